@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// What programs and user space exchange. Mirrored in src/abi.rs; a test compares the two through
+// the object's BTF. No packed structs; padding is spelled out.
+#pragma once
+
+#define WEIR_PAYLOAD_MAX 30720 // bytes of one call that are copied, in all
+#define WEIR_IOVECS_MAX 32     // buffers of one message that are looked at
+#define WEIR_MESSAGES_MAX 32   // messages of one sendmmsg or recvmmsg that are looked at
+
+enum weir_kind {
+    WEIR_DATA = 1,
+    WEIR_GAP = 2, // bytes that never were in user memory
+    WEIR_CONNECT = 3,
+    WEIR_ACCEPT = 4,
+    WEIR_CLOSE = 5,
+    WEIR_EXEC = 6,
+    WEIR_EXIT = 7,
+};
+
+enum weir_direction { WEIR_EGRESS = 0, WEIR_INGRESS = 1 };
+enum weir_opened { WEIR_OPENED_UNKNOWN = 0, WEIR_OPENED_CONNECT = 1, WEIR_OPENED_ACCEPT = 2 };
+enum weir_record_flags { WEIR_LAST_REFERENCE = 1 };
+
+// Follow lists in force: a call passes if it matches any of them, or if there are none.
+enum weir_allow { WEIR_ALLOW_PIDS = 1, WEIR_ALLOW_PORTS = 2, WEIR_ALLOW_CGROUPS = 4 };
+enum weir_sockets { WEIR_TCP = 1, WEIR_UDP = 2, WEIR_UNIX = 4 };
+
+enum weir_counter {
+    WEIR_COUNT_LOST_RECORDS,    // the ring was full
+    WEIR_COUNT_LOST_BYTES,      // moved by the calls whose record was lost
+    WEIR_COUNT_CUT_BYTES,       // moved beyond what a record carries
+    WEIR_COUNT_FAULTS,          // user memory that could not be read
+    WEIR_COUNT_NON_SOCKETS,     // calls on something that is no socket
+    WEIR_COUNT_OTHER_SOCKETS,   // calls on sockets of a kind that is not captured
+    WEIR_COUNT_FILTERED,        // calls outside the allow lists, or of a denied process
+    WEIR_COUNT_EXCLUDED,        // calls on our own connections
+    WEIR_COUNT_STOPPED_BYTES,   // moved on sockets whose bytes nobody wants
+    WEIR_COUNT_CONNS_FAILED,    // sockets that found no place in the table
+    WEIR_COUNT_BAD_REGISTERS,   // calls whose arguments could not be read
+    WEIR_COUNT_SKIPPED_MESSAGES,// of sendmmsg and recvmmsg, beyond WEIR_MESSAGES_MAX
+    WEIR_COUNT_MAX,
+};
+
+struct weir_conn_key {
+    __u64 sock;
+    __u64 inode;
+};
+
+struct weir_addresses {
+    __u8 local_addr[16]; // IPv4 as ::ffff:a.b.c.d; 0.0.0.0 and :: are all zero
+    __u8 remote_addr[16];
+    __u16 local_port; // host order, as all ports here
+    __u16 remote_port;
+    __u16 family;
+    __u8 socket_type;
+    __u8 opened; // weir_opened
+    __u32 netns;
+    __u32 _pad;
+};
+
+// Data, gaps, connect, accept and close. The payload follows.
+struct weir_socket_record {
+    __u32 kind; // weir_kind
+    __u32 payload_bytes;
+    __u64 time_mono_ns;
+    __u64 start_boottime_ns; // of the process
+    __u64 cgroup_id;
+    __u32 pid;
+    __u32 tid;
+    struct weir_conn_key key;
+    __u32 generation;
+    __s32 fd;
+    struct weir_addresses addresses;
+    __u64 position_bytes; // data, gap: moved before in this direction; close: egress in all
+    __u64 total_bytes;    // data, gap: moved by the call; close: ingress in all
+    __u32 direction;      // weir_direction
+    __u32 flags;          // weir_record_flags
+    __s32 result;         // connect: 0 or a negative errno
+    __u32 _pad;
+};
+
+struct weir_process_record {
+    __u32 kind; // weir_kind
+    __s32 exit_code;
+    __u64 time_mono_ns;
+    __u64 start_boottime_ns;
+    __u64 cgroup_id;
+    __u32 pid;
+    __u32 parent_pid;
+    __u8 comm[16];
+};
+
+struct weir_config {
+    __u64 wake_bytes; // ring fill at which user space is woken
+    __u32 enabled;
+    __u32 allow;   // weir_allow
+    __u32 deny;    // 1: there are denied pids
+    __u32 sockets; // weir_sockets
+    __u32 filter_generation; // changes with every change of filters or exclusions
+    __u32 stop_generation;   // changes with every addition to the stopped sockets
+    __u32 exclusions;        // 1: there are excluded pairs or listeners
+    __u32 own_pid;
+    __u32 own_netns;
+    __u32 payload_max_bytes;
+};
+
+struct weir_listener_key {
+    __u8 addr[16];
+    __u16 port;
+    __u16 _pad;
+};
+
+struct weir_pair_key {
+    __u8 a_addr[16];
+    __u8 b_addr[16];
+    __u16 a_port;
+    __u16 b_port;
+};
+
+struct weir_conn {
+    __u64 moved_bytes[2]; // by weir_direction
+    __u32 generation;
+    __u32 filter_generation; // under which `excluded` and `port_allowed` were found
+    __u32 stop_generation;   // under which `stopped` was found
+    __u8 excluded;
+    __u8 port_allowed;
+    __u8 stopped;
+    __u8 _pad;
+    struct weir_addresses addresses;
+};

@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// Bytes that processes move over sockets, seen at the boundary of their system calls.
+//
+// All work is done when a call returns: the registers still hold its arguments, so a read costs
+// one program run and an unsuccessful one (EAGAIN) next to nothing. Only writes have a program at
+// their beginning, which notes the time: on one machine the peer may have read and answered a
+// request before the write that sent it returns. So a write is stamped with its beginning, a read
+// with its end.
+//
+// A call is not seen here if it goes through io_uring; positions then do not count its bytes.
+// Bytes of sendfile and splice are counted, but never were in user memory: a gap of known size.
+#include "../../include/weir_kernel.h"
+#include "../../include/weir_abi.h"
+#include "../../include/weir_task.h"
+#include "../../maps/counters.h"
+#include "../../maps/events.h"
+#include "../../maps/filters.h"
+#include "../../maps/conns.h"
+#include "../../maps/writes.h"
+#include "socket.h"
+#include "record.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+#define ENTER(name)                                                                                \
+    SEC("tracepoint/syscalls/sys_enter_" #name) int enter_##name(struct sys_enter_ctx *ctx)
+#define LEAVE(name)                                                                                \
+    SEC("tracepoint/syscalls/sys_exit_" #name) int exit_##name(struct sys_exit_ctx *ctx)
+
+// --- when writes begin ---------------------------------------------------------------------------
+
+ENTER(write) {
+    begin_write();
+    return 0;
+}
+ENTER(sendto) {
+    begin_write();
+    return 0;
+}
+ENTER(writev) {
+    begin_write();
+    return 0;
+}
+ENTER(sendmsg) {
+    begin_write();
+    return 0;
+}
+ENTER(sendmmsg) {
+    begin_write();
+    return 0;
+}
+
+// --- bytes ---------------------------------------------------------------------------------------
+
+// The call's process and arguments; false if it moved nothing or is not wanted.
+static __always_inline bool begin_data(struct call *call, struct call_args *args,
+                                       struct sys_exit_ctx *ctx, __u32 direction) {
+    if (direction == WEIR_EGRESS)
+        call->began_mono_ns = end_write(pid_tgid_of(CURRENT()));
+    if (ctx->ret <= 0 || !begin(call))
+        return false;
+    if (call_args(call->task, ctx->id, args))
+        return true;
+    count(WEIR_COUNT_BAD_REGISTERS, 1);
+    return false;
+}
+
+// The socket and its slot, ready for one message or several; 0 if not wanted.
+static __always_inline struct weir_slot *find_data(struct call *call, __u64 fd, __u32 direction) {
+    call->fd = (__s32)fd;
+    if (!find_conn(call))
+        return 0;
+    if (call->conn->addresses.socket_type == SOCK_DGRAM)
+        read_addresses(call->sk, &call->conn->addresses); // bound by the first send, or connected anew
+    struct weir_slot *s = slot();
+    if (!s)
+        return 0;
+    __u64 time_mono_ns = call->began_mono_ns;
+    if (!time_mono_ns)
+        time_mono_ns = direction == WEIR_EGRESS ? search_write(call->pid_tgid) : bpf_ktime_get_ns();
+    fill_record(call, &s->record, WEIR_DATA, time_mono_ns);
+    s->record.direction = direction;
+    return s;
+}
+
+static __always_inline void advance(struct call *call, struct weir_slot *s, __u64 bytes) {
+    __u64 *moved = &call->conn->moved_bytes[s->record.direction == WEIR_INGRESS];
+    s->record.position_bytes = FETCH_ADD(moved, bytes);
+    s->record.total_bytes = bytes;
+}
+
+// Datagrams are judged one by one, once their peer is known.
+static __always_inline bool is_datagram_wanted(struct call *call, struct weir_slot *s,
+                                               __u64 name) {
+    struct weir_addresses *a = &s->record.addresses;
+    if (a->socket_type != SOCK_DGRAM)
+        return true;
+    if (!a->remote_port)
+        set_peer(a, name);
+    if (call->match == PROCESS_UNDECIDED && !port_allowed(a)) {
+        count(WEIR_COUNT_FILTERED, 1);
+        return false;
+    }
+    return true;
+}
+
+static __always_inline __u64 payload_want(struct call *call, __u64 moved) {
+    __u64 max = call->cfg->payload_max_bytes;
+    return moved < max ? moved : max;
+}
+
+// A stream's MSG_TRUNC throws the bytes away unread; a datagram's returns its full length.
+static __always_inline bool reads_nothing(struct weir_slot *s, __u64 flags) {
+    return (flags & MSG_TRUNC) && s->record.addresses.socket_type == SOCK_STREAM &&
+           s->record.addresses.family != AF_UNIX;
+}
+
+static __always_inline int one_buffer(struct sys_exit_ctx *ctx, __u32 direction, bool has_flags) {
+    struct call call = {};
+    struct call_args args;
+    if (!begin_data(&call, &args, ctx, direction))
+        return 0;
+    __u64 flags = has_flags ? args.a[3] : 0;
+    if (direction == WEIR_INGRESS && (flags & (MSG_PEEK | MSG_ERRQUEUE)))
+        return 0;
+    struct weir_slot *s = find_data(&call, args.a[0], direction);
+    if (!s || !is_datagram_wanted(&call, s, has_flags ? args.a[4] : 0))
+        return 0;
+    __u64 moved = ctx->ret;
+    advance(&call, s, moved);
+    if (is_stopped(&call)) {
+        count(WEIR_COUNT_STOPPED_BYTES, moved);
+        return 0;
+    }
+    if (direction == WEIR_INGRESS && reads_nothing(s, flags)) {
+        s->record.kind = WEIR_GAP;
+        deliver(call.cfg, s, 0);
+        return 0;
+    }
+    __u64 want = payload_want(&call, moved);
+    if (want > args.a[2])
+        want = args.a[2];
+    deliver(call.cfg, s, gather_buffer(s, args.a[1], want));
+    return 0;
+}
+
+LEAVE(read) { return one_buffer(ctx, WEIR_INGRESS, false); }
+LEAVE(write) { return one_buffer(ctx, WEIR_EGRESS, false); }
+LEAVE(recvfrom) { return one_buffer(ctx, WEIR_INGRESS, true); }
+LEAVE(sendto) { return one_buffer(ctx, WEIR_EGRESS, true); }
+
+static __always_inline int iovecs(struct sys_exit_ctx *ctx, __u32 direction) {
+    struct call call = {};
+    struct call_args args;
+    if (!begin_data(&call, &args, ctx, direction))
+        return 0;
+    struct weir_slot *s = find_data(&call, args.a[0], direction);
+    if (!s || !is_datagram_wanted(&call, s, 0))
+        return 0;
+    __u64 moved = ctx->ret;
+    advance(&call, s, moved);
+    if (is_stopped(&call)) {
+        count(WEIR_COUNT_STOPPED_BYTES, moved);
+        return 0;
+    }
+    deliver(call.cfg, s, gather_iovecs(args.a[1], args.a[2], payload_want(&call, moved)));
+    return 0;
+}
+
+LEAVE(readv) { return iovecs(ctx, WEIR_INGRESS); }
+LEAVE(writev) { return iovecs(ctx, WEIR_EGRESS); }
+
+static __always_inline void one_message(struct call *call, struct weir_slot *s,
+                                        const struct user_msghdr *header, __u64 moved,
+                                        __u64 flags) {
+    if (!is_datagram_wanted(call, s, header->name))
+        return;
+    advance(call, s, moved);
+    if (is_stopped(call)) {
+        count(WEIR_COUNT_STOPPED_BYTES, moved);
+        return;
+    }
+    if (s->record.direction == WEIR_INGRESS && reads_nothing(s, flags)) {
+        s->record.kind = WEIR_GAP;
+        deliver(call->cfg, s, 0);
+        return;
+    }
+    __u64 want = payload_want(call, moved);
+    deliver(call->cfg, s, gather_iovecs(header->iov, header->iov_count, want));
+}
+
+static __always_inline int message(struct sys_exit_ctx *ctx, __u32 direction) {
+    struct call call = {};
+    struct call_args args;
+    if (!begin_data(&call, &args, ctx, direction))
+        return 0;
+    if (direction == WEIR_INGRESS && (args.a[2] & (MSG_PEEK | MSG_ERRQUEUE)))
+        return 0;
+    struct weir_slot *s = find_data(&call, args.a[0], direction);
+    if (!s)
+        return 0;
+    struct user_msghdr header = {};
+    if (bpf_probe_read_user(&header, sizeof(header), (void *)args.a[1]))
+        count(WEIR_COUNT_FAULTS, 1); // no buffers then: a record without payload
+    one_message(&call, s, &header, ctx->ret, args.a[2]);
+    return 0;
+}
+
+LEAVE(recvmsg) { return message(ctx, WEIR_INGRESS); }
+LEAVE(sendmsg) { return message(ctx, WEIR_EGRESS); }
+
+static __always_inline int messages(struct sys_exit_ctx *ctx, __u32 direction) {
+    struct call call = {};
+    struct call_args args;
+    if (!begin_data(&call, &args, ctx, direction))
+        return 0;
+    if (direction == WEIR_INGRESS && (args.a[3] & (MSG_PEEK | MSG_ERRQUEUE)))
+        return 0;
+    struct weir_slot *s = find_data(&call, args.a[0], direction);
+    if (!s)
+        return 0;
+    __u64 total = ctx->ret;
+    for (__u64 i = 0; i < WEIR_MESSAGES_MAX; i++) {
+        if (i >= total)
+            return 0;
+        struct user_mmsghdr m;
+        if (bpf_probe_read_user(&m, sizeof(m), (void *)(args.a[1] + i * sizeof(m)))) {
+            count(WEIR_COUNT_FAULTS, 1);
+            return 0;
+        }
+        if (s->record.addresses.socket_type == SOCK_DGRAM)
+            s->record.addresses = call.conn->addresses; // not the peer of the message before
+        one_message(&call, s, &m.header, m.bytes, args.a[3]);
+    }
+    count(WEIR_COUNT_SKIPPED_MESSAGES, total - WEIR_MESSAGES_MAX);
+    return 0;
+}
+
+LEAVE(recvmmsg) { return messages(ctx, WEIR_INGRESS); }
+LEAVE(sendmmsg) { return messages(ctx, WEIR_EGRESS); }
+
+// --- bytes that pass user memory by --------------------------------------------------------------
+
+static __always_inline int bypass(struct sys_exit_ctx *ctx, __u32 fd_argument, __u32 direction) {
+    struct call call = {};
+    struct call_args args;
+    if (ctx->ret <= 0 || !begin(&call))
+        return 0;
+    if (!call_args(call.task, ctx->id, &args)) {
+        count(WEIR_COUNT_BAD_REGISTERS, 1);
+        return 0;
+    }
+    call.fd = (__s32)args.a[fd_argument];
+    if (!find_conn(&call))
+        return 0;
+    struct weir_slot *s = slot();
+    if (!s)
+        return 0;
+    fill_record(&call, &s->record, WEIR_GAP, bpf_ktime_get_ns());
+    s->record.direction = direction;
+    advance(&call, s, ctx->ret);
+    if (is_stopped(&call)) {
+        count(WEIR_COUNT_STOPPED_BYTES, ctx->ret);
+        return 0;
+    }
+    deliver(call.cfg, s, 0);
+    return 0;
+}
+
+LEAVE(sendfile64) { return bypass(ctx, 0, WEIR_EGRESS); }
+LEAVE(splice) {
+    bypass(ctx, 0, WEIR_INGRESS);
+    return bypass(ctx, 2, WEIR_EGRESS);
+}
+
+// --- opening and closing -------------------------------------------------------------------------
+
+static __always_inline int opened(struct sys_exit_ctx *ctx, __u32 kind) {
+    struct call call = {};
+    if (kind == WEIR_CONNECT && (ctx->ret == -EALREADY || ctx->ret == -EISCONN))
+        return 0;
+    if (!begin(&call))
+        return 0;
+    __u64 name = 0;
+    if (kind == WEIR_CONNECT) {
+        struct call_args args;
+        if (!call_args(call.task, ctx->id, &args)) {
+            count(WEIR_COUNT_BAD_REGISTERS, 1);
+            return 0;
+        }
+        call.fd = (__s32)args.a[0];
+        name = args.a[1]; // a failed connect has wiped the address from the socket
+    } else {
+        call.fd = (__s32)ctx->ret;
+    }
+    if (!find_socket(&call))
+        return 0;
+    if (LOAD(struct sock, call.sk, sk_type) != SOCK_STREAM)
+        return 0; // connect merely sets a datagram socket's peer
+    call.conn = enter_conn(call.cfg, call.sk, &call.key,
+                           kind == WEIR_CONNECT ? WEIR_OPENED_CONNECT : WEIR_OPENED_ACCEPT, name);
+    if (!call.conn || !is_wanted(&call) || is_stopped(&call))
+        return 0;
+    struct weir_slot *s = slot();
+    if (!s)
+        return 0;
+    fill_record(&call, &s->record, kind, bpf_ktime_get_ns());
+    if (kind == WEIR_CONNECT && ctx->ret != -EINPROGRESS)
+        s->record.result = ctx->ret;
+    deliver(call.cfg, s, 0);
+    return 0;
+}
+
+LEAVE(connect) { return opened(ctx, WEIR_CONNECT); }
+LEAVE(accept) { return ctx->ret < 0 ? 0 : opened(ctx, WEIR_ACCEPT); }
+LEAVE(accept4) { return ctx->ret < 0 ? 0 : opened(ctx, WEIR_ACCEPT); }
+
+static __always_inline bool is_last_reference(struct file *file) {
+    struct file___ref *counted_less_one = (void *)file;
+    if (bpf_core_field_exists(counted_less_one->f_ref))
+        return BPF_CORE_READ(counted_less_one, f_ref.refcnt.counter) == 0;
+    struct file___count *counted = (void *)file;
+    return BPF_CORE_READ(counted, f_count.counter) == 1;
+}
+
+// At its beginning, when the descriptor still leads to the socket. A socket that no call was seen
+// on is nobody's connection: its close is not reported.
+ENTER(close) {
+    struct call call = {};
+    if (!begin(&call))
+        return 0;
+    call.fd = (__s32)ctx->args[0];
+    if (!find_socket(&call))
+        return 0;
+    call.conn = bpf_map_lookup_elem(&conns, &call.key);
+    if (!call.conn)
+        return 0;
+    if (call.conn->filter_generation != call.cfg->filter_generation)
+        judge(call.cfg, call.conn);
+    struct file *file = file_of(call.task, call.fd);
+    bool last = is_last_reference(file);
+    struct weir_slot *s = slot();
+    if (s && is_wanted(&call)) {
+        fill_record(&call, &s->record, WEIR_CLOSE, bpf_ktime_get_ns());
+        s->record.flags = last ? WEIR_LAST_REFERENCE : 0;
+        s->record.position_bytes = call.conn->moved_bytes[WEIR_EGRESS];
+        s->record.total_bytes = call.conn->moved_bytes[WEIR_INGRESS];
+        deliver(call.cfg, s, 0);
+    }
+    if (last) {
+        bpf_map_delete_elem(&conns, &call.key);
+        bpf_map_delete_elem(&stopped_conns, &call.key);
+    }
+    return 0;
+}

@@ -1,0 +1,243 @@
+//! What programs and user space exchange: the mirror of `include/weir_abi.h`.
+//!
+//! Every struct is `repr(C)` without hidden padding; `tests/it` compares sizes, names and offsets
+//! with the BTF of the built object. Times are nanoseconds of the kernel's clocks, ports are in
+//! host order, addresses are 16 bytes with IPv4 mapped into IPv6 (`0.0.0.0` and `::` all zero).
+
+/// Bytes of one call that are copied, in all.
+pub const PAYLOAD_BYTES_MAX: usize = 30_720;
+
+pub const KIND_DATA: u32 = 1;
+pub const KIND_GAP: u32 = 2;
+pub const KIND_CONNECT: u32 = 3;
+pub const KIND_ACCEPT: u32 = 4;
+pub const KIND_CLOSE: u32 = 5;
+pub const KIND_EXEC: u32 = 6;
+pub const KIND_EXIT: u32 = 7;
+
+pub const DIRECTION_EGRESS: u32 = 0;
+pub const DIRECTION_INGRESS: u32 = 1;
+
+pub const OPENED_UNKNOWN: u8 = 0;
+pub const OPENED_CONNECT: u8 = 1;
+pub const OPENED_ACCEPT: u8 = 2;
+
+/// In [`SocketRecord::flags`] of a close: nobody else holds the socket.
+pub const FLAG_LAST_REFERENCE: u32 = 1;
+
+pub const ALLOW_PIDS: u32 = 1;
+pub const ALLOW_PORTS: u32 = 2;
+pub const ALLOW_CGROUPS: u32 = 4;
+
+pub const SOCKETS_TCP: u32 = 1;
+pub const SOCKETS_UDP: u32 = 2;
+pub const SOCKETS_UNIX: u32 = 4;
+
+/// What the programs count, in the order of the `counters` map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Counter {
+    /// The ring was full.
+    LostRecords,
+    /// Moved by the calls whose record was lost.
+    LostBytes,
+    /// Moved beyond what a record carries, or what could be read.
+    CutBytes,
+    /// User memory that could not be read.
+    Faults,
+    /// Calls on something that is no socket.
+    NonSockets,
+    /// Calls on sockets of a kind that is not captured.
+    OtherSockets,
+    /// Calls outside the allow lists, or of a denied process.
+    Filtered,
+    /// Calls on our own connections.
+    Excluded,
+    /// Moved on sockets whose bytes nobody wants.
+    StoppedBytes,
+    /// Sockets that found no place in the table.
+    ConnsFailed,
+    /// Calls whose arguments could not be read.
+    BadRegisters,
+    /// Of `sendmmsg` and `recvmmsg`, beyond the 32nd.
+    SkippedMessages,
+}
+
+pub const COUNTER_COUNT: u32 = Counter::SkippedMessages as u32 + 1;
+
+/// The identity of a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct ConnKey {
+    /// Address of the `struct sock`.
+    pub sock: u64,
+    /// Inode number of the socket's file.
+    pub inode: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Addresses {
+    pub local_addr: [u8; 16],
+    pub remote_addr: [u8; 16],
+    pub local_port: u16,
+    pub remote_port: u16,
+    /// `AF_INET`, `AF_INET6` or `AF_UNIX`.
+    pub family: u16,
+    /// `SOCK_STREAM` or `SOCK_DGRAM`.
+    pub socket_type: u8,
+    /// `OPENED_*`.
+    pub opened: u8,
+    /// Inode of the network namespace.
+    pub netns: u32,
+    pub _pad: u32,
+}
+
+/// Data, gaps, connect, accept and close. The payload follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct SocketRecord {
+    /// `KIND_*`.
+    pub kind: u32,
+    pub payload_bytes: u32,
+    /// `CLOCK_MONOTONIC`: a write's beginning, the end of everything else.
+    pub time_mono_ns: u64,
+    /// `CLOCK_BOOTTIME` at which the process began.
+    pub start_boottime_ns: u64,
+    /// cgroup v2.
+    pub cgroup_id: u64,
+    pub pid: u32,
+    pub tid: u32,
+    pub key: ConnKey,
+    /// Another one after the table forgot the socket.
+    pub generation: u32,
+    pub fd: i32,
+    pub addresses: Addresses,
+    /// Data and gaps: bytes moved before in this direction. Close: egress bytes in all.
+    pub position_bytes: u64,
+    /// Data and gaps: bytes moved by the call. Close: ingress bytes in all.
+    pub total_bytes: u64,
+    /// `DIRECTION_*`.
+    pub direction: u32,
+    /// `FLAG_*`.
+    pub flags: u32,
+    /// Connect: 0 or a negative errno.
+    pub result: i32,
+    pub _pad: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ProcessRecord {
+    /// `KIND_*`.
+    pub kind: u32,
+    /// As `wait` gives it.
+    pub exit_code: i32,
+    /// `CLOCK_MONOTONIC`.
+    pub time_mono_ns: u64,
+    /// `CLOCK_BOOTTIME` at which the process began.
+    pub start_boottime_ns: u64,
+    /// cgroup v2.
+    pub cgroup_id: u64,
+    pub pid: u32,
+    pub parent_pid: u32,
+    pub comm: [u8; 16],
+}
+
+/// The one value of the `config` map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Config {
+    /// Ring fill at which user space is woken.
+    pub wake_bytes: u64,
+    /// 0: programs return at once.
+    pub enabled: u32,
+    /// `ALLOW_*` lists in force; none: everything is looked at.
+    pub allow: u32,
+    /// 1: there are denied pids.
+    pub deny: u32,
+    /// `SOCKETS_*`.
+    pub sockets: u32,
+    /// Changes with every change of filters or exclusions: sockets are judged anew.
+    pub filter_generation: u32,
+    /// Changes with every addition to the stopped sockets.
+    pub stop_generation: u32,
+    /// 1: there are excluded pairs or listeners.
+    pub exclusions: u32,
+    pub own_pid: u32,
+    /// Inode of our network namespace.
+    pub own_netns: u32,
+    pub payload_max_bytes: u32,
+}
+
+/// Key of `excluded_listeners`. An all-zero address: any address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ListenerKey {
+    pub addr: [u8; 16],
+    pub port: u16,
+    pub _pad: u16,
+}
+
+/// Key of `excluded_pairs`; either end may be `a`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct PairKey {
+    pub a_addr: [u8; 16],
+    pub b_addr: [u8; 16],
+    pub a_port: u16,
+    pub b_port: u16,
+}
+
+/// A struct that any bytes are a valid value of, and that has no bytes beside its fields.
+///
+/// # Safety
+/// The type is `repr(C)`, made of integers and arrays of them, and has no implicit padding.
+pub unsafe trait Plain: Copy + Default + 'static {}
+
+macro_rules! plain {
+    ($($name:ty, $bytes:literal;)*) => {$(
+        // The size is the sum of the fields' sizes, so there is no padding.
+        const _: () = assert!(size_of::<$name>() == $bytes);
+        // SAFETY: `repr(C)` integers and arrays; no padding by the assertion above.
+        unsafe impl Plain for $name {}
+    )*};
+}
+
+plain! {
+    ConnKey, 16;
+    Addresses, 48;
+    SocketRecord, 144;
+    ProcessRecord, 56;
+    Config, 48;
+    ListenerKey, 20;
+    PairKey, 36;
+}
+
+fn read_plain<T: Plain>(bytes: &[u8]) -> Option<(T, &[u8])> {
+    let (head, rest) = bytes.split_at_checked(size_of::<T>())?;
+    // SAFETY: `head` is as long as `T`, and any bytes are a valid `T` (Plain); the read does not
+    // ask for alignment.
+    let value = unsafe { head.as_ptr().cast::<T>().read_unaligned() };
+    Some((value, rest))
+}
+
+/// The kind of a record of either ring.
+#[must_use]
+pub fn read_kind(record: &[u8]) -> Option<u32> {
+    record.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
+}
+
+/// A record of the `events` ring and its payload; `None` if it is cut short.
+#[must_use]
+pub fn read_socket_record(record: &[u8]) -> Option<(SocketRecord, &[u8])> {
+    let (header, rest) = read_plain::<SocketRecord>(record)?;
+    let payload = rest.get(..header.payload_bytes as usize)?;
+    Some((header, payload))
+}
+
+/// A record of the `process_events` ring; `None` if it is cut short.
+#[must_use]
+pub fn read_process_record(record: &[u8]) -> Option<ProcessRecord> {
+    read_plain(record).map(|(header, _)| header)
+}

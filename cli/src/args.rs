@@ -1,0 +1,302 @@
+//! The command line by the contract.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Continuous PxL over eBPF: answers about a running system, kept true.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Server to ask.
+    #[arg(long, global = true, env = "WEIR_SERVER", default_value = "http://127.0.0.1:7070", value_name = "URL")]
+    pub(crate) server: String,
+    /// Where the server keeps its token and state [default: ~/.local/state/weir].
+    #[arg(long, global = true, env = "WEIR_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the server: capture, queries and the live page, in one process.
+    Up(UpArgs),
+    /// One answer of a script.
+    Run(RunArgs),
+    /// Keep answering a script.
+    Live(LiveArgs),
+    /// Compile scripts without a server; exit 1 if any has an error.
+    Check(CheckArgs),
+    /// Show how a script is compiled, stage by stage.
+    Explain(ExplainArgs),
+    /// The bundle's scripts.
+    Scripts(ScriptsArgs),
+    /// Tables and their columns.
+    Schema(NamedArgs),
+    /// Functions of the language.
+    Funcs(NamedArgs),
+    /// What works on this machine, and why not; exit 1 if nothing can be captured.
+    Doctor(DoctorArgs),
+    /// The server's own numbers.
+    Stats(OutputArgs),
+    /// Installed queries.
+    Queries(OutputArgs),
+    /// Nodes and their sources.
+    Nodes(OutputArgs),
+    /// Measure, and print one JSON object.
+    Bench(BenchArgs),
+    /// A service of the demo shop.
+    #[command(hide = true)]
+    DemoService(crate::demo::ServiceArgs),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Json,
+    Jsonl,
+    Csv,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Format>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NamedArgs {
+    /// Only this one.
+    pub(crate) name: Option<String>,
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Format>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScriptsArgs {
+    #[command(subcommand)]
+    pub(crate) what: Option<ScriptsCommand>,
+    #[arg(short, long, value_enum, global = true)]
+    pub(crate) output: Option<Format>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ScriptsCommand {
+    /// Names and what they are for.
+    List,
+    /// One script's text and arguments.
+    Show { name: String },
+}
+
+/// Which script, which function, which arguments.
+#[derive(Debug, Args)]
+pub(crate) struct ScriptArgs {
+    /// A bundle name (px/http_data), a .pxl file, a folder with one, or - for standard input.
+    pub(crate) script: String,
+    /// Run one function of a script with vis.json.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) func: Option<String>,
+    /// Script arguments, after --: --name value.
+    #[arg(last = true, value_name = "--name value")]
+    pub(crate) script_args: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) script: ScriptArgs,
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Format>,
+    /// Take tables from DIR/<table>.jsonl instead of a server.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) rows: Option<PathBuf>,
+    /// With --rows: evaluate at this time (RFC 3339 or ns) [default: the last arrival, rounded up to
+    /// a second].
+    #[arg(long, value_name = "T", value_parser = parse_time)]
+    pub(crate) now: Option<i64>,
+    /// Let a test fault in the script panic inside an operator.
+    #[arg(long, hide = true)]
+    pub(crate) test_faults: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LiveArgs {
+    #[command(flatten)]
+    pub(crate) script: ScriptArgs,
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Format>,
+    /// How often the view changes [default: 1s for windows of a minute and more, else the tick].
+    #[arg(long, value_parser = parse_duration, value_name = "100ms")]
+    pub(crate) refresh: Option<Duration>,
+    /// End after this long.
+    #[arg(long = "for", value_parser = parse_duration, value_name = "10s")]
+    pub(crate) for_: Option<Duration>,
+    /// End after so many refreshes.
+    #[arg(long, value_name = "N")]
+    pub(crate) ticks: Option<u64>,
+    /// Take tables from DIR/<table>.jsonl instead of a server; their arrivals are the clock.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) rows: Option<PathBuf>,
+    /// With --rows: the tick.
+    #[arg(long, value_parser = parse_duration, default_value = "1s", value_name = "1s")]
+    pub(crate) tick: Duration,
+    /// With --rows: go on for this long after the last row.
+    #[arg(long, value_parser = parse_duration, default_value = "5m", value_name = "5m")]
+    pub(crate) drain: Duration,
+    /// Worker threads of each engine part, with --rows.
+    #[arg(long, default_value_t = 1, hide = true)]
+    pub(crate) workers: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Scripts, folders with a .pxl and a vis.json, or folders of such folders.
+    #[arg(required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// A value for an argument, instead of its default or placeholder.
+    #[arg(long = "arg", value_name = "NAME=VALUE")]
+    pub(crate) args: Vec<String>,
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Format>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    pub(crate) script: ScriptArgs,
+    /// ast, frames, ir, passes, plan or split [default: all].
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) stage: Option<String>,
+    #[arg(short, long, default_value = "text", value_parser = ["text", "json"])]
+    pub(crate) output: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Look at one process too.
+    pub(crate) pid: Option<u32>,
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Format>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(crate) what: BenchCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// The LET workload, from PxL text through compiler and engine.
+    Let(crate::bench::LetArgs),
+    /// The agent's own cost on real traffic.
+    Capture(crate::bench::CaptureArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct UpArgs {
+    /// Where to listen; port 0 picks one.
+    #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDR:PORT")]
+    pub(crate) listen: String,
+    /// Start the demo shop: a few small services with traffic between them.
+    #[arg(long)]
+    pub(crate) demo: bool,
+    /// Logical time step: all that arrives within one is admitted together.
+    #[arg(long, value_parser = parse_duration, default_value = "100ms", value_name = "100ms")]
+    pub(crate) tick: Duration,
+    /// Memory for recent rows of all tables; accepts KiB, MiB, GiB.
+    #[arg(long, value_parser = parse_bytes, default_value = "512MiB", value_name = "N")]
+    pub(crate) history_bytes: usize,
+    /// How far back a scan without start_time reaches.
+    #[arg(long, value_parser = parse_duration, default_value = "1h", value_name = "1h")]
+    pub(crate) retention: Duration,
+    /// Capture only these: pid:N, port:N or cgroup:PATH; may be given more than once.
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) trace: Vec<String>,
+    /// Another name that browsers may use for this server.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Vec<String>,
+    /// Let everybody in who can reach the port.
+    #[arg(long)]
+    pub(crate) insecure_no_auth: bool,
+    /// Largest snapshot that a subscriber may get.
+    #[arg(long, default_value_t = weir_cluster::view::SNAPSHOT_ROWS_MAX, value_name = "N")]
+    pub(crate) snapshot_rows_max: usize,
+    /// Worker threads of the cluster part.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) workers: usize,
+    /// Let marked requests and scripts panic, to test that the rest goes on.
+    #[arg(long)]
+    pub(crate) test_faults: bool,
+    /// Not yet: a configuration file.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Not yet: TLS.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Not yet: TLS.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Not yet: redaction beyond secrets.
+    #[arg(long, value_name = "MODE", hide = true)]
+    pub(crate) redact: Option<String>,
+}
+
+/// `100ms`, `5s`, `5m`, `1h`, `1d`
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: f64 = number.parse().map_err(|_| format!("`{text}` is not a duration like 5s"))?;
+    let seconds = match unit {
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        "d" => 86_400.0,
+        _ => return Err(format!("`{text}` needs a unit: ms, s, m, h or d")),
+    };
+    Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
+}
+
+/// `1000`, `32MiB`
+pub(crate) fn parse_bytes(text: &str) -> Result<usize, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: usize = number.parse().map_err(|_| format!("`{text}` is not a size like 512MiB"))?;
+    let factor: usize = match unit {
+        "" | "B" => 1,
+        "KiB" | "K" => 1 << 10,
+        "MiB" | "M" => 1 << 20,
+        "GiB" | "G" => 1 << 30,
+        _ => return Err(format!("`{text}` has an unknown unit: use KiB, MiB or GiB")),
+    };
+    number.checked_mul(factor).ok_or_else(|| format!("`{text}` is too large"))
+}
+
+fn parse_time(text: &str) -> Result<i64, String> {
+    weir_types::json::parse_time(text)
+        .ok_or_else(|| format!("`{text}` is neither RFC 3339 nor integer nanoseconds"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// The definition holds together, and values have units.
+    #[test]
+    fn parses() {
+        Cli::command().debug_assert();
+        assert_eq!(parse_duration("100ms"), Ok(Duration::from_millis(100)));
+        assert_eq!(parse_duration("1.5h"), Ok(Duration::from_secs(5400)));
+        assert!(parse_duration("5").is_err());
+        assert_eq!(parse_bytes("32MiB"), Ok(32 << 20));
+        assert!(parse_bytes("1XB").is_err());
+        let cli = Cli::try_parse_from(["weir", "run", "px/pod", "--", "--pod", "ns/n"]).unwrap();
+        let Command::Run(run) = cli.command else { panic!("not run") };
+        assert_eq!(run.script.script_args, ["--pod", "ns/n"]);
+    }
+}

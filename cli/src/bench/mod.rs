@@ -1,0 +1,56 @@
+//! `weir bench`: measurements that anyone can repeat. Each prints one JSON object with its figures,
+//! its parameters, and `"verified": true` only if the answer was checked.
+
+mod capture;
+mod generator;
+mod let_workload;
+mod reference;
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::args::{BenchArgs, BenchCommand, parse_duration};
+use crate::failure::Failure;
+
+#[derive(Debug, Args)]
+pub(crate) struct LetArgs {
+    /// Events per second of event time.
+    #[arg(long, default_value_t = 25_000)]
+    pub(crate) rate: u64,
+    /// Worker threads of each engine part.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) workers: usize,
+    /// Seconds of event time.
+    #[arg(long, default_value_t = 360)]
+    pub(crate) seconds: u64,
+    #[arg(long, value_parser = parse_duration, default_value = "1s")]
+    pub(crate) refresh: Duration,
+    /// In real time instead of as fast as it goes.
+    #[arg(long)]
+    pub(crate) paced: bool,
+    /// Check every refresh against an exact reference, in a pass of its own.
+    #[arg(long)]
+    pub(crate) verify: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CaptureArgs {
+    /// Requests per second; 0 means as fast as it goes.
+    #[arg(long, default_value_t = 2_000)]
+    pub(crate) rate: u64,
+    #[arg(long, default_value_t = 30)]
+    pub(crate) seconds: u64,
+    /// Connections of the load generator.
+    #[arg(long, default_value_t = 16)]
+    pub(crate) connections: usize,
+    #[arg(long, value_parser = crate::args::parse_bytes, default_value = "32MiB")]
+    pub(crate) history_bytes: usize,
+}
+
+pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
+    match args.what {
+        BenchCommand::Let(args) => let_workload::run(&args),
+        BenchCommand::Capture(args) => capture::run(&args),
+    }
+}

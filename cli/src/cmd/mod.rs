@@ -1,0 +1,9 @@
+//! One file a command. A command asks (a server, or the compiler at hand) and prints.
+
+pub(crate) mod ask;
+pub(crate) mod check;
+pub(crate) mod doctor;
+pub(crate) mod explain;
+pub(crate) mod lists;
+pub(crate) mod live;
+pub(crate) mod run;

@@ -1,0 +1,55 @@
+//! The `weir` command: one binary for the server and for everything that asks it.
+//!
+//! Data goes to stdout, everything else to stderr. Exit status: 0 done, 1 the answer is "no", 2 wrong
+//! usage, 3 the server cannot be reached, 130 interrupted.
+#![forbid(unsafe_code)]
+
+mod args;
+mod bench;
+mod client;
+mod cmd;
+mod demo;
+mod failure;
+mod offline;
+mod output;
+mod script;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::failure::Failure;
+
+fn dispatch(cli: Cli) -> Result<(), Failure> {
+    let Cli { server, data_dir, command } = cli;
+    let connection = client::Connection::new(server, data_dir.clone());
+    match command {
+        Command::Up(args) => up::run(args, data_dir),
+        Command::Run(args) => cmd::run::run(&connection, args),
+        Command::Live(args) => cmd::live::run(&connection, args),
+        Command::Check(args) => cmd::check::run(args),
+        Command::Explain(args) => cmd::explain::run(args),
+        Command::Scripts(args) => cmd::lists::scripts(args),
+        Command::Schema(args) => cmd::lists::schema(args),
+        Command::Funcs(args) => cmd::lists::funcs(args),
+        Command::Doctor(args) => cmd::doctor::run(args),
+        Command::Stats(args) => cmd::ask::stats(&connection, args),
+        Command::Queries(args) => cmd::ask::queries(&connection, args),
+        Command::Nodes(args) => cmd::ask::nodes(&connection, args),
+        Command::Bench(args) => bench::run(args),
+        Command::DemoService(args) => demo::run_service(&args).map_err(Failure::from),
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print();
+            failure.exit_code()
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! One query from node part to view, driven step by step without a clock: the same compiler, split,
+//! engines, messages and bus as the server, only that whoever holds the pipeline says what time it
+//! is. Offline rows and the benchmarks use it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use crossbeam_channel::{Receiver, unbounded};
+use weir_cluster::coordinator::{Coordinator, Outcome};
+use weir_cluster::view::{OutputChanges, OutputInfo, ViewState};
+use weir_engine::{Engine, EngineConfig, EngineEvent};
+use weir_node::core::NodeCore;
+use weir_proto::bus::{ClusterPort, NodePort, in_process};
+use weir_proto::{NodeInfo, QueryId};
+use weir_types::RecordBatch;
+use weir_types::metadata::MetadataSnapshot;
+use weir_types::split::SplitPlan;
+
+/// A step that takes longer is stuck, not slow: the longest ones seen take seconds.
+const STEP_TIMEOUT: Duration = Duration::from_secs(120);
+
+enum FromEngine {
+    Node(EngineEvent),
+    Cluster(EngineEvent),
+}
+
+pub(crate) struct PipelineConfig {
+    pub(crate) workers: usize,
+    pub(crate) refresh_ms: u64,
+    pub(crate) start_ms: u64,
+    pub(crate) metadata: Arc<MetadataSnapshot>,
+    pub(crate) test_faults: bool,
+}
+
+pub(crate) struct Pipeline {
+    pub(crate) node_engine: Arc<Engine>,
+    pub(crate) cluster_engine: Arc<Engine>,
+    node: NodeCore,
+    node_port: NodePort,
+    coordinator: Coordinator,
+    cluster_port: ClusterPort,
+    events: Receiver<FromEngine>,
+    view: ViewState,
+    query: QueryId,
+    refresh_ms: u64,
+    last_closed_ms: u64,
+}
+
+const NODE_NAME: &str = "offline";
+
+fn engine(
+    name: &str,
+    config: &PipelineConfig,
+    emit: impl Fn(EngineEvent) + Send + Sync + 'static,
+) -> anyhow::Result<Arc<Engine>> {
+    let engine = Engine::start(
+        EngineConfig {
+            workers: config.workers,
+            retention_ns: None,
+            test_faults: config.test_faults,
+            ..EngineConfig::new(name)
+        },
+        Arc::new(emit),
+    )
+    .with_context(|| format!("could not start the {name} engine"))?;
+    engine.set_metadata(config.metadata.clone());
+    Ok(Arc::new(engine))
+}
+
+impl Pipeline {
+    /// Starts both engines and installs the query.
+    pub(crate) fn start(
+        split: Arc<SplitPlan>,
+        outputs: Vec<OutputInfo>,
+        config: &PipelineConfig,
+    ) -> anyhow::Result<Pipeline> {
+        let (send, events) = unbounded();
+        let send_node = send.clone();
+        let node_engine = engine("node", config, move |event| {
+            drop(send_node.send(FromEngine::Node(event)));
+        })?;
+        let cluster_engine = engine("cluster", config, move |event| {
+            drop(send.send(FromEngine::Cluster(event)));
+        })?;
+        let (node_port, cluster_port) = in_process();
+        let info = NodeInfo {
+            name: NODE_NAME.to_string(),
+            incarnation: 1,
+            asid: 0,
+            hostname: NODE_NAME.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+        };
+        let node = NodeCore::new(info, node_engine.clone(), None, node_port.sender.clone(), 0, 0);
+        node.register(Vec::new());
+        let mut pipeline = Pipeline {
+            coordinator: Coordinator::offline(cluster_engine.clone()),
+            node_engine,
+            cluster_engine,
+            node,
+            node_port,
+            cluster_port,
+            events,
+            view: ViewState::new(outputs),
+            query: 0,
+            refresh_ms: config.refresh_ms,
+            last_closed_ms: 0,
+        };
+        pipeline.pump_bus(config.start_ms)?;
+        pipeline.query = pipeline.coordinator.new_query_id();
+        let query = pipeline.query;
+        pipeline.coordinator.install(query, split, config.refresh_ms, config.start_ms)?;
+        pipeline.pump_bus(config.start_ms)?;
+        Ok(pipeline)
+    }
+
+    /// Moves all waiting messages to the other side.
+    fn pump_bus(&mut self, now_ms: u64) -> anyhow::Result<()> {
+        loop {
+            let mut moved = false;
+            while let Some(message) = self.cluster_port.try_recv() {
+                let link = self.cluster_port.link.clone();
+                let outcome = self.coordinator.on_message(NODE_NAME, &link, message?, now_ms);
+                if let Outcome::QueryFailed { message, .. } = outcome {
+                    bail!("the query failed on the node: {message}");
+                }
+                moved = true;
+            }
+            while let Some(message) = self.node_port.try_recv() {
+                self.node.handle(message?, now_ms);
+                moved = true;
+            }
+            if !moved {
+                return Ok(());
+            }
+        }
+    }
+
+    pub(crate) fn admit(&mut self, table: &str, batch: RecordBatch) {
+        self.node.admit(table, batch);
+    }
+
+    /// Closes the tick; if it is a refresh, waits until the view is there and gives what changed.
+    pub(crate) fn close_tick(&mut self, tick_ms: u64) -> anyhow::Result<Option<Vec<OutputChanges>>> {
+        self.node.close_tick(tick_ms);
+        self.last_closed_ms = tick_ms;
+        if !tick_ms.is_multiple_of(self.refresh_ms) {
+            return Ok(None);
+        }
+        loop {
+            self.pump_bus(tick_ms)?;
+            self.coordinator.on_clock(tick_ms);
+            match self.events.recv_timeout(STEP_TIMEOUT) {
+                Ok(FromEngine::Node(event)) => self.node.on_event(event),
+                Ok(FromEngine::Cluster(EngineEvent::Rows { table, rows, .. })) => {
+                    self.view.apply(&table, rows);
+                }
+                Ok(FromEngine::Cluster(EngineEvent::Frontier { tick_ms: at, .. })) => {
+                    if at >= tick_ms {
+                        return Ok(Some(self.view.advance(tick_ms)));
+                    }
+                }
+                Ok(FromEngine::Cluster(EngineEvent::Failed { message, .. })) => {
+                    bail!("the query failed: {message}");
+                }
+                Ok(FromEngine::Cluster(_)) => {}
+                Err(_) => bail!("no answer from the engine within {STEP_TIMEOUT:?}"),
+            }
+        }
+    }
+
+    #[must_use]
+    pub(crate) fn view(&self) -> &ViewState {
+        &self.view
+    }
+
+    /// Stops both engines and waits for their threads.
+    pub(crate) fn stop(self) {
+        let Pipeline { node_engine, cluster_engine, node, coordinator, .. } = self;
+        drop((node, coordinator));
+        for engine in [node_engine, cluster_engine] {
+            if let Ok(engine) = Arc::try_unwrap(engine) {
+                engine.shutdown();
+            }
+        }
+    }
+}

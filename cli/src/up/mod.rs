@@ -1,0 +1,288 @@
+//! `weir up`: everything in one process. Starts the parts in order, says when it is ready, and stops
+//! them in order; it computes nothing itself.
+
+mod data_dir;
+mod doctor;
+mod process;
+mod wanted;
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use tracing::{info, warn};
+use weir_actors::KillSwitch;
+use weir_cluster::api::auth::Auth;
+use weir_cluster::api::{self, ApiState, Asset};
+use weir_cluster::service::{ListNodes, Service, ServiceConfig};
+use weir_node::runtime::{NodeConfig, NodeRuntime};
+use weir_node::host;
+use weir_node::sources::{Sources, SourcesConfig};
+use weir_proto::NodeInfo;
+use weir_proto::bus::in_process;
+use weir_types::{Clock, WallClock};
+
+pub(crate) use data_dir::invoking_user_home;
+pub(crate) use doctor::report as doctor_report;
+pub(crate) use process::{cpu_ns, cpu_ns_of, rss_bytes};
+
+use crate::args::UpArgs;
+use crate::demo::Demo;
+use crate::failure::Failure;
+
+include!(concat!(env!("OUT_DIR"), "/assets.rs"));
+
+/// Sources detach within this; tracepoints take seconds.
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+/// The short id of the one agent of an embedded server.
+const ASID: u32 = 1;
+
+fn refuse_not_yet(args: &UpArgs) -> Result<(), Failure> {
+    let not_yet = [
+        ("--config", args.config.is_some()),
+        ("--tls-cert", args.tls_cert.is_some()),
+        ("--tls-key", args.tls_key.is_some()),
+        ("--redact", args.redact.is_some()),
+    ];
+    match not_yet.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => Err(Failure::Usage(format!("{flag} is not supported yet"))),
+        None => Ok(()),
+    }
+}
+
+fn bind(args: &UpArgs) -> Result<(TcpListener, SocketAddr), Failure> {
+    let wanted: SocketAddr = args.listen.parse().map_err(|_| {
+        Failure::Usage(format!("--listen {}: write ADDR:PORT, like 127.0.0.1:7070", args.listen))
+    })?;
+    if !wanted.ip().is_loopback() && !args.insecure_no_auth {
+        return Err(Failure::Usage(format!(
+            "--listen {wanted} is reachable from other machines, and API keys are not supported \
+             yet: listen on 127.0.0.1, or say --insecure-no-auth if everybody may come in"
+        )));
+    }
+    let listener = TcpListener::bind(wanted).map_err(|error| {
+        let hint = if error.kind() == std::io::ErrorKind::AddrInUse {
+            ": another program (perhaps another `weir up`) listens there; --listen 127.0.0.1:0 \
+             picks a free port"
+        } else {
+            ""
+        };
+        Failure::No(format!("could not listen on {wanted}: {error}{hint}"))
+    })?;
+    let bound = listener.local_addr().map_err(|error| Failure::No(error.to_string()))?;
+    Ok((listener, bound))
+}
+
+/// Logs to stderr: errors and changes of state; `WEIR_LOG` asks for more.
+fn init_logs() {
+    use std::io::IsTerminal;
+    let filter = tracing_subscriber::EnvFilter::try_from_env("WEIR_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,actix_server=warn"));
+    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let _already_set = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(color)
+        .with_target(false)
+        .try_init();
+}
+
+pub(crate) fn run(args: UpArgs, data_dir: Option<std::path::PathBuf>) -> Result<(), Failure> {
+    refuse_not_yet(&args)?;
+    let (listener, bound) = bind(&args)?;
+    init_logs();
+    let directory = data_dir.unwrap_or_else(crate::client::default_data_dir);
+    let data = data_dir::DataDir::open(&directory)?;
+    let signals = Signals::watch()?;
+    let system = actix::System::new();
+    system.block_on(serve(args, data, listener, bound, signals))
+}
+
+/// The first signal asks for an orderly stop, the second ends the process.
+struct Signals {
+    asked: Arc<AtomicBool>,
+}
+
+impl Signals {
+    fn watch() -> Result<Signals, Failure> {
+        let asked = Arc::new(AtomicBool::new(false));
+        let register = || -> std::io::Result<()> {
+            for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+                signal_hook::flag::register_conditional_shutdown(signal, 130, asked.clone())?;
+                signal_hook::flag::register(signal, asked.clone())?;
+            }
+            Ok(())
+        };
+        register().map_err(|error| Failure::No(format!("could not watch signals: {error}")))?;
+        Ok(Signals { asked })
+    }
+
+    async fn wait(&self) {
+        while !self.asked.load(Ordering::SeqCst) {
+            actix::clock::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_string())
+        .unwrap_or_else(|_| "localhost".to_string())
+}
+
+fn tick_ms(args: &UpArgs) -> Result<u64, Failure> {
+    let tick_ms = u64::try_from(args.tick.as_millis()).unwrap_or(0);
+    if !(10..=10_000).contains(&tick_ms) {
+        return Err(Failure::Usage("--tick must be between 10ms and 10s".to_string()));
+    }
+    Ok(tick_ms)
+}
+
+async fn serve(
+    args: UpArgs,
+    data: data_dir::DataDir,
+    listener: TcpListener,
+    bound: SocketAddr,
+    signals: Signals,
+) -> Result<(), Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(WallClock);
+    let tick_ms = tick_ms(&args)?;
+    let retention_ns = i64::try_from(args.retention.as_nanos()).unwrap_or(i64::MAX);
+    let wanted = wanted::parse(&args.trace)?;
+    let (node_port, cluster_port) = in_process();
+    let config = ServiceConfig {
+        tick_ms,
+        workers: args.workers.max(1),
+        retention_ns,
+        snapshot_rows_max: args.snapshot_rows_max,
+        test_faults: args.test_faults,
+    };
+    let switch = KillSwitch::root("weir");
+    let service = Service::start(&config, cluster_port, clock.clone(), &switch)
+        .context("could not start the cluster part")?;
+    let hostname = hostname();
+    let info = NodeInfo {
+        name: hostname.clone(),
+        incarnation: u64::try_from(clock.now_unix_ns()).unwrap_or(0),
+        asid: ASID,
+        hostname: hostname.clone(),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+    };
+    let sources = Sources::new(SourcesConfig {
+        asid: ASID,
+        hostname,
+        own_listener: bound,
+        wanted,
+        test_faults: args.test_faults,
+    });
+    let specs = sources.specs();
+    let node_config = NodeConfig {
+        info,
+        tick_ms,
+        workers: 1,
+        retention_ns,
+        history_bytes: args.history_bytes as u64,
+        test_faults: args.test_faults,
+    };
+    let node = NodeRuntime::start(node_config, &specs, node_port, clock.clone())
+        .context("could not start the node part")?;
+    sources.publish_metadata_to(&[node.engine.clone(), service.engine.clone()]);
+    let stop_sources = Arc::new(AtomicBool::new(false));
+    let source_switch = switch.child("sources");
+    let _hosts: Vec<_> = specs
+        .into_iter()
+        .map(|spec| host::start(&source_switch, spec, node.feed.clone(), stop_sources.clone()))
+        .collect();
+    let demo = if args.demo { Some(Demo::start()?) } else { None };
+    let state = ApiState {
+        service: service.clone(),
+        auth: Auth {
+            token: (!args.insecure_no_auth).then(|| data.token.clone()),
+            listen_ip: bound.ip(),
+            listen_port: bound.port(),
+            hosts: args.host.clone(),
+            local_ips: local_ips(),
+        },
+        assets: ASSETS,
+        doctor: Arc::new(doctor_report),
+        process: Arc::new(process::report),
+    };
+    let server = api::serve(listener, state).context("could not start the API")?;
+    let server_handle = server.handle();
+    actix::spawn(server);
+    let ready = wait_ready(&service, &signals).await;
+    if ready {
+        announce(bound, &data, args.insecure_no_auth);
+    }
+    signals.wait().await;
+    info!("stopping: detaching takes some seconds");
+    server_handle.stop(false).await;
+    if let Some(demo) = demo {
+        demo.stop();
+    }
+    stop_sources.store(true, Ordering::SeqCst);
+    switch.kill().await;
+    stop_everything(&sources, node, service).await;
+    Ok(())
+}
+
+/// True once the node has registered; false if a signal came first.
+async fn wait_ready(service: &Service, signals: &Signals) -> bool {
+    loop {
+        let nodes = service.coordinator.send(ListNodes).await.map_or(0, |nodes| nodes.len());
+        if nodes > 0 {
+            return true;
+        }
+        if signals.asked.load(Ordering::SeqCst) {
+            return false;
+        }
+        actix::clock::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the contract's two lines")]
+fn announce(bound: SocketAddr, data: &data_dir::DataDir, open: bool) {
+    if open {
+        warn!("--insecure-no-auth: everybody who can reach the port may come in");
+        eprintln!("open http://{bound}/");
+    } else {
+        eprintln!("open http://{bound}/#token={}", data.token);
+    }
+    println!("ready http://{bound}");
+    drop(std::io::stdout().flush());
+}
+
+#[expect(clippy::print_stderr, reason = "progress of the stop")]
+async fn stop_everything(sources: &Sources, node: NodeRuntime, service: Service) {
+    let mut waited = Duration::ZERO;
+    let step = Duration::from_millis(100);
+    while sources.running() > 0 && waited < STOP_TIMEOUT {
+        actix::clock::sleep(step).await;
+        waited += step;
+        if waited.as_millis().is_multiple_of(1000) {
+            eprintln!("stopping: {}", sources.stop_progress());
+        }
+    }
+    if sources.running() > 0 {
+        warn!("some sources did not stop in time");
+    }
+    let engine = node.engine.clone();
+    let stopped = actix_web::web::block(move || {
+        node.stop();
+        for engine in [Some(engine), Some(service.engine)].into_iter().flatten() {
+            if let Ok(engine) = Arc::try_unwrap(engine) {
+                engine.shutdown();
+            }
+        }
+    });
+    let _ = tokio::time::timeout(STOP_TIMEOUT, stopped).await;
+    eprintln!("stopped");
+}
+
+/// Addresses of this machine, for the Host check of a wildcard listener.
+fn local_ips() -> Vec<IpAddr> {
+    weir_sources::metadata::local_addresses()
+}

@@ -1,0 +1,346 @@
+//! The HTTP paths: questions answered once.
+
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Value as Json, json};
+use tokio::sync::mpsc;
+use weir_types::tables::TABLES;
+
+use super::{ApiError, ApiState, Asset};
+use crate::planner::{self, Prepared, ScriptRequest};
+use crate::service::{
+    AvailableTables, ListNodes, ListQueries, Outgoing, SUBSCRIBER_MESSAGES_MAX, Service, Subscribe,
+    Unsubscribe,
+};
+
+/// Longest wait for the first frontier of `run`.
+const RUN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/healthz", web::get().to(async || HttpResponse::Ok().body("ok\n")))
+        .route("/readyz", web::get().to(readyz))
+        .route("/metrics", web::get().to(metrics))
+        .route("/api/v1/login", web::post().to(login))
+        .route("/api/v1/scripts", web::get().to(scripts))
+        .route("/api/v1/scripts/{name:.+}", web::get().to(script))
+        .route("/api/v1/schema", web::get().to(schema))
+        .route("/api/v1/schema/{table}", web::get().to(schema_of))
+        .route("/api/v1/funcs", web::get().to(funcs))
+        .route("/api/v1/queries", web::get().to(queries))
+        .route("/api/v1/nodes", web::get().to(nodes))
+        .route("/api/v1/stats", web::get().to(stats))
+        .route("/api/v1/doctor", web::get().to(doctor))
+        .route("/api/v1/run", web::post().to(run))
+        .route("/api/v1/check", web::post().to(check));
+}
+
+impl ApiError {
+    pub(super) fn unavailable(message: &str) -> ApiError {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+}
+
+type Answer = Result<HttpResponse, ApiError>;
+
+fn ask_failed(error: weir_actors::SendError) -> ApiError {
+    ApiError::unavailable(&format!("the server is stopping ({error})"))
+}
+
+/// Compiles off the actors' thread: up to 20 ms of work.
+pub(super) async fn prepare(
+    service: &Service,
+    request: &ScriptRequest,
+) -> Result<Prepared, ApiError> {
+    let tables = service.coordinator.send(AvailableTables).await.map_err(ask_failed)?;
+    let request = request.clone();
+    let tick_ms = service.tick_ms;
+    let prepared = web::block(move || {
+        planner::prepare(&request, tick_ms, None, &|table| tables.iter().any(|t| t == table))
+    });
+    let prepared = prepared.await.map_err(|error| ApiError::unavailable(&error.to_string()))?;
+    prepared.map_err(ApiError::from)
+}
+
+async fn readyz(state: web::Data<ApiState>) -> Answer {
+    let nodes = state.service.coordinator.send(ListNodes).await.map_err(ask_failed)?;
+    if nodes.is_empty() {
+        return Err(ApiError::unavailable("no node has registered yet"));
+    }
+    Ok(HttpResponse::Ok().body("ready\n"))
+}
+
+#[derive(serde::Deserialize)]
+struct Login {
+    token: String,
+}
+
+async fn login(state: web::Data<ApiState>, login: web::Json<Login>) -> Answer {
+    if state.auth.token.is_none() {
+        return Ok(HttpResponse::NoContent().finish());
+    }
+    let cookie = state.auth.login(login.token.trim()).ok_or_else(|| {
+        ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "this token is not the server's")
+    })?;
+    Ok(HttpResponse::NoContent().cookie(cookie).finish())
+}
+
+async fn scripts() -> HttpResponse {
+    let list: Vec<Json> = weir_pxl::bundle::scripts()
+        .iter()
+        .map(|script| {
+            json!({
+                "name": script.name,
+                "short": script.short,
+                "long": script.long,
+                "args": planner::arguments_json(script.vis),
+                "has_vis": script.vis.is_some(),
+            })
+        })
+        .collect();
+    HttpResponse::Ok().json(json!({ "scripts": list }))
+}
+
+async fn script(name: web::Path<String>) -> Answer {
+    let found = weir_pxl::bundle::find(&name).ok_or_else(|| {
+        let message = format!("there is no script `{name}`");
+        ApiError::new(StatusCode::NOT_FOUND, "script_not_found", message)
+    })?;
+    let vis: Json = found.vis.and_then(|vis| serde_json::from_str(vis).ok()).unwrap_or_default();
+    Ok(HttpResponse::Ok().json(json!({
+        "name": found.name,
+        "pxl": found.pxl,
+        "vis": vis,
+        "short": found.short,
+        "long": found.long,
+        "args": planner::arguments_json(found.vis),
+    })))
+}
+
+/// One table as `weir schema -o json` prints it.
+#[must_use]
+pub fn table_json(table: &weir_types::tables::TableDef) -> Json {
+    json!({
+        "name": table.name,
+        "desc": table.desc,
+        "columns": weir_types::live::columns_of(&table.relation()),
+    })
+}
+
+async fn schema() -> HttpResponse {
+    let tables: Vec<Json> = TABLES.iter().map(table_json).collect();
+    HttpResponse::Ok().json(json!({ "tables": tables }))
+}
+
+async fn schema_of(name: web::Path<String>) -> Answer {
+    let table = weir_types::tables::find(&name).ok_or_else(|| {
+        let message = format!("there is no table `{name}`");
+        ApiError::new(StatusCode::NOT_FOUND, "table_not_found", message)
+    })?;
+    Ok(HttpResponse::Ok().json(table_json(table)))
+}
+
+async fn funcs() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "functions": planner::functions_json() }))
+}
+
+async fn queries(state: web::Data<ApiState>) -> Answer {
+    let rows = state.service.coordinator.send(ListQueries).await.map_err(ask_failed)?;
+    Ok(HttpResponse::Ok().json(json!({ "queries": rows })))
+}
+
+async fn nodes(state: web::Data<ApiState>) -> Answer {
+    let rows = state.service.coordinator.send(ListNodes).await.map_err(ask_failed)?;
+    let nodes: Vec<Json> = rows
+        .iter()
+        .map(|row| {
+            let mut node = serde_json::to_value(row).unwrap_or_default();
+            let sources = row.sources.iter().map(|source| {
+                json!({"name": source.name, "state": source.state, "reason": source.reason,
+                       "tables": source.tables})
+            });
+            node["sources"] = sources.collect();
+            node
+        })
+        .collect();
+    Ok(HttpResponse::Ok().json(json!({ "nodes": nodes })))
+}
+
+/// The contract's statistics object.
+pub(crate) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
+    let nodes = state.service.coordinator.send(ListNodes).await.map_err(ask_failed)?;
+    let mut tables = serde_json::Map::new();
+    let mut sources = serde_json::Map::new();
+    for node in &nodes {
+        for table in &node.tables {
+            let lost: serde_json::Map<String, Json> =
+                table.lost_total.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
+            tables.insert(
+                table.table.clone(),
+                json!({"rows": table.rows_total, "bytes": table.history_bytes, "lost": lost,
+                       "unpaired": table.unpaired_total,
+                       "metadata_held": table.metadata_held_count}),
+            );
+        }
+        for source in &node.sources {
+            let value = json!({"state": source.state, "reason": source.reason});
+            sources.insert(source.name.clone(), value);
+        }
+    }
+    Ok(json!({
+        "event_to_view_ns": state.service.freshness.event_to_view_ns(),
+        "tick_to_change_ns": state.service.freshness.tick_to_change_ns(),
+        "tables": tables,
+        "sources": sources,
+        "process": (state.process)(),
+    }))
+}
+
+async fn stats(state: web::Data<ApiState>) -> Answer {
+    Ok(HttpResponse::Ok().json(stats_json(&state).await?))
+}
+
+async fn doctor(state: web::Data<ApiState>) -> HttpResponse {
+    HttpResponse::Ok().json((state.doctor)())
+}
+
+/// A few lines in Prometheus' text form.
+async fn metrics(state: web::Data<ApiState>) -> Answer {
+    use std::fmt::Write;
+    let stats = stats_json(&state).await?;
+    let mut out = String::new();
+    for (name, help) in
+        [("rows", "Rows stored."), ("bytes", "History bytes."), ("unpaired", "Messages unpaired.")]
+    {
+        let kind = if name == "bytes" { "gauge" } else { "counter" };
+        let metric = if name == "bytes" {
+            "weir_table_history_bytes".to_string()
+        } else {
+            format!("weir_table_{name}_total")
+        };
+        let _ = write!(out, "# HELP {metric} {help}\n# TYPE {metric} {kind}\n");
+        for (table, value) in stats["tables"].as_object().into_iter().flatten() {
+            let _ = writeln!(out, "{metric}{{table=\"{table}\"}} {}", value[name]);
+        }
+    }
+    out.push_str("# HELP weir_table_lost_total Records that never became rows.\n");
+    out.push_str("# TYPE weir_table_lost_total counter\n");
+    for (table, value) in stats["tables"].as_object().into_iter().flatten() {
+        for (reason, lost) in value["lost"].as_object().into_iter().flatten() {
+            let _ = writeln!(
+                out,
+                "weir_table_lost_total{{table=\"{table}\",reason=\"{reason}\"}} {lost}"
+            );
+        }
+    }
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(out))
+}
+
+async fn check(request: web::Json<ScriptRequest>) -> Answer {
+    let request = request.into_inner();
+    let checked = web::block(move || planner::compile(&request, None)).await;
+    let checked = checked.map_err(|error| ApiError::unavailable(&error.to_string()))?;
+    match checked {
+        Ok((_, compiled)) => {
+            Ok(HttpResponse::Ok().json(json!({"ok": true, "diagnostics": compiled.warnings})))
+        }
+        Err(planner::PlanError::Compile(diagnostics)) => {
+            Ok(HttpResponse::Ok().json(json!({"ok": false, "diagnostics": diagnostics})))
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// One answer: the snapshot at the first frontier of the view.
+async fn run(state: web::Data<ApiState>, request: web::Json<ScriptRequest>) -> Answer {
+    let service = &state.service;
+    let mut request = request.into_inner();
+    request.refresh_ms = request.refresh_ms.or(Some(service.tick_ms));
+    let prepared = prepare(service, &request).await?;
+    let (sender, inbox) = mpsc::channel(SUBSCRIBER_MESSAGES_MAX);
+    let subscribed = service
+        .coordinator
+        .send(Subscribe { prepared, sender })
+        .await
+        .map_err(ask_failed)?
+        .map_err(|message| ApiError::unavailable(&message))?;
+    let answer = tokio::time::timeout(RUN_TIMEOUT, first_snapshot(inbox)).await;
+    let leave = Unsubscribe { query: subscribed.query, number: subscribed.number };
+    let _ = service.coordinator.send(leave).await;
+    let messages = answer.map_err(|_| {
+        ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "no answer in 30 s")
+    })??;
+    // The messages are text already: put together, not parsed and written again.
+    let mut body = String::from("{\"messages\":[");
+    for (idx, message) in messages.iter().enumerate() {
+        if idx > 0 {
+            body.push(',');
+        }
+        body.push_str(&weir_sinks::json::with_id(message.kind, "run", &message.body));
+    }
+    body.push_str("]}");
+    Ok(HttpResponse::Ok().content_type("application/json").body(body))
+}
+
+async fn first_snapshot(mut inbox: mpsc::Receiver<Outgoing>) -> Result<Vec<Outgoing>, ApiError> {
+    let mut messages = Vec::new();
+    while let Some(message) = inbox.recv().await {
+        let (done, ended) = (message.kind == "progress", message.kind == "end");
+        messages.push(message);
+        if done {
+            return Ok(messages);
+        }
+        if ended {
+            break;
+        }
+    }
+    let reason =
+        messages.iter().rev().find(|message| message.kind == "error").and_then(|message| {
+            let json: Json = serde_json::from_str(&format!("{{{}", message.body)).ok()?;
+            Some((json["code"].as_str()?.to_string(), json["message"].as_str()?.to_string()))
+        });
+    let (code, message) =
+        reason.unwrap_or_else(|| ("ended".into(), "the query ended without an answer".into()));
+    Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, &code, message))
+}
+
+fn content_type(path: &str) -> &'static str {
+    match path.rsplit('.').next() {
+        Some("html") => "text/html; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        Some("png") => "image/png",
+        Some("ico") => "image/x-icon",
+        Some("woff2") => "font/woff2",
+        Some("json") => "application/json",
+        _ => "application/octet-stream",
+    }
+}
+
+/// The page's files; hashed names are kept for ever, the page itself is asked for again.
+pub(super) async fn fallback(request: HttpRequest, state: web::Data<ApiState>) -> Answer {
+    let path = request.path().trim_start_matches('/');
+    let path = if path.is_empty() { "index.html" } else { path };
+    let found = state.assets.iter().find(|asset: &&Asset| asset.path == path);
+    let Some(asset) = found else {
+        let message = format!("there is nothing at {}", request.path());
+        return Err(ApiError::new(StatusCode::NOT_FOUND, "not_found", message));
+    };
+    let cache = if path.starts_with("assets/") {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
+    Ok(HttpResponse::Ok()
+        .content_type(content_type(path))
+        .insert_header((header::CACHE_CONTROL, cache))
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .insert_header((header::REFERRER_POLICY, "no-referrer"))
+        .insert_header((
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+             connect-src 'self'; frame-ancestors 'none'",
+        ))
+        .body(asset.bytes))
+}

@@ -1,0 +1,70 @@
+//! HTTP and websocket: the contract's paths, its safe defaults, and the page's static files.
+//!
+//! [`auth`] decides who may come in (token, Host, Origin), [`http`] answers questions, [`live`]
+//! carries subscriptions. Answers are JSON; errors are `{"error":{"code","message","diagnostics"?}}`
+//! with a fitting status.
+
+pub mod auth;
+mod error;
+pub mod http;
+mod live;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use actix_web::dev::Server;
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+
+pub use error::ApiError;
+
+use crate::service::Service;
+
+/// Largest request body.
+pub const REQUEST_BYTES_MAX: usize = 2 << 20;
+/// Subscriptions of one websocket.
+pub const SUBSCRIPTIONS_PER_CLIENT_MAX: usize = 64;
+
+/// One static file of the page.
+#[derive(Clone, Copy, Debug)]
+pub struct Asset {
+    /// `index.html`, `assets/…`
+    pub path: &'static str,
+    pub bytes: &'static [u8],
+}
+
+/// What the API serves beside the service itself.
+pub struct ApiState {
+    pub service: Service,
+    pub auth: auth::Auth,
+    pub assets: &'static [Asset],
+    /// What works on this machine and why not, as `weir doctor -o json` prints it.
+    pub doctor: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// CPU and memory of this process.
+    pub process: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+}
+
+/// The server on an already bound socket. Await it, or stop it through its handle.
+pub fn serve(listener: TcpListener, state: ApiState) -> std::io::Result<Server> {
+    let state = web::Data::new(state);
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(state.clone())
+            .app_data(web::PayloadConfig::new(REQUEST_BYTES_MAX))
+            .app_data(
+                web::JsonConfig::default()
+                    .limit(REQUEST_BYTES_MAX)
+                    .error_handler(|error, _| ApiError::bad_json(&error).into()),
+            )
+            .wrap(from_fn(auth::guard))
+            .configure(http::routes)
+            .configure(live::routes)
+            .default_service(web::route().to(http::fallback))
+    })
+    .workers(1)
+    .disable_signals()
+    .shutdown_timeout(2)
+    .listen(listener)?
+    .run();
+    Ok(server)
+}

@@ -1,0 +1,268 @@
+//! From a request (bundle name or text, function, arguments) to something that can be installed:
+//! compiled, outputs without a source set apart, split. Pure but for the bundle's text, which is
+//! part of the program.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use weir_pxl::{CompileOptions, Compiled, Script};
+use weir_types::Diagnostic;
+use weir_types::plan::{OpId, OpKind, Plan};
+use weir_types::split::SplitPlan;
+
+use crate::view::OutputInfo;
+
+/// Longest script text.
+pub const SCRIPT_BYTES_MAX: usize = 1 << 20;
+/// Shortest refresh that may be asked for.
+const REFRESH_MS_MIN: u64 = 10;
+const REFRESH_MS_MAX: u64 = 3_600_000;
+
+/// What a client asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct ScriptRequest {
+    /// Name in the bundle.
+    pub script: Option<String>,
+    /// Or the text itself, with its vis.json if it has one.
+    pub text: Option<String>,
+    #[serde(default)]
+    pub vis: Option<String>,
+    #[serde(default)]
+    pub func: Option<String>,
+    #[serde(default)]
+    pub args: BTreeMap<String, String>,
+    #[serde(default)]
+    pub refresh_ms: Option<u64>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    #[error("there is no script `{name}`; `weir scripts list` names all{hint}")]
+    UnknownScript { name: String, hint: String },
+    #[error("give either `script` (a name of the bundle) or `text`")]
+    NoScript,
+    #[error("the script is longer than {SCRIPT_BYTES_MAX} bytes")]
+    TooLong,
+    #[error("refresh must be between {REFRESH_MS_MIN} ms and {REFRESH_MS_MAX} ms")]
+    Refresh,
+    #[error("the script does not compile")]
+    Compile(Vec<Diagnostic>),
+    #[error("no source on this server produces `{table}`")]
+    NoSource { table: String },
+}
+
+impl PlanError {
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            PlanError::UnknownScript { .. } => "script_not_found",
+            PlanError::NoScript => "bad_request",
+            PlanError::TooLong => "script_too_large",
+            PlanError::Refresh => "bad_refresh",
+            PlanError::Compile(_) => "compile_error",
+            PlanError::NoSource { .. } => "no_source",
+        }
+    }
+    #[must_use]
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        match self {
+            PlanError::Compile(diagnostics) => diagnostics,
+            _ => &[],
+        }
+    }
+}
+
+/// Ready to be installed.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    pub name: String,
+    pub split: Arc<SplitPlan>,
+    pub outputs: Vec<OutputInfo>,
+    pub refresh_ms: u64,
+    /// Equal keys, equal views: what readers share.
+    pub key: (u64, u64),
+    /// Outputs that were left out, with the table that nothing produces.
+    pub without_source: Vec<(String, String)>,
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Text, name and vis.json of what is asked for.
+fn resolve(request: &ScriptRequest) -> Result<(String, String, Option<String>), PlanError> {
+    if let Some(text) = &request.text {
+        if text.len() > SCRIPT_BYTES_MAX {
+            return Err(PlanError::TooLong);
+        }
+        let name = request.script.clone().unwrap_or_else(|| "script".to_string());
+        return Ok((name, text.clone(), request.vis.clone()));
+    }
+    let name = request.script.as_deref().ok_or(PlanError::NoScript)?;
+    let Some(found) = weir_pxl::bundle::find(name) else {
+        let hint = weir_pxl::bundle::scripts()
+            .iter()
+            .find(|script| script.name.contains(name) || name.contains(script.name))
+            .map_or_else(String::new, |script| format!(" (did you mean `{}`?)", script.name));
+        return Err(PlanError::UnknownScript { name: name.to_string(), hint });
+    };
+    Ok((name.to_string(), found.pxl.to_string(), found.vis.map(str::to_string)))
+}
+
+/// Compiles what is asked for, without splitting it.
+pub fn compile(
+    request: &ScriptRequest,
+    now_unix_ns: Option<i64>,
+) -> Result<(String, Compiled), PlanError> {
+    let (name, text, vis) = resolve(request)?;
+    let script = Script { name: &name, text: &text, vis: vis.as_deref() };
+    let options = CompileOptions {
+        now_unix_ns,
+        args: request.args.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        func: request.func.clone(),
+        ..CompileOptions::default()
+    };
+    let compiled = weir_pxl::compile(&script, &options).map_err(PlanError::Compile)?;
+    Ok((name, compiled))
+}
+
+/// The tables below an operator.
+fn tables_below(plan: &Plan, op: OpId, found: &mut Vec<String>) {
+    let mut open = vec![op];
+    while let Some(at) = open.pop() {
+        if let OpKind::Scan { table, .. } = &plan.ops[at].kind {
+            found.push(table.clone());
+        }
+        open.extend(&plan.ops[at].inputs);
+    }
+}
+
+/// Takes away the outputs that read a table which `has_table` denies.
+fn set_apart_without_source(
+    plan: &mut Plan,
+    has_table: &dyn Fn(&str) -> bool,
+) -> Vec<(String, String)> {
+    let mut apart = Vec::new();
+    let ops = Plan { outputs: Vec::new(), ..plan.clone() };
+    plan.outputs.retain(|output| {
+        let mut tables = Vec::new();
+        tables_below(&ops, output.op, &mut tables);
+        match tables.into_iter().find(|table| !has_table(table)) {
+            Some(table) => {
+                apart.push((output.table.clone(), table));
+                false
+            }
+            None => true,
+        }
+    });
+    apart
+}
+
+/// The whole way. `tick_ms`: the server's tick; a refresh is a multiple of it.
+pub fn prepare(
+    request: &ScriptRequest,
+    tick_ms: u64,
+    now_unix_ns: Option<i64>,
+    has_table: &dyn Fn(&str) -> bool,
+) -> Result<Prepared, PlanError> {
+    let (name, mut compiled) = compile(request, now_unix_ns)?;
+    let mut outputs = output_infos(&compiled);
+    let without_source = set_apart_without_source(&mut compiled.plan, has_table);
+    if compiled.plan.outputs.is_empty()
+        && let Some((_, table)) = without_source.first()
+    {
+        return Err(PlanError::NoSource { table: table.clone() });
+    }
+    let refresh_ms = match request.refresh_ms {
+        None => compiled.plan.default_refresh_ms(tick_ms),
+        Some(wanted) if !(REFRESH_MS_MIN..=REFRESH_MS_MAX).contains(&wanted) => {
+            return Err(PlanError::Refresh);
+        }
+        Some(wanted) => wanted.div_ceil(tick_ms) * tick_ms,
+    };
+    outputs.retain(|info| compiled.plan.outputs.iter().any(|o| o.table == info.table));
+    let split = weir_pxl::split(&compiled.plan);
+    let hashes = compiled.plan.op_hashes();
+    let key = compiled.plan.outputs.iter().fold(0u64, |key, output| {
+        let name = output.table.bytes().fold(key, |k, b| k.rotate_left(5) ^ u64::from(b));
+        name.rotate_left(7).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ hashes[output.op]
+    });
+    Ok(Prepared {
+        name,
+        split: Arc::new(split),
+        outputs,
+        refresh_ms,
+        key: (key, refresh_ms),
+        without_source,
+        warnings: compiled.warnings,
+    })
+}
+
+/// What subscribers are told of each output.
+#[must_use]
+pub fn output_infos(compiled: &Compiled) -> Vec<OutputInfo> {
+    compiled
+        .plan
+        .outputs
+        .iter()
+        .enumerate()
+        .map(|(idx, output)| {
+            let mut pane_ns = 0;
+            let mut open = vec![output.op];
+            while let Some(at) = open.pop() {
+                let op = &compiled.plan.ops[at];
+                if let OpKind::Scan { window, .. } = &op.kind
+                    && let Some(sliding) = window.sliding(None)
+                {
+                    pane_ns = pane_ns.max(sliding.pane_ns);
+                }
+                open.extend(&op.inputs);
+            }
+            OutputInfo {
+                table: output.table.clone(),
+                relation: compiled.plan.ops[output.op].relation.clone(),
+                key: compiled.key.get(idx).cloned().unwrap_or_default(),
+                window_from: compiled.window_text.get(idx).cloned().flatten().unwrap_or_default(),
+                pane_ms: u64::try_from(pane_ns / 1_000_000).unwrap_or(0),
+                widgets: compiled.widgets.get(idx).cloned().unwrap_or_default(),
+            }
+        })
+        .collect()
+}
+
+/// A script's arguments, as lists show them.
+#[must_use]
+pub fn arguments_json(vis: Option<&str>) -> serde_json::Value {
+    let variables = vis.and_then(|vis| weir_pxl::vis::parse(vis).ok()).map(|vis| vis.variables);
+    let arguments = variables.unwrap_or_default().into_iter().map(|variable| {
+        let mut argument = serde_json::json!({
+            "name": variable.name,
+            "type": variable.kind,
+            "description": variable.description,
+        });
+        if let Some(default) = variable.default {
+            argument["default"] = default.into();
+        }
+        if !variable.valid_values.is_empty() {
+            argument["validValues"] = variable.valid_values.into();
+        }
+        argument
+    });
+    arguments.collect()
+}
+
+/// Every function that is listed, as `weir funcs -o json` prints it.
+#[must_use]
+pub fn functions_json() -> Vec<serde_json::Value> {
+    weir_pxl::describe::describe()
+        .into_iter()
+        .filter(|function| !function.hidden)
+        .filter_map(|function| {
+            let overloads = function.overloads.iter();
+            let signatures: Vec<String> = overloads
+                .map(|overload| format!("({}) -> {}", overload.args.join(", "), overload.result))
+                .collect();
+            let mut json = serde_json::to_value(&function).ok()?;
+            json["signatures"] = signatures.into();
+            Some(json)
+        })
+        .collect()
+}

@@ -1,0 +1,213 @@
+//! Drives the real engine as a node and the cluster do, but nothing more, and compares what it shows
+//! with the model at every frontier: the plan is cut in two, node engines get the rows tick by tick,
+//! their changes go to a cluster engine, its rows add up to views.
+
+mod admission;
+mod plain_split;
+mod pushed_split;
+mod rig;
+
+use std::collections::BTreeMap;
+
+use weir_types::split::SplitPlan;
+use weir_types::{DataType, PackedRow, Plan, Value};
+
+pub use plain_split::plain_split;
+pub use pushed_split::pushed_split;
+pub use rig::{Rig, Views};
+
+use crate::model::{self, Multiset, World};
+
+/// In which portions the rows of a tick are pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedOrder {
+    /// All rows of a table in one batch.
+    Whole,
+    RowByRow,
+    /// One batch, rows of one tick in any order.
+    Shuffled { seed: u64 },
+}
+
+/// How a case is handed to the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feed {
+    pub order: FeedOrder,
+    /// Timely workers of each engine.
+    pub workers: usize,
+    /// Node engines; rows are dealt out in turn.
+    pub nodes: usize,
+    pub tick_ms: u64,
+    /// A multiple of the tick.
+    pub refresh_ms: u64,
+    /// Ascending multiples of the tick since the epoch.
+    pub ticks_ms: Vec<u64>,
+    /// How many ticks pass before the query is installed; their rows are replayed to it.
+    pub installed_after: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    #[error(transparent)]
+    Engine(#[from] weir_engine::EngineError),
+    #[error(transparent)]
+    Model(#[from] model::ModelError),
+    #[error("query {query} failed: {message}")]
+    Failed { query: u64, message: String },
+    #[error("nothing was said for a minute while waiting for {waiting_for}")]
+    Silent { waiting_for: String },
+    #[error("{part} said what it must not: {event}")]
+    Unexpected { part: String, event: String },
+    #[error("query {query} spoke of tick {tick_ms}, the last frontier being {last}")]
+    WrongTick { query: u64, tick_ms: u64, last: u64 },
+    #[error("changes of {table} are empty or hold a zero")]
+    NotConsolidated { table: String },
+    #[error("{table} holds a row {count} times")]
+    Negative { table: String, count: i64 },
+    #[error("at tick {tick_ms} the engine differs in {table}:\n{difference}")]
+    Differs { tick_ms: u64, table: String, difference: String },
+}
+
+/// What was compared: a test that never saw a row proves nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    pub frontiers: usize,
+    /// Rows in all compared views.
+    pub rows: usize,
+}
+
+pub(crate) fn tick_unix_ns(tick_ms: u64) -> i64 {
+    tick_ms as i64 * 1_000_000
+}
+
+const QUERY: u64 = 7;
+
+/// Runs the plan, cut as `split`, over the world and compares every output at every frontier.
+pub fn compare(
+    plan: &Plan,
+    split: &SplitPlan,
+    world: &World,
+    feed: &Feed,
+) -> Result<Compared, DriveError> {
+    let mut compared = Compared::default();
+    let admitted = admission::as_admitted(world, feed);
+    run(split, world, feed, &mut |tick_ms, views| {
+        let expected = model::evaluate(plan, &admitted, tick_unix_ns(tick_ms))?;
+        compared.frontiers += 1;
+        compared.rows += expected.values().map(BTreeMap::len).sum::<usize>();
+        for output in &plan.outputs {
+            let types = plan.ops[output.op].relation.types();
+            let expected = expected.get(&output.table).cloned().unwrap_or_default();
+            let actual = views.get(&output.table).cloned().unwrap_or_default();
+            if let Some(difference) = difference(&expected, &actual, &types) {
+                let table = output.table.clone();
+                return Err(DriveError::Differs { tick_ms, table, difference });
+            }
+        }
+        Ok(())
+    })?;
+    Ok(compared)
+}
+
+/// Runs a split plan and hands its views at every frontier to `look`.
+pub fn run(
+    split: &SplitPlan,
+    world: &World,
+    feed: &Feed,
+    look: &mut dyn FnMut(u64, &Views) -> Result<(), DriveError>,
+) -> Result<(), DriveError> {
+    let mut rig = Rig::start(feed.nodes, feed.workers, world.retention_ns)?;
+    for engine in rig.engines() {
+        engine.set_metadata(world.metadata.clone());
+    }
+    let admissions = admission::admissions(world, feed);
+    let (before, after) = feed.ticks_ms.split_at(feed.installed_after);
+    for &tick_ms in before {
+        push_tick(&rig, world, feed, admissions.get(&tick_ms));
+        rig.close_tick(tick_ms)?;
+    }
+    let first_ms = before.last().map(|last| last + 1).or(after.first().copied()).unwrap_or(0);
+    let start_tick_ms = first_ms.next_multiple_of(feed.refresh_ms);
+    rig.install(QUERY, split, feed.refresh_ms, start_tick_ms);
+    rig.hold(QUERY, true);
+    for tick_ms in before {
+        for (table, portion) in admissions.get(tick_ms).into_iter().flatten() {
+            for (node, rows) in portion.iter().enumerate() {
+                let relation = &world.tables[table].relation;
+                let batches = admission::batches(table, relation, rows, feed.order);
+                rig.replay(node, QUERY, table, batches);
+            }
+        }
+    }
+    rig.hold(QUERY, false);
+    for &tick_ms in after {
+        push_tick(&rig, world, feed, admissions.get(&tick_ms));
+        if rig.close_tick(tick_ms)?.contains(&QUERY) {
+            let frontier_ms = rig.frontier_ms(QUERY).unwrap_or(0);
+            look(frontier_ms, &rig.views(QUERY))?;
+        }
+    }
+    Ok(())
+}
+
+fn push_tick(
+    rig: &Rig,
+    world: &World,
+    feed: &Feed,
+    portions: Option<&BTreeMap<String, admission::Portion>>,
+) {
+    for (table, portion) in portions.into_iter().flatten() {
+        for (node, rows) in portion.iter().enumerate() {
+            let relation = &world.tables[table].relation;
+            rig.push(node, table, admission::batches(table, relation, rows, feed.order));
+        }
+    }
+}
+
+/// Rows that one side has more often; `None` if both are equal. Which NaN it is does not count:
+/// the outside sees one NaN only.
+#[must_use]
+pub fn difference(expected: &Multiset, actual: &Multiset, types: &[DataType]) -> Option<String> {
+    let mut balance = Multiset::new();
+    for (side, sign) in [(expected, -1), (actual, 1)] {
+        for (row, count) in side {
+            *balance.entry(one_nan(row, types)).or_default() += sign * count;
+        }
+    }
+    balance.retain(|_, count| *count != 0);
+    if balance.is_empty() {
+        return None;
+    }
+    let lines: Vec<String> = balance
+        .iter()
+        .map(|(row, count)| {
+            let what = if *count > 0 { "too many" } else { "missing" };
+            let shown = row.unpack(types).map_or_else(|| format!("{row:?}"), |v| show(&v));
+            format!("  {what} ({}x): {shown}", count.abs())
+        })
+        .collect();
+    Some(lines.join("\n"))
+}
+
+fn one_nan(row: &PackedRow, types: &[DataType]) -> PackedRow {
+    if !types.contains(&DataType::Float64) {
+        return row.clone();
+    }
+    let Some(mut values) = row.unpack(types) else { return row.clone() };
+    for value in &mut values {
+        if matches!(value, Value::Float64(v) if v.is_nan()) {
+            *value = Value::Float64(f64::NAN);
+        }
+    }
+    PackedRow::pack(&values)
+}
+
+fn show(values: &[Value]) -> String {
+    let texts: Vec<String> = values
+        .iter()
+        .map(|value| match value {
+            Value::String(bytes) => format!("{:?}", String::from_utf8_lossy(bytes)),
+            other => format!("{other:?}"),
+        })
+        .collect();
+    texts.join(", ")
+}

@@ -1,0 +1,203 @@
+//! The real binary: a server started with `weir up`, and the command line run against it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use tempfile::TempDir;
+
+use super::live::LiveView;
+use super::process::{Process, Signal};
+use super::{HarnessError, Result, http, io_error};
+
+/// Attaching and detaching probes takes seconds on a busy machine.
+const READY_DEADLINE: Duration = Duration::from_secs(60);
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
+
+/// `$WEIR_BIN`, else `weir` beside the running test's target directory.
+pub fn binary() -> Result<PathBuf> {
+    let path = match std::env::var_os("WEIR_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => {
+            // …/target/debug/deps/e2e-0123 → …/target/debug/weir
+            let test = std::env::current_exe().map_err(io_error("find the test's own path"))?;
+            let dir = test.parent().and_then(Path::parent).unwrap_or(Path::new("."));
+            dir.join("weir")
+        }
+    };
+    match path.try_exists() {
+        Ok(true) => Ok(path),
+        _ => Err(HarnessError::NoBinary(path)),
+    }
+}
+
+/// What a command gave.
+#[derive(Debug)]
+pub struct Output {
+    pub status: ExitStatus,
+    pub stdout: Vec<String>,
+    pub stderr: Vec<String>,
+}
+
+impl Output {
+    /// Every line of stdout as JSON; lines that are none are left out.
+    #[must_use]
+    pub fn json_lines(&self) -> Vec<Json> {
+        self.stdout.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+}
+
+/// Runs `weir ARGS` without a server of ours.
+pub fn run(args: &[&str], deadline: Duration) -> Result<Output> {
+    let mut command = Command::new(binary()?);
+    command.args(args);
+    output_of(command, deadline)
+}
+
+fn output_of(command: Command, deadline: Duration) -> Result<Output> {
+    let mut process = Process::start(command)?;
+    let status = process.wait(deadline)?;
+    let (stdout, stderr) = (process.stdout.clone(), process.stderr.clone());
+    // Joins the readers: both streams are complete afterwards.
+    drop(process);
+    Ok(Output { status, stdout: stdout.all(), stderr: stderr.all() })
+}
+
+/// A running server with its own data directory.
+pub struct Weir {
+    process: Process,
+    pub url: String,
+    pub addr: SocketAddr,
+    pub token: String,
+    data_dir: TempDir,
+}
+
+impl Weir {
+    /// Starts `weir up` on a free port with these further arguments and waits for its ready line.
+    pub fn start(args: &[&str]) -> Result<Weir> {
+        let data_dir = tempfile::tempdir().map_err(io_error("make a data directory"))?;
+        Weir::start_in(data_dir, args)
+    }
+
+    /// As [`Weir::start`], with the data directory of an earlier server.
+    pub fn start_in(data_dir: TempDir, args: &[&str]) -> Result<Weir> {
+        let mut command = Command::new(binary()?);
+        command.args(["up", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir.path()).args(args);
+        let mut process = Process::start(command)?;
+        let url = process.wait_ready(READY_DEADLINE, |process| {
+            let lines = process.stdout.all();
+            lines.iter().find_map(|line| line.strip_prefix("ready ").map(str::to_string))
+        })?;
+        let addr = url
+            .trim_start_matches("http://")
+            .parse()
+            .map_err(|_| HarnessError::NotHttp { peer: url.clone(), what: "no address".into() })?;
+        let token = std::fs::read_to_string(data_dir.path().join("token"))
+            .map_err(io_error("read the token"))?
+            .trim()
+            .to_string();
+        Ok(Weir { process, url, addr, token, data_dir })
+    }
+
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        self.data_dir.path()
+    }
+    /// Log lines so far.
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        self.process.stderr.all()
+    }
+    /// True as long as it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.process.ended().is_none()
+    }
+
+    fn command(&self, args: &[&str]) -> Result<Command> {
+        let mut command = Command::new(binary()?);
+        command.args(args).env("WEIR_SERVER", &self.url).env("WEIR_TOKEN", &self.token);
+        Ok(command)
+    }
+
+    /// Runs `weir ARGS` against this server.
+    pub fn run(&self, args: &[&str], deadline: Duration) -> Result<Output> {
+        output_of(self.command(args)?, deadline)
+    }
+
+    /// `weir stats -o json`.
+    pub fn stats(&self) -> Result<Json> {
+        let output = self.run(&["stats", "-o", "json"], READY_DEADLINE)?;
+        serde_json::from_str(&output.stdout.join("\n"))
+            .map_err(|error| HarnessError::Live(format!("stats: {error}: {output:?}")))
+    }
+
+    /// `GET path` of the API with the token.
+    pub fn get(&self, path: &str) -> Result<http::Response> {
+        let bearer = format!("Bearer {}", self.token);
+        http::request_once(self.addr, "GET", path, &[("Authorization", &bearer)], b"")
+    }
+
+    /// Starts `weir live SCRIPT -o jsonl ARGS`.
+    pub fn live(&self, script: &str, args: &[&str]) -> Result<Live> {
+        let mut command = self.command(&["live", script, "-o", "jsonl"])?;
+        command.args(args);
+        Ok(Live { process: Process::start(command)?, seen: 0, view: LiveView::default() })
+    }
+
+    /// Orderly stop; gives the status and the data directory for the next start.
+    pub fn stop(mut self, signal: Signal) -> Result<(ExitStatus, TempDir)> {
+        let status = self.process.stop(signal, STOP_DEADLINE)?;
+        Ok((status, self.data_dir))
+    }
+}
+
+/// A running `weir live`.
+pub struct Live {
+    process: Process,
+    seen: usize,
+    pub view: LiveView,
+}
+
+impl Live {
+    /// Applies messages until `wanted` holds after a progress message.
+    pub fn wait_for(
+        &mut self,
+        deadline: Duration,
+        wanted: impl Fn(&LiveView) -> bool,
+    ) -> Result<()> {
+        use weir_types::{Clock, WallClock};
+        let end_ns = u128::from(WallClock.monotonic_ns()) + deadline.as_nanos();
+        loop {
+            let left_ns = end_ns.saturating_sub(u128::from(WallClock.monotonic_ns()));
+            let left = Duration::from_nanos(u64::try_from(left_ns).unwrap_or(u64::MAX));
+            let lines = self.process.stdout.after(self.seen, left);
+            if lines.is_empty() {
+                return Err(HarnessError::TooLate {
+                    what: "the wanted live view".to_string(),
+                    deadline,
+                    output: format!("{:?}\n{}", self.view, self.process.stderr.all().join("\n")),
+                });
+            }
+            for line in lines {
+                self.seen += 1;
+                self.view.apply_text(&line)?;
+                let at_progress = line.contains("\"type\":\"progress\"");
+                if at_progress && wanted(&self.view) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Ends the command as a user's Ctrl-C does.
+    pub fn interrupt(mut self) -> Result<(ExitStatus, LiveView)> {
+        let status = self.process.stop(Signal::Interrupt, STOP_DEADLINE)?;
+        Ok((status, self.view))
+    }
+}

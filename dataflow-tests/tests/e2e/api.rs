@@ -1,0 +1,85 @@
+//! The API's safe defaults, from outside.
+
+use std::time::Duration;
+
+use weir_dataflow_tests::harness::http::request_once;
+use weir_dataflow_tests::harness::weir::Weir;
+
+/// Without the token nothing but health and the page; with it, everything; and never from another
+/// site.
+#[test]
+fn only_who_may_comes_in() {
+    let weir = Weir::start(&["--trace", "port:1"]).unwrap();
+    let bearer = format!("Bearer {}", weir.token);
+    let host = weir.addr.to_string();
+    let get = |path: &str, headers: &[(&str, &str)]| {
+        request_once(weir.addr, "GET", path, headers, b"").unwrap().status
+    };
+    assert_eq!(get("/healthz", &[]), 200);
+    assert_eq!(get("/readyz", &[]), 200);
+    for path in ["/api/v1/scripts", "/api/v1/stats", "/api/v1/live", "/metrics"] {
+        assert_eq!(get(path, &[]), 401, "{path}");
+        assert_eq!(get(path, &[("Authorization", "Bearer wrong")]), 401, "{path}");
+    }
+    assert_eq!(get("/api/v1/scripts", &[("Authorization", &bearer)]), 200);
+    assert_eq!(get("/metrics", &[("Authorization", &bearer)]), 200);
+    let foreign = format!("http://evil.example:{}", weir.addr.port());
+    for header in [("Host", "evil.example"), ("Origin", foreign.as_str())] {
+        let status = get("/api/v1/scripts", &[("Authorization", &bearer), header]);
+        assert_eq!(status, 403, "{header:?}");
+    }
+    let own = format!("http://{host}");
+    assert_eq!(get("/api/v1/scripts", &[("Authorization", &bearer), ("Origin", &own)]), 200);
+    assert_eq!(get("/api/v1/nothing", &[("Authorization", &bearer)]), 404);
+}
+
+/// The login exchange sets a cookie that scripts cannot read, and state changes want JSON.
+#[test]
+fn login_and_content_type() {
+    let weir = Weir::start(&["--trace", "port:1"]).unwrap();
+    let post = |path: &str, headers: &[(&str, &str)], body: &str| {
+        request_once(weir.addr, "POST", path, headers, body.as_bytes()).unwrap()
+    };
+    let json = ("Content-Type", "application/json");
+    let body = format!("{{\"token\":\"{}\"}}", weir.token);
+    let login = post("/api/v1/login", &[json], &body);
+    assert_eq!(login.status, 204, "{}", login.text());
+    let cookie = login.header("set-cookie").unwrap().to_string();
+    for part in ["HttpOnly", "SameSite=Strict"] {
+        assert!(cookie.contains(part), "{cookie}");
+    }
+    assert_eq!(post("/api/v1/login", &[json], "{\"token\":\"x\"}").status, 401);
+    let pair = cookie.split(';').next().unwrap();
+    let check = "{\"text\":\"import px\\npx.display(px.DataFrame('http_events'))\"}";
+    assert_eq!(post("/api/v1/check", &[json, ("Cookie", pair)], check).status, 200);
+    let plain = [("Content-Type", "text/plain"), ("Cookie", pair)];
+    assert_eq!(post("/api/v1/check", &plain, check).status, 415);
+    let wrong = post("/api/v1/check", &[json, ("Cookie", pair)], "{\"text\":\"import px\\npx.display(1)\"}");
+    assert!(wrong.text().contains("\"ok\":false"), "{}", wrong.text());
+    assert_eq!(post("/api/v1/run", &[json, ("Cookie", pair)], "{").status, 400);
+}
+
+/// A script that panics in an operator ends alone: another view goes on.
+#[test]
+fn an_operator_panic_ends_its_query_only() {
+    let weir = Weir::start(&["--trace", "port:1", "--test-faults"]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, filter: &str| {
+        let path = dir.path().join(name);
+        let text = format!(
+            "import px\ndf = px.DataFrame('process_stats', start_time='-1m')\n{filter}\
+             px.display(df.groupby('upid').agg(n=('time_', px.count)), 'processes')\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_string()
+    };
+    let good = write("good.pxl", "");
+    let bad = write("bad.pxl", "df.x = '__weir_test_panic__'\ndf = df[df.x != '']\n");
+    let deadline = Duration::from_secs(60);
+    let mut live = weir.live(&good, &["--refresh", "200ms"]).unwrap();
+    live.wait_for(deadline, |view| !view.rows("processes").is_empty()).unwrap();
+    let failed = weir.run(&["run", &bad], deadline).unwrap();
+    assert_eq!(failed.status.code(), Some(1), "{failed:?}");
+    let before = live.view.frontiers.len();
+    live.wait_for(deadline, |view| view.frontiers.len() > before + 3).unwrap();
+}

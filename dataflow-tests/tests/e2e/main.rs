@@ -1,0 +1,28 @@
+//! End to end: the real binary, real servers, real traffic on loopback, real eBPF.
+//!
+//! Capture needs root; a test that cannot capture here says so and does nothing else. Every server
+//! captures only the port of its own test, so that tests do not see each other.
+
+mod api;
+mod capture;
+mod commands;
+mod rows;
+
+/// True if this machine lets us capture and has nginx; says why not otherwise.
+fn can_capture() -> bool {
+    let doctor = weir_dataflow_tests::harness::weir::run(
+        &["doctor", "-o", "json"],
+        std::time::Duration::from_secs(30),
+    )
+    .expect("weir doctor runs");
+    let report = doctor.json_lines();
+    let capture = report.first().is_some_and(|report| report["can_capture"] == true);
+    if !capture {
+        eprintln!("skipped: cannot capture here: {report:?}");
+    }
+    let nginx = weir_dataflow_tests::harness::nginx::is_installed();
+    if !nginx {
+        eprintln!("skipped: nginx is not installed");
+    }
+    capture && nginx
+}

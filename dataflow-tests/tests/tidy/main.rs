@@ -1,0 +1,8 @@
+//! Tidy tests: rules about the text of the repository that no compiler checks. Each names the
+//! offending file and line. They read files only; nothing is built or run.
+
+mod files;
+mod generated;
+mod manifests;
+mod markdown;
+mod text;

@@ -1,0 +1,258 @@
+//! What can be read about an actor from outside, from any thread, without asking the actor.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::supervisor::Config;
+
+/// A handler is meant to be done within this time; what takes longer is counted.
+const HANDLER_BUDGET: Duration = Duration::from_micros(500);
+
+/// Where in its life a supervised actor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The factory is about to build it, or it has been built and has not run yet.
+    Starting,
+    Running,
+    /// It panicked or could not be built; the next attempt comes after `delay`.
+    BackingOff {
+        delay: Duration,
+    },
+    /// It failed more often than its budget allows: it stays down and its mailbox is closed.
+    Failed,
+    /// It ended in order: by itself, by its kill switch, or since its last address is gone.
+    Stopped,
+}
+
+impl State {
+    /// Whether no other state can follow.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, State::Failed | State::Stopped)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            State::Starting => "starting",
+            State::Running => "running",
+            State::BackingOff { .. } => "backing off",
+            State::Failed => "failed",
+            State::Stopped => "stopped",
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// A hook, handler, timer, stream or drop of the actor panicked.
+    Panic,
+    /// The factory panicked.
+    FactoryPanic,
+    /// The factory said why it cannot build the actor.
+    Factory,
+}
+
+/// Why an actor went down last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub kind: FailureKind,
+    pub message: String,
+    /// Which life ended by it, from 1.
+    pub incarnation: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    Healthy,
+    /// In one and the same handler for longer than `Config::stall_after`.
+    Stalled {
+        busy_for: Duration,
+    },
+    /// Down at the moment, to be restarted.
+    Recovering,
+    Failed,
+    Stopped,
+}
+
+/// A snapshot of everything known about an actor.
+#[derive(Clone, Debug)]
+pub struct Status {
+    pub name: Arc<str>,
+    pub state: State,
+    pub health: Health,
+    /// Lives so far, the present one included.
+    pub incarnation: u64,
+    pub restarts: u32,
+    pub last_failure: Option<Failure>,
+    pub mailbox_len: usize,
+    pub mailbox_capacity: usize,
+    /// Messages handed to a handler.
+    pub handled: u64,
+    /// Messages refused since the mailbox was full.
+    pub refused_full: u64,
+    /// Messages refused since the actor was gone for good.
+    pub refused_closed: u64,
+    /// Messages accepted, but still waiting when the actor ended for good.
+    pub dropped: u64,
+    /// Handlers that took longer than 500 µs.
+    pub slow_handled: u64,
+    pub handler_ns_max: u64,
+}
+
+/// Shared by the supervisor's task, the addresses, the handle and the kill switch.
+pub(crate) struct Shared {
+    pub(crate) name: Arc<str>,
+    pub(crate) mailbox_capacity: usize,
+    stall_after: Duration,
+    pub(crate) stop_timeout: Duration,
+    state: watch::Sender<State>,
+    stop: watch::Sender<bool>,
+    /// Origin of `busy_since_ns`.
+    epoch: Instant,
+    busy: AtomicBool,
+    busy_since_ns: AtomicU64,
+    pub(crate) queued: AtomicUsize,
+    pub(crate) refused_full: AtomicU64,
+    pub(crate) refused_closed: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    handled: AtomicU64,
+    slow_handled: AtomicU64,
+    handler_ns_max: AtomicU64,
+    pub(crate) incarnation: AtomicU64,
+    pub(crate) restarts: AtomicU32,
+    last_failure: Mutex<Option<Failure>>,
+}
+
+impl Shared {
+    pub(crate) fn new(name: &str, config: &Config) -> Arc<Shared> {
+        Arc::new(Shared {
+            name: name.into(),
+            mailbox_capacity: config.mailbox_capacity,
+            stall_after: config.stall_after,
+            stop_timeout: config.stop_timeout,
+            state: watch::Sender::new(State::Starting),
+            stop: watch::Sender::new(false),
+            epoch: Instant::now(),
+            busy: AtomicBool::new(false),
+            busy_since_ns: AtomicU64::new(0),
+            queued: AtomicUsize::new(0),
+            refused_full: AtomicU64::new(0),
+            refused_closed: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            handled: AtomicU64::new(0),
+            slow_handled: AtomicU64::new(0),
+            handler_ns_max: AtomicU64::new(0),
+            incarnation: AtomicU64::new(0),
+            restarts: AtomicU32::new(0),
+            last_failure: Mutex::new(None),
+        })
+    }
+
+    pub(crate) fn state(&self) -> State {
+        *self.state.borrow()
+    }
+
+    pub(crate) fn set_state(&self, state: State) {
+        self.state.send_replace(state);
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    pub(crate) fn request_stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Ready once somebody asked the actor to stop.
+    pub(crate) fn stop_requested(&self) -> impl Future<Output = ()> + use<> {
+        let mut stop = self.stop.subscribe();
+        async move {
+            if stop.wait_for(|stop| *stop).await.is_err() {
+                // Nobody is left who could ask.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Ready once the state is final.
+    pub(crate) async fn ended(&self) -> State {
+        let mut state = self.state.subscribe();
+        let last = state.wait_for(|state| state.is_final()).await.map(|state| *state);
+        last.unwrap_or(State::Stopped)
+    }
+
+    /// Runs one handler and keeps the books about it.
+    pub(crate) fn handling(&self, handler: impl FnOnce()) {
+        let start = Instant::now();
+        self.busy_since_ns.store(nanos(start - self.epoch), Ordering::Relaxed);
+        self.busy.store(true, Ordering::Release);
+        self.handled.fetch_add(1, Ordering::Relaxed);
+        handler();
+        self.busy.store(false, Ordering::Release);
+        let took = start.elapsed();
+        self.handler_ns_max.fetch_max(nanos(took), Ordering::Relaxed);
+        if took > HANDLER_BUDGET {
+            self.slow_handled.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A life ended, maybe in the middle of a handler.
+    pub(crate) fn not_busy(&self) {
+        self.busy.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn failed(&self, failure: Failure) {
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        match self.state() {
+            State::Failed => Health::Failed,
+            State::Stopped => Health::Stopped,
+            State::BackingOff { .. } => Health::Recovering,
+            State::Starting | State::Running => {
+                if !self.busy.load(Ordering::Acquire) {
+                    return Health::Healthy;
+                }
+                let since = Duration::from_nanos(self.busy_since_ns.load(Ordering::Relaxed));
+                let busy_for = self.epoch.elapsed().saturating_sub(since);
+                if busy_for < self.stall_after {
+                    return Health::Healthy;
+                }
+                Health::Stalled { busy_for }
+            }
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        Status {
+            name: Arc::clone(&self.name),
+            state: self.state(),
+            health: self.health(),
+            incarnation: self.incarnation.load(Ordering::Relaxed),
+            restarts: self.restarts.load(Ordering::Relaxed),
+            last_failure: self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            mailbox_len: self.queued.load(Ordering::Relaxed),
+            mailbox_capacity: self.mailbox_capacity,
+            handled: self.handled.load(Ordering::Relaxed),
+            refused_full: self.refused_full.load(Ordering::Relaxed),
+            refused_closed: self.refused_closed.load(Ordering::Relaxed),
+            dropped: self.dropped.load(Ordering::Relaxed),
+            slow_handled: self.slow_handled.load(Ordering::Relaxed),
+            handler_ns_max: self.handler_ns_max.load(Ordering::Relaxed),
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,113 @@
+//! Results read from accumulators.
+
+use std::collections::BTreeMap;
+
+use weir_types::acc::{Acc, Sketch};
+use weir_types::row::RowReader;
+use weir_types::{DataType, Value};
+
+use super::{AggFn, Kind};
+use crate::json;
+
+pub(super) fn value(agg: &AggFn, acc: &Acc) -> Value {
+    match acc {
+        Acc::Count(count) => Value::Int64(*count),
+        Acc::SumInt(sum) => Value::Int64(*sum),
+        Acc::SumFloat(sum) => Value::Float64(sum.value()),
+        Acc::MeanInt { sum, count } => Value::Float64(mean(*sum as f64, *count)),
+        Acc::MeanFloat { sum, count } => Value::Float64(mean(sum.value(), *count)),
+        Acc::Quantiles(sketch) => {
+            Value::String(quantiles_text(sketch, agg.kind == Kind::QuantilesInt))
+        }
+        Acc::Min(best) => best.clone().unwrap_or_else(|| greatest(agg.value_type())),
+        Acc::Max(best) => best.clone().unwrap_or_else(|| lowest(agg.value_type())),
+        Acc::Any(first) => {
+            first.as_ref().map_or_else(|| agg.value_type().zero(), |(_, value)| value.clone())
+        }
+        Acc::Bag(tuples) => from_bag(agg, tuples),
+    }
+}
+
+/// Of nothing it is NaN, always the same one.
+fn mean(sum: f64, count: i64) -> f64 {
+    let mean = sum / count as f64;
+    if mean.is_nan() { f64::NAN } else { mean }
+}
+
+fn from_bag(agg: &AggFn, tuples: &BTreeMap<Vec<u8>, i64>) -> Value {
+    let mut present = tuples.iter().filter(|(_, count)| **count > 0).map(|(tuple, _)| tuple);
+    match agg.kind {
+        Kind::Min => present
+            .next()
+            .and_then(|tuple| last_value(agg, tuple))
+            .unwrap_or_else(|| greatest(agg.value_type())),
+        Kind::Max => present
+            .next_back()
+            .and_then(|tuple| last_value(agg, tuple))
+            .unwrap_or_else(|| lowest(agg.value_type())),
+        Kind::RequestPaths => {
+            let paths = present.filter_map(|tuple| match last_value(agg, tuple) {
+                Some(Value::String(path)) => Some(path),
+                _ => None,
+            });
+            Value::String(crate::scalar::request_path::cluster(paths))
+        }
+        Kind::Pprof => Value::String(super::pprof::profile(tuples)),
+        _ => present
+            .next()
+            .and_then(|tuple| last_value(agg, tuple))
+            .unwrap_or_else(|| agg.value_type().zero()),
+    }
+}
+
+/// The argument of a tuple that has one, after the time where there is a time.
+fn last_value(agg: &AggFn, tuple: &[u8]) -> Option<Value> {
+    let mut reader = RowReader::new(tuple);
+    if agg.time.is_some() {
+        reader.next_raw(DataType::Time64Ns)?;
+    }
+    reader.next(agg.value_type())
+}
+
+fn greatest(data_type: DataType) -> Value {
+    match data_type {
+        DataType::Int64 => Value::Int64(i64::MAX),
+        DataType::Float64 => Value::Float64(f64::MAX),
+        DataType::Time64Ns => Value::Time64Ns(i64::MAX),
+        other => other.zero(),
+    }
+}
+
+fn lowest(data_type: DataType) -> Value {
+    match data_type {
+        DataType::Int64 => Value::Int64(i64::MIN),
+        DataType::Float64 => Value::Float64(f64::MIN),
+        DataType::Time64Ns => Value::Time64Ns(i64::MIN),
+        other => other.zero(),
+    }
+}
+
+const QUANTILES: [(&str, f64); 7] = [
+    ("p01", 0.01),
+    ("p10", 0.1),
+    ("p25", 0.25),
+    ("p50", 0.5),
+    ("p75", 0.75),
+    ("p90", 0.9),
+    ("p99", 0.99),
+];
+
+fn quantiles_text(sketch: &Sketch, integers: bool) -> Vec<u8> {
+    let Some(values) = sketch.quantiles(QUANTILES.map(|(_, quantile)| quantile), integers) else {
+        return Vec::new();
+    };
+    let mut out = Vec::with_capacity(128);
+    for (idx, ((name, _), value)) in QUANTILES.iter().zip(values).enumerate() {
+        out.extend_from_slice(if idx == 0 { b"{\"" } else { b",\"" });
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
+        json::push_double(&mut out, value);
+    }
+    out.push(b'}');
+    out
+}

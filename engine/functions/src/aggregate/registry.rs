@@ -1,0 +1,169 @@
+//! The aggregates' definitions.
+
+use weir_types::DataType;
+
+use super::Kind;
+use crate::scalar::ty;
+use crate::semantic::{AMOUNTS, SUMMABLE, SemanticRule};
+
+/// One exact signature.
+#[derive(Clone, Copy, Debug)]
+pub struct AggOverload {
+    pub args: &'static [DataType],
+    pub result: DataType,
+    /// `None`: known, not built.
+    pub(crate) kind: Option<Kind>,
+}
+
+/// One aggregate.
+#[derive(Clone, Copy, Debug)]
+pub struct AggDef {
+    pub name: &'static str,
+    pub overloads: &'static [AggOverload],
+    pub arg_names: &'static [&'static str],
+    /// One line.
+    pub doc: &'static str,
+    pub example: &'static str,
+    pub semantic: SemanticRule,
+}
+
+impl AggDef {
+    #[must_use]
+    pub fn overload(&self, args: &[DataType]) -> Option<&'static AggOverload> {
+        self.overloads.iter().find(|overload| overload.args == args)
+    }
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        self.name.starts_with('_')
+    }
+    #[must_use]
+    pub fn built(&self) -> bool {
+        self.overloads.iter().all(|overload| overload.kind.is_some())
+    }
+}
+
+macro_rules! aggregates {
+    ($($($arg:ident)* => $result:ident, $kind:expr);* $(;)?) => {
+        &[$(AggOverload { args: &[$(ty!($arg)),*], result: ty!($result), kind: $kind }),*]
+    };
+}
+
+/// The aggregate of that name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static AggDef> {
+    DEFS.iter().find(|def| def.name == name)
+}
+
+/// All aggregates, those used most first.
+pub fn all() -> impl Iterator<Item = &'static AggDef> {
+    DEFS.iter()
+}
+
+const DEFS: &[AggDef] = &[
+    AggDef {
+        name: "count",
+        overloads: aggregates![
+            I => I, Some(Kind::Count); F => I, Some(Kind::Count); S => I, Some(Kind::Count);
+            B => I, Some(Kind::Count); T => I, Some(Kind::Count); U => I, Some(Kind::Count)
+        ],
+        arg_names: &["value"],
+        doc: "Number of rows",
+        example: "df.groupby('service').agg(requests=('latency', px.count))",
+        semantic: SemanticRule::None,
+    },
+    AggDef {
+        name: "sum",
+        overloads: aggregates![
+            I => I, Some(Kind::SumInt); F => F, Some(Kind::SumFloat); B => I, Some(Kind::SumBool)
+        ],
+        arg_names: &["value"],
+        doc: "Sum; of BOOLEAN the number of trues. INT64 wraps, FLOAT64 is exact and rounded once",
+        example: "df.groupby('service').agg(errors=('failed', px.sum))",
+        semantic: SemanticRule::Keep(SUMMABLE),
+    },
+    AggDef {
+        name: "mean",
+        overloads: aggregates![
+            I => F, Some(Kind::MeanInt); F => F, Some(Kind::MeanFloat);
+            B => F, Some(Kind::MeanBool)
+        ],
+        arg_names: &["value"],
+        doc: "Arithmetic mean; of BOOLEAN the share of trues; NaN of no rows",
+        example: "df.groupby('service').agg(error_rate=('failed', px.mean))",
+        semantic: SemanticRule::Keep(AMOUNTS),
+    },
+    AggDef {
+        name: "min",
+        overloads: aggregates![
+            I => I, Some(Kind::Min); F => F, Some(Kind::Min); T => T, Some(Kind::Min)
+        ],
+        arg_names: &["value"],
+        doc: "Smallest value; NaN is left out; the type's greatest value of no rows",
+        example: "df.groupby('service').agg(first=('time_', px.min))",
+        semantic: SemanticRule::Keep(AMOUNTS),
+    },
+    AggDef {
+        name: "max",
+        overloads: aggregates![
+            I => I, Some(Kind::Max); F => F, Some(Kind::Max); T => T, Some(Kind::Max)
+        ],
+        arg_names: &["value"],
+        doc: "Greatest value; NaN is left out; the type's lowest value of no rows",
+        example: "df.groupby('service').agg(slowest=('latency', px.max))",
+        semantic: SemanticRule::Keep(AMOUNTS),
+    },
+    AggDef {
+        name: "quantiles",
+        overloads: aggregates![
+            I => S, Some(Kind::QuantilesInt); F => S, Some(Kind::QuantilesFloat)
+        ],
+        arg_names: &["value"],
+        doc: "JSON text with p01, p10, p25, p50, p75, p90, p99 as doubles, within 0.8 %",
+        example: "df.groupby('service').agg(q=('latency', px.quantiles))",
+        semantic: SemanticRule::Quantiles,
+    },
+    AggDef {
+        name: "any",
+        overloads: aggregates![
+            I => I, Some(Kind::Any); F => F, Some(Kind::Any); S => S, Some(Kind::Any);
+            B => B, Some(Kind::Any); T => T, Some(Kind::Any); U => U, Some(Kind::Any)
+        ],
+        arg_names: &["value"],
+        doc: "One of the values: the earliest row's, the smallest of several; the type's zero of \
+              no rows",
+        example: "df.groupby('pod').agg(node=('node', px.any))",
+        semantic: SemanticRule::KeepAny,
+    },
+    AggDef {
+        name: "sample",
+        overloads: aggregates![S => S, Some(Kind::Any)],
+        arg_names: &["value"],
+        doc: "One of the texts, as `any` chooses it: the same in every run",
+        example: "df.groupby('service').agg(example=('req_path', px.sample))",
+        semantic: SemanticRule::None,
+    },
+    AggDef {
+        name: "pprof",
+        overloads: aggregates![S I I => S, Some(Kind::Pprof)],
+        arg_names: &["stack_trace", "count", "profiler_period_ms"],
+        doc: "Profile in pprof's protobuf form, not compressed, of folded stacks and their counts",
+        example: "df.agg(p=('stack_trace', 'count', 'profiler_sampling_period_ms', px.pprof))",
+        semantic: SemanticRule::None,
+    },
+    AggDef {
+        name: "_build_request_path_clusters",
+        overloads: aggregates![S => S, Some(Kind::RequestPaths)],
+        arg_names: &["request_path"],
+        doc: "JSON text of clusters of like paths, for `_predict_request_path_cluster`",
+        example: "df.agg(clusters=('req_path', px._build_request_path_clusters))",
+        semantic: SemanticRule::None,
+    },
+    AggDef {
+        name: "_kmeans_fit",
+        overloads: aggregates![S I => S, None],
+        arg_names: &["embedding", "k"],
+        doc: "Cluster centres of text embeddings",
+        example: "df.agg(model=('embedding', 'k', px._kmeans_fit))",
+        semantic: SemanticRule::None,
+    },
+];

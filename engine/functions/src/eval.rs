@@ -1,0 +1,213 @@
+//! Runs expressions over batches.
+//!
+//! Three things are done once for all functions, so that kernels need not care: calls on constants
+//! are computed once, calls on one dictionary column are computed per value of the dictionary, and
+//! literal arguments such as patterns are prepared when the expression is compiled.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use arrow_schema::DataType as ArrowType;
+use weir_types::batch::{StrColumn, arrow_type, value_at};
+use weir_types::{DataType, Expr, Value};
+
+use crate::operand::{Call, Operand, Prepared};
+use crate::output;
+use crate::scalar::{self, Overload, ScalarDef};
+use crate::{EvalCtx, FunctionError};
+
+/// Deeper expressions are refused: evaluation recurses. A chain of 1,000 `or`s fits.
+pub const EXPR_DEPTH_MAX: usize = 1024;
+
+/// An expression with its overloads resolved. Cheap to clone.
+#[derive(Clone)]
+pub struct CompiledExpr {
+    root: Arc<Node>,
+    data_type: DataType,
+}
+
+enum Node {
+    Column { idx: usize, data_type: DataType },
+    Literal(Value),
+    Now { factor: i64, offset_ns: i64 },
+    Call { overload: &'static Overload, args: Vec<Node>, prepared: Option<Prepared> },
+}
+
+impl std::fmt::Debug for CompiledExpr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CompiledExpr").field("data_type", &self.data_type).finish_non_exhaustive()
+    }
+}
+
+impl CompiledExpr {
+    pub fn new(expr: &Expr) -> Result<CompiledExpr, FunctionError> {
+        let root = compile(expr, 0)?;
+        Ok(CompiledExpr { root: Arc::new(root), data_type: expr.data_type() })
+    }
+
+    #[must_use]
+    pub fn data_type(&self) -> DataType {
+        self.data_type
+    }
+
+    /// One value per row of the batch. STRING results may be dictionary-encoded.
+    pub fn eval(&self, ctx: &EvalCtx, batch: &RecordBatch) -> Result<ArrayRef, FunctionError> {
+        Ok(match eval_node(&self.root, ctx, batch)? {
+            Operand::Scalar(value) => output::broadcast(&value, batch.num_rows()),
+            Operand::Array(array) => array,
+        })
+    }
+
+    /// Which rows to keep.
+    pub fn eval_filter(
+        &self,
+        ctx: &EvalCtx,
+        batch: &RecordBatch,
+    ) -> Result<BooleanArray, FunctionError> {
+        if self.data_type != DataType::Boolean {
+            return Err(FunctionError::NotBoolean { is: self.data_type });
+        }
+        Ok(self.eval(ctx, batch)?.as_boolean().clone())
+    }
+}
+
+fn compile(expr: &Expr, depth: usize) -> Result<Node, FunctionError> {
+    if depth > EXPR_DEPTH_MAX {
+        return Err(FunctionError::TooDeep { depth_max: EXPR_DEPTH_MAX });
+    }
+    match expr {
+        Expr::Column { idx, data_type } => Ok(Node::Column { idx: *idx, data_type: *data_type }),
+        Expr::Literal(value) => Ok(Node::Literal(value.clone())),
+        Expr::Now { factor, offset_ns } => Ok(Node::Now { factor: *factor, offset_ns: *offset_ns }),
+        Expr::Call { func, args, data_type } => {
+            let def = scalar::find(func)
+                .ok_or_else(|| FunctionError::UnknownFunction { name: func.clone() })?;
+            let types: Vec<DataType> = args.iter().map(Expr::data_type).collect();
+            let overload = def
+                .overload(&types)
+                .ok_or_else(|| FunctionError::NoOverload { name: func.clone(), args: types })?;
+            if overload.result != *data_type {
+                return Err(FunctionError::ResultType {
+                    name: func.clone(),
+                    is: overload.result,
+                    declared: *data_type,
+                });
+            }
+            if !def.built {
+                return Err(FunctionError::NotYet { name: func.clone() });
+            }
+            let nodes =
+                args.iter().map(|arg| compile(arg, depth + 1)).collect::<Result<Vec<_>, _>>()?;
+            compile_call(def, overload, nodes)
+        }
+    }
+}
+
+fn compile_call(
+    def: &'static ScalarDef,
+    overload: &'static Overload,
+    args: Vec<Node>,
+) -> Result<Node, FunctionError> {
+    let literals: Vec<Option<&Value>> = args
+        .iter()
+        .map(|arg| match arg {
+            Node::Literal(value) => Some(value),
+            _ => None,
+        })
+        .collect();
+    if let Some(&argument) =
+        def.const_args.iter().find(|&&idx| literals.get(idx).is_some_and(Option::is_none))
+    {
+        return Err(FunctionError::NotConstant { name: def.name.to_string(), argument });
+    }
+    if def.pure && literals.iter().all(Option::is_some) {
+        let values: Vec<Value> = literals.into_iter().flatten().cloned().collect();
+        if let Some(value) = evaluate_constant(def, overload, &values) {
+            return Ok(Node::Literal(value));
+        }
+    }
+    let literals: Vec<Option<&Value>> = args
+        .iter()
+        .map(|arg| match arg {
+            Node::Literal(value) => Some(value),
+            _ => None,
+        })
+        .collect();
+    let prepared = def.prepare.map(|prepare| prepare(&literals));
+    Ok(Node::Call { overload, args, prepared })
+}
+
+/// The value of a pure function's overload for literal arguments.
+pub(crate) fn evaluate_constant(
+    def: &ScalarDef,
+    overload: &Overload,
+    args: &[Value],
+) -> Option<Value> {
+    let literals: Vec<Option<&Value>> = args.iter().map(Some).collect();
+    let prepared = def.prepare.map(|prepare| prepare(&literals));
+    let operands: Vec<Operand> = args.iter().cloned().map(Operand::Scalar).collect();
+    let ctx = EvalCtx::default();
+    let call = Call { ctx: &ctx, args: &operands, rows: 1, prepared: prepared.as_ref() };
+    value_at(&(overload.kernel)(&call), overload.result, 0)
+}
+
+fn eval_node(node: &Node, ctx: &EvalCtx, batch: &RecordBatch) -> Result<Operand, FunctionError> {
+    match node {
+        Node::Column { idx, data_type } => column(batch, *idx, *data_type),
+        Node::Literal(value) => Ok(Operand::Scalar(value.clone())),
+        Node::Now { factor, offset_ns } => Ok(Operand::Scalar(Value::Int64(
+            ctx.now_unix_ns.wrapping_mul(*factor).wrapping_add(*offset_ns),
+        ))),
+        Node::Call { overload, args, prepared } => {
+            let args =
+                args.iter().map(|arg| eval_node(arg, ctx, batch)).collect::<Result<Vec<_>, _>>()?;
+            let call =
+                Call { ctx, args: &args, rows: batch.num_rows(), prepared: prepared.as_ref() };
+            Ok(run(overload, &call))
+        }
+    }
+}
+
+fn column(batch: &RecordBatch, idx: usize, data_type: DataType) -> Result<Operand, FunctionError> {
+    let columns = batch.num_columns();
+    let array = batch.columns().get(idx).ok_or(FunctionError::ColumnMissing { idx, columns })?;
+    let fits = match data_type {
+        DataType::String => StrColumn::of(array).is_some(),
+        // A zone does not change what the number means.
+        DataType::Time64Ns => matches!(array.data_type(), ArrowType::Timestamp(unit, _)
+            if *unit == arrow_schema::TimeUnit::Nanosecond),
+        other => *array.data_type() == arrow_type(other),
+    };
+    if fits {
+        Ok(Operand::Array(array.clone()))
+    } else {
+        Err(FunctionError::ColumnType { idx, declared: data_type })
+    }
+}
+
+fn run(overload: &Overload, call: &Call<'_>) -> Operand {
+    let mut arrays = call.args.iter().enumerate().filter_map(|(idx, arg)| match arg {
+        Operand::Array(array) => Some((idx, array)),
+        Operand::Scalar(_) => None,
+    });
+    let Some((idx, array)) = arrays.next() else {
+        let once = Call { rows: 1, ..*call };
+        let result = (overload.kernel)(&once);
+        let value = value_at(&result, overload.result, 0)
+            .expect("kernels give the type that their overload says");
+        return Operand::Scalar(value);
+    };
+    if arrays.next().is_none()
+        && let Some(dictionary) = array.as_dictionary_opt::<Int32Type>()
+        && dictionary.values().len() <= call.rows
+    {
+        let mut args = call.args.to_vec();
+        args[idx] = Operand::Array(dictionary.values().clone());
+        let per_value = Call { args: &args, rows: dictionary.values().len(), ..*call };
+        let results = (overload.kernel)(&per_value);
+        return Operand::Array(output::spread(&results, dictionary.keys()));
+    }
+    Operand::Array((overload.kernel)(call))
+}

@@ -1,0 +1,489 @@
+//! JSON text, read and written without building a tree.
+//!
+//! A text is checked as a whole (what is not JSON has no members), but only the value that is asked
+//! for is decoded. Numbers keep the difference between integers and doubles; of duplicate members
+//! the first counts. Depth is bounded by the text only: nothing recurses.
+
+use std::io::Write;
+
+/// What a value is; numbers and texts are decoded on demand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Null,
+    True,
+    False,
+    /// With escapes in it or not.
+    Text {
+        escaped: bool,
+    },
+    /// Written without point and exponent.
+    Integer,
+    Double,
+    Array,
+    Object,
+}
+
+/// A value's place in a text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Token<'a> {
+    pub(crate) kind: Kind,
+    /// The value as written, quotes and brackets included.
+    pub(crate) raw: &'a [u8],
+}
+
+/// The first member of that name, if the text is an object.
+pub(crate) fn member<'a>(text: &'a [u8], key: &[u8]) -> Option<Token<'a>> {
+    let mut found = None;
+    for_members(text, |name, token| {
+        if found.is_none() && text_is(name, key) {
+            found = Some(token);
+        }
+    })?;
+    found
+}
+
+/// Calls `visit` with name and value of each member; `None` if the text is no object.
+pub(crate) fn for_members<'a>(
+    text: &'a [u8],
+    mut visit: impl FnMut(Token<'a>, Token<'a>),
+) -> Option<()> {
+    let mut scanner = Scanner { text, at: 0 };
+    scanner.open(b'{')?;
+    let mut first = true;
+    while scanner.more(b'}', &mut first)? {
+        let name = scanner.text()?;
+        scanner.blank();
+        scanner.expect(b':')?;
+        scanner.blank();
+        let token = scanner.value()?;
+        visit(name, token);
+    }
+    scanner.end()
+}
+
+/// Calls `visit` with each element; `None` if the text is no array.
+pub(crate) fn for_elements<'a>(text: &'a [u8], mut visit: impl FnMut(Token<'a>)) -> Option<()> {
+    let mut scanner = Scanner { text, at: 0 };
+    scanner.open(b'[')?;
+    let mut first = true;
+    while scanner.more(b']', &mut first)? {
+        visit(scanner.value()?);
+    }
+    scanner.end()
+}
+
+fn text_is(token: Token<'_>, key: &[u8]) -> bool {
+    match token.kind {
+        Kind::Text { escaped: false } => &token.raw[1..token.raw.len() - 1] == key,
+        _ => {
+            let mut decoded = Vec::new();
+            push_text(&mut decoded, token);
+            decoded == key
+        }
+    }
+}
+
+impl Token<'_> {
+    /// The integer, if it is written as one and fits.
+    pub(crate) fn int64(&self) -> Option<i64> {
+        match self.kind {
+            Kind::Integer => std::str::from_utf8(self.raw).ok()?.parse().ok(),
+            _ => None,
+        }
+    }
+    /// The double, if it is written as one; integers beyond 64 bits count as doubles.
+    pub(crate) fn double(&self) -> Option<f64> {
+        match self.kind {
+            Kind::Double => std::str::from_utf8(self.raw).ok()?.parse().ok(),
+            _ => None,
+        }
+    }
+}
+
+/// The decoded text of a `Text` token.
+pub(crate) fn push_text(out: &mut Vec<u8>, token: Token<'_>) {
+    let Kind::Text { escaped } = token.kind else { return };
+    let body = &token.raw[1..token.raw.len() - 1];
+    if !escaped {
+        out.extend_from_slice(body);
+        return;
+    }
+    let mut rest = body;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        out.extend_from_slice(&rest[..at]);
+        let (ch, length) = escape(&rest[at..]).expect("the scanner checked escapes");
+        let mut utf8 = [0; 4];
+        out.extend_from_slice(ch.encode_utf8(&mut utf8).as_bytes());
+        rest = &rest[at + length..];
+    }
+    out.extend_from_slice(rest);
+}
+
+/// A value as other functions take it: texts decoded, null as nothing, the rest written compactly.
+pub(crate) fn push_plucked(out: &mut Vec<u8>, token: Token<'_>) {
+    match token.kind {
+        Kind::Null => {}
+        Kind::Text { .. } => push_text(out, token),
+        _ => push_compact(out, token.raw),
+    }
+}
+
+/// A checked value without blanks, numbers and escapes in their canonical form.
+fn push_compact(out: &mut Vec<u8>, raw: &[u8]) {
+    let mut scanner = Scanner { text: raw, at: 0 };
+    while let Some(byte) = scanner.peek() {
+        match byte {
+            b'{' | b'}' | b'[' | b']' | b',' | b':' => {
+                out.push(byte);
+                scanner.at += 1;
+            }
+            b' ' | b'\t' | b'\n' | b'\r' => scanner.at += 1,
+            _ => match scanner.scalar() {
+                Some(token) => push_scalar(out, token),
+                None => return debug_assert!(false, "the value was checked before"),
+            },
+        }
+    }
+}
+
+fn push_scalar(out: &mut Vec<u8>, token: Token<'_>) {
+    match token.kind {
+        Kind::Text { escaped: false } => out.extend_from_slice(token.raw),
+        Kind::Text { escaped: true } => {
+            let mut decoded = Vec::with_capacity(token.raw.len());
+            push_text(&mut decoded, token);
+            push_quoted(out, &decoded);
+        }
+        // The only integer that is not canonical as written.
+        Kind::Integer if token.raw == b"-0" => out.push(b'0'),
+        Kind::Double => push_double(out, token.double().unwrap_or(0.0)),
+        _ => out.extend_from_slice(token.raw),
+    }
+}
+
+/// The text as a JSON string: quotes, backslash and control characters escaped, all else as it is.
+pub(crate) fn push_quoted(out: &mut Vec<u8>, text: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    out.push(b'"');
+    let mut copied = 0;
+    for (at, &byte) in text.iter().enumerate() {
+        let short = match byte {
+            b'"' | b'\\' => byte,
+            b'\x08' => b'b',
+            b'\x0c' => b'f',
+            b'\n' => b'n',
+            b'\r' => b'r',
+            b'\t' => b't',
+            ..0x20 => b'u',
+            _ => continue,
+        };
+        out.extend_from_slice(&text[copied..at]);
+        out.extend_from_slice(&[b'\\', short]);
+        if short == b'u' {
+            out.extend_from_slice(&[b'0', b'0', HEX[usize::from(byte >> 4)]]);
+            out.push(HEX[usize::from(byte & 15)]);
+        }
+        copied = at + 1;
+    }
+    out.extend_from_slice(&text[copied..]);
+    out.push(b'"');
+}
+
+/// From this power of ten on doubles are written with an exponent.
+const PLAIN_DIGITS_MAX: i32 = 21;
+
+/// The shortest text that reads back as the double, with a decimal point or an exponent, so that it
+/// stays a double: `5.0`, `0.001`, `1.5e300`.
+pub(crate) fn push_double(out: &mut Vec<u8>, value: f64) {
+    let mut scientific = [0u8; 32];
+    let mut unwritten = &mut scientific[..];
+    write!(unwritten, "{value:e}").expect("at most 24 characters");
+    let free = unwritten.len();
+    let text = &scientific[..32 - free];
+    let (mantissa, exponent) = match memchr::memchr(b'e', text) {
+        Some(at) => (&text[..at], &text[at + 1..]),
+        None => return out.extend_from_slice(b"null"),
+    };
+    let exponent: i32 =
+        std::str::from_utf8(exponent).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let mut digits = [0u8; 24];
+    let mut count = 0;
+    for &byte in mantissa {
+        match byte {
+            b'-' => out.push(b'-'),
+            b'.' => {}
+            digit => {
+                digits[count] = digit;
+                count += 1;
+            }
+        }
+    }
+    push_digits(out, &digits[..count], exponent);
+}
+
+/// `digits` with the point after the first, times ten to the `exponent`.
+fn push_digits(out: &mut Vec<u8>, digits: &[u8], exponent: i32) {
+    let whole = exponent + 1;
+    let count = digits.len() as i32;
+    if (count..=PLAIN_DIGITS_MAX).contains(&whole) {
+        out.extend_from_slice(digits);
+        out.extend(std::iter::repeat_n(b'0', (whole - count) as usize));
+        out.extend_from_slice(b".0");
+    } else if (1..=PLAIN_DIGITS_MAX).contains(&whole) {
+        out.extend_from_slice(&digits[..whole as usize]);
+        out.push(b'.');
+        out.extend_from_slice(&digits[whole as usize..]);
+    } else if (-5..=0).contains(&whole) {
+        out.extend_from_slice(b"0.");
+        out.extend(std::iter::repeat_n(b'0', -whole as usize));
+        out.extend_from_slice(digits);
+    } else {
+        out.push(digits[0]);
+        out.push(b'.');
+        out.extend_from_slice(if count > 1 { &digits[1..] } else { b"0" });
+        write!(out, "e{exponent}").expect("writing to memory cannot fail");
+    }
+}
+
+struct Scanner<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    #[inline]
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+    #[inline]
+    fn blank(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+    #[inline]
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        (self.peek()? == byte).then(|| self.at += 1)
+    }
+    fn open(&mut self, bracket: u8) -> Option<()> {
+        self.blank();
+        self.expect(bracket)
+    }
+    /// Moves to the next member or element; false past the closing bracket.
+    #[inline]
+    fn more(&mut self, close: u8, first: &mut bool) -> Option<bool> {
+        self.blank();
+        if self.peek()? == close {
+            self.at += 1;
+            return Some(false);
+        }
+        if !std::mem::replace(first, false) {
+            self.expect(b',')?;
+            self.blank();
+        }
+        Some(true)
+    }
+    fn end(&mut self) -> Option<()> {
+        self.blank();
+        (self.at == self.text.len()).then_some(())
+    }
+
+    fn value(&mut self) -> Option<Token<'a>> {
+        let start = self.at;
+        let kind = match self.peek()? {
+            b'{' => Kind::Object,
+            b'[' => Kind::Array,
+            _ => return self.scalar(),
+        };
+        self.container()?;
+        Some(Token { kind, raw: &self.text[start..self.at] })
+    }
+
+    /// Walks over an object or array, however deep.
+    fn container(&mut self) -> Option<()> {
+        let mut open = Brackets::default();
+        let mut first = true;
+        open.push(self.peek()? == b'{');
+        self.at += 1;
+        loop {
+            let is_object = open.top()?;
+            if !self.more(if is_object { b'}' } else { b']' }, &mut first)? {
+                open.pop();
+                if open.is_empty() {
+                    return Some(());
+                }
+                first = false;
+                continue;
+            }
+            if is_object {
+                self.text()?;
+                self.blank();
+                self.expect(b':')?;
+                self.blank();
+            }
+            match self.peek()? {
+                bracket @ (b'{' | b'[') => {
+                    open.push(bracket == b'{');
+                    self.at += 1;
+                    first = true;
+                }
+                _ => {
+                    self.scalar()?;
+                }
+            }
+        }
+    }
+
+    fn scalar(&mut self) -> Option<Token<'a>> {
+        match self.peek()? {
+            b'"' => self.text(),
+            b't' => self.literal(b"true", Kind::True),
+            b'f' => self.literal(b"false", Kind::False),
+            b'n' => self.literal(b"null", Kind::Null),
+            _ => self.number(),
+        }
+    }
+
+    fn literal(&mut self, word: &[u8], kind: Kind) -> Option<Token<'a>> {
+        let raw = self.text[self.at..].get(..word.len())?;
+        self.at += word.len();
+        (raw == word).then_some(Token { kind, raw })
+    }
+
+    fn text(&mut self) -> Option<Token<'a>> {
+        let start = self.at;
+        self.expect(b'"')?;
+        let mut escaped = false;
+        loop {
+            match self.peek()? {
+                b'"' => break,
+                b'\\' => {
+                    escaped = true;
+                    self.at += escape(&self.text[self.at..])?.1;
+                }
+                ..0x20 => return None,
+                _ => self.at += 1,
+            }
+        }
+        self.at += 1;
+        Some(Token { kind: Kind::Text { escaped }, raw: &self.text[start..self.at] })
+    }
+
+    fn digits(&mut self) -> Option<()> {
+        let start = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        (self.at > start).then_some(())
+    }
+
+    fn number(&mut self) -> Option<Token<'a>> {
+        let start = self.at;
+        if self.peek()? == b'-' {
+            self.at += 1;
+        }
+        if self.peek()? == b'0' {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        let mut kind = Kind::Integer;
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+            kind = Kind::Double;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+            kind = Kind::Double;
+        }
+        let raw = &self.text[start..self.at];
+        if kind == Kind::Integer && !fits_64_bits(raw) {
+            kind = Kind::Double;
+        }
+        let token = Token { kind, raw };
+        // What is too large for a double is no number; short texts without exponent never are.
+        let may_overflow = kind == Kind::Double
+            && (raw.len() > DOUBLE_DIGITS_MAX || memchr::memchr2(b'e', b'E', raw).is_some());
+        (!may_overflow || token.double().is_some_and(f64::is_finite)).then_some(token)
+    }
+}
+
+/// So many digits make a finite double for certain.
+const DOUBLE_DIGITS_MAX: usize = 300;
+
+fn fits_64_bits(raw: &[u8]) -> bool {
+    // 18 digits always fit.
+    raw.len() <= 18
+        || std::str::from_utf8(raw)
+            .is_ok_and(|text| text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok())
+}
+
+/// The character that the escape at the beginning of `text` stands for, and its length.
+fn escape(text: &[u8]) -> Option<(char, usize)> {
+    let ch = match text.get(1)? {
+        byte @ (b'"' | b'\\' | b'/') => char::from(*byte),
+        b'b' => '\x08',
+        b'f' => '\x0c',
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        b'u' => return unicode_escape(text),
+        _ => return None,
+    };
+    Some((ch, 2))
+}
+
+fn unicode_escape(text: &[u8]) -> Option<(char, usize)> {
+    let unit = |at: usize| -> Option<u32> {
+        let hex = text.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        hex.iter().try_fold(0, |sum, &byte| Some(sum * 16 + char::from(byte).to_digit(16)?))
+    };
+    match unit(0)? {
+        high @ 0xD800..0xDC00 => match unit(6)? {
+            low @ 0xDC00..0xE000 => {
+                let code = 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
+                Some((char::from_u32(code)?, 12))
+            }
+            _ => None,
+        },
+        code => Some((char::from_u32(code)?, 6)),
+    }
+}
+
+/// Open brackets, one bit each: set for an object.
+#[derive(Default)]
+struct Brackets {
+    top: u64,
+    depth: usize,
+    /// Full words below.
+    below: Vec<u64>,
+}
+
+impl Brackets {
+    fn push(&mut self, is_object: bool) {
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
+            self.below.push(self.top);
+            self.top = 0;
+        }
+        self.top = self.top << 1 | u64::from(is_object);
+        self.depth += 1;
+    }
+    fn pop(&mut self) {
+        self.depth -= 1;
+        self.top >>= 1;
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
+            self.top = self.below.pop().unwrap_or(0);
+        }
+    }
+    fn top(&self) -> Option<bool> {
+        (self.depth > 0).then_some(self.top & 1 == 1)
+    }
+    fn is_empty(&self) -> bool {
+        self.depth == 0
+    }
+}

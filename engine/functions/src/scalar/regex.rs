@@ -1,0 +1,308 @@
+//! Regular expressions in RE2's syntax, run by the `regex` crate. Both are automata without
+//! look-around; [`translate`] writes out where the same pattern would mean different things.
+
+use std::sync::Arc;
+
+use arrow_array::ArrayRef;
+use regex::bytes::{Regex, RegexBuilder};
+use weir_types::Value;
+
+use super::{ScalarDef, def, overloads};
+use crate::json::{self, Kind};
+use crate::operand::{Call, Prepared};
+use crate::output;
+
+pub(super) const DEFS: &[ScalarDef] = &[
+    def(
+        "regex_match",
+        overloads![S S => B, regex_match],
+        &["pattern", "text"],
+        "True if the whole text matches the RE2 pattern, which comes first; a bad pattern matches \
+         nothing",
+        "df = df[px.regex_match('127[.]0[.]0[.][0-9]+', df.remote_addr)]",
+    )
+    .prepared(&[0], prepare_match),
+    def(
+        "replace",
+        overloads![S S S => S, replace],
+        &["pattern", "text", "substitute"],
+        "The text with every match of the RE2 pattern replaced; \\1 … \\9 stand for groups, \\0 for \
+         the match",
+        "df.path = px.replace('/[0-9]+', df.req_path, '/*')",
+    )
+    .prepared(&[0], prepare_replace),
+    def(
+        "_match_regex_rule",
+        overloads![S S => S, match_regex_rule],
+        &["rules", "text"],
+        "The name of the first rule, of a JSON object from name to RE2 pattern, that matches the \
+         whole text; empty if none does",
+        "df.rule = px._match_regex_rule('{\"digits\": \"[0-9]+\"}', df.req_path)",
+    )
+    .prepared(&[0], prepare_rules),
+];
+
+/// What a compiled pattern may take.
+const PATTERN_BYTES_MAX: usize = 8 << 20;
+
+/// The pattern in this engine's syntax: Perl classes and word boundaries are ASCII's, brackets
+/// within classes and braces that are no repetition are literal, `\Q…\E` and octal escapes exist.
+fn translate(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len() + 8);
+    let mut rest = pattern;
+    let mut in_class = false;
+    // The first `]` of a class, also after `^`, is literal.
+    let mut class_begins = false;
+    while let Some(ch) = rest.chars().next() {
+        let begins = std::mem::replace(&mut class_begins, false);
+        if ch == '\\' {
+            rest = translate_escape(rest, in_class, &mut out);
+            continue;
+        }
+        let tail = &rest[ch.len_utf8()..];
+        match ch {
+            '[' if !in_class => {
+                in_class = true;
+                class_begins = true;
+                out.push('[');
+            }
+            '^' if begins => {
+                class_begins = true;
+                out.push('^');
+            }
+            ']' if begins => out.push_str("\\]"),
+            ']' if in_class => {
+                in_class = false;
+                out.push(']');
+            }
+            '[' if tail.starts_with(':') => {
+                let end = tail.find(":]").map_or(0, |at| at + 2);
+                out.push('[');
+                out.push_str(&tail[..end]);
+                rest = &tail[end..];
+                continue;
+            }
+            '[' | '&' | '~' if in_class => {
+                out.push('\\');
+                out.push(ch);
+            }
+            '{' if !in_class && !is_repetition(tail) => out.push_str("\\{"),
+            _ => out.push(ch),
+        }
+        rest = tail;
+    }
+    out
+}
+
+/// `2}`, `2,}` or `2,5}` after the brace.
+fn is_repetition(tail: &str) -> bool {
+    let Some((body, _)) = tail.split_once('}') else { return false };
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match body.split_once(',') {
+        None => number(body),
+        Some((least, most)) => number(least) && (most.is_empty() || number(most)),
+    }
+}
+
+/// Writes the escape that `rest` begins with; returns what follows it.
+fn translate_escape<'a>(rest: &'a str, in_class: bool, out: &mut String) -> &'a str {
+    let tail = &rest[1..];
+    let Some(ch) = tail.chars().next() else {
+        out.push('\\');
+        return tail;
+    };
+    let after = &tail[ch.len_utf8()..];
+    let class = match ch {
+        'd' => "0-9",
+        'w' => "0-9A-Za-z_",
+        's' => "\\t\\n\\x0C\\r ",
+        'D' => "^0-9",
+        'W' => "^0-9A-Za-z_",
+        'S' => "^\\t\\n\\x0C\\r ",
+        'b' | 'B' if !in_class => {
+            out.push_str(if ch == 'b' { "(?-u:\\b)" } else { "(?-u:\\B)" });
+            return after;
+        }
+        'Q' => {
+            let (literal, after) = after.split_once("\\E").unwrap_or((after, ""));
+            out.push_str(&regex::escape(literal));
+            return after;
+        }
+        '0'..='7' => return translate_octal(tail, out),
+        _ => {
+            out.push('\\');
+            out.push(ch);
+            return after;
+        }
+    };
+    if in_class && !class.starts_with('^') {
+        out.push_str(class);
+    } else {
+        out.push('[');
+        out.push_str(class);
+        out.push(']');
+    }
+    after
+}
+
+/// `\0…`, or three octal digits; a single digit would be a back-reference, which neither has.
+fn translate_octal<'a>(tail: &'a str, out: &mut String) -> &'a str {
+    let digits = tail.bytes().take(3).take_while(|byte| matches!(byte, b'0'..=b'7')).count();
+    if !tail.starts_with('0') && digits < 3 {
+        out.push('\\');
+        out.push_str(&tail[..1]);
+        return &tail[1..];
+    }
+    let code = u32::from_str_radix(&tail[..digits], 8).unwrap_or(0);
+    out.push_str(&format!("\\x{{{code:X}}}"));
+    &tail[digits..]
+}
+
+fn compile(pattern: &str, dot_matches_newline: bool) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(pattern)
+        .dot_matches_new_line(dot_matches_newline)
+        .size_limit(PATTERN_BYTES_MAX)
+        .build()
+}
+
+fn literal_text(args: &[Option<&Value>]) -> Option<String> {
+    match args.first()? {
+        Some(Value::String(text)) => String::from_utf8(text.clone()).ok(),
+        _ => None,
+    }
+}
+
+/// A pattern that matches whole texts only.
+fn compile_full(pattern: &str) -> Option<Regex> {
+    let translated = translate(pattern);
+    // On its own first: `a)(b` would be a pattern within the brackets.
+    compile(&translated, true).ok()?;
+    compile(&format!("\\A(?:{translated})\\z"), true).ok()
+}
+
+fn prepare_match(args: &[Option<&Value>]) -> Prepared {
+    let pattern: Option<Regex> = literal_text(args).as_deref().and_then(compile_full);
+    Arc::new(pattern)
+}
+
+fn regex_match(call: &Call<'_>) -> ArrayRef {
+    let text = call.str(1);
+    match call.prepared::<Option<Regex>>() {
+        Some(pattern) => output::bools(call.rows, |row| pattern.is_match(text.get(row))),
+        None => output::bools(call.rows, |_| false),
+    }
+}
+
+fn prepare_replace(args: &[Option<&Value>]) -> Prepared {
+    let pattern: Result<Regex, String> = match literal_text(args) {
+        Some(pattern) => compile(&translate(&pattern), false).map_err(|error| reason(&error)),
+        None => Err("pattern is not UTF-8".to_string()),
+    };
+    Arc::new(pattern)
+}
+
+/// The last line of the engine's message; those before draw the pattern.
+fn reason(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().last().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line).to_string()
+}
+
+fn replace(call: &Call<'_>) -> ArrayRef {
+    let (text, substitute) = (call.str(1), call.str(2));
+    let pattern = match call.prepared::<Result<Regex, String>>() {
+        Ok(pattern) => pattern,
+        Err(reason) => {
+            let message = format!("Invalid regex: {reason}");
+            return output::strings(call.rows, |_, out| out.extend_from_slice(message.as_bytes()));
+        }
+    };
+    output::strings(call.rows, |row, out| {
+        let (text, substitute) = (text.get(row), substitute.get(row));
+        let parts = match rewrite_parts(substitute, pattern.captures_len()) {
+            Ok(parts) => parts,
+            Err(problem) => {
+                out.extend_from_slice(b"Invalid regex in substitution string: ");
+                return out.extend_from_slice(problem.as_bytes());
+            }
+        };
+        let mut copied = 0;
+        for groups in pattern.captures_iter(text) {
+            let whole = groups.get_match();
+            out.extend_from_slice(&text[copied..whole.start()]);
+            for part in &parts {
+                match part {
+                    Part::Text(literal) => out.extend_from_slice(literal),
+                    Part::Group(idx) => {
+                        out.extend_from_slice(
+                            groups.get(*idx).map_or(&[], |group| group.as_bytes()),
+                        );
+                    }
+                }
+            }
+            copied = whole.end();
+        }
+        out.extend_from_slice(&text[copied..]);
+    })
+}
+
+enum Part<'a> {
+    Text(&'a [u8]),
+    Group(usize),
+}
+
+/// The substitute cut at its `\` escapes. `groups` counts the whole match as one.
+fn rewrite_parts(substitute: &[u8], groups: usize) -> Result<Vec<Part<'_>>, &'static str> {
+    let mut parts = Vec::new();
+    let mut rest = substitute;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        parts.push(Part::Text(&rest[..at]));
+        match rest.get(at + 1) {
+            Some(b'\\') => parts.push(Part::Text(b"\\")),
+            Some(digit @ b'0'..=b'9') => {
+                let group = usize::from(digit - b'0');
+                if group >= groups {
+                    return Err("it refers to a group that the pattern does not have");
+                }
+                parts.push(Part::Group(group));
+            }
+            Some(_) => return Err("a backslash must be followed by a digit or a backslash"),
+            None => return Err("it ends in a backslash"),
+        }
+        rest = &rest[at + 2..];
+    }
+    parts.push(Part::Text(rest));
+    Ok(parts)
+}
+
+/// Names and patterns; empty if the text is no JSON object of texts. Bad patterns match nothing.
+fn prepare_rules(args: &[Option<&Value>]) -> Prepared {
+    let mut rules: Vec<(Vec<u8>, Option<Regex>)> = Vec::new();
+    let text = literal_text(args).unwrap_or_default();
+    let read = json::for_members(text.as_bytes(), |name, token| {
+        if let Kind::Text { .. } = token.kind {
+            let (mut rule, mut pattern) = (Vec::new(), Vec::new());
+            json::push_text(&mut rule, name);
+            json::push_text(&mut pattern, token);
+            rules.push((rule, std::str::from_utf8(&pattern).ok().and_then(compile_full)));
+        }
+    });
+    if read.is_none() {
+        rules.clear();
+    }
+    Arc::new(rules)
+}
+
+fn match_regex_rule(call: &Call<'_>) -> ArrayRef {
+    let text = call.str(1);
+    let rules = call.prepared::<Vec<(Vec<u8>, Option<Regex>)>>();
+    output::strings(call.rows, |row, out| {
+        let text = text.get(row);
+        let matches = |pattern: &Option<Regex>| {
+            pattern.as_ref().is_some_and(|pattern| pattern.is_match(text))
+        };
+        if let Some((name, _)) = rules.iter().find(|(_, pattern)| matches(pattern)) {
+            out.extend_from_slice(name);
+        }
+    })
+}

@@ -1,0 +1,146 @@
+//! What goes into an engine and what comes out. Plain data; no timely or differential types.
+
+use std::sync::Arc;
+
+use weir_types::PackedRow;
+use weir_types::split::{Change, ExchangeId, Fragment};
+
+/// A query's number. It may be used again after `Removed` or `Failed`.
+pub type QueryId = u64;
+
+/// A row whose event time is further ahead of its arrival than this is dropped and counted.
+pub const FUTURE_NS_MAX: i64 = 10_000_000_000;
+
+/// With [`EngineConfig::test_faults`], a filter or map that holds this string literal panics when it
+/// is evaluated.
+pub const TEST_PANIC_LITERAL: &str = "__weir_test_panic__";
+
+/// Bounds of one engine. Each says what happens when it is reached.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of operator state of one query (an estimate). Above: the query fails with a message.
+    pub query_state_bytes_max: u64,
+    /// Bytes of pushed rows that wait for a tick to close. Above: the batch is dropped and counted
+    /// as [`TableStats::queue_full_rows`].
+    pub pending_bytes_max: u64,
+    /// Changes of one query that wait in the workers' queues. Above: the query fails.
+    pub queued_changes_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            query_state_bytes_max: 2 << 30,
+            pending_bytes_max: 256 << 20,
+            queued_changes_max: 16 << 20,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// For thread names and messages.
+    pub name: String,
+    /// Worker threads; at least 1.
+    pub workers: usize,
+    /// Bounds scans without a start (they slide by it). `None`: such rows never expire. Must be the
+    /// same in the node and the cluster part of a query: both cut time into panes by it.
+    pub retention_ns: Option<i64>,
+    /// Lets [`TEST_PANIC_LITERAL`] panic.
+    pub test_faults: bool,
+    pub limits: Limits,
+}
+
+impl EngineConfig {
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> EngineConfig {
+        EngineConfig {
+            name: name.into(),
+            workers: 1,
+            retention_ns: None,
+            test_faults: false,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// A fragment to keep true.
+#[derive(Clone, Debug)]
+pub struct Install {
+    pub query: QueryId,
+    pub fragment: Arc<Fragment>,
+    /// At least 1. Results change only at multiples of it.
+    pub refresh_ms: u64,
+    /// The first tick at which results may appear; rounded up to a multiple of the refresh.
+    pub start_tick_ms: u64,
+}
+
+/// What an engine says. Emitted on worker threads: the receiver must not block.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EngineEvent {
+    /// Node fragments: what a refresh added on an exchange, consolidated per worker (several
+    /// workers send one event each). Comes before the `Frontier` of its tick.
+    Changes { query: QueryId, exchange: ExchangeId, tick_ms: u64, changes: Vec<Change> },
+    /// Cluster fragments: the net change of an output table at a tick, over all workers; never
+    /// empty. Comes before the `Frontier` of its tick.
+    Rows { query: QueryId, table: Arc<str>, tick_ms: u64, rows: Vec<(PackedRow, i64)> },
+    /// Everything of the query at ticks ≤ `tick_ms` has been handed out. A multiple of its refresh.
+    Frontier { query: QueryId, tick_ms: u64 },
+    /// A panic, a run-time error or a limit. The query is dropped; nothing of it follows.
+    Failed { query: QueryId, message: String },
+    /// After `remove`: its state is released; nothing of it follows.
+    Removed { query: QueryId },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("could not start the engine's workers: {0}")]
+    Start(String),
+}
+
+/// One query as it stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueryStats {
+    pub query: QueryId,
+    /// Estimated bytes of operator state, over all workers.
+    pub state_bytes: u64,
+    /// Rows scanned (node) or changes received (cluster).
+    pub rows_in: u64,
+    /// Rows or changes that came when their window was already past.
+    pub late_rows: u64,
+    /// Time spent in its operators, over all workers.
+    pub cpu_ns: u64,
+    /// Operators over all workers.
+    pub operators: u64,
+    /// The last reported frontier.
+    pub frontier_tick_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkerStats {
+    /// CPU time of the thread.
+    pub cpu_ns: u64,
+    /// Dataflows that exist: one per installed query, and those that still drain.
+    pub dataflows: u64,
+}
+
+/// Rows of a table that did not make it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TableStats {
+    pub table: String,
+    /// Rows pushed.
+    pub rows: u64,
+    /// More than [`FUTURE_NS_MAX`] ahead of their arrival.
+    pub future_rows: u64,
+    /// Dropped because too much waited for a tick ([`Limits::pending_bytes_max`]).
+    pub queue_full_rows: u64,
+    /// Of batches without a `time_` column.
+    pub no_time_rows: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    pub queries: Vec<QueryStats>,
+    pub workers: Vec<WorkerStats>,
+    pub tables: Vec<TableStats>,
+}

@@ -1,0 +1,239 @@
+//! The handle on an engine: thread-safe, never blocks for longer than a queue's short lock.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use timely::communication::WorkerGuards;
+use weir_types::PackedRow;
+use weir_types::batch::RecordBatch;
+use weir_types::metadata::MetadataSnapshot;
+use weir_types::plan::OpId;
+use weir_types::split::{Change, ExchangeId};
+
+use crate::api::{
+    EngineConfig, EngineError, EngineEvent, EngineStats, Install, QueryId, WorkerStats,
+};
+use crate::prepare::Prepared;
+use crate::query::QueryShared;
+use crate::queue::{Command, EngineShared, TableBatch};
+use crate::worker;
+
+/// Owns the worker threads. Dropping it stops them and waits (so do it off async threads).
+pub struct Engine {
+    shared: Arc<EngineShared>,
+    guards: Mutex<Option<WorkerGuards<()>>>,
+}
+
+impl Engine {
+    /// Starts the workers. `emit` is called on worker threads and must not block.
+    ///
+    /// # Errors
+    /// If threads cannot be started.
+    pub fn start(
+        mut config: EngineConfig,
+        emit: Arc<dyn Fn(EngineEvent) + Send + Sync>,
+    ) -> Result<Engine, EngineError> {
+        config.workers = config.workers.max(1);
+        let timely_config = if config.workers == 1 {
+            timely::Config::thread()
+        } else {
+            timely::Config::process(config.workers)
+        };
+        let shared = Arc::new(EngineShared::new(config, emit));
+        let for_workers = Arc::clone(&shared);
+        let guards = timely::execute(timely_config, move |timely_worker| {
+            worker::run(timely_worker, &for_workers);
+        })
+        .map_err(EngineError::Start)?;
+        Ok(Engine { shared, guards: Mutex::new(Some(guards)) })
+    }
+
+    /// Installs a query; one of the same id goes first, silently. A fragment that cannot be run is answered by
+    /// `Failed`.
+    pub fn install(&self, install: Install) {
+        self.drop_query(install.query, false);
+        let config = &self.shared.config;
+        match Prepared::new(&install.fragment, config.retention_ns, config.test_faults) {
+            Err(message) => {
+                self.shared.emit(EngineEvent::Failed { query: install.query, message });
+            }
+            Ok(prepared) => {
+                let query = Arc::new(QueryShared::new(
+                    install.query,
+                    prepared,
+                    install.refresh_ms,
+                    install.start_tick_ms,
+                    config.workers,
+                ));
+                self.shared.insert_query(Arc::clone(&query));
+                self.shared.broadcast(Command::Install(query));
+            }
+        }
+    }
+
+    /// Drops a query; `Removed` follows when its state is released. Unknown ids are ignored.
+    pub fn remove(&self, query: QueryId) {
+        self.drop_query(query, true);
+    }
+
+    fn drop_query(&self, query: QueryId, announce: bool) {
+        if let Some(shared) = self.shared.take_query(query) {
+            if announce {
+                shared.announce_removal();
+            }
+            shared.end();
+            self.shared.broadcast(Command::Remove(query));
+        }
+    }
+
+    /// Rows of a table, with the table's whole schema, for all queries that scan it now. They are
+    /// admitted by the next [`Engine::close_tick`].
+    pub fn push_rows(&self, table: &str, batch: RecordBatch) {
+        let rows = batch.num_rows() as u64;
+        if rows == 0 {
+            return;
+        }
+        let table: Arc<str> = table.into();
+        let Some(batch) = TableBatch::new(batch) else {
+            self.shared.count_table(&table, |stats| stats.no_time_rows += rows);
+            return;
+        };
+        let waiting = self.shared.pending_bytes.fetch_add(batch.bytes, Ordering::Relaxed);
+        let full = waiting + batch.bytes > self.shared.config.limits.pending_bytes_max;
+        self.shared.count_table(&table, |stats| {
+            stats.rows += rows;
+            if full {
+                stats.queue_full_rows += rows;
+            }
+        });
+        if full {
+            self.shared.pending_bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
+            return;
+        }
+        self.shared.send(None, Command::Rows { table, batch: Arc::new(batch) }, false);
+    }
+
+    /// Back-fill: rows of a table for one query, admitted at its next refresh. Call [`Engine::hold`]
+    /// right after `install` and release it when all is replayed: until then its frontier stands
+    /// still, while other queries go on.
+    pub fn replay(&self, query: QueryId, table: &str, batches: Vec<RecordBatch>) {
+        let batches: Vec<_> = batches
+            .into_iter()
+            .filter(|batch| batch.num_rows() > 0)
+            .filter_map(TableBatch::new)
+            .map(Arc::new)
+            .collect();
+        let bytes: u64 = batches.iter().map(|batch| batch.bytes).sum();
+        self.shared.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.shared.send(None, Command::Replay { query, table: table.into(), batches }, true);
+    }
+
+    /// Bytes of pushed and replayed rows that no query has seen yet: replay the next slice when this
+    /// is small.
+    #[must_use]
+    pub fn backlog_bytes(&self) -> u64 {
+        self.shared.pending_bytes.load(Ordering::Relaxed)
+    }
+
+    /// `held`: closing ticks does not move this query's frontier until it is released. Rows go on
+    /// being taken in.
+    pub fn hold(&self, query: QueryId, held: bool) {
+        self.shared.broadcast(Command::Hold { query, held });
+    }
+
+    /// Everything pushed so far is admitted at `tick_ms`. Ticks ascend. Concerns node fragments.
+    pub fn close_tick(&self, tick_ms: u64) {
+        self.shared.broadcast(Command::CloseTick(tick_ms));
+    }
+
+    /// Changes from one node for one exchange of a cluster fragment. A tick that is closed already
+    /// stands for the next one that is not.
+    pub fn push_changes(
+        &self,
+        query: QueryId,
+        exchange: ExchangeId,
+        tick_ms: u64,
+        changes: Vec<Change>,
+    ) {
+        let Some(shared) = self.shared.query(query) else { return };
+        let count = changes.len() as u64;
+        let waiting = shared.queued_changes.fetch_add(count, Ordering::Relaxed) + count;
+        if waiting > self.shared.config.limits.queued_changes_max {
+            let message =
+                format!("{waiting} changes wait to be applied: the engine cannot keep up");
+            shared.fail(&self.shared, &message);
+            return;
+        }
+        let command = Command::Changes { query, exchange, tick_ms, changes };
+        self.shared.send(None, command, false);
+    }
+
+    /// All live nodes have reported `tick_ms` for this query. Concerns cluster fragments.
+    pub fn close_query_tick(&self, query: QueryId, tick_ms: u64) {
+        self.shared.broadcast(Command::CloseQueryTick { query, tick_ms });
+    }
+
+    /// The contents of a table-function source of a cluster fragment, in place of the former ones,
+    /// from the next refresh on. `op` is its position in the fragment.
+    pub fn push_table_function(&self, query: QueryId, op: OpId, rows: Vec<PackedRow>) {
+        let command = Command::TableFunction { query, op, rows: Arc::new(rows) };
+        self.shared.send(Some(0), command, true);
+    }
+
+    /// What metadata functions read from now on.
+    pub fn set_metadata(&self, metadata: Arc<MetadataSnapshot>) {
+        self.shared.broadcast(Command::Metadata(metadata));
+    }
+
+    /// The earliest tick after the query's reported frontier at which its results can change without
+    /// new input: a pane expires, a row's time comes, an expression reads the clock. `None`: never.
+    /// Holds when the `Frontier` of the last closed tick has been received.
+    #[must_use]
+    pub fn next_due(&self, query: QueryId) -> Option<u64> {
+        self.shared.query(query).and_then(|query| query.next_due())
+    }
+
+    #[must_use]
+    pub fn stats(&self) -> EngineStats {
+        let workers = self.shared.gauges.iter().map(|gauges| WorkerStats {
+            cpu_ns: gauges.cpu_ns.load(Ordering::Relaxed),
+            dataflows: gauges.dataflows.load(Ordering::Relaxed),
+        });
+        EngineStats {
+            queries: self.shared.queries().iter().map(|query| query.stats()).collect(),
+            workers: workers.collect(),
+            tables: self.shared.tables(),
+        }
+    }
+
+    /// False if a worker thread died; every query has then failed and a new engine is needed.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        !self.shared.is_dead()
+    }
+
+    /// Stops the workers and waits for them.
+    pub fn shutdown(self) {
+        self.stop();
+    }
+
+    fn stop(&self) {
+        let guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(guards) = guards else { return };
+        for query in self.shared.queries() {
+            query.end();
+        }
+        self.shared.broadcast(Command::Shutdown);
+        for result in guards.join() {
+            if let Err(message) = result {
+                tracing::error!(engine = self.shared.config.name, message, "worker died");
+            }
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,286 @@
+//! The recent past of each table, as the batches that came, within a byte budget: what a new query
+//! is back-filled from.
+//!
+//! Batches have sequence numbers per table. A [`Cursor`] covers the batches that exist when it is
+//! made; rows that come later reach the query live, so a back-fill neither misses nor repeats any.
+//! The oldest batches are dropped when a table is over its budget; what that costs is counted and
+//! told ([`History::covers_from`]). It does no locking and knows nothing of queries.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use weir_types::batch::RecordBatch;
+
+use crate::queue::TableBatch;
+
+/// Default for all tables together.
+pub const HISTORY_BYTES_DEFAULT: u64 = 512 << 20;
+const HTTP_PERCENT: u64 = 40;
+const SMALL_TABLE_BYTES: u64 = 1 << 20;
+const EXIT_TABLE_BYTES: u64 = 10 << 20;
+
+/// How much a table holds and lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TableHistoryStats {
+    pub table: String,
+    pub rows: u64,
+    pub bytes: u64,
+    pub budget_bytes: u64,
+    pub dropped_rows: u64,
+    /// Rows that could not be kept at all: they have no event time.
+    pub refused_rows: u64,
+}
+
+#[derive(Default)]
+struct TableHistory {
+    batches: VecDeque<TableBatch>,
+    /// Of the oldest batch.
+    first_sequence: u64,
+    bytes: u64,
+    rows: u64,
+    dropped_rows: u64,
+    refused_rows: u64,
+    /// The greatest event time of a dropped row.
+    dropped_until_unix_ns: Option<i64>,
+}
+
+impl TableHistory {
+    fn shrink(&mut self, budget_bytes: u64) {
+        while self.bytes > budget_bytes
+            && let Some(batch) = self.batches.pop_front()
+        {
+            let rows = batch.rows.num_rows() as u64;
+            self.first_sequence += 1;
+            self.bytes -= batch.bytes;
+            self.rows -= rows;
+            self.dropped_rows += rows;
+            let until = self.dropped_until_unix_ns.unwrap_or(i64::MIN);
+            self.dropped_until_unix_ns = Some(until.max(batch.time_max_unix_ns));
+        }
+    }
+
+    fn next_sequence(&self) -> u64 {
+        self.first_sequence + self.batches.len() as u64
+    }
+}
+
+/// A back-fill in progress over one table.
+#[derive(Clone, Debug)]
+pub struct Cursor {
+    table: Arc<str>,
+    next_sequence: u64,
+    /// Exclusive.
+    end_sequence: u64,
+    from_unix_ns: i64,
+    /// Batches that were dropped before the cursor came to them.
+    pub missed_batches: u64,
+}
+
+impl Cursor {
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.next_sequence >= self.end_sequence
+    }
+}
+
+/// All tables of a node.
+pub struct History {
+    total_bytes: u64,
+    tables: BTreeMap<Arc<str>, TableHistory>,
+}
+
+impl History {
+    /// A history of `total_bytes` in all. `tables` that are expected share it from the start; others
+    /// may come later and take their share then.
+    #[must_use]
+    pub fn new(total_bytes: u64, tables: &[&str]) -> History {
+        let tables = tables.iter().map(|&name| (name.into(), TableHistory::default())).collect();
+        History { total_bytes, tables }
+    }
+
+    /// What a table may hold: http_events 40 %, a few small tables a fixed size, the others the rest
+    /// in equal shares.
+    #[must_use]
+    pub fn budget_bytes(&self, table: &str) -> u64 {
+        match table {
+            "http_events" => self.total_bytes / 100 * HTTP_PERCENT,
+            "stirling_error" | "probe_status" => SMALL_TABLE_BYTES.min(self.total_bytes / 100),
+            "proc_exit_events" => EXIT_TABLE_BYTES.min(self.total_bytes / 10),
+            _ => self.rest_share_bytes(table),
+        }
+    }
+
+    fn rest_share_bytes(&self, table: &str) -> u64 {
+        let fixed = ["http_events", "stirling_error", "probe_status", "proc_exit_events"];
+        let is_rest = |name: &&Arc<str>| !fixed.contains(&&***name);
+        let known = self.tables.keys().filter(is_rest).count() as u64;
+        let sharers = known + u64::from(!self.tables.contains_key(table));
+        let taken: u64 = fixed.iter().map(|name| self.budget_bytes(name)).sum();
+        self.total_bytes.saturating_sub(taken) / sharers.max(1)
+    }
+
+    /// Keeps a batch and drops the oldest ones that no longer fit.
+    pub fn push(&mut self, table: &str, batch: RecordBatch) {
+        let rows = batch.num_rows() as u64;
+        if rows == 0 {
+            return;
+        }
+        let is_new = !self.tables.contains_key(table);
+        let history = self.tables.entry(table.into()).or_default();
+        match TableBatch::new(batch) {
+            Some(batch) => {
+                history.bytes += batch.bytes;
+                history.rows += rows;
+                history.batches.push_back(batch);
+            }
+            None => history.refused_rows += rows,
+        }
+        if is_new {
+            // Everybody's share has become smaller.
+            let names: Vec<Arc<str>> = self.tables.keys().cloned().collect();
+            names.iter().for_each(|name| self.shrink(name));
+        } else {
+            self.shrink(table);
+        }
+    }
+
+    fn shrink(&mut self, table: &str) {
+        let budget_bytes = self.budget_bytes(table);
+        if let Some(history) = self.tables.get_mut(table) {
+            history.shrink(budget_bytes);
+        }
+    }
+
+    /// The event time from which on no row of the table was dropped; `None`: none ever was.
+    #[must_use]
+    pub fn covers_from(&self, table: &str) -> Option<i64> {
+        let until = self.tables.get(table)?.dropped_until_unix_ns?;
+        Some(until.saturating_add(1))
+    }
+
+    /// A cursor over what is there now of a table, from an event time on.
+    #[must_use]
+    pub fn cursor(&self, table: &str, from_unix_ns: i64) -> Cursor {
+        let (next, end) = self
+            .tables
+            .get(table)
+            .map_or((0, 0), |history| (history.first_sequence, history.next_sequence()));
+        Cursor {
+            table: table.into(),
+            next_sequence: next,
+            end_sequence: end,
+            from_unix_ns,
+            missed_batches: 0,
+        }
+    }
+
+    /// The cursor's next batches, at least one and about `rows_max` rows. Batches that lie wholly
+    /// before the cursor's event time are passed over; others come whole. Empty: it is done.
+    #[must_use]
+    pub fn next_slice(&self, cursor: &mut Cursor, rows_max: usize) -> Vec<RecordBatch> {
+        let mut slice = Vec::new();
+        let mut rows = 0;
+        let Some(history) = self.tables.get(&*cursor.table) else { return slice };
+        let first = history.first_sequence.min(cursor.end_sequence);
+        if cursor.next_sequence < first {
+            cursor.missed_batches += first - cursor.next_sequence;
+            cursor.next_sequence = first;
+        }
+        while !cursor.is_done() && rows < rows_max {
+            let at = cursor.next_sequence - history.first_sequence;
+            cursor.next_sequence += 1;
+            let batch = usize::try_from(at).ok().and_then(|at| history.batches.get(at));
+            let Some(batch) = batch else { continue };
+            if batch.time_max_unix_ns >= cursor.from_unix_ns {
+                rows += batch.rows.num_rows();
+                slice.push(batch.rows.clone());
+            }
+        }
+        slice
+    }
+
+    #[must_use]
+    pub fn stats(&self) -> Vec<TableHistoryStats> {
+        self.tables
+            .iter()
+            .map(|(name, history)| TableHistoryStats {
+                table: name.to_string(),
+                rows: history.rows,
+                bytes: history.bytes,
+                budget_bytes: self.budget_bytes(name),
+                dropped_rows: history.dropped_rows,
+                refused_rows: history.refused_rows,
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_types::schema::{Column, Relation};
+    use weir_types::value::{DataType, SemanticType};
+    use weir_types::{BatchBuilder, RecordBatch};
+
+    use super::*;
+
+    fn batch(times: &[i64]) -> RecordBatch {
+        let column = Column::new("time_", DataType::Time64Ns, SemanticType::None);
+        let mut builder = BatchBuilder::new(&Relation::new(vec![column]));
+        for &time in times {
+            builder.int64(0, time);
+            builder.end_row();
+        }
+        builder.finish()
+    }
+
+    /// The newest batches stay, the loss is counted and told: catches a budget that is not kept, and
+    /// a wrong end of coverage.
+    #[test]
+    fn drops_the_oldest_within_the_budget() {
+        let mut history = History::new(1 << 20, &["let_events"]);
+        let one = TableBatch::new(batch(&[0; 1000])).unwrap().bytes;
+        let fits = history.budget_bytes("let_events") / one;
+        assert!(fits > 3, "the test needs a few batches to fit");
+        assert_eq!(history.covers_from("let_events"), None);
+        let total = fits as i64 + 2;
+        for number in 0..total {
+            history.push("let_events", batch(&[number; 1000]));
+        }
+        let stats = &history.stats()[0];
+        assert_eq!((stats.rows, stats.dropped_rows), (fits * 1000, 2000));
+        assert!(stats.bytes <= stats.budget_bytes);
+        assert_eq!(history.covers_from("let_events"), Some(2));
+    }
+
+    /// Live rows after the cursor was made are not replayed, older batches than wanted are passed
+    /// over, and dropped ones are told: catches a gap or a double count between back-fill and live.
+    #[test]
+    fn a_cursor_sees_what_was_there() {
+        let mut history = History::new(1 << 20, &[]);
+        (0..4).for_each(|number| history.push("t", batch(&[number * 10])));
+        let mut cursor = history.cursor("t", 15);
+        history.push("t", batch(&[99]));
+        let first = history.next_slice(&mut cursor, 1);
+        let rest = history.next_slice(&mut cursor, 1000);
+        assert_eq!(first.iter().chain(&rest).count(), 2);
+        assert!(cursor.is_done() && history.next_slice(&mut cursor, 1).is_empty());
+
+        let mut cursor = history.cursor("t", 0);
+        let big = history.budget_bytes("t") as usize / 8;
+        history.push("t", batch(&vec![100; big]));
+        assert!(history.next_slice(&mut cursor, 1000).is_empty());
+        assert_eq!(cursor.missed_batches, 5);
+    }
+
+    /// The shares of the design, whatever else is there.
+    #[test]
+    fn budgets() {
+        let history = History::new(1000 << 20, &["http_events", "dns_events", "mysql_events"]);
+        assert_eq!(history.budget_bytes("http_events"), 400 << 20);
+        assert_eq!(history.budget_bytes("stirling_error"), 1 << 20);
+        assert_eq!(history.budget_bytes("proc_exit_events"), 10 << 20);
+        assert_eq!(history.budget_bytes("dns_events"), (588 << 20) / 2);
+        let sum: u64 = history.stats().iter().map(|stats| stats.budget_bytes).sum();
+        assert!(sum <= 1000 << 20);
+    }
+}

@@ -1,0 +1,37 @@
+//! Incremental dataflow over plans, on timely and differential dataflow.
+//!
+//! An [`Engine`] owns worker threads that keep the results of installed plan fragments true: a *node*
+//! fragment turns the rows of tables into changes on exchanges, a *cluster* fragment turns such
+//! changes into changed result rows. Everything that timely and differential are called stays inside
+//! this crate. It does *not* compile, talk to other processes, read clocks for event time or know
+//! where rows come from.
+//!
+//! How it fits together:
+//!
+//! * `api` has what goes in and out; `engine` is the handle that any thread may use;
+//! * each worker thread has a queue (`queue`). A command that concerns all workers is put into all
+//!   queues under one short lock, so every worker sees installs, drops and closed ticks in the same
+//!   order, which timely requires of dataflow construction. (One process, hence no need of timely's
+//!   own `Sequencer`; a multi-process engine would put its `Sequencer` behind the same `queue`.)
+//! * `worker` applies commands, steps timely and reports frontiers;
+//! * `prepare` checks and compiles a fragment once, off the workers; `render` builds its operators;
+//! * `history` keeps the recent rows of tables for back-fill. It is not used by the engine itself.
+//!
+//! Logical time is `u64` milliseconds since the epoch; every timestamp of a query is a multiple of
+//! its refresh. Event time (`time_`) is data, in nanoseconds.
+#![forbid(unsafe_code)]
+
+mod api;
+mod engine;
+pub mod history;
+mod prepare;
+mod query;
+mod queue;
+mod render;
+mod worker;
+
+pub use api::{
+    EngineConfig, EngineError, EngineEvent, EngineStats, FUTURE_NS_MAX, Install, Limits, QueryId,
+    QueryStats, TEST_PANIC_LITERAL, TableStats, WorkerStats,
+};
+pub use engine::Engine;

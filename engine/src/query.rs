@@ -1,0 +1,285 @@
+//! One installed query: what all workers share of it, and each worker's environment for its
+//! operators (panics and errors contained, time and state counted, metadata at hand).
+
+use std::cell::RefCell;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use timely::scheduling::Activator;
+use weir_functions::{EvalCtx, FunctionError};
+use weir_types::Clock;
+use weir_types::metadata::MetadataSnapshot;
+
+use crate::api::{EngineEvent, QueryId, QueryStats};
+use crate::prepare::Prepared;
+use crate::queue::{Command, EngineShared};
+
+/// Milliseconds to nanoseconds of a tick.
+pub(crate) fn tick_unix_ns(tick_ms: u64) -> i64 {
+    i64::try_from(tick_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000)
+}
+
+/// Why an operator cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpError {
+    #[error(transparent)]
+    Function(#[from] FunctionError),
+    #[error(transparent)]
+    Arrow(#[from] arrow_schema::ArrowError),
+    #[error("table {table} has no column {column}")]
+    Column { table: String, column: String },
+    #[error("a row does not fit the plan's relation in {0}")]
+    Row(&'static str),
+}
+
+/// No frontier reported yet.
+const NO_FRONTIER: u64 = u64::MAX;
+/// Nothing due.
+const NEVER: u64 = u64::MAX;
+
+pub(crate) struct QueryShared {
+    pub(crate) id: QueryId,
+    pub(crate) prepared: Prepared,
+    pub(crate) refresh_ms: u64,
+    /// A multiple of the refresh.
+    pub(crate) start_tick_ms: u64,
+    live: AtomicBool,
+    /// Say `Removed` once the workers have let go.
+    announce_removal: AtomicBool,
+    workers_left: AtomicUsize,
+    state_bytes: AtomicI64,
+    cpu_ns: AtomicU64,
+    operators: AtomicU64,
+    pub(crate) rows_in: AtomicU64,
+    pub(crate) late_rows: AtomicU64,
+    pub(crate) queued_changes: AtomicU64,
+    frontier_tick_ms: AtomicU64,
+    dues: Mutex<Vec<Arc<AtomicU64>>>,
+}
+
+impl QueryShared {
+    pub(crate) fn new(
+        id: QueryId,
+        prepared: Prepared,
+        refresh_ms: u64,
+        start_tick_ms: u64,
+        workers: usize,
+    ) -> QueryShared {
+        let refresh_ms = refresh_ms.max(1);
+        QueryShared {
+            id,
+            prepared,
+            refresh_ms,
+            start_tick_ms: start_tick_ms.div_ceil(refresh_ms) * refresh_ms,
+            live: AtomicBool::new(true),
+            announce_removal: AtomicBool::new(false),
+            workers_left: AtomicUsize::new(workers),
+            state_bytes: AtomicI64::new(0),
+            cpu_ns: AtomicU64::new(0),
+            operators: AtomicU64::new(0),
+            rows_in: AtomicU64::new(0),
+            late_rows: AtomicU64::new(0),
+            queued_changes: AtomicU64::new(0),
+            frontier_tick_ms: AtomicU64::new(NO_FRONTIER),
+            dues: Mutex::default(),
+        }
+    }
+
+    /// False once it is removed or has failed: operators then let go of everything.
+    pub(crate) fn is_live(&self) -> bool {
+        self.live.load(Ordering::Acquire)
+    }
+    /// Ends it; true for the first who does.
+    pub(crate) fn end(&self) -> bool {
+        self.live.swap(false, Ordering::AcqRel)
+    }
+    pub(crate) fn announce_removal(&self) {
+        self.announce_removal.store(true, Ordering::Release);
+    }
+
+    /// Ends the query with a message. Only the first failure is told.
+    pub(crate) fn fail(&self, engine: &EngineShared, message: &str) {
+        if !self.end() {
+            return;
+        }
+        if engine.take_this_query(self).is_some() {
+            engine.broadcast(Command::Remove(self.id));
+        }
+        tracing::warn!(query = self.id, message, "query failed");
+        engine.emit(EngineEvent::Failed { query: self.id, message: message.to_string() });
+    }
+
+    /// A worker has let go of its dataflow.
+    pub(crate) fn worker_done(&self, engine: &EngineShared) {
+        let last = self.workers_left.fetch_sub(1, Ordering::AcqRel) == 1;
+        if last && self.announce_removal.load(Ordering::Acquire) {
+            engine.emit(EngineEvent::Removed { query: self.id });
+        }
+    }
+
+    /// The last refresh at or before `tick_ms`.
+    pub(crate) fn refresh_at(&self, tick_ms: u64) -> u64 {
+        tick_ms / self.refresh_ms * self.refresh_ms
+    }
+    /// The first refresh at or after `tick_ms`.
+    pub(crate) fn refresh_from(&self, tick_ms: u64) -> u64 {
+        tick_ms.div_ceil(self.refresh_ms).saturating_mul(self.refresh_ms)
+    }
+    /// The first refresh whose time is at or after `time_unix_ns`.
+    pub(crate) fn refresh_from_ns(&self, time_unix_ns: i64) -> u64 {
+        self.refresh_from(u64::try_from(time_unix_ns).unwrap_or(0).div_ceil(1_000_000))
+    }
+
+    pub(crate) fn report_frontier(&self, engine: &EngineShared, tick_ms: u64) {
+        let old = self.frontier_tick_ms.load(Ordering::Relaxed);
+        if self.is_live() && (old == NO_FRONTIER || tick_ms > old) {
+            self.frontier_tick_ms.store(tick_ms, Ordering::Relaxed);
+            engine.emit(EngineEvent::Frontier { query: self.id, tick_ms });
+        }
+    }
+
+    /// The earliest tick at which it changes without new input.
+    pub(crate) fn next_due(&self) -> Option<u64> {
+        let dues = self.dues.lock().unwrap_or_else(PoisonError::into_inner);
+        dues.iter().map(|due| due.load(Ordering::Acquire)).min().filter(|&due| due != NEVER)
+    }
+
+    pub(crate) fn stats(&self) -> QueryStats {
+        let frontier = self.frontier_tick_ms.load(Ordering::Relaxed);
+        QueryStats {
+            query: self.id,
+            state_bytes: u64::try_from(self.state_bytes.load(Ordering::Relaxed)).unwrap_or(0),
+            rows_in: self.rows_in.load(Ordering::Relaxed),
+            late_rows: self.late_rows.load(Ordering::Relaxed),
+            cpu_ns: self.cpu_ns.load(Ordering::Relaxed),
+            operators: self.operators.load(Ordering::Relaxed),
+            frontier_tick_ms: (frontier != NO_FRONTIER).then_some(frontier),
+        }
+    }
+}
+
+/// An operator's next due tick, seen by all.
+pub(crate) struct DueSlot(Arc<AtomicU64>);
+
+impl DueSlot {
+    pub(crate) fn set(&self, due: Option<u64>) {
+        self.0.store(due.unwrap_or(NEVER), Ordering::Release);
+    }
+}
+
+/// An operator's share of its query's state bytes; gives it back when dropped.
+pub(crate) struct StateGauge {
+    query: Arc<QueryShared>,
+    engine: Arc<EngineShared>,
+    bytes: i64,
+}
+
+impl StateGauge {
+    pub(crate) fn set(&mut self, bytes: usize) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let change = bytes - self.bytes;
+        if change == 0 {
+            return;
+        }
+        self.bytes = bytes;
+        let total = self.query.state_bytes.fetch_add(change, Ordering::Relaxed) + change;
+        let max = self.engine.config.limits.query_state_bytes_max;
+        if u64::try_from(total).is_ok_and(|total| total > max) {
+            let message = format!(
+                "state budget: the query holds {total} bytes, {max} are allowed; narrow its window, \
+                 its groups or its columns"
+            );
+            self.query.fail(&self.engine, &message);
+        }
+    }
+    pub(crate) fn bytes(&self) -> usize {
+        usize::try_from(self.bytes).unwrap_or(0)
+    }
+}
+
+impl Drop for StateGauge {
+    fn drop(&mut self) {
+        self.query.state_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// One worker's environment for the operators of one query.
+pub(crate) struct Env {
+    pub(crate) query: Arc<QueryShared>,
+    pub(crate) engine: Arc<EngineShared>,
+    pub(crate) worker: usize,
+    pub(crate) peers: usize,
+    metadata: Rc<RefCell<Arc<MetadataSnapshot>>>,
+    activators: RefCell<Vec<Activator>>,
+}
+
+impl Env {
+    pub(crate) fn new(
+        query: Arc<QueryShared>,
+        engine: Arc<EngineShared>,
+        worker: usize,
+        peers: usize,
+        metadata: Rc<RefCell<Arc<MetadataSnapshot>>>,
+    ) -> Env {
+        Env { query, engine, worker, peers, metadata, activators: RefCell::default() }
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.query.is_live()
+    }
+
+    /// Every operator that holds capabilities registers, so that it runs once more to let go.
+    pub(crate) fn register(&self, activator: Activator) {
+        self.query.operators.fetch_add(1, Ordering::Relaxed);
+        self.activators.borrow_mut().push(activator);
+    }
+    pub(crate) fn activate_all(&self) {
+        for activator in self.activators.borrow().iter() {
+            activator.activate();
+        }
+    }
+
+    pub(crate) fn metadata(&self) -> Arc<MetadataSnapshot> {
+        Arc::clone(&self.metadata.borrow())
+    }
+    pub(crate) fn ctx(&self, tick_ms: u64) -> EvalCtx {
+        EvalCtx { now_unix_ns: tick_unix_ns(tick_ms), metadata: self.metadata() }
+    }
+
+    pub(crate) fn due_slot(&self) -> DueSlot {
+        let slot = Arc::new(AtomicU64::new(NEVER));
+        let mut dues = self.query.dues.lock().unwrap_or_else(PoisonError::into_inner);
+        dues.push(Arc::clone(&slot));
+        DueSlot(slot)
+    }
+    pub(crate) fn state_gauge(&self) -> StateGauge {
+        StateGauge { query: Arc::clone(&self.query), engine: Arc::clone(&self.engine), bytes: 0 }
+    }
+
+    pub(crate) fn emit(&self, event: EngineEvent) {
+        if self.is_live() {
+            self.engine.emit(event);
+        }
+    }
+
+    /// Runs operator logic: a panic or an error ends this query, and nothing else.
+    pub(crate) fn guard(&self, name: &str, logic: impl FnOnce() -> Result<(), OpError>) {
+        let start_ns = self.engine.clock.monotonic_ns();
+        match std::panic::catch_unwind(AssertUnwindSafe(logic)) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.query.fail(&self.engine, &format!("{name}: {error}")),
+            Err(panic) => {
+                let text = panic
+                    .downcast_ref::<String>()
+                    .map(String::as_str)
+                    .or_else(|| panic.downcast_ref::<&str>().copied())
+                    .unwrap_or("unknown panic");
+                self.query.fail(&self.engine, &format!("{name}: panicked: {text}"));
+            }
+        }
+        let spent_ns = self.engine.clock.monotonic_ns().saturating_sub(start_ns);
+        self.query.cpu_ns.fetch_add(spent_ns, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,211 @@
+//! The way from handles to workers: one queue per worker, all behind one short lock.
+//!
+//! A command that concerns every worker is put into all queues at once, so that all workers see
+//! installs, removals and closed ticks in the same order. Data goes to one worker each. The lock is
+//! held only to append or to take a whole queue, never over a step of a worker.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampNanosecondType;
+use weir_types::batch::RecordBatch;
+use weir_types::metadata::MetadataSnapshot;
+use weir_types::plan::OpId;
+use weir_types::split::{Change, ExchangeId};
+use weir_types::{PackedRow, WallClock};
+
+use crate::api::{EngineConfig, EngineEvent, QueryId, TableStats};
+use crate::query::QueryShared;
+
+/// A table's batch with what every scan of it wants to know first.
+pub(crate) struct TableBatch {
+    pub(crate) rows: RecordBatch,
+    pub(crate) time_idx: usize,
+    pub(crate) time_min_unix_ns: i64,
+    pub(crate) time_max_unix_ns: i64,
+    pub(crate) bytes: u64,
+}
+
+impl TableBatch {
+    /// `None` for a batch without an event time.
+    pub(crate) fn new(rows: RecordBatch) -> Option<TableBatch> {
+        let time_idx = rows.schema_ref().index_of("time_").ok()?;
+        let times = rows.column(time_idx).as_primitive_opt::<TimestampNanosecondType>()?.values();
+        let (mut min, mut max) = (i64::MAX, i64::MIN);
+        for &time in times {
+            min = min.min(time);
+            max = max.max(time);
+        }
+        let bytes = rows.get_array_memory_size() as u64;
+        Some(TableBatch { time_idx, time_min_unix_ns: min, time_max_unix_ns: max, bytes, rows })
+    }
+}
+
+#[derive(Clone)]
+pub(crate) enum Command {
+    Install(Arc<QueryShared>),
+    Remove(QueryId),
+    Rows { table: Arc<str>, batch: Arc<TableBatch> },
+    Replay { query: QueryId, table: Arc<str>, batches: Vec<Arc<TableBatch>> },
+    Hold { query: QueryId, held: bool },
+    CloseTick(u64),
+    Changes { query: QueryId, exchange: ExchangeId, tick_ms: u64, changes: Vec<Change> },
+    CloseQueryTick { query: QueryId, tick_ms: u64 },
+    TableFunction { query: QueryId, op: OpId, rows: Arc<Vec<PackedRow>> },
+    Metadata(Arc<MetadataSnapshot>),
+    Shutdown,
+}
+
+#[derive(Default)]
+struct Queues {
+    of_workers: Vec<Vec<Command>>,
+    /// Where the next batch goes.
+    turn: usize,
+}
+
+/// Figures of one worker thread, written by it.
+#[derive(Default)]
+pub(crate) struct WorkerGauges {
+    pub(crate) cpu_ns: AtomicU64,
+    pub(crate) dataflows: AtomicU64,
+}
+
+/// What the handle and all workers share.
+pub(crate) struct EngineShared {
+    pub(crate) config: EngineConfig,
+    pub(crate) clock: WallClock,
+    emit: Arc<dyn Fn(EngineEvent) + Send + Sync>,
+    queues: Mutex<Queues>,
+    threads: Vec<OnceLock<Thread>>,
+    pub(crate) gauges: Vec<WorkerGauges>,
+    queries: Mutex<BTreeMap<QueryId, Arc<QueryShared>>>,
+    tables: Mutex<BTreeMap<Arc<str>, TableStats>>,
+    pub(crate) pending_bytes: AtomicU64,
+    /// Set when a worker thread died: nothing is answered any more.
+    dead: AtomicBool,
+}
+
+/// A poisoned lock here only means that some thread panicked between two plain assignments.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl EngineShared {
+    pub(crate) fn new(
+        config: EngineConfig,
+        emit: Arc<dyn Fn(EngineEvent) + Send + Sync>,
+    ) -> EngineShared {
+        let workers = config.workers;
+        EngineShared {
+            config,
+            clock: WallClock,
+            emit,
+            queues: Mutex::new(Queues { of_workers: vec![Vec::new(); workers], turn: 0 }),
+            threads: (0..workers).map(|_| OnceLock::new()).collect(),
+            gauges: (0..workers).map(|_| WorkerGauges::default()).collect(),
+            queries: Mutex::default(),
+            tables: Mutex::default(),
+            pending_bytes: AtomicU64::new(0),
+            dead: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn emit(&self, event: EngineEvent) {
+        (self.emit)(event);
+    }
+
+    /// Called once by each worker thread before it takes commands.
+    pub(crate) fn register_thread(&self, worker: usize) {
+        let _ = self.threads[worker].set(std::thread::current());
+    }
+
+    fn wake(&self, worker: usize) {
+        if let Some(thread) = self.threads[worker].get() {
+            thread.unpark();
+        }
+    }
+
+    /// To every worker, in the same order for all.
+    pub(crate) fn broadcast(&self, command: Command) {
+        if self.is_dead() && !matches!(command, Command::Shutdown) {
+            return;
+        }
+        for queue in &mut lock(&self.queues).of_workers {
+            queue.push(command.clone());
+        }
+        for worker in 0..self.threads.len() {
+            self.wake(worker);
+        }
+    }
+
+    /// To one worker; in turn without a choice. `wake`: it should look now rather than with the next
+    /// command.
+    pub(crate) fn send(&self, worker: Option<usize>, command: Command, wake: bool) {
+        if self.is_dead() {
+            return;
+        }
+        let mut queues = lock(&self.queues);
+        let worker = worker.unwrap_or_else(|| {
+            queues.turn = (queues.turn + 1) % queues.of_workers.len();
+            queues.turn
+        });
+        queues.of_workers[worker].push(command);
+        drop(queues);
+        if wake {
+            self.wake(worker);
+        }
+    }
+
+    /// Everything that waits for a worker. `into` must be empty; its room is used for the queue.
+    pub(crate) fn take(&self, worker: usize, into: &mut Vec<Command>) {
+        std::mem::swap(&mut lock(&self.queues).of_workers[worker], into);
+    }
+
+    /// Adds a query; an older one of the same id is handed back.
+    pub(crate) fn insert_query(&self, query: Arc<QueryShared>) -> Option<Arc<QueryShared>> {
+        lock(&self.queries).insert(query.id, query)
+    }
+    pub(crate) fn query(&self, id: QueryId) -> Option<Arc<QueryShared>> {
+        lock(&self.queries).get(&id).cloned()
+    }
+    pub(crate) fn queries(&self) -> Vec<Arc<QueryShared>> {
+        lock(&self.queries).values().cloned().collect()
+    }
+    /// Takes a query out of the list; whoever gets it drops it from the workers.
+    pub(crate) fn take_query(&self, id: QueryId) -> Option<Arc<QueryShared>> {
+        lock(&self.queries).remove(&id)
+    }
+    /// As `take_query`, but only if the id still stands for this very query.
+    pub(crate) fn take_this_query(&self, query: &QueryShared) -> Option<Arc<QueryShared>> {
+        let mut queries = lock(&self.queries);
+        let same = queries.get(&query.id).is_some_and(|have| std::ptr::eq(&**have, query));
+        if same { queries.remove(&query.id) } else { None }
+    }
+
+    pub(crate) fn count_table(&self, table: &Arc<str>, count: impl FnOnce(&mut TableStats)) {
+        let mut tables = lock(&self.tables);
+        let stats = tables
+            .entry(Arc::clone(table))
+            .or_insert_with(|| TableStats { table: table.to_string(), ..TableStats::default() });
+        count(stats);
+    }
+    pub(crate) fn tables(&self) -> Vec<TableStats> {
+        lock(&self.tables).values().cloned().collect()
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Acquire)
+    }
+    /// A worker thread died: every query has failed.
+    pub(crate) fn die(&self, message: &str) {
+        self.dead.store(true, Ordering::Release);
+        for query in std::mem::take(&mut *lock(&self.queries)).into_values() {
+            if query.end() {
+                self.emit(EngineEvent::Failed { query: query.id, message: message.to_string() });
+            }
+        }
+    }
+}

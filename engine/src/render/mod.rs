@@ -1,0 +1,243 @@
+//! From a prepared fragment to a timely dataflow. One module per operator; this one wires them up.
+//!
+//! Node operators work on Arrow batches, shared by reference counts; cluster operators on packed rows
+//! with differences. Every timestamp is a multiple of the query's refresh. All operators of ours
+//! hold one capability each, at their input's frontier, and let go of it when the query ends.
+
+mod aggregate;
+mod join;
+mod limit;
+mod output;
+mod pane_window;
+mod partial;
+mod row_window;
+mod rowwise;
+mod scan;
+mod send;
+mod source;
+mod tick;
+mod top_panes;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use differential_dataflow::AsCollection;
+use timely::dataflow::operators::Concatenate;
+use timely::dataflow::operators::Probe;
+use timely::dataflow::operators::probe::Handle as ProbeHandle;
+use timely::dataflow::{Scope, Stream};
+use timely::worker::Worker as TimelyWorker;
+use weir_types::PackedRow;
+use weir_types::batch::RecordBatch;
+use weir_types::plan::OpId;
+use weir_types::split::{Change, ExchangeId};
+
+use crate::prepare::{Kind, PreparedOp};
+use crate::query::Env;
+use crate::queue::TableBatch;
+use source::SourceHandle;
+
+/// Rows of the node part.
+type BatchStream<'s> = Stream<'s, u64, Vec<Rc<RecordBatch>>>;
+/// Rows of the cluster part, with time and difference: what differential takes.
+type RowStream<'s> = Stream<'s, u64, Vec<(PackedRow, u64, i64)>>;
+
+/// Where a worker puts what arrives for one query, and what tells how far it got.
+#[derive(Default)]
+pub(crate) struct Sources {
+    scans: Vec<(Arc<str>, SourceHandle<Arc<TableBatch>>)>,
+    exchanges: Vec<(ExchangeId, SourceHandle<Vec<Change>>)>,
+    table_functions: Vec<(OpId, SourceHandle<Arc<Vec<PackedRow>>>)>,
+    probe: Option<ProbeHandle<u64>>,
+}
+
+impl Sources {
+    pub(crate) fn push_rows(&self, table: &str, tick_ms: u64, batch: &Arc<TableBatch>) {
+        for (_, handle) in self.scans.iter().filter(|(name, _)| &**name == table) {
+            handle.push(tick_ms, Arc::clone(batch));
+        }
+    }
+
+    pub(crate) fn push_changes(&self, exchange: ExchangeId, tick_ms: u64, changes: Vec<Change>) {
+        let mut readers = self.exchanges.iter().filter(|(id, _)| *id == exchange).peekable();
+        while let Some((_, handle)) = readers.next() {
+            if readers.peek().is_none() {
+                handle.push(tick_ms, changes);
+                return;
+            }
+            handle.push(tick_ms, changes.clone());
+        }
+    }
+
+    pub(crate) fn push_table_function(&self, op: OpId, tick_ms: u64, rows: Arc<Vec<PackedRow>>) {
+        if let Some((_, handle)) = self.table_functions.iter().find(|(id, _)| *id == op) {
+            handle.push(tick_ms, rows);
+        }
+    }
+
+    /// From now on `tick_ms` is the least tick at which something may arrive.
+    pub(crate) fn open(&self, tick_ms: u64) {
+        self.scans.iter().for_each(|(_, handle)| handle.open(tick_ms));
+        self.exchanges.iter().for_each(|(_, handle)| handle.open(tick_ms));
+        self.table_functions.iter().for_each(|(_, handle)| handle.open(tick_ms));
+    }
+
+    /// The least tick at which something may still come out. `None`: it has ended.
+    pub(crate) fn frontier_tick_ms(&self) -> Option<u64> {
+        let probe = self.probe.as_ref()?;
+        probe.with_frontier(|frontier| frontier.first().copied())
+    }
+}
+
+/// What an operator gave, by kind.
+#[derive(Clone)]
+enum Rendered<'s> {
+    Batches(BatchStream<'s>),
+    Rows(RowStream<'s>),
+    Nothing,
+}
+
+impl<'s> Rendered<'s> {
+    fn batches(&self) -> BatchStream<'s> {
+        match self {
+            Rendered::Batches(stream) => stream.clone(),
+            _ => unreachable!("node operators read node operators: checked by Prepared"),
+        }
+    }
+    fn rows(&self) -> RowStream<'s> {
+        match self {
+            Rendered::Rows(stream) => stream.clone(),
+            _ => unreachable!("cluster operators read cluster operators: checked by Prepared"),
+        }
+    }
+}
+
+/// Builds the dataflow of a query on this worker. All workers do so in the same order.
+pub(crate) fn render(timely: &mut TimelyWorker, env: &Rc<Env>) -> Sources {
+    let name = format!("query-{}", env.query.id);
+    timely.dataflow_named::<u64, _, _>(&name, |scope| {
+        let mut renderer = Renderer {
+            scope,
+            env,
+            sources: Sources::default(),
+            probe: ProbeHandle::new(),
+            done: Vec::with_capacity(env.query.prepared.ops.len()),
+        };
+        for (pos, op) in env.query.prepared.ops.iter().enumerate() {
+            let rendered = match op.same_as {
+                Some(earlier) => renderer.done[earlier].clone(),
+                None => renderer.operator(pos, op),
+            };
+            renderer.done.push(rendered);
+        }
+        renderer.sources.probe = Some(renderer.probe);
+        renderer.sources
+    })
+}
+
+struct Renderer<'s, 'e> {
+    scope: Scope<'s, u64>,
+    env: &'e Rc<Env>,
+    sources: Sources,
+    probe: ProbeHandle<u64>,
+    done: Vec<Rendered<'s>>,
+}
+
+impl<'s> Renderer<'s, '_> {
+    fn batches(&self, op: &PreparedOp) -> BatchStream<'s> {
+        self.done[op.inputs[0]].batches()
+    }
+    fn rows(&self, op: &PreparedOp, input: usize) -> RowStream<'s> {
+        self.done[op.inputs[input]].rows()
+    }
+
+    fn operator(&mut self, pos: OpId, op: &PreparedOp) -> Rendered<'s> {
+        let env = self.env;
+        match &op.kind {
+            Kind::Scan(_)
+            | Kind::TableFunction
+            | Kind::ReceiveRows { .. }
+            | Kind::ReceivePartial { .. } => self.source(pos, op),
+            Kind::Rows(spec) => match &self.done[op.inputs[0]] {
+                Rendered::Batches(stream) => {
+                    Rendered::Batches(rowwise::on_batches(env, stream.clone(), spec))
+                }
+                input => Rendered::Rows(rowwise::on_rows(env, input.rows(), spec)),
+            },
+            Kind::Union => self.union(op),
+            Kind::Aggregate(spec) => {
+                Rendered::Rows(aggregate::aggregate(env, self.rows(op, 0), spec))
+            }
+            Kind::Join(spec) => {
+                let (left, right) = (self.rows(op, 0), self.rows(op, 1));
+                Rendered::Rows(join::join(env, left, right, spec))
+            }
+            Kind::Limit(spec) => Rendered::Rows(limit::limit(env, self.rows(op, 0), spec, op.hash)),
+            Kind::SendRows { exchange, rows_max, time, sliding, types } => {
+                let packer = send::RowPacker {
+                    types: types.clone(),
+                    time: *time,
+                    sliding: *sliding,
+                    rows_max: *rows_max,
+                };
+                send::rows(env, self.batches(op), *exchange, packer).probe_with(&self.probe);
+                Rendered::Nothing
+            }
+            Kind::SendPartial { exchange, spec, time, sliding } => {
+                send::partials(env, self.batches(op), *exchange, spec, *time, *sliding)
+                    .probe_with(&self.probe);
+                Rendered::Nothing
+            }
+            Kind::Output { table } => {
+                output::output(env, self.rows(op, 0), table).probe_with(&self.probe);
+                Rendered::Nothing
+            }
+        }
+    }
+
+    fn source(&mut self, pos: OpId, op: &PreparedOp) -> Rendered<'s> {
+        let (scope, env) = (self.scope, self.env);
+        match &op.kind {
+            Kind::Scan(spec) => {
+                let (stream, handle) = scan::scan(scope, env, spec);
+                self.sources.scans.push((Arc::clone(&spec.table), handle));
+                Rendered::Batches(stream)
+            }
+            Kind::ReceiveRows { exchange, sliding } => {
+                let (stream, handle) = source::changes(scope, env);
+                self.sources.exchanges.push((*exchange, handle));
+                Rendered::Rows(row_window::row_window(env, stream, *sliding))
+            }
+            Kind::ReceivePartial { exchange, spec, sliding } => {
+                let (stream, handle) = source::changes(scope, env);
+                self.sources.exchanges.push((*exchange, handle));
+                Rendered::Rows(pane_window::pane_window(env, stream, spec, *sliding))
+            }
+            _ => {
+                let (stream, handle) = source::table_function(scope, env);
+                self.sources.table_functions.push((pos, handle));
+                Rendered::Rows(stream)
+            }
+        }
+    }
+
+    fn union(&self, op: &PreparedOp) -> Rendered<'s> {
+        let inputs = || op.inputs.iter().map(|&input| &self.done[input]);
+        if matches!(self.done[op.inputs[0]], Rendered::Batches(_)) {
+            let streams: Vec<_> = inputs().map(Rendered::batches).collect();
+            return Rendered::Batches(self.scope.concatenate(streams));
+        }
+        let collections = inputs().map(|input| input.rows().as_collection());
+        Rendered::Rows(
+            differential_dataflow::collection::concatenate(self.scope, collections).inner,
+        )
+    }
+}
+
+/// The same on all workers: which of them has a key.
+fn route(bytes: &[u8]) -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    let mut hasher = foldhash::fast::FixedState::with_seed(0x7765_6972).build_hasher();
+    hasher.write(bytes);
+    hasher.finish()
+}

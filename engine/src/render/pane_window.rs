@@ -1,0 +1,329 @@
+//! Partial accumulators into the finished groups of a sliding window.
+//!
+//! A group keeps its accumulators per pane and their total. A new pane is merged into the total, an
+//! expired one is taken from it; accumulators that only merge (min, max, any) are recombined from
+//! the panes that are left, if the expired one could have decided them. Only groups that changed are
+//! finished anew. A group with a single pane has no total of its own: with a time bucket in the key
+//! that is nearly every group.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{BuildHasher, Hasher};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use hashbrown::HashTable;
+use timely::dataflow::Stream;
+use timely::dataflow::channels::pact::Exchange;
+use weir_types::PackedRow;
+use weir_types::acc::Acc;
+use weir_types::plan::SlidingWindow;
+use weir_types::row::push_value;
+use weir_types::split::Change;
+
+use super::partial::ONLY_PANE;
+use super::row_window::{change_route, expiry_tick};
+use super::tick::{Emit, TickLogic, tick_operator};
+use super::{RowStream, route};
+use crate::prepare::AggSpec;
+use crate::query::{Env, OpError, QueryShared, tick_unix_ns};
+
+pub(super) fn pane_window<'s>(
+    env: &Rc<Env>,
+    stream: Stream<'s, u64, Vec<Change>>,
+    spec: &AggSpec,
+    sliding: Option<SlidingWindow>,
+) -> RowStream<'s> {
+    let mut logic = PaneWindow {
+        query: Arc::clone(&env.query),
+        spec: spec.clone(),
+        sliding,
+        hash: foldhash::fast::RandomState::default(),
+        index: HashTable::new(),
+        groups: Vec::new(),
+        free: Vec::new(),
+        by_pane: BTreeMap::new(),
+        dirty: Vec::new(),
+        bytes: 0,
+    };
+    if owns_ungrouped(env, spec) {
+        logic.group(PackedRow::default());
+    }
+    tick_operator(env, stream, Exchange::new(change_route), "PaneWindow", logic)
+}
+
+/// Without group columns there is always one row: one worker tells it.
+pub(super) fn owns_ungrouped(env: &Env, spec: &AggSpec) -> bool {
+    spec.group.is_empty() && route(&[]) % env.peers as u64 == env.worker as u64
+}
+
+/// The results of an aggregate, packed.
+pub(super) fn finish<'a>(spec: &AggSpec, accs: impl Iterator<Item = &'a Acc>) -> Box<[u8]> {
+    let mut out = Vec::with_capacity(spec.aggs.len() * 9);
+    for (agg, acc) in spec.aggs.iter().zip(accs) {
+        push_value(&mut out, &agg.finish(acc));
+    }
+    out.into()
+}
+
+/// Tells that a group's results were `old` and are `new`.
+pub(super) fn emit_change(key: &[u8], old: Option<&[u8]>, new: Option<&[u8]>, emit: &mut Emit) {
+    if old == new {
+        return;
+    }
+    let row = |results: &[u8]| PackedRow([key, results].concat());
+    if let Some(old) = old {
+        emit.row(row(old), -1);
+    }
+    if let Some(new) = new {
+        emit.row(row(new), 1);
+    }
+}
+
+/// Partial results of some rows.
+#[derive(Clone)]
+struct Part {
+    rows: i64,
+    accs: Box<[Acc]>,
+}
+
+impl Part {
+    fn merge(&mut self, other: &Part) {
+        self.rows += other.rows;
+        self.accs.iter_mut().zip(&other.accs).for_each(|(acc, other)| acc.merge(other));
+    }
+    fn bytes(&self) -> usize {
+        PART_BYTES + self.accs.iter().map(Acc::state_bytes).sum::<usize>()
+    }
+}
+
+struct Group {
+    key: PackedRow,
+    /// Ascending by pane.
+    panes: VecDeque<(i64, Part)>,
+    /// All panes together, if there are at least two.
+    total: Option<Part>,
+    /// The results that were told last.
+    told: Option<Box<[u8]>>,
+    is_dirty: bool,
+}
+
+const PART_BYTES: usize = 32;
+const GROUP_BYTES: usize = 160;
+
+impl Group {
+    fn new(key: PackedRow) -> Group {
+        Group { key, panes: VecDeque::new(), total: None, told: None, is_dirty: false }
+    }
+
+    fn whole(&self) -> Option<&Part> {
+        self.total.as_ref().or_else(|| self.panes.front().map(|(_, part)| part))
+    }
+
+    /// Adds a part; true if its pane is new. `bytes` follows what is held.
+    fn add(&mut self, pane: i64, part: Part, bytes: &mut usize) -> bool {
+        if let Some(total) = &mut self.total {
+            *bytes -= total.bytes();
+            total.merge(&part);
+            *bytes += total.bytes();
+        }
+        // Mostly it is the newest pane or one after it.
+        let at = self.panes.iter().rposition(|(have, _)| *have <= pane);
+        if let Some(at) = at.filter(|&at| self.panes[at].0 == pane) {
+            let have = &mut self.panes[at].1;
+            *bytes -= have.bytes();
+            have.merge(&part);
+            *bytes += have.bytes();
+            return false;
+        }
+        *bytes += part.bytes();
+        self.panes.insert(at.map_or(0, |at| at + 1), (pane, part));
+        if self.panes.len() == 2 {
+            let mut total = self.panes[0].1.clone();
+            total.merge(&self.panes[1].1);
+            *bytes += total.bytes();
+            self.total = Some(total);
+        }
+        true
+    }
+
+    /// Drops the oldest pane.
+    fn expire_front(&mut self, spec: &AggSpec, bytes: &mut usize) {
+        let Some((_, gone)) = self.panes.pop_front() else { return };
+        *bytes -= gone.bytes();
+        let Some(mut total) = self.total.take() else { return };
+        *bytes -= total.bytes();
+        if self.panes.len() < 2 {
+            return;
+        }
+        total.rows -= gone.rows;
+        for (idx, (acc, gone)) in total.accs.iter_mut().zip(&gone.accs).enumerate() {
+            if acc.is_group() {
+                acc.subtract(gone);
+            } else if acc == gone {
+                *acc = spec.aggs[idx].zero();
+                self.panes.iter().for_each(|(_, part)| acc.merge(&part.accs[idx]));
+            }
+        }
+        *bytes += total.bytes();
+        self.total = Some(total);
+    }
+}
+
+struct PaneWindow {
+    query: Arc<QueryShared>,
+    spec: AggSpec,
+    sliding: Option<SlidingWindow>,
+    hash: foldhash::fast::RandomState,
+    index: HashTable<u32>,
+    groups: Vec<Option<Group>>,
+    free: Vec<u32>,
+    /// Which groups have a part in a pane.
+    by_pane: BTreeMap<i64, Vec<u32>>,
+    dirty: Vec<u32>,
+    bytes: usize,
+}
+
+/// Only freed slots are `None`, and nothing refers to those.
+const NO_GROUP: &str = "a listed group exists";
+
+fn key_hash(state: &foldhash::fast::RandomState, key: &[u8]) -> u64 {
+    let mut hasher = state.build_hasher();
+    hasher.write(key);
+    hasher.finish()
+}
+
+impl PaneWindow {
+    /// The slot of a group, made if need be and marked as changed.
+    fn group(&mut self, key: PackedRow) -> u32 {
+        let hash = key_hash(&self.hash, &key.0);
+        let groups = &self.groups;
+        let is_it =
+            |&slot: &u32| groups[slot as usize].as_ref().is_some_and(|group| group.key.0 == key.0);
+        let slot = match self.index.find(hash, is_it).copied() {
+            Some(slot) => slot,
+            None => self.new_group(key, hash),
+        };
+        self.mark(slot);
+        slot
+    }
+
+    fn new_group(&mut self, key: PackedRow, hash: u64) -> u32 {
+        self.bytes += GROUP_BYTES + key.0.len();
+        let group = Some(Group::new(key));
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.groups[slot as usize] = group;
+                slot
+            }
+            None => {
+                self.groups.push(group);
+                u32::try_from(self.groups.len() - 1).expect("the state budget ends a query before")
+            }
+        };
+        let (groups, state) = (&self.groups, &self.hash);
+        let rehash = |&slot: &u32| {
+            groups[slot as usize].as_ref().map_or(0, |group| key_hash(state, &group.key.0))
+        };
+        self.index.insert_unique(hash, slot, rehash);
+        slot
+    }
+
+    fn mark(&mut self, slot: u32) {
+        let group = self.groups[slot as usize].as_mut().expect(NO_GROUP);
+        if !group.is_dirty {
+            group.is_dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
+    fn expire(&mut self, first: i64) {
+        while let Some(entry) = self.by_pane.first_entry().filter(|entry| *entry.key() < first) {
+            for slot in entry.remove() {
+                let group = self.groups[slot as usize].as_mut().expect(NO_GROUP);
+                group.expire_front(&self.spec, &mut self.bytes);
+                self.mark(slot);
+            }
+        }
+    }
+
+    fn add(&mut self, key: PackedRow, pane: i64, part: Part) {
+        let slot = self.group(key);
+        let group = self.groups[slot as usize].as_mut().expect(NO_GROUP);
+        if group.add(pane, part, &mut self.bytes) {
+            self.by_pane.entry(pane).or_default().push(slot);
+        }
+    }
+
+    fn tell(&mut self, emit: &mut Emit) {
+        for slot in std::mem::take(&mut self.dirty) {
+            let group = self.groups[slot as usize].as_mut().expect(NO_GROUP);
+            group.is_dirty = false;
+            let zero = || self.spec.aggs.iter().map(weir_functions::aggregate::AggFn::zero);
+            let new = match group.whole() {
+                Some(whole) => Some(finish(&self.spec, whole.accs.iter())),
+                None if self.spec.group.is_empty() => {
+                    Some(finish(&self.spec, zero().collect::<Vec<_>>().iter()))
+                }
+                None => None,
+            };
+            emit_change(&group.key.0, group.told.as_deref(), new.as_deref(), emit);
+            let len = |results: &Option<Box<[u8]>>| results.as_ref().map_or(0, |r| r.len());
+            self.bytes = self.bytes + len(&new) - len(&group.told);
+            group.told = new;
+            if group.told.is_none() {
+                self.bytes -= GROUP_BYTES + group.key.0.len();
+                self.forget(slot);
+            }
+        }
+    }
+
+    fn forget(&mut self, slot: u32) {
+        let group = self.groups[slot as usize].take().expect(NO_GROUP);
+        let hash = key_hash(&self.hash, &group.key.0);
+        if let Ok(entry) = self.index.find_entry(hash, |&have| have == slot) {
+            entry.remove();
+        }
+        self.free.push(slot);
+    }
+}
+
+impl TickLogic for PaneWindow {
+    type Item = Change;
+
+    fn run(&mut self, tick_ms: u64, input: Vec<Change>, emit: &mut Emit) -> Result<(), OpError> {
+        let first = self.sliding.map(|sliding| sliding.first_pane_at(tick_unix_ns(tick_ms)));
+        if let Some(first) = first {
+            self.expire(first);
+        }
+        for change in input {
+            let Change::Partial { key, pane, rows, accs } = change else {
+                return Err(OpError::Row("PaneWindow: a row on an exchange of partials"));
+            };
+            if accs.len() != self.spec.aggs.len() {
+                return Err(OpError::Row("PaneWindow: other aggregates than the plan's"));
+            }
+            if first.is_some_and(|first| pane < first) {
+                let rows = u64::try_from(rows).unwrap_or(0);
+                self.query.late_rows.fetch_add(rows, Ordering::Relaxed);
+                continue;
+            }
+            let pane = if first.is_some() { pane } else { ONLY_PANE };
+            self.add(key, pane, Part { rows, accs: accs.into() });
+        }
+        self.tell(emit);
+        Ok(())
+    }
+
+    fn due(&self) -> Option<u64> {
+        if !self.dirty.is_empty() {
+            return Some(self.query.start_tick_ms);
+        }
+        let (&pane, _) = self.by_pane.first_key_value()?;
+        self.sliding.map(|sliding| expiry_tick(&self.query, sliding, pane))
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.bytes
+    }
+}

@@ -1,0 +1,132 @@
+//! Scan: picks a table's columns, keeps what lies in the window, and gives each row the refresh at
+//! which it is to be seen: the one that admits it, or a later one if its time has not come yet.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow_array::BooleanArray;
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampNanosecondType;
+use arrow_select::filter::filter_record_batch;
+use timely::dataflow::Scope;
+use weir_types::batch::RecordBatch;
+
+use super::BatchStream;
+use super::source::{Sink, SourceHandle, source};
+use crate::prepare::{ScanSpec, absolute_bounds};
+use crate::query::{Env, OpError, QueryShared, tick_unix_ns};
+use crate::queue::TableBatch;
+
+pub(super) fn scan<'s>(
+    scope: Scope<'s, u64>,
+    env: &Rc<Env>,
+    spec: &ScanSpec,
+) -> (BatchStream<'s>, SourceHandle<Arc<TableBatch>>) {
+    let (start_unix_ns, end_unix_ns, before_ns) = absolute_bounds(&spec.window);
+    let scan = Scan {
+        query: Arc::clone(&env.query),
+        spec: spec.clone(),
+        start_unix_ns: start_unix_ns.unwrap_or(i64::MIN),
+        end_unix_ns: end_unix_ns.unwrap_or(i64::MAX),
+        before_ns,
+    };
+    source(scope, env, "Scan", move |tick_ms, batch: Arc<TableBatch>, sink| {
+        scan.admit(tick_ms, &batch, sink)
+    })
+}
+
+/// No refresh ever shows the row.
+const OUTSIDE: u64 = u64::MAX;
+
+struct Scan {
+    query: Arc<QueryShared>,
+    spec: ScanSpec,
+    /// Inclusive.
+    start_unix_ns: i64,
+    end_unix_ns: i64,
+    /// The window ends this long before now.
+    before_ns: i64,
+}
+
+impl Scan {
+    fn admit(
+        &self,
+        tick_ms: u64,
+        batch: &TableBatch,
+        sink: Sink<'_, Rc<RecordBatch>>,
+    ) -> Result<(), OpError> {
+        self.query.rows_in.fetch_add(batch.rows.num_rows() as u64, Ordering::Relaxed);
+        let rows = self.project(&batch.rows)?;
+        let now_ns = tick_unix_ns(tick_ms).saturating_sub(self.before_ns);
+        let first_ns = self.first_at(tick_ms);
+        let last_ns = now_ns.min(self.end_unix_ns);
+        if batch.time_min_unix_ns >= first_ns && batch.time_max_unix_ns <= last_ns {
+            sink(tick_ms, &mut vec![Rc::new(rows)]);
+            return Ok(());
+        }
+        if batch.time_max_unix_ns < first_ns || batch.time_min_unix_ns > self.end_unix_ns {
+            self.query.late_rows.fetch_add(rows.num_rows() as u64, Ordering::Relaxed);
+            return Ok(());
+        }
+        self.admit_one_by_one(tick_ms, batch, &rows, sink)
+    }
+
+    /// The least event time that the window still holds at a tick.
+    fn first_at(&self, tick_ms: u64) -> i64 {
+        match self.spec.sliding {
+            Some(sliding) => {
+                let start = sliding.start_at(tick_unix_ns(tick_ms));
+                start.saturating_add(1).max(self.start_unix_ns)
+            }
+            None => self.start_unix_ns,
+        }
+    }
+
+    /// A batch with rows outside the window, or ahead of their time.
+    fn admit_one_by_one(
+        &self,
+        tick_ms: u64,
+        batch: &TableBatch,
+        rows: &RecordBatch,
+        sink: Sink<'_, Rc<RecordBatch>>,
+    ) -> Result<(), OpError> {
+        let times = batch.rows.column(batch.time_idx).as_primitive::<TimestampNanosecondType>();
+        // The refresh of each row.
+        let mut outside = 0;
+        let ticks: Vec<u64> = times
+            .values()
+            .iter()
+            .map(|&time| {
+                let due_ms = self.query.refresh_from_ns(time.saturating_add(self.before_ns));
+                let due_ms = due_ms.max(tick_ms);
+                let inside = time >= self.first_at(due_ms) && time <= self.end_unix_ns;
+                outside += u64::from(!inside);
+                if inside { due_ms } else { OUTSIDE }
+            })
+            .collect();
+        self.query.late_rows.fetch_add(outside, Ordering::Relaxed);
+        let mut distinct = ticks.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        for due_ms in distinct.into_iter().filter(|&due_ms| due_ms != OUTSIDE) {
+            let mask: BooleanArray = ticks.iter().map(|&tick| Some(tick == due_ms)).collect();
+            let part = filter_record_batch(rows, &mask)?;
+            sink(due_ms, &mut vec![Rc::new(part)]);
+        }
+        Ok(())
+    }
+
+    fn project(&self, batch: &RecordBatch) -> Result<RecordBatch, OpError> {
+        let schema = batch.schema_ref();
+        let mut indices = Vec::with_capacity(self.spec.columns.len());
+        for column in &self.spec.columns {
+            let idx = schema.index_of(column).map_err(|_| OpError::Column {
+                table: self.spec.table.to_string(),
+                column: column.clone(),
+            })?;
+            indices.push(idx);
+        }
+        Ok(batch.project(&indices)?)
+    }
+}

@@ -1,0 +1,299 @@
+//! A worker thread: applies commands in queue order, steps timely, reports frontiers, and lets go of
+//! what was removed. All workers run this same loop and build the same dataflows.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arrow_array::BooleanArray;
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampNanosecondType;
+use arrow_select::filter::filter_record_batch;
+use timely::worker::Worker as TimelyWorker;
+use weir_types::metadata::MetadataSnapshot;
+
+use crate::api::{FUTURE_NS_MAX, QueryId};
+use crate::prepare::Role;
+use crate::query::{Env, QueryShared, tick_unix_ns};
+use crate::queue::{Command, EngineShared, TableBatch};
+use crate::render::{Sources, render};
+
+/// An idle worker looks around at least this often.
+const PARK_MAX: Duration = Duration::from_millis(500);
+
+/// A query as one worker has it.
+struct Installed {
+    env: Rc<Env>,
+    sources: Sources,
+    /// The least refresh that is not closed yet.
+    open_tick_ms: u64,
+    held: bool,
+    /// A query without operators has no dataflow; its frontier is what is closed.
+    is_empty: bool,
+}
+
+impl Installed {
+    fn query(&self) -> &QueryShared {
+        &self.env.query
+    }
+
+    /// The refresh at which something that arrives at `tick_ms` is admitted.
+    fn admission_tick(&self, tick_ms: u64) -> u64 {
+        self.query().refresh_from(tick_ms).max(self.open_tick_ms)
+    }
+
+    fn close(&mut self, tick_ms: u64) {
+        let closed = self.query().refresh_at(tick_ms);
+        if !self.held && closed >= self.open_tick_ms {
+            self.open_tick_ms = closed + self.query().refresh_ms;
+            self.sources.open(self.open_tick_ms);
+        }
+    }
+}
+
+/// A dataflow that was told to end and has not drained yet.
+struct Draining {
+    dataflow: Option<usize>,
+    env: Rc<Env>,
+}
+
+struct Worker<'w> {
+    timely: &'w mut TimelyWorker,
+    shared: &'w Arc<EngineShared>,
+    index: usize,
+    queries: BTreeMap<QueryId, (Installed, Option<usize>)>,
+    draining: Vec<Draining>,
+    /// Rows that wait for their tick to close.
+    pending: Vec<(Arc<str>, Arc<TableBatch>)>,
+    metadata: Rc<RefCell<Arc<MetadataSnapshot>>>,
+}
+
+/// Reports the death of a worker by anything that operators' own guards do not contain.
+struct DeathWatch<'a>(&'a EngineShared);
+
+impl Drop for DeathWatch<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.die("an engine worker died");
+        }
+    }
+}
+
+pub(crate) fn run(timely: &mut TimelyWorker, shared: &Arc<EngineShared>) {
+    let _watch = DeathWatch(shared);
+    let index = timely.index();
+    shared.register_thread(index);
+    let mut worker = Worker {
+        timely,
+        shared,
+        index,
+        queries: BTreeMap::new(),
+        draining: Vec::new(),
+        pending: Vec::new(),
+        metadata: Rc::default(),
+    };
+    let mut commands = Vec::new();
+    loop {
+        shared.take(index, &mut commands);
+        let has_news = !commands.is_empty();
+        for command in commands.drain(..) {
+            if !worker.apply(command) {
+                worker.finish();
+                return;
+            }
+        }
+        if shared.is_dead() {
+            worker.abandon();
+        }
+        if has_news {
+            // Queries without operators move and end without a step.
+            worker.after_step();
+        }
+        worker.timely.step_or_park(Some(PARK_MAX));
+        worker.after_step();
+    }
+}
+
+impl Worker<'_> {
+    /// False: stop.
+    fn apply(&mut self, command: Command) -> bool {
+        match command {
+            Command::Install(query) => self.install(query),
+            Command::Remove(query) => self.remove(query),
+            Command::Rows { table, batch } => self.pending.push((table, batch)),
+            Command::Replay { query, table, batches } => self.replay(query, &table, &batches),
+            Command::Hold { query, held } => {
+                if let Some((installed, _)) = self.queries.get_mut(&query) {
+                    installed.held = held;
+                }
+            }
+            Command::CloseTick(tick_ms) => self.close_tick(tick_ms),
+            Command::Changes { query, exchange, tick_ms, changes } => {
+                if let Some((installed, _)) = self.queries.get(&query) {
+                    let count = changes.len() as u64;
+                    installed.query().queued_changes.fetch_sub(count, Ordering::Relaxed);
+                    let tick_ms = installed.admission_tick(tick_ms);
+                    installed.sources.push_changes(exchange, tick_ms, changes);
+                }
+            }
+            Command::CloseQueryTick { query, tick_ms } => {
+                if let Some((installed, _)) = self.queries.get_mut(&query) {
+                    installed.close(tick_ms);
+                }
+            }
+            Command::TableFunction { query, op, rows } => {
+                if let Some((installed, _)) = self.queries.get(&query) {
+                    let op = installed
+                        .query()
+                        .prepared
+                        .ops
+                        .get(op)
+                        .and_then(|o| o.same_as)
+                        .unwrap_or(op);
+                    installed.sources.push_table_function(op, installed.open_tick_ms, rows);
+                }
+            }
+            Command::Metadata(metadata) => *self.metadata.borrow_mut() = metadata,
+            Command::Shutdown => return false,
+        }
+        true
+    }
+
+    fn install(&mut self, query: Arc<QueryShared>) {
+        let id = query.id;
+        let env = Rc::new(Env::new(
+            query,
+            Arc::clone(self.shared),
+            self.index,
+            self.timely.peers(),
+            Rc::clone(&self.metadata),
+        ));
+        let is_empty = env.query.prepared.ops.is_empty();
+        let (sources, dataflow) = if is_empty {
+            (Sources::default(), None)
+        } else {
+            let dataflow = self.timely.next_dataflow_index();
+            (render(self.timely, &env), Some(dataflow))
+        };
+        let open_tick_ms = env.query.start_tick_ms;
+        let installed = Installed { env, sources, open_tick_ms, held: false, is_empty };
+        self.queries.insert(id, (installed, dataflow));
+    }
+
+    fn remove(&mut self, query: QueryId) {
+        if let Some((installed, dataflow)) = self.queries.remove(&query) {
+            // Operators see that the query is over and drop their state and capabilities.
+            installed.env.activate_all();
+            self.draining.push(Draining { dataflow, env: Rc::clone(&installed.env) });
+        }
+    }
+
+    fn replay(&mut self, query: QueryId, table: &str, batches: &[Arc<TableBatch>]) {
+        let bytes: u64 = batches.iter().map(|batch| batch.bytes).sum();
+        self.shared.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some((installed, _)) = self.queries.get(&query) {
+            for batch in batches {
+                installed.sources.push_rows(table, installed.open_tick_ms, batch);
+            }
+        }
+    }
+
+    fn close_tick(&mut self, tick_ms: u64) {
+        let latest_ns = tick_unix_ns(tick_ms).saturating_add(FUTURE_NS_MAX);
+        for (table, batch) in std::mem::take(&mut self.pending) {
+            self.shared.pending_bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
+            let batch = if batch.time_max_unix_ns <= latest_ns {
+                Some(batch)
+            } else {
+                self.without_future(&table, &batch, latest_ns)
+            };
+            let Some(batch) = batch else { continue };
+            for (installed, _) in self.queries.values() {
+                installed.sources.push_rows(&table, installed.admission_tick(tick_ms), &batch);
+            }
+        }
+        for (installed, _) in self.queries.values_mut() {
+            if installed.query().prepared.role == Role::Node {
+                installed.close(tick_ms);
+            }
+        }
+    }
+
+    /// Drops the rows that are too far ahead of their arrival, and counts them.
+    fn without_future(
+        &self,
+        table: &Arc<str>,
+        batch: &TableBatch,
+        latest_ns: i64,
+    ) -> Option<Arc<TableBatch>> {
+        let times = batch.rows.column(batch.time_idx).as_primitive::<TimestampNanosecondType>();
+        let keep: BooleanArray =
+            times.values().iter().map(|&time| Some(time <= latest_ns)).collect();
+        let dropped = (batch.rows.num_rows() - keep.true_count()) as u64;
+        self.shared.count_table(table, |stats| stats.future_rows += dropped);
+        let kept = filter_record_batch(&batch.rows, &keep).ok()?;
+        if kept.num_rows() == 0 { None } else { TableBatch::new(kept).map(Arc::new) }
+    }
+
+    fn after_step(&mut self) {
+        if self.index == 0 {
+            // Probes are about all workers, so one of them may speak for all.
+            for (installed, _) in self.queries.values() {
+                let open = if installed.is_empty {
+                    Some(installed.open_tick_ms)
+                } else {
+                    installed.sources.frontier_tick_ms()
+                };
+                let query = installed.query();
+                let closed = open.and_then(|open| open.checked_sub(query.refresh_ms));
+                if let Some(closed) = closed.filter(|&closed| closed >= query.start_tick_ms) {
+                    query.report_frontier(self.shared, closed);
+                }
+            }
+        }
+        if !self.draining.is_empty() {
+            let alive = self.timely.installed_dataflows();
+            self.draining.retain(|draining| {
+                let drains = draining.dataflow.is_some_and(|dataflow| alive.contains(&dataflow));
+                if !drains {
+                    draining.env.query.worker_done(self.shared);
+                }
+                drains
+            });
+        }
+        let gauges = &self.shared.gauges[self.index];
+        gauges.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
+        let dataflows = self.timely.installed_dataflows().len() as u64;
+        gauges.dataflows.store(dataflows, Ordering::Relaxed);
+    }
+
+    /// Lets everything drain; timely itself steps on until no dataflow is left.
+    fn finish(&mut self) {
+        let queries = std::mem::take(&mut self.queries);
+        for (installed, _) in queries.into_values() {
+            installed.query().end();
+            installed.env.activate_all();
+        }
+        if self.shared.is_dead() {
+            self.abandon();
+        }
+    }
+
+    /// Another worker died: nothing will ever drain, so dataflows are dropped as they stand.
+    fn abandon(&mut self) {
+        self.queries.clear();
+        self.draining.clear();
+        for dataflow in self.timely.installed_dataflows() {
+            self.timely.drop_dataflow(dataflow);
+        }
+    }
+}
+
+fn thread_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let (seconds, nanos) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
+    seconds.unwrap_or(0) * 1_000_000_000 + nanos.unwrap_or(0)
+}

@@ -1,0 +1,251 @@
+//! What goes wrong stays where it went wrong, and what is dropped is gone.
+
+use std::sync::Arc;
+
+use weir_engine::{EngineConfig, EngineEvent, Install, Limits, TEST_PANIC_LITERAL};
+use weir_types::split::Shape;
+use weir_types::{DataType, Expr, Value};
+
+use crate::harness::{Plan, Rig, agg, aggregated, call, column, config, int, raw_rows, sliding};
+
+fn wait_for(rig: &Rig, mut wanted: impl FnMut(&EngineEvent) -> bool) -> EngineEvent {
+    loop {
+        let event = rig.event();
+        if wanted(&event) {
+            return event;
+        }
+    }
+}
+
+/// A panic in an operator ends its query with a message, in the node and in the cluster part;
+/// another query goes on, and the id can be used again.
+#[test]
+fn a_panic_ends_one_query_only() {
+    for workers in [1, 2] {
+        let mut rig = Rig::new(config(workers), 1000);
+        let (node, cluster) = aggregated(sliding(10), &[1], &[agg("count", 2, Some(0))]);
+        rig.install(1, node, cluster, 20_000);
+
+        let fault = || Expr::Literal(Value::str(TEST_PANIC_LITERAL));
+        let broken = call("equal", vec![column(1, DataType::String), fault()], DataType::Boolean);
+        let window = sliding(10);
+        let mut node = Plan::default();
+        let scan = node.scan(window);
+        let bad = node.filter(scan, broken.clone());
+        node.send(bad, 0, Shape::Rows { rows_max: None }, window);
+        let install = |query, plan: Plan| Install {
+            query,
+            fragment: Arc::new(plan.0),
+            refresh_ms: 1000,
+            start_tick_ms: 20_000,
+        };
+        rig.engine.install(install(7, node));
+        let (_, mut cluster, rows) = raw_rows(window, None);
+        let bad = cluster.filter(rows, broken);
+        let joined = cluster.join((bad, rows), weir_types::plan::JoinKind::Outer, &[1], &[]);
+        cluster.output(joined, "out");
+        rig.engine.install(install(8, cluster));
+
+        rig.push(&[(19_000, "a", 1), (19_000, "b", 1)]);
+        rig.engine.close_tick(20_000);
+        let failed = |query: u64| {
+            move |event: &EngineEvent| match event {
+                EngineEvent::Failed { query: id, message } => {
+                    assert!(message.contains("test fault"), "{message}");
+                    *id == query
+                }
+                _ => false,
+            }
+        };
+        wait_for(&rig, failed(7));
+        let row =
+            weir_types::PackedRow::pack(&[Value::Time64Ns(1), Value::str("a"), Value::Int64(1)]);
+        let pane = 190;
+        let change = weir_types::split::Change::Row { row, pane, diff: 1 };
+        rig.engine.push_changes(8, 0, 20_000, vec![change]);
+        rig.engine.close_query_tick(8, 20_000);
+        wait_for(&rig, failed(8));
+
+        let (node, cluster) = aggregated(sliding(10), &[1], &[agg("sum", 2, Some(0))]);
+        rig.install(7, node, cluster, 21_000);
+        rig.push(&[(20_500, "a", 5)]);
+        rig.tick(21_000);
+        assert_eq!(rig.view(7, "out"), [[Value::str("a"), Value::Int64(5)]]);
+        assert!(rig.engine.is_alive());
+    }
+}
+
+/// The other view's rows of the tick in which a query failed are not lost.
+#[test]
+fn the_same_tick_survives() {
+    let mut rig = Rig::new(config(1), 1000);
+    let (node, cluster) = aggregated(sliding(10), &[1], &[agg("count", 2, Some(0))]);
+    rig.install(1, node, cluster, 20_000);
+    let mut node = Plan::default();
+    let scan = node.scan(sliding(10));
+    let literal = Expr::Literal(Value::str(TEST_PANIC_LITERAL));
+    let bad = node.map(scan, &[("time_", column(0, DataType::Time64Ns)), ("x", literal)]);
+    node.send(bad, 0, Shape::Rows { rows_max: None }, sliding(10));
+    let fragment = Arc::new(node.0);
+    rig.engine.install(Install { query: 9, fragment, refresh_ms: 1000, start_tick_ms: 20_000 });
+    rig.push(&[(19_000, "a", 1)]);
+    rig.engine.close_tick(20_000);
+    wait_for(&rig, |event| matches!(event, EngineEvent::Failed { query: 9, .. }));
+    // The tick's changes were sent before or after the failure; the next tick shows them.
+    rig.push(&[(20_500, "a", 1)]);
+    rig.engine.close_tick(21_000);
+    let mut rows = 0;
+    while rows < 2 {
+        if let EngineEvent::Changes { query, changes, .. } = rig.event() {
+            assert_eq!(query, 1_000_001);
+            rows += changes.len();
+        }
+    }
+}
+
+/// Fragments that cannot run are refused with a reason, not half-built.
+#[test]
+fn refuses_what_it_cannot_run() {
+    let rig = Rig::new(config(1), 1000);
+    let message = |plan: Plan| {
+        let fragment = Arc::new(plan.0);
+        rig.engine.install(Install { query: 1, fragment, refresh_ms: 1000, start_tick_ms: 0 });
+        match rig.event() {
+            EngineEvent::Failed { message, .. } => message,
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut plan = Plan::default();
+    let scan = plan.scan(sliding(10));
+    plan.limit(scan, 1);
+    assert!(message(plan).contains("node part"));
+    let mut plan = Plan::default();
+    let scan = plan.scan(sliding(10));
+    let unknown = call("no_such_function", vec![int(1)], DataType::Boolean);
+    plan.filter(scan, unknown);
+    assert!(message(plan).contains("no_such_function"));
+    let mut plan = Plan::default();
+    let rows = plan.receive_rows(0, sliding(10), None);
+    plan.scan(sliding(10));
+    plan.output(rows, "out");
+    assert!(message(plan).contains("mixes"));
+}
+
+/// A query over its state budget ends with a clear message.
+#[test]
+fn the_state_budget_holds() {
+    let limits = Limits { query_state_bytes_max: 100_000, ..Limits::default() };
+    let mut rig = Rig::new(EngineConfig { limits, ..config(1) }, 1000);
+    let (node, cluster) = aggregated(sliding(10), &[2], &[agg("count", 2, Some(0))]);
+    rig.install(1, node, cluster, 20_000);
+    let rows: Vec<_> = (0..5_000).map(|v| (19_000, "a", v)).collect();
+    rig.push(&rows);
+    rig.engine.close_tick(20_000);
+    let event = wait_for(&rig, |event| matches!(event, EngineEvent::Failed { .. }));
+    let EngineEvent::Failed { query, message } = event else { unreachable!() };
+    assert_eq!(query, 1_000_001);
+    assert!(message.contains("state budget"), "{message}");
+}
+
+/// Rows that find too much waiting are dropped and counted.
+#[test]
+fn a_full_queue_is_counted() {
+    let limits = Limits { pending_bytes_max: 200_000, ..Limits::default() };
+    let rig = Rig::new(EngineConfig { limits, ..config(1) }, 1000);
+    for _ in 0..100 {
+        rig.push(&[(19_000, "a", 1); 100]);
+    }
+    let stats = &rig.engine.stats().tables[0];
+    assert_eq!(stats.rows, 10_000);
+    assert!((5_000..10_000).contains(&stats.queue_full_rows), "{stats:?}");
+}
+
+/// Two hundred queries come and go: dataflows, operators' state and answers go with them.
+#[test]
+fn dropping_releases_everything() {
+    for workers in [1, 2] {
+        let mut rig = Rig::new(config(workers), 1000);
+        let (node, cluster) = aggregated(sliding(10), &[1], &[agg("count", 2, Some(0))]);
+        rig.install(1, node, cluster, 20_000);
+        rig.push(&[(19_000, "a", 1)]);
+        rig.tick(20_000);
+        let base = rig.engine.stats();
+        let mut removed = 0;
+        for round in 0..200u64 {
+            let query = 10 + round % 20;
+            let (node, mut cluster, rows) = raw_rows(sliding(10), Some(5));
+            let counts = cluster.aggregate(rows, &[1], &[agg("count", 2, None)]);
+            let join = cluster.join(
+                (rows, counts),
+                weir_types::plan::JoinKind::Outer,
+                &[1],
+                &[(weir_types::plan::Side::Left, 1)],
+            );
+            let top = cluster.limit(join, 3);
+            cluster.output(top, "out");
+            let tick_ms = 21_000 + round * 1000;
+            rig.install(query, node, cluster, tick_ms);
+            rig.push(&[(20_500 + i64::try_from(round).unwrap() * 1000, "b", 1)]);
+            rig.tick(tick_ms);
+            rig.remove(query);
+            let mut here = 0;
+            while here < 2 {
+                match rig.event() {
+                    EngineEvent::Removed { query: id } => {
+                        assert!(id % 1_000_000 == query, "{id}");
+                        here += 1;
+                    }
+                    EngineEvent::Failed { message, .. } => panic!("{message}"),
+                    _ => {}
+                }
+            }
+            removed += here;
+        }
+        assert_eq!(removed, 400);
+        let after = rig.engine.stats();
+        // The counts of dataflows are written after a worker's step: ask for one more.
+        rig.tick(300_000);
+        assert_eq!(after.queries.len(), base.queries.len());
+        let end = rig.engine.stats();
+        let dataflows = |stats: &weir_engine::EngineStats| -> Vec<u64> {
+            stats.workers.iter().map(|worker| worker.dataflows).collect()
+        };
+        assert_eq!(dataflows(&end), dataflows(&base));
+        assert!(end.queries.iter().all(|query| query.state_bytes <= 1_000), "{end:?}");
+    }
+}
+
+/// Should a worker die all the same, the engine says so, its queries have failed, and stopping it
+/// does not hang on the workers that are left.
+#[test]
+fn a_dead_worker_is_told() {
+    for workers in [1, 2] {
+        let (sender, events) = std::sync::mpsc::channel();
+        let emit = Arc::new(move |event: EngineEvent| {
+            assert!(!matches!(event, EngineEvent::Frontier { .. }), "the receiver is broken");
+            let _ = sender.send(event);
+        });
+        let engine = weir_engine::Engine::start(config(workers), emit).unwrap();
+        let (node, _) = aggregated(sliding(10), &[1], &[agg("count", 2, Some(0))]);
+        let fragment = Arc::new(node.0);
+        engine.install(Install { query: 1, fragment, refresh_ms: 1000, start_tick_ms: 20_000 });
+        engine.close_tick(20_000);
+        let event = events.recv_timeout(std::time::Duration::from_secs(30)).unwrap();
+        assert!(matches!(event, EngineEvent::Failed { query: 1, .. }), "{event:?}");
+        assert!(!engine.is_alive());
+        engine.shutdown();
+    }
+}
+
+/// Stopping with queries installed and rows under way ends every thread.
+#[test]
+fn shuts_down_at_once() {
+    for workers in [1, 2] {
+        let mut rig = Rig::new(config(workers), 1000);
+        let (node, cluster) = aggregated(sliding(10), &[1], &[agg("count", 2, Some(0))]);
+        rig.install(1, node, cluster, 20_000);
+        rig.push(&[(19_000, "a", 1)]);
+        rig.engine.close_tick(20_000);
+        rig.engine.shutdown();
+    }
+}

@@ -1,0 +1,6 @@
+//! The engine from outside: small plans built by hand, driven tick by tick.
+
+mod faults;
+mod harness;
+mod relational;
+mod windows;

@@ -1,0 +1,34 @@
+//! The waist of Weir: every other crate speaks in these types and none of them in another's.
+//!
+//! Values and their types, schemas and the table registry, Arrow batches, packed rows, expressions,
+//! plans and fragments, accumulators, diagnostics, live messages and the clock. It does *not*
+//! evaluate expressions (`weir-functions`), run plans (`weir-engine`), compile text (`weir-pxl`) or
+//! do any IO; timely, actix, tokio and eBPF are unknown here.
+#![forbid(unsafe_code)]
+
+pub mod acc;
+pub mod batch;
+pub mod clock;
+pub mod diagnostic;
+pub mod expr;
+pub mod json;
+pub mod live;
+pub mod metadata;
+pub mod plan;
+pub mod row;
+pub mod schema;
+pub mod source;
+pub mod split;
+pub mod tables;
+pub mod upid;
+pub mod value;
+
+pub use batch::{BatchBuilder, RecordBatch};
+pub use clock::{Clock, ManualClock, WallClock};
+pub use diagnostic::{Diagnostic, Severity};
+pub use expr::Expr;
+pub use plan::{Op, OpId, Plan};
+pub use row::PackedRow;
+pub use schema::{Column, Relation};
+pub use upid::Upid;
+pub use value::{DataType, SemanticType, Value};

@@ -1,0 +1,282 @@
+//! The logical plan: what the compiler hands on. Flat, id-linked, in topological order, versioned
+//! and serialisable. It says *what* holds at a time t; `split` says where each part runs.
+//!
+//! Meaning, for the engine and for the model evaluator alike:
+//!
+//! * `Scan` holds the admitted rows of a table whose `time_` lies in the window at t.
+//! * `Filter`, `Map` are row-wise; `Map` is a full projection (its relation names the outputs).
+//! * `Aggregate` with groups has a row per group that has rows; without groups always one row.
+//! * `Join` multiplies duplicates; a missing side is filled with zeros (`how`). Empty keys: cross.
+//! * `Union` adds multisets; the inputs already agree in names, types and order.
+//! * `Limit` keeps the greatest n rows by (`time_`, packed row); without `time_` the smallest n.
+
+use serde::{Deserialize, Serialize};
+
+use crate::expr::Expr;
+use crate::schema::Relation;
+use crate::value::{DataType, Value};
+
+/// Raised with every change of the serialised form.
+pub const PLAN_VERSION: u32 = 1;
+
+/// Position of an operator in its plan.
+pub type OpId = usize;
+
+const SEC_NS: i64 = 1_000_000_000;
+/// Pane widths that a window may be cut into, in nanoseconds.
+pub const PANE_WIDTHS_NS: [i64; 6] =
+    [SEC_NS / 10, SEC_NS, 10 * SEC_NS, 60 * SEC_NS, 300 * SEC_NS, 3600 * SEC_NS];
+/// A window is cut into at most this many panes, as long as the pane widths allow.
+pub const WINDOW_PANES_MAX: i64 = 300;
+
+/// The lower end of a scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum StartBound {
+    /// No `start_time`: all rows that are kept (the retention slides where there is one).
+    Beginning,
+    /// `now − window_ns < time_`; `window_ns` > 0 is what the script said, before rounding to panes.
+    Relative { window_ns: i64 },
+    /// `time_ ≥ start`.
+    Absolute { start_unix_ns: i64 },
+}
+
+/// The upper end of a scan; always also `time_ ≤ now`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum EndBound {
+    Now,
+    /// `time_ ≤ now − before_ns`; `before_ns` > 0.
+    Relative {
+        before_ns: i64,
+    },
+    /// `time_ ≤ end`.
+    Absolute {
+        end_unix_ns: i64,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Window {
+    pub start: StartBound,
+    pub end: EndBound,
+}
+
+impl Window {
+    /// The sliding window's length rounded up to whole panes, and its pane width, both in ns.
+    /// `retention_ns` bounds a scan without a start. `None`: rows never expire.
+    #[must_use]
+    pub fn sliding(&self, retention_ns: Option<i64>) -> Option<SlidingWindow> {
+        match self.start {
+            StartBound::Relative { window_ns } => Some(SlidingWindow::of(window_ns)),
+            StartBound::Beginning | StartBound::Absolute { .. } => {
+                retention_ns.map(SlidingWindow::of)
+            }
+        }
+    }
+}
+
+/// A window made of panes (k·pane, (k+1)·pane].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SlidingWindow {
+    pub window_ns: i64,
+    pub pane_ns: i64,
+}
+
+impl SlidingWindow {
+    #[must_use]
+    pub fn of(window_ns: i64) -> SlidingWindow {
+        let window_ns = window_ns.max(1);
+        let pane_ns = PANE_WIDTHS_NS
+            .into_iter()
+            .find(|&pane_ns| {
+                i128::from(pane_ns) * i128::from(WINDOW_PANES_MAX) >= i128::from(window_ns)
+            })
+            .unwrap_or(PANE_WIDTHS_NS[PANE_WIDTHS_NS.len() - 1]);
+        let panes = (window_ns - 1) / pane_ns + 1;
+        SlidingWindow { window_ns: panes.saturating_mul(pane_ns), pane_ns }
+    }
+    /// The pane that holds event time `time_unix_ns`: the k with k·pane < time ≤ (k+1)·pane.
+    #[must_use]
+    pub fn pane_of(&self, time_unix_ns: i64) -> i64 {
+        (time_unix_ns.saturating_sub(1)).div_euclid(self.pane_ns)
+    }
+    /// The window's exclusive start at time `now_unix_ns`: ⌊(now − w)/p⌋·p.
+    #[must_use]
+    pub fn start_at(&self, now_unix_ns: i64) -> i64 {
+        now_unix_ns.saturating_sub(self.window_ns).div_euclid(self.pane_ns) * self.pane_ns
+    }
+    /// The first pane that is still inside the window at `now_unix_ns`.
+    #[must_use]
+    pub fn first_pane_at(&self, now_unix_ns: i64) -> i64 {
+        now_unix_ns.saturating_sub(self.window_ns).div_euclid(self.pane_ns)
+    }
+}
+
+/// One aggregate function applied to columns of the input.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AggCall {
+    /// Name in the function registry: `count`, `sum`, `quantiles`, …
+    pub func: String,
+    /// Input columns.
+    pub args: Vec<usize>,
+    pub arg_types: Vec<DataType>,
+    /// The result's type; its name stands in the operator's relation after the group columns.
+    pub data_type: DataType,
+    /// The input's `time_`, where it has one: `any` prefers the earliest row.
+    pub time: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum JoinKind {
+    Inner,
+    /// A right join is compiled as a left join with its inputs and output columns exchanged.
+    Left,
+    Outer,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Side {
+    Left,
+    Right,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum OpKind {
+    /// Columns by name, in the order of the operator's relation. Carries `time_` always, so that
+    /// rows can be put into panes.
+    Scan {
+        table: String,
+        columns: Vec<String>,
+        window: Window,
+    },
+    /// A table function with its literal arguments, in declared order.
+    TableFunction {
+        name: String,
+        args: Vec<(String, Value)>,
+    },
+    Filter {
+        predicate: Expr,
+    },
+    Map {
+        exprs: Vec<Expr>,
+    },
+    Aggregate {
+        group: Vec<usize>,
+        aggs: Vec<AggCall>,
+    },
+    Join {
+        how: JoinKind,
+        left_on: Vec<usize>,
+        right_on: Vec<usize>,
+        columns: Vec<(Side, usize)>,
+    },
+    Union,
+    Limit {
+        rows_max: u64,
+    },
+}
+
+/// One operator.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Op {
+    pub kind: OpKind,
+    /// Positions of its inputs, each smaller than its own.
+    pub inputs: Vec<OpId>,
+    pub relation: Relation,
+}
+
+/// A named result.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Output {
+    pub table: String,
+    pub op: OpId,
+}
+
+/// A compiled script.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Plan {
+    pub version: u32,
+    pub ops: Vec<Op>,
+    pub outputs: Vec<Output>,
+}
+
+impl Plan {
+    /// All scans: (table, window).
+    pub fn scans(&self) -> impl Iterator<Item = (&str, Window)> {
+        self.ops.iter().filter_map(|op| match &op.kind {
+            OpKind::Scan { table, window, .. } => Some((table.as_str(), *window)),
+            _ => None,
+        })
+    }
+
+    /// True if a row expression reads the clock: such a plan refreshes at most once a second.
+    #[must_use]
+    pub fn reads_now(&self) -> bool {
+        let mut found = false;
+        let mut look = |expr: &Expr| {
+            expr.walk(&mut |expr| found |= matches!(expr, Expr::Now { .. }));
+        };
+        for op in &self.ops {
+            match &op.kind {
+                OpKind::Filter { predicate } => look(predicate),
+                OpKind::Map { exprs } => exprs.iter().for_each(&mut look),
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// How often the view refreshes unless asked otherwise: 1 s for windows of a minute and more
+    /// (and for scans without a start), else the tick. A multiple of the tick.
+    #[must_use]
+    pub fn default_refresh_ms(&self, tick_ms: u64) -> u64 {
+        let long = self.scans().any(|(_, window)| match window.start {
+            StartBound::Relative { window_ns } => window_ns >= 60 * SEC_NS,
+            StartBound::Beginning | StartBound::Absolute { .. } => true,
+        });
+        let wanted_ms = if long || self.reads_now() { 1000 } else { tick_ms };
+        wanted_ms.div_ceil(tick_ms.max(1)) * tick_ms.max(1)
+    }
+
+    /// One hash per operator over its kind, relation and inputs: equal hashes, equal results.
+    /// Stable within a build of Weir, which is all that sharing needs.
+    #[must_use]
+    pub fn op_hashes(&self) -> Vec<u64> {
+        use std::hash::{BuildHasher, Hash, Hasher};
+        let build = foldhash::fast::FixedState::with_seed(0x5765_6972);
+        let mut hashes: Vec<u64> = Vec::with_capacity(self.ops.len());
+        for op in &self.ops {
+            let mut hasher = build.build_hasher();
+            op.kind.hash(&mut hasher);
+            op.relation.hash(&mut hasher);
+            for &input in &op.inputs {
+                hashes[input].hash(&mut hasher);
+            }
+            hashes.push(hasher.finish());
+        }
+        hashes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The pane rule of the architecture, by its examples: catches a wrong rounding direction.
+    #[test]
+    fn panes_follow_the_rule() {
+        let five_min = SlidingWindow::of(300 * SEC_NS);
+        assert_eq!((five_min.window_ns, five_min.pane_ns), (300 * SEC_NS, SEC_NS));
+        let week = SlidingWindow::of(7 * 86_400 * SEC_NS);
+        assert_eq!(week.pane_ns, 3600 * SEC_NS);
+        let odd = SlidingWindow::of(SEC_NS + 1);
+        assert_eq!((odd.window_ns, odd.pane_ns), (SEC_NS + SEC_NS / 10, SEC_NS / 10));
+        assert_eq!(five_min.pane_of(SEC_NS), 0);
+        assert_eq!(five_min.pane_of(SEC_NS + 1), 1);
+        assert_eq!(five_min.start_at(1000 * SEC_NS), 700 * SEC_NS);
+        assert_eq!(five_min.start_at(1000 * SEC_NS + 1), 700 * SEC_NS);
+        // A row at the exclusive start is out, one nanosecond later is in.
+        let first = five_min.first_pane_at(1000 * SEC_NS);
+        assert!(five_min.pane_of(700 * SEC_NS) < first);
+        assert_eq!(five_min.pane_of(700 * SEC_NS + 1), first);
+    }
+}

@@ -1,0 +1,43 @@
+//! What a source of rows is to the node that runs it. A source has a thread of its own: it may block
+//! for some milliseconds, and a panic in it ends nothing else.
+
+use std::collections::BTreeMap;
+
+use arrow_array::RecordBatch;
+
+/// What a source counts of one table, since its start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TableCounters {
+    /// Reason → records that never became rows.
+    pub lost_total: BTreeMap<String, u64>,
+    /// Requests without a response, responses without a request.
+    pub unpaired_total: u64,
+    /// Rows that wait for metadata now.
+    pub metadata_held_count: u64,
+}
+
+/// Rows of one table, handed on whole.
+pub struct TableBatch {
+    pub table: &'static str,
+    pub batch: RecordBatch,
+}
+
+/// A running source.
+pub trait Source: Send {
+    /// Takes in what is there. Called at least every [`Source::poll_interval`], and right before
+    /// every `flush`.
+    fn poll(&mut self, now_unix_ns: i64);
+
+    /// Hands out every row that is whole by now.
+    fn flush(&mut self, now_unix_ns: i64, out: &mut Vec<TableBatch>);
+
+    /// Per table, what did not become a row.
+    fn counters(&self) -> BTreeMap<String, TableCounters>;
+
+    /// Parts of it that do not run, and why; empty if all do.
+    fn missing(&self) -> String;
+
+    fn poll_interval(&self) -> std::time::Duration {
+        std::time::Duration::from_millis(20)
+    }
+}

@@ -1,0 +1,215 @@
+//! A source on a thread of its own, owned by an actor under a supervisor.
+//!
+//! The thread polls the source, flushes it at every tick's edge and hands the rows to the node,
+//! followed by a mark that says "all up to this tick". If the source panics, the thread ends, the
+//! actor goes down with the same panic, and its supervisor starts both anew after a back-off; the
+//! node goes on meanwhile. A source that cannot run says why and is not tried again.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use actix::prelude::*;
+use crossbeam_channel::Sender;
+use tracing::{error, info, warn};
+use weir_actors::{Config, Handle, KillSwitch, Supervisor, WeakAddress};
+use weir_types::Clock;
+use weir_types::source::{Source, TableBatch, TableCounters};
+
+/// Builds a source on its thread; the error says why it cannot run here.
+pub type SourceFactory = Arc<dyn Fn() -> Result<Box<dyn Source>, String> + Send + Sync>;
+
+/// A source as the node knows it before it runs.
+#[derive(Clone)]
+pub struct SourceSpec {
+    pub name: &'static str,
+    pub tables: &'static [&'static str],
+    pub factory: SourceFactory,
+}
+
+/// From a source's thread to the node.
+pub enum FromSource {
+    Batch(TableBatch),
+    /// All rows up to this tick have been sent.
+    Flushed {
+        source: &'static str,
+        tick_ms: u64,
+    },
+    Counters {
+        source: &'static str,
+        counters: BTreeMap<String, TableCounters>,
+        missing: String,
+    },
+    /// It runs from now on.
+    Running {
+        source: &'static str,
+        missing: String,
+    },
+    /// It cannot run, or it just went down; the node waits for it no longer.
+    Down {
+        source: &'static str,
+        reason: String,
+        again: bool,
+    },
+}
+
+/// Ended its thread by a panic.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct ThreadPanicked;
+
+pub struct SourceActor {
+    spec: SourceSpec,
+    feed: Feed,
+    address: WeakAddress<SourceActor>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<std::thread::Result<()>>>,
+}
+
+/// What every source thread shares.
+#[derive(Clone)]
+pub struct Feed {
+    pub clock: Arc<dyn Clock>,
+    pub tick_ms: u64,
+    pub rows: Sender<FromSource>,
+}
+
+impl Actor for SourceActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _ctx: &mut Self::Context) {
+        let (spec, feed, stop) = (self.spec.clone(), self.feed.clone(), self.stop.clone());
+        let address = self.address.clone();
+        let run = move || {
+            let name = spec.name;
+            let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                SourceThread { spec, feed: feed.clone(), stop }.run();
+            }));
+            if outcome.is_err() {
+                let reason = "panicked; it starts again after a back-off".to_string();
+                drop(feed.rows.send(FromSource::Down { source: name, reason, again: true }));
+                if let Some(address) = address.upgrade() {
+                    drop(address.try_send(ThreadPanicked));
+                }
+            }
+            outcome
+        };
+        let spawned =
+            std::thread::Builder::new().name(format!("source-{}", self.spec.name)).spawn(run);
+        match spawned {
+            Ok(thread) => self.thread = Some(thread),
+            Err(error) => error!(source = self.spec.name, %error, "could not start a thread"),
+        }
+    }
+
+    fn stopping(&mut self, _ctx: &mut Self::Context) -> Running {
+        self.stop.store(true, Ordering::SeqCst);
+        Running::Stop
+    }
+}
+
+impl Handler<ThreadPanicked> for SourceActor {
+    type Result = ();
+    /// The thread's panic becomes the actor's: its supervisor knows what to do.
+    fn handle(&mut self, _message: ThreadPanicked, _ctx: &mut Self::Context) {
+        if let Some(Ok(Err(payload))) = self.thread.take().map(JoinHandle::join) {
+            std::panic::resume_unwind(payload);
+        }
+    }
+}
+
+/// Starts a source below `switch` on the current arbiter. `stopped` is set once the node stops.
+pub fn start(
+    switch: &KillSwitch,
+    spec: SourceSpec,
+    feed: Feed,
+    stop: Arc<AtomicBool>,
+) -> Handle<SourceActor> {
+    let name = format!("source-{}", spec.name);
+    Supervisor::start(switch, &name, Config::default(), move |birth| {
+        Ok(SourceActor {
+            spec: spec.clone(),
+            feed: feed.clone(),
+            address: birth.address.clone(),
+            stop: stop.clone(),
+            thread: None,
+        })
+    })
+}
+
+struct SourceThread {
+    spec: SourceSpec,
+    feed: Feed,
+    stop: Arc<AtomicBool>,
+}
+
+/// How often counters are sent.
+const COUNTERS_EVERY_NS: i64 = 500_000_000;
+
+impl SourceThread {
+    fn send(&self, message: FromSource) -> bool {
+        self.feed.rows.send(message).is_ok()
+    }
+
+    fn run(self) {
+        let source = self.spec.name;
+        let mut running = match (self.spec.factory)() {
+            Ok(running) => running,
+            Err(reason) => {
+                warn!(source, reason, "source cannot run");
+                self.send(FromSource::Down { source, reason, again: false });
+                return;
+            }
+        };
+        info!(source, missing = running.missing(), "source runs");
+        self.send(FromSource::Running { source, missing: running.missing() });
+        let tick_ns = i64::try_from(self.feed.tick_ms).unwrap_or(i64::MAX) * 1_000_000;
+        let mut edge_ns = self.feed.clock.now_unix_ns() / tick_ns * tick_ns + tick_ns;
+        let mut counters_at_ns = 0;
+        while !self.stop.load(Ordering::SeqCst) {
+            let now_ns = self.feed.clock.now_unix_ns();
+            let wait_ns = u64::try_from(edge_ns - now_ns).unwrap_or(0);
+            if wait_ns > 0 {
+                std::thread::park_timeout(
+                    running.poll_interval().min(Duration::from_nanos(wait_ns)),
+                );
+            }
+            let now_ns = self.feed.clock.now_unix_ns();
+            running.poll(now_ns);
+            if now_ns < edge_ns {
+                continue;
+            }
+            // After a pause the clock may be several edges on: all rows belong to the latest one.
+            edge_ns = now_ns / tick_ns * tick_ns;
+            let with_counters = now_ns - counters_at_ns >= COUNTERS_EVERY_NS;
+            if !self.flush(running.as_mut(), now_ns, edge_ns, with_counters) {
+                return;
+            }
+            if with_counters {
+                counters_at_ns = now_ns;
+            }
+            edge_ns += tick_ns;
+        }
+    }
+
+    /// False once the node is gone.
+    fn flush(&self, running: &mut dyn Source, now_ns: i64, edge_ns: i64, counters: bool) -> bool {
+        let source = self.spec.name;
+        let mut batches = Vec::new();
+        running.flush(now_ns, &mut batches);
+        if counters {
+            let (counters, missing) = (running.counters(), running.missing());
+            self.send(FromSource::Counters { source, counters, missing });
+        }
+        for batch in batches {
+            if !self.send(FromSource::Batch(batch)) {
+                return false;
+            }
+        }
+        let tick_ms = u64::try_from(edge_ns / 1_000_000).unwrap_or(0);
+        self.send(FromSource::Flushed { source, tick_ms })
+    }
+}

@@ -1,0 +1,11 @@
+//! The per-node agent: sources feed history and the node part of every query. Composition only:
+//! capture is `weir-sources`, dataflow is `weir-engine`.
+//!
+//! [`core`] is the node without threads, [`host`] runs a source on a thread under a supervisor,
+//! [`sources`] puts them together, [`runtime`] is the node's own thread, which closes the ticks.
+#![forbid(unsafe_code)]
+
+pub mod core;
+pub mod host;
+pub mod runtime;
+pub mod sources;

@@ -1,0 +1,334 @@
+//! Which sources this node runs, put together from `weir-sources`: the eBPF socket tracer, `/proc`,
+//! and the metadata that both keep fresh.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use tracing::warn;
+use weir_engine::Engine;
+use weir_sources::ebpf::{EbpfConfig, EbpfSource, Filters};
+use weir_sources::metadata::LocalMetadata;
+use weir_sources::proc::ProcSource;
+use weir_sources::socket::{SocketTracer, SocketTracerConfig};
+use weir_types::batch::u128_at;
+use weir_types::metadata::MetadataSnapshot;
+use weir_types::source::{Source, TableBatch, TableCounters};
+use weir_types::{RecordBatch, Upid};
+
+use crate::host::SourceSpec;
+
+/// `/proc` is read once a second.
+const METADATA_EVERY_NS: i64 = 1_000_000_000;
+
+/// What to capture, as `--trace` says it; empty: everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub pids: BTreeSet<u32>,
+    pub ports: BTreeSet<u16>,
+    pub cgroup_ids: BTreeSet<u64>,
+}
+
+#[derive(Clone)]
+pub struct SourcesConfig {
+    pub asid: u32,
+    pub hostname: String,
+    /// The API's own socket: watching must not create what is watched.
+    pub own_listener: SocketAddr,
+    pub wanted: Wanted,
+    pub test_faults: bool,
+}
+
+/// The metadata of this node, and who is told when it changes.
+struct Metadata {
+    local: Mutex<LocalMetadata>,
+    readers: Mutex<Vec<Weak<Engine>>>,
+}
+
+impl Metadata {
+    fn publish(&self, snapshot: &Arc<MetadataSnapshot>) {
+        let Ok(readers) = self.readers.lock() else { return };
+        for engine in readers.iter().filter_map(Weak::upgrade) {
+            engine.set_metadata(snapshot.clone());
+        }
+    }
+
+    fn refresh(&self) {
+        if let Ok(mut local) = self.local.lock() {
+            let snapshot = local.refresh();
+            self.publish(&snapshot);
+        }
+    }
+
+    /// Looks up processes that appear in rows before the next refresh would find them.
+    fn look_up_new(&self, batches: &[(&'static str, RecordBatch)]) {
+        let Ok(mut local) = self.local.lock() else { return };
+        let mut found = None;
+        for upid in batches.iter().flat_map(|(_, batch)| upids_of(batch)) {
+            if let Some(snapshot) = local.look_up(upid) {
+                found = Some(snapshot);
+            }
+        }
+        if let Some(snapshot) = found {
+            self.publish(&snapshot);
+        }
+    }
+}
+
+fn upids_of(batch: &RecordBatch) -> BTreeSet<Upid> {
+    let Some(column) = batch.column_by_name("upid") else { return BTreeSet::new() };
+    (0..batch.num_rows()).filter_map(|row| u128_at(column, row)).map(Upid).collect()
+}
+
+/// Detaching takes seconds: how many programs are still attached.
+#[derive(Default)]
+struct StopProgress {
+    total: AtomicUsize,
+    left: AtomicUsize,
+}
+
+/// The node's sources, before and while they run.
+pub struct Sources {
+    config: SourcesConfig,
+    metadata: Arc<Metadata>,
+    running: Arc<AtomicUsize>,
+    progress: Arc<StopProgress>,
+}
+
+/// Counts a source as running until it is gone for good.
+struct Running(Arc<AtomicUsize>);
+
+impl Running {
+    fn new(count: &Arc<AtomicUsize>) -> Running {
+        count.fetch_add(1, Ordering::SeqCst);
+        Running(count.clone())
+    }
+}
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Sources {
+    #[must_use]
+    pub fn new(config: SourcesConfig) -> Sources {
+        let local = LocalMetadata::new(config.asid, &config.hostname);
+        Sources {
+            metadata: Arc::new(Metadata { local: Mutex::new(local), readers: Mutex::default() }),
+            config,
+            running: Arc::default(),
+            progress: Arc::default(),
+        }
+    }
+
+    /// Who is given every new metadata snapshot.
+    pub fn publish_metadata_to(&self, engines: &[Arc<Engine>]) {
+        if let Ok(mut readers) = self.metadata.readers.lock() {
+            readers.extend(engines.iter().map(Arc::downgrade));
+        }
+        self.metadata.refresh();
+    }
+
+    /// Sources that have not ended yet.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.running.load(Ordering::SeqCst)
+    }
+
+    #[must_use]
+    pub fn stop_progress(&self) -> String {
+        let (left, total) =
+            (self.progress.left.load(Ordering::SeqCst), self.progress.total.load(Ordering::SeqCst));
+        format!("{} of {total} eBPF programs detached", total - left.min(total))
+    }
+
+    #[must_use]
+    pub fn specs(&self) -> Vec<SourceSpec> {
+        let (config, metadata) = (self.config.clone(), self.metadata.clone());
+        let (running, progress) = (self.running.clone(), self.progress.clone());
+        let ebpf = SourceSpec {
+            name: "ebpf",
+            tables: &["http_events", "conn_stats", "stirling_error"],
+            factory: Arc::new(move || {
+                let counted = Running::new(&running);
+                let tracer =
+                    SocketTracing::start(&config, metadata.clone(), counted, progress.clone())?;
+                Ok(Box::new(tracer))
+            }),
+        };
+        let (asid, metadata, running) =
+            (self.config.asid, self.metadata.clone(), self.running.clone());
+        let proc = SourceSpec {
+            name: "proc",
+            tables: &["process_stats", "network_stats"],
+            factory: Arc::new(move || {
+                let source = ProcSource::new(asid).map_err(|error| error.to_string())?;
+                let _running = Running::new(&running);
+                Ok(Box::new(ProcAndMetadata {
+                    source,
+                    metadata: metadata.clone(),
+                    refreshed_unix_ns: 0,
+                    rows: Vec::new(),
+                    _running,
+                }))
+            }),
+        };
+        vec![ebpf, proc]
+    }
+}
+
+/// eBPF capture through tracker and parsers to rows.
+struct SocketTracing {
+    /// `None` only while it is being stopped.
+    ebpf: Option<EbpfSource>,
+    tracer: SocketTracer,
+    metadata: Arc<Metadata>,
+    progress: Arc<StopProgress>,
+    _running: Running,
+}
+
+impl SocketTracing {
+    fn start(
+        config: &SourcesConfig,
+        metadata: Arc<Metadata>,
+        running: Running,
+        progress: Arc<StopProgress>,
+    ) -> Result<SocketTracing, String> {
+        let filters = Filters {
+            pids: config.wanted.pids.clone(),
+            ports: config.wanted.ports.clone(),
+            cgroup_ids: config.wanted.cgroup_ids.clone(),
+            // No parser reads them yet: not copying is the cheapest way to ignore.
+            udp: false,
+            unix: false,
+            ..Filters::default()
+        };
+        let mut ebpf = EbpfSource::start(&EbpfConfig { filters, ..EbpfConfig::default() })
+            .map_err(|error| with_causes(&error))?;
+        ebpf.exclude_listener(config.own_listener).map_err(|error| with_causes(&error))?;
+        let tracer = SocketTracer::new(SocketTracerConfig {
+            asid: config.asid,
+            test_faults: config.test_faults,
+            ..SocketTracerConfig::default()
+        });
+        Ok(SocketTracing { ebpf: Some(ebpf), tracer, metadata, progress, _running: running })
+    }
+}
+
+/// An error and its causes in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut at = error.source();
+    while let Some(cause) = at {
+        text.push_str(&format!(": {cause}"));
+        at = cause.source();
+    }
+    text
+}
+
+impl Source for SocketTracing {
+    fn poll(&mut self, _now_unix_ns: i64) {
+        let Some(ebpf) = &mut self.ebpf else { return };
+        loop {
+            let tracer = &mut self.tracer;
+            let drained = ebpf.drain(&mut |event| tracer.on_event(&event));
+            if !drained.more {
+                break;
+            }
+        }
+        for key in self.tracer.take_stop_copying() {
+            if let Err(error) = ebpf.stop_copying(key) {
+                warn!(%error, "could not stop copying a connection");
+            }
+        }
+    }
+
+    fn flush(&mut self, now_unix_ns: i64, out: &mut Vec<TableBatch>) {
+        let batches = self.tracer.flush(now_unix_ns);
+        self.metadata.look_up_new(&batches);
+        out.extend(batches.into_iter().map(|(table, batch)| TableBatch { table, batch }));
+    }
+
+    fn counters(&self) -> BTreeMap<String, TableCounters> {
+        let ring_full = self.ebpf.as_ref().map_or(0, |ebpf| ebpf.counters().lost_records);
+        self.tracer
+            .counters()
+            .into_iter()
+            .map(|counters| {
+                let mut lost_total: BTreeMap<String, u64> =
+                    counters.lost.iter().map(|(reason, n)| (reason.to_string(), *n)).collect();
+                if counters.table == "http_events" {
+                    lost_total.insert("ring_full".to_string(), ring_full);
+                }
+                let counted = TableCounters {
+                    lost_total,
+                    unpaired_total: counters.unpaired,
+                    metadata_held_count: 0,
+                };
+                (counters.table.to_string(), counted)
+            })
+            .collect()
+    }
+
+    fn missing(&self) -> String {
+        let programs = self.ebpf.as_ref().map(EbpfSource::programs).unwrap_or_default();
+        let missing: Vec<String> = programs
+            .iter()
+            .filter_map(|program| Some(format!("{}: {}", program.program, program.reason.as_ref()?)))
+            .collect();
+        missing.join("; ")
+    }
+}
+
+impl Drop for SocketTracing {
+    fn drop(&mut self) {
+        let Some(ebpf) = self.ebpf.take() else { return };
+        let stopping = ebpf.stop();
+        while !stopping.is_done() {
+            let (total, left) = stopping.progress();
+            self.progress.total.store(total, Ordering::SeqCst);
+            self.progress.left.store(left, Ordering::SeqCst);
+            std::thread::park_timeout(std::time::Duration::from_millis(50));
+        }
+        self.progress.left.store(0, Ordering::SeqCst);
+        stopping.wait();
+    }
+}
+
+/// `/proc` counters as rows; the same pass keeps the metadata fresh.
+struct ProcAndMetadata {
+    source: ProcSource,
+    metadata: Arc<Metadata>,
+    refreshed_unix_ns: i64,
+    rows: Vec<(&'static str, RecordBatch)>,
+    _running: Running,
+}
+
+impl Source for ProcAndMetadata {
+    fn poll(&mut self, now_unix_ns: i64) {
+        if now_unix_ns - self.refreshed_unix_ns >= METADATA_EVERY_NS {
+            self.refreshed_unix_ns = now_unix_ns;
+            self.metadata.refresh();
+        }
+        self.rows.extend(self.source.poll(now_unix_ns));
+    }
+
+    fn flush(&mut self, _now_unix_ns: i64, out: &mut Vec<TableBatch>) {
+        let rows = self.rows.drain(..);
+        out.extend(rows.map(|(table, batch)| TableBatch { table, batch }));
+    }
+
+    fn counters(&self) -> BTreeMap<String, TableCounters> {
+        BTreeMap::new()
+    }
+
+    fn missing(&self) -> String {
+        String::new()
+    }
+
+    fn poll_interval(&self) -> std::time::Duration {
+        std::time::Duration::from_millis(100)
+    }
+}

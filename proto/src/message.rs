@@ -1,0 +1,97 @@
+//! What nodes and the cluster part say to each other.
+
+use serde::{Deserialize, Serialize};
+use weir_types::split::{Change, ExchangeId, Fragment};
+
+/// Number of an installed query, unique within a cluster process's life.
+pub type QueryId = u64;
+
+/// Who a node is. A restarted node has a new incarnation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    pub name: String,
+    pub incarnation: u64,
+    pub asid: u32,
+    pub hostname: String,
+    pub version: String,
+}
+
+/// State of a source on a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceStatus {
+    pub name: String,
+    /// `running`, `reduced` or `refused`.
+    pub state: String,
+    /// Why it does not run, or what is missing.
+    pub reason: String,
+    pub tables: Vec<String>,
+}
+
+/// Counters of one table on a node since its start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableStatus {
+    pub table: String,
+    pub rows_total: u64,
+    pub history_bytes: u64,
+    pub covers_from_unix_ns: i64,
+    /// Reason → records that never became rows.
+    pub lost_total: Vec<(String, u64)>,
+    /// Requests without a response, responses without a request.
+    pub unpaired_total: u64,
+    /// Rows that wait for metadata now.
+    pub metadata_held_count: u64,
+}
+
+/// Cluster part → node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToNode {
+    /// Run `fragment`: replay what history covers of it, then go live. Refresh in milliseconds.
+    Install {
+        query: QueryId,
+        fragment: Fragment,
+        refresh_ms: u64,
+    },
+    Remove {
+        query: QueryId,
+    },
+}
+
+/// Node → cluster part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromNode {
+    Register {
+        info: NodeInfo,
+        sources: Vec<SourceStatus>,
+    },
+    /// One refresh of one exchange. `sequence` counts per (node incarnation, query) from 0, so that
+    /// a redelivery is applied once.
+    Update {
+        query: QueryId,
+        exchange: ExchangeId,
+        sequence: u64,
+        tick_ms: u64,
+        changes: Vec<Change>,
+    },
+    /// Everything that the node admitted for the query up to `tick_ms` has been sent.
+    Progress {
+        query: QueryId,
+        tick_ms: u64,
+        complete_to_unix_ns: i64,
+        covers_from_unix_ns: i64,
+        /// Event times of some rows admitted since the last progress: what freshness is measured by.
+        event_samples_unix_ns: Vec<i64>,
+    },
+    /// About once a second: the node lives, and these are its counters.
+    Status {
+        tick_ms: u64,
+        tables: Vec<TableStatus>,
+        sources: Vec<SourceStatus>,
+    },
+    /// The query cannot go on on this node.
+    Failed {
+        query: QueryId,
+        message: String,
+    },
+    /// The node stops in an orderly way.
+    Leave,
+}

@@ -1,0 +1,101 @@
+//! The stable codes of diagnostics. Each has a golden in `tests/goldens/diagnostics`.
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
+        /// What kind of finding it is.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Code { $($(#[$doc])* $variant),* }
+
+        impl Code {
+            /// All of them, in declared order.
+            pub const ALL: &'static [Code] = &[$(Code::$variant),*];
+
+            /// The name that the outside sees.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Code::$variant => $name),* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// Not valid Python-like syntax.
+    SyntaxError => "syntax_error",
+    EmptyQuery => "empty_query",
+    ScriptTooLarge => "script_too_large",
+    TooDeep => "too_deep",
+    TooComplex => "too_complex",
+    /// Recursion: a function calls itself, directly or not.
+    RecursionLimit => "recursion_limit",
+    /// A statement of Python that PxL does not have.
+    StatementNotSupported => "statement_not_supported",
+    /// An expression of Python that PxL does not have.
+    ExpressionNotSupported => "expression_not_supported",
+    OperatorNotHandled => "operator_not_handled",
+    BooleanOperands => "boolean_operands",
+    ChainedComparison => "chained_comparison",
+    SliceNotSupported => "slice_not_supported",
+    SingleTarget => "single_target",
+    AssignmentTarget => "assignment_target",
+    AssignAttribute => "assign_attribute",
+    DefaultValue => "default_value",
+    VariableArguments => "variable_arguments",
+    FunctionForm => "function_form",
+    ReturnOutsideFunction => "return_outside_function",
+    DocstringPlace => "docstring_place",
+    NumberRange => "number_range",
+    NameNotDefined => "name_not_defined",
+    ModuleNotFound => "module_not_found",
+    ImportNotFound => "import_not_found",
+    AttributeNotFound => "attribute_not_found",
+    MethodNotFound => "method_not_found",
+    NotCallable => "not_callable",
+    ArgumentCount => "argument_count",
+    ArgumentType => "argument_type",
+    ArgumentValue => "argument_value",
+    ArgumentUnknown => "argument_unknown",
+    NotConstant => "not_constant",
+    NowNotConstant => "now_not_constant",
+    TimeFormat => "time_format",
+    TableNotFound => "table_not_found",
+    ColumnNotFound => "column_not_found",
+    ColumnOfOtherFrame => "column_of_other_frame",
+    ColumnTwice => "column_twice",
+    ColumnsMax => "columns_max",
+    FunctionNotFound => "function_not_found",
+    NoOverload => "no_overload",
+    NoAggregateOverload => "no_aggregate_overload",
+    MetadataKey => "metadata_key",
+    MetadataKeyColumn => "metadata_key_column",
+    Placement => "placement",
+    FilterType => "filter_type",
+    IndexType => "index_type",
+    IndexRange => "index_range",
+    GroupbyUse => "groupby_use",
+    AggregateForm => "aggregate_form",
+    JoinKind => "join_kind",
+    JoinKeys => "join_keys",
+    JoinSuffixes => "join_suffixes",
+    AppendSchema => "append_schema",
+    Cast => "cast",
+    ScriptReference => "script_reference",
+    ExecFunction => "exec_function",
+    ExecArgument => "exec_argument",
+    ExecResult => "exec_result",
+    NoOutput => "no_output",
+    OutputsMax => "outputs_max",
+    VisSyntax => "vis_syntax",
+    VisInvalid => "vis_invalid",
+    ArgumentMissing => "argument_missing",
+    /// Known to PxL, not built yet.
+    NotYet => "not_yet",
+    /// Warning: the window begins in the future and is empty.
+    StartInFuture => "start_in_future",
+    /// Warning: an argument has no effect.
+    NoEffect => "no_effect",
+    /// Warning: a table that no source of this machine produces.
+    NoSource => "no_source",
+    /// A pass made a plan that does not hold together: a bug here, never the script's fault.
+    Internal => "internal",
+}

@@ -1,0 +1,296 @@
+//! The whole way: text and vis.json to a plan, or to diagnostics.
+
+use std::collections::HashMap;
+
+use serde_json::Value as Json;
+use weir_types::plan::{OpKind, Output, StartBound};
+use weir_types::{Diagnostic, OpId, Plan, Relation};
+
+use crate::codes::Code;
+use crate::diag::{Diag, Findings, SourceId, Span, Texts};
+use crate::explain::{self, Trace};
+use crate::ir::{Graph, IrId, IrKind, Sink};
+use crate::objects::eval::{Evaluator, Settings};
+use crate::objects::exec::ExecCall;
+use crate::objects::trace::Tracepoint;
+use crate::passes;
+use crate::syntax;
+use crate::syntax::lines::LineIndex;
+use crate::vis::{self, CallOptions, Variable, Vis};
+
+/// What is compiled.
+#[derive(Clone, Copy, Debug)]
+pub struct Script<'a> {
+    /// File name or bundle name, for diagnostics.
+    pub name: &'a str,
+    pub text: &'a str,
+    /// Text of the vis.json, if there is one.
+    pub vis: Option<&'a str>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct CompileOptions {
+    /// `run --now`: positions that need a constant take this for `px.now()`. Windows and row
+    /// expressions still move with the engine's clock.
+    pub now_unix_ns: Option<i64>,
+    /// Script arguments by name.
+    pub args: Vec<(String, String)>,
+    /// Run only this function (or, failing that, the call with this output name).
+    pub func: Option<String>,
+    /// `weir check`: fill required arguments with placeholders.
+    pub placeholders: bool,
+    /// Tables besides those of the registry.
+    pub tables: Vec<(String, Relation)>,
+    /// Tables that have a source here; others get the warning `no_source`. `None`: do not check.
+    pub sources: Option<Vec<String>>,
+}
+
+/// A compiled script. Vectors are per output, in the plan's order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compiled {
+    pub plan: Plan,
+    /// `{name, position, displaySpec}` of the widgets that show the output.
+    pub widgets: Vec<Vec<Json>>,
+    pub args: Vec<Variable>,
+    pub warnings: Vec<Diagnostic>,
+    /// What the script said for the start of the widest window below; empty: no start. `None`: no
+    /// table is read.
+    pub window_text: Vec<Option<String>>,
+    /// Group columns, where the output is an aggregate.
+    pub key: Vec<Vec<String>>,
+    pub tracepoints: Vec<Tracepoint>,
+}
+
+/// Compiles a script.
+///
+/// # Errors
+/// What is wrong with it, sorted by place, errors before warnings.
+pub fn compile(
+    script: &Script<'_>,
+    options: &CompileOptions,
+) -> Result<Compiled, Vec<Diagnostic>> {
+    compile_traced(script, options, None)
+}
+
+pub(crate) fn compile_traced(
+    script: &Script<'_>,
+    options: &CompileOptions,
+    trace: Option<&mut Trace>,
+) -> Result<Compiled, Vec<Diagnostic>> {
+    let findings = Findings::default();
+    let compiled = run(script, options, &findings, trace);
+    let texts = Texts {
+        file: script.name,
+        script: LineIndex::new(script.text),
+        vis: script.vis.map(LineIndex::new),
+    };
+    let failed = findings.has_errors();
+    let found: Vec<Diagnostic> =
+        findings.take().iter().map(|diag| texts.diagnostic(diag)).collect();
+    match compiled {
+        Some(compiled) if !failed => Ok(Compiled { warnings: found, ..compiled }),
+        _ => Err(found),
+    }
+}
+
+fn run(
+    script: &Script<'_>,
+    options: &CompileOptions,
+    findings: &Findings,
+    mut trace: Option<&mut Trace>,
+) -> Option<Compiled> {
+    let vis = match script.vis {
+        Some(text) => Some(vis::parse_into(text, findings)?),
+        None => None,
+    };
+    let body = syntax::parse_module(script.text, SourceId::Script, findings)?;
+    if let Some(trace) = trace.as_deref_mut() {
+        trace.ast = explain::ast::module(&body);
+    }
+    let views_text = crate::bundle::PXVIEWS;
+    let uses_views = script.text.contains("pxviews");
+    let views = match uses_views {
+        true => syntax::parse_module(views_text, SourceId::Views, findings),
+        false => None,
+    };
+    let calls = calls_of(script, options, vis.as_ref(), findings)?;
+    if findings.has_errors() {
+        return None;
+    }
+    let settings = Settings {
+        now_unix_ns: options.now_unix_ns,
+        tables: options.tables.clone(),
+        exec_mode: !calls.is_empty(),
+    };
+    let views = views.as_ref().map(|body| (views_text, body.as_slice()));
+    let mut evaluator = Evaluator::new(findings, settings, script.text, views);
+    evaluator.run_module(&body);
+    for (number, call) in calls.iter().enumerate() {
+        evaluator.run_call(number, call);
+    }
+    if let Some(trace) = trace.as_deref_mut() {
+        let variables = evaluator.variables();
+        trace.frames =
+            variables.iter().map(|(name, held)| (name.clone(), explain::ir::object(held))).collect();
+        trace.ir = explain::ir::graph(&evaluator.graph);
+    }
+    let Evaluator { graph, settings, tracepoints, .. } = evaluator;
+    if graph.sinks.is_empty() && !findings.has_errors() {
+        let message = "query does not output a result, please add a px.display() call";
+        let hint = "or give the script a vis.json that calls its functions";
+        findings.push(Diag::error(Code::NoOutput, Span::NONE, message).hint(hint));
+    }
+    let plan = planned(&graph, &settings, findings, trace)?;
+    no_source(&plan, options, findings);
+    let widgets = |sink: &Sink| -> Vec<Json> {
+        let (Some(vis), Some(call)) = (&vis, sink.call) else { return Vec::new() };
+        calls[call].widgets.iter().map(|&at| vis.widgets[at].to_json()).collect()
+    };
+    Some(Compiled {
+        widgets: graph.sinks.iter().map(widgets).collect(),
+        window_text: graph.sinks.iter().map(|sink| window_text(&graph, sink.op)).collect(),
+        key: plan.outputs.iter().map(|output| key(&plan, output.op)).collect(),
+        args: vis.map(|vis| vis.variables).unwrap_or_default(),
+        warnings: Vec::new(),
+        tracepoints,
+        plan,
+    })
+}
+
+/// The function calls to make; none: the module's own `px.display` counts.
+fn calls_of(
+    script: &Script<'_>,
+    options: &CompileOptions,
+    vis: Option<&Vis>,
+    findings: &Findings,
+) -> Option<Vec<ExecCall>> {
+    match (vis, &options.func) {
+        (Some(vis), func) if vis.has_calls() || func.is_some() => {
+            let options = CallOptions {
+                args: &options.args,
+                func: func.as_deref(),
+                placeholders: options.placeholders,
+                vis_text: script.vis.unwrap_or(""),
+            };
+            Some(vis::plan_calls(vis, &options, findings))
+        }
+        (_, Some(func)) => Some(vec![ExecCall {
+            func: func.clone(),
+            args: options.args.clone(),
+            output: func.clone(),
+            ..ExecCall::default()
+        }]),
+        (_, None) => {
+            if let Some((name, _)) = options.args.first() {
+                let message = format!("the script has no argument '{name}'");
+                let hint = "a script without vis.json takes no arguments";
+                findings.push(Diag::error(Code::ArgumentUnknown, Span::NONE, message).hint(hint));
+                return None;
+            }
+            Some(Vec::new())
+        }
+    }
+}
+
+fn planned(
+    graph: &Graph,
+    settings: &Settings,
+    findings: &Findings,
+    mut trace: Option<&mut Trace>,
+) -> Option<Plan> {
+    let typed = passes::typed::run(graph, &settings.tables, findings);
+    if findings.has_errors() {
+        return None;
+    }
+    let names = passes::outputs_unique::run(graph.sinks.iter().map(|sink| sink.name.as_str()));
+    let outputs = graph.sinks.iter().zip(names);
+    let outputs = outputs
+        .map(|(sink, table)| Output { table, op: typed.of_graph[sink.op] })
+        .collect();
+    let mut plan = passes::reachable(typed.plan(outputs));
+    let mut note = |name: &'static str, plan: &Plan| {
+        if let Some(trace) = trace.as_deref_mut() {
+            trace.passes.push((name, plan.clone()));
+        }
+    };
+    note("typed", &plan);
+    for (name, pass) in passes::PASSES {
+        plan = pass(plan);
+        note(name, &plan);
+    }
+    passes::placement_checked::run(&plan, &typed.sites, findings);
+    Some(plan)
+}
+
+fn no_source(plan: &Plan, options: &CompileOptions, findings: &Findings) {
+    let Some(sources) = &options.sources else { return };
+    for (table, _) in plan.scans() {
+        if !sources.iter().any(|have| have == table) {
+            let message = format!("no source of this machine produces table '{table}'");
+            let hint = "`weir doctor` says which sources work here and why others do not";
+            findings.push(Diag::warning(Code::NoSource, Span::NONE, message).hint(hint));
+        }
+    }
+}
+
+/// The start text of the widest window that an operator reads.
+fn window_text(graph: &Graph, op: IrId) -> Option<String> {
+    let mut seen = vec![false; graph.ops.len()];
+    let mut open = vec![op];
+    let mut widest: Option<(i64, String)> = None;
+    while let Some(id) = open.pop() {
+        if std::mem::replace(&mut seen[id], true) {
+            continue;
+        }
+        let op = &graph.ops[id];
+        if let IrKind::Source { window, window_text, .. } = &op.kind {
+            let width_ns = match window.start {
+                StartBound::Relative { window_ns } => window_ns,
+                StartBound::Absolute { .. } => i64::MAX - 1,
+                StartBound::Beginning => i64::MAX,
+            };
+            if widest.as_ref().is_none_or(|(have_ns, _)| width_ns > *have_ns) {
+                widest = Some((width_ns, window_text.clone()));
+            }
+        }
+        open.extend(&op.inputs);
+    }
+    widest.map(|(_, text)| text)
+}
+
+/// Columns of an output that tell its rows apart: the groups of the aggregate below, as far as all
+/// of them are still there.
+fn key(plan: &Plan, output: OpId) -> Vec<String> {
+    let names = &plan.ops[output].relation;
+    // Column of the output → column of the operator at hand.
+    let mut at = output;
+    let mut columns: HashMap<usize, usize> = (0..names.len()).map(|idx| (idx, idx)).collect();
+    loop {
+        let op = &plan.ops[at];
+        match &op.kind {
+            OpKind::Filter { .. } | OpKind::Limit { .. } => {}
+            OpKind::Map { exprs } => {
+                columns = columns
+                    .into_iter()
+                    .filter_map(|(out, idx)| match &exprs[idx] {
+                        weir_types::Expr::Column { idx, .. } => Some((out, *idx)),
+                        _ => None,
+                    })
+                    .collect();
+            }
+            OpKind::Aggregate { group, .. } => {
+                let mut found: Vec<usize> = Vec::new();
+                for idx in 0..group.len() {
+                    let out = columns.iter().filter(|(_, have)| **have == idx).map(|(out, _)| *out);
+                    match out.min() {
+                        Some(out) => found.push(out),
+                        None => return Vec::new(),
+                    }
+                }
+                return found.iter().map(|&idx| names.columns[idx].name.clone()).collect();
+            }
+            _ => return Vec::new(),
+        }
+        at = op.inputs[0];
+    }
+}

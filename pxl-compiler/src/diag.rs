@@ -1,0 +1,168 @@
+//! Findings while they are made: a code, a span, a message, a label and a hint. They become
+//! [`Diagnostic`]s with lines and columns at the very end, when the texts are at hand.
+
+use std::cell::RefCell;
+
+use ruff_text_size::TextRange;
+use weir_types::{Diagnostic, Severity};
+
+use crate::codes::Code;
+use crate::limits::ERRORS_MAX;
+use crate::syntax::lines::LineIndex;
+
+/// Which of the texts of a compile a span points into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum SourceId {
+    Script,
+    Vis,
+    /// A bundled PxL module.
+    Views,
+    /// A value given from outside (script argument): nothing to point at.
+    Outside,
+}
+
+/// A place in one of the texts, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Span {
+    pub(crate) source: SourceId,
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+}
+
+impl Span {
+    pub(crate) const NONE: Span = Span { source: SourceId::Outside, start: 0, end: 0 };
+
+    pub(crate) fn new(source: SourceId, range: TextRange) -> Span {
+        Span { source, start: range.start().to_u32(), end: range.end().to_u32() }
+    }
+}
+
+/// One finding.
+#[derive(Clone, Debug)]
+pub(crate) struct Diag {
+    pub(crate) code: Code,
+    pub(crate) severity: Severity,
+    pub(crate) span: Span,
+    pub(crate) message: String,
+    pub(crate) label: String,
+    pub(crate) hint: String,
+}
+
+impl Diag {
+    pub(crate) fn error(code: Code, span: Span, message: impl Into<String>) -> Diag {
+        Diag {
+            code,
+            severity: Severity::Error,
+            span,
+            message: message.into(),
+            label: String::new(),
+            hint: String::new(),
+        }
+    }
+    pub(crate) fn warning(code: Code, span: Span, message: impl Into<String>) -> Diag {
+        Diag { severity: Severity::Warning, ..Diag::error(code, span, message) }
+    }
+    pub(crate) fn label(mut self, label: impl Into<String>) -> Diag {
+        self.label = label.into();
+        self
+    }
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Diag {
+        self.hint = hint.into();
+        self
+    }
+}
+
+/// Why an evaluation stopped.
+#[derive(Clone, Debug)]
+pub(crate) enum Stop {
+    Finding(Box<Diag>),
+    /// It depends on something that was already reported.
+    Poisoned,
+}
+
+impl From<Diag> for Stop {
+    fn from(diag: Diag) -> Stop {
+        Stop::Finding(Box::new(diag))
+    }
+}
+
+pub(crate) type Res<T> = Result<T, Stop>;
+
+/// Shorthand for the most frequent thing to do with a finding.
+pub(crate) fn fail<T>(code: Code, span: Span, message: impl Into<String>) -> Res<T> {
+    Err(Diag::error(code, span, message).into())
+}
+
+/// All findings of a compile. Shared by reference: evaluation, typing and passes all report.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    all: RefCell<Vec<Diag>>,
+}
+
+impl Findings {
+    pub(crate) fn push(&self, diag: Diag) {
+        let mut all = self.all.borrow_mut();
+        let seen = all.iter().any(|have| {
+            have.span == diag.span && have.code == diag.code && have.message == diag.message
+        });
+        if !seen && all.len() < ERRORS_MAX {
+            all.push(diag);
+        }
+    }
+    /// Reports why something stopped; what was reported before stays silent.
+    pub(crate) fn stop(&self, stop: Stop) {
+        if let Stop::Finding(diag) = stop {
+            self.push(*diag);
+        }
+    }
+    pub(crate) fn has_errors(&self) -> bool {
+        self.all.borrow().iter().any(|diag| diag.severity == Severity::Error)
+    }
+    pub(crate) fn take(&self) -> Vec<Diag> {
+        let mut all = self.all.take();
+        all.sort_by_key(|diag| (diag.severity, diag.span));
+        all
+    }
+}
+
+/// The texts of a compile, to turn spans into lines and columns.
+pub(crate) struct Texts<'a> {
+    pub(crate) file: &'a str,
+    pub(crate) script: LineIndex<'a>,
+    pub(crate) vis: Option<LineIndex<'a>>,
+}
+
+impl Texts<'_> {
+    pub(crate) fn diagnostic(&self, diag: &Diag) -> Diagnostic {
+        let (index, file) = match diag.span.source {
+            SourceId::Script => (Some(&self.script), self.file.to_string()),
+            SourceId::Vis => (self.vis.as_ref(), vis_name(self.file)),
+            SourceId::Views => (None, "pxviews".to_string()),
+            SourceId::Outside => (None, self.file.to_string()),
+        };
+        let at = |offset: u32| index.map_or((0, 0), |index| index.line_column(offset));
+        let (line, column) = at(diag.span.start);
+        let (end_line, end_column) = at(diag.span.end);
+        Diagnostic {
+            code: diag.code.name().to_string(),
+            severity: diag.severity,
+            message: diag.message.clone(),
+            file,
+            line,
+            column,
+            end_line,
+            end_column,
+            label: diag.label.clone(),
+            hint: diag.hint.clone(),
+        }
+    }
+}
+
+/// The name under which findings in a script's vis.json are reported.
+fn vis_name(file: &str) -> String {
+    match file.rsplit_once('/') {
+        Some((folder, last)) if last.ends_with(".pxl") => format!("{folder}/vis.json"),
+        _ if file.ends_with(".pxl") => "vis.json".to_string(),
+        _ => format!("{file}/vis.json"),
+    }
+}

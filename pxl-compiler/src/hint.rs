@@ -1,0 +1,73 @@
+//! "Did you mean": the nearest known name by edit distance.
+
+/// Names longer than this are not compared: the table is quadratic.
+const NAME_CHARS_MAX: usize = 64;
+
+/// The candidate nearest to `name`, if it is near enough to be a typo of it.
+pub(crate) fn nearest<'a>(
+    name: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let wanted: Vec<char> = name.to_lowercase().chars().collect();
+    if wanted.is_empty() || wanted.len() > NAME_CHARS_MAX {
+        return None;
+    }
+    let allowed = (wanted.len() / 3).clamp(1, 3);
+    candidates
+        .into_iter()
+        .filter(|candidate| *candidate != name)
+        .filter_map(|candidate| {
+            let have: Vec<char> = candidate.to_lowercase().chars().collect();
+            let near = have.len() <= NAME_CHARS_MAX
+                && have.len().abs_diff(wanted.len()) <= allowed;
+            near.then(|| (distance(&wanted, &have), candidate))
+        })
+        .filter(|(distance, _)| *distance <= allowed)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// `did you mean `x`?`, or the fallback where nothing is near.
+pub(crate) fn did_you_mean<'a>(
+    name: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+    fallback: &str,
+) -> String {
+    nearest(name, candidates)
+        .map_or_else(|| fallback.to_string(), |found| format!("did you mean `{found}`?"))
+}
+
+/// Edit distance with transpositions of neighbours (optimal string alignment).
+fn distance(a: &[char], b: &[char]) -> usize {
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for (i, row) in rows.iter_mut().enumerate() {
+        row[0] = i;
+    }
+    rows[0] = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        for j in 1..=b.len() {
+            let substituted = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut best = substituted.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            rows[i][j] = best;
+        }
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A typo finds its word and a stranger finds nothing: catches a threshold that is too wide.
+    #[test]
+    fn finds_typos_only() {
+        let names = ["req_path", "req_body", "resp_status", "upid"];
+        assert_eq!(nearest("req_pth", names), Some("req_path"));
+        assert_eq!(nearest("resp_statsu", names), Some("resp_status"));
+        assert_eq!(nearest("latency", names), None);
+        assert_eq!(nearest("", names), None);
+    }
+}

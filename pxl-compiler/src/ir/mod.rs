@@ -1,0 +1,131 @@
+//! The operator graph as the script builds it: operators refer to columns by name, nothing is typed
+//! yet. `passes::typed` turns it into a [`weir_types::Plan`].
+
+pub(crate) mod sym;
+
+use std::rc::Rc;
+
+use weir_types::Value;
+use weir_types::plan::Window;
+
+use crate::codes::Code;
+use crate::diag::{Diag, Res, Span};
+use crate::limits::GRAPH_OPS_MAX;
+pub(crate) use sym::{Sym, SymKind, SymRef};
+
+/// Position of an operator in its graph.
+pub(crate) type IrId = usize;
+
+/// A column name and where it is written.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct NameAt {
+    pub(crate) name: String,
+    pub(crate) span: Span,
+}
+
+/// One output of an aggregate.
+#[derive(Clone, Debug)]
+pub(crate) struct AggOut {
+    pub(crate) out: NameAt,
+    pub(crate) columns: Vec<NameAt>,
+    pub(crate) func: NameAt,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MergeKind {
+    Inner,
+    Left,
+    Right,
+    Outer,
+}
+
+impl MergeKind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            MergeKind::Inner => "inner",
+            MergeKind::Left => "left",
+            MergeKind::Right => "right",
+            MergeKind::Outer => "outer",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Merge {
+    pub(crate) how: MergeKind,
+    pub(crate) left_on: Vec<NameAt>,
+    pub(crate) right_on: Vec<NameAt>,
+    pub(crate) suffixes: (String, String),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum IrKind {
+    Source {
+        table: NameAt,
+        /// What the script said for `start_time`, for people.
+        window_text: String,
+        window: Window,
+        /// The window lies in the future: the frame is empty.
+        empty: bool,
+    },
+    TableFunction {
+        name: String,
+        args: Vec<(String, Value)>,
+    },
+    Filter(SymRef),
+    /// The column moves to the end.
+    Assign {
+        name: NameAt,
+        expr: SymRef,
+        /// The variable that the frame is bound to: the only one whose subscripts may be read.
+        frame: String,
+    },
+    Select(Vec<NameAt>),
+    Drop(Vec<NameAt>),
+    Aggregate {
+        group: Vec<NameAt>,
+        outs: Vec<AggOut>,
+    },
+    Merge(Merge),
+    Append,
+    Limit(u64),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct IrOp {
+    pub(crate) kind: IrKind,
+    pub(crate) inputs: Vec<IrId>,
+    pub(crate) span: Span,
+}
+
+/// A result of the script, before names are made unique.
+#[derive(Clone, Debug)]
+pub(crate) struct Sink {
+    pub(crate) name: String,
+    pub(crate) op: IrId,
+    /// The vis function call that it came from, by position in the list of calls.
+    pub(crate) call: Option<usize>,
+}
+
+/// The graph under construction. Operators are only added, so a frame is just a position.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Graph {
+    pub(crate) ops: Vec<IrOp>,
+    pub(crate) sinks: Vec<Sink>,
+}
+
+impl Graph {
+    pub(crate) fn add(&mut self, kind: IrKind, inputs: Vec<IrId>, span: Span) -> Res<IrId> {
+        if self.ops.len() >= GRAPH_OPS_MAX {
+            let message = format!("the script makes more than {GRAPH_OPS_MAX} operators");
+            return Err(Diag::error(Code::TooComplex, span, message).into());
+        }
+        self.ops.push(IrOp { kind, inputs, span });
+        Ok(self.ops.len() - 1)
+    }
+}
+
+/// Shorthand for building symbolic expressions.
+pub(crate) fn shared(sym: Sym) -> SymRef {
+    Rc::new(sym)
+}

@@ -1,0 +1,36 @@
+//! PxL text to plan or diagnostics. Pure: no IO, no panic.
+//!
+//! ```text
+//! text ─syntax─▶ AST ─objects─▶ frames ─▶ ir ─passes─▶ Plan ─split─▶ node part + cluster part
+//! vis.json ─vis─▶ calls ──────────┘
+//! ```
+//!
+//! The stages, one folder each: `syntax` parses (ruff) and refuses what is not PxL; `objects`
+//! evaluates the script symbolically, inlining its functions, which builds a graph of operators over
+//! column *names* (`ir`); `passes` types it and makes it cheap; `split` cuts it in two. What a
+//! function is and does is known only to `weir-functions`; nothing here touches a row.
+#![forbid(unsafe_code)]
+
+pub mod bundle;
+mod codes;
+mod compile;
+mod diag;
+mod explain;
+mod hint;
+mod ir;
+pub mod limits;
+mod objects;
+mod passes;
+mod registry;
+mod render;
+mod split;
+mod syntax;
+pub mod vis;
+
+pub use codes::Code;
+pub use compile::{CompileOptions, Compiled, Script, compile};
+pub use explain::{Explained, Stage, explain};
+pub use objects::trace::{TraceProgram, Tracepoint};
+pub use render::render_diagnostics;
+pub use split::{Cut, split, split_with_reasons};
+pub use weir_functions::describe;

@@ -1,0 +1,445 @@
+//! Statements: the module body and, inlined per call, function bodies. A statement that fails is
+//! reported and the next one goes on; what it would have bound becomes poison.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use ruff_python_ast::{Expr, Stmt, StmtAssign, StmtFunctionDef};
+use ruff_text_size::Ranged;
+use weir_types::{Relation, Value};
+
+use super::args::Arg;
+use super::trace::Tracepoint;
+use super::types::{BUILTIN_TYPES, TypeObject};
+use super::{Frame, Module, Object, ScopeId, UserFunction};
+use crate::codes::Code;
+use crate::diag::{Diag, Findings, Res, SourceId, Span, Stop, fail};
+use crate::hint;
+use crate::ir::{Graph, IrKind, NameAt, Sym};
+use crate::limits::{EVAL_DEPTH_MAX, EVAL_STEPS_MAX};
+
+#[derive(Debug, Default)]
+struct Scope<'a> {
+    vars: HashMap<String, Object<'a>>,
+    parent: Option<ScopeId>,
+}
+
+/// What the caller of the compiler decides.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    /// `run --now`: positions that need a constant take this for `px.now()`.
+    pub(crate) now_unix_ns: Option<i64>,
+    /// Tables that are declared outside the registry.
+    pub(crate) tables: Vec<(String, Relation)>,
+    /// Functions are called from outside: `px.display` has no effect.
+    pub(crate) exec_mode: bool,
+}
+
+pub(crate) struct Evaluator<'a> {
+    pub(crate) findings: &'a Findings,
+    pub(crate) settings: Settings,
+    pub(crate) graph: Graph,
+    /// The text that string literals are decoded from, per source.
+    script_text: &'a str,
+    views: Option<(&'a str, &'a [Stmt])>,
+    views_scope: Option<ScopeId>,
+    scopes: Vec<Scope<'a>>,
+    /// Attributes that the script assigned to modules (`px.Pod = str`).
+    pub(crate) module_attributes: HashMap<(&'static str, String), Object<'a>>,
+    depth: usize,
+    steps: usize,
+    /// A budget is used up: reported once, nothing is evaluated any more.
+    exhausted: bool,
+    /// The vis call being evaluated.
+    pub(crate) current_call: Option<usize>,
+    pub(crate) tracepoints: Vec<Tracepoint>,
+}
+
+/// The script's own variables.
+pub(crate) const MODULE_SCOPE: ScopeId = 0;
+
+/// Where a body is evaluated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At {
+    pub(crate) scope: ScopeId,
+    pub(crate) source: SourceId,
+}
+
+impl<'a> Evaluator<'a> {
+    pub(crate) fn new(
+        findings: &'a Findings,
+        settings: Settings,
+        script_text: &'a str,
+        views: Option<(&'a str, &'a [Stmt])>,
+    ) -> Evaluator<'a> {
+        Evaluator {
+            findings,
+            settings,
+            graph: Graph::default(),
+            script_text,
+            views,
+            views_scope: None,
+            scopes: vec![Scope::default()],
+            module_attributes: HashMap::new(),
+            depth: 0,
+            steps: 0,
+            exhausted: false,
+            current_call: None,
+            tracepoints: Vec::new(),
+        }
+    }
+
+    pub(crate) fn text_of(&self, source: SourceId) -> &'a str {
+        match source {
+            SourceId::Script => self.script_text,
+            SourceId::Views => self.views.map_or("", |(text, _)| text),
+            SourceId::Vis | SourceId::Outside => "",
+        }
+    }
+
+    pub(crate) fn run_module(&mut self, body: &'a [Stmt]) {
+        self.block(body, At { scope: MODULE_SCOPE, source: SourceId::Script });
+    }
+
+    /// Counts one more level; every level is left by [`Evaluator::leave`].
+    pub(crate) fn enter(&mut self, span: Span) -> Res<()> {
+        self.steps += 1;
+        if self.exhausted {
+            return Err(Stop::Poisoned);
+        }
+        if self.steps > EVAL_STEPS_MAX {
+            self.exhausted = true;
+            let message = format!("the script takes more than {EVAL_STEPS_MAX} evaluation steps");
+            let hint = "functions are inlined at each call: calls of calls multiply";
+            return Err(Diag::error(Code::TooComplex, span, message).hint(hint).into());
+        }
+        if self.depth >= EVAL_DEPTH_MAX {
+            self.exhausted = true;
+            let message = format!("calls and expressions are nested deeper than {EVAL_DEPTH_MAX}");
+            let hint = "functions cannot call themselves: there is no condition to end it";
+            return Err(Diag::error(Code::RecursionLimit, span, message).hint(hint).into());
+        }
+        self.depth += 1;
+        Ok(())
+    }
+
+    pub(crate) fn leave(&mut self) {
+        self.depth -= 1;
+    }
+
+    pub(crate) fn new_scope(&mut self, parent: ScopeId) -> ScopeId {
+        self.scopes.push(Scope { vars: HashMap::new(), parent: Some(parent) });
+        self.scopes.len() - 1
+    }
+
+    pub(crate) fn bind_name(&mut self, scope: ScopeId, name: &str, value: Object<'a>) {
+        self.scopes[scope].vars.insert(name.to_string(), value);
+    }
+
+    /// Looks a name up through the scopes, then among the names every script has.
+    pub(crate) fn lookup(&self, scope: ScopeId, name: &str, span: Span) -> Res<Object<'a>> {
+        let mut at = Some(scope);
+        while let Some(scope) = at {
+            if let Some(found) = self.scopes[scope].vars.get(name) {
+                return Ok(found.clone());
+            }
+            at = self.scopes[scope].parent;
+        }
+        if let Some(found) = BUILTIN_TYPES.iter().find(|builtin| builtin.name == name) {
+            return Ok(Object::Type(*found));
+        }
+        let mut known: Vec<&str> = BUILTIN_TYPES.iter().map(|builtin| builtin.name).collect();
+        let mut at = Some(scope);
+        while let Some(scope) = at {
+            known.extend(self.scopes[scope].vars.keys().map(String::as_str));
+            at = self.scopes[scope].parent;
+        }
+        known.sort_unstable();
+        let hint = if Module::find(name).is_some() {
+            format!("add `import {name}` at the top")
+        } else {
+            hint::did_you_mean(name, known, "assign it before it is used")
+        };
+        let message = format!("name '{name}' is not defined");
+        Err(Diag::error(Code::NameNotDefined, span, message)
+            .label("not found in this scope")
+            .hint(hint)
+            .into())
+    }
+
+    /// A function of the script's module scope, for calls from outside.
+    pub(crate) fn module_variable(&self, name: &str) -> Option<&Object<'a>> {
+        self.scopes[MODULE_SCOPE].vars.get(name)
+    }
+
+    /// Names of the functions that the script defines, sorted.
+    pub(crate) fn function_names(&self) -> Vec<&str> {
+        let vars = self.scopes[MODULE_SCOPE].vars.iter();
+        let mut names: Vec<&str> = vars
+            .filter(|(_, value)| matches!(value, Object::Function(_)))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Variables of the module and what they hold, sorted by name: for `explain`.
+    pub(crate) fn variables(&self) -> Vec<(String, Object<'a>)> {
+        let vars = self.scopes[MODULE_SCOPE].vars.iter();
+        let mut all: Vec<_> = vars.map(|(name, value)| (name.clone(), value.clone())).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
+    /// Evaluates statements; the value of the first `return`.
+    pub(crate) fn block(&mut self, body: &'a [Stmt], at: At) -> Object<'a> {
+        for statement in body {
+            if self.exhausted {
+                return Object::Poison;
+            }
+            if let Some(returned) = self.statement(statement, at) {
+                return returned;
+            }
+        }
+        Object::None
+    }
+
+    fn statement(&mut self, statement: &'a Stmt, at: At) -> Option<Object<'a>> {
+        let result = match statement {
+            Stmt::Expr(inner) => self.expression(&inner.value, at).map(|_| ()),
+            Stmt::Assign(assign) => self.assign(assign, at),
+            Stmt::FunctionDef(def) => self.define(def, at),
+            Stmt::Import(_) | Stmt::ImportFrom(_) => self.import(statement, at),
+            Stmt::Return(inner) => {
+                let Some(value) = &inner.value else { return Some(Object::None) };
+                let value = self.expression(value, at).unwrap_or_else(|stop| {
+                    self.findings.stop(stop);
+                    Object::Poison
+                });
+                return Some(value);
+            }
+            // `restrict` has refused everything else.
+            _ => Ok(()),
+        };
+        if let Err(stop) = result {
+            self.findings.stop(stop);
+        }
+        None
+    }
+
+    fn define(&mut self, def: &'a StmtFunctionDef, at: At) -> Res<()> {
+        let mut annotations = Vec::new();
+        for parameter in def.parameters.iter_non_variadic_params() {
+            let annotation = match &parameter.parameter.annotation {
+                None => None,
+                Some(annotation) => {
+                    let span = Span::new(at.source, annotation.range());
+                    match self.expression(annotation, at) {
+                        Ok(value) => annotation_type(&value, span)
+                            .map_err(|stop| self.findings.stop(stop))
+                            .ok(),
+                        Err(stop) => {
+                            self.findings.stop(stop);
+                            None
+                        }
+                    }
+                }
+            };
+            annotations.push(annotation);
+        }
+        let function = UserFunction { def, source: at.source, scope: at.scope, annotations };
+        for decorator in &def.decorator_list {
+            let value = self.expression(&decorator.expression, at)?;
+            let span = Span::new(at.source, decorator.range());
+            self.decorate(&value, span)?;
+        }
+        self.bind_name(at.scope, def.name.as_str(), Object::Function(Rc::new(function)));
+        Ok(())
+    }
+
+    fn import(&mut self, statement: &'a Stmt, at: At) -> Res<()> {
+        match statement {
+            Stmt::Import(import) => {
+                for alias in &import.names {
+                    let span = Span::new(at.source, alias.name.range());
+                    let module = self.module(alias.name.as_str(), span)?;
+                    let name = alias.asname.as_ref().unwrap_or(&alias.name);
+                    self.bind_name(at.scope, name.as_str(), Object::Module(module));
+                }
+            }
+            Stmt::ImportFrom(import) => {
+                let from = import.module.as_ref().map_or("", |name| name.as_str());
+                let module = self.module(from, Span::new(at.source, import.range()))?;
+                for alias in &import.names {
+                    let span = Span::new(at.source, alias.name.range());
+                    let name = alias.name.as_str();
+                    let Ok(value) = self.module_attribute(module, name, span) else {
+                        let message = format!("cannot import name '{name}' from '{from}'");
+                        return fail(Code::ImportNotFound, span, message);
+                    };
+                    let bound = alias.asname.as_ref().unwrap_or(&alias.name);
+                    self.bind_name(at.scope, bound.as_str(), value);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn module(&mut self, name: &str, span: Span) -> Res<Module> {
+        let Some(module) = Module::find(name) else {
+            let message = format!("ModuleNotFoundError: No module named '{name}'");
+            let known = ["px", "pxtrace", "pxconfig", "pxviews"];
+            let hint = hint::did_you_mean(name, known, "there are px, pxtrace, pxconfig, pxviews");
+            return Err(Diag::error(Code::ModuleNotFound, span, message).hint(hint).into());
+        };
+        if module == Module::PxViews && self.views_scope.is_none() {
+            self.load_views(span)?;
+        }
+        Ok(module)
+    }
+
+    /// Evaluates the bundled views' text once, in a scope of its own.
+    fn load_views(&mut self, span: Span) -> Res<()> {
+        let Some((_, body)) = self.views else {
+            let message = "not yet: the module 'pxviews' is not available".to_string();
+            return fail(Code::NotYet, span, message);
+        };
+        self.scopes.push(Scope::default());
+        let scope = self.scopes.len() - 1;
+        self.views_scope = Some(scope);
+        self.block(body, At { scope, source: SourceId::Views });
+        Ok(())
+    }
+
+    pub(crate) fn view(&self, name: &str) -> Option<Object<'a>> {
+        self.scopes[self.views_scope?].vars.get(name).cloned()
+    }
+
+    pub(crate) fn view_names(&self) -> Vec<&str> {
+        let Some(scope) = self.views_scope else { return Vec::new() };
+        let mut names: Vec<&str> = self.scopes[scope].vars.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn assign(&mut self, assign: &'a StmtAssign, at: At) -> Res<()> {
+        // `restrict` guarantees exactly one target of one of these kinds.
+        let Some(target) = assign.targets.first() else { return Ok(()) };
+        let span = Span::new(at.source, target.range());
+        match target {
+            Expr::Name(name) => {
+                let value = self.expression(&assign.value, at);
+                let failed = value.is_err();
+                let value = value.unwrap_or_else(|stop| {
+                    self.findings.stop(stop);
+                    Object::Poison
+                });
+                // A failed re-assignment of a frame keeps the frame: fewer follow-up errors.
+                let keep = failed
+                    && matches!(self.lookup(at.scope, name.id.as_str(), span), Ok(Object::Frame(_)));
+                if !keep {
+                    self.bind_name(at.scope, name.id.as_str(), value);
+                }
+                Ok(())
+            }
+            Expr::Attribute(attribute) => {
+                let base = self.expression(&attribute.value, at)?;
+                let name = attribute.attr.as_str();
+                let name_span = Span::new(at.source, attribute.attr.range());
+                match base {
+                    Object::Frame(frame) => {
+                        let Expr::Name(variable) = &*attribute.value else {
+                            let message = "Assignment target must be a Name or Subscript";
+                            return fail(Code::AssignmentTarget, span, message);
+                        };
+                        let name = NameAt { name: name.to_string(), span: name_span };
+                        self.assign_column(frame, variable.id.as_str(), name, assign, at)
+                    }
+                    Object::Module(module) => {
+                        let value = self.expression(&assign.value, at)?;
+                        self.module_attributes.insert((module.name(), name.to_string()), value);
+                        Ok(())
+                    }
+                    Object::Poison => Err(Stop::Poisoned),
+                    other => {
+                        let kind = other.type_name();
+                        let message =
+                            format!("Cannot assign attribute {name} to object of type {kind}");
+                        fail(Code::AssignAttribute, span, message)
+                    }
+                }
+            }
+            Expr::Subscript(subscript) => {
+                let Expr::Name(variable) = &*subscript.value else { return Ok(()) };
+                let base = self.expression(&subscript.value, at)?;
+                let Object::Frame(frame) = base else {
+                    if matches!(base, Object::Poison) {
+                        return Err(Stop::Poisoned);
+                    }
+                    let kind = base.type_name();
+                    let message = format!(
+                        "Can only assign to Dataframe by subscript from Name, received {kind}"
+                    );
+                    return fail(Code::AssignmentTarget, span, message);
+                };
+                let index_span = Span::new(at.source, subscript.slice.range());
+                let index = self.expression(&subscript.slice, at)?;
+                let name = Arg { value: index, span: index_span }.text("assignment", "column")?;
+                let name = NameAt { name, span: index_span };
+                self.assign_column(frame, variable.id.as_str(), name, assign, at)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn assign_column(
+        &mut self,
+        frame: Frame,
+        variable: &str,
+        name: NameAt,
+        assign: &'a StmtAssign,
+        at: At,
+    ) -> Res<()> {
+        let span = Span::new(at.source, assign.range());
+        let value_span = Span::new(at.source, assign.value.range());
+        let value = self.expression(&assign.value, at);
+        let expr = match value {
+            Ok(Object::Expr(expr)) => expr,
+            Ok(Object::Poison) => Sym::poison(value_span),
+            Ok(other) => {
+                let kind = other.type_name();
+                let message = format!("Expected 'Expression' for column, received '{kind}'");
+                self.findings.push(Diag::error(Code::ArgumentType, value_span, message));
+                Sym::poison(value_span)
+            }
+            Err(stop) => {
+                self.findings.stop(stop);
+                Sym::poison(value_span)
+            }
+        };
+        let kind = IrKind::Assign { name, expr, frame: variable.to_string() };
+        let op = self.graph.add(kind, vec![frame.op], span)?;
+        self.bind_name(at.scope, variable, Object::Frame(Frame { op }));
+        Ok(())
+    }
+
+    /// A literal value at a place, as an object.
+    pub(crate) fn constant(&self, value: Value, span: Span) -> Object<'a> {
+        Object::literal(value, span)
+    }
+}
+
+fn annotation_type(value: &Object<'_>, span: Span) -> Res<TypeObject> {
+    match value {
+        Object::Type(found) => Ok(*found),
+        Object::Px(function) if *function == super::px::PxFunction::DataFrame => {
+            Ok(super::types::FRAME_TYPE)
+        }
+        Object::Poison => Err(Stop::Poisoned),
+        other => {
+            let kind = other.type_name();
+            fail(Code::ArgumentType, span, format!("Expected 'Type', received '{kind}'"))
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! Expressions: names, literals, operators, attributes and subscripts. Calls are in `call`.
+
+use std::rc::Rc;
+
+use ruff_python_ast::{
+    Expr, ExprAttribute, ExprBinOp, ExprBoolOp, ExprCompare, ExprDict, ExprNumberLiteral,
+    ExprSubscript, ExprUnaryOp, Number, UnaryOp,
+};
+use ruff_text_size::Ranged;
+use weir_types::Value;
+
+use super::args::Arg;
+use super::eval::{At, Evaluator};
+use super::{Frame, Method, Module, Object, fold, px, trace};
+use crate::codes::Code;
+use crate::diag::{Diag, Res, Span, Stop, fail};
+use crate::hint;
+use crate::ir::{IrKind, NameAt, Sym, SymKind, SymRef, shared};
+use crate::registry;
+use crate::syntax::literals;
+use crate::syntax::restrict::{
+    boolean_function, comparison_function, operator_function, unary_function,
+};
+
+impl<'a> Evaluator<'a> {
+    pub(crate) fn expression(&mut self, expr: &Expr, at: At) -> Res<Object<'a>> {
+        let span = Span::new(at.source, expr.range());
+        self.enter(span)?;
+        let result = self.expression_inner(expr, span, at);
+        self.leave();
+        result
+    }
+
+    fn expression_inner(&mut self, expr: &Expr, span: Span, at: At) -> Res<Object<'a>> {
+        match expr {
+            Expr::Name(name) => self.lookup(at.scope, name.id.as_str(), span),
+            Expr::StringLiteral(literal) => {
+                let bytes = literals::string_bytes(literal, self.text_of(at.source));
+                Ok(Object::literal(Value::String(bytes), span))
+            }
+            Expr::BytesLiteral(literal) => {
+                Ok(Object::literal(Value::String(literals::bytes_literal(literal)), span))
+            }
+            Expr::NumberLiteral(literal) => number(literal, false, span),
+            Expr::BooleanLiteral(literal) => {
+                Ok(Object::literal(Value::Boolean(literal.value), span))
+            }
+            Expr::NoneLiteral(_) => Ok(Object::None),
+            Expr::List(list) => Ok(Object::List(self.items(&list.elts, at)?)),
+            Expr::Tuple(tuple) => Ok(Object::Tuple(self.items(&tuple.elts, at)?)),
+            Expr::Dict(dict) => self.dict(dict, at),
+            Expr::BinOp(inner) => self.binary(inner, span, at),
+            Expr::UnaryOp(inner) => self.unary(inner, span, at),
+            Expr::BoolOp(inner) => self.boolean(inner, span, at),
+            Expr::Compare(inner) => self.compare(inner, span, at),
+            Expr::Attribute(inner) => self.attribute(inner, at),
+            Expr::Subscript(inner) => self.subscript(inner, span, at),
+            Expr::Call(inner) => self.call(inner, span, at),
+            // `restrict` has refused everything else; values from outside come without it.
+            other => {
+                let name = crate::syntax::restrict::expression_name(other);
+                let message = format!("Can't parse expression of type {name}");
+                fail(Code::ExpressionNotSupported, span, message)
+            }
+        }
+    }
+
+    fn items(&mut self, elts: &[Expr], at: At) -> Res<Rc<[Object<'a>]>> {
+        elts.iter().map(|elt| self.expression(elt, at)).collect()
+    }
+
+    fn dict(&mut self, dict: &ExprDict, at: At) -> Res<Object<'a>> {
+        let mut entries = Vec::new();
+        for item in &dict.items {
+            let Some(key) = &item.key else { return Err(Stop::Poisoned) };
+            entries.push((self.expression(key, at)?, self.expression(&item.value, at)?));
+        }
+        Ok(Object::Dict(entries.into()))
+    }
+
+    /// An operand: any row expression.
+    fn operand(&mut self, expr: &Expr, operator: &str, at: At) -> Res<SymRef> {
+        let value = self.expression(expr, at)?;
+        match value {
+            Object::Expr(sym) if matches!(sym.kind, SymKind::Poison) => Err(Stop::Poisoned),
+            Object::Expr(sym) => Ok(sym),
+            Object::Poison => Err(Stop::Poisoned),
+            other => {
+                let span = Span::new(at.source, expr.range());
+                let kind = other.type_name();
+                let message = format!("Expected 'Expression' for '{operator}', received '{kind}'");
+                fail(Code::ArgumentType, span, message)
+            }
+        }
+    }
+
+    fn binary(&mut self, inner: &ExprBinOp, span: Span, at: At) -> Res<Object<'a>> {
+        let Some(func) = operator_function(inner.op) else { return Err(Stop::Poisoned) };
+        let left = self.operand(&inner.left, inner.op.as_str(), at)?;
+        let right = self.operand(&inner.right, inner.op.as_str(), at)?;
+        Ok(Object::Expr(fold::operator(func, vec![left, right], span)?))
+    }
+
+    fn unary(&mut self, inner: &ExprUnaryOp, span: Span, at: At) -> Res<Object<'a>> {
+        if let (UnaryOp::USub, Expr::NumberLiteral(literal)) = (inner.op, &*inner.operand) {
+            return number(literal, true, span);
+        }
+        let operand = self.operand(&inner.operand, inner.op.as_str(), at)?;
+        match unary_function(inner.op) {
+            None => Ok(Object::Expr(operand)),
+            Some(func) => Ok(Object::Expr(fold::operator(func, vec![operand], span)?)),
+        }
+    }
+
+    fn boolean(&mut self, inner: &ExprBoolOp, span: Span, at: At) -> Res<Object<'a>> {
+        let op = inner.op.as_str();
+        let operands: Res<Vec<SymRef>> =
+            inner.values.iter().map(|value| self.operand(value, op, at)).collect();
+        Ok(Object::Expr(fold::operator(boolean_function(inner.op), operands?, span)?))
+    }
+
+    fn compare(&mut self, inner: &ExprCompare, span: Span, at: At) -> Res<Object<'a>> {
+        let (Some(op), Some(right)) = (inner.ops.first(), inner.comparators.first()) else {
+            return Err(Stop::Poisoned);
+        };
+        let Some(func) = comparison_function(*op) else { return Err(Stop::Poisoned) };
+        let left = self.operand(&inner.left, op.as_str(), at)?;
+        let right = self.operand(right, op.as_str(), at)?;
+        Ok(Object::Expr(fold::operator(func, vec![left, right], span)?))
+    }
+
+    fn attribute(&mut self, inner: &ExprAttribute, at: At) -> Res<Object<'a>> {
+        let base = self.expression(&inner.value, at)?;
+        let name = inner.attr.as_str();
+        let span = Span::new(at.source, inner.attr.range());
+        match base {
+            Object::Frame(_) if name == "ctx" => Ok(Object::Ctx),
+            Object::Frame(frame) => Ok(match Method::find(name) {
+                Some(method) => Object::Method(frame, method),
+                None => {
+                    let kind = SymKind::Column { name: name.to_string(), frame: None };
+                    Object::Expr(shared(Sym::leaf(kind, span)))
+                }
+            }),
+            Object::Grouped(frame, by) if name == "agg" => Ok(Object::GroupedAgg(frame, by)),
+            Object::Grouped(frame, _) if name == "rolling" => {
+                Ok(Object::Method(frame, Method::Rolling))
+            }
+            Object::Grouped(..) => {
+                let message = format!("'GroupBy' object has no attribute '{name}'");
+                let hint = "only `.agg(...)` can follow `.groupby(...)`";
+                Err(Diag::error(Code::GroupbyUse, span, message).hint(hint).into())
+            }
+            Object::Module(module) => self.module_attribute(module, name, span),
+            Object::Poison => Err(Stop::Poisoned),
+            other => {
+                let kind = other.type_name();
+                let message = format!("'{kind}' object has no attribute '{name}'");
+                let hint = match other {
+                    Object::Expr(_) => "expressions have no methods; use functions of `px`",
+                    _ => "",
+                };
+                Err(Diag::error(Code::AttributeNotFound, span, message).hint(hint).into())
+            }
+        }
+    }
+
+    pub(crate) fn module_attribute(
+        &mut self,
+        module: Module,
+        name: &str,
+        span: Span,
+    ) -> Res<Object<'a>> {
+        if let Some(own) = self.module_attributes.get(&(module.name(), name.to_string())) {
+            return Ok(own.clone());
+        }
+        let found = match module {
+            Module::Px => self.px_attribute(name, span),
+            Module::PxVis => (name == "vega").then_some(Object::Px(px::PxFunction::Vega)),
+            Module::PxPlugin | Module::PxOtel => {
+                let message = format!("not yet: {}.{name}", module.name());
+                return fail(Code::NotYet, span, message);
+            }
+            Module::PxTrace | Module::PxConfig => {
+                trace::TraceFunction::find(module, name).map(Object::Trace)
+            }
+            Module::PxViews => self.view(name),
+        };
+        found.ok_or_else(|| {
+            let module_name = module.name();
+            let message = format!("'{module_name}' object has no attribute '{name}'");
+            let hint = match module {
+                Module::Px => {
+                    let known = registry::names().chain(px::names());
+                    hint::did_you_mean(name, known, "`weir funcs` lists all functions")
+                }
+                Module::PxViews => hint::did_you_mean(name, self.view_names(), ""),
+                _ => hint::did_you_mean(name, trace::names(), ""),
+            };
+            Diag::error(Code::AttributeNotFound, span, message)
+                .label("not in this module")
+                .hint(hint)
+                .into()
+        })
+    }
+
+    fn px_attribute(&self, name: &str, _span: Span) -> Option<Object<'a>> {
+        if let Some(found) = px::PxFunction::find(name) {
+            return Some(Object::Px(found));
+        }
+        if let Some(found) = super::types::PX_TYPES.iter().find(|found| found.name == name) {
+            return Some(Object::Type(*found));
+        }
+        match name {
+            "vis" => return Some(Object::Module(Module::PxVis)),
+            "plugin" => return Some(Object::Module(Module::PxPlugin)),
+            "otel" => return Some(Object::Module(Module::PxOtel)),
+            _ => {}
+        }
+        registry::name_of(name).map(Object::Registry)
+    }
+
+    fn subscript(&mut self, inner: &ExprSubscript, span: Span, at: At) -> Res<Object<'a>> {
+        let base = self.expression(&inner.value, at)?;
+        let index_span = Span::new(at.source, inner.slice.range());
+        if matches!(base, Object::Poison) {
+            return Err(Stop::Poisoned);
+        }
+        let index = Arg { value: self.expression(&inner.slice, at)?, span: index_span };
+        match base {
+            Object::Frame(frame) => self.frame_subscript(frame, &inner.value, index, span),
+            Object::Ctx => {
+                let frame = match &*inner.value {
+                    Expr::Attribute(attribute) => variable_name(&attribute.value),
+                    _ => None,
+                };
+                let key = index.text("ctx", "key")?;
+                let kind = SymKind::Metadata { key, frame };
+                Ok(Object::Expr(shared(Sym::leaf(kind, span))))
+            }
+            Object::List(items) => element("List", &items, &index),
+            Object::Tuple(items) => element("Tuple", &items, &index),
+            other => {
+                let kind = other.type_name();
+                let message = format!("'{kind}' object is not subscriptable");
+                fail(Code::IndexType, span, message)
+            }
+        }
+    }
+
+    fn frame_subscript(
+        &mut self,
+        frame: Frame,
+        base: &Expr,
+        index: Arg<'a>,
+        span: Span,
+    ) -> Res<Object<'a>> {
+        match &index.value {
+            Object::Expr(sym) => match sym.as_text() {
+                Some(name) => {
+                    let name = name.to_string();
+                    let kind = SymKind::Column { name, frame: variable_name(base) };
+                    Ok(Object::Expr(shared(Sym::leaf(kind, span))))
+                }
+                None => {
+                    let op = self.graph.add(IrKind::Filter(sym.clone()), vec![frame.op], span)?;
+                    Ok(Object::Frame(Frame { op }))
+                }
+            },
+            Object::List(_) | Object::Tuple(_) => {
+                let names = index.texts("subscript", "columns")?;
+                if let Some(twice) = first_repeated(&names) {
+                    let message = "cannot specify the same column name more than once when \
+                                   filtering by cols.";
+                    return fail(Code::ColumnTwice, twice.span, message);
+                }
+                let op = self.graph.add(IrKind::Select(names), vec![frame.op], span)?;
+                Ok(Object::Frame(Frame { op }))
+            }
+            Object::Poison => Err(Stop::Poisoned),
+            other => {
+                let kind = other.type_name();
+                let message = format!("DataFrame indices must be columns or conditions, not {kind}");
+                fail(Code::IndexType, index.span, message)
+            }
+        }
+    }
+}
+
+/// The variable behind a subscript base, if it is one.
+fn variable_name(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Name(name) => Some(name.id.as_str().to_string()),
+        _ => None,
+    }
+}
+
+pub(crate) fn first_repeated(names: &[NameAt]) -> Option<&NameAt> {
+    names
+        .iter()
+        .enumerate()
+        .find(|(at, name)| names[..*at].iter().any(|before| before.name == name.name))
+        .map(|(_, name)| name)
+}
+
+fn element<'a>(kind: &str, items: &[Object<'a>], index: &Arg<'a>) -> Res<Object<'a>> {
+    let at = match &index.value {
+        Object::Expr(sym) => match sym.as_literal() {
+            Some(Value::Int64(at)) => Some(*at),
+            _ => None,
+        },
+        Object::Poison => return Err(Stop::Poisoned),
+        _ => None,
+    };
+    let Some(at) = at else {
+        let other = index.value.type_name();
+        let message = format!("{kind} indices must be integers, not {other}");
+        return fail(Code::IndexType, index.span, message);
+    };
+    let found = usize::try_from(at).ok().and_then(|at| items.get(at));
+    found.cloned().ok_or_else(|| {
+        let message = format!("{kind} index out of range");
+        let hint = format!("it has {} elements", items.len());
+        Diag::error(Code::IndexRange, index.span, message).hint(hint).into()
+    })
+}
+
+fn number<'a>(literal: &ExprNumberLiteral, negative: bool, span: Span) -> Res<Object<'a>> {
+    let value = match &literal.value {
+        Number::Int(int) => match int.as_u64() {
+            Some(size) if negative && size <= i64::MIN.unsigned_abs() => {
+                Value::Int64(0_i64.wrapping_sub_unsigned(size))
+            }
+            Some(size) if !negative && i64::try_from(size).is_ok() => {
+                Value::Int64(i64::try_from(size).unwrap_or(i64::MAX))
+            }
+            _ => {
+                let message = "integer does not fit into 64 bits".to_string();
+                return fail(Code::NumberRange, span, message);
+            }
+        },
+        Number::Float(value) => Value::Float64(if negative { -value } else { *value }),
+        Number::Complex { .. } => {
+            let message = "Can't parse expression of type Complex".to_string();
+            return fail(Code::ExpressionNotSupported, span, message);
+        }
+    };
+    Ok(Object::literal(value, span))
+}

@@ -1,0 +1,153 @@
+//! Afterwards each filter stands as near to its source as it can: below other filters, below maps
+//! that only pass or rename its columns, below aggregates if it reads group columns only, into the
+//! branches of unions.
+//!
+//! It also goes below limits, which changes what they hold: `df.head(5)` and then a filter on
+//! unmodified columns means filter, then head. That is the language (reference, A.2). A union on the
+//! way ends this: a filter behind it does not reach into the limits of its branches.
+
+use weir_functions::Placement;
+use weir_types::plan::OpKind;
+use weir_types::{Expr, Op, OpId, Plan};
+
+use super::{Rebuild, has_placement, op_has_placement, readers};
+
+pub(crate) fn run(plan: Plan) -> Plan {
+    let readers = readers(&plan);
+    let mut rebuild = Rebuild::new(plan.ops.len());
+    // Readers of the rebuilt operators, as far as they stand for old ones.
+    let mut shared: Vec<bool> = Vec::new();
+    for (old, op) in plan.ops.iter().enumerate() {
+        let op = rebuild.renumbered(op);
+        let id = match &op.kind {
+            OpKind::Filter { predicate } => {
+                let mut push = Push { rebuild: &mut rebuild, shared: &shared };
+                let input = op.inputs[0];
+                let depth = push.depth(input, predicate);
+                push.filter(input, predicate.clone(), depth)
+            }
+            _ => rebuild.push(op),
+        };
+        shared.resize(rebuild.ops.len(), false);
+        shared[id] |= readers[old] > 1;
+        rebuild.became(id);
+    }
+    rebuild.finish(&plan)
+}
+
+struct Push<'a> {
+    rebuild: &'a mut Rebuild,
+    shared: &'a [bool],
+}
+
+/// What lies below an operator for a filter above it.
+enum Below {
+    /// The filter may go there, in these terms.
+    Filter(Expr),
+    Stop,
+}
+
+impl Push<'_> {
+    fn below(&self, op: &Op, predicate: &Expr) -> Below {
+        let cluster = has_placement(predicate, Placement::Cluster);
+        match &op.kind {
+            OpKind::Filter { .. } | OpKind::Limit { .. } => Below::Filter(predicate.clone()),
+            OpKind::Map { .. } if cluster && op_has_placement(op, Placement::Node) => Below::Stop,
+            OpKind::Map { exprs } => {
+                let passed = |idx: &usize| matches!(exprs[*idx], Expr::Column { .. });
+                if predicate.columns().iter().all(passed) {
+                    Below::Filter(super::substitute(predicate, &|idx| exprs[idx].clone()))
+                } else {
+                    Below::Stop
+                }
+            }
+            // Without groups there is a row even where no row passes the filter. A function that
+            // runs in the cluster part stays there: below, it would keep the node from aggregating.
+            OpKind::Aggregate { group, .. } if !group.is_empty() && !cluster => {
+                if predicate.columns().iter().all(|&idx| idx < group.len()) {
+                    Below::Filter(predicate.with_columns(&|idx| group[idx]))
+                } else {
+                    Below::Stop
+                }
+            }
+            _ => Below::Stop,
+        }
+    }
+
+    /// How many operators the filter passes, from `op` down. An operator that others read, too, is
+    /// not worth computing twice, unless a limit lies at or below it.
+    fn depth(&self, op: OpId, predicate: &Expr) -> usize {
+        let (mut at, mut predicate) = (op, predicate.clone());
+        let (mut depth, mut wanted) = (0, 0);
+        let mut free = true;
+        loop {
+            let op = &self.rebuild.ops[at];
+            let Below::Filter(below) = self.below(op, &predicate) else { break };
+            free &= !self.shared.get(at).copied().unwrap_or(false);
+            depth += 1;
+            if free || matches!(op.kind, OpKind::Limit { .. }) {
+                wanted = depth;
+            }
+            at = op.inputs[0];
+            predicate = below;
+        }
+        wanted
+    }
+
+    /// `op` filtered: the filter `depth` operators further down, copies of these above it.
+    fn filter(&mut self, op: OpId, predicate: Expr, depth: usize) -> OpId {
+        let (mut at, mut predicate) = (op, predicate);
+        let mut above: Vec<Op> = Vec::new();
+        for _ in 0..depth {
+            let op = self.rebuild.ops[at].clone();
+            let Below::Filter(below) = self.below(&op, &predicate) else { break };
+            at = op.inputs[0];
+            above.push(op);
+            predicate = below;
+        }
+        let mut id = self.placed(at, predicate);
+        while let Some(mut op) = above.pop() {
+            op.inputs = vec![id];
+            id = self.rebuild.push(op);
+        }
+        id
+    }
+
+    /// A filter right above `op`, or in each branch of it if it is a union that only this filter
+    /// reads.
+    fn placed(&mut self, op: OpId, predicate: Expr) -> OpId {
+        let below = self.rebuild.ops[op].clone();
+        let free = !self.shared.get(op).copied().unwrap_or(false);
+        if matches!(below.kind, OpKind::Union) && free {
+            let inputs = below.inputs.iter().map(|&input| self.branch(input, &predicate)).collect();
+            return self.rebuild.push(Op { inputs, ..below });
+        }
+        let relation = below.relation;
+        let kind = OpKind::Filter { predicate };
+        self.rebuild.push(Op { kind, inputs: vec![op], relation })
+    }
+
+    /// A filter above a union's branch: down to its first limit at most.
+    fn branch(&mut self, op: OpId, predicate: &Expr) -> OpId {
+        let (mut at, mut below) = (op, predicate.clone());
+        let mut depth = 0;
+        loop {
+            let op = &self.rebuild.ops[at];
+            let stop = matches!(op.kind, OpKind::Limit { .. })
+                || self.shared.get(at).copied().unwrap_or(false);
+            let Below::Filter(next) = self.below(op, &below) else { break };
+            if stop {
+                break;
+            }
+            depth += 1;
+            at = op.inputs[0];
+            below = next;
+        }
+        if depth == 0 {
+            let relation = self.rebuild.ops[op].relation.clone();
+            let kind = OpKind::Filter { predicate: predicate.clone() };
+            return self.rebuild.push(Op { kind, inputs: vec![op], relation });
+        }
+        self.filter(op, predicate.clone(), depth)
+    }
+}

@@ -1,0 +1,75 @@
+//! Afterwards no map stands on another that only it reads, unless fusing them would compute
+//! something twice or mix functions that run in different places. Maps that change nothing are
+//! gone.
+
+use weir_functions::Placement;
+use weir_types::plan::OpKind;
+use weir_types::{Expr, Op, Plan};
+
+use super::columns_pruned::is_identity;
+use super::{Rebuild, op_has_placement, readers, substitute};
+use crate::limits::FUSED_NODES_MAX;
+
+pub(crate) fn run(plan: Plan) -> Plan {
+    let readers = readers(&plan);
+    let mut rebuild = Rebuild::new(plan.ops.len());
+    for op in &plan.ops {
+        let mut new = rebuild.renumbered(op);
+        if matches!(op.kind, OpKind::Map { .. }) && readers[op.inputs[0]] == 1 {
+            let inner = &rebuild.ops[new.inputs[0]];
+            if let Some(fused) = fused(&new, inner) {
+                new = fused;
+            }
+        }
+        let drop = matches!(new.kind, OpKind::Map { .. })
+            && is_identity(&new, &rebuild.ops[new.inputs[0]].relation);
+        let id = if drop { new.inputs[0] } else { rebuild.push(new) };
+        rebuild.became(id);
+    }
+    rebuild.finish(&plan)
+}
+
+/// One map for two.
+fn fused(outer: &Op, inner: &Op) -> Option<Op> {
+    let (OpKind::Map { exprs: outer_exprs }, OpKind::Map { exprs: inner_exprs }) =
+        (&outer.kind, &inner.kind)
+    else {
+        return None;
+    };
+    let places = [Placement::Node, Placement::Cluster];
+    let mixed = places.iter().all(|&place| {
+        op_has_placement(outer, place) || op_has_placement(inner, place)
+    });
+    if mixed {
+        return None;
+    }
+    let mut uses = vec![0_usize; inner_exprs.len()];
+    for expr in outer_exprs {
+        expr.walk(&mut |part| {
+            if let Expr::Column { idx, .. } = part {
+                uses[*idx] += 1;
+            }
+        });
+    }
+    let twice = uses
+        .iter()
+        .zip(inner_exprs)
+        .any(|(&uses, expr)| uses > 1 && matches!(expr, Expr::Call { .. }));
+    if twice {
+        return None;
+    }
+    let exprs: Vec<Expr> = outer_exprs
+        .iter()
+        .map(|expr| substitute(expr, &|idx| inner_exprs[idx].clone()))
+        .collect();
+    let small = exprs.iter().all(|expr| {
+        let mut nodes = 0;
+        expr.walk(&mut |_| nodes += 1);
+        nodes <= FUSED_NODES_MAX
+    });
+    small.then(|| Op {
+        kind: OpKind::Map { exprs },
+        inputs: inner.inputs.clone(),
+        relation: outer.relation.clone(),
+    })
+}

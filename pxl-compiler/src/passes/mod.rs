@@ -1,0 +1,173 @@
+//! From the operator graph to the plan, one pass per file, each named by what holds afterwards.
+//!
+//! `typed` makes a [`Plan`] from the graph; the others take a plan and give an equal one. "Equal"
+//! is by the meaning that `weir_types::plan` defines, with one exception that is part of the
+//! language: a filter on unmodified columns goes before a limit (`filters_pushed`).
+
+pub(crate) mod columns_pruned;
+pub(crate) mod constants_folded;
+pub(crate) mod contains_dropped;
+pub(crate) mod filters_pushed;
+pub(crate) mod maps_fused;
+pub(crate) mod metadata_keys;
+pub(crate) mod node_functions_hoisted;
+pub(crate) mod outputs_unique;
+pub(crate) mod placement_checked;
+pub(crate) mod row_process_bound;
+pub(crate) mod subplans_merged;
+pub(crate) mod typed;
+pub(crate) mod typed_expr;
+
+use weir_types::plan::OpKind;
+use weir_types::{Expr, Op, OpId, Plan};
+
+/// A pass over plans.
+type Pass = fn(Plan) -> Plan;
+
+/// In the order in which they run.
+pub(crate) const PASSES: &[(&str, Pass)] = &[
+    ("row_process_bound", row_process_bound::run),
+    ("subplans_merged", subplans_merged::run),
+    ("contains_dropped", contains_dropped::run),
+    ("filters_pushed", filters_pushed::run),
+    ("columns_pruned", columns_pruned::run),
+    ("maps_fused", maps_fused::run),
+    ("constants_folded", constants_folded::run),
+    ("node_functions_hoisted", node_functions_hoisted::run),
+    ("columns_pruned", columns_pruned::run),
+    ("subplans_merged", subplans_merged::run),
+];
+
+/// Operators that need all rows of a group, or more than one input, before they can answer.
+pub(crate) fn is_blocking(kind: &OpKind) -> bool {
+    !matches!(kind, OpKind::Scan { .. } | OpKind::Filter { .. } | OpKind::Map { .. })
+}
+
+/// The row expressions of an operator.
+pub(crate) fn expressions(kind: &OpKind) -> &[Expr] {
+    match kind {
+        OpKind::Filter { predicate } => std::slice::from_ref(predicate),
+        OpKind::Map { exprs } => exprs,
+        _ => &[],
+    }
+}
+
+/// How many operators and outputs read each operator.
+pub(crate) fn readers(plan: &Plan) -> Vec<usize> {
+    let mut readers = vec![0; plan.ops.len()];
+    for op in &plan.ops {
+        for &input in &op.inputs {
+            readers[input] += 1;
+        }
+    }
+    for output in &plan.outputs {
+        readers[output.op] += 1;
+    }
+    readers
+}
+
+/// The same plan without the operators that no output reads.
+pub(crate) fn reachable(plan: Plan) -> Plan {
+    let mut used = vec![false; plan.ops.len()];
+    for output in &plan.outputs {
+        used[output.op] = true;
+    }
+    for id in (0..plan.ops.len()).rev() {
+        if used[id] {
+            for &input in &plan.ops[id].inputs {
+                used[input] = true;
+            }
+        }
+    }
+    let mut renumbered: Vec<OpId> = vec![0; plan.ops.len()];
+    let mut ops: Vec<Op> = Vec::new();
+    for (id, mut op) in plan.ops.into_iter().enumerate() {
+        if used[id] {
+            for input in &mut op.inputs {
+                *input = renumbered[*input];
+            }
+            renumbered[id] = ops.len();
+            ops.push(op);
+        }
+    }
+    let mut outputs = plan.outputs;
+    for output in &mut outputs {
+        output.op = renumbered[output.op];
+    }
+    Plan { version: plan.version, ops, outputs }
+}
+
+/// Builds a plan from another, operator by operator, keeping track of where each went.
+pub(crate) struct Rebuild {
+    pub(crate) ops: Vec<Op>,
+    moved: Vec<OpId>,
+}
+
+impl Rebuild {
+    pub(crate) fn new(capacity: usize) -> Rebuild {
+        Rebuild { ops: Vec::with_capacity(capacity), moved: Vec::with_capacity(capacity) }
+    }
+
+    pub(crate) fn push(&mut self, op: Op) -> OpId {
+        self.ops.push(op);
+        self.ops.len() - 1
+    }
+
+    /// Says that the next operator of the old plan became `id`.
+    pub(crate) fn became(&mut self, id: OpId) {
+        self.moved.push(id);
+    }
+
+    /// Where an operator of the old plan went.
+    pub(crate) fn moved(&self, old: OpId) -> OpId {
+        self.moved[old]
+    }
+
+    /// The operator with its inputs renumbered.
+    pub(crate) fn renumbered(&self, op: &Op) -> Op {
+        let inputs = op.inputs.iter().map(|&input| self.moved[input]).collect();
+        Op { kind: op.kind.clone(), inputs, relation: op.relation.clone() }
+    }
+
+    pub(crate) fn finish(self, old: &Plan) -> Plan {
+        let mut outputs = old.outputs.clone();
+        for output in &mut outputs {
+            output.op = self.moved[output.op];
+        }
+        reachable(Plan { version: old.version, ops: self.ops, outputs })
+    }
+}
+
+/// `expr` with each column replaced by an expression.
+pub(crate) fn substitute(expr: &Expr, with: &dyn Fn(usize) -> Expr) -> Expr {
+    match expr {
+        Expr::Column { idx, .. } => with(*idx),
+        Expr::Call { func, args, data_type } => Expr::Call {
+            func: func.clone(),
+            args: args.iter().map(|arg| substitute(arg, with)).collect(),
+            data_type: *data_type,
+        },
+        Expr::Literal(_) | Expr::Now { .. } => expr.clone(),
+    }
+}
+
+/// True if a call of a function with this placement stands somewhere in it.
+pub(crate) fn has_placement(expr: &Expr, wanted: weir_functions::Placement) -> bool {
+    let mut found = false;
+    expr.walk(&mut |part| {
+        if let Expr::Call { func, .. } = part {
+            found |= crate::registry::placement(func) == wanted;
+        }
+    });
+    found
+}
+
+pub(crate) fn op_has_placement(op: &Op, wanted: weir_functions::Placement) -> bool {
+    expressions(&op.kind).iter().any(|expr| has_placement(expr, wanted))
+}
+
+/// All columns of a relation, unchanged: the beginning of a map that adds or drops some.
+pub(crate) fn passed(relation: &weir_types::Relation) -> Vec<Expr> {
+    let columns = relation.columns.iter().enumerate();
+    columns.map(|(idx, column)| Expr::Column { idx, data_type: column.data_type }).collect()
+}

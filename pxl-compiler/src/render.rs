@@ -1,0 +1,79 @@
+//! Diagnostics as text for a terminal: a snippet of the source with the place underlined, in the
+//! manner of rustc. The JSON form is `weir_types::Diagnostic` itself.
+
+use std::fmt::Write;
+
+use weir_types::{Diagnostic, Severity};
+
+/// A snippet shows lines up to this many characters.
+const LINE_CHARS_MAX: usize = 200;
+
+/// Renders all of them; `source` is the script's text.
+#[must_use]
+pub fn render_diagnostics(diagnostics: &[Diagnostic], source: &str, color: bool) -> String {
+    let mut out = String::new();
+    for diagnostic in diagnostics {
+        render_one(&mut out, diagnostic, source, color);
+    }
+    out
+}
+
+struct Paint {
+    color: bool,
+}
+
+impl Paint {
+    fn with(&self, code: &str, text: &str) -> String {
+        if self.color { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_string() }
+    }
+}
+
+fn render_one(out: &mut String, diagnostic: &Diagnostic, source: &str, color: bool) {
+    let paint = Paint { color };
+    let (name, code) = match diagnostic.severity {
+        Severity::Error => ("error", "1;31"),
+        Severity::Warning => ("warning", "1;33"),
+    };
+    let head = paint.with(code, &format!("{name}[{}]", diagnostic.code));
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{head}: {}", diagnostic.message);
+    let in_script = diagnostic.line > 0 && !diagnostic.file.ends_with("vis.json");
+    if diagnostic.line > 0 {
+        let place = format!("{}:{}:{}", diagnostic.file, diagnostic.line, diagnostic.column);
+        let _ = writeln!(out, "  {} {place}", paint.with("1;34", "-->"));
+    } else if !diagnostic.file.is_empty() {
+        let _ = writeln!(out, "  {} {}", paint.with("1;34", "-->"), diagnostic.file);
+    }
+    let line = source.lines().nth(diagnostic.line.saturating_sub(1) as usize);
+    if let (true, Some(line)) = (in_script, line) {
+        snippet(out, diagnostic, line, code, &paint);
+    }
+    if !diagnostic.hint.is_empty() {
+        let _ = writeln!(out, "  {} {}: {}", paint.with("1;34", "="), "help", diagnostic.hint);
+    }
+    out.push('\n');
+}
+
+fn snippet(out: &mut String, diagnostic: &Diagnostic, line: &str, code: &str, paint: &Paint) {
+    let number = diagnostic.line.to_string();
+    let margin = " ".repeat(number.len());
+    let bar = paint.with("1;34", "|");
+    let shown: String =
+        line.chars().take(LINE_CHARS_MAX).map(|c| if c == '\t' { ' ' } else { c }).collect();
+    let length = shown.chars().count();
+    let from = (diagnostic.column.max(1) as usize - 1).min(length);
+    let to = if diagnostic.end_line == diagnostic.line {
+        (diagnostic.end_column.max(1) as usize - 1).min(length)
+    } else {
+        length
+    };
+    let carets = "^".repeat(to.saturating_sub(from).max(1));
+    let mut mark = carets;
+    if !diagnostic.label.is_empty() {
+        mark.push(' ');
+        mark.push_str(&diagnostic.label);
+    }
+    let _ = writeln!(out, " {margin} {bar}");
+    let _ = writeln!(out, " {} {bar} {shown}", paint.with("1;34", &number));
+    let _ = writeln!(out, " {margin} {bar} {}{}", " ".repeat(from), paint.with(code, &mark));
+}

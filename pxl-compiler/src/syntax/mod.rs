@@ -1,0 +1,83 @@
+//! Text to syntax tree: parse with ruff, forgive the one missing comma that Pixie forgives, refuse
+//! what is Python but not PxL. Says nothing about names or types.
+
+pub(crate) mod commas;
+pub(crate) mod guard;
+pub(crate) mod lines;
+pub(crate) mod literals;
+pub(crate) mod restrict;
+
+use ruff_python_ast::{Expr, ModModule, Suite};
+use ruff_python_parser::{Mode, ParseError, ParseErrorType, ParseOptions};
+
+use crate::codes::Code;
+use crate::diag::{Diag, Findings, SourceId, Span};
+use crate::limits::SCRIPT_BYTES_MAX;
+
+/// A module's statements; `None` if there are findings that make evaluating it pointless.
+pub(crate) fn parse_module(text: &str, source: SourceId, findings: &Findings) -> Option<Suite> {
+    if !guard::is_parsable(text, source, SCRIPT_BYTES_MAX, findings) {
+        return None;
+    }
+    let parsed = ruff_python_parser::parse_unchecked(text, ParseOptions::from(Mode::Module));
+    let errors = parsed.errors().to_vec();
+    let module: ModModule = parsed.try_into_module()?.into_syntax();
+    let body = module.body;
+    let forgiven = commas::forgiven(&body, &errors);
+    let mut failed = false;
+    for (error, forgiven) in errors.iter().zip(forgiven) {
+        if !forgiven {
+            failed = true;
+            findings.push(syntax_error(error, source, text));
+            // Recovery after the first error invents more of them; the first is the true one.
+            break;
+        }
+    }
+    if failed {
+        return None;
+    }
+    if body.is_empty() {
+        let message = if text.trim().is_empty() {
+            "Query should not be empty."
+        } else {
+            "No runnable code found"
+        };
+        let hint = "a script needs at least `import px` and a `px.display(...)`";
+        findings.push(Diag::error(Code::EmptyQuery, Span::NONE, message).hint(hint));
+        return None;
+    }
+    restrict::check(&body, source, findings).then_some(body)
+}
+
+/// One expression, for values that come from outside.
+pub(crate) fn parse_expression(text: &str) -> Option<Expr> {
+    let quiet = Findings::default();
+    if !guard::is_parsable(text, SourceId::Outside, SCRIPT_BYTES_MAX, &quiet) {
+        return None;
+    }
+    ruff_python_parser::parse_expression(text).ok().map(|parsed| *parsed.into_syntax().body)
+}
+
+fn syntax_error(error: &ParseError, source: SourceId, text: &str) -> Diag {
+    let span = Span::new(source, error.location);
+    let message = format!("invalid syntax: {}", lower_first(&error.error.to_string()));
+    let found = text.get(span.start as usize..span.end as usize).unwrap_or("").trim();
+    let label = match &error.error {
+        ParseErrorType::ExpectedToken { expected, .. } => format!("expected {expected} here"),
+        _ if found.is_empty() => "here".to_string(),
+        _ => "unexpected".to_string(),
+    };
+    let hint = match &error.error {
+        ParseErrorType::UnexpectedIndentation => "align it with the lines around it",
+        ParseErrorType::Lexical(_) => "check quotes, brackets and indentation",
+        _ => "",
+    };
+    Diag::error(Code::SyntaxError, span, message).label(label).hint(hint)
+}
+
+fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars
+        .next()
+        .map_or_else(String::new, |first| first.to_lowercase().collect::<String>() + chars.as_str())
+}

@@ -1,0 +1,228 @@
+//! Rows and live messages as JSON text, written straight from packed rows without a tree between.
+//!
+//! The value rules are the contract's and those of `weir_types::json`; a test holds the two equal.
+
+use weir_types::json::{time_text, uuid_text};
+use weir_types::row::RowReader;
+use weir_types::schema::Relation;
+use weir_types::{PackedRow, Value};
+
+/// Appends `text` as a JSON string.
+pub fn push_string(out: &mut String, text: &str) {
+    out.push('"');
+    let mut clean_from = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let escape = match byte {
+            b'"' => "\\\"",
+            b'\\' => "\\\\",
+            b'\n' => "\\n",
+            b'\r' => "\\r",
+            b'\t' => "\\t",
+            0..=0x1F => "",
+            _ => continue,
+        };
+        out.push_str(&text[clean_from..at]);
+        if escape.is_empty() {
+            out.push_str(&format!("\\u{byte:04x}"));
+        } else {
+            out.push_str(escape);
+        }
+        clean_from = at + 1;
+    }
+    out.push_str(&text[clean_from..]);
+    out.push('"');
+}
+
+fn push_f64(out: &mut String, value: f64) {
+    use std::fmt::Write;
+    if value.is_nan() {
+        out.push_str("\"NaN\"");
+    } else if value.is_infinite() {
+        out.push_str(if value > 0.0 { "\"Infinity\"" } else { "\"-Infinity\"" });
+    } else {
+        // `{:?}` is the shortest text that reads back to the same bits; JSON takes its exponents.
+        write!(out, "{value:?}").expect("writing to a String cannot fail");
+    }
+}
+
+/// Appends one value.
+pub fn push_value(out: &mut String, value: &Value) {
+    use std::fmt::Write;
+    match value {
+        Value::Boolean(v) => out.push_str(if *v { "true" } else { "false" }),
+        Value::Int64(v) => write!(out, "{v}").expect("writing to a String cannot fail"),
+        Value::Float64(v) => push_f64(out, *v),
+        Value::String(v) => push_string(out, &String::from_utf8_lossy(v)),
+        Value::Time64Ns(v) => {
+            out.push('"');
+            out.push_str(&time_text(*v));
+            out.push('"');
+        }
+        Value::Uint128(v) => {
+            out.push('"');
+            out.push_str(&uuid_text(*v));
+            out.push('"');
+        }
+    }
+}
+
+/// Writes rows of one relation as objects, keys in column order.
+pub struct RowWriter {
+    /// `"name":` per column, escaped once.
+    keys: Vec<String>,
+    types: Vec<weir_types::DataType>,
+}
+
+impl RowWriter {
+    #[must_use]
+    pub fn new(relation: &Relation) -> RowWriter {
+        let keys = relation
+            .columns
+            .iter()
+            .map(|column| {
+                let mut key = String::new();
+                push_string(&mut key, &column.name);
+                key.push(':');
+                key
+            })
+            .collect();
+        RowWriter { keys, types: relation.types() }
+    }
+
+    /// Appends the row's members (without braces), comma-separated. A row that does not fit the
+    /// relation gives the members up to there.
+    pub fn push_members(&self, out: &mut String, row: &PackedRow) {
+        let mut reader = RowReader::new(&row.0);
+        for (idx, (key, &data_type)) in self.keys.iter().zip(&self.types).enumerate() {
+            let Some(value) = reader.next(data_type) else { return };
+            if idx > 0 {
+                out.push(',');
+            }
+            out.push_str(key);
+            push_value(out, &value);
+        }
+    }
+
+    /// Appends the row as an object.
+    pub fn push_row(&self, out: &mut String, row: &PackedRow) {
+        out.push('{');
+        self.push_members(out, row);
+        out.push('}');
+    }
+
+    /// The row as `weir run -o json` prints it: with `_tableName_` first.
+    #[must_use]
+    pub fn named_row(&self, table: &str, row: &PackedRow) -> String {
+        let mut out = String::with_capacity(128);
+        out.push_str("{\"_tableName_\":");
+        push_string(&mut out, table);
+        if !self.keys.is_empty() {
+            out.push(',');
+        }
+        self.push_members(&mut out, row);
+        out.push('}');
+        out
+    }
+}
+
+/// The part of a `changes` message that is equal for all subscribers: everything after `"id":…,`.
+#[must_use]
+pub fn changes_body(
+    writer: &RowWriter,
+    table: &str,
+    tick_unix_ns: i64,
+    rows: &[(PackedRow, i64)],
+    snapshot: bool,
+) -> String {
+    use std::fmt::Write;
+    let mut out = String::with_capacity(96 + rows.len() * 160);
+    out.push_str("\"table\":");
+    push_string(&mut out, table);
+    out.push_str(",\"tick\":\"");
+    out.push_str(&time_text(tick_unix_ns));
+    out.push_str("\",\"rows\":[");
+    for (idx, (row, diff)) in rows.iter().enumerate() {
+        if idx > 0 {
+            out.push(',');
+        }
+        write!(out, "[{diff},").expect("writing to a String cannot fail");
+        writer.push_row(&mut out, row);
+        out.push(']');
+    }
+    out.push_str(if snapshot { "],\"snapshot\":true}" } else { "],\"snapshot\":false}" });
+    out
+}
+
+/// A message for one subscriber from its type and a shared body.
+#[must_use]
+pub fn with_id(kind: &str, id: &str, body: &str) -> String {
+    let mut out = String::with_capacity(body.len() + id.len() + 32);
+    out.push_str("{\"type\":\"");
+    out.push_str(kind);
+    out.push_str("\",\"id\":");
+    push_string(&mut out, id);
+    out.push(',');
+    out.push_str(body);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_types::json::{row_to_json, value_to_json};
+    use weir_types::{Column, DataType, SemanticType};
+
+    use super::*;
+
+    /// Text and tree agree on every kind of value, so that no reader can tell which one wrote it.
+    #[test]
+    fn text_equals_tree() {
+        let values = [
+            Value::Boolean(false),
+            Value::Int64(i64::MIN),
+            Value::Float64(5.0),
+            Value::Float64(1e300),
+            Value::Float64(f64::NAN),
+            Value::String(vec![b'"', b'\\', 1, 10, 0xC3, 0xA9, 0xFF]),
+            Value::Time64Ns(1_767_225_601_000_000_001),
+            Value::Uint128(u128::MAX),
+        ];
+        for value in &values {
+            let mut text = String::new();
+            push_value(&mut text, value);
+            let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(parsed, value_to_json(value), "{text}");
+        }
+        let relation = Relation::new(
+            values
+                .iter()
+                .enumerate()
+                .map(|(idx, v)| Column::new(format!("c\"{idx}"), v.data_type(), SemanticType::None))
+                .collect(),
+        );
+        let row = PackedRow::pack(&values);
+        let mut text = String::new();
+        RowWriter::new(&relation).push_row(&mut text, &row);
+        let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(parsed, serde_json::Value::Object(row_to_json(&relation, &row).unwrap()));
+    }
+
+    /// A whole message reads back as the contract's shape.
+    #[test]
+    fn changes_message_is_the_contracts() {
+        let relation = Relation::new(vec![Column::new("n", DataType::Int64, SemanticType::None)]);
+        let rows = [(PackedRow::pack(&[Value::Int64(4)]), -2)];
+        let body = changes_body(&RowWriter::new(&relation), "LET", 1_000_000_000, &rows, true);
+        let message: weir_types::live::LiveMessage =
+            serde_json::from_str(&with_id("changes", "q\"1", &body)).unwrap();
+        assert_eq!(
+            message,
+            weir_types::live::LiveMessage::Changes {
+                id: "q\"1".into(),
+                table: "LET".into(),
+                tick: "1970-01-01T00:00:01.000000000Z".into(),
+                rows: vec![(-2, serde_json::json!({"n": 4}))],
+                snapshot: true,
+            }
+        );
+    }
+}

@@ -1,0 +1,63 @@
+//! An exchange as a row of `http_events`.
+
+use weir_types::BatchBuilder;
+
+use super::body::ContentKind;
+use super::types::{Exchange, Message};
+use crate::columns::{ENDPOINT_COLUMNS, Endpoints};
+
+/// The columns behind the endpoints', in the registry's order.
+#[cfg(test)]
+pub(super) const COLUMNS: [&str; 14] = [
+    "major_version",
+    "minor_version",
+    "content_type",
+    "req_headers",
+    "req_method",
+    "req_path",
+    "req_body",
+    "req_body_size",
+    "resp_headers",
+    "resp_status",
+    "resp_message",
+    "resp_body",
+    "resp_body_size",
+    "latency",
+];
+
+/// Appends the row. `scratch` is storage for bodies, used again from row to row.
+pub fn append_row(
+    builder: &mut BatchBuilder,
+    endpoints: &Endpoints<'_>,
+    exchange: &Exchange<'_>,
+    scratch: &mut Vec<u8>,
+) {
+    let Exchange { request, response } = exchange;
+    endpoints.append(builder);
+    let first = ENDPOINT_COLUMNS;
+    builder.int64(first, 1);
+    builder.int64(first + 1, i64::from(request.minor_version));
+    builder.int64(first + 2, i64::from(response.body.kind() == ContentKind::Json));
+    builder.string(first + 3, request.headers.as_bytes());
+    builder.string(first + 4, request.method.as_bytes());
+    builder.string(first + 5, request.path.as_bytes());
+    builder.string(first + 6, shown(request, scratch));
+    builder.int64(first + 7, size(request));
+    builder.string(first + 8, response.headers.as_bytes());
+    builder.int64(first + 9, i64::from(response.status));
+    builder.string(first + 10, response.reason.as_bytes());
+    builder.string(first + 11, shown(response, scratch));
+    builder.int64(first + 12, size(response));
+    builder.int64(first + 13, exchange.latency_ns());
+    builder.end_row();
+}
+
+fn shown<'a>(message: &Message, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+    scratch.clear();
+    message.body.show(scratch);
+    scratch
+}
+
+fn size(message: &Message) -> i64 {
+    i64::try_from(message.body.size_bytes()).unwrap_or(i64::MAX)
+}

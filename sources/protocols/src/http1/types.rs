@@ -1,0 +1,149 @@
+//! What the HTTP parser makes: messages and exchanges.
+
+use super::body::Body;
+
+/// Longest head (start line and headers) that is read; servers refuse more than 8 to 64 KiB.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Most header lines of a head; nginx and Apache stop at 100.
+pub const HEADERS_MAX: usize = 128;
+/// Longest text of all headers of a message in a row.
+pub(super) const HEADERS_TEXT_BYTES_MAX: usize = 8192;
+/// Longest request target in a row.
+pub(super) const PATH_BYTES_MAX: usize = 8192;
+/// Requests that wait for their response on one connection.
+pub(super) const PIPELINE_MAX: usize = 1024;
+/// Messages that are kept for reuse.
+const POOL_MAX: usize = 64;
+/// Storage above this is given back instead of being kept with a pooled message.
+const POOLED_CAPACITY_BYTES: usize = 4096;
+
+/// What to keep.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Bytes of a body that a row shows; the rest is `... [TRUNCATED]`.
+    pub body_bytes_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { body_bytes_max: 512 }
+    }
+}
+
+/// The methods that change how a response is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    Head,
+    Connect,
+    /// Any other.
+    Other,
+    /// The request is not known: the response may lack the body that it promises.
+    #[default]
+    Unknown,
+}
+
+impl Method {
+    #[must_use]
+    pub fn of(text: &str) -> Method {
+        match text {
+            "HEAD" => Method::Head,
+            "CONNECT" => Method::Connect,
+            _ => Method::Other,
+        }
+    }
+}
+
+/// A request or a response; the fields of the other kind are empty.
+#[derive(Debug, Default)]
+pub struct Message {
+    /// Request: method as sent.
+    pub method: String,
+    /// Request: target as sent.
+    pub path: String,
+    /// Response: status code.
+    pub status: u16,
+    /// Response: reason phrase.
+    pub reason: String,
+    pub minor_version: u8,
+    /// Flat JSON object: names as sent, in their order; values of one name joined by `, `; secrets
+    /// replaced by `<redacted>`.
+    pub headers: String,
+    pub body: Body,
+    /// When its first byte was seen.
+    pub first_unix_ns: i64,
+    /// When its last byte was seen.
+    pub last_unix_ns: i64,
+
+    /// When the byte before it in its direction was seen; `None` for the first one.
+    pub(super) before_unix_ns: Option<i64>,
+    /// It begins where an event begins.
+    pub(super) at_event_start: bool,
+    /// Bytes in front of it were lost or skipped.
+    pub(super) after_loss: bool,
+    /// Some of them were never seen.
+    pub(super) after_gap: bool,
+    /// Response: after it the connection carries something else.
+    pub(super) opens_tunnel: bool,
+}
+
+impl Message {
+    /// A response that another one to the same request follows.
+    #[must_use]
+    pub fn is_interim(&self) -> bool {
+        (100..200).contains(&self.status) && self.status != 101
+    }
+
+    fn clear(&mut self) {
+        self.method.clear();
+        self.path.clear();
+        self.status = 0;
+        self.reason.clear();
+        self.minor_version = 0;
+        self.headers.clear();
+        self.body.clear();
+        self.before_unix_ns = None;
+        self.at_event_start = false;
+        self.after_loss = false;
+        self.after_gap = false;
+        self.opens_tunnel = false;
+    }
+
+    fn capacity(&self) -> usize {
+        self.path.capacity() + self.headers.capacity() + self.body.capacity()
+    }
+}
+
+/// A request and the response to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange<'a> {
+    pub request: &'a Message,
+    pub response: &'a Message,
+}
+
+impl Exchange<'_> {
+    /// From the request's first byte to the response's last; never negative, also if a clock is.
+    #[must_use]
+    pub fn latency_ns(&self) -> i64 {
+        self.response.last_unix_ns.saturating_sub(self.request.first_unix_ns).max(0)
+    }
+}
+
+/// Messages to use again, shared by all connections of a thread.
+#[derive(Debug, Default)]
+pub struct Pool {
+    #[expect(clippy::vec_box, reason = "messages move between queues; the box is what is reused")]
+    free: Vec<Box<Message>>,
+}
+
+impl Pool {
+    pub(super) fn take(&mut self) -> Box<Message> {
+        self.free.pop().unwrap_or_default()
+    }
+
+    pub(super) fn give(&mut self, mut message: Box<Message>) {
+        if self.free.len() < POOL_MAX && message.capacity() <= POOLED_CAPACITY_BYTES {
+            message.clear();
+            self.free.push(message);
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Protocol parsers: bytes in, frames and records out.
+//!
+//! A parser gets the two byte streams of one connection ([`stream::StreamBuffer`], one a direction)
+//! and gives complete exchanges. It is pure: no IO, no clock (the caller says what time it is), no
+//! thread, and no panic on any bytes. Connections, roles, processes and batches are the business of
+//! `weir-sources`; a parser knows a row only as a list of column values ([`columns`]).
+//!
+//! One folder a protocol: `types` (frames and records), `parse` (slice in, frame out), `stitch`
+//! (which response answers which request), `table` (record → columns) and `tests`.
+//!
+//! Data can be missing (the kernel's buffer was full, a call was longer than what is copied). The
+//! rule for every parser: **a loss is a flag, then a resync, never a guess**. A gap of known size
+//! inside a body is stepped over; a gap that touches a frame's head drops what is pending, counts
+//! it, and begins again where the pairing is certain.
+#![forbid(unsafe_code)]
+
+pub mod columns;
+pub mod http1;
+pub mod stream;
+
+/// What a parser made of a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parsed<T> {
+    /// At least so many more bytes are needed.
+    Incomplete { needed_bytes: usize },
+    /// These bytes are no frame of this protocol, whatever follows.
+    Invalid,
+    /// A frame, and how many bytes it took.
+    Frame { frame: T, bytes: usize },
+}
+
+/// Which way a stream goes in the protocol's terms (not in the socket's).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    Request,
+    Response,
+}
+
+/// Whether the beginning of a stream is this protocol's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recognised {
+    Yes,
+    No,
+    /// What is there fits so far; it is too short to tell.
+    Unsure,
+}

@@ -1,0 +1,189 @@
+//! What a capturing source hands to the connection tracker: bytes moved over sockets, in the order
+//! in which they were observed, and the opening and closing of the sockets they moved on.
+//!
+//! eBPF capture, packet files and recordings all end here, so that everything downstream has one
+//! input. This module does *not* know connections, protocols or rows.
+//!
+//! What the consumer may rely on:
+//! 1. `position` counts the bytes of one direction of one [`ConnKey`] from 0. Events of one
+//!    direction cover disjoint ranges `[position, position + total_bytes)`, whatever was lost, so
+//!    a hole between two ranges is a loss (or bytes that were never in user memory) of known size.
+//! 2. Events may arrive out of order: by position within a direction only if several threads use
+//!    the socket at once, by time between directions and connections always (a write is stamped
+//!    when it begins but delivered when it ends). Reassemble by position, compare by time.
+//! 3. `payload` holds the first bytes of the range; what is missing at its end is a hole.
+//! 4. Times are Unix nanoseconds and grow with the kernel's clock, also over steps of the wall
+//!    clock: later in the kernel is never earlier here.
+//! 5. A write's time is when the call began, a read's when it returned: so a request's write is
+//!    before its read, and a response's write before its read, on one machine.
+
+use std::net::SocketAddr;
+
+/// The most payload bytes that one event carries; the rest of a longer call is a hole.
+pub const PAYLOAD_BYTES_MAX: usize = 30_720;
+
+/// A process, named so that a re-used pid is another process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Process {
+    /// As seen from the initial pid namespace.
+    pub pid: u32,
+    /// Start time in clock ticks since boot, as in field 22 of `/proc/PID/stat`.
+    pub start_ticks: u64,
+}
+
+/// A socket, whoever holds it: processes that share one by fork or `SCM_RIGHTS` give the same key.
+/// The two ends of a connection on one machine are two sockets with two keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnKey {
+    /// Address of the kernel's `struct sock`: an identity, never dereferenced.
+    pub sock: u64,
+    /// Inode number of the socket's file (`socket:[N]` in `/proc/PID/fd`).
+    pub inode: u64,
+    /// Another one after the kernel's table forgot the socket: positions begin at 0 again, with
+    /// an unknown number of bytes before. Sources without such a table give 0.
+    pub generation: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Written to the socket by this process.
+    Egress,
+    /// Read from the socket by this process.
+    Ingress,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    Inet,
+    Inet6,
+    Unix,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SocketType {
+    Stream,
+    /// One event is one datagram; positions still count bytes. UDP only.
+    Datagram,
+}
+
+/// Which end opened the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Opened {
+    /// It was open before capture began (or its opening was not seen): position 0 is wherever
+    /// capture began, not the stream's start.
+    #[default]
+    Unknown,
+    /// By `connect`: this end is the client. Position 0 is the stream's first byte.
+    Connected,
+    /// By `accept`: this end is the server. Position 0 is the stream's first byte.
+    Accepted,
+}
+
+/// A socket and its addresses, repeated in every event so that none depends on an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Socket {
+    pub key: ConnKey,
+    pub family: Family,
+    pub socket_type: SocketType,
+    pub opened: Opened,
+    /// `None` for Unix sockets. IPv4-mapped IPv6 addresses are given as IPv4.
+    pub local: Option<SocketAddr>,
+    /// `None` for Unix sockets and datagrams whose peer is not known.
+    pub remote: Option<SocketAddr>,
+    /// Inode of the network namespace, 0 if not known: addresses are unique only within one.
+    pub netns: u32,
+}
+
+/// Bytes moved by one system call (one message of it for `sendmmsg` and `recvmmsg`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataEvent<'a> {
+    pub time_unix_ns: i64,
+    pub process: Process,
+    /// cgroup v2 id of the process, 0 if not known.
+    pub cgroup_id: u64,
+    pub fd: i32,
+    pub socket: Socket,
+    pub direction: Direction,
+    /// Bytes moved in this direction before this event's.
+    pub position: u64,
+    /// Bytes moved by the call.
+    pub total_bytes: u32,
+    /// The first of them, at most [`PAYLOAD_BYTES_MAX`].
+    pub payload: &'a [u8],
+}
+
+/// Who did something to a socket, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketEvent {
+    pub time_unix_ns: i64,
+    pub process: Process,
+    /// cgroup v2 id of the process, 0 if not known.
+    pub cgroup_id: u64,
+    pub fd: i32,
+    pub socket: Socket,
+}
+
+/// What happened to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessEvent {
+    pub time_unix_ns: i64,
+    pub process: Process,
+    pub parent_pid: u32,
+    /// cgroup v2 id of the process, 0 if not known.
+    pub cgroup_id: u64,
+    /// The kernel's short name, padded with zero bytes.
+    pub comm: [u8; 16],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaptureEvent<'a> {
+    Data(DataEvent<'a>),
+    /// `connect` returned. `error` is the positive errno, 0 if connected or in progress.
+    Connect {
+        at: SocketEvent,
+        error: i32,
+    },
+    /// `accept` returned a socket.
+    Accept {
+        at: SocketEvent,
+    },
+    /// A process closed its descriptor. `last`: nobody else holds the socket, it is gone.
+    /// Not seen: sockets closed by the death of the process (see `Exit`), by exec or by `dup2`.
+    Close {
+        at: SocketEvent,
+        last: bool,
+        egress_bytes: u64,
+        ingress_bytes: u64,
+    },
+    /// Bytes that moved without passing through user memory (`sendfile`, `splice`) or were thrown
+    /// away unread (`MSG_TRUNC` on a stream): they count in positions, their content is unknown.
+    Gap {
+        at: SocketEvent,
+        direction: Direction,
+        position: u64,
+        bytes: u64,
+    },
+    /// The process runs another program now.
+    Exec {
+        at: ProcessEvent,
+    },
+    /// The last thread of the process ended, and with it the process's hold on its sockets.
+    Exit {
+        at: ProcessEvent,
+        exit_code: i32,
+    },
+}
+
+impl CaptureEvent<'_> {
+    #[must_use]
+    pub fn time_unix_ns(&self) -> i64 {
+        match self {
+            CaptureEvent::Data(data) => data.time_unix_ns,
+            CaptureEvent::Connect { at, .. }
+            | CaptureEvent::Accept { at }
+            | CaptureEvent::Close { at, .. }
+            | CaptureEvent::Gap { at, .. } => at.time_unix_ns,
+            CaptureEvent::Exec { at } | CaptureEvent::Exit { at, .. } => at.time_unix_ns,
+        }
+    }
+}

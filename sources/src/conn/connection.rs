@@ -1,0 +1,367 @@
+//! One socket: its two streams, its parser, who uses it and who is at the other end.
+
+use std::net::SocketAddr;
+
+use weir_protocols::http1::{self, Exchange, Http1};
+use weir_protocols::stream::{Segment, StreamBuffer};
+
+use super::infer::{Inference, Protocol, infer};
+use crate::capture::{DataEvent, Direction, Family, Opened, Process, Socket};
+
+/// Processes remembered per socket; with more of them only closing or silence ends it.
+const HOLDERS_MAX: usize = 4;
+/// Bytes kept while the protocol is not known; older ones are skipped.
+const UNDECIDED_BYTES_MAX: usize = 64 * 1024;
+
+/// Which end of the connection this socket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    Client,
+    Server,
+}
+
+#[derive(Debug)]
+enum State {
+    Undecided {
+        events_seen: u32,
+    },
+    Http1 {
+        parser: Box<Http1>,
+        requests: Direction,
+    },
+    /// Its bytes are only counted.
+    Ignored,
+}
+
+/// Who talks to whom.
+#[derive(Clone, Debug)]
+pub struct Ends {
+    pub socket: Socket,
+    /// Peer as text: an IP, `-`, or `unix_socket:`.
+    pub remote_addr: String,
+    pub local_addr: String,
+    /// Who wrote to the socket last, or read from it if nobody wrote yet.
+    pub process: Process,
+}
+
+/// What a look at a connection needs from outside.
+pub(super) struct Look<'a> {
+    pub(super) now_unix_ns: i64,
+    pub(super) config: &'a http1::Config,
+    pub(super) pool: &'a mut http1::Pool,
+    pub(super) emit: &'a mut dyn FnMut(&Ends, Role, Exchange<'_>),
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Connection {
+    pub ends: Ends,
+    pub protocol: Protocol,
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+    pub last_event_ns: i64,
+    /// Since when it is known to be closed.
+    pub closing_since_ns: Option<i64>,
+    /// The tracker's mark that it looks at this connection again without an event.
+    pub(super) in_attention: bool,
+    /// The tracker's mark that it was used since the eviction hand passed.
+    pub(super) touched: bool,
+    /// Bytes and opening that the statistics have taken already.
+    pub(super) counted: Counted,
+    ingress: StreamBuffer,
+    egress: StreamBuffer,
+    state: State,
+    wrote: bool,
+    holders: Vec<Process>,
+    holders_complete: bool,
+    new_holder: Option<Process>,
+    /// The caller knows that its payload is of no use.
+    told_to_stop: bool,
+    counters_taken: http1::Counters,
+}
+
+/// What [`super::ConnStats`] has taken of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counted {
+    pub(super) key: Option<super::StatsKey>,
+    pub(super) bytes_sent: u64,
+    pub(super) bytes_received: u64,
+    pub(super) protocol: Protocol,
+}
+
+/// What happened to a connection's copying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Tracked,
+    /// From now on its payload is of no use.
+    Ignored,
+}
+
+impl Ends {
+    fn update(&mut self, socket: &Socket) {
+        let old = self.socket;
+        let opened = if socket.opened == Opened::Unknown { old.opened } else { socket.opened };
+        let remote = socket.remote.or(old.remote);
+        let local = socket.local.or(old.local);
+        if remote != old.remote {
+            self.remote_addr = address_text(socket, remote);
+        }
+        if local != old.local {
+            self.local_addr = address_text(socket, local);
+        }
+        self.socket = Socket { opened, remote, local, ..*socket };
+    }
+}
+
+impl Connection {
+    pub(super) fn new(socket: Socket, process: Process, time_unix_ns: i64) -> Connection {
+        Connection {
+            ends: Ends {
+                remote_addr: address_text(&socket, socket.remote),
+                local_addr: address_text(&socket, socket.local),
+                socket,
+                process,
+            },
+            protocol: Protocol::Unknown,
+            bytes_sent: 0,
+            bytes_received: 0,
+            last_event_ns: time_unix_ns,
+            closing_since_ns: None,
+            in_attention: false,
+            touched: true,
+            new_holder: None,
+            told_to_stop: false,
+            counted: Counted::default(),
+            ingress: StreamBuffer::default(),
+            egress: StreamBuffer::default(),
+            state: State::Undecided { events_seen: 0 },
+            wrote: false,
+            holders: vec![process],
+            holders_complete: true,
+            counters_taken: http1::Counters::default(),
+        }
+    }
+
+    /// This end's role: by who opened the connection, else by who sends requests.
+    #[must_use]
+    pub fn role(&self) -> Option<Role> {
+        match (self.ends.socket.opened, &self.state) {
+            (Opened::Connected, _) => Some(Role::Client),
+            (Opened::Accepted, _) => Some(Role::Server),
+            (Opened::Unknown, State::Http1 { requests, .. }) => Some(role_by_requests(*requests)),
+            (Opened::Unknown, _) => None,
+        }
+    }
+
+    /// Takes what later events say about the socket and its holder.
+    pub(super) fn seen(&mut self, socket: &Socket, process: Process, time_unix_ns: i64) {
+        self.touched = true;
+        self.last_event_ns = self.last_event_ns.max(time_unix_ns);
+        // Bytes after the end of the last known holder: somebody else still has it.
+        self.closing_since_ns = None;
+        if self.ends.socket != *socket {
+            self.ends.update(socket);
+        }
+        if self.holders_complete && !self.holders.contains(&process) {
+            self.holders_complete = self.holders.len() < HOLDERS_MAX;
+            if self.holders_complete {
+                self.holders.push(process);
+                self.new_holder = Some(process);
+            }
+        }
+    }
+
+    /// A process let go of the socket. True if it was the last one known.
+    pub(super) fn released_by(&mut self, process: Process) -> bool {
+        let before = self.holders.len();
+        self.holders.retain(|holder| *holder != process);
+        self.holders.len() < before && self.holders.is_empty() && self.holders_complete
+    }
+
+    /// Takes an event's bytes and emits what they complete.
+    pub(super) fn data(&mut self, event: &DataEvent<'_>, look: &mut Look<'_>) -> Outcome {
+        self.seen(&event.socket, event.process, event.time_unix_ns);
+        if event.direction == Direction::Egress || !self.wrote {
+            self.ends.process = event.process;
+            self.wrote |= event.direction == Direction::Egress;
+        }
+        let segment = Segment {
+            position: event.position,
+            total_bytes: u64::from(event.total_bytes),
+            time_unix_ns: event.time_unix_ns,
+            payload: event.payload,
+        };
+        self.bytes(event.direction, segment);
+        if let State::Undecided { events_seen } = self.state {
+            self.infer(event, events_seen);
+        }
+        self.advance(look)
+    }
+
+    /// Bytes that were moved but not seen.
+    pub(super) fn gap(
+        &mut self,
+        direction: Direction,
+        position: u64,
+        bytes: u64,
+        time_unix_ns: i64,
+    ) {
+        let segment = Segment { position, total_bytes: bytes, time_unix_ns, payload: &[] };
+        self.bytes(direction, segment);
+    }
+
+    fn bytes(&mut self, direction: Direction, segment: Segment<'_>) {
+        let (stream, total) = match direction {
+            Direction::Ingress => (&mut self.ingress, &mut self.bytes_received),
+            Direction::Egress => (&mut self.egress, &mut self.bytes_sent),
+        };
+        *total += segment.total_bytes;
+        if !matches!(self.state, State::Ignored) {
+            stream.push(segment);
+        }
+    }
+
+    fn infer(&mut self, event: &DataEvent<'_>, events_seen: u32) {
+        let stream = match event.direction {
+            Direction::Ingress => &mut self.ingress,
+            Direction::Egress => &mut self.egress,
+        };
+        let start = if stream.at_event_start() { stream.unread() } else { &[] };
+        match infer(event, start, events_seen) {
+            Inference::Undecided => {
+                if stream.unread().len() > UNDECIDED_BYTES_MAX {
+                    stream.skip_to_event();
+                }
+                let events_seen = events_seen + u32::from(!event.payload.is_empty());
+                self.state = State::Undecided { events_seen };
+            }
+            Inference::Http1 { requests } => {
+                self.protocol = Protocol::Http;
+                self.state = State::Http1 { parser: Box::default(), requests };
+            }
+            Inference::Other(protocol) => {
+                self.protocol = protocol;
+                self.stop_reading();
+            }
+        }
+    }
+
+    /// Reads on, also without new bytes: time may have settled something.
+    pub(super) fn advance(&mut self, look: &mut Look<'_>) -> Outcome {
+        self.read(look, |parser, requests, responses, ctx| {
+            parser.advance(requests, responses, ctx);
+        });
+        match &self.state {
+            State::Ignored => Outcome::Ignored,
+            State::Http1 { parser, .. } if parser.is_opaque() => Outcome::Ignored,
+            State::Http1 { .. } | State::Undecided { .. } => Outcome::Tracked,
+        }
+    }
+
+    /// The connection is over: emits what its end completes and counts the rest.
+    pub(super) fn finish(&mut self, look: &mut Look<'_>) {
+        self.read(look, |parser, requests, responses, ctx| {
+            parser.close(requests, responses, ctx);
+        });
+    }
+
+    fn read(
+        &mut self,
+        look: &mut Look<'_>,
+        step: fn(&mut Http1, &mut StreamBuffer, &mut StreamBuffer, &mut http1::Context<'_>),
+    ) {
+        let State::Http1 { parser, requests } = &mut self.state else { return };
+        let role = role_by_requests(*requests);
+        let ends = &self.ends;
+        let mut emit = |exchange: Exchange<'_>| (look.emit)(ends, role, exchange);
+        let mut ctx = http1::Context {
+            now_unix_ns: look.now_unix_ns,
+            config: look.config,
+            pool: look.pool,
+            emit: &mut emit,
+        };
+        let (ingress, egress) = (&mut self.ingress, &mut self.egress);
+        match requests {
+            Direction::Ingress => step(parser, ingress, egress, &mut ctx),
+            Direction::Egress => step(parser, egress, ingress, &mut ctx),
+        }
+    }
+
+    /// Stops looking at its bytes and gives their storage back. True the first time.
+    pub(super) fn ignore(&mut self) -> bool {
+        self.stop_reading();
+        !std::mem::replace(&mut self.told_to_stop, true)
+    }
+
+    fn stop_reading(&mut self) {
+        self.state = State::Ignored;
+        self.ingress = StreamBuffer::default();
+        self.egress = StreamBuffer::default();
+    }
+
+    pub(super) fn holders(&self) -> impl Iterator<Item = Process> {
+        self.holders.iter().copied()
+    }
+
+    pub(super) fn take_new_holder(&mut self) -> Option<Process> {
+        self.new_holder.take()
+    }
+
+    /// What its parser counted since the last call.
+    pub(super) fn take_counters(&mut self) -> http1::Counters {
+        let State::Http1 { parser, .. } = &self.state else { return http1::Counters::default() };
+        let now = parser.counters();
+        let before = std::mem::replace(&mut self.counters_taken, now);
+        http1::Counters {
+            exchanges: now.exchanges - before.exchanges,
+            unpaired_requests: now.unpaired_requests - before.unpaired_requests,
+            unpaired_responses: now.unpaired_responses - before.unpaired_responses,
+            resyncs: now.resyncs - before.resyncs,
+        }
+    }
+
+    /// Whether time alone can change anything.
+    pub(super) fn needs_time(&self) -> bool {
+        match &self.state {
+            State::Http1 { parser, .. } => {
+                parser.is_waiting() || !self.ingress.is_empty() || !self.egress.is_empty()
+            }
+            _ => false,
+        }
+    }
+
+    /// Forgets unread bytes (memory is short): the parser resyncs behind them.
+    pub(super) fn forget_unread(&mut self) {
+        self.ingress.forget_unread();
+        self.egress.forget_unread();
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.ingress.held_bytes() + self.egress.held_bytes()
+    }
+
+    pub(super) fn overflow_bytes(&self) -> u64 {
+        self.ingress.overflow_bytes() + self.egress.overflow_bytes()
+    }
+}
+
+fn role_by_requests(requests: Direction) -> Role {
+    match requests {
+        Direction::Ingress => Role::Server,
+        Direction::Egress => Role::Client,
+    }
+}
+
+/// An address as rows have it: IPv4-mapped addresses as IPv4, `-` when unknown.
+fn address_text(socket: &Socket, address: Option<SocketAddr>) -> String {
+    match (socket.family, address) {
+        (Family::Unix, _) => "unix_socket:".to_string(),
+        (_, Some(address)) => address.ip().to_canonical().to_string(),
+        (_, None) => "-".to_string(),
+    }
+}
+
+/// A port as rows have it, −1 when unknown.
+pub(crate) fn port_number(address: Option<SocketAddr>) -> i64 {
+    address.map_or(-1, |address| i64::from(address.port()))
+}

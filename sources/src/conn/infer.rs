@@ -1,0 +1,71 @@
+//! Which protocol a connection speaks, by the first bytes of its calls.
+//!
+//! Messages begin where calls do, so each event's payload is looked at on its own; the beginning of
+//! a stream is looked at as a whole as well, for peers that write byte by byte. Nothing is consumed
+//! here: the parser finds its own way through what came before.
+
+use weir_protocols::{Recognised, Side, http1};
+
+use crate::capture::{DataEvent, Direction, Opened};
+
+/// Calls without a recognisable start after which a connection whose opening was seen is given up.
+const EVENTS_MAX: u32 = 8;
+/// The same for one that was open before: it may have been joined within a long body.
+const EVENTS_JOINED_MAX: u32 = 4096;
+
+/// A protocol as `conn_stats.protocol` names it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    #[default]
+    Unknown = 0,
+    Http = 1,
+    Http2 = 2,
+}
+
+/// What the looked-at bytes say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inference {
+    Undecided,
+    /// HTTP/1, requests going this way.
+    Http1 {
+        requests: Direction,
+    },
+    /// None that is parsed: its bytes need not be copied.
+    Other(Protocol),
+}
+
+/// Looks at one event. `stream_start`: the unread bytes of its stream, if they begin an event.
+pub(super) fn infer(event: &DataEvent<'_>, stream_start: &[u8], events_seen: u32) -> Inference {
+    for bytes in [event.payload, stream_start] {
+        if bytes.is_empty() {
+            continue;
+        }
+        if bytes.starts_with(b"PRI * HTTP/2.0") {
+            return Inference::Other(Protocol::Http2);
+        }
+        if http1::recognise(Side::Request, bytes) == Recognised::Yes {
+            return Inference::Http1 { requests: event.direction };
+        }
+        if http1::recognise(Side::Response, bytes) == Recognised::Yes {
+            let requests = match event.direction {
+                Direction::Egress => Direction::Ingress,
+                Direction::Ingress => Direction::Egress,
+            };
+            return Inference::Http1 { requests };
+        }
+    }
+    let events_max = match event.socket.opened {
+        Opened::Unknown => EVENTS_JOINED_MAX,
+        Opened::Connected | Opened::Accepted => EVENTS_MAX,
+    };
+    let unsure = [Side::Request, Side::Response]
+        .iter()
+        .any(|side| http1::recognise(*side, stream_start) == Recognised::Unsure);
+    let events_max =
+        if unsure && !stream_start.is_empty() { EVENTS_JOINED_MAX } else { events_max };
+    if events_seen >= events_max {
+        Inference::Other(Protocol::Unknown)
+    } else {
+        Inference::Undecided
+    }
+}

@@ -1,0 +1,29 @@
+//! The connection tracker: capture events in, exchanges with their connection out.
+//!
+//! It knows which socket an event belongs to, which end this is, who talks to whom, what protocol
+//! the bytes are, and when a connection is over. It does *not* know how events are captured, what a
+//! protocol's bytes mean, or batches (`crate::socket` makes rows of what comes out here).
+//!
+//! * A connection is a socket ([`ConnKey`]), whoever holds it: a socket shared by fork is one
+//!   connection, the two ends of a connection on one machine are two.
+//! * Bytes are put in order by position; what is missing is a gap of known size.
+//! * A connection ends when its socket is closed by the last holder, when all processes seen on it
+//!   have exited, or when nothing has been heard of it for a long time. The end takes effect a
+//!   moment later ([`weir_protocols::http1::REORDER_GRACE_NS`]): events of other CPUs may still be
+//!   on their way.
+//! * Connections, bytes and parser state are bounded; what does not fit is dropped and counted.
+
+mod connection;
+mod infer;
+mod stats;
+mod tracker;
+
+pub use connection::{Connection, Ends, Role};
+pub use infer::{Inference, Protocol};
+pub use stats::{ConnStats, STATS_KEYS_MAX, StatsEntry, StatsKey};
+pub use tracker::{Emit, ParserPanic, SocketOwner, Tracker, TrackerCounters, TrackerLimits};
+
+pub(crate) use connection::port_number;
+
+#[cfg(doc)]
+use crate::capture::ConnKey;

@@ -1,0 +1,270 @@
+//! Attaching programs to tracepoints.
+//!
+//! aya reads a tracepoint's id under `/sys/kernel/tracing`, which is empty where nobody mounted
+//! tracefs (minimal virtual machines, some containers). Here tracefs is mounted for this process
+//! alone if need be: a mount that has no place in any file tree and ends with its descriptor.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use aya::Ebpf;
+use aya::programs::{Program, TracePoint};
+
+use super::can_run::{CannotRun, ProgramStatus, with_causes};
+
+/// A program of an object, and the tracepoint that it is for.
+pub(super) struct ProgramEntry {
+    pub(super) object: &'static str,
+    pub(super) name: &'static str,
+    pub(super) category: &'static str,
+    pub(super) tracepoint: &'static str,
+}
+
+const fn syscall(name: &'static str, tracepoint: &'static str) -> ProgramEntry {
+    ProgramEntry { object: "syscalls", name, category: "syscalls", tracepoint }
+}
+
+/// In the order of attachment: a write's beginning before its end.
+pub(super) const PROGRAMS: [ProgramEntry; 23] = [
+    syscall("enter_write", "sys_enter_write"),
+    syscall("enter_sendto", "sys_enter_sendto"),
+    syscall("enter_writev", "sys_enter_writev"),
+    syscall("enter_sendmsg", "sys_enter_sendmsg"),
+    syscall("enter_sendmmsg", "sys_enter_sendmmsg"),
+    syscall("exit_read", "sys_exit_read"),
+    syscall("exit_write", "sys_exit_write"),
+    syscall("exit_recvfrom", "sys_exit_recvfrom"),
+    syscall("exit_sendto", "sys_exit_sendto"),
+    syscall("exit_readv", "sys_exit_readv"),
+    syscall("exit_writev", "sys_exit_writev"),
+    syscall("exit_recvmsg", "sys_exit_recvmsg"),
+    syscall("exit_sendmsg", "sys_exit_sendmsg"),
+    syscall("exit_recvmmsg", "sys_exit_recvmmsg"),
+    syscall("exit_sendmmsg", "sys_exit_sendmmsg"),
+    syscall("exit_sendfile64", "sys_exit_sendfile64"),
+    syscall("exit_splice", "sys_exit_splice"),
+    syscall("exit_connect", "sys_exit_connect"),
+    syscall("exit_accept", "sys_exit_accept"),
+    syscall("exit_accept4", "sys_exit_accept4"),
+    syscall("enter_close", "sys_enter_close"),
+    ProgramEntry {
+        object: "process",
+        name: "process_exec",
+        category: "sched",
+        tracepoint: "sched_process_exec",
+    },
+    ProgramEntry {
+        object: "process",
+        name: "process_exit",
+        category: "sched",
+        tracepoint: "sched_process_exit",
+    },
+];
+
+/// A program's hold on its tracepoint: dropping it detaches, which takes about 0.1 s.
+pub(super) struct Attachment {
+    _perf_event: OwnedFd,
+}
+
+/// Load and attach the programs of an object, each on its own.
+pub(super) fn attach_all(
+    ebpf: &mut Ebpf,
+    object: &'static str,
+    tracefs: &Tracefs,
+    attachments: &mut Vec<Attachment>,
+    programs: &mut Vec<ProgramStatus>,
+) {
+    for entry in PROGRAMS.iter().filter(|entry| entry.object == object) {
+        let reason = match attach_one(ebpf, entry, tracefs) {
+            Ok(attachment) => {
+                attachments.push(attachment);
+                None
+            }
+            Err(reason) => Some(reason),
+        };
+        programs.push(ProgramStatus { program: format!("{object}/{}", entry.name), reason });
+    }
+}
+
+fn attach_one(
+    ebpf: &mut Ebpf,
+    entry: &ProgramEntry,
+    tracefs: &Tracefs,
+) -> Result<Attachment, String> {
+    let id = tracefs.id(entry.category, entry.tracepoint).map_err(|error| {
+        format!("no tracepoint {}/{}: {error}", entry.category, entry.tracepoint)
+    })?;
+    let Some(Program::TracePoint(program)) = ebpf.program_mut(entry.name) else {
+        return Err("not in the object".to_string());
+    };
+    load_once(program)?;
+    let fd = program.fd().map_err(|error| with_causes(&error))?;
+    attach(id, fd.as_fd().as_raw_fd())
+        .map_err(|error| format!("could not attach to {}: {error}", entry.tracepoint))
+}
+
+fn load_once(program: &mut TracePoint) -> Result<(), String> {
+    if program.fd().is_ok() {
+        return Ok(());
+    }
+    program.load().map_err(|error| shortened(&with_causes(&error)))
+}
+
+/// The verifier's log may have thousands of lines: its first tell the error, its last the reason.
+pub(super) fn shortened(text: &str) -> String {
+    const CHARS_MAX: usize = 1_000;
+    let chars: Vec<char> = text.chars().collect();
+    if chars.len() <= CHARS_MAX {
+        return text.to_string();
+    }
+    let (head, tail) = (&chars[..CHARS_MAX / 5], &chars[chars.len() - CHARS_MAX * 4 / 5..]);
+    format!("{} […] {}", String::from_iter(head), String::from_iter(tail))
+}
+
+/// The first version of `struct perf_event_attr`, which every kernel accepts.
+#[repr(C)]
+#[derive(Default)]
+struct PerfEventAttr {
+    kind: u32,
+    size: u32,
+    config: u64,
+    sample_period: u64,
+    sample_type: u64,
+    read_format: u64,
+    flags: u64,
+    wakeup_events: u32,
+    breakpoint_type: u32,
+    config1: u64,
+}
+const _: () = assert!(size_of::<PerfEventAttr>() == 64);
+
+const PERF_TYPE_TRACEPOINT: u32 = 2;
+const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
+const PERF_EVENT_IOC_ENABLE: libc::Ioctl = 0x2400;
+const PERF_EVENT_IOC_SET_BPF: libc::Ioctl = 0x4004_2408;
+
+/// One perf event on CPU 0 does for all CPUs: programs run wherever the tracepoint fires.
+#[expect(unsafe_code, reason = "perf_event_open has no safe wrapper")]
+fn attach(tracepoint_id: u64, program_fd: RawFd) -> io::Result<Attachment> {
+    let attr = PerfEventAttr {
+        kind: PERF_TYPE_TRACEPOINT,
+        size: size_of::<PerfEventAttr>() as u32,
+        config: tracepoint_id,
+        sample_period: 1,
+        wakeup_events: 1,
+        ..PerfEventAttr::default()
+    };
+    // SAFETY: `attr` is a perf_event_attr of the size it names, and outlives the call.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            &raw const attr,
+            -1 as libc::pid_t,
+            0 as libc::c_int,
+            -1 as libc::c_int,
+            PERF_FLAG_FD_CLOEXEC,
+        )
+    };
+    let fd = owned(fd)?;
+    // SAFETY: an ioctl on a perf event's descriptor, whose argument is a number.
+    let set = unsafe { libc::ioctl(fd.as_raw_fd(), PERF_EVENT_IOC_SET_BPF, program_fd) };
+    if set < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: as above.
+    let enabled = unsafe { libc::ioctl(fd.as_raw_fd(), PERF_EVENT_IOC_ENABLE, 0) };
+    if enabled < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Attachment { _perf_event: fd })
+}
+
+/// The folder of tracepoints.
+pub(super) enum Tracefs {
+    Mounted(&'static str),
+    Private(OwnedFd),
+}
+
+impl Tracefs {
+    pub(super) fn open() -> Result<Tracefs, CannotRun> {
+        for path in ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"] {
+            if std::fs::exists(format!("{path}/events")).unwrap_or(false) {
+                return Ok(Tracefs::Mounted(path));
+            }
+        }
+        mount_privately().map(Tracefs::Private).map_err(|source| CannotRun::NoTracefs { source })
+    }
+
+    pub(super) fn id(&self, category: &str, tracepoint: &str) -> io::Result<u64> {
+        let path = format!("events/{category}/{tracepoint}/id");
+        let mut text = String::new();
+        match self {
+            Tracefs::Mounted(root) => File::open(format!("{root}/{path}"))?,
+            Tracefs::Private(root) => open_at(root, &path)?,
+        }
+        .read_to_string(&mut text)?;
+        text.trim().parse().map_err(io::Error::other)
+    }
+}
+
+const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
+const FSOPEN_CLOEXEC: libc::c_uint = 1;
+const FSMOUNT_CLOEXEC: libc::c_uint = 1;
+
+#[expect(unsafe_code, reason = "the mount calls have no safe wrapper")]
+fn mount_privately() -> io::Result<OwnedFd> {
+    const TRACEFS: &CStr = c"tracefs";
+    const NONE: *const libc::c_char = std::ptr::null();
+    // SAFETY: the name is a C string that outlives the call.
+    let context =
+        owned(unsafe { libc::syscall(libc::SYS_fsopen, TRACEFS.as_ptr(), FSOPEN_CLOEXEC) })?;
+    // SAFETY: this command takes no key and no value.
+    let created = unsafe {
+        libc::syscall(
+            libc::SYS_fsconfig,
+            context.as_raw_fd(),
+            FSCONFIG_CMD_CREATE,
+            NONE,
+            NONE,
+            0 as libc::c_int,
+        )
+    };
+    if created < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: numbers only.
+    owned(unsafe {
+        libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, 0 as libc::c_uint)
+    })
+}
+
+#[expect(unsafe_code, reason = "std has no openat")]
+fn open_at(dir: &OwnedFd, path: &str) -> io::Result<File> {
+    let path = std::ffi::CString::new(path)?;
+    // SAFETY: the path is a C string that outlives the call.
+    let fd =
+        unsafe { libc::openat(dir.as_raw_fd(), path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+    owned(libc::c_long::from(fd)).map(File::from)
+}
+
+/// A descriptor that a system call just returned.
+#[expect(unsafe_code, reason = "takes ownership of a raw descriptor")]
+fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
+    match RawFd::try_from(result) {
+        // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Wait until the descriptor is readable; an interrupted wait is a short one.
+#[expect(unsafe_code, reason = "std has no poll")]
+pub(super) fn poll_readable(fd: RawFd, timeout: Duration) {
+    let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    let timeout_ms = libc::c_int::try_from(timeout.as_millis()).unwrap_or(libc::c_int::MAX);
+    // SAFETY: one pollfd, which outlives the call.
+    unsafe { libc::poll(&raw mut poll, 1, timeout_ms) };
+}

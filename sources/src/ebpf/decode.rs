@@ -1,0 +1,147 @@
+//! From the programs' records to [`CaptureEvent`]s.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use weir_bpf::abi::{self, Addresses, ProcessRecord, SocketRecord};
+
+use super::clock::KernelClock;
+use crate::capture::{
+    CaptureEvent, ConnKey, DataEvent, Direction, Family, Opened, Process, ProcessEvent, Socket,
+    SocketEvent, SocketType,
+};
+
+/// `/proc` counts in units of 1/100 s (USER_HZ) on all architectures that we run on.
+const NS_PER_TICK: u64 = 10_000_000;
+
+/// Exits that wait for the sockets' records before them; when full, the rest waits in the kernel.
+const HELD_EXITS_MAX: usize = 4_096;
+
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const SOCK_STREAM: u8 = 1;
+const SOCK_DGRAM: u8 = 2;
+
+#[derive(Default)]
+pub(super) struct HeldExits(Vec<(ProcessEvent, i32)>);
+
+impl HeldExits {
+    pub(super) fn is_full(&self) -> bool {
+        self.0.len() >= HELD_EXITS_MAX
+    }
+    pub(super) fn hold(&mut self, at: ProcessEvent, exit_code: i32) {
+        self.0.push((at, exit_code));
+    }
+    pub(super) fn hand_out(&mut self, f: &mut dyn FnMut(CaptureEvent<'_>)) {
+        for (at, exit_code) in self.0.drain(..) {
+            f(CaptureEvent::Exit { at, exit_code });
+        }
+    }
+}
+
+pub(super) fn process_event(record: &[u8], clock: &KernelClock) -> Option<CaptureEvent<'static>> {
+    let record: ProcessRecord = abi::read_process_record(record)?;
+    let at = ProcessEvent {
+        time_unix_ns: clock.unix_ns(record.time_mono_ns),
+        process: process(record.pid, record.start_boottime_ns),
+        parent_pid: record.parent_pid,
+        cgroup_id: record.cgroup_id,
+        comm: record.comm,
+    };
+    match record.kind {
+        abi::KIND_EXEC => Some(CaptureEvent::Exec { at }),
+        abi::KIND_EXIT => Some(CaptureEvent::Exit { at, exit_code: record.exit_code }),
+        _ => None,
+    }
+}
+
+pub(super) fn socket_event<'a>(record: &'a [u8], clock: &KernelClock) -> Option<CaptureEvent<'a>> {
+    let (record, payload) = abi::read_socket_record(record)?;
+    let at = SocketEvent {
+        time_unix_ns: clock.unix_ns(record.time_mono_ns),
+        process: process(record.pid, record.start_boottime_ns),
+        cgroup_id: record.cgroup_id,
+        fd: record.fd,
+        socket: socket(&record)?,
+    };
+    match record.kind {
+        abi::KIND_DATA => Some(CaptureEvent::Data(DataEvent {
+            time_unix_ns: at.time_unix_ns,
+            process: at.process,
+            cgroup_id: at.cgroup_id,
+            fd: at.fd,
+            socket: at.socket,
+            direction: direction(&record)?,
+            position: record.position_bytes,
+            // A system call moves less than 2 GiB.
+            total_bytes: u32::try_from(record.total_bytes).ok()?,
+            payload,
+        })),
+        abi::KIND_GAP => Some(CaptureEvent::Gap {
+            at,
+            direction: direction(&record)?,
+            position: record.position_bytes,
+            bytes: record.total_bytes,
+        }),
+        abi::KIND_CONNECT => Some(CaptureEvent::Connect { at, error: -record.result }),
+        abi::KIND_ACCEPT => Some(CaptureEvent::Accept { at }),
+        abi::KIND_CLOSE => Some(CaptureEvent::Close {
+            at,
+            last: record.flags & abi::FLAG_LAST_REFERENCE != 0,
+            egress_bytes: record.position_bytes,
+            ingress_bytes: record.total_bytes,
+        }),
+        _ => None,
+    }
+}
+
+fn process(pid: u32, start_boottime_ns: u64) -> Process {
+    Process { pid, start_ticks: start_boottime_ns / NS_PER_TICK }
+}
+
+fn direction(record: &SocketRecord) -> Option<Direction> {
+    match record.direction {
+        abi::DIRECTION_EGRESS => Some(Direction::Egress),
+        abi::DIRECTION_INGRESS => Some(Direction::Ingress),
+        _ => None,
+    }
+}
+
+fn socket(record: &SocketRecord) -> Option<Socket> {
+    let addresses: &Addresses = &record.addresses;
+    let family = match addresses.family {
+        AF_INET => Family::Inet,
+        AF_INET6 => Family::Inet6,
+        AF_UNIX => Family::Unix,
+        _ => return None,
+    };
+    let addr = |bytes: [u8; 16], port: u16| match family {
+        Family::Unix => None,
+        Family::Inet | Family::Inet6 if bytes == [0; 16] && port == 0 => None,
+        Family::Inet if bytes == [0; 16] => Some(SocketAddr::from(([0, 0, 0, 0], port))),
+        Family::Inet | Family::Inet6 => {
+            Some(SocketAddr::new(IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical(), port))
+        }
+    };
+    Some(Socket {
+        key: ConnKey {
+            sock: record.key.sock,
+            inode: record.key.inode,
+            generation: record.generation,
+        },
+        family,
+        socket_type: match addresses.socket_type {
+            SOCK_STREAM => SocketType::Stream,
+            SOCK_DGRAM => SocketType::Datagram,
+            _ => return None,
+        },
+        opened: match addresses.opened {
+            abi::OPENED_CONNECT => Opened::Connected,
+            abi::OPENED_ACCEPT => Opened::Accepted,
+            _ => Opened::Unknown,
+        },
+        local: addr(addresses.local_addr, addresses.local_port),
+        remote: addr(addresses.remote_addr, addresses.remote_port),
+        netns: addresses.netns,
+    })
+}

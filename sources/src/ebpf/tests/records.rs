@@ -1,0 +1,48 @@
+//! Decoding, without a kernel.
+
+use weir_bpf::abi::{self, SocketRecord};
+
+use super::super::can_run::can_run;
+use super::super::clock::KernelClock;
+use super::super::decode;
+use super::super::filters::addr_bytes;
+use super::*;
+
+/// Records that are cut short or name unknown things are refused, never guessed at.
+#[test]
+fn malformed_records_are_refused() {
+    let clock = KernelClock::start();
+    assert_eq!(decode::socket_event(&[], &clock), None);
+    assert_eq!(decode::socket_event(&[1; 143], &clock), None);
+    assert_eq!(decode::socket_event(&[0; 144], &clock), None);
+    assert_eq!(decode::socket_event(&[0xff; 400], &clock), None);
+    assert_eq!(decode::process_event(&[0; 55], &clock), None);
+    assert_eq!(decode::process_event(&[0; 56], &clock), None);
+    assert_eq!(abi::read_kind(&[3, 0, 0]), None);
+    assert_eq!(abi::read_kind(&[3, 0, 0, 0]), Some(abi::KIND_CONNECT));
+    let payload_too_long = SocketRecord { kind: 1, payload_bytes: 1, ..SocketRecord::default() };
+    // SAFETY: a plain struct's bytes.
+    let bytes: [u8; 144] = unsafe { std::mem::transmute(payload_too_long) };
+    assert_eq!(abi::read_socket_record(&bytes), None);
+}
+
+/// Addresses of both families meet in one form, so that the two ends of a connection through a
+/// dual-stack socket are equal.
+#[test]
+fn addresses_have_one_form() {
+    let bytes = |text: &str| addr_bytes(text.parse().unwrap());
+    assert_eq!(bytes("127.0.0.1"), bytes("::ffff:127.0.0.1"));
+    assert_eq!(bytes("0.0.0.0"), [0; 16]);
+    assert_eq!(bytes("::"), [0; 16]);
+    assert_ne!(bytes("::1"), bytes("127.0.0.1"));
+}
+
+/// Asking what can run names every program, attaches none, and agrees with what start does.
+#[test]
+fn can_run_names_every_program() {
+    let status = can_run();
+    assert_eq!(status.len(), 23);
+    assert!(status.iter().any(|program| program.program == "syscalls/exit_recvfrom"));
+    let all_fine = status.iter().all(|program| program.reason.is_none());
+    assert_eq!(all_fine, start(&EbpfConfig::default()).is_some(), "{status:?}");
+}

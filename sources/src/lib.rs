@@ -1,0 +1,16 @@
+//! Where rows come from: eBPF, /proc, files.
+//!
+//! * [`capture`]: what capturing sources hand on; [`ebpf`] is one of them.
+//! * [`conn`] puts bytes into connections, [`socket`] makes rows of what protocols find in them.
+//! * [`proc`] and [`rows`] give rows of their own; [`metadata`] gives names to processes.
+//!
+//! Not here: actors, the engine, and when anything runs (`weir-node`).
+#![deny(unsafe_code)]
+
+pub mod capture;
+pub mod conn;
+pub mod ebpf;
+pub mod metadata;
+pub mod proc;
+pub mod rows;
+pub mod socket;

@@ -1,0 +1,60 @@
+use super::*;
+
+const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// Control group paths as systemd, docker, containerd and cgroup v1 write them.
+#[test]
+fn names_from_control_groups() {
+    let check = |text: &str, container_id: &str, unit: &str, slice: &str| {
+        let (container_id, unit, slice) =
+            (container_id.to_string(), unit.to_string(), slice.to_string());
+        assert_eq!(cgroup(text.as_bytes()), CgroupNames { container_id, unit, slice }, "{text}");
+    };
+    check("0::/\n", "", "", "");
+    check("0::/system.slice/nginx.service\n", "", "nginx", "system");
+    check("0::/user.slice/user-1000.slice/session-3.scope\n", "", "", "");
+    check("0::/user.slice/user-1000.slice/user@1000.service/app.slice/x.scope\n", "", "", "");
+    check(
+        "0::/user.slice/user-1000.slice/user@1000.service/app.slice/web.service\n",
+        "",
+        "web",
+        "app",
+    );
+    check(&format!("0::/system.slice/docker-{ID}.scope\n"), ID, "", "");
+    check(&format!("4:memory:/docker/{ID}\n0::/\n"), ID, "", "");
+    check(&format!("0::/kubepods/podx/cri-containerd-{ID}.scope\n"), ID, "", "");
+    check(&format!("0::/kubepods.slice/pod1.slice:cri-containerd:{ID}\n"), ID, "", "");
+    check("4:memory:/process_api/807338de739a72cce75c255780baf49f\n0::/\n", "", "", "");
+    check("garbage", "", "", "");
+}
+
+/// What runs is named after the script, the module or the jar, else after the executable.
+#[test]
+fn programs_are_what_an_interpreter_runs() {
+    let check = |exe: &str, args: &str, want: &str| {
+        let cmdline = args.replace(' ', "\0");
+        let executable = executable(exe, cmdline.as_bytes(), "comm");
+        assert_eq!(program(&executable, cmdline.as_bytes()), want, "{args}");
+    };
+    check("/usr/sbin/nginx", "nginx: worker process", "nginx");
+    check("/usr/bin/python3.11", "python3 -u /srv/app.py --port 80", "app.py");
+    check("/usr/bin/python3.11", "python3 -m http.server 80", "http.server");
+    check("/usr/bin/python3.11", "python3 -c pass", "python3.11");
+    check("/usr/bin/node", "node --require x.js server.js", "server.js");
+    check("/usr/bin/java", "java -Xmx1g -cp a:b org.x.Main arg", "Main");
+    check("/usr/bin/java", "java -jar /opt/shop.jar", "shop.jar");
+    check("/usr/bin/bash", "bash", "bash");
+    check("/opt/weir (deleted)", "./weir up", "weir");
+    check("", "/bin/thing -x", "thing");
+    check("", "", "comm");
+}
+
+/// Environment and command line are zero-separated; odd bytes do no harm.
+#[test]
+fn zero_separated_texts() {
+    let text = b"A=1\0OTEL_SERVICE_NAME=shop\0OTEL_SERVICE_NAME_X=no\0";
+    assert_eq!(environment(text, "OTEL_SERVICE_NAME").as_deref(), Some("shop"));
+    assert_eq!(environment(b"OTEL_SERVICE_NAME=\0", "OTEL_SERVICE_NAME"), None);
+    assert_eq!(command_line(b"a\0b c\0\xff\0\0"), "a b c \u{fffd}");
+    assert_eq!(command_line(b""), "");
+}

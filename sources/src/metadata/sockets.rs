@@ -1,0 +1,197 @@
+//! Which process owns a local address and port.
+//!
+//! The kernel's socket tables name an inode for each socket, the processes' descriptors name the
+//! inodes that they hold. Reading all descriptors of all processes each second would cost more than
+//! everything else, so only sockets without a known owner are searched for, within a budget, process
+//! by process in turn; and capture tells what it sees ([`SocketTable::observed`]).
+//!
+//! A socket held by several processes (a master and its workers) is the youngest one's: workers do
+//! the work. Loopback addresses are those of this process's own network namespace.
+
+use std::net::{IpAddr, SocketAddr};
+
+use hashbrown::{HashMap, HashSet};
+use weir_types::Upid;
+
+use crate::proc::fs::ProcFs;
+use crate::proc::parse;
+
+/// Sockets that are remembered; beyond it new ones are not.
+const SOCKETS_MAX: usize = 65_536;
+/// Descriptors that one refresh looks at (each costs a system call).
+const FDS_PER_REFRESH: usize = 2_048;
+const FDS_FIRST_REFRESH: usize = 65_536;
+/// Descriptors of one process that are looked at.
+const FDS_PER_PROCESS: usize = 8_192;
+/// Network namespaces whose tables are read.
+const NAMESPACES_MAX: usize = 256;
+/// A socket that is gone is remembered for so many refreshes (about seconds).
+const GONE_REFRESHES: u64 = 120;
+/// Other namespaces' tables, and listeners, are read each so many refreshes.
+const OTHERS_EVERY: u64 = 5;
+
+#[derive(Clone, Copy, Debug)]
+struct Owned {
+    owner: Upid,
+    seen: u64,
+    /// Found by its own address; else because its owner listens on all addresses.
+    exact: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct SocketTable {
+    owners: HashMap<SocketAddr, Owned, foldhash::fast::FixedState>,
+    /// inode → holder (pid, start), for inodes that were looked for.
+    inodes: HashMap<u64, (u32, u64), foldhash::fast::FixedState>,
+    own_netns: u64,
+    asid: u32,
+    refreshes: u64,
+    /// Pids below this had their turn.
+    turn: u32,
+    addresses: Vec<IpAddr>,
+}
+
+impl SocketTable {
+    pub(super) fn new(asid: u32) -> SocketTable {
+        SocketTable { asid, ..SocketTable::default() }
+    }
+
+    /// Local sockets and their owners.
+    pub(super) fn owners(&self) -> impl Iterator<Item = (SocketAddr, Upid, bool)> {
+        self.owners.iter().map(|(local, owned)| (*local, owned.owner, owned.exact))
+    }
+
+    /// True if it was not known.
+    pub(super) fn observed(&mut self, local: SocketAddr, netns: u64, owner: Upid) -> bool {
+        let foreign = netns != 0 && self.own_netns != 0 && netns != self.own_netns;
+        if local.ip().is_unspecified() || (foreign && local.ip().is_loopback()) {
+            return false;
+        }
+        self.own(local, owner, true)
+    }
+
+    fn own(&mut self, local: SocketAddr, owner: Upid, exact: bool) -> bool {
+        let local = SocketAddr::new(local.ip().to_canonical(), local.port());
+        if self.owners.len() >= SOCKETS_MAX && !self.owners.contains_key(&local) {
+            return false;
+        }
+        let new = Owned { owner, seen: self.refreshes, exact };
+        match self.owners.insert(local, new) {
+            Some(old) if old.exact && !exact => {
+                self.owners.insert(local, Owned { seen: self.refreshes, ..old });
+                false
+            }
+            Some(old) => old.owner != owner,
+            None => true,
+        }
+    }
+
+    /// Reads the tables and finds owners; `processes` are (pid, start ticks, network namespace).
+    /// True if anything changed.
+    pub(super) fn refresh(&mut self, fs: &mut ProcFs, mut processes: Vec<(u32, u64, u64)>) -> bool {
+        self.refreshes += 1;
+        processes.sort_unstable();
+        self.own_netns = own_netns(fs);
+        if self.refreshes % OTHERS_EVERY == 1 {
+            self.addresses = super::addresses_in(fs);
+        }
+        let sockets = self.read_tables(fs, &processes);
+        let budget = if self.refreshes == 1 { FDS_FIRST_REFRESH } else { FDS_PER_REFRESH };
+        self.find_holders(fs, &processes, &sockets, budget);
+        let mut changed = false;
+        for (socket, netns) in &sockets {
+            let Some(&(pid, start_ticks)) = self.inodes.get(&socket.inode) else { continue };
+            let owner = Upid::new(self.asid, pid, start_ticks);
+            let own = *netns == self.own_netns;
+            if !socket.local.ip().is_unspecified() {
+                if own || !socket.local.ip().is_loopback() {
+                    changed |= self.own(socket.local, owner, true);
+                }
+            } else if own && socket.listening {
+                for address in self.addresses.clone() {
+                    changed |=
+                        self.own(SocketAddr::new(address, socket.local.port()), owner, false);
+                }
+            }
+        }
+        changed | self.forget_gone()
+    }
+
+    fn read_tables(
+        &self,
+        fs: &mut ProcFs,
+        processes: &[(u32, u64, u64)],
+    ) -> Vec<(parse::TcpSocket, u64)> {
+        let mut sockets = Vec::new();
+        let mut read = |fs: &mut ProcFs, prefix: &str, netns: u64| {
+            for table in ["tcp", "tcp6"] {
+                if let Ok(text) = fs.read_path(&format!("{prefix}/net/{table}")) {
+                    let room = SOCKETS_MAX.saturating_sub(sockets.len());
+                    sockets.extend(parse::tcp(text).take(room).map(|socket| (socket, netns)));
+                }
+            }
+        };
+        read(fs, "self", self.own_netns);
+        if self.refreshes % OTHERS_EVERY == 1 {
+            let mut done = HashSet::<u64>::from([self.own_netns, 0]);
+            for (pid, _, netns) in processes {
+                if done.len() < NAMESPACES_MAX && done.insert(*netns) {
+                    read(fs, &pid.to_string(), *netns);
+                }
+            }
+        }
+        sockets
+    }
+
+    /// Looks for the holders of sockets that have none yet.
+    fn find_holders(
+        &mut self,
+        fs: &mut ProcFs,
+        processes: &[(u32, u64, u64)],
+        sockets: &[(parse::TcpSocket, u64)],
+        budget: usize,
+    ) {
+        let wanted: HashSet<u64> = sockets.iter().map(|(socket, _)| socket.inode).collect();
+        // In the passes that read one namespace only, the others' sockets are still there.
+        if self.refreshes % OTHERS_EVERY == 1 {
+            self.inodes.retain(|inode, _| wanted.contains(inode));
+        }
+        let alive = |holder: &(u32, u64)| {
+            processes.binary_search_by_key(holder, |(pid, start, _)| (*pid, *start)).is_ok()
+        };
+        self.inodes.retain(|_, holder| alive(holder));
+        if wanted.iter().all(|inode| self.inodes.contains_key(inode)) {
+            return;
+        }
+        let from = processes.partition_point(|(pid, _, _)| *pid < self.turn);
+        let (mut looked_at, mut found) = (0, Vec::new());
+        for (pid, start_ticks, _) in processes[from..].iter().chain(&processes[..from]) {
+            if looked_at >= budget {
+                self.turn = *pid;
+                return;
+            }
+            found.clear();
+            looked_at += 1 + fs.socket_inodes(*pid, FDS_PER_PROCESS, &mut found);
+            for inode in found.iter().filter(|inode| wanted.contains(*inode)) {
+                let holder = self.inodes.entry(*inode).or_insert((*pid, *start_ticks));
+                if (holder.1, holder.0) < (*start_ticks, *pid) {
+                    *holder = (*pid, *start_ticks);
+                }
+            }
+        }
+    }
+
+    fn forget_gone(&mut self) -> bool {
+        let before = self.owners.len();
+        let refreshes = self.refreshes;
+        self.owners.retain(|_, owned| refreshes - owned.seen <= GONE_REFRESHES);
+        self.owners.len() != before
+    }
+}
+
+fn own_netns(fs: &mut ProcFs) -> u64 {
+    let own = fs.read_path("self/stat").ok().and_then(|text| {
+        std::str::from_utf8(text).ok()?.split_ascii_whitespace().next()?.parse::<u32>().ok()
+    });
+    own.and_then(|pid| fs.link_number(pid, "ns/net")).unwrap_or(0)
+}

@@ -1,0 +1,96 @@
+//! Network namespaces and their counters.
+
+use hashbrown::HashMap;
+use weir_types::BatchBuilder;
+
+use super::fs::ProcFs;
+use super::parse;
+use crate::metadata::local_pod_id;
+
+/// Namespaces that are reported.
+const NAMESPACES_MAX: usize = 4096;
+/// A process's namespace is read again after so many passes (`setns` is rare).
+const NAMESPACE_PASSES: u32 = 60;
+
+#[derive(Debug)]
+struct Known {
+    namespace: u64,
+    start_ticks: u64,
+    passes_left: u32,
+    seen: bool,
+}
+
+/// Which namespace each process is in, and each namespace's oldest process.
+#[derive(Debug, Default)]
+pub(super) struct Namespaces {
+    by_pid: HashMap<u32, Known, foldhash::fast::FixedState>,
+    /// namespace → (start ticks, pid) of its oldest process in this pass.
+    oldest: HashMap<u64, (u64, u32), foldhash::fast::FixedState>,
+}
+
+impl Namespaces {
+    pub(super) fn begin_pass(&mut self) {
+        self.oldest.clear();
+        self.by_pid.retain(|_, known| {
+            known.passes_left = known.passes_left.saturating_sub(1);
+            std::mem::take(&mut known.seen) && known.passes_left > 0
+        });
+    }
+
+    pub(super) fn process(&mut self, fs: &mut ProcFs, pid: u32, start_ticks: u64) {
+        let namespace = match self.by_pid.get_mut(&pid) {
+            Some(known) if known.start_ticks == start_ticks => {
+                known.seen = true;
+                known.namespace
+            }
+            _ => {
+                let Some(namespace) = fs.link_number(pid, "ns/net") else { return };
+                let passes_left = NAMESPACE_PASSES;
+                let known = Known { namespace, start_ticks, passes_left, seen: true };
+                self.by_pid.insert(pid, known);
+                namespace
+            }
+        };
+        if self.oldest.len() < NAMESPACES_MAX || self.oldest.contains_key(&namespace) {
+            let oldest = self.oldest.entry(namespace).or_insert((start_ticks, pid));
+            *oldest = (*oldest).min((start_ticks, pid));
+        }
+    }
+
+    /// Appends a row for each namespace; gives the number of rows.
+    pub(super) fn rows(
+        &mut self,
+        fs: &mut ProcFs,
+        now_unix_ns: i64,
+        builder: &mut BatchBuilder,
+    ) -> usize {
+        // The machine's own: that of the first process, else ours.
+        let own = fs.link_number(1, "ns/net").or_else(|| self_namespace(fs));
+        let mut namespaces: Vec<(u64, (u64, u32))> =
+            self.oldest.iter().map(|(namespace, oldest)| (*namespace, *oldest)).collect();
+        namespaces.sort_unstable();
+        let mut rows = 0;
+        for (namespace, (start_ticks, pid)) in namespaces {
+            let Ok(text) = fs.read(pid, "net/dev") else { continue };
+            let sums = parse::net_dev(text);
+            let pod_id = match own {
+                Some(own) if own == namespace => String::new(),
+                _ => local_pod_id(pid, start_ticks),
+            };
+            builder.int64(0, now_unix_ns);
+            builder.string(1, pod_id.as_bytes());
+            for (idx, value) in sums.into_iter().enumerate() {
+                builder.int64(idx + 2, i64::try_from(value).unwrap_or(i64::MAX));
+            }
+            builder.end_row();
+            rows += 1;
+        }
+        rows
+    }
+}
+
+fn self_namespace(fs: &mut ProcFs) -> Option<u64> {
+    let text = fs.read_path("self/stat").ok()?;
+    let pid = std::str::from_utf8(text).ok()?.split_ascii_whitespace().next()?.parse().ok()?;
+    fs.link_number(pid, "ns/net")
+}

@@ -1,0 +1,117 @@
+//! A directory that looks like a machine's root, with made-up processes.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+pub(crate) const HOST_NETNS: u64 = 4_026_531_840;
+
+/// A made-up process; written by [`Machine::run`].
+#[derive(Clone, Debug)]
+pub(crate) struct Proc {
+    pub(crate) pid: u32,
+    pub(crate) start_ticks: u64,
+    pub(crate) exe: &'static str,
+    /// Arguments, blank-separated.
+    pub(crate) cmdline: &'static str,
+    pub(crate) cgroup: String,
+    pub(crate) environ: &'static str,
+    pub(crate) flags: u64,
+    pub(crate) netns: u64,
+    pub(crate) sockets: Vec<u64>,
+}
+
+impl Default for Proc {
+    fn default() -> Proc {
+        Proc {
+            pid: 0,
+            start_ticks: 5_000,
+            exe: "/usr/sbin/nginx",
+            cmdline: "nginx -g x",
+            cgroup: "0::/\n".to_string(),
+            environ: "PATH=/bin",
+            flags: 0x40_0000,
+            netns: HOST_NETNS,
+            sockets: Vec::new(),
+        }
+    }
+}
+
+pub(crate) struct Machine {
+    dir: tempfile::TempDir,
+}
+
+impl Machine {
+    /// Booted at 1,700,000,000 s, two CPUs, one address besides loopback.
+    pub(crate) fn new() -> Machine {
+        let machine = Machine { dir: tempfile::tempdir().unwrap() };
+        machine.write("proc/stat", "cpu  1 2\ncpu0 1 2\ncpu1 1 2\nbtime 1700000000\n");
+        machine.write("proc/self/stat", "900 (weir) S 1 900");
+        machine.tcp(&[]);
+        let trie = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 10.0.0.5\n        /32 host LOCAL\n\
+                    \x20    |-- 127.0.0.1\n        /32 host LOCAL\n     |-- 10.0.0.255\n\
+                    \x20       /32 link BROADCAST\n";
+        machine.write("proc/net/fib_trie", trie);
+        machine.run(&Proc { pid: 1, start_ticks: 1, exe: "/sbin/init", ..Proc::default() });
+        machine.run(&Proc { pid: 900, start_ticks: 900, exe: "/bin/weir", ..Proc::default() });
+        machine
+    }
+    pub(crate) fn root(&self) -> &Path {
+        self.dir.path()
+    }
+    pub(crate) fn proc(&self) -> PathBuf {
+        self.dir.path().join("proc")
+    }
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        let path = self.dir.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    pub(crate) fn run(&self, process: &Proc) {
+        let Proc { pid, start_ticks, flags, .. } = process;
+        let dir = format!("proc/{pid}");
+        let comm = process.exe.rsplit('/').next().unwrap();
+        // Fields 3 to 24, as in a kernel's line.
+        let stat = format!(
+            "{pid} ({comm}) S 1 1 1 0 -1 {flags} 11 0 22 0 33 44 0 0 20 0 3 0 {start_ticks} 4096000 50"
+        );
+        self.write(&format!("{dir}/stat"), &stat);
+        let io = "rchar: 1\nwchar: 2\nsyscr: 9\nsyscw: 9\nread_bytes: 3\nwrite_bytes: 4\n\
+                  cancelled_write_bytes: 9\n";
+        self.write(&format!("{dir}/io"), io);
+        self.write(&format!("{dir}/cmdline"), &format!("{}\0", process.cmdline.replace(' ', "\0")));
+        self.write(&format!("{dir}/cgroup"), &process.cgroup);
+        self.write(&format!("{dir}/environ"), &process.environ.replace(' ', "\0"));
+        let dev = "Inter-|   Receive  |  Transmit\n face |bytes ...\n\
+                   \x20   lo: 900 9 0 0 0 0 0 0 900 9 0 0 0 0 0 0\n\
+                   \x20 eth0: 100 10 1 2 0 0 0 0 200 20 3 4 0 0 0 0\n\
+                   \x20 eth1: 1 1 1 1 0 0 0 0 1 1 1 1 0 0 0 0\n\
+                   veth9a: 5 5 5 5 0 0 0 0 5 5 5 5 0 0 0 0\n";
+        self.write(&format!("{dir}/net/dev"), dev);
+        let link = |name: &str, target: String| {
+            let path = self.dir.path().join(&dir).join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let _ = std::fs::remove_file(&path);
+            symlink(target, path).unwrap();
+        };
+        link("exe", process.exe.to_string());
+        link("ns/net", format!("net:[{}]", process.netns));
+        link("fd/0", "/dev/null".to_string());
+        for (idx, inode) in process.sockets.iter().enumerate() {
+            link(&format!("fd/{}", idx + 3), format!("socket:[{inode}]"));
+        }
+    }
+    pub(crate) fn exit(&self, pid: u32) {
+        std::fs::remove_dir_all(self.dir.path().join(format!("proc/{pid}"))).unwrap();
+    }
+    /// The host's table of TCP sockets: (hex address and port, state, inode).
+    pub(crate) fn tcp(&self, sockets: &[(&str, &str, u64)]) {
+        let mut text = "  sl  local_address rem_address   st tx_queue rx_queue\n".to_string();
+        for (idx, (local, state, inode)) in sockets.iter().enumerate() {
+            text.push_str(&format!(
+                "{idx:4}: {local} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000 \
+                 0 0 {inode} 1 0000 100 0 0 10 0\n"
+            ));
+        }
+        self.write("proc/self/net/tcp", &text);
+    }
+}

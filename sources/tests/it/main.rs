@@ -1,0 +1,8 @@
+//! Tests of `weir-sources` through its public parts: events or files in, rows out.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod fixture;
+mod local_metadata;
+mod proc_source;
+mod rows_of;
+mod socket_tracer;

@@ -1,0 +1,407 @@
+//! The socket tracer with made-up events: connections, roles, processes, bounds, statistics.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use weir_sources::capture::{
+    CaptureEvent, ConnKey, DataEvent, Direction, Family, Opened, Process, ProcessEvent, Socket,
+    SocketEvent, SocketType,
+};
+use weir_sources::conn::TrackerLimits;
+use weir_sources::socket::{SocketTracer, SocketTracerConfig, TEST_PANIC_TOKEN};
+use weir_types::{RecordBatch, Upid};
+
+use crate::rows_of::Rows;
+
+const SECOND_NS: i64 = 1_000_000_000;
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi";
+const NGINX: Process = Process { pid: 10, start_ticks: 100 };
+const WRK: Process = Process { pid: 20, start_ticks: 200 };
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n")
+}
+
+fn address(text: &str) -> Option<SocketAddr> {
+    Some(text.parse().unwrap())
+}
+
+fn socket(id: u64, opened: Opened, local: &str, remote: &str) -> Socket {
+    Socket {
+        key: ConnKey { sock: 0xffff_0000 + id, inode: id, generation: 0 },
+        family: Family::Inet,
+        socket_type: SocketType::Stream,
+        opened,
+        local: address(local),
+        remote: address(remote),
+        netns: 1,
+    }
+}
+
+/// The server's end of a connection from client port `port`.
+fn server_end(port: u16) -> Socket {
+    let opened = Opened::Accepted;
+    socket(u64::from(port), opened, "127.0.0.1:80", &format!("127.0.0.1:{port}"))
+}
+
+/// A tracer, a clock, and positions per socket and direction.
+struct Net {
+    tracer: SocketTracer,
+    now_ns: i64,
+    positions: HashMap<(ConnKey, Direction), u64>,
+    batches: Vec<(&'static str, RecordBatch)>,
+}
+
+impl Net {
+    fn new() -> Net {
+        Net::with(SocketTracerConfig::default())
+    }
+    fn with(config: SocketTracerConfig) -> Net {
+        let config = SocketTracerConfig { asid: 7, own_upid: Upid::new(7, 1, 1), ..config };
+        let tracer = SocketTracer::new(config);
+        Net { tracer, now_ns: SECOND_NS, positions: HashMap::new(), batches: Vec::new() }
+    }
+    fn at(&self, socket: Socket, process: Process) -> SocketEvent {
+        SocketEvent { time_unix_ns: self.now_ns, process, cgroup_id: 0, fd: 5, socket }
+    }
+    fn move_on(&mut self, socket: Socket, direction: Direction, bytes: usize) -> u64 {
+        self.now_ns += 1_000;
+        let position = self.positions.entry((socket.key, direction)).or_insert(0);
+        let before = *position;
+        *position += bytes as u64;
+        before
+    }
+    fn data(&mut self, socket: Socket, process: Process, direction: Direction, bytes: &[u8]) {
+        let position = self.move_on(socket, direction, bytes.len());
+        self.tracer.on_event(&CaptureEvent::Data(DataEvent {
+            time_unix_ns: self.now_ns,
+            process,
+            cgroup_id: 0,
+            fd: 5,
+            socket,
+            direction,
+            position,
+            total_bytes: bytes.len() as u32,
+            payload: &bytes[..bytes.len().min(30_720)],
+        }));
+    }
+    fn read(&mut self, socket: Socket, process: Process, text: &str) {
+        self.data(socket, process, Direction::Ingress, text.as_bytes());
+    }
+    fn write(&mut self, socket: Socket, process: Process, text: &str) {
+        self.data(socket, process, Direction::Egress, text.as_bytes());
+    }
+    fn close(&mut self, socket: Socket, process: Process, last: bool) {
+        let at = self.at(socket, process);
+        let event = CaptureEvent::Close { at, last, egress_bytes: 0, ingress_bytes: 0 };
+        self.tracer.on_event(&event);
+    }
+    fn exit(&mut self, process: Process) {
+        let at = ProcessEvent {
+            time_unix_ns: self.now_ns,
+            process,
+            parent_pid: 1,
+            cgroup_id: 0,
+            comm: [0; 16],
+        };
+        self.tracer.on_event(&CaptureEvent::Exit { at, exit_code: 0 });
+    }
+    fn flush_after(&mut self, ns: i64) {
+        self.now_ns += ns;
+        let batches = self.tracer.flush(self.now_ns);
+        self.batches.extend(batches);
+    }
+    fn rows(&mut self, table: &'static str) -> Rows {
+        self.flush_after(1_000);
+        Rows::of(table, &self.batches)
+    }
+    fn unpaired(&self) -> u64 {
+        self.tracer.counters()[0].unpaired
+    }
+}
+
+/// Both ends of a loopback connection are seen: two sockets, two rows, one for each role.
+#[test]
+fn each_end_gives_a_row() {
+    let mut net = Net::new();
+    let server = server_end(4000);
+    let client = socket(99, Opened::Connected, "127.0.0.1:4000", "127.0.0.1:80");
+    net.write(client, WRK, &get("/x"));
+    net.read(server, NGINX, &get("/x"));
+    net.write(server, NGINX, OK);
+    net.read(client, WRK, OK);
+    let rows = net.rows("http_events");
+    assert_eq!(rows.ints("trace_role"), [2, 1]);
+    assert_eq!(rows.upid(0), Upid::new(7, 10, 100));
+    assert_eq!(rows.upid(1), Upid::new(7, 20, 200));
+    assert_eq!(rows.ints("remote_port"), [4000, 80]);
+    assert_eq!(rows.ints("local_port"), [80, 4000]);
+    assert_eq!(rows.ints("latency"), [1_000, 3_000]);
+    assert_eq!(rows.ints("time_"), [SECOND_NS + 3_000, SECOND_NS + 4_000]);
+    assert_eq!(rows.ints("resp_body_size"), [2, 2]);
+}
+
+/// 10,000 requests over 16 keep-alive connections give exactly 10,000 server rows, none lost.
+#[test]
+fn ten_thousand_requests_ten_thousand_rows() {
+    let mut net = Net::new();
+    for idx in 0..10_000u32 {
+        let socket = server_end(5000 + (idx % 16) as u16);
+        net.read(socket, NGINX, &get(&format!("/{idx}")));
+        net.write(socket, NGINX, &OK.replace("200", if idx % 7 == 0 { "404" } else { "200" }));
+        if idx % 512 == 0 {
+            net.flush_after(0);
+        }
+    }
+    let rows = net.rows("http_events");
+    assert_eq!(rows.len(), 10_000);
+    for row in 0..rows.len() {
+        let idx: u32 = rows.text(row, "req_path")[1..].parse().unwrap();
+        assert_eq!(rows.int(row, "resp_status"), if idx.is_multiple_of(7) { 404 } else { 200 });
+        assert_eq!(rows.int(row, "trace_role"), 2);
+    }
+    let counters = net.tracer.counters();
+    assert_eq!((counters[0].rows, counters[0].unpaired), (10_000, 0));
+    assert!(counters.iter().all(|table| table.lost.iter().all(|(_, lost)| *lost == 0)));
+    assert!(net.batches.iter().all(|(_, batch)| batch.num_rows() <= 8192));
+}
+
+/// At saturation events are lost at random: no row is invented, none has the wrong status, and
+/// every request that is missing lost an event or was counted.
+#[test]
+fn losses_are_counted_and_invent_nothing() {
+    let mut net = Net::new();
+    let (mut lost, mut state) = (0u64, 12_345u64);
+    for idx in 0..20_000u32 {
+        let socket = server_end(5000 + (idx % 16) as u16);
+        let status = 200 + idx % 300;
+        let answer = OK.replace("200", &status.to_string());
+        for (direction, text) in
+            [(Direction::Ingress, get(&format!("/{idx}"))), (Direction::Egress, answer)]
+        {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            if (state >> 33) % 20 == 0 {
+                net.move_on(socket, direction, text.len());
+                lost += 1;
+            } else {
+                net.data(socket, NGINX, direction, text.as_bytes());
+            }
+        }
+        if idx % 16 == 0 {
+            net.flush_after(10_000_000);
+        }
+    }
+    net.batches.extend(net.tracer.finish(net.now_ns));
+    let rows = net.rows("http_events");
+    let mut seen = vec![false; 20_000];
+    for row in 0..rows.len() {
+        let idx: usize = rows.text(row, "req_path")[1..].parse().unwrap();
+        assert_eq!(rows.int(row, "resp_status"), 200 + (idx % 300) as i64);
+        assert!(!std::mem::replace(&mut seen[idx], true), "twice");
+    }
+    let missing = 20_000 - rows.len() as u64;
+    assert!(missing <= lost + net.unpaired(), "{missing} missing, {lost} lost");
+    assert!(missing <= 4 * lost, "{missing} missing, {lost} lost");
+}
+
+/// The master accepts, a worker answers: the row is the worker's. The master's close of its copy
+/// does not end the connection; the end of the worker does.
+#[test]
+fn rows_belong_to_the_process_that_answers() {
+    let worker = Process { pid: 11, start_ticks: 110 };
+    let mut net = Net::new();
+    let socket = server_end(4000);
+    let at = net.at(socket, NGINX);
+    net.tracer.on_event(&CaptureEvent::Accept { at });
+    net.read(socket, worker, &get("/a"));
+    net.write(socket, worker, OK);
+    net.close(socket, NGINX, false);
+    net.flush_after(SECOND_NS);
+    net.read(socket, worker, &get("/b"));
+    net.write(socket, worker, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\nuntil close");
+    net.exit(worker);
+    net.flush_after(SECOND_NS);
+    let rows = net.rows("http_events");
+    assert_eq!(rows.texts("req_path"), ["/a", "/b"]);
+    assert_eq!(rows.upid(0), Upid::new(7, 11, 110));
+    assert_eq!(rows.text(1, "resp_body"), "until close");
+    assert_eq!(net.tracer.tracker_counters().connections, 0);
+}
+
+/// A connection that was open before capture: the role follows from who sends requests.
+#[test]
+fn connections_older_than_the_agent() {
+    let mut net = Net::new();
+    let server = Socket { opened: Opened::Unknown, ..server_end(4000) };
+    net.write(server, NGINX, "the rest of a body that began before");
+    net.read(server, NGINX, &get("/a"));
+    net.write(server, NGINX, OK);
+    let client = socket(99, Opened::Unknown, "127.0.0.1:4000", "127.0.0.1:80");
+    net.read(client, WRK, OK);
+    net.write(client, WRK, &get("/b"));
+    net.read(client, WRK, OK);
+    net.flush_after(SECOND_NS);
+    net.write(client, WRK, &get("/c"));
+    net.read(client, WRK, OK);
+    let rows = net.rows("http_events");
+    assert_eq!(rows.texts("req_path")[0], "/a");
+    assert_eq!(rows.int(0, "trace_role"), 2);
+    assert_eq!(rows.texts("req_path").last().unwrap(), "/c");
+    assert_eq!(rows.int(rows.len() - 1, "trace_role"), 1);
+}
+
+/// Bodies sent with sendfile are a gap of known size: the row and its size are right.
+#[test]
+fn sendfile_is_a_gap_of_known_size() {
+    let mut net = Net::new();
+    let socket = server_end(4000);
+    for path in ["/file", "/next"] {
+        net.read(socket, NGINX, &get(path));
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/css\r\nContent-Length: 100000\r\n\r\n";
+        net.write(socket, NGINX, head);
+        let position = net.move_on(socket, Direction::Egress, 100_000);
+        let (at, direction) = (net.at(socket, NGINX), Direction::Egress);
+        net.tracer.on_event(&CaptureEvent::Gap { at, direction, position, bytes: 100_000 });
+    }
+    let rows = net.rows("http_events");
+    assert_eq!(rows.texts("req_path"), ["/file", "/next"]);
+    assert_eq!(rows.ints("resp_body_size"), [100_000, 100_000]);
+    assert_eq!(rows.text(0, "resp_body"), "... [TRUNCATED]");
+}
+
+/// Bytes of no known protocol: told once that copying may stop, still counted in `conn_stats`.
+#[test]
+fn unknown_protocols_are_counted_only() {
+    let mut net = Net::new();
+    let socket = server_end(4000);
+    for _ in 0..20 {
+        net.read(socket, NGINX, "*1\r\n$4\r\nPING\r\n");
+        net.write(socket, NGINX, "+PONG\r\n");
+    }
+    assert_eq!(net.tracer.take_stop_copying(), [socket.key]);
+    assert!(net.tracer.take_stop_copying().is_empty());
+    net.flush_after(10 * SECOND_NS);
+    let rows = net.rows("conn_stats");
+    assert_eq!(rows.len(), 1);
+    let columns = ["remote_port", "trace_role", "addr_family", "protocol", "conn_open"];
+    assert_eq!(columns.map(|column| rows.int(0, column)), [0, 2, 1, 0, 1]);
+    assert_eq!((rows.int(0, "bytes_sent"), rows.int(0, "bytes_recv")), (20 * 7, 20 * 14));
+    assert_eq!(rows.text(0, "remote_addr"), "127.0.0.1");
+    assert_eq!(net.rows("http_events").len(), 0);
+}
+
+/// An upgraded connection's bytes are of no use any more.
+#[test]
+fn upgrades_stop_copying() {
+    let mut net = Net::new();
+    let socket = server_end(4000);
+    net.read(socket, NGINX, "GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n");
+    net.write(socket, NGINX, "HTTP/1.1 101 Switching Protocols\r\n\r\n");
+    assert_eq!(net.tracer.take_stop_copying(), [socket.key]);
+    net.read(socket, NGINX, &get("/not-http-any-more"));
+    assert_eq!(net.rows("http_events").texts("req_path"), ["/ws"]);
+}
+
+/// `conn_stats` are cumulative per process and peer; unchanged keys are silent; closing counts.
+#[test]
+fn connection_statistics() {
+    let mut net = Net::new();
+    let one = socket(1, Opened::Connected, "10.0.0.1:4001", "10.0.0.2:80");
+    let two = socket(2, Opened::Connected, "10.0.0.1:4002", "10.0.0.2:80");
+    for end in [one, two] {
+        net.write(end, WRK, &get("/"));
+        net.read(end, WRK, OK);
+    }
+    net.flush_after(10 * SECOND_NS);
+    net.close(one, WRK, true);
+    net.flush_after(SECOND_NS);
+    net.flush_after(10 * SECOND_NS);
+    net.flush_after(10 * SECOND_NS);
+    let rows = net.rows("conn_stats");
+    assert_eq!(rows.ints("conn_open"), [2, 2]);
+    assert_eq!(rows.ints("conn_close"), [0, 1]);
+    assert_eq!(rows.ints("conn_active"), [2, 1]);
+    assert_eq!(rows.ints("remote_port"), [80, 80]);
+    assert_eq!(rows.ints("protocol"), [1, 1]);
+    assert_eq!(rows.int(1, "bytes_sent"), 2 * get("/").len() as i64);
+}
+
+/// Addresses: IPv4-mapped as IPv4, `-` and −1 when unknown, Unix sockets named as such.
+#[test]
+fn addresses_are_text() {
+    let mut net = Net::new();
+    let mut v6 = socket(1, Opened::Accepted, "[::ffff:10.0.0.1]:80", "[2001:db8::1]:4000");
+    v6.family = Family::Inet6;
+    let mut unix = socket(2, Opened::Accepted, "1.1.1.1:1", "1.1.1.1:1");
+    (unix.family, unix.local, unix.remote) = (Family::Unix, None, None);
+    let mut unknown = socket(3, Opened::Accepted, "1.1.1.1:1", "1.1.1.1:1");
+    (unknown.local, unknown.remote) = (None, None);
+    for end in [v6, unix, unknown] {
+        net.read(end, NGINX, &get("/"));
+        net.write(end, NGINX, OK);
+    }
+    let rows = net.rows("http_events");
+    assert_eq!(rows.texts("remote_addr"), ["2001:db8::1", "unix_socket:", "-"]);
+    assert_eq!(rows.texts("local_addr"), ["10.0.0.1", "unix_socket:", "-"]);
+    assert_eq!(rows.ints("remote_port"), [4000, -1, -1]);
+    net.flush_after(10 * SECOND_NS);
+    assert_eq!(net.rows("conn_stats").texts("remote_addr"), ["2001:db8::1"]);
+}
+
+/// A parser's panic ends one connection, is counted and reported; the others go on.
+#[test]
+fn a_parser_panic_is_contained() {
+    let mut net = Net::with(SocketTracerConfig { test_faults: true, ..Default::default() });
+    let (bad, good) = (server_end(4000), server_end(4001));
+    net.read(good, NGINX, &get("/good"));
+    net.read(bad, NGINX, &get(&format!("/{TEST_PANIC_TOKEN}")));
+    net.write(bad, NGINX, OK);
+    net.write(good, NGINX, OK);
+    net.read(bad, NGINX, &get("/after"));
+    net.write(bad, NGINX, OK);
+    assert_eq!(net.rows("http_events").texts("req_path"), ["/good"]);
+    let errors = net.rows("stirling_error");
+    assert_eq!(errors.texts("error"), ["a parser panicked: injected by a test"]);
+    assert_eq!(errors.text(0, "source_connector"), "socket_tracer");
+    assert_eq!(net.tracer.take_stop_copying(), [bad.key]);
+    assert!(net.tracer.counters()[0].lost.contains(&("parser_panic", 1)));
+
+    let mut net = Net::new();
+    net.read(bad, NGINX, &get(&format!("/{TEST_PANIC_TOKEN}")));
+    net.write(bad, NGINX, OK);
+    assert_eq!(net.rows("http_events").len(), 1);
+}
+
+/// Connections and bytes are bounded; what is dropped for room is counted.
+#[test]
+fn memory_is_bounded() {
+    let limits = TrackerLimits { connections_max: 100, bytes_max: 1 << 20, ..Default::default() };
+    let mut net = Net::with(SocketTracerConfig { limits, ..Default::default() });
+    let half_a_head = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(20_000));
+    for port in 1000..3000 {
+        net.read(server_end(port), NGINX, &half_a_head);
+    }
+    let counters = net.tracer.tracker_counters();
+    assert_eq!(counters.connections, 100);
+    assert_eq!(counters.connections_evicted, 1900);
+    assert!(counters.held_bytes <= 2 << 20, "{} bytes", counters.held_bytes);
+    assert!(counters.bytes_forgotten > 0);
+    net.flush_after(2 * 3600 * SECOND_NS);
+    assert_eq!(net.tracer.tracker_counters().connections, 0);
+    assert_eq!(net.tracer.tracker_counters().held_bytes, 0);
+}
+
+/// A socket's number is used again after it closed: a new connection, nothing of the old one.
+#[test]
+fn a_closed_socket_number_is_used_again() {
+    let mut net = Net::new();
+    let first = server_end(4000);
+    net.read(first, NGINX, &get("/unanswered"));
+    net.close(first, NGINX, true);
+    net.flush_after(SECOND_NS);
+    let again = Socket { key: ConnKey { inode: 77, ..first.key }, ..first };
+    net.read(again, NGINX, &get("/b"));
+    net.write(again, NGINX, OK);
+    assert_eq!(net.rows("http_events").texts("req_path"), ["/b"]);
+    assert_eq!(net.unpaired(), 1);
+}

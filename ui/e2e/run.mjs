@@ -1,0 +1,224 @@
+// Drives the live page in a real browser against a running `weir up --demo`.
+//   WEIR_URL=http://127.0.0.1:7070/#token=…   the login link (required)
+//   WEIR_ARTIFACTS=DIR                        where screenshots go (default: ../artifacts/ui)
+//   WEIR_CHROMIUM=/usr/bin/chromium
+// Ends with status 1 at the first thing that is not so, naming it and leaving a screenshot of it.
+import assert from "node:assert/strict";
+import { mkdirSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+const LINK = process.env.WEIR_URL;
+assert.ok(LINK && /#token=/.test(LINK), "WEIR_URL must be the login link that `weir up` prints on stderr");
+const ORIGIN = new URL(LINK).origin;
+const ARTIFACTS = process.env.WEIR_ARTIFACTS ?? join(dirname(fileURLToPath(import.meta.url)), "../../artifacts/ui");
+const SLOW_MS = 30_000;
+const WRONG = "import px\n\ndf = px.DataFrme(table='http_events', start_time='-1m')\npx.display(df.head(20))\n";
+const RIGHT = WRONG.replace("DataFrme", "DataFrame");
+
+mkdirSync(ARTIFACTS, { recursive: true });
+const browser = await chromium.launch({
+  executablePath: process.env.WEIR_CHROMIUM ?? "/usr/bin/chromium",
+  headless: true,
+  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+});
+
+/** A page of its own login state; errors of the page are errors of the test. */
+async function open(options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, colorScheme: "light", ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(SLOW_MS);
+  const problems = [];
+  page.on("pageerror", (error) => problems.push(error.message));
+  page.on("console", (message) => {
+    // A refused request (401 before login, 404 in the wrong-script case) is logged by the browser itself.
+    if (message.type() === "error" && !/Failed to load resource|WebSocket connection/.test(message.text())) problems.push(message.text());
+  });
+  return { context, page, problems };
+}
+
+const byId = (page, id) => page.getByTestId(id);
+const live = (page) => page.waitForSelector('[data-testid="stage"][data-phase="live"]:not([data-stale="true"])');
+const shot = (page, name) => page.screenshot({ path: join(ARTIFACTS, `${name}.png`) });
+
+async function until(what, read, isGood, page, withinMs = SLOW_MS) {
+  const endMs = Date.now() + withinMs;
+  let value;
+  for (;;) {
+    value = await read();
+    if (isGood(value)) return value;
+    if (Date.now() > endMs) throw new Error(`${what}: still ${JSON.stringify(value)} after ${withinMs} ms`);
+    await page.waitForTimeout(100);
+  }
+}
+
+async function goTo(page, text, script) {
+  await page.keyboard.press("Control+k");
+  await byId(page, "command-input").fill(text);
+  await page.locator(`[cmdk-item][data-value="${script}"]`).waitFor();
+  await page.locator(`[cmdk-item][data-value="${script}"]`).click();
+  await page.waitForFunction((name) => location.hash.startsWith(`#/s/${name}`), script);
+  await live(page);
+}
+
+async function setEditor(page, text) {
+  await byId(page, "editor").locator(".cm-content").click();
+  await page.keyboard.press("Control+a");
+  await page.keyboard.press("Delete");
+  await page.keyboard.insertText(text);
+}
+
+const problemCount = async (page) => Number((await byId(page, "diagnostics").getAttribute("data-count").catch(() => null)) ?? -1);
+
+const CASES = {
+  async "without a login the page loads and says what to do"() {
+    const { context, page, problems } = await open();
+    await page.goto(`${ORIGIN}/`);
+    await byId(page, "login").waitFor();
+    assert.match(await byId(page, "login").innerText(), /printed by\s+weir up\s+on stderr/);
+    await shot(page, "login");
+    return { context, page, problems };
+  },
+  async "a wrong token is refused, and is not left in the address"() {
+    const { context, page, problems } = await open();
+    await page.goto(`${ORIGIN}/#token=not-the-token`);
+    await byId(page, "login-note").waitFor();
+    assert.ok(!page.url().includes("not-the-token"), page.url());
+    // The right link pasted into the field logs in.
+    await page.getByLabel("login link or token").fill(LINK);
+    await page.getByRole("button", { name: "Log in" }).click();
+    await live(page);
+    return { context, page, problems };
+  },
+  async "the login link opens a live picture: map, table, truth"() {
+    const { context, page, problems } = await open();
+    await page.goto(LINK);
+    await live(page);
+    assert.ok(!page.url().includes("token="), "the token stays in the address");
+    const map = byId(page, "service-map").first();
+    if ((await map.count()) === 0) await goTo(page, "service_map", "px/service_map");
+    await until("nodes of the map", async () => Number(await map.getAttribute("data-nodes")), (nodes) => nodes >= 2, page);
+    await until("rows of a table", () => page.locator('[data-testid="table"] [role="row"][aria-rowindex]').count(), (rows) => rows >= 1, page);
+    const badge = byId(page, "truth-badge");
+    const before = await until("the badge", () => badge.innerText(), (text) => /(complete|partial) to \d\d:\d\d:\d\d · .*\d+ lost/.test(text), page);
+    await until("the badge goes on", () => badge.innerText(), (text) => text !== before, page);
+    const picture = () => page.locator('[data-testid="widget"]').allInnerTexts().then((texts) => texts.join("\n"));
+    const first = await picture();
+    await until("numbers that change in place", picture, (text) => text !== first, page);
+    await shot(page, "overview-light");
+    await badge.click();
+    assert.match(await byId(page, "truth-details").innerText(), /Frontier[\s\S]*Complete to/);
+    await shot(page, "truth");
+    await page.keyboard.press("Escape");
+    return { context, page, problems };
+  },
+  async "ctrl-K goes to another script; a row shows its details; pause holds the picture"() {
+    const { context, page, problems } = await open({ colorScheme: "dark" });
+    await page.goto(LINK);
+    await live(page);
+    await shot(page, "overview-dark");
+    await goTo(page, "http_data", "px/http_data");
+    const rows = page.locator('[data-testid="table"] [role="row"][aria-rowindex]');
+    await until("rows of http_data", () => rows.count(), (count) => count >= 3, page);
+    await byId(page, "pause").click();
+    const badge = byId(page, "truth-badge");
+    await page.waitForSelector('[data-testid="pause"][aria-pressed="true"]');
+    const [frozen, frozenRows] = [await rows.first().innerText(), await badge.innerText()];
+    await until("changes that wait", () => byId(page, "pause").innerText(), (text) => /chang/.test(text), page);
+    assert.equal(await rows.first().innerText(), frozen, "the picture moves while paused");
+    await rows.nth(1).click();
+    await byId(page, "details").waitFor();
+    const details = () => byId(page, "details").innerText();
+    const one = await details();
+    assert.match(one, /latency/);
+    await page.keyboard.press("ArrowDown");
+    await until("the next row by arrow key", details, (text) => text !== one, page);
+    await shot(page, "http-data-dark");
+    await byId(page, "pause").click();
+    await until("the badge after a pause", () => badge.innerText(), (text) => text !== frozenRows, page);
+    await page.keyboard.press("Escape");
+    return { context, page, problems };
+  },
+  async "arguments are in the address and can be changed"() {
+    const { context, page, problems } = await open({ viewport: { width: 1024, height: 700 } });
+    await page.goto(LINK);
+    await live(page);
+    await page.goto(`${ORIGIN}/#/s/px/service_map?start_time=-1m`);
+    await live(page);
+    assert.match(await byId(page, "arg-start_time").innerText(), /-1m/);
+    await until("nodes of the map", async () => Number(await byId(page, "service-map").first().getAttribute("data-nodes")), (nodes) => nodes >= 2, page);
+    await shot(page, "service-map-1024");
+    await byId(page, "arg-start_time").click();
+    await page.getByRole("dialog").getByRole("button", { name: "-15m" }).click();
+    await page.waitForFunction(() => location.hash.includes("start_time=-15m"));
+    await live(page);
+    return { context, page, problems };
+  },
+  async "a wrong script is told while typing, a right one runs with ctrl-Enter"() {
+    const { context, page, problems } = await open();
+    await page.goto(LINK);
+    await live(page);
+    await goTo(page, "http_data", "px/http_data");
+    await byId(page, "editor-toggle").click();
+    await byId(page, "editor").waitFor();
+    await until("the bundle's script compiles", () => problemCount(page), (count) => count === 0, page);
+    await setEditor(page, WRONG);
+    await until("a diagnostic", () => problemCount(page), (count) => count >= 1, page);
+    assert.match(await byId(page, "diagnostics").innerText(), /3:\d+/);
+    await page.locator(".cm-lintRange-error").first().waitFor();
+    await shot(page, "editor-diagnostic");
+    await page.keyboard.press("Control+Enter");
+    await byId(page, "failed").waitFor();
+    await setEditor(page, RIGHT);
+    await until("no diagnostic", () => problemCount(page), (count) => count === 0, page);
+    await page.keyboard.press("Control+Enter");
+    await page.waitForFunction(() => location.hash === "#/x");
+    await live(page);
+    await until("rows of the edited script", () => page.locator('[data-testid="table"] [role="row"][aria-rowindex]').count(), (count) => count >= 1, page);
+    await shot(page, "editor-run");
+    return { context, page, problems };
+  },
+  async "every script of the bundle and every view opens without an error of the page"() {
+    const { context, page, problems } = await open();
+    await page.goto(LINK);
+    await live(page);
+    const scripts = await page.evaluate(() => fetch("/api/v1/scripts").then((response) => response.json()).then((json) => json.scripts));
+    assert.ok(scripts.length > 0);
+    for (const script of scripts.filter((each) => (each.args ?? []).every((arg) => arg.default !== undefined))) {
+      await page.goto(`${ORIGIN}/#/s/${script.name}`);
+      await page.waitForSelector('[data-testid="stage"]:is([data-phase="live"],[data-phase="failed"]):not([data-stale="true"])');
+      await shot(page, `script-${script.name.replaceAll("/", "-")}`);
+    }
+    for (const name of ["queries", "nodes", "scripts"]) {
+      await page.goto(`${ORIGIN}/#/${name}`);
+      await byId(page, `page-${name}`).waitFor();
+      await until(`something on ${name}`, () => byId(page, `page-${name}`).locator("td, b").count(), (count) => count > 0, page);
+      assert.equal(await page.getByText("Not up to date").count(), 0, `${name} could not be read`);
+      await shot(page, name);
+    }
+    return { context, page, problems };
+  },
+};
+
+let failed = 0;
+for (const [name, run] of Object.entries(CASES)) {
+  if (process.argv[2] !== undefined && !name.includes(process.argv[2])) continue;
+  const startMs = Date.now();
+  try {
+    const { context, problems } = await run();
+    assert.deepEqual(problems, [], "errors in the page's console");
+    await context.close();
+    console.log(`ok      ${name} (${Date.now() - startMs} ms)`);
+  } catch (error) {
+    failed += 1;
+    console.log(`FAILED  ${name}: ${error.message}`);
+    for (const context of browser.contexts()) {
+      for (const page of context.pages()) await page.screenshot({ path: join(ARTIFACTS, `failed-${failed}.png`) }).catch(() => undefined);
+      await context.close();
+    }
+  }
+}
+await browser.close();
+console.log(failed === 0 ? "all well" : `${failed} failed`);
+process.exit(failed === 0 ? 0 : 1);

@@ -1,0 +1,373 @@
+// The service map: who talks to whom, drawn in our own SVG. Width is throughput, colour the error
+// share (said in words too), the label p99. Nodes keep their places; see layout.ts.
+import { memo, useEffect, useMemo, useRef, useState, type PointerEvent, type ReactNode } from "react";
+import type { TableStore } from "../live/table-store";
+import type { DisplaySpec } from "../protocol";
+import { useReducedMotion, useSize, useTableVersion } from "../hooks";
+import { hue } from "../hues";
+import { scriptLink } from "../route";
+import { entityScript, useShell } from "../shell/context";
+import { Icon, StatusMark } from "../shell/icons";
+import { boundsOf, COMPACT, edgeKey, entryPoint, MapLayout, smoothPath, validRoute, type Box, type LayoutNode, type Point } from "./layout";
+import { adjacencyGraph, requestGraph, type MapEdge, type MapModel, type MapNode } from "./model";
+import css from "./map.module.css";
+
+const NODE_HEIGHT = 44;
+const MOVE_MS = 450;
+const ZOOM_MIN = 0.15;
+const ZOOM_MAX = 3;
+/** A map of few nodes is not blown up to fill the widget. */
+const FIT_ZOOM_MAX = 1.15;
+/** Nor is a large one made illegible: the rest is a drag away. */
+const FIT_ZOOM_MIN = 0.6;
+const ROOMY_ZOOM_MIN = 0.78;
+const FIT_MARGIN_PX = 28;
+
+const nodeWidth = (node: MapNode): number =>
+  Math.round(Math.min(220, Math.max(104, 34 + 7 * Math.max(node.label.length, (node.group.length + node.caption.length) * 0.86 + 2))) / 4) * 4;
+
+/** Widths by name, growing only, so that a longer number does not shift a node's edges. */
+function useLayoutNodes(model: MapModel): LayoutNode[] {
+  const widths = useRef(new Map<string, number>());
+  return model.nodes.map((node) => {
+    const width = Math.max(widths.current.get(node.id) ?? 0, nodeWidth(node));
+    widths.current.set(node.id, width);
+    return { id: node.id, width, height: NODE_HEIGHT };
+  });
+}
+
+export const ServiceMap = memo(function ServiceMap({ store, spec, kind }: { readonly store: TableStore; readonly spec: DisplaySpec; readonly kind: "request" | "adjacency" }): ReactNode {
+  const version = useTableVersion(store);
+  const [level, setLevel] = useState("services");
+  const [open, setOpen] = useState<ReadonlySet<string>>(new Set());
+  const model = useMemo(
+    () => (kind === "request" ? requestGraph(store.rows(), spec, store.schema, level, open) : adjacencyGraph(store.rows(), spec, store.schema, open)),
+    // The store is mutable: its version stands for its content.
+    // eslint-disable-next-line react-hooks/exhaustive-deps
+    [store, version, spec, kind, level, open],
+  );
+  const nodes = useLayoutNodes(model);
+  const host = useRef<HTMLDivElement>(null);
+  const size = useSize(host);
+  const layout = useFittingLayout(nodes, model.edges, size);
+  const isCompact = layout.spacing === COMPACT;
+  const [arranged, setArranged] = useState(0);
+  const { shown, moveTo } = useAnimatedPositions(layout, nodes, model.edges, arranged, size.width > 0);
+  const view = useView(host, size, nodes, layout);
+  const [focus, setFocus] = useState<string | null>(null);
+  const [hovered, setHovered] = useState<{ edge: MapEdge; at: Point } | null>(null);
+
+  const near = useMemo(() => {
+    if (focus === null) return null;
+    const ids = new Set([focus]);
+    for (const edge of model.edges) {
+      if (edge.from === focus) ids.add(edge.to);
+      if (edge.to === focus) ids.add(edge.from);
+    }
+    return ids;
+  }, [focus, model.edges]);
+  const most = model.edges.reduce((max, edge) => Math.max(max, edge.weight), 0);
+  const width = new Map(nodes.map((node) => [node.id, node.width]));
+  const pairs = new Set(model.edges.map((edge) => `${edge.from}\u0000${edge.to}`));
+  const hoveredNow = hovered === null ? undefined : model.edges.find((edge) => edge.from === hovered.edge.from && edge.to === hovered.edge.to);
+
+  return (
+    <div className={css.map} ref={host} data-testid="service-map" data-nodes={model.nodes.length} data-generation={layout.generation}>
+      <svg className={css.canvas} {...view.panHandlers} onClick={() => setFocus(null)} role="group" aria-label="service map">
+        <defs>
+          {(["none", "medium", "high"] as const).map((each) => (
+            <marker key={each} id={`arrow-${each}`} viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" markerUnits="userSpaceOnUse" orient="auto">
+              <path d="M0 .8 7.4 4 0 7.2z" className={css[`arrow_${each}`]} />
+            </marker>
+          ))}
+        </defs>
+        <g transform={view.transform}>
+          {model.edges.map((edge) => (
+            <Edge key={edgeKey(edge)} edge={edge} layout={layout} from={shown.get(edge.from)} to={shown.get(edge.to)}
+              fromWidth={width.get(edge.from) ?? 0} toWidth={width.get(edge.to) ?? 0} share={most > 0 ? edge.weight / most : 0}
+              twoWay={edge.from !== edge.to && pairs.has(`${edge.to}\u0000${edge.from}`)} dim={near !== null && edge.from !== focus && edge.to !== focus}
+              isCompact={isCompact}
+              onHover={(at) => setHovered(at === null ? null : { edge, at })} />
+          ))}
+          {model.nodes.map((node) => (
+            <Node key={node.id} node={node} at={shown.get(node.id)} width={width.get(node.id) ?? 0} dim={near !== null && !near.has(node.id)}
+              focused={focus === node.id} scale={view.zoom} onMove={(point) => moveTo(node.id, point)}
+              onFocus={() => (node.members > 0 ? setOpen(new Set([...open, node.id])) : setFocus(focus === node.id ? null : node.id))} />
+          ))}
+        </g>
+      </svg>
+      <Controls model={model} level={level} setLevel={setLevel} zoom={view.zoomBy} fit={view.fit} open={open} closeGroups={() => setOpen(new Set())}
+        arrange={() => { layout.arrange(nodes, model.edges); setArranged(arranged + 1); view.fit(); }} />
+      {hoveredNow !== undefined && hovered !== null && <EdgeCard edge={hoveredNow} at={hovered.at} host={size} />}
+      {focus !== null && <FocusCard node={model.nodes.find((node) => node.id === focus)} edges={model.edges} onClose={() => setFocus(null)} />}
+    </div>
+  );
+});
+
+/** Places as drawn: they move to the layout's once it has changed, and new nodes come out of a peer.
+ *  Nothing is placed before the widget's size, which chooses the layout, is known (`ready`). */
+function useAnimatedPositions(layout: MapLayout, nodes: readonly LayoutNode[], edges: readonly MapEdge[], arranged: number, ready: boolean): { shown: ReadonlyMap<string, Point>; moveTo: (id: string, point: Point) => void } {
+  const still = useReducedMotion();
+  const shown = useRef(new Map<string, Point>());
+  const [, redraw] = useState(0);
+  const first = shown.current.size === 0;
+  for (const node of nodes) {
+    const own = ready ? layout.positions.get(node.id) : undefined;
+    if (own === undefined || shown.current.has(node.id)) continue;
+    shown.current.set(node.id, first || still ? own : entryPoint(node.id, edges, shown.current, own));
+  }
+  useEffect(() => {
+    if (!ready) return;
+    const from = new Map(shown.current);
+    const startMs = performance.now();
+    let frame = 0;
+    const step = (): void => {
+      const part = still ? 1 : Math.min(1, (performance.now() - startMs) / MOVE_MS);
+      const eased = 1 - (1 - part) ** 3;
+      for (const [id, target] of layout.positions) {
+        const start = from.get(id) ?? target;
+        shown.current.set(id, { x: start.x + (target.x - start.x) * eased, y: start.y + (target.y - start.y) * eased });
+      }
+      redraw((count) => count + 1);
+      if (part < 1) frame = requestAnimationFrame(step);
+    };
+    step();
+    return () => cancelAnimationFrame(frame);
+  }, [layout, layout.generation, arranged, still, ready]);
+  const moveTo = (id: string, point: Point): void => {
+    layout.place(id, point);
+    shown.current.set(id, point);
+    redraw((count) => count + 1);
+  };
+  return { shown: shown.current, moveTo };
+}
+
+/** The roomy layout where it is legible in the widget, else the compact one. Each keeps its own places. */
+function useFittingLayout(nodes: readonly LayoutNode[], edges: readonly MapEdge[], size: { width: number; height: number }): MapLayout {
+  const layouts = useRef({ roomy: new MapLayout(), compact: new MapLayout(COMPACT) });
+  const { roomy, compact } = layouts.current;
+  roomy.update(nodes, edges);
+  if (size.width === 0 || fitTo(boundsOf(nodes, roomy.positions), size, 0).zoom >= ROOMY_ZOOM_MIN) return roomy;
+  compact.update(nodes, edges);
+  return compact;
+}
+
+interface View {
+  readonly transform: string;
+  readonly zoom: number;
+  readonly fit: () => void;
+  readonly zoomBy: (factor: number) => void;
+  readonly panHandlers: object;
+}
+
+/** Pan and zoom. Until the reader takes hold of it, the view follows the map's bounds. */
+function useView(host: React.RefObject<HTMLDivElement | null>, size: { width: number; height: number }, nodes: readonly LayoutNode[], layout: MapLayout): View {
+  const [own, setOwn] = useState<{ zoom: number; x: number; y: number } | null>(null);
+  const grabbed = useRef<{ x: number; y: number; viewX: number; viewY: number } | null>(null);
+  const box = boundsOf(nodes, layout.positions);
+  const fitted = fitTo(box, size, FIT_ZOOM_MIN);
+  const view = own ?? fitted;
+  const zoomAt = (factor: number, x: number, y: number): void => {
+    const zoom = Math.max(ZOOM_MIN, Math.min(ZOOM_MAX, view.zoom * factor));
+    setOwn({ zoom, x: x - ((x - view.x) * zoom) / view.zoom, y: y - ((y - view.y) * zoom) / view.zoom });
+  };
+  const latest = useRef(zoomAt);
+  latest.current = zoomAt;
+  useEffect(() => {
+    const element = host.current;
+    if (element === null) return;
+    // Only with ctrl or cmd (and pinch, which sends ctrl): a plain wheel scrolls the page.
+    const onWheel = (event: WheelEvent): void => {
+      if (!event.ctrlKey && !event.metaKey) return;
+      event.preventDefault();
+      const at = element.getBoundingClientRect();
+      latest.current(Math.exp(-event.deltaY / 300), event.clientX - at.left, event.clientY - at.top);
+    };
+    element.addEventListener("wheel", onWheel, { passive: false });
+    return () => element.removeEventListener("wheel", onWheel);
+  }, [host]);
+  const panHandlers = {
+    onPointerDown: (event: PointerEvent<SVGSVGElement>) => {
+      if (event.button !== 0) return;
+      grabbed.current = { x: event.clientX, y: event.clientY, viewX: view.x, viewY: view.y };
+    },
+    onPointerMove: (event: PointerEvent<SVGSVGElement>) => {
+      const from = grabbed.current;
+      if (from === null || event.buttons === 0) return;
+      const [dx, dy] = [event.clientX - from.x, event.clientY - from.y];
+      if (own === null && Math.hypot(dx, dy) < 4) return;
+      setOwn({ zoom: view.zoom, x: from.viewX + dx, y: from.viewY + dy });
+    },
+    onPointerUp: () => { grabbed.current = null; },
+  };
+  return {
+    zoom: view.zoom, fit: () => setOwn(null), panHandlers,
+    zoomBy: (factor) => zoomAt(factor, size.width / 2, size.height / 2),
+    transform: `translate(${view.x.toFixed(2)} ${view.y.toFixed(2)}) scale(${view.zoom.toFixed(4)})`,
+  };
+}
+
+function fitTo(box: Box, size: { width: number; height: number }, least: number): { zoom: number; x: number; y: number } {
+  const room = { width: Math.max(1, size.width - 2 * FIT_MARGIN_PX), height: Math.max(1, size.height - 2 * FIT_MARGIN_PX) };
+  const zoom = Math.max(least, Math.min(FIT_ZOOM_MAX, room.width / box.width, room.height / box.height));
+  // What does not fit is shown from its beginning, on the left: where requests come in.
+  const x = box.width * zoom > size.width ? FIT_MARGIN_PX / 2 - box.x * zoom : size.width / 2 - (box.x + box.width / 2) * zoom;
+  return { zoom, x, y: size.height / 2 - (box.y + box.height / 2) * zoom };
+}
+
+interface EdgeProps {
+  readonly edge: MapEdge;
+  readonly layout: MapLayout;
+  readonly from: Point | undefined;
+  readonly to: Point | undefined;
+  readonly fromWidth: number;
+  readonly toWidth: number;
+  readonly share: number;
+  readonly twoWay: boolean;
+  readonly dim: boolean;
+  /** There is room for alarms only, and for those in short. */
+  readonly isCompact: boolean;
+  readonly onHover: (at: Point | null) => void;
+}
+
+function edgePath({ edge, layout, from, to, fromWidth, toWidth, twoWay }: EdgeProps): { path: string; middle: Point } {
+  if (from === undefined || to === undefined) return { path: "", middle: { x: 0, y: 0 } };
+  if (edge.from === edge.to) {
+    const [x, y] = [from.x, from.y - NODE_HEIGHT / 2];
+    return { path: `M${x - 16} ${y}C${x - 28} ${y - 34} ${x + 28} ${y - 34} ${x + 16} ${y - 2}`, middle: { x, y: y - 26 } };
+  }
+  const route = validRoute(layout, edge, from, to);
+  if (route !== null) return { path: smoothPath(route.points), middle: route.label };
+  const lift = twoWay ? 8 : 0;
+  const forward = to.x >= from.x;
+  const side = forward ? 1 : -1;
+  const start = { x: from.x + (side * fromWidth) / 2, y: from.y + lift * side };
+  const end = { x: to.x - side * (toWidth / 2 + 2), y: to.y + lift * side };
+  const overlap = (end.x - start.x) * side < 24;
+  const bend = overlap ? 60 : Math.max(32, Math.abs(end.x - start.x) * 0.45);
+  const c1 = { x: start.x + side * bend, y: start.y };
+  const c2 = { x: end.x - side * bend, y: end.y };
+  const middle = { x: (start.x + 3 * c1.x + 3 * c2.x + end.x) / 8, y: (start.y + 3 * c1.y + 3 * c2.y + end.y) / 8 };
+  return { path: `M${start.x} ${start.y}C${c1.x} ${c1.y} ${c2.x} ${c2.y} ${end.x} ${end.y}`, middle };
+}
+
+function Edge(props: EdgeProps): ReactNode {
+  const { edge, share, dim, isCompact, onHover } = props;
+  const { path, middle } = edgePath(props);
+  if (path === "") return null;
+  const lines = (isCompact ? [edge.alarmShort] : [edge.label, edge.alarm]).filter((text) => text !== "");
+  const half = Math.max(...lines.map((text) => text.length), 0) * 3 + 5;
+  const top = middle.y - (isCompact ? 18 : lines.length * 7);
+  const hover = (event: PointerEvent): void => onHover({ x: event.nativeEvent.offsetX, y: event.nativeEvent.offsetY });
+  return (
+    <g className={css.edge} data-level={edge.level} data-dim={dim} onPointerMove={hover} onPointerLeave={() => onHover(null)}>
+      <path d={path} className={css.edgeHit} />
+      <path d={path} className={css.edgeLine} strokeWidth={1.4 + 5.6 * Math.sqrt(share)} markerEnd={`url(#arrow-${edge.level})`} />
+      {lines.length > 0 && <rect x={middle.x - half} y={top - 1} width={half * 2} height={lines.length * 14 + 2} rx="7" className={css.labelBack} />}
+      {lines.map((text, at) => <text key={at} x={middle.x} y={top + 11 + at * 14} textAnchor="middle" className={css.label}>{text}</text>)}
+    </g>
+  );
+}
+
+interface NodeProps {
+  readonly node: MapNode;
+  readonly at: Point | undefined;
+  readonly width: number;
+  readonly dim: boolean;
+  readonly focused: boolean;
+  readonly scale: number;
+  readonly onMove: (point: Point) => void;
+  readonly onFocus: () => void;
+}
+
+function Node({ node, at, width, dim, focused, scale, onMove, onFocus }: NodeProps): ReactNode {
+  const grabbed = useRef<{ x: number; y: number; at: Point; moved: boolean } | null>(null);
+  if (at === undefined) return null;
+  const onDown = (event: PointerEvent<SVGGElement>): void => {
+    event.stopPropagation();
+    event.currentTarget.setPointerCapture(event.pointerId);
+    grabbed.current = { x: event.clientX, y: event.clientY, at, moved: false };
+  };
+  const onPointerMove = (event: PointerEvent<SVGGElement>): void => {
+    const from = grabbed.current;
+    if (from === null || event.buttons === 0) return;
+    const [dx, dy] = [event.clientX - from.x, event.clientY - from.y];
+    if (!from.moved && Math.hypot(dx, dy) < 4) return;
+    from.moved = true;
+    onMove({ x: from.at.x + dx / scale, y: from.at.y + dy / scale });
+  };
+  const second = [node.group, node.caption].filter((text) => text !== "").join(" · ");
+  const fits = Math.floor((width - 30) / 6.6);
+  const label = node.label.length > fits ? `${node.label.slice(0, fits - 1)}…` : node.label;
+  return (
+    <g className={css.node} data-level={node.level} data-dim={dim} data-focused={focused} tabIndex={0} role="button" aria-label={node.id} data-testid="map-node"
+      transform={`translate(${at.x - width / 2} ${at.y - NODE_HEIGHT / 2})`} onPointerDown={onDown} onPointerMove={onPointerMove}
+      onClick={(event) => { event.stopPropagation(); if (grabbed.current?.moved !== true) onFocus(); }}
+      onKeyDown={(event) => { if (event.key === "Enter") onFocus(); }}>
+      <title>{node.id}</title>
+      <rect width={width} height={NODE_HEIGHT} rx="8" className={css.nodeBox} />
+      <rect x="8" y="10" width="4" height={NODE_HEIGHT - 20} rx="2" style={{ fill: node.members > 0 ? "var(--ink-3)" : hue(node.id) }} />
+      <text x="20" y={second === "" ? 27 : 19} className={css.nodeName}>{label}</text>
+      {second !== "" && <text x="20" y="34" className={css.nodeNote}>{second}</text>}
+      {node.level !== "none" && <g transform={`translate(${width - 18} 9)`}><StatusMark status={node.level === "high" ? "bad" : "warn"} /></g>}
+    </g>
+  );
+}
+
+function Controls({ model, level, setLevel, zoom, fit, arrange, open, closeGroups }: {
+  readonly model: MapModel; readonly level: string; readonly setLevel: (level: string) => void; readonly zoom: (factor: number) => void;
+  readonly fit: () => void; readonly arrange: () => void; readonly open: ReadonlySet<string>; readonly closeGroups: () => void;
+}): ReactNode {
+  return (
+    <>
+      <div className={css.controls}>
+        <button type="button" title="zoom in (ctrl + wheel)" aria-label="zoom in" onClick={() => zoom(1.25)}><Icon name="plus" /></button>
+        <button type="button" title="zoom out" aria-label="zoom out" onClick={() => zoom(0.8)}><Icon name="minus" /></button>
+        <button type="button" title="show all" aria-label="show all" onClick={fit}><Icon name="fit" /></button>
+        <button type="button" title="arrange anew" aria-label="arrange anew" onClick={arrange}><Icon name="arrange" /></button>
+      </div>
+      <div className={css.options}>
+        {model.levels.length > 1 && (
+          <div className={css.segments} role="group" aria-label="what a node is">
+            {model.levels.map((each) => <button key={each} type="button" aria-pressed={level === each} onClick={() => setLevel(each)}>{each}</button>)}
+          </div>
+        )}
+        {model.grouped && <span className={css.hint}>many nodes: drawn by namespace, click one to open it</span>}
+        {open.size > 0 && <button type="button" className={css.reset} onClick={closeGroups}>close all</button>}
+      </div>
+    </>
+  );
+}
+
+function EdgeCard({ edge, at, host }: { readonly edge: MapEdge; readonly at: Point; readonly host: { width: number; height: number } }): ReactNode {
+  const left = at.x + 260 > host.width ? at.x - 244 : at.x + 16;
+  const top = Math.max(4, Math.min(at.y + 12, host.height - 40 - edge.hover.length * 20));
+  return (
+    <div className={css.card} style={{ left, top }} role="status">
+      <strong>{edge.from} → {edge.to}</strong>
+      <dl>{edge.hover.map(({ name, text }) => <div key={name}><dt>{name.replaceAll("_", " ")}</dt><dd>{text}</dd></div>)}</dl>
+    </div>
+  );
+}
+
+function FocusCard({ node, edges, onClose }: { readonly node: MapNode | undefined; readonly edges: readonly MapEdge[]; readonly onClose: () => void }): ReactNode {
+  const shell = useShell();
+  if (node === undefined) return null;
+  const target = entityScript(shell, node.semantic, node.id);
+  const sides = [
+    { title: "called by", list: edges.filter((edge) => edge.to === node.id).map((edge) => ({ name: edge.from, edge })) },
+    { title: "calls", list: edges.filter((edge) => edge.from === node.id).map((edge) => ({ name: edge.to, edge })) },
+  ];
+  return (
+    <div className={css.focus}>
+      <header><strong>{node.id}</strong><button type="button" aria-label="close" onClick={onClose}><Icon name="close" /></button></header>
+      {sides.filter(({ list }) => list.length > 0).map(({ title, list }) => (
+        <div key={title}>
+          <h4>{title}</h4>
+          {list.map(({ name, edge }) => <p key={name}><span>{name}</span><b>{edge.hover[0]?.text}</b><i data-level={edge.level}>{edge.alarm || edge.label}</i></p>)}
+        </div>
+      ))}
+      {target !== null && <a href={scriptLink(target.script, target.args)}>open {target.script}</a>}
+    </div>
+  );
+}
