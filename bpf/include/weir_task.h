@@ -49,7 +49,9 @@ static __always_inline __u64 cgroup_id_of(struct task_struct *task) {
     return task->cgroups->dfl_cgrp->kn->id;
 }
 
-static __always_inline struct fdtable *fdtable_of(struct task_struct *task) { return task->files->fdt; }
+static __always_inline struct fdtable *fdtable_of(struct task_struct *task) {
+    return task->files->fdt;
+}
 #define FDTABLE_LOAD(fdt, field) ((fdt)->field)
 
 #else
@@ -63,13 +65,17 @@ static __always_inline struct fdtable *fdtable_of(struct task_struct *task) { re
         _before;                                                                                   \
     })
 
-static __always_inline __u64 pid_tgid_of(struct task_struct *task) { return bpf_get_current_pid_tgid(); }
+static __always_inline __u64 pid_tgid_of(struct task_struct *task) {
+    return bpf_get_current_pid_tgid();
+}
 
 static __always_inline __u64 leader_start(struct task_struct *task) {
     return BPF_CORE_READ(task, group_leader, start_boottime);
 }
 
-static __always_inline __u64 cgroup_id_of(struct task_struct *task) { return bpf_get_current_cgroup_id(); }
+static __always_inline __u64 cgroup_id_of(struct task_struct *task) {
+    return bpf_get_current_cgroup_id();
+}
 
 static __always_inline struct fdtable *fdtable_of(struct task_struct *task) {
     return BPF_CORE_READ(task, files, fdt);
@@ -109,7 +115,13 @@ __u64 regs_offset = 0;
 static __always_inline struct pt_regs *regs_of(struct task_struct *task) {
     __u64 stack = (__u64)task->stack, offset = *(volatile __u64 *)&regs_offset;
     if (!offset) {
-        offset = bpf_task_pt_regs(task) - stack;
+        struct weir_cpu *cpu = this_cpu();
+        if (!cpu)
+            return (struct pt_regs *)bpf_task_pt_regs(task);
+        // Through memory: the verifier allows arithmetic with a number, not with this pointer.
+        volatile __u64 *number = &cpu->scratch;
+        *number = bpf_task_pt_regs(task);
+        offset = *number - stack;
         regs_offset = offset;
     }
     return AS(struct pt_regs, stack + offset);

@@ -31,7 +31,8 @@ struct weir_cpu {
     __u64 writer;           // pid_tgid of the write that began here last, 0 if it has ended
     __u64 began_mono_ns;    // when
     __u64 unchecked_bytes;  // put into the ring since its fill was looked at
-    __u64 _pad[5];
+    __u64 scratch;
+    __u64 _pad[4];
 };
 
 struct {

@@ -10,7 +10,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(name = "weir", version, max_term_width = 100)]
 pub(crate) struct Cli {
     /// Server to ask.
-    #[arg(long, global = true, env = "WEIR_SERVER", default_value = "http://127.0.0.1:7070", value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        env = "WEIR_SERVER",
+        default_value = "http://127.0.0.1:7070",
+        value_name = "URL"
+    )]
     pub(crate) server: String,
     /// Where the server keeps its token and state [default: ~/.local/state/weir].
     #[arg(long, global = true, env = "WEIR_DATA_DIR", value_name = "DIR")]
@@ -264,7 +270,8 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 pub(crate) fn parse_bytes(text: &str) -> Result<usize, String> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
-    let number: usize = number.parse().map_err(|_| format!("`{text}` is not a size like 512MiB"))?;
+    let number: usize =
+        number.parse().map_err(|_| format!("`{text}` is not a size like 512MiB"))?;
     let factor: usize = match unit {
         "" | "B" => 1,
         "KiB" | "K" => 1 << 10,

@@ -23,10 +23,15 @@ pub(crate) fn format_or_default(asked: Option<Format>) -> Format {
 /// A line on stdout. A closed pipe is the end of the command, not an error.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush())
+    match out
+        .write_all(text.as_bytes())
+        .and_then(|()| out.write_all(b"\n"))
+        .and_then(|()| out.flush())
     {
         Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::No(String::new())),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::No(String::new()))
+        }
         Err(error) => Err(Failure::No(format!("could not write: {error}"))),
     }
 }

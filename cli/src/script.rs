@@ -38,7 +38,8 @@ fn vis_beside(pxl: &Path) -> anyhow::Result<Option<String>> {
 pub(crate) fn read_script(path: &Path) -> anyhow::Result<ScriptFile> {
     let pxl = if path.is_dir() { only_pxl_in(path)? } else { path.to_path_buf() };
     // A lone file runs its module body unless it is the only script of its folder.
-    let vis = if path.is_dir() || only_pxl_in(pxl.parent().unwrap_or(path)).is_ok_and(|p| p == pxl) {
+    let vis = if path.is_dir() || only_pxl_in(pxl.parent().unwrap_or(path)).is_ok_and(|p| p == pxl)
+    {
         vis_beside(&pxl)?
     } else {
         None

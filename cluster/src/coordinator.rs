@@ -9,6 +9,8 @@ use tracing::warn;
 use weir_engine::{Engine, Install};
 use weir_proto::message::{SourceStatus, TableStatus};
 use weir_proto::{FromNode, NodeInfo, NodeLink, QueryId, ToNode};
+use weir_types::batch::pack_rows;
+use weir_types::plan::OpKind;
 use weir_types::split::{FragmentKind, SplitPlan};
 
 use crate::view::tick_unix_ns;
@@ -139,6 +141,7 @@ impl Coordinator {
             refresh_ms,
             start_tick_ms,
         });
+        self.fill_table_functions(query, &split);
         let tables = scanned_tables(&split);
         let window_ns = longest_window(&split);
         self.queries.insert(
@@ -158,6 +161,22 @@ impl Coordinator {
             self.install_on(&name, query)?;
         }
         Ok(())
+    }
+
+    /// Table functions that the registries answer are constant: their rows are given once.
+    fn fill_table_functions(&self, query: QueryId, split: &SplitPlan) {
+        for (idx, op) in split.cluster.ops.iter().enumerate() {
+            let FragmentKind::Plan(OpKind::TableFunction { name, args }) = &op.kind else {
+                continue;
+            };
+            match weir_pxl::table_functions::evaluate(name, args, &[]) {
+                Ok(batch) => {
+                    let rows = pack_rows(&batch, &op.relation.types());
+                    self.engine.push_table_function(query, idx, rows);
+                }
+                Err(error) => warn!(query, name, %error, "table function without rows"),
+            }
+        }
     }
 
     fn install_on(&mut self, name: &str, query: QueryId) -> Result<(), CoordinatorError> {
@@ -429,7 +448,6 @@ fn note_losses(node: &mut Node, tick_ms: u64, tables: &[TableStatus]) {
 }
 
 fn scanned_tables(split: &SplitPlan) -> Vec<String> {
-    use weir_types::plan::OpKind;
     let mut tables: Vec<String> = split
         .node
         .ops

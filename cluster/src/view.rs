@@ -37,7 +37,7 @@ struct Output {
     pending: BTreeMap<PackedRow, i64>,
 }
 
-/// Net changes of one output at one frontier, never empty.
+/// Net changes of one output at one frontier, or all its rows for a snapshot.
 #[derive(Clone, Debug)]
 pub struct OutputChanges {
     pub table: Arc<OutputInfo>,
@@ -135,10 +135,7 @@ impl ViewState {
     }
 
     /// The rows of every output at the frontier, refused if one is too large.
-    pub fn snapshot(
-        &self,
-        rows_max: usize,
-    ) -> Result<Vec<(Arc<OutputInfo>, Vec<(PackedRow, i64)>)>, SnapshotTooLarge> {
+    pub fn snapshot(&self, rows_max: usize) -> Result<Vec<OutputChanges>, SnapshotTooLarge> {
         self.outputs
             .iter()
             .map(|output| {
@@ -151,7 +148,7 @@ impl ViewState {
                     });
                 }
                 let rows = output.rows.iter().map(|(row, count)| (row.clone(), *count)).collect();
-                Ok((output.info.clone(), rows))
+                Ok(OutputChanges { table: output.info.clone(), rows })
             })
             .collect()
     }
@@ -218,7 +215,7 @@ mod tests {
         view.apply("t", vec![(row(2), -1), (row(3), 1)]);
         view.advance(300);
         let snapshot = view.snapshot(10).unwrap();
-        assert_eq!(snapshot[0].1, vec![(row(2), 1), (row(3), 1)]);
+        assert_eq!(snapshot[0].rows, vec![(row(2), 1), (row(3), 1)]);
         assert_eq!(view.snapshot(1).unwrap_err().rows, 2);
         assert_eq!(view.size(), (2, 16));
     }

@@ -17,6 +17,7 @@ pub use pushed_split::pushed_split;
 pub use rig::{Rig, Views};
 
 use crate::model::{self, Multiset, World};
+use admission::Admissions;
 
 /// In which portions the rows of a tick are pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +26,9 @@ pub enum FeedOrder {
     Whole,
     RowByRow,
     /// One batch, rows of one tick in any order.
-    Shuffled { seed: u64 },
+    Shuffled {
+        seed: u64,
+    },
 }
 
 /// How a case is handed to the engine.
@@ -79,7 +82,16 @@ pub(crate) fn tick_unix_ns(tick_ms: u64) -> i64 {
     tick_ms as i64 * 1_000_000
 }
 
-const QUERY: u64 = 7;
+/// One query of several that run side by side.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    /// What it must mean.
+    pub plan: &'a Plan,
+    /// What runs.
+    pub split: &'a SplitPlan,
+    /// How many ticks pass before it is installed; their rows are replayed to it.
+    pub installed_after: usize,
+}
 
 /// Runs the plan, cut as `split`, over the world and compares every output at every frontier.
 pub fn compare(
@@ -88,62 +100,104 @@ pub fn compare(
     world: &World,
     feed: &Feed,
 ) -> Result<Compared, DriveError> {
+    let installed_after = feed.installed_after;
+    compare_all(&[Query { plan, split, installed_after }], world, feed)
+}
+
+/// As [`compare`], for several queries in the same engines.
+pub fn compare_all(
+    queries: &[Query<'_>],
+    world: &World,
+    feed: &Feed,
+) -> Result<Compared, DriveError> {
     let mut compared = Compared::default();
     let admitted = admission::as_admitted(world, feed);
-    run(split, world, feed, &mut |tick_ms, views| {
-        let expected = model::evaluate(plan, &admitted, tick_unix_ns(tick_ms))?;
-        compared.frontiers += 1;
-        compared.rows += expected.values().map(BTreeMap::len).sum::<usize>();
-        for output in &plan.outputs {
-            let types = plan.ops[output.op].relation.types();
-            let expected = expected.get(&output.table).cloned().unwrap_or_default();
-            let actual = views.get(&output.table).cloned().unwrap_or_default();
-            if let Some(difference) = difference(&expected, &actual, &types) {
-                let table = output.table.clone();
-                return Err(DriveError::Differs { tick_ms, table, difference });
+    let admissions = admission::admissions(world, feed);
+    let mut rig = Rig::start(feed.nodes, feed.workers, world.retention_ns)?;
+    for engine in rig.engines() {
+        engine.set_metadata(world.metadata.clone());
+    }
+    for (number, &tick_ms) in feed.ticks_ms.iter().enumerate() {
+        for (id, query) in queries.iter().enumerate() {
+            if query.installed_after == number {
+                install(&mut rig, id as u64, query.split, world, feed, number, &admissions);
             }
         }
-        Ok(())
-    })?;
+        push_tick(&rig, world, feed, admissions.get(&tick_ms));
+        for id in rig.close_tick(tick_ms)? {
+            let frontier_ms = rig.frontier_ms(id).unwrap_or(0);
+            let plan = queries[id as usize].plan;
+            compare_views(plan, &admitted, frontier_ms, &rig.views(id), &mut compared)?;
+        }
+    }
     Ok(compared)
 }
 
-/// Runs a split plan and hands its views at every frontier to `look`.
+fn compare_views(
+    plan: &Plan,
+    admitted: &World,
+    tick_ms: u64,
+    views: &Views,
+    compared: &mut Compared,
+) -> Result<(), DriveError> {
+    let expected = model::evaluate(plan, admitted, tick_unix_ns(tick_ms))?;
+    compared.frontiers += 1;
+    compared.rows += expected.values().map(BTreeMap::len).sum::<usize>();
+    for output in &plan.outputs {
+        let types = plan.ops[output.op].relation.types();
+        let expected = expected.get(&output.table).cloned().unwrap_or_default();
+        let actual = views.get(&output.table).cloned().unwrap_or_default();
+        if let Some(difference) = difference(&expected, &actual, &types) {
+            let table = output.table.clone();
+            return Err(DriveError::Differs { tick_ms, table, difference });
+        }
+    }
+    Ok(())
+}
+
+/// Installs a query before tick number `number` and replays to it what was admitted until then.
+fn install(
+    rig: &mut Rig,
+    query: u64,
+    split: &SplitPlan,
+    world: &World,
+    feed: &Feed,
+    number: usize,
+    admissions: &Admissions,
+) {
+    let (before, after) = feed.ticks_ms.split_at(number);
+    let first_ms = before.last().map(|last| last + 1).or(after.first().copied()).unwrap_or(0);
+    let start_tick_ms = first_ms.next_multiple_of(feed.refresh_ms);
+    rig.install(query, split, feed.refresh_ms, start_tick_ms);
+    rig.hold(query, true);
+    for tick_ms in before {
+        for (table, portion) in admissions.get(tick_ms).into_iter().flatten() {
+            for (node, rows) in portion.iter().enumerate() {
+                let relation = &world.tables[table].relation;
+                let batches = admission::batches(table, relation, rows, feed.order);
+                rig.replay(node, query, table, batches);
+            }
+        }
+    }
+    rig.hold(query, false);
+}
+
+/// Runs one query alone and hands its views at every frontier to `look`.
 pub fn run(
     split: &SplitPlan,
     world: &World,
     feed: &Feed,
     look: &mut dyn FnMut(u64, &Views) -> Result<(), DriveError>,
 ) -> Result<(), DriveError> {
-    let mut rig = Rig::start(feed.nodes, feed.workers, world.retention_ns)?;
-    for engine in rig.engines() {
-        engine.set_metadata(world.metadata.clone());
-    }
     let admissions = admission::admissions(world, feed);
-    let (before, after) = feed.ticks_ms.split_at(feed.installed_after);
-    for &tick_ms in before {
-        push_tick(&rig, world, feed, admissions.get(&tick_ms));
-        rig.close_tick(tick_ms)?;
-    }
-    let first_ms = before.last().map(|last| last + 1).or(after.first().copied()).unwrap_or(0);
-    let start_tick_ms = first_ms.next_multiple_of(feed.refresh_ms);
-    rig.install(QUERY, split, feed.refresh_ms, start_tick_ms);
-    rig.hold(QUERY, true);
-    for tick_ms in before {
-        for (table, portion) in admissions.get(tick_ms).into_iter().flatten() {
-            for (node, rows) in portion.iter().enumerate() {
-                let relation = &world.tables[table].relation;
-                let batches = admission::batches(table, relation, rows, feed.order);
-                rig.replay(node, QUERY, table, batches);
-            }
+    let mut rig = Rig::start(feed.nodes, feed.workers, world.retention_ns)?;
+    for (number, &tick_ms) in feed.ticks_ms.iter().enumerate() {
+        if number == feed.installed_after {
+            install(&mut rig, 0, split, world, feed, number, &admissions);
         }
-    }
-    rig.hold(QUERY, false);
-    for &tick_ms in after {
         push_tick(&rig, world, feed, admissions.get(&tick_ms));
-        if rig.close_tick(tick_ms)?.contains(&QUERY) {
-            let frontier_ms = rig.frontier_ms(QUERY).unwrap_or(0);
-            look(frontier_ms, &rig.views(QUERY))?;
+        for id in rig.close_tick(tick_ms)? {
+            look(rig.frontier_ms(id).unwrap_or(0), &rig.views(id))?;
         }
     }
     Ok(())

@@ -64,7 +64,7 @@ pub fn describe(plan: &Plan, world: &World, feed: &Feed) -> String {
 pub fn case(style: Style, rows_max: usize) -> impl Strategy<Value = Case> {
     let numbers = |max| proptest::collection::vec(any::<u16>(), 0..max);
     let row = proptest::collection::vec(any::<u16>(), 28);
-    (proptest::collection::vec(row, rows_max / 3..rows_max), numbers(160), numbers(48)).prop_map(
+    (proptest::collection::vec(row, 0..rows_max), numbers(160), numbers(48)).prop_map(
         move |(rows, plan, feed)| {
             let plan = plans::plan(style, &rows::TABLES, &mut Choices::new(&plan));
             let mut feed_choices = Choices::new(&feed);
@@ -88,9 +88,7 @@ fn scanned(plan: &Plan) -> Vec<&str> {
 pub fn world(tables: &[&str], rows: &[Vec<u16>]) -> World {
     let mut out: BTreeMap<String, Table> = tables
         .iter()
-        .map(|&name| {
-            (name.to_string(), Table { relation: rows::relation(name), rows: Vec::new() })
-        })
+        .map(|&name| (name.to_string(), Table { relation: rows::relation(name), rows: Vec::new() }))
         .collect();
     for numbers in rows {
         let mut choices = Choices::new(numbers);

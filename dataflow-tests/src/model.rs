@@ -19,9 +19,7 @@ use weir_functions::eval::CompiledExpr;
 use weir_types::batch::{BatchBuilder, value_at};
 use weir_types::metadata::MetadataSnapshot;
 use weir_types::plan::{EndBound, JoinKind, OpKind, Side, StartBound, Window};
-use weir_types::{
-    Column, DataType, Expr, Op, PackedRow, Plan, Relation, SemanticType, Value,
-};
+use weir_types::{Column, DataType, Expr, Op, PackedRow, Plan, Relation, SemanticType, Value};
 
 pub use aggregate::{PERCENTS, midpoint_of_float, midpoint_of_integer, nearest_ranks};
 
@@ -226,8 +224,7 @@ impl Evaluation<'_> {
             };
             let admitted = *arrival_unix_ns <= self.now_unix_ns;
             let future = time_unix_ns > arrival_unix_ns.saturating_add(FUTURE_NS_MAX);
-            let inside =
-                in_window(window, self.world.retention_ns, self.now_unix_ns, time_unix_ns);
+            let inside = in_window(window, self.world.retention_ns, self.now_unix_ns, time_unix_ns);
             if admitted && !future && inside {
                 out.push(positions.iter().map(|&position| row[position].clone()).collect());
             }
@@ -296,10 +293,8 @@ impl Evaluation<'_> {
         let args = values.iter().cloned().map(Expr::Literal).collect();
         let call = Expr::Call { func: func.to_string(), args, data_type };
         let refused = |why: String| ModelError::Scalar { func: func.to_string(), why };
-        let ctx = EvalCtx {
-            now_unix_ns: self.now_unix_ns,
-            metadata: Arc::clone(&self.world.metadata),
-        };
+        let ctx =
+            EvalCtx { now_unix_ns: self.now_unix_ns, metadata: Arc::clone(&self.world.metadata) };
         let array = CompiledExpr::new(&call)
             .and_then(|compiled| compiled.eval(&ctx, &builder.finish()))
             .map_err(|error| refused(error.to_string()))?;
@@ -322,9 +317,8 @@ fn join(
             })
             .collect()
     };
-    let matches = |left: &Row, right: &Row| {
-        left_on.iter().zip(right_on).all(|(&l, &r)| left[l] == right[r])
-    };
+    let matches =
+        |left: &Row, right: &Row| left_on.iter().zip(right_on).all(|(&l, &r)| left[l] == right[r]);
     let zeros = |input: &Input<'_>| -> Row {
         input.relation.types().into_iter().map(DataType::zero).collect()
     };

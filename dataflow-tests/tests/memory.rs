@@ -25,10 +25,8 @@ fn plan() -> Plan {
         .iter()
         .map(|name| table.columns[table.index_of(name).expect("a column")].clone())
         .collect();
-    let window = Window {
-        start: StartBound::Relative { window_ns: 300 * SEC_NS },
-        end: EndBound::Now,
-    };
+    let window =
+        Window { start: StartBound::Relative { window_ns: 300 * SEC_NS }, end: EndBound::Now };
     let scan = OpKind::Scan {
         table: TABLE.to_string(),
         columns: columns.map(str::to_string).to_vec(),

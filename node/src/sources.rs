@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, Weak};
 
 use tracing::warn;
 use weir_engine::Engine;
+use weir_sources::capture::CaptureEvent;
+use weir_sources::conn::SocketOwner;
 use weir_sources::ebpf::{EbpfConfig, EbpfSource, Filters};
 use weir_sources::metadata::LocalMetadata;
 use weir_sources::proc::ProcSource;
@@ -61,10 +63,12 @@ impl Metadata {
         }
     }
 
-    /// Looks up processes that appear in rows before the next refresh would find them.
-    fn look_up_new(&self, batches: &[(&'static str, RecordBatch)]) {
+    /// Takes what capture saw, and looks up processes that appear in rows before the next refresh
+    /// would find them.
+    fn look_up_new(&self, sockets: &[SocketOwner], batches: &[(&'static str, RecordBatch)]) {
         let Ok(mut local) = self.local.lock() else { return };
-        let mut found = None;
+        sockets.iter().for_each(|socket| local.observed(socket));
+        let mut found = local.take_changed();
         for upid in batches.iter().flat_map(|(_, batch)| upids_of(batch)) {
             if let Some(snapshot) = local.look_up(upid) {
                 found = Some(snapshot);
@@ -232,8 +236,15 @@ impl Source for SocketTracing {
     fn poll(&mut self, _now_unix_ns: i64) {
         let Some(ebpf) = &mut self.ebpf else { return };
         loop {
-            let tracer = &mut self.tracer;
-            let drained = ebpf.drain(&mut |event| tracer.on_event(&event));
+            let (tracer, metadata) = (&mut self.tracer, &self.metadata);
+            let drained = ebpf.drain(&mut |event| {
+                if matches!(event, CaptureEvent::Exec { .. } | CaptureEvent::Exit { .. })
+                    && let Ok(mut local) = metadata.local.lock()
+                {
+                    local.on_event(&event);
+                }
+                tracer.on_event(&event);
+            });
             if !drained.more {
                 break;
             }
@@ -247,7 +258,7 @@ impl Source for SocketTracing {
 
     fn flush(&mut self, now_unix_ns: i64, out: &mut Vec<TableBatch>) {
         let batches = self.tracer.flush(now_unix_ns);
-        self.metadata.look_up_new(&batches);
+        self.metadata.look_up_new(&self.tracer.take_sockets(), &batches);
         out.extend(batches.into_iter().map(|(table, batch)| TableBatch { table, batch }));
     }
 
@@ -276,7 +287,9 @@ impl Source for SocketTracing {
         let programs = self.ebpf.as_ref().map(EbpfSource::programs).unwrap_or_default();
         let missing: Vec<String> = programs
             .iter()
-            .filter_map(|program| Some(format!("{}: {}", program.program, program.reason.as_ref()?)))
+            .filter_map(|program| {
+                Some(format!("{}: {}", program.program, program.reason.as_ref()?))
+            })
             .collect();
         missing.join("; ")
     }

@@ -15,10 +15,13 @@ pub struct BundleScript {
 /// The module `pxviews`, in PxL.
 pub(crate) const PXVIEWS: &str = include_str!("../../pxl-scripts/pxviews.pxl");
 
+/// Written by the build script.
+const SCRIPTS: &[BundleScript] = include!(concat!(env!("OUT_DIR"), "/bundle.rs"));
+
 /// All of them, sorted by name.
 #[must_use]
 pub fn scripts() -> &'static [BundleScript] {
-    &[]
+    SCRIPTS
 }
 
 /// The script of that name.

@@ -63,7 +63,6 @@ codes! {
     ColumnOfOtherFrame => "column_of_other_frame",
     ColumnTwice => "column_twice",
     ColumnsMax => "columns_max",
-    FunctionNotFound => "function_not_found",
     NoOverload => "no_overload",
     NoAggregateOverload => "no_aggregate_overload",
     MetadataKey => "metadata_key",

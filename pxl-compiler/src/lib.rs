@@ -33,4 +33,4 @@ pub use explain::{Explained, Stage, explain};
 pub use objects::trace::{TraceProgram, Tracepoint};
 pub use render::render_diagnostics;
 pub use split::{Cut, split, split_with_reasons};
-pub use weir_functions::describe;
+pub use weir_functions::{describe, table_functions};

@@ -113,7 +113,7 @@ impl SocketTracer {
         if self.sink.http_events.rows() > 0 {
             batches.push(("http_events", self.sink.http_events.finish()));
         }
-        for (key, entry) in self.tracker.take_stats(now_unix_ns).unwrap_or_default() {
+        for (key, entry) in self.tracker.take_stats().unwrap_or_default() {
             self.stats_row(now_unix_ns, &key, &entry);
             if self.conn_stats.rows() == BATCH_ROWS_MAX {
                 batches.push(("conn_stats", self.conn_stats.finish()));

@@ -20,6 +20,9 @@ struct {
     __type(value, __u64);
 } process_lost SEC(".maps");
 
+// Brings the type into the object's BTF, where a test looks for its layout.
+const struct weir_process_record *layout_of_records __attribute__((unused));
+
 static __always_inline int report(__u32 kind) {
     struct task_struct *task = (void *)bpf_get_current_task();
     __s32 exit_code = 0;

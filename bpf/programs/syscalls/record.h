@@ -87,8 +87,9 @@ __attribute__((noinline)) __u64 gather_iovecs(__u64 iov, __u64 iov_count, __u64 
         if (count_here > WEIR_IOVECS_AT_ONCE)
             count_here = WEIR_IOVECS_AT_ONCE;
         barrier_var(count_here);
+        void *from = (void *)(iov + first * sizeof(v[0]));
         if (count_here > WEIR_IOVECS_AT_ONCE ||
-            bpf_probe_read_user(v, count_here * sizeof(v[0]), (void *)(iov + first * sizeof(v[0])))) {
+            bpf_probe_read_user(v, count_here * sizeof(v[0]), from)) {
             count(WEIR_COUNT_FAULTS, 1);
             return got;
         }

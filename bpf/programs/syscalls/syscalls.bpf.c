@@ -11,9 +11,9 @@
 // Bytes of sendfile and splice are counted, but never were in user memory: a gap of known size.
 #include "../../include/weir_kernel.h"
 #include "../../include/weir_abi.h"
-#include "../../include/weir_task.h"
 #include "../../maps/counters.h"
 #include "../../maps/events.h"
+#include "../../include/weir_task.h"
 #include "../../maps/filters.h"
 #include "../../maps/conns.h"
 #include "../../maps/writes.h"
@@ -71,7 +71,7 @@ static __always_inline struct weir_slot *find_data(struct call *call, __u64 fd, 
     if (!find_conn(call))
         return 0;
     if (call->conn->addresses.socket_type == SOCK_DGRAM)
-        read_addresses(call->sk, &call->conn->addresses); // bound by the first send, or connected anew
+        read_addresses(call->sk, &call->conn->addresses); // a send binds, connect sets the peer
     struct weir_slot *s = slot();
     if (!s)
         return 0;

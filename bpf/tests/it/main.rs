@@ -16,8 +16,10 @@ fn objects() -> [(&'static str, &'static [u8]); 4] {
 
 /// The contents of an ELF64 section.
 fn elf_section<'a>(object: &'a [u8], name: &str) -> &'a [u8] {
-    let u16_at = |at: usize| u16::from_le_bytes(object[at..at + 2].try_into().expect("as long")) as usize;
-    let u64_at = |at: usize| u64::from_le_bytes(object[at..at + 8].try_into().expect("as long")) as usize;
+    let u16_at =
+        |at: usize| u16::from_le_bytes(object[at..at + 2].try_into().expect("as long")) as usize;
+    let u64_at =
+        |at: usize| u64::from_le_bytes(object[at..at + 8].try_into().expect("as long")) as usize;
     let header = |idx: usize| u64_at(0x28) + 64 * idx;
     let contents = |idx: usize| {
         let (start, bytes) = (u64_at(header(idx) + 24), u64_at(header(idx) + 32));

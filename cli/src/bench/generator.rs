@@ -105,7 +105,9 @@ impl Generator {
         let names = Names {
             services: (0..SERVICES).map(|n| format!("shop/service-{n:02}")).collect(),
             endpoints: (0..ENDPOINTS).map(|n| format!("/api/v1/items/{n:02}/*")).collect(),
-            pods: (0..SERVICES as u64 * PODS_PER_SERVICE).map(|n| format!("shop/pod-{n:03}")).collect(),
+            pods: (0..SERVICES as u64 * PODS_PER_SERVICE)
+                .map(|n| format!("shop/pod-{n:03}"))
+                .collect(),
         };
         Generator {
             random,
@@ -125,7 +127,8 @@ impl Generator {
     fn event(&mut self, time_unix_ns: i64) -> Event {
         let service = pick(&self.services, self.random.unit());
         let endpoint = pick(&self.endpoints, self.random.unit());
-        let pod = service * PODS_PER_SERVICE as usize + self.random.below(PODS_PER_SERVICE) as usize;
+        let pod =
+            service * PODS_PER_SERVICE as usize + self.random.below(PODS_PER_SERVICE) as usize;
         let callers = &self.callers[service];
         let remote = callers[self.random.below(callers.len() as u64) as usize];
         let median_ns = self.median_ns[service * ENDPOINTS + endpoint];

@@ -236,7 +236,8 @@ fn compare(
     let expected = reference.slowest_ns();
     ensure!(slowest.rows.len() == expected.len(), "(c) has {} rows", slowest.rows.len());
     for (service, latency_ns) in expected {
-        let row = PackedRow::pack(&[Value::str(&names.services[service]), Value::Int64(latency_ns)]);
+        let row =
+            PackedRow::pack(&[Value::str(&names.services[service]), Value::Int64(latency_ns)]);
         ensure!(slowest.rows.contains_key(&row), "(c) lacks service {service} {latency_ns}");
     }
     Ok(())
@@ -258,8 +259,8 @@ fn compare_endpoints(
     let (oldest, _) = reference.window();
     for number in [oldest, second] {
         let groups = reference.by_endpoint(number).context("the second is not in the window")?;
+        #[expect(clippy::iter_over_hash_type, reason = "every group is checked on its own")]
         for ((service, endpoint), group) in groups {
-            // An event's bin begins at or before it: those of (s, s+1] lie in bin s, but the last.
             let start = tick_unix_ns(ORIGIN_MS) + number as i64 * SEC_NS;
             let key = [
                 Value::str(&names.services[*service]),

@@ -65,11 +65,8 @@ fn check_one(path: &Path, given: &[(String, String)], format: Format) -> Result<
     let file = script::read_script(path)?;
     let name = path.display().to_string();
     let source = Script { name: &name, text: &file.text, vis: file.vis.as_deref() };
-    let options = CompileOptions {
-        args: given.to_vec(),
-        placeholders: true,
-        ..CompileOptions::default()
-    };
+    let options =
+        CompileOptions { args: given.to_vec(), placeholders: true, ..CompileOptions::default() };
     let compiled = weir_pxl::compile(&source, &options);
     let diagnostics = match &compiled {
         Ok(compiled) => compiled.warnings.clone(),

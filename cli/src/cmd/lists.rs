@@ -47,8 +47,9 @@ pub(crate) fn schema(args: NamedArgs) -> Result<(), Failure> {
             list(&json!(items), &["name", "desc"], format)
         }
         Some(name) => {
-            let table = tables::find(&name)
-                .ok_or_else(|| Failure::No(format!("there is no table `{name}`: see `weir schema`")))?;
+            let table = tables::find(&name).ok_or_else(|| {
+                Failure::No(format!("there is no table `{name}`: see `weir schema`"))
+            })?;
             let json = table_json(table);
             if format == Format::Table {
                 list(&json["columns"], &["name", "type", "semantic", "desc"], format)

@@ -27,10 +27,12 @@ pub(crate) fn run(connection: &Connection, args: LiveArgs) -> Result<(), Failure
     }
     request.refresh_ms = args.refresh.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
     let interrupted = interrupt_flag()?;
-    let mut printer = Printer::new(format, args.ticks);
     if let Some(dir) = &args.rows {
+        // The rows' clock counts --ticks itself: refreshes without a change have no message.
+        let mut printer = Printer::new(format, None);
         return offline::live(&request, dir, &args, &interrupted, &mut |text| printer.take(text));
     }
+    let mut printer = Printer::new(format, args.ticks);
     let mut message = json!({"type": "subscribe", "id": "q1", "args": request.args});
     for (key, value) in [
         ("script", json!(request.script)),
@@ -131,7 +133,10 @@ impl Printer {
             LiveMessage::Error { table, message, diagnostics, .. } => {
                 let json: Vec<Json> = diagnostics.iter().map(|d| json!(d)).collect();
                 output::print_diagnostics_json(&json);
-                output::note(&format!("weir: {}{message}", table.map_or_else(String::new, |t| t + ": ")));
+                output::note(&format!(
+                    "weir: {}{message}",
+                    table.map_or_else(String::new, |t| t + ": ")
+                ));
                 self.failed = true;
                 return Ok(!self.tables.is_empty());
             }

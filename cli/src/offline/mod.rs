@@ -129,9 +129,9 @@ pub(crate) fn run(
     let snapshot = snapshot.map_err(|error| Failure::No(error.to_string()))?;
     let tables: Vec<AnswerTable> = snapshot
         .into_iter()
-        .map(|(info, rows)| AnswerTable {
-            name: info.table.clone(),
-            relation: info.relation.clone(),
+        .map(|OutputChanges { table, rows }| AnswerTable {
+            name: table.table.clone(),
+            relation: table.relation.clone(),
             rows,
         })
         .collect();
@@ -167,11 +167,16 @@ fn course(loaded: &Loaded, args: &LiveArgs, tick_ms: u64) -> Option<Course> {
     if first == i64::MAX {
         return None;
     }
-    let as_ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let as_ms =
+        |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let first_ms = tick_at(first, tick_ms);
     let mut end_ms = tick_at(last, tick_ms).saturating_add(as_ms(args.drain));
     if let Some(limit) = args.for_ {
         end_ms = end_ms.min(first_ms.saturating_add(as_ms(limit)));
+    }
+    if let Some(ticks) = args.ticks {
+        let first_refresh_ms = first_ms.div_ceil(refresh_ms) * refresh_ms;
+        end_ms = end_ms.min(first_refresh_ms + ticks.saturating_sub(1).saturating_mul(refresh_ms));
     }
     if loaded.plan.reads_now() {
         schedule.add_every_refresh(first_ms, end_ms);

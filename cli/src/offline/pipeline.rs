@@ -141,7 +141,10 @@ impl Pipeline {
     }
 
     /// Closes the tick; if it is a refresh, waits until the view is there and gives what changed.
-    pub(crate) fn close_tick(&mut self, tick_ms: u64) -> anyhow::Result<Option<Vec<OutputChanges>>> {
+    pub(crate) fn close_tick(
+        &mut self,
+        tick_ms: u64,
+    ) -> anyhow::Result<Option<Vec<OutputChanges>>> {
         self.node.close_tick(tick_ms);
         self.last_closed_ms = tick_ms;
         if !tick_ms.is_multiple_of(self.refresh_ms) {

@@ -147,7 +147,9 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&path), 0o700);
         assert_eq!(mode(&path.join("token")), 0o600);
-        assert!(matches!(DataDir::open(&path), Err(Failure::No(text)) if text.contains("another server")));
+        assert!(
+            matches!(DataDir::open(&path), Err(Failure::No(text)) if text.contains("another server"))
+        );
         let token = first.token.clone();
         drop(first);
         assert_eq!(DataDir::open(&path).unwrap().token, token);

@@ -23,7 +23,11 @@ pub(crate) fn report() -> Json {
     } else {
         for program in &programs {
             let detail = program.reason.clone().unwrap_or_else(|| "can run".to_string());
-            checks.push(check(&format!("ebpf {}", program.program), program.reason.is_none(), detail));
+            checks.push(check(
+                &format!("ebpf {}", program.program),
+                program.reason.is_none(),
+                detail,
+            ));
         }
     }
     let proc = std::fs::read_to_string("/proc/self/stat");

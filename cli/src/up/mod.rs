@@ -7,7 +7,7 @@ mod process;
 mod wanted;
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,8 +18,8 @@ use weir_actors::KillSwitch;
 use weir_cluster::api::auth::Auth;
 use weir_cluster::api::{self, ApiState, Asset};
 use weir_cluster::service::{ListNodes, Service, ServiceConfig};
-use weir_node::runtime::{NodeConfig, NodeRuntime};
 use weir_node::host;
+use weir_node::runtime::{NodeConfig, NodeRuntime};
 use weir_node::sources::{Sources, SourcesConfig};
 use weir_proto::NodeInfo;
 use weir_proto::bus::in_process;
@@ -141,17 +141,28 @@ fn tick_ms(args: &UpArgs) -> Result<u64, Failure> {
     Ok(tick_ms)
 }
 
-async fn serve(
-    args: UpArgs,
-    data: data_dir::DataDir,
-    listener: TcpListener,
-    bound: SocketAddr,
-    signals: Signals,
-) -> Result<(), Failure> {
+/// The parts of a running server, in the order in which they were started.
+struct Parts {
+    service: Service,
+    sources: Sources,
+    node: NodeRuntime,
+    switch: KillSwitch,
+    stop_sources: Arc<AtomicBool>,
+    /// Keeps the source actors alive.
+    _hosts: Vec<weir_actors::Handle<host::SourceActor>>,
+}
+
+fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(WallClock);
-    let tick_ms = tick_ms(&args)?;
+    let tick_ms = tick_ms(args)?;
     let retention_ns = i64::try_from(args.retention.as_nanos()).unwrap_or(i64::MAX);
-    let wanted = wanted::parse(&args.trace)?;
+    let sources_config = SourcesConfig {
+        asid: ASID,
+        hostname: hostname(),
+        own_listener: bound,
+        wanted: wanted::parse(&args.trace)?,
+        test_faults: args.test_faults,
+    };
     let (node_port, cluster_port) = in_process();
     let config = ServiceConfig {
         tick_ms,
@@ -163,48 +174,51 @@ async fn serve(
     let switch = KillSwitch::root("weir");
     let service = Service::start(&config, cluster_port, clock.clone(), &switch)
         .context("could not start the cluster part")?;
-    let hostname = hostname();
-    let info = NodeInfo {
-        name: hostname.clone(),
-        incarnation: u64::try_from(clock.now_unix_ns()).unwrap_or(0),
-        asid: ASID,
-        hostname: hostname.clone(),
-        version: env!("CARGO_PKG_VERSION").to_string(),
-    };
-    let sources = Sources::new(SourcesConfig {
-        asid: ASID,
-        hostname,
-        own_listener: bound,
-        wanted,
-        test_faults: args.test_faults,
-    });
-    let specs = sources.specs();
     let node_config = NodeConfig {
-        info,
+        info: NodeInfo {
+            name: sources_config.hostname.clone(),
+            incarnation: u64::try_from(clock.now_unix_ns()).unwrap_or(0),
+            asid: ASID,
+            hostname: sources_config.hostname.clone(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+        },
         tick_ms,
         workers: 1,
         retention_ns,
         history_bytes: args.history_bytes as u64,
         test_faults: args.test_faults,
     };
-    let node = NodeRuntime::start(node_config, &specs, node_port, clock.clone())
+    let sources = Sources::new(sources_config);
+    let specs = sources.specs();
+    let node = NodeRuntime::start(node_config, &specs, node_port, clock)
         .context("could not start the node part")?;
     sources.publish_metadata_to(&[node.engine.clone(), service.engine.clone()]);
     let stop_sources = Arc::new(AtomicBool::new(false));
-    let source_switch = switch.child("sources");
-    let _hosts: Vec<_> = specs
+    let below = switch.child("sources");
+    let _hosts = specs
         .into_iter()
-        .map(|spec| host::start(&source_switch, spec, node.feed.clone(), stop_sources.clone()))
+        .map(|spec| host::start(&below, spec, node.feed.clone(), stop_sources.clone()))
         .collect();
+    Ok(Parts { service, sources, node, switch, stop_sources, _hosts })
+}
+
+async fn serve(
+    args: UpArgs,
+    data: data_dir::DataDir,
+    listener: TcpListener,
+    bound: SocketAddr,
+    signals: Signals,
+) -> Result<(), Failure> {
+    let parts = start_parts(&args, bound)?;
     let demo = if args.demo { Some(Demo::start()?) } else { None };
     let state = ApiState {
-        service: service.clone(),
+        service: parts.service.clone(),
         auth: Auth {
             token: (!args.insecure_no_auth).then(|| data.token.clone()),
             listen_ip: bound.ip(),
             listen_port: bound.port(),
             hosts: args.host.clone(),
-            local_ips: local_ips(),
+            local_ips: weir_sources::metadata::local_addresses(),
         },
         assets: ASSETS,
         doctor: Arc::new(doctor_report),
@@ -213,8 +227,7 @@ async fn serve(
     let server = api::serve(listener, state).context("could not start the API")?;
     let server_handle = server.handle();
     actix::spawn(server);
-    let ready = wait_ready(&service, &signals).await;
-    if ready {
+    if wait_ready(&parts.service, &signals).await {
         announce(bound, &data, args.insecure_no_auth);
     }
     signals.wait().await;
@@ -223,9 +236,7 @@ async fn serve(
     if let Some(demo) = demo {
         demo.stop();
     }
-    stop_sources.store(true, Ordering::SeqCst);
-    switch.kill().await;
-    stop_everything(&sources, node, service).await;
+    stop_parts(parts).await;
     Ok(())
 }
 
@@ -256,7 +267,10 @@ fn announce(bound: SocketAddr, data: &data_dir::DataDir, open: bool) {
 }
 
 #[expect(clippy::print_stderr, reason = "progress of the stop")]
-async fn stop_everything(sources: &Sources, node: NodeRuntime, service: Service) {
+async fn stop_parts(parts: Parts) {
+    let Parts { service, sources, node, switch, stop_sources, _hosts } = parts;
+    stop_sources.store(true, Ordering::SeqCst);
+    switch.kill().await;
     let mut waited = Duration::ZERO;
     let step = Duration::from_millis(100);
     while sources.running() > 0 && waited < STOP_TIMEOUT {
@@ -280,9 +294,4 @@ async fn stop_everything(sources: &Sources, node: NodeRuntime, service: Service)
     });
     let _ = tokio::time::timeout(STOP_TIMEOUT, stopped).await;
     eprintln!("stopped");
-}
-
-/// Addresses of this machine, for the Host check of a wildcard listener.
-fn local_ips() -> Vec<IpAddr> {
-    weir_sources::metadata::local_addresses()
 }

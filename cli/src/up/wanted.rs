@@ -10,9 +10,8 @@ use crate::failure::Failure;
 pub(super) fn parse(given: &[String]) -> Result<Wanted, Failure> {
     let mut wanted = Wanted::default();
     for what in given {
-        let wrong = || {
-            Failure::Usage(format!("--trace {what}: write pid:N, port:N or cgroup:PATH"))
-        };
+        let wrong =
+            || Failure::Usage(format!("--trace {what}: write pid:N, port:N or cgroup:PATH"));
         match what.split_once(':').ok_or_else(wrong)? {
             ("pid", pid) => {
                 wanted.pids.insert(pid.parse().map_err(|_| wrong())?);

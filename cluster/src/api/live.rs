@@ -80,7 +80,8 @@ impl Connection {
                 break;
             }
         }
-        for (_, open) in std::mem::take(&mut self.subscriptions) {
+        let open: Vec<Open> = self.subscriptions.drain().map(|(_, open)| open).collect();
+        for open in open {
             self.leave(open).await;
         }
         let _ = self.session.close(None).await;

@@ -235,15 +235,10 @@ impl QueryActor {
         }
     }
 
-    fn snapshot_messages(
-        &self,
-        frontier_ms: u64,
-        tables: Vec<(Arc<OutputInfo>, Vec<(PackedRow, i64)>)>,
-    ) -> Vec<Outgoing> {
-        let changes = tables.into_iter().map(|(table, rows)| {
-            let body = self.view.body(&OutputChanges { table, rows }, frontier_ms, true);
-            Outgoing::new("changes", body)
-        });
+    fn snapshot_messages(&self, frontier_ms: u64, tables: Vec<OutputChanges>) -> Vec<Outgoing> {
+        let changes = tables
+            .iter()
+            .map(|changes| Outgoing::new("changes", self.view.body(changes, frontier_ms, true)));
         let progress = progress_body(frontier_ms, &self.last_completeness);
         changes.chain([Outgoing::new("progress", progress)]).collect()
     }

@@ -66,7 +66,12 @@ pub(super) fn as_admitted(world: &World, feed: &Feed) -> World {
 }
 
 /// Rows as the batches that a source would hand on.
-pub(super) fn batches(name: &str, relation: &Relation, rows: &[Row], order: FeedOrder) -> Vec<RecordBatch> {
+pub(super) fn batches(
+    name: &str,
+    relation: &Relation,
+    rows: &[Row],
+    order: FeedOrder,
+) -> Vec<RecordBatch> {
     // Sources encode columns of few values as dictionaries; other ways in need not.
     let dictionaries = match order {
         FeedOrder::RowByRow => Vec::new(),

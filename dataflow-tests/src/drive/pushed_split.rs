@@ -131,7 +131,13 @@ impl Cutter<'_> {
     }
 }
 
-fn push(fragment: &mut Fragment, kind: FragmentKind, inputs: Vec<OpId>, op: &Op, hash: u64) -> OpId {
+fn push(
+    fragment: &mut Fragment,
+    kind: FragmentKind,
+    inputs: Vec<OpId>,
+    op: &Op,
+    hash: u64,
+) -> OpId {
     fragment.ops.push(FragmentOp { kind, inputs, relation: op.relation.clone(), hash });
     fragment.ops.len() - 1
 }

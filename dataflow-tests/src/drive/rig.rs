@@ -11,7 +11,7 @@ use weir_types::batch::RecordBatch;
 use weir_types::split::SplitPlan;
 
 use super::DriveError;
-use crate::model::Multiset;
+use crate::model::{Multiset, Row, World};
 
 /// An engine that says nothing for so long has lost its way.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
@@ -108,6 +108,15 @@ impl Rig {
         }
     }
 
+    /// Every row of the world to the first node, whenever it arrives.
+    pub fn push_world(&self, world: &World) {
+        for (name, table) in &world.tables {
+            let rows: Vec<Row> = table.rows.iter().map(|arrived| arrived.row.clone()).collect();
+            let whole = super::FeedOrder::Whole;
+            self.push(0, name, super::admission::batches(name, &table.relation, &rows, whole));
+        }
+    }
+
     /// Back-fill as a node does it: hold, slices of history, release.
     pub fn hold(&self, query: QueryId, held: bool) {
         for node in &self.nodes {
@@ -121,12 +130,7 @@ impl Rig {
     }
 
     /// Contents of a table function, by its position in the cluster fragment.
-    pub fn push_table_function(
-        &self,
-        query: QueryId,
-        op: usize,
-        rows: Vec<weir_types::PackedRow>,
-    ) {
+    pub fn push_table_function(&self, query: QueryId, op: usize, rows: Vec<weir_types::PackedRow>) {
         self.cluster.engine.push_table_function(query, op, rows);
     }
 
@@ -237,11 +241,16 @@ impl Rig {
         self.frontiers.get(&query).copied()
     }
 
-    /// Removes a query everywhere and waits until its state is released.
-    pub fn remove(&mut self, query: QueryId) -> Result<(), DriveError> {
+    /// No longer expects anything of a query, for example of one that has failed.
+    pub fn forget(&mut self, query: QueryId) {
         self.views.remove(&query);
         self.refresh_ms.remove(&query);
         self.frontiers.remove(&query);
+    }
+
+    /// Removes a query everywhere and waits until its state is released.
+    pub fn remove(&mut self, query: QueryId) -> Result<(), DriveError> {
+        self.forget(query);
         for listened in self.nodes.iter().chain([&self.cluster]) {
             listened.engine.remove(query);
             loop {

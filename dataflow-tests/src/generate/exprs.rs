@@ -13,17 +13,15 @@ pub fn expr(
     depth: usize,
     choices: &mut Choices<'_>,
 ) -> Expr {
-    let columns: Vec<usize> = (0..relation.len())
-        .filter(|&idx| relation.columns[idx].data_type == data_type)
-        .collect();
+    let columns: Vec<usize> =
+        (0..relation.len()).filter(|&idx| relation.columns[idx].data_type == data_type).collect();
     let leaf = depth == 0 || data_type == DataType::Uint128;
     match choices.below(if leaf { 3 } else { 7 }) {
         0 | 1 if !columns.is_empty() => Expr::Column { idx: choices.pick(&columns), data_type },
         0..=2 => Expr::Literal(rows::value(data_type, choices)),
         _ => {
             let (func, args) = choices.pick(calls(data_type));
-            let args =
-                args.iter().map(|&arg| expr(relation, arg, depth - 1, choices)).collect();
+            let args = args.iter().map(|&arg| expr(relation, arg, depth - 1, choices)).collect();
             Expr::Call { func: func.to_string(), args, data_type }
         }
     }

@@ -187,7 +187,7 @@ impl Builder<'_, '_> {
             exprs.push(self.expr(&relation, DataType::Time64Ns));
             columns.push(Column::new("time_", DataType::Time64Ns, SemanticType::None));
         }
-        if self.choices.one_in(40) && std::env::var_os("NO_NOW").is_none() {
+        if self.choices.one_in(40) {
             exprs.push(Expr::Now { factor: 1, offset_ns: -BASE_UNIX_NS });
             columns.push(Column::new(self.name("now"), DataType::Int64, SemanticType::None));
         }

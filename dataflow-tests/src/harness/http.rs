@@ -60,7 +60,10 @@ impl Connection {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Response> {
-        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.addr);
+        let mut head = format!("{method} {path} HTTP/1.1\r\n");
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+            head += &format!("Host: {}\r\n", self.addr);
+        }
         for (name, value) in headers {
             head += &format!("{name}: {value}\r\n");
         }
@@ -201,7 +204,8 @@ fn one_client(load: &Load, first: usize, step: usize, start_ns: u64) -> Vec<Exch
     let mut log = Vec::new();
     for number in (first..load.requests).step_by(step) {
         if load.requests_per_sec > 0 {
-            let due_ns = start_ns + number as u64 * 1_000_000_000 / u64::from(load.requests_per_sec);
+            let due_ns =
+                start_ns + number as u64 * 1_000_000_000 / u64::from(load.requests_per_sec);
             let early_ns = due_ns.saturating_sub(clock.monotonic_ns());
             if early_ns > 0 {
                 pause(Duration::from_nanos(early_ns));

@@ -77,9 +77,8 @@ impl Lines {
     #[must_use]
     pub fn after(&self, from: usize, deadline: Duration) -> Vec<String> {
         let state = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = |state: &mut LineState| {
-            !state.closed && state.lines.len() + state.dropped <= from
-        };
+        let waiting =
+            |state: &mut LineState| !state.closed && state.lines.len() + state.dropped <= from;
         let (state, _) = self
             .0
             .1
@@ -248,9 +247,15 @@ mod tests {
     fn collects_output() {
         let mut process = shell("echo one; echo two >&2; printf three; exit 7");
         assert_eq!(process.wait(Duration::from_secs(20)).unwrap().code(), Some(7));
-        assert_eq!(process.stdout.find(Duration::from_secs(20), |l| l == "three").as_deref(), Some("three"));
+        assert_eq!(
+            process.stdout.find(Duration::from_secs(20), |l| l == "three").as_deref(),
+            Some("three")
+        );
         assert_eq!(process.stdout.all(), ["one", "three"]);
-        assert_eq!(process.stderr.find(Duration::from_secs(20), |l| l == "two").as_deref(), Some("two"));
+        assert_eq!(
+            process.stderr.find(Duration::from_secs(20), |l| l == "two").as_deref(),
+            Some("two")
+        );
     }
 
     /// Dropping ends the child and what it has started, even if it ignores the polite signal.

@@ -84,7 +84,10 @@ impl Weir {
     /// As [`Weir::start`], with the data directory of an earlier server.
     pub fn start_in(data_dir: TempDir, args: &[&str]) -> Result<Weir> {
         let mut command = Command::new(binary()?);
-        command.args(["up", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir.path()).args(args);
+        command
+            .args(["up", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data_dir.path())
+            .args(args);
         let mut process = Process::start(command)?;
         let url = process.wait_ready(READY_DEADLINE, |process| {
             let lines = process.stdout.all();

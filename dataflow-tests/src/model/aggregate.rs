@@ -8,8 +8,11 @@ use super::{ModelError, Row, exact};
 
 /// The result of one call over the rows of one group.
 pub(super) fn evaluate(call: &AggCall, rows: &[Row]) -> Result<Value, ModelError> {
-    let column: Vec<&Value> =
-        call.args.first().map(|&arg| rows.iter().map(|row| &row[arg]).collect()).unwrap_or_default();
+    let column: Vec<&Value> = call
+        .args
+        .first()
+        .map(|&arg| rows.iter().map(|row| &row[arg]).collect())
+        .unwrap_or_default();
     let arg_type = call.arg_types.first().copied();
     Ok(match (call.func.as_str(), arg_type) {
         ("count", _) => Value::Int64(rows.len() as i64),

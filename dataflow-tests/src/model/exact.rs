@@ -93,8 +93,7 @@ impl Wide {
 #[must_use]
 pub(super) fn sum(values: &[f64]) -> f64 {
     let has = |wanted: f64| values.contains(&wanted);
-    if values.iter().any(|value| value.is_nan()) || (has(f64::INFINITY) && has(f64::NEG_INFINITY))
-    {
+    if values.iter().any(|value| value.is_nan()) || (has(f64::INFINITY) && has(f64::NEG_INFINITY)) {
         return f64::NAN;
     }
     if has(f64::INFINITY) {

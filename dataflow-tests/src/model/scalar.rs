@@ -1,8 +1,8 @@
 //! Row expressions, one row at a time. The everyday functions are written out here from their
 //! definitions; what is not (`None`) is left to the caller.
 
-use weir_types::Value::{Boolean, Float64, Int64, String, Time64Ns};
 use weir_types::Value;
+use weir_types::Value::{Boolean, Float64, Int64, String, Time64Ns};
 
 /// The named function applied to values; `None` if this module does not know that overload.
 pub(super) fn call(func: &str, args: &[Value]) -> Option<Value> {

@@ -54,7 +54,11 @@ fn login_and_content_type() {
     assert_eq!(post("/api/v1/check", &[json, ("Cookie", pair)], check).status, 200);
     let plain = [("Content-Type", "text/plain"), ("Cookie", pair)];
     assert_eq!(post("/api/v1/check", &plain, check).status, 415);
-    let wrong = post("/api/v1/check", &[json, ("Cookie", pair)], "{\"text\":\"import px\\npx.display(1)\"}");
+    let wrong = post(
+        "/api/v1/check",
+        &[json, ("Cookie", pair)],
+        "{\"text\":\"import px\\npx.display(1)\"}",
+    );
     assert!(wrong.text().contains("\"ok\":false"), "{}", wrong.text());
     assert_eq!(post("/api/v1/run", &[json, ("Cookie", pair)], "{").status, 400);
 }

@@ -45,13 +45,13 @@ fn wrong_input_says_what_to_do() {
 #[test]
 fn starts_and_stops_in_order() {
     let mut weir = Weir::start(&["--trace", "port:1"]).unwrap();
-    let mode = |path: &std::path::Path| {
-        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
-    };
+    let mode =
+        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(weir.data_dir()), 0o700);
     assert_eq!(mode(&weir.data_dir().join("token")), 0o600);
     let data_dir = weir.data_dir().to_str().unwrap().to_string();
-    let second = run(&["up", "--listen", "127.0.0.1:0", "--data-dir", &data_dir], DEADLINE).unwrap();
+    let second =
+        run(&["up", "--listen", "127.0.0.1:0", "--data-dir", &data_dir], DEADLINE).unwrap();
     assert_eq!(second.status.code(), Some(1), "{second:?}");
     assert!(second.stderr.join("\n").contains("another server"), "{second:?}");
     assert!(weir.is_running());

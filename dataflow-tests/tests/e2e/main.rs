@@ -3,6 +3,8 @@
 //! Capture needs root; a test that cannot capture here says so and does nothing else. Every server
 //! captures only the port of its own test, so that tests do not see each other.
 
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "these are tests")]
+
 mod api;
 mod capture;
 mod commands;

@@ -65,7 +65,7 @@ fn live_adds_up_to_run() {
                 .json_lines()
                 .into_iter()
                 .map(|mut row| {
-                    row.as_object_mut().unwrap().remove("_tableName_");
+                    row.as_object_mut().unwrap().shift_remove("_tableName_");
                     row.to_string()
                 })
                 .collect();
@@ -90,7 +90,8 @@ fn live_adds_up_to_run() {
 #[test]
 fn wrong_rows_are_named() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("http_events.jsonl"), "{\"time_\":1}\n{\"latency\":1}\n").unwrap();
+    std::fs::write(dir.path().join("http_events.jsonl"), "{\"time_\":1}\n{\"latency\":1}\n")
+        .unwrap();
     let script = dir.path().join("s.pxl");
     std::fs::write(&script, SCRIPT).unwrap();
     let args = ["run", script.to_str().unwrap(), "--rows", dir.path().to_str().unwrap()];

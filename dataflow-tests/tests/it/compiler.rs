@@ -60,7 +60,7 @@ fn scripts_mean_their_plans() {
 /// The same through the engine: text → plan → node part and cluster part → changes.
 #[test]
 fn compiled_scripts_equal_the_model() {
-    check(500, generate::case(Style::Script, 50), |case: Case| {
+    check(500, generate::case(Style::Script, 70), |case: Case| {
         let plan = compiled(&text_of(&case.plan))?.plan;
         compare(&case.plan, &weir_pxl::split(&plan), &case.world, &case.feed)
             .map(|_| ())

@@ -3,7 +3,9 @@
 use std::cell::Cell;
 
 use weir_dataflow_tests::check::check;
-use weir_dataflow_tests::drive::{Compared, DriveError, compare, plain_split, pushed_split};
+use weir_dataflow_tests::drive::{
+    Compared, DriveError, Query, Rig, compare, compare_all, plain_split, pushed_split,
+};
 use weir_dataflow_tests::generate::{self, Case, Style};
 use weir_types::Plan;
 use weir_types::split::SplitPlan;
@@ -13,7 +15,7 @@ use weir_types::split::SplitPlan;
 fn equals_the_model(split: impl Fn(&Plan) -> SplitPlan) {
     let total = Cell::new(Compared::default());
     let cases = Cell::new(0);
-    check(700, generate::case(Style::Compiled, 60), |case: Case| {
+    check(700, generate::case(Style::Compiled, 80), |case: Case| {
         let compared = compare(&case.plan, &split(&case.plan), &case.world, &case.feed)?;
         let sum = total.get();
         total.set(Compared {
@@ -44,4 +46,62 @@ fn equals_the_model_through_the_compilers_split() {
 #[test]
 fn equals_the_model_through_partials() {
     equals_the_model(pushed_split);
+}
+
+/// Several queries side by side, some of them the same and installed later: each equals the model.
+/// Catches state that is shared wrongly and readers who disturb each other.
+#[test]
+fn queries_side_by_side_equal_the_model() {
+    let three = (
+        generate::case(Style::Compiled, 40),
+        generate::case(Style::Compiled, 1),
+        proptest::array::uniform4(0usize..12),
+    );
+    check(150, three, |(case, other, installed_after)| {
+        // The other plan reads what the tables of the first hold, and finds the rest empty.
+        let splits = [pushed_split(&case.plan), pushed_split(&other.plan)];
+        let ticks = case.feed.ticks_ms.len();
+        let queries: Vec<Query<'_>> = [(&case.plan, 0), (&other.plan, 1), (&case.plan, 0)]
+            .into_iter()
+            .zip(installed_after)
+            .map(|((plan, split), after)| Query {
+                plan,
+                split: &splits[split],
+                installed_after: after % ticks,
+            })
+            .collect();
+        compare_all(&queries, &case.world, &case.feed).map(|_| ())
+    });
+}
+
+/// A panic in one query's operator is reported, and another query in the same engines goes on.
+#[test]
+fn a_panic_stays_in_its_query() {
+    use crate::support::{BASE_MS, Draft, call, everything};
+    use weir_types::{DataType, Expr, Value};
+    let plan_with = |literal: &str| {
+        let mut draft = Draft::default();
+        let scan = draft.scan(&["time_", "text"], everything());
+        let args = vec![draft.column(scan, "text"), Expr::Literal(Value::str(literal))];
+        let kept = draft.filter(scan, call("notEqual", DataType::Boolean, args));
+        let count = draft.aggregate(kept, &[], &[("count", "text")]);
+        draft.plan(count)
+    };
+    let healthy = plan_with("other");
+    let faulty = plan_with(weir_engine::TEST_PANIC_LITERAL);
+    let world = crate::support::world(&[crate::support::at(0), crate::support::at(1)]);
+    for workers in [1, 2] {
+        let mut rig = Rig::start(1, workers, None).unwrap();
+        rig.install(1, &pushed_split(&healthy), 1000, BASE_MS);
+        rig.install(2, &pushed_split(&faulty), 1000, BASE_MS);
+        rig.push_world(&world);
+        let failed = rig.close_tick(BASE_MS + 1000);
+        assert!(matches!(failed, Err(DriveError::Failed { query: 2, .. })), "{failed:?}");
+        rig.forget(2);
+        rig.push_world(&world);
+        rig.close_tick(BASE_MS + 2000).unwrap();
+        let count: Vec<_> = rig.views(1)["out"].clone().into_iter().collect();
+        assert_eq!(count, [(weir_types::PackedRow::pack(&[Value::Int64(4)]), 1)]);
+        assert!(rig.engines().iter().all(|engine| engine.is_alive()));
+    }
 }

@@ -10,9 +10,7 @@ use weir_functions::EvalCtx;
 use weir_functions::aggregate::{AggFn, Input};
 use weir_functions::eval::CompiledExpr;
 use weir_types::batch::{BatchBuilder, value_at};
-use weir_types::plan::{
-    AggCall, EndBound, OpKind, Output, PLAN_VERSION, StartBound, Window,
-};
+use weir_types::plan::{AggCall, EndBound, OpKind, Output, PLAN_VERSION, StartBound, Window};
 use weir_types::{Column, DataType, Expr, Op, Plan, RecordBatch, Relation, SemanticType};
 
 const TEXT_COLUMN: usize = 4;

@@ -1,6 +1,5 @@
 //! The harness against real servers: it must be right before it may judge a capture.
 
-
 use weir_dataflow_tests::harness::http::{Load, request_once, run_load};
 use weir_dataflow_tests::harness::nginx::{self, BIG_BODY_BYTES, Nginx, NginxOptions};
 
@@ -49,7 +48,8 @@ fn nginx_restarts_on_its_port() {
         eprintln!("skipped: no nginx");
         return;
     }
-    let first = Nginx::start(NginxOptions { keep_alive: false, ..NginxOptions::default() }).unwrap();
+    let first =
+        Nginx::start(NginxOptions { keep_alive: false, ..NginxOptions::default() }).unwrap();
     let port = first.addr.port();
     assert!(!first.kill().unwrap().success());
     let again = Nginx::start(NginxOptions { port, keep_alive: true }).unwrap();

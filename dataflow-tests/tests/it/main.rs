@@ -1,7 +1,9 @@
 //! Tests of the whole dataflow: model, functions, engine and compiler against each other.
 
+mod bundle;
 mod compiler;
 mod engine;
+mod frames;
 mod functions;
 mod harness;
 mod model;

@@ -43,8 +43,23 @@ fn generated_cases_are_good() {
         Ok::<_, model::ModelError>(())
     });
     let wanted = [
-        "scan", "filter", "map", "aggregate", "union", "limit", "Inner join", "Left join",
-        "Outer join", "count", "sum", "mean", "min", "max", "any", "quantiles", "rows",
+        "scan",
+        "filter",
+        "map",
+        "aggregate",
+        "union",
+        "limit",
+        "Inner join",
+        "Left join",
+        "Outer join",
+        "count",
+        "sum",
+        "mean",
+        "min",
+        "max",
+        "any",
+        "quantiles",
+        "rows",
     ];
     let seen = seen.into_inner().unwrap();
     let missing: Vec<&str> = wanted.into_iter().filter(|name| !seen.contains(*name)).collect();

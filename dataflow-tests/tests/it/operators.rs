@@ -68,11 +68,7 @@ fn aggregates_of_nothing() {
         Value::str(quantiles),
     ];
     let rows = world(&[at(secs(1)).number(5).ratio(0.25).text("x")]);
-    expect(
-        &plan,
-        &rows,
-        &[(0, vec![nothing.clone()]), (1000, vec![one]), (2000, vec![nothing])],
-    );
+    expect(&plan, &rows, &[(0, vec![nothing.clone()]), (1000, vec![one]), (2000, vec![nothing])]);
 }
 
 /// A group comes with its first row and goes with its last; a distinct is a group without
@@ -131,9 +127,8 @@ fn double_sums_leave_no_trace() {
         at(500 * MS_NS).ratio(0.2),
         at(550 * MS_NS).ratio(-1e308),
     ]);
-    let row = |sum: f64, count: f64, max: f64| {
-        vec![[sum, sum / count, max].map(Value::Float64).to_vec()]
-    };
+    let row =
+        |sum: f64, count: f64, max: f64| vec![[sum, sum / count, max].map(Value::Float64).to_vec()];
     expect(
         &plan,
         &rows,
@@ -183,8 +178,10 @@ fn extremes_follow_expiry() {
 /// when the newer ones go.
 #[test]
 fn head_keeps_the_newest() {
-    let samples: Vec<Sample> =
-        (1..=5).map(|idx| at(idx * 100 * MS_NS).number(idx)).chain([at(500 * MS_NS).number(4)]).collect();
+    let samples: Vec<Sample> = (1..=5)
+        .map(|idx| at(idx * 100 * MS_NS).number(idx))
+        .chain([at(500 * MS_NS).number(4)])
+        .collect();
     let rows = world(&samples);
     let row = |idx: i64, number| vec![time(idx * 100 * MS_NS), Value::Int64(number)];
     let mut draft = Draft::default();
@@ -274,8 +271,10 @@ fn joins_multiply_and_fill() {
             let scan = draft.scan(&["time_", "text", "number"], last(SEC_NS));
             let sign = call(func, DataType::Boolean, vec![draft.column(scan, "number"), int(0)]);
             let rows = draft.filter(scan, sign);
-            let exprs =
-                vec![("text", draft.column(rows, "text")), ("number", draft.column(rows, "number"))];
+            let exprs = vec![
+                ("text", draft.column(rows, "text")),
+                ("number", draft.column(rows, "number")),
+            ];
             // `time_` goes only where a blocking operator follows: through a distinct-free union.
             let all = draft.union(&[rows]);
             draft.map(all, exprs)

@@ -126,12 +126,7 @@ impl Draft {
     }
 
     /// `aggs`: function and column; the result is called `function_column`.
-    pub(crate) fn aggregate(
-        &mut self,
-        input: OpId,
-        group: &[&str],
-        aggs: &[(&str, &str)],
-    ) -> OpId {
+    pub(crate) fn aggregate(&mut self, input: OpId, group: &[&str], aggs: &[(&str, &str)]) -> OpId {
         let relation = self.relation(input);
         let group: Vec<usize> = group.iter().map(|name| self.idx(input, name)).collect();
         let mut columns: Vec<Column> =
@@ -214,8 +209,7 @@ pub(crate) fn expect_at(tick_ms: u64, plan: &Plan, world: &World, expected: &Exp
         let now_unix_ns = BASE_UNIX_NS + *after_ms as i64 * MS_NS;
         let views = evaluate(plan, world, now_unix_ns).expect("a plan that the model knows");
         let types = plan.ops[plan.outputs[0].op].relation.types();
-        let wrong =
-            weir_dataflow_tests::drive::difference(&multiset(rows), &views["out"], &types);
+        let wrong = weir_dataflow_tests::drive::difference(&multiset(rows), &views["out"], &types);
         if let Some(wrong) = wrong {
             panic!("the model at +{after_ms} ms:\n{wrong}");
         }

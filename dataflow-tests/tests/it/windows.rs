@@ -6,7 +6,7 @@ use weir_types::{DataType, Expr, Plan, Value};
 use weir_dataflow_tests::generate::rows::{BASE_UNIX_NS, SEC_NS};
 use weir_dataflow_tests::model::{Row, World};
 
-use crate::support::{MS_NS, Draft, at, everything, expect, expect_at, last, secs, world};
+use crate::support::{Draft, MS_NS, at, everything, expect, expect_at, last, secs, world};
 
 fn count_in(window: Window) -> Plan {
     let mut draft = Draft::default();
@@ -87,14 +87,7 @@ fn late_rows_correct() {
     expect(
         &plan,
         &rows,
-        &[
-            (1000, n(1)),
-            (1200, n(2)),
-            (2100, n(1)),
-            (2200, n(0)),
-            (2300, n(0)),
-            (30_400, n(0)),
-        ],
+        &[(1000, n(1)), (1200, n(2)), (2100, n(1)), (2200, n(0)), (2300, n(0)), (30_400, n(0))],
     );
 }
 
@@ -172,12 +165,7 @@ fn now_is_the_tick() {
     let plan = draft.plan(age);
     let rows = world(&[at(0)]);
     let now = |after_ns| vec![vec![Value::Int64(after_ns)]];
-    expect_at(
-        1000,
-        &plan,
-        &rows,
-        &[(0, now(0)), (1000, now(secs(1))), (7000, now(secs(7)))],
-    );
+    expect_at(1000, &plan, &rows, &[(0, now(0)), (1000, now(secs(1))), (7000, now(secs(7)))]);
 }
 
 /// Duplicates count, and a filter on a later time lets each row through when it is admitted.

@@ -7,12 +7,15 @@ const SKIPPED: [&str; 6] = ["target", "node_modules", ".git", "dist", ".cache", 
 /// Headers of libbpf and of the kernel's types, as they come.
 const VENDORED: [&str; 1] = ["bpf/include"];
 
-pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the root").to_path_buf()
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate lies in the root")
+        .to_path_buf()
 }
 
 /// All files whose extension is one of these, by path relative to the root, sorted.
-pub fn with_extension(extensions: &[&str]) -> Vec<String> {
+pub(crate) fn with_extension(extensions: &[&str]) -> Vec<String> {
     let root = root();
     let mut found = Vec::new();
     let mut waiting = vec![root.clone()];
@@ -36,7 +39,6 @@ pub fn with_extension(extensions: &[&str]) -> Vec<String> {
         }
     }
     found.sort();
-    assert!(!found.is_empty(), "no files with {extensions:?} below {}", root.display());
     found
 }
 
@@ -45,13 +47,26 @@ fn relative(root: &Path, path: &Path) -> String {
 }
 
 /// The text of a file of the repository; bytes that are not UTF-8 are replaced.
-pub fn read(relative: &str) -> String {
+pub(crate) fn read(relative: &str) -> String {
     let bytes = std::fs::read(root().join(relative)).unwrap_or_else(|e| panic!("{relative}: {e}"));
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Fails with everything that is wrong, one a line.
 #[track_caller]
-pub fn assert_none(what: &str, wrong: &[String]) {
+pub(crate) fn assert_none(what: &str, wrong: &[String]) {
     assert!(wrong.is_empty(), "{what}:\n  {}", wrong.join("\n  "));
+}
+
+/// Every file below a folder: each folder's entries in order, as the build script walks them.
+pub(crate) fn all_below(dir: &Path) -> Vec<PathBuf> {
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(dir)
+        .expect("a folder of the repository")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    entries.sort();
+    entries
+        .into_iter()
+        .flat_map(|path| if path.is_dir() { all_below(&path) } else { vec![path] })
+        .collect()
 }

@@ -17,10 +17,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("weir-sources", &["weir-bpf", "weir-protocols"]),
     ("weir-sinks", &["weir-proto"]),
     ("weir-node", &["weir-engine", "weir-actors", "weir-sources", "weir-proto"]),
-    (
-        "weir-cluster",
-        &["weir-engine", "weir-actors", "weir-sinks", "weir-pxl", "weir-proto"],
-    ),
+    ("weir-cluster", &["weir-engine", "weir-actors", "weir-sinks", "weir-pxl", "weir-proto"]),
     ("weir", &["*"]),
     ("weir-dataflow-tests", &["*"]),
     ("xtask", &["*"]),

@@ -99,5 +99,8 @@ fn finds_links() {
     let text = "see [a](b.md#c \"title\") and `[x](y)`\n```\n[no](no.md)\n```\n![i](p.png)";
     let found: Vec<String> = links(text).into_iter().map(|(_, target)| target).collect();
     assert_eq!(found, ["b.md#c", "p.png"]);
-    assert_eq!(anchors("# Who may import whom?\ntext\n## `a_b` c"), ["who-may-import-whom", "a_b-c"]);
+    assert_eq!(
+        anchors("# Who may import whom?\ntext\n## `a_b` c"),
+        ["who-may-import-whom", "a_b-c"]
+    );
 }

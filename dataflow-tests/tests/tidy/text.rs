@@ -46,7 +46,9 @@ fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 fn libraries_do_not_print() {
     let mut wrong = Vec::new();
     for path in files::with_extension(&["rs"]) {
-        let is_library = path.contains("src/") && !path.ends_with("/tests.rs");
+        let is_test =
+            path.contains("/tests/") || path.contains("/fuzz/") || path.ends_with("tests.rs");
+        let is_library = path.contains("src/") && !is_test;
         if !is_library || PRINTING.iter().any(|folder| path.starts_with(folder)) {
             continue;
         }
@@ -75,7 +77,8 @@ fn no_banned_words() {
         concat!("do_", "send("),
     ];
     let mut wrong = Vec::new();
-    let kinds = ["rs", "c", "h", "ts", "tsx", "css", "md", "pxl", "toml", "yaml", "yml", "sh", "mjs"];
+    let kinds =
+        ["rs", "c", "h", "ts", "tsx", "css", "md", "pxl", "toml", "yaml", "yml", "sh", "mjs"];
     for path in files::with_extension(&kinds) {
         // The list of what clippy refuses has to name it.
         if path == "clippy.toml" {
@@ -121,6 +124,7 @@ fn crates_forbid_unsafe() {
     let wrong: Vec<String> = files::with_extension(&["rs"])
         .into_iter()
         .filter(|path| path.ends_with("src/lib.rs") || path.ends_with("src/main.rs"))
+        .filter(|path| !path.contains("/fuzz/"))
         .filter(|path| !UNSAFE.iter().any(|folder| path.starts_with(folder)))
         .filter(|path| !files::read(path).contains("#![forbid(unsafe_code)]"))
         .collect();

@@ -188,23 +188,27 @@ fn column(batch: &RecordBatch, idx: usize, data_type: DataType) -> Result<Operan
 }
 
 fn run(overload: &Overload, call: &Call<'_>) -> Operand {
-    let mut arrays = call.args.iter().enumerate().filter_map(|(idx, arg)| match arg {
-        Operand::Array(array) => Some((idx, array)),
+    let mut arrays = call.args.iter().filter_map(|arg| match arg {
+        Operand::Array(array) => Some(array),
         Operand::Scalar(_) => None,
     });
-    let Some((idx, array)) = arrays.next() else {
+    let Some(array) = arrays.next() else {
         let once = Call { rows: 1, ..*call };
         let result = (overload.kernel)(&once);
         let value = value_at(&result, overload.result, 0)
             .expect("kernels give the type that their overload says");
         return Operand::Scalar(value);
     };
-    if arrays.next().is_none()
+    // The same column twice, as in links that show what they pass on, is still one dictionary.
+    if arrays.all(|other| Arc::ptr_eq(other, array))
         && let Some(dictionary) = array.as_dictionary_opt::<Int32Type>()
         && dictionary.values().len() <= call.rows
     {
-        let mut args = call.args.to_vec();
-        args[idx] = Operand::Array(dictionary.values().clone());
+        let values = |arg: &Operand| match arg {
+            Operand::Array(_) => Operand::Array(dictionary.values().clone()),
+            Operand::Scalar(_) => arg.clone(),
+        };
+        let args: Vec<Operand> = call.args.iter().map(values).collect();
         let per_value = Call { args: &args, rows: dictionary.values().len(), ..*call };
         let results = (overload.kernel)(&per_value);
         return Operand::Array(output::spread(&results, dictionary.keys()));

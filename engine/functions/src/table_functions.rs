@@ -116,6 +116,12 @@ pub fn relation(name: &str) -> Option<Relation> {
     find(name).map(TableFunctionDef::relation)
 }
 
+/// The arguments of the table function, in declared order.
+#[must_use]
+pub fn args(name: &str) -> Option<&'static [TableArg]> {
+    find(name).map(|def| def.args)
+}
+
 /// A table that is declared elsewhere than in the registry, by a tracepoint.
 #[derive(Clone, Debug)]
 pub struct ExtraTable {

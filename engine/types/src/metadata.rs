@@ -128,7 +128,8 @@ pub struct MetadataSnapshot {
     pub pod_ips: HashMap<String, Vec<(i64, String)>>,
     /// Cluster IP text → service id.
     pub service_ips: HashMap<String, String>,
-    /// (IP text, port) of a socket on this node → the process that owns it.
+    /// (IP text, port) of a socket on this node → the process that owns it; with port 0, the
+    /// process to which the address belongs alone.
     pub sockets: HashMap<(String, i64), Upid>,
     /// Pod CIDRs, then the service CIDR, where known.
     pub cidrs: Vec<String>,

@@ -8,7 +8,7 @@ use super::eval::{At, Evaluator};
 use super::{Object, UserFunction};
 use crate::codes::Code;
 use crate::diag::{Diag, Res, Span, Stop, fail};
-use crate::ir::{NameAt, Sym, SymRef};
+use crate::ir::{NameAt, Sym, SymKind, SymRef};
 use crate::registry;
 
 impl<'a> Evaluator<'a> {
@@ -24,7 +24,7 @@ impl<'a> Evaluator<'a> {
             Object::GroupedAgg(frame, by) => self.aggregate(frame, Some(&by), args),
             Object::Trace(function) => self.call_trace(function, args),
             Object::Poison => Err(Stop::Poisoned),
-            Object::Expr(sym) => {
+            Object::Expr(sym) if matches!(sym.kind, SymKind::Column { .. }) => {
                 let message = format!("dataframe has no method '{sym}'");
                 let span = sym.span;
                 let methods = super::Method::names();
@@ -119,7 +119,7 @@ impl<'a> Evaluator<'a> {
                 Err(Diag::error(Code::NotCallable, args.span, message).hint(hint).into())
             }
             None => fail(
-                Code::FunctionNotFound,
+                Code::Internal,
                 args.span,
                 format!("Could not find function '{name}'."),
             ),

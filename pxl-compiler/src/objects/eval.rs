@@ -123,6 +123,11 @@ impl<'a> Evaluator<'a> {
         Ok(())
     }
 
+    /// A bound is reached: nothing is evaluated any more.
+    pub(crate) fn stop_all(&mut self) {
+        self.exhausted = true;
+    }
+
     pub(crate) fn leave(&mut self) {
         self.depth -= 1;
     }
@@ -275,7 +280,10 @@ impl<'a> Evaluator<'a> {
                     let name = alias.name.as_str();
                     let Ok(value) = self.module_attribute(module, name, span) else {
                         let message = format!("cannot import name '{name}' from '{from}'");
-                        return fail(Code::ImportNotFound, span, message);
+                        let hint = hint::did_you_mean(name, self.attribute_names(module), "");
+                        return Err(Diag::error(Code::ImportNotFound, span, message)
+                            .hint(hint)
+                            .into());
                     };
                     let bound = alias.asname.as_ref().unwrap_or(&alias.name);
                     self.bind_name(at.scope, bound.as_str(), value);

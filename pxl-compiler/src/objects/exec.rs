@@ -94,7 +94,8 @@ impl<'a> Evaluator<'a> {
             let Some(at) = at else {
                 let message =
                     format!("Function '{}' does not have an argument called '{name}'", call.func);
-                let hint = hint::did_you_mean(name, parameters.iter().copied(), "");
+                let all = format!("it takes {}", parameters.join(", "));
+                let hint = hint::did_you_mean(name, parameters.iter().copied(), &all);
                 return Err(Diag::error(Code::ExecArgument, span, message).hint(hint).into());
             };
             let Some(annotation) = function.annotations[at] else {

@@ -189,19 +189,25 @@ impl<'a> Evaluator<'a> {
         found.ok_or_else(|| {
             let module_name = module.name();
             let message = format!("'{module_name}' object has no attribute '{name}'");
-            let hint = match module {
-                Module::Px => {
-                    let known = registry::names().chain(px::names());
-                    hint::did_you_mean(name, known, "`weir funcs` lists all functions")
-                }
-                Module::PxViews => hint::did_you_mean(name, self.view_names(), ""),
-                _ => hint::did_you_mean(name, trace::names(), ""),
+            let fallback = match module {
+                Module::Px => "`weir funcs` lists all functions",
+                _ => "",
             };
+            let hint = hint::did_you_mean(name, self.attribute_names(module), fallback);
             Diag::error(Code::AttributeNotFound, span, message)
                 .label("not in this module")
                 .hint(hint)
                 .into()
         })
+    }
+
+    /// What a module has, for hints.
+    pub(crate) fn attribute_names(&self, module: Module) -> Vec<&str> {
+        match module {
+            Module::Px => registry::names().chain(px::names()).collect(),
+            Module::PxViews => self.view_names(),
+            _ => trace::names().collect(),
+        }
     }
 
     fn px_attribute(&self, name: &str, _span: Span) -> Option<Object<'a>> {

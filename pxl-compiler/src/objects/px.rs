@@ -133,12 +133,17 @@ impl<'a> Evaluator<'a> {
     fn display(&mut self, func: PxFunction, args: CallArgs<'a>) -> Res<Object<'a>> {
         let span = args.span;
         let slots = args.bind(func.name(), &["out", "name", "cols"], 1)?;
-        let [Some(out), name, _] =
+        let [Some(out), name, cols] =
             <[Option<Arg<'a>>; 3]>::try_from(slots).unwrap_or([const { None }; 3])
         else {
             return Err(Stop::Poisoned);
         };
         let frame = frame_of(&out, func.name(), "out")?;
+        if let Some(cols) = cols {
+            let message = format!("{}(): 'cols' has no effect", func.name());
+            let hint = "select columns of the frame: `df[['a', 'b']]`";
+            self.findings.push(Diag::warning(Code::NoEffect, cols.span, message).hint(hint));
+        }
         let name = match &name {
             Some(name) => name.text(func.name(), "name")?,
             None => "output".to_string(),
@@ -154,6 +159,7 @@ impl<'a> Evaluator<'a> {
 
     pub(crate) fn sink(&mut self, name: String, op: usize, span: Span) -> Res<()> {
         if self.graph.sinks.len() >= OUTPUTS_MAX {
+            self.stop_all();
             let message = format!("the script has more than {OUTPUTS_MAX} outputs");
             return fail(Code::OutputsMax, span, message);
         }

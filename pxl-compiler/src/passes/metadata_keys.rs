@@ -92,6 +92,11 @@ pub(crate) struct Lookup {
     pub(crate) semantic: SemanticType,
 }
 
+/// True for the names that `df.ctx` knows.
+pub(crate) fn is_key(name: &str) -> bool {
+    PROPERTIES.iter().any(|property| property.keys.contains(&name))
+}
+
 pub(crate) fn resolve(key: &str, relation: &Relation, span: Span) -> Res<Lookup> {
     let Some(found) = PROPERTIES.iter().find(|property| property.keys.contains(&key)) else {
         let keys = PROPERTIES.iter().flat_map(|property| property.keys.iter().copied());

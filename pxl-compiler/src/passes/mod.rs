@@ -8,6 +8,7 @@ pub(crate) mod columns_pruned;
 pub(crate) mod constants_folded;
 pub(crate) mod contains_dropped;
 pub(crate) mod filters_pushed;
+pub(crate) mod limits_pushed;
 pub(crate) mod maps_fused;
 pub(crate) mod metadata_keys;
 pub(crate) mod node_functions_hoisted;
@@ -30,6 +31,7 @@ pub(crate) const PASSES: &[(&str, Pass)] = &[
     ("subplans_merged", subplans_merged::run),
     ("contains_dropped", contains_dropped::run),
     ("filters_pushed", filters_pushed::run),
+    ("limits_pushed", limits_pushed::run),
     ("columns_pruned", columns_pruned::run),
     ("maps_fused", maps_fused::run),
     ("constants_folded", constants_folded::run),

@@ -92,7 +92,7 @@ impl Typer<'_> {
             IrKind::TableFunction { name, args } => {
                 let Some(relation) = registry::table_function_relation(name) else {
                     return fail(
-                        Code::FunctionNotFound,
+                        Code::Internal,
                         op.span,
                         format!("Could not find function '{name}'."),
                     );

@@ -158,7 +158,11 @@ impl Input<'_> {
 pub(crate) fn find_column(relation: &Relation, name: &str, span: Span) -> Res<usize> {
     relation.index_of(name).ok_or_else(|| {
         let known: Vec<&str> = relation.columns.iter().map(|each| each.name.as_str()).collect();
-        let all = format!("it has {}", known.join(", "));
+        let all = if metadata_keys::is_key(name) {
+            format!("it is metadata: assign it first, `df.{name} = df.ctx['{name}']`")
+        } else {
+            format!("it has {}", known.join(", "))
+        };
         let hint = hint::did_you_mean(name, known, &all);
         Diag::error(
             Code::ColumnNotFound,

@@ -9,7 +9,7 @@ use ruff_python_parser::{ParseError, ParseErrorType};
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
 /// For each error whether it is forgiven: at most one per call.
-pub(crate) fn forgiven(body: &[Stmt], errors: &[ParseError]) -> Vec<bool> {
+pub(crate) fn forgiven(body: &[Stmt], errors: &[ParseError], text: &str) -> Vec<bool> {
     let mut verdicts = vec![false; errors.len()];
     if errors.is_empty() {
         return verdicts;
@@ -18,7 +18,7 @@ pub(crate) fn forgiven(body: &[Stmt], errors: &[ParseError]) -> Vec<bool> {
     calls.visit_body(body);
     let mut used: Vec<TextRange> = Vec::new();
     for (verdict, error) in verdicts.iter_mut().zip(errors) {
-        if !is_comma_error(error) {
+        if !is_comma_error(error, text) {
             continue;
         }
         let at = error.location.start();
@@ -39,13 +39,14 @@ pub(crate) fn forgiven(body: &[Stmt], errors: &[ParseError]) -> Vec<bool> {
     verdicts
 }
 
-fn is_comma_error(error: &ParseError) -> bool {
-    match &error.error {
-        ParseErrorType::ExpectedToken { expected, .. } => *expected == TokenKind::Comma,
-        // A doubled comma.
-        ParseErrorType::ExpectedExpression => true,
-        _ => false,
-    }
+fn is_comma_error(error: &ParseError, text: &str) -> bool {
+    let missing = matches!(
+        &error.error,
+        ParseErrorType::ExpectedToken { expected: TokenKind::Comma, .. }
+    );
+    // A doubled comma: the second one is where an argument should be.
+    let range = error.location.start().to_usize()..error.location.end().to_usize();
+    missing || text.get(range) == Some(",")
 }
 
 struct Call {

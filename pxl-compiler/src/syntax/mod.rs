@@ -23,7 +23,7 @@ pub(crate) fn parse_module(text: &str, source: SourceId, findings: &Findings) ->
     let errors = parsed.errors().to_vec();
     let module: ModModule = parsed.try_into_module()?.into_syntax();
     let body = module.body;
-    let forgiven = commas::forgiven(&body, &errors);
+    let forgiven = commas::forgiven(&body, &errors, text);
     let mut failed = false;
     for (error, forgiven) in errors.iter().zip(forgiven) {
         if !forgiven {

@@ -1,3 +1,5 @@
+//! Reassembly: order, gaps, bounds.
+
 use super::*;
 
 fn segment(position: u64, time_unix_ns: i64, payload: &[u8]) -> Segment<'_> {

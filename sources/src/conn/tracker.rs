@@ -42,6 +42,11 @@ const STOP_COPYING_MAX: usize = 65_536;
 const SOCKETS_MAX: usize = 16_384;
 /// Panics that nobody fetched.
 const PANICS_MAX: usize = 64;
+/// The caller's clock moves by no more than this between two calls of [`Tracker::on_time`]; when it
+/// does, it was set, and no time has passed for connections.
+const CLOCK_STEP_MAX_NS: i64 = 10_000_000_000;
+/// Events are no older than this when they come; when they are, the caller's clock is ahead.
+const EVENT_AGE_MAX_NS: i64 = 1_000_000_000;
 /// Idle connections are looked for this often.
 const IDLE_SCAN_NS: i64 = 10_000_000_000;
 
@@ -105,7 +110,12 @@ pub struct Tracker {
     stop_copying: VecDeque<ConnKey>,
     panics: Vec<ParserPanic>,
     sockets: Vec<SocketOwner>,
+    /// On the events' clock: it follows the kernel's, whatever is done to the wall clock.
     now_unix_ns: i64,
+    /// The caller's clock when it called last.
+    wall_unix_ns: Option<i64>,
+    /// The newest event since then.
+    newest_event_ns: Option<i64>,
     last_stats_ns: i64,
     last_idle_scan_ns: i64,
     counters: TrackerCounters,
@@ -129,6 +139,8 @@ impl Tracker {
             panics: Vec::new(),
             sockets: Vec::new(),
             now_unix_ns: 0,
+            wall_unix_ns: None,
+            newest_event_ns: None,
             last_stats_ns: 0,
             last_idle_scan_ns: 0,
             counters: TrackerCounters::default(),
@@ -138,7 +150,9 @@ impl Tracker {
     /// Takes an event and emits the exchanges that it completes.
     pub fn on_event(&mut self, event: &CaptureEvent<'_>, emit: &mut Emit<'_>) {
         self.counters.events += 1;
-        self.now_unix_ns = self.now_unix_ns.max(event.time_unix_ns());
+        let time_unix_ns = event.time_unix_ns();
+        self.now_unix_ns = self.now_unix_ns.max(time_unix_ns);
+        self.newest_event_ns = self.newest_event_ns.max(Some(time_unix_ns));
         match event {
             CaptureEvent::Data(data) => self.data(data, emit),
             CaptureEvent::Connect { at, error: 0 } | CaptureEvent::Accept { at } => {
@@ -353,7 +367,7 @@ impl Tracker {
 
     /// Lets time pass: settles holes, drops what waited too long, ends closed connections.
     pub fn on_time(&mut self, now_unix_ns: i64, emit: &mut Emit<'_>) {
-        self.now_unix_ns = self.now_unix_ns.max(now_unix_ns);
+        self.pass_time(now_unix_ns);
         for slot in std::mem::take(&mut self.attention) {
             let now_unix_ns = self.now_unix_ns;
             let Some(conn) = self.conn_mut(slot) else { continue };
@@ -374,6 +388,23 @@ impl Tracker {
         if self.now_unix_ns.saturating_sub(self.last_idle_scan_ns) >= IDLE_SCAN_NS {
             self.last_idle_scan_ns = self.now_unix_ns;
             self.drop_idle(emit);
+        }
+    }
+
+    /// Time passes as on the caller's clock, but a clock that was set makes no request late, and
+    /// events say what time it is.
+    fn pass_time(&mut self, wall_unix_ns: i64) {
+        let Some(before) = self.wall_unix_ns.replace(wall_unix_ns) else {
+            self.now_unix_ns = self.now_unix_ns.max(wall_unix_ns);
+            return;
+        };
+        let passed_ns = wall_unix_ns.saturating_sub(before);
+        if (0..=CLOCK_STEP_MAX_NS).contains(&passed_ns) {
+            self.now_unix_ns = self.now_unix_ns.saturating_add(passed_ns);
+        }
+        if let Some(newest) = self.newest_event_ns.take() {
+            let latest = newest.saturating_add(EVENT_AGE_MAX_NS);
+            self.now_unix_ns = self.now_unix_ns.clamp(newest, latest);
         }
     }
 
@@ -410,11 +441,12 @@ impl Tracker {
     }
 
     /// Connection statistics that changed, if it is time for them (`None` if not).
-    pub fn take_stats(&mut self, now_unix_ns: i64) -> Option<Vec<(StatsKey, StatsEntry)>> {
-        if now_unix_ns.saturating_sub(self.last_stats_ns) < self.limits.stats_interval_ns {
+    pub fn take_stats(&mut self) -> Option<Vec<(StatsKey, StatsEntry)>> {
+        let passed_ns = self.now_unix_ns.saturating_sub(self.last_stats_ns);
+        if passed_ns < self.limits.stats_interval_ns {
             return None;
         }
-        self.last_stats_ns = now_unix_ns;
+        self.last_stats_ns = self.now_unix_ns;
         for conn in self.slots.iter_mut().flatten() {
             self.stats.take(conn, false);
         }

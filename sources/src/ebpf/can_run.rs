@@ -21,7 +21,7 @@ const CAP_BPF: u32 = 39;
 /// Why eBPF capture is not possible here.
 #[derive(Debug, thiserror::Error)]
 pub enum CannotRun {
-    #[error("the kernel is {found}: eBPF capture needs Linux {}.{} or later", KERNEL_MIN.0, KERNEL_MIN.1)]
+    #[error("the kernel is {found}: eBPF capture needs Linux 5.8 or later")]
     KernelTooOld { found: String },
     #[error("missing {missing}: run as root, or grant the capabilities")]
     MissingCapabilities { missing: String },

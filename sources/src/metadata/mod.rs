@@ -248,6 +248,11 @@ impl LocalMetadata {
         self.changed |= self.sockets.observed(socket.local, u64::from(socket.netns), owner);
     }
 
+    /// The snapshot, if something was observed since the last one.
+    pub fn take_changed(&mut self) -> Option<Arc<MetadataSnapshot>> {
+        self.changed.then(|| self.take_snapshot())
+    }
+
     fn is_known(&self, upid: Upid) -> bool {
         let has = |known: &Known| known.info.upid == upid;
         self.live.get(&upid.pid()).is_some_and(has) || self.ended.iter().rev().any(has)
@@ -255,7 +260,9 @@ impl LocalMetadata {
 
     fn is_due(&self, pid: u32) -> bool {
         if let Some(known) = self.live.get(&pid) {
-            return self.refreshes - known.first_refresh <= YOUNG_REFRESHES
+            // What was there at the start is not young.
+            let is_new = known.first_refresh > 1;
+            return (is_new && self.refreshes - known.first_refresh <= YOUNG_REFRESHES)
                 || (u64::from(pid) + self.refreshes).is_multiple_of(TURN_REFRESHES);
         }
         match self.kernel_threads.get(&pid) {

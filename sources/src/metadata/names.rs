@@ -82,6 +82,8 @@ pub(super) fn command_line(text: &[u8]) -> String {
 /// The executable's base name: of the file, else of the first argument, else the kernel's name.
 pub(super) fn executable(exe: &str, cmdline: &[u8], comm: &str) -> String {
     let exe = exe.strip_suffix(" (deleted)").unwrap_or(exe);
+    // A program in an anonymous file has no name of its own.
+    let exe = if exe.starts_with("/memfd:") { "" } else { exe };
     let first = cmdline.split(|byte| *byte == 0).next().unwrap_or(&[]);
     let first = String::from_utf8_lossy(first).into_owned();
     [exe, first.as_str(), comm]
@@ -115,7 +117,9 @@ pub(super) fn program(executable: &str, cmdline: &[u8]) -> String {
         "java" => java(&args),
         _ => None,
     };
-    found.filter(|name| !name.is_empty()).unwrap_or_else(|| executable.to_string())
+    // A script on a descriptor (`/dev/fd/3`) has no name.
+    let is_name = |name: &String| name.bytes().any(|byte| !byte.is_ascii_digit());
+    found.filter(is_name).unwrap_or_else(|| executable.to_string())
 }
 
 /// The first argument that is no option: `with_value` options take the next one as well, `module`

@@ -1,3 +1,5 @@
+//! Naming rules over texts as kernels, shells and container runtimes write them.
+
 use super::*;
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -44,6 +46,8 @@ fn programs_are_what_an_interpreter_runs() {
     check("/usr/bin/java", "java -Xmx1g -cp a:b org.x.Main arg", "Main");
     check("/usr/bin/java", "java -jar /opt/shop.jar", "shop.jar");
     check("/usr/bin/bash", "bash", "bash");
+    check("/usr/bin/bash", "bash /dev/fd/3", "bash");
+    check("/memfd:sealed (deleted)", "/opt/tool --x", "tool");
     check("/opt/weir (deleted)", "./weir up", "weir");
     check("", "/bin/thing -x", "thing");
     check("", "", "comm");

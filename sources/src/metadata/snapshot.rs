@@ -113,7 +113,8 @@ impl Builder<'_> {
         );
     }
 
-    /// Socket owners, and addresses that belong to one process alone.
+    /// Socket owners, and addresses that belong to one process alone: never the machine's own, which
+    /// everybody shares, whoever happens to use them now.
     fn add_sockets(
         &self,
         snapshot: &mut MetadataSnapshot,
@@ -121,20 +122,19 @@ impl Builder<'_> {
         sockets: &SocketTable,
     ) {
         let mut alone: HashMap<String, Option<weir_types::Upid>> = HashMap::new();
-        for (local, owner, exact) in sockets.owners() {
+        for (local, owner) in sockets.owners() {
             let ip = local.ip().to_string();
-            if exact {
+            if !sockets.is_machine_address(local.ip()) {
                 let owners = alone.entry(ip.clone()).or_insert(Some(owner));
                 *owners = owners.filter(|have| *have == owner);
-            } else {
-                // Somebody listens on every address: none is another's alone for that.
-                alone.insert(ip.clone(), None);
             }
             snapshot.sockets.insert((ip, i64::from(local.port())), owner);
         }
         for (ip, owner) in alone {
             let Some(owner) = owner else { continue };
             let pod_id = local_pod_id(owner.pid(), owner.start_ticks());
+            // Port 0 stands for any: a peer of this address is that process, whatever its port.
+            snapshot.sockets.insert((ip.clone(), 0), owner);
             if let Some(pod) = pods.get_mut(&pod_id) {
                 pod.ip.clone_from(&ip);
                 snapshot.pod_ips.insert(ip, vec![(pod.start_unix_ns, pod_id)]);

@@ -2,8 +2,10 @@
 //!
 //! The kernel's socket tables name an inode for each socket, the processes' descriptors name the
 //! inodes that they hold. Reading all descriptors of all processes each second would cost more than
-//! everything else, so only sockets without a known owner are searched for, within a budget, process
-//! by process in turn; and capture tells what it sees ([`SocketTable::observed`]).
+//! everything else, and the kernel walks its whole hash table for each read of the socket tables
+//! (6 ms with 2¹⁸ buckets). So the tables are read rarely, only sockets without a known owner are
+//! searched for, within a budget, process by process in turn, and capture tells what it sees
+//! ([`SocketTable::observed`]): that is how sockets are known at once.
 //!
 //! A socket held by several processes (a master and its workers) is the youngest one's: workers do
 //! the work. Loopback addresses are those of this process's own network namespace.
@@ -19,16 +21,19 @@ use crate::proc::parse;
 /// Sockets that are remembered; beyond it new ones are not.
 const SOCKETS_MAX: usize = 65_536;
 /// Descriptors that one refresh looks at (each costs a system call).
-const FDS_PER_REFRESH: usize = 2_048;
+const FDS_PER_REFRESH: usize = 512;
 const FDS_FIRST_REFRESH: usize = 65_536;
 /// Descriptors of one process that are looked at.
 const FDS_PER_PROCESS: usize = 8_192;
+/// A socket without a holder is looked for again after so many refreshes.
+const UNHELD_REFRESHES: u64 = 60;
 /// Network namespaces whose tables are read.
 const NAMESPACES_MAX: usize = 256;
 /// A socket that is gone is remembered for so many refreshes (about seconds).
 const GONE_REFRESHES: u64 = 120;
-/// Other namespaces' tables, and listeners, are read each so many refreshes.
-const OTHERS_EVERY: u64 = 5;
+/// The tables are read each so many refreshes (about seconds), and soon after the start.
+const TABLES_EVERY: u64 = 30;
+const TABLES_EARLY: u64 = 6;
 
 #[derive(Clone, Copy, Debug)]
 struct Owned {
@@ -43,12 +48,18 @@ pub(super) struct SocketTable {
     owners: HashMap<SocketAddr, Owned, foldhash::fast::FixedState>,
     /// inode → holder (pid, start), for inodes that were looked for.
     inodes: HashMap<u64, (u32, u64), foldhash::fast::FixedState>,
+    /// inode → when nobody was found to hold it (the process may not be read, or is elsewhere).
+    unheld: HashMap<u64, u64, foldhash::fast::FixedState>,
     own_netns: u64,
     asid: u32,
     refreshes: u64,
     /// Pids below this had their turn.
     turn: u32,
     addresses: Vec<IpAddr>,
+    /// The tables as they were read last, with each socket's network namespace.
+    table: Vec<(parse::TcpSocket, u64)>,
+    /// Sockets of it whose holder is still to be found.
+    searching: bool,
 }
 
 impl SocketTable {
@@ -57,8 +68,13 @@ impl SocketTable {
     }
 
     /// Local sockets and their owners.
-    pub(super) fn owners(&self) -> impl Iterator<Item = (SocketAddr, Upid, bool)> {
-        self.owners.iter().map(|(local, owned)| (*local, owned.owner, owned.exact))
+    pub(super) fn owners(&self) -> impl Iterator<Item = (SocketAddr, Upid)> {
+        self.owners.iter().map(|(local, owned)| (*local, owned.owner))
+    }
+
+    /// An address of one of the machine's interfaces.
+    pub(super) fn is_machine_address(&self, ip: IpAddr) -> bool {
+        self.addresses.contains(&ip)
     }
 
     /// True if it was not known.
@@ -91,16 +107,35 @@ impl SocketTable {
     pub(super) fn refresh(&mut self, fs: &mut ProcFs, mut processes: Vec<(u32, u64, u64)>) -> bool {
         self.refreshes += 1;
         processes.sort_unstable();
-        self.own_netns = own_netns(fs);
-        if self.refreshes % OTHERS_EVERY == 1 {
+        if self.refreshes == TABLES_EARLY || self.refreshes % TABLES_EVERY == 1 {
+            self.own_netns = own_netns(fs);
             self.addresses = super::addresses_in(fs);
+            self.table = self.read_tables(fs, &processes);
+            let there: HashSet<u64> = self.table.iter().map(|(socket, _)| socket.inode).collect();
+            self.inodes.retain(|inode, _| there.contains(inode));
+            self.searching = true;
         }
-        let sockets = self.read_tables(fs, &processes);
+        if !self.searching {
+            return self.forget_gone();
+        }
+        let table = std::mem::take(&mut self.table);
         let budget = if self.refreshes == 1 { FDS_FIRST_REFRESH } else { FDS_PER_REFRESH };
-        self.find_holders(fs, &processes, &sockets, budget);
+        self.searching = self.find_holders(fs, &processes, &table, budget);
+        let changed = self.apply(&table);
+        self.table = table;
+        changed | self.forget_gone()
+    }
+
+    /// Takes what is known about the sockets of the tables.
+    fn apply(&mut self, table: &[(parse::TcpSocket, u64)]) -> bool {
         let mut changed = false;
-        for (socket, netns) in &sockets {
-            let Some(&(pid, start_ticks)) = self.inodes.get(&socket.inode) else { continue };
+        for (socket, netns) in table {
+            let Some(&(pid, start_ticks)) = self.inodes.get(&socket.inode) else {
+                if let Some(owned) = self.owners.get_mut(&socket.local) {
+                    owned.seen = self.refreshes;
+                }
+                continue;
+            };
             let owner = Upid::new(self.asid, pid, start_ticks);
             let own = *netns == self.own_netns;
             if !socket.local.ip().is_unspecified() {
@@ -114,7 +149,7 @@ impl SocketTable {
                 }
             }
         }
-        changed | self.forget_gone()
+        changed
     }
 
     fn read_tables(
@@ -132,43 +167,43 @@ impl SocketTable {
             }
         };
         read(fs, "self", self.own_netns);
-        if self.refreshes % OTHERS_EVERY == 1 {
-            let mut done = HashSet::<u64>::from([self.own_netns, 0]);
-            for (pid, _, netns) in processes {
-                if done.len() < NAMESPACES_MAX && done.insert(*netns) {
-                    read(fs, &pid.to_string(), *netns);
-                }
+        let mut done = HashSet::<u64>::from([self.own_netns, 0]);
+        for (pid, _, netns) in processes {
+            if done.len() < NAMESPACES_MAX && done.insert(*netns) {
+                read(fs, &pid.to_string(), *netns);
             }
         }
         sockets
     }
 
-    /// Looks for the holders of sockets that have none yet.
+    /// Looks for the holders of sockets that have none yet. True if the search goes on next time.
     fn find_holders(
         &mut self,
         fs: &mut ProcFs,
         processes: &[(u32, u64, u64)],
         sockets: &[(parse::TcpSocket, u64)],
         budget: usize,
-    ) {
-        let wanted: HashSet<u64> = sockets.iter().map(|(socket, _)| socket.inode).collect();
-        // In the passes that read one namespace only, the others' sockets are still there.
-        if self.refreshes % OTHERS_EVERY == 1 {
-            self.inodes.retain(|inode, _| wanted.contains(inode));
-        }
+    ) -> bool {
         let alive = |holder: &(u32, u64)| {
             processes.binary_search_by_key(holder, |(pid, start, _)| (*pid, *start)).is_ok()
         };
         self.inodes.retain(|_, holder| alive(holder));
-        if wanted.iter().all(|inode| self.inodes.contains_key(inode)) {
-            return;
+        let refreshes = self.refreshes;
+        self.unheld.retain(|_, since| refreshes - *since < UNHELD_REFRESHES);
+        let wanted: HashSet<u64> = sockets
+            .iter()
+            .filter(|(socket, _)| !self.is_settled(socket))
+            .map(|(socket, _)| socket.inode)
+            .collect();
+        if wanted.is_empty() {
+            return false;
         }
         let from = processes.partition_point(|(pid, _, _)| *pid < self.turn);
         let (mut looked_at, mut found) = (0, Vec::new());
         for (pid, start_ticks, _) in processes[from..].iter().chain(&processes[..from]) {
             if looked_at >= budget {
                 self.turn = *pid;
-                return;
+                return true;
             }
             found.clear();
             looked_at += 1 + fs.socket_inodes(*pid, FDS_PER_PROCESS, &mut found);
@@ -179,6 +214,17 @@ impl SocketTable {
                 }
             }
         }
+        let unheld = wanted.into_iter().filter(|inode| !self.inodes.contains_key(inode));
+        self.unheld.extend(unheld.map(|inode| (inode, refreshes)));
+        false
+    }
+
+    /// Nobody needs to be asked whose it is: known, told by capture, or not to be found.
+    fn is_settled(&self, socket: &parse::TcpSocket) -> bool {
+        let told = || self.owners.get(&socket.local).is_some_and(|owned| owned.exact);
+        self.inodes.contains_key(&socket.inode)
+            || self.unheld.contains_key(&socket.inode)
+            || (!socket.listening && told())
     }
 
     fn forget_gone(&mut self) -> bool {

@@ -48,6 +48,8 @@ fn server_end(port: u16) -> Socket {
 struct Net {
     tracer: SocketTracer,
     now_ns: i64,
+    /// How far the wall clock has been set ahead of the kernel's.
+    wall_ahead_ns: i64,
     positions: HashMap<(ConnKey, Direction), u64>,
     batches: Vec<(&'static str, RecordBatch)>,
 }
@@ -59,7 +61,13 @@ impl Net {
     fn with(config: SocketTracerConfig) -> Net {
         let config = SocketTracerConfig { asid: 7, own_upid: Upid::new(7, 1, 1), ..config };
         let tracer = SocketTracer::new(config);
-        Net { tracer, now_ns: SECOND_NS, positions: HashMap::new(), batches: Vec::new() }
+        Net {
+            tracer,
+            now_ns: SECOND_NS,
+            wall_ahead_ns: 0,
+            positions: HashMap::new(),
+            batches: Vec::new(),
+        }
     }
     fn at(&self, socket: Socket, process: Process) -> SocketEvent {
         SocketEvent { time_unix_ns: self.now_ns, process, cgroup_id: 0, fd: 5, socket }
@@ -106,10 +114,17 @@ impl Net {
         };
         self.tracer.on_event(&CaptureEvent::Exit { at, exit_code: 0 });
     }
+    /// Time passes as it does in a node: in many small steps.
     fn flush_after(&mut self, ns: i64) {
-        self.now_ns += ns;
-        let batches = self.tracer.flush(self.now_ns);
-        self.batches.extend(batches);
+        let end_ns = self.now_ns + ns;
+        loop {
+            self.now_ns = end_ns.min(self.now_ns + SECOND_NS);
+            let batches = self.tracer.flush(self.now_ns + self.wall_ahead_ns);
+            self.batches.extend(batches);
+            if self.now_ns == end_ns {
+                return;
+            }
+        }
     }
     fn rows(&mut self, table: &'static str) -> Rows {
         self.flush_after(1_000);
@@ -403,5 +418,33 @@ fn a_closed_socket_number_is_used_again() {
     net.read(again, NGINX, &get("/b"));
     net.write(again, NGINX, OK);
     assert_eq!(net.rows("http_events").texts("req_path"), ["/b"]);
+    assert_eq!(net.unpaired(), 1);
+}
+
+/// The wall clock is set, forwards and back: no request becomes late by it, no connection idle.
+#[test]
+fn setting_the_clock_loses_nothing() {
+    let mut net = Net::new();
+    let socket = server_end(4000);
+    for (idx, ahead_ns) in [0, 7_200 * SECOND_NS, -7_200 * SECOND_NS, 0].into_iter().enumerate() {
+        net.flush_after(SECOND_NS);
+        net.read(socket, NGINX, &get(&format!("/{idx}")));
+        net.wall_ahead_ns = ahead_ns;
+        net.flush_after(3 * SECOND_NS);
+        net.write(socket, NGINX, OK);
+        net.flush_after(3 * SECOND_NS);
+    }
+    assert_eq!(net.rows("http_events").texts("req_path"), ["/0", "/1", "/2", "/3"]);
+    assert_eq!((net.unpaired(), net.tracer.tracker_counters().connections), (0, 1));
+}
+
+/// A request without a response is dropped after a minute and counted.
+#[test]
+fn unanswered_requests_expire() {
+    let mut net = Net::new();
+    net.read(server_end(4000), NGINX, &get("/slow"));
+    net.flush_after(59 * SECOND_NS);
+    assert_eq!(net.unpaired(), 0);
+    net.flush_after(3 * SECOND_NS);
     assert_eq!(net.unpaired(), 1);
 }

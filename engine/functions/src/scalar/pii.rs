@@ -2,6 +2,7 @@
 //!
 //! Each kind has a pattern for candidates and a check of its own; candidates that merely continue
 //! a longer run of digits or letters do not count. Of overlapping hits the longest is replaced.
+//! Patterns match a bounded length, so that the work stays linear in the text, whatever it is.
 
 use std::net::Ipv6Addr;
 use std::sync::LazyLock;
@@ -43,13 +44,13 @@ static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
             whole,
             b"<REDACTED_EMAIL>",
         ),
-        kind("[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]+", ipv6, b"<REDACTED_IPV6>"),
+        kind("[0-9A-Fa-f:.]{0,44}:[0-9A-Fa-f:.]{1,44}", ipv6, b"<REDACTED_IPV6>"),
         kind("[0-9]{1,3}(?:[.][0-9]{1,3}){3}", ipv4, b"<REDACTED_IPV4>"),
         kind("[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}", mac, b"<REDACTED_MAC_ADDR>"),
         kind("[0-9]{2}-[0-9]{6}-[0-9]{6}-[0-9]", imei, b"<REDACTED_IMEI>"),
         kind("[0-9]{2}-[0-9]{6}-[0-9]{6}-[0-9]{2}", imei_sv, b"<REDACTED_IMEI>"),
-        kind("[0-9](?:[ -]*[0-9]){12,}", card, b"<REDACTED_CC_NUMBER>"),
-        kind("[0-9]{3}[ -]+[0-9]{2}[ -]+[0-9]{4}", ssn, b"<REDACTED_SSN>"),
+        kind("[0-9](?:[ -]{0,3}[0-9]){12,18}", card, b"<REDACTED_CC_NUMBER>"),
+        kind("[0-9]{3}[ -]{1,9}[0-9]{2}[ -]{1,9}[0-9]{4}", ssn, b"<REDACTED_SSN>"),
     ]
 });
 
@@ -176,20 +177,28 @@ fn iban(text: &[u8], start: usize, _: usize) -> Option<usize> {
     (rest == 1).then_some(at - start)
 }
 
-/// The longest beginning that is an address, up to a word's end. `::` alone says nothing.
+/// An address up to the end of its run, but for points and colons of the text around it.
 fn ipv6(text: &[u8], start: usize, end: usize) -> Option<usize> {
     let in_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     if text[..start].last().is_some_and(in_word) {
         return None;
     }
-    // 45 characters is the longest form: six groups and a dotted address.
-    let longest = end.min(start + 45);
-    (start + 3..=longest).rev().find_map(|end| {
-        let fits = !text.get(end).is_some_and(in_word)
-            && std::str::from_utf8(&text[start..end]).ok()?.parse::<Ipv6Addr>().is_ok();
-        fits.then_some(end - start)
+    // The longest form has 45 characters: six groups and a dotted address.
+    if end > start + 45 + PUNCTUATION_MAX {
+        return None;
+    }
+    (0..=PUNCTUATION_MAX.min(end - start)).find_map(|trimmed| {
+        let (candidate, after) = text[start..end].split_at(end - start - trimmed);
+        let fits = candidate.len() > 2
+            && after.iter().all(|byte| b":.".contains(byte))
+            && !text.get(start + candidate.len()).is_some_and(in_word)
+            && std::str::from_utf8(candidate).ok()?.parse::<Ipv6Addr>().is_ok();
+        fits.then_some(candidate.len())
     })
 }
+
+/// So many points and colons may follow an address.
+const PUNCTUATION_MAX: usize = 3;
 
 fn ipv4(text: &[u8], start: usize, end: usize) -> Option<usize> {
     let mut groups = text[start..end].split(|byte| *byte == b'.');

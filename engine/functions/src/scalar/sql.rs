@@ -42,6 +42,9 @@ const MYSQL_STMT_EXECUTE: i64 = 0x17;
 /// operator of a chain, and walking and dropping the tree recurses.
 const OPERATORS_MAX: usize = 500;
 
+/// The parser reads what follows POSITION twice, so that nesting doubles the work each time.
+const POSITIONS_MAX: usize = 8;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Flavor {
     Postgres,
@@ -174,6 +177,9 @@ fn literals(sql: &str, flavor: Flavor) -> Result<Vec<Spot>, String> {
     if tokens.iter().filter(|token| may_nest(token)).count() > OPERATORS_MAX {
         return Err(format!("statement has more than {OPERATORS_MAX} operators and keywords"));
     }
+    if tokens.iter().filter(|token| is_position(token)).count() > POSITIONS_MAX {
+        return Err(format!("statement has POSITION more than {POSITIONS_MAX} times"));
+    }
     let statements = Parser::new(dialect)
         .with_tokens_with_locations(tokens)
         .parse_statements()
@@ -214,6 +220,10 @@ fn may_nest(token: &TokenWithSpan) -> bool {
         | Token::Placeholder(_) => false,
         _ => true,
     }
+}
+
+fn is_position(token: &TokenWithSpan) -> bool {
+    matches!(&token.token, Token::Word(word) if word.keyword == Keyword::POSITION)
 }
 
 struct Finder {

@@ -362,6 +362,13 @@ fn expressions() {
     let kept = filter.unwrap().eval_filter(&ctx, &batch).unwrap();
     assert_eq!(kept.iter().collect::<Vec<_>>(), [Some(false), Some(true)]);
 
+    // One column in two places, dictionary-encoded.
+    let texts =
+        batch_of_rows(&[DataType::String], &[vec![s("a")], vec![s("b")], vec![s("a")]], true);
+    let text = Expr::Column { idx: 0, data_type: DataType::String };
+    let twice = call_expr("add", vec![text.clone(), text]);
+    assert_eq!(eval_rows(&twice, &ctx, &texts), [s("aa"), s("bb"), s("aa")]);
+
     let compile = |expr: &Expr| CompiledExpr::new(expr).map(|_| ());
     let call_as = |func: &str, args: Vec<Expr>, data_type| Expr::Call {
         func: func.to_string(),

@@ -112,7 +112,12 @@ fn start(config: &EbpfConfig) -> Option<EbpfSource> {
             }
             Some(source)
         }
-        Err(error @ (CannotRun::MissingCapabilities { .. } | CannotRun::NoBtf)) => {
+        Err(
+            error @ (CannotRun::MissingCapabilities { .. }
+            | CannotRun::NoBtf
+            | CannotRun::KernelTooOld { .. }
+            | CannotRun::NoKernelFunction(_)),
+        ) => {
             eprintln!("skipped: {error}");
             None
         }

@@ -46,3 +46,12 @@ fn can_run_names_every_program() {
     let all_fine = status.iter().all(|program| program.reason.is_none());
     assert_eq!(all_fine, start(&EbpfConfig::default()).is_some(), "{status:?}");
 }
+
+/// A capture may move to the thread that drains it.
+#[test]
+fn capture_moves_between_threads() {
+    fn moves<T: Send + 'static>() -> usize {
+        size_of::<T>()
+    }
+    assert!(moves::<EbpfSource>() > 0 && moves::<super::super::Stopping>() > 0);
+}

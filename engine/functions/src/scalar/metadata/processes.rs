@@ -134,7 +134,7 @@ pub(in crate::scalar) const DEFS: &[ScalarDef] = &[
         "_peer_upid",
         overloads![S I => U, peer_upid],
         &["remote_addr", "remote_port"],
-        "The process on this node that owns the socket of that address and port",
+        "The process on this node that owns the socket of that address and port, or the address alone",
         "df.peer = px._peer_upid(df.remote_addr, df.remote_port)",
     )
     .reads_context()
@@ -296,7 +296,11 @@ fn peer_upid(call: &Call<'_>) -> ArrayRef {
     output::u128s(call.rows, |row| {
         std::str::from_utf8(addr.get(row))
             .ok()
-            .and_then(|addr| sockets.get(&SocketKey(addr, port.get(row))))
+            .and_then(|addr| {
+                // Port 0 is there for addresses that belong to one process alone.
+                let exact = sockets.get(&SocketKey(addr, port.get(row)));
+                exact.or_else(|| sockets.get(&SocketKey(addr, 0)))
+            })
             .map_or(0, |upid| upid.0)
     })
 }

@@ -1,0 +1,139 @@
+//! Stages of small scripts as goldens: each file holds a script and what `explain` says of it.
+
+use weir_pxl::{CompileOptions, Script, Stage, explain, render_diagnostics};
+use weir_types::plan::{EndBound, OpKind, StartBound, Window};
+use weir_types::{Expr, Value};
+
+use crate::frames::compiled;
+use crate::golden;
+
+/// `=== stages` names the stages; the rest of the file is rewritten.
+#[test]
+fn explain_goldens() {
+    let mut failures = Vec::new();
+    let mut paths: Vec<_> = std::fs::read_dir(golden::folder("explain"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    for path in paths {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let parts = golden::sections(&text);
+        let part = |name: &str| -> &str {
+            parts.iter().find(|(have, _)| have == name).map_or("", |(_, body)| body.as_str())
+        };
+        let stages: Vec<Stage> =
+            part("stages").split_whitespace().map(|name| Stage::find(name).unwrap()).collect();
+        let script = Script { name: "case.pxl", text: part("script"), vis: None };
+        let explained = explain(&script, &CompileOptions::default(), &stages);
+        let findings = render_diagnostics(&explained.diagnostics, part("script"), false);
+        let now = format!(
+            "=== script\n{}=== stages\n{}=== result\n{}{findings}",
+            part("script"),
+            part("stages"),
+            explained.text.replace("\n== ", "\n\n== ").trim_end().to_string() + "\n",
+        );
+        failures.extend(golden::compare(&path, &now).err());
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+fn windows(body: &str) -> Vec<Window> {
+    let compiled = compiled(&format!("import px\n{body}px.display(df)\n"));
+    compiled.plan.scans().map(|(_, window)| window).collect()
+}
+
+/// Every way to write a window: catches a sign or an inclusive edge gone wrong.
+#[test]
+fn windows_are_symbolic() {
+    let of = |args: &str| windows(&format!("df = px.DataFrame('jvm_stats'{args})\n"))[0];
+    let relative = |seconds: i64| StartBound::Relative { window_ns: seconds * 1_000_000_000 };
+    assert_eq!(of("").start, StartBound::Beginning);
+    assert_eq!(of(", start_time='-5m'").start, relative(300));
+    assert_eq!(of(", start_time=px.now() - px.minutes(5)").start, relative(300));
+    assert_eq!(of(", start_time=px.now() + px.parse_duration('-5m')").start, relative(300));
+    assert_eq!(of(", start_time=px.parse_time('-5m')").start, relative(300));
+    assert_eq!(of(", start_time=px.parse_time(px.now() - px.hours(1))").start, relative(3600));
+    assert_eq!(of(", start_time=17").start, StartBound::Absolute { start_unix_ns: 17 });
+    let absolute = StartBound::Absolute { start_unix_ns: 1_767_225_600_000_000_000 };
+    assert_eq!(of(", start_time='2026-01-01 00:00:00 +0000'").start, absolute);
+    assert_eq!(of(", start_time='-5m', end_time=px.now()").end, EndBound::Now);
+    let minute = EndBound::Relative { before_ns: 60_000_000_000 };
+    assert_eq!(of(", start_time='-5m', end_time='-1m'").end, minute);
+    assert_eq!(of(", end_time=99").end, EndBound::Absolute { end_unix_ns: 99 });
+    assert_eq!(of(", None, None, None").start, StartBound::Beginning);
+}
+
+/// The clock folds where it cancels and stays where it does not.
+#[test]
+fn now_is_affine() {
+    let of = |expr: &str| -> Expr {
+        let text = format!(
+            "import px\ndf = px.DataFrame('jvm_stats')\ndf.x = {expr}\npx.display(df[['x']])\n"
+        );
+        let plan = compiled(&text).plan;
+        match &plan.ops[plan.outputs[0].op].kind {
+            OpKind::Map { exprs } => exprs[0].clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let int = |value: i64| Expr::Literal(Value::Int64(value));
+    assert_eq!(of("px.now() - (px.now() - px.seconds(5))"), int(5_000_000_000));
+    assert_eq!(of("px.now() - px.parse_time('-5s')"), int(5_000_000_000));
+    assert_eq!(of("px.parse_time('-5s') - px.parse_time('-6s')"), int(1_000_000_000));
+    assert_eq!(of("2 * px.now() - px.now() - px.now()"), int(0));
+    assert_eq!(of("px.now() + 1"), Expr::Now { factor: 1, offset_ns: 1 });
+    assert_eq!(of("-px.now()"), Expr::Now { factor: -1, offset_ns: 0 });
+    assert_eq!(of("5 - px.now() * 3"), Expr::Now { factor: -3, offset_ns: 5 });
+    assert!(matches!(of("px.now() / 2"), Expr::Call { func, .. } if func == "divide"));
+    assert!(matches!(of("px.parse_time('-5m')"), Expr::Call { func, .. } if func == "int64_to_time"));
+}
+
+/// Literals of the reference's micro-cases, folded while compiling.
+#[test]
+fn literals_fold() {
+    let of = |expr: &str| -> Value {
+        let text = format!(
+            "import px\ndf = px.DataFrame('jvm_stats')\ndf.x = {expr}\npx.display(df[['x']])\n"
+        );
+        let plan = compiled(&text).plan;
+        match &plan.ops[plan.outputs[0].op].kind {
+            OpKind::Map { exprs } => match &exprs[0] {
+                Expr::Literal(value) => value.clone(),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(of("7 / 2"), Value::Float64(3.5));
+    assert_eq!(of("7 % 2"), Value::Int64(1));
+    assert_eq!(of("'px/' + 'pod'"), Value::str("px/pod"));
+    assert_eq!(of("0.1 + 0.2 == 0.3"), Value::Boolean(true));
+    assert_eq!(of("not 1 == 2"), Value::Boolean(true));
+    assert_eq!(of("px.seconds(3) + px.milliseconds(5)"), Value::Int64(3_005_000_000));
+    assert_eq!(of("px.format_duration(-90000000000)"), Value::str("-1m"));
+    assert_eq!(of("px.parse_duration('-5m')"), Value::Int64(-300_000_000_000));
+    assert_eq!(of("px.make_upid(1, 2, 3)"), Value::Uint128((1 << 96) | (2 << 64) | 3));
+    assert_eq!(of("'a' 'b' r'\\n' '\\x41'"), Value::str("ab\\nA"));
+    assert_eq!(of("px.script_reference('L', 'px/pod', {'start_time': '-5m', 'pod': 'ns/p'})"),
+        Value::str("{\"label\":\"L\",\"script\":\"px/pod\",\"args\":{\"start_time\":\"-5m\",\"pod\":\"ns/p\"}}"));
+    assert_eq!(of("[1, (2, 'c')][1][1]"), Value::str("c"));
+    assert_eq!(of("-9223372036854775808"), Value::Int64(i64::MIN));
+}
+
+/// Ten functions over one table scan it once.
+#[test]
+fn one_scan_for_many_functions() {
+    let mut text = "import px\ndef rows(start: str):\n    \
+                    df = px.DataFrame('http_events', start_time=start)\n    \
+                    df.pod = df.ctx['pod']\n    return df[df.pod != '']\n"
+        .to_string();
+    for n in 0..10 {
+        text.push_str(&format!(
+            "df = rows('-5m')\n\
+             px.display(df.groupby('pod').agg(n{n}=('latency', px.count)), 't{n}')\n"
+        ));
+    }
+    assert_eq!(compiled(&text).plan.scans().count(), 1);
+}
