@@ -21,7 +21,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "this is how a build script talks to cargo")]
 fn tell_cargo(scripts: &Path) {
     println!("cargo::rerun-if-changed={}", scripts.display());
 }
@@ -81,7 +80,6 @@ fn manifest_value(manifest: &str, key: &str) -> Option<String> {
     if !rest.starts_with(['>', '|']) {
         return Some(rest.to_string());
     }
-    let folded: Vec<&str> =
-        lines.take_while(|line| line.starts_with(' ')).map(str::trim).collect();
+    let folded: Vec<&str> = lines.take_while(|line| line.starts_with(' ')).map(str::trim).collect();
     Some(folded.join(" "))
 }

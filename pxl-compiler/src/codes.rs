@@ -87,6 +87,7 @@ codes! {
     VisSyntax => "vis_syntax",
     VisInvalid => "vis_invalid",
     ArgumentMissing => "argument_missing",
+    Pragma => "pragma",
     /// Known to PxL, not built yet.
     NotYet => "not_yet",
     /// Warning: the window begins in the future and is empty.

@@ -16,6 +16,7 @@ use crate::objects::trace::Tracepoint;
 use crate::passes;
 use crate::syntax;
 use crate::syntax::lines::LineIndex;
+use crate::syntax::pragmas::Pragmas;
 use crate::vis::{self, CallOptions, Variable, Vis};
 
 /// What is compiled.
@@ -59,16 +60,14 @@ pub struct Compiled {
     /// Group columns, where the output is an aggregate.
     pub key: Vec<Vec<String>>,
     pub tracepoints: Vec<Tracepoint>,
+    pub pragmas: Pragmas,
 }
 
 /// Compiles a script.
 ///
 /// # Errors
 /// What is wrong with it, sorted by place, errors before warnings.
-pub fn compile(
-    script: &Script<'_>,
-    options: &CompileOptions,
-) -> Result<Compiled, Vec<Diagnostic>> {
+pub fn compile(script: &Script<'_>, options: &CompileOptions) -> Result<Compiled, Vec<Diagnostic>> {
     compile_traced(script, options, None)
 }
 
@@ -99,6 +98,7 @@ fn run(
     findings: &Findings,
     mut trace: Option<&mut Trace>,
 ) -> Option<Compiled> {
+    let pragmas = syntax::pragmas::read(script.text, findings);
     let vis = match script.vis {
         Some(text) => Some(vis::parse_into(text, findings)?),
         None => None,
@@ -130,8 +130,10 @@ fn run(
     }
     if let Some(trace) = trace.as_deref_mut() {
         let variables = evaluator.variables();
-        trace.frames =
-            variables.iter().map(|(name, held)| (name.clone(), explain::ir::object(held))).collect();
+        trace.frames = variables
+            .iter()
+            .map(|(name, held)| (name.clone(), explain::ir::object(held)))
+            .collect();
         trace.ir = explain::ir::graph(&evaluator.graph);
     }
     let Evaluator { graph, settings, tracepoints, .. } = evaluator;
@@ -153,6 +155,7 @@ fn run(
         args: vis.map(|vis| vis.variables).unwrap_or_default(),
         warnings: Vec::new(),
         tracepoints,
+        pragmas,
         plan,
     })
 }
@@ -204,9 +207,8 @@ fn planned(
     }
     let names = passes::outputs_unique::run(graph.sinks.iter().map(|sink| sink.name.as_str()));
     let outputs = graph.sinks.iter().zip(names);
-    let outputs = outputs
-        .map(|(sink, table)| Output { table, op: typed.of_graph[sink.op] })
-        .collect();
+    let outputs =
+        outputs.map(|(sink, table)| Output { table, op: typed.of_graph[sink.op] }).collect();
     let mut plan = passes::reachable(typed.plan(outputs));
     let mut note = |name: &'static str, plan: &Plan| {
         if let Some(trace) = trace.as_deref_mut() {

@@ -18,8 +18,7 @@ pub(crate) fn nearest<'a>(
         .filter(|candidate| *candidate != name)
         .filter_map(|candidate| {
             let have: Vec<char> = candidate.to_lowercase().chars().collect();
-            let near = have.len() <= NAME_CHARS_MAX
-                && have.len().abs_diff(wanted.len()) <= allowed;
+            let near = have.len() <= NAME_CHARS_MAX && have.len().abs_diff(wanted.len()) <= allowed;
             near.then(|| (distance(&wanted, &have), candidate))
         })
         .filter(|(distance, _)| *distance <= allowed)

@@ -33,4 +33,5 @@ pub use explain::{Explained, Stage, explain};
 pub use objects::trace::{TraceProgram, Tracepoint};
 pub use render::render_diagnostics;
 pub use split::{Cut, split, split_with_reasons};
+pub use syntax::pragmas::Pragmas;
 pub use weir_functions::{describe, table_functions};

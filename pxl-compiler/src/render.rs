@@ -49,7 +49,7 @@ fn render_one(out: &mut String, diagnostic: &Diagnostic, source: &str, color: bo
         snippet(out, diagnostic, line, code, &paint);
     }
     if !diagnostic.hint.is_empty() {
-        let _ = writeln!(out, "  {} {}: {}", paint.with("1;34", "="), "help", diagnostic.hint);
+        let _ = writeln!(out, "  {} help: {}", paint.with("1;34", "="), diagnostic.hint);
     }
     out.push('\n');
 }

@@ -112,9 +112,7 @@ fn stage_of(stage: Stage, trace: &Trace, plan: Option<&Plan>) -> (String, Json) 
             (text, Json::Array(json))
         }
         Stage::Plan => match plan {
-            Some(plan) => {
-                (text::plan(plan), serde_json::to_value(plan).unwrap_or(Json::Null))
-            }
+            Some(plan) => (text::plan(plan), serde_json::to_value(plan).unwrap_or(Json::Null)),
             None => (String::new(), Json::Null),
         },
         Stage::Split => match plan {

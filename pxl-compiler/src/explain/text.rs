@@ -74,7 +74,12 @@ fn names(indices: &[usize], relation: &Relation) -> String {
     names.join(", ")
 }
 
-fn aggregates(group: &[usize], aggs: &[weir_types::plan::AggCall], input: &Relation, out: &Relation) -> String {
+fn aggregates(
+    group: &[usize],
+    aggs: &[weir_types::plan::AggCall],
+    input: &Relation,
+    out: &Relation,
+) -> String {
     let aggs: Vec<String> = aggs
         .iter()
         .enumerate()
@@ -146,7 +151,8 @@ pub(crate) fn op_kind(kind: &OpKind, inputs: &[&Relation], out: &Relation) -> St
 
 fn line(out: &mut String, number: usize, inputs: &[usize], text: &str) {
     let inputs: Vec<String> = inputs.iter().map(|input| format!("%{input}")).collect();
-    let from = if inputs.is_empty() { String::new() } else { format!(" ← {}", inputs.join(", ")) };
+    let from =
+        if inputs.is_empty() { String::new() } else { format!(" ← {}", inputs.join(", ")) };
     // Writing to a String cannot fail.
     let _ = writeln!(out, "%{number} {text}{from}");
 }
@@ -163,8 +169,7 @@ pub(crate) fn plan(plan: &Plan) -> String {
 }
 
 fn plan_op(plan: &Plan, op: &Op) -> String {
-    let inputs: Vec<&Relation> =
-        op.inputs.iter().map(|&input| &plan.ops[input].relation).collect();
+    let inputs: Vec<&Relation> = op.inputs.iter().map(|&input| &plan.ops[input].relation).collect();
     op_kind(&op.kind, &inputs, &op.relation)
 }
 
@@ -181,7 +186,11 @@ pub(crate) fn fragment(fragment: &Fragment) -> String {
                 format!("send #{exchange} {} (panes by {time})", shape(what, &input, &input))
             }
             FragmentKind::Receive { exchange, shape: what, input, window: bounds } => {
-                format!("receive #{exchange} {} {}", shape(what, input, &op.relation), window(bounds))
+                format!(
+                    "receive #{exchange} {} {}",
+                    shape(what, input, &op.relation),
+                    window(bounds)
+                )
             }
             FragmentKind::Output { table } => format!("output {table:?}"),
         };
@@ -195,7 +204,11 @@ fn shape(shape: &Shape, input: &Relation, out: &Relation) -> String {
         Shape::Rows { rows_max: None } => "rows".to_string(),
         Shape::Rows { rows_max: Some(n) } => format!("newest {n} rows per pane"),
         Shape::Partial { group, aggs } => {
-            let named = if std::ptr::eq(input, out) { partial_names(group, aggs, input) } else { out.clone() };
+            let named = if std::ptr::eq(input, out) {
+                partial_names(group, aggs, input)
+            } else {
+                out.clone()
+            };
             format!("partial {}", aggregates(group, aggs, input, &named))
         }
     }

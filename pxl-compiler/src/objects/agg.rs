@@ -63,9 +63,7 @@ fn aggregate_out(out: &NameAt, arg: &Arg<'_>) -> Res<AggOut> {
         other => {
             let kind = other.type_name();
             let message = format!("Expected tuple for {} but received {kind}", out.name);
-            return Err(Diag::error(Code::AggregateForm, arg.span, message)
-                .hint(FORM_HINT)
-                .into());
+            return Err(Diag::error(Code::AggregateForm, arg.span, message).hint(FORM_HINT).into());
         }
     };
     let form = |message: String| -> Stop {
@@ -81,7 +79,9 @@ fn aggregate_out(out: &NameAt, arg: &Arg<'_>) -> Res<AggOut> {
         Object::Registry(name) if registry::kind_of(name) == Some(registry::Kind::Aggregate) => {
             *name
         }
-        Object::Registry(name) => return Err(form(format!("{name} is an invalid aggregate value"))),
+        Object::Registry(name) => {
+            return Err(form(format!("{name} is an invalid aggregate value")));
+        }
         Object::Poison => return Err(Stop::Poisoned),
         _ => return Err(form("Expected second tuple argument to be type Func".to_string())),
     };

@@ -45,7 +45,8 @@ impl<'a> CallArgs<'a> {
         slots.resize(names.len(), None);
         for (name, arg) in self.keywords {
             let Some(at) = names.iter().position(|have| *have == name.name) else {
-                let message = format!("{func}() got an unexpected keyword argument '{}'", name.name);
+                let message =
+                    format!("{func}() got an unexpected keyword argument '{}'", name.name);
                 let hint = hint::did_you_mean(
                     &name.name,
                     names.iter().copied(),
@@ -98,8 +99,7 @@ pub(crate) fn wrong_type<T>(arg: &Arg<'_>, func: &str, name: &str, wanted: &str)
         return Err(Stop::Poisoned);
     }
     let received = arg.value.type_name();
-    let message =
-        format!("{func}(): Expected '{wanted}' in arg '{name}', received '{received}'");
+    let message = format!("{func}(): Expected '{wanted}' in arg '{name}', received '{received}'");
     fail(Code::ArgumentType, arg.span, message)
 }
 

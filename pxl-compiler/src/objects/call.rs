@@ -118,11 +118,7 @@ impl<'a> Evaluator<'a> {
                 let hint = format!("use it inside agg: `df.agg(out=('column', px.{name}))`");
                 Err(Diag::error(Code::NotCallable, args.span, message).hint(hint).into())
             }
-            None => fail(
-                Code::Internal,
-                args.span,
-                format!("Could not find function '{name}'."),
-            ),
+            None => fail(Code::Internal, args.span, format!("Could not find function '{name}'.")),
         }
     }
 }

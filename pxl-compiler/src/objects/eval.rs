@@ -345,7 +345,10 @@ impl<'a> Evaluator<'a> {
                 });
                 // A failed re-assignment of a frame keeps the frame: fewer follow-up errors.
                 let keep = failed
-                    && matches!(self.lookup(at.scope, name.id.as_str(), span), Ok(Object::Frame(_)));
+                    && matches!(
+                        self.lookup(at.scope, name.id.as_str(), span),
+                        Ok(Object::Frame(_))
+                    );
                 if !keep {
                     self.bind_name(at.scope, name.id.as_str(), value);
                 }

@@ -45,7 +45,8 @@ impl<'a> Evaluator<'a> {
             return fail(Code::ExecFunction, span, message);
         }
         if call.output.is_empty() {
-            let message = format!("Output_table_prefix must be specified for function {}", call.func);
+            let message =
+                format!("Output_table_prefix must be specified for function {}", call.func);
             return fail(Code::ExecFunction, span, message);
         }
         let function = self.exec_function(&call.func, span)?;
@@ -60,7 +61,8 @@ impl<'a> Evaluator<'a> {
             Some(Object::Poison) => Err(Stop::Poisoned),
             Some(other) => {
                 let kind = other.type_name();
-                let message = format!("Function to execute, '{name}', is not a function but a {kind}");
+                let message =
+                    format!("Function to execute, '{name}', is not a function but a {kind}");
                 fail(Code::ExecFunction, span, message)
             }
             None => {
@@ -156,7 +158,8 @@ impl<'a> Evaluator<'a> {
     fn output(&mut self, func: &str, name: &str, result: Object<'a>, span: Span) -> Res<()> {
         let wrong = |other: &Object<'a>| -> Stop {
             let kind = other.type_name();
-            let message = format!("Function '{func}' returns '{kind}' but should return a DataFrame.");
+            let message =
+                format!("Function '{func}' returns '{kind}' but should return a DataFrame.");
             Diag::error(Code::ExecResult, span, message).hint("add `return df`").into()
         };
         match &result {

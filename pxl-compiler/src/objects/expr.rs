@@ -286,7 +286,8 @@ impl<'a> Evaluator<'a> {
             Object::Poison => Err(Stop::Poisoned),
             other => {
                 let kind = other.type_name();
-                let message = format!("DataFrame indices must be columns or conditions, not {kind}");
+                let message =
+                    format!("DataFrame indices must be columns or conditions, not {kind}");
                 fail(Code::IndexType, index.span, message)
             }
         }

@@ -64,7 +64,8 @@ fn affine(func: &str, operands: &[Constant<'_>]) -> Option<SymKind> {
         ("add", [a, b]) => {
             let (a, b) = (line(a)?, line(b)?);
             let time = a.time || b.time;
-            (!(a.time && b.time)).then(|| made(1, a.factor, b.factor, b.offset_ns, a.offset_ns, time))
+            (!(a.time && b.time))
+                .then(|| made(1, a.factor, b.factor, b.offset_ns, a.offset_ns, time))
         }
         ("subtract", [a, b]) => {
             let (a, b) = (line(a)?, line(b)?);

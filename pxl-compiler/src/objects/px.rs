@@ -95,8 +95,8 @@ impl<'a> Evaluator<'a> {
             PxFunction::ParseDuration => {
                 let arg = only(args, name, "duration")?;
                 let text = arg.text(name, "duration")?;
-                let ns = time::parse_duration(&text)
-                    .ok_or_else(|| time::bad_time(arg.span, &text))?;
+                let ns =
+                    time::parse_duration(&text).ok_or_else(|| time::bad_time(arg.span, &text))?;
                 Ok(Object::literal(Value::Int64(ns), span))
             }
             PxFunction::FormatDuration => {

@@ -89,4 +89,3 @@ impl<'a> Evaluator<'a> {
         Ok(Object::Frame(Frame { op }))
     }
 }
-

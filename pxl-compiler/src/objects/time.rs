@@ -23,9 +23,13 @@ const UNITS: [(&str, i64); 5] = [
 /// A point in time that a script gives.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Point {
-    Absolute { unix_ns: i64 },
+    Absolute {
+        unix_ns: i64,
+    },
     /// now + offset
-    Relative { offset_ns: i64 },
+    Relative {
+        offset_ns: i64,
+    },
 }
 
 /// The first number with a unit in `text`, with its sign: what a relative time is searched for.

@@ -109,8 +109,8 @@ impl<'a> Evaluator<'a> {
             return fail(Code::NotYet, target.span, message);
         }
         let ttl_text = ttl.text(func, "ttl")?;
-        let ttl_ns = time::parse_duration(&ttl_text)
-            .ok_or_else(|| time::bad_time(ttl.span, &ttl_text))?;
+        let ttl_ns =
+            time::parse_duration(&ttl_text).ok_or_else(|| time::bad_time(ttl.span, &ttl_text))?;
         let programs = programs(&probe)?;
         let mut relation: Option<Relation> = None;
         for program in &programs {
@@ -176,10 +176,9 @@ fn program(value: &Object<'_>) -> Option<TraceProgram> {
             TraceValue::Program(program) => Some(program.clone()),
             TraceValue::Kprobe => None,
         },
-        Object::Expr(sym) => sym.as_text().map(|text| TraceProgram {
-            text: text.to_string(),
-            selectors: Vec::new(),
-        }),
+        Object::Expr(sym) => {
+            sym.as_text().map(|text| TraceProgram { text: text.to_string(), selectors: Vec::new() })
+        }
         _ => None,
     }
 }
@@ -252,11 +251,8 @@ mod tests {
         let relation = output_columns(text, Span::NONE).unwrap();
         let types: Vec<(&str, DataType)> =
             relation.columns.iter().map(|c| (c.name.as_str(), c.data_type)).collect();
-        let wanted = [
-            ("time_", DataType::Time64Ns),
-            ("pid", DataType::Int64),
-            ("comm", DataType::String),
-        ];
+        let wanted =
+            [("time_", DataType::Time64Ns), ("pid", DataType::Int64), ("comm", DataType::String)];
         assert_eq!(types, wanted);
     }
 }

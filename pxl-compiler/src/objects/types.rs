@@ -106,7 +106,9 @@ impl TypeObject {
             return fail(
                 Code::Cast,
                 span,
-                format!("Cannot cast from '{from}' to '{to}'. Only semantic type casts are allowed."),
+                format!(
+                    "Cannot cast from '{from}' to '{to}'. Only semantic type casts are allowed."
+                ),
             );
         }
         let Object::Expr(sym) = &arg.value else {
@@ -114,7 +116,9 @@ impl TypeObject {
             return fail(
                 Code::Cast,
                 arg.span,
-                format!("Cannot cast from '{from}' to '{to}'. Only semantic type casts are allowed."),
+                format!(
+                    "Cannot cast from '{from}' to '{to}'. Only semantic type casts are allowed."
+                ),
             );
         };
         let to = CastTo { name: self.name, data_type, semantic: self.semantic, span };

@@ -59,10 +59,8 @@ fn branch(
         return id;
     }
     let columns: Vec<_> = wanted.iter().map(|&idx| relation.columns[idx].clone()).collect();
-    let exprs = wanted.iter().map(|&idx| Expr::Column {
-        idx,
-        data_type: relation.columns[idx].data_type,
-    });
+    let exprs =
+        wanted.iter().map(|&idx| Expr::Column { idx, data_type: relation.columns[idx].data_type });
     let kind = OpKind::Map { exprs: exprs.collect() };
     rebuild.push(Op { kind, inputs: vec![id], relation: Relation::new(columns) })
 }
@@ -113,9 +111,7 @@ fn wanted_of(
     let op = &plan.ops[id];
     match &op.kind {
         OpKind::Scan { .. } | OpKind::TableFunction { .. } => BTreeSet::new(),
-        OpKind::Filter { predicate } => {
-            mine.iter().copied().chain(predicate.columns()).collect()
-        }
+        OpKind::Filter { predicate } => mine.iter().copied().chain(predicate.columns()).collect(),
         OpKind::Map { exprs } => mine.iter().flat_map(|&idx| exprs[idx].columns()).collect(),
         OpKind::Aggregate { group, aggs } => {
             let kept = aggs.iter().enumerate().filter(|(at, _)| mine.contains(&(group.len() + at)));
@@ -164,7 +160,8 @@ fn pruned(op: &Op, keep: &BTreeSet<usize>, inputs: &[&[Option<usize>]]) -> OpKin
             }
         }
         OpKind::Join { how, left_on, right_on, columns } => {
-            let side = |side: weir_types::plan::Side| usize::from(side == weir_types::plan::Side::Right);
+            let side =
+                |side: weir_types::plan::Side| usize::from(side == weir_types::plan::Side::Right);
             OpKind::Join {
                 how: *how,
                 left_on: left_on.iter().map(|&idx| to(0, idx)).collect(),
@@ -183,5 +180,8 @@ fn pruned(op: &Op, keep: &BTreeSet<usize>, inputs: &[&[Option<usize>]]) -> OpKin
 pub(crate) fn is_identity(op: &Op, input: &Relation) -> bool {
     let OpKind::Map { exprs } = &op.kind else { return false };
     op.relation == *input
-        && exprs.iter().enumerate().all(|(at, expr)| matches!(expr, Expr::Column { idx, .. } if *idx == at))
+        && exprs
+            .iter()
+            .enumerate()
+            .all(|(at, expr)| matches!(expr, Expr::Column { idx, .. } if *idx == at))
 }

@@ -10,7 +10,7 @@ use weir_functions::Placement;
 use weir_types::plan::OpKind;
 use weir_types::{Expr, Op, OpId, Plan};
 
-use super::{Rebuild, has_placement, op_has_placement, readers};
+use super::{Rebuild, is_late, op_has_placement, readers};
 
 pub(crate) fn run(plan: Plan) -> Plan {
     let readers = readers(&plan);
@@ -49,7 +49,7 @@ enum Below {
 
 impl Push<'_> {
     fn below(&self, op: &Op, predicate: &Expr) -> Below {
-        let cluster = has_placement(predicate, Placement::Cluster);
+        let cluster = is_late(predicate);
         match &op.kind {
             OpKind::Filter { .. } | OpKind::Limit { .. } => Below::Filter(predicate.clone()),
             OpKind::Map { .. } if cluster && op_has_placement(op, Placement::Node) => Below::Stop,
@@ -61,8 +61,8 @@ impl Push<'_> {
                     Below::Stop
                 }
             }
-            // Without groups there is a row even where no row passes the filter. A function that
-            // runs in the cluster part stays there: below, it would keep the node from aggregating.
+            // Without groups there is a row even where no row passes the filter. What is computed in
+            // the cluster part stays there: below, it would keep the node from aggregating.
             OpKind::Aggregate { group, .. } if !group.is_empty() && !cluster => {
                 if predicate.columns().iter().all(|&idx| idx < group.len()) {
                     Below::Filter(predicate.with_columns(&|idx| group[idx]))

@@ -7,7 +7,7 @@ use weir_types::plan::OpKind;
 use weir_types::{Expr, Op, Plan};
 
 use super::columns_pruned::is_identity;
-use super::{Rebuild, op_has_placement, readers, substitute};
+use super::{Rebuild, op_has_placement, op_is_late, readers, substitute};
 use crate::limits::FUSED_NODES_MAX;
 
 pub(crate) fn run(plan: Plan) -> Plan {
@@ -36,11 +36,8 @@ fn fused(outer: &Op, inner: &Op) -> Option<Op> {
     else {
         return None;
     };
-    let places = [Placement::Node, Placement::Cluster];
-    let mixed = places.iter().all(|&place| {
-        op_has_placement(outer, place) || op_has_placement(inner, place)
-    });
-    if mixed {
+    let either = |is: fn(&Op) -> bool| is(outer) || is(inner);
+    if either(op_is_late) && either(|op| op_has_placement(op, Placement::Node)) {
         return None;
     }
     let mut uses = vec![0_usize; inner_exprs.len()];
@@ -58,10 +55,8 @@ fn fused(outer: &Op, inner: &Op) -> Option<Op> {
     if twice {
         return None;
     }
-    let exprs: Vec<Expr> = outer_exprs
-        .iter()
-        .map(|expr| substitute(expr, &|idx| inner_exprs[idx].clone()))
-        .collect();
+    let exprs: Vec<Expr> =
+        outer_exprs.iter().map(|expr| substitute(expr, &|idx| inner_exprs[idx].clone())).collect();
     let small = exprs.iter().all(|expr| {
         let mut nodes = 0;
         expr.walk(&mut |_| nodes += 1);

@@ -105,10 +105,8 @@ pub(crate) fn resolve(key: &str, relation: &Relation, span: Span) -> Res<Lookup>
         let message = format!("'{key}' unavailable metadata key.");
         return Err(Diag::error(Code::MetadataKey, span, message).hint(hint).into());
     };
-    let key_column = found
-        .columns
-        .iter()
-        .find_map(|name| relation.index_of(name).map(|idx| (*name, idx)));
+    let key_column =
+        found.columns.iter().find_map(|name| relation.index_of(name).map(|idx| (*name, idx)));
     let Some((name, idx)) = key_column else {
         let needed = found.columns.join(", ");
         let message = format!(

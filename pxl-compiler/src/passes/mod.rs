@@ -164,6 +164,18 @@ pub(crate) fn has_placement(expr: &Expr, wanted: weir_functions::Placement) -> b
     found
 }
 
+/// True if the expression must be computed in the cluster part: it calls a function of the cluster
+/// part, or reads the clock, whose value changes for rows that a node has long shipped.
+pub(crate) fn is_late(expr: &Expr) -> bool {
+    let mut reads_clock = false;
+    expr.walk(&mut |part| reads_clock |= matches!(part, Expr::Now { .. }));
+    reads_clock || has_placement(expr, weir_functions::Placement::Cluster)
+}
+
+pub(crate) fn op_is_late(op: &Op) -> bool {
+    expressions(&op.kind).iter().any(is_late)
+}
+
 pub(crate) fn op_has_placement(op: &Op, wanted: weir_functions::Placement) -> bool {
     expressions(&op.kind).iter().any(|expr| has_placement(expr, wanted))
 }

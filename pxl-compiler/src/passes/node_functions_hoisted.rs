@@ -1,22 +1,22 @@
-//! Afterwards, on a row-wise path, functions that must run on the node stand before those that must
-//! run in the cluster part: the value of a node function behind a cluster function is computed
-//! below it and carried up as a column.
+//! Afterwards, on a row-wise path, functions that must run on the node stand before what must run in
+//! the cluster part (its functions, and the clock): the value of a node function behind it is
+//! computed below and carried up as a column.
 
 use weir_functions::Placement;
 use weir_types::plan::OpKind;
 use weir_types::{Column, Expr, Op, OpId, Plan, SemanticType};
 
-use super::{Rebuild, expressions, has_placement, op_has_placement, passed, substitute};
+use super::{Rebuild, expressions, is_late, op_has_placement, op_is_late, passed, substitute};
 
 pub(crate) fn run(plan: Plan) -> Plan {
     let mut rebuild = Rebuild::new(plan.ops.len());
-    // True where a cluster function stands at or below a row-wise operator.
+    // True where something of the cluster part stands at or below a row-wise operator.
     let mut late: Vec<bool> = Vec::new();
     for op in &plan.ops {
         let op = rebuild.renumbered(op);
         let id = if matches!(op.kind, OpKind::Filter { .. } | OpKind::Map { .. })
             && op_has_placement(&op, Placement::Node)
-            && (op_has_placement(&op, Placement::Cluster) || late[op.inputs[0]])
+            && (op_is_late(&op) || late[op.inputs[0]])
         {
             hoist(&mut rebuild, &late, op)
         } else {
@@ -31,8 +31,7 @@ pub(crate) fn run(plan: Plan) -> Plan {
 fn mark(rebuild: &Rebuild, late: &mut Vec<bool>) {
     for op in &rebuild.ops[late.len()..] {
         let row_wise = matches!(op.kind, OpKind::Filter { .. } | OpKind::Map { .. });
-        let found =
-            row_wise && (op_has_placement(op, Placement::Cluster) || late[op.inputs[0]]);
+        let found = row_wise && (op_is_late(op) || late[op.inputs[0]]);
         late.push(found);
     }
 }
@@ -79,7 +78,7 @@ fn hoist(rebuild: &mut Rebuild, late: &[bool], op: Op) -> OpId {
 fn collect(expr: &Expr, found: &mut Vec<Expr>) {
     let Expr::Call { func, args, .. } = expr else { return };
     let node = crate::registry::placement(func) == Placement::Node;
-    if node && !has_placement(expr, Placement::Cluster) {
+    if node && !is_late(expr) {
         if !found.contains(expr) {
             found.push(expr.clone());
         }
@@ -110,12 +109,12 @@ fn carry(rebuild: &mut Rebuild, late: &[bool], op: OpId, expr: Expr) -> Option<(
     // From `op` down to the last operator above which there is no cluster function.
     let mut path: Vec<Op> = Vec::new();
     let (mut at, mut expr) = (op, expr);
-    while is_late(rebuild, late, at) {
+    while stands_late(rebuild, late, at) {
         let step = rebuild.ops[at].clone();
         if let OpKind::Map { exprs } = &step.kind {
             expr = substitute(&expr, &|idx| exprs[idx].clone());
         }
-        if has_placement(&expr, Placement::Cluster) {
+        if is_late(&expr) {
             return None;
         }
         at = step.inputs[0];
@@ -153,11 +152,11 @@ fn carry(rebuild: &mut Rebuild, late: &[bool], op: OpId, expr: Expr) -> Option<(
 }
 
 /// As `late`, also for operators that this pass has just made.
-fn is_late(rebuild: &Rebuild, late: &[bool], id: OpId) -> bool {
+fn stands_late(rebuild: &Rebuild, late: &[bool], id: OpId) -> bool {
     if let Some(&found) = late.get(id) {
         return found;
     }
     let op = &rebuild.ops[id];
     matches!(op.kind, OpKind::Filter { .. } | OpKind::Map { .. })
-        && (op_has_placement(op, Placement::Cluster) || is_late(rebuild, late, op.inputs[0]))
+        && (op_is_late(op) || stands_late(rebuild, late, op.inputs[0]))
 }

@@ -4,7 +4,7 @@
 use weir_functions::Placement;
 use weir_types::{Expr, Plan};
 
-use super::{expressions, has_placement, is_blocking};
+use super::{expressions, is_blocking, is_late, op_is_late};
 use crate::codes::Code;
 use crate::diag::{Diag, Findings, Span};
 use crate::registry;
@@ -21,7 +21,7 @@ pub(crate) fn run(plan: &Plan, sites: &[Site], findings: &Findings) {
     let mut late = vec![false; plan.ops.len()];
     for (id, op) in plan.ops.iter().enumerate() {
         let behind = op.inputs.iter().any(|&input| late[input]);
-        let cluster = expressions(&op.kind).iter().any(|e| has_placement(e, Placement::Cluster));
+        let cluster = op_is_late(op);
         late[id] = behind || cluster || is_blocking(&op.kind);
         if behind || cluster {
             for expr in expressions(&op.kind) {
@@ -37,7 +37,7 @@ fn check(expr: &Expr, behind: bool, sites: &[Site], findings: &Findings) {
         if registry::placement(func) != Placement::Node {
             return;
         }
-        let nested = args.iter().any(|arg| has_placement(arg, Placement::Cluster));
+        let nested = args.iter().any(is_late);
         if !behind && !nested {
             return;
         }

@@ -61,9 +61,9 @@ fn carry_upid(rebuild: &mut Rebuild, op: OpId) -> Option<(OpId, usize)> {
         op.inputs[0] = id;
         match &mut op.kind {
             OpKind::Map { exprs } => {
-                let here = exprs
-                    .iter()
-                    .position(|expr| matches!(expr, Expr::Column { idx: have, .. } if *have == idx));
+                let here = exprs.iter().position(
+                    |expr| matches!(expr, Expr::Column { idx: have, .. } if *have == idx),
+                );
                 match here {
                     Some(here) => {
                         idx = here;

@@ -194,7 +194,8 @@ impl Typer<'_> {
         };
         if predicate.data_type() != DataType::Boolean {
             let found = predicate.data_type();
-            let message = format!("Expected 'BOOLEAN' for the filter condition, received '{found}'");
+            let message =
+                format!("Expected 'BOOLEAN' for the filter condition, received '{found}'");
             let diag = Diag::error(Code::FilterType, cond.span, message)
                 .label(format!("this is {found}"))
                 .hint("compare it with something, for example `!= 0`");
@@ -343,8 +344,12 @@ impl Typer<'_> {
             left_on.push(l);
             right_on.push(r);
         }
-        let (relation, bad) =
-            merged_relation(merge, op.span, (&left_relation, &left.bad), (&right_relation, &right.bad))?;
+        let (relation, bad) = merged_relation(
+            merge,
+            op.span,
+            (&left_relation, &left.bad),
+            (&right_relation, &right.bad),
+        )?;
         let both = (0..left_relation.len()).map(|idx| (Side::Left, idx));
         let columns: Vec<(Side, usize)> =
             both.chain((0..right_relation.len()).map(|idx| (Side::Right, idx))).collect();
@@ -415,7 +420,8 @@ fn aggregate_call(
         args.push(find_column(relation, &column.name, column.span)?);
     }
     let func = &out.func.name;
-    let arg_types: Vec<DataType> = args.iter().map(|&idx| relation.columns[idx].data_type).collect();
+    let arg_types: Vec<DataType> =
+        args.iter().map(|&idx| relation.columns[idx].data_type).collect();
     let Some(data_type) = registry::aggregate_result(func, &arg_types) else {
         let names: Vec<&str> = arg_types.iter().map(|each| each.name()).collect();
         let message =

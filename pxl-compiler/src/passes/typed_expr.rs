@@ -68,7 +68,8 @@ impl Input<'_> {
             SymKind::Now(now) => {
                 let expr = Expr::Now { factor: now.factor, offset_ns: now.offset_ns };
                 let time = px::affine_type(*now) == DataType::Time64Ns;
-                let expr = if time { call("int64_to_time", vec![expr], DataType::Time64Ns) } else { expr };
+                let expr =
+                    if time { call("int64_to_time", vec![expr], DataType::Time64Ns) } else { expr };
                 Ok((expr, SemanticType::None))
             }
             SymKind::Column { name, frame } => {
@@ -90,9 +91,8 @@ impl Input<'_> {
         match (frame, self.frame) {
             (Some(frame), Some(target)) if frame != target => {
                 let message = format!("name '{frame}' is not available in this context");
-                let hint = format!(
-                    "only columns of '{target}' can be read here; merge the frames first"
-                );
+                let hint =
+                    format!("only columns of '{target}' can be read here; merge the frames first");
                 Err(Diag::error(Code::ColumnOfOtherFrame, sym.span, message).hint(hint).into())
             }
             _ => Ok(()),

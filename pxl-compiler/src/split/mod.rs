@@ -7,12 +7,11 @@ mod node_part;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher};
 
-use weir_functions::Placement;
 use weir_types::plan::{EndBound, OpKind};
 use weir_types::split::{ExchangeId, FragmentKind, FragmentOp, Shape, SplitPlan};
 use weir_types::{Op, OpId, Plan, Relation};
 
-use crate::passes::{is_blocking, op_has_placement, passed};
+use crate::passes::{is_blocking, op_is_late, passed};
 use node_part::NodePart;
 
 /// An exchange and why the path was cut there.
@@ -61,12 +60,13 @@ pub fn split_with_reasons(plan: &Plan) -> (SplitPlan, Vec<Cut>) {
     (split, splitter.cuts)
 }
 
-/// True for what runs on nodes: row-wise operators above a scan, below any cluster function.
+/// True for what runs on nodes: row-wise operators above a scan, below any function of the cluster
+/// part and any use of the clock.
 fn on_node(plan: &Plan) -> Vec<bool> {
     let mut on_node: Vec<bool> = Vec::with_capacity(plan.ops.len());
     for op in &plan.ops {
         let found = !is_blocking(&op.kind)
-            && !op_has_placement(op, Placement::Cluster)
+            && !op_is_late(op)
             && op.inputs.iter().all(|&input| on_node[input]);
         on_node.push(found);
     }
@@ -97,7 +97,8 @@ impl Splitter<'_> {
                 _ => None,
             };
         };
-        for op in &self.plan.ops {
+        let cluster = self.plan.ops.iter().zip(&self.on_node).filter(|(_, on_node)| !**on_node);
+        for (op, _) in cluster {
             for &input in op.inputs.iter().filter(|&&input| self.on_node[input]) {
                 match &op.kind {
                     OpKind::Limit { rows_max } => {
@@ -126,7 +127,8 @@ impl Splitter<'_> {
             }
             _ => {
                 let why = reason_of(op);
-                let inputs = op.inputs.iter().map(|&input| self.cluster_input(input, why)).collect();
+                let inputs =
+                    op.inputs.iter().map(|&input| self.cluster_input(input, why)).collect();
                 self.push(FragmentKind::Plan(op.kind.clone()), inputs, op.relation.clone())
             }
         };
@@ -204,7 +206,9 @@ fn reason_of(op: &Op) -> &'static str {
         OpKind::Join { .. } => "join",
         OpKind::Union => "union",
         OpKind::Limit { .. } => "limit",
-        OpKind::Filter { .. } | OpKind::Map { .. } => "a function of the cluster part",
+        OpKind::Filter { .. } | OpKind::Map { .. } => {
+            "a function of the cluster part, or the clock"
+        }
         OpKind::Aggregate { .. } => "aggregate",
         OpKind::Scan { .. } | OpKind::TableFunction { .. } => "source",
     }

@@ -4,7 +4,7 @@
 
 use std::hash::Hash;
 
-use weir_types::plan::{OpKind, StartBound, EndBound, Window};
+use weir_types::plan::{EndBound, OpKind, StartBound, Window};
 use weir_types::split::{ExchangeId, FragmentKind, FragmentOp, Shape};
 use weir_types::{Column, DataType, Expr, OpId, Plan, Relation, SemanticType};
 
@@ -31,10 +31,31 @@ impl NodePart<'_> {
         NodePart { plan, ops: Vec::new(), placed: vec![None; plan.ops.len()], exchanges: 0 }
     }
 
-    /// True if the newest n rows of each pane are enough for a limit of n above `id`: its rows have
-    /// a `time_` to be ordered by, and none of them is held back by the window's end.
+    /// True if the newest n rows of each pane are enough for a limit of n above `id`: its rows are
+    /// ordered by the `time_` that puts them into panes, and none of them is held back by the
+    /// window's end.
     pub(super) fn newest_first(&self, id: OpId) -> bool {
-        self.plan.ops[id].relation.time_idx().is_some() && ends_now(self.window(id).end)
+        self.shows_scan_time(id) && ends_now(self.window(id).end)
+    }
+
+    /// True if the frame's `time_` is the scanned row's.
+    fn shows_scan_time(&self, id: OpId) -> bool {
+        let (mut at, mut time) = (id, self.plan.ops[id].relation.time_idx());
+        while let Some(idx) = time {
+            let op = &self.plan.ops[at];
+            match (&op.kind, op.inputs.first()) {
+                (OpKind::Scan { .. }, _) | (_, None) => return op.relation.time_idx() == time,
+                (OpKind::Map { exprs }, Some(&input)) => {
+                    time = match &exprs[idx] {
+                        Expr::Column { idx, .. } => Some(*idx),
+                        _ => None,
+                    };
+                    at = input;
+                }
+                (_, Some(&input)) => at = input,
+            }
+        }
+        false
     }
 
     /// The window of the scan that `id` stands on.
@@ -92,7 +113,11 @@ impl NodePart<'_> {
                     while relation.index_of(&name).is_some() {
                         name.push('_');
                     }
-                    relation.columns.push(Column::new(name, DataType::Time64Ns, SemanticType::None));
+                    relation.columns.push(Column::new(
+                        name,
+                        DataType::Time64Ns,
+                        SemanticType::None,
+                    ));
                     exprs.push(Expr::Column { idx: input_time, data_type: DataType::Time64Ns });
                     exprs.len() - 1
                 });

@@ -40,10 +40,8 @@ pub(crate) fn forgiven(body: &[Stmt], errors: &[ParseError], text: &str) -> Vec<
 }
 
 fn is_comma_error(error: &ParseError, text: &str) -> bool {
-    let missing = matches!(
-        &error.error,
-        ParseErrorType::ExpectedToken { expected: TokenKind::Comma, .. }
-    );
+    let missing =
+        matches!(&error.error, ParseErrorType::ExpectedToken { expected: TokenKind::Comma, .. });
     // A doubled comma: the second one is where an argument should be.
     let range = error.location.start().to_usize()..error.location.end().to_usize();
     missing || text.get(range) == Some(",")

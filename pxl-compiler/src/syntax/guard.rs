@@ -28,9 +28,8 @@ pub(crate) fn is_parsable(
 }
 
 /// Words that nest an expression one deeper.
-const NESTING_WORDS: [&[u8]; 11] = [
-    b"not", b"and", b"or", b"lambda", b"if", b"else", b"await", b"yield", b"in", b"is", b"for",
-];
+const NESTING_WORDS: [&[u8]; 11] =
+    [b"not", b"and", b"or", b"lambda", b"if", b"else", b"await", b"yield", b"in", b"is", b"for"];
 
 /// Where the tree's depth could exceed the limit. Each bracket, operator, dot or keyword may add a
 /// level; a comma at the same bracket level ends what was counted there, a line outside brackets
@@ -61,7 +60,8 @@ fn too_deep_at(text: &str) -> Option<usize> {
                 open[0] = indentation(bytes, at + 1);
                 total = open[0];
             }
-            b'=' | b'!' | b'<' | b'>' | b'*' | b'/' | b'&' | b'|' if bytes.get(at + 1) == Some(&b'=') => {}
+            b'=' | b'!' | b'<' | b'>' | b'*' | b'/' | b'&' | b'|'
+                if bytes.get(at + 1) == Some(&b'=') => {}
             b'.' | b'+' | b'-' | b'*' | b'/' | b'%' | b'~' | b'<' | b'>' | b'=' | b'!' | b'&'
             | b'|' | b'^' | b'@' | b':' | b'?' => count(&mut open, &mut total),
             byte if byte.is_ascii_alphabetic() => {
@@ -79,6 +79,31 @@ fn too_deep_at(text: &str) -> Option<usize> {
         at += 1;
     }
     None
+}
+
+/// The first bracket that is never closed, or is closed by one of another kind.
+pub(crate) fn unclosed_bracket(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut open: Vec<usize> = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'#' => at = line_end(bytes, at),
+            b'\'' | b'"' => at = string_end(bytes, at),
+            b'(' | b'[' | b'{' => open.push(at),
+            closer @ (b')' | b']' | b'}') => {
+                let opener = open.pop()?;
+                let fits =
+                    matches!((bytes[opener], closer), (b'(', b')') | (b'[', b']') | (b'{', b'}'));
+                if !fits {
+                    return Some(opener);
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    open.pop()
 }
 
 /// The byte before `at`.
@@ -134,6 +159,15 @@ fn string_end(bytes: &[u8], from: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The bracket to blame, not the line after it.
+    #[test]
+    fn finds_the_open_bracket() {
+        assert_eq!(unclosed_bracket("a = f(b[1], ')')\n# (\n"), None);
+        assert_eq!(unclosed_bracket("a = [b(1)\nc = 2\n"), Some(4));
+        assert_eq!(unclosed_bracket("a = (b]\n"), Some(4));
+        assert_eq!(unclosed_bracket("a = b)\n"), None);
+    }
 
     /// Long flat texts pass and deep ones do not: catches counting over lines and commas.
     #[test]

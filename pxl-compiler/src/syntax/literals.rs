@@ -61,7 +61,8 @@ fn decode(source: &str, out: &mut Vec<u8>) {
                 let digits = bytes[at - 1..].iter().take(3);
                 let octal: Vec<u8> =
                     digits.copied().take_while(|byte| (b'0'..=b'7').contains(byte)).collect();
-                let value = octal.iter().fold(0_u32, |sum, digit| sum * 8 + u32::from(digit - b'0'));
+                let value =
+                    octal.iter().fold(0_u32, |sum, digit| sum * 8 + u32::from(digit - b'0'));
                 out.push(u8::try_from(value & 0xff).unwrap_or(0));
                 at += octal.len() - 1;
             }

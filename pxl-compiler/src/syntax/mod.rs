@@ -5,6 +5,7 @@ pub(crate) mod commas;
 pub(crate) mod guard;
 pub(crate) mod lines;
 pub(crate) mod literals;
+pub(crate) mod pragmas;
 pub(crate) mod restrict;
 
 use ruff_python_ast::{Expr, ModModule, Suite};
@@ -59,6 +60,16 @@ pub(crate) fn parse_expression(text: &str) -> Option<Expr> {
 }
 
 fn syntax_error(error: &ParseError, source: SourceId, text: &str) -> Diag {
+    if !matches!(error.error, ParseErrorType::Lexical(_))
+        && let Some(at) = guard::unclosed_bracket(text)
+        && at <= error.location.start().to_usize()
+    {
+        let start = u32::try_from(at).unwrap_or(u32::MAX);
+        let bracket = &text[at..=at];
+        let message = format!("invalid syntax: '{bracket}' was never closed");
+        let span = Span { source, start, end: start + 1 };
+        return Diag::error(Code::SyntaxError, span, message).label("opened here");
+    }
     let span = Span::new(source, error.location);
     let message = format!("invalid syntax: {}", lower_first(&error.error.to_string()));
     let found = text.get(span.start as usize..span.end as usize).unwrap_or("").trim();

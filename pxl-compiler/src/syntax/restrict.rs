@@ -84,8 +84,9 @@ impl Checker<'_> {
             Expr::Subscript(subscript) => {
                 if !matches!(&*subscript.value, Expr::Name(_)) {
                     let kind = expression_name(&subscript.value);
-                    let message =
-                        format!("Can only assign to Dataframe by subscript from Name, received {kind}");
+                    let message = format!(
+                        "Can only assign to Dataframe by subscript from Name, received {kind}"
+                    );
                     self.report(Code::AssignmentTarget, &assign.targets[0], message, "");
                 }
                 self.expression(&subscript.slice);

@@ -28,7 +28,10 @@ pub(crate) fn plan_calls(
             widget.func.is_none() && widget.global_output.as_ref() == Some(&global.output)
         };
         let widgets = vis.widgets.iter().enumerate().filter(shown).map(|(at, _)| at).collect();
-        calls.push((new_call(global.output.clone(), widgets, &global.func, options), global.func.clone()));
+        calls.push((
+            new_call(global.output.clone(), widgets, &global.func, options),
+            global.func.clone(),
+        ));
     }
     for (at, widget) in vis.widgets.iter().enumerate() {
         let Some(func) = &widget.func else { continue };
@@ -38,9 +41,11 @@ pub(crate) fn plan_calls(
     }
     if let Some(wanted) = options.func {
         let by_output = !calls.iter().any(|(call, _)| call.func == wanted);
-        calls.retain(|(call, _)| {
-            if by_output { call.output == wanted } else { call.func == wanted }
-        });
+        calls.retain(
+            |(call, _)| {
+                if by_output { call.output == wanted } else { call.func == wanted }
+            },
+        );
         if calls.is_empty() {
             // Not among the widgets: the function's parameters are the variables of that name.
             return vec![direct_call(wanted, vis, options)];
@@ -95,8 +100,7 @@ fn direct_call(name: &str, vis: &Vis, options: &CallOptions<'_>) -> ExecCall {
 }
 
 fn default_of(variable: &Variable, options: &CallOptions<'_>) -> Option<String> {
-    let placeholder =
-        || options.placeholders.then(|| variable.kind.placeholder().to_string());
+    let placeholder = || options.placeholders.then(|| variable.kind.placeholder().to_string());
     variable.default.clone().or_else(placeholder)
 }
 

@@ -183,8 +183,7 @@ impl Vis {
 pub fn parse(json: &str) -> Result<Vis, Vec<Diagnostic>> {
     let findings = Findings::default();
     let vis = parse_into(json, &findings);
-    let texts =
-        Texts { file: "", script: LineIndex::new(""), vis: Some(LineIndex::new(json)) };
+    let texts = Texts { file: "", script: LineIndex::new(""), vis: Some(LineIndex::new(json)) };
     let errors = findings.has_errors();
     let found: Vec<Diagnostic> =
         findings.take().iter().map(|diag| texts.diagnostic(diag)).collect();

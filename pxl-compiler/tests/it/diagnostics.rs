@@ -111,7 +111,15 @@ fn json_form() {
     let json = serde_json::to_value(&found[0]).unwrap();
     let keys: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
     let wanted = [
-        "code", "severity", "message", "file", "line", "column", "end_line", "end_column", "label",
+        "code",
+        "severity",
+        "message",
+        "file",
+        "line",
+        "column",
+        "end_line",
+        "end_column",
+        "label",
         "hint",
     ];
     assert_eq!(keys, wanted);

@@ -43,10 +43,7 @@ fn column_order() {
     assert_eq!(of("df = df.drop(['a'])"), ["b", "c"]);
     assert_eq!(of("df = df.drop('a')"), ["b", "c"]);
     assert_eq!(of("df['a b'] = df['a']"), ["a", "b", "c", "a b"]);
-    assert_eq!(
-        of("df = df.groupby('a').agg(n=('b', px.count), s=('b', px.sum))"),
-        ["a", "n", "s"]
-    );
+    assert_eq!(of("df = df.groupby('a').agg(n=('b', px.count), s=('b', px.sum))"), ["a", "n", "s"]);
     assert_eq!(of("df = df.groupby(['a', 'b']).agg()"), ["a", "b"]);
 }
 

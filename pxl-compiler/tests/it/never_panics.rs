@@ -97,9 +97,8 @@ proptest! {
 /// stack: catches a budget that is not counted.
 #[test]
 fn bombs_are_defused() {
-    let calls: String = (0..40)
-        .map(|n| format!("def f{}(x):\n    return f{n}(x) + f{n}(x)\n", n + 1))
-        .collect();
+    let calls: String =
+        (0..40).map(|n| format!("def f{}(x):\n    return f{n}(x) + f{n}(x)\n", n + 1)).collect();
     let frame = "import px\ndf = px.DataFrame('http_events')\n";
     let doubling = "x = x + x\n".repeat(60);
     let bombs = [

@@ -87,7 +87,9 @@ fn now_is_affine() {
     assert_eq!(of("-px.now()"), Expr::Now { factor: -1, offset_ns: 0 });
     assert_eq!(of("5 - px.now() * 3"), Expr::Now { factor: -3, offset_ns: 5 });
     assert!(matches!(of("px.now() / 2"), Expr::Call { func, .. } if func == "divide"));
-    assert!(matches!(of("px.parse_time('-5m')"), Expr::Call { func, .. } if func == "int64_to_time"));
+    assert!(
+        matches!(of("px.parse_time('-5m')"), Expr::Call { func, .. } if func == "int64_to_time")
+    );
 }
 
 /// Literals of the reference's micro-cases, folded while compiling.
@@ -116,8 +118,12 @@ fn literals_fold() {
     assert_eq!(of("px.parse_duration('-5m')"), Value::Int64(-300_000_000_000));
     assert_eq!(of("px.make_upid(1, 2, 3)"), Value::Uint128((1 << 96) | (2 << 64) | 3));
     assert_eq!(of("'a' 'b' r'\\n' '\\x41'"), Value::str("ab\\nA"));
-    assert_eq!(of("px.script_reference('L', 'px/pod', {'start_time': '-5m', 'pod': 'ns/p'})"),
-        Value::str("{\"label\":\"L\",\"script\":\"px/pod\",\"args\":{\"start_time\":\"-5m\",\"pod\":\"ns/p\"}}"));
+    assert_eq!(
+        of("px.script_reference('L', 'px/pod', {'start_time': '-5m', 'pod': 'ns/p'})"),
+        Value::str(
+            "{\"label\":\"L\",\"script\":\"px/pod\",\"args\":{\"start_time\":\"-5m\",\"pod\":\"ns/p\"}}"
+        )
+    );
     assert_eq!(of("[1, (2, 'c')][1][1]"), Value::str("c"));
     assert_eq!(of("-9223372036854775808"), Value::Int64(i64::MIN));
 }

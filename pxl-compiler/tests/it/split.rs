@@ -169,6 +169,10 @@ fn limits_ship_few_rows() {
     let untimed = "import px\ndf = px.DataFrame('jvm_stats', start_time='-1m')\n\
                    px.display(df[['upid']].head(7), 'smallest')\n";
     assert_eq!(shapes(&split_of(untimed)), [Shape::Rows { rows_max: None }]);
+    let binned = "import px\ndf = px.DataFrame('jvm_stats', start_time='-1m')\n\
+                  df.time_ = px.bin(df.time_, px.seconds(10))\n\
+                  px.display(df.head(7), 'latest bin')\n";
+    assert_eq!(shapes(&split_of(binned)), [Shape::Rows { rows_max: None }]);
     let ended = "import px\ndf = px.DataFrame('jvm_stats', start_time='-1m', end_time='-10s')\n\
                  px.display(df.head(7), 'older')\n";
     assert_eq!(shapes(&split_of(ended)), [Shape::Rows { rows_max: None }]);
@@ -190,7 +194,8 @@ fn functions_stand_where_they_run() {
             if let FragmentKind::Plan(OpKind::Map { exprs }) = &op.kind {
                 for expr in exprs {
                     expr.walk(&mut |part| {
-                        found |= matches!(part, weir_types::Expr::Call { func, .. } if func == name);
+                        found |=
+                            matches!(part, weir_types::Expr::Call { func, .. } if func == name);
                     });
                 }
             }
@@ -202,6 +207,33 @@ fn functions_stand_where_they_run() {
     assert!(!has(&parts.cluster, "upid_to_service_name"));
     assert!(has(&parts.cluster, "ip_to_pod_id"));
     assert!(!has(&parts.node, "ip_to_pod_id"));
+}
+
+/// What reads the clock is computed in the cluster part, where it can change with time; a node
+/// function behind it is still computed on the node.
+#[test]
+fn the_clock_is_read_late() {
+    let text = "import px\ndf = px.DataFrame('jvm_stats', start_time='-1m')\n\
+                df.age = px.now() - px.time_to_int64(df.time_)\n\
+                df = df[df.age > 5]\n\
+                df.pod = df.ctx['pod']\n\
+                px.display(df[['time_', 'age', 'pod']], 't')\n";
+    let parts = split_of(text);
+    let reads = |fragment: &Fragment, wanted: &dyn Fn(&weir_types::Expr) -> bool| {
+        let mut found = false;
+        for op in &fragment.ops {
+            if let FragmentKind::Plan(OpKind::Map { exprs }) = &op.kind {
+                exprs.iter().for_each(|expr| expr.walk(&mut |part| found |= wanted(part)));
+            }
+        }
+        found
+    };
+    let clock = |part: &weir_types::Expr| matches!(part, weir_types::Expr::Now { .. });
+    let pod = |part: &weir_types::Expr| matches!(part, weir_types::Expr::Call { func, .. } if func == "upid_to_pod_name");
+    assert!(!reads(&parts.node, &clock));
+    assert!(reads(&parts.cluster, &clock));
+    assert!(reads(&parts.node, &pod));
+    assert!(!reads(&parts.cluster, &pod));
 }
 
 /// The time that puts rows into panes is the scanned row's, also where the script replaced it.
