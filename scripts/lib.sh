@@ -39,7 +39,8 @@ have_node() {
 have_clang() {
   local command=${BPF_CLANG-}
   [[ -n $command ]] && have "${command%% *}" && return
-  compgen -c clang | grep -qxE 'clang(-[0-9]+)?'
+  # Not `grep -q`: it would end before the list does, which counts as a failure of the pipe.
+  compgen -c clang | grep -xE 'clang(-[0-9]+)?' >/dev/null
 }
 
 # Whether ui/dist is what the sources beside it build to. Without node only the listed files can
