@@ -138,6 +138,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tick_ms: u64,
     pub(crate) snapshot_rows_max: usize,
+    pub(crate) test_faults: bool,
     pub(crate) switch: KillSwitch,
     pub(crate) registered: Registered,
 }
@@ -230,12 +231,12 @@ impl CoordinatorActor {
             outputs: prepared.outputs.iter().map(|output| output.table.clone()).collect(),
             installed_unix_ns: self.shared.clock.now_unix_ns(),
         };
-        let rows_max = self.shared.snapshot_rows_max;
+        let (rows_max, faults) = (self.shared.snapshot_rows_max, self.shared.test_faults);
         // A view that lost its rows to a panic would be wrong: it ends, and its readers come back.
         let config = Config { restarts_max: 0, mailbox_capacity: 1_024, ..Config::default() };
         let supervised =
             Supervisor::start(&self.shared.switch, &format!("query-{query}"), config, move |_| {
-                Ok(QueryActor::new(query, outputs.clone(), own.clone(), rows_max))
+                Ok(QueryActor::new(query, outputs.clone(), own.clone(), rows_max, faults))
             });
         let actor = supervised.addr().clone();
         self.set_route(query, Some(actor.clone()));
@@ -351,8 +352,16 @@ impl Handler<Subscribe> for CoordinatorActor {
         };
         entry.subscribers.push(number);
         let actor = entry.actor.clone();
+        let own = self.own.clone();
         actix::spawn(async move {
-            let _ = actor.send(AddSubscriber { number, sender, notices }).await;
+            let added = actor.send(AddSubscriber { number, sender, notices }).await;
+            // A view that went down is taken out, so that the next reader gets a new one.
+            if added.is_err()
+                && let Some(own) = own.upgrade()
+            {
+                let message = "the view panicked".to_string();
+                let _ = own.send(EngineFailed { query, message }).await;
+            }
         });
         Ok(Subscribed { query, number })
     }

@@ -92,6 +92,7 @@ impl Service {
             clock: clock.clone(),
             tick_ms: config.tick_ms,
             snapshot_rows_max: config.snapshot_rows_max,
+            test_faults: config.test_faults,
             switch: switch.child("queries"),
             registered: Arc::default(),
         };

@@ -111,6 +111,9 @@ pub(crate) struct Finish {
 #[rtype(result = "(usize, usize, usize, Option<u64>)")]
 pub(crate) struct ViewSize;
 
+/// With `--test-faults`, a view with an output of this name panics when it is subscribed to.
+pub const TEST_PANIC_OUTPUT: &str = "__weir_test_actor_panic__";
+
 struct Subscriber {
     number: u64,
     sender: mpsc::Sender<Outgoing>,
@@ -124,6 +127,7 @@ pub struct QueryActor {
     coordinator: Address<CoordinatorActor>,
     subscribers: Vec<Subscriber>,
     snapshot_rows_max: usize,
+    test_faults: bool,
     last_progress_unix_ns: i64,
     last_completeness: QueryCompleteness,
 }
@@ -141,6 +145,7 @@ impl QueryActor {
         outputs: Vec<OutputInfo>,
         coordinator: Address<CoordinatorActor>,
         snapshot_rows_max: usize,
+        test_faults: bool,
     ) -> QueryActor {
         QueryActor {
             query,
@@ -148,6 +153,7 @@ impl QueryActor {
             coordinator,
             subscribers: Vec::new(),
             snapshot_rows_max,
+            test_faults,
             last_progress_unix_ns: 0,
             last_completeness: QueryCompleteness::default(),
         }
@@ -291,6 +297,11 @@ impl Handler<Advance> for QueryActor {
 impl Handler<AddSubscriber> for QueryActor {
     type Result = ();
     fn handle(&mut self, message: AddSubscriber, _ctx: &mut Self::Context) {
+        let asked = |info: &Arc<OutputInfo>| info.table == TEST_PANIC_OUTPUT;
+        assert!(
+            !(self.test_faults && self.view.outputs().iter().any(asked)),
+            "a test asked for it"
+        );
         let hello = self.schema_messages();
         for outgoing in hello.into_iter().chain(message.notices) {
             drop(message.sender.try_send(outgoing));

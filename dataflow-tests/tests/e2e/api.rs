@@ -63,27 +63,33 @@ fn login_and_content_type() {
     assert_eq!(post("/api/v1/run", &[json, ("Cookie", pair)], "{").status, 400);
 }
 
-/// A script that panics in an operator ends alone: another view goes on.
+/// A panic in an operator and one in a view's actor end that view alone: its reader is told, another
+/// view goes on, and the server takes new ones.
 #[test]
-fn an_operator_panic_ends_its_query_only() {
+fn a_panic_ends_its_view_only() {
     let weir = Weir::start(&["--trace", "port:1", "--test-faults"]).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let write = |name: &str, filter: &str| {
+    let write = |name: &str, filter: &str, output: &str| {
         let path = dir.path().join(name);
         let text = format!(
             "import px\ndf = px.DataFrame('process_stats', start_time='-1m')\n{filter}\
-             px.display(df.groupby('upid').agg(n=('time_', px.count)), 'processes')\n"
+             px.display(df.groupby('upid').agg(n=('time_', px.count)), '{output}')\n"
         );
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_string()
     };
-    let good = write("good.pxl", "");
-    let bad = write("bad.pxl", "df.x = '__weir_test_panic__'\ndf = df[df.x != '']\n");
+    let good = write("good.pxl", "", "processes");
+    let bad = write("bad.pxl", "df.x = '__weir_test_panic__'\ndf = df[df.x != '']\n", "bad");
+    let actor = write("actor.pxl", "", "__weir_test_actor_panic__");
     let deadline = Duration::from_secs(60);
     let mut live = weir.live(&good, &["--refresh", "200ms"]).unwrap();
     live.wait_for(deadline, |view| !view.rows("processes").is_empty()).unwrap();
-    let failed = weir.run(&["run", &bad], deadline).unwrap();
-    assert_eq!(failed.status.code(), Some(1), "{failed:?}");
+    for script in [&bad, &actor] {
+        let failed = weir.run(&["run", script], deadline).unwrap();
+        assert_eq!(failed.status.code(), Some(1), "{failed:?}");
+    }
     let before = live.view.frontiers.len();
     live.wait_for(deadline, |view| view.frontiers.len() > before + 3).unwrap();
+    let again = weir.run(&["run", &good], deadline).unwrap();
+    assert!(again.status.success(), "{again:?}");
 }
