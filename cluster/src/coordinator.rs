@@ -142,7 +142,7 @@ impl Coordinator {
             start_tick_ms,
         });
         self.fill_table_functions(query, &split);
-        let tables = scanned_tables(&split);
+        let tables = split.node.scanned_tables();
         let window_ns = longest_window(&split);
         self.queries.insert(
             query,
@@ -445,21 +445,6 @@ fn note_losses(node: &mut Node, tick_ms: u64, tables: &[TableStatus]) {
     if node.losses.len() > LOSS_SAMPLES_MAX {
         node.losses.pop_front();
     }
-}
-
-fn scanned_tables(split: &SplitPlan) -> Vec<String> {
-    let mut tables: Vec<String> = split
-        .node
-        .ops
-        .iter()
-        .filter_map(|op| match &op.kind {
-            FragmentKind::Plan(OpKind::Scan { table, .. }) => Some(table.clone()),
-            _ => None,
-        })
-        .collect();
-    tables.sort_unstable();
-    tables.dedup();
-    tables
 }
 
 fn longest_window(split: &SplitPlan) -> i64 {

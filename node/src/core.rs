@@ -108,7 +108,7 @@ impl NodeCore {
     }
 
     fn install(&mut self, query: QueryId, fragment: Fragment, refresh_ms: u64, now_ms: u64) {
-        let tables = scanned_tables(&fragment);
+        let tables = fragment.scanned_tables();
         let fragment = Arc::new(fragment);
         let start_tick_ms = now_ms / refresh_ms * refresh_ms;
         let mut replay = VecDeque::new();
@@ -313,20 +313,6 @@ impl NodeCore {
     pub fn leave(&self) {
         self.send(&FromNode::Leave);
     }
-}
-
-fn scanned_tables(fragment: &Fragment) -> Vec<String> {
-    let mut tables: Vec<String> = fragment
-        .ops
-        .iter()
-        .filter_map(|op| match &op.kind {
-            FragmentKind::Plan(OpKind::Scan { table, .. }) => Some(table.clone()),
-            _ => None,
-        })
-        .collect();
-    tables.sort_unstable();
-    tables.dedup();
-    tables
 }
 
 /// The earliest event time that a scan of the table can still hold.

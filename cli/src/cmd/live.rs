@@ -133,12 +133,12 @@ impl Printer {
             LiveMessage::Error { table, message, diagnostics, .. } => {
                 let json: Vec<Json> = diagnostics.iter().map(|d| json!(d)).collect();
                 output::print_diagnostics_json(&json);
-                output::note(&format!(
-                    "weir: {}{message}",
-                    table.map_or_else(String::new, |t| t + ": ")
-                ));
-                self.failed = true;
-                return Ok(!self.tables.is_empty());
+                // An error of one table leaves the others; one of the whole view ends it.
+                let goes_on = table.is_some();
+                let place = table.map_or_else(String::new, |table| table + ": ");
+                output::note(&format!("weir: {place}{message}"));
+                self.failed |= !goes_on;
+                return Ok(goes_on);
             }
             LiveMessage::End { .. } => return Ok(false),
         }

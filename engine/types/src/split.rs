@@ -54,6 +54,21 @@ pub struct Fragment {
     pub ops: Vec<FragmentOp>,
 }
 
+impl Fragment {
+    /// The tables that it scans, sorted, each once.
+    #[must_use]
+    pub fn scanned_tables(&self) -> Vec<String> {
+        let scans = self.ops.iter().filter_map(|op| match &op.kind {
+            FragmentKind::Plan(OpKind::Scan { table, .. }) => Some(table.clone()),
+            _ => None,
+        });
+        let mut tables: Vec<String> = scans.collect();
+        tables.sort_unstable();
+        tables.dedup();
+        tables
+    }
+}
+
 /// Both parts of a query.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SplitPlan {
