@@ -26,7 +26,7 @@ fn names_from_control_groups() {
     check(&format!("4:memory:/docker/{ID}\n0::/\n"), ID, "", "");
     check(&format!("0::/kubepods/podx/cri-containerd-{ID}.scope\n"), ID, "", "");
     check(&format!("0::/kubepods.slice/pod1.slice:cri-containerd:{ID}\n"), ID, "", "");
-    check("4:memory:/process_api/807338de739a72cce75c255780baf49f\n0::/\n", "", "", "");
+    check("4:memory:/supervisor/807338de739a72cce75c255780baf49f\n0::/\n", "", "", "");
     check("garbage", "", "", "");
 }
 
