@@ -77,6 +77,8 @@ impl PlanError {
 #[derive(Clone, Debug)]
 pub struct Prepared {
     pub name: String,
+    /// Without the outputs that were left out.
+    pub plan: Arc<Plan>,
     pub split: Arc<SplitPlan>,
     pub outputs: Vec<OutputInfo>,
     pub refresh_ms: u64,
@@ -187,6 +189,7 @@ pub fn prepare(
     });
     Ok(Prepared {
         name,
+        plan: Arc::new(compiled.plan),
         split: Arc::new(split),
         outputs,
         refresh_ms,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::{Value as Json, json};
-use weir_cluster::service::query_quantiles;
+use weir_cluster::service::stats;
 use weir_types::{Clock, WallClock};
 
 use super::CaptureArgs;
@@ -115,7 +115,7 @@ struct Load {
     requests: u64,
     failed: u64,
     cpu_ns: u64,
-    latency: query_quantiles::Quantiles,
+    latency: stats::Quantiles,
 }
 
 /// One thread's fixed share of the requests over one connection.
@@ -127,7 +127,7 @@ fn request_loop(
     failed: &AtomicU64,
 ) -> anyhow::Result<hdr::Histogram> {
     let clock = WallClock;
-    let mut histogram = query_quantiles::new_histogram();
+    let mut histogram = stats::new_histogram();
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -180,7 +180,7 @@ fn load(args: &CaptureArgs, port: u16) -> anyhow::Result<Load> {
             std::thread::spawn(move || request_loop(port, interval_ns, until_ns, &done, &failed))
         })
         .collect();
-    let mut all = query_quantiles::new_histogram();
+    let mut all = stats::new_histogram();
     for thread in threads {
         let one = thread.join().map_err(|_| anyhow::anyhow!("a load thread panicked"))??;
         all.add(&one).context("histograms have one shape")?;
@@ -189,7 +189,7 @@ fn load(args: &CaptureArgs, port: u16) -> anyhow::Result<Load> {
         requests: done.load(Ordering::Relaxed),
         failed: failed.load(Ordering::Relaxed),
         cpu_ns: crate::up::cpu_ns() - cpu_start,
-        latency: query_quantiles::quantiles_of(&all),
+        latency: stats::quantiles_of(&all),
     })
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use serde_json::json;
 use weir_cluster::planner::{self, ScriptRequest};
-use weir_cluster::service::query_quantiles;
+use weir_cluster::service::stats;
 use weir_cluster::view::{OutputChanges, tick_unix_ns};
 use weir_types::metadata::MetadataSnapshot;
 use weir_types::schema::Relation;
@@ -125,7 +125,7 @@ fn measure(args: &LetArgs) -> anyhow::Result<Measured> {
     let mut pipeline = start(args)?;
     let mut generator = Generator::new(SEED, args.rate);
     let mut batcher = Batcher::new(generator.names());
-    let mut histogram = query_quantiles::new_histogram();
+    let mut histogram = stats::new_histogram();
     let (cpu_start, engine_start) = (crate::up::cpu_ns(), engine_cpu_ns(&pipeline));
     let (mut generating_ns, mut events) = (0u64, 0u64);
     let started_ns = clock.monotonic_ns();
@@ -160,7 +160,7 @@ fn measure(args: &LetArgs) -> anyhow::Result<Measured> {
         pipeline_cpu_ns: (crate::up::cpu_ns() - cpu_start).saturating_sub(generating_ns),
         wall_ns,
         state_bytes: states(&pipeline.node_engine) + states(&pipeline.cluster_engine),
-        tick_to_change: query_quantiles::quantiles_of(&histogram),
+        tick_to_change: stats::quantiles_of(&histogram),
         rss_bytes: crate::up::rss_bytes(),
     };
     pipeline.stop();

@@ -20,7 +20,6 @@ use weir_sinks::json::with_id;
 use weir_sources::rows::{TableRows, read_table};
 use weir_types::batch::{BATCH_ROWS_MAX, unpack_rows};
 use weir_types::metadata::MetadataSnapshot;
-use weir_types::plan::Plan;
 use weir_types::schema::Relation;
 use weir_types::{PackedRow, Value, tables};
 
@@ -33,10 +32,9 @@ use crate::output::{self, AnswerTable};
 const SEC_NS: i64 = 1_000_000_000;
 const MS_NS: i64 = 1_000_000;
 
-/// A plan with the rows of every table that it scans.
+/// A prepared script with the rows of every table that it scans.
 struct Loaded {
     prepared: Prepared,
-    plan: Plan,
     tables: Vec<(String, Relation, TableRows)>,
 }
 
@@ -51,8 +49,7 @@ fn load(
         Failure::No(error.to_string())
     };
     let prepared = planner::prepare(request, tick_ms, now_unix_ns, &|_| true).map_err(failed)?;
-    let (_, compiled) = planner::compile(request, now_unix_ns).map_err(failed)?;
-    let mut names: Vec<&str> = compiled.plan.scans().map(|(table, _)| table).collect();
+    let mut names: Vec<&str> = prepared.plan.scans().map(|(table, _)| table).collect();
     names.sort_unstable();
     names.dedup();
     let mut loaded = Vec::new();
@@ -65,7 +62,7 @@ fn load(
         }
         loaded.push((name.to_string(), relation.clone(), rows));
     }
-    Ok(Loaded { prepared, plan: compiled.plan, tables: loaded })
+    Ok(Loaded { prepared, tables: loaded })
 }
 
 fn time_of(relation: &Relation, row: &PackedRow) -> i64 {
@@ -156,7 +153,7 @@ fn course(loaded: &Loaded, args: &LiveArgs, tick_ms: u64) -> Option<Course> {
     let mut schedule = Schedule::new(tick_ms, refresh_ms);
     let (mut first, mut last) = (i64::MAX, i64::MIN);
     for (table, relation, rows) in &loaded.tables {
-        let scans: Vec<_> = windows(&loaded.plan, table).collect();
+        let scans: Vec<_> = windows(&loaded.prepared.plan, table).collect();
         for (arrival, row) in &rows.rows {
             let time = time_of(relation, row);
             first = first.min(*arrival);
@@ -178,7 +175,7 @@ fn course(loaded: &Loaded, args: &LiveArgs, tick_ms: u64) -> Option<Course> {
         let first_refresh_ms = first_ms.div_ceil(refresh_ms) * refresh_ms;
         end_ms = end_ms.min(first_refresh_ms + ticks.saturating_sub(1).saturating_mul(refresh_ms));
     }
-    if loaded.plan.reads_now() {
+    if loaded.prepared.plan.reads_now() {
         schedule.add_every_refresh(first_ms, end_ms);
     }
     // The end is always visited, so that a reader sees how far the answer goes.

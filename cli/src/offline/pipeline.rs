@@ -44,7 +44,6 @@ pub(crate) struct Pipeline {
     view: ViewState,
     query: QueryId,
     refresh_ms: u64,
-    last_closed_ms: u64,
 }
 
 const NODE_NAME: &str = "offline";
@@ -104,7 +103,6 @@ impl Pipeline {
             view: ViewState::new(outputs),
             query: 0,
             refresh_ms: config.refresh_ms,
-            last_closed_ms: 0,
         };
         pipeline.pump_bus(config.start_ms)?;
         pipeline.query = pipeline.coordinator.new_query_id();
@@ -146,7 +144,6 @@ impl Pipeline {
         tick_ms: u64,
     ) -> anyhow::Result<Option<Vec<OutputChanges>>> {
         self.node.close_tick(tick_ms);
-        self.last_closed_ms = tick_ms;
         if !tick_ms.is_multiple_of(self.refresh_ms) {
             return Ok(None);
         }

@@ -117,9 +117,6 @@ pub struct QueryRow {
 #[rtype(result = "Vec<QueryRow>")]
 pub struct ListQueries;
 
-/// Re-exported for the API's statistics.
-pub type TableRow = TableStatus;
-
 struct Installed {
     key: (u64, u64),
     row: QueryRow,

@@ -8,7 +8,6 @@
 mod coordinator_actor;
 pub mod query_actor;
 pub mod stats;
-pub use stats as query_quantiles;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +23,7 @@ use weir_types::Clock;
 
 pub use coordinator_actor::{
     AvailableTables, CoordinatorActor, ListNodes, ListQueries, NodeRow, QueryRow, Subscribe,
-    Subscribed, TableRow, Unsubscribe,
+    Subscribed, Unsubscribe,
 };
 pub use query_actor::{Outgoing, QueryActor};
 pub use stats::{Freshness, Quantiles};

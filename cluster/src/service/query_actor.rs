@@ -106,11 +106,6 @@ pub(crate) struct Finish {
     pub(crate) message: String,
 }
 
-/// (rows, bytes, subscribers, frontier)
-#[derive(Message)]
-#[rtype(result = "(usize, usize, usize, Option<u64>)")]
-pub(crate) struct ViewSize;
-
 /// With `--test-faults`, a view with an output of this name panics when it is subscribed to.
 pub const TEST_PANIC_OUTPUT: &str = "__weir_test_actor_panic__";
 
@@ -333,14 +328,6 @@ impl Handler<Finish> for QueryActor {
             drop(subscriber.sender.try_send(Outgoing::end(message.code)));
         }
         ctx.stop();
-    }
-}
-
-impl Handler<ViewSize> for QueryActor {
-    type Result = MessageResult<ViewSize>;
-    fn handle(&mut self, _message: ViewSize, _ctx: &mut Self::Context) -> Self::Result {
-        let (rows, bytes) = self.view.size();
-        MessageResult((rows, bytes, self.subscribers.len(), self.view.frontier_ms))
     }
 }
 
