@@ -44,6 +44,9 @@ pub struct CompileOptions {
     pub tables: Vec<(String, Relation)>,
     /// Tables that have a source here; others get the warning `no_source`. `None`: do not check.
     pub sources: Option<Vec<String>>,
+    /// Only the passes that are part of the language: a plan that says what the script says, for
+    /// judges of the others.
+    pub unoptimised: bool,
 }
 
 /// A compiled script. Vectors are per output, in the plan's order.
@@ -142,7 +145,7 @@ fn run(
         let hint = "or give the script a vis.json that calls its functions";
         findings.push(Diag::error(Code::NoOutput, Span::NONE, message).hint(hint));
     }
-    let plan = planned(&graph, &settings, findings, trace)?;
+    let plan = planned(&graph, &settings, options, findings, trace)?;
     no_source(&plan, options, findings);
     let widgets = |sink: &Sink| -> Vec<Json> {
         let (Some(vis), Some(call)) = (&vis, sink.call) else { return Vec::new() };
@@ -198,6 +201,7 @@ fn calls_of(
 fn planned(
     graph: &Graph,
     settings: &Settings,
+    options: &CompileOptions,
     findings: &Findings,
     mut trace: Option<&mut Trace>,
 ) -> Option<Plan> {
@@ -216,11 +220,15 @@ fn planned(
         }
     };
     note("typed", &plan);
-    for (name, pass) in passes::PASSES {
+    let passes = if options.unoptimised { passes::LANGUAGE } else { passes::PASSES };
+    for (name, pass) in passes {
         plan = pass(plan);
         note(name, &plan);
     }
-    passes::placement_checked::run(&plan, &typed.sites, findings);
+    // What a judge evaluates runs nowhere.
+    if !options.unoptimised {
+        passes::placement_checked::run(&plan, &typed.sites, findings);
+    }
     Some(plan)
 }
 

@@ -9,6 +9,7 @@ mod api;
 mod capture;
 mod commands;
 mod entities;
+mod literate;
 mod rows;
 
 /// True if this machine lets us capture and has nginx; says why not otherwise.
