@@ -6,6 +6,7 @@
 pub(crate) mod pipeline;
 mod schedule;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,10 +17,12 @@ use weir_cluster::service::query_actor::{
     Outgoing, completeness_members, progress_body, schema_body,
 };
 use weir_cluster::view::{OutputChanges, tick_unix_ns};
+use weir_pxl::table_functions;
 use weir_sinks::json::with_id;
-use weir_sources::rows::{RowsError, TableRows, read_entities, read_table};
+use weir_sources::rows::{RowsError, TableRows, read_entities, read_table, read_table_function};
 use weir_types::batch::{BATCH_ROWS_MAX, unpack_rows};
 use weir_types::metadata::MetadataSnapshot;
+use weir_types::plan::OpKind;
 use weir_types::schema::Relation;
 use weir_types::{PackedRow, Value, tables};
 
@@ -36,6 +39,7 @@ const MS_NS: i64 = 1_000_000;
 struct Loaded {
     prepared: Prepared,
     tables: Vec<(String, Relation, TableRows)>,
+    table_functions: BTreeMap<String, Vec<PackedRow>>,
     metadata: Arc<MetadataSnapshot>,
 }
 
@@ -50,21 +54,32 @@ fn load(
         Failure::No(error.to_string())
     };
     let prepared = planner::prepare(request, tick_ms, now_unix_ns, &|_| true).map_err(failed)?;
+    let unreadable = |error: RowsError| Failure::from(anyhow::Error::from(error));
+    let metadata = Arc::new(read_entities(dir).map_err(unreadable)?);
     let mut names: Vec<&str> = prepared.plan.scans().map(|(table, _)| table).collect();
     names.sort_unstable();
     names.dedup();
-    let unreadable = |error: RowsError| Failure::from(anyhow::Error::from(error));
-    let metadata = Arc::new(read_entities(dir).map_err(unreadable)?);
     let mut loaded = Vec::new();
     for name in names {
-        let Some(relation) = tables::relation(name) else { continue };
+        let declared = prepared.declared_tables.iter().find(|(table, _)| table == name);
+        let relation = declared.map(|(_, relation)| relation).or_else(|| tables::relation(name));
+        let Some(relation) = relation else { continue };
         let rows = read_table(dir, name, relation).map_err(unreadable)?;
         if rows.future > 0 {
             output::note(&format!("{name}: {} rows dropped: `future`", rows.future));
         }
         loaded.push((name.to_string(), relation.clone(), rows));
     }
-    Ok(Loaded { prepared, tables: loaded, metadata })
+    let mut table_functions = BTreeMap::new();
+    for op in &prepared.plan.ops {
+        let OpKind::TableFunction { name, .. } = &op.kind else { continue };
+        let def = table_functions::find(name).filter(|def| !def.from_registry());
+        if let Some(def) = def {
+            let rows = read_table_function(dir, name, &def.relation()).map_err(unreadable)?;
+            table_functions.insert(name.clone(), rows);
+        }
+    }
+    Ok(Loaded { prepared, tables: loaded, table_functions, metadata })
 }
 
 fn time_of(relation: &Relation, row: &PackedRow) -> i64 {
@@ -115,6 +130,7 @@ pub(crate) fn run(
         refresh_ms: 1,
         start_ms: tick_ms - 1,
         metadata: loaded.metadata.clone(),
+        table_functions: loaded.table_functions.clone(),
         test_faults,
     };
     let outputs = loaded.prepared.outputs.clone();
@@ -150,7 +166,8 @@ struct Course {
     end_ms: u64,
 }
 
-fn course(loaded: &Loaded, args: &LiveArgs, tick_ms: u64) -> Option<Course> {
+/// Without any row there is one refresh, the first after the epoch: what holds of nothing.
+fn course(loaded: &Loaded, args: &LiveArgs, tick_ms: u64) -> Course {
     let refresh_ms = loaded.prepared.refresh_ms;
     let mut schedule = Schedule::new(tick_ms, refresh_ms);
     let (mut first, mut last) = (i64::MAX, i64::MIN);
@@ -164,7 +181,8 @@ fn course(loaded: &Loaded, args: &LiveArgs, tick_ms: u64) -> Option<Course> {
         }
     }
     if first == i64::MAX {
-        return None;
+        schedule.add_every_refresh(refresh_ms, refresh_ms);
+        return Course { schedule, first_ms: refresh_ms, end_ms: refresh_ms };
     }
     let as_ms =
         |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -182,7 +200,7 @@ fn course(loaded: &Loaded, args: &LiveArgs, tick_ms: u64) -> Option<Course> {
     }
     // The end is always visited, so that a reader sees how far the answer goes.
     schedule.add_every_refresh(end_ms / refresh_ms * refresh_ms, end_ms);
-    Some(Course { schedule, first_ms, end_ms })
+    Course { schedule, first_ms, end_ms }
 }
 
 /// `live --rows DIR`
@@ -199,16 +217,13 @@ pub(crate) fn live(
     for info in &loaded.prepared.outputs {
         print(&with_id("schema", id, &schema_body(info)))?;
     }
-    let Some(Course { schedule, first_ms, end_ms }) = course(&loaded, args, tick_ms) else {
-        let end = Outgoing::end("no rows");
-        print(&with_id(end.kind, id, &end.body))?;
-        return Ok(());
-    };
+    let Course { schedule, first_ms, end_ms } = course(&loaded, args, tick_ms);
     let config = PipelineConfig {
         workers: args.workers.max(1),
         refresh_ms: loaded.prepared.refresh_ms,
         start_ms: first_ms.saturating_sub(1),
         metadata: loaded.metadata.clone(),
+        table_functions: loaded.table_functions.clone(),
         test_faults: false,
     };
     let outputs = loaded.prepared.outputs.clone();

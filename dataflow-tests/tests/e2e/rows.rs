@@ -100,3 +100,76 @@ fn wrong_rows_are_named() {
     assert!(output.stderr.join("\n").contains("http_events.jsonl:2"), "{output:?}");
     assert!(output.stdout.is_empty());
 }
+
+/// Writes a script and gives the rows of `run` and all messages of `live`.
+fn answer_and_messages(
+    dir: &std::path::Path,
+    script: &str,
+) -> (Vec<serde_json::Value>, Vec<String>) {
+    let path = dir.join("s.pxl");
+    std::fs::write(&path, script).unwrap();
+    let (path, rows) = (path.to_str().unwrap(), dir.to_str().unwrap());
+    let answer = run(&["run", path, "--rows", rows, "-o", "json"], DEADLINE).unwrap();
+    assert!(answer.status.success(), "{answer:?}");
+    let live = run(&["live", path, "--rows", rows, "-o", "jsonl"], DEADLINE).unwrap();
+    assert!(live.status.success(), "{live:?}");
+    (answer.json_lines(), live.stdout)
+}
+
+/// A tracepoint's table is declared by the script alone, and its rows are read like any other's.
+#[test]
+fn tracepoint_tables_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = "{\"time_\":1767225600000000000,\"pid\":7,\"comm\":\"curl\",\"more\":1}\n";
+    std::fs::write(dir.path().join("opens.jsonl"), rows).unwrap();
+    let script = "import px\nimport pxtrace\n\
+        program = \"\"\"kprobe:do_sys_open { printf(\"time_:%llu pid:%u comm:%s\", nsecs, pid, comm); }\"\"\"\n\
+        pxtrace.UpsertTracepoint('opens', 'opens', program, pxtrace.kprobe(), '10m')\n\
+        df = px.DataFrame('opens')\n\
+        px.display(df[['pid', 'comm']], 't')\n";
+    let (rows, messages) = answer_and_messages(dir.path(), script);
+    let want = serde_json::json!([{"_tableName_": "t", "pid": 7, "comm": "curl"}]);
+    assert_eq!(serde_json::json!(rows), want);
+    let mut view = LiveView::default();
+    messages.iter().for_each(|message| view.apply_text(message).unwrap());
+    assert_eq!(view.rows("t").len(), 1);
+}
+
+/// Table functions: the registry's answer from the registry, all others from a file of their name,
+/// with zeros for what it lacks; also where no table has a row.
+#[test]
+fn table_functions_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let agents = "{\"asid\":7,\"hostname\":\"node-a\",\"agent_state\":\"AGENT_STATE_HEALTHY\"}\n\
+                  {\"asid\":8,\"kernel_headers_installed\":true}\n";
+    std::fs::write(dir.path().join("GetAgentStatus.jsonl"), agents).unwrap();
+    let script = "import px\n\
+        df = px.GetAgentStatus(include_kelvin=False)\n\
+        px.display(df[['asid', 'hostname', 'kernel_headers_installed']], 'agents')\n\
+        px.display(px.GetLinuxHeadersStatus(), 'headers')\n\
+        tables = px.GetTables()\n\
+        px.display(tables[tables.table_name == 'http_events'], 'tables')\n";
+    let (rows, messages) = answer_and_messages(dir.path(), script);
+    let of = |table: &str| -> Vec<&serde_json::Value> {
+        rows.iter().filter(|row| row["_tableName_"] == table).collect()
+    };
+    let agents: Vec<_> = of("agents")
+        .into_iter()
+        .map(|row| {
+            serde_json::json!([row["asid"], row["hostname"], row["kernel_headers_installed"]])
+        })
+        .collect();
+    assert_eq!(serde_json::json!(agents), serde_json::json!([[7, "node-a", false], [8, "", true]]));
+    assert_eq!((of("headers").len(), of("tables").len()), (0, 1));
+    let mut view = LiveView::default();
+    messages.iter().for_each(|message| view.apply_text(message).unwrap());
+    assert_eq!(view.frontiers.len(), 1, "a snapshot and its progress: {messages:?}");
+    assert_eq!((view.rows("agents").len(), view.rows("tables").len()), (2, 1));
+    std::fs::write(dir.path().join("GetAgentStatus.jsonl"), "{}\n{\"asid\":\"x\"}\n").unwrap();
+    let path = dir.path().join("s.pxl");
+    let args = ["run", path.to_str().unwrap(), "--rows", dir.path().to_str().unwrap()];
+    let output = run(&args, DEADLINE).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = output.stderr.join("\n");
+    assert!(said.contains("GetAgentStatus.jsonl:2: `asid` is not a INT64: \"x\""), "{said}");
+}
