@@ -65,8 +65,8 @@ fn load(
         let relation = declared.map(|(_, relation)| relation).or_else(|| tables::relation(name));
         let Some(relation) = relation else { continue };
         let rows = read_table(dir, name, relation).map_err(unreadable)?;
-        if rows.future > 0 {
-            output::note(&format!("{name}: {} rows dropped: `future`", rows.future));
+        if !rows.future.is_empty() {
+            output::note(&format!("{name}: {} rows dropped: `future`", rows.future.len()));
         }
         loaded.push((name.to_string(), relation.clone(), rows));
     }
@@ -98,12 +98,36 @@ fn admit(pipeline: &mut Pipeline, table: &str, relation: &Relation, rows: &[(i64
     }
 }
 
-/// Everything is covered and complete: rows in files are not lost.
-fn complete_at(tick_ms: u64) -> QueryCompleteness {
-    QueryCompleteness {
-        complete_to_unix_ns: tick_unix_ns(tick_ms),
-        complete: true,
-        ..QueryCompleteness::default()
+impl Loaded {
+    /// Everything is covered and complete: rows in files are not lost, but for those that no view
+    /// takes.
+    fn complete_at(&self, tick_ms: u64) -> QueryCompleteness {
+        let at_unix_ns = tick_unix_ns(tick_ms);
+        let mut lost = BTreeMap::new();
+        for (table, _, rows) in &self.tables {
+            let count = rows.future.partition_point(|arrival| *arrival <= at_unix_ns);
+            if count > 0 {
+                let reasons = BTreeMap::from([("future".to_string(), count as u64)]);
+                lost.insert(table.clone(), reasons);
+            }
+        }
+        QueryCompleteness {
+            complete_to_unix_ns: at_unix_ns,
+            complete: true,
+            lost,
+            ..QueryCompleteness::default()
+        }
+    }
+
+    /// When the first and the last row arrived, dropped ones included. `None`: there are none.
+    fn arrivals(&self) -> Option<(i64, i64)> {
+        let of_table = |rows: &TableRows| {
+            let kept = [rows.rows.first(), rows.rows.last()].map(|row| row.map(|(at, _)| *at));
+            let dropped = [rows.future.first().copied(), rows.future.last().copied()];
+            kept.into_iter().chain(dropped).flatten()
+        };
+        let all = || self.tables.iter().flat_map(|(_, _, rows)| of_table(rows));
+        Some((all().min()?, all().max()?))
     }
 }
 
@@ -121,9 +145,8 @@ pub(crate) fn run(
     test_faults: bool,
 ) -> Result<Answer, Failure> {
     let mut loaded = load(request, dir, 1, now_unix_ns)?;
-    let last = loaded.tables.iter().filter_map(|(_, _, rows)| rows.rows.last()).map(|row| row.0);
-    let now_unix_ns =
-        now_unix_ns.unwrap_or_else(|| (last.max().unwrap_or(0) + SEC_NS - 1) / SEC_NS * SEC_NS);
+    let last = loaded.arrivals().map_or(0, |(_, last)| last);
+    let now_unix_ns = now_unix_ns.unwrap_or((last + SEC_NS - 1) / SEC_NS * SEC_NS);
     let tick_ms = u64::try_from(now_unix_ns.div_euclid(MS_NS)).unwrap_or(0).max(1);
     let config = PipelineConfig {
         workers: 1,
@@ -153,7 +176,7 @@ pub(crate) fn run(
     pipeline.stop();
     let completeness = format!(
         "{{{},\"truncated\":false,\"tables\":{}}}",
-        completeness_members(tick_ms, &complete_at(tick_ms)),
+        completeness_members(tick_ms, &loaded.complete_at(tick_ms)),
         crate::cmd::run::table_summary(&tables)
     );
     Ok(Answer { tables, completeness })
@@ -170,20 +193,17 @@ struct Course {
 fn course(loaded: &Loaded, args: &LiveArgs, tick_ms: u64) -> Course {
     let refresh_ms = loaded.prepared.refresh_ms;
     let mut schedule = Schedule::new(tick_ms, refresh_ms);
-    let (mut first, mut last) = (i64::MAX, i64::MIN);
     for (table, relation, rows) in &loaded.tables {
         let scans: Vec<_> = windows(&loaded.prepared.plan, table).collect();
         for (arrival, row) in &rows.rows {
             let time = time_of(relation, row);
-            first = first.min(*arrival);
-            last = last.max(*arrival);
             scans.iter().for_each(|window| schedule.add_row(window, *arrival, time));
         }
     }
-    if first == i64::MAX {
+    let Some((first, last)) = loaded.arrivals() else {
         schedule.add_every_refresh(refresh_ms, refresh_ms);
         return Course { schedule, first_ms: refresh_ms, end_ms: refresh_ms };
-    }
+    };
     let as_ms =
         |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let first_ms = tick_at(first, tick_ms);
@@ -241,7 +261,8 @@ pub(crate) fn live(
             *from += count;
         }
         let Some(changed) = pipeline.close_tick(at_ms)? else { continue };
-        if !emit(&pipeline, id, at_ms, changed, &mut snapshot, print)? {
+        let completeness = loaded.complete_at(at_ms);
+        if !emit(&pipeline, id, at_ms, &completeness, changed, &mut snapshot, print)? {
             break;
         }
     }
@@ -256,6 +277,7 @@ fn emit(
     pipeline: &Pipeline,
     id: &str,
     at_ms: u64,
+    completeness: &QueryCompleteness,
     changed: Vec<OutputChanges>,
     snapshot: &mut bool,
     print: &mut dyn FnMut(&str) -> Result<bool, Failure>,
@@ -278,5 +300,5 @@ fn emit(
             return Ok(false);
         }
     }
-    print(&with_id("progress", id, &progress_body(at_ms, &complete_at(at_ms))))
+    print(&with_id("progress", id, &progress_body(at_ms, completeness)))
 }

@@ -173,3 +173,52 @@ fn table_functions_are_read() {
     let said = output.stderr.join("\n");
     assert!(said.contains("GetAgentStatus.jsonl:2: `asid` is not a INT64: \"x\""), "{said}");
 }
+
+/// A row too far in the future of its arrival is no answer, but it is told, from its arrival on.
+#[test]
+fn future_rows_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = "{\"time_\":\"2026-01-01T00:00:30Z\",\"_arrival_\":1767225605000000000}\n";
+    std::fs::write(dir.path().join("http_events.jsonl"), rows).unwrap();
+    let script = dir.path().join("s.pxl");
+    std::fs::write(&script, "import px\npx.display(px.DataFrame('http_events'), 't')\n").unwrap();
+    let (script, rows) = (script.to_str().unwrap(), dir.path().to_str().unwrap());
+    let lost_at = |now: &[&str]| {
+        let args = [&["run", script, "--rows", rows, "-o", "json"], now].concat();
+        let output = run(&args, DEADLINE).unwrap();
+        assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+        let completeness: serde_json::Value =
+            serde_json::from_str(output.stderr.last().unwrap()).unwrap();
+        assert_eq!(completeness["complete"], true);
+        completeness["lost"].clone()
+    };
+    let one = serde_json::json!({"http_events": {"future": 1}});
+    assert_eq!(lost_at(&[]), one);
+    assert_eq!(lost_at(&["--now", "2026-01-01T00:00:04Z"]), serde_json::json!({}));
+    let live = run(&["live", script, "--rows", rows, "-o", "jsonl"], DEADLINE).unwrap();
+    let progress = live.stdout.iter().rfind(|line| line.contains("\"progress\"")).unwrap();
+    let progress: serde_json::Value = serde_json::from_str(progress).unwrap();
+    assert_eq!(progress["lost"], one);
+}
+
+/// Nothing is dropped, however much is read at once, and large rows go through: catches the limits
+/// of a live server, where what cannot keep up is dropped.
+#[test]
+fn many_and_large_rows_are_all_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows: String = (0..12_000i64)
+        .map(|n| format!("{{\"time_\":{},\"resp_body\":\"{}\"}}\n", n + 1, "x".repeat(30_000)))
+        .collect();
+    std::fs::write(dir.path().join("http_events.jsonl"), rows).unwrap();
+    let script = dir.path().join("s.pxl");
+    let text = "import px\ndf = px.DataFrame('http_events')\n\
+        px.display(df.agg(n=('time_', px.count)), 'n')\n\
+        px.display(df[['time_', 'resp_body']].head(4000), 'rows')\n";
+    std::fs::write(&script, text).unwrap();
+    let (script, rows) = (script.to_str().unwrap(), dir.path().to_str().unwrap());
+    let output = run(&["run", script, "--rows", rows, "-o", "json"], DEADLINE).unwrap();
+    assert!(output.status.success(), "{:?}", output.stderr);
+    let rows = output.json_lines();
+    assert_eq!(rows.iter().find(|row| row["_tableName_"] == "n").unwrap()["n"], 12_000);
+    assert_eq!(rows.iter().filter(|row| row["_tableName_"] == "rows").count(), 4_000);
+}

@@ -49,8 +49,8 @@ pub enum RowsError {
 #[derive(Debug, Default)]
 pub struct TableRows {
     pub rows: Vec<(i64, PackedRow)>,
-    /// Rows dropped as too far in the future of their arrival.
-    pub future: u64,
+    /// Arrivals of rows dropped as too far in the future of them, ascending.
+    pub future: Vec<i64>,
 }
 
 /// Takes a row's arrival, where it has one, and its values in the relation's order. What it says is
@@ -68,13 +68,14 @@ pub fn read_table(dir: &Path, table: &str, relation: &Relation) -> Result<TableR
         };
         let arrival = arrival.unwrap_or(time);
         if time.saturating_sub(arrival) > FUTURE_MAX_NS {
-            found.future += 1;
+            found.future.push(arrival);
         } else {
             found.rows.push((arrival, PackedRow::pack(values)));
         }
         Ok(())
     })?;
     found.rows.sort_by_key(|(arrival, _)| *arrival);
+    found.future.sort_unstable();
     Ok(found)
 }
 
@@ -229,7 +230,7 @@ mod tests {
         let row =
             |time, text: &str, f| vec![Value::Time64Ns(time), Value::str(text), Value::Float64(f)];
         assert_eq!(rows, vec![(7, row(7, "", 1.0)), (9, row(5, "late", 0.0))]);
-        assert_eq!(found.future, 1);
+        assert_eq!(found.future, [1]);
     }
 
     /// Wrong rows are named by file and line.
