@@ -9,6 +9,7 @@ use tracing::warn;
 use weir_engine::{Engine, Install};
 use weir_proto::message::{SourceStatus, TableStatus};
 use weir_proto::{FromNode, NodeInfo, NodeLink, QueryId, ToNode};
+use weir_types::PackedRow;
 use weir_types::batch::pack_rows;
 use weir_types::plan::OpKind;
 use weir_types::split::{FragmentKind, SplitPlan};
@@ -82,6 +83,8 @@ pub struct Coordinator {
     lag_max_ms: u64,
     /// Offline, a window never reaches before what is covered.
     covers_everything: bool,
+    /// Rows of table functions that no registry answers.
+    table_functions: BTreeMap<String, Vec<PackedRow>>,
 }
 
 /// What a node's message means for a view.
@@ -101,13 +104,23 @@ impl Coordinator {
             next_query: 1,
             lag_max_ms: NODE_LAG_MAX_MS,
             covers_everything: false,
+            table_functions: BTreeMap::new(),
         }
     }
 
-    /// For offline rows: no node ever lags, nothing was ever dropped.
+    /// For offline rows: no node ever lags, nothing was ever dropped. `table_functions`: the rows
+    /// of those that no registry answers, in their columns' order.
     #[must_use]
-    pub fn offline(engine: Arc<Engine>) -> Coordinator {
-        Coordinator { lag_max_ms: u64::MAX, covers_everything: true, ..Coordinator::new(engine) }
+    pub fn offline(
+        engine: Arc<Engine>,
+        table_functions: BTreeMap<String, Vec<PackedRow>>,
+    ) -> Coordinator {
+        Coordinator {
+            lag_max_ms: u64::MAX,
+            covers_everything: true,
+            table_functions,
+            ..Coordinator::new(engine)
+        }
     }
 
     #[must_use]
@@ -163,12 +176,16 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Table functions that the registries answer are constant: their rows are given once.
+    /// What table functions answer is constant: their rows are given once.
     fn fill_table_functions(&self, query: QueryId, split: &SplitPlan) {
         for (idx, op) in split.cluster.ops.iter().enumerate() {
             let FragmentKind::Plan(OpKind::TableFunction { name, args }) = &op.kind else {
                 continue;
             };
+            if let Some(rows) = self.table_functions.get(name) {
+                self.engine.push_table_function(query, idx, rows.clone());
+                continue;
+            }
             match weir_pxl::table_functions::evaluate(name, args, &[]) {
                 Ok(batch) => {
                     let rows = pack_rows(&batch, &op.relation.types());

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use weir_pxl::{CompileOptions, Compiled, Script};
-use weir_types::Diagnostic;
 use weir_types::plan::{OpId, OpKind, Plan};
 use weir_types::split::SplitPlan;
+use weir_types::{Diagnostic, Relation};
 
 use crate::view::OutputInfo;
 
@@ -86,6 +86,8 @@ pub struct Prepared {
     pub key: (u64, u64),
     /// Outputs that were left out, with the table that nothing produces.
     pub without_source: Vec<(String, String)>,
+    /// Tables that the script's tracepoints declare.
+    pub declared_tables: Vec<(String, Relation)>,
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -182,6 +184,8 @@ pub fn prepare(
     };
     outputs.retain(|info| compiled.plan.outputs.iter().any(|o| o.table == info.table));
     let split = weir_pxl::split(&compiled.plan);
+    let declared_tables =
+        compiled.tracepoints.into_iter().map(|point| (point.table, point.relation)).collect();
     let hashes = compiled.plan.op_hashes();
     let key = compiled.plan.outputs.iter().fold(0u64, |key, output| {
         let name = output.table.bytes().fold(key, |k, b| k.rotate_left(5) ^ u64::from(b));
@@ -195,6 +199,7 @@ pub fn prepare(
         refresh_ms,
         key: (key, refresh_ms),
         without_source,
+        declared_tables,
         warnings: compiled.warnings,
     })
 }

@@ -129,8 +129,8 @@ fn get_cidrs(call: &Call<'_>) -> ArrayRef {
         texts.insert(text.clone());
         // The bridge of a node is the first address of its pod network; pods answer from there.
         if let Some(Network { address: IpAddr::V4(address), .. }) = Network::parse(text) {
-            let [a, b, c, _] = address.octets();
-            texts.insert(format!("{}/32", Ipv4Addr::new(a, b, c, 1)));
+            let first = Ipv4Addr::from_bits(address.to_bits().saturating_add(1));
+            texts.insert(format!("{first}/32"));
         }
     }
     output::strings(call.rows, |_, out| {
