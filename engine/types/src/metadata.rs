@@ -135,6 +135,8 @@ pub struct MetadataSnapshot {
     pub cidrs: Vec<String>,
     /// IP text → name, where a name is already known (reverse DNS).
     pub dns: HashMap<String, String>,
+    /// Process → JSON array of the libraries that it maps, where somebody asked for them.
+    pub libraries: HashMap<Upid, String>,
 }
 
 impl MetadataSnapshot {
