@@ -52,6 +52,8 @@ pub(crate) fn schema(args: NamedArgs) -> Result<(), Failure> {
             })?;
             let json = table_json(table);
             if format == Format::Table {
+                output::line(table.desc)?;
+                output::line("")?;
                 list(&json["columns"], &["name", "type", "semantic", "desc"], format)
             } else {
                 output::line(&json.to_string())

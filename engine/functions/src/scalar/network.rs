@@ -1,7 +1,6 @@
 //! Addresses: networks, and names of addresses.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use arrow_array::ArrayRef;
@@ -126,22 +125,26 @@ fn cidrs_contain_ip(call: &Call<'_>) -> ArrayRef {
 }
 
 fn get_cidrs(call: &Call<'_>) -> ArrayRef {
-    let mut texts: BTreeSet<String> = BTreeSet::new();
-    for text in &call.ctx.metadata.cidrs {
-        texts.insert(text.clone());
-        // The bridge of a node is the first address of its pod network; pods answer from there.
-        if let Some(Network { address: IpAddr::V4(address), .. }) = Network::parse(text) {
-            texts.insert(format!("{}/32", Ipv4Addr::from_bits(address.to_bits() | 1)));
+    let metadata = &call.ctx.metadata;
+    // The bridge of a node is the first address of its pod network; pods answer from there.
+    let bridges = metadata.cidrs.iter().filter_map(|text| match Network::parse(text)?.address {
+        IpAddr::V4(address) => Some(format!("{}/32", Ipv4Addr::from_bits(address.to_bits() | 1))),
+        IpAddr::V6(_) => None,
+    });
+    let service = Some(&metadata.service_cidr).filter(|text| !text.is_empty());
+    let mut texts: Vec<String> = Vec::new();
+    for text in metadata.cidrs.iter().cloned().chain(bridges).chain(service.cloned()) {
+        if !texts.contains(&text) {
+            texts.push(text);
         }
     }
-    output::strings(call.rows, |_, out| {
-        out.push(b'[');
-        for (idx, text) in texts.iter().enumerate() {
-            if idx > 0 {
-                out.push(b',');
-            }
-            json::push_quoted(out, text.as_bytes());
+    let mut array = vec![b'['];
+    for (idx, text) in texts.iter().enumerate() {
+        if idx > 0 {
+            array.push(b',');
         }
-        out.push(b']');
-    })
+        json::push_quoted(&mut array, text.as_bytes());
+    }
+    array.push(b']');
+    output::strings(call.rows, |_, out| out.extend_from_slice(&array))
 }

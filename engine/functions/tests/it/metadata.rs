@@ -71,6 +71,7 @@ fn snapshot() -> MetadataSnapshot {
         cluster_id: "c-1".into(),
         cluster_name: "test".into(),
         cidrs: vec!["10.9.2.0/24".into(), "10.8.0.0/16".into(), "fd00::/8".into()],
+        service_cidr: "10.96.0.0/12".into(),
         ..MetadataSnapshot::default()
     };
     for pod in pods() {
@@ -309,7 +310,9 @@ fn host() {
     assert_eq!(now("vizier_name")[0], s("test"));
     assert_eq!(
         now("get_cidrs")[0],
-        s(r#"["10.8.0.0/16","10.8.0.1/32","10.9.2.0/24","10.9.2.1/32","fd00::/8"]"#)
+        s(
+            r#"["10.9.2.0/24","10.8.0.0/16","fd00::/8","10.9.2.1/32","10.8.0.1/32","10.96.0.0/12"]"#
+        )
     );
 }
 

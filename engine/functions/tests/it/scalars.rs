@@ -382,7 +382,7 @@ fn names_of_numbers() {
     check("amqp_method_name", &[i(60), i(40)], &s("BasicPublish"));
     check("amqp_method_name", &[i(50), i(11)], &s("QueueDeclare-ok"));
     check("amqp_method_name", &[i(50), i(50)], &s("QueueUnbind"));
-    check("amqp_method_name", &[i(60), i(0)], &s("Basic"));
+    check("amqp_method_name", &[i(60), i(0)], &s("Unknown"));
     check("amqp_method_name", &[i(60), i(1)], &s("Unknown"));
     check("mux_frame_type_name", &[i(-62)], &s("Tdiscarded (legacy)"));
     check("mux_frame_type_name", &[i(3)], &s("Unknown (3)"));
