@@ -48,8 +48,17 @@ pub enum PlanError {
     Refresh,
     #[error("the script does not compile")]
     Compile(Vec<Diagnostic>),
-    #[error("no source on this server produces `{table}`")]
+    #[error("{}", no_source_text(table))]
     NoSource { table: String },
+}
+
+/// Why there are no rows of a table, or of a table function.
+#[must_use]
+pub fn no_source_text(table: &str) -> String {
+    match weir_pxl::table_functions::find(table).and_then(|function| function.refusal()) {
+        Some(reason) => format!("`{table}()` cannot be answered: {reason}"),
+        None => format!("no source on this server produces `{table}`"),
+    }
 }
 
 impl PlanError {
@@ -128,12 +137,14 @@ pub fn compile(
     Ok((name, compiled))
 }
 
-/// The tables below an operator.
+/// The tables and table functions below an operator.
 fn tables_below(plan: &Plan, op: OpId, found: &mut Vec<String>) {
     let mut open = vec![op];
     while let Some(at) = open.pop() {
-        if let OpKind::Scan { table, .. } = &plan.ops[at].kind {
-            found.push(table.clone());
+        if let OpKind::Scan { table: name, .. } | OpKind::TableFunction { name, .. } =
+            &plan.ops[at].kind
+        {
+            found.push(name.clone());
         }
         open.extend(&plan.ops[at].inputs);
     }
@@ -257,19 +268,16 @@ pub fn arguments_json(vis: Option<&str>) -> serde_json::Value {
     arguments.collect()
 }
 
-/// Every function that is listed, as `weir funcs -o json` prints it.
+/// Every function that is listed, or the one of that name even if it is not: what
+/// `weir funcs -o json` prints.
 #[must_use]
-pub fn functions_json() -> Vec<serde_json::Value> {
+pub fn functions_json(name: Option<&str>) -> Vec<serde_json::Value> {
     weir_pxl::describe::describe()
         .into_iter()
-        .filter(|function| !function.hidden)
+        .filter(|function| name.map_or(!function.hidden, |name| function.name == name))
         .filter_map(|function| {
-            let overloads = function.overloads.iter();
-            let signatures: Vec<String> = overloads
-                .map(|overload| format!("({}) -> {}", overload.args.join(", "), overload.result))
-                .collect();
             let mut json = serde_json::to_value(&function).ok()?;
-            json["signatures"] = signatures.into();
+            json["signatures"] = function.signatures().into();
             Some(json)
         })
         .collect()

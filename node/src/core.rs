@@ -12,12 +12,14 @@ use weir_engine::{Engine, EngineEvent, Install};
 use weir_proto::bus::NodeSender;
 use weir_proto::message::{SourceStatus, TableStatus};
 use weir_proto::{FromNode, NodeInfo, QueryId, ToNode};
-use weir_types::RecordBatch;
 use weir_types::acc::Acc;
 use weir_types::batch::BATCH_ROWS_MAX;
 use weir_types::plan::{OpKind, StartBound};
 use weir_types::source::TableCounters;
 use weir_types::split::{Change, Fragment, FragmentKind};
+use weir_types::{PackedRow, RecordBatch};
+
+use crate::agent::Agent;
 
 /// History rows that are replayed to new queries between two ticks, so that others keep theirs.
 const REPLAY_ROWS_PER_SLICE: usize = 64 * BATCH_ROWS_MAX;
@@ -54,6 +56,8 @@ pub struct NodeCore {
     open_samples: Vec<(String, i64)>,
     started_unix_ns: i64,
     last_tick_ms: u64,
+    /// Table functions that are asked for, with what was answered last.
+    answers: BTreeMap<String, Option<Vec<PackedRow>>>,
     /// How far behind the tick a row's event time may still be when everything is in order.
     settle_ns: i64,
 }
@@ -79,6 +83,7 @@ impl NodeCore {
             open_samples: Vec::new(),
             started_unix_ns,
             last_tick_ms: 0,
+            answers: BTreeMap::new(),
             settle_ns,
         }
     }
@@ -107,7 +112,34 @@ impl NodeCore {
                 self.queries.remove(&query);
                 self.engine.remove(query);
             }
+            // Nothing was answered yet, even of what was asked for before: who asks may have lost it.
+            ToNode::Answer { functions } => {
+                self.answers = functions.into_iter().map(|name| (name, None)).collect();
+            }
         }
+    }
+
+    /// True if a table function was asked for and has not been answered.
+    #[must_use]
+    pub fn owes_answers(&self) -> bool {
+        self.answers.values().any(Option::is_none)
+    }
+
+    /// Sends what changed of the table functions that are asked for.
+    pub fn answer(&mut self, agent: &mut Agent) {
+        let mut answers = std::mem::take(&mut self.answers);
+        let history = self.history.as_ref().map(History::stats).unwrap_or_default();
+        for (function, last) in &mut answers {
+            let rows = agent.rows(&self.info, function, &history);
+            if last.as_ref() == Some(&rows) {
+                continue;
+            }
+            let message = FromNode::Answer { function: function.clone(), rows: rows.clone() };
+            if self.send(&message) {
+                *last = Some(rows);
+            }
+        }
+        self.answers = answers;
     }
 
     fn install(&mut self, query: QueryId, fragment: Fragment, refresh_ms: u64, now_ms: u64) {

@@ -9,6 +9,7 @@ mod api;
 mod capture;
 mod commands;
 mod entities;
+mod knowledge;
 mod literate;
 mod rows;
 
