@@ -95,7 +95,8 @@ fn findings_point_into_the_vis() {
             "widgets": [{{"globalFuncOutputName": "A", "displaySpec": {spec}}}]}}"#
         )
     };
-    let call = |rest: &str| format!(r#"{{"variables": [{{"name": "v", "type": "PX_STRING"}}], {rest}}}"#);
+    let call =
+        |rest: &str| format!(r#"{{"variables": [{{"name": "v", "type": "PX_STRING"}}], {rest}}}"#);
     let cases: [(String, &str, &str); 19] = [
         (r#"{"variables": {}}"#.into(), "{}", "'variables' must be a list"),
         (r#"{"variables": [{"type": 4}]}"#.into(), r#"{"type": 4}"#, "needs a 'name'"),
@@ -205,7 +206,8 @@ fn all_widgets_and_their_fields() {
             compile(&Script { name: "t.pxl", text, vis: Some(&vis) }, &options(&[])).unwrap()
         };
         assert_eq!(compiled(spec).warnings, [], "{spec}");
-        let wrong = spec.replace("\"latency\"", "\"latncy\"").replace("\"req_path\"", "\"rq_path\"");
+        let wrong =
+            spec.replace("\"latency\"", "\"latncy\"").replace("\"req_path\"", "\"rq_path\"");
         let warnings = compiled(&wrong).warnings;
         assert_eq!(warnings.is_empty(), wrong == spec, "{warnings:?}");
         assert!(warnings.iter().all(|found| found.code == "vis_column" && found.line > 1));
