@@ -17,7 +17,7 @@ use weir_cluster::service::query_actor::{
 };
 use weir_cluster::view::{OutputChanges, tick_unix_ns};
 use weir_sinks::json::with_id;
-use weir_sources::rows::{TableRows, read_table};
+use weir_sources::rows::{RowsError, TableRows, read_entities, read_table};
 use weir_types::batch::{BATCH_ROWS_MAX, unpack_rows};
 use weir_types::metadata::MetadataSnapshot;
 use weir_types::schema::Relation;
@@ -36,6 +36,7 @@ const MS_NS: i64 = 1_000_000;
 struct Loaded {
     prepared: Prepared,
     tables: Vec<(String, Relation, TableRows)>,
+    metadata: Arc<MetadataSnapshot>,
 }
 
 fn load(
@@ -52,17 +53,18 @@ fn load(
     let mut names: Vec<&str> = prepared.plan.scans().map(|(table, _)| table).collect();
     names.sort_unstable();
     names.dedup();
+    let unreadable = |error: RowsError| Failure::from(anyhow::Error::from(error));
+    let metadata = Arc::new(read_entities(dir).map_err(unreadable)?);
     let mut loaded = Vec::new();
     for name in names {
         let Some(relation) = tables::relation(name) else { continue };
-        let rows = read_table(dir, name, relation)
-            .map_err(|error| Failure::from(anyhow::Error::from(error)))?;
+        let rows = read_table(dir, name, relation).map_err(unreadable)?;
         if rows.future > 0 {
             output::note(&format!("{name}: {} rows dropped: `future`", rows.future));
         }
         loaded.push((name.to_string(), relation.clone(), rows));
     }
-    Ok(Loaded { prepared, tables: loaded })
+    Ok(Loaded { prepared, tables: loaded, metadata })
 }
 
 fn time_of(relation: &Relation, row: &PackedRow) -> i64 {
@@ -112,7 +114,7 @@ pub(crate) fn run(
         workers: 1,
         refresh_ms: 1,
         start_ms: tick_ms - 1,
-        metadata: Arc::new(MetadataSnapshot::default()),
+        metadata: loaded.metadata.clone(),
         test_faults,
     };
     let outputs = loaded.prepared.outputs.clone();
@@ -206,7 +208,7 @@ pub(crate) fn live(
         workers: args.workers.max(1),
         refresh_ms: loaded.prepared.refresh_ms,
         start_ms: first_ms.saturating_sub(1),
-        metadata: Arc::new(MetadataSnapshot::default()),
+        metadata: loaded.metadata.clone(),
         test_faults: false,
     };
     let outputs = loaded.prepared.outputs.clone();

@@ -8,6 +8,7 @@
 mod api;
 mod capture;
 mod commands;
+mod entities;
 mod rows;
 
 /// True if this machine lets us capture and has nginx; says why not otherwise.

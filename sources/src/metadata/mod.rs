@@ -11,6 +11,7 @@
 //! and it does no name lookups.
 
 mod compose;
+pub mod k8s;
 mod names;
 mod snapshot;
 mod sockets;

@@ -5,6 +5,8 @@
 //! a file is empty. Wrong input is an error with file and line. Reading is eager: these are test
 //! inputs, not archives.
 
+mod entities;
+
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +14,10 @@ use serde_json::{Map, Value as Json};
 use weir_types::json::value_from_json;
 use weir_types::schema::Relation;
 use weir_types::{DataType, PackedRow, Value};
+
+pub use entities::read_entities;
+
+use crate::metadata::k8s::list::message_of;
 
 /// A row whose `time_` is more than this after its arrival is dropped and counted as `future`.
 pub const FUTURE_MAX_NS: i64 = 10_000_000_000;
@@ -26,7 +32,7 @@ pub enum RowsError {
     Row { path: PathBuf, line: usize, message: String },
     #[error("{path}: parquet rows are not yet supported; convert the table to {table}.jsonl")]
     Parquet { path: PathBuf, table: String },
-    #[error("{path} is not a directory of <table>.jsonl files")]
+    #[error("{path} is not a directory of <table>.jsonl or .parquet files")]
     NotADirectory { path: PathBuf },
 }
 
@@ -44,35 +50,16 @@ pub fn read_table(dir: &Path, table: &str, relation: &Relation) -> Result<TableR
         return Err(RowsError::NotADirectory { path: dir.to_path_buf() });
     }
     let path = dir.join(format!("{table}.jsonl"));
-    let file = match std::fs::File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let parquet = dir.join(format!("{table}.parquet"));
-            if parquet.is_file() {
-                return Err(RowsError::Parquet { path: parquet, table: table.to_string() });
-            }
-            return Ok(TableRows::default());
-        }
-        Err(source) => return Err(RowsError::Read { path, source }),
-    };
+    let parquet = dir.join(format!("{table}.parquet"));
+    if !path.is_file() && parquet.is_file() {
+        return Err(RowsError::Parquet { path: parquet, table: table.to_string() });
+    }
     let mut found = TableRows::default();
-    let mut reader = std::io::BufReader::new(file);
-    let mut line = String::new();
-    for number in 1.. {
-        line.clear();
-        let read = reader.read_line(&mut line);
-        if read.map_err(|source| RowsError::Read { path: path.clone(), source })? == 0 {
-            break;
-        }
+    for line in lines_of(&path)? {
+        let (number, line) = line?;
         let wrong = |message: String| RowsError::Row { path: path.clone(), line: number, message };
-        if line.len() > LINE_BYTES_MAX {
-            return Err(wrong(format!("line is longer than {LINE_BYTES_MAX} bytes")));
-        }
-        if line.trim().is_empty() {
-            continue;
-        }
         let object: Map<String, Json> = serde_json::from_str(&line)
-            .map_err(|error| wrong(format!("not a JSON object: {error}")))?;
+            .map_err(|error| wrong(format!("not a JSON object: {}", message_of(&error))))?;
         let (arrival, time, row) = read_row(&object, relation).map_err(wrong)?;
         if time.saturating_sub(arrival) > FUTURE_MAX_NS {
             found.future += 1;
@@ -82,6 +69,50 @@ pub fn read_table(dir: &Path, table: &str, relation: &Relation) -> Result<TableR
     }
     found.rows.sort_by_key(|(arrival, _)| *arrival);
     Ok(found)
+}
+
+/// The whole text of a file; `None` if there is none.
+fn read_if_there(path: &Path) -> Result<Option<String>, RowsError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(RowsError::Read { path: path.to_path_buf(), source }),
+    }
+}
+
+/// The lines that are not blank, numbered from 1. An absent file has none.
+fn lines_of(
+    path: &Path,
+) -> Result<impl Iterator<Item = Result<(usize, String), RowsError>>, RowsError> {
+    let path = path.to_path_buf();
+    let mut reader = match std::fs::File::open(&path) {
+        Ok(file) => Some(std::io::BufReader::new(file)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(source) => return Err(RowsError::Read { path, source }),
+    };
+    let mut number = 0;
+    Ok(std::iter::from_fn(move || {
+        let open = reader.as_mut()?;
+        loop {
+            number += 1;
+            let mut line = String::new();
+            let limit = LINE_BYTES_MAX as u64 + 1;
+            match std::io::Read::take(&mut *open, limit).read_line(&mut line) {
+                Err(source) => {
+                    reader = None;
+                    return Some(Err(RowsError::Read { path: path.clone(), source }));
+                }
+                Ok(0) => return None,
+                Ok(bytes) if bytes > LINE_BYTES_MAX => {
+                    reader = None;
+                    let message = format!("line is longer than {LINE_BYTES_MAX} bytes");
+                    return Some(Err(RowsError::Row { path: path.clone(), line: number, message }));
+                }
+                Ok(_) if line.trim().is_empty() => {}
+                Ok(_) => return Some(Ok((number, line))),
+            }
+        }
+    }))
 }
 
 /// (arrival, time_, packed row)
