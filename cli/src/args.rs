@@ -199,6 +199,8 @@ pub(crate) enum BenchCommand {
     Let(crate::bench::LetArgs),
     /// The agent's own cost on real traffic.
     Capture(crate::bench::CaptureArgs),
+    /// From PxL text to a split plan.
+    Compile(crate::bench::CompileArgs),
 }
 
 #[derive(Clone, Debug, Args)]

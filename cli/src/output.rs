@@ -126,6 +126,15 @@ pub(crate) fn print_diagnostics(diagnostics: &[weir_types::Diagnostic], source: 
     eprint!("{}", weir_pxl::render_diagnostics(diagnostics, source, color));
 }
 
+/// The same, also into the vis.json.
+pub(crate) fn print_script_diagnostics(
+    diagnostics: &[weir_types::Diagnostic],
+    script: &weir_pxl::Script<'_>,
+) {
+    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    eprint!("{}", weir_pxl::render_script_diagnostics(diagnostics, script, color));
+}
+
 /// Diagnostics of a server, whose source is not at hand.
 pub(crate) fn print_diagnostics_json(diagnostics: &[Json]) {
     for json in diagnostics {

@@ -82,6 +82,14 @@ codes! {
     ExecFunction => "exec_function",
     ExecArgument => "exec_argument",
     ExecResult => "exec_result",
+    /// A specification of an export that OpenTelemetry cannot take.
+    Otel => "otel",
+    /// The script asks for something that the request did not bring.
+    NoRequestConfig => "no_request_config",
+    /// A tracepoint that cannot be declared.
+    Tracepoint => "tracepoint",
+    /// Where `df.stream()` may not stand.
+    StreamUse => "stream_use",
     NoOutput => "no_output",
     OutputsMax => "outputs_max",
     VisSyntax => "vis_syntax",
@@ -96,6 +104,12 @@ codes! {
     NoEffect => "no_effect",
     /// Warning: a table that no source of this machine produces.
     NoSource => "no_source",
+    /// Warning: an export is declared and checked; nothing sends it yet.
+    NoExporter => "no_exporter",
+    /// Warning: a widget names a column that its output does not have.
+    VisColumn => "vis_column",
+    /// Warning: a widget has a field that its kind does not know.
+    VisField => "vis_field",
     /// A pass made a plan that does not hold together: a bug here, never the script's fault.
     Internal => "internal",
 }

@@ -9,10 +9,12 @@ use weir_types::{Diagnostic, OpId, Plan, Relation};
 use crate::codes::Code;
 use crate::diag::{Diag, Findings, SourceId, Span, Texts};
 use crate::explain::{self, Trace};
-use crate::ir::{Graph, IrId, IrKind, Sink};
+use crate::export::{Export, OtelEndpoint};
+use crate::hint;
+use crate::ir::{ExportIr, Graph, IrId, IrKind, Sink};
 use crate::objects::eval::{Evaluator, Settings};
 use crate::objects::exec::ExecCall;
-use crate::objects::trace::Tracepoint;
+use crate::objects::trace::{AgentConfig, Tracepoint};
 use crate::passes;
 use crate::syntax;
 use crate::syntax::lines::LineIndex;
@@ -42,6 +44,10 @@ pub struct CompileOptions {
     pub placeholders: bool,
     /// Tables besides those of the registry.
     pub tables: Vec<(String, Relation)>,
+    /// Where exports go that name no endpoint.
+    pub otel_endpoint: Option<OtelEndpoint>,
+    /// `px.plugin.start_time` and `.end_time`, of a scheduled run.
+    pub plugin_times_unix_ns: Option<(i64, i64)>,
     /// Tables that have a source here; others get the warning `no_source`. `None`: do not check.
     pub sources: Option<Vec<String>>,
     /// Only the passes that are part of the language: a plan that says what the script says, for
@@ -62,7 +68,12 @@ pub struct Compiled {
     pub window_text: Vec<Option<String>>,
     /// Group columns, where the output is an aggregate.
     pub key: Vec<Vec<String>>,
+    /// What `px.export` declares.
+    pub exports: Vec<Export>,
     pub tracepoints: Vec<Tracepoint>,
+    /// Names of tracepoints to remove.
+    pub tracepoints_deleted: Vec<String>,
+    pub agent_configs: Vec<AgentConfig>,
     pub pragmas: Pragmas,
 }
 
@@ -116,7 +127,7 @@ fn run(
         true => syntax::parse_module(views_text, SourceId::Views, findings),
         false => None,
     };
-    let calls = calls_of(script, options, vis.as_ref(), findings)?;
+    let calls = calls_of(options, vis.as_ref(), findings)?;
     if findings.has_errors() {
         return None;
     }
@@ -124,6 +135,8 @@ fn run(
         now_unix_ns: options.now_unix_ns,
         tables: options.tables.clone(),
         exec_mode: !calls.is_empty(),
+        otel_endpoint: options.otel_endpoint.clone(),
+        plugin_times: options.plugin_times_unix_ns,
     };
     let views = views.as_ref().map(|body| (views_text, body.as_slice()));
     let mut evaluator = Evaluator::new(findings, settings, script.text, views);
@@ -139,14 +152,19 @@ fn run(
             .collect();
         trace.ir = explain::ir::graph(&evaluator.graph);
     }
-    let Evaluator { graph, settings, tracepoints, .. } = evaluator;
-    if graph.sinks.is_empty() && !findings.has_errors() {
+    let Evaluator { graph, settings, tracepoints, tracepoints_deleted, agent_configs, .. } =
+        evaluator;
+    if graph.sinks.is_empty() && graph.exports.is_empty() && !findings.has_errors() {
         let message = "query does not output a result, please add a px.display() call";
         let hint = "or give the script a vis.json that calls its functions";
         findings.push(Diag::error(Code::NoOutput, Span::NONE, message).hint(hint));
     }
-    let plan = planned(&graph, &settings, options, findings, trace)?;
-    no_source(&plan, options, findings);
+    passes::streams_checked::run(&graph, findings);
+    let (plan, exports) = planned(&graph, &settings, options, findings, trace)?;
+    no_source(&graph, &plan, options, findings);
+    if let Some(vis) = &vis {
+        widget_columns(vis, &calls, &graph, &plan, findings);
+    }
     let widgets = |sink: &Sink| -> Vec<Json> {
         let (Some(vis), Some(call)) = (&vis, sink.call) else { return Vec::new() };
         calls[call].widgets.iter().map(|&at| vis.widgets[at].to_json()).collect()
@@ -157,7 +175,10 @@ fn run(
         key: plan.outputs.iter().map(|output| key(&plan, output.op)).collect(),
         args: vis.map(|vis| vis.variables).unwrap_or_default(),
         warnings: Vec::new(),
+        exports,
         tracepoints,
+        tracepoints_deleted,
+        agent_configs,
         pragmas,
         plan,
     })
@@ -165,7 +186,6 @@ fn run(
 
 /// The function calls to make; none: the module's own `px.display` counts.
 fn calls_of(
-    script: &Script<'_>,
     options: &CompileOptions,
     vis: Option<&Vis>,
     findings: &Findings,
@@ -176,7 +196,6 @@ fn calls_of(
                 args: &options.args,
                 func: func.as_deref(),
                 placeholders: options.placeholders,
-                vis_text: script.vis.unwrap_or(""),
             };
             Some(vis::plan_calls(vis, &options, findings))
         }
@@ -204,11 +223,12 @@ fn planned(
     options: &CompileOptions,
     findings: &Findings,
     mut trace: Option<&mut Trace>,
-) -> Option<Plan> {
+) -> Option<(Plan, Vec<Export>)> {
     let typed = passes::typed::run(graph, &settings.tables, findings);
     if findings.has_errors() {
         return None;
     }
+    let exports = exported(graph, &typed, findings);
     let names = passes::outputs_unique::run(graph.sinks.iter().map(|sink| sink.name.as_str()));
     let outputs = graph.sinks.iter().zip(names);
     let outputs =
@@ -229,16 +249,67 @@ fn planned(
     if !options.unoptimised {
         passes::placement_checked::run(&plan, &typed.sites, findings);
     }
-    Some(plan)
+    Some((plan, exports))
 }
 
-fn no_source(plan: &Plan, options: &CompileOptions, findings: &Findings) {
+/// What the script exports, each with a plan of its own.
+fn exported(graph: &Graph, typed: &passes::typed::Typed, findings: &Findings) -> Vec<Export> {
+    let one = |export: &ExportIr| {
+        let op = typed.of_graph[export.op];
+        let spec = passes::exports_typed::run(export, &typed.ops[op].relation, findings);
+        let output = Output { table: "export".to_string(), op };
+        let plan = passes::reachable(typed.plan(vec![output]));
+        let plan = passes::PASSES.iter().fold(plan, |plan, (_, pass)| pass(plan));
+        passes::placement_checked::run(&plan, &typed.sites, findings);
+        let message = format!("nothing here sends to {} yet", spec.endpoint.url);
+        let hint = "the export is checked and declared; its rows go nowhere";
+        findings.push(Diag::warning(Code::NoExporter, export.span, message).hint(hint));
+        Export { plan, endpoint: spec.endpoint, resource: spec.resource, data: spec.data }
+    };
+    graph.exports.iter().map(one).collect()
+}
+
+fn no_source(graph: &Graph, plan: &Plan, options: &CompileOptions, findings: &Findings) {
     let Some(sources) = &options.sources else { return };
     for (table, _) in plan.scans() {
         if !sources.iter().any(|have| have == table) {
             let message = format!("no source of this machine produces table '{table}'");
             let hint = "`weir doctor` says which sources work here and why others do not";
-            findings.push(Diag::warning(Code::NoSource, Span::NONE, message).hint(hint));
+            let read = graph.ops.iter().find_map(|op| match &op.kind {
+                IrKind::Source { table: read, .. } if read.name == *table => Some(read.span),
+                _ => None,
+            });
+            let span = read.unwrap_or(Span::NONE);
+            findings.push(Diag::warning(Code::NoSource, span, message).hint(hint));
+        }
+    }
+}
+
+/// Widgets name columns that their outputs have.
+fn widget_columns(vis: &Vis, calls: &[ExecCall], graph: &Graph, plan: &Plan, findings: &Findings) {
+    for (sink, output) in graph.sinks.iter().zip(&plan.outputs) {
+        // A list of frames has outputs of other names, which no widget shows.
+        let Some(call) = sink.call.map(|call| &calls[call]).filter(|call| call.output == sink.name)
+        else {
+            continue;
+        };
+        let relation = &plan.ops[output.op].relation;
+        let names: Vec<&str> = relation.columns.iter().map(|column| column.name.as_str()).collect();
+        for widget in call.widgets.iter().map(|&at| &vis.widgets[at]) {
+            for (name, span) in &widget.columns {
+                if !names.contains(&name.as_str()) {
+                    let message = format!("output '{}' has no column '{name}'", sink.name);
+                    let all = format!("it has {}", names.join(", "));
+                    let hint = hint::did_you_mean(name, names.iter().copied(), &all);
+                    findings.push(Diag::warning(Code::VisColumn, *span, message).hint(hint));
+                }
+            }
+            if widget.kind() == "TimeseriesChart" && relation.time_idx().is_none() {
+                let span = call.span.unwrap_or(Span::NONE);
+                let message = format!("output '{}' has no time_ for its chart", sink.name);
+                let hint = "a TimeseriesChart draws over the column `time_` (TIME64NS)";
+                findings.push(Diag::warning(Code::VisColumn, span, message).hint(hint));
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ mod codes;
 mod compile;
 mod diag;
 mod explain;
+mod export;
 mod hint;
 mod ir;
 pub mod limits;
@@ -30,8 +31,11 @@ pub mod vis;
 pub use codes::Code;
 pub use compile::{CompileOptions, Compiled, Script, compile};
 pub use explain::{Explained, Stage, explain};
-pub use objects::trace::{TraceProgram, Tracepoint};
-pub use render::render_diagnostics;
+pub use export::{Export, OtelAttribute, OtelData, OtelEndpoint, OtelValue, SpanKind};
+pub use objects::trace::{
+    AgentConfig, FunctionProbe, ProbeOutput, TraceBody, TraceProgram, TraceTarget, Tracepoint,
+};
+pub use render::{render_diagnostics, render_script_diagnostics};
 pub use split::{Cut, split, split_with_reasons};
 pub use syntax::pragmas::Pragmas;
 pub use weir_functions::{describe, table_functions};

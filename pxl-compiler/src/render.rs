@@ -5,14 +5,30 @@ use std::fmt::Write;
 
 use weir_types::{Diagnostic, Severity};
 
+use crate::compile::Script;
+
 /// A snippet shows lines up to this many characters.
 const LINE_CHARS_MAX: usize = 200;
 
-/// Renders all of them; `source` is the script's text.
+/// Renders all of them; `source` is the script's text. Findings in a vis.json have no snippet.
 #[must_use]
 pub fn render_diagnostics(diagnostics: &[Diagnostic], source: &str, color: bool) -> String {
+    render_script_diagnostics(diagnostics, &Script { name: "", text: source, vis: None }, color)
+}
+
+/// Renders all of them, with snippets of the script and of its vis.json.
+#[must_use]
+pub fn render_script_diagnostics(
+    diagnostics: &[Diagnostic],
+    script: &Script<'_>,
+    color: bool,
+) -> String {
     let mut out = String::new();
     for diagnostic in diagnostics {
+        let source = match diagnostic.file.ends_with("vis.json") {
+            true => script.vis.unwrap_or(""),
+            false => script.text,
+        };
         render_one(&mut out, diagnostic, source, color);
     }
     out
@@ -37,15 +53,14 @@ fn render_one(out: &mut String, diagnostic: &Diagnostic, source: &str, color: bo
     let head = paint.with(code, &format!("{name}[{}]", diagnostic.code));
     // Writing to a String cannot fail.
     let _ = writeln!(out, "{head}: {}", diagnostic.message);
-    let in_script = diagnostic.line > 0 && !diagnostic.file.ends_with("vis.json");
     if diagnostic.line > 0 {
         let place = format!("{}:{}:{}", diagnostic.file, diagnostic.line, diagnostic.column);
         let _ = writeln!(out, "  {} {place}", paint.with("1;34", "-->"));
     } else if !diagnostic.file.is_empty() {
         let _ = writeln!(out, "  {} {}", paint.with("1;34", "-->"), diagnostic.file);
     }
-    let line = source.lines().nth(diagnostic.line.saturating_sub(1) as usize);
-    if let (true, Some(line)) = (in_script, line) {
+    let number = diagnostic.line.checked_sub(1);
+    if let Some(line) = number.and_then(|number| source.lines().nth(number as usize)) {
         snippet(out, diagnostic, line, code, &paint);
     }
     if !diagnostic.hint.is_empty() {

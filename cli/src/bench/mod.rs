@@ -2,6 +2,7 @@
 //! its parameters, and `"verified": true` only if the answer was checked.
 
 mod capture;
+mod compile;
 mod generator;
 mod let_workload;
 mod reference;
@@ -48,9 +49,19 @@ pub(crate) struct CaptureArgs {
     pub(crate) history_bytes: usize,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct CompileArgs {
+    /// Bundle names, .pxl files or folders of them [default: the whole bundle].
+    pub(crate) scripts: Vec<String>,
+    /// Compiles of each script.
+    #[arg(long, default_value_t = 20)]
+    pub(crate) repeat: usize,
+}
+
 pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     match args.what {
         BenchCommand::Let(args) => let_workload::run(&args),
         BenchCommand::Capture(args) => capture::run(&args),
+        BenchCommand::Compile(args) => compile::run(&args),
     }
 }

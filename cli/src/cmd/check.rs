@@ -1,19 +1,26 @@
 //! `weir check`: compile every script under the given paths, without a server.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use weir_node::sources::{Sources, SourcesConfig, Wanted};
 use weir_pxl::{CompileOptions, Script};
-use weir_types::Severity;
+use weir_types::{Diagnostic, Severity};
 
 use crate::args::{CheckArgs, Format};
 use crate::failure::Failure;
 use crate::{output, script};
 
 /// Folders below a path are searched this deep.
-const DEPTH_MAX: usize = 16;
+pub(crate) const DEPTH_MAX: usize = 16;
 
-fn find_scripts(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+/// All `.pxl` files under a path, or the file itself.
+pub(crate) fn find_scripts(
+    path: &Path,
+    depth: usize,
+    found: &mut Vec<PathBuf>,
+) -> anyhow::Result<()> {
     if path.is_file() {
         found.push(path.to_path_buf());
         return Ok(());
@@ -48,36 +55,107 @@ pub(crate) fn run(args: CheckArgs) -> Result<(), Failure> {
         }
         find_scripts(path, DEPTH_MAX, &mut paths)?;
     }
+    paths.sort();
+    paths.dedup();
     if paths.is_empty() {
         return Err(Failure::Usage("no .pxl file under the given paths".to_string()));
     }
+    let mut check = Check { given, taken: BTreeSet::new(), sources: tables_with_source(), format };
     let mut failed = 0;
     for path in &paths {
-        if !check_one(path, &given, format)? {
+        if !check.one(path)? {
             failed += 1;
         }
     }
     output::note(&format!("{} scripts checked, {failed} with errors", paths.len()));
+    if let Some((name, _)) = check.given.iter().find(|(name, _)| !check.taken.contains(name)) {
+        return Err(Failure::Usage(format!("`--arg {name}`: no script has such an argument")));
+    }
     if failed > 0 { Err(Failure::No(String::new())) } else { Ok(()) }
 }
 
-fn check_one(path: &Path, given: &[(String, String)], format: Format) -> Result<bool, Failure> {
-    let file = script::read_script(path)?;
-    let name = path.display().to_string();
-    let source = Script { name: &name, text: &file.text, vis: file.vis.as_deref() };
-    let options =
-        CompileOptions { args: given.to_vec(), placeholders: true, ..CompileOptions::default() };
-    let compiled = weir_pxl::compile(&source, &options);
-    let diagnostics = match &compiled {
-        Ok(compiled) => compiled.warnings.clone(),
-        Err(diagnostics) => diagnostics.clone(),
+/// Tables that the sources of this program fill, where they may run.
+fn tables_with_source() -> Vec<String> {
+    let config = SourcesConfig {
+        asid: 0,
+        hostname: String::new(),
+        own_listener: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
+        wanted: Wanted::default(),
+        test_faults: false,
     };
-    let ok = compiled.is_ok() && diagnostics.iter().all(|d| d.severity != Severity::Error);
-    if format == Format::Table {
-        output::print_diagnostics(&diagnostics, &file.text);
-        output::line(&format!("{} {name}", if ok { "ok  " } else { "FAIL" }))?;
-    } else {
-        output::line(&json!({"path": name, "ok": ok, "diagnostics": diagnostics}).to_string())?;
+    let specs = Sources::new(config).specs();
+    specs.iter().flat_map(|spec| spec.tables).map(ToString::to_string).collect()
+}
+
+struct Check {
+    given: Vec<(String, String)>,
+    /// Arguments that some script has.
+    taken: BTreeSet<String>,
+    sources: Vec<String>,
+    format: Format,
+}
+
+impl Check {
+    /// True if the script has no error.
+    fn one(&mut self, path: &Path) -> Result<bool, Failure> {
+        let name = path.display().to_string();
+        let file = match script::read_script(path) {
+            Ok(file) => file,
+            Err(error) => {
+                let source = Script { name: &name, text: "", vis: None };
+                return self.report(&source, &[unreadable(&name, &error)]);
+            }
+        };
+        let source = Script { name: &name, text: &file.text, vis: file.vis.as_deref() };
+        let options = CompileOptions {
+            args: self.args_of(file.vis.as_deref()),
+            placeholders: true,
+            sources: Some(self.sources.clone()),
+            ..CompileOptions::default()
+        };
+        let diagnostics = match weir_pxl::compile(&source, &options) {
+            Ok(compiled) => compiled.warnings,
+            Err(diagnostics) => diagnostics,
+        };
+        self.report(&source, &diagnostics)
     }
-    Ok(ok)
+
+    /// The given arguments that this script has: the others are for other scripts.
+    fn args_of(&mut self, vis: Option<&str>) -> Vec<(String, String)> {
+        let variables = vis.and_then(|vis| weir_pxl::vis::parse(vis).ok()).map(|vis| vis.variables);
+        let variables = variables.unwrap_or_default();
+        let has = |name: &str| variables.iter().any(|variable| variable.name == name);
+        let mine: Vec<_> = self.given.iter().filter(|(name, _)| has(name)).cloned().collect();
+        self.taken.extend(mine.iter().map(|(name, _)| name.clone()));
+        mine
+    }
+
+    fn report(&self, source: &Script<'_>, diagnostics: &[Diagnostic]) -> Result<bool, Failure> {
+        let ok = diagnostics.iter().all(|found| found.severity != Severity::Error);
+        let name = source.name;
+        if self.format == Format::Table {
+            output::print_script_diagnostics(diagnostics, source);
+            output::line(&format!("{} {name}", if ok { "ok  " } else { "FAIL" }))?;
+        } else {
+            let found = json!({"path": name, "ok": ok, "diagnostics": diagnostics});
+            output::line(&found.to_string())?;
+        }
+        Ok(ok)
+    }
+}
+
+/// A file that cannot be read, or is no text, is a script with an error.
+fn unreadable(name: &str, error: &anyhow::Error) -> Diagnostic {
+    Diagnostic {
+        code: "unreadable".to_string(),
+        severity: Severity::Error,
+        message: format!("{error:#}"),
+        file: name.to_string(),
+        line: 0,
+        column: 0,
+        end_line: 0,
+        end_column: 0,
+        label: String::new(),
+        hint: String::new(),
+    }
 }

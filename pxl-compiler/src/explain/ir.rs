@@ -38,6 +38,7 @@ pub(crate) fn graph(graph: &Graph) -> String {
                 names(&merge.right_on),
                 merge.suffixes
             ),
+            IrKind::Stream => "stream".to_string(),
             IrKind::Append => "append".to_string(),
             IrKind::Limit(rows_max) => format!("head {rows_max}"),
         };

@@ -5,11 +5,12 @@ pub(crate) mod sym;
 
 use std::rc::Rc;
 
-use weir_types::Value;
 use weir_types::plan::Window;
+use weir_types::{DataType, Value};
 
 use crate::codes::Code;
 use crate::diag::{Diag, Res, Span};
+use crate::export::ExportSpec;
 use crate::limits::GRAPH_OPS_MAX;
 pub(crate) use sym::{Sym, SymKind, SymRef};
 
@@ -89,6 +90,8 @@ pub(crate) enum IrKind {
     Merge(Merge),
     Append,
     Limit(u64),
+    /// `df.stream()`: marks its frame, changes nothing.
+    Stream,
 }
 
 #[derive(Clone, Debug)]
@@ -107,11 +110,30 @@ pub(crate) struct Sink {
     pub(crate) call: Option<usize>,
 }
 
+/// A column that an export reads, and the types that it may have.
+#[derive(Clone, Debug)]
+pub(crate) struct Need {
+    pub(crate) column: NameAt,
+    pub(crate) types: &'static [DataType],
+    /// Who needs it, for messages.
+    pub(crate) what: String,
+}
+
+/// A `px.export`: the frame with the columns that it needs.
+#[derive(Clone, Debug)]
+pub(crate) struct ExportIr {
+    pub(crate) op: IrId,
+    pub(crate) spec: ExportSpec,
+    pub(crate) needs: Vec<Need>,
+    pub(crate) span: Span,
+}
+
 /// The graph under construction. Operators are only added, so a frame is just a position.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Graph {
     pub(crate) ops: Vec<IrOp>,
     pub(crate) sinks: Vec<Sink>,
+    pub(crate) exports: Vec<ExportIr>,
 }
 
 impl Graph {

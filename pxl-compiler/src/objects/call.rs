@@ -22,6 +22,12 @@ impl<'a> Evaluator<'a> {
             Object::Type(found) => found.cast(args),
             Object::Method(frame, method) => self.call_method(frame, method, args),
             Object::GroupedAgg(frame, by) => self.aggregate(frame, Some(&by), args),
+            Object::GroupedRolling(frame, by) => {
+                let frame = self.rolling(frame, args)?;
+                Ok(Object::Grouped(frame, by))
+            }
+            Object::RollingGroupby(frame) => self.groupby(frame, args),
+            Object::OtelFunction(function) => self.call_otel(function, args),
             Object::Trace(function) => self.call_trace(function, args),
             Object::Poison => Err(Stop::Poisoned),
             Object::Expr(sym) if matches!(sym.kind, SymKind::Column { .. }) => {

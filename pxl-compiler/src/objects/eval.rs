@@ -8,12 +8,13 @@ use ruff_python_ast::{Expr, Stmt, StmtAssign, StmtFunctionDef};
 use ruff_text_size::Ranged;
 use weir_types::{Relation, Value};
 
-use super::args::Arg;
-use super::trace::Tracepoint;
+use super::args::{Arg, CallArgs};
+use super::trace::{AgentConfig, Tracepoint};
 use super::types::{BUILTIN_TYPES, TypeObject};
-use super::{Frame, Module, Object, ScopeId, UserFunction};
+use super::{Decorator, Frame, Module, Object, ScopeId, UserFunction};
 use crate::codes::Code;
 use crate::diag::{Diag, Findings, Res, SourceId, Span, Stop, fail};
+use crate::export::OtelEndpoint;
 use crate::hint;
 use crate::ir::{Graph, IrKind, NameAt, Sym};
 use crate::limits::{EVAL_DEPTH_MAX, EVAL_STEPS_MAX};
@@ -33,6 +34,10 @@ pub(crate) struct Settings {
     pub(crate) tables: Vec<(String, Relation)>,
     /// Functions are called from outside: `px.display` has no effect.
     pub(crate) exec_mode: bool,
+    /// Where exports go that name no endpoint.
+    pub(crate) otel_endpoint: Option<OtelEndpoint>,
+    /// `px.plugin.start_time` and `.end_time`.
+    pub(crate) plugin_times: Option<(i64, i64)>,
 }
 
 pub(crate) struct Evaluator<'a> {
@@ -44,8 +49,8 @@ pub(crate) struct Evaluator<'a> {
     views: Option<(&'a str, &'a [Stmt])>,
     views_scope: Option<ScopeId>,
     scopes: Vec<Scope<'a>>,
-    /// Attributes that the script assigned to modules (`px.Pod = str`).
-    pub(crate) module_attributes: HashMap<(&'static str, String), Object<'a>>,
+    /// Attributes that the script assigned to modules, functions and the like (`px.Pod = str`).
+    attributes: HashMap<(Owner, String), (Object<'a>, Object<'a>)>,
     depth: usize,
     steps: usize,
     /// A budget is used up: reported once, nothing is evaluated any more.
@@ -53,6 +58,32 @@ pub(crate) struct Evaluator<'a> {
     /// The vis call being evaluated.
     pub(crate) current_call: Option<usize>,
     pub(crate) tracepoints: Vec<Tracepoint>,
+    pub(crate) tracepoints_deleted: Vec<String>,
+    pub(crate) agent_configs: Vec<AgentConfig>,
+}
+
+/// What an attribute was assigned to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Owner {
+    Named(&'static str),
+    /// The address of a shared object; the object is kept with the attribute.
+    Shared(usize),
+}
+
+fn owner_of(object: &Object<'_>) -> Option<Owner> {
+    let shared = |at: *const ()| Some(Owner::Shared(at.addr()));
+    match object {
+        Object::Module(module) => Some(Owner::Named(module.name())),
+        Object::Type(found) => Some(Owner::Named(found.name)),
+        Object::Registry(name) => Some(Owner::Named(name)),
+        Object::Px(function) => Some(Owner::Named(function.name())),
+        Object::Function(function) => shared(Rc::as_ptr(function).cast()),
+        Object::List(items) | Object::Tuple(items) => shared(Rc::as_ptr(items).cast()),
+        Object::Dict(items) => shared(Rc::as_ptr(items).cast()),
+        Object::TraceValue(found) => shared(Rc::as_ptr(found).cast()),
+        Object::Otel(found) => shared(Rc::as_ptr(found).cast()),
+        _ => None,
+    }
 }
 
 /// The script's own variables.
@@ -80,12 +111,14 @@ impl<'a> Evaluator<'a> {
             views,
             views_scope: None,
             scopes: vec![Scope::default()],
-            module_attributes: HashMap::new(),
+            attributes: HashMap::new(),
             depth: 0,
             steps: 0,
             exhausted: false,
             current_call: None,
             tracepoints: Vec::new(),
+            tracepoints_deleted: Vec::new(),
+            agent_configs: Vec::new(),
         }
     }
 
@@ -252,14 +285,55 @@ impl<'a> Evaluator<'a> {
             };
             annotations.push(annotation);
         }
-        let function = UserFunction { def, source: at.source, scope: at.scope, annotations };
+        let function =
+            UserFunction { def, source: at.source, scope: at.scope, annotations, probe: None };
+        let mut value = Object::Function(Rc::new(function.clone()));
         for decorator in &def.decorator_list {
-            let value = self.expression(&decorator.expression, at)?;
             let span = Span::new(at.source, decorator.range());
-            self.decorate(&value, span)?;
+            let decorated = match self.expression(&decorator.expression, at) {
+                Ok(decorator) => self.decorated(&decorator, &function, span),
+                Err(stop) => Err(stop),
+            };
+            value = decorated.unwrap_or_else(|stop| {
+                self.findings.stop(stop);
+                Object::Poison
+            });
         }
-        self.bind_name(at.scope, def.name.as_str(), Object::Function(Rc::new(function)));
+        self.bind_name(at.scope, def.name.as_str(), value);
         Ok(())
+    }
+
+    /// What a function is bound to under a decorator.
+    fn decorated(
+        &mut self,
+        decorator: &Object<'a>,
+        function: &UserFunction<'a>,
+        span: Span,
+    ) -> Res<Object<'a>> {
+        let probe = match decorator {
+            Object::Decorator(decorator) => match &**decorator {
+                Decorator::Vega => None,
+                Decorator::Probe(symbol) => Some(symbol.clone()),
+            },
+            Object::Function(decorator) => {
+                let value = Object::Function(Rc::new(function.clone()));
+                let positional = vec![Arg { value, span }];
+                let args = CallArgs { positional, keywords: Vec::new(), span };
+                return self.call_function(&decorator.clone(), args);
+            }
+            Object::Poison => return Err(Stop::Poisoned),
+            other => {
+                let kind = other.type_name();
+                return fail(Code::FunctionForm, span, format!("'{kind}' is not a decorator"));
+            }
+        };
+        Ok(Object::Function(Rc::new(UserFunction { probe, ..function.clone() })))
+    }
+
+    /// An attribute that the script assigned.
+    pub(crate) fn assigned_attribute(&self, object: &Object<'a>, name: &str) -> Option<Object<'a>> {
+        let owner = owner_of(object)?;
+        self.attributes.get(&(owner, name.to_string())).map(|(_, value)| value.clone())
     }
 
     fn import(&mut self, statement: &'a Stmt, at: At) -> Res<()> {
@@ -367,17 +441,17 @@ impl<'a> Evaluator<'a> {
                         let name = NameAt { name: name.to_string(), span: name_span };
                         self.assign_column(frame, variable.id.as_str(), name, assign, at)
                     }
-                    Object::Module(module) => {
-                        let value = self.expression(&assign.value, at)?;
-                        self.module_attributes.insert((module.name(), name.to_string()), value);
-                        Ok(())
-                    }
                     Object::Poison => Err(Stop::Poisoned),
                     other => {
-                        let kind = other.type_name();
-                        let message =
-                            format!("Cannot assign attribute {name} to object of type {kind}");
-                        fail(Code::AssignAttribute, span, message)
+                        let Some(owner) = owner_of(&other) else {
+                            let kind = other.type_name();
+                            let message =
+                                format!("Cannot assign attribute {name} to object of type {kind}");
+                            return fail(Code::AssignAttribute, span, message);
+                        };
+                        let value = self.expression(&assign.value, at)?;
+                        self.attributes.insert((owner, name.to_string()), (other, value));
+                        Ok(())
                     }
                 }
             }

@@ -19,6 +19,8 @@ use crate::ir::NameAt;
 pub(crate) struct ExecCall {
     pub(crate) func: String,
     pub(crate) args: Vec<(String, String)>,
+    /// Where the arguments stand, as far as they do.
+    pub(crate) arg_spans: Vec<Span>,
     /// Name of the output table, or of the list of them.
     pub(crate) output: String,
     /// Widgets that show it, by position in the vis.json.
@@ -88,7 +90,8 @@ impl<'a> Evaluator<'a> {
             .map(|each| each.name().as_str())
             .collect();
         let mut keywords = Vec::new();
-        for (name, text) in &call.args {
+        for (number, (name, text)) in call.args.iter().enumerate() {
+            let span = call.arg_spans.get(number).copied().unwrap_or(span);
             let at = parameters.iter().position(|have| have == name);
             if at.is_none() && call.lenient {
                 continue;

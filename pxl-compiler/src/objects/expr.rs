@@ -39,7 +39,8 @@ impl<'a> Evaluator<'a> {
                 Ok(Object::literal(Value::String(bytes), span))
             }
             Expr::BytesLiteral(literal) => {
-                Ok(Object::literal(Value::String(literals::bytes_literal(literal)), span))
+                let bytes = literals::bytes_literal(literal, self.text_of(at.source));
+                Ok(Object::literal(Value::String(bytes), span))
             }
             Expr::NumberLiteral(literal) => number(literal, false, span),
             Expr::BooleanLiteral(literal) => {
@@ -133,6 +134,9 @@ impl<'a> Evaluator<'a> {
         let base = self.expression(&inner.value, at)?;
         let name = inner.attr.as_str();
         let span = Span::new(at.source, inner.attr.range());
+        if let Some(own) = self.assigned_attribute(&base, name) {
+            return Ok(own);
+        }
         match base {
             Object::Frame(_) if name == "ctx" => Ok(Object::Ctx),
             Object::Frame(frame) => Ok(match Method::find(name) {
@@ -143,8 +147,18 @@ impl<'a> Evaluator<'a> {
                 }
             }),
             Object::Grouped(frame, by) if name == "agg" => Ok(Object::GroupedAgg(frame, by)),
-            Object::Grouped(frame, _) if name == "rolling" => {
-                Ok(Object::Method(frame, Method::Rolling))
+            Object::Grouped(frame, by) if name == "rolling" => {
+                Ok(Object::GroupedRolling(frame, by))
+            }
+            Object::Rolling(frame) if name == "agg" => Ok(Object::GroupedAgg(frame, Rc::from([]))),
+            Object::Rolling(frame) if name == "groupby" => Ok(Object::RollingGroupby(frame)),
+            Object::Rolling(_) => {
+                let message = format!("'Rolling' object has no attribute '{name}'");
+                let hint = "only `.agg(...)` and `.groupby(...)` can follow `.rolling(...)`";
+                Err(Diag::error(Code::GroupbyUse, span, message).hint(hint).into())
+            }
+            Object::Function(function) if name == "__doc__" => {
+                Ok(doc_of(&function.def.body, self.text_of(function.source), span))
             }
             Object::Grouped(..) => {
                 let message = format!("'GroupBy' object has no attribute '{name}'");
@@ -171,15 +185,15 @@ impl<'a> Evaluator<'a> {
         name: &str,
         span: Span,
     ) -> Res<Object<'a>> {
-        if let Some(own) = self.module_attributes.get(&(module.name(), name.to_string())) {
-            return Ok(own.clone());
+        if let Some(own) = self.assigned_attribute(&Object::Module(module), name) {
+            return Ok(own);
         }
         let found = match module {
-            Module::Px => self.px_attribute(name, span),
+            Module::Px => self.px_attribute(name),
             Module::PxVis => (name == "vega").then_some(Object::Px(px::PxFunction::Vega)),
-            Module::PxPlugin | Module::PxOtel => {
-                let message = format!("not yet: {}.{name}", module.name());
-                return fail(Code::NotYet, span, message);
+            Module::PxPlugin => self.plugin_time(name, span)?,
+            Module::PxOtel | Module::PxOtelMetric | Module::PxOtelTrace => {
+                super::otel::attribute(module, name, span)
             }
             Module::PxTrace | Module::PxConfig => {
                 trace::TraceFunction::find(module, name).map(Object::Trace)
@@ -206,11 +220,16 @@ impl<'a> Evaluator<'a> {
         match module {
             Module::Px => registry::names().chain(px::names()).collect(),
             Module::PxViews => self.view_names(),
-            _ => trace::names().collect(),
+            Module::PxOtel | Module::PxOtelMetric | Module::PxOtelTrace => {
+                super::otel::names(module)
+            }
+            Module::PxVis => vec!["vega"],
+            Module::PxPlugin => vec!["start_time", "end_time"],
+            Module::PxTrace | Module::PxConfig => trace::names(module).collect(),
         }
     }
 
-    fn px_attribute(&self, name: &str, _span: Span) -> Option<Object<'a>> {
+    fn px_attribute(&self, name: &str) -> Option<Object<'a>> {
         if let Some(found) = px::PxFunction::find(name) {
             return Some(Object::Px(found));
         }
@@ -291,6 +310,19 @@ impl<'a> Evaluator<'a> {
                 fail(Code::IndexType, index.span, message)
             }
         }
+    }
+}
+
+/// The text at the start of a function's body.
+fn doc_of<'a>(body: &[ruff_python_ast::Stmt], text: &str, span: Span) -> Object<'a> {
+    match body.first() {
+        Some(ruff_python_ast::Stmt::Expr(first)) => match &*first.value {
+            Expr::StringLiteral(doc) => {
+                Object::literal(Value::String(literals::string_bytes(doc, text)), span)
+            }
+            _ => Object::None,
+        },
+        _ => Object::None,
     }
 }
 

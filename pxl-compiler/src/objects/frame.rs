@@ -29,11 +29,11 @@ impl<'a> Evaluator<'a> {
                 let hint = "assign a column: `df.name = expression`";
                 Err(Diag::error(Code::MethodNotFound, args.span, message).hint(hint).into())
             }
-            Method::Rolling => self.rolling(args),
+            Method::Rolling => self.rolling(frame, args).map(Object::Rolling),
             Method::Stream => {
-                let message = "not yet: every Weir view is live already; df.stream() adds nothing";
-                let hint = "leave `.stream()` out and use `weir live`";
-                Err(Diag::error(Code::NotYet, args.span, message).hint(hint).into())
+                let span = args.span;
+                args.bind("stream", &[], 0)?;
+                self.add(IrKind::Stream, frame, span)
             }
         }
     }
@@ -87,7 +87,7 @@ impl<'a> Evaluator<'a> {
         })
     }
 
-    fn groupby(&mut self, frame: Frame, args: CallArgs<'a>) -> Res<Object<'a>> {
+    pub(crate) fn groupby(&mut self, frame: Frame, args: CallArgs<'a>) -> Res<Object<'a>> {
         let slots = args.bind("groupby", &["by"], 1)?;
         let Some(by) = slots.into_iter().next().flatten() else { return Err(Stop::Poisoned) };
         let names = by.texts("groupby", "by")?;
@@ -114,20 +114,6 @@ impl<'a> Evaluator<'a> {
         }
         let op = self.graph.add(IrKind::Append, inputs, span)?;
         Ok(Object::Frame(Frame { op }))
-    }
-
-    fn rolling(&mut self, args: CallArgs<'a>) -> Res<Object<'a>> {
-        let span = args.span;
-        let slots = args.bind("rolling", &["window", "on"], 1)?;
-        if let Some(on) = &slots[1]
-            && on.text("rolling", "on")? != "time_"
-        {
-            let message = "Windowing is only supported on time_ at the moment";
-            return fail(Code::ArgumentValue, on.span, message);
-        }
-        let message = "not yet: Rolling operator not yet implemented";
-        let hint = "group by `px.bin(df.time_, px.seconds(10))` instead";
-        Err(Diag::error(Code::NotYet, span, message).hint(hint).into())
     }
 }
 

@@ -10,9 +10,12 @@ pub(crate) mod expr;
 pub(crate) mod fold;
 pub(crate) mod frame;
 pub(crate) mod merge;
+pub(crate) mod otel;
 pub(crate) mod px;
+pub(crate) mod rolling;
 pub(crate) mod script_reference;
 pub(crate) mod source;
+pub(crate) mod strptime;
 pub(crate) mod time;
 pub(crate) mod trace;
 pub(crate) mod types;
@@ -43,6 +46,17 @@ pub(crate) struct UserFunction<'a> {
     pub(crate) scope: ScopeId,
     /// Types of the annotated parameters, evaluated where the function is defined.
     pub(crate) annotations: Vec<Option<TypeObject>>,
+    /// The traced symbol, if it is decorated as a probe.
+    pub(crate) probe: Option<String>,
+}
+
+/// What may stand behind an `@`, besides functions of the script.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Decorator {
+    /// `px.vis.vega(spec)`: has no effect on rows.
+    Vega,
+    /// `pxtrace.probe(symbol)`
+    Probe(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +65,8 @@ pub(crate) enum Module {
     PxVis,
     PxPlugin,
     PxOtel,
+    PxOtelMetric,
+    PxOtelTrace,
     PxTrace,
     PxConfig,
     PxViews,
@@ -63,6 +79,8 @@ impl Module {
             Module::PxVis => "px.vis",
             Module::PxPlugin => "px.plugin",
             Module::PxOtel => "px.otel",
+            Module::PxOtelMetric => "px.otel.metric",
+            Module::PxOtelTrace => "px.otel.trace",
             Module::PxTrace => "pxtrace",
             Module::PxConfig => "pxconfig",
             Module::PxViews => "pxviews",
@@ -116,10 +134,16 @@ pub(crate) enum Object<'a> {
     None,
     Expr(SymRef),
     Frame(Frame),
-    /// `df.groupby(...)`: only `.agg` may follow.
+    /// `df.rolling(...)`: only `.agg` and `.groupby` may follow.
+    Rolling(Frame),
+    /// `df.groupby(...)`: only `.agg` and `.rolling` may follow.
     Grouped(Frame, Rc<[NameAt]>),
-    /// `df.groupby(...).agg`, not called yet.
+    /// `df.groupby(...).agg`, not called yet; with no groups that of `df.rolling(...)`.
     GroupedAgg(Frame, Rc<[NameAt]>),
+    /// `df.groupby(...).rolling`, not called yet.
+    GroupedRolling(Frame, Rc<[NameAt]>),
+    /// `df.rolling(...).groupby`, not called yet.
+    RollingGroupby(Frame),
     /// `df.ctx`
     Ctx,
     List(Rc<[Object<'a>]>),
@@ -133,6 +157,9 @@ pub(crate) enum Object<'a> {
     Registry(&'static str),
     Method(Frame, Method),
     Module(Module),
+    Otel(Rc<otel::OtelObject>),
+    OtelFunction(otel::OtelFunction),
+    Decorator(Rc<Decorator>),
     Trace(trace::TraceFunction),
     TraceValue(Rc<trace::TraceValue>),
     /// Something failed here and was reported; what uses it stays silent.
@@ -155,7 +182,8 @@ impl<'a> Object<'a> {
                 SymKind::Now(_) | SymKind::Call { .. } | SymKind::Poison => "Expression",
             },
             Object::Frame(_) => "DataFrame",
-            Object::Grouped(..) | Object::GroupedAgg(..) => "GroupBy",
+            Object::Grouped(..) => "GroupBy",
+            Object::Rolling(_) => "Rolling",
             Object::Ctx => "ctx",
             Object::List(_) => "List",
             Object::Tuple(_) => "Tuple",
@@ -165,8 +193,14 @@ impl<'a> Object<'a> {
             | Object::Px(_)
             | Object::Registry(_)
             | Object::Method(..)
+            | Object::GroupedAgg(..)
+            | Object::GroupedRolling(..)
+            | Object::RollingGroupby(_)
+            | Object::OtelFunction(_)
             | Object::Trace(_) => "Func",
             Object::Module(_) => "Module",
+            Object::Otel(_) => "OTel",
+            Object::Decorator(_) => "Decorator",
             Object::TraceValue(_) => "Trace",
             Object::Poison => "error",
         }

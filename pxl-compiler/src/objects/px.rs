@@ -1,11 +1,13 @@
 //! The compile-time functions of `px`: they yield literals, sinks and frames.
 
+use std::rc::Rc;
+
 use weir_types::{DataType, Value, json};
 
 use super::args::{Arg, CallArgs, Constant, constant, wrong_type};
 use super::eval::Evaluator;
 use super::frame::frame_of;
-use super::{Object, fold, time};
+use super::{Decorator, Object, fold, strptime as formats, time};
 use crate::codes::Code;
 use crate::diag::{Diag, Res, Span, Stop, fail};
 use crate::ir::sym::Affine;
@@ -74,12 +76,11 @@ impl<'a> Evaluator<'a> {
             PxFunction::Display | PxFunction::Debug => self.display(func, args),
             PxFunction::ScriptReference => self.script_reference(args),
             PxFunction::EqualsAny => equals_any(args),
-            PxFunction::Export | PxFunction::Strptime => {
-                fail(Code::NotYet, span, format!("not yet: px.{name}"))
-            }
+            PxFunction::Export => self.export(args),
+            PxFunction::Strptime => strptime(args),
             PxFunction::Vega => {
-                args.bind(name, &["spec"], 1)?;
-                Ok(Object::None)
+                only(args, name, "spec")?.text(name, "spec")?;
+                Ok(Object::Decorator(Rc::new(Decorator::Vega)))
             }
             PxFunction::Now => {
                 args.bind(name, &[], 0)?;
@@ -117,17 +118,18 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// A decorator: only `px.vis.vega(spec)` and trace probes exist; neither changes the function.
-    pub(crate) fn decorate(&mut self, value: &Object<'a>, span: Span) -> Res<()> {
-        match value {
-            Object::None | Object::TraceValue(_) => Ok(()),
-            Object::Poison => Err(Stop::Poisoned),
-            other => {
-                let kind = other.type_name();
-                let message = format!("'{kind}' is not a decorator");
-                fail(Code::FunctionForm, span, message)
-            }
+    /// `px.plugin.start_time`, `px.plugin.end_time`: from the request.
+    pub(crate) fn plugin_time(&self, name: &str, span: Span) -> Res<Option<Object<'a>>> {
+        if !matches!(name, "start_time" | "end_time") {
+            return Ok(None);
         }
+        let Some((start_ns, end_ns)) = self.settings.plugin_times else {
+            let message = format!("no plugin config found for px.plugin.{name}");
+            let hint = "only a scheduled run brings one; use px.now() in a view";
+            return Err(Diag::error(Code::NoRequestConfig, span, message).hint(hint).into());
+        };
+        let ns = if name == "start_time" { start_ns } else { end_ns };
+        Ok(Some(Object::literal(Value::Int64(ns), span)))
     }
 
     fn display(&mut self, func: PxFunction, args: CallArgs<'a>) -> Res<Object<'a>> {
@@ -198,6 +200,21 @@ fn parse_time<'a>(arg: &Arg<'a>, span: Span) -> Res<Object<'a>> {
         }
     };
     Ok(Object::Expr(shared(Sym::leaf(kind, span))))
+}
+
+/// `px.strptime(date_string, format)`
+fn strptime<'a>(args: CallArgs<'a>) -> Res<Object<'a>> {
+    let span = args.span;
+    let slots = args.bind("strptime", &["date_string", "format"], 2)?;
+    let [Some(text_arg), Some(format_arg)] = &slots[..] else { return Err(Stop::Poisoned) };
+    let text = text_arg.text("strptime", "date_string")?;
+    let format = format_arg.text("strptime", "format")?;
+    let Some(unix_ns) = formats::parse(&text, &format) else {
+        let message = format!("strptime(): '{text}' does not fit the format '{format}'");
+        let hint = "for example `px.strptime('2026-01-01 00:00:00', '%Y-%m-%d %H:%M:%S')`";
+        return Err(Diag::error(Code::TimeFormat, text_arg.span, message).hint(hint).into());
+    };
+    Ok(Object::literal(Value::Time64Ns(unix_ns), span))
 }
 
 /// `px.make_upid(asid, pid, ts_ns)`

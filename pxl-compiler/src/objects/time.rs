@@ -81,7 +81,7 @@ pub(crate) fn format_duration(ns: i64) -> String {
 }
 
 /// Like [`format_duration`], in the largest unit that loses nothing.
-fn exact_duration(ns: i64) -> String {
+pub(crate) fn exact_duration(ns: i64) -> String {
     let unit = UNITS.into_iter().find(|(_, factor)| ns % factor == 0);
     unit.map_or_else(|| format!("{ns}ns"), |(name, factor)| format!("{}{name}", ns / factor))
 }

@@ -7,6 +7,7 @@
 pub(crate) mod columns_pruned;
 pub(crate) mod constants_folded;
 pub(crate) mod contains_dropped;
+pub(crate) mod exports_typed;
 pub(crate) mod filters_pushed;
 pub(crate) mod limits_pushed;
 pub(crate) mod maps_fused;
@@ -15,6 +16,7 @@ pub(crate) mod node_functions_hoisted;
 pub(crate) mod outputs_unique;
 pub(crate) mod placement_checked;
 pub(crate) mod row_process_bound;
+pub(crate) mod streams_checked;
 pub(crate) mod subplans_merged;
 pub(crate) mod typed;
 pub(crate) mod typed_expr;

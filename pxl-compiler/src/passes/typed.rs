@@ -107,6 +107,7 @@ impl Typer<'_> {
             IrKind::Aggregate { group, outs } => self.aggregate(op, group, outs),
             IrKind::Merge(merge) => self.merge(op, merge),
             IrKind::Append => self.append(op),
+            IrKind::Stream => Ok(self.states[op.inputs[0]].clone()),
             IrKind::Limit(rows_max) => {
                 let (input, bad) = (self.states[op.inputs[0]].op, self.bad_of(op));
                 let relation = self.ops[input].relation.clone();

@@ -1,31 +1,84 @@
 //! String literals as PxL means them: byte strings. ruff decodes them as Python 3 text, where
 //! `\xff` is a character of two bytes; so literals with escapes are decoded again from the source.
 
-use ruff_python_ast::{ExprBytesLiteral, ExprStringLiteral, StringFlags};
+use ruff_python_ast::{ExprBytesLiteral, ExprStringLiteral};
+use ruff_python_parser::{LexicalErrorType, ParseError, ParseErrorType};
 use ruff_text_size::{Ranged, TextRange};
 
 /// The bytes of a (possibly concatenated) string literal.
 pub(crate) fn string_bytes(literal: &ExprStringLiteral, text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for part in &literal.value {
-        let raw = part.flags.prefix().is_raw();
-        let (opener, closer) = (part.flags.opener_len(), part.flags.closer_len());
-        let inner = part.range().add_start(opener).sub_end(closer);
-        match slice(text, inner) {
-            Some(source) if !raw && source.contains('\\') => decode(source, &mut bytes),
-            _ => bytes.extend_from_slice(part.value.as_bytes()),
-        }
-    }
-    bytes
+    bytes_at(literal.range(), text).unwrap_or_else(|| literal.value.to_str().as_bytes().to_vec())
 }
 
 /// The bytes of a `b'…'` literal.
-pub(crate) fn bytes_literal(literal: &ExprBytesLiteral) -> Vec<u8> {
-    literal.value.bytes().collect()
+pub(crate) fn bytes_literal(literal: &ExprBytesLiteral, text: &str) -> Vec<u8> {
+    bytes_at(literal.range(), text).unwrap_or_else(|| literal.value.bytes().collect())
 }
 
-fn slice(text: &str, range: TextRange) -> Option<&str> {
-    text.get(range.start().to_usize()..range.end().to_usize())
+/// True for what only Python 3 finds wrong with a string: there `\u` and `\N` are escapes, bytes are
+/// ASCII and do not join text. In PxL all strings are byte strings.
+pub(crate) fn is_text_only(error: &ParseError) -> bool {
+    match &error.error {
+        ParseErrorType::Lexical(
+            LexicalErrorType::UnicodeError
+            | LexicalErrorType::MissingUnicodeLbrace
+            | LexicalErrorType::MissingUnicodeRbrace
+            | LexicalErrorType::InvalidByteLiteral,
+        ) => true,
+        ParseErrorType::OtherError(message) => message.starts_with("Bytes literal cannot be mixed"),
+        _ => false,
+    }
+}
+
+/// Decodes the adjacent literals in a range of the source; `None` if there is no source.
+fn bytes_at(range: TextRange, text: &str) -> Option<Vec<u8>> {
+    let source = text.get(range.start().to_usize()..range.end().to_usize())?;
+    let mut out = Vec::new();
+    let mut rest = skip_blanks(source);
+    while !rest.is_empty() {
+        let prefix = rest.find(['\'', '"'])?;
+        let raw = rest[..prefix].contains(['r', 'R']);
+        rest = &rest[prefix..];
+        let quote = &rest[..1];
+        let triple = [quote; 3].concat();
+        let quote = if rest.starts_with(&triple) { triple.as_str() } else { quote };
+        let inner = &rest[quote.len()..];
+        let end = end_of(inner, quote)?;
+        match raw {
+            true => out.extend_from_slice(&inner.as_bytes()[..end]),
+            false => decode(&inner[..end], &mut out),
+        }
+        rest = skip_blanks(&inner[end + quote.len()..]);
+    }
+    Some(out)
+}
+
+/// Where the closing quote is.
+fn end_of(inner: &str, quote: &str) -> Option<usize> {
+    let bytes = inner.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        if bytes[at] == b'\\' {
+            at += 2;
+        } else if bytes[at..].starts_with(quote.as_bytes()) {
+            return Some(at);
+        } else {
+            at += 1;
+        }
+    }
+    None
+}
+
+/// Blanks, joined lines, comments and parentheses between adjacent literals.
+fn skip_blanks(text: &str) -> &str {
+    let mut rest = text;
+    loop {
+        rest = rest.trim_start_matches(|c: char| c.is_whitespace() || "\\()".contains(c));
+        match rest.strip_prefix('#') {
+            Some(comment) => rest = comment.find('\n').map_or("", |at| &comment[at..]),
+            None => return rest,
+        }
+    }
 }
 
 /// Escapes `\n \t … \xHH \ooo`; an unknown one stays as it is written.
@@ -81,5 +134,14 @@ mod tests {
         let mut out = Vec::new();
         decode(r"a\xff\n\101\q\\é", &mut out);
         assert_eq!(out, [b"a\xff\nA\\q\\".as_slice(), "é".as_bytes()].concat());
+    }
+
+    /// Adjacent literals of all kinds join: catches a prefix or a quote taken for text.
+    #[test]
+    fn adjacent_literals_join() {
+        let text = "'a' \"b'\" # c'\n \\\n R'\\n' b'\\n' U\"\"\"x\"y\"\"\" '\\user'";
+        let range = TextRange::up_to(u32::try_from(text.len()).unwrap().into());
+        assert_eq!(bytes_at(range, text).unwrap(), b"ab'\\n\nx\"y\\user");
+        assert_eq!(bytes_at(range, ""), None);
     }
 }

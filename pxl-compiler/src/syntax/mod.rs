@@ -27,7 +27,7 @@ pub(crate) fn parse_module(text: &str, source: SourceId, findings: &Findings) ->
     let forgiven = commas::forgiven(&body, &errors, text);
     let mut failed = false;
     for (error, forgiven) in errors.iter().zip(forgiven) {
-        if !forgiven {
+        if !forgiven && !literals::is_text_only(error) {
             failed = true;
             findings.push(syntax_error(error, source, text));
             // Recovery after the first error invents more of them; the first is the true one.
@@ -56,7 +56,9 @@ pub(crate) fn parse_expression(text: &str) -> Option<Expr> {
     if !guard::is_parsable(text, SourceId::Outside, SCRIPT_BYTES_MAX, &quiet) {
         return None;
     }
-    ruff_python_parser::parse_expression(text).ok().map(|parsed| *parsed.into_syntax().body)
+    let parsed = ruff_python_parser::parse_expression(text).ok()?;
+    let expr = *parsed.into_syntax().body;
+    restrict::check_expression(&expr, SourceId::Outside, &quiet).then_some(expr)
 }
 
 fn syntax_error(error: &ParseError, source: SourceId, text: &str) -> Diag {

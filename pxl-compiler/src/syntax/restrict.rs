@@ -16,6 +16,13 @@ pub(crate) fn check(body: &[Stmt], source: SourceId, findings: &Findings) -> boo
     checker.clean
 }
 
+/// True if an expression on its own is PxL.
+pub(crate) fn check_expression(expr: &Expr, source: SourceId, findings: &Findings) -> bool {
+    let mut checker = Checker { source, findings, in_function: false, clean: true };
+    checker.expression(expr);
+    checker.clean
+}
+
 struct Checker<'a> {
     source: SourceId,
     findings: &'a Findings,
@@ -126,6 +133,10 @@ impl Checker<'_> {
             let message =
                 "variable length args/kwargs are not supported in function definitions".to_string();
             self.report(Code::VariableArguments, &**parameter, message, "name each parameter");
+        }
+        for parameter in parameters.posonlyargs.iter().chain(&parameters.kwonlyargs) {
+            let message = "'/' and '*' between parameters are not supported".to_string();
+            self.report(Code::FunctionForm, parameter, message, "any parameter takes both forms");
         }
         for parameter in parameters.iter_non_variadic_params() {
             if let Some(default) = &parameter.default {

@@ -2,7 +2,7 @@
 
 use super::{ArgValue, FuncCall, Variable, Vis};
 use crate::codes::Code;
-use crate::diag::{Diag, Findings, SourceId, Span};
+use crate::diag::{Diag, Findings, Span};
 use crate::hint;
 use crate::objects::exec::ExecCall;
 
@@ -12,7 +12,6 @@ pub(crate) struct CallOptions<'a> {
     pub(crate) func: Option<&'a str>,
     /// Fill required arguments with a placeholder of their type.
     pub(crate) placeholders: bool,
-    pub(crate) vis_text: &'a str,
 }
 
 /// The calls that a vis.json asks for; findings where arguments do not fit.
@@ -21,23 +20,20 @@ pub(crate) fn plan_calls(
     options: &CallOptions<'_>,
     findings: &Findings,
 ) -> Vec<ExecCall> {
-    check_names(vis, options, findings);
-    let mut calls: Vec<(ExecCall, FuncCall)> = Vec::new();
+    check_given(vis, options, findings);
+    let mut calls: Vec<(ExecCall, &FuncCall)> = Vec::new();
     for global in &vis.global_funcs {
         let shown = |(_, widget): &(usize, &super::Widget)| {
             widget.func.is_none() && widget.global_output.as_ref() == Some(&global.output)
         };
         let widgets = vis.widgets.iter().enumerate().filter(shown).map(|(at, _)| at).collect();
-        calls.push((
-            new_call(global.output.clone(), widgets, &global.func, options),
-            global.func.clone(),
-        ));
+        calls.push((new_call(global.output.clone(), widgets, &global.func), &global.func));
     }
     for (at, widget) in vis.widgets.iter().enumerate() {
         let Some(func) = &widget.func else { continue };
         let output =
             if widget.name.is_empty() { format!("widget_{at}") } else { widget.name.clone() };
-        calls.push((new_call(output, vec![at], func, options), func.clone()));
+        calls.push((new_call(output, vec![at], func), func));
     }
     if let Some(wanted) = options.func {
         let by_output = !calls.iter().any(|(call, _)| call.func == wanted);
@@ -53,30 +49,19 @@ pub(crate) fn plan_calls(
     }
     let mut planned = Vec::new();
     for (mut call, func) in calls {
-        call.args = func
-            .args
-            .iter()
-            .filter_map(|(name, value)| {
-                resolve(value, vis, options, findings).map(|text| (name.clone(), text))
-            })
-            .collect();
+        for ((name, value), span) in func.args.iter().zip(&func.arg_spans) {
+            if let Some(text) = resolve(value, vis, options, findings) {
+                call.args.push((name.clone(), text));
+                call.arg_spans.push(*span);
+            }
+        }
         planned.push(call);
     }
     planned
 }
 
-fn new_call(
-    output: String,
-    widgets: Vec<usize>,
-    func: &FuncCall,
-    options: &CallOptions<'_>,
-) -> ExecCall {
-    let quoted = format!("\"{}\"", func.name);
-    let span = options.vis_text.find(&quoted).map(|at| Span {
-        source: SourceId::Vis,
-        start: u32::try_from(at).unwrap_or(0),
-        end: u32::try_from(at + quoted.len()).unwrap_or(0),
-    });
+fn new_call(output: String, widgets: Vec<usize>, func: &FuncCall) -> ExecCall {
+    let span = Some(func.span);
     ExecCall { func: func.name.clone(), output, widgets, span, ..ExecCall::default() }
 }
 
@@ -118,12 +103,6 @@ fn resolve(
     let variable = vis.variables.iter().find(|variable| variable.name == *name)?;
     let given = options.args.iter().rev().find(|(have, _)| have == name).map(|(_, text)| text);
     if let Some(text) = given {
-        let valid = &variable.valid_values;
-        if !valid.is_empty() && !valid.contains(text) {
-            let message = format!("'{text}' is not a valid value of argument '{name}'");
-            let hint = format!("valid are {}", valid.join(", "));
-            findings.push(Diag::error(Code::ArgumentValue, Span::NONE, message).hint(hint));
-        }
         return Some(text.clone());
     }
     let found = default_of(variable, options);
@@ -135,15 +114,26 @@ fn resolve(
     found
 }
 
-fn check_names(vis: &Vis, options: &CallOptions<'_>, findings: &Findings) {
-    for (name, _) in options.args {
-        if vis.variables.iter().any(|variable| variable.name == *name) {
+/// Arguments from outside: the script has them, and they are valid.
+fn check_given(vis: &Vis, options: &CallOptions<'_>, findings: &Findings) {
+    for (name, text) in options.args {
+        let Some(variable) = vis.variables.iter().find(|variable| variable.name == *name) else {
+            let known: Vec<&str> = vis.variables.iter().map(|each| each.name.as_str()).collect();
+            let all = match known.is_empty() {
+                true => "the script takes no arguments".to_string(),
+                false => format!("the script's arguments are {}", known.join(", ")),
+            };
+            let hint = hint::did_you_mean(name, known, &all);
+            let message = format!("the script has no argument '{name}'");
+            findings.push(Diag::error(Code::ArgumentUnknown, Span::NONE, message).hint(hint));
             continue;
+        };
+        let valid = &variable.valid_values;
+        if !valid.is_empty() && !valid.contains(text) {
+            let message = format!("'{text}' is not a valid value of argument '{name}'");
+            let all = format!("valid are {}", valid.join(", "));
+            let hint = hint::did_you_mean(text, valid.iter().map(String::as_str), &all);
+            findings.push(Diag::error(Code::ArgumentValue, Span::NONE, message).hint(hint));
         }
-        let known: Vec<&str> = vis.variables.iter().map(|each| each.name.as_str()).collect();
-        let all = format!("the script's arguments are {}", known.join(", "));
-        let hint = hint::did_you_mean(name, known, &all);
-        let message = format!("the script has no argument '{name}'");
-        findings.push(Diag::error(Code::ArgumentUnknown, Span::NONE, message).hint(hint));
     }
 }

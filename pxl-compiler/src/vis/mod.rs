@@ -1,8 +1,10 @@
 //! vis.json: a script's arguments, the calls of its functions, and the widgets that show their
-//! outputs. Reads and checks it; the widgets' specs pass through untouched to who draws them.
+//! outputs. Reads and checks it; the widgets' specs pass on as they are to who draws them.
 
 mod calls;
 mod parse;
+mod places;
+mod specs;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -10,25 +12,10 @@ use weir_types::Diagnostic;
 
 pub(crate) use calls::{CallOptions, plan_calls};
 pub(crate) use parse::parse_into;
+pub use specs::WIDGET_KINDS;
 
-use crate::diag::{Findings, Texts};
+use crate::diag::{Findings, Span, Texts};
 use crate::syntax::lines::LineIndex;
-
-/// The kinds of widgets that a displaySpec can ask for.
-pub const WIDGET_KINDS: [&str; 12] = [
-    "Table",
-    "TimeseriesChart",
-    "Graph",
-    "HistogramChart",
-    "StackTraceFlameGraph",
-    "RequestGraph",
-    "BarChart",
-    "PieChart",
-    "GaugeChart",
-    "StatChart",
-    "TextChart",
-    "VegaChart",
-];
 
 /// Type of a script argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -122,6 +109,9 @@ pub enum ArgValue {
 pub struct FuncCall {
     pub name: String,
     pub args: Vec<(String, ArgValue)>,
+    /// Where the name and the arguments stand.
+    pub(crate) span: Span,
+    pub(crate) arg_spans: Vec<Span>,
 }
 
 /// A call whose result several widgets share.
@@ -139,6 +129,8 @@ pub struct Widget {
     pub func: Option<FuncCall>,
     pub global_output: Option<String>,
     pub display_spec: Json,
+    /// Columns that the spec names, and where.
+    pub(crate) columns: Vec<(String, Span)>,
 }
 
 impl Widget {

@@ -1,8 +1,12 @@
-//! JSON text to [`Vis`], with findings that point at the offending word.
+//! JSON text to [`Vis`], with findings that point at the offending value.
 
-use serde_json::{Map, Value as Json};
+use std::collections::HashMap;
 
-use super::{ArgValue, FuncCall, GlobalFunc, Variable, VariableType, Vis, WIDGET_KINDS, Widget};
+use serde_json::Value as Json;
+
+use super::places::{At, Places};
+use super::specs::{self, WIDGET_KINDS};
+use super::{ArgValue, FuncCall, GlobalFunc, Variable, VariableType, Vis, Widget};
 use crate::codes::Code;
 use crate::diag::{Diag, Findings, SourceId, Span};
 use crate::hint;
@@ -11,7 +15,6 @@ use crate::syntax::lines::LineIndex;
 
 /// `None` only if the text is no JSON object at all.
 pub(crate) fn parse_into(text: &str, findings: &Findings) -> Option<Vis> {
-    let reader = Reader { text, findings };
     if text.len() > VIS_BYTES_MAX {
         let message = format!("vis.json has {} bytes; the limit is {VIS_BYTES_MAX}", text.len());
         findings.push(Diag::error(Code::VisSyntax, Span::NONE, message));
@@ -28,181 +31,211 @@ pub(crate) fn parse_into(text: &str, findings: &Findings) -> Option<Vis> {
             return None;
         }
     };
-    let Json::Object(top) = json else {
-        reader.invalid("", "vis.json must be an object".to_string(), "");
+    let places = Places::of(text);
+    let top = places.root(&json);
+    let mut reader = Reader { findings, variables: HashMap::new(), outputs: HashMap::new() };
+    if !json.is_object() {
+        reader.invalid(top.span(), "vis.json must be an object".to_string(), "");
         return None;
-    };
-    let vis = Vis {
-        variables: reader.list(&top, "variables").filter_map(|v| reader.variable(v)).collect(),
-        global_funcs: reader.list(&top, "globalFuncs").filter_map(|v| reader.global(v)).collect(),
-        widgets: reader.list(&top, "widgets").filter_map(|v| reader.widget(v)).collect(),
-    };
-    reader.check(&vis);
-    Some(vis)
+    }
+    let variables: Vec<Variable> =
+        reader.list(top, "variables").filter_map(|at| reader.variable(at)).collect();
+    reader.variables = reader.once(top, "variables", "name", "variable");
+    let global_funcs: Vec<GlobalFunc> =
+        reader.list(top, "globalFuncs").filter_map(|at| reader.global(at)).collect();
+    reader.outputs = reader.once(top, "globalFuncs", "outputName", "global func");
+    let widgets = reader.list(top, "widgets").filter_map(|at| reader.widget(at)).collect();
+    Some(Vis { variables, global_funcs, widgets })
 }
 
 struct Reader<'a> {
-    text: &'a str,
     findings: &'a Findings,
+    /// Names that are declared.
+    variables: HashMap<String, Span>,
+    outputs: HashMap<String, Span>,
 }
 
 impl Reader<'_> {
-    /// A finding at the first place where `word` stands as a JSON string.
-    fn invalid(&self, word: &str, message: String, hint: &str) {
-        let quoted = format!("\"{word}\"");
-        let span = match self.text.find(&quoted) {
-            Some(at) if !word.is_empty() => Span {
-                source: SourceId::Vis,
-                start: u32::try_from(at).unwrap_or(0),
-                end: u32::try_from(at + quoted.len()).unwrap_or(0),
-            },
-            _ => Span { source: SourceId::Vis, start: 0, end: 0 },
-        };
+    fn invalid(&self, span: Span, message: String, hint: &str) {
         self.findings.push(Diag::error(Code::VisInvalid, span, message).hint(hint));
     }
 
-    fn list<'j>(&self, top: &'j Map<String, Json>, key: &str) -> impl Iterator<Item = &'j Json> {
+    fn list<'j>(&self, top: At<'j>, key: &str) -> impl Iterator<Item = At<'j>> + use<'j> {
         let found = top.get(key);
-        if found.is_some_and(|found| !found.is_array() && !found.is_null()) {
-            self.invalid(key, format!("'{key}' must be a list"), "");
+        if let Some(at) = found.filter(|at| !at.json.is_array()) {
+            self.invalid(at.span(), format!("'{key}' must be a list"), "");
         }
-        found.and_then(Json::as_array).into_iter().flatten()
+        found.into_iter().flat_map(At::items)
     }
 
-    fn variable(&self, json: &Json) -> Option<Variable> {
-        let name = text_of(json, "name");
-        if name.is_empty() {
-            self.invalid("variables", "a variable needs a name".to_string(), "");
-            return None;
+    /// The names in a list, each of which may stand there once.
+    fn once(&self, top: At<'_>, list: &str, key: &str, what: &str) -> HashMap<String, Span> {
+        let mut names = HashMap::new();
+        for at in top.get(list).into_iter().flat_map(At::items).filter_map(|at| at.get(key)) {
+            if names.insert(at.text().to_string(), at.span()).is_some() && !at.text().is_empty() {
+                let message = format!("{what} '{}' is declared twice", at.text());
+                self.invalid(at.span(), message, "");
+            }
         }
-        let kind = match json.get("type") {
+        names
+    }
+
+    /// The text of a field that must be there.
+    fn name<'j>(&self, at: At<'j>, key: &str, what: &str) -> Option<At<'j>> {
+        let found = at.get(key).filter(|name| !name.text().is_empty());
+        if found.is_none() {
+            self.invalid(at.span(), format!("{what} needs a '{key}'"), "");
+        }
+        found
+    }
+
+    fn variable(&self, at: At<'_>) -> Option<Variable> {
+        let name = self.name(at, "name", "a variable")?.text().to_string();
+        let kind_at = at.get("type");
+        let kind = match kind_at.map(|at| at.json) {
             Some(Json::String(kind)) => VariableType::by_name(kind),
             Some(Json::Number(number)) => number.as_u64().and_then(VariableType::by_number),
             _ => None,
         };
         let Some(kind) = kind else {
-            let written = text_of(json, "type");
+            let written =
+                kind_at.map_or(String::new(), |at| plain_text(at.json).unwrap_or_default());
             let hint = hint::did_you_mean(&written, VariableType::names(), "use `PX_STRING`");
-            let word = if written.is_empty() { &name } else { &written };
             let message = format!("variable '{name}' has the unknown type '{written}'");
-            self.invalid(word, message, &hint);
+            self.invalid(kind_at.unwrap_or(at).span(), message, &hint);
             return None;
         };
-        let valid = json.get("validValues").and_then(Json::as_array).into_iter().flatten();
-        Some(Variable {
-            kind,
-            description: text_of(json, "description"),
-            default: json.get("defaultValue").and_then(plain_text),
-            valid_values: valid.filter_map(plain_text).collect(),
-            name,
-        })
+        let valid: Vec<String> =
+            self.list(at, "validValues").filter_map(|at| plain_text(at.json)).collect();
+        let default_at = at.get("defaultValue");
+        let default = default_at.and_then(|at| plain_text(at.json));
+        if let (Some(default_at), Some(default)) = (default_at, &default)
+            && !default.is_empty()
+            && !valid.is_empty()
+            && !valid.contains(default)
+        {
+            let message = format!("'{default}' is not among the valid values of '{name}'");
+            let hint = format!("valid are {}", valid.join(", "));
+            self.invalid(default_at.span(), message, &hint);
+        }
+        let description = at.get("description").map_or("", At::text).to_string();
+        Some(Variable { kind, description, default, valid_values: valid, name })
     }
 
-    fn func(&self, json: &Json) -> Option<FuncCall> {
-        let name = text_of(json, "name");
-        if name.is_empty() {
-            self.invalid("func", "a func needs a name".to_string(), "");
-            return None;
-        }
+    fn func(&self, at: At<'_>) -> Option<FuncCall> {
+        let name_at = self.name(at, "name", "a func")?;
+        let name = name_at.text().to_string();
         let mut args = Vec::new();
-        for arg in json.get("args").and_then(Json::as_array).into_iter().flatten() {
-            let arg_name = text_of(arg, "name");
+        let mut arg_spans = Vec::new();
+        for arg in self.list(at, "args") {
+            let Some(arg_name) = self.name(arg, "name", &format!("an argument of '{name}'")) else {
+                continue;
+            };
             let value = match (arg.get("variable"), arg.get("value")) {
-                (Some(variable), _) => plain_text(variable).map(ArgValue::Variable),
-                (None, Some(value)) => plain_text(value).map(ArgValue::Value),
+                (Some(variable), Some(_)) => {
+                    let message = "an argument has a variable or a value, not both".to_string();
+                    self.invalid(variable.span(), message, "");
+                    continue;
+                }
+                (Some(variable), None) => {
+                    self.refers(variable, &self.variables, "variable", "variables");
+                    plain_text(variable.json).map(ArgValue::Variable)
+                }
+                (None, Some(value)) => plain_text(value.json).map(ArgValue::Value),
                 // proto3 JSON leaves out an empty string.
                 (None, None) => Some(ArgValue::Value(String::new())),
             };
-            match value {
-                Some(value) if !arg_name.is_empty() => args.push((arg_name, value)),
-                _ => {
-                    let message = format!("an argument of '{name}' needs a name and a value");
-                    self.invalid(&name, message, "");
-                }
-            }
+            let Some(value) = value else {
+                let message = format!("argument '{}' of '{name}' must be a text", arg_name.text());
+                self.invalid(arg.span(), message, "");
+                continue;
+            };
+            arg_spans.push(arg.get("variable").or(arg.get("value")).unwrap_or(arg).span());
+            args.push((arg_name.text().to_string(), value));
         }
-        Some(FuncCall { name, args })
+        Some(FuncCall { name, args, span: name_at.span(), arg_spans })
     }
 
-    fn global(&self, json: &Json) -> Option<GlobalFunc> {
-        let output = text_of(json, "outputName");
-        if output.is_empty() {
-            self.invalid("globalFuncs", "a global func needs an outputName".to_string(), "");
-            return None;
+    /// A name that must be declared under `list`.
+    fn refers(&self, at: At<'_>, known: &HashMap<String, Span>, what: &str, list: &str) {
+        let name = at.text();
+        if known.contains_key(name) {
+            return;
         }
-        let Some(func) = json.get("func") else {
-            self.invalid(&output, format!("global func '{output}' has no func"), "");
+        let mut names: Vec<&str> = known.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        let hint = hint::did_you_mean(name, names, &format!("declare it under `{list}`"));
+        self.invalid(at.span(), format!("there is no {what} '{name}'"), &hint);
+    }
+
+    fn global(&self, at: At<'_>) -> Option<GlobalFunc> {
+        let output = self.name(at, "outputName", "a global func")?.text().to_string();
+        let Some(func) = at.get("func") else {
+            self.invalid(at.span(), format!("global func '{output}' has no func"), "");
             return None;
         };
         Some(GlobalFunc { output, func: self.func(func)? })
     }
 
-    fn widget(&self, json: &Json) -> Option<Widget> {
-        if !json.is_object() {
-            self.invalid("widgets", "a widget must be an object".to_string(), "");
+    fn widget(&self, at: At<'_>) -> Option<Widget> {
+        if !at.json.is_object() {
+            self.invalid(at.span(), "a widget must be an object".to_string(), "");
             return None;
         }
-        let func = match json.get("func") {
+        self.position(at);
+        let func = match at.get("func") {
             Some(func) => Some(self.func(func)?),
             None => None,
         };
-        let widget = Widget {
-            name: text_of(json, "name"),
-            position: json.get("position").cloned().unwrap_or(Json::Null),
-            func,
-            global_output: json.get("globalFuncOutputName").and_then(plain_text),
-            display_spec: json.get("displaySpec").cloned().unwrap_or(Json::Null),
-        };
-        let kind = widget.kind();
-        if !kind.is_empty() && !WIDGET_KINDS.contains(&kind) {
-            let hint = hint::did_you_mean(kind, WIDGET_KINDS, "");
-            let word = text_of(&widget.display_spec, "@type");
-            self.invalid(&word, format!("'{kind}' is not a kind of widget"), &hint);
+        let output = at.get("globalFuncOutputName");
+        if let Some(output) = output {
+            self.refers(output, &self.outputs, "global func", "globalFuncs");
         }
+        let spec = at.get("displaySpec");
+        let mut widget = Widget {
+            name: at.get("name").map_or("", At::text).to_string(),
+            position: at.get("position").map_or(Json::Null, |at| at.json.clone()),
+            func,
+            global_output: output.and_then(|at| plain_text(at.json)),
+            display_spec: spec.map_or(Json::Null, |at| at.json.clone()),
+            columns: Vec::new(),
+        };
+        if let Some(spec) = spec {
+            widget.columns = self.spec(spec, &widget);
+        }
+        let message = match (&widget.func, &widget.global_output) {
+            (Some(_), Some(_)) => "a widget has a func or a globalFuncOutputName, not both",
+            (None, None) if !specs::needs_no_rows(widget.kind()) => {
+                "a widget needs a func or a globalFuncOutputName"
+            }
+            _ => return Some(widget),
+        };
+        self.invalid(at.span(), message.to_string(), "");
         Some(widget)
     }
 
-    fn check(&self, vis: &Vis) {
-        for (at, variable) in vis.variables.iter().enumerate() {
-            if vis.variables[..at].iter().any(|before| before.name == variable.name) {
-                let message = format!("variable '{}' is declared twice", variable.name);
-                self.invalid(&variable.name, message, "");
-            }
-            if let Some(default) = &variable.default
-                && !default.is_empty()
-                && !variable.valid_values.is_empty()
-                && !variable.valid_values.contains(default)
+    fn position(&self, at: At<'_>) {
+        let Some(position) = at.get("position") else { return };
+        for key in ["x", "y", "w", "h"] {
+            if let Some(value) = position.get(key)
+                && value.json.as_u64().is_none()
             {
-                let message =
-                    format!("'{default}' is not among the valid values of '{}'", variable.name);
-                self.invalid(default, message, "");
-            }
-        }
-        let calls = vis.global_funcs.iter().map(|global| &global.func);
-        for func in calls.chain(vis.widgets.iter().filter_map(|widget| widget.func.as_ref())) {
-            for (_, value) in &func.args {
-                let ArgValue::Variable(name) = value else { continue };
-                if !vis.variables.iter().any(|variable| variable.name == *name) {
-                    let known = vis.variables.iter().map(|variable| variable.name.as_str());
-                    let hint = hint::did_you_mean(name, known, "declare it under `variables`");
-                    self.invalid(name, format!("there is no variable '{name}'"), &hint);
-                }
-            }
-        }
-        for widget in &vis.widgets {
-            if let Some(output) = &widget.global_output
-                && !vis.global_funcs.iter().any(|global| global.output == *output)
-            {
-                let known = vis.global_funcs.iter().map(|global| global.output.as_str());
-                let hint = hint::did_you_mean(output, known, "declare it under `globalFuncs`");
-                self.invalid(output, format!("there is no global func '{output}'"), &hint);
+                let message = format!("'{key}' of a position must be a whole number");
+                self.invalid(value.span(), message, "");
             }
         }
     }
-}
 
-fn text_of(json: &Json, key: &str) -> String {
-    json.get(key).and_then(Json::as_str).unwrap_or("").to_string()
+    fn spec(&self, spec: At<'_>, widget: &Widget) -> Vec<(String, Span)> {
+        let kind = widget.kind();
+        if !WIDGET_KINDS.contains(&kind) {
+            let type_at = spec.get("@type").unwrap_or(spec);
+            let hint = hint::did_you_mean(kind, WIDGET_KINDS, "for example Table");
+            self.invalid(type_at.span(), format!("'{kind}' is not a kind of widget"), &hint);
+            return Vec::new();
+        }
+        specs::check(spec, kind, self.findings)
+    }
 }
 
 /// A string; numbers and booleans as they are written; `{"value": "x"}` is a wrapped string.

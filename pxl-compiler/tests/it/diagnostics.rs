@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use weir_pxl::{Code, CompileOptions, Compiled, Script, compile, render_diagnostics};
+use weir_pxl::{Code, CompileOptions, Compiled, Script, compile, render_script_diagnostics};
 use weir_types::Diagnostic;
 
 use crate::golden;
@@ -89,7 +89,7 @@ fn every_code_has_a_golden() {
             .map(|(name, body)| format!("=== {name}\n{body}"))
             .collect();
         now.push_str("=== findings\n");
-        now.push_str(render_diagnostics(&found, &script_text, false).trim_end());
+        now.push_str(render_script_diagnostics(&found, &script, false).trim_end());
         now.push('\n');
         failures.extend(golden::compare(&path, &now).err());
     }

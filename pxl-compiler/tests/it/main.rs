@@ -4,11 +4,17 @@
 #[cfg(test)]
 mod bundle;
 #[cfg(test)]
+mod catalogue;
+#[cfg(test)]
+mod declarations;
+#[cfg(test)]
 mod diagnostics;
 #[cfg(test)]
 mod frames;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod language;
 #[cfg(test)]
 mod never_panics;
 #[cfg(test)]
