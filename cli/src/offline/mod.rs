@@ -17,7 +17,7 @@ use weir_cluster::service::query_actor::{
     Outgoing, completeness_members, progress_body, schema_body,
 };
 use weir_cluster::view::{OutputChanges, tick_unix_ns};
-use weir_pxl::table_functions;
+use weir_pxl::table_functions::{self, Answered};
 use weir_sinks::json::with_id;
 use weir_sources::rows::{RowsError, TableRows, read_entities, read_table, read_table_function};
 use weir_types::batch::{BATCH_ROWS_MAX, unpack_rows};
@@ -73,7 +73,7 @@ fn load(
     let mut table_functions = BTreeMap::new();
     for op in &prepared.plan.ops {
         let OpKind::TableFunction { name, .. } = &op.kind else { continue };
-        let def = table_functions::find(name).filter(|def| !def.from_registry());
+        let def = table_functions::find(name).filter(|def| def.answered != Answered::Registry);
         if let Some(def) = def {
             let rows = read_table_function(dir, name, &def.relation()).map_err(unreadable)?;
             table_functions.insert(name.clone(), rows);
