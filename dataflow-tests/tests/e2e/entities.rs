@@ -42,6 +42,7 @@ fn answer(dir: &Path, script: &str) -> Vec<Json> {
 }
 
 /// Every metadata function by id or name: expression and answer. The process is shop/cart-5d4f-a's.
+#[expect(clippy::too_many_lines, reason = "a flat table")]
 fn lookups() -> Vec<(&'static str, Json)> {
     let time = |minute: &str| json!(format!("2026-01-01T00:{minute}.000000000Z"));
     let never = || json!("1970-01-01T00:00:00.000000000Z");
@@ -57,6 +58,8 @@ fn lookups() -> Vec<(&'static str, Json)> {
         ("px.upid_to_asid(df.upid)", json!(7)),
         ("px.upid_to_pid(df.upid)", json!(100)),
         ("px.upid_to_string(df.upid)", json!("7:100:1")),
+        ("px.upid_to_start_ts(df.upid)", json!("1970-01-01T00:00:00.000000001Z")),
+        ("px.has_service_name(df.ctx['service'], 'shop/cart')", json!(true)),
         ("px.upid_to_container_id(df.upid)", json!("c-cart-a")),
         ("px.upid_to_container_name(df.upid)", json!("cart")),
         ("px.upid_to_pod_id(df.upid)", json!("pod-cart-a")),
@@ -169,6 +172,17 @@ fn lookups() -> Vec<(&'static str, Json)> {
         ("px.replicaset_name_to_replicaset_id('shop/cart-5d4f')", json!("rs-cart")),
         ("px.replicaset_name_to_status('shop/cart-5d4f')", json!(replicaset)),
         ("px.replicaset_name_to_deployment_name('shop/cart-5d4f')", json!("shop/cart")),
+        ("px.replicaset_name_to_namespace('shop/cart-5d4f')", json!("shop")),
+        (
+            "px.replicaset_name_to_owner_references('shop/cart-5d4f')",
+            json!(r#"[{"uid":"dep-cart","kind":"Deployment","name":"cart"}]"#),
+        ),
+        ("px.replicaset_name_to_deployment_id('shop/cart-5d4f')", json!("dep-cart")),
+        ("px.replicaset_name_to_start_time('shop/cart-0000')", time("00:40")),
+        ("px.replicaset_name_to_stop_time('shop/cart-0000')", time("02:00")),
+        ("px.deployment_name_to_namespace('shop/cart')", json!("shop")),
+        ("px.deployment_name_to_start_time('shop/cart')", time("01:00")),
+        ("px.deployment_name_to_stop_time('shop/cart')", never()),
         ("px.deployment_id_to_deployment_name('dep-cart')", json!("shop/cart")),
         ("px.deployment_id_to_namespace('dep-cart')", json!("shop")),
         ("px.deployment_id_to_status('dep-cart')", json!(deployment)),
@@ -200,6 +214,13 @@ fn every_lookup_answers_from_the_files() {
         script.push_str(&format!("df.a{n} = {expression}\n"));
     }
     script.push_str("px.display(df, 't')\n");
+    // A function without a case here would be checked by nothing.
+    let entities =
+        ["upid", "pod", "container", "service", "replicaset", "deployment", "ip", "namespace"];
+    for name in weir_functions::scalar::all().map(|def| def.name) {
+        let is_lookup = name.split_once('_').is_some_and(|(of, _)| entities.contains(&of));
+        assert!(!is_lookup || script.contains(&format!("px.{name}(")), "no case for {name}");
+    }
     let rows = answer(dir.path(), &script);
     assert_eq!(rows.len(), 1);
     let mut wrong = Vec::new();
