@@ -32,7 +32,7 @@ impl Store {
     /// Takes an object in; it takes the place of an earlier state of itself.
     pub fn put(&mut self, object: Object) {
         match object {
-            Object::Pod(pod) => drop(self.pods.insert(id(&pod.metadata), pod)),
+            Object::Pod(pod) => drop(self.pods.insert(id(&pod.metadata), *pod)),
             Object::Service(service) => {
                 self.services.insert(id(&service.metadata), service);
             }

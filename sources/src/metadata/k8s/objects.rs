@@ -212,7 +212,7 @@ impl<'de> Deserialize<'de> for Quantity {
 /// One object of a kind that is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Object {
-    Pod(Pod),
+    Pod(Box<Pod>),
     Service(Service),
     Endpoints(Endpoints),
     ReplicaSet(Workload),

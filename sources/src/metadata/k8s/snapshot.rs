@@ -125,7 +125,6 @@ impl Store {
             let service_ids = services.remove(id).unwrap_or_default();
             snapshot.pods.insert(id.clone(), Arc::new(pod_meta(id, pod, service_ids)));
         }
-        #[expect(clippy::iter_over_hash_type, reason = "each is sorted on its own")]
         for owners in snapshot.pod_ips.values_mut() {
             owners.sort();
         }
