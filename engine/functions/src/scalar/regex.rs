@@ -238,20 +238,26 @@ fn replace(call: &Call<'_>) -> ArrayRef {
             return output::strings(call.rows, |_, out| out.extend_from_slice(message.as_bytes()));
         }
     };
+    // The same in all rows, as a rule.
+    let mut known: Option<(&[u8], Result<Vec<Part<'_>>, &'static str>)> = None;
     output::strings(call.rows, |row, out| {
         let (text, substitute) = (text.get(row), substitute.get(row));
-        let parts = match rewrite_parts(substitute, pattern.captures_len()) {
-            Ok(parts) => parts,
-            Err(problem) => {
+        if known.as_ref().is_none_or(|(of, _)| *of != substitute) {
+            known = Some((substitute, rewrite_parts(substitute, pattern.captures_len())));
+        }
+        let parts = match &known {
+            Some((_, Ok(parts))) => &parts[..],
+            Some((_, Err(problem))) => {
                 out.extend_from_slice(b"Invalid regex in substitution string: ");
                 return out.extend_from_slice(problem.as_bytes());
             }
+            None => &[],
         };
         let mut copied = 0;
         for groups in pattern.captures_iter(text) {
             let whole = groups.get_match();
             out.extend_from_slice(&text[copied..whole.start()]);
-            for part in &parts {
+            for part in parts {
                 match part {
                     Part::Text(literal) => out.extend_from_slice(literal),
                     Part::Group(idx) => {

@@ -189,6 +189,10 @@ fn regular_expressions() {
     check("regex_match", &[s(""), s("")], &b(true));
     check("replace", &[s(""), s("ab"), s("-")], &s("-a-b-"));
     check("replace", &[s("(?P<x>a)|b"), s("ab"), s(r"[\1]")], &s("[a][]"));
+    // The substitute may differ from row to row.
+    let rows = ["1", r"\0\0", r"\9", "1"].map(|with| vec![s("a"), s("xay"), s(with)]);
+    let answers = call_rows(&EvalCtx::default(), "replace", &rows);
+    assert_eq!([&answers[0], &answers[1], &answers[3]], [&s("x1y"), &s("xaay"), &s("x1y")]);
     let Value::String(text) = call("replace", &[s("a{1001}"), s("x"), s("y")]) else { panic!() };
     assert!(text.starts_with(b"Invalid regex: "));
     check("replace", &[s("(a)(b)"), s("xabx"), s(r"\2\1\0\\")], &s("xbaab\\x"));
@@ -405,6 +409,11 @@ fn request_paths() {
     assert_eq!(predict("/c/2/d"), s("/c/*/d"));
     assert_eq!(predict("/z/z?q"), s("/z/z"), "nothing near: the path without its query");
     check("_predict_request_path_cluster", &[s("/a/1"), s("broken")], &s("/a/1"));
+    // Paths and clusters that change from row to row: none takes its neighbour's name.
+    let rows = [("/a/7", clusters), ("/a/7", "[]"), ("/a/7", clusters), ("/b?x", clusters)]
+        .map(|(path, clusters)| vec![s(path), s(clusters)]);
+    let answers = call_rows(&EvalCtx::default(), "_predict_request_path_cluster", &rows);
+    assert_eq!(answers, [s("/a/*"), s("/a/7"), s("/a/*"), s("/b")]);
 }
 
 #[test]
