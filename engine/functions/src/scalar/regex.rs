@@ -239,7 +239,7 @@ fn replace(call: &Call<'_>) -> ArrayRef {
         }
     };
     // The same in all rows, as a rule.
-    let mut known: Option<(&[u8], Result<Vec<Part<'_>>, &'static str>)> = None;
+    let mut known: Option<(&[u8], Rewrite<'_>)> = None;
     output::strings(call.rows, |row, out| {
         let (text, substitute) = (text.get(row), substitute.get(row));
         if known.as_ref().is_none_or(|(of, _)| *of != substitute) {
@@ -278,8 +278,11 @@ enum Part<'a> {
     Group(usize),
 }
 
+/// The parts of a substitute, or what is wrong with it.
+type Rewrite<'a> = Result<Vec<Part<'a>>, &'static str>;
+
 /// The substitute cut at its `\` escapes. `groups` counts the whole match as one.
-fn rewrite_parts(substitute: &[u8], groups: usize) -> Result<Vec<Part<'_>>, &'static str> {
+fn rewrite_parts(substitute: &[u8], groups: usize) -> Rewrite<'_> {
     let mut parts = Vec::new();
     let mut rest = substitute;
     while let Some(at) = memchr::memchr(b'\\', rest) {
