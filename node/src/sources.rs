@@ -75,9 +75,6 @@ impl Metadata {
             *counters = dns.counters();
         }
         let processes = weir_engine::libraries::take_wanted();
-        if !names_changed && processes.is_empty() {
-            return;
-        }
         let Ok(mut local) = self.local.lock() else { return };
         if names_changed {
             local.set_names(dns.names());

@@ -1,6 +1,8 @@
 //! What metadata functions asked for and is looked up only then: names of addresses (found by
 //! [`crate::dns`]) and the libraries that a process maps.
 
+use std::collections::BTreeSet;
+
 use hashbrown::HashMap;
 use weir_types::Upid;
 use weir_types::metadata::MetadataSnapshot;
@@ -10,8 +12,8 @@ use crate::proc::parse;
 
 /// Processes whose libraries are known; of more, those not asked for the longest are forgotten.
 const LIBRARIES_MAX: usize = 1_024;
-/// Maps that are read at a time; the others are read when they are asked for again.
-const MAPS_READ_MAX: usize = 32;
+/// Maps that are read at a time, about a millisecond each for a large process.
+const MAPS_READ_MAX: usize = 16;
 /// Libraries are read again after so many refreshes: a process may load more.
 const LIBRARIES_REFRESHES: u64 = 30;
 
@@ -28,6 +30,8 @@ pub(super) struct Asked {
     /// Address → name.
     names: HashMap<String, String>,
     libraries: HashMap<Upid, Libraries>,
+    /// Asked for and still to be read, at most [`LIBRARIES_MAX`]; more are asked for again.
+    unread: BTreeSet<Upid>,
 }
 
 impl Asked {
@@ -59,27 +63,27 @@ impl LocalMetadata {
         }
     }
 
-    /// Reads the libraries of these processes of this machine, if they are not known or were read
-    /// long ago.
+    /// Notes the libraries of these processes of this machine as wanted, and reads some of those that
+    /// are not known or were read long ago. To be called again and again.
     pub fn read_libraries(&mut self, processes: &[Upid]) {
-        let (asid, mut reads) = (self.asid, 0);
+        let (asid, refreshes) = (self.asid, self.refreshes);
         for &upid in processes.iter().filter(|upid| upid.asid() == asid) {
-            let refreshes = self.refreshes;
             if let Some(known) = self.asked.libraries.get_mut(&upid) {
                 known.asked_refresh = refreshes;
                 if refreshes - known.read_refresh < LIBRARIES_REFRESHES {
                     continue;
                 }
             }
-            if reads == MAPS_READ_MAX {
-                continue;
+            if self.asked.unread.len() < LIBRARIES_MAX {
+                self.asked.unread.insert(upid);
             }
-            reads += 1;
+        }
+        for _ in 0..MAPS_READ_MAX {
+            let Some(upid) = self.asked.unread.pop_first() else { break };
             let Some(text) = self.libraries_of(upid) else { continue };
+            self.changed |= self.asked.libraries.get(&upid).is_none_or(|have| have.text != text);
             let read = Libraries { text, read_refresh: refreshes, asked_refresh: refreshes };
-            let before = self.asked.libraries.insert(upid, read);
-            let now = &self.asked.libraries[&upid];
-            self.changed |= before.is_none_or(|before| before.text != now.text);
+            self.asked.libraries.insert(upid, read);
         }
         self.asked.forget();
     }

@@ -222,6 +222,19 @@ fn libraries_are_read_when_asked_for() {
     (0..30).for_each(|_| drop(metadata.refresh()));
     metadata.read_libraries(&[upid(10, 5_000)]);
     assert_eq!(of(&metadata.take_changed().unwrap()).unwrap(), r#"["/lib/libz.so.1"]"#);
+
+    // Many at once: some at a time, all in the end, without being asked for again.
+    let pids = 100..200;
+    for pid in pids.clone() {
+        machine.run(&Proc { pid, ..Proc::default() });
+        machine.write(&format!("proc/{pid}/maps"), &code("/lib/libc.so.6"));
+    }
+    metadata.refresh();
+    metadata.read_libraries(&pids.map(|pid| upid(pid, 5_000)).collect::<Vec<_>>());
+    let known = metadata.take_changed().unwrap().libraries.len();
+    assert!((2..101).contains(&known), "{known}");
+    (0..100).for_each(|_| metadata.read_libraries(&[]));
+    assert_eq!(metadata.take_changed().unwrap().libraries.len(), 101);
 }
 
 /// Names of addresses are part of every snapshot from then on.

@@ -22,10 +22,10 @@ pub(super) const DEFS: &[ScalarDef] = &[
         "subtract",
         overloads![
             I I => I, sub_ii; F F => F, sub_ff; F I => F, sub_fi; I F => F, sub_if;
-            T T => I, sub_ii; T I => T, sub_ti; I T => T, sub_ti
+            T T => I, sub_ii; T I => T, sub_ti; I T => I, sub_ii
         ],
         &["a", "b"],
-        "Difference of two numbers, or of two times in nanoseconds; operator `-`",
+        "Difference of two numbers, of two times in nanoseconds, or a time moved back; operator `-`",
         "df.age = px.now() - df.time_",
     )
     .semantic(SemanticRule::Common(ADDABLE)),
@@ -146,7 +146,7 @@ pub(super) const DEFS: &[ScalarDef] = &[
     def(
         "bin",
         overloads![
-            I I => I, bin_ii; T T => T, bin_tt; I T => T, bin_tt; T I => T, bin_tt; F I => I, bin_fi
+            I I => I, bin_ii; T T => T, bin_tt; I T => I, bin_ii; T I => T, bin_tt; F I => I, bin_fi
         ],
         &["value", "size"],
         "The value rounded towards zero to a multiple of the size; a size of 0 changes nothing",

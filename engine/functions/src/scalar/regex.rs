@@ -238,20 +238,26 @@ fn replace(call: &Call<'_>) -> ArrayRef {
             return output::strings(call.rows, |_, out| out.extend_from_slice(message.as_bytes()));
         }
     };
+    // The same in all rows, as a rule.
+    let mut known: Option<(&[u8], Rewrite<'_>)> = None;
     output::strings(call.rows, |row, out| {
         let (text, substitute) = (text.get(row), substitute.get(row));
-        let parts = match rewrite_parts(substitute, pattern.captures_len()) {
-            Ok(parts) => parts,
-            Err(problem) => {
+        if known.as_ref().is_none_or(|(of, _)| *of != substitute) {
+            known = Some((substitute, rewrite_parts(substitute, pattern.captures_len())));
+        }
+        let parts = match &known {
+            Some((_, Ok(parts))) => &parts[..],
+            Some((_, Err(problem))) => {
                 out.extend_from_slice(b"Invalid regex in substitution string: ");
                 return out.extend_from_slice(problem.as_bytes());
             }
+            None => &[],
         };
         let mut copied = 0;
         for groups in pattern.captures_iter(text) {
             let whole = groups.get_match();
             out.extend_from_slice(&text[copied..whole.start()]);
-            for part in &parts {
+            for part in parts {
                 match part {
                     Part::Text(literal) => out.extend_from_slice(literal),
                     Part::Group(idx) => {
@@ -272,8 +278,11 @@ enum Part<'a> {
     Group(usize),
 }
 
+/// The parts of a substitute, or what is wrong with it.
+type Rewrite<'a> = Result<Vec<Part<'a>>, &'static str>;
+
 /// The substitute cut at its `\` escapes. `groups` counts the whole match as one.
-fn rewrite_parts(substitute: &[u8], groups: usize) -> Result<Vec<Part<'_>>, &'static str> {
+fn rewrite_parts(substitute: &[u8], groups: usize) -> Rewrite<'_> {
     let mut parts = Vec::new();
     let mut rest = substitute;
     while let Some(at) = memchr::memchr(b'\\', rest) {

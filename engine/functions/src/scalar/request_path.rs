@@ -204,26 +204,30 @@ fn read_clusters(text: &[u8]) -> Option<Clusters> {
 
 fn predict(call: &Call<'_>) -> ArrayRef {
     let (path, text) = (call.str(0), call.str(1));
-    // The clusters come from a cross join: the same text in every row.
+    // The clusters come from a cross join: the same text in every row. Paths repeat.
     let mut known: Option<(&[u8], Option<Clusters>)> = None;
+    let mut named: HashMap<&[u8], Vec<u8>> = HashMap::new();
     output::strings(call.rows, |row, out| {
         let (path, text) = (path.get(row), text.get(row));
         if known.as_ref().is_none_or(|(of, _)| *of != text) {
             known = Some((text, read_clusters(text)));
+            named.clear();
         }
         let clusters = known.as_ref().and_then(|(_, clusters)| clusters.as_ref());
-        let path: Vec<Vec<u8>> = components(cut(path)).map(<[u8]>::to_vec).collect();
-        let found = clusters.and_then(|clusters| {
-            let (idx, _) = clusters.nearest(&path)?;
-            Some(&clusters.clusters[idx])
-        });
-        let named = match found {
-            Some(cluster) if !cluster.members.contains(&path) => &cluster.template,
-            _ => &path,
-        };
-        for component in named {
-            out.push(b'/');
-            out.extend_from_slice(component);
-        }
+        out.extend_from_slice(named.entry(path).or_insert_with(|| name_of(path, clusters)));
     })
+}
+
+/// A path as its cluster names it.
+fn name_of(path: &[u8], clusters: Option<&Clusters>) -> Vec<u8> {
+    let path: Vec<Vec<u8>> = components(cut(path)).map(<[u8]>::to_vec).collect();
+    let found = clusters.and_then(|clusters| {
+        let (idx, _) = clusters.nearest(&path)?;
+        Some(&clusters.clusters[idx])
+    });
+    let named = match found {
+        Some(cluster) if !cluster.members.contains(&path) => &cluster.template,
+        _ => &path,
+    };
+    named.iter().flat_map(|component| [b"/".as_slice(), component]).flatten().copied().collect()
 }

@@ -22,7 +22,7 @@ fn letters(types: &[DataType]) -> String {
 /// `name: ARGS>RESULT …`, in the letters of the reference.
 const SCALARS: &str = "\
 add: II>I FF>F FI>F IF>F TI>T IT>T SS>S
-subtract: II>I FF>F FI>F IF>F TT>I TI>T IT>T
+subtract: II>I FF>F FI>F IF>F TT>I TI>T IT>I
 multiply: II>I FF>F FI>F IF>F
 divide: II>F IF>F FI>F FF>F
 modulo: II>I IT>I TI>I TT>I
@@ -39,7 +39,7 @@ abs: I>I F>F
 ceil: F>I
 floor: F>I
 round: FI>S
-bin: II>I TT>T IT>T TI>T FI>I
+bin: II>I TT>T IT>I TI>T FI>I
 equal: II>B SS>B BB>B TT>B UU>B BI>B IB>B IF>B FI>B FF>B
 notEqual: II>B SS>B BB>B TT>B UU>B BI>B IB>B IF>B FI>B FF>B
 approxEqual: FF>B

@@ -75,7 +75,7 @@ fn arithmetic_corners() {
     check("add", &[i(i64::MAX), i(1)], &i(i64::MIN));
     check("subtract", &[t(10), t(3)], &i(7));
     check("subtract", &[t(10), i(3)], &t(7));
-    check("subtract", &[i(10), t(3)], &t(7));
+    check("subtract", &[i(10), t(3)], &i(7));
     check("add", &[i(10), t(3)], &t(13));
     check("multiply", &[f(1.5), i(4)], &f(6.0));
     check("divide", &[i(1), i(0)], &f(f64::INFINITY));
@@ -102,7 +102,7 @@ fn arithmetic_corners() {
     check("round", &[f(f64::NEG_INFINITY), i(2)], &s("-inf"));
     check("round", &[f(1.0), i(-1)], &s("1.000000"));
     check("bin", &[t(17), i(5)], &t(15));
-    check("bin", &[i(17), t(5)], &t(15));
+    check("bin", &[i(17), t(5)], &i(15));
     check("bin", &[i(17), i(0)], &i(17));
     check("bin", &[f(-12.9), i(5)], &i(-10));
     check("time_to_int64", &[t(5)], &i(5));
@@ -189,6 +189,10 @@ fn regular_expressions() {
     check("regex_match", &[s(""), s("")], &b(true));
     check("replace", &[s(""), s("ab"), s("-")], &s("-a-b-"));
     check("replace", &[s("(?P<x>a)|b"), s("ab"), s(r"[\1]")], &s("[a][]"));
+    // The substitute may differ from row to row.
+    let rows = ["1", r"\0\0", r"\9", "1"].map(|with| vec![s("a"), s("xay"), s(with)]);
+    let answers = call_rows(&EvalCtx::default(), "replace", &rows);
+    assert_eq!([&answers[0], &answers[1], &answers[3]], [&s("x1y"), &s("xaay"), &s("x1y")]);
     let Value::String(text) = call("replace", &[s("a{1001}"), s("x"), s("y")]) else { panic!() };
     assert!(text.starts_with(b"Invalid regex: "));
     check("replace", &[s("(a)(b)"), s("xabx"), s(r"\2\1\0\\")], &s("xbaab\\x"));
@@ -405,6 +409,11 @@ fn request_paths() {
     assert_eq!(predict("/c/2/d"), s("/c/*/d"));
     assert_eq!(predict("/z/z?q"), s("/z/z"), "nothing near: the path without its query");
     check("_predict_request_path_cluster", &[s("/a/1"), s("broken")], &s("/a/1"));
+    // Paths and clusters that change from row to row: none takes its neighbour's name.
+    let rows = [("/a/7", clusters), ("/a/7", "[]"), ("/a/7", clusters), ("/b?x", clusters)]
+        .map(|(path, clusters)| vec![s(path), s(clusters)]);
+    let answers = call_rows(&EvalCtx::default(), "_predict_request_path_cluster", &rows);
+    assert_eq!(answers, [s("/a/*"), s("/a/7"), s("/a/*"), s("/b")]);
 }
 
 #[test]

@@ -75,7 +75,12 @@ fn postgres() {
         "SELECT a FROM t WHERE b IS NULL AND c = $1 AND d IN ($2, $3)",
         &["NULL", "1", "2"],
     );
-    check_pg("INSERT INTO t VALUES (1, NULL)", "Query", "INSERT INTO t VALUES ($1, $2)", &["1", "NULL"]);
+    check_pg(
+        "INSERT INTO t VALUES (1, NULL)",
+        "Query",
+        "INSERT INTO t VALUES ($1, $2)",
+        &["1", "NULL"],
+    );
     check_pg("SELECT 'a'\n  'b', 2", "Query", "SELECT $1, $2", &["'a'\n  'b'", "2"]);
     check_pg("SELECT 'a' \"b\"", "Query", "SELECT $1 \"b\"", &["'a'"]);
     check_pg(
