@@ -1,5 +1,6 @@
 //! `weir bench compile`: how long scripts take from text to a split plan, each function that its
-//! vis.json uses with default arguments, as `weir check` does it. Does not read tables or rows.
+//! vis.json uses with default arguments, as `weir check` does it. `cpu_ms` is the mean processor time,
+//! which a busy machine does not change. Does not read tables or rows.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -26,11 +27,15 @@ pub(crate) fn run(args: &CompileArgs) -> Result<(), Failure> {
     let mut slowest = Duration::ZERO;
     let mut compiles = true;
     for case in &cases {
+        let cpu_start_ns = crate::up::cpu_ns();
         let (times, ok) = measure(case, repeat);
+        let cpu_ns = (crate::up::cpu_ns() - cpu_start_ns) / repeat as u64;
         compiles &= ok;
         let max = times.last().copied().unwrap_or_default();
         slowest = slowest.max(max);
-        let figures = json!({"p50_ms": ms(times[times.len() / 2]), "max_ms": ms(max), "ok": ok});
+        let p50 = times[times.len() / 2];
+        let cpu = Duration::from_nanos(cpu_ns);
+        let figures = json!({"p50_ms": ms(p50), "max_ms": ms(max), "cpu_ms": ms(cpu), "ok": ok});
         scripts.insert(case.name.clone(), figures);
     }
     let found = json!({
