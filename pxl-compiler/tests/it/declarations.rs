@@ -18,10 +18,8 @@ fn columns(relation: &Relation) -> Vec<(&str, DataType)> {
 
 const PROGRAM: &str = r#"kprobe:x { printf("time_:%llu pid:%d comm:%s", nsecs, pid, comm); }"#;
 
-/// Every target and every form of program, and the table that each declares.
-#[test]
-fn tracepoints_of_every_form() {
-    let text = format!(
+fn every_form() -> String {
+    format!(
         "import px\nimport pxtrace\n\
          program = '''{PROGRAM}'''\n\
          def upsert(name, program, target):\n    \
@@ -45,7 +43,13 @@ fn tracepoints_of_every_form() {
          df.slow = df.took > px.seconds(1)\n\
          px.display(df, 'pod')\n\
          px.display(px.DataFrame('list_table')[['time_', 'comm']], 'list')\n"
-    );
+    )
+}
+
+/// Every target and every form of program, and the table that each declares.
+#[test]
+fn tracepoints_of_every_form() {
+    let text = every_form();
     let compiled = compiled_with(&text, &CompileOptions::default());
     let found = |name: &str| compiled.tracepoints.iter().find(|have| have.name == name).unwrap();
     let upid = 1 << 96 | 2 << 64 | 3;
