@@ -3,10 +3,11 @@
 //! which a busy machine does not change. Does not read tables or rows.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
 use weir_pxl::{CompileOptions, Script, bundle};
+use weir_types::{Clock, WallClock};
 
 use crate::bench::CompileArgs;
 use crate::cmd::check::find_scripts;
@@ -56,12 +57,12 @@ fn measure(case: &Case, repeat: usize) -> (Vec<Duration>, bool) {
     let mut ok = true;
     let mut times: Vec<Duration> = (0..repeat)
         .map(|_| {
-            let start = Instant::now();
+            let start_ns = WallClock.monotonic_ns();
             match weir_pxl::compile(&source, &options) {
                 Ok(compiled) => drop(weir_pxl::split(&compiled.plan)),
                 Err(_) => ok = false,
             }
-            start.elapsed()
+            Duration::from_nanos(WallClock.monotonic_ns() - start_ns)
         })
         .collect();
     times.sort();
@@ -84,7 +85,7 @@ fn cases(names: &[String]) -> Result<Vec<Case>, Failure> {
     let mut cases = Vec::new();
     for name in names {
         let path = Path::new(name);
-        if !path.exists() {
+        if !path.is_file() && !path.is_dir() {
             let found = bundle::find(name)
                 .ok_or_else(|| Failure::Usage(format!("there is no script `{name}`")))?;
             cases.push(bundled(found));
