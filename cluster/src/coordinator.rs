@@ -2,17 +2,24 @@
 //! as the minimum over the nodes that live. Plain data and calls: the server drives it from an
 //! actor, the offline driver from a loop. It knows nothing of rows, views or subscribers.
 
-use std::collections::{BTreeMap, VecDeque};
+mod answers;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use tracing::warn;
 use weir_engine::{Engine, Install};
 use weir_proto::message::{SourceStatus, TableStatus};
 use weir_proto::{FromNode, NodeInfo, NodeLink, QueryId, ToNode};
+use weir_pxl::table_functions::Answered;
+use weir_types::PackedRow;
 use weir_types::batch::pack_rows;
 use weir_types::plan::OpKind;
 use weir_types::split::{FragmentKind, SplitPlan};
 
+pub use answers::Identity;
+
+use self::answers::Readers;
 use crate::view::tick_unix_ns;
 
 /// A node that is silent for longer no longer holds frontiers.
@@ -48,6 +55,8 @@ pub struct Node {
     pub last_heard_ms: u64,
     pub lagging: bool,
     losses: VecDeque<LossSample>,
+    /// Table function → what it said last.
+    answers: BTreeMap<String, Vec<PackedRow>>,
     link: NodeLink,
 }
 
@@ -61,6 +70,7 @@ struct Query {
     nodes: BTreeMap<String, Progress>,
     /// (tick, event time) of rows on their way to the view.
     samples: VecDeque<(u64, i64)>,
+    readers: Readers,
 }
 
 /// How complete a query's answer is at a frontier.
@@ -80,8 +90,13 @@ pub struct Coordinator {
     queries: BTreeMap<QueryId, Query>,
     next_query: QueryId,
     lag_max_ms: u64,
-    /// Offline, a window never reaches before what is covered.
+    /// Offline, a window never reaches before what is covered, and table functions are not answered.
     covers_everything: bool,
+    /// Rows of table functions that no registry answers.
+    table_functions: BTreeMap<String, Vec<PackedRow>>,
+    identity: Identity,
+    /// Table functions that agents are asked for.
+    asked: BTreeSet<&'static str>,
 }
 
 /// What a node's message means for a view.
@@ -101,13 +116,31 @@ impl Coordinator {
             next_query: 1,
             lag_max_ms: NODE_LAG_MAX_MS,
             covers_everything: false,
+            table_functions: BTreeMap::new(),
+            identity: Identity::default(),
+            asked: BTreeSet::new(),
         }
     }
 
-    /// For offline rows: no node ever lags, nothing was ever dropped.
+    /// For a running server: the process that it is.
     #[must_use]
-    pub fn offline(engine: Arc<Engine>) -> Coordinator {
-        Coordinator { lag_max_ms: u64::MAX, covers_everything: true, ..Coordinator::new(engine) }
+    pub fn with_identity(self, identity: Identity) -> Coordinator {
+        Coordinator { identity, ..self }
+    }
+
+    /// For offline rows: no node ever lags, nothing was ever dropped. `table_functions`: the rows
+    /// of those that no registry answers, in their columns' order.
+    #[must_use]
+    pub fn offline(
+        engine: Arc<Engine>,
+        table_functions: BTreeMap<String, Vec<PackedRow>>,
+    ) -> Coordinator {
+        Coordinator {
+            lag_max_ms: u64::MAX,
+            covers_everything: true,
+            table_functions,
+            ..Coordinator::new(engine)
+        }
     }
 
     #[must_use]
@@ -144,6 +177,10 @@ impl Coordinator {
         self.fill_table_functions(query, &split);
         let tables = split.node.scanned_tables();
         let window_ns = longest_window(&split);
+        let readers = match self.covers_everything {
+            true => Readers::default(),
+            false => Readers::of(&split, now_ms),
+        };
         self.queries.insert(
             query,
             Query {
@@ -153,9 +190,12 @@ impl Coordinator {
                 closed_ms: 0,
                 nodes: BTreeMap::new(),
                 samples: VecDeque::new(),
+                readers,
                 split,
             },
         );
+        self.ask_agents();
+        self.push_answers(now_ms);
         let names: Vec<String> = self.nodes.keys().cloned().collect();
         for name in names {
             self.install_on(&name, query)?;
@@ -163,12 +203,20 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Table functions that the registries answer are constant: their rows are given once.
+    /// What table functions answer is constant: their rows are given once.
     fn fill_table_functions(&self, query: QueryId, split: &SplitPlan) {
         for (idx, op) in split.cluster.ops.iter().enumerate() {
             let FragmentKind::Plan(OpKind::TableFunction { name, args }) = &op.kind else {
                 continue;
             };
+            if let Some(rows) = self.table_functions.get(name) {
+                self.engine.push_table_function(query, idx, rows.clone());
+                continue;
+            }
+            let found = weir_pxl::table_functions::find(name);
+            if found.is_none_or(|def| def.answered != Answered::Registry) {
+                continue;
+            }
             match weir_pxl::table_functions::evaluate(name, args, &[]) {
                 Ok(batch) => {
                     let rows = pack_rows(&batch, &op.relation.types());
@@ -198,6 +246,7 @@ impl Coordinator {
     pub fn remove(&mut self, query: QueryId) {
         let Some(entry) = self.queries.remove(&query) else { return };
         self.engine.remove(query);
+        self.ask_agents();
         for name in entry.nodes.keys() {
             if let Some(node) = self.nodes.get(name)
                 && let Err(error) = node.link.send(&ToNode::Remove { query })
@@ -262,6 +311,7 @@ impl Coordinator {
                 return Outcome::QueryFailed { query, message };
             }
             FromNode::Leave => self.leave(name),
+            FromNode::Answer { function, rows } => self.on_answer(name, function, rows),
         }
         Outcome::Nothing
     }
@@ -285,9 +335,11 @@ impl Coordinator {
             last_heard_ms: now_ms,
             lagging: false,
             losses: VecDeque::new(),
+            answers: BTreeMap::new(),
             link: link.clone(),
         };
         self.nodes.insert(name.to_string(), node);
+        self.ask_agent(name);
         let queries: Vec<QueryId> = self.queries.keys().copied().collect();
         for query in queries {
             if let Err(error) = self.install_on(name, query) {
@@ -309,7 +361,9 @@ impl Coordinator {
 
     /// Moves the query's frontier to the minimum over its live nodes.
     fn close(&mut self, query: QueryId) {
-        let Some(entry) = self.queries.get_mut(&query) else { return };
+        let Some(entry) = self.queries.get_mut(&query).filter(|entry| !entry.readers.wait()) else {
+            return;
+        };
         let live = entry
             .nodes
             .iter()
@@ -335,12 +389,14 @@ impl Coordinator {
                 warn!(node = name, lagging, "node changed its lag state");
             }
         }
+        self.push_answers(now_ms);
         let queries: Vec<QueryId> = self.queries.keys().copied().collect();
         for query in queries {
             if changed {
                 self.close(query);
             }
-            let Some(entry) = self.queries.get_mut(&query) else { continue };
+            let entry = self.queries.get_mut(&query).filter(|entry| !entry.readers.wait());
+            let Some(entry) = entry else { continue };
             let held = entry
                 .nodes
                 .keys()
@@ -423,9 +479,12 @@ impl Coordinator {
         done.into_iter().map(|(_, time)| time).collect()
     }
 
-    /// True if some live node produces the table.
+    /// True if some live node produces the table, or it is a table function that is answered.
     #[must_use]
     pub fn has_table(&self, table: &str) -> bool {
+        if let Some(function) = weir_pxl::table_functions::find(table) {
+            return function.refusal().is_none();
+        }
         self.nodes
             .values()
             .flat_map(|node| &node.sources)

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use weir_pxl::{CompileOptions, Compiled, Script};
-use weir_types::Diagnostic;
 use weir_types::plan::{OpId, OpKind, Plan};
 use weir_types::split::SplitPlan;
+use weir_types::{Diagnostic, Relation};
 
 use crate::view::OutputInfo;
 
@@ -48,8 +48,17 @@ pub enum PlanError {
     Refresh,
     #[error("the script does not compile")]
     Compile(Vec<Diagnostic>),
-    #[error("no source on this server produces `{table}`")]
+    #[error("{}", no_source_text(table))]
     NoSource { table: String },
+}
+
+/// Why there are no rows of a table, or of a table function.
+#[must_use]
+pub fn no_source_text(table: &str) -> String {
+    match weir_pxl::table_functions::find(table).and_then(|function| function.refusal()) {
+        Some(reason) => format!("`{table}()` cannot be answered: {reason}"),
+        None => format!("no source on this server produces `{table}`"),
+    }
 }
 
 impl PlanError {
@@ -86,6 +95,8 @@ pub struct Prepared {
     pub key: (u64, u64),
     /// Outputs that were left out, with the table that nothing produces.
     pub without_source: Vec<(String, String)>,
+    /// Tables that the script's tracepoints declare.
+    pub declared_tables: Vec<(String, Relation)>,
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -126,12 +137,14 @@ pub fn compile(
     Ok((name, compiled))
 }
 
-/// The tables below an operator.
+/// The tables and table functions below an operator.
 fn tables_below(plan: &Plan, op: OpId, found: &mut Vec<String>) {
     let mut open = vec![op];
     while let Some(at) = open.pop() {
-        if let OpKind::Scan { table, .. } = &plan.ops[at].kind {
-            found.push(table.clone());
+        if let OpKind::Scan { table: name, .. } | OpKind::TableFunction { name, .. } =
+            &plan.ops[at].kind
+        {
+            found.push(name.clone());
         }
         open.extend(&plan.ops[at].inputs);
     }
@@ -182,6 +195,8 @@ pub fn prepare(
     };
     outputs.retain(|info| compiled.plan.outputs.iter().any(|o| o.table == info.table));
     let split = weir_pxl::split(&compiled.plan);
+    let declared_tables =
+        compiled.tracepoints.into_iter().map(|point| (point.table, point.relation)).collect();
     let hashes = compiled.plan.op_hashes();
     let key = compiled.plan.outputs.iter().fold(0u64, |key, output| {
         let name = output.table.bytes().fold(key, |k, b| k.rotate_left(5) ^ u64::from(b));
@@ -195,6 +210,7 @@ pub fn prepare(
         refresh_ms,
         key: (key, refresh_ms),
         without_source,
+        declared_tables,
         warnings: compiled.warnings,
     })
 }
@@ -252,19 +268,16 @@ pub fn arguments_json(vis: Option<&str>) -> serde_json::Value {
     arguments.collect()
 }
 
-/// Every function that is listed, as `weir funcs -o json` prints it.
+/// Every function that is listed, or the one of that name even if it is not: what
+/// `weir funcs -o json` prints.
 #[must_use]
-pub fn functions_json() -> Vec<serde_json::Value> {
+pub fn functions_json(name: Option<&str>) -> Vec<serde_json::Value> {
     weir_pxl::describe::describe()
         .into_iter()
-        .filter(|function| !function.hidden)
+        .filter(|function| name.map_or(!function.hidden, |name| function.name == name))
         .filter_map(|function| {
-            let overloads = function.overloads.iter();
-            let signatures: Vec<String> = overloads
-                .map(|overload| format!("({}) -> {}", overload.args.join(", "), overload.result))
-                .collect();
             let mut json = serde_json::to_value(&function).ok()?;
-            json["signatures"] = signatures.into();
+            json["signatures"] = function.signatures().into();
             Some(json)
         })
         .collect()

@@ -9,7 +9,8 @@ mod rig;
 
 use std::collections::BTreeMap;
 
-use weir_types::split::SplitPlan;
+use weir_types::plan::OpKind;
+use weir_types::split::{FragmentKind, SplitPlan};
 use weir_types::{DataType, PackedRow, Plan, Value};
 
 pub use plain_split::plain_split;
@@ -169,6 +170,7 @@ fn install(
     let first_ms = before.last().map(|last| last + 1).or(after.first().copied()).unwrap_or(0);
     let start_tick_ms = first_ms.next_multiple_of(feed.refresh_ms);
     rig.install(query, split, feed.refresh_ms, start_tick_ms);
+    fill_table_functions(rig, query, split, world);
     rig.hold(query, true);
     for tick_ms in before {
         for (table, portion) in admissions.get(tick_ms).into_iter().flatten() {
@@ -180,6 +182,21 @@ fn install(
         }
     }
     rig.hold(query, false);
+}
+
+/// Table functions have their rows from the start.
+fn fill_table_functions(rig: &Rig, query: u64, split: &SplitPlan, world: &World) {
+    for (idx, op) in split.cluster.ops.iter().enumerate() {
+        if let FragmentKind::Plan(OpKind::TableFunction { name, .. }) = &op.kind
+            && let Some(rows) = world.table_functions.get(name)
+        {
+            rig.push_table_function(
+                query,
+                idx,
+                rows.iter().map(|row| PackedRow::pack(row)).collect(),
+            );
+        }
+    }
 }
 
 /// Runs one query alone and hands its views at every frontier to `look`.

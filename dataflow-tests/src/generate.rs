@@ -6,6 +6,8 @@ pub mod exprs;
 pub mod plans;
 pub mod pxl_text;
 pub mod rows;
+pub mod shop;
+pub mod traffic;
 
 use std::collections::BTreeMap;
 use std::fmt;

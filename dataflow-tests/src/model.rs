@@ -9,6 +9,7 @@
 
 mod aggregate;
 mod exact;
+mod paths;
 mod scalar;
 
 use std::collections::BTreeMap;

@@ -29,6 +29,13 @@ pub struct TableHistoryStats {
     pub dropped_rows: u64,
     /// Rows that could not be kept at all: they have no event time.
     pub refused_rows: u64,
+    /// Batches that are there.
+    pub batches: u64,
+    pub batches_added: u64,
+    pub batches_dropped: u64,
+    pub bytes_added: u64,
+    /// The smallest event time that is there.
+    pub time_min_unix_ns: Option<i64>,
 }
 
 #[derive(Default)]
@@ -37,6 +44,7 @@ struct TableHistory {
     /// Of the oldest batch.
     first_sequence: u64,
     bytes: u64,
+    bytes_added: u64,
     rows: u64,
     dropped_rows: u64,
     refused_rows: u64,
@@ -130,6 +138,7 @@ impl History {
         match TableBatch::new(batch) {
             Some(batch) => {
                 history.bytes += batch.bytes;
+                history.bytes_added += batch.bytes;
                 history.rows += rows;
                 history.batches.push_back(batch);
             }
@@ -210,6 +219,11 @@ impl History {
                 budget_bytes: self.budget_bytes(name),
                 dropped_rows: history.dropped_rows,
                 refused_rows: history.refused_rows,
+                batches: history.batches.len() as u64,
+                batches_added: history.next_sequence(),
+                batches_dropped: history.first_sequence,
+                bytes_added: history.bytes_added,
+                time_min_unix_ns: history.batches.iter().map(|b| b.time_min_unix_ns).min(),
             })
             .collect()
     }
@@ -248,6 +262,11 @@ mod tests {
         }
         let stats = &history.stats()[0];
         assert_eq!((stats.rows, stats.dropped_rows), (fits * 1000, 2000));
+        assert_eq!(
+            (stats.batches, stats.batches_dropped, stats.batches_added),
+            (fits, 2, fits + 2)
+        );
+        assert_eq!((stats.time_min_unix_ns, stats.bytes_added), (Some(2), (fits + 2) * one));
         assert!(stats.bytes <= stats.budget_bytes);
         assert_eq!(history.covers_from("let_events"), Some(2));
     }

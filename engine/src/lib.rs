@@ -35,3 +35,7 @@ pub use api::{
     QueryStats, TEST_PANIC_LITERAL, TableStats, WorkerStats,
 };
 pub use engine::Engine;
+/// The columns of table functions: whoever answers one gives rows of them.
+pub use weir_functions::table_functions;
+/// What metadata functions were asked and did not know: whoever keeps the metadata reads it.
+pub use weir_functions::{dns, libraries};

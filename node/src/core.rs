@@ -12,11 +12,14 @@ use weir_engine::{Engine, EngineEvent, Install};
 use weir_proto::bus::NodeSender;
 use weir_proto::message::{SourceStatus, TableStatus};
 use weir_proto::{FromNode, NodeInfo, QueryId, ToNode};
-use weir_types::RecordBatch;
+use weir_types::acc::Acc;
 use weir_types::batch::BATCH_ROWS_MAX;
 use weir_types::plan::{OpKind, StartBound};
 use weir_types::source::TableCounters;
 use weir_types::split::{Change, Fragment, FragmentKind};
+use weir_types::{PackedRow, RecordBatch};
+
+use crate::agent::Agent;
 
 /// History rows that are replayed to new queries between two ticks, so that others keep theirs.
 const REPLAY_ROWS_PER_SLICE: usize = 64 * BATCH_ROWS_MAX;
@@ -24,6 +27,8 @@ const REPLAY_ROWS_PER_SLICE: usize = 64 * BATCH_ROWS_MAX;
 const REPLAY_BACKLOG_BYTES_MAX: u64 = 64 << 20;
 /// Changes that go into one message.
 const CHANGES_PER_MESSAGE: usize = 16_384;
+/// And their bytes, well below what a message may have.
+const CHANGES_BYTES_PER_MESSAGE: usize = 16 << 20;
 /// Event times sampled per refresh, for measuring freshness.
 const EVENT_SAMPLES_PER_REFRESH: usize = 16;
 /// Samples of not yet closed ticks.
@@ -51,6 +56,8 @@ pub struct NodeCore {
     open_samples: Vec<(String, i64)>,
     started_unix_ns: i64,
     last_tick_ms: u64,
+    /// Table functions that are asked for, with what was answered last.
+    answers: BTreeMap<String, Option<Vec<PackedRow>>>,
     /// How far behind the tick a row's event time may still be when everything is in order.
     settle_ns: i64,
 }
@@ -76,6 +83,7 @@ impl NodeCore {
             open_samples: Vec::new(),
             started_unix_ns,
             last_tick_ms: 0,
+            answers: BTreeMap::new(),
             settle_ns,
         }
     }
@@ -104,7 +112,34 @@ impl NodeCore {
                 self.queries.remove(&query);
                 self.engine.remove(query);
             }
+            // Nothing was answered yet, even of what was asked for before: who asks may have lost it.
+            ToNode::Answer { functions } => {
+                self.answers = functions.into_iter().map(|name| (name, None)).collect();
+            }
         }
+    }
+
+    /// True if a table function was asked for and has not been answered.
+    #[must_use]
+    pub fn owes_answers(&self) -> bool {
+        self.answers.values().any(Option::is_none)
+    }
+
+    /// Sends what changed of the table functions that are asked for.
+    pub fn answer(&mut self, agent: &mut Agent) {
+        let mut answers = std::mem::take(&mut self.answers);
+        let history = self.history.as_ref().map(History::stats).unwrap_or_default();
+        for (function, last) in &mut answers {
+            let rows = agent.rows(&self.info, function, &history);
+            if last.as_ref() == Some(&rows) {
+                continue;
+            }
+            let message = FromNode::Answer { function: function.clone(), rows: rows.clone() };
+            if self.send(&message) {
+                *last = Some(rows);
+            }
+        }
+        self.answers = answers;
     }
 
     fn install(&mut self, query: QueryId, fragment: Fragment, refresh_ms: u64, now_ms: u64) {
@@ -235,13 +270,13 @@ impl NodeCore {
     fn send_changes(&mut self, query: QueryId, exchange: u32, tick_ms: u64, changes: Vec<Change>) {
         let mut rest = changes;
         while !rest.is_empty() {
-            let tail = rest.split_off(rest.len().min(CHANGES_PER_MESSAGE));
+            let tail = rest.split_off(in_one_message(&rest));
             let Some(entry) = self.queries.get_mut(&query) else { return };
             let sequence = entry.sequence;
             entry.sequence += 1;
             let update = FromNode::Update { query, exchange, sequence, tick_ms, changes: rest };
-            if !self.send(&update) {
-                self.fail(query, "the node could not send its changes: the bus is full");
+            if let Err(error) = self.sender.send(&update) {
+                self.fail(query, &format!("the node could not send its changes: {error}"));
                 return;
             }
             rest = tail;
@@ -315,6 +350,21 @@ impl NodeCore {
     }
 }
 
+/// How many of the changes go into the next message; at least one.
+fn in_one_message(changes: &[Change]) -> usize {
+    let mut bytes = 0;
+    let fits = |change: &&Change| {
+        bytes += match change {
+            Change::Row { row, .. } => row.0.len(),
+            Change::Partial { key, accs, .. } => {
+                key.0.len() + accs.iter().map(Acc::state_bytes).sum::<usize>()
+            }
+        };
+        bytes <= CHANGES_BYTES_PER_MESSAGE
+    };
+    changes.iter().take(CHANGES_PER_MESSAGE).take_while(fits).count().max(1)
+}
+
 /// The earliest event time that a scan of the table can still hold.
 fn replay_from(fragment: &Fragment, table: &str, now_ms: u64) -> i64 {
     let now_unix_ns = i64::try_from(now_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000);
@@ -331,4 +381,24 @@ fn replay_from(fragment: &Fragment, table: &str, now_ms: u64) -> i64 {
         _ => None,
     });
     scans.min().unwrap_or(i64::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_types::PackedRow;
+
+    use super::*;
+
+    /// Messages are bounded in bytes too: catches rows with large bodies, sixteen thousand of which
+    /// are more than a message may have. A single one goes alone, however large.
+    #[test]
+    fn large_rows_are_split() {
+        let rows = |count: usize, bytes: usize| -> Vec<Change> {
+            let row = PackedRow(vec![0; bytes]);
+            (0..count).map(|_| Change::Row { row: row.clone(), pane: 0, diff: 1 }).collect()
+        };
+        assert_eq!(in_one_message(&rows(20_000, 8)), CHANGES_PER_MESSAGE);
+        assert_eq!(in_one_message(&rows(100, 1 << 20)), 16);
+        assert_eq!(in_one_message(&rows(2, 17 << 20)), 1);
+    }
 }

@@ -17,6 +17,7 @@ use weir_proto::message::SourceStatus;
 use weir_types::Clock;
 use weir_types::source::TableCounters;
 
+use crate::agent::Agent;
 use crate::core::NodeCore;
 use crate::host::{Feed, FromSource, SourceSpec};
 
@@ -30,6 +31,8 @@ const FROM_SOURCES_MAX: usize = 1_024;
 /// Engine events that may wait: the engine's thread never blocks on it.
 const ENGINE_EVENTS_MAX: usize = 262_144;
 const STATUS_EVERY_MS: u64 = 500;
+/// How often table functions that somebody reads are answered anew.
+const ANSWERS_EVERY_MS: u64 = 1_000;
 
 pub struct NodeConfig {
     pub info: NodeInfo,
@@ -38,6 +41,8 @@ pub struct NodeConfig {
     pub retention_ns: i64,
     pub history_bytes: u64,
     pub test_faults: bool,
+    /// Answers table functions about this node.
+    pub agent: Agent,
 }
 
 #[derive(Default)]
@@ -67,6 +72,8 @@ struct NodeThread {
     sources: BTreeMap<&'static str, SourceState>,
     last_tick_ms: u64,
     last_status_ms: u64,
+    agent: Agent,
+    last_answers_ms: u64,
     stop: Arc<AtomicBool>,
 }
 
@@ -124,6 +131,8 @@ impl NodeRuntime {
             last_tick_ms: u64::try_from(now_unix_ns / 1_000_000).unwrap_or(0) / config.tick_ms
                 * config.tick_ms,
             last_status_ms: 0,
+            agent: config.agent,
+            last_answers_ms: 0,
             stop: stop.clone(),
             clock,
         };
@@ -162,6 +171,7 @@ impl NodeThread {
             self.take_orders();
             self.core.replay_slice();
             self.close_due_tick();
+            self.answer_functions();
         }
         self.core.leave();
         info!("node stopped");
@@ -252,6 +262,14 @@ impl NodeThread {
         if due_ms - self.last_status_ms >= STATUS_EVERY_MS {
             self.last_status_ms = due_ms;
             self.core.send_status(&self.counters(), self.statuses());
+        }
+    }
+
+    fn answer_functions(&mut self) {
+        let now_ms = self.now_ms();
+        if self.core.owes_answers() || now_ms.abs_diff(self.last_answers_ms) >= ANSWERS_EVERY_MS {
+            self.last_answers_ms = now_ms;
+            self.core.answer(&mut self.agent);
         }
     }
 

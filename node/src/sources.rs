@@ -10,6 +10,7 @@ use tracing::warn;
 use weir_engine::Engine;
 use weir_sources::capture::CaptureEvent;
 use weir_sources::conn::SocketOwner;
+use weir_sources::dns::{DnsCounters, ReverseDns, SystemResolver};
 use weir_sources::ebpf::{EbpfConfig, EbpfSource, Filters};
 use weir_sources::metadata::LocalMetadata;
 use weir_sources::proc::ProcSource;
@@ -19,6 +20,7 @@ use weir_types::metadata::MetadataSnapshot;
 use weir_types::source::{Source, TableBatch, TableCounters};
 use weir_types::{RecordBatch, Upid};
 
+use crate::agent::DebugState;
 use crate::host::SourceSpec;
 
 /// `/proc` is read once a second.
@@ -46,6 +48,8 @@ pub struct SourcesConfig {
 struct Metadata {
     local: Mutex<LocalMetadata>,
     readers: Mutex<Vec<Weak<Engine>>>,
+    /// For the debug state.
+    dns_counters: Mutex<DnsCounters>,
 }
 
 impl Metadata {
@@ -61,6 +65,47 @@ impl Metadata {
             let snapshot = local.refresh();
             self.publish(&snapshot);
         }
+    }
+
+    /// Finds out what metadata functions asked for and did not know. Does not wait: names come with
+    /// one of the next calls.
+    fn answer_functions(&self, dns: &mut ReverseDns, now_unix_ns: i64) {
+        let names_changed = dns.poll(now_unix_ns, &weir_engine::dns::take_wanted());
+        if let Ok(mut counters) = self.dns_counters.lock() {
+            *counters = dns.counters();
+        }
+        let processes = weir_engine::libraries::take_wanted();
+        if !names_changed && processes.is_empty() {
+            return;
+        }
+        let Ok(mut local) = self.local.lock() else { return };
+        if names_changed {
+            local.set_names(dns.names());
+        }
+        local.read_libraries(&processes);
+        if let Some(snapshot) = local.take_changed() {
+            self.publish(&snapshot);
+        }
+    }
+
+    /// How much is known, as JSON.
+    fn debug_state(&self) -> String {
+        let Ok(local) = self.local.lock() else { return String::new() };
+        let snapshot = local.snapshot();
+        let dns = self.dns_counters.lock().map(|counters| *counters).unwrap_or_default();
+        let DnsCounters { found_total, missed_total, evicted_total, left_out_total } = dns;
+        format!(
+            "{{\"processes\":{},\"pods\":{},\"services\":{},\"containers\":{},\"sockets\":{},\
+             \"dns\":{{\"names\":{},\"found\":{found_total},\"missed\":{missed_total},\
+             \"evicted\":{evicted_total},\"left_out\":{}}}}}",
+            snapshot.processes.len(),
+            snapshot.pods.len(),
+            snapshot.services.len(),
+            snapshot.containers.len(),
+            snapshot.sockets.len(),
+            snapshot.dns.len(),
+            left_out_total + weir_engine::dns::left_out(),
+        )
     }
 
     /// Takes what capture saw, and looks up processes that appear in rows before the next refresh
@@ -120,7 +165,11 @@ impl Sources {
     pub fn new(config: SourcesConfig) -> Sources {
         let local = LocalMetadata::new(config.asid, &config.hostname);
         Sources {
-            metadata: Arc::new(Metadata { local: Mutex::new(local), readers: Mutex::default() }),
+            metadata: Arc::new(Metadata {
+                local: Mutex::new(local),
+                readers: Mutex::default(),
+                dns_counters: Mutex::default(),
+            }),
             config,
             running: Arc::default(),
             progress: Arc::default(),
@@ -133,6 +182,13 @@ impl Sources {
             readers.extend(engines.iter().map(Arc::downgrade));
         }
         self.metadata.refresh();
+    }
+
+    /// The state of the metadata, for diagnostics.
+    #[must_use]
+    pub fn debug_state(&self) -> DebugState {
+        let metadata = self.metadata.clone();
+        Arc::new(move || metadata.debug_state())
     }
 
     /// Sources that have not ended yet.
@@ -173,6 +229,7 @@ impl Sources {
                 Ok(Box::new(ProcAndMetadata {
                     source,
                     metadata: metadata.clone(),
+                    dns: ReverseDns::start(Arc::new(SystemResolver)),
                     refreshed_unix_ns: 0,
                     rows: Vec::new(),
                     _running,
@@ -310,10 +367,11 @@ impl Drop for SocketTracing {
     }
 }
 
-/// `/proc` counters as rows; the same pass keeps the metadata fresh.
+/// `/proc` counters as rows; the same pass keeps the metadata fresh, names of addresses included.
 struct ProcAndMetadata {
     source: ProcSource,
     metadata: Arc<Metadata>,
+    dns: ReverseDns,
     refreshed_unix_ns: i64,
     rows: Vec<(&'static str, RecordBatch)>,
     _running: Running,
@@ -325,6 +383,7 @@ impl Source for ProcAndMetadata {
             self.refreshed_unix_ns = now_unix_ns;
             self.metadata.refresh();
         }
+        self.metadata.answer_functions(&mut self.dns, now_unix_ns);
         self.rows.extend(self.source.poll(now_unix_ns));
     }
 

@@ -1,6 +1,7 @@
 //! What nodes and the cluster part say to each other.
 
 use serde::{Deserialize, Serialize};
+use weir_types::PackedRow;
 use weir_types::split::{Change, ExchangeId, Fragment};
 
 /// Number of an installed query, unique within a cluster process's life.
@@ -10,10 +11,19 @@ pub type QueryId = u64;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeInfo {
     pub name: String,
+    /// When it started, Unix ns: later lives have greater ones.
     pub incarnation: u64,
     pub asid: u32,
     pub hostname: String,
     pub version: String,
+}
+
+impl NodeInfo {
+    /// The agent's id in tables: the short id of the node and its life.
+    #[must_use]
+    pub fn agent_id(&self) -> u128 {
+        (u128::from(self.asid) << 96) | u128::from(self.incarnation)
+    }
 }
 
 /// State of a source on a node.
@@ -53,6 +63,11 @@ pub enum ToNode {
     },
     Remove {
         query: QueryId,
+    },
+    /// Answer these table functions from now on, in place of the former ones: at once, then about
+    /// every second what changed.
+    Answer {
+        functions: Vec<String>,
     },
 }
 
@@ -94,4 +109,9 @@ pub enum FromNode {
     },
     /// The node stops in an orderly way.
     Leave,
+    /// What the node knows of a table function now, in place of what it said before.
+    Answer {
+        function: String,
+        rows: Vec<PackedRow>,
+    },
 }

@@ -13,7 +13,7 @@ pub struct BundleScript {
 }
 
 /// The module `pxviews`, in PxL.
-pub(crate) const PXVIEWS: &str = include_str!("../../pxl-scripts/pxviews.pxl");
+pub(crate) const PXVIEWS: &str = include_str!("../modules/pxviews.pxl");
 
 /// Written by the build script.
 const SCRIPTS: &[BundleScript] = include!(concat!(env!("OUT_DIR"), "/bundle.rs"));

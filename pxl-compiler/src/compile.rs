@@ -50,6 +50,9 @@ pub struct CompileOptions {
     pub plugin_times_unix_ns: Option<(i64, i64)>,
     /// Tables that have a source here; others get the warning `no_source`. `None`: do not check.
     pub sources: Option<Vec<String>>,
+    /// Only the passes that are part of the language: a plan that says what the script says, for
+    /// judges of the others.
+    pub unoptimised: bool,
 }
 
 /// A compiled script. Vectors are per output, in the plan's order.
@@ -157,7 +160,7 @@ fn run(
         findings.push(Diag::error(Code::NoOutput, Span::NONE, message).hint(hint));
     }
     passes::streams_checked::run(&graph, findings);
-    let (plan, exports) = planned(&graph, &settings, findings, trace)?;
+    let (plan, exports) = planned(&graph, &settings, options, findings, trace)?;
     no_source(&graph, &plan, options, findings);
     if let Some(vis) = &vis {
         widget_columns(vis, &calls, &graph, &plan, findings);
@@ -217,6 +220,7 @@ fn calls_of(
 fn planned(
     graph: &Graph,
     settings: &Settings,
+    options: &CompileOptions,
     findings: &Findings,
     mut trace: Option<&mut Trace>,
 ) -> Option<(Plan, Vec<Export>)> {
@@ -236,11 +240,15 @@ fn planned(
         }
     };
     note("typed", &plan);
-    for (name, pass) in passes::PASSES {
+    let passes = if options.unoptimised { passes::LANGUAGE } else { passes::PASSES };
+    for (name, pass) in passes {
         plan = pass(plan);
         note(name, &plan);
     }
-    passes::placement_checked::run(&plan, &typed.sites, findings);
+    // What a judge evaluates runs nowhere.
+    if !options.unoptimised {
+        passes::placement_checked::run(&plan, &typed.sites, findings);
+    }
     Some((plan, exports))
 }
 

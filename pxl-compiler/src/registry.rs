@@ -56,10 +56,9 @@ pub(crate) fn aggregate_semantic(
     aggregate::semantic(name, args, types)
 }
 
-/// True if the function is known but its implementation is not there yet.
-pub(crate) fn is_not_built(name: &str) -> bool {
-    scalar::find(name).is_some_and(|def| !def.built)
-        || aggregate::find(name).is_some_and(|def| !def.built())
+/// Why a known function cannot be called, if it cannot.
+pub(crate) fn refusal(name: &str) -> Option<&'static str> {
+    scalar::find(name).and_then(|def| def.refusal)
 }
 
 pub(crate) fn fold(name: &str, args: &[Value]) -> Option<Value> {

@@ -2,13 +2,16 @@
 //!
 //! * [`capture`]: what capturing sources hand on; [`ebpf`] is one of them.
 //! * [`conn`] puts bytes into connections, [`socket`] makes rows of what protocols find in them.
-//! * [`proc`] and [`rows`] give rows of their own; [`metadata`] gives names to processes.
+//! * [`proc`] and [`rows`] give rows of their own; [`metadata`] gives names to processes,
+//!   [`dns`] to addresses; [`agent`] is what the process says of itself.
 //!
 //! Not here: actors, the engine, and when anything runs (`weir-node`).
 #![deny(unsafe_code)]
 
+pub mod agent;
 pub mod capture;
 pub mod conn;
+pub mod dns;
 pub mod ebpf;
 pub mod metadata;
 pub mod proc;

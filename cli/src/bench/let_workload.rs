@@ -95,6 +95,7 @@ fn start(args: &LetArgs) -> anyhow::Result<Pipeline> {
             refresh_ms: prepared.refresh_ms,
             start_ms: ORIGIN_MS,
             metadata: Arc::new(MetadataSnapshot::default()),
+            table_functions: BTreeMap::new(),
             test_faults: false,
         },
     )

@@ -52,6 +52,8 @@ pub(crate) fn schema(args: NamedArgs) -> Result<(), Failure> {
             })?;
             let json = table_json(table);
             if format == Format::Table {
+                output::line(table.desc)?;
+                output::line("")?;
                 list(&json["columns"], &["name", "type", "semantic", "desc"], format)
             } else {
                 output::line(&json.to_string())
@@ -62,15 +64,52 @@ pub(crate) fn schema(args: NamedArgs) -> Result<(), Failure> {
 
 pub(crate) fn funcs(args: NamedArgs) -> Result<(), Failure> {
     let format = output::format_or_default(args.output);
-    let all = planner::functions_json();
-    let chosen: Vec<Json> = all
-        .into_iter()
-        .filter(|func| args.name.as_ref().is_none_or(|name| func["name"] == **name))
-        .collect();
-    if let Some(name) = args.name
-        && chosen.is_empty()
-    {
+    let chosen = planner::functions_json(args.name.as_deref());
+    let Some(name) = args.name else {
+        return list(&json!(chosen), &["name", "kind", "placement", "doc"], format);
+    };
+    if chosen.is_empty() {
         return Err(Failure::No(format!("there is no function `{name}`: see `weir funcs`")));
     }
-    list(&json!(chosen), &["name", "kind", "signatures", "doc"], format)
+    match format {
+        Format::Table => chosen.iter().try_for_each(print_function),
+        _ => list(&json!(chosen), &[], format),
+    }
+}
+
+/// One function for people: what it does, how it is called, what comes back.
+fn print_function(function: &Json) -> Result<(), Failure> {
+    let text = |key: &str| function[key].as_str().unwrap_or_default();
+    let items = |key: &str| function[key].as_array().map(Vec::as_slice).unwrap_or_default();
+    output::line(text("doc"))?;
+    if let Some(reason) = function["refusal"].as_str() {
+        output::line(&format!("\nrefused: {reason}"))?;
+    }
+    output::line("")?;
+    for signature in items("signatures") {
+        output::line(&format!("  {}", signature.as_str().unwrap_or_default()))?;
+    }
+    output::line("")?;
+    let runs = match (text("kind"), text("placement")) {
+        ("table", _) => "a source of rows",
+        (_, "node") => "on the node that the row comes from, before any agg, join or limit",
+        (_, "cluster") => "in the cluster part",
+        _ => "anywhere",
+    };
+    output::line(&format!("kind:      {}", text("kind")))?;
+    output::line(&format!("runs:      {runs}"))?;
+    if !text("semantic").is_empty() {
+        output::line(&format!("semantic:  {}", text("semantic")))?;
+    }
+    output::line(&format!("example:   {}", text("example")))?;
+    for (key, head, columns) in [
+        ("named_args", "arguments", &["name", "type", "default", "desc"][..]),
+        ("columns", "columns", &["name", "type", "semantic", "desc"]),
+    ] {
+        if !items(key).is_empty() {
+            output::line(&format!("\n{head}:"))?;
+            list(&function[key], columns, Format::Table)?;
+        }
+    }
+    Ok(())
 }

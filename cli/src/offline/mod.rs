@@ -6,6 +6,7 @@
 pub(crate) mod pipeline;
 mod schedule;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,10 +17,12 @@ use weir_cluster::service::query_actor::{
     Outgoing, completeness_members, progress_body, schema_body,
 };
 use weir_cluster::view::{OutputChanges, tick_unix_ns};
+use weir_pxl::table_functions;
 use weir_sinks::json::with_id;
-use weir_sources::rows::{RowsError, TableRows, read_entities, read_table};
+use weir_sources::rows::{RowsError, TableRows, read_entities, read_table, read_table_function};
 use weir_types::batch::{BATCH_ROWS_MAX, unpack_rows};
 use weir_types::metadata::MetadataSnapshot;
+use weir_types::plan::OpKind;
 use weir_types::schema::Relation;
 use weir_types::{PackedRow, Value, tables};
 
@@ -36,6 +39,7 @@ const MS_NS: i64 = 1_000_000;
 struct Loaded {
     prepared: Prepared,
     tables: Vec<(String, Relation, TableRows)>,
+    table_functions: BTreeMap<String, Vec<PackedRow>>,
     metadata: Arc<MetadataSnapshot>,
 }
 
@@ -50,21 +54,32 @@ fn load(
         Failure::No(error.to_string())
     };
     let prepared = planner::prepare(request, tick_ms, now_unix_ns, &|_| true).map_err(failed)?;
+    let unreadable = |error: RowsError| Failure::from(anyhow::Error::from(error));
+    let metadata = Arc::new(read_entities(dir).map_err(unreadable)?);
     let mut names: Vec<&str> = prepared.plan.scans().map(|(table, _)| table).collect();
     names.sort_unstable();
     names.dedup();
-    let unreadable = |error: RowsError| Failure::from(anyhow::Error::from(error));
-    let metadata = Arc::new(read_entities(dir).map_err(unreadable)?);
     let mut loaded = Vec::new();
     for name in names {
-        let Some(relation) = tables::relation(name) else { continue };
+        let declared = prepared.declared_tables.iter().find(|(table, _)| table == name);
+        let relation = declared.map(|(_, relation)| relation).or_else(|| tables::relation(name));
+        let Some(relation) = relation else { continue };
         let rows = read_table(dir, name, relation).map_err(unreadable)?;
-        if rows.future > 0 {
-            output::note(&format!("{name}: {} rows dropped: `future`", rows.future));
+        if !rows.future.is_empty() {
+            output::note(&format!("{name}: {} rows dropped: `future`", rows.future.len()));
         }
         loaded.push((name.to_string(), relation.clone(), rows));
     }
-    Ok(Loaded { prepared, tables: loaded, metadata })
+    let mut table_functions = BTreeMap::new();
+    for op in &prepared.plan.ops {
+        let OpKind::TableFunction { name, .. } = &op.kind else { continue };
+        let def = table_functions::find(name).filter(|def| !def.from_registry());
+        if let Some(def) = def {
+            let rows = read_table_function(dir, name, &def.relation()).map_err(unreadable)?;
+            table_functions.insert(name.clone(), rows);
+        }
+    }
+    Ok(Loaded { prepared, tables: loaded, table_functions, metadata })
 }
 
 fn time_of(relation: &Relation, row: &PackedRow) -> i64 {
@@ -83,12 +98,36 @@ fn admit(pipeline: &mut Pipeline, table: &str, relation: &Relation, rows: &[(i64
     }
 }
 
-/// Everything is covered and complete: rows in files are not lost.
-fn complete_at(tick_ms: u64) -> QueryCompleteness {
-    QueryCompleteness {
-        complete_to_unix_ns: tick_unix_ns(tick_ms),
-        complete: true,
-        ..QueryCompleteness::default()
+impl Loaded {
+    /// Everything is covered and complete: rows in files are not lost, but for those that no view
+    /// takes.
+    fn complete_at(&self, tick_ms: u64) -> QueryCompleteness {
+        let at_unix_ns = tick_unix_ns(tick_ms);
+        let mut lost = BTreeMap::new();
+        for (table, _, rows) in &self.tables {
+            let count = rows.future.partition_point(|arrival| *arrival <= at_unix_ns);
+            if count > 0 {
+                let reasons = BTreeMap::from([("future".to_string(), count as u64)]);
+                lost.insert(table.clone(), reasons);
+            }
+        }
+        QueryCompleteness {
+            complete_to_unix_ns: at_unix_ns,
+            complete: true,
+            lost,
+            ..QueryCompleteness::default()
+        }
+    }
+
+    /// When the first and the last row arrived, dropped ones included. `None`: there are none.
+    fn arrivals(&self) -> Option<(i64, i64)> {
+        let of_table = |rows: &TableRows| {
+            let kept = [rows.rows.first(), rows.rows.last()].map(|row| row.map(|(at, _)| *at));
+            let dropped = [rows.future.first().copied(), rows.future.last().copied()];
+            kept.into_iter().chain(dropped).flatten()
+        };
+        let all = || self.tables.iter().flat_map(|(_, _, rows)| of_table(rows));
+        Some((all().min()?, all().max()?))
     }
 }
 
@@ -106,15 +145,15 @@ pub(crate) fn run(
     test_faults: bool,
 ) -> Result<Answer, Failure> {
     let mut loaded = load(request, dir, 1, now_unix_ns)?;
-    let last = loaded.tables.iter().filter_map(|(_, _, rows)| rows.rows.last()).map(|row| row.0);
-    let now_unix_ns =
-        now_unix_ns.unwrap_or_else(|| (last.max().unwrap_or(0) + SEC_NS - 1) / SEC_NS * SEC_NS);
+    let last = loaded.arrivals().map_or(0, |(_, last)| last);
+    let now_unix_ns = now_unix_ns.unwrap_or((last + SEC_NS - 1) / SEC_NS * SEC_NS);
     let tick_ms = u64::try_from(now_unix_ns.div_euclid(MS_NS)).unwrap_or(0).max(1);
     let config = PipelineConfig {
         workers: 1,
         refresh_ms: 1,
         start_ms: tick_ms - 1,
         metadata: loaded.metadata.clone(),
+        table_functions: loaded.table_functions.clone(),
         test_faults,
     };
     let outputs = loaded.prepared.outputs.clone();
@@ -137,7 +176,7 @@ pub(crate) fn run(
     pipeline.stop();
     let completeness = format!(
         "{{{},\"truncated\":false,\"tables\":{}}}",
-        completeness_members(tick_ms, &complete_at(tick_ms)),
+        completeness_members(tick_ms, &loaded.complete_at(tick_ms)),
         crate::cmd::run::table_summary(&tables)
     );
     Ok(Answer { tables, completeness })
@@ -150,22 +189,21 @@ struct Course {
     end_ms: u64,
 }
 
-fn course(loaded: &Loaded, args: &LiveArgs, tick_ms: u64) -> Option<Course> {
+/// Without any row there is one refresh, the first after the epoch: what holds of nothing.
+fn course(loaded: &Loaded, args: &LiveArgs, tick_ms: u64) -> Course {
     let refresh_ms = loaded.prepared.refresh_ms;
     let mut schedule = Schedule::new(tick_ms, refresh_ms);
-    let (mut first, mut last) = (i64::MAX, i64::MIN);
     for (table, relation, rows) in &loaded.tables {
         let scans: Vec<_> = windows(&loaded.prepared.plan, table).collect();
         for (arrival, row) in &rows.rows {
             let time = time_of(relation, row);
-            first = first.min(*arrival);
-            last = last.max(*arrival);
             scans.iter().for_each(|window| schedule.add_row(window, *arrival, time));
         }
     }
-    if first == i64::MAX {
-        return None;
-    }
+    let Some((first, last)) = loaded.arrivals() else {
+        schedule.add_every_refresh(refresh_ms, refresh_ms);
+        return Course { schedule, first_ms: refresh_ms, end_ms: refresh_ms };
+    };
     let as_ms =
         |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let first_ms = tick_at(first, tick_ms);
@@ -182,7 +220,7 @@ fn course(loaded: &Loaded, args: &LiveArgs, tick_ms: u64) -> Option<Course> {
     }
     // The end is always visited, so that a reader sees how far the answer goes.
     schedule.add_every_refresh(end_ms / refresh_ms * refresh_ms, end_ms);
-    Some(Course { schedule, first_ms, end_ms })
+    Course { schedule, first_ms, end_ms }
 }
 
 /// `live --rows DIR`
@@ -199,16 +237,13 @@ pub(crate) fn live(
     for info in &loaded.prepared.outputs {
         print(&with_id("schema", id, &schema_body(info)))?;
     }
-    let Some(Course { schedule, first_ms, end_ms }) = course(&loaded, args, tick_ms) else {
-        let end = Outgoing::end("no rows");
-        print(&with_id(end.kind, id, &end.body))?;
-        return Ok(());
-    };
+    let Course { schedule, first_ms, end_ms } = course(&loaded, args, tick_ms);
     let config = PipelineConfig {
         workers: args.workers.max(1),
         refresh_ms: loaded.prepared.refresh_ms,
         start_ms: first_ms.saturating_sub(1),
         metadata: loaded.metadata.clone(),
+        table_functions: loaded.table_functions.clone(),
         test_faults: false,
     };
     let outputs = loaded.prepared.outputs.clone();
@@ -226,7 +261,8 @@ pub(crate) fn live(
             *from += count;
         }
         let Some(changed) = pipeline.close_tick(at_ms)? else { continue };
-        if !emit(&pipeline, id, at_ms, changed, &mut snapshot, print)? {
+        let completeness = loaded.complete_at(at_ms);
+        if !emit(&pipeline, id, at_ms, &completeness, changed, &mut snapshot, print)? {
             break;
         }
     }
@@ -241,6 +277,7 @@ fn emit(
     pipeline: &Pipeline,
     id: &str,
     at_ms: u64,
+    completeness: &QueryCompleteness,
     changed: Vec<OutputChanges>,
     snapshot: &mut bool,
     print: &mut dyn FnMut(&str) -> Result<bool, Failure>,
@@ -263,5 +300,5 @@ fn emit(
             return Ok(false);
         }
     }
-    print(&with_id("progress", id, &progress_body(at_ms, &complete_at(at_ms))))
+    print(&with_id("progress", id, &progress_body(at_ms, completeness)))
 }

@@ -2,6 +2,7 @@
 //! engines, messages and bus as the server, only that whoever holds the pipeline says what time it
 //! is. Offline rows and the benchmarks use it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +10,13 @@ use anyhow::{Context, bail};
 use crossbeam_channel::{Receiver, unbounded};
 use weir_cluster::coordinator::{Coordinator, Outcome};
 use weir_cluster::view::{OutputChanges, OutputInfo, ViewState};
-use weir_engine::{Engine, EngineConfig, EngineEvent};
+use weir_engine::{Engine, EngineConfig, EngineEvent, Limits};
 use weir_node::core::NodeCore;
 use weir_proto::bus::{ClusterPort, NodePort, in_process};
 use weir_proto::{NodeInfo, QueryId};
-use weir_types::RecordBatch;
 use weir_types::metadata::MetadataSnapshot;
 use weir_types::split::SplitPlan;
+use weir_types::{PackedRow, RecordBatch};
 
 /// A step that takes longer is stuck, not slow: the longest ones seen take seconds.
 const STEP_TIMEOUT: Duration = Duration::from_secs(120);
@@ -30,6 +31,8 @@ pub(crate) struct PipelineConfig {
     pub(crate) refresh_ms: u64,
     pub(crate) start_ms: u64,
     pub(crate) metadata: Arc<MetadataSnapshot>,
+    /// Rows of table functions that no registry answers.
+    pub(crate) table_functions: BTreeMap<String, Vec<PackedRow>>,
     pub(crate) test_faults: bool,
 }
 
@@ -58,6 +61,9 @@ fn engine(
             workers: config.workers,
             retention_ns: None,
             test_faults: config.test_faults,
+            // Whoever drives the clock waits for each refresh: what waits is what was read, and none
+            // of it may be dropped.
+            limits: Limits { pending_bytes_max: u64::MAX, ..Limits::default() },
             ..EngineConfig::new(name)
         },
         Arc::new(emit),
@@ -93,7 +99,10 @@ impl Pipeline {
         let node = NodeCore::new(info, node_engine.clone(), None, node_port.sender.clone(), 0, 0);
         node.register(Vec::new());
         let mut pipeline = Pipeline {
-            coordinator: Coordinator::offline(cluster_engine.clone()),
+            coordinator: Coordinator::offline(
+                cluster_engine.clone(),
+                config.table_functions.clone(),
+            ),
             node_engine,
             cluster_engine,
             node,

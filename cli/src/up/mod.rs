@@ -8,6 +8,7 @@ mod wanted;
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,12 +18,15 @@ use tracing::{info, warn};
 use weir_actors::KillSwitch;
 use weir_cluster::api::auth::Auth;
 use weir_cluster::api::{self, ApiState, Asset};
+use weir_cluster::coordinator::Identity;
 use weir_cluster::service::{ListNodes, Service, ServiceConfig};
+use weir_node::agent::Agent;
 use weir_node::host;
 use weir_node::runtime::{NodeConfig, NodeRuntime};
 use weir_node::sources::{Sources, SourcesConfig};
 use weir_proto::NodeInfo;
 use weir_proto::bus::in_process;
+use weir_sources::agent::OwnProcess;
 use weir_types::{Clock, WallClock};
 
 pub(crate) use data_dir::invoking_user_home;
@@ -39,6 +43,8 @@ include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 /// The short id of the one agent of an embedded server.
 const ASID: u32 = 1;
+/// The cluster part runs no processes of others; no UPID has it.
+const CLUSTER_ASID: u32 = 0;
 
 fn refuse_not_yet(args: &UpArgs) -> Result<(), Failure> {
     let not_yet = [
@@ -141,6 +147,19 @@ fn tick_ms(args: &UpArgs) -> Result<u64, Failure> {
     Ok(tick_ms)
 }
 
+/// The cluster part among the agents.
+fn identity(hostname: &str, started_unix_ns: i64) -> Identity {
+    let address = weir_sources::agent::machine_address();
+    Identity {
+        asid: CLUSTER_ASID,
+        hostname: hostname.to_string(),
+        ip_address: address.map_or_else(String::new, |address| address.to_string()),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        started_unix_ns,
+        kernel_headers_installed: OwnProcess::new(Path::new("/")).kernel_headers_installed(),
+    }
+}
+
 /// The parts of a running server, in the order in which they were started.
 struct Parts {
     service: Service,
@@ -170,11 +189,14 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
         retention_ns,
         snapshot_rows_max: args.snapshot_rows_max,
         test_faults: args.test_faults,
+        identity: identity(&sources_config.hostname, clock.now_unix_ns()),
     };
     let switch = KillSwitch::root("weir");
     let service = Service::start(&config, cluster_port, clock.clone(), &switch)
         .context("could not start the cluster part")?;
+    let sources = Sources::new(sources_config.clone());
     let node_config = NodeConfig {
+        agent: Agent::new(sources.debug_state()),
         info: NodeInfo {
             name: sources_config.hostname.clone(),
             incarnation: u64::try_from(clock.now_unix_ns()).unwrap_or(0),
@@ -188,7 +210,6 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
         history_bytes: args.history_bytes as u64,
         test_faults: args.test_faults,
     };
-    let sources = Sources::new(sources_config);
     let specs = sources.specs();
     let node = NodeRuntime::start(node_config, &specs, node_port, clock)
         .context("could not start the node part")?;

@@ -141,7 +141,7 @@ async fn schema_of(name: web::Path<String>) -> Answer {
 }
 
 async fn funcs() -> HttpResponse {
-    HttpResponse::Ok().json(json!({ "functions": planner::functions_json() }))
+    HttpResponse::Ok().json(json!({ "functions": planner::functions_json(None) }))
 }
 
 async fn queries(state: web::Data<ApiState>) -> Answer {

@@ -17,8 +17,8 @@ use weir_types::Clock;
 
 use super::Routes;
 use super::query_actor::{AddSubscriber, Advance, Finish, Outgoing, QueryActor, RemoveSubscriber};
-use crate::coordinator::{Coordinator, Outcome, QueryCompleteness};
-use crate::planner::Prepared;
+use crate::coordinator::{Coordinator, Identity, Outcome, QueryCompleteness};
+use crate::planner::{Prepared, no_source_text};
 
 /// Queries that may be installed at once.
 const QUERIES_MAX: usize = 512;
@@ -80,7 +80,7 @@ pub(crate) struct StatusOf {
     pub(crate) frontier_ms: u64,
 }
 
-/// True per table if some node produces it.
+/// Tables that some node produces, and table functions that are answered.
 #[derive(Message)]
 #[rtype(result = "Vec<String>")]
 pub struct AvailableTables;
@@ -136,6 +136,7 @@ pub(crate) struct Shared {
     pub(crate) tick_ms: u64,
     pub(crate) snapshot_rows_max: usize,
     pub(crate) test_faults: bool,
+    pub(crate) identity: Identity,
     pub(crate) switch: KillSwitch,
     pub(crate) registered: Registered,
 }
@@ -164,7 +165,7 @@ impl CoordinatorActor {
     /// taken down: their readers are told and may come back.
     pub(crate) fn new(shared: Shared, own: WeakAddress<CoordinatorActor>) -> CoordinatorActor {
         let mut actor = CoordinatorActor {
-            core: Coordinator::new(shared.engine.clone()),
+            core: Coordinator::new(shared.engine.clone()).with_identity(shared.identity.clone()),
             own,
             queries: HashMap::new(),
             by_key: HashMap::new(),
@@ -331,8 +332,7 @@ impl Handler<Subscribe> for CoordinatorActor {
         let Subscribe { prepared, sender } = message;
         let notices = prepared.without_source.iter().map(|(output, table)| {
             let member = format!("\"table\":{}", serde_json::json!(output));
-            let text = format!("no source on this server produces `{table}`");
-            Outgoing::error("no_source", &text, &member)
+            Outgoing::error("no_source", &no_source_text(table), &member)
         });
         let notices = notices.collect();
         let query = match self.by_key.get(&prepared.key) {
@@ -392,7 +392,9 @@ impl Handler<StatusOf> for CoordinatorActor {
 impl Handler<AvailableTables> for CoordinatorActor {
     type Result = MessageResult<AvailableTables>;
     fn handle(&mut self, _message: AvailableTables, _ctx: &mut Self::Context) -> Self::Result {
-        let names = weir_types::tables::TABLES.iter().map(|table| table.name);
+        let tables = weir_types::tables::TABLES.iter().map(|table| table.name);
+        let functions = weir_pxl::table_functions::all().map(|function| function.name);
+        let names = tables.chain(functions);
         MessageResult(names.filter(|name| self.core.has_table(name)).map(str::to_string).collect())
     }
 }

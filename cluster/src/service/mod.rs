@@ -28,6 +28,7 @@ pub use coordinator_actor::{
 pub use query_actor::{Outgoing, QueryActor};
 pub use stats::{Freshness, Quantiles};
 
+use crate::coordinator::Identity;
 use coordinator_actor::{EngineFailed, FrontierMoved, NodeMessage, Shared};
 use query_actor::Rows;
 
@@ -45,6 +46,8 @@ pub struct ServiceConfig {
     pub retention_ns: i64,
     pub snapshot_rows_max: usize,
     pub test_faults: bool,
+    /// This process, as table functions show it.
+    pub identity: Identity,
 }
 
 /// Handles to the running cluster part.
@@ -92,6 +95,7 @@ impl Service {
             tick_ms: config.tick_ms,
             snapshot_rows_max: config.snapshot_rows_max,
             test_faults: config.test_faults,
+            identity: config.identity.clone(),
             switch: switch.child("queries"),
             registered: Arc::default(),
         };

@@ -4,6 +4,7 @@
 use weir_types::plan::AggCall;
 use weir_types::{DataType, Value};
 
+use super::paths::clusters_text;
 use super::{ModelError, Row, exact};
 
 /// The result of one call over the rows of one group.
@@ -26,6 +27,7 @@ pub(super) fn evaluate(call: &AggCall, rows: &[Row]) -> Result<Value, ModelError
         ("max", Some(data_type)) => extreme(data_type, &column, false),
         ("any", Some(data_type)) => any(call, rows).unwrap_or(data_type.zero()),
         ("quantiles", Some(data_type)) => quantiles_text(data_type, &column),
+        ("_build_request_path_clusters", _) => Value::str(&clusters_text(&texts(&column))),
         (func, _) => return Err(ModelError::UnknownAggregate(func.to_string())),
     })
 }
@@ -39,6 +41,16 @@ fn integers(column: &[&Value]) -> Vec<i64> {
         .iter()
         .filter_map(|value| match value {
             Value::Int64(v) | Value::Time64Ns(v) => Some(*v),
+            _ => None,
+        })
+        .collect()
+}
+
+fn texts(column: &[&Value]) -> Vec<String> {
+    column
+        .iter()
+        .filter_map(|value| match value {
+            Value::String(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
             _ => None,
         })
         .collect()

@@ -10,6 +10,8 @@ mod capture;
 mod check;
 mod commands;
 mod entities;
+mod knowledge;
+mod literate;
 mod rows;
 
 /// True if this machine lets us capture and has nginx; says why not otherwise.

@@ -9,5 +9,6 @@ mod functions;
 mod harness;
 mod model;
 mod operators;
+mod scripts;
 mod support;
 mod windows;

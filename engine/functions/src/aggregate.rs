@@ -58,6 +58,7 @@ pub(crate) enum Kind {
     Any,
     Pprof,
     RequestPaths,
+    Kmeans,
 }
 
 /// An aggregate call, ready to run.
@@ -88,11 +89,10 @@ impl AggFn {
                 declared: call.data_type,
             });
         }
-        let kind =
-            overload.kind.ok_or_else(|| FunctionError::NotYet { name: call.func.clone() })?;
+        let kind = overload.kind;
         let bag = match kind {
             Kind::Min | Kind::Max | Kind::Any => input == Input::Retractable,
-            Kind::Pprof | Kind::RequestPaths => true,
+            Kind::Pprof | Kind::RequestPaths | Kind::Kmeans => true,
             _ => false,
         };
         Ok(AggFn {
@@ -121,7 +121,9 @@ impl AggFn {
             Kind::Min => Acc::Min(None),
             Kind::Max => Acc::Max(None),
             Kind::Any => Acc::Any(None),
-            Kind::Pprof | Kind::RequestPaths => Acc::Bag(std::collections::BTreeMap::new()),
+            Kind::Pprof | Kind::RequestPaths | Kind::Kmeans => {
+                Acc::Bag(std::collections::BTreeMap::new())
+            }
         }
     }
 

@@ -10,8 +10,10 @@ pub enum FunctionError {
     NoOverload { name: String, args: Vec<DataType> },
     #[error("argument {} of `{name}` must be a literal", argument + 1)]
     NotConstant { name: String, argument: usize },
-    #[error("function `{name}` is known but not built yet")]
-    NotYet { name: String },
+    #[error("function `{name}` cannot run here: {reason}")]
+    Refused { name: String, reason: &'static str },
+    #[error("the registries do not answer table function `{name}`")]
+    NotListed { name: String },
     #[error("`{name}` gives {is}, the plan says {declared}")]
     ResultType { name: String, is: DataType, declared: DataType },
     #[error("expression is nested more than {depth_max} levels deep")]

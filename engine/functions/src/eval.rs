@@ -95,8 +95,8 @@ fn compile(expr: &Expr, depth: usize) -> Result<Node, FunctionError> {
                     declared: *data_type,
                 });
             }
-            if !def.built {
-                return Err(FunctionError::NotYet { name: func.clone() });
+            if let Some(reason) = def.refusal {
+                return Err(FunctionError::Refused { name: func.clone(), reason });
             }
             let nodes =
                 args.iter().map(|arg| compile(arg, depth + 1)).collect::<Result<Vec<_>, _>>()?;

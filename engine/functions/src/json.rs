@@ -165,6 +165,13 @@ fn push_scalar(out: &mut Vec<u8>, token: Token<'_>) {
 pub(crate) fn push_quoted(out: &mut Vec<u8>, text: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     out.push(b'"');
+    let special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
+    // Most texts need no escape; without an early end this compares many bytes at once.
+    if !text.iter().fold(false, |found, &byte| found | special(byte)) {
+        out.extend_from_slice(text);
+        out.push(b'"');
+        return;
+    }
     let mut copied = 0;
     for (at, &byte) in text.iter().enumerate() {
         let short = match byte {
@@ -355,15 +362,19 @@ impl<'a> Scanner<'a> {
         self.expect(b'"')?;
         let mut escaped = false;
         loop {
-            match self.peek()? {
-                b'"' => break,
-                b'\\' => {
-                    escaped = true;
-                    self.at += escape(&self.text[self.at..])?.1;
-                }
-                ..0x20 => return None,
-                _ => self.at += 1,
+            let rest = &self.text[self.at..];
+            let plain = memchr::memchr2(b'"', b'\\', rest)?;
+            // Without an early end the compiler compares many bytes at once.
+            let control = rest[..plain].iter().fold(false, |found, &byte| found | (byte < 0x20));
+            if control {
+                return None;
             }
+            self.at += plain;
+            if rest[plain] == b'"' {
+                break;
+            }
+            escaped = true;
+            self.at += escape(&rest[plain..])?.1;
         }
         self.at += 1;
         Some(Token { kind: Kind::Text { escaped }, raw: &self.text[start..self.at] })

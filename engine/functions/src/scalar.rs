@@ -57,8 +57,8 @@ pub struct ScalarDef {
     pub semantic: SemanticRule,
     /// The result depends on the arguments only, not on metadata: it may be folded.
     pub pure: bool,
-    /// False: the name is known, calling it is refused.
-    pub built: bool,
+    /// Why calling it is refused, if it is: the name is known, but it cannot be computed here.
+    pub refusal: Option<&'static str>,
     pub(crate) prepare: Option<Prepare>,
 }
 
@@ -99,8 +99,8 @@ impl ScalarDef {
         self.prepare = Some(prepare);
         self
     }
-    pub(crate) const fn not_built(mut self) -> ScalarDef {
-        self.built = false;
+    pub(crate) const fn refused(mut self, reason: &'static str) -> ScalarDef {
+        self.refusal = Some(reason);
         self
     }
 }
@@ -123,7 +123,7 @@ pub(crate) const fn def(
         example,
         semantic: SemanticRule::None,
         pure: true,
-        built: true,
+        refusal: None,
         prepare: None,
     }
 }
@@ -235,7 +235,7 @@ pub fn semantic(name: &str, args: &[SemanticType], _arg_types: &[DataType]) -> S
 /// The value of a call with literal arguments, if the function depends on nothing else.
 #[must_use]
 pub fn fold(name: &str, args: &[Value]) -> Option<Value> {
-    let def = find(name).filter(|def| def.pure && def.built)?;
+    let def = find(name).filter(|def| def.pure && def.refusal.is_none())?;
     let types: Vec<DataType> = args.iter().map(Value::data_type).collect();
     eval::evaluate_constant(def, def.overload(&types)?, args)
 }

@@ -60,4 +60,28 @@ impl SemanticRule {
             | SemanticRule::When(..) => S::None,
         }
     }
+    /// The rule in words, for documentation; empty if the result carries no tag.
+    #[must_use]
+    pub fn describe(self) -> String {
+        let list = |tags: &[SemanticType]| {
+            tags.iter().map(|tag| tag.name()).collect::<Vec<_>>().join(", ")
+        };
+        match self {
+            SemanticRule::None => String::new(),
+            SemanticRule::Fixed(tag) => tag.name().to_string(),
+            SemanticRule::Keep(tags) => format!("that of the first argument, of {}", list(tags)),
+            SemanticRule::KeepAny => "that of the first argument".to_string(),
+            SemanticRule::Common(tags) => {
+                format!("that of both arguments if it is the same, of {}", list(tags))
+            }
+            SemanticRule::Branches => "that of x and y if it is the same".to_string(),
+            SemanticRule::PerDuration => "BYTES / DURATION_NS → THROUGHPUT_BYTES_PER_NS, anything \
+                                          else / DURATION_NS → THROUGHPUT_PER_NS"
+                .to_string(),
+            SemanticRule::Quantiles => {
+                "DURATION_NS → DURATION_NS_QUANTILES, anything else → QUANTILES".to_string()
+            }
+            SemanticRule::When(from, to) => format!("{} → {}", from.name(), to.name()),
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Table functions: sources of rows that are no tables. Those that the registries answer are
 //! computed here; the others are declared, and who runs a plan fills them from what it knows.
 
+mod declared;
 mod listing;
 
 use weir_types::batch::BatchBuilder;
@@ -53,6 +54,19 @@ impl Executor {
     }
 }
 
+/// Who knows the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// The registries: [`evaluate`].
+    Registry,
+    /// The cluster part.
+    Cluster,
+    /// Each agent of itself.
+    Agents,
+    /// Nobody, and why.
+    Never(&'static str),
+}
+
 /// An output column.
 #[derive(Clone, Copy, Debug)]
 pub struct TableColumn {
@@ -69,6 +83,8 @@ pub struct TableFunctionDef {
     pub args: &'static [TableArg],
     pub columns: &'static [TableColumn],
     pub executor: Executor,
+    /// On a running server; offline rows come from files.
+    pub answered: Answered,
     /// One line.
     pub doc: &'static str,
 }
@@ -92,22 +108,25 @@ impl TableFunctionDef {
     pub fn is_hidden(&self) -> bool {
         self.name.starts_with('_')
     }
-    /// True if [`evaluate`] answers it.
+    /// Why no running server answers it, if none does.
     #[must_use]
-    pub fn from_registry(&self) -> bool {
-        listing::rows_of(self.name).is_some()
+    pub fn refusal(&self) -> Option<&'static str> {
+        match self.answered {
+            Answered::Never(reason) => Some(reason),
+            _ => None,
+        }
     }
 }
 
 /// The table function of that name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static TableFunctionDef> {
-    listing::DEFS.iter().find(|def| def.name == name)
+    declared::DEFS.iter().find(|def| def.name == name)
 }
 
 /// All table functions.
 pub fn all() -> impl Iterator<Item = &'static TableFunctionDef> {
-    listing::DEFS.iter()
+    declared::DEFS.iter()
 }
 
 /// The columns of the table function's rows.
@@ -131,7 +150,7 @@ pub struct ExtraTable {
 }
 
 /// The rows of a table function that the registries answer: `GetTables`, `GetSchemas`,
-/// `GetUDFList`, `GetUDAList`, `GetUDTFList`. `NotYet` for the others, whose contents the caller
+/// `GetUDFList`, `GetUDAList`, `GetUDTFList`. `NotListed` for the others, whose contents the caller
 /// has to know.
 pub fn evaluate(
     name: &str,
@@ -149,8 +168,8 @@ pub fn evaluate(
             });
         }
     }
-    let rows =
-        listing::rows_of(name).ok_or_else(|| FunctionError::NotYet { name: name.to_string() })?;
+    let rows = listing::rows_of(name)
+        .ok_or_else(|| FunctionError::NotListed { name: name.to_string() })?;
     let mut builder = BatchBuilder::new(&def.relation());
     for row in rows(extra_tables) {
         for (idx, text) in row.iter().enumerate() {

@@ -131,10 +131,14 @@ pub struct MetadataSnapshot {
     /// (IP text, port) of a socket on this node → the process that owns it; with port 0, the
     /// process to which the address belongs alone.
     pub sockets: HashMap<(String, i64), Upid>,
-    /// Pod CIDRs, then the service CIDR, where known.
+    /// Networks of pods, where known.
     pub cidrs: Vec<String>,
+    /// Network of services, empty if it is not known.
+    pub service_cidr: String,
     /// IP text → name, where a name is already known (reverse DNS).
     pub dns: HashMap<String, String>,
+    /// Process → JSON array of the libraries that it maps, where somebody asked for them.
+    pub libraries: HashMap<Upid, String>,
 }
 
 impl MetadataSnapshot {

@@ -73,3 +73,6 @@ pub fn relation(name: &str) -> Option<&'static Relation> {
         .find(|(have, _)| *have == name)
         .map(|(_, relation)| relation)
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,8 +102,8 @@ impl<'a> Evaluator<'a> {
     fn call_registry(&mut self, name: &'static str, args: CallArgs<'a>) -> Res<Object<'a>> {
         match registry::kind_of(name) {
             Some(registry::Kind::Scalar) => {
-                if registry::is_not_built(name) {
-                    let message = format!("not yet: px.{name} is known, but not built");
+                if let Some(reason) = registry::refusal(name) {
+                    let message = format!("px.{name} cannot run here: {reason}");
                     return fail(Code::NotYet, args.span, message);
                 }
                 if let Some((keyword, _)) = args.keywords.first() {

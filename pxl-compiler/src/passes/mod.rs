@@ -42,6 +42,10 @@ pub(crate) const PASSES: &[(&str, Pass)] = &[
     ("subplans_merged", subplans_merged::run),
 ];
 
+/// Those without which a plan would mean something else.
+pub(crate) const LANGUAGE: &[(&str, Pass)] =
+    &[("row_process_bound", row_process_bound::run), ("filters_pushed", filters_pushed::run)];
+
 /// Operators that need all rows of a group, or more than one input, before they can answer.
 pub(crate) fn is_blocking(kind: &OpKind) -> bool {
     !matches!(kind, OpKind::Scan { .. } | OpKind::Filter { .. } | OpKind::Map { .. })

@@ -432,10 +432,6 @@ fn aggregate_call(
             .hint(hint)
             .into());
     };
-    if registry::is_not_built(func) {
-        let message = format!("not yet: px.{func} is known, but not built");
-        return fail(Code::NotYet, out.func.span, message);
-    }
     let tags: Vec<SemanticType> = args.iter().map(|&idx| relation.columns[idx].semantic).collect();
     let semantic = registry::aggregate_semantic(func, &tags, &arg_types);
     let time = if registry::reads_time(func) { relation.time_idx() } else { None };

@@ -10,6 +10,7 @@
 //! and looks at a limited number of descriptors for socket owners. It does *not* watch anything,
 //! and it does no name lookups.
 
+mod asked;
 mod compose;
 pub mod k8s;
 mod names;
@@ -99,6 +100,7 @@ pub struct LocalMetadata {
     sockets: SocketTable,
     refreshes: u64,
     exec_reads: usize,
+    asked: asked::Asked,
     changed: bool,
     snapshot: Arc<MetadataSnapshot>,
 }
@@ -149,6 +151,7 @@ impl LocalMetadata {
             sockets: SocketTable::new(asid),
             refreshes: 0,
             exec_reads: 0,
+            asked: asked::Asked::default(),
             changed: true,
             snapshot: Arc::new(MetadataSnapshot::default()),
         }
@@ -252,6 +255,12 @@ impl LocalMetadata {
     /// The snapshot, if something was observed since the last one.
     pub fn take_changed(&mut self) -> Option<Arc<MetadataSnapshot>> {
         self.changed.then(|| self.take_snapshot())
+    }
+
+    /// The last snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> &Arc<MetadataSnapshot> {
+        &self.snapshot
     }
 
     fn is_known(&self, upid: Upid) -> bool {
@@ -373,7 +382,9 @@ impl LocalMetadata {
             };
             let ended = self.ended.iter().map(|known| (&known.info, true));
             let live = self.live.values().map(|known| (&known.info, false));
-            self.snapshot = Arc::new(builder.build(ended.chain(live), &self.sockets));
+            let mut snapshot = builder.build(ended.chain(live), &self.sockets);
+            self.asked.add_to(&mut snapshot);
+            self.snapshot = Arc::new(snapshot);
         }
         self.snapshot.clone()
     }

@@ -1,9 +1,11 @@
 //! Texts of `/proc`, as bytes in, numbers out. Wrong or shorter texts (an older kernel, a file that
 //! was cut) give `None` or zeros, never a panic.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Units;
+use crate::agent::Mapping;
 
 /// `PF_KTHREAD` of `include/linux/sched.h`.
 const FLAG_KERNEL_THREAD: u64 = 0x0020_0000;
@@ -197,4 +199,72 @@ pub(crate) fn if_inet6(text: &[u8]) -> Vec<IpAddr> {
         .filter_map(|line| u128::from_str_radix(line.split_ascii_whitespace().next()?, 16).ok())
         .map(|bits| IpAddr::V6(Ipv6Addr::from(bits)))
         .collect()
+}
+
+/// `Name: 12 kB` and `name: 12` lines; kilobytes become bytes.
+pub(crate) fn number_fields(text: &[u8]) -> BTreeMap<String, i64> {
+    let lines = String::from_utf8_lossy(text);
+    lines.lines().filter_map(number_field).collect()
+}
+
+fn number_field(line: &str) -> Option<(String, i64)> {
+    let (name, value) = line.split_once(':')?;
+    let mut words = value.split_ascii_whitespace();
+    let number: i64 = words.next()?.parse().ok()?;
+    let scale = if words.next() == Some("kB") { 1024 } else { 1 };
+    Some((name.to_string(), number.saturating_mul(scale)))
+}
+
+/// Mappings of `/proc/PID/smaps`: a head line as in `maps`, then a line a field.
+pub(crate) fn smaps(text: &[u8], mappings_max: usize) -> Vec<Mapping> {
+    let mut found: Vec<Mapping> = Vec::new();
+    for line in String::from_utf8_lossy(text).lines() {
+        if let Some(head) = map_line(line) {
+            if found.len() == mappings_max {
+                break;
+            }
+            let MapLine { address, offset, pathname, .. } = head;
+            found.push(Mapping {
+                address: address.to_string(),
+                offset: offset.to_string(),
+                pathname: pathname.to_string(),
+                fields: BTreeMap::new(),
+            });
+        } else if let (Some(mapping), Some((name, value))) = (found.last_mut(), number_field(line))
+        {
+            mapping.fields.insert(name, value);
+        }
+    }
+    found
+}
+
+struct MapLine<'a> {
+    address: &'a str,
+    permissions: &'a str,
+    offset: &'a str,
+    pathname: &'a str,
+}
+
+/// `7f00-7f10 r-xp 00000000 08:01 123   /lib/libc.so.6`
+fn map_line(line: &str) -> Option<MapLine<'_>> {
+    let mut fields = line.splitn(6, ' ');
+    let address = fields.next()?;
+    let (begin, end) = address.split_once('-')?;
+    let is_hex = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let permissions = fields.next().filter(|_| is_hex(begin) && is_hex(end))?;
+    let offset = fields.next()?;
+    let pathname = fields.nth(2).unwrap_or("").trim_start();
+    Some(MapLine { address, permissions, offset, pathname })
+}
+
+/// Files whose code is mapped, but for the program itself; each once, in order of address.
+pub(crate) fn mapped_code(maps: &[u8], program: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for line in String::from_utf8_lossy(maps).lines().filter_map(map_line) {
+        let is_code = line.permissions.contains('x') && line.pathname.starts_with('/');
+        if is_code && line.pathname != program && !found.iter().any(|have| have == line.pathname) {
+            found.push(line.pathname.to_string());
+        }
+    }
+    found
 }

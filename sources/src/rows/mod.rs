@@ -1,4 +1,5 @@
-//! Rows from files instead of a kernel: `DIR/<table>.jsonl`, for testing scripts and rules offline.
+//! Rows from files instead of a kernel: `DIR/<table>.jsonl` or `.parquet`, for testing scripts and
+//! rules offline.
 //!
 //! A row is an object; `time_` is required, `_arrival_` (ns, default `time_`) says when the row was
 //! admitted, a column that it lacks is its type's zero, unknown fields are ignored. A table without
@@ -6,6 +7,9 @@
 //! inputs, not archives.
 
 mod entities;
+mod parquet;
+#[cfg(test)]
+mod parquet_tests;
 
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
@@ -28,10 +32,15 @@ const LINE_BYTES_MAX: usize = 64 << 20;
 pub enum RowsError {
     #[error("could not read {path}")]
     Read { path: PathBuf, source: std::io::Error },
+    /// In a Parquet file `line` is the row, from 1.
     #[error("{path}:{line}: {message}")]
     Row { path: PathBuf, line: usize, message: String },
-    #[error("{path}: parquet rows are not yet supported; convert the table to {table}.jsonl")]
-    Parquet { path: PathBuf, table: String },
+    #[error("could not read {path}")]
+    Parquet { path: PathBuf, source: ::parquet::errors::ParquetError },
+    #[error("{path}: column `{column}` {message}")]
+    Column { path: PathBuf, column: String, message: String },
+    #[error("{path} is there and {table}.parquet too: which of them holds the table?")]
+    TwoFiles { path: PathBuf, table: String },
     #[error("{path} is not a directory of <table>.jsonl or .parquet files")]
     NotADirectory { path: PathBuf },
 }
@@ -40,35 +49,78 @@ pub enum RowsError {
 #[derive(Debug, Default)]
 pub struct TableRows {
     pub rows: Vec<(i64, PackedRow)>,
-    /// Rows dropped as too far in the future of their arrival.
-    pub future: u64,
+    /// Arrivals of rows dropped as too far in the future of them, ascending.
+    pub future: Vec<i64>,
 }
 
-/// Reads `DIR/<table>.jsonl`. An absent file is an empty table.
+/// Takes a row's arrival, where it has one, and its values in the relation's order. What it says is
+/// wrong becomes an error with the row's place.
+type TakeRow<'a> = dyn FnMut(Option<i64>, &[Value]) -> Result<(), String> + 'a;
+
+/// Reads `DIR/<table>.jsonl` or `.parquet`. Without either the table is empty.
 pub fn read_table(dir: &Path, table: &str, relation: &Relation) -> Result<TableRows, RowsError> {
+    let time_idx = relation.time_idx();
+    let mut found = TableRows::default();
+    for_each_row(dir, table, relation, &mut |arrival, values| {
+        let time = match time_idx.and_then(|idx| values.get(idx)) {
+            Some(Value::Time64Ns(time)) => *time,
+            _ => return Err("the row has no `time_`".to_string()),
+        };
+        let arrival = arrival.unwrap_or(time);
+        if time.saturating_sub(arrival) > FUTURE_MAX_NS {
+            found.future.push(arrival);
+        } else {
+            found.rows.push((arrival, PackedRow::pack(values)));
+        }
+        Ok(())
+    })?;
+    found.rows.sort_by_key(|(arrival, _)| *arrival);
+    found.future.sort_unstable();
+    Ok(found)
+}
+
+/// Reads `DIR/<Name>.jsonl` or `.parquet`, what a table function answers: rows without time or
+/// arrival.
+pub fn read_table_function(
+    dir: &Path,
+    name: &str,
+    relation: &Relation,
+) -> Result<Vec<PackedRow>, RowsError> {
+    let mut rows = Vec::new();
+    for_each_row(dir, name, relation, &mut |_, values| {
+        rows.push(PackedRow::pack(values));
+        Ok(())
+    })?;
+    Ok(rows)
+}
+
+/// Hands on each row of the table's file.
+fn for_each_row(
+    dir: &Path,
+    table: &str,
+    relation: &Relation,
+    take: &mut TakeRow<'_>,
+) -> Result<(), RowsError> {
     if !dir.is_dir() {
         return Err(RowsError::NotADirectory { path: dir.to_path_buf() });
     }
     let path = dir.join(format!("{table}.jsonl"));
     let parquet = dir.join(format!("{table}.parquet"));
-    if !path.is_file() && parquet.is_file() {
-        return Err(RowsError::Parquet { path: parquet, table: table.to_string() });
+    if parquet.is_file() {
+        if path.is_file() {
+            return Err(RowsError::TwoFiles { path, table: table.to_string() });
+        }
+        return parquet::for_each_row(&parquet, relation, take);
     }
-    let mut found = TableRows::default();
     for line in lines_of(&path)? {
         let (number, line) = line?;
         let wrong = |message: String| RowsError::Row { path: path.clone(), line: number, message };
         let object: Map<String, Json> = serde_json::from_str(&line)
             .map_err(|error| wrong(format!("not a JSON object: {}", message_of(&error))))?;
-        let (arrival, time, row) = read_row(&object, relation).map_err(wrong)?;
-        if time.saturating_sub(arrival) > FUTURE_MAX_NS {
-            found.future += 1;
-        } else {
-            found.rows.push((arrival, row));
-        }
+        let (arrival, values) = read_row(&object, relation).map_err(wrong)?;
+        take(arrival, &values).map_err(wrong)?;
     }
-    found.rows.sort_by_key(|(arrival, _)| *arrival);
-    Ok(found)
+    Ok(())
 }
 
 /// The whole text of a file; `None` if there is none.
@@ -115,36 +167,32 @@ fn lines_of(
     }))
 }
 
-/// (arrival, time_, packed row)
+fn read(name: &str, data_type: DataType, json: &Json) -> Result<Value, String> {
+    value_from_json(json, data_type).ok_or_else(|| format!("`{name}` is not a {data_type}: {json}"))
+}
+
+/// Arrival and values.
 fn read_row(
     object: &Map<String, Json>,
     relation: &Relation,
-) -> Result<(i64, i64, PackedRow), String> {
-    let read = |name: &str, data_type: DataType, json: &Json| {
-        value_from_json(json, data_type)
-            .ok_or_else(|| format!("`{name}` is not a {data_type}: {json}"))
-    };
-    let time = match object.get("time_") {
-        None => return Err("the row has no `time_`".to_string()),
-        Some(json) => read("time_", DataType::Time64Ns, json)?,
-    };
-    let Value::Time64Ns(time) = time else { return Err("`time_` is not a time".to_string()) };
-    let arrival = match object.get("_arrival_") {
-        None => time,
+) -> Result<(Option<i64>, Vec<Value>), String> {
+    // As in Parquet, null is no value.
+    let get = |name: &str| object.get(name).filter(|json| !json.is_null());
+    if relation.time_idx().is_some() && get("time_").is_none() {
+        return Err("the row has no `time_`".to_string());
+    }
+    let arrival = match get("_arrival_") {
+        None => None,
         Some(json) => match read("_arrival_", DataType::Time64Ns, json)? {
-            Value::Time64Ns(arrival) => arrival,
-            _ => time,
+            Value::Time64Ns(at) => Some(at),
+            _ => None,
         },
     };
-    let values = relation
-        .columns
-        .iter()
-        .map(|column| match object.get(&column.name) {
-            None => Ok(column.data_type.zero()),
-            Some(json) => read(&column.name, column.data_type, json),
-        })
-        .collect::<Result<Vec<_>, String>>()?;
-    Ok((arrival, time, PackedRow::pack(&values)))
+    let values = relation.columns.iter().map(|column| match get(&column.name) {
+        None => Ok(column.data_type.zero()),
+        Some(json) => read(&column.name, column.data_type, json),
+    });
+    Ok((arrival, values.collect::<Result<Vec<_>, String>>()?))
 }
 
 #[cfg(test)]
@@ -173,7 +221,7 @@ mod tests {
         let found = read(concat!(
             "{\"time_\": 5, \"_arrival_\": 9, \"s\": \"late\", \"other\": 1}\n\n",
             "{\"time_\": \"1970-01-01T00:00:00.000000007Z\", \"f\": 1}\n",
-            "{\"time_\": 20000000000, \"_arrival_\": 1}\n",
+            "{\"time_\": 20000000000, \"_arrival_\": 1, \"s\": null}\n",
         ))
         .unwrap();
         let types = relation().types();
@@ -182,7 +230,7 @@ mod tests {
         let row =
             |time, text: &str, f| vec![Value::Time64Ns(time), Value::str(text), Value::Float64(f)];
         assert_eq!(rows, vec![(7, row(7, "", 1.0)), (9, row(5, "late", 0.0))]);
-        assert_eq!(found.future, 1);
+        assert_eq!(found.future, [1]);
     }
 
     /// Wrong rows are named by file and line.

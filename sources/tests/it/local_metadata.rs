@@ -188,3 +188,53 @@ fn addresses_resolve_to_processes() {
     assert_eq!(owner("127.0.0.1", 50_001), None);
     assert_eq!(owner("10.9.9.9", 50_001), Some(upid(43, 4_300)));
 }
+
+/// Libraries are read for the processes that somebody asks about, once for a while, and again later:
+/// catches maps of every process read on every refresh, and libraries of a pid's former owner.
+#[test]
+fn libraries_are_read_when_asked_for() {
+    let machine = Machine::new();
+    machine.run(&Proc { pid: 10, ..Proc::default() });
+    let line = |path: &str, permissions: &str| {
+        format!("7f00-7f10 {permissions} 00000000 08:01 123                 {path}\n")
+    };
+    let code = |path: &str| line(path, "r-xp");
+    let maps = code("/usr/sbin/nginx")
+        + &code("/lib/libc.so.6")
+        + &line("/lib/libc.so.6", "rw-p")
+        + &line("/usr/share/locale", "r--p")
+        + &code("[vdso]")
+        + &code("/lib/libssl.so.3");
+    machine.write("proc/10/maps", &maps);
+    let mut metadata = metadata(&machine);
+    metadata.refresh();
+    let of = |snapshot: &MetadataSnapshot| snapshot.libraries.get(&upid(10, 5_000)).cloned();
+    assert_eq!(of(&metadata.refresh()), None);
+    let other = [upid(10, 4_999), Upid::new(8, 10, 5_000)];
+    metadata.read_libraries(&other);
+    assert!(metadata.take_changed().is_none(), "another process of that pid, another machine's");
+    metadata.read_libraries(&[upid(10, 5_000)]);
+    let snapshot = metadata.take_changed().unwrap();
+    assert_eq!(of(&snapshot).unwrap(), r#"["/lib/libc.so.6","/lib/libssl.so.3"]"#);
+    machine.write("proc/10/maps", &code("/lib/libz.so.1"));
+    metadata.read_libraries(&[upid(10, 5_000)]);
+    assert!(metadata.take_changed().is_none(), "they were read just now");
+    (0..30).for_each(|_| drop(metadata.refresh()));
+    metadata.read_libraries(&[upid(10, 5_000)]);
+    assert_eq!(of(&metadata.take_changed().unwrap()).unwrap(), r#"["/lib/libz.so.1"]"#);
+}
+
+/// Names of addresses are part of every snapshot from then on.
+#[test]
+fn names_of_addresses_are_in_the_snapshot() {
+    let machine = Machine::new();
+    let mut metadata = metadata(&machine);
+    metadata.refresh();
+    let names = [("10.0.0.1".to_string(), "one.example".to_string())];
+    metadata.set_names(names.clone().into_iter().collect());
+    assert_eq!(metadata.take_changed().unwrap().dns["10.0.0.1"], "one.example");
+    metadata.set_names(names.into_iter().collect());
+    assert!(metadata.take_changed().is_none(), "nothing new");
+    machine.run(&Proc { pid: 10, ..Proc::default() });
+    assert_eq!(metadata.refresh().dns["10.0.0.1"], "one.example");
+}

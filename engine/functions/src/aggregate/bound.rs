@@ -183,7 +183,7 @@ fn bind<'a>(agg: &'a AggFn, batch: &'a RecordBatch) -> Option<Bound<'a>> {
             };
             Bound::Any { times, values: first()?, data_type: agg.value_type() }
         }
-        Kind::Pprof | Kind::RequestPaths => return None,
+        Kind::Pprof | Kind::RequestPaths | Kind::Kmeans => return None,
     })
 }
 

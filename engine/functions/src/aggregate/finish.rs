@@ -8,6 +8,7 @@ use weir_types::{DataType, Value};
 
 use super::{AggFn, Kind};
 use crate::json;
+use crate::kmeans::{self, Weighted};
 
 pub(super) fn value(agg: &AggFn, acc: &Acc) -> Value {
     match acc {
@@ -53,11 +54,30 @@ fn from_bag(agg: &AggFn, tuples: &BTreeMap<Vec<u8>, i64>) -> Value {
             Value::String(crate::scalar::request_path::cluster(paths))
         }
         Kind::Pprof => Value::String(super::pprof::profile(tuples)),
+        Kind::Kmeans => Value::String(model(tuples)),
         _ => present
             .next()
             .and_then(|tuple| last_value(agg, tuple))
             .unwrap_or_else(|| agg.value_type().zero()),
     }
+}
+
+/// The k-means model of (embedding, k) tuples; what is no embedding is left out.
+fn model(tuples: &BTreeMap<Vec<u8>, i64>) -> Vec<u8> {
+    let (mut points, mut count) = (Vec::new(), 0);
+    for (tuple, &weight) in tuples.iter().filter(|(_, weight)| **weight > 0) {
+        let mut reader = RowReader::new(tuple);
+        let (Some(Value::String(text)), Some(Value::Int64(k))) =
+            (reader.next(DataType::String), reader.next(DataType::Int64))
+        else {
+            continue;
+        };
+        count = count.max(k);
+        points.extend(kmeans::read_point(&text).map(|point| Weighted { point, weight }));
+    }
+    let mut out = Vec::new();
+    kmeans::push_model(&mut out, &kmeans::fit(points, count));
+    out
 }
 
 /// The argument of a tuple that has one, after the time where there is a time.

@@ -11,8 +11,7 @@ use crate::semantic::{AMOUNTS, SUMMABLE, SemanticRule};
 pub struct AggOverload {
     pub args: &'static [DataType],
     pub result: DataType,
-    /// `None`: known, not built.
-    pub(crate) kind: Option<Kind>,
+    pub(crate) kind: Kind,
 }
 
 /// One aggregate.
@@ -35,10 +34,6 @@ impl AggDef {
     #[must_use]
     pub fn is_hidden(&self) -> bool {
         self.name.starts_with('_')
-    }
-    #[must_use]
-    pub fn built(&self) -> bool {
-        self.overloads.iter().all(|overload| overload.kind.is_some())
     }
 }
 
@@ -63,8 +58,8 @@ const DEFS: &[AggDef] = &[
     AggDef {
         name: "count",
         overloads: aggregates![
-            I => I, Some(Kind::Count); F => I, Some(Kind::Count); S => I, Some(Kind::Count);
-            B => I, Some(Kind::Count); T => I, Some(Kind::Count); U => I, Some(Kind::Count)
+            I => I, Kind::Count; F => I, Kind::Count; S => I, Kind::Count;
+            B => I, Kind::Count; T => I, Kind::Count; U => I, Kind::Count
         ],
         arg_names: &["value"],
         doc: "Number of rows",
@@ -74,7 +69,7 @@ const DEFS: &[AggDef] = &[
     AggDef {
         name: "sum",
         overloads: aggregates![
-            I => I, Some(Kind::SumInt); F => F, Some(Kind::SumFloat); B => I, Some(Kind::SumBool)
+            I => I, Kind::SumInt; F => F, Kind::SumFloat; B => I, Kind::SumBool
         ],
         arg_names: &["value"],
         doc: "Sum; of BOOLEAN the number of trues. INT64 wraps, FLOAT64 is exact and rounded once",
@@ -84,8 +79,8 @@ const DEFS: &[AggDef] = &[
     AggDef {
         name: "mean",
         overloads: aggregates![
-            I => F, Some(Kind::MeanInt); F => F, Some(Kind::MeanFloat);
-            B => F, Some(Kind::MeanBool)
+            I => F, Kind::MeanInt; F => F, Kind::MeanFloat;
+            B => F, Kind::MeanBool
         ],
         arg_names: &["value"],
         doc: "Arithmetic mean; of BOOLEAN the share of trues; NaN of no rows",
@@ -95,7 +90,7 @@ const DEFS: &[AggDef] = &[
     AggDef {
         name: "min",
         overloads: aggregates![
-            I => I, Some(Kind::Min); F => F, Some(Kind::Min); T => T, Some(Kind::Min)
+            I => I, Kind::Min; F => F, Kind::Min; T => T, Kind::Min
         ],
         arg_names: &["value"],
         doc: "Smallest value; NaN is left out; the type's greatest value of no rows",
@@ -105,7 +100,7 @@ const DEFS: &[AggDef] = &[
     AggDef {
         name: "max",
         overloads: aggregates![
-            I => I, Some(Kind::Max); F => F, Some(Kind::Max); T => T, Some(Kind::Max)
+            I => I, Kind::Max; F => F, Kind::Max; T => T, Kind::Max
         ],
         arg_names: &["value"],
         doc: "Greatest value; NaN is left out; the type's lowest value of no rows",
@@ -115,7 +110,7 @@ const DEFS: &[AggDef] = &[
     AggDef {
         name: "quantiles",
         overloads: aggregates![
-            I => S, Some(Kind::QuantilesInt); F => S, Some(Kind::QuantilesFloat)
+            I => S, Kind::QuantilesInt; F => S, Kind::QuantilesFloat
         ],
         arg_names: &["value"],
         doc: "JSON text with p01, p10, p25, p50, p75, p90, p99 as doubles, within 0.8 %",
@@ -125,8 +120,8 @@ const DEFS: &[AggDef] = &[
     AggDef {
         name: "any",
         overloads: aggregates![
-            I => I, Some(Kind::Any); F => F, Some(Kind::Any); S => S, Some(Kind::Any);
-            B => B, Some(Kind::Any); T => T, Some(Kind::Any); U => U, Some(Kind::Any)
+            I => I, Kind::Any; F => F, Kind::Any; S => S, Kind::Any;
+            B => B, Kind::Any; T => T, Kind::Any; U => U, Kind::Any
         ],
         arg_names: &["value"],
         doc: "One of the values: the earliest row's, the smallest of several; the type's zero of \
@@ -136,7 +131,7 @@ const DEFS: &[AggDef] = &[
     },
     AggDef {
         name: "sample",
-        overloads: aggregates![S => S, Some(Kind::Any)],
+        overloads: aggregates![S => S, Kind::Any],
         arg_names: &["value"],
         doc: "One of the texts, as `any` chooses it: the same in every run",
         example: "df.groupby('service').agg(example=('req_path', px.sample))",
@@ -144,7 +139,7 @@ const DEFS: &[AggDef] = &[
     },
     AggDef {
         name: "pprof",
-        overloads: aggregates![S I I => S, Some(Kind::Pprof)],
+        overloads: aggregates![S I I => S, Kind::Pprof],
         arg_names: &["stack_trace", "count", "profiler_period_ms"],
         doc: "Profile in pprof's protobuf form, not compressed, of folded stacks and their counts",
         example: "df.agg(p=('stack_trace', 'count', 'profiler_sampling_period_ms', px.pprof))",
@@ -152,7 +147,7 @@ const DEFS: &[AggDef] = &[
     },
     AggDef {
         name: "_build_request_path_clusters",
-        overloads: aggregates![S => S, Some(Kind::RequestPaths)],
+        overloads: aggregates![S => S, Kind::RequestPaths],
         arg_names: &["request_path"],
         doc: "JSON text of clusters of like paths, for `_predict_request_path_cluster`",
         example: "df.agg(clusters=('req_path', px._build_request_path_clusters))",
@@ -160,9 +155,10 @@ const DEFS: &[AggDef] = &[
     },
     AggDef {
         name: "_kmeans_fit",
-        overloads: aggregates![S I => S, None],
+        overloads: aggregates![S I => S, Kind::Kmeans],
         arg_names: &["embedding", "k"],
-        doc: "Cluster centres of text embeddings",
+        doc: "JSON text of at most k (the greatest, up to 64) centres of embeddings, JSON arrays of \
+              numbers, for `_kmeans_inference`",
         example: "df.agg(model=('embedding', 'k', px._kmeans_fit))",
         semantic: SemanticRule::None,
     },

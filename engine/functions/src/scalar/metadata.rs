@@ -40,7 +40,7 @@ macro_rules! lookup {
 use lookup;
 
 /// One text per distinct key.
-fn coded<K: Hash + Eq + Copy>(
+pub(super) fn coded<K: Hash + Eq + Copy>(
     rows: usize,
     key: impl Fn(usize) -> K,
     write: impl Fn(K, &mut Vec<u8>),

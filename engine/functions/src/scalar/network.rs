@@ -1,10 +1,11 @@
 //! Addresses: networks, and names of addresses.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr};
 
 use arrow_array::ArrayRef;
 
+use super::metadata::coded;
 use super::{ScalarDef, def, overloads};
 use crate::dns;
 use crate::json::{self, Kind};
@@ -40,19 +41,19 @@ pub(super) const DEFS: &[ScalarDef] = &[
 fn nslookup(call: &Call<'_>) -> ArrayRef {
     let ip = call.str(0);
     let known = &call.ctx.metadata.dns;
-    output::strings(call.rows, |row, out| {
-        let ip = ip.get(row);
-        let text = std::str::from_utf8(ip).ok();
-        match text.and_then(|text| known.get(text)) {
-            Some(name) => out.extend_from_slice(name.as_bytes()),
-            None => {
-                if let Some(address) = text.and_then(|text| text.parse().ok()) {
-                    dns::want(address);
-                }
-                out.extend_from_slice(ip);
-            }
-        }
-    })
+    let asked = RefCell::new(Vec::new());
+    let names = coded(
+        call.rows,
+        |row| ip.get(row),
+        |ip, out| {
+            let text = std::str::from_utf8(ip).ok();
+            asked.borrow_mut().extend(text.and_then(|text| text.parse::<IpAddr>().ok()));
+            let name = text.and_then(|text| known.get(text));
+            out.extend_from_slice(name.map_or(ip, |name| name.as_bytes()));
+        },
+    );
+    dns::want(&asked.into_inner());
+    names
 }
 
 /// A network: the address with the bits beyond the prefix cleared.
@@ -124,23 +125,26 @@ fn cidrs_contain_ip(call: &Call<'_>) -> ArrayRef {
 }
 
 fn get_cidrs(call: &Call<'_>) -> ArrayRef {
-    let mut texts: BTreeSet<String> = BTreeSet::new();
-    for text in &call.ctx.metadata.cidrs {
-        texts.insert(text.clone());
-        // The bridge of a node is the first address of its pod network; pods answer from there.
-        if let Some(Network { address: IpAddr::V4(address), .. }) = Network::parse(text) {
-            let [a, b, c, _] = address.octets();
-            texts.insert(format!("{}/32", Ipv4Addr::new(a, b, c, 1)));
+    let metadata = &call.ctx.metadata;
+    // The bridge of a node is the first address of its pod network; pods answer from there.
+    let bridges = metadata.cidrs.iter().filter_map(|text| match Network::parse(text)?.address {
+        IpAddr::V4(address) => Some(format!("{}/32", Ipv4Addr::from_bits(address.to_bits() | 1))),
+        IpAddr::V6(_) => None,
+    });
+    let service = Some(&metadata.service_cidr).filter(|text| !text.is_empty());
+    let mut texts: Vec<String> = Vec::new();
+    for text in metadata.cidrs.iter().cloned().chain(bridges).chain(service.cloned()) {
+        if !texts.contains(&text) {
+            texts.push(text);
         }
     }
-    output::strings(call.rows, |_, out| {
-        out.push(b'[');
-        for (idx, text) in texts.iter().enumerate() {
-            if idx > 0 {
-                out.push(b',');
-            }
-            json::push_quoted(out, text.as_bytes());
+    let mut array = vec![b'['];
+    for (idx, text) in texts.iter().enumerate() {
+        if idx > 0 {
+            array.push(b',');
         }
-        out.push(b']');
-    })
+        json::push_quoted(&mut array, text.as_bytes());
+    }
+    array.push(b']');
+    output::strings(call.rows, |_, out| out.extend_from_slice(&array))
 }

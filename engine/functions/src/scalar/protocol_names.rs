@@ -318,8 +318,6 @@ fn amqp_class(class_id: i64) -> Option<&'static str> {
 
 fn amqp_method(class_id: i64, method_id: i64) -> Option<&'static str> {
     Some(match (class_id, method_id) {
-        // A class without method is named by itself.
-        (_, 0) => "",
         (10, 10) => "Start",
         (10, 11) => "Start-ok",
         (10, 20) => "Secure",

@@ -44,10 +44,13 @@ pub(super) const DEFS: &[ScalarDef] = &[
 
 /// What a compiled pattern may take.
 const PATTERN_BYTES_MAX: usize = 8 << 20;
+/// RE2 refuses to repeat more often.
+const REPETITIONS_MAX: u64 = 1000;
 
 /// The pattern in this engine's syntax: Perl classes and word boundaries are ASCII's, brackets
 /// within classes and braces that are no repetition are literal, `\Q…\E` and octal escapes exist.
-fn translate(pattern: &str) -> String {
+/// `None` if it repeats too often.
+fn translate(pattern: &str) -> Option<String> {
     let mut out = String::with_capacity(pattern.len() + 8);
     let mut rest = pattern;
     let mut in_class = false;
@@ -86,21 +89,36 @@ fn translate(pattern: &str) -> String {
                 out.push('\\');
                 out.push(ch);
             }
-            '{' if !in_class && !is_repetition(tail) => out.push_str("\\{"),
+            // A range to or from a dash, here the difference of two classes.
+            '-' if begins && tail.starts_with('-') => out.push_str("\\-"),
+            '-' if in_class && tail.starts_with('-') => {
+                out.push_str("-\\-");
+                rest = &tail[1..];
+                continue;
+            }
+            '{' if !in_class => match repetition(tail) {
+                None => out.push_str("\\{"),
+                Some(times) if times > REPETITIONS_MAX => return None,
+                Some(_) => out.push('{'),
+            },
             _ => out.push(ch),
         }
         rest = tail;
     }
-    out
+    Some(out)
 }
 
-/// `2}`, `2,}` or `2,5}` after the brace.
-fn is_repetition(tail: &str) -> bool {
-    let Some((body, _)) = tail.split_once('}') else { return false };
-    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+/// The greatest count of `2}`, `2,}` or `2,5}` after the brace.
+fn repetition(tail: &str) -> Option<u64> {
+    let (body, _) = tail.split_once('}')?;
+    let number = |text: &str| -> Option<u64> {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| text.parse().unwrap_or(u64::MAX))
+    };
     match body.split_once(',') {
         None => number(body),
-        Some((least, most)) => number(least) && (most.is_empty() || number(most)),
+        Some((least, "")) => number(least),
+        Some((least, most)) => Some(number(least)?.max(number(most)?)),
     }
 }
 
@@ -174,7 +192,7 @@ fn literal_text(args: &[Option<&Value>]) -> Option<String> {
 
 /// A pattern that matches whole texts only.
 fn compile_full(pattern: &str) -> Option<Regex> {
-    let translated = translate(pattern);
+    let translated = translate(pattern)?;
     // On its own first: `a)(b` would be a pattern within the brackets.
     compile(&translated, true).ok()?;
     compile(&format!("\\A(?:{translated})\\z"), true).ok()
@@ -194,10 +212,13 @@ fn regex_match(call: &Call<'_>) -> ArrayRef {
 }
 
 fn prepare_replace(args: &[Option<&Value>]) -> Prepared {
-    let pattern: Result<Regex, String> = match literal_text(args) {
-        Some(pattern) => compile(&translate(&pattern), false).map_err(|error| reason(&error)),
-        None => Err("pattern is not UTF-8".to_string()),
+    let compiled = |pattern: String| -> Result<Regex, String> {
+        let translated = translate(&pattern)
+            .ok_or_else(|| format!("more than {REPETITIONS_MAX} repetitions"))?;
+        compile(&translated, false).map_err(|error| reason(&error))
     };
+    let pattern =
+        literal_text(args).map_or_else(|| Err("pattern is not UTF-8".to_string()), compiled);
     Arc::new(pattern)
 }
 

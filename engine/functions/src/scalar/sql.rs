@@ -180,6 +180,7 @@ fn literals(sql: &str, flavor: Flavor) -> Result<Vec<Spot>, String> {
     if tokens.iter().filter(|token| is_position(token)).count() > POSITIONS_MAX {
         return Err(format!("statement has POSITION more than {POSITIONS_MAX} times"));
     }
+    let texts = text_tokens(&tokens, flavor);
     let statements = Parser::new(dialect)
         .with_tokens_with_locations(tokens)
         .parse_statements()
@@ -187,14 +188,60 @@ fn literals(sql: &str, flavor: Flavor) -> Result<Vec<Spot>, String> {
     if statements.is_empty() {
         return Err("no statement".to_string());
     }
-    let mut finder = Finder { lines: Lines::of(sql), flavor, spots: Vec::new() };
+    let mut finder = Finder { lines: Lines::of(sql), spots: Vec::new() };
     if statements.visit(&mut finder).is_break() {
         return Err("a literal could not be located".to_string());
     }
-    let mut spots = finder.spots;
+    let Finder { lines, mut spots } = finder;
     spots.sort_unstable();
     spots.dedup_by_key(|spot| spot.start);
+    add_unvisited(&mut spots, &texts, &lines);
     Ok(spots)
+}
+
+/// A quoted text in the statement, and what stands before it.
+struct TextToken {
+    start: Location,
+    end: Location,
+    /// Another such text: both are one literal.
+    after_text: bool,
+    after_like: bool,
+}
+
+fn text_tokens(tokens: &[TokenWithSpan], flavor: Flavor) -> Vec<TextToken> {
+    let (mut found, mut after_text, mut after_like) = (Vec::new(), false, false);
+    for TokenWithSpan { token, span } in tokens {
+        let is_text = match token {
+            Token::Whitespace(_) => continue,
+            Token::SingleQuotedString(_) => true,
+            // A name to PostgreSQL.
+            Token::DoubleQuotedString(_) => flavor == Flavor::MySql,
+            _ => false,
+        };
+        if is_text {
+            found.push(TextToken { start: span.start, end: span.end, after_text, after_like });
+        }
+        after_text = is_text;
+        after_like = matches!(token, Token::Word(word) if word.keyword == Keyword::LIKE);
+    }
+    found
+}
+
+/// Texts that the parser joins to the literal before them, and patterns of `SHOW … LIKE`, which it
+/// keeps as plain strings.
+fn add_unvisited(spots: &mut Vec<Spot>, texts: &[TextToken], lines: &Lines) {
+    for text in texts.iter().filter(|text| text.after_text || text.after_like) {
+        let (Some(start), Some(end)) = (lines.offset(text.start), lines.offset(text.end)) else {
+            continue;
+        };
+        let next = spots.partition_point(|spot| spot.start <= start);
+        match next.checked_sub(1).map(|before| &mut spots[before]) {
+            Some(before) if before.end >= end => {}
+            Some(before) if text.after_text && before.placeholder.is_none() => before.end = end,
+            _ if text.after_like => spots.insert(next, Spot { start, end, placeholder: None }),
+            _ => {}
+        }
+    }
 }
 
 /// Tokens that are no plain names, values or separators.
@@ -228,7 +275,6 @@ fn is_position(token: &TokenWithSpan) -> bool {
 
 struct Finder {
     lines: Lines,
-    flavor: Flavor,
     spots: Vec<Spot>,
 }
 
@@ -237,8 +283,6 @@ impl Visitor for Finder {
 
     fn pre_visit_value(&mut self, value: &ValueWithSpan) -> ControlFlow<()> {
         let placeholder = match &value.value {
-            // A keyword to PostgreSQL, a constant to MySQL.
-            SqlValue::Null if self.flavor == Flavor::Postgres => return ControlFlow::Continue(()),
             SqlValue::Placeholder(name) => Some(name.clone()),
             _ => None,
         };

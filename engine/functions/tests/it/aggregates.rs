@@ -265,6 +265,45 @@ fn clusters() {
     assert_eq!(predict("/z"), s("/z"));
 }
 
+/// Centres are the means of what lies together, whatever the order of arrival; what is no embedding
+/// does not count. A result that moved with arrival would differ between a run and a live view.
+#[test]
+fn kmeans() {
+    let rows = |points: &[&str]| -> Vec<Vec<Value>> {
+        let row = |point: &&str| vec![t(0), b(false), i(2), f(0.0), s(point), u(0), t(0)];
+        points.iter().map(row).collect()
+    };
+    let points = ["[0,0]", "[0,2]", "[100,0]", "[100,4]", "[100,2]", "broken", "[1]", "[]"];
+    // "[0,0]" sorts before "[1]": two numbers are the length.
+    let model = finish("_kmeans_fit", &[4, 2], &rows(&points));
+    let mut back: Vec<&str> = points.to_vec();
+    back.reverse();
+    assert_eq!(finish("_kmeans_fit", &[4, 2], &rows(&back)), model);
+    assert_eq!(model, s(r#"{"centers":[[0.0,1.0],[100.0,2.0]]}"#));
+    let number = |point: &str| call("_kmeans_inference", &[s(point), model.clone()]);
+    assert_eq!((number("[3,3]"), number("[90,9]")), (i(0), i(1)));
+    // Weights pull: the same point nine times.
+    let heavy: Vec<&str> = std::iter::repeat_n("[0]", 9).chain(["[10]"]).collect();
+    let one: Vec<Vec<Value>> = rows(&heavy)
+        .into_iter()
+        .map(|mut row| {
+            row[2] = i(1);
+            row
+        })
+        .collect();
+    assert_eq!(finish("_kmeans_fit", &[4, 2], &one), s(r#"{"centers":[[1.0]]}"#));
+    assert_eq!(finish("_kmeans_fit", &[4, 2], &rows(&["[7]"])), s(r#"{"centers":[[7.0]]}"#));
+    assert_eq!(finish("_kmeans_fit", &[4, 2], &[]), s(r#"{"centers":[]}"#));
+    // Bounded, however many points and centres: this would not end otherwise.
+    let many: Vec<String> = (0..20_000).map(|at| format!("[{at}.5,{}]", at * 7 % 1000)).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let mut rows = rows(&many);
+    rows[0][2] = i(i64::MAX);
+    let Value::String(model) = finish("_kmeans_fit", &[4, 2], &rows) else { panic!() };
+    let model: serde_json::Value = serde_json::from_slice(&model).unwrap();
+    assert_eq!(model["centers"].as_array().unwrap().len(), 64);
+}
+
 /// Fields of a protobuf message, just enough to read back what is written.
 fn fields(mut bytes: &[u8]) -> Vec<(u64, Result<u64, Vec<u8>>)> {
     let varint = |bytes: &mut &[u8]| {
@@ -379,14 +418,6 @@ fn tags_and_refusals() {
     assert_eq!(rule("quantiles", Tag::DurationNs), Tag::DurationNsQuantiles);
     assert_eq!(rule("quantiles", Tag::Bytes), Tag::Quantiles);
     assert_eq!(aggregate::resolve("min", &[DataType::String]), None);
-    let call = AggCall {
-        func: "_kmeans_fit".to_string(),
-        args: vec![4, 2],
-        arg_types: vec![DataType::String, DataType::Int64],
-        data_type: DataType::String,
-        time: None,
-    };
-    assert!(matches!(AggFn::new(&call, Input::AppendOnly), Err(FunctionError::NotYet { .. })));
     let mut wrong = agg_call("sum", &[2]);
     wrong.data_type = DataType::Float64;
     assert!(matches!(AggFn::new(&wrong, Input::AppendOnly), Err(FunctionError::ResultType { .. })));

@@ -17,11 +17,34 @@ fn everything_is_documented() {
         if doc.name != "_script_reference" {
             assert_eq!(doc.arg_names.len(), longest, "{}", doc.name);
         }
-        if doc.kind != describe::FunctionKind::Table {
-            assert!(doc.example.contains("px.") || doc.example.contains("df"), "{}", doc.name);
-        }
+        assert!(doc.example.contains("px.") || doc.example.contains("df"), "{}", doc.name);
+        assert!(doc.arg_names.iter().all(|name| !name.is_empty()), "{}", doc.name);
+        let signatures = doc.signatures();
+        assert_eq!(signatures.len(), doc.overloads.len());
+        let columns = doc.columns.iter().map(|column| column.desc);
+        let named = doc.named_args.iter().map(|arg| arg.desc);
+        assert!(columns.chain(named).all(|desc| !desc.is_empty()), "{}", doc.name);
     }
-    let json = serde_json::to_value(describe::describe()).unwrap();
+    let docs = describe::describe();
+    let of = |name: &str| docs.iter().find(|doc| doc.name == name).unwrap();
+    assert_eq!(
+        of("regex_match").signatures(),
+        ["regex_match(pattern STRING literal, text STRING) -> BOOLEAN"]
+    );
+    assert_eq!(of("upid").signatures()[0], "upid(pid INT64, start_ticks INT64) -> UINT128");
+    assert_eq!(of("ip_to_pod_id").signatures()[0], "ip_to_pod_id(ip STRING) -> STRING");
+    assert_eq!(
+        of("_script_reference").signatures()[2],
+        "_script_reference(label STRING, script STRING, key STRING, value STRING, key STRING, value STRING) -> STRING"
+    );
+    assert_eq!(
+        of("GetAgentStatus").signatures(),
+        ["GetAgentStatus(include_kelvin BOOLEAN = True) -> DATAFRAME"]
+    );
+    assert_eq!(of("upid_to_pod_name").semantic, "POD_NAME");
+    assert!(of("sum").semantic.contains("BYTES"));
+    assert!(of("_HeapGrowthStacks").refusal.is_some() && of("_text_embedding").refusal.is_some());
+    let json = serde_json::to_value(&docs).unwrap();
     assert_eq!(json[0]["name"], "add");
 }
 
@@ -74,7 +97,7 @@ fn other_table_functions_are_declared_only() {
     assert_eq!(status.args[0].default.map(|literal| literal.value()), Some(Value::Boolean(true)));
     assert_eq!(
         table_functions::evaluate("GetAgentStatus", &[], &[]).unwrap_err(),
-        FunctionError::NotYet { name: "GetAgentStatus".to_string() }
+        FunctionError::NotListed { name: "GetAgentStatus".to_string() }
     );
     assert!(matches!(
         table_functions::evaluate("GetTables", &[("x".to_string(), s("y"))], &[]),

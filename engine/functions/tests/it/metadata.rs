@@ -71,6 +71,7 @@ fn snapshot() -> MetadataSnapshot {
         cluster_id: "c-1".into(),
         cluster_name: "test".into(),
         cidrs: vec!["10.9.2.0/24".into(), "10.8.0.0/16".into(), "fd00::/8".into()],
+        service_cidr: "10.96.0.0/12".into(),
         ..MetadataSnapshot::default()
     };
     for pod in pods() {
@@ -309,7 +310,9 @@ fn host() {
     assert_eq!(now("vizier_name")[0], s("test"));
     assert_eq!(
         now("get_cidrs")[0],
-        s(r#"["10.8.0.0/16","10.8.0.1/32","10.9.2.0/24","10.9.2.1/32","fd00::/8"]"#)
+        s(
+            r#"["10.9.2.0/24","10.8.0.0/16","fd00::/8","10.9.2.1/32","10.8.0.1/32","10.96.0.0/12"]"#
+        )
     );
 }
 
@@ -323,5 +326,31 @@ fn reverse_dns() {
     // Other tests may note addresses at the same time.
     let wanted = dns::take_wanted();
     assert!(wanted.contains(&"192.0.2.1".parse().unwrap()), "{wanted:?}");
-    assert!(!wanted.iter().any(|address| address.to_string() == "1.2.3.4"));
+    assert!(
+        wanted.contains(&"1.2.3.4".parse().unwrap()),
+        "asked for again: it may be fresh no longer"
+    );
+    let batch: Vec<Vec<Value>> = (0..dns::WANTED_MAX as u32 + 9)
+        .map(|at| vec![s(&std::net::Ipv4Addr::from_bits(0xC612_0000 | at).to_string())])
+        .collect();
+    let expr = call_expr(
+        "nslookup",
+        vec![weir_types::Expr::Column { idx: 0, data_type: weir_types::DataType::String }],
+    );
+    let types = [weir_types::DataType::String];
+    let answers = eval_rows(&expr, &ctx, &batch_of_rows(&types, &batch, false));
+    assert_eq!(answers[3], batch[3][0]);
+    assert!(dns::take_wanted().len() <= dns::WANTED_MAX);
+    assert!(dns::left_out() > 0, "what is too much is counted");
+}
+
+/// Libraries are read when they are asked for: the first answer is empty, and the process is noted.
+#[test]
+fn libraries() {
+    let mut metadata = snapshot();
+    metadata.libraries.insert(CART, r#"["/lib/libc.so.6"]"#.into());
+    let ctx = ctx(metadata);
+    look(&ctx, "shared_libraries", &u(CART.0), &s(r#"["/lib/libc.so.6"]"#));
+    let wanted = weir_functions::libraries::take_wanted();
+    assert!(wanted.contains(&CART) && wanted.contains(&Upid(99)), "{wanted:?}");
 }

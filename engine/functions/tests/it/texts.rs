@@ -72,8 +72,17 @@ fn postgres() {
     check_pg(
         "SELECT a FROM t WHERE b IS NULL AND c = NULL AND d IN (1, 2)",
         "Query",
-        "SELECT a FROM t WHERE b IS NULL AND c = NULL AND d IN ($1, $2)",
-        &["1", "2"],
+        "SELECT a FROM t WHERE b IS NULL AND c = $1 AND d IN ($2, $3)",
+        &["NULL", "1", "2"],
+    );
+    check_pg("INSERT INTO t VALUES (1, NULL)", "Query", "INSERT INTO t VALUES ($1, $2)", &["1", "NULL"]);
+    check_pg("SELECT 'a'\n  'b', 2", "Query", "SELECT $1, $2", &["'a'\n  'b'", "2"]);
+    check_pg("SELECT 'a' \"b\"", "Query", "SELECT $1 \"b\"", &["'a'"]);
+    check_pg(
+        "SELECT * FROM t WHERE a LIKE 'x%' AND b ILIKE '%y'",
+        "Query",
+        "SELECT * FROM t WHERE a LIKE $1 AND b ILIKE $2",
+        &["'x%'", "'%y'"],
     );
     check_pg(
         "query=[SELECT * from test WHERE name=$1 AND tag=1234 AND property=$1] params=['a]b']",
@@ -101,6 +110,9 @@ fn postgres() {
 #[test]
 fn mysql() {
     check_mysql("select 1", 3, "select ?", &["1"]);
+    check_mysql("INSERT INTO t VALUES (1, NULL)", 3, "INSERT INTO t VALUES (?, ?)", &["1", "NULL"]);
+    check_mysql("SELECT 'a' 'b' FROM t", 3, "SELECT ? FROM t", &["'a' 'b'"]);
+    check_mysql("SHOW DATABASES LIKE 'x%'", 3, "SHOW DATABASES LIKE ?", &["'x%'"]);
     check_mysql(
         "SELECT * FROM test WHERE prop=@a AND prop2='abcd' AND prop3=\"x\"",
         3,

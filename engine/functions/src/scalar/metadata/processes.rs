@@ -1,5 +1,7 @@
 //! Processes by UPID: who they are and which pod they belong to.
 
+use std::cell::RefCell;
+
 use arrow_array::ArrayRef;
 use weir_types::metadata::{MetadataSnapshot, PodMeta, ProcessMeta};
 use weir_types::{SemanticType, Upid};
@@ -8,7 +10,7 @@ use super::super::{ScalarDef, def, overloads};
 use super::{coded, lookup, pods};
 use crate::operand::Call;
 use crate::output;
-use crate::{Placement, json};
+use crate::{Placement, json, libraries};
 
 /// A function of a UPID that only its node can answer.
 macro_rules! upid_lookup {
@@ -141,9 +143,9 @@ pub(in crate::scalar) const DEFS: &[ScalarDef] = &[
     .tag(SemanticType::Upid)
     .placed(Placement::Node),
     upid_lookup!(
-        "shared_libraries" => S, upid_to_container_id, "Libraries mapped by the process, JSON"
-    )
-    .not_built(),
+        "shared_libraries" => S, shared_libraries,
+        "Libraries mapped by the process, a JSON array; empty until they have been read"
+    ),
 ];
 
 fn upid_here(call: &Call<'_>) -> ArrayRef {
@@ -222,6 +224,24 @@ fn upid_to_container_name(call: &Call<'_>) -> ArrayRef {
 }
 fn upid_to_cmdline(call: &Call<'_>) -> ArrayRef {
     of_process(call, |_, process, out| out.extend_from_slice(process.cmdline.as_bytes()))
+}
+
+fn shared_libraries(call: &Call<'_>) -> ArrayRef {
+    let upid = call.u128(0);
+    let known = &call.ctx.metadata.libraries;
+    let asked = RefCell::new(Vec::new());
+    let texts = coded(
+        call.rows,
+        |row| upid.get(row),
+        |upid, out| {
+            asked.borrow_mut().push(Upid(upid));
+            if let Some(text) = known.get(&Upid(upid)) {
+                out.extend_from_slice(text.as_bytes());
+            }
+        },
+    );
+    libraries::want(&asked.into_inner());
+    texts
 }
 
 fn upid_to_pod_status(call: &Call<'_>) -> ArrayRef {

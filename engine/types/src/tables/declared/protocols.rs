@@ -13,7 +13,7 @@ pub(super) const PROTOCOLS: [TableDef; 12] = [
                 "time_",
                 DataType::Time64Ns,
                 SemanticType::None,
-                "When the row's event ended (see the table), Unix ns.",
+                "When the response was sent, Unix ns.",
             ),
             column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
             label(
@@ -124,7 +124,7 @@ pub(super) const PROTOCOLS: [TableDef; 12] = [
                 "time_",
                 DataType::Time64Ns,
                 SemanticType::None,
-                "When the row's event ended (see the table), Unix ns.",
+                "When the response was sent, Unix ns.",
             ),
             column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
             label(
@@ -181,7 +181,7 @@ pub(super) const PROTOCOLS: [TableDef; 12] = [
                 "time_",
                 DataType::Time64Ns,
                 SemanticType::None,
-                "When the row's event ended (see the table), Unix ns.",
+                "When the response was sent, Unix ns.",
             ),
             column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
             label(
@@ -233,7 +233,7 @@ pub(super) const PROTOCOLS: [TableDef; 12] = [
                 "time_",
                 DataType::Time64Ns,
                 SemanticType::None,
-                "When the row's event ended (see the table), Unix ns.",
+                "When the response was sent, Unix ns.",
             ),
             column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
             label(
@@ -284,7 +284,7 @@ pub(super) const PROTOCOLS: [TableDef; 12] = [
                 "time_",
                 DataType::Time64Ns,
                 SemanticType::None,
-                "When the row's event ended (see the table), Unix ns.",
+                "When the response was sent, Unix ns.",
             ),
             column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
             label(
@@ -335,7 +335,7 @@ pub(super) const PROTOCOLS: [TableDef; 12] = [
                 "time_",
                 DataType::Time64Ns,
                 SemanticType::None,
-                "When the row's event ended (see the table), Unix ns.",
+                "When the response was sent, Unix ns.",
             ),
             column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
             label(
@@ -387,7 +387,7 @@ pub(super) const PROTOCOLS: [TableDef; 12] = [
                 "time_",
                 DataType::Time64Ns,
                 SemanticType::None,
-                "When the row's event ended (see the table), Unix ns.",
+                "When the message was sent, Unix ns.",
             ),
             column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
             label(
@@ -437,7 +437,7 @@ pub(super) const PROTOCOLS: [TableDef; 12] = [
                 "time_",
                 DataType::Time64Ns,
                 SemanticType::None,
-                "When the row's event ended (see the table), Unix ns.",
+                "When the request was sent, Unix ns.",
             ),
             column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
             label(
@@ -489,7 +489,7 @@ pub(super) const PROTOCOLS: [TableDef; 12] = [
                 "time_",
                 DataType::Time64Ns,
                 SemanticType::None,
-                "When the row's event ended (see the table), Unix ns.",
+                "When the response was sent, Unix ns.",
             ),
             column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
             label(
@@ -538,7 +538,7 @@ pub(super) const PROTOCOLS: [TableDef; 12] = [
                 "time_",
                 DataType::Time64Ns,
                 SemanticType::None,
-                "When the row's event ended (see the table), Unix ns.",
+                "When the later of request and response was sent, Unix ns.",
             ),
             column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
             label(
@@ -604,7 +604,7 @@ pub(super) const PROTOCOLS: [TableDef; 12] = [
                 "time_",
                 DataType::Time64Ns,
                 SemanticType::None,
-                "When the row's event ended (see the table), Unix ns.",
+                "When the request was sent, Unix ns.",
             ),
             column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
             label(
@@ -656,7 +656,7 @@ pub(super) const PROTOCOLS: [TableDef; 12] = [
                 "time_",
                 DataType::Time64Ns,
                 SemanticType::None,
-                "When the row's event ended (see the table), Unix ns.",
+                "When the response was sent, Unix ns.",
             ),
             column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
             label(

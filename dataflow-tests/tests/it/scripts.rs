@@ -1,0 +1,195 @@
+//! Scripts as a whole: the text, compiled, cut and run by the engine over generated rows of every
+//! table it reads, equals the model's reading of the unoptimised plan, at every frontier.
+//!
+//! The bundle is judged always. `WEIR_SCRIPTS=DIR` judges the scripts of a folder in its place, for
+//! example a checkout of Pixie's `src/pxl_scripts`; `WEIR_SCRIPT_SEEDS=N` takes N worlds each.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use weir_dataflow_tests::drive::{Compared, Feed, FeedOrder, compare};
+use weir_dataflow_tests::generate::rows::{BASE_UNIX_NS, SEC_NS};
+use weir_dataflow_tests::generate::shop::{Shop, shop};
+use weir_dataflow_tests::generate::traffic;
+use weir_dataflow_tests::model::World;
+use weir_pxl::vis::{self, VariableType};
+use weir_pxl::{CompileOptions, Compiled, Script, bundle, compile, render_diagnostics, split};
+use weir_sources::rows::read_entities;
+use weir_types::metadata::MetadataSnapshot;
+use weir_types::plan::OpKind;
+use weir_types::{Plan, Relation, tables};
+
+/// Rows of each table: enough for groups to meet, few enough for nested loops.
+const ROWS_A_TABLE: usize = 120;
+
+/// A script to judge.
+struct Case {
+    name: String,
+    pxl: String,
+    vis: Option<String>,
+}
+
+fn cases() -> Vec<Case> {
+    if let Ok(dir) = std::env::var("WEIR_SCRIPTS") {
+        let mut found = Vec::new();
+        find_scripts(Path::new(&dir), &mut found);
+        assert!(!found.is_empty(), "no script under {dir}");
+        return found;
+    }
+    let bundled = bundle::scripts().iter();
+    bundled
+        .map(|script| Case {
+            name: script.name.to_string(),
+            pxl: script.pxl.to_string(),
+            vis: script.vis.map(str::to_string),
+        })
+        .collect()
+}
+
+fn find_scripts(dir: &Path, found: &mut Vec<Case>) {
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(dir)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            find_scripts(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "pxl") {
+            let vis = ["vis.json", "viz.json"]
+                .iter()
+                .find_map(|name| std::fs::read_to_string(path.with_file_name(name)).ok());
+            let pxl = std::fs::read_to_string(&path).expect("a script");
+            found.push(Case { name: path.display().to_string(), pxl, vis });
+        }
+    }
+}
+
+/// Entities of the shop for the arguments that have no default, so that filters let rows through.
+fn arguments(case: &Case, shop: &Shop) -> Vec<(String, String)> {
+    let Some(parsed) = case.vis.as_deref().and_then(|text| vis::parse(text).ok()) else {
+        return Vec::new();
+    };
+    let required = parsed.variables.into_iter().filter(|variable| variable.default.is_none());
+    required
+        .map(|variable| {
+            let value = match (variable.kind, variable.name.as_str()) {
+                (VariableType::Pod, "responding_pod" | "baseline_pod") => shop.pods[1].name.clone(),
+                (VariableType::Pod, _) => shop.pods[0].name.clone(),
+                (VariableType::Namespace, _) => "shop".to_string(),
+                (VariableType::Service, _) => "shop/front".to_string(),
+                (VariableType::Node, _) => "node-a".to_string(),
+                (_, "ip") => shop.pods[1].ip.clone(),
+                (_, "query") => "SELECT * FROM items WHERE id = $1".to_string(),
+                (kind, _) => kind.placeholder().to_string(),
+            };
+            (variable.name, value)
+        })
+        .collect()
+}
+
+fn compiled(case: &Case, shop: &Shop, unoptimised: bool) -> Result<Compiled, String> {
+    let options =
+        CompileOptions { args: arguments(case, shop), unoptimised, ..CompileOptions::default() };
+    let script = Script { name: &case.name, text: &case.pxl, vis: case.vis.as_deref() };
+    compile(&script, &options).map_err(|found| render_diagnostics(&found, &case.pxl, false))
+}
+
+/// Rows for everything that the plan reads.
+fn world(compiled: &Compiled, shop: &Shop, seed: u64) -> World {
+    let relation_of = |table: &str| -> Relation {
+        let declared = compiled.tracepoints.iter().find(|tracepoint| tracepoint.table == table);
+        match declared {
+            Some(tracepoint) => tracepoint.relation.clone(),
+            None => tables::relation(table).expect("a table that compiled").clone(),
+        }
+    };
+    let mut world = World { metadata: metadata(shop), ..World::default() };
+    for (name, _) in compiled.plan.scans() {
+        let table = traffic::table(name, &relation_of(name), shop, seed, ROWS_A_TABLE);
+        world.tables.insert(name.to_string(), table);
+    }
+    for op in &compiled.plan.ops {
+        if let OpKind::TableFunction { name, .. } = &op.kind {
+            let rows = traffic::table(name, &op.relation, shop, seed, 8).rows;
+            let rows = rows.into_iter().map(|arrived| arrived.row).collect();
+            world.table_functions.insert(name.clone(), rows);
+        }
+    }
+    world
+}
+
+/// Ticks beside and between the rows, and after the last has left most windows.
+fn feed(seed: u64) -> Feed {
+    let base_ms = (BASE_UNIX_NS / 1_000_000) as u64;
+    let after_s = [1, 30, 31, 60, 200, 299, 300, 301, 400, 405, 600, 699, 800];
+    let order = [FeedOrder::Whole, FeedOrder::Shuffled { seed }, FeedOrder::RowByRow];
+    Feed {
+        order: order[(seed % 3) as usize],
+        workers: 1 + (seed % 2) as usize,
+        nodes: 2,
+        tick_ms: 1000,
+        refresh_ms: 1000,
+        ticks_ms: after_s.iter().map(|second| base_ms + second * 1000).collect(),
+        installed_after: (seed % 4) as usize,
+    }
+}
+
+/// The shop as the offline reader of entities sees it.
+fn metadata(shop: &Shop) -> Arc<MetadataSnapshot> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let lines: String = shop.processes.iter().map(|process| format!("{process}\n")).collect();
+    for (name, text) in [
+        ("objects.json", shop.objects.to_string()),
+        ("processes.jsonl", lines),
+        ("dns.json", shop.names.to_string()),
+    ] {
+        std::fs::write(dir.path().join(name), text).expect("a file");
+    }
+    Arc::new(read_entities(dir.path()).expect("the shop is well-formed"))
+}
+
+/// What the script shows, by the engine and by the model, over one world.
+fn judge(case: &Case, shop: &Shop, seed: u64) -> Result<Compared, String> {
+    let optimised = compiled(case, shop, false)?;
+    let plain: Plan = compiled(case, shop, true)?.plan;
+    let world = world(&optimised, shop, seed);
+    compare(&plain, &split(&optimised.plan), &world, &feed(seed)).map_err(|error| error.to_string())
+}
+
+/// Every script gives what the model says: catches a wrong rewrite, a wrong split, wrong retraction
+/// and wrong metadata in exactly the combinations that people run.
+#[test]
+fn scripts_equal_the_model() {
+    let seeds = std::env::var("WEIR_SCRIPT_SEEDS").ok().and_then(|text| text.parse().ok());
+    let shop = shop();
+    let (mut wrong, mut silent) = (Vec::new(), Vec::new());
+    for case in cases() {
+        let mut rows = 0;
+        for seed in 0..seeds.unwrap_or(2) {
+            match judge(&case, &shop, seed) {
+                Ok(compared) => rows += compared.rows,
+                Err(why) => wrong.push(format!("{} (seed {seed}): {why}", case.name)),
+            }
+        }
+        if rows == 0 {
+            silent.push(case.name);
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(silent.is_empty(), "nothing was compared in {silent:?}: give their tables better rows");
+}
+
+/// The generated world is what the tests think it is: rows fall into the windows of the feed.
+#[test]
+fn rows_lie_in_the_stretch() {
+    let relation = tables::relation("http_events").expect("a table");
+    let table = traffic::table("http_events", relation, &shop(), 1, 50);
+    let last = BASE_UNIX_NS + traffic::SPREAD_NS + SEC_NS;
+    let time = relation.time_idx().expect("a time");
+    let inside = table.rows.iter().filter(|arrived| match arrived.row[time] {
+        weir_types::Value::Time64Ns(at) => (BASE_UNIX_NS..=last).contains(&at),
+        _ => false,
+    });
+    assert_eq!(inside.count(), 50);
+}
