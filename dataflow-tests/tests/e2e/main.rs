@@ -7,6 +7,7 @@
 
 mod api;
 mod capture;
+mod check;
 mod commands;
 mod entities;
 mod knowledge;

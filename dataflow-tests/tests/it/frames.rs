@@ -52,7 +52,7 @@ fn options() -> CompileOptions {
     CompileOptions { tables, ..CompileOptions::default() }
 }
 
-fn compiled(body: &str) -> Result<Compiled, Vec<weir_types::Diagnostic>> {
+pub(crate) fn compiled(body: &str) -> Result<Compiled, Vec<weir_types::Diagnostic>> {
     let text = format!("import px\n{body}\n");
     compile(&Script { name: "case.pxl", text: &text, vis: None }, &options())
 }
@@ -91,7 +91,7 @@ fn keyed(rows: &[(&str, i64)]) -> Vec<Row> {
 
 /// The script's outputs have these columns and rows, by the model and by the engine.
 #[track_caller]
-fn gives(body: &str, tables: &[(&str, &[Row])], expected: &[(&str, &[&str], Vec<Row>)]) {
+pub(crate) fn gives(body: &str, tables: &[(&str, &[Row])], expected: &[(&str, &[&str], Vec<Row>)]) {
     let plan = match compiled(body) {
         Ok(compiled) => compiled.plan,
         Err(found) => panic!("{}", render_diagnostics(&found, body, false)),
@@ -125,12 +125,12 @@ fn gives(body: &str, tables: &[(&str, &[Row])], expected: &[(&str, &[&str], Vec<
 
 /// As [`gives`], for the one output `output`.
 #[track_caller]
-fn shows(body: &str, tables: &[(&str, &[Row])], columns: &[&str], rows: Vec<Row>) {
+pub(crate) fn shows(body: &str, tables: &[(&str, &[Row])], columns: &[&str], rows: Vec<Row>) {
     gives(&format!("{body}\npx.display(df)"), tables, &[("output", columns, rows)]);
 }
 
 #[track_caller]
-fn refused(body: &str, code: &str) {
+pub(crate) fn refused(body: &str, code: &str) {
     let found = compiled(body).expect_err("the script is wrong");
     let codes: Vec<&str> = found.iter().map(|diagnostic| diagnostic.code.as_str()).collect();
     assert!(codes.contains(&code), "{codes:?} instead of {code} for\n{body}");

@@ -1,5 +1,6 @@
 //! Tests of the whole dataflow: model, functions, engine and compiler against each other.
 
+mod appendix_a;
 mod bundle;
 mod compiler;
 mod engine;

@@ -166,12 +166,12 @@ impl<'a> Evaluator<'a> {
             Diag::error(Code::ExecResult, span, message).hint("add `return df`").into()
         };
         match &result {
-            Object::Frame(frame) => self.sink(name.to_string(), frame.op, span),
+            Object::Frame(frame) => self.sink(name.to_string(), frame.op, self.current_call, span),
             Object::List(items) | Object::Tuple(items) => {
                 for (at, item) in items.iter().enumerate() {
                     match item {
                         Object::Frame(frame) => {
-                            self.sink(format!("{name}[{at}]"), frame.op, span)?;
+                            self.sink(format!("{name}[{at}]"), frame.op, self.current_call, span)?;
                         }
                         Object::Poison => return Err(Stop::Poisoned),
                         other => return Err(wrong(other)),

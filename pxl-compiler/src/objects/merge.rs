@@ -5,7 +5,7 @@ use super::eval::Evaluator;
 use super::frame::frame_of;
 use super::{Frame, Object};
 use crate::codes::Code;
-use crate::diag::{Diag, Res, Span, Stop, fail};
+use crate::diag::{Diag, Res, Stop};
 use crate::hint;
 use crate::ir::{IrKind, Merge, MergeKind, NameAt};
 
@@ -21,7 +21,7 @@ impl<'a> Evaluator<'a> {
         };
         let right = frame_of(&right, "merge", "right")?;
         let how = kind(&how)?;
-        let (left_on, right_on) = keys(&left_on, &right_on, span)?;
+        let (left_on, right_on) = keys(&left_on, &right_on)?;
         let suffixes = match suffixes {
             None => ("_x".to_string(), "_y".to_string()),
             Some(arg) => pair(&arg)?,
@@ -44,7 +44,7 @@ fn kind(arg: &Arg<'_>) -> Res<MergeKind> {
     })
 }
 
-fn keys(left: &Arg<'_>, right: &Arg<'_>, span: Span) -> Res<(Vec<NameAt>, Vec<NameAt>)> {
+fn keys(left: &Arg<'_>, right: &Arg<'_>) -> Res<(Vec<NameAt>, Vec<NameAt>)> {
     let left_on = left.texts("merge", "left_on")?;
     let right_on = right.texts("merge", "right_on")?;
     if left_on.len() != right_on.len() {
@@ -53,13 +53,6 @@ fn keys(left: &Arg<'_>, right: &Arg<'_>, span: Span) -> Res<(Vec<NameAt>, Vec<Na
         let label = format!("{} on the left, {} on the right", left_on.len(), right_on.len());
         let span = super::frame::cover(left.span, right.span);
         return Err(Diag::error(Code::JoinKeys, span, message).label(label).into());
-    }
-    for names in [&left_on, &right_on] {
-        if let Some(twice) = super::expr::first_repeated(names) {
-            let _ = span;
-            let message = format!("merge(): key '{}' is given twice", twice.name);
-            return fail(Code::JoinKeys, twice.span, message);
-        }
     }
     Ok((left_on, right_on))
 }

@@ -155,17 +155,24 @@ impl<'a> Evaluator<'a> {
             _ if self.settings.exec_mode => return Ok(Object::None),
             _ => name,
         };
-        self.sink(name, frame.op, span)?;
+        // Widgets show what the called function returns, never what it displays on its way.
+        self.sink(name, frame.op, None, span)?;
         Ok(Object::None)
     }
 
-    pub(crate) fn sink(&mut self, name: String, op: usize, span: Span) -> Res<()> {
+    pub(crate) fn sink(
+        &mut self,
+        name: String,
+        op: usize,
+        call: Option<usize>,
+        span: Span,
+    ) -> Res<()> {
         if self.graph.sinks.len() >= OUTPUTS_MAX {
             self.stop_all();
             let message = format!("the script has more than {OUTPUTS_MAX} outputs");
             return fail(Code::OutputsMax, span, message);
         }
-        self.graph.sinks.push(Sink { name, op, call: self.current_call });
+        self.graph.sinks.push(Sink { name, op, call });
         Ok(())
     }
 }

@@ -1,29 +1,56 @@
 //! Afterwards a limit stands below maps that only add columns at the end of its rows: the order of
 //! rows is that of whole packed rows, columns in their order, so what is appended as a function of
-//! the others decides nothing. Nodes can then choose the newest rows themselves. Maps with functions
-//! of the node stay below: behind the limit the row's node is no longer known.
+//! the others decides nothing. It also stands in the row-wise branches of a union that only it reads:
+//! a row that is not among the first of its branch is not among the first of all. Nodes can then
+//! choose the newest rows themselves. Maps with functions of the node stay below: behind the limit the
+//! row's node is no longer known.
 
 use weir_functions::Placement;
 use weir_types::plan::OpKind;
 use weir_types::{Expr, Op, OpId, Plan};
 
-use super::{Rebuild, op_has_placement};
+use super::{Rebuild, is_blocking, op_has_placement, readers};
 
 pub(crate) fn run(plan: Plan) -> Plan {
+    let readers = readers(&plan);
     let mut rebuild = Rebuild::new(plan.ops.len());
-    for op in &plan.ops {
+    // Rebuilt operators that several old ones read.
+    let mut shared: Vec<bool> = Vec::new();
+    for (old, op) in plan.ops.iter().enumerate() {
         let op = rebuild.renumbered(op);
         let id = match op.kind {
-            OpKind::Limit { .. } => push(&mut rebuild, op),
+            OpKind::Limit { .. } => push(&mut rebuild, &shared, op),
             _ => rebuild.push(op),
         };
+        shared.resize(rebuild.ops.len(), false);
+        shared[id] |= readers[old] > 1;
         rebuild.became(id);
     }
     rebuild.finish(&plan)
 }
 
+/// A limit above `below`, and in its branches if it is a union.
+fn placed(rebuild: &mut Rebuild, shared: &[bool], kind: OpKind, below: OpId) -> OpId {
+    let union = rebuild.ops[below].clone();
+    let mut below = below;
+    if matches!(union.kind, OpKind::Union) && !shared[below] {
+        let free = |id: OpId| !shared[id] && !is_blocking(&rebuild.ops[id].kind);
+        let free: Vec<bool> = union.inputs.iter().map(|&input| free(input)).collect();
+        if free.contains(&true) {
+            let mut inputs = union.inputs.clone();
+            for (input, _) in inputs.iter_mut().zip(free).filter(|(_, free)| *free) {
+                let relation = rebuild.ops[*input].relation.clone();
+                *input = rebuild.push(Op { kind: kind.clone(), inputs: vec![*input], relation });
+            }
+            below = rebuild.push(Op { inputs, ..union });
+        }
+    }
+    let relation = rebuild.ops[below].relation.clone();
+    rebuild.push(Op { kind, inputs: vec![below], relation })
+}
+
 /// The limit below as many maps as can be, copies of these above it.
-fn push(rebuild: &mut Rebuild, limit: Op) -> OpId {
+fn push(rebuild: &mut Rebuild, shared: &[bool], limit: Op) -> OpId {
     let mut path: Vec<OpId> = Vec::new();
     // Maps down to and with the last one that the limit may pass.
     let mut depth = 0;
@@ -50,10 +77,11 @@ fn push(rebuild: &mut Rebuild, limit: Op) -> OpId {
             depth = path.len();
         }
     }
-    let Some(&lowest) = path[..depth].last() else { return rebuild.push(limit) };
-    let below = rebuild.ops[lowest].inputs[0];
-    let relation = rebuild.ops[below].relation.clone();
-    let mut id = rebuild.push(Op { kind: limit.kind, inputs: vec![below], relation });
+    let below = match path[..depth].last() {
+        Some(&lowest) => rebuild.ops[lowest].inputs[0],
+        None => limit.inputs[0],
+    };
+    let mut id = placed(rebuild, shared, limit.kind, below);
     for &map in path[..depth].iter().rev() {
         let op = Op { inputs: vec![id], ..rebuild.ops[map].clone() };
         id = rebuild.push(op);

@@ -459,8 +459,10 @@ fn messages_have_pixies_texts() {
     }
 }
 
-/// Function, arguments, text in the message: functions called from outside.
-const CALLS: &[(&str, &[(&str, &str)], &str, &str)] = &[
+type Call = (&'static str, &'static [(&'static str, &'static str)], &'static str, &'static str);
+
+/// Function, arguments, text in the message, code: functions called from outside.
+const CALLS: &[Call] = &[
     ("missing", &[], "Function to execute, 'missing', not found.", "exec_function"),
     ("value", &[], "Function to execute, 'value', is not a function", "exec_function"),
     ("", &[], "Must specify func_name", "exec_function"),

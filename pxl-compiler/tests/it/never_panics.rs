@@ -4,13 +4,15 @@
 use proptest::prelude::*;
 use weir_pxl::{CompileOptions, Script, bundle, compile, explain, split};
 
+use crate::golden;
+
 fn try_compile(text: &str, vis: Option<&str>) {
     let script = Script { name: "fuzz.pxl", text, vis };
     let options = CompileOptions { placeholders: true, ..CompileOptions::default() };
     match compile(&script, &options) {
         Ok(compiled) => {
             let parts = split(&compiled.plan);
-            assert!(!parts.cluster.ops.is_empty(), "outputs come from the cluster part");
+            assert_eq!(parts.cluster.ops.is_empty(), compiled.plan.outputs.is_empty());
         }
         Err(found) => assert!(!found.is_empty(), "refused without a reason"),
     }
@@ -47,8 +49,40 @@ const SEED: &str = "import px\n\
     px.display(b.append([b, b]), 'out')\n\
     df.w = px.bin(df.time_, px.seconds(10)) - px.now()\n";
 
+/// Scripts, and vis files, of the goldens of diagnostics: one for each thing that can be wrong.
+fn golden_scripts() -> Vec<(String, Option<String>)> {
+    let mut found: Vec<(String, Option<String>)> = Vec::new();
+    for entry in std::fs::read_dir(golden::folder("diagnostics")).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        let parts = golden::sections(&text);
+        let part =
+            |name: &str| parts.iter().find(|(have, _)| have == name).map(|(_, body)| body.clone());
+        found.push((part("script").unwrap_or_default(), part("vis")));
+    }
+    found.sort();
+    found
+}
+
+/// `WEIR_PROPTEST_CASES` asks for more.
+fn cases() -> u32 {
+    std::env::var("WEIR_PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(512)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn mutated_cases(
+        which in any::<usize>(),
+        edits in proptest::collection::vec(any::<(usize, usize, usize, u8)>(), 1..4),
+        vis_edits in proptest::collection::vec(any::<(usize, usize, usize, u8)>(), 0..3),
+    ) {
+        static SCRIPTS: std::sync::LazyLock<Vec<(String, Option<String>)>> =
+            std::sync::LazyLock::new(golden_scripts);
+        let (script, vis) = &SCRIPTS[which % SCRIPTS.len()];
+        let vis = vis.as_ref().map(|vis| mutated(vis, &vis_edits));
+        try_compile(&mutated(script, &edits), vis.as_deref());
+    }
 
     #[test]
     fn arbitrary_text(text in "\\PC{0,200}") {

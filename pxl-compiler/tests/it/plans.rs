@@ -143,3 +143,67 @@ fn one_scan_for_many_functions() {
     }
     assert_eq!(compiled(&text).plan.scans().count(), 1);
 }
+
+/// A view with ten functions over one table scans it once, also where they name columns differently,
+/// select, filter and aggregate differently: the scan has the union of their columns, and `explain`
+/// shows one scan on the node. Catches pruning or filters that split the scan.
+#[test]
+fn one_scan_for_a_view() {
+    let bodies = [
+        "df.pod = df.ctx['pod']\n    return df.groupby('pod').agg(n=('latency', px.count))",
+        "df.p = df.ctx['pod']\n    return df.groupby('p').agg(slow=('latency', px.max))",
+        "df = df[df.resp_status >= 400]\n    return df[['time_', 'req_path', 'resp_status']]",
+        "df = df[px.contains(df.req_path, '/api')]\n    return df.agg(n=('req_path', px.count))",
+        "return df.drop(['req_body', 'resp_body']).head(10)",
+        "df.time_ = px.bin(df.time_, px.seconds(10))\n    \
+         return df.groupby('time_').agg(b=('resp_body_size', px.sum))",
+        "df = df[['latency', 'req_method']]\n    df.latency = px.abs(df.latency)\n    return df",
+        "df.failed = df.resp_status >= 500\n    return df.groupby('remote_addr').agg(f=('failed', px.mean))",
+        "other = df.groupby('upid').agg(worst=('latency', px.max))\n    \
+         return df.merge(other, 'inner', ['upid', 'latency'], ['upid', 'worst'])[['req_path', 'worst']]",
+        "return df[['trace_role']].append(df[['trace_role']])",
+    ];
+    let mut text = "import px\n".to_string();
+    let mut globals = Vec::new();
+    for (n, body) in bodies.iter().enumerate() {
+        // The same window in different words, and with a selection of columns of its own.
+        let source = match n % 3 {
+            0 => "px.DataFrame('http_events', start_time=start)",
+            1 => "px.DataFrame(table='http_events', start_time=px.now() - px.minutes(5))",
+            _ => "px.DataFrame('http_events', start_time='-300s')",
+        };
+        text.push_str(&format!("def f{n}(start: str):\n    df = {source}\n    {body}\n"));
+        globals.push(format!(
+            r#"{{"outputName": "o{n}", "func": {{"name": "f{n}", "args": [{{"name": "start", "value": "-5m"}}]}}}}"#
+        ));
+    }
+    let vis = format!(r#"{{"globalFuncs": [{}]}}"#, globals.join(","));
+    let script = Script { name: "t.pxl", text: &text, vis: Some(&vis) };
+    let explained = explain(&script, &CompileOptions::default(), &[Stage::Plan, Stage::Split]);
+    let codes: Vec<&str> = explained.diagnostics.iter().map(|found| found.code.as_str()).collect();
+    assert_eq!(
+        codes,
+        Vec::<&str>::new(),
+        "{}",
+        render_diagnostics(&explained.diagnostics, &text, false)
+    );
+    let (plan, split) = explained.text.split_once("== split ==").unwrap();
+    assert_eq!(plan.matches("scan http_events").count(), 1, "{plan}");
+    assert_eq!(split.matches("scan http_events").count(), 1, "{split}");
+    let scan = plan.lines().find(|line| line.contains("scan http_events")).unwrap();
+    for column in ["upid", "latency", "req_path", "resp_status", "remote_addr", "resp_body_size"] {
+        assert!(scan.contains(column), "{scan}");
+    }
+    assert_eq!(explained.json["plan"]["outputs"].as_array().unwrap().len(), bodies.len());
+    let cuts = explained.json["split"]["cuts"].as_array().unwrap();
+    assert!(cuts.iter().all(|cut| !cut["reason"].as_str().unwrap().is_empty()));
+}
+
+/// Windows of different length are different scans: catches merging by table alone.
+#[test]
+fn different_windows_are_different_scans() {
+    let text = "import px\n\
+                px.display(px.DataFrame('http_events', start_time='-5m').agg(n=('upid', px.count)), 'a')\n\
+                px.display(px.DataFrame('http_events', start_time='-1m').agg(n=('upid', px.count)), 'b')\n";
+    assert_eq!(compiled(text).plan.scans().count(), 2);
+}

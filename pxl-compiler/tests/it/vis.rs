@@ -54,6 +54,25 @@ fn calls_become_outputs() {
     assert_eq!(compiled.args.len(), 4);
 }
 
+/// What a function displays on its way has no widget: catches a debugging output that takes the place
+/// of the result in a chart.
+#[test]
+fn debugging_outputs_have_no_widgets() {
+    let text = "import px\ndef f():\n    df = px.DataFrame('jvm_stats')\n    px.debug(df, 'seen')\n    \
+                return df[['time_']]\n";
+    let vis = r#"{"widgets": [{"name": "w", "func": {"name": "f"}}]}"#;
+    let script = Script { name: "t.pxl", text, vis: Some(vis) };
+    let compiled = compile(&script, &options(&[])).unwrap();
+    let outputs: Vec<(&str, usize)> = compiled
+        .plan
+        .outputs
+        .iter()
+        .zip(&compiled.widgets)
+        .map(|(output, widgets)| (output.table.as_str(), widgets.len()))
+        .collect();
+    assert_eq!(outputs, [("_seen", 0), ("w", 1)]);
+}
+
 /// One function alone, by its name and by its output's name.
 #[test]
 fn one_function() {
