@@ -6,7 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from . import compare, live, world
+from . import compare, fuzz, live, world
+from .evaluate import TooManyRows
 from .folder import ScriptFolder, answer
 from .rows import Rows
 
@@ -30,12 +31,54 @@ def main():
         command.add_argument("--tick", default="1s")
         command.add_argument("--every", type=int, default=25, help="check every Nth progress")
         command.add_argument("--show", type=int, default=3)
+    random = commands.add_parser("fuzz", help="random scripts, one-shot and live")
+    random.add_argument("--rows", required=True)
+    random.add_argument("--seeds", default="1-50")
+    random.add_argument("--metadata", action="store_true", help="scripts look up pods")
+    random.add_argument("--live", action="store_true")
+    random.add_argument("--keep", default="/tmp", help="where scripts that differ are written")
+    random.add_argument("--weir", default="weir")
+    random.add_argument("--tick", default="1s")
+    random.add_argument("--every", type=int, default=40)
+    random.add_argument("--show", type=int, default=3)
     options = parser.parse_args()
     if options.command == "world":
         world.write(options.directory, options.seed, options.rows_per_table,
                     not options.no_metadata)
         return 0
+    if options.command == "fuzz":
+        return _fuzz(options)
     return _check(options)
+
+
+def _fuzz(options):
+    """Checks a range of seeds; a script that differs stays on disk."""
+    first, _, last = options.seeds.partition("-")
+    rows, weir, bad = Rows(options.rows), compare.Weir(options.weir), 0
+    for seed in range(int(first), int(last or first) + 1):
+        path = Path(options.keep) / f"pxl_fuzz_{seed}{'m' if options.metadata else ''}.pxl"
+        path.write_text(fuzz.script(seed, options.metadata))
+        folder, end, lines = ScriptFolder(path), rows.last_arrival_second(), []
+        try:
+            if options.live:
+                lines = live.check(weir, folder, rows, {}, None, options)
+            else:
+                for now in (end - 120 * 10**9, end - 200_550_000_000, end):
+                    expected = compare.oracle(folder, rows, now, {}, None, 20_000)
+                    actual = weir.run(path, options.rows, now, {})
+                    found = compare.differences(expected, actual, options.show)
+                    if isinstance(expected, str) and not found:
+                        print(f"seed {seed}: both refuse: {expected} / {actual[:200]}")
+                    lines += [f"now {now}:"] + found if found else []
+        except TooManyRows:
+            pass
+        if lines:
+            bad += 1
+            print(f"DIFF seed {seed}: {path}", *lines, sep="\n  ", flush=True)
+        else:
+            path.unlink()
+    print(f"{bad} scripts differ")
+    return 1 if bad else 0
 
 
 def _script_folders(paths):

@@ -11,10 +11,15 @@ from . import frames, timeargs
 from .values import ZERO, identity, order_key, value_to_json
 
 
+class TooManyRows(Exception):
+    """A join grew past the environment's limit; only random scripts do that."""
+
+
 class Environment:
     """What functions may look at besides their arguments."""
 
-    def __init__(self, rows, now_ns):
+    def __init__(self, rows, now_ns, rows_max=5_000_000):
+        self.rows_max = rows_max
         self.rows, self.now_ns, self.metadata = rows, now_ns, rows.metadata
         self.memory = {}
 
@@ -117,6 +122,8 @@ def _join(frame, env):
         if others is None and frame.how in ("left", "outer"):
             others = [zero_right]
         out += [(a + b, None) for a, b in product(members, others or [])]
+        if len(out) > env.rows_max:
+            raise TooManyRows
     if frame.how in ("right", "outer"):
         out += [(zero_left + values, None) for key, members in theirs.items() if key not in ours
                 for values in members]

@@ -77,8 +77,8 @@ class ScriptFolder:
         return named
 
 
-def answer(folder, rows, now_ns, given=None, library=None):
+def answer(folder, rows, now_ns, given=None, library=None, rows_max=5_000_000):
     """table -> (frame, JSON rows) of one run."""
-    env = Environment(rows, now_ns)
+    env = Environment(rows, now_ns, rows_max)
     return {name: (frame, json_rows(frame, env))
             for name, frame in folder.frames(now_ns, given or {}, library)}

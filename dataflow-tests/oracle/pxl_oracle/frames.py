@@ -128,6 +128,9 @@ def _below_head(frame, predicate):
     if isinstance(frame, Filter):
         moved = _below_head(frame.parents[0], predicate)
         return moved and Filter(moved, frame.predicate)
+    if isinstance(frame, Aggregate) and frame.groups and predicate.columns() <= set(frame.groups):
+        moved = _below_head(frame.parents[0], predicate)
+        return moved and Aggregate(moved, frame.groups, frame.outputs)
     if isinstance(frame, Map):
         sources = frame.sources()
         if predicate.columns() <= sources.keys():

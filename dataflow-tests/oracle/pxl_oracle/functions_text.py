@@ -127,7 +127,8 @@ def pluck_array(text, index):
 
 @scalar("split", "SS:S")
 def split(text, delimiter):
-    parts = text.split(delimiter) if delimiter else [text]
+    characters = text.decode("utf-8", "replace")
+    parts = text.split(delimiter) if delimiter else [c.encode() for c in characters]
     return to_text([part.decode("utf-8", "replace") for part in parts]).encode()
 
 

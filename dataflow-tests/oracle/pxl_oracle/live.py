@@ -54,6 +54,6 @@ def _negative(tables, frontier):
 
 
 def _compared(folder, rows, frontier, given, library, tables, options):
-    expected = oracle(folder, rows, frontier, given, library)
+    expected = oracle(folder, rows, frontier, given, library, 60_000)
     found = differences(expected, dict(tables), options.show)
     return [f"frontier {frontier}:"] + found if found else []

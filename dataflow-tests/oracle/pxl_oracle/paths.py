@@ -35,9 +35,9 @@ def build_clusters(paths):
 def predict(path, clusters):
     parts = list(components(path))
     best = max(clusters, key=lambda c: similarity(c["c"], parts), default=None)
-    if best is None or similarity(best["c"], parts) <= 0:
-        return path
-    chosen = parts if parts in best["m"] else best["c"]
+    chosen = parts
+    if best is not None and similarity(best["c"], parts) > 0 and parts not in best["m"]:
+        chosen = best["c"]
     return ("/" + "/".join(chosen)).encode()
 
 

@@ -61,7 +61,7 @@ def _normalized(sql, values, postgres):
     params, out, given = [], [], iter(values)
     for kind, text in _tokens(sql, not postgres):
         word = text.lower()
-        if kind in ("string", "number") or (kind == "name" and word in ("true", "false", "null")):
+        if kind in ("string", "number") or (kind == "name" and word in ("true", "false")):
             params.append(text)
         elif postgres and kind == "dollar":
             index = int(text[1:]) - 1
