@@ -33,7 +33,7 @@ def exact_sum(values):
     try:
         return float(total)
     except OverflowError:
-        return math.copysign(math.inf, total)
+        return math.inf if total > 0 else -math.inf
 
 
 def _sum_float(rows, _times):

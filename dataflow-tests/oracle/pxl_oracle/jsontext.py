@@ -44,10 +44,16 @@ def _no_constant(name):
     raise ValueError(name)
 
 
+def _integer(text):
+    """Beyond 64 bits an integer is read as a double."""
+    number = int(text)
+    return number if -(1 << 63) <= number < 1 << 64 else float(text)
+
+
 def parse(data):
     """The value behind JSON bytes; raises ValueError."""
     return json.loads(data.decode("utf-8"), object_pairs_hook=_first_wins,
-                      parse_constant=_no_constant)
+                      parse_constant=_no_constant, parse_int=_integer)
 
 
 def parse_or(data, default):

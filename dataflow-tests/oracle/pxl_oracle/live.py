@@ -7,6 +7,10 @@ from collections import Counter
 from .compare import comparable, differences, oracle
 from .values import time_from_text
 
+# The slowest refresh a plan chooses: a tick that far before a progress message, if it came without
+# one, must have changed nothing.
+_REFRESH_NS = 10**9
+
 
 def check(weir, folder, rows, given, library, options):
     """Lines of the first few disagreements."""
@@ -15,7 +19,7 @@ def check(weir, folder, rows, given, library, options):
         [weir.binary, "live", str(folder.path), "--rows", options.rows, "-o", "jsonl", "--tick",
          options.tick, *(["--", *arguments] if arguments else [])],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    lines, tables, seen, frontier = [], {}, 0, None
+    lines, tables, settled, seen, frontier = [], {}, {}, 0, None
     for text in process.stdout:
         message = json.loads(text)
         if message["type"] == "schema":
@@ -25,8 +29,12 @@ def check(weir, folder, rows, given, library, options):
         elif message["type"] == "error":
             lines.append(f"error message: {text.strip()[:600]}")
         elif message["type"] == "progress":
-            seen, frontier = seen + 1, time_from_text(message["frontier"])
+            before, seen, frontier = frontier, seen + 1, time_from_text(message["frontier"])
             lines += _negative(tables, frontier)
+            quiet = frontier - _REFRESH_NS
+            if before and before < quiet and seen % options.every == 2:
+                lines += _compared(folder, rows, quiet, given, library, settled, options)
+            settled = {name: Counter(table) for name, table in tables.items()}
             if seen % options.every == 1 or options.every == 1:
                 lines += _compared(folder, rows, frontier, given, library, tables, options)
         if len(lines) > 40:

@@ -114,7 +114,7 @@ class Metadata:
 
     def entity(self, kind, key, by):
         index = self.uids if by == "id" else self.named
-        if by == "name" and kind != "Namespace" and "/" not in key:
+        if by == "name" and kind not in ("Namespace", "Node") and "/" not in key:
             return None
         return index.get(kind, {}).get(key)
 
