@@ -19,6 +19,7 @@ def main():
     make.add_argument("directory")
     make.add_argument("--seed", type=int, default=1)
     make.add_argument("--rows-per-table", type=int, default=300)
+    make.add_argument("--span-s", type=int, default=720, help="seconds most rows lie in")
     make.add_argument("--no-metadata", action="store_true")
     for name in ("run", "compare", "live"):
         command = commands.add_parser(name)
@@ -44,7 +45,7 @@ def main():
     options = parser.parse_args()
     if options.command == "world":
         world.write(options.directory, options.seed, options.rows_per_table,
-                    not options.no_metadata)
+                    not options.no_metadata, options.span_s)
         return 0
     if options.command == "fuzz":
         return _fuzz(options)

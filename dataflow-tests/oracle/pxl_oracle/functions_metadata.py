@@ -4,7 +4,7 @@ import ipaddress
 
 from .jsontext import parse_or, to_text
 from .registry import scalar
-from .values import wrap
+from .values import time_from_text, wrap
 
 
 def _text(value):
@@ -22,7 +22,7 @@ def several(values):
 # UPIDs
 
 _U64 = (1 << 64) - 1
-scalar("asid", ":I", contextual=True, node_only=True)(
+scalar("asid", ":I", contextual=True)(
     lambda env, upid: upid >> 96 if upid is not None else 0)
 scalar("upid_to_asid", "U:I")(lambda upid: upid >> 96)
 scalar("upid_to_pid", "U:I")(lambda upid: upid >> 64 & 0xFFFF_FFFF)
@@ -57,7 +57,7 @@ def get_cidrs(env, _upid):
     for node in env.metadata.by_kind["Node"]:
         cidrs = node.spec.get("podCIDRs") or [node.spec.get("podCIDR")]
         pod_cidrs += [cidr for cidr in cidrs if cidr]
-    bridges = [f"{ipaddress.ip_network(cidr, strict=False)[0]}/32" for cidr in pod_cidrs]
+    bridges = [f"{ipaddress.ip_network(cidr, strict=False)[1]}/32" for cidr in pod_cidrs]
     return _text(to_text(pod_cidrs + bridges))
 
 
@@ -116,12 +116,12 @@ def _entity_lookup(name, kind, by, getter, miss):
 
 
 def _register_pods():
-    for name in ("container_id", "container_name"):
-        pass
     for name, getter in _POD_TEXTS.items():
         if name in ("pod_ip", "owner_references", "pod_labels", "status"):
             continue
-        scalar(f"upid_to_{name}", "U:S", contextual=True, node_only=True)(_by_process(getter))
+        miss = _pod_status(None) if name == "pod_status" else b""
+        scalar(f"upid_to_{name}", "U:S", contextual=True, node_only=True)(
+            _by_process(getter, miss))
     for by in ("id", "name"):
         for name, getter in _POD_TEXTS.items():
             miss = _pod_status(None) if name == "status" else b""
@@ -130,10 +130,10 @@ def _register_pods():
         _entity_lookup(f"pod_{by}_to_stop_time", "Pod", by, lambda m, pod: pod.stop, 0)
 
 
-def _by_process(getter):
+def _by_process(getter, miss):
     def lookup(env, _row_upid, upid):
         pod = env.metadata.pod_of_process(upid)
-        return getter(env.metadata, pod) if pod else b""
+        return getter(env.metadata, pod) if pod else miss
 
     return lookup
 
@@ -213,6 +213,27 @@ def container_id_to_status(env, _upid, container_id):
         env.metadata.containers.get(container_id.decode("utf-8", "replace"), (None, None))[0])
 
 
+def _container_times(name, lookup):
+    def start(env, _upid, key):
+        container = lookup(env.metadata, key.decode("utf-8", "replace"))
+        state = container.get("state", {}) if container else {}
+        return container_time(state, "startedAt")
+
+    def stop(env, _upid, key):
+        container = lookup(env.metadata, key.decode("utf-8", "replace"))
+        return container_time(container.get("state", {}) if container else {}, "finishedAt")
+
+    scalar(f"{name}_to_start_time", "S:T", contextual=True)(start)
+    scalar(f"{name}_to_stop_time", "S:T", contextual=True)(stop)
+
+
+def container_time(state, key):
+    text = next((detail[key] for detail in state.values() if detail and detail.get(key)), "")
+    return time_from_text(text) if text else 0
+
+
+_container_times("container_id", lambda m, key: m.containers.get(key, (None, None))[0])
+
 # Services, deployments, namespaces
 
 _SERVICE = {
@@ -233,7 +254,26 @@ for _kind, _label in (("ReplicaSet", "replicaset"), ("Deployment", "deployment")
         _entity_lookup(_prefix + f"{_label}_id", _kind, _by, lambda m, e: _text(e.uid), b"")
         _entity_lookup(_prefix + "start_time", _kind, _by, lambda m, e: e.start, 0)
         _entity_lookup(_prefix + "stop_time", _kind, _by, lambda m, e: e.stop, 0)
+    _entity_lookup(_prefix + "owner_references", _kind, "name",
+                   lambda m, e: _text(e.owner_references()), b"")
+    _entity_lookup(f"{_label}_id_to_owner_references", _kind, "id",
+                   lambda m, e: _text(e.owner_references()), b"")
     _entity_lookup(f"{_label}_id_to_namespace", _kind, "id", lambda m, e: _text(e.namespace), b"")
+
+
+def _deployment_of(attribute):
+    def find(metadata, replicaset):
+        deployment = metadata.entity("Deployment", replicaset.owner_uid("Deployment"), "id")
+        return _text(getattr(deployment, attribute)) if deployment else b""
+
+    return find
+
+
+for _by in ("id", "name"):
+    _entity_lookup(f"replicaset_{_by}_to_deployment_name", "ReplicaSet", _by,
+                   _deployment_of("name"), b"")
+    _entity_lookup(f"replicaset_{_by}_to_deployment_id", "ReplicaSet", _by,
+                   _deployment_of("uid"), b"")
 
 
 @scalar("has_service_name", "SS:B")

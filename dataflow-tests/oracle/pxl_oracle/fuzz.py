@@ -150,6 +150,8 @@ class Writer:
                  if kind == other and not a.startswith(("time_", "upid", "a"))]
         same = [(a, b) for a, b in pairs if a == b]
         keys = self.random.sample(same or pairs, min(len(same or pairs), self.pick(0, 1, 1, 2)))
+        if len({a for a, _ in keys}) < len(keys) or len({b for _, b in keys}) < len(keys):
+            keys = keys[:1]
         name = self.fresh("m")
         if not keys:
             self.head(left)

@@ -15,7 +15,6 @@ from .values import time_to_text
 from .world_payloads import Payloads
 
 EPOCH_NS = 1767225600 * 10**9  # 2026-01-01T00:00:00Z
-SPAN_NS = 720 * 10**9
 COUNTERS = {
     "process_stats": ["major_faults", "minor_faults", "cpu_utime_ns", "cpu_ktime_ns",
                       "rchar_bytes", "wchar_bytes", "read_bytes", "write_bytes"],
@@ -66,8 +65,9 @@ def _stamp(age_s):
 class World:
     """Objects, processes and the values rows are drawn from."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, span_s=720):
         self.random = random.Random(seed)
+        self.span_ns = span_s * 10**9
         self.processes = []
         self.objects = []
         self._nodes_and_namespaces()
@@ -176,18 +176,18 @@ class World:
         pairs = []
         for _ in range(count):
             roll, pick = self.random.random(), self.random
-            time_ns = EPOCH_NS + pick.randrange(SPAN_NS)
+            time_ns = EPOCH_NS + pick.randrange(self.span_ns)
             if roll < 0.15:  # on an edge of a pane of any size, or one off it
-                edge = pick.choice([10**9, 10**10, 60 * 10**9])
+                edge = pick.choice([10**8, 10**9, 10**10, 60 * 10**9])
                 time_ns = time_ns // edge * edge + pick.choice([0, 0, 1, -1])
             elif roll < 0.3 and pairs:
                 time_ns = pick.choice(pairs)[0]
             elif roll < 0.34:
-                time_ns = EPOCH_NS - pick.randrange(7200 * 10**9)
+                time_ns = EPOCH_NS - pick.randrange(10 * self.span_ns)
             arrival = None
             late = pick.random()
             if late < 0.2:
-                arrival = time_ns + pick.choice([1, 10**8, pick.randrange(90 * 10**9)])
+                arrival = time_ns + pick.choice([1, 10**8, pick.randrange(self.span_ns // 8)])
             elif late < 0.28:
                 arrival = time_ns - pick.choice([1, 5 * 10**9, 10**10, 10**10 + 1, 11 * 10**9])
             pairs.append((time_ns, arrival))
@@ -234,8 +234,9 @@ class World:
         if kind == "U":
             return self.upid()
         if kind == "T":
-            return EPOCH_NS + pick.randrange(SPAN_NS)
-        return pick.choice([0, 1, 2, 3, pick.randrange(70), pick.randrange(10**9)])
+            return EPOCH_NS + pick.randrange(self.span_ns)
+        extreme = pick.choice([2**63 - 1, -(2**63), 2**53 + 1, -1]) if pick.random() < 0.02 else 0
+        return extreme or pick.choice([0, 1, 2, 3, pick.randrange(70), pick.randrange(10**9)])
 
     def function_rows(self, name):
         for index in range(7):
@@ -255,11 +256,11 @@ def _write(path, rows):
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def write(directory, seed, rows_per_table=300, metadata=True):
+def write(directory, seed, rows_per_table=300, metadata=True, span_s=720):
     """Writes a world; without metadata only tables."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    world = World(seed)
+    world = World(seed, span_s)
     for table in [*TABLES, *TRACEPOINT_TABLES]:
         _write(directory / f"{table}.jsonl", world.rows(table, rows_per_table))
     for name in TABLE_FUNCTIONS.keys() - REGISTRY_FUNCTIONS:
