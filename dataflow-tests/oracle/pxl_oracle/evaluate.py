@@ -81,7 +81,7 @@ def _aggregate(frame, env):
     parent = frame.parents[0]
     group_at = _picker(parent, frame.groups)
     kinds = [parent.kinds[name] for name in frame.groups]
-    time_at = parent.position().get("time_")
+    time_at = parent.position().get("time_") if _has_event_time(parent) else None
     groups = defaultdict(list)
     for values, _ in rows_of(parent, env):
         key = tuple(identity(kind, values[at]) for kind, at in zip(kinds, group_at))
@@ -94,8 +94,7 @@ def _aggregate(frame, env):
         values = [members[0][at] for at in group_at]
         times = None
         if time_at is not None:
-            kind = parent.kinds["time_"]
-            times = [order_key(kind, member[time_at]) for member in members]
+            times = [member[time_at] for member in members]
         for function, picked in inputs:
             values.append(function([tuple(m[at] for at in picked) for m in members], times))
         out.append((tuple(values), None))
@@ -134,15 +133,20 @@ def _append(frame, env):
     return [(values, None) for parent in frame.parents for values, _ in rows_of(parent, env)]
 
 
+def _has_event_time(frame):
+    """A `time_` that is no time orders nothing."""
+    return frame.kinds.get("time_") == "T"
+
+
 def _head(frame, env):
-    position = frame.position()
+    position, timed = frame.position(), _has_event_time(frame)
     kinds = [kind for _, kind in frame.columns]
 
     def packed(row):
         key = tuple(order_key(kind, value) for kind, value in zip(kinds, row[0]))
-        return (key[position["time_"]], key) if "time_" in position else key
+        return (key[position["time_"]], key) if timed else key
 
-    ordered = sorted(rows_of(frame.parents[0], env), key=packed, reverse="time_" in position)
+    ordered = sorted(rows_of(frame.parents[0], env), key=packed, reverse=timed)
     return [(values, None) for values, _ in ordered[:frame.limit]]
 
 

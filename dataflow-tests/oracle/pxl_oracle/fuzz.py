@@ -86,6 +86,9 @@ class Writer:
 
     def source(self):
         name = self.fresh("d")
+        if self.random.random() < 0.1:
+            self.accept(f"{name} = px.{self.pick('GetAgentStatus', 'GetTracepointStatus')}()")
+            return
         window = f", start_time='{self.random.choice(WINDOWS)}'" if self.pick(1, 1, 1, 0) else ""
         if self.random.random() < 0.06:
             window = ", start_time='2026-01-01 00:06:00 +0000'"
@@ -107,6 +110,10 @@ class Writer:
         if self.random.random() < 0.12:
             column, kind = self.random.choice(self.columns(frame))
         if kind == "U":
+            return
+        if self.random.random() < 0.02 and self.columns(frame, "T"):
+            time = self.random.choice(self.columns(frame, "T"))[0]
+            self.accept(f"{frame}['{column}'] = px.now() - px.time_to_int64({frame}['{time}'])")
             return
         self.accept(f"{frame}['{column}'] = {self.expression(frame, kind)}")
 
@@ -217,7 +224,7 @@ def script(seed, metadata=False):
     """The text of the seed's script."""
     for attempt in range(20):
         writer = Writer(f"{seed}-{attempt}", metadata)
-        for _ in range(writer.random.randrange(3, 14)):
+        for _ in range(writer.random.randrange(3, writer.random.choice([14, 14, 30]))):
             writer.step()
         writer.finish()
         if any(line.startswith("px.display") for line in writer.lines):
