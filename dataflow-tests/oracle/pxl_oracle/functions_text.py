@@ -48,9 +48,16 @@ def atoi(text, default):
     return number if I64_MIN <= number <= I64_MAX else default
 
 
+_POSIX = {"alnum": "0-9A-Za-z", "alpha": "A-Za-z", "digit": "0-9", "lower": "a-z",
+          "upper": "A-Z", "xdigit": "0-9A-Fa-f", "space": r"\s", "word": r"\w",
+          "punct": r"!-/:-@\[-`{-~"}
+
+
 def _compiled(pattern):
+    text = re.sub(r"\[:(\w+):\]", lambda match: _POSIX.get(match[1], match[0]),
+                  pattern.decode("utf-8", "surrogateescape"))
     try:
-        return re.compile(pattern.decode("utf-8", "surrogateescape"), re.DOTALL | re.ASCII)
+        return re.compile(text, re.DOTALL | re.ASCII)
     except re.error:
         return None
 
