@@ -76,7 +76,9 @@ class World:
         for index in range(4):  # processes outside Kubernetes
             self._process(index % 2, "", f"/usr/bin/host{index} --x 'y'")
         self.upids = [upid for upid, _ in self.processes]
-        self.unknown = [self._upid(9, pid, 5) for pid in (1, 2)]
+        # The last is of the node that tracepoint rows, which have no process, seem to be of.
+        self.unknown = [self._upid(9, pid, 5) for pid in (1, 2)] + [self._upid(0, 3, 5)]
+        self.flows = self._flows()
         self.addresses = ([pod[3] for pod in PODS if pod[3]] * 4
                           + [service[2] for service in SERVICES if service[2] != "None"] * 2
                           + ["93.184.216.34", "8.8.8.8", "198.51.100.9"] * 3
@@ -133,7 +135,7 @@ class World:
                 status = {"name": container, "state": state, "ready": "running" in state}
                 if extra.get("phase") != "Pending":
                     status["containerID"] = f"containerd://{container_id}"
-                    self._process(node, container_id, f"/bin/{container} --pod={name}")
+                    self._process(node, container_id, f"/bin/java -jar {container} --pod={name}")
                     if container == "main":
                         self._process(node, container_id, f"/bin/worker {name}")
                 statuses.append(status)
@@ -165,6 +167,31 @@ class World:
                 "uid": _uid("pod", namespace, m)}} for m in members]
             self._object("Endpoints", namespace, name, 10**5,
                          subsets=[{"addresses": addresses}, {"notReadyAddresses": []}])
+
+    def _flows(self):
+        """Recurring connections: the columns that rows of one share in every table."""
+        owner = {}
+        for upid, process in self.processes:
+            for item in self.objects:
+                for status in item.get("status", {}).get("containerStatuses", []):
+                    if status.get("containerID", "").endswith(process["container_id"] or "-"):
+                        owner[upid] = item
+        ends = [(upid, pod["status"].get("podIP", "-")) for upid, pod in owner.items()]
+        named = {item["metadata"]["name"]: upid for upid, item in owner.items()}
+        flows = [{"upid": named["cart-5d9-aaa"], "local_addr": "10.1.0.11",
+                  "remote_addr": "10.1.0.12", "remote_port": 0, "trace_role": 2}]
+        for index in range(24):
+            client, server = self.random.sample(ends, 2)
+            port = 1024 + index
+            flow = {"upid": client[0], "local_addr": client[1], "remote_addr": server[1],
+                    "remote_port": port, "trace_role": 1}
+            if index % 3 == 0:
+                flow["remote_addr"] = self.random.choice(["93.184.216.34", "8.8.8.8", "10.96.0.10"])
+            elif index % 3 == 1:
+                flows.append({"upid": server[0], "local_addr": server[1],
+                              "remote_addr": client[1], "remote_port": 0, "trace_role": 2})
+            flows.append(flow)
+        return flows
 
     def upid(self):
         if self.random.random() < 0.05:
@@ -205,6 +232,9 @@ class World:
                 row["_arrival_"] = arrival
             for name, kind in columns[1:]:
                 row[name] = self._field(table, name, kind, row)
+            if "remote_addr" in row and self.random.random() < 0.5:
+                flow = self.random.choice(self.flows)
+                row.update({name: value for name, value in flow.items() if name in row})
             self.payloads.fill(table, row)
             if table in COUNTERS:
                 key = (row.get("upid"), row.get("pod_id"), row.get("remote_addr"))
@@ -280,13 +310,13 @@ ARGUMENTS = {
     "query": "SELECT * FROM items WHERE id = $1",
 }
 FILLED = {
-    **ARGUMENTS, "source_filter": "cart", "destination_filter": "10.1", "topic": "orders",
+    **ARGUMENTS, "source_filter": "a", "destination_filter": "o", "topic": "orders",
     "requesting_svc": "shop/front", "responding_svc": "shop/cart", "svc": "shop/cart",
     "from_entity_filter": "cart", "to_entity_filter": "10.", "pod_filter": "cart",
     "query_filter": "shop", "dns_server_filter": "10", "ip_filter": "93.",
     "max_num_records": "7", "groupby": "pod", "pct_basis_entity": "pod", "producer": "cart",
-    "consumer": "cart", "command_filter": "sh", "path_filter": "etc", "asid": "2",
-    "endpoint": "/items/*", "trace_id_filter": "4bf9", "start_time": "-90s",
+    "consumer": "front", "command_filter": "x", "path_filter": "name", "asid": "2",
+    "endpoint": "/items/*", "trace_id_filter": "4bf9", "start_time": "-11m",
     "req_path": "/items", "status_code": "404", "node_name": "node-a", "routing_key": "rk",
     "consumer_group_id": "grp-1", "query_name_filter": "shop", "filter_for_not_ssl": "true",
     "use_pixie_dns_resolution": "true", "source_connector_filter": "sock",

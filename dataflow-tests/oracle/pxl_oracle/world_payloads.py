@@ -113,8 +113,9 @@ class Payloads:
         group = {"group_id": self._choice("grp-1", "grp-2"), "member_id": self._choice("m1", "m2"),
                  "generation_id": self._choice(1, 2, 3, "4")}
         body = group if row["req_cmd"] in (11, 14) else {"topics": topics}
-        row["req_body"] = json.dumps(body)
-        row["resp"] = json.dumps(body if self.random.random() < 0.9 else {})
+        compact = {"separators": (",", ":")}
+        row["req_body"] = json.dumps(body, **compact)
+        row["resp"] = json.dumps(body if self.random.random() < 0.9 else {}, **compact)
 
     def _mux_events(self, row):
         row["req_type"] = self._choice(1, -1, 2, 64, 127, -62, 5)
@@ -123,13 +124,14 @@ class Payloads:
         row["frame_type"] = self._choice(1, 1, 2, 3, 8, 9)
         row["req_class_id"] = self._choice(10, 20, 40, 50, 60, 60, 60, 90, 0)
         row["req_method_id"] = self._choice(10, 11, 20, 40, 60, 80, 0)
-        row["resp_class_id"] = self._choice(0, 50, 60, 10)
-        row["resp_method_id"] = self._choice(0, 11, 41)
+        row["resp_class_id"] = self._choice(0, 50, 60, 60, 10)
+        row["resp_method_id"] = self._choice(0, 11, 41, 60)
         row["req_msg"] = json.dumps({"body_size": self.random.randrange(3000),
                                      "routing_key": self._choice("rk", "q1", ""),
                                      "exchange": "ex", "queue": self._choice("q1", "q2"),
                                      "consumer_tag": "tag"})
-        row["resp_msg"] = self._choice("", '{"queue":"q1","message_count":0}')
+        row["resp_msg"] = self._choice("", '{"queue":"q1","message_count":0}',
+                                       '{"routing_key":"rk","consumer_tag":"tag"}')
 
     def _conn_stats(self, row):
         row["protocol"] = self.random.randrange(14)
@@ -151,6 +153,11 @@ class Payloads:
         row["size"] = self.random.randrange(9000)
 
     _sock_recvmsg_table = _sock_sendmsg_table
+
+    def _vfs_table(self, row):
+        row["op"] = self._choice("vfs_open", "vfs_read")
+        row["d1"] = self._choice("etc", "name", "/")
+        row["d2"] = self._choice("/", "/", "x")
 
     def _let_events(self, row):
         row["service"] = self._choice("a", "b", "c")
