@@ -6,7 +6,7 @@ frames. Modules and their members are `modules`.
 
 import ast
 
-from . import exprs, frames, syntax
+from . import frames, syntax
 from .modules import (Builtin, DataFrame, Groups, Module, TypeObject, UserFunction, literal_of,
                       make_modules, plain)
 from .exprs import Call, Cast, ColumnRef, Literal, Metadata
@@ -16,7 +16,6 @@ from .values import PxlError
 _TYPES = {"str": "S", "int": "I", "float": "F", "bool": "B", "list": None}
 _METHODS = {"merge", "agg", "drop", "head", "filter", "groupby", "append", "rolling", "stream",
             "map"}
-_FOLDED_TYPES = (Literal,)
 
 
 class Returned(Exception):
@@ -321,7 +320,7 @@ def _globals():
 
 def apply_operator(name, operands):
     """Folds literals with the overload that fits, otherwise builds a row expression."""
-    if not all(isinstance(operand, _FOLDED_TYPES) for operand in operands):
+    if not all(isinstance(operand, Literal) for operand in operands):
         return Call(name, tuple(operands))
     overloads = SCALARS.get(name, {})
     overload = overloads.get("".join(operand.kind for operand in operands))
@@ -438,5 +437,3 @@ def _merge(frame, right, how, left_on, right_on, suffixes=None):
     return frames.merge(frame, right.frame, plain(how, "S").decode(), _names(left_on),
                         _names(right_on), endings)
 
-
-__all__ = ["Script", "apply_operator", "exprs"]

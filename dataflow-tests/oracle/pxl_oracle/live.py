@@ -38,7 +38,7 @@ def check(weir, folder, rows, given, library, options):
             if seen % options.every == 1 or options.every == 1:
                 lines += _compared(folder, rows, frontier, given, library, tables, options)
         if len(lines) > 40:
-            process.terminate()
+            process.kill()
             break
     process.wait()
     if frontier is not None and len(lines) <= 40:
