@@ -15,13 +15,18 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    pub(crate) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match self {
+    /// The exit status.
+    pub(crate) fn status(&self) -> u8 {
+        match self {
             Failure::No(_) => 1,
             Failure::Usage(_) => 2,
             Failure::Unreachable(_) => 3,
             Failure::Interrupted => 130,
-        })
+        }
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.status())
     }
 
     #[expect(clippy::print_stderr, reason = "a command's error goes to stderr")]

@@ -160,7 +160,7 @@ fn run(
         findings.push(Diag::error(Code::NoOutput, Span::NONE, message).hint(hint));
     }
     passes::streams_checked::run(&graph, findings);
-    let (plan, exports) = planned(&graph, &settings, options, findings, trace)?;
+    let (plan, exports) = planned(&graph, &settings, options, &pragmas, findings, trace)?;
     no_source(&graph, &plan, options, findings);
     if let Some(vis) = &vis {
         widget_columns(vis, &calls, &graph, &plan, findings);
@@ -221,6 +221,7 @@ fn planned(
     graph: &Graph,
     settings: &Settings,
     options: &CompileOptions,
+    pragmas: &Pragmas,
     findings: &Findings,
     mut trace: Option<&mut Trace>,
 ) -> Option<(Plan, Vec<Export>)> {
@@ -234,6 +235,9 @@ fn planned(
     let outputs =
         outputs.map(|(sink, table)| Output { table, op: typed.of_graph[sink.op] }).collect();
     let mut plan = passes::reachable(typed.plan(outputs));
+    if let Some(rows_max) = pragmas.max_output_rows_per_table {
+        plan = passes::outputs_capped::run(plan, rows_max);
+    }
     let mut note = |name: &'static str, plan: &Plan| {
         if let Some(trace) = trace.as_deref_mut() {
             trace.passes.push((name, plan.clone()));

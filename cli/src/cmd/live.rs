@@ -18,6 +18,8 @@ use crate::{offline, output, script};
 
 /// How long to wait for a message before looking whether to stop.
 const POLL: Duration = Duration::from_millis(100);
+/// How long a command that was interrupted may take to write its line.
+const INTERRUPT_GRACE: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(connection: &Connection, args: LiveArgs) -> Result<(), Failure> {
     let mut request = script::request(&args.script)?;
@@ -70,12 +72,32 @@ pub(crate) fn run(connection: &Connection, args: LiveArgs) -> Result<(), Failure
     }
 }
 
+/// Set by the first signal, so that the line at hand is still written whole. Who reads may have
+/// stopped reading: then the command ends after [`INTERRUPT_GRACE`], or with the second signal.
 fn interrupt_flag() -> Result<Arc<AtomicBool>, Failure> {
     let flag = Arc::new(AtomicBool::new(false));
+    let status = i32::from(Failure::Interrupted.status());
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, flag.clone())
+        signal_hook::flag::register_conditional_shutdown(signal, status, flag.clone())
+            .and_then(|_| signal_hook::flag::register(signal, flag.clone()))
             .map_err(|error| Failure::No(format!("could not watch signals: {error}")))?;
     }
+    let seen = flag.clone();
+    let watch = move || {
+        while !seen.load(Ordering::SeqCst) {
+            std::thread::park_timeout(POLL);
+        }
+        let clock = WallClock;
+        let seen_ns = clock.monotonic_ns();
+        while u128::from(clock.monotonic_ns() - seen_ns) < INTERRUPT_GRACE.as_nanos() {
+            std::thread::park_timeout(INTERRUPT_GRACE);
+        }
+        std::process::exit(status);
+    };
+    std::thread::Builder::new()
+        .name("interrupt".to_string())
+        .spawn(watch)
+        .map_err(|error| Failure::No(format!("could not watch signals: {error}")))?;
     Ok(flag)
 }
 

@@ -222,7 +222,7 @@ impl Drop for Process {
 }
 
 /// `to`: a pid, or a process group as its negative.
-fn send(signal: Signal, to: &str) -> Result<()> {
+pub fn send(signal: Signal, to: &str) -> Result<()> {
     Command::new("kill")
         .args([&format!("-{}", signal.name()), "--", to])
         .stdout(Stdio::null())

@@ -1,11 +1,13 @@
 //! The command line as people meet it: what goes wrong says what to do, and nothing stays behind.
 
+use std::io::Read as _;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use weir_dataflow_tests::harness::process::Signal;
-use weir_dataflow_tests::harness::weir::{Weir, run};
+use weir_dataflow_tests::harness::process::{Signal, send};
+use weir_dataflow_tests::harness::wait_until;
+use weir_dataflow_tests::harness::weir::{Weir, binary, run};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -39,6 +41,34 @@ fn wrong_input_says_what_to_do() {
         assert!(said.contains(part), "{args:?} does not say `{part}`: {said}");
         assert!(!said.contains('\u{1b}'), "no colour where nobody looks: {said:?}");
     }
+}
+
+/// A reader that stopped reading does not keep `live` alive when it is interrupted: catches a command
+/// that looks at signals only between two lines, and blocks in the middle of one.
+#[test]
+fn an_interrupted_command_ends_though_nobody_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = |n: i64| {
+        let time = 1_767_225_600_000_000_000 + n * 1_000_000;
+        format!("{{\"time_\":{time},\"req_body\":\"{}\"}}\n", "x".repeat(400))
+    };
+    let rows: String = (0..2_000).map(row).collect();
+    std::fs::write(dir.path().join("http_events.jsonl"), rows).unwrap();
+    let script = dir.path().join("all.pxl");
+    std::fs::write(&script, "import px\npx.display(px.DataFrame('http_events'))\n").unwrap();
+    let mut live = std::process::Command::new(binary().unwrap())
+        .args(["live", script.to_str().unwrap(), "-o", "jsonl", "--rows"])
+        .arg(dir.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // More than a pipe holds is on its way once the first byte is there.
+    let mut first = [0];
+    live.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    send(Signal::Interrupt, &live.id().to_string()).unwrap();
+    let ended = wait_until(DEADLINE, || live.try_wait().unwrap());
+    live.kill().unwrap();
+    assert_eq!(ended.and_then(|status| status.code()), Some(130));
 }
 
 /// A server keeps its directory private and to itself, keeps its token, and stops in order.

@@ -95,7 +95,10 @@ fn live_lines(messages: &[Json]) -> String {
             .collect();
         // What is taken back comes first; the order within a message says nothing.
         lines.sort_by_key(|line| (!line.contains("  -"), line.clone()));
-        lines.iter().for_each(|line| drop(writeln!(out, "{line}")));
+        for line in lines {
+            out.push_str(&line);
+            out.push('\n');
+        }
     }
     out
 }

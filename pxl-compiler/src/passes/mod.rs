@@ -13,6 +13,7 @@ pub(crate) mod limits_pushed;
 pub(crate) mod maps_fused;
 pub(crate) mod metadata_keys;
 pub(crate) mod node_functions_hoisted;
+pub(crate) mod outputs_capped;
 pub(crate) mod outputs_unique;
 pub(crate) mod placement_checked;
 pub(crate) mod row_process_bound;
