@@ -191,7 +191,7 @@ fn lookups() -> Vec<(&'static str, Json)> {
         ("px.deployment_name_to_deployment_id('shop/cart')", json!("dep-cart")),
         ("px.deployment_name_to_status('shop/cart')", json!(deployment)),
         ("px.namespace_name_to_namespace_id('shop')", json!("uid-ns-shop")),
-        ("px.get_cidrs()", json!(r#"["10.1.0.0/24","10.1.0.1/32","10.1.1.64/26","10.1.1.65/32"]"#)),
+        ("px.get_cidrs()", json!(r#"["10.1.0.0/24","10.1.1.64/26","10.1.0.1/32","10.1.1.65/32"]"#)),
         ("px.cidrs_contain_ip(px.get_cidrs(), '10.1.1.79')", json!(true)),
         ("px.nslookup('203.0.113.9')", json!("api.example.com")),
         ("px.nslookup('203.0.113.10')", json!("203.0.113.10")),
