@@ -84,8 +84,10 @@ impl Cluster {
     /// Lets the clock reach `now_ms`; true if the view's frontier came there.
     fn reaches(&mut self, now_ms: u64) -> bool {
         self.coordinator.on_clock(now_ms);
-        let closed = self.coordinator.queries[&self.query].closed_ms == now_ms;
-        while closed {
+        if self.coordinator.queries[&self.query].closed_ms != now_ms {
+            return false;
+        }
+        loop {
             match self.events.recv().unwrap() {
                 EngineEvent::Rows { table, rows, .. } => self.view.apply(&table, rows),
                 EngineEvent::Frontier { tick_ms, .. } if tick_ms >= now_ms => {
@@ -96,7 +98,6 @@ impl Cluster {
                 _ => {}
             }
         }
-        closed
     }
 
     fn rows(&self) -> Vec<Vec<Value>> {
