@@ -263,7 +263,10 @@ impl Source for SocketTracing {
     }
 
     fn counters(&self) -> BTreeMap<String, TableCounters> {
-        let ring_full = self.ebpf.as_ref().map_or(0, |ebpf| ebpf.counters().lost_records);
+        let (ring_full, unseen_bytes) = self.ebpf.as_ref().map_or((0, 0), |ebpf| {
+            let counters = ebpf.counters();
+            (counters.lost_records, counters.unseen_bytes)
+        });
         self.tracer
             .counters()
             .into_iter()
@@ -272,6 +275,7 @@ impl Source for SocketTracing {
                     counters.lost.iter().map(|(reason, n)| (reason.to_string(), *n)).collect();
                 if counters.table == "http_events" {
                     lost_total.insert("ring_full".to_string(), ring_full);
+                    lost_total.insert("unseen_bytes".to_string(), unseen_bytes);
                 }
                 let counted = TableCounters {
                     lost_total,
