@@ -2,10 +2,12 @@
 //! capture is `weir-sources`, dataflow is `weir-engine`.
 //!
 //! [`core`] is the node without threads, [`host`] runs a source on a thread under a supervisor,
-//! [`sources`] puts them together, [`runtime`] is the node's own thread, which closes the ticks.
+//! [`sources`] puts them together (rows of processes that are not known yet wait a moment in `grace`),
+//! [`runtime`] is the node's own thread, which closes the ticks.
 #![forbid(unsafe_code)]
 
 pub mod core;
+mod grace;
 pub mod host;
 pub mod runtime;
 pub mod sources;

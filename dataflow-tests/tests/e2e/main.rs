@@ -8,6 +8,9 @@
 mod api;
 mod capture;
 mod commands;
+mod leftovers;
+mod names;
+mod reduced;
 mod rows;
 
 /// True if this machine lets us capture and has nginx; says why not otherwise.
