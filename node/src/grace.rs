@@ -11,7 +11,7 @@ use weir_types::source::TableBatch;
 use weir_types::{RecordBatch, Upid};
 
 /// How long a row waits at most.
-pub const METADATA_GRACE_NS: i64 = 500_000_000;
+pub(crate) const METADATA_GRACE_NS: i64 = 500_000_000;
 /// Rows that wait at most; beyond it rows pass with what is known.
 const HELD_ROWS_MAX: usize = 65_536;
 

@@ -24,7 +24,7 @@ fn without_btf() -> Option<Command> {
 }
 
 /// On a kernel without BTF the server starts, says why it does not capture, and serves the process
-/// tables; asking for HTTP is an empty answer, not an error. Catches programs that are loaded with
+/// tables; asking for HTTP is refused with a reason, not answered with nothing. Catches programs that are loaded with
 /// wrong offsets because nobody looked, and a server that gives up.
 #[test]
 fn a_kernel_without_btf_is_told_and_reduced() {
@@ -60,8 +60,9 @@ fn a_kernel_without_btf_is_told_and_reduced() {
     .unwrap();
     let http = weir.run(&["run", &script("http.pxl", "http_events"), "-o", "json"], DEADLINE);
     let http = http.unwrap();
-    assert!(http.status.success(), "{http:?}");
-    assert!(http.json_lines().is_empty(), "{http:?}");
+    assert_eq!(http.status.code(), Some(1), "{http:?}");
+    let told = http.stderr.join("\n").contains("no source on this server produces `http_events`");
+    assert!(told && http.stdout.is_empty(), "{http:?}");
 }
 
 /// `weir doctor` on that kernel names the reason once, and what to do instead.
