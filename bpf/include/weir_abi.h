@@ -38,6 +38,7 @@ enum weir_counter {
     WEIR_COUNT_CONNS_FAILED,    // sockets that found no place in the table
     WEIR_COUNT_BAD_REGISTERS,   // calls whose arguments could not be read
     WEIR_COUNT_SKIPPED_MESSAGES,// of sendmmsg and recvmmsg, beyond WEIR_MESSAGES_MAX
+    WEIR_COUNT_UNSEEN_BYTES,    // moved by no call that was looked at: io_uring, for one
     WEIR_COUNT_MAX,
 };
 
@@ -76,7 +77,7 @@ struct weir_socket_record {
     __u32 direction;      // weir_direction
     __u32 flags;          // weir_record_flags
     __s32 result;         // connect: 0 or a negative errno
-    __u32 _pad;
+    __u32 unseen_bytes;   // data, gap: moved just before `position_bytes` by no call that we saw
 };
 
 struct weir_process_record {
@@ -125,6 +126,7 @@ struct weir_conn {
     __u8 excluded;
     __u8 port_allowed;
     __u8 stopped;
-    __u8 _pad;
+    __u8 sequenced; // see programs/syscalls/sequence.h
+    __u32 sequence_base[2]; // sequence number of position 0, by weir_direction
     struct weir_addresses addresses;
 };

@@ -100,6 +100,8 @@ struct sock_common {
     __be16 skc_dport;
     __u16 skc_num;
     unsigned short skc_family;
+    unsigned char skc_state;
+    void *skc_prot;
     possible_net_t skc_net;
     struct in6_addr skc_v6_daddr;
     struct in6_addr skc_v6_rcv_saddr;
@@ -109,6 +111,14 @@ struct sock {
     struct sock_common __sk_common;
     __u16 sk_type;
     __u16 sk_protocol;
+    void *sk_prot_creator;
+} CORE;
+
+struct tcp_sock {
+    __u32 rcv_nxt;
+    __u32 copied_seq; // sequence number behind what has been read
+    __u32 snd_una;
+    __u32 write_seq; // sequence number behind what has been written
 } CORE;
 
 struct socket {
@@ -221,6 +231,14 @@ struct user_mmsghdr {
 #define MSG_PEEK 0x2
 #define MSG_TRUNC 0x20
 #define MSG_ERRQUEUE 0x2000
+#define TCP_SYN_SENT 2
+#define TCP_FIN_WAIT1 4
+#define TCP_FIN_WAIT2 5
+#define TCP_TIME_WAIT 6
+#define TCP_CLOSE 7
+#define TCP_CLOSE_WAIT 8
+#define TCP_LAST_ACK 9
+#define TCP_CLOSING 11
 #define EISCONN 106
 #define EALREADY 114
 #define EINPROGRESS 115

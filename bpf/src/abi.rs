@@ -61,9 +61,11 @@ pub enum Counter {
     BadRegisters,
     /// Of `sendmmsg` and `recvmmsg`, beyond the 32nd.
     SkippedMessages,
+    /// Bytes moved by no call that was looked at: io_uring, for one.
+    UnseenBytes,
 }
 
-pub const COUNTER_COUNT: u32 = Counter::SkippedMessages as u32 + 1;
+pub const COUNTER_COUNT: u32 = Counter::UnseenBytes as u32 + 1;
 
 /// The identity of a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -123,7 +125,8 @@ pub struct SocketRecord {
     pub flags: u32,
     /// Connect: 0 or a negative errno.
     pub result: i32,
-    pub _pad: u32,
+    /// Data and gaps: bytes moved just before `position_bytes` by no call that was seen.
+    pub unseen_bytes: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

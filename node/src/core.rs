@@ -179,11 +179,16 @@ impl NodeCore {
 
     /// Takes rows of a table in: they belong to the next tick that closes.
     pub fn admit(&mut self, table: &str, batch: RecordBatch) {
+        self.sample(table, &batch);
+        self.admit_late(table, batch);
+    }
+
+    /// The same for rows that were held back: the time that they took is not measured.
+    pub fn admit_late(&mut self, table: &str, batch: RecordBatch) {
         if batch.num_rows() == 0 {
             return;
         }
         *self.rows_total.entry(table.to_string()).or_default() += batch.num_rows() as u64;
-        self.sample(table, &batch);
         if let Some(history) = &mut self.history {
             history.push(table, batch.clone());
         }

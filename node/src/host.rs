@@ -173,9 +173,7 @@ impl SourceThread {
             let now_ns = self.feed.clock.now_unix_ns();
             let wait_ns = u64::try_from(edge_ns - now_ns).unwrap_or(0);
             if wait_ns > 0 {
-                std::thread::park_timeout(
-                    running.poll_interval().min(Duration::from_nanos(wait_ns)),
-                );
+                running.wait(Duration::from_nanos(wait_ns));
             }
             let now_ns = self.feed.clock.now_unix_ns();
             running.poll(now_ns);

@@ -7,15 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select, tick};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 use tracing::info;
 use weir_engine::history::History;
 use weir_engine::{Engine, EngineConfig, EngineError, EngineEvent};
 use weir_proto::NodeInfo;
-use weir_proto::bus::NodePort;
+use weir_proto::ToNode;
+use weir_proto::bus::{BusError, NodePort};
 use weir_proto::message::SourceStatus;
 use weir_types::Clock;
-use weir_types::source::TableCounters;
+use weir_types::source::{TableBatch, TableCounters};
 
 use crate::agent::Agent;
 use crate::core::NodeCore;
@@ -24,8 +25,12 @@ use crate::host::{Feed, FromSource, SourceSpec};
 /// A tick waits this long past its edge for a source that has not flushed yet; its rows then belong
 /// to a later tick.
 const FLUSH_GRACE_NS: i64 = 60_000_000;
-/// How often the thread looks at the clock and the bus.
-const STEP: Duration = Duration::from_millis(5);
+/// The thread looks at the clock at least so often; what happens wakes it in between.
+const WAIT_MAX: Duration = Duration::from_millis(100);
+/// Pause between two slices of a back-fill while nothing else happens.
+const REPLAY_PAUSE: Duration = Duration::from_millis(5);
+/// Orders from the cluster part that may wait; the bus keeps the others.
+const ORDERS_MAX: usize = 64;
 /// Messages from sources that may wait; a source then waits for the node.
 const FROM_SOURCES_MAX: usize = 1_024;
 /// Engine events that may wait: the engine's thread never blocks on it.
@@ -64,7 +69,7 @@ pub struct NodeRuntime {
 
 struct NodeThread {
     core: NodeCore,
-    port: NodePort,
+    orders: Receiver<Result<ToNode, BusError>>,
     clock: Arc<dyn Clock>,
     tick_ms: u64,
     from_sources: Receiver<FromSource>,
@@ -123,7 +128,7 @@ impl NodeRuntime {
         });
         let thread = NodeThread {
             core,
-            port,
+            orders: receive_orders(port)?,
             tick_ms: config.tick_ms,
             from_sources,
             events,
@@ -152,11 +157,28 @@ impl NodeRuntime {
     }
 }
 
+/// Takes orders off the bus on a thread of their own, which ends with the bus: so the node's thread
+/// can wait for them and for everything else at once.
+fn receive_orders(mut port: NodePort) -> Result<Receiver<Result<ToNode, BusError>>, EngineError> {
+    let (orders, received) = bounded(ORDERS_MAX);
+    std::thread::Builder::new()
+        .name("node-orders".to_string())
+        .spawn(move || {
+            while let Some(order) = port.blocking_recv() {
+                if orders.send(order).is_err() {
+                    return;
+                }
+            }
+        })
+        .map_err(|error| EngineError::Start(error.to_string()))?;
+    Ok(received)
+}
+
 impl NodeThread {
     fn run(mut self) {
         self.wait_for_sources();
         self.core.register(self.statuses());
-        let step = tick(STEP);
+        let mut replays = false;
         while !self.stop.load(Ordering::SeqCst) {
             select! {
                 recv(self.from_sources) -> message => if let Ok(message) = message {
@@ -165,11 +187,15 @@ impl NodeThread {
                 recv(self.events) -> event => if let Ok(event) = event {
                     self.core.on_event(event);
                 },
-                recv(step) -> _ => {}
+                recv(self.orders) -> order => match order {
+                    Ok(order) => self.on_order(order),
+                    // The cluster part is gone, and with it all orders.
+                    Err(_) => self.orders = crossbeam_channel::never(),
+                },
+                default(if replays { REPLAY_PAUSE } else { self.until_due() }) => {}
             }
             self.drain_queues();
-            self.take_orders();
-            self.core.replay_slice();
+            replays = self.core.replay_slice();
             self.close_due_tick();
             self.answer_functions();
         }
@@ -196,11 +222,19 @@ impl NodeThread {
         while let Ok(event) = self.events.try_recv() {
             self.core.on_event(event);
         }
+        while let Ok(order) = self.orders.try_recv() {
+            self.on_order(order);
+        }
     }
 
     fn on_source(&mut self, message: FromSource) {
         match message {
-            FromSource::Batch(batch) => self.core.admit(batch.table, batch.batch),
+            FromSource::Batch(TableBatch { table, batch, waited: false }) => {
+                self.core.admit(table, batch);
+            }
+            FromSource::Batch(TableBatch { table, batch, waited: true }) => {
+                self.core.admit_late(table, batch);
+            }
             FromSource::Flushed { source, tick_ms } => {
                 if let Some(state) = self.sources.get_mut(source) {
                     state.flushed_ms = tick_ms;
@@ -231,14 +265,26 @@ impl NodeThread {
         u64::try_from(self.clock.now_unix_ns() / 1_000_000).unwrap_or(0)
     }
 
-    fn take_orders(&mut self) {
-        while let Some(message) = self.port.try_recv() {
-            let now_ms = self.now_ms();
-            match message {
-                Ok(message) => self.core.handle(message, now_ms),
-                Err(error) => tracing::error!(%error, "unreadable message from the cluster part"),
-            }
+    fn on_order(&mut self, order: Result<ToNode, BusError>) {
+        match order {
+            Ok(message) => self.core.handle(message, self.now_ms()),
+            Err(error) => tracing::error!(%error, "unreadable message from the cluster part"),
         }
+    }
+
+    /// Whether a tick has to wait for this source.
+    fn is_awaited(source: &SourceState, tick_ms: u64) -> bool {
+        matches!(source.state, "running" | "reduced") && source.flushed_ms < tick_ms
+    }
+
+    /// The longest wait that misses no tick: sources that flush wake the thread themselves.
+    fn until_due(&self) -> Duration {
+        let next_ms = self.last_tick_ms + self.tick_ms;
+        let awaited = self.sources.values().any(|source| NodeThread::is_awaited(source, next_ms));
+        let grace_ns = if awaited { FLUSH_GRACE_NS } else { 0 };
+        let due_ns = i64::try_from(next_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+        let left_ns = due_ns.saturating_add(grace_ns).saturating_sub(self.clock.now_unix_ns());
+        Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0)).min(WAIT_MAX)
     }
 
     /// Closes the latest tick whose edge has passed, once every running source has flushed it or
@@ -250,10 +296,7 @@ impl NodeThread {
             return;
         }
         let edge_ns = i64::try_from(due_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000);
-        let waiting = self
-            .sources
-            .values()
-            .any(|s| matches!(s.state, "running" | "reduced") && s.flushed_ms < due_ms);
+        let waiting = self.sources.values().any(|source| NodeThread::is_awaited(source, due_ms));
         if waiting && now_ns < edge_ns + FLUSH_GRACE_NS {
             return;
         }

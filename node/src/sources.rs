@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use tracing::warn;
 use weir_engine::Engine;
@@ -12,17 +13,20 @@ use weir_sources::capture::CaptureEvent;
 use weir_sources::conn::SocketOwner;
 use weir_sources::dns::{DnsCounters, ReverseDns, SystemResolver};
 use weir_sources::ebpf::{EbpfConfig, EbpfSource, Filters};
-use weir_sources::metadata::LocalMetadata;
+use weir_sources::metadata::{Forgotten, LocalMetadata};
 use weir_sources::proc::ProcSource;
 use weir_sources::socket::{SocketTracer, SocketTracerConfig};
-use weir_types::batch::u128_at;
 use weir_types::metadata::MetadataSnapshot;
 use weir_types::source::{Source, TableBatch, TableCounters};
 use weir_types::{RecordBatch, Upid};
 
 use crate::agent::DebugState;
+use crate::grace::Grace;
 use crate::host::SourceSpec;
 
+/// After so many drains in a row that gave nothing, the ring is looked at less often.
+const QUIET_DRAINS: u32 = 3;
+const QUIET_INTERVAL: Duration = Duration::from_millis(50);
 /// `/proc` is read once a second.
 const METADATA_EVERY_NS: i64 = 1_000_000_000;
 
@@ -41,6 +45,8 @@ pub struct SourcesConfig {
     /// The API's own socket: watching must not create what is watched.
     pub own_listener: SocketAddr,
     pub wanted: Wanted,
+    /// How long rows are kept, and with them the names of what is over.
+    pub retention: Duration,
     pub test_faults: bool,
 }
 
@@ -61,9 +67,13 @@ impl Metadata {
     }
 
     fn refresh(&self) {
-        if let Ok(mut local) = self.local.lock() {
-            let snapshot = local.refresh();
-            self.publish(&snapshot);
+        let Ok(mut local) = self.local.lock() else { return };
+        let before = local.forgotten();
+        let snapshot = local.refresh();
+        self.publish(&snapshot);
+        let Forgotten { processes, sockets } = local.forgotten();
+        if before == Forgotten::default() && processes + sockets > 0 {
+            warn!(processes, sockets, "too much has ended: the oldest names are forgotten");
         }
     }
 
@@ -105,26 +115,35 @@ impl Metadata {
         )
     }
 
-    /// Takes what capture saw, and looks up processes that appear in rows before the next refresh
-    /// would find them.
-    fn look_up_new(&self, sockets: &[SocketOwner], batches: &[(&'static str, RecordBatch)]) {
-        let Ok(mut local) = self.local.lock() else { return };
+    /// Takes what capture saw, looks up processes that appear in rows before the next refresh would
+    /// find them, and lets the rows go that need not wait for more.
+    fn admit(
+        &self,
+        sockets: &[SocketOwner],
+        batches: Vec<(&'static str, RecordBatch)>,
+        grace: &mut Grace,
+        now_unix_ns: i64,
+        out: &mut Vec<TableBatch>,
+    ) {
+        // Rows go on, whatever has happened to the names.
+        let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
         sockets.iter().for_each(|socket| local.observed(socket));
+        // Names are stamped on rows: where there are none, the next refresh is early enough.
+        if batches.is_empty() && grace.is_empty() {
+            return;
+        }
         let mut found = local.take_changed();
-        for upid in batches.iter().flat_map(|(_, batch)| upids_of(batch)) {
+        let mut awaits = |upid: Upid| {
             if let Some(snapshot) = local.look_up(upid) {
                 found = Some(snapshot);
             }
-        }
+            local.awaits(upid)
+        };
+        grace.pass(batches, now_unix_ns, &mut awaits, out);
         if let Some(snapshot) = found {
             self.publish(&snapshot);
         }
     }
-}
-
-fn upids_of(batch: &RecordBatch) -> BTreeSet<Upid> {
-    let Some(column) = batch.column_by_name("upid") else { return BTreeSet::new() };
-    (0..batch.num_rows()).filter_map(|row| u128_at(column, row)).map(Upid).collect()
 }
 
 /// Detaching takes seconds: how many programs are still attached.
@@ -160,7 +179,7 @@ impl Drop for Running {
 impl Sources {
     #[must_use]
     pub fn new(config: SourcesConfig) -> Sources {
-        let local = LocalMetadata::new(config.asid, &config.hostname);
+        let local = LocalMetadata::new(config.asid, &config.hostname).keep(config.retention);
         Sources {
             metadata: Arc::new(Metadata {
                 local: Mutex::new(local),
@@ -242,6 +261,9 @@ struct SocketTracing {
     /// `None` only while it is being stopped.
     ebpf: Option<EbpfSource>,
     tracer: SocketTracer,
+    grace: Grace,
+    /// Drains in a row that gave nothing.
+    quiet_drains: u32,
     metadata: Arc<Metadata>,
     progress: Arc<StopProgress>,
     _running: Running,
@@ -271,7 +293,15 @@ impl SocketTracing {
             test_faults: config.test_faults,
             ..SocketTracerConfig::default()
         });
-        Ok(SocketTracing { ebpf: Some(ebpf), tracer, metadata, progress, _running: running })
+        Ok(SocketTracing {
+            ebpf: Some(ebpf),
+            tracer,
+            grace: Grace::default(),
+            quiet_drains: 0,
+            metadata,
+            progress,
+            _running: running,
+        })
     }
 }
 
@@ -289,6 +319,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 impl Source for SocketTracing {
     fn poll(&mut self, _now_unix_ns: i64) {
         let Some(ebpf) = &mut self.ebpf else { return };
+        self.quiet_drains = self.quiet_drains.saturating_add(1);
         loop {
             let (tracer, metadata) = (&mut self.tracer, &self.metadata);
             let drained = ebpf.drain(&mut |event| {
@@ -299,6 +330,9 @@ impl Source for SocketTracing {
                 }
                 tracer.on_event(&event);
             });
+            if drained.records > 0 {
+                self.quiet_drains = 0;
+            }
             if !drained.more {
                 break;
             }
@@ -310,14 +344,28 @@ impl Source for SocketTracing {
         }
     }
 
+    /// Where records come all the time, a wait on the ring would end at once, for a few of them.
+    /// Where none do, it ends when many come at once.
+    fn wait(&mut self, at_most: Duration) {
+        match &self.ebpf {
+            Some(ebpf) if self.quiet_drains >= QUIET_DRAINS => {
+                ebpf.wait(QUIET_INTERVAL.min(at_most));
+            }
+            _ => std::thread::park_timeout(self.poll_interval().min(at_most)),
+        }
+    }
+
     fn flush(&mut self, now_unix_ns: i64, out: &mut Vec<TableBatch>) {
         let batches = self.tracer.flush(now_unix_ns);
-        self.metadata.look_up_new(&self.tracer.take_sockets(), &batches);
-        out.extend(batches.into_iter().map(|(table, batch)| TableBatch { table, batch }));
+        let sockets = self.tracer.take_sockets();
+        self.metadata.admit(&sockets, batches, &mut self.grace, now_unix_ns, out);
     }
 
     fn counters(&self) -> BTreeMap<String, TableCounters> {
-        let ring_full = self.ebpf.as_ref().map_or(0, |ebpf| ebpf.counters().lost_records);
+        let (ring_full, unseen_bytes) = self.ebpf.as_ref().map_or((0, 0), |ebpf| {
+            let counters = ebpf.counters();
+            (counters.lost_records, counters.unseen_bytes)
+        });
         self.tracer
             .counters()
             .into_iter()
@@ -326,11 +374,12 @@ impl Source for SocketTracing {
                     counters.lost.iter().map(|(reason, n)| (reason.to_string(), *n)).collect();
                 if counters.table == "http_events" {
                     lost_total.insert("ring_full".to_string(), ring_full);
+                    lost_total.insert("unseen_bytes".to_string(), unseen_bytes);
                 }
                 let counted = TableCounters {
                     lost_total,
                     unpaired_total: counters.unpaired,
-                    metadata_held_count: 0,
+                    metadata_held_count: self.grace.held_rows(counters.table),
                 };
                 (counters.table.to_string(), counted)
             })
@@ -357,7 +406,7 @@ impl Drop for SocketTracing {
             let (total, left) = stopping.progress();
             self.progress.total.store(total, Ordering::SeqCst);
             self.progress.left.store(left, Ordering::SeqCst);
-            std::thread::park_timeout(std::time::Duration::from_millis(50));
+            std::thread::park_timeout(Duration::from_millis(50));
         }
         self.progress.left.store(0, Ordering::SeqCst);
         stopping.wait();
@@ -386,7 +435,7 @@ impl Source for ProcAndMetadata {
 
     fn flush(&mut self, _now_unix_ns: i64, out: &mut Vec<TableBatch>) {
         let rows = self.rows.drain(..);
-        out.extend(rows.map(|(table, batch)| TableBatch { table, batch }));
+        out.extend(rows.map(|(table, batch)| TableBatch { table, batch, waited: false }));
     }
 
     fn counters(&self) -> BTreeMap<String, TableCounters> {
@@ -397,7 +446,7 @@ impl Source for ProcAndMetadata {
         String::new()
     }
 
-    fn poll_interval(&self) -> std::time::Duration {
-        std::time::Duration::from_millis(100)
+    fn poll_interval(&self) -> Duration {
+        Duration::from_millis(100)
     }
 }

@@ -85,6 +85,11 @@ impl NodePort {
         let bytes = self.inbox.recv().await?;
         Some(envelope::decode(&bytes).map_err(BusError::from))
     }
+    /// The same on a thread that has nothing else to do; not within an async runtime.
+    pub fn blocking_recv(&mut self) -> Option<Result<ToNode, BusError>> {
+        let bytes = self.inbox.blocking_recv()?;
+        Some(envelope::decode(&bytes).map_err(BusError::from))
+    }
     /// The next message if one is there.
     pub fn try_recv(&mut self) -> Option<Result<ToNode, BusError>> {
         let bytes = self.inbox.try_recv().ok()?;

@@ -4,7 +4,7 @@
 
 static __always_inline void fill_record(struct call *call, struct weir_socket_record *r,
                                         __u32 kind, __u64 time_mono_ns) {
-        r->kind = kind;
+    r->kind = kind;
     r->payload_bytes = 0;
     r->time_mono_ns = time_mono_ns;
     r->start_boottime_ns = leader_start(call->task);
@@ -20,7 +20,7 @@ static __always_inline void fill_record(struct call *call, struct weir_socket_re
     r->direction = 0;
     r->flags = 0;
     r->result = 0;
-    r->_pad = 0;
+    r->unseen_bytes = 0;
 }
 
 static __always_inline void deliver(const struct weir_config *cfg, struct weir_slot *slot,

@@ -2,6 +2,8 @@
 // From a file descriptor to its socket, to what is known of that, to whether it is wanted.
 #pragma once
 
+#include "sequence.h"
+
 // The one call that is being looked at. Not to be named within a CO-RE read: that would take it
 // for a type of the kernel's.
 struct call {
@@ -125,6 +127,11 @@ static __noinline struct weir_conn *enter_conn(const struct weir_config *cfg, st
         fresh.generation = before->generation;
     fresh.stop_generation = cfg->stop_generation;
     fresh.stopped = bpf_map_lookup_elem(&stopped_conns, key) ? 1 : 0;
+    if (fresh.addresses.family != AF_UNIX && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP) {
+        fresh.sequenced = WEIR_SEQUENCE_TCP;
+        if (opened != WEIR_OPENED_UNKNOWN)
+            learn_sequences(&fresh, sk);
+    }
     judge(cfg, &fresh);
     if (bpf_map_update_elem(&conns, key, &fresh, BPF_ANY)) {
         count(WEIR_COUNT_CONNS_FAILED, 1);
@@ -191,6 +198,17 @@ static __always_inline bool find_conn(struct call *call) {
     }
     call->conn = conn;
     return is_wanted(call);
+}
+
+// Bytes that were moved before the `bytes` of the call that ends now, and are not counted yet.
+static __always_inline __u64 unseen_bytes(struct call *call, __u32 direction, __u64 bytes) {
+    struct weir_conn *conn = call->conn;
+    if (!conn->sequenced)
+        return 0;
+    __u32 expected =
+        conn->sequence_base[direction] + (__u32)conn->moved_bytes[direction] + (__u32)bytes;
+    __u32 ahead = sequence_of(call->sk, direction) - expected;
+    return ahead ? unexpected(conn, call->sk, direction, ahead, bytes) : 0;
 }
 
 static __always_inline bool is_stopped(struct call *call) {

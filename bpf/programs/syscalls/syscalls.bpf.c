@@ -7,8 +7,8 @@
 // request before the write that sent it returns. So a write is stamped with its beginning, a read
 // with its end.
 //
-// A call is not seen here if it goes through io_uring; positions then do not count its bytes.
-// Bytes of sendfile and splice are counted, but never were in user memory: a gap of known size.
+// Bytes of sendfile and splice never were in user memory: a gap of known size. Bytes that io_uring
+// moves pass by no call at all: the next one tells how many they were (sequence.h).
 #include "../../include/weir_kernel.h"
 #include "../../include/weir_abi.h"
 #include "../../maps/counters.h"
@@ -83,10 +83,13 @@ static __always_inline struct weir_slot *find_data(struct call *call, __u64 fd, 
     return s;
 }
 
-static __always_inline void advance(struct call *call, struct weir_slot *s, __u64 bytes) {
-    __u64 *moved = &call->conn->moved_bytes[s->record.direction == WEIR_INGRESS];
-    s->record.position_bytes = FETCH_ADD(moved, bytes);
+// Count the call's bytes, and those before them that no call has counted.
+static __always_inline void advance(struct call *call, struct weir_slot *s, __u32 direction,
+                                    __u64 unseen, __u64 bytes) {
+    __u64 *moved = &call->conn->moved_bytes[direction];
+    s->record.position_bytes = FETCH_ADD(moved, unseen + bytes) + unseen;
     s->record.total_bytes = bytes;
+    s->record.unseen_bytes = unseen;
 }
 
 // Datagrams are judged one by one, once their peer is known.
@@ -127,7 +130,7 @@ static __always_inline int one_buffer(struct sys_exit_ctx *ctx, __u32 direction,
     if (!s || !is_datagram_wanted(&call, s, has_flags ? args.a[4] : 0))
         return 0;
     __u64 moved = ctx->ret;
-    advance(&call, s, moved);
+    advance(&call, s, direction, unseen_bytes(&call, direction, moved), moved);
     if (is_stopped(&call)) {
         count(WEIR_COUNT_STOPPED_BYTES, moved);
         return 0;
@@ -158,7 +161,7 @@ static __always_inline int iovecs(struct sys_exit_ctx *ctx, __u32 direction) {
     if (!s || !is_datagram_wanted(&call, s, 0))
         return 0;
     __u64 moved = ctx->ret;
-    advance(&call, s, moved);
+    advance(&call, s, direction, unseen_bytes(&call, direction, moved), moved);
     if (is_stopped(&call)) {
         count(WEIR_COUNT_STOPPED_BYTES, moved);
         return 0;
@@ -170,17 +173,17 @@ static __always_inline int iovecs(struct sys_exit_ctx *ctx, __u32 direction) {
 LEAVE(readv) { return iovecs(ctx, WEIR_INGRESS); }
 LEAVE(writev) { return iovecs(ctx, WEIR_EGRESS); }
 
-static __always_inline void one_message(struct call *call, struct weir_slot *s,
-                                        const struct user_msghdr *header, __u64 moved,
-                                        __u64 flags) {
+static __always_inline void one_message(struct call *call, struct weir_slot *s, __u32 direction,
+                                        const struct user_msghdr *header, __u64 unseen,
+                                        __u64 moved, __u64 flags) {
     if (!is_datagram_wanted(call, s, header->name))
         return;
-    advance(call, s, moved);
+    advance(call, s, direction, unseen, moved);
     if (is_stopped(call)) {
         count(WEIR_COUNT_STOPPED_BYTES, moved);
         return;
     }
-    if (s->record.direction == WEIR_INGRESS && reads_nothing(s, flags)) {
+    if (direction == WEIR_INGRESS && reads_nothing(s, flags)) {
         s->record.kind = WEIR_GAP;
         deliver(call->cfg, s, 0);
         return;
@@ -202,12 +205,29 @@ static __always_inline int message(struct sys_exit_ctx *ctx, __u32 direction) {
     struct user_msghdr header = {};
     if (bpf_probe_read_user(&header, sizeof(header), (void *)args.a[1]))
         count(WEIR_COUNT_FAULTS, 1); // no buffers then: a record without payload
-    one_message(&call, s, &header, ctx->ret, args.a[2]);
+    __u64 unseen = unseen_bytes(&call, direction, ctx->ret);
+    one_message(&call, s, direction, &header, unseen, ctx->ret, args.a[2]);
     return 0;
 }
 
 LEAVE(recvmsg) { return message(ctx, WEIR_INGRESS); }
 LEAVE(sendmsg) { return message(ctx, WEIR_EGRESS); }
+
+#define WEIR_UIO_MAXIOV 1024
+
+// Bytes of all messages of a call, also of those that are not looked at: the socket has counted
+// them. Global, so that the verifier takes it apart once.
+__attribute__((noinline)) __u64 messages_bytes(__u64 at, __u64 total) {
+    __u64 bytes = 0;
+    for (__u64 i = 0; i < WEIR_UIO_MAXIOV; i++) {
+        struct user_mmsghdr *m = (void *)(at + i * sizeof(*m));
+        __u32 one = 0;
+        if (i >= total || bpf_probe_read_user(&one, sizeof(one), &m->bytes))
+            break;
+        bytes += one;
+    }
+    return bytes;
+}
 
 static __always_inline int messages(struct sys_exit_ctx *ctx, __u32 direction) {
     struct call call = {};
@@ -220,6 +240,9 @@ static __always_inline int messages(struct sys_exit_ctx *ctx, __u32 direction) {
     if (!s)
         return 0;
     __u64 total = ctx->ret;
+    __u64 unseen = 0;
+    if (call.conn->sequenced)
+        unseen = unseen_bytes(&call, direction, messages_bytes(args.a[1], total));
     for (__u64 i = 0; i < WEIR_MESSAGES_MAX; i++) {
         if (i >= total)
             return 0;
@@ -230,7 +253,8 @@ static __always_inline int messages(struct sys_exit_ctx *ctx, __u32 direction) {
         }
         if (s->record.addresses.socket_type == SOCK_DGRAM)
             s->record.addresses = call.conn->addresses; // not the peer of the message before
-        one_message(&call, s, &m.header, m.bytes, args.a[3]);
+        one_message(&call, s, direction, &m.header, unseen, m.bytes, args.a[3]);
+        unseen = 0;
     }
     count(WEIR_COUNT_SKIPPED_MESSAGES, total - WEIR_MESSAGES_MAX);
     return 0;
@@ -258,7 +282,7 @@ static __always_inline int bypass(struct sys_exit_ctx *ctx, __u32 fd_argument, _
         return 0;
     fill_record(&call, &s->record, WEIR_GAP, bpf_ktime_get_ns());
     s->record.direction = direction;
-    advance(&call, s, ctx->ret);
+    advance(&call, s, direction, unseen_bytes(&call, direction, ctx->ret), ctx->ret);
     if (is_stopped(&call)) {
         count(WEIR_COUNT_STOPPED_BYTES, ctx->ret);
         return 0;
@@ -345,6 +369,11 @@ ENTER(close) {
         s->record.flags = last ? WEIR_LAST_REFERENCE : 0;
         s->record.position_bytes = call.conn->moved_bytes[WEIR_EGRESS];
         s->record.total_bytes = call.conn->moved_bytes[WEIR_INGRESS];
+        // One that was disconnected has other numbers, and no peer.
+        if (last && LOAD(struct sock, call.sk, __sk_common.skc_dport)) {
+            s->record.position_bytes += unseen_bytes(&call, WEIR_EGRESS, 0);
+            s->record.total_bytes += unseen_bytes(&call, WEIR_INGRESS, 0);
+        }
         deliver(call.cfg, s, 0);
     }
     if (last) {

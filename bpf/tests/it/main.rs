@@ -101,7 +101,7 @@ fn layouts_are_the_programs_own() {
             direction,
             flags,
             result,
-            _pad
+            unseen_bytes
         }
     );
     check!(

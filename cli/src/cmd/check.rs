@@ -81,6 +81,7 @@ fn tables_with_source() -> Vec<String> {
         hostname: String::new(),
         own_listener: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
         wanted: Wanted::default(),
+        retention: std::time::Duration::ZERO,
         test_faults: false,
     };
     let specs = Sources::new(config).specs();

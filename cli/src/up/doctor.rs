@@ -38,6 +38,9 @@ pub(crate) fn report() -> Json {
     checks.push(check("proc", proc.is_ok(), proc_detail));
     let hint = if can_capture {
         "try `weir up --demo`, then `weir live px/http_data`"
+    } else if rustix::process::geteuid().is_root() {
+        "this kernel does not let us capture, root or not: `weir up` still serves the /proc tables, \
+         and scripts run over files (`weir run --rows`)"
     } else {
         "run the server as root (`sudo weir up`): without eBPF only /proc counters are seen"
     };

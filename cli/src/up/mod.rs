@@ -8,6 +8,7 @@ mod wanted;
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -110,26 +111,38 @@ pub(crate) fn run(args: UpArgs, data_dir: Option<std::path::PathBuf>) -> Result<
 /// The first signal asks for an orderly stop, the second ends the process.
 struct Signals {
     asked: Arc<AtomicBool>,
+    /// Gets a byte with each signal.
+    woken: UnixStream,
 }
 
 impl Signals {
     fn watch() -> Result<Signals, Failure> {
         let asked = Arc::new(AtomicBool::new(false));
-        let register = || -> std::io::Result<()> {
+        let register = || -> std::io::Result<UnixStream> {
+            let (woken, wakes) = UnixStream::pair()?;
             for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
                 signal_hook::flag::register_conditional_shutdown(signal, 130, asked.clone())?;
                 signal_hook::flag::register(signal, asked.clone())?;
+                signal_hook::low_level::pipe::register(signal, wakes.try_clone()?)?;
             }
-            Ok(())
+            woken.set_nonblocking(true)?;
+            Ok(woken)
         };
-        register().map_err(|error| Failure::No(format!("could not watch signals: {error}")))?;
-        Ok(Signals { asked })
+        let woken =
+            register().map_err(|error| Failure::No(format!("could not watch signals: {error}")))?;
+        Ok(Signals { asked, woken })
     }
 
-    async fn wait(&self) {
+    async fn wait(self) -> Result<(), Failure> {
+        let failed = |error| Failure::No(format!("could not wait for signals: {error}"));
+        let woken = tokio::net::UnixStream::from_std(self.woken).map_err(failed)?;
         while !self.asked.load(Ordering::SeqCst) {
-            actix::clock::sleep(Duration::from_millis(50)).await;
+            woken.readable().await.map_err(failed)?;
+            let mut bytes = [0; 16];
+            // Nothing to read yet is no failure: the next wait ends when there is.
+            let _ = woken.try_read(&mut bytes);
         }
+        Ok(())
     }
 }
 
@@ -180,6 +193,7 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
         hostname: hostname(),
         own_listener: bound,
         wanted: wanted::parse(&args.trace)?,
+        retention: args.retention,
         test_faults: args.test_faults,
     };
     let (node_port, cluster_port) = in_process();
@@ -251,7 +265,7 @@ async fn serve(
     if wait_ready(&parts.service, &signals).await {
         announce(bound, &data, args.insecure_no_auth);
     }
-    signals.wait().await;
+    signals.wait().await?;
     info!("stopping: detaching takes some seconds");
     server_handle.stop(false).await;
     if let Some(demo) = demo {

@@ -31,12 +31,13 @@ pub struct Shop {
 }
 
 /// (namespace, workload, replicas, service or none)
-const WORKLOADS: [(&str, &str, usize, &str); 5] = [
+const WORKLOADS: [(&str, &str, usize, &str); 6] = [
     ("shop", "front", 2, "front"),
     ("shop", "cart", 2, "cart"),
     ("shop", "db", 1, "db"),
     ("infra", "queue", 1, "queue"),
     ("infra", "batch", 1, ""),
+    ("default", "default", 1, "default"),
 ];
 const NODES: [(&str, &str, u32); 2] = [("node-a", "10.0.0.1", 4), ("node-b", "10.0.0.2", 8)];
 const CREATED: [&str; 3] = ["2025-12-31T22:00:00Z", "2025-12-31T23:30:00Z", "2026-01-01T00:00:01Z"];
@@ -66,7 +67,7 @@ pub fn shop() -> Shop {
                        "addresses": [{"type": "InternalIP", "address": ip},
                                      {"type": "Hostname", "address": name}]}}));
     }
-    for (number, namespace) in ["shop", "infra", "empty"].into_iter().enumerate() {
+    for (number, namespace) in ["shop", "infra", "default", "empty"].into_iter().enumerate() {
         items.push(json!({"apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": namespace, "uid": format!("ns-uid-{number}"),
                          "creationTimestamp": CREATED[0]}}));
@@ -171,7 +172,9 @@ fn pod_object(shop: &mut Shop, namespace: &str, workload: &str, replicaset: &str
     let mut upids = Vec::new();
     for process in 0..=number % 2 {
         let pid = 100 * (number as u32 + 1) + process as u32;
-        let upid = Upid::new(node as u32 + 1, pid, 5_000 + u64::from(pid));
+        // One process is of the agent that rows without a process are of.
+        let asid = if process == 1 && number == 7 { 0 } else { node as u32 + 1 };
+        let upid = Upid::new(asid, pid, 5_000 + u64::from(pid));
         let mut cmdline = format!("/usr/bin/{workload}");
         let _ = write!(cmdline, " --replica {number}");
         shop.processes.push(json!({"upid": uuid(upid), "cmdline": cmdline,

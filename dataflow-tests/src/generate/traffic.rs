@@ -71,7 +71,9 @@ struct Scene<'a> {
 
 impl Scene<'_> {
     fn value(&self, column: &Column, choices: &mut Choices<'_>) -> Value {
-        if let Some(text) = self.text(&column.name, choices) {
+        if column.data_type == DataType::String
+            && let Some(text) = self.text(&column.name, choices)
+        {
             return Value::String(text.into_bytes());
         }
         match (column.data_type, column.semantic, column.name.as_str()) {

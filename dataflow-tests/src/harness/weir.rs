@@ -56,7 +56,8 @@ pub fn run(args: &[&str], deadline: Duration) -> Result<Output> {
     output_of(command, deadline)
 }
 
-fn output_of(command: Command, deadline: Duration) -> Result<Output> {
+/// Runs a command to its end.
+pub fn output_of(command: Command, deadline: Duration) -> Result<Output> {
     let mut process = Process::start(command)?;
     let status = process.wait(deadline)?;
     let (stdout, stderr) = (process.stdout.clone(), process.stderr.clone());
@@ -83,7 +84,17 @@ impl Weir {
 
     /// As [`Weir::start`], with the data directory of an earlier server.
     pub fn start_in(data_dir: TempDir, args: &[&str]) -> Result<Weir> {
-        let mut command = Command::new(binary()?);
+        Weir::start_with(data_dir, Command::new(binary()?), args)
+    }
+
+    /// As [`Weir::start`], by a command that ends in the binary: it may come with an environment of
+    /// its own, or be a program that becomes it (`unshare`, a shell's `exec`).
+    pub fn start_by(command: Command, args: &[&str]) -> Result<Weir> {
+        let data_dir = tempfile::tempdir().map_err(io_error("make a data directory"))?;
+        Weir::start_with(data_dir, command, args)
+    }
+
+    fn start_with(data_dir: TempDir, mut command: Command, args: &[&str]) -> Result<Weir> {
         command
             .args(["up", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir.path())
@@ -151,6 +162,12 @@ impl Weir {
         let mut command = self.command(&["live", script, "-o", "jsonl"])?;
         command.args(args);
         Ok(Live { process: Process::start(command)?, seen: 0, view: LiveView::default() })
+    }
+
+    /// Sends a signal and waits for the end, but leaves alone what the server has started: dropping
+    /// this ends that as well.
+    pub fn end(&mut self, signal: Signal) -> Result<ExitStatus> {
+        self.process.stop(signal, STOP_DEADLINE)
     }
 
     /// Orderly stop; gives the status and the data directory for the next start.

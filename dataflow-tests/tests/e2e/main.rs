@@ -11,7 +11,10 @@ mod check;
 mod commands;
 mod entities;
 mod knowledge;
+mod leftovers;
 mod literate;
+mod names;
+mod reduced;
 mod rows;
 
 /// True if this machine lets us capture and has nginx; says why not otherwise.

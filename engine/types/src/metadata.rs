@@ -128,9 +128,9 @@ pub struct MetadataSnapshot {
     pub pod_ips: HashMap<String, Vec<(i64, String)>>,
     /// Cluster IP text → service id.
     pub service_ips: HashMap<String, String>,
-    /// (IP text, port) of a socket on this node → the process that owns it; with port 0, the
-    /// process to which the address belongs alone.
-    pub sockets: HashMap<(String, i64), Upid>,
+    /// (IP text, port) of a socket on this node → its owners, ascending by since when; with port 0,
+    /// the process to which the address belongs alone.
+    pub sockets: HashMap<(String, i64), Vec<SocketMeta>>,
     /// Networks of pods, where known.
     pub cidrs: Vec<String>,
     /// Network of services, empty if it is not known.
@@ -139,30 +139,120 @@ pub struct MetadataSnapshot {
     pub dns: HashMap<String, String>,
     /// Process → JSON array of the libraries that it maps, where somebody asked for them.
     pub libraries: HashMap<Upid, String>,
+    /// What is over and still asked about: ended processes with their pods, closed sockets; oldest
+    /// part first. A part is shared by all later snapshots, and has no past of its own.
+    pub past: Vec<Arc<MetadataSnapshot>>,
+}
+
+/// A socket's owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketMeta {
+    pub since_unix_ns: i64,
+    pub owner: Upid,
+}
+
+/// A key of [`MetadataSnapshot::sockets`], borrowed; hashes as the owned one.
+#[derive(Hash)]
+struct SocketKey<'a>(&'a str, i64);
+
+impl hashbrown::Equivalent<(String, i64)> for SocketKey<'_> {
+    fn equivalent(&self, key: &(String, i64)) -> bool {
+        key.0 == self.0 && key.1 == self.1
+    }
 }
 
 impl MetadataSnapshot {
+    /// What is there, then what is over, newest first.
+    fn parts(&self) -> impl Iterator<Item = &MetadataSnapshot> {
+        std::iter::once(self).chain(self.past.iter().rev().map(|part| &**part))
+    }
     #[must_use]
     pub fn process(&self, upid: Upid) -> Option<&Arc<ProcessMeta>> {
-        self.processes.get(&upid)
+        self.parts().find_map(|part| part.processes.get(&upid))
+    }
+    #[must_use]
+    pub fn pod(&self, id: &str) -> Option<&Arc<PodMeta>> {
+        self.parts().find_map(|part| part.pods.get(id))
+    }
+    #[must_use]
+    pub fn service(&self, id: &str) -> Option<&Arc<ServiceMeta>> {
+        self.parts().find_map(|part| part.services.get(id))
+    }
+    #[must_use]
+    pub fn container(&self, id: &str) -> Option<&Arc<ContainerMeta>> {
+        self.parts().find_map(|part| part.containers.get(id))
     }
     #[must_use]
     pub fn pod_of(&self, upid: Upid) -> Option<&Arc<PodMeta>> {
-        self.process(upid).and_then(|process| self.pods.get(&process.pod_id))
+        self.process(upid).and_then(|process| self.pod(&process.pod_id))
     }
     #[must_use]
     pub fn pod_by_name(&self, name: &str) -> Option<&Arc<PodMeta>> {
-        self.pod_names.get(name).and_then(|id| self.pods.get(id))
+        self.parts().find_map(|part| part.pods.get(part.pod_names.get(name)?))
     }
     /// The pod that had `ip` at `time_unix_ns` (the last one started at or before it), or, without
     /// a time, the latest one.
     #[must_use]
     pub fn pod_by_ip(&self, ip: &str, time_unix_ns: Option<i64>) -> Option<&Arc<PodMeta>> {
-        let owners = self.pod_ips.get(ip)?;
-        let found = match time_unix_ns {
-            None => owners.last(),
-            Some(time) => owners.iter().rev().find(|(start, _)| *start <= time),
+        let found = self.parts().find_map(|part| {
+            let owners = part.pod_ips.get(ip)?;
+            match time_unix_ns {
+                None => owners.last(),
+                Some(time) => owners.iter().rev().find(|(start, _)| *start <= time),
+            }
+        });
+        found.and_then(|(_, id)| self.pod(id))
+    }
+    /// The process that owned the socket of this address and port at `time_unix_ns` (the last one
+    /// that had it by then, else the first one ever), or, without a time, has it or had it last.
+    /// Where no socket is known, the process to which the address belonged alone.
+    #[must_use]
+    pub fn socket_owner(&self, ip: &str, port: i64, time_unix_ns: Option<i64>) -> Option<Upid> {
+        let owner = |port| {
+            let key = SocketKey(ip, port);
+            let owners = self.parts().filter_map(|part| part.sockets.get(&key));
+            let mut newest_first = owners.flat_map(|owners| owners.iter().rev());
+            let mut first: Option<&SocketMeta> = None;
+            let had_it = newest_first.find(|owned| {
+                first = first.filter(|first| first.since_unix_ns <= owned.since_unix_ns);
+                first = first.or(Some(owned));
+                time_unix_ns.is_none_or(|time| owned.since_unix_ns <= time)
+            });
+            had_it.or(first).map(|owned| owned.owner)
         };
-        found.and_then(|(_, id)| self.pods.get(id))
+        owner(port).or_else(|| owner(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name is what it was when the row was made: a port that changed hands belongs to whom it
+    /// belonged then, also if both owners are gone. Catches a look-up of the past with the owners of
+    /// now, and parts of the past in the wrong order.
+    #[test]
+    fn sockets_have_owners_in_time() {
+        let part = |owners: &[(i64, i64, u128)]| {
+            let mut part = MetadataSnapshot::default();
+            for (port, since_unix_ns, owner) in owners {
+                let owners = part.sockets.entry(("127.0.0.1".to_string(), *port)).or_default();
+                owners.push(SocketMeta { since_unix_ns: *since_unix_ns, owner: Upid(*owner) });
+            }
+            part
+        };
+        let past = vec![part(&[(80, 10, 1), (80, 20, 2), (90, 5, 9)]), part(&[(80, 30, 3)])];
+        let snapshot = MetadataSnapshot {
+            past: past.into_iter().map(Arc::new).collect(),
+            ..part(&[(80, 40, 4), (0, 15, 7)])
+        };
+        let owner = |port, time| snapshot.socket_owner("127.0.0.1", port, time).map(|upid| upid.0);
+        for (time, expected) in [(9, 1), (10, 1), (19, 1), (20, 2), (39, 3), (40, 4), (99, 4)] {
+            assert_eq!(owner(80, Some(time)), Some(expected), "at {time}");
+        }
+        assert_eq!(owner(80, None), Some(4));
+        assert_eq!(owner(90, None), Some(9));
+        assert_eq!(owner(91, Some(20)), Some(7), "by the address alone");
+        assert_eq!(snapshot.socket_owner("127.0.0.2", 80, None), None);
     }
 }

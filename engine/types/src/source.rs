@@ -2,6 +2,7 @@
 //! for some milliseconds, and a panic in it ends nothing else.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 
@@ -20,6 +21,8 @@ pub struct TableCounters {
 pub struct TableBatch {
     pub table: &'static str,
     pub batch: RecordBatch,
+    /// They were held back for metadata: their age says nothing about the way they came.
+    pub waited: bool,
 }
 
 /// A running source.
@@ -37,7 +40,12 @@ pub trait Source: Send {
     /// Parts of it that do not run, and why; empty if all do.
     fn missing(&self) -> String;
 
-    fn poll_interval(&self) -> std::time::Duration {
-        std::time::Duration::from_millis(20)
+    fn poll_interval(&self) -> Duration {
+        Duration::from_millis(20)
+    }
+
+    /// Waits for something to take in, `at_most` so long: until the next flush.
+    fn wait(&mut self, at_most: Duration) {
+        std::thread::park_timeout(self.poll_interval().min(at_most));
     }
 }

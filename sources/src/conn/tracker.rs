@@ -10,7 +10,7 @@ use weir_protocols::http1::{self, Exchange, REORDER_GRACE_NS};
 use super::connection::{Connection, Ends, Look, Outcome, Role};
 use super::stats::{ConnStats, StatsEntry, StatsKey};
 use crate::capture::{
-    CaptureEvent, ConnKey, DataEvent, Direction, Process, Socket, SocketEvent, SocketType,
+    CaptureEvent, ConnKey, DataEvent, Direction, Opened, Process, Socket, SocketEvent, SocketType,
 };
 
 /// Bounds of a tracker.
@@ -86,6 +86,10 @@ pub struct SocketOwner {
     /// Inode of the network namespace, 0 if not known.
     pub netns: u32,
     pub process: Process,
+    /// When it was first seen with it.
+    pub since_unix_ns: i64,
+    /// Others may have it, too: a server's address and port.
+    pub shared: bool,
 }
 
 /// Where exchanges go.
@@ -259,15 +263,16 @@ impl Tracker {
         };
         self.by_key.insert(socket.key, slot);
         self.holders.insert(process);
-        self.tell_owner(socket, process);
+        self.tell_owner(socket, process, time_unix_ns);
         slot
     }
 
-    fn tell_owner(&mut self, socket: &Socket, process: Process) {
+    fn tell_owner(&mut self, socket: &Socket, process: Process, since_unix_ns: i64) {
         if let Some(local) = socket.local
             && self.sockets.len() < SOCKETS_MAX
         {
-            self.sockets.push(SocketOwner { local, netns: socket.netns, process });
+            let (netns, shared) = (socket.netns, socket.opened != Opened::Connected);
+            self.sockets.push(SocketOwner { local, netns, process, since_unix_ns, shared });
         }
     }
 
@@ -345,7 +350,7 @@ impl Tracker {
         let (after, waits) = (conn.held_bytes() as u64, conn.needs_time());
         let (socket, process_now) = (conn.ends.socket, conn.ends.process);
         if process_now != process {
-            self.tell_owner(&socket, process_now);
+            self.tell_owner(&socket, process_now, self.now_unix_ns);
         }
         self.counters.held_bytes = (self.counters.held_bytes + after).saturating_sub(before);
         if after > before && self.counters.held_bytes > self.limits.bytes_max as u64 {

@@ -264,7 +264,9 @@ fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
 #[expect(unsafe_code, reason = "std has no poll")]
 pub(super) fn poll_readable(fd: RawFd, timeout: Duration) {
     let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-    let timeout_ms = libc::c_int::try_from(timeout.as_millis()).unwrap_or(libc::c_int::MAX);
+    // Rounded up: a wait of nothing would be a busy one.
+    let timeout_ms = timeout.as_nanos().div_ceil(1_000_000);
+    let timeout_ms = libc::c_int::try_from(timeout_ms).unwrap_or(libc::c_int::MAX);
     // SAFETY: one pollfd, which outlives the call.
     unsafe { libc::poll(&raw mut poll, 1, timeout_ms) };
 }

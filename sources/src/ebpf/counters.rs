@@ -30,6 +30,9 @@ pub struct Counters {
     pub bad_registers: u64,
     /// Messages beyond the 32nd of one `sendmmsg` or `recvmmsg`.
     pub skipped_messages: u64,
+    /// Bytes moved by no call that was looked at (io_uring, for one): each is also a gap in its
+    /// stream's positions.
+    pub unseen_bytes: u64,
     /// Process starts and ends that found their ring full.
     pub process_lost_records: u64,
     /// Records that could not be decoded: a bug if ever not 0.
@@ -53,6 +56,7 @@ impl Counters {
             conns_failed: get(Counter::ConnsFailed),
             bad_registers: get(Counter::BadRegisters),
             skipped_messages: get(Counter::SkippedMessages),
+            unseen_bytes: get(Counter::UnseenBytes),
             ..Counters::default()
         }
     }

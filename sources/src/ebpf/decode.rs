@@ -55,7 +55,13 @@ pub(super) fn process_event(record: &[u8], clock: &KernelClock) -> Option<Captur
     }
 }
 
-pub(super) fn socket_event<'a>(record: &'a [u8], clock: &KernelClock) -> Option<CaptureEvent<'a>> {
+/// What a record of the sockets' ring tells: perhaps bytes that were moved unseen, and one event.
+pub(super) struct Told<'a> {
+    pub(super) unseen: Option<CaptureEvent<'static>>,
+    pub(super) event: CaptureEvent<'a>,
+}
+
+pub(super) fn socket_events<'a>(record: &'a [u8], clock: &KernelClock) -> Option<Told<'a>> {
     let (record, payload) = abi::read_socket_record(record)?;
     let at = SocketEvent {
         time_unix_ns: clock.unix_ns(record.time_mono_ns),
@@ -64,8 +70,9 @@ pub(super) fn socket_event<'a>(record: &'a [u8], clock: &KernelClock) -> Option<
         fd: record.fd,
         socket: socket(&record)?,
     };
-    match record.kind {
-        abi::KIND_DATA => Some(CaptureEvent::Data(DataEvent {
+    let unseen = unseen(&record, at)?;
+    let event = match record.kind {
+        abi::KIND_DATA => CaptureEvent::Data(DataEvent {
             time_unix_ns: at.time_unix_ns,
             process: at.process,
             cgroup_id: at.cgroup_id,
@@ -76,23 +83,34 @@ pub(super) fn socket_event<'a>(record: &'a [u8], clock: &KernelClock) -> Option<
             // A system call moves less than 2 GiB.
             total_bytes: u32::try_from(record.total_bytes).ok()?,
             payload,
-        })),
-        abi::KIND_GAP => Some(CaptureEvent::Gap {
+        }),
+        abi::KIND_GAP => CaptureEvent::Gap {
             at,
             direction: direction(&record)?,
             position: record.position_bytes,
             bytes: record.total_bytes,
-        }),
-        abi::KIND_CONNECT => Some(CaptureEvent::Connect { at, error: -record.result }),
-        abi::KIND_ACCEPT => Some(CaptureEvent::Accept { at }),
-        abi::KIND_CLOSE => Some(CaptureEvent::Close {
+        },
+        abi::KIND_CONNECT => CaptureEvent::Connect { at, error: -record.result },
+        abi::KIND_ACCEPT => CaptureEvent::Accept { at },
+        abi::KIND_CLOSE => CaptureEvent::Close {
             at,
             last: record.flags & abi::FLAG_LAST_REFERENCE != 0,
             egress_bytes: record.position_bytes,
             ingress_bytes: record.total_bytes,
-        }),
-        _ => None,
+        },
+        _ => return None,
+    };
+    Some(Told { unseen, event })
+}
+
+/// The bytes before the record's own that no call has moved; `None` if the record is malformed.
+fn unseen(record: &SocketRecord, at: SocketEvent) -> Option<Option<CaptureEvent<'static>>> {
+    let bytes = u64::from(record.unseen_bytes);
+    if bytes == 0 {
+        return Some(None);
     }
+    let position = record.position_bytes.checked_sub(bytes)?;
+    Some(Some(CaptureEvent::Gap { at, direction: direction(record)?, position, bytes }))
 }
 
 fn process(pid: u32, start_boottime_ns: u64) -> Process {

@@ -42,7 +42,7 @@ pub use stop::Stopping;
 
 use attach::{Attachment, Tracefs};
 use clock::KernelClock;
-use decode::HeldExits;
+use decode::{HeldExits, Told};
 use filters::FilterMaps;
 use load::ProcessPart;
 
@@ -186,8 +186,11 @@ impl EbpfSource {
                 return stats;
             };
             stats.records += 1;
-            match decode::socket_event(&item, &self.clock) {
-                Some(event) => {
+            match decode::socket_events(&item, &self.clock) {
+                Some(Told { unseen, event }) => {
+                    if let Some(gap) = unseen {
+                        f(gap);
+                    }
                     if let CaptureEvent::Data(data) = &event {
                         stats.payload_bytes += data.payload.len() as u64;
                     }

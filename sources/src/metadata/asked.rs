@@ -66,7 +66,7 @@ impl LocalMetadata {
     /// Notes the libraries of these processes of this machine as wanted, and reads some of those that
     /// are not known or were read long ago. To be called again and again.
     pub fn read_libraries(&mut self, processes: &[Upid]) {
-        let (asid, refreshes) = (self.asid, self.refreshes);
+        let (asid, refreshes) = (self.machine.asid, self.refreshes);
         for &upid in processes.iter().filter(|upid| upid.asid() == asid) {
             if let Some(known) = self.asked.libraries.get_mut(&upid) {
                 known.asked_refresh = refreshes;

@@ -4,7 +4,8 @@
 //! Each user process stands for a pod of its own (`names` says how things are called), so that
 //! `ctx['pod']` and friends work on a laptop. [`LocalMetadata::refresh`] looks at what changed and
 //! gives a snapshot; [`LocalMetadata::look_up`] finds a process that a row mentions before the next
-//! refresh would. Processes that ended are kept for a while: rows of theirs are still asked about.
+//! refresh would. Processes that ended and sockets that were closed are kept ([`past`]): rows of theirs
+//! are still asked about.
 //!
 //! Cost is bounded: a refresh lists pids, reads only processes that are new, young or next in turn,
 //! and looks at a limited number of descriptors for socket owners. It does *not* watch anything,
@@ -14,12 +15,14 @@ mod asked;
 mod compose;
 pub mod k8s;
 mod names;
+mod past;
 mod snapshot;
 mod sockets;
 
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use weir_types::Upid;
@@ -30,14 +33,15 @@ use crate::conn::SocketOwner;
 use crate::proc::fs::ProcFs;
 use crate::proc::parse;
 use names::CgroupNames;
-use sockets::SocketTable;
+use past::Past;
+use sockets::{Holder, SocketTable};
+
+pub use past::{CLOSED_MAX, ENDED_MAX, Forgotten};
 
 /// Processes that are known at once; with more of them the newest have no names.
 pub const PROCESSES_MAX: usize = 32_768;
-/// Ended processes that are kept.
-pub const ENDED_MAX: usize = 4_096;
-/// How long ended processes are kept, in refreshes (about seconds).
-const ENDED_REFRESHES: u64 = 600;
+/// How long what is over is kept unless said otherwise.
+const KEEP: Duration = Duration::from_secs(3_600);
 /// New processes that one refresh reads; the others wait for the next.
 const READS_PER_REFRESH: usize = 1_024;
 /// A process may still run another program or get its name within its first refreshes.
@@ -78,23 +82,17 @@ pub struct ProcessInfo {
 struct Known {
     info: Arc<ProcessInfo>,
     first_refresh: u64,
-    /// In which refresh it was found to have ended.
-    ended: Option<u64>,
 }
 
 /// See the module's documentation.
 pub struct LocalMetadata {
-    asid: u32,
-    hostname: String,
-    num_cpus: i64,
-    boot_unix_ns: i64,
-    ticks_per_second: u64,
+    machine: snapshot::Machine,
     fs: ProcFs,
     compose: compose::Containers,
     /// Live processes.
     live: HashMap<u32, Known, foldhash::fast::FixedState>,
-    /// Ended ones, oldest first.
-    ended: std::collections::VecDeque<Known>,
+    /// Ended processes and closed sockets.
+    past: Past,
     /// Pids that are no user process, and when that was seen.
     kernel_threads: HashMap<u32, u64, foldhash::fast::FixedState>,
     sockets: SocketTable,
@@ -137,16 +135,13 @@ impl LocalMetadata {
         let stat = fs.read_path("stat").map(<[u8]>::to_vec).unwrap_or_default();
         let (boot_unix_ns, num_cpus) = machine(&stat);
         let ticks_per_second = fs.units().ticks_per_second;
+        let hostname = hostname.to_string();
         LocalMetadata {
-            asid,
-            hostname: hostname.to_string(),
-            num_cpus,
-            boot_unix_ns,
-            ticks_per_second,
+            machine: snapshot::Machine { asid, hostname, num_cpus, boot_unix_ns, ticks_per_second },
             fs,
             compose: compose::Containers::new(root),
             live: HashMap::default(),
-            ended: std::collections::VecDeque::new(),
+            past: Past::new(KEEP.as_secs()),
             kernel_threads: HashMap::default(),
             sockets: SocketTable::new(asid),
             refreshes: 0,
@@ -155,6 +150,18 @@ impl LocalMetadata {
             changed: true,
             snapshot: Arc::new(MetadataSnapshot::default()),
         }
+    }
+
+    /// Keeps what is over for so long: as long as rows are.
+    #[must_use]
+    pub fn keep(self, keep: Duration) -> LocalMetadata {
+        LocalMetadata { past: Past::new(keep.as_secs().max(1)), ..self }
+    }
+
+    /// What had to be forgotten before its time, for want of room.
+    #[must_use]
+    pub fn forgotten(&self) -> Forgotten {
+        self.past.forgotten()
     }
 
     /// Looks at what changed; the snapshot is the same as before if nothing did.
@@ -172,19 +179,26 @@ impl LocalMetadata {
                 }
             }
         }
-        self.forget_ended();
-        let holders: Vec<(u32, u64, u64)> = {
+        self.changed |= self.past.drop_old(self.refreshes);
+        let holders: Vec<Holder> = {
             let infos = self.live.values().map(|known| &known.info);
-            infos.map(|info| (info.pid, info.start_ticks, info.netns)).collect()
+            let holder = |info: &Arc<ProcessInfo>| Holder {
+                pid: info.pid,
+                start_ticks: info.start_ticks,
+                start_unix_ns: self.machine.start_unix_ns(info.start_ticks),
+                netns: info.netns,
+            };
+            infos.map(holder).collect()
         };
         self.changed |= self.sockets.refresh(&mut self.fs, holders);
+        self.keep_closed();
         self.take_snapshot()
     }
 
     /// Reads the process if it is not known yet. The new snapshot if there is anything new since
     /// the last one (what [`LocalMetadata::observed`] and [`LocalMetadata::on_event`] told counts).
     pub fn look_up(&mut self, upid: Upid) -> Option<Arc<MetadataSnapshot>> {
-        if upid.asid() == self.asid && upid.pid() > 0 && !self.is_known(upid) {
+        if upid.asid() == self.machine.asid && upid.pid() > 0 && !self.is_known(upid) {
             self.read(upid.pid());
         }
         self.changed.then(|| self.take_snapshot())
@@ -222,7 +236,7 @@ impl LocalMetadata {
 
     fn know_by_event(&mut self, at: &ProcessEvent) {
         let Process { pid, start_ticks } = at.process;
-        let upid = Upid::new(self.asid, pid, start_ticks);
+        let upid = Upid::new(self.machine.asid, pid, start_ticks);
         if self.is_known(upid) || self.kernel_threads.contains_key(&pid) {
             return;
         }
@@ -235,21 +249,35 @@ impl LocalMetadata {
             service: comm.replace('/', "_"),
             namespace: LOCAL_NAMESPACE.to_string(),
             pod: format!("{LOCAL_NAMESPACE}/{}-{pid}", comm.replace('/', "_")),
-            node: self.hostname.clone(),
+            node: self.machine.hostname.clone(),
             comm,
             ..ProcessInfo::default()
         };
         // Not among the live: whether it still is will be seen by its turn in a refresh.
-        let ended = Some(self.refreshes);
-        let known = Known { info: Arc::new(info), first_refresh: self.refreshes, ended };
-        self.ended.push_back(known);
-        self.changed = true;
+        self.keep_ended(Arc::new(info));
     }
 
     /// A socket's owner, as capture saw it: sockets too short-lived for a refresh are known so.
     pub fn observed(&mut self, socket: &SocketOwner) {
-        let owner = Upid::new(self.asid, socket.process.pid, socket.process.start_ticks);
-        self.changed |= self.sockets.observed(socket.local, u64::from(socket.netns), owner);
+        let owner = Upid::new(self.machine.asid, socket.process.pid, socket.process.start_ticks);
+        let live = &self.live;
+        let alive = |upid: Upid| live.get(&upid.pid()).is_some_and(|known| known.info.upid == upid);
+        self.changed |= self.sockets.observed(socket, owner, &alive);
+        self.keep_closed();
+    }
+
+    fn keep_closed(&mut self) {
+        let over = self.sockets.take_over();
+        let make = snapshot::Over { machine: &self.machine, now: &self.sockets };
+        for closed in over {
+            self.past.add_socket(closed, self.refreshes, &make);
+        }
+    }
+
+    fn keep_ended(&mut self, info: Arc<ProcessInfo>) {
+        let make = snapshot::Over { machine: &self.machine, now: &self.sockets };
+        self.past.add_process(info, self.refreshes, &make);
+        self.changed = true;
     }
 
     /// The snapshot, if something was observed since the last one.
@@ -263,9 +291,19 @@ impl LocalMetadata {
         &self.snapshot
     }
 
+    /// Whether more may soon be known of this process: nothing is, and it is one of this machine.
+    #[must_use]
+    pub fn awaits(&self, upid: Upid) -> bool {
+        upid.asid() == self.machine.asid
+            && upid.pid() > 0
+            && self.live.len() < PROCESSES_MAX
+            && !self.is_known(upid)
+            && !self.kernel_threads.contains_key(&upid.pid())
+    }
+
     fn is_known(&self, upid: Upid) -> bool {
-        let has = |known: &Known| known.info.upid == upid;
-        self.live.get(&upid.pid()).is_some_and(has) || self.ended.iter().rev().any(has)
+        self.live.get(&upid.pid()).is_some_and(|known| known.info.upid == upid)
+            || self.past.has_process(upid)
     }
 
     fn is_due(&self, pid: u32) -> bool {
@@ -294,18 +332,7 @@ impl LocalMetadata {
 
     fn end(&mut self, pid: u32) {
         if let Some(known) = self.live.remove(&pid) {
-            self.ended.push_back(Known { ended: Some(self.refreshes), ..known });
-            self.changed = true;
-        }
-    }
-
-    fn forget_ended(&mut self) {
-        while let Some(oldest) = self.ended.front()
-            && (self.ended.len() > ENDED_MAX
-                || oldest.ended.is_some_and(|at| self.refreshes - at > ENDED_REFRESHES))
-        {
-            self.ended.pop_front();
-            self.changed = true;
+            self.keep_ended(known.info);
         }
     }
 
@@ -332,7 +359,7 @@ impl LocalMetadata {
                 self.changed = true;
             }
             None => {
-                self.live.insert(pid, Known { info: Arc::new(info), first_refresh, ended: None });
+                self.live.insert(pid, Known { info: Arc::new(info), first_refresh });
                 self.changed = true;
             }
         }
@@ -355,7 +382,7 @@ impl LocalMetadata {
         let service = otel.unwrap_or_else(|| first([&compose.service, &unit, &program]));
         let namespace = first([&compose.project, &slice, LOCAL_NAMESPACE]);
         ProcessInfo {
-            upid: Upid::new(self.asid, pid, stat.start_ticks),
+            upid: Upid::new(self.machine.asid, pid, stat.start_ticks),
             pid,
             start_ticks: stat.start_ticks,
             cmdline: names::command_line(&raw),
@@ -366,25 +393,19 @@ impl LocalMetadata {
             namespace,
             container: first([&compose.name, &container_id, ""]),
             container_id,
-            node: self.hostname.clone(),
+            node: self.machine.hostname.clone(),
             netns,
         }
     }
 
     fn take_snapshot(&mut self) -> Arc<MetadataSnapshot> {
         if std::mem::take(&mut self.changed) {
-            let builder = snapshot::Builder {
-                asid: self.asid,
-                hostname: &self.hostname,
-                num_cpus: self.num_cpus,
-                boot_unix_ns: self.boot_unix_ns,
-                ticks_per_second: self.ticks_per_second,
-            };
-            let ended = self.ended.iter().map(|known| (&known.info, true));
-            let live = self.live.values().map(|known| (&known.info, false));
-            let mut snapshot = builder.build(ended.chain(live), &self.sockets);
-            self.asked.add_to(&mut snapshot);
-            self.snapshot = Arc::new(snapshot);
+            let live = self.live.values().map(|known| &known.info);
+            let mut present = self.machine.present(live, &self.sockets);
+            self.asked.add_to(&mut present);
+            let make = snapshot::Over { machine: &self.machine, now: &self.sockets };
+            let past = self.past.parts(&make);
+            self.snapshot = Arc::new(MetadataSnapshot { past, ..present });
         }
         self.snapshot.clone()
     }

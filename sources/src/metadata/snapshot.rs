@@ -1,41 +1,89 @@
 //! What is known, as the snapshot that metadata functions read.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use weir_types::Upid;
 use weir_types::metadata::{
-    ContainerMeta, MetadataSnapshot, NamespaceMeta, PodMeta, ProcessMeta, ServiceMeta,
+    ContainerMeta, MetadataSnapshot, NamespaceMeta, PodMeta, ProcessMeta, ServiceMeta, SocketMeta,
 };
 
+use super::past::MakePart;
 use super::sockets::SocketTable;
 use super::{ProcessInfo, local_pod_id};
 
-pub(super) struct Builder<'a> {
+/// The facts about the machine that every snapshot repeats.
+#[derive(Clone, Debug)]
+pub(super) struct Machine {
     pub(super) asid: u32,
-    pub(super) hostname: &'a str,
+    pub(super) hostname: String,
     pub(super) num_cpus: i64,
     pub(super) boot_unix_ns: i64,
     pub(super) ticks_per_second: u64,
 }
 
-impl Builder<'_> {
-    /// `processes`: with whether they ended.
-    pub(super) fn build<'a>(
+/// Builds what is over: beside the sockets that are there.
+pub(super) struct Over<'a> {
+    pub(super) machine: &'a Machine,
+    pub(super) now: &'a SocketTable,
+}
+
+impl MakePart for Over<'_> {
+    fn processes(&self, ended: &[Arc<ProcessInfo>]) -> MetadataSnapshot {
+        self.machine.build(ended.iter(), true)
+    }
+
+    fn sockets(&self, closed: &[(SocketAddr, SocketMeta)]) -> MetadataSnapshot {
+        let mut snapshot = MetadataSnapshot::default();
+        let owners = closed.iter().copied();
+        let now: HashMap<IpAddr, Upid> =
+            self.now.owners().map(|(local, owned)| (local.ip(), owned.owner)).collect();
+        let usable = |local: IpAddr, owner| {
+            !self.now.is_machine_address(local) && now.get(&local).is_none_or(|have| *have == owner)
+        };
+        for (ip, owned) in add_owners(&mut snapshot, owners, usable) {
+            let pod_id = local_pod_id(owned.owner.pid(), owned.owner.start_ticks());
+            snapshot.pod_ips.insert(ip, vec![(owned.since_unix_ns, pod_id)]);
+        }
+        snapshot
+    }
+}
+
+impl Machine {
+    /// What is there: live processes and open sockets.
+    pub(super) fn present<'a>(
         &self,
-        processes: impl Iterator<Item = (&'a Arc<ProcessInfo>, bool)>,
+        processes: impl Iterator<Item = &'a Arc<ProcessInfo>>,
         sockets: &SocketTable,
+    ) -> MetadataSnapshot {
+        let mut snapshot = self.build(processes, false);
+        let usable = |local, _| !sockets.is_machine_address(local);
+        for (ip, owned) in add_owners(&mut snapshot, sockets.owners(), usable) {
+            let pod_id = local_pod_id(owned.owner.pid(), owned.owner.start_ticks());
+            if let Some(pod) = snapshot.pods.get_mut(&pod_id) {
+                Arc::make_mut(pod).ip.clone_from(&ip);
+                snapshot.pod_ips.insert(ip, vec![(pod.start_unix_ns, pod_id)]);
+            }
+        }
+        snapshot
+    }
+
+    fn build<'a>(
+        &self,
+        processes: impl Iterator<Item = &'a Arc<ProcessInfo>>,
+        ended: bool,
     ) -> MetadataSnapshot {
         let mut snapshot = MetadataSnapshot {
             asid: self.asid,
-            hostname: self.hostname.to_string(),
+            hostname: self.hostname.clone(),
             num_cpus: self.num_cpus,
             ..MetadataSnapshot::default()
         };
         let mut pods: HashMap<String, PodMeta> = HashMap::new();
-        for (info, ended) in processes {
+        for info in processes {
             self.add(&mut snapshot, &mut pods, info, ended);
         }
-        self.add_sockets(&mut snapshot, &mut pods, sockets);
         snapshot.pods = pods.into_iter().map(|(id, pod)| (id, Arc::new(pod))).collect();
         snapshot
     }
@@ -113,38 +161,42 @@ impl Builder<'_> {
         );
     }
 
-    /// Socket owners, and addresses that belong to one process alone: never the machine's own, which
-    /// everybody shares, whoever happens to use them now.
-    fn add_sockets(
-        &self,
-        snapshot: &mut MetadataSnapshot,
-        pods: &mut HashMap<String, PodMeta>,
-        sockets: &SocketTable,
-    ) {
-        let mut alone: HashMap<String, Option<weir_types::Upid>> = HashMap::new();
-        for (local, owner) in sockets.owners() {
-            let ip = local.ip().to_string();
-            if !sockets.is_machine_address(local.ip()) {
-                let owners = alone.entry(ip.clone()).or_insert(Some(owner));
-                *owners = owners.filter(|have| *have == owner);
-            }
-            snapshot.sockets.insert((ip, i64::from(local.port())), owner);
-        }
-        for (ip, owner) in alone {
-            let Some(owner) = owner else { continue };
-            let pod_id = local_pod_id(owner.pid(), owner.start_ticks());
-            // Port 0 stands for any: a peer of this address is that process, whatever its port.
-            snapshot.sockets.insert((ip.clone(), 0), owner);
-            if let Some(pod) = pods.get_mut(&pod_id) {
-                pod.ip.clone_from(&ip);
-                snapshot.pod_ips.insert(ip, vec![(pod.start_unix_ns, pod_id)]);
-            }
-        }
-    }
-
-    fn start_unix_ns(&self, start_ticks: u64) -> i64 {
+    /// When a process began that began so many ticks after boot.
+    pub(super) fn start_unix_ns(&self, start_ticks: u64) -> i64 {
         let tick_ns = 1_000_000_000 / self.ticks_per_second.max(1);
         let since_boot_ns = start_ticks.saturating_mul(tick_ns);
         self.boot_unix_ns.saturating_add(i64::try_from(since_boot_ns).unwrap_or(i64::MAX))
     }
+}
+
+/// Adds sockets' owners; and gives the addresses that belong to one process alone: never the
+/// machine's own, which everybody shares, whoever happens to use them now.
+fn add_owners(
+    snapshot: &mut MetadataSnapshot,
+    owners: impl Iterator<Item = (SocketAddr, SocketMeta)>,
+    usable: impl Fn(IpAddr, Upid) -> bool,
+) -> Vec<(String, SocketMeta)> {
+    let mut alone: HashMap<IpAddr, Option<SocketMeta>> = HashMap::new();
+    for (local, owned) in owners {
+        let ip = local.ip();
+        if usable(ip, owned.owner) {
+            let have = alone.entry(ip).or_insert(Some(owned));
+            *have = have.filter(|have| have.owner == owned.owner).map(|have| SocketMeta {
+                since_unix_ns: have.since_unix_ns.min(owned.since_unix_ns),
+                ..have
+            });
+        }
+        let of_socket = snapshot.sockets.entry((ip.to_string(), i64::from(local.port())));
+        let of_socket = of_socket.or_default();
+        let at = of_socket.partition_point(|have| have.since_unix_ns <= owned.since_unix_ns);
+        of_socket.insert(at, owned);
+    }
+    let mut found = Vec::new();
+    for (ip, owned) in alone {
+        let Some(owned) = owned else { continue };
+        // Port 0 stands for any: a peer of this address is that process, whatever its port.
+        snapshot.sockets.insert((ip.to_string(), 0), vec![owned]);
+        found.push((ip.to_string(), owned));
+    }
+    found
 }

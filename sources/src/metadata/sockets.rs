@@ -14,7 +14,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use hashbrown::{HashMap, HashSet};
 use weir_types::Upid;
+use weir_types::metadata::SocketMeta;
 
+use crate::conn::SocketOwner;
 use crate::proc::fs::ProcFs;
 use crate::proc::parse;
 
@@ -29,8 +31,9 @@ const FDS_PER_PROCESS: usize = 8_192;
 const UNHELD_REFRESHES: u64 = 60;
 /// Network namespaces whose tables are read.
 const NAMESPACES_MAX: usize = 256;
-/// A socket that is gone is remembered for so many refreshes (about seconds).
-const GONE_REFRESHES: u64 = 120;
+/// A socket that was not seen for so many refreshes (about seconds) is over; long enough to be in
+/// the tables in between.
+const GONE_REFRESHES: u64 = 65;
 /// The tables are read each so many refreshes (about seconds), and soon after the start.
 const TABLES_EVERY: u64 = 30;
 const TABLES_EARLY: u64 = 6;
@@ -38,6 +41,7 @@ const TABLES_EARLY: u64 = 6;
 #[derive(Clone, Copy, Debug)]
 struct Owned {
     owner: Upid,
+    since_unix_ns: i64,
     seen: u64,
     /// Found by its own address; else because its owner listens on all addresses.
     exact: bool,
@@ -60,6 +64,20 @@ pub(super) struct SocketTable {
     table: Vec<(parse::TcpSocket, u64)>,
     /// Sockets of it whose holder is still to be found.
     searching: bool,
+    /// Closed, or with another owner, since they were taken last.
+    over: Vec<(SocketAddr, SocketMeta)>,
+}
+
+/// Whether a process is there.
+type Alive<'a> = &'a dyn Fn(Upid) -> bool;
+
+/// A process as the search for owners needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Holder {
+    pub(super) pid: u32,
+    pub(super) start_ticks: u64,
+    pub(super) start_unix_ns: i64,
+    pub(super) netns: u64,
 }
 
 impl SocketTable {
@@ -68,8 +86,13 @@ impl SocketTable {
     }
 
     /// Local sockets and their owners.
-    pub(super) fn owners(&self) -> impl Iterator<Item = (SocketAddr, Upid)> {
-        self.owners.iter().map(|(local, owned)| (*local, owned.owner))
+    pub(super) fn owners(&self) -> impl Iterator<Item = (SocketAddr, SocketMeta)> {
+        self.owners.iter().map(|(local, owned)| (*local, owned.meta()))
+    }
+
+    /// Sockets that are over since the last call, in the order in which that was seen.
+    pub(super) fn take_over(&mut self) -> Vec<(SocketAddr, SocketMeta)> {
+        std::mem::take(&mut self.over)
     }
 
     /// An address of one of the machine's interfaces.
@@ -77,34 +100,55 @@ impl SocketTable {
         self.addresses.contains(&ip)
     }
 
-    /// True if it was not known.
-    pub(super) fn observed(&mut self, local: SocketAddr, netns: u64, owner: Upid) -> bool {
+    /// True if it was not known. `alive`: whether an earlier owner still lives.
+    pub(super) fn observed(&mut self, seen: &SocketOwner, owner: Upid, alive: Alive<'_>) -> bool {
+        let (local, netns) = (seen.local, u64::from(seen.netns));
         let foreign = netns != 0 && self.own_netns != 0 && netns != self.own_netns;
         if local.ip().is_unspecified() || (foreign && local.ip().is_loopback()) {
             return false;
         }
-        self.own(local, owner, true)
+        let meta = SocketMeta { since_unix_ns: seen.since_unix_ns, owner };
+        // A port that a client connects from is its alone. That of a server is all its workers', as
+        // long as they live.
+        self.own(local, meta, true, &|old| seen.shared && alive(old))
     }
 
-    fn own(&mut self, local: SocketAddr, owner: Upid, exact: bool) -> bool {
+    /// `shares`: whether the owner up to now still has it, too.
+    fn own(&mut self, local: SocketAddr, meta: SocketMeta, exact: bool, shares: Alive<'_>) -> bool {
         let local = SocketAddr::new(local.ip().to_canonical(), local.port());
-        if self.owners.len() >= SOCKETS_MAX && !self.owners.contains_key(&local) {
-            return false;
-        }
-        let new = Owned { owner, seen: self.refreshes, exact };
-        match self.owners.insert(local, new) {
-            Some(old) if old.exact && !exact => {
-                self.owners.insert(local, Owned { seen: self.refreshes, ..old });
+        let seen = self.refreshes;
+        let new = Owned { owner: meta.owner, since_unix_ns: meta.since_unix_ns, seen, exact };
+        let full = self.owners.len() >= SOCKETS_MAX;
+        match self.owners.get_mut(&local) {
+            Some(old) if old.owner == meta.owner => {
+                *old = Owned { since_unix_ns: old.since_unix_ns, exact: old.exact | exact, ..new };
                 false
             }
-            Some(old) => old.owner != owner,
-            None => true,
+            Some(old) if old.exact && !exact => {
+                old.seen = seen;
+                false
+            }
+            Some(old) if shares(old.owner) => {
+                *old = Owned { since_unix_ns: old.since_unix_ns, ..new };
+                true
+            }
+            Some(old) => {
+                self.over.push((local, old.meta()));
+                // It cannot have had it before the one that had it before.
+                let since_unix_ns = new.since_unix_ns.max(old.since_unix_ns.saturating_add(1));
+                *old = Owned { since_unix_ns, ..new };
+                true
+            }
+            None if full => false,
+            None => {
+                self.owners.insert(local, new);
+                true
+            }
         }
     }
 
-    /// Reads the tables and finds owners; `processes` are (pid, start ticks, network namespace).
-    /// True if anything changed.
-    pub(super) fn refresh(&mut self, fs: &mut ProcFs, mut processes: Vec<(u32, u64, u64)>) -> bool {
+    /// Reads the tables and finds owners among these processes. True if anything changed.
+    pub(super) fn refresh(&mut self, fs: &mut ProcFs, mut processes: Vec<Holder>) -> bool {
         self.refreshes += 1;
         processes.sort_unstable();
         if self.refreshes == TABLES_EARLY || self.refreshes % TABLES_EVERY == 1 {
@@ -121,13 +165,13 @@ impl SocketTable {
         let table = std::mem::take(&mut self.table);
         let budget = if self.refreshes == 1 { FDS_FIRST_REFRESH } else { FDS_PER_REFRESH };
         self.searching = self.find_holders(fs, &processes, &table, budget);
-        let changed = self.apply(&table);
+        let changed = self.apply(&table, &processes);
         self.table = table;
         changed | self.forget_gone()
     }
 
     /// Takes what is known about the sockets of the tables.
-    fn apply(&mut self, table: &[(parse::TcpSocket, u64)]) -> bool {
+    fn apply(&mut self, table: &[(parse::TcpSocket, u64)], processes: &[Holder]) -> bool {
         let mut changed = false;
         for (socket, netns) in table {
             let Some(&(pid, start_ticks)) = self.inodes.get(&socket.inode) else {
@@ -136,27 +180,32 @@ impl SocketTable {
                 }
                 continue;
             };
-            let owner = Upid::new(self.asid, pid, start_ticks);
+            let holder = processes.binary_search_by_key(&(pid, start_ticks), |process| {
+                (process.pid, process.start_ticks)
+            });
+            // It may have had the socket as long as it has been there.
+            let since_unix_ns = holder.map_or(0, |idx| processes[idx].start_unix_ns);
+            let meta = SocketMeta { since_unix_ns, owner: Upid::new(self.asid, pid, start_ticks) };
+            let alive = |old: Upid| {
+                let key = (old.pid(), old.start_ticks());
+                processes.binary_search_by_key(&key, |p| (p.pid, p.start_ticks)).is_ok()
+            };
             let own = *netns == self.own_netns;
             if !socket.local.ip().is_unspecified() {
                 if own || !socket.local.ip().is_loopback() {
-                    changed |= self.own(socket.local, owner, true);
+                    changed |= self.own(socket.local, meta, true, &alive);
                 }
             } else if own && socket.listening {
                 for address in self.addresses.clone() {
-                    changed |=
-                        self.own(SocketAddr::new(address, socket.local.port()), owner, false);
+                    let local = SocketAddr::new(address, socket.local.port());
+                    changed |= self.own(local, meta, false, &alive);
                 }
             }
         }
         changed
     }
 
-    fn read_tables(
-        &self,
-        fs: &mut ProcFs,
-        processes: &[(u32, u64, u64)],
-    ) -> Vec<(parse::TcpSocket, u64)> {
+    fn read_tables(&self, fs: &mut ProcFs, processes: &[Holder]) -> Vec<(parse::TcpSocket, u64)> {
         let mut sockets = Vec::new();
         let mut read = |fs: &mut ProcFs, prefix: &str, netns: u64| {
             for table in ["tcp", "tcp6"] {
@@ -168,7 +217,7 @@ impl SocketTable {
         };
         read(fs, "self", self.own_netns);
         let mut done = HashSet::<u64>::from([self.own_netns, 0]);
-        for (pid, _, netns) in processes {
+        for Holder { pid, netns, .. } in processes {
             if done.len() < NAMESPACES_MAX && done.insert(*netns) {
                 read(fs, &pid.to_string(), *netns);
             }
@@ -180,12 +229,12 @@ impl SocketTable {
     fn find_holders(
         &mut self,
         fs: &mut ProcFs,
-        processes: &[(u32, u64, u64)],
+        processes: &[Holder],
         sockets: &[(parse::TcpSocket, u64)],
         budget: usize,
     ) -> bool {
         let alive = |holder: &(u32, u64)| {
-            processes.binary_search_by_key(holder, |(pid, start, _)| (*pid, *start)).is_ok()
+            processes.binary_search_by_key(holder, |p| (p.pid, p.start_ticks)).is_ok()
         };
         self.inodes.retain(|_, holder| alive(holder));
         let refreshes = self.refreshes;
@@ -198,9 +247,9 @@ impl SocketTable {
         if wanted.is_empty() {
             return false;
         }
-        let from = processes.partition_point(|(pid, _, _)| *pid < self.turn);
+        let from = processes.partition_point(|process| process.pid < self.turn);
         let (mut looked_at, mut found) = (0, Vec::new());
-        for (pid, start_ticks, _) in processes[from..].iter().chain(&processes[..from]) {
+        for Holder { pid, start_ticks, .. } in processes[from..].iter().chain(&processes[..from]) {
             if looked_at >= budget {
                 self.turn = *pid;
                 return true;
@@ -228,10 +277,17 @@ impl SocketTable {
     }
 
     fn forget_gone(&mut self) -> bool {
-        let before = self.owners.len();
         let refreshes = self.refreshes;
-        self.owners.retain(|_, owned| refreshes - owned.seen <= GONE_REFRESHES);
-        self.owners.len() != before
+        let gone = self.owners.extract_if(|_, owned| refreshes - owned.seen > GONE_REFRESHES);
+        let before = self.over.len();
+        self.over.extend(gone.map(|(local, owned)| (local, owned.meta())));
+        self.over.len() != before
+    }
+}
+
+impl Owned {
+    fn meta(&self) -> SocketMeta {
+        SocketMeta { since_unix_ns: self.since_unix_ns, owner: self.owner }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weir_sources::capture::{CaptureEvent, Process, ProcessEvent};
 use weir_sources::conn::SocketOwner;
-use weir_sources::metadata::LocalMetadata;
+use weir_sources::metadata::{ENDED_MAX, LocalMetadata};
 use weir_types::Upid;
 use weir_types::metadata::MetadataSnapshot;
 
@@ -21,7 +21,7 @@ fn metadata(machine: &Machine) -> LocalMetadata {
 /// (pod name, service name) of a process.
 fn names(snapshot: &MetadataSnapshot, upid: Upid) -> (String, String) {
     let pod = snapshot.pod_of(upid).unwrap();
-    let service = &snapshot.services[&pod.service_ids[0]];
+    let service = snapshot.service(&pod.service_ids[0]).unwrap();
     assert_eq!(snapshot.pod_by_name(&pod.name).unwrap().id, pod.id);
     (pod.name.clone(), service.name.clone())
 }
@@ -164,7 +164,7 @@ fn addresses_resolve_to_processes() {
     ]);
     let mut metadata = metadata(&machine);
     let snapshot = metadata.refresh();
-    let owner = |ip: &str, port| snapshot.sockets.get(&(ip.to_string(), port)).copied();
+    let owner = |ip: &str, port| snapshot.socket_owner(ip, port, None);
     assert_eq!(owner("127.0.0.1", 8080), Some(upid(41, 4_100)));
     assert_eq!(owner("127.0.0.11", 80), Some(upid(42, 4_200)));
     assert_eq!(owner("127.0.0.1", 81), Some(upid(43, 4_300)));
@@ -178,12 +178,14 @@ fn addresses_resolve_to_processes() {
         local: local.parse().unwrap(),
         netns: netns as u32,
         process: Process { pid: 43, start_ticks: 4_300 },
+        since_unix_ns: 1,
+        shared: false,
     };
     metadata.observed(&seen("127.0.0.1:50000", HOST_NETNS));
     metadata.observed(&seen("127.0.0.1:50001", 99));
     metadata.observed(&seen("10.9.9.9:50001", 99));
     let snapshot = metadata.look_up(upid(43, 4_300)).unwrap();
-    let owner = |ip: &str, port| snapshot.sockets.get(&(ip.to_string(), port)).copied();
+    let owner = |ip: &str, port| snapshot.socket_owner(ip, port, None);
     assert_eq!(owner("127.0.0.1", 50_000), Some(upid(43, 4_300)));
     assert_eq!(owner("127.0.0.1", 50_001), None);
     assert_eq!(owner("10.9.9.9", 50_001), Some(upid(43, 4_300)));
@@ -250,4 +252,100 @@ fn names_of_addresses_are_in_the_snapshot() {
     assert!(metadata.take_changed().is_none(), "nothing new");
     machine.run(&Proc { pid: 10, ..Proc::default() });
     assert_eq!(metadata.refresh().dns["10.0.0.1"], "one.example");
+}
+
+/// What is over keeps its names: a client that ended, and its port that others have used since, at
+/// the time of its rows; and a server whose workers share a port is no series of owners. Catches a
+/// view that is opened later and shows addresses, or the names of whoever came after.
+#[test]
+fn what_is_over_keeps_its_names() {
+    let machine = Machine::new();
+    let mut metadata = metadata(&machine);
+    let worker = |pid, start_ticks| Proc { pid, start_ticks, ..Proc::default() };
+    machine.run(&worker(60, 6_000));
+    machine.run(&worker(61, 6_100));
+    let mut time_unix_ns = 1_000;
+    let mut seen = |pid, start_ticks, local: &str, shared| {
+        time_unix_ns += 1_000;
+        SocketOwner {
+            local: local.parse().unwrap(),
+            netns: HOST_NETNS as u32,
+            process: Process { pid, start_ticks },
+            since_unix_ns: time_unix_ns,
+            shared,
+        }
+    };
+    metadata.refresh();
+    for client in 0..3 {
+        let pid = 70 + client;
+        let exe = ["/bin/curl", "/bin/wget", "/bin/ab"][client as usize];
+        machine.run(&Proc { pid, start_ticks: 7_000, exe, ..Proc::default() });
+        metadata.look_up(upid(pid, 7_000));
+        metadata.observed(&seen(pid, 7_000, "127.0.0.1:40000", false));
+        // In turn, as accepting workers come.
+        for worker in [60, 61, 60] {
+            let start_ticks = u64::from(worker) * 100;
+            metadata.observed(&seen(worker, start_ticks, "127.0.0.1:80", true));
+        }
+        machine.exit(pid);
+        metadata.refresh();
+    }
+    // Long after: sockets have been forgotten as open ones by then.
+    let mut snapshot = metadata.refresh();
+    for _ in 0..100 {
+        snapshot = metadata.refresh();
+    }
+    let pod_at = |port, time| {
+        let owner = snapshot.socket_owner("127.0.0.1", port, Some(time)).unwrap();
+        snapshot.pod_of(owner).unwrap().name.clone()
+    };
+    assert_eq!(pod_at(40_000, 2_000), "local/curl-70");
+    assert_eq!(pod_at(40_000, 5_999), "local/curl-70");
+    assert_eq!(pod_at(40_000, 6_000), "local/wget-71");
+    assert_eq!(pod_at(40_000, 10_000), "local/ab-72");
+    assert_eq!(snapshot.socket_owner("127.0.0.1", 40_000, None), Some(upid(72, 7_000)));
+    assert_eq!(pod_at(80, 3_000), "local/nginx-60");
+    let owners = |part: &MetadataSnapshot| {
+        part.sockets.get(&("127.0.0.1".to_string(), 80)).map_or(0, Vec::len)
+    };
+    let all: usize = snapshot.past.iter().map(|part| owners(part)).sum();
+    assert_eq!(all + owners(&snapshot), 1);
+}
+
+/// The past has bounds, by number and by age, and what goes for want of room is counted. Catches
+/// memory that grows with every process that ever ran.
+#[test]
+fn the_past_is_bounded() {
+    let machine = Machine::new();
+    let metadata = metadata(&machine);
+    let mut metadata = metadata.keep(std::time::Duration::from_secs(10));
+    metadata.refresh();
+    let ended = |metadata: &mut LocalMetadata, from: u32, count: u32| {
+        for pid in from..from + count {
+            let at = ProcessEvent {
+                time_unix_ns: 1,
+                process: Process { pid, start_ticks: 5 },
+                parent_pid: 1,
+                cgroup_id: 0,
+                comm: comm("short"),
+            };
+            metadata.on_event(&CaptureEvent::Exit { at, exit_code: 0 });
+        }
+    };
+    let most = ENDED_MAX as u32;
+    ended(&mut metadata, 1_000, most + 1_000);
+    let snapshot = metadata.refresh();
+    assert!(snapshot.process(upid(1_000, 5)).is_none());
+    assert!(snapshot.process(upid(most + 1_999, 5)).is_some());
+    let kept: usize = snapshot.past.iter().map(|part| part.processes.len()).sum();
+    assert_eq!(metadata.forgotten().processes + kept as u64, u64::from(most) + 1_000);
+    assert!(kept <= ENDED_MAX && kept > ENDED_MAX / 2, "{kept}");
+    // Parts that are too old go, and are not counted: nobody can ask about them.
+    let forgotten = metadata.forgotten();
+    for _ in 0..12 {
+        metadata.refresh();
+    }
+    let snapshot = metadata.refresh();
+    assert!(snapshot.process(upid(most + 1_000, 5)).is_none());
+    assert_eq!(metadata.forgotten(), forgotten);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use weir_functions::{EvalCtx, Placement, dns, scalar};
 use weir_types::metadata::{
     ContainerMeta, ControllerMeta, MetadataSnapshot, NamespaceMeta, PodMeta, ProcessMeta,
-    ServiceMeta,
+    ServiceMeta, SocketMeta,
 };
 use weir_types::{Upid, Value};
 
@@ -127,7 +127,8 @@ fn snapshot() -> MetadataSnapshot {
     };
     metadata.processes.insert(CART, process(CART, "pod-1", "ctr-1"));
     metadata.processes.insert(BARE, process(BARE, "", ""));
-    metadata.sockets.insert(("127.0.0.1".into(), 8080), CART);
+    let mine = |since_unix_ns, owner| SocketMeta { since_unix_ns, owner };
+    metadata.sockets.insert(("127.0.0.1".into(), 8080), vec![mine(10, BARE), mine(20, CART)]);
     metadata.dns.insert("1.2.3.4".into(), "one.example".into());
     metadata
 }
@@ -198,6 +199,8 @@ fn processes() {
 
     let rows = [vec![s("127.0.0.1"), i(8080)], vec![s("127.0.0.1"), i(8081)]];
     assert_eq!(call_rows(&ctx, "_peer_upid", &rows), [u(CART.0), u(0)]);
+    let rows = [10, 19, 20].map(|time| vec![s("127.0.0.1"), i(8080), t(time)]);
+    assert_eq!(call_rows(&ctx, "_peer_upid", &rows), [u(BARE.0), u(BARE.0), u(CART.0)]);
     let rows = [vec![i(3), i(4)]];
     assert_eq!(call_rows(&ctx, "upid", &rows), [u(Upid::new(7, 3, 4).0)]);
 }

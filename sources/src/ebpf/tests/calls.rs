@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 type Sender = fn(i32, &[u8]) -> isize;
 type Receiver = fn(i32, &mut [u8]) -> isize;
 
-fn iov(bytes: &[u8]) -> libc::iovec {
+pub(super) fn iov(bytes: &[u8]) -> libc::iovec {
     libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
 }
 
@@ -38,7 +38,7 @@ fn sendmsg(fd: i32, bytes: &[u8]) -> isize {
         libc::sendmsg(fd, &raw const message, 0)
     }
 }
-fn mmsg(parts: &mut [libc::iovec]) -> Vec<libc::mmsghdr> {
+pub(super) fn mmsg(parts: &mut [libc::iovec]) -> Vec<libc::mmsghdr> {
     parts
         .iter_mut()
         .map(|part| {

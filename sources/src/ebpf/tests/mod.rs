@@ -21,6 +21,7 @@ mod filters;
 mod lifecycle;
 mod load;
 mod records;
+mod unseen;
 
 /// An event that owns its payload.
 #[derive(Clone, Debug, PartialEq, Eq)]

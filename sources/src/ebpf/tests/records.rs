@@ -12,10 +12,10 @@ use super::*;
 #[test]
 fn malformed_records_are_refused() {
     let clock = KernelClock::start();
-    assert_eq!(decode::socket_event(&[], &clock), None);
-    assert_eq!(decode::socket_event(&[1; 143], &clock), None);
-    assert_eq!(decode::socket_event(&[0; 144], &clock), None);
-    assert_eq!(decode::socket_event(&[0xff; 400], &clock), None);
+    assert!(decode::socket_events(&[], &clock).is_none());
+    assert!(decode::socket_events(&[1; 143], &clock).is_none());
+    assert!(decode::socket_events(&[0; 144], &clock).is_none());
+    assert!(decode::socket_events(&[0xff; 400], &clock).is_none());
     assert_eq!(decode::process_event(&[0; 55], &clock), None);
     assert_eq!(decode::process_event(&[0; 56], &clock), None);
     assert_eq!(abi::read_kind(&[3, 0, 0]), None);
@@ -24,6 +24,28 @@ fn malformed_records_are_refused() {
     // SAFETY: a plain struct's bytes.
     let bytes: [u8; 144] = unsafe { std::mem::transmute(payload_too_long) };
     assert_eq!(abi::read_socket_record(&bytes), None);
+}
+
+/// Unseen bytes lie before the record's own; a record that has more of them than there is room for
+/// is refused, and does not make a position wrap.
+#[test]
+fn unseen_bytes_come_first() {
+    let clock = KernelClock::start();
+    let mut record = SocketRecord { kind: abi::KIND_GAP, total_bytes: 5, ..Default::default() };
+    record.addresses.family = libc::AF_INET as u16;
+    record.addresses.socket_type = libc::SOCK_STREAM as u8;
+    record.unseen_bytes = 30;
+    for (position_bytes, expected) in [(40, Some(10)), (30, Some(0)), (29, None)] {
+        record.position_bytes = position_bytes;
+        // SAFETY: a plain struct's bytes.
+        let bytes: [u8; 144] = unsafe { std::mem::transmute(record) };
+        let told = decode::socket_events(&bytes, &clock);
+        let gap = told.and_then(|told| match told.unseen {
+            Some(CaptureEvent::Gap { position, bytes: 30, .. }) => Some(position),
+            _ => None,
+        });
+        assert_eq!(gap, expected);
+    }
 }
 
 /// Addresses of both families meet in one form, so that the two ends of a connection through a

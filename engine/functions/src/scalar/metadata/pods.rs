@@ -59,12 +59,12 @@ pub(in crate::scalar) const DEFS: &[ScalarDef] = &[
     ),
     lookup!(
         "pod_id_to_start_time", S => T, "pod_id",
-        |call| time_of(call, |metadata, id| metadata.pods.get(id).map(|pod| pod.start_unix_ns)),
+        |call| time_of(call, |metadata, id| metadata.pod(id).map(|pod| pod.start_unix_ns)),
         "When the pod was made"
     ),
     lookup!(
         "pod_id_to_stop_time", S => T, "pod_id",
-        |call| time_of(call, |metadata, id| metadata.pods.get(id).map(|pod| pod.stop_unix_ns)),
+        |call| time_of(call, |metadata, id| metadata.pod(id).map(|pod| pod.stop_unix_ns)),
         "When the pod was deleted; 0 while it lives"
     ),
     lookup!("pod_name_to_pod_id", S => S, "pod_name", |call| by_name(call, push_id), "Id of the pod"),
@@ -135,7 +135,7 @@ pub(in crate::scalar) const DEFS: &[ScalarDef] = &[
     lookup!(
         "container_id_to_status", S => S, "container_id",
         |call| text_of(call, |metadata, id, out| {
-            push_container_status(out, metadata.containers.get(id).map(|container| &**container));
+            push_container_status(out, metadata.container(id).map(|container| &**container));
         }),
         "State, message and reason of the container, JSON"
     )
@@ -143,14 +143,14 @@ pub(in crate::scalar) const DEFS: &[ScalarDef] = &[
     lookup!(
         "container_id_to_start_time", S => T, "container_id",
         |call| time_of(call, |metadata, id| {
-            metadata.containers.get(id).map(|container| container.start_unix_ns)
+            metadata.container(id).map(|container| container.start_unix_ns)
         }),
         "When the container started"
     ),
     lookup!(
         "container_id_to_stop_time", S => T, "container_id",
         |call| time_of(call, |metadata, id| {
-            metadata.containers.get(id).map(|container| container.stop_unix_ns)
+            metadata.container(id).map(|container| container.stop_unix_ns)
         }),
         "When the container stopped; 0 while it runs"
     ),
@@ -190,7 +190,7 @@ pub(in crate::scalar) const DEFS: &[ScalarDef] = &[
 
 fn by_id(call: &Call<'_>, write: impl Fn(&MetadataSnapshot, &PodMeta, &mut Vec<u8>)) -> ArrayRef {
     text_of(call, |metadata, id, out| {
-        if let Some(pod) = metadata.pods.get(id) {
+        if let Some(pod) = metadata.pod(id) {
             write(metadata, pod, out);
         }
     })
@@ -234,7 +234,7 @@ fn container_by_name<'a>(
     metadata: &'a MetadataSnapshot,
     name: &str,
 ) -> Option<&'a Arc<ContainerMeta>> {
-    metadata.containers.get(metadata.container_names.get(name)?)
+    metadata.container(metadata.container_names.get(name)?)
 }
 
 pub(super) fn push_id(_: &MetadataSnapshot, pod: &PodMeta, out: &mut Vec<u8>) {
@@ -266,12 +266,12 @@ fn push_pod_owners(_: &MetadataSnapshot, pod: &PodMeta, out: &mut Vec<u8>) {
 }
 
 pub(super) fn push_service_ids(metadata: &MetadataSnapshot, pod: &PodMeta, out: &mut Vec<u8>) {
-    let running = pod.service_ids.iter().filter_map(|id| metadata.services.get(id));
+    let running = pod.service_ids.iter().filter_map(|id| metadata.service(id));
     let running = running.filter(|service| service.stop_unix_ns == 0);
     push_list(out, running.map(|service| service.id.as_str()).collect());
 }
 pub(super) fn push_service_names(metadata: &MetadataSnapshot, pod: &PodMeta, out: &mut Vec<u8>) {
-    let running = pod.service_ids.iter().filter_map(|id| metadata.services.get(id));
+    let running = pod.service_ids.iter().filter_map(|id| metadata.service(id));
     let running = running.filter(|service| service.stop_unix_ns == 0);
     push_list(out, running.map(|service| service.name.as_str()).collect());
 }

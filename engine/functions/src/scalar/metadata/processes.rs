@@ -134,10 +134,11 @@ pub(in crate::scalar) const DEFS: &[ScalarDef] = &[
     ),
     def(
         "_peer_upid",
-        overloads![S I => U, peer_upid],
-        &["remote_addr", "remote_port"],
-        "The process on this node that owns the socket of that address and port, or the address alone",
-        "df.peer = px._peer_upid(df.remote_addr, df.remote_port)",
+        overloads![S I => U, peer_upid; S I T => U, peer_upid_at],
+        &["remote_addr", "remote_port", "time"],
+        "The process on this node that owned the socket of that address and port at that time, or \
+         the address alone; without a time, the last one that did",
+        "df.peer = px._peer_upid(df.remote_addr, df.remote_port, df.time_)",
     )
     .reads_context()
     .tag(SemanticType::Upid)
@@ -217,7 +218,7 @@ fn upid_to_container_id(call: &Call<'_>) -> ArrayRef {
 }
 fn upid_to_container_name(call: &Call<'_>) -> ArrayRef {
     of_process(call, |metadata, process, out| {
-        if let Some(container) = metadata.containers.get(&process.container_id) {
+        if let Some(container) = metadata.container(&process.container_id) {
             out.extend_from_slice(container.name.as_bytes());
         }
     })
@@ -300,27 +301,22 @@ fn is_local(metadata: &MetadataSnapshot, upid: u128) -> bool {
     upid != 0 && Upid(upid).asid() == metadata.asid
 }
 
-/// A socket's key, borrowed; hashes as the owned one.
-#[derive(Hash)]
-struct SocketKey<'a>(&'a str, i64);
-
-impl hashbrown::Equivalent<(String, i64)> for SocketKey<'_> {
-    fn equivalent(&self, key: &(String, i64)) -> bool {
-        key.0 == self.0 && key.1 == self.1
-    }
+fn peer_upid(call: &Call<'_>) -> ArrayRef {
+    peers(call, |_| None)
 }
 
-fn peer_upid(call: &Call<'_>) -> ArrayRef {
+fn peer_upid_at(call: &Call<'_>) -> ArrayRef {
+    let time = call.int(2);
+    peers(call, |row| Some(time.get(row)))
+}
+
+fn peers(call: &Call<'_>, time: impl Fn(usize) -> Option<i64>) -> ArrayRef {
     let (addr, port) = (call.str(0), call.int(1));
-    let sockets = &call.ctx.metadata.sockets;
+    let metadata = &*call.ctx.metadata;
     output::u128s(call.rows, |row| {
         std::str::from_utf8(addr.get(row))
             .ok()
-            .and_then(|addr| {
-                // Port 0 is there for addresses that belong to one process alone.
-                let exact = sockets.get(&SocketKey(addr, port.get(row)));
-                exact.or_else(|| sockets.get(&SocketKey(addr, 0)))
-            })
+            .and_then(|addr| metadata.socket_owner(addr, port.get(row), time(row)))
             .map_or(0, |upid| upid.0)
     })
 }

@@ -84,7 +84,7 @@ pub(in crate::scalar) const DEFS: &[ScalarDef] = &[
 
 fn by_id(call: &Call<'_>, write: impl Fn(&ServiceMeta, &mut Vec<u8>)) -> ArrayRef {
     text_of(call, |metadata, id, out| {
-        if let Some(service) = metadata.services.get(id) {
+        if let Some(service) = metadata.service(id) {
             write(service, out);
         }
     })
