@@ -157,7 +157,7 @@ fn main() {
     let (node, cluster) = fragments();
     for (query, fragment) in [(NODE, node), (CLUSTER, cluster)] {
         let fragment = Arc::new(fragment);
-        engine.install(Install { query, fragment, refresh_ms: 1000, start_tick_ms: 1_000_000 });
+        engine.install(Install::new(query, fragment, 1000, 1_000_000));
     }
     let clock = WallClock;
     let cpu = |engine: &Engine| -> u64 { engine.stats().workers.iter().map(|w| w.cpu_ns).sum() };

@@ -8,5 +8,6 @@ mod functions;
 mod harness;
 mod model;
 mod operators;
+mod sharing;
 mod support;
 mod windows;
