@@ -176,7 +176,7 @@ mod tests {
             &split(&text(
                 "-5m",
                 "df = df[df.n > 3]\npx.display(df, 'a')\n\
-                 raw = px.DataFrame('let_events', start_time='-5m')\npx.display(raw.head(5), 'b')",
+                 raw = px.DataFrame('dns_events', start_time='-5m')\npx.display(raw.head(5), 'b')",
             )),
             1000,
         );

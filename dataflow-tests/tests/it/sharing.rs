@@ -63,7 +63,7 @@ fn shared_queries_equal_the_model() {
     });
     let (rows, sharing, cases) = (total.get(), shared.get(), cases.get());
     assert!(rows > 20 * cases, "hardly anything was compared: {rows} rows in {cases} cases");
-    assert!(sharing > cases, "hardly anything was shared: {sharing} times in {cases} cases");
+    assert!(2 * sharing > cases, "hardly anything was shared: {sharing} times in {cases} cases");
 }
 
 /// A window over the demo's events, grouped by service, and whatever comes after.
