@@ -117,7 +117,7 @@ fn views_share_their_feed() {
     // A reader that goes is noticed a little later.
     let becomes = |what: &dyn Fn(&serde_json::Value) -> bool| {
         let seen = (0..600).any(|_| {
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::park_timeout(Duration::from_millis(100));
             what(&listed())
         });
         assert!(seen, "{}", listed());
