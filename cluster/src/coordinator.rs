@@ -1,25 +1,27 @@
 //! Which query runs where and how far it is: nodes, their progress, and the frontier of every query
-//! as the minimum over the nodes that live. Plain data and calls: the server drives it from an
+//! as the minimum over its feeds and the nodes that live. Plain data and calls: the server drives it from an
 //! actor, the offline driver from a loop. It knows nothing of rows, views or subscribers.
 
 mod answers;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use tracing::warn;
-use weir_engine::{Engine, Install};
+use weir_engine::{Engine, FeedExchange, Install};
 use weir_proto::message::{SourceStatus, TableStatus};
 use weir_proto::{FromNode, NodeInfo, NodeLink, QueryId, ToNode};
 use weir_pxl::table_functions::Answered;
 use weir_types::PackedRow;
 use weir_types::batch::pack_rows;
 use weir_types::plan::OpKind;
-use weir_types::split::{FragmentKind, SplitPlan};
+use weir_types::split::{ExchangeId, FragmentKind, SplitPlan};
 
 pub use answers::Identity;
 
 use self::answers::Readers;
+pub use crate::feed::FeedInfo;
+use crate::feed::{self, Feed, FeedPlan, Progress, Source};
 use crate::view::tick_unix_ns;
 
 /// A node that is silent for longer no longer holds frontiers.
@@ -33,15 +35,6 @@ const EVENT_SAMPLES_MAX: usize = 4_096;
 pub enum CoordinatorError {
     #[error("node `{node}` cannot be reached")]
     Node { node: String, source: weir_proto::BusError },
-}
-
-/// Where a node stands in one query.
-#[derive(Clone, Debug, Default)]
-struct Progress {
-    tick_ms: u64,
-    complete_to_unix_ns: i64,
-    covers_from_unix_ns: i64,
-    next_sequence: u64,
 }
 
 /// (tick, table → reason → total) about once a second.
@@ -61,15 +54,15 @@ pub struct Node {
 }
 
 struct Query {
-    split: Arc<SplitPlan>,
+    /// What it reads; none if it reads table functions only.
+    feeds: BTreeSet<QueryId>,
     tables: Vec<String>,
     refresh_ms: u64,
     /// Longest sliding window in ns; 0 without one.
     window_ns: i64,
     closed_ms: u64,
-    nodes: BTreeMap<String, Progress>,
-    /// (tick, event time) of rows on their way to the view.
-    samples: VecDeque<(u64, i64)>,
+    /// (tick, event time) of rows on their way to the view. A set: two feeds may tell of the same row.
+    samples: BTreeSet<(u64, i64)>,
     readers: Readers,
 }
 
@@ -88,6 +81,9 @@ pub struct Coordinator {
     engine: Arc<Engine>,
     nodes: BTreeMap<String, Node>,
     queries: BTreeMap<QueryId, Query>,
+    feeds: BTreeMap<QueryId, Feed>,
+    by_source: HashMap<Source, FeedExchange>,
+    /// Of queries and feeds: nodes and engines know both by the same numbers.
     next_query: QueryId,
     lag_max_ms: u64,
     /// Offline, a window never reaches before what is covered, and table functions are not answered.
@@ -103,7 +99,11 @@ pub struct Coordinator {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     Nothing,
-    QueryFailed { query: QueryId, message: String },
+    /// All of them, for the same reason.
+    QueryFailed {
+        queries: Vec<QueryId>,
+        message: String,
+    },
 }
 
 impl Coordinator {
@@ -113,6 +113,8 @@ impl Coordinator {
             engine,
             nodes: BTreeMap::new(),
             queries: BTreeMap::new(),
+            feeds: BTreeMap::new(),
+            by_source: HashMap::new(),
             next_query: 1,
             lag_max_ms: NODE_LAG_MAX_MS,
             covers_everything: false,
@@ -159,7 +161,7 @@ impl Coordinator {
         self.next_query = self.next_query.max(query + 1);
     }
 
-    /// Installs both parts of a query, first the cluster part so that no change comes too early.
+    /// Installs a query over the feeds that are there, and feeds for what is not.
     pub fn install(
         &mut self,
         query: QueryId,
@@ -167,16 +169,23 @@ impl Coordinator {
         refresh_ms: u64,
         now_ms: u64,
     ) -> Result<(), CoordinatorError> {
+        let refresh_ms = refresh_ms.max(1);
         let start_tick_ms = now_ms / refresh_ms * refresh_ms;
+        let (imports, new) = self.imports(&split, refresh_ms, start_tick_ms);
+        let feeds: BTreeSet<QueryId> = imports.values().map(|at| at.feed).collect();
+        for feed in &feeds {
+            if let Some(feed) = self.feeds.get_mut(feed) {
+                feed.readers.insert(query);
+            }
+        }
+        let begin_ms = |feed: &Feed| feed.closed_ms.max(feed.start_ms);
+        let begin_ms = feeds.iter().filter_map(|feed| self.feeds.get(feed)).map(begin_ms).max();
+        let fragment = Arc::new(split.cluster.clone());
         self.engine.install(Install {
-            query,
-            fragment: Arc::new(split.cluster.clone()),
-            refresh_ms,
-            start_tick_ms,
+            imports,
+            ..Install::new(query, fragment, refresh_ms, begin_ms.unwrap_or(start_tick_ms))
         });
         self.fill_table_functions(query, &split);
-        let tables = split.node.scanned_tables();
-        let window_ns = longest_window(&split);
         let readers = match self.covers_everything {
             true => Readers::default(),
             false => Readers::of(&split, now_ms),
@@ -184,23 +193,61 @@ impl Coordinator {
         self.queries.insert(
             query,
             Query {
-                tables,
+                feeds,
+                tables: split.node.scanned_tables(),
                 refresh_ms,
-                window_ns,
+                window_ns: longest_window(&split),
                 closed_ms: 0,
-                nodes: BTreeMap::new(),
-                samples: VecDeque::new(),
+                samples: BTreeSet::new(),
                 readers,
-                split,
             },
         );
         self.ask_agents();
         self.push_answers(now_ms);
-        let names: Vec<String> = self.nodes.keys().cloned().collect();
-        for name in names {
-            self.install_on(&name, query)?;
+        // Nodes last, so that no change comes too early.
+        new.into_iter().try_for_each(|feed| self.install_on_nodes(feed))
+    }
+
+    /// Where the query's exchanges are to be had, and the feeds that were installed for it.
+    fn imports(
+        &mut self,
+        split: &SplitPlan,
+        refresh_ms: u64,
+        start_ms: u64,
+    ) -> (BTreeMap<ExchangeId, FeedExchange>, Vec<QueryId>) {
+        let sources = feed::sources(split, refresh_ms);
+        let missing: Vec<Source> = sources
+            .iter()
+            .filter(|(_, source)| self.readable(source).is_none())
+            .map(|(_, source)| source.clone())
+            .collect();
+        let mut new = Vec::new();
+        for plan in feed::feed_plans(missing) {
+            new.push(self.start_feed(plan, refresh_ms, start_ms));
         }
-        Ok(())
+        let at = |(exchange, source): &(ExchangeId, Source)| {
+            Some((*exchange, *self.by_source.get(source)?))
+        };
+        (sources.iter().filter_map(at).collect(), new)
+    }
+
+    /// Where a new reader finds what it would miss nothing of.
+    fn readable(&self, source: &Source) -> Option<FeedExchange> {
+        let at = *self.by_source.get(source)?;
+        let is_new = self.feeds.get(&at.feed)?.closed_ms == 0;
+        (is_new || self.engine.holds(at)).then_some(at)
+    }
+
+    fn start_feed(&mut self, plan: FeedPlan, refresh_ms: u64, start_ms: u64) -> QueryId {
+        let id = self.new_query_id();
+        let fragment = Arc::new(plan.cluster.clone());
+        self.engine.install(Install::new(id, fragment, refresh_ms, start_ms));
+        let feed = Feed::new(plan, refresh_ms, start_ms);
+        for (source, at) in feed.exchanges(id) {
+            self.by_source.insert(source.clone(), at);
+        }
+        self.feeds.insert(id, feed);
+        id
     }
 
     /// What table functions answer is constant: their rows are given once.
@@ -227,33 +274,80 @@ impl Coordinator {
         }
     }
 
-    fn install_on(&mut self, name: &str, query: QueryId) -> Result<(), CoordinatorError> {
-        let (Some(node), Some(entry)) = (self.nodes.get(name), self.queries.get_mut(&query)) else {
+    fn install_on_nodes(&mut self, feed: QueryId) -> Result<(), CoordinatorError> {
+        let names: Vec<String> = self.nodes.keys().cloned().collect();
+        names.iter().try_for_each(|name| self.install_on(name, feed))
+    }
+
+    fn install_on(&mut self, name: &str, feed: QueryId) -> Result<(), CoordinatorError> {
+        let (Some(node), Some(entry)) = (self.nodes.get(name), self.feeds.get_mut(&feed)) else {
             return Ok(());
         };
-        if entry.split.node.ops.is_empty() {
-            return Ok(());
-        }
-        let fragment = entry.split.node.clone();
-        let refresh_ms = entry.refresh_ms;
+        let (fragment, refresh_ms) = (entry.plan.node.clone(), entry.refresh_ms);
         node.link
-            .send(&ToNode::Install { query, fragment, refresh_ms })
+            .send(&ToNode::Install { query: feed, fragment, refresh_ms })
             .map_err(|source| CoordinatorError::Node { node: name.to_string(), source })?;
         entry.nodes.insert(name.to_string(), Progress::default());
         Ok(())
     }
 
+    /// Removes a query, and the feeds that nobody else reads.
     pub fn remove(&mut self, query: QueryId) {
         let Some(entry) = self.queries.remove(&query) else { return };
         self.engine.remove(query);
         self.ask_agents();
-        for name in entry.nodes.keys() {
-            if let Some(node) = self.nodes.get(name)
-                && let Err(error) = node.link.send(&ToNode::Remove { query })
-            {
-                warn!(node = name, query, %error, "could not remove a query from a node");
+        for id in entry.feeds {
+            let Some(feed) = self.feeds.get_mut(&id) else { continue };
+            feed.readers.remove(&query);
+            if feed.readers.is_empty() {
+                self.remove_feed(id);
             }
         }
+    }
+
+    fn remove_feed(&mut self, id: QueryId) {
+        self.close_to_readers(id);
+        let Some(feed) = self.feeds.remove(&id) else { return };
+        self.engine.remove(id);
+        for name in feed.nodes.keys() {
+            if let Some(node) = self.nodes.get(name)
+                && let Err(error) = node.link.send(&ToNode::Remove { query: id })
+            {
+                warn!(node = name, feed = id, %error, "could not remove a feed from a node");
+            }
+        }
+    }
+
+    /// No further query reads the feed.
+    fn close_to_readers(&mut self, id: QueryId) {
+        self.by_source.retain(|_, at| at.feed != id);
+    }
+
+    /// A query or a feed has failed, on a node or in the engine. Gives the queries that must be removed:
+    /// itself, or all that read it.
+    pub fn failed(&mut self, id: QueryId) -> Vec<QueryId> {
+        let Some(feed) = self.feeds.get(&id) else { return vec![id] };
+        let readers = feed.readers.iter().copied().collect();
+        self.close_to_readers(id);
+        readers
+    }
+
+    /// What runs for the queries, in order.
+    pub fn feeds(&self) -> impl Iterator<Item = FeedInfo> {
+        self.feeds.iter().map(|(&feed, entry)| FeedInfo {
+            feed,
+            tables: entry.tables.clone(),
+            exchanges: entry.plan.sources.len(),
+            refresh_ms: entry.refresh_ms,
+            readers: entry.readers.iter().copied().collect(),
+        })
+    }
+
+    /// The feeds that a query reads.
+    #[must_use]
+    pub fn feeds_of(&self, query: QueryId) -> Vec<QueryId> {
+        let entry = self.queries.get(&query);
+        entry.map(|entry| entry.feeds.iter().copied().collect()).unwrap_or_default()
     }
 
     /// A node's link is up; it is known once it registers.
@@ -271,34 +365,30 @@ impl Coordinator {
             FromNode::Register { info, sources } => {
                 self.register(name, link, info, sources, now_ms)
             }
-            FromNode::Update { query, exchange, sequence, tick_ms, changes } => {
-                let Some(progress) = self.progress_mut(name, query) else {
+            FromNode::Update { query: feed, exchange, sequence, tick_ms, changes } => {
+                let Some(progress) = self.progress_mut(name, feed) else {
                     return Outcome::Nothing;
                 };
                 if sequence < progress.next_sequence {
                     return Outcome::Nothing;
                 }
                 progress.next_sequence = sequence + 1;
-                self.engine.push_changes(query, exchange, tick_ms, changes);
+                self.engine.push_changes(feed, exchange, tick_ms, changes);
             }
             FromNode::Progress {
-                query,
+                query: feed,
                 tick_ms,
                 complete_to_unix_ns,
                 covers_from_unix_ns,
                 event_samples_unix_ns,
             } => {
-                if let Some(progress) = self.progress_mut(name, query) {
+                if let Some(progress) = self.progress_mut(name, feed) {
                     progress.tick_ms = progress.tick_ms.max(tick_ms);
                     progress.complete_to_unix_ns = complete_to_unix_ns;
                     progress.covers_from_unix_ns = covers_from_unix_ns;
                 }
-                if let Some(entry) = self.queries.get_mut(&query) {
-                    let room = EVENT_SAMPLES_MAX.saturating_sub(entry.samples.len());
-                    let samples = event_samples_unix_ns.into_iter().take(room);
-                    entry.samples.extend(samples.map(|time| (tick_ms, time)));
-                }
-                self.close(query);
+                self.note_samples(feed, tick_ms, &event_samples_unix_ns);
+                self.close(feed);
             }
             FromNode::Status { tick_ms, tables, sources } => {
                 if let Some(node) = self.nodes.get_mut(name) {
@@ -308,7 +398,8 @@ impl Coordinator {
                 }
             }
             FromNode::Failed { query, message } => {
-                return Outcome::QueryFailed { query, message };
+                let queries = self.failed(query);
+                return Outcome::QueryFailed { queries, message };
             }
             FromNode::Leave => self.leave(name),
             FromNode::Answer { function, rows } => self.on_answer(name, function, rows),
@@ -316,8 +407,17 @@ impl Coordinator {
         Outcome::Nothing
     }
 
-    fn progress_mut(&mut self, name: &str, query: QueryId) -> Option<&mut Progress> {
-        self.queries.get_mut(&query)?.nodes.get_mut(name)
+    fn progress_mut(&mut self, name: &str, feed: QueryId) -> Option<&mut Progress> {
+        self.feeds.get_mut(&feed)?.nodes.get_mut(name)
+    }
+
+    fn note_samples(&mut self, feed: QueryId, tick_ms: u64, times_unix_ns: &[i64]) {
+        let Some(feed) = self.feeds.get(&feed) else { return };
+        for reader in &feed.readers {
+            let Some(query) = self.queries.get_mut(reader) else { continue };
+            let room = EVENT_SAMPLES_MAX.saturating_sub(query.samples.len());
+            query.samples.extend(times_unix_ns.iter().take(room).map(|&time| (tick_ms, time)));
+        }
     }
 
     fn register(
@@ -340,45 +440,61 @@ impl Coordinator {
         };
         self.nodes.insert(name.to_string(), node);
         self.ask_agent(name);
-        let queries: Vec<QueryId> = self.queries.keys().copied().collect();
-        for query in queries {
-            if let Err(error) = self.install_on(name, query) {
-                warn!(node = name, query, %error, "could not install a query on a new node");
+        let feeds: Vec<QueryId> = self.feeds.keys().copied().collect();
+        for feed in feeds {
+            if let Err(error) = self.install_on(name, feed) {
+                warn!(node = name, feed, %error, "could not install a feed on a new node");
             }
         }
     }
 
     fn leave(&mut self, name: &str) {
         self.nodes.remove(name);
-        let queries: Vec<QueryId> = self.queries.keys().copied().collect();
-        for query in queries {
-            if let Some(entry) = self.queries.get_mut(&query) {
+        let feeds: Vec<QueryId> = self.feeds.keys().copied().collect();
+        for feed in feeds {
+            if let Some(entry) = self.feeds.get_mut(&feed) {
                 entry.nodes.remove(name);
             }
-            self.close(query);
+            self.close(feed);
         }
     }
 
-    /// Moves the query's frontier to the minimum over its live nodes.
-    fn close(&mut self, query: QueryId) {
-        let Some(entry) = self.queries.get_mut(&query).filter(|entry| !entry.readers.wait()) else {
+    /// Moves a feed's frontier to the minimum over its live nodes.
+    fn close(&mut self, feed: QueryId) {
+        let Some(entry) = self.feeds.get(&feed) else { return };
+        if let Some(tick_ms) = self.live(entry).map(|progress| progress.tick_ms).min() {
+            self.close_at(feed, tick_ms);
+        }
+    }
+
+    /// The progress of a feed's nodes that hold its frontier.
+    fn live<'a>(&'a self, feed: &'a Feed) -> impl Iterator<Item = &'a Progress> {
+        let is_live = |name: &String| self.nodes.get(name).is_some_and(|node| !node.lagging);
+        feed.nodes.iter().filter(move |(name, _)| is_live(name)).map(|(_, progress)| progress)
+    }
+
+    fn close_at(&mut self, feed: QueryId, tick_ms: u64) {
+        let Some(entry) = self.feeds.get_mut(&feed) else { return };
+        if tick_ms <= entry.closed_ms {
             return;
-        };
-        let live = entry
-            .nodes
-            .iter()
-            .filter(|(name, _)| self.nodes.get(*name).is_some_and(|node| !node.lagging))
-            .map(|(_, progress)| progress.tick_ms);
-        if let Some(tick_ms) = live.min()
-            && tick_ms > entry.closed_ms
-        {
-            entry.closed_ms = tick_ms;
-            self.engine.close_query_tick(query, tick_ms);
+        }
+        entry.closed_ms = tick_ms;
+        self.engine.close_query_tick(feed, tick_ms);
+        for reader in entry.readers.clone() {
+            let query = self.queries.get_mut(&reader).filter(|query| !query.readers.wait());
+            let Some(query) = query else { continue };
+            let of_feed = |feed| self.feeds.get(feed).map_or(0, |feed: &Feed| feed.closed_ms);
+            // Rows of the feeds follow their own frontiers; this is for table functions.
+            let tick_ms = query.feeds.iter().map(of_feed).min().unwrap_or(0);
+            if tick_ms > query.closed_ms {
+                query.closed_ms = tick_ms;
+                self.engine.close_query_tick(reader, tick_ms);
+            }
         }
     }
 
-    /// Called about every tick: marks silent nodes, and moves queries that no node holds (table
-    /// functions only, or no node at all) along with the clock.
+    /// Called about every tick: marks silent nodes, and moves feeds that no node holds and queries of
+    /// table functions only along with the clock.
     pub fn on_clock(&mut self, now_ms: u64) {
         let mut changed = false;
         for (name, node) in &mut self.nodes {
@@ -390,21 +506,23 @@ impl Coordinator {
             }
         }
         self.push_answers(now_ms);
-        let queries: Vec<QueryId> = self.queries.keys().copied().collect();
-        for query in queries {
+        let feeds: Vec<QueryId> = self.feeds.keys().copied().collect();
+        for feed in feeds {
             if changed {
-                self.close(query);
+                self.close(feed);
             }
-            let entry = self.queries.get_mut(&query).filter(|entry| !entry.readers.wait());
-            let Some(entry) = entry else { continue };
-            let held = entry
-                .nodes
-                .keys()
-                .any(|name| self.nodes.get(name).is_some_and(|node| !node.lagging));
-            let tick_ms = now_ms / entry.refresh_ms * entry.refresh_ms;
-            if !held && tick_ms > entry.closed_ms {
-                entry.closed_ms = tick_ms;
-                self.engine.close_query_tick(query, tick_ms);
+            let Some(entry) = self.feeds.get(&feed) else { continue };
+            if self.live(entry).next().is_none() {
+                self.close_at(feed, now_ms / entry.refresh_ms * entry.refresh_ms);
+            }
+        }
+        let moved_by_clock =
+            |query: &Query| query.feeds.is_empty() && !query.readers.wait();
+        for (&id, query) in self.queries.iter_mut().filter(|(_, query)| moved_by_clock(query)) {
+            let tick_ms = now_ms / query.refresh_ms * query.refresh_ms;
+            if tick_ms > query.closed_ms {
+                query.closed_ms = tick_ms;
+                self.engine.close_query_tick(id, tick_ms);
             }
         }
     }
@@ -427,9 +545,10 @@ impl Coordinator {
             .filter(|(_, node)| node.lagging)
             .map(|(name, _)| name.clone())
             .collect();
-        let live = || entry.nodes.iter().filter(|(name, _)| !lagging.contains(name));
-        let complete_to = live().map(|(_, p)| p.complete_to_unix_ns).min();
-        let covers_from = live().map(|(_, p)| p.covers_from_unix_ns).max();
+        let feeds = || entry.feeds.iter().filter_map(|feed| self.feeds.get(feed));
+        let live = || feeds().flat_map(|feed| self.live(feed));
+        let complete_to = live().map(|p| p.complete_to_unix_ns).min();
+        let covers_from = live().map(|p| p.covers_from_unix_ns).max();
         let lost = self.lost_in_window(entry, frontier_ms);
         let window_from = frontier_unix_ns.saturating_sub(entry.window_ns);
         let covers_from_unix_ns = covers_from.unwrap_or(frontier_unix_ns);
@@ -437,7 +556,7 @@ impl Coordinator {
             complete_to_unix_ns: complete_to.unwrap_or(0).min(frontier_unix_ns),
             covers_from_unix_ns,
             complete: lagging.is_empty()
-                && !entry.nodes.is_empty()
+                && feeds().all(|feed| !feed.nodes.is_empty())
                 && lost.is_empty()
                 && (entry.window_ns == 0 || covers_from_unix_ns <= window_from),
             lagging,
@@ -473,9 +592,8 @@ impl Coordinator {
     /// Event times of rows whose changes are in by `frontier_ms`; each is given once.
     pub fn take_samples(&mut self, query: QueryId, frontier_ms: u64) -> Vec<i64> {
         let Some(entry) = self.queries.get_mut(&query) else { return Vec::new() };
-        let (done, waiting) =
-            entry.samples.drain(..).partition::<Vec<_>, _>(|(tick_ms, _)| *tick_ms <= frontier_ms);
-        entry.samples.extend(waiting);
+        let waiting = entry.samples.split_off(&(frontier_ms.saturating_add(1), i64::MIN));
+        let done = std::mem::replace(&mut entry.samples, waiting);
         done.into_iter().map(|(_, time)| time).collect()
     }
 

@@ -1,13 +1,15 @@
 //! The cluster part: which query runs where, the maintained views, and the API through which people
 //! and programs read them.
 //!
-//! [`planner`] compiles and splits a request, [`coordinator`] installs it on nodes and keeps its
-//! frontier, [`view`] holds its rows; these three are plain data. [`service`] gives them life as
-//! actors, [`api`] serves HTTP and websockets. Rows are never computed here: that is the engine's.
+//! [`planner`] compiles and splits a request, [`coordinator`] installs it over feeds that it shares
+//! with other queries and keeps its frontier, [`view`] holds its rows; these three are plain data.
+//! [`service`] gives them life as actors, [`api`] serves HTTP and websockets. Rows are never computed
+//! here: that is the engine's.
 #![forbid(unsafe_code)]
 
 pub mod api;
 pub mod coordinator;
+mod feed;
 pub mod planner;
 pub mod service;
 pub mod view;

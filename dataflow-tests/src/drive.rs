@@ -3,6 +3,7 @@
 //! their changes go to a cluster engine, its rows add up to views.
 
 mod admission;
+mod coordinated;
 mod plain_split;
 mod pushed_split;
 mod rig;
@@ -13,6 +14,7 @@ use weir_types::plan::OpKind;
 use weir_types::split::{FragmentKind, SplitPlan};
 use weir_types::{DataType, PackedRow, Plan, Value};
 
+pub use coordinated::Coordinated;
 pub use plain_split::plain_split;
 pub use pushed_split::pushed_split;
 pub use rig::{Rig, Views};
@@ -57,6 +59,8 @@ pub enum DriveError {
     Model(#[from] model::ModelError),
     #[error("query {query} failed: {message}")]
     Failed { query: u64, message: String },
+    #[error("the bus: {0}")]
+    Bus(String),
     #[error("nothing was said for a minute while waiting for {waiting_for}")]
     Silent { waiting_for: String },
     #[error("{part} said what it must not: {event}")]
@@ -132,6 +136,63 @@ pub fn compare_all(
         }
     }
     Ok(compared)
+}
+
+/// As [`compare_all`], by way of the coordinator, which shares what it can; queries are back-filled from
+/// the nodes' histories. `removed_after`: how many ticks pass before the first query is removed. Also
+/// gives how many queries read a feed that another one reads.
+pub fn compare_coordinated(
+    queries: &[Query<'_>],
+    removed_after: usize,
+    world: &World,
+    feed: &Feed,
+) -> Result<(Compared, usize), DriveError> {
+    let (mut compared, mut sharing) = (Compared::default(), 0);
+    let admitted = admission::as_admitted(world, feed);
+    let admissions = admission::admissions(world, feed);
+    let mut rig =
+        Coordinated::start(feed.nodes, feed.workers, world.retention_ns, &world.metadata)?;
+    // (query, its number here, when it was installed)
+    let mut installed: Vec<(u64, usize, u64)> = Vec::new();
+    let mut now_ms = 0;
+    for (number, &tick_ms) in feed.ticks_ms.iter().enumerate() {
+        if number == removed_after && installed.first().is_some_and(|(_, at, _)| *at == 0) {
+            rig.remove(installed.remove(0).0)?;
+        }
+        for (at, query) in queries.iter().enumerate() {
+            if query.installed_after == number && !(at == 0 && number >= removed_after) {
+                let id = rig.install(query.split, feed.refresh_ms)?;
+                let feeds = rig.feeds_of(id);
+                let shares =
+                    |(other, ..): &(u64, usize, u64)| !rig.feeds_of(*other).is_disjoint(&feeds);
+                sharing += usize::from(installed.iter().any(shares));
+                installed.push((id, at, now_ms));
+                installed.sort_by_key(|(_, at, _)| *at);
+            }
+        }
+        for (table, portion) in admissions.get(&tick_ms).into_iter().flatten() {
+            for (node, rows) in portion.iter().enumerate() {
+                let relation = &world.tables[table].relation;
+                rig.admit(node, table, admission::batches(table, relation, rows, feed.order));
+            }
+        }
+        now_ms = tick_ms;
+        for id in rig.close_tick(tick_ms)? {
+            let Some((_, at, since_ms)) = installed.iter().find(|(have, ..)| *have == id) else {
+                continue;
+            };
+            let frontier_ms = rig.frontier_ms(id).unwrap_or(0);
+            // A back-filled query answers at once, with all that came until it was installed.
+            if frontier_ms > *since_ms {
+                let plan = queries[*at].plan;
+                compare_views(plan, &admitted, frontier_ms, &rig.views(id), &mut compared)?;
+            }
+        }
+        if let Some((query, message)) = rig.failed.pop_first() {
+            return Err(DriveError::Failed { query, message });
+        }
+    }
+    Ok((compared, sharing))
 }
 
 fn compare_views(

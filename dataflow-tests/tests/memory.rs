@@ -1,7 +1,9 @@
 //! Installing and dropping views gives the memory back. In a binary of its own: resident memory is
 //! the whole process's, and other tests would be measured with it.
 
-use weir_dataflow_tests::drive::{DriveError, Rig, plain_split};
+use std::sync::Mutex;
+
+use weir_dataflow_tests::drive::{Coordinated, DriveError, Rig, plain_split};
 use weir_dataflow_tests::generate::rows::{BASE_UNIX_NS, SEC_NS};
 use weir_types::batch::RecordBatch;
 use weir_types::plan::{
@@ -16,6 +18,9 @@ const QUERIES: u64 = 200;
 const WARM_UP: u64 = 40;
 /// What 200 queries may leave behind. Each holds several times as much while it lives.
 const LEFT_BYTES_MAX: u64 = 24 << 20;
+
+/// One measurement at a time: resident memory is the whole process's.
+static MEASURING: Mutex<()> = Mutex::new(());
 
 /// Rows joined with an aggregate of the same table: arrangements, panes, accumulators.
 fn plan() -> Plan {
@@ -118,6 +123,7 @@ fn cycle(rig: &mut Rig, query: u64, tick_ms: &mut u64) -> Result<u64, DriveError
 /// whose handles survive, forgotten dataflows, and registries that only grow.
 #[test]
 fn dropped_queries_give_memory_back() {
+    let _alone = MEASURING.lock();
     let mut rig = Rig::start(1, 2, None).expect("engines start");
     let mut tick_ms = (BASE_UNIX_NS / 1_000_000) as u64;
     let mut state_bytes = 0;
@@ -138,5 +144,66 @@ fn dropped_queries_give_memory_back() {
     assert!(
         left < LEFT_BYTES_MAX,
         "{QUERIES} queries of {state_bytes} bytes each left {left} bytes ({before} → {after})"
+    );
+}
+
+/// The query with another limit above: its own operators over the shared windows.
+fn reader(number: u64) -> Plan {
+    let mut plan = plan();
+    let relation = plan.ops[2].relation.clone();
+    let limit = OpKind::Limit { rows_max: 1000 + number % 7 };
+    plan.ops.push(Op { kind: limit, inputs: vec![2], relation });
+    plan.outputs[0].op = 3;
+    plan
+}
+
+/// 200 readers come late to windows that another query keeps alive, and go: they leave next to nothing,
+/// and the feed holds what it held. Catches readers that a window never forgets, and first states that
+/// stay in a queue.
+#[test]
+fn dropped_readers_give_memory_back() {
+    let _alone = MEASURING.lock();
+    let metadata = std::sync::Arc::default();
+    let mut rig = Coordinated::start(1, 2, Some(300 * SEC_NS), &metadata).expect("engines start");
+    let mut tick_ms = (BASE_UNIX_NS / 1_000_000) as u64;
+    let mut tick = |rig: &mut Coordinated, rows: usize| {
+        tick_ms += TICK_MS;
+        if rows > 0 {
+            rig.admit(0, TABLE, vec![batch(tick_ms)]);
+        }
+        rig.close_tick(tick_ms).expect("a tick");
+    };
+    rig.install(&plain_split(&plan()), TICK_MS).expect("the query that stays");
+    for _ in 0..3 {
+        tick(&mut rig, ROWS_PER_TICK);
+    }
+    let mut state_bytes = 0;
+    let mut before = (0, 0);
+    for number in 0..WARM_UP + QUERIES {
+        if number == WARM_UP {
+            before = (resident_bytes(), rig.dataflows());
+        }
+        let query = rig.install(&plain_split(&reader(number)), TICK_MS).expect("a reader");
+        rig.wait_for_frontier(query).expect("an answer at once");
+        let rows: i64 = rig.views(query)["out"].values().sum();
+        assert_eq!(rows, 1000 + (number % 7) as i64, "it works before it is dropped");
+        let stats = rig.cluster_stats();
+        state_bytes = stats.iter().find(|stats| stats.query == query).expect("it runs").state_bytes;
+        tick(&mut rig, 0);
+        rig.remove(query).expect("a removal");
+        while rig.cluster_stats().len() > 2 {
+            rig.settle().expect("engines answer");
+        }
+    }
+    assert!(state_bytes > 100_000, "a reader is known to hold state: {state_bytes}");
+    while rig.dataflows() > before.1 {
+        rig.settle().expect("engines answer");
+    }
+    let after = resident_bytes();
+    let left = after.saturating_sub(before.0);
+    assert!(
+        left < LEFT_BYTES_MAX,
+        "{QUERIES} readers of {state_bytes} bytes each left {left} bytes ({} → {after})",
+        before.0
     );
 }

@@ -1,12 +1,14 @@
-//! The LET workload against the engine alone, for profiling: `let [rate] [seconds] [workers]`.
-//! Prints nanoseconds of worker CPU per event once the five-minute window is full. `weir bench let`
+//! The LET workload against the engine alone, for profiling: `let [rate] [seconds] [workers]
+//! [readers]`. Without readers the query receives its exchanges itself, else so many queries import them
+//! from a feed. Prints nanoseconds of worker CPU per event once the five-minute window is full. `weir bench let`
 //! measures the whole product and checks the answers; this is for finding out where time goes.
 #![expect(clippy::print_stdout, reason = "a program that reports on its standard output")]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
-use weir_engine::{Engine, EngineConfig, EngineEvent, Install};
+use weir_engine::{Engine, EngineConfig, EngineEvent, FeedExchange, Install};
 use weir_types::plan::{AggCall, EndBound, OpKind, StartBound, Window};
 use weir_types::schema::{Column, Relation};
 use weir_types::split::{Fragment, FragmentKind, FragmentOp, Shape};
@@ -124,22 +126,46 @@ fn fragments() -> (Fragment, Fragment) {
     (Fragment { ops: node }, Fragment { ops: cluster })
 }
 
-/// Hands changes on until the query's frontier is at the tick; counts changed rows.
-fn settle(engine: &Engine, events: &Receiver<EngineEvent>, of: u64, at_ms: u64) -> usize {
+/// Hands changes on until the queries' frontiers are at the tick; counts changed rows.
+fn settle(engine: &Engine, events: &Receiver<EngineEvent>, of: &[u64], at_ms: u64) -> usize {
     let mut count = 0;
-    loop {
+    let mut wait: BTreeSet<u64> = of.iter().copied().collect();
+    while !wait.is_empty() {
         match events.recv().expect("the engine lives") {
             EngineEvent::Changes { exchange, tick_ms, changes, .. } => {
                 engine.push_changes(CLUSTER, exchange, tick_ms, changes);
             }
             EngineEvent::Rows { rows, .. } => count += rows.len(),
-            EngineEvent::Frontier { query, tick_ms } if query == of && tick_ms == at_ms => {
-                return count;
+            EngineEvent::Frontier { query, tick_ms } if tick_ms == at_ms => {
+                wait.remove(&query);
             }
             EngineEvent::Failed { message, .. } => panic!("{message}"),
             _ => {}
         }
     }
+    count
+}
+
+/// Installs both parts, and the readers. Gives the queries that answer.
+fn install(engine: &Engine, readers: u64) -> Vec<u64> {
+    let (node, mut cluster) = fragments();
+    let install = |query, fragment| Install::new(query, Arc::new(fragment), 1000, 1_000_000);
+    engine.install(install(NODE, node));
+    if readers == 0 {
+        engine.install(install(CLUSTER, cluster));
+        return vec![CLUSTER];
+    }
+    let reader = cluster.clone();
+    cluster.ops.retain(|op| matches!(op.kind, FragmentKind::Receive { .. }));
+    let exchanges = 0..u32::try_from(cluster.ops.len()).unwrap_or(0);
+    let at = |exchange| (exchange, FeedExchange { feed: CLUSTER, exchange });
+    engine.install(install(CLUSTER, cluster));
+    let queries: Vec<u64> = (1..=readers).map(|reader| CLUSTER + reader).collect();
+    for &query in &queries {
+        let imports = exchanges.clone().map(at).collect();
+        engine.install(Install { imports, ..install(query, reader.clone()) });
+    }
+    queries
 }
 
 fn main() {
@@ -154,11 +180,7 @@ fn main() {
     let workers = usize::try_from(workers).unwrap_or(1);
     let config = EngineConfig { workers, ..EngineConfig::new("let") };
     let engine = Engine::start(config, emit).expect("threads start");
-    let (node, cluster) = fragments();
-    for (query, fragment) in [(NODE, node), (CLUSTER, cluster)] {
-        let fragment = Arc::new(fragment);
-        engine.install(Install { query, fragment, refresh_ms: 1000, start_tick_ms: 1_000_000 });
-    }
+    let queries = install(&engine, arg(4, 0));
     let clock = WallClock;
     let cpu = |engine: &Engine| -> u64 { engine.stats().workers.iter().map(|w| w.cpu_ns).sum() };
     let mut random = Random(42);
@@ -180,10 +202,10 @@ fn main() {
             engine.close_tick(at_ms + 100);
         }
         let at_ms = 1_000_000 + second * 1000 + 1000;
-        changed += settle(&engine, &events, NODE, at_ms);
+        changed += settle(&engine, &events, &[NODE], at_ms);
         node_from += clock.monotonic_ns() - start_ns;
         engine.close_query_tick(CLUSTER, at_ms);
-        changed += settle(&engine, &events, CLUSTER, at_ms);
+        changed += settle(&engine, &events, &queries, at_ms);
         ticks_ns.push(clock.monotonic_ns() - start_ns);
     }
     let measured = (seconds - full) * rate;

@@ -1,5 +1,6 @@
 //! What goes into an engine and what comes out. Plain data; no timely or differential types.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_types::PackedRow;
@@ -64,15 +65,42 @@ impl EngineConfig {
     }
 }
 
+/// An exchange of a feed.
+///
+/// A *feed* is a cluster fragment of `Receive`s only. Nothing of it is handed out: it keeps the windows
+/// of its exchanges, and any number of queries of the same engine read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FeedExchange {
+    pub feed: QueryId,
+    pub exchange: ExchangeId,
+}
+
 /// A fragment to keep true.
 #[derive(Clone, Debug)]
 pub struct Install {
     pub query: QueryId,
     pub fragment: Arc<Fragment>,
+    /// Cluster fragments: exchanges that are read from a feed instead of being received. The feed must be
+    /// installed; if it goes, so does the query, with `Failed`.
+    pub imports: BTreeMap<ExchangeId, FeedExchange>,
     /// At least 1. Results change only at multiples of it.
     pub refresh_ms: u64,
-    /// The first tick at which results may appear; rounded up to a multiple of the refresh.
+    /// The first tick at which results may appear; rounded up to a multiple of the refresh. Later for
+    /// a query over feeds: the last tick that is closed for all of them.
     pub start_tick_ms: u64,
+}
+
+impl Install {
+    /// Of a fragment that reads no feed.
+    #[must_use]
+    pub fn new(
+        query: QueryId,
+        fragment: Arc<Fragment>,
+        refresh_ms: u64,
+        start_tick_ms: u64,
+    ) -> Install {
+        Install { query, fragment, imports: BTreeMap::new(), refresh_ms, start_tick_ms }
+    }
 }
 
 /// What an engine says. Emitted on worker threads: the receiver must not block.
@@ -84,7 +112,8 @@ pub enum EngineEvent {
     /// Cluster fragments: the net change of an output table at a tick, over all workers; never
     /// empty. Comes before the `Frontier` of its tick.
     Rows { query: QueryId, table: Arc<str>, tick_ms: u64, rows: Vec<(PackedRow, i64)> },
-    /// Everything of the query at ticks ≤ `tick_ms` has been handed out. A multiple of its refresh.
+    /// Everything of the query at ticks ≤ `tick_ms` has been handed out. A multiple of its refresh. Not
+    /// of feeds: they hand out nothing.
     Frontier { query: QueryId, tick_ms: u64 },
     /// A panic, a run-time error or a limit. The query is dropped; nothing of it follows.
     Failed { query: QueryId, message: String },

@@ -11,7 +11,8 @@ use weir_types::plan::OpId;
 use weir_types::split::{Change, ExchangeId};
 
 use crate::api::{
-    EngineConfig, EngineError, EngineEvent, EngineStats, Install, QueryId, WorkerStats,
+    EngineConfig, EngineError, EngineEvent, EngineStats, FeedExchange, Install, QueryId,
+    WorkerStats,
 };
 use crate::prepare::Prepared;
 use crate::query::QueryShared;
@@ -53,7 +54,7 @@ impl Engine {
     pub fn install(&self, install: Install) {
         self.drop_query(install.query, false);
         let config = &self.shared.config;
-        match Prepared::new(&install.fragment, config.retention_ns, config.test_faults) {
+        match self.prepare(&install) {
             Err(message) => {
                 self.shared.emit(EngineEvent::Failed { query: install.query, message });
             }
@@ -71,6 +72,25 @@ impl Engine {
         }
     }
 
+    fn prepare(&self, install: &Install) -> Result<Prepared, String> {
+        let Install { fragment, imports, .. } = install;
+        for FeedExchange { feed, exchange } in imports.values() {
+            let found = self.shared.query(*feed);
+            if !found.is_some_and(|feed| feed.prepared.publishes(*exchange)) {
+                return Err(format!("there is no feed {feed} with an exchange {exchange}"));
+            }
+        }
+        let config = &self.shared.config;
+        Prepared::new(fragment, imports, config.retention_ns, config.test_faults)
+    }
+
+    /// True if a query that is installed now can import the exchange whatever has passed through it.
+    /// False for rows that never expire: a feed tells them once and does not keep them.
+    #[must_use]
+    pub fn holds(&self, at: FeedExchange) -> bool {
+        self.shared.query(at.feed).is_some_and(|feed| feed.prepared.holds(at.exchange))
+    }
+
     /// Drops a query; `Removed` follows when its state is released. Unknown ids are ignored.
     pub fn remove(&self, query: QueryId) {
         self.drop_query(query, true);
@@ -83,6 +103,7 @@ impl Engine {
             }
             shared.end();
             self.shared.broadcast(Command::Remove(query));
+            self.shared.fail_readers(query, "the feed that it reads was removed");
         }
     }
 
@@ -187,10 +208,13 @@ impl Engine {
 
     /// The earliest tick after the query's reported frontier at which its results can change without
     /// new input: a pane expires, a row's time comes, an expression reads the clock. `None`: never.
-    /// Holds when the `Frontier` of the last closed tick has been received.
+    /// Of a query over feeds, theirs count. Holds when the `Frontier` of the last closed tick has been
+    /// received.
     #[must_use]
     pub fn next_due(&self, query: QueryId) -> Option<u64> {
-        self.shared.query(query).and_then(|query| query.next_due())
+        let query = self.shared.query(query)?;
+        let feeds = query.prepared.feeds.iter().filter_map(|&feed| self.shared.query(feed));
+        feeds.chain([Arc::clone(&query)]).filter_map(|query| query.next_due()).min()
     }
 
     #[must_use]

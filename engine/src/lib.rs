@@ -15,6 +15,7 @@
 //!   own `Sequencer`; a multi-process engine would put its `Sequencer` behind the same `queue`.)
 //! * `worker` applies commands, steps timely and reports frontiers;
 //! * `prepare` checks and compiles a fragment once, off the workers; `render` builds its operators;
+//! * `render/publish` hands what a feed's windows tell to the dataflows of the queries that read them;
 //! * `history` keeps the recent rows of tables for back-fill. It is not used by the engine itself.
 //!
 //! Logical time is `u64` milliseconds since the epoch; every timestamp of a query is a multiple of
@@ -31,8 +32,8 @@ mod render;
 mod worker;
 
 pub use api::{
-    EngineConfig, EngineError, EngineEvent, EngineStats, FUTURE_NS_MAX, Install, Limits, QueryId,
-    QueryStats, TEST_PANIC_LITERAL, TableStats, WorkerStats,
+    EngineConfig, EngineError, EngineEvent, EngineStats, FUTURE_NS_MAX, FeedExchange, Install,
+    Limits, QueryId, QueryStats, TEST_PANIC_LITERAL, TableStats, WorkerStats,
 };
 pub use engine::Engine;
 /// The columns of table functions: whoever answers one gives rows of them.

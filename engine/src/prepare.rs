@@ -1,6 +1,7 @@
 //! A fragment checked and compiled once, on the thread that installs it: after this, building its
 //! dataflow cannot fail, which matters because all workers must build the same thing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_functions::aggregate::{AggFn, Input};
@@ -14,7 +15,7 @@ use weir_types::schema::Relation;
 use weir_types::split::{ExchangeId, Fragment, FragmentKind, FragmentOp, Shape};
 use weir_types::value::{DataType, Value};
 
-use crate::api::TEST_PANIC_LITERAL;
+use crate::api::{FeedExchange, QueryId, TEST_PANIC_LITERAL};
 
 /// Where a fragment runs, told by its operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +110,8 @@ pub(crate) enum Kind {
         spec: AggSpec,
         sliding: Option<SlidingWindow>,
     },
+    /// The rows of a feed.
+    Import(FeedExchange),
     Output {
         table: Arc<str>,
     },
@@ -122,9 +125,22 @@ pub(crate) struct PreparedOp {
     pub(crate) same_as: Option<OpId>,
 }
 
+impl PreparedOp {
+    fn feed(&self) -> Option<QueryId> {
+        match self.kind {
+            Kind::Import(FeedExchange { feed, .. }) => Some(feed),
+            _ => None,
+        }
+    }
+}
+
 pub(crate) struct Prepared {
     pub(crate) role: Role,
     pub(crate) ops: Vec<PreparedOp>,
+    /// Its windows are read by other queries; it hands out nothing itself.
+    pub(crate) is_feed: bool,
+    /// The feeds that it reads, each once.
+    pub(crate) feeds: Vec<QueryId>,
 }
 
 impl Prepared {
@@ -132,11 +148,12 @@ impl Prepared {
     /// What is wrong with the fragment, in words.
     pub(crate) fn new(
         fragment: &Fragment,
+        imports: &BTreeMap<ExchangeId, FeedExchange>,
         retention_ns: Option<i64>,
         test_faults: bool,
     ) -> Result<Prepared, String> {
         let role = role_of(fragment)?;
-        let builder = Builder { fragment, role, retention_ns, test_faults };
+        let builder = Builder { fragment, imports, role, retention_ns, test_faults };
         let mut ops: Vec<PreparedOp> = Vec::with_capacity(fragment.ops.len());
         for (pos, op) in fragment.ops.iter().enumerate() {
             check_inputs(pos, op)?;
@@ -144,7 +161,35 @@ impl Prepared {
             let same_as = find_same(fragment, &ops, pos);
             ops.push(PreparedOp { kind, inputs: op.inputs.clone(), hash: op.hash, same_as });
         }
-        Ok(Prepared { role, ops })
+        let mut feeds: Vec<QueryId> = ops.iter().filter_map(PreparedOp::feed).collect();
+        feeds.sort_unstable();
+        feeds.dedup();
+        let receives = |op: &PreparedOp| {
+            matches!(op.kind, Kind::ReceiveRows { .. } | Kind::ReceivePartial { .. })
+        };
+        let is_feed = !ops.is_empty() && ops.iter().all(receives);
+        Ok(Prepared { role, ops, is_feed, feeds })
+    }
+
+    /// True for an exchange of a feed.
+    pub(crate) fn publishes(&self, exchange: ExchangeId) -> bool {
+        let is_it = |op: &PreparedOp| match &op.kind {
+            Kind::ReceiveRows { exchange: id, .. } | Kind::ReceivePartial { exchange: id, .. } => {
+                *id == exchange
+            }
+            _ => false,
+        };
+        self.is_feed && self.ops.iter().any(is_it)
+    }
+
+    /// True if a reader of the exchange can come at any time: its window holds what it has told. Rows
+    /// that never expire are told once and not kept.
+    pub(crate) fn holds(&self, exchange: ExchangeId) -> bool {
+        self.ops.iter().any(|op| match &op.kind {
+            Kind::ReceiveRows { exchange: id, sliding } => *id == exchange && sliding.is_some(),
+            Kind::ReceivePartial { exchange: id, .. } => *id == exchange,
+            _ => false,
+        })
     }
 }
 
@@ -198,6 +243,7 @@ fn find_same(fragment: &Fragment, ops: &[PreparedOp], pos: OpId) -> Option<OpId>
 
 struct Builder<'a> {
     fragment: &'a Fragment,
+    imports: &'a BTreeMap<ExchangeId, FeedExchange>,
     role: Role,
     retention_ns: Option<i64>,
     test_faults: bool,
@@ -219,6 +265,9 @@ impl Builder<'_> {
                 self.send(op, *exchange, shape, window, *time)
             }
             FragmentKind::Receive { exchange, shape, window, input } => {
+                if let Some(&import) = self.imports.get(exchange) {
+                    return Ok(Kind::Import(import));
+                }
                 let (exchange, sliding) = (*exchange, self.sliding(window));
                 match shape {
                     Shape::Rows { .. } => Ok(Kind::ReceiveRows { exchange, sliding }),

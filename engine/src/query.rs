@@ -44,7 +44,7 @@ pub(crate) struct QueryShared {
     pub(crate) prepared: Prepared,
     pub(crate) refresh_ms: u64,
     /// A multiple of the refresh.
-    pub(crate) start_tick_ms: u64,
+    start_tick_ms: AtomicU64,
     live: AtomicBool,
     /// Say `Removed` once the workers have let go.
     announce_removal: AtomicBool,
@@ -72,7 +72,7 @@ impl QueryShared {
             id,
             prepared,
             refresh_ms,
-            start_tick_ms: start_tick_ms.div_ceil(refresh_ms) * refresh_ms,
+            start_tick_ms: AtomicU64::new(start_tick_ms.div_ceil(refresh_ms) * refresh_ms),
             live: AtomicBool::new(true),
             announce_removal: AtomicBool::new(false),
             workers_left: AtomicUsize::new(workers),
@@ -85,6 +85,15 @@ impl QueryShared {
             frontier_tick_ms: AtomicU64::new(NO_FRONTIER),
             dues: Mutex::default(),
         }
+    }
+
+    /// The first tick at which results may appear.
+    pub(crate) fn start_tick_ms(&self) -> u64 {
+        self.start_tick_ms.load(Ordering::Relaxed)
+    }
+    /// It does not start before `tick_ms`. Every worker says the same, before it builds the dataflow.
+    pub(crate) fn start_from(&self, tick_ms: u64) {
+        self.start_tick_ms.fetch_max(self.refresh_from(tick_ms), Ordering::Relaxed);
     }
 
     /// False once it is removed or has failed: operators then let go of everything.
@@ -109,6 +118,7 @@ impl QueryShared {
         }
         tracing::warn!(query = self.id, message, "query failed");
         engine.emit(EngineEvent::Failed { query: self.id, message: message.to_string() });
+        engine.fail_readers(self.id, message);
     }
 
     /// A worker has let go of its dataflow.
@@ -136,7 +146,9 @@ impl QueryShared {
         let old = self.frontier_tick_ms.load(Ordering::Relaxed);
         if self.is_live() && (old == NO_FRONTIER || tick_ms > old) {
             self.frontier_tick_ms.store(tick_ms, Ordering::Relaxed);
-            engine.emit(EngineEvent::Frontier { query: self.id, tick_ms });
+            if !self.prepared.is_feed {
+                engine.emit(EngineEvent::Frontier { query: self.id, tick_ms });
+            }
         }
     }
 

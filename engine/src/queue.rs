@@ -185,6 +185,16 @@ impl EngineShared {
         if same { queries.remove(&query.id) } else { None }
     }
 
+    /// Ends the queries that read a feed. Called after the feed's removal was put into the queues: who is
+    /// not yet listed here is installed after it, and finds no feed.
+    pub(crate) fn fail_readers(&self, feed: QueryId, message: &str) {
+        for query in self.queries() {
+            if query.prepared.feeds.contains(&feed) {
+                query.fail(self, message);
+            }
+        }
+    }
+
     pub(crate) fn count_table(&self, table: &Arc<str>, count: impl FnOnce(&mut TableStats)) {
         let mut tables = lock(&self.tables);
         let stats = tables

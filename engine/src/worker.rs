@@ -15,8 +15,8 @@ use arrow_select::filter::filter_record_batch;
 use timely::worker::Worker as TimelyWorker;
 use weir_types::metadata::MetadataSnapshot;
 
-use crate::api::{FUTURE_NS_MAX, QueryId};
-use crate::prepare::Role;
+use crate::api::{FUTURE_NS_MAX, FeedExchange, QueryId};
+use crate::prepare::{Kind, Role};
 use crate::query::{Env, QueryShared, tick_unix_ns};
 use crate::queue::{Command, EngineShared, TableBatch};
 use crate::render::{Sources, render};
@@ -41,6 +41,13 @@ impl Installed {
     }
 
     /// The refresh at which something that arrives at `tick_ms` is admitted.
+    /// The earliest tick at which a query can start that reads this feed now: nothing that was told is
+    /// of a later one.
+    fn readable_from(&self) -> u64 {
+        let query = self.query();
+        self.open_tick_ms.saturating_sub(query.refresh_ms).max(query.start_tick_ms())
+    }
+
     fn admission_tick(&self, tick_ms: u64) -> u64 {
         self.query().refresh_from(tick_ms).max(self.open_tick_ms)
     }
@@ -171,20 +178,53 @@ impl Worker<'_> {
             self.timely.peers(),
             Rc::clone(&self.metadata),
         ));
+        self.start_after_feeds(&env.query);
         let is_empty = env.query.prepared.ops.is_empty();
         let (sources, dataflow) = if is_empty {
             (Sources::default(), None)
         } else {
             let dataflow = self.timely.next_dataflow_index();
-            (render(self.timely, &env), Some(dataflow))
+            let queries = &self.queries;
+            let feeds = |at: FeedExchange| {
+                let (feed, _) = queries.get(&at.feed)?;
+                feed.sources.publisher(at.exchange).cloned()
+            };
+            (render(self.timely, &env, &feeds), Some(dataflow))
         };
-        let open_tick_ms = env.query.start_tick_ms;
+        for (feed, _) in env.query.prepared.feeds.iter().filter_map(|id| self.queries.get(id)) {
+            // Gives the new reader its first rows.
+            feed.env.activate_all();
+        }
+        let open_tick_ms = env.query.start_tick_ms();
         let installed = Installed { env, sources, open_tick_ms, held: false, is_empty };
         self.queries.insert(id, (installed, dataflow));
     }
 
+    /// Readers of feeds start where these are. The same on all workers: what is installed and closed
+    /// when a command comes is.
+    fn start_after_feeds(&self, query: &QueryShared) {
+        for id in &query.prepared.feeds {
+            match self.queries.get(id) {
+                Some((feed, _)) => query.start_from(feed.readable_from()),
+                None => query.fail(self.shared, &format!("feed {id} has ended")),
+            }
+        }
+        for op in &query.prepared.ops {
+            let Kind::Import(FeedExchange { feed, exchange }) = op.kind else { continue };
+            let Some((feed, _)) = self.queries.get(&feed) else { continue };
+            let is_new = feed.open_tick_ms == feed.query().start_tick_ms();
+            if !is_new && !feed.query().prepared.holds(exchange) {
+                query.fail(self.shared, "rows that never expire are not kept for late readers");
+            }
+        }
+    }
+
     fn remove(&mut self, query: QueryId) {
         if let Some((installed, dataflow)) = self.queries.remove(&query) {
+            let feeds = &installed.query().prepared.feeds;
+            for (feed, _) in feeds.iter().filter_map(|id| self.queries.get(id)) {
+                feed.sources.publishers().for_each(|publisher| publisher.forget(query));
+            }
             // Operators see that the query is over and drop their state and capabilities.
             installed.env.activate_all();
             self.draining.push(Draining { dataflow, env: Rc::clone(&installed.env) });
@@ -249,7 +289,7 @@ impl Worker<'_> {
                 };
                 let query = installed.query();
                 let closed = open.and_then(|open| open.checked_sub(query.refresh_ms));
-                if let Some(closed) = closed.filter(|&closed| closed >= query.start_tick_ms) {
+                if let Some(closed) = closed.filter(|&closed| closed >= query.start_tick_ms()) {
                     query.report_frontier(self.shared, closed);
                 }
             }

@@ -160,7 +160,7 @@ impl NodeCore {
             }
         }
         let live = replay.is_empty();
-        self.engine.install(Install { query, fragment, refresh_ms, start_tick_ms });
+        self.engine.install(Install::new(query, fragment, refresh_ms, start_tick_ms));
         if !live {
             self.engine.hold(query, true);
         }

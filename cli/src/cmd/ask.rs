@@ -18,7 +18,7 @@ pub(crate) fn stats(connection: &Connection, args: OutputArgs) -> Result<(), Fai
 
 pub(crate) fn queries(connection: &Connection, args: OutputArgs) -> Result<(), Failure> {
     let answer = connection.get("/api/v1/queries")?;
-    let columns = ["query", "name", "refresh_ms", "subscribers", "outputs"];
+    let columns = ["query", "name", "refresh_ms", "subscribers", "feeds", "outputs"];
     list(&answer["queries"], &columns, output::format_or_default(args.output))
 }
 

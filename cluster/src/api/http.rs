@@ -9,8 +9,8 @@ use weir_types::tables::TABLES;
 use super::{ApiError, ApiState, Asset};
 use crate::planner::{self, Prepared, ScriptRequest};
 use crate::service::{
-    AvailableTables, ListNodes, ListQueries, Outgoing, SUBSCRIBER_MESSAGES_MAX, Service, Subscribe,
-    Unsubscribe,
+    AvailableTables, ListFeeds, ListNodes, ListQueries, Outgoing, SUBSCRIBER_MESSAGES_MAX, Service,
+    Subscribe, Unsubscribe,
 };
 
 /// Longest wait for the first frontier of `run`.
@@ -146,7 +146,8 @@ async fn funcs() -> HttpResponse {
 
 async fn queries(state: web::Data<ApiState>) -> Answer {
     let rows = state.service.coordinator.send(ListQueries).await.map_err(ask_failed)?;
-    Ok(HttpResponse::Ok().json(json!({ "queries": rows })))
+    let feeds = state.service.coordinator.send(ListFeeds).await.map_err(ask_failed)?;
+    Ok(HttpResponse::Ok().json(json!({ "queries": rows, "feeds": feeds })))
 }
 
 async fn nodes(state: web::Data<ApiState>) -> Answer {

@@ -1,7 +1,7 @@
 //! The coordinator with a mailbox: who subscribes to what, one installed query per distinct plan,
 //! and the clock that moves frontiers nobody holds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -111,11 +111,31 @@ pub struct QueryRow {
     pub subscribers: usize,
     pub outputs: Vec<String>,
     pub installed_unix_ns: i64,
+    /// The feeds that it reads, shared with every other query that names them.
+    pub feeds: Vec<QueryId>,
 }
 
 #[derive(Message)]
 #[rtype(result = "Vec<QueryRow>")]
 pub struct ListQueries;
+
+/// What nodes and the cluster engine maintain for one or more queries.
+#[derive(Clone, Debug, Serialize)]
+pub struct FeedRow {
+    pub feed: QueryId,
+    pub tables: Vec<String>,
+    pub exchanges: usize,
+    pub refresh_ms: u64,
+    pub readers: Vec<QueryId>,
+    /// Of its windows, in the cluster part.
+    pub state_bytes: u64,
+    /// Changes that came from nodes.
+    pub rows_in: u64,
+}
+
+#[derive(Message)]
+#[rtype(result = "Vec<FeedRow>")]
+pub struct ListFeeds;
 
 struct Installed {
     key: (u64, u64),
@@ -178,10 +198,12 @@ impl CoordinatorActor {
 
     fn take_over(&mut self) {
         let now_ms = self.now_ms();
-        let orphans: Vec<QueryId> = match self.shared.routes.lock() {
-            Ok(mut routes) => routes.drain().map(|(query, _)| query).collect(),
-            Err(_) => Vec::new(),
-        };
+        // Feeds have no route, but all that runs in the engine is of the last life.
+        let running = self.shared.engine.stats().queries.into_iter().map(|query| query.query);
+        let mut orphans: BTreeSet<QueryId> = running.collect();
+        if let Ok(mut routes) = self.shared.routes.lock() {
+            orphans.extend(routes.drain().map(|(query, _)| query));
+        }
         let registered = match self.shared.registered.lock() {
             Ok(registered) => registered.clone(),
             Err(_) => BTreeMap::new(),
@@ -228,6 +250,7 @@ impl CoordinatorActor {
             subscribers: 0,
             outputs: prepared.outputs.iter().map(|output| output.table.clone()).collect(),
             installed_unix_ns: self.shared.clock.now_unix_ns(),
+            feeds: Vec::new(),
         };
         let (rows_max, faults) = (self.shared.snapshot_rows_max, self.shared.test_faults);
         // A view that lost its rows to a panic would be wrong: it ends, and its readers come back.
@@ -243,7 +266,14 @@ impl CoordinatorActor {
         if let Err(error) = installed {
             warn!(query, %error, "a node did not take the query");
         }
-        info!(query, name = prepared.name, refresh_ms = prepared.refresh_ms, "query installed");
+        let row = QueryRow { feeds: self.core.feeds_of(query), ..row };
+        info!(
+            query,
+            name = prepared.name,
+            refresh_ms = prepared.refresh_ms,
+            feeds = ?row.feeds,
+            "query installed"
+        );
         self.by_key.insert(prepared.key, query);
         let entry = Installed { key: prepared.key, row, actor, subscribers: Vec::new() };
         self.queries.insert(query, entry);
@@ -266,6 +296,14 @@ impl CoordinatorActor {
     }
 }
 
+impl CoordinatorActor {
+    fn finish_failed(&mut self, queries: Vec<QueryId>, message: &str) {
+        for query in queries {
+            self.finish(query, "query_failed", message.to_string());
+        }
+    }
+}
+
 impl Handler<NodeMessage> for CoordinatorActor {
     type Result = ();
     fn handle(&mut self, message: NodeMessage, _ctx: &mut Self::Context) {
@@ -282,10 +320,10 @@ impl Handler<NodeMessage> for CoordinatorActor {
                 _ => {}
             }
         }
-        if let Outcome::QueryFailed { query, message } =
+        if let Outcome::QueryFailed { queries, message } =
             self.core.on_message(&name, &link, message, now_ms)
         {
-            self.finish(query, "query_failed", message);
+            self.finish_failed(queries, &message);
         }
     }
 }
@@ -312,7 +350,8 @@ impl Handler<FrontierMoved> for CoordinatorActor {
 impl Handler<EngineFailed> for CoordinatorActor {
     type Result = ();
     fn handle(&mut self, message: EngineFailed, _ctx: &mut Self::Context) {
-        self.finish(message.query, "query_failed", message.message);
+        let queries = self.core.failed(message.query);
+        self.finish_failed(queries, &message.message);
     }
 }
 
@@ -427,5 +466,23 @@ impl Handler<ListQueries> for CoordinatorActor {
             .collect();
         rows.sort_by_key(|row| row.query);
         MessageResult(rows)
+    }
+}
+
+impl Handler<ListFeeds> for CoordinatorActor {
+    type Result = MessageResult<ListFeeds>;
+    fn handle(&mut self, _message: ListFeeds, _ctx: &mut Self::Context) -> Self::Result {
+        let running = self.shared.engine.stats().queries;
+        let running: BTreeMap<QueryId, _> = running.into_iter().map(|q| (q.query, q)).collect();
+        let rows = self.core.feeds().map(|info| FeedRow {
+            state_bytes: running.get(&info.feed).map_or(0, |stats| stats.state_bytes),
+            rows_in: running.get(&info.feed).map_or(0, |stats| stats.rows_in),
+            feed: info.feed,
+            tables: info.tables,
+            exchanges: info.exchanges,
+            refresh_ms: info.refresh_ms,
+            readers: info.readers,
+        });
+        MessageResult(rows.collect())
     }
 }

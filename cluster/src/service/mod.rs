@@ -22,8 +22,8 @@ use weir_proto::bus::ClusterPort;
 use weir_types::Clock;
 
 pub use coordinator_actor::{
-    AvailableTables, CoordinatorActor, ListNodes, ListQueries, NodeRow, QueryRow, Subscribe,
-    Subscribed, Unsubscribe,
+    AvailableTables, CoordinatorActor, FeedRow, ListFeeds, ListNodes, ListQueries, NodeRow,
+    QueryRow, Subscribe, Subscribed, Unsubscribe,
 };
 pub use query_actor::{Outgoing, QueryActor};
 pub use stats::{Freshness, Quantiles};

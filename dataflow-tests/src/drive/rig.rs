@@ -91,7 +91,7 @@ impl Rig {
         refresh_ms: u64,
         start_tick_ms: u64,
     ) {
-        let install = |fragment| Install { query, fragment, refresh_ms, start_tick_ms };
+        let install = |fragment| Install::new(query, fragment, refresh_ms, start_tick_ms);
         self.cluster.engine.install(install(Arc::new(split.cluster.clone())));
         let node_part = Arc::new(split.node.clone());
         for node in &self.nodes {

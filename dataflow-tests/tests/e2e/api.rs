@@ -93,3 +93,53 @@ fn a_panic_ends_its_view_only() {
     let again = weir.run(&["run", &good], deadline).unwrap();
     assert!(again.status.success(), "{again:?}");
 }
+
+/// Views of two scripts that begin alike read one feed, and `queries` says so; the feed outlives its
+/// first reader and not its last. Catches a server that installs per script what they have in common.
+#[test]
+fn views_share_their_feed() {
+    let weir = Weir::start(&["--trace", "port:1"]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, rest: &str| {
+        let path = dir.path().join(name);
+        let text = format!(
+            "import px\ndf = px.DataFrame('process_stats', start_time='-1m')\n\
+             df = df.groupby('upid').agg(n=('time_', px.count))\n{rest}px.display(df, 'out')\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_string()
+    };
+    let deadline = Duration::from_secs(60);
+    let refresh = ["--refresh", "200ms"];
+    let listed = || -> serde_json::Value {
+        serde_json::from_str(&weir.get("/api/v1/queries").unwrap().text()).unwrap()
+    };
+    // A reader that goes is noticed a little later.
+    let becomes = |what: &dyn Fn(&serde_json::Value) -> bool| {
+        let seen = (0..600).any(|_| {
+            std::thread::park_timeout(Duration::from_millis(100));
+            what(&listed())
+        });
+        assert!(seen, "{}", listed());
+    };
+    let mut first = weir.live(&write("all.pxl", ""), &refresh).unwrap();
+    first.wait_for(deadline, |view| !view.rows("out").is_empty()).unwrap();
+    let mut second = weir.live(&write("more.pxl", "df.m = df.n + 1\n"), &refresh).unwrap();
+    second.wait_for(deadline, |view| !view.rows("out").is_empty()).unwrap();
+    let answer = listed();
+    let queries = answer["queries"].as_array().unwrap();
+    assert_eq!(queries.len(), 2, "{answer}");
+    assert_eq!(queries[0]["feeds"], queries[1]["feeds"], "{answer}");
+    let feeds = answer["feeds"].as_array().unwrap();
+    assert_eq!(feeds.len(), 1, "{answer}");
+    assert_eq!(feeds[0]["readers"].as_array().unwrap().len(), 2, "{answer}");
+    assert_eq!(feeds[0]["tables"], serde_json::json!(["process_stats"]));
+    assert!(feeds[0]["state_bytes"].as_u64() > Some(0), "{answer}");
+
+    first.interrupt().unwrap();
+    let before = second.view.frontiers.len();
+    second.wait_for(deadline, |view| view.frontiers.len() > before + 3).unwrap();
+    becomes(&|now| now["feeds"][0]["readers"].as_array().map(Vec::len) == Some(1));
+    second.interrupt().unwrap();
+    becomes(&|now| now["feeds"].as_array().map(Vec::len) == Some(0));
+}

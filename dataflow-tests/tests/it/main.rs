@@ -10,5 +10,6 @@ mod harness;
 mod model;
 mod operators;
 mod scripts;
+mod sharing;
 mod support;
 mod windows;

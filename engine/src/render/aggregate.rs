@@ -23,7 +23,7 @@ pub(super) fn aggregate<'s>(env: &Rc<Env>, stream: RowStream<'s>, spec: &AggSpec
         groups: BTreeMap::new(),
         dirty: Vec::new(),
         bytes: 0,
-        start_tick_ms: env.query.start_tick_ms,
+        start_tick_ms: env.query.start_tick_ms(),
     };
     if owns_ungrouped(env, spec) {
         logic.mark(Vec::new());

@@ -10,6 +10,7 @@ mod limit;
 mod output;
 mod pane_window;
 mod partial;
+pub(crate) mod publish;
 mod row_window;
 mod rowwise;
 mod scan;
@@ -32,9 +33,11 @@ use weir_types::batch::RecordBatch;
 use weir_types::plan::OpId;
 use weir_types::split::{Change, ExchangeId};
 
+use crate::api::FeedExchange;
 use crate::prepare::{Kind, PreparedOp};
 use crate::query::Env;
 use crate::queue::TableBatch;
+use publish::Publisher;
 use source::SourceHandle;
 
 /// Rows of the node part.
@@ -48,6 +51,8 @@ pub(crate) struct Sources {
     scans: Vec<(Arc<str>, SourceHandle<Arc<TableBatch>>)>,
     exchanges: Vec<(ExchangeId, SourceHandle<Vec<Change>>)>,
     table_functions: Vec<(OpId, SourceHandle<Arc<Vec<PackedRow>>>)>,
+    /// Of a feed.
+    publishers: Vec<(ExchangeId, Rc<Publisher>)>,
     probe: Option<ProbeHandle<u64>>,
 }
 
@@ -82,6 +87,13 @@ impl Sources {
         self.table_functions.iter().for_each(|(_, handle)| handle.open(tick_ms));
     }
 
+    pub(crate) fn publisher(&self, exchange: ExchangeId) -> Option<&Rc<Publisher>> {
+        self.publishers.iter().find(|(id, _)| *id == exchange).map(|(_, publisher)| publisher)
+    }
+    pub(crate) fn publishers(&self) -> impl Iterator<Item = &Publisher> {
+        self.publishers.iter().map(|(_, publisher)| &**publisher)
+    }
+
     /// The least tick at which something may still come out. `None`: it has ended.
     pub(crate) fn frontier_tick_ms(&self) -> Option<u64> {
         let probe = self.probe.as_ref()?;
@@ -112,13 +124,17 @@ impl<'s> Rendered<'s> {
     }
 }
 
+/// The feeds that run on this worker.
+pub(crate) type Feeds<'a> = &'a dyn Fn(FeedExchange) -> Option<Rc<Publisher>>;
+
 /// Builds the dataflow of a query on this worker. All workers do so in the same order.
-pub(crate) fn render(timely: &mut TimelyWorker, env: &Rc<Env>) -> Sources {
+pub(crate) fn render(timely: &mut TimelyWorker, env: &Rc<Env>, feeds: Feeds<'_>) -> Sources {
     let name = format!("query-{}", env.query.id);
     timely.dataflow_named::<u64, _, _>(&name, |scope| {
         let mut renderer = Renderer {
             scope,
             env,
+            feeds,
             sources: Sources::default(),
             probe: ProbeHandle::new(),
             done: Vec::with_capacity(env.query.prepared.ops.len()),
@@ -138,6 +154,7 @@ pub(crate) fn render(timely: &mut TimelyWorker, env: &Rc<Env>) -> Sources {
 struct Renderer<'s, 'e> {
     scope: Scope<'s, u64>,
     env: &'e Rc<Env>,
+    feeds: Feeds<'e>,
     sources: Sources,
     probe: ProbeHandle<u64>,
     done: Vec<Rendered<'s>>,
@@ -156,6 +173,7 @@ impl<'s> Renderer<'s, '_> {
         match &op.kind {
             Kind::Scan(_)
             | Kind::TableFunction
+            | Kind::Import(_)
             | Kind::ReceiveRows { .. }
             | Kind::ReceivePartial { .. } => self.source(pos, op),
             Kind::Rows(spec) => match &self.done[op.inputs[0]] {
@@ -206,12 +224,22 @@ impl<'s> Renderer<'s, '_> {
             Kind::ReceiveRows { exchange, sliding } => {
                 let (stream, handle) = source::changes(scope, env);
                 self.sources.exchanges.push((*exchange, handle));
-                Rendered::Rows(row_window::row_window(env, stream, *sliding))
+                let publisher = self.publisher(*exchange);
+                self.received(row_window::row_window(env, stream, *sliding, publisher))
             }
             Kind::ReceivePartial { exchange, spec, sliding } => {
                 let (stream, handle) = source::changes(scope, env);
                 self.sources.exchanges.push((*exchange, handle));
-                Rendered::Rows(pane_window::pane_window(env, stream, spec, *sliding))
+                let publisher = self.publisher(*exchange);
+                self.received(pane_window::pane_window(env, stream, spec, *sliding, publisher))
+            }
+            Kind::Import(at) => {
+                let (stream, handle) = source::import(scope, env);
+                // Without a feed the query has failed already, yet all workers build the same.
+                if let Some(publisher) = (self.feeds)(*at) {
+                    publisher.add_reader(&env.query, handle);
+                }
+                Rendered::Rows(stream)
             }
             _ => {
                 let (stream, handle) = source::table_function(scope, env);
@@ -219,6 +247,25 @@ impl<'s> Renderer<'s, '_> {
                 Rendered::Rows(stream)
             }
         }
+    }
+
+    /// Where a feed's window tells its changes.
+    fn publisher(&mut self, exchange: ExchangeId) -> Option<Rc<Publisher>> {
+        if !self.env.query.prepared.is_feed {
+            return None;
+        }
+        let publisher = Rc::<Publisher>::default();
+        self.sources.publishers.push((exchange, Rc::clone(&publisher)));
+        Some(publisher)
+    }
+
+    /// A window's rows go on, or, of a feed, end here.
+    fn received(&self, stream: RowStream<'s>) -> Rendered<'s> {
+        if self.env.query.prepared.is_feed {
+            stream.probe_with(&self.probe);
+            return Rendered::Nothing;
+        }
+        Rendered::Rows(stream)
     }
 
     fn union(&self, op: &PreparedOp) -> Rendered<'s> {

@@ -22,6 +22,7 @@ use weir_types::row::push_value;
 use weir_types::split::Change;
 
 use super::partial::ONLY_PANE;
+use super::publish::{Held, Publish, Publisher};
 use super::row_window::{change_route, expiry_tick};
 use super::tick::{Emit, TickLogic, tick_operator};
 use super::{RowStream, route};
@@ -33,6 +34,7 @@ pub(super) fn pane_window<'s>(
     stream: Stream<'s, u64, Vec<Change>>,
     spec: &AggSpec,
     sliding: Option<SlidingWindow>,
+    publisher: Option<Rc<Publisher>>,
 ) -> RowStream<'s> {
     let mut logic = PaneWindow {
         query: Arc::clone(&env.query),
@@ -49,7 +51,11 @@ pub(super) fn pane_window<'s>(
     if owns_ungrouped(env, spec) {
         logic.group(PackedRow::default());
     }
-    tick_operator(env, stream, Exchange::new(change_route), "PaneWindow", logic)
+    let (exchange, name) = (Exchange::new(change_route), "PaneWindow");
+    match publisher {
+        None => tick_operator(env, stream, exchange, name, logic),
+        Some(publisher) => tick_operator(env, stream, exchange, name, Publish { logic, publisher }),
+    }
 }
 
 /// Without group columns there is always one row: one worker tells it.
@@ -288,6 +294,16 @@ impl PaneWindow {
     }
 }
 
+impl Held for PaneWindow {
+    fn held(&self) -> Vec<(PackedRow, i64)> {
+        let row = |group: &Group| {
+            let told = group.told.as_deref()?;
+            Some((PackedRow([&*group.key.0, told].concat()), 1))
+        };
+        self.groups.iter().flatten().filter_map(row).collect()
+    }
+}
+
 impl TickLogic for PaneWindow {
     type Item = Change;
 
@@ -317,7 +333,7 @@ impl TickLogic for PaneWindow {
 
     fn due(&self) -> Option<u64> {
         if !self.dirty.is_empty() {
-            return Some(self.query.start_tick_ms);
+            return Some(self.query.start_tick_ms());
         }
         let (&pane, _) = self.by_pane.first_key_value()?;
         self.sliding.map(|sliding| expiry_tick(&self.query, sliding, pane))

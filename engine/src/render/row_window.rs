@@ -12,6 +12,7 @@ use weir_types::PackedRow;
 use weir_types::plan::SlidingWindow;
 use weir_types::split::Change;
 
+use super::publish::{Held, Publish, Publisher};
 use super::tick::{Emit, TickLogic, tick_operator};
 use super::{RowStream, route};
 use crate::query::{Env, OpError, QueryShared, tick_unix_ns};
@@ -20,10 +21,15 @@ pub(super) fn row_window<'s>(
     env: &Rc<Env>,
     stream: Stream<'s, u64, Vec<Change>>,
     sliding: Option<SlidingWindow>,
+    publisher: Option<Rc<Publisher>>,
 ) -> RowStream<'s> {
     let logic =
         RowWindow { query: Arc::clone(&env.query), sliding, panes: BTreeMap::new(), bytes: 0 };
-    tick_operator(env, stream, Exchange::new(change_route), "RowWindow", logic)
+    let (exchange, name) = (Exchange::new(change_route), "RowWindow");
+    match publisher {
+        None => tick_operator(env, stream, exchange, name, logic),
+        Some(publisher) => tick_operator(env, stream, exchange, name, Publish { logic, publisher }),
+    }
 }
 
 /// Equal rows and equal group keys meet on one worker.
@@ -80,6 +86,15 @@ impl RowWindow {
             self.bytes -= bytes_of(&rows);
             rows.into_iter().for_each(|(row, diff)| emit.row(row, -diff));
         }
+    }
+}
+
+impl Held for RowWindow {
+    /// Of a window that slides: rows that never expire are not kept, nobody may come late to them.
+    fn held(&self) -> Vec<(PackedRow, i64)> {
+        let mut rows: Vec<_> = self.panes.values().flat_map(|pane| pane.rows.clone()).collect();
+        consolidate(&mut rows);
+        rows
     }
 }
 

@@ -48,7 +48,7 @@ fn send<'s>(
         "Send",
         move |mut capability, info| {
             env.register(scope.activator_for(info.address));
-            capability.downgrade(&env.query.start_tick_ms);
+            capability.downgrade(&env.query.start_tick_ms());
             let due_slot = env.due_slot();
             let mut parts = Some((capability, env.state_gauge(), collect));
             move |(input, frontier), _output| {

@@ -14,6 +14,7 @@ use weir_types::PackedRow;
 use weir_types::split::Change;
 
 use super::RowStream;
+use super::publish::Told;
 use crate::query::{Env, OpError};
 
 struct Queue<I> {
@@ -54,7 +55,7 @@ where
     O: Clone + 'static,
     L: FnMut(u64, I, Sink<'_, O>) -> Result<(), OpError> + 'static,
 {
-    let start_tick_ms = env.query.start_tick_ms;
+    let start_tick_ms = env.query.start_tick_ms();
     let queue =
         Rc::new(RefCell::new(Queue { items: VecDeque::new(), open_tick_ms: start_tick_ms }));
     let mut activator = None;
@@ -100,6 +101,22 @@ pub(super) fn changes<'s>(
     source(scope, env, "Receive", move |tick_ms, mut changes: Vec<Change>, sink| {
         query.rows_in.fetch_add(changes.len() as u64, Ordering::Relaxed);
         sink(tick_ms, &mut changes);
+        Ok(())
+    })
+}
+
+/// The rows of a feed.
+pub(super) fn import<'s>(
+    scope: Scope<'s, u64>,
+    env: &Rc<Env>,
+) -> (RowStream<'s>, SourceHandle<Told>) {
+    let query = Arc::clone(&env.query);
+    source(scope, env, "Import", move |tick_ms, told: Told, sink| {
+        query.rows_in.fetch_add(told.len() as u64, Ordering::Relaxed);
+        // The last of the readers need not copy.
+        let mut rows = Rc::try_unwrap(told).unwrap_or_else(|told| Vec::clone(&told));
+        rows.iter_mut().for_each(|(_, at_ms, _)| *at_ms = tick_ms);
+        sink(tick_ms, &mut rows);
         Ok(())
     })
 }

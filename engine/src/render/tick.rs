@@ -47,6 +47,9 @@ impl Emit {
     pub(super) fn row(&mut self, row: PackedRow, diff: i64) {
         self.rows.push((row, self.tick_ms, diff));
     }
+    pub(super) fn take(&mut self) -> Vec<(PackedRow, u64, i64)> {
+        std::mem::take(&mut self.rows)
+    }
 }
 
 pub(super) trait TickLogic: 'static {
@@ -55,6 +58,9 @@ pub(super) trait TickLogic: 'static {
     /// All input of a tick, in tick order.
     fn run(&mut self, tick_ms: u64, input: Vec<Self::Item>, emit: &mut Emit)
     -> Result<(), OpError>;
+
+    /// All ticks before `frontier_ms` have been run, or all (`None`). Called at every step.
+    fn advanced(&mut self, _frontier_ms: Option<u64>) {}
 
     /// The next refresh at which to run even without input. After a run, later than that run.
     fn due(&self) -> Option<u64> {
@@ -109,7 +115,7 @@ where
         name,
         move |mut capability, info| {
             env.register(scope.activator_for(info.address));
-            capability.downgrade(&env.query.start_tick_ms);
+            capability.downgrade(&env.query.start_tick_ms());
             let due_slot = env.due_slot();
             let mut parts =
                 Some((capability, env.state_gauge(), Ticks { logic, waiting: BTreeMap::new() }));
@@ -140,6 +146,7 @@ where
                             output.session(&at).give_container(&mut emit.rows);
                         }
                     }
+                    ticks.logic.advanced(frontier_ms);
                     Ok(())
                 });
                 gauge.set(ticks.bytes());

@@ -33,12 +33,7 @@ fn a_panic_ends_one_query_only() {
         let scan = node.scan(window);
         let bad = node.filter(scan, broken.clone());
         node.send(bad, 0, Shape::Rows { rows_max: None }, window);
-        let install = |query, plan: Plan| Install {
-            query,
-            fragment: Arc::new(plan.0),
-            refresh_ms: 1000,
-            start_tick_ms: 20_000,
-        };
+        let install = |query, plan: Plan| Install::new(query, Arc::new(plan.0), 1000, 20_000);
         rig.engine.install(install(7, node));
         let (_, mut cluster, rows) = raw_rows(window, None);
         let bad = cluster.filter(rows, broken);
@@ -87,7 +82,7 @@ fn the_same_tick_survives() {
     let bad = node.map(scan, &[("time_", column(0, DataType::Time64Ns)), ("x", literal)]);
     node.send(bad, 0, Shape::Rows { rows_max: None }, sliding(10));
     let fragment = Arc::new(node.0);
-    rig.engine.install(Install { query: 9, fragment, refresh_ms: 1000, start_tick_ms: 20_000 });
+    rig.engine.install(Install::new(9, fragment, 1000, 20_000));
     rig.push(&[(19_000, "a", 1)]);
     rig.engine.close_tick(20_000);
     wait_for(&rig, |event| matches!(event, EngineEvent::Failed { query: 9, .. }));
@@ -109,7 +104,7 @@ fn refuses_what_it_cannot_run() {
     let rig = Rig::new(config(1), 1000);
     let message = |plan: Plan| {
         let fragment = Arc::new(plan.0);
-        rig.engine.install(Install { query: 1, fragment, refresh_ms: 1000, start_tick_ms: 0 });
+        rig.engine.install(Install::new(1, fragment, 1000, 0));
         match rig.event() {
             EngineEvent::Failed { message, .. } => message,
             other => panic!("{other:?}"),
@@ -228,7 +223,7 @@ fn a_dead_worker_is_told() {
         let engine = weir_engine::Engine::start(config(workers), emit).unwrap();
         let (node, _) = aggregated(sliding(10), &[1], &[agg("count", 2, Some(0))]);
         let fragment = Arc::new(node.0);
-        engine.install(Install { query: 1, fragment, refresh_ms: 1000, start_tick_ms: 20_000 });
+        engine.install(Install::new(1, fragment, 1000, 20_000));
         engine.close_tick(20_000);
         let event = events.recv_timeout(std::time::Duration::from_secs(30)).unwrap();
         assert!(matches!(event, EngineEvent::Failed { query: 1, .. }), "{event:?}");

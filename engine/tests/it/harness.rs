@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use weir_engine::{Engine, EngineConfig, EngineEvent, Install, QueryId};
+use weir_engine::{Engine, EngineConfig, EngineEvent, FeedExchange, Install, QueryId};
 use weir_types::plan::{AggCall, EndBound, JoinKind, OpId, OpKind, Side, StartBound, Window};
 use weir_types::schema::{Column, Relation};
 use weir_types::split::{Fragment, FragmentKind, FragmentOp, Shape};
@@ -202,6 +202,9 @@ pub(crate) struct Rig {
     /// Cluster query → (its output tables' relations, its views).
     views: BTreeMap<(QueryId, String), (Relation, BTreeMap<PackedRow, i64>)>,
     installed: BTreeSet<QueryId>,
+    /// Feeds: what runs on the node for other queries. They have no frontier of their own.
+    feeds: BTreeSet<QueryId>,
+    tolerated: Option<QueryId>,
     /// Events of `Rows` since they were last taken.
     pub(crate) row_events: usize,
 }
@@ -215,8 +218,9 @@ impl Rig {
             let _ = sender.send(event);
         });
         let engine = Engine::start(config, emit).expect("threads start");
-        let (views, installed) = Default::default();
-        Rig { engine, events, refresh_ms, views, installed, row_events: 0 }
+        let (views, installed, feeds) = Default::default();
+        let tolerated = None;
+        Rig { engine, events, refresh_ms, views, installed, feeds, tolerated, row_events: 0 }
     }
 
     pub(crate) fn install(
@@ -226,22 +230,65 @@ impl Rig {
         cluster: Plan,
         start_tick_ms: u64,
     ) {
+        self.expect_outputs(query, &cluster);
+        self.install_parts(query, node, cluster, start_tick_ms);
+        self.installed.insert(query);
+    }
+
+    fn expect_outputs(&mut self, query: QueryId, cluster: &Plan) {
         for op in &cluster.0.ops {
             if let FragmentKind::Output { table } = &op.kind {
                 let view = (op.relation.clone(), BTreeMap::new());
                 self.views.insert((query, table.clone()), view);
             }
         }
+    }
+
+    fn install_parts(&self, query: QueryId, node: Plan, cluster: Plan, start_tick_ms: u64) {
         let refresh_ms = self.refresh_ms;
         for (query, fragment) in [(query, cluster.0), (query + NODE_OF, node.0)] {
             let fragment = Arc::new(fragment);
-            self.engine.install(Install { query, fragment, refresh_ms, start_tick_ms });
+            self.engine.install(Install::new(query, fragment, refresh_ms, start_tick_ms));
         }
+    }
+
+    /// A feed of exchange 0.
+    pub(crate) fn install_feed(
+        &mut self,
+        feed: QueryId,
+        node: Plan,
+        cluster: Plan,
+        start_tick_ms: u64,
+    ) {
+        self.install_parts(feed, node, cluster, start_tick_ms);
+        self.feeds.insert(feed);
+    }
+
+    /// A query whose exchange 0 is that of the feed.
+    pub(crate) fn install_reader(
+        &mut self,
+        query: QueryId,
+        cluster: Plan,
+        feed: QueryId,
+        start_tick_ms: u64,
+    ) {
+        self.expect_outputs(query, &cluster);
+        let imports = [(0, FeedExchange { feed, exchange: 0 })].into();
+        let fragment = Arc::new(cluster.0);
+        let install = Install::new(query, fragment, self.refresh_ms, start_tick_ms);
+        self.engine.install(Install { imports, ..install });
         self.installed.insert(query);
+    }
+
+    /// No longer waits for a query, because it has failed or is about to.
+    pub(crate) fn forget(&mut self, query: QueryId) {
+        self.installed.remove(&query);
+        self.feeds.remove(&query);
     }
 
     pub(crate) fn remove(&mut self, query: QueryId) {
         self.installed.remove(&query);
+        self.feeds.remove(&query);
         self.engine.remove(query);
         self.engine.remove(query + NODE_OF);
     }
@@ -257,17 +304,31 @@ impl Rig {
     /// Closes a tick on both sides and takes in everything up to the queries' frontiers.
     pub(crate) fn tick(&mut self, tick_ms: u64) {
         self.engine.close_tick(tick_ms);
-        let mut wait: BTreeSet<QueryId> = self.installed.iter().map(|q| q + NODE_OF).collect();
+        let running = self.engine.stats().queries.into_iter().map(|query| query.query);
+        let mut wait: BTreeSet<QueryId> = running.filter(|&query| query > NODE_OF).collect();
         while !wait.is_empty() {
             self.take(tick_ms, &mut wait);
         }
-        let mut wait = self.installed.clone();
-        for &query in &wait {
+        for &query in self.feeds.iter().chain(&self.installed) {
             self.engine.close_query_tick(query, tick_ms);
         }
+        let mut wait = self.installed.clone();
         while !wait.is_empty() {
             self.take(tick_ms, &mut wait);
         }
+    }
+
+    /// Takes in what is said until a query's frontier, without closing a tick.
+    pub(crate) fn take_until_frontier(&mut self, query: QueryId, tick_ms: u64) {
+        let mut wait = BTreeSet::from([query]);
+        while !wait.is_empty() {
+            self.take(tick_ms, &mut wait);
+        }
+    }
+
+    /// The query may fail.
+    pub(crate) fn tolerate(&mut self, query: QueryId) {
+        self.tolerated = Some(query);
     }
 
     fn take(&mut self, tick_ms: u64, wait: &mut BTreeSet<QueryId>) {
@@ -291,6 +352,7 @@ impl Rig {
                 wait.remove(&query);
             }
             EngineEvent::Frontier { .. } | EngineEvent::Removed { .. } => {}
+            EngineEvent::Failed { query, .. } if self.tolerated == Some(query) => {}
             EngineEvent::Failed { query, message } => panic!("query {query} failed: {message}"),
         }
     }

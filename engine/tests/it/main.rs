@@ -1,6 +1,7 @@
 //! The engine from outside: small plans built by hand, driven tick by tick.
 
 mod faults;
+mod feeds;
 mod harness;
 mod relational;
 mod windows;

@@ -55,6 +55,29 @@ pub struct Fragment {
 }
 
 impl Fragment {
+    /// An operator and all that is below it, in their order: a fragment of its own.
+    ///
+    /// # Panics
+    /// If there is no such operator.
+    #[must_use]
+    pub fn below(&self, top: OpId) -> Fragment {
+        let mut wanted = vec![false; self.ops.len()];
+        wanted[top] = true;
+        for pos in (0..=top).rev() {
+            if wanted[pos] {
+                self.ops[pos].inputs.iter().for_each(|&input| wanted[input] = true);
+            }
+        }
+        let mut positions = vec![0; self.ops.len()];
+        let mut below = Fragment::default();
+        for (pos, op) in self.ops.iter().enumerate().filter(|(pos, _)| wanted[*pos]) {
+            positions[pos] = below.ops.len();
+            let inputs = op.inputs.iter().map(|&input| positions[input]).collect();
+            below.ops.push(FragmentOp { inputs, ..op.clone() });
+        }
+        below
+    }
+
     /// The tables that it scans, sorted, each once.
     #[must_use]
     pub fn scanned_tables(&self) -> Vec<String> {
