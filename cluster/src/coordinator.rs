@@ -516,8 +516,7 @@ impl Coordinator {
                 self.close_at(feed, now_ms / entry.refresh_ms * entry.refresh_ms);
             }
         }
-        let moved_by_clock =
-            |query: &Query| query.feeds.is_empty() && !query.readers.wait();
+        let moved_by_clock = |query: &Query| query.feeds.is_empty() && !query.readers.wait();
         for (&id, query) in self.queries.iter_mut().filter(|(_, query)| moved_by_clock(query)) {
             let tick_ms = now_ms / query.refresh_ms * query.refresh_ms;
             if tick_ms > query.closed_ms {

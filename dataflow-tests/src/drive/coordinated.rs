@@ -106,7 +106,7 @@ impl Coordinated {
         let mut rig = Coordinated {
             nodes: all,
             // Without lag: ticks of the tests may be hours apart.
-            coordinator: Coordinator::offline(Arc::clone(&cluster)),
+            coordinator: Coordinator::offline(Arc::clone(&cluster), BTreeMap::new()),
             cluster,
             events,
             queries: BTreeMap::new(),

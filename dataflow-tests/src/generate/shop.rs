@@ -173,7 +173,7 @@ fn pod_object(shop: &mut Shop, namespace: &str, workload: &str, replicaset: &str
     for process in 0..=number % 2 {
         let pid = 100 * (number as u32 + 1) + process as u32;
         // One process is of the agent that rows without a process are of.
-        let asid = if process == 1 && number == 7 { 0 } else { node as u32 + 1 };
+        let asid = if process == 0 && number == 7 { 0 } else { node as u32 + 1 };
         let upid = Upid::new(asid, pid, 5_000 + u64::from(pid));
         let mut cmdline = format!("/usr/bin/{workload}");
         let _ = write!(cmdline, " --replica {number}");

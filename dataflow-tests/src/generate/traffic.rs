@@ -54,8 +54,9 @@ fn row(name: &str, relation: &Relation, shop: &Shop, choices: &mut Choices<'_>) 
         2 => -11 * SEC_NS,
         _ => 0,
     };
-    let process = choices.below(shop.pods.len() + 1);
-    let scene = Scene { table: name, shop, process, time_unix_ns };
+    let leaks = choices.one_in(8);
+    let process = if leaks { 0 } else { choices.below(shop.pods.len() + 1) };
+    let scene = Scene { table: name, shop, process, leaks, time_unix_ns };
     let row = relation.columns.iter().map(|column| scene.value(column, choices)).collect();
     Arrived { arrival_unix_ns: time_unix_ns + lateness_ns, row }
 }
@@ -66,11 +67,27 @@ struct Scene<'a> {
     shop: &'a Shop,
     /// Number of the pod; one more than there are: a process that nobody knows.
     process: usize,
+    /// The first pod sends a mail address to one place outside: rows of several tables that meet.
+    leaks: bool,
     time_unix_ns: i64,
 }
 
 impl Scene<'_> {
+    /// What a leak looks like in the columns that tell it.
+    fn leak(&self, column: &str) -> Option<Value> {
+        Some(match (self.table, column) {
+            (_, "remote_addr") => Value::str("203.0.113.9"),
+            (_, "remote_port") => Value::Int64(443),
+            (_, "trace_role") | ("conn_stats", "protocol") => Value::Int64(1),
+            ("http_events", "req_body") => Value::str("mail a@b.example"),
+            _ => return None,
+        })
+    }
+
     fn value(&self, column: &Column, choices: &mut Choices<'_>) -> Value {
+        if let Some(value) = self.leak(&column.name).filter(|_| self.leaks) {
+            return value;
+        }
         if column.data_type == DataType::String
             && let Some(text) = self.text(&column.name, choices)
         {
