@@ -170,7 +170,9 @@ impl Scene<'_> {
                 choices.pick(&["main;serve;parse", "main;serve;[k] write", "main;idle"]).to_string()
             }
             (_, "status") if self.table.starts_with("Get") => "{}".to_string(),
-            (_, "filename" | "file") => choices.pick(&["/etc/hosts", "/tmp/a"]).to_string(),
+            (_, "d1") => choices.pick(&["etc", "/", "tmp"]).to_string(),
+            (_, "d2") => choices.pick(&["/", "home"]).to_string(),
+            (_, "filename" | "file") => choices.pick(&["hosts", "a"]).to_string(),
             _ => return None,
         })
     }
