@@ -33,7 +33,7 @@ scalar("upid", "III:U")(
     lambda asid, pid, start: (asid & 0xFFFF_FFFF) << 96 | (pid & 0xFFFF_FFFF) << 64 | start & _U64)
 
 # Offline there is no socket table to find a peer in.
-scalar("_peer_upid", "SI:U")(lambda address, port: 0)
+scalar("_peer_upid", "SI:U", "SIT:U")(lambda address, port, time=0: 0)
 
 # The executing host, which offline is the scanned row's process's
 

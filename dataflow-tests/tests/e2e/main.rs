@@ -14,6 +14,7 @@ mod knowledge;
 mod leftovers;
 mod literate;
 mod names;
+mod oracle;
 mod reduced;
 mod rows;
 
