@@ -1,6 +1,6 @@
 //! Which query runs where and how far it is: nodes, their progress, and the frontier of every query
-//! as the minimum over its feeds and the nodes that live. Plain data and calls: the server drives it from an
-//! actor, the offline driver from a loop. It knows nothing of rows, views or subscribers.
+//! as the minimum over its feeds and the nodes that live. Plain data and calls: the server drives it
+//! from an actor, the offline driver from a loop. It knows nothing of rows, views or subscribers.
 
 mod answers;
 
@@ -61,9 +61,20 @@ struct Query {
     /// Longest sliding window in ns; 0 without one.
     window_ns: i64,
     closed_ms: u64,
-    /// (tick, event time) of rows on their way to the view. A set: two feeds may tell of the same row.
+    /// (tick, event time) of rows on their way to the view. A set: two feeds may tell of the same
+    /// row.
     samples: BTreeSet<(u64, i64)>,
     readers: Readers,
+}
+
+impl Query {
+    /// Moves its frontier, never back.
+    fn close(&mut self, id: QueryId, tick_ms: u64, engine: &Engine) {
+        if tick_ms > self.closed_ms {
+            self.closed_ms = tick_ms;
+            engine.close_query_tick(id, tick_ms);
+        }
+    }
 }
 
 /// How complete a query's answer is at a frontier.
@@ -86,7 +97,8 @@ pub struct Coordinator {
     /// Of queries and feeds: nodes and engines know both by the same numbers.
     next_query: QueryId,
     lag_max_ms: u64,
-    /// Offline, a window never reaches before what is covered, and table functions are not answered.
+    /// Offline, a window never reaches before what is covered, and table functions are not
+    /// answered.
     covers_everything: bool,
     /// Rows of table functions that no registry answers.
     table_functions: BTreeMap<String, Vec<PackedRow>>,
@@ -323,8 +335,8 @@ impl Coordinator {
         self.by_source.retain(|_, at| at.feed != id);
     }
 
-    /// A query or a feed has failed, on a node or in the engine. Gives the queries that must be removed:
-    /// itself, or all that read it.
+    /// A query or a feed has failed, on a node or in the engine. Gives the queries that must be
+    /// removed: itself, or all that read it.
     pub fn failed(&mut self, id: QueryId) -> Vec<QueryId> {
         let Some(feed) = self.feeds.get(&id) else { return vec![id] };
         let readers = feed.readers.iter().copied().collect();
@@ -486,10 +498,7 @@ impl Coordinator {
             let of_feed = |feed| self.feeds.get(feed).map_or(0, |feed: &Feed| feed.closed_ms);
             // Rows of the feeds follow their own frontiers; this is for table functions.
             let tick_ms = query.feeds.iter().map(of_feed).min().unwrap_or(0);
-            if tick_ms > query.closed_ms {
-                query.closed_ms = tick_ms;
-                self.engine.close_query_tick(reader, tick_ms);
-            }
+            query.close(reader, tick_ms, &self.engine);
         }
     }
 
@@ -519,10 +528,7 @@ impl Coordinator {
         let moved_by_clock = |query: &Query| query.feeds.is_empty() && !query.readers.wait();
         for (&id, query) in self.queries.iter_mut().filter(|(_, query)| moved_by_clock(query)) {
             let tick_ms = now_ms / query.refresh_ms * query.refresh_ms;
-            if tick_ms > query.closed_ms {
-                query.closed_ms = tick_ms;
-                self.engine.close_query_tick(id, tick_ms);
-            }
+            query.close(id, tick_ms, &self.engine);
         }
     }
 

@@ -51,6 +51,22 @@ pub struct Feed {
     pub installed_after: usize,
 }
 
+impl Feed {
+    /// The plainest: whole batches, one worker, one node, a refresh a second, installed at once.
+    #[must_use]
+    pub fn plain(ticks_ms: Vec<u64>) -> Feed {
+        Feed {
+            order: FeedOrder::Whole,
+            workers: 1,
+            nodes: 1,
+            tick_ms: 1000,
+            refresh_ms: 1000,
+            ticks_ms,
+            installed_after: 0,
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
     #[error(transparent)]

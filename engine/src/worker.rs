@@ -40,7 +40,6 @@ impl Installed {
         &self.env.query
     }
 
-    /// The refresh at which something that arrives at `tick_ms` is admitted.
     /// The earliest tick at which a query can start that reads this feed now: nothing that was told is
     /// of a later one.
     fn readable_from(&self) -> u64 {
@@ -48,6 +47,7 @@ impl Installed {
         self.open_tick_ms.saturating_sub(query.refresh_ms).max(query.start_tick_ms())
     }
 
+    /// The refresh at which something that arrives at `tick_ms` is admitted.
     fn admission_tick(&self, tick_ms: u64) -> u64 {
         self.query().refresh_from(tick_ms).max(self.open_tick_ms)
     }
