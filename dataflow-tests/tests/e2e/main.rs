@@ -17,6 +17,7 @@ mod names;
 mod oracle;
 mod reduced;
 mod rows;
+mod servers;
 
 /// True if this machine lets us capture and has nginx; says why not otherwise.
 fn can_capture() -> bool {
