@@ -241,7 +241,7 @@ impl Engine {
         self.stop();
     }
 
-    fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(guards) = guards else { return };
         for query in self.shared.queries() {
