@@ -148,7 +148,9 @@ async fn pump_engine(
             EngineEvent::Failed { query, message } => {
                 let _ = coordinator.send(EngineFailed { query, message }).await;
             }
-            EngineEvent::Changes { .. } | EngineEvent::Removed { .. } => {}
+            EngineEvent::Changes { .. }
+            | EngineEvent::Removed { .. }
+            | EngineEvent::Died { .. } => {}
         }
     }
 }
