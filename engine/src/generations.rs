@@ -92,7 +92,7 @@ impl Generations {
     /// True if the present engine has died: it is time for the next one.
     #[must_use]
     pub fn is_dead(&self) -> bool {
-        !self.engine().is_alive()
+        self.engine().is_dead()
     }
 
     /// Stops the present engine and waits for it.

@@ -35,7 +35,7 @@ mod worker;
 
 pub use api::{
     EngineConfig, EngineError, EngineEvent, EngineStats, FUTURE_NS_MAX, FeedExchange, Install,
-    Limits, QueryId, QueryStats, TEST_PANIC_LITERAL, TableStats, WorkerStats,
+    Limits, QueryId, QueryStats, TEST_DEATH_LITERAL, TEST_PANIC_LITERAL, TableStats, WorkerStats,
 };
 pub use engine::Engine;
 pub use generations::{EmitOfGeneration, Generations, RestartPace};

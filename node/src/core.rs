@@ -277,7 +277,7 @@ impl NodeCore {
                 self.queries.remove(&query);
                 self.send(&FromNode::Failed { query, message });
             }
-            EngineEvent::Rows { .. } | EngineEvent::Removed { .. } => {}
+            EngineEvent::Rows { .. } | EngineEvent::Removed { .. } | EngineEvent::Died { .. } => {}
         }
     }
 

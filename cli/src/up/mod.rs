@@ -18,6 +18,7 @@ use anyhow::Context;
 use tracing::{info, warn};
 use weir_actors::KillSwitch;
 use weir_cluster::api::auth::Auth;
+use weir_cluster::api::faults::KillPart;
 use weir_cluster::api::{self, ApiState, Asset};
 use weir_cluster::coordinator::Identity;
 use weir_cluster::service::{ListNodes, ReaderLimits, Service, ServiceConfig};
@@ -253,6 +254,19 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
     Ok(Parts { service, sources, node, switch, stop_sources, _hosts })
 }
 
+/// Test faults of the node.
+fn kill_part(node: &NodeRuntime) -> KillPart {
+    let (engine, panic_thread) = (node.engine.clone(), node.panic_switch());
+    Arc::new(move |part| {
+        match part {
+            "node_engine" => engine.engine().kill_worker(),
+            "node_thread" => panic_thread(),
+            _ => return false,
+        }
+        true
+    })
+}
+
 async fn serve(
     args: UpArgs,
     data: data_dir::DataDir,
@@ -273,6 +287,7 @@ async fn serve(
         },
         assets: ASSETS,
         doctor: Arc::new(doctor_report),
+        kill_part: args.test_faults.then(|| kill_part(&parts.node)),
         process: Arc::new(process::report),
     };
     let server = api::serve(listener, state).context("could not start the API")?;

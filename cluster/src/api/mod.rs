@@ -7,6 +7,7 @@
 pub mod auth;
 mod connection;
 mod error;
+pub mod faults;
 mod frames;
 pub mod http;
 mod live;
@@ -41,6 +42,8 @@ pub struct ApiState {
     pub assets: &'static [Asset],
     /// What works on this machine and why not, as `weir doctor -o json` prints it.
     pub doctor: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// With test faults: what kills other parts.
+    pub kill_part: Option<faults::KillPart>,
     /// CPU and memory of this process.
     pub process: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
 }
@@ -60,6 +63,7 @@ pub fn serve(listener: TcpListener, state: ApiState) -> std::io::Result<Server> 
             .wrap(from_fn(auth::guard))
             .configure(http::routes)
             .configure(live::routes)
+            .configure(faults::routes)
             .default_service(web::route().to(http::fallback))
     })
     .workers(1)

@@ -53,6 +53,8 @@ impl Router {
             EngineEvent::Failed { query, message } => {
                 self.lock().moved.failed.insert(query, message);
             }
+            // The coordinator asks whether the engine lives.
+            EngineEvent::Died { .. } => {}
             EngineEvent::Changes { .. } | EngineEvent::Removed { .. } => return,
         }
         self.news.notify_one();
