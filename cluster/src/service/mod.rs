@@ -110,10 +110,9 @@ impl Service {
             backoff_max: Duration::from_secs(2),
             ..Config::default()
         };
-        let supervised =
-            Supervisor::start(switch, "coordinator", config_of_actor, move |birth| {
-                Ok(CoordinatorActor::new(shared.clone(), birth.address.clone()))
-            });
+        let supervised = Supervisor::start(switch, "coordinator", config_of_actor, move |birth| {
+            Ok(CoordinatorActor::new(shared.clone(), birth.address.clone()))
+        });
         let coordinator = supervised.addr().clone();
         actix::spawn(pump_engine(router, coordinator.clone()));
         actix::spawn(pump_node("local".to_string(), port, coordinator.clone()));
