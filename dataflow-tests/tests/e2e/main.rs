@@ -10,11 +10,13 @@ mod capture;
 mod check;
 mod commands;
 mod entities;
+mod generations;
 mod knowledge;
 mod leftovers;
 mod literate;
 mod names;
 mod oracle;
+mod readers;
 mod reduced;
 mod rows;
 
