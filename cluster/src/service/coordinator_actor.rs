@@ -488,7 +488,9 @@ impl Handler<NodeMessage> for CoordinatorActor {
         }
         if changes_sources {
             let settled = self.core.sources_are_settled();
-            self.shared.settled.send_if_modified(|known| std::mem::replace(known, settled) != settled);
+            self.shared
+                .settled
+                .send_if_modified(|known| std::mem::replace(known, settled) != settled);
         }
     }
 }

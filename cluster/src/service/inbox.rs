@@ -43,14 +43,27 @@ pub(crate) struct NewReader {
 
 pub(crate) enum Item {
     /// Rows of a table before a frontier.
-    Rows { run: QueryId, tick_ms: u64, table: Arc<str>, rows: Vec<(PackedRow, i64)> },
-    Advance { run: QueryId, advance: Advance },
+    Rows {
+        run: QueryId,
+        tick_ms: u64,
+        table: Arc<str>,
+        rows: Vec<(PackedRow, i64)>,
+    },
+    Advance {
+        run: QueryId,
+        advance: Advance,
+    },
     /// The query was installed anew, as this run: its rows come from the beginning.
-    Rebase { run: QueryId },
+    Rebase {
+        run: QueryId,
+    },
     Join(NewReader),
     Leave(u64),
     /// How complete the standing answer is.
-    Idle { completeness: QueryCompleteness, now_unix_ns: i64 },
+    Idle {
+        completeness: QueryCompleteness,
+        now_unix_ns: i64,
+    },
 }
 
 impl Item {

@@ -106,10 +106,7 @@ impl Weir {
         listen: &str,
         args: &[&str],
     ) -> Result<Weir> {
-        command
-            .args(["up", "--listen", listen, "--data-dir"])
-            .arg(data_dir.path())
-            .args(args);
+        command.args(["up", "--listen", listen, "--data-dir"]).arg(data_dir.path()).args(args);
         let mut process = Process::start(command)?;
         let url = process.wait_ready(READY_DEADLINE, |process| {
             let lines = process.stdout.all();
@@ -171,8 +168,7 @@ impl Weir {
     /// `POST path` of the API with the token.
     pub fn post(&self, path: &str, body: &Json) -> Result<http::Response> {
         let bearer = format!("Bearer {}", self.token);
-        let headers =
-            [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+        let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
         http::request_once(self.addr, "POST", path, &headers, body.to_string().as_bytes())
     }
 

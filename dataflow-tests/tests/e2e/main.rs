@@ -19,6 +19,7 @@ mod oracle;
 mod readers;
 mod reduced;
 mod rows;
+mod servers;
 
 /// True if this machine lets us capture and has nginx; says why not otherwise.
 fn can_capture() -> bool {

@@ -95,7 +95,10 @@ fn a_bad_message_ends_nothing_else() {
     socket.subscribe("second", SMALL).unwrap();
     socket.subscribe("third", SMALL).unwrap();
     let refused = socket.wait_for(DEADLINE, |message| message["type"] == "error").unwrap();
-    assert_eq!((&refused["id"], &refused["code"]), (&json!("third"), &json!("too_many_subscriptions")));
+    assert_eq!(
+        (&refused["id"], &refused["code"]),
+        (&json!("third"), &json!("too_many_subscriptions"))
+    );
     for id in ["good", "second"] {
         socket.wait_for(DEADLINE, |m| is_progress(m) && m["id"] == id).unwrap();
     }
@@ -153,9 +156,8 @@ fn one_plan_is_one_view_and_each_reader_has_its_own_description() {
     for title in ["one", "two"] {
         let message = json!({"type": "subscribe", "id": title, "text": text, "vis": vis(title)});
         socket.send(&message).unwrap();
-        let schema = socket
-            .wait_for(DEADLINE, |m| m["id"] == title && m["type"] != "progress")
-            .unwrap();
+        let schema =
+            socket.wait_for(DEADLINE, |m| m["id"] == title && m["type"] != "progress").unwrap();
         assert_eq!(schema["type"], "schema", "{schema}");
         assert_eq!(schema["widgets"][0]["name"], title, "{schema}");
         socket.wait_for(DEADLINE, |m| m["id"] == title && is_progress(m)).unwrap();
