@@ -184,7 +184,6 @@ impl NodeRuntime {
     }
 
     /// What makes the node's thread panic, with test faults.
-    #[must_use]
     pub fn panic_switch(&self) -> impl Fn() + Send + Sync + use<> {
         let (asked, test_faults) = (self.panic_asked.clone(), self.test_faults);
         move || asked.store(test_faults, Ordering::SeqCst)

@@ -1,5 +1,7 @@
 //! The HTTP paths: questions answered once.
 
+use std::sync::Arc;
+
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value as Json, json};
@@ -73,7 +75,11 @@ async fn prepare_now(service: &Service, request: &ScriptRequest) -> Result<Prepa
     let tables = service.coordinator.send(AvailableTables).await.map_err(ask_failed)?;
     let request = request.clone();
     let tick_ms = service.tick_ms;
+    // Held by the work itself: a client that left makes no room before it has ended.
+    let permit = Arc::clone(&service.compiles).acquire_owned().await;
+    let permit = permit.map_err(|error| ApiError::unavailable(&error.to_string()))?;
     let prepared = web::block(move || {
+        let _permit = permit;
         planner::prepare(&request, tick_ms, None, &|table| tables.iter().any(|t| t == table))
     });
     let prepared = prepared.await.map_err(|error| ApiError::unavailable(&error.to_string()))?;
@@ -240,7 +246,25 @@ async fn stats(state: web::Data<ApiState>) -> Answer {
 }
 
 async fn doctor(state: web::Data<ApiState>) -> HttpResponse {
-    HttpResponse::Ok().json((state.doctor)())
+    let mut report = (state.doctor)();
+    if let Some(checks) = report["checks"].as_array_mut() {
+        checks.push(actors_check(&state.service));
+    }
+    HttpResponse::Ok().json(report)
+}
+
+/// Whether the running server's actors keep up.
+fn actors_check(service: &Service) -> Json {
+    let actors = service.health.summary();
+    let sum = |of: fn(&crate::service::ActorSummary) -> u64| actors.values().map(of).sum::<u64>();
+    let (stalled, failed) = (sum(|actor| actor.stalled), sum(|actor| actor.failed));
+    let (slow, handled) = (sum(|actor| actor.slow_handled), sum(|actor| actor.handled));
+    let restarts = sum(|actor| actor.restarts);
+    let detail = format!(
+        "{stalled} stalled, {failed} failed, {restarts} restarts, {slow} of {handled} handlers \
+         took longer than 500 µs"
+    );
+    json!({"name": "actors", "ok": stalled + failed == 0, "detail": detail})
 }
 
 /// A few lines in Prometheus' text form.

@@ -20,7 +20,7 @@ pub mod stats;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tracing::error;
 use weir_actors::{Address, Config, KillSwitch, Supervisor};
 use weir_engine::{EngineConfig, Generations};
@@ -43,6 +43,9 @@ use crate::view::SnapshotLimits;
 use coordinator_actor::{EngineMoved, NodeMessage, Shared};
 use router::Router;
 
+/// More would not be faster: there are few cores.
+const COMPILES_MAX: usize = 4;
+
 pub struct ServiceConfig {
     pub tick_ms: u64,
     pub workers: usize,
@@ -64,6 +67,8 @@ pub struct Service {
     pub health: Arc<Health>,
     pub clock: Arc<dyn Clock>,
     pub tick_ms: u64,
+    /// Scripts that are compiled at a time: each may take its whole budget of memory.
+    pub compiles: Arc<Semaphore>,
     /// False while sources start: a table that nothing produces may still come.
     pub settled: watch::Receiver<bool>,
 }
@@ -115,7 +120,8 @@ impl Service {
         });
         let coordinator = supervised.addr().clone();
         actix::spawn(pump_engine(router, coordinator.clone()));
-        actix::spawn(pump_node("local".to_string(), port, coordinator.clone()));
+        // Messages of many megabytes are decoded apart from the actors.
+        actix::Arbiter::new().spawn(pump_node("local".to_string(), port, coordinator.clone()));
         let health = Arc::new(Health::new(switch.clone()));
         actix::spawn(health::watch(Arc::clone(&health)));
         Ok(Service {
@@ -126,6 +132,7 @@ impl Service {
             health,
             clock,
             tick_ms: config.tick_ms,
+            compiles: Arc::new(Semaphore::new(COMPILES_MAX)),
             settled,
         })
     }

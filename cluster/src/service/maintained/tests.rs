@@ -1,3 +1,5 @@
+//! A view driven at random, with readers of every pace: what each of them adds up to at every `progress`.
+
 use std::collections::BTreeMap;
 
 use rand::rngs::SmallRng;
