@@ -299,7 +299,7 @@ impl CoordinatorActor {
 impl CoordinatorActor {
     fn finish_failed(&mut self, queries: Vec<QueryId>, message: &str) {
         for query in queries {
-            self.finish(query, "query_failed", message.to_string());
+            self.finish(query, weir_engine::failure_code(message), message.to_string());
         }
     }
 }
