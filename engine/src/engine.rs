@@ -277,7 +277,7 @@ impl Engine {
         self.stop();
     }
 
-    fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some((guards, reaper)) = threads else { return };
         for query in self.shared.queries() {
