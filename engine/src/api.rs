@@ -64,6 +64,12 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// For a process with two engines, by the memory of this machine or of its control group.
+    #[must_use]
+    pub fn of_this_process() -> Limits {
+        crate::memory::usable_bytes().map_or_else(Limits::default, Limits::for_memory)
+    }
+
     /// For a process that may use `memory_bytes` and has two engines in it, among other things: an eighth
     /// for one query, a quarter for all of an engine; never more than the defaults.
     #[must_use]

@@ -29,6 +29,7 @@ mod budget;
 mod engine;
 mod generations;
 pub mod history;
+mod memory;
 mod prepare;
 mod query;
 mod queue;
