@@ -15,7 +15,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use tracing::{error, info};
 use weir_engine::history::History;
-use weir_engine::{EngineConfig, EngineError, EngineEvent, Generations, RestartPace};
+use weir_engine::{EngineConfig, EngineError, EngineEvent, Generations, Limits, RestartPace};
 use weir_proto::NodeInfo;
 use weir_proto::ToNode;
 use weir_proto::bus::{BusError, NodePort};
@@ -50,6 +50,7 @@ pub struct NodeConfig {
     pub workers: usize,
     pub retention_ns: i64,
     pub history_bytes: u64,
+    pub queries: Limits,
     pub test_faults: bool,
     /// Answers table functions about this node.
     pub agent: Agent,
@@ -125,6 +126,7 @@ impl NodeRuntime {
                 workers: config.workers,
                 retention_ns: Some(config.retention_ns),
                 test_faults: config.test_faults,
+                limits: config.queries,
                 ..EngineConfig::new("node")
             },
             Arc::new(move |generation, event| {

@@ -23,6 +23,7 @@ use weir_cluster::api::{self, ApiState, Asset};
 use weir_cluster::coordinator::Identity;
 use weir_cluster::service::{ListNodes, ReaderLimits, Service, ServiceConfig};
 use weir_cluster::view::SnapshotLimits;
+use weir_engine::Limits;
 use weir_node::agent::Agent;
 use weir_node::host;
 use weir_node::runtime::{NodeConfig, NodeRuntime};
@@ -36,7 +37,7 @@ pub(crate) use data_dir::invoking_user_home;
 pub(crate) use doctor::report as doctor_report;
 pub(crate) use process::{cpu_ns, cpu_ns_of, rss_bytes};
 
-use crate::args::{ReaderArgs, UpArgs};
+use crate::args::{QueryArgs, ReaderArgs, UpArgs};
 use crate::demo::Demo;
 use crate::failure::Failure;
 
@@ -197,6 +198,16 @@ fn reader_limits(args: &ReaderArgs) -> ReaderLimits {
     }
 }
 
+fn query_limits(args: &QueryArgs) -> Limits {
+    let limits = Limits::of_this_process();
+    let set = |value: Option<usize>, default: u64| value.map_or(default, |value| value as u64);
+    Limits {
+        query_state_bytes_max: set(args.query_bytes_max, limits.query_state_bytes_max),
+        state_bytes_max: set(args.queries_bytes_max, limits.state_bytes_max),
+        ..limits
+    }
+}
+
 fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(WallClock);
     let tick_ms = tick_ms(args)?;
@@ -219,6 +230,7 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
             bytes_max: args.snapshot_bytes_max,
         },
         readers: reader_limits(&args.readers),
+        queries: query_limits(&args.queries),
         test_faults: args.test_faults,
         identity: identity(&sources_config.hostname, clock.now_unix_ns()),
     };
@@ -239,6 +251,7 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
         workers: 1,
         retention_ns,
         history_bytes: args.history_bytes as u64,
+        queries: query_limits(&args.queries),
         test_faults: args.test_faults,
     };
     let specs = sources.specs();

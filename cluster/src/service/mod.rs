@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tracing::error;
 use weir_actors::{Address, Config, KillSwitch, Supervisor};
-use weir_engine::{EngineConfig, Generations};
+use weir_engine::{EngineConfig, Generations, Limits};
 use weir_proto::bus::ClusterPort;
 use weir_types::Clock;
 
@@ -52,6 +52,7 @@ pub struct ServiceConfig {
     pub retention_ns: i64,
     pub snapshots: SnapshotLimits,
     pub readers: ReaderLimits,
+    pub queries: Limits,
     pub test_faults: bool,
     /// This process, as table functions show it.
     pub identity: Identity,
@@ -88,6 +89,7 @@ impl Service {
                 workers: config.workers,
                 retention_ns: Some(config.retention_ns),
                 test_faults: config.test_faults,
+                limits: config.queries.clone(),
                 ..EngineConfig::new("cluster")
             },
             Arc::new(move |_generation, event| emit.emit(event)),
