@@ -100,6 +100,16 @@ static __always_inline struct file *file_of(struct task_struct *task, __u32 fd) 
 #endif
 }
 
+// Whether the task's system calls are those of a 32-bit program, which have tracepoints of their
+// own on no kernel.
+static __always_inline bool is_compat(struct task_struct *task) {
+#if defined(__TARGET_ARCH_x86)
+    return BPF_CORE_READ(task, thread_info.flags) & 1ul << 29; // TIF_ADDR32
+#else
+    return BPF_CORE_READ(task, thread_info.flags) & 1ul << 22; // TIF_32BIT
+#endif
+}
+
 // Arguments of the system call that is returning: the registers keep them, so that reads need no
 // program at their beginning.
 struct call_args {

@@ -64,7 +64,10 @@ fn gaps(seen: &[Seen], local: SocketAddr, way: Direction) -> Vec<(u64, u64)> {
 fn check_positions(listen_on: &str, build: Build) {
     let listener = TcpListener::bind(listen_on).unwrap();
     let port = listener.local_addr().unwrap().port();
-    let Some(mut source) = start(&EbpfConfig { build, ..follow_port(port) }) else { return };
+    let Some(mut source) = start(&EbpfConfig { build, io_uring: false, ..follow_port(port) })
+    else {
+        return;
+    };
     let Some(mut ring) = Ring::new() else { return };
     let mut pair = Pair::connect(&listener);
     // The first bytes of a connection whose opening was seen are known as well.
@@ -237,9 +240,9 @@ fn rows(batches: &[(&'static str, RecordBatch)]) -> Vec<(bool, String, String)> 
 #[test]
 fn http_through_io_uring_gives_no_wrong_row() {
     let listener = listen();
-    let Some(mut source) = start(&follow_port(listener.local_addr().unwrap().port())) else {
-        return;
-    };
+    let port = listener.local_addr().unwrap().port();
+    let config = EbpfConfig { io_uring: false, ..follow_port(port) };
+    let Some(mut source) = start(&config) else { return };
     let Some(ring) = Ring::new() else { return };
     let pair = Pair::connect(&listener);
     let mut talk = Talk { pair, ring, ring_bytes: 0, whole: Default::default() };
