@@ -193,12 +193,7 @@ struct mm_struct {
     unsigned long arg_end;
 } CORE;
 
-struct thread_info {
-    unsigned long flags;
-} CORE;
-
 struct task_struct {
-    struct thread_info thread_info;
     int pid;
     int tgid;
     int exit_code;
@@ -245,12 +240,13 @@ struct raw_ctx {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-    unsigned long r10, r8, dx, si, di, orig_ax;
+    unsigned long r10, r8, dx, si, di, orig_ax, cs;
 } CORE;
 #elif defined(__TARGET_ARCH_arm64)
 struct pt_regs {
     __u64 regs[31];
     __u64 orig_x0;
+    __u64 pstate;
 } CORE;
 #else
 #error "no register layout for this architecture"

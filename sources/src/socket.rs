@@ -192,6 +192,12 @@ impl SocketTracer {
         ]
     }
 
+    /// Keys that the connection statistics hold now.
+    #[must_use]
+    pub fn stats_keys(&self) -> usize {
+        self.tracker.stats_keys()
+    }
+
     /// The tracker's own counters, for self-observation.
     #[must_use]
     pub fn tracker_counters(&self) -> TrackerCounters {

@@ -144,6 +144,10 @@ impl ConnStats {
         }
     }
 
+    pub(super) fn keys(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The keys that changed since the last call, in order of the keys.
     pub fn take_changed(&mut self) -> Vec<(StatsKey, StatsEntry)> {
         self.swept = false;

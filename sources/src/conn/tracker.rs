@@ -495,6 +495,12 @@ impl Tracker {
         self.stats.refused
     }
 
+    /// Keys that the statistics hold now.
+    #[must_use]
+    pub fn stats_keys(&self) -> usize {
+        self.stats.keys()
+    }
+
     #[must_use]
     pub fn counters(&self) -> TrackerCounters {
         TrackerCounters { connections: self.by_key.len() as u64, ..self.counters }

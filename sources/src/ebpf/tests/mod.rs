@@ -18,10 +18,14 @@ use crate::capture::{
 };
 
 mod calls;
+mod compat;
+mod ends;
 mod filters;
 mod lifecycle;
 mod load;
 mod records;
+mod rings;
+mod unix;
 mod unseen;
 
 /// An event that owns its payload.
