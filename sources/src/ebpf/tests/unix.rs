@@ -54,7 +54,7 @@ fn backend(name: &str) -> Option<Running> {
         match Command::new("python3").args(["-c", BACKEND, name]).stdout(Stdio::piped()).spawn() {
             Ok(child) => child,
             Err(error) => {
-                eprintln!("skipped: python3: {error}");
+                weir_types::testing::skipped(format_args!("python3: {error}"));
                 return None;
             }
         };
