@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tracing::warn;
 use weir_engine::Generations;
-use weir_sources::capture::CaptureEvent;
+use weir_sources::capture::{CaptureEvent, Liveness};
 use weir_sources::conn::SocketOwner;
 use weir_sources::dns::{DnsCounters, ReverseDns, SystemResolver};
 use weir_sources::ebpf::{EbpfConfig, EbpfSource, Filters};
@@ -282,7 +282,6 @@ impl SocketTracing {
             cgroup_ids: config.wanted.cgroup_ids.clone(),
             // No parser reads them yet: not copying is the cheapest way to ignore.
             udp: false,
-            unix: false,
             ..Filters::default()
         };
         let mut ebpf = EbpfSource::start(&EbpfConfig { filters, ..EbpfConfig::default() })
@@ -323,8 +322,12 @@ impl Source for SocketTracing {
         loop {
             let (tracer, metadata) = (&mut self.tracer, &self.metadata);
             let drained = ebpf.drain(&mut |event| {
-                if matches!(event, CaptureEvent::Exec { .. } | CaptureEvent::Exit { .. })
-                    && let Ok(mut local) = metadata.local.lock()
+                if matches!(
+                    event,
+                    CaptureEvent::Fork { .. }
+                        | CaptureEvent::Exec { .. }
+                        | CaptureEvent::Exit { .. }
+                ) && let Ok(mut local) = metadata.local.lock()
                 {
                     local.on_event(&event);
                 }
@@ -356,7 +359,10 @@ impl Source for SocketTracing {
     }
 
     fn flush(&mut self, now_unix_ns: i64, out: &mut Vec<TableBatch>) {
-        let batches = self.tracer.flush(now_unix_ns);
+        let ebpf = self.ebpf.as_ref();
+        let batches = self.tracer.flush_asking(now_unix_ns, &mut |key| {
+            ebpf.map_or(Liveness::Unknown, |ebpf| ebpf.liveness(key))
+        });
         let sockets = self.tracer.take_sockets();
         self.metadata.admit(&sockets, batches, &mut self.grace, now_unix_ns, out);
     }

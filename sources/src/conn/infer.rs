@@ -6,12 +6,14 @@
 
 use weir_protocols::{Recognised, Side, http1};
 
-use crate::capture::{DataEvent, Direction, Opened};
+use crate::capture::{DataEvent, Direction, Family, Opened};
 
 /// Calls without a recognisable start after which a connection whose opening was seen is given up.
 const EVENTS_MAX: u32 = 8;
 /// The same for one that was open before: it may have been joined within a long body.
 const EVENTS_JOINED_MAX: u32 = 4096;
+/// The same for Unix sockets: desktops and daemons talk a lot over old ones, and hardly ever HTTP.
+const EVENTS_JOINED_UNIX_MAX: u32 = 64;
 
 /// A protocol as `conn_stats.protocol` names it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,15 +56,18 @@ pub(super) fn infer(event: &DataEvent<'_>, stream_start: &[u8], events_seen: u32
             return Inference::Http1 { requests };
         }
     }
+    let joined_max = match event.socket.family {
+        Family::Unix => EVENTS_JOINED_UNIX_MAX,
+        Family::Inet | Family::Inet6 => EVENTS_JOINED_MAX,
+    };
     let events_max = match event.socket.opened {
-        Opened::Unknown => EVENTS_JOINED_MAX,
+        Opened::Unknown => joined_max,
         Opened::Connected | Opened::Accepted => EVENTS_MAX,
     };
     let unsure = [Side::Request, Side::Response]
         .iter()
         .any(|side| http1::recognise(*side, stream_start) == Recognised::Unsure);
-    let events_max =
-        if unsure && !stream_start.is_empty() { EVENTS_JOINED_MAX } else { events_max };
+    let events_max = if unsure && !stream_start.is_empty() { joined_max } else { events_max };
     if events_seen >= events_max {
         Inference::Other(Protocol::Unknown)
     } else {
