@@ -384,7 +384,7 @@ impl Source for SocketTracing {
                 }
                 let counted = TableCounters {
                     lost_total,
-                    unpaired_total: counters.unpaired,
+                    unpaired_total: counters.lost_for("unpaired") + counters.lost_for("gap"),
                     metadata_held_count: self.grace.held_rows(counters.table),
                 };
                 (counters.table.to_string(), counted)

@@ -43,10 +43,22 @@ pub struct SocketTracerConfig {
 pub struct TableCounters {
     pub table: &'static str,
     pub rows: u64,
-    /// Reason → rows or events, all reasons always present.
+    /// Reason → rows or events that we failed to see or keep, all reasons always present: `gap`,
+    /// exchanges of which a half was seen but bytes were missing; `unpaired`, halves of exchanges
+    /// that began before the connection was watched; `given_up`, requests forgotten for room.
     pub lost: Vec<(&'static str, u64)>,
-    /// Requests and responses that were seen and gave no row.
-    pub unpaired: u64,
+    /// Not lost: requests that the peer left without an answer.
+    pub unanswered: u64,
+    /// Not lost: responses that nobody had asked for.
+    pub unasked: u64,
+}
+
+impl TableCounters {
+    /// What was lost for one reason.
+    #[must_use]
+    pub fn lost_for(&self, reason: &str) -> u64 {
+        self.lost.iter().find(|(known, _)| *known == reason).map_or(0, |(_, count)| *count)
+    }
 }
 
 /// See the module's documentation.
@@ -174,20 +186,23 @@ impl SocketTracer {
                     ("connections_full", tracker.connections_evicted),
                     ("bytes_full", tracker.bytes_forgotten),
                     ("parser_panic", tracker.parser_panics),
+                    ("gap", http1.gap),
+                    ("unpaired", http1.unpaired),
+                    ("given_up", http1.given_up),
                 ],
-                unpaired: http1.unpaired_requests + http1.unpaired_responses,
+                unanswered: http1.unanswered,
+                unasked: http1.unasked,
             },
             TableCounters {
                 table: "conn_stats",
                 rows: self.conn_stats_rows,
                 lost: vec![("keys_full", self.tracker.stats_refused())],
-                unpaired: 0,
+                ..TableCounters::default()
             },
             TableCounters {
                 table: "stirling_error",
                 rows: self.errors_rows,
-                lost: Vec::new(),
-                unpaired: 0,
+                ..TableCounters::default()
             },
         ]
     }
@@ -243,7 +258,8 @@ impl SocketTracer {
 
 impl Sink {
     fn exchange(&mut self, ends: &Ends, role: Role, exchange: Exchange<'_>) {
-        if self.test_faults && exchange.request.path.contains(TEST_PANIC_TOKEN) {
+        let asks = |path: &[u8]| String::from_utf8_lossy(path).contains(TEST_PANIC_TOKEN);
+        if self.test_faults && asks(&exchange.request.path) {
             // Asked for by --test-faults, to prove that a parser's panic is contained.
             panic!("injected by a test");
         }

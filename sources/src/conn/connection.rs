@@ -232,6 +232,7 @@ impl Connection {
             total_bytes: u64::from(event.total_bytes),
             time_unix_ns: event.time_unix_ns,
             payload: event.payload,
+            tail: &[],
         };
         self.bytes(event.direction, segment);
         if let State::Undecided { events_seen } = self.state {
@@ -248,7 +249,8 @@ impl Connection {
         bytes: u64,
         time_unix_ns: i64,
     ) {
-        let segment = Segment { position, total_bytes: bytes, time_unix_ns, payload: &[] };
+        let segment =
+            Segment { position, total_bytes: bytes, time_unix_ns, payload: &[], tail: &[] };
         self.bytes(direction, segment);
     }
 
@@ -269,7 +271,9 @@ impl Connection {
             Direction::Egress => &mut self.egress,
         };
         let start = if stream.at_event_start() { stream.unread() } else { &[] };
-        match infer(event, start, events_seen) {
+        let from_start = event.socket.opened != Opened::Unknown && stream.position() == 0;
+        let both_sides = self.bytes_sent > 0 && self.bytes_received > 0;
+        match infer(event, start, events_seen, both_sides) {
             Inference::Undecided => {
                 if stream.unread().len() > UNDECIDED_BYTES_MAX {
                     stream.skip_to_event();
@@ -277,9 +281,11 @@ impl Connection {
                 let events_seen = events_seen + u32::from(!event.payload.is_empty());
                 self.state = State::Undecided { events_seen };
             }
-            Inference::Http1 { requests } => {
+            Inference::Http1 { requests, at_start } => {
                 self.protocol = Protocol::Http;
-                self.state = State::Http1 { parser: Box::default(), requests };
+                // What came before a message that was found in the middle is none of HTTP.
+                let parser = Box::new(Http1::new(from_start && at_start));
+                self.state = State::Http1 { parser, requests };
             }
             Inference::Other(protocol) => {
                 self.protocol = protocol;
@@ -354,12 +360,7 @@ impl Connection {
         let State::Http1 { parser, .. } = &self.state else { return http1::Counters::default() };
         let now = parser.counters();
         let before = std::mem::replace(&mut self.counters_taken, now);
-        http1::Counters {
-            exchanges: now.exchanges - before.exchanges,
-            unpaired_requests: now.unpaired_requests - before.unpaired_requests,
-            unpaired_responses: now.unpaired_responses - before.unpaired_responses,
-            resyncs: now.resyncs - before.resyncs,
-        }
+        now.since(before)
     }
 
     /// Whether time alone can change anything.
@@ -372,14 +373,22 @@ impl Connection {
         }
     }
 
-    /// Forgets unread bytes (memory is short): the parser resyncs behind them.
-    pub(super) fn forget_unread(&mut self) {
+    /// Forgets unread bytes and waiting requests (memory is short): the parser resyncs behind them.
+    pub(super) fn forget_unread(&mut self, pool: &mut http1::Pool) {
         self.ingress.forget_unread();
         self.egress.forget_unread();
+        if let State::Http1 { parser, .. } = &mut self.state {
+            parser.give_up(pool);
+        }
     }
 
+    /// Memory that its streams and its parser hold, by capacity.
     pub(super) fn held_bytes(&self) -> usize {
-        self.ingress.held_bytes() + self.egress.held_bytes()
+        let parser = match &self.state {
+            State::Http1 { parser, .. } => size_of::<Http1>() + parser.held_bytes(),
+            State::Undecided { .. } | State::Ignored => 0,
+        };
+        self.ingress.held_bytes() + self.egress.held_bytes() + parser
     }
 
     pub(super) fn overflow_bytes(&self) -> u64 {

@@ -19,7 +19,8 @@ use crate::capture::{
 pub struct TrackerLimits {
     /// Connections; beyond it one that was not used lately is dropped.
     pub connections_max: usize,
-    /// Unread bytes of all connections; beyond it the growing connection's are forgotten.
+    /// Unread bytes and waiting requests of all connections; beyond it the growing connection's are
+    /// forgotten.
     pub bytes_max: usize,
     /// A connection without events for so long is dropped.
     pub idle_ns: i64,
@@ -55,7 +56,7 @@ const EVICT_LOOKS: usize = 64;
 pub struct TrackerCounters {
     /// Now.
     pub connections: u64,
-    /// Now: bytes that wait in streams.
+    /// Now: bytes that wait in streams, and what parsers hold.
     pub held_bytes: u64,
     pub events: u64,
     /// Dropped while open, for room.
@@ -450,9 +451,12 @@ impl Tracker {
 
     fn forget_bytes(&mut self, slot: u32) {
         self.counters.bytes_forgotten += 1;
-        let Some(conn) = self.conn_mut(slot) else { return };
+        let Some(conn) = self.slots.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
+            return;
+        };
         let before = conn.held_bytes();
-        conn.forget_unread();
+        conn.forget_unread(&mut self.pool);
+        self.counters.http1.add(conn.take_counters());
         let freed = before.saturating_sub(conn.held_bytes()) as u64;
         self.counters.held_bytes = self.counters.held_bytes.saturating_sub(freed);
     }
@@ -503,7 +507,8 @@ impl Tracker {
 
     #[must_use]
     pub fn counters(&self) -> TrackerCounters {
-        TrackerCounters { connections: self.by_key.len() as u64, ..self.counters }
+        let held_bytes = self.counters.held_bytes + self.pool.held_bytes() as u64;
+        TrackerCounters { connections: self.by_key.len() as u64, held_bytes, ..self.counters }
     }
 }
 

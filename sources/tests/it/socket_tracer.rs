@@ -131,7 +131,8 @@ impl Net {
         Rows::of(table, &self.batches)
     }
     fn unpaired(&self) -> u64 {
-        self.tracer.counters()[0].unpaired
+        let counters = &self.tracer.counters()[0];
+        counters.lost_for("unpaired") + counters.lost_for("gap") + counters.unanswered
     }
 }
 
@@ -176,7 +177,7 @@ fn ten_thousand_requests_ten_thousand_rows() {
         assert_eq!(rows.int(row, "trace_role"), 2);
     }
     let counters = net.tracer.counters();
-    assert_eq!((counters[0].rows, counters[0].unpaired), (10_000, 0));
+    assert_eq!((counters[0].rows, counters[0].unanswered), (10_000, 0));
     assert!(counters.iter().all(|table| table.lost.iter().all(|(_, lost)| *lost == 0)));
     assert!(net.batches.iter().all(|(_, batch)| batch.num_rows() <= 8192));
 }
@@ -592,13 +593,47 @@ fn setting_the_clock_loses_nothing() {
     assert_eq!((net.unpaired(), net.tracer.tracker_counters().connections), (0, 1));
 }
 
-/// A request without a response is dropped after a minute and counted.
+/// A request waits for its response as long as its connection lives; if that ends without one, the
+/// peer gave none: it is counted, and not as a loss.
 #[test]
-fn unanswered_requests_expire() {
+fn unanswered_requests_are_no_loss() {
     let mut net = Net::new();
-    net.read(server_end(4000), NGINX, &get("/slow"));
-    net.flush_after(59 * SECOND_NS);
-    assert_eq!(net.unpaired(), 0);
-    net.flush_after(3 * SECOND_NS);
-    assert_eq!(net.unpaired(), 1);
+    let socket = server_end(4000);
+    net.read(socket, NGINX, &get("/slow"));
+    net.flush_after(100 * SECOND_NS);
+    net.write(socket, NGINX, OK);
+    net.read(socket, NGINX, &get("/never"));
+    net.flush_after(100 * SECOND_NS);
+    net.close(socket, NGINX, true);
+    assert_eq!(net.rows("http_events").texts("req_path"), ["/slow"]);
+    net.flush_after(SECOND_NS);
+    let counters = &net.tracer.counters()[0];
+    assert_eq!((counters.unanswered, counters.unasked), (1, 0));
+    assert!(counters.lost.iter().all(|(_, lost)| *lost == 0));
+}
+
+/// Floods of pipelined requests on many connections: what the parsers hold counts by its capacity,
+/// and all of them together stay within the tracker's budget.
+#[test]
+fn pipelined_floods_stay_within_the_budget() {
+    let limits = TrackerLimits { bytes_max: 4 << 20, ..TrackerLimits::default() };
+    let mut net = Net::with(SocketTracerConfig { limits, ..Default::default() });
+    let one = format!("GET / HTTP/1.1\r\nCookie: a\r\nX-Y: {}\r\n\r\n", "\x01".repeat(2_000));
+    let flood = one.repeat(14);
+    let mut most = 0;
+    for round in 0..40 {
+        for port in 0..12 {
+            net.read(server_end(4000 + port), NGINX, &flood);
+            most = most.max(net.tracer.tracker_counters().held_bytes);
+        }
+        net.flush_after(1_000 * (round + 1));
+    }
+    assert!(most > 2 << 20, "{most}: it is counted");
+    assert!(most < 5 << 20, "{most}: it is bounded");
+    assert!(net.tracer.counters()[0].lost_for("given_up") > 1_000);
+    for port in 0..12 {
+        net.close(server_end(4000 + port), NGINX, true);
+    }
+    net.flush_after(SECOND_NS);
+    assert!(net.tracer.tracker_counters().held_bytes < 1 << 20, "given back");
 }
