@@ -38,6 +38,14 @@ pub struct SocketTracerConfig {
     pub test_faults: bool,
 }
 
+impl TableCounters {
+    /// What was lost for a reason.
+    #[must_use]
+    pub fn lost_for(&self, reason: &str) -> u64 {
+        self.lost.iter().find(|(have, _)| *have == reason).map_or(0, |(_, count)| *count)
+    }
+}
+
 /// What a table of this source lost, and what it gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableCounters {
@@ -45,8 +53,8 @@ pub struct TableCounters {
     pub rows: u64,
     /// Reason → rows or events, all reasons always present.
     pub lost: Vec<(&'static str, u64)>,
-    /// Requests and responses that were seen and gave no row.
-    pub unpaired: u64,
+    /// Requests that the peer never answered: not lost.
+    pub unanswered: u64,
 }
 
 /// See the module's documentation.
@@ -162,20 +170,25 @@ impl SocketTracer {
                     ("connections_full", tracker.connections_evicted),
                     ("bytes_full", tracker.bytes_forgotten),
                     ("parser_panic", tracker.parser_panics),
+                    ("stream_full", tracker.stream_overflow_bytes),
+                    ("unpaired", http1.unpaired_requests + http1.unpaired_responses),
                 ],
-                unpaired: http1.unpaired_requests + http1.unpaired_responses,
+                unanswered: 0,
             },
             TableCounters {
                 table: "conn_stats",
                 rows: self.conn_stats_rows,
-                lost: vec![("keys_full", self.tracker.stats_refused())],
-                unpaired: 0,
+                lost: vec![
+                    ("keys_full", self.tracker.stats_refused()),
+                    ("connections_full", tracker.connections_evicted),
+                ],
+                unanswered: 0,
             },
             TableCounters {
                 table: "stirling_error",
                 rows: self.errors_rows,
                 lost: Vec::new(),
-                unpaired: 0,
+                unanswered: 0,
             },
         ]
     }

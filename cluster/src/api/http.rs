@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
 use weir_types::tables::TABLES;
 
-use super::{ApiError, ApiState, Asset};
+use super::{ApiError, ApiState, Asset, metrics};
 use crate::planner::{self, Prepared, ScriptRequest};
 use crate::service::{
     AvailableTables, ListFeeds, ListNodes, ListQueries, Outgoing, SUBSCRIBER_MESSAGES_MAX, Service,
@@ -20,7 +20,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
     config
         .route("/healthz", web::get().to(async || HttpResponse::Ok().body("ok\n")))
         .route("/readyz", web::get().to(readyz))
-        .route("/metrics", web::get().to(metrics))
+        .route("/metrics", web::get().to(prometheus))
         .route("/api/v1/login", web::post().to(login))
         .route("/api/v1/scripts", web::get().to(scripts))
         .route("/api/v1/scripts/{name:.+}", web::get().to(script))
@@ -167,74 +167,17 @@ async fn nodes(state: web::Data<ApiState>) -> Answer {
     Ok(HttpResponse::Ok().json(json!({ "nodes": nodes })))
 }
 
-/// The contract's statistics object.
-pub(crate) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
-    let nodes = state.service.coordinator.send(ListNodes).await.map_err(ask_failed)?;
-    let mut tables = serde_json::Map::new();
-    let mut sources = serde_json::Map::new();
-    for node in &nodes {
-        for table in &node.tables {
-            let lost: serde_json::Map<String, Json> =
-                table.lost_total.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
-            tables.insert(
-                table.table.clone(),
-                json!({"rows": table.rows_total, "bytes": table.history_bytes, "lost": lost,
-                       "unpaired": table.unpaired_total,
-                       "metadata_held": table.metadata_held_count}),
-            );
-        }
-        for source in &node.sources {
-            let value = json!({"state": source.state, "reason": source.reason});
-            sources.insert(source.name.clone(), value);
-        }
-    }
-    Ok(json!({
-        "event_to_view_ns": state.service.freshness.event_to_view_ns(),
-        "tick_to_change_ns": state.service.freshness.tick_to_change_ns(),
-        "tables": tables,
-        "sources": sources,
-        "process": (state.process)(),
-    }))
-}
-
 async fn stats(state: web::Data<ApiState>) -> Answer {
-    Ok(HttpResponse::Ok().json(stats_json(&state).await?))
+    Ok(HttpResponse::Ok().json(metrics::stats_json(&state).await?))
 }
 
 async fn doctor(state: web::Data<ApiState>) -> HttpResponse {
     HttpResponse::Ok().json((state.doctor)())
 }
 
-/// A few lines in Prometheus' text form.
-async fn metrics(state: web::Data<ApiState>) -> Answer {
-    use std::fmt::Write;
-    let stats = stats_json(&state).await?;
-    let mut out = String::new();
-    for (name, help) in
-        [("rows", "Rows stored."), ("bytes", "History bytes."), ("unpaired", "Messages unpaired.")]
-    {
-        let kind = if name == "bytes" { "gauge" } else { "counter" };
-        let metric = if name == "bytes" {
-            "weir_table_history_bytes".to_string()
-        } else {
-            format!("weir_table_{name}_total")
-        };
-        let _ = write!(out, "# HELP {metric} {help}\n# TYPE {metric} {kind}\n");
-        for (table, value) in stats["tables"].as_object().into_iter().flatten() {
-            let _ = writeln!(out, "{metric}{{table=\"{table}\"}} {}", value[name]);
-        }
-    }
-    out.push_str("# HELP weir_table_lost_total Records that never became rows.\n");
-    out.push_str("# TYPE weir_table_lost_total counter\n");
-    for (table, value) in stats["tables"].as_object().into_iter().flatten() {
-        for (reason, lost) in value["lost"].as_object().into_iter().flatten() {
-            let _ = writeln!(
-                out,
-                "weir_table_lost_total{{table=\"{table}\",reason=\"{reason}\"}} {lost}"
-            );
-        }
-    }
-    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(out))
+async fn prometheus(state: web::Data<ApiState>) -> Answer {
+    let text = metrics::metrics_text(&state).await?;
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text))
 }
 
 async fn check(request: web::Json<ScriptRequest>) -> Answer {

@@ -1,6 +1,6 @@
 //! HTTP and websocket: the contract's paths, its safe defaults, and the page's static files.
 //!
-//! [`auth`] decides who may come in (token, Host, Origin), [`http`] answers questions, [`live`]
+//! [`auth`] decides who may come in (token, Host, Origin), [`http`] answers questions, `metrics` those about the server, [`live`]
 //! carries subscriptions. Answers are JSON; errors are `{"error":{"code","message","diagnostics"?}}`
 //! with a fitting status.
 
@@ -8,6 +8,7 @@ pub mod auth;
 mod error;
 pub mod http;
 mod live;
+mod metrics;
 
 use std::net::TcpListener;
 use std::sync::Arc;

@@ -17,7 +17,7 @@ use weir_types::Clock;
 
 use super::Routes;
 use super::query_actor::{AddSubscriber, Advance, Finish, Outgoing, QueryActor, RemoveSubscriber};
-use crate::coordinator::{Coordinator, Identity, Outcome, QueryCompleteness};
+use crate::coordinator::{Coordinator, Identity, Outcome, PastLosses, QueryCompleteness};
 use crate::planner::{Prepared, no_source_text};
 
 /// Queries that may be installed at once.
@@ -97,6 +97,9 @@ pub struct NodeRow {
     pub sources: Vec<SourceStatus>,
     #[serde(skip)]
     pub tables: Vec<TableStatus>,
+    /// What → how often a queue of the node refused it.
+    #[serde(skip)]
+    pub refused_total: Vec<(String, u64)>,
 }
 
 #[derive(Message)]
@@ -159,6 +162,7 @@ pub(crate) struct Shared {
     pub(crate) identity: Identity,
     pub(crate) switch: KillSwitch,
     pub(crate) registered: Registered,
+    pub(crate) past_losses: PastLosses,
 }
 
 pub struct CoordinatorActor {
@@ -174,8 +178,8 @@ impl Actor for CoordinatorActor {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(Duration::from_millis(self.shared.tick_ms), |actor, _ctx| {
-            let now_ms = actor.now_ms();
-            actor.core.on_clock(now_ms);
+            let (now_ms, mono_ms) = (actor.now_ms(), actor.shared.clock.monotonic_ns() / 1_000_000);
+            actor.core.on_clock(now_ms, mono_ms);
         });
     }
 }
@@ -185,7 +189,9 @@ impl CoordinatorActor {
     /// taken down: their readers are told and may come back.
     pub(crate) fn new(shared: Shared, own: WeakAddress<CoordinatorActor>) -> CoordinatorActor {
         let mut actor = CoordinatorActor {
-            core: Coordinator::new(shared.engine.clone()).with_identity(shared.identity.clone()),
+            core: Coordinator::new(shared.engine.clone())
+                .with_identity(shared.identity.clone())
+                .with_past_losses(shared.past_losses.clone()),
             own,
             queries: HashMap::new(),
             by_key: HashMap::new(),
@@ -451,6 +457,7 @@ impl Handler<ListNodes> for CoordinatorActor {
             last_heard_ms_ago: now_ms.saturating_sub(node.last_heard_ms),
             sources: node.sources.clone(),
             tables: node.tables.clone(),
+            refused_total: node.refused_total.clone(),
         });
         MessageResult(rows.collect())
     }

@@ -28,7 +28,7 @@ pub use coordinator_actor::{
 pub use query_actor::{Outgoing, QueryActor};
 pub use stats::{Freshness, Quantiles};
 
-use crate::coordinator::Identity;
+use crate::coordinator::{Identity, PastLosses};
 use coordinator_actor::{EngineFailed, FrontierMoved, NodeMessage, Shared};
 use query_actor::Rows;
 
@@ -98,6 +98,7 @@ impl Service {
             identity: config.identity.clone(),
             switch: switch.child("queries"),
             registered: Arc::default(),
+            past_losses: PastLosses::default(),
         };
         let mailbox = Config { mailbox_capacity: 4_096, ..Config::default() };
         let supervised = Supervisor::start(switch, "coordinator", mailbox, move |birth| {

@@ -131,7 +131,7 @@ impl Net {
         Rows::of(table, &self.batches)
     }
     fn unpaired(&self) -> u64 {
-        self.tracer.counters()[0].unpaired
+        self.tracer.counters()[0].lost_for("unpaired")
     }
 }
 
@@ -176,7 +176,7 @@ fn ten_thousand_requests_ten_thousand_rows() {
         assert_eq!(rows.int(row, "trace_role"), 2);
     }
     let counters = net.tracer.counters();
-    assert_eq!((counters[0].rows, counters[0].unpaired), (10_000, 0));
+    assert_eq!((counters[0].rows, counters[0].lost_for("unpaired")), (10_000, 0));
     assert!(counters.iter().all(|table| table.lost.iter().all(|(_, lost)| *lost == 0)));
     assert!(net.batches.iter().all(|(_, batch)| batch.num_rows() <= 8192));
 }

@@ -83,7 +83,7 @@ impl Cluster {
 
     /// Lets the clock reach `now_ms`; true if the view's frontier came there.
     fn reaches(&mut self, now_ms: u64) -> bool {
-        self.coordinator.on_clock(now_ms);
+        self.coordinator.on_clock(now_ms, now_ms);
         if self.coordinator.queries[&self.query].closed_ms != now_ms {
             return false;
         }

@@ -23,6 +23,8 @@ struct State {
     /// Tell all that there is.
     tell_whole: bool,
     sequence: u64,
+    /// Grows with each note.
+    version: u64,
     /// Table → reason → since the node's start.
     totals: BTreeMap<String, BTreeMap<String, u64>>,
 }
@@ -60,6 +62,7 @@ impl NodeLedger {
         let mut state = self.state();
         state.all.note(&loss);
         state.new.note(&loss);
+        state.version += 1;
         let total = state.totals.entry(loss.table).or_default().entry(loss.reason).or_default();
         *total = total.saturating_add(count);
     }
@@ -82,6 +85,12 @@ impl NodeLedger {
     /// The cluster part does not know what was told before.
     pub fn tell_whole(&self) {
         self.state().tell_whole = true;
+    }
+
+    /// Another one after something was lost.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.state().version
     }
 
     /// Since the node's start: table → reason → count.
