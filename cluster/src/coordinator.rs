@@ -177,6 +177,24 @@ impl Coordinator {
         self.next_query = self.next_query.max(query + 1);
     }
 
+    /// Forgets all queries and feeds, in the engine and on the nodes, and goes on with this engine. What
+    /// is known of nodes stays. Whoever knows the queries installs them anew.
+    pub fn start_over(&mut self, engine: Arc<Engine>) {
+        let queries: Vec<QueryId> = self.queries.keys().copied().collect();
+        queries.into_iter().for_each(|query| self.remove(query));
+        let feeds: Vec<QueryId> = self.feeds.keys().copied().collect();
+        feeds.into_iter().for_each(|feed| self.remove_feed(feed));
+        self.engine = engine;
+    }
+
+    /// True if some node is there, and each of its sources runs or was refused for good: a table that
+    /// nothing produces now will not come by waiting.
+    #[must_use]
+    pub fn sources_are_settled(&self) -> bool {
+        let starts = |source: &SourceStatus| source.state == "starting";
+        !self.nodes.is_empty() && !self.nodes.values().flat_map(|node| &node.sources).any(starts)
+    }
+
     /// Installs a query over the feeds that are there, and feeds for what is not.
     pub fn install(
         &mut self,
@@ -455,10 +473,12 @@ impl Coordinator {
         sources: Vec<SourceStatus>,
         now_ms: u64,
     ) {
+        let former = self.nodes.remove(name);
+        let tables = former.as_ref().map(|former| former.tables.clone()).unwrap_or_default();
         let mut node = Node {
             info,
             sources,
-            tables: Vec::new(),
+            tables,
             refused_total: Vec::new(),
             last_heard_ms: now_ms,
             silent_ms: 0,
@@ -470,12 +490,13 @@ impl Coordinator {
         };
         // Before anything is installed on it: its losses are here before its first progress.
         node.ask_for_losses();
-        let incarnation = node.info.incarnation;
-        if let Some(before) = self.nodes.insert(name.to_string(), node)
-            && before.info.incarnation != incarnation
+        // A life that is over tells nothing any more: what it lost still is lost.
+        if let Some(former) =
+            former.filter(|former| former.info.incarnation != node.info.incarnation)
         {
-            self.past_losses.add(&before.losses.ledger);
+            self.past_losses.add(&former.losses.ledger);
         }
+        self.nodes.insert(name.to_string(), node);
         self.ask_agent(name);
         let feeds: Vec<QueryId> = self.feeds.keys().copied().collect();
         for feed in feeds {

@@ -57,6 +57,10 @@ pub struct NodeCore {
     queries: HashMap<QueryId, Query>,
     rows_total: BTreeMap<String, u64>,
     admission: Admission,
+    /// Rows of the tick that is being closed.
+    closing: VecDeque<(String, RecordBatch)>,
+    /// What a panic would take along.
+    in_hand: Option<(String, u64)>,
     ledger: NodeLedger,
     loss_rows: Option<LossRows>,
     engine_meter: Meter,
@@ -94,6 +98,8 @@ impl NodeCore {
             queries: HashMap::new(),
             rows_total: BTreeMap::new(),
             admission: Admission::new(open_bytes_max),
+            closing: VecDeque::new(),
+            in_hand: None,
             ledger: NodeLedger::default(),
             loss_rows: None,
             engine_meter: Meter::default(),
@@ -104,6 +110,22 @@ impl NodeCore {
             last_tick_ms: 0,
             answers: BTreeMap::new(),
             settle_ns,
+        }
+    }
+
+    /// Goes on with a new engine, on which nothing is installed. What was admitted is still in the history,
+    /// and what waits for its tick still waits; the cluster part installs its queries again once the
+    /// node has registered.
+    pub fn start_over(&mut self, engine: Arc<Engine>) {
+        self.engine = engine;
+        self.queries.clear();
+        self.answers.clear();
+        self.open_samples.clear();
+        self.engine_meter.restart();
+        if let Some((table, rows)) = self.in_hand.take() {
+            let at_unix_ns = tick_unix_ns(self.last_tick_ms);
+            let span = Span::new(at_unix_ns, at_unix_ns);
+            self.ledger.note(&table, "node_restart", Reach::Everybody, span, rows);
         }
     }
 
@@ -307,12 +329,16 @@ impl NodeCore {
         for ((table, reason), count) in lost {
             self.ledger.note(&table, reason, Reach::Everybody, span, count);
         }
-        for (table, batch) in rows {
-            *self.rows_total.entry(table.clone()).or_default() += batch.num_rows() as u64;
+        self.closing.extend(rows);
+        while let Some((table, batch)) = self.closing.pop_front() {
+            let rows = batch.num_rows() as u64;
+            *self.rows_total.entry(table.clone()).or_default() += rows;
+            self.in_hand = Some((table.clone(), rows));
             if let Some(history) = &mut self.history {
                 history.push(&table, batch.clone());
             }
             self.engine.push_rows(&table, batch);
+            self.in_hand = None;
         }
         self.note_engine_losses(span);
         let Some(loss_rows) = &mut self.loss_rows else { return };
@@ -377,7 +403,7 @@ impl NodeCore {
                 self.queries.remove(&query);
                 self.tell_failure(query, message);
             }
-            EngineEvent::Rows { .. } | EngineEvent::Removed { .. } => {}
+            EngineEvent::Rows { .. } | EngineEvent::Removed { .. } | EngineEvent::Died { .. } => {}
         }
     }
 

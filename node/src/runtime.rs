@@ -1,16 +1,21 @@
 //! The node's own thread: it takes rows from the sources, closes ticks, serves installs, and sends
 //! what the engine hands out. It never waits for one source longer than [`FLUSH_GRACE_NS`].
+//!
+//! Thread and engine live in *generations*. When the thread panics or an engine worker dies, both start
+//! anew after a short wait: the history, the sources and what waits from them stay, the node registers
+//! again, and the cluster part installs its queries anew, filled from the history.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded, select};
-use tracing::info;
+use tracing::{error, info};
 use weir_engine::history::History;
-use weir_engine::{Engine, EngineConfig, EngineError};
+use weir_engine::{EngineConfig, EngineError, EngineEvent, Generations, RestartPace};
 use weir_proto::NodeInfo;
 use weir_proto::ToNode;
 use weir_proto::bus::{BusError, NodePort};
@@ -116,12 +121,25 @@ const RESTARTING: &str = "restarting";
 pub struct NodeRuntime {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-    pub engine: Arc<Engine>,
+    pub engine: Arc<Generations>,
     pub feed: Feed,
+    panic_asked: Arc<AtomicBool>,
+    test_faults: bool,
+}
+
+/// Why the thread's loop ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Stopped,
+    EngineDied,
 }
 
 struct NodeThread {
     core: NodeCore,
+    engine: Arc<Generations>,
+    pace: RestartPace,
+    /// With test faults: the next turn of the loop panics.
+    panic_asked: Arc<AtomicBool>,
     orders: Receiver<Result<ToNode, BusError>>,
     clock: Arc<dyn Clock>,
     tick_ms: u64,
@@ -146,7 +164,7 @@ impl NodeRuntime {
         clock: Arc<dyn Clock>,
     ) -> Result<NodeRuntime, EngineError> {
         let (emit, events) = engine_events(ENGINE_EVENTS_MAX);
-        let engine = Engine::start(
+        let engine = Generations::start(
             EngineConfig {
                 workers: config.workers,
                 retention_ns: Some(config.retention_ns),
@@ -163,7 +181,7 @@ impl NodeRuntime {
         let tables: Vec<&str> = tables.copied().collect();
         let core = NodeCore::new(
             config.info,
-            engine.clone(),
+            engine.engine(),
             Some(History::new(config.history_bytes, &tables)),
             port.sender.clone(),
             now_unix_ns,
@@ -178,8 +196,12 @@ impl NodeRuntime {
             let starting = SourceState { state: "starting", tables, ..SourceState::default() };
             (spec.name, starting)
         });
+        let panic_asked = Arc::new(AtomicBool::new(false));
         let thread = NodeThread {
             core,
+            engine: engine.clone(),
+            pace: RestartPace::default(),
+            panic_asked: panic_asked.clone(),
             orders: receive_orders(port)?,
             tick_ms: config.tick_ms,
             from_sources,
@@ -196,9 +218,17 @@ impl NodeRuntime {
         };
         let thread = std::thread::Builder::new()
             .name("node".to_string())
-            .spawn(move || thread.run())
+            .spawn(move || thread.supervise())
             .map_err(|error| EngineError::Start(error.to_string()))?;
-        Ok(NodeRuntime { stop, thread: Some(thread), engine, feed })
+        let test_faults = config.test_faults;
+        Ok(NodeRuntime { stop, thread: Some(thread), engine, feed, panic_asked, test_faults })
+    }
+
+    /// What makes the node's thread panic, with test faults.
+    #[must_use]
+    pub fn panic_switch(&self) -> impl Fn() + Send + Sync + use<> {
+        let (asked, test_faults) = (self.panic_asked.clone(), self.test_faults);
+        move || asked.store(test_faults, Ordering::SeqCst)
     }
 
     /// Ends the node's thread. Sources have been stopped before.
@@ -207,6 +237,7 @@ impl NodeRuntime {
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
+        self.engine.stop();
     }
 }
 
@@ -227,19 +258,62 @@ fn receive_orders(mut port: NodePort) -> Result<Receiver<Result<ToNode, BusError
     Ok(received)
 }
 
+/// Generations.
 impl NodeThread {
-    fn run(mut self) {
+    fn supervise(mut self) {
+        loop {
+            let why = match std::panic::catch_unwind(AssertUnwindSafe(|| self.run())) {
+                Ok(End::Stopped) => break,
+                Ok(End::EngineDied) => "an engine worker died",
+                Err(_) => "the node's thread panicked",
+            };
+            let (deaths, wait) = self.pace.died(self.clock.monotonic_ns());
+            error!(why, deaths, ?wait, "the node starts anew");
+            self.wait(wait);
+            if self.stop.load(Ordering::SeqCst) {
+                break;
+            }
+            self.start_over();
+        }
+        self.core.leave();
+        info!("node stopped");
+    }
+
+    fn wait(&self, wait: Duration) {
+        let until_ns = self.clock.monotonic_ns() + u64::try_from(wait.as_nanos()).unwrap_or(0);
+        while !self.stop.load(Ordering::SeqCst)
+            && let Some(left_ns) = until_ns.checked_sub(self.clock.monotonic_ns())
+            && left_ns > 0
+        {
+            std::thread::park_timeout(Duration::from_nanos(left_ns).min(WAIT_MAX));
+        }
+    }
+
+    fn start_over(&mut self) {
+        match self.engine.restart() {
+            Ok(engine) => self.core.start_over(engine),
+            // It is found dead again, and tried again after a longer wait.
+            Err(error) => error!(%error, "could not start the node's engine"),
+        }
+    }
+}
+
+impl NodeThread {
+    fn run(&mut self) -> End {
         self.wait_for_sources();
         self.core.register(self.statuses());
         let mut replays = false;
         while !self.stop.load(Ordering::SeqCst) {
+            if self.engine.is_dead() {
+                return End::EngineDied;
+            }
+            assert!(!self.panic_asked.swap(false, Ordering::SeqCst), "a test asked for it");
             select! {
                 recv(self.from_sources) -> message => if let Ok(message) = message {
                     self.on_source(message);
                 },
                 recv(self.events.queue) -> event => if let Ok(event) = event {
-                    self.core.lost_events(self.events.take_lost());
-                    self.core.on_event(event);
+                    self.on_event(event);
                 },
                 recv(self.orders) -> order => match order {
                     Ok(order) => self.on_order(order),
@@ -253,8 +327,15 @@ impl NodeThread {
             self.close_due_tick();
             self.answer_functions();
         }
-        self.core.leave();
-        info!("node stopped");
+        End::Stopped
+    }
+
+    /// What former engines said is of queries that are no more, and so are the failures of a dead one.
+    fn on_event(&mut self, (generation, event): (u64, EngineEvent)) {
+        if generation == self.engine.generation() && !self.engine.is_dead() {
+            self.core.lost_events(self.events.take_lost(generation));
+            self.core.on_event(event);
+        }
     }
 
     /// Sources attach or are refused with reasons before the node is known: its first answer about
@@ -274,8 +355,7 @@ impl NodeThread {
             self.on_source(message);
         }
         while let Ok(event) = self.events.queue.try_recv() {
-            self.core.lost_events(self.events.take_lost());
-            self.core.on_event(event);
+            self.on_event(event);
         }
         while let Ok(order) = self.orders.try_recv() {
             self.on_order(order);
@@ -284,11 +364,12 @@ impl NodeThread {
 
     fn on_source(&mut self, message: FromSource) {
         match message {
-            FromSource::Batch(TableBatch { table, batch, waited: false }) => {
-                self.core.admit(table, batch);
-            }
-            FromSource::Batch(TableBatch { table, batch, waited: true }) => {
-                self.core.admit_late(table, batch);
+            FromSource::Batch(TableBatch { table, batch, waited }) => {
+                if waited {
+                    self.core.admit_late(table, batch);
+                } else {
+                    self.core.admit(table, batch);
+                }
             }
             FromSource::Flushed { source, tick_ms } => {
                 if let Some(state) = self.sources.get_mut(source) {
@@ -388,7 +469,7 @@ impl NodeThread {
     }
 
     fn counters(&self) -> BTreeMap<String, TableCounters> {
-        let mut all = BTreeMap::new();
+        let mut all: BTreeMap<String, TableCounters> = BTreeMap::new();
         for source in self.sources.values() {
             all.extend(source.counters.iter().map(|(k, v)| (k.clone(), v.clone())));
         }

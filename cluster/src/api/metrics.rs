@@ -84,12 +84,34 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
         "refused": refused_of(&nodes),
         "sources": sources,
         "process": (state.process)(),
+        "readers": readers_json(state),
+        "actors": state.service.health.summary(),
+        "engine_generation": state.service.engine.generation(),
     }))
+}
+
+/// What readers hold and what became of them.
+fn readers_json(state: &ApiState) -> Json {
+    use std::sync::atomic::Ordering;
+    let readers = &state.service.readers;
+    let counters = &readers.counters;
+    let counter = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    json!({
+        "websockets": readers.websockets(),
+        "held_bytes": readers.held_bytes(),
+        "behind": counter(&counters.behind_total),
+        "too_slow": counter(&counters.too_slow_total),
+        "stalled": counter(&counters.stalled_total),
+        "silent": counter(&counters.silent_total),
+        "refused": counter(&counters.refused_total),
+    })
 }
 
 /// Prometheus' text form.
 pub(super) async fn metrics_text(state: &ApiState) -> Result<String, ApiError> {
-    Ok(text_of(&nodes_of(state).await?))
+    let mut text = text_of(&nodes_of(state).await?);
+    push_self_metrics(&mut text, &stats_json(state).await?);
+    Ok(text)
 }
 
 fn text_of(nodes: &[NodeRow]) -> String {
@@ -139,6 +161,44 @@ fn text_of(nodes: &[NodeRow]) -> String {
         line(&mut out, "weir_node_lagging", &[("node", &node.name)], lagging);
     }
     out
+}
+
+/// Of readers, actors and the engine.
+fn push_self_metrics(out: &mut String, stats: &Json) {
+    for (name, kind) in [
+        ("websockets", "gauge"),
+        ("held_bytes", "gauge"),
+        ("behind", "counter"),
+        ("too_slow", "counter"),
+        ("stalled", "counter"),
+        ("silent", "counter"),
+        ("refused", "counter"),
+    ] {
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        let value = &stats["readers"][name];
+        let metric = format!("weir_readers_{name}{suffix}");
+        let _ = write!(out, "# TYPE {metric} {kind}\n{metric} {value}\n");
+    }
+    for (name, kind) in [
+        ("handled", "counter"),
+        ("slow_handled", "counter"),
+        ("restarts", "counter"),
+        ("stalled", "gauge"),
+        ("failed", "gauge"),
+        ("handler_ns_max", "gauge"),
+    ] {
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        let metric = format!("weir_actor_{name}{suffix}");
+        let _ = writeln!(out, "# TYPE {metric} {kind}");
+        for (actor, summary) in stats["actors"].as_object().into_iter().flatten() {
+            let _ = writeln!(out, "{metric}{{actor=\"{actor}\"}} {}", summary[name]);
+        }
+    }
+    let _ = write!(
+        out,
+        "# TYPE weir_engine_generation counter\nweir_engine_generation {}\n",
+        stats["engine_generation"]
+    );
 }
 
 fn head(out: &mut String, metric: &str, kind: &str, help: &str) {

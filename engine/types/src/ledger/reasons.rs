@@ -68,6 +68,7 @@ pub const REASONS: &[ReasonDef] = &[
     of("future", Unit::Rows, "Rows more than 10 s ahead of their arrival."),
     of("no_time", Unit::Rows, "Rows without an event time."),
     of("admission_full", Unit::Rows, "Rows dropped because too much waited for its tick."),
+    of("node_restart", Unit::Rows, "Rows that went with a panic of the node's thread."),
     of("queue_full", Unit::Rows, "Rows that running queries did not get: too much waited."),
     // Anything.
     of(OTHER, Unit::Events, "Losses beyond the number of reasons that are kept apart."),
