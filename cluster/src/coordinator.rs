@@ -605,3 +605,6 @@ impl Coordinator {
             .any(|source| source.state != "refused" && source.tables.iter().any(|t| t == table))
     }
 }
+
+#[cfg(test)]
+mod completeness_tests;

@@ -88,7 +88,7 @@ impl Actor for SourceActor {
         let run = move || {
             let name = spec.name;
             let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
-                SourceThread { spec, feed: feed.clone(), stop }.run();
+                run_source(spec, feed.clone(), stop);
             }));
             if outcome.is_err() {
                 let reason = "panicked; it starts again after a back-off".to_string();
@@ -140,6 +140,11 @@ pub fn start(
             thread: None,
         })
     })
+}
+
+/// What a source's thread does until it is stopped.
+pub(crate) fn run_source(spec: SourceSpec, feed: Feed, stop: Arc<AtomicBool>) {
+    SourceThread { spec, feed, stop }.run();
 }
 
 struct SourceThread {

@@ -492,3 +492,6 @@ impl NodeThread {
         std::iter::once(own).chain(others).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -310,7 +310,7 @@ fn lost_in_kernel(counters: &weir_sources::ebpf::Counters) -> Vec<(&'static str,
     vec![
         ("ring_full", counters.lost_records),
         ("unseen_bytes", counters.unseen_bytes),
-        ("conns_failed", counters.conns_failed),
+        ("connections_failed", counters.conns_failed),
         ("bad_registers", counters.bad_registers),
         ("skipped_messages", counters.skipped_messages),
         ("process_ring_full", counters.process_lost_records),

@@ -184,10 +184,13 @@ impl Coordinator {
         covers_from_unix_ns: i64,
     ) -> BTreeMap<String, BTreeMap<String, u64>> {
         let mut lost: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
-        for (&table, Seen { span, .. }) in windows {
-            // Before that it is not complete for another reason, which is told, too.
-            let from_unix_ns = span.from_unix_ns.max(covers_from_unix_ns.saturating_sub(1));
-            let span = Span::new(from_unix_ns.min(span.to_unix_ns), span.to_unix_ns);
+        for (&table, Seen { span, from_named }) in windows {
+            // Without a start of its own it begins with what is covered.
+            let covered = Span::new(
+                span.from_unix_ns.max(covers_from_unix_ns.saturating_sub(1)).min(span.to_unix_ns),
+                span.to_unix_ns,
+            );
+            let span = if *from_named { *span } else { covered };
             let reads = |feed: &&Feed| feed.tables.iter().any(|have| have == table);
             let feeds = entry.feeds.iter().filter_map(|feed| self.feeds.get(feed));
             let since = feeds.filter(reads).map(|feed| feed.installed_unix_ns).min();

@@ -240,7 +240,8 @@ fn put(cells: &mut VecDeque<Cell>, cell: Cell, newest_unix_ns: i64) {
     let is_one = |have: &Cell| match (width_of(have), width_of(&cell)) {
         (None, None) => true,
         (Some(width_ns), Some(other_ns)) => {
-            let width_ns = width_ns.max(other_ns);
+            // One that is younger stays sharp until both are old.
+            let width_ns = width_ns.min(other_ns);
             bucket(have.span.to_unix_ns, width_ns) == bucket(cell.span.to_unix_ns, width_ns)
         }
         _ => false,

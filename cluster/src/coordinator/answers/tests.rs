@@ -86,7 +86,7 @@ impl Cluster {
     /// Lets the clock reach `now_ms`; true if the view's frontier came there.
     fn reaches(&mut self, now_ms: u64) -> bool {
         let before_ms = std::mem::replace(&mut self.now_ms, now_ms);
-        (before_ms..=now_ms).step_by(100).for_each(|ms| self.coordinator.on_clock(now_ms, ms));
+        (before_ms..=now_ms).step_by(100).for_each(|ms| self.coordinator.on_clock(ms, ms));
         if self.coordinator.queries[&self.query].closed_ms != now_ms {
             return false;
         }

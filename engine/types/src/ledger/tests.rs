@@ -193,3 +193,13 @@ fn reasons_are_described() {
     assert!(REASONS.iter().all(|def| def.desc.ends_with('.')));
     assert_eq!(reason("unseen_bytes").unwrap().unit, Unit::Bytes);
 }
+
+/// The page that users read lists them all.
+#[test]
+fn reasons_are_documented() {
+    let page = include_str!("../../../../docs/howto/what-was-lost.md");
+    for ReasonDef { name, unit, desc } in REASONS {
+        let line = format!("| `{name}` | {} | {desc} |", unit.name());
+        assert!(page.contains(&line), "not in the page: {line}");
+    }
+}
