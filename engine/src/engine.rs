@@ -14,7 +14,7 @@ use weir_types::split::{Change, ExchangeId};
 
 use crate::api::{
     EngineConfig, EngineError, EngineEvent, EngineStats, FeedExchange, Install, QueryId,
-    WorkerStats,
+    TableStats, WorkerStats,
 };
 use crate::budget::{Gauge, Purpose};
 use crate::prepare::Prepared;
@@ -241,6 +241,18 @@ impl Engine {
         let query = self.shared.query(query)?;
         let feeds = query.prepared.feeds.iter().filter_map(|&feed| self.shared.query(feed));
         feeds.chain([Arc::clone(&query)]).filter_map(|query| query.next_due()).min()
+    }
+
+    /// What bounds scans without a start.
+    #[must_use]
+    pub fn retention_ns(&self) -> Option<i64> {
+        self.shared.config.retention_ns
+    }
+
+    /// Of each table, the rows that did not make it.
+    #[must_use]
+    pub fn table_stats(&self) -> Vec<TableStats> {
+        self.shared.tables()
     }
 
     #[must_use]

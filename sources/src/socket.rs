@@ -186,6 +186,7 @@ impl SocketTracer {
                     ("connections_full", tracker.connections_evicted),
                     ("bytes_full", tracker.bytes_forgotten),
                     ("parser_panic", tracker.parser_panics),
+                    ("stream_full", tracker.stream_overflow_bytes),
                     ("gap", http1.gap),
                     ("unpaired", http1.unpaired),
                     ("given_up", http1.given_up),
@@ -196,7 +197,10 @@ impl SocketTracer {
             TableCounters {
                 table: "conn_stats",
                 rows: self.conn_stats_rows,
-                lost: vec![("keys_full", self.tracker.stats_refused())],
+                lost: vec![
+                    ("keys_full", self.tracker.stats_refused()),
+                    ("connections_full", tracker.connections_evicted),
+                ],
                 ..TableCounters::default()
             },
             TableCounters {

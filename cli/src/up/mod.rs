@@ -31,7 +31,8 @@ use weir_node::sources::{Sources, SourcesConfig};
 use weir_proto::NodeInfo;
 use weir_proto::bus::in_process;
 use weir_sources::agent::OwnProcess;
-use weir_types::{Clock, WallClock};
+use weir_types::ledger::NodeLedger;
+use weir_types::{Clock, SteadyClock, Upid, WallClock};
 
 pub(crate) use data_dir::invoking_user_home;
 pub(crate) use doctor::report as doctor_report;
@@ -163,6 +164,12 @@ fn tick_ms(args: &UpArgs) -> Result<u64, Failure> {
     Ok(tick_ms)
 }
 
+/// This process, as rows name it.
+fn own_upid() -> Upid {
+    let started = OwnProcess::new(Path::new("/")).start_ticks().unwrap_or(0);
+    Upid::new(ASID, std::process::id(), started)
+}
+
 /// The cluster part among the agents.
 fn identity(hostname: &str, started_unix_ns: i64) -> Identity {
     let address = weir_sources::agent::machine_address();
@@ -209,7 +216,8 @@ fn query_limits(args: &QueryArgs) -> Limits {
 }
 
 fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
-    let clock: Arc<dyn Clock> = Arc::new(WallClock);
+    // Whatever is done to the wall clock, ticks go on and never go back.
+    let clock: Arc<dyn Clock> = Arc::new(SteadyClock::new(WallClock));
     let tick_ms = tick_ms(args)?;
     let retention_ns = i64::try_from(args.retention.as_nanos()).unwrap_or(i64::MAX);
     let sources_config = SourcesConfig {
@@ -253,6 +261,8 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
         history_bytes: args.history_bytes as u64,
         queries: query_limits(&args.queries),
         test_faults: args.test_faults,
+        ledger: NodeLedger::default(),
+        own_upid: own_upid(),
     };
     let specs = sources.specs();
     let node = NodeRuntime::start(node_config, &specs, node_port, clock)

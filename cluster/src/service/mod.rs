@@ -38,7 +38,7 @@ pub use outbox::{Outbox, Popped};
 pub use registry::ViewId;
 pub use stats::{Freshness, Quantiles};
 
-use crate::coordinator::Identity;
+use crate::coordinator::{Identity, PastLosses};
 use crate::view::SnapshotLimits;
 use coordinator_actor::{EngineMoved, NodeMessage, Shared};
 use router::Router;
@@ -108,6 +108,7 @@ impl Service {
             switch: switch.child("queries"),
             views: actix::Arbiter::new().handle(),
             registered: Arc::default(),
+            past_losses: PastLosses::default(),
             settled: settled_sender,
         };
         // However often it dies, views wait for it: there is no server without it.
