@@ -9,6 +9,7 @@ pub mod http;
 pub mod live;
 pub mod nginx;
 pub mod process;
+pub mod servers;
 pub mod weir;
 
 use std::net::{Ipv4Addr, TcpListener};
