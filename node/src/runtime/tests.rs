@@ -110,6 +110,7 @@ impl Rig {
             workers: 1,
             retention_ns: HOUR_NS,
             history_bytes: 8 << 20,
+            queries: weir_engine::Limits::default(),
             test_faults: false,
             agent: Agent::new(Arc::new(String::new)),
             ledger: NodeLedger::default(),
