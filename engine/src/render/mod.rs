@@ -19,6 +19,7 @@ mod source;
 mod tick;
 mod top_panes;
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -268,13 +269,23 @@ impl<'s> Renderer<'s, '_> {
         Rendered::Rows(stream)
     }
 
+    /// An input that is read several times is read once, with a weight: frames that were appended to
+    /// themselves thirty times are a count of a billion, not a billion rows.
     fn union(&self, op: &PreparedOp) -> Rendered<'s> {
-        let inputs = || op.inputs.iter().map(|&input| &self.done[input]);
         if matches!(self.done[op.inputs[0]], Rendered::Batches(_)) {
-            let streams: Vec<_> = inputs().map(Rendered::batches).collect();
-            return Rendered::Batches(self.scope.concatenate(streams));
+            // Batches have no counts; the compiler unites behind the nodes only.
+            let streams = op.inputs.iter().map(|&input| self.done[input].batches());
+            return Rendered::Batches(self.scope.concatenate(streams.collect::<Vec<_>>()));
         }
-        let collections = inputs().map(|input| input.rows().as_collection());
+        let ops = &self.env.query.prepared.ops;
+        let mut weights: BTreeMap<OpId, i64> = BTreeMap::new();
+        for &input in &op.inputs {
+            *weights.entry(ops[input].same_as.unwrap_or(input)).or_default() += 1;
+        }
+        let collections = weights.into_iter().map(|(input, weight)| {
+            let rows = self.done[input].rows().as_collection();
+            if weight == 1 { rows } else { rows.explode(move |row| Some((row, weight))) }
+        });
         Rendered::Rows(
             differential_dataflow::collection::concatenate(self.scope, collections).inner,
         )
