@@ -106,6 +106,8 @@ pub(crate) struct Budget {
     patterns: Cell<usize>,
     pattern_bytes: Cell<usize>,
     over: Cell<Option<Over>>,
+    /// It has been reported.
+    told: Cell<bool>,
 }
 
 impl Budget {
@@ -121,6 +123,7 @@ impl Budget {
             patterns: Cell::new(0),
             pattern_bytes: Cell::new(0),
             over: Cell::new(None),
+            told: Cell::new(false),
         }
     }
 
@@ -193,7 +196,9 @@ impl Budget {
             self.look(self.work.get());
         }
         let Some(over) = self.over.get() else { return false };
-        findings.push(self.finding(over, span));
+        if !self.told.replace(true) {
+            findings.push(self.finding(over, span));
+        }
         true
     }
 

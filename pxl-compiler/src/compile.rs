@@ -13,7 +13,7 @@ use crate::explain::{self, Trace};
 use crate::export::{Export, OtelEndpoint};
 use crate::hint;
 use crate::ir::{ExportIr, Graph, IrId, IrKind, Sink};
-use crate::limits::STACK_BYTES;
+use crate::limits::{EXPLAIN_BYTES_MAX, STACK_BYTES};
 use crate::objects::eval::{Evaluator, Settings};
 use crate::objects::exec::ExecCall;
 use crate::objects::trace::{AgentConfig, Tracepoint};
@@ -175,10 +175,15 @@ fn run(
     }
     if let Some(trace) = trace.as_deref_mut() {
         let variables = evaluator.variables();
-        trace.frames = variables
-            .iter()
-            .map(|(name, held)| (name.clone(), explain::ir::object(held)))
-            .collect();
+        let mut bytes = 0;
+        for (name, held) in &variables {
+            let text = explain::ir::object(held);
+            bytes += name.len() + text.len();
+            trace.frames.push((name.clone(), text));
+            if bytes > EXPLAIN_BYTES_MAX {
+                break;
+            }
+        }
         trace.ir = explain::ir::graph(&evaluator.graph);
     }
     let Evaluator { graph, settings, tracepoints, tracepoints_deleted, agent_configs, .. } =
@@ -298,11 +303,7 @@ fn planned(
 }
 
 /// What the script exports, each with a plan of its own.
-fn exported(
-    graph: &Graph,
-    typed: &passes::typed::Typed,
-    context: &Context<'_>,
-) -> Vec<Export> {
+fn exported(graph: &Graph, typed: &passes::typed::Typed, context: &Context<'_>) -> Vec<Export> {
     let Context { findings, budget, .. } = *context;
     let one = |export: &ExportIr| {
         let op = typed.of_graph[export.op];

@@ -75,15 +75,11 @@ async fn prepare_now(service: &Service, request: &ScriptRequest) -> Result<Prepa
     let tables = service.coordinator.send(AvailableTables).await.map_err(ask_failed)?;
     let request = request.clone();
     let tick_ms = service.tick_ms;
-    // Held by the work itself: a client that left makes no room before it has ended.
-    let permit = Arc::clone(&service.compiles).acquire_owned().await;
-    let permit = permit.map_err(|error| ApiError::unavailable(&error.to_string()))?;
-    let prepared = web::block(move || {
-        let _permit = permit;
-        planner::prepare(&request, tick_ms, None, &|table| tables.iter().any(|t| t == table))
+    let prepared = super::compile::run(move |allowance| {
+        let has_table = |name: &str| tables.iter().any(|table| table == name);
+        planner::prepare_within(&request, tick_ms, None, &has_table, allowance)
     });
-    let prepared = prepared.await.map_err(|error| ApiError::unavailable(&error.to_string()))?;
-    prepared.map_err(ApiError::from)
+    prepared.await
 }
 
 async fn readyz(state: web::Data<ApiState>) -> Answer {
@@ -224,16 +220,18 @@ async fn prometheus(state: web::Data<ApiState>) -> Answer {
 
 async fn check(request: web::Json<ScriptRequest>) -> Answer {
     let request = request.into_inner();
-    let checked = web::block(move || planner::compile(&request, None)).await;
-    let checked = checked.map_err(|error| ApiError::unavailable(&error.to_string()))?;
-    match checked {
-        Ok((_, compiled)) => {
+    let checked =
+        super::compile::run(move |allowance| match planner::compile(&request, None, allowance) {
+            Err(planner::PlanError::Compile(diagnostics)) => Ok(Err(diagnostics)),
+            other => other.map(|(_, compiled)| Ok(compiled)),
+        });
+    match checked.await? {
+        Ok(compiled) => {
             Ok(HttpResponse::Ok().json(json!({"ok": true, "diagnostics": compiled.warnings})))
         }
-        Err(planner::PlanError::Compile(diagnostics)) => {
+        Err(diagnostics) => {
             Ok(HttpResponse::Ok().json(json!({"ok": false, "diagnostics": diagnostics})))
         }
-        Err(other) => Err(other.into()),
     }
 }
 

@@ -86,6 +86,7 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
         "sources": sources,
         "process": (state.process)(),
         "readers": readers_json(state),
+        "compiles": super::compile::counts_json(),
         "actors": state.service.health.summary(),
         "engine_generation": state.service.engine.generation(),
     }))

@@ -6,6 +6,7 @@
 //! with a fitting status.
 
 pub mod auth;
+mod compile;
 mod connection;
 mod error;
 pub mod faults;

@@ -20,7 +20,7 @@ pub mod stats;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tracing::error;
 use weir_actors::{Address, Config, KillSwitch, Supervisor};
 use weir_engine::{EngineConfig, Generations, Limits};
@@ -43,8 +43,6 @@ use crate::view::SnapshotLimits;
 use coordinator_actor::{EngineMoved, NodeMessage, Shared};
 use router::Router;
 
-/// More would not be faster: there are few cores.
-const COMPILES_MAX: usize = 4;
 
 pub struct ServiceConfig {
     pub tick_ms: u64,
@@ -68,8 +66,6 @@ pub struct Service {
     pub health: Arc<Health>,
     pub clock: Arc<dyn Clock>,
     pub tick_ms: u64,
-    /// Scripts that are compiled at a time: each may take its whole budget of memory.
-    pub compiles: Arc<Semaphore>,
     /// False while sources start: a table that nothing produces may still come.
     pub settled: watch::Receiver<bool>,
 }
@@ -135,7 +131,6 @@ impl Service {
             health,
             clock,
             tick_ms: config.tick_ms,
-            compiles: Arc::new(Semaphore::new(COMPILES_MAX)),
             settled,
         })
     }

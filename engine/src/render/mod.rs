@@ -316,6 +316,8 @@ impl<'s> Renderer<'s, '_> {
         Rendered::Rows(stream)
     }
 
+    /// An input that is read several times is read once, with a weight: frames that were appended to
+    /// themselves thirty times are a count of a billion, not a billion rows.
     fn union(&self, op: &PreparedOp) -> Rendered<'s> {
         // What is the same operator is the same rows: these are counted, not copied.
         let ops = &self.env.query.prepared.ops;

@@ -151,8 +151,7 @@ impl<'a> Arg<'a> {
     pub(crate) fn texts(&self, func: &str, name: &str) -> Res<Vec<NameAt>> {
         match &self.value {
             Object::List(items) | Object::Tuple(items) if items.len() > FRAME_COLUMNS_MAX => {
-                let message =
-                    format!("{func}(): '{name}' has more than {FRAME_COLUMNS_MAX} names");
+                let message = format!("{func}(): '{name}' has more than {FRAME_COLUMNS_MAX} names");
                 fail(Code::ColumnsMax, self.span, message)
             }
             Object::List(items) | Object::Tuple(items) => items

@@ -39,8 +39,11 @@ impl<'a> Evaluator<'a> {
             Object::Expr(sym) if matches!(sym.kind, SymKind::Column { .. }) => {
                 let message = format!("dataframe has no method '{sym}'");
                 let span = sym.span;
-                let methods = super::Method::names();
-                let hint = crate::hint::did_you_mean(&sym.to_string(), methods, "");
+                let name = sym.to_string();
+                let hint = super::pandas::of_frame(&name).map_or_else(
+                    || crate::hint::did_you_mean(&name, super::Method::names(), ""),
+                    str::to_string,
+                );
                 Err(Diag::error(Code::MethodNotFound, span, message).hint(hint).into())
             }
             other => {

@@ -166,8 +166,9 @@ impl<'a> Evaluator<'a> {
         }
         if self.depth >= EVAL_DEPTH_MAX {
             self.exhausted = true;
-            let message =
-                format!("calls and expressions within calls are nested deeper than {EVAL_DEPTH_MAX}");
+            let message = format!(
+                "calls and expressions within calls are nested deeper than {EVAL_DEPTH_MAX}"
+            );
             let hint = "assign parts of it to variables first";
             return Err(Diag::error(Code::TooDeep, span, message).hint(hint).into());
         }
@@ -226,6 +227,7 @@ impl<'a> Evaluator<'a> {
             if let Some(found) = self.scopes[scope].vars.get(name) {
                 return Ok(found.clone());
             }
+            self.budget.spend(1);
             at = self.scopes[scope].parent;
         }
         if let Some(found) = BUILTIN_TYPES.iter().find(|builtin| builtin.name == name) {
@@ -239,6 +241,8 @@ impl<'a> Evaluator<'a> {
         }
         let hint = if Module::find(name).is_some() {
             format!("add `import {name}` at the top")
+        } else if let Some(habit) = super::pandas::of_python(name) {
+            habit.to_string()
         } else {
             hint::did_you_mean(name, known, "assign it before it is used")
         };
@@ -417,7 +421,9 @@ impl<'a> Evaluator<'a> {
         let Some(module) = Module::find(name) else {
             let message = format!("ModuleNotFoundError: No module named '{name}'");
             let known = ["px", "pxtrace", "pxconfig", "pxviews"];
-            let hint = hint::did_you_mean(name, known, "there are px, pxtrace, pxconfig, pxviews");
+            let others = "there are px, pxtrace, pxconfig, pxviews";
+            let hint = super::pandas::of_python(name)
+                .map_or_else(|| hint::did_you_mean(name, known, others), str::to_string);
             return Err(Diag::error(Code::ModuleNotFound, span, message).hint(hint).into());
         };
         if module == Module::PxViews && self.views_scope.is_none() {

@@ -12,7 +12,7 @@ use weir_types::Value;
 
 use super::args::Arg;
 use super::eval::{At, Evaluator};
-use super::{Frame, Items, Method, Module, Object, fold, px, trace};
+use super::{Frame, Items, Method, Module, Object, fold, pandas, px, trace};
 use crate::codes::Code;
 use crate::diag::{Diag, Res, Span, Stop, fail};
 use crate::hint;
@@ -112,9 +112,7 @@ impl<'a> Evaluator<'a> {
         let operand = self.operand(&inner.operand, inner.op.as_str(), at)?;
         match unary_function(inner.op) {
             None => Ok(Object::Expr(operand)),
-            Some(func) => {
-                Ok(Object::Expr(fold::operator(func, vec![operand], span, self.budget)?))
-            },
+            Some(func) => Ok(Object::Expr(fold::operator(func, vec![operand], span, self.budget)?)),
         }
     }
 
@@ -169,7 +167,7 @@ impl<'a> Evaluator<'a> {
             }
             Object::Grouped(..) => {
                 let message = format!("'GroupBy' object has no attribute '{name}'");
-                let hint = "only `.agg(...)` can follow `.groupby(...)`";
+                let hint = pandas::OF_GROUPS;
                 Err(Diag::error(Code::GroupbyUse, span, message).hint(hint).into())
             }
             Object::Module(module) => self.module_attribute(module, name, span),
@@ -178,7 +176,8 @@ impl<'a> Evaluator<'a> {
                 let kind = other.type_name();
                 let message = format!("'{kind}' object has no attribute '{name}'");
                 let hint = match other {
-                    Object::Expr(_) => "expressions have no methods; use functions of `px`",
+                    Object::Expr(_) => pandas::of_expression(name)
+                        .unwrap_or("expressions have no methods; use functions of `px`"),
                     _ => "",
                 };
                 Err(Diag::error(Code::AttributeNotFound, span, message).hint(hint).into())
@@ -214,7 +213,11 @@ impl<'a> Evaluator<'a> {
                 Module::Px => "`weir funcs` lists all functions",
                 _ => "",
             };
-            let hint = hint::did_you_mean(name, self.attribute_names(module), fallback);
+            let habit = (module == Module::Px).then(|| pandas::of_px(name)).flatten();
+            let hint = habit.map_or_else(
+                || hint::did_you_mean(name, self.attribute_names(module), fallback),
+                str::to_string,
+            );
             Diag::error(Code::AttributeNotFound, span, message)
                 .label("not in this module")
                 .hint(hint)
@@ -275,7 +278,15 @@ impl<'a> Evaluator<'a> {
             other => {
                 let kind = other.type_name();
                 let message = format!("'{kind}' object is not subscriptable");
-                fail(Code::IndexType, span, message)
+                let hint = match &other {
+                    Object::Grouped(..) => pandas::OF_GROUPS,
+                    Object::Expr(sym) => match &sym.kind {
+                        SymKind::Column { name, .. } => pandas::of_frame(name).unwrap_or(""),
+                        _ => "",
+                    },
+                    _ => "",
+                };
+                Err(Diag::error(Code::IndexType, span, message).hint(hint).into())
             }
         }
     }

@@ -11,6 +11,7 @@ pub(crate) mod fold;
 pub(crate) mod frame;
 pub(crate) mod merge;
 pub(crate) mod otel;
+pub(crate) mod pandas;
 pub(crate) mod px;
 pub(crate) mod rolling;
 pub(crate) mod script_reference;

@@ -344,6 +344,10 @@ fn pairs<'a>(arg: Option<&Arg<'a>>, func: &str, name: &str) -> Res<Vec<(Arg<'a>,
         let kind = arg.value.type_name();
         return wrong(arg, &format!("{func}(): '{name}' must be a dictionary, not {kind}"));
     };
+    if entries.len() > EXPORT_ITEMS_MAX {
+        let message = format!("{func}(): '{name}' has more than {EXPORT_ITEMS_MAX} entries");
+        return fail(Code::TooComplex, arg.span, message);
+    }
     let at = |value: &Object<'a>| {
         let span = match value {
             Object::Expr(sym) => sym.span,

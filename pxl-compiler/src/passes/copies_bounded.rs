@@ -11,7 +11,9 @@ pub(crate) fn run(graph: &Graph, findings: &Findings) {
     let mut copies: Vec<u64> = Vec::with_capacity(graph.ops.len());
     for op in &graph.ops {
         let found = match &op.kind {
-            IrKind::Append => op.inputs.iter().fold(0, |sum: u64, &id| sum.saturating_add(copies[id])),
+            IrKind::Append => {
+                op.inputs.iter().fold(0, |sum: u64, &id| sum.saturating_add(copies[id]))
+            }
             IrKind::Merge(_) => {
                 op.inputs.iter().fold(1, |product: u64, &id| product.saturating_mul(copies[id]))
             }

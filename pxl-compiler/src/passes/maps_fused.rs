@@ -7,8 +7,8 @@ use weir_types::plan::OpKind;
 use weir_types::{Expr, Op, Plan};
 
 use super::columns_pruned::is_identity;
-use crate::budget::Budget;
 use super::{Rebuild, op_has_placement, op_is_late, readers, substitute};
+use crate::budget::Budget;
 use crate::limits::FUSED_NODES_MAX;
 
 pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {

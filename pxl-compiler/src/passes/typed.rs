@@ -13,14 +13,16 @@ use weir_types::{Column, DataType, Expr, OpId, Plan, Relation, SemanticType, Val
 use super::placement_checked::Site;
 use super::typed_expr::{Input, find_column};
 use super::{is_blocking, passed};
-use crate::budget::Budget;
+use crate::budget::{Budget, Over};
 use crate::codes::Code;
 use crate::diag::{Diag, Findings, Res, Span, Stop, fail};
 use crate::ir::{AggOut, Graph, IrKind, IrOp, Merge, MergeKind, NameAt, SymRef};
-use crate::limits::{FRAME_COLUMNS_MAX, PLAN_COLUMNS_MAX};
+use crate::limits::{FRAME_COLUMNS_MAX, PASS_COLUMNS_MAX, PLAN_COLUMNS_MAX};
 use crate::objects::args::name_fits;
 use crate::registry;
 
+/// So many names are compared in a unit of work.
+const COMPARED_NAMES: usize = 8;
 /// Work of typing an operator, and each of its columns: names are copied several times.
 const TYPED_OP_WORK: usize = 20;
 const TYPED_COLUMN_WORK: usize = 20;
@@ -70,7 +72,6 @@ pub(crate) fn run(
             typer.broken()
         });
         let columns = &typer.ops[state.op].relation.columns;
-        typer.columns += columns.len();
         budget.named(columns.iter().map(|column| column.name.len()).sum());
         budget.spend(TYPED_OP_WORK + TYPED_COLUMN_WORK * columns.len());
         typer.states.push(state);
@@ -146,6 +147,11 @@ impl Typer<'_> {
     }
 
     fn push(&mut self, op: Op) -> OpId {
+        self.columns += op.relation.len();
+        // Also of operators that one of the graph is made of.
+        if self.columns > PASS_COLUMNS_MAX {
+            self.budget.exceed(Over::Work);
+        }
         let behind = op.inputs.iter().any(|&input| self.blocked[input]);
         self.blocked.push(behind || is_blocking(&op.kind));
         self.ops.push(op);
@@ -282,6 +288,7 @@ impl Typer<'_> {
     /// Positions of names; those that are missing are reported and left out.
     fn positions(&mut self, op: &IrOp, names: &[NameAt]) -> Vec<usize> {
         let relation = &self.ops[self.states[op.inputs[0]].op].relation;
+        self.budget.spend(names.len() * relation.len() / COMPARED_NAMES);
         let mut found = Vec::new();
         for name in names {
             match find_column(relation, &name.name, name.span) {
@@ -322,6 +329,7 @@ impl Typer<'_> {
             group_idx.push(idx);
             columns.push(relation.columns[idx].clone());
         }
+        self.budget.spend((group.len() + outs.len()) * relation.len() / COMPARED_NAMES);
         let mut aggs = Vec::new();
         for out in outs {
             match aggregate_call(out, &relation, &input.bad) {
@@ -396,8 +404,17 @@ impl Typer<'_> {
         let first = self.ops[self.states[op.inputs[0]].op].relation.clone();
         let mut inputs = Vec::new();
         for &input in &op.inputs {
+            if !self.budget.spend(TYPED_COLUMN_WORK * first.len()) {
+                return Err(Stop::Poisoned);
+            }
+            // The frame itself, or one that was made alike.
+            if self.ops[self.states[input].op].relation == first {
+                inputs.push(self.states[input].op);
+                continue;
+            }
             let state = self.states[input].clone();
             let relation = self.ops[state.op].relation.clone();
+            self.budget.spend(first.len() * relation.len() / COMPARED_NAMES);
             let fits = relation.len() == first.len()
                 && first.columns.iter().all(|column| {
                     relation.columns.iter().any(|have| {
@@ -478,8 +495,7 @@ fn merged_relation(
         relation.columns.iter().map(|column| column.name.clone()).collect()
     };
     let (left_names, right_names) = (names(left.0), names(right.0));
-    let sides =
-        [(left, &right_names, &merge.suffixes.0), (right, &left_names, &merge.suffixes.1)];
+    let sides = [(left, &right_names, &merge.suffixes.0), (right, &left_names, &merge.suffixes.1)];
     for ((relation, bad_here), other, suffix) in sides {
         for column in &relation.columns {
             let mut renamed = column.clone();

@@ -15,7 +15,7 @@ use crate::diag::{Diag, Res, Span, Stop, fail};
 use crate::hint;
 use crate::ir::{Sym, SymKind, SymRef};
 use crate::limits::TYPED_NODES_MAX;
-use crate::objects::{fold, px};
+use crate::objects::{fold, pandas, px};
 use crate::registry;
 
 /// Work of typing one node.
@@ -189,6 +189,8 @@ pub(crate) fn find_column(relation: &Relation, name: &str, span: Span) -> Res<us
         let known: Vec<&str> = relation.columns.iter().map(|each| each.name.as_str()).collect();
         let all = if metadata_keys::is_key(name) {
             format!("it is metadata: assign it first, `df.{name} = df.ctx['{name}']`")
+        } else if let Some(habit) = pandas::of_frame(name) {
+            habit.to_string()
         } else {
             format!("it has {}", known.join(", "))
         };

@@ -15,9 +15,13 @@ use crate::limits::{BEHIND_FSTRING_BYTES_MAX, SYNTAX_DEPTH_MAX};
 /// Why a text is not parsed, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    TooDeep { at: usize },
+    TooDeep {
+        at: usize,
+    },
     /// An f-string with too much text behind it.
-    FString { at: usize },
+    FString {
+        at: usize,
+    },
 }
 
 /// What an element and those before it within the same bracket come to.

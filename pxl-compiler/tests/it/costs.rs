@@ -91,7 +91,7 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("", "(1", ") + 1"),
     ("f'{", "a", "}'"),
     ("f'{a:{", "b", "}}'"),
-    ("f\"{a['", "b", "']}\"", ),
+    ("f\"{a['", "b", "']}\""),
     ("x = ", "1", ""),
     ("'a' ", "'b'", ""),
     ("x, ", "y", ""),
@@ -204,7 +204,9 @@ fn values_that_grow_are_refused() {
     let many: String = (0..2000).map(|n| format!("b{n} = t + '{n}'\n")).collect();
     assert_eq!(codes(&format!("import px\nt = '{text}'\n{many}")), ["value_too_large"]);
     let names: String = (0..4000)
-        .map(|n| format!("df['{}{n}'] = 1\ndf = df.drop('{}{n}')\n", "n".repeat(40), "n".repeat(40)))
+        .map(|n| {
+            format!("df['{}{n}'] = 1\ndf = df.drop('{}{n}')\n", "n".repeat(40), "n".repeat(40))
+        })
         .collect();
     assert!(!codes(&format!("{FRAME}{names}px.display(df)\n")).is_empty());
 }
@@ -242,9 +244,8 @@ fn calls_and_joins_that_multiply_end() {
         (0..40).map(|n| format!("def f{}(x):\n    return f{n}(f{n}(x))\n", n + 1)).collect();
     let first = "import px\ndef f0(x):\n    return x\n";
     assert_eq!(codes(&format!("{first}{calls}y = f40(1)\n")), ["too_complex"]);
-    let frames: String = (0..40)
-        .map(|n| format!("def f{}(df):\n    return f{n}(f{n}(df))\n", n + 1))
-        .collect();
+    let frames: String =
+        (0..40).map(|n| format!("def f{}(df):\n    return f{n}(f{n}(df))\n", n + 1)).collect();
     let first = format!("{FRAME}def f0(df):\n    return df[df.latency > 1]\n");
     assert_eq!(codes(&format!("{first}{frames}px.display(f40(df))\n")), ["too_complex"]);
     let merges = "df = df.merge(df, how='inner', left_on='upid', right_on='upid')\n\

@@ -66,15 +66,20 @@ fn blank_or_dash(byte: u8) -> bool {
 
 /// `[A-Za-z]{2}[ -]?[0-9]{2}[ -]?[A-Za-z0-9]`: how an account number begins.
 pub(super) fn iban(text: &[u8], from: usize) -> Option<Candidate> {
-    first(text, from, |byte| byte.is_ascii_alphabetic(), |text| {
-        let mut cut = Cut::of(text);
-        cut.exactly(|byte| byte.is_ascii_alphabetic(), 2)?;
-        cut.some(blank_or_dash, 0, 1)?;
-        cut.exactly(digit, 2)?;
-        cut.some(blank_or_dash, 0, 1)?;
-        cut.exactly(|byte| byte.is_ascii_alphanumeric(), 1)?;
-        Some(cut.taken)
-    })
+    first(
+        text,
+        from,
+        |byte| byte.is_ascii_alphabetic(),
+        |text| {
+            let mut cut = Cut::of(text);
+            cut.exactly(|byte| byte.is_ascii_alphabetic(), 2)?;
+            cut.some(blank_or_dash, 0, 1)?;
+            cut.exactly(digit, 2)?;
+            cut.some(blank_or_dash, 0, 1)?;
+            cut.exactly(|byte| byte.is_ascii_alphanumeric(), 1)?;
+            Some(cut.taken)
+        },
+    )
 }
 
 /// `[0-9]{1,3}(?:[.][0-9]{1,3}){3}`
@@ -180,8 +185,7 @@ pub(super) fn ipv6(text: &[u8], from: usize) -> Option<Candidate> {
 
 /// `[0-9A-Za-z!#$%&'*+/=?^_`{|}~.-]+(?:@|%40)(?:[a-zA-Z0-9-]+[.])*[a-zA-Z0-9-]+`
 pub(super) fn email(text: &[u8], from: usize) -> Option<Candidate> {
-    let local =
-        |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+/=?^_`{|}~.-".contains(byte);
+    let local = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+/=?^_`{|}~.-".contains(byte);
     let mut from = from;
     loop {
         let start = from + text.get(from..)?.iter().position(local)?;
@@ -233,10 +237,7 @@ mod tests {
 
     const KINDS: [(&str, Find); 9] = [
         ("[A-Za-z]{2}[ -]?[0-9]{2}[ -]?[A-Za-z0-9]", iban),
-        (
-            "[0-9A-Za-z!#$%&'*+/=?^_`{|}~.-]+(?:@|%40)(?:[a-zA-Z0-9-]+[.])*[a-zA-Z0-9-]+",
-            email,
-        ),
+        ("[0-9A-Za-z!#$%&'*+/=?^_`{|}~.-]+(?:@|%40)(?:[a-zA-Z0-9-]+[.])*[a-zA-Z0-9-]+", email),
         ("[0-9A-Fa-f:.]{0,44}:[0-9A-Fa-f:.]{1,44}", ipv6),
         ("[0-9]{1,3}(?:[.][0-9]{1,3}){3}", ipv4),
         ("[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}", mac),
@@ -248,9 +249,31 @@ mod tests {
 
     fn pieces() -> impl Strategy<Value = String> {
         let piece = proptest::sample::select(vec![
-            "1", "12", "123456", "4111 1111 1111 1111", "-", " ", ":", "::", ".", "a", "Fe80", "@",
-            "%40", "b.c", "_", "1.2.3.4", "de89", "00:11:22:33:44:55", "078-05-1120", "é", "x",
-            "49-015420-323751-8", "  ", "ffff:", "%4",
+            "1",
+            "12",
+            "123456",
+            "4111 1111 1111 1111",
+            "-",
+            " ",
+            ":",
+            "::",
+            ".",
+            "a",
+            "Fe80",
+            "@",
+            "%40",
+            "b.c",
+            "_",
+            "1.2.3.4",
+            "de89",
+            "00:11:22:33:44:55",
+            "078-05-1120",
+            "é",
+            "x",
+            "49-015420-323751-8",
+            "  ",
+            "ffff:",
+            "%4",
         ]);
         proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
     }
