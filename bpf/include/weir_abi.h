@@ -6,6 +6,7 @@
 #define WEIR_PAYLOAD_MAX 30720 // bytes of one call that are copied, in all
 #define WEIR_IOVECS_MAX 32     // buffers of one message that are looked at
 #define WEIR_MESSAGES_MAX 32   // messages of one sendmmsg or recvmmsg that are looked at
+#define WEIR_CMDLINE_MAX 1024  // bytes of a new program's arguments that are copied
 
 enum weir_kind {
     WEIR_DATA = 1,
@@ -15,6 +16,7 @@ enum weir_kind {
     WEIR_CLOSE = 5,
     WEIR_EXEC = 6,
     WEIR_EXIT = 7,
+    WEIR_FORK = 8,
 };
 
 enum weir_direction { WEIR_EGRESS = 0, WEIR_INGRESS = 1 };
@@ -80,15 +82,19 @@ struct weir_socket_record {
     __u32 unseen_bytes;   // data, gap: moved just before `position_bytes` by no call that we saw
 };
 
+// Fork, exec and exit. An exec's arguments follow, each ended by a zero byte.
 struct weir_process_record {
     __u32 kind; // weir_kind
     __s32 exit_code;
     __u64 time_mono_ns;
     __u64 start_boottime_ns;
+    __u64 parent_start_boottime_ns; // fork only
     __u64 cgroup_id;
     __u32 pid;
     __u32 parent_pid;
     __u8 comm[16];
+    __u32 payload_bytes;
+    __u32 cmdline_bytes; // exec: of all arguments, also those that are not copied
 };
 
 struct weir_config {

@@ -152,11 +152,19 @@ struct signal_struct {
     } live;
 } CORE;
 
+struct mm_struct {
+    unsigned long arg_start;
+    unsigned long arg_end;
+} CORE;
+
 struct task_struct {
     int pid;
     int tgid;
     int exit_code;
+    unsigned int flags;
+    char comm[16];
     void *stack;
+    struct mm_struct *mm;
     __u64 start_boottime;
     struct task_struct *group_leader;
     struct task_struct *real_parent;
@@ -179,6 +187,11 @@ struct sys_exit_ctx {
     __s32 id;
     __s32 _pad;
     __s64 ret;
+};
+
+// What a raw_tracepoint program gets: the arguments that the kernel passes to the tracepoint.
+struct raw_ctx {
+    __u64 args[4];
 };
 
 #if defined(__TARGET_ARCH_x86)
@@ -239,6 +252,7 @@ struct user_mmsghdr {
 #define TCP_CLOSE_WAIT 8
 #define TCP_LAST_ACK 9
 #define TCP_CLOSING 11
+#define PF_KTHREAD 0x00200000
 #define EISCONN 106
 #define EALREADY 114
 #define EINPROGRESS 115

@@ -6,6 +6,8 @@
 
 /// Bytes of one call that are copied, in all.
 pub const PAYLOAD_BYTES_MAX: usize = 30_720;
+/// Bytes of a new program's arguments that are copied.
+pub const CMDLINE_BYTES_MAX: usize = 1_024;
 
 pub const KIND_DATA: u32 = 1;
 pub const KIND_GAP: u32 = 2;
@@ -14,6 +16,7 @@ pub const KIND_ACCEPT: u32 = 4;
 pub const KIND_CLOSE: u32 = 5;
 pub const KIND_EXEC: u32 = 6;
 pub const KIND_EXIT: u32 = 7;
+pub const KIND_FORK: u32 = 8;
 
 pub const DIRECTION_EGRESS: u32 = 0;
 pub const DIRECTION_INGRESS: u32 = 1;
@@ -129,6 +132,7 @@ pub struct SocketRecord {
     pub unseen_bytes: u32,
 }
 
+/// Fork, exec and exit. An exec's arguments follow, each ended by a zero byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct ProcessRecord {
@@ -140,11 +144,16 @@ pub struct ProcessRecord {
     pub time_mono_ns: u64,
     /// `CLOCK_BOOTTIME` at which the process began.
     pub start_boottime_ns: u64,
+    /// Fork: as `start_boottime_ns`, of the parent.
+    pub parent_start_boottime_ns: u64,
     /// cgroup v2.
     pub cgroup_id: u64,
     pub pid: u32,
     pub parent_pid: u32,
     pub comm: [u8; 16],
+    pub payload_bytes: u32,
+    /// Exec: of all arguments, also those that are not copied.
+    pub cmdline_bytes: u32,
 }
 
 /// The one value of the `config` map.
@@ -211,7 +220,7 @@ plain! {
     ConnKey, 16;
     Addresses, 48;
     SocketRecord, 144;
-    ProcessRecord, 56;
+    ProcessRecord, 72;
     Config, 48;
     ListenerKey, 20;
     PairKey, 36;
@@ -239,8 +248,10 @@ pub fn read_socket_record(record: &[u8]) -> Option<(SocketRecord, &[u8])> {
     Some((header, payload))
 }
 
-/// A record of the `process_events` ring; `None` if it is cut short.
+/// A record of the `process_events` ring and its arguments; `None` if it is cut short.
 #[must_use]
-pub fn read_process_record(record: &[u8]) -> Option<ProcessRecord> {
-    read_plain(record).map(|(header, _)| header)
+pub fn read_process_record(record: &[u8]) -> Option<(ProcessRecord, &[u8])> {
+    let (header, rest) = read_plain::<ProcessRecord>(record)?;
+    let payload = rest.get(..header.payload_bytes as usize)?;
+    Some((header, payload))
 }

@@ -323,8 +323,12 @@ impl Source for SocketTracing {
         loop {
             let (tracer, metadata) = (&mut self.tracer, &self.metadata);
             let drained = ebpf.drain(&mut |event| {
-                if matches!(event, CaptureEvent::Exec { .. } | CaptureEvent::Exit { .. })
-                    && let Ok(mut local) = metadata.local.lock()
+                if matches!(
+                    event,
+                    CaptureEvent::Fork { .. }
+                        | CaptureEvent::Exec { .. }
+                        | CaptureEvent::Exit { .. }
+                ) && let Ok(mut local) = metadata.local.lock()
                 {
                     local.on_event(&event);
                 }

@@ -22,6 +22,9 @@ use std::net::SocketAddr;
 /// The most payload bytes that one event carries; the rest of a longer call is a hole.
 pub const PAYLOAD_BYTES_MAX: usize = 30_720;
 
+/// The most bytes of a program's arguments that an [`CaptureEvent::Exec`] carries.
+pub const CMDLINE_BYTES_MAX: usize = 1_024;
+
 /// A process, named so that a re-used pid is another process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Process {
@@ -163,9 +166,20 @@ pub enum CaptureEvent<'a> {
         position: u64,
         bytes: u64,
     },
+    /// `at.process` is a new process, the child of `parent`: it runs the parent's program, with
+    /// its arguments, and holds the sockets that the parent holds. Threads are no processes.
+    Fork {
+        at: ProcessEvent,
+        parent: Process,
+    },
     /// The process runs another program now.
     Exec {
         at: ProcessEvent,
+        /// Its arguments as in `/proc/PID/cmdline`, each ended by a zero byte; at most
+        /// [`CMDLINE_BYTES_MAX`] bytes of them. Empty if they could not be read.
+        cmdline: &'a [u8],
+        /// There are more arguments than `cmdline` holds.
+        is_cut: bool,
     },
     /// The last thread of the process ended, and with it the process's hold on its sockets.
     Exit {
@@ -183,7 +197,9 @@ impl CaptureEvent<'_> {
             | CaptureEvent::Accept { at }
             | CaptureEvent::Close { at, .. }
             | CaptureEvent::Gap { at, .. } => at.time_unix_ns,
-            CaptureEvent::Exec { at } | CaptureEvent::Exit { at, .. } => at.time_unix_ns,
+            CaptureEvent::Fork { at, .. }
+            | CaptureEvent::Exec { at, .. }
+            | CaptureEvent::Exit { at, .. } => at.time_unix_ns,
         }
     }
 }

@@ -162,7 +162,9 @@ impl Tracker {
             CaptureEvent::Connect { at, error: 0 } | CaptureEvent::Accept { at } => {
                 self.opened(at);
             }
-            CaptureEvent::Connect { .. } | CaptureEvent::Exec { .. } => {}
+            CaptureEvent::Connect { .. }
+            | CaptureEvent::Fork { .. }
+            | CaptureEvent::Exec { .. } => {}
             CaptureEvent::Close { at, last, egress_bytes, ingress_bytes } => {
                 self.closed(at, *last, *egress_bytes, *ingress_bytes);
             }

@@ -39,8 +39,8 @@ impl HeldExits {
     }
 }
 
-pub(super) fn process_event(record: &[u8], clock: &KernelClock) -> Option<CaptureEvent<'static>> {
-    let record: ProcessRecord = abi::read_process_record(record)?;
+pub(super) fn process_event<'a>(record: &'a [u8], clock: &KernelClock) -> Option<CaptureEvent<'a>> {
+    let (record, payload): (ProcessRecord, &[u8]) = abi::read_process_record(record)?;
     let at = ProcessEvent {
         time_unix_ns: clock.unix_ns(record.time_mono_ns),
         process: process(record.pid, record.start_boottime_ns),
@@ -49,7 +49,15 @@ pub(super) fn process_event(record: &[u8], clock: &KernelClock) -> Option<Captur
         comm: record.comm,
     };
     match record.kind {
-        abi::KIND_EXEC => Some(CaptureEvent::Exec { at }),
+        abi::KIND_FORK => Some(CaptureEvent::Fork {
+            at,
+            parent: process(record.parent_pid, record.parent_start_boottime_ns),
+        }),
+        abi::KIND_EXEC => Some(CaptureEvent::Exec {
+            at,
+            cmdline: payload,
+            is_cut: payload.len() < record.cmdline_bytes as usize,
+        }),
         abi::KIND_EXIT => Some(CaptureEvent::Exit { at, exit_code: record.exit_code }),
         _ => None,
     }

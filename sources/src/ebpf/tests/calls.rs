@@ -159,7 +159,7 @@ fn check_all_calls(listen_on: &str, build: Build) {
     assert_eq!(source.counters().bad_registers + source.counters().faults, 0);
 }
 
-fn own_start_ticks() -> u64 {
+pub(super) fn own_start_ticks() -> u64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let after_name = stat.rsplit(')').next().unwrap();
     after_name.split_whitespace().nth(19).unwrap().parse().unwrap()
