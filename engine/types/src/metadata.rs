@@ -184,6 +184,11 @@ impl MetadataSnapshot {
         let pod = by_ip.and_then(|(_, id)| self.pod(id));
         pod.or_else(|| self.pod_of(self.connections.user(ip.parse().ok()?, time_unix_ns)?))
     }
+    /// The process which has the address for itself, whoever asks.
+    #[must_use]
+    pub fn user(&self, address: Address, time_unix_ns: Option<i64>) -> Option<Upid> {
+        self.connections.user(address.ip?, time_unix_ns)
+    }
     /// The process at the other end of a connection of `upid`, at that time.
     #[must_use]
     pub fn peer(
@@ -211,8 +216,8 @@ impl MetadataSnapshot {
     /// The process which has the address for itself, for somebody in that network namespace.
     fn user_near(&self, netns: u32, address: Address, time_unix_ns: i64) -> Option<Upid> {
         let ip = address.ip?;
-        let other_loopback = ip.to_canonical().is_loopback()
-            && (netns == 0 || netns != self.connections.own_netns);
+        let other_loopback =
+            ip.to_canonical().is_loopback() && (netns == 0 || netns != self.connections.own_netns);
         if other_loopback { None } else { self.connections.user(ip, Some(time_unix_ns)) }
     }
 }

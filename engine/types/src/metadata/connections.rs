@@ -76,12 +76,7 @@ impl Connections {
 
     /// The end that mirrors `pair`, seen from `netns`.
     #[must_use]
-    pub fn other_end(
-        &self,
-        pair: Pair,
-        netns: u32,
-        time_unix_ns: i64,
-    ) -> Option<ConnectionEnd> {
+    pub fn other_end(&self, pair: Pair, netns: u32, time_unix_ns: i64) -> Option<ConnectionEnd> {
         let (local, remote) = canonical(pair);
         let mirrored = self.ends.get(&(remote, local))?;
         if netns == 0 {
