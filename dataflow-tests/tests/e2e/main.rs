@@ -15,6 +15,7 @@ mod leftovers;
 mod literate;
 mod names;
 mod oracle;
+mod peers;
 mod reduced;
 mod rows;
 
