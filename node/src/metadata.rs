@@ -22,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select_biased};
 use tracing::warn;
-use weir_engine::Engine;
+use weir_engine::Generations;
 use weir_sources::metadata::reader::{Answer, Order, ProcessReader};
 use weir_sources::metadata::scan::SocketScanner;
 use weir_sources::metadata::{
@@ -176,7 +176,7 @@ impl Metadata {
     }
 
     /// Starts the threads; `engines` get every new snapshot. Waits a moment for the first names.
-    pub fn start(&self, engines: &[Arc<Engine>]) {
+    pub fn start(&self, engines: &[Arc<Generations>]) {
         let mut begin = self.begin.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(Begin { model, queue, found, stop }) = begin.take() else { return };
         let (orders, orders_out) = bounded(ORDERS_AHEAD);
@@ -271,7 +271,7 @@ fn scan(mut scanner: SocketScanner, shared: &Shared, stop: &Receiver<()>, found:
 struct Keeper {
     model: Model,
     shared: Arc<Shared>,
-    engines: Vec<Weak<Engine>>,
+    engines: Vec<Weak<Generations>>,
     orders: Sender<Order>,
     /// Orders that the reader has not answered.
     outstanding: usize,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing::warn;
-use weir_engine::Engine;
+use weir_engine::Generations;
 use weir_sources::dns::{DnsCounters, ReverseDns, SystemResolver};
 use weir_sources::ebpf::{EbpfConfig, EbpfSource, Filters};
 use weir_sources::metadata::{Found, Observation};
@@ -94,7 +94,7 @@ impl Sources {
     }
 
     /// Starts to keep the metadata; these are given every new snapshot.
-    pub fn publish_metadata_to(&self, engines: &[Arc<Engine>]) {
+    pub fn publish_metadata_to(&self, engines: &[Arc<Generations>]) {
         self.metadata.start(engines);
     }
 

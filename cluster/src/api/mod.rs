@@ -1,13 +1,17 @@
 //! HTTP and websocket: the contract's paths, its safe defaults, and the page's static files.
 //!
-//! [`auth`] decides who may come in (token, Host, Origin), [`http`] answers questions, [`live`]
-//! carries subscriptions. Answers are JSON; errors are `{"error":{"code","message","diagnostics"?}}`
+//! [`auth`] decides who may come in (token, Host, Origin), [`http`] answers questions, [`run`]
+//! gives one answer of a script, [`live`] carries subscriptions. Answers are JSON; errors are `{"error":{"code","message","diagnostics"?}}`
 //! with a fitting status.
 
 pub mod auth;
+mod connection;
 mod error;
+pub mod faults;
+mod frames;
 pub mod http;
 mod live;
+mod run;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -22,8 +26,6 @@ use crate::service::Service;
 
 /// Largest request body.
 pub const REQUEST_BYTES_MAX: usize = 2 << 20;
-/// Subscriptions of one websocket.
-pub const SUBSCRIPTIONS_PER_CLIENT_MAX: usize = 64;
 
 /// One static file of the page.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +42,8 @@ pub struct ApiState {
     pub assets: &'static [Asset],
     /// What works on this machine and why not, as `weir doctor -o json` prints it.
     pub doctor: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// With test faults: what kills other parts.
+    pub kill_part: Option<faults::KillPart>,
     /// CPU and memory of this process.
     pub process: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
 }
@@ -59,9 +63,13 @@ pub fn serve(listener: TcpListener, state: ApiState) -> std::io::Result<Server> 
             .wrap(from_fn(auth::guard))
             .configure(http::routes)
             .configure(live::routes)
+            .configure(faults::routes)
             .default_service(web::route().to(http::fallback))
     })
     .workers(1)
+    .on_connect(connection::on_connect)
+    // A client that is gone takes its request with it.
+    .h1_allow_half_closed(false)
     .disable_signals()
     .shutdown_timeout(2)
     .listen(listener)?

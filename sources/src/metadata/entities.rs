@@ -125,9 +125,11 @@ impl Entities {
                 from.containers.remove(id);
                 unname(&mut from.container_names, &info.container, id);
             }
-            members => {
-                let start_unix_ns = self.start_unix_ns(info);
-                put_container(from, info, pod_id, start_unix_ns, members);
+            Some(members) => {
+                // Where it belongs and since when stays as it is.
+                let Some(have) = from.containers.get(id) else { return };
+                let meta = ContainerMeta { state: state(members), ..(**have).clone() };
+                from.containers.insert(id.clone(), Arc::new(meta));
             }
         }
     }
@@ -165,6 +167,11 @@ impl Entities {
 }
 
 /// A container is over with its last process.
+fn state(members: Members) -> String {
+    if members.live > 0 { "Running" } else { "Terminated" }.to_string()
+}
+
+/// It began with its first process, and belongs to that one's pod.
 fn put_container(
     to: &mut MetadataSnapshot,
     info: &ProcessInfo,
@@ -172,18 +179,14 @@ fn put_container(
     start_unix_ns: i64,
     members: Option<Members>,
 ) {
-    let state =
-        if members.is_some_and(|members| members.live > 0) { "Running" } else { "Terminated" };
     let (id, name) = (info.container_id.clone(), info.container.clone());
-    let have = to.containers.get(&id);
-    let earlier = have.filter(|have| have.start_unix_ns <= start_unix_ns && have.start_unix_ns > 0);
-    let (pod_id, start_unix_ns) = match earlier {
+    let have = to.containers.get(&id).filter(|have| to.pods.contains_key(&have.pod_id));
+    let (pod_id, start_unix_ns) = match have.filter(|have| have.start_unix_ns <= start_unix_ns) {
         Some(have) => (have.pod_id.clone(), have.start_unix_ns),
         None => (pod_id, start_unix_ns),
     };
-    let state = state.to_string();
-    let name_of = id.clone();
+    let state = state(members.unwrap_or_default());
+    to.container_names.insert(name.clone(), id.clone());
     let meta = ContainerMeta { id, name, pod_id, state, start_unix_ns, ..ContainerMeta::default() };
-    to.container_names.insert(meta.name.clone(), name_of.clone());
-    to.containers.insert(name_of, Arc::new(meta));
+    to.containers.insert(meta.id.clone(), Arc::new(meta));
 }

@@ -265,6 +265,8 @@ impl Model {
     /// It runs another program: what its arguments say holds until it was read.
     fn started(&mut self, process: Process, comm: String, cmdline: &[u8]) {
         let upid = self.upid(process);
+        // Events of two CPUs may come in any order: what has ended does not begin again.
+        let ended = self.known.get(&upid).is_some_and(|known| known.ended);
         let former = self.known.get(&upid).map(|known| (*known.info).clone());
         let mut info = self.by_name(upid, comm, cmdline);
         if let Some(former) = former {
@@ -277,12 +279,14 @@ impl Model {
             info.container_id = former.container_id;
             info.netns = former.netns;
         }
-        self.put(info, false);
+        self.put(info, ended);
         self.stamp += 1;
         if let Some(known) = self.known.get_mut(&upid) {
             known.version = self.stamp;
         }
-        self.order_process(process.pid);
+        if !ended {
+            self.order_process(process.pid);
+        }
     }
 
     fn has_ended(&mut self, process: Process, comm: String) {
