@@ -17,6 +17,7 @@ mod literate;
 mod names;
 mod oracle;
 mod readers;
+mod peers;
 mod reduced;
 mod rows;
 mod servers;

@@ -69,6 +69,8 @@ pub struct TrackerCounters {
     pub bytes_forgotten: u64,
     /// Connections dropped because their parser panicked.
     pub parser_panics: u64,
+    /// Ends of connections of which there was no room to tell whose they are.
+    pub ends_untold: u64,
     pub http1: http1::Counters,
 }
 
@@ -80,17 +82,18 @@ pub struct ParserPanic {
     pub message: String,
 }
 
-/// A local address in use, and by whom.
+/// One end of a connection, and who uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketOwner {
     pub local: SocketAddr,
+    pub remote: SocketAddr,
     /// Inode of the network namespace, 0 if not known.
     pub netns: u32,
     pub process: Process,
-    /// When it was first seen with it.
-    pub since_unix_ns: i64,
-    /// Others may have it, too: a server's address and port.
-    pub shared: bool,
+    pub opened: Opened,
+    /// When it was first seen with it; or last, if it `ended`.
+    pub at_unix_ns: i64,
+    pub ended: bool,
 }
 
 /// Where exchanges go.
@@ -343,12 +346,17 @@ impl Tracker {
     }
 
     fn tell_owner(&mut self, socket: &Socket, process: Process, since_unix_ns: i64) {
-        if let Some(local) = socket.local
-            && self.sockets.len() < SOCKETS_MAX
-        {
-            let (netns, shared) = (socket.netns, socket.opened != Opened::Connected);
-            self.sockets.push(SocketOwner { local, netns, process, since_unix_ns, shared });
+        self.tell(socket, process, since_unix_ns, false);
+    }
+
+    fn tell(&mut self, socket: &Socket, process: Process, at_unix_ns: i64, ended: bool) {
+        let (Some(local), Some(remote)) = (socket.local, socket.remote) else { return };
+        if self.sockets.len() == SOCKETS_MAX {
+            self.counters.ends_untold += 1;
+            return;
         }
+        let Socket { netns, opened, .. } = *socket;
+        self.sockets.push(SocketOwner { local, remote, netns, process, opened, at_unix_ns, ended });
     }
 
     /// Second chance: the first one under the hand that was not used since it came by last, or of
@@ -377,6 +385,8 @@ impl Tracker {
     pub(super) fn remove(&mut self, slot: u32) {
         let Some(mut conn) = self.slots[slot as usize].take() else { return };
         self.stats.take(&mut conn, true);
+        let until_unix_ns = conn.closing_since_ns.unwrap_or(conn.last_event_ns);
+        self.tell(&conn.ends.socket, conn.ends.process, until_unix_ns, true);
         self.counters.http1.add(conn.take_counters());
         self.counters.held_bytes =
             self.counters.held_bytes.saturating_sub(conn.held_bytes() as u64);
