@@ -8,8 +8,10 @@ mod args;
 mod bench;
 mod client;
 mod cmd;
+mod data_dir;
 mod demo;
 mod failure;
+mod listing;
 mod offline;
 mod output;
 mod script;
@@ -17,14 +19,12 @@ mod up;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::args::{Cli, Command};
 use crate::failure::Failure;
 
 fn dispatch(cli: Cli) -> Result<(), Failure> {
     let Cli { server, data_dir, command } = cli;
-    let connection = client::Connection::new(server, data_dir.clone());
+    let connection = client::Connection::new(server.0, data_dir.clone());
     match command {
         Command::Up(args) => up::run(args, data_dir),
         Command::Run(args) => cmd::run::run(&connection, args),
@@ -38,17 +38,17 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Stats(args) => cmd::ask::stats(&connection, args),
         Command::Queries(args) => cmd::ask::queries(&connection, args),
         Command::Nodes(args) => cmd::ask::nodes(&connection, args),
+        Command::Logout => cmd::ask::logout(&connection),
         Command::Bench(args) => bench::run(args),
         Command::DemoService(args) => demo::run_service(&args).map_err(Failure::from),
     }
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match dispatch(cli) {
+    match dispatch(args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            failure.print();
+            failure.print(None);
             failure.exit_code()
         }
     }

@@ -1,12 +1,10 @@
 //! `weir up`: everything in one process. Starts the parts in order, says when it is ready, and stops
 //! them in order; it computes nothing itself.
 
-mod data_dir;
 mod doctor;
 mod process;
 mod wanted;
 
-use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -18,7 +16,7 @@ use anyhow::Context;
 use tracing::{info, warn};
 use weir_actors::KillSwitch;
 use weir_cluster::api::auth::Auth;
-use weir_cluster::api::{self, ApiState, Asset};
+use weir_cluster::api::{self, ApiConfig, Asset};
 use weir_cluster::coordinator::Identity;
 use weir_cluster::service::{ListNodes, Service, ServiceConfig};
 use weir_node::agent::Agent;
@@ -30,13 +28,14 @@ use weir_proto::bus::in_process;
 use weir_sources::agent::OwnProcess;
 use weir_types::{Clock, WallClock};
 
-pub(crate) use data_dir::invoking_user_home;
 pub(crate) use doctor::report as doctor_report;
 pub(crate) use process::{cpu_ns, cpu_ns_of, rss_bytes};
 
 use crate::args::UpArgs;
+use crate::data_dir::{self, DataDir};
 use crate::demo::Demo;
 use crate::failure::Failure;
+use crate::output;
 
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
@@ -91,18 +90,20 @@ fn init_logs() {
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let _already_set = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(move || output::LogLines { color })
         .with_ansi(color)
+        // It would say on stderr that stderr cannot be written, and panic over it.
+        .log_internal_errors(false)
         .with_target(false)
         .try_init();
 }
 
-pub(crate) fn run(args: UpArgs, data_dir: Option<std::path::PathBuf>) -> Result<(), Failure> {
+pub(crate) fn run(args: UpArgs, directory: Option<std::path::PathBuf>) -> Result<(), Failure> {
     refuse_not_yet(&args)?;
     let (listener, bound) = bind(&args)?;
     init_logs();
-    let directory = data_dir.unwrap_or_else(crate::client::default_data_dir);
-    let data = data_dir::DataDir::open(&directory)?;
+    let directory = directory.unwrap_or_else(data_dir::default_path);
+    let data = DataDir::open(&directory)?;
     let signals = Signals::watch()?;
     let system = actix::System::new();
     system.block_on(serve(args, data, listener, bound, signals))
@@ -239,14 +240,14 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
 
 async fn serve(
     args: UpArgs,
-    data: data_dir::DataDir,
+    data: DataDir,
     listener: TcpListener,
     bound: SocketAddr,
     signals: Signals,
 ) -> Result<(), Failure> {
     let parts = start_parts(&args, bound)?;
     let demo = if args.demo { Some(Demo::start()?) } else { None };
-    let state = ApiState {
+    let config = ApiConfig {
         service: parts.service.clone(),
         auth: Auth {
             token: (!args.insecure_no_auth).then(|| data.token.clone()),
@@ -255,11 +256,12 @@ async fn serve(
             hosts: args.host.clone(),
             local_ips: weir_sources::metadata::local_addresses(),
         },
+        sessions: data.sessions()?,
         assets: ASSETS,
         doctor: Arc::new(doctor_report),
         process: Arc::new(process::report),
     };
-    let server = api::serve(listener, state).context("could not start the API")?;
+    let server = api::serve(listener, config).context("could not start the API")?;
     let server_handle = server.handle();
     actix::spawn(server);
     if wait_ready(&parts.service, &signals).await {
@@ -289,19 +291,17 @@ async fn wait_ready(service: &Service, signals: &Signals) -> bool {
     }
 }
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the contract's two lines")]
-fn announce(bound: SocketAddr, data: &data_dir::DataDir, open: bool) {
+/// The contract's two lines. Whoever has closed stdout does not wait for the second.
+fn announce(bound: SocketAddr, data: &DataDir, open: bool) {
     if open {
         warn!("--insecure-no-auth: everybody who can reach the port may come in");
-        eprintln!("open http://{bound}/");
+        output::note(&format!("open http://{bound}/"));
     } else {
-        eprintln!("open http://{bound}/#token={}", data.token);
+        output::note(&format!("open http://{bound}/#token={}", data.token));
     }
-    println!("ready http://{bound}");
-    drop(std::io::stdout().flush());
+    drop(output::line(&format!("ready http://{bound}")));
 }
 
-#[expect(clippy::print_stderr, reason = "progress of the stop")]
 async fn stop_parts(parts: Parts) {
     let Parts { service, sources, node, switch, stop_sources, _hosts } = parts;
     stop_sources.store(true, Ordering::SeqCst);
@@ -312,7 +312,7 @@ async fn stop_parts(parts: Parts) {
         actix::clock::sleep(step).await;
         waited += step;
         if waited.as_millis().is_multiple_of(1000) {
-            eprintln!("stopping: {}", sources.stop_progress());
+            output::note(&format!("stopping: {}", sources.stop_progress()));
         }
     }
     if sources.running() > 0 {
@@ -328,5 +328,5 @@ async fn stop_parts(parts: Parts) {
         }
     });
     let _ = tokio::time::timeout(STOP_TIMEOUT, stopped).await;
-    eprintln!("stopped");
+    output::note("stopped");
 }

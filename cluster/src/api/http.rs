@@ -1,7 +1,7 @@
 //! The HTTP paths: questions answered once.
 
 use actix_web::http::{StatusCode, header};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
 use weir_types::tables::TABLES;
@@ -15,31 +15,6 @@ use crate::service::{
 
 /// Longest wait for the first frontier of `run`.
 const RUN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
-
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config
-        .route("/healthz", web::get().to(async || HttpResponse::Ok().body("ok\n")))
-        .route("/readyz", web::get().to(readyz))
-        .route("/metrics", web::get().to(metrics))
-        .route("/api/v1/login", web::post().to(login))
-        .route("/api/v1/scripts", web::get().to(scripts))
-        .route("/api/v1/scripts/{name:.+}", web::get().to(script))
-        .route("/api/v1/schema", web::get().to(schema))
-        .route("/api/v1/schema/{table}", web::get().to(schema_of))
-        .route("/api/v1/funcs", web::get().to(funcs))
-        .route("/api/v1/queries", web::get().to(queries))
-        .route("/api/v1/nodes", web::get().to(nodes))
-        .route("/api/v1/stats", web::get().to(stats))
-        .route("/api/v1/doctor", web::get().to(doctor))
-        .route("/api/v1/run", web::post().to(run))
-        .route("/api/v1/check", web::post().to(check));
-}
-
-impl ApiError {
-    pub(super) fn unavailable(message: &str) -> ApiError {
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
-    }
-}
 
 type Answer = Result<HttpResponse, ApiError>;
 
@@ -62,7 +37,7 @@ pub(super) async fn prepare(
     prepared.map_err(ApiError::from)
 }
 
-async fn readyz(state: web::Data<ApiState>) -> Answer {
+pub(super) async fn readyz(state: web::Data<ApiState>) -> Answer {
     let nodes = state.service.coordinator.send(ListNodes).await.map_err(ask_failed)?;
     if nodes.is_empty() {
         return Err(ApiError::unavailable("no node has registered yet"));
@@ -70,22 +45,7 @@ async fn readyz(state: web::Data<ApiState>) -> Answer {
     Ok(HttpResponse::Ok().body("ready\n"))
 }
 
-#[derive(serde::Deserialize)]
-struct Login {
-    token: String,
-}
-
-async fn login(state: web::Data<ApiState>, login: web::Json<Login>) -> Answer {
-    if state.auth.token.is_none() {
-        return Ok(HttpResponse::NoContent().finish());
-    }
-    let cookie = state.auth.login(login.token.trim()).ok_or_else(|| {
-        ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "this token is not the server's")
-    })?;
-    Ok(HttpResponse::NoContent().cookie(cookie).finish())
-}
-
-async fn scripts() -> HttpResponse {
+pub(super) async fn scripts() -> HttpResponse {
     let list: Vec<Json> = weir_pxl::bundle::scripts()
         .iter()
         .map(|script| {
@@ -101,7 +61,7 @@ async fn scripts() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "scripts": list }))
 }
 
-async fn script(name: web::Path<String>) -> Answer {
+pub(super) async fn script(name: web::Path<String>) -> Answer {
     let found = weir_pxl::bundle::find(&name).ok_or_else(|| {
         let message = format!("there is no script `{name}`");
         ApiError::new(StatusCode::NOT_FOUND, "script_not_found", message)
@@ -127,12 +87,12 @@ pub fn table_json(table: &weir_types::tables::TableDef) -> Json {
     })
 }
 
-async fn schema() -> HttpResponse {
+pub(super) async fn schema() -> HttpResponse {
     let tables: Vec<Json> = TABLES.iter().map(table_json).collect();
     HttpResponse::Ok().json(json!({ "tables": tables }))
 }
 
-async fn schema_of(name: web::Path<String>) -> Answer {
+pub(super) async fn schema_of(name: web::Path<String>) -> Answer {
     let table = weir_types::tables::find(&name).ok_or_else(|| {
         let message = format!("there is no table `{name}`");
         ApiError::new(StatusCode::NOT_FOUND, "table_not_found", message)
@@ -140,17 +100,17 @@ async fn schema_of(name: web::Path<String>) -> Answer {
     Ok(HttpResponse::Ok().json(table_json(table)))
 }
 
-async fn funcs() -> HttpResponse {
+pub(super) async fn funcs() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "functions": planner::functions_json(None) }))
 }
 
-async fn queries(state: web::Data<ApiState>) -> Answer {
+pub(super) async fn queries(state: web::Data<ApiState>) -> Answer {
     let rows = state.service.coordinator.send(ListQueries).await.map_err(ask_failed)?;
     let feeds = state.service.coordinator.send(ListFeeds).await.map_err(ask_failed)?;
     Ok(HttpResponse::Ok().json(json!({ "queries": rows, "feeds": feeds })))
 }
 
-async fn nodes(state: web::Data<ApiState>) -> Answer {
+pub(super) async fn nodes(state: web::Data<ApiState>) -> Answer {
     let rows = state.service.coordinator.send(ListNodes).await.map_err(ask_failed)?;
     let nodes: Vec<Json> = rows
         .iter()
@@ -194,19 +154,20 @@ pub(crate) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
         "tables": tables,
         "sources": sources,
         "process": (state.process)(),
+        "api": state.counters.json(state.sessions.count()),
     }))
 }
 
-async fn stats(state: web::Data<ApiState>) -> Answer {
+pub(super) async fn stats(state: web::Data<ApiState>) -> Answer {
     Ok(HttpResponse::Ok().json(stats_json(&state).await?))
 }
 
-async fn doctor(state: web::Data<ApiState>) -> HttpResponse {
+pub(super) async fn doctor(state: web::Data<ApiState>) -> HttpResponse {
     HttpResponse::Ok().json((state.doctor)())
 }
 
 /// A few lines in Prometheus' text form.
-async fn metrics(state: web::Data<ApiState>) -> Answer {
+pub(super) async fn metrics(state: web::Data<ApiState>) -> Answer {
     use std::fmt::Write;
     let stats = stats_json(&state).await?;
     let mut out = String::new();
@@ -237,7 +198,7 @@ async fn metrics(state: web::Data<ApiState>) -> Answer {
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(out))
 }
 
-async fn check(request: web::Json<ScriptRequest>) -> Answer {
+pub(super) async fn check(request: web::Json<ScriptRequest>) -> Answer {
     let request = request.into_inner();
     let checked = web::block(move || planner::compile(&request, None)).await;
     let checked = checked.map_err(|error| ApiError::unavailable(&error.to_string()))?;
@@ -253,11 +214,12 @@ async fn check(request: web::Json<ScriptRequest>) -> Answer {
 }
 
 /// One answer: the snapshot at the first frontier of the view.
-async fn run(state: web::Data<ApiState>, request: web::Json<ScriptRequest>) -> Answer {
+pub(super) async fn run(state: web::Data<ApiState>, request: web::Json<ScriptRequest>) -> Answer {
     let service = &state.service;
     let mut request = request.into_inner();
     request.refresh_ms = request.refresh_ms.or(Some(service.tick_ms));
     let prepared = prepare(service, &request).await?;
+    let warnings = prepared.warnings.clone();
     let (sender, inbox) = mpsc::channel(SUBSCRIBER_MESSAGES_MAX);
     let subscribed = service
         .coordinator
@@ -271,6 +233,7 @@ async fn run(state: web::Data<ApiState>, request: web::Json<ScriptRequest>) -> A
     let messages = answer.map_err(|_| {
         ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "no answer in 30 s")
     })??;
+    let diagnostics = json!(warnings);
     // The messages are text already: put together, not parsed and written again.
     let mut body = String::from("{\"messages\":[");
     for (idx, message) in messages.iter().enumerate() {
@@ -279,7 +242,7 @@ async fn run(state: web::Data<ApiState>, request: web::Json<ScriptRequest>) -> A
         }
         body.push_str(&weir_sinks::json::with_id(message.kind, "run", &message.body));
     }
-    body.push_str("]}");
+    body.push_str(&format!("],\"diagnostics\":{diagnostics}}}"));
     Ok(HttpResponse::Ok().content_type("application/json").body(body))
 }
 
@@ -319,22 +282,15 @@ fn content_type(path: &str) -> &'static str {
     }
 }
 
-/// The page's files; hashed names are kept for ever, the page itself is asked for again.
-pub(super) async fn fallback(request: HttpRequest, state: web::Data<ApiState>) -> Answer {
-    let path = request.path().trim_start_matches('/');
-    let path = if path.is_empty() { "index.html" } else { path };
-    let found = state.assets.iter().find(|asset: &&Asset| asset.path == path);
-    let Some(asset) = found else {
-        let message = format!("there is nothing at {}", request.path());
-        return Err(ApiError::new(StatusCode::NOT_FOUND, "not_found", message));
-    };
-    let cache = if path.starts_with("assets/") {
+/// One of the page's files; hashed names are kept for ever, the page itself is asked for again.
+pub(super) fn asset(asset: &'static Asset) -> HttpResponse {
+    let cache = if asset.path.starts_with("assets/") {
         "public, max-age=31536000, immutable"
     } else {
         "no-cache"
     };
-    Ok(HttpResponse::Ok()
-        .content_type(content_type(path))
+    HttpResponse::Ok()
+        .content_type(content_type(asset.path))
         .insert_header((header::CACHE_CONTROL, cache))
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .insert_header((header::REFERRER_POLICY, "no-referrer"))
@@ -343,5 +299,5 @@ pub(super) async fn fallback(request: HttpRequest, state: web::Data<ApiState>) -
             "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
              connect-src 'self'; frame-ancestors 'none'",
         ))
-        .body(asset.bytes))
+        .body(asset.bytes)
 }

@@ -18,10 +18,6 @@ use crate::service::{Outgoing, SUBSCRIBER_MESSAGES_MAX, Subscribe, Subscribed, U
 /// Largest message from a client.
 const MESSAGE_BYTES_MAX: usize = 2 << 20;
 
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config.route("/api/v1/live", web::get().to(upgrade));
-}
-
 /// Client → server.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -36,7 +32,7 @@ enum ClientMessage {
     },
 }
 
-async fn upgrade(
+pub(super) async fn upgrade(
     request: HttpRequest,
     body: web::Payload,
     state: web::Data<ApiState>,

@@ -95,10 +95,10 @@ impl Weir {
     }
 
     fn start_with(data_dir: TempDir, mut command: Command, args: &[&str]) -> Result<Weir> {
-        command
-            .args(["up", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(data_dir.path())
-            .args(args);
+        command.args(["up", "--data-dir"]).arg(data_dir.path()).args(args);
+        if !args.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         let mut process = Process::start(command)?;
         let url = process.wait_ready(READY_DEADLINE, |process| {
             let lines = process.stdout.all();

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "these are tests")]
 
+mod access;
 mod api;
 mod capture;
 mod check;

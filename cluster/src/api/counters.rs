@@ -1,0 +1,104 @@
+//! What the API turned away, and how full its own tables are. Every refusal is made here, so that
+//! none goes uncounted; who is refused is decided elsewhere.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use actix_web::http::StatusCode;
+
+use super::ApiError;
+
+/// Why a request was turned away before its handler could answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Unauthorized,
+    Host,
+    Origin,
+    /// Two headers where one decides, or a target that contradicts its `Host`.
+    Ambiguous,
+    ContentType,
+    TooLarge,
+    TooSlow,
+    Connections,
+}
+
+impl Refusal {
+    const ALL: [Refusal; 8] = [
+        Refusal::Unauthorized,
+        Refusal::Host,
+        Refusal::Origin,
+        Refusal::Ambiguous,
+        Refusal::ContentType,
+        Refusal::TooLarge,
+        Refusal::TooSlow,
+        Refusal::Connections,
+    ];
+
+    /// The error's code, and the `reason` of its counter.
+    fn code(self) -> &'static str {
+        match self {
+            Refusal::Unauthorized => "unauthorized",
+            Refusal::Host => "host_not_allowed",
+            Refusal::Origin => "origin_not_allowed",
+            Refusal::Ambiguous => "ambiguous_request",
+            Refusal::ContentType => "content_type",
+            Refusal::TooLarge => "request_too_large",
+            Refusal::TooSlow => "request_timeout",
+            Refusal::Connections => "too_many_connections",
+        }
+    }
+
+    fn status(self) -> StatusCode {
+        match self {
+            Refusal::Unauthorized => StatusCode::UNAUTHORIZED,
+            Refusal::Host | Refusal::Origin => StatusCode::FORBIDDEN,
+            Refusal::Ambiguous => StatusCode::BAD_REQUEST,
+            Refusal::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Refusal::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Refusal::Connections => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+/// Counters and gauges of one server's API.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    refused: [AtomicU64; Refusal::ALL.len()],
+    /// Connections that were shut because they had shown no leave in time, or to make room.
+    pub(super) connections_shut: AtomicU64,
+    pub(super) connections_open: AtomicU64,
+    /// Sessions that made room for newer ones.
+    pub(super) sessions_evicted: AtomicU64,
+}
+
+impl Counters {
+    /// The refusal's error, counted.
+    pub(super) fn refuse(&self, refusal: Refusal, message: impl Into<String>) -> ApiError {
+        self.count(refusal);
+        ApiError::new(refusal.status(), refusal.code(), message)
+    }
+
+    pub(super) fn count(&self, refusal: Refusal) {
+        self.refused[refusal as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The `api` object of `weir stats`.
+    pub(super) fn json(&self, sessions: usize) -> serde_json::Value {
+        let refused: serde_json::Map<String, serde_json::Value> = Refusal::ALL
+            .iter()
+            .zip(&self.refused)
+            .map(|(refusal, count)| (refusal.code().to_string(), load(count).into()))
+            .collect();
+        serde_json::json!({
+            "connections": load(&self.connections_open),
+            "connections_shut": load(&self.connections_shut),
+            "sessions": sessions,
+            "sessions_evicted": load(&self.sessions_evicted),
+            "refused": refused,
+        })
+    }
+}
+
+fn load(count: &AtomicU64) -> u64 {
+    count.load(Ordering::Relaxed)
+}
