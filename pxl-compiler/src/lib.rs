@@ -22,6 +22,7 @@ mod ir;
 pub mod limits;
 mod objects;
 mod passes;
+pub mod reference;
 mod registry;
 mod render;
 mod split;

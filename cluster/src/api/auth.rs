@@ -1,7 +1,7 @@
 //! Who may come in, as pure rules: which names are this server's (`Host`), which pages may call it
 //! (`Origin`), and which token opens it. When they are asked is [`super::guard`]'s matter.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// The rules of one server.
 #[derive(Clone, Debug)]
@@ -21,6 +21,7 @@ fn split_host(host: &str) -> Option<(&str, Option<u16>)> {
     let (name, port) = match host.strip_prefix('[') {
         Some(rest) => {
             let (name, port) = rest.split_once(']')?;
+            name.parse::<Ipv6Addr>().ok()?;
             (name, if port.is_empty() { None } else { Some(port.strip_prefix(':')?) })
         }
         None => match host.split_once(':') {
@@ -128,6 +129,8 @@ mod tests {
             "127.0.0.1:70000",
             "localhost:7070@evil.example",
             "[127.0.0.1]evil",
+            "[127.0.0.1]:7070",
+            "[localhost]:7070",
             "[127.0.0.1",
         ] {
             assert!(!loopback.host_allowed(bad), "{bad}");

@@ -1,6 +1,7 @@
 //! What the API turned away, and how full its own tables are. Every refusal is made here, so that
 //! none goes uncounted; who is refused is decided elsewhere.
 
+use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix_web::http::StatusCode;
@@ -96,6 +97,26 @@ impl Counters {
             "sessions_evicted": load(&self.sessions_evicted),
             "refused": refused,
         })
+    }
+
+    /// The same as Prometheus' text.
+    pub(super) fn write_metrics(&self, out: &mut String, sessions: usize) {
+        let mut metric = |name: &str, kind: &str, help: &str, value: u64| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+        };
+        metric("weir_api_connections", "gauge", "Open.", load(&self.connections_open));
+        let shut = load(&self.connections_shut);
+        metric("weir_api_connections_shut_total", "counter", "Without leave in time.", shut);
+        metric("weir_api_sessions", "gauge", "Of browsers.", sessions as u64);
+        let evicted = load(&self.sessions_evicted);
+        metric("weir_api_sessions_evicted_total", "counter", "Made room.", evicted);
+        out.push_str("# HELP weir_api_refused_total Requests turned away.\n");
+        out.push_str("# TYPE weir_api_refused_total counter\n");
+        for (refusal, count) in Refusal::ALL.iter().zip(&self.refused) {
+            let (reason, count) = (refusal.code(), load(count));
+            let _ = writeln!(out, "weir_api_refused_total{{reason=\"{reason}\"}} {count}");
+        }
     }
 }
 

@@ -61,10 +61,16 @@ pub(super) async fn scripts() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "scripts": list }))
 }
 
+fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+    let hint = weir_pxl::suggest(name, known)
+        .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+    format!("there is no {what} `{name}`{hint}")
+}
+
 pub(super) async fn script(name: web::Path<String>) -> Answer {
     let found = weir_pxl::bundle::find(&name).ok_or_else(|| {
-        let message = format!("there is no script `{name}`");
-        ApiError::new(StatusCode::NOT_FOUND, "script_not_found", message)
+        let known: Vec<&str> = weir_pxl::bundle::scripts().iter().map(|each| each.name).collect();
+        ApiError::not_found("script_not_found", unknown("script", &name, &known))
     })?;
     let vis: Json = found.vis.and_then(|vis| serde_json::from_str(vis).ok()).unwrap_or_default();
     Ok(HttpResponse::Ok().json(json!({
@@ -94,8 +100,8 @@ pub(super) async fn schema() -> HttpResponse {
 
 pub(super) async fn schema_of(name: web::Path<String>) -> Answer {
     let table = weir_types::tables::find(&name).ok_or_else(|| {
-        let message = format!("there is no table `{name}`");
-        ApiError::new(StatusCode::NOT_FOUND, "table_not_found", message)
+        let known: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
+        ApiError::not_found("table_not_found", unknown("table", &name, &known))
     })?;
     Ok(HttpResponse::Ok().json(table_json(table)))
 }
@@ -195,6 +201,7 @@ pub(super) async fn metrics(state: web::Data<ApiState>) -> Answer {
             );
         }
     }
+    state.counters.write_metrics(&mut out, state.sessions.count());
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(out))
 }
 
