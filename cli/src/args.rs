@@ -121,6 +121,9 @@ pub(crate) struct RunArgs {
     /// Take tables from DIR/<table>.jsonl instead of a server.
     #[arg(long, value_name = "DIR")]
     pub(crate) rows: Option<PathBuf>,
+    /// Take the last answer of a view that is there, at once, instead of the next one.
+    #[arg(long)]
+    pub(crate) stale_ok: bool,
     /// With --rows: evaluate at this time (RFC 3339 or ns) [default: the last arrival, rounded up to
     /// a second].
     #[arg(long, value_name = "T", value_parser = parse_time)]
@@ -235,6 +238,11 @@ pub(crate) struct UpArgs {
     /// Largest snapshot that a subscriber may get.
     #[arg(long, default_value_t = weir_cluster::view::SNAPSHOT_ROWS_MAX, value_name = "N")]
     pub(crate) snapshot_rows_max: usize,
+    /// And its bytes.
+    #[arg(long, value_parser = parse_bytes, default_value = "256MiB", value_name = "N")]
+    pub(crate) snapshot_bytes_max: usize,
+    #[command(flatten)]
+    pub(crate) readers: ReaderArgs,
     /// Worker threads of the cluster part.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) workers: usize,
@@ -253,6 +261,29 @@ pub(crate) struct UpArgs {
     /// Not yet: redaction beyond secrets.
     #[arg(long, value_name = "MODE", hide = true)]
     pub(crate) redact: Option<String>,
+}
+
+/// What readers may cost.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ReaderArgs {
+    /// What may wait for one subscription before it is ended as too slow.
+    #[arg(long, value_parser = parse_bytes, default_value = "32MiB", value_name = "N")]
+    pub(crate) reader_bytes_max: usize,
+    /// What may wait for all subscriptions of one connection.
+    #[arg(long, value_parser = parse_bytes, default_value = "64MiB", value_name = "N")]
+    pub(crate) client_bytes_max: usize,
+    /// What may wait for all readers; above, whoever holds most is ended.
+    #[arg(long, value_parser = parse_bytes, default_value = "256MiB", value_name = "N")]
+    pub(crate) readers_bytes_max: usize,
+    /// Close a connection that takes nothing of what waits for it for so long.
+    #[arg(long, value_parser = parse_duration, default_value = "30s", value_name = "30s")]
+    pub(crate) write_timeout: Duration,
+    /// Websockets at a time.
+    #[arg(long, default_value_t = 512, value_name = "N")]
+    pub(crate) websockets_max: usize,
+    /// Subscriptions of one websocket.
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub(crate) subscriptions_max: usize,
 }
 
 /// `http://HOST:PORT`

@@ -22,6 +22,11 @@ use std::process::ExitCode;
 use crate::args::{Cli, Command};
 use crate::failure::Failure;
 
+/// Gives freed memory back to the kernel within seconds, by threads of its own: after a burst the system's
+/// allocator would keep gigabytes (docs/adr/0010).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn dispatch(cli: Cli) -> Result<(), Failure> {
     let Cli { server, data_dir, command } = cli;
     let connection = client::Connection::new(server.0, data_dir.clone());

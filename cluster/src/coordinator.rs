@@ -173,6 +173,24 @@ impl Coordinator {
         self.next_query = self.next_query.max(query + 1);
     }
 
+    /// Forgets all queries and feeds, in the engine and on the nodes, and goes on with this engine. What
+    /// is known of nodes stays. Whoever knows the queries installs them anew.
+    pub fn start_over(&mut self, engine: Arc<Engine>) {
+        let queries: Vec<QueryId> = self.queries.keys().copied().collect();
+        queries.into_iter().for_each(|query| self.remove(query));
+        let feeds: Vec<QueryId> = self.feeds.keys().copied().collect();
+        feeds.into_iter().for_each(|feed| self.remove_feed(feed));
+        self.engine = engine;
+    }
+
+    /// True if some node is there, and each of its sources runs or was refused for good: a table that
+    /// nothing produces now will not come by waiting.
+    #[must_use]
+    pub fn sources_are_settled(&self) -> bool {
+        let starts = |source: &SourceStatus| source.state == "starting";
+        !self.nodes.is_empty() && !self.nodes.values().flat_map(|node| &node.sources).any(starts)
+    }
+
     /// Installs a query over the feeds that are there, and feeds for what is not.
     pub fn install(
         &mut self,
@@ -440,13 +458,18 @@ impl Coordinator {
         sources: Vec<SourceStatus>,
         now_ms: u64,
     ) {
+        // A node that started anew: what was lost before still is.
+        let (tables, losses) = match self.nodes.remove(name) {
+            Some(former) => (former.tables, former.losses),
+            None => (Vec::new(), VecDeque::new()),
+        };
         let node = Node {
             info,
             sources,
-            tables: Vec::new(),
+            tables,
             last_heard_ms: now_ms,
             lagging: false,
-            losses: VecDeque::new(),
+            losses,
             answers: BTreeMap::new(),
             link: link.clone(),
         };

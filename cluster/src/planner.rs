@@ -34,6 +34,9 @@ pub struct ScriptRequest {
     pub args: BTreeMap<String, String>,
     #[serde(default)]
     pub refresh_ms: Option<u64>,
+    /// `run` only: the answer at the last frontier of a view that is there, at once.
+    #[serde(default)]
+    pub stale_ok: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -86,13 +89,11 @@ impl PlanError {
 #[derive(Clone, Debug)]
 pub struct Prepared {
     pub name: String,
-    /// Without the outputs that were left out.
+    /// Without the outputs that were left out. Equal plans, equal views: what readers share.
     pub plan: Arc<Plan>,
     pub split: Arc<SplitPlan>,
     pub outputs: Vec<OutputInfo>,
     pub refresh_ms: u64,
-    /// Equal keys, equal views: what readers share.
-    pub key: (u64, u64),
     /// Outputs that were left out, with the table that nothing produces.
     pub without_source: Vec<(String, String)>,
     /// Tables that the script's tracepoints declare.
@@ -196,18 +197,12 @@ pub fn prepare(
     let split = weir_pxl::split(&compiled.plan);
     let declared_tables =
         compiled.tracepoints.into_iter().map(|point| (point.table, point.relation)).collect();
-    let hashes = compiled.plan.op_hashes();
-    let key = compiled.plan.outputs.iter().fold(0u64, |key, output| {
-        let name = output.table.bytes().fold(key, |k, b| k.rotate_left(5) ^ u64::from(b));
-        name.rotate_left(7).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ hashes[output.op]
-    });
     Ok(Prepared {
         name,
         plan: Arc::new(compiled.plan),
         split: Arc::new(split),
         outputs,
         refresh_ms,
-        key: (key, refresh_ms),
         without_source,
         declared_tables,
         warnings: compiled.warnings,

@@ -16,6 +16,11 @@ pub const FUTURE_NS_MAX: i64 = 10_000_000_000;
 /// is evaluated.
 pub const TEST_PANIC_LITERAL: &str = "__weir_test_panic__";
 
+/// With [`EngineConfig::test_faults`], a filter or map that holds this string literal kills its worker
+/// thread when it is evaluated, and so the engine. Once in the life of a process: the query can be
+/// installed again on the engine that comes after.
+pub const TEST_DEATH_LITERAL: &str = "__weir_test_death__";
+
 /// Bounds of one engine. Each says what happens when it is reached.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -119,6 +124,9 @@ pub enum EngineEvent {
     Failed { query: QueryId, message: String },
     /// After `remove`: its state is released; nothing of it follows.
     Removed { query: QueryId },
+    /// A worker thread died. All queries have been told `Failed` before; nothing follows, and whatever is
+    /// installed from now on is told `Failed` at once. The owner starts a new engine and installs anew.
+    Died { message: String },
 }
 
 #[derive(Debug, thiserror::Error)]

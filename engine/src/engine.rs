@@ -19,6 +19,9 @@ use crate::query::QueryShared;
 use crate::queue::{Command, EngineShared, TableBatch};
 use crate::worker;
 
+/// What a query is told that is installed on a dead engine.
+const DEAD: &str = "the engine has died; a new one must take its place";
+
 /// Owns the worker threads. Dropping it stops them and waits (so do it off async threads).
 pub struct Engine {
     shared: Arc<EngineShared>,
@@ -49,8 +52,8 @@ impl Engine {
         Ok(Engine { shared, guards: Mutex::new(Some(guards)) })
     }
 
-    /// Installs a query; one of the same id goes first, silently. A fragment that cannot be run is answered by
-    /// `Failed`.
+    /// Installs a query; one of the same id goes first, silently. A fragment that cannot be run, or an engine
+    /// that is dead, is answered by `Failed`.
     pub fn install(&self, install: Install) {
         self.drop_query(install.query, false);
         let config = &self.shared.config;
@@ -66,8 +69,12 @@ impl Engine {
                     install.start_tick_ms,
                     config.workers,
                 ));
-                self.shared.insert_query(Arc::clone(&query));
-                self.shared.broadcast(Command::Install(query));
+                if self.shared.insert_query(Arc::clone(&query)) {
+                    self.shared.broadcast(Command::Install(query));
+                } else {
+                    let message = DEAD.to_string();
+                    self.shared.emit(EngineEvent::Failed { query: install.query, message });
+                }
             }
         }
     }
@@ -153,6 +160,9 @@ impl Engine {
     /// is small.
     #[must_use]
     pub fn backlog_bytes(&self) -> u64 {
+        if self.is_dead() {
+            return 0;
+        }
         self.shared.pending_bytes.load(Ordering::Relaxed)
     }
 
@@ -203,7 +213,7 @@ impl Engine {
 
     /// What metadata functions read from now on.
     pub fn set_metadata(&self, metadata: Arc<MetadataSnapshot>) {
-        self.shared.broadcast(Command::Metadata(metadata));
+        self.shared.set_metadata(metadata);
     }
 
     /// The earliest tick after the query's reported frontier at which its results can change without
@@ -230,10 +240,18 @@ impl Engine {
         }
     }
 
-    /// False if a worker thread died; every query has then failed and a new engine is needed.
+    /// True if a worker thread died. Every query has then failed and `Died` been said; a new engine is
+    /// needed, and this one may be dropped at any time.
     #[must_use]
-    pub fn is_alive(&self) -> bool {
-        !self.shared.is_dead()
+    pub fn is_dead(&self) -> bool {
+        self.shared.is_dead()
+    }
+
+    /// With [`EngineConfig::test_faults`]: a worker thread panics outside every operator, so the engine dies.
+    pub fn kill_worker(&self) {
+        if self.shared.config.test_faults {
+            self.shared.send(None, Command::Die, true);
+        }
     }
 
     /// Stops the workers and waits for them.
@@ -241,7 +259,7 @@ impl Engine {
         self.stop();
     }
 
-    fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(guards) = guards else { return };
         for query in self.shared.queries() {

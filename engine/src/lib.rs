@@ -16,6 +16,7 @@
 //! * `worker` applies commands, steps timely and reports frontiers;
 //! * `prepare` checks and compiles a fragment once, off the workers; `render` builds its operators;
 //! * `render/publish` hands what a feed's windows tell to the dataflows of the queries that read them;
+//! * `generations` replaces an engine that died;
 //! * `history` keeps the recent rows of tables for back-fill. It is not used by the engine itself.
 //!
 //! Logical time is `u64` milliseconds since the epoch; every timestamp of a query is a multiple of
@@ -24,6 +25,7 @@
 
 mod api;
 mod engine;
+mod generations;
 pub mod history;
 mod prepare;
 mod query;
@@ -33,9 +35,10 @@ mod worker;
 
 pub use api::{
     EngineConfig, EngineError, EngineEvent, EngineStats, FUTURE_NS_MAX, FeedExchange, Install,
-    Limits, QueryId, QueryStats, TEST_PANIC_LITERAL, TableStats, WorkerStats,
+    Limits, QueryId, QueryStats, TEST_DEATH_LITERAL, TEST_PANIC_LITERAL, TableStats, WorkerStats,
 };
 pub use engine::Engine;
+pub use generations::{EmitOfGeneration, Generations, RestartPace};
 /// The columns of table functions: whoever answers one gives rows of them.
 pub use weir_functions::table_functions;
 /// What metadata functions were asked and did not know: whoever keeps the metadata reads it.

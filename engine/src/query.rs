@@ -34,6 +34,9 @@ pub(crate) enum OpError {
     Row(&'static str),
 }
 
+/// The panic that no guard contains: a test fault.
+pub(crate) struct TestDeath;
+
 /// No frontier reported yet.
 const NO_FRONTIER: u64 = u64::MAX;
 /// Nothing due.
@@ -282,6 +285,7 @@ impl Env {
         match std::panic::catch_unwind(AssertUnwindSafe(logic)) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.query.fail(&self.engine, &format!("{name}: {error}")),
+            Err(panic) if panic.is::<TestDeath>() => std::panic::resume_unwind(panic),
             Err(panic) => {
                 let text = panic
                     .downcast_ref::<String>()

@@ -48,14 +48,37 @@ impl TableBatch {
 pub(crate) enum Command {
     Install(Arc<QueryShared>),
     Remove(QueryId),
-    Rows { table: Arc<str>, batch: Arc<TableBatch> },
-    Replay { query: QueryId, table: Arc<str>, batches: Vec<Arc<TableBatch>> },
-    Hold { query: QueryId, held: bool },
+    Rows {
+        table: Arc<str>,
+        batch: Arc<TableBatch>,
+    },
+    Replay {
+        query: QueryId,
+        table: Arc<str>,
+        batches: Vec<Arc<TableBatch>>,
+    },
+    Hold {
+        query: QueryId,
+        held: bool,
+    },
     CloseTick(u64),
-    Changes { query: QueryId, exchange: ExchangeId, tick_ms: u64, changes: Vec<Change> },
-    CloseQueryTick { query: QueryId, tick_ms: u64 },
-    TableFunction { query: QueryId, op: OpId, rows: Arc<Vec<PackedRow>> },
-    Metadata(Arc<MetadataSnapshot>),
+    Changes {
+        query: QueryId,
+        exchange: ExchangeId,
+        tick_ms: u64,
+        changes: Vec<Change>,
+    },
+    CloseQueryTick {
+        query: QueryId,
+        tick_ms: u64,
+    },
+    TableFunction {
+        query: QueryId,
+        op: OpId,
+        rows: Arc<Vec<PackedRow>>,
+    },
+    /// A test fault: the worker panics outside every operator.
+    Die,
     Shutdown,
 }
 
@@ -84,6 +107,9 @@ pub(crate) struct EngineShared {
     queries: Mutex<BTreeMap<QueryId, Arc<QueryShared>>>,
     tables: Mutex<BTreeMap<Arc<str>, TableStats>>,
     pub(crate) pending_bytes: AtomicU64,
+    /// What metadata functions read. A slot, not a command: a worker that is behind finds the newest and
+    /// none of those before it.
+    metadata: Mutex<Arc<MetadataSnapshot>>,
     /// Set when a worker thread died: nothing is answered any more.
     dead: AtomicBool,
 }
@@ -109,6 +135,7 @@ impl EngineShared {
             queries: Mutex::default(),
             tables: Mutex::default(),
             pending_bytes: AtomicU64::new(0),
+            metadata: Mutex::default(),
             dead: AtomicBool::new(false),
         }
     }
@@ -130,12 +157,17 @@ impl EngineShared {
 
     /// To every worker, in the same order for all.
     pub(crate) fn broadcast(&self, command: Command) {
-        if self.is_dead() && !matches!(command, Command::Shutdown) {
-            return;
+        {
+            let mut queues = lock(&self.queues);
+            if self.is_dead() && !matches!(command, Command::Shutdown) {
+                return;
+            }
+            queues.of_workers.iter_mut().for_each(|queue| queue.push(command.clone()));
         }
-        for queue in &mut lock(&self.queues).of_workers {
-            queue.push(command.clone());
-        }
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
         for worker in 0..self.threads.len() {
             self.wake(worker);
         }
@@ -144,10 +176,11 @@ impl EngineShared {
     /// To one worker; in turn without a choice. `wake`: it should look now rather than with the next
     /// command.
     pub(crate) fn send(&self, worker: Option<usize>, command: Command, wake: bool) {
+        let mut queues = lock(&self.queues);
+        // Under the lock under which `die` empties the queues: nothing is left behind in them.
         if self.is_dead() {
             return;
         }
-        let mut queues = lock(&self.queues);
         let worker = worker.unwrap_or_else(|| {
             queues.turn = (queues.turn + 1) % queues.of_workers.len();
             queues.turn
@@ -164,9 +197,25 @@ impl EngineShared {
         std::mem::swap(&mut lock(&self.queues).of_workers[worker], into);
     }
 
-    /// Adds a query; an older one of the same id is handed back.
-    pub(crate) fn insert_query(&self, query: Arc<QueryShared>) -> Option<Arc<QueryShared>> {
-        lock(&self.queries).insert(query.id, query)
+    pub(crate) fn set_metadata(&self, metadata: Arc<MetadataSnapshot>) {
+        let former = std::mem::replace(&mut *lock(&self.metadata), metadata);
+        // Outside the lock: it may be large, and this its last owner.
+        drop(former);
+        self.wake_all();
+    }
+    pub(crate) fn metadata(&self) -> Arc<MetadataSnapshot> {
+        Arc::clone(&lock(&self.metadata))
+    }
+
+    /// Adds a query. False if the engine is dead: then nobody would ever answer for it.
+    pub(crate) fn insert_query(&self, query: Arc<QueryShared>) -> bool {
+        let mut queries = lock(&self.queries);
+        // Under the lock under which `die` takes them all: a query is either taken there or refused here.
+        if self.is_dead() {
+            return false;
+        }
+        queries.insert(query.id, query);
+        true
     }
     pub(crate) fn query(&self, id: QueryId) -> Option<Arc<QueryShared>> {
         lock(&self.queries).get(&id).cloned()
@@ -209,13 +258,23 @@ impl EngineShared {
     pub(crate) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Acquire)
     }
-    /// A worker thread died: every query has failed.
+    /// A worker thread died: every query fails, once, and then the engine says so, once.
     pub(crate) fn die(&self, message: &str) {
-        self.dead.store(true, Ordering::Release);
-        for query in std::mem::take(&mut *lock(&self.queries)).into_values() {
+        let queries = {
+            let mut queries = lock(&self.queries);
+            if self.dead.swap(true, Ordering::AcqRel) {
+                return;
+            }
+            std::mem::take(&mut *queries)
+        };
+        for query in queries.into_values() {
             if query.end() {
                 self.emit(EngineEvent::Failed { query: query.id, message: message.to_string() });
             }
         }
+        // Nobody takes what waits any more.
+        lock(&self.queues).of_workers.iter_mut().for_each(|queue| *queue = Vec::new());
+        self.emit(EngineEvent::Died { message: message.to_string() });
+        self.wake_all();
     }
 }

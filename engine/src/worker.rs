@@ -105,6 +105,8 @@ pub(crate) fn run(timely: &mut TimelyWorker, shared: &Arc<EngineShared>) {
     let mut commands = Vec::new();
     loop {
         shared.take(index, &mut commands);
+        // After the commands are taken: what was set before a command is there when it is applied.
+        *worker.metadata.borrow_mut() = shared.metadata();
         let has_news = !commands.is_empty();
         for command in commands.drain(..) {
             if !worker.apply(command) {
@@ -114,6 +116,7 @@ pub(crate) fn run(timely: &mut TimelyWorker, shared: &Arc<EngineShared>) {
         }
         if shared.is_dead() {
             worker.abandon();
+            return;
         }
         if has_news {
             // Queries without operators move and end without a step.
@@ -163,7 +166,7 @@ impl Worker<'_> {
                     installed.sources.push_table_function(op, installed.open_tick_ms, rows);
                 }
             }
-            Command::Metadata(metadata) => *self.metadata.borrow_mut() = metadata,
+            Command::Die => panic!("test fault: this worker was told to die"),
             Command::Shutdown => return false,
         }
         true

@@ -88,6 +88,15 @@ impl NodeCore {
         }
     }
 
+    /// Goes on with a new engine, on which nothing is installed. What was admitted is still in the history;
+    /// the cluster part installs its queries again once the node has registered.
+    pub fn start_over(&mut self, engine: Arc<Engine>) {
+        self.engine = engine;
+        self.queries.clear();
+        self.answers.clear();
+        self.open_samples.clear();
+    }
+
     /// Announces the node on the bus.
     pub fn register(&self, sources: Vec<SourceStatus>) {
         self.send(&FromNode::Register { info: self.info.clone(), sources });
@@ -268,7 +277,7 @@ impl NodeCore {
                 self.queries.remove(&query);
                 self.send(&FromNode::Failed { query, message });
             }
-            EngineEvent::Rows { .. } | EngineEvent::Removed { .. } => {}
+            EngineEvent::Rows { .. } | EngineEvent::Removed { .. } | EngineEvent::Died { .. } => {}
         }
     }
 

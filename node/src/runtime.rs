@@ -1,16 +1,21 @@
 //! The node's own thread: it takes rows from the sources, closes ticks, serves installs, and sends
 //! what the engine hands out. It never waits for one source longer than [`FLUSH_GRACE_NS`].
+//!
+//! Thread and engine live in *generations*. When the thread panics or an engine worker dies, both start
+//! anew after a short wait: the history, the sources and what waits from them stay, the node registers
+//! again, and the cluster part installs its queries anew, filled from the history.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
-use tracing::info;
+use tracing::{error, info};
 use weir_engine::history::History;
-use weir_engine::{Engine, EngineConfig, EngineError, EngineEvent};
+use weir_engine::{EngineConfig, EngineError, EngineEvent, Generations, RestartPace};
 use weir_proto::NodeInfo;
 use weir_proto::ToNode;
 use weir_proto::bus::{BusError, NodePort};
@@ -63,17 +68,40 @@ struct SourceState {
 pub struct NodeRuntime {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-    pub engine: Arc<Engine>,
+    pub engine: Arc<Generations>,
     pub feed: Feed,
+    panic_asked: Arc<AtomicBool>,
+    test_faults: bool,
+}
+
+/// Why the thread's loop ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Stopped,
+    EngineDied,
+}
+
+/// A batch that is being admitted: lost, should the thread panic over it.
+struct InHand {
+    table: &'static str,
+    rows: u64,
 }
 
 struct NodeThread {
     core: NodeCore,
+    engine: Arc<Generations>,
+    pace: RestartPace,
+    in_hand: Option<InHand>,
+    /// table → rows that went with a panic.
+    lost_rows: BTreeMap<&'static str, u64>,
+    /// With test faults: the next turn of the loop panics.
+    panic_asked: Arc<AtomicBool>,
     orders: Receiver<Result<ToNode, BusError>>,
     clock: Arc<dyn Clock>,
     tick_ms: u64,
     from_sources: Receiver<FromSource>,
-    events: Receiver<EngineEvent>,
+    /// With the generation that said it.
+    events: Receiver<(u64, EngineEvent)>,
     sources: BTreeMap<&'static str, SourceState>,
     last_tick_ms: u64,
     last_status_ms: u64,
@@ -91,16 +119,16 @@ impl NodeRuntime {
         port: NodePort,
         clock: Arc<dyn Clock>,
     ) -> Result<NodeRuntime, EngineError> {
-        let (emit, events): (Sender<EngineEvent>, _) = bounded(ENGINE_EVENTS_MAX);
-        let engine = Engine::start(
+        let (emit, events): (Sender<(u64, EngineEvent)>, _) = bounded(ENGINE_EVENTS_MAX);
+        let engine = Generations::start(
             EngineConfig {
                 workers: config.workers,
                 retention_ns: Some(config.retention_ns),
                 test_faults: config.test_faults,
                 ..EngineConfig::new("node")
             },
-            Arc::new(move |event| {
-                if emit.try_send(event).is_err() {
+            Arc::new(move |generation, event| {
+                if emit.try_send((generation, event)).is_err() {
                     tracing::error!(max = ENGINE_EVENTS_MAX, "the node lost an engine event");
                 }
             }),
@@ -112,7 +140,7 @@ impl NodeRuntime {
         let tables: Vec<&str> = specs.iter().flat_map(|spec| spec.tables).copied().collect();
         let core = NodeCore::new(
             config.info,
-            engine.clone(),
+            engine.engine(),
             Some(History::new(config.history_bytes, &tables)),
             port.sender.clone(),
             now_unix_ns,
@@ -126,8 +154,14 @@ impl NodeRuntime {
             let starting = SourceState { state: "starting", tables, ..SourceState::default() };
             (spec.name, starting)
         });
+        let panic_asked = Arc::new(AtomicBool::new(false));
         let thread = NodeThread {
             core,
+            engine: engine.clone(),
+            pace: RestartPace::default(),
+            in_hand: None,
+            lost_rows: BTreeMap::new(),
+            panic_asked: panic_asked.clone(),
             orders: receive_orders(port)?,
             tick_ms: config.tick_ms,
             from_sources,
@@ -143,9 +177,17 @@ impl NodeRuntime {
         };
         let thread = std::thread::Builder::new()
             .name("node".to_string())
-            .spawn(move || thread.run())
+            .spawn(move || thread.supervise())
             .map_err(|error| EngineError::Start(error.to_string()))?;
-        Ok(NodeRuntime { stop, thread: Some(thread), engine, feed })
+        let test_faults = config.test_faults;
+        Ok(NodeRuntime { stop, thread: Some(thread), engine, feed, panic_asked, test_faults })
+    }
+
+    /// What makes the node's thread panic, with test faults.
+    #[must_use]
+    pub fn panic_switch(&self) -> impl Fn() + Send + Sync + use<> {
+        let (asked, test_faults) = (self.panic_asked.clone(), self.test_faults);
+        move || asked.store(test_faults, Ordering::SeqCst)
     }
 
     /// Ends the node's thread. Sources have been stopped before.
@@ -154,6 +196,7 @@ impl NodeRuntime {
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
+        self.engine.stop();
     }
 }
 
@@ -174,18 +217,65 @@ fn receive_orders(mut port: NodePort) -> Result<Receiver<Result<ToNode, BusError
     Ok(received)
 }
 
+/// Generations.
 impl NodeThread {
-    fn run(mut self) {
+    fn supervise(mut self) {
+        loop {
+            let why = match std::panic::catch_unwind(AssertUnwindSafe(|| self.run())) {
+                Ok(End::Stopped) => break,
+                Ok(End::EngineDied) => "an engine worker died",
+                Err(_) => "the node's thread panicked",
+            };
+            let (deaths, wait) = self.pace.died(self.clock.monotonic_ns());
+            error!(why, deaths, ?wait, "the node starts anew");
+            self.wait(wait);
+            if self.stop.load(Ordering::SeqCst) {
+                break;
+            }
+            self.start_over();
+        }
+        self.core.leave();
+        info!("node stopped");
+    }
+
+    fn wait(&self, wait: Duration) {
+        let until_ns = self.clock.monotonic_ns() + u64::try_from(wait.as_nanos()).unwrap_or(0);
+        while !self.stop.load(Ordering::SeqCst)
+            && let Some(left_ns) = until_ns.checked_sub(self.clock.monotonic_ns())
+            && left_ns > 0
+        {
+            std::thread::park_timeout(Duration::from_nanos(left_ns).min(WAIT_MAX));
+        }
+    }
+
+    fn start_over(&mut self) {
+        if let Some(InHand { table, rows }) = self.in_hand.take() {
+            *self.lost_rows.entry(table).or_default() += rows;
+        }
+        match self.engine.restart() {
+            Ok(engine) => self.core.start_over(engine),
+            // It is found dead again, and tried again after a longer wait.
+            Err(error) => error!(%error, "could not start the node's engine"),
+        }
+    }
+}
+
+impl NodeThread {
+    fn run(&mut self) -> End {
         self.wait_for_sources();
         self.core.register(self.statuses());
         let mut replays = false;
         while !self.stop.load(Ordering::SeqCst) {
+            if self.engine.is_dead() {
+                return End::EngineDied;
+            }
+            assert!(!self.panic_asked.swap(false, Ordering::SeqCst), "a test asked for it");
             select! {
                 recv(self.from_sources) -> message => if let Ok(message) = message {
                     self.on_source(message);
                 },
                 recv(self.events) -> event => if let Ok(event) = event {
-                    self.core.on_event(event);
+                    self.on_event(event);
                 },
                 recv(self.orders) -> order => match order {
                     Ok(order) => self.on_order(order),
@@ -199,8 +289,14 @@ impl NodeThread {
             self.close_due_tick();
             self.answer_functions();
         }
-        self.core.leave();
-        info!("node stopped");
+        End::Stopped
+    }
+
+    /// What former engines said is of queries that are no more, and so are the failures of a dead one.
+    fn on_event(&mut self, (generation, event): (u64, EngineEvent)) {
+        if generation == self.engine.generation() && !self.engine.is_dead() {
+            self.core.on_event(event);
+        }
     }
 
     /// Sources attach or are refused with reasons before the node is known: its first answer about
@@ -220,7 +316,7 @@ impl NodeThread {
             self.on_source(message);
         }
         while let Ok(event) = self.events.try_recv() {
-            self.core.on_event(event);
+            self.on_event(event);
         }
         while let Ok(order) = self.orders.try_recv() {
             self.on_order(order);
@@ -229,11 +325,14 @@ impl NodeThread {
 
     fn on_source(&mut self, message: FromSource) {
         match message {
-            FromSource::Batch(TableBatch { table, batch, waited: false }) => {
-                self.core.admit(table, batch);
-            }
-            FromSource::Batch(TableBatch { table, batch, waited: true }) => {
-                self.core.admit_late(table, batch);
+            FromSource::Batch(TableBatch { table, batch, waited }) => {
+                self.in_hand = Some(InHand { table, rows: batch.num_rows() as u64 });
+                if waited {
+                    self.core.admit_late(table, batch);
+                } else {
+                    self.core.admit(table, batch);
+                }
+                self.in_hand = None;
             }
             FromSource::Flushed { source, tick_ms } => {
                 if let Some(state) = self.sources.get_mut(source) {
@@ -317,9 +416,13 @@ impl NodeThread {
     }
 
     fn counters(&self) -> BTreeMap<String, TableCounters> {
-        let mut all = BTreeMap::new();
+        let mut all: BTreeMap<String, TableCounters> = BTreeMap::new();
         for source in self.sources.values() {
             all.extend(source.counters.iter().map(|(k, v)| (k.clone(), v.clone())));
+        }
+        for (table, rows) in &self.lost_rows {
+            let lost = &mut all.entry(table.to_string()).or_default().lost_total;
+            lost.insert("node_restart".to_string(), *rows);
         }
         all
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tracing::warn;
-use weir_engine::Engine;
+use weir_engine::Generations;
 use weir_sources::capture::CaptureEvent;
 use weir_sources::conn::SocketOwner;
 use weir_sources::dns::{DnsCounters, ReverseDns, SystemResolver};
@@ -53,7 +53,7 @@ pub struct SourcesConfig {
 /// The metadata of this node, and who is told when it changes.
 struct Metadata {
     local: Mutex<LocalMetadata>,
-    readers: Mutex<Vec<Weak<Engine>>>,
+    readers: Mutex<Vec<Weak<Generations>>>,
     /// For the debug state.
     dns_counters: Mutex<DnsCounters>,
 }
@@ -193,7 +193,7 @@ impl Sources {
     }
 
     /// Who is given every new metadata snapshot.
-    pub fn publish_metadata_to(&self, engines: &[Arc<Engine>]) {
+    pub fn publish_metadata_to(&self, engines: &[Arc<Generations>]) {
         if let Ok(mut readers) = self.metadata.readers.lock() {
             readers.extend(engines.iter().map(Arc::downgrade));
         }

@@ -1,6 +1,9 @@
 //! `weir run`: one answer, from a server or from rows in files.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value as Json, json};
+use weir_types::PackedRow;
 use weir_types::live::ColumnInfo;
 
 use crate::args::RunArgs;
@@ -22,7 +25,7 @@ pub(crate) fn run(connection: &Connection, args: RunArgs) -> Result<(), Failure>
     if args.now.is_some() {
         return Err(Failure::Usage("--now needs --rows: a server answers as of now".to_string()));
     }
-    let mut body = json!({"args": request.args});
+    let mut body = json!({"args": request.args, "stale_ok": args.stale_ok});
     for (key, value) in [
         ("script", &request.script),
         ("text", &request.text),
@@ -64,11 +67,24 @@ fn tables_of(messages: &[Json]) -> Result<Vec<AnswerTable>, Failure> {
                     let row = output::row_of(&table.relation, &change[1]);
                     table.rows.push((row, change[0].as_i64().unwrap_or(0)));
                 }
+                // A large answer that was sent while its view moved on ends with what changed.
+                if table.rows.iter().any(|(_, count)| *count < 0) {
+                    table.rows = netted(std::mem::take(&mut table.rows));
+                }
             }
             _ => {}
         }
     }
     Ok(tables)
+}
+
+/// Rows that were taken back are gone.
+fn netted(rows: Vec<(PackedRow, i64)>) -> Vec<(PackedRow, i64)> {
+    let mut counts: BTreeMap<PackedRow, i64> = BTreeMap::new();
+    for (row, count) in rows {
+        *counts.entry(row).or_default() += count;
+    }
+    counts.into_iter().filter(|(_, count)| *count != 0).collect()
 }
 
 fn print_errors(messages: &[Json]) -> bool {

@@ -13,10 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use weir_cluster::coordinator::QueryCompleteness;
 use weir_cluster::planner::{self, Prepared, ScriptRequest};
-use weir_cluster::service::query_actor::{
-    Outgoing, completeness_members, progress_body, schema_body,
-};
-use weir_cluster::view::{OutputChanges, tick_unix_ns};
+use weir_cluster::service::message::{Outgoing, completeness_members, progress_body, schema_body};
+use weir_cluster::view::{OutputChanges, SnapshotLimits, tick_unix_ns};
 use weir_pxl::table_functions::{self, Answered};
 use weir_sinks::json::with_id;
 use weir_sources::rows::{RowsError, TableRows, read_entities, read_table, read_table_function};
@@ -166,7 +164,7 @@ pub(crate) fn run(
         admit(&mut pipeline, table, relation, &rows.rows[..admitted]);
     }
     pipeline.close_tick(tick_ms)?;
-    let snapshot = pipeline.view().snapshot(usize::MAX);
+    let snapshot = pipeline.view().snapshot(SnapshotLimits::NONE);
     let snapshot = snapshot.map_err(|error| Failure::No(error.to_string()))?;
     let tables: Vec<AnswerTable> = snapshot
         .into_iter()

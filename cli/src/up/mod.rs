@@ -16,9 +16,11 @@ use anyhow::Context;
 use tracing::{info, warn};
 use weir_actors::KillSwitch;
 use weir_cluster::api::auth::Auth;
+use weir_cluster::api::faults::KillPart;
 use weir_cluster::api::{self, ApiConfig, Asset};
 use weir_cluster::coordinator::Identity;
-use weir_cluster::service::{ListNodes, Service, ServiceConfig};
+use weir_cluster::service::{ListNodes, ReaderLimits, Service, ServiceConfig};
+use weir_cluster::view::SnapshotLimits;
 use weir_node::agent::Agent;
 use weir_node::host;
 use weir_node::runtime::{NodeConfig, NodeRuntime};
@@ -31,7 +33,7 @@ use weir_types::{Clock, WallClock};
 pub(crate) use doctor::report as doctor_report;
 pub(crate) use process::{cpu_ns, cpu_ns_of, rss_bytes};
 
-use crate::args::UpArgs;
+use crate::args::{ReaderArgs, UpArgs};
 use crate::data_dir::{self, DataDir};
 use crate::demo::Demo;
 use crate::failure::Failure;
@@ -82,6 +84,16 @@ fn bind(args: &UpArgs) -> Result<(TcpListener, SocketAddr), Failure> {
     Ok((listener, bound))
 }
 
+/// Connections, probes and what `/proc` is asked take files; the usual soft limit of 1,024 is for
+/// programs that still use `select`.
+fn raise_files_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Not allowed: then the server works within what it has.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
 /// Logs to stderr: errors and changes of state; `WEIR_LOG` asks for more.
 fn init_logs() {
     use std::io::IsTerminal;
@@ -102,6 +114,7 @@ pub(crate) fn run(args: UpArgs, directory: Option<std::path::PathBuf>) -> Result
     refuse_not_yet(&args)?;
     let (listener, bound) = bind(&args)?;
     init_logs();
+    raise_files_limit();
     let directory = directory.unwrap_or_else(data_dir::default_path);
     let data = DataDir::open(&directory)?;
     let signals = Signals::watch()?;
@@ -185,6 +198,17 @@ struct Parts {
     _hosts: Vec<weir_actors::Handle<host::SourceActor>>,
 }
 
+fn reader_limits(args: &ReaderArgs) -> ReaderLimits {
+    ReaderLimits {
+        reader_bytes_max: args.reader_bytes_max as u64,
+        client_bytes_max: args.client_bytes_max as u64,
+        readers_bytes_max: args.readers_bytes_max as u64,
+        write_timeout_ms: u64::try_from(args.write_timeout.as_millis()).unwrap_or(u64::MAX),
+        websockets_max: args.websockets_max,
+        subscriptions_max: args.subscriptions_max,
+    }
+}
+
 fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(WallClock);
     let tick_ms = tick_ms(args)?;
@@ -202,7 +226,11 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
         tick_ms,
         workers: args.workers.max(1),
         retention_ns,
-        snapshot_rows_max: args.snapshot_rows_max,
+        snapshots: SnapshotLimits {
+            rows_max: args.snapshot_rows_max,
+            bytes_max: args.snapshot_bytes_max,
+        },
+        readers: reader_limits(&args.readers),
         test_faults: args.test_faults,
         identity: identity(&sources_config.hostname, clock.now_unix_ns()),
     };
@@ -238,6 +266,19 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
     Ok(Parts { service, sources, node, switch, stop_sources, _hosts })
 }
 
+/// Test faults of the node.
+fn kill_part(node: &NodeRuntime) -> KillPart {
+    let (engine, panic_thread) = (node.engine.clone(), node.panic_switch());
+    Arc::new(move |part| {
+        match part {
+            "node_engine" => engine.engine().kill_worker(),
+            "node_thread" => panic_thread(),
+            _ => return false,
+        }
+        true
+    })
+}
+
 async fn serve(
     args: UpArgs,
     data: DataDir,
@@ -259,6 +300,7 @@ async fn serve(
         sessions: data.sessions()?,
         assets: ASSETS,
         doctor: Arc::new(doctor_report),
+        kill_part: args.test_faults.then(|| kill_part(&parts.node)),
         process: Arc::new(process::report),
     };
     let server = api::serve(listener, config).context("could not start the API")?;
@@ -318,14 +360,9 @@ async fn stop_parts(parts: Parts) {
     if sources.running() > 0 {
         warn!("some sources did not stop in time");
     }
-    let engine = node.engine.clone();
     let stopped = actix_web::web::block(move || {
         node.stop();
-        for engine in [Some(engine), Some(service.engine)].into_iter().flatten() {
-            if let Ok(engine) = Arc::try_unwrap(engine) {
-                engine.shutdown();
-            }
-        }
+        service.engine.stop();
     });
     let _ = tokio::time::timeout(STOP_TIMEOUT, stopped).await;
     output::note("stopped");

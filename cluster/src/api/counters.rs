@@ -19,11 +19,10 @@ pub(super) enum Refusal {
     ContentType,
     TooLarge,
     TooSlow,
-    Connections,
 }
 
 impl Refusal {
-    const ALL: [Refusal; 8] = [
+    const ALL: [Refusal; 7] = [
         Refusal::Unauthorized,
         Refusal::Host,
         Refusal::Origin,
@@ -31,7 +30,6 @@ impl Refusal {
         Refusal::ContentType,
         Refusal::TooLarge,
         Refusal::TooSlow,
-        Refusal::Connections,
     ];
 
     /// The error's code, and the `reason` of its counter.
@@ -44,7 +42,6 @@ impl Refusal {
             Refusal::ContentType => "content_type",
             Refusal::TooLarge => "request_too_large",
             Refusal::TooSlow => "request_timeout",
-            Refusal::Connections => "too_many_connections",
         }
     }
 
@@ -56,7 +53,6 @@ impl Refusal {
             Refusal::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Refusal::Connections => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -65,9 +61,11 @@ impl Refusal {
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     refused: [AtomicU64; Refusal::ALL.len()],
-    /// Connections that were shut because they had shown no leave in time, or to make room.
-    pub(super) connections_shut: AtomicU64,
-    pub(super) connections_open: AtomicU64,
+    pub(super) connections: AtomicU64,
+    /// Those on which nobody has shown leave yet.
+    pub(super) newcomers: AtomicU64,
+    /// Those that were closed because of that: after their time, or to make room.
+    pub(super) newcomers_closed: AtomicU64,
     /// Sessions that made room for newer ones.
     pub(super) sessions_evicted: AtomicU64,
 }
@@ -91,8 +89,9 @@ impl Counters {
             .map(|(refusal, count)| (refusal.code().to_string(), load(count).into()))
             .collect();
         serde_json::json!({
-            "connections": load(&self.connections_open),
-            "connections_shut": load(&self.connections_shut),
+            "connections": load(&self.connections),
+            "newcomers": load(&self.newcomers),
+            "newcomers_closed": load(&self.newcomers_closed),
             "sessions": sessions,
             "sessions_evicted": load(&self.sessions_evicted),
             "refused": refused,
@@ -105,9 +104,10 @@ impl Counters {
             // Writing to a String cannot fail.
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
         };
-        metric("weir_api_connections", "gauge", "Open.", load(&self.connections_open));
-        let shut = load(&self.connections_shut);
-        metric("weir_api_connections_shut_total", "counter", "Without leave in time.", shut);
+        metric("weir_api_connections", "gauge", "Open.", load(&self.connections));
+        metric("weir_api_newcomers", "gauge", "Without leave yet.", load(&self.newcomers));
+        let closed = load(&self.newcomers_closed);
+        metric("weir_api_newcomers_closed_total", "counter", "Without leave in time.", closed);
         metric("weir_api_sessions", "gauge", "Of browsers.", sessions as u64);
         let evicted = load(&self.sessions_evicted);
         metric("weir_api_sessions_evicted_total", "counter", "Made room.", evicted);

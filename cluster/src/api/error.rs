@@ -1,7 +1,7 @@
 //! Errors as the contract wants them.
 
 use actix_web::error::{JsonPayloadError, PayloadError};
-use actix_web::http::StatusCode;
+use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use weir_types::Diagnostic;
 
@@ -98,6 +98,10 @@ impl ResponseError for ApiError {
         if !self.diagnostics.is_empty() {
             error["diagnostics"] = serde_json::json!(self.diagnostics);
         }
-        HttpResponse::build(self.status).json(serde_json::json!({ "error": error }))
+        let mut response = HttpResponse::build(self.status);
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        response.json(serde_json::json!({ "error": error }))
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::auth::{Auth, bearer_token};
 use super::body;
-use super::connections::Connection;
+use super::connections::Newcomer;
 use super::counters::Refusal;
 use super::{ApiError, ApiState};
 
@@ -72,10 +72,6 @@ pub(super) async fn address(
 fn check_address(request: &HttpRequest) -> Result<(), ApiError> {
     let state = state_of(request)?;
     let refuse = |refusal, message: String| Err(state.counters.refuse(refusal, message));
-    if request.conn_data::<Arc<Connection>>().is_some_and(|connection| connection.too_many) {
-        let message = "there are too many connections to this server: close some".to_string();
-        return refuse(Refusal::Connections, message);
-    }
     // Each of these decides something; of two, another program may have looked at the other one.
     for name in [header::HOST, header::ORIGIN, header::AUTHORIZATION, header::CONTENT_TYPE] {
         if request.headers().get_all(&name).count() > 1 {
@@ -150,9 +146,9 @@ pub(super) fn check(
 ) -> Result<Option<Caller>, ApiError> {
     let caller = caller(state, request);
     if caller.is_some()
-        && let Some(connection) = request.conn_data::<Arc<Connection>>()
+        && let Some(newcomer) = request.conn_data::<Arc<Newcomer>>()
     {
-        connection.admit();
+        newcomer.admit();
     }
     if caller.is_none() && access == Access::Closed {
         return Err(state.counters.refuse(

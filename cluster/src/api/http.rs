@@ -1,20 +1,17 @@
 //! The HTTP paths: questions answered once.
 
-use actix_web::http::{StatusCode, header};
+use actix_web::http::header;
 use actix_web::{HttpResponse, web};
 use serde_json::{Value as Json, json};
-use tokio::sync::mpsc;
 use weir_types::tables::TABLES;
 
 use super::{ApiError, ApiState, Asset};
 use crate::planner::{self, Prepared, ScriptRequest};
-use crate::service::{
-    AvailableTables, ListFeeds, ListNodes, ListQueries, Outgoing, SUBSCRIBER_MESSAGES_MAX, Service,
-    Subscribe, Unsubscribe,
-};
+use crate::service::{AvailableTables, ListFeeds, ListNodes, ListQueries, Service, Wanted};
 
-/// Longest wait for the first frontier of `run`.
-const RUN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+/// Longest wait for sources that start. Attaching takes seconds; who waits longer hears that nothing
+/// produces the table.
+const SOURCES_WAIT: std::time::Duration = std::time::Duration::from_secs(60);
 
 type Answer = Result<HttpResponse, ApiError>;
 
@@ -22,11 +19,32 @@ fn ask_failed(error: weir_actors::SendError) -> ApiError {
     ApiError::unavailable(&format!("the server is stopping ({error})"))
 }
 
-/// Compiles off the actors' thread: up to 20 ms of work.
+/// Compiles off the actors' thread: up to 20 ms of work. While sources start, a script that reads a
+/// table which nothing produces yet waits for them.
 pub(super) async fn prepare(
     service: &Service,
     request: &ScriptRequest,
+    wanted: Wanted,
 ) -> Result<Prepared, ApiError> {
+    let once = wanted != Wanted::Live;
+    let mut settled = service.settled.clone();
+    let is_settled = *settled.borrow();
+    let first = prepare_now(service, request).await;
+    let lacks_source = match &first {
+        Ok(prepared) => !prepared.without_source.is_empty(),
+        Err(error) => error.code == "no_source",
+    };
+    if is_settled || !lacks_source || once && request.stale_ok {
+        return first;
+    }
+    let waited = tokio::time::timeout(SOURCES_WAIT, settled.wait_for(|settled| *settled)).await;
+    match waited {
+        Ok(Ok(_)) => prepare_now(service, request).await,
+        _ => first,
+    }
+}
+
+async fn prepare_now(service: &Service, request: &ScriptRequest) -> Result<Prepared, ApiError> {
     let tables = service.coordinator.send(AvailableTables).await.map_err(ask_failed)?;
     let request = request.clone();
     let tick_ms = service.tick_ms;
@@ -160,8 +178,28 @@ pub(crate) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
         "tables": tables,
         "sources": sources,
         "process": (state.process)(),
+        "readers": readers_json(state),
+        "actors": state.service.health.summary(),
+        "engine_generation": state.service.engine.generation(),
         "api": state.counters.json(state.sessions.count()),
     }))
+}
+
+/// What readers hold and what became of them.
+fn readers_json(state: &ApiState) -> Json {
+    use std::sync::atomic::Ordering;
+    let readers = &state.service.readers;
+    let counters = &readers.counters;
+    let counter = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    json!({
+        "websockets": readers.websockets(),
+        "held_bytes": readers.held_bytes(),
+        "behind": counter(&counters.behind_total),
+        "too_slow": counter(&counters.too_slow_total),
+        "stalled": counter(&counters.stalled_total),
+        "silent": counter(&counters.silent_total),
+        "refused": counter(&counters.refused_total),
+    })
 }
 
 pub(super) async fn stats(state: web::Data<ApiState>) -> Answer {
@@ -201,8 +239,48 @@ pub(super) async fn metrics(state: web::Data<ApiState>) -> Answer {
             );
         }
     }
+    push_self_metrics(&mut out, &stats);
     state.counters.write_metrics(&mut out, state.sessions.count());
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(out))
+}
+
+/// Of readers, actors and the engine.
+fn push_self_metrics(out: &mut String, stats: &Json) {
+    use std::fmt::Write;
+    for (name, kind) in [
+        ("websockets", "gauge"),
+        ("held_bytes", "gauge"),
+        ("behind", "counter"),
+        ("too_slow", "counter"),
+        ("stalled", "counter"),
+        ("silent", "counter"),
+        ("refused", "counter"),
+    ] {
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        let value = &stats["readers"][name];
+        let metric = format!("weir_readers_{name}{suffix}");
+        let _ = write!(out, "# TYPE {metric} {kind}\n{metric} {value}\n");
+    }
+    for (name, kind) in [
+        ("handled", "counter"),
+        ("slow_handled", "counter"),
+        ("restarts", "counter"),
+        ("stalled", "gauge"),
+        ("failed", "gauge"),
+        ("handler_ns_max", "gauge"),
+    ] {
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        let metric = format!("weir_actor_{name}{suffix}");
+        let _ = writeln!(out, "# TYPE {metric} {kind}");
+        for (actor, summary) in stats["actors"].as_object().into_iter().flatten() {
+            let _ = writeln!(out, "{metric}{{actor=\"{actor}\"}} {}", summary[name]);
+        }
+    }
+    let _ = write!(
+        out,
+        "# TYPE weir_engine_generation counter\nweir_engine_generation {}\n",
+        stats["engine_generation"]
+    );
 }
 
 pub(super) async fn check(request: web::Json<ScriptRequest>) -> Answer {
@@ -218,61 +296,6 @@ pub(super) async fn check(request: web::Json<ScriptRequest>) -> Answer {
         }
         Err(other) => Err(other.into()),
     }
-}
-
-/// One answer: the snapshot at the first frontier of the view.
-pub(super) async fn run(state: web::Data<ApiState>, request: web::Json<ScriptRequest>) -> Answer {
-    let service = &state.service;
-    let mut request = request.into_inner();
-    request.refresh_ms = request.refresh_ms.or(Some(service.tick_ms));
-    let prepared = prepare(service, &request).await?;
-    let warnings = prepared.warnings.clone();
-    let (sender, inbox) = mpsc::channel(SUBSCRIBER_MESSAGES_MAX);
-    let subscribed = service
-        .coordinator
-        .send(Subscribe { prepared, sender })
-        .await
-        .map_err(ask_failed)?
-        .map_err(|message| ApiError::unavailable(&message))?;
-    let answer = tokio::time::timeout(RUN_TIMEOUT, first_snapshot(inbox)).await;
-    let leave = Unsubscribe { query: subscribed.query, number: subscribed.number };
-    let _ = service.coordinator.send(leave).await;
-    let messages = answer.map_err(|_| {
-        ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "no answer in 30 s")
-    })??;
-    let diagnostics = json!(warnings);
-    // The messages are text already: put together, not parsed and written again.
-    let mut body = String::from("{\"messages\":[");
-    for (idx, message) in messages.iter().enumerate() {
-        if idx > 0 {
-            body.push(',');
-        }
-        body.push_str(&weir_sinks::json::with_id(message.kind, "run", &message.body));
-    }
-    body.push_str(&format!("],\"diagnostics\":{diagnostics}}}"));
-    Ok(HttpResponse::Ok().content_type("application/json").body(body))
-}
-
-async fn first_snapshot(mut inbox: mpsc::Receiver<Outgoing>) -> Result<Vec<Outgoing>, ApiError> {
-    let mut messages = Vec::new();
-    while let Some(message) = inbox.recv().await {
-        let (done, ended) = (message.kind == "progress", message.kind == "end");
-        messages.push(message);
-        if done {
-            return Ok(messages);
-        }
-        if ended {
-            break;
-        }
-    }
-    let reason =
-        messages.iter().rev().find(|message| message.kind == "error").and_then(|message| {
-            let json: Json = serde_json::from_str(&format!("{{{}", message.body)).ok()?;
-            Some((json["code"].as_str()?.to_string(), json["message"].as_str()?.to_string()))
-        });
-    let (code, message) =
-        reason.unwrap_or_else(|| ("ended".into(), "the query ended without an answer".into()));
-    Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, &code, message))
 }
 
 fn content_type(path: &str) -> &'static str {

@@ -1,20 +1,24 @@
 //! HTTP and websocket: the contract's paths, its safe defaults, and the page's static files.
 //!
 //! [`routes`] is the table of what there is, [`guard`] stands before each row of it and decides who
-//! may come in by the rules of [`auth`], [`http`] answers questions, [`live`] carries subscriptions,
-//! [`login`] and [`sessions`] keep browsers. Answers are JSON; errors are
-//! `{"error":{"code","message","diagnostics"?}}` with a fitting status.
+//! may come in by the rules of [`auth`], [`http`] answers questions, [`run`] gives one answer of a
+//! script, [`live`] carries subscriptions, [`login`] and [`sessions`] keep browsers. Answers are JSON;
+//! errors are `{"error":{"code","message","diagnostics"?}}` with a fitting status.
 
 pub mod auth;
 mod body;
+mod connection;
 mod connections;
 mod counters;
 mod error;
+pub mod faults;
+mod frames;
 mod guard;
 pub mod http;
 mod live;
 mod login;
 pub mod routes;
+mod run;
 mod sessions;
 
 use std::net::TcpListener;
@@ -31,14 +35,15 @@ pub use guard::Access;
 pub use sessions::SaveSessions;
 
 use crate::service::Service;
-use connections::{CONNECTIONS_MAX, Connections};
+use connections::Connections;
 use counters::Counters;
 use sessions::Sessions;
 
 /// Largest request body.
 pub const REQUEST_BYTES_MAX: usize = 2 << 20;
-/// Subscriptions of one websocket.
-pub const SUBSCRIPTIONS_PER_CLIENT_MAX: usize = 64;
+/// Connections that may be open at all; above, the kernel lets clients wait. Websockets and newcomers
+/// have lower limits of their own, with an answer.
+const CONNECTIONS_MAX: usize = 4_096;
 /// From the first byte to the head's end. A local client needs milliseconds.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long what a refused client still sends is taken and thrown away, so that it reads why.
@@ -67,6 +72,8 @@ pub struct ApiConfig {
     pub assets: &'static [Asset],
     /// What works on this machine and why not, as `weir doctor -o json` prints it.
     pub doctor: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// With test faults: what kills other parts.
+    pub kill_part: Option<faults::KillPart>,
     /// CPU and memory of this process.
     pub process: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
 }
@@ -78,17 +85,18 @@ pub(crate) struct ApiState {
     sessions: Sessions,
     counters: Arc<Counters>,
     doctor: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    kill_part: Option<faults::KillPart>,
     process: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
 }
 
 impl ApiState {
     fn new(config: ApiConfig) -> ApiState {
-        let ApiConfig { service, auth, sessions, assets: _, doctor, process } = config;
+        let ApiConfig { service, auth, sessions, assets: _, doctor, kill_part, process } = config;
         let counters = Arc::new(Counters::default());
         let token = auth.token.clone().unwrap_or_default();
         let SessionStore { saved, save } = sessions;
         let sessions = Sessions::restore(token, &saved, save, counters.clone());
-        ApiState { service, auth, sessions, counters, doctor, process }
+        ApiState { service, auth, sessions, counters, doctor, kill_part, process }
     }
 
     fn now_unix_s(&self) -> u64 {
@@ -121,8 +129,9 @@ pub fn serve(listener: TcpListener, config: ApiConfig) -> std::io::Result<Server
     })
     .on_connect(move |io, extensions| connections.connected(io, extensions))
     .workers(1)
-    // The registry answers above its own limit; this one bounds how many wait for that answer.
-    .max_connections(2 * CONNECTIONS_MAX)
+    .max_connections(CONNECTIONS_MAX)
+    // A client that is gone takes its request with it.
+    .h1_allow_half_closed(false)
     .keep_alive(KeepAlive::Disabled)
     .client_request_timeout(HEAD_TIME_MAX)
     .client_disconnect_timeout(LINGER)

@@ -9,7 +9,7 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::guard::{Access, Body, Policy, admit, check};
-use super::{ApiError, ApiState, Asset, REQUEST_BYTES_MAX, http, live, login};
+use super::{ApiError, ApiState, Asset, REQUEST_BYTES_MAX, faults, http, live, login, run};
 
 /// A token and some punctuation.
 const LOGIN_BYTES_MAX: usize = 4 << 10;
@@ -108,8 +108,9 @@ pub(super) fn table(assets: &'static [Asset]) -> Vec<Route> {
         get("/api/v1/stats", to!(http::stats)),
         get("/api/v1/doctor", to!(http::doctor)),
         get("/api/v1/live", to!(live::upgrade)).body(Body::Stream),
-        post("/api/v1/run", to!(http::run)),
+        post("/api/v1/run", to!(run::run)),
         post("/api/v1/check", to!(http::check)),
+        post("/api/v1/test/fault", to!(faults::kill)),
     ];
     for asset in assets {
         let answer = move || {

@@ -266,7 +266,12 @@ impl Coordinated {
                     self.fail(query, message.clone());
                 }
             }
-            (From::Cluster, EngineEvent::Removed { .. } | EngineEvent::Changes { .. }) => {}
+            (
+                From::Cluster,
+                EngineEvent::Removed { .. }
+                | EngineEvent::Changes { .. }
+                | EngineEvent::Died { .. },
+            ) => {}
         }
         Ok(())
     }

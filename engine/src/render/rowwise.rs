@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_select::filter::filter_record_batch;
 use timely::container::CapacityContainerBuilder;
@@ -21,7 +22,7 @@ use super::tick::{Emit, TickLogic, tick_operator};
 use super::{BatchStream, RowStream};
 use crate::api::TEST_PANIC_LITERAL;
 use crate::prepare::{Depends, RowSpec};
-use crate::query::{Env, OpError};
+use crate::query::{Env, OpError, TestDeath};
 
 impl RowSpec {
     fn name(&self) -> &'static str {
@@ -29,7 +30,11 @@ impl RowSpec {
     }
 
     fn check_fault(&self) {
+        static HAS_KILLED: AtomicBool = AtomicBool::new(false);
         assert!(!self.panics, "test fault: {TEST_PANIC_LITERAL}");
+        if self.kills && !HAS_KILLED.swap(true, Ordering::Relaxed) {
+            std::panic::panic_any(TestDeath);
+        }
     }
 
     /// The batch filtered or mapped; `None` if nothing is left of it.

@@ -20,6 +20,7 @@ pub mod schema;
 pub mod source;
 pub mod split;
 pub mod tables;
+pub mod testing;
 pub mod text;
 pub mod upid;
 pub mod value;

@@ -55,24 +55,44 @@ const fn required(name: &'static str, doc: &'static str, shape: Shape) -> Field 
 }
 
 const AXIS: Shape = Shape::Object(&[field("label", "Text beside the axis.", Shape::Text)]);
-const TITLE: Field = field("title", "Heading above the widget; without one the widget's name.", Shape::Text);
+const TITLE: Field =
+    field("title", "Heading above the widget; without one the widget's name.", Shape::Text);
 const X_AXIS: Field = field("xAxis", "The horizontal axis.", AXIS);
 const Y_AXIS: Field = field("yAxis", "The vertical axis.", AXIS);
 
 /// Kinds of widgets, what they show, and their fields.
 pub(crate) const KINDS: [(&str, &str, &[Field]); 12] = [
-    ("Table", "All columns of the output, newest changes marked.", &[field("gutterColumn", "Column whose value marks each row at its left edge.", Shape::Column)]),
     (
-        "TimeseriesChart", "Lines over `time_`.",
+        "Table",
+        "All columns of the output, newest changes marked.",
+        &[field(
+            "gutterColumn",
+            "Column whose value marks each row at its left edge.",
+            Shape::Column,
+        )],
+    ),
+    (
+        "TimeseriesChart",
+        "Lines over `time_`.",
         &[
             required(
-                "timeseries", "The lines; more than one entry draws several columns into one chart.",
+                "timeseries",
+                "The lines; more than one entry draws several columns into one chart.",
                 Shape::List(&[
-                    required("value", "Column on the vertical axis; the output needs `time_` for the horizontal one.", Shape::Column),
-                    field("series", "Column that tells lines apart: one for each of its values.", Shape::Column),
+                    required(
+                        "value",
+                        "Column on the vertical axis; the output needs `time_` for the horizontal one.",
+                        Shape::Column,
+                    ),
+                    field(
+                        "series",
+                        "Column that tells lines apart: one for each of its values.",
+                        Shape::Column,
+                    ),
                     field("stackBySeries", "Put the lines upon each other.", Shape::Flag),
                     field(
-                        "mode", "How a line is drawn.",
+                        "mode",
+                        "How a line is drawn.",
                         Shape::Choice(&["MODE_UNKNOWN", "MODE_LINE", "MODE_POINT", "MODE_AREA"]),
                     ),
                 ]),
@@ -83,21 +103,36 @@ pub(crate) const KINDS: [(&str, &str, &[Field]); 12] = [
         ],
     ),
     (
-        "Graph", "Nodes and edges, one row an edge.",
+        "Graph",
+        "Nodes and edges, one row an edge.",
         &[
             field(
-                "adjacencyList", "Which two columns are an edge's ends.",
+                "adjacencyList",
+                "Which two columns are an edge's ends.",
                 Shape::Object(&[
-                    required("fromColumn", "Column of the node that an edge leaves.", Shape::Column),
+                    required(
+                        "fromColumn",
+                        "Column of the node that an edge leaves.",
+                        Shape::Column,
+                    ),
                     required("toColumn", "Column of the node that an edge enters.", Shape::Column),
                 ]),
             ),
-            field("dotColumn", "Column with a graph in the DOT language, instead of `adjacencyList`.", Shape::Column),
+            field(
+                "dotColumn",
+                "Column with a graph in the DOT language, instead of `adjacencyList`.",
+                Shape::Column,
+            ),
             field("edgeWeightColumn", "Column that makes edges wider.", Shape::Column),
             field("nodeWeightColumn", "Column that makes nodes larger.", Shape::Column),
-            field("edgeColorColumn", "Column that colours edges by `edgeThresholds`.", Shape::Column),
             field(
-                "edgeThresholds", "Where the colours of edges change.",
+                "edgeColorColumn",
+                "Column that colours edges by `edgeThresholds`.",
+                Shape::Column,
+            ),
+            field(
+                "edgeThresholds",
+                "Where the colours of edges change.",
                 Shape::Object(&[
                     field("mediumThreshold", "From here on an edge is of concern.", Shape::Number),
                     field("highThreshold", "From here on it is bad.", Shape::Number),
@@ -109,13 +144,19 @@ pub(crate) const KINDS: [(&str, &str, &[Field]); 12] = [
         ],
     ),
     (
-        "HistogramChart", "How often values lie where.",
+        "HistogramChart",
+        "How often values lie where.",
         &[
             required(
-                "histogram", "What is counted.",
+                "histogram",
+                "What is counted.",
                 Shape::Object(&[
                     required("value", "Column whose values are put into bins.", Shape::Column),
-                    field("prebinCount", "Column with a count, where rows are bins already.", Shape::Column),
+                    field(
+                        "prebinCount",
+                        "Column with a count, where rows are bins already.",
+                        Shape::Column,
+                    ),
                     field("maxbins", "At most so many bins.", Shape::Number),
                     field("minstep", "Bins are at least so wide.", Shape::Number),
                     field("horizontal", "Lay the bars down.", Shape::Flag),
@@ -127,9 +168,14 @@ pub(crate) const KINDS: [(&str, &str, &[Field]); 12] = [
         ],
     ),
     (
-        "StackTraceFlameGraph", "Where time is spent, from folded stacks.",
+        "StackTraceFlameGraph",
+        "Where time is spent, from folded stacks.",
         &[
-            required("stacktraceColumn", "Column with folded stacks: frames from the root on, joined by `;`.", Shape::Column),
+            required(
+                "stacktraceColumn",
+                "Column with folded stacks: frames from the root on, joined by `;`.",
+                Shape::Column,
+            ),
             field("countColumn", "Column with how often a stack was seen.", Shape::Column),
             field("percentageColumn", "Column with a stack's share.", Shape::Column),
             field("namespaceColumn", "Column of the namespace, to group by.", Shape::Column),
@@ -138,11 +184,16 @@ pub(crate) const KINDS: [(&str, &str, &[Field]); 12] = [
             field("pidColumn", "Column of the process, to group by.", Shape::Column),
             field("nodeColumn", "Column of the node, to group by.", Shape::Column),
             field("percentageLabel", "What the shares are shares of.", Shape::Text),
-            field("differenceColumn", "Column with a difference, for comparing two profiles.", Shape::Column),
+            field(
+                "differenceColumn",
+                "Column with a difference, for comparing two profiles.",
+                Shape::Column,
+            ),
         ],
     ),
     (
-        "RequestGraph", "Who asks whom: a map of services or pods, one row a pair.",
+        "RequestGraph",
+        "Who asks whom: a map of services or pods, one row a pair.",
         &[
             field("requestorPodColumn", "Column of the asking pod.", Shape::Column),
             field("responderPodColumn", "Column of the answering pod.", Shape::Column),
@@ -155,16 +206,26 @@ pub(crate) const KINDS: [(&str, &str, &[Field]); 12] = [
             field("p99Column", "Column of the latency's 99th percentile.", Shape::Column),
             field("errorRateColumn", "Column of the share of errors.", Shape::Column),
             field("requestsPerSecondColumn", "Column of the request rate.", Shape::Column),
-            field("inboundBytesPerSecondColumn", "Column of the rate of bytes received.", Shape::Column),
-            field("outboundBytesPerSecondColumn", "Column of the rate of bytes sent.", Shape::Column),
+            field(
+                "inboundBytesPerSecondColumn",
+                "Column of the rate of bytes received.",
+                Shape::Column,
+            ),
+            field(
+                "outboundBytesPerSecondColumn",
+                "Column of the rate of bytes sent.",
+                Shape::Column,
+            ),
             field("totalRequestCountColumn", "Column of the number of requests.", Shape::Column),
         ],
     ),
     (
-        "BarChart", "One bar a row.",
+        "BarChart",
+        "One bar a row.",
         &[
             required(
-                "bar", "What the bars are.",
+                "bar",
+                "What the bars are.",
                 Shape::Object(&[
                     required("value", "Column with a bar's length.", Shape::Column),
                     required("label", "Column with a bar's name.", Shape::Column),
@@ -178,11 +239,42 @@ pub(crate) const KINDS: [(&str, &str, &[Field]); 12] = [
             Y_AXIS,
         ],
     ),
-    ("PieChart", "Shares of a whole.", &[required("label", "Column with a part's name.", Shape::Column), required("value", "Column with a part's size.", Shape::Column), TITLE]),
-    ("GaugeChart", "One value on a scale.", &[required("value", "Column with the value.", Shape::Column), TITLE]),
-    ("StatChart", "One large value.", &[required("stat", "What is shown.", Shape::Object(&[required("value", "Column with the value; of several rows the first is shown.", Shape::Column)])), TITLE]),
+    (
+        "PieChart",
+        "Shares of a whole.",
+        &[
+            required("label", "Column with a part's name.", Shape::Column),
+            required("value", "Column with a part's size.", Shape::Column),
+            TITLE,
+        ],
+    ),
+    (
+        "GaugeChart",
+        "One value on a scale.",
+        &[required("value", "Column with the value.", Shape::Column), TITLE],
+    ),
+    (
+        "StatChart",
+        "One large value.",
+        &[
+            required(
+                "stat",
+                "What is shown.",
+                Shape::Object(&[required(
+                    "value",
+                    "Column with the value; of several rows the first is shown.",
+                    Shape::Column,
+                )]),
+            ),
+            TITLE,
+        ],
+    ),
     ("TextChart", "A text; needs no output.", &[field("body", "The text.", Shape::Text)]),
-    ("VegaChart", "Whatever a Vega specification draws; the table is found by its name.", &[required("spec", "A Vega specification as JSON text.", Shape::Text)]),
+    (
+        "VegaChart",
+        "Whatever a Vega specification draws; the table is found by its name.",
+        &[required("spec", "A Vega specification as JSON text.", Shape::Text)],
+    ),
 ];
 
 /// The kinds of widgets that a displaySpec can ask for.

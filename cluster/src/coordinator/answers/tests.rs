@@ -9,7 +9,7 @@ use weir_proto::{FromNode, NodeInfo, QueryId, ToNode};
 
 use super::*;
 use crate::planner::{PlanError, ScriptRequest, prepare};
-use crate::view::ViewState;
+use crate::view::{SnapshotLimits, ViewState};
 
 struct Cluster {
     coordinator: Coordinator,
@@ -101,7 +101,7 @@ impl Cluster {
     }
 
     fn rows(&self) -> Vec<Vec<Value>> {
-        let snapshot = self.view.snapshot(usize::MAX).unwrap();
+        let snapshot = self.view.snapshot(SnapshotLimits::NONE).unwrap();
         let types = snapshot[0].table.relation.types();
         let rows = snapshot[0].rows.iter();
         rows.map(|(row, count)| {

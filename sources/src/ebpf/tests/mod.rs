@@ -119,7 +119,7 @@ fn start(config: &EbpfConfig) -> Option<EbpfSource> {
             | CannotRun::KernelTooOld { .. }
             | CannotRun::NoKernelFunction(_)),
         ) => {
-            eprintln!("skipped: {error}");
+            weir_types::testing::skipped(error);
             None
         }
         Err(error) => {

@@ -18,7 +18,7 @@ impl Ring {
         match IoUring::new(4) {
             Ok(ring) => Some(Ring(ring)),
             Err(error) => {
-                eprintln!("skipped: io_uring_setup: {error}");
+                weir_types::testing::skipped(format!("io_uring_setup: {error}"));
                 None
             }
         }
