@@ -1,7 +1,7 @@
 //! HTTP and websocket: the contract's paths, its safe defaults, and the page's static files.
 //!
 //! [`routes`] is the table of what there is, [`guard`] stands before each row of it and decides who
-//! may come in by the rules of [`auth`], [`http`] answers questions, [`run`] gives one answer of a
+//! may come in by the rules of [`auth`], [`http`] answers questions, `metrics` those about the server, [`run`] gives one answer of a
 //! script, [`live`] carries subscriptions, [`login`] and [`sessions`] keep browsers. Answers are JSON;
 //! errors are `{"error":{"code","message","diagnostics"?}}` with a fitting status.
 
@@ -17,6 +17,7 @@ mod guard;
 pub mod http;
 mod live;
 mod login;
+mod metrics;
 pub mod routes;
 mod run;
 mod sessions;

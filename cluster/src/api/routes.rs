@@ -95,7 +95,7 @@ pub(super) fn table(assets: &'static [Asset]) -> Vec<Route> {
     let mut routes = vec![
         get("/healthz", to!(async || HttpResponse::Ok().body("ok\n"))).open(),
         get("/readyz", to!(http::readyz)).open(),
-        get("/metrics", to!(http::metrics)),
+        get("/metrics", to!(http::prometheus)),
         post("/api/v1/login", to!(login::login)).open().body(Body::Bytes(LOGIN_BYTES_MAX)),
         post("/api/v1/logout", to!(login::logout)).body(Body::Bytes(LOGIN_BYTES_MAX)),
         get("/api/v1/scripts", to!(http::scripts)),

@@ -20,10 +20,10 @@ pub mod stats;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tracing::error;
 use weir_actors::{Address, Config, KillSwitch, Supervisor};
-use weir_engine::{EngineConfig, Generations};
+use weir_engine::{EngineConfig, Generations, Limits};
 use weir_proto::bus::ClusterPort;
 use weir_types::Clock;
 
@@ -38,10 +38,13 @@ pub use outbox::{Outbox, Popped};
 pub use registry::ViewId;
 pub use stats::{Freshness, Quantiles};
 
-use crate::coordinator::Identity;
+use crate::coordinator::{Identity, PastLosses};
 use crate::view::SnapshotLimits;
 use coordinator_actor::{EngineMoved, NodeMessage, Shared};
 use router::Router;
+
+/// More would not be faster: there are few cores.
+const COMPILES_MAX: usize = 4;
 
 pub struct ServiceConfig {
     pub tick_ms: u64,
@@ -49,6 +52,7 @@ pub struct ServiceConfig {
     pub retention_ns: i64,
     pub snapshots: SnapshotLimits,
     pub readers: ReaderLimits,
+    pub queries: Limits,
     pub test_faults: bool,
     /// This process, as table functions show it.
     pub identity: Identity,
@@ -64,6 +68,8 @@ pub struct Service {
     pub health: Arc<Health>,
     pub clock: Arc<dyn Clock>,
     pub tick_ms: u64,
+    /// Scripts that are compiled at a time: each may take its whole budget of memory.
+    pub compiles: Arc<Semaphore>,
     /// False while sources start: a table that nothing produces may still come.
     pub settled: watch::Receiver<bool>,
 }
@@ -83,6 +89,7 @@ impl Service {
                 workers: config.workers,
                 retention_ns: Some(config.retention_ns),
                 test_faults: config.test_faults,
+                limits: config.queries.clone(),
                 ..EngineConfig::new("cluster")
             },
             Arc::new(move |_generation, event| emit.emit(event)),
@@ -101,6 +108,7 @@ impl Service {
             switch: switch.child("queries"),
             views: actix::Arbiter::new().handle(),
             registered: Arc::default(),
+            past_losses: PastLosses::default(),
             settled: settled_sender,
         };
         // However often it dies, views wait for it: there is no server without it.
@@ -115,7 +123,8 @@ impl Service {
         });
         let coordinator = supervised.addr().clone();
         actix::spawn(pump_engine(router, coordinator.clone()));
-        actix::spawn(pump_node("local".to_string(), port, coordinator.clone()));
+        // Messages of many megabytes are decoded apart from the actors.
+        actix::Arbiter::new().spawn(pump_node("local".to_string(), port, coordinator.clone()));
         let health = Arc::new(Health::new(switch.clone()));
         actix::spawn(health::watch(Arc::clone(&health)));
         Ok(Service {
@@ -126,6 +135,7 @@ impl Service {
             health,
             clock,
             tick_ms: config.tick_ms,
+            compiles: Arc::new(Semaphore::new(COMPILES_MAX)),
             settled,
         })
     }

@@ -307,9 +307,9 @@ fn sessions_live_and_end() {
     assert!(out.header("set-cookie").unwrap().contains("Max-Age=0"));
     assert!(!works(&weir, &one) && works(&weir, &two));
     // A restart on the same port, as for an open tab.
-    let listen = weir.addr.to_string();
+    let listen = weir.addr;
     let (_, dir) = weir.stop(Signal::Terminate).unwrap();
-    let again = Weir::start_in(dir, &["--trace", "port:1", "--listen", &listen]).unwrap();
+    let again = Weir::start_at(dir, listen, &["--trace", "port:1"]).unwrap();
     assert!(!works(&again, &one) && works(&again, &two));
     // From the command line, all at once.
     let ended = again.run(&["logout"], DEADLINE).unwrap();

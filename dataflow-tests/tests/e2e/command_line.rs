@@ -33,16 +33,23 @@ fn output_forms_are_honoured() {
         for form in ["json", "jsonl"] {
             let lines = said(form);
             for line in &lines {
-                assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "{command:?}: {line}");
+                assert!(
+                    serde_json::from_str::<serde_json::Value>(line).is_ok(),
+                    "{command:?}: {line}"
+                );
             }
         }
         let csv = said("csv");
-        let fields = |line: &str| line.split('"').step_by(2).map(|part| part.matches(',').count()).sum::<usize>();
+        let fields = |line: &str| {
+            line.split('"').step_by(2).map(|part| part.matches(',').count()).sum::<usize>()
+        };
         let head = fields(&csv[0]);
         assert!(head > 0 && csv.iter().all(|line| fields(line) == head), "{command:?}: {csv:?}");
         assert!(!said("table")[0].starts_with('{'), "{command:?}");
     }
-    for wrong in [&["scripts", "show", "px/http_data", "-o", "csv"][..], &["live", "px/pod", "-o", "csv"]] {
+    for wrong in
+        [&["scripts", "show", "px/http_data", "-o", "csv"][..], &["live", "px/pod", "-o", "csv"]]
+    {
         assert_eq!(run(wrong, DEADLINE).unwrap().status.code(), Some(2), "{wrong:?}");
     }
 }
@@ -117,7 +124,10 @@ fn servers_findings_are_told() {
     let missing = ask(&["run", "px/pod"]);
     assert_eq!(missing.status.code(), Some(1), "{missing:?}");
     let said = missing.stderr.join("\n");
-    assert!(said.contains("--> px/pod") && said.contains("--pod") && !said.contains(":0"), "{said}");
+    assert!(
+        said.contains("--> px/pod") && said.contains("--pod") && !said.contains(":0"),
+        "{said}"
+    );
     let future = ["px/http_data", "--", "--start_time", "5m"];
     for command in [&["run"][..], &["live", "--ticks", "1", "-o", "jsonl"]] {
         let output = ask(&[command, &future].concat());

@@ -7,6 +7,7 @@ use weir_types::plan::OpKind;
 use weir_types::{DataType, Expr, Op, OpId, Plan};
 
 use super::{Rebuild, expressions, passed};
+use crate::budget::Budget;
 /// What each means for a row.
 const FUNCTIONS: [(&str, &str); 3] = [
     ("asid", "upid_to_asid"),
@@ -18,9 +19,12 @@ fn for_row(func: &str) -> Option<&'static str> {
     FUNCTIONS.iter().find(|(name, _)| *name == func).map(|(_, for_row)| *for_row)
 }
 
-pub(crate) fn run(plan: Plan) -> Plan {
-    let mut rebuild = Rebuild::new(plan.ops.len());
+pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {
+    let mut rebuild = Rebuild::new(plan.ops.len(), budget);
     for op in &plan.ops {
+        if rebuild.is_over() {
+            return plan;
+        }
         let op = rebuild.renumbered(op);
         let mut found = false;
         for expr in expressions(&op.kind) {
@@ -42,7 +46,7 @@ pub(crate) fn run(plan: Plan) -> Plan {
 
 /// An operator equal to `op` that has the scan's UPID in a column, and that column. `None` behind
 /// blocking operators and for tables without one.
-fn carry_upid(rebuild: &mut Rebuild, op: OpId) -> Option<(OpId, usize)> {
+fn carry_upid(rebuild: &mut Rebuild<'_>, op: OpId) -> Option<(OpId, usize)> {
     let mut path: Vec<OpId> = Vec::new();
     let mut at = op;
     while matches!(rebuild.ops[at].kind, OpKind::Filter { .. } | OpKind::Map { .. }) {
@@ -90,7 +94,7 @@ fn carry_upid(rebuild: &mut Rebuild, op: OpId) -> Option<(OpId, usize)> {
     Some((id, idx))
 }
 
-fn bind(rebuild: &mut Rebuild, op: Op, input: OpId, upid: usize) -> OpId {
+fn bind(rebuild: &mut Rebuild<'_>, op: Op, input: OpId, upid: usize) -> OpId {
     let column = Expr::Column { idx: upid, data_type: DataType::Uint128 };
     let kind = match &op.kind {
         OpKind::Filter { predicate } => OpKind::Filter { predicate: bound(predicate, &column) },

@@ -13,11 +13,17 @@ use weir_types::{Column, DataType, Expr, OpId, Plan, Relation, SemanticType, Val
 use super::placement_checked::Site;
 use super::typed_expr::{Input, find_column};
 use super::{is_blocking, passed};
+use crate::budget::Budget;
 use crate::codes::Code;
 use crate::diag::{Diag, Findings, Res, Span, Stop, fail};
 use crate::ir::{AggOut, Graph, IrKind, IrOp, Merge, MergeKind, NameAt, SymRef};
 use crate::limits::{FRAME_COLUMNS_MAX, PLAN_COLUMNS_MAX};
+use crate::objects::args::name_fits;
 use crate::registry;
+
+/// Work of typing an operator, and each of its columns: names are copied several times.
+const TYPED_OP_WORK: usize = 20;
+const TYPED_COLUMN_WORK: usize = 20;
 
 /// What became of an operator of the graph.
 #[derive(Clone, Debug, Default)]
@@ -33,13 +39,21 @@ pub(crate) struct Typed {
     pub(crate) ops: Vec<Op>,
     /// The plan's operator for each operator of the graph.
     pub(crate) of_graph: Vec<OpId>,
+    /// Of all operators.
+    pub(crate) columns: usize,
     pub(crate) sites: Vec<Site>,
 }
 
-pub(crate) fn run(graph: &Graph, tables: &[(String, Relation)], findings: &Findings) -> Typed {
+pub(crate) fn run(
+    graph: &Graph,
+    tables: &[(String, Relation)],
+    findings: &Findings,
+    budget: &Budget,
+) -> Typed {
     let mut typer = Typer {
         tables,
         findings,
+        budget,
         ops: Vec::new(),
         blocked: Vec::new(),
         states: Vec::with_capacity(graph.ops.len()),
@@ -48,15 +62,21 @@ pub(crate) fn run(graph: &Graph, tables: &[(String, Relation)], findings: &Findi
         sites: Vec::new(),
     };
     for op in &graph.ops {
+        if findings.is_full() || budget.is_over() {
+            break;
+        }
         let state = typer.operator(op).unwrap_or_else(|stop| {
             typer.findings.stop(stop);
             typer.broken()
         });
-        typer.columns += typer.ops[state.op].relation.len();
+        let columns = &typer.ops[state.op].relation.columns;
+        typer.columns += columns.len();
+        budget.named(columns.iter().map(|column| column.name.len()).sum());
+        budget.spend(TYPED_OP_WORK + TYPED_COLUMN_WORK * columns.len());
         typer.states.push(state);
     }
     let of_graph = typer.states.iter().map(|state| state.op).collect();
-    Typed { ops: typer.ops, of_graph, sites: typer.sites }
+    Typed { ops: typer.ops, of_graph, columns: typer.columns, sites: typer.sites }
 }
 
 impl Typed {
@@ -68,6 +88,7 @@ impl Typed {
 struct Typer<'a> {
     tables: &'a [(String, Relation)],
     findings: &'a Findings,
+    budget: &'a Budget,
     ops: Vec<Op>,
     /// Per operator of the plan: it is, or stands behind, a blocking operator.
     blocked: Vec<bool>,
@@ -148,6 +169,7 @@ impl Typer<'_> {
             bad: &state.bad,
             frame,
             nodes: &self.nodes,
+            budget: self.budget,
             sites: &mut self.sites,
             blocked: self.blocked[state.op],
         };
@@ -451,17 +473,23 @@ fn merged_relation(
 ) -> Res<(Relation, HashSet<String>)> {
     let mut columns: Vec<Column> = Vec::new();
     let mut bad = HashSet::new();
-    let sides = [(left, right.0, &merge.suffixes.0), (right, left.0, &merge.suffixes.1)];
+    let mut taken: HashSet<String> = HashSet::new();
+    let names = |relation: &Relation| -> HashSet<String> {
+        relation.columns.iter().map(|column| column.name.clone()).collect()
+    };
+    let (left_names, right_names) = (names(left.0), names(right.0));
+    let sides = [(left, &right_names, &merge.suffixes.0), (right, &left_names, &merge.suffixes.1)];
     for ((relation, bad_here), other, suffix) in sides {
         for column in &relation.columns {
             let mut renamed = column.clone();
-            if other.index_of(&column.name).is_some() {
+            if other.contains(&column.name) {
                 renamed.name.push_str(suffix);
+                name_fits(&renamed.name, span)?;
             }
             if bad_here.contains(&column.name) {
                 bad.insert(renamed.name.clone());
             }
-            if columns.iter().any(|have| have.name == renamed.name) {
+            if !taken.insert(renamed.name.clone()) {
                 let message = format!("merge(): duplicate column '{}' in the result", renamed.name);
                 let hint = "give the sides different `suffixes`, or drop the column on one side";
                 return Err(Diag::error(Code::JoinSuffixes, span, message).hint(hint).into());

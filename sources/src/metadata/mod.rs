@@ -216,7 +216,7 @@ impl LocalMetadata {
     /// gone before it could be read is known by its short name at least.
     pub fn on_event(&mut self, event: &CaptureEvent<'_>) {
         match event {
-            CaptureEvent::Exec { at } => {
+            CaptureEvent::Exec { at, .. } => {
                 if self.exec_reads < EXEC_READS_PER_REFRESH {
                     self.exec_reads += 1;
                     self.read(at.process.pid);

@@ -134,7 +134,7 @@ fn short_lived_processes_are_known_by_their_events() {
         cgroup_id: 0,
         comm: comm("curl"),
     };
-    metadata.on_event(&CaptureEvent::Exec { at });
+    metadata.on_event(&CaptureEvent::Exec { at, cmdline: b"", is_cut: false });
     metadata.on_event(&CaptureEvent::Exit { at, exit_code: 0 });
     let snapshot = metadata.look_up(upid(31, 77)).unwrap();
     assert_eq!(names(&snapshot, upid(31, 77)), ("local/curl-31".into(), "local/curl".into()));
