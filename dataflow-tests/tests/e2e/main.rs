@@ -5,9 +5,11 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "these are tests")]
 
+mod access;
 mod api;
 mod capture;
 mod check;
+mod command_line;
 mod commands;
 mod entities;
 mod generations;
