@@ -74,8 +74,7 @@ impl Default for SnapshotLimits {
 
 impl SnapshotLimits {
     /// For rows that are in memory anyway.
-    pub const NONE: SnapshotLimits =
-        SnapshotLimits { rows_max: usize::MAX, bytes_max: usize::MAX };
+    pub const NONE: SnapshotLimits = SnapshotLimits { rows_max: usize::MAX, bytes_max: usize::MAX };
 }
 
 /// A view's outputs at its frontier.
@@ -217,10 +216,7 @@ impl ViewState {
     }
 
     /// The rows of every output at the frontier, refused if one is too large.
-    pub fn snapshot(
-        &self,
-        limits: SnapshotLimits,
-    ) -> Result<Vec<OutputChanges>, SnapshotTooLarge> {
+    pub fn snapshot(&self, limits: SnapshotLimits) -> Result<Vec<OutputChanges>, SnapshotTooLarge> {
         self.check(limits)?;
         let outputs = self.outputs.iter().map(|output| {
             let rows = output.rows.iter().map(|(row, count)| (row.clone(), *count)).collect();

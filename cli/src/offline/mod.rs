@@ -13,9 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use weir_cluster::coordinator::QueryCompleteness;
 use weir_cluster::planner::{self, Prepared, ScriptRequest};
-use weir_cluster::service::message::{
-    Outgoing, completeness_members, progress_body, schema_body,
-};
+use weir_cluster::service::message::{Outgoing, completeness_members, progress_body, schema_body};
 use weir_cluster::view::{OutputChanges, SnapshotLimits, tick_unix_ns};
 use weir_pxl::table_functions::{self, Answered};
 use weir_sinks::json::with_id;

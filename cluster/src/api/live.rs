@@ -228,9 +228,8 @@ impl Socket {
         let readers = &self.state.service.readers;
         let frames = &self.frames;
         self.open.retain(|id, _| frames.holds(id));
-        let refused = |code: &str, message: String| {
-            ApiError::new(StatusCode::CONFLICT, code, message)
-        };
+        let refused =
+            |code: &str, message: String| ApiError::new(StatusCode::CONFLICT, code, message);
         if self.open.contains_key(&id) {
             let message = "this id is subscribed already: unsubscribe it first".to_string();
             return self.send_error(&id, &refused("id_in_use", message));

@@ -188,10 +188,7 @@ pub struct Client {
 impl Client {
     #[must_use]
     pub fn new(limits: &ReaderLimits) -> Arc<Client> {
-        Arc::new(Client {
-            budget: Budget::new(limits.client_bytes_max),
-            waker: AtomicWaker::new(),
-        })
+        Arc::new(Client { budget: Budget::new(limits.client_bytes_max), waker: AtomicWaker::new() })
     }
 
     /// There is something to take.

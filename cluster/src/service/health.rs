@@ -91,7 +91,8 @@ pub(super) async fn watch(health: Arc<Health>) {
             let before = slow.insert(kind.clone(), summary.slow_handled).unwrap_or(0);
             // Now and then one is preempted; a row of them is something to look into.
             if summary.slow_handled > before + SLOW_PER_LOOK {
-                let (slow_handled, max_ns) = (summary.slow_handled - before, summary.handler_ns_max);
+                let (slow_handled, max_ns) =
+                    (summary.slow_handled - before, summary.handler_ns_max);
                 warn!(actors = kind, slow_handled, max_ns, "handlers took longer than 500 µs");
             }
         }

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use weir_engine::Unread;
 use weir_proto::QueryId;
 use weir_types::PackedRow;
 
@@ -43,14 +44,29 @@ pub(crate) struct NewReader {
 
 pub(crate) enum Item {
     /// Rows of a table before a frontier.
-    Rows { run: QueryId, tick_ms: u64, table: Arc<str>, rows: Vec<(PackedRow, i64)> },
-    Advance { run: QueryId, advance: Advance },
+    /// While they wait the engine counts them, and hands out no more than so much.
+    Rows {
+        run: QueryId,
+        tick_ms: u64,
+        table: Arc<str>,
+        rows: Vec<(PackedRow, i64)>,
+        _unread: Unread,
+    },
+    Advance {
+        run: QueryId,
+        advance: Advance,
+    },
     /// The query was installed anew, as this run: its rows come from the beginning.
-    Rebase { run: QueryId },
+    Rebase {
+        run: QueryId,
+    },
     Join(NewReader),
     Leave(u64),
     /// How complete the standing answer is.
-    Idle { completeness: QueryCompleteness, now_unix_ns: i64 },
+    Idle {
+        completeness: QueryCompleteness,
+        now_unix_ns: i64,
+    },
 }
 
 impl Item {

@@ -285,8 +285,8 @@ impl Outbox {
     pub fn leave(&self) {
         let mut inner = self.lock();
         inner.state = State::Gone;
-        let freed = std::mem::take(&mut inner.queued_bytes)
-            + std::mem::take(&mut inner.backlog_bytes);
+        let freed =
+            std::mem::take(&mut inner.queued_bytes) + std::mem::take(&mut inner.backlog_bytes);
         let dropped = std::mem::take(&mut inner.queue);
         drop(inner);
         drop(dropped);

@@ -149,7 +149,9 @@ impl QueryActor {
 
     fn announce_gone(&mut self) {
         self.gone.extend(self.maintained.take_gone());
-        let Some(coordinator) = self.coordinator().filter(|_| !self.gone.is_empty()) else { return };
+        let Some(coordinator) = self.coordinator().filter(|_| !self.gone.is_empty()) else {
+            return;
+        };
         // A full mailbox: with the next slice, at the latest when a standing frontier is looked at.
         let view = self.view;
         self.gone.retain(|&number| coordinator.try_send(Unsubscribe { view, number }).is_err());

@@ -117,6 +117,7 @@ pub(crate) fn gives(body: &str, tables: &[(&str, &[Row])], expected: &[(&str, &[
         refresh_ms: 1000,
         ticks_ms: vec![BASE_MS, BASE_MS + 1000, now_ms],
         installed_after: 0,
+        one_row_slices: false,
     };
     if let Err(error) = compare(&plan, &weir_pxl::split(&plan), &world, &feed) {
         panic!("{error}\n{body}");
@@ -437,6 +438,7 @@ fn windows_slide() {
         refresh_ms: 100,
         ticks_ms: [0, 100, 4900, 5000, 5100, 6000].map(|after| BASE_MS + after).to_vec(),
         installed_after: 0,
+        one_row_slices: false,
     };
     let compared = compare(&plan, &weir_pxl::split(&plan), &world, &feed).expect("the same");
     assert_eq!((compared.frontiers, compared.rows), (6, 6));

@@ -41,15 +41,37 @@ type Staged = BTreeMap<PackedRow, i64>;
 /// Something that takes several steps.
 enum Task {
     /// Rows that came are netted at their tick.
-    Stage { tick_ms: u64, output: usize, rows: std::vec::IntoIter<(PackedRow, i64)> },
+    Stage {
+        tick_ms: u64,
+        output: usize,
+        rows: std::vec::IntoIter<(PackedRow, i64)>,
+    },
     /// So are those of an earlier tick that is published along.
-    Merge { tick_ms: u64, output: usize, rows: btree_map::IntoIter<PackedRow, i64> },
+    Merge {
+        tick_ms: u64,
+        output: usize,
+        rows: btree_map::IntoIter<PackedRow, i64>,
+    },
     /// And the rows that readers have are taken away from those of a new run.
-    Subtract { tick_ms: u64, output: usize, after: Option<PackedRow> },
-    Publish { tick_ms: u64, output: usize, rows: Option<btree_map::IntoIter<PackedRow, i64>> },
+    Subtract {
+        tick_ms: u64,
+        output: usize,
+        after: Option<PackedRow>,
+    },
+    Publish {
+        tick_ms: u64,
+        output: usize,
+        rows: Option<btree_map::IntoIter<PackedRow, i64>>,
+    },
     Seal(Advance),
-    Snapshot { from: Cursor, after: Option<PackedRow> },
-    CatchUp { number: u64, output: usize },
+    Snapshot {
+        from: Cursor,
+        after: Option<PackedRow>,
+    },
+    CatchUp {
+        number: u64,
+        output: usize,
+    },
 }
 
 /// A message of rows that grows.
@@ -168,7 +190,7 @@ impl Maintained {
 
     fn take(&mut self, item: Item, later: bool) {
         match item {
-            Item::Rows { run, tick_ms, table, rows } if run == self.run => {
+            Item::Rows { run, tick_ms, table, rows, .. } if run == self.run => {
                 if let Some(output) = self.view.position(&table) {
                     self.agenda.push_back(Task::Stage { tick_ms, output, rows: rows.into_iter() });
                 }
@@ -301,12 +323,7 @@ impl Maintained {
         }
     }
 
-    fn subtract(
-        &mut self,
-        tick_ms: u64,
-        output: usize,
-        after: Option<PackedRow>,
-    ) -> Option<Task> {
+    fn subtract(&mut self, tick_ms: u64, output: usize, after: Option<PackedRow>) -> Option<Task> {
         let rows = self.view.rows_after(output, after.as_ref()).take(STEP_ROWS);
         let rows: Vec<(PackedRow, i64)> = rows.map(|(row, count)| (row.clone(), count)).collect();
         let after = rows.last()?.0.clone();
@@ -452,9 +469,8 @@ impl Maintained {
     }
 
     fn admit_waiting(&mut self, frontier_ms: u64) {
-        let due = |reader: &Reader| {
-            reader.position == Position::Waiting && reader.from_ms <= frontier_ms
-        };
+        let due =
+            |reader: &Reader| reader.position == Position::Waiting && reader.from_ms <= frontier_ms;
         if !self.readers.iter().any(due) {
             return;
         }
