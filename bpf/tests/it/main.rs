@@ -138,10 +138,15 @@ fn layouts_are_the_programs_own() {
         }
     );
     check!("weir_listener_key", ListenerKey { addr, port, _pad });
+    check!("weir_pair_key", PairKey { a_addr, b_addr, a_port, b_port });
+}
+
+/// As above, for what is told of names and of processes that cannot be seen.
+#[test]
+fn layouts_of_names_and_blind_spots_are_the_programs_own() {
     check!("weir_blind_key", BlindKey { pid, reason });
     check!("weir_blind", Blind { times, bytes });
     check!("weir_unix_name", UnixName { bytes, name });
-    check!("weir_pair_key", PairKey { a_addr, b_addr, a_port, b_port });
 }
 
 /// Every object is ELF for BPF, aligned for its readers, carries its relocations and a licence
