@@ -146,6 +146,12 @@ fn short_lived_processes_are_known_by_their_events() {
     assert_eq!(process.cmdline, "curl -s http://localhost/");
     assert!(process.ended);
 
+    // Read while it ends: its memory is gone, and with it what could be read.
+    machine.run(&Proc { pid: 33, start_ticks: 79, exe: "", cmdline: "", ..Proc::default() });
+    let at = event(33, 79, "curl");
+    metadata.on_event(&CaptureEvent::Exec { at, cmdline, is_cut: false });
+    assert_eq!(metadata.refresh().process(upid(33, 79)).unwrap().cmdline, process.cmdline);
+
     // Of one that was seen only when it ended, the name is left.
     metadata.on_event(&CaptureEvent::Exit { at: event(32, 78, "wget"), exit_code: 0 });
     let snapshot = metadata.refresh();
