@@ -240,6 +240,8 @@ pub(crate) struct UpArgs {
     pub(crate) snapshot_bytes_max: usize,
     #[command(flatten)]
     pub(crate) readers: ReaderArgs,
+    #[command(flatten)]
+    pub(crate) queries: QueryArgs,
     /// Worker threads of the cluster part.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) workers: usize,
@@ -258,6 +260,17 @@ pub(crate) struct UpArgs {
     /// Not yet: redaction beyond secrets.
     #[arg(long, value_name = "MODE", hide = true)]
     pub(crate) redact: Option<String>,
+}
+
+/// What queries may cost.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct QueryArgs {
+    /// Memory of one query in each part, node and cluster. Without it an eighth of what there is, at most 1 GiB.
+    #[arg(long, value_parser = parse_bytes, value_name = "N")]
+    pub(crate) query_bytes_max: Option<usize>,
+    /// Memory of all queries of a part; above, the largest is ended. Without it a quarter, at most 2 GiB.
+    #[arg(long, value_parser = parse_bytes, value_name = "N")]
+    pub(crate) queries_bytes_max: Option<usize>,
 }
 
 /// What readers may cost.

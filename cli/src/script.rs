@@ -130,3 +130,9 @@ mod tests {
         assert!(matches!(parse_args(&words("--pod")), Err(Failure::Usage(_))));
     }
 }
+
+/// Until when a script has to be compiled.
+pub(crate) fn compile_deadline() -> weir_pxl::Deadline {
+    let clock = std::sync::Arc::new(weir_types::WallClock);
+    weir_pxl::Deadline::after(clock, weir_pxl::limits::COMPILE_TIME_MAX)
+}

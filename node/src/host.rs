@@ -38,8 +38,10 @@ pub enum FromSource {
         source: &'static str,
         tick_ms: u64,
     },
+    /// Whenever they change, before the rows and the `Flushed` of the tick.
     Counters {
         source: &'static str,
+        at_unix_ns: i64,
         counters: BTreeMap<String, TableCounters>,
         missing: String,
     },
@@ -86,7 +88,7 @@ impl Actor for SourceActor {
         let run = move || {
             let name = spec.name;
             let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
-                SourceThread { spec, feed: feed.clone(), stop }.run();
+                run_source(spec, feed.clone(), stop);
             }));
             if outcome.is_err() {
                 let reason = "panicked; it starts again after a back-off".to_string();
@@ -140,14 +142,27 @@ pub fn start(
     })
 }
 
+/// What a source's thread does until it is stopped.
+pub(crate) fn run_source(spec: SourceSpec, feed: Feed, stop: Arc<AtomicBool>) {
+    SourceThread { spec, feed, stop }.run();
+}
+
 struct SourceThread {
     spec: SourceSpec,
     feed: Feed,
     stop: Arc<AtomicBool>,
 }
 
-/// How often counters are sent.
+/// How often counters are sent that did not change, and what is missing is looked at.
 const COUNTERS_EVERY_NS: i64 = 500_000_000;
+
+/// What was said of the counters last.
+#[derive(Default)]
+struct Said {
+    at_unix_ns: i64,
+    counters: BTreeMap<String, TableCounters>,
+    missing: String,
+}
 
 impl SourceThread {
     fn send(&self, message: FromSource) -> bool {
@@ -168,7 +183,7 @@ impl SourceThread {
         self.send(FromSource::Running { source, missing: running.missing() });
         let tick_ns = i64::try_from(self.feed.tick_ms).unwrap_or(i64::MAX) * 1_000_000;
         let mut edge_ns = self.feed.clock.now_unix_ns() / tick_ns * tick_ns + tick_ns;
-        let mut counters_at_ns = 0;
+        let mut said = Said::default();
         while !self.stop.load(Ordering::SeqCst) {
             let now_ns = self.feed.clock.now_unix_ns();
             let wait_ns = u64::try_from(edge_ns - now_ns).unwrap_or(0);
@@ -182,25 +197,26 @@ impl SourceThread {
             }
             // After a pause the clock may be several edges on: all rows belong to the latest one.
             edge_ns = now_ns / tick_ns * tick_ns;
-            let with_counters = now_ns - counters_at_ns >= COUNTERS_EVERY_NS;
-            if !self.flush(running.as_mut(), now_ns, edge_ns, with_counters) {
+            if !self.flush(running.as_mut(), now_ns, edge_ns, &mut said) {
                 return;
-            }
-            if with_counters {
-                counters_at_ns = now_ns;
             }
             edge_ns += tick_ns;
         }
     }
 
     /// False once the node is gone.
-    fn flush(&self, running: &mut dyn Source, now_ns: i64, edge_ns: i64, counters: bool) -> bool {
+    fn flush(&self, running: &mut dyn Source, now_ns: i64, edge_ns: i64, said: &mut Said) -> bool {
         let source = self.spec.name;
         let mut batches = Vec::new();
         running.flush(now_ns, &mut batches);
-        if counters {
-            let (counters, missing) = (running.counters(), running.missing());
-            self.send(FromSource::Counters { source, counters, missing });
+        let counters = running.counters();
+        let due = now_ns - said.at_unix_ns >= COUNTERS_EVERY_NS;
+        // A loss is told with the tick in which it happened, not with one of the next.
+        if due || counters != said.counters {
+            let missing = if due { running.missing() } else { said.missing.clone() };
+            let at_unix_ns = if due { now_ns } else { said.at_unix_ns };
+            *said = Said { at_unix_ns, counters: counters.clone(), missing: missing.clone() };
+            self.send(FromSource::Counters { source, at_unix_ns: now_ns, counters, missing });
         }
         for batch in batches {
             if !self.send(FromSource::Batch(batch)) {

@@ -12,20 +12,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, bounded, select};
 use tracing::{error, info};
 use weir_engine::history::History;
-use weir_engine::{EngineConfig, EngineError, EngineEvent, Generations, RestartPace};
+use weir_engine::{EngineConfig, EngineError, EngineEvent, Generations, Limits, RestartPace};
 use weir_proto::NodeInfo;
 use weir_proto::ToNode;
 use weir_proto::bus::{BusError, NodePort};
 use weir_proto::message::SourceStatus;
-use weir_types::Clock;
+use weir_types::ledger::{Meter, NodeLedger, Reach, Span};
 use weir_types::source::{TableBatch, TableCounters};
+use weir_types::{Clock, Upid};
 
 use crate::agent::Agent;
 use crate::core::NodeCore;
+use crate::events::{Events, engine_events};
 use crate::host::{Feed, FromSource, SourceSpec};
+use crate::loss_rows;
 use crate::metadata::Settled;
 
 /// A tick waits this long past its edge for a source that has not flushed yet; its rows then belong
@@ -39,11 +42,16 @@ const WAIT_MAX: Duration = Duration::from_millis(100);
 const REPLAY_PAUSE: Duration = Duration::from_millis(5);
 /// Orders from the cluster part that may wait; the bus keeps the others.
 const ORDERS_MAX: usize = 64;
-/// Messages from sources that may wait; a source then waits for the node.
+/// Messages from sources that may wait. A source then waits for the node: nothing is lost here, and what
+/// the source cannot take in meanwhile it counts itself (a full ring, for one).
 const FROM_SOURCES_MAX: usize = 1_024;
-/// Engine events that may wait: the engine's thread never blocks on it.
+/// Engine events that may wait: the engine's thread never blocks on it. A query that loses one fails.
 const ENGINE_EVENTS_MAX: usize = 262_144;
 const STATUS_EVERY_MS: u64 = 500;
+/// A source that is down loses what happens meanwhile, of unknown size: it is counted in seconds.
+const DOWN_EVERY_NS: i64 = 1_000_000_000;
+/// The source of what the node says of itself.
+const NODE_SOURCE: &str = "node";
 /// How often table functions that somebody reads are answered anew.
 const ANSWERS_EVERY_MS: u64 = 1_000;
 
@@ -53,9 +61,14 @@ pub struct NodeConfig {
     pub workers: usize,
     pub retention_ns: i64,
     pub history_bytes: u64,
+    pub queries: Limits,
     pub test_faults: bool,
     /// Answers table functions about this node.
     pub agent: Agent,
+    /// What was lost. It outlives the node's thread: the next one goes on with it.
+    pub ledger: NodeLedger,
+    /// This process, in rows about its losses.
+    pub own_upid: Upid,
     /// Whether the names are known that the rows taken in so far need.
     pub settled: Settled,
 }
@@ -67,7 +80,48 @@ struct SourceState {
     tables: Vec<String>,
     counters: BTreeMap<String, TableCounters>,
     flushed_ms: u64,
+    meter: Meter,
+    /// When its counters were read last.
+    counted_unix_ns: i64,
+    /// Up to when its being down is in the ledger.
+    down_unix_ns: i64,
 }
+
+impl SourceState {
+    /// Writes down what it lost since its counters were read last.
+    fn count(
+        &mut self,
+        ledger: &NodeLedger,
+        at_unix_ns: i64,
+        counters: BTreeMap<String, TableCounters>,
+    ) {
+        let span = Span::new(self.counted_unix_ns.min(at_unix_ns), at_unix_ns);
+        for (table, counted) in &counters {
+            for (reason, &total) in &counted.lost_total {
+                let count = self.meter.added(table, reason, total);
+                ledger.note(table, reason, Reach::Everybody, span, count);
+            }
+        }
+        self.counted_unix_ns = at_unix_ns;
+        self.counters = counters;
+    }
+
+    /// Writes down that it is down, if it is.
+    fn count_down_time(&mut self, ledger: &NodeLedger, now_unix_ns: i64) {
+        let passed_ns = now_unix_ns.saturating_sub(self.down_unix_ns);
+        if self.state != RESTARTING || passed_ns < DOWN_EVERY_NS {
+            return;
+        }
+        let count = u64::try_from(passed_ns / DOWN_EVERY_NS).unwrap_or(0);
+        let span = Span::new(self.down_unix_ns, now_unix_ns);
+        for table in &self.tables {
+            ledger.note(table, "source_down", Reach::Everybody, span, count);
+        }
+        self.down_unix_ns = now_unix_ns;
+    }
+}
+
+const RESTARTING: &str = "restarting";
 
 /// The running node.
 pub struct NodeRuntime {
@@ -86,27 +140,18 @@ enum End {
     EngineDied,
 }
 
-/// A batch that is being admitted: lost, should the thread panic over it.
-struct InHand {
-    table: &'static str,
-    rows: u64,
-}
-
 struct NodeThread {
     core: NodeCore,
     engine: Arc<Generations>,
     pace: RestartPace,
-    in_hand: Option<InHand>,
-    /// table → rows that went with a panic.
-    lost_rows: BTreeMap<&'static str, u64>,
     /// With test faults: the next turn of the loop panics.
     panic_asked: Arc<AtomicBool>,
     orders: Receiver<Result<ToNode, BusError>>,
     clock: Arc<dyn Clock>,
     tick_ms: u64,
     from_sources: Receiver<FromSource>,
-    /// With the generation that said it.
-    events: Receiver<(u64, EngineEvent)>,
+    events: Events,
+    ledger: NodeLedger,
     sources: BTreeMap<&'static str, SourceState>,
     last_tick_ms: u64,
     last_status_ms: u64,
@@ -125,25 +170,23 @@ impl NodeRuntime {
         port: NodePort,
         clock: Arc<dyn Clock>,
     ) -> Result<NodeRuntime, EngineError> {
-        let (emit, events): (Sender<(u64, EngineEvent)>, _) = bounded(ENGINE_EVENTS_MAX);
+        let (emit, events) = engine_events(ENGINE_EVENTS_MAX);
         let engine = Generations::start(
             EngineConfig {
                 workers: config.workers,
                 retention_ns: Some(config.retention_ns),
                 test_faults: config.test_faults,
+                limits: config.queries,
                 ..EngineConfig::new("node")
             },
-            Arc::new(move |generation, event| {
-                if emit.try_send((generation, event)).is_err() {
-                    tracing::error!(max = ENGINE_EVENTS_MAX, "the node lost an engine event");
-                }
-            }),
+            emit,
         )?;
         let engine = Arc::new(engine);
         let now_unix_ns = clock.now_unix_ns();
         // A row is whole at the latest one flush after its event, and admitted one tick later.
         let settle_ns = i64::try_from(config.tick_ms).unwrap_or(0) * 1_000_000;
-        let tables: Vec<&str> = specs.iter().flat_map(|spec| spec.tables).copied().collect();
+        let tables = specs.iter().flat_map(|spec| spec.tables).chain(loss_rows::TABLES);
+        let tables: Vec<&str> = tables.copied().collect();
         let core = NodeCore::new(
             config.info,
             engine.engine(),
@@ -151,7 +194,8 @@ impl NodeRuntime {
             port.sender.clone(),
             now_unix_ns,
             settle_ns,
-        );
+        )
+        .with_ledger(config.ledger.clone(), config.own_upid);
         let (rows, from_sources) = bounded(FROM_SOURCES_MAX);
         let feed = Feed { clock: clock.clone(), tick_ms: config.tick_ms, rows };
         let stop = Arc::new(AtomicBool::new(false));
@@ -165,14 +209,13 @@ impl NodeRuntime {
             core,
             engine: engine.clone(),
             pace: RestartPace::default(),
-            in_hand: None,
-            lost_rows: BTreeMap::new(),
             panic_asked: panic_asked.clone(),
             orders: receive_orders(port)?,
             tick_ms: config.tick_ms,
             from_sources,
             events,
             sources: sources.collect(),
+            ledger: config.ledger,
             last_tick_ms: u64::try_from(now_unix_ns / 1_000_000).unwrap_or(0) / config.tick_ms
                 * config.tick_ms,
             last_status_ms: 0,
@@ -191,7 +234,6 @@ impl NodeRuntime {
     }
 
     /// What makes the node's thread panic, with test faults.
-    #[must_use]
     pub fn panic_switch(&self) -> impl Fn() + Send + Sync + use<> {
         let (asked, test_faults) = (self.panic_asked.clone(), self.test_faults);
         move || asked.store(test_faults, Ordering::SeqCst)
@@ -256,9 +298,6 @@ impl NodeThread {
     }
 
     fn start_over(&mut self) {
-        if let Some(InHand { table, rows }) = self.in_hand.take() {
-            *self.lost_rows.entry(table).or_default() += rows;
-        }
         match self.engine.restart() {
             Ok(engine) => self.core.start_over(engine),
             // It is found dead again, and tried again after a longer wait.
@@ -281,7 +320,7 @@ impl NodeThread {
                 recv(self.from_sources) -> message => if let Ok(message) = message {
                     self.on_source(message);
                 },
-                recv(self.events) -> event => if let Ok(event) = event {
+                recv(self.events.queue) -> event => if let Ok(event) = event {
                     self.on_event(event);
                 },
                 recv(self.orders) -> order => match order {
@@ -302,6 +341,7 @@ impl NodeThread {
     /// What former engines said is of queries that are no more, and so are the failures of a dead one.
     fn on_event(&mut self, (generation, event): (u64, EngineEvent)) {
         if generation == self.engine.generation() && !self.engine.is_dead() {
+            self.core.lost_events(self.events.take_lost(generation));
             self.core.on_event(event);
         }
     }
@@ -322,7 +362,7 @@ impl NodeThread {
         while let Ok(message) = self.from_sources.try_recv() {
             self.on_source(message);
         }
-        while let Ok(event) = self.events.try_recv() {
+        while let Ok(event) = self.events.queue.try_recv() {
             self.on_event(event);
         }
         while let Ok(order) = self.orders.try_recv() {
@@ -333,38 +373,48 @@ impl NodeThread {
     fn on_source(&mut self, message: FromSource) {
         match message {
             FromSource::Batch(TableBatch { table, batch, waited }) => {
-                self.in_hand = Some(InHand { table, rows: batch.num_rows() as u64 });
                 if waited {
                     self.core.admit_late(table, batch);
                 } else {
                     self.core.admit(table, batch);
                 }
-                self.in_hand = None;
             }
             FromSource::Flushed { source, tick_ms } => {
                 if let Some(state) = self.sources.get_mut(source) {
                     state.flushed_ms = tick_ms;
                 }
             }
-            FromSource::Counters { source, counters, missing } => {
+            FromSource::Counters { source, at_unix_ns, counters, missing } => {
                 if let Some(state) = self.sources.get_mut(source) {
-                    state.counters = counters;
+                    state.count(&self.ledger, at_unix_ns, counters);
                     state.reason = missing;
                 }
             }
-            FromSource::Running { source, missing } => {
-                if let Some(state) = self.sources.get_mut(source) {
-                    state.state = if missing.is_empty() { "running" } else { "reduced" };
-                    state.reason = missing;
-                }
-            }
+            FromSource::Running { source, missing } => self.on_running(source, missing),
             FromSource::Down { source, reason, again } => {
                 if let Some(state) = self.sources.get_mut(source) {
-                    state.state = if again { "restarting" } else { "refused" };
+                    state.state = if again { RESTARTING } else { "refused" };
                     state.reason = reason;
+                    // It counted until then, at the latest.
+                    state.down_unix_ns = state.counted_unix_ns;
                 }
             }
         }
+    }
+
+    fn on_running(&mut self, source: &'static str, missing: String) {
+        let now_unix_ns = self.clock.now_unix_ns();
+        let Some(state) = self.sources.get_mut(source) else { return };
+        if state.state == RESTARTING {
+            // The second that it is short of counts, too.
+            state.down_unix_ns = state.down_unix_ns.min(now_unix_ns - DOWN_EVERY_NS);
+            state.count_down_time(&self.ledger, now_unix_ns);
+        }
+        state.state = if missing.is_empty() { "running" } else { "reduced" };
+        state.reason = missing;
+        state.meter.restart();
+        state.counted_unix_ns = now_unix_ns;
+        self.core.source_runs(&state.tables, now_unix_ns);
     }
 
     fn now_ms(&self) -> u64 {
@@ -409,10 +459,14 @@ impl NodeThread {
             return;
         }
         self.last_tick_ms = due_ms;
+        for source in self.sources.values_mut() {
+            source.count_down_time(&self.ledger, now_ns);
+        }
         self.core.close_tick(due_ms);
         if due_ms - self.last_status_ms >= STATUS_EVERY_MS {
             self.last_status_ms = due_ms;
-            self.core.send_status(&self.counters(), self.statuses());
+            let lost = self.events.lost_total();
+            self.core.send_status(&self.counters(), self.statuses(), lost);
         }
     }
 
@@ -429,22 +483,25 @@ impl NodeThread {
         for source in self.sources.values() {
             all.extend(source.counters.iter().map(|(k, v)| (k.clone(), v.clone())));
         }
-        for (table, rows) in &self.lost_rows {
-            let lost = &mut all.entry(table.to_string()).or_default().lost_total;
-            lost.insert("node_restart".to_string(), *rows);
-        }
         all
     }
 
     fn statuses(&self) -> Vec<SourceStatus> {
-        self.sources
-            .iter()
-            .map(|(name, source)| SourceStatus {
-                name: name.to_string(),
-                state: source.state.to_string(),
-                reason: source.reason.clone(),
-                tables: source.tables.clone(),
-            })
-            .collect()
+        let own = SourceStatus {
+            name: NODE_SOURCE.to_string(),
+            state: "running".to_string(),
+            reason: String::new(),
+            tables: loss_rows::TABLES.iter().map(ToString::to_string).collect(),
+        };
+        let others = self.sources.iter().map(|(name, source)| SourceStatus {
+            name: name.to_string(),
+            state: source.state.to_string(),
+            reason: source.reason.clone(),
+            tables: source.tables.clone(),
+        });
+        std::iter::once(own).chain(others).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

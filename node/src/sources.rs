@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tracing::warn;
 use weir_engine::Generations;
+use weir_sources::capture::Liveness;
 use weir_sources::dns::{DnsCounters, ReverseDns, SystemResolver};
 use weir_sources::ebpf::{EbpfConfig, EbpfSource, Filters};
 use weir_sources::metadata::{Found, Observation};
@@ -192,7 +193,6 @@ impl SocketTracing {
             cgroup_ids: config.wanted.cgroup_ids.clone(),
             // No parser reads them yet: not copying is the cheapest way to ignore.
             udp: false,
-            unix: false,
             ..Filters::default()
         };
         let mut ebpf = EbpfSource::start(&EbpfConfig { filters, ..EbpfConfig::default() })
@@ -289,7 +289,10 @@ impl Source for SocketTracing {
     }
 
     fn flush(&mut self, now_unix_ns: i64, out: &mut Vec<TableBatch>) {
-        let batches = self.tracer.flush(now_unix_ns);
+        let ebpf = self.ebpf.as_ref();
+        let batches = self.tracer.flush_asking(now_unix_ns, &mut |key| {
+            ebpf.map_or(Liveness::Unknown, |ebpf| ebpf.liveness(key))
+        });
         for end in self.tracer.take_sockets() {
             self.observer.observe(Observation::End(end));
         }
@@ -298,28 +301,25 @@ impl Source for SocketTracing {
     }
 
     fn counters(&self) -> BTreeMap<String, TableCounters> {
-        let (ring_full, unseen_bytes) = self.ebpf.as_ref().map_or((0, 0), |ebpf| {
-            let counters = ebpf.counters();
-            (counters.lost_records, counters.unseen_bytes)
-        });
-        self.tracer
-            .counters()
-            .into_iter()
-            .map(|counters| {
-                let mut lost_total: BTreeMap<String, u64> =
-                    counters.lost.iter().map(|(reason, n)| (reason.to_string(), *n)).collect();
-                if counters.table == "http_events" {
-                    lost_total.insert("ring_full".to_string(), ring_full);
-                    lost_total.insert("unseen_bytes".to_string(), unseen_bytes);
-                }
-                let counted = TableCounters {
-                    lost_total,
-                    unpaired_total: counters.unpaired,
-                    metadata_held_count: self.grace.held_rows(counters.table),
-                };
-                (counters.table.to_string(), counted)
-            })
-            .collect()
+        let lost_before = self.ebpf.as_ref().map(|ebpf| ebpf.counters().losses());
+        let of_table = |counters: weir_sources::socket::TableCounters| {
+            let mut lost_total: BTreeMap<String, u64> =
+                counters.lost.iter().map(|(reason, n)| (reason.to_string(), *n)).collect();
+            // Whatever moves over sockets is missing in each of their tables.
+            if counters.table != "stirling_error" {
+                let before = lost_before.iter().flatten();
+                lost_total.extend(before.map(|(name, n)| (name.to_string(), *n)));
+                let passed = self.grace.passed_full(counters.table);
+                lost_total.insert("metadata_grace_full".to_string(), passed);
+            }
+            let counted = TableCounters {
+                lost_total,
+                unanswered_total: counters.unanswered,
+                metadata_held_count: self.grace.held_rows(counters.table),
+            };
+            (counters.table.to_string(), counted)
+        };
+        self.tracer.counters().into_iter().map(of_table).collect()
     }
 
     fn missing(&self) -> String {
@@ -390,7 +390,17 @@ impl Source for ProcAndMetadata {
     }
 
     fn counters(&self) -> BTreeMap<String, TableCounters> {
-        BTreeMap::new()
+        let counters = self.source.counters();
+        let lost = |passes_cut| {
+            let mut lost_total = BTreeMap::from([("passes_failed", counters.passes_failed)]);
+            if passes_cut {
+                lost_total.insert("passes_cut", counters.passes_cut);
+            }
+            let lost_total = lost_total.into_iter().map(|(name, n)| (name.to_string(), n));
+            TableCounters { lost_total: lost_total.collect(), ..TableCounters::default() }
+        };
+        let tables = [("process_stats", true), ("network_stats", false)];
+        tables.map(|(table, cut)| (table.to_string(), lost(cut))).into()
     }
 
     fn missing(&self) -> String {

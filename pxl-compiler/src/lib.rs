@@ -11,6 +11,7 @@
 //! function is and does is known only to `weir-functions`; nothing here touches a row.
 #![forbid(unsafe_code)]
 
+mod budget;
 pub mod bundle;
 mod codes;
 mod compile;
@@ -28,6 +29,7 @@ mod split;
 mod syntax;
 pub mod vis;
 
+pub use budget::{Cancel, CancelOnDrop, Deadline};
 pub use codes::Code;
 pub use compile::{CompileOptions, Compiled, Script, compile};
 pub use explain::{Explained, Stage, explain};

@@ -100,6 +100,7 @@ fn layouts_are_the_programs_own() {
             total_bytes,
             direction,
             flags,
+            tail_bytes,
             result,
             unseen_bytes
         }
@@ -137,6 +138,9 @@ fn layouts_are_the_programs_own() {
         }
     );
     check!("weir_listener_key", ListenerKey { addr, port, _pad });
+    check!("weir_blind_key", BlindKey { pid, reason });
+    check!("weir_blind", Blind { times, bytes });
+    check!("weir_unix_name", UnixName { bytes, name });
     check!("weir_pair_key", PairKey { a_addr, b_addr, a_port, b_port });
 }
 

@@ -112,6 +112,7 @@ impl Check {
             args: self.args_of(file.vis.as_deref()),
             placeholders: true,
             sources: Some(self.sources.clone()),
+            deadline: Some(script::compile_deadline()),
             ..CompileOptions::default()
         };
         let diagnostics = match weir_pxl::compile(&source, &options) {

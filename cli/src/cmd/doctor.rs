@@ -1,6 +1,9 @@
 //! `weir doctor`: what works here, and why not. Looks at this machine, not at a server.
 
-use serde_json::Value as Json;
+use std::path::Path;
+
+use serde_json::{Value as Json, json};
+use weir_sources::proc::look::{ProcessLook, look};
 
 use crate::args::{DoctorArgs, Format};
 use crate::failure::Failure;
@@ -9,33 +12,69 @@ use crate::output;
 pub(crate) fn run(args: DoctorArgs) -> Result<(), Failure> {
     let mut report = crate::up::doctor_report();
     if let Some(pid) = args.pid {
-        report["process"] = look_at(pid)?;
+        report["process"] = look_at(pid, report["can_capture"] == true)?;
     }
     if output::format_or_default(args.output) == Format::Table {
-        for check in report["checks"].as_array().into_iter().flatten() {
-            let mark = if check["ok"] == true { "ok  " } else { "no  " };
-            output::line(&format!(
-                "{mark} {:<32} {}",
-                check["name"].as_str().unwrap_or_default(),
-                check["detail"].as_str().unwrap_or_default()
-            ))?;
-        }
-        if let Some(process) = report["process"].as_object() {
-            for (key, value) in process {
-                output::line(&format!("     {key:<32} {value}"))?;
-            }
-        }
-        output::line(report["hint"].as_str().unwrap_or_default())?;
+        print_table(&report)?;
     } else {
         output::line(&report.to_string())?;
     }
-    if report["can_capture"] == true { Ok(()) } else { Err(Failure::No(String::new())) }
+    let all_of_it = report["process"].get("captured").is_none_or(|captured| captured == "yes");
+    if report["can_capture"] == true && all_of_it {
+        Ok(())
+    } else {
+        Err(Failure::No(String::new()))
+    }
 }
 
-/// One process: whether it is there, and what it would be called.
-fn look_at(pid: u32) -> Result<Json, Failure> {
-    let cmdline = std::fs::read(format!("/proc/{pid}/cmdline"))
+fn print_table(report: &Json) -> Result<(), Failure> {
+    for check in report["checks"].as_array().into_iter().flatten() {
+        let mark = if check["ok"] == true { "ok  " } else { "no  " };
+        output::line(&format!(
+            "{mark} {:<32} {}",
+            check["name"].as_str().unwrap_or_default(),
+            check["detail"].as_str().unwrap_or_default()
+        ))?;
+    }
+    for (key, value) in report["process"].as_object().into_iter().flatten() {
+        if key == "obstacles" {
+            continue;
+        }
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+        output::line(&format!("     {key:<32} {value}"))?;
+    }
+    for obstacle in report["process"]["obstacles"].as_array().into_iter().flatten() {
+        output::line(&format!(
+            "no   {:<32} {}",
+            obstacle["code"].as_str().unwrap_or_default(),
+            obstacle["text"].as_str().unwrap_or_default()
+        ))?;
+    }
+    output::line(report["hint"].as_str().unwrap_or_default())
+}
+
+/// One process: whether it is there, and whether its traffic is seen: `yes`, `partly` or `no`.
+fn look_at(pid: u32, can_capture: bool) -> Result<Json, Failure> {
+    let process: ProcessLook = look(Path::new("/proc"), pid)
         .map_err(|error| Failure::No(format!("process {pid}: {error}")))?;
-    let cmdline = String::from_utf8_lossy(&cmdline).replace('\0', " ");
-    Ok(serde_json::json!({"pid": pid, "cmdline": cmdline.trim()}))
+    let obstacles = process.obstacles();
+    let captured = match obstacles.as_slice() {
+        _ if !can_capture => "no",
+        [] => "yes",
+        found if found.iter().any(|obstacle| obstacle.all) => "no",
+        _ => "partly",
+    };
+    let obstacles = obstacles.iter().map(|found| json!({"code": found.code, "text": found.text}));
+    Ok(json!({
+        "pid": pid,
+        "cmdline": process.cmdline,
+        "exe": process.exe,
+        "bits": process.bits,
+        "sockets": process.sockets,
+        "io_urings": process.io_urings,
+        "descriptors_known": !process.fds_unknown,
+        "seccomp": process.seccomp,
+        "captured": captured,
+        "obstacles": obstacles.collect::<Vec<_>>(),
+    }))
 }

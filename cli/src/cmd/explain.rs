@@ -24,6 +24,7 @@ pub(crate) fn run(args: ExplainArgs) -> Result<(), Failure> {
         args: request.args.into_iter().collect(),
         func: request.func,
         placeholders: true,
+        deadline: Some(script::compile_deadline()),
         ..CompileOptions::default()
     };
     let stages = match args.stage.as_deref() {

@@ -23,6 +23,7 @@ use weir_cluster::api::{self, ApiState, Asset};
 use weir_cluster::coordinator::Identity;
 use weir_cluster::service::{ListNodes, ReaderLimits, Service, ServiceConfig};
 use weir_cluster::view::SnapshotLimits;
+use weir_engine::Limits;
 use weir_node::agent::Agent;
 use weir_node::host;
 use weir_node::runtime::{NodeConfig, NodeRuntime};
@@ -30,13 +31,14 @@ use weir_node::sources::{Sources, SourcesConfig};
 use weir_proto::NodeInfo;
 use weir_proto::bus::in_process;
 use weir_sources::agent::OwnProcess;
-use weir_types::{Clock, WallClock};
+use weir_types::ledger::NodeLedger;
+use weir_types::{Clock, SteadyClock, Upid, WallClock};
 
 pub(crate) use data_dir::invoking_user_home;
 pub(crate) use doctor::report as doctor_report;
 pub(crate) use process::{cpu_ns, cpu_ns_of, rss_bytes};
 
-use crate::args::{ReaderArgs, UpArgs};
+use crate::args::{QueryArgs, ReaderArgs, UpArgs};
 use crate::demo::Demo;
 use crate::failure::Failure;
 
@@ -162,6 +164,12 @@ fn tick_ms(args: &UpArgs) -> Result<u64, Failure> {
     Ok(tick_ms)
 }
 
+/// This process, as rows name it.
+fn own_upid() -> Upid {
+    let started = OwnProcess::new(Path::new("/")).start_ticks().unwrap_or(0);
+    Upid::new(ASID, std::process::id(), started)
+}
+
 /// The cluster part among the agents.
 fn identity(hostname: &str, started_unix_ns: i64) -> Identity {
     let address = weir_sources::agent::machine_address();
@@ -197,8 +205,19 @@ fn reader_limits(args: &ReaderArgs) -> ReaderLimits {
     }
 }
 
+fn query_limits(args: &QueryArgs) -> Limits {
+    let limits = Limits::of_this_process();
+    let set = |value: Option<usize>, default: u64| value.map_or(default, |value| value as u64);
+    Limits {
+        query_state_bytes_max: set(args.query_bytes_max, limits.query_state_bytes_max),
+        state_bytes_max: set(args.queries_bytes_max, limits.state_bytes_max),
+        ..limits
+    }
+}
+
 fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
-    let clock: Arc<dyn Clock> = Arc::new(WallClock);
+    // Whatever is done to the wall clock, ticks go on and never go back.
+    let clock: Arc<dyn Clock> = Arc::new(SteadyClock::new(WallClock));
     let tick_ms = tick_ms(args)?;
     let retention_ns = i64::try_from(args.retention.as_nanos()).unwrap_or(i64::MAX);
     let sources_config = SourcesConfig {
@@ -219,6 +238,7 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
             bytes_max: args.snapshot_bytes_max,
         },
         readers: reader_limits(&args.readers),
+        queries: query_limits(&args.queries),
         test_faults: args.test_faults,
         identity: identity(&sources_config.hostname, clock.now_unix_ns()),
     };
@@ -240,7 +260,10 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
         workers: 1,
         retention_ns,
         history_bytes: args.history_bytes as u64,
+        queries: query_limits(&args.queries),
         test_faults: args.test_faults,
+        ledger: NodeLedger::default(),
+        own_upid: own_upid(),
     };
     let specs = sources.specs();
     let node = NodeRuntime::start(node_config, &specs, node_port, clock)

@@ -1,11 +1,13 @@
 //! The HTTP paths: questions answered once.
 
+use std::sync::Arc;
+
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value as Json, json};
 use weir_types::tables::TABLES;
 
-use super::{ApiError, ApiState, Asset};
+use super::{ApiError, ApiState, Asset, metrics};
 use crate::planner::{self, Prepared, ScriptRequest};
 use crate::service::{AvailableTables, ListFeeds, ListNodes, ListQueries, Service, Wanted};
 
@@ -17,7 +19,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
     config
         .route("/healthz", web::get().to(async || HttpResponse::Ok().body("ok\n")))
         .route("/readyz", web::get().to(readyz))
-        .route("/metrics", web::get().to(metrics))
+        .route("/metrics", web::get().to(prometheus))
         .route("/api/v1/login", web::post().to(login))
         .route("/api/v1/scripts", web::get().to(scripts))
         .route("/api/v1/scripts/{name:.+}", web::get().to(script))
@@ -73,11 +75,11 @@ async fn prepare_now(service: &Service, request: &ScriptRequest) -> Result<Prepa
     let tables = service.coordinator.send(AvailableTables).await.map_err(ask_failed)?;
     let request = request.clone();
     let tick_ms = service.tick_ms;
-    let prepared = web::block(move || {
-        planner::prepare(&request, tick_ms, None, &|table| tables.iter().any(|t| t == table))
+    let prepared = super::compile::run(move |allowance| {
+        let has_table = |name: &str| tables.iter().any(|table| table == name);
+        planner::prepare_within(&request, tick_ms, None, &has_table, allowance)
     });
-    let prepared = prepared.await.map_err(|error| ApiError::unavailable(&error.to_string()))?;
-    prepared.map_err(ApiError::from)
+    prepared.await
 }
 
 async fn readyz(state: web::Data<ApiState>) -> Answer {
@@ -185,148 +187,51 @@ async fn nodes(state: web::Data<ApiState>) -> Answer {
     Ok(HttpResponse::Ok().json(json!({ "nodes": nodes })))
 }
 
-/// The contract's statistics object.
-pub(crate) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
-    let nodes = state.service.coordinator.send(ListNodes).await.map_err(ask_failed)?;
-    let mut tables = serde_json::Map::new();
-    let mut sources = serde_json::Map::new();
-    for node in &nodes {
-        for table in &node.tables {
-            let lost: serde_json::Map<String, Json> =
-                table.lost_total.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
-            tables.insert(
-                table.table.clone(),
-                json!({"rows": table.rows_total, "bytes": table.history_bytes, "lost": lost,
-                       "unpaired": table.unpaired_total,
-                       "metadata_held": table.metadata_held_count}),
-            );
-        }
-        for source in &node.sources {
-            let value = json!({"state": source.state, "reason": source.reason});
-            sources.insert(source.name.clone(), value);
-        }
-    }
-    Ok(json!({
-        "event_to_view_ns": state.service.freshness.event_to_view_ns(),
-        "tick_to_change_ns": state.service.freshness.tick_to_change_ns(),
-        "tables": tables,
-        "sources": sources,
-        "process": (state.process)(),
-        "readers": readers_json(state),
-        "actors": state.service.health.summary(),
-        "engine_generation": state.service.engine.generation(),
-    }))
-}
-
-/// What readers hold and what became of them.
-fn readers_json(state: &ApiState) -> Json {
-    use std::sync::atomic::Ordering;
-    let readers = &state.service.readers;
-    let counters = &readers.counters;
-    let counter = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-    json!({
-        "websockets": readers.websockets(),
-        "held_bytes": readers.held_bytes(),
-        "behind": counter(&counters.behind_total),
-        "too_slow": counter(&counters.too_slow_total),
-        "stalled": counter(&counters.stalled_total),
-        "silent": counter(&counters.silent_total),
-        "refused": counter(&counters.refused_total),
-    })
-}
-
 async fn stats(state: web::Data<ApiState>) -> Answer {
-    Ok(HttpResponse::Ok().json(stats_json(&state).await?))
+    Ok(HttpResponse::Ok().json(metrics::stats_json(&state).await?))
 }
 
 async fn doctor(state: web::Data<ApiState>) -> HttpResponse {
-    HttpResponse::Ok().json((state.doctor)())
+    let mut report = (state.doctor)();
+    if let Some(checks) = report["checks"].as_array_mut() {
+        checks.push(actors_check(&state.service));
+    }
+    HttpResponse::Ok().json(report)
 }
 
-/// A few lines in Prometheus' text form.
-async fn metrics(state: web::Data<ApiState>) -> Answer {
-    use std::fmt::Write;
-    let stats = stats_json(&state).await?;
-    let mut out = String::new();
-    for (name, help) in
-        [("rows", "Rows stored."), ("bytes", "History bytes."), ("unpaired", "Messages unpaired.")]
-    {
-        let kind = if name == "bytes" { "gauge" } else { "counter" };
-        let metric = if name == "bytes" {
-            "weir_table_history_bytes".to_string()
-        } else {
-            format!("weir_table_{name}_total")
-        };
-        let _ = write!(out, "# HELP {metric} {help}\n# TYPE {metric} {kind}\n");
-        for (table, value) in stats["tables"].as_object().into_iter().flatten() {
-            let _ = writeln!(out, "{metric}{{table=\"{table}\"}} {}", value[name]);
-        }
-    }
-    out.push_str("# HELP weir_table_lost_total Records that never became rows.\n");
-    out.push_str("# TYPE weir_table_lost_total counter\n");
-    for (table, value) in stats["tables"].as_object().into_iter().flatten() {
-        for (reason, lost) in value["lost"].as_object().into_iter().flatten() {
-            let _ = writeln!(
-                out,
-                "weir_table_lost_total{{table=\"{table}\",reason=\"{reason}\"}} {lost}"
-            );
-        }
-    }
-    push_self_metrics(&mut out, &stats);
-    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(out))
-}
-
-/// Of readers, actors and the engine.
-fn push_self_metrics(out: &mut String, stats: &Json) {
-    use std::fmt::Write;
-    for (name, kind) in [
-        ("websockets", "gauge"),
-        ("held_bytes", "gauge"),
-        ("behind", "counter"),
-        ("too_slow", "counter"),
-        ("stalled", "counter"),
-        ("silent", "counter"),
-        ("refused", "counter"),
-    ] {
-        let suffix = if kind == "counter" { "_total" } else { "" };
-        let value = &stats["readers"][name];
-        let metric = format!("weir_readers_{name}{suffix}");
-        let _ = write!(out, "# TYPE {metric} {kind}\n{metric} {value}\n");
-    }
-    for (name, kind) in [
-        ("handled", "counter"),
-        ("slow_handled", "counter"),
-        ("restarts", "counter"),
-        ("stalled", "gauge"),
-        ("failed", "gauge"),
-        ("handler_ns_max", "gauge"),
-    ] {
-        let suffix = if kind == "counter" { "_total" } else { "" };
-        let metric = format!("weir_actor_{name}{suffix}");
-        let _ = writeln!(out, "# TYPE {metric} {kind}");
-        for (actor, summary) in stats["actors"].as_object().into_iter().flatten() {
-            let _ = writeln!(out, "{metric}{{actor=\"{actor}\"}} {}", summary[name]);
-        }
-    }
-    let _ = write!(
-        out,
-        "# TYPE weir_engine_generation counter\nweir_engine_generation {}\n",
-        stats["engine_generation"]
+/// Whether the running server's actors keep up.
+fn actors_check(service: &Service) -> Json {
+    let actors = service.health.summary();
+    let sum = |of: fn(&crate::service::ActorSummary) -> u64| actors.values().map(of).sum::<u64>();
+    let (stalled, failed) = (sum(|actor| actor.stalled), sum(|actor| actor.failed));
+    let (slow, handled) = (sum(|actor| actor.slow_handled), sum(|actor| actor.handled));
+    let restarts = sum(|actor| actor.restarts);
+    let detail = format!(
+        "{stalled} stalled, {failed} failed, {restarts} restarts, {slow} of {handled} handlers \
+         took longer than 500 µs"
     );
+    json!({"name": "actors", "ok": stalled + failed == 0, "detail": detail})
+}
+
+async fn prometheus(state: web::Data<ApiState>) -> Answer {
+    let text = metrics::metrics_text(&state).await?;
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text))
 }
 
 async fn check(request: web::Json<ScriptRequest>) -> Answer {
     let request = request.into_inner();
-    let checked = web::block(move || planner::compile(&request, None)).await;
-    let checked = checked.map_err(|error| ApiError::unavailable(&error.to_string()))?;
-    match checked {
-        Ok((_, compiled)) => {
+    let checked =
+        super::compile::run(move |allowance| match planner::compile(&request, None, allowance) {
+            Err(planner::PlanError::Compile(diagnostics)) => Ok(Err(diagnostics)),
+            other => other.map(|(_, compiled)| Ok(compiled)),
+        });
+    match checked.await? {
+        Ok(compiled) => {
             Ok(HttpResponse::Ok().json(json!({"ok": true, "diagnostics": compiled.warnings})))
         }
-        Err(planner::PlanError::Compile(diagnostics)) => {
+        Err(diagnostics) => {
             Ok(HttpResponse::Ok().json(json!({"ok": false, "diagnostics": diagnostics})))
         }
-        Err(other) => Err(other.into()),
     }
 }
 

@@ -1,16 +1,19 @@
 //! HTTP and websocket: the contract's paths, its safe defaults, and the page's static files.
 //!
-//! [`auth`] decides who may come in (token, Host, Origin), [`http`] answers questions, [`run`]
-//! gives one answer of a script, [`live`] carries subscriptions. Answers are JSON; errors are `{"error":{"code","message","diagnostics"?}}`
+//! [`auth`] decides who may come in (token, Host, Origin), [`http`] answers questions, `metrics` those
+//! about the server, [`run`] gives one answer of a script, [`live`] carries subscriptions. Answers are
+//! JSON; errors are `{"error":{"code","message","diagnostics"?}}`
 //! with a fitting status.
 
 pub mod auth;
+mod compile;
 mod connection;
 mod error;
 pub mod faults;
 mod frames;
 pub mod http;
 mod live;
+mod metrics;
 mod run;
 
 use std::net::TcpListener;

@@ -26,7 +26,7 @@ use super::outbox::Outbox;
 use super::query_actor::{QueryActor, ViewParts, Wake};
 use super::registry::{Installed, Registry, ViewId};
 use super::router::{Moved, Router};
-use crate::coordinator::{Coordinator, Identity, Outcome, QueryCompleteness};
+use crate::coordinator::{Coordinator, Identity, Outcome, PastLosses, QueryCompleteness};
 use crate::planner::{Prepared, no_source_text};
 use crate::view::SnapshotLimits;
 
@@ -131,6 +131,9 @@ pub struct NodeRow {
     pub sources: Vec<SourceStatus>,
     #[serde(skip)]
     pub tables: Vec<TableStatus>,
+    /// What → how often a queue of the node refused it.
+    #[serde(skip)]
+    pub refused_total: Vec<(String, u64)>,
 }
 
 #[derive(Message)]
@@ -189,6 +192,7 @@ pub(crate) struct Shared {
     /// The thread of the views.
     pub(crate) views: ArbiterHandle,
     pub(crate) registered: Registered,
+    pub(crate) past_losses: PastLosses,
     /// Whether every source of the nodes runs or was refused.
     pub(crate) settled: watch::Sender<bool>,
 }
@@ -207,8 +211,8 @@ impl Actor for CoordinatorActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(Duration::from_millis(self.shared.tick_ms), |actor, ctx| {
             actor.heal(ctx);
-            let now_ms = actor.now_ms();
-            actor.core.on_clock(now_ms);
+            let (now_ms, mono_ms) = (actor.now_ms(), actor.shared.clock.monotonic_ns() / 1_000_000);
+            actor.core.on_clock(now_ms, mono_ms);
         });
     }
 }
@@ -219,7 +223,9 @@ impl CoordinatorActor {
     pub(crate) fn new(shared: Shared, own: WeakAddress<CoordinatorActor>) -> CoordinatorActor {
         let engine = shared.generations.engine();
         let mut actor = CoordinatorActor {
-            core: Coordinator::new(engine).with_identity(shared.identity.clone()),
+            core: Coordinator::new(engine)
+                .with_identity(shared.identity.clone())
+                .with_past_losses(shared.past_losses.clone()),
             own,
             pace: RestartPace::default(),
             restarting: false,
@@ -405,7 +411,8 @@ impl CoordinatorActor {
         for query in queries {
             let view = self.registry().by_run(query);
             if let Some(view) = view {
-                self.finish(view, "query_failed", message.to_string());
+                let code = weir_engine::failure_code(message);
+                self.finish(view, code, message.to_string());
             }
         }
     }
@@ -619,6 +626,7 @@ impl Handler<ListNodes> for CoordinatorActor {
             last_heard_ms_ago: now_ms.saturating_sub(node.last_heard_ms),
             sources: node.sources.clone(),
             tables: node.tables.clone(),
+            refused_total: node.refused_total.clone(),
         });
         MessageResult(rows.collect())
     }

@@ -1,88 +1,85 @@
-//! A websocket on a plain socket, for readers that misbehave: it says hello and asks, and reads only if
-//! told to. It does *not* answer pings, nor close in order.
+//! A websocket client of the live API that a test drives by hand: it reads when it is told to, or never.
 
-use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use serde_json::Value as Json;
+use tungstenite::client::IntoClientRequest;
+use tungstenite::{Message, WebSocket};
+use weir_types::{Clock, WallClock};
+
 use super::{HarnessError, Result, io_error};
 
-const TIMEOUT: Duration = Duration::from_secs(30);
-const HEAD_BYTES_MAX: usize = 8 << 10;
-
-/// An open websocket to `/api/v1/live`.
 pub struct Socket {
-    stream: TcpStream,
+    inner: WebSocket<TcpStream>,
+}
+
+fn failed(error: impl std::fmt::Display) -> HarnessError {
+    HarnessError::Live(error.to_string())
 }
 
 impl Socket {
-    /// Opens one, with the kernel's buffers as they are.
     pub fn open(addr: SocketAddr, token: &str) -> Result<Socket> {
-        let mut stream =
-            TcpStream::connect(addr).map_err(io_error(format!("connect to {addr}")))?;
-        stream.set_read_timeout(Some(TIMEOUT)).map_err(io_error("set a timeout"))?;
-        stream.set_write_timeout(Some(TIMEOUT)).map_err(io_error("set a timeout"))?;
-        let head = format!(
-            "GET /api/v1/live HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             Authorization: Bearer {token}\r\n\r\n"
-        );
-        stream.write_all(head.as_bytes()).map_err(io_error("ask for a websocket"))?;
-        let answer = read_head(&mut stream)?;
-        if answer.starts_with("HTTP/1.1 101") {
-            return Ok(Socket { stream });
-        }
-        Err(HarnessError::NotHttp { peer: addr.to_string(), what: answer })
+        let mut request =
+            format!("ws://{addr}/api/v1/live").into_client_request().map_err(failed)?;
+        let bearer = format!("Bearer {token}").parse().map_err(failed)?;
+        request.headers_mut().insert("Authorization", bearer);
+        let stream = TcpStream::connect(addr).map_err(io_error("connect"))?;
+        let (inner, _) = tungstenite::client(request, stream).map_err(failed)?;
+        Ok(Socket { inner })
     }
 
-    /// Sends one text message, masked as clients must; the mask is zero.
-    pub fn send(&mut self, text: &str) -> Result<()> {
-        let mut frame = vec![0x81];
-        match text.len() {
-            len @ 0..126 => frame.push(0x80 | len as u8),
-            len @ 126..65_536 => {
-                frame.push(0x80 | 126);
-                frame.extend((len as u16).to_be_bytes());
-            }
-            len => {
-                frame.push(0x80 | 127);
-                frame.extend((len as u64).to_be_bytes());
-            }
-        }
-        frame.extend([0; 4]);
-        frame.extend(text.as_bytes());
-        self.stream.write_all(&frame).map_err(io_error("send a message"))
+    pub fn send(&mut self, message: &Json) -> Result<()> {
+        self.send_raw(Message::text(message.to_string()))
     }
 
-    /// Subscribes to a script's text.
-    pub fn subscribe(&mut self, id: &str, text: &str) -> Result<()> {
-        let message = serde_json::json!({"type": "subscribe", "id": id, "text": text});
-        self.send(&message.to_string())
+    pub fn send_raw(&mut self, message: Message) -> Result<()> {
+        self.inner.send(message).map_err(failed)
     }
 
-    /// Whether the server has closed the connection; what it sent before is thrown away.
+    /// A text message, whether or not it is one of the API's.
+    pub fn send_text(&mut self, text: &str) -> Result<()> {
+        self.send_raw(Message::text(text))
+    }
+
+    /// Whether the server closes the connection before the deadline; what comes until then is dropped.
     #[must_use]
-    pub fn is_closed(&mut self) -> bool {
-        let mut buffer = vec![0; 1 << 16];
-        if self.stream.set_nonblocking(true).is_err() {
-            return true;
-        }
+    pub fn is_closed_within(&mut self, deadline: Duration) -> bool {
+        self.wait_for(deadline, |_| false)
+            .is_err_and(|error| !error.to_string().contains("os error 11"))
+    }
+
+    pub fn subscribe(&mut self, id: &str, text: &str) -> Result<()> {
+        self.send(&serde_json::json!({"type": "subscribe", "id": id, "text": text}))
+    }
+
+    /// The next message; an error once the server is gone or nothing came in time.
+    pub fn next(&mut self, deadline: Duration) -> Result<Json> {
+        let stream = self.inner.get_ref();
+        stream.set_read_timeout(Some(deadline)).map_err(io_error("set a timeout"))?;
         loop {
-            match self.stream.read(&mut buffer) {
-                Ok(0) => return true,
-                Ok(_) => {}
-                Err(error) => return error.kind() != std::io::ErrorKind::WouldBlock,
+            match self.inner.read().map_err(failed)? {
+                Message::Text(text) => return serde_json::from_str(&text).map_err(failed),
+                Message::Close(_) => return Err(failed("closed")),
+                _ => {}
             }
         }
     }
-}
 
-fn read_head(stream: &mut TcpStream) -> Result<String> {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") && head.len() < HEAD_BYTES_MAX {
-        stream.read_exact(&mut byte).map_err(io_error("read the answer"))?;
-        head.push(byte[0]);
+    /// Reads until a message is wanted.
+    pub fn wait_for(
+        &mut self,
+        deadline: Duration,
+        mut wanted: impl FnMut(&Json) -> bool,
+    ) -> Result<Json> {
+        let end_ns = u128::from(WallClock.monotonic_ns()) + deadline.as_nanos();
+        loop {
+            let left_ns = end_ns.saturating_sub(u128::from(WallClock.monotonic_ns()));
+            let left_ns = u64::try_from(left_ns).unwrap_or(u64::MAX).max(1_000_000);
+            let message = self.next(Duration::from_nanos(left_ns))?;
+            if wanted(&message) {
+                return Ok(message);
+            }
+        }
     }
-    Ok(String::from_utf8_lossy(&head).into_owned())
 }

@@ -82,14 +82,14 @@ fn messages_that_are_none() {
         "{\"type\":\"unsubscribe\",\"id\":\"x\"}",
         "\u{0}",
     ] {
-        socket.send(text).unwrap();
+        socket.send_text(text).unwrap();
     }
-    socket.send(&"[".repeat(100_000)).unwrap();
+    socket.send_text(&"[".repeat(100_000)).unwrap();
     target.stands("messages that are none");
     // Too large a message may cost its own socket, nothing else.
     let mut large = Socket::open(target.weir.addr, &target.weir.token).unwrap();
-    let _ = large.send(&"x".repeat(32 << 20));
-    assert!(wait_until(Duration::from_secs(20), || large.is_closed().then_some(())).is_some());
+    let _ = large.send_text(&"x".repeat(32 << 20));
+    assert!(large.is_closed_within(Duration::from_secs(20)));
     target.stands("a message of 32 MiB");
     target.recovers();
 }

@@ -135,6 +135,7 @@ fn feed(seed: u64) -> Feed {
         refresh_ms: 1000,
         ticks_ms: after_s.iter().map(|second| base_ms + second * 1000).collect(),
         installed_after: (seed % 4) as usize,
+        one_row_slices: seed % 5 == 4,
     }
 }
 

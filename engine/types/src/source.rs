@@ -9,10 +9,11 @@ use arrow_array::RecordBatch;
 /// What a source counts of one table, since its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableCounters {
-    /// Reason → records that never became rows.
+    /// Reason → what we failed to see or to keep, in the reason's unit ([`crate::ledger::REASONS`]);
+    /// `unpaired` counts the exchanges of which we lost one half.
     pub lost_total: BTreeMap<String, u64>,
-    /// Requests without a response, responses without a request.
-    pub unpaired_total: u64,
+    /// Requests that the peer never answered: not lost, there was nothing to see.
+    pub unanswered_total: u64,
     /// Rows that wait for metadata now.
     pub metadata_held_count: u64,
 }

@@ -7,6 +7,7 @@ use weir_types::plan::OpKind;
 use weir_types::{DataType, Expr, Op, OpId, Plan};
 
 use super::{Rebuild, expressions, passed};
+use crate::budget::Budget;
 
 /// What each means for a row.
 const FUNCTIONS: [(&str, &str); 3] = [
@@ -32,9 +33,12 @@ fn for_row(func: &str) -> Option<&'static str> {
     FUNCTIONS.iter().find(|(name, _)| *name == func).map(|(_, for_row)| *for_row)
 }
 
-pub(crate) fn run(plan: Plan) -> Plan {
-    let mut rebuild = Rebuild::new(plan.ops.len());
+pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {
+    let mut rebuild = Rebuild::new(plan.ops.len(), budget);
     for op in &plan.ops {
+        if rebuild.is_over() {
+            return plan;
+        }
         let op = rebuild.renumbered(op);
         let mut wanted = 0;
         for expr in expressions(&op.kind) {
@@ -59,7 +63,7 @@ pub(crate) fn run(plan: Plan) -> Plan {
 
 /// An operator equal to `op` that has the first `wanted` of [`CARRIED`] in columns, and those.
 /// `None` behind blocking operators and for tables without a UPID.
-fn carry(rebuild: &mut Rebuild, op: OpId, wanted: usize) -> Option<(OpId, Carried)> {
+fn carry(rebuild: &mut Rebuild<'_>, op: OpId, wanted: usize) -> Option<(OpId, Carried)> {
     let mut path: Vec<OpId> = Vec::new();
     let mut at = op;
     while matches!(rebuild.ops[at].kind, OpKind::Filter { .. } | OpKind::Map { .. }) {
@@ -93,7 +97,7 @@ fn carry(rebuild: &mut Rebuild, op: OpId, wanted: usize) -> Option<(OpId, Carrie
 }
 
 /// Finds an input column of a map behind it, or adds it there. True if it was added.
-fn carry_through(rebuild: &Rebuild, op: &mut Op, idx: &mut usize) -> bool {
+fn carry_through(rebuild: &Rebuild<'_>, op: &mut Op, idx: &mut usize) -> bool {
     let OpKind::Map { exprs } = &mut op.kind else { return false };
     let is_it = |expr: &Expr| matches!(expr, Expr::Column { idx: have, .. } if have == idx);
     if let Some(here) = exprs.iter().position(is_it) {
@@ -110,7 +114,7 @@ fn carry_through(rebuild: &Rebuild, op: &mut Op, idx: &mut usize) -> bool {
     true
 }
 
-fn bind(rebuild: &mut Rebuild, op: Op, input: OpId, carried: &Carried) -> OpId {
+fn bind(rebuild: &mut Rebuild<'_>, op: Op, input: OpId, carried: &Carried) -> OpId {
     let kind = match &op.kind {
         OpKind::Filter { predicate } => OpKind::Filter { predicate: bound(predicate, carried) },
         OpKind::Map { exprs } => {

@@ -6,6 +6,8 @@ mod bundle;
 #[cfg(test)]
 mod catalogue;
 #[cfg(test)]
+mod costs;
+#[cfg(test)]
 mod declarations;
 #[cfg(test)]
 mod diagnostics;

@@ -31,6 +31,8 @@ impl ProgramEntry {
     }
 }
 
+/// The program that looks at `io_uring`.
+pub(super) const URING_PROGRAM: &str = "uring_complete";
 /// In place of a category: a raw tracepoint.
 const RAW: &str = "raw";
 
@@ -39,7 +41,7 @@ const fn syscall(name: &'static str, tracepoint: &'static str) -> ProgramEntry {
 }
 
 /// In the order of attachment: a write's beginning before its end.
-pub(super) const PROGRAMS: [ProgramEntry; 24] = [
+pub(super) const PROGRAMS: [ProgramEntry; 27] = [
     syscall("enter_write", "sys_enter_write"),
     syscall("enter_sendto", "sys_enter_sendto"),
     syscall("enter_writev", "sys_enter_writev"),
@@ -61,6 +63,19 @@ pub(super) const PROGRAMS: [ProgramEntry; 24] = [
     syscall("exit_accept", "sys_exit_accept"),
     syscall("exit_accept4", "sys_exit_accept4"),
     syscall("enter_close", "sys_enter_close"),
+    syscall("exit_shutdown", "sys_exit_shutdown"),
+    ProgramEntry {
+        object: "syscalls",
+        name: "sock_state",
+        category: "sock",
+        tracepoint: "inet_sock_set_state",
+    },
+    ProgramEntry {
+        object: "syscalls",
+        name: URING_PROGRAM,
+        category: RAW,
+        tracepoint: "io_uring_complete",
+    },
     ProgramEntry {
         object: "process",
         name: "process_exec",
@@ -87,15 +102,17 @@ pub(super) enum Attachment {
     Raw { _link: RawTracePointLink },
 }
 
-/// Load and attach the programs of an object, each on its own.
+/// Load and attach the wanted programs of an object, each on its own.
 pub(super) fn attach_all(
     ebpf: &mut Ebpf,
     object: &'static str,
     tracefs: &Tracefs,
+    wanted: &dyn Fn(&str) -> bool,
     attachments: &mut Vec<Attachment>,
     programs: &mut Vec<ProgramStatus>,
 ) {
-    for entry in PROGRAMS.iter().filter(|entry| entry.object == object) {
+    let of_object = PROGRAMS.iter().filter(|entry| entry.object == object);
+    for entry in of_object.filter(|entry| wanted(entry.name)) {
         let reason = match attach_one(ebpf, entry, tracefs) {
             Ok(attachment) => {
                 attachments.push(attachment);

@@ -16,6 +16,7 @@ struct Cluster {
     events: Receiver<EngineEvent>,
     view: ViewState,
     query: QueryId,
+    now_ms: u64,
     ports: Vec<(String, NodePort, ClusterPort)>,
 }
 
@@ -37,6 +38,7 @@ impl Cluster {
             events,
             view: ViewState::new(Vec::new()),
             query: 0,
+            now_ms: START_MS,
             ports: Vec::new(),
         }
     }
@@ -83,7 +85,8 @@ impl Cluster {
 
     /// Lets the clock reach `now_ms`; true if the view's frontier came there.
     fn reaches(&mut self, now_ms: u64) -> bool {
-        self.coordinator.on_clock(now_ms);
+        let before_ms = std::mem::replace(&mut self.now_ms, now_ms);
+        (before_ms..=now_ms).step_by(100).for_each(|ms| self.coordinator.on_clock(ms, ms));
         if self.coordinator.queries[&self.query].closed_ms != now_ms {
             return false;
         }

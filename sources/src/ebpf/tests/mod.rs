@@ -18,10 +18,14 @@ use crate::capture::{
 };
 
 mod calls;
+mod compat;
+mod ends;
 mod filters;
 mod lifecycle;
 mod load;
 mod records;
+mod rings;
+mod unix;
 mod unseen;
 
 /// An event that owns its payload.
@@ -41,6 +45,8 @@ enum What {
     Connect { error: i32 },
     Accept,
     Close { last: bool, egress: u64, ingress: u64 },
+    End { direction: Direction, position: u64 },
+    UnixNames { local: Vec<u8>, remote: Vec<u8> },
     Fork { parent: Process, comm: String },
     Exec { parent_pid: u32, cmdline: Vec<u8>, is_cut: bool },
     Exit { exit_code: i32 },
@@ -95,6 +101,13 @@ impl Seen {
                 at,
                 What::Close { last: *last, egress: *egress_bytes, ingress: *ingress_bytes },
             ),
+            CaptureEvent::End { at, direction, position } => {
+                on_socket(at, What::End { direction: *direction, position: *position })
+            }
+            CaptureEvent::UnixNames { at, local, remote } => {
+                let (local, remote) = (local.to_vec(), remote.to_vec());
+                on_socket(at, What::UnixNames { local, remote })
+            }
             CaptureEvent::Fork { at, parent } => {
                 let name = at.comm.split(|byte| *byte == 0).next().unwrap();
                 let comm = String::from_utf8_lossy(name).into_owned();
