@@ -242,7 +242,7 @@ fn end(pid: u32, local: &str, remote: &str, netns: u64, at_unix_ns: i64) -> Sock
         remote: remote.parse().unwrap(),
         netns: netns as u32,
         process: Process { pid, start_ticks: 5_000 },
-        opened: if pid % 2 == 0 { Opened::Accepted } else { Opened::Connected },
+        opened: if pid.is_multiple_of(2) { Opened::Accepted } else { Opened::Connected },
         at_unix_ns,
         ended: false,
     }
