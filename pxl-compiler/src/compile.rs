@@ -174,17 +174,7 @@ fn run(
         return None;
     }
     if let Some(trace) = trace.as_deref_mut() {
-        let variables = evaluator.variables();
-        let mut bytes = 0;
-        for (name, held) in &variables {
-            let text = explain::ir::object(held);
-            bytes += name.len() + text.len();
-            trace.frames.push((name.clone(), text));
-            if bytes > EXPLAIN_BYTES_MAX {
-                break;
-            }
-        }
-        trace.ir = explain::ir::graph(&evaluator.graph);
+        trace_frames(trace, &evaluator);
     }
     let Evaluator { graph, settings, tracepoints, tracepoints_deleted, agent_configs, .. } =
         evaluator;
@@ -218,6 +208,20 @@ fn run(
         pragmas,
         plan,
     })
+}
+
+/// Notes the objects that the script made, as far as there is room, and the graph of operators.
+fn trace_frames(trace: &mut Trace, evaluator: &Evaluator<'_>) {
+    let mut bytes = 0;
+    for (name, held) in &evaluator.variables() {
+        let text = explain::ir::object(held);
+        bytes += name.len() + text.len();
+        trace.frames.push((name.clone(), text));
+        if bytes > EXPLAIN_BYTES_MAX {
+            break;
+        }
+    }
+    trace.ir = explain::ir::graph(&evaluator.graph);
 }
 
 /// The function calls to make; none: the module's own `px.display` counts.

@@ -50,7 +50,9 @@ pub(crate) fn run(connection: &Connection, args: LiveArgs) -> Result<(), Failure
     }
     tell_warnings(connection, &body, &source)?;
     let mut message = json!({"type": "subscribe", "id": "q1"});
-    message.as_object_mut().zip(body.as_object_mut()).map(|(all, body)| all.append(body));
+    if let (Some(all), Some(body)) = (message.as_object_mut(), body.as_object_mut()) {
+        all.append(body);
+    }
     let mut printer = Printer::new(format, args.ticks, source);
     let mut subscription = connection.subscribe(&message)?;
     let clock = WallClock;

@@ -3,6 +3,12 @@
 //! with a code, and a while later the memory is back. In a binary of its own, one attack at a time: memory
 //! and lateness are the whole machine's.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that fails, and says what it saw"
+)]
+
 mod clients;
 mod processes;
 mod readers;

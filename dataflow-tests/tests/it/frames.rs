@@ -136,6 +136,7 @@ fn appended_to_itself() {
         let now_ms = BASE_MS + 100_000;
         for (workers, order) in [(1, FeedOrder::Whole), (2, FeedOrder::RowByRow)] {
             let feed = Feed {
+                one_row_slices: false,
                 order,
                 workers,
                 nodes: 2,
@@ -185,6 +186,7 @@ fn appended_to_itself() {
     .expect("it compiles")
     .plan;
     let feed = Feed {
+        one_row_slices: false,
         order: FeedOrder::Whole,
         workers: 2,
         nodes: 2,

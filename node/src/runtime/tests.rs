@@ -99,7 +99,6 @@ impl Rig {
         };
         let (node_port, port) = in_process();
         let config = NodeConfig {
-            settled: Arc::new(|| true),
             info: NodeInfo {
                 name: "a".to_string(),
                 incarnation: 1,
