@@ -174,25 +174,11 @@ fn run(
         return None;
     }
     if let Some(trace) = trace.as_deref_mut() {
-        let variables = evaluator.variables();
-        let mut bytes = 0;
-        for (name, held) in &variables {
-            let text = explain::ir::object(held);
-            bytes += name.len() + text.len();
-            trace.frames.push((name.clone(), text));
-            if bytes > EXPLAIN_BYTES_MAX {
-                break;
-            }
-        }
-        trace.ir = explain::ir::graph(&evaluator.graph);
+        note_evaluated(trace, &evaluator);
     }
     let Evaluator { graph, settings, tracepoints, tracepoints_deleted, agent_configs, .. } =
         evaluator;
-    if graph.sinks.is_empty() && graph.exports.is_empty() && !findings.has_errors() {
-        let message = "query does not output a result, please add a px.display() call";
-        let hint = "or give the script a vis.json that calls its functions";
-        findings.push(Diag::error(Code::NoOutput, Span::NONE, message).hint(hint));
-    }
+    shows_something(&graph, findings);
     passes::streams_checked::run(&graph, findings);
     passes::copies_bounded::run(&graph, findings);
     let context = Context { options, findings, budget };
@@ -218,6 +204,29 @@ fn run(
         pragmas,
         plan,
     })
+}
+
+/// What evaluation gave, for `explain`.
+fn note_evaluated(trace: &mut Trace, evaluator: &Evaluator<'_>) {
+    let mut bytes = 0;
+    for (name, held) in &evaluator.variables() {
+        let text = explain::ir::object(held);
+        bytes += name.len() + text.len();
+        trace.frames.push((name.clone(), text));
+        if bytes > EXPLAIN_BYTES_MAX {
+            break;
+        }
+    }
+    trace.ir = explain::ir::graph(&evaluator.graph);
+}
+
+/// A script without any output is an error.
+fn shows_something(graph: &Graph, findings: &Findings) {
+    if graph.sinks.is_empty() && graph.exports.is_empty() && !findings.has_errors() {
+        let message = "query does not output a result, please add a px.display() call";
+        let hint = "or give the script a vis.json that calls its functions";
+        findings.push(Diag::error(Code::NoOutput, Span::NONE, message).hint(hint));
+    }
 }
 
 /// The function calls to make; none: the module's own `px.display` counts.
