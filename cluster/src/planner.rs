@@ -112,10 +112,9 @@ fn resolve(request: &ScriptRequest) -> Result<(String, String, Option<String>), 
     }
     let name = request.script.as_deref().ok_or(PlanError::NoScript)?;
     let Some(found) = weir_pxl::bundle::find(name) else {
-        let hint = weir_pxl::bundle::scripts()
-            .iter()
-            .find(|script| script.name.contains(name) || name.contains(script.name))
-            .map_or_else(String::new, |script| format!(" (did you mean `{}`?)", script.name));
+        let known: Vec<&str> = weir_pxl::bundle::scripts().iter().map(|each| each.name).collect();
+        let hint = weir_pxl::suggest(name, &known)
+            .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
         return Err(PlanError::UnknownScript { name: name.to_string(), hint });
     };
     Ok((name.to_string(), found.pxl.to_string(), found.vis.map(str::to_string)))

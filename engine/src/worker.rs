@@ -32,6 +32,8 @@ struct Installed {
     /// The least refresh that is not closed yet.
     open_tick_ms: u64,
     held: bool,
+    /// Of the first batch that is for it: earlier ones it gets by replay.
+    first_batch: u64,
     /// A query without operators has no dataflow; its frontier is what is closed.
     is_empty: bool,
 }
@@ -74,8 +76,9 @@ struct Worker<'w> {
     index: usize,
     queries: BTreeMap<QueryId, (Installed, Option<usize>)>,
     draining: Vec<Draining>,
-    /// Rows that wait for their tick to close.
-    pending: Vec<(Arc<str>, Arc<TableBatch>)>,
+    /// Rows that wait for their tick to close, with the number of their batch.
+    pending: Vec<(u64, Arc<str>, Arc<TableBatch>)>,
+    next_batch: u64,
     metadata: Rc<RefCell<Arc<MetadataSnapshot>>>,
     rounds: Rc<Rounds>,
 }
@@ -102,6 +105,7 @@ pub(crate) fn run(timely: &mut TimelyWorker, shared: &Arc<EngineShared>) {
         queries: BTreeMap::new(),
         draining: Vec::new(),
         pending: Vec::new(),
+        next_batch: 0,
         metadata: Rc::default(),
         rounds: Rc::default(),
     };
@@ -137,7 +141,10 @@ impl Worker<'_> {
         match command {
             Command::Install(query) => self.install(query),
             Command::Remove(query) => self.remove(query),
-            Command::Rows { table, batch } => self.pending.push((table, batch)),
+            Command::Rows { table, batch } => {
+                self.pending.push((self.next_batch, table, batch));
+                self.next_batch += 1;
+            }
             Command::Replay { query, table, batches, held } => {
                 if let Some((installed, _)) = self.queries.get(&query) {
                     let tick_ms = installed.open_tick_ms;
@@ -208,7 +215,9 @@ impl Worker<'_> {
             feed.env.activate_all();
         }
         let open_tick_ms = env.query.start_tick_ms();
-        let installed = Installed { env, sources, open_tick_ms, held: false, is_empty };
+        let first_batch = self.next_batch;
+        let installed =
+            Installed { env, sources, open_tick_ms, held: false, first_batch, is_empty };
         self.queries.insert(id, (installed, dataflow));
     }
 
@@ -245,7 +254,7 @@ impl Worker<'_> {
 
     fn close_tick(&mut self, tick_ms: u64) {
         let latest_ns = tick_unix_ns(tick_ms).saturating_add(FUTURE_NS_MAX);
-        for (table, batch) in std::mem::take(&mut self.pending) {
+        for (number, table, batch) in std::mem::take(&mut self.pending) {
             self.shared.pending_bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
             let batch = if batch.time_max_unix_ns <= latest_ns {
                 Some(batch)
@@ -254,8 +263,10 @@ impl Worker<'_> {
             };
             let Some(batch) = batch else { continue };
             for (installed, _) in self.queries.values() {
-                let tick_ms = installed.admission_tick(tick_ms);
-                installed.sources.push_rows(&table, tick_ms, &batch, None);
+                if number >= installed.first_batch {
+                    let tick_ms = installed.admission_tick(tick_ms);
+                    installed.sources.push_rows(&table, tick_ms, &batch, None);
+                }
             }
         }
         for (installed, _) in self.queries.values_mut() {

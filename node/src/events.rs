@@ -89,8 +89,13 @@ mod tests {
     #[test]
     fn a_query_that_lost_an_event_is_told_first() {
         let (emit, events) = engine_events(2);
-        let changes =
-            |query| EngineEvent::Changes { query, exchange: 0, tick_ms: 1, changes: Vec::new(), unread: Unread::default() };
+        let changes = |query| EngineEvent::Changes {
+            query,
+            exchange: 0,
+            tick_ms: 1,
+            changes: Vec::new(),
+            unread: Unread::default(),
+        };
         emit(7, changes(1));
         emit(7, changes(2));
         emit(7, changes(3));

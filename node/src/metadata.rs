@@ -18,7 +18,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select_biased};
 use tracing::warn;
@@ -28,8 +28,8 @@ use weir_sources::metadata::scan::SocketScanner;
 use weir_sources::metadata::{
     ENDED_MAX, Found, Machine, Model, ModelCounters, Observation, PROCESSES_MAX,
 };
-use weir_types::Upid;
 use weir_types::metadata::{MetadataSnapshot, SharedMap};
+use weir_types::{Clock, Upid, WallClock};
 
 /// Observations that wait: a second of 16,000 connections or processes.
 const OBSERVATIONS_MAX: usize = 16_384;
@@ -188,7 +188,7 @@ impl Metadata {
             orders,
             outstanding: 0,
             mark: 0,
-            published: Instant::now(),
+            published: now(),
             looked: Some(looked),
             warned: false,
         };
@@ -241,6 +241,14 @@ impl Drop for Metadata {
     }
 }
 
+fn now() -> Duration {
+    Duration::from_nanos(WallClock.monotonic_ns())
+}
+
+fn since(before: Duration) -> Duration {
+    now().saturating_sub(before)
+}
+
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) {
     if let Err(error) = std::thread::Builder::new().name(name.to_string()).spawn(run) {
         warn!(name, %error, "could not start a thread: names will be missing");
@@ -256,12 +264,9 @@ fn read(mut reader: ProcessReader, orders: &Receiver<Order>, found: &Sender<Foun
 }
 
 fn scan(mut scanner: SocketScanner, shared: &Shared, stop: &Receiver<()>, found: &Sender<Found>) {
-    let start = Instant::now();
     while let Err(crossbeam_channel::RecvTimeoutError::Timeout) = stop.recv_timeout(SECOND) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let now_unix_ns = i64::try_from(now).unwrap_or(i64::MAX);
         let known = shared.published();
-        scanner.step(&known.snapshot, &|| start.elapsed(), now_unix_ns, &mut |one| {
+        scanner.step(&known.snapshot, &now, WallClock.now_unix_ns(), &mut |one| {
             drop(found.send(one));
         });
     }
@@ -277,7 +282,8 @@ struct Keeper {
     outstanding: usize,
     /// The last mark that was taken.
     mark: u64,
-    published: Instant,
+    /// When that was, since the start of the clock.
+    published: Duration,
     /// Told once all that runs at the start has been read.
     looked: Option<Sender<()>>,
     warned: bool,
@@ -285,12 +291,12 @@ struct Keeper {
 
 impl Keeper {
     fn run(mut self, queue: &Receiver<Queued>, found: &Receiver<Found>, stop: &Receiver<()>) {
-        let mut second = Instant::now();
+        let mut second = now();
         self.model.second();
         loop {
             self.give_orders();
             self.publish_if_due();
-            let wait = SECOND.saturating_sub(second.elapsed()).min(PUBLISH_AFTER);
+            let wait = SECOND.saturating_sub(since(second)).min(PUBLISH_AFTER);
             select_biased! {
                 recv(stop) -> _ => return,
                 recv(queue) -> one => if let Ok(one) = one { self.take(one) },
@@ -299,8 +305,8 @@ impl Keeper {
             }
             queue.try_iter().take(OBSERVATIONS_AT_ONCE).for_each(|one| self.take(one));
             found.try_iter().take(FOUND_MAX).for_each(|one| self.find(one));
-            if second.elapsed() >= SECOND {
-                second = Instant::now();
+            if since(second) >= SECOND {
+                second = now();
                 self.model.second();
                 self.tell_counters();
             }
@@ -345,7 +351,7 @@ impl Keeper {
 
     fn publish_if_due(&mut self) {
         let marked = self.mark > self.shared.marks_published.load(Ordering::Acquire);
-        if marked || self.published.elapsed() >= PUBLISH_AFTER {
+        if marked || since(self.published) >= PUBLISH_AFTER {
             self.publish();
         }
     }
@@ -360,7 +366,7 @@ impl Keeper {
             let published = Arc::new(Published { snapshot, kernel_threads });
             *self.shared.published.lock().unwrap_or_else(PoisonError::into_inner) = published;
         }
-        self.published = Instant::now();
+        self.published = now();
         self.shared.marks_published.fetch_max(self.mark, Ordering::Release);
     }
 

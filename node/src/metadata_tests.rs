@@ -10,9 +10,9 @@ use super::*;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
+    let start = now();
     while !is_so() {
-        assert!(start.elapsed() < DEADLINE, "{what}");
+        assert!(since(start) < DEADLINE, "{what}");
         std::thread::yield_now();
     }
 }

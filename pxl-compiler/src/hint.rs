@@ -5,6 +5,9 @@ const NAME_CHARS_MAX: usize = 64;
 /// No more edits than this make a typo.
 const EDITS_MAX: usize = 3;
 
+/// Shorter ones are part of anything.
+const PART_CHARS_MIN: usize = 4;
+
 /// The candidate nearest to `name`, if it is near enough to be a typo of it.
 pub(crate) fn nearest<'a>(
     name: &str,
@@ -30,6 +33,24 @@ pub(crate) fn nearest<'a>(
         })
         .min()
         .map(|(_, candidate)| candidate)
+}
+
+/// For names that people type without looking: a typo, a name without its group (`http_data` for
+/// `px/http_data`), or a part of a name.
+#[must_use]
+pub fn suggest<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    let last = |text: &'a str| text.rsplit(['/', '.']).next().unwrap_or(text);
+    let all = || candidates.iter().copied();
+    let by_last = |wanted: &str| all().find(|candidate| last(candidate) == wanted);
+    let part = || {
+        let wanted = name.to_lowercase();
+        let has = |candidate: &&str| wanted.len() >= PART_CHARS_MIN && candidate.contains(&wanted);
+        all().filter(has).min_by_key(|candidate| candidate.len())
+    };
+    by_last(name)
+        .or_else(|| nearest(name, all()))
+        .or_else(|| nearest(name, all().map(last)).and_then(by_last))
+        .or_else(part)
 }
 
 /// `did you mean `x`?`, or the fallback where nothing is near.
@@ -84,6 +105,24 @@ fn distance(a: &[char], b: &[char], allowed: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A name without its group, with a typo, or a part of it: catches `http_data` that nobody finds.
+    #[test]
+    fn suggests_what_was_meant() {
+        let names = ["px/http_data", "px/http_data_filtered", "px/pod", "sotw/dns_flow"];
+        for (name, want) in [
+            ("http_data", "px/http_data"),
+            ("px/htp_data", "px/http_data"),
+            ("htpp_data", "px/http_data"),
+            ("pods", "px/pod"),
+            ("dns_flow", "sotw/dns_flow"),
+            ("filtered", "px/http_data_filtered"),
+        ] {
+            assert_eq!(suggest(name, &names), Some(want), "{name}");
+        }
+        assert_eq!(suggest("zz", &names), None);
+        assert_eq!(suggest("kubernetes_everything", &names), None);
+    }
 
     /// A typo finds its word and a stranger finds nothing: catches a threshold that is too wide.
     #[test]

@@ -23,6 +23,7 @@ mod ir;
 pub mod limits;
 mod objects;
 mod passes;
+pub mod reference;
 mod registry;
 mod render;
 mod split;
@@ -34,6 +35,7 @@ pub use codes::Code;
 pub use compile::{CompileOptions, Compiled, Script, compile};
 pub use explain::{Explained, Stage, explain};
 pub use export::{Export, OtelAttribute, OtelData, OtelEndpoint, OtelValue, SpanKind};
+pub use hint::suggest;
 pub use objects::trace::{
     AgentConfig, FunctionProbe, ProbeOutput, TraceBody, TraceProgram, TraceTarget, Tracepoint,
 };

@@ -137,11 +137,16 @@ fn layouts_are_the_programs_own() {
             payload_max_bytes
         }
     );
+}
+
+/// As above, for the small ones: keys of maps, names, processes that cannot be seen.
+#[test]
+fn small_layouts_are_the_programs_own() {
     check!("weir_listener_key", ListenerKey { addr, port, _pad });
+    check!("weir_pair_key", PairKey { a_addr, b_addr, a_port, b_port });
     check!("weir_blind_key", BlindKey { pid, reason });
     check!("weir_blind", Blind { times, bytes });
     check!("weir_unix_name", UnixName { bytes, name });
-    check!("weir_pair_key", PairKey { a_addr, b_addr, a_port, b_port });
 }
 
 /// Every object is ELF for BPF, aligned for its readers, carries its relocations and a licence

@@ -7,6 +7,7 @@ use weir_sources::proc::look::{ProcessLook, look};
 
 use crate::args::{DoctorArgs, Format};
 use crate::failure::Failure;
+use crate::listing::list;
 use crate::output;
 
 pub(crate) fn run(args: DoctorArgs) -> Result<(), Failure> {
@@ -14,10 +15,10 @@ pub(crate) fn run(args: DoctorArgs) -> Result<(), Failure> {
     if let Some(pid) = args.pid {
         report["process"] = look_at(pid, report["can_capture"] == true)?;
     }
-    if output::format_or_default(args.output) == Format::Table {
-        print_table(&report)?;
-    } else {
-        output::line(&report.to_string())?;
+    match output::format_or_default(args.output) {
+        Format::Table => print_table(&report)?,
+        Format::Json | Format::Jsonl => output::line(&report.to_string())?,
+        Format::Csv => list(&rows(&report), &["name", "ok", "detail"], Format::Csv)?,
     }
     let all_of_it = report["process"].get("captured").is_none_or(|captured| captured == "yes");
     if report["can_capture"] == true && all_of_it {
@@ -27,10 +28,24 @@ pub(crate) fn run(args: DoctorArgs) -> Result<(), Failure> {
     }
 }
 
+/// The checks, and what was asked of a process, as records of one form.
+fn rows(report: &Json) -> Json {
+    let mut rows = report["checks"].as_array().cloned().unwrap_or_default();
+    for (key, value) in report["process"].as_object().into_iter().flatten() {
+        if key != "obstacles" {
+            rows.push(json!({"name": format!("process {key}"), "detail": value}));
+        }
+    }
+    for found in report["process"]["obstacles"].as_array().into_iter().flatten() {
+        rows.push(json!({"name": found["code"], "ok": false, "detail": found["text"]}));
+    }
+    Json::Array(rows)
+}
+
 fn print_table(report: &Json) -> Result<(), Failure> {
     for check in report["checks"].as_array().into_iter().flatten() {
         let mark = if check["ok"] == true { "ok  " } else { "no  " };
-        output::line(&format!(
+        output::text(&format!(
             "{mark} {:<32} {}",
             check["name"].as_str().unwrap_or_default(),
             check["detail"].as_str().unwrap_or_default()
@@ -41,16 +56,16 @@ fn print_table(report: &Json) -> Result<(), Failure> {
             continue;
         }
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_string);
-        output::line(&format!("     {key:<32} {value}"))?;
+        output::text(&format!("     {key:<32} {value}"))?;
     }
     for obstacle in report["process"]["obstacles"].as_array().into_iter().flatten() {
-        output::line(&format!(
+        output::text(&format!(
             "no   {:<32} {}",
             obstacle["code"].as_str().unwrap_or_default(),
             obstacle["text"].as_str().unwrap_or_default()
         ))?;
     }
-    output::line(report["hint"].as_str().unwrap_or_default())
+    output::text(report["hint"].as_str().unwrap_or_default())
 }
 
 /// One process: whether it is there, and whether its traffic is seen: `yes`, `partly` or `no`.

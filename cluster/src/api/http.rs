@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use actix_web::http::{StatusCode, header};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::http::header;
+use actix_web::{HttpResponse, web};
 use serde_json::{Value as Json, json};
 use weir_types::tables::TABLES;
 
@@ -14,31 +14,6 @@ use crate::service::{AvailableTables, ListFeeds, ListNodes, ListQueries, Service
 /// Longest wait for sources that start. Attaching takes seconds; who waits longer hears that nothing
 /// produces the table.
 const SOURCES_WAIT: std::time::Duration = std::time::Duration::from_secs(60);
-
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config
-        .route("/healthz", web::get().to(async || HttpResponse::Ok().body("ok\n")))
-        .route("/readyz", web::get().to(readyz))
-        .route("/metrics", web::get().to(prometheus))
-        .route("/api/v1/login", web::post().to(login))
-        .route("/api/v1/scripts", web::get().to(scripts))
-        .route("/api/v1/scripts/{name:.+}", web::get().to(script))
-        .route("/api/v1/schema", web::get().to(schema))
-        .route("/api/v1/schema/{table}", web::get().to(schema_of))
-        .route("/api/v1/funcs", web::get().to(funcs))
-        .route("/api/v1/queries", web::get().to(queries))
-        .route("/api/v1/nodes", web::get().to(nodes))
-        .route("/api/v1/stats", web::get().to(stats))
-        .route("/api/v1/doctor", web::get().to(doctor))
-        .route("/api/v1/run", web::post().to(super::run::run))
-        .route("/api/v1/check", web::post().to(check));
-}
-
-impl ApiError {
-    pub(super) fn unavailable(message: &str) -> ApiError {
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
-    }
-}
 
 type Answer = Result<HttpResponse, ApiError>;
 
@@ -82,7 +57,7 @@ async fn prepare_now(service: &Service, request: &ScriptRequest) -> Result<Prepa
     prepared.await
 }
 
-async fn readyz(state: web::Data<ApiState>) -> Answer {
+pub(super) async fn readyz(state: web::Data<ApiState>) -> Answer {
     let nodes = state.service.coordinator.send(ListNodes).await.map_err(ask_failed)?;
     if nodes.is_empty() {
         return Err(ApiError::unavailable("no node has registered yet"));
@@ -90,22 +65,7 @@ async fn readyz(state: web::Data<ApiState>) -> Answer {
     Ok(HttpResponse::Ok().body("ready\n"))
 }
 
-#[derive(serde::Deserialize)]
-struct Login {
-    token: String,
-}
-
-async fn login(state: web::Data<ApiState>, login: web::Json<Login>) -> Answer {
-    if state.auth.token.is_none() {
-        return Ok(HttpResponse::NoContent().finish());
-    }
-    let cookie = state.auth.login(login.token.trim()).ok_or_else(|| {
-        ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "this token is not the server's")
-    })?;
-    Ok(HttpResponse::NoContent().cookie(cookie).finish())
-}
-
-async fn scripts() -> HttpResponse {
+pub(super) async fn scripts() -> HttpResponse {
     let list: Vec<Json> = weir_pxl::bundle::scripts()
         .iter()
         .map(|script| {
@@ -121,10 +81,16 @@ async fn scripts() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "scripts": list }))
 }
 
-async fn script(name: web::Path<String>) -> Answer {
+fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+    let hint = weir_pxl::suggest(name, known)
+        .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+    format!("there is no {what} `{name}`{hint}")
+}
+
+pub(super) async fn script(name: web::Path<String>) -> Answer {
     let found = weir_pxl::bundle::find(&name).ok_or_else(|| {
-        let message = format!("there is no script `{name}`");
-        ApiError::new(StatusCode::NOT_FOUND, "script_not_found", message)
+        let known: Vec<&str> = weir_pxl::bundle::scripts().iter().map(|each| each.name).collect();
+        ApiError::not_found("script_not_found", unknown("script", &name, &known))
     })?;
     let vis: Json = found.vis.and_then(|vis| serde_json::from_str(vis).ok()).unwrap_or_default();
     Ok(HttpResponse::Ok().json(json!({
@@ -147,30 +113,30 @@ pub fn table_json(table: &weir_types::tables::TableDef) -> Json {
     })
 }
 
-async fn schema() -> HttpResponse {
+pub(super) async fn schema() -> HttpResponse {
     let tables: Vec<Json> = TABLES.iter().map(table_json).collect();
     HttpResponse::Ok().json(json!({ "tables": tables }))
 }
 
-async fn schema_of(name: web::Path<String>) -> Answer {
+pub(super) async fn schema_of(name: web::Path<String>) -> Answer {
     let table = weir_types::tables::find(&name).ok_or_else(|| {
-        let message = format!("there is no table `{name}`");
-        ApiError::new(StatusCode::NOT_FOUND, "table_not_found", message)
+        let known: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
+        ApiError::not_found("table_not_found", unknown("table", &name, &known))
     })?;
     Ok(HttpResponse::Ok().json(table_json(table)))
 }
 
-async fn funcs() -> HttpResponse {
+pub(super) async fn funcs() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "functions": planner::functions_json(None) }))
 }
 
-async fn queries(state: web::Data<ApiState>) -> Answer {
+pub(super) async fn queries(state: web::Data<ApiState>) -> Answer {
     let rows = state.service.coordinator.send(ListQueries).await.map_err(ask_failed)?;
     let feeds = state.service.coordinator.send(ListFeeds).await.map_err(ask_failed)?;
     Ok(HttpResponse::Ok().json(json!({ "queries": rows, "feeds": feeds })))
 }
 
-async fn nodes(state: web::Data<ApiState>) -> Answer {
+pub(super) async fn nodes(state: web::Data<ApiState>) -> Answer {
     let rows = state.service.coordinator.send(ListNodes).await.map_err(ask_failed)?;
     let nodes: Vec<Json> = rows
         .iter()
@@ -187,11 +153,11 @@ async fn nodes(state: web::Data<ApiState>) -> Answer {
     Ok(HttpResponse::Ok().json(json!({ "nodes": nodes })))
 }
 
-async fn stats(state: web::Data<ApiState>) -> Answer {
+pub(super) async fn stats(state: web::Data<ApiState>) -> Answer {
     Ok(HttpResponse::Ok().json(metrics::stats_json(&state).await?))
 }
 
-async fn doctor(state: web::Data<ApiState>) -> HttpResponse {
+pub(super) async fn doctor(state: web::Data<ApiState>) -> HttpResponse {
     let mut report = (state.doctor)();
     if let Some(checks) = report["checks"].as_array_mut() {
         checks.push(actors_check(&state.service));
@@ -213,12 +179,12 @@ fn actors_check(service: &Service) -> Json {
     json!({"name": "actors", "ok": stalled + failed == 0, "detail": detail})
 }
 
-async fn prometheus(state: web::Data<ApiState>) -> Answer {
+pub(super) async fn prometheus(state: web::Data<ApiState>) -> Answer {
     let text = metrics::metrics_text(&state).await?;
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text))
 }
 
-async fn check(request: web::Json<ScriptRequest>) -> Answer {
+pub(super) async fn check(request: web::Json<ScriptRequest>) -> Answer {
     let request = request.into_inner();
     let checked =
         super::compile::run(move |allowance| match planner::compile(&request, None, allowance) {
@@ -249,22 +215,15 @@ fn content_type(path: &str) -> &'static str {
     }
 }
 
-/// The page's files; hashed names are kept for ever, the page itself is asked for again.
-pub(super) async fn fallback(request: HttpRequest, state: web::Data<ApiState>) -> Answer {
-    let path = request.path().trim_start_matches('/');
-    let path = if path.is_empty() { "index.html" } else { path };
-    let found = state.assets.iter().find(|asset: &&Asset| asset.path == path);
-    let Some(asset) = found else {
-        let message = format!("there is nothing at {}", request.path());
-        return Err(ApiError::new(StatusCode::NOT_FOUND, "not_found", message));
-    };
-    let cache = if path.starts_with("assets/") {
+/// One of the page's files; hashed names are kept for ever, the page itself is asked for again.
+pub(super) fn asset(asset: &'static Asset) -> HttpResponse {
+    let cache = if asset.path.starts_with("assets/") {
         "public, max-age=31536000, immutable"
     } else {
         "no-cache"
     };
-    Ok(HttpResponse::Ok()
-        .content_type(content_type(path))
+    HttpResponse::Ok()
+        .content_type(content_type(asset.path))
         .insert_header((header::CACHE_CONTROL, cache))
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .insert_header((header::REFERRER_POLICY, "no-referrer"))
@@ -273,5 +232,5 @@ pub(super) async fn fallback(request: HttpRequest, state: web::Data<ApiState>) -
             "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
              connect-src 'self'; frame-ancestors 'none'",
         ))
-        .body(asset.bytes))
+        .body(asset.bytes)
 }

@@ -89,6 +89,7 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
         "compiles": super::compile::counts_json(),
         "actors": state.service.health.summary(),
         "engine_generation": state.service.engine.generation(),
+        "api": state.counters.json(state.sessions.count()),
     }))
 }
 
@@ -113,6 +114,7 @@ fn readers_json(state: &ApiState) -> Json {
 pub(super) async fn metrics_text(state: &ApiState) -> Result<String, ApiError> {
     let mut text = text_of(&nodes_of(state).await?);
     push_self_metrics(&mut text, &stats_json(state).await?);
+    state.counters.write_metrics(&mut text, state.sessions.count());
     Ok(text)
 }
 

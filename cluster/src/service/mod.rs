@@ -43,7 +43,6 @@ use crate::view::SnapshotLimits;
 use coordinator_actor::{EngineMoved, NodeMessage, Shared};
 use router::Router;
 
-
 pub struct ServiceConfig {
     pub tick_ms: u64,
     pub workers: usize,

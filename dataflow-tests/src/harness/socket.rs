@@ -45,7 +45,8 @@ impl Socket {
     /// Whether the server closes the connection before the deadline; what comes until then is dropped.
     #[must_use]
     pub fn is_closed_within(&mut self, deadline: Duration) -> bool {
-        self.wait_for(deadline, |_| false).is_err_and(|error| !error.to_string().contains("os error 11"))
+        self.wait_for(deadline, |_| false)
+            .is_err_and(|error| !error.to_string().contains("os error 11"))
     }
 
     pub fn subscribe(&mut self, id: &str, text: &str) -> Result<()> {

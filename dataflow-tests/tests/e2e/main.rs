@@ -5,9 +5,11 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "these are tests")]
 
+mod access;
 mod api;
 mod capture;
 mod check;
+mod command_line;
 mod commands;
 mod entities;
 mod generations;
@@ -16,8 +18,8 @@ mod leftovers;
 mod literate;
 mod names;
 mod oracle;
-mod readers;
 mod peers;
+mod readers;
 mod reduced;
 mod rows;
 mod servers;

@@ -124,10 +124,8 @@ fn a_port_that_is_used_twice() {
     let (api, front, source) = (free_port(), free_port(), free_port());
     let text = |number: u16| number.to_string();
     let start = |args: &[String]| Process::start(python(program.path(), args, false)).unwrap();
-    let servers = [
-        start(&["api".into(), text(api)]),
-        start(&["front".into(), text(front), text(api)]),
-    ];
+    let servers =
+        [start(&["api".into(), text(api)]), start(&["front".into(), text(front), text(api)])];
     let trace = [format!("port:{api}"), format!("port:{front}")];
     let weir = Weir::start(&["--trace", &trace[0], "--trace", &trace[1]]).unwrap();
     let listens = |port| std::net::TcpStream::connect(("127.0.0.1", port)).ok();

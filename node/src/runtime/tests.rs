@@ -99,6 +99,7 @@ impl Rig {
         };
         let (node_port, port) = in_process();
         let config = NodeConfig {
+            settled: Arc::new(|| true),
             info: NodeInfo {
                 name: "a".to_string(),
                 incarnation: 1,

@@ -8,6 +8,7 @@ use weir_types::{DataType, Expr, Op, OpId, Plan};
 
 use super::{Rebuild, expressions, passed};
 use crate::budget::Budget;
+
 /// What each means for a row.
 const FUNCTIONS: [(&str, &str); 3] = [
     ("asid", "upid_to_asid"),

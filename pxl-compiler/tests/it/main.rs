@@ -22,6 +22,8 @@ mod never_panics;
 #[cfg(test)]
 mod plans;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod split;
 #[cfg(test)]
 mod vis;

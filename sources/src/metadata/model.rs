@@ -363,7 +363,7 @@ impl Model {
     fn answered(&mut self, answer: Answer) {
         match answer {
             Answer::Pids { stamp, pids } => self.listed_pids(stamp, &pids),
-            Answer::Process { version, info } => self.was_read(version, info),
+            Answer::Process { version, info } => self.was_read(version, *info),
             Answer::KernelThread { pid } => {
                 self.kernel_threads.insert(pid, self.seconds);
                 self.end_pid(pid);
@@ -380,6 +380,10 @@ impl Model {
         let known = self.known.get(&info.upid);
         // It has started another program since: that was ordered, too.
         if known.is_some_and(|known| known.version > version) {
+            return;
+        }
+        // Of one that is just ending nothing is left to read: its event said more.
+        if known.is_some() && info.exe.is_empty() && info.cmdline.is_empty() {
             return;
         }
         let ended = known.is_some_and(|known| known.ended);

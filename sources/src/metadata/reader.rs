@@ -34,7 +34,7 @@ pub enum Answer {
     },
     Process {
         version: u64,
-        info: ProcessInfo,
+        info: Box<ProcessInfo>,
     },
     KernelThread {
         pid: u32,
@@ -85,7 +85,8 @@ impl ProcessReader {
         let info = self.info(pid, &stat);
         // A pid may change hands while it is read: all of it is the same process's, or nothing.
         let again = parse::stat(self.fs.read(pid, "stat").ok()?)?;
-        (again.start_ticks == stat.start_ticks).then_some(Answer::Process { version, info })
+        (again.start_ticks == stat.start_ticks)
+            .then_some(Answer::Process { version, info: Box::new(info) })
     }
 
     fn libraries(&mut self, upid: Upid, exe: &str) -> Option<Answer> {

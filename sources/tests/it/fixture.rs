@@ -103,7 +103,9 @@ impl Machine {
             let _ = std::fs::remove_file(&path);
             symlink(target, path).unwrap();
         };
-        link("exe", process.exe.to_string());
+        if !process.exe.is_empty() {
+            link("exe", process.exe.to_string());
+        }
         link("ns/net", format!("net:[{}]", process.netns));
         link("fd/0", "/dev/null".to_string());
         for (idx, inode) in process.sockets.iter().enumerate() {

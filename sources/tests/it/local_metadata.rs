@@ -146,6 +146,12 @@ fn short_lived_processes_are_known_by_their_events() {
     assert_eq!(process.cmdline, "curl -s http://localhost/");
     assert!(process.ended);
 
+    // Read while it ends: its memory is gone, and with it what could be read.
+    machine.run(&Proc { pid: 33, start_ticks: 79, exe: "", cmdline: "", ..Proc::default() });
+    let at = event(33, 79, "curl");
+    metadata.on_event(&CaptureEvent::Exec { at, cmdline, is_cut: false });
+    assert_eq!(metadata.refresh().process(upid(33, 79)).unwrap().cmdline, process.cmdline);
+
     // Of one that was seen only when it ended, the name is left.
     metadata.on_event(&CaptureEvent::Exit { at: event(32, 78, "wget"), exit_code: 0 });
     let snapshot = metadata.refresh();
@@ -236,7 +242,7 @@ fn end(pid: u32, local: &str, remote: &str, netns: u64, at_unix_ns: i64) -> Sock
         remote: remote.parse().unwrap(),
         netns: netns as u32,
         process: Process { pid, start_ticks: 5_000 },
-        opened: if pid % 2 == 0 { Opened::Accepted } else { Opened::Connected },
+        opened: if pid.is_multiple_of(2) { Opened::Accepted } else { Opened::Connected },
         at_unix_ns,
         ended: false,
     }

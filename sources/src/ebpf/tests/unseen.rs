@@ -298,6 +298,10 @@ fn http_through_io_uring_gives_no_wrong_row() {
         assert!(of_end("/last/") >= 99, "{rows:?}");
         assert!(of_end("/mixed/") > 0, "pairing never began again in between: {rows:?}");
     }
-    let unpaired: u64 = tracer.counters().iter().map(|table| table.lost_for("unpaired") + table.lost_for("gap")).sum();
+    let unpaired: u64 = tracer
+        .counters()
+        .iter()
+        .map(|table| table.lost_for("unpaired") + table.lost_for("gap"))
+        .sum();
     assert!(unpaired > 0, "messages without their other half are counted");
 }
