@@ -174,15 +174,11 @@ fn run(
         return None;
     }
     if let Some(trace) = trace.as_deref_mut() {
-        trace_frames(trace, &evaluator);
+        note_evaluated(trace, &evaluator);
     }
     let Evaluator { graph, settings, tracepoints, tracepoints_deleted, agent_configs, .. } =
         evaluator;
-    if graph.sinks.is_empty() && graph.exports.is_empty() && !findings.has_errors() {
-        let message = "query does not output a result, please add a px.display() call";
-        let hint = "or give the script a vis.json that calls its functions";
-        findings.push(Diag::error(Code::NoOutput, Span::NONE, message).hint(hint));
-    }
+    shows_something(&graph, findings);
     passes::streams_checked::run(&graph, findings);
     passes::copies_bounded::run(&graph, findings);
     let context = Context { options, findings, budget };
@@ -210,8 +206,8 @@ fn run(
     })
 }
 
-/// Notes the objects that the script made, as far as there is room, and the graph of operators.
-fn trace_frames(trace: &mut Trace, evaluator: &Evaluator<'_>) {
+/// What evaluation gave, for `explain`.
+fn note_evaluated(trace: &mut Trace, evaluator: &Evaluator<'_>) {
     let mut bytes = 0;
     for (name, held) in &evaluator.variables() {
         let text = explain::ir::object(held);
@@ -222,6 +218,15 @@ fn trace_frames(trace: &mut Trace, evaluator: &Evaluator<'_>) {
         }
     }
     trace.ir = explain::ir::graph(&evaluator.graph);
+}
+
+/// A script without any output is an error.
+fn shows_something(graph: &Graph, findings: &Findings) {
+    if graph.sinks.is_empty() && graph.exports.is_empty() && !findings.has_errors() {
+        let message = "query does not output a result, please add a px.display() call";
+        let hint = "or give the script a vis.json that calls its functions";
+        findings.push(Diag::error(Code::NoOutput, Span::NONE, message).hint(hint));
+    }
 }
 
 /// The function calls to make; none: the module's own `px.display` counts.

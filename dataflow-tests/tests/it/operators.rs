@@ -421,7 +421,7 @@ fn quantiles_follow_expiry() {
         at(300 * MS_NS).ratio(0.0),
     ]);
     let all = |value: &str| {
-        let fields: Vec<String> = ["01", "10", "25", "50", "75", "90", "99"]
+        let fields: Vec<String> = ["01", "10", "25", "50", "75", "90", "95", "99"]
             .iter()
             .map(|percent| format!("\"p{percent}\":{value}"))
             .collect();
