@@ -39,7 +39,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Scripts(args) => cmd::lists::scripts(args),
         Command::Schema(args) => cmd::lists::schema(args),
         Command::Funcs(args) => cmd::lists::funcs(args),
-        Command::Doctor(args) => cmd::doctor::run(args),
+        Command::Doctor(args) => cmd::doctor::run(&connection, args),
         Command::Stats(args) => cmd::ask::stats(&connection, args),
         Command::Queries(args) => cmd::ask::queries(&connection, args),
         Command::Nodes(args) => cmd::ask::nodes(&connection, args),

@@ -17,7 +17,7 @@ use crossbeam_channel::Sender;
 use tracing::{error, info, warn};
 use weir_actors::{Config, Handle, KillSwitch, Supervisor, WeakAddress};
 use weir_types::Clock;
-use weir_types::source::{Source, TableBatch, TableCounters};
+use weir_types::source::{BlindProcess, Source, TableBatch, TableCounters};
 
 /// Builds a source on its thread; the error says why it cannot run here.
 pub type SourceFactory = Arc<dyn Fn() -> Result<Box<dyn Source>, String> + Send + Sync>;
@@ -44,6 +44,7 @@ pub enum FromSource {
         at_unix_ns: i64,
         counters: BTreeMap<String, TableCounters>,
         missing: String,
+        blind: Vec<BlindProcess>,
     },
     /// It runs from now on.
     Running {
@@ -162,6 +163,7 @@ struct Said {
     at_unix_ns: i64,
     counters: BTreeMap<String, TableCounters>,
     missing: String,
+    blind: Vec<BlindProcess>,
 }
 
 impl SourceThread {
@@ -213,10 +215,15 @@ impl SourceThread {
         let due = now_ns - said.at_unix_ns >= COUNTERS_EVERY_NS;
         // A loss is told with the tick in which it happened, not with one of the next.
         if due || counters != said.counters {
-            let missing = if due { running.missing() } else { said.missing.clone() };
-            let at_unix_ns = if due { now_ns } else { said.at_unix_ns };
-            *said = Said { at_unix_ns, counters: counters.clone(), missing: missing.clone() };
-            self.send(FromSource::Counters { source, at_unix_ns: now_ns, counters, missing });
+            if due {
+                said.at_unix_ns = now_ns;
+                said.missing = running.missing();
+                said.blind = running.blind();
+            }
+            said.counters = counters.clone();
+            let (missing, blind) = (said.missing.clone(), said.blind.clone());
+            let at_unix_ns = now_ns;
+            self.send(FromSource::Counters { source, at_unix_ns, counters, missing, blind });
         }
         for batch in batches {
             if !self.send(FromSource::Batch(batch)) {

@@ -21,7 +21,7 @@ use weir_proto::ToNode;
 use weir_proto::bus::{BusError, NodePort};
 use weir_proto::message::SourceStatus;
 use weir_types::ledger::{Meter, NodeLedger, Reach, Span};
-use weir_types::source::{TableBatch, TableCounters};
+use weir_types::source::{BlindProcess, TableBatch, TableCounters};
 use weir_types::{Clock, Upid};
 
 use crate::agent::Agent;
@@ -80,6 +80,7 @@ struct SourceState {
     tables: Vec<String>,
     counters: BTreeMap<String, TableCounters>,
     flushed_ms: u64,
+    blind: Vec<BlindProcess>,
     meter: Meter,
     /// When its counters were read last.
     counted_unix_ns: i64,
@@ -384,10 +385,11 @@ impl NodeThread {
                     state.flushed_ms = tick_ms;
                 }
             }
-            FromSource::Counters { source, at_unix_ns, counters, missing } => {
+            FromSource::Counters { source, at_unix_ns, counters, missing, blind } => {
                 if let Some(state) = self.sources.get_mut(source) {
                     state.count(&self.ledger, at_unix_ns, counters);
                     state.reason = missing;
+                    state.blind = blind;
                 }
             }
             FromSource::Running { source, missing } => self.on_running(source, missing),
@@ -492,12 +494,14 @@ impl NodeThread {
             state: "running".to_string(),
             reason: String::new(),
             tables: loss_rows::TABLES.iter().map(ToString::to_string).collect(),
+            blind: Vec::new(),
         };
         let others = self.sources.iter().map(|(name, source)| SourceStatus {
             name: name.to_string(),
             state: source.state.to_string(),
             reason: source.reason.clone(),
             tables: source.tables.clone(),
+            blind: source.blind.clone(),
         });
         std::iter::once(own).chain(others).collect()
     }

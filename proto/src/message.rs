@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use weir_types::PackedRow;
 use weir_types::ledger::Loss;
+use weir_types::source::BlindProcess;
 use weir_types::split::{Change, ExchangeId, Fragment};
 
 /// Number of an installed query, unique within a cluster process's life.
@@ -36,6 +37,8 @@ pub struct SourceStatus {
     /// Why it does not run, or what is missing.
     pub reason: String,
     pub tables: Vec<String>,
+    /// Processes of which it sees nothing or not all.
+    pub blind: Vec<BlindProcess>,
 }
 
 /// Counters of one table on a node since its start.

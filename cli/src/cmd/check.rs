@@ -88,7 +88,8 @@ fn tables_with_source() -> Vec<String> {
         test_faults: false,
     };
     let specs = Sources::new(config).specs();
-    specs.iter().flat_map(|spec| spec.tables).map(ToString::to_string).collect()
+    let tables = specs.iter().flat_map(|spec| spec.tables);
+    tables.chain(weir_node::loss_rows::TABLES).map(ToString::to_string).collect()
 }
 
 struct Check {

@@ -1,4 +1,5 @@
-//! `weir doctor`: what works here, and why not. Looks at this machine, not at a server.
+//! `weir doctor`: what works here, and why not. Looks at this machine; of a process, a server that runs
+//! here may know what it misses, too.
 
 use std::path::Path;
 
@@ -6,14 +7,16 @@ use serde_json::{Value as Json, json};
 use weir_sources::proc::look::{ProcessLook, look};
 
 use crate::args::{DoctorArgs, Format};
+use crate::client::Connection;
 use crate::failure::Failure;
 use crate::listing::list;
 use crate::output;
 
-pub(crate) fn run(args: DoctorArgs) -> Result<(), Failure> {
+pub(crate) fn run(connection: &Connection, args: DoctorArgs) -> Result<(), Failure> {
     let mut report = crate::up::doctor_report();
     if let Some(pid) = args.pid {
-        report["process"] = look_at(pid, report["can_capture"] == true)?;
+        report["process"] =
+            look_at(pid, report["can_capture"] == true, &missed_by_server(connection, pid))?;
     }
     match output::format_or_default(args.output) {
         Format::Table => print_table(&report)?,
@@ -52,7 +55,7 @@ fn print_table(report: &Json) -> Result<(), Failure> {
         ))?;
     }
     for (key, value) in report["process"].as_object().into_iter().flatten() {
-        if key == "obstacles" {
+        if key == "obstacles" || key == "missed" {
             continue;
         }
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_string);
@@ -65,16 +68,28 @@ fn print_table(report: &Json) -> Result<(), Failure> {
             obstacle["text"].as_str().unwrap_or_default()
         ))?;
     }
+    for missed in report["process"]["missed"].as_array().into_iter().flatten() {
+        let reason = missed["reason"].as_str().unwrap_or_default();
+        output::text(&format!("no   {reason:<32} {} bytes passed by the server", missed["bytes"]))?;
+    }
     output::text(report["hint"].as_str().unwrap_or_default())
 }
 
+/// What a running server says that it missed of the process: `null` if none answers.
+fn missed_by_server(connection: &Connection, pid: u32) -> Json {
+    let Ok(stats) = connection.get("/api/v1/stats") else { return Json::Null };
+    let all = stats["blind"].as_array().into_iter().flatten();
+    all.filter(|blind| blind["pid"] == pid).cloned().collect()
+}
+
 /// One process: whether it is there, and whether its traffic is seen: `yes`, `partly` or `no`.
-fn look_at(pid: u32, can_capture: bool) -> Result<Json, Failure> {
+fn look_at(pid: u32, can_capture: bool, missed: &Json) -> Result<Json, Failure> {
     let process: ProcessLook = look(Path::new("/proc"), pid)
         .map_err(|error| Failure::No(format!("process {pid}: {error}")))?;
     let obstacles = process.obstacles();
     let captured = match obstacles.as_slice() {
         _ if !can_capture => "no",
+        [] if missed.as_array().is_some_and(|missed| !missed.is_empty()) => "partly",
         [] => "yes",
         found if found.iter().any(|obstacle| obstacle.all) => "no",
         _ => "partly",
@@ -90,6 +105,7 @@ fn look_at(pid: u32, can_capture: bool) -> Result<Json, Failure> {
         "descriptors_known": !process.fds_unknown,
         "seccomp": process.seccomp,
         "captured": captured,
+        "missed": missed,
         "obstacles": obstacles.collect::<Vec<_>>(),
     }))
 }

@@ -83,6 +83,7 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
         "tick_to_change_ns": state.service.freshness.tick_to_change_ns(),
         "tables": tables,
         "refused": refused_of(&nodes),
+        "blind": nodes.iter().flat_map(|node| &node.sources).flat_map(|s| &s.blind).collect::<Vec<_>>(),
         "sources": sources,
         "process": (state.process)(),
         "readers": readers_json(state),
