@@ -8,8 +8,10 @@ mod args;
 mod bench;
 mod client;
 mod cmd;
+mod data_dir;
 mod demo;
 mod failure;
+mod listing;
 mod offline;
 mod output;
 mod script;
@@ -17,14 +19,17 @@ mod up;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::args::{Cli, Command};
 use crate::failure::Failure;
 
+/// Gives freed memory back to the kernel within seconds, by threads of its own: after a burst the system's
+/// allocator would keep gigabytes (docs/adr/0010).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn dispatch(cli: Cli) -> Result<(), Failure> {
     let Cli { server, data_dir, command } = cli;
-    let connection = client::Connection::new(server, data_dir.clone());
+    let connection = client::Connection::new(server.0, data_dir.clone());
     match command {
         Command::Up(args) => up::run(args, data_dir),
         Command::Run(args) => cmd::run::run(&connection, args),
@@ -34,21 +39,21 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Scripts(args) => cmd::lists::scripts(args),
         Command::Schema(args) => cmd::lists::schema(args),
         Command::Funcs(args) => cmd::lists::funcs(args),
-        Command::Doctor(args) => cmd::doctor::run(args),
+        Command::Doctor(args) => cmd::doctor::run(&connection, args),
         Command::Stats(args) => cmd::ask::stats(&connection, args),
         Command::Queries(args) => cmd::ask::queries(&connection, args),
         Command::Nodes(args) => cmd::ask::nodes(&connection, args),
+        Command::Logout => cmd::ask::logout(&connection),
         Command::Bench(args) => bench::run(args),
         Command::DemoService(args) => demo::run_service(&args).map_err(Failure::from),
     }
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match dispatch(cli) {
+    match dispatch(args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            failure.print();
+            failure.print(None);
             failure.exit_code()
         }
     }

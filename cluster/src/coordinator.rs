@@ -3,8 +3,9 @@
 //! from an actor, the offline driver from a loop. It knows nothing of rows, views or subscribers.
 
 mod answers;
+mod completeness;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tracing::warn;
@@ -18,16 +19,19 @@ use weir_types::plan::OpKind;
 use weir_types::split::{ExchangeId, FragmentKind, SplitPlan};
 
 pub use answers::Identity;
+pub use completeness::{PastLosses, QueryCompleteness};
 
 use self::answers::Readers;
+use self::completeness::{NodeLosses, Windows};
 pub use crate::feed::FeedInfo;
 use crate::feed::{self, Feed, FeedPlan, Progress, Source};
 use crate::view::tick_unix_ns;
 
 /// A node that is silent for longer no longer holds frontiers.
 pub const NODE_LAG_MAX_MS: u64 = 3_000;
-/// Seconds of loss counters that are kept per table: what a window of an hour looks back on.
-const LOSS_SAMPLES_MAX: usize = 3_700;
+/// A node is silent for no longer than this between two looks at the clock: if more has passed, it was
+/// this process that stood still.
+const CLOCK_STEP_MAX_MS: u64 = 1_000;
 /// Freshness samples that wait for their frontier, per query.
 const EVENT_SAMPLES_MAX: usize = 4_096;
 
@@ -37,17 +41,19 @@ pub enum CoordinatorError {
     Node { node: String, source: weir_proto::BusError },
 }
 
-/// (tick, table → reason → total) about once a second.
-type LossSample = (u64, BTreeMap<(String, String), u64>);
-
 /// A registered node.
 pub struct Node {
     pub info: NodeInfo,
     pub sources: Vec<SourceStatus>,
     pub tables: Vec<TableStatus>,
+    /// What → how often a queue of the node refused it.
+    pub refused_total: Vec<(String, u64)>,
     pub last_heard_ms: u64,
+    /// For how long nothing was heard of it, on the monotonic clock.
+    silent_ms: u64,
     pub lagging: bool,
-    losses: VecDeque<LossSample>,
+    heard: bool,
+    losses: NodeLosses,
     /// Table function → what it said last.
     answers: BTreeMap<String, Vec<PackedRow>>,
     link: NodeLink,
@@ -56,10 +62,8 @@ pub struct Node {
 struct Query {
     /// What it reads; none if it reads table functions only.
     feeds: BTreeSet<QueryId>,
-    tables: Vec<String>,
+    windows: Windows,
     refresh_ms: u64,
-    /// Longest sliding window in ns; 0 without one.
-    window_ns: i64,
     closed_ms: u64,
     /// (tick, event time) of rows on their way to the view. A set: two feeds may tell of the same
     /// row.
@@ -77,17 +81,6 @@ impl Query {
     }
 }
 
-/// How complete a query's answer is at a frontier.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct QueryCompleteness {
-    pub complete_to_unix_ns: i64,
-    pub covers_from_unix_ns: i64,
-    pub complete: bool,
-    pub lagging: Vec<String>,
-    /// table → reason → lost within the window
-    pub lost: BTreeMap<String, BTreeMap<String, u64>>,
-}
-
 pub struct Coordinator {
     engine: Arc<Engine>,
     nodes: BTreeMap<String, Node>,
@@ -97,6 +90,9 @@ pub struct Coordinator {
     /// Of queries and feeds: nodes and engines know both by the same numbers.
     next_query: QueryId,
     lag_max_ms: u64,
+    /// The monotonic clock when it was looked at last.
+    mono_ms: Option<u64>,
+    past_losses: PastLosses,
     /// Offline, a window never reaches before what is covered, and table functions are not
     /// answered.
     covers_everything: bool,
@@ -129,6 +125,8 @@ impl Coordinator {
             by_source: HashMap::new(),
             next_query: 1,
             lag_max_ms: NODE_LAG_MAX_MS,
+            mono_ms: None,
+            past_losses: PastLosses::default(),
             covers_everything: false,
             table_functions: BTreeMap::new(),
             identity: Identity::default(),
@@ -140,6 +138,12 @@ impl Coordinator {
     #[must_use]
     pub fn with_identity(self, identity: Identity) -> Coordinator {
         Coordinator { identity, ..self }
+    }
+
+    /// Knows what was lost before it came.
+    #[must_use]
+    pub fn with_past_losses(self, past_losses: PastLosses) -> Coordinator {
+        Coordinator { past_losses, ..self }
     }
 
     /// For offline rows: no node ever lags, nothing was ever dropped. `table_functions`: the rows
@@ -173,6 +177,24 @@ impl Coordinator {
         self.next_query = self.next_query.max(query + 1);
     }
 
+    /// Forgets all queries and feeds, in the engine and on the nodes, and goes on with this engine. What
+    /// is known of nodes stays. Whoever knows the queries installs them anew.
+    pub fn start_over(&mut self, engine: Arc<Engine>) {
+        let queries: Vec<QueryId> = self.queries.keys().copied().collect();
+        queries.into_iter().for_each(|query| self.remove(query));
+        let feeds: Vec<QueryId> = self.feeds.keys().copied().collect();
+        feeds.into_iter().for_each(|feed| self.remove_feed(feed));
+        self.engine = engine;
+    }
+
+    /// True if some node is there, and each of its sources runs or was refused for good: a table that
+    /// nothing produces now will not come by waiting.
+    #[must_use]
+    pub fn sources_are_settled(&self) -> bool {
+        let starts = |source: &SourceStatus| source.state == "starting";
+        !self.nodes.is_empty() && !self.nodes.values().flat_map(|node| &node.sources).any(starts)
+    }
+
     /// Installs a query over the feeds that are there, and feeds for what is not.
     pub fn install(
         &mut self,
@@ -183,7 +205,7 @@ impl Coordinator {
     ) -> Result<(), CoordinatorError> {
         let refresh_ms = refresh_ms.max(1);
         let start_tick_ms = now_ms / refresh_ms * refresh_ms;
-        let (imports, new) = self.imports(&split, refresh_ms, start_tick_ms);
+        let (imports, new) = self.imports(&split, refresh_ms, now_ms);
         let feeds: BTreeSet<QueryId> = imports.values().map(|at| at.feed).collect();
         for feed in &feeds {
             if let Some(feed) = self.feeds.get_mut(feed) {
@@ -206,9 +228,8 @@ impl Coordinator {
             query,
             Query {
                 feeds,
-                tables: split.node.scanned_tables(),
+                windows: Windows::of(&split.node),
                 refresh_ms,
-                window_ns: longest_window(&split),
                 closed_ms: 0,
                 samples: BTreeSet::new(),
                 readers,
@@ -225,7 +246,7 @@ impl Coordinator {
         &mut self,
         split: &SplitPlan,
         refresh_ms: u64,
-        start_ms: u64,
+        now_ms: u64,
     ) -> (BTreeMap<ExchangeId, FeedExchange>, Vec<QueryId>) {
         let sources = feed::sources(split, refresh_ms);
         let missing: Vec<Source> = sources
@@ -235,7 +256,7 @@ impl Coordinator {
             .collect();
         let mut new = Vec::new();
         for plan in feed::feed_plans(missing) {
-            new.push(self.start_feed(plan, refresh_ms, start_ms));
+            new.push(self.start_feed(plan, refresh_ms, now_ms));
         }
         let at = |(exchange, source): &(ExchangeId, Source)| {
             Some((*exchange, *self.by_source.get(source)?))
@@ -250,11 +271,12 @@ impl Coordinator {
         (is_new || self.engine.holds(at)).then_some(at)
     }
 
-    fn start_feed(&mut self, plan: FeedPlan, refresh_ms: u64, start_ms: u64) -> QueryId {
+    fn start_feed(&mut self, plan: FeedPlan, refresh_ms: u64, now_ms: u64) -> QueryId {
+        let start_ms = now_ms / refresh_ms * refresh_ms;
         let id = self.new_query_id();
         let fragment = Arc::new(plan.cluster.clone());
         self.engine.install(Install::new(id, fragment, refresh_ms, start_ms));
-        let feed = Feed::new(plan, refresh_ms, start_ms);
+        let feed = Feed::new(plan, refresh_ms, start_ms, tick_unix_ns(now_ms));
         for (source, at) in feed.exchanges(id) {
             self.by_source.insert(source.clone(), at);
         }
@@ -371,11 +393,12 @@ impl Coordinator {
         now_ms: u64,
     ) -> Outcome {
         if let Some(node) = self.nodes.get_mut(name) {
+            node.heard = true;
             node.last_heard_ms = now_ms;
         }
         match message {
             FromNode::Register { info, sources } => {
-                self.register(name, link, info, sources, now_ms)
+                self.register(name, link, info, sources, now_ms);
             }
             FromNode::Update { query: feed, exchange, sequence, tick_ms, changes } => {
                 let Some(progress) = self.progress_mut(name, feed) else {
@@ -383,6 +406,11 @@ impl Coordinator {
                 };
                 if sequence < progress.next_sequence {
                     return Outcome::Nothing;
+                }
+                if sequence > progress.next_sequence {
+                    let missed = sequence - progress.next_sequence;
+                    let message = format!("{missed} updates of node {name} were lost on the way");
+                    return Outcome::QueryFailed { queries: self.failed(feed), message };
                 }
                 progress.next_sequence = sequence + 1;
                 self.engine.push_changes(feed, exchange, tick_ms, changes);
@@ -402,11 +430,16 @@ impl Coordinator {
                 self.note_samples(feed, tick_ms, &event_samples_unix_ns);
                 self.close(feed);
             }
-            FromNode::Status { tick_ms, tables, sources } => {
+            FromNode::Status { tables, sources, refused_total, .. } => {
                 if let Some(node) = self.nodes.get_mut(name) {
-                    note_losses(node, tick_ms, &tables);
                     node.tables = tables;
                     node.sources = sources;
+                    node.refused_total = refused_total;
+                }
+            }
+            FromNode::Losses { sequence, whole, losses } => {
+                if let Some(node) = self.nodes.get_mut(name) {
+                    node.on_losses(sequence, whole, &losses);
                 }
             }
             FromNode::Failed { query, message } => {
@@ -440,16 +473,29 @@ impl Coordinator {
         sources: Vec<SourceStatus>,
         now_ms: u64,
     ) {
-        let node = Node {
+        let former = self.nodes.remove(name);
+        let tables = former.as_ref().map(|former| former.tables.clone()).unwrap_or_default();
+        let mut node = Node {
             info,
             sources,
-            tables: Vec::new(),
+            tables,
+            refused_total: Vec::new(),
             last_heard_ms: now_ms,
+            silent_ms: 0,
             lagging: false,
-            losses: VecDeque::new(),
+            heard: true,
+            losses: NodeLosses::default(),
             answers: BTreeMap::new(),
             link: link.clone(),
         };
+        // Before anything is installed on it: its losses are here before its first progress.
+        node.ask_for_losses();
+        // A life that is over tells nothing any more: what it lost still is lost.
+        if let Some(former) =
+            former.filter(|former| former.info.incarnation != node.info.incarnation)
+        {
+            self.past_losses.add(&former.losses.ledger);
+        }
         self.nodes.insert(name.to_string(), node);
         self.ask_agent(name);
         let feeds: Vec<QueryId> = self.feeds.keys().copied().collect();
@@ -461,7 +507,9 @@ impl Coordinator {
     }
 
     fn leave(&mut self, name: &str) {
-        self.nodes.remove(name);
+        if let Some(gone) = self.nodes.remove(name) {
+            self.past_losses.add(&gone.losses.ledger);
+        }
         let feeds: Vec<QueryId> = self.feeds.keys().copied().collect();
         for feed in feeds {
             if let Some(entry) = self.feeds.get_mut(&feed) {
@@ -503,11 +551,16 @@ impl Coordinator {
     }
 
     /// Called about every tick: marks silent nodes, and moves feeds that no node holds and queries of
-    /// table functions only along with the clock.
-    pub fn on_clock(&mut self, now_ms: u64) {
+    /// table functions only along with the clock. `mono_ms`: what silence is measured by, since the
+    /// wall clock may be set.
+    pub fn on_clock(&mut self, now_ms: u64, mono_ms: u64) {
+        let passed_ms = mono_ms.saturating_sub(self.mono_ms.replace(mono_ms).unwrap_or(mono_ms));
+        let passed_ms = passed_ms.min(CLOCK_STEP_MAX_MS);
         let mut changed = false;
         for (name, node) in &mut self.nodes {
-            let lagging = now_ms.saturating_sub(node.last_heard_ms) > self.lag_max_ms;
+            let heard = std::mem::take(&mut node.heard);
+            node.silent_ms = if heard { 0 } else { node.silent_ms.saturating_add(passed_ms) };
+            let lagging = node.silent_ms > self.lag_max_ms;
             if lagging != node.lagging {
                 node.lagging = lagging;
                 changed = true;
@@ -532,68 +585,6 @@ impl Coordinator {
         }
     }
 
-    /// How complete the query's answer at `frontier_ms` is.
-    #[must_use]
-    pub fn completeness(&self, query: QueryId, frontier_ms: u64) -> QueryCompleteness {
-        let frontier_unix_ns = tick_unix_ns(frontier_ms);
-        let Some(entry) = self.queries.get(&query) else { return QueryCompleteness::default() };
-        if self.covers_everything || entry.tables.is_empty() {
-            return QueryCompleteness {
-                complete_to_unix_ns: frontier_unix_ns,
-                complete: true,
-                ..QueryCompleteness::default()
-            };
-        }
-        let lagging: Vec<String> = self
-            .nodes
-            .iter()
-            .filter(|(_, node)| node.lagging)
-            .map(|(name, _)| name.clone())
-            .collect();
-        let feeds = || entry.feeds.iter().filter_map(|feed| self.feeds.get(feed));
-        let live = || feeds().flat_map(|feed| self.live(feed));
-        let complete_to = live().map(|p| p.complete_to_unix_ns).min();
-        let covers_from = live().map(|p| p.covers_from_unix_ns).max();
-        let lost = self.lost_in_window(entry, frontier_ms);
-        let window_from = frontier_unix_ns.saturating_sub(entry.window_ns);
-        let covers_from_unix_ns = covers_from.unwrap_or(frontier_unix_ns);
-        QueryCompleteness {
-            complete_to_unix_ns: complete_to.unwrap_or(0).min(frontier_unix_ns),
-            covers_from_unix_ns,
-            complete: lagging.is_empty()
-                && feeds().all(|feed| !feed.nodes.is_empty())
-                && lost.is_empty()
-                && (entry.window_ns == 0 || covers_from_unix_ns <= window_from),
-            lagging,
-            lost,
-        }
-    }
-
-    fn lost_in_window(
-        &self,
-        entry: &Query,
-        frontier_ms: u64,
-    ) -> BTreeMap<String, BTreeMap<String, u64>> {
-        let window_ms = u64::try_from(entry.window_ns / 1_000_000).unwrap_or(0);
-        let from_ms = frontier_ms.saturating_sub(window_ms);
-        let mut lost: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
-        for node in self.nodes.values() {
-            let Some((_, latest)) = node.losses.back() else { continue };
-            let before = node.losses.iter().rev().find(|(tick_ms, _)| *tick_ms <= from_ms);
-            for ((table, reason), total) in latest {
-                let earlier = before
-                    .and_then(|(_, totals)| totals.get(&(table.clone(), reason.clone())))
-                    .copied()
-                    .unwrap_or(0);
-                if *total > earlier && entry.tables.contains(table) {
-                    *lost.entry(table.clone()).or_default().entry(reason.clone()).or_default() +=
-                        total - earlier;
-                }
-            }
-        }
-        lost
-    }
-
     /// Event times of rows whose changes are in by `frontier_ms`; each is given once.
     pub fn take_samples(&mut self, query: QueryId, frontier_ms: u64) -> Vec<i64> {
         let Some(entry) = self.queries.get_mut(&query) else { return Vec::new() };
@@ -615,29 +606,5 @@ impl Coordinator {
     }
 }
 
-fn note_losses(node: &mut Node, tick_ms: u64, tables: &[TableStatus]) {
-    let totals: BTreeMap<(String, String), u64> = tables
-        .iter()
-        .flat_map(|table| {
-            let lost = table.lost_total.iter();
-            lost.map(|(reason, total)| ((table.table.clone(), reason.clone()), *total))
-        })
-        .collect();
-    node.losses.push_back((tick_ms, totals));
-    if node.losses.len() > LOSS_SAMPLES_MAX {
-        node.losses.pop_front();
-    }
-}
-
-fn longest_window(split: &SplitPlan) -> i64 {
-    split
-        .node
-        .ops
-        .iter()
-        .filter_map(|op| match &op.kind {
-            FragmentKind::Send { window, .. } => window.sliding(None).map(|w| w.window_ns),
-            _ => None,
-        })
-        .max()
-        .unwrap_or(0)
-}
+#[cfg(test)]
+mod completeness_tests;

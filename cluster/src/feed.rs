@@ -112,6 +112,8 @@ pub(crate) struct Feed {
     pub(crate) refresh_ms: u64,
     /// The first tick that can be closed.
     pub(crate) start_ms: u64,
+    /// What happened before it has from history.
+    pub(crate) installed_unix_ns: i64,
     /// The last tick that all live nodes have reported.
     pub(crate) closed_ms: u64,
     pub(crate) nodes: BTreeMap<String, Progress>,
@@ -119,12 +121,18 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    pub(crate) fn new(plan: FeedPlan, refresh_ms: u64, start_ms: u64) -> Feed {
+    pub(crate) fn new(
+        plan: FeedPlan,
+        refresh_ms: u64,
+        start_ms: u64,
+        installed_unix_ns: i64,
+    ) -> Feed {
         Feed {
             tables: plan.node.scanned_tables(),
             plan,
             refresh_ms,
             start_ms,
+            installed_unix_ns,
             closed_ms: 0,
             nodes: BTreeMap::new(),
             readers: BTreeSet::new(),

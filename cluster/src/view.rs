@@ -1,8 +1,10 @@
 //! The state of one maintained view: the rows of each output as a multiset, and the net changes
-//! since the last frontier. Plain data, no actors and no clock: the server's query actor and the
-//! offline driver both hold one.
+//! since the last frontier. Plain data, no actors and no clock: the server's views and the offline
+//! driver both hold one. The server moves it row by row, in slices ([`ViewState::add_row`]); the
+//! offline driver a frontier at a time ([`ViewState::advance`]).
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use weir_sinks::json::{RowWriter, changes_body};
@@ -11,7 +13,7 @@ use weir_types::schema::Relation;
 
 /// Rows that a snapshot may have unless the server is told otherwise.
 pub const SNAPSHOT_ROWS_MAX: usize = 1_000_000;
-/// Packed bytes that a snapshot may have.
+/// Packed bytes that a snapshot may have unless the server is told otherwise.
 pub const SNAPSHOT_BYTES_MAX: usize = 256 << 20;
 
 /// What is known of an output before its first row.
@@ -46,13 +48,33 @@ pub struct OutputChanges {
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "the snapshot of `{table}` has {rows} rows ({bytes} bytes), more than {rows_max} rows or {SNAPSHOT_BYTES_MAX} bytes: use head(n) in the script"
+    "the snapshot of `{table}` has {rows} rows ({bytes} bytes), more than {} rows or {} bytes: use head(n) in the script",
+    limits.rows_max,
+    limits.bytes_max
 )]
 pub struct SnapshotTooLarge {
     pub table: String,
     pub rows: usize,
     pub bytes: usize,
+    pub limits: SnapshotLimits,
+}
+
+/// What an output may hold for a reader to get all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotLimits {
     pub rows_max: usize,
+    pub bytes_max: usize,
+}
+
+impl Default for SnapshotLimits {
+    fn default() -> SnapshotLimits {
+        SnapshotLimits { rows_max: SNAPSHOT_ROWS_MAX, bytes_max: SNAPSHOT_BYTES_MAX }
+    }
+}
+
+impl SnapshotLimits {
+    /// For rows that are in memory anyway.
+    pub const NONE: SnapshotLimits = SnapshotLimits { rows_max: usize::MAX, bytes_max: usize::MAX };
 }
 
 /// A view's outputs at its frontier.
@@ -62,7 +84,8 @@ pub struct ViewState {
     pub frontier_ms: Option<u64>,
 }
 
-fn add(rows: &mut BTreeMap<PackedRow, i64>, row: PackedRow, diff: i64) {
+/// Adds to a multiset; a count of zero is no entry.
+pub(crate) fn add(rows: &mut BTreeMap<PackedRow, i64>, row: PackedRow, diff: i64) {
     use std::collections::btree_map::Entry;
     match rows.entry(row) {
         Entry::Occupied(mut have) => {
@@ -75,6 +98,31 @@ fn add(rows: &mut BTreeMap<PackedRow, i64>, row: PackedRow, diff: i64) {
             slot.insert(diff);
         }
         Entry::Vacant(_) => {}
+    }
+}
+
+impl Output {
+    fn add(&mut self, row: PackedRow, diff: i64) {
+        let bytes = row.0.len();
+        let before = self.rows.len();
+        add(&mut self.rows, row, diff);
+        match self.rows.len().cmp(&before) {
+            std::cmp::Ordering::Greater => self.bytes += bytes,
+            std::cmp::Ordering::Less => self.bytes -= bytes,
+            std::cmp::Ordering::Equal => {}
+        }
+    }
+
+    fn check(&self, limits: SnapshotLimits) -> Result<(), SnapshotTooLarge> {
+        if self.rows.len() <= limits.rows_max && self.bytes <= limits.bytes_max {
+            return Ok(());
+        }
+        Err(SnapshotTooLarge {
+            table: self.info.table.clone(),
+            rows: self.rows.len(),
+            bytes: self.bytes,
+            limits,
+        })
     }
 }
 
@@ -99,6 +147,45 @@ impl ViewState {
         self.outputs.iter().map(|output| output.info.clone()).collect()
     }
 
+    /// The position of an output among them.
+    #[must_use]
+    pub(crate) fn position(&self, table: &str) -> Option<usize> {
+        self.outputs.iter().position(|output| output.info.table == table)
+    }
+
+    pub(crate) fn output_count(&self) -> usize {
+        self.outputs.len()
+    }
+
+    pub(crate) fn info(&self, output: usize) -> &Arc<OutputInfo> {
+        &self.outputs[output].info
+    }
+
+    pub(crate) fn writer(&self, output: usize) -> &RowWriter {
+        &self.outputs[output].writer
+    }
+
+    /// Adds to one row of an output, at once.
+    pub(crate) fn add_row(&mut self, output: usize, row: PackedRow, diff: i64) {
+        self.outputs[output].add(row, diff);
+    }
+
+    /// The rows of an output from behind `after` on, in their order.
+    pub(crate) fn rows_after<'a>(
+        &'a self,
+        output: usize,
+        after: Option<&'a PackedRow>,
+    ) -> impl Iterator<Item = (&'a PackedRow, i64)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = self.outputs[output].rows.range::<PackedRow, _>((from, Bound::Unbounded));
+        range.map(|(row, count)| (row, *count))
+    }
+
+    /// Refused if an output is too large.
+    pub(crate) fn check(&self, limits: SnapshotLimits) -> Result<(), SnapshotTooLarge> {
+        self.outputs.iter().try_for_each(|output| output.check(limits))
+    }
+
     /// Takes in changes that the engine handed out before a frontier.
     pub fn apply(&mut self, table: &str, rows: Vec<(PackedRow, i64)>) {
         if let Some(output) = self.outputs.iter_mut().find(|output| output.info.table == table) {
@@ -118,13 +205,7 @@ impl ViewState {
                 continue;
             }
             for (row, diff) in &pending {
-                let before = output.rows.len();
-                add(&mut output.rows, row.clone(), *diff);
-                match output.rows.len().cmp(&before) {
-                    std::cmp::Ordering::Greater => output.bytes += row.0.len(),
-                    std::cmp::Ordering::Less => output.bytes -= row.0.len(),
-                    std::cmp::Ordering::Equal => {}
-                }
+                output.add(row.clone(), *diff);
             }
             changed.push(OutputChanges {
                 table: output.info.clone(),
@@ -135,22 +216,13 @@ impl ViewState {
     }
 
     /// The rows of every output at the frontier, refused if one is too large.
-    pub fn snapshot(&self, rows_max: usize) -> Result<Vec<OutputChanges>, SnapshotTooLarge> {
-        self.outputs
-            .iter()
-            .map(|output| {
-                if output.rows.len() > rows_max || output.bytes > SNAPSHOT_BYTES_MAX {
-                    return Err(SnapshotTooLarge {
-                        table: output.info.table.clone(),
-                        rows: output.rows.len(),
-                        bytes: output.bytes,
-                        rows_max,
-                    });
-                }
-                let rows = output.rows.iter().map(|(row, count)| (row.clone(), *count)).collect();
-                Ok(OutputChanges { table: output.info.clone(), rows })
-            })
-            .collect()
+    pub fn snapshot(&self, limits: SnapshotLimits) -> Result<Vec<OutputChanges>, SnapshotTooLarge> {
+        self.check(limits)?;
+        let outputs = self.outputs.iter().map(|output| {
+            let rows = output.rows.iter().map(|(row, count)| (row.clone(), *count)).collect();
+            OutputChanges { table: output.info.clone(), rows }
+        });
+        Ok(outputs.collect())
     }
 
     /// The shared body of a `changes` message.
@@ -214,9 +286,12 @@ mod tests {
         assert!(view.advance(200).is_empty());
         view.apply("t", vec![(row(2), -1), (row(3), 1)]);
         view.advance(300);
-        let snapshot = view.snapshot(10).unwrap();
+        let snapshot = view.snapshot(SnapshotLimits::default()).unwrap();
         assert_eq!(snapshot[0].rows, vec![(row(2), 1), (row(3), 1)]);
-        assert_eq!(view.snapshot(1).unwrap_err().rows, 2);
+        for (rows_max, bytes_max) in [(1, usize::MAX), (10, 15)] {
+            let limits = SnapshotLimits { rows_max, bytes_max };
+            assert_eq!(view.snapshot(limits).unwrap_err().rows, 2);
+        }
         assert_eq!(view.size(), (2, 16));
     }
 }

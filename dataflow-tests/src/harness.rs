@@ -9,6 +9,8 @@ pub mod http;
 pub mod live;
 pub mod nginx;
 pub mod process;
+pub mod servers;
+pub mod socket;
 pub mod weir;
 
 use std::net::{Ipv4Addr, TcpListener};

@@ -112,14 +112,17 @@ impl History {
     pub fn budget_bytes(&self, table: &str) -> u64 {
         match table {
             "http_events" => self.total_bytes / 100 * HTTP_PERCENT,
-            "stirling_error" | "probe_status" => SMALL_TABLE_BYTES.min(self.total_bytes / 100),
+            "stirling_error" | "probe_status" | "data_loss" => {
+                SMALL_TABLE_BYTES.min(self.total_bytes / 100)
+            }
             "proc_exit_events" => EXIT_TABLE_BYTES.min(self.total_bytes / 10),
             _ => self.rest_share_bytes(table),
         }
     }
 
     fn rest_share_bytes(&self, table: &str) -> u64 {
-        let fixed = ["http_events", "stirling_error", "probe_status", "proc_exit_events"];
+        let fixed =
+            ["http_events", "stirling_error", "probe_status", "data_loss", "proc_exit_events"];
         let is_rest = |name: &&Arc<str>| !fixed.contains(&&***name);
         let known = self.tables.keys().filter(is_rest).count() as u64;
         let sharers = known + u64::from(!self.tables.contains_key(table));
@@ -298,7 +301,8 @@ mod tests {
         assert_eq!(history.budget_bytes("http_events"), 400 << 20);
         assert_eq!(history.budget_bytes("stirling_error"), 1 << 20);
         assert_eq!(history.budget_bytes("proc_exit_events"), 10 << 20);
-        assert_eq!(history.budget_bytes("dns_events"), (588 << 20) / 2);
+        assert_eq!(history.budget_bytes("data_loss"), 1 << 20);
+        assert_eq!(history.budget_bytes("dns_events"), (587 << 20) / 2);
         let sum: u64 = history.stats().iter().map(|stats| stats.budget_bytes).sum();
         assert!(sum <= 1000 << 20);
     }

@@ -15,7 +15,7 @@ use weir_types::schema::Relation;
 use weir_types::split::{ExchangeId, Fragment, FragmentKind, FragmentOp, Shape};
 use weir_types::value::{DataType, Value};
 
-use crate::api::{FeedExchange, QueryId, TEST_PANIC_LITERAL};
+use crate::api::{FeedExchange, QueryId, TEST_DEATH_LITERAL, TEST_PANIC_LITERAL};
 
 /// Where a fragment runs, told by its operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +46,9 @@ pub(crate) struct RowSpec {
     pub(crate) exprs: Arc<[CompiledExpr]>,
     pub(crate) filter: bool,
     pub(crate) depends: Depends,
-    /// Panics when evaluated: a test fault.
+    /// Panics when evaluated, or takes the worker with it: test faults.
     pub(crate) panics: bool,
+    pub(crate) kills: bool,
     pub(crate) input: Arc<Relation>,
     pub(crate) output: Arc<Relation>,
 }
@@ -394,7 +395,8 @@ impl Builder<'_> {
             exprs: compiled.map_err(|error| error.to_string())?.into(),
             filter,
             depends,
-            panics: self.test_faults && exprs.iter().any(holds_test_panic),
+            panics: self.test_faults && exprs.iter().any(|e| holds(e, TEST_PANIC_LITERAL)),
+            kills: self.test_faults && exprs.iter().any(|e| holds(e, TEST_DEATH_LITERAL)),
             input: Arc::new(input.clone()),
             output: Arc::new(output.clone()),
         }))
@@ -440,11 +442,11 @@ fn reads_metadata(func: &str) -> bool {
     weir_functions::scalar::find(func).is_none_or(|def| !def.pure)
 }
 
-fn holds_test_panic(expr: &Expr) -> bool {
+fn holds(expr: &Expr, literal: &str) -> bool {
     let mut found = false;
     expr.walk(&mut |expr| {
         if let Expr::Literal(Value::String(text)) = expr {
-            found |= text == TEST_PANIC_LITERAL.as_bytes();
+            found |= text == literal.as_bytes();
         }
     });
     found

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::Thread;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampNanosecondType;
@@ -18,6 +18,7 @@ use weir_types::split::{Change, ExchangeId};
 use weir_types::{PackedRow, WallClock};
 
 use crate::api::{EngineConfig, EngineEvent, QueryId, TableStats};
+use crate::budget::{Gauge, Meter};
 use crate::query::QueryShared;
 
 /// A table's batch with what every scan of it wants to know first.
@@ -48,14 +49,39 @@ impl TableBatch {
 pub(crate) enum Command {
     Install(Arc<QueryShared>),
     Remove(QueryId),
-    Rows { table: Arc<str>, batch: Arc<TableBatch> },
-    Replay { query: QueryId, table: Arc<str>, batches: Vec<Arc<TableBatch>> },
-    Hold { query: QueryId, held: bool },
+    Rows {
+        table: Arc<str>,
+        batch: Arc<TableBatch>,
+    },
+    Replay {
+        query: QueryId,
+        table: Arc<str>,
+        batches: Vec<Arc<TableBatch>>,
+        held: Arc<Gauge>,
+    },
+    Hold {
+        query: QueryId,
+        held: bool,
+    },
     CloseTick(u64),
-    Changes { query: QueryId, exchange: ExchangeId, tick_ms: u64, changes: Vec<Change> },
-    CloseQueryTick { query: QueryId, tick_ms: u64 },
-    TableFunction { query: QueryId, op: OpId, rows: Arc<Vec<PackedRow>> },
-    Metadata(Arc<MetadataSnapshot>),
+    Changes {
+        query: QueryId,
+        exchange: ExchangeId,
+        tick_ms: u64,
+        changes: Vec<Change>,
+        held: Arc<Gauge>,
+    },
+    CloseQueryTick {
+        query: QueryId,
+        tick_ms: u64,
+    },
+    TableFunction {
+        query: QueryId,
+        op: OpId,
+        rows: Arc<Vec<PackedRow>>,
+    },
+    /// A test fault: the worker panics outside every operator.
+    Die,
     Shutdown,
 }
 
@@ -65,6 +91,9 @@ struct Queues {
     /// Where the next batch goes.
     turn: usize,
 }
+
+/// Something large whose parts take long to free. `None`: no more comes.
+pub(crate) type Rubbish = Option<Box<dyn Send>>;
 
 /// Figures of one worker thread, written by it.
 #[derive(Default)]
@@ -79,11 +108,16 @@ pub(crate) struct EngineShared {
     pub(crate) clock: WallClock,
     emit: Arc<dyn Fn(EngineEvent) + Send + Sync>,
     queues: Mutex<Queues>,
-    threads: Vec<OnceLock<Thread>>,
+    pub(crate) meter: Arc<Meter>,
+    /// Takes what is dropped in bulk, so that no worker spends its time on that.
+    rubbish: Mutex<Sender<Rubbish>>,
     pub(crate) gauges: Vec<WorkerGauges>,
     queries: Mutex<BTreeMap<QueryId, Arc<QueryShared>>>,
     tables: Mutex<BTreeMap<Arc<str>, TableStats>>,
     pub(crate) pending_bytes: AtomicU64,
+    /// What metadata functions read. A slot, not a command: a worker that is behind finds the newest and
+    /// none of those before it.
+    metadata: Mutex<Arc<MetadataSnapshot>>,
     /// Set when a worker thread died: nothing is answered any more.
     dead: AtomicBool,
 }
@@ -97,6 +131,7 @@ impl EngineShared {
     pub(crate) fn new(
         config: EngineConfig,
         emit: Arc<dyn Fn(EngineEvent) + Send + Sync>,
+        rubbish: Sender<Rubbish>,
     ) -> EngineShared {
         let workers = config.workers;
         EngineShared {
@@ -104,11 +139,13 @@ impl EngineShared {
             clock: WallClock,
             emit,
             queues: Mutex::new(Queues { of_workers: vec![Vec::new(); workers], turn: 0 }),
-            threads: (0..workers).map(|_| OnceLock::new()).collect(),
+            meter: Arc::new(Meter::new(workers)),
+            rubbish: Mutex::new(rubbish),
             gauges: (0..workers).map(|_| WorkerGauges::default()).collect(),
             queries: Mutex::default(),
             tables: Mutex::default(),
             pending_bytes: AtomicU64::new(0),
+            metadata: Mutex::default(),
             dead: AtomicBool::new(false),
         }
     }
@@ -117,37 +154,26 @@ impl EngineShared {
         (self.emit)(event);
     }
 
-    /// Called once by each worker thread before it takes commands.
-    pub(crate) fn register_thread(&self, worker: usize) {
-        let _ = self.threads[worker].set(std::thread::current());
-    }
-
-    fn wake(&self, worker: usize) {
-        if let Some(thread) = self.threads[worker].get() {
-            thread.unpark();
-        }
-    }
-
     /// To every worker, in the same order for all.
     pub(crate) fn broadcast(&self, command: Command) {
-        if self.is_dead() && !matches!(command, Command::Shutdown) {
-            return;
+        {
+            let mut queues = lock(&self.queues);
+            if self.is_dead() && !matches!(command, Command::Shutdown) {
+                return;
+            }
+            queues.of_workers.iter_mut().for_each(|queue| queue.push(command.clone()));
         }
-        for queue in &mut lock(&self.queues).of_workers {
-            queue.push(command.clone());
-        }
-        for worker in 0..self.threads.len() {
-            self.wake(worker);
-        }
+        self.meter.wake_all();
     }
 
     /// To one worker; in turn without a choice. `wake`: it should look now rather than with the next
     /// command.
     pub(crate) fn send(&self, worker: Option<usize>, command: Command, wake: bool) {
+        let mut queues = lock(&self.queues);
+        // Under the lock under which `die` empties the queues: nothing is left behind in them.
         if self.is_dead() {
             return;
         }
-        let mut queues = lock(&self.queues);
         let worker = worker.unwrap_or_else(|| {
             queues.turn = (queues.turn + 1) % queues.of_workers.len();
             queues.turn
@@ -155,7 +181,7 @@ impl EngineShared {
         queues.of_workers[worker].push(command);
         drop(queues);
         if wake {
-            self.wake(worker);
+            self.meter.wake(worker);
         }
     }
 
@@ -164,9 +190,25 @@ impl EngineShared {
         std::mem::swap(&mut lock(&self.queues).of_workers[worker], into);
     }
 
-    /// Adds a query; an older one of the same id is handed back.
-    pub(crate) fn insert_query(&self, query: Arc<QueryShared>) -> Option<Arc<QueryShared>> {
-        lock(&self.queries).insert(query.id, query)
+    pub(crate) fn set_metadata(&self, metadata: Arc<MetadataSnapshot>) {
+        let former = std::mem::replace(&mut *lock(&self.metadata), metadata);
+        // Outside the lock: it may be large, and this its last owner.
+        drop(former);
+        self.meter.wake_all();
+    }
+    pub(crate) fn metadata(&self) -> Arc<MetadataSnapshot> {
+        Arc::clone(&lock(&self.metadata))
+    }
+
+    /// Adds a query. False if the engine is dead: then nobody would ever answer for it.
+    pub(crate) fn insert_query(&self, query: Arc<QueryShared>) -> bool {
+        let mut queries = lock(&self.queries);
+        // Under the lock under which `die` takes them all: a query is either taken there or refused here.
+        if self.is_dead() {
+            return false;
+        }
+        queries.insert(query.id, query);
+        true
     }
     pub(crate) fn query(&self, id: QueryId) -> Option<Arc<QueryShared>> {
         lock(&self.queries).get(&id).cloned()
@@ -206,16 +248,32 @@ impl EngineShared {
         lock(&self.tables).values().cloned().collect()
     }
 
+    /// Has something large dropped by a thread that nobody waits for.
+    pub(crate) fn throw_away(&self, rubbish: Rubbish) {
+        // Without a receiver it is dropped here.
+        drop(lock(&self.rubbish).send(rubbish));
+    }
+
     pub(crate) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Acquire)
     }
-    /// A worker thread died: every query has failed.
+    /// A worker thread died: every query fails, once, and then the engine says so, once.
     pub(crate) fn die(&self, message: &str) {
-        self.dead.store(true, Ordering::Release);
-        for query in std::mem::take(&mut *lock(&self.queries)).into_values() {
+        let queries = {
+            let mut queries = lock(&self.queries);
+            if self.dead.swap(true, Ordering::AcqRel) {
+                return;
+            }
+            std::mem::take(&mut *queries)
+        };
+        for query in queries.into_values() {
             if query.end() {
                 self.emit(EngineEvent::Failed { query: query.id, message: message.to_string() });
             }
         }
+        // Nobody takes what waits any more.
+        lock(&self.queues).of_workers.iter_mut().for_each(|queue| *queue = Vec::new());
+        self.emit(EngineEvent::Died { message: message.to_string() });
+        self.meter.wake_all();
     }
 }

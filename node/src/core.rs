@@ -1,10 +1,11 @@
 //! The node part of every query, without threads or clocks of its own: rows are admitted, ticks are
 //! closed, queries are installed (replayed from history, then live) and removed, and what the engine
-//! hands out goes on the bus. The server drives it from the node's thread, the offline driver from
-//! its loop.
+//! hands out goes on the bus. What it could not take in or hand on is in the node's ledger before the
+//! tick is closed. The server drives it from the node's thread, the offline driver from its loop.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tracing::{debug, warn};
 use weir_engine::history::{Cursor, History};
@@ -14,12 +15,15 @@ use weir_proto::message::{SourceStatus, TableStatus};
 use weir_proto::{FromNode, NodeInfo, QueryId, ToNode};
 use weir_types::acc::Acc;
 use weir_types::batch::BATCH_ROWS_MAX;
+use weir_types::ledger::{Meter, NodeLedger, Reach, Span, Told};
 use weir_types::plan::{OpKind, StartBound};
 use weir_types::source::TableCounters;
 use weir_types::split::{Change, Fragment, FragmentKind};
-use weir_types::{PackedRow, RecordBatch};
+use weir_types::{PackedRow, RecordBatch, Upid};
 
+use crate::admission::{Admission, Admitted, OPEN_BYTES_MAX};
 use crate::agent::Agent;
+use crate::loss_rows::LossRows;
 
 /// History rows that are replayed to new queries between two ticks, so that others keep theirs.
 const REPLAY_ROWS_PER_SLICE: usize = 64 * BATCH_ROWS_MAX;
@@ -52,6 +56,18 @@ pub struct NodeCore {
     sender: NodeSender,
     queries: HashMap<QueryId, Query>,
     rows_total: BTreeMap<String, u64>,
+    admission: Admission,
+    /// Rows of the tick that is being closed.
+    closing: VecDeque<(String, RecordBatch)>,
+    /// What a panic would take along.
+    in_hand: Option<(String, u64)>,
+    ledger: NodeLedger,
+    loss_rows: Option<LossRows>,
+    engine_meter: Meter,
+    /// Failures that the bus had no room for.
+    untold: BTreeMap<QueryId, String>,
+    /// Since when a table's source runs.
+    covers_from_unix_ns: BTreeMap<String, i64>,
     /// Admitted since the last tick: event times to sample.
     open_samples: Vec<(String, i64)>,
     started_unix_ns: i64,
@@ -73,6 +89,7 @@ impl NodeCore {
         started_unix_ns: i64,
         settle_ns: i64,
     ) -> NodeCore {
+        let open_bytes_max = if history.is_some() { OPEN_BYTES_MAX } else { u64::MAX };
         NodeCore {
             info,
             engine,
@@ -80,12 +97,58 @@ impl NodeCore {
             sender,
             queries: HashMap::new(),
             rows_total: BTreeMap::new(),
+            admission: Admission::new(open_bytes_max),
+            closing: VecDeque::new(),
+            in_hand: None,
+            ledger: NodeLedger::default(),
+            loss_rows: None,
+            engine_meter: Meter::default(),
+            untold: BTreeMap::new(),
+            covers_from_unix_ns: BTreeMap::new(),
             open_samples: Vec::new(),
             started_unix_ns,
             last_tick_ms: 0,
             answers: BTreeMap::new(),
             settle_ns,
         }
+    }
+
+    /// Goes on with a new engine, on which nothing is installed. What was admitted is still in the history,
+    /// and what waits for its tick still waits; the cluster part installs its queries again once the
+    /// node has registered.
+    pub fn start_over(&mut self, engine: Arc<Engine>) {
+        self.engine = engine;
+        self.queries.clear();
+        self.answers.clear();
+        self.open_samples.clear();
+        self.engine_meter.restart();
+        if let Some((table, rows)) = self.in_hand.take() {
+            let at_unix_ns = tick_unix_ns(self.last_tick_ms);
+            let span = Span::new(at_unix_ns, at_unix_ns);
+            self.ledger.note(&table, "node_restart", Reach::Everybody, span, rows);
+        }
+    }
+
+    /// Writes into a ledger that others write into, too, and makes rows of it. `own`: the process
+    /// that the rows are about.
+    #[must_use]
+    pub fn with_ledger(self, ledger: NodeLedger, own: Upid) -> NodeCore {
+        let loss_rows = Some(LossRows::new(own, self.started_unix_ns));
+        NodeCore { ledger, loss_rows, ..self }
+    }
+
+    /// The tables' source runs from now on. What one misses that ran before is a loss.
+    pub fn source_runs(&mut self, tables: &[String], now_unix_ns: i64) {
+        for table in tables {
+            self.covers_from_unix_ns.entry(table.clone()).or_insert(now_unix_ns);
+        }
+    }
+
+    /// The event time from which on nothing of a table was dropped.
+    fn covers_from(&self, table: &str) -> i64 {
+        let since = self.covers_from_unix_ns.get(table).copied().unwrap_or(self.started_unix_ns);
+        let kept = self.history.as_ref().and_then(|history| history.covers_from(table));
+        kept.map_or(since, |kept| kept.max(since))
     }
 
     /// Announces the node on the bus.
@@ -115,6 +178,10 @@ impl NodeCore {
             // Nothing was answered yet, even of what was asked for before: who asks may have lost it.
             ToNode::Answer { functions } => {
                 self.answers = functions.into_iter().map(|name| (name, None)).collect();
+            }
+            ToNode::TellLosses => {
+                self.ledger.tell_whole();
+                self.tell_losses();
             }
         }
     }
@@ -155,8 +222,7 @@ impl NodeCore {
                 if !cursor.is_done() {
                     replay.push_back((table.clone(), cursor));
                 }
-                let covered = history.covers_from(table).unwrap_or(self.started_unix_ns);
-                covers_from_unix_ns = covers_from_unix_ns.max(covered);
+                covers_from_unix_ns = covers_from_unix_ns.max(self.covers_from(table));
             }
         }
         let live = replay.is_empty();
@@ -185,14 +251,7 @@ impl NodeCore {
 
     /// The same for rows that were held back: the time that they took is not measured.
     pub fn admit_late(&mut self, table: &str, batch: RecordBatch) {
-        if batch.num_rows() == 0 {
-            return;
-        }
-        *self.rows_total.entry(table.to_string()).or_default() += batch.num_rows() as u64;
-        if let Some(history) = &mut self.history {
-            history.push(table, batch.clone());
-        }
-        self.engine.push_rows(table, batch);
+        self.admission.take(table, batch);
     }
 
     fn sample(&mut self, table: &str, batch: &RecordBatch) {
@@ -217,12 +276,12 @@ impl NodeCore {
         #[expect(clippy::iter_over_hash_type, reason = "the order of back-fills does not matter")]
         for (&id, query) in &mut self.queries {
             let Some(cursors) = &mut query.replay else { continue };
-            while budget_rows > 0 && self.engine.backlog_bytes() < REPLAY_BACKLOG_BYTES_MAX {
+            while budget_rows > 0 && self.engine.waiting_bytes(id) < REPLAY_BACKLOG_BYTES_MAX {
                 let Some((table, cursor)) = cursors.front_mut() else { break };
                 let slice = history.next_slice(cursor, budget_rows.min(BATCH_ROWS_MAX));
                 if slice.is_empty() {
                     if cursor.missed_batches > 0 {
-                        let covered = history.covers_from(table).unwrap_or(self.started_unix_ns);
+                        let covered = history.covers_from(table).unwrap_or(i64::MIN);
                         query.covers_from_unix_ns = query.covers_from_unix_ns.max(covered);
                     }
                     cursors.pop_front();
@@ -245,6 +304,7 @@ impl NodeCore {
     /// Everything taken in so far is admitted at `tick_ms`; ticks ascend.
     pub fn close_tick(&mut self, tick_ms: u64) {
         debug_assert!(tick_ms > self.last_tick_ms, "ticks ascend");
+        self.admit_open_rows(tick_ms);
         self.last_tick_ms = tick_ms;
         for (table, time_unix_ns) in self.open_samples.drain(..) {
             #[expect(clippy::iter_over_hash_type, reason = "every query gets its own sample")]
@@ -254,21 +314,96 @@ impl NodeCore {
                 }
             }
         }
+        // Before the tick's own progress, so that no answer is out before what it lacks.
+        self.tell_failures();
+        self.tell_losses();
         self.engine.close_tick(tick_ms);
+    }
+
+    /// Gives history and engine the rows that belong to the tick, both or neither.
+    fn admit_open_rows(&mut self, tick_ms: u64) {
+        let at_unix_ns = tick_unix_ns(tick_ms);
+        let from_unix_ns = tick_unix_ns(self.last_tick_ms).max(self.started_unix_ns);
+        let span = Span::new(from_unix_ns.min(at_unix_ns), at_unix_ns);
+        let Admitted { rows, lost } = self.admission.close(at_unix_ns);
+        for ((table, reason), count) in lost {
+            self.ledger.note(&table, reason, Reach::Everybody, span, count);
+        }
+        self.closing.extend(rows);
+        while let Some((table, batch)) = self.closing.pop_front() {
+            let rows = batch.num_rows() as u64;
+            *self.rows_total.entry(table.clone()).or_default() += rows;
+            self.in_hand = Some((table.clone(), rows));
+            if let Some(history) = &mut self.history {
+                history.push(&table, batch.clone());
+            }
+            self.engine.push_rows(&table, batch);
+            self.in_hand = None;
+        }
+        self.note_engine_losses(span);
+        let Some(loss_rows) = &mut self.loss_rows else { return };
+        for (table, batch) in loss_rows.rows(&self.ledger, at_unix_ns) {
+            self.admission.take(table, batch);
+        }
+    }
+
+    /// History has these rows: a query that begins later finds them there.
+    fn note_engine_losses(&mut self, span: Span) {
+        for stats in self.engine.table_stats() {
+            let table = stats.table.as_str();
+            for (reason, total) in [
+                ("queue_full", stats.queue_full_rows),
+                ("future", stats.future_rows),
+                ("no_time", stats.no_time_rows),
+            ] {
+                let count = self.engine_meter.added(table, reason, total);
+                self.ledger.note(table, reason, Reach::Running, span, count);
+            }
+        }
+    }
+
+    fn tell_losses(&self) {
+        self.ledger.tell(|Told { sequence, whole, losses }| {
+            self.send(&FromNode::Losses { sequence, whole, losses })
+        });
+    }
+
+    /// Whoever reads a query that failed must hear of it, however full the bus was.
+    fn tell_failures(&mut self) {
+        let untold = std::mem::take(&mut self.untold);
+        for (query, message) in untold {
+            self.tell_failure(query, message);
+        }
+    }
+
+    fn tell_failure(&mut self, query: QueryId, message: String) {
+        let failed = FromNode::Failed { query, message: message.clone() };
+        if !self.send(&failed) {
+            self.untold.insert(query, message);
+        }
+    }
+
+    /// Ends queries that miss an event of the engine: what follows would be wrong.
+    pub fn lost_events(&mut self, queries: impl IntoIterator<Item = QueryId>) {
+        for query in queries {
+            if self.queries.contains_key(&query) {
+                self.fail(query, "the node could not keep up with the query's changes");
+            }
+        }
     }
 
     /// Sends on what the engine handed out.
     pub fn on_event(&mut self, event: EngineEvent) {
         match event {
-            EngineEvent::Changes { query, exchange, tick_ms, changes } => {
+            EngineEvent::Changes { query, exchange, tick_ms, changes, .. } => {
                 self.send_changes(query, exchange, tick_ms, changes);
             }
             EngineEvent::Frontier { query, tick_ms } => self.send_progress(query, tick_ms),
             EngineEvent::Failed { query, message } => {
                 self.queries.remove(&query);
-                self.send(&FromNode::Failed { query, message });
+                self.tell_failure(query, message);
             }
-            EngineEvent::Rows { .. } | EngineEvent::Removed { .. } => {}
+            EngineEvent::Rows { .. } | EngineEvent::Removed { .. } | EngineEvent::Died { .. } => {}
         }
     }
 
@@ -292,7 +427,7 @@ impl NodeCore {
     fn fail(&mut self, query: QueryId, message: &str) {
         self.queries.remove(&query);
         self.engine.remove(query);
-        self.send(&FromNode::Failed { query, message: message.to_string() });
+        self.tell_failure(query, message.to_string());
     }
 
     fn send_progress(&mut self, query: QueryId, tick_ms: u64) {
@@ -305,7 +440,7 @@ impl NodeCore {
             samples.push(time_unix_ns);
             entry.samples.pop_front();
         }
-        let tick_unix_ns = i64::try_from(tick_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+        let tick_unix_ns = tick_unix_ns(tick_ms);
         let progress = FromNode::Progress {
             query,
             tick_ms,
@@ -316,15 +451,16 @@ impl NodeCore {
         self.send(&progress);
     }
 
-    /// Sends the node's counters.
+    /// Sends the node's counters. `engine_events_lost`: since its start.
     pub fn send_status(
         &self,
         counters: &BTreeMap<String, TableCounters>,
         sources: Vec<SourceStatus>,
+        engine_events_lost: u64,
     ) {
-        let mut names: Vec<&String> = self.rows_total.keys().chain(counters.keys()).collect();
-        names.sort_unstable();
-        names.dedup();
+        let losses = self.ledger.totals();
+        let named = self.rows_total.keys().chain(counters.keys()).chain(losses.keys());
+        let names: BTreeSet<&String> = named.collect();
         let held: BTreeMap<String, u64> =
             self.history.as_ref().map_or_else(BTreeMap::new, |history| {
                 history.stats().into_iter().map(|stats| (stats.table, stats.bytes)).collect()
@@ -333,26 +469,36 @@ impl NodeCore {
             .into_iter()
             .map(|table| {
                 let counter = counters.get(table).cloned().unwrap_or_default();
-                let history = self.history.as_ref();
+                // Reasons are told before anything is lost for them.
+                let mut lost_total: BTreeMap<String, u64> =
+                    counter.lost_total.into_keys().map(|reason| (reason, 0)).collect();
+                lost_total.extend(losses.get(table).cloned().unwrap_or_default());
                 TableStatus {
                     rows_total: self.rows_total.get(table).copied().unwrap_or(0),
                     history_bytes: held.get(table).copied().unwrap_or(0),
-                    covers_from_unix_ns: history
-                        .and_then(|h| h.covers_from(table))
-                        .unwrap_or(self.started_unix_ns),
-                    lost_total: counter.lost_total.into_iter().collect(),
-                    unpaired_total: counter.unpaired_total,
+                    covers_from_unix_ns: self.covers_from(table),
+                    lost_total: lost_total.into_iter().collect(),
+                    unanswered_total: counter.unanswered_total,
                     metadata_held_count: counter.metadata_held_count,
                     table: table.clone(),
                 }
             })
             .collect();
-        self.send(&FromNode::Status { tick_ms: self.last_tick_ms, tables, sources });
+        let refused_total = vec![
+            ("bus".to_string(), self.sender.stats().refused_total.load(Ordering::Relaxed)),
+            ("engine_events".to_string(), engine_events_lost),
+        ];
+        let tick_ms = self.last_tick_ms;
+        self.send(&FromNode::Status { tick_ms, tables, sources, refused_total });
     }
 
     pub fn leave(&self) {
         self.send(&FromNode::Leave);
     }
+}
+
+fn tick_unix_ns(tick_ms: u64) -> i64 {
+    i64::try_from(tick_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000)
 }
 
 /// How many of the changes go into the next message; at least one.
@@ -372,7 +518,7 @@ fn in_one_message(changes: &[Change]) -> usize {
 
 /// The earliest event time that a scan of the table can still hold.
 fn replay_from(fragment: &Fragment, table: &str, now_ms: u64) -> i64 {
-    let now_unix_ns = i64::try_from(now_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+    let now_unix_ns = tick_unix_ns(now_ms);
     let scans = fragment.ops.iter().filter_map(|op| match &op.kind {
         FragmentKind::Plan(OpKind::Scan { table: scanned, window, .. }) if scanned == table => {
             Some(match window.start {

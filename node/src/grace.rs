@@ -24,6 +24,8 @@ struct Held {
 #[derive(Default)]
 pub(crate) struct Grace {
     held: Vec<Held>,
+    /// Table → rows that went on without names because too many waited.
+    passed_full: BTreeMap<&'static str, u64>,
 }
 
 impl Grace {
@@ -46,8 +48,14 @@ impl Grace {
         }
         let mut room = HELD_ROWS_MAX.saturating_sub(self.rows(|_| true));
         for (table, batch) in batches {
-            let fits = batch.num_rows() <= room;
-            let (known, unknown) = if fits { split(batch, awaits) } else { (batch, None) };
+            let (known, unknown) = match split(batch, awaits) {
+                (known, Some(unknown)) if unknown.num_rows() > room => {
+                    *self.passed_full.entry(table).or_default() += unknown.num_rows() as u64;
+                    out.push(TableBatch { table, batch: unknown, waited: false });
+                    (known, None)
+                }
+                fits => fits,
+            };
             if known.num_rows() > 0 {
                 out.push(TableBatch { table, batch: known, waited: false });
             }
@@ -62,6 +70,11 @@ impl Grace {
     /// Whether no row waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.held.is_empty()
+    }
+
+    /// Rows of a table that went on without names because too many waited.
+    pub(crate) fn passed_full(&self, table: &str) -> u64 {
+        self.passed_full.get(table).copied().unwrap_or(0)
     }
 
     /// Rows of a table that wait now.
@@ -155,7 +168,7 @@ mod tests {
         assert_eq!(grace.held_rows("stirling_error"), 0);
     }
 
-    /// No more rows wait than there is room for: others pass with what is known.
+    /// No more rows wait than there is room for: others pass with what is known, and are counted.
     #[test]
     fn waiting_rows_are_bounded() {
         let mut grace = Grace::default();
@@ -167,5 +180,6 @@ mod tests {
         assert_eq!(passed + grace.held_rows("stirling_error") as usize, 80_000);
         assert!(grace.held_rows("stirling_error") as usize <= HELD_ROWS_MAX);
         assert!(passed >= 80_000 - HELD_ROWS_MAX);
+        assert_eq!(grace.passed_full("stirling_error") as usize, passed, "each is told");
     }
 }

@@ -17,7 +17,7 @@ use crossbeam_channel::Sender;
 use tracing::{error, info, warn};
 use weir_actors::{Config, Handle, KillSwitch, Supervisor, WeakAddress};
 use weir_types::Clock;
-use weir_types::source::{Source, TableBatch, TableCounters};
+use weir_types::source::{BlindProcess, Source, TableBatch, TableCounters};
 
 /// Builds a source on its thread; the error says why it cannot run here.
 pub type SourceFactory = Arc<dyn Fn() -> Result<Box<dyn Source>, String> + Send + Sync>;
@@ -38,10 +38,13 @@ pub enum FromSource {
         source: &'static str,
         tick_ms: u64,
     },
+    /// Whenever they change, before the rows and the `Flushed` of the tick.
     Counters {
         source: &'static str,
+        at_unix_ns: i64,
         counters: BTreeMap<String, TableCounters>,
         missing: String,
+        blind: Vec<BlindProcess>,
     },
     /// It runs from now on.
     Running {
@@ -86,7 +89,7 @@ impl Actor for SourceActor {
         let run = move || {
             let name = spec.name;
             let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
-                SourceThread { spec, feed: feed.clone(), stop }.run();
+                run_source(spec, feed.clone(), stop);
             }));
             if outcome.is_err() {
                 let reason = "panicked; it starts again after a back-off".to_string();
@@ -140,14 +143,28 @@ pub fn start(
     })
 }
 
+/// What a source's thread does until it is stopped.
+pub(crate) fn run_source(spec: SourceSpec, feed: Feed, stop: Arc<AtomicBool>) {
+    SourceThread { spec, feed, stop }.run();
+}
+
 struct SourceThread {
     spec: SourceSpec,
     feed: Feed,
     stop: Arc<AtomicBool>,
 }
 
-/// How often counters are sent.
+/// How often counters are sent that did not change, and what is missing is looked at.
 const COUNTERS_EVERY_NS: i64 = 500_000_000;
+
+/// What was said of the counters last.
+#[derive(Default)]
+struct Said {
+    at_unix_ns: i64,
+    counters: BTreeMap<String, TableCounters>,
+    missing: String,
+    blind: Vec<BlindProcess>,
+}
 
 impl SourceThread {
     fn send(&self, message: FromSource) -> bool {
@@ -168,7 +185,7 @@ impl SourceThread {
         self.send(FromSource::Running { source, missing: running.missing() });
         let tick_ns = i64::try_from(self.feed.tick_ms).unwrap_or(i64::MAX) * 1_000_000;
         let mut edge_ns = self.feed.clock.now_unix_ns() / tick_ns * tick_ns + tick_ns;
-        let mut counters_at_ns = 0;
+        let mut said = Said::default();
         while !self.stop.load(Ordering::SeqCst) {
             let now_ns = self.feed.clock.now_unix_ns();
             let wait_ns = u64::try_from(edge_ns - now_ns).unwrap_or(0);
@@ -182,25 +199,31 @@ impl SourceThread {
             }
             // After a pause the clock may be several edges on: all rows belong to the latest one.
             edge_ns = now_ns / tick_ns * tick_ns;
-            let with_counters = now_ns - counters_at_ns >= COUNTERS_EVERY_NS;
-            if !self.flush(running.as_mut(), now_ns, edge_ns, with_counters) {
+            if !self.flush(running.as_mut(), now_ns, edge_ns, &mut said) {
                 return;
-            }
-            if with_counters {
-                counters_at_ns = now_ns;
             }
             edge_ns += tick_ns;
         }
     }
 
     /// False once the node is gone.
-    fn flush(&self, running: &mut dyn Source, now_ns: i64, edge_ns: i64, counters: bool) -> bool {
+    fn flush(&self, running: &mut dyn Source, now_ns: i64, edge_ns: i64, said: &mut Said) -> bool {
         let source = self.spec.name;
         let mut batches = Vec::new();
         running.flush(now_ns, &mut batches);
-        if counters {
-            let (counters, missing) = (running.counters(), running.missing());
-            self.send(FromSource::Counters { source, counters, missing });
+        let counters = running.counters();
+        let due = now_ns - said.at_unix_ns >= COUNTERS_EVERY_NS;
+        // A loss is told with the tick in which it happened, not with one of the next.
+        if due || counters != said.counters {
+            if due {
+                said.at_unix_ns = now_ns;
+                said.missing = running.missing();
+                said.blind = running.blind();
+            }
+            said.counters = counters.clone();
+            let (missing, blind) = (said.missing.clone(), said.blind.clone());
+            let at_unix_ns = now_ns;
+            self.send(FromSource::Counters { source, at_unix_ns, counters, missing, blind });
         }
         for batch in batches {
             if !self.send(FromSource::Batch(batch)) {

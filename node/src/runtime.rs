@@ -1,41 +1,57 @@
 //! The node's own thread: it takes rows from the sources, closes ticks, serves installs, and sends
 //! what the engine hands out. It never waits for one source longer than [`FLUSH_GRACE_NS`].
+//!
+//! Thread and engine live in *generations*. When the thread panics or an engine worker dies, both start
+//! anew after a short wait: the history, the sources and what waits from them stay, the node registers
+//! again, and the cluster part installs its queries anew, filled from the history.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
-use tracing::info;
+use crossbeam_channel::{Receiver, bounded, select};
+use tracing::{error, info};
 use weir_engine::history::History;
-use weir_engine::{Engine, EngineConfig, EngineError, EngineEvent};
+use weir_engine::{EngineConfig, EngineError, EngineEvent, Generations, Limits, RestartPace};
 use weir_proto::NodeInfo;
 use weir_proto::ToNode;
 use weir_proto::bus::{BusError, NodePort};
 use weir_proto::message::SourceStatus;
-use weir_types::Clock;
-use weir_types::source::{TableBatch, TableCounters};
+use weir_types::ledger::{Meter, NodeLedger, Reach, Span};
+use weir_types::source::{BlindProcess, TableBatch, TableCounters};
+use weir_types::{Clock, Upid};
 
 use crate::agent::Agent;
 use crate::core::NodeCore;
+use crate::events::{Events, engine_events};
 use crate::host::{Feed, FromSource, SourceSpec};
+use crate::loss_rows;
+use crate::metadata::Settled;
 
 /// A tick waits this long past its edge for a source that has not flushed yet; its rows then belong
 /// to a later tick.
 const FLUSH_GRACE_NS: i64 = 60_000_000;
+/// How often it looks whether names that a tick waits for have come.
+const SETTLE_PAUSE: Duration = Duration::from_micros(500);
 /// The thread looks at the clock at least so often; what happens wakes it in between.
 const WAIT_MAX: Duration = Duration::from_millis(100);
 /// Pause between two slices of a back-fill while nothing else happens.
 const REPLAY_PAUSE: Duration = Duration::from_millis(5);
 /// Orders from the cluster part that may wait; the bus keeps the others.
 const ORDERS_MAX: usize = 64;
-/// Messages from sources that may wait; a source then waits for the node.
+/// Messages from sources that may wait. A source then waits for the node: nothing is lost here, and what
+/// the source cannot take in meanwhile it counts itself (a full ring, for one).
 const FROM_SOURCES_MAX: usize = 1_024;
-/// Engine events that may wait: the engine's thread never blocks on it.
+/// Engine events that may wait: the engine's thread never blocks on it. A query that loses one fails.
 const ENGINE_EVENTS_MAX: usize = 262_144;
 const STATUS_EVERY_MS: u64 = 500;
+/// A source that is down loses what happens meanwhile, of unknown size: it is counted in seconds.
+const DOWN_EVERY_NS: i64 = 1_000_000_000;
+/// The source of what the node says of itself.
+const NODE_SOURCE: &str = "node";
 /// How often table functions that somebody reads are answered anew.
 const ANSWERS_EVERY_MS: u64 = 1_000;
 
@@ -45,9 +61,16 @@ pub struct NodeConfig {
     pub workers: usize,
     pub retention_ns: i64,
     pub history_bytes: u64,
+    pub queries: Limits,
     pub test_faults: bool,
     /// Answers table functions about this node.
     pub agent: Agent,
+    /// What was lost. It outlives the node's thread: the next one goes on with it.
+    pub ledger: NodeLedger,
+    /// This process, in rows about its losses.
+    pub own_upid: Upid,
+    /// Whether the names are known that the rows taken in so far need.
+    pub settled: Settled,
 }
 
 #[derive(Default)]
@@ -57,27 +80,84 @@ struct SourceState {
     tables: Vec<String>,
     counters: BTreeMap<String, TableCounters>,
     flushed_ms: u64,
+    blind: Vec<BlindProcess>,
+    meter: Meter,
+    /// When its counters were read last.
+    counted_unix_ns: i64,
+    /// Up to when its being down is in the ledger.
+    down_unix_ns: i64,
 }
+
+impl SourceState {
+    /// Writes down what it lost since its counters were read last.
+    fn count(
+        &mut self,
+        ledger: &NodeLedger,
+        at_unix_ns: i64,
+        counters: BTreeMap<String, TableCounters>,
+    ) {
+        let span = Span::new(self.counted_unix_ns.min(at_unix_ns), at_unix_ns);
+        for (table, counted) in &counters {
+            for (reason, &total) in &counted.lost_total {
+                let count = self.meter.added(table, reason, total);
+                ledger.note(table, reason, Reach::Everybody, span, count);
+            }
+        }
+        self.counted_unix_ns = at_unix_ns;
+        self.counters = counters;
+    }
+
+    /// Writes down that it is down, if it is.
+    fn count_down_time(&mut self, ledger: &NodeLedger, now_unix_ns: i64) {
+        let passed_ns = now_unix_ns.saturating_sub(self.down_unix_ns);
+        if self.state != RESTARTING || passed_ns < DOWN_EVERY_NS {
+            return;
+        }
+        let count = u64::try_from(passed_ns / DOWN_EVERY_NS).unwrap_or(0);
+        let span = Span::new(self.down_unix_ns, now_unix_ns);
+        for table in &self.tables {
+            ledger.note(table, "source_down", Reach::Everybody, span, count);
+        }
+        self.down_unix_ns = now_unix_ns;
+    }
+}
+
+const RESTARTING: &str = "restarting";
 
 /// The running node.
 pub struct NodeRuntime {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-    pub engine: Arc<Engine>,
+    pub engine: Arc<Generations>,
     pub feed: Feed,
+    panic_asked: Arc<AtomicBool>,
+    test_faults: bool,
+}
+
+/// Why the thread's loop ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Stopped,
+    EngineDied,
 }
 
 struct NodeThread {
     core: NodeCore,
+    engine: Arc<Generations>,
+    pace: RestartPace,
+    /// With test faults: the next turn of the loop panics.
+    panic_asked: Arc<AtomicBool>,
     orders: Receiver<Result<ToNode, BusError>>,
     clock: Arc<dyn Clock>,
     tick_ms: u64,
     from_sources: Receiver<FromSource>,
-    events: Receiver<EngineEvent>,
+    events: Events,
+    ledger: NodeLedger,
     sources: BTreeMap<&'static str, SourceState>,
     last_tick_ms: u64,
     last_status_ms: u64,
     agent: Agent,
+    settled: Settled,
     last_answers_ms: u64,
     stop: Arc<AtomicBool>,
 }
@@ -91,33 +171,32 @@ impl NodeRuntime {
         port: NodePort,
         clock: Arc<dyn Clock>,
     ) -> Result<NodeRuntime, EngineError> {
-        let (emit, events): (Sender<EngineEvent>, _) = bounded(ENGINE_EVENTS_MAX);
-        let engine = Engine::start(
+        let (emit, events) = engine_events(ENGINE_EVENTS_MAX);
+        let engine = Generations::start(
             EngineConfig {
                 workers: config.workers,
                 retention_ns: Some(config.retention_ns),
                 test_faults: config.test_faults,
+                limits: config.queries,
                 ..EngineConfig::new("node")
             },
-            Arc::new(move |event| {
-                if emit.try_send(event).is_err() {
-                    tracing::error!(max = ENGINE_EVENTS_MAX, "the node lost an engine event");
-                }
-            }),
+            emit,
         )?;
         let engine = Arc::new(engine);
         let now_unix_ns = clock.now_unix_ns();
         // A row is whole at the latest one flush after its event, and admitted one tick later.
         let settle_ns = i64::try_from(config.tick_ms).unwrap_or(0) * 1_000_000;
-        let tables: Vec<&str> = specs.iter().flat_map(|spec| spec.tables).copied().collect();
+        let tables = specs.iter().flat_map(|spec| spec.tables).chain(loss_rows::TABLES);
+        let tables: Vec<&str> = tables.copied().collect();
         let core = NodeCore::new(
             config.info,
-            engine.clone(),
+            engine.engine(),
             Some(History::new(config.history_bytes, &tables)),
             port.sender.clone(),
             now_unix_ns,
             settle_ns,
-        );
+        )
+        .with_ledger(config.ledger.clone(), config.own_upid);
         let (rows, from_sources) = bounded(FROM_SOURCES_MAX);
         let feed = Feed { clock: clock.clone(), tick_ms: config.tick_ms, rows };
         let stop = Arc::new(AtomicBool::new(false));
@@ -126,26 +205,39 @@ impl NodeRuntime {
             let starting = SourceState { state: "starting", tables, ..SourceState::default() };
             (spec.name, starting)
         });
+        let panic_asked = Arc::new(AtomicBool::new(false));
         let thread = NodeThread {
             core,
+            engine: engine.clone(),
+            pace: RestartPace::default(),
+            panic_asked: panic_asked.clone(),
             orders: receive_orders(port)?,
             tick_ms: config.tick_ms,
             from_sources,
             events,
             sources: sources.collect(),
+            ledger: config.ledger,
             last_tick_ms: u64::try_from(now_unix_ns / 1_000_000).unwrap_or(0) / config.tick_ms
                 * config.tick_ms,
             last_status_ms: 0,
             agent: config.agent,
+            settled: config.settled,
             last_answers_ms: 0,
             stop: stop.clone(),
             clock,
         };
         let thread = std::thread::Builder::new()
             .name("node".to_string())
-            .spawn(move || thread.run())
+            .spawn(move || thread.supervise())
             .map_err(|error| EngineError::Start(error.to_string()))?;
-        Ok(NodeRuntime { stop, thread: Some(thread), engine, feed })
+        let test_faults = config.test_faults;
+        Ok(NodeRuntime { stop, thread: Some(thread), engine, feed, panic_asked, test_faults })
+    }
+
+    /// What makes the node's thread panic, with test faults.
+    pub fn panic_switch(&self) -> impl Fn() + Send + Sync + use<> {
+        let (asked, test_faults) = (self.panic_asked.clone(), self.test_faults);
+        move || asked.store(test_faults, Ordering::SeqCst)
     }
 
     /// Ends the node's thread. Sources have been stopped before.
@@ -154,6 +246,7 @@ impl NodeRuntime {
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
+        self.engine.stop();
     }
 }
 
@@ -174,18 +267,62 @@ fn receive_orders(mut port: NodePort) -> Result<Receiver<Result<ToNode, BusError
     Ok(received)
 }
 
+/// Generations.
 impl NodeThread {
-    fn run(mut self) {
+    fn supervise(mut self) {
+        loop {
+            let why = match std::panic::catch_unwind(AssertUnwindSafe(|| self.run())) {
+                Ok(End::Stopped) => break,
+                Ok(End::EngineDied) => "an engine worker died",
+                Err(_) => "the node's thread panicked",
+            };
+            let (deaths, wait) = self.pace.died(self.clock.monotonic_ns());
+            error!(why, deaths, ?wait, "the node starts anew");
+            self.wait(wait);
+            if self.stop.load(Ordering::SeqCst) {
+                break;
+            }
+            self.start_over();
+        }
+        self.core.leave();
+        info!("node stopped");
+    }
+
+    fn wait(&self, wait: Duration) {
+        let until_ns = self.clock.monotonic_ns() + u64::try_from(wait.as_nanos()).unwrap_or(0);
+        while !self.stop.load(Ordering::SeqCst)
+            && let Some(left_ns) = until_ns.checked_sub(self.clock.monotonic_ns())
+            && left_ns > 0
+        {
+            std::thread::park_timeout(Duration::from_nanos(left_ns).min(WAIT_MAX));
+        }
+    }
+
+    fn start_over(&mut self) {
+        match self.engine.restart() {
+            Ok(engine) => self.core.start_over(engine),
+            // It is found dead again, and tried again after a longer wait.
+            Err(error) => error!(%error, "could not start the node's engine"),
+        }
+    }
+}
+
+impl NodeThread {
+    fn run(&mut self) -> End {
         self.wait_for_sources();
         self.core.register(self.statuses());
         let mut replays = false;
         while !self.stop.load(Ordering::SeqCst) {
+            if self.engine.is_dead() {
+                return End::EngineDied;
+            }
+            assert!(!self.panic_asked.swap(false, Ordering::SeqCst), "a test asked for it");
             select! {
                 recv(self.from_sources) -> message => if let Ok(message) = message {
                     self.on_source(message);
                 },
-                recv(self.events) -> event => if let Ok(event) = event {
-                    self.core.on_event(event);
+                recv(self.events.queue) -> event => if let Ok(event) = event {
+                    self.on_event(event);
                 },
                 recv(self.orders) -> order => match order {
                     Ok(order) => self.on_order(order),
@@ -199,8 +336,15 @@ impl NodeThread {
             self.close_due_tick();
             self.answer_functions();
         }
-        self.core.leave();
-        info!("node stopped");
+        End::Stopped
+    }
+
+    /// What former engines said is of queries that are no more, and so are the failures of a dead one.
+    fn on_event(&mut self, (generation, event): (u64, EngineEvent)) {
+        if generation == self.engine.generation() && !self.engine.is_dead() {
+            self.core.lost_events(self.events.take_lost(generation));
+            self.core.on_event(event);
+        }
     }
 
     /// Sources attach or are refused with reasons before the node is known: its first answer about
@@ -219,8 +363,8 @@ impl NodeThread {
         while let Ok(message) = self.from_sources.try_recv() {
             self.on_source(message);
         }
-        while let Ok(event) = self.events.try_recv() {
-            self.core.on_event(event);
+        while let Ok(event) = self.events.queue.try_recv() {
+            self.on_event(event);
         }
         while let Ok(order) = self.orders.try_recv() {
             self.on_order(order);
@@ -229,36 +373,50 @@ impl NodeThread {
 
     fn on_source(&mut self, message: FromSource) {
         match message {
-            FromSource::Batch(TableBatch { table, batch, waited: false }) => {
-                self.core.admit(table, batch);
-            }
-            FromSource::Batch(TableBatch { table, batch, waited: true }) => {
-                self.core.admit_late(table, batch);
+            FromSource::Batch(TableBatch { table, batch, waited }) => {
+                if waited {
+                    self.core.admit_late(table, batch);
+                } else {
+                    self.core.admit(table, batch);
+                }
             }
             FromSource::Flushed { source, tick_ms } => {
                 if let Some(state) = self.sources.get_mut(source) {
                     state.flushed_ms = tick_ms;
                 }
             }
-            FromSource::Counters { source, counters, missing } => {
+            FromSource::Counters { source, at_unix_ns, counters, missing, blind } => {
                 if let Some(state) = self.sources.get_mut(source) {
-                    state.counters = counters;
+                    state.count(&self.ledger, at_unix_ns, counters);
                     state.reason = missing;
+                    state.blind = blind;
                 }
             }
-            FromSource::Running { source, missing } => {
-                if let Some(state) = self.sources.get_mut(source) {
-                    state.state = if missing.is_empty() { "running" } else { "reduced" };
-                    state.reason = missing;
-                }
-            }
+            FromSource::Running { source, missing } => self.on_running(source, missing),
             FromSource::Down { source, reason, again } => {
                 if let Some(state) = self.sources.get_mut(source) {
-                    state.state = if again { "restarting" } else { "refused" };
+                    state.state = if again { RESTARTING } else { "refused" };
                     state.reason = reason;
+                    // It counted until then, at the latest.
+                    state.down_unix_ns = state.counted_unix_ns;
                 }
             }
         }
+    }
+
+    fn on_running(&mut self, source: &'static str, missing: String) {
+        let now_unix_ns = self.clock.now_unix_ns();
+        let Some(state) = self.sources.get_mut(source) else { return };
+        if state.state == RESTARTING {
+            // The second that it is short of counts, too.
+            state.down_unix_ns = state.down_unix_ns.min(now_unix_ns - DOWN_EVERY_NS);
+            state.count_down_time(&self.ledger, now_unix_ns);
+        }
+        state.state = if missing.is_empty() { "running" } else { "reduced" };
+        state.reason = missing;
+        state.meter.restart();
+        state.counted_unix_ns = now_unix_ns;
+        self.core.source_runs(&state.tables, now_unix_ns);
     }
 
     fn now_ms(&self) -> u64 {
@@ -284,7 +442,8 @@ impl NodeThread {
         let grace_ns = if awaited { FLUSH_GRACE_NS } else { 0 };
         let due_ns = i64::try_from(next_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000);
         let left_ns = due_ns.saturating_add(grace_ns).saturating_sub(self.clock.now_unix_ns());
-        Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0)).min(WAIT_MAX)
+        let left = Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0)).min(WAIT_MAX);
+        if left.is_zero() && !(self.settled)() { SETTLE_PAUSE } else { left }
     }
 
     /// Closes the latest tick whose edge has passed, once every running source has flushed it or
@@ -297,14 +456,19 @@ impl NodeThread {
         }
         let edge_ns = i64::try_from(due_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000);
         let waiting = self.sources.values().any(|source| NodeThread::is_awaited(source, due_ms));
-        if waiting && now_ns < edge_ns + FLUSH_GRACE_NS {
+        let unnamed = !(self.settled)();
+        if (waiting || unnamed) && now_ns < edge_ns + FLUSH_GRACE_NS {
             return;
         }
         self.last_tick_ms = due_ms;
+        for source in self.sources.values_mut() {
+            source.count_down_time(&self.ledger, now_ns);
+        }
         self.core.close_tick(due_ms);
         if due_ms - self.last_status_ms >= STATUS_EVERY_MS {
             self.last_status_ms = due_ms;
-            self.core.send_status(&self.counters(), self.statuses());
+            let lost = self.events.lost_total();
+            self.core.send_status(&self.counters(), self.statuses(), lost);
         }
     }
 
@@ -317,7 +481,7 @@ impl NodeThread {
     }
 
     fn counters(&self) -> BTreeMap<String, TableCounters> {
-        let mut all = BTreeMap::new();
+        let mut all: BTreeMap<String, TableCounters> = BTreeMap::new();
         for source in self.sources.values() {
             all.extend(source.counters.iter().map(|(k, v)| (k.clone(), v.clone())));
         }
@@ -325,14 +489,23 @@ impl NodeThread {
     }
 
     fn statuses(&self) -> Vec<SourceStatus> {
-        self.sources
-            .iter()
-            .map(|(name, source)| SourceStatus {
-                name: name.to_string(),
-                state: source.state.to_string(),
-                reason: source.reason.clone(),
-                tables: source.tables.clone(),
-            })
-            .collect()
+        let own = SourceStatus {
+            name: NODE_SOURCE.to_string(),
+            state: "running".to_string(),
+            reason: String::new(),
+            tables: loss_rows::TABLES.iter().map(ToString::to_string).collect(),
+            blind: Vec::new(),
+        };
+        let others = self.sources.iter().map(|(name, source)| SourceStatus {
+            name: name.to_string(),
+            state: source.state.to_string(),
+            reason: source.reason.clone(),
+            tables: source.tables.clone(),
+            blind: source.blind.clone(),
+        });
+        std::iter::once(own).chain(others).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use weir_types::PackedRow;
+use weir_types::ledger::Loss;
+use weir_types::source::BlindProcess;
 use weir_types::split::{Change, ExchangeId, Fragment};
 
 /// Number of an installed query, unique within a cluster process's life.
@@ -35,6 +37,8 @@ pub struct SourceStatus {
     /// Why it does not run, or what is missing.
     pub reason: String,
     pub tables: Vec<String>,
+    /// Processes of which it sees nothing or not all.
+    pub blind: Vec<BlindProcess>,
 }
 
 /// Counters of one table on a node since its start.
@@ -44,10 +48,10 @@ pub struct TableStatus {
     pub rows_total: u64,
     pub history_bytes: u64,
     pub covers_from_unix_ns: i64,
-    /// Reason → records that never became rows.
+    /// Reason → what was lost of the table, in the reason's unit.
     pub lost_total: Vec<(String, u64)>,
-    /// Requests without a response, responses without a request.
-    pub unpaired_total: u64,
+    /// Requests that the peer never answered: not lost.
+    pub unanswered_total: u64,
     /// Rows that wait for metadata now.
     pub metadata_held_count: u64,
 }
@@ -69,6 +73,8 @@ pub enum ToNode {
     Answer {
         functions: Vec<String>,
     },
+    /// Tell all losses that you know of, not only those that are new: they are not known here.
+    TellLosses,
 }
 
 /// Node → cluster part.
@@ -101,6 +107,16 @@ pub enum FromNode {
         tick_ms: u64,
         tables: Vec<TableStatus>,
         sources: Vec<SourceStatus>,
+        /// What → how often a queue of the node refused it. Whoever was concerned was told.
+        refused_total: Vec<(String, u64)>,
+    },
+    /// What was lost, before the `Progress` of the tick in which it was noticed. `sequence` counts
+    /// per node incarnation from 0; `whole`: everything since the node's start, in place of what was
+    /// told before.
+    Losses {
+        sequence: u64,
+        whole: bool,
+        losses: Vec<Loss>,
     },
     /// The query cannot go on on this node.
     Failed {

@@ -41,6 +41,12 @@ impl OwnProcess {
         self.fs.read_path("self/status").map(parse::number_fields).unwrap_or_default()
     }
 
+    /// When it started, in clock ticks since boot: part of its UPID.
+    pub fn start_ticks(&mut self) -> Option<u64> {
+        let stat = self.fs.read_path("self/stat").ok().and_then(parse::stat)?;
+        Some(stat.start_ticks)
+    }
+
     /// `/proc/self/smaps`, at most [`MAPPINGS_MAX`].
     pub fn mappings(&mut self) -> Vec<Mapping> {
         let text = self.fs.read_path("self/smaps").unwrap_or_default();

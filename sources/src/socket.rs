@@ -13,9 +13,9 @@ use weir_protocols::redact::Redactor;
 use weir_types::batch::BATCH_ROWS_MAX;
 use weir_types::{BatchBuilder, RecordBatch, Upid, tables};
 
-use crate::capture::{CaptureEvent, ConnKey, Family};
+use crate::capture::{CaptureEvent, ConnKey, Family, Liveness};
 use crate::conn::{
-    Ends, ParserPanic, Role, SocketOwner, StatsEntry, StatsKey, Tracker, TrackerCounters,
+    Ask, Ends, ParserPanic, Role, SocketOwner, StatsEntry, StatsKey, Tracker, TrackerCounters,
     TrackerLimits, port_number,
 };
 
@@ -115,11 +115,23 @@ impl SocketTracer {
             .on_event(event, &mut |ends, role, exchange| sink.exchange(ends, role, exchange));
     }
 
-    /// The rows since the last call, at most 8,192 a batch, by table.
+    /// The rows since the last call, at most 8,192 a batch, by table. Nobody can be asked whether a
+    /// socket is still held.
     pub fn flush(&mut self, now_unix_ns: i64) -> Vec<(&'static str, RecordBatch)> {
+        self.flush_asking(now_unix_ns, &mut |_| Liveness::Unknown)
+    }
+
+    /// As [`SocketTracer::flush`]; `ask` is asked about sockets that are silent, or whose last known
+    /// holder has ended.
+    pub fn flush_asking(
+        &mut self,
+        now_unix_ns: i64,
+        ask: &mut Ask<'_>,
+    ) -> Vec<(&'static str, RecordBatch)> {
         let sink = &mut self.sink;
-        self.tracker
-            .on_time(now_unix_ns, &mut |ends, role, exchange| sink.exchange(ends, role, exchange));
+        let mut emit =
+            |ends: &Ends, role, exchange: Exchange<'_>| sink.exchange(ends, role, exchange);
+        self.tracker.on_time(now_unix_ns, ask, &mut emit);
         for panic in self.tracker.take_panics() {
             self.error_row(&panic);
         }
@@ -177,6 +189,7 @@ impl SocketTracer {
                     ("connections_full", tracker.connections_evicted),
                     ("bytes_full", tracker.bytes_forgotten),
                     ("parser_panic", tracker.parser_panics),
+                    ("stream_full", tracker.stream_overflow_bytes),
                     ("gap", http1.gap),
                     ("unpaired", http1.unpaired),
                     ("given_up", http1.given_up),
@@ -187,7 +200,10 @@ impl SocketTracer {
             TableCounters {
                 table: "conn_stats",
                 rows: self.conn_stats_rows,
-                lost: vec![("keys_full", self.tracker.stats_refused())],
+                lost: vec![
+                    ("keys_full", self.tracker.stats_refused()),
+                    ("connections_full", tracker.connections_evicted),
+                ],
                 ..TableCounters::default()
             },
             TableCounters {
@@ -196,6 +212,12 @@ impl SocketTracer {
                 ..TableCounters::default()
             },
         ]
+    }
+
+    /// Keys that the connection statistics hold now.
+    #[must_use]
+    pub fn stats_keys(&self) -> usize {
+        self.tracker.stats_keys()
     }
 
     /// The tracker's own counters, for self-observation.

@@ -140,6 +140,33 @@ const CASES = {
     await page.keyboard.press("Escape");
     return { context, page, problems };
   },
+  async "a click on a legend shows one line, a filter says what it leaves, an unknown name is not the host's fault"() {
+    const { context, page, problems } = await open();
+    await page.goto(LINK);
+    await live(page);
+    await goTo(page, "let_overview", "px/let_overview");
+    const legend = byId(page, "timechart").first().getByRole("button");
+    await until("lines of a chart", () => legend.count(), (count) => count >= 2, page);
+    await legend.first().click();
+    await until("one line shown", () => legend.first().getAttribute("aria-pressed"), (pressed) => pressed === "true", page);
+    assert.equal(await byId(page, "timechart").first().locator('[data-dim="true"]').count(), (await legend.count()) - 1);
+    await shot(page, "legend-one");
+    await legend.first().click();
+    await until("all lines again", () => byId(page, "timechart").first().locator('[data-dim="true"]').count(), (count) => count === 0, page);
+    await goTo(page, "http_data", "px/http_data");
+    await page.getByRole("button", { name: "filter rows" }).first().click();
+    await page.getByRole("textbox", { name: "filter rows" }).fill("no row has this");
+    await byId(page, "no-match").first().waitFor();
+    await until("the count of what matches", () => byId(page, "row-count").first().innerText(), (text) => /^0 of [1-9]/.test(text), page);
+    await shot(page, "filter-none");
+    await page.goto(`${ORIGIN}/#/s/px/pod?pod=shop/no-such-pod`);
+    await byId(page, "empty-hint").waitFor();
+    const hint = await byId(page, "empty-hint").innerText();
+    assert.match(hint, /Nothing seen of pod “shop\/no-such-pod”/);
+    assert.doesNotMatch(hint, /No HTTP traffic/);
+    await shot(page, "unknown-pod");
+    return { context, page, problems };
+  },
   async "arguments are in the address and can be changed"() {
     const { context, page, problems } = await open({ viewport: { width: 1024, height: 700 } });
     await page.goto(LINK);

@@ -1,6 +1,9 @@
 //! `weir run`: one answer, from a server or from rows in files.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value as Json, json};
+use weir_types::PackedRow;
 use weir_types::live::ColumnInfo;
 
 use crate::args::RunArgs;
@@ -16,13 +19,13 @@ pub(crate) fn run(connection: &Connection, args: RunArgs) -> Result<(), Failure>
     if let Some(dir) = &args.rows {
         let answer = offline::run(&request, dir, args.now, args.test_faults)?;
         output::print_answer(&answer.tables, format)?;
-        output::note(&answer.completeness);
+        output::raw_note(&answer.completeness);
         return Ok(());
     }
     if args.now.is_some() {
         return Err(Failure::Usage("--now needs --rows: a server answers as of now".to_string()));
     }
-    let mut body = json!({"args": request.args});
+    let mut body = json!({"args": request.args, "stale_ok": args.stale_ok});
     for (key, value) in [
         ("script", &request.script),
         ("text", &request.text),
@@ -33,12 +36,14 @@ pub(crate) fn run(connection: &Connection, args: RunArgs) -> Result<(), Failure>
             body[key] = json!(value);
         }
     }
-    let answer = connection.post("/api/v1/run", &body)?;
+    let source = script::source_of(&request);
+    let answer = connection.post("/api/v1/run", &body).map_err(|failure| failure.told(&source))?;
+    output::print_diagnostics(&output::diagnostics_of(&answer["diagnostics"]), &source.script());
     let messages = answer["messages"].as_array().cloned().unwrap_or_default();
     let tables = tables_of(&messages)?;
     output::print_answer(&tables, format)?;
     let failed = print_errors(&messages);
-    output::note(&completeness_of(&messages, &tables).to_string());
+    output::raw_note(&completeness_of(&messages, &tables).to_string());
     if failed && tables.is_empty() { Err(Failure::No(String::new())) } else { Ok(()) }
 }
 
@@ -62,11 +67,24 @@ fn tables_of(messages: &[Json]) -> Result<Vec<AnswerTable>, Failure> {
                     let row = output::row_of(&table.relation, &change[1]);
                     table.rows.push((row, change[0].as_i64().unwrap_or(0)));
                 }
+                // A large answer that was sent while its view moved on ends with what changed.
+                if table.rows.iter().any(|(_, count)| *count < 0) {
+                    table.rows = netted(std::mem::take(&mut table.rows));
+                }
             }
             _ => {}
         }
     }
     Ok(tables)
+}
+
+/// Rows that were taken back are gone.
+fn netted(rows: Vec<(PackedRow, i64)>) -> Vec<(PackedRow, i64)> {
+    let mut counts: BTreeMap<PackedRow, i64> = BTreeMap::new();
+    for (row, count) in rows {
+        *counts.entry(row).or_default() += count;
+    }
+    counts.into_iter().filter(|(_, count)| *count != 0).collect()
 }
 
 fn print_errors(messages: &[Json]) -> bool {

@@ -13,10 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use weir_cluster::coordinator::QueryCompleteness;
 use weir_cluster::planner::{self, Prepared, ScriptRequest};
-use weir_cluster::service::query_actor::{
-    Outgoing, completeness_members, progress_body, schema_body,
-};
-use weir_cluster::view::{OutputChanges, tick_unix_ns};
+use weir_cluster::service::message::{Outgoing, completeness_members, progress_body, schema_body};
+use weir_cluster::view::{OutputChanges, SnapshotLimits, tick_unix_ns};
 use weir_pxl::table_functions::{self, Answered};
 use weir_sinks::json::with_id;
 use weir_sources::rows::{RowsError, TableRows, read_entities, read_table, read_table_function};
@@ -31,6 +29,7 @@ use self::schedule::{Schedule, tick_at, windows};
 use crate::args::LiveArgs;
 use crate::failure::Failure;
 use crate::output::{self, AnswerTable};
+use crate::script;
 
 const SEC_NS: i64 = 1_000_000_000;
 const MS_NS: i64 = 1_000_000;
@@ -49,11 +48,13 @@ fn load(
     tick_ms: u64,
     now_unix_ns: Option<i64>,
 ) -> Result<Loaded, Failure> {
+    let source = script::source_of(request);
     let failed = |error: planner::PlanError| {
-        output::print_diagnostics(error.diagnostics(), request.text.as_deref().unwrap_or_default());
+        output::print_diagnostics(error.diagnostics(), &source.script());
         Failure::No(error.to_string())
     };
     let prepared = planner::prepare(request, tick_ms, now_unix_ns, &|_| true).map_err(failed)?;
+    output::print_diagnostics(&prepared.warnings, &source.script());
     let unreadable = |error: RowsError| Failure::from(anyhow::Error::from(error));
     let metadata = Arc::new(read_entities(dir).map_err(unreadable)?);
     let mut names: Vec<&str> = prepared.plan.scans().map(|(table, _)| table).collect();
@@ -163,7 +164,7 @@ pub(crate) fn run(
         admit(&mut pipeline, table, relation, &rows.rows[..admitted]);
     }
     pipeline.close_tick(tick_ms)?;
-    let snapshot = pipeline.view().snapshot(usize::MAX);
+    let snapshot = pipeline.view().snapshot(SnapshotLimits::NONE);
     let snapshot = snapshot.map_err(|error| Failure::No(error.to_string()))?;
     let tables: Vec<AnswerTable> = snapshot
         .into_iter()

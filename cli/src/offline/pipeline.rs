@@ -158,7 +158,7 @@ impl Pipeline {
         }
         loop {
             self.pump_bus(tick_ms)?;
-            self.coordinator.on_clock(tick_ms);
+            self.coordinator.on_clock(tick_ms, tick_ms);
             match self.events.recv_timeout(STEP_TIMEOUT) {
                 Ok(FromEngine::Node(event)) => self.node.on_event(event),
                 Ok(FromEngine::Cluster(EngineEvent::Rows { table, rows, .. })) => {

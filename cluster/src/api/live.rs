@@ -1,26 +1,38 @@
 //! The websocket: many subscriptions over one connection, each answered by its id. A bad message
 //! ends nothing but itself.
+//!
+//! What waits for the connection waits in its subscriptions' outboxes, on account, and is encoded into
+//! frames when the socket has room ([`super::frames`]). A peer that takes nothing for too long, or of
+//! which nothing is heard, is closed by us.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use actix_ws::{AggregatedMessage, Session};
+use actix_ws::AggregatedMessage;
 use futures_util::StreamExt;
 use serde::Deserialize;
-use tokio::sync::mpsc;
-use weir_sinks::json::with_id;
+use tracing::info;
 
+use super::connection::Connection;
+use super::frames::{FrameBody, Frames};
 use super::http::prepare;
-use super::{ApiError, ApiState, SUBSCRIPTIONS_PER_CLIENT_MAX};
+use super::{ApiError, ApiState};
 use crate::planner::ScriptRequest;
-use crate::service::{Outgoing, SUBSCRIBER_MESSAGES_MAX, Subscribe, Subscribed, Unsubscribe};
+use crate::service::{Admitted, Outbox, Outgoing, ReaderCounters, Subscribe, Wanted};
 
-/// Largest message from a client.
+/// Largest message from a client that is looked at: a script and its vis.json.
 const MESSAGE_BYTES_MAX: usize = 2 << 20;
-
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config.route("/api/v1/live", web::get().to(upgrade));
-}
+/// A larger frame than this cannot even be passed over: the connection ends.
+const FRAME_BYTES_MAX: usize = 4 << 20;
+/// A live connection is asked for a sign of life so often.
+const PING_EVERY_NS: u64 = 20_000_000_000;
+/// And closed if none came, nor anything else, for so long.
+const SILENT_NS_MAX: u64 = 60_000_000_000;
+/// How often a connection looks at its timeouts.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Client → server.
 #[derive(Debug, Deserialize)]
@@ -36,70 +48,162 @@ enum ClientMessage {
     },
 }
 
-async fn upgrade(
+pub(super) async fn upgrade(
     request: HttpRequest,
     body: web::Payload,
     state: web::Data<ApiState>,
 ) -> Result<HttpResponse, actix_web::Error> {
-    let (response, session, stream) = actix_ws::handle(&request, body)?;
+    let Some(admitted) = state.service.readers.admit_websocket() else {
+        let max = state.service.readers.limits.websockets_max;
+        return Err(ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too_many_connections",
+            format!("{max} websockets are open already"),
+        )
+        .into());
+    };
+    let connection = Connection::of(&request);
+    let (response, _session, stream) = actix_ws::handle(&request, body)?;
+    let frames = Arc::new(Frames::new(&state.service));
+    let response = response.map_body(|_, inner| FrameBody::new(Arc::clone(&frames), inner));
     let stream = stream
-        .max_frame_size(MESSAGE_BYTES_MAX)
+        .max_frame_size(FRAME_BYTES_MAX)
         .aggregate_continuations()
-        .max_continuation_size(MESSAGE_BYTES_MAX);
-    actix_web::rt::spawn(async move {
-        Connection { state, session, subscriptions: HashMap::new() }.run(stream).await;
-    });
-    Ok(response)
+        .max_continuation_size(FRAME_BYTES_MAX);
+    let now_ns = state.service.clock.monotonic_ns();
+    let socket = Socket {
+        state,
+        frames,
+        connection,
+        open: BTreeMap::new(),
+        heard_ns: now_ns,
+        pinged_ns: now_ns,
+        _admitted: admitted,
+    };
+    actix_web::rt::spawn(socket.run(stream));
+    Ok(response.map_into_boxed_body())
 }
 
+/// One subscription of a connection. Dropped, it leaves its view.
 struct Open {
-    subscribed: Subscribed,
-    /// Dropping it ends the forwarding task.
-    forward: actix_web::rt::task::JoinHandle<()>,
+    outbox: Arc<Outbox>,
+    /// Compiles, waits for sources and subscribes.
+    task: actix_web::rt::task::JoinHandle<()>,
 }
 
-struct Connection {
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.outbox.leave();
+    }
+}
+
+struct Socket {
     state: web::Data<ApiState>,
-    session: Session,
-    subscriptions: HashMap<String, Open>,
+    frames: Arc<Frames>,
+    connection: Connection,
+    open: BTreeMap<String, Open>,
+    heard_ns: u64,
+    pinged_ns: u64,
+    _admitted: Admitted,
 }
 
-impl Connection {
+impl Socket {
     async fn run(mut self, mut stream: actix_ws::AggregatedMessageStream) {
-        while let Some(message) = stream.next().await {
-            let going = match message {
-                Ok(AggregatedMessage::Text(text)) => self.on_text(&text).await,
-                Ok(AggregatedMessage::Ping(bytes)) => self.session.pong(&bytes).await.is_ok(),
-                Ok(AggregatedMessage::Close(_)) | Err(_) => false,
-                Ok(AggregatedMessage::Binary(_)) => {
-                    self.send_error("", "bad_message", "send text, not binary", &[]).await
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            // Who does not take our answers is not read either.
+            let takes = self.frames.takes_more();
+            tokio::select! {
+                message = stream.next(), if takes => {
+                    let Some(message) = message else { break };
+                    self.heard_ns = self.state.service.clock.monotonic_ns();
+                    if !self.on_message(message) {
+                        break;
+                    }
                 }
-                Ok(AggregatedMessage::Pong(_)) => true,
-            };
-            if !going {
-                break;
+                _ = look.tick() => {
+                    if !self.look() {
+                        self.connection.close_now();
+                        break;
+                    }
+                }
             }
         }
-        let open: Vec<Open> = self.subscriptions.drain().map(|(_, open)| open).collect();
-        for open in open {
-            self.leave(open).await;
+        self.open.clear();
+        self.frames.close(None);
+        self.wait_closed().await;
+    }
+
+    /// The last frames go out, but not for ever.
+    async fn wait_closed(&mut self) {
+        let timeout = Duration::from_millis(self.state.service.readers.limits.write_timeout_ms);
+        if tokio::time::timeout(timeout, self.frames.closed()).await.is_err() {
+            self.connection.close_now();
         }
-        let _ = self.session.close(None).await;
+    }
+
+    /// False: the connection is to be closed.
+    fn look(&mut self) -> bool {
+        let now_ns = self.state.service.clock.monotonic_ns();
+        let readers = &self.state.service.readers;
+        if self.frames.waits_since(now_ns) > readers.limits.write_timeout_ms * 1_000_000 {
+            info!(
+                timeout_ms = readers.limits.write_timeout_ms,
+                "a reader took nothing of what waits for it: closed"
+            );
+            ReaderCounters::count(&readers.counters.stalled_total);
+            return false;
+        }
+        if now_ns.saturating_sub(self.heard_ns) > SILENT_NS_MAX {
+            ReaderCounters::count(&readers.counters.silent_total);
+            return false;
+        }
+        if now_ns.saturating_sub(self.pinged_ns) > PING_EVERY_NS {
+            self.pinged_ns = now_ns;
+            self.frames.ping();
+        }
+        true
     }
 
     /// False once the client is gone.
-    async fn on_text(&mut self, text: &str) -> bool {
+    fn on_message(&mut self, message: Result<AggregatedMessage, actix_ws::ProtocolError>) -> bool {
+        match message {
+            Ok(AggregatedMessage::Text(text)) => self.on_text(&text),
+            Ok(AggregatedMessage::Ping(bytes)) => self.frames.pong(&bytes),
+            Ok(AggregatedMessage::Pong(_)) => {}
+            Ok(AggregatedMessage::Binary(_)) => {
+                self.send_error("", &bad_message("send text, not binary"));
+            }
+            Ok(AggregatedMessage::Close(_)) => return false,
+            Err(actix_ws::ProtocolError::Overflow) => {
+                self.send_error("", &too_large(FRAME_BYTES_MAX));
+                self.frames.close(Some((1009, "message too large")));
+                return false;
+            }
+            Err(_) => return false,
+        }
+        true
+    }
+
+    fn on_text(&mut self, text: &str) {
+        if text.len() > MESSAGE_BYTES_MAX {
+            self.send_error("", &too_large(MESSAGE_BYTES_MAX));
+            return;
+        }
         match serde_json::from_str(text) {
-            Ok(ClientMessage::Subscribe { id, request }) => self.subscribe(id, request).await,
-            Ok(ClientMessage::Unsubscribe { id }) => match self.subscriptions.remove(&id) {
+            Ok(ClientMessage::Subscribe { id, request }) => self.subscribe(id, request),
+            Ok(ClientMessage::Unsubscribe { id }) => match self.open.remove(&id) {
                 Some(open) => {
-                    self.leave(open).await;
-                    let end = Outgoing::end("unsubscribed");
-                    self.session.text(with_id(end.kind, &id, &end.body)).await.is_ok()
+                    drop(open);
+                    self.frames.remove(&id);
+                    self.frames.say(&id, &Outgoing::end("unsubscribed"));
                 }
                 None => {
                     let message = "there is no subscription of this id";
-                    self.send_error(&id, "unknown_id", message, &[]).await
+                    let error = ApiError::new(StatusCode::NOT_FOUND, "unknown_id", message);
+                    self.send_error(&id, &error);
                 }
             },
             Err(error) => {
@@ -107,104 +211,68 @@ impl Connection {
                     .ok()
                     .and_then(|json| Some(json.get("id")?.as_str()?.to_string()))
                     .unwrap_or_default();
-                self.send_error(&id, "bad_message", &error.to_string(), &[]).await
+                self.send_error(&id, &bad_message(&error.to_string()));
             }
         }
     }
 
-    async fn leave(&self, open: Open) {
-        open.forward.abort();
-        let Subscribed { query, number } = open.subscribed;
-        let _ = self.state.service.coordinator.send(Unsubscribe { query, number }).await;
+    fn send_error(&self, id: &str, error: &ApiError) {
+        self.frames.say(id, &error_message(error));
     }
 
-    async fn send_error(
-        &mut self,
-        id: &str,
-        code: &str,
-        message: &str,
-        diagnostics: &[weir_types::Diagnostic],
-    ) -> bool {
-        let members = format!("\"diagnostics\":{}", serde_json::json!(diagnostics));
-        let error = Outgoing::error(code, message, &members);
-        self.session.text(with_id(error.kind, id, &error.body)).await.is_ok()
-    }
-
-    async fn subscribe(&mut self, id: String, request: ScriptRequest) -> bool {
-        self.subscriptions.retain(|_, open| !open.forward.is_finished());
-        if self.subscriptions.contains_key(&id) {
-            let message = "this id is subscribed already: unsubscribe it first";
-            return self.send_error(&id, "id_in_use", message, &[]).await;
+    fn subscribe(&mut self, id: String, request: ScriptRequest) {
+        let readers = &self.state.service.readers;
+        let frames = &self.frames;
+        self.open.retain(|id, _| frames.holds(id));
+        let refused =
+            |code: &str, message: String| ApiError::new(StatusCode::CONFLICT, code, message);
+        if self.open.contains_key(&id) {
+            let message = "this id is subscribed already: unsubscribe it first".to_string();
+            return self.send_error(&id, &refused("id_in_use", message));
         }
-        if self.subscriptions.len() >= SUBSCRIPTIONS_PER_CLIENT_MAX {
-            let message =
-                format!("one connection may hold {SUBSCRIPTIONS_PER_CLIENT_MAX} subscriptions");
-            return self.send_error(&id, "too_many_subscriptions", &message, &[]).await;
+        let max = readers.limits.subscriptions_max;
+        if self.open.len() >= max {
+            ReaderCounters::count(&readers.counters.refused_total);
+            let message = format!("one connection may hold {max} subscriptions");
+            return self.send_error(&id, &refused("too_many_subscriptions", message));
         }
-        match self.try_subscribe(&request).await {
-            Ok((subscribed, inbox)) => {
-                let forward = actix_web::rt::spawn(forward(
-                    id.clone(),
-                    self.session.clone(),
-                    inbox,
-                    self.state.clone(),
-                ));
-                self.subscriptions.insert(id, Open { subscribed, forward });
-                true
-            }
-            Err(error) => {
-                self.send_error(&id, &error.code, &error.message, &error.diagnostics).await
-            }
-        }
-    }
-
-    async fn try_subscribe(
-        &self,
-        request: &ScriptRequest,
-    ) -> Result<(Subscribed, mpsc::Receiver<Outgoing>), ApiError> {
-        let prepared = prepare(&self.state.service, request).await?;
-        let (sender, inbox) = mpsc::channel(SUBSCRIBER_MESSAGES_MAX);
-        let subscribed = self
-            .state
-            .service
-            .coordinator
-            .send(Subscribe { prepared, sender })
-            .await
-            .map_err(|error| ApiError::unavailable(&error.to_string()))?
-            .map_err(|message| ApiError::unavailable(&message))?;
-        Ok((subscribed, inbox))
+        let outbox = Outbox::new(self.frames.client(), readers);
+        self.frames.add(&id, &outbox);
+        let state = self.state.clone();
+        let task = actix_web::rt::spawn(subscribe(state, request, Arc::clone(&outbox)));
+        self.open.insert(id, Open { outbox, task });
     }
 }
 
-/// Hands one subscription's messages to the socket. The channel ends when the query does, or when
-/// this reader was too slow for it.
-async fn forward(
-    id: String,
-    mut session: Session,
-    mut inbox: mpsc::Receiver<Outgoing>,
-    state: web::Data<ApiState>,
-) {
-    let mut ended = false;
-    while let Some(message) = inbox.recv().await {
-        ended |= message.kind == "end";
-        if session.text(with_id(message.kind, &id, &message.body)).await.is_err() {
-            return;
+/// The whole way from a request to a place among the view's readers. What fails is told by the outbox,
+/// which then ends.
+async fn subscribe(state: web::Data<ApiState>, request: ScriptRequest, outbox: Arc<Outbox>) {
+    let service = &state.service;
+    let told = match prepare(service, &request, Wanted::Live).await {
+        Ok(prepared) => {
+            let outbox = Arc::clone(&outbox);
+            let subscribe = Subscribe { prepared, outbox, wanted: Wanted::Live };
+            match service.coordinator.send(subscribe).await {
+                Ok(Ok(_)) => return,
+                Ok(Err(message)) => ApiError::unavailable(&message),
+                Err(error) => ApiError::unavailable(&error.to_string()),
+            }
         }
-        if message.kind == "changes" && message.tick_unix_ns != 0 {
-            let now_unix_ns = state.service.clock.now_unix_ns();
-            state.service.freshness.handed_over(
-                now_unix_ns,
-                message.tick_unix_ns,
-                &message.events_unix_ns,
-            );
-        }
-    }
-    if !ended {
-        let message = "the view ended, or this reader was too slow for it: subscribe again";
-        let error = Outgoing::error("view_lost", message, "");
-        let end = Outgoing::end("view_lost");
-        for outgoing in [error, end] {
-            let _ = session.text(with_id(outgoing.kind, &id, &outgoing.body)).await;
-        }
-    }
+        Err(error) => error,
+    };
+    outbox.refuse(error_message(&told));
+}
+
+fn error_message(error: &ApiError) -> Outgoing {
+    let members = format!("\"diagnostics\":{}", serde_json::json!(error.diagnostics));
+    Outgoing::error(&error.code, &error.message, &members)
+}
+
+fn bad_message(message: &str) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "bad_message", message)
+}
+
+fn too_large(bytes_max: usize) -> ApiError {
+    let message = format!("a message may have {bytes_max} bytes");
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "message_too_large", message)
 }

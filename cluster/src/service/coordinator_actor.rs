@@ -1,27 +1,43 @@
 //! The coordinator with a mailbox: who subscribes to what, one installed query per distinct plan,
 //! and the clock that moves frontiers nobody holds.
+//!
+//! It supervises the *generations*: when an engine worker, a node or this actor itself has died, all
+//! queries are installed anew over what nodes remember, and the views go on under the same
+//! subscriptions: they publish the difference, and say `complete: false` until they are whole again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix::prelude::*;
 use serde::Serialize;
-use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
 use weir_actors::{Address, Config, KillSwitch, Supervisor, WeakAddress};
-use weir_engine::Engine;
+use weir_engine::{Generations, RestartPace};
 use weir_proto::message::{SourceStatus, TableStatus};
 use weir_proto::{FromNode, NodeLink, QueryId, ToNode};
 use weir_types::Clock;
 
-use super::Routes;
-use super::query_actor::{AddSubscriber, Advance, Finish, Outgoing, QueryActor, RemoveSubscriber};
-use crate::coordinator::{Coordinator, Identity, Outcome, QueryCompleteness};
+use super::inbox::{Advance, Item, NewReader, ViewInbox};
+use super::maintained::Maintained;
+use super::message::Outgoing;
+use super::outbox::Outbox;
+use super::query_actor::{QueryActor, ViewParts, Wake};
+use super::registry::{Installed, Registry, ViewId};
+use super::router::{Moved, Router};
+use crate::coordinator::{Coordinator, Identity, Outcome, PastLosses, QueryCompleteness};
 use crate::planner::{Prepared, no_source_text};
+use crate::view::SnapshotLimits;
 
 /// Queries that may be installed at once.
 const QUERIES_MAX: usize = 512;
+/// Frontiers that are passed on in one go: well within a handler's time.
+const FRONTIERS_PER_TURN: usize = 32;
+/// An engine that dies so often within a minute is brought down by a query: all are ended.
+const DEATHS_MAX: usize = 3;
+/// `run` reads a view that is there already if it refreshes at least so often.
+const SHARED_REFRESH_MS_MAX: u64 = 1_000;
 
 /// A node's message.
 #[derive(Message)]
@@ -32,35 +48,53 @@ pub(crate) struct NodeMessage {
     pub(crate) message: FromNode,
 }
 
+/// The engine has said something: it waits in the router.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct FrontierMoved {
-    pub(crate) query: QueryId,
-    pub(crate) tick_ms: u64,
+pub(crate) struct EngineMoved;
+
+/// A new engine has been started, or could not be.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct EngineStarted {
+    started: bool,
+    deaths: usize,
 }
 
+/// A view could not go on; its readers know why.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct EngineFailed {
-    pub(crate) query: QueryId,
-    pub(crate) message: String,
+pub(crate) struct ViewFailed {
+    pub(crate) view: ViewId,
+    pub(crate) code: &'static str,
 }
 
+/// With `--test-faults`: this actor panics.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct FailAll;
+pub struct TestPanic;
+
+/// What a reader wants to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The view from its last frontier on, at this refresh.
+    Live,
+    /// One answer, of any view of this plan, at a frontier from now on; `stale`: the last one.
+    Once { stale: bool },
+}
 
 /// Follow a view; it is installed if nobody follows it yet.
 #[derive(Message)]
 #[rtype(result = "Result<Subscribed, String>")]
 pub struct Subscribe {
     pub prepared: Prepared,
-    pub sender: mpsc::Sender<Outgoing>,
+    pub outbox: Arc<Outbox>,
+    pub wanted: Wanted,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subscribed {
-    pub query: QueryId,
+    pub view: ViewId,
     pub number: u64,
 }
 
@@ -68,7 +102,7 @@ pub struct Subscribed {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Unsubscribe {
-    pub query: QueryId,
+    pub view: ViewId,
     pub number: u64,
 }
 
@@ -76,7 +110,7 @@ pub struct Unsubscribe {
 #[derive(Message)]
 #[rtype(result = "(QueryCompleteness, i64)")]
 pub(crate) struct StatusOf {
-    pub(crate) query: QueryId,
+    pub(crate) view: ViewId,
     pub(crate) frontier_ms: u64,
 }
 
@@ -97,6 +131,9 @@ pub struct NodeRow {
     pub sources: Vec<SourceStatus>,
     #[serde(skip)]
     pub tables: Vec<TableStatus>,
+    /// What → how often a queue of the node refused it.
+    #[serde(skip)]
+    pub refused_total: Vec<(String, u64)>,
 }
 
 #[derive(Message)]
@@ -137,59 +174,61 @@ pub struct FeedRow {
 #[rtype(result = "Vec<FeedRow>")]
 pub struct ListFeeds;
 
-struct Installed {
-    key: (u64, u64),
-    row: QueryRow,
-    actor: Address<QueryActor>,
-    subscribers: Vec<u64>,
-}
-
 /// A node that registered, kept outside the actor so that its next life knows it.
 type Registered = Arc<Mutex<BTreeMap<String, (NodeLink, FromNode)>>>;
 
 /// Everything that outlives one life of the actor.
 #[derive(Clone)]
 pub(crate) struct Shared {
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) routes: Routes,
+    pub(crate) generations: Arc<Generations>,
+    pub(crate) router: Arc<Router>,
+    pub(crate) registry: Arc<Mutex<Registry>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tick_ms: u64,
-    pub(crate) snapshot_rows_max: usize,
+    pub(crate) snapshots: SnapshotLimits,
     pub(crate) test_faults: bool,
     pub(crate) identity: Identity,
     pub(crate) switch: KillSwitch,
+    /// The thread of the views.
+    pub(crate) views: ArbiterHandle,
     pub(crate) registered: Registered,
+    pub(crate) past_losses: PastLosses,
+    /// Whether every source of the nodes runs or was refused.
+    pub(crate) settled: watch::Sender<bool>,
 }
 
 pub struct CoordinatorActor {
     core: Coordinator,
     shared: Shared,
     own: WeakAddress<CoordinatorActor>,
-    queries: HashMap<QueryId, Installed>,
-    by_key: HashMap<(u64, u64), QueryId>,
-    next_subscriber: u64,
+    pace: RestartPace,
+    /// A new engine is on its way.
+    restarting: bool,
 }
 
 impl Actor for CoordinatorActor {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(Duration::from_millis(self.shared.tick_ms), |actor, _ctx| {
-            let now_ms = actor.now_ms();
-            actor.core.on_clock(now_ms);
+        ctx.run_interval(Duration::from_millis(self.shared.tick_ms), |actor, ctx| {
+            actor.heal(ctx);
+            let (now_ms, mono_ms) = (actor.now_ms(), actor.shared.clock.monotonic_ns() / 1_000_000);
+            actor.core.on_clock(now_ms, mono_ms);
         });
     }
 }
 
+/// Lives.
 impl CoordinatorActor {
-    /// A new life. After a panic the nodes of the last one are known again, and its queries are
-    /// taken down: their readers are told and may come back.
+    /// A new life. After a panic the nodes of the last one are known again, and its views go on.
     pub(crate) fn new(shared: Shared, own: WeakAddress<CoordinatorActor>) -> CoordinatorActor {
+        let engine = shared.generations.engine();
         let mut actor = CoordinatorActor {
-            core: Coordinator::new(shared.engine.clone()).with_identity(shared.identity.clone()),
+            core: Coordinator::new(engine)
+                .with_identity(shared.identity.clone())
+                .with_past_losses(shared.past_losses.clone()),
             own,
-            queries: HashMap::new(),
-            by_key: HashMap::new(),
-            next_subscriber: 1,
+            pace: RestartPace::default(),
+            restarting: false,
             shared,
         };
         actor.take_over();
@@ -198,12 +237,10 @@ impl CoordinatorActor {
 
     fn take_over(&mut self) {
         let now_ms = self.now_ms();
-        // Feeds have no route, but all that runs in the engine is of the last life.
-        let running = self.shared.engine.stats().queries.into_iter().map(|query| query.query);
-        let mut orphans: BTreeSet<QueryId> = running.collect();
-        if let Ok(mut routes) = self.shared.routes.lock() {
-            orphans.extend(routes.drain().map(|(query, _)| query));
-        }
+        // All that runs in the engine is of the last life.
+        let running = self.shared.generations.engine().stats().queries;
+        let mut orphans: BTreeSet<QueryId> = running.iter().map(|query| query.query).collect();
+        orphans.extend(self.registry().values().map(|entry| entry.run));
         let registered = match self.shared.registered.lock() {
             Ok(registered) => registered.clone(),
             Err(_) => BTreeMap::new(),
@@ -216,91 +253,209 @@ impl CoordinatorActor {
         }
         for query in orphans {
             self.core.skip_query_id(query);
-            self.shared.engine.remove(query);
+            self.shared.generations.engine().remove(query);
         }
+        self.install_views("the coordinator panicked");
+    }
+
+    /// A dead engine is replaced.
+    fn heal(&mut self, ctx: &mut Context<Self>) {
+        if self.restarting || !self.shared.generations.is_dead() {
+            return;
+        }
+        self.restarting = true;
+        let (deaths, wait) = self.pace.died(self.shared.clock.monotonic_ns());
+        error!(deaths, ?wait, "an engine worker died: a new engine is started");
+        let generations = self.shared.generations.clone();
+        let start = async move {
+            actix::clock::sleep(wait).await;
+            let started = actix_web::web::block(move || generations.restart().is_ok()).await;
+            EngineStarted { started: started.unwrap_or(false), deaths }
+        };
+        let own = self.own.clone();
+        ctx.spawn(start.into_actor(self).map(move |started, _actor, _ctx| {
+            if let Some(own) = own.upgrade()
+                && let Err(error) = own.try_send(started)
+            {
+                warn!(%error, "could not announce a new engine");
+            }
+        }));
+    }
+
+    /// All views are fed anew: by new queries, over the engine and nodes as they are now.
+    fn install_views(&mut self, why: &str) {
+        let now_ms = self.now_ms();
+        let registry = Arc::clone(&self.shared.registry);
+        let mut registry = lock(&registry);
+        for view in registry.ids() {
+            let run = self.core.new_query_id();
+            if let Some(entry) = registry.get(view) {
+                self.shared.router.forget(entry.run);
+            }
+            registry.set_run(view, run);
+            let Some(entry) = registry.get_mut(view) else { continue };
+            entry.inbox.push(Item::Rebase { run });
+            self.shared.router.set(run, Arc::clone(&entry.inbox));
+            let (split, refresh_ms) = (Arc::clone(&entry.split), entry.row.refresh_ms);
+            if let Err(error) = self.core.install(run, split, refresh_ms, now_ms) {
+                warn!(view, %error, "a node did not take the query");
+            }
+            entry.row.feeds = self.core.feeds_of(run);
+            info!(view, query = run, why, "query installed anew");
+        }
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        lock(&self.shared.registry)
     }
 
     fn now_ms(&self) -> u64 {
         u64::try_from(self.shared.clock.now_unix_ns() / 1_000_000).unwrap_or(0)
     }
+}
 
-    fn set_route(&self, query: QueryId, actor: Option<Address<QueryActor>>) {
-        if let Ok(mut routes) = self.shared.routes.lock() {
-            match actor {
-                Some(actor) => routes.insert(query, actor),
-                None => routes.remove(&query),
-            };
-        }
-    }
+/// A panic in between leaves whole entries.
+fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
+    registry.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-    fn install(
-        &mut self,
-        prepared: Prepared,
-        own: Address<CoordinatorActor>,
-    ) -> Result<QueryId, String> {
-        if self.queries.len() >= QUERIES_MAX {
+/// Views.
+impl CoordinatorActor {
+    fn install(&mut self, prepared: &Prepared) -> Result<ViewId, String> {
+        if self.registry().len() >= QUERIES_MAX {
             return Err(format!("{QUERIES_MAX} queries are installed already"));
         }
-        let query = self.core.new_query_id();
-        let outputs = prepared.outputs.clone();
+        let run = self.core.new_query_id();
+        let view = self.registry().new_view_id();
+        let inbox = Arc::new(ViewInbox::default());
+        let actor = self.start_view(view, run, prepared, &inbox);
+        self.shared.router.set(run, Arc::clone(&inbox));
+        let now_ms = self.now_ms();
+        let split = Arc::clone(&prepared.split);
+        if let Err(error) = self.core.install(run, split, prepared.refresh_ms, now_ms) {
+            warn!(view, %error, "a node did not take the query");
+        }
         let row = QueryRow {
-            query,
+            query: run,
             name: prepared.name.clone(),
             refresh_ms: prepared.refresh_ms,
             subscribers: 0,
             outputs: prepared.outputs.iter().map(|output| output.table.clone()).collect(),
             installed_unix_ns: self.shared.clock.now_unix_ns(),
-            feeds: Vec::new(),
+            feeds: self.core.feeds_of(run),
         };
-        let (rows_max, faults) = (self.shared.snapshot_rows_max, self.shared.test_faults);
+        let (name, refresh_ms, feeds) = (&row.name, row.refresh_ms, &row.feeds);
+        info!(view, query = run, name, refresh_ms, ?feeds, "query installed");
+        let entry = Installed {
+            plan: Arc::clone(&prepared.plan),
+            split: Arc::clone(&prepared.split),
+            row,
+            run,
+            _actor: actor,
+            inbox,
+            subscribers: Vec::new(),
+        };
+        self.registry().insert(view, entry);
+        Ok(view)
+    }
+
+    fn start_view(
+        &self,
+        view: ViewId,
+        run: QueryId,
+        prepared: &Prepared,
+        inbox: &Arc<ViewInbox>,
+    ) -> Address<QueryActor> {
+        let outputs = prepared.outputs.clone();
+        let (coordinator, own_inbox) = (self.own.clone(), Arc::clone(inbox));
+        let clock = Arc::clone(&self.shared.clock);
+        let (limits, test_faults) = (self.shared.snapshots, self.shared.test_faults);
         // A view that lost its rows to a panic would be wrong: it ends, and its readers come back.
-        let config = Config { restarts_max: 0, mailbox_capacity: 1_024, ..Config::default() };
-        let supervised =
-            Supervisor::start(&self.shared.switch, &format!("query-{query}"), config, move |_| {
-                Ok(QueryActor::new(query, outputs.clone(), own.clone(), rows_max, faults))
-            });
-        let actor = supervised.addr().clone();
-        self.set_route(query, Some(actor.clone()));
-        let now_ms = self.now_ms();
-        let installed = self.core.install(query, prepared.split, prepared.refresh_ms, now_ms);
-        if let Err(error) = installed {
-            warn!(query, %error, "a node did not take the query");
-        }
-        let row = QueryRow { feeds: self.core.feeds_of(query), ..row };
-        info!(
-            query,
-            name = prepared.name,
-            refresh_ms = prepared.refresh_ms,
-            feeds = ?row.feeds,
-            "query installed"
-        );
-        self.by_key.insert(prepared.key, query);
-        let entry = Installed { key: prepared.key, row, actor, subscribers: Vec::new() };
-        self.queries.insert(query, entry);
-        Ok(query)
+        let config = Config { restarts_max: 0, ..Config::default() };
+        let (views, switch) = (&self.shared.views, &self.shared.switch);
+        let factory = move |_: &_| {
+            Ok(QueryActor::new(ViewParts {
+                view,
+                maintained: Maintained::new(run, outputs.clone(), limits),
+                inbox: Arc::clone(&own_inbox),
+                coordinator: coordinator.clone(),
+                clock: Arc::clone(&clock),
+                test_faults,
+            }))
+        };
+        let started =
+            Supervisor::start_in(views, switch, &format!("query-{view}"), config, factory);
+        let actor = started.addr().clone();
+        let woken = actor.downgrade();
+        inbox.attach(Box::new(move || {
+            if let Some(actor) = woken.upgrade() {
+                // Refused, it is found by the view's own look-out.
+                drop(actor.try_send(Wake));
+            }
+        }));
+        actor
     }
 
-    /// Ends the query for all that follow it.
-    fn finish(&mut self, query: QueryId, code: &'static str, message: String) {
-        let Some(entry) = self.queries.remove(&query) else { return };
+    /// Ends the view for all that follow it.
+    fn finish(&mut self, view: ViewId, code: &'static str, message: String) {
+        let Some(entry) = self.registry().remove(view) else { return };
         if code != "removed" {
-            warn!(query, code, message, "query ended");
+            warn!(view, query = entry.run, code, message, "query ended");
         }
-        self.by_key.remove(&entry.key);
-        self.set_route(query, None);
-        self.core.remove(query);
-        // A full mailbox is a busy view: let it come round.
-        actix::spawn(async move {
-            let _ = entry.actor.send(Finish { code, message }).await;
-        });
+        self.shared.router.forget(entry.run);
+        self.core.remove(entry.run);
+        entry.inbox.finish(code, message);
     }
-}
 
-impl CoordinatorActor {
     fn finish_failed(&mut self, queries: Vec<QueryId>, message: &str) {
         for query in queries {
-            self.finish(query, "query_failed", message.to_string());
+            let view = self.registry().by_run(query);
+            if let Some(view) = view {
+                let code = weir_engine::failure_code(message);
+                self.finish(view, code, message.to_string());
+            }
         }
+    }
+
+    fn subscribe(&mut self, message: Subscribe) -> Result<Subscribed, String> {
+        let Subscribe { prepared, outbox, wanted } = message;
+        let notices = prepared.without_source.iter().map(|(output, table)| {
+            let member = format!("\"table\":{}", serde_json::json!(output));
+            Outgoing::error("no_source", &no_source_text(table), &member)
+        });
+        let found = match wanted {
+            Wanted::Live => self.registry().find(&prepared.plan, prepared.refresh_ms),
+            Wanted::Once { .. } => {
+                let at_most = SHARED_REFRESH_MS_MAX.max(prepared.refresh_ms);
+                self.registry().find_any(&prepared.plan, at_most)
+            }
+        };
+        let view = match found {
+            Some(view) => view,
+            None => self.install(&prepared)?,
+        };
+        let reader = NewReader {
+            number: self.registry().new_subscriber(),
+            notices: notices.collect(),
+            outputs: prepared.outputs.clone(),
+            from_ms: if wanted == (Wanted::Once { stale: false }) { self.now_ms() } else { 0 },
+            outbox: Arc::clone(&outbox),
+        };
+        let number = reader.number;
+        let joined = {
+            let mut registry = self.registry();
+            let entry = registry.get_mut(view).ok_or("the query ended while it was installed")?;
+            entry.subscribers.push(number);
+            let inbox = Arc::clone(&entry.inbox);
+            outbox.attach(Arc::new(move || inbox.wake()));
+            entry.inbox.push(Item::Join(reader))
+        };
+        if !joined {
+            // The view went down and nobody has noticed yet: the next reader gets a new one.
+            self.finish(view, "query_failed", "the view panicked".to_string());
+            return Err("the view went down: subscribe again".to_string());
+        }
+        Ok(Subscribed { view, number })
     }
 }
 
@@ -320,102 +475,121 @@ impl Handler<NodeMessage> for CoordinatorActor {
                 _ => {}
             }
         }
-        if let Outcome::QueryFailed { queries, message } =
-            self.core.on_message(&name, &link, message, now_ms)
-        {
+        let changes_sources = matches!(
+            message,
+            FromNode::Register { .. } | FromNode::Leave | FromNode::Status { .. }
+        );
+        // What it has sent before it will send again: windows must not hold it twice.
+        let again = matches!(message, FromNode::Register { .. })
+            && self.core.nodes().contains_key(&name)
+            && self.registry().len() > 0;
+        if again {
+            self.core.start_over(self.shared.generations.engine());
+        }
+        let outcome = self.core.on_message(&name, &link, message, now_ms);
+        if again {
+            self.install_views("a node started anew");
+        }
+        if let Outcome::QueryFailed { queries, message } = outcome {
+            self.finish_failed(queries, &message);
+        }
+        if changes_sources {
+            let settled = self.core.sources_are_settled();
+            self.shared
+                .settled
+                .send_if_modified(|known| std::mem::replace(known, settled) != settled);
+        }
+    }
+}
+
+impl Handler<EngineMoved> for CoordinatorActor {
+    type Result = ();
+    fn handle(&mut self, _message: EngineMoved, ctx: &mut Self::Context) {
+        let Moved { frontiers, failed } = self.shared.router.take(FRONTIERS_PER_TURN);
+        if self.restarting || self.shared.generations.is_dead() {
+            // All of it is of queries that will be installed anew.
+            self.heal(ctx);
+            return;
+        }
+        let now_unix_ns = self.shared.clock.now_unix_ns();
+        for (run, tick_ms) in frontiers {
+            let inbox = {
+                let registry = self.registry();
+                let view = registry.by_run(run).and_then(|view| registry.get(view));
+                view.map(|entry| Arc::clone(&entry.inbox))
+            };
+            let Some(inbox) = inbox else { continue };
+            let advance = Advance {
+                tick_ms,
+                completeness: self.core.completeness(run, tick_ms),
+                events_unix_ns: self.core.take_samples(run, tick_ms),
+                now_unix_ns,
+            };
+            if !inbox.push(Item::Advance { run, advance }) {
+                self.finish_failed(vec![run], "the view went down");
+            }
+        }
+        for (query, message) in failed {
+            let queries = self.core.failed(query);
             self.finish_failed(queries, &message);
         }
     }
 }
 
-impl Handler<FrontierMoved> for CoordinatorActor {
-    type Result = ResponseFuture<()>;
-    fn handle(&mut self, message: FrontierMoved, _ctx: &mut Self::Context) -> Self::Result {
-        let FrontierMoved { query, tick_ms } = message;
-        let actor = self.queries.get(&query).map(|entry| entry.actor.clone());
-        let advance = Advance {
-            tick_ms,
-            completeness: self.core.completeness(query, tick_ms),
-            events_unix_ns: self.core.take_samples(query, tick_ms),
-            now_unix_ns: self.shared.clock.now_unix_ns(),
-        };
-        Box::pin(async move {
-            if let Some(actor) = actor {
-                let _ = actor.send(advance).await;
-            }
-        })
-    }
-}
-
-impl Handler<EngineFailed> for CoordinatorActor {
+impl Handler<EngineStarted> for CoordinatorActor {
     type Result = ();
-    fn handle(&mut self, message: EngineFailed, _ctx: &mut Self::Context) {
-        let queries = self.core.failed(message.query);
-        self.finish_failed(queries, &message.message);
-    }
-}
-
-impl Handler<FailAll> for CoordinatorActor {
-    type Result = ();
-    fn handle(&mut self, _message: FailAll, _ctx: &mut Self::Context) {
-        let queries: Vec<QueryId> = self.queries.keys().copied().collect();
-        for query in queries {
-            self.finish(query, "overflow", "the server could not keep up with the view".into());
+    fn handle(&mut self, message: EngineStarted, _ctx: &mut Self::Context) {
+        self.restarting = false;
+        if !message.started {
+            error!("could not start a new engine; it is tried again");
+            return;
         }
+        if message.deaths >= DEATHS_MAX {
+            let views = self.registry().ids();
+            for view in views {
+                let text = format!("the engine died {} times within a minute", message.deaths);
+                self.finish(view, "query_failed", text);
+            }
+        }
+        self.core.start_over(self.shared.generations.engine());
+        self.install_views("an engine worker died");
+    }
+}
+
+impl Handler<ViewFailed> for CoordinatorActor {
+    type Result = ();
+    fn handle(&mut self, message: ViewFailed, _ctx: &mut Self::Context) {
+        self.finish(message.view, message.code, "the view could not go on".to_string());
+    }
+}
+
+impl Handler<TestPanic> for CoordinatorActor {
+    type Result = ();
+    fn handle(&mut self, _message: TestPanic, _ctx: &mut Self::Context) {
+        assert!(!self.shared.test_faults, "a test asked for it");
     }
 }
 
 impl Handler<Subscribe> for CoordinatorActor {
     type Result = Result<Subscribed, String>;
     fn handle(&mut self, message: Subscribe, _ctx: &mut Self::Context) -> Self::Result {
-        let Subscribe { prepared, sender } = message;
-        let notices = prepared.without_source.iter().map(|(output, table)| {
-            let member = format!("\"table\":{}", serde_json::json!(output));
-            Outgoing::error("no_source", &no_source_text(table), &member)
-        });
-        let notices = notices.collect();
-        let query = match self.by_key.get(&prepared.key) {
-            Some(&query) => query,
-            None => {
-                let own = self.own.upgrade().ok_or("the server is stopping")?;
-                self.install(prepared, own)?
-            }
-        };
-        let number = self.next_subscriber;
-        self.next_subscriber += 1;
-        let Some(entry) = self.queries.get_mut(&query) else {
-            return Err("the query ended while it was installed".to_string());
-        };
-        entry.subscribers.push(number);
-        let actor = entry.actor.clone();
-        let own = self.own.clone();
-        actix::spawn(async move {
-            let added = actor.send(AddSubscriber { number, sender, notices }).await;
-            // A view that went down is taken out, so that the next reader gets a new one.
-            if added.is_err()
-                && let Some(own) = own.upgrade()
-            {
-                let message = "the view panicked".to_string();
-                let _ = own.send(EngineFailed { query, message }).await;
-            }
-        });
-        Ok(Subscribed { query, number })
+        self.subscribe(message)
     }
 }
 
 impl Handler<Unsubscribe> for CoordinatorActor {
     type Result = ();
     fn handle(&mut self, message: Unsubscribe, _ctx: &mut Self::Context) {
-        let Unsubscribe { query, number } = message;
-        let Some(entry) = self.queries.get_mut(&query) else { return };
-        entry.subscribers.retain(|have| *have != number);
-        let actor = entry.actor.clone();
-        if entry.subscribers.is_empty() {
-            self.finish(query, "removed", "the last reader left".to_string());
-        } else {
-            actix::spawn(async move {
-                let _ = actor.send(RemoveSubscriber(number)).await;
-            });
+        let Unsubscribe { view, number } = message;
+        let is_last = {
+            let mut registry = self.registry();
+            let Some(entry) = registry.get_mut(view) else { return };
+            entry.subscribers.retain(|have| *have != number);
+            entry.inbox.push(Item::Leave(number));
+            entry.subscribers.is_empty()
+        };
+        if is_last {
+            self.finish(view, "removed", "the last reader left".to_string());
         }
     }
 }
@@ -423,7 +597,8 @@ impl Handler<Unsubscribe> for CoordinatorActor {
 impl Handler<StatusOf> for CoordinatorActor {
     type Result = MessageResult<StatusOf>;
     fn handle(&mut self, message: StatusOf, _ctx: &mut Self::Context) -> Self::Result {
-        let completeness = self.core.completeness(message.query, message.frontier_ms);
+        let run = self.registry().get(message.view).map_or(0, |entry| entry.run);
+        let completeness = self.core.completeness(run, message.frontier_ms);
         MessageResult((completeness, self.shared.clock.now_unix_ns()))
     }
 }
@@ -451,6 +626,7 @@ impl Handler<ListNodes> for CoordinatorActor {
             last_heard_ms_ago: now_ms.saturating_sub(node.last_heard_ms),
             sources: node.sources.clone(),
             tables: node.tables.clone(),
+            refused_total: node.refused_total.clone(),
         });
         MessageResult(rows.collect())
     }
@@ -459,8 +635,8 @@ impl Handler<ListNodes> for CoordinatorActor {
 impl Handler<ListQueries> for CoordinatorActor {
     type Result = MessageResult<ListQueries>;
     fn handle(&mut self, _message: ListQueries, _ctx: &mut Self::Context) -> Self::Result {
-        let mut rows: Vec<QueryRow> = self
-            .queries
+        let registry = self.registry();
+        let mut rows: Vec<QueryRow> = registry
             .values()
             .map(|entry| QueryRow { subscribers: entry.subscribers.len(), ..entry.row.clone() })
             .collect();
@@ -472,7 +648,7 @@ impl Handler<ListQueries> for CoordinatorActor {
 impl Handler<ListFeeds> for CoordinatorActor {
     type Result = MessageResult<ListFeeds>;
     fn handle(&mut self, _message: ListFeeds, _ctx: &mut Self::Context) -> Self::Result {
-        let running = self.shared.engine.stats().queries;
+        let running = self.shared.generations.engine().stats().queries;
         let running: BTreeMap<QueryId, _> = running.into_iter().map(|q| (q.query, q)).collect();
         let rows = self.core.feeds().map(|info| FeedRow {
             state_bytes: running.get(&info.feed).map_or(0, |stats| stats.state_bytes),

@@ -1,50 +1,55 @@
-//! The living cluster part: one coordinator actor, one query actor per maintained view, and the
-//! pumps that carry the engine's events and the nodes' messages to them.
+//! The living cluster part: one coordinator actor, one query actor per maintained view, and what
+//! carries the engine's events and the nodes' messages to them.
 //!
-//! Mailboxes and channels are bounded; who sends waits. The engine's own threads never wait: their
-//! events go into a queue of [`ENGINE_EVENTS_MAX`], and should that ever be full, the views that
-//! lost an event are ended with an error rather than shown wrong.
+//! Everything that waits is bounded in bytes: a view's inbox ([`inbox`]), a reader's outbox ([`outbox`],
+//! accounts in [`budget`]). Engine workers never wait: rows go straight into inboxes, frontiers are
+//! kept one per query ([`router`]). The coordinator and the views have a thread each.
 
+mod budget;
 mod coordinator_actor;
-pub mod query_actor;
+mod health;
+mod inbox;
+mod maintained;
+pub mod message;
+mod outbox;
+mod query_actor;
+mod registry;
+mod router;
 pub mod stats;
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 use tracing::error;
 use weir_actors::{Address, Config, KillSwitch, Supervisor};
-use weir_engine::{Engine, EngineConfig, EngineEvent};
-use weir_proto::QueryId;
+use weir_engine::{EngineConfig, Generations, Limits};
 use weir_proto::bus::ClusterPort;
 use weir_types::Clock;
 
+pub use budget::{Admitted, Client, ReaderCounters, ReaderLimits, Readers};
 pub use coordinator_actor::{
     AvailableTables, CoordinatorActor, FeedRow, ListFeeds, ListNodes, ListQueries, NodeRow,
-    QueryRow, Subscribe, Subscribed, Unsubscribe,
+    QueryRow, Subscribe, Subscribed, TestPanic, Unsubscribe, Wanted,
 };
-pub use query_actor::{Outgoing, QueryActor};
+pub use health::{ActorSummary, Health};
+pub use message::Outgoing;
+pub use outbox::{Outbox, Popped};
+pub use registry::ViewId;
 pub use stats::{Freshness, Quantiles};
 
-use crate::coordinator::Identity;
-use coordinator_actor::{EngineFailed, FrontierMoved, NodeMessage, Shared};
-use query_actor::Rows;
-
-/// Events of the cluster engine that wait for their actor.
-pub const ENGINE_EVENTS_MAX: usize = 65_536;
-/// Messages that wait for one subscriber; a slower one is ended with an error.
-pub const SUBSCRIBER_MESSAGES_MAX: usize = 1_024;
-
-/// Where rows of a query go, shared by the coordinator (who writes) and the pump (who reads).
-pub(crate) type Routes = Arc<Mutex<HashMap<QueryId, Address<QueryActor>>>>;
+use crate::coordinator::{Identity, PastLosses};
+use crate::view::SnapshotLimits;
+use coordinator_actor::{EngineMoved, NodeMessage, Shared};
+use router::Router;
 
 pub struct ServiceConfig {
     pub tick_ms: u64,
     pub workers: usize,
     pub retention_ns: i64,
-    pub snapshot_rows_max: usize,
+    pub snapshots: SnapshotLimits,
+    pub readers: ReaderLimits,
+    pub queries: Limits,
     pub test_faults: bool,
     /// This process, as table functions show it.
     pub identity: Identity,
@@ -54,11 +59,14 @@ pub struct ServiceConfig {
 #[derive(Clone)]
 pub struct Service {
     pub coordinator: Address<CoordinatorActor>,
-    pub engine: Arc<Engine>,
+    pub engine: Arc<Generations>,
+    pub readers: Arc<Readers>,
     pub freshness: Arc<Freshness>,
+    pub health: Arc<Health>,
     pub clock: Arc<dyn Clock>,
     pub tick_ms: u64,
-    pub snapshot_rows_max: usize,
+    /// False while sources start: a table that nothing produces may still come.
+    pub settled: watch::Receiver<bool>,
 }
 
 impl Service {
@@ -69,86 +77,77 @@ impl Service {
         clock: Arc<dyn Clock>,
         switch: &KillSwitch,
     ) -> Result<Service, weir_engine::EngineError> {
-        let (events, inbox) = mpsc::channel(ENGINE_EVENTS_MAX);
-        let overflow = Arc::new(AtomicBool::new(false));
-        let overflowed = overflow.clone();
-        let engine = Engine::start(
+        let router = Arc::new(Router::default());
+        let emit = Arc::clone(&router);
+        let engine = Generations::start(
             EngineConfig {
                 workers: config.workers,
                 retention_ns: Some(config.retention_ns),
                 test_faults: config.test_faults,
+                limits: config.queries.clone(),
                 ..EngineConfig::new("cluster")
             },
-            Arc::new(move |event| {
-                if events.try_send(event).is_err() && !overflowed.swap(true, Ordering::SeqCst) {
-                    error!(max = ENGINE_EVENTS_MAX, "engine events overflowed: views are ended");
-                }
-            }),
+            Arc::new(move |_generation, event| emit.emit(event)),
         )?;
         let engine = Arc::new(engine);
-        let routes = Routes::default();
-        let freshness = Arc::new(Freshness::default());
+        let (settled_sender, settled) = watch::channel(false);
         let shared = Shared {
-            engine: engine.clone(),
-            routes: routes.clone(),
-            clock: clock.clone(),
+            generations: Arc::clone(&engine),
+            router: Arc::clone(&router),
+            registry: Arc::default(),
+            clock: Arc::clone(&clock),
             tick_ms: config.tick_ms,
-            snapshot_rows_max: config.snapshot_rows_max,
+            snapshots: config.snapshots,
             test_faults: config.test_faults,
             identity: config.identity.clone(),
             switch: switch.child("queries"),
+            views: actix::Arbiter::new().handle(),
             registered: Arc::default(),
+            past_losses: PastLosses::default(),
+            settled: settled_sender,
         };
-        let mailbox = Config { mailbox_capacity: 4_096, ..Config::default() };
-        let supervised = Supervisor::start(switch, "coordinator", mailbox, move |birth| {
+        // However often it dies, views wait for it: there is no server without it.
+        let config_of_actor = Config {
+            mailbox_capacity: 4_096,
+            restarts_max: u32::MAX,
+            backoff_max: Duration::from_secs(2),
+            ..Config::default()
+        };
+        let supervised = Supervisor::start(switch, "coordinator", config_of_actor, move |birth| {
             Ok(CoordinatorActor::new(shared.clone(), birth.address.clone()))
         });
         let coordinator = supervised.addr().clone();
-        actix::spawn(pump_engine(inbox, routes, coordinator.clone(), overflow));
-        actix::spawn(pump_node("local".to_string(), port, coordinator.clone()));
+        actix::spawn(pump_engine(router, coordinator.clone()));
+        // Messages of many megabytes are decoded apart from the actors.
+        actix::Arbiter::new().spawn(pump_node("local".to_string(), port, coordinator.clone()));
+        let health = Arc::new(Health::new(switch.clone()));
+        actix::spawn(health::watch(Arc::clone(&health)));
         Ok(Service {
             coordinator,
             engine,
-            freshness,
+            readers: Readers::new(config.readers),
+            freshness: Arc::new(Freshness::default()),
+            health,
             clock,
             tick_ms: config.tick_ms,
-            snapshot_rows_max: config.snapshot_rows_max,
+            settled,
         })
     }
 }
 
-fn route(routes: &Routes, query: QueryId) -> Option<Address<QueryActor>> {
-    routes.lock().ok()?.get(&query).cloned()
-}
+/// How long to wait for room in the coordinator's mailbox. What the engine says meanwhile is kept, one
+/// frontier a query.
+const RETRY: Duration = Duration::from_millis(2);
 
-/// Carries the engine's events on, in order: rows to their query, frontiers by way of the
-/// coordinator, who knows how complete the answer is.
-async fn pump_engine(
-    mut inbox: mpsc::Receiver<EngineEvent>,
-    routes: Routes,
-    coordinator: Address<CoordinatorActor>,
-    overflow: Arc<AtomicBool>,
-) {
-    while let Some(event) = inbox.recv().await {
-        if overflow.swap(false, Ordering::SeqCst) {
-            let _ = coordinator.send(coordinator_actor::FailAll).await;
-        }
-        match event {
-            EngineEvent::Rows { query, table, rows, .. } => {
-                if let Some(actor) = route(&routes, query)
-                    && actor.send(Rows { table, rows }).await.is_err()
-                {
-                    let message = "the view panicked".to_string();
-                    let _ = coordinator.send(EngineFailed { query, message }).await;
-                }
+/// Tells the coordinator that the engine has moved. Waits for no answer.
+async fn pump_engine(router: Arc<Router>, coordinator: Address<CoordinatorActor>) {
+    loop {
+        router.has_news().await;
+        while coordinator.try_send(EngineMoved).is_err() {
+            if !coordinator.is_open() {
+                return;
             }
-            EngineEvent::Frontier { query, tick_ms } => {
-                let _ = coordinator.send(FrontierMoved { query, tick_ms }).await;
-            }
-            EngineEvent::Failed { query, message } => {
-                let _ = coordinator.send(EngineFailed { query, message }).await;
-            }
-            EngineEvent::Changes { .. } | EngineEvent::Removed { .. } => {}
+            actix::clock::sleep(RETRY).await;
         }
     }
 }

@@ -5,18 +5,24 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "these are tests")]
 
+mod access;
 mod api;
 mod capture;
 mod check;
+mod command_line;
 mod commands;
 mod entities;
+mod generations;
 mod knowledge;
 mod leftovers;
 mod literate;
 mod names;
 mod oracle;
+mod peers;
+mod readers;
 mod reduced;
 mod rows;
+mod servers;
 
 /// True if this machine lets us capture and has nginx; says why not otherwise.
 fn can_capture() -> bool {
@@ -28,11 +34,11 @@ fn can_capture() -> bool {
     let report = doctor.json_lines();
     let capture = report.first().is_some_and(|report| report["can_capture"] == true);
     if !capture {
-        eprintln!("skipped: cannot capture here: {report:?}");
+        weir_types::testing::skipped(format!("cannot capture here: {report:?}"));
     }
     let nginx = weir_dataflow_tests::harness::nginx::is_installed();
     if !nginx {
-        eprintln!("skipped: nginx is not installed");
+        weir_types::testing::skipped("nginx is not installed");
     }
     capture && nginx
 }

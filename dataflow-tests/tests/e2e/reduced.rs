@@ -15,7 +15,7 @@ fn without_btf() -> Option<Command> {
     let unshare = ["--mount", "--propagation", "private", "sh", "-c", script, "sh"];
     let allowed = Command::new("unshare").args(unshare).arg("true").output();
     if !allowed.as_ref().is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: cannot hide the kernel's BTF here: {allowed:?}");
+        weir_types::testing::skipped(format!("cannot hide the kernel's BTF here: {allowed:?}"));
         return None;
     }
     let mut command = Command::new("unshare");

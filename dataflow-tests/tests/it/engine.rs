@@ -102,6 +102,6 @@ fn a_panic_stays_in_its_query() {
         rig.close_tick(BASE_MS + 2000).unwrap();
         let count: Vec<_> = rig.views(1)["out"].clone().into_iter().collect();
         assert_eq!(count, [(weir_types::PackedRow::pack(&[Value::Int64(4)]), 1)]);
-        assert!(rig.engines().iter().all(|engine| engine.is_alive()));
+        assert!(rig.engines().iter().all(|engine| !engine.is_dead()));
     }
 }

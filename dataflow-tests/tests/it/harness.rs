@@ -19,7 +19,7 @@ fn load(nginx: &Nginx, keep_alive: bool) -> Load {
 #[test]
 fn load_against_nginx() {
     if !nginx::is_installed() {
-        eprintln!("skipped: no nginx");
+        weir_types::testing::skipped("nginx is not installed");
         return;
     }
     let nginx = Nginx::start(NginxOptions::default()).unwrap();
@@ -45,7 +45,7 @@ fn load_against_nginx() {
 #[test]
 fn nginx_restarts_on_its_port() {
     if !nginx::is_installed() {
-        eprintln!("skipped: no nginx");
+        weir_types::testing::skipped("nginx is not installed");
         return;
     }
     let first =

@@ -7,6 +7,7 @@ mod engine;
 mod frames;
 mod functions;
 mod harness;
+mod losses;
 mod model;
 mod operators;
 mod scripts;

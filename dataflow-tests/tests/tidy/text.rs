@@ -127,3 +127,19 @@ fn crates_forbid_unsafe() {
         .collect();
     files::assert_none("crates that do not forbid unsafe code", &wrong);
 }
+
+/// A test that did not run says so by the one function that fails where everything is required:
+/// catches a test that passes in CI because a server or a capability is missing.
+#[test]
+fn skipped_tests_fail_where_everything_is_required() {
+    let word = concat!("skip", "ped");
+    let mut wrong = Vec::new();
+    for path in files::with_extension(&["rs"]) {
+        for (number, line) in files::read(&path).lines().enumerate() {
+            if line.contains("print") && line.contains(&format!("\"{word}")) {
+                wrong.push(format!("{path}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    files::assert_none("use weir_types::testing to say that a test did not run", &wrong);
+}

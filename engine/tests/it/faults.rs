@@ -66,7 +66,7 @@ fn a_panic_ends_one_query_only() {
         rig.push(&[(20_500, "a", 5)]);
         rig.tick(21_000);
         assert_eq!(rig.view(7, "out"), [[Value::str("a"), Value::Int64(5)]]);
-        assert!(rig.engine.is_alive());
+        assert!(!rig.engine.is_dead());
     }
 }
 
@@ -129,7 +129,7 @@ fn refuses_what_it_cannot_run() {
 /// A query over its state budget ends with a clear message.
 #[test]
 fn the_state_budget_holds() {
-    let limits = Limits { query_state_bytes_max: 100_000, ..Limits::default() };
+    let limits = Limits { query_state_bytes_max: 400_000, ..Limits::default() };
     let mut rig = Rig::new(EngineConfig { limits, ..config(1) }, 1000);
     let (node, cluster) = aggregated(sliding(10), &[2], &[agg("count", 2, Some(0))]);
     rig.install(1, node, cluster, 20_000);
@@ -139,7 +139,8 @@ fn the_state_budget_holds() {
     let event = wait_for(&rig, |event| matches!(event, EngineEvent::Failed { .. }));
     let EngineEvent::Failed { query, message } = event else { unreachable!() };
     assert_eq!(query, 1_000_001);
-    assert!(message.contains("state budget"), "{message}");
+    assert!(message.starts_with("state_budget: "), "{message}");
+    assert_eq!(weir_engine::failure_code(&message), "state_budget");
 }
 
 /// Rows that find too much waiting are dropped and counted.
@@ -227,8 +228,77 @@ fn a_dead_worker_is_told() {
         engine.close_tick(20_000);
         let event = events.recv_timeout(std::time::Duration::from_secs(30)).unwrap();
         assert!(matches!(event, EngineEvent::Failed { query: 1, .. }), "{event:?}");
-        assert!(!engine.is_alive());
+        assert!(engine.is_dead());
         engine.shutdown();
+    }
+}
+
+/// A worker that dies by itself: each query fails once, then the engine says that it died, once; what is
+/// installed later is answered, the engine's memory of rows is gone, and dropping it ends its threads.
+/// Today's engine said nothing to a later install, whose subscribers waited for ever.
+#[test]
+fn an_engine_dies_aloud_and_another_takes_its_place() {
+    for workers in [1, 2] {
+        let mut rig = Rig::new(config(workers), 1000);
+        for query in [1, 2] {
+            let (node, cluster) = aggregated(sliding(10), &[1], &[agg("count", 2, Some(0))]);
+            rig.install(query, node, cluster, 20_000);
+        }
+        rig.push(&[(19_000, "a", 1)]);
+        rig.tick(20_000);
+        rig.push(&[(20_500, "a", 1)]);
+        rig.engine.kill_worker();
+        let mut failed = Vec::new();
+        loop {
+            match rig.event() {
+                EngineEvent::Failed { query, .. } => failed.push(query),
+                EngineEvent::Died { message } => {
+                    assert!(message.contains("died"), "{message}");
+                    break;
+                }
+                _ => {}
+            }
+        }
+        failed.sort_unstable();
+        assert_eq!(failed, [1, 2, 1_000_001, 1_000_002]);
+        assert!(rig.engine.is_dead());
+        assert_eq!(rig.engine.backlog_bytes(), 0);
+
+        let (node, _) = aggregated(sliding(10), &[1], &[agg("count", 2, Some(0))]);
+        rig.engine.install(Install::new(3, Arc::new(node.0), 1000, 21_000));
+        let event = rig.event();
+        assert!(matches!(event, EngineEvent::Failed { query: 3, .. }), "{event:?}");
+        rig.engine.push_rows("events", crate::harness::batch(&[(20_000, "a", 1)]));
+        assert_eq!(rig.engine.backlog_bytes(), 0, "a dead engine holds on to nothing");
+        let events = rig.into_events();
+        assert!(events.recv().is_err(), "nothing follows, and no thread is left to say it");
+
+        let mut next = Rig::new(config(workers), 1000);
+        let (node, cluster) = aggregated(sliding(10), &[1], &[agg("count", 2, Some(0))]);
+        next.install(1, node, cluster, 21_000);
+        next.push(&[(20_500, "a", 1)]);
+        next.tick(21_000);
+        assert_eq!(next.text(), ["a 1"]);
+    }
+}
+
+/// An expression may kill its worker, too, once: how a whole server is tested.
+#[test]
+fn a_literal_kills_once() {
+    for expect_death in [true, false] {
+        let rig = Rig::new(config(1), 1000);
+        let literal = Expr::Literal(Value::str(weir_engine::TEST_DEATH_LITERAL));
+        let mut node = Plan::default();
+        let scan = node.scan(sliding(10));
+        let fatal = call("equal", vec![column(1, DataType::String), literal], DataType::Boolean);
+        let filtered = node.filter(scan, fatal);
+        node.send(filtered, 0, Shape::Rows { rows_max: None }, sliding(10));
+        rig.engine.install(Install::new(1, Arc::new(node.0), 1000, 20_000));
+        rig.push(&[(19_000, "a", 1)]);
+        rig.engine.close_tick(20_000);
+        let event = rig.event();
+        assert_eq!(matches!(event, EngineEvent::Failed { .. }), expect_death, "{event:?}");
+        assert_eq!(rig.engine.is_dead(), expect_death);
     }
 }
 

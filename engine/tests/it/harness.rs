@@ -297,6 +297,12 @@ impl Rig {
         self.engine.push_rows(TABLE, batch(rows));
     }
 
+    /// Stops the engine; what it has said and nobody took.
+    pub(crate) fn into_events(self) -> Receiver<EngineEvent> {
+        drop(self.engine);
+        self.events
+    }
+
     pub(crate) fn event(&self) -> EngineEvent {
         self.events.recv_timeout(WAIT_MAX).expect("the engine answers")
     }
@@ -333,7 +339,7 @@ impl Rig {
 
     fn take(&mut self, tick_ms: u64, wait: &mut BTreeSet<QueryId>) {
         match self.event() {
-            EngineEvent::Changes { query, exchange, tick_ms, changes } => {
+            EngineEvent::Changes { query, exchange, tick_ms, changes, .. } => {
                 self.engine.push_changes(query - NODE_OF, exchange, tick_ms, changes);
             }
             EngineEvent::Rows { query, table, rows, .. } => {
@@ -354,6 +360,7 @@ impl Rig {
             EngineEvent::Frontier { .. } | EngineEvent::Removed { .. } => {}
             EngineEvent::Failed { query, .. } if self.tolerated == Some(query) => {}
             EngineEvent::Failed { query, message } => panic!("query {query} failed: {message}"),
+            EngineEvent::Died { message } => panic!("the engine died: {message}"),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The waist of Weir: every other crate speaks in these types and none of them in another's.
 //!
 //! Values and their types, schemas and the table registry, Arrow batches, packed rows, expressions,
-//! plans and fragments, accumulators, diagnostics, live messages and the clock. It does *not*
+//! plans and fragments, accumulators, diagnostics, live messages, the ledger of losses and the clock. It does *not*
 //! evaluate expressions (`weir-functions`), run plans (`weir-engine`), compile text (`weir-pxl`) or
 //! do any IO; timely, actix, tokio and eBPF are unknown here.
 #![forbid(unsafe_code)]
@@ -12,6 +12,7 @@ pub mod clock;
 pub mod diagnostic;
 pub mod expr;
 pub mod json;
+pub mod ledger;
 pub mod live;
 pub mod metadata;
 pub mod plan;
@@ -20,11 +21,13 @@ pub mod schema;
 pub mod source;
 pub mod split;
 pub mod tables;
+pub mod testing;
+pub mod text;
 pub mod upid;
 pub mod value;
 
 pub use batch::{BatchBuilder, RecordBatch};
-pub use clock::{Clock, ManualClock, WallClock};
+pub use clock::{Clock, ManualClock, SteadyClock, WallClock};
 pub use diagnostic::{Diagnostic, Severity};
 pub use expr::Expr;
 pub use plan::{Op, OpId, Plan};

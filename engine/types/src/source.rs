@@ -5,16 +5,27 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
+use serde::{Deserialize, Serialize};
 
 /// What a source counts of one table, since its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableCounters {
-    /// Reason → records that never became rows.
+    /// Reason → what we failed to see or to keep, in the reason's unit ([`crate::ledger::REASONS`]);
+    /// `unpaired` counts the exchanges of which we lost one half.
     pub lost_total: BTreeMap<String, u64>,
-    /// Requests without a response, responses without a request.
-    pub unpaired_total: u64,
+    /// Requests that the peer never answered: not lost, there was nothing to see.
+    pub unanswered_total: u64,
     /// Rows that wait for metadata now.
     pub metadata_held_count: u64,
+}
+
+/// A process whose bytes pass by capture: they are lost, and this says whose they were.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlindProcess {
+    pub pid: u32,
+    /// `io_uring`, `compat32` or `unseen`.
+    pub reason: String,
+    pub bytes: u64,
 }
 
 /// Rows of one table, handed on whole.
@@ -39,6 +50,11 @@ pub trait Source: Send {
 
     /// Parts of it that do not run, and why; empty if all do.
     fn missing(&self) -> String;
+
+    /// Processes of which it sees nothing or not all; a bounded list.
+    fn blind(&self) -> Vec<BlindProcess> {
+        Vec::new()
+    }
 
     fn poll_interval(&self) -> Duration {
         Duration::from_millis(20)

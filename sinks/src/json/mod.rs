@@ -125,7 +125,55 @@ impl RowWriter {
     }
 }
 
-/// The part of a `changes` message that is equal for all subscribers: everything after `"id":…,`.
+/// The body of a `changes` message as it grows: everything after `"id":…,`, equal for all subscribers.
+pub struct ChangesWriter {
+    out: String,
+    rows: usize,
+}
+
+impl ChangesWriter {
+    #[must_use]
+    pub fn new(table: &str, tick_unix_ns: i64) -> ChangesWriter {
+        let mut out = String::with_capacity(256);
+        out.push_str("\"table\":");
+        push_string(&mut out, table);
+        out.push_str(",\"tick\":\"");
+        out.push_str(&time_text(tick_unix_ns));
+        out.push_str("\",\"rows\":[");
+        ChangesWriter { out, rows: 0 }
+    }
+
+    pub fn push(&mut self, writer: &RowWriter, row: &PackedRow, diff: i64) {
+        use std::fmt::Write;
+        if self.rows > 0 {
+            self.out.push(',');
+        }
+        self.rows += 1;
+        write!(self.out, "[{diff},").expect("writing to a String cannot fail");
+        writer.push_row(&mut self.out, row);
+        self.out.push(']');
+    }
+
+    /// Bytes of text so far.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.out.len()
+    }
+
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    #[must_use]
+    pub fn finish(mut self, snapshot: bool) -> String {
+        let end = if snapshot { "],\"snapshot\":true}" } else { "],\"snapshot\":false}" };
+        self.out.push_str(end);
+        self.out
+    }
+}
+
+/// The whole body at once.
 #[must_use]
 pub fn changes_body(
     writer: &RowWriter,
@@ -134,23 +182,9 @@ pub fn changes_body(
     rows: &[(PackedRow, i64)],
     snapshot: bool,
 ) -> String {
-    use std::fmt::Write;
-    let mut out = String::with_capacity(96 + rows.len() * 160);
-    out.push_str("\"table\":");
-    push_string(&mut out, table);
-    out.push_str(",\"tick\":\"");
-    out.push_str(&time_text(tick_unix_ns));
-    out.push_str("\",\"rows\":[");
-    for (idx, (row, diff)) in rows.iter().enumerate() {
-        if idx > 0 {
-            out.push(',');
-        }
-        write!(out, "[{diff},").expect("writing to a String cannot fail");
-        writer.push_row(&mut out, row);
-        out.push(']');
-    }
-    out.push_str(if snapshot { "],\"snapshot\":true}" } else { "],\"snapshot\":false}" });
-    out
+    let mut changes = ChangesWriter::new(table, tick_unix_ns);
+    rows.iter().for_each(|(row, diff)| changes.push(writer, row, *diff));
+    changes.finish(snapshot)
 }
 
 /// A message for one subscriber from its type and a shared body.

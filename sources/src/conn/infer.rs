@@ -6,7 +6,7 @@
 
 use weir_protocols::{Recognised, Side, http1};
 
-use crate::capture::{DataEvent, Direction, Opened};
+use crate::capture::{DataEvent, Direction, Family, Opened};
 
 /// Calls without a recognisable start after which a connection whose opening was seen is given up.
 const EVENTS_MAX: u32 = 8;
@@ -14,6 +14,8 @@ const EVENTS_MAX: u32 = 8;
 const EVENTS_ONE_WAY_MAX: u32 = 64;
 /// The same for one that was open before: it may have been joined within a long body.
 const EVENTS_JOINED_MAX: u32 = 4096;
+/// The same for Unix sockets: desktops and daemons talk a lot over old ones, and hardly ever HTTP.
+const EVENTS_JOINED_UNIX_MAX: u32 = 64;
 
 /// A protocol as `conn_stats.protocol` names it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,12 +69,16 @@ pub(super) fn infer(
             return Inference::Http1 { requests, at_start };
         }
     }
+    let joined_max = match event.socket.family {
+        Family::Unix => EVENTS_JOINED_UNIX_MAX,
+        Family::Inet | Family::Inet6 => EVENTS_JOINED_MAX,
+    };
     let unsure = [Side::Request, Side::Response]
         .iter()
         .any(|side| first(*side, stream_start) == Recognised::Unsure);
     let events_max = match (opened, both_sides) {
-        (false, _) => EVENTS_JOINED_MAX,
-        _ if unsure && !stream_start.is_empty() => EVENTS_JOINED_MAX,
+        (false, _) => joined_max,
+        _ if unsure && !stream_start.is_empty() => joined_max,
         (true, false) => EVENTS_ONE_WAY_MAX,
         (true, true) => EVENTS_MAX,
     };

@@ -10,6 +10,7 @@
 //! directory of fixtures.
 
 pub(crate) mod fs;
+pub mod look;
 mod network;
 pub(crate) mod parse;
 

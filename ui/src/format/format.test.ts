@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Column, DataType, Value } from "../protocol";
-import { byteRate, bytes, duration, grouped, joined, percent, rate, threeDigits } from "./numbers";
+import { byteRate, bytes, duration, grouped, joined, percent, quantity, rate, threeDigits } from "./numbers";
 import { compareValues, httpStatusClass, parseQuantiles, parseScriptReference, plainText, upidText } from "./semantic";
 import { timeMs, windowMs } from "./time";
 
@@ -14,18 +14,24 @@ describe("numbers", () => {
 
   // Catches: a unit off by one step at its edges (1000 µs, 60 s, 1024 B).
   it.each([
-    [999, "999 ns"], [999.9, "1.00 µs"], [1_500, "1.50 µs"], [1_000_000, "1.00 ms"], [2.5e9, "2.50 s"], [90e9, "1.50 min"],
+    [999, "999 ns"], [12, "12 ns"], [999.9, "1.00 µs"], [1_500, "1.50 µs"], [1_000_000, "1.00 ms"], [2.5e9, "2.50 s"], [90e9, "1.50 min"],
     [7_200e9, "2.00 h"], [172_800e9, "2.00 d"], [-1_500, "−1.50 µs"], [0, "0 ns"],
   ])("%d ns is %s", (value, text) => expect(joined(duration(value))).toBe(text));
 
   it("knows bytes, shares and rates by what scripts store", () => {
     expect(joined(bytes(1023))).toBe("1023 B");
+    expect(joined(bytes(12))).toBe("12 B");
     expect(joined(bytes(1024))).toBe("1.00 KiB");
     expect(joined(bytes(3.5 * 1024 ** 2))).toBe("3.50 MiB");
     expect(joined(percent(0.1234))).toBe("12.3 %");
     expect(joined(rate(1.5e-9))).toBe("1.50/s");
     expect(joined(rate(2.5e-6))).toBe("2.50 k/s");
     expect(joined(byteRate(2048e-9))).toBe("2.00 KiB/s");
+  });
+
+  // Catches: twelve requests shown as 12.0.
+  it("does not measure what is counted", () => {
+    expect([12, -3, 0, 12.5, 12_000].map((value) => joined(quantity(value, "NONE")))).toEqual(["12", "−3", "0", "12.5", "12.0 k"]);
   });
 
   it("groups all digits of an INT64", () => {

@@ -37,12 +37,16 @@ export function threeDigits(value: number): string {
   return fixed.replace("-", "−");
 }
 
-function scaled(value: number, steps: readonly (readonly [factor: number, unit: string])[]): Quantity {
+const whole = (value: number): string => String(value).replace("-", "−");
+
+function scaled(value: number, steps: readonly (readonly [factor: number, unit: string])[], counted: boolean): Quantity {
   const magnitude = Math.abs(value);
   let chosen = steps[0] ?? ([1, ""] as const);
   // A value that would round up to 1000 of a unit already belongs to the next one.
   for (const step of steps) if (magnitude >= step[0] * 0.9995) chosen = step;
-  return { text: threeDigits(value / chosen[0]), unit: chosen[1] };
+  // Whole ones of the smallest unit are counted, not measured: 12 B, not 12.0 B.
+  const text = counted && chosen[0] === 1 && Number.isInteger(value) ? whole(value) : threeDigits(value / chosen[0]);
+  return { text, unit: chosen[1] };
 }
 
 const DURATION = [
@@ -54,13 +58,13 @@ const BYTES = [
 const RATE = [[1, "/s"], [1e3, "k/s"], [1e6, "M/s"], [1e9, "G/s"]] as const;
 const COUNT = [[1, ""], [1e3, "k"], [1e6, "M"], [1e9, "G"], [1e12, "T"]] as const;
 
-export const duration = (ns: number): Quantity => (ns === 0 ? { text: "0", unit: "ns" } : scaled(ns, DURATION));
-export const bytes = (value: number): Quantity => scaled(value, BYTES);
+export const duration = (ns: number): Quantity => (ns === 0 ? { text: "0", unit: "ns" } : scaled(ns, DURATION, true));
+export const bytes = (value: number): Quantity => scaled(value, BYTES, true);
 export const percent = (share: number): Quantity => ({ text: threeDigits(share * 100), unit: "%" });
-export const rate = (perNs: number): Quantity => scaled(perNs * 1e9, RATE);
-export const compact = (value: number): Quantity => scaled(value, COUNT);
+export const rate = (perNs: number): Quantity => scaled(perNs * 1e9, RATE, false);
+export const compact = (value: number): Quantity => scaled(value, COUNT, true);
 export function byteRate(perNs: number): Quantity {
-  const { text, unit } = scaled(perNs * 1e9, BYTES);
+  const { text, unit } = scaled(perNs * 1e9, BYTES, false);
   return { text, unit: `${unit}/s` };
 }
 
@@ -85,7 +89,7 @@ export function quantity(value: number, semantic: string): Quantity {
     case "THROUGHPUT_BYTES_PER_NS":
       return byteRate(value);
     default:
-      return Math.abs(value) >= 1e4 ? compact(value) : { text: threeDigits(value), unit: "" };
+      return Math.abs(value) >= 1e4 ? compact(value) : { text: Number.isInteger(value) ? whole(value) : threeDigits(value), unit: "" };
   }
 }
 

@@ -21,12 +21,14 @@ export interface CanvasProps {
   readonly status: Status;
   readonly vis: Vis | null;
   readonly text: string;
+  /** What the arguments narrow the answer to, such as pod “shop/cart-1”; empty if nothing. */
+  readonly narrowedTo: string;
   readonly selection: Selection | null;
   readonly onSelect: (selection: Selection) => void;
   readonly onShowPxl: () => void;
 }
 
-export const Canvas = memo(function Canvas({ session, status, vis, text, selection, onSelect, onShowPxl }: CanvasProps): ReactNode {
+export const Canvas = memo(function Canvas({ session, status, vis, text, narrowedTo, selection, onSelect, onShowPxl }: CanvasProps): ReactNode {
   const host = useRef<HTMLDivElement>(null);
   const { width, height } = useSize(host);
   const layout = useMemo(
@@ -44,7 +46,7 @@ export const Canvas = memo(function Canvas({ session, status, vis, text, selecti
     : { gridTemplateColumns: `repeat(${layout.columns}, minmax(0, 1fr))`, gridAutoRows: `${unit}px` };
   return (
     <div className={css.canvas} ref={host}>
-      <EmptyHint session={session} status={status} text={text} />
+      <EmptyHint session={session} status={status} text={text} narrowedTo={narrowedTo} />
       <div className={grid.grid} style={style}>
         {items.map((item, index) => (
           <Widget key={item.key} placed={isNarrow ? stacked(item, index) : item} session={session} phase={status.phase} error={status.tableErrors.get(item.table)}
@@ -57,7 +59,9 @@ export const Canvas = memo(function Canvas({ session, status, vis, text, selecti
 });
 
 /** When the whole answer is empty: what would make it otherwise. */
-function EmptyHint({ session, status, text }: { readonly session: LiveSession; readonly status: Status; readonly text: string }): ReactNode {
+function EmptyHint({ session, status, text, narrowedTo }: {
+  readonly session: LiveSession; readonly status: Status; readonly text: string; readonly narrowedTo: string;
+}): ReactNode {
   const { doctor } = useShell();
   const stores = [...session.tables.values()];
   const isEmpty = status.phase === "live" && stores.length > 0 && stores.every((store) => store.isDrawn && store.total === 0);
@@ -73,6 +77,17 @@ function EmptyHint({ session, status, text }: { readonly session: LiveSession; r
           <h2>This host cannot capture traffic</h2>
           <p>{doctor.hint ?? ""} <code>weir doctor</code> explains; <code>weir up --demo</code> shows the page with traffic of its own.</p>
           <ul>{doctor.checks.filter((check) => !check.ok).map((check) => <li key={check.name}><b>{check.name}</b> {check.detail}</li>)}</ul>
+        </div>
+      </div>
+    );
+  }
+  if (narrowedTo !== "") {
+    return (
+      <div className={css.empty} data-testid="empty-hint">
+        <StatusMark status="info" size={14} />
+        <div>
+          <h2>Nothing seen of {narrowedTo}{span}</h2>
+          <p>Is the name right? It is compared letter by letter. Other traffic may well be there: the scripts without this argument show it, and <code>weir doctor</code> tells what is captured here.</p>
         </div>
       </div>
     );

@@ -87,6 +87,18 @@ function usePlan(route: LiveRoute): Plan {
   }, [route, scratch, script, listed, args, missing]);
 }
 
+/** Arguments that say which time or how many, not of whom. */
+const NO_NAME = /^(start_time|end_time|start|end|window|limit|max_num_records|num_.*|.*_limit|.*_count)$/;
+
+/** The arguments that narrow the answer to something by name, as people read them. */
+function narrowedTo({ args, values }: Plan): string {
+  const named = args.filter(({ name, default: usual }) => {
+    const value = values[name] ?? "";
+    return value !== "" && value !== usual && !NO_NAME.test(name);
+  });
+  return named.map(({ name }) => `${name.replaceAll("_", " ")} “${values[name] ?? ""}”`).join(", ");
+}
+
 export function LivePage({ route, onPick }: { readonly route: LiveRoute; readonly onPick: () => void }): ReactNode {
   const plan = usePlan(route);
   const [attempt, setAttempt] = useState(0);
@@ -146,7 +158,7 @@ export function LivePage({ route, onPick }: { readonly route: LiveRoute; readonl
           {session !== null && status !== null && (
             status.phase === "failed"
               ? <Failed status={status} onEdit={showPxl} canEdit={plan.text !== null && plan.text !== ""} />
-              : <Canvas session={session} status={status} vis={vis} text={plan.text ?? ""} selection={selection} onSelect={setSelection} onShowPxl={showPxl} />
+              : <Canvas session={session} status={status} vis={vis} text={plan.text ?? ""} narrowedTo={narrowedTo(plan)} selection={selection} onSelect={setSelection} onShowPxl={showPxl} />
           )}
         </div>
         {selection !== null && store !== undefined && <DetailsPanel store={store} selection={selection} onSelect={setSelection} onClose={closeDetails} />}

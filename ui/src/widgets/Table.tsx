@@ -74,6 +74,7 @@ export const Table = memo(function Table({ store, spec, filter, selectedId, onSe
         {gutter !== undefined && <span className={css.gutter} />}
         {columns.map((column) => <Head key={column.name} column={column} sort={chosen} live={isVolatile(store, column.name)} onSort={setSort} />)}
       </div>
+      {entries.length === 0 && filter.trim() !== "" && <p className={css.noMatch} data-testid="no-match">No row contains “{filter.trim()}”.</p>}
       <div className={css.body} style={{ height: Math.min(entries.length * ROW_PX, TALL_MAX_PX) }}>
         {visible.map((entry, index) => (
           <Line key={entry.id} entry={entry} index={first + index} columns={columns} gutter={gutter} template={template} scales={scales}

@@ -9,6 +9,7 @@ import { useDark, useSize, useTableVersion } from "../hooks";
 import { cssColor, hue, hueIndex } from "../hues";
 import { joined, quantity } from "../format/numbers";
 import { clock, timeMs, windowMs } from "../format/time";
+import { axisText, labelSpace, valueRange } from "./axis";
 import { stack, timeSeries, type Series, type TimeSeries } from "./series";
 import css from "./charts.module.css";
 
@@ -66,6 +67,7 @@ interface PlotProps {
 function Plot({ chart, right, window: span, onHover }: PlotProps): ReactNode {
   const host = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
+  const drawnShape = useRef("");
   const { width, height } = useSize(host);
   const dark = useDark();
   const range = useRef({ left: 0, right: 1 });
@@ -82,6 +84,7 @@ function Plot({ chart, right, window: span, onHover }: PlotProps): ReactNode {
     if (host.current === null || !sized) return;
     const created = new uPlot(options(latest.current, range, width, height, onHover), dataOf(latest.current), host.current);
     plot.current = created;
+    drawnShape.current = shape;
     return () => {
       created.destroy();
       plot.current = null;
@@ -93,8 +96,9 @@ function Plot({ chart, right, window: span, onHover }: PlotProps): ReactNode {
     if (sized) plot.current?.setSize({ width, height });
   }, [width, height, sized]);
   useLayoutEffect(() => {
-    plot.current?.setData(dataOf(chart));
-  }, [chart]);
+    // A canvas of other lines goes with the effect above, and what replaces it has this data already.
+    if (drawnShape.current === shape) plot.current?.setData(dataOf(chart));
+  }, [chart, shape]);
   useLayoutEffect(() => {
     plot.current?.setScale("x", { min: range.current.left, max: range.current.right });
   }, [end, span]);
@@ -119,12 +123,12 @@ function options(chart: TimeSeries, range: { readonly current: { left: number; r
   });
   const bands = chart.stacked ? chart.series.slice(1).map((_, at) => ({ series: [at + 2, at + 1] as [number, number] })) : [];
   return {
-    width, height, series: [{}, ...series], bands, legend: { show: false }, padding: [8, 8, 0, 0],
+    width, height, series: [{}, ...series], bands, legend: { show: false }, padding: [8, TIME_LABEL_PX / 2, 0, 0],
     cursor: { sync: { key: "page" }, points: { size: 6 }, drag: { x: false, y: false }, y: false },
-    scales: { x: { time: true, range: () => [range.current.left, range.current.right] }, y: { range: (_, low, high) => yRange(low, high, chart.semantic) } },
+    scales: { x: { time: true, range: () => [range.current.left, range.current.right] }, y: { range: (_, low, high) => valueRange(low, high, chart.semantic) } },
     axes: [
       { ...axis, size: 24, gap: 4, grid: { show: false }, space: 60, incrs: STEPS_S, values: (_, splits) => splits.map((second) => clock(second * 1000)) },
-      { ...axis, size: 64, gap: 6, space: 28, values: (_, splits) => splits.map((value) => axisText(value, chart.semantic)) },
+      { ...axis, size: 64, gap: 6, space: (_plot, _axis, _low, _high, axisPx) => labelSpace(axisPx), values: (_, splits) => splits.map((value) => axisText(value, chart.semantic)) },
     ],
     hooks: {
       draw: [(plot) => paleUnsettled(plot, panel)],
@@ -133,6 +137,8 @@ function options(chart: TimeSeries, range: { readonly current: { left: number; r
   };
 }
 
+/** The width of a time of day: the last one stands half beyond the plot. */
+const TIME_LABEL_PX = 52;
 const STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200, 86_400];
 
 /** A lone value between holes would be invisible as a line: draw points where there are few values. */
@@ -140,15 +146,6 @@ const isolated: uPlot.Series.Points.Show = (plot, at) => {
   const values = plot.data[at] as (number | null)[];
   return values.filter((value) => value !== null).length < 3;
 };
-
-function yRange(low: number | null, high: number | null, semantic: string): [number, number] {
-  const least = Math.min(0, low ?? 0);
-  const most = high ?? 0;
-  if (most <= least) return [least, least + (semantic === "PERCENT" ? 0.01 : 1)];
-  return [least, most + (most - least) * 0.08];
-}
-
-const axisText = (value: number, semantic: string): string => (value === 0 ? "0" : joined(quantity(value, semantic)).replace(/\.0+(?=\D|$)/, "").replace(/(\.\d*?)0+(?=\D|$)/, "$1"));
 
 function paleUnsettled(plot: uPlot, panel: string): void {
   const times = plot.data[0];

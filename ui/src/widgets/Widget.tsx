@@ -11,6 +11,7 @@ import { Icon, StatusMark } from "../shell/icons";
 import { Popover } from "../shell/Popover";
 import { csvText, handOver, jsonText } from "./copy";
 import { Bars, Histogram, Stat } from "./simple";
+import { Order } from "./order";
 import { Table } from "./Table";
 import { TimeChart } from "./TimeChart";
 import type { Placed } from "./place";
@@ -56,7 +57,7 @@ export function Widget({ placed, session, phase, error, frontier, selectedId, on
     <section className={css.widget} data-full={full} data-testid="widget" data-table={placed.table} data-kind={placed.kind} style={style} aria-label={placed.title}>
       <header className={css.head}>
         <h2>{placed.title}</h2>
-        {asTable && store !== undefined && <Count store={store} />}
+        {asTable && store !== undefined && <Count store={store} filter={filter ?? ""} />}
         <span className={css.gap} />
         {asTable && filter !== null && (
           <input className={css.filter} autoFocus placeholder="filter rows" aria-label="filter rows" value={filter} onChange={(event) => setFilter(event.target.value)}
@@ -96,9 +97,12 @@ function Menu({ placed, store, full, setFull, onShowPxl }: {
   );
 }
 
-function Count({ store }: { readonly store: TableStore }): ReactNode {
+function Count({ store, filter }: { readonly store: TableStore; readonly filter: string }): ReactNode {
   useTableVersion(store);
-  return <span className={css.count}>{store.total.toLocaleString("en-US")} {store.total === 1 ? "row" : "rows"}</span>;
+  const all = store.total.toLocaleString("en-US");
+  const noun = store.total === 1 ? "row" : "rows";
+  const text = filter.trim() === "" ? `${all} ${noun}` : `${Order.matching(store, filter).toLocaleString("en-US")} of ${all} ${noun}`;
+  return <span className={css.count} data-testid="row-count">{text}</span>;
 }
 
 interface DrawnProps {

@@ -25,15 +25,24 @@ export function defaultSort(store: TableStore): Sort | null {
 export const isVolatile = (store: TableStore, column: string): boolean =>
   store.schema.key.length > 0 && !store.schema.key.includes(column) && column !== "time_";
 
+const matches = (entry: Entry, needle: string): boolean => entry.text.toLowerCase().includes(needle);
+
 export class Order {
   private entries: Entry[] = [];
   private sortedAtMs = Number.NEGATIVE_INFINITY;
   private recipe = "";
 
+  /** How many of a store's lines a filter leaves. */
+  static matching(store: TableStore, filter: string): number {
+    const needle = filter.trim().toLowerCase();
+    const sum = (total: number, entry: Entry): number => total + entry.count;
+    return needle === "" ? store.total : store.rows().filter((entry) => matches(entry, needle)).reduce(sum, 0);
+  }
+
   /** The picture's lines in order. `nowMs` is the performance clock. */
   of(store: TableStore, sort: Sort | null, filter: string, nowMs: number): Entry[] {
     const needle = filter.trim().toLowerCase();
-    const rows = needle === "" ? store.rows() : store.rows().filter((entry) => entry.text.toLowerCase().includes(needle));
+    const rows = needle === "" ? store.rows() : store.rows().filter((entry) => matches(entry, needle));
     const recipe = `${sort?.column ?? ""} ${sort?.descending ?? ""} ${needle}`;
     const calm = sort === null || (!isVolatile(store, sort.column) && rows.length <= SORT_FREELY_MAX);
     const due = recipe !== this.recipe || calm || nowMs - this.sortedAtMs >= RESORT_EVERY_MS;

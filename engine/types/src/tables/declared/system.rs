@@ -4,7 +4,7 @@ use super::{column, label};
 use crate::tables::TableDef;
 use crate::value::{DataType, SemanticType};
 
-pub(super) const SYSTEM: [TableDef; 10] = [
+pub(super) const SYSTEM: [TableDef; 11] = [
     TableDef {
         name: "conn_stats",
         desc: "Connection and byte counts per process and peer, cumulative; one row per changed key every 10 s.",
@@ -258,6 +258,29 @@ pub(super) const SYSTEM: [TableDef; 10] = [
             column("status", DataType::Int64, SemanticType::None, "Status code, 0 is OK."),
             column("error", DataType::String, SemanticType::None, "Error text."),
             column("context", DataType::String, SemanticType::None, "Details, JSON."),
+        ],
+    },
+    TableDef {
+        name: "data_loss",
+        desc: "What was lost on the way to the other tables, as far as we know.",
+        columns: &[
+            column(
+                "time_",
+                DataType::Time64Ns,
+                SemanticType::None,
+                "When it was noticed, Unix ns.",
+            ),
+            column("upid", DataType::Uint128, SemanticType::Upid, "The agent."),
+            label("table_name", SemanticType::None, "The table; * for every one."),
+            label("reason", SemanticType::None, "Why it was lost."),
+            label("unit", SemanticType::None, "What is counted: rows, bytes or events."),
+            column(
+                "since",
+                DataType::Time64Ns,
+                SemanticType::None,
+                "It happened after this, Unix ns.",
+            ),
+            column("count", DataType::Int64, SemanticType::None, "How much was lost."),
         ],
     },
     TableDef {

@@ -1,0 +1,266 @@
+//! The server's own numbers: the contract's statistics object, and Prometheus' text form. Names of
+//! metrics are part of the contract; what each loss means is in [`weir_types::ledger::REASONS`].
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde_json::{Value as Json, json};
+use weir_proto::message::TableStatus;
+use weir_types::ledger::REASONS;
+
+use super::{ApiError, ApiState};
+use crate::service::{ListNodes, NodeRow};
+
+/// A table over all nodes.
+#[derive(Default)]
+struct Table {
+    rows: u64,
+    bytes: u64,
+    lost: BTreeMap<String, u64>,
+    unanswered: u64,
+    metadata_held: u64,
+}
+
+impl Table {
+    fn add(&mut self, status: &TableStatus) {
+        self.rows += status.rows_total;
+        self.bytes += status.history_bytes;
+        for (reason, count) in &status.lost_total {
+            *self.lost.entry(reason.clone()).or_default() += count;
+        }
+        self.unanswered += status.unanswered_total;
+        self.metadata_held += status.metadata_held_count;
+    }
+
+    fn unpaired(&self) -> u64 {
+        // Of the others one half was seen at least.
+        ["unpaired", "gap"].iter().filter_map(|reason| self.lost.get(*reason)).sum()
+    }
+}
+
+fn tables_of(nodes: &[NodeRow]) -> BTreeMap<&str, Table> {
+    let mut tables: BTreeMap<&str, Table> = BTreeMap::new();
+    for status in nodes.iter().flat_map(|node| &node.tables) {
+        tables.entry(&status.table).or_default().add(status);
+    }
+    tables
+}
+
+fn refused_of(nodes: &[NodeRow]) -> BTreeMap<&str, u64> {
+    let mut refused: BTreeMap<&str, u64> = BTreeMap::new();
+    for (what, count) in nodes.iter().flat_map(|node| &node.refused_total) {
+        *refused.entry(what).or_default() += count;
+    }
+    refused
+}
+
+async fn nodes_of(state: &ApiState) -> Result<Vec<NodeRow>, ApiError> {
+    let asked = state.service.coordinator.send(ListNodes).await;
+    asked.map_err(|error| ApiError::unavailable(&format!("the server is stopping ({error})")))
+}
+
+/// The contract's statistics object.
+pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
+    let nodes = nodes_of(state).await?;
+    let table = |(name, table): (&str, Table)| {
+        let value = json!({
+            "rows": table.rows,
+            "bytes": table.bytes,
+            "unpaired": table.unpaired(),
+            "unanswered": table.unanswered,
+            "metadata_held": table.metadata_held,
+            "lost": table.lost,
+        });
+        (name.to_string(), value)
+    };
+    let tables: serde_json::Map<String, Json> = tables_of(&nodes).into_iter().map(table).collect();
+    let sources = nodes.iter().flat_map(|node| &node.sources).map(|source| {
+        (source.name.clone(), json!({"state": source.state, "reason": source.reason}))
+    });
+    let sources: serde_json::Map<String, Json> = sources.collect();
+    Ok(json!({
+        "event_to_view_ns": state.service.freshness.event_to_view_ns(),
+        "tick_to_change_ns": state.service.freshness.tick_to_change_ns(),
+        "tables": tables,
+        "refused": refused_of(&nodes),
+        "blind": nodes.iter().flat_map(|node| &node.sources).flat_map(|s| &s.blind).collect::<Vec<_>>(),
+        "sources": sources,
+        "process": (state.process)(),
+        "readers": readers_json(state),
+        "compiles": super::compile::counts_json(),
+        "actors": state.service.health.summary(),
+        "engine_generation": state.service.engine.generation(),
+        "api": state.counters.json(state.sessions.count()),
+    }))
+}
+
+/// What readers hold and what became of them.
+fn readers_json(state: &ApiState) -> Json {
+    use std::sync::atomic::Ordering;
+    let readers = &state.service.readers;
+    let counters = &readers.counters;
+    let counter = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    json!({
+        "websockets": readers.websockets(),
+        "held_bytes": readers.held_bytes(),
+        "behind": counter(&counters.behind_total),
+        "too_slow": counter(&counters.too_slow_total),
+        "stalled": counter(&counters.stalled_total),
+        "silent": counter(&counters.silent_total),
+        "refused": counter(&counters.refused_total),
+    })
+}
+
+/// Prometheus' text form.
+pub(super) async fn metrics_text(state: &ApiState) -> Result<String, ApiError> {
+    let mut text = text_of(&nodes_of(state).await?);
+    push_self_metrics(&mut text, &stats_json(state).await?);
+    state.counters.write_metrics(&mut text, state.sessions.count());
+    Ok(text)
+}
+
+fn text_of(nodes: &[NodeRow]) -> String {
+    let tables = tables_of(nodes);
+    let mut out = String::new();
+    type Of = fn(&Table) -> u64;
+    let per_table: [(&str, &str, &str, Of); 4] = [
+        ("weir_table_rows_total", "counter", "Rows stored.", |table| table.rows),
+        ("weir_table_history_bytes", "gauge", "Bytes of history.", |table| table.bytes),
+        (
+            "weir_unanswered_total",
+            "counter",
+            "Requests that the peer never answered: not lost.",
+            |table| table.unanswered,
+        ),
+        (
+            "weir_table_metadata_held",
+            "gauge",
+            "Rows that wait for the names of their process.",
+            |table| table.metadata_held,
+        ),
+    ];
+    for (metric, kind, help, of) in per_table {
+        head(&mut out, metric, kind, help);
+        for (table, value) in &tables {
+            line(&mut out, metric, &[("table", table)], of(value));
+        }
+    }
+    let reasons = REASONS.iter().map(|reason| format!("{} = {}", reason.name, reason.desc));
+    let reasons = reasons.collect::<Vec<_>>().join(" ");
+    let help = format!("What we failed to see or to keep, by reason: {reasons}");
+    head(&mut out, "weir_lost_total", "counter", &help);
+    for (table, value) in &tables {
+        for (reason, count) in &value.lost {
+            let labels = [("table", *table), ("reason", reason.as_str())];
+            line(&mut out, "weir_lost_total", &labels, *count);
+        }
+    }
+    let help = "Messages that found a queue of a node full; whoever was concerned was told.";
+    head(&mut out, "weir_refused_total", "counter", help);
+    for (queue, count) in refused_of(nodes) {
+        line(&mut out, "weir_refused_total", &[("queue", queue)], count);
+    }
+    head(&mut out, "weir_node_lagging", "gauge", "1 for a node that has been silent for too long.");
+    for node in nodes {
+        let lagging = u64::from(node.lagging);
+        line(&mut out, "weir_node_lagging", &[("node", &node.name)], lagging);
+    }
+    out
+}
+
+/// Of readers, actors and the engine.
+fn push_self_metrics(out: &mut String, stats: &Json) {
+    for (name, kind) in [
+        ("websockets", "gauge"),
+        ("held_bytes", "gauge"),
+        ("behind", "counter"),
+        ("too_slow", "counter"),
+        ("stalled", "counter"),
+        ("silent", "counter"),
+        ("refused", "counter"),
+    ] {
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        let value = &stats["readers"][name];
+        let metric = format!("weir_readers_{name}{suffix}");
+        let _ = write!(out, "# TYPE {metric} {kind}\n{metric} {value}\n");
+    }
+    for (name, kind) in [
+        ("handled", "counter"),
+        ("slow_handled", "counter"),
+        ("restarts", "counter"),
+        ("stalled", "gauge"),
+        ("failed", "gauge"),
+        ("handler_ns_max", "gauge"),
+    ] {
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        let metric = format!("weir_actor_{name}{suffix}");
+        let _ = writeln!(out, "# TYPE {metric} {kind}");
+        for (actor, summary) in stats["actors"].as_object().into_iter().flatten() {
+            let _ = writeln!(out, "{metric}{{actor=\"{actor}\"}} {}", summary[name]);
+        }
+    }
+    let _ = write!(
+        out,
+        "# TYPE weir_engine_generation counter\nweir_engine_generation {}\n",
+        stats["engine_generation"]
+    );
+}
+
+fn head(out: &mut String, metric: &str, kind: &str, help: &str) {
+    let _ = write!(out, "# HELP {metric} {help}\n# TYPE {metric} {kind}\n");
+}
+
+fn line(out: &mut String, metric: &str, labels: &[(&str, &str)], value: u64) {
+    let labels = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value)));
+    let labels = labels.collect::<Vec<_>>().join(",");
+    let _ = writeln!(out, "{metric}{{{labels}}} {value}");
+}
+
+/// As the text form wants label values.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, lost: u64) -> NodeRow {
+        let table = TableStatus {
+            table: "http_events".to_string(),
+            rows_total: 10,
+            lost_total: vec![("ring_full".to_string(), lost), ("unpaired".to_string(), 1)],
+            unanswered_total: 2,
+            ..TableStatus::default()
+        };
+        NodeRow {
+            name: name.to_string(),
+            hostname: String::new(),
+            version: String::new(),
+            asid: 0,
+            lagging: false,
+            last_heard_ms_ago: 0,
+            sources: Vec::new(),
+            tables: vec![table],
+            refused_total: vec![("bus".to_string(), 3)],
+        }
+    }
+
+    /// Nodes add up: catches the last one's numbers given for all of them.
+    #[test]
+    fn counters_are_sums_over_nodes() {
+        let text = text_of(&[node("a", 4), node("b\"\\", 5)]);
+        for wanted in [
+            "# TYPE weir_lost_total counter\n",
+            "weir_lost_total{table=\"http_events\",reason=\"ring_full\"} 9\n",
+            "weir_lost_total{table=\"http_events\",reason=\"unpaired\"} 2\n",
+            "weir_unanswered_total{table=\"http_events\"} 4\n",
+            "weir_table_rows_total{table=\"http_events\"} 20\n",
+            "weir_refused_total{queue=\"bus\"} 6\n",
+            "weir_node_lagging{node=\"b\\\"\\\\\"} 0\n",
+        ] {
+            assert!(text.contains(wanted), "{wanted} in {text}");
+        }
+        assert!(text.lines().all(|line| line.starts_with('#') || line.contains("} ")), "{text}");
+    }
+}

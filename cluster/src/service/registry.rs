@@ -1,0 +1,116 @@
+//! Which views there are and who follows them: what outlives the coordinator actor, the engine and the
+//! nodes, and from which all of them are set up again. Views are shared by value: equal plans, whatever
+//! their readers call them and however they describe their outputs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use weir_actors::Address;
+use weir_proto::QueryId;
+use weir_types::plan::Plan;
+use weir_types::split::SplitPlan;
+
+use super::coordinator_actor::QueryRow;
+use super::inbox::ViewInbox;
+use super::query_actor::QueryActor;
+
+/// Number of a view. The queries that feed it, one after another, have numbers of their own.
+pub type ViewId = u64;
+
+/// A view that somebody follows.
+pub(crate) struct Installed {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) split: Arc<SplitPlan>,
+    pub(crate) row: QueryRow,
+    /// The query that feeds it now.
+    pub(crate) run: QueryId,
+    /// Keeps the actor alive.
+    pub(crate) _actor: Address<QueryActor>,
+    pub(crate) inbox: Arc<ViewInbox>,
+    pub(crate) subscribers: Vec<u64>,
+}
+
+#[derive(Default)]
+pub(crate) struct Registry {
+    views: BTreeMap<ViewId, Installed>,
+    /// Plan → refresh → view. The plan is compared as a whole; its hash only finds it.
+    by_plan: HashMap<Arc<Plan>, BTreeMap<u64, ViewId>>,
+    by_run: BTreeMap<QueryId, ViewId>,
+    last_view: ViewId,
+    last_subscriber: u64,
+}
+
+impl Registry {
+    pub(crate) fn len(&self) -> usize {
+        self.views.len()
+    }
+
+    pub(crate) fn new_view_id(&mut self) -> ViewId {
+        self.last_view += 1;
+        self.last_view
+    }
+
+    pub(crate) fn new_subscriber(&mut self) -> u64 {
+        self.last_subscriber += 1;
+        self.last_subscriber
+    }
+
+    /// The view of this plan and refresh.
+    pub(crate) fn find(&self, plan: &Arc<Plan>, refresh_ms: u64) -> Option<ViewId> {
+        self.by_plan.get(plan)?.get(&refresh_ms).copied()
+    }
+
+    /// The view of this plan that refreshes most often, if that is at least every `refresh_ms_max`.
+    pub(crate) fn find_any(&self, plan: &Arc<Plan>, refresh_ms_max: u64) -> Option<ViewId> {
+        let (refresh_ms, view) = self.by_plan.get(plan)?.first_key_value()?;
+        (*refresh_ms <= refresh_ms_max).then_some(*view)
+    }
+
+    pub(crate) fn insert(&mut self, view: ViewId, entry: Installed) {
+        let of_plan = self.by_plan.entry(Arc::clone(&entry.plan)).or_default();
+        of_plan.insert(entry.row.refresh_ms, view);
+        self.by_run.insert(entry.run, view);
+        self.views.insert(view, entry);
+    }
+
+    pub(crate) fn remove(&mut self, view: ViewId) -> Option<Installed> {
+        let entry = self.views.remove(&view)?;
+        self.by_run.remove(&entry.run);
+        if let Some(of_plan) = self.by_plan.get_mut(&entry.plan) {
+            of_plan.remove(&entry.row.refresh_ms);
+            if of_plan.is_empty() {
+                self.by_plan.remove(&entry.plan);
+            }
+        }
+        Some(entry)
+    }
+
+    pub(crate) fn get(&self, view: ViewId) -> Option<&Installed> {
+        self.views.get(&view)
+    }
+
+    pub(crate) fn get_mut(&mut self, view: ViewId) -> Option<&mut Installed> {
+        self.views.get_mut(&view)
+    }
+
+    pub(crate) fn by_run(&self, run: QueryId) -> Option<ViewId> {
+        self.by_run.get(&run).copied()
+    }
+
+    /// The view is fed by another query from now on.
+    pub(crate) fn set_run(&mut self, view: ViewId, run: QueryId) {
+        let Some(entry) = self.views.get_mut(&view) else { return };
+        self.by_run.remove(&entry.run);
+        entry.run = run;
+        entry.row.query = run;
+        self.by_run.insert(run, view);
+    }
+
+    pub(crate) fn ids(&self) -> Vec<ViewId> {
+        self.views.keys().copied().collect()
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = &Installed> {
+        self.views.values()
+    }
+}
