@@ -97,10 +97,9 @@ fn write_header<'l>(
 
 fn push_value(out: &mut String, head: &[u8], redactor: &Redactor, line: &HeaderLine) {
     let mut value = line.value(head);
-    let mut redacted = Vec::new();
-    if redactor.looks_like_url(value) {
-        redactor.push_url(&mut redacted, value);
-        value = &redacted;
+    let redacted = redactor.url_redacted(value);
+    if let Some(redacted) = &redacted {
+        value = redacted;
     }
     if memchr::memchr(b'\n', value).is_some() {
         // Folded: a line end and the blanks around it stand for one blank.
