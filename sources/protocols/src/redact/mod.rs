@@ -52,6 +52,16 @@ impl std::str::FromStr for Mode {
 /// Appends a text with what looks like personal data replaced.
 pub type PiiFn = fn(out: &mut Vec<u8>, text: &[u8]);
 
+/// What the value of a header is, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderKind {
+    Secret,
+    /// It holds neither a secret nor a URL.
+    Plain,
+    /// It may hold a URL with credentials.
+    Other,
+}
+
 /// What a text of a body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Text {
@@ -85,10 +95,14 @@ impl Redactor {
         self.pii.filter(|_| self.mode == Mode::Pii)
     }
 
-    /// Whether the value of a header is a secret.
+    /// What the value of a header is.
     #[must_use]
-    pub fn hides_header(&self, name: &[u8]) -> bool {
-        !self.is_off() && names::is_secret(name, &self.names)
+    pub fn header(&self, name: &[u8]) -> HeaderKind {
+        match self.is_off() || (self.names.is_empty() && names::is_common(name)) {
+            true => HeaderKind::Plain,
+            false if names::is_secret(name, &self.names) => HeaderKind::Secret,
+            false => HeaderKind::Other,
+        }
     }
 
     /// Appends a URL, or text that holds some, without credentials.
@@ -111,20 +125,6 @@ impl Redactor {
             let text = out.split_off(from);
             pii(out, &text);
         }
-    }
-
-    /// Whether texts are searched for personal data.
-    #[must_use]
-    pub fn finds_pii(&self) -> bool {
-        self.pii().is_some()
-    }
-
-    /// The text with what looks like personal data replaced.
-    #[must_use]
-    pub fn text_without_pii(&self, text: &str) -> String {
-        let mut out = text.as_bytes().to_vec();
-        self.redact_pii(&mut out, 0);
-        String::from_utf8_lossy(&out).into_owned()
     }
 
     /// Whether bodies are not shown at all.

@@ -121,8 +121,55 @@ fn may_be_secret(name: &[u8]) -> bool {
     }) || memchr::memchr2(b'%', b'\\', name).is_some()
 }
 
+/// Headers that most messages have, as most programs write them, and that hold neither a secret nor
+/// a URL: these need not be looked at closer.
+pub(super) fn is_common(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"Host"
+            | b"host"
+            | b"Date"
+            | b"date"
+            | b"ETag"
+            | b"Vary"
+            | b"vary"
+            | b"Accept"
+            | b"accept"
+            | b"Server"
+            | b"server"
+            | b"Expires"
+            | b"Upgrade"
+            | b"User-Agent"
+            | b"user-agent"
+            | b"Connection"
+            | b"connection"
+            | b"Keep-Alive"
+            | b"Content-Type"
+            | b"content-type"
+            | b"X-Powered-By"
+            | b"X-Request-Id"
+            | b"Accept-Ranges"
+            | b"Cache-Control"
+            | b"Last-Modified"
+            | b"If-None-Match"
+            | b"Content-Length"
+            | b"content-length"
+            | b"Accept-Encoding"
+            | b"accept-encoding"
+            | b"Accept-Language"
+            | b"X-Forwarded-For"
+            | b"Content-Encoding"
+            | b"If-Modified-Since"
+            | b"Transfer-Encoding"
+            | b"X-Forwarded-Proto"
+    )
+}
+
 /// Whether a header, or a key in JSON, names a secret.
 pub(super) fn is_secret(name: &[u8], more: &[Vec<u8>]) -> bool {
+    if matches!(name, b"Cookie" | b"Set-Cookie" | b"Authorization") {
+        return true;
+    }
     if more.is_empty() && !may_be_secret(name) {
         return false;
     }
