@@ -102,7 +102,7 @@ impl Uncertain {
             && self.requests < self.responses
             && !self.responses_lost
             && self.alternations >= PROVEN_AFTER_ONE
-            && lost.saturating_mul(2) < history.request_bytes_min.saturating_mul(3)
+            && lost.saturating_mul(8) <= history.request_bytes_min.saturating_mul(9)
     }
 
     /// Whether nothing can be outstanding before this request. `alternates`: it came after a
@@ -118,7 +118,10 @@ impl Uncertain {
         let silent_ns = last_ns.map_or(0, |last| request.first_unix_ns.saturating_sub(last));
         let is_next = !request.after_loss && history.last_response_ns >= request.before_unix_ns;
         let quiet = silent_ns >= QUIET_NS && is_next;
-        let idle = silent_ns > 0 && is_next && request.at_event_start && self.all_answered();
+        // Behind lost responses a part of one may look like one; a client that waits for answers
+        // has had the whole of it, another may not.
+        let known = !self.responses_lost && self.all_answered();
+        let idle = silent_ns > 0 && is_next && request.at_event_start && known;
         (alternates && (proven || self.all_answered())) || quiet || idle
     }
 }

@@ -107,6 +107,8 @@ pub(super) struct Reader {
     after_gap: bool,
     /// Bytes of unknown time are missing from the open message: others may have been among them.
     open_unseen: bool,
+    /// Until when the latest of them may have been moved.
+    unseen_until_ns: i64,
     /// Starts of messages that were read as a part of an open one while bytes of it were missing.
     swallowed: u64,
     /// A loss that has not been told yet.
@@ -127,6 +129,7 @@ impl Reader {
             after_loss: false,
             after_gap: false,
             open_unseen: false,
+            unseen_until_ns: i64::MIN,
             swallowed: 0,
             owes_loss: false,
             lost_between_bytes: 0,
@@ -385,6 +388,7 @@ impl Reader {
         message.last_unix_ns = stream.consume(used);
         message.wire_bytes = used as u64;
         self.scanned = 0;
+        self.unseen_until_ns = i64::MIN;
     }
 
     /// Makes a message of what there is of a head of which no more will be read: the rest of it is
@@ -516,6 +520,8 @@ impl Reader {
                 if is_before { Part::Its } else { Part::Lost }
             }
             Over::After(over_ns) if begins_ns <= over_ns => Part::Its,
+            // What was taken for its own may have held the beginning of the next one.
+            Over::After(over_ns) if self.unseen_until_ns > over_ns => Part::Lost,
             Over::After(_) => self.next_part(stream),
             // The other direction's event that makes it the next one's may be on its way.
             Over::Open if begins_ns > settled_ns && self.may_begin(stream) => Part::Wait,
@@ -564,6 +570,7 @@ impl Reader {
             Part::Its => {}
         }
         self.open_unseen |= stream.at_unseen();
+        self.note_unseen(stream);
         self.swallowed += u64::from(self.open_unseen && self.may_begin(stream));
         let run_bytes = stream.run_bytes();
         let seen = usize::try_from(run_bytes).unwrap_or(usize::MAX).min(stream.unread().len());
@@ -595,9 +602,17 @@ impl Reader {
                 Some(Step::Lost { message: false })
             }
             Part::Its => {
+                self.note_unseen(stream);
                 stream.skip(stream.run_bytes());
                 None
             }
+        }
+    }
+
+    fn note_unseen(&mut self, stream: &StreamBuffer) {
+        if stream.at_unseen() {
+            let until_ns = stream.behind_hole_ns().unwrap_or(i64::MAX);
+            self.unseen_until_ns = self.unseen_until_ns.max(until_ns);
         }
     }
 
