@@ -93,16 +93,20 @@ impl Uncertain {
             && self.requests + self.request_losses <= self.responses + lost_min
     }
 
-    /// The request bytes that are missing are too few for two requests like the others, and all
-    /// were answered.
-    fn one_request_lost(&self, history: History) -> bool {
+    /// The request bytes that are missing are too few for more than one request like the others.
+    pub(super) fn fits_one_request(&self, history: History) -> bool {
         let Some(before) = self.lost_bytes_before else { return false };
         let lost = history.lost_bytes.saturating_sub(before);
         self.request_losses == 1
-            && self.requests < self.responses
+            && lost.saturating_mul(8) <= history.request_bytes_min.saturating_mul(9)
+    }
+
+    /// One request was lost, and all were answered.
+    fn one_request_lost(&self, history: History) -> bool {
+        self.requests < self.responses
             && !self.responses_lost
             && self.alternations >= PROVEN_AFTER_ONE
-            && lost.saturating_mul(8) <= history.request_bytes_min.saturating_mul(9)
+            && self.fits_one_request(history)
     }
 
     /// Whether nothing can be outstanding before this request. `alternates`: it came after a

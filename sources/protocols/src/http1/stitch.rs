@@ -542,7 +542,9 @@ impl Http1 {
             uncertain.requests_unseen |= request.after_gap;
             // All responses up to here are known, and fewer than the requests before this one.
             let overlaps = !uncertain.responses_lost && uncertain.requests > uncertain.responses;
-            let alternates = !overlaps && self.alternates(request);
+            // Behind a gap with room for more it may be a part of a request, and only look like one.
+            let whole = !request.after_gap || uncertain.fits_one_request(self.history());
+            let alternates = !overlaps && whole && self.alternates(request);
             if uncertain.certain(request, alternates, self.history()) {
                 self.uncertain = None;
                 return Some(Owner::Front);
