@@ -502,9 +502,16 @@ impl Reader {
             let is_next = matches!(input.over, Over::After(over_ns) if begins_ns > over_ns)
                 && stream.at_event_start()
                 && recognise(self.side, stream.unread()) == Recognised::Yes;
+            let over_ns = if let Over::After(over_ns) = input.over { over_ns } else { i64::MAX };
+            if is_next && self.unseen_until_ns > over_ns {
+                // The next one may have begun in what is missing.
+                self.state = self.behind_loss();
+                return self.current.take().map(Step::Complete);
+            }
             if is_next {
                 return self.complete(stream);
             }
+            self.note_unseen(stream);
             self.body_bytes(stream, stream.run_bytes());
         }
         Some(Step::Wait)
