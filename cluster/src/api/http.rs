@@ -1,7 +1,5 @@
 //! The HTTP paths: questions answered once.
 
-use std::sync::Arc;
-
 use actix_web::http::header;
 use actix_web::{HttpResponse, web};
 use serde_json::{Value as Json, json};
