@@ -146,6 +146,12 @@ pub(crate) fn request(args: &ScriptArgs) -> Result<ScriptRequest, Failure> {
     Ok(request)
 }
 
+/// Until when a script has to be compiled.
+pub(crate) fn compile_deadline() -> weir_pxl::Deadline {
+    let clock = std::sync::Arc::new(weir_types::WallClock);
+    weir_pxl::Deadline::after(clock, weir_pxl::limits::COMPILE_TIME_MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,10 +167,4 @@ mod tests {
         assert!(matches!(parse_args(&words("pod x")), Err(Failure::Usage(_))));
         assert!(matches!(parse_args(&words("--pod")), Err(Failure::Usage(_))));
     }
-}
-
-/// Until when a script has to be compiled.
-pub(crate) fn compile_deadline() -> weir_pxl::Deadline {
-    let clock = std::sync::Arc::new(weir_types::WallClock);
-    weir_pxl::Deadline::after(clock, weir_pxl::limits::COMPILE_TIME_MAX)
 }
