@@ -3,9 +3,12 @@
 // the object's BTF. No packed structs; padding is spelled out.
 #pragma once
 
-#define WEIR_PAYLOAD_MAX 30720 // bytes of one call that are copied, in all
-#define WEIR_IOVECS_MAX 32     // buffers of one message that are looked at
+#define WEIR_PAYLOAD_MAX 30720 // of a call's first bytes are copied, in all
+#define WEIR_TAIL_MAX 4096     // of its last bytes are copied besides, if it moved more
+#define WEIR_IOVECS_MAX 1024   // buffers of one message that are looked at: the kernel takes no more
 #define WEIR_MESSAGES_MAX 32   // messages of one sendmmsg or recvmmsg that are looked at
+#define WEIR_UNIX_NAME_MAX 108 // bytes of a Unix socket's name: the kernel's UNIX_PATH_MAX
+#define WEIR_CMDLINE_MAX 1024  // bytes of a new program's arguments that are copied
 
 enum weir_kind {
     WEIR_DATA = 1,
@@ -15,6 +18,9 @@ enum weir_kind {
     WEIR_CLOSE = 5,
     WEIR_EXEC = 6,
     WEIR_EXIT = 7,
+    WEIR_FORK = 8,
+    WEIR_END = 9,        // no byte follows in this direction
+    WEIR_UNIX_NAMES = 10, // of a Unix socket and its peer, before all else of it
 };
 
 enum weir_direction { WEIR_EGRESS = 0, WEIR_INGRESS = 1 };
@@ -38,8 +44,24 @@ enum weir_counter {
     WEIR_COUNT_CONNS_FAILED,    // sockets that found no place in the table
     WEIR_COUNT_BAD_REGISTERS,   // calls whose arguments could not be read
     WEIR_COUNT_SKIPPED_MESSAGES,// of sendmmsg and recvmmsg, beyond WEIR_MESSAGES_MAX
-    WEIR_COUNT_UNSEEN_BYTES,    // moved by no call that was looked at: io_uring, for one
+    WEIR_COUNT_UNSEEN_BYTES,    // moved by nothing that was looked at
+    WEIR_COUNT_URING_BYTES,     // moved by io_uring operations whose buffers cannot be read
+    WEIR_COUNT_COMPAT_SOCKETS,  // of 32-bit programs, that were closed without being looked at
+    WEIR_COUNT_COMPAT_BYTES,    // moved by those
     WEIR_COUNT_MAX,
+};
+
+// Why a process's bytes are not seen.
+enum weir_blind_reason { WEIR_BLIND_OTHER = 0, WEIR_BLIND_URING = 1, WEIR_BLIND_COMPAT = 2 };
+
+struct weir_blind_key {
+    __u32 pid;
+    __u32 reason; // weir_blind_reason
+};
+
+struct weir_blind {
+    __u64 times; // sockets that were closed, or pieces of streams that were missed
+    __u64 bytes;
 };
 
 struct weir_conn_key {
@@ -59,10 +81,17 @@ struct weir_addresses {
     __u32 _pad;
 };
 
-// Data, gaps, connect, accept and close. The payload follows.
+// A socket's name, as in sun_path: abstract ones begin with a zero byte.
+struct weir_unix_name {
+    __u32 bytes;
+    __u8 name[WEIR_UNIX_NAME_MAX];
+};
+
+// What happened to a socket. The payload follows: of data the call's first bytes, then its last
+// ones; of names two weir_unix_name.
 struct weir_socket_record {
     __u32 kind; // weir_kind
-    __u32 payload_bytes;
+    __u32 payload_bytes; // the tail included
     __u64 time_mono_ns;
     __u64 start_boottime_ns; // of the process
     __u64 cgroup_id;
@@ -72,23 +101,28 @@ struct weir_socket_record {
     __u32 generation;
     __s32 fd;
     struct weir_addresses addresses;
-    __u64 position_bytes; // data, gap: moved before in this direction; close: egress in all
+    __u64 position_bytes; // data, gap, end: moved before in this direction; close: egress in all
     __u64 total_bytes;    // data, gap: moved by the call; close: ingress in all
-    __u32 direction;      // weir_direction
-    __u32 flags;          // weir_record_flags
+    __u16 direction;      // weir_direction
+    __u16 flags;          // weir_record_flags
+    __u32 tail_bytes;     // data: so many of the payload are the call's last bytes
     __s32 result;         // connect: 0 or a negative errno
     __u32 unseen_bytes;   // data, gap: moved just before `position_bytes` by no call that we saw
 };
 
+// Fork, exec and exit. An exec's arguments follow, each ended by a zero byte.
 struct weir_process_record {
     __u32 kind; // weir_kind
     __s32 exit_code;
     __u64 time_mono_ns;
     __u64 start_boottime_ns;
+    __u64 parent_start_boottime_ns; // fork only
     __u64 cgroup_id;
     __u32 pid;
     __u32 parent_pid;
     __u8 comm[16];
+    __u32 payload_bytes;
+    __u32 cmdline_bytes; // exec: of all arguments, also those that are not copied
 };
 
 struct weir_config {
@@ -118,6 +152,13 @@ struct weir_pair_key {
     __u16 b_port;
 };
 
+enum weir_conn_flags {
+    WEIR_CONN_TOLD = 1,    // user space has heard of it
+    WEIR_CONN_PENDING = 2, // connect has returned, and is not done
+    WEIR_CONN_ENDED = 4,   // that its ingress has ended is told
+    WEIR_CONN_URING = 8,   // io_uring was seen on it
+};
+
 struct weir_conn {
     __u64 moved_bytes[2]; // by weir_direction
     __u32 generation;
@@ -128,5 +169,7 @@ struct weir_conn {
     __u8 stopped;
     __u8 sequenced; // see programs/syscalls/sequence.h
     __u32 sequence_base[2]; // sequence number of position 0, by weir_direction
+    __u32 flags;            // weir_conn_flags
+    __u32 _pad;
     struct weir_addresses addresses;
 };

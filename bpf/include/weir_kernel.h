@@ -25,22 +25,7 @@ typedef _Bool bool;
 #define false 0
 #endif
 
-enum {
-    BPF_MAP_TYPE_HASH = 1,
-    BPF_MAP_TYPE_ARRAY = 2,
-    BPF_MAP_TYPE_PERCPU_ARRAY = 6,
-    BPF_MAP_TYPE_LRU_HASH = 9,
-    BPF_MAP_TYPE_RINGBUF = 27,
-};
-enum { BPF_ANY = 0 };
-enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2 };
-enum { BPF_RB_AVAIL_DATA = 0 };
-
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_core_read.h>
-#include <bpf/bpf_endian.h>
-
-#define CORE __attribute__((preserve_access_index))
+#include "weir_bpf.h"
 
 typedef struct {
     long counter;
@@ -111,7 +96,9 @@ struct sock {
     struct sock_common __sk_common;
     __u16 sk_type;
     __u16 sk_protocol;
+    int sk_err;
     void *sk_prot_creator;
+    struct socket *sk_socket;
 } CORE;
 
 struct tcp_sock {
@@ -119,10 +106,28 @@ struct tcp_sock {
     __u32 copied_seq; // sequence number behind what has been read
     __u32 snd_una;
     __u32 write_seq; // sequence number behind what has been written
+    __u64 bytes_received;
+    __u64 bytes_sent; // retransmissions included
+    __u64 bytes_retrans;
 } CORE;
 
 struct socket {
+    struct file *file;
     struct sock *sk;
+} CORE;
+
+struct sockaddr_un {
+    __u16 sun_family; // the name follows
+} CORE;
+
+struct unix_address {
+    int len; // of the family and the name
+    struct sockaddr_un name[];
+} CORE;
+
+struct unix_sock {
+    struct unix_address *addr;
+    struct sock *peer;
 } CORE;
 
 struct socket_alloc { // a socket and its inode are one allocation
@@ -132,6 +137,37 @@ struct socket_alloc { // a socket and its inode are one allocation
 
 struct kiocb {
     struct file *ki_filp;
+} CORE;
+
+struct io_cqe {
+    __s32 res;
+} CORE;
+
+struct io_cmd_data {
+    struct file *file;
+} CORE;
+
+// A request to io_uring. What is behind `cmd` depends on the operation.
+struct io_kiocb {
+    struct file *file;
+    struct io_cmd_data cmd;
+    __u8 opcode;
+    struct io_cqe cqe;
+} CORE;
+
+struct io_sr_msg { // send, receive
+    void *buf;
+    unsigned int done_io; // the buffer was moved on by as much
+    unsigned int msg_flags;
+    __u16 flags;
+} CORE;
+
+struct io_rw { // read, write
+    __u64 addr;
+} CORE;
+
+struct io_accept {
+    __u32 file_slot; // not 0: the result is no descriptor
 } CORE;
 
 struct kernfs_node {
@@ -152,11 +188,19 @@ struct signal_struct {
     } live;
 } CORE;
 
+struct mm_struct {
+    unsigned long arg_start;
+    unsigned long arg_end;
+} CORE;
+
 struct task_struct {
     int pid;
     int tgid;
     int exit_code;
+    unsigned int flags;
+    char comm[16];
     void *stack;
+    struct mm_struct *mm;
     __u64 start_boottime;
     struct task_struct *group_leader;
     struct task_struct *real_parent;
@@ -181,14 +225,28 @@ struct sys_exit_ctx {
     __s64 ret;
 };
 
+// What the program of sock/inet_sock_set_state gets, as far as all kernels agree.
+struct set_state_ctx {
+    __u64 _hidden;
+    struct sock *sk;
+    __s32 old_state;
+    __s32 new_state;
+};
+
+// What a raw_tracepoint program gets: the arguments that the kernel passes to the tracepoint.
+struct raw_ctx {
+    __u64 args[4];
+};
+
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-    unsigned long r10, r8, dx, si, di, orig_ax;
+    unsigned long r10, r8, dx, si, di, orig_ax, cs;
 } CORE;
 #elif defined(__TARGET_ARCH_arm64)
 struct pt_regs {
     __u64 regs[31];
     __u64 orig_x0;
+    __u64 pstate;
 } CORE;
 #else
 #error "no register layout for this architecture"
@@ -231,14 +289,19 @@ struct user_mmsghdr {
 #define MSG_PEEK 0x2
 #define MSG_TRUNC 0x20
 #define MSG_ERRQUEUE 0x2000
+#define SHUT_RD 0
+#define TCP_ESTABLISHED 1
 #define TCP_SYN_SENT 2
+#define TCP_SYN_RECV 3
 #define TCP_FIN_WAIT1 4
 #define TCP_FIN_WAIT2 5
 #define TCP_TIME_WAIT 6
 #define TCP_CLOSE 7
 #define TCP_CLOSE_WAIT 8
 #define TCP_LAST_ACK 9
+#define TCP_LISTEN 10
 #define TCP_CLOSING 11
+#define PF_KTHREAD 0x00200000
 #define EISCONN 106
 #define EALREADY 114
 #define EINPROGRESS 115

@@ -132,6 +132,10 @@ static __always_inline struct pt_regs *regs_of(struct task_struct *task) {
 }
 #endif
 
+static __always_inline struct pt_regs *user_regs(struct task_struct *task) {
+    return regs_of(task);
+}
+
 static __always_inline bool call_args(struct task_struct *task, __s32 id, struct call_args *args) {
     struct pt_regs *regs = regs_of(task);
 #if defined(__TARGET_ARCH_x86)
@@ -182,6 +186,12 @@ static __noinline __u64 find_regs(__u64 stack, __s32 id) {
     return 0;
 }
 
+// 0 until the first call has found their place.
+static __always_inline struct pt_regs *user_regs(struct task_struct *task) {
+    __u64 offset = *(volatile __u64 *)&regs_offset;
+    return offset ? (void *)BPF_CORE_READ(task, stack) + offset : 0;
+}
+
 static __always_inline bool call_args(struct task_struct *task, __s32 id, struct call_args *args) {
     __u64 stack = (__u64)BPF_CORE_READ(task, stack);
     __u64 offset = *(volatile __u64 *)&regs_offset;
@@ -204,3 +214,20 @@ static __always_inline bool call_args(struct task_struct *task, __s32 id, struct
 }
 
 #endif
+
+// Whether the task runs a 32-bit program, whose system calls have no tracepoints on any kernel: by
+// the state of the processor that it will return to.
+static __always_inline bool is_compat(struct task_struct *task) {
+    struct pt_regs *regs = user_regs(task);
+    if (!regs)
+        return false;
+#if defined(__TARGET_ARCH_x86)
+    __u16 selector = 0;
+    bpf_core_read(&selector, sizeof(selector), &regs->cs);
+    return selector == 0x23; // __USER32_CS
+#else
+    __u64 state = 0;
+    bpf_core_read(&state, sizeof(state), &regs->pstate);
+    return state & 0x10; // PSR_MODE32_BIT
+#endif
+}

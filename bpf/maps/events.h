@@ -9,7 +9,8 @@ struct {
 
 struct weir_slot {
     struct weir_socket_record record;
-    __u8 payload[2 * WEIR_PAYLOAD_MAX]; // the verifier bounds start and length of a copy apart
+    // The verifier bounds start and length of a copy apart.
+    __u8 payload[2 * WEIR_PAYLOAD_MAX + WEIR_TAIL_MAX];
 };
 
 // One slot a CPU; the loader sets the number of CPUs. Not a per-CPU map, as its values end at

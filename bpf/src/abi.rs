@@ -4,8 +4,14 @@
 //! with the BTF of the built object. Times are nanoseconds of the kernel's clocks, ports are in
 //! host order, addresses are 16 bytes with IPv4 mapped into IPv6 (`0.0.0.0` and `::` all zero).
 
-/// Bytes of one call that are copied, in all.
+/// Bytes of one call that are copied, in all: its first ones.
 pub const PAYLOAD_BYTES_MAX: usize = 30_720;
+/// Its last bytes are copied besides, if it moved more.
+pub const TAIL_BYTES_MAX: usize = 4_096;
+/// Of a Unix socket's name.
+pub const UNIX_NAME_BYTES_MAX: usize = 108;
+/// Bytes of a new program's arguments that are copied.
+pub const CMDLINE_BYTES_MAX: usize = 1_024;
 
 pub const KIND_DATA: u32 = 1;
 pub const KIND_GAP: u32 = 2;
@@ -14,16 +20,19 @@ pub const KIND_ACCEPT: u32 = 4;
 pub const KIND_CLOSE: u32 = 5;
 pub const KIND_EXEC: u32 = 6;
 pub const KIND_EXIT: u32 = 7;
+pub const KIND_FORK: u32 = 8;
+pub const KIND_END: u32 = 9;
+pub const KIND_UNIX_NAMES: u32 = 10;
 
-pub const DIRECTION_EGRESS: u32 = 0;
-pub const DIRECTION_INGRESS: u32 = 1;
+pub const DIRECTION_EGRESS: u16 = 0;
+pub const DIRECTION_INGRESS: u16 = 1;
 
 pub const OPENED_UNKNOWN: u8 = 0;
 pub const OPENED_CONNECT: u8 = 1;
 pub const OPENED_ACCEPT: u8 = 2;
 
 /// In [`SocketRecord::flags`] of a close: nobody else holds the socket.
-pub const FLAG_LAST_REFERENCE: u32 = 1;
+pub const FLAG_LAST_REFERENCE: u16 = 1;
 
 pub const ALLOW_PIDS: u32 = 1;
 pub const ALLOW_PORTS: u32 = 2;
@@ -61,11 +70,38 @@ pub enum Counter {
     BadRegisters,
     /// Of `sendmmsg` and `recvmmsg`, beyond the 32nd.
     SkippedMessages,
-    /// Bytes moved by no call that was looked at: io_uring, for one.
+    /// Bytes moved by nothing that was looked at.
     UnseenBytes,
+    /// Bytes moved by `io_uring` operations whose buffers cannot be read.
+    UringBytes,
+    /// Sockets of 32-bit programs that were closed without being looked at.
+    CompatSockets,
+    /// Bytes moved by those.
+    CompatBytes,
 }
 
-pub const COUNTER_COUNT: u32 = Counter::UnseenBytes as u32 + 1;
+pub const COUNTER_COUNT: u32 = Counter::CompatBytes as u32 + 1;
+
+pub const BLIND_OTHER: u32 = 0;
+pub const BLIND_URING: u32 = 1;
+pub const BLIND_COMPAT: u32 = 2;
+
+/// Key of `blind`: a process, and why its bytes are not seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct BlindKey {
+    pub pid: u32,
+    /// `BLIND_*`.
+    pub reason: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Blind {
+    /// Sockets that were closed, or pieces of streams that were missed.
+    pub times: u64,
+    pub bytes: u64,
+}
 
 /// The identity of a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -95,12 +131,29 @@ pub struct Addresses {
     pub _pad: u32,
 }
 
-/// Data, gaps, connect, accept and close. The payload follows.
+/// The payload of names: a socket's and its peer's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct UnixName {
+    pub bytes: u32,
+    /// As in `sun_path`: abstract names begin with a zero byte.
+    pub name: [u8; UNIX_NAME_BYTES_MAX],
+}
+
+impl Default for UnixName {
+    fn default() -> UnixName {
+        UnixName { bytes: 0, name: [0; UNIX_NAME_BYTES_MAX] }
+    }
+}
+
+/// What happened to a socket. The payload follows: of data the call's first bytes, then its last
+/// ones; of names two [`UnixName`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct SocketRecord {
     /// `KIND_*`.
     pub kind: u32,
+    /// The tail included.
     pub payload_bytes: u32,
     /// `CLOCK_MONOTONIC`: a write's beginning, the end of everything else.
     pub time_mono_ns: u64,
@@ -115,20 +168,23 @@ pub struct SocketRecord {
     pub generation: u32,
     pub fd: i32,
     pub addresses: Addresses,
-    /// Data and gaps: bytes moved before in this direction. Close: egress bytes in all.
+    /// Data, gaps, ends: bytes moved before in this direction. Close: egress bytes in all.
     pub position_bytes: u64,
     /// Data and gaps: bytes moved by the call. Close: ingress bytes in all.
     pub total_bytes: u64,
     /// `DIRECTION_*`.
-    pub direction: u32,
+    pub direction: u16,
     /// `FLAG_*`.
-    pub flags: u32,
+    pub flags: u16,
+    /// Data: so many of the payload are the call's last bytes.
+    pub tail_bytes: u32,
     /// Connect: 0 or a negative errno.
     pub result: i32,
     /// Data and gaps: bytes moved just before `position_bytes` by no call that was seen.
     pub unseen_bytes: u32,
 }
 
+/// Fork, exec and exit. An exec's arguments follow, each ended by a zero byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct ProcessRecord {
@@ -140,11 +196,16 @@ pub struct ProcessRecord {
     pub time_mono_ns: u64,
     /// `CLOCK_BOOTTIME` at which the process began.
     pub start_boottime_ns: u64,
+    /// Fork: as `start_boottime_ns`, of the parent.
+    pub parent_start_boottime_ns: u64,
     /// cgroup v2.
     pub cgroup_id: u64,
     pub pid: u32,
     pub parent_pid: u32,
     pub comm: [u8; 16],
+    pub payload_bytes: u32,
+    /// Exec: of all arguments, also those that are not copied.
+    pub cmdline_bytes: u32,
 }
 
 /// The one value of the `config` map.
@@ -211,10 +272,13 @@ plain! {
     ConnKey, 16;
     Addresses, 48;
     SocketRecord, 144;
-    ProcessRecord, 56;
+    ProcessRecord, 72;
     Config, 48;
     ListenerKey, 20;
     PairKey, 36;
+    BlindKey, 8;
+    Blind, 16;
+    UnixName, 112;
 }
 
 fn read_plain<T: Plain>(bytes: &[u8]) -> Option<(T, &[u8])> {
@@ -239,8 +303,18 @@ pub fn read_socket_record(record: &[u8]) -> Option<(SocketRecord, &[u8])> {
     Some((header, payload))
 }
 
-/// A record of the `process_events` ring; `None` if it is cut short.
+/// The payload of names: the socket's and its peer's, as far as they are whole.
 #[must_use]
-pub fn read_process_record(record: &[u8]) -> Option<ProcessRecord> {
-    read_plain(record).map(|(header, _)| header)
+pub fn read_unix_names(payload: &[u8]) -> Option<[UnixName; 2]> {
+    let (own, rest) = read_plain(payload)?;
+    let (peer, _) = read_plain(rest)?;
+    Some([own, peer])
+}
+
+/// A record of the `process_events` ring and its arguments; `None` if it is cut short.
+#[must_use]
+pub fn read_process_record(record: &[u8]) -> Option<(ProcessRecord, &[u8])> {
+    let (header, rest) = read_plain::<ProcessRecord>(record)?;
+    let payload = rest.get(..header.payload_bytes as usize)?;
+    Some((header, payload))
 }

@@ -3,21 +3,22 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// Continuous PxL over eBPF: answers about a running system, kept true.
 #[derive(Debug, Parser)]
 #[command(name = "weir", version, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// Server to ask.
+    /// Server to ask: http://HOST:PORT, HOST:PORT, or HOST for port 7070.
     #[arg(
         long,
         global = true,
         env = "WEIR_SERVER",
         default_value = "http://127.0.0.1:7070",
+        value_parser = parse_server,
         value_name = "URL"
     )]
-    pub(crate) server: String,
+    pub(crate) server: ServerUrl,
     /// Where the server keeps its token and state [default: ~/.local/state/weir].
     #[arg(long, global = true, env = "WEIR_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
@@ -51,6 +52,8 @@ pub(crate) enum Command {
     Queries(OutputArgs),
     /// Nodes and their sources.
     Nodes(OutputArgs),
+    /// End all sessions of browsers on the server; the token stays.
+    Logout,
     /// Measure, and print one JSON object.
     Bench(BenchArgs),
     /// A service of the demo shop.
@@ -240,6 +243,8 @@ pub(crate) struct UpArgs {
     pub(crate) snapshot_bytes_max: usize,
     #[command(flatten)]
     pub(crate) readers: ReaderArgs,
+    #[command(flatten)]
+    pub(crate) queries: QueryArgs,
     /// Worker threads of the cluster part.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) workers: usize,
@@ -258,6 +263,17 @@ pub(crate) struct UpArgs {
     /// Not yet: redaction beyond secrets.
     #[arg(long, value_name = "MODE", hide = true)]
     pub(crate) redact: Option<String>,
+}
+
+/// What queries may cost.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct QueryArgs {
+    /// Memory of one query in each part, node and cluster. Without it an eighth of what there is, at most 1 GiB.
+    #[arg(long, value_parser = parse_bytes, value_name = "N")]
+    pub(crate) query_bytes_max: Option<usize>,
+    /// Memory of all queries of a part; above, the largest is ended. Without it a quarter, at most 2 GiB.
+    #[arg(long, value_parser = parse_bytes, value_name = "N")]
+    pub(crate) queries_bytes_max: Option<usize>,
 }
 
 /// What readers may cost.
@@ -281,6 +297,68 @@ pub(crate) struct ReaderArgs {
     /// Subscriptions of one websocket.
     #[arg(long, default_value_t = 64, value_name = "N")]
     pub(crate) subscriptions_max: usize,
+}
+
+/// `http://HOST:PORT`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServerUrl(pub(crate) String);
+
+/// Port of a server that is named without one.
+const DEFAULT_PORT: u16 = 7070;
+
+/// People and scripts name servers as they name them elsewhere: with or without a scheme.
+fn parse_server(text: &str) -> Result<ServerUrl, String> {
+    let wrong = |why: &str| Err(format!("{why}: write http://HOST:PORT or HOST:PORT"));
+    let text = text.trim();
+    let (scheme, rest) = text.split_once("://").map_or((None, text), |(s, r)| (Some(s), r));
+    if scheme.is_some_and(|scheme| !scheme.eq_ignore_ascii_case("http")) {
+        return wrong("only http:// servers are supported yet");
+    }
+    let authority = rest.trim_end_matches('/');
+    let is_host = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    if !authority.chars().all(is_host) {
+        return wrong("this is no server's address");
+    }
+    let host_end = authority.rfind(']').map_or(0, |at| at + 1);
+    let (host, port) = match authority[host_end..].rfind(':').map(|at| host_end + at) {
+        Some(at) => (&authority[..at], Some(&authority[at + 1..])),
+        None => (authority, None),
+    };
+    let port = match port {
+        Some(port) => match port.parse::<u16>() {
+            Ok(port) if port > 0 => port,
+            _ => return wrong("the port must be a number from 1 to 65535"),
+        },
+        None if scheme.is_some() => 80,
+        None => DEFAULT_PORT,
+    };
+    let host = if host.is_empty() { "127.0.0.1" } else { host };
+    if host.starts_with('[') != host.ends_with(']') || host.contains(':') != host.starts_with('[') {
+        return wrong("an IPv6 address stands in brackets");
+    }
+    Ok(ServerUrl(format!("http://{host}:{port}")))
+}
+
+/// Reads the command line. Usage lines are those of `--help`: clap's own, in an error, would list
+/// every flag that was given (or set by the environment) as if it were required.
+pub(crate) fn parse() -> Cli {
+    let parsed = Cli::from_arg_matches(&command().get_matches());
+    parsed.unwrap_or_else(|error| error.exit())
+}
+
+fn command() -> clap::Command {
+    let mut command = Cli::command();
+    command.build();
+    with_usage(command)
+}
+
+fn with_usage(mut command: clap::Command) -> clap::Command {
+    let usage = command.render_usage().to_string();
+    for below in command.get_subcommands_mut() {
+        *below = with_usage(std::mem::take(below));
+    }
+    let usage = usage.trim_start_matches("Usage:").trim().to_string();
+    command.override_usage(usage)
 }
 
 /// `100ms`, `5s`, `5m`, `1h`, `1d`
@@ -322,9 +400,44 @@ fn parse_time(text: &str) -> Result<i64, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+
+    /// Servers as people name them; what is none is wrong usage.
+    #[test]
+    fn servers() {
+        for (text, want) in [
+            ("http://127.0.0.1:7070", "http://127.0.0.1:7070"),
+            ("http://h:1/", "http://h:1"),
+            ("HTTP://h", "http://h:80"),
+            ("127.0.0.1:7071", "http://127.0.0.1:7071"),
+            ("localhost:7071", "http://localhost:7071"),
+            ("localhost", "http://localhost:7070"),
+            (":7071", "http://127.0.0.1:7071"),
+            ("[::1]:7071", "http://[::1]:7071"),
+            ("[::1]", "http://[::1]:7070"),
+            ("", "http://127.0.0.1:7070"),
+        ] {
+            assert_eq!(parse_server(text), Ok(ServerUrl(want.to_string())), "{text}");
+        }
+        for text in
+            ["https://h:1", "h:x", "h:0", "h:99999", "::1", "a b", "http://u@h:1", "h/x", "h?x"]
+        {
+            assert!(parse_server(text).is_err(), "{text}");
+        }
+    }
+
+    /// An error's usage is that of `--help`: catches flags shown as required because they were given.
+    #[test]
+    fn usage_is_not_made_up() {
+        let error = command().try_get_matches_from(["weir", "run", "--server", "h:1"]).unwrap_err();
+        let said = error.to_string();
+        assert!(
+            said.contains("Usage: weir run [OPTIONS] <SCRIPT> [-- <--name value>...]"),
+            "{said}"
+        );
+        let error = command().try_get_matches_from(["weir", "scripts", "show", "-o", "json"]);
+        assert!(error.unwrap_err().to_string().contains("show [OPTIONS] <NAME>"));
+    }
 
     /// The definition holds together, and values have units.
     #[test]

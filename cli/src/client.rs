@@ -1,28 +1,19 @@
 //! The way to a server: where it is, which token, one question or one subscription at a time.
 
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value as Json;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
+use crate::data_dir;
 use crate::failure::Failure;
+use crate::output;
 
 pub(crate) struct Connection {
     server: String,
     data_dir: Option<PathBuf>,
-}
-
-/// `~/.local/state/weir` of the invoking user.
-pub(crate) fn default_data_dir() -> PathBuf {
-    let home = crate::up::invoking_user_home().unwrap_or_else(|| PathBuf::from("."));
-    home.join(".local/state/weir")
-}
-
-fn token_in(data_dir: &Path) -> Option<String> {
-    let token = std::fs::read_to_string(data_dir.join("token")).ok()?;
-    Some(token.trim().to_string())
 }
 
 impl Connection {
@@ -30,10 +21,11 @@ impl Connection {
         Connection { server: server.trim_end_matches('/').to_string(), data_dir }
     }
 
-    fn token(&self) -> Option<String> {
-        std::env::var("WEIR_TOKEN")
-            .ok()
-            .or_else(|| token_in(&self.data_dir.clone().unwrap_or_else(default_data_dir)))
+    fn token(&self) -> Result<Option<String>, Failure> {
+        if let Ok(token) = std::env::var("WEIR_TOKEN") {
+            return Ok(Some(token));
+        }
+        data_dir::token_in(&self.data_dir.clone().unwrap_or_else(data_dir::default_path))
     }
 
     fn unreachable(&self, error: &dyn std::fmt::Display) -> Failure {
@@ -48,9 +40,6 @@ impl Connection {
         let error = serde_json::from_str::<Json>(body).unwrap_or_default();
         let error = &error["error"];
         let message = error["message"].as_str().unwrap_or(body);
-        if let Some(diagnostics) = error["diagnostics"].as_array() {
-            crate::output::print_diagnostics_json(diagnostics);
-        }
         if status == 401 {
             return Failure::No(format!(
                 "{} wants a token: run as the user of the server, or set WEIR_TOKEN or \
@@ -58,7 +47,8 @@ impl Connection {
                 self.server
             ));
         }
-        Failure::No(message.to_string())
+        let diagnostics = output::diagnostics_of(&error["diagnostics"]);
+        Failure::Script { message: message.to_string(), diagnostics }
     }
 
     fn finish(
@@ -76,6 +66,9 @@ impl Connection {
         if !status.is_success() {
             return Err(self.refused(status.as_u16(), &body));
         }
+        if body.is_empty() {
+            return Ok(Json::Null);
+        }
         serde_json::from_str(&body)
             .map_err(|error| Failure::No(format!("the server's answer is not JSON: {error}")))
     }
@@ -87,7 +80,7 @@ impl Connection {
 
     pub(crate) fn get(&self, path: &str) -> Result<Json, Failure> {
         let mut request = Connection::agent().get(format!("{}{path}", self.server));
-        if let Some(token) = self.token() {
+        if let Some(token) = self.token()? {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
         self.finish(request.call())
@@ -95,7 +88,7 @@ impl Connection {
 
     pub(crate) fn post(&self, path: &str, body: &Json) -> Result<Json, Failure> {
         let mut request = Connection::agent().post(format!("{}{path}", self.server));
-        if let Some(token) = self.token() {
+        if let Some(token) = self.token()? {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
         self.finish(request.send_json(body))
@@ -110,7 +103,7 @@ impl Connection {
         let mut request = url
             .into_client_request()
             .map_err(|error| Failure::Usage(format!("{}: {error}", self.server)))?;
-        if let Some(token) = self.token()
+        if let Some(token) = self.token()?
             && let Ok(value) = format!("Bearer {token}").parse()
         {
             request.headers_mut().insert("Authorization", value);

@@ -8,16 +8,16 @@ mod args;
 mod bench;
 mod client;
 mod cmd;
+mod data_dir;
 mod demo;
 mod failure;
+mod listing;
 mod offline;
 mod output;
 mod script;
 mod up;
 
 use std::process::ExitCode;
-
-use clap::Parser;
 
 use crate::args::{Cli, Command};
 use crate::failure::Failure;
@@ -29,7 +29,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn dispatch(cli: Cli) -> Result<(), Failure> {
     let Cli { server, data_dir, command } = cli;
-    let connection = client::Connection::new(server, data_dir.clone());
+    let connection = client::Connection::new(server.0, data_dir.clone());
     match command {
         Command::Up(args) => up::run(args, data_dir),
         Command::Run(args) => cmd::run::run(&connection, args),
@@ -43,17 +43,17 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Stats(args) => cmd::ask::stats(&connection, args),
         Command::Queries(args) => cmd::ask::queries(&connection, args),
         Command::Nodes(args) => cmd::ask::nodes(&connection, args),
+        Command::Logout => cmd::ask::logout(&connection),
         Command::Bench(args) => bench::run(args),
         Command::DemoService(args) => demo::run_service(&args).map_err(Failure::from),
     }
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match dispatch(cli) {
+    match dispatch(args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            failure.print();
+            failure.print(None);
             failure.exit_code()
         }
     }

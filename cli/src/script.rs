@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use weir_cluster::planner::ScriptRequest;
+use weir_pxl::{Script, bundle};
+use weir_types::text::without_bom;
 
 use crate::args::ScriptArgs;
 use crate::failure::Failure;
@@ -18,8 +20,38 @@ pub(crate) struct ScriptFile {
     pub(crate) vis: Option<String>,
 }
 
+/// A script's text, as far as it is at hand, to show where a finding is.
+#[derive(Debug, Default)]
+pub(crate) struct Source {
+    name: String,
+    text: String,
+    vis: Option<String>,
+}
+
+impl Source {
+    pub(crate) fn script(&self) -> Script<'_> {
+        Script { name: &self.name, text: &self.text, vis: self.vis.as_deref() }
+    }
+}
+
+/// The text that came with the request, or the bundle's.
+pub(crate) fn source_of(request: &ScriptRequest) -> Source {
+    let name = request.script.clone().unwrap_or_default();
+    if let Some(text) = &request.text {
+        return Source { name, text: text.clone(), vis: request.vis.clone() };
+    }
+    let found = bundle::find(&name);
+    Source {
+        name,
+        text: found.map_or_else(String::new, |found| found.pxl.to_string()),
+        vis: found.and_then(|found| found.vis).map(str::to_string),
+    }
+}
+
 fn read(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("could not read {}", path.display()))
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("could not read {}", path.display()))?;
+    Ok(without_bom(&text).to_string())
 }
 
 /// The vis.json of a script: in the same folder. A `viz.json` counts as one.
@@ -101,7 +133,7 @@ pub(crate) fn request(args: &ScriptArgs) -> Result<ScriptRequest, Failure> {
         std::io::stdin()
             .read_to_string(&mut text)
             .map_err(|error| Failure::No(format!("could not read standard input: {error}")))?;
-        request.text = Some(text);
+        request.text = Some(without_bom(&text).to_string());
         request.script = Some("<stdin>".to_string());
     } else if path.is_file() || path.is_dir() {
         let file = read_script(path)?;
@@ -112,6 +144,12 @@ pub(crate) fn request(args: &ScriptArgs) -> Result<ScriptRequest, Failure> {
         request.script = Some(args.script.clone());
     }
     Ok(request)
+}
+
+/// Until when a script has to be compiled.
+pub(crate) fn compile_deadline() -> weir_pxl::Deadline {
+    let clock = std::sync::Arc::new(weir_types::WallClock);
+    weir_pxl::Deadline::after(clock, weir_pxl::limits::COMPILE_TIME_MAX)
 }
 
 #[cfg(test)]

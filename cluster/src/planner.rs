@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use weir_pxl::{CompileOptions, Compiled, Script};
+use weir_pxl::{Cancel, CompileOptions, Compiled, Deadline, Script};
 use weir_types::plan::{OpId, OpKind, Plan};
 use weir_types::split::SplitPlan;
 use weir_types::{Diagnostic, Relation};
@@ -112,19 +112,26 @@ fn resolve(request: &ScriptRequest) -> Result<(String, String, Option<String>), 
     }
     let name = request.script.as_deref().ok_or(PlanError::NoScript)?;
     let Some(found) = weir_pxl::bundle::find(name) else {
-        let hint = weir_pxl::bundle::scripts()
-            .iter()
-            .find(|script| script.name.contains(name) || name.contains(script.name))
-            .map_or_else(String::new, |script| format!(" (did you mean `{}`?)", script.name));
+        let known: Vec<&str> = weir_pxl::bundle::scripts().iter().map(|each| each.name).collect();
+        let hint = weir_pxl::suggest(name, &known)
+            .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
         return Err(PlanError::UnknownScript { name: name.to_string(), hint });
     };
     Ok((name.to_string(), found.pxl.to_string(), found.vis.map(str::to_string)))
+}
+
+/// What a compile may take besides its bounded work: until when, and as long as somebody waits.
+#[derive(Clone, Debug, Default)]
+pub struct Allowance {
+    pub cancel: Cancel,
+    pub deadline: Option<Deadline>,
 }
 
 /// Compiles what is asked for, without splitting it.
 pub fn compile(
     request: &ScriptRequest,
     now_unix_ns: Option<i64>,
+    allowance: &Allowance,
 ) -> Result<(String, Compiled), PlanError> {
     let (name, text, vis) = resolve(request)?;
     let script = Script { name: &name, text: &text, vis: vis.as_deref() };
@@ -132,23 +139,34 @@ pub fn compile(
         now_unix_ns,
         args: request.args.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
         func: request.func.clone(),
+        cancel: allowance.cancel.clone(),
+        deadline: allowance.deadline.clone(),
         ..CompileOptions::default()
     };
     let compiled = weir_pxl::compile(&script, &options).map_err(PlanError::Compile)?;
     Ok((name, compiled))
 }
 
-/// The tables and table functions below an operator.
-fn tables_below(plan: &Plan, op: OpId, found: &mut Vec<String>) {
+/// Calls `visit` with the operators at and below one, each once: a plan is a graph, and the ways
+/// through it can be more than its operators by powers of two.
+fn visit_below(plan: &Plan, op: OpId, mut visit: impl FnMut(&OpKind)) {
+    let mut seen = vec![false; plan.ops.len()];
     let mut open = vec![op];
     while let Some(at) = open.pop() {
-        if let OpKind::Scan { table: name, .. } | OpKind::TableFunction { name, .. } =
-            &plan.ops[at].kind
-        {
+        if !std::mem::replace(&mut seen[at], true) {
+            visit(&plan.ops[at].kind);
+            open.extend(&plan.ops[at].inputs);
+        }
+    }
+}
+
+/// The tables and table functions below an operator.
+fn tables_below(plan: &Plan, op: OpId, found: &mut Vec<String>) {
+    visit_below(plan, op, |kind| {
+        if let OpKind::Scan { table: name, .. } | OpKind::TableFunction { name, .. } = kind {
             found.push(name.clone());
         }
-        open.extend(&plan.ops[at].inputs);
-    }
+    });
 }
 
 /// Takes away the outputs that read a table which `has_table` denies.
@@ -172,14 +190,25 @@ fn set_apart_without_source(
     apart
 }
 
-/// The whole way. `tick_ms`: the server's tick; a refresh is a multiple of it.
+/// As [`prepare_within`], for callers that wait for the end.
 pub fn prepare(
     request: &ScriptRequest,
     tick_ms: u64,
     now_unix_ns: Option<i64>,
     has_table: &dyn Fn(&str) -> bool,
 ) -> Result<Prepared, PlanError> {
-    let (name, mut compiled) = compile(request, now_unix_ns)?;
+    prepare_within(request, tick_ms, now_unix_ns, has_table, &Allowance::default())
+}
+
+/// The whole way. `tick_ms`: the server's tick; a refresh is a multiple of it.
+pub fn prepare_within(
+    request: &ScriptRequest,
+    tick_ms: u64,
+    now_unix_ns: Option<i64>,
+    has_table: &dyn Fn(&str) -> bool,
+    allowance: &Allowance,
+) -> Result<Prepared, PlanError> {
+    let (name, mut compiled) = compile(request, now_unix_ns, allowance)?;
     let mut outputs = output_infos(&compiled);
     let without_source = set_apart_without_source(&mut compiled.plan, has_table);
     if compiled.plan.outputs.is_empty()
@@ -220,16 +249,13 @@ pub fn output_infos(compiled: &Compiled) -> Vec<OutputInfo> {
         .enumerate()
         .map(|(idx, output)| {
             let mut pane_ns = 0;
-            let mut open = vec![output.op];
-            while let Some(at) = open.pop() {
-                let op = &compiled.plan.ops[at];
-                if let OpKind::Scan { window, .. } = &op.kind
+            visit_below(&compiled.plan, output.op, |kind| {
+                if let OpKind::Scan { window, .. } = kind
                     && let Some(sliding) = window.sliding(None)
                 {
                     pane_ns = pane_ns.max(sliding.pane_ns);
                 }
-                open.extend(&op.inputs);
-            }
+            });
             OutputInfo {
                 table: output.table.clone(),
                 relation: compiled.plan.ops[output.op].relation.clone(),

@@ -10,6 +10,7 @@ mod rig;
 
 use std::collections::BTreeMap;
 
+use weir_engine::Limits;
 use weir_types::plan::OpKind;
 use weir_types::split::{FragmentKind, SplitPlan};
 use weir_types::{DataType, PackedRow, Plan, Value};
@@ -49,9 +50,19 @@ pub struct Feed {
     pub ticks_ms: Vec<u64>,
     /// How many ticks pass before the query is installed; their rows are replayed to it.
     pub installed_after: usize,
+    /// Operators stop after every row, as if each turn were over at once.
+    pub one_row_slices: bool,
 }
 
 impl Feed {
+    fn limits(&self) -> Limits {
+        let limits = Limits::default();
+        if !self.one_row_slices {
+            return limits;
+        }
+        Limits { round_ns: 0, slice_ns_min: 0, slice_rows_max: 1, ..limits }
+    }
+
     /// The plainest: whole batches, one worker, one node, a refresh a second, installed at once.
     #[must_use]
     pub fn plain(ticks_ms: Vec<u64>) -> Feed {
@@ -63,6 +74,7 @@ impl Feed {
             refresh_ms: 1000,
             ticks_ms,
             installed_after: 0,
+            one_row_slices: false,
         }
     }
 }
@@ -134,7 +146,7 @@ pub fn compare_all(
     let mut compared = Compared::default();
     let admitted = admission::as_admitted(world, feed);
     let admissions = admission::admissions(world, feed);
-    let mut rig = Rig::start(feed.nodes, feed.workers, world.retention_ns)?;
+    let mut rig = Rig::start_with(feed.nodes, feed.workers, world.retention_ns, &feed.limits())?;
     for engine in rig.engines() {
         engine.set_metadata(world.metadata.clone());
     }
@@ -166,8 +178,9 @@ pub fn compare_coordinated(
     let (mut compared, mut sharing) = (Compared::default(), 0);
     let admitted = admission::as_admitted(world, feed);
     let admissions = admission::admissions(world, feed);
+    let (retention_ns, metadata, limits) = (world.retention_ns, &world.metadata, feed.limits());
     let mut rig =
-        Coordinated::start(feed.nodes, feed.workers, world.retention_ns, &world.metadata)?;
+        Coordinated::start_with((feed.nodes, feed.workers), retention_ns, metadata, &limits)?;
     // (query, its number here, when it was installed)
     let mut installed: Vec<(u64, usize, u64)> = Vec::new();
     let mut now_ms = 0;
@@ -284,7 +297,7 @@ pub fn run(
     look: &mut dyn FnMut(u64, &Views) -> Result<(), DriveError>,
 ) -> Result<(), DriveError> {
     let admissions = admission::admissions(world, feed);
-    let mut rig = Rig::start(feed.nodes, feed.workers, world.retention_ns)?;
+    let mut rig = Rig::start_with(feed.nodes, feed.workers, world.retention_ns, &feed.limits())?;
     for (number, &tick_ms) in feed.ticks_ms.iter().enumerate() {
         if number == feed.installed_after {
             install(&mut rig, 0, split, world, feed, number, &admissions);

@@ -124,5 +124,6 @@ pub fn feed_of(choices: &mut Choices<'_>) -> Feed {
         ticks_ms.push(last + ticks * tick_ms);
     }
     let installed_after = if choices.one_in(4) { choices.below(ticks_ms.len()) } else { 0 };
-    Feed { order, workers, nodes, tick_ms, refresh_ms, ticks_ms, installed_after }
+    let one_row_slices = choices.one_in(3);
+    Feed { order, workers, nodes, tick_ms, refresh_ms, ticks_ms, installed_after, one_row_slices }
 }

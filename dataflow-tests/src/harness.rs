@@ -10,6 +10,7 @@ pub mod live;
 pub mod nginx;
 pub mod process;
 pub mod servers;
+pub mod socket;
 pub mod weir;
 
 use std::net::{Ipv4Addr, TcpListener};

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use weir_types::PackedRow;
 use weir_types::split::{Change, ExchangeId, Fragment};
 
+pub use crate::budget::Unread;
+
 /// A query's number. It may be used again after `Removed` or `Failed`.
 pub type QueryId = u64;
 
@@ -24,23 +26,72 @@ pub const TEST_DEATH_LITERAL: &str = "__weir_test_death__";
 /// Bounds of one engine. Each says what happens when it is reached.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Bytes of operator state of one query (an estimate). Above: the query fails with a message.
+    /// Bytes that one query may hold: operator state, rows that wait and what was handed out and is not
+    /// let go. Above: the query fails, with the code `state_budget`, or `backlog` if most of it waits.
     pub query_state_bytes_max: u64,
+    /// Bytes that all queries may hold together. Above: the query that holds most fails, with the code
+    /// `engine_budget`.
+    pub state_bytes_max: u64,
     /// Bytes of pushed rows that wait for a tick to close. Above: the batch is dropped and counted
     /// as [`TableStats::queue_full_rows`].
     pub pending_bytes_max: u64,
-    /// Changes of one query that wait in the workers' queues. Above: the query fails.
-    pub queued_changes_max: u64,
+    /// Bytes of a query that were handed out and not let go by the receiver ([`Unread`]). Above: its
+    /// last operators wait, and so does its frontier.
+    pub unread_bytes_max: u64,
+    /// In a round of a worker, queries that have more to do share so much time; then the others come
+    /// round. How late a query can be because of others: about one round for each of its operators.
+    pub round_ns: u64,
+    /// However many share a round, each has so much: less is spent on going round.
+    pub slice_ns_min: u64,
+    /// Rows and bytes that an operator works on, or hands out in one event, before it looks at the clock.
+    pub slice_rows_max: usize,
+    pub slice_bytes_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            query_state_bytes_max: 2 << 30,
+            query_state_bytes_max: 1 << 30,
+            state_bytes_max: 2 << 30,
             pending_bytes_max: 256 << 20,
-            queued_changes_max: 16 << 20,
+            unread_bytes_max: 16 << 20,
+            round_ns: 10_000_000,
+            slice_ns_min: 500_000,
+            slice_rows_max: 2048,
+            slice_bytes_max: 256 << 10,
         }
     }
+}
+
+impl Limits {
+    /// For a process with two engines, by the memory of this machine or of its control group.
+    #[must_use]
+    pub fn of_this_process() -> Limits {
+        crate::memory::usable_bytes().map_or_else(Limits::default, Limits::for_memory)
+    }
+
+    /// For a process that may use `memory_bytes` and has two engines in it, among other things: an eighth
+    /// for one query, a quarter for all of an engine; never more than the defaults.
+    #[must_use]
+    pub fn for_memory(memory_bytes: u64) -> Limits {
+        let limits = Limits::default();
+        Limits {
+            query_state_bytes_max: limits.query_state_bytes_max.min(memory_bytes / 8),
+            state_bytes_max: limits.state_bytes_max.min(memory_bytes / 4),
+            pending_bytes_max: limits.pending_bytes_max.min(memory_bytes / 16),
+            ..limits
+        }
+    }
+}
+
+/// Codes of what a limit ends, as they stand at the beginning of a failure's message.
+const LIMIT_CODES: [&str; 3] = ["state_budget", "backlog", "engine_budget"];
+
+/// The code of a failed query by its message, wherever it failed: a limit's own, else `query_failed`.
+#[must_use]
+pub fn failure_code(message: &str) -> &'static str {
+    let code = message.split(':').next().unwrap_or_default();
+    LIMIT_CODES.into_iter().find(|known| *known == code).unwrap_or("query_failed")
 }
 
 #[derive(Clone, Debug)]
@@ -113,10 +164,25 @@ impl Install {
 pub enum EngineEvent {
     /// Node fragments: what a refresh added on an exchange, consolidated per worker (several
     /// workers send one event each). Comes before the `Frontier` of its tick.
-    Changes { query: QueryId, exchange: ExchangeId, tick_ms: u64, changes: Vec<Change> },
+    ///
+    /// A large tick comes in several events, each within [`Limits::slice_bytes_max`] and a row more.
+    Changes {
+        query: QueryId,
+        exchange: ExchangeId,
+        tick_ms: u64,
+        changes: Vec<Change>,
+        unread: Unread,
+    },
     /// Cluster fragments: the net change of an output table at a tick, over all workers; never
-    /// empty. Comes before the `Frontier` of its tick.
-    Rows { query: QueryId, table: Arc<str>, tick_ms: u64, rows: Vec<(PackedRow, i64)> },
+    /// empty. Comes before the `Frontier` of its tick. A large tick comes in several events, no row in
+    /// two of them.
+    Rows {
+        query: QueryId,
+        table: Arc<str>,
+        tick_ms: u64,
+        rows: Vec<(PackedRow, i64)>,
+        unread: Unread,
+    },
     /// Everything of the query at ticks ≤ `tick_ms` has been handed out. A multiple of its refresh. Not
     /// of feeds: they hand out nothing.
     Frontier { query: QueryId, tick_ms: u64 },
@@ -139,14 +205,20 @@ pub enum EngineError {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueryStats {
     pub query: QueryId,
-    /// Estimated bytes of operator state, over all workers.
+    /// Bytes of operator state, over all workers; as are the next two.
     pub state_bytes: u64,
+    /// Bytes of rows that wait for an operator or for their tick to close.
+    pub waiting_bytes: u64,
+    /// Bytes that were handed out and not let go by the receiver.
+    pub unread_bytes: u64,
     /// Rows scanned (node) or changes received (cluster).
     pub rows_in: u64,
     /// Rows or changes that came when their window was already past.
     pub late_rows: u64,
     /// Time spent in its operators, over all workers.
     pub cpu_ns: u64,
+    /// How often an operator had more to do than its turn allowed.
+    pub yields: u64,
     /// Operators over all workers.
     pub operators: u64,
     /// The last reported frontier.
@@ -177,6 +249,10 @@ pub struct TableStats {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EngineStats {
+    /// What all queries hold together; [`Limits::state_bytes_max`] is its bound.
+    pub held_bytes: u64,
+    /// Pushed rows that wait for a tick to close; [`Limits::pending_bytes_max`] is its bound.
+    pub pending_bytes: u64,
     pub queries: Vec<QueryStats>,
     pub workers: Vec<WorkerStats>,
     pub tables: Vec<TableStats>,

@@ -1,7 +1,9 @@
 //! The handle on an engine: thread-safe, never blocks for longer than a queue's short lock.
 
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use timely::communication::WorkerGuards;
 use weir_types::PackedRow;
@@ -14,10 +16,11 @@ use crate::api::{
     EngineConfig, EngineError, EngineEvent, EngineStats, FeedExchange, Install, QueryId,
     TableStats, WorkerStats,
 };
+use crate::budget::{Gauge, Purpose};
 use crate::prepare::Prepared;
 use crate::query::QueryShared;
-use crate::queue::{Command, EngineShared, TableBatch};
-use crate::worker;
+use crate::queue::{Command, EngineShared, Rubbish, TableBatch};
+use crate::{weigh, worker};
 
 /// What a query is told that is installed on a dead engine.
 const DEAD: &str = "the engine has died; a new one must take its place";
@@ -25,7 +28,8 @@ const DEAD: &str = "the engine has died; a new one must take its place";
 /// Owns the worker threads. Dropping it stops them and waits (so do it off async threads).
 pub struct Engine {
     shared: Arc<EngineShared>,
-    guards: Mutex<Option<WorkerGuards<()>>>,
+    /// The workers, and who drops what they throw away.
+    threads: Mutex<Option<(WorkerGuards<()>, JoinHandle<()>)>>,
 }
 
 impl Engine {
@@ -43,13 +47,18 @@ impl Engine {
         } else {
             timely::Config::process(config.workers)
         };
-        let shared = Arc::new(EngineShared::new(config, emit));
+        let (rubbish, thrown_away) = channel();
+        let reaper = std::thread::Builder::new()
+            .name(format!("{}-reaper", config.name))
+            .spawn(move || thrown_away.iter().map_while(|rubbish: Rubbish| rubbish).for_each(drop))
+            .map_err(|error| EngineError::Start(error.to_string()))?;
+        let shared = Arc::new(EngineShared::new(config, emit, rubbish));
         let for_workers = Arc::clone(&shared);
         let guards = timely::execute(timely_config, move |timely_worker| {
             worker::run(timely_worker, &for_workers);
         })
         .map_err(EngineError::Start)?;
-        Ok(Engine { shared, guards: Mutex::new(Some(guards)) })
+        Ok(Engine { shared, threads: Mutex::new(Some((guards, reaper))) })
     }
 
     /// Installs a query; one of the same id goes first, silently. A fragment that cannot be run, or an engine
@@ -151,13 +160,27 @@ impl Engine {
             .filter_map(TableBatch::new)
             .map(Arc::new)
             .collect();
+        let Some(shared) = self.shared.query(query) else { return };
         let bytes: u64 = batches.iter().map(|batch| batch.bytes).sum();
-        self.shared.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.shared.send(None, Command::Replay { query, table: table.into(), batches }, true);
+        let held = self.held(&shared, usize::try_from(bytes).unwrap_or(usize::MAX));
+        let command = Command::Replay { query, table: table.into(), batches, held };
+        self.shared.send(None, command, true);
     }
 
-    /// Bytes of pushed and replayed rows that no query has seen yet: replay the next slice when this
-    /// is small.
+    /// Counts what waits for a query, until it is let go of.
+    fn held(&self, query: &Arc<QueryShared>, bytes: usize) -> Arc<Gauge> {
+        let mut held = Gauge::new(Arc::clone(query), Arc::clone(&self.shared), Purpose::Waiting);
+        held.set(bytes);
+        Arc::new(held)
+    }
+
+    /// Bytes of a query's rows that wait for its operators: replay the next slice when this is small.
+    #[must_use]
+    pub fn waiting_bytes(&self, query: QueryId) -> u64 {
+        self.shared.query(query).map_or(0, |query| query.holdings.waiting())
+    }
+
+    /// Bytes of pushed rows that wait for a tick to close.
     #[must_use]
     pub fn backlog_bytes(&self) -> u64 {
         if self.is_dead() {
@@ -187,15 +210,8 @@ impl Engine {
         changes: Vec<Change>,
     ) {
         let Some(shared) = self.shared.query(query) else { return };
-        let count = changes.len() as u64;
-        let waiting = shared.queued_changes.fetch_add(count, Ordering::Relaxed) + count;
-        if waiting > self.shared.config.limits.queued_changes_max {
-            let message =
-                format!("{waiting} changes wait to be applied: the engine cannot keep up");
-            shared.fail(&self.shared, &message);
-            return;
-        }
-        let command = Command::Changes { query, exchange, tick_ms, changes };
+        let held = self.held(&shared, weigh::changes(&changes));
+        let command = Command::Changes { query, exchange, tick_ms, changes, held };
         self.shared.send(None, command, false);
     }
 
@@ -246,6 +262,8 @@ impl Engine {
             dataflows: gauges.dataflows.load(Ordering::Relaxed),
         });
         EngineStats {
+            held_bytes: self.shared.meter.held_bytes(),
+            pending_bytes: self.backlog_bytes(),
             queries: self.shared.queries().iter().map(|query| query.stats()).collect(),
             workers: workers.collect(),
             tables: self.shared.tables(),
@@ -272,8 +290,8 @@ impl Engine {
     }
 
     pub(crate) fn stop(&self) {
-        let guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(guards) = guards else { return };
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((guards, reaper)) = threads else { return };
         for query in self.shared.queries() {
             query.end();
         }
@@ -283,6 +301,8 @@ impl Engine {
                 tracing::error!(engine = self.shared.config.name, message, "worker died");
             }
         }
+        self.shared.throw_away(None);
+        drop(reaper.join());
     }
 }
 

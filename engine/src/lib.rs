@@ -13,6 +13,7 @@
 //!   queues under one short lock, so every worker sees installs, drops and closed ticks in the same
 //!   order, which timely requires of dataflow construction. (One process, hence no need of timely's
 //!   own `Sequencer`; a multi-process engine would put its `Sequencer` behind the same `queue`.)
+//! * `budget` has what a query may hold and how long it may work before others have their turn;
 //! * `worker` applies commands, steps timely and reports frontiers;
 //! * `prepare` checks and compiles a fragment once, off the workers; `render` builds its operators;
 //! * `render/publish` hands what a feed's windows tell to the dataflows of the queries that read them;
@@ -24,18 +25,22 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod budget;
 mod engine;
 mod generations;
 pub mod history;
+mod memory;
 mod prepare;
 mod query;
 mod queue;
 mod render;
+mod weigh;
 mod worker;
 
 pub use api::{
     EngineConfig, EngineError, EngineEvent, EngineStats, FUTURE_NS_MAX, FeedExchange, Install,
-    Limits, QueryId, QueryStats, TEST_DEATH_LITERAL, TEST_PANIC_LITERAL, TableStats, WorkerStats,
+    Limits, QueryId, QueryStats, TEST_DEATH_LITERAL, TEST_PANIC_LITERAL, TableStats, Unread,
+    WorkerStats, failure_code,
 };
 pub use engine::Engine;
 pub use generations::{EmitOfGeneration, Generations, RestartPace};

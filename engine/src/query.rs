@@ -1,10 +1,10 @@
 //! One installed query: what all workers share of it, and each worker's environment for its
 //! operators (panics and errors contained, time and state counted, metadata at hand).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use timely::scheduling::Activator;
@@ -12,7 +12,8 @@ use weir_functions::{EvalCtx, FunctionError};
 use weir_types::Clock;
 use weir_types::metadata::MetadataSnapshot;
 
-use crate::api::{EngineEvent, QueryId, QueryStats};
+use crate::api::{EngineEvent, Limits, QueryId, QueryStats};
+use crate::budget::{Gauge, Holdings, Purpose, Rounds, Turns, Unread};
 use crate::prepare::Prepared;
 use crate::queue::{Command, EngineShared};
 
@@ -32,6 +33,8 @@ pub(crate) enum OpError {
     Column { table: String, column: String },
     #[error("a row does not fit the plan's relation in {0}")]
     Row(&'static str),
+    #[error("rows occur more often than 2^63 times in {0}")]
+    Copies(&'static str),
 }
 
 /// The panic that no guard contains: a test fault.
@@ -52,12 +55,12 @@ pub(crate) struct QueryShared {
     /// Say `Removed` once the workers have let go.
     announce_removal: AtomicBool,
     workers_left: AtomicUsize,
-    state_bytes: AtomicI64,
+    pub(crate) holdings: Arc<Holdings>,
     cpu_ns: AtomicU64,
+    yields: AtomicU64,
     operators: AtomicU64,
     pub(crate) rows_in: AtomicU64,
     pub(crate) late_rows: AtomicU64,
-    pub(crate) queued_changes: AtomicU64,
     frontier_tick_ms: AtomicU64,
     dues: Mutex<Vec<Arc<AtomicU64>>>,
 }
@@ -79,12 +82,12 @@ impl QueryShared {
             live: AtomicBool::new(true),
             announce_removal: AtomicBool::new(false),
             workers_left: AtomicUsize::new(workers),
-            state_bytes: AtomicI64::new(0),
+            holdings: Arc::default(),
             cpu_ns: AtomicU64::new(0),
+            yields: AtomicU64::new(0),
             operators: AtomicU64::new(0),
             rows_in: AtomicU64::new(0),
             late_rows: AtomicU64::new(0),
-            queued_changes: AtomicU64::new(0),
             frontier_tick_ms: AtomicU64::new(NO_FRONTIER),
             dues: Mutex::default(),
         }
@@ -165,10 +168,13 @@ impl QueryShared {
         let frontier = self.frontier_tick_ms.load(Ordering::Relaxed);
         QueryStats {
             query: self.id,
-            state_bytes: u64::try_from(self.state_bytes.load(Ordering::Relaxed)).unwrap_or(0),
+            state_bytes: self.holdings.state(),
+            waiting_bytes: self.holdings.waiting(),
+            unread_bytes: self.holdings.unread(),
             rows_in: self.rows_in.load(Ordering::Relaxed),
             late_rows: self.late_rows.load(Ordering::Relaxed),
             cpu_ns: self.cpu_ns.load(Ordering::Relaxed),
+            yields: self.yields.load(Ordering::Relaxed),
             operators: self.operators.load(Ordering::Relaxed),
             frontier_tick_ms: (frontier != NO_FRONTIER).then_some(frontier),
         }
@@ -184,42 +190,6 @@ impl DueSlot {
     }
 }
 
-/// An operator's share of its query's state bytes; gives it back when dropped.
-pub(crate) struct StateGauge {
-    query: Arc<QueryShared>,
-    engine: Arc<EngineShared>,
-    bytes: i64,
-}
-
-impl StateGauge {
-    pub(crate) fn set(&mut self, bytes: usize) {
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        let change = bytes - self.bytes;
-        if change == 0 {
-            return;
-        }
-        self.bytes = bytes;
-        let total = self.query.state_bytes.fetch_add(change, Ordering::Relaxed) + change;
-        let max = self.engine.config.limits.query_state_bytes_max;
-        if u64::try_from(total).is_ok_and(|total| total > max) {
-            let message = format!(
-                "state budget: the query holds {total} bytes, {max} are allowed; narrow its window, \
-                 its groups or its columns"
-            );
-            self.query.fail(&self.engine, &message);
-        }
-    }
-    pub(crate) fn bytes(&self) -> usize {
-        usize::try_from(self.bytes).unwrap_or(0)
-    }
-}
-
-impl Drop for StateGauge {
-    fn drop(&mut self) {
-        self.query.state_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
 /// One worker's environment for the operators of one query.
 pub(crate) struct Env {
     pub(crate) query: Arc<QueryShared>,
@@ -228,17 +198,58 @@ pub(crate) struct Env {
     pub(crate) peers: usize,
     metadata: Rc<RefCell<Arc<MetadataSnapshot>>>,
     activators: RefCell<Vec<Activator>>,
+    /// An operator waits until the receiver has let go of what was handed out.
+    is_blocked: Cell<bool>,
+    turns: Turns,
+    /// When the operator began that runs now.
+    began_ns: Cell<u64>,
 }
 
 impl Env {
     pub(crate) fn new(
         query: Arc<QueryShared>,
         engine: Arc<EngineShared>,
-        worker: usize,
-        peers: usize,
+        (worker, peers): (usize, usize),
         metadata: Rc<RefCell<Arc<MetadataSnapshot>>>,
+        rounds: Rc<Rounds>,
     ) -> Env {
-        Env { query, engine, worker, peers, metadata, activators: RefCell::default() }
+        Env {
+            query,
+            engine,
+            worker,
+            peers,
+            metadata,
+            activators: RefCell::default(),
+            is_blocked: Cell::new(false),
+            turns: Turns::new(rounds),
+            began_ns: Cell::new(0),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.engine.config.limits
+    }
+
+    /// True if the operator that runs now should let others go on. It has done a slice of work then.
+    pub(crate) fn turn_is_over(&self) -> bool {
+        let running_ns = self.engine.clock.monotonic_ns().saturating_sub(self.began_ns.get());
+        self.turns.is_over(running_ns)
+    }
+    /// The operator has more to do, in the next round.
+    pub(crate) fn come_round(&self, activator: &Activator) {
+        self.query.yields.fetch_add(1, Ordering::Relaxed);
+        self.turns.is_hungry();
+        activator.activate();
+    }
+    /// The operator goes on when the receiver of what it hands out has let go of some.
+    pub(crate) fn wait_for_receiver(&self) {
+        self.is_blocked.set(true);
+    }
+    pub(crate) fn unblock(&self) {
+        if self.is_blocked.get() && !self.query.holdings.is_full(self.limits()) {
+            self.is_blocked.set(false);
+            self.activate_all();
+        }
     }
 
     pub(crate) fn is_live(&self) -> bool {
@@ -269,8 +280,8 @@ impl Env {
         dues.push(Arc::clone(&slot));
         DueSlot(slot)
     }
-    pub(crate) fn state_gauge(&self) -> StateGauge {
-        StateGauge { query: Arc::clone(&self.query), engine: Arc::clone(&self.engine), bytes: 0 }
+    pub(crate) fn gauge(&self, purpose: Purpose) -> Gauge {
+        Gauge::new(Arc::clone(&self.query), Arc::clone(&self.engine), purpose)
     }
 
     pub(crate) fn emit(&self, event: EngineEvent) {
@@ -278,10 +289,15 @@ impl Env {
             self.engine.emit(event);
         }
     }
+    /// Counts what an event carries.
+    pub(crate) fn unread(&self, bytes: usize) -> Unread {
+        Unread::new(&self.query, &self.engine.meter, bytes)
+    }
 
     /// Runs operator logic: a panic or an error ends this query, and nothing else.
     pub(crate) fn guard(&self, name: &str, logic: impl FnOnce() -> Result<(), OpError>) {
         let start_ns = self.engine.clock.monotonic_ns();
+        self.began_ns.set(start_ns);
         match std::panic::catch_unwind(AssertUnwindSafe(logic)) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.query.fail(&self.engine, &format!("{name}: {error}")),
@@ -296,6 +312,7 @@ impl Env {
             }
         }
         let spent_ns = self.engine.clock.monotonic_ns().saturating_sub(start_ns);
+        self.turns.spend(spent_ns);
         self.query.cpu_ns.fetch_add(spent_ns, Ordering::Relaxed);
     }
 }

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::Thread;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampNanosecondType;
@@ -18,6 +18,7 @@ use weir_types::split::{Change, ExchangeId};
 use weir_types::{PackedRow, WallClock};
 
 use crate::api::{EngineConfig, EngineEvent, QueryId, TableStats};
+use crate::budget::{Gauge, Meter};
 use crate::query::QueryShared;
 
 /// A table's batch with what every scan of it wants to know first.
@@ -56,6 +57,7 @@ pub(crate) enum Command {
         query: QueryId,
         table: Arc<str>,
         batches: Vec<Arc<TableBatch>>,
+        held: Arc<Gauge>,
     },
     Hold {
         query: QueryId,
@@ -67,6 +69,7 @@ pub(crate) enum Command {
         exchange: ExchangeId,
         tick_ms: u64,
         changes: Vec<Change>,
+        held: Arc<Gauge>,
     },
     CloseQueryTick {
         query: QueryId,
@@ -89,6 +92,9 @@ struct Queues {
     turn: usize,
 }
 
+/// Something large whose parts take long to free. `None`: no more comes.
+pub(crate) type Rubbish = Option<Box<dyn Send>>;
+
 /// Figures of one worker thread, written by it.
 #[derive(Default)]
 pub(crate) struct WorkerGauges {
@@ -102,7 +108,9 @@ pub(crate) struct EngineShared {
     pub(crate) clock: WallClock,
     emit: Arc<dyn Fn(EngineEvent) + Send + Sync>,
     queues: Mutex<Queues>,
-    threads: Vec<OnceLock<Thread>>,
+    pub(crate) meter: Arc<Meter>,
+    /// Takes what is dropped in bulk, so that no worker spends its time on that.
+    rubbish: Mutex<Sender<Rubbish>>,
     pub(crate) gauges: Vec<WorkerGauges>,
     queries: Mutex<BTreeMap<QueryId, Arc<QueryShared>>>,
     tables: Mutex<BTreeMap<Arc<str>, TableStats>>,
@@ -123,6 +131,7 @@ impl EngineShared {
     pub(crate) fn new(
         config: EngineConfig,
         emit: Arc<dyn Fn(EngineEvent) + Send + Sync>,
+        rubbish: Sender<Rubbish>,
     ) -> EngineShared {
         let workers = config.workers;
         EngineShared {
@@ -130,7 +139,8 @@ impl EngineShared {
             clock: WallClock,
             emit,
             queues: Mutex::new(Queues { of_workers: vec![Vec::new(); workers], turn: 0 }),
-            threads: (0..workers).map(|_| OnceLock::new()).collect(),
+            meter: Arc::new(Meter::new(workers)),
+            rubbish: Mutex::new(rubbish),
             gauges: (0..workers).map(|_| WorkerGauges::default()).collect(),
             queries: Mutex::default(),
             tables: Mutex::default(),
@@ -144,17 +154,6 @@ impl EngineShared {
         (self.emit)(event);
     }
 
-    /// Called once by each worker thread before it takes commands.
-    pub(crate) fn register_thread(&self, worker: usize) {
-        let _ = self.threads[worker].set(std::thread::current());
-    }
-
-    fn wake(&self, worker: usize) {
-        if let Some(thread) = self.threads[worker].get() {
-            thread.unpark();
-        }
-    }
-
     /// To every worker, in the same order for all.
     pub(crate) fn broadcast(&self, command: Command) {
         {
@@ -164,13 +163,7 @@ impl EngineShared {
             }
             queues.of_workers.iter_mut().for_each(|queue| queue.push(command.clone()));
         }
-        self.wake_all();
-    }
-
-    fn wake_all(&self) {
-        for worker in 0..self.threads.len() {
-            self.wake(worker);
-        }
+        self.meter.wake_all();
     }
 
     /// To one worker; in turn without a choice. `wake`: it should look now rather than with the next
@@ -188,7 +181,7 @@ impl EngineShared {
         queues.of_workers[worker].push(command);
         drop(queues);
         if wake {
-            self.wake(worker);
+            self.meter.wake(worker);
         }
     }
 
@@ -201,7 +194,7 @@ impl EngineShared {
         let former = std::mem::replace(&mut *lock(&self.metadata), metadata);
         // Outside the lock: it may be large, and this its last owner.
         drop(former);
-        self.wake_all();
+        self.meter.wake_all();
     }
     pub(crate) fn metadata(&self) -> Arc<MetadataSnapshot> {
         Arc::clone(&lock(&self.metadata))
@@ -255,6 +248,12 @@ impl EngineShared {
         lock(&self.tables).values().cloned().collect()
     }
 
+    /// Has something large dropped by a thread that nobody waits for.
+    pub(crate) fn throw_away(&self, rubbish: Rubbish) {
+        // Without a receiver it is dropped here.
+        drop(lock(&self.rubbish).send(rubbish));
+    }
+
     pub(crate) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Acquire)
     }
@@ -275,6 +274,6 @@ impl EngineShared {
         // Nobody takes what waits any more.
         lock(&self.queues).of_workers.iter_mut().for_each(|queue| *queue = Vec::new());
         self.emit(EngineEvent::Died { message: message.to_string() });
-        self.wake_all();
+        self.meter.wake_all();
     }
 }

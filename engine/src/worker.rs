@@ -16,6 +16,7 @@ use timely::worker::Worker as TimelyWorker;
 use weir_types::metadata::MetadataSnapshot;
 
 use crate::api::{FUTURE_NS_MAX, FeedExchange, QueryId};
+use crate::budget::Rounds;
 use crate::prepare::{Kind, Role};
 use crate::query::{Env, QueryShared, tick_unix_ns};
 use crate::queue::{Command, EngineShared, TableBatch};
@@ -31,6 +32,8 @@ struct Installed {
     /// The least refresh that is not closed yet.
     open_tick_ms: u64,
     held: bool,
+    /// Of the first batch that is for it: earlier ones it gets by replay.
+    first_batch: u64,
     /// A query without operators has no dataflow; its frontier is what is closed.
     is_empty: bool,
 }
@@ -73,9 +76,11 @@ struct Worker<'w> {
     index: usize,
     queries: BTreeMap<QueryId, (Installed, Option<usize>)>,
     draining: Vec<Draining>,
-    /// Rows that wait for their tick to close.
-    pending: Vec<(Arc<str>, Arc<TableBatch>)>,
+    /// Rows that wait for their tick to close, with the number of their batch.
+    pending: Vec<(u64, Arc<str>, Arc<TableBatch>)>,
+    next_batch: u64,
     metadata: Rc<RefCell<Arc<MetadataSnapshot>>>,
+    rounds: Rc<Rounds>,
 }
 
 /// Reports the death of a worker by anything that operators' own guards do not contain.
@@ -92,7 +97,7 @@ impl Drop for DeathWatch<'_> {
 pub(crate) fn run(timely: &mut TimelyWorker, shared: &Arc<EngineShared>) {
     let _watch = DeathWatch(shared);
     let index = timely.index();
-    shared.register_thread(index);
+    shared.meter.register_thread(index);
     let mut worker = Worker {
         timely,
         shared,
@@ -100,7 +105,9 @@ pub(crate) fn run(timely: &mut TimelyWorker, shared: &Arc<EngineShared>) {
         queries: BTreeMap::new(),
         draining: Vec::new(),
         pending: Vec::new(),
+        next_batch: 0,
         metadata: Rc::default(),
+        rounds: Rc::default(),
     };
     let mut commands = Vec::new();
     loop {
@@ -122,6 +129,7 @@ pub(crate) fn run(timely: &mut TimelyWorker, shared: &Arc<EngineShared>) {
             // Queries without operators move and end without a step.
             worker.after_step();
         }
+        worker.begin_round();
         worker.timely.step_or_park(Some(PARK_MAX));
         worker.after_step();
     }
@@ -133,20 +141,28 @@ impl Worker<'_> {
         match command {
             Command::Install(query) => self.install(query),
             Command::Remove(query) => self.remove(query),
-            Command::Rows { table, batch } => self.pending.push((table, batch)),
-            Command::Replay { query, table, batches } => self.replay(query, &table, &batches),
+            Command::Rows { table, batch } => {
+                self.pending.push((self.next_batch, table, batch));
+                self.next_batch += 1;
+            }
+            Command::Replay { query, table, batches, held } => {
+                if let Some((installed, _)) = self.queries.get(&query) {
+                    let tick_ms = installed.open_tick_ms;
+                    for batch in &batches {
+                        installed.sources.push_rows(&table, tick_ms, batch, Some(&held));
+                    }
+                }
+            }
             Command::Hold { query, held } => {
                 if let Some((installed, _)) = self.queries.get_mut(&query) {
                     installed.held = held;
                 }
             }
             Command::CloseTick(tick_ms) => self.close_tick(tick_ms),
-            Command::Changes { query, exchange, tick_ms, changes } => {
+            Command::Changes { query, exchange, tick_ms, changes, held } => {
                 if let Some((installed, _)) = self.queries.get(&query) {
-                    let count = changes.len() as u64;
-                    installed.query().queued_changes.fetch_sub(count, Ordering::Relaxed);
                     let tick_ms = installed.admission_tick(tick_ms);
-                    installed.sources.push_changes(exchange, tick_ms, changes);
+                    installed.sources.push_changes(exchange, tick_ms, changes, &held);
                 }
             }
             Command::CloseQueryTick { query, tick_ms } => {
@@ -177,9 +193,9 @@ impl Worker<'_> {
         let env = Rc::new(Env::new(
             query,
             Arc::clone(self.shared),
-            self.index,
-            self.timely.peers(),
+            (self.index, self.timely.peers()),
             Rc::clone(&self.metadata),
+            Rc::clone(&self.rounds),
         ));
         self.start_after_feeds(&env.query);
         let is_empty = env.query.prepared.ops.is_empty();
@@ -199,7 +215,9 @@ impl Worker<'_> {
             feed.env.activate_all();
         }
         let open_tick_ms = env.query.start_tick_ms();
-        let installed = Installed { env, sources, open_tick_ms, held: false, is_empty };
+        let first_batch = self.next_batch;
+        let installed =
+            Installed { env, sources, open_tick_ms, held: false, first_batch, is_empty };
         self.queries.insert(id, (installed, dataflow));
     }
 
@@ -234,19 +252,9 @@ impl Worker<'_> {
         }
     }
 
-    fn replay(&mut self, query: QueryId, table: &str, batches: &[Arc<TableBatch>]) {
-        let bytes: u64 = batches.iter().map(|batch| batch.bytes).sum();
-        self.shared.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        if let Some((installed, _)) = self.queries.get(&query) {
-            for batch in batches {
-                installed.sources.push_rows(table, installed.open_tick_ms, batch);
-            }
-        }
-    }
-
     fn close_tick(&mut self, tick_ms: u64) {
         let latest_ns = tick_unix_ns(tick_ms).saturating_add(FUTURE_NS_MAX);
-        for (table, batch) in std::mem::take(&mut self.pending) {
+        for (number, table, batch) in std::mem::take(&mut self.pending) {
             self.shared.pending_bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
             let batch = if batch.time_max_unix_ns <= latest_ns {
                 Some(batch)
@@ -255,7 +263,10 @@ impl Worker<'_> {
             };
             let Some(batch) = batch else { continue };
             for (installed, _) in self.queries.values() {
-                installed.sources.push_rows(&table, installed.admission_tick(tick_ms), &batch);
+                if number >= installed.first_batch {
+                    let tick_ms = installed.admission_tick(tick_ms);
+                    installed.sources.push_rows(&table, tick_ms, &batch, None);
+                }
             }
         }
         for (installed, _) in self.queries.values_mut() {
@@ -279,6 +290,11 @@ impl Worker<'_> {
         self.shared.count_table(table, |stats| stats.future_rows += dropped);
         let kept = filter_record_batch(&batch.rows, &keep).ok()?;
         if kept.num_rows() == 0 { None } else { TableBatch::new(kept).map(Arc::new) }
+    }
+
+    fn begin_round(&self) {
+        self.rounds.next(&self.shared.config.limits);
+        self.queries.values().for_each(|(installed, _)| installed.env.unblock());
     }
 
     fn after_step(&mut self) {

@@ -276,7 +276,7 @@ impl NodeCore {
         #[expect(clippy::iter_over_hash_type, reason = "the order of back-fills does not matter")]
         for (&id, query) in &mut self.queries {
             let Some(cursors) = &mut query.replay else { continue };
-            while budget_rows > 0 && self.engine.backlog_bytes() < REPLAY_BACKLOG_BYTES_MAX {
+            while budget_rows > 0 && self.engine.waiting_bytes(id) < REPLAY_BACKLOG_BYTES_MAX {
                 let Some((table, cursor)) = cursors.front_mut() else { break };
                 let slice = history.next_slice(cursor, budget_rows.min(BATCH_ROWS_MAX));
                 if slice.is_empty() {
@@ -395,7 +395,7 @@ impl NodeCore {
     /// Sends on what the engine handed out.
     pub fn on_event(&mut self, event: EngineEvent) {
         match event {
-            EngineEvent::Changes { query, exchange, tick_ms, changes } => {
+            EngineEvent::Changes { query, exchange, tick_ms, changes, .. } => {
                 self.send_changes(query, exchange, tick_ms, changes);
             }
             EngineEvent::Frontier { query, tick_ms } => self.send_progress(query, tick_ms),

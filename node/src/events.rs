@@ -81,14 +81,21 @@ fn query_of(event: &EngineEvent) -> Option<QueryId> {
 
 #[cfg(test)]
 mod tests {
+    use weir_engine::Unread;
+
     use super::*;
 
     /// Catches a full queue that swallows a query's changes and then passes its frontier on.
     #[test]
     fn a_query_that_lost_an_event_is_told_first() {
         let (emit, events) = engine_events(2);
-        let changes =
-            |query| EngineEvent::Changes { query, exchange: 0, tick_ms: 1, changes: Vec::new() };
+        let changes = |query| EngineEvent::Changes {
+            query,
+            exchange: 0,
+            tick_ms: 1,
+            changes: Vec::new(),
+            unread: Unread::default(),
+        };
         emit(7, changes(1));
         emit(7, changes(2));
         emit(7, changes(3));

@@ -3,6 +3,7 @@
 //!
 //! [`core`] is the node without threads (what it takes in is decided in `admission`, what was lost
 //! comes out as rows of [`loss_rows`]), [`host`] runs a source on a thread under a supervisor,
+//! [`metadata`] keeps names on threads of its own,
 //! [`sources`] puts them together (rows of processes that are not known yet wait a moment in `grace`),
 //! [`agent`] answers table functions, [`runtime`] is the node's own thread, which closes the ticks.
 #![forbid(unsafe_code)]
@@ -14,5 +15,6 @@ mod events;
 mod grace;
 pub mod host;
 pub mod loss_rows;
+pub mod metadata;
 pub mod runtime;
 pub mod sources;

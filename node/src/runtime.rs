@@ -15,7 +15,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded, select};
 use tracing::{error, info};
 use weir_engine::history::History;
-use weir_engine::{EngineConfig, EngineError, EngineEvent, Generations, RestartPace};
+use weir_engine::{EngineConfig, EngineError, EngineEvent, Generations, Limits, RestartPace};
 use weir_proto::NodeInfo;
 use weir_proto::ToNode;
 use weir_proto::bus::{BusError, NodePort};
@@ -29,10 +29,13 @@ use crate::core::NodeCore;
 use crate::events::{Events, engine_events};
 use crate::host::{Feed, FromSource, SourceSpec};
 use crate::loss_rows;
+use crate::metadata::Settled;
 
 /// A tick waits this long past its edge for a source that has not flushed yet; its rows then belong
 /// to a later tick.
 const FLUSH_GRACE_NS: i64 = 60_000_000;
+/// How often it looks whether names that a tick waits for have come.
+const SETTLE_PAUSE: Duration = Duration::from_micros(500);
 /// The thread looks at the clock at least so often; what happens wakes it in between.
 const WAIT_MAX: Duration = Duration::from_millis(100);
 /// Pause between two slices of a back-fill while nothing else happens.
@@ -58,6 +61,7 @@ pub struct NodeConfig {
     pub workers: usize,
     pub retention_ns: i64,
     pub history_bytes: u64,
+    pub queries: Limits,
     pub test_faults: bool,
     /// Answers table functions about this node.
     pub agent: Agent,
@@ -65,6 +69,8 @@ pub struct NodeConfig {
     pub ledger: NodeLedger,
     /// This process, in rows about its losses.
     pub own_upid: Upid,
+    /// Whether the names are known that the rows taken in so far need.
+    pub settled: Settled,
 }
 
 #[derive(Default)]
@@ -151,6 +157,7 @@ struct NodeThread {
     last_tick_ms: u64,
     last_status_ms: u64,
     agent: Agent,
+    settled: Settled,
     last_answers_ms: u64,
     stop: Arc<AtomicBool>,
 }
@@ -170,6 +177,7 @@ impl NodeRuntime {
                 workers: config.workers,
                 retention_ns: Some(config.retention_ns),
                 test_faults: config.test_faults,
+                limits: config.queries,
                 ..EngineConfig::new("node")
             },
             emit,
@@ -213,6 +221,7 @@ impl NodeRuntime {
                 * config.tick_ms,
             last_status_ms: 0,
             agent: config.agent,
+            settled: config.settled,
             last_answers_ms: 0,
             stop: stop.clone(),
             clock,
@@ -226,7 +235,6 @@ impl NodeRuntime {
     }
 
     /// What makes the node's thread panic, with test faults.
-    #[must_use]
     pub fn panic_switch(&self) -> impl Fn() + Send + Sync + use<> {
         let (asked, test_faults) = (self.panic_asked.clone(), self.test_faults);
         move || asked.store(test_faults, Ordering::SeqCst)
@@ -434,7 +442,8 @@ impl NodeThread {
         let grace_ns = if awaited { FLUSH_GRACE_NS } else { 0 };
         let due_ns = i64::try_from(next_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000);
         let left_ns = due_ns.saturating_add(grace_ns).saturating_sub(self.clock.now_unix_ns());
-        Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0)).min(WAIT_MAX)
+        let left = Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0)).min(WAIT_MAX);
+        if left.is_zero() && !(self.settled)() { SETTLE_PAUSE } else { left }
     }
 
     /// Closes the latest tick whose edge has passed, once every running source has flushed it or
@@ -447,7 +456,8 @@ impl NodeThread {
         }
         let edge_ns = i64::try_from(due_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000);
         let waiting = self.sources.values().any(|source| NodeThread::is_awaited(source, due_ms));
-        if waiting && now_ns < edge_ns + FLUSH_GRACE_NS {
+        let unnamed = !(self.settled)();
+        if (waiting || unnamed) && now_ns < edge_ns + FLUSH_GRACE_NS {
             return;
         }
         self.last_tick_ms = due_ms;

@@ -3,32 +3,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing::warn;
 use weir_engine::Generations;
-use weir_sources::capture::CaptureEvent;
-use weir_sources::conn::SocketOwner;
+use weir_sources::capture::Liveness;
 use weir_sources::dns::{DnsCounters, ReverseDns, SystemResolver};
 use weir_sources::ebpf::{EbpfConfig, EbpfSource, Filters};
-use weir_sources::metadata::{Forgotten, LocalMetadata};
+use weir_sources::metadata::{Found, Observation};
 use weir_sources::proc::ProcSource;
 use weir_sources::socket::{SocketTracer, SocketTracerConfig};
-use weir_types::metadata::MetadataSnapshot;
+use weir_types::RecordBatch;
 use weir_types::source::{Source, TableBatch, TableCounters};
-use weir_types::{RecordBatch, Upid};
 
 use crate::agent::DebugState;
 use crate::grace::Grace;
 use crate::host::SourceSpec;
+use crate::metadata::{Metadata, Observer, Settled};
 
 /// After so many drains in a row that gave nothing, the ring is looked at less often.
 const QUIET_DRAINS: u32 = 3;
 const QUIET_INTERVAL: Duration = Duration::from_millis(50);
-/// `/proc` is read once a second.
-const METADATA_EVERY_NS: i64 = 1_000_000_000;
 
 /// What to capture, as `--trace` says it; empty: everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,102 +48,6 @@ pub struct SourcesConfig {
     pub test_faults: bool,
 }
 
-/// The metadata of this node, and who is told when it changes.
-struct Metadata {
-    local: Mutex<LocalMetadata>,
-    readers: Mutex<Vec<Weak<Generations>>>,
-    /// For the debug state.
-    dns_counters: Mutex<DnsCounters>,
-}
-
-impl Metadata {
-    fn publish(&self, snapshot: &Arc<MetadataSnapshot>) {
-        let Ok(readers) = self.readers.lock() else { return };
-        for engine in readers.iter().filter_map(Weak::upgrade) {
-            engine.set_metadata(snapshot.clone());
-        }
-    }
-
-    fn refresh(&self) {
-        let Ok(mut local) = self.local.lock() else { return };
-        let before = local.forgotten();
-        let snapshot = local.refresh();
-        self.publish(&snapshot);
-        let Forgotten { processes, sockets } = local.forgotten();
-        if before == Forgotten::default() && processes + sockets > 0 {
-            warn!(processes, sockets, "too much has ended: the oldest names are forgotten");
-        }
-    }
-
-    /// Finds out what metadata functions asked for and did not know. Does not wait: names come with
-    /// one of the next calls.
-    fn answer_functions(&self, dns: &mut ReverseDns, now_unix_ns: i64) {
-        let names_changed = dns.poll(now_unix_ns, &weir_engine::dns::take_wanted());
-        if let Ok(mut counters) = self.dns_counters.lock() {
-            *counters = dns.counters();
-        }
-        let processes = weir_engine::libraries::take_wanted();
-        let Ok(mut local) = self.local.lock() else { return };
-        if names_changed {
-            local.set_names(dns.names());
-        }
-        local.read_libraries(&processes);
-        if let Some(snapshot) = local.take_changed() {
-            self.publish(&snapshot);
-        }
-    }
-
-    /// How much is known, as JSON.
-    fn debug_state(&self) -> String {
-        let Ok(local) = self.local.lock() else { return String::new() };
-        let snapshot = local.snapshot();
-        let dns = self.dns_counters.lock().map(|counters| *counters).unwrap_or_default();
-        let DnsCounters { found_total, missed_total, evicted_total, left_out_total } = dns;
-        format!(
-            "{{\"processes\":{},\"pods\":{},\"services\":{},\"containers\":{},\"sockets\":{},\
-             \"dns\":{{\"names\":{},\"found\":{found_total},\"missed\":{missed_total},\
-             \"evicted\":{evicted_total},\"left_out\":{}}}}}",
-            snapshot.processes.len(),
-            snapshot.pods.len(),
-            snapshot.services.len(),
-            snapshot.containers.len(),
-            snapshot.sockets.len(),
-            snapshot.dns.len(),
-            left_out_total + weir_engine::dns::left_out(),
-        )
-    }
-
-    /// Takes what capture saw, looks up processes that appear in rows before the next refresh would
-    /// find them, and lets the rows go that need not wait for more.
-    fn admit(
-        &self,
-        sockets: &[SocketOwner],
-        batches: Vec<(&'static str, RecordBatch)>,
-        grace: &mut Grace,
-        now_unix_ns: i64,
-        out: &mut Vec<TableBatch>,
-    ) {
-        // Rows go on, whatever has happened to the names.
-        let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
-        sockets.iter().for_each(|socket| local.observed(socket));
-        // Names are stamped on rows: where there are none, the next refresh is early enough.
-        if batches.is_empty() && grace.is_empty() {
-            return;
-        }
-        let mut found = local.take_changed();
-        let mut awaits = |upid: Upid| {
-            if let Some(snapshot) = local.look_up(upid) {
-                found = Some(snapshot);
-            }
-            local.awaits(upid)
-        };
-        grace.pass(batches, now_unix_ns, &mut awaits, out);
-        if let Some(snapshot) = found {
-            self.publish(&snapshot);
-        }
-    }
-}
-
 /// Detaching takes seconds: how many programs are still attached.
 #[derive(Default)]
 struct StopProgress {
@@ -157,6 +59,8 @@ struct StopProgress {
 pub struct Sources {
     config: SourcesConfig,
     metadata: Arc<Metadata>,
+    /// For the debug state.
+    dns_counters: Arc<Mutex<DnsCounters>>,
     running: Arc<AtomicUsize>,
     progress: Arc<StopProgress>,
 }
@@ -179,32 +83,36 @@ impl Drop for Running {
 impl Sources {
     #[must_use]
     pub fn new(config: SourcesConfig) -> Sources {
-        let local = LocalMetadata::new(config.asid, &config.hostname).keep(config.retention);
+        let SourcesConfig { asid, hostname, retention, .. } = &config;
+        let metadata = Metadata::new(*asid, hostname, PathBuf::from("/"), *retention);
         Sources {
-            metadata: Arc::new(Metadata {
-                local: Mutex::new(local),
-                readers: Mutex::default(),
-                dns_counters: Mutex::default(),
-            }),
+            metadata: Arc::new(metadata),
+            dns_counters: Arc::default(),
             config,
             running: Arc::default(),
             progress: Arc::default(),
         }
     }
 
-    /// Who is given every new metadata snapshot.
+    /// Starts to keep the metadata; these are given every new snapshot.
     pub fn publish_metadata_to(&self, engines: &[Arc<Generations>]) {
-        if let Ok(mut readers) = self.metadata.readers.lock() {
-            readers.extend(engines.iter().map(Arc::downgrade));
-        }
-        self.metadata.refresh();
+        self.metadata.start(engines);
+    }
+
+    /// Whether the metadata have what was observed before the rows that were flushed last.
+    #[must_use]
+    pub fn settled(&self) -> Settled {
+        self.metadata.settled()
     }
 
     /// The state of the metadata, for diagnostics.
     #[must_use]
     pub fn debug_state(&self) -> DebugState {
-        let metadata = self.metadata.clone();
-        Arc::new(move || metadata.debug_state())
+        let (metadata, dns) = (self.metadata.clone(), self.dns_counters.clone());
+        Arc::new(move || {
+            let dns = *dns.lock().unwrap_or_else(PoisonError::into_inner);
+            debug_state(&metadata, dns)
+        })
     }
 
     /// Sources that have not ended yet.
@@ -230,12 +138,13 @@ impl Sources {
             factory: Arc::new(move || {
                 let counted = Running::new(&running);
                 let tracer =
-                    SocketTracing::start(&config, metadata.clone(), counted, progress.clone())?;
+                    SocketTracing::start(&config, metadata.observer(), counted, progress.clone())?;
                 Ok(Box::new(tracer))
             }),
         };
         let (asid, metadata, running) =
             (self.config.asid, self.metadata.clone(), self.running.clone());
+        let dns_counters = self.dns_counters.clone();
         let proc = SourceSpec {
             name: "proc",
             tables: &["process_stats", "network_stats"],
@@ -244,9 +153,11 @@ impl Sources {
                 let _running = Running::new(&running);
                 Ok(Box::new(ProcAndMetadata {
                     source,
+                    observer: metadata.observer(),
                     metadata: metadata.clone(),
                     dns: ReverseDns::start(Arc::new(SystemResolver)),
-                    refreshed_unix_ns: 0,
+                    dns_counters: dns_counters.clone(),
+                    grace: Grace::default(),
                     rows: Vec::new(),
                     _running,
                 }))
@@ -264,7 +175,7 @@ struct SocketTracing {
     grace: Grace,
     /// Drains in a row that gave nothing.
     quiet_drains: u32,
-    metadata: Arc<Metadata>,
+    observer: Observer,
     progress: Arc<StopProgress>,
     _running: Running,
 }
@@ -272,7 +183,7 @@ struct SocketTracing {
 impl SocketTracing {
     fn start(
         config: &SourcesConfig,
-        metadata: Arc<Metadata>,
+        observer: Observer,
         running: Running,
         progress: Arc<StopProgress>,
     ) -> Result<SocketTracing, String> {
@@ -282,7 +193,6 @@ impl SocketTracing {
             cgroup_ids: config.wanted.cgroup_ids.clone(),
             // No parser reads them yet: not copying is the cheapest way to ignore.
             udp: false,
-            unix: false,
             ..Filters::default()
         };
         let mut ebpf = EbpfSource::start(&EbpfConfig { filters, ..EbpfConfig::default() })
@@ -298,24 +208,33 @@ impl SocketTracing {
             tracer,
             grace: Grace::default(),
             quiet_drains: 0,
-            metadata,
+            observer,
             progress,
             _running: running,
         })
     }
 }
 
-/// What the kernel's programs could not hand on, by reason.
-fn lost_in_kernel(counters: &weir_sources::ebpf::Counters) -> Vec<(&'static str, u64)> {
-    vec![
-        ("ring_full", counters.lost_records),
-        ("unseen_bytes", counters.unseen_bytes),
-        ("connections_failed", counters.conns_failed),
-        ("bad_registers", counters.bad_registers),
-        ("skipped_messages", counters.skipped_messages),
-        ("process_ring_full", counters.process_lost_records),
-        ("malformed_records", counters.malformed_records),
-    ]
+/// Lets the rows go that need not wait for more names, and asks for those of the others.
+fn pass(
+    observer: &Observer,
+    grace: &mut Grace,
+    batches: Vec<(&'static str, RecordBatch)>,
+    now_unix_ns: i64,
+    out: &mut Vec<TableBatch>,
+) {
+    if batches.is_empty() && grace.is_empty() {
+        return;
+    }
+    let published = observer.published();
+    let mut awaits = |upid| {
+        let awaits = published.awaits(upid);
+        if awaits {
+            observer.observe(Observation::Mentioned(upid));
+        }
+        awaits
+    };
+    grace.pass(batches, now_unix_ns, &mut awaits, out);
 }
 
 /// An error and its causes in one line.
@@ -334,15 +253,16 @@ impl Source for SocketTracing {
         let Some(ebpf) = &mut self.ebpf else { return };
         self.quiet_drains = self.quiet_drains.saturating_add(1);
         loop {
-            let (tracer, metadata) = (&mut self.tracer, &self.metadata);
+            let (tracer, observer) = (&mut self.tracer, &self.observer);
             let drained = ebpf.drain(&mut |event| {
-                if matches!(event, CaptureEvent::Exec { .. } | CaptureEvent::Exit { .. })
-                    && let Ok(mut local) = metadata.local.lock()
-                {
-                    local.on_event(&event);
+                if let Some(observation) = Observation::of_process(&event) {
+                    observer.observe(observation);
                 }
                 tracer.on_event(&event);
             });
+            for end in tracer.take_sockets() {
+                observer.observe(Observation::End(end));
+            }
             if drained.records > 0 {
                 self.quiet_drains = 0;
             }
@@ -369,20 +289,26 @@ impl Source for SocketTracing {
     }
 
     fn flush(&mut self, now_unix_ns: i64, out: &mut Vec<TableBatch>) {
-        let batches = self.tracer.flush(now_unix_ns);
-        let sockets = self.tracer.take_sockets();
-        self.metadata.admit(&sockets, batches, &mut self.grace, now_unix_ns, out);
+        let ebpf = self.ebpf.as_ref();
+        let batches = self.tracer.flush_asking(now_unix_ns, &mut |key| {
+            ebpf.map_or(Liveness::Unknown, |ebpf| ebpf.liveness(key))
+        });
+        for end in self.tracer.take_sockets() {
+            self.observer.observe(Observation::End(end));
+        }
+        self.observer.mark();
+        pass(&self.observer, &mut self.grace, batches, now_unix_ns, out);
     }
 
     fn counters(&self) -> BTreeMap<String, TableCounters> {
-        let lost_before = self.ebpf.as_ref().map(|ebpf| lost_in_kernel(&ebpf.counters()));
-        let lost_before = lost_before.unwrap_or_default();
+        let lost_before = self.ebpf.as_ref().map(|ebpf| ebpf.counters().losses());
         let of_table = |counters: weir_sources::socket::TableCounters| {
             let mut lost_total: BTreeMap<String, u64> =
                 counters.lost.iter().map(|(reason, n)| (reason.to_string(), *n)).collect();
             // Whatever moves over sockets is missing in each of their tables.
             if counters.table != "stirling_error" {
-                lost_total.extend(lost_before.iter().map(|(name, n)| (name.to_string(), *n)));
+                let before = lost_before.iter().flatten();
+                lost_total.extend(before.map(|(name, n)| (name.to_string(), *n)));
                 let passed = self.grace.passed_full(counters.table);
                 lost_total.insert("metadata_grace_full".to_string(), passed);
             }
@@ -423,29 +349,44 @@ impl Drop for SocketTracing {
     }
 }
 
-/// `/proc` counters as rows; the same pass keeps the metadata fresh, names of addresses included.
+/// `/proc` counters as rows. It also finds out what metadata functions asked for: names of addresses
+/// (which take as long as DNS does) and libraries.
 struct ProcAndMetadata {
     source: ProcSource,
     metadata: Arc<Metadata>,
+    observer: Observer,
     dns: ReverseDns,
-    refreshed_unix_ns: i64,
+    dns_counters: Arc<Mutex<DnsCounters>>,
+    grace: Grace,
     rows: Vec<(&'static str, RecordBatch)>,
     _running: Running,
 }
 
+impl ProcAndMetadata {
+    /// Does not wait: what is found comes with one of the next calls.
+    fn answer_functions(&mut self, now_unix_ns: i64) {
+        self.dns.poll(now_unix_ns, &weir_engine::dns::take_wanted());
+        *self.dns_counters.lock().unwrap_or_else(PoisonError::into_inner) = self.dns.counters();
+        let names = self.dns.take_changes();
+        if !names.is_empty() {
+            self.metadata.found(Found::Names(names));
+        }
+        let processes = weir_engine::libraries::take_wanted();
+        if !processes.is_empty() {
+            self.metadata.found(Found::LibrariesWanted(processes));
+        }
+    }
+}
+
 impl Source for ProcAndMetadata {
     fn poll(&mut self, now_unix_ns: i64) {
-        if now_unix_ns - self.refreshed_unix_ns >= METADATA_EVERY_NS {
-            self.refreshed_unix_ns = now_unix_ns;
-            self.metadata.refresh();
-        }
-        self.metadata.answer_functions(&mut self.dns, now_unix_ns);
+        self.answer_functions(now_unix_ns);
         self.rows.extend(self.source.poll(now_unix_ns));
     }
 
-    fn flush(&mut self, _now_unix_ns: i64, out: &mut Vec<TableBatch>) {
-        let rows = self.rows.drain(..);
-        out.extend(rows.map(|(table, batch)| TableBatch { table, batch, waited: false }));
+    fn flush(&mut self, now_unix_ns: i64, out: &mut Vec<TableBatch>) {
+        let rows = std::mem::take(&mut self.rows);
+        pass(&self.observer, &mut self.grace, rows, now_unix_ns, out);
     }
 
     fn counters(&self) -> BTreeMap<String, TableCounters> {
@@ -469,4 +410,31 @@ impl Source for ProcAndMetadata {
     fn poll_interval(&self) -> Duration {
         Duration::from_millis(100)
     }
+}
+
+/// How much is known, as JSON.
+fn debug_state(metadata: &Metadata, dns: DnsCounters) -> String {
+    let published = metadata.published();
+    let snapshot = &published.snapshot;
+    let counters = metadata.counters();
+    let DnsCounters { found_total, missed_total, evicted_total, left_out_total } = dns;
+    format!(
+        "{{\"processes\":{},\"pods\":{},\"services\":{},\"containers\":{},\"sockets\":{},\
+         \"dropped\":{},\"processes_refused\":{},\"processes_forgotten\":{},\
+         \"ends_refused\":{},\"ends_forgotten\":{},\
+         \"dns\":{{\"names\":{},\"found\":{found_total},\"missed\":{missed_total},\
+         \"evicted\":{evicted_total},\"left_out\":{}}}}}",
+        snapshot.processes.len(),
+        snapshot.pods.len(),
+        snapshot.services.len(),
+        snapshot.containers.len(),
+        snapshot.connections.ends.len(),
+        metadata.observer().dropped_total(),
+        counters.processes_refused_total,
+        counters.processes_forgotten_total,
+        counters.ends.refused_total,
+        counters.ends.forgotten_total,
+        snapshot.dns.len(),
+        left_out_total + weir_engine::dns::left_out(),
+    )
 }

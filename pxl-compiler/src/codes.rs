@@ -26,6 +26,19 @@ codes! {
     ScriptTooLarge => "script_too_large",
     TooDeep => "too_deep",
     TooComplex => "too_complex",
+    /// Compiling takes too long on this machine, now.
+    CompileTime => "compile_time",
+    /// Whoever asked does not wait any more.
+    Cancelled => "cancelled",
+    /// A constant text, or all of them, have too many bytes.
+    ValueTooLarge => "value_too_large",
+    NameTooLong => "name_too_long",
+    /// Frames were appended to themselves too often.
+    CopiesMax => "copies_max",
+    /// Too many patterns, or too much text in them.
+    PatternsMax => "patterns_max",
+    /// Warning: there are more findings than are shown.
+    MoreFindings => "more_findings",
     /// Recursion: a function calls itself, directly or not.
     RecursionLimit => "recursion_limit",
     /// A statement of Python that PxL does not have.

@@ -6,12 +6,14 @@ use serde_json::Value as Json;
 use weir_types::plan::{OpKind, Output, StartBound};
 use weir_types::{Diagnostic, OpId, Plan, Relation};
 
+use crate::budget::{Budget, Cancel, Deadline};
 use crate::codes::Code;
 use crate::diag::{Diag, Findings, SourceId, Span, Texts};
 use crate::explain::{self, Trace};
 use crate::export::{Export, OtelEndpoint};
 use crate::hint;
 use crate::ir::{ExportIr, Graph, IrId, IrKind, Sink};
+use crate::limits::{EXPLAIN_BYTES_MAX, STACK_BYTES};
 use crate::objects::eval::{Evaluator, Settings};
 use crate::objects::exec::ExecCall;
 use crate::objects::trace::{AgentConfig, Tracepoint};
@@ -50,6 +52,10 @@ pub struct CompileOptions {
     pub plugin_times_unix_ns: Option<(i64, i64)>,
     /// Tables that have a source here; others get the warning `no_source`. `None`: do not check.
     pub sources: Option<Vec<String>>,
+    /// Ends the compile from another thread.
+    pub cancel: Cancel,
+    /// When it has to be done; `None`: its work is bounded, its time is not looked at.
+    pub deadline: Option<Deadline>,
     /// Only the passes that are part of the language: a plan that says what the script says, for
     /// judges of the others.
     pub unoptimised: bool,
@@ -90,8 +96,27 @@ pub(crate) fn compile_traced(
     options: &CompileOptions,
     trace: Option<&mut Trace>,
 ) -> Result<Compiled, Vec<Diagnostic>> {
+    on_large_stack(|| compile_here(script, options, trace))
+}
+
+/// Runs what recurses as deeply as the limits allow: the caller's stack need not be large.
+pub(crate) fn on_large_stack<T>(work: impl FnOnce() -> T) -> T {
+    // Within another such call there is nearly all of it.
+    const SPARE_BYTES: usize = 1 << 20;
+    stacker::maybe_grow(STACK_BYTES - SPARE_BYTES, STACK_BYTES, work)
+}
+
+fn compile_here(
+    script: &Script<'_>,
+    options: &CompileOptions,
+    trace: Option<&mut Trace>,
+) -> Result<Compiled, Vec<Diagnostic>> {
     let findings = Findings::default();
-    let compiled = run(script, options, &findings, trace);
+    let budget = Budget::new(options.cancel.clone(), options.deadline.clone());
+    let compiled = run(script, options, &findings, &budget, trace);
+    // What ran out may have left anything behind.
+    let is_over = budget.report(Span::NONE, &findings);
+    let compiled = compiled.filter(|_| !is_over);
     let texts = Texts {
         file: script.name,
         script: LineIndex::new(script.text),
@@ -110,6 +135,7 @@ fn run(
     script: &Script<'_>,
     options: &CompileOptions,
     findings: &Findings,
+    budget: &Budget,
     mut trace: Option<&mut Trace>,
 ) -> Option<Compiled> {
     let pragmas = syntax::pragmas::read(script.text, findings);
@@ -139,28 +165,24 @@ fn run(
         plugin_times: options.plugin_times_unix_ns,
     };
     let views = views.as_ref().map(|body| (views_text, body.as_slice()));
-    let mut evaluator = Evaluator::new(findings, settings, script.text, views);
+    let mut evaluator = Evaluator::new(findings, budget, settings, script.text, views);
     evaluator.run_module(&body);
     for (number, call) in calls.iter().enumerate() {
         evaluator.run_call(number, call);
     }
+    if budget.is_over() || findings.is_full() {
+        return None;
+    }
     if let Some(trace) = trace.as_deref_mut() {
-        let variables = evaluator.variables();
-        trace.frames = variables
-            .iter()
-            .map(|(name, held)| (name.clone(), explain::ir::object(held)))
-            .collect();
-        trace.ir = explain::ir::graph(&evaluator.graph);
+        note_evaluated(trace, &evaluator);
     }
     let Evaluator { graph, settings, tracepoints, tracepoints_deleted, agent_configs, .. } =
         evaluator;
-    if graph.sinks.is_empty() && graph.exports.is_empty() && !findings.has_errors() {
-        let message = "query does not output a result, please add a px.display() call";
-        let hint = "or give the script a vis.json that calls its functions";
-        findings.push(Diag::error(Code::NoOutput, Span::NONE, message).hint(hint));
-    }
+    shows_something(&graph, findings);
     passes::streams_checked::run(&graph, findings);
-    let (plan, exports) = planned(&graph, &settings, options, &pragmas, findings, trace)?;
+    passes::copies_bounded::run(&graph, findings);
+    let context = Context { options, findings, budget };
+    let (plan, exports) = planned(&graph, &settings, &context, &pragmas, trace)?;
     no_source(&graph, &plan, options, findings);
     if let Some(vis) = &vis {
         widget_columns(vis, &calls, &graph, &plan, findings);
@@ -172,7 +194,7 @@ fn run(
     Some(Compiled {
         widgets: graph.sinks.iter().map(widgets).collect(),
         window_text: graph.sinks.iter().map(|sink| window_text(&graph, sink.op)).collect(),
-        key: plan.outputs.iter().map(|output| key(&plan, output.op)).collect(),
+        key: plan.outputs.iter().map(|output| key(&plan, output.op, budget)).collect(),
         args: vis.map(|vis| vis.variables).unwrap_or_default(),
         warnings: Vec::new(),
         exports,
@@ -182,6 +204,29 @@ fn run(
         pragmas,
         plan,
     })
+}
+
+/// What evaluation gave, for `explain`.
+fn note_evaluated(trace: &mut Trace, evaluator: &Evaluator<'_>) {
+    let mut bytes = 0;
+    for (name, held) in &evaluator.variables() {
+        let text = explain::ir::object(held);
+        bytes += name.len() + text.len();
+        trace.frames.push((name.clone(), text));
+        if bytes > EXPLAIN_BYTES_MAX {
+            break;
+        }
+    }
+    trace.ir = explain::ir::graph(&evaluator.graph);
+}
+
+/// A script without any output is an error.
+fn shows_something(graph: &Graph, findings: &Findings) {
+    if graph.sinks.is_empty() && graph.exports.is_empty() && !findings.has_errors() {
+        let message = "query does not output a result, please add a px.display() call";
+        let hint = "or give the script a vis.json that calls its functions";
+        findings.push(Diag::error(Code::NoOutput, Span::NONE, message).hint(hint));
+    }
 }
 
 /// The function calls to make; none: the module's own `px.display` counts.
@@ -217,19 +262,26 @@ fn calls_of(
     }
 }
 
+/// What all of planning needs.
+struct Context<'a> {
+    options: &'a CompileOptions,
+    findings: &'a Findings,
+    budget: &'a Budget,
+}
+
 fn planned(
     graph: &Graph,
     settings: &Settings,
-    options: &CompileOptions,
+    context: &Context<'_>,
     pragmas: &Pragmas,
-    findings: &Findings,
     mut trace: Option<&mut Trace>,
 ) -> Option<(Plan, Vec<Export>)> {
-    let typed = passes::typed::run(graph, &settings.tables, findings);
-    if findings.has_errors() {
+    let Context { options, findings, budget } = *context;
+    let typed = passes::typed::run(graph, &settings.tables, findings, budget);
+    if findings.has_errors() || budget.is_over() {
         return None;
     }
-    let exports = exported(graph, &typed, findings);
+    let exports = exported(graph, &typed, context);
     let names = passes::outputs_unique::run(graph.sinks.iter().map(|sink| sink.name.as_str()));
     let outputs = graph.sinks.iter().zip(names);
     let outputs =
@@ -246,7 +298,10 @@ fn planned(
     note("typed", &plan);
     let passes = if options.unoptimised { passes::LANGUAGE } else { passes::PASSES };
     for (name, pass) in passes {
-        plan = pass(plan);
+        plan = pass(plan, budget);
+        if budget.is_over() {
+            return None;
+        }
         note(name, &plan);
     }
     // What a judge evaluates runs nowhere.
@@ -257,20 +312,22 @@ fn planned(
 }
 
 /// What the script exports, each with a plan of its own.
-fn exported(graph: &Graph, typed: &passes::typed::Typed, findings: &Findings) -> Vec<Export> {
+fn exported(graph: &Graph, typed: &passes::typed::Typed, context: &Context<'_>) -> Vec<Export> {
+    let Context { findings, budget, .. } = *context;
     let one = |export: &ExportIr| {
         let op = typed.of_graph[export.op];
         let spec = passes::exports_typed::run(export, &typed.ops[op].relation, findings);
         let output = Output { table: "export".to_string(), op };
+        budget.spend(typed.columns);
         let plan = passes::reachable(typed.plan(vec![output]));
-        let plan = passes::PASSES.iter().fold(plan, |plan, (_, pass)| pass(plan));
+        let plan = passes::PASSES.iter().fold(plan, |plan, (_, pass)| pass(plan, budget));
         passes::placement_checked::run(&plan, &typed.sites, findings);
         let message = format!("nothing here sends to {} yet", spec.endpoint.url);
         let hint = "the export is checked and declared; its rows go nowhere";
         findings.push(Diag::warning(Code::NoExporter, export.span, message).hint(hint));
         Export { plan, endpoint: spec.endpoint, resource: spec.resource, data: spec.data }
     };
-    graph.exports.iter().map(one).collect()
+    graph.exports.iter().take_while(|_| !budget.is_over()).map(one).collect()
 }
 
 fn no_source(graph: &Graph, plan: &Plan, options: &CompileOptions, findings: &Findings) {
@@ -300,6 +357,9 @@ fn widget_columns(vis: &Vis, calls: &[ExecCall], graph: &Graph, plan: &Plan, fin
         let relation = &plan.ops[output.op].relation;
         let names: Vec<&str> = relation.columns.iter().map(|column| column.name.as_str()).collect();
         for widget in call.widgets.iter().map(|&at| &vis.widgets[at]) {
+            if findings.has_all_warnings() {
+                return;
+            }
             for (name, span) in &widget.columns {
                 if !names.contains(&name.as_str()) {
                     let message = format!("output '{}' has no column '{name}'", sink.name);
@@ -345,13 +405,16 @@ fn window_text(graph: &Graph, op: IrId) -> Option<String> {
 
 /// Columns of an output that tell its rows apart: the groups of the aggregate below, as far as all
 /// of them are still there.
-fn key(plan: &Plan, output: OpId) -> Vec<String> {
+fn key(plan: &Plan, output: OpId, budget: &Budget) -> Vec<String> {
     let names = &plan.ops[output].relation;
     // Column of the output → column of the operator at hand.
     let mut at = output;
     let mut columns: HashMap<usize, usize> = (0..names.len()).map(|idx| (idx, idx)).collect();
     loop {
         let op = &plan.ops[at];
+        if !budget.spend(1 + columns.len()) {
+            return Vec::new();
+        }
         match &op.kind {
             OpKind::Filter { .. } | OpKind::Limit { .. } => {}
             OpKind::Map { exprs } => {

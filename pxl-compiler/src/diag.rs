@@ -1,13 +1,13 @@
 //! Findings while they are made: a code, a span, a message, a label and a hint. They become
 //! [`Diagnostic`]s with lines and columns at the very end, when the texts are at hand.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use ruff_text_size::TextRange;
 use weir_types::{Diagnostic, Severity};
 
 use crate::codes::Code;
-use crate::limits::ERRORS_MAX;
+use crate::limits::{ERRORS_MAX, MESSAGE_BYTES_MAX, WARNINGS_MAX};
 use crate::syntax::lines::LineIndex;
 
 /// Which of the texts of a compile a span points into.
@@ -97,15 +97,32 @@ pub(crate) fn fail<T>(code: Code, span: Span, message: impl Into<String>) -> Res
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     all: RefCell<Vec<Diag>>,
+    errors: Cell<usize>,
+    /// Those that are not kept.
+    more: Cell<usize>,
 }
 
 impl Findings {
-    pub(crate) fn push(&self, diag: Diag) {
+    pub(crate) fn push(&self, mut diag: Diag) {
         let mut all = self.all.borrow_mut();
+        let errors = self.errors.get();
+        let is_error = diag.severity == Severity::Error;
+        let room = match is_error {
+            true => errors < ERRORS_MAX,
+            false => all.len() - errors < WARNINGS_MAX,
+        };
+        if !room {
+            self.more.set(self.more.get() + 1);
+            return;
+        }
+        for text in [&mut diag.message, &mut diag.label, &mut diag.hint] {
+            cut(text);
+        }
         let seen = all.iter().any(|have| {
             have.span == diag.span && have.code == diag.code && have.message == diag.message
         });
-        if !seen && all.len() < ERRORS_MAX {
+        if !seen {
+            self.errors.set(errors + usize::from(is_error));
             all.push(diag);
         }
     }
@@ -116,12 +133,38 @@ impl Findings {
         }
     }
     pub(crate) fn has_errors(&self) -> bool {
-        self.all.borrow().iter().any(|diag| diag.severity == Severity::Error)
+        self.errors.get() > 0
+    }
+    /// No further error would be kept: there is no use in looking for more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.errors.get() >= ERRORS_MAX
+    }
+    /// The same for warnings.
+    pub(crate) fn has_all_warnings(&self) -> bool {
+        self.all.borrow().len() - self.errors.get() >= WARNINGS_MAX
     }
     pub(crate) fn take(&self) -> Vec<Diag> {
+        let (full, errors) = (self.is_full(), self.errors.replace(0));
         let mut all = self.all.take();
         all.sort_by_key(|diag| (diag.severity, diag.span));
+        let more = self.more.replace(0);
+        if more > 0 || full {
+            let message = match full {
+                true => format!("there may be more: compiling ended at {errors} errors"),
+                false => format!("there are {more} more warnings"),
+            };
+            let hint = "mend these first";
+            all.push(Diag::warning(Code::MoreFindings, Span::NONE, message).hint(hint));
+        }
         all
+    }
+}
+
+/// Long texts of scripts in messages help nobody.
+fn cut(text: &mut String) {
+    if text.len() > MESSAGE_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(MESSAGE_BYTES_MAX));
+        text.push('…');
     }
 }
 

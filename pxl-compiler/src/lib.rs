@@ -11,6 +11,7 @@
 //! function is and does is known only to `weir-functions`; nothing here touches a row.
 #![forbid(unsafe_code)]
 
+mod budget;
 pub mod bundle;
 mod codes;
 mod compile;
@@ -22,16 +23,19 @@ mod ir;
 pub mod limits;
 mod objects;
 mod passes;
+pub mod reference;
 mod registry;
 mod render;
 mod split;
 mod syntax;
 pub mod vis;
 
+pub use budget::{Cancel, CancelOnDrop, Deadline};
 pub use codes::Code;
 pub use compile::{CompileOptions, Compiled, Script, compile};
 pub use explain::{Explained, Stage, explain};
 pub use export::{Export, OtelAttribute, OtelData, OtelEndpoint, OtelValue, SpanKind};
+pub use hint::suggest;
 pub use objects::trace::{
     AgentConfig, FunctionProbe, ProbeOutput, TraceBody, TraceProgram, TraceTarget, Tracepoint,
 };

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use weir_types::{Diagnostic, Severity};
+use weir_types::{Diagnostic, Severity, text};
 
 use crate::compile::Script;
 
@@ -50,21 +50,23 @@ fn render_one(out: &mut String, diagnostic: &Diagnostic, source: &str, color: bo
         Severity::Error => ("error", "1;31"),
         Severity::Warning => ("warning", "1;33"),
     };
-    let head = paint.with(code, &format!("{name}[{}]", diagnostic.code));
+    let head = paint.with(code, &format!("{name}[{}]", text::line(&diagnostic.code)));
     // Writing to a String cannot fail.
-    let _ = writeln!(out, "{head}: {}", diagnostic.message);
+    let _ = writeln!(out, "{head}: {}", text::line(&diagnostic.message));
+    let file = text::line(&diagnostic.file);
     if diagnostic.line > 0 {
-        let place = format!("{}:{}:{}", diagnostic.file, diagnostic.line, diagnostic.column);
+        let place = format!("{file}:{}:{}", diagnostic.line, diagnostic.column);
         let _ = writeln!(out, "  {} {place}", paint.with("1;34", "-->"));
-    } else if !diagnostic.file.is_empty() {
-        let _ = writeln!(out, "  {} {}", paint.with("1;34", "-->"), diagnostic.file);
+    } else if !file.is_empty() {
+        let _ = writeln!(out, "  {} {file}", paint.with("1;34", "-->"));
     }
     let number = diagnostic.line.checked_sub(1);
     if let Some(line) = number.and_then(|number| source.lines().nth(number as usize)) {
         snippet(out, diagnostic, line, code, &paint);
     }
     if !diagnostic.hint.is_empty() {
-        let _ = writeln!(out, "  {} help: {}", paint.with("1;34", "="), diagnostic.hint);
+        let _ =
+            writeln!(out, "  {} help: {}", paint.with("1;34", "="), text::line(&diagnostic.hint));
     }
     out.push('\n');
 }
@@ -73,8 +75,7 @@ fn snippet(out: &mut String, diagnostic: &Diagnostic, line: &str, code: &str, pa
     let number = diagnostic.line.to_string();
     let margin = " ".repeat(number.len());
     let bar = paint.with("1;34", "|");
-    let shown: String =
-        line.chars().take(LINE_CHARS_MAX).map(|c| if c == '\t' { ' ' } else { c }).collect();
+    let shown: String = line.chars().take(LINE_CHARS_MAX).map(text::printable).collect();
     let length = shown.chars().count();
     let from = (diagnostic.column.max(1) as usize - 1).min(length);
     let to = if diagnostic.end_line == diagnostic.line {
@@ -86,7 +87,7 @@ fn snippet(out: &mut String, diagnostic: &Diagnostic, line: &str, code: &str, pa
     let mut mark = carets;
     if !diagnostic.label.is_empty() {
         mark.push(' ');
-        mark.push_str(&diagnostic.label);
+        mark.push_str(&text::line(&diagnostic.label));
     }
     let _ = writeln!(out, " {margin} {bar}");
     let _ = writeln!(out, " {} {bar} {shown}", paint.with("1;34", &number));

@@ -11,7 +11,9 @@
 //! 2. Events may arrive out of order: by position within a direction only if several threads use
 //!    the socket at once, by time between directions and connections always (a write is stamped
 //!    when it begins but delivered when it ends). Reassemble by position, compare by time.
-//! 3. `payload` holds the first bytes of the range; what is missing at its end is a hole.
+//! 3. `payload` holds the first bytes of the range; what is missing at its end is a hole. A call that
+//!    moved more than is copied gives two events: its first bytes with the hole behind them, and its
+//!    last bytes ([`TAIL_BYTES_MAX`] at most) at their own position, at the same time.
 //! 4. Times are Unix nanoseconds and grow with the kernel's clock, also over steps of the wall
 //!    clock: later in the kernel is never earlier here.
 //! 5. A write's time is when the call began, a read's when it returned: so a request's write is
@@ -19,8 +21,19 @@
 
 use std::net::SocketAddr;
 
-/// The most payload bytes that one event carries; the rest of a longer call is a hole.
+/// The most payload bytes that one event carries; the rest of a longer call is a hole, but for its
+/// last bytes.
 pub const PAYLOAD_BYTES_MAX: usize = 30_720;
+
+/// The most of a longer call's last bytes that come as an event of their own: what ends a message is
+/// among them.
+pub const TAIL_BYTES_MAX: usize = 4_096;
+
+/// `error` of a connect that has returned before it was done.
+pub const IN_PROGRESS: i32 = 115;
+
+/// The most bytes of a program's arguments that an [`CaptureEvent::Exec`] carries.
+pub const CMDLINE_BYTES_MAX: usize = 1_024;
 
 /// A process, named so that a re-used pid is another process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -135,10 +148,23 @@ pub struct ProcessEvent {
     pub comm: [u8; 16],
 }
 
+/// What a source says of a socket when it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// Somebody holds it.
+    Open,
+    /// Nobody does. Events from before may still be on their way.
+    Gone,
+    /// This source cannot tell.
+    Unknown,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CaptureEvent<'a> {
     Data(DataEvent<'a>),
-    /// `connect` returned. `error` is the positive errno, 0 if connected or in progress.
+    /// `connect` returned. `error` is the positive errno, 0 if connected. [`IN_PROGRESS`] means that
+    /// it will be told of again, by then without a process (pid 0), once it is done or has failed; if
+    /// it is never told, the first bytes show that it is connected.
     Connect {
         at: SocketEvent,
         error: i32,
@@ -147,13 +173,29 @@ pub enum CaptureEvent<'a> {
     Accept {
         at: SocketEvent,
     },
-    /// A process closed its descriptor. `last`: nobody else holds the socket, it is gone.
-    /// Not seen: sockets closed by the death of the process (see `Exit`), by exec or by `dup2`.
+    /// A process closed a descriptor. `last`: nobody holds the socket any more, it is gone. Of TCP
+    /// sockets the last one is told however it happens: by close, exec, `dup2`, `close_range` or the
+    /// end of a process; of others only by close: ask the source whether they are still held
+    /// ([`Liveness`]).
     Close {
         at: SocketEvent,
         last: bool,
         egress_bytes: u64,
         ingress_bytes: u64,
+    },
+    /// No byte follows `position` in this direction: this end has shut it down, or has read its end.
+    /// The socket stays, and the other direction may go on.
+    End {
+        at: SocketEvent,
+        direction: Direction,
+        position: u64,
+    },
+    /// What a Unix socket and its peer are called, before all other events of it. Empty if they have
+    /// no name; abstract names begin with a zero byte.
+    UnixNames {
+        at: SocketEvent,
+        local: &'a [u8],
+        remote: &'a [u8],
     },
     /// Bytes that moved without passing through user memory (`sendfile`, `splice`) or were thrown
     /// away unread (`MSG_TRUNC` on a stream): they count in positions, their content is unknown.
@@ -163,9 +205,20 @@ pub enum CaptureEvent<'a> {
         position: u64,
         bytes: u64,
     },
+    /// `at.process` is a new process, the child of `parent`: it runs the parent's program, with
+    /// its arguments, and holds the sockets that the parent holds. Threads are no processes.
+    Fork {
+        at: ProcessEvent,
+        parent: Process,
+    },
     /// The process runs another program now.
     Exec {
         at: ProcessEvent,
+        /// Its arguments as in `/proc/PID/cmdline`, each ended by a zero byte; at most
+        /// [`CMDLINE_BYTES_MAX`] bytes of them. Empty if they could not be read.
+        cmdline: &'a [u8],
+        /// There are more arguments than `cmdline` holds.
+        is_cut: bool,
     },
     /// The last thread of the process ended, and with it the process's hold on its sockets.
     Exit {
@@ -182,8 +235,12 @@ impl CaptureEvent<'_> {
             CaptureEvent::Connect { at, .. }
             | CaptureEvent::Accept { at }
             | CaptureEvent::Close { at, .. }
+            | CaptureEvent::End { at, .. }
+            | CaptureEvent::UnixNames { at, .. }
             | CaptureEvent::Gap { at, .. } => at.time_unix_ns,
-            CaptureEvent::Exec { at } | CaptureEvent::Exit { at, .. } => at.time_unix_ns,
+            CaptureEvent::Fork { at, .. }
+            | CaptureEvent::Exec { at, .. }
+            | CaptureEvent::Exit { at, .. } => at.time_unix_ns,
         }
     }
 }

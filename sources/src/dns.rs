@@ -70,6 +70,9 @@ pub struct ReverseDns {
     known: HashMap<IpAddr, Known>,
     queue: SyncSender<IpAddr>,
     answers: Receiver<(IpAddr, Option<String>)>,
+    /// Names that came, changed or went since they were taken last: at most one an answer or a
+    /// forgotten address of the polls in between.
+    changes: Vec<(IpAddr, Option<String>)>,
     polls: u64,
     counters: DnsCounters,
 }
@@ -88,7 +91,8 @@ impl ReverseDns {
             drop(thread.spawn(move || look_up(&*resolver, &waiting, &answer)));
         }
         let known = HashMap::new();
-        ReverseDns { known, queue, answers, polls: 0, counters: DnsCounters::default() }
+        let (changes, counters) = (Vec::new(), DnsCounters::default());
+        ReverseDns { known, queue, answers, changes, polls: 0, counters }
     }
 
     /// Takes in what was found and asks for what is wanted and not known. True if a name came,
@@ -113,6 +117,9 @@ impl ReverseDns {
         known.pending = false;
         known.fresh_until_ns = now_ns.saturating_add(ttl_ns);
         let changed = known.name != name;
+        if changed {
+            self.changes.push((address, name.clone()));
+        }
         known.name = name;
         changed
     }
@@ -136,13 +143,16 @@ impl ReverseDns {
 
     /// What nobody asked for since it went stale.
     fn forget_stale(&mut self, now_ns: i64) -> bool {
-        let mut changed = false;
-        self.known.retain(|_, known| {
+        let before = self.changes.len();
+        let changes = &mut self.changes;
+        self.known.retain(|address, known| {
             let keep = known.pending || now_ns < known.fresh_until_ns.saturating_add(MISS_TTL_NS);
-            changed |= !keep && known.name.is_some();
+            if !keep && known.name.is_some() {
+                changes.push((*address, None));
+            }
             keep
         });
-        changed
+        changes.len() > before
     }
 
     fn make_room(&mut self) -> bool {
@@ -155,13 +165,21 @@ impl ReverseDns {
         oldest.sort_unstable();
         let mut changed = false;
         for (_, address) in &oldest[..over] {
-            changed |= self.known.remove(address).is_some_and(|known| known.name.is_some());
+            if self.known.remove(address).is_some_and(|known| known.name.is_some()) {
+                self.changes.push((*address, None));
+                changed = true;
+            }
         }
         self.counters.evicted_total += over as u64;
         changed
     }
 
-    /// Address text → name, as the metadata snapshot has it.
+    /// Names that came, changed or went (`None`) since the last call, in that order.
+    pub fn take_changes(&mut self) -> Vec<(IpAddr, Option<String>)> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Address text → name, all that are known.
     #[must_use]
     pub fn names(&self) -> HashMap<String, String> {
         let named =

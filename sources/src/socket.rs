@@ -12,9 +12,9 @@ use weir_protocols::http1::{self, Exchange};
 use weir_types::batch::BATCH_ROWS_MAX;
 use weir_types::{BatchBuilder, RecordBatch, Upid, tables};
 
-use crate::capture::{CaptureEvent, ConnKey, Family};
+use crate::capture::{CaptureEvent, ConnKey, Family, Liveness};
 use crate::conn::{
-    Ends, ParserPanic, Role, SocketOwner, StatsEntry, StatsKey, Tracker, TrackerCounters,
+    Ask, Ends, ParserPanic, Role, SocketOwner, StatsEntry, StatsKey, Tracker, TrackerCounters,
     TrackerLimits, port_number,
 };
 
@@ -38,23 +38,27 @@ pub struct SocketTracerConfig {
     pub test_faults: bool,
 }
 
-impl TableCounters {
-    /// What was lost for a reason.
-    #[must_use]
-    pub fn lost_for(&self, reason: &str) -> u64 {
-        self.lost.iter().find(|(have, _)| *have == reason).map_or(0, |(_, count)| *count)
-    }
-}
-
 /// What a table of this source lost, and what it gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableCounters {
     pub table: &'static str,
     pub rows: u64,
-    /// Reason → rows or events, all reasons always present.
+    /// Reason → rows or events that we failed to see or keep, all reasons always present: `gap`,
+    /// exchanges of which a half was seen but bytes were missing; `unpaired`, halves of exchanges
+    /// that began before the connection was watched; `given_up`, requests forgotten for room.
     pub lost: Vec<(&'static str, u64)>,
-    /// Requests that the peer never answered: not lost.
+    /// Not lost: requests that the peer left without an answer.
     pub unanswered: u64,
+    /// Not lost: responses that nobody had asked for.
+    pub unasked: u64,
+}
+
+impl TableCounters {
+    /// What was lost for one reason.
+    #[must_use]
+    pub fn lost_for(&self, reason: &str) -> u64 {
+        self.lost.iter().find(|(known, _)| *known == reason).map_or(0, |(_, count)| *count)
+    }
 }
 
 /// See the module's documentation.
@@ -108,11 +112,23 @@ impl SocketTracer {
             .on_event(event, &mut |ends, role, exchange| sink.exchange(ends, role, exchange));
     }
 
-    /// The rows since the last call, at most 8,192 a batch, by table.
+    /// The rows since the last call, at most 8,192 a batch, by table. Nobody can be asked whether a
+    /// socket is still held.
     pub fn flush(&mut self, now_unix_ns: i64) -> Vec<(&'static str, RecordBatch)> {
+        self.flush_asking(now_unix_ns, &mut |_| Liveness::Unknown)
+    }
+
+    /// As [`SocketTracer::flush`]; `ask` is asked about sockets that are silent, or whose last known
+    /// holder has ended.
+    pub fn flush_asking(
+        &mut self,
+        now_unix_ns: i64,
+        ask: &mut Ask<'_>,
+    ) -> Vec<(&'static str, RecordBatch)> {
         let sink = &mut self.sink;
-        self.tracker
-            .on_time(now_unix_ns, &mut |ends, role, exchange| sink.exchange(ends, role, exchange));
+        let mut emit =
+            |ends: &Ends, role, exchange: Exchange<'_>| sink.exchange(ends, role, exchange);
+        self.tracker.on_time(now_unix_ns, ask, &mut emit);
         for panic in self.tracker.take_panics() {
             self.error_row(&panic);
         }
@@ -171,9 +187,12 @@ impl SocketTracer {
                     ("bytes_full", tracker.bytes_forgotten),
                     ("parser_panic", tracker.parser_panics),
                     ("stream_full", tracker.stream_overflow_bytes),
-                    ("unpaired", http1.unpaired_requests + http1.unpaired_responses),
+                    ("gap", http1.gap),
+                    ("unpaired", http1.unpaired),
+                    ("given_up", http1.given_up),
                 ],
-                unanswered: 0,
+                unanswered: http1.unanswered,
+                unasked: http1.unasked,
             },
             TableCounters {
                 table: "conn_stats",
@@ -182,15 +201,20 @@ impl SocketTracer {
                     ("keys_full", self.tracker.stats_refused()),
                     ("connections_full", tracker.connections_evicted),
                 ],
-                unanswered: 0,
+                ..TableCounters::default()
             },
             TableCounters {
                 table: "stirling_error",
                 rows: self.errors_rows,
-                lost: Vec::new(),
-                unanswered: 0,
+                ..TableCounters::default()
             },
         ]
+    }
+
+    /// Keys that the connection statistics hold now.
+    #[must_use]
+    pub fn stats_keys(&self) -> usize {
+        self.tracker.stats_keys()
     }
 
     /// The tracker's own counters, for self-observation.
@@ -238,7 +262,8 @@ impl SocketTracer {
 
 impl Sink {
     fn exchange(&mut self, ends: &Ends, role: Role, exchange: Exchange<'_>) {
-        if self.test_faults && exchange.request.path.contains(TEST_PANIC_TOKEN) {
+        let asks = |path: &[u8]| String::from_utf8_lossy(path).contains(TEST_PANIC_TOKEN);
+        if self.test_faults && asks(&exchange.request.path) {
             // Asked for by --test-faults, to prove that a parser's panic is contained.
             panic!("injected by a test");
         }

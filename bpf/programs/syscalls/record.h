@@ -19,6 +19,7 @@ static __always_inline void fill_record(struct call *call, struct weir_socket_re
     r->total_bytes = 0;
     r->direction = 0;
     r->flags = 0;
+    r->tail_bytes = 0;
     r->result = 0;
     r->unseen_bytes = 0;
 }
@@ -28,8 +29,8 @@ static __always_inline void deliver(const struct weir_config *cfg, struct weir_s
     // 64-bit and the barrier: else clang tests a shifted copy, and the verifier loses the bound.
     __u64 bytes = payload_bytes;
     barrier_var(bytes);
-    if (bytes > WEIR_PAYLOAD_MAX)
-        bytes = WEIR_PAYLOAD_MAX;
+    if (bytes > WEIR_PAYLOAD_MAX + WEIR_TAIL_MAX)
+        bytes = WEIR_PAYLOAD_MAX + WEIR_TAIL_MAX;
     slot->record.payload_bytes = bytes;
     __u64 flags = wake_flags(cfg->wake_bytes, sizeof(slot->record) + bytes);
     bool moves_bytes = slot->record.kind == WEIR_DATA || slot->record.kind == WEIR_GAP;
@@ -43,7 +44,61 @@ static __always_inline void deliver(const struct weir_config *cfg, struct weir_s
         count(WEIR_COUNT_CUT_BYTES, slot->record.total_bytes - bytes);
 }
 
-static __always_inline __u64 gather_buffer(struct weir_slot *slot, __u64 buffer, __u64 want) {
+// Brings the type into the object's BTF, where a test looks for its layout.
+const struct weir_unix_name *layout_of_names __attribute__((unused));
+
+static __always_inline void read_unix_name(struct weir_unix_name *name, struct sock *sk) {
+    struct unix_sock *unix_sock = (void *)sk;
+    name->bytes = 0;
+    if (!sk)
+        return;
+    struct unix_address *address = BPF_CORE_READ(unix_sock, addr);
+    if (!address)
+        return;
+    // Before the name its length, which counts the family, too, and the family.
+    __u64 bytes = (__u32)BPF_CORE_READ(address, len) - 2;
+    barrier_var(bytes);
+    if (bytes > WEIR_UNIX_NAME_MAX)
+        return;
+    void *at = (void *)address + bpf_core_field_offset(address->name) + 2;
+    if (bytes && !bpf_probe_read_kernel(name->name, bytes, at))
+        name->bytes = bytes;
+}
+
+// The names of a Unix socket and of its peer, as the slot's payload: the number of bytes.
+static __always_inline __u64 read_unix_names(struct weir_slot *slot, struct sock *sk) {
+    struct weir_unix_name *names = (void *)slot->payload;
+    struct unix_sock *unix_sock = (void *)sk;
+    read_unix_name(&names[0], sk);
+    read_unix_name(&names[1], BPF_CORE_READ(unix_sock, peer));
+    return 2 * sizeof(names[0]);
+}
+
+// The last bytes of a call of which only the first are in the slot: what ends a message is there.
+static __always_inline __u64 tail_want(__u64 moved, __u64 want) {
+    __u64 left = moved - want;
+    return left < WEIR_TAIL_MAX ? left : WEIR_TAIL_MAX;
+}
+
+// Copy the call's last bytes behind the `got` first ones. Global, as gather_next.
+__attribute__((noinline)) __u64 gather_tail(__u64 from, __u64 bytes, __u64 got) {
+    struct weir_slot *s = slot();
+    if (!s || got > WEIR_PAYLOAD_MAX)
+        return 0;
+    barrier_var(bytes);
+    if (!bytes || bytes > WEIR_TAIL_MAX)
+        return 0;
+    if (bpf_probe_read_user(&s->payload[got], bytes, (void *)from)) {
+        count(WEIR_COUNT_FAULTS, 1);
+        return 0;
+    }
+    s->record.tail_bytes = bytes;
+    return bytes;
+}
+
+// Copy what is wanted of the `moved` bytes of a call, from one buffer, to this CPU's slot.
+static __always_inline __u64 gather_buffer(struct weir_slot *slot, __u64 buffer, __u64 moved,
+                                           __u64 want) {
     __u64 bytes = want;
     barrier_var(bytes);
     if (bytes > WEIR_PAYLOAD_MAX)
@@ -51,6 +106,10 @@ static __always_inline __u64 gather_buffer(struct weir_slot *slot, __u64 buffer,
     if (bpf_probe_read_user(slot->payload, bytes, (void *)buffer)) {
         count(WEIR_COUNT_FAULTS, 1);
         return 0;
+    }
+    if (moved > bytes) {
+        __u64 tail = tail_want(moved, bytes);
+        return bytes + gather_tail(buffer + moved - tail, tail, bytes);
     }
     return bytes;
 }
@@ -62,7 +121,7 @@ static __always_inline __u64 gather_buffer(struct weir_slot *slot, __u64 buffer,
 // inlined into the loop below, this takes the verifier a second per program.
 __attribute__((noinline)) __u64 gather_next(__u64 buffer, __u64 bytes, __u64 got, __u64 want) {
     struct weir_slot *s = slot();
-    if (!s || got > WEIR_PAYLOAD_MAX || want > WEIR_PAYLOAD_MAX || got >= want)
+    if (!s || got > WEIR_PAYLOAD_MAX + WEIR_TAIL_MAX || got >= want)
         return 0;
     if (bytes > want - got)
         bytes = want - got;
@@ -72,14 +131,13 @@ __attribute__((noinline)) __u64 gather_next(__u64 buffer, __u64 bytes, __u64 got
     return bpf_probe_read_user(&s->payload[got], bytes, (void *)buffer) ? WEIR_FAULT : bytes;
 }
 
-#define WEIR_IOVECS_AT_ONCE 4
+#define WEIR_IOVECS_AT_ONCE 8
 
-// Copy up to `want` bytes from an iovec array to this CPU's slot; the number copied is returned.
-__attribute__((noinline)) __u64 gather_iovecs(__u64 iov, __u64 iov_count, __u64 want) {
+// Copy what an iovec array holds from byte `skip` on to this CPU's slot, after the `got` bytes that
+// are there and up to `want` in all; how many there are then is returned.
+__attribute__((noinline)) __u64 gather_range(__u64 iov, __u64 iov_count, __u64 skip, __u64 got,
+                                             __u64 want) {
     struct user_iovec v[WEIR_IOVECS_AT_ONCE];
-    __u64 got = 0;
-    if (want > WEIR_PAYLOAD_MAX)
-        want = WEIR_PAYLOAD_MAX;
     for (__u64 first = 0; first < WEIR_IOVECS_MAX; first += WEIR_IOVECS_AT_ONCE) {
         if (first >= iov_count)
             return got;
@@ -96,7 +154,12 @@ __attribute__((noinline)) __u64 gather_iovecs(__u64 iov, __u64 iov_count, __u64 
         for (__u64 i = 0; i < WEIR_IOVECS_AT_ONCE; i++) {
             if (i >= count_here || got >= want)
                 return got;
-            __u64 bytes = gather_next(v[i].base, v[i].bytes, got, want);
+            if (skip >= v[i].bytes) {
+                skip -= v[i].bytes;
+                continue;
+            }
+            __u64 bytes = gather_next(v[i].base + skip, v[i].bytes - skip, got, want);
+            skip = 0;
             if (bytes == WEIR_FAULT) {
                 count(WEIR_COUNT_FAULTS, 1);
                 return got;
@@ -105,4 +168,20 @@ __attribute__((noinline)) __u64 gather_iovecs(__u64 iov, __u64 iov_count, __u64 
         }
     }
     return got;
+}
+
+// Copy what is wanted of the `moved` bytes of a call, from an iovec array, to this CPU's slot.
+__attribute__((noinline)) __u64 gather_iovecs(__u64 iov, __u64 iov_count, __u64 moved,
+                                              __u64 want) {
+    if (want > WEIR_PAYLOAD_MAX)
+        want = WEIR_PAYLOAD_MAX;
+    __u64 got = gather_range(iov, iov_count, 0, 0, want);
+    if (moved <= want || got != want || got > WEIR_PAYLOAD_MAX)
+        return got;
+    __u64 tail = tail_want(moved, want);
+    struct weir_slot *s = slot();
+    if (!s || gather_range(iov, iov_count, moved - tail, got, got + tail) != got + tail)
+        return got; // a part of it would not be the last bytes
+    s->record.tail_bytes = tail;
+    return got + tail;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// Bytes that a TCP socket moved without a call that is looked at: by io_uring, by calls of 32-bit
-// programs, by processes outside the filters.
+// Bytes that a TCP socket moved without a call that is looked at: by operations of io_uring that
+// have no record, by calls of 32-bit programs, by processes outside the filters.
 //
 // The kernel numbers a stream's bytes: `copied_seq` and `write_seq` change with what the socket's
 // users read and write, and with nothing else but the end of the stream, which counts as a byte. So
@@ -77,7 +77,11 @@ static __noinline __u64 unexpected(struct weir_conn *conn, struct sock *sk, __u3
         conn->sequence_base[direction] += 1;
         ahead -= 1;
     }
-    if (ahead)
+    if (ahead) {
+        bool by_ring = conn->flags & WEIR_CONN_URING;
         count(WEIR_COUNT_UNSEEN_BYTES, ahead);
+        note_blind(bpf_get_current_pid_tgid() >> 32,
+                   by_ring ? WEIR_BLIND_URING : WEIR_BLIND_OTHER, ahead);
+    }
     return ahead;
 }

@@ -140,8 +140,7 @@ static __noinline struct weir_conn *enter_conn(const struct weir_config *cfg, st
     return bpf_map_lookup_elem(&conns, key);
 }
 
-static __always_inline bool find_socket(struct call *call) {
-    struct file *file = file_of(call->task, call->fd);
+static __always_inline bool take_socket(struct call *call, struct file *file) {
     if (!file || !is_socket(file)) {
         count(WEIR_COUNT_NON_SOCKETS, 1);
         return false;
@@ -151,6 +150,32 @@ static __always_inline bool find_socket(struct call *call) {
     call->key.sock = (__u64)call->sk;
     call->key.inode = LOAD(struct socket_alloc, socket, vfs_inode.i_ino);
     return call->sk;
+}
+
+static __always_inline bool find_socket(struct call *call) {
+    return take_socket(call, file_of(call->task, call->fd));
+}
+
+// A file that nobody holds any more: its last reference is being dropped.
+static __always_inline bool is_dead(struct file *file) {
+    struct file___ref *counted_less_one = (void *)file;
+    if (bpf_core_field_exists(counted_less_one->f_ref))
+        return BPF_CORE_READ(counted_less_one, f_ref.refcnt.counter) < 0;
+    struct file___count *counted = (void *)file;
+    return BPF_CORE_READ(counted, f_count.counter) == 0;
+}
+
+static __always_inline bool is_last_reference(struct file *file) {
+    struct file___ref *counted_less_one = (void *)file;
+    if (bpf_core_field_exists(counted_less_one->f_ref))
+        return BPF_CORE_READ(counted_less_one, f_ref.refcnt.counter) == 0;
+    struct file___count *counted = (void *)file;
+    return BPF_CORE_READ(counted, f_count.counter) == 1;
+}
+
+static __always_inline void forget(struct weir_conn_key *key) {
+    bpf_map_delete_elem(&conns, key);
+    bpf_map_delete_elem(&stopped_conns, key);
 }
 
 // Our own process's Unix sockets are never anybody's business: runtimes wake themselves by them.
@@ -184,10 +209,8 @@ static __always_inline bool begin(struct call *call) {
     return true;
 }
 
-// The call's socket, entered into the table if it is new there.
-static __always_inline bool find_conn(struct call *call) {
-    if (!find_socket(call))
-        return false;
+// The socket's entry in the table, made if it is new there.
+static __always_inline bool take_conn(struct call *call) {
     struct weir_conn *conn = bpf_map_lookup_elem(&conns, &call->key);
     if (!conn) {
         conn = enter_conn(call->cfg, call->sk, &call->key, WEIR_OPENED_UNKNOWN, 0);
@@ -198,6 +221,10 @@ static __always_inline bool find_conn(struct call *call) {
     }
     call->conn = conn;
     return is_wanted(call);
+}
+
+static __always_inline bool find_conn(struct call *call) {
+    return find_socket(call) && take_conn(call);
 }
 
 // Bytes that were moved before the `bytes` of the call that ends now, and are not counted yet.

@@ -100,6 +100,7 @@ fn layouts_are_the_programs_own() {
             total_bytes,
             direction,
             flags,
+            tail_bytes,
             result,
             unseen_bytes
         }
@@ -111,10 +112,13 @@ fn layouts_are_the_programs_own() {
             exit_code,
             time_mono_ns,
             start_boottime_ns,
+            parent_start_boottime_ns,
             cgroup_id,
             pid,
             parent_pid,
-            comm
+            comm,
+            payload_bytes,
+            cmdline_bytes
         }
     );
     check!(
@@ -133,8 +137,16 @@ fn layouts_are_the_programs_own() {
             payload_max_bytes
         }
     );
+}
+
+/// As above, for the small ones: keys of maps, names, processes that cannot be seen.
+#[test]
+fn small_layouts_are_the_programs_own() {
     check!("weir_listener_key", ListenerKey { addr, port, _pad });
     check!("weir_pair_key", PairKey { a_addr, b_addr, a_port, b_port });
+    check!("weir_blind_key", BlindKey { pid, reason });
+    check!("weir_blind", Blind { times, bytes });
+    check!("weir_unix_name", UnixName { bytes, name });
 }
 
 /// Every object is ELF for BPF, aligned for its readers, carries its relocations and a licence
@@ -177,7 +189,7 @@ fn btf_reader_survives_garbage() {
     for bytes in 0..whole.len() {
         assert_eq!(btf::function_id(&whole[..bytes], "no_such_function"), None);
         let layout = btf::struct_layout(&whole[..bytes], "weir_process_record");
-        assert!(layout.is_none_or(|layout| layout.size_bytes == 56));
+        assert!(layout.is_none_or(|layout| layout.size_bytes == 72));
     }
     assert_eq!(btf::function_id(b"not BTF at all, but long enough for a header", "x"), None);
 }

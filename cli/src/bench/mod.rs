@@ -4,6 +4,7 @@
 mod capture;
 mod compile;
 mod generator;
+mod let_verify;
 mod let_workload;
 mod reference;
 

@@ -1,19 +1,50 @@
-//! The commands that show what the server says of itself.
+//! The commands that show what the server says of itself, and end its sessions.
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::args::{Format, OutputArgs};
 use crate::client::Connection;
 use crate::failure::Failure;
+use crate::listing::{flat, list, named};
 use crate::output;
 
+/// JSON is one object; a table has a part for each kind of number; CSV names each number.
 pub(crate) fn stats(connection: &Connection, args: OutputArgs) -> Result<(), Failure> {
     let stats = connection.get("/api/v1/stats")?;
-    if output::format_or_default(args.output) != Format::Table {
-        return output::line(&stats.to_string());
+    match output::format_or_default(args.output) {
+        Format::Json | Format::Jsonl => output::line(&stats.to_string()),
+        Format::Csv => list(&flat(&stats), &["name", "value"], Format::Csv),
+        Format::Table => print_stats(&stats),
     }
-    let text = serde_json::to_string_pretty(&stats).unwrap_or_default();
-    output::line(&text)
+}
+
+fn print_stats(stats: &Json) -> Result<(), Failure> {
+    let mut rest = stats.clone();
+    for part in ["tables", "sources"] {
+        let members = rest.as_object_mut().and_then(|members| members.shift_remove(part));
+        let mut members = members.unwrap_or_default();
+        for member in members.as_object_mut().into_iter().flat_map(|members| members.values_mut()) {
+            let Some(lost) = member.get("lost").map(total_and_reasons) else { continue };
+            member["lost"] = lost;
+        }
+        let (rows, columns) = named(&members);
+        let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+        list(&rows, &columns, Format::Table)?;
+        output::line("")?;
+    }
+    list(&flat(&rest), &["name", "value"], Format::Table)
+}
+
+/// `{"ring_full": 2, "late": 1, "other": 0}` → `3 (ring_full 2, late 1)`
+fn total_and_reasons(lost: &Json) -> Json {
+    let counts = || {
+        let members = lost.as_object().into_iter().flatten();
+        members.filter_map(|(reason, count)| Some((reason, count.as_u64().filter(|n| *n > 0)?)))
+    };
+    let total: u64 = counts().map(|(_, count)| count).sum();
+    let reasons: Vec<String> =
+        counts().map(|(reason, count)| format!("{reason} {count}")).collect();
+    json!(if total == 0 { "0".to_string() } else { format!("{total} ({})", reasons.join(", ")) })
 }
 
 pub(crate) fn queries(connection: &Connection, args: OutputArgs) -> Result<(), Failure> {
@@ -36,34 +67,9 @@ pub(crate) fn nodes(connection: &Connection, args: OutputArgs) -> Result<(), Fai
     Ok(())
 }
 
-fn cell(value: &Json) -> String {
-    match value {
-        Json::String(text) => text.clone(),
-        Json::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(","),
-        Json::Null => String::new(),
-        other => other.to_string(),
-    }
-}
-
-/// Objects as lines of JSON, or their `columns` as an aligned table.
-pub(crate) fn list(items: &Json, columns: &[&str], format: Format) -> Result<(), Failure> {
-    let items = items.as_array().map(Vec::as_slice).unwrap_or_default();
-    if format != Format::Table {
-        return items.iter().try_for_each(|item| output::line(&item.to_string()));
-    }
-    let header: Vec<String> = columns.iter().map(|name| name.to_uppercase()).collect();
-    let rows: Vec<Vec<String>> = std::iter::once(header)
-        .chain(items.iter().map(|item| columns.iter().map(|name| cell(&item[*name])).collect()))
-        .collect();
-    let width =
-        |idx: usize| rows.iter().map(|row| row[idx].chars().count()).max().unwrap_or_default();
-    for row in &rows {
-        let cells: Vec<String> = row
-            .iter()
-            .enumerate()
-            .map(|(idx, text)| format!("{text:<width$}", width = width(idx)))
-            .collect();
-        output::line(cells.join("  ").trim_end())?;
-    }
+/// Who is logged in with a browser has to log in again.
+pub(crate) fn logout(connection: &Connection) -> Result<(), Failure> {
+    connection.post("/api/v1/logout", &json!({"all": true}))?;
+    output::note("all sessions have ended");
     Ok(())
 }

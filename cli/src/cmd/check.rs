@@ -61,6 +61,9 @@ pub(crate) fn run(args: CheckArgs) -> Result<(), Failure> {
         return Err(Failure::Usage("no .pxl file under the given paths".to_string()));
     }
     let mut check = Check { given, taken: BTreeSet::new(), sources: tables_with_source(), format };
+    if format == Format::Csv {
+        output::line("path,ok,code,severity,line,column,message,hint")?;
+    }
     let mut failed = 0;
     for path in &paths {
         if !check.one(path)? {
@@ -113,6 +116,7 @@ impl Check {
             args: self.args_of(file.vis.as_deref()),
             placeholders: true,
             sources: Some(self.sources.clone()),
+            deadline: Some(script::compile_deadline()),
             ..CompileOptions::default()
         };
         let diagnostics = match weir_pxl::compile(&source, &options) {
@@ -135,15 +139,40 @@ impl Check {
     fn report(&self, source: &Script<'_>, diagnostics: &[Diagnostic]) -> Result<bool, Failure> {
         let ok = diagnostics.iter().all(|found| found.severity != Severity::Error);
         let name = source.name;
-        if self.format == Format::Table {
-            output::print_script_diagnostics(diagnostics, source);
-            output::line(&format!("{} {name}", if ok { "ok  " } else { "FAIL" }))?;
-        } else {
-            let found = json!({"path": name, "ok": ok, "diagnostics": diagnostics});
-            output::line(&found.to_string())?;
+        match self.format {
+            Format::Table => {
+                output::print_diagnostics(diagnostics, source);
+                output::text(&format!("{} {name}", if ok { "ok  " } else { "FAIL" }))?;
+            }
+            Format::Json | Format::Jsonl => {
+                let found = json!({"path": name, "ok": ok, "diagnostics": diagnostics});
+                output::line(&found.to_string())?;
+            }
+            Format::Csv => print_csv(name, ok, diagnostics)?,
         }
         Ok(ok)
     }
+}
+
+/// A record for each finding, or one for a script without any.
+fn print_csv(path: &str, ok: bool, diagnostics: &[Diagnostic]) -> Result<(), Failure> {
+    let record = |found: Option<&Diagnostic>| {
+        let text = |of: fn(&Diagnostic) -> String| found.map(of).unwrap_or_default();
+        weir_sinks::csv::record(&[
+            path.to_string(),
+            ok.to_string(),
+            text(|found| found.code.clone()),
+            text(|found| json!(found.severity).as_str().unwrap_or_default().to_string()),
+            text(|found| found.line.to_string()),
+            text(|found| found.column.to_string()),
+            text(|found| found.message.clone()),
+            text(|found| found.hint.clone()),
+        ])
+    };
+    if diagnostics.is_empty() {
+        return output::csv(&record(None));
+    }
+    diagnostics.iter().try_for_each(|found| output::csv(&record(Some(found))))
 }
 
 /// A file that cannot be read, or is no text, is a script with an error.

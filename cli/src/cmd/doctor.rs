@@ -9,6 +9,7 @@ use weir_sources::proc::look::{ProcessLook, look};
 use crate::args::{DoctorArgs, Format};
 use crate::client::Connection;
 use crate::failure::Failure;
+use crate::listing::list;
 use crate::output;
 
 pub(crate) fn run(connection: &Connection, args: DoctorArgs) -> Result<(), Failure> {
@@ -17,10 +18,10 @@ pub(crate) fn run(connection: &Connection, args: DoctorArgs) -> Result<(), Failu
         report["process"] =
             look_at(pid, report["can_capture"] == true, &missed_by_server(connection, pid))?;
     }
-    if output::format_or_default(args.output) == Format::Table {
-        print_table(&report)?;
-    } else {
-        output::line(&report.to_string())?;
+    match output::format_or_default(args.output) {
+        Format::Table => print_table(&report)?,
+        Format::Json | Format::Jsonl => output::line(&report.to_string())?,
+        Format::Csv => list(&rows(&report), &["name", "ok", "detail"], Format::Csv)?,
     }
     let all_of_it = report["process"].get("captured").is_none_or(|captured| captured == "yes");
     if report["can_capture"] == true && all_of_it {
@@ -30,10 +31,24 @@ pub(crate) fn run(connection: &Connection, args: DoctorArgs) -> Result<(), Failu
     }
 }
 
+/// The checks, and what was asked of a process, as records of one form.
+fn rows(report: &Json) -> Json {
+    let mut rows = report["checks"].as_array().cloned().unwrap_or_default();
+    for (key, value) in report["process"].as_object().into_iter().flatten() {
+        if key != "obstacles" {
+            rows.push(json!({"name": format!("process {key}"), "detail": value}));
+        }
+    }
+    for found in report["process"]["obstacles"].as_array().into_iter().flatten() {
+        rows.push(json!({"name": found["code"], "ok": false, "detail": found["text"]}));
+    }
+    Json::Array(rows)
+}
+
 fn print_table(report: &Json) -> Result<(), Failure> {
     for check in report["checks"].as_array().into_iter().flatten() {
         let mark = if check["ok"] == true { "ok  " } else { "no  " };
-        output::line(&format!(
+        output::text(&format!(
             "{mark} {:<32} {}",
             check["name"].as_str().unwrap_or_default(),
             check["detail"].as_str().unwrap_or_default()
@@ -44,10 +59,10 @@ fn print_table(report: &Json) -> Result<(), Failure> {
             continue;
         }
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_string);
-        output::line(&format!("     {key:<32} {value}"))?;
+        output::text(&format!("     {key:<32} {value}"))?;
     }
     for obstacle in report["process"]["obstacles"].as_array().into_iter().flatten() {
-        output::line(&format!(
+        output::text(&format!(
             "no   {:<32} {}",
             obstacle["code"].as_str().unwrap_or_default(),
             obstacle["text"].as_str().unwrap_or_default()
@@ -55,9 +70,9 @@ fn print_table(report: &Json) -> Result<(), Failure> {
     }
     for missed in report["process"]["missed"].as_array().into_iter().flatten() {
         let reason = missed["reason"].as_str().unwrap_or_default();
-        output::line(&format!("no   {reason:<32} {} bytes passed by the server", missed["bytes"]))?;
+        output::text(&format!("no   {reason:<32} {} bytes passed by the server", missed["bytes"]))?;
     }
-    output::line(report["hint"].as_str().unwrap_or_default())
+    output::text(report["hint"].as_str().unwrap_or_default())
 }
 
 /// What a running server says that it missed of the process: `null` if none answers.

@@ -9,12 +9,13 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 use weir_types::live::{Completeness, LiveMessage};
 use weir_types::schema::Relation;
-use weir_types::{Clock, PackedRow, WallClock};
+use weir_types::{Clock, PackedRow, WallClock, text};
 
 use crate::args::{Format, LiveArgs};
 use crate::client::{Connection, Received};
 use crate::failure::Failure;
-use crate::{offline, output, script};
+use crate::script::{self, Source};
+use crate::{offline, output};
 
 /// How long to wait for a message before looking whether to stop.
 const POLL: Duration = Duration::from_millis(100);
@@ -29,13 +30,13 @@ pub(crate) fn run(connection: &Connection, args: LiveArgs) -> Result<(), Failure
     }
     request.refresh_ms = args.refresh.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
     let interrupted = interrupt_flag()?;
+    let source = script::source_of(&request);
     if let Some(dir) = &args.rows {
         // The rows' clock counts --ticks itself: refreshes without a change have no message.
-        let mut printer = Printer::new(format, None);
+        let mut printer = Printer::new(format, None, source);
         return offline::live(&request, dir, &args, &interrupted, &mut |text| printer.take(text));
     }
-    let mut printer = Printer::new(format, args.ticks);
-    let mut message = json!({"type": "subscribe", "id": "q1", "args": request.args});
+    let mut body = json!({"args": request.args});
     for (key, value) in [
         ("script", json!(request.script)),
         ("text", json!(request.text)),
@@ -44,9 +45,15 @@ pub(crate) fn run(connection: &Connection, args: LiveArgs) -> Result<(), Failure
         ("refresh_ms", json!(request.refresh_ms)),
     ] {
         if !value.is_null() {
-            message[key] = value;
+            body[key] = value;
         }
     }
+    tell_warnings(connection, &body, &source)?;
+    let mut message = json!({"type": "subscribe", "id": "q1"});
+    if let (Some(all), Some(body)) = (message.as_object_mut(), body.as_object_mut()) {
+        all.append(body);
+    }
+    let mut printer = Printer::new(format, args.ticks, source);
     let mut subscription = connection.subscribe(&message)?;
     let clock = WallClock;
     let started_ns = clock.monotonic_ns();
@@ -70,6 +77,19 @@ pub(crate) fn run(connection: &Connection, args: LiveArgs) -> Result<(), Failure
             }
         }
     }
+}
+
+/// A view's messages are rows and errors: what is doubtful about the script is asked for first. What
+/// is wrong with it the view says itself.
+fn tell_warnings(connection: &Connection, body: &Json, source: &Source) -> Result<(), Failure> {
+    let checked = connection.post("/api/v1/check", body).map_err(|failure| failure.told(source))?;
+    if checked["ok"] == true {
+        output::print_diagnostics(
+            &output::diagnostics_of(&checked["diagnostics"]),
+            &source.script(),
+        );
+    }
+    Ok(())
 }
 
 /// Set by the first signal, so that the line at hand is still written whole. Who reads may have
@@ -113,11 +133,12 @@ struct Printer {
     ticks_left: Option<u64>,
     tables: Vec<Table>,
     failed: bool,
+    source: Source,
 }
 
 impl Printer {
-    fn new(format: Format, ticks: Option<u64>) -> Printer {
-        Printer { format, ticks_left: ticks, tables: Vec::new(), failed: false }
+    fn new(format: Format, ticks: Option<u64>, source: Source) -> Printer {
+        Printer { format, ticks_left: ticks, tables: Vec::new(), failed: false, source }
     }
 
     fn outcome(&self) -> Result<(), Failure> {
@@ -153,8 +174,7 @@ impl Printer {
                 }
             }
             LiveMessage::Error { table, message, diagnostics, .. } => {
-                let json: Vec<Json> = diagnostics.iter().map(|d| json!(d)).collect();
-                output::print_diagnostics_json(&json);
+                output::print_diagnostics(&diagnostics, &self.source.script());
                 // An error of one table leaves the others; one of the whole view ends it.
                 let goes_on = table.is_some();
                 let place = table.map_or_else(String::new, |table| table + ": ");
@@ -194,14 +214,15 @@ impl Printer {
                 table.rows.iter().rev().take(shown.saturating_sub(2)).map(|(row, _)| row),
             );
             let total: i64 = table.rows.values().sum();
-            out.push_str(&format!("{} ({total} rows){clear_line}\n", table.name));
-            for text in lines {
-                out.extend(text.chars().take(width));
+            let name = text::line(&table.name);
+            out.push_str(&format!("{name} ({total} rows){clear_line}\n"));
+            for line in lines {
+                out.extend(line.chars().take(width));
                 out.push_str(clear_line);
                 out.push('\n');
             }
         }
-        out.push_str(&status_line(completeness));
+        out.push_str(&text::line(&status_line(completeness)));
         out.push_str(clear_line);
         out.push_str(clear_rest);
         output::line(&out)

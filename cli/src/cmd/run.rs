@@ -19,7 +19,7 @@ pub(crate) fn run(connection: &Connection, args: RunArgs) -> Result<(), Failure>
     if let Some(dir) = &args.rows {
         let answer = offline::run(&request, dir, args.now, args.test_faults)?;
         output::print_answer(&answer.tables, format)?;
-        output::note(&answer.completeness);
+        output::raw_note(&answer.completeness);
         return Ok(());
     }
     if args.now.is_some() {
@@ -36,12 +36,14 @@ pub(crate) fn run(connection: &Connection, args: RunArgs) -> Result<(), Failure>
             body[key] = json!(value);
         }
     }
-    let answer = connection.post("/api/v1/run", &body)?;
+    let source = script::source_of(&request);
+    let answer = connection.post("/api/v1/run", &body).map_err(|failure| failure.told(&source))?;
+    output::print_diagnostics(&output::diagnostics_of(&answer["diagnostics"]), &source.script());
     let messages = answer["messages"].as_array().cloned().unwrap_or_default();
     let tables = tables_of(&messages)?;
     output::print_answer(&tables, format)?;
     let failed = print_errors(&messages);
-    output::note(&completeness_of(&messages, &tables).to_string());
+    output::raw_note(&completeness_of(&messages, &tables).to_string());
     if failed && tables.is_empty() { Err(Failure::No(String::new())) } else { Ok(()) }
 }
 

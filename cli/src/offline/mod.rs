@@ -29,6 +29,7 @@ use self::schedule::{Schedule, tick_at, windows};
 use crate::args::LiveArgs;
 use crate::failure::Failure;
 use crate::output::{self, AnswerTable};
+use crate::script;
 
 const SEC_NS: i64 = 1_000_000_000;
 const MS_NS: i64 = 1_000_000;
@@ -47,11 +48,13 @@ fn load(
     tick_ms: u64,
     now_unix_ns: Option<i64>,
 ) -> Result<Loaded, Failure> {
+    let source = script::source_of(request);
     let failed = |error: planner::PlanError| {
-        output::print_diagnostics(error.diagnostics(), request.text.as_deref().unwrap_or_default());
+        output::print_diagnostics(error.diagnostics(), &source.script());
         Failure::No(error.to_string())
     };
     let prepared = planner::prepare(request, tick_ms, now_unix_ns, &|_| true).map_err(failed)?;
+    output::print_diagnostics(&prepared.warnings, &source.script());
     let unreadable = |error: RowsError| Failure::from(anyhow::Error::from(error));
     let metadata = Arc::new(read_entities(dir).map_err(unreadable)?);
     let mut names: Vec<&str> = prepared.plan.scans().map(|(table, _)| table).collect();

@@ -1,12 +1,10 @@
 //! `weir up`: everything in one process. Starts the parts in order, says when it is ready, and stops
 //! them in order; it computes nothing itself.
 
-mod data_dir;
 mod doctor;
 mod process;
 mod wanted;
 
-use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -19,10 +17,11 @@ use tracing::{info, warn};
 use weir_actors::KillSwitch;
 use weir_cluster::api::auth::Auth;
 use weir_cluster::api::faults::KillPart;
-use weir_cluster::api::{self, ApiState, Asset};
+use weir_cluster::api::{self, ApiConfig, Asset};
 use weir_cluster::coordinator::Identity;
 use weir_cluster::service::{ListNodes, ReaderLimits, Service, ServiceConfig};
 use weir_cluster::view::SnapshotLimits;
+use weir_engine::Limits;
 use weir_node::agent::Agent;
 use weir_node::host;
 use weir_node::runtime::{NodeConfig, NodeRuntime};
@@ -33,13 +32,14 @@ use weir_sources::agent::OwnProcess;
 use weir_types::ledger::NodeLedger;
 use weir_types::{Clock, SteadyClock, Upid, WallClock};
 
-pub(crate) use data_dir::invoking_user_home;
 pub(crate) use doctor::report as doctor_report;
 pub(crate) use process::{cpu_ns, cpu_ns_of, rss_bytes};
 
-use crate::args::{ReaderArgs, UpArgs};
+use crate::args::{QueryArgs, ReaderArgs, UpArgs};
+use crate::data_dir::{self, DataDir};
 use crate::demo::Demo;
 use crate::failure::Failure;
+use crate::output;
 
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
@@ -86,6 +86,16 @@ fn bind(args: &UpArgs) -> Result<(TcpListener, SocketAddr), Failure> {
     Ok((listener, bound))
 }
 
+/// Connections, probes and what `/proc` is asked take files; the usual soft limit of 1,024 is for
+/// programs that still use `select`.
+fn raise_files_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Not allowed: then the server works within what it has.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
 /// Logs to stderr: errors and changes of state; `WEIR_LOG` asks for more.
 fn init_logs() {
     use std::io::IsTerminal;
@@ -94,18 +104,21 @@ fn init_logs() {
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let _already_set = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(move || output::LogLines { color })
         .with_ansi(color)
+        // It would say on stderr that stderr cannot be written, and panic over it.
+        .log_internal_errors(false)
         .with_target(false)
         .try_init();
 }
 
-pub(crate) fn run(args: UpArgs, data_dir: Option<std::path::PathBuf>) -> Result<(), Failure> {
+pub(crate) fn run(args: UpArgs, directory: Option<std::path::PathBuf>) -> Result<(), Failure> {
     refuse_not_yet(&args)?;
     let (listener, bound) = bind(&args)?;
     init_logs();
-    let directory = data_dir.unwrap_or_else(crate::client::default_data_dir);
-    let data = data_dir::DataDir::open(&directory)?;
+    raise_files_limit();
+    let directory = directory.unwrap_or_else(data_dir::default_path);
+    let data = DataDir::open(&directory)?;
     let signals = Signals::watch()?;
     let system = actix::System::new();
     system.block_on(serve(args, data, listener, bound, signals))
@@ -204,6 +217,16 @@ fn reader_limits(args: &ReaderArgs) -> ReaderLimits {
     }
 }
 
+fn query_limits(args: &QueryArgs) -> Limits {
+    let limits = Limits::of_this_process();
+    let set = |value: Option<usize>, default: u64| value.map_or(default, |value| value as u64);
+    Limits {
+        query_state_bytes_max: set(args.query_bytes_max, limits.query_state_bytes_max),
+        state_bytes_max: set(args.queries_bytes_max, limits.state_bytes_max),
+        ..limits
+    }
+}
+
 fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
     // Whatever is done to the wall clock, ticks go on and never go back.
     let clock: Arc<dyn Clock> = Arc::new(SteadyClock::new(WallClock));
@@ -227,6 +250,7 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
             bytes_max: args.snapshot_bytes_max,
         },
         readers: reader_limits(&args.readers),
+        queries: query_limits(&args.queries),
         test_faults: args.test_faults,
         identity: identity(&sources_config.hostname, clock.now_unix_ns()),
     };
@@ -236,6 +260,7 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
     let sources = Sources::new(sources_config.clone());
     let node_config = NodeConfig {
         agent: Agent::new(sources.debug_state()),
+        settled: sources.settled(),
         info: NodeInfo {
             name: sources_config.hostname.clone(),
             incarnation: u64::try_from(clock.now_unix_ns()).unwrap_or(0),
@@ -247,6 +272,7 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
         workers: 1,
         retention_ns,
         history_bytes: args.history_bytes as u64,
+        queries: query_limits(&args.queries),
         test_faults: args.test_faults,
         ledger: NodeLedger::default(),
         own_upid: own_upid(),
@@ -279,14 +305,14 @@ fn kill_part(node: &NodeRuntime) -> KillPart {
 
 async fn serve(
     args: UpArgs,
-    data: data_dir::DataDir,
+    data: DataDir,
     listener: TcpListener,
     bound: SocketAddr,
     signals: Signals,
 ) -> Result<(), Failure> {
     let parts = start_parts(&args, bound)?;
     let demo = if args.demo { Some(Demo::start()?) } else { None };
-    let state = ApiState {
+    let config = ApiConfig {
         service: parts.service.clone(),
         auth: Auth {
             token: (!args.insecure_no_auth).then(|| data.token.clone()),
@@ -295,12 +321,13 @@ async fn serve(
             hosts: args.host.clone(),
             local_ips: weir_sources::metadata::local_addresses(),
         },
+        sessions: data.sessions()?,
         assets: ASSETS,
         doctor: Arc::new(doctor_report),
         kill_part: args.test_faults.then(|| kill_part(&parts.node)),
         process: Arc::new(process::report),
     };
-    let server = api::serve(listener, state).context("could not start the API")?;
+    let server = api::serve(listener, config).context("could not start the API")?;
     let server_handle = server.handle();
     actix::spawn(server);
     if wait_ready(&parts.service, &signals).await {
@@ -330,19 +357,17 @@ async fn wait_ready(service: &Service, signals: &Signals) -> bool {
     }
 }
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the contract's two lines")]
-fn announce(bound: SocketAddr, data: &data_dir::DataDir, open: bool) {
+/// The contract's two lines. Whoever has closed stdout does not wait for the second.
+fn announce(bound: SocketAddr, data: &DataDir, open: bool) {
     if open {
         warn!("--insecure-no-auth: everybody who can reach the port may come in");
-        eprintln!("open http://{bound}/");
+        output::note(&format!("open http://{bound}/"));
     } else {
-        eprintln!("open http://{bound}/#token={}", data.token);
+        output::note(&format!("open http://{bound}/#token={}", data.token));
     }
-    println!("ready http://{bound}");
-    drop(std::io::stdout().flush());
+    drop(output::line(&format!("ready http://{bound}")));
 }
 
-#[expect(clippy::print_stderr, reason = "progress of the stop")]
 async fn stop_parts(parts: Parts) {
     let Parts { service, sources, node, switch, stop_sources, _hosts } = parts;
     stop_sources.store(true, Ordering::SeqCst);
@@ -353,7 +378,7 @@ async fn stop_parts(parts: Parts) {
         actix::clock::sleep(step).await;
         waited += step;
         if waited.as_millis().is_multiple_of(1000) {
-            eprintln!("stopping: {}", sources.stop_progress());
+            output::note(&format!("stopping: {}", sources.stop_progress()));
         }
     }
     if sources.running() > 0 {
@@ -364,5 +389,5 @@ async fn stop_parts(parts: Parts) {
         service.engine.stop();
     });
     let _ = tokio::time::timeout(STOP_TIMEOUT, stopped).await;
-    eprintln!("stopped");
+    output::note("stopped");
 }

@@ -1,19 +1,7 @@
-//! Who may come in. Always: the `Host` must be one of ours and a browser's `Origin` must match it
-//! (DNS rebinding, cross-site websockets). With a token: every path but health, login and the page's
-//! static files wants it as `Authorization: Bearer` or as the cookie that the login exchange sets.
+//! Who may come in, as pure rules: which names are this server's (`Host`), which pages may call it
+//! (`Origin`), and which token opens it. When they are asked is [`super::guard`]'s matter.
 
-use std::net::IpAddr;
-
-use actix_web::body::MessageBody;
-use actix_web::cookie::{Cookie, SameSite};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::{Method, StatusCode, header};
-use actix_web::middleware::Next;
-use actix_web::{Error, web};
-
-use super::{ApiError, ApiState};
-
-const COOKIE: &str = "weir_token";
+use std::net::{IpAddr, Ipv6Addr};
 
 /// The rules of one server.
 #[derive(Clone, Debug)]
@@ -28,27 +16,35 @@ pub struct Auth {
     pub local_ips: Vec<IpAddr>,
 }
 
-/// `name[:port]` → (name, port); IPv6 in brackets.
-fn split_host(host: &str) -> (&str, Option<u16>) {
-    if let Some(rest) = host.strip_prefix('[') {
-        return match rest.split_once(']') {
-            Some((name, port)) => (name, port.strip_prefix(':').and_then(|p| p.parse().ok())),
+/// `name[:port]` → (name, port); IPv6 in brackets. `None`: neither.
+fn split_host(host: &str) -> Option<(&str, Option<u16>)> {
+    let (name, port) = match host.strip_prefix('[') {
+        Some(rest) => {
+            let (name, port) = rest.split_once(']')?;
+            name.parse::<Ipv6Addr>().ok()?;
+            (name, if port.is_empty() { None } else { Some(port.strip_prefix(':')?) })
+        }
+        None => match host.split_once(':') {
+            Some((name, port)) => (name, Some(port)),
             None => (host, None),
-        };
-    }
-    match host.rsplit_once(':') {
-        Some((name, port)) => (name, port.parse().ok()),
-        None => (host, None),
+        },
+    };
+    let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    match port {
+        None => Some((name, None)),
+        Some(port) if digits(port) => Some((name, Some(port.parse().ok()?))),
+        Some(_) => None,
     }
 }
 
 impl Auth {
-    fn host_allowed(&self, host: &str) -> bool {
-        let (name, port) = split_host(host);
+    pub(super) fn host_allowed(&self, host: &str) -> bool {
+        let Some((name, port)) = split_host(host) else { return false };
+        let listed = |what: &str| self.hosts.iter().any(|host| host.eq_ignore_ascii_case(what));
         if port.is_some_and(|port| port != self.listen_port) {
-            return self.hosts.iter().any(|allowed| allowed == host);
+            return listed(host);
         }
-        if name == "localhost" || self.hosts.iter().any(|allowed| allowed == name) {
+        if name.eq_ignore_ascii_case("localhost") || listed(name) {
             return true;
         }
         name.parse::<IpAddr>().is_ok_and(|ip| {
@@ -59,100 +55,34 @@ impl Auth {
     }
 
     /// A browser's origin must be the page's own: same host and port as the request's `Host`.
-    fn origin_allowed(origin: &str, host: &str) -> bool {
-        origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")) == Some(host)
+    pub(super) fn origin_allowed(origin: &str, host: &str) -> bool {
+        origin
+            .strip_prefix("http://")
+            .or_else(|| origin.strip_prefix("https://"))
+            .is_some_and(|origin| origin.eq_ignore_ascii_case(host))
     }
 
-    fn token_given(&self, request: &ServiceRequest) -> bool {
-        let Some(token) = &self.token else { return true };
-        let bearer = request
-            .headers()
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.strip_prefix("Bearer "));
-        let cookie = request.cookie(COOKIE);
-        let given = bearer.or_else(|| cookie.as_ref().map(Cookie::value));
-        given.is_some_and(|given| same(given.as_bytes(), token.as_bytes()))
+    /// True for the server's token, and for anything where none is wanted.
+    pub(super) fn is_token(&self, given: &str) -> bool {
+        self.token.as_ref().is_none_or(|token| same(given.as_bytes(), token.as_bytes()))
     }
 
-    /// Exchanges the token for the page's cookie.
-    #[must_use]
-    pub fn login(&self, given: &str) -> Option<Cookie<'static>> {
-        let token = self.token.as_ref()?;
-        same(given.as_bytes(), token.as_bytes()).then(|| {
-            Cookie::build(COOKIE, token.clone())
-                .path("/")
-                .http_only(true)
-                .same_site(SameSite::Strict)
-                .finish()
-        })
+    /// The session cookie's name. Browsers send cookies to every port of a host: servers on other
+    /// ports must not take each other's away.
+    pub(super) fn cookie_name(&self) -> String {
+        format!("weir_session_{}", self.listen_port)
     }
+}
+
+/// The token of an `Authorization` value; the scheme's case means nothing (RFC 9110, 11.1).
+pub(super) fn bearer_token(value: &str) -> Option<&str> {
+    let (scheme, rest) = value.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim())
 }
 
 /// Compares without telling by its time where the difference is.
 fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |diff, (x, y)| diff | (x ^ y)) == 0
-}
-
-fn is_open(path: &str) -> bool {
-    !path.starts_with("/api/") && path != "/metrics" || path == "/api/v1/login"
-}
-
-/// Runs before every handler.
-pub(super) async fn guard(
-    request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    check(&request)?;
-    next.call(request).await
-}
-
-fn check(request: &ServiceRequest) -> Result<(), ApiError> {
-    let state = request.app_data::<web::Data<ApiState>>().ok_or_else(|| {
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server has no state")
-    })?;
-    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let host = text(header::HOST).or_else(|| request.uri().host()).unwrap_or_default();
-    if !state.auth.host_allowed(host) {
-        return Err(ApiError::new(
-            StatusCode::FORBIDDEN,
-            "host_not_allowed",
-            format!("`{host}` is not a name of this server; allow it with `weir up --host NAME`"),
-        ));
-    }
-    if let Some(origin) = request.headers().get(header::ORIGIN) {
-        let origin = origin.to_str().unwrap_or_default();
-        if !Auth::origin_allowed(origin, host) {
-            return Err(ApiError::new(
-                StatusCode::FORBIDDEN,
-                "origin_not_allowed",
-                "another page may not call this server",
-            ));
-        }
-    }
-    if is_open(request.path()) {
-        return Ok(());
-    }
-    if !state.auth.token_given(request) {
-        return Err(ApiError::new(
-            StatusCode::UNAUTHORIZED,
-            "unauthorized",
-            "a token is needed: it is in the data directory's `token` file, and in the login link \
-             that `weir up` prints",
-        ));
-    }
-    if request.method() == Method::POST {
-        let json = text(header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.split(';').next().unwrap_or("").trim() == "application/json");
-        if !json {
-            return Err(ApiError::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "content_type",
-                "send `Content-Type: application/json`",
-            ));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -166,19 +96,43 @@ mod tests {
             token: Some("secret".into()),
             listen_ip,
             listen_port: 7070,
-            hosts: vec!["weir.example".into()],
+            hosts: vec!["weir.example".into(), "proxy.example:443".into()],
             local_ips: vec![IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5))],
         }
     }
 
-    /// DNS rebinding: a foreign name that resolves to us is refused; our names and ports pass.
+    /// DNS rebinding: a foreign name that resolves to us is refused; our names and ports pass. What
+    /// is no host at all is refused, too: catches a port that does not parse taken for none.
     #[test]
     fn hosts() {
         let loopback = auth(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        for good in ["127.0.0.1:7070", "localhost:7070", "localhost", "weir.example:7070"] {
+        for good in [
+            "127.0.0.1:7070",
+            "localhost:7070",
+            "localhost",
+            "LocalHost:7070",
+            "weir.example:7070",
+            "proxy.example:443",
+        ] {
             assert!(loopback.host_allowed(good), "{good}");
         }
-        for bad in ["evil.example:7070", "127.0.0.1:7071", "10.0.0.5:7070", "", "[::1]:7070"] {
+        for bad in [
+            "evil.example:7070",
+            "127.0.0.1:7071",
+            "10.0.0.5:7070",
+            "",
+            "[::1]:7070",
+            "127.0.0.1:",
+            "127.0.0.1:x",
+            "127.0.0.1:+7070",
+            "127.0.0.1:7070:1",
+            "127.0.0.1:70000",
+            "localhost:7070@evil.example",
+            "[127.0.0.1]evil",
+            "[127.0.0.1]:7070",
+            "[localhost]:7070",
+            "[127.0.0.1",
+        ] {
             assert!(!loopback.host_allowed(bad), "{bad}");
         }
         let any = auth(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
@@ -195,19 +149,14 @@ mod tests {
         assert!(!Auth::origin_allowed("http://evil.example", "localhost:7070"));
         assert!(!Auth::origin_allowed("null", "localhost:7070"));
         let auth = auth(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        assert!(auth.login("secret").is_some_and(|c| c.http_only() == Some(true)));
-        assert!(auth.login("secreT").is_none());
-        assert!(auth.login("").is_none());
-    }
-
-    /// Health and the page are open, data is not.
-    #[test]
-    fn open_paths() {
-        for open in ["/", "/index.html", "/assets/x.js", "/healthz", "/readyz", "/api/v1/login"] {
-            assert!(is_open(open), "{open}");
+        assert!(auth.is_token("secret"));
+        assert!(!auth.is_token("secreT"));
+        assert!(!auth.is_token(""));
+        for value in ["Bearer secret", "bearer secret", "BEARER  secret "] {
+            assert_eq!(bearer_token(value), Some("secret"), "{value}");
         }
-        for closed in ["/api/v1/scripts", "/api/v1/live", "/metrics", "/api/v1/run"] {
-            assert!(!is_open(closed), "{closed}");
+        for value in ["secret", "Basic secret", "Bearer", "Bearersecret"] {
+            assert_eq!(bearer_token(value), None, "{value}");
         }
     }
 }

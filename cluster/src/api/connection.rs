@@ -7,21 +7,20 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use actix_web::HttpRequest;
-use actix_web::dev::Extensions;
 use rustix::net::sockopt::set_socket_linger;
 
 /// A second handle on a connection's socket.
 #[derive(Clone)]
 pub(super) struct Connection(Option<Arc<OwnedFd>>);
 
-/// Remembers the socket with the connection.
-pub(super) fn on_connect(io: &dyn Any, data: &mut Extensions) {
-    let stream = io.downcast_ref::<actix_web::rt::net::TcpStream>();
-    let socket = stream.and_then(|stream| stream.as_fd().try_clone_to_owned().ok());
-    data.insert(Connection(socket.map(Arc::new)));
-}
-
 impl Connection {
+    /// Of a socket that was just accepted.
+    pub(super) fn new(io: &dyn Any) -> Connection {
+        let stream = io.downcast_ref::<actix_web::rt::net::TcpStream>();
+        let socket = stream.and_then(|stream| stream.as_fd().try_clone_to_owned().ok());
+        Connection(socket.map(Arc::new))
+    }
+
     pub(super) fn of(request: &HttpRequest) -> Connection {
         request.conn_data::<Connection>().cloned().unwrap_or(Connection(None))
     }

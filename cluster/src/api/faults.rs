@@ -14,16 +14,12 @@ use crate::service::TestPanic;
 pub type KillPart = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 #[derive(Deserialize)]
-struct Fault {
+pub(super) struct Fault {
     /// `cluster_engine`, `coordinator`, or what the composition knows: `node_engine`, `node_thread`.
     kill: String,
 }
 
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config.route("/api/v1/test/fault", web::post().to(kill));
-}
-
-async fn kill(
+pub(super) async fn kill(
     state: web::Data<ApiState>,
     fault: web::Json<Fault>,
 ) -> Result<HttpResponse, ApiError> {

@@ -1,7 +1,7 @@
 //! The HTTP paths: questions answered once.
 
-use actix_web::http::{StatusCode, header};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::http::header;
+use actix_web::{HttpResponse, web};
 use serde_json::{Value as Json, json};
 use weir_types::tables::TABLES;
 
@@ -12,31 +12,6 @@ use crate::service::{AvailableTables, ListFeeds, ListNodes, ListQueries, Service
 /// Longest wait for sources that start. Attaching takes seconds; who waits longer hears that nothing
 /// produces the table.
 const SOURCES_WAIT: std::time::Duration = std::time::Duration::from_secs(60);
-
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config
-        .route("/healthz", web::get().to(async || HttpResponse::Ok().body("ok\n")))
-        .route("/readyz", web::get().to(readyz))
-        .route("/metrics", web::get().to(prometheus))
-        .route("/api/v1/login", web::post().to(login))
-        .route("/api/v1/scripts", web::get().to(scripts))
-        .route("/api/v1/scripts/{name:.+}", web::get().to(script))
-        .route("/api/v1/schema", web::get().to(schema))
-        .route("/api/v1/schema/{table}", web::get().to(schema_of))
-        .route("/api/v1/funcs", web::get().to(funcs))
-        .route("/api/v1/queries", web::get().to(queries))
-        .route("/api/v1/nodes", web::get().to(nodes))
-        .route("/api/v1/stats", web::get().to(stats))
-        .route("/api/v1/doctor", web::get().to(doctor))
-        .route("/api/v1/run", web::post().to(super::run::run))
-        .route("/api/v1/check", web::post().to(check));
-}
-
-impl ApiError {
-    pub(super) fn unavailable(message: &str) -> ApiError {
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
-    }
-}
 
 type Answer = Result<HttpResponse, ApiError>;
 
@@ -73,14 +48,14 @@ async fn prepare_now(service: &Service, request: &ScriptRequest) -> Result<Prepa
     let tables = service.coordinator.send(AvailableTables).await.map_err(ask_failed)?;
     let request = request.clone();
     let tick_ms = service.tick_ms;
-    let prepared = web::block(move || {
-        planner::prepare(&request, tick_ms, None, &|table| tables.iter().any(|t| t == table))
+    let prepared = super::compile::run(move |allowance| {
+        let has_table = |name: &str| tables.iter().any(|table| table == name);
+        planner::prepare_within(&request, tick_ms, None, &has_table, allowance)
     });
-    let prepared = prepared.await.map_err(|error| ApiError::unavailable(&error.to_string()))?;
-    prepared.map_err(ApiError::from)
+    prepared.await
 }
 
-async fn readyz(state: web::Data<ApiState>) -> Answer {
+pub(super) async fn readyz(state: web::Data<ApiState>) -> Answer {
     let nodes = state.service.coordinator.send(ListNodes).await.map_err(ask_failed)?;
     if nodes.is_empty() {
         return Err(ApiError::unavailable("no node has registered yet"));
@@ -88,22 +63,7 @@ async fn readyz(state: web::Data<ApiState>) -> Answer {
     Ok(HttpResponse::Ok().body("ready\n"))
 }
 
-#[derive(serde::Deserialize)]
-struct Login {
-    token: String,
-}
-
-async fn login(state: web::Data<ApiState>, login: web::Json<Login>) -> Answer {
-    if state.auth.token.is_none() {
-        return Ok(HttpResponse::NoContent().finish());
-    }
-    let cookie = state.auth.login(login.token.trim()).ok_or_else(|| {
-        ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "this token is not the server's")
-    })?;
-    Ok(HttpResponse::NoContent().cookie(cookie).finish())
-}
-
-async fn scripts() -> HttpResponse {
+pub(super) async fn scripts() -> HttpResponse {
     let list: Vec<Json> = weir_pxl::bundle::scripts()
         .iter()
         .map(|script| {
@@ -119,10 +79,16 @@ async fn scripts() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "scripts": list }))
 }
 
-async fn script(name: web::Path<String>) -> Answer {
+fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+    let hint = weir_pxl::suggest(name, known)
+        .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+    format!("there is no {what} `{name}`{hint}")
+}
+
+pub(super) async fn script(name: web::Path<String>) -> Answer {
     let found = weir_pxl::bundle::find(&name).ok_or_else(|| {
-        let message = format!("there is no script `{name}`");
-        ApiError::new(StatusCode::NOT_FOUND, "script_not_found", message)
+        let known: Vec<&str> = weir_pxl::bundle::scripts().iter().map(|each| each.name).collect();
+        ApiError::not_found("script_not_found", unknown("script", &name, &known))
     })?;
     let vis: Json = found.vis.and_then(|vis| serde_json::from_str(vis).ok()).unwrap_or_default();
     Ok(HttpResponse::Ok().json(json!({
@@ -145,30 +111,30 @@ pub fn table_json(table: &weir_types::tables::TableDef) -> Json {
     })
 }
 
-async fn schema() -> HttpResponse {
+pub(super) async fn schema() -> HttpResponse {
     let tables: Vec<Json> = TABLES.iter().map(table_json).collect();
     HttpResponse::Ok().json(json!({ "tables": tables }))
 }
 
-async fn schema_of(name: web::Path<String>) -> Answer {
+pub(super) async fn schema_of(name: web::Path<String>) -> Answer {
     let table = weir_types::tables::find(&name).ok_or_else(|| {
-        let message = format!("there is no table `{name}`");
-        ApiError::new(StatusCode::NOT_FOUND, "table_not_found", message)
+        let known: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
+        ApiError::not_found("table_not_found", unknown("table", &name, &known))
     })?;
     Ok(HttpResponse::Ok().json(table_json(table)))
 }
 
-async fn funcs() -> HttpResponse {
+pub(super) async fn funcs() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "functions": planner::functions_json(None) }))
 }
 
-async fn queries(state: web::Data<ApiState>) -> Answer {
+pub(super) async fn queries(state: web::Data<ApiState>) -> Answer {
     let rows = state.service.coordinator.send(ListQueries).await.map_err(ask_failed)?;
     let feeds = state.service.coordinator.send(ListFeeds).await.map_err(ask_failed)?;
     Ok(HttpResponse::Ok().json(json!({ "queries": rows, "feeds": feeds })))
 }
 
-async fn nodes(state: web::Data<ApiState>) -> Answer {
+pub(super) async fn nodes(state: web::Data<ApiState>) -> Answer {
     let rows = state.service.coordinator.send(ListNodes).await.map_err(ask_failed)?;
     let nodes: Vec<Json> = rows
         .iter()
@@ -185,31 +151,51 @@ async fn nodes(state: web::Data<ApiState>) -> Answer {
     Ok(HttpResponse::Ok().json(json!({ "nodes": nodes })))
 }
 
-async fn stats(state: web::Data<ApiState>) -> Answer {
+pub(super) async fn stats(state: web::Data<ApiState>) -> Answer {
     Ok(HttpResponse::Ok().json(metrics::stats_json(&state).await?))
 }
 
-async fn doctor(state: web::Data<ApiState>) -> HttpResponse {
-    HttpResponse::Ok().json((state.doctor)())
+pub(super) async fn doctor(state: web::Data<ApiState>) -> HttpResponse {
+    let mut report = (state.doctor)();
+    if let Some(checks) = report["checks"].as_array_mut() {
+        checks.push(actors_check(&state.service));
+    }
+    HttpResponse::Ok().json(report)
 }
 
-async fn prometheus(state: web::Data<ApiState>) -> Answer {
+/// Whether the running server's actors keep up.
+fn actors_check(service: &Service) -> Json {
+    let actors = service.health.summary();
+    let sum = |of: fn(&crate::service::ActorSummary) -> u64| actors.values().map(of).sum::<u64>();
+    let (stalled, failed) = (sum(|actor| actor.stalled), sum(|actor| actor.failed));
+    let (slow, handled) = (sum(|actor| actor.slow_handled), sum(|actor| actor.handled));
+    let restarts = sum(|actor| actor.restarts);
+    let detail = format!(
+        "{stalled} stalled, {failed} failed, {restarts} restarts, {slow} of {handled} handlers \
+         took longer than 500 µs"
+    );
+    json!({"name": "actors", "ok": stalled + failed == 0, "detail": detail})
+}
+
+pub(super) async fn prometheus(state: web::Data<ApiState>) -> Answer {
     let text = metrics::metrics_text(&state).await?;
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text))
 }
 
-async fn check(request: web::Json<ScriptRequest>) -> Answer {
+pub(super) async fn check(request: web::Json<ScriptRequest>) -> Answer {
     let request = request.into_inner();
-    let checked = web::block(move || planner::compile(&request, None)).await;
-    let checked = checked.map_err(|error| ApiError::unavailable(&error.to_string()))?;
-    match checked {
-        Ok((_, compiled)) => {
+    let checked =
+        super::compile::run(move |allowance| match planner::compile(&request, None, allowance) {
+            Err(planner::PlanError::Compile(diagnostics)) => Ok(Err(diagnostics)),
+            other => other.map(|(_, compiled)| Ok(compiled)),
+        });
+    match checked.await? {
+        Ok(compiled) => {
             Ok(HttpResponse::Ok().json(json!({"ok": true, "diagnostics": compiled.warnings})))
         }
-        Err(planner::PlanError::Compile(diagnostics)) => {
+        Err(diagnostics) => {
             Ok(HttpResponse::Ok().json(json!({"ok": false, "diagnostics": diagnostics})))
         }
-        Err(other) => Err(other.into()),
     }
 }
 
@@ -227,22 +213,15 @@ fn content_type(path: &str) -> &'static str {
     }
 }
 
-/// The page's files; hashed names are kept for ever, the page itself is asked for again.
-pub(super) async fn fallback(request: HttpRequest, state: web::Data<ApiState>) -> Answer {
-    let path = request.path().trim_start_matches('/');
-    let path = if path.is_empty() { "index.html" } else { path };
-    let found = state.assets.iter().find(|asset: &&Asset| asset.path == path);
-    let Some(asset) = found else {
-        let message = format!("there is nothing at {}", request.path());
-        return Err(ApiError::new(StatusCode::NOT_FOUND, "not_found", message));
-    };
-    let cache = if path.starts_with("assets/") {
+/// One of the page's files; hashed names are kept for ever, the page itself is asked for again.
+pub(super) fn asset(asset: &'static Asset) -> HttpResponse {
+    let cache = if asset.path.starts_with("assets/") {
         "public, max-age=31536000, immutable"
     } else {
         "no-cache"
     };
-    Ok(HttpResponse::Ok()
-        .content_type(content_type(path))
+    HttpResponse::Ok()
+        .content_type(content_type(asset.path))
         .insert_header((header::CACHE_CONTROL, cache))
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .insert_header((header::REFERRER_POLICY, "no-referrer"))
@@ -251,5 +230,5 @@ pub(super) async fn fallback(request: HttpRequest, state: web::Data<ApiState>) -
             "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
              connect-src 'self'; frame-ancestors 'none'",
         ))
-        .body(asset.bytes))
+        .body(asset.bytes)
 }

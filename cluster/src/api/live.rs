@@ -34,10 +34,6 @@ const SILENT_NS_MAX: u64 = 60_000_000_000;
 /// How often a connection looks at its timeouts.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config.route("/api/v1/live", web::get().to(upgrade));
-}
-
 /// Client → server.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -52,7 +48,7 @@ enum ClientMessage {
     },
 }
 
-async fn upgrade(
+pub(super) async fn upgrade(
     request: HttpRequest,
     body: web::Payload,
     state: web::Data<ApiState>,

@@ -33,7 +33,8 @@ impl Table {
     }
 
     fn unpaired(&self) -> u64 {
-        self.lost.get("unpaired").copied().unwrap_or(0)
+        // Of the others one half was seen at least.
+        ["unpaired", "gap"].iter().filter_map(|reason| self.lost.get(*reason)).sum()
     }
 }
 
@@ -86,8 +87,10 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
         "sources": sources,
         "process": (state.process)(),
         "readers": readers_json(state),
+        "compiles": super::compile::counts_json(),
         "actors": state.service.health.summary(),
         "engine_generation": state.service.engine.generation(),
+        "api": state.counters.json(state.sessions.count()),
     }))
 }
 
@@ -112,6 +115,7 @@ fn readers_json(state: &ApiState) -> Json {
 pub(super) async fn metrics_text(state: &ApiState) -> Result<String, ApiError> {
     let mut text = text_of(&nodes_of(state).await?);
     push_self_metrics(&mut text, &stats_json(state).await?);
+    state.counters.write_metrics(&mut text, state.sessions.count());
     Ok(text)
 }
 

@@ -1,33 +1,55 @@
 //! HTTP and websocket: the contract's paths, its safe defaults, and the page's static files.
 //!
-//! [`auth`] decides who may come in (token, Host, Origin), [`http`] answers questions, `metrics` those
-//! about the server, [`run`] gives one answer of a script, [`live`] carries subscriptions. Answers are
-//! JSON; errors are `{"error":{"code","message","diagnostics"?}}`
-//! with a fitting status.
+//! [`routes`] is the table of what there is, [`guard`] stands before each row of it and decides who
+//! may come in by the rules of [`auth`], [`http`] answers questions, `metrics` those about the server, [`run`] gives one answer of a
+//! script, [`live`] carries subscriptions, [`login`] and [`sessions`] keep browsers. Answers are JSON;
+//! errors are `{"error":{"code","message","diagnostics"?}}` with a fitting status.
 
 pub mod auth;
+mod body;
+mod compile;
 mod connection;
+mod connections;
+mod counters;
 mod error;
 pub mod faults;
 mod frames;
+mod guard;
 pub mod http;
 mod live;
+mod login;
 mod metrics;
+pub mod routes;
 mod run;
+mod sessions;
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::dev::Server;
+use actix_web::http::KeepAlive;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 
 pub use error::ApiError;
+pub use guard::Access;
+pub use sessions::SaveSessions;
 
 use crate::service::Service;
+use connections::Connections;
+use counters::Counters;
+use sessions::Sessions;
 
 /// Largest request body.
 pub const REQUEST_BYTES_MAX: usize = 2 << 20;
+/// Connections that may be open at all; above, the kernel lets clients wait. Websockets and newcomers
+/// have lower limits of their own, with an answer.
+const CONNECTIONS_MAX: usize = 4_096;
+/// From the first byte to the head's end. A local client needs milliseconds.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long what a refused client still sends is taken and thrown away, so that it reads why.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// One static file of the page.
 #[derive(Clone, Copy, Debug)]
@@ -37,10 +59,18 @@ pub struct Asset {
     pub bytes: &'static [u8],
 }
 
+/// Sessions over a restart.
+pub struct SessionStore {
+    /// What the last server saved; empty if none has.
+    pub saved: String,
+    pub save: SaveSessions,
+}
+
 /// What the API serves beside the service itself.
-pub struct ApiState {
+pub struct ApiConfig {
     pub service: Service,
     pub auth: auth::Auth,
+    pub sessions: SessionStore,
     pub assets: &'static [Asset],
     /// What works on this machine and why not, as `weir doctor -o json` prints it.
     pub doctor: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
@@ -50,9 +80,42 @@ pub struct ApiState {
     pub process: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
 }
 
+/// What handlers see.
+pub(crate) struct ApiState {
+    service: Service,
+    auth: auth::Auth,
+    sessions: Sessions,
+    counters: Arc<Counters>,
+    doctor: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    kill_part: Option<faults::KillPart>,
+    process: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+}
+
+impl ApiState {
+    fn new(config: ApiConfig) -> ApiState {
+        let ApiConfig { service, auth, sessions, assets: _, doctor, kill_part, process } = config;
+        let counters = Arc::new(Counters::default());
+        let token = auth.token.clone().unwrap_or_default();
+        let SessionStore { saved, save } = sessions;
+        let sessions = Sessions::restore(token, &saved, save, counters.clone());
+        ApiState { service, auth, sessions, counters, doctor, kill_part, process }
+    }
+
+    fn now_unix_s(&self) -> u64 {
+        u64::try_from(self.service.clock.now_unix_ns() / 1_000_000_000).unwrap_or(0)
+    }
+}
+
 /// The server on an already bound socket. Await it, or stop it through its handle.
-pub fn serve(listener: TcpListener, state: ApiState) -> std::io::Result<Server> {
-    let state = web::Data::new(state);
+///
+/// Each connection serves one request: actix times the head of a connection's first request only, so
+/// that a second one could take for ever.
+pub fn serve(listener: TcpListener, config: ApiConfig) -> std::io::Result<Server> {
+    let assets = config.assets;
+    let state = web::Data::new(ApiState::new(config));
+    let clock = state.service.clock.clone();
+    let connections = Arc::new(Connections::new(state.counters.clone(), clock));
+    actix_web::rt::spawn(Connections::sweep(Arc::downgrade(&connections)));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(state.clone())
@@ -62,16 +125,18 @@ pub fn serve(listener: TcpListener, state: ApiState) -> std::io::Result<Server> 
                     .limit(REQUEST_BYTES_MAX)
                     .error_handler(|error, _| ApiError::bad_json(&error).into()),
             )
-            .wrap(from_fn(auth::guard))
-            .configure(http::routes)
-            .configure(live::routes)
-            .configure(faults::routes)
-            .default_service(web::route().to(http::fallback))
+            .wrap(from_fn(guard::address))
+            .configure(|config| routes::register(config, assets))
+            .default_service(web::route().to(routes::fallback))
     })
+    .on_connect(move |io, extensions| connections.connected(io, extensions))
     .workers(1)
-    .on_connect(connection::on_connect)
+    .max_connections(CONNECTIONS_MAX)
     // A client that is gone takes its request with it.
     .h1_allow_half_closed(false)
+    .keep_alive(KeepAlive::Disabled)
+    .client_request_timeout(HEAD_TIME_MAX)
+    .client_disconnect_timeout(LINGER)
     .disable_signals()
     .shutdown_timeout(2)
     .listen(listener)?

@@ -11,7 +11,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::Value as Json;
 use weir_sinks::json::with_id;
-use weir_types::Clock;
+use weir_types::{Clock, Diagnostic};
 
 use super::connection::Connection;
 use super::http::prepare;
@@ -57,11 +57,13 @@ pub(super) async fn run(
     let late = || ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "no answer in 30 s");
     let connection = Connection::of(&http);
     let begun = begin(&state.service, request.into_inner());
-    let (reader, first) = tokio::time::timeout(RUN_TIMEOUT, begun).await.map_err(|_| late())??;
+    let (reader, first, warnings) =
+        tokio::time::timeout(RUN_TIMEOUT, begun).await.map_err(|_| late())??;
     let body = RunBody {
         reader,
         first: first.into_iter(),
         state: Stage::Open,
+        warnings,
         asked_ns: Arc::default(),
         clock: Arc::clone(&state.service.clock),
     };
@@ -73,10 +75,11 @@ pub(super) async fn run(
 async fn begin(
     service: &Service,
     mut request: ScriptRequest,
-) -> Result<(Reader, Vec<Outgoing>), ApiError> {
+) -> Result<(Reader, Vec<Outgoing>, Vec<Diagnostic>), ApiError> {
     let wanted = Wanted::Once { stale: request.stale_ok };
     request.refresh_ms = request.refresh_ms.or(Some(service.tick_ms));
     let prepared = prepare(service, &request, wanted).await?;
+    let warnings = prepared.warnings.clone();
     let client = Client::new(&service.readers.limits);
     let outbox = Outbox::new(&client, &service.readers);
     let reader = Reader { client, outbox };
@@ -90,7 +93,7 @@ async fn begin(
         let kind = message.kind;
         first.push(message);
         match kind {
-            "changes" | "progress" => return Ok((reader, first)),
+            "changes" | "progress" => return Ok((reader, first, warnings)),
             "end" => break,
             _ => {}
         }
@@ -120,11 +123,13 @@ enum Stage {
     Done,
 }
 
-/// `{"messages":[…]}`, a message at a time.
+/// `{"messages":[…],"diagnostics":[…]}`, a message at a time.
 struct RunBody {
     reader: Reader,
     first: std::vec::IntoIter<Outgoing>,
     state: Stage,
+    /// Of the script, told at the end.
+    warnings: Vec<Diagnostic>,
     /// When the socket last asked for more, monotonic ns. Gone with the body.
     asked_ns: Arc<std::sync::atomic::AtomicU64>,
     clock: Arc<dyn Clock>,
@@ -140,6 +145,10 @@ impl RunBody {
         let last = matches!(message.kind, "progress" | "end");
         self.state = if last { Stage::Closing } else { Stage::Going };
         text.into()
+    }
+
+    fn end(&self) -> web::Bytes {
+        format!("],\"diagnostics\":{}}}", serde_json::json!(self.warnings)).into()
     }
 }
 
@@ -162,7 +171,7 @@ impl MessageBody for RunBody {
         }
         if this.state == Stage::Closing {
             this.state = Stage::Done;
-            return Poll::Ready(Some(Ok(web::Bytes::from_static(b"]}"))));
+            return Poll::Ready(Some(Ok(this.end())));
         }
         let message = match this.first.next() {
             Some(message) => Some(message),
@@ -170,7 +179,7 @@ impl MessageBody for RunBody {
         };
         let Some(message) = message else {
             this.state = Stage::Done;
-            return Poll::Ready(Some(Ok(web::Bytes::from_static(b"]}"))));
+            return Poll::Ready(Some(Ok(this.end())));
         };
         Poll::Ready(Some(Ok(this.text(&message))))
     }

@@ -411,7 +411,8 @@ impl CoordinatorActor {
         for query in queries {
             let view = self.registry().by_run(query);
             if let Some(view) = view {
-                self.finish(view, "query_failed", message.to_string());
+                let code = weir_engine::failure_code(message);
+                self.finish(view, code, message.to_string());
             }
         }
     }

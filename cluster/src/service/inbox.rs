@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use weir_engine::Unread;
 use weir_proto::QueryId;
 use weir_types::PackedRow;
 
@@ -43,11 +44,13 @@ pub(crate) struct NewReader {
 
 pub(crate) enum Item {
     /// Rows of a table before a frontier.
+    /// While they wait the engine counts them, and hands out no more than so much.
     Rows {
         run: QueryId,
         tick_ms: u64,
         table: Arc<str>,
         rows: Vec<(PackedRow, i64)>,
+        _unread: Unread,
     },
     Advance {
         run: QueryId,

@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::error;
 use weir_actors::{Address, Config, KillSwitch, Supervisor};
-use weir_engine::{EngineConfig, Generations};
+use weir_engine::{EngineConfig, Generations, Limits};
 use weir_proto::bus::ClusterPort;
 use weir_types::Clock;
 
@@ -49,6 +49,7 @@ pub struct ServiceConfig {
     pub retention_ns: i64,
     pub snapshots: SnapshotLimits,
     pub readers: ReaderLimits,
+    pub queries: Limits,
     pub test_faults: bool,
     /// This process, as table functions show it.
     pub identity: Identity,
@@ -83,6 +84,7 @@ impl Service {
                 workers: config.workers,
                 retention_ns: Some(config.retention_ns),
                 test_faults: config.test_faults,
+                limits: config.queries.clone(),
                 ..EngineConfig::new("cluster")
             },
             Arc::new(move |_generation, event| emit.emit(event)),
@@ -116,7 +118,8 @@ impl Service {
         });
         let coordinator = supervised.addr().clone();
         actix::spawn(pump_engine(router, coordinator.clone()));
-        actix::spawn(pump_node("local".to_string(), port, coordinator.clone()));
+        // Messages of many megabytes are decoded apart from the actors.
+        actix::Arbiter::new().spawn(pump_node("local".to_string(), port, coordinator.clone()));
         let health = Arc::new(Health::new(switch.clone()));
         actix::spawn(health::watch(Arc::clone(&health)));
         Ok(Service {

@@ -38,9 +38,9 @@ impl Router {
     /// Called on engine workers.
     pub(crate) fn emit(&self, event: EngineEvent) {
         match event {
-            EngineEvent::Rows { query, table, tick_ms, rows } => {
+            EngineEvent::Rows { query, table, tick_ms, rows, unread } => {
                 let Some(inbox) = self.lock().routes.get(&query).cloned() else { return };
-                if inbox.push(Item::Rows { run: query, tick_ms, table, rows }) {
+                if inbox.push(Item::Rows { run: query, tick_ms, table, rows, _unread: unread }) {
                     return;
                 }
                 self.lock().moved.failed.insert(query, "the view went down".to_string());

@@ -10,7 +10,7 @@ from .paths import build_clusters
 from .values import F64_MAX, I64_MAX, I64_MIN, NAMES, ZERO, PxlError, order_key, wrap
 
 QUANTILES = [(1, "p01"), (10, "p10"), (25, "p25"), (50, "p50"), (75, "p75"), (90, "p90"),
-             (99, "p99")]
+             (95, "p95"), (99, "p99")]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use weir_cluster::coordinator::{Coordinator, Outcome};
 use weir_engine::history::History;
-use weir_engine::{Engine, EngineConfig, EngineEvent, QueryId, QueryStats};
+use weir_engine::{Engine, EngineConfig, EngineEvent, Limits, QueryId, QueryStats};
 use weir_node::core::NodeCore;
 use weir_proto::NodeInfo;
 use weir_proto::bus::{ClusterPort, NodePort, in_process};
@@ -75,10 +75,20 @@ impl Coordinated {
         retention_ns: Option<i64>,
         metadata: &Arc<MetadataSnapshot>,
     ) -> Result<Coordinated, DriveError> {
+        Self::start_with((nodes, workers), retention_ns, metadata, &Limits::default())
+    }
+
+    pub fn start_with(
+        (nodes, workers): (usize, usize),
+        retention_ns: Option<i64>,
+        metadata: &Arc<MetadataSnapshot>,
+        limits: &Limits,
+    ) -> Result<Coordinated, DriveError> {
         let config = |name: &str| EngineConfig {
             workers,
             retention_ns,
             test_faults: true,
+            limits: limits.clone(),
             ..EngineConfig::new(name)
         };
         let (sender, events) = channel();

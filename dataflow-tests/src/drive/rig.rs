@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use weir_engine::{Engine, EngineConfig, EngineEvent, Install, QueryId};
+use weir_engine::{Engine, EngineConfig, EngineEvent, Install, Limits, QueryId};
 use weir_types::batch::RecordBatch;
 use weir_types::split::SplitPlan;
 
@@ -65,10 +65,20 @@ impl Rig {
         workers: usize,
         retention_ns: Option<i64>,
     ) -> Result<Rig, DriveError> {
+        Rig::start_with(nodes, workers, retention_ns, &Limits::default())
+    }
+
+    pub fn start_with(
+        nodes: usize,
+        workers: usize,
+        retention_ns: Option<i64>,
+        limits: &Limits,
+    ) -> Result<Rig, DriveError> {
         let config = |name: String| EngineConfig {
             workers,
             retention_ns,
             test_faults: true,
+            limits: limits.clone(),
             ..EngineConfig::new(name)
         };
         let nodes = (0..nodes)
@@ -167,7 +177,7 @@ impl Rig {
         let mut open = expected.clone();
         while !open.is_empty() {
             match self.nodes[number].next("a node's frontier")? {
-                EngineEvent::Changes { query, exchange, tick_ms, changes } => {
+                EngineEvent::Changes { query, exchange, tick_ms, changes, .. } => {
                     self.check_tick(query, tick_ms, expected.get(&query))?;
                     self.cluster.engine.push_changes(query, exchange, tick_ms, changes);
                 }
@@ -187,7 +197,7 @@ impl Rig {
         let mut open = expected.clone();
         while !open.is_empty() {
             match self.cluster.next("the cluster part's frontier")? {
-                EngineEvent::Rows { query, table, tick_ms, rows } => {
+                EngineEvent::Rows { query, table, tick_ms, rows, .. } => {
                     self.check_tick(query, tick_ms, expected.get(&query))?;
                     if rows.is_empty() || rows.iter().any(|(_, diff)| *diff == 0) {
                         return Err(DriveError::NotConsolidated { table: table.to_string() });

@@ -57,7 +57,9 @@ impl Needs {
                 let found = probe.is_ok_and(|output| output.status.success());
                 (!found).then(|| format!("{PYTHON} has no {module}"))
             }
-            Needs::File(path) => (!Path::new(path).exists()).then(|| format!("there is no {path}")),
+            Needs::File(path) => {
+                (!is_there(Path::new(path))).then(|| format!("there is no {path}"))
+            }
         }
     }
 }
@@ -331,14 +333,18 @@ fn missing(program: &str, needs: Needs) -> Option<String> {
     needs.missing()
 }
 
+fn is_there(path: &Path) -> bool {
+    path.try_exists().unwrap_or(false)
+}
+
 fn find(program: &str) -> Option<PathBuf> {
     if program.starts_with('/') {
-        return Path::new(program).exists().then(|| PathBuf::from(program));
+        return is_there(Path::new(program)).then(|| PathBuf::from(program));
     }
     let path = std::env::var("PATH").unwrap_or_default();
     // Servers live in sbin, which is not in everybody's path.
     let dirs = path.split(':').chain(["/usr/sbin", "/sbin", "/usr/local/sbin"]);
-    dirs.map(|dir| Path::new(dir).join(program)).find(|path| path.exists())
+    dirs.map(|dir| Path::new(dir).join(program)).find(|path| is_there(path))
 }
 
 impl ServerKind {

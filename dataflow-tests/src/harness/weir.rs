@@ -14,6 +14,7 @@ use super::{HarnessError, Result, http, io_error};
 
 /// Attaching and detaching probes takes seconds on a busy machine.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
+const ANY_PORT: &str = "127.0.0.1:0";
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 
 /// `$WEIR_BIN`, else `weir` beside the running test's target directory.
@@ -84,21 +85,28 @@ impl Weir {
 
     /// As [`Weir::start`], with the data directory of an earlier server.
     pub fn start_in(data_dir: TempDir, args: &[&str]) -> Result<Weir> {
-        Weir::start_with(data_dir, Command::new(binary()?), args)
+        Weir::start_with(data_dir, Command::new(binary()?), ANY_PORT, args)
+    }
+
+    /// The same on a given address: a server that comes back where its clients look for it.
+    pub fn start_at(data_dir: TempDir, listen: SocketAddr, args: &[&str]) -> Result<Weir> {
+        Weir::start_with(data_dir, Command::new(binary()?), &listen.to_string(), args)
     }
 
     /// As [`Weir::start`], by a command that ends in the binary: it may come with an environment of
     /// its own, or be a program that becomes it (`unshare`, a shell's `exec`).
     pub fn start_by(command: Command, args: &[&str]) -> Result<Weir> {
         let data_dir = tempfile::tempdir().map_err(io_error("make a data directory"))?;
-        Weir::start_with(data_dir, command, args)
+        Weir::start_with(data_dir, command, ANY_PORT, args)
     }
 
-    fn start_with(data_dir: TempDir, mut command: Command, args: &[&str]) -> Result<Weir> {
-        command
-            .args(["up", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(data_dir.path())
-            .args(args);
+    fn start_with(
+        data_dir: TempDir,
+        mut command: Command,
+        listen: &str,
+        args: &[&str],
+    ) -> Result<Weir> {
+        command.args(["up", "--listen", listen, "--data-dir"]).arg(data_dir.path()).args(args);
         let mut process = Process::start(command)?;
         let url = process.wait_ready(READY_DEADLINE, |process| {
             let lines = process.stdout.all();
@@ -157,6 +165,21 @@ impl Weir {
         http::request_once(self.addr, "GET", path, &[("Authorization", &bearer)], b"")
     }
 
+    /// `POST path` of the API with the token.
+    pub fn post(&self, path: &str, body: &Json) -> Result<http::Response> {
+        let bearer = format!("Bearer {}", self.token);
+        let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+        http::request_once(self.addr, "POST", path, &headers, body.to_string().as_bytes())
+    }
+
+    /// Resident memory.
+    #[must_use]
+    pub fn rss_bytes(&self) -> u64 {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid()));
+        let pages = statm.ok().and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
+        pages.unwrap_or(0) * 4096
+    }
+
     /// Starts `weir live SCRIPT -o jsonl ARGS`.
     pub fn live(&self, script: &str, args: &[&str]) -> Result<Live> {
         let mut command = self.command(&["live", script, "-o", "jsonl"])?;
@@ -168,6 +191,12 @@ impl Weir {
     /// this ends that as well.
     pub fn end(&mut self, signal: Signal) -> Result<ExitStatus> {
         self.process.stop(signal, STOP_DEADLINE)
+    }
+
+    /// Of a server that has ended: its directory for the next one.
+    #[must_use]
+    pub fn into_data_dir(self) -> TempDir {
+        self.data_dir
     }
 
     /// Orderly stop; gives the status and the data directory for the next start.

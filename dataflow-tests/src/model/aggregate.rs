@@ -102,11 +102,11 @@ fn any(call: &AggCall, rows: &[Row]) -> Option<Value> {
 }
 
 /// Percents whose nearest ranks are reported.
-pub const PERCENTS: [u64; 7] = [1, 10, 25, 50, 75, 90, 99];
+pub const PERCENTS: [u64; 8] = [1, 10, 25, 50, 75, 90, 95, 99];
 
 /// What is reported at each of [`PERCENTS`]: the midpoint of the bucket of the value at rank
 /// ⌈p·n/100⌉. `None` if there is no number.
-fn quantiles(data_type: DataType, column: &[&Value]) -> Option<[f64; 7]> {
+fn quantiles(data_type: DataType, column: &[&Value]) -> Option<[f64; PERCENTS.len()]> {
     if data_type == DataType::Float64 {
         let mut values = floats(column);
         values.retain(|value| !value.is_nan());
@@ -145,7 +145,7 @@ fn double_text(value: f64) -> String {
 
 /// The exact values at the nearest ranks of [`PERCENTS`] in sorted values.
 #[must_use]
-pub fn nearest_ranks<T: Copy>(sorted: &[T]) -> Option<[T; 7]> {
+pub fn nearest_ranks<T: Copy>(sorted: &[T]) -> Option<[T; PERCENTS.len()]> {
     let count = sorted.len() as u64;
     (count > 0)
         .then(|| PERCENTS.map(|percent| sorted[((percent * count).div_ceil(100) - 1) as usize]))
@@ -216,10 +216,10 @@ mod tests {
         assert_eq!(midpoint_of_float(1.0), 1.0 + 1.0 / 128.0);
         assert_eq!(midpoint_of_float(f64::NEG_INFINITY), f64::MIN);
         assert_eq!(midpoint_of_float(-0.0).to_bits(), 0);
-        assert_eq!(nearest_ranks(&[5]), Some([5; 7]));
+        assert_eq!(nearest_ranks(&[5]), Some([5; PERCENTS.len()]));
         assert_eq!(
             nearest_ranks(&(1..=200).collect::<Vec<_>>()),
-            Some([2, 20, 50, 100, 150, 180, 198])
+            Some([2, 20, 50, 100, 150, 180, 190, 198])
         );
     }
 }

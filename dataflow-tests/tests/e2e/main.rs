@@ -5,16 +5,21 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "these are tests")]
 
+mod access;
 mod api;
 mod capture;
 mod check;
+mod command_line;
 mod commands;
 mod entities;
+mod generations;
 mod knowledge;
 mod leftovers;
 mod literate;
 mod names;
 mod oracle;
+mod peers;
+mod readers;
 mod reduced;
 mod rows;
 mod servers;

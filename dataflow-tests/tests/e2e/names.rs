@@ -19,10 +19,12 @@ import px
 df = px.DataFrame('http_events', start_time='-10m')
 df.pod = df.ctx['pod']
 df.service = df.ctx['service']
+df.cmdline = df.ctx['cmdline']
 peer = px._peer_upid(df.remote_addr, df.remote_port, df.time_)
 df.peer_pod = px.upid_to_pod_name(peer)
 df.peer_service = px.upid_to_service_name(peer)
-df = df.groupby(['trace_role', 'req_path', 'pod', 'service', 'peer_pod', 'peer_service']).agg(
+df = df.groupby(['trace_role', 'req_path', 'pod', 'service', 'cmdline', 'peer_pod',
+                 'peer_service']).agg(
     n=('latency', px.count))
 px.display(df, 'ends')
 ";
@@ -70,6 +72,8 @@ fn ended_clients_keep_their_names() {
         let pid = clients[&text("req_path")];
         assert!(text(of_client[0]).ends_with(&format!("/curl-{pid}")), "{row}");
         assert!(text(of_client[1]).ends_with("/curl"), "{row}");
+        // A client of a millisecond: nobody could read that in time.
+        assert!(row["trace_role"] != 1 || text("cmdline").starts_with("curl -s "), "{row}");
         assert!(text(of_server[0]).contains("/nginx-"), "{row}");
         assert!(text(of_server[1]).ends_with("/nginx"), "{row}");
     }

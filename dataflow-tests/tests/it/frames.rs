@@ -1,11 +1,11 @@
 //! The conformance cases of frames (language reference, appendix A.2): text through compiler, model
 //! and engine, each with the columns and rows that it must give.
 
-use weir_dataflow_tests::drive::{Feed, FeedOrder, compare, difference};
+use weir_dataflow_tests::drive::{Feed, FeedOrder, compare, difference, run};
 use weir_dataflow_tests::generate::rows::{BASE_UNIX_NS, SEC_NS};
 use weir_dataflow_tests::model::{Arrived, Row, Table, World, evaluate, multiset};
 use weir_pxl::{CompileOptions, Compiled, Script, compile, render_diagnostics};
-use weir_types::{Column, DataType, Relation, SemanticType, Value};
+use weir_types::{Column, DataType, PackedRow, Relation, SemanticType, Value};
 
 use crate::support::{BASE_MS, MS_NS};
 
@@ -117,10 +117,99 @@ pub(crate) fn gives(body: &str, tables: &[(&str, &[Row])], expected: &[(&str, &[
         refresh_ms: 1000,
         ticks_ms: vec![BASE_MS, BASE_MS + 1000, now_ms],
         installed_after: 0,
+        one_row_slices: false,
     };
     if let Err(error) = compare(&plan, &weir_pxl::split(&plan), &world, &feed) {
         panic!("{error}\n{body}");
     }
+}
+
+/// Engine and model agree about a text's answer, whole and row by row, at one and two workers.
+fn agree(body: &str, tables: &[(&str, &[Row])]) {
+    let plan = compiled(body).expect("it compiles").plan;
+    for (workers, order) in [(1, FeedOrder::Whole), (2, FeedOrder::RowByRow)] {
+        let feed = Feed {
+            one_row_slices: false,
+            order,
+            workers,
+            nodes: 2,
+            tick_ms: 1000,
+            refresh_ms: 1000,
+            ticks_ms: vec![BASE_MS, BASE_MS + 1000, BASE_MS + 100_000],
+            installed_after: 0,
+        };
+        if let Err(error) = compare(&plan, &weir_pxl::split(&plan), &world(tables), &feed) {
+            panic!("{error}\n{body}");
+        }
+    }
+}
+
+/// A frame appended to itself counts each row as often, through filters, maps, joins, limits and every
+/// aggregate, and what is shown has all copies: catches a weight that is lost or applied twice.
+#[test]
+fn appended_to_itself() {
+    let rows: Vec<Row> = (0..6).map(|n| ints(&[n % 3, n, n * n])).collect();
+    let tables: &[(&str, &[Row])] = &[("abc", &rows)];
+    let starts = [
+        "df = px.DataFrame('abc')",
+        "df = px.DataFrame('abc')\ndf.d = df.a + df.b",
+        "df = px.DataFrame('abc').groupby('a').agg(b=('b', px.sum), c=('c', px.max))",
+    ];
+    let appends = [
+        "df = df.append(df)",
+        "df = df.append([df, df])\ndf = df.append(df)",
+        "df = df.append(df).append(df[df.b > 2])\ndf = df.append([df, df.head(2), df])",
+        "other = df.append(df)\ndf = other.append([df, other])",
+    ];
+    let ends = [
+        "",
+        "df = df[df.b != 3]\ndf.e = df.b * 2",
+        "df = df.head(4)",
+        "df = df.groupby('a').agg(n=('b', px.count), s=('b', px.sum), m=('b', px.mean), \
+         lo=('b', px.min), hi=('b', px.max), q=('c', px.quantiles))",
+        "df = df.agg(n=('b', px.count), x=('b', px.any))",
+        "df = df.merge(df, 'left', 'a', 'b')",
+    ];
+    for start in starts {
+        for append in appends {
+            for end in ends {
+                agree(&format!("{start}\n{append}\n{end}\npx.display(df)"), tables);
+            }
+        }
+    }
+}
+
+/// Thirty times appended to itself: catches counts that only copies could give.
+#[test]
+fn appended_to_itself_a_billion_times() {
+    let rows: Vec<Row> = (0..6).map(|n| ints(&[n % 3, n, n * n])).collect();
+    let tables: &[(&str, &[Row])] = &[("abc", &rows)];
+    let doubled = "df = df.append(df)\n".repeat(30);
+    let plan = compiled(&format!(
+        "df = px.DataFrame('abc')\n{doubled}df = df.agg(n=('b', px.count), s=('b', px.sum))\n\
+         px.display(df)"
+    ))
+    .expect("it compiles")
+    .plan;
+    let feed = Feed {
+        one_row_slices: false,
+        order: FeedOrder::Whole,
+        workers: 2,
+        nodes: 2,
+        tick_ms: 1000,
+        refresh_ms: 1000,
+        ticks_ms: vec![BASE_MS, BASE_MS + 100_000],
+        installed_after: 0,
+    };
+    let mut last = Vec::new();
+    run(&weir_pxl::split(&plan), &world(tables), &feed, &mut |_, views| {
+        let rows = views.get("output").into_iter().flatten();
+        last = rows.map(|(row, count)| (row.clone(), *count)).collect();
+        Ok(())
+    })
+    .expect("it runs");
+    let counted = PackedRow::pack(&[i(6 << 30), i(15 << 30)]);
+    assert_eq!(last, [(counted, 1)]);
 }
 
 /// As [`gives`], for the one output `output`.
@@ -357,6 +446,7 @@ fn windows_slide() {
         refresh_ms: 100,
         ticks_ms: [0, 100, 4900, 5000, 5100, 6000].map(|after| BASE_MS + after).to_vec(),
         installed_after: 0,
+        one_row_slices: false,
     };
     let compared = compare(&plan, &weir_pxl::split(&plan), &world, &feed).expect("the same");
     assert_eq!((compared.frontiers, compared.rows), (6, 6));

@@ -1,6 +1,8 @@
 //! What is lost anywhere on a node is in every answer whose window it falls into, and in no other: with
 //! real engines, bus, node and coordinator, and losses injected at each point.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};

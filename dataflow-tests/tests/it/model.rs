@@ -92,7 +92,7 @@ fn quantiles_are_within_one_percent() {
 
 #[test]
 fn nearest_ranks_of_few() {
-    assert_eq!(model::nearest_ranks(&[1, 2]), Some([1, 1, 1, 1, 2, 2, 2]));
+    assert_eq!(model::nearest_ranks(&[1, 2]), Some([1, 1, 1, 1, 2, 2, 2, 2]));
     assert_eq!(model::nearest_ranks::<i64>(&[]), None);
 }
 

@@ -52,7 +52,7 @@ fn aggregates_of_nothing() {
         Value::str(""),
     ];
     let quantiles = "{\"p01\":5.0,\"p10\":5.0,\"p25\":5.0,\"p50\":5.0,\"p75\":5.0,\"p90\":5.0,\
-                     \"p99\":5.0}";
+                     \"p95\":5.0,\"p99\":5.0}";
     let one = vec![
         Value::Int64(1),
         Value::Int64(5),
@@ -409,7 +409,7 @@ fn quantiles_follow_expiry() {
     let plan = draft.plan(quantiles);
     let samples: Vec<Sample> = (1..=100).map(|number| at(0).number(number)).collect();
     let text = "{\"p01\":1.0,\"p10\":10.0,\"p25\":25.0,\"p50\":50.0,\"p75\":75.0,\"p90\":90.0,\
-                \"p99\":99.0}";
+                \"p95\":95.0,\"p99\":99.0}";
     expect(&plan, &world(&samples), &[(0, vec![vec![Value::str(text)]])]);
     let mut draft = Draft::default();
     let scan = draft.scan(&["time_", "ratio"], last(SEC_NS));
@@ -421,7 +421,7 @@ fn quantiles_follow_expiry() {
         at(300 * MS_NS).ratio(0.0),
     ]);
     let all = |value: &str| {
-        let fields: Vec<String> = ["01", "10", "25", "50", "75", "90", "99"]
+        let fields: Vec<String> = ["01", "10", "25", "50", "75", "90", "95", "99"]
             .iter()
             .map(|percent| format!("\"p{percent}\":{value}"))
             .collect();

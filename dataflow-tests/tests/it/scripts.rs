@@ -22,6 +22,9 @@ use weir_types::{Plan, Relation, tables};
 /// Rows of each table: enough for groups to meet, few enough for nested loops.
 const ROWS_A_TABLE: usize = 120;
 
+/// Worlds that are tried beyond the wanted ones while nothing was compared.
+const MORE_SEEDS: u64 = 6;
+
 /// A script to judge.
 struct Case {
     name: String,
@@ -132,6 +135,7 @@ fn feed(seed: u64) -> Feed {
         refresh_ms: 1000,
         ticks_ms: after_s.iter().map(|second| base_ms + second * 1000).collect(),
         installed_after: (seed % 4) as usize,
+        one_row_slices: seed % 5 == 4,
     }
 }
 
@@ -166,7 +170,12 @@ fn scripts_equal_the_model() {
     let (mut wrong, mut silent) = (Vec::new(), Vec::new());
     for case in cases() {
         let mut rows = 0;
-        for seed in 0..seeds.unwrap_or(2) {
+        let seeds = seeds.unwrap_or(2);
+        // Narrow scripts find a row of theirs in some worlds only.
+        for seed in 0..seeds + MORE_SEEDS {
+            if seed >= seeds && rows > 0 {
+                break;
+            }
             match judge(&case, &shop, seed) {
                 Ok(compared) => rows += compared.rows,
                 Err(why) => wrong.push(format!("{} (seed {seed}): {why}", case.name)),

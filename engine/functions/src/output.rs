@@ -14,8 +14,11 @@ use weir_types::Value;
 
 use crate::operand::Prim;
 
-/// What one Binary array can hold: its offsets are 32 bits wide.
-const TEXT_BYTES_MAX: usize = i32::MAX as usize;
+/// Longest text that a function makes; longer ones are cut. A column that is joined with itself in each
+/// line would take all memory otherwise, and nothing that is captured is as long.
+pub(crate) const VALUE_BYTES_MAX: usize = 1 << 20;
+/// Texts of one array: 8,192 rows of the longest bodies that are captured. Offsets have 32 bits.
+const TEXT_BYTES_MAX: usize = 256 << 20;
 
 pub(crate) fn ints(values: Vec<i64>) -> ArrayRef {
     Arc::new(Int64Array::new(values.into(), None))
@@ -53,7 +56,8 @@ fn u128_array(bytes: Vec<u8>, rows: usize) -> ArrayRef {
     )
 }
 
-/// `write` appends the text of a row. Texts that would take the array above 2 GiB are left empty.
+/// `write` appends the text of a row. What is above [`VALUE_BYTES_MAX`] is cut off; texts that would
+/// take the array above [`TEXT_BYTES_MAX`] are left empty.
 pub(crate) fn strings(rows: usize, write: impl FnMut(usize, &mut Vec<u8>)) -> ArrayRef {
     Arc::new(plain_strings(rows, write))
 }
@@ -68,6 +72,7 @@ pub(crate) fn plain_strings(
     for row in 0..rows {
         let before = bytes.len();
         write(row, &mut bytes);
+        bytes.truncate(before + VALUE_BYTES_MAX);
         if bytes.len() > TEXT_BYTES_MAX {
             bytes.truncate(before);
         }

@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use differential_dataflow::consolidation::consolidate;
 use timely::dataflow::channels::pact::Exchange;
 use weir_types::PackedRow;
 use weir_types::acc::Acc;
-use weir_types::batch::{BATCH_ROWS_MAX, unpack_rows};
+use weir_types::batch::unpack_rows;
 use weir_types::row::RowReader;
 use weir_types::value::DataType;
 
 use super::pane_window::{emit_change, finish, owns_ungrouped};
-use super::tick::{Emit, TickLogic, tick_operator};
+use super::runs::{Runs, Waiting};
+use super::tick::{Emit, Progress, TickLogic, tick_operator};
 use super::{RowStream, route};
+use crate::budget::Fuel;
 use crate::prepare::AggSpec;
 use crate::query::{Env, OpError};
+use crate::weigh::Weigh;
 
 pub(super) fn aggregate<'s>(env: &Rc<Env>, stream: RowStream<'s>, spec: &AggSpec) -> RowStream<'s> {
     let mut logic = Aggregate {
@@ -23,6 +25,7 @@ pub(super) fn aggregate<'s>(env: &Rc<Env>, stream: RowStream<'s>, spec: &AggSpec
         groups: BTreeMap::new(),
         dirty: Vec::new(),
         bytes: 0,
+        unmeasured: 0,
         start_tick_ms: env.query.start_tick_ms(),
     };
     if owns_ungrouped(env, spec) {
@@ -55,13 +58,16 @@ struct Group {
     bytes: usize,
 }
 
-const GROUP_BYTES: usize = 112;
+/// A group beside its key, accumulators and results, with the allocator's share.
+const GROUP_BYTES: usize = 192;
 
 struct Aggregate {
     spec: AggSpec,
     groups: BTreeMap<Vec<u8>, Group>,
     dirty: Vec<Vec<u8>>,
     bytes: usize,
+    /// What was added to groups since they were told.
+    unmeasured: usize,
     start_tick_ms: u64,
 }
 
@@ -69,12 +75,18 @@ impl Aggregate {
     /// The group of a key, made if need be and marked as changed.
     fn mark(&mut self, key: Vec<u8>) -> &mut Group {
         let spec = &self.spec;
-        let group = self.groups.entry(key.clone()).or_insert_with(|| Group {
-            rows: 0,
-            accs: spec.aggs.iter().map(weir_functions::aggregate::AggFn::zero).collect(),
-            told: None,
-            is_dirty: false,
-            bytes: 0,
+        let bytes = &mut self.bytes;
+        let group = self.groups.entry(key.clone()).or_insert_with(|| {
+            let accs = spec.aggs.iter().map(weir_functions::aggregate::AggFn::zero).collect();
+            let group = Group {
+                rows: 0,
+                accs,
+                told: None,
+                is_dirty: false,
+                bytes: GROUP_BYTES + key.len(),
+            };
+            *bytes += group.bytes;
+            group
         });
         if !group.is_dirty {
             group.is_dirty = true;
@@ -95,17 +107,22 @@ impl Aggregate {
             for (bound, acc) in bound.iter().zip(&mut group.accs) {
                 bound.add(acc, idx, *diff);
             }
+            // At most so much: accumulators keep what they were given. Measured when the group is told.
+            self.unmeasured += row.heap_bytes();
         }
         Ok(())
     }
 
-    fn tell(&mut self, emit: &mut Emit) {
-        for key in std::mem::take(&mut self.dirty) {
+    /// Tells a slice of the groups that changed. True: there are no more.
+    fn tell(&mut self, emit: &mut Emit, fuel: &mut Fuel) -> bool {
+        while !fuel.is_empty() {
+            let Some(key) = self.dirty.pop() else { break };
             let Some(group) = self.groups.get_mut(&key) else { continue };
             group.is_dirty = false;
             let exists = group.rows > 0 || self.spec.group.is_empty();
             let new = exists.then(|| finish(&self.spec, group.accs.iter()));
             emit_change(&key, group.told.as_deref(), new.as_deref(), emit);
+            fuel.burn(2 * (key.len() + new.as_ref().map_or(0, |new| new.len())));
             group.told = new;
             self.bytes -= group.bytes;
             if group.rows == 0 && group.told.is_none() {
@@ -113,29 +130,39 @@ impl Aggregate {
                 continue;
             }
             group.bytes = GROUP_BYTES
-                + 2 * key.len()
+                + key.len()
                 + group.accs.iter().map(Acc::state_bytes).sum::<usize>()
                 + group.told.as_ref().map_or(0, |told| told.len());
             self.bytes += group.bytes;
         }
+        self.dirty.is_empty()
     }
 }
 
 impl TickLogic for Aggregate {
-    type Item = (PackedRow, i64);
+    type Waiting = Runs<PackedRow>;
 
-    fn run(
+    fn work(
         &mut self,
         _tick_ms: u64,
-        mut input: Vec<(PackedRow, i64)>,
+        input: &mut Runs<PackedRow>,
         emit: &mut Emit,
-    ) -> Result<(), OpError> {
-        consolidate(&mut input);
-        for part in input.chunks(BATCH_ROWS_MAX) {
-            self.apply(part)?;
+        fuel: &mut Fuel,
+    ) -> Result<Progress, OpError> {
+        let mut part = Vec::new();
+        while !fuel.is_empty() {
+            let Some(change) = input.pop() else { break };
+            fuel.burn(change.0.0.len());
+            part.push(change);
         }
-        self.tell(emit);
-        Ok(())
+        if !part.is_empty() {
+            self.apply(&part)?;
+        }
+        if fuel.is_empty() || !self.tell(emit, fuel) {
+            return Ok(Progress::More);
+        }
+        self.unmeasured = 0;
+        Ok(Progress::Done)
     }
 
     fn due(&self) -> Option<u64> {
@@ -143,6 +170,10 @@ impl TickLogic for Aggregate {
     }
 
     fn state_bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.unmeasured
+    }
+
+    fn give_up(self) -> Box<dyn Send> {
+        Box::new((self.groups, self.dirty))
     }
 }

@@ -1,19 +1,22 @@
 //! The greatest n rows by (event time, row), or without an event time the smallest n by row. All
-//! rows are kept in order on one worker, since any of them can move up when others leave.
+//! rows are kept in order on one worker, since any of them can move up when others leave: the first n in one
+//! map, the others in another, and rows move between the two.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use differential_dataflow::consolidation::consolidate;
 use timely::dataflow::channels::pact::Exchange;
 use weir_types::PackedRow;
 
 use super::RowStream;
 use super::aggregate::pick;
-use super::tick::{Emit, TickLogic, tick_operator};
+use super::runs::{Runs, Waiting};
+use super::tick::{Emit, Progress, TickLogic, tick_operator};
+use crate::budget::Fuel;
 use crate::prepare::LimitSpec;
 use crate::query::{Env, OpError};
+use crate::weigh::{HEAP_BYTES, Weigh};
 
 pub(super) fn limit<'s>(
     env: &Rc<Env>,
@@ -22,13 +25,11 @@ pub(super) fn limit<'s>(
     hash: u64,
 ) -> RowStream<'s> {
     let exchange = Exchange::new(move |_: &(PackedRow, u64, i64)| hash);
-    let (spec, bytes) = (spec.clone(), 0);
+    let spec = spec.clone();
     if spec.time.is_some() {
-        let (rows, top) = (BTreeMap::new(), Vec::new());
-        tick_operator(env, stream, exchange, "Limit", Limit::<Newest> { spec, rows, top, bytes })
+        tick_operator(env, stream, exchange, "Limit", Limit::<Newest>::new(spec))
     } else {
-        let (rows, top) = (BTreeMap::new(), Vec::new());
-        tick_operator(env, stream, exchange, "Limit", Limit::<Least> { spec, rows, top, bytes })
+        tick_operator(env, stream, exchange, "Limit", Limit::<Least>::new(spec))
     }
 }
 
@@ -41,6 +42,12 @@ trait Rank: Ord + Clone + 'static {
 /// Packed bytes sort like values, so the packed time ranks as the time does.
 type Newest = Reverse<(Vec<u8>, PackedRow)>;
 type Least = PackedRow;
+
+impl Weigh for Newest {
+    fn heap_bytes(&self) -> usize {
+        self.0.0.len() + HEAP_BYTES + self.0.1.0.len() + HEAP_BYTES
+    }
+}
 
 impl Rank for Newest {
     fn new(spec: &LimitSpec, row: PackedRow) -> Option<Newest> {
@@ -63,83 +70,149 @@ impl Rank for Least {
 
 struct Limit<R> {
     spec: LimitSpec,
-    rows: BTreeMap<R, i64>,
-    /// What was told last, in order.
-    top: Vec<(R, i64)>,
+    /// The first n rows: all of them before all others, but for copies of the last, of which some may be
+    /// outside.
+    inside: BTreeMap<R, i64>,
+    inside_count: i64,
+    outside: BTreeMap<R, i64>,
+    /// How the first n have changed in this tick.
+    changed: Runs<PackedRow>,
+    /// All input of the tick is in.
+    is_sealed: bool,
     bytes: usize,
 }
 
-const ROW_BYTES: usize = 80;
-
-impl<R: Rank> Limit<R> {
-    /// True if a change at `rank` can change the first n.
-    fn matters(&self, rank: &R) -> bool {
-        let told: i64 = self.top.iter().map(|(_, count)| count).sum();
-        let is_full = u64::try_from(told).is_ok_and(|told| told >= self.spec.rows_max);
-        !is_full || self.top.last().is_some_and(|(last, _)| rank <= last)
+impl<R: Rank + Weigh> Limit<R> {
+    fn new(spec: LimitSpec) -> Limit<R> {
+        Limit {
+            spec,
+            inside: BTreeMap::new(),
+            inside_count: 0,
+            outside: BTreeMap::new(),
+            changed: Runs::default(),
+            is_sealed: false,
+            bytes: 0,
+        }
     }
 
-    fn first_rows(&self) -> Vec<(R, i64)> {
-        let mut left = i64::try_from(self.spec.rows_max).unwrap_or(i64::MAX);
-        let mut top = Vec::new();
-        for (rank, &count) in &self.rows {
-            if left <= 0 {
-                break;
+    fn rows_max(&self) -> i64 {
+        i64::try_from(self.spec.rows_max).unwrap_or(i64::MAX)
+    }
+
+    /// Changes how often a row is there, on the side where it belongs.
+    fn apply(&mut self, rank: R, diff: i64) {
+        if diff > 0 {
+            let is_full = self.inside_count >= self.rows_max();
+            let first = self.inside.last_key_value().is_some_and(|(last, _)| rank < *last);
+            if (is_full && !first) || self.outside.contains_key(&rank) {
+                self.change_outside(rank, diff);
+            } else {
+                self.change_inside(rank, diff);
             }
-            let taken = count.min(left);
-            if taken > 0 {
-                top.push((rank.clone(), taken));
-                left -= taken;
-            }
+            return;
         }
-        top
+        // Copies outside go first: that changes nothing for the reader.
+        let outside = self.outside.get(&rank).copied().unwrap_or(0).min(-diff).max(0);
+        let inside = self.inside.get(&rank).copied().unwrap_or(0).min(-diff - outside);
+        if inside > 0 {
+            self.change_inside(rank.clone(), -inside);
+        }
+        if diff + inside != 0 {
+            self.change_outside(rank, diff + inside);
+        }
+    }
+
+    fn change_inside(&mut self, rank: R, diff: i64) {
+        self.changed.push((rank.row().clone(), diff));
+        self.inside_count += diff;
+        change(&mut self.inside, rank, diff, &mut self.bytes);
+    }
+    fn change_outside(&mut self, rank: R, diff: i64) {
+        change(&mut self.outside, rank, diff, &mut self.bytes);
+    }
+
+    /// Moves rows until the first n are inside. True: they are.
+    fn balance(&mut self, fuel: &mut Fuel) -> bool {
+        while !fuel.is_empty() {
+            let excess = self.inside_count - self.rows_max();
+            if excess > 0 {
+                let Some((rank, &count)) = self.inside.last_key_value() else { return true };
+                let (rank, moved) = (rank.clone(), count.min(excess));
+                fuel.burn(rank.row().0.len());
+                self.change_inside(rank.clone(), -moved);
+                self.change_outside(rank, moved);
+                continue;
+            }
+            let next = self.outside.iter().find(|&(_, &count)| count > 0);
+            let Some((rank, &count)) = next.filter(|_| excess < 0) else { return true };
+            let (rank, moved) = (rank.clone(), count.min(-excess));
+            fuel.burn(rank.row().0.len());
+            self.change_outside(rank.clone(), -moved);
+            self.change_inside(rank, moved);
+        }
+        false
     }
 }
 
-impl<R: Rank> TickLogic for Limit<R> {
-    type Item = (PackedRow, i64);
+fn change<R: Rank + Weigh>(rows: &mut BTreeMap<R, i64>, rank: R, diff: i64, bytes: &mut usize) {
+    if let Some(count) = rows.get_mut(&rank) {
+        *count += diff;
+        if *count == 0 {
+            *bytes -= entry_bytes(&rank);
+            rows.remove(&rank);
+        }
+    } else {
+        *bytes += entry_bytes(&rank);
+        rows.insert(rank, diff);
+    }
+}
 
-    fn run(
+/// By length: what is taken away must be what was added, whichever copy of the row it is asked of.
+fn entry_bytes<R: Rank + Weigh>(rank: &R) -> usize {
+    (size_of::<R>() + size_of::<i64>()) * 3 / 2 + rank.heap_bytes()
+}
+
+impl<R: Rank + Weigh + Send> TickLogic for Limit<R> {
+    type Waiting = Runs<PackedRow>;
+
+    fn work(
         &mut self,
         _tick_ms: u64,
-        mut input: Vec<(PackedRow, i64)>,
+        input: &mut Runs<PackedRow>,
         emit: &mut Emit,
-    ) -> Result<(), OpError> {
-        consolidate(&mut input);
-        let mut changes = Vec::with_capacity(input.len());
-        for (row, diff) in input {
-            changes.push((R::new(&self.spec, row).ok_or(OpError::Row("Limit"))?, diff));
-        }
-        // The least rank decides whether anything can change at all.
-        let least = changes.iter().map(|(rank, _)| rank).min();
-        let matters = least.is_some_and(|least| self.matters(least));
-        for (rank, diff) in changes {
-            let row_bytes = ROW_BYTES + rank.row().0.len();
-            let count = self.rows.entry(rank.clone()).or_insert(0);
-            let was = *count;
-            *count += diff;
-            let is = *count;
-            if is == 0 {
-                self.rows.remove(&rank);
-            }
-            match (was, is) {
-                (0, _) => self.bytes += row_bytes,
-                (_, 0) => self.bytes -= row_bytes,
-                _ => {}
+        fuel: &mut Fuel,
+    ) -> Result<Progress, OpError> {
+        while !fuel.is_empty() && !self.is_sealed {
+            match input.pop() {
+                Some((row, diff)) => {
+                    fuel.burn(row.0.len());
+                    let rank = R::new(&self.spec, row).ok_or(OpError::Row("Limit"))?;
+                    self.apply(rank, diff);
+                }
+                None if self.balance(fuel) => {
+                    self.changed.seal();
+                    self.is_sealed = true;
+                }
+                None => {}
             }
         }
-        if matters {
-            let new = self.first_rows();
-            let gone = self.top.drain(..).map(|(rank, count)| (rank, -count));
-            let mut changed: Vec<(R, i64)> = gone.chain(new.iter().cloned()).collect();
-            consolidate(&mut changed);
-            changed.into_iter().for_each(|(rank, diff)| emit.row(rank.row().clone(), diff));
-            self.top = new;
+        while !fuel.is_empty() && self.is_sealed {
+            let Some((row, diff)) = self.changed.pop() else {
+                self.changed = Runs::default();
+                self.is_sealed = false;
+                return Ok(Progress::Done);
+            };
+            fuel.burn(row.0.len());
+            emit.row(row, diff);
         }
-        Ok(())
+        Ok(Progress::More)
     }
 
     fn state_bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.changed.bytes()
+    }
+
+    fn give_up(self) -> Box<dyn Send> {
+        Box::new((self.inside, self.outside, self.changed))
     }
 }

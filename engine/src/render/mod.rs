@@ -13,16 +13,19 @@ mod partial;
 pub(crate) mod publish;
 mod row_window;
 mod rowwise;
+mod runs;
 mod scan;
 mod send;
+mod sliced;
 mod source;
 mod tick;
 mod top_panes;
+mod union;
 
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use differential_dataflow::AsCollection;
 use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::Probe;
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
@@ -34,14 +37,42 @@ use weir_types::plan::OpId;
 use weir_types::split::{Change, ExchangeId};
 
 use crate::api::FeedExchange;
+use crate::budget::Gauge;
 use crate::prepare::{Kind, PreparedOp};
 use crate::query::Env;
 use crate::queue::TableBatch;
+use crate::weigh;
 use publish::Publisher;
 use source::SourceHandle;
 
-/// Rows of the node part.
-type BatchStream<'s> = Stream<'s, u64, Vec<Rc<RecordBatch>>>;
+/// Rows of the node part, each there so many times.
+#[derive(Clone)]
+struct NodeBatch {
+    rows: Rc<RecordBatch>,
+    /// How often each row is there: the union of a table with itself copies nothing.
+    copies: i64,
+}
+
+impl NodeBatch {
+    fn new(rows: RecordBatch) -> NodeBatch {
+        NodeBatch { rows: Rc::new(rows), copies: 1 }
+    }
+    fn slice(&self, from: usize, rows: usize) -> NodeBatch {
+        if from == 0 && rows == self.rows.num_rows() {
+            return self.clone();
+        }
+        NodeBatch { rows: Rc::new(self.rows.slice(from, rows)), copies: self.copies }
+    }
+    /// Bytes of its rows. Of a slice, of the slice alone.
+    fn bytes(&self) -> usize {
+        let of_column = |array: &arrow_array::ArrayRef| {
+            array.to_data().get_slice_memory_size().unwrap_or(usize::MAX >> 16)
+        };
+        self.rows.columns().iter().map(of_column).sum()
+    }
+}
+
+type BatchStream<'s> = Stream<'s, u64, Vec<NodeBatch>>;
 /// Rows of the cluster part, with time and difference: what differential takes.
 type RowStream<'s> = Stream<'s, u64, Vec<(PackedRow, u64, i64)>>;
 
@@ -49,7 +80,7 @@ type RowStream<'s> = Stream<'s, u64, Vec<(PackedRow, u64, i64)>>;
 #[derive(Default)]
 pub(crate) struct Sources {
     scans: Vec<(Arc<str>, SourceHandle<Arc<TableBatch>>)>,
-    exchanges: Vec<(ExchangeId, SourceHandle<Vec<Change>>)>,
+    exchanges: Vec<(ExchangeId, SourceHandle<VecDeque<Change>>)>,
     table_functions: Vec<(OpId, SourceHandle<Arc<Vec<PackedRow>>>)>,
     /// Of a feed.
     publishers: Vec<(ExchangeId, Rc<Publisher>)>,
@@ -57,26 +88,43 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    pub(crate) fn push_rows(&self, table: &str, tick_ms: u64, batch: &Arc<TableBatch>) {
+    /// `held`: what counts them, if they were counted before.
+    pub(crate) fn push_rows(
+        &self,
+        table: &str,
+        tick_ms: u64,
+        batch: &Arc<TableBatch>,
+        held: Option<&Arc<Gauge>>,
+    ) {
         for (_, handle) in self.scans.iter().filter(|(name, _)| &**name == table) {
-            handle.push(tick_ms, Arc::clone(batch));
+            let bytes = usize::try_from(batch.bytes).unwrap_or(usize::MAX);
+            let held = held.map_or_else(|| handle.count(bytes), Arc::clone);
+            handle.push(tick_ms, Arc::clone(batch), held);
         }
     }
 
-    pub(crate) fn push_changes(&self, exchange: ExchangeId, tick_ms: u64, changes: Vec<Change>) {
+    pub(crate) fn push_changes(
+        &self,
+        exchange: ExchangeId,
+        tick_ms: u64,
+        changes: Vec<Change>,
+        held: &Arc<Gauge>,
+    ) {
         let mut readers = self.exchanges.iter().filter(|(id, _)| *id == exchange).peekable();
         while let Some((_, handle)) = readers.next() {
             if readers.peek().is_none() {
-                handle.push(tick_ms, changes);
+                handle.push(tick_ms, changes.into(), Arc::clone(held));
                 return;
             }
-            handle.push(tick_ms, changes.clone());
+            let copy = handle.count(weigh::changes(&changes));
+            handle.push(tick_ms, changes.clone().into(), copy);
         }
     }
 
     pub(crate) fn push_table_function(&self, op: OpId, tick_ms: u64, rows: Arc<Vec<PackedRow>>) {
         if let Some((_, handle)) = self.table_functions.iter().find(|(id, _)| *id == op) {
-            handle.push(tick_ms, rows);
+            let held = handle.count(rows.iter().map(weigh::item).sum());
+            handle.push(tick_ms, rows, held);
         }
     }
 
@@ -268,16 +316,28 @@ impl<'s> Renderer<'s, '_> {
         Rendered::Rows(stream)
     }
 
+    /// An input that is read several times is read once, with a weight: frames that were appended to
+    /// themselves thirty times are a count of a billion, not a billion rows.
     fn union(&self, op: &PreparedOp) -> Rendered<'s> {
-        let inputs = || op.inputs.iter().map(|&input| &self.done[input]);
-        if matches!(self.done[op.inputs[0]], Rendered::Batches(_)) {
-            let streams: Vec<_> = inputs().map(Rendered::batches).collect();
-            return Rendered::Batches(self.scope.concatenate(streams));
+        // What is the same operator is the same rows: these are counted, not copied.
+        let ops = &self.env.query.prepared.ops;
+        let mut copies: BTreeMap<OpId, i64> = BTreeMap::new();
+        for &input in &op.inputs {
+            *copies.entry(ops[input].same_as.unwrap_or(input)).or_default() += 1;
         }
-        let collections = inputs().map(|input| input.rows().as_collection());
-        Rendered::Rows(
-            differential_dataflow::collection::concatenate(self.scope, collections).inner,
-        )
+        let (mut batches, mut rows) = (Vec::new(), Vec::new());
+        for (input, copies) in copies {
+            match &self.done[input] {
+                Rendered::Batches(stream) => {
+                    batches.push(union::batches(self.env, stream.clone(), copies));
+                }
+                input => rows.push(union::rows(self.env, input.rows(), copies)),
+            }
+        }
+        if rows.is_empty() {
+            return Rendered::Batches(self.scope.concatenate(batches));
+        }
+        Rendered::Rows(self.scope.concatenate(rows))
     }
 }
 

@@ -22,10 +22,12 @@ use weir_types::row::push_value;
 use weir_types::split::Change;
 
 use super::partial::ONLY_PANE;
-use super::publish::{Held, Publish, Publisher};
+use super::publish::{Held, Publish, Publisher, Walk};
 use super::row_window::{change_route, expiry_tick};
-use super::tick::{Emit, TickLogic, tick_operator};
+use super::runs::{Queue, Waiting};
+use super::tick::{Emit, Progress, TickLogic, tick_operator};
 use super::{RowStream, route};
+use crate::budget::Fuel;
 use crate::prepare::AggSpec;
 use crate::query::{Env, OpError, QueryShared, tick_unix_ns};
 
@@ -114,8 +116,12 @@ struct Group {
     is_dirty: bool,
 }
 
-const PART_BYTES: usize = 32;
-const GROUP_BYTES: usize = 160;
+/// A part beside its accumulators: its place in the group (with room to spare), the allocator's share, and
+/// its entry in the list of its pane.
+const PART_BYTES: usize = 64;
+/// A group beside its key and results: its slot, the least room of its list of panes, its entry in the
+/// index, and the allocator's share for each.
+const GROUP_BYTES: usize = 320;
 
 impl Group {
     fn new(key: PackedRow) -> Group {
@@ -243,14 +249,23 @@ impl PaneWindow {
         }
     }
 
-    fn expire(&mut self, first: i64) {
-        while let Some(entry) = self.by_pane.first_entry().filter(|entry| *entry.key() < first) {
-            for slot in entry.remove() {
-                let group = self.groups[slot as usize].as_mut().expect(NO_GROUP);
-                group.expire_front(&self.spec, &mut self.bytes);
-                self.mark(slot);
+    /// A slice of the parts that have left the window. True: there are no more.
+    fn expire(&mut self, first: i64, fuel: &mut Fuel) -> bool {
+        while let Some(mut pane) = self.by_pane.first_entry().filter(|entry| *entry.key() < first) {
+            if fuel.is_empty() {
+                return false;
             }
+            let slot = pane.get_mut().pop();
+            if pane.get().is_empty() {
+                pane.remove();
+            }
+            let Some(slot) = slot else { continue };
+            fuel.burn(0);
+            let group = self.groups[slot as usize].as_mut().expect(NO_GROUP);
+            group.expire_front(&self.spec, &mut self.bytes);
+            self.mark(slot);
         }
+        true
     }
 
     fn add(&mut self, key: PackedRow, pane: i64, part: Part) {
@@ -261,8 +276,10 @@ impl PaneWindow {
         }
     }
 
-    fn tell(&mut self, emit: &mut Emit) {
-        for slot in std::mem::take(&mut self.dirty) {
+    /// Tells a slice of the groups that changed. True: there are no more.
+    fn tell(&mut self, emit: &mut Emit, fuel: &mut Fuel) -> bool {
+        while !fuel.is_empty() {
+            let Some(slot) = self.dirty.pop() else { return true };
             let group = self.groups[slot as usize].as_mut().expect(NO_GROUP);
             group.is_dirty = false;
             let zero = || self.spec.aggs.iter().map(weir_functions::aggregate::AggFn::zero);
@@ -275,6 +292,7 @@ impl PaneWindow {
             };
             emit_change(&group.key.0, group.told.as_deref(), new.as_deref(), emit);
             let len = |results: &Option<Box<[u8]>>| results.as_ref().map_or(0, |r| r.len());
+            fuel.burn(2 * (group.key.0.len() + len(&new)));
             self.bytes = self.bytes + len(&new) - len(&group.told);
             group.told = new;
             if group.told.is_none() {
@@ -282,6 +300,7 @@ impl PaneWindow {
                 self.forget(slot);
             }
         }
+        self.dirty.is_empty()
     }
 
     fn forget(&mut self, slot: u32) {
@@ -295,30 +314,47 @@ impl PaneWindow {
 }
 
 impl Held for PaneWindow {
-    fn held(&self) -> Vec<(PackedRow, i64)> {
-        let row = |group: &Group| {
-            let told = group.told.as_deref()?;
-            Some((PackedRow([&*group.key.0, told].concat()), 1))
-        };
-        self.groups.iter().flatten().filter_map(row).collect()
+    fn held(&self, walk: &mut Walk, fuel: &mut Fuel, rows: &mut Vec<(PackedRow, i64)>) -> bool {
+        while !fuel.is_empty() {
+            let Some(group) = self.groups.get(walk.slot) else { return true };
+            walk.slot += 1;
+            let Some(group) = group else { continue };
+            let Some(told) = group.told.as_deref() else { continue };
+            fuel.burn(group.key.0.len() + told.len());
+            rows.push((PackedRow([&*group.key.0, told].concat()), 1));
+        }
+        false
     }
 }
 
 impl TickLogic for PaneWindow {
-    type Item = Change;
+    type Waiting = Queue<Change>;
 
-    fn run(&mut self, tick_ms: u64, input: Vec<Change>, emit: &mut Emit) -> Result<(), OpError> {
+    fn work(
+        &mut self,
+        tick_ms: u64,
+        input: &mut Queue<Change>,
+        emit: &mut Emit,
+        fuel: &mut Fuel,
+    ) -> Result<Progress, OpError> {
         let first = self.sliding.map(|sliding| sliding.first_pane_at(tick_unix_ns(tick_ms)));
-        if let Some(first) = first {
-            self.expire(first);
+        if let Some(first) = first
+            && !self.expire(first, fuel)
+        {
+            return Ok(Progress::More);
         }
-        for change in input {
+        loop {
+            if fuel.is_empty() {
+                return Ok(Progress::More);
+            }
+            let Some(change) = input.pop() else { break };
             let Change::Partial { key, pane, rows, accs } = change else {
                 return Err(OpError::Row("PaneWindow: a row on an exchange of partials"));
             };
             if accs.len() != self.spec.aggs.len() {
                 return Err(OpError::Row("PaneWindow: other aggregates than the plan's"));
             }
+            fuel.burn(key.0.len());
             if first.is_some_and(|first| pane < first) {
                 let rows = u64::try_from(rows).unwrap_or(0);
                 self.query.late_rows.fetch_add(rows, Ordering::Relaxed);
@@ -327,8 +363,7 @@ impl TickLogic for PaneWindow {
             let pane = if first.is_some() { pane } else { ONLY_PANE };
             self.add(key, pane, Part { rows, accs: accs.into() });
         }
-        self.tell(emit);
-        Ok(())
+        Ok(Progress::done(self.tell(emit, fuel)))
     }
 
     fn due(&self) -> Option<u64> {
@@ -341,5 +376,9 @@ impl TickLogic for PaneWindow {
 
     fn state_bytes(&self) -> usize {
         self.bytes
+    }
+
+    fn give_up(self) -> Box<dyn Send> {
+        Box::new((self.groups, self.index, self.by_pane))
     }
 }

@@ -18,6 +18,7 @@ use weir_types::plan::SlidingWindow;
 use weir_types::split::Change;
 use weir_types::value::DataType;
 
+use super::NodeBatch;
 use crate::prepare::AggSpec;
 
 type Hash = foldhash::fast::RandomState;
@@ -56,7 +57,8 @@ pub(super) struct PartialTable {
     accs: Vec<Vec<Acc>>,
     key_bytes: usize,
     acc_bytes: usize,
-    rows_since_measured: usize,
+    /// What accumulators may have grown by since they were looked at.
+    unmeasured: usize,
 }
 
 /// What a batch needs while it is taken in; kept for its room.
@@ -67,6 +69,11 @@ pub(super) struct Scratch {
     row: Vec<u64>,
     codes: Vec<u64>,
 }
+
+/// A new bucket of a sketch, with its room to spare.
+const BUCKET_BYTES: usize = 32;
+/// Looking at the accumulators is not worth less.
+const UNMEASURED_MIN: usize = 1 << 20;
 
 const NO_ID: u64 = u64::MAX;
 /// Pane of rows that never expire.
@@ -87,7 +94,7 @@ impl PartialTable {
             accs: spec.aggs.iter().map(|_| Vec::new()).collect(),
             key_bytes: 0,
             acc_bytes: 0,
-            rows_since_measured: 0,
+            unmeasured: 0,
         }
     }
 
@@ -96,25 +103,27 @@ impl PartialTable {
         spec: &AggSpec,
         time: usize,
         sliding: Option<SlidingWindow>,
-        batch: &RecordBatch,
+        batch: &NodeBatch,
         scratch: &mut Scratch,
     ) {
-        let rows = batch.num_rows();
+        let (copies, bytes) = (batch.copies, batch.bytes());
+        let batch = &*batch.rows;
         scratch.columns.resize_with(self.stride, Vec::new);
         pane_words(batch.column(time), sliding, &mut scratch.columns[0]);
         let mut next = 1;
         for &idx in &spec.group {
             next += self.column_words(batch.column(idx), spec.types[idx], next, scratch);
         }
-        self.find_slots(spec, batch, scratch);
+        self.find_slots(spec, batch, copies, scratch);
         for (agg, accs) in spec.aggs.iter().zip(&mut self.accs) {
             let bound = agg.bind(batch);
             for (row, &slot) in scratch.slots.iter().enumerate() {
-                bound.add(&mut accs[slot as usize], row, 1);
+                bound.add(&mut accs[slot as usize], row, copies);
             }
         }
-        self.rows_since_measured += rows;
-        if self.rows_since_measured > 1024.max(2 * self.keys.len()) {
+        // An accumulator keeps at most what it was given, or a few buckets more for each value.
+        self.unmeasured += bytes + batch.num_rows() * spec.aggs.len() * BUCKET_BYTES;
+        if self.unmeasured > UNMEASURED_MIN.max(self.acc_bytes) {
             self.measure();
         }
     }
@@ -176,7 +185,13 @@ impl PartialTable {
         }
     }
 
-    fn find_slots(&mut self, spec: &AggSpec, batch: &RecordBatch, scratch: &mut Scratch) {
+    fn find_slots(
+        &mut self,
+        spec: &AggSpec,
+        batch: &RecordBatch,
+        copies: i64,
+        scratch: &mut Scratch,
+    ) {
         scratch.slots.clear();
         let stride = self.stride;
         for row in 0..batch.num_rows() {
@@ -190,7 +205,7 @@ impl PartialTable {
                 Some(slot) => slot,
                 None => self.new_slot(spec, batch, row, hash, words),
             };
-            self.rows[slot as usize] += 1;
+            self.rows[slot as usize] += copies;
             scratch.slots.push(slot);
         }
     }
@@ -226,24 +241,50 @@ impl PartialTable {
 
     /// Accumulators grow inside; they are looked at from time to time.
     fn measure(&mut self) {
-        self.rows_since_measured = 0;
+        self.unmeasured = 0;
         self.acc_bytes = self.accs.iter().flatten().map(Acc::state_bytes).sum();
     }
 
     pub(super) fn state_bytes(&self) -> usize {
-        self.key_bytes + self.acc_bytes + self.interner.bytes
+        self.key_bytes + self.acc_bytes + self.unmeasured + self.interner.bytes
     }
 
     /// Everything as changes.
-    pub(super) fn into_changes(self) -> Vec<Change> {
-        let mut columns: Vec<_> = self.accs.into_iter().map(Vec::into_iter).collect();
-        let slots = self.keys.into_iter().zip(self.panes).zip(self.rows);
-        slots
-            .map(|((key, pane), rows)| {
-                let accs = columns.iter_mut().filter_map(Iterator::next).collect();
-                Change::Partial { key, pane, rows, accs }
-            })
-            .collect()
+    pub(super) fn into_changes(self) -> Changes {
+        Changes {
+            bytes: self.state_bytes(),
+            keys: self.keys.into_iter(),
+            panes: self.panes.into_iter(),
+            rows: self.rows.into_iter(),
+            columns: self.accs.into_iter().map(Vec::into_iter).collect(),
+        }
+    }
+}
+
+/// What a refresh has folded, group by group.
+pub(super) struct Changes {
+    keys: std::vec::IntoIter<PackedRow>,
+    panes: std::vec::IntoIter<i64>,
+    rows: std::vec::IntoIter<i64>,
+    columns: Vec<std::vec::IntoIter<Acc>>,
+    bytes: usize,
+}
+
+impl Changes {
+    pub(super) fn state_bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Iterator for Changes {
+    type Item = Change;
+
+    fn next(&mut self) -> Option<Change> {
+        // An equal share, so that nothing is weighed twice.
+        self.bytes -= self.bytes.checked_div(self.keys.len()).unwrap_or(0);
+        let (key, pane, rows) = (self.keys.next()?, self.panes.next()?, self.rows.next()?);
+        let accs = self.columns.iter_mut().filter_map(Iterator::next).collect();
+        Some(Change::Partial { key, pane, rows, accs })
     }
 }
 

@@ -1,21 +1,24 @@
 //! Whole rows of an exchange within their window: a row goes out when its pane expires.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use differential_dataflow::consolidation::consolidate;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Exchange;
 use weir_types::PackedRow;
 use weir_types::plan::SlidingWindow;
 use weir_types::split::Change;
 
-use super::publish::{Held, Publish, Publisher};
-use super::tick::{Emit, TickLogic, tick_operator};
+use super::publish::{Held, Publish, Publisher, Walk};
+use super::runs::{Queue, Waiting};
+use super::tick::{Emit, Progress, TickLogic, tick_operator};
 use super::{RowStream, route};
+use crate::budget::Fuel;
 use crate::query::{Env, OpError, QueryShared, tick_unix_ns};
+use crate::weigh;
 
 pub(super) fn row_window<'s>(
     env: &Rc<Env>,
@@ -46,70 +49,94 @@ pub(super) fn expiry_tick(query: &QueryShared, sliding: SlidingWindow, pane: i64
     query.refresh_from_ns(end_ns.saturating_add(sliding.window_ns))
 }
 
-#[derive(Default)]
-struct Pane {
-    rows: Vec<(PackedRow, i64)>,
-    /// Length after the last consolidation.
-    consolidated: usize,
-}
-
 struct RowWindow {
     query: Arc<QueryShared>,
     sliding: Option<SlidingWindow>,
-    panes: BTreeMap<i64, Pane>,
+    /// Rows that were taken back, or are there many times, do not pile up.
+    panes: BTreeMap<i64, BTreeMap<PackedRow, i64>>,
     bytes: usize,
 }
 
-const ROW_BYTES: usize = 32;
-
-fn bytes_of(rows: &[(PackedRow, i64)]) -> usize {
-    rows.iter().map(|(row, _)| ROW_BYTES + row.0.len()).sum()
+fn entry_bytes(row: &PackedRow) -> usize {
+    weigh::map_entry(row, size_of::<i64>())
 }
 
 impl RowWindow {
     fn keep(&mut self, pane: i64, row: &PackedRow, diff: i64) {
-        let pane = self.panes.entry(pane).or_default();
-        self.bytes += ROW_BYTES + row.0.len();
-        pane.rows.push((row.clone(), diff));
-        // Rows that were taken back, or are there many times, must not pile up.
-        if pane.rows.len() > 1024 && pane.rows.len() > 2 * pane.consolidated {
-            self.bytes -= bytes_of(&pane.rows);
-            consolidate(&mut pane.rows);
-            self.bytes += bytes_of(&pane.rows);
-            pane.consolidated = pane.rows.len();
+        let rows = self.panes.entry(pane).or_default();
+        if let Some(count) = rows.get_mut(row) {
+            *count += diff;
+            if *count == 0 {
+                rows.remove(row);
+                self.bytes -= entry_bytes(row);
+            }
+        } else {
+            // A copy has no room to spare.
+            let row = row.clone();
+            self.bytes += entry_bytes(&row);
+            rows.insert(row, diff);
         }
     }
 
-    fn expire(&mut self, first: i64, emit: &mut Emit) {
-        while let Some(entry) = self.panes.first_entry().filter(|entry| *entry.key() < first) {
-            let rows = entry.remove().rows;
-            self.bytes -= bytes_of(&rows);
-            rows.into_iter().for_each(|(row, diff)| emit.row(row, -diff));
+    /// A slice of the rows that have left the window. True: there are no more.
+    fn expire(&mut self, first: i64, emit: &mut Emit, fuel: &mut Fuel) -> bool {
+        while let Some(mut pane) = self.panes.first_entry().filter(|entry| *entry.key() < first) {
+            while let Some((row, diff)) = pane.get_mut().pop_first() {
+                if fuel.is_empty() {
+                    pane.get_mut().insert(row, diff);
+                    return false;
+                }
+                fuel.burn(row.0.len());
+                self.bytes -= entry_bytes(&row);
+                emit.row(row, -diff);
+            }
+            pane.remove();
         }
+        true
     }
 }
 
 impl Held for RowWindow {
     /// Of a window that slides: rows that never expire are not kept, nobody may come late to them.
-    fn held(&self) -> Vec<(PackedRow, i64)> {
-        let mut rows: Vec<_> = self.panes.values().flat_map(|pane| pane.rows.clone()).collect();
-        consolidate(&mut rows);
-        rows
+    fn held(&self, walk: &mut Walk, fuel: &mut Fuel, rows: &mut Vec<(PackedRow, i64)>) -> bool {
+        let from = walk.row.is_some().then_some(walk.pane);
+        for (&pane, kept) in self.panes.range(from.unwrap_or(i64::MIN)..) {
+            let after = walk.row.take().map_or(Bound::Unbounded, Bound::Excluded);
+            for (row, diff) in kept.range((after, Bound::Unbounded)) {
+                fuel.burn(row.0.len());
+                rows.push((row.clone(), *diff));
+                if fuel.is_empty() {
+                    (walk.pane, walk.row) = (pane, Some(row.clone()));
+                    return false;
+                }
+            }
+        }
+        true
     }
 }
 
 impl TickLogic for RowWindow {
-    type Item = Change;
+    type Waiting = Queue<Change>;
 
-    fn run(&mut self, tick_ms: u64, input: Vec<Change>, emit: &mut Emit) -> Result<(), OpError> {
+    fn work(
+        &mut self,
+        tick_ms: u64,
+        input: &mut Queue<Change>,
+        emit: &mut Emit,
+        fuel: &mut Fuel,
+    ) -> Result<Progress, OpError> {
         let first = self.sliding.map(|sliding| sliding.first_pane_at(tick_unix_ns(tick_ms)));
-        if let Some(first) = first {
-            self.expire(first, emit);
+        if let Some(first) = first
+            && !self.expire(first, emit, fuel)
+        {
+            return Ok(Progress::More);
         }
-        for change in input {
+        while !fuel.is_empty() {
+            let Some(change) = input.pop() else { return Ok(Progress::Done) };
             let Change::Row { row, pane, diff } = change else {
                 return Err(OpError::Row("RowWindow: a partial on an exchange of rows"));
             };
+            fuel.burn(row.0.len());
             match first {
                 Some(first) if pane < first => {
                     self.query.late_rows.fetch_add(1, Ordering::Relaxed);
@@ -120,7 +147,7 @@ impl TickLogic for RowWindow {
             }
             emit.row(row, diff);
         }
-        Ok(())
+        Ok(Progress::More)
     }
 
     fn due(&self) -> Option<u64> {
@@ -130,5 +157,9 @@ impl TickLogic for RowWindow {
 
     fn state_bytes(&self) -> usize {
         self.bytes
+    }
+
+    fn give_up(self) -> Box<dyn Send> {
+        Box::new(self.panes)
     }
 }

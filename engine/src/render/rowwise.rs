@@ -3,26 +3,31 @@
 //! An expression over the row alone maps a retraction to what it mapped the insertion to. One that
 //! reads metadata or the clock does not, so `Recompute` remembers what each live row became, and
 //! looks at all rows again when the metadata or the clock have moved.
+//!
+//! What a row costs is not known before: a slice has as many rows as the last ones suggest.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_select::filter::filter_record_batch;
-use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::Operator;
 use weir_functions::EvalCtx;
-use weir_types::PackedRow;
-use weir_types::batch::{BATCH_ROWS_MAX, RecordBatch, batch_of, pack_rows, unpack_rows};
+use weir_types::batch::{RecordBatch, batch_of, pack_rows, unpack_rows};
 use weir_types::metadata::MetadataSnapshot;
+use weir_types::{Clock, PackedRow};
 
-use super::tick::{Emit, TickLogic, tick_operator};
-use super::{BatchStream, RowStream};
+use super::runs::{Runs, Waiting};
+use super::sliced::sliced;
+use super::tick::{Emit, Progress, TickLogic, tick_operator};
+use super::{BatchStream, NodeBatch, RowStream};
 use crate::api::TEST_PANIC_LITERAL;
+use crate::budget::{Fuel, Pace};
 use crate::prepare::{Depends, RowSpec};
 use crate::query::{Env, OpError, TestDeath};
+use crate::weigh;
 
 impl RowSpec {
     fn name(&self) -> &'static str {
@@ -38,21 +43,21 @@ impl RowSpec {
     }
 
     /// The batch filtered or mapped; `None` if nothing is left of it.
-    fn batch(
-        &self,
-        ctx: &EvalCtx,
-        batch: &Rc<RecordBatch>,
-    ) -> Result<Option<Rc<RecordBatch>>, OpError> {
+    fn batch(&self, ctx: &EvalCtx, batch: NodeBatch) -> Result<Option<NodeBatch>, OpError> {
         self.check_fault();
+        let copies = batch.copies;
         if self.filter {
-            let keep = self.exprs[0].eval_filter(ctx, batch)?;
+            let keep = self.exprs[0].eval_filter(ctx, &batch.rows)?;
             return Ok(match keep.true_count() {
                 0 => None,
-                all if all == batch.num_rows() => Some(Rc::clone(batch)),
-                _ => Some(Rc::new(filter_record_batch(batch, &keep)?)),
+                all if all == batch.rows.num_rows() => Some(batch),
+                _ => {
+                    let rows = Rc::new(filter_record_batch(&batch.rows, &keep)?);
+                    Some(NodeBatch { rows, copies })
+                }
             });
         }
-        Ok(Some(Rc::new(self.map(ctx, batch)?)))
+        Ok(Some(NodeBatch { rows: Rc::new(self.map(ctx, &batch.rows)?), copies }))
     }
 
     fn map(&self, ctx: &EvalCtx, batch: &RecordBatch) -> Result<RecordBatch, OpError> {
@@ -84,72 +89,63 @@ pub(super) fn on_batches<'s>(
     stream: BatchStream<'s>,
     spec: &RowSpec,
 ) -> BatchStream<'s> {
-    let (env, spec) = (Rc::clone(env), spec.clone());
-    stream.unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
-        Pipeline,
-        spec.name(),
-        move |capability, _| {
-            drop(capability);
-            move |input, output| {
-                input.for_each(|stamp, data| {
-                    let Some(&tick_ms) = stamp.least().filter(|_| env.is_live()) else { return };
-                    env.guard(spec.name(), || {
-                        let ctx = env.ctx(tick_ms);
-                        let mut done = Vec::with_capacity(data.len());
-                        for batch in data.drain(..) {
-                            done.extend(spec.batch(&ctx, &batch)?);
-                        }
-                        if !done.is_empty() {
-                            output.session(&stamp).give_container(&mut done);
-                        }
-                        Ok(())
-                    });
-                });
-            }
-        },
-    )
+    let (there, spec) = (Rc::clone(env), spec.clone());
+    let mut pace = Pace::new(env.limits());
+    sliced(env, stream, spec.name(), NodeBatch::bytes, move |tick_ms, batches, done| {
+        let Some(batch) = batches.pop_front() else { return Ok(()) };
+        let limits = there.limits();
+        let rows = batch.rows.num_rows();
+        let count = rows.min(pace.rows(batch.bytes() / rows.max(1), limits));
+        let slice = batch.slice(0, count);
+        if count < rows {
+            batches.push_front(batch.slice(count, rows - count));
+        }
+        let clock = there.engine.clock;
+        let start_ns = clock.monotonic_ns();
+        let result = spec.batch(&there.ctx(tick_ms), slice)?;
+        let spent_ns = clock.monotonic_ns().saturating_sub(start_ns);
+        let made = result.as_ref().map_or(0, NodeBatch::bytes);
+        pace.learn(count, spent_ns, made, limits);
+        done.extend(result);
+        Ok(())
+    })
 }
 
 pub(super) fn on_rows<'s>(env: &Rc<Env>, stream: RowStream<'s>, spec: &RowSpec) -> RowStream<'s> {
     if spec.depends != Depends::RowOnly {
-        let logic = Recompute {
-            env: Rc::clone(env),
-            spec: spec.clone(),
-            rows: BTreeMap::new(),
-            metadata: env.metadata(),
-            bytes: 0,
-            last_ms: None,
-        };
+        let logic = Recompute::new(env, spec);
         return tick_operator(env, stream, Pipeline, spec.name(), logic);
     }
-    let (env, spec) = (Rc::clone(env), spec.clone());
-    stream.unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
-        Pipeline,
-        spec.name(),
-        move |capability, _| {
-            drop(capability);
-            move |input, output| {
-                input.for_each(|stamp, data| {
-                    let Some(&tick_ms) = stamp.least().filter(|_| env.is_live()) else { return };
-                    env.guard(spec.name(), || {
-                        let ctx = env.ctx(tick_ms);
-                        let mut done = Vec::with_capacity(data.len());
-                        for part in data.chunks(BATCH_ROWS_MAX) {
-                            let rows = spec.rows(&ctx, part.iter().map(|(row, _, _)| row))?;
-                            let mapped = rows.into_iter().zip(part);
-                            done.extend(mapped.filter_map(|(row, &(_, tick_ms, diff))| {
-                                row.map(|row| (row, tick_ms, diff))
-                            }));
-                        }
-                        if !done.is_empty() {
-                            output.session(&stamp).give_container(&mut done);
-                        }
-                        Ok(())
-                    });
-                });
-            }
-        },
-    )
+    let (there, spec) = (Rc::clone(env), spec.clone());
+    let mut pace = Pace::new(env.limits());
+    let weigh = |(row, _, diff): &(PackedRow, u64, i64)| weigh::row_change(row, *diff);
+    sliced(env, stream, spec.name(), weigh, move |tick_ms, rows, done| {
+        let first = rows.front().map_or(0, |(row, _, _)| row.0.len());
+        let count = rows.len().min(pace.rows(first, there.limits()));
+        let slice: Vec<_> = rows.drain(..count).collect();
+        let ctx = there.ctx(tick_ms);
+        let results = paced(&there, &mut pace, slice.len(), || {
+            spec.rows(&ctx, slice.iter().map(|(row, _, _)| row))
+        })?;
+        let mapped = results.into_iter().zip(&slice);
+        done.extend(mapped.filter_map(|(row, &(_, tick_ms, diff))| Some((row?, tick_ms, diff))));
+        Ok(())
+    })
+}
+
+/// Evaluates so many rows, and learns from it how many the next ones should be.
+fn paced(
+    env: &Env,
+    pace: &mut Pace,
+    count: usize,
+    evaluate: impl FnOnce() -> Result<Vec<Option<PackedRow>>, OpError>,
+) -> Result<Vec<Option<PackedRow>>, OpError> {
+    let start_ns = env.engine.clock.monotonic_ns();
+    let results = evaluate()?;
+    let spent_ns = env.engine.clock.monotonic_ns().saturating_sub(start_ns);
+    let made = results.iter().flatten().map(|row| row.0.len()).sum();
+    pace.learn(count, spent_ns, made, env.limits());
+    Ok(results)
 }
 
 /// A live row: how often it is there, and what it became.
@@ -164,17 +160,55 @@ struct Recompute {
     rows: BTreeMap<PackedRow, Live>,
     /// What the results were computed with.
     metadata: Arc<MetadataSnapshot>,
+    pace: Pace,
+    /// The tick that is being worked on.
+    current: Option<Walk>,
     bytes: usize,
     last_ms: Option<u64>,
 }
 
-const LIVE_BYTES: usize = 96;
+/// A tick: all rows are looked at anew with the same clock and metadata.
+struct Walk {
+    ctx: EvalCtx,
+    /// The last row that was; `None` before the first.
+    after: Option<PackedRow>,
+    is_through: bool,
+}
+
+fn live_bytes(row: &PackedRow, result: Option<&PackedRow>) -> usize {
+    (size_of::<PackedRow>() + size_of::<Live>()) * 3 / 2
+        + weigh::HEAP_BYTES
+        + row.0.len()
+        + result.map_or(0, |result| weigh::HEAP_BYTES + result.0.len())
+}
 
 impl Recompute {
+    fn new(env: &Rc<Env>, spec: &RowSpec) -> Recompute {
+        Recompute {
+            env: Rc::clone(env),
+            spec: spec.clone(),
+            rows: BTreeMap::new(),
+            metadata: env.metadata(),
+            pace: Pace::new(env.limits()),
+            current: None,
+            bytes: 0,
+            last_ms: None,
+        }
+    }
+
     fn metadata_moved(&self) -> bool {
         !Arc::ptr_eq(&self.metadata, &self.env.metadata())
     }
 
+    fn begin(&mut self, tick_ms: u64) -> Walk {
+        self.last_ms = Some(tick_ms);
+        let moves = self.spec.depends == Depends::Clock || self.metadata_moved();
+        let ctx = self.env.ctx(tick_ms);
+        self.metadata = Arc::clone(&ctx.metadata);
+        Walk { ctx, after: None, is_through: !moves }
+    }
+
+    /// Takes in changed rows.
     fn apply(
         &mut self,
         ctx: &EvalCtx,
@@ -184,12 +218,12 @@ impl Recompute {
         let is_new = |row: &PackedRow| !self.rows.contains_key(row);
         let new: Vec<&PackedRow> =
             changes.iter().map(|(row, _)| row).filter(|row| is_new(row)).collect();
-        for part in new.chunks(BATCH_ROWS_MAX) {
-            let results = self.spec.rows(ctx, part.iter().copied())?;
-            for (&row, result) in part.iter().zip(results) {
-                self.bytes += LIVE_BYTES + row.0.len() + result.as_ref().map_or(0, |r| r.0.len());
-                self.rows.insert(row.clone(), Live { count: 0, result });
-            }
+        let results = paced(&self.env, &mut self.pace, new.len(), || {
+            self.spec.rows(ctx, new.iter().copied())
+        })?;
+        for (&row, result) in new.iter().zip(results) {
+            self.bytes += live_bytes(row, result.as_ref());
+            self.rows.insert(row.clone(), Live { count: 0, result });
         }
         for (row, diff) in changes {
             let Some(live) = self.rows.get_mut(row) else { continue };
@@ -198,30 +232,42 @@ impl Recompute {
                 emit.row(result.clone(), *diff);
             }
             if live.count == 0 {
-                self.bytes -=
-                    LIVE_BYTES + row.0.len() + live.result.as_ref().map_or(0, |r| r.0.len());
+                self.bytes -= live_bytes(row, live.result.as_ref());
                 self.rows.remove(row);
             }
         }
         Ok(())
     }
 
-    fn recompute(&mut self, ctx: &EvalCtx, emit: &mut Emit) -> Result<(), OpError> {
-        let mut entries: Vec<(&PackedRow, &mut Live)> = self.rows.iter_mut().collect();
-        for part in entries.chunks_mut(BATCH_ROWS_MAX) {
-            let results = self.spec.rows(ctx, part.iter().map(|(row, _)| *row))?;
-            for ((_, live), result) in part.iter_mut().zip(results) {
-                if live.result == result {
-                    continue;
-                }
-                let len = |row: &Option<PackedRow>| row.as_ref().map_or(0, |row| row.0.len());
-                self.bytes = self.bytes + len(&result) - len(&live.result);
-                if let Some(old) = std::mem::replace(&mut live.result, result) {
-                    emit.row(old, -live.count);
-                }
-                if let Some(new) = &live.result {
-                    emit.row(new.clone(), live.count);
-                }
+    /// Looks at the next rows anew.
+    fn recompute(&mut self, walk: &mut Walk, emit: &mut Emit) -> Result<(), OpError> {
+        let after = walk.after.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = self.rows.range_mut((after, Bound::Unbounded));
+        let mut part: Vec<(&PackedRow, &mut Live)> = Vec::new();
+        if let Some(first) = rest.next() {
+            let count = self.pace.rows(first.0.0.len(), self.env.limits());
+            part.push(first);
+            part.extend(rest.take(count - 1));
+        }
+        let Some((last, _)) = part.last() else {
+            walk.is_through = true;
+            return Ok(());
+        };
+        walk.after = Some((*last).clone());
+        let results = paced(&self.env, &mut self.pace, part.len(), || {
+            self.spec.rows(&walk.ctx, part.iter().map(|(row, _)| *row))
+        })?;
+        for ((row, live), result) in part.iter_mut().zip(results) {
+            if live.result == result {
+                continue;
+            }
+            self.bytes += live_bytes(row, result.as_ref());
+            self.bytes -= live_bytes(row, live.result.as_ref());
+            if let Some(old) = std::mem::replace(&mut live.result, result) {
+                emit.row(old, -live.count);
+            }
+            if let Some(new) = &live.result {
+                emit.row(new.clone(), live.count);
             }
         }
         Ok(())
@@ -229,22 +275,40 @@ impl Recompute {
 }
 
 impl TickLogic for Recompute {
-    type Item = (PackedRow, i64);
+    type Waiting = Runs<PackedRow>;
 
-    fn run(
+    fn work(
         &mut self,
         tick_ms: u64,
-        mut input: Vec<(PackedRow, i64)>,
+        input: &mut Runs<PackedRow>,
         emit: &mut Emit,
-    ) -> Result<(), OpError> {
-        self.last_ms = Some(tick_ms);
-        differential_dataflow::consolidation::consolidate(&mut input);
-        let ctx = self.env.ctx(tick_ms);
-        if self.spec.depends == Depends::Clock || self.metadata_moved() {
-            self.metadata = Arc::clone(&ctx.metadata);
-            self.recompute(&ctx, emit)?;
+        _fuel: &mut Fuel,
+    ) -> Result<Progress, OpError> {
+        let mut walk = match self.current.take() {
+            Some(walk) => walk,
+            None => self.begin(tick_ms),
+        };
+        if !walk.is_through {
+            self.recompute(&mut walk, emit)?;
+            if !walk.is_through {
+                self.current = Some(walk);
+                return Ok(Progress::More);
+            }
         }
-        self.apply(&ctx, &input, emit)
+        let mut part = Vec::new();
+        while let Some((row, diff)) = input.pop() {
+            let len = row.0.len();
+            part.push((row, diff));
+            if part.len() >= self.pace.rows(len, self.env.limits()) {
+                break;
+            }
+        }
+        if part.is_empty() {
+            return Ok(Progress::Done);
+        }
+        self.apply(&walk.ctx, &part, emit)?;
+        self.current = Some(walk);
+        Ok(Progress::More)
     }
 
     fn due(&self) -> Option<u64> {
@@ -255,5 +319,9 @@ impl TickLogic for Recompute {
 
     fn state_bytes(&self) -> usize {
         self.bytes
+    }
+
+    fn give_up(self) -> Box<dyn Send> {
+        Box::new(self.rows)
     }
 }

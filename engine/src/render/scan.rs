@@ -12,8 +12,8 @@ use arrow_select::filter::filter_record_batch;
 use timely::dataflow::Scope;
 use weir_types::batch::RecordBatch;
 
-use super::BatchStream;
 use super::source::{Sink, SourceHandle, source};
+use super::{BatchStream, NodeBatch};
 use crate::prepare::{ScanSpec, absolute_bounds};
 use crate::query::{Env, OpError, QueryShared, tick_unix_ns};
 use crate::queue::TableBatch;
@@ -31,8 +31,9 @@ pub(super) fn scan<'s>(
         end_unix_ns: end_unix_ns.unwrap_or(i64::MAX),
         before_ns,
     };
-    source(scope, env, "Scan", move |tick_ms, batch: Arc<TableBatch>, sink| {
-        scan.admit(tick_ms, &batch, sink)
+    source(scope, env, "Scan", move |tick_ms, batch: &mut Arc<TableBatch>, sink| {
+        scan.admit(tick_ms, batch, sink)?;
+        Ok(true)
     })
 }
 
@@ -54,7 +55,7 @@ impl Scan {
         &self,
         tick_ms: u64,
         batch: &TableBatch,
-        sink: Sink<'_, Rc<RecordBatch>>,
+        sink: Sink<'_, NodeBatch>,
     ) -> Result<(), OpError> {
         self.query.rows_in.fetch_add(batch.rows.num_rows() as u64, Ordering::Relaxed);
         let rows = self.project(&batch.rows)?;
@@ -62,7 +63,7 @@ impl Scan {
         let first_ns = self.first_at(tick_ms);
         let last_ns = now_ns.min(self.end_unix_ns);
         if batch.time_min_unix_ns >= first_ns && batch.time_max_unix_ns <= last_ns {
-            sink(tick_ms, &mut vec![Rc::new(rows)]);
+            sink(tick_ms, &mut vec![NodeBatch::new(rows)]);
             return Ok(());
         }
         if batch.time_max_unix_ns < first_ns || batch.time_min_unix_ns > self.end_unix_ns {
@@ -89,7 +90,7 @@ impl Scan {
         tick_ms: u64,
         batch: &TableBatch,
         rows: &RecordBatch,
-        sink: Sink<'_, Rc<RecordBatch>>,
+        sink: Sink<'_, NodeBatch>,
     ) -> Result<(), OpError> {
         let times = batch.rows.column(batch.time_idx).as_primitive::<TimestampNanosecondType>();
         // The refresh of each row.
@@ -112,7 +113,7 @@ impl Scan {
         for due_ms in distinct.into_iter().filter(|&due_ms| due_ms != OUTSIDE) {
             let mask: BooleanArray = ticks.iter().map(|&tick| Some(tick == due_ms)).collect();
             let part = filter_record_batch(rows, &mask)?;
-            sink(due_ms, &mut vec![Rc::new(part)]);
+            sink(due_ms, &mut vec![NodeBatch::new(part)]);
         }
         Ok(())
     }

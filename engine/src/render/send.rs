@@ -1,6 +1,7 @@
-//! The end of a node fragment: what a refresh brought is handed out as changes when it is closed.
+//! The end of a node fragment: what a refresh brought is folded as it comes, and handed out as changes when
+//! it is closed, a slice at a time and no faster than the receiver takes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use arrow_array::cast::AsArray;
@@ -8,32 +9,108 @@ use arrow_array::types::TimestampNanosecondType;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::Operator;
+use timely::dataflow::operators::{Capability, Operator};
 use weir_types::PackedRow;
-use weir_types::batch::{RecordBatch, pack_rows};
+use weir_types::batch::pack_rows;
 use weir_types::plan::SlidingWindow;
 use weir_types::split::{Change, ExchangeId};
 use weir_types::value::DataType;
 
-use super::BatchStream;
-use super::partial::{ONLY_PANE, PartialTable, Scratch};
+use super::partial::{Changes, ONLY_PANE, PartialTable, Scratch};
+use super::runs::{Runs, Waiting};
 use super::top_panes::TopPanes;
+use super::{BatchStream, NodeBatch};
 use crate::api::EngineEvent;
+use crate::budget::{Fuel, Gauge, Purpose};
 use crate::prepare::AggSpec;
-use crate::query::Env;
+use crate::query::{Env, OpError};
+use crate::weigh;
 
 /// What stands behind a `Send`.
 trait Collect: 'static {
-    fn add(&mut self, tick_ms: u64, batch: &RecordBatch);
+    fn add(&mut self, tick_ms: u64, batch: &NodeBatch) -> Result<(), OpError>;
     /// The earliest tick that holds something.
     fn first(&self) -> Option<u64>;
-    /// Takes a tick's changes.
-    fn take(&mut self, tick_ms: u64) -> Vec<Change>;
+    /// Takes a slice of a closed tick's changes; the tick is done when it is no longer the first.
+    fn take(&mut self, tick_ms: u64, fuel: &mut Fuel) -> Vec<Change>;
     fn state_bytes(&self) -> usize;
+    fn give_up(self) -> Box<dyn Send>;
 }
 
 /// A stream that carries nothing: it is there to be probed.
 type Silent<'s> = Stream<'s, u64, Vec<()>>;
+
+struct Sender<C> {
+    capability: Capability<u64>,
+    exchange: ExchangeId,
+    /// What came and is not taken in yet, with its tick.
+    batches: VecDeque<(u64, NodeBatch)>,
+    collect: C,
+    state: Gauge,
+    held: Gauge,
+}
+
+/// Why a sender has stopped.
+#[derive(PartialEq, Eq)]
+enum Stopped {
+    Idle,
+    TurnOver,
+    Blocked,
+}
+
+impl<C: Collect> Sender<C> {
+    /// Takes batches in, then hands closed ticks out, until the turn is over.
+    fn run(&mut self, env: &Env, frontier_ms: Option<u64>) -> Result<Stopped, OpError> {
+        let rows_max = env.limits().slice_rows_max.max(1);
+        let mut is_first = true;
+        while let Some((tick_ms, batch)) = self.batches.pop_front() {
+            if !is_first && env.turn_is_over() {
+                self.batches.push_front((tick_ms, batch));
+                return Ok(Stopped::TurnOver);
+            }
+            is_first = false;
+            let rows = batch.rows.num_rows();
+            let count = rows.min(rows_max);
+            self.collect.add(tick_ms, &batch.slice(0, count))?;
+            if count < rows {
+                self.batches.push_front((tick_ms, batch.slice(count, rows - count)));
+            }
+            self.state.set(self.collect.state_bytes());
+            if !env.is_live() {
+                return Ok(Stopped::Idle);
+            }
+        }
+        let is_closed =
+            |tick_ms: &u64| frontier_ms.is_none_or(|frontier_ms| *tick_ms < frontier_ms);
+        while let Some(tick_ms) = self.collect.first().filter(is_closed) {
+            if env.query.holdings.is_full(env.limits()) {
+                return Ok(Stopped::Blocked);
+            }
+            if !is_first && env.turn_is_over() {
+                return Ok(Stopped::TurnOver);
+            }
+            is_first = false;
+            let changes = self.collect.take(tick_ms, &mut Fuel::new(env.limits()));
+            self.state.set(self.collect.state_bytes());
+            if !changes.is_empty() {
+                let (query, exchange) = (env.query.id, self.exchange);
+                let unread = env.unread(weigh::changes(&changes));
+                env.emit(EngineEvent::Changes { query, exchange, tick_ms, changes, unread });
+            }
+        }
+        Ok(Stopped::Idle)
+    }
+
+    /// The least tick of which something is still to be handed out, or to come.
+    fn open_ms(&self, frontier_ms: Option<u64>) -> Option<u64> {
+        let waiting = self.batches.iter().map(|(tick_ms, _)| *tick_ms).min();
+        [waiting, self.collect.first(), frontier_ms].into_iter().flatten().min()
+    }
+
+    fn give_up(self, env: &Env) {
+        env.engine.throw_away(Some(self.collect.give_up()));
+    }
+}
 
 fn send<'s>(
     env: &Rc<Env>,
@@ -47,42 +124,51 @@ fn send<'s>(
         Pipeline,
         "Send",
         move |mut capability, info| {
-            env.register(scope.activator_for(info.address));
+            let activator = scope.activator_for(info.address);
+            env.register(activator.clone());
             capability.downgrade(&env.query.start_tick_ms());
             let due_slot = env.due_slot();
-            let mut parts = Some((capability, env.state_gauge(), collect));
+            let (state, held) = (env.gauge(Purpose::State), env.gauge(Purpose::Waiting));
+            let batches = VecDeque::new();
+            let sender = Sender { capability, exchange, batches, collect, state, held };
+            let mut sender = Some(sender);
             move |(input, frontier), _output| {
-                if !env.is_live() {
-                    parts = None;
+                if !env.is_live()
+                    && let Some(sender) = sender.take()
+                {
+                    sender.give_up(&env);
                     due_slot.set(None);
                 }
-                let Some((capability, gauge, collect)) = parts.as_mut() else {
+                let Some(there) = sender.as_mut() else {
                     input.for_each(|_, data| data.clear());
                     return;
                 };
                 let frontier_ms = frontier.frontier().first().copied();
+                let mut stopped = Stopped::Idle;
                 env.guard("Send", || {
                     input.for_each(|stamp, data| {
                         let Some(&tick_ms) = stamp.least() else { return };
-                        data.drain(..).for_each(|batch| collect.add(tick_ms, &batch));
+                        there.batches.extend(data.drain(..).map(|batch| (tick_ms, batch)));
                     });
-                    let is_closed = |tick_ms: &u64| {
-                        frontier_ms.is_none_or(|frontier_ms| *tick_ms < frontier_ms)
-                    };
-                    while let Some(tick_ms) = collect.first().filter(is_closed) {
-                        let changes = collect.take(tick_ms);
-                        if !changes.is_empty() {
-                            let query = env.query.id;
-                            env.emit(EngineEvent::Changes { query, exchange, tick_ms, changes });
-                        }
-                    }
+                    stopped = there.run(&env, frontier_ms)?;
                     Ok(())
                 });
-                gauge.set(collect.state_bytes());
-                due_slot.set(collect.first());
-                match frontier_ms.filter(|_| env.is_live()) {
-                    Some(frontier_ms) => capability.downgrade(&frontier_ms.max(*capability.time())),
-                    None => parts = None,
+                match stopped {
+                    Stopped::Idle => {}
+                    Stopped::TurnOver => env.come_round(&activator),
+                    Stopped::Blocked => env.wait_for_receiver(),
+                }
+                there.held.set(there.batches.iter().map(|(_, batch)| batch.bytes()).sum());
+                due_slot.set(there.collect.first());
+                let open_ms = there.open_ms(frontier_ms);
+                let capability = &mut there.capability;
+                match open_ms.filter(|_| env.is_live()) {
+                    Some(open_ms) => capability.downgrade(&open_ms.max(*capability.time())),
+                    None => {
+                        if let Some(sender) = sender.take() {
+                            sender.give_up(&env);
+                        }
+                    }
                 }
             }
         },
@@ -102,6 +188,7 @@ pub(super) fn partials<'s>(
         time,
         sliding,
         tables: BTreeMap::new(),
+        current: None,
         scratch: Scratch::default(),
     };
     send(env, stream, exchange, collect)
@@ -112,22 +199,44 @@ struct Partials {
     time: usize,
     sliding: Option<SlidingWindow>,
     tables: BTreeMap<u64, PartialTable>,
+    /// The tick that is being handed out.
+    current: Option<(u64, Changes)>,
     scratch: Scratch,
 }
 
 impl Collect for Partials {
-    fn add(&mut self, tick_ms: u64, batch: &RecordBatch) {
+    fn add(&mut self, tick_ms: u64, batch: &NodeBatch) -> Result<(), OpError> {
         let table = self.tables.entry(tick_ms).or_insert_with(|| PartialTable::new(&self.spec));
         table.add(&self.spec, self.time, self.sliding, batch, &mut self.scratch);
+        Ok(())
     }
     fn first(&self) -> Option<u64> {
-        self.tables.first_key_value().map(|(&tick_ms, _)| tick_ms)
+        let current = self.current.as_ref().map(|(tick_ms, _)| *tick_ms);
+        current.or_else(|| self.tables.first_key_value().map(|(&tick_ms, _)| tick_ms))
     }
-    fn take(&mut self, tick_ms: u64) -> Vec<Change> {
-        self.tables.remove(&tick_ms).map(PartialTable::into_changes).unwrap_or_default()
+    fn take(&mut self, tick_ms: u64, fuel: &mut Fuel) -> Vec<Change> {
+        if self.current.is_none() {
+            let table = self.tables.remove(&tick_ms);
+            self.current = table.map(|table| (tick_ms, table.into_changes()));
+        }
+        let Some((_, left)) = &mut self.current else { return Vec::new() };
+        let mut changes = Vec::new();
+        while !fuel.is_empty() {
+            let Some(change) = left.next() else {
+                self.current = None;
+                return changes;
+            };
+            fuel.burn(weigh::item(&change));
+            changes.push(change);
+        }
+        changes
     }
     fn state_bytes(&self) -> usize {
-        self.tables.values().map(PartialTable::state_bytes).sum()
+        let current = self.current.as_ref().map_or(0, |(_, changes)| changes.state_bytes());
+        current + self.tables.values().map(PartialTable::state_bytes).sum::<usize>()
+    }
+    fn give_up(self) -> Box<dyn Send> {
+        Box::new((self.tables, self.current.map(|(_, changes)| changes)))
     }
 }
 
@@ -146,46 +255,103 @@ pub(super) fn rows<'s>(
     packer: RowPacker,
 ) -> Silent<'s> {
     let top = packer.rows_max.map(|rows_max| TopPanes::new(rows_max, packer.sliding));
-    send(env, stream, exchange, Rows { packer, top, ticks: BTreeMap::new(), bytes: 0 })
+    let rows = Rows { packer, top, ticks: BTreeMap::new(), current: None };
+    send(env, stream, exchange, rows)
 }
+
+/// A row with its pane and event time.
+type Placed = (i64, (i64, PackedRow));
+
+/// Changes of rows in their panes.
+type PaneRuns = Runs<(i64, PackedRow)>;
 
 struct Rows {
     packer: RowPacker,
     top: Option<TopPanes>,
-    /// Per refresh: (pane, event time, row).
-    ticks: BTreeMap<u64, Vec<(i64, i64, PackedRow)>>,
-    bytes: usize,
+    /// Per refresh, consolidated.
+    ticks: BTreeMap<u64, Runs<Placed>>,
+    /// The tick that is being handed out.
+    current: Option<Outgoing>,
 }
 
-const ROW_BYTES: usize = 48;
+struct Outgoing {
+    tick_ms: u64,
+    input: Runs<Placed>,
+    /// With a `TopPanes`: what it made of the input, which is then through.
+    changes: Option<PaneRuns>,
+    is_sealed: bool,
+}
 
 impl Collect for Rows {
-    fn add(&mut self, tick_ms: u64, batch: &RecordBatch) {
-        let packed = pack_rows(batch, &self.packer.types);
-        let times = batch.column(self.packer.time).as_primitive::<TimestampNanosecondType>();
+    fn add(&mut self, tick_ms: u64, batch: &NodeBatch) -> Result<(), OpError> {
+        let packed = pack_rows(&batch.rows, &self.packer.types);
+        let times = batch.rows.column(self.packer.time).as_primitive::<TimestampNanosecondType>();
         let sliding = self.packer.sliding;
         let pane_of = |time| sliding.map_or(ONLY_PANE, |sliding| sliding.pane_of(time));
         let rows = self.ticks.entry(tick_ms).or_default();
         for (row, &time) in packed.into_iter().zip(times.values()) {
-            self.bytes += ROW_BYTES + row.0.len();
-            rows.push((pane_of(time), time, row));
+            rows.push(((pane_of(time), (time, row)), batch.copies));
         }
+        Ok(())
     }
     fn first(&self) -> Option<u64> {
-        self.ticks.first_key_value().map(|(&tick_ms, _)| tick_ms)
+        let current = self.current.as_ref().map(|current| current.tick_ms);
+        current.or_else(|| self.ticks.first_key_value().map(|(&tick_ms, _)| tick_ms))
     }
-    fn take(&mut self, tick_ms: u64) -> Vec<Change> {
-        let mut rows = self.ticks.remove(&tick_ms).unwrap_or_default();
-        self.bytes -= rows.iter().map(|(_, _, row)| ROW_BYTES + row.0.len()).sum::<usize>();
-        let mut changes: Vec<((i64, PackedRow), i64)> = match &mut self.top {
-            Some(top) => top.add(tick_ms, rows),
-            None => rows.drain(..).map(|(pane, _, row)| ((pane, row), 1)).collect(),
-        };
-        differential_dataflow::consolidation::consolidate(&mut changes);
-        let change = |((pane, row), diff)| Change::Row { row, pane, diff };
-        changes.into_iter().map(change).collect()
+    fn take(&mut self, tick_ms: u64, fuel: &mut Fuel) -> Vec<Change> {
+        if self.current.is_none() {
+            let mut input = self.ticks.remove(&tick_ms).unwrap_or_default();
+            input.seal();
+            if let Some(top) = &mut self.top {
+                top.begin(tick_ms);
+            }
+            let changes = self.top.as_ref().map(|_| PaneRuns::default());
+            self.current = Some(Outgoing { tick_ms, input, changes, is_sealed: false });
+        }
+        let Some(current) = &mut self.current else { return Vec::new() };
+        if let (Some(top), Some(changes)) = (&mut self.top, &mut current.changes) {
+            while !fuel.is_empty()
+                && let Some(((pane, (time, row)), copies)) = current.input.pop()
+            {
+                fuel.burn(row.0.len());
+                top.add((pane, time, row), copies, |pane, row, diff| {
+                    changes.push(((pane, row), diff));
+                });
+            }
+            if fuel.is_empty() {
+                return Vec::new();
+            }
+            if !current.is_sealed {
+                changes.seal();
+                current.is_sealed = true;
+            }
+        }
+        let mut out = Vec::new();
+        while !fuel.is_empty() {
+            let next = match &mut current.changes {
+                Some(changes) => changes.pop(),
+                None => current.input.pop().map(|((pane, (_, row)), diff)| ((pane, row), diff)),
+            };
+            let Some(((pane, row), diff)) = next else {
+                self.current = None;
+                return out;
+            };
+            let change = Change::Row { row, pane, diff };
+            fuel.burn(weigh::item(&change));
+            out.push(change);
+        }
+        out
     }
     fn state_bytes(&self) -> usize {
-        self.bytes + self.top.as_ref().map_or(0, TopPanes::state_bytes)
+        let current = self.current.as_ref().map_or(0, |current| {
+            current.input.bytes() + current.changes.as_ref().map_or(0, Waiting::bytes)
+        });
+        current
+            + self.ticks.values().map(Waiting::bytes).sum::<usize>()
+            + self.top.as_ref().map_or(0, TopPanes::state_bytes)
+    }
+    fn give_up(self) -> Box<dyn Send> {
+        let current = self.current.map(|current| (current.input, current.changes));
+        Box::new((self.ticks, current, self.top))
     }
 }

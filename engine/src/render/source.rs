@@ -1,4 +1,5 @@
-//! The way into a dataflow: a queue that the worker fills and a timely source that empties it.
+//! The way into a dataflow: a queue that the worker fills and a timely source that empties it, a slice at a
+//! time. What waits is counted, and holds up the frontier of its own query only.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -15,23 +16,46 @@ use weir_types::split::Change;
 
 use super::RowStream;
 use super::publish::Told;
+use crate::budget::{Gauge, Purpose};
 use crate::query::{Env, OpError};
+use crate::weigh;
+
+/// Something that arrived, and how it is counted while it waits.
+struct Arrival<I> {
+    tick_ms: u64,
+    /// What was open when it came: nothing behind it in the queue is of an earlier tick.
+    open_tick_ms: u64,
+    item: I,
+    _held: Arc<Gauge>,
+}
 
 struct Queue<I> {
-    items: VecDeque<(u64, I)>,
+    items: VecDeque<Arrival<I>>,
     /// Nothing comes below this any more.
     open_tick_ms: u64,
 }
 
 pub(super) struct SourceHandle<I> {
+    env: Rc<Env>,
     queue: Rc<RefCell<Queue<I>>>,
     activator: Activator,
 }
 
 impl<I> SourceHandle<I> {
+    /// Counts bytes that are about to wait here.
+    pub(super) fn count(&self, bytes: usize) -> Arc<Gauge> {
+        let mut gauge = self.env.gauge(Purpose::Waiting);
+        gauge.set(bytes);
+        Arc::new(gauge)
+    }
     /// `tick_ms` must not be below what was opened.
-    pub(super) fn push(&self, tick_ms: u64, item: I) {
-        self.queue.borrow_mut().items.push_back((tick_ms, item));
+    pub(super) fn push(&self, tick_ms: u64, item: I, held: Arc<Gauge>) {
+        // One that was counted just now may have been too much.
+        if self.env.is_live() {
+            let queue = &mut *self.queue.borrow_mut();
+            let open_tick_ms = queue.open_tick_ms;
+            queue.items.push_back(Arrival { tick_ms, open_tick_ms, item, _held: held });
+        }
         self.activator.activate();
     }
     pub(super) fn open(&self, tick_ms: u64) {
@@ -43,7 +67,8 @@ impl<I> SourceHandle<I> {
 /// Takes containers with the tick they belong to.
 pub(super) type Sink<'a, O> = &'a mut dyn FnMut(u64, &mut Vec<O>);
 
-/// A source whose `logic` turns each item and its tick into containers, at that tick or later.
+/// A source whose `logic` turns each item and its tick into containers, at that tick or later. It takes a
+/// slice off an item and says whether it is done with it.
 pub(super) fn source<'s, I, O, L>(
     scope: Scope<'s, u64>,
     env: &Rc<Env>,
@@ -53,71 +78,110 @@ pub(super) fn source<'s, I, O, L>(
 where
     I: 'static,
     O: Clone + 'static,
-    L: FnMut(u64, I, Sink<'_, O>) -> Result<(), OpError> + 'static,
+    L: FnMut(u64, &mut I, Sink<'_, O>) -> Result<bool, OpError> + 'static,
 {
     let start_tick_ms = env.query.start_tick_ms();
     let queue =
         Rc::new(RefCell::new(Queue { items: VecDeque::new(), open_tick_ms: start_tick_ms }));
     let mut activator = None;
-    let env = Rc::clone(env);
+    let env_there = Rc::clone(env);
     let queue_there = Rc::clone(&queue);
     let stream = timely_source::<_, CapacityContainerBuilder<Vec<O>>, _, _>(
         scope,
         name,
         |mut capability, info| {
-            activator = Some(scope.activator_for(Rc::clone(&info.address)));
-            env.register(scope.activator_for(info.address));
+            let own = scope.activator_for(info.address);
+            activator = Some(own.clone());
+            let env = env_there;
+            env.register(own.clone());
             capability.downgrade(&start_tick_ms);
             let mut capability = Some(capability);
             move |output| {
-                let mut items = std::mem::take(&mut queue_there.borrow_mut().items);
                 if let Some(capability) = capability.as_mut().filter(|_| env.is_live()) {
+                    let mut is_over = false;
                     env.guard(name, || {
-                        items.drain(..).try_for_each(|(tick_ms, item)| {
-                            logic(tick_ms, item, &mut |tick_ms, container| {
-                                let at = capability.delayed(&tick_ms);
-                                output.session(&at).give_container(container);
-                            })
-                        })
+                        let mut is_first = true;
+                        loop {
+                            let Some(mut arrival) = queue_there.borrow_mut().items.pop_front()
+                            else {
+                                return Ok(());
+                            };
+                            let was_first = std::mem::take(&mut is_first);
+                            is_over = !was_first && (env.turn_is_over() || !env.is_live());
+                            let is_done = !is_over
+                                && logic(arrival.tick_ms, &mut arrival.item, &mut |tick, rows| {
+                                    let at = capability.delayed(&tick);
+                                    output.session(&at).give_container(rows);
+                                })?;
+                            if !is_done {
+                                queue_there.borrow_mut().items.push_front(arrival);
+                            }
+                            if is_over {
+                                return Ok(());
+                            }
+                        }
                     });
-                    capability.downgrade(&queue_there.borrow().open_tick_ms);
+                    let queue = queue_there.borrow();
+                    let open_ms = queue.items.front().map(|arrival| arrival.open_tick_ms);
+                    let open_ms = open_ms.unwrap_or(queue.open_tick_ms);
+                    capability.downgrade(&open_ms.max(*capability.time()));
+                    if is_over {
+                        env.come_round(&own);
+                    }
                 }
                 if !env.is_live() {
                     capability = None;
+                    queue_there.borrow_mut().items.clear();
                 }
             }
         },
     );
     let activator = activator.expect("timely calls an operator's constructor at once");
-    (stream, SourceHandle { queue, activator })
+    (stream, SourceHandle { env: Rc::clone(env), queue, activator })
 }
 
 /// Changes of an exchange, as they came.
 pub(super) fn changes<'s>(
     scope: Scope<'s, u64>,
     env: &Rc<Env>,
-) -> (Stream<'s, u64, Vec<Change>>, SourceHandle<Vec<Change>>) {
+) -> (Stream<'s, u64, Vec<Change>>, SourceHandle<VecDeque<Change>>) {
     let query = Arc::clone(&env.query);
-    source(scope, env, "Receive", move |tick_ms, mut changes: Vec<Change>, sink| {
-        query.rows_in.fetch_add(changes.len() as u64, Ordering::Relaxed);
-        sink(tick_ms, &mut changes);
-        Ok(())
+    let rows_max = env.limits().slice_rows_max.max(1);
+    source(scope, env, "Receive", move |tick_ms, changes: &mut VecDeque<Change>, sink| {
+        let count = changes.len().min(rows_max);
+        query.rows_in.fetch_add(count as u64, Ordering::Relaxed);
+        let mut slice: Vec<Change> = if count == changes.len() {
+            std::mem::take(changes).into()
+        } else {
+            changes.drain(..count).collect()
+        };
+        sink(tick_ms, &mut slice);
+        Ok(changes.is_empty())
     })
 }
 
-/// The rows of a feed.
+/// The rows of a feed, and how many of them have been taken in.
+pub(super) type Import = (Told, usize);
+
 pub(super) fn import<'s>(
     scope: Scope<'s, u64>,
     env: &Rc<Env>,
-) -> (RowStream<'s>, SourceHandle<Told>) {
+) -> (RowStream<'s>, SourceHandle<Import>) {
     let query = Arc::clone(&env.query);
-    source(scope, env, "Import", move |tick_ms, told: Told, sink| {
-        query.rows_in.fetch_add(told.len() as u64, Ordering::Relaxed);
+    let rows_max = env.limits().slice_rows_max.max(1);
+    source(scope, env, "Import", move |tick_ms, (told, from): &mut Import, sink| {
+        let until = told.len().min(from.saturating_add(rows_max));
+        query.rows_in.fetch_add((until - *from) as u64, Ordering::Relaxed);
+        let whole = *from == 0 && until == told.len();
         // The last of the readers need not copy.
-        let mut rows = Rc::try_unwrap(told).unwrap_or_else(|told| Vec::clone(&told));
+        let mut rows = match Rc::get_mut(told).filter(|_| whole) {
+            Some(rows) => std::mem::take(rows),
+            None => told[*from..until].to_vec(),
+        };
         rows.iter_mut().for_each(|(_, at_ms, _)| *at_ms = tick_ms);
         sink(tick_ms, &mut rows);
-        Ok(())
+        *from = until;
+        Ok(until >= told.len())
     })
 }
 
@@ -127,13 +191,22 @@ pub(super) fn table_function<'s>(
     env: &Rc<Env>,
 ) -> (RowStream<'s>, SourceHandle<Arc<Vec<PackedRow>>>) {
     let mut current: Arc<Vec<PackedRow>> = Arc::default();
-    source(scope, env, "TableFunction", move |tick_ms, rows: Arc<Vec<PackedRow>>, sink| {
+    let mut gauge = env.gauge(Purpose::State);
+    let query = Arc::clone(&env.query);
+    source(scope, env, "TableFunction", move |tick_ms, rows: &mut Arc<Vec<PackedRow>>, sink| {
+        let bytes = |rows: &[PackedRow]| rows.iter().map(weigh::item).sum::<usize>();
+        // The former rows are copied, too, to be taken back.
+        gauge.set(2 * (bytes(rows) + bytes(&current)));
+        if !query.is_live() {
+            return Ok(true);
+        }
         let gone = current.iter().map(|row| (row.clone(), tick_ms, -1));
         let come = rows.iter().map(|row| (row.clone(), tick_ms, 1));
         let mut container: Vec<_> = gone.chain(come).collect();
         differential_dataflow::consolidation::consolidate_updates(&mut container);
         sink(tick_ms, &mut container);
-        current = rows;
-        Ok(())
+        current = Arc::clone(rows);
+        gauge.set(bytes(&current));
+        Ok(true)
     })
 }

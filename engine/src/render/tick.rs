@@ -1,7 +1,9 @@
-//! The frame of every stateful operator: it collects what belongs to a tick, runs its logic once
-//! when the tick is closed, in tick order, and wakes the logic at ticks that are due without input
-//! (a pane expires). Ticks at which nothing can happen cost nothing, however many are closed at
-//! once.
+//! The frame of every stateful operator: it collects what belongs to a tick, runs its logic when the tick
+//! is closed, in tick order, and wakes the logic at ticks that are due without input (a pane expires).
+//! Ticks at which nothing can happen cost nothing, however many are closed at once.
+//!
+//! A tick's work is done in slices. When the query's turn is over the operator comes round again; until the
+//! tick is done it holds a capability at it, so the query's own frontier waits and nobody else's does.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -9,12 +11,16 @@ use std::rc::Rc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::ParallelizationContract;
-use timely::dataflow::operators::Operator;
+use timely::dataflow::operators::{Capability, Operator};
+use timely::scheduling::Activator;
 use weir_types::PackedRow;
 use weir_types::split::Change;
 
 use super::RowStream;
-use crate::query::{Env, OpError};
+use super::runs::Waiting;
+use crate::budget::{Fuel, Gauge, Purpose};
+use crate::query::{DueSlot, Env, OpError};
+use crate::weigh::Weigh;
 
 /// What a stream carries, taken apart into its tick and the rest.
 pub(super) trait Timed: Clone + 'static {
@@ -52,15 +58,42 @@ impl Emit {
     }
 }
 
+/// How far a slice of work has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// The tick is done.
+    Done,
+    /// There is more to do.
+    More,
+    /// There is more to hand out, and no room for it.
+    Blocked,
+}
+
+impl Progress {
+    pub(super) fn done(is_done: bool) -> Progress {
+        if is_done { Progress::Done } else { Progress::More }
+    }
+}
+
 pub(super) trait TickLogic: 'static {
-    type Item: 'static;
+    type Waiting: Waiting;
 
-    /// All input of a tick, in tick order.
-    fn run(&mut self, tick_ms: u64, input: Vec<Self::Item>, emit: &mut Emit)
-    -> Result<(), OpError>;
+    /// A slice of a tick's work, in tick order; called with the same tick until that is done.
+    fn work(
+        &mut self,
+        tick_ms: u64,
+        input: &mut Self::Waiting,
+        emit: &mut Emit,
+        fuel: &mut Fuel,
+    ) -> Result<Progress, OpError>;
 
-    /// All ticks before `frontier_ms` have been run, or all (`None`). Called at every step.
-    fn advanced(&mut self, _frontier_ms: Option<u64>) {}
+    /// A slice of what is to be done between two ticks; true if there is no more of it.
+    fn between_ticks(&mut self, _fuel: &mut Fuel) -> bool {
+        true
+    }
+
+    /// All ticks before `tick_ms` have been run, or all (`None`). Called whenever the operator has run.
+    fn advanced(&mut self, _tick_ms: Option<u64>) {}
 
     /// The next refresh at which to run even without input. After a run, later than that run.
     fn due(&self) -> Option<u64> {
@@ -68,17 +101,31 @@ pub(super) trait TickLogic: 'static {
     }
 
     fn state_bytes(&self) -> usize;
+
+    /// Hands over what it keeps, because the query has ended: freeing it may take long.
+    fn give_up(self) -> Box<dyn Send>;
 }
 
-/// What a waiting item takes, roughly.
-const WAITING_ITEM_BYTES: usize = 128;
-
-struct Ticks<I, L> {
+/// A logic with its input.
+struct Ticks<L: TickLogic> {
     logic: L,
-    waiting: BTreeMap<u64, Vec<I>>,
+    waiting: BTreeMap<u64, L::Waiting>,
+    /// The tick that is being worked on.
+    current: Option<(u64, L::Waiting)>,
+    state: Gauge,
+    held: Gauge,
 }
 
-impl<I, L: TickLogic<Item = I>> Ticks<I, L> {
+/// Why an operator has stopped.
+enum Stopped {
+    /// All closed ticks are run.
+    Idle,
+    /// It was somebody else's turn.
+    TurnOver,
+    Blocked,
+}
+
+impl<L: TickLogic> Ticks<L> {
     /// The next tick, from `least_ms` on and before `frontier` (`None`: all input is here), to run at.
     fn next(&self, least_ms: u64, frontier: Option<u64>) -> Option<u64> {
         let with_input = self.waiting.first_key_value().map(|(&tick_ms, _)| tick_ms);
@@ -89,9 +136,91 @@ impl<I, L: TickLogic<Item = I>> Ticks<I, L> {
         frontier.is_none_or(|frontier| next < frontier).then_some(next)
     }
 
-    fn bytes(&self) -> usize {
-        let waiting: usize = self.waiting.values().map(Vec::len).sum();
-        self.logic.state_bytes() + waiting * WAITING_ITEM_BYTES
+    fn count(&mut self) {
+        self.state.set(self.logic.state_bytes());
+        let current = self.current.as_ref().map_or(0, |(_, waiting)| waiting.bytes());
+        self.held.set(current + self.waiting.values().map(Waiting::bytes).sum::<usize>());
+    }
+
+    /// Begins the next closed tick. False: there is none.
+    fn begin(&mut self, least_ms: u64, frontier_ms: Option<u64>) -> bool {
+        let Some(tick_ms) = self.next(least_ms, frontier_ms) else { return false };
+        let mut input = self.waiting.remove(&tick_ms).unwrap_or_default();
+        input.seal();
+        self.current = Some((tick_ms, input));
+        true
+    }
+
+    /// Works through the closed ticks until the turn is over.
+    fn run(
+        &mut self,
+        env: &Env,
+        capability: &Capability<u64>,
+        frontier_ms: Option<u64>,
+        mut give: impl FnMut(u64, &mut Vec<(PackedRow, u64, i64)>),
+    ) -> Result<Stopped, OpError> {
+        let mut is_first = true;
+        loop {
+            let mut fuel = Fuel::new(env.limits());
+            if self.current.is_none() {
+                if !self.logic.between_ticks(&mut fuel) {
+                    if env.turn_is_over() {
+                        return Ok(Stopped::TurnOver);
+                    }
+                    continue;
+                }
+                if !self.begin(*capability.time(), frontier_ms) {
+                    return Ok(Stopped::Idle);
+                }
+            }
+            if !is_first && env.turn_is_over() {
+                return Ok(Stopped::TurnOver);
+            }
+            is_first = false;
+            let Some((tick_ms, input)) = &mut self.current else { return Ok(Stopped::Idle) };
+            let tick_ms = *tick_ms;
+            let mut emit = Emit { tick_ms, rows: Vec::new() };
+            let progress = self.logic.work(tick_ms, input, &mut emit, &mut fuel)?;
+            if !emit.rows.is_empty() {
+                give(tick_ms, &mut emit.rows);
+            }
+            if progress == Progress::Done {
+                self.current = None;
+            }
+            self.count();
+            if progress == Progress::Blocked {
+                return Ok(Stopped::Blocked);
+            }
+            if !env.is_live() {
+                return Ok(Stopped::Idle);
+            }
+        }
+    }
+
+    /// The least tick at which something may still come out; `None`: nothing will.
+    fn open_ms(&self, stopped: &Stopped, frontier_ms: Option<u64>) -> Option<u64> {
+        match (&self.current, stopped) {
+            (Some((tick_ms, _)), _) => Some(*tick_ms),
+            // Between two ticks: the next is not begun yet.
+            (None, Stopped::TurnOver) => {
+                let waiting = self.waiting.first_key_value().map(|(&tick_ms, _)| tick_ms);
+                [waiting, self.logic.due(), frontier_ms].into_iter().flatten().min()
+            }
+            (None, _) => frontier_ms,
+        }
+    }
+}
+
+/// What an operator has until it ends.
+struct Parts<L: TickLogic> {
+    capability: Capability<u64>,
+    ticks: Ticks<L>,
+}
+
+impl<L: TickLogic> Parts<L> {
+    fn give_up(self, env: &Env) {
+        let Ticks { logic, waiting, current, .. } = self.ticks;
+        env.engine.throw_away(Some(Box::new((logic.give_up(), waiting, current))));
     }
 }
 
@@ -105,8 +234,10 @@ pub(super) fn tick_operator<'s, W, P, L>(
 ) -> RowStream<'s>
 where
     W: Timed,
+    W::Item: Weigh,
     P: ParallelizationContract<u64, Vec<W>>,
-    L: TickLogic<Item = W::Item>,
+    L: TickLogic,
+    L::Waiting: Waiting<Item = W::Item>,
 {
     let scope = stream.scope();
     let env = Rc::clone(env);
@@ -114,48 +245,76 @@ where
         pact,
         name,
         move |mut capability, info| {
-            env.register(scope.activator_for(info.address));
+            let activator = scope.activator_for(info.address);
+            env.register(activator.clone());
             capability.downgrade(&env.query.start_tick_ms());
             let due_slot = env.due_slot();
-            let mut parts =
-                Some((capability, env.state_gauge(), Ticks { logic, waiting: BTreeMap::new() }));
+            let (state, held) = (env.gauge(Purpose::State), env.gauge(Purpose::Waiting));
+            let ticks = Ticks { logic, waiting: BTreeMap::new(), current: None, state, held };
+            let mut parts = Some(Parts { capability, ticks });
             move |(input, frontier), output| {
-                if !env.is_live() {
-                    parts = None;
+                if !env.is_live()
+                    && let Some(parts) = parts.take()
+                {
+                    parts.give_up(&env);
                     due_slot.set(None);
                 }
-                let Some((capability, gauge, ticks)) = parts.as_mut() else {
+                let Some(Parts { capability, ticks }) = parts.as_mut() else {
                     input.for_each(|_, data| data.clear());
                     return;
                 };
-                input.for_each(|stamp, data| {
-                    let Some(&least_ms) = stamp.least() else { return };
-                    for item in data.drain(..) {
-                        let (tick_ms, item) = item.split(least_ms);
-                        ticks.waiting.entry(tick_ms).or_default().push(item);
-                    }
-                });
                 let frontier_ms = frontier.frontier().first().copied();
+                let mut stopped = Stopped::Idle;
                 env.guard(name, || {
-                    while let Some(tick_ms) = ticks.next(*capability.time(), frontier_ms) {
-                        let input = ticks.waiting.remove(&tick_ms).unwrap_or_default();
-                        let mut emit = Emit { tick_ms, rows: Vec::new() };
-                        ticks.logic.run(tick_ms, input, &mut emit)?;
-                        if !emit.rows.is_empty() {
-                            let at = capability.delayed(&tick_ms);
-                            output.session(&at).give_container(&mut emit.rows);
+                    let mut has_come = false;
+                    input.for_each(|stamp, data| {
+                        let Some(&least_ms) = stamp.least() else { return };
+                        has_come = true;
+                        for item in data.drain(..) {
+                            let (tick_ms, item) = item.split(least_ms);
+                            ticks.waiting.entry(tick_ms).or_default().push(item);
                         }
+                    });
+                    if has_come {
+                        ticks.count();
                     }
-                    ticks.logic.advanced(frontier_ms);
+                    stopped = ticks.run(&env, capability, frontier_ms, |tick_ms, rows| {
+                        let at = capability.delayed(&tick_ms);
+                        output.session(&at).give_container(rows);
+                    })?;
                     Ok(())
                 });
-                gauge.set(ticks.bytes());
-                due_slot.set(ticks.logic.due());
-                match frontier_ms.filter(|_| env.is_live()) {
-                    Some(frontier_ms) => capability.downgrade(&frontier_ms.max(*capability.time())),
-                    None => parts = None,
+                let open_ms = settle(&env, ticks, &stopped, frontier_ms, &due_slot, &activator);
+                match open_ms.filter(|_| env.is_live()) {
+                    Some(open_ms) => capability.downgrade(&open_ms.max(*capability.time())),
+                    None => {
+                        if let Some(parts) = parts.take() {
+                            parts.give_up(&env);
+                        }
+                    }
                 }
             }
         },
     )
+}
+
+/// Sees to it that the operator runs when there is something to do, and tells how far it has come.
+fn settle<L: TickLogic>(
+    env: &Env,
+    ticks: &mut Ticks<L>,
+    stopped: &Stopped,
+    frontier_ms: Option<u64>,
+    due_slot: &DueSlot,
+    activator: &Activator,
+) -> Option<u64> {
+    match stopped {
+        Stopped::Idle => {}
+        Stopped::TurnOver => env.come_round(activator),
+        Stopped::Blocked => env.wait_for_receiver(),
+    }
+    let open_ms = ticks.open_ms(stopped, frontier_ms);
+    ticks.logic.advanced(open_ms);
+    ticks.count();
+    due_slot.set(ticks.logic.due());
+    open_ms
 }

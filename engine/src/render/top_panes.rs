@@ -22,7 +22,8 @@ pub(super) struct TopPanes {
     bytes: usize,
 }
 
-const ENTRY_BYTES: usize = 80;
+/// A row in a pane beside its bytes: the entry with its share of a node, and the allocator's.
+const ENTRY_BYTES: usize = 88;
 
 impl TopPanes {
     pub(super) fn new(rows_max: u64, sliding: Option<SlidingWindow>) -> TopPanes {
@@ -33,48 +34,56 @@ impl TopPanes {
         self.bytes
     }
 
-    /// The changes that new rows (pane, event time, row) make; not consolidated.
-    pub(super) fn add(
-        &mut self,
-        tick_ms: u64,
-        rows: Vec<(i64, i64, PackedRow)>,
-    ) -> Vec<((i64, PackedRow), i64)> {
+    /// The panes of a refresh that have left the window are forgotten.
+    pub(super) fn begin(&mut self, tick_ms: u64) {
         if let Some(sliding) = self.sliding {
             let first = sliding.first_pane_at(tick_unix_ns(tick_ms));
             self.expire(first);
         }
-        let mut changes = Vec::new();
-        for (pane_no, time, row) in rows {
-            let pane = self.panes.entry(pane_no).or_default();
-            let rank = (time, row);
-            let is_full = pane.count >= self.rows_max;
-            if is_full && pane.rows.first_key_value().is_none_or(|(least, _)| rank <= *least) {
-                continue;
-            }
-            changes.push(((pane_no, rank.1.clone()), 1));
-            self.bytes += ENTRY_BYTES + rank.1.0.len();
-            *pane.rows.entry(rank).or_insert(0) += 1;
-            pane.count += 1;
-            if is_full && let Some(mut least) = pane.rows.first_entry() {
-                changes.push(((pane_no, least.key().1.clone()), -1));
+    }
+
+    /// Adds copies of a row; tells the changes that it makes.
+    pub(super) fn add(
+        &mut self,
+        (pane_no, time, row): (i64, i64, PackedRow),
+        copies: i64,
+        mut tell: impl FnMut(i64, PackedRow, i64),
+    ) {
+        let pane = self.panes.entry(pane_no).or_default();
+        let rank = (time, row);
+        let is_full = pane.count >= self.rows_max;
+        if is_full && pane.rows.first_key_value().is_none_or(|(least, _)| rank <= *least) {
+            return;
+        }
+        // More copies than rows are wanted cannot be among them.
+        let copies = u64::try_from(copies).unwrap_or(0).min(self.rows_max);
+        tell(pane_no, rank.1.clone(), i64::try_from(copies).unwrap_or(i64::MAX));
+        let row_bytes = rank.1.0.len();
+        let count = pane.rows.entry(rank).or_insert(0);
+        if *count == 0 {
+            self.bytes += ENTRY_BYTES + row_bytes;
+        }
+        *count += copies;
+        pane.count += copies;
+        while pane.count > self.rows_max
+            && let Some(mut least) = pane.rows.first_entry()
+        {
+            let gone = (*least.get()).min(pane.count - self.rows_max);
+            tell(pane_no, least.key().1.clone(), -i64::try_from(gone).unwrap_or(i64::MAX));
+            pane.count -= gone;
+            *least.get_mut() -= gone;
+            if *least.get() == 0 {
                 self.bytes -= ENTRY_BYTES + least.key().1.0.len();
-                pane.count -= 1;
-                *least.get_mut() -= 1;
-                if *least.get() == 0 {
-                    least.remove();
-                }
+                least.remove();
             }
         }
-        changes
     }
 
     /// Forgets the panes before `first`: the receiving side lets them expire by itself.
     fn expire(&mut self, first: i64) {
         while let Some(entry) = self.panes.first_entry().filter(|entry| *entry.key() < first) {
             let pane = entry.remove();
-            for ((_, row), count) in pane.rows {
-                self.bytes -= (ENTRY_BYTES + row.0.len()) * usize::try_from(count).unwrap_or(0);
-            }
+            self.bytes -= pane.rows.keys().map(|(_, row)| ENTRY_BYTES + row.0.len()).sum::<usize>();
         }
     }
 }

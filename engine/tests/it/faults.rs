@@ -129,7 +129,7 @@ fn refuses_what_it_cannot_run() {
 /// A query over its state budget ends with a clear message.
 #[test]
 fn the_state_budget_holds() {
-    let limits = Limits { query_state_bytes_max: 100_000, ..Limits::default() };
+    let limits = Limits { query_state_bytes_max: 400_000, ..Limits::default() };
     let mut rig = Rig::new(EngineConfig { limits, ..config(1) }, 1000);
     let (node, cluster) = aggregated(sliding(10), &[2], &[agg("count", 2, Some(0))]);
     rig.install(1, node, cluster, 20_000);
@@ -139,7 +139,8 @@ fn the_state_budget_holds() {
     let event = wait_for(&rig, |event| matches!(event, EngineEvent::Failed { .. }));
     let EngineEvent::Failed { query, message } = event else { unreachable!() };
     assert_eq!(query, 1_000_001);
-    assert!(message.contains("state budget"), "{message}");
+    assert!(message.starts_with("state_budget: "), "{message}");
+    assert_eq!(weir_engine::failure_code(&message), "state_budget");
 }
 
 /// Rows that find too much waiting are dropped and counted.

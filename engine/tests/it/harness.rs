@@ -339,7 +339,7 @@ impl Rig {
 
     fn take(&mut self, tick_ms: u64, wait: &mut BTreeSet<QueryId>) {
         match self.event() {
-            EngineEvent::Changes { query, exchange, tick_ms, changes } => {
+            EngineEvent::Changes { query, exchange, tick_ms, changes, .. } => {
                 self.engine.push_changes(query - NODE_OF, exchange, tick_ms, changes);
             }
             EngineEvent::Rows { query, table, rows, .. } => {

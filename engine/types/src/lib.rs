@@ -22,6 +22,7 @@ pub mod source;
 pub mod split;
 pub mod tables;
 pub mod testing;
+pub mod text;
 pub mod upid;
 pub mod value;
 

@@ -1,12 +1,17 @@
 //! The metadata snapshot: which process, container, pod and service is which, at one moment. It is
 //! built by `weir-sources` (or from a file) and read by metadata functions; it does no look-ups of
-//! its own outside itself. Absent facts are empty strings and zeros, as everywhere in PxL.
+//! its own outside itself. Absent facts are empty strings and zeros, as everywhere in PxL. What two
+//! snapshots have in common they share, so that one after each change is cheap ([`SharedMap`]).
 
+pub mod connections;
+mod shared_map;
+
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-
 use crate::upid::Upid;
+use connections::Connections;
+pub use shared_map::SharedMap;
 
 /// One process and what it belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +28,9 @@ pub struct ProcessMeta {
     pub node: String,
     /// CPUs of that node.
     pub node_num_cpus: i64,
+    /// Inode of its network namespace, 0 if not known.
+    pub netns: u32,
+    pub ended: bool,
 }
 
 /// A pod; outside Kubernetes each local process stands for one.
@@ -99,7 +107,7 @@ pub struct NamespaceMeta {
     pub name: String,
 }
 
-/// Everything known at one moment. Cheap to share (`Arc`), replaced as a whole.
+/// Everything known at one moment, what is over and still asked about included.
 #[derive(Clone, Debug, Default)]
 pub struct MetadataSnapshot {
     /// Short id of the agent that made it.
@@ -108,79 +116,54 @@ pub struct MetadataSnapshot {
     pub num_cpus: i64,
     pub cluster_id: String,
     pub cluster_name: String,
-    pub processes: HashMap<Upid, Arc<ProcessMeta>>,
-    pub pods: HashMap<String, Arc<PodMeta>>,
+    pub processes: SharedMap<Upid, Arc<ProcessMeta>>,
+    pub pods: SharedMap<String, Arc<PodMeta>>,
     /// `namespace/name` → pod id.
-    pub pod_names: HashMap<String, String>,
-    pub services: HashMap<String, Arc<ServiceMeta>>,
+    pub pod_names: SharedMap<String, String>,
+    pub services: SharedMap<String, Arc<ServiceMeta>>,
     /// `namespace/name` → service id.
-    pub service_names: HashMap<String, String>,
-    pub containers: HashMap<String, Arc<ContainerMeta>>,
+    pub service_names: SharedMap<String, String>,
+    pub containers: SharedMap<String, Arc<ContainerMeta>>,
     /// container name → container id.
-    pub container_names: HashMap<String, String>,
-    pub replicasets: HashMap<String, Arc<ControllerMeta>>,
-    pub replicaset_names: HashMap<String, String>,
-    pub deployments: HashMap<String, Arc<ControllerMeta>>,
-    pub deployment_names: HashMap<String, String>,
+    pub container_names: SharedMap<String, String>,
+    pub replicasets: SharedMap<String, Arc<ControllerMeta>>,
+    pub replicaset_names: SharedMap<String, String>,
+    pub deployments: SharedMap<String, Arc<ControllerMeta>>,
+    pub deployment_names: SharedMap<String, String>,
     /// name → id
-    pub namespaces: HashMap<String, Arc<NamespaceMeta>>,
+    pub namespaces: SharedMap<String, Arc<NamespaceMeta>>,
     /// IP text → (start, pod id), ascending by start. Host-network pods are not in it.
-    pub pod_ips: HashMap<String, Vec<(i64, String)>>,
+    pub pod_ips: SharedMap<String, Vec<(i64, String)>>,
     /// Cluster IP text → service id.
-    pub service_ips: HashMap<String, String>,
-    /// (IP text, port) of a socket on this node → its owners, ascending by since when; with port 0,
-    /// the process to which the address belongs alone.
-    pub sockets: HashMap<(String, i64), Vec<SocketMeta>>,
+    pub service_ips: SharedMap<String, String>,
+    /// Who talks to whom on this node.
+    pub connections: Connections,
     /// Networks of pods, where known.
     pub cidrs: Vec<String>,
     /// Network of services, empty if it is not known.
     pub service_cidr: String,
     /// IP text → name, where a name is already known (reverse DNS).
-    pub dns: HashMap<String, String>,
+    pub dns: SharedMap<String, String>,
     /// Process → JSON array of the libraries that it maps, where somebody asked for them.
-    pub libraries: HashMap<Upid, String>,
-    /// What is over and still asked about: ended processes with their pods, closed sockets; oldest
-    /// part first. A part is shared by all later snapshots, and has no past of its own.
-    pub past: Vec<Arc<MetadataSnapshot>>,
-}
-
-/// A socket's owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SocketMeta {
-    pub since_unix_ns: i64,
-    pub owner: Upid,
-}
-
-/// A key of [`MetadataSnapshot::sockets`], borrowed; hashes as the owned one.
-#[derive(Hash)]
-struct SocketKey<'a>(&'a str, i64);
-
-impl hashbrown::Equivalent<(String, i64)> for SocketKey<'_> {
-    fn equivalent(&self, key: &(String, i64)) -> bool {
-        key.0 == self.0 && key.1 == self.1
-    }
+    pub libraries: SharedMap<Upid, String>,
 }
 
 impl MetadataSnapshot {
-    /// What is there, then what is over, newest first.
-    fn parts(&self) -> impl Iterator<Item = &MetadataSnapshot> {
-        std::iter::once(self).chain(self.past.iter().rev().map(|part| &**part))
-    }
     #[must_use]
     pub fn process(&self, upid: Upid) -> Option<&Arc<ProcessMeta>> {
-        self.parts().find_map(|part| part.processes.get(&upid))
+        self.processes.get(&upid)
     }
     #[must_use]
     pub fn pod(&self, id: &str) -> Option<&Arc<PodMeta>> {
-        self.parts().find_map(|part| part.pods.get(id))
+        self.pods.get(id)
     }
     #[must_use]
     pub fn service(&self, id: &str) -> Option<&Arc<ServiceMeta>> {
-        self.parts().find_map(|part| part.services.get(id))
+        self.services.get(id)
     }
     #[must_use]
     pub fn container(&self, id: &str) -> Option<&Arc<ContainerMeta>> {
-        self.parts().find_map(|part| part.containers.get(id))
+        self.containers.get(id)
     }
     #[must_use]
     pub fn pod_of(&self, upid: Upid) -> Option<&Arc<PodMeta>> {
@@ -188,71 +171,72 @@ impl MetadataSnapshot {
     }
     #[must_use]
     pub fn pod_by_name(&self, name: &str) -> Option<&Arc<PodMeta>> {
-        self.parts().find_map(|part| part.pods.get(part.pod_names.get(name)?))
+        self.pods.get(self.pod_names.get(name)?)
     }
     /// The pod that had `ip` at `time_unix_ns` (the last one started at or before it), or, without
-    /// a time, the latest one.
+    /// a time, the latest one; else that of the process which has the address for itself.
     #[must_use]
     pub fn pod_by_ip(&self, ip: &str, time_unix_ns: Option<i64>) -> Option<&Arc<PodMeta>> {
-        let found = self.parts().find_map(|part| {
-            let owners = part.pod_ips.get(ip)?;
-            match time_unix_ns {
-                None => owners.last(),
-                Some(time) => owners.iter().rev().find(|(start, _)| *start <= time),
-            }
+        let by_ip = self.pod_ips.get(ip).and_then(|owners| match time_unix_ns {
+            None => owners.last(),
+            Some(time) => owners.iter().rev().find(|(start, _)| *start <= time),
         });
-        found.and_then(|(_, id)| self.pod(id))
+        let pod = by_ip.and_then(|(_, id)| self.pod(id));
+        pod.or_else(|| self.pod_of(self.connections.user(ip.parse().ok()?, time_unix_ns)?))
     }
-    /// The process that owned the socket of this address and port at `time_unix_ns` (the last one
-    /// that had it by then, else the first one ever), or, without a time, has it or had it last.
-    /// Where no socket is known, the process to which the address belonged alone.
+    /// The process which has the address for itself, whoever asks.
     #[must_use]
-    pub fn socket_owner(&self, ip: &str, port: i64, time_unix_ns: Option<i64>) -> Option<Upid> {
-        let owner = |port| {
-            let key = SocketKey(ip, port);
-            let owners = self.parts().filter_map(|part| part.sockets.get(&key));
-            let mut newest_first = owners.flat_map(|owners| owners.iter().rev());
-            let mut first: Option<&SocketMeta> = None;
-            let had_it = newest_first.find(|owned| {
-                first = first.filter(|first| first.since_unix_ns <= owned.since_unix_ns);
-                first = first.or(Some(owned));
-                time_unix_ns.is_none_or(|time| owned.since_unix_ns <= time)
-            });
-            had_it.or(first).map(|owned| owned.owner)
-        };
-        owner(port).or_else(|| owner(0))
+    pub fn user(&self, address: Address, time_unix_ns: Option<i64>) -> Option<Upid> {
+        self.connections.user(address.ip?, time_unix_ns)
+    }
+    /// The process at the other end of a connection of `upid`, at that time.
+    #[must_use]
+    pub fn peer(
+        &self,
+        upid: Upid,
+        local: Address,
+        remote: Address,
+        time_unix_ns: i64,
+    ) -> Option<Upid> {
+        let pair = (local.socket()?, remote.socket()?);
+        let netns = self.connections.netns_of(upid, pair, time_unix_ns);
+        let netns = netns.unwrap_or_else(|| self.netns_of(upid));
+        let end = self.connections.other_end(pair, netns, time_unix_ns);
+        end.map(|end| end.owner).or_else(|| self.user_near(netns, remote, time_unix_ns))
+    }
+    /// The same for rows that do not tell their local address.
+    #[must_use]
+    pub fn peer_met(&self, upid: Upid, remote: Address, time_unix_ns: i64) -> Option<Upid> {
+        let met = self.connections.met(upid, remote.socket()?, time_unix_ns);
+        met.or_else(|| self.user_near(self.netns_of(upid), remote, time_unix_ns))
+    }
+    fn netns_of(&self, upid: Upid) -> u32 {
+        self.process(upid).map_or(0, |process| process.netns)
+    }
+    /// The process which has the address for itself, for somebody in that network namespace.
+    fn user_near(&self, netns: u32, address: Address, time_unix_ns: i64) -> Option<Upid> {
+        let ip = address.ip?;
+        let other_loopback =
+            ip.to_canonical().is_loopback() && (netns == 0 || netns != self.connections.own_netns);
+        if other_loopback { None } else { self.connections.user(ip, Some(time_unix_ns)) }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// An address and a port as rows have them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// `None` where the text is none (`-`, a Unix socket).
+    pub ip: Option<IpAddr>,
+    pub port: i64,
+}
 
-    /// A name is what it was when the row was made: a port that changed hands belongs to whom it
-    /// belonged then, also if both owners are gone. Catches a look-up of the past with the owners of
-    /// now, and parts of the past in the wrong order.
-    #[test]
-    fn sockets_have_owners_in_time() {
-        let part = |owners: &[(i64, i64, u128)]| {
-            let mut part = MetadataSnapshot::default();
-            for (port, since_unix_ns, owner) in owners {
-                let owners = part.sockets.entry(("127.0.0.1".to_string(), *port)).or_default();
-                owners.push(SocketMeta { since_unix_ns: *since_unix_ns, owner: Upid(*owner) });
-            }
-            part
-        };
-        let past = vec![part(&[(80, 10, 1), (80, 20, 2), (90, 5, 9)]), part(&[(80, 30, 3)])];
-        let snapshot = MetadataSnapshot {
-            past: past.into_iter().map(Arc::new).collect(),
-            ..part(&[(80, 40, 4), (0, 15, 7)])
-        };
-        let owner = |port, time| snapshot.socket_owner("127.0.0.1", port, time).map(|upid| upid.0);
-        for (time, expected) in [(9, 1), (10, 1), (19, 1), (20, 2), (39, 3), (40, 4), (99, 4)] {
-            assert_eq!(owner(80, Some(time)), Some(expected), "at {time}");
-        }
-        assert_eq!(owner(80, None), Some(4));
-        assert_eq!(owner(90, None), Some(9));
-        assert_eq!(owner(91, Some(20)), Some(7), "by the address alone");
-        assert_eq!(snapshot.socket_owner("127.0.0.2", 80, None), None);
+impl Address {
+    #[must_use]
+    pub fn of_row(ip: &[u8], port: i64) -> Address {
+        let ip = std::str::from_utf8(ip).ok().and_then(|text| text.parse().ok());
+        Address { ip, port }
+    }
+    fn socket(&self) -> Option<SocketAddr> {
+        Some(SocketAddr::new(self.ip?, u16::try_from(self.port).ok()?))
     }
 }

@@ -110,10 +110,12 @@ impl Rig {
             workers: 1,
             retention_ns: HOUR_NS,
             history_bytes: 8 << 20,
+            queries: weir_engine::Limits::default(),
             test_faults: false,
             agent: Agent::new(Arc::new(String::new)),
             ledger: NodeLedger::default(),
             own_upid: Upid::new(1, 1, 1),
+            settled: Arc::new(|| true),
         };
         let specs = [spec.clone()];
         let node = NodeRuntime::start(config, &specs, node_port, clock).unwrap();

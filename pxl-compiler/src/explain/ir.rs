@@ -13,6 +13,9 @@ fn names(names: &[NameAt]) -> String {
 pub(crate) fn graph(graph: &Graph) -> String {
     let mut out = String::new();
     for (id, op) in graph.ops.iter().enumerate() {
+        if super::is_long(&mut out) {
+            return out;
+        }
         let text = match &op.kind {
             IrKind::Source { table, window_text, .. } => {
                 format!("source {} start={window_text:?}", table.name)

@@ -8,7 +8,8 @@ pub(crate) mod text;
 use serde_json::{Value as Json, json};
 use weir_types::{Diagnostic, Plan};
 
-use crate::compile::{CompileOptions, Script, compile_traced};
+use crate::compile::{CompileOptions, Script, compile_traced, on_large_stack};
+use crate::limits::EXPLAIN_BYTES_MAX;
 use crate::split::split_with_reasons;
 
 /// A stage of a compile.
@@ -71,6 +72,10 @@ pub struct Explained {
 /// Compiles and tells what happened at the given stages.
 #[must_use]
 pub fn explain(script: &Script<'_>, options: &CompileOptions, stages: &[Stage]) -> Explained {
+    on_large_stack(|| explain_here(script, options, stages))
+}
+
+fn explain_here(script: &Script<'_>, options: &CompileOptions, stages: &[Stage]) -> Explained {
     let mut trace = Trace::default();
     let (plan, diagnostics) = match compile_traced(script, options, Some(&mut trace)) {
         Ok(compiled) => (Some(compiled.plan), compiled.warnings),
@@ -103,6 +108,9 @@ fn stage_of(stage: Stage, trace: &Trace, plan: Option<&Plan>) -> (String, Json) 
             let mut json = Vec::new();
             let mut before = String::new();
             for (name, plan) in &trace.passes {
+                if is_long(&mut text) {
+                    break;
+                }
                 let after = text::plan(plan);
                 let shown = if after == before { "  (no change)\n" } else { after.as_str() };
                 text.push_str(&format!("-- {name}\n{shown}"));
@@ -121,6 +129,19 @@ fn stage_of(stage: Stage, trace: &Trace, plan: Option<&Plan>) -> (String, Json) 
         },
     }
 }
+
+/// True if a stage's text is long enough: it ends with a mark then.
+pub(crate) fn is_long(text: &mut String) -> bool {
+    if text.len() <= EXPLAIN_BYTES_MAX {
+        return false;
+    }
+    if !text.ends_with(CUT) {
+        text.push_str(CUT);
+    }
+    true
+}
+
+const CUT: &str = "… (cut: there is more)\n";
 
 fn split_stage(plan: &Plan) -> (String, Json) {
     let (split, cuts) = split_with_reasons(plan);

@@ -160,6 +160,9 @@ fn line(out: &mut String, number: usize, inputs: &[usize], text: &str) {
 pub(crate) fn plan(plan: &Plan) -> String {
     let mut out = String::new();
     for (id, op) in plan.ops.iter().enumerate() {
+        if super::is_long(&mut out) {
+            return out;
+        }
         line(&mut out, id, &op.inputs, &plan_op(plan, op));
     }
     for output in &plan.outputs {
@@ -176,6 +179,9 @@ fn plan_op(plan: &Plan, op: &Op) -> String {
 pub(crate) fn fragment(fragment: &Fragment) -> String {
     let mut out = String::new();
     for (id, op) in fragment.ops.iter().enumerate() {
+        if super::is_long(&mut out) {
+            return out;
+        }
         let inputs: Vec<&Relation> =
             op.inputs.iter().map(|&input| &fragment.ops[input].relation).collect();
         let text = match &op.kind {

@@ -1,11 +1,14 @@
 //! `df.agg(out=('column', px.function), …)`, with or without groups.
 
-use super::args::{Arg, CallArgs};
+use std::collections::HashSet;
+
+use super::args::{Arg, CallArgs, name_fits};
 use super::eval::Evaluator;
 use super::{Frame, Object};
 use crate::codes::Code;
 use crate::diag::{Diag, Res, Stop, fail};
 use crate::ir::{AggOut, IrKind, NameAt};
+use crate::limits::FRAME_COLUMNS_MAX;
 use crate::registry;
 
 const FORM_HINT: &str = "write `out_column=('in_column', px.count)`";
@@ -30,12 +33,16 @@ impl<'a> Evaluator<'a> {
                 .hint(FORM_HINT)
                 .into());
         }
+        if group.len() + args.keywords.len() > FRAME_COLUMNS_MAX {
+            let message = format!("a frame has at most {FRAME_COLUMNS_MAX} columns");
+            return fail(Code::ColumnsMax, args.span, message);
+        }
         let mut outs: Vec<AggOut> = Vec::new();
         let mut failed = false;
+        let mut taken: HashSet<&str> = group.iter().map(|name| name.name.as_str()).collect();
         for (out, arg) in &args.keywords {
-            let taken = group.iter().any(|name| name.name == out.name)
-                || outs.iter().any(|have| have.out.name == out.name);
-            if taken {
+            name_fits(&out.name, out.span)?;
+            if !taken.insert(&out.name) {
                 let message = format!("agg(): output '{}' is already a column", out.name);
                 return fail(Code::AggregateForm, out.span, message);
             }

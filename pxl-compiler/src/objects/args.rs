@@ -4,11 +4,13 @@
 use weir_types::{DataType, Value};
 
 use super::Object;
+use super::fold::value_bytes;
 use crate::codes::Code;
 use crate::diag::{Diag, Res, Span, Stop, fail};
 use crate::hint;
 use crate::ir::sym::Affine;
 use crate::ir::{NameAt, SymKind, SymRef};
+use crate::limits::{FRAME_COLUMNS_MAX, NAME_BYTES_MAX};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Arg<'a> {
@@ -145,9 +147,13 @@ impl<'a> Arg<'a> {
         }
     }
 
-    /// A string, or a list or tuple of strings.
+    /// Names: a string, or a list or tuple of strings.
     pub(crate) fn texts(&self, func: &str, name: &str) -> Res<Vec<NameAt>> {
         match &self.value {
+            Object::List(items) | Object::Tuple(items) if items.len() > FRAME_COLUMNS_MAX => {
+                let message = format!("{func}(): '{name}' has more than {FRAME_COLUMNS_MAX} names");
+                fail(Code::ColumnsMax, self.span, message)
+            }
             Object::List(items) | Object::Tuple(items) => items
                 .iter()
                 .map(|item| {
@@ -156,12 +162,44 @@ impl<'a> Arg<'a> {
                         _ => self.span,
                     };
                     let arg = Arg { value: item.clone(), span };
-                    Ok(NameAt { name: arg.text(func, name)?, span })
+                    Ok(NameAt { name: arg.name(func, name)?, span })
                 })
                 .collect(),
-            _ => Ok(vec![NameAt { name: self.text(func, name)?, span: self.span }]),
+            _ => Ok(vec![NameAt { name: self.name(func, name)?, span: self.span }]),
         }
     }
+
+    /// The name of a column or a table.
+    pub(crate) fn name(&self, func: &str, name: &str) -> Res<String> {
+        let text = self.text(func, name)?;
+        name_fits(&text, self.span)?;
+        Ok(text)
+    }
+
+    /// Bytes of the constant texts in it.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match &self.value {
+            Object::Expr(sym) => sym.as_literal().map_or(0, value_bytes),
+            Object::Dict(pairs) => pairs
+                .iter()
+                .flat_map(|(key, value)| [key, value])
+                .filter_map(|object| match object {
+                    Object::Expr(sym) => sym.as_literal().map(value_bytes),
+                    _ => None,
+                })
+                .sum(),
+            _ => 0,
+        }
+    }
+}
+
+/// Names go with every operator behind them.
+pub(crate) fn name_fits(name: &str, span: Span) -> Res<()> {
+    if name.len() <= NAME_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("a name of {} bytes; the limit is {NAME_BYTES_MAX}", name.len());
+    fail(Code::NameTooLong, span, message)
 }
 
 pub(crate) fn fail_now<T>(span: Span, func: &str, name: &str) -> Res<T> {

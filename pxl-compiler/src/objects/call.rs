@@ -27,14 +27,23 @@ impl<'a> Evaluator<'a> {
                 Ok(Object::Grouped(frame, by))
             }
             Object::RollingGroupby(frame) => self.groupby(frame, args),
-            Object::OtelFunction(function) => self.call_otel(function, args),
-            Object::Trace(function) => self.call_trace(function, args),
+            Object::OtelFunction(function) => {
+                self.declares(&args)?;
+                self.call_otel(function, args)
+            }
+            Object::Trace(function) => {
+                self.declares(&args)?;
+                self.call_trace(function, args)
+            }
             Object::Poison => Err(Stop::Poisoned),
             Object::Expr(sym) if matches!(sym.kind, SymKind::Column { .. }) => {
                 let message = format!("dataframe has no method '{sym}'");
                 let span = sym.span;
-                let methods = super::Method::names();
-                let hint = crate::hint::did_you_mean(&sym.to_string(), methods, "");
+                let name = sym.to_string();
+                let hint = super::pandas::of_frame(&name).map_or_else(
+                    || crate::hint::did_you_mean(&name, super::Method::names(), ""),
+                    str::to_string,
+                );
                 Err(Diag::error(Code::MethodNotFound, span, message).hint(hint).into())
             }
             other => {
@@ -42,6 +51,14 @@ impl<'a> Evaluator<'a> {
                 fail(Code::NotCallable, span, format!("'{kind}' object is not callable"))
             }
         }
+    }
+
+    /// What exports and tracepoints are made of is copied into them.
+    fn declares(&self, args: &CallArgs<'a>) -> Res<()> {
+        let positional = args.positional.iter();
+        let all = positional.chain(args.keywords.iter().map(|(_, arg)| arg));
+        let bytes = all.map(Arg::text_bytes).sum();
+        if self.budget.folded(bytes) { Ok(()) } else { Err(Stop::Poisoned) }
     }
 
     /// All arguments are evaluated, so that each reports its own errors.
@@ -92,10 +109,13 @@ impl<'a> Evaluator<'a> {
             }
             self.bind_name(scope, name, arg.value);
         }
-        self.enter(span)?;
-        let result = self.block(&function.def.body, At { scope, source: function.source });
-        self.leave();
-        Ok(result)
+        let result = self.enter_call(span).map(|()| {
+            let result = self.block(&function.def.body, At { scope, source: function.source });
+            self.leave_call();
+            result
+        });
+        self.end_scope(scope);
+        result
     }
 
     /// A function of the registry: a row expression, or a frame from a table function.

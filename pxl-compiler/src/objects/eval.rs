@@ -12,18 +12,22 @@ use super::args::{Arg, CallArgs};
 use super::trace::{AgentConfig, Tracepoint};
 use super::types::{BUILTIN_TYPES, TypeObject};
 use super::{Decorator, Frame, Module, Object, ScopeId, UserFunction};
+use crate::budget::Budget;
 use crate::codes::Code;
 use crate::diag::{Diag, Findings, Res, SourceId, Span, Stop, fail};
 use crate::export::OtelEndpoint;
 use crate::hint;
 use crate::ir::{Graph, IrKind, NameAt, Sym};
-use crate::limits::{EVAL_DEPTH_MAX, EVAL_STEPS_MAX};
+use crate::limits::{CALL_DEPTH_MAX, EVAL_DEPTH_MAX, EVAL_STEPS_MAX, VALUE_BYTES_MAX};
 
 #[derive(Debug, Default)]
 struct Scope<'a> {
     vars: HashMap<String, Object<'a>>,
     parent: Option<ScopeId>,
 }
+
+/// Work of one step of the evaluation, in units of the budget.
+const STEP_WORK: usize = 20;
 
 /// What the caller of the compiler decides.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +46,7 @@ pub(crate) struct Settings {
 
 pub(crate) struct Evaluator<'a> {
     pub(crate) findings: &'a Findings,
+    pub(crate) budget: &'a Budget,
     pub(crate) settings: Settings,
     pub(crate) graph: Graph,
     /// The text that string literals are decoded from, per source.
@@ -49,9 +54,12 @@ pub(crate) struct Evaluator<'a> {
     views: Option<(&'a str, &'a [Stmt])>,
     views_scope: Option<ScopeId>,
     scopes: Vec<Scope<'a>>,
+    /// Scopes before this one stay: a function that was defined in one may read it.
+    scopes_kept: ScopeId,
     /// Attributes that the script assigned to modules, functions and the like (`px.Pod = str`).
     attributes: HashMap<(Owner, String), (Object<'a>, Object<'a>)>,
     depth: usize,
+    calls: usize,
     steps: usize,
     /// A budget is used up: reported once, nothing is evaluated any more.
     exhausted: bool,
@@ -99,20 +107,24 @@ pub(crate) struct At {
 impl<'a> Evaluator<'a> {
     pub(crate) fn new(
         findings: &'a Findings,
+        budget: &'a Budget,
         settings: Settings,
         script_text: &'a str,
         views: Option<(&'a str, &'a [Stmt])>,
     ) -> Evaluator<'a> {
         Evaluator {
             findings,
+            budget,
             settings,
             graph: Graph::default(),
             script_text,
             views,
             views_scope: None,
             scopes: vec![Scope::default()],
+            scopes_kept: 1,
             attributes: HashMap::new(),
             depth: 0,
+            calls: 0,
             steps: 0,
             exhausted: false,
             current_call: None,
@@ -137,7 +149,13 @@ impl<'a> Evaluator<'a> {
     /// Counts one more level; every level is left by [`Evaluator::leave`].
     pub(crate) fn enter(&mut self, span: Span) -> Res<()> {
         self.steps += 1;
-        if self.exhausted {
+        if self.exhausted || self.findings.is_full() {
+            self.exhausted = true;
+            return Err(Stop::Poisoned);
+        }
+        if !self.budget.spend(STEP_WORK) {
+            self.exhausted = true;
+            self.budget.report(span, self.findings);
             return Err(Stop::Poisoned);
         }
         if self.steps > EVAL_STEPS_MAX {
@@ -148,12 +166,33 @@ impl<'a> Evaluator<'a> {
         }
         if self.depth >= EVAL_DEPTH_MAX {
             self.exhausted = true;
-            let message = format!("calls and expressions are nested deeper than {EVAL_DEPTH_MAX}");
-            let hint = "functions cannot call themselves: there is no condition to end it";
-            return Err(Diag::error(Code::RecursionLimit, span, message).hint(hint).into());
+            let message = format!(
+                "calls and expressions within calls are nested deeper than {EVAL_DEPTH_MAX}"
+            );
+            let hint = "assign parts of it to variables first";
+            return Err(Diag::error(Code::TooDeep, span, message).hint(hint).into());
         }
         self.depth += 1;
         Ok(())
+    }
+
+    /// Enters a call of one of the script's functions; left by [`Evaluator::leave_call`].
+    pub(crate) fn enter_call(&mut self, span: Span) -> Res<()> {
+        self.enter(span)?;
+        if self.calls >= CALL_DEPTH_MAX {
+            self.leave();
+            self.exhausted = true;
+            let message = format!("calls are nested deeper than {CALL_DEPTH_MAX}");
+            let hint = "functions cannot call themselves: there is no condition to end it";
+            return Err(Diag::error(Code::RecursionLimit, span, message).hint(hint).into());
+        }
+        self.calls += 1;
+        Ok(())
+    }
+
+    pub(crate) fn leave_call(&mut self) {
+        self.calls -= 1;
+        self.leave();
     }
 
     /// A bound is reached: nothing is evaluated any more.
@@ -170,6 +209,13 @@ impl<'a> Evaluator<'a> {
         self.scopes.len() - 1
     }
 
+    /// Forgets the scope of a call that has ended, unless a function was defined in it.
+    pub(crate) fn end_scope(&mut self, scope: ScopeId) {
+        if scope + 1 == self.scopes.len() && scope >= self.scopes_kept {
+            self.scopes.pop();
+        }
+    }
+
     pub(crate) fn bind_name(&mut self, scope: ScopeId, name: &str, value: Object<'a>) {
         self.scopes[scope].vars.insert(name.to_string(), value);
     }
@@ -181,6 +227,7 @@ impl<'a> Evaluator<'a> {
             if let Some(found) = self.scopes[scope].vars.get(name) {
                 return Ok(found.clone());
             }
+            self.budget.spend(1);
             at = self.scopes[scope].parent;
         }
         if let Some(found) = BUILTIN_TYPES.iter().find(|builtin| builtin.name == name) {
@@ -192,9 +239,10 @@ impl<'a> Evaluator<'a> {
             known.extend(self.scopes[scope].vars.keys().map(String::as_str));
             at = self.scopes[scope].parent;
         }
-        known.sort_unstable();
         let hint = if Module::find(name).is_some() {
             format!("add `import {name}` at the top")
+        } else if let Some(habit) = super::pandas::of_python(name) {
+            habit.to_string()
         } else {
             hint::did_you_mean(name, known, "assign it before it is used")
         };
@@ -266,6 +314,7 @@ impl<'a> Evaluator<'a> {
     }
 
     fn define(&mut self, def: &'a StmtFunctionDef, at: At) -> Res<()> {
+        self.scopes_kept = self.scopes_kept.max(self.scopes.len());
         let mut annotations = Vec::new();
         for parameter in def.parameters.iter_non_variadic_params() {
             let annotation = match &parameter.parameter.annotation {
@@ -372,7 +421,9 @@ impl<'a> Evaluator<'a> {
         let Some(module) = Module::find(name) else {
             let message = format!("ModuleNotFoundError: No module named '{name}'");
             let known = ["px", "pxtrace", "pxconfig", "pxviews"];
-            let hint = hint::did_you_mean(name, known, "there are px, pxtrace, pxconfig, pxviews");
+            let others = "there are px, pxtrace, pxconfig, pxviews";
+            let hint = super::pandas::of_python(name)
+                .map_or_else(|| hint::did_you_mean(name, known, others), str::to_string);
             return Err(Diag::error(Code::ModuleNotFound, span, message).hint(hint).into());
         };
         if module == Module::PxViews && self.views_scope.is_none() {
@@ -470,7 +521,7 @@ impl<'a> Evaluator<'a> {
                 };
                 let index_span = Span::new(at.source, subscript.slice.range());
                 let index = self.expression(&subscript.slice, at)?;
-                let name = Arg { value: index, span: index_span }.text("assignment", "column")?;
+                let name = Arg { value: index, span: index_span }.name("assignment", "column")?;
                 let name = NameAt { name, span: index_span };
                 self.assign_column(frame, variable.id.as_str(), name, assign, at)
             }
@@ -487,6 +538,7 @@ impl<'a> Evaluator<'a> {
         at: At,
     ) -> Res<()> {
         let span = Span::new(at.source, assign.range());
+        super::args::name_fits(&name.name, name.span)?;
         let value_span = Span::new(at.source, assign.value.range());
         let value = self.expression(&assign.value, at);
         let expr = match value {
@@ -513,6 +565,23 @@ impl<'a> Evaluator<'a> {
     pub(crate) fn constant(&self, value: Value, span: Span) -> Object<'a> {
         Object::literal(value, span)
     }
+
+    /// A text that stands in the script.
+    pub(crate) fn text(&self, bytes: Vec<u8>, span: Span) -> Res<Object<'a>> {
+        value_fits(bytes.len(), span)?;
+        self.budget.folded(bytes.len());
+        Ok(Object::literal(Value::String(bytes), span))
+    }
+}
+
+/// Refuses constants that are too long to be handed on.
+pub(crate) fn value_fits(bytes: usize, span: Span) -> Res<()> {
+    if bytes <= VALUE_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("a constant text of {bytes} bytes; the limit is {VALUE_BYTES_MAX}");
+    let hint = "a text that is joined with itself doubles each time";
+    Err(Diag::error(Code::ValueTooLarge, span, message).hint(hint).into())
 }
 
 fn annotation_type(value: &Object<'_>, span: Span) -> Res<TypeObject> {

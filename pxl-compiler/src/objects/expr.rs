@@ -1,5 +1,6 @@
 //! Expressions: names, literals, operators, attributes and subscripts. Calls are in `call`.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use ruff_python_ast::{
@@ -11,7 +12,7 @@ use weir_types::Value;
 
 use super::args::Arg;
 use super::eval::{At, Evaluator};
-use super::{Frame, Method, Module, Object, fold, px, trace};
+use super::{Frame, Items, Method, Module, Object, fold, pandas, px, trace};
 use crate::codes::Code;
 use crate::diag::{Diag, Res, Span, Stop, fail};
 use crate::hint;
@@ -35,21 +36,19 @@ impl<'a> Evaluator<'a> {
         match expr {
             Expr::Name(name) => self.lookup(at.scope, name.id.as_str(), span),
             Expr::StringLiteral(literal) => {
-                let bytes = literals::string_bytes(literal, self.text_of(at.source));
-                Ok(Object::literal(Value::String(bytes), span))
+                self.text(literals::string_bytes(literal, self.text_of(at.source)), span)
             }
             Expr::BytesLiteral(literal) => {
-                let bytes = literals::bytes_literal(literal, self.text_of(at.source));
-                Ok(Object::literal(Value::String(bytes), span))
+                self.text(literals::bytes_literal(literal, self.text_of(at.source)), span)
             }
             Expr::NumberLiteral(literal) => number(literal, false, span),
             Expr::BooleanLiteral(literal) => {
                 Ok(Object::literal(Value::Boolean(literal.value), span))
             }
             Expr::NoneLiteral(_) => Ok(Object::None),
-            Expr::List(list) => Ok(Object::List(self.items(&list.elts, at)?)),
-            Expr::Tuple(tuple) => Ok(Object::Tuple(self.items(&tuple.elts, at)?)),
-            Expr::Dict(dict) => self.dict(dict, at),
+            Expr::List(list) => Ok(Object::List(self.items(&list.elts, span, at)?)),
+            Expr::Tuple(tuple) => Ok(Object::Tuple(self.items(&tuple.elts, span, at)?)),
+            Expr::Dict(dict) => self.dict(dict, span, at),
             Expr::BinOp(inner) => self.binary(inner, span, at),
             Expr::UnaryOp(inner) => self.unary(inner, span, at),
             Expr::BoolOp(inner) => self.boolean(inner, span, at),
@@ -66,17 +65,21 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn items(&mut self, elts: &[Expr], at: At) -> Res<Rc<[Object<'a>]>> {
-        elts.iter().map(|elt| self.expression(elt, at)).collect()
+    fn items(&mut self, elts: &[Expr], span: Span, at: At) -> Res<Rc<Items<Object<'a>>>> {
+        let items: Res<Vec<Object<'a>>> = elts.iter().map(|elt| self.expression(elt, at)).collect();
+        let items = items?;
+        let depth = items.iter().map(Object::depth).max().unwrap_or(0);
+        Items::new(items, depth, span)
     }
 
-    fn dict(&mut self, dict: &ExprDict, at: At) -> Res<Object<'a>> {
+    fn dict(&mut self, dict: &ExprDict, span: Span, at: At) -> Res<Object<'a>> {
         let mut entries = Vec::new();
         for item in &dict.items {
             let Some(key) = &item.key else { return Err(Stop::Poisoned) };
             entries.push((self.expression(key, at)?, self.expression(&item.value, at)?));
         }
-        Ok(Object::Dict(entries.into()))
+        let depth = entries.iter().map(|(key, value)| key.depth().max(value.depth())).max();
+        Ok(Object::Dict(Items::new(entries, depth.unwrap_or(0), span)?))
     }
 
     /// An operand: any row expression.
@@ -99,7 +102,7 @@ impl<'a> Evaluator<'a> {
         let Some(func) = operator_function(inner.op) else { return Err(Stop::Poisoned) };
         let left = self.operand(&inner.left, inner.op.as_str(), at)?;
         let right = self.operand(&inner.right, inner.op.as_str(), at)?;
-        Ok(Object::Expr(fold::operator(func, vec![left, right], span)?))
+        Ok(Object::Expr(fold::operator(func, vec![left, right], span, self.budget)?))
     }
 
     fn unary(&mut self, inner: &ExprUnaryOp, span: Span, at: At) -> Res<Object<'a>> {
@@ -109,7 +112,7 @@ impl<'a> Evaluator<'a> {
         let operand = self.operand(&inner.operand, inner.op.as_str(), at)?;
         match unary_function(inner.op) {
             None => Ok(Object::Expr(operand)),
-            Some(func) => Ok(Object::Expr(fold::operator(func, vec![operand], span)?)),
+            Some(func) => Ok(Object::Expr(fold::operator(func, vec![operand], span, self.budget)?)),
         }
     }
 
@@ -117,7 +120,8 @@ impl<'a> Evaluator<'a> {
         let op = inner.op.as_str();
         let operands: Res<Vec<SymRef>> =
             inner.values.iter().map(|value| self.operand(value, op, at)).collect();
-        Ok(Object::Expr(fold::operator(boolean_function(inner.op), operands?, span)?))
+        let func = boolean_function(inner.op);
+        Ok(Object::Expr(fold::operator(func, operands?, span, self.budget)?))
     }
 
     fn compare(&mut self, inner: &ExprCompare, span: Span, at: At) -> Res<Object<'a>> {
@@ -127,7 +131,7 @@ impl<'a> Evaluator<'a> {
         let Some(func) = comparison_function(*op) else { return Err(Stop::Poisoned) };
         let left = self.operand(&inner.left, op.as_str(), at)?;
         let right = self.operand(right, op.as_str(), at)?;
-        Ok(Object::Expr(fold::operator(func, vec![left, right], span)?))
+        Ok(Object::Expr(fold::operator(func, vec![left, right], span, self.budget)?))
     }
 
     fn attribute(&mut self, inner: &ExprAttribute, at: At) -> Res<Object<'a>> {
@@ -158,11 +162,12 @@ impl<'a> Evaluator<'a> {
                 Err(Diag::error(Code::GroupbyUse, span, message).hint(hint).into())
             }
             Object::Function(function) if name == "__doc__" => {
-                Ok(doc_of(&function.def.body, self.text_of(function.source), span))
+                let doc = doc_of(&function.def.body, self.text_of(function.source));
+                doc.map_or(Ok(Object::None), |bytes| self.text(bytes, span))
             }
             Object::Grouped(..) => {
                 let message = format!("'GroupBy' object has no attribute '{name}'");
-                let hint = "only `.agg(...)` can follow `.groupby(...)`";
+                let hint = pandas::OF_GROUPS;
                 Err(Diag::error(Code::GroupbyUse, span, message).hint(hint).into())
             }
             Object::Module(module) => self.module_attribute(module, name, span),
@@ -171,7 +176,8 @@ impl<'a> Evaluator<'a> {
                 let kind = other.type_name();
                 let message = format!("'{kind}' object has no attribute '{name}'");
                 let hint = match other {
-                    Object::Expr(_) => "expressions have no methods; use functions of `px`",
+                    Object::Expr(_) => pandas::of_expression(name)
+                        .unwrap_or("expressions have no methods; use functions of `px`"),
                     _ => "",
                 };
                 Err(Diag::error(Code::AttributeNotFound, span, message).hint(hint).into())
@@ -207,7 +213,11 @@ impl<'a> Evaluator<'a> {
                 Module::Px => "`weir funcs` lists all functions",
                 _ => "",
             };
-            let hint = hint::did_you_mean(name, self.attribute_names(module), fallback);
+            let habit = (module == Module::Px).then(|| pandas::of_px(name)).flatten();
+            let hint = habit.map_or_else(
+                || hint::did_you_mean(name, self.attribute_names(module), fallback),
+                str::to_string,
+            );
             Diag::error(Code::AttributeNotFound, span, message)
                 .label("not in this module")
                 .hint(hint)
@@ -268,7 +278,15 @@ impl<'a> Evaluator<'a> {
             other => {
                 let kind = other.type_name();
                 let message = format!("'{kind}' object is not subscriptable");
-                fail(Code::IndexType, span, message)
+                let hint = match &other {
+                    Object::Grouped(..) => pandas::OF_GROUPS,
+                    Object::Expr(sym) => match &sym.kind {
+                        SymKind::Column { name, .. } => pandas::of_frame(name).unwrap_or(""),
+                        _ => "",
+                    },
+                    _ => "",
+                };
+                Err(Diag::error(Code::IndexType, span, message).hint(hint).into())
             }
         }
     }
@@ -314,15 +332,13 @@ impl<'a> Evaluator<'a> {
 }
 
 /// The text at the start of a function's body.
-fn doc_of<'a>(body: &[ruff_python_ast::Stmt], text: &str, span: Span) -> Object<'a> {
+fn doc_of(body: &[ruff_python_ast::Stmt], text: &str) -> Option<Vec<u8>> {
     match body.first() {
         Some(ruff_python_ast::Stmt::Expr(first)) => match &*first.value {
-            Expr::StringLiteral(doc) => {
-                Object::literal(Value::String(literals::string_bytes(doc, text)), span)
-            }
-            _ => Object::None,
+            Expr::StringLiteral(doc) => Some(literals::string_bytes(doc, text)),
+            _ => None,
         },
-        _ => Object::None,
+        _ => None,
     }
 }
 
@@ -335,11 +351,8 @@ fn variable_name(expr: &Expr) -> Option<String> {
 }
 
 pub(crate) fn first_repeated(names: &[NameAt]) -> Option<&NameAt> {
-    names
-        .iter()
-        .enumerate()
-        .find(|(at, name)| names[..*at].iter().any(|before| before.name == name.name))
-        .map(|(_, name)| name)
+    let mut before: HashSet<&str> = HashSet::new();
+    names.iter().find(|name| !before.insert(&name.name))
 }
 
 fn element<'a>(kind: &str, items: &[Object<'a>], index: &Arg<'a>) -> Res<Object<'a>> {

@@ -4,14 +4,22 @@
 use weir_types::{DataType, Value};
 
 use super::args::{Constant, constant};
+use super::eval::value_fits;
+use crate::budget::Budget;
 use crate::codes::Code;
-use crate::diag::{Diag, Res, Span};
+use crate::diag::{Diag, Res, Span, Stop};
 use crate::ir::sym::Affine;
 use crate::ir::{Sym, SymKind, SymRef};
+use crate::limits::VALUE_BYTES_MAX;
 use crate::registry;
 
 /// The expression for an operator's function applied to operands.
-pub(crate) fn operator(func: &str, operands: Vec<SymRef>, span: Span) -> Res<SymRef> {
+pub(crate) fn operator(
+    func: &str,
+    operands: Vec<SymRef>,
+    span: Span,
+    budget: &Budget,
+) -> Res<SymRef> {
     let constants: Vec<Constant<'_>> = operands.iter().filter_map(constant).collect();
     if constants.len() == operands.len() {
         if let Some(folded) = affine(func, &constants) {
@@ -25,19 +33,48 @@ pub(crate) fn operator(func: &str, operands: Vec<SymRef>, span: Span) -> Res<Sym
             })
             .collect();
         if let Some(values) = values {
-            return literal(func, &values, span);
+            return literal(func, &values, span, budget);
         }
     }
     Sym::call(func, operands, span)
 }
 
-fn literal(func: &str, values: &[Value], span: Span) -> Res<SymRef> {
-    if let Some(value) = registry::fold(func, values) {
+fn literal(func: &str, values: &[Value], span: Span, budget: &Budget) -> Res<SymRef> {
+    // The only operator whose result can be longer than its operands.
+    if func == "add" {
+        value_fits(values.iter().map(value_bytes).sum(), span)?;
+    }
+    if let Some(value) = within(func, values, budget) {
         return Ok(Sym::literal(value, span));
+    }
+    if budget.is_over() {
+        return Err(Stop::Poisoned);
     }
     let types: Vec<DataType> = values.iter().map(Value::data_type).collect();
     Err(no_overload(func, &types, span).into())
 }
+
+/// The value of a function of constants, as long as there is room for it and it is not too long.
+pub(crate) fn within(func: &str, values: &[Value], budget: &Budget) -> Option<Value> {
+    let bytes: usize = values.iter().map(value_bytes).sum();
+    if !budget.spend(CALL_WORK + bytes / 4) {
+        return None;
+    }
+    let value = registry::fold(func, values)?;
+    let bytes = value_bytes(&value);
+    (bytes <= VALUE_BYTES_MAX && budget.folded(bytes)).then_some(value)
+}
+
+/// Bytes of a constant's text.
+pub(crate) fn value_bytes(value: &Value) -> usize {
+    match value {
+        Value::String(bytes) => bytes.len(),
+        _ => 0,
+    }
+}
+
+/// Work of computing one function, whatever its arguments.
+const CALL_WORK: usize = 50;
 
 /// "Could not find UDF …", with the overloads there are.
 pub(crate) fn no_overload(func: &str, types: &[DataType], span: Span) -> Diag {

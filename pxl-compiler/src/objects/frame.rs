@@ -8,6 +8,7 @@ use super::{Frame, Method, Object};
 use crate::codes::Code;
 use crate::diag::{Diag, Res, Span, Stop, fail};
 use crate::ir::{IrKind, SymKind};
+use crate::limits::APPEND_FRAMES_MAX;
 
 impl<'a> Evaluator<'a> {
     pub(crate) fn call_method(
@@ -104,6 +105,10 @@ impl<'a> Evaluator<'a> {
         let Some(objs) = slots.into_iter().next().flatten() else { return Err(Stop::Poisoned) };
         let mut inputs = vec![frame.op];
         match &objs.value {
+            Object::List(items) | Object::Tuple(items) if items.len() > APPEND_FRAMES_MAX => {
+                let message = format!("append(): more than {APPEND_FRAMES_MAX} frames");
+                return fail(Code::TooComplex, objs.span, message);
+            }
             Object::List(items) | Object::Tuple(items) => {
                 for item in items.iter() {
                     let item = Arg { value: item.clone(), span: objs.span };
@@ -112,6 +117,8 @@ impl<'a> Evaluator<'a> {
             }
             _ => inputs.push(frame_of(&objs, "append", "objs")?.op),
         }
+        // Typing looks at the columns of each.
+        self.budget.spend(50 * inputs.len());
         let op = self.graph.add(IrKind::Append, inputs, span)?;
         Ok(Object::Frame(Frame { op }))
     }

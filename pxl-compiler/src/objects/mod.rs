@@ -11,6 +11,7 @@ pub(crate) mod fold;
 pub(crate) mod frame;
 pub(crate) mod merge;
 pub(crate) mod otel;
+pub(crate) mod pandas;
 pub(crate) mod px;
 pub(crate) mod rolling;
 pub(crate) mod script_reference;
@@ -25,8 +26,10 @@ use std::rc::Rc;
 use ruff_python_ast::StmtFunctionDef;
 use weir_types::{DataType, Value};
 
-use crate::diag::{SourceId, Span};
+use crate::codes::Code;
+use crate::diag::{Res, SourceId, Span, fail};
 use crate::ir::{IrId, NameAt, SymKind, SymRef};
+use crate::limits::OBJECT_DEPTH_MAX;
 use types::TypeObject;
 
 /// Position of a scope in the evaluator's arena: an arena, so that functions can refer to the scope
@@ -146,9 +149,9 @@ pub(crate) enum Object<'a> {
     RollingGroupby(Frame),
     /// `df.ctx`
     Ctx,
-    List(Rc<[Object<'a>]>),
-    Tuple(Rc<[Object<'a>]>),
-    Dict(Rc<[(Object<'a>, Object<'a>)]>),
+    List(Rc<Items<Object<'a>>>),
+    Tuple(Rc<Items<Object<'a>>>),
+    Dict(Rc<Items<(Object<'a>, Object<'a>)>>),
     Type(TypeObject),
     Function(Rc<UserFunction<'a>>),
     /// A compile-time function of `px`.
@@ -166,7 +169,44 @@ pub(crate) enum Object<'a> {
     Poison,
 }
 
+/// The elements of a list, a tuple or a dictionary.
+#[derive(Debug)]
+pub(crate) struct Items<T> {
+    items: Box<[T]>,
+    /// How many lists stand within each other here.
+    depth: usize,
+}
+
+impl<T> Items<T> {
+    /// `depth`: that of the deepest element.
+    pub(crate) fn new(items: Vec<T>, depth: usize, span: Span) -> Res<Rc<Items<T>>> {
+        if depth >= OBJECT_DEPTH_MAX {
+            let message =
+                format!("lists and the like are nested more than {OBJECT_DEPTH_MAX} levels deep");
+            return fail(Code::TooDeep, span, message);
+        }
+        Ok(Rc::new(Items { items: items.into(), depth: depth + 1 }))
+    }
+}
+
+impl<T> std::ops::Deref for Items<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.items
+    }
+}
+
 impl<'a> Object<'a> {
+    /// How many lists stand within each other in it.
+    pub(crate) fn depth(&self) -> usize {
+        match self {
+            Object::List(items) | Object::Tuple(items) => items.depth,
+            Object::Dict(items) => items.depth,
+            _ => 0,
+        }
+    }
+
     pub(crate) fn literal(value: Value, span: Span) -> Object<'a> {
         Object::Expr(crate::ir::Sym::literal(value, span))
     }

@@ -13,6 +13,7 @@ use crate::codes::Code;
 use crate::diag::{Diag, Res, Span, Stop, fail};
 use crate::export::{ExportSpec, OtelAttribute, OtelData, OtelEndpoint, OtelValue, SpanKind};
 use crate::ir::{ExportIr, IrKind, NameAt, Need, SymKind};
+use crate::limits::{DECLARATIONS_MAX, EXPORT_ITEMS_MAX};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OtelFunction {
@@ -104,7 +105,10 @@ impl<'a> Evaluator<'a> {
         if columns.is_empty() {
             return wrong(&spec, "export(): the specification names no column");
         }
+        declarations_fit(self.graph.exports.len(), "exports", span)?;
         let op = self.graph.add(IrKind::Select(columns), vec![frame.op], span)?;
+        // About what a copy takes.
+        self.budget.folded(64 * needs.len() + 256 * data.len());
         let spec = ExportSpec { endpoint, resource: resource.clone(), data: data.clone() };
         self.graph.exports.push(ExportIr { op, spec, needs: needs.clone(), span });
         Ok(Object::None)
@@ -124,6 +128,14 @@ impl<'a> Evaluator<'a> {
         };
         Ok(Object::Otel(Rc::new(made)))
     }
+}
+
+/// Refuses another of what a script declares.
+pub(crate) fn declarations_fit(have: usize, what: &str, span: Span) -> Res<()> {
+    if have < DECLARATIONS_MAX {
+        return Ok(());
+    }
+    fail(Code::TooComplex, span, format!("the script declares more than {DECLARATIONS_MAX} {what}"))
 }
 
 /// `px.otel.Data(resource, data, endpoint=None)`
@@ -146,6 +158,10 @@ fn data(args: CallArgs<'_>) -> Res<OtelObject> {
         Object::Poison => return Err(Stop::Poisoned),
         _ => return wrong(&list, "px.otel.Data(): 'data' must be a list of metrics and spans"),
     };
+    if items.len() > EXPORT_ITEMS_MAX {
+        let message = format!("px.otel.Data(): more than {EXPORT_ITEMS_MAX} metrics and spans");
+        return fail(Code::TooComplex, list.span, message);
+    }
     let mut all = Vec::new();
     for item in items.iter() {
         let item = Arg { value: item.clone(), span: list.span };
@@ -328,6 +344,10 @@ fn pairs<'a>(arg: Option<&Arg<'a>>, func: &str, name: &str) -> Res<Vec<(Arg<'a>,
         let kind = arg.value.type_name();
         return wrong(arg, &format!("{func}(): '{name}' must be a dictionary, not {kind}"));
     };
+    if entries.len() > EXPORT_ITEMS_MAX {
+        let message = format!("{func}(): '{name}' has more than {EXPORT_ITEMS_MAX} entries");
+        return fail(Code::TooComplex, arg.span, message);
+    }
     let at = |value: &Object<'a>| {
         let span = match value {
             Object::Expr(sym) => sym.span,

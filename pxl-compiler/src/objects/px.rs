@@ -8,6 +8,7 @@ use super::args::{Arg, CallArgs, Constant, constant, wrong_type};
 use super::eval::Evaluator;
 use super::frame::frame_of;
 use super::{Decorator, Object, fold, strptime as formats, time};
+use crate::budget::Budget;
 use crate::codes::Code;
 use crate::diag::{Diag, Res, Span, Stop, fail};
 use crate::ir::sym::Affine;
@@ -75,7 +76,7 @@ impl<'a> Evaluator<'a> {
             PxFunction::DataFrame => self.data_frame(args),
             PxFunction::Display | PxFunction::Debug => self.display(func, args),
             PxFunction::ScriptReference => self.script_reference(args),
-            PxFunction::EqualsAny => equals_any(args),
+            PxFunction::EqualsAny => equals_any(args, self.budget),
             PxFunction::Export => self.export(args),
             PxFunction::Strptime => strptime(args),
             PxFunction::Vega => {
@@ -172,6 +173,7 @@ impl<'a> Evaluator<'a> {
             let message = format!("the script has more than {OUTPUTS_MAX} outputs");
             return fail(Code::OutputsMax, span, message);
         }
+        super::args::name_fits(&name, span)?;
         self.graph.sinks.push(Sink { name, op, call });
         Ok(())
     }
@@ -243,7 +245,7 @@ fn make_upid<'a>(args: CallArgs<'a>) -> Res<Object<'a>> {
 }
 
 /// `px.equals_any(value, [a, b])`: `value == a or value == b`.
-fn equals_any<'a>(args: CallArgs<'a>) -> Res<Object<'a>> {
+fn equals_any<'a>(args: CallArgs<'a>, budget: &Budget) -> Res<Object<'a>> {
     let span = args.span;
     let slots = args.bind("equals_any", &["value", "comparisons"], 2)?;
     let [Some(value), Some(list)] =
@@ -259,10 +261,10 @@ fn equals_any<'a>(args: CallArgs<'a>) -> Res<Object<'a>> {
     let mut found: Option<SymRef> = None;
     for item in items.iter() {
         let item = Arg { value: item.clone(), span: list.span }.sym("equals_any", "comparisons")?;
-        let equal = fold::operator("equal", vec![value.clone(), item], span)?;
+        let equal = fold::operator("equal", vec![value.clone(), item], span, budget)?;
         found = Some(match found {
             None => equal,
-            Some(before) => fold::operator("logicalOr", vec![before, equal], span)?,
+            Some(before) => fold::operator("logicalOr", vec![before, equal], span, budget)?,
         });
     }
     found.map(Object::Expr).ok_or_else(|| {

@@ -22,20 +22,24 @@ impl<'a> Evaluator<'a> {
         let mut syms = vec![text_of(&label, "label")?, text_of(&script, "script")?];
         let pairs = match link_args {
             None => Vec::new(),
-            Some(Arg { value: Object::Dict(pairs), .. }) => pairs.to_vec(),
+            Some(Arg { value: Object::Dict(pairs), .. })
+                if pairs.len() <= SCRIPT_REFERENCE_ARGS_MAX =>
+            {
+                pairs.to_vec()
+            }
+            Some(Arg { value: Object::Dict(pairs), .. }) => {
+                let message = format!(
+                    "script_reference(): at most {SCRIPT_REFERENCE_ARGS_MAX} args, {} were given",
+                    pairs.len()
+                );
+                return fail(Code::ScriptReference, span, message);
+            }
             Some(arg) => {
                 let kind = arg.value.type_name();
                 let message = format!("script_reference(): args must be a dictionary, not {kind}");
                 return fail(Code::ScriptReference, arg.span, message);
             }
         };
-        if pairs.len() > SCRIPT_REFERENCE_ARGS_MAX {
-            let message = format!(
-                "script_reference(): at most {SCRIPT_REFERENCE_ARGS_MAX} args, {} were given",
-                pairs.len()
-            );
-            return fail(Code::ScriptReference, span, message);
-        }
         for (key, value) in pairs {
             let key = Arg { value: key, span };
             syms.push(self.constant_text(&key)?);

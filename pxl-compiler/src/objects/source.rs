@@ -21,7 +21,7 @@ impl<'a> Evaluator<'a> {
         else {
             return Err(Stop::Poisoned);
         };
-        let name = table.text("DataFrame", "table")?;
+        let name = table.name("DataFrame", "table")?;
         self.check_table(&name, table.span)?;
         let point = |arg: &Option<Arg<'a>>, name: &str| {
             arg.as_ref().map(|arg| time::point(arg, "DataFrame", name)).transpose()

@@ -8,13 +8,17 @@ use weir_types::plan::{AggCall, OpKind};
 use weir_types::{Expr, Op, OpId, Plan, Relation};
 
 use super::Rebuild;
+use crate::budget::Budget;
 
-pub(crate) fn run(plan: Plan) -> Plan {
-    let needed = needed(&plan);
-    let mut rebuild = Rebuild::new(plan.ops.len());
+pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {
+    let needed = needed(&plan, budget);
+    let mut rebuild = Rebuild::new(plan.ops.len(), budget);
     // Per old operator: old column → new column.
     let mut moves: Vec<Vec<Option<usize>>> = Vec::with_capacity(plan.ops.len());
     for (old, op) in plan.ops.iter().enumerate() {
+        if rebuild.is_over() {
+            return plan;
+        }
         let keep = &needed[old];
         let inputs: Vec<&[Option<usize>]> =
             op.inputs.iter().map(|&input| moves[input].as_slice()).collect();
@@ -47,7 +51,7 @@ pub(crate) fn run(plan: Plan) -> Plan {
 
 /// A union's input with exactly the union's columns: it may have more, for others.
 fn branch(
-    rebuild: &mut Rebuild,
+    rebuild: &mut Rebuild<'_>,
     input: OpId,
     keep: &BTreeSet<usize>,
     moves: &[Vec<Option<usize>>],
@@ -66,7 +70,7 @@ fn branch(
 }
 
 /// Columns that each operator must produce.
-fn needed(plan: &Plan) -> Vec<BTreeSet<usize>> {
+fn needed(plan: &Plan, budget: &Budget) -> Vec<BTreeSet<usize>> {
     let mut needed: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); plan.ops.len()];
     for output in &plan.outputs {
         needed[output.op].extend(0..plan.ops[output.op].relation.len());
@@ -75,6 +79,9 @@ fn needed(plan: &Plan) -> Vec<BTreeSet<usize>> {
         let op = &plan.ops[id];
         widen(op, &mut needed[id]);
         let mine = needed[id].clone();
+        if !budget.spend(4 * mine.len() * op.inputs.len()) {
+            break;
+        }
         for (at, &input) in op.inputs.iter().enumerate() {
             let wanted = wanted_of(plan, id, at, input, &mine);
             needed[input].extend(wanted);

@@ -6,15 +6,21 @@ use weir_types::plan::OpKind;
 use weir_types::{Expr, Plan, Value};
 
 use super::Rebuild;
-use crate::registry;
+use crate::budget::Budget;
+use crate::objects::fold;
 
-pub(crate) fn run(plan: Plan) -> Plan {
-    let mut rebuild = Rebuild::new(plan.ops.len());
+pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {
+    let mut rebuild = Rebuild::new(plan.ops.len(), budget);
     for op in &plan.ops {
+        if rebuild.is_over() {
+            return plan;
+        }
         let mut op = rebuild.renumbered(op);
         match &mut op.kind {
-            OpKind::Filter { predicate } => *predicate = folded(predicate),
-            OpKind::Map { exprs } => exprs.iter_mut().for_each(|expr| *expr = folded(expr)),
+            OpKind::Filter { predicate } => *predicate = folded(predicate, budget),
+            OpKind::Map { exprs } => {
+                exprs.iter_mut().for_each(|expr| *expr = folded(expr, budget));
+            }
             _ => {}
         }
         let id = rebuild.push(op);
@@ -23,9 +29,9 @@ pub(crate) fn run(plan: Plan) -> Plan {
     rebuild.finish(&plan)
 }
 
-fn folded(expr: &Expr) -> Expr {
+fn folded(expr: &Expr, budget: &Budget) -> Expr {
     let Expr::Call { func, args, data_type } = expr else { return expr.clone() };
-    let args: Vec<Expr> = args.iter().map(folded).collect();
+    let args: Vec<Expr> = args.iter().map(|arg| folded(arg, budget)).collect();
     if let Some(literal) = now_cancelled(func, &args) {
         return literal;
     }
@@ -37,7 +43,7 @@ fn folded(expr: &Expr) -> Expr {
         })
         .collect();
     if let Some(values) = values.filter(|values| !values.is_empty())
-        && let Some(value) = registry::fold(func, &values)
+        && let Some(value) = fold::within(func, &values, budget)
     {
         return Expr::Literal(value);
     }

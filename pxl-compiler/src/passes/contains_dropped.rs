@@ -5,10 +5,14 @@ use weir_types::plan::OpKind;
 use weir_types::{Expr, Plan, Value};
 
 use super::Rebuild;
+use crate::budget::Budget;
 
-pub(crate) fn run(plan: Plan) -> Plan {
-    let mut rebuild = Rebuild::new(plan.ops.len());
+pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {
+    let mut rebuild = Rebuild::new(plan.ops.len(), budget);
     for op in &plan.ops {
+        if rebuild.is_over() {
+            return plan;
+        }
         let mut op = rebuild.renumbered(op);
         let id = match &op.kind {
             OpKind::Filter { predicate } => match simplified(predicate) {

@@ -10,14 +10,18 @@ use weir_functions::Placement;
 use weir_types::plan::OpKind;
 use weir_types::{Expr, Op, OpId, Plan};
 
-use super::{Rebuild, is_late, op_has_placement, readers};
+use super::{Rebuild, is_late, nodes, op_has_placement, readers};
+use crate::budget::Budget;
 
-pub(crate) fn run(plan: Plan) -> Plan {
+pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {
     let readers = readers(&plan);
-    let mut rebuild = Rebuild::new(plan.ops.len());
+    let mut rebuild = Rebuild::new(plan.ops.len(), budget);
     // Readers of the rebuilt operators, as far as they stand for old ones.
     let mut shared: Vec<bool> = Vec::new();
     for (old, op) in plan.ops.iter().enumerate() {
+        if rebuild.is_over() {
+            return plan;
+        }
         let op = rebuild.renumbered(op);
         let id = match &op.kind {
             OpKind::Filter { predicate } => {
@@ -35,8 +39,8 @@ pub(crate) fn run(plan: Plan) -> Plan {
     rebuild.finish(&plan)
 }
 
-struct Push<'a> {
-    rebuild: &'a mut Rebuild,
+struct Push<'a, 'b> {
+    rebuild: &'a mut Rebuild<'b>,
     shared: &'a [bool],
 }
 
@@ -47,7 +51,7 @@ enum Below {
     Stop,
 }
 
-impl Push<'_> {
+impl Push<'_, '_> {
     fn below(&self, op: &Op, predicate: &Expr) -> Below {
         let cluster = is_late(predicate);
         match &op.kind {
@@ -80,8 +84,12 @@ impl Push<'_> {
         let (mut at, mut predicate) = (op, predicate.clone());
         let (mut depth, mut wanted) = (0, 0);
         let mut free = true;
+        let nodes = nodes(&predicate);
         loop {
             let op = &self.rebuild.ops[at];
+            if !self.rebuild.spend(nodes) {
+                break;
+            }
             let Below::Filter(below) = self.below(op, &predicate) else { break };
             free &= !self.shared.get(at).copied().unwrap_or(false);
             depth += 1;
@@ -98,8 +106,12 @@ impl Push<'_> {
     fn filter(&mut self, op: OpId, predicate: Expr, depth: usize) -> OpId {
         let (mut at, mut predicate) = (op, predicate);
         let mut above: Vec<Op> = Vec::new();
+        let nodes = nodes(&predicate);
         for _ in 0..depth {
             let op = self.rebuild.ops[at].clone();
+            if !self.rebuild.spend(nodes + op.relation.len()) {
+                break;
+            }
             let Below::Filter(below) = self.below(&op, &predicate) else { break };
             at = op.inputs[0];
             above.push(op);
@@ -131,8 +143,12 @@ impl Push<'_> {
     fn branch(&mut self, op: OpId, predicate: &Expr) -> OpId {
         let (mut at, mut below) = (op, predicate.clone());
         let mut depth = 0;
+        let nodes = nodes(predicate);
         loop {
             let op = &self.rebuild.ops[at];
+            if !self.rebuild.spend(nodes) {
+                break;
+            }
             let stop = matches!(op.kind, OpKind::Limit { .. })
                 || self.shared.get(at).copied().unwrap_or(false);
             let Below::Filter(next) = self.below(op, &below) else { break };

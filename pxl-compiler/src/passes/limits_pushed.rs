@@ -10,13 +10,17 @@ use weir_types::plan::OpKind;
 use weir_types::{Expr, Op, OpId, Plan};
 
 use super::{Rebuild, is_blocking, op_has_placement, readers};
+use crate::budget::Budget;
 
-pub(crate) fn run(plan: Plan) -> Plan {
+pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {
     let readers = readers(&plan);
-    let mut rebuild = Rebuild::new(plan.ops.len());
+    let mut rebuild = Rebuild::new(plan.ops.len(), budget);
     // Rebuilt operators that several old ones read.
     let mut shared: Vec<bool> = Vec::new();
     for (old, op) in plan.ops.iter().enumerate() {
+        if rebuild.is_over() {
+            return plan;
+        }
         let op = rebuild.renumbered(op);
         let id = match op.kind {
             OpKind::Limit { .. } => push(&mut rebuild, &shared, op),
@@ -30,7 +34,7 @@ pub(crate) fn run(plan: Plan) -> Plan {
 }
 
 /// A limit above `below`, and in its branches if it is a union.
-fn placed(rebuild: &mut Rebuild, shared: &[bool], kind: OpKind, below: OpId) -> OpId {
+fn placed(rebuild: &mut Rebuild<'_>, shared: &[bool], kind: OpKind, below: OpId) -> OpId {
     let union = rebuild.ops[below].clone();
     let mut below = below;
     if matches!(union.kind, OpKind::Union) && !shared[below] {
@@ -50,7 +54,7 @@ fn placed(rebuild: &mut Rebuild, shared: &[bool], kind: OpKind, below: OpId) -> 
 }
 
 /// The limit below as many maps as can be, copies of these above it.
-fn push(rebuild: &mut Rebuild, shared: &[bool], limit: Op) -> OpId {
+fn push(rebuild: &mut Rebuild<'_>, shared: &[bool], limit: Op) -> OpId {
     let mut path: Vec<OpId> = Vec::new();
     // Maps down to and with the last one that the limit may pass.
     let mut depth = 0;
@@ -59,6 +63,9 @@ fn push(rebuild: &mut Rebuild, shared: &[bool], limit: Op) -> OpId {
     let mut passed: Vec<Option<usize>> = (0..limit.relation.len()).map(Some).collect();
     while let OpKind::Map { exprs } = &rebuild.ops[at].kind {
         if op_has_placement(&rebuild.ops[at], Placement::Node) {
+            break;
+        }
+        if !rebuild.spend(1 + passed.len()) {
             break;
         }
         passed = passed

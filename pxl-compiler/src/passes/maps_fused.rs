@@ -8,12 +8,16 @@ use weir_types::{Expr, Op, Plan};
 
 use super::columns_pruned::is_identity;
 use super::{Rebuild, op_has_placement, op_is_late, readers, substitute};
+use crate::budget::Budget;
 use crate::limits::FUSED_NODES_MAX;
 
-pub(crate) fn run(plan: Plan) -> Plan {
+pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {
     let readers = readers(&plan);
-    let mut rebuild = Rebuild::new(plan.ops.len());
+    let mut rebuild = Rebuild::new(plan.ops.len(), budget);
     for op in &plan.ops {
+        if rebuild.is_over() {
+            return plan;
+        }
         let mut new = rebuild.renumbered(op);
         if matches!(op.kind, OpKind::Map { .. }) && readers[op.inputs[0]] == 1 {
             let inner = &rebuild.ops[new.inputs[0]];

@@ -8,14 +8,14 @@ use crate::diag::{Diag, Res, Span};
 use crate::hint;
 
 /// One property: its names, its canonical name in functions, the key columns in order, its tag.
-struct Property {
-    keys: &'static [&'static str],
-    property: &'static str,
-    columns: &'static [&'static str],
-    semantic: SemanticType,
+pub(crate) struct Property {
+    pub(crate) keys: &'static [&'static str],
+    pub(crate) property: &'static str,
+    pub(crate) columns: &'static [&'static str],
+    pub(crate) semantic: SemanticType,
 }
 
-const PROPERTIES: &[Property] = &[
+pub(crate) const PROPERTIES: &[Property] = &[
     property(&["container_id"], "container_id", &["upid"], SemanticType::None),
     property(
         &["container_name", "container"],

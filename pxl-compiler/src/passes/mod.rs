@@ -7,6 +7,7 @@
 pub(crate) mod columns_pruned;
 pub(crate) mod constants_folded;
 pub(crate) mod contains_dropped;
+pub(crate) mod copies_bounded;
 pub(crate) mod exports_typed;
 pub(crate) mod filters_pushed;
 pub(crate) mod limits_pushed;
@@ -25,8 +26,11 @@ pub(crate) mod typed_expr;
 use weir_types::plan::OpKind;
 use weir_types::{Expr, Op, OpId, Plan};
 
-/// A pass over plans.
-type Pass = fn(Plan) -> Plan;
+use crate::budget::{Budget, Over};
+use crate::limits::{EXPR_DEPTH_MAX, EXPR_NODES_MAX, PASS_COLUMNS_MAX};
+
+/// A pass over plans. When the budget is over it gives any plan: the compile ends.
+type Pass = fn(Plan, &Budget) -> Plan;
 
 /// In the order in which they run.
 pub(crate) const PASSES: &[(&str, Pass)] = &[
@@ -106,18 +110,41 @@ pub(crate) fn reachable(plan: Plan) -> Plan {
     Plan { version: plan.version, ops, outputs }
 }
 
+/// Work of copying an operator, and each of its columns.
+const COPIED_OP_WORK: usize = 10;
+const COPIED_COLUMN_WORK: usize = 5;
+
 /// Builds a plan from another, operator by operator, keeping track of where each went.
-pub(crate) struct Rebuild {
+pub(crate) struct Rebuild<'b> {
     pub(crate) ops: Vec<Op>,
     moved: Vec<OpId>,
+    columns: usize,
+    budget: &'b Budget,
 }
 
-impl Rebuild {
-    pub(crate) fn new(capacity: usize) -> Rebuild {
-        Rebuild { ops: Vec::with_capacity(capacity), moved: Vec::with_capacity(capacity) }
+impl<'b> Rebuild<'b> {
+    pub(crate) fn new(capacity: usize, budget: &'b Budget) -> Rebuild<'b> {
+        let (ops, moved) = (Vec::with_capacity(capacity), Vec::with_capacity(capacity));
+        Rebuild { ops, moved, columns: 0, budget }
+    }
+
+    /// True if the pass has to end, whatever its plan is then.
+    pub(crate) fn is_over(&self) -> bool {
+        self.budget.is_over()
+    }
+
+    /// Counts work that makes no operator.
+    pub(crate) fn spend(&self, work: usize) -> bool {
+        self.budget.spend(work)
     }
 
     pub(crate) fn push(&mut self, op: Op) -> OpId {
+        self.columns += op.relation.len();
+        if self.columns > PASS_COLUMNS_MAX {
+            self.budget.exceed(Over::Work);
+        }
+        // A name, an expression and a type are copied for each column.
+        self.budget.spend(COPIED_OP_WORK + COPIED_COLUMN_WORK * op.relation.len());
         self.ops.push(op);
         self.ops.len() - 1
     }
@@ -147,6 +174,13 @@ impl Rebuild {
     }
 }
 
+/// Calls, columns and constants of an expression.
+pub(crate) fn nodes(expr: &Expr) -> usize {
+    let mut nodes = 0;
+    expr.walk(&mut |_| nodes += 1);
+    nodes
+}
+
 /// `expr` with each column replaced by an expression.
 pub(crate) fn substitute(expr: &Expr, with: &dyn Fn(usize) -> Expr) -> Expr {
     match expr {
@@ -157,6 +191,48 @@ pub(crate) fn substitute(expr: &Expr, with: &dyn Fn(usize) -> Expr) -> Expr {
             data_type: *data_type,
         },
         Expr::Literal(_) | Expr::Now { .. } => expr.clone(),
+    }
+}
+
+/// The same, unless the result has too many nodes or levels.
+pub(crate) fn substitute_within(expr: &Expr, exprs: &[Expr]) -> Option<Expr> {
+    let mut sizes: Vec<Option<Size>> = vec![None; exprs.len()];
+    let size = size_with(expr, &mut |idx| {
+        let size = sizes.get(idx).copied().flatten();
+        size.unwrap_or_else(|| {
+            let size = size_with(&exprs[idx], &mut |_| Size::ONE);
+            sizes[idx] = Some(size);
+            size
+        })
+    });
+    let fits = size.nodes <= EXPR_NODES_MAX && size.depth <= EXPR_DEPTH_MAX;
+    fits.then(|| substitute(expr, &|idx| exprs[idx].clone()))
+}
+
+#[derive(Clone, Copy)]
+struct Size {
+    nodes: usize,
+    depth: usize,
+}
+
+impl Size {
+    const ONE: Size = Size { nodes: 1, depth: 1 };
+}
+
+/// The size of an expression in which each column has a size of its own.
+fn size_with(expr: &Expr, column: &mut dyn FnMut(usize) -> Size) -> Size {
+    match expr {
+        Expr::Column { idx, .. } => column(*idx),
+        Expr::Literal(_) | Expr::Now { .. } => Size::ONE,
+        Expr::Call { args, .. } => {
+            let mut size = Size::ONE;
+            for arg in args {
+                let arg = size_with(arg, column);
+                size.nodes = size.nodes.saturating_add(arg.nodes);
+                size.depth = size.depth.max(arg.depth + 1);
+            }
+            size
+        }
     }
 }
 

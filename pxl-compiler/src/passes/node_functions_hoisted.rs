@@ -6,13 +6,19 @@ use weir_functions::Placement;
 use weir_types::plan::OpKind;
 use weir_types::{Column, Expr, Op, OpId, Plan, SemanticType};
 
-use super::{Rebuild, expressions, is_late, op_has_placement, op_is_late, passed, substitute};
+use super::{
+    Rebuild, expressions, is_late, nodes, op_has_placement, op_is_late, passed, substitute_within,
+};
+use crate::budget::Budget;
 
-pub(crate) fn run(plan: Plan) -> Plan {
-    let mut rebuild = Rebuild::new(plan.ops.len());
+pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {
+    let mut rebuild = Rebuild::new(plan.ops.len(), budget);
     // True where something of the cluster part stands at or below a row-wise operator.
     let mut late: Vec<bool> = Vec::new();
     for op in &plan.ops {
+        if rebuild.is_over() {
+            return plan;
+        }
         let op = rebuild.renumbered(op);
         let id = if matches!(op.kind, OpKind::Filter { .. } | OpKind::Map { .. })
             && op_has_placement(&op, Placement::Node)
@@ -28,7 +34,7 @@ pub(crate) fn run(plan: Plan) -> Plan {
     rebuild.finish(&plan)
 }
 
-fn mark(rebuild: &Rebuild, late: &mut Vec<bool>) {
+fn mark(rebuild: &Rebuild<'_>, late: &mut Vec<bool>) {
     for op in &rebuild.ops[late.len()..] {
         let row_wise = matches!(op.kind, OpKind::Filter { .. } | OpKind::Map { .. });
         let found = row_wise && (op_is_late(op) || late[op.inputs[0]]);
@@ -38,7 +44,7 @@ fn mark(rebuild: &Rebuild, late: &mut Vec<bool>) {
 
 /// Replaces the node calls of `op` by columns that are computed below all cluster functions. What
 /// cannot be moved stays, and `placement_checked` reports it.
-fn hoist(rebuild: &mut Rebuild, late: &[bool], op: Op) -> OpId {
+fn hoist(rebuild: &mut Rebuild<'_>, late: &[bool], op: Op) -> OpId {
     let mut calls: Vec<Expr> = Vec::new();
     for expr in expressions(&op.kind) {
         collect(expr, &mut calls);
@@ -105,16 +111,16 @@ fn replace(expr: &Expr, replaced: &[(Expr, Expr)]) -> Expr {
 
 /// An operator equal to `op` with one more column at its end, which holds `expr` (over `op`'s
 /// columns), computed below every cluster function.
-fn carry(rebuild: &mut Rebuild, late: &[bool], op: OpId, expr: Expr) -> Option<(OpId, usize)> {
+fn carry(rebuild: &mut Rebuild<'_>, late: &[bool], op: OpId, expr: Expr) -> Option<(OpId, usize)> {
     // From `op` down to the last operator above which there is no cluster function.
     let mut path: Vec<Op> = Vec::new();
     let (mut at, mut expr) = (op, expr);
     while stands_late(rebuild, late, at) {
         let step = rebuild.ops[at].clone();
         if let OpKind::Map { exprs } = &step.kind {
-            expr = substitute(&expr, &|idx| exprs[idx].clone());
+            expr = substitute_within(&expr, exprs)?;
         }
-        if is_late(&expr) {
+        if is_late(&expr) || !rebuild.spend(step.relation.len() + nodes(&expr)) {
             return None;
         }
         at = step.inputs[0];
@@ -152,7 +158,7 @@ fn carry(rebuild: &mut Rebuild, late: &[bool], op: OpId, expr: Expr) -> Option<(
 }
 
 /// As `late`, also for operators that this pass has just made.
-fn stands_late(rebuild: &Rebuild, late: &[bool], id: OpId) -> bool {
+fn stands_late(rebuild: &Rebuild<'_>, late: &[bool], id: OpId) -> bool {
     if let Some(&found) = late.get(id) {
         return found;
     }

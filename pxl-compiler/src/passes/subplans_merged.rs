@@ -6,11 +6,15 @@ use std::collections::HashMap;
 use weir_types::{Op, OpId, Plan};
 
 use super::Rebuild;
+use crate::budget::Budget;
 
-pub(crate) fn run(plan: Plan) -> Plan {
+pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {
     let mut seen: HashMap<Op, OpId> = HashMap::new();
-    let mut rebuild = Rebuild::new(plan.ops.len());
+    let mut rebuild = Rebuild::new(plan.ops.len(), budget);
     for op in &plan.ops {
+        if rebuild.is_over() {
+            return plan;
+        }
         let op = rebuild.renumbered(op);
         let id = match seen.get(&op) {
             Some(&id) => id,

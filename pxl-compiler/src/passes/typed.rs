@@ -13,11 +13,19 @@ use weir_types::{Column, DataType, Expr, OpId, Plan, Relation, SemanticType, Val
 use super::placement_checked::Site;
 use super::typed_expr::{Input, find_column};
 use super::{is_blocking, passed};
+use crate::budget::{Budget, Over};
 use crate::codes::Code;
 use crate::diag::{Diag, Findings, Res, Span, Stop, fail};
 use crate::ir::{AggOut, Graph, IrKind, IrOp, Merge, MergeKind, NameAt, SymRef};
-use crate::limits::{FRAME_COLUMNS_MAX, PLAN_COLUMNS_MAX};
+use crate::limits::{FRAME_COLUMNS_MAX, PASS_COLUMNS_MAX, PLAN_COLUMNS_MAX};
+use crate::objects::args::name_fits;
 use crate::registry;
+
+/// So many names are compared in a unit of work.
+const COMPARED_NAMES: usize = 8;
+/// Work of typing an operator, and each of its columns: names are copied several times.
+const TYPED_OP_WORK: usize = 20;
+const TYPED_COLUMN_WORK: usize = 20;
 
 /// What became of an operator of the graph.
 #[derive(Clone, Debug, Default)]
@@ -33,13 +41,21 @@ pub(crate) struct Typed {
     pub(crate) ops: Vec<Op>,
     /// The plan's operator for each operator of the graph.
     pub(crate) of_graph: Vec<OpId>,
+    /// Of all operators.
+    pub(crate) columns: usize,
     pub(crate) sites: Vec<Site>,
 }
 
-pub(crate) fn run(graph: &Graph, tables: &[(String, Relation)], findings: &Findings) -> Typed {
+pub(crate) fn run(
+    graph: &Graph,
+    tables: &[(String, Relation)],
+    findings: &Findings,
+    budget: &Budget,
+) -> Typed {
     let mut typer = Typer {
         tables,
         findings,
+        budget,
         ops: Vec::new(),
         blocked: Vec::new(),
         states: Vec::with_capacity(graph.ops.len()),
@@ -48,15 +64,20 @@ pub(crate) fn run(graph: &Graph, tables: &[(String, Relation)], findings: &Findi
         sites: Vec::new(),
     };
     for op in &graph.ops {
+        if findings.is_full() || budget.is_over() {
+            break;
+        }
         let state = typer.operator(op).unwrap_or_else(|stop| {
             typer.findings.stop(stop);
             typer.broken()
         });
-        typer.columns += typer.ops[state.op].relation.len();
+        let columns = &typer.ops[state.op].relation.columns;
+        budget.named(columns.iter().map(|column| column.name.len()).sum());
+        budget.spend(TYPED_OP_WORK + TYPED_COLUMN_WORK * columns.len());
         typer.states.push(state);
     }
     let of_graph = typer.states.iter().map(|state| state.op).collect();
-    Typed { ops: typer.ops, of_graph, sites: typer.sites }
+    Typed { ops: typer.ops, of_graph, columns: typer.columns, sites: typer.sites }
 }
 
 impl Typed {
@@ -68,6 +89,7 @@ impl Typed {
 struct Typer<'a> {
     tables: &'a [(String, Relation)],
     findings: &'a Findings,
+    budget: &'a Budget,
     ops: Vec<Op>,
     /// Per operator of the plan: it is, or stands behind, a blocking operator.
     blocked: Vec<bool>,
@@ -125,6 +147,11 @@ impl Typer<'_> {
     }
 
     fn push(&mut self, op: Op) -> OpId {
+        self.columns += op.relation.len();
+        // Also of operators that one of the graph is made of.
+        if self.columns > PASS_COLUMNS_MAX {
+            self.budget.exceed(Over::Work);
+        }
         let behind = op.inputs.iter().any(|&input| self.blocked[input]);
         self.blocked.push(behind || is_blocking(&op.kind));
         self.ops.push(op);
@@ -148,6 +175,7 @@ impl Typer<'_> {
             bad: &state.bad,
             frame,
             nodes: &self.nodes,
+            budget: self.budget,
             sites: &mut self.sites,
             blocked: self.blocked[state.op],
         };
@@ -260,6 +288,7 @@ impl Typer<'_> {
     /// Positions of names; those that are missing are reported and left out.
     fn positions(&mut self, op: &IrOp, names: &[NameAt]) -> Vec<usize> {
         let relation = &self.ops[self.states[op.inputs[0]].op].relation;
+        self.budget.spend(names.len() * relation.len() / COMPARED_NAMES);
         let mut found = Vec::new();
         for name in names {
             match find_column(relation, &name.name, name.span) {
@@ -300,6 +329,7 @@ impl Typer<'_> {
             group_idx.push(idx);
             columns.push(relation.columns[idx].clone());
         }
+        self.budget.spend((group.len() + outs.len()) * relation.len() / COMPARED_NAMES);
         let mut aggs = Vec::new();
         for out in outs {
             match aggregate_call(out, &relation, &input.bad) {
@@ -374,8 +404,17 @@ impl Typer<'_> {
         let first = self.ops[self.states[op.inputs[0]].op].relation.clone();
         let mut inputs = Vec::new();
         for &input in &op.inputs {
+            if !self.budget.spend(TYPED_COLUMN_WORK * first.len()) {
+                return Err(Stop::Poisoned);
+            }
+            // The frame itself, or one that was made alike.
+            if self.ops[self.states[input].op].relation == first {
+                inputs.push(self.states[input].op);
+                continue;
+            }
             let state = self.states[input].clone();
             let relation = self.ops[state.op].relation.clone();
+            self.budget.spend(first.len() * relation.len() / COMPARED_NAMES);
             let fits = relation.len() == first.len()
                 && first.columns.iter().all(|column| {
                     relation.columns.iter().any(|have| {
@@ -451,17 +490,23 @@ fn merged_relation(
 ) -> Res<(Relation, HashSet<String>)> {
     let mut columns: Vec<Column> = Vec::new();
     let mut bad = HashSet::new();
-    let sides = [(left, right.0, &merge.suffixes.0), (right, left.0, &merge.suffixes.1)];
+    let mut taken: HashSet<String> = HashSet::new();
+    let names = |relation: &Relation| -> HashSet<String> {
+        relation.columns.iter().map(|column| column.name.clone()).collect()
+    };
+    let (left_names, right_names) = (names(left.0), names(right.0));
+    let sides = [(left, &right_names, &merge.suffixes.0), (right, &left_names, &merge.suffixes.1)];
     for ((relation, bad_here), other, suffix) in sides {
         for column in &relation.columns {
             let mut renamed = column.clone();
-            if other.index_of(&column.name).is_some() {
+            if other.contains(&column.name) {
                 renamed.name.push_str(suffix);
+                name_fits(&renamed.name, span)?;
             }
             if bad_here.contains(&column.name) {
                 bad.insert(renamed.name.clone());
             }
-            if columns.iter().any(|have| have.name == renamed.name) {
+            if !taken.insert(renamed.name.clone()) {
                 let message = format!("merge(): duplicate column '{}' in the result", renamed.name);
                 let hint = "give the sides different `suffixes`, or drop the column on one side";
                 return Err(Diag::error(Code::JoinSuffixes, span, message).hint(hint).into());

@@ -9,13 +9,17 @@ use weir_types::{DataType, Expr, Relation, SemanticType};
 
 use super::metadata_keys;
 use super::placement_checked::Site;
+use crate::budget::Budget;
 use crate::codes::Code;
 use crate::diag::{Diag, Res, Span, Stop, fail};
 use crate::hint;
 use crate::ir::{Sym, SymKind, SymRef};
 use crate::limits::TYPED_NODES_MAX;
-use crate::objects::{fold, px};
+use crate::objects::{fold, pandas, px};
 use crate::registry;
+
+/// Work of typing one node.
+const NODE_WORK: usize = 30;
 
 /// What expressions are typed against.
 pub(crate) struct Input<'a> {
@@ -25,6 +29,7 @@ pub(crate) struct Input<'a> {
     /// The variable that is assigned to: subscripts of others are refused.
     pub(crate) frame: Option<&'a str>,
     pub(crate) nodes: &'a Cell<usize>,
+    pub(crate) budget: &'a Budget,
     pub(crate) sites: &'a mut Vec<Site>,
     /// The input is behind a blocking operator.
     pub(crate) blocked: bool,
@@ -43,6 +48,9 @@ impl Input<'_> {
         if self.nodes.get() > TYPED_NODES_MAX {
             let message = "the expressions of the script are too large in all".to_string();
             return fail(Code::TooComplex, sym.span, message);
+        }
+        if !self.budget.spend(NODE_WORK) {
+            return Err(Stop::Poisoned);
         }
         let (expr, semantic) = self.untagged(sym)?;
         match sym.cast.get() {
@@ -64,7 +72,12 @@ impl Input<'_> {
 
     fn untagged(&mut self, sym: &SymRef) -> Res<(Expr, SemanticType)> {
         match &sym.kind {
-            SymKind::Literal(value) => Ok((Expr::Literal(value.clone()), SemanticType::None)),
+            SymKind::Literal(value) => {
+                if !self.budget.planned(fold::value_bytes(value)) {
+                    return Err(Stop::Poisoned);
+                }
+                Ok((Expr::Literal(value.clone()), SemanticType::None))
+            }
             SymKind::Now(now) => {
                 let expr = Expr::Now { factor: now.factor, offset_ns: now.offset_ns };
                 let time = px::affine_type(*now) == DataType::Time64Ns;
@@ -141,9 +154,25 @@ impl Input<'_> {
                     .into());
             }
         }
+        self.count_pattern(func, &exprs)?;
         self.placed(func, sym.span);
         let semantic = registry::scalar_semantic(func, &tags, &types);
         Ok((call(func, exprs, data_type), semantic))
+    }
+
+    /// Patterns are compiled before the first row, each by itself.
+    fn count_pattern(&self, func: &str, args: &[Expr]) -> Res<()> {
+        let literals = registry::const_args(func).iter().filter_map(|&at| args.get(at));
+        for literal in literals {
+            let bytes = match literal {
+                Expr::Literal(value) => fold::value_bytes(value),
+                _ => 0,
+            };
+            if !self.budget.pattern(bytes) {
+                return Err(Stop::Poisoned);
+            }
+        }
+        Ok(())
     }
 
     /// Remembers where functions stand that need the row's node.
@@ -160,6 +189,8 @@ pub(crate) fn find_column(relation: &Relation, name: &str, span: Span) -> Res<us
         let known: Vec<&str> = relation.columns.iter().map(|each| each.name.as_str()).collect();
         let all = if metadata_keys::is_key(name) {
             format!("it is metadata: assign it first, `df.{name} = df.ctx['{name}']`")
+        } else if let Some(habit) = pandas::of_frame(name) {
+            habit.to_string()
         } else {
             format!("it has {}", known.join(", "))
         };

@@ -8,35 +8,44 @@ use ruff_python_ast::{Expr, ExprCall, Stmt};
 use ruff_python_parser::{ParseError, ParseErrorType};
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
-/// For each error whether it is forgiven: at most one per call.
-pub(crate) fn forgiven(body: &[Stmt], errors: &[ParseError], text: &str) -> Vec<bool> {
-    let mut verdicts = vec![false; errors.len()];
-    if errors.is_empty() {
-        return verdicts;
-    }
-    let mut calls = Calls { found: Vec::new() };
-    calls.visit_body(body);
+use super::literals;
+use crate::limits::FORGIVEN_COMMAS_MAX;
+
+/// The first error that is not forgiven: at most one comma a call is.
+pub(crate) fn first_unforgiven<'e>(
+    body: &[Stmt],
+    errors: &'e [ParseError],
+    text: &str,
+) -> Option<&'e ParseError> {
+    let mut calls: Option<Calls> = None;
     let mut used: Vec<TextRange> = Vec::new();
-    for (verdict, error) in verdicts.iter_mut().zip(errors) {
-        if !is_comma_error(error, text) {
+    for error in errors {
+        if literals::is_text_only(error) {
             continue;
         }
+        if used.len() >= FORGIVEN_COMMAS_MAX || !is_comma_error(error, text) {
+            return Some(error);
+        }
+        let calls = calls.get_or_insert_with(|| {
+            let mut calls = Calls { found: Vec::new() };
+            calls.visit_body(body);
+            calls
+        });
         let at = error.location.start();
         // The innermost call around it.
         let call = calls
             .found
             .iter()
             .filter(|call| call.arguments.contains(at))
-            .min_by_key(|call| call.arguments.len());
-        if let Some(call) = call
-            && call.first_positional_after(at).is_none()
-            && !used.contains(&call.arguments)
-        {
-            used.push(call.arguments);
-            *verdict = true;
+            .min_by_key(|call| call.arguments.len())
+            .filter(|call| call.first_positional_after(at).is_none())
+            .filter(|call| !used.contains(&call.arguments));
+        match call {
+            Some(call) => used.push(call.arguments),
+            None => return Some(error),
         }
     }
-    verdicts
+    None
 }
 
 fn is_comma_error(error: &ParseError, text: &str) -> bool {

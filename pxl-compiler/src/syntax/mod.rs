@@ -5,6 +5,7 @@ pub(crate) mod commas;
 pub(crate) mod guard;
 pub(crate) mod lines;
 pub(crate) mod literals;
+mod nesting;
 pub(crate) mod pragmas;
 pub(crate) mod restrict;
 
@@ -13,7 +14,7 @@ use ruff_python_parser::{Mode, ParseError, ParseErrorType, ParseOptions};
 
 use crate::codes::Code;
 use crate::diag::{Diag, Findings, SourceId, Span};
-use crate::limits::SCRIPT_BYTES_MAX;
+use crate::limits::{ARGUMENT_BYTES_MAX, SCRIPT_BYTES_MAX};
 
 /// A module's statements; `None` if there are findings that make evaluating it pointless.
 pub(crate) fn parse_module(text: &str, source: SourceId, findings: &Findings) -> Option<Suite> {
@@ -24,17 +25,9 @@ pub(crate) fn parse_module(text: &str, source: SourceId, findings: &Findings) ->
     let errors = parsed.errors().to_vec();
     let module: ModModule = parsed.try_into_module()?.into_syntax();
     let body = module.body;
-    let forgiven = commas::forgiven(&body, &errors, text);
-    let mut failed = false;
-    for (error, forgiven) in errors.iter().zip(forgiven) {
-        if !forgiven && !literals::is_text_only(error) {
-            failed = true;
-            findings.push(syntax_error(error, source, text));
-            // Recovery after the first error invents more of them; the first is the true one.
-            break;
-        }
-    }
-    if failed {
+    // Recovery after the first error invents more of them; the first is the true one.
+    if let Some(error) = commas::first_unforgiven(&body, &errors, text) {
+        findings.push(syntax_error(error, source, text));
         return None;
     }
     if body.is_empty() {
@@ -53,7 +46,7 @@ pub(crate) fn parse_module(text: &str, source: SourceId, findings: &Findings) ->
 /// One expression, for values that come from outside.
 pub(crate) fn parse_expression(text: &str) -> Option<Expr> {
     let quiet = Findings::default();
-    if !guard::is_parsable(text, SourceId::Outside, SCRIPT_BYTES_MAX, &quiet) {
+    if !guard::is_parsable(text, SourceId::Outside, ARGUMENT_BYTES_MAX, &quiet) {
         return None;
     }
     let parsed = ruff_python_parser::parse_expression(text).ok()?;

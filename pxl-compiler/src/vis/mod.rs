@@ -4,7 +4,7 @@
 mod calls;
 mod parse;
 mod places;
-mod specs;
+pub(crate) mod specs;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -45,7 +45,7 @@ pub enum VariableType {
 }
 
 impl VariableType {
-    const ALL: [(VariableType, &'static str, u64); 11] = [
+    pub(crate) const ALL: [(VariableType, &'static str, u64); 11] = [
         (VariableType::Boolean, "PX_BOOLEAN", 1),
         (VariableType::Int64, "PX_INT64", 2),
         (VariableType::Float64, "PX_FLOAT64", 3),
@@ -67,6 +67,23 @@ impl VariableType {
     }
     fn names() -> impl Iterator<Item = &'static str> {
         VariableType::ALL.iter().map(|(_, name, _)| *name)
+    }
+
+    /// What stands in the text of such an argument.
+    pub(crate) fn meaning(self) -> &'static str {
+        match self {
+            VariableType::Boolean => "true or false",
+            VariableType::Int64 => "an integer",
+            VariableType::Float64 => "a number",
+            VariableType::String => "a text",
+            VariableType::Service => "a service, `namespace/name`",
+            VariableType::Pod => "a pod, `namespace/name`",
+            VariableType::Container => "a container's name",
+            VariableType::Namespace => "a namespace's name",
+            VariableType::Node => "a node's name",
+            VariableType::List => "a list, as PxL writes it",
+            VariableType::StringList => "a list of texts, as PxL writes it",
+        }
     }
 
     /// What `weir check` passes for a required argument.

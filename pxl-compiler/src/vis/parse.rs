@@ -10,7 +10,7 @@ use super::{ArgValue, FuncCall, GlobalFunc, Variable, VariableType, Vis, Widget}
 use crate::codes::Code;
 use crate::diag::{Diag, Findings, SourceId, Span};
 use crate::hint;
-use crate::limits::VIS_BYTES_MAX;
+use crate::limits::{VIS_BYTES_MAX, VIS_ITEMS_MAX};
 use crate::syntax::lines::LineIndex;
 
 /// `None` only if the text is no JSON object at all.
@@ -36,6 +36,9 @@ pub(crate) fn parse_into(text: &str, findings: &Findings) -> Option<Vis> {
     let mut reader = Reader { findings, variables: HashMap::new(), outputs: HashMap::new() };
     if !json.is_object() {
         reader.invalid(top.span(), "vis.json must be an object".to_string(), "");
+        return None;
+    }
+    if !["variables", "globalFuncs", "widgets"].iter().all(|key| reader.fits(top, key)) {
         return None;
     }
     let variables: Vec<Variable> =
@@ -66,6 +69,18 @@ impl Reader<'_> {
             self.invalid(at.span(), format!("'{key}' must be a list"), "");
         }
         found.into_iter().flat_map(At::items)
+    }
+
+    /// Refuses lists of the file that are too long.
+    fn fits(&self, top: At<'_>, key: &str) -> bool {
+        let Some(at) = top.get(key) else { return true };
+        let count = at.json.as_array().map_or(0, Vec::len);
+        if count <= VIS_ITEMS_MAX {
+            return true;
+        }
+        let message = format!("'{key}' has {count} entries; the limit is {VIS_ITEMS_MAX}");
+        self.invalid(at.span(), message, "");
+        false
     }
 
     /// The names in a list, each of which may stand there once.

@@ -10,7 +10,7 @@ use crate::hint;
 
 /// What a field holds.
 #[derive(Clone, Copy)]
-enum Shape {
+pub(crate) enum Shape {
     /// The name of a column of the output.
     Column,
     Columns,
@@ -22,39 +22,77 @@ enum Shape {
     List(&'static [Field]),
 }
 
-struct Field {
-    name: &'static str,
-    shape: Shape,
-    required: bool,
+impl Shape {
+    /// What must stand there.
+    pub(crate) fn words(self) -> String {
+        match self {
+            Shape::Column => "the name of a column".to_string(),
+            Shape::Columns => "a list of column names".to_string(),
+            Shape::Text => "a text".to_string(),
+            Shape::Flag => "true or false".to_string(),
+            Shape::Number => "a number".to_string(),
+            Shape::Choice(names) => format!("one of {}", names.join(", ")),
+            Shape::Object(_) => "an object".to_string(),
+            Shape::List(_) => "a list of objects".to_string(),
+        }
+    }
 }
 
-const fn field(name: &'static str, shape: Shape) -> Field {
-    Field { name, shape, required: false }
+/// One field, as scripts write it and as `docs/pxl/vis.md` explains it.
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    pub(crate) doc: &'static str,
+    pub(crate) shape: Shape,
+    pub(crate) required: bool,
 }
 
-const fn required(name: &'static str, shape: Shape) -> Field {
-    Field { name, shape, required: true }
+const fn field(name: &'static str, doc: &'static str, shape: Shape) -> Field {
+    Field { name, doc, shape, required: false }
 }
 
-const AXIS: Shape = Shape::Object(&[field("label", Shape::Text)]);
-const TITLE: Field = field("title", Shape::Text);
-const X_AXIS: Field = field("xAxis", AXIS);
-const Y_AXIS: Field = field("yAxis", AXIS);
+const fn required(name: &'static str, doc: &'static str, shape: Shape) -> Field {
+    Field { name, doc, shape, required: true }
+}
 
-/// Kinds of widgets and their fields.
-const KINDS: [(&str, &[Field]); 12] = [
-    ("Table", &[field("gutterColumn", Shape::Column)]),
+const AXIS: Shape = Shape::Object(&[field("label", "Text beside the axis.", Shape::Text)]);
+const TITLE: Field =
+    field("title", "Heading above the widget; without one the widget's name.", Shape::Text);
+const X_AXIS: Field = field("xAxis", "The horizontal axis.", AXIS);
+const Y_AXIS: Field = field("yAxis", "The vertical axis.", AXIS);
+
+/// Kinds of widgets, what they show, and their fields.
+pub(crate) const KINDS: [(&str, &str, &[Field]); 12] = [
+    (
+        "Table",
+        "All columns of the output, newest changes marked.",
+        &[field(
+            "gutterColumn",
+            "Column whose value marks each row at its left edge.",
+            Shape::Column,
+        )],
+    ),
     (
         "TimeseriesChart",
+        "Lines over `time_`.",
         &[
             required(
                 "timeseries",
+                "The lines; more than one entry draws several columns into one chart.",
                 Shape::List(&[
-                    required("value", Shape::Column),
-                    field("series", Shape::Column),
-                    field("stackBySeries", Shape::Flag),
+                    required(
+                        "value",
+                        "Column on the vertical axis; the output needs `time_` for the horizontal one.",
+                        Shape::Column,
+                    ),
+                    field(
+                        "series",
+                        "Column that tells lines apart: one for each of its values.",
+                        Shape::Column,
+                    ),
+                    field("stackBySeries", "Put the lines upon each other.", Shape::Flag),
                     field(
                         "mode",
+                        "How a line is drawn.",
                         Shape::Choice(&["MODE_UNKNOWN", "MODE_LINE", "MODE_POINT", "MODE_AREA"]),
                     ),
                 ]),
@@ -66,41 +104,62 @@ const KINDS: [(&str, &[Field]); 12] = [
     ),
     (
         "Graph",
+        "Nodes and edges, one row an edge.",
         &[
             field(
                 "adjacencyList",
+                "Which two columns are an edge's ends.",
                 Shape::Object(&[
-                    required("fromColumn", Shape::Column),
-                    required("toColumn", Shape::Column),
+                    required(
+                        "fromColumn",
+                        "Column of the node that an edge leaves.",
+                        Shape::Column,
+                    ),
+                    required("toColumn", "Column of the node that an edge enters.", Shape::Column),
                 ]),
             ),
-            field("dotColumn", Shape::Column),
-            field("edgeWeightColumn", Shape::Column),
-            field("nodeWeightColumn", Shape::Column),
-            field("edgeColorColumn", Shape::Column),
+            field(
+                "dotColumn",
+                "Column with a graph in the DOT language, instead of `adjacencyList`.",
+                Shape::Column,
+            ),
+            field("edgeWeightColumn", "Column that makes edges wider.", Shape::Column),
+            field("nodeWeightColumn", "Column that makes nodes larger.", Shape::Column),
+            field(
+                "edgeColorColumn",
+                "Column that colours edges by `edgeThresholds`.",
+                Shape::Column,
+            ),
             field(
                 "edgeThresholds",
+                "Where the colours of edges change.",
                 Shape::Object(&[
-                    field("mediumThreshold", Shape::Number),
-                    field("highThreshold", Shape::Number),
+                    field("mediumThreshold", "From here on an edge is of concern.", Shape::Number),
+                    field("highThreshold", "From here on it is bad.", Shape::Number),
                 ]),
             ),
-            field("edgeHoverInfo", Shape::Columns),
-            field("edgeLength", Shape::Number),
-            field("enableDefaultHierarchy", Shape::Flag),
+            field("edgeHoverInfo", "Columns that an edge shows under the pointer.", Shape::Columns),
+            field("edgeLength", "Wanted distance of neighbours.", Shape::Number),
+            field("enableDefaultHierarchy", "Lay the graph out in ranks.", Shape::Flag),
         ],
     ),
     (
         "HistogramChart",
+        "How often values lie where.",
         &[
             required(
                 "histogram",
+                "What is counted.",
                 Shape::Object(&[
-                    required("value", Shape::Column),
-                    field("prebinCount", Shape::Column),
-                    field("maxbins", Shape::Number),
-                    field("minstep", Shape::Number),
-                    field("horizontal", Shape::Flag),
+                    required("value", "Column whose values are put into bins.", Shape::Column),
+                    field(
+                        "prebinCount",
+                        "Column with a count, where rows are bins already.",
+                        Shape::Column,
+                    ),
+                    field("maxbins", "At most so many bins.", Shape::Number),
+                    field("minstep", "Bins are at least so wide.", Shape::Number),
+                    field("horizontal", "Lay the bars down.", Shape::Flag),
                 ]),
             ),
             TITLE,
@@ -110,49 +169,69 @@ const KINDS: [(&str, &[Field]); 12] = [
     ),
     (
         "StackTraceFlameGraph",
+        "Where time is spent, from folded stacks.",
         &[
-            required("stacktraceColumn", Shape::Column),
-            field("countColumn", Shape::Column),
-            field("percentageColumn", Shape::Column),
-            field("namespaceColumn", Shape::Column),
-            field("podColumn", Shape::Column),
-            field("containerColumn", Shape::Column),
-            field("pidColumn", Shape::Column),
-            field("nodeColumn", Shape::Column),
-            field("percentageLabel", Shape::Text),
-            field("differenceColumn", Shape::Column),
+            required(
+                "stacktraceColumn",
+                "Column with folded stacks: frames from the root on, joined by `;`.",
+                Shape::Column,
+            ),
+            field("countColumn", "Column with how often a stack was seen.", Shape::Column),
+            field("percentageColumn", "Column with a stack's share.", Shape::Column),
+            field("namespaceColumn", "Column of the namespace, to group by.", Shape::Column),
+            field("podColumn", "Column of the pod, to group by.", Shape::Column),
+            field("containerColumn", "Column of the container, to group by.", Shape::Column),
+            field("pidColumn", "Column of the process, to group by.", Shape::Column),
+            field("nodeColumn", "Column of the node, to group by.", Shape::Column),
+            field("percentageLabel", "What the shares are shares of.", Shape::Text),
+            field(
+                "differenceColumn",
+                "Column with a difference, for comparing two profiles.",
+                Shape::Column,
+            ),
         ],
     ),
     (
         "RequestGraph",
+        "Who asks whom: a map of services or pods, one row a pair.",
         &[
-            field("requestorPodColumn", Shape::Column),
-            field("responderPodColumn", Shape::Column),
-            field("requestorServiceColumn", Shape::Column),
-            field("responderServiceColumn", Shape::Column),
-            field("requestorIPColumn", Shape::Column),
-            field("responderIPColumn", Shape::Column),
-            field("p50Column", Shape::Column),
-            field("p90Column", Shape::Column),
-            field("p99Column", Shape::Column),
-            field("errorRateColumn", Shape::Column),
-            field("requestsPerSecondColumn", Shape::Column),
-            field("inboundBytesPerSecondColumn", Shape::Column),
-            field("outboundBytesPerSecondColumn", Shape::Column),
-            field("totalRequestCountColumn", Shape::Column),
+            field("requestorPodColumn", "Column of the asking pod.", Shape::Column),
+            field("responderPodColumn", "Column of the answering pod.", Shape::Column),
+            field("requestorServiceColumn", "Column of the asking service.", Shape::Column),
+            field("responderServiceColumn", "Column of the answering service.", Shape::Column),
+            field("requestorIPColumn", "Column of the asking address.", Shape::Column),
+            field("responderIPColumn", "Column of the answering address.", Shape::Column),
+            field("p50Column", "Column of the median latency.", Shape::Column),
+            field("p90Column", "Column of the latency's 90th percentile.", Shape::Column),
+            field("p99Column", "Column of the latency's 99th percentile.", Shape::Column),
+            field("errorRateColumn", "Column of the share of errors.", Shape::Column),
+            field("requestsPerSecondColumn", "Column of the request rate.", Shape::Column),
+            field(
+                "inboundBytesPerSecondColumn",
+                "Column of the rate of bytes received.",
+                Shape::Column,
+            ),
+            field(
+                "outboundBytesPerSecondColumn",
+                "Column of the rate of bytes sent.",
+                Shape::Column,
+            ),
+            field("totalRequestCountColumn", "Column of the number of requests.", Shape::Column),
         ],
     ),
     (
         "BarChart",
+        "One bar a row.",
         &[
             required(
                 "bar",
+                "What the bars are.",
                 Shape::Object(&[
-                    required("value", Shape::Column),
-                    required("label", Shape::Column),
-                    field("stackBy", Shape::Column),
-                    field("groupBy", Shape::Column),
-                    field("horizontal", Shape::Flag),
+                    required("value", "Column with a bar's length.", Shape::Column),
+                    required("label", "Column with a bar's name.", Shape::Column),
+                    field("stackBy", "Column that divides a bar.", Shape::Column),
+                    field("groupBy", "Column that puts bars side by side.", Shape::Column),
+                    field("horizontal", "Lay the bars down.", Shape::Flag),
                 ]),
             ),
             TITLE,
@@ -160,11 +239,42 @@ const KINDS: [(&str, &[Field]); 12] = [
             Y_AXIS,
         ],
     ),
-    ("PieChart", &[required("label", Shape::Column), required("value", Shape::Column), TITLE]),
-    ("GaugeChart", &[required("value", Shape::Column), TITLE]),
-    ("StatChart", &[required("stat", Shape::Object(&[required("value", Shape::Column)])), TITLE]),
-    ("TextChart", &[field("body", Shape::Text)]),
-    ("VegaChart", &[required("spec", Shape::Text)]),
+    (
+        "PieChart",
+        "Shares of a whole.",
+        &[
+            required("label", "Column with a part's name.", Shape::Column),
+            required("value", "Column with a part's size.", Shape::Column),
+            TITLE,
+        ],
+    ),
+    (
+        "GaugeChart",
+        "One value on a scale.",
+        &[required("value", "Column with the value.", Shape::Column), TITLE],
+    ),
+    (
+        "StatChart",
+        "One large value.",
+        &[
+            required(
+                "stat",
+                "What is shown.",
+                Shape::Object(&[required(
+                    "value",
+                    "Column with the value; of several rows the first is shown.",
+                    Shape::Column,
+                )]),
+            ),
+            TITLE,
+        ],
+    ),
+    ("TextChart", "A text; needs no output.", &[field("body", "The text.", Shape::Text)]),
+    (
+        "VegaChart",
+        "Whatever a Vega specification draws; the table is found by its name.",
+        &[required("spec", "A Vega specification as JSON text.", Shape::Text)],
+    ),
 ];
 
 /// The kinds of widgets that a displaySpec can ask for.
@@ -186,7 +296,7 @@ pub(super) fn needs_no_rows(kind: &str) -> bool {
 /// Checks a displaySpec; the columns that it names.
 pub(super) fn check(spec: At<'_>, kind: &str, findings: &Findings) -> Vec<(String, Span)> {
     let mut checker = Checker { findings, kind, columns: Vec::new() };
-    if let Some((_, fields)) = KINDS.iter().find(|(name, _)| *name == kind) {
+    if let Some((_, _, fields)) = KINDS.iter().find(|(name, ..)| *name == kind) {
         checker.object(spec, fields);
     }
     checker.columns
@@ -257,16 +367,7 @@ impl Checker<'_> {
             _ => false,
         };
         if !fits {
-            let wanted = match field.shape {
-                Shape::Column => "the name of a column".to_string(),
-                Shape::Columns => "a list of column names".to_string(),
-                Shape::Text => "a text".to_string(),
-                Shape::Flag => "true or false".to_string(),
-                Shape::Number => "a number".to_string(),
-                Shape::Choice(names) => format!("one of {}", names.join(", ")),
-                Shape::Object(_) => "an object".to_string(),
-                Shape::List(_) => "a list of objects".to_string(),
-            };
+            let wanted = field.shape.words();
             let message = format!("'{}' of {} must be {wanted}", field.name, self.kind);
             self.findings.push(Diag::error(Code::VisInvalid, at.span(), message));
         }

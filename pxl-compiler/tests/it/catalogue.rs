@@ -553,3 +553,73 @@ fn whole_texts() {
     let script = Script { name: "t.pxl", text: "import px\ndef f():\n    return 1\n", vis };
     assert_eq!(compile(&script, &CompileOptions::default()).unwrap_err()[0].code, "exec_result");
 }
+
+/// Habits from pandas and Python, and a part of what is told to write instead.
+const HABITS: &[(&str, &str)] = &[
+    ("df = df.sort_values('latency')", "df.head(n)"),
+    ("df = df.tail(5)", "df.head(n)"),
+    ("df = df.loc[0]", "rows have no positions"),
+    ("x = df.iloc[0:5]", ""),
+    ("df.x = df.columns", "weir schema"),
+    ("x = df.value_counts()", "px.count"),
+    ("x = df.mean()", "df.agg("),
+    ("x = df['latency'].sum()", "df.agg("),
+    ("x = df.latency.mean()", "df.agg("),
+    ("df = df.fillna(0)", "px.select"),
+    ("df.x = df.req_path.fillna('')", "px.select"),
+    ("df = df.apply(px.length)", "processed as a whole"),
+    ("df = df.iterrows()", "processed as a whole"),
+    ("df = df.rename('a', 'b')", "df.new = df.old"),
+    ("df = df[df.req_path.isin(['a'])]", "px.equals_any"),
+    ("df = df.query('latency > 1')", "df[df.column"),
+    ("df = df.reset_index()", "leave it out"),
+    ("df = df.drop_duplicates()", "groupby"),
+    ("df.to_csv('x')", "-o csv"),
+    ("print(df)", "px.display"),
+    ("x = len(df)", "px.count"),
+    ("import pandas as pd", "px.DataFrame"),
+    ("import numpy", "weir funcs"),
+    ("df = pd.concat([df, df])", "px.DataFrame"),
+    ("df = df.assign(5)", "df.column = expression"),
+    ("df = df.pivot('a', 'b')", "group by both"),
+    ("df = df.concat(df)", "df.append"),
+    ("df = df.join(df)", "df.merge"),
+    ("x = df.groupby('upid').mean()", ".agg(out="),
+    ("x = df.groupby('upid')['latency'].mean()", ".agg(out="),
+    ("x = df.groupby('upid').size()", ".agg(out="),
+    ("df.x = df.req_path.str.contains('a')", "px.contains"),
+    ("df.x = df.latency.astype('str')", "px.itoa"),
+    ("df = df.agg(p=('latency', px.p95))", "'p95'"),
+    ("df = df.agg(p=('latency', px.median))", "px.quantiles"),
+    ("df = df.describe()", "px.quantiles"),
+    ("df = df.shift(1)", "time bin"),
+    ("df = df.resample('1m')", "px.bin"),
+    ("df = df.head('5')", "Expected 'INT64'"),
+];
+
+/// Each habit is an error with a hint of what to write: catches one that is answered with nothing, or
+/// with a name that merely looks like it.
+#[test]
+fn habits_have_hints() {
+    for (line, wanted) in HABITS {
+        let found =
+            errors(&format!("{HEAD}{line}\npx.display(df, 'df')\n"), &CompileOptions::default());
+        let first = found.first().unwrap_or_else(|| panic!("{line} compiles"));
+        assert!(first.line > 4, "{line}: {first:?}");
+        let told = format!("{} {}", first.message, first.hint);
+        assert!(!first.hint.is_empty() || told.contains("Expected"), "{line}: {first:?}");
+        assert!(told.contains(wanted), "{line}: {told}");
+    }
+}
+
+/// The quantile that people ask for most is there.
+#[test]
+fn p95_is_a_quantile() {
+    let body = "df = df.agg(q=('latency', px.quantiles))\ndf.p95 = px.pluck_float64(df.q, 'p95')";
+    assert!(
+        errors(&format!("{HEAD}{body}\npx.display(df)\n"), &CompileOptions::default()).is_empty()
+    );
+    let described = weir_pxl::describe::describe();
+    let quantiles = described.iter().find(|one| one.name == "quantiles").unwrap();
+    assert!(serde_json::to_string(quantiles).unwrap().contains("p95"));
+}

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use weir_pxl::{Code, CompileOptions, Compiled, Script, compile, render_script_diagnostics};
+use weir_pxl::{
+    Code, CompileOptions, Compiled, Deadline, Script, compile, render_script_diagnostics,
+};
 use weir_types::Diagnostic;
 
 use crate::golden;
@@ -28,6 +30,11 @@ impl Case {
                 ["func", name] => options.func = Some(name.to_string()),
                 ["now", ns] => options.now_unix_ns = Some(ns.parse().unwrap()),
                 ["placeholders"] => options.placeholders = true,
+                ["cancelled"] => options.cancel.cancel(),
+                ["no_time"] => {
+                    let clock = std::sync::Arc::new(weir_types::WallClock);
+                    options.deadline = Some(Deadline::after(clock, std::time::Duration::ZERO));
+                }
                 ["sources", rest @ ..] => {
                     options.sources = Some(rest.iter().map(|name| name.to_string()).collect());
                 }
@@ -43,10 +50,22 @@ impl Case {
         match self.part("generate").map(str::trim) {
             None => text,
             Some("too_large") => format!("{text}#{}\n", "x".repeat(600 * 1024)),
-            Some("too_deep") => format!("{text}x = {}1{}\n", "(".repeat(2000), ")".repeat(2000)),
+            Some("too_deep") => format!("{text}x = {}1{}\n", "(".repeat(5000), ")".repeat(5000)),
             Some("columns") => {
                 let columns: String = (0..510).map(|n| format!("df.c{n} = 1\n")).collect();
                 format!("{text}{columns}px.display(df)\n")
+            }
+            Some("names") => (0..60).map(|n| format!("x = a{n}\n")).collect(),
+            Some("long_name") => format!("{text}df['{}'] = 1\n", "n".repeat(1025)),
+            Some("doubled") => format!("{text}{}", "a = a + a\n".repeat(40)),
+            Some("appended") => {
+                format!("{text}{}px.display(df)\n", "df = df.append(df)\n".repeat(40))
+            }
+            Some("patterns") => {
+                let calls: String = (0..70)
+                    .map(|n| format!("df.c{n} = px.regex_match('a{n}', df.req_path)\n"))
+                    .collect();
+                format!("{text}{calls}px.display(df)\n")
             }
             Some("outputs") => {
                 format!("{text}{}", "px.display(df)\n".repeat(510))

@@ -6,6 +6,8 @@ mod bundle;
 #[cfg(test)]
 mod catalogue;
 #[cfg(test)]
+mod costs;
+#[cfg(test)]
 mod declarations;
 #[cfg(test)]
 mod diagnostics;
@@ -19,6 +21,8 @@ mod language;
 mod never_panics;
 #[cfg(test)]
 mod plans;
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod split;
 #[cfg(test)]

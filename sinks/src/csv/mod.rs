@@ -1,4 +1,5 @@
-//! Rows as comma-separated values (RFC 4180): a header line, quotes only where needed.
+//! Rows as comma-separated values (RFC 4180): quotes only where needed. Which columns there are, and
+//! where lines end, is the caller's.
 
 use weir_types::json::value_to_json;
 use weir_types::schema::Relation;
@@ -14,38 +15,30 @@ fn push_field(out: &mut String, field: &str) {
     }
 }
 
-/// Column names as a line.
+/// A record without its line end.
 #[must_use]
-pub fn header(relation: &Relation) -> String {
+pub fn record(fields: &[impl AsRef<str>]) -> String {
     let mut out = String::new();
-    for (idx, column) in relation.columns.iter().enumerate() {
+    for (idx, field) in fields.iter().enumerate() {
         if idx > 0 {
             out.push(',');
         }
-        push_field(&mut out, &column.name);
+        push_field(&mut out, field.as_ref());
     }
-    out.push('\n');
     out
 }
 
-/// One row as a line; values as in JSON, strings without their quotes.
+/// A row's fields: values as in JSON, strings without their quotes.
 #[must_use]
-pub fn line(relation: &Relation, row: &PackedRow) -> String {
-    let mut out = String::new();
-    for (idx, value) in row.unpack(&relation.types()).unwrap_or_default().iter().enumerate() {
-        if idx > 0 {
-            out.push(',');
-        }
-        match value {
-            Value::String(text) => push_field(&mut out, &String::from_utf8_lossy(text)),
-            other => match value_to_json(other) {
-                serde_json::Value::String(text) => push_field(&mut out, &text),
-                json => push_field(&mut out, &json.to_string()),
-            },
-        }
-    }
-    out.push('\n');
-    out
+pub fn fields(relation: &Relation, row: &PackedRow) -> Vec<String> {
+    let field = |value: &Value| match value {
+        Value::String(text) => String::from_utf8_lossy(text).into_owned(),
+        other => match value_to_json(other) {
+            serde_json::Value::String(text) => text,
+            json => json.to_string(),
+        },
+    };
+    row.unpack(&relation.types()).unwrap_or_default().iter().map(field).collect()
 }
 
 #[cfg(test)]
@@ -61,8 +54,9 @@ mod tests {
             Column::new("a,b", DataType::String, SemanticType::None),
             Column::new("n", DataType::Float64, SemanticType::None),
         ]);
-        assert_eq!(header(&relation), "\"a,b\",n\n");
+        let names: Vec<&str> = relation.columns.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(record(&names), "\"a,b\",n");
         let row = PackedRow::pack(&[Value::str("x \"y\"\n"), Value::Float64(1.5)]);
-        assert_eq!(line(&relation, &row), "\"x \"\"y\"\"\n\",1.5\n");
+        assert_eq!(record(&fields(&relation, &row)), "\"x \"\"y\"\"\n\",1.5");
     }
 }

@@ -4,6 +4,7 @@
 
 use weir_types::json::{time_text, uuid_text};
 use weir_types::schema::{Column, Relation};
+use weir_types::text::line;
 use weir_types::{DataType, PackedRow, SemanticType, Value};
 
 /// Wider cells are cut with an ellipsis.
@@ -92,14 +93,9 @@ pub fn cell(column: &Column, value: &Value) -> String {
                     .and_then(|link| Some(link.get("label")?.as_str()?.to_string())),
                 _ => None,
             };
-            quantiles.unwrap_or_else(|| text.chars().map(printable).collect())
+            line(&quantiles.unwrap_or_else(|| text.into_owned())).into_owned()
         }
     }
-}
-
-/// Control characters would redraw somebody's terminal.
-fn printable(c: char) -> char {
-    if c.is_control() { ' ' } else { c }
 }
 
 fn three_digits_or_text(value: f64) -> String {
@@ -123,15 +119,18 @@ pub fn lines<'a>(relation: &Relation, rows: impl Iterator<Item = &'a PackedRow>)
         .filter_map(|row| row.unpack(&types))
         .map(|values| relation.columns.iter().zip(&values).map(|(c, v)| cut(cell(c, v))).collect())
         .collect();
-    let header: Vec<String> =
-        relation.columns.iter().map(|column| column.name.to_uppercase()).collect();
+    let header: Vec<String> = relation
+        .columns
+        .iter()
+        .map(|column| line(&column.name.to_uppercase()).into_owned())
+        .collect();
     let widths: Vec<usize> = (0..header.len())
         .map(|idx| {
             let widest = cells.iter().map(|row| row[idx].chars().count()).max().unwrap_or(0);
             widest.max(header[idx].chars().count())
         })
         .collect();
-    let line = |row: &[String]| {
+    let aligned = |row: &[String]| {
         let padded = row.iter().enumerate().map(|(idx, text)| {
             let right = matches!(types[idx], DataType::Int64 | DataType::Float64);
             if right {
@@ -142,7 +141,7 @@ pub fn lines<'a>(relation: &Relation, rows: impl Iterator<Item = &'a PackedRow>)
         });
         padded.collect::<Vec<_>>().join("  ").trim_end().to_string()
     };
-    std::iter::once(line(&header)).chain(cells.iter().map(|row| line(row))).collect()
+    std::iter::once(aligned(&header)).chain(cells.iter().map(|row| aligned(row))).collect()
 }
 
 #[cfg(test)]
@@ -171,5 +170,21 @@ mod tests {
                 "cart [2J  1.23 ms  25.0 /s  1.00 µs / 2.00 ms / 3.00 s",
             ]
         );
+    }
+
+    /// No value, of whatever semantic type, and no name reaches the terminal as more than text.
+    #[test]
+    fn shows_nothing_but_text() {
+        let relation = Relation::new(vec![
+            Column::new("a\u{1b}]0;x\u{7}", DataType::String, SemanticType::None),
+            Column::new("link", DataType::String, SemanticType::ScriptReference),
+        ]);
+        let row = PackedRow::pack(&[
+            Value::str("\u{202e}\u{9b}2J\r\n"),
+            Value::str("{\"label\":\"x\\u001b[2J\\u202e\"}"),
+        ]);
+        for text in lines(&relation, std::iter::once(&row)) {
+            assert_eq!(line(&text), text);
+        }
     }
 }

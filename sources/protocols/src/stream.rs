@@ -1,10 +1,11 @@
 //! One direction of a connection as a byte stream: events in any order in, contiguous bytes out.
 //!
 //! Events say which positions they cover and carry the first bytes of them. The buffer puts them in
-//! order, knows what is missing, and remembers when each byte was seen and where events began (an
-//! event is one system call, and messages usually begin where a call does). It does *not* know any
-//! protocol, and it never waits: what is missing for good is the caller's decision
-//! ([`StreamBuffer::settle_hole`]).
+//! order, knows what is missing, and remembers when each byte was moved and where events began (an
+//! event is one system call, and messages usually begin where a call does). Of bytes that a call
+//! moved but that were not copied the time is known as well; of bytes whose event was lost it is
+//! not ([`StreamBuffer::at_unseen`]). It does *not* know any protocol, and it never waits: what is
+//! missing for good is the caller's decision ([`StreamBuffer::settle_hole`]).
 //!
 //! ```text
 //!   position              frontier
@@ -28,9 +29,13 @@ pub const STREAM_BYTES_MAX: usize = 256 * 1024;
 /// Events that may wait behind a hole; beyond it the hole is given up.
 pub const AHEAD_EVENTS_MAX: usize = 512;
 /// Event starts that are remembered; beyond it events run together (coarser times, no loss).
-pub const MARKS_MAX: usize = 4096;
+pub const MARKS_MAX: usize = 2048;
 /// Storage that is kept when everything has been read.
 const IDLE_CAPACITY_BYTES: usize = 4096;
+/// The same for event starts.
+const IDLE_MARKS: usize = 64;
+/// What an event ahead costs beside its bytes: its entry, and its share of the map's nodes.
+const AHEAD_ENTRY_BYTES: usize = 2 * (size_of::<Ahead>() + size_of::<u64>());
 
 /// Bytes of one event of one direction.
 #[derive(Clone, Copy, Debug)]
@@ -38,14 +43,38 @@ pub struct Segment<'a> {
     pub position: u64,
     pub total_bytes: u64,
     pub time_unix_ns: i64,
-    /// The first of `total_bytes`; the others are lost.
+    /// The first of `total_bytes`.
     pub payload: &'a [u8],
+    /// The last of them, if `payload` does not reach so far; what is in between is lost.
+    pub tail: &'a [u8],
+}
+
+/// What begins at a mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum From {
+    /// An event.
+    Event,
+    /// More of the event before it, behind a part that was not copied.
+    Tail,
+    /// Bytes whose events were lost; the mark's time is that of the event before them.
+    Unseen,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     position: u64,
     time_unix_ns: i64,
+    from: From,
+}
+
+/// A segment, or a part of one.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    position: u64,
+    total_bytes: u64,
+    time_unix_ns: i64,
+    payload: &'a [u8],
+    from: From,
 }
 
 #[derive(Debug)]
@@ -53,6 +82,7 @@ struct Ahead {
     total_bytes: u64,
     time_unix_ns: i64,
     payload: Vec<u8>,
+    from: From,
 }
 
 /// See the module's documentation.
@@ -98,62 +128,88 @@ impl StreamBuffer {
 
     /// Takes an event. Bytes that were given before are ignored.
     pub fn push(&mut self, segment: Segment<'_>) {
-        let Some(segment) = self.behind_frontier(segment) else { return };
-        let fits = self.lost_bytes == 0 || segment.payload.is_empty();
-        if segment.position == self.frontier() && fits {
-            self.append(segment);
+        let Segment { position, total_bytes, time_unix_ns, payload, tail } = segment;
+        let (from, payload_bytes) = (From::Event, payload.len() as u64);
+        let tail_bytes = (tail.len() as u64).min(total_bytes.saturating_sub(payload_bytes));
+        let total_bytes = total_bytes - tail_bytes;
+        self.push_part(Part { position, total_bytes, time_unix_ns, payload, from });
+        if tail_bytes > 0 {
+            let tail = &tail[tail.len() - tail_bytes as usize..];
+            let position = position.saturating_add(total_bytes);
+            let (total_bytes, from) = (tail_bytes, From::Tail);
+            self.push_part(Part { position, total_bytes, time_unix_ns, payload: tail, from });
+        }
+    }
+
+    fn push_part(&mut self, part: Part<'_>) {
+        let Some(part) = self.behind_frontier(part) else { return };
+        let fits = self.lost_bytes == 0 || part.payload.is_empty();
+        if part.position == self.frontier() && fits {
+            self.append(part);
             self.take_ahead();
         } else {
-            self.put_ahead(segment);
+            self.put_ahead(part);
         }
     }
 
     /// Cuts off what lies before the frontier. `None` if nothing is left.
-    fn behind_frontier<'a>(&self, mut segment: Segment<'a>) -> Option<Segment<'a>> {
-        let payload_max = usize::try_from(segment.total_bytes).unwrap_or(usize::MAX);
-        segment.payload = &segment.payload[..segment.payload.len().min(payload_max)];
-        let end = segment.position.checked_add(segment.total_bytes)?;
-        let known = self.frontier().saturating_sub(segment.position);
-        if end <= self.frontier() || segment.total_bytes == 0 {
+    fn behind_frontier<'a>(&self, mut part: Part<'a>) -> Option<Part<'a>> {
+        let payload_max = usize::try_from(part.total_bytes).unwrap_or(usize::MAX);
+        part.payload = &part.payload[..part.payload.len().min(payload_max)];
+        let end = part.position.checked_add(part.total_bytes)?;
+        let known = self.frontier().saturating_sub(part.position);
+        if end <= self.frontier() || part.total_bytes == 0 {
             return None;
         }
-        let cut = usize::try_from(known).unwrap_or(usize::MAX).min(segment.payload.len());
-        segment.payload = &segment.payload[cut..];
-        segment.position += known;
-        segment.total_bytes -= known;
-        Some(segment)
+        if known > 0 {
+            let cut = usize::try_from(known).unwrap_or(usize::MAX).min(part.payload.len());
+            part.payload = &part.payload[cut..];
+            part.position += known;
+            part.total_bytes -= known;
+            part.from = From::Tail;
+        }
+        Some(part)
     }
 
-    fn append(&mut self, segment: Segment<'_>) {
-        if self.marks.len() < MARKS_MAX {
-            let Segment { position, time_unix_ns, .. } = segment;
-            self.marks.push_back(Mark { position, time_unix_ns });
-        }
+    fn append(&mut self, part: Part<'_>) {
+        let Part { position, time_unix_ns, from, .. } = part;
+        self.mark(Mark { position, time_unix_ns, from });
         let room = self.bytes_max.saturating_sub(self.unread().len() + self.ahead_bytes);
-        let kept = segment.payload.len().min(room);
-        self.overflow_bytes += (segment.payload.len() - kept) as u64;
-        self.bytes.extend_from_slice(&segment.payload[..kept]);
-        self.lost_bytes += segment.total_bytes - kept as u64;
+        let kept = part.payload.len().min(room);
+        self.overflow_bytes += (part.payload.len() - kept) as u64;
+        self.bytes.extend_from_slice(&part.payload[..kept]);
+        self.lost_bytes += part.total_bytes - kept as u64;
         self.drop_old_marks();
     }
 
-    fn put_ahead(&mut self, segment: Segment<'_>) {
+    fn mark(&mut self, mark: Mark) {
+        if self.marks.len() < MARKS_MAX {
+            self.marks.push_back(mark);
+        } else if mark.from == From::Unseen
+            && let Some(last) = self.marks.back_mut()
+        {
+            // Events run together: of none of these bytes is the time known any more.
+            last.from = From::Unseen;
+        }
+    }
+
+    fn put_ahead(&mut self, part: Part<'_>) {
         if self.ahead.len() >= AHEAD_EVENTS_MAX {
             self.settle_hole();
         }
         if self.ahead.len() > AHEAD_EVENTS_MAX {
             // Nobody steps over what is lost: forget the newest rather than grow.
-            self.overflow_bytes += segment.payload.len() as u64;
+            self.overflow_bytes += part.payload.len() as u64;
             return;
         }
         let room = self.bytes_max.saturating_sub(self.unread().len() + self.ahead_bytes);
-        let kept = segment.payload.len().min(room);
-        self.overflow_bytes += (segment.payload.len() - kept) as u64;
-        let payload = segment.payload[..kept].to_vec();
-        let Segment { total_bytes, time_unix_ns, .. } = segment;
+        let kept = part.payload.len().min(room);
+        self.overflow_bytes += (part.payload.len() - kept) as u64;
+        let payload = part.payload[..kept].to_vec();
+        let Part { total_bytes, time_unix_ns, from, .. } = part;
         self.ahead_bytes += kept;
         if let Some(old) =
-            self.ahead.insert(segment.position, Ahead { total_bytes, time_unix_ns, payload })
+            self.ahead.insert(part.position, Ahead { total_bytes, time_unix_ns, payload, from })
         {
             self.ahead_bytes -= old.payload.len();
         }
@@ -166,14 +222,15 @@ impl StreamBuffer {
             if position > self.frontier() || steps_first {
                 return;
             }
-            let Some((_, Ahead { total_bytes, time_unix_ns, payload })) = self.ahead.pop_first()
+            let Some((_, Ahead { total_bytes, time_unix_ns, payload, from })) =
+                self.ahead.pop_first()
             else {
                 return;
             };
             self.ahead_bytes -= payload.len();
-            let segment = Segment { position, total_bytes, time_unix_ns, payload: &payload };
-            if let Some(segment) = self.behind_frontier(segment) {
-                self.append(segment);
+            let part = Part { position, total_bytes, time_unix_ns, payload: &payload, from };
+            if let Some(part) = self.behind_frontier(part) {
+                self.append(part);
             }
         }
     }
@@ -214,8 +271,16 @@ impl StreamBuffer {
 
     /// The bytes of the first hole will not come: they count as lost from now on.
     pub fn settle_hole(&mut self) {
-        if let Some((&position, _)) = self.ahead.first_key_value() {
-            self.lost_bytes += position.saturating_sub(self.frontier());
+        if let Some((&position, ahead)) = self.ahead.first_key_value() {
+            let (frontier, behind_ns) = (self.frontier(), ahead.time_unix_ns);
+            let missing = position.saturating_sub(frontier);
+            if missing > 0 {
+                let before_ns = self.marks.back().map(|mark| mark.time_unix_ns);
+                let time_unix_ns = before_ns.or(self.last_read_ns).unwrap_or(behind_ns);
+                self.mark(Mark { position: frontier, time_unix_ns, from: From::Unseen });
+                self.lost_bytes += missing;
+                self.drop_old_marks();
+            }
             self.take_ahead();
         }
     }
@@ -229,7 +294,59 @@ impl StreamBuffer {
     /// Whether the first unread byte is the first of its event.
     #[must_use]
     pub fn at_event_start(&self) -> bool {
-        self.marks.front().is_some_and(|mark| mark.position == self.position)
+        let starts = |mark: &Mark| mark.position == self.position && mark.from == From::Event;
+        self.marks.front().is_some_and(starts)
+    }
+
+    /// Whether the next byte is missing because its event was lost: nobody knows when it was moved,
+    /// but that it was between what is before the hole and [`StreamBuffer::behind_hole_ns`].
+    #[must_use]
+    pub fn at_unseen(&self) -> bool {
+        self.unread().is_empty()
+            && self.lost_bytes > 0
+            && self.marks.front().is_some_and(|mark| mark.from == From::Unseen)
+    }
+
+    /// Whether what is missing behind the unread bytes begins with bytes whose event was lost.
+    #[must_use]
+    pub fn behind_unread_is_unseen(&self) -> bool {
+        let end = self.position + self.unread().len() as u64;
+        self.marks.iter().any(|mark| mark.position == end && mark.from == From::Unseen)
+    }
+
+    /// When the first event behind what is unread and lost was seen. `None` if there is none yet.
+    #[must_use]
+    pub fn behind_hole_ns(&self) -> Option<i64> {
+        let next = self
+            .marks
+            .iter()
+            .find(|mark| mark.position > self.position && mark.from == From::Event);
+        let ahead = self.ahead.first_key_value().map(|(_, ahead)| ahead.time_unix_ns);
+        next.map(|mark| mark.time_unix_ns).or(ahead)
+    }
+
+    /// When the next byte, seen or not, was moved. `None` if there is none.
+    #[must_use]
+    pub fn next_byte_ns(&self) -> Option<i64> {
+        if self.unread().is_empty() && self.lost_bytes == 0 {
+            return None;
+        }
+        self.marks.front().map(|mark| mark.time_unix_ns)
+    }
+
+    /// How many bytes, all seen or all lost, come next before an event or a part of one ends.
+    #[must_use]
+    pub fn run_bytes(&self) -> u64 {
+        let unread = self.unread().len() as u64;
+        let run = if unread > 0 { unread } else { self.lost_bytes };
+        let to_mark = self.marks.get(1).map_or(run, |mark| mark.position - self.position);
+        run.min(to_mark)
+    }
+
+    /// Whether everything that came of the event before the next byte has been read.
+    #[must_use]
+    pub fn at_event_end(&self) -> bool {
+        self.at_event_start() || (self.unread().is_empty() && self.lost_bytes == 0)
     }
 
     /// When the first unread byte was seen. `None` if there is none.
@@ -257,6 +374,9 @@ impl StreamBuffer {
             self.bytes.clear();
             self.bytes.shrink_to(IDLE_CAPACITY_BYTES);
             self.start = 0;
+            if self.marks.capacity() > IDLE_MARKS {
+                self.marks.shrink_to(IDLE_MARKS);
+            }
         } else if self.start > IDLE_CAPACITY_BYTES && self.start > self.bytes.len() / 2 {
             self.bytes.drain(..self.start);
             self.start = 0;
@@ -283,7 +403,8 @@ impl StreamBuffer {
 
     /// Steps to the start of the next event, over everything lost in between, or to the frontier.
     pub fn skip_to_event(&mut self) {
-        let next = self.marks.iter().map(|mark| mark.position).find(|&at| at > self.position);
+        let starts = |mark: &&Mark| mark.position > self.position && mark.from == From::Event;
+        let next = self.marks.iter().find(starts).map(|mark| mark.position);
         let to = next.unwrap_or(self.frontier()).min(self.frontier());
         self.skip(to - self.position);
     }
@@ -309,7 +430,10 @@ impl StreamBuffer {
     /// Memory held, for budgets.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.bytes.capacity() + self.ahead_bytes + self.marks.len() * size_of::<Mark>()
+        self.bytes.capacity()
+            + self.ahead_bytes
+            + self.ahead.len() * AHEAD_ENTRY_BYTES
+            + self.marks.capacity() * size_of::<Mark>()
     }
 
     /// Payload bytes that came but did not fit, ever.

@@ -62,6 +62,12 @@ pub struct Connection {
     pub last_event_ns: i64,
     /// Since when it is known to be closed.
     pub closing_since_ns: Option<i64>,
+    /// Since when it is known that no response will follow.
+    pub(super) responses_end_ns: Option<i64>,
+    /// The tracker's mark that it asks whether anybody holds this socket.
+    pub(super) is_doubtful: bool,
+    /// The tracker's mark that the statistics will look at it.
+    pub(super) is_active: bool,
     /// The tracker's mark that it looks at this connection again without an event.
     pub(super) in_attention: bool,
     /// The tracker's mark that it was used since the eviction hand passed.
@@ -87,6 +93,8 @@ pub(super) struct Counted {
     pub(super) bytes_sent: u64,
     pub(super) bytes_received: u64,
     pub(super) protocol: Protocol,
+    /// There was no room for it.
+    pub(super) refused: bool,
 }
 
 /// What happened to a connection's copying.
@@ -98,6 +106,14 @@ pub(super) enum Outcome {
 }
 
 impl Ends {
+    /// An end without a name is shown by the other's: it is the connection's.
+    pub(super) fn set_unix_names(&mut self, local: &[u8], remote: &[u8]) {
+        let first =
+            |one: &[u8], other: &[u8]| unix_address_text(if one.is_empty() { other } else { one });
+        self.local_addr = first(local, remote);
+        self.remote_addr = first(remote, local);
+    }
+
     fn update(&mut self, socket: &Socket) {
         let old = self.socket;
         let opened = if socket.opened == Opened::Unknown { old.opened } else { socket.opened };
@@ -127,6 +143,9 @@ impl Connection {
             bytes_received: 0,
             last_event_ns: time_unix_ns,
             closing_since_ns: None,
+            responses_end_ns: None,
+            is_doubtful: false,
+            is_active: false,
             in_attention: false,
             touched: true,
             new_holder: None,
@@ -171,7 +190,30 @@ impl Connection {
         }
     }
 
-    /// A process let go of the socket. True if it was the last one known.
+    /// A process closed its socket, and somebody still holds it: perhaps another that is not known,
+    /// perhaps itself by another descriptor.
+    pub(super) fn let_go_by(&mut self, process: Process) {
+        self.holders.retain(|holder| *holder != process);
+        self.holders_complete &= !self.holders.is_empty();
+    }
+
+    /// Somebody holds it who was never seen.
+    pub(super) fn has_unknown_holders(&mut self) {
+        self.holders_complete = false;
+    }
+
+    /// One direction has ended. True if it is the responses': then nothing can come any more that
+    /// makes an exchange.
+    pub(super) fn responses_end_since(&mut self, direction: Direction, time_unix_ns: i64) -> bool {
+        let State::Http1 { requests, .. } = &self.state else { return false };
+        if direction == *requests {
+            return false;
+        }
+        self.responses_end_ns = self.responses_end_ns.or(Some(time_unix_ns));
+        true
+    }
+
+    /// A process has ended that held the socket. True if it was the last one known.
     pub(super) fn released_by(&mut self, process: Process) -> bool {
         let before = self.holders.len();
         self.holders.retain(|holder| *holder != process);
@@ -190,6 +232,7 @@ impl Connection {
             total_bytes: u64::from(event.total_bytes),
             time_unix_ns: event.time_unix_ns,
             payload: event.payload,
+            tail: &[],
         };
         self.bytes(event.direction, segment);
         if let State::Undecided { events_seen } = self.state {
@@ -206,7 +249,8 @@ impl Connection {
         bytes: u64,
         time_unix_ns: i64,
     ) {
-        let segment = Segment { position, total_bytes: bytes, time_unix_ns, payload: &[] };
+        let segment =
+            Segment { position, total_bytes: bytes, time_unix_ns, payload: &[], tail: &[] };
         self.bytes(direction, segment);
     }
 
@@ -227,7 +271,9 @@ impl Connection {
             Direction::Egress => &mut self.egress,
         };
         let start = if stream.at_event_start() { stream.unread() } else { &[] };
-        match infer(event, start, events_seen) {
+        let from_start = event.socket.opened != Opened::Unknown && stream.position() == 0;
+        let both_sides = self.bytes_sent > 0 && self.bytes_received > 0;
+        match infer(event, start, events_seen, both_sides) {
             Inference::Undecided => {
                 if stream.unread().len() > UNDECIDED_BYTES_MAX {
                     stream.skip_to_event();
@@ -235,9 +281,11 @@ impl Connection {
                 let events_seen = events_seen + u32::from(!event.payload.is_empty());
                 self.state = State::Undecided { events_seen };
             }
-            Inference::Http1 { requests } => {
+            Inference::Http1 { requests, at_start } => {
                 self.protocol = Protocol::Http;
-                self.state = State::Http1 { parser: Box::default(), requests };
+                // What came before a message that was found in the middle is none of HTTP.
+                let parser = Box::new(Http1::new(from_start && at_start));
+                self.state = State::Http1 { parser, requests };
             }
             Inference::Other(protocol) => {
                 self.protocol = protocol;
@@ -312,12 +360,7 @@ impl Connection {
         let State::Http1 { parser, .. } = &self.state else { return http1::Counters::default() };
         let now = parser.counters();
         let before = std::mem::replace(&mut self.counters_taken, now);
-        http1::Counters {
-            exchanges: now.exchanges - before.exchanges,
-            unpaired_requests: now.unpaired_requests - before.unpaired_requests,
-            unpaired_responses: now.unpaired_responses - before.unpaired_responses,
-            resyncs: now.resyncs - before.resyncs,
-        }
+        now.since(before)
     }
 
     /// Whether time alone can change anything.
@@ -330,14 +373,22 @@ impl Connection {
         }
     }
 
-    /// Forgets unread bytes (memory is short): the parser resyncs behind them.
-    pub(super) fn forget_unread(&mut self) {
+    /// Forgets unread bytes and waiting requests (memory is short): the parser resyncs behind them.
+    pub(super) fn forget_unread(&mut self, pool: &mut http1::Pool) {
         self.ingress.forget_unread();
         self.egress.forget_unread();
+        if let State::Http1 { parser, .. } = &mut self.state {
+            parser.give_up(pool);
+        }
     }
 
+    /// Memory that its streams and its parser hold, by capacity.
     pub(super) fn held_bytes(&self) -> usize {
-        self.ingress.held_bytes() + self.egress.held_bytes()
+        let parser = match &self.state {
+            State::Http1 { parser, .. } => size_of::<Http1>() + parser.held_bytes(),
+            State::Undecided { .. } | State::Ignored => 0,
+        };
+        self.ingress.held_bytes() + self.egress.held_bytes() + parser
     }
 
     pub(super) fn overflow_bytes(&self) -> u64 {
@@ -350,6 +401,18 @@ fn role_by_requests(requests: Direction) -> Role {
         Direction::Ingress => Role::Server,
         Direction::Egress => Role::Client,
     }
+}
+
+/// A Unix socket's name as rows have it; zero bytes, with which abstract names begin, as `@`.
+fn unix_address_text(name: &[u8]) -> String {
+    // Of a path the kernel may count the zero byte at its end.
+    let end = if name.first() == Some(&0) { name.len() } else { find_zero(name) };
+    let text = String::from_utf8_lossy(&name[..end]);
+    format!("unix_socket:{}", text.replace('\0', "@"))
+}
+
+fn find_zero(name: &[u8]) -> usize {
+    name.iter().position(|byte| *byte == 0).unwrap_or(name.len())
 }
 
 /// An address as rows have it: IPv4-mapped addresses as IPv4, `-` when unknown.

@@ -7,19 +7,23 @@
 //! * A connection is a socket ([`ConnKey`]), whoever holds it: a socket shared by fork is one
 //!   connection, the two ends of a connection on one machine are two.
 //! * Bytes are put in order by position; what is missing is a gap of known size.
-//! * A connection ends when its socket is closed by the last holder, when all processes seen on it
-//!   have exited, or when nothing has been heard of it for a long time. The end takes effect a
-//!   moment later ([`weir_protocols::http1::REORDER_GRACE_NS`]): events of other CPUs may still be
-//!   on their way.
+//! * A connection ends when nobody holds its socket any more: the source says so, or answers so when it
+//!   is asked ([`crate::capture::Liveness`]). Where it cannot tell, the end of all processes seen on it
+//!   stands for that; and in the end a long silence does. The end takes effect a moment later
+//!   ([`weir_protocols::http1::REORDER_GRACE_NS`]): events of other CPUs may still be on their way.
+//! * A connect that is under way, or has failed, is no connection.
+//! * What an event costs does not depend on how much is remembered.
 //! * Connections, bytes and parser state are bounded; what does not fit is dropped and counted.
 
 mod connection;
 mod infer;
+mod lifetime;
 mod stats;
 mod tracker;
 
 pub use connection::{Connection, Ends, Role};
 pub use infer::{Inference, Protocol};
+pub use lifetime::Ask;
 pub use stats::{ConnStats, STATS_KEYS_MAX, StatsEntry, StatsKey};
 pub use tracker::{Emit, ParserPanic, SocketOwner, Tracker, TrackerCounters, TrackerLimits};
 

@@ -3,7 +3,8 @@
 //! Cumulative per (process, peer address, peer port); the peer's port is 0 when the traced side is
 //! the server, since clients' ports differ each time. Only IP peers and known roles count. A key
 //! that changed gives a row each [`super::TrackerLimits::stats_interval_ns`]; a key whose process
-//! has exited and whose connections are closed is forgotten after its last row.
+//! has exited and whose connections are closed is forgotten after its last row. Costs are those of
+//! what changes, not of what is kept.
 
 use std::net::IpAddr;
 
@@ -42,6 +43,12 @@ pub struct StatsEntry {
 #[derive(Debug, Default)]
 pub struct ConnStats {
     entries: HashMap<StatsKey, StatsEntry, foldhash::fast::FixedState>,
+    /// Keys with something to report, each once.
+    changed: Vec<StatsKey>,
+    /// The keys of each process.
+    by_process: HashMap<Process, Vec<StatsKey>, foldhash::fast::FixedState>,
+    /// Room was looked for since the last report: looking again would find no more.
+    swept: bool,
     /// Connections that were not counted because there were too many keys.
     pub refused: u64,
 }
@@ -57,6 +64,7 @@ impl ConnStats {
             },
         };
         let Some(entry) = self.entries.get_mut(&key) else { return };
+        let changed = &mut self.changed;
         let Counted { bytes_sent, bytes_received, protocol, .. } = conn.counted;
         let moved = conn.bytes_sent != bytes_sent || conn.bytes_received != bytes_received;
         if moved || closed || protocol != conn.protocol {
@@ -64,29 +72,32 @@ impl ConnStats {
             entry.bytes_received += conn.bytes_received - bytes_received;
             entry.closed += u64::from(closed);
             entry.protocol = conn.protocol;
-            entry.changed = true;
+            entry.change(key, changed);
         }
         conn.counted = Counted {
             key: Some(key),
             bytes_sent: conn.bytes_sent,
             bytes_received: conn.bytes_received,
             protocol: conn.protocol,
+            refused: false,
         };
     }
 
     /// Finds or makes the key of a connection that is not counted yet.
-    fn open(&mut self, conn: &Connection) -> Option<StatsKey> {
+    fn open(&mut self, conn: &mut Connection) -> Option<StatsKey> {
         let (role, remote) = (conn.role()?, conn.ends.socket.remote?);
         let remote_port = if role == Role::Server { 0 } else { remote.port() };
         let remote = remote.ip().to_canonical();
         let key = StatsKey { process: conn.ends.process, remote, remote_port };
         if self.entries.len() >= STATS_KEYS_MAX && !self.entries.contains_key(&key) {
-            // Keys without open connections count from 0 again when they come back.
-            self.entries.retain(|_, entry| entry.changed || entry.opened > entry.closed);
+            self.make_room();
             if self.entries.len() >= STATS_KEYS_MAX {
-                self.refused += 1;
+                self.refused += u64::from(!std::mem::replace(&mut conn.counted.refused, true));
                 return None;
             }
+        }
+        if !self.entries.contains_key(&key) {
+            self.by_process.entry(key.process).or_default().push(key);
         }
         let entry = self.entries.entry(key).or_insert(StatsEntry {
             role,
@@ -95,32 +106,75 @@ impl ConnStats {
             closed: 0,
             bytes_sent: 0,
             bytes_received: 0,
-            changed: true,
+            changed: false,
             process_gone: false,
         });
         entry.role = role;
         // One that was open before capture began is open now, and counts.
         entry.opened += 1;
-        entry.changed = true;
+        entry.change(key, &mut self.changed);
         Some(key)
+    }
+
+    /// Keys without open connections go; they count from 0 again when they come back. Once a report:
+    /// between two reports hardly any become free.
+    fn make_room(&mut self) {
+        if std::mem::replace(&mut self.swept, true) {
+            return;
+        }
+        let by_process = &mut self.by_process;
+        self.entries.retain(|key, entry| {
+            let keep = entry.changed || entry.opened > entry.closed;
+            if !keep && let Some(keys) = by_process.get_mut(&key.process) {
+                keys.retain(|kept| kept != key);
+            }
+            keep
+        });
+        self.by_process.retain(|_, keys| !keys.is_empty());
     }
 
     /// The process's keys are forgotten when all its connections are closed and reported.
     pub(super) fn process_gone(&mut self, process: Process) {
-        for (key, entry) in &mut self.entries {
-            entry.process_gone |= key.process == process;
+        for key in self.by_process.remove(&process).unwrap_or_default() {
+            let Some(entry) = self.entries.get_mut(&key) else { continue };
+            entry.process_gone = true;
+            if entry.is_over() {
+                self.entries.remove(&key);
+            }
         }
+    }
+
+    pub(super) fn keys(&self) -> usize {
+        self.entries.len()
     }
 
     /// The keys that changed since the last call, in order of the keys.
     pub fn take_changed(&mut self) -> Vec<(StatsKey, StatsEntry)> {
-        let mut changed: Vec<(StatsKey, StatsEntry)> = self
-            .entries
-            .iter_mut()
-            .filter_map(|(key, entry)| std::mem::take(&mut entry.changed).then_some((*key, *entry)))
-            .collect();
-        changed.sort_unstable_by_key(|(key, _)| *key);
-        self.entries.retain(|_, entry| !(entry.process_gone && entry.opened <= entry.closed));
+        self.swept = false;
+        let mut keys = std::mem::take(&mut self.changed);
+        keys.sort_unstable();
+        let mut changed = Vec::with_capacity(keys.len());
+        for key in keys {
+            let Some(entry) = self.entries.get_mut(&key) else { continue };
+            entry.changed = false;
+            changed.push((key, *entry));
+            if entry.is_over() {
+                self.entries.remove(&key);
+            }
+        }
         changed
+    }
+}
+
+impl StatsEntry {
+    fn change(&mut self, key: StatsKey, changed: &mut Vec<StatsKey>) {
+        if !std::mem::replace(&mut self.changed, true) {
+            changed.push(key);
+        }
+    }
+
+    /// Nothing can come any more, and all is reported.
+    fn is_over(&self) -> bool {
+        self.process_gone && !self.changed && self.opened <= self.closed
     }
 }

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use hashbrown::{HashMap, HashSet};
-use weir_protocols::http1::{self, Exchange, REORDER_GRACE_NS};
+use weir_protocols::http1::{self, Exchange};
 
 use super::connection::{Connection, Ends, Look, Outcome, Role};
 use super::stats::{ConnStats, StatsEntry, StatsKey};
 use crate::capture::{
-    CaptureEvent, ConnKey, DataEvent, Direction, Opened, Process, Socket, SocketEvent, SocketType,
+    CaptureEvent, ConnKey, DataEvent, Direction, IN_PROGRESS, Opened, Process, Socket, SocketEvent,
+    SocketType,
 };
 
 /// Bounds of a tracker.
@@ -18,7 +19,8 @@ use crate::capture::{
 pub struct TrackerLimits {
     /// Connections; beyond it one that was not used lately is dropped.
     pub connections_max: usize,
-    /// Unread bytes of all connections; beyond it the growing connection's are forgotten.
+    /// Unread bytes and waiting requests of all connections; beyond it the growing connection's are
+    /// forgotten.
     pub bytes_max: usize,
     /// A connection without events for so long is dropped.
     pub idle_ns: i64,
@@ -42,20 +44,19 @@ const STOP_COPYING_MAX: usize = 65_536;
 const SOCKETS_MAX: usize = 16_384;
 /// Panics that nobody fetched.
 const PANICS_MAX: usize = 64;
-/// The caller's clock moves by no more than this between two calls of [`Tracker::on_time`]; when it
-/// does, it was set, and no time has passed for connections.
-const CLOCK_STEP_MAX_NS: i64 = 10_000_000_000;
-/// Events are no older than this when they come; when they are, the caller's clock is ahead.
-const EVENT_AGE_MAX_NS: i64 = 1_000_000_000;
-/// Idle connections are looked for this often.
-const IDLE_SCAN_NS: i64 = 10_000_000_000;
+/// Connects that are under way; beyond it the oldest ones are forgotten (their first bytes or their
+/// end tell the rest).
+const CONNECTING_MAX: usize = 16_384;
+/// Slots that the search for a connection to evict looks at; the one that was silent longest among
+/// them goes if all were used lately.
+const EVICT_LOOKS: usize = 64;
 
 /// What a tracker counted; all of it only grows, but for the first two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TrackerCounters {
     /// Now.
     pub connections: u64,
-    /// Now: bytes that wait in streams.
+    /// Now: bytes that wait in streams, and what parsers hold.
     pub held_bytes: u64,
     pub events: u64,
     /// Dropped while open, for room.
@@ -68,6 +69,8 @@ pub struct TrackerCounters {
     pub bytes_forgotten: u64,
     /// Connections dropped because their parser panicked.
     pub parser_panics: u64,
+    /// Ends of connections of which there was no room to tell whose they are.
+    pub ends_untold: u64,
     pub http1: http1::Counters,
 }
 
@@ -79,17 +82,18 @@ pub struct ParserPanic {
     pub message: String,
 }
 
-/// A local address in use, and by whom.
+/// One end of a connection, and who uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketOwner {
     pub local: SocketAddr,
+    pub remote: SocketAddr,
     /// Inode of the network namespace, 0 if not known.
     pub netns: u32,
     pub process: Process,
-    /// When it was first seen with it.
-    pub since_unix_ns: i64,
-    /// Others may have it, too: a server's address and port.
-    pub shared: bool,
+    pub opened: Opened,
+    /// When it was first seen with it; or last, if it `ended`.
+    pub at_unix_ns: i64,
+    pub ended: bool,
 }
 
 /// Where exchanges go.
@@ -98,31 +102,40 @@ pub type Emit<'a> = dyn FnMut(&Ends, Role, Exchange<'_>) + 'a;
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Tracker {
-    limits: TrackerLimits,
+    pub(super) limits: TrackerLimits,
     config: http1::Config,
-    slots: Vec<Option<Box<Connection>>>,
+    pub(super) slots: Vec<Option<Box<Connection>>>,
     free: Vec<u32>,
     by_key: HashMap<ConnKey, u32, foldhash::fast::FixedState>,
     /// Slots to look at again when time has passed.
-    attention: Vec<u32>,
+    pub(super) attention: Vec<u32>,
+    /// Slots of which the source is to be asked whether anybody holds them, since their last known
+    /// holder has ended; and when it did.
+    pub(super) doubtful: Vec<(u32, i64)>,
+    /// Slots that the statistics have to look at.
+    active: Vec<u32>,
     /// Where the search for a connection to evict goes on.
     hand: usize,
-    /// Processes that hold or held a connection: most exiting processes never did.
-    holders: HashSet<Process, foldhash::fast::FixedState>,
+    /// Where [`Tracker::on_time`] goes on looking for silent connections.
+    pub(super) patrol: usize,
+    /// The slots of each process that is known to hold a connection. As long as a connection lives,
+    /// its slot is in the set of each of its holders, and in no other.
+    held: HashMap<Process, HashSet<u32, foldhash::fast::FixedState>, foldhash::fast::FixedState>,
+    /// Connects that have not succeeded yet.
+    connecting: HashMap<ConnKey, SocketEvent, foldhash::fast::FixedState>,
     pool: http1::Pool,
     stats: ConnStats,
     stop_copying: VecDeque<ConnKey>,
     panics: Vec<ParserPanic>,
     sockets: Vec<SocketOwner>,
     /// On the events' clock: it follows the kernel's, whatever is done to the wall clock.
-    now_unix_ns: i64,
+    pub(super) now_unix_ns: i64,
     /// The caller's clock when it called last.
-    wall_unix_ns: Option<i64>,
+    pub(super) wall_unix_ns: Option<i64>,
     /// The newest event since then.
-    newest_event_ns: Option<i64>,
+    pub(super) newest_event_ns: Option<i64>,
     last_stats_ns: i64,
-    last_idle_scan_ns: i64,
-    counters: TrackerCounters,
+    pub(super) counters: TrackerCounters,
 }
 
 impl Tracker {
@@ -135,8 +148,12 @@ impl Tracker {
             free: Vec::new(),
             by_key: HashMap::default(),
             attention: Vec::new(),
+            doubtful: Vec::new(),
+            active: Vec::new(),
             hand: 0,
-            holders: HashSet::default(),
+            patrol: 0,
+            held: HashMap::default(),
+            connecting: HashMap::default(),
             pool: http1::Pool::default(),
             stats: ConnStats::default(),
             stop_copying: VecDeque::new(),
@@ -146,7 +163,6 @@ impl Tracker {
             wall_unix_ns: None,
             newest_event_ns: None,
             last_stats_ns: 0,
-            last_idle_scan_ns: 0,
             counters: TrackerCounters::default(),
         }
     }
@@ -159,10 +175,11 @@ impl Tracker {
         self.newest_event_ns = self.newest_event_ns.max(Some(time_unix_ns));
         match event {
             CaptureEvent::Data(data) => self.data(data, emit),
-            CaptureEvent::Connect { at, error: 0 } | CaptureEvent::Accept { at } => {
-                self.opened(at);
-            }
-            CaptureEvent::Connect { .. } | CaptureEvent::Exec { .. } => {}
+            CaptureEvent::Connect { at, error } => self.connect(at, *error),
+            CaptureEvent::Accept { at } => self.opened(at),
+            CaptureEvent::UnixNames { at, local, remote } => self.named(at, local, remote),
+            CaptureEvent::End { at, direction, .. } => self.direction_ended(at, *direction),
+            CaptureEvent::Fork { .. } | CaptureEvent::Exec { .. } => {}
             CaptureEvent::Close { at, last, egress_bytes, ingress_bytes } => {
                 self.closed(at, *last, *egress_bytes, *ingress_bytes);
             }
@@ -200,6 +217,27 @@ impl Tracker {
         });
     }
 
+    /// A connect that is under way is no connection yet; one that has failed never was.
+    fn connect(&mut self, at: &SocketEvent, error: i32) {
+        let key = at.socket.key;
+        let before = self.connecting.remove(&key);
+        match error {
+            // Told of the kernel's doing, it has no process: that of the call is meant.
+            0 if at.process == Process::default() => {
+                let Some(before) = before else { return };
+                self.opened(&SocketEvent { socket: at.socket, ..before });
+            }
+            0 => self.opened(at),
+            IN_PROGRESS => {
+                if self.connecting.len() >= CONNECTING_MAX {
+                    self.connecting.clear();
+                }
+                self.connecting.insert(key, *at);
+            }
+            _ => {}
+        }
+    }
+
     fn opened(&mut self, at: &SocketEvent) {
         if at.socket.socket_type == SocketType::Datagram {
             return;
@@ -208,43 +246,82 @@ impl Tracker {
         if let Some(conn) = self.conn_mut(slot) {
             conn.seen(&at.socket, at.process, at.time_unix_ns);
         }
-        self.holders.insert(at.process);
+        self.take_new_holder(slot);
+    }
+
+    fn named(&mut self, at: &SocketEvent, local: &[u8], remote: &[u8]) {
+        let slot = self.slot_of(&at.socket, at.process, at.time_unix_ns);
+        if let Some(conn) = self.conn_mut(slot) {
+            conn.ends.set_unix_names(local, remote);
+        }
+    }
+
+    /// Once no response can come any more, the parser need not wait for the close.
+    fn direction_ended(&mut self, at: &SocketEvent, direction: Direction) {
+        let Some(&slot) = self.by_key.get(&at.socket.key) else { return };
+        let Some(conn) = self.conn_mut(slot) else { return };
+        if conn.responses_end_since(direction, at.time_unix_ns) {
+            self.attend(slot);
+        }
     }
 
     fn closed(&mut self, at: &SocketEvent, last: bool, egress_bytes: u64, ingress_bytes: u64) {
+        if last {
+            self.connecting.remove(&at.socket.key);
+        }
         let Some(&slot) = self.by_key.get(&at.socket.key) else { return };
         let Some(conn) = self.conn_mut(slot) else { return };
         conn.last_event_ns = conn.last_event_ns.max(at.time_unix_ns);
         conn.bytes_sent = conn.bytes_sent.max(egress_bytes);
         conn.bytes_received = conn.bytes_received.max(ingress_bytes);
-        if conn.released_by(at.process) || last {
+        if last {
             conn.closing_since_ns = Some(at.time_unix_ns);
             self.attend(slot);
+        } else {
+            // Whoever it is that still holds it: perhaps the same process by another descriptor,
+            // perhaps one that has not used it yet.
+            conn.let_go_by(at.process);
+            unhold(&mut self.held, at.process, slot);
         }
+        self.is_active(slot);
     }
 
     fn exited(&mut self, process: Process) {
-        self.stats.process_gone(process);
-        if !self.holders.remove(&process) {
-            return;
-        }
-        for slot in 0..self.slots.len() {
-            let now_unix_ns = self.now_unix_ns;
-            if let Some(conn) = &mut self.slots[slot]
-                && conn.released_by(process)
-            {
-                conn.closing_since_ns = Some(now_unix_ns);
-                self.attend(slot as u32);
+        for slot in self.held.remove(&process).into_iter().flatten() {
+            let Some(conn) = self.slots[slot as usize].as_deref_mut() else { continue };
+            // Counted under its process, before that is forgotten.
+            self.stats.take(conn, false);
+            if conn.released_by(process) && !std::mem::replace(&mut conn.is_doubtful, true) {
+                self.doubtful.push((slot, self.now_unix_ns));
             }
+        }
+        self.stats.process_gone(process);
+    }
+
+    fn take_new_holder(&mut self, slot: u32) {
+        if let Some(conn) = self.conn_mut(slot)
+            && let Some(process) = conn.take_new_holder()
+        {
+            self.held.entry(process).or_default().insert(slot);
         }
     }
 
-    fn conn_mut(&mut self, slot: u32) -> Option<&mut Connection> {
+    /// The statistics are to look at this connection.
+    fn is_active(&mut self, slot: u32) {
+        if let Some(conn) = self.conn_mut(slot)
+            && !std::mem::replace(&mut conn.is_active, true)
+        {
+            self.active.push(slot);
+        }
+    }
+
+    pub(super) fn conn_mut(&mut self, slot: u32) -> Option<&mut Connection> {
         self.slots.get_mut(slot as usize)?.as_deref_mut()
     }
 
     fn slot_of(&mut self, socket: &Socket, process: Process, time_unix_ns: i64) -> u32 {
         if let Some(&slot) = self.by_key.get(&socket.key) {
+            self.is_active(slot);
             return slot;
         }
         if self.by_key.len() >= self.limits.connections_max {
@@ -262,45 +339,66 @@ impl Tracker {
             }
         };
         self.by_key.insert(socket.key, slot);
-        self.holders.insert(process);
+        self.held.entry(process).or_default().insert(slot);
+        self.is_active(slot);
         self.tell_owner(socket, process, time_unix_ns);
         slot
     }
 
     fn tell_owner(&mut self, socket: &Socket, process: Process, since_unix_ns: i64) {
-        if let Some(local) = socket.local
-            && self.sockets.len() < SOCKETS_MAX
-        {
-            let (netns, shared) = (socket.netns, socket.opened != Opened::Connected);
-            self.sockets.push(SocketOwner { local, netns, process, since_unix_ns, shared });
-        }
+        self.tell(socket, process, since_unix_ns, false);
     }
 
-    /// Second chance: the first one under the hand that was not used since it came by last.
+    fn tell(&mut self, socket: &Socket, process: Process, at_unix_ns: i64, ended: bool) {
+        let (Some(local), Some(remote)) = (socket.local, socket.remote) else { return };
+        if self.sockets.len() == SOCKETS_MAX {
+            self.counters.ends_untold += 1;
+            return;
+        }
+        let Socket { netns, opened, .. } = *socket;
+        self.sockets.push(SocketOwner { local, remote, netns, process, opened, at_unix_ns, ended });
+    }
+
+    /// Second chance: the first one under the hand that was not used since it came by last, or of
+    /// those that it came by the one that was silent longest.
     fn evict(&mut self) {
-        for _ in 0..2 * self.slots.len() {
+        let mut oldest: Option<(i64, u32)> = None;
+        let mut looks = 0;
+        while looks < EVICT_LOOKS.min(self.by_key.len()) {
             self.hand = (self.hand + 1) % self.slots.len();
+            let slot = self.hand as u32;
             let Some(conn) = &mut self.slots[self.hand] else { continue };
+            looks += 1;
+            let candidate = (conn.last_event_ns, slot);
             if !std::mem::take(&mut conn.touched) {
-                self.counters.connections_evicted += 1;
-                self.remove(self.hand as u32);
-                return;
+                oldest = Some(candidate);
+                break;
             }
+            oldest = oldest.min(Some(candidate)).or(Some(candidate));
+        }
+        if let Some((_, slot)) = oldest {
+            self.counters.connections_evicted += 1;
+            self.remove(slot);
         }
     }
 
-    fn remove(&mut self, slot: u32) {
+    pub(super) fn remove(&mut self, slot: u32) {
         let Some(mut conn) = self.slots[slot as usize].take() else { return };
         self.stats.take(&mut conn, true);
+        let until_unix_ns = conn.closing_since_ns.unwrap_or(conn.last_event_ns);
+        self.tell(&conn.ends.socket, conn.ends.process, until_unix_ns, true);
         self.counters.http1.add(conn.take_counters());
         self.counters.held_bytes =
             self.counters.held_bytes.saturating_sub(conn.held_bytes() as u64);
         self.counters.stream_overflow_bytes += conn.overflow_bytes();
         self.by_key.remove(&conn.ends.socket.key);
+        for holder in conn.holders() {
+            unhold(&mut self.held, holder, slot);
+        }
         self.free.push(slot);
     }
 
-    fn attend(&mut self, slot: u32) {
+    pub(super) fn attend(&mut self, slot: u32) {
         if let Some(conn) = self.conn_mut(slot)
             && !std::mem::replace(&mut conn.in_attention, true)
         {
@@ -309,7 +407,7 @@ impl Tracker {
     }
 
     /// Lets a connection work; a panic in there ends the connection and nothing else.
-    fn look(
+    pub(super) fn look(
         &mut self,
         slot: u32,
         emit: &mut Emit<'_>,
@@ -345,7 +443,7 @@ impl Tracker {
             push_bounded(&mut self.stop_copying, conn.ends.socket.key);
         }
         if let Some(process) = conn.take_new_holder() {
-            self.holders.insert(process);
+            self.held.entry(process).or_default().insert(slot);
         }
         let (after, waits) = (conn.held_bytes() as u64, conn.needs_time());
         let (socket, process_now) = (conn.ends.socket, conn.ends.process);
@@ -363,86 +461,14 @@ impl Tracker {
 
     fn forget_bytes(&mut self, slot: u32) {
         self.counters.bytes_forgotten += 1;
-        let Some(conn) = self.conn_mut(slot) else { return };
-        let before = conn.held_bytes();
-        conn.forget_unread();
-        let freed = before.saturating_sub(conn.held_bytes()) as u64;
-        self.counters.held_bytes = self.counters.held_bytes.saturating_sub(freed);
-    }
-
-    /// Lets time pass: settles holes, drops what waited too long, ends closed connections.
-    pub fn on_time(&mut self, now_unix_ns: i64, emit: &mut Emit<'_>) {
-        self.pass_time(now_unix_ns);
-        for slot in std::mem::take(&mut self.attention) {
-            let now_unix_ns = self.now_unix_ns;
-            let Some(conn) = self.conn_mut(slot) else { continue };
-            conn.in_attention = false;
-            let closed = conn
-                .closing_since_ns
-                .is_some_and(|since| now_unix_ns.saturating_sub(since) >= REORDER_GRACE_NS);
-            let closing = conn.closing_since_ns.is_some();
-            if closed {
-                self.end(slot, emit);
-            } else {
-                self.look(slot, emit, Connection::advance);
-                if closing {
-                    self.attend(slot);
-                }
-            }
-        }
-        if self.now_unix_ns.saturating_sub(self.last_idle_scan_ns) >= IDLE_SCAN_NS {
-            self.last_idle_scan_ns = self.now_unix_ns;
-            self.drop_idle(emit);
-        }
-    }
-
-    /// Time passes as on the caller's clock, but a clock that was set makes no request late, and
-    /// events say what time it is.
-    fn pass_time(&mut self, wall_unix_ns: i64) {
-        let Some(before) = self.wall_unix_ns.replace(wall_unix_ns) else {
-            self.now_unix_ns = self.now_unix_ns.max(wall_unix_ns);
+        let Some(conn) = self.slots.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
             return;
         };
-        let passed_ns = wall_unix_ns.saturating_sub(before);
-        if (0..=CLOCK_STEP_MAX_NS).contains(&passed_ns) {
-            self.now_unix_ns = self.now_unix_ns.saturating_add(passed_ns);
-        }
-        if let Some(newest) = self.newest_event_ns.take() {
-            let latest = newest.saturating_add(EVENT_AGE_MAX_NS);
-            self.now_unix_ns = self.now_unix_ns.clamp(newest, latest);
-        }
-    }
-
-    fn end(&mut self, slot: u32, emit: &mut Emit<'_>) {
-        self.look(slot, emit, |conn, look| {
-            conn.finish(look);
-            Outcome::Tracked
-        });
-        self.remove(slot);
-    }
-
-    fn drop_idle(&mut self, emit: &mut Emit<'_>) {
-        let since_ns = self.now_unix_ns.saturating_sub(self.limits.idle_ns);
-        for slot in 0..self.slots.len() {
-            if self.slots[slot].as_ref().is_some_and(|conn| conn.last_event_ns < since_ns) {
-                self.counters.connections_idle += 1;
-                self.end(slot as u32, emit);
-            }
-        }
-        // Processes that exited unseen must not stay.
-        if self.holders.len() > 2 * self.limits.connections_max {
-            let held = self.slots.iter().flatten().flat_map(|conn| conn.holders());
-            self.holders = held.collect();
-        }
-    }
-
-    /// Ends every connection: the input is over.
-    pub fn finish(&mut self, emit: &mut Emit<'_>) {
-        for slot in 0..self.slots.len() {
-            if self.slots[slot].is_some() {
-                self.end(slot as u32, emit);
-            }
-        }
+        let before = conn.held_bytes();
+        conn.forget_unread(&mut self.pool);
+        self.counters.http1.add(conn.take_counters());
+        let freed = before.saturating_sub(conn.held_bytes()) as u64;
+        self.counters.held_bytes = self.counters.held_bytes.saturating_sub(freed);
     }
 
     /// Connection statistics that changed, if it is time for them (`None` if not).
@@ -452,8 +478,12 @@ impl Tracker {
             return None;
         }
         self.last_stats_ns = self.now_unix_ns;
-        for conn in self.slots.iter_mut().flatten() {
-            self.stats.take(conn, false);
+        for slot in std::mem::take(&mut self.active) {
+            if let Some(conn) = self.slots[slot as usize].as_deref_mut()
+                && std::mem::take(&mut conn.is_active)
+            {
+                self.stats.take(conn, false);
+            }
         }
         Some(self.stats.take_changed())
     }
@@ -479,9 +509,30 @@ impl Tracker {
         self.stats.refused
     }
 
+    /// Keys that the statistics hold now.
+    #[must_use]
+    pub fn stats_keys(&self) -> usize {
+        self.stats.keys()
+    }
+
     #[must_use]
     pub fn counters(&self) -> TrackerCounters {
-        TrackerCounters { connections: self.by_key.len() as u64, ..self.counters }
+        let held_bytes = self.counters.held_bytes + self.pool.held_bytes() as u64;
+        TrackerCounters { connections: self.by_key.len() as u64, held_bytes, ..self.counters }
+    }
+}
+
+/// Takes a slot out of a process's set, and the set away when it is empty.
+fn unhold<S: std::hash::BuildHasher, T: std::hash::BuildHasher>(
+    held: &mut HashMap<Process, HashSet<u32, S>, T>,
+    process: Process,
+    slot: u32,
+) {
+    if let Some(slots) = held.get_mut(&process) {
+        slots.remove(&slot);
+        if slots.is_empty() {
+            held.remove(&process);
+        }
     }
 }
 

@@ -11,7 +11,8 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use aya::Ebpf;
-use aya::programs::{Program, TracePoint};
+use aya::programs::raw_trace_point::RawTracePointLink;
+use aya::programs::{Program, ProgramError, RawTracePoint, TracePoint};
 
 use super::can_run::{CannotRun, ProgramStatus, with_causes};
 
@@ -23,12 +24,24 @@ pub(super) struct ProgramEntry {
     pub(super) tracepoint: &'static str,
 }
 
+impl ProgramEntry {
+    /// Its program gets the tracepoint's own arguments, and is attached without tracefs.
+    pub(super) fn is_raw(&self) -> bool {
+        self.category == RAW
+    }
+}
+
+/// The program that looks at `io_uring`.
+pub(super) const URING_PROGRAM: &str = "uring_complete";
+/// In place of a category: a raw tracepoint.
+const RAW: &str = "raw";
+
 const fn syscall(name: &'static str, tracepoint: &'static str) -> ProgramEntry {
     ProgramEntry { object: "syscalls", name, category: "syscalls", tracepoint }
 }
 
 /// In the order of attachment: a write's beginning before its end.
-pub(super) const PROGRAMS: [ProgramEntry; 23] = [
+pub(super) const PROGRAMS: [ProgramEntry; 27] = [
     syscall("enter_write", "sys_enter_write"),
     syscall("enter_sendto", "sys_enter_sendto"),
     syscall("enter_writev", "sys_enter_writev"),
@@ -50,11 +63,30 @@ pub(super) const PROGRAMS: [ProgramEntry; 23] = [
     syscall("exit_accept", "sys_exit_accept"),
     syscall("exit_accept4", "sys_exit_accept4"),
     syscall("enter_close", "sys_enter_close"),
+    syscall("exit_shutdown", "sys_exit_shutdown"),
+    ProgramEntry {
+        object: "syscalls",
+        name: "sock_state",
+        category: "sock",
+        tracepoint: "inet_sock_set_state",
+    },
+    ProgramEntry {
+        object: "syscalls",
+        name: URING_PROGRAM,
+        category: RAW,
+        tracepoint: "io_uring_complete",
+    },
     ProgramEntry {
         object: "process",
         name: "process_exec",
         category: "sched",
         tracepoint: "sched_process_exec",
+    },
+    ProgramEntry {
+        object: "process",
+        name: "process_fork",
+        category: RAW,
+        tracepoint: "sched_process_fork",
     },
     ProgramEntry {
         object: "process",
@@ -65,19 +97,22 @@ pub(super) const PROGRAMS: [ProgramEntry; 23] = [
 ];
 
 /// A program's hold on its tracepoint: dropping it detaches, which takes about 0.1 s.
-pub(super) struct Attachment {
-    _perf_event: OwnedFd,
+pub(super) enum Attachment {
+    PerfEvent { _fd: OwnedFd },
+    Raw { _link: RawTracePointLink },
 }
 
-/// Load and attach the programs of an object, each on its own.
+/// Load and attach the wanted programs of an object, each on its own.
 pub(super) fn attach_all(
     ebpf: &mut Ebpf,
     object: &'static str,
     tracefs: &Tracefs,
+    wanted: &dyn Fn(&str) -> bool,
     attachments: &mut Vec<Attachment>,
     programs: &mut Vec<ProgramStatus>,
 ) {
-    for entry in PROGRAMS.iter().filter(|entry| entry.object == object) {
+    let of_object = PROGRAMS.iter().filter(|entry| entry.object == object);
+    for entry in of_object.filter(|entry| wanted(entry.name)) {
         let reason = match attach_one(ebpf, entry, tracefs) {
             Ok(attachment) => {
                 attachments.push(attachment);
@@ -94,16 +129,27 @@ fn attach_one(
     entry: &ProgramEntry,
     tracefs: &Tracefs,
 ) -> Result<Attachment, String> {
-    let id = tracefs.id(entry.category, entry.tracepoint).map_err(|error| {
-        format!("no tracepoint {}/{}: {error}", entry.category, entry.tracepoint)
-    })?;
-    let Some(Program::TracePoint(program)) = ebpf.program_mut(entry.name) else {
-        return Err("not in the object".to_string());
-    };
-    load_once(program)?;
-    let fd = program.fd().map_err(|error| with_causes(&error))?;
-    attach(id, fd.as_fd().as_raw_fd())
-        .map_err(|error| format!("could not attach to {}: {error}", entry.tracepoint))
+    match ebpf.program_mut(entry.name) {
+        Some(Program::TracePoint(program)) => {
+            let id = tracefs.id(entry.category, entry.tracepoint).map_err(|error| {
+                format!("no tracepoint {}/{}: {error}", entry.category, entry.tracepoint)
+            })?;
+            load_once(program)?;
+            let fd = program.fd().map_err(|error| with_causes(&error))?;
+            attach(id, fd.as_fd().as_raw_fd())
+                .map_err(|error| format!("could not attach to {}: {error}", entry.tracepoint))
+        }
+        Some(Program::RawTracePoint(program)) => {
+            attach_raw(program, entry.tracepoint).map_err(|error| shortened(&with_causes(&error)))
+        }
+        _ => Err("not in the object".to_string()),
+    }
+}
+
+fn attach_raw(program: &mut RawTracePoint, tracepoint: &str) -> Result<Attachment, ProgramError> {
+    program.load()?;
+    let link = program.attach(tracepoint)?;
+    Ok(Attachment::Raw { _link: program.take_link(link)? })
 }
 
 fn load_once(program: &mut TracePoint) -> Result<(), String> {
@@ -179,7 +225,7 @@ fn attach(tracepoint_id: u64, program_fd: RawFd) -> io::Result<Attachment> {
     if enabled < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(Attachment { _perf_event: fd })
+    Ok(Attachment::PerfEvent { _fd: fd })
 }
 
 /// The folder of tracepoints.

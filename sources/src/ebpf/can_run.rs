@@ -83,6 +83,7 @@ pub fn can_run() -> Vec<ProgramStatus> {
         .map(|program| {
             let reason = match &machine {
                 Err(error) => Some(with_causes(error)),
+                Ok(_) if program.is_raw() => None,
                 Ok(tracefs) => {
                     tracefs.id(program.category, program.tracepoint).err().map(|error| {
                         format!(

@@ -1,7 +1,11 @@
-//! What the programs count.
+//! What the programs count, and whom they cannot see.
 
-use aya::maps::{MapData, PerCpuArray};
-use weir_bpf::abi::Counter;
+use aya::Ebpf;
+use aya::maps::{HashMap, MapData, PerCpuArray};
+use weir_bpf::abi::{self, Counter};
+
+use super::can_run::CannotRun;
+use super::filters::Pod;
 
 /// Totals since the start. Every call on a socket ends in exactly one of `records`,
 /// `lost_records`, `filtered`, `excluded`, `other_sockets`, `conns_failed`, `bad_registers`, or in
@@ -30,9 +34,14 @@ pub struct Counters {
     pub bad_registers: u64,
     /// Messages beyond the 32nd of one `sendmmsg` or `recvmmsg`.
     pub skipped_messages: u64,
-    /// Bytes moved by no call that was looked at (io_uring, for one): each is also a gap in its
-    /// stream's positions.
+    /// Bytes moved by nothing that was looked at: each is also a gap in its stream's positions.
     pub unseen_bytes: u64,
+    /// Bytes moved by operations of `io_uring` whose buffers cannot be read: gaps, too.
+    pub uring_bytes: u64,
+    /// Sockets of 32-bit programs that were closed; nothing else is seen of them.
+    pub compat_sockets: u64,
+    /// Bytes that those moved.
+    pub compat_bytes: u64,
     /// Process starts and ends that found their ring full.
     pub process_lost_records: u64,
     /// Records that could not be decoded: a bug if ever not 0.
@@ -57,8 +66,96 @@ impl Counters {
             bad_registers: get(Counter::BadRegisters),
             skipped_messages: get(Counter::SkippedMessages),
             unseen_bytes: get(Counter::UnseenBytes),
+            uring_bytes: get(Counter::UringBytes),
+            compat_sockets: get(Counter::CompatSockets),
+            compat_bytes: get(Counter::CompatBytes),
             ..Counters::default()
         }
+    }
+
+    /// What was not seen or not kept, by reason, as a ledger of losses wants it: each loss once. All
+    /// reasons are always there. Calls that were left out on purpose (filters, our own connections,
+    /// streams that nobody reads) are no losses, nor is what is cut from long calls, which rows say
+    /// themselves.
+    #[must_use]
+    pub fn losses(&self) -> [(&'static str, u64); 9] {
+        [
+            ("ring_full", self.lost_records),
+            ("unseen_bytes", self.unseen_bytes),
+            ("io_uring_bytes", self.uring_bytes),
+            ("compat32_bytes", self.compat_bytes),
+            ("connections_failed", self.conns_failed),
+            ("bad_registers", self.bad_registers),
+            ("skipped_messages", self.skipped_messages),
+            ("malformed_records", self.malformed_records),
+            ("process_ring_full", self.process_lost_records),
+        ]
+    }
+}
+
+/// Why a process's bytes are not seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BlindReason {
+    /// By ways that are not traced; or the process is outside the filters.
+    Other,
+    /// Operations of `io_uring` whose buffers cannot be read.
+    IoUring,
+    /// It is a 32-bit program, whose system calls have no tracepoints.
+    Compat32,
+}
+
+impl BlindReason {
+    /// As counters and messages name it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            BlindReason::Other => "unseen",
+            BlindReason::IoUring => "io_uring",
+            BlindReason::Compat32 => "compat32",
+        }
+    }
+}
+
+/// A process whose bytes pass by capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlindProcess {
+    pub pid: u32,
+    pub reason: BlindReason,
+    /// Sockets that were closed, or pieces of streams that were missed.
+    pub times: u64,
+    pub bytes: u64,
+}
+
+/// Processes that are remembered; the least recently seen is forgotten for a new one.
+pub const BLIND_PROCESSES_MAX: usize = 1_024;
+
+pub(super) struct BlindMap(HashMap<MapData, Pod<abi::BlindKey>, Pod<abi::Blind>>);
+
+impl BlindMap {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<BlindMap, CannotRun> {
+        let map = ebpf.take_map("blind").ok_or(CannotRun::BadObject("blind"))?;
+        let map =
+            HashMap::try_from(map).map_err(|source| CannotRun::Map { map: "blind", source })?;
+        Ok(BlindMap(map))
+    }
+
+    /// Sorted. What comes or goes while it is read may be left out.
+    pub(super) fn read(&self) -> Vec<BlindProcess> {
+        let entries = self.0.iter().take(BLIND_PROCESSES_MAX).filter_map(Result::ok);
+        let mut found: Vec<BlindProcess> = entries
+            .map(|(Pod(key), Pod(value))| BlindProcess {
+                pid: key.pid,
+                reason: match key.reason {
+                    abi::BLIND_URING => BlindReason::IoUring,
+                    abi::BLIND_COMPAT => BlindReason::Compat32,
+                    _ => BlindReason::Other,
+                },
+                times: value.times,
+                bytes: value.bytes,
+            })
+            .collect();
+        found.sort_unstable_by_key(|process| (process.pid, process.reason));
+        found
     }
 }
 

@@ -1,8 +1,9 @@
 //! From the programs' records to [`CaptureEvent`]s.
 
+use std::mem::offset_of;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use weir_bpf::abi::{self, Addresses, ProcessRecord, SocketRecord};
+use weir_bpf::abi::{self, Addresses, ProcessRecord, SocketRecord, UnixName};
 
 use super::clock::KernelClock;
 use crate::capture::{
@@ -39,8 +40,8 @@ impl HeldExits {
     }
 }
 
-pub(super) fn process_event(record: &[u8], clock: &KernelClock) -> Option<CaptureEvent<'static>> {
-    let record: ProcessRecord = abi::read_process_record(record)?;
+pub(super) fn process_event<'a>(record: &'a [u8], clock: &KernelClock) -> Option<CaptureEvent<'a>> {
+    let (record, payload): (ProcessRecord, &[u8]) = abi::read_process_record(record)?;
     let at = ProcessEvent {
         time_unix_ns: clock.unix_ns(record.time_mono_ns),
         process: process(record.pid, record.start_boottime_ns),
@@ -49,16 +50,33 @@ pub(super) fn process_event(record: &[u8], clock: &KernelClock) -> Option<Captur
         comm: record.comm,
     };
     match record.kind {
-        abi::KIND_EXEC => Some(CaptureEvent::Exec { at }),
+        abi::KIND_FORK => Some(CaptureEvent::Fork {
+            at,
+            parent: process(record.parent_pid, record.parent_start_boottime_ns),
+        }),
+        abi::KIND_EXEC => Some(CaptureEvent::Exec {
+            at,
+            cmdline: payload,
+            is_cut: payload.len() < record.cmdline_bytes as usize,
+        }),
         abi::KIND_EXIT => Some(CaptureEvent::Exit { at, exit_code: record.exit_code }),
         _ => None,
     }
 }
 
-/// What a record of the sockets' ring tells: perhaps bytes that were moved unseen, and one event.
+/// What a record of the sockets' ring tells: perhaps bytes that were moved unseen, one event, and
+/// perhaps the last bytes of a long call.
 pub(super) struct Told<'a> {
     pub(super) unseen: Option<CaptureEvent<'static>>,
     pub(super) event: CaptureEvent<'a>,
+    pub(super) tail: Option<CaptureEvent<'a>>,
+}
+
+impl<'a> Told<'a> {
+    /// In the order in which they are to be handed out.
+    pub(super) fn events(self) -> impl Iterator<Item = CaptureEvent<'a>> {
+        self.unseen.into_iter().chain([self.event]).chain(self.tail)
+    }
 }
 
 pub(super) fn socket_events<'a>(record: &'a [u8], clock: &KernelClock) -> Option<Told<'a>> {
@@ -71,19 +89,13 @@ pub(super) fn socket_events<'a>(record: &'a [u8], clock: &KernelClock) -> Option
         socket: socket(&record)?,
     };
     let unseen = unseen(&record, at)?;
+    let mut tail = None;
     let event = match record.kind {
-        abi::KIND_DATA => CaptureEvent::Data(DataEvent {
-            time_unix_ns: at.time_unix_ns,
-            process: at.process,
-            cgroup_id: at.cgroup_id,
-            fd: at.fd,
-            socket: at.socket,
-            direction: direction(&record)?,
-            position: record.position_bytes,
-            // A system call moves less than 2 GiB.
-            total_bytes: u32::try_from(record.total_bytes).ok()?,
-            payload,
-        }),
+        abi::KIND_DATA => {
+            let (head, last) = data(&record, at, payload)?;
+            tail = last.map(CaptureEvent::Data);
+            CaptureEvent::Data(head)
+        }
         abi::KIND_GAP => CaptureEvent::Gap {
             at,
             direction: direction(&record)?,
@@ -98,9 +110,57 @@ pub(super) fn socket_events<'a>(record: &'a [u8], clock: &KernelClock) -> Option
             egress_bytes: record.position_bytes,
             ingress_bytes: record.total_bytes,
         },
+        abi::KIND_END => CaptureEvent::End {
+            at,
+            direction: direction(&record)?,
+            position: record.position_bytes,
+        },
+        abi::KIND_UNIX_NAMES => {
+            let (local, remote) = unix_names(payload)?;
+            CaptureEvent::UnixNames { at, local, remote }
+        }
         _ => return None,
     };
-    Some(Told { unseen, event })
+    Some(Told { unseen, event, tail })
+}
+
+/// The call's first bytes and, if it is cut, its last ones.
+fn data<'a>(
+    record: &SocketRecord,
+    at: SocketEvent,
+    payload: &'a [u8],
+) -> Option<(DataEvent<'a>, Option<DataEvent<'a>>)> {
+    let head_bytes = payload.len().checked_sub(record.tail_bytes as usize)?;
+    let (payload, tail) = payload.split_at(head_bytes);
+    // A system call moves less than 2 GiB.
+    let total_bytes = u32::try_from(record.total_bytes).ok()?;
+    let head = DataEvent {
+        time_unix_ns: at.time_unix_ns,
+        process: at.process,
+        cgroup_id: at.cgroup_id,
+        fd: at.fd,
+        socket: at.socket,
+        direction: direction(record)?,
+        position: record.position_bytes,
+        total_bytes: total_bytes.checked_sub(record.tail_bytes)?,
+        payload,
+    };
+    if tail.is_empty() {
+        return Some((head, None));
+    }
+    let position = record.position_bytes.checked_add(u64::from(head.total_bytes))?;
+    let last = DataEvent { position, total_bytes: record.tail_bytes, payload: tail, ..head };
+    Some((head, Some(last)))
+}
+
+/// The names of a socket and its peer, as two `UnixName`s hold them.
+fn unix_names(payload: &[u8]) -> Option<(&[u8], &[u8])> {
+    let [local, remote] = abi::read_unix_names(payload)?;
+    let name = |at: usize, bytes: u32| {
+        let start = at * size_of::<UnixName>() + offset_of!(UnixName, name);
+        payload.get(start..)?.get(..(bytes as usize).min(abi::UNIX_NAME_BYTES_MAX))
+    };
+    Some((name(0, local.bytes)?, name(1, remote.bytes)?))
 }
 
 /// The bytes before the record's own that no call has moved; `None` if the record is malformed.

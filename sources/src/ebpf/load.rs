@@ -116,7 +116,7 @@ pub(super) fn process(
     };
     match load() {
         Ok((mut ebpf, events, lost)) => {
-            attach::attach_all(&mut ebpf, "process", tracefs, attachments, programs);
+            attach::attach_all(&mut ebpf, "process", tracefs, &|_| true, attachments, programs);
             Some(ProcessPart { events, lost, _ebpf: ebpf })
         }
         Err(error) => {

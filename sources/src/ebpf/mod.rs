@@ -21,7 +21,7 @@ use aya::maps::{MapData, PerCpuArray, RingBuf};
 use aya::{Btf, Ebpf};
 use weir_bpf::abi;
 
-use crate::capture::{CaptureEvent, ConnKey};
+use crate::capture::{CaptureEvent, ConnKey, Liveness};
 
 mod attach;
 mod can_run;
@@ -29,20 +29,22 @@ mod clock;
 mod counters;
 mod decode;
 mod filters;
+mod liveness;
 mod load;
 mod stop;
 #[cfg(test)]
 mod tests;
 
 pub use can_run::{CannotRun, ProgramStatus, can_run};
-pub use counters::Counters;
+pub use counters::{BLIND_PROCESSES_MAX, BlindProcess, BlindReason, Counters};
 pub use filters::{FilterError, Filters};
 pub use load::Build;
 pub use stop::Stopping;
 
 use attach::{Attachment, Tracefs};
 use clock::KernelClock;
-use decode::{HeldExits, Told};
+use counters::BlindMap;
+use decode::HeldExits;
 use filters::FilterMaps;
 use load::ProcessPart;
 
@@ -60,6 +62,8 @@ pub struct EbpfConfig {
     pub conns_max: u32,
     /// Bytes copied of each call, at most [`crate::capture::PAYLOAD_BYTES_MAX`].
     pub payload_bytes_max: u32,
+    /// Look at the operations of `io_uring`, too. Without it their bytes are gaps of known size.
+    pub io_uring: bool,
     pub filters: Filters,
     pub build: Build,
 }
@@ -70,6 +74,7 @@ impl Default for EbpfConfig {
             ring_bytes: 8 << 20,
             conns_max: 65_536,
             payload_bytes_max: 30_720,
+            io_uring: true,
             filters: Filters::default(),
             build: Build::Auto,
         }
@@ -94,6 +99,7 @@ pub struct EbpfSource {
     events: RingBuf<MapData>,
     process: Option<ProcessPart>,
     counters: PerCpuArray<MapData, u64>,
+    blind: BlindMap,
     clock: KernelClock,
     held_exits: HeldExits,
     delivered_records: u64,
@@ -115,13 +121,23 @@ impl EbpfSource {
         let mut attachments = Vec::new();
         let (mut ebpf, build) = load::syscalls(config, &btf)?;
         let mut maps = FilterMaps::new(&mut ebpf, config)?;
-        attach::attach_all(&mut ebpf, "syscalls", &tracefs, &mut attachments, &mut programs);
+        let wanted = |name: &str| config.io_uring || name != attach::URING_PROGRAM;
+        attach::attach_all(
+            &mut ebpf,
+            "syscalls",
+            &tracefs,
+            &wanted,
+            &mut attachments,
+            &mut programs,
+        );
+        programs.push(liveness::load(&mut ebpf));
         if attachments.is_empty() {
             let reason = programs.iter().find_map(|program| program.reason.clone());
             return Err(CannotRun::NothingAttached { reason: reason.unwrap_or_default() });
         }
         let events = load::take_ring(&mut ebpf, "events")?;
         let counters = load::take_counters(&mut ebpf, "counters")?;
+        let blind = BlindMap::take(&mut ebpf)?;
         let process = load::process(&btf, &tracefs, &mut attachments, &mut programs);
         maps.enable()?;
         Ok(EbpfSource {
@@ -131,6 +147,7 @@ impl EbpfSource {
             events,
             process,
             counters,
+            blind,
             clock: KernelClock::start(),
             held_exits: HeldExits::default(),
             delivered_records: 0,
@@ -187,14 +204,13 @@ impl EbpfSource {
             };
             stats.records += 1;
             match decode::socket_events(&item, &self.clock) {
-                Some(Told { unseen, event }) => {
-                    if let Some(gap) = unseen {
-                        f(gap);
+                Some(told) => {
+                    for event in told.events() {
+                        if let CaptureEvent::Data(data) = &event {
+                            stats.payload_bytes += data.payload.len() as u64;
+                        }
+                        f(event);
                     }
-                    if let CaptureEvent::Data(data) = &event {
-                        stats.payload_bytes += data.payload.len() as u64;
-                    }
-                    f(event);
                 }
                 None => self.malformed_records += 1,
             }
@@ -211,6 +227,18 @@ impl EbpfSource {
     /// Bytes of this socket are not wanted any more; its close is still reported.
     pub fn stop_copying(&mut self, key: ConnKey) -> Result<(), FilterError> {
         self.maps.stop_copying(abi::ConnKey { sock: key.sock, inode: key.inode })
+    }
+
+    /// Whether anybody still holds this socket; costs a system call.
+    #[must_use]
+    pub fn liveness(&self, key: ConnKey) -> Liveness {
+        liveness::ask(&self.ebpf, key)
+    }
+
+    /// Processes whose bytes pass by capture, and why: at most [`BLIND_PROCESSES_MAX`], the last ones.
+    #[must_use]
+    pub fn blind(&self) -> Vec<BlindProcess> {
+        self.blind.read()
     }
 
     /// Never report connections to this address of ours, from either end.

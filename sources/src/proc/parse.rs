@@ -137,22 +137,24 @@ pub(crate) fn auxv(bytes: &[u8]) -> Option<Units> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TcpSocket {
     pub(crate) local: SocketAddr,
-    pub(crate) listening: bool,
+    pub(crate) remote: SocketAddr,
     pub(crate) inode: u64,
 }
 
-/// The sockets of the table; those that no process holds any more have no inode and are left out.
+/// The connections of the table; those that no process holds any more have no inode and are left
+/// out, and so is what only listens.
 pub(crate) fn tcp(text: &[u8]) -> impl Iterator<Item = TcpSocket> {
     text.split(|byte| *byte == b'\n').skip(1).filter_map(tcp_line)
 }
 
 fn tcp_line(line: &[u8]) -> Option<TcpSocket> {
-    const LISTEN: &str = "0A";
+    const ESTABLISHED: &str = "01";
     let mut fields = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
     let local = hex_address(fields.nth(1)?)?;
-    let state = fields.nth(1)?;
+    let remote = hex_address(fields.next()?)?;
+    let state = fields.next()?;
     let inode: u64 = fields.nth(5)?.parse().ok()?;
-    (inode > 0).then_some(TcpSocket { local, listening: state == LISTEN, inode })
+    (inode > 0 && state == ESTABLISHED).then_some(TcpSocket { local, remote, inode })
 }
 
 /// `0100007F:1F90`: the address in words of the machine's byte order, the port in hex.

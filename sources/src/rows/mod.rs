@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value as Json};
 use weir_types::json::value_from_json;
 use weir_types::schema::Relation;
+use weir_types::text::{BOM, without_bom};
 use weir_types::{DataType, PackedRow, Value};
 
 pub use entities::read_entities;
@@ -126,7 +127,7 @@ fn for_each_row(
 /// The whole text of a file; `None` if there is none.
 fn read_if_there(path: &Path) -> Result<Option<String>, RowsError> {
     match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+        Ok(text) => Ok(Some(without_bom(&text).to_string())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(RowsError::Read { path: path.to_path_buf(), source }),
     }
@@ -160,8 +161,14 @@ fn lines_of(
                     let message = format!("line is longer than {LINE_BYTES_MAX} bytes");
                     return Some(Err(RowsError::Row { path: path.clone(), line: number, message }));
                 }
-                Ok(_) if line.trim().is_empty() => {}
-                Ok(_) => return Some(Ok((number, line))),
+                Ok(_) => {
+                    if number == 1 && line.starts_with(BOM) {
+                        line.drain(..BOM.len_utf8());
+                    }
+                    if !line.trim().is_empty() {
+                        return Some(Ok((number, line)));
+                    }
+                }
             }
         }
     }))
@@ -231,6 +238,29 @@ mod tests {
             |time, text: &str, f| vec![Value::Time64Ns(time), Value::str(text), Value::Float64(f)];
         assert_eq!(rows, vec![(7, row(7, "", 1.0)), (9, row(5, "late", 0.0))]);
         assert_eq!(found.future, [1]);
+    }
+
+    /// A byte-order mark before the first line, as spreadsheets write it, is no part of it; one that
+    /// stands elsewhere is.
+    #[test]
+    fn takes_a_byte_order_mark() {
+        let found = read("\u{feff}{\"time_\": 1, \"s\": \"\u{feff}\"}\n{\"time_\": 2}\n").unwrap();
+        let types = relation().types();
+        let values = found.rows[0].1.unpack(&types).unwrap();
+        assert_eq!(found.rows.len(), 2);
+        assert_eq!(values[1], Value::str("\u{feff}"));
+        assert!(read("\u{feff}\n{\"time_\": 1}\n").is_ok());
+        assert!(read("{\"time_\": 1}\n\u{feff}{\"time_\": 2}\n").is_err());
+        let dir = tempfile::tempdir().unwrap();
+        for (file, text) in [
+            ("objects.json", "{\"kind\":\"List\",\"apiVersion\":\"v1\",\"items\":[]}"),
+            ("processes.jsonl", "{\"upid\":\"00000001-0000-0002-0000-000000000003\"}"),
+            ("dns.json", "{\"10.0.0.1\":\"x\"}"),
+        ] {
+            std::fs::write(dir.path().join(file), format!("\u{feff}{text}\n")).unwrap();
+        }
+        let known = read_entities(dir.path()).unwrap();
+        assert_eq!(known.dns.len(), 1);
     }
 
     /// Wrong rows are named by file and line.

@@ -15,7 +15,7 @@
 
 use std::path::Path;
 
-use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type as Physical};
+use parquet::basic::{Compression, ConvertedType, LogicalType, TimeUnit, Type as Physical};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::DataType as ParquetType;
 use parquet::errors::ParquetError;
@@ -200,6 +200,14 @@ pub(super) fn for_each_row(
     for group_idx in 0..reader.num_row_groups() {
         let group = reader.get_row_group(group_idx).map_err(failed)?;
         let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
+        for wanted in columns.iter().chain([&arrival]).flatten() {
+            let compression = group.metadata().column(wanted.leaf).compression();
+            check_compression(compression).map_err(|message| RowsError::Column {
+                path: path.to_path_buf(),
+                column: wanted.name.to_string(),
+                message,
+            })?;
+        }
         let read = |wanted: &Option<Wanted<'_>>| match wanted {
             Some(wanted) => cells(&*group, wanted, rows).map_err(|error| match error {
                 CellError::File(source) => failed(source),
@@ -237,6 +245,20 @@ pub(super) fn for_each_row(
         }
         first_row += rows;
     }
+    Ok(())
+}
+
+/// What writers offer beside these is rare, and each codec is a library more.
+fn check_compression(compression: Compression) -> Result<(), String> {
+    let (Compression::UNCOMPRESSED | Compression::SNAPPY | Compression::ZSTD(_)) = compression
+    else {
+        let name = format!("{compression:?}").to_lowercase();
+        let name = name.split('(').next().unwrap_or_default();
+        return Err(format!(
+            "is compressed with {name}, which is not read: write the file with zstd, snappy or \
+             without compression, as `df.to_parquet('x.parquet', compression='zstd')` does"
+        ));
+    };
     Ok(())
 }
 

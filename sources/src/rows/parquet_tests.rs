@@ -276,6 +276,13 @@ fn wrong_files_are_named() {
     check("t.parquet: column `time_` is missing");
     integers("time_", vec![1, 0]);
     check("t.parquet:2: the row has no `time_`");
+    // The column's codec in the footer: 0 is none, 2 (zigzag 4) is gzip.
+    integers("time_", vec![1]);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let codec = bytes.windows(7).position(|window| window == b"time_\x15\x00").unwrap() + 6;
+    bytes[codec] = 4;
+    std::fs::write(&path, bytes).unwrap();
+    check("t.parquet: column `time_` is compressed with gzip, which is not read: write the file");
     std::fs::write(dir.path().join("t.jsonl"), "").unwrap();
     check("t.jsonl is there and t.parquet too");
 }

@@ -2,6 +2,16 @@
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_sources::capture::CaptureEvent;
+use weir_sources::conn::SocketOwner;
+use weir_sources::metadata::reader::{Answer, Order, ProcessReader};
+use weir_sources::metadata::scan::SocketScanner;
+use weir_sources::metadata::{Found, Model, ModelCounters, Observation};
+use weir_types::Upid;
+use weir_types::metadata::MetadataSnapshot;
 
 pub(crate) const HOST_NETNS: u64 = 4_026_531_840;
 
@@ -93,7 +103,9 @@ impl Machine {
             let _ = std::fs::remove_file(&path);
             symlink(target, path).unwrap();
         };
-        link("exe", process.exe.to_string());
+        if !process.exe.is_empty() {
+            link("exe", process.exe.to_string());
+        }
         link("ns/net", format!("net:[{}]", process.netns));
         link("fd/0", "/dev/null".to_string());
         for (idx, inode) in process.sockets.iter().enumerate() {
@@ -103,15 +115,103 @@ impl Machine {
     pub(crate) fn exit(&self, pid: u32) {
         std::fs::remove_dir_all(self.dir.path().join(format!("proc/{pid}"))).unwrap();
     }
-    /// The host's table of TCP sockets: (hex address and port, state, inode).
-    pub(crate) fn tcp(&self, sockets: &[(&str, &str, u64)]) {
+    /// The host's table of TCP sockets: (hex address and port, the remote one, state, inode).
+    pub(crate) fn tcp(&self, sockets: &[(&str, &str, &str, u64)]) {
         let mut text = "  sl  local_address rem_address   st tx_queue rx_queue\n".to_string();
-        for (idx, (local, state, inode)) in sockets.iter().enumerate() {
+        for (idx, (local, remote, state, inode)) in sockets.iter().enumerate() {
             text.push_str(&format!(
-                "{idx:4}: {local} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000 \
+                "{idx:4}: {local} {remote} {state} 00000000:00000000 00:00000000 00000000 \
                  0 0 {inode} 1 0000 100 0 0 10 0\n"
             ));
         }
         self.write("proc/self/net/tcp", &text);
+    }
+}
+
+/// The model and its readers, one after the other: a second at a time.
+pub(crate) struct LocalMetadata {
+    model: Model,
+    reader: ProcessReader,
+    scanner: SocketScanner,
+    last: Arc<MetadataSnapshot>,
+}
+
+impl LocalMetadata {
+    pub(crate) fn new(machine: &Machine) -> LocalMetadata {
+        LocalMetadata::keep(machine, Duration::from_secs(3_600))
+    }
+    pub(crate) fn keep(machine: &Machine, keep: Duration) -> LocalMetadata {
+        let root = machine.root();
+        LocalMetadata {
+            model: Model::new(weir_sources::metadata::Machine::read(7, "laptop", root), Some(keep)),
+            reader: ProcessReader::new(7, root),
+            scanner: SocketScanner::new(7, root),
+            last: Arc::default(),
+        }
+    }
+    /// What a second brings.
+    pub(crate) fn refresh(&mut self) -> Arc<MetadataSnapshot> {
+        self.model.second();
+        self.read();
+        let known = self.observed_only();
+        let mut found = Vec::new();
+        let no_time = || Duration::ZERO;
+        self.scanner.step(&known, &no_time, i64::MAX / 2, &mut |one| found.push(one));
+        found.into_iter().for_each(|one| self.model.found(one));
+        self.observed_only()
+    }
+    /// Reads what was ordered.
+    pub(crate) fn read(&mut self) {
+        loop {
+            let answers = self.answers();
+            if answers.is_empty() {
+                return;
+            }
+            self.give(answers);
+        }
+    }
+    /// The answers to what was ordered, not yet given.
+    pub(crate) fn answers(&mut self) -> Vec<Answer> {
+        let orders: Vec<Order> = std::iter::from_fn(|| self.model.take_order()).collect();
+        orders.iter().map(|order| self.reader.read(order)).collect()
+    }
+    pub(crate) fn give(&mut self, answers: Vec<Answer>) {
+        answers.into_iter().for_each(|answer| self.model.found(Found::Answer(answer)));
+    }
+    /// The snapshot, without reading anything.
+    pub(crate) fn observed_only(&mut self) -> Arc<MetadataSnapshot> {
+        if let Some(new) = self.model.take_changed() {
+            self.last = new;
+        }
+        self.last.clone()
+    }
+    pub(crate) fn take_changed(&mut self) -> Option<Arc<MetadataSnapshot>> {
+        let new = self.model.take_changed()?;
+        self.last = new.clone();
+        Some(new)
+    }
+    /// A row mentions the process. The snapshot if that brought anything new.
+    pub(crate) fn look_up(&mut self, upid: Upid) -> Option<Arc<MetadataSnapshot>> {
+        self.model.observe(Observation::Mentioned(upid));
+        self.read();
+        self.take_changed()
+    }
+    pub(crate) fn read_libraries(&mut self, upids: &[Upid]) {
+        self.model.found(Found::LibrariesWanted(upids.to_vec()));
+        self.read();
+    }
+    pub(crate) fn on_event(&mut self, event: &CaptureEvent<'_>) {
+        if let Some(observation) = Observation::of_process(event) {
+            self.model.observe(observation);
+        }
+    }
+    pub(crate) fn observed(&mut self, end: &SocketOwner) {
+        self.model.observe(Observation::End(*end));
+    }
+    pub(crate) fn found(&mut self, found: Found) {
+        self.model.found(found);
+    }
+    pub(crate) fn counters(&self) -> ModelCounters {
+        self.model.counters()
     }
 }

@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use weir_sources::capture::{CaptureEvent, Process, ProcessEvent};
+use weir_sources::capture::{CaptureEvent, Opened, Process, ProcessEvent};
 use weir_sources::conn::SocketOwner;
-use weir_sources::metadata::{ENDED_MAX, LocalMetadata};
+use weir_sources::metadata::{ENDED_MAX, Found};
 use weir_types::Upid;
-use weir_types::metadata::MetadataSnapshot;
+use weir_types::metadata::{Address, MetadataSnapshot};
 
-use crate::fixture::{HOST_NETNS, Machine, Proc};
+use crate::fixture::{HOST_NETNS, LocalMetadata, Machine, Proc};
 
 fn upid(pid: u32, start_ticks: u64) -> Upid {
     Upid::new(7, pid, start_ticks)
 }
 
 fn metadata(machine: &Machine) -> LocalMetadata {
-    LocalMetadata::with_root(7, "laptop", machine.root())
+    LocalMetadata::new(machine)
 }
 
 /// (pod name, service name) of a process.
@@ -117,33 +117,184 @@ fn processes_are_looked_up_on_arrival() {
     assert!(metadata.look_up(upid(30, 5_000)).is_none());
     assert!(metadata.look_up(upid(31, 1)).is_none());
     assert!(metadata.look_up(Upid::new(8, 30, 5_000)).is_none());
-    assert_eq!(metadata.lookup_now(30).unwrap().service, "nginx");
-    assert!(metadata.lookup_now(31).is_none());
 }
 
-/// A process that lived for a moment is known by what its events said.
+fn event(pid: u32, start_ticks: u64, name: &str) -> ProcessEvent {
+    ProcessEvent {
+        time_unix_ns: 1,
+        process: Process { pid, start_ticks },
+        parent_pid: 1,
+        cgroup_id: 0,
+        comm: comm(name),
+    }
+}
+
+/// A process that lived for a moment is known by what its events said, its arguments too: nothing
+/// is left in `/proc` by the time that somebody could look. Catches a `curl` without a command line.
 #[test]
 fn short_lived_processes_are_known_by_their_events() {
     let machine = Machine::new();
     let mut metadata = metadata(&machine);
     metadata.refresh();
-    let at = ProcessEvent {
-        time_unix_ns: 1,
-        process: Process { pid: 31, start_ticks: 77 },
-        parent_pid: 1,
-        cgroup_id: 0,
-        comm: comm("curl"),
-    };
-    metadata.on_event(&CaptureEvent::Exec { at });
+    let at = event(31, 77, "curl");
+    let cmdline = b"curl\0-s\0http://localhost/\0";
+    metadata.on_event(&CaptureEvent::Exec { at, cmdline, is_cut: false });
     metadata.on_event(&CaptureEvent::Exit { at, exit_code: 0 });
-    let snapshot = metadata.look_up(upid(31, 77)).unwrap();
+    let snapshot = metadata.refresh();
     assert_eq!(names(&snapshot, upid(31, 77)), ("local/curl-31".into(), "local/curl".into()));
+    let process = snapshot.process(upid(31, 77)).unwrap();
+    assert_eq!(process.cmdline, "curl -s http://localhost/");
+    assert!(process.ended);
+
+    // Read while it ends: its memory is gone, and with it what could be read.
+    machine.run(&Proc { pid: 33, start_ticks: 79, exe: "", cmdline: "", ..Proc::default() });
+    let at = event(33, 79, "curl");
+    metadata.on_event(&CaptureEvent::Exec { at, cmdline, is_cut: false });
+    assert_eq!(metadata.refresh().process(upid(33, 79)).unwrap().cmdline, process.cmdline);
+
+    // Of one that was seen only when it ended, the name is left.
+    metadata.on_event(&CaptureEvent::Exit { at: event(32, 78, "wget"), exit_code: 0 });
+    let snapshot = metadata.refresh();
+    assert_eq!(names(&snapshot, upid(32, 78)), ("local/wget-32".into(), "local/wget".into()));
 }
 
-/// An address with a port resolves to the socket's owner: the worker among those that share it,
-/// every local address for a listener on all. An address of one process alone resolves to its pod.
+/// A forked child is what its parent is, container and network included, from its first moment;
+/// until it runs another program. Then its arguments name it, and what its control group says stays.
+/// Catches children of a forking server that are nobody's, and a shell's `curl` that stays a shell.
 #[test]
-fn addresses_resolve_to_processes() {
+fn children_are_what_their_parents_are() {
+    let id = "ab".repeat(32);
+    let machine = Machine::new();
+    let mut metadata = metadata(&machine);
+    let server = |pid, cgroup: String| Proc {
+        pid,
+        cgroup,
+        exe: "/usr/bin/python3",
+        cmdline: "python3 /srv/app.py",
+        netns: 77,
+        ..Proc::default()
+    };
+    machine.run(&server(40, format!("0::/docker/{id}\n")));
+    machine.run(&server(41, "0::/system.slice/web.service\n".to_string()));
+    metadata.refresh();
+    let fork = |pid: u32, parent: u32| CaptureEvent::Fork {
+        at: event(pid, 90, "python3"),
+        parent: Process { pid: parent, start_ticks: 5_000 },
+    };
+    for event in [fork(50, 40), fork(51, 41), fork(52, 99)] {
+        metadata.on_event(&event);
+    }
+    let snapshot = metadata.observed_only();
+    let child = snapshot.process(upid(50, 90)).unwrap();
+    assert_eq!(child.cmdline, "python3 /srv/app.py");
+    assert_eq!((child.container_id.as_str(), child.netns), (id.as_str(), 77));
+    assert_eq!(names(&snapshot, upid(50, 90)), ("local/python3-50".into(), "local/app.py".into()));
+    assert_eq!(names(&snapshot, upid(51, 90)).1, "system/web");
+    assert!(snapshot.process(upid(52, 90)).is_none(), "nothing is known of its parent");
+
+    let exec = |pid: u32| CaptureEvent::Exec {
+        at: event(pid, 90, "curl"),
+        cmdline: b"/usr/bin/curl\0-s\0",
+        is_cut: false,
+    };
+    metadata.on_event(&exec(50));
+    metadata.on_event(&exec(51));
+    let snapshot = metadata.observed_only();
+    assert_eq!(names(&snapshot, upid(50, 90)), ("local/curl-50".into(), "local/curl".into()));
+    assert_eq!(snapshot.process(upid(50, 90)).unwrap().container_id, id);
+    assert_eq!(names(&snapshot, upid(51, 90)), ("system/curl-51".into(), "system/web".into()));
+    assert_eq!(snapshot.containers[&id].state, "Running");
+    for pid in [50, 40] {
+        let start_ticks = if pid == 50 { 90 } else { 5_000 };
+        let at = event(pid, start_ticks, "x");
+        metadata.on_event(&CaptureEvent::Exit { at, exit_code: 0 });
+    }
+    assert_eq!(metadata.observed_only().containers[&id].state, "Terminated");
+}
+
+/// What was read of a process before it ran another program does not take the place of what its
+/// event said since: catches a `curl` that is called `bash` because the reader was late.
+#[test]
+fn late_answers_are_of_the_former_program() {
+    let machine = Machine::new();
+    let mut metadata = metadata(&machine);
+    machine.run(&Proc { pid: 60, exe: "/bin/bash", cmdline: "bash", ..Proc::default() });
+    metadata.refresh();
+    metadata.look_up(upid(61, 5_000));
+    metadata.on_event(&CaptureEvent::Exec {
+        at: event(60, 5_000, "bash"),
+        cmdline: b"bash\0",
+        is_cut: false,
+    });
+    let late = metadata.answers();
+    metadata.on_event(&CaptureEvent::Exec {
+        at: event(60, 5_000, "curl"),
+        cmdline: b"curl\0-v\0",
+        is_cut: false,
+    });
+    metadata.give(late);
+    assert_eq!(metadata.observed_only().process(upid(60, 5_000)).unwrap().cmdline, "curl -v");
+}
+
+fn end(pid: u32, local: &str, remote: &str, netns: u64, at_unix_ns: i64) -> SocketOwner {
+    SocketOwner {
+        local: local.parse().unwrap(),
+        remote: remote.parse().unwrap(),
+        netns: netns as u32,
+        process: Process { pid, start_ticks: 5_000 },
+        opened: if pid.is_multiple_of(2) { Opened::Accepted } else { Opened::Connected },
+        at_unix_ns,
+        ended: false,
+    }
+}
+
+fn address(text: &str) -> Address {
+    let address: std::net::SocketAddr = text.parse().unwrap();
+    Address { ip: Some(address.ip()), port: i64::from(address.port()) }
+}
+
+fn peer(snapshot: &MetadataSnapshot, pid: u32, local: &str, remote: &str) -> Option<u32> {
+    let (local, remote) = (address(local), address(remote));
+    snapshot.peer(upid(pid, 5_000), local, remote, 50).map(|upid| upid.pid())
+}
+
+/// Ends that capture saw are each other's peers; a process alone on an address is found by it, but
+/// not by somebody in a namespace whose loopback is another. Catches `nginx → nginx`, and a host
+/// process as the peer of a container's.
+#[test]
+fn ends_are_peers() {
+    let machine = Machine::new();
+    let mut metadata = metadata(&machine);
+    for (pid, netns) in [(41, HOST_NETNS), (42, HOST_NETNS), (44, HOST_NETNS), (43, 99)] {
+        machine.run(&Proc { pid, netns, ..Proc::default() });
+    }
+    metadata.refresh();
+    for seen in [
+        end(41, "127.0.0.1:40000", "127.0.0.1:80", HOST_NETNS, 10),
+        end(42, "127.0.0.1:80", "127.0.0.1:40000", HOST_NETNS, 11),
+        end(42, "127.0.0.1:40000", "127.0.0.1:81", HOST_NETNS, 12),
+        end(44, "127.0.0.1:81", "127.0.0.1:40000", HOST_NETNS, 13),
+        end(43, "127.0.0.1:41000", "127.0.0.1:80", 99, 14),
+        end(41, "127.0.0.5:1000", "127.0.0.1:80", HOST_NETNS, 15),
+    ] {
+        metadata.observed(&seen);
+    }
+    let snapshot = metadata.observed_only();
+    assert_eq!(peer(&snapshot, 42, "127.0.0.1:80", "127.0.0.1:40000"), Some(41));
+    assert_eq!(peer(&snapshot, 42, "127.0.0.1:40000", "127.0.0.1:81"), Some(44));
+    assert_eq!(peer(&snapshot, 43, "127.0.0.1:41000", "127.0.0.1:80"), None);
+    assert_eq!(peer(&snapshot, 42, "127.0.0.1:80", "127.0.0.5:9"), Some(41), "its own address");
+    assert_eq!(peer(&snapshot, 43, "127.0.0.1:80", "127.0.0.5:9"), None, "not over there");
+    assert_eq!(snapshot.pod_by_ip("127.0.0.5", None).unwrap().name, "local/nginx-41");
+    assert!(snapshot.pod_by_ip("127.0.0.1", None).is_none());
+    let met = snapshot.peer_met(upid(41, 5_000), address("127.0.0.1:80"), 50);
+    assert_eq!(met, Some(upid(42, 5_000)));
+}
+
+/// What capture does not see is found in the kernel's tables: both ends of an open connection,
+/// whoever holds them, the worker among those that share one; and it is over once it is gone there.
+#[test]
+fn tables_tell_of_other_connections() {
     let machine = Machine::new();
     let server = |pid, start_ticks, sockets: &[u64]| Proc {
         pid,
@@ -154,41 +305,25 @@ fn addresses_resolve_to_processes() {
     machine.run(&server(40, 4_000, &[501]));
     machine.run(&server(41, 4_100, &[501, 502]));
     machine.run(&server(42, 4_200, &[503]));
-    machine.run(&server(43, 4_300, &[504]));
     machine.tcp(&[
-        ("0100007F:1F90", "0A", 501),
-        ("0100007F:1F90", "01", 502),
-        ("0B00007F:0050", "0A", 503),
-        ("00000000:0051", "0A", 504),
-        ("0100007F:9999", "06", 0),
+        ("0100007F:1F90", "00000000:0000", "0A", 501),
+        ("0100007F:1F90", "0100007F:9C40", "01", 502),
+        ("0100007F:9C40", "0100007F:1F90", "01", 503),
+        ("0100007F:9999", "0100007F:0001", "06", 0),
     ]);
     let mut metadata = metadata(&machine);
+    metadata.refresh();
     let snapshot = metadata.refresh();
-    let owner = |ip: &str, port| snapshot.socket_owner(ip, port, None);
-    assert_eq!(owner("127.0.0.1", 8080), Some(upid(41, 4_100)));
-    assert_eq!(owner("127.0.0.11", 80), Some(upid(42, 4_200)));
-    assert_eq!(owner("127.0.0.1", 81), Some(upid(43, 4_300)));
-    assert_eq!(owner("10.0.0.5", 81), Some(upid(43, 4_300)));
-    assert_eq!(owner("127.0.0.1", 0x9999), None);
-    assert_eq!(snapshot.pod_by_ip("127.0.0.11", None).unwrap().name, "local/nginx-42");
-    assert!(snapshot.pod_by_ip("127.0.0.1", None).is_none());
-
-    // What capture saw counts at once; loopback of another namespace is another loopback.
-    let seen = |local: &str, netns: u64| SocketOwner {
-        local: local.parse().unwrap(),
-        netns: netns as u32,
-        process: Process { pid: 43, start_ticks: 4_300 },
-        since_unix_ns: 1,
-        shared: false,
-    };
-    metadata.observed(&seen("127.0.0.1:50000", HOST_NETNS));
-    metadata.observed(&seen("127.0.0.1:50001", 99));
-    metadata.observed(&seen("10.9.9.9:50001", 99));
-    let snapshot = metadata.look_up(upid(43, 4_300)).unwrap();
-    let owner = |ip: &str, port| snapshot.socket_owner(ip, port, None);
-    assert_eq!(owner("127.0.0.1", 50_000), Some(upid(43, 4_300)));
-    assert_eq!(owner("127.0.0.1", 50_001), None);
-    assert_eq!(owner("10.9.9.9", 50_001), Some(upid(43, 4_300)));
+    let (server, client) = (address("127.0.0.1:8080"), address("127.0.0.1:40000"));
+    let now = 1_700_000_100_000_000_000;
+    assert_eq!(snapshot.peer(upid(42, 4_200), client, server, now), Some(upid(41, 4_100)));
+    assert_eq!(snapshot.peer(upid(41, 4_100), server, client, now), Some(upid(42, 4_200)));
+    assert_eq!(snapshot.connections.ends.len(), 2);
+    machine.tcp(&[]);
+    (0..70).for_each(|_| drop(metadata.refresh()));
+    let snapshot = metadata.refresh();
+    let later = i64::MAX - 2_000_000_000;
+    assert_eq!(snapshot.peer(upid(42, 4_200), client, server, later), None);
 }
 
 /// Libraries are read for the processes that somebody asks about, once for a while, and again later:
@@ -224,19 +359,6 @@ fn libraries_are_read_when_asked_for() {
     (0..30).for_each(|_| drop(metadata.refresh()));
     metadata.read_libraries(&[upid(10, 5_000)]);
     assert_eq!(of(&metadata.take_changed().unwrap()).unwrap(), r#"["/lib/libz.so.1"]"#);
-
-    // Many at once: some at a time, all in the end, without being asked for again.
-    let pids = 100..200;
-    for pid in pids.clone() {
-        machine.run(&Proc { pid, ..Proc::default() });
-        machine.write(&format!("proc/{pid}/maps"), &code("/lib/libc.so.6"));
-    }
-    metadata.refresh();
-    metadata.read_libraries(&pids.map(|pid| upid(pid, 5_000)).collect::<Vec<_>>());
-    let known = metadata.take_changed().unwrap().libraries.len();
-    assert!((2..101).contains(&known), "{known}");
-    (0..100).for_each(|_| metadata.read_libraries(&[]));
-    assert_eq!(metadata.take_changed().unwrap().libraries.len(), 101);
 }
 
 /// Names of addresses are part of every snapshot from then on.
@@ -245,71 +367,55 @@ fn names_of_addresses_are_in_the_snapshot() {
     let machine = Machine::new();
     let mut metadata = metadata(&machine);
     metadata.refresh();
-    let names = [("10.0.0.1".to_string(), "one.example".to_string())];
-    metadata.set_names(names.clone().into_iter().collect());
+    let names = [("10.0.0.1".parse().unwrap(), Some("one.example".to_string()))];
+    metadata.found(Found::Names(names.to_vec()));
     assert_eq!(metadata.take_changed().unwrap().dns["10.0.0.1"], "one.example");
-    metadata.set_names(names.into_iter().collect());
+    metadata.found(Found::Names(Vec::new()));
     assert!(metadata.take_changed().is_none(), "nothing new");
     machine.run(&Proc { pid: 10, ..Proc::default() });
     assert_eq!(metadata.refresh().dns["10.0.0.1"], "one.example");
+    metadata.found(Found::Names(vec![("10.0.0.1".parse().unwrap(), None)]));
+    assert!(metadata.take_changed().unwrap().dns.is_empty());
 }
 
-/// What is over keeps its names: a client that ended, and its port that others have used since, at
-/// the time of its rows; and a server whose workers share a port is no series of owners. Catches a
-/// view that is opened later and shows addresses, or the names of whoever came after.
+/// What is over keeps its names: clients that ended, and a pair of addresses that others have used
+/// since, at the time of its rows. Catches a view that is opened later and shows addresses, or the
+/// names of whoever came after.
 #[test]
 fn what_is_over_keeps_its_names() {
     let machine = Machine::new();
     let mut metadata = metadata(&machine);
-    let worker = |pid, start_ticks| Proc { pid, start_ticks, ..Proc::default() };
-    machine.run(&worker(60, 6_000));
-    machine.run(&worker(61, 6_100));
-    let mut time_unix_ns = 1_000;
-    let mut seen = |pid, start_ticks, local: &str, shared| {
-        time_unix_ns += 1_000;
-        SocketOwner {
-            local: local.parse().unwrap(),
-            netns: HOST_NETNS as u32,
-            process: Process { pid, start_ticks },
-            since_unix_ns: time_unix_ns,
-            shared,
-        }
-    };
+    machine.run(&Proc { pid: 60, ..Proc::default() });
     metadata.refresh();
-    for client in 0..3 {
-        let pid = 70 + client;
-        let exe = ["/bin/curl", "/bin/wget", "/bin/ab"][client as usize];
-        machine.run(&Proc { pid, start_ticks: 7_000, exe, ..Proc::default() });
-        metadata.look_up(upid(pid, 7_000));
-        metadata.observed(&seen(pid, 7_000, "127.0.0.1:40000", false));
-        // In turn, as accepting workers come.
-        for worker in [60, 61, 60] {
-            let start_ticks = u64::from(worker) * 100;
-            metadata.observed(&seen(worker, start_ticks, "127.0.0.1:80", true));
+    let second = 1_000_000_000;
+    let (client, server) = ("127.0.0.1:40000", "127.0.0.1:80");
+    for (number, exe) in ["/bin/curl", "/bin/wget", "/bin/ab"].into_iter().enumerate() {
+        let pid = 71 + 2 * number as u32;
+        let from = 10 * second * number as i64;
+        machine.run(&Proc { pid, exe, ..Proc::default() });
+        metadata.look_up(upid(pid, 5_000));
+        for mut seen in [
+            end(pid, client, server, HOST_NETNS, from),
+            end(60, server, client, HOST_NETNS, from + 1),
+        ] {
+            metadata.observed(&seen);
+            seen.ended = true;
+            seen.at_unix_ns = from + 5 * second;
+            metadata.observed(&seen);
         }
         machine.exit(pid);
         metadata.refresh();
     }
-    // Long after: sockets have been forgotten as open ones by then.
-    let mut snapshot = metadata.refresh();
-    for _ in 0..100 {
-        snapshot = metadata.refresh();
-    }
-    let pod_at = |port, time| {
-        let owner = snapshot.socket_owner("127.0.0.1", port, Some(time)).unwrap();
-        snapshot.pod_of(owner).unwrap().name.clone()
+    (0..100).for_each(|_| drop(metadata.refresh()));
+    let snapshot = metadata.refresh();
+    let pod_at = |time| {
+        let owner = snapshot.peer(upid(60, 5_000), address(server), address(client), time)?;
+        Some(snapshot.pod_of(owner).unwrap().name.clone())
     };
-    assert_eq!(pod_at(40_000, 2_000), "local/curl-70");
-    assert_eq!(pod_at(40_000, 5_999), "local/curl-70");
-    assert_eq!(pod_at(40_000, 6_000), "local/wget-71");
-    assert_eq!(pod_at(40_000, 10_000), "local/ab-72");
-    assert_eq!(snapshot.socket_owner("127.0.0.1", 40_000, None), Some(upid(72, 7_000)));
-    assert_eq!(pod_at(80, 3_000), "local/nginx-60");
-    let owners = |part: &MetadataSnapshot| {
-        part.sockets.get(&("127.0.0.1".to_string(), 80)).map_or(0, Vec::len)
-    };
-    let all: usize = snapshot.past.iter().map(|part| owners(part)).sum();
-    assert_eq!(all + owners(&snapshot), 1);
+    assert_eq!(pod_at(2 * second).unwrap(), "local/curl-71");
+    assert_eq!(pod_at(8 * second), None);
+    assert_eq!(pod_at(12 * second).unwrap(), "local/wget-73");
+    assert_eq!(pod_at(25 * second).unwrap(), "local/ab-75");
 }
 
 /// The past has bounds, by number and by age, and what goes for want of room is counted. Catches
@@ -317,35 +423,24 @@ fn what_is_over_keeps_its_names() {
 #[test]
 fn the_past_is_bounded() {
     let machine = Machine::new();
-    let metadata = metadata(&machine);
-    let mut metadata = metadata.keep(std::time::Duration::from_secs(10));
+    let mut metadata = LocalMetadata::keep(&machine, std::time::Duration::from_secs(10));
     metadata.refresh();
-    let ended = |metadata: &mut LocalMetadata, from: u32, count: u32| {
-        for pid in from..from + count {
-            let at = ProcessEvent {
-                time_unix_ns: 1,
-                process: Process { pid, start_ticks: 5 },
-                parent_pid: 1,
-                cgroup_id: 0,
-                comm: comm("short"),
-            };
-            metadata.on_event(&CaptureEvent::Exit { at, exit_code: 0 });
-        }
-    };
     let most = ENDED_MAX as u32;
-    ended(&mut metadata, 1_000, most + 1_000);
-    let snapshot = metadata.refresh();
+    for pid in 1_000..1_000 + most + 1_000 {
+        let at = event(pid, 5, "short");
+        metadata.on_event(&CaptureEvent::Exit { at, exit_code: 0 });
+    }
+    let snapshot = metadata.observed_only();
     assert!(snapshot.process(upid(1_000, 5)).is_none());
     assert!(snapshot.process(upid(most + 1_999, 5)).is_some());
-    let kept: usize = snapshot.past.iter().map(|part| part.processes.len()).sum();
-    assert_eq!(metadata.forgotten().processes + kept as u64, u64::from(most) + 1_000);
-    assert!(kept <= ENDED_MAX && kept > ENDED_MAX / 2, "{kept}");
-    // Parts that are too old go, and are not counted: nobody can ask about them.
-    let forgotten = metadata.forgotten();
-    for _ in 0..12 {
-        metadata.refresh();
-    }
+    let kept = snapshot.processes.values().filter(|process| process.ended).count();
+    assert_eq!(kept, ENDED_MAX);
+    assert_eq!(metadata.counters().processes_forgotten_total, 1_000);
+    assert_eq!(snapshot.services.len(), 3, "init, weir and short");
+    // Those that are too old go, and are not counted: nobody can ask about them.
+    (0..12).for_each(|_| drop(metadata.refresh()));
     let snapshot = metadata.refresh();
     assert!(snapshot.process(upid(most + 1_000, 5)).is_none());
-    assert_eq!(metadata.forgotten(), forgotten);
+    assert_eq!(metadata.counters().processes_forgotten_total, 1_000);
+    assert!(!snapshot.services.contains_key("local-service-local/short"));
 }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use weir_sources::capture::{
-    CaptureEvent, ConnKey, DataEvent, Direction, Family, Opened, Process, ProcessEvent, Socket,
-    SocketEvent, SocketType,
+    CaptureEvent, ConnKey, DataEvent, Direction, Family, IN_PROGRESS, Liveness, Opened, Process,
+    ProcessEvent, Socket, SocketEvent, SocketType,
 };
 use weir_sources::conn::TrackerLimits;
 use weir_sources::socket::{SocketTracer, SocketTracerConfig, TEST_PANIC_TOKEN};
@@ -131,7 +131,8 @@ impl Net {
         Rows::of(table, &self.batches)
     }
     fn unpaired(&self) -> u64 {
-        self.tracer.counters()[0].lost_for("unpaired")
+        let counters = &self.tracer.counters()[0];
+        counters.lost_for("unpaired") + counters.lost_for("gap") + counters.unanswered
     }
 }
 
@@ -176,7 +177,7 @@ fn ten_thousand_requests_ten_thousand_rows() {
         assert_eq!(rows.int(row, "trace_role"), 2);
     }
     let counters = net.tracer.counters();
-    assert_eq!((counters[0].rows, counters[0].lost_for("unpaired")), (10_000, 0));
+    assert_eq!((counters[0].rows, counters[0].unanswered), (10_000, 0));
     assert!(counters.iter().all(|table| table.lost.iter().all(|(_, lost)| *lost == 0)));
     assert!(net.batches.iter().all(|(_, batch)| batch.num_rows() <= 8192));
 }
@@ -363,6 +364,160 @@ fn addresses_are_text() {
     assert_eq!(net.rows("conn_stats").texts("remote_addr"), ["2001:db8::1"]);
 }
 
+/// An end without a name of its own is shown by its peer's; abstract names begin with `@`.
+#[test]
+fn unix_sockets_are_named() {
+    let mut net = Net::new();
+    let names: [(&[u8], &[u8], [&str; 2]); 4] = [
+        (b"/run/x.sock\0", b"", ["unix_socket:/run/x.sock", "unix_socket:/run/x.sock"]),
+        (b"", b"/run/x.sock", ["unix_socket:/run/x.sock", "unix_socket:/run/x.sock"]),
+        (b"\0bus", b"/a", ["unix_socket:@bus", "unix_socket:/a"]),
+        (b"", b"", ["unix_socket:", "unix_socket:"]),
+    ];
+    for (id, (local, remote, _)) in names.iter().enumerate() {
+        let mut end = socket(id as u64, Opened::Accepted, "1.1.1.1:1", "1.1.1.1:1");
+        (end.family, end.local, end.remote) = (Family::Unix, None, None);
+        let at = net.at(end, NGINX);
+        net.tracer.on_event(&CaptureEvent::UnixNames { at, local, remote });
+        net.tracer.on_event(&CaptureEvent::Accept { at });
+        net.read(end, NGINX, &get("/"));
+        net.write(end, NGINX, OK);
+    }
+    let rows = net.rows("http_events");
+    assert_eq!(rows.texts("local_addr"), names.map(|(.., shown)| shown[0]));
+    assert_eq!(rows.texts("remote_addr"), names.map(|(.., shown)| shown[1]));
+}
+
+/// One holder's close is not the end: the exchange goes on with whoever holds the socket still, seen
+/// before or not.
+#[test]
+fn a_close_that_is_not_the_last_ends_nothing() {
+    let mut net = Net::new();
+    let socket = server_end(4000);
+    net.read(socket, NGINX, &get("/a"));
+    net.close(socket, NGINX, false);
+    net.exit(NGINX);
+    net.flush_after(30 * SECOND_NS);
+    net.write(socket, WRK, OK);
+    assert_eq!(net.rows("http_events").texts("req_path"), ["/a"]);
+    net.close(socket, WRK, true);
+    net.flush_after(SECOND_NS);
+    net.flush_after(SECOND_NS);
+    assert_eq!(net.tracer.tracker_counters().connections, 0);
+}
+
+/// Once the responses' direction has ended, a body that lasts until then gives its row, though the
+/// socket stays, and is open in the statistics. The requests' direction may end at any time.
+#[test]
+fn the_end_of_a_direction_ends_a_body() {
+    let mut net = Net::new();
+    let socket = server_end(4000);
+    net.read(socket, NGINX, &get("/a"));
+    let at = net.at(socket, NGINX);
+    let end = |direction| CaptureEvent::End { at, direction, position: 0 };
+    net.tracer.on_event(&end(Direction::Ingress));
+    net.write(socket, NGINX, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\nuntil the end");
+    net.flush_after(2 * SECOND_NS);
+    assert_eq!(net.rows("http_events").len(), 0);
+    net.tracer.on_event(&end(Direction::Egress));
+    net.flush_after(2 * SECOND_NS);
+    net.flush_after(10 * SECOND_NS);
+    let rows = net.rows("http_events");
+    assert_eq!((rows.texts("resp_body"), rows.len()), (vec!["until the end".to_string()], 1));
+    assert_eq!(net.rows("conn_stats").ints("conn_active"), [1]);
+}
+
+/// A connect that is under way is no connection until it is told to be done; one that fails never is.
+#[test]
+fn connects_under_way_are_not_open() {
+    let mut net = Net::new();
+    let ends = [4001, 4002].map(|port| {
+        let local = format!("10.0.0.1:{port}");
+        socket(u64::from(port as u16), Opened::Connected, &local, "10.0.0.2:80")
+    });
+    for end in ends {
+        let at = net.at(end, WRK);
+        net.tracer.on_event(&CaptureEvent::Connect { at, error: IN_PROGRESS });
+    }
+    net.flush_after(10 * SECOND_NS);
+    assert_eq!(net.rows("conn_stats").len(), 0);
+    for (end, error) in [(ends[0], 0), (ends[1], 111)] {
+        let at = net.at(end, Process::default());
+        net.tracer.on_event(&CaptureEvent::Connect { at, error });
+    }
+    net.flush_after(10 * SECOND_NS);
+    let rows = net.rows("conn_stats");
+    assert_eq!(rows.ints("conn_open"), [1]);
+    assert_eq!(rows.upid(0), Upid::new(7, 20, 200), "the process of the call");
+}
+
+/// Sockets that nobody holds any more are found by asking, a bounded number at a time; those that are
+/// open stay, however silent.
+#[test]
+fn silent_sockets_are_asked_about() {
+    let mut net = Net::new();
+    for port in 1..=1_000 {
+        net.read(server_end(port), NGINX, &get("/"));
+    }
+    net.now_ns += 5 * SECOND_NS;
+    let mut asked = Vec::new();
+    for _ in 0..100 {
+        let before = asked.len();
+        net.now_ns += SECOND_NS / 10;
+        net.tracer.flush_asking(net.now_ns, &mut |key| {
+            asked.push(key.inode);
+            if key.inode % 2 == 0 { Liveness::Gone } else { Liveness::Open }
+        });
+        assert!(asked.len() - before <= 64, "{} questions in one call", asked.len() - before);
+    }
+    assert_eq!(net.tracer.tracker_counters().connections, 500);
+    asked.sort_unstable();
+    asked.dedup();
+    assert_eq!(asked.len(), 1_000, "each was asked about");
+}
+
+/// A full tracker makes room for each new connection, also where all others were used just now; and
+/// what it drops is counted.
+#[test]
+fn a_full_tracker_drops_what_was_silent_longest() {
+    let limits = TrackerLimits { connections_max: 200, ..TrackerLimits::default() };
+    let mut net = Net::with(SocketTracerConfig { limits, ..SocketTracerConfig::default() });
+    for port in 1..=1_000 {
+        net.read(server_end(port), NGINX, &get("/"));
+    }
+    let counters = net.tracer.tracker_counters();
+    assert_eq!((counters.connections, counters.connections_evicted), (200, 800));
+    net.write(server_end(1_000), NGINX, OK);
+    assert_eq!(net.rows("http_events").len(), 1);
+}
+
+/// Statistics of processes that came and went do not stay, whether they exit before their connection's
+/// end is known or after.
+#[test]
+fn statistics_of_processes_that_have_gone_are_forgotten() {
+    let mut net = Net::new();
+    for pid in 100..200_u32 {
+        let process = Process { pid, start_ticks: 1 };
+        let local = format!("10.0.0.1:{pid}");
+        let end = socket(u64::from(pid), Opened::Connected, &local, "10.0.0.2:80");
+        net.write(end, process, &get("/"));
+        if pid % 2 == 0 {
+            net.exit(process);
+            net.close(end, process, true);
+        } else {
+            net.close(end, process, true);
+            net.flush_after(SECOND_NS);
+            net.exit(process);
+        }
+    }
+    net.flush_after(12 * SECOND_NS);
+    net.flush_after(12 * SECOND_NS);
+    let rows = net.rows("conn_stats");
+    let closed: i64 = rows.ints("conn_close").iter().sum();
+    assert!(closed >= 100, "{closed}");
+    assert_eq!(net.tracer.stats_keys(), 0);
+}
+
 /// A parser's panic ends one connection, is counted and reported; the others go on.
 #[test]
 fn a_parser_panic_is_contained() {
@@ -438,13 +593,47 @@ fn setting_the_clock_loses_nothing() {
     assert_eq!((net.unpaired(), net.tracer.tracker_counters().connections), (0, 1));
 }
 
-/// A request without a response is dropped after a minute and counted.
+/// A request waits for its response as long as its connection lives; if that ends without one, the
+/// peer gave none: it is counted, and not as a loss.
 #[test]
-fn unanswered_requests_expire() {
+fn unanswered_requests_are_no_loss() {
     let mut net = Net::new();
-    net.read(server_end(4000), NGINX, &get("/slow"));
-    net.flush_after(59 * SECOND_NS);
-    assert_eq!(net.unpaired(), 0);
-    net.flush_after(3 * SECOND_NS);
-    assert_eq!(net.unpaired(), 1);
+    let socket = server_end(4000);
+    net.read(socket, NGINX, &get("/slow"));
+    net.flush_after(100 * SECOND_NS);
+    net.write(socket, NGINX, OK);
+    net.read(socket, NGINX, &get("/never"));
+    net.flush_after(100 * SECOND_NS);
+    net.close(socket, NGINX, true);
+    assert_eq!(net.rows("http_events").texts("req_path"), ["/slow"]);
+    net.flush_after(SECOND_NS);
+    let counters = &net.tracer.counters()[0];
+    assert_eq!((counters.unanswered, counters.unasked), (1, 0));
+    assert!(counters.lost.iter().all(|(_, lost)| *lost == 0));
+}
+
+/// Floods of pipelined requests on many connections: what the parsers hold counts by its capacity,
+/// and all of them together stay within the tracker's budget.
+#[test]
+fn pipelined_floods_stay_within_the_budget() {
+    let limits = TrackerLimits { bytes_max: 4 << 20, ..TrackerLimits::default() };
+    let mut net = Net::with(SocketTracerConfig { limits, ..Default::default() });
+    let one = format!("GET / HTTP/1.1\r\nCookie: a\r\nX-Y: {}\r\n\r\n", "\x01".repeat(2_000));
+    let flood = one.repeat(14);
+    let mut most = 0;
+    for round in 0..40 {
+        for port in 0..12 {
+            net.read(server_end(4000 + port), NGINX, &flood);
+            most = most.max(net.tracer.tracker_counters().held_bytes);
+        }
+        net.flush_after(1_000 * (round + 1));
+    }
+    assert!(most > 2 << 20, "{most}: it is counted");
+    assert!(most < 5 << 20, "{most}: it is bounded");
+    assert!(net.tracer.counters()[0].lost_for("given_up") > 1_000);
+    for port in 0..12 {
+        net.close(server_end(4000 + port), NGINX, true);
+    }
+    net.flush_after(SECOND_NS);
+    assert!(net.tracer.tracker_counters().held_bytes < 1 << 20, "given back");
 }

@@ -96,6 +96,15 @@ describe("LiveSession", () => {
     expect(session.status.phase).toBe("live");
   });
 
+  // Catches: a tab that stays failed for good after a restart of the server, or after its laptop slept.
+  it.each(["reader_too_slow", "overflow", "unavailable"])("asks again after %s", (code) => {
+    const session = live();
+    say({ type: "error", id: "q1", code, message: "for now" });
+    expect(session.status.phase).toBe("stale");
+    vi.advanceTimersByTime(600);
+    expect(again).toBe(1);
+  });
+
   it("keeps an output's error to its table", () => {
     const session = live();
     say({ type: "error", id: "q1", table: "K", code: "no_source", message: "nothing produces it" });

@@ -5,8 +5,9 @@ import type { Completeness, ErrorMessage, Request, ServerMessage } from "../prot
 import type { LiveSocket, OpenSubscription } from "./socket";
 import { TableStore } from "./table-store";
 
-/** What the server says when a view ended or this reader was too slow for it. */
-const VIEW_LOST = "view_lost";
+/** What the server says when a view went down, this reader was too slow for it, or the server itself comes
+ * or goes: none of it is an error of the script, and asking again gives a fresh snapshot. */
+const TRANSIENT = new Set(["view_lost", "reader_too_slow", "overflow", "unavailable"]);
 const RETRY_FIRST_MS = 500;
 const RETRY_MAX_MS = 10_000;
 
@@ -124,7 +125,7 @@ export class LiveSession {
   }
 
   private fail(message: ErrorMessage): void {
-    if (message.code === VIEW_LOST) {
+    if (TRANSIENT.has(message.code) && message.table === undefined) {
       // Not an error of the script: the picture stays, marked stale, and a fresh snapshot replaces it.
       this.update({ phase: this.status.shown === null ? "snapshot" : "stale" });
       clearTimeout(this.retry);

@@ -190,7 +190,7 @@ impl Maintained {
 
     fn take(&mut self, item: Item, later: bool) {
         match item {
-            Item::Rows { run, tick_ms, table, rows } if run == self.run => {
+            Item::Rows { run, tick_ms, table, rows, .. } if run == self.run => {
                 if let Some(output) = self.view.position(&table) {
                     self.agenda.push_back(Task::Stage { tick_ms, output, rows: rows.into_iter() });
                 }

@@ -1,7 +1,10 @@
+//! A view driven at random, with readers of every pace: what each of them adds up to at every `progress`.
+
 use std::collections::BTreeMap;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use weir_engine::Unread;
 use weir_types::live::LiveMessage;
 use weir_types::schema::Relation;
 use weir_types::{Column, DataType, SemanticType, Value};
@@ -120,7 +123,13 @@ impl World {
                 .collect();
             if !rows.is_empty() {
                 let (run, tick_ms) = (self.run, self.tick_ms);
-                self.inbox.push(Item::Rows { run, tick_ms, table: table.into(), rows });
+                self.inbox.push(Item::Rows {
+                    run,
+                    tick_ms,
+                    table: table.into(),
+                    rows,
+                    _unread: Unread::default(),
+                });
             }
         }
     }
@@ -295,10 +304,22 @@ fn too_much_is_refused_early() {
     let mut maintained = Maintained::new(1, infos(), limits);
     let inbox = ViewInbox::default();
     let rows = |from: i64, to: i64| (from..to).map(|n| (row(n), 1)).collect::<Vec<_>>();
-    inbox.push(Item::Rows { run: 1, tick_ms: 1, table: "a".into(), rows: rows(0, 150) });
+    inbox.push(Item::Rows {
+        run: 1,
+        tick_ms: 1,
+        table: "a".into(),
+        rows: rows(0, 150),
+        _unread: Unread::default(),
+    });
     while maintained.step(&inbox) {}
     assert_eq!(maintained.too_large(), None);
-    inbox.push(Item::Rows { run: 1, tick_ms: 1, table: "a".into(), rows: rows(150, 10_000) });
+    inbox.push(Item::Rows {
+        run: 1,
+        tick_ms: 1,
+        table: "a".into(),
+        rows: rows(150, 10_000),
+        _unread: Unread::default(),
+    });
     while maintained.too_large().is_none() {
         assert!(maintained.step(&inbox));
     }

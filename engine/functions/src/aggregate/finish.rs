@@ -107,13 +107,15 @@ fn lowest(data_type: DataType) -> Value {
     }
 }
 
-const QUANTILES: [(&str, f64); 7] = [
+const QUANTILES: [(&str, f64); 8] = [
     ("p01", 0.01),
     ("p10", 0.1),
     ("p25", 0.25),
     ("p50", 0.5),
     ("p75", 0.75),
     ("p90", 0.9),
+    // Not one of Pixie's, but what people look for.
+    ("p95", 0.95),
     ("p99", 0.99),
 ];
 

@@ -113,7 +113,7 @@ const DEFS: &[AggDef] = &[
             I => S, Kind::QuantilesInt; F => S, Kind::QuantilesFloat
         ],
         arg_names: &["value"],
-        doc: "JSON text with p01, p10, p25, p50, p75, p90, p99 as doubles, within 0.8 %",
+        doc: "JSON text with p01, p10, p25, p50, p75, p90, p95, p99 as doubles, within 0.8 %",
         example: "df.groupby('service').agg(q=('latency', px.quantiles))",
         semantic: SemanticRule::Quantiles,
     },

@@ -43,7 +43,13 @@ pub(super) const DEFS: &[ScalarDef] = &[
 ];
 
 /// What a compiled pattern may take.
-const PATTERN_BYTES_MAX: usize = 8 << 20;
+const PATTERN_BYTES_MAX: usize = 2 << 20;
+/// What the states that a pattern meets while it runs may take; they are forgotten beyond.
+const STATES_BYTES_MAX: usize = 1 << 20;
+/// Rules of one call: each is compiled by itself, and tried one after the other.
+const RULES_MAX: usize = 256;
+/// What a rule may take at least, however many there are; together they take no more than 16 MiB.
+const RULE_BYTES_MIN: usize = 64 << 10;
 /// RE2 refuses to repeat more often.
 const REPETITIONS_MAX: u64 = 1000;
 
@@ -176,10 +182,15 @@ fn translate_octal<'a>(tail: &'a str, out: &mut String) -> &'a str {
     &tail[digits..]
 }
 
-fn compile(pattern: &str, dot_matches_newline: bool) -> Result<Regex, regex::Error> {
+fn compile(
+    pattern: &str,
+    dot_matches_newline: bool,
+    bytes_max: usize,
+) -> Result<Regex, regex::Error> {
     RegexBuilder::new(pattern)
         .dot_matches_new_line(dot_matches_newline)
-        .size_limit(PATTERN_BYTES_MAX)
+        .size_limit(bytes_max)
+        .dfa_size_limit(STATES_BYTES_MAX)
         .build()
 }
 
@@ -191,15 +202,17 @@ fn literal_text(args: &[Option<&Value>]) -> Option<String> {
 }
 
 /// A pattern that matches whole texts only.
-fn compile_full(pattern: &str) -> Option<Regex> {
+fn compile_full(pattern: &str, bytes_max: usize) -> Option<Regex> {
     let translated = translate(pattern)?;
     // On its own first: `a)(b` would be a pattern within the brackets.
-    compile(&translated, true).ok()?;
-    compile(&format!("\\A(?:{translated})\\z"), true).ok()
+    compile(&translated, true, bytes_max).ok()?;
+    compile(&format!("\\A(?:{translated})\\z"), true, bytes_max).ok()
 }
 
 fn prepare_match(args: &[Option<&Value>]) -> Prepared {
-    let pattern: Option<Regex> = literal_text(args).as_deref().and_then(compile_full);
+    let text = literal_text(args);
+    let pattern: Option<Regex> =
+        text.as_deref().and_then(|text| compile_full(text, PATTERN_BYTES_MAX));
     Arc::new(pattern)
 }
 
@@ -215,7 +228,7 @@ fn prepare_replace(args: &[Option<&Value>]) -> Prepared {
     let compiled = |pattern: String| -> Result<Regex, String> {
         let translated = translate(&pattern)
             .ok_or_else(|| format!("more than {REPETITIONS_MAX} repetitions"))?;
-        compile(&translated, false).map_err(|error| reason(&error))
+        compile(&translated, false, PATTERN_BYTES_MAX).map_err(|error| reason(&error))
     };
     let pattern =
         literal_text(args).map_or_else(|| Err("pattern is not UTF-8".to_string()), compiled);
@@ -253,24 +266,31 @@ fn replace(call: &Call<'_>) -> ArrayRef {
             }
             None => &[],
         };
-        let mut copied = 0;
-        for groups in pattern.captures_iter(text) {
-            let whole = groups.get_match();
-            out.extend_from_slice(&text[copied..whole.start()]);
-            for part in parts {
-                match part {
-                    Part::Text(literal) => out.extend_from_slice(literal),
-                    Part::Group(idx) => {
-                        out.extend_from_slice(
-                            groups.get(*idx).map_or(&[], |group| group.as_bytes()),
-                        );
-                    }
+        push_replaced(out, pattern, text, parts);
+    })
+}
+
+/// The text with each match replaced; ends where enough is written, since the rest is cut off.
+fn push_replaced(out: &mut Vec<u8>, pattern: &Regex, text: &[u8], parts: &[Part<'_>]) {
+    let enough = out.len() + output::VALUE_BYTES_MAX;
+    let mut copied = 0;
+    for groups in pattern.captures_iter(text) {
+        let whole = groups.get_match();
+        out.extend_from_slice(&text[copied..whole.start()]);
+        for part in parts {
+            if out.len() > enough {
+                return;
+            }
+            match part {
+                Part::Text(literal) => out.extend_from_slice(literal),
+                Part::Group(idx) => {
+                    out.extend_from_slice(groups.get(*idx).map_or(&[], |group| group.as_bytes()));
                 }
             }
-            copied = whole.end();
         }
-        out.extend_from_slice(&text[copied..]);
-    })
+        copied = whole.end();
+    }
+    out.extend_from_slice(&text[copied..]);
 }
 
 enum Part<'a> {
@@ -305,16 +325,23 @@ fn rewrite_parts(substitute: &[u8], groups: usize) -> Rewrite<'_> {
     Ok(parts)
 }
 
-/// Names and patterns; empty if the text is no JSON object of texts. Bad patterns match nothing.
+/// Names and patterns; empty if the text is no JSON object of texts. Bad patterns match nothing, nor
+/// do those behind the first [`RULES_MAX`].
 fn prepare_rules(args: &[Option<&Value>]) -> Prepared {
     let mut rules: Vec<(Vec<u8>, Option<Regex>)> = Vec::new();
     let text = literal_text(args).unwrap_or_default();
+    let mut count = 0;
+    let _ = json::for_members(text.as_bytes(), |_, _| count += 1);
+    let bytes_max = (PATTERN_BYTES_MAX / count.max(1)).max(RULE_BYTES_MIN);
     let read = json::for_members(text.as_bytes(), |name, token| {
-        if let Kind::Text { .. } = token.kind {
+        if let Kind::Text { .. } = token.kind
+            && rules.len() < RULES_MAX
+        {
             let (mut rule, mut pattern) = (Vec::new(), Vec::new());
             json::push_text(&mut rule, name);
             json::push_text(&mut pattern, token);
-            rules.push((rule, std::str::from_utf8(&pattern).ok().and_then(compile_full)));
+            let compiled = std::str::from_utf8(&pattern).ok();
+            rules.push((rule, compiled.and_then(|text| compile_full(text, bytes_max))));
         }
     });
     if read.is_none() {

@@ -45,6 +45,9 @@ const OPERATORS_MAX: usize = 500;
 /// The parser reads what follows POSITION twice, so that nesting doubles the work each time.
 const POSITIONS_MAX: usize = 8;
 
+/// Longest statement: its tree takes a hundred times the room, and no protocol parser keeps as much.
+const STATEMENT_BYTES_MAX: usize = 128 << 10;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Flavor {
     Postgres,
@@ -118,6 +121,9 @@ fn normalize(text: &[u8], execution: bool, flavor: Flavor) -> Result<Normalized,
     let text = std::str::from_utf8(text)
         .map_err(|_| "Invalid UTF-8 byte sequence in SQL query".to_string())?;
     let (sql, values) = if execution { split_execution(text) } else { (text, Vec::new()) };
+    if sql.len() > STATEMENT_BYTES_MAX {
+        return Err(format!("statement has more than {STATEMENT_BYTES_MAX} bytes"));
+    }
     let spots = literals(sql, flavor)?;
     let mut normalized = Normalized { query: String::with_capacity(sql.len()), params: Vec::new() };
     let (mut copied, mut unnamed) = (0, 0);

@@ -160,7 +160,10 @@ proptest! {
             let agg = AggFn::new(&agg_call("quantiles", &[arg]), Input::AppendOnly).unwrap();
             let text = agg.finish(&fold(&agg, &rows, 1));
             for (name, percent) in
-                [("p01", 1), ("p10", 10), ("p25", 25), ("p50", 50), ("p75", 75), ("p90", 90), ("p99", 99)]
+                [
+                    ("p01", 1), ("p10", 10), ("p25", 25), ("p50", 50), ("p75", 75), ("p90", 90),
+                    ("p95", 95), ("p99", 99),
+                ]
             {
                 let rank = (percent * values.len()).div_ceil(100).max(1);
                 let exact = sorted[rank - 1] as f64 / scale;
@@ -235,10 +238,12 @@ fn quantile_text() {
         .collect();
     assert_eq!(
         finish("quantiles", &[2], &rows),
-        s(r#"{"p01":1.0,"p10":10.0,"p25":25.0,"p50":50.0,"p75":75.0,"p90":90.0,"p99":99.0}"#)
+        s(
+            r#"{"p01":1.0,"p10":10.0,"p25":25.0,"p50":50.0,"p75":75.0,"p90":90.0,"p95":95.0,"p99":99.0}"#
+        )
     );
     let top = "1.7976931348623157e308";
-    let names = ["p01", "p10", "p25", "p50", "p75", "p90", "p99"];
+    let names = ["p01", "p10", "p25", "p50", "p75", "p90", "p95", "p99"];
     let want: Vec<String> = names.iter().map(|name| format!("\"{name}\":{top}")).collect();
     assert_eq!(finish("quantiles", &[3], &rows), s(&format!("{{{}}}", want.join(","))));
     assert_eq!(finish("quantiles", &[3], &rows[..40]), s(""), "NaN only");

@@ -3,6 +3,7 @@
 
 mod aggregates;
 mod describe;
+mod hostile;
 mod metadata;
 mod overloads;
 mod properties;

@@ -1,11 +1,13 @@
 //! Lookups over a small cluster: two pods behind services, one of them on the way out.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use weir_functions::{EvalCtx, Placement, dns, scalar};
+use weir_types::metadata::connections::{ConnectionEnd, Holder};
 use weir_types::metadata::{
     ContainerMeta, ControllerMeta, MetadataSnapshot, NamespaceMeta, PodMeta, ProcessMeta,
-    ServiceMeta, SocketMeta,
+    ServiceMeta,
 };
 use weir_types::{Upid, Value};
 
@@ -76,8 +78,9 @@ fn snapshot() -> MetadataSnapshot {
     };
     for pod in pods() {
         metadata.pod_names.insert(pod.name.clone(), pod.id.clone());
-        let by_ip = metadata.pod_ips.entry(pod.ip.clone()).or_default();
+        let mut by_ip = metadata.pod_ips.get(&pod.ip).cloned().unwrap_or_default();
         by_ip.push((pod.start_unix_ns, pod.id.clone()));
+        metadata.pod_ips.insert(pod.ip.clone(), by_ip);
         metadata.pods.insert(pod.id.clone(), Arc::new(pod));
     }
     for (id, name, stop) in
@@ -127,10 +130,23 @@ fn snapshot() -> MetadataSnapshot {
     };
     metadata.processes.insert(CART, process(CART, "pod-1", "ctr-1"));
     metadata.processes.insert(BARE, process(BARE, "", ""));
-    let mine = |since_unix_ns, owner| SocketMeta { since_unix_ns, owner };
-    metadata.sockets.insert(("127.0.0.1".into(), 8080), vec![mine(10, BARE), mine(20, CART)]);
+    add_connection(&mut metadata);
     metadata.dns.insert("1.2.3.4".into(), "one.example".into());
     metadata
+}
+
+/// CART asks BARE over loopback; 10.9.9.9 is BARE's alone.
+fn add_connection(metadata: &mut MetadataSnapshot) {
+    let (client, server) = (("127.0.0.1:40000").parse(), ("127.0.0.1:8080").parse());
+    let (client, server): (SocketAddr, SocketAddr) = (client.unwrap(), server.unwrap());
+    let until_unix_ns = 60_000_000_000;
+    let end = |owner| ConnectionEnd { netns: 5, owner, since_unix_ns: 10, until_unix_ns };
+    let holder = |owner| Holder { owner, since_unix_ns: 10, until_unix_ns };
+    let connections = &mut metadata.connections;
+    connections.ends.insert((client, server), vec![end(CART)].into());
+    connections.ends.insert((server, client), vec![end(BARE)].into());
+    connections.met.insert((CART, server), vec![holder(BARE)].into());
+    connections.users.insert("10.9.9.9".parse().unwrap(), vec![holder(BARE)].into());
 }
 
 /// One case alone and beside a miss, whose answer is the type's zero.
@@ -197,10 +213,26 @@ fn processes() {
     assert_eq!(pod(99, "10.0.0.1", 150), s("shop/cart-1"));
     assert_eq!(pod(99, "10.0.0.1", 50), s(""));
 
-    let rows = [vec![s("127.0.0.1"), i(8080)], vec![s("127.0.0.1"), i(8081)]];
-    assert_eq!(call_rows(&ctx, "_peer_upid", &rows), [u(CART.0), u(0)]);
-    let rows = [10, 19, 20].map(|time| vec![s("127.0.0.1"), i(8080), t(time)]);
-    assert_eq!(call_rows(&ctx, "_peer_upid", &rows), [u(BARE.0), u(BARE.0), u(CART.0)]);
+    let rows = ["10.9.9.9", "127.0.0.1", "-"].map(|addr| vec![s(addr), i(8080)]);
+    assert_eq!(call_rows(&ctx, "_peer_upid", &rows), [u(BARE.0), u(0), u(0)]);
+    let rows = [9, 10].map(|time| vec![s("10.9.9.9"), i(8080), t(time)]);
+    assert_eq!(call_rows(&ctx, "_peer_upid", &rows), [u(0), u(BARE.0)]);
+    let peer = |upid: Upid, local: i64, remote: i64, seconds: i64| {
+        let (addr, time) = (s("127.0.0.1"), t(seconds * 1_000_000_000));
+        vec![u(upid.0), addr.clone(), i(local), addr, i(remote), time]
+    };
+    let rows = [
+        peer(CART, 40_000, 8080, 30),
+        peer(BARE, 8080, 40_000, 30),
+        peer(CART, 40_000, 8080, 90),
+        peer(CART, 40_001, 8080, 30),
+        peer(CART, -1, 8080, 30),
+    ];
+    let peers = [u(BARE.0), u(CART.0), u(0), u(0), u(0)];
+    assert_eq!(call_rows(&ctx, "_upid_to_connection_peer", &rows), peers);
+    let rows = [(CART, "127.0.0.1"), (BARE, "127.0.0.1"), (BARE, "10.9.9.9")]
+        .map(|(upid, addr)| vec![u(upid.0), s(addr), i(8080), t(30)]);
+    assert_eq!(call_rows(&ctx, "_upid_to_peer_met", &rows), [u(BARE.0), u(0), u(BARE.0)]);
     let rows = [vec![i(3), i(4)]];
     assert_eq!(call_rows(&ctx, "upid", &rows), [u(Upid::new(7, 3, 4).0)]);
 }

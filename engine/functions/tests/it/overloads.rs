@@ -200,6 +200,8 @@ namespace_name_to_namespace_id: S>S
 /// Weir's own.
 const OURS: &str = "\
 _peer_upid: SI>U SIT>U
+_upid_to_connection_peer: USISIT>U
+_upid_to_peer_met: USIT>U
 _upid_to_exec_hostname: U>S
 _upid_to_exec_num_cpus: U>I
 ";

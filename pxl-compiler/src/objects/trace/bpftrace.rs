@@ -3,6 +3,8 @@
 
 use weir_types::{Column, DataType, Relation, SemanticType};
 
+use crate::limits::FRAME_COLUMNS_MAX;
+
 /// The columns of the table that the program fills, or why there are none.
 ///
 /// All formats must be the same; it is split at blanks, and each piece with a `%` is a column, named
@@ -33,6 +35,9 @@ pub(super) fn columns(program: &str) -> Result<Relation, String> {
             (_, true) => DataType::String,
             (_, false) => DataType::Int64,
         };
+        if columns.len() >= FRAME_COLUMNS_MAX {
+            return Err(format!("the program prints more than {FRAME_COLUMNS_MAX} columns"));
+        }
         if columns.iter().any(|have| have.name == name) {
             return Err(format!("the program prints column '{name}' twice"));
         }

@@ -16,6 +16,7 @@ pub use target::TraceTarget;
 
 use super::args::{Arg, CallArgs, wrong_type};
 use super::eval::Evaluator;
+use super::otel::declarations_fit;
 use super::{Decorator, Module, Object, time};
 use crate::codes::Code;
 use crate::diag::{Diag, Res, Stop, fail};
@@ -122,17 +123,20 @@ impl<'a> Evaluator<'a> {
             let expr = target::required(slots[0].as_ref(), func, "expr")?;
             Ok(value(TraceValue::Output(make(expr))))
         };
+        let span = args.span;
         Ok(match function {
             TraceFunction::UpsertTracepoint => self.upsert(args)?,
             TraceFunction::DeleteTracepoint => {
                 let slots = args.bind("DeleteTracepoint", &["name"], 1)?;
                 let name = target::required(slots[0].as_ref(), "DeleteTracepoint", "name")?;
                 self.tracepoints.retain(|have| have.name != name);
+                declarations_fit(self.tracepoints_deleted.len(), "deletions", span)?;
                 self.tracepoints_deleted.push(name);
                 Object::None
             }
             TraceFunction::SetAgentConfig => {
                 let func = "set_agent_config";
+                declarations_fit(self.agent_configs.len(), "settings of agents", span)?;
                 let slots = args.bind(func, &["agent_pod_name", "key", "value"], 3)?;
                 self.agent_configs.push(AgentConfig {
                     agent_pod_name: target::required(slots[0].as_ref(), func, "agent_pod_name")?,
@@ -177,6 +181,7 @@ impl<'a> Evaluator<'a> {
         else {
             return Err(Stop::Poisoned);
         };
+        declarations_fit(self.tracepoints.len(), "tracepoints", probe.span)?;
         let name = target::required(Some(&name), func, "name")?;
         let table = target::required(Some(&table), func, "table_name")?;
         let to = target::target(&target)?;
@@ -247,9 +252,16 @@ fn trace_program(args: CallArgs<'_>) -> Res<TraceProgram> {
     Ok(program)
 }
 
+/// One for each range of kernels and the like.
+const PROGRAMS_MAX: usize = 16;
+
 fn programs(probe: &Arg<'_>) -> Res<Vec<TraceProgram>> {
     let wrong = || wrong_type(probe, "UpsertTracepoint", "probe_fn", "TraceProgram");
     match &probe.value {
+        Object::List(items) | Object::Tuple(items) if items.len() > PROGRAMS_MAX => {
+            let message = format!("a tracepoint has at most {PROGRAMS_MAX} programs");
+            fail(Code::Tracepoint, probe.span, message)
+        }
         Object::List(items) | Object::Tuple(items) if !items.is_empty() => {
             let all: Option<Vec<TraceProgram>> = items.iter().map(program).collect();
             all.map_or_else(wrong, Ok)

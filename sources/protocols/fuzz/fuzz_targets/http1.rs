@@ -27,7 +27,7 @@ fuzz_target!(|input: &[u8]| {
         let total_bytes = payload.len() as u64 + missing;
         let position = positions[side];
         positions[side] += total_bytes;
-        streams[side].push(Segment { position, total_bytes, time_unix_ns: now_unix_ns, payload });
+        streams[side].push(Segment { position, total_bytes, time_unix_ns: now_unix_ns, payload, tail: &[] });
         let [requests, responses] = &mut streams;
         let mut emit = |_: weir_protocols::http1::Exchange<'_>| emitted += 1;
         let mut ctx = Context { now_unix_ns, config: &config, pool: &mut pool, emit: &mut emit };

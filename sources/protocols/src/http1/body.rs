@@ -98,6 +98,15 @@ impl Body {
         self.kept.capacity()
     }
 
+    pub(super) fn shrink(&mut self) {
+        self.kept.shrink_to_fit();
+    }
+
+    /// Its end was not seen.
+    pub(super) fn mark_cut(&mut self) {
+        self.cut = true;
+    }
+
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.size_bytes += bytes.len() as u64;
         let kept_bytes_max = self.shown_bytes_max + COMPRESSED_EXTRA_BYTES;

@@ -9,6 +9,9 @@
 //! ```
 
 mod body;
+mod certain;
+mod headers;
+mod message;
 mod parse;
 mod read;
 mod stitch;
@@ -17,12 +20,12 @@ mod types;
 
 pub use body::{Body, ContentKind, NON_TEXT, NOT_DECODED, TRUNCATED_SUFFIX, UNKNOWN_TYPE};
 pub use parse::{
-    ChunkStep, ChunkedDecoder, RequestHead, ResponseHead, header_space, parse_request,
-    parse_response, recognise,
+    ChunkStep, ChunkedDecoder, HeaderLine, RequestLine, StatusLine, recognise, recognise_first,
+    without_proxy_line,
 };
-pub use stitch::{Context, Counters, Http1, REORDER_GRACE_NS, REQUEST_TIMEOUT_NS};
+pub use stitch::{Context, Counters, Http1, REORDER_GRACE_NS};
 pub use table::append_row;
-pub use types::{Config, Exchange, HEAD_BYTES_MAX, HEADERS_MAX, Message, Method, Pool};
+pub use types::{Config, Exchange, HEAD_BYTES_MAX, Message, Method, Pool};
 
 #[cfg(test)]
 mod tests;

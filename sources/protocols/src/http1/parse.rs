@@ -1,15 +1,21 @@
-//! Slice in, borrowed frame out: heads (by `httparse`), how a body is framed, chunked bodies.
+//! Slice in, borrowed parts out: start lines, header lines, how a body is framed, chunked bodies.
+//!
+//! Nothing here refuses what a server may answer: bytes above 127 and blanks in targets, any method,
+//! any header name, line ends without `\r`. What does not fit is empty, or framing that cannot be
+//! told ([`Framing::Unknown`]); whether it was acceptable is the server's to say, and its status
+//! tells. Each function is linear in what it is given.
 //!
 //! The chunked decoder is incremental and knows how many bytes it could do without: a gap that lies
 //! inside a chunk's data is stepped over, one that touches a size line is not.
 
-use httparse::Header;
+use super::types::Method;
+use crate::{Recognised, Side};
 
-use super::types::{HEADERS_MAX, Method};
-use crate::{Parsed, Recognised, Side};
-
-/// Longest start line that is looked at to recognise the protocol.
+/// Longest start line that is waited for to recognise the protocol; a longer one is taken for one
+/// if its beginning fits.
 const START_LINE_BYTES_MAX: usize = 16 * 1024;
+/// Longest method that is taken for one.
+const METHOD_BYTES_MAX: usize = 64;
 /// A stream is recognised, or found again after a loss, by these methods only: the tail of a method
 /// whose first bytes were lost (`OST`) must not be taken for one. In a stream that is being read
 /// any token is a method.
@@ -50,89 +56,194 @@ const METHODS: [&str; 33] = [
 ];
 /// Longest chunk size line or trailer line.
 const CHUNK_LINE_BYTES_MAX: u32 = 8192;
+/// How a response begins; `#` is a digit.
+const STATUS_LINE: &[u8; 12] = b"HTTP/1.# ###";
 
-#[derive(Debug)]
-pub struct RequestHead<'h, 'b> {
-    pub method: &'b str,
-    pub path: &'b str,
+/// A request's start line, as far as it is one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestLine<'b> {
+    /// Empty if the line does not begin with a token and a blank.
+    pub method: &'b [u8],
+    /// What is between the method and the version, blanks included.
+    pub target: &'b [u8],
     pub minor_version: u8,
-    pub headers: &'h [Header<'b>],
 }
 
-#[derive(Debug)]
-pub struct ResponseHead<'h, 'b> {
+impl<'b> RequestLine<'b> {
+    /// Reads a line without its end.
+    #[must_use]
+    pub fn of(line: &'b [u8]) -> RequestLine<'b> {
+        let line = line.trim_ascii_end();
+        let method_bytes = memchr::memchr(b' ', line).unwrap_or(0);
+        let method = &line[..method_bytes];
+        if !is_method(method) {
+            return RequestLine::default();
+        }
+        let rest = line[method_bytes..].trim_ascii_start();
+        let version = memchr::memrchr(b' ', rest).map_or(0, |blank| blank + 1);
+        let (target, minor_version) = match rest[version..].strip_prefix(b"HTTP/") {
+            Some(number) => (rest[..version].trim_ascii_end(), minor_version(number)),
+            None => (rest, 0),
+        };
+        RequestLine { method, target, minor_version }
+    }
+}
+
+/// A response's start line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusLine<'b> {
     pub status: u16,
-    pub reason: &'b str,
+    pub reason: &'b [u8],
     pub minor_version: u8,
-    pub headers: &'h [Header<'b>],
 }
 
-/// Room for a head's headers.
-#[must_use]
-pub fn header_space<'b>() -> [Header<'b>; HEADERS_MAX] {
-    [httparse::EMPTY_HEADER; HEADERS_MAX]
-}
-
-/// Parses a request's start line and headers.
-pub fn parse_request<'h, 'b>(
-    bytes: &'b [u8],
-    space: &'h mut [Header<'b>],
-) -> Parsed<RequestHead<'h, 'b>> {
-    let mut request = httparse::Request::new(space);
-    match request.parse(bytes) {
-        Ok(httparse::Status::Complete(used)) => {
-            let (Some(method), Some(path), Some(minor_version)) =
-                (request.method, request.path, request.version)
-            else {
-                return Parsed::Invalid;
-            };
-            let frame = RequestHead { method, path, minor_version, headers: request.headers };
-            Parsed::Frame { frame, bytes: used }
+impl<'b> StatusLine<'b> {
+    /// Reads a line without its end; `None` if it is none of HTTP/1.
+    #[must_use]
+    pub fn of(line: &'b [u8]) -> Option<StatusLine<'b>> {
+        if line.len() < STATUS_LINE.len() || !response_line_fits(line, true) {
+            return None;
         }
-        Ok(httparse::Status::Partial) => Parsed::Incomplete { needed_bytes: 1 },
-        Err(_) => Parsed::Invalid,
+        let digit = |idx: usize| u16::from(line[idx] - b'0');
+        let status = digit(9) * 100 + digit(10) * 10 + digit(11);
+        let reason = line[STATUS_LINE.len()..].trim_ascii();
+        Some(StatusLine { status, reason, minor_version: line[7] - b'0' })
     }
 }
 
-/// Parses a response's start line and headers. Lenient where clients are.
-pub fn parse_response<'h, 'b>(
-    bytes: &'b [u8],
-    space: &'h mut [Header<'b>],
-) -> Parsed<ResponseHead<'h, 'b>> {
-    let mut config = httparse::ParserConfig::default();
-    config.allow_spaces_after_header_name_in_responses(true);
-    config.allow_obsolete_multiline_headers_in_responses(true);
-    let mut response = httparse::Response::new(space);
-    match config.parse_response(&mut response, bytes) {
-        Ok(httparse::Status::Complete(used)) => {
-            let (Some(status), Some(minor_version)) = (response.code, response.version) else {
-                return Parsed::Invalid;
-            };
-            let reason = response.reason.unwrap_or("");
-            let frame = ResponseHead { status, reason, minor_version, headers: response.headers };
-            Parsed::Frame { frame, bytes: used }
-        }
-        Ok(httparse::Status::Partial) => Parsed::Incomplete { needed_bytes: 1 },
-        Err(_) => Parsed::Invalid,
+/// `1.1` → 1
+fn minor_version(number: &[u8]) -> u8 {
+    match number {
+        [_, b'.', digit @ b'0'..=b'9'] => digit - b'0',
+        _ => 0,
     }
+}
+
+fn is_method(text: &[u8]) -> bool {
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    (1..=METHOD_BYTES_MAX).contains(&text.len()) && text.iter().all(is_token)
+}
+
+/// Where a header line's name and value are in its head, in bytes from its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderLine {
+    name: (u32, u32),
+    value: (u32, u32),
+    /// The head was cut within this line.
+    pub cut: bool,
+}
+
+impl HeaderLine {
+    #[must_use]
+    pub fn name<'b>(&self, head: &'b [u8]) -> &'b [u8] {
+        &head[self.name.0 as usize..self.name.1 as usize]
+    }
+
+    /// Without blanks around it; a folded value holds its line ends.
+    #[must_use]
+    pub fn value<'b>(&self, head: &'b [u8]) -> &'b [u8] {
+        &head[self.value.0 as usize..self.value.1 as usize]
+    }
+}
+
+/// The line that begins at `from`, without its end, and where the next one begins (`None`: its end
+/// is not in `head`).
+pub(super) fn line_at(head: &[u8], from: usize) -> (&[u8], Option<usize>) {
+    match memchr::memchr(b'\n', &head[from..]) {
+        Some(newline) => {
+            let line = &head[from..from + newline];
+            (line.strip_suffix(b"\r").unwrap_or(line), Some(from + newline + 1))
+        }
+        None => (&head[from..], None),
+    }
+}
+
+/// Finds the header lines of `head` from `from` on, up to the empty line or the end of what is
+/// there; `lines` gets them. Returns where the body begins (`None`: the head was cut).
+pub(super) fn header_lines(head: &[u8], from: usize, lines: &mut Vec<HeaderLine>) -> Option<usize> {
+    let mut at = from;
+    lines.clear();
+    while at < head.len() {
+        let (line, next) = line_at(head, at);
+        let end = at + line.len();
+        if line.is_empty() && next.is_some() {
+            return next;
+        }
+        if let b' ' | b'\t' = line.first().unwrap_or(&0) {
+            // A value goes on in the next line (obs-fold).
+            if let Some(last) = lines.last_mut() {
+                last.value.1 = (at + line.trim_ascii_end().len()) as u32;
+                last.cut = next.is_none();
+            }
+        } else if let Some(colon) = memchr::memchr(b':', line) {
+            let name = line[..colon].trim_ascii_end().len();
+            let value = line[colon + 1..].trim_ascii();
+            let blank = line[colon + 1..].len() - line[colon + 1..].trim_ascii_start().len();
+            let begin = (at + colon + 1 + blank).min(end);
+            lines.push(HeaderLine {
+                name: (at as u32, (at + name) as u32),
+                value: (begin as u32, (begin + value.len()) as u32),
+                cut: next.is_none(),
+            });
+        }
+        // A line without a colon is no header: servers refuse or ignore it.
+        at = next?;
+    }
+    None
 }
 
 /// Whether a message of this side begins here, by its whole start line (so that a body that begins
-/// with `GET ` is rarely taken for one).
+/// with `GET ` is rarely taken for one). For places where the bytes before are not known: methods
+/// are those of the list.
 #[must_use]
 pub fn recognise(side: Side, bytes: &[u8]) -> Recognised {
+    recognise_by(side, bytes, Methods::Listed)
+}
+
+/// The same where a message is known to begin, if this protocol is spoken at all: any token is a
+/// method.
+#[must_use]
+pub fn recognise_first(side: Side, bytes: &[u8]) -> Recognised {
+    recognise_by(side, bytes, Methods::Any)
+}
+
+/// What passes for a method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Methods {
+    Listed,
+    Any,
+}
+
+impl Methods {
+    fn has(self, text: &[u8]) -> bool {
+        match self {
+            Methods::Listed => METHODS.iter().any(|known| known.as_bytes() == text),
+            Methods::Any => is_method(text),
+        }
+    }
+
+    fn may_have(self, begin: &[u8]) -> bool {
+        match self {
+            Methods::Listed => METHODS.iter().any(|known| known.as_bytes().starts_with(begin)),
+            Methods::Any => begin.is_empty() || is_method(begin),
+        }
+    }
+}
+
+fn recognise_by(side: Side, bytes: &[u8], methods: Methods) -> Recognised {
     let bytes = without_empty_lines(bytes);
     let line_end = memchr::memchr(b'\n', &bytes[..bytes.len().min(START_LINE_BYTES_MAX)]);
     let line = bytes[..line_end.unwrap_or(bytes.len())].trim_ascii_end();
     let fits = match side {
-        Side::Request => request_line_fits(line, line_end.is_some()),
+        Side::Request => request_line_fits(line, line_end.is_some(), methods),
         Side::Response => response_line_fits(line, line_end.is_some()),
     };
     match (fits, line_end) {
         (false, _) => Recognised::No,
         (true, Some(_)) => Recognised::Yes,
         (true, None) if bytes.len() < START_LINE_BYTES_MAX => Recognised::Unsure,
-        (true, None) => Recognised::No,
+        // A longer target than servers take: they answer 414.
+        (true, None) => Recognised::Yes,
     }
 }
 
@@ -142,30 +253,41 @@ fn without_empty_lines(bytes: &[u8]) -> &[u8] {
     &bytes[empty..]
 }
 
-fn request_line_fits(line: &[u8], whole: bool) -> bool {
-    let method = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
-    let text = &line[..method];
-    if method == line.len() {
-        return !whole && METHODS.iter().any(|known| known.as_bytes().starts_with(text));
+/// The bytes behind a PROXY header of version 1, which balancers put in front of a connection.
+#[must_use]
+pub fn without_proxy_line(bytes: &[u8]) -> &[u8] {
+    /// The longest that there is.
+    const PROXY_LINE_BYTES_MAX: usize = 107;
+    if !bytes.starts_with(b"PROXY ") {
+        return bytes;
     }
-    if !METHODS.iter().any(|known| known.as_bytes() == text) {
+    match memchr::memchr(b'\n', &bytes[..bytes.len().min(PROXY_LINE_BYTES_MAX)]) {
+        Some(newline) => &bytes[newline + 1..],
+        None => bytes,
+    }
+}
+
+fn request_line_fits(line: &[u8], whole: bool, methods: Methods) -> bool {
+    let Some(method) = memchr::memchr(b' ', &line[..line.len().min(METHOD_BYTES_MAX + 1)]) else {
+        return !whole && methods.may_have(line);
+    };
+    if !methods.has(&line[..method]) {
         return false;
     }
     let target = &line[method + 1..];
     if !whole {
-        return target.iter().all(|byte| !byte.is_ascii_control());
+        return true;
     }
     let Some(space) = memchr::memrchr(b' ', target) else { return false };
     space > 0 && matches!(&target[space + 1..], b"HTTP/1.1" | b"HTTP/1.0")
 }
 
 fn response_line_fits(line: &[u8], whole: bool) -> bool {
-    let pattern = b"HTTP/1.# ###";
-    let fits = line.iter().zip(pattern).all(|(byte, want)| match want {
+    let fits = line.iter().zip(STATUS_LINE).all(|(byte, want)| match want {
         b'#' => byte.is_ascii_digit(),
         _ => byte == want,
     });
-    fits && (line.len() >= pattern.len() || !whole)
+    fits && (line.len() >= STATUS_LINE.len() || !whole)
 }
 
 /// How the bytes after a head belong to it.
@@ -177,54 +299,78 @@ pub(super) enum Framing {
     UntilClose,
     /// The connection carries something else from here on.
     Tunnel,
-    /// The head contradicts itself.
-    Invalid,
+    /// The head contradicts itself: there may be a body, and its end cannot be told.
+    Unknown,
 }
 
-pub(super) fn request_framing(headers: &[Header<'_>]) -> Framing {
-    match declared_framing(headers) {
+/// What the headers say of the body's end; fed with one header after the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Declared {
+    length: Option<u64>,
+    coding: Coding,
+    contradicts: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Coding {
+    #[default]
+    Identity,
+    Chunked,
+    Other,
+}
+
+impl Declared {
+    pub(super) fn content_length(&mut self, value: &[u8]) {
+        // A list of equal values is allowed (RFC 9112 6.3).
+        for value in value.split(|byte| *byte == b',') {
+            let parsed = parse_decimal(value.trim_ascii());
+            self.contradicts |=
+                parsed.is_none() || (self.length.is_some() && self.length != parsed);
+            self.length = parsed;
+        }
+    }
+
+    pub(super) fn transfer_encoding(&mut self, value: &[u8]) {
+        let last = value.rsplit(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
+        self.coding = if last.eq_ignore_ascii_case(b"chunked") {
+            Coding::Chunked
+        } else if last.eq_ignore_ascii_case(b"identity") {
+            Coding::Identity
+        } else {
+            Coding::Other
+        };
+    }
+
+    /// Transfer-Encoding goes before Content-Length; `None` if there is neither.
+    fn framing(self) -> Framing {
+        match (self.coding, self.length) {
+            (Coding::Chunked, _) => Framing::Chunked,
+            (Coding::Other, _) => Framing::UntilClose,
+            (Coding::Identity, _) if self.contradicts => Framing::Unknown,
+            (Coding::Identity, Some(length)) => Framing::Length(length),
+            (Coding::Identity, None) => Framing::None,
+        }
+    }
+}
+
+pub(super) fn request_framing(declared: Declared) -> Framing {
+    match declared.framing() {
         // A request cannot last until close (RFC 9112 6.3).
-        Framing::UntilClose => Framing::Invalid,
+        Framing::UntilClose => Framing::Unknown,
         framing => framing,
     }
 }
 
-pub(super) fn response_framing(status: u16, method: Method, headers: &[Header<'_>]) -> Framing {
+pub(super) fn response_framing(status: u16, method: Method, declared: Declared) -> Framing {
     let success = (200..300).contains(&status);
     match (status, method) {
         (101, _) => Framing::Tunnel,
         (_, Method::Connect) if success => Framing::Tunnel,
         (100..=199 | 204 | 304, _) | (_, Method::Head) => Framing::None,
-        _ => match declared_framing(headers) {
+        _ => match declared.framing() {
             Framing::None => Framing::UntilClose,
             framing => framing,
         },
-    }
-}
-
-/// Transfer-Encoding goes before Content-Length; `None` if there is neither.
-fn declared_framing(headers: &[Header<'_>]) -> Framing {
-    let mut length = None;
-    let mut coding: Option<&[u8]> = None;
-    for header in headers {
-        if header.name.eq_ignore_ascii_case("content-length") {
-            // A list of equal values is allowed (RFC 9112 6.3).
-            for value in header.value.split(|byte| *byte == b',') {
-                let parsed = parse_decimal(value.trim_ascii());
-                if parsed.is_none() || (length.is_some() && length != parsed) {
-                    return Framing::Invalid;
-                }
-                length = parsed;
-            }
-        } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
-            coding = header.value.rsplit(|byte| *byte == b',').next();
-        }
-    }
-    match (coding.map(<[u8]>::trim_ascii), length) {
-        (Some(last), _) if last.eq_ignore_ascii_case(b"chunked") => Framing::Chunked,
-        (Some(last), _) if !last.eq_ignore_ascii_case(b"identity") => Framing::UntilClose,
-        (_, Some(length)) => Framing::Length(length),
-        (_, None) => Framing::None,
     }
 }
 

@@ -1,25 +1,22 @@
 //! One direction: takes messages off a stream, head first, then its body as it comes.
 //!
-//! Nothing of a body is buffered beyond what is kept of it. Missing bytes inside a body are stepped
-//! over; missing bytes in a head or in chunk framing end in [`Step::Lost`], after which the reader
-//! looks for an event that begins with a start line.
+//! Nothing of a body is buffered beyond what is kept of it. Missing bytes inside a body whose
+//! length is known are stepped over. Where they hide the end of a head or of a body the message is
+//! *open*: what was read of it is certain, and it lasts until the other direction shows that it is
+//! over ([`Over`]): a client that waits for answers begins no request before the answer has ended,
+//! and a server answers none that has not begun. Missing bytes between messages end in
+//! [`Step::Lost`], after which the reader looks for an event that begins with a start line.
 
-use httparse::Header;
-
-use super::body::{ContentKind, Encoding};
+use super::message::{read_request, read_response};
 use super::parse::{
-    ChunkStep, ChunkedDecoder, Framing, header_space, parse_request, parse_response, recognise,
-    request_framing, response_framing,
+    ChunkStep, ChunkedDecoder, Framing, recognise, recognise_first, without_proxy_line,
 };
-use super::types::{
-    Config, HEAD_BYTES_MAX, HEADERS_TEXT_BYTES_MAX, Message, Method, PATH_BYTES_MAX, Pool,
-};
+use super::types::{Config, HEAD_BYTES_MAX, Message, Method, Pool};
 use crate::stream::StreamBuffer;
-use crate::{Parsed, Recognised, Side};
+use crate::{Recognised, Side};
 
-/// Values of these headers never reach a row.
-const SECRET_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
-const REDACTED: &str = "<redacted>";
+/// How a chunked body ends, if it has no trailers: behind a chunk, and by itself.
+const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 
 #[derive(Debug)]
 pub(super) enum Step {
@@ -40,8 +37,32 @@ pub(super) enum Step {
 pub(super) enum Ready {
     Yes,
     Wait,
-    /// As [`Step::Lost`], between messages.
-    Lost,
+    /// As [`Step::Lost`], between messages. `at_head`: the bytes of a head are missing.
+    Lost {
+        at_head: bool,
+    },
+}
+
+/// When an open message is over, by what the other direction shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// Bytes that were moved after this time belong to another message.
+    After(i64),
+    /// So far nothing says that it is over.
+    Open,
+    /// There is no telling: the client does not wait for answers, or it is not known what it sent.
+    Untold,
+}
+
+/// What a reader needs from outside for a step.
+pub(super) struct Input<'a> {
+    /// Of the request which a response would answer.
+    pub(super) method: Method,
+    pub(super) over: Over,
+    /// What was seen before it has been seen by everybody: no event from before is on its way.
+    pub(super) settled_ns: i64,
+    pub(super) config: &'a Config,
+    pub(super) pool: &'a mut Pool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +71,26 @@ enum State {
     Length(u64),
     Chunked(ChunkedDecoder),
     UntilClose,
+    /// In a message whose end cannot be seen.
+    Open {
+        chunked: bool,
+    },
+    /// Behind a message whose end could not be seen, and which has been given: more of it may come.
+    Rest,
     /// Looking for an event that begins with a start line. `fresh`: the current position has not
     /// been ruled out yet.
     Hunting {
         fresh: bool,
     },
+}
+
+/// Whose the next bytes of an open message are.
+enum Part {
+    Its,
+    Next,
+    Wait,
+    /// Other messages may have begun in what is missing.
+    Lost,
 }
 
 #[derive(Debug)]
@@ -69,13 +105,32 @@ pub(super) struct Reader {
     after_loss: bool,
     /// The loss has bytes in it that were never seen (not only ones that were skipped).
     after_gap: bool,
+    /// Bytes of unknown time are missing from the open message: others may have been among them.
+    open_unseen: bool,
+    /// Starts of messages that were read as a part of an open one while bytes of it were missing.
+    swallowed: u64,
+    /// A loss that has not been told yet.
+    owes_loss: bool,
+    /// Bytes between messages that were lost or skipped since the last message, ever.
+    lost_between_bytes: u64,
 }
 
 impl Reader {
-    pub(super) fn new(side: Side) -> Reader {
-        // A stream is often joined in its middle: begin by looking for a start.
-        let state = State::Hunting { fresh: true };
-        Reader { side, state, current: None, scanned: 0, after_loss: false, after_gap: false }
+    /// `from_start`: the first byte that the stream gets is the connection's first. A stream that
+    /// is joined in its middle begins with looking for a start.
+    pub(super) fn new(side: Side, from_start: bool) -> Reader {
+        Reader {
+            side,
+            state: if from_start { State::Head } else { State::Hunting { fresh: true } },
+            current: None,
+            scanned: 0,
+            after_loss: false,
+            after_gap: false,
+            open_unseen: false,
+            swallowed: 0,
+            owes_loss: false,
+            lost_between_bytes: 0,
+        }
     }
 
     /// The message whose head was read and whose body was not yet.
@@ -83,12 +138,45 @@ impl Reader {
         self.current.as_deref()
     }
 
+    /// Memory held, for budgets.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.current.as_ref().map_or(0, |message| message.held_bytes())
+    }
+
+    /// Bytes that were skipped, or never seen, between messages; only grows.
+    pub(super) fn lost_between_bytes(&self) -> u64 {
+        self.lost_between_bytes
+    }
+
+    /// Whether the current message's end cannot be seen.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open { .. })
+    }
+
+    /// Whether the loss that has just been told is one between messages.
+    pub(super) fn is_between_messages(&self) -> bool {
+        self.state == State::Hunting { fresh: false }
+    }
+
+    /// Whether the next unread bytes begin a head.
+    pub(super) fn is_at_head(&self) -> bool {
+        self.state == State::Head
+    }
+
     /// Goes to where a message begins or goes on, and says whether there is anything to read there.
-    pub(super) fn seek(&mut self, stream: &mut StreamBuffer) -> Ready {
+    pub(super) fn seek(&mut self, stream: &mut StreamBuffer, over: Over, settled_ns: i64) -> Ready {
+        if std::mem::take(&mut self.owes_loss) {
+            return Ready::Lost { at_head: false };
+        }
         loop {
             match self.state {
                 State::Hunting { fresh } => match self.hunt(stream, fresh) {
-                    Some(Step::Lost { .. }) => return Ready::Lost,
+                    Some(Step::Lost { .. }) => return Ready::Lost { at_head: false },
+                    Some(_) => return Ready::Wait,
+                    None => {}
+                },
+                State::Rest => match self.rest(stream, over, settled_ns) {
+                    Some(Step::Lost { .. }) => return Ready::Lost { at_head: false },
                     Some(_) => return Ready::Wait,
                     None => {}
                 },
@@ -99,11 +187,13 @@ impl Reader {
                         (true, 0) => Ready::Wait,
                         (true, _) => {
                             self.lose();
-                            Ready::Lost
+                            Ready::Lost { at_head: true }
                         }
                     };
                 }
-                State::Length(_) | State::Chunked(_) | State::UntilClose => return Ready::Yes,
+                State::Length(_) | State::Chunked(_) | State::UntilClose | State::Open { .. } => {
+                    return Ready::Yes;
+                }
             }
         }
     }
@@ -117,24 +207,20 @@ impl Reader {
         }
     }
 
-    /// Reads on. `method` is that of the request which a response would answer.
-    pub(super) fn step(
-        &mut self,
-        stream: &mut StreamBuffer,
-        method: Method,
-        config: &Config,
-        pool: &mut Pool,
-    ) -> Step {
+    /// Reads on.
+    pub(super) fn step(&mut self, stream: &mut StreamBuffer, input: &mut Input<'_>) -> Step {
+        if std::mem::take(&mut self.owes_loss) {
+            return Step::Lost { message: false };
+        }
         loop {
             let found = match self.state {
                 State::Hunting { fresh } => self.hunt(stream, fresh),
-                State::Head => self.head(stream, method, config, pool),
+                State::Head => self.head(stream, input),
                 State::Length(left) => self.length(stream, left),
                 State::Chunked(decoder) => self.chunked(stream, decoder),
-                State::UntilClose => {
-                    self.until_close(stream);
-                    Some(Step::Wait)
-                }
+                State::UntilClose => self.until_close(stream, input),
+                State::Open { chunked } => self.open(stream, chunked, input),
+                State::Rest => self.rest(stream, input.over, input.settled_ns),
             };
             if let Some(step) = found {
                 return step;
@@ -142,11 +228,23 @@ impl Reader {
         }
     }
 
-    /// The direction ended: what lasts until then is complete.
-    pub(super) fn end(&mut self) -> Option<Box<Message>> {
-        let complete = self.state == State::UntilClose;
+    /// The direction ended, and with it what was being read: a download that was broken off is
+    /// whole as far as there was anything of it.
+    pub(super) fn end(
+        &mut self,
+        stream: &mut StreamBuffer,
+        input: &mut Input<'_>,
+    ) -> Option<Box<Message>> {
+        if self.state == State::Head && self.side == Side::Response {
+            self.cut_head(stream, input);
+        }
+        let whole = self.state == State::UntilClose;
         self.state = State::Hunting { fresh: true };
-        self.current.take_if(|_| complete)
+        let mut message = self.current.take()?;
+        if !whole {
+            message.body.mark_cut();
+        }
+        Some(message)
     }
 
     /// Gives up the message being read, at the end of everything.
@@ -171,6 +269,23 @@ impl Reader {
         self.current.take()
     }
 
+    /// The open message is over; more of its bytes may come. Also says how many others were read as
+    /// a part of it.
+    pub(super) fn end_open(&mut self) -> Option<(Box<Message>, u64)> {
+        if !self.is_open() {
+            return None;
+        }
+        let message = self.current.take()?;
+        let unseen = std::mem::take(&mut self.open_unseen);
+        self.state = if unseen { self.behind_loss() } else { State::Rest };
+        Some((message, std::mem::take(&mut self.swallowed)))
+    }
+
+    fn behind_loss(&mut self) -> State {
+        (self.after_loss, self.after_gap, self.owes_loss) = (true, true, true);
+        State::Hunting { fresh: true }
+    }
+
     fn lose(&mut self) -> Option<Step> {
         self.state = State::Hunting { fresh: false };
         self.scanned = 0;
@@ -180,9 +295,11 @@ impl Reader {
 
     fn hunt(&mut self, stream: &mut StreamBuffer, fresh: bool) -> Option<Step> {
         if !fresh {
-            let seen_to = stream.position() + stream.unread().len() as u64;
+            let (from, seen_to) =
+                (stream.position(), stream.position() + stream.unread().len() as u64);
             stream.skip_to_event();
             self.after_gap |= stream.position() > seen_to;
+            self.lost_between_bytes += stream.position() - from;
             self.state = State::Hunting { fresh: true };
         }
         if stream.unread().is_empty() && stream.lost_bytes() == 0 {
@@ -210,43 +327,95 @@ impl Reader {
         None
     }
 
-    fn head(
-        &mut self,
-        stream: &mut StreamBuffer,
-        method: Method,
-        config: &Config,
-        pool: &mut Pool,
-    ) -> Option<Step> {
+    fn head(&mut self, stream: &mut StreamBuffer, input: &mut Input<'_>) -> Option<Step> {
         self.skip_empty_lines(stream);
+        if stream.position() == 0 && self.side == Side::Request {
+            let proxied = stream.unread().len() - without_proxy_line(stream.unread()).len();
+            stream.consume(proxied);
+        }
         let bytes = stream.unread();
         if bytes.is_empty() && stream.lost_bytes() == 0 {
             return Some(Step::Wait);
         }
         if !self.head_ends(bytes) {
-            let hopeless = stream.lost_bytes() > 0
-                || bytes.len() > HEAD_BYTES_MAX
-                || (self.side == Side::Response && recognise(self.side, bytes) == Recognised::No);
-            return if hopeless { self.lose() } else { Some(Step::Wait) };
+            let none = self.side == Side::Response && recognise(self.side, bytes) == Recognised::No;
+            let cut = stream.lost_bytes() > 0 || bytes.len() > HEAD_BYTES_MAX;
+            return match (none, cut) {
+                (true, _) => self.lose(),
+                (false, false) => Some(Step::Wait),
+                (false, true) => self.cut_head(stream, input),
+            };
         }
-        let mut message = pool.take();
+        let mut message = input.pool.take();
         let read = match self.side {
-            Side::Request => read_request(bytes, config, &mut message),
-            Side::Response => read_response(bytes, method, config, &mut message),
+            Side::Request => Some(read_request(bytes, input.config, input.pool, &mut message)),
+            Side::Response => read_response(bytes, input, &mut message),
         };
         let Some((used, framing)) = read else {
-            pool.give(message);
+            input.pool.give(message);
             return self.lose();
         };
+        self.begin(stream, used, &mut message);
+        message.opens_tunnel = framing == Framing::Tunnel;
+        let found = self.begin_body(stream, framing, message);
+        if found.is_none() && input.method == Method::Unknown {
+            Some(Step::Promised)
+        } else {
+            found
+        }
+    }
+
+    /// Takes `used` bytes of a head, and notes where they were.
+    fn begin(&mut self, stream: &mut StreamBuffer, used: usize, message: &mut Message) {
         message.at_event_start = stream.at_event_start();
         message.before_unix_ns = stream.last_read_ns();
         message.first_unix_ns = stream.unread_since_ns().unwrap_or(0);
         message.after_loss = std::mem::take(&mut self.after_loss);
         message.after_gap = std::mem::take(&mut self.after_gap);
         message.last_unix_ns = stream.consume(used);
-        message.opens_tunnel = framing == Framing::Tunnel;
+        message.wire_bytes = used as u64;
         self.scanned = 0;
-        let found = self.begin_body(framing, message);
-        if found.is_none() && method == Method::Unknown { Some(Step::Promised) } else { found }
+    }
+
+    /// Makes a message of what there is of a head of which no more will be read: the rest of it is
+    /// missing, or too long, or was not waited for by the one who answered.
+    pub(super) fn cut_head(
+        &mut self,
+        stream: &mut StreamBuffer,
+        input: &mut Input<'_>,
+    ) -> Option<Step> {
+        let bytes = stream.unread();
+        let bytes = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
+        let (used, line_ends) = (bytes.len(), memchr::memchr(b'\n', bytes).is_some());
+        let unseen = stream.lost_bytes() > 0 && stream.behind_unread_is_unseen();
+        // Of a start line that was cut by a loss nothing is certain.
+        if bytes.is_empty() || (!line_ends && (unseen || self.side == Side::Response)) {
+            return self.lose();
+        }
+        let mut message = input.pool.take();
+        let framing = match self.side {
+            Side::Request => Some(read_request(bytes, input.config, input.pool, &mut message).1),
+            Side::Response => read_response(bytes, input, &mut message).map(|(_, framing)| framing),
+        };
+        let Some(framing) = framing.filter(|_| !message.is_interim()) else {
+            input.pool.give(message);
+            return self.lose();
+        };
+        if !line_ends && stream.lost_bytes() == 0 {
+            // More of the target may have been on its way.
+            message.path.clear();
+        }
+        self.begin(stream, used, &mut message);
+        message.opens_tunnel = framing == Framing::Tunnel;
+        message.body.mark_cut();
+        self.open_unseen = unseen;
+        if self.side == Side::Response && matches!(framing, Framing::None | Framing::Tunnel) {
+            self.state = if unseen { self.behind_loss() } else { State::Rest };
+            return Some(Step::Complete(message));
+        }
+        self.state = State::Open { chunked: false };
+        self.current = Some(message);
+        if input.method == Method::Unknown { Some(Step::Promised) } else { None }
     }
 
     fn skip_empty_lines(&mut self, stream: &mut StreamBuffer) {
@@ -260,6 +429,7 @@ impl Reader {
 
     /// Whether the head is all there; looks at each byte once.
     fn head_ends(&mut self, bytes: &[u8]) -> bool {
+        let bytes = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
         let from = self.scanned.saturating_sub(3).min(bytes.len());
         for newline in memchr::memchr_iter(b'\n', &bytes[from..]) {
             let rest = &bytes[from + newline + 1..];
@@ -271,36 +441,149 @@ impl Reader {
         false
     }
 
-    fn begin_body(&mut self, framing: Framing, message: Box<Message>) -> Option<Step> {
+    fn begin_body(
+        &mut self,
+        stream: &StreamBuffer,
+        framing: Framing,
+        mut message: Box<Message>,
+    ) -> Option<Step> {
         self.state = match framing {
-            Framing::None | Framing::Tunnel | Framing::Length(0) | Framing::Invalid => {
+            Framing::None | Framing::Tunnel | Framing::Length(0) => {
                 self.state = State::Head;
+                message.note_end(stream);
                 return Some(Step::Complete(message));
             }
             Framing::Length(left) => State::Length(left),
             Framing::Chunked => State::Chunked(ChunkedDecoder::default()),
             Framing::UntilClose => State::UntilClose,
+            Framing::Unknown => {
+                message.body.mark_cut();
+                State::Open { chunked: false }
+            }
         };
         self.current = Some(message);
         None
     }
 
-    fn complete(&mut self) -> Option<Step> {
+    fn complete(&mut self, stream: &StreamBuffer) -> Option<Step> {
         self.state = State::Head;
-        self.current.take().map(Step::Complete)
+        let mut message = self.current.take()?;
+        message.note_end(stream);
+        Some(Step::Complete(message))
     }
 
     fn length(&mut self, stream: &mut StreamBuffer, left: u64) -> Option<Step> {
         let used = self.body_bytes(stream, left);
         if used == left {
-            return self.complete();
+            return self.complete(stream);
         }
         self.state = State::Length(left - used);
         if used == 0 { Some(Step::Wait) } else { None }
     }
 
-    fn until_close(&mut self, stream: &mut StreamBuffer) {
-        while self.body_bytes(stream, u64::MAX) > 0 {}
+    /// A body without a length lasts until the connection closes, unless the server goes on with
+    /// the answer to another request.
+    fn until_close(&mut self, stream: &mut StreamBuffer, input: &Input<'_>) -> Option<Step> {
+        while let Some(begins_ns) = stream.next_byte_ns() {
+            let is_next = matches!(input.over, Over::After(over_ns) if begins_ns > over_ns)
+                && stream.at_event_start()
+                && recognise(self.side, stream.unread()) == Recognised::Yes;
+            if is_next {
+                return self.complete(stream);
+            }
+            self.body_bytes(stream, stream.run_bytes());
+        }
+        Some(Step::Wait)
+    }
+
+    /// Whose the bytes at the stream's position are: the open message's, or the next one's.
+    fn part(&self, stream: &StreamBuffer, over: Over, settled_ns: i64) -> Part {
+        let Some(begins_ns) = stream.next_byte_ns() else { return Part::Wait };
+        match over {
+            Over::Untold => Part::Lost,
+            Over::After(over_ns) if stream.at_unseen() => {
+                let is_before = stream.behind_hole_ns().is_some_and(|behind| behind <= over_ns);
+                if is_before { Part::Its } else { Part::Lost }
+            }
+            Over::After(over_ns) if begins_ns <= over_ns => Part::Its,
+            Over::After(_) => self.next_part(stream),
+            // The other direction's event that makes it the next one's may be on its way.
+            Over::Open if begins_ns > settled_ns && self.may_begin(stream) => Part::Wait,
+            Over::Open => Part::Its,
+        }
+    }
+
+    /// The same for bytes that were moved when the open message was over.
+    fn next_part(&self, stream: &StreamBuffer) -> Part {
+        match (self.side, stream.at_event_start() && !stream.unread().is_empty()) {
+            (Side::Response, true) => Part::Next,
+            (Side::Response, false) => Part::Lost,
+            // An answer may come before its request has ended: the rest of it still follows.
+            (Side::Request, begins) => match recognise_first(self.side, stream.unread()) {
+                Recognised::Yes if begins => Part::Next,
+                Recognised::Unsure if begins && stream.lost_bytes() == 0 => Part::Wait,
+                _ => Part::Its,
+            },
+        }
+    }
+
+    fn may_begin(&self, stream: &StreamBuffer) -> bool {
+        stream.at_event_start() && recognise(self.side, stream.unread()) != Recognised::No
+    }
+
+    fn open(
+        &mut self,
+        stream: &mut StreamBuffer,
+        chunked: bool,
+        input: &Input<'_>,
+    ) -> Option<Step> {
+        if stream.next_byte_ns().is_none() {
+            return Some(Step::Wait);
+        }
+        match self.part(stream, input.over, input.settled_ns) {
+            Part::Wait => return Some(Step::Wait),
+            Part::Next => return self.complete(stream),
+            Part::Lost => {
+                self.state = self.behind_loss();
+                return self.current.take().map(Step::Complete);
+            }
+            Part::Its => {}
+        }
+        self.open_unseen |= stream.at_unseen() && self.side == Side::Request;
+        self.swallowed += u64::from(self.open_unseen && self.may_begin(stream));
+        let run_bytes = stream.run_bytes();
+        let seen = usize::try_from(run_bytes).unwrap_or(usize::MAX).min(stream.unread().len());
+        let run = &stream.unread()[..seen];
+        let ends = chunked && (run.ends_with(LAST_CHUNK) || *run == LAST_CHUNK[2..]);
+        self.body_bytes(stream, run_bytes);
+        if ends && stream.at_event_end() {
+            self.state = State::Rest;
+            return self.current.take().map(Step::Complete);
+        }
+        None
+    }
+
+    /// Steps over what may still come of a message that has been given.
+    fn rest(&mut self, stream: &mut StreamBuffer, over: Over, settled_ns: i64) -> Option<Step> {
+        if stream.next_byte_ns().is_none() {
+            return Some(Step::Wait);
+        }
+        match self.part(stream, over, settled_ns) {
+            Part::Wait => Some(Step::Wait),
+            Part::Next => {
+                self.state = State::Head;
+                None
+            }
+            Part::Lost => {
+                self.state = self.behind_loss();
+                self.owes_loss = false;
+                Some(Step::Lost { message: false })
+            }
+            Part::Its => {
+                stream.skip(stream.run_bytes());
+                None
+            }
+        }
     }
 
     /// Takes at most `left` bytes of plain body, there or missing.
@@ -311,12 +594,14 @@ impl Reader {
             let missing = stream.lost_bytes().min(left);
             if missing > 0 {
                 message.body.push_gap(missing);
+                message.wire_bytes += missing;
                 message.last_unix_ns = stream.skip(missing).max(message.last_unix_ns);
             }
             return missing;
         }
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
         message.body.push(&bytes[..count]);
+        message.wire_bytes += count as u64;
         message.last_unix_ns = stream.consume(count).max(message.last_unix_ns);
         count as u64
     }
@@ -331,10 +616,13 @@ impl Reader {
             }
             let skipped = missing.min(decoder.skippable_bytes());
             if skipped == 0 {
-                return self.lose();
+                message.body.mark_cut();
+                self.state = State::Open { chunked: true };
+                return None;
             }
             decoder.skip(skipped);
             message.body.push_gap(skipped);
+            message.wire_bytes += skipped;
             message.last_unix_ns = stream.skip(skipped).max(message.last_unix_ns);
             self.state = State::Chunked(decoder);
             return None;
@@ -346,119 +634,15 @@ impl Reader {
                 message.body.push(&bytes[..used]);
                 (used, false)
             }
-            ChunkStep::Invalid => return self.lose(),
+            ChunkStep::Invalid => {
+                message.body.mark_cut();
+                self.state = State::Open { chunked: true };
+                return None;
+            }
         };
+        message.wire_bytes += used as u64;
         message.last_unix_ns = stream.consume(used).max(message.last_unix_ns);
         self.state = State::Chunked(decoder);
-        if done { self.complete() } else { None }
-    }
-}
-
-fn read_request(bytes: &[u8], config: &Config, message: &mut Message) -> Option<(usize, Framing)> {
-    let mut space = header_space();
-    let Parsed::Frame { frame, bytes: used } = parse_request(bytes, &mut space) else {
-        return None;
-    };
-    let framing = request_framing(frame.headers);
-    if framing == Framing::Invalid || used > HEAD_BYTES_MAX {
-        return None;
-    }
-    message.method.push_str(frame.method);
-    message.path.push_str(frame.path.get(..PATH_BYTES_MAX).unwrap_or(frame.path));
-    message.minor_version = frame.minor_version;
-    read_headers(frame.headers, config, message);
-    Some((used, framing))
-}
-
-fn read_response(
-    bytes: &[u8],
-    method: Method,
-    config: &Config,
-    message: &mut Message,
-) -> Option<(usize, Framing)> {
-    let mut space = header_space();
-    let Parsed::Frame { frame, bytes: used } = parse_response(bytes, &mut space) else {
-        return None;
-    };
-    let framing = response_framing(frame.status, method, frame.headers);
-    if framing == Framing::Invalid || used > HEAD_BYTES_MAX {
-        return None;
-    }
-    message.status = frame.status;
-    message.reason.push_str(frame.reason);
-    message.minor_version = frame.minor_version;
-    read_headers(frame.headers, config, message);
-    Some((used, framing))
-}
-
-fn read_headers(headers: &[Header<'_>], config: &Config, message: &mut Message) {
-    let (mut kind, mut encoding) = (ContentKind::Missing, Encoding::Identity);
-    for header in headers {
-        if header.name.eq_ignore_ascii_case("content-type") {
-            kind = ContentKind::of(header.value);
-        } else if header.name.eq_ignore_ascii_case("content-encoding") {
-            encoding = Encoding::of(header.value);
-        }
-    }
-    message.body.begin(kind, encoding, config.body_bytes_max);
-    write_headers(headers, &mut message.headers);
-}
-
-/// The headers as a flat JSON object. Values of one name are joined by `, ` at its first place
-/// (RFC 9110 5.3; `Set-Cookie`, for which that would be wrong, is redacted).
-fn write_headers(headers: &[Header<'_>], out: &mut String) {
-    let same = |a: &Header<'_>, b: &Header<'_>| a.name.eq_ignore_ascii_case(b.name);
-    out.push('{');
-    for (idx, header) in headers.iter().enumerate() {
-        if headers[..idx].iter().any(|before| same(before, header)) {
-            continue;
-        }
-        let begin = out.len();
-        if begin > 1 {
-            out.push(',');
-        }
-        out.push('"');
-        push_json_text(out, header.name.as_bytes());
-        out.push_str("\":\"");
-        if SECRET_HEADERS.iter().any(|name| header.name.eq_ignore_ascii_case(name)) {
-            out.push_str(REDACTED);
-        } else {
-            push_json_text(out, header.value);
-            for later in headers[idx + 1..].iter().filter(|later| same(later, header)) {
-                out.push_str(", ");
-                push_json_text(out, later.value);
-            }
-        }
-        out.push('"');
-        if out.len() > HEADERS_TEXT_BYTES_MAX {
-            out.truncate(begin);
-            out.push_str(if begin > 1 { "," } else { "" });
-            out.push_str("\"...\":\"[TRUNCATED]\"");
-            break;
-        }
-    }
-    out.push('}');
-}
-
-fn push_json_text(out: &mut String, bytes: &[u8]) {
-    let is_plain = |byte: &u8| matches!(byte, 0x20..0x7f) && !matches!(byte, b'"' | b'\\');
-    if let Ok(text) = std::str::from_utf8(bytes)
-        && bytes.iter().all(is_plain)
-    {
-        out.push_str(text);
-        return;
-    }
-    for character in String::from_utf8_lossy(bytes).chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            control if u32::from(control) < 0x20 => {
-                out.push_str(&format!("\\u{:04x}", u32::from(control)));
-            }
-            other => out.push(other),
-        }
+        if done { self.complete(stream) } else { None }
     }
 }

@@ -2,48 +2,57 @@
 //!
 //! HTTP/1 has no message ids: the k-th final response answers the k-th request, also when requests
 //! are pipelined. That is certain as long as every byte is known. When a gap may have held a
-//! message's head, the count is off by an unknown number, so everything pending is dropped and
+//! message's head, the count is off by an unknown number, so what is pending is dropped and
 //! counted, and pairing begins again only at a request of which it is certain that nothing is
-//! outstanding before it ([`Http1::certain`]):
+//! outstanding before it ([`Uncertain::certain`]):
 //!
 //! * the client has not been seen to pipeline, a final response ended after the bytes before this
 //!   request and before this request began, and the connection has shown by complete exchanges
-//!   that it alternates; or
+//!   that it alternates, or what is missing has room for one request only; or
+//! * all requests are known, and as many responses were seen, or must have been in the gap; or
 //! * everything was answered and both directions have been silent for a while.
 //!
 //! The assumption behind it, in one sentence: a client that does not pipeline while it is watched
 //! does not begin to inside a gap. A connection that was open before capture is taken to alternate.
+//!
+//! A message whose end cannot be seen (`read`) is paired like any other; what the other direction
+//! does shows when it is over. What comes of a connection's end is a row as well: a body that was
+//! broken off, an answer to half a request. Requests wait for their response as long as the
+//! connection lives, within the bounds of `types`.
 //!
 //! Times decide what came before what between the directions (events are delivered in no certain
 //! order between them); positions decide within one.
 
 use std::collections::VecDeque;
 
-use super::read::{Reader, Ready, Step};
-use super::types::{Config, Exchange, Message, Method, PIPELINE_MAX, Pool};
-use crate::Side;
+use super::certain::{History, Uncertain};
+use super::parse::recognise;
+use super::read::{Input, Over, Reader, Ready, Step};
+use super::types::{
+    Config, Exchange, Message, Method, PIPELINE_BYTES_MAX, PIPELINE_MAX, PIPELINE_SHRINKS, Pool,
+};
 use crate::stream::StreamBuffer;
+use crate::{Recognised, Side};
 
 /// A response whose request has not come, and a hole that has not been filled, are given so long:
 /// events of two CPUs overtake each other by microseconds, a drain of the ring takes ≤ 20 ms.
 pub const REORDER_GRACE_NS: i64 = 100_000_000;
-/// A request without a response is dropped after this ("about a minute" in Pixie).
-pub const REQUEST_TIMEOUT_NS: i64 = 60_000_000_000;
-/// Silence in both directions after which an answered connection is taken to be idle.
-const QUIET_NS: i64 = 5_000_000_000;
-/// Complete exchanges without overlap that show that a client does not pipeline.
-const PROVEN_PAIRS: u32 = 4;
-/// Alternations after a loss that show the same when there were too few exchanges before it.
-const PROVEN_ALTERNATIONS: u32 = 64;
 
 /// What the parser counts; all of it only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     pub exchanges: u64,
-    /// Requests that were seen and gave no row.
-    pub unpaired_requests: u64,
-    /// Final responses that were seen and gave no row.
-    pub unpaired_responses: u64,
+    /// Lost: exchanges of which a half or both were seen, and not paired because bytes were
+    /// missing on the connection.
+    pub gap: u64,
+    /// Lost: halves of exchanges that had begun before the connection was watched.
+    pub unpaired: u64,
+    /// Lost: requests that were forgotten because too many waited, or for room.
+    pub given_up: u64,
+    /// Not lost: requests that the other end left without an answer.
+    pub unanswered: u64,
+    /// Not lost: responses that nobody had asked for (a server's 408 before it closes).
+    pub unasked: u64,
     /// Times that pairing became uncertain.
     pub resyncs: u64,
 }
@@ -52,9 +61,26 @@ impl Counters {
     /// Adds another count to this one.
     pub fn add(&mut self, other: Counters) {
         self.exchanges += other.exchanges;
-        self.unpaired_requests += other.unpaired_requests;
-        self.unpaired_responses += other.unpaired_responses;
+        self.gap += other.gap;
+        self.unpaired += other.unpaired;
+        self.given_up += other.given_up;
+        self.unanswered += other.unanswered;
+        self.unasked += other.unasked;
         self.resyncs += other.resyncs;
+    }
+
+    /// What was counted since `before`.
+    #[must_use]
+    pub fn since(self, before: Counters) -> Counters {
+        Counters {
+            exchanges: self.exchanges - before.exchanges,
+            gap: self.gap - before.gap,
+            unpaired: self.unpaired - before.unpaired,
+            given_up: self.given_up - before.given_up,
+            unanswered: self.unanswered - before.unanswered,
+            unasked: self.unasked - before.unasked,
+            resyncs: self.resyncs - before.resyncs,
+        }
     }
 }
 
@@ -71,8 +97,10 @@ pub struct Context<'a> {
 #[derive(Debug)]
 enum Item {
     Request(Box<Message>),
-    /// Request bytes are missing here.
-    Loss,
+    /// Request bytes are missing here. How many were before, if they are missing between messages.
+    Loss {
+        lost_bytes_before: Option<u64>,
+    },
 }
 
 /// Whose answer the response being read is.
@@ -82,29 +110,14 @@ enum Owner {
     Nobody,
 }
 
-/// What is known since pairing became uncertain.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Uncertain {
-    /// Requests that were read and dropped.
-    requests: u64,
-    /// Places where request bytes were lost or skipped.
-    request_losses: u64,
-    /// Some of those bytes were never seen: any number of requests may have been in them.
-    requests_unseen: bool,
-    /// Final responses that were read and dropped.
-    responses: u64,
-    /// Other responses may have been lost.
-    responses_lost: bool,
-    /// Requests in a row that alternated with responses.
-    alternations: u32,
-}
-
 /// The HTTP/1 parser of one connection.
 #[derive(Debug)]
 pub struct Http1 {
     requests: Reader,
     responses: Reader,
     queue: VecDeque<Item>,
+    /// Memory that the queue's messages hold.
+    queue_bytes: usize,
     /// The request being read is to be dropped when it is complete.
     drop_partial: bool,
     owner: Owner,
@@ -114,11 +127,20 @@ pub struct Http1 {
     uncertain: Option<Uncertain>,
     /// Response heads were lost before what is read next.
     response_loss: bool,
+    /// The loss began where a response had to.
+    response_loss_at_head: bool,
     pipelined: bool,
     clean_pairs: u32,
+    /// The shortest request so far, in bytes.
+    request_bytes_min: u64,
     last_response_ns: Option<i64>,
     /// The last one that answered no known request.
     last_unowned_ns: Option<i64>,
+    /// Responses without a request while pairing is certain: nobody asked for them, unless a loss
+    /// turns out to have come before them.
+    unowned: u64,
+    /// It was watched from its first byte on.
+    from_start: bool,
     opaque: bool,
     closing: bool,
     counters: Counters,
@@ -126,23 +148,7 @@ pub struct Http1 {
 
 impl Default for Http1 {
     fn default() -> Http1 {
-        Http1 {
-            requests: Reader::new(Side::Request),
-            responses: Reader::new(Side::Response),
-            queue: VecDeque::new(),
-            drop_partial: false,
-            owner: Owner::Nobody,
-            answer: None,
-            uncertain: None,
-            response_loss: false,
-            pipelined: false,
-            clean_pairs: 0,
-            last_response_ns: None,
-            last_unowned_ns: None,
-            opaque: false,
-            closing: false,
-            counters: Counters::default(),
-        }
+        Http1::new(false)
     }
 }
 
@@ -153,6 +159,33 @@ enum Front<'a> {
 }
 
 impl Http1 {
+    /// `from_start`: the streams begin with the connection's first bytes.
+    #[must_use]
+    pub fn new(from_start: bool) -> Http1 {
+        Http1 {
+            requests: Reader::new(Side::Request, from_start),
+            responses: Reader::new(Side::Response, from_start),
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            drop_partial: false,
+            owner: Owner::Nobody,
+            answer: None,
+            uncertain: None,
+            response_loss: false,
+            response_loss_at_head: false,
+            pipelined: false,
+            clean_pairs: 0,
+            request_bytes_min: u64::MAX,
+            last_response_ns: None,
+            last_unowned_ns: None,
+            unowned: 0,
+            from_start,
+            opaque: false,
+            closing: false,
+            counters: Counters::default(),
+        }
+    }
+
     /// Reads what the streams have and emits what is complete.
     pub fn advance(
         &mut self,
@@ -174,7 +207,7 @@ impl Http1 {
                 break;
             }
         }
-        self.expire(ctx);
+        self.drop_leading_losses();
     }
 
     /// The connection is closed: finishes what can be, drops and counts the rest.
@@ -198,33 +231,54 @@ impl Http1 {
         if self.opaque {
             return;
         }
-        if let Some(response) = self.responses.end() {
+        let mut input = self.response_input(requests, ctx);
+        if let Some(response) = self.responses.end(responses, &mut input) {
             self.response_complete(response, ctx);
         }
         if self.answer.is_some() && matches!(self.front(), Front::Request(_)) {
             if self.queue.is_empty()
-                && let Some(partial) = self.requests.abandon()
+                && let Some(mut partial) = self.requests.abandon()
             {
-                self.queue.push_back(Item::Request(partial));
+                partial.body.mark_cut();
+                self.enqueue(partial);
             }
             self.pair(requests, ctx);
         }
-        self.drop_rest(ctx);
+        self.drop_rest(requests, ctx);
     }
 
-    fn drop_rest(&mut self, ctx: &mut Context<'_>) {
-        for item in std::mem::take(&mut self.queue) {
-            self.drop_item(item, ctx);
-        }
+    /// What has no answer at the end: the peer gave none, or we have lost it.
+    fn drop_rest(&mut self, requests: &StreamBuffer, ctx: &mut Context<'_>) {
+        let is_loss = |item: &Item| matches!(item, Item::Loss { .. });
+        let lost = self.uncertain.is_some() || self.response_loss || self.queue.iter().any(is_loss);
+        let mut left = u64::from(
+            self.requests.is_at_head()
+                && recognise(Side::Request, requests.unread()) == Recognised::Yes,
+        );
         if let Some(request) = self.requests.abandon() {
             // A partial request that was given up before has been counted then.
-            self.counters.unpaired_requests += u64::from(!self.drop_partial);
+            left += u64::from(!self.drop_partial);
             ctx.pool.give(request);
         }
+        for item in std::mem::take(&mut self.queue) {
+            if let Item::Request(request) = item {
+                left += 1;
+                ctx.pool.give(request);
+            }
+        }
+        self.queue_bytes = 0;
         for response in self.responses.abandon().into_iter().chain(self.answer.take()) {
-            self.counters.unpaired_responses += 1;
+            self.lose_sync().response(&response);
+            self.count_lost();
             ctx.pool.give(response);
         }
+        if lost {
+            self.lose_sync().requests += left;
+            self.count_lost();
+        } else {
+            self.counters.unanswered += left;
+        }
+        self.settle_unowned();
     }
 
     /// After an upgrade or a CONNECT the bytes are no longer HTTP: nothing more will come of them.
@@ -245,10 +299,60 @@ impl Http1 {
         self.counters
     }
 
+    /// Memory held, for budgets.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.queue_bytes
+            + self.queue.capacity() * size_of::<Item>()
+            + self.requests.held_bytes()
+            + self.responses.held_bytes()
+            + self.answer.as_ref().map_or(0, |answer| answer.held_bytes())
+    }
+
+    /// Forgets the requests that wait, for room.
+    pub fn give_up(&mut self, pool: &mut Pool) {
+        let mut count = 0;
+        for item in std::mem::take(&mut self.queue) {
+            if let Item::Request(request) = item {
+                count += 1;
+                pool.give(request);
+            }
+        }
+        self.queue_bytes = 0;
+        self.owner = Owner::Nobody;
+        self.counters.given_up += count;
+        self.lose_sync().gave_up(count);
+        if let Some(answer) = self.answer.take() {
+            self.lose_sync().response(&answer);
+            self.count_lost();
+            pool.give(answer);
+        }
+    }
+
+    fn enqueue(&mut self, mut request: Box<Message>) {
+        if self.queue.len() >= PIPELINE_SHRINKS {
+            request.shrink();
+        }
+        self.request_bytes_min = self.request_bytes_min.min(request.wire_bytes);
+        self.queue_bytes += request.held_bytes();
+        self.queue.push_back(Item::Request(request));
+    }
+
+    fn dequeue(&mut self) -> Option<Item> {
+        let item = self.queue.pop_front()?;
+        if let Item::Request(request) = &item {
+            self.queue_bytes -= request.held_bytes();
+        }
+        if self.queue.is_empty() && self.queue.capacity() > 2 * PIPELINE_SHRINKS {
+            self.queue.shrink_to(PIPELINE_SHRINKS);
+        }
+        Some(item)
+    }
+
     fn front(&self) -> Front<'_> {
         match self.queue.front() {
             Some(Item::Request(request)) => Front::Request(request),
-            Some(Item::Loss) => Front::Loss,
+            Some(Item::Loss { .. }) => Front::Loss,
             None if self.drop_partial => Front::Nothing,
             None => self.requests.current().map_or(Front::Nothing, Front::Request),
         }
@@ -257,20 +361,72 @@ impl Http1 {
     fn read_requests(&mut self, stream: &mut StreamBuffer, ctx: &mut Context<'_>) -> bool {
         let mut progress = false;
         loop {
-            if self.queue.len() >= PIPELINE_MAX {
-                self.lose_sync();
-                self.drop_before(i64::MAX, ctx);
+            if self.queue.len() >= PIPELINE_MAX || self.queue_bytes > PIPELINE_BYTES_MAX {
+                self.give_up(ctx.pool);
             }
-            match self.requests.step(stream, Method::Other, ctx.config, ctx.pool) {
+            let mut input = self.request_input(ctx);
+            match self.requests.step(stream, &mut input) {
                 Step::Wait | Step::Promised => return progress,
                 Step::Complete(request) if self.drop_partial => {
                     self.drop_partial = false;
                     ctx.pool.give(request);
                 }
-                Step::Complete(request) => self.queue.push_back(Item::Request(request)),
+                Step::Complete(request) => self.enqueue(request),
                 Step::Lost { message } => self.request_lost(message, ctx),
             }
             progress = true;
+        }
+    }
+
+    fn request_input<'c>(&self, ctx: &'c mut Context<'_>) -> Input<'c> {
+        let over = match self.last_response_ns {
+            _ if self.pipelined => Over::Untold,
+            // An open request is over when it is answered (`end_open`).
+            Some(ended_ns) if !self.requests.is_open() => Over::After(ended_ns),
+            _ => Over::Open,
+        };
+        let settled_ns = self.settled_ns(ctx);
+        Input { method: Method::Other, over, settled_ns, config: ctx.config, pool: ctx.pool }
+    }
+
+    fn response_input<'c>(&self, requests: &StreamBuffer, ctx: &'c mut Context<'_>) -> Input<'c> {
+        let method = match (self.owner, self.front()) {
+            (Owner::Front, Front::Request(request)) => Method::of(&request.method),
+            _ => Method::Unknown,
+        };
+        let (over, settled_ns) = (self.response_over(requests), self.settled_ns(ctx));
+        Input { method, over, settled_ns, config: ctx.config, pool: ctx.pool }
+    }
+
+    fn settled_ns(&self, ctx: &Context<'_>) -> i64 {
+        if self.closing { i64::MAX } else { ctx.now_unix_ns.saturating_sub(REORDER_GRACE_NS) }
+    }
+
+    /// When the response that is being read, or that was given last, is over: before the request
+    /// after the one that it answers was answered, which is not before that began.
+    fn response_over(&self, requests: &StreamBuffer) -> Over {
+        let reading = self.responses.current();
+        let next = usize::from(self.owner == Owner::Front);
+        let next_ns = match self.queue.get(next) {
+            Some(Item::Request(next)) => Some(next.first_unix_ns),
+            Some(Item::Loss { .. }) => return Over::Untold,
+            None if next == self.queue.len() => self.partial_since_ns(requests),
+            None => None,
+        };
+        match (next_ns, reading) {
+            _ if self.pipelined => Over::Untold,
+            (None, _) => Over::Open,
+            (Some(next_ns), Some(reading)) if next_ns <= reading.first_unix_ns => Over::Untold,
+            (Some(next_ns), _) => Over::After(next_ns),
+        }
+    }
+
+    /// When the request that is being read began.
+    fn partial_since_ns(&self, requests: &StreamBuffer) -> Option<i64> {
+        match self.requests.current() {
+            Some(partial) => Some(partial.first_unix_ns),
+            None if self.requests.is_at_head() => requests.unread_since_ns(),
+            None => None,
         }
     }
 
@@ -278,29 +434,39 @@ impl Http1 {
         // A partial request that was given up before has been counted then.
         let counted = std::mem::take(&mut self.drop_partial);
         if message && !counted {
-            self.counters.unpaired_requests += 1;
+            self.lose_sync().requests += 1;
+            self.count_lost();
             if self.queue.is_empty() {
                 // It was the front: its response, read or being read, has lost its request.
                 self.owner = Owner::Nobody;
                 if let Some(answer) = self.answer.take() {
-                    self.counters.unpaired_responses += 1;
+                    self.lose_sync().response(&answer);
+                    self.count_lost();
                     ctx.pool.give(answer);
                 }
             }
         }
-        if !matches!(self.queue.back(), Some(Item::Loss)) {
-            self.queue.push_back(Item::Loss);
+        if !matches!(self.queue.back(), Some(Item::Loss { .. })) {
+            let between = self.requests.is_between_messages();
+            let lost_bytes_before = between.then(|| self.requests.lost_between_bytes());
+            self.queue.push_back(Item::Loss { lost_bytes_before });
         }
     }
 
     /// One step on the response side. False if there is nothing to do.
     fn match_response(
         &mut self,
-        requests: &StreamBuffer,
+        requests: &mut StreamBuffer,
         responses: &mut StreamBuffer,
         ctx: &mut Context<'_>,
     ) -> bool {
         if self.answer.is_some() {
+            if self.queue.is_empty()
+                && let Some((request, swallowed)) = self.requests.end_open()
+            {
+                self.counters.gap += swallowed;
+                self.enqueue(request);
+            }
             let complete = matches!(self.queue.front(), Some(Item::Request(_)));
             if complete {
                 self.pair(requests, ctx);
@@ -308,15 +474,17 @@ impl Http1 {
             return complete;
         }
         if self.responses.current().is_none() {
-            match self.responses.seek(responses) {
+            let (over, settled_ns) = (self.response_over(requests), self.settled_ns(ctx));
+            match self.responses.seek(responses, over, settled_ns) {
                 Ready::Wait => return false,
-                Ready::Lost => {
+                Ready::Lost { at_head } => {
+                    self.response_loss_at_head = at_head && !self.response_loss;
                     self.response_loss = true;
                     return true;
                 }
                 Ready::Yes => {}
             }
-            match self.choose_owner(responses, ctx) {
+            match self.choose_owner(requests, responses, ctx) {
                 Some(owner) => self.owner = owner,
                 None => return false,
             }
@@ -324,7 +492,7 @@ impl Http1 {
                 self.pipelined |= self.overlaps_next(requests, responses);
             }
         }
-        self.read_response(responses, ctx)
+        self.read_response(requests, responses, ctx)
     }
 
     /// Whether the request after the front one began before the front one's response, which is
@@ -332,38 +500,39 @@ impl Http1 {
     fn overlaps_next(&self, requests: &StreamBuffer, responses: &StreamBuffer) -> bool {
         let next_ns = match self.queue.get(1) {
             Some(Item::Request(next)) => Some(next.first_unix_ns),
-            None if self.queue.len() == 1 => {
-                let partial = self.requests.current().map(|next| next.first_unix_ns);
-                partial.or(requests.unread_since_ns())
-            }
-            Some(Item::Loss) | None => None,
+            None if self.queue.len() == 1 => self.partial_since_ns(requests),
+            Some(Item::Loss { .. }) | None => None,
         };
         next_ns.zip(responses.unread_since_ns()).is_some_and(|(next, answer)| next < answer)
     }
 
     /// Whose answer the response that begins here is. `None`: too early to say.
-    fn choose_owner(&mut self, responses: &StreamBuffer, ctx: &mut Context<'_>) -> Option<Owner> {
+    fn choose_owner(
+        &mut self,
+        requests: &mut StreamBuffer,
+        responses: &StreamBuffer,
+        ctx: &mut Context<'_>,
+    ) -> Option<Owner> {
         let begins_ns = responses.unread_since_ns()?;
         if std::mem::take(&mut self.response_loss) {
-            let ended_ns = self.responses.loss_ended_ns(begins_ns, responses);
-            self.drop_before(ended_ns, ctx);
-            // The first bytes ever seen were the end of a response: nothing was lost with it.
-            let joined = self.last_response_ns.is_none() && ended_ns < begins_ns;
-            if !joined {
-                self.lose_sync().responses_lost = true;
-            }
+            self.responses_lost(begins_ns, responses, ctx);
         }
         loop {
             let request = match self.front() {
                 Front::Request(request) => request,
                 Front::Loss => {
-                    self.queue.pop_front();
-                    self.lose_sync().request_losses += 1;
+                    self.pop_loss();
                     continue;
                 }
                 Front::Nothing => {
                     let late = ctx.now_unix_ns.saturating_sub(begins_ns) >= REORDER_GRACE_NS;
-                    return (late || self.closing).then_some(Owner::Nobody);
+                    if !late && !self.closing {
+                        return None;
+                    }
+                    if self.cut_half_request(begins_ns, requests, ctx) {
+                        continue;
+                    }
+                    return Some(Owner::Nobody);
                 }
             };
             if begins_ns < request.first_unix_ns {
@@ -374,13 +543,64 @@ impl Http1 {
             // All responses up to here are known, and fewer than the requests before this one.
             let overlaps = !uncertain.responses_lost && uncertain.requests > uncertain.responses;
             let alternates = !overlaps && self.alternates(request);
-            if self.certain(request, alternates, uncertain) {
+            if uncertain.certain(request, alternates, self.history()) {
                 self.uncertain = None;
                 return Some(Owner::Front);
             }
             self.pipelined |= overlaps;
             self.uncertain = Some(uncertain);
             self.reject_front(alternates, ctx);
+        }
+    }
+
+    /// A response is there, and what there is of a request, which began before it, is less than a
+    /// head: the server did not wait for the rest (408, or what it read was none of HTTP).
+    fn cut_half_request(
+        &mut self,
+        begins_ns: i64,
+        requests: &mut StreamBuffer,
+        ctx: &mut Context<'_>,
+    ) -> bool {
+        let began = requests.unread_since_ns().is_some_and(|since_ns| since_ns <= begins_ns);
+        if self.uncertain.is_some() || self.drop_partial || !self.requests.is_at_head() || !began {
+            return false;
+        }
+        let mut input = self.request_input(ctx);
+        if let Some(Step::Lost { message }) = self.requests.cut_head(requests, &mut input) {
+            self.request_lost(message, ctx);
+        }
+        true
+    }
+
+    /// Response bytes are missing before the response that begins here at `begins_ns`.
+    fn responses_lost(&mut self, begins_ns: i64, responses: &StreamBuffer, ctx: &mut Context<'_>) {
+        let ended_ns = self.responses.loss_ended_ns(begins_ns, responses);
+        let interim = self.drop_before(ended_ns, ctx);
+        // The first bytes ever seen were the end of a response: nothing was lost with it.
+        let joined = self.last_response_ns.is_none() && ended_ns < begins_ns && !self.from_start;
+        if !joined {
+            let at_head = std::mem::take(&mut self.response_loss_at_head) && !interim;
+            let uncertain = self.lose_sync();
+            uncertain.responses_unsure |= uncertain.responses_lost && !at_head;
+            uncertain.responses_lost = true;
+            uncertain.responses_lost_min += u64::from(at_head);
+        }
+    }
+
+    fn history(&self) -> History {
+        History {
+            clean_pairs: self.clean_pairs,
+            last_response_ns: self.last_response_ns,
+            lost_bytes: self.requests.lost_between_bytes(),
+            request_bytes_min: self.request_bytes_min,
+        }
+    }
+
+    fn pop_loss(&mut self) {
+        if let Some(Item::Loss { lost_bytes_before }) = self.dequeue() {
+            let uncertain = self.lose_sync();
+            uncertain.request_losses += 1;
+            uncertain.lost_bytes_before = uncertain.lost_bytes_before.or(lost_bytes_before);
         }
     }
 
@@ -396,85 +616,100 @@ impl Http1 {
         answered && request.at_event_start && !self.pipelined
     }
 
-    /// Whether nothing can be outstanding before this request (see the module's documentation).
-    fn certain(&self, request: &Message, alternates: bool, since: Uncertain) -> bool {
-        let all_seen = !since.requests_unseen && !since.responses_lost;
-        let proven = self.clean_pairs >= PROVEN_PAIRS
-            || (all_seen && since.requests + since.request_losses <= since.responses)
-            || since.alternations >= PROVEN_ALTERNATIONS;
-        let last_ns = self.last_response_ns.max(request.before_unix_ns);
-        let quiet = last_ns.is_some_and(|last| request.first_unix_ns - last >= QUIET_NS)
-            && !request.after_loss
-            && self.last_response_ns >= request.before_unix_ns;
-        (alternates && proven) || quiet
-    }
-
     fn reject_front(&mut self, alternates: bool, ctx: &mut Context<'_>) {
         let uncertain = self.lose_sync();
-        uncertain.requests += 1;
         uncertain.alternations = if alternates { uncertain.alternations + 1 } else { 0 };
-        match self.queue.pop_front() {
-            Some(item) => self.drop_item(item, ctx),
-            None => self.drop_partial_request(),
-        }
+        self.drop_front(ctx);
     }
 
-    fn drop_partial_request(&mut self) {
-        self.drop_partial = true;
-        self.counters.unpaired_requests += 1;
+    /// Drops the front request; pairing must be uncertain already.
+    fn drop_front(&mut self, ctx: &mut Context<'_>) {
+        match self.dequeue() {
+            Some(Item::Request(request)) => {
+                self.lose_sync().requests += 1;
+                ctx.pool.give(request);
+            }
+            Some(Item::Loss { .. }) => {}
+            None => {
+                self.drop_partial = true;
+                // Others may be read as a part of it.
+                let unseen = self.requests.is_open();
+                let uncertain = self.lose_sync();
+                uncertain.requests += 1;
+                uncertain.requests_unseen |= unseen;
+            }
+        }
+        self.count_lost();
+    }
+
+    fn count_lost(&mut self) {
+        if let Some(uncertain) = &mut self.uncertain {
+            uncertain.count(&mut self.counters);
+        }
     }
 
     /// Pairing is uncertain from here on; what is known since then.
     fn lose_sync(&mut self) -> &mut Uncertain {
+        let joined = !self.from_start && self.counters.exchanges == 0;
         self.uncertain.get_or_insert_with(|| {
             self.counters.resyncs += 1;
-            Uncertain::default()
+            let unowned = std::mem::take(&mut self.unowned);
+            match joined {
+                true => self.counters.unpaired += unowned,
+                false => self.counters.gap += unowned,
+            }
+            Uncertain::new(joined)
         })
     }
 
-    /// Drops the requests that began before `time_unix_ns`; pairing must be uncertain already.
-    fn drop_before(&mut self, time_unix_ns: i64, ctx: &mut Context<'_>) {
+    /// No loss came before the responses without a request.
+    fn settle_unowned(&mut self) {
+        let unowned = std::mem::take(&mut self.unowned);
+        match self.from_start || self.counters.exchanges > 0 {
+            true => self.counters.unasked += unowned,
+            false => self.counters.unpaired += unowned,
+        }
+    }
+
+    /// Drops the requests that began before `time_unix_ns`; pairing must be uncertain already. True
+    /// if an interim response may have come for one of them.
+    fn drop_before(&mut self, time_unix_ns: i64, ctx: &mut Context<'_>) -> bool {
+        let mut interim = false;
         loop {
-            let (begins_ns, is_loss) = match self.front() {
-                Front::Request(request) => (request.first_unix_ns, false),
-                Front::Loss => (i64::MIN, true),
-                Front::Nothing => return,
+            let request = match self.front() {
+                Front::Request(request) => request,
+                Front::Loss => {
+                    self.owner = Owner::Nobody;
+                    self.pop_loss();
+                    continue;
+                }
+                Front::Nothing => return interim,
             };
-            if begins_ns >= time_unix_ns {
-                return;
+            if request.first_unix_ns >= time_unix_ns {
+                return interim;
             }
-            let after_gap = matches!(self.front(), Front::Request(request) if request.after_gap);
-            let uncertain = self.lose_sync();
-            uncertain.requests += u64::from(!is_loss);
-            uncertain.request_losses += u64::from(is_loss);
-            uncertain.requests_unseen |= after_gap;
+            interim |= request.expects;
+            let after_gap = request.after_gap;
+            self.lose_sync().requests_unseen |= after_gap;
             self.owner = Owner::Nobody;
-            match self.queue.pop_front() {
-                Some(item) => self.drop_item(item, ctx),
-                None => self.drop_partial_request(),
-            }
+            self.drop_front(ctx);
         }
     }
 
-    fn drop_item(&mut self, item: Item, ctx: &mut Context<'_>) {
-        if let Item::Request(request) = item {
-            self.counters.unpaired_requests += 1;
-            ctx.pool.give(request);
-        }
-    }
-
-    fn read_response(&mut self, stream: &mut StreamBuffer, ctx: &mut Context<'_>) -> bool {
-        let method = match (self.owner, self.front()) {
-            (Owner::Front, Front::Request(request)) => Method::of(&request.method),
-            _ => Method::Unknown,
-        };
+    fn read_response(
+        &mut self,
+        requests: &StreamBuffer,
+        responses: &mut StreamBuffer,
+        ctx: &mut Context<'_>,
+    ) -> bool {
         if self.owner == Owner::Nobody
-            && let Some(response) = self.responses.end_bodiless(stream)
+            && let Some(response) = self.responses.end_bodiless(responses)
         {
             self.response_complete(response, ctx);
             return true;
         }
-        match self.responses.step(stream, method, ctx.config, ctx.pool) {
+        let mut input = self.response_input(requests, ctx);
+        match self.responses.step(responses, &mut input) {
             Step::Wait => false,
             Step::Promised => true,
             Step::Complete(interim) if interim.is_interim() => {
@@ -486,7 +721,10 @@ impl Http1 {
                 true
             }
             Step::Lost { message } => {
-                self.counters.unpaired_responses += u64::from(message);
+                if message {
+                    self.lose_sync().responses += 1;
+                    self.count_lost();
+                }
                 self.response_loss = true;
                 self.owner = Owner::Nobody;
                 true
@@ -499,11 +737,19 @@ impl Http1 {
         match std::mem::replace(&mut self.owner, Owner::Nobody) {
             Owner::Front => self.answer = Some(response),
             Owner::Nobody => {
-                if let Some(uncertain) = &mut self.uncertain {
-                    uncertain.responses += 1;
+                if self.drop_partial
+                    && let Some((request, swallowed)) = self.requests.end_open()
+                {
+                    self.counters.gap += swallowed;
+                    self.drop_partial = false;
+                    ctx.pool.give(request);
                 }
+                match &mut self.uncertain {
+                    Some(uncertain) => uncertain.response(&response),
+                    None => self.unowned += 1,
+                }
+                self.count_lost();
                 self.last_unowned_ns = self.last_response_ns;
-                self.counters.unpaired_responses += 1;
                 self.opaque |= response.opens_tunnel;
                 ctx.pool.give(response);
             }
@@ -512,8 +758,7 @@ impl Http1 {
 
     /// The front request, complete, and its answer become a row.
     fn pair(&mut self, requests: &StreamBuffer, ctx: &mut Context<'_>) {
-        let (Some(response), Some(Item::Request(request))) =
-            (self.answer.take(), self.queue.pop_front())
+        let (Some(response), Some(Item::Request(request))) = (self.answer.take(), self.dequeue())
         else {
             return;
         };
@@ -524,6 +769,7 @@ impl Http1 {
             Front::Nothing => requests.unread_since_ns().unwrap_or(i64::MAX),
         };
         self.clean_pairs += u32::from(next_ns > response.first_unix_ns && !self.pipelined);
+        self.settle_unowned();
         self.counters.exchanges += 1;
         self.opaque |= response.opens_tunnel;
         (ctx.emit)(Exchange { request: &request, response: &response });
@@ -531,27 +777,14 @@ impl Http1 {
         ctx.pool.give(response);
     }
 
-    /// Drops requests that nobody answered in time.
-    fn expire(&mut self, ctx: &mut Context<'_>) {
+    /// What is missing before everything that waits makes pairing uncertain also if no response
+    /// comes.
+    fn drop_leading_losses(&mut self) {
         if self.responses.current().is_some() || self.answer.is_some() {
             return;
         }
-        loop {
-            match self.queue.front() {
-                Some(Item::Loss) => {
-                    self.queue.pop_front();
-                    self.lose_sync().request_losses += 1;
-                }
-                Some(Item::Request(request))
-                    if ctx.now_unix_ns.saturating_sub(request.last_unix_ns)
-                        >= REQUEST_TIMEOUT_NS =>
-                {
-                    let after_gap = request.after_gap;
-                    self.lose_sync().requests_unseen |= after_gap;
-                    self.reject_front(false, ctx);
-                }
-                Some(Item::Request(_)) | None => return,
-            }
+        while matches!(self.queue.front(), Some(Item::Loss { .. })) {
+            self.pop_loss();
         }
     }
 }

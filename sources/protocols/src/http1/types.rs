@@ -1,17 +1,22 @@
 //! What the HTTP parser makes: messages and exchanges.
 
 use super::body::Body;
+use super::parse::HeaderLine;
+use crate::stream::StreamBuffer;
 
-/// Longest head (start line and headers) that is read; servers refuse more than 8 to 64 KiB.
+/// Longest head (start line and headers) that is read; of a longer one the row holds what is in its
+/// beginning. Servers refuse more than 8 to 64 KiB.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Most header lines of a head; nginx and Apache stop at 100.
-pub const HEADERS_MAX: usize = 128;
-/// Longest text of all headers of a message in a row.
-pub(super) const HEADERS_TEXT_BYTES_MAX: usize = 8192;
-/// Longest request target in a row.
-pub(super) const PATH_BYTES_MAX: usize = 8192;
-/// Requests that wait for their response on one connection.
+/// Longest text of all headers of a message in a row: a head of plain text fits, one of control
+/// bytes, which JSON writes with six, may not.
+pub(super) const HEADERS_TEXT_BYTES_MAX: usize = 2 * HEAD_BYTES_MAX;
+/// Requests that wait for their response on one connection; beyond it those waiting are given up.
 pub(super) const PIPELINE_MAX: usize = 1024;
+/// What requests that wait for their response on one connection may hold; beyond it they are given
+/// up. Enough for 1,024 requests of ordinary size.
+pub(super) const PIPELINE_BYTES_MAX: usize = 1 << 20;
+/// Waiting requests from which on each is given the storage it needs and no more.
+pub(super) const PIPELINE_SHRINKS: usize = 4;
 /// Messages that are kept for reuse.
 const POOL_MAX: usize = 64;
 /// Storage above this is given back instead of being kept with a pooled message.
@@ -44,10 +49,10 @@ pub enum Method {
 
 impl Method {
     #[must_use]
-    pub fn of(text: &str) -> Method {
+    pub fn of(text: &[u8]) -> Method {
         match text {
-            "HEAD" => Method::Head,
-            "CONNECT" => Method::Connect,
+            b"HEAD" => Method::Head,
+            b"CONNECT" => Method::Connect,
             _ => Method::Other,
         }
     }
@@ -56,14 +61,14 @@ impl Method {
 /// A request or a response; the fields of the other kind are empty.
 #[derive(Debug, Default)]
 pub struct Message {
-    /// Request: method as sent.
-    pub method: String,
+    /// Request: method as sent; empty if what was sent is no request line.
+    pub method: Vec<u8>,
     /// Request: target as sent.
-    pub path: String,
+    pub path: Vec<u8>,
     /// Response: status code.
     pub status: u16,
     /// Response: reason phrase.
-    pub reason: String,
+    pub reason: Vec<u8>,
     pub minor_version: u8,
     /// Flat JSON object: names as sent, in their order; values of one name joined by `, `; secrets
     /// replaced by `<redacted>`.
@@ -82,6 +87,12 @@ pub struct Message {
     pub(super) after_loss: bool,
     /// Some of them were never seen.
     pub(super) after_gap: bool,
+    /// Request: an interim response may come before the final one.
+    pub(super) expects: bool,
+    /// It is all that one event moved.
+    pub(super) is_one_event: bool,
+    /// Its bytes on the wire, seen or not.
+    pub(super) wire_bytes: u64,
     /// Response: after it the connection carries something else.
     pub(super) opens_tunnel: bool,
 }
@@ -91,6 +102,12 @@ impl Message {
     #[must_use]
     pub fn is_interim(&self) -> bool {
         (100..200).contains(&self.status) && self.status != 101
+    }
+
+    /// Its last byte has just been read.
+    pub(super) fn note_end(&mut self, stream: &StreamBuffer) {
+        let is_one = self.first_unix_ns == self.last_unix_ns && stream.at_event_end();
+        self.is_one_event = self.at_event_start && is_one;
     }
 
     fn clear(&mut self) {
@@ -105,11 +122,32 @@ impl Message {
         self.at_event_start = false;
         self.after_loss = false;
         self.after_gap = false;
+        self.expects = false;
+        self.is_one_event = false;
+        self.wire_bytes = 0;
         self.opens_tunnel = false;
     }
 
     fn capacity(&self) -> usize {
-        self.path.capacity() + self.headers.capacity() + self.body.capacity()
+        self.method.capacity()
+            + self.path.capacity()
+            + self.reason.capacity()
+            + self.headers.capacity()
+            + self.body.capacity()
+    }
+
+    /// Memory that it holds, for budgets.
+    pub(super) fn held_bytes(&self) -> usize {
+        size_of::<Message>() + self.capacity()
+    }
+
+    /// Gives back what its texts do not need.
+    pub(super) fn shrink(&mut self) {
+        self.method.shrink_to_fit();
+        self.path.shrink_to_fit();
+        self.reason.shrink_to_fit();
+        self.headers.shrink_to_fit();
+        self.body.shrink();
     }
 }
 
@@ -133,11 +171,30 @@ impl Exchange<'_> {
 pub struct Pool {
     #[expect(clippy::vec_box, reason = "messages move between queues; the box is what is reused")]
     free: Vec<Box<Message>>,
+    /// Where the header lines of a head are noted.
+    pub(super) lines: Vec<HeaderLine>,
 }
+
+/// Header lines of which the storage is kept.
+const POOLED_LINES: usize = 256;
 
 impl Pool {
     pub(super) fn take(&mut self) -> Box<Message> {
         self.free.pop().unwrap_or_default()
+    }
+
+    /// Gives back what a long head needed.
+    pub(super) fn trim(&mut self) {
+        if self.lines.capacity() > POOLED_LINES {
+            self.lines = Vec::new();
+        }
+    }
+
+    /// Memory that it holds, for budgets.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.free.iter().map(|message| message.held_bytes()).sum::<usize>()
+            + self.lines.capacity() * size_of::<HeaderLine>()
     }
 
     pub(super) fn give(&mut self, mut message: Box<Message>) {

@@ -203,7 +203,7 @@ fn stopped_socket() {
     assert!(seen.iter().any(|event| event.is_from(client_addr) && event.what == closed));
 }
 
-/// A child's exec and exit are told, the exit after all its bytes.
+/// A child's fork, exec and exit are told, the exit after all its bytes.
 #[test]
 fn processes() {
     let listener = listen();
@@ -226,12 +226,38 @@ fn processes() {
         .map(|event| event.what)
         .collect();
     let direction = Direction::Egress;
+    let parent = Process { pid: std::process::id(), start_ticks: calls::own_start_ticks() };
+    let cmdline = b"sh\0-c\0printf last; exit 3\0".to_vec();
+    let [forked, told @ ..] = seen.as_slice() else { panic!("{seen:?}") };
+    assert!(matches!(forked, What::Fork { parent: found, .. } if *found == parent), "{forked:?}");
     let expected = [
-        What::Exec { parent_pid: std::process::id() },
+        What::Exec { parent_pid: std::process::id(), cmdline, is_cut: false },
         What::Data { direction, position: 0, total: 4, payload: b"last".to_vec() },
         What::Exit { exit_code: 3 << 8 },
     ];
-    assert_eq!(seen, expected);
+    assert_eq!(told, expected);
+}
+
+/// Arguments beyond the bound are cut, and it is said so.
+#[test]
+fn long_command_lines_are_cut() {
+    let listener = listen();
+    let Some(mut source) = start(&follow_port(listener.local_addr().unwrap().port())) else {
+        return;
+    };
+    let long = "x".repeat(3_000);
+    let mut child = Command::new("true").arg(&long).spawn().unwrap();
+    child.wait().unwrap();
+    let seen = drain_all(&mut source);
+    let found = seen.iter().find_map(|event| match &event.what {
+        What::Exec { cmdline, is_cut, .. } if event.process.pid == child.id() => {
+            Some((cmdline.clone(), *is_cut))
+        }
+        _ => None,
+    });
+    let mut whole = b"true\0".to_vec();
+    whole.extend(long.bytes());
+    assert_eq!(found, Some((whole[..1_024].to_vec(), true)));
 }
 
 /// Stopping says how far it is, and takes the programs off.
@@ -240,7 +266,7 @@ fn stopping() {
     let listener = listen();
     let Some(source) = start(&follow_port(listener.local_addr().unwrap().port())) else { return };
     let stopping = source.stop();
-    assert_eq!(stopping.progress().0, 23);
+    assert_eq!(stopping.progress().0, super::super::attach::PROGRAMS.len());
     let took = stopping.wait();
     eprintln!("detaching took {took:?}");
 }

@@ -13,14 +13,19 @@ use std::time::Duration;
 
 use super::{Build, CannotRun, Counters, EbpfConfig, EbpfSource, Filters};
 use crate::capture::{
-    CaptureEvent, DataEvent, Direction, Opened, Process, Socket, SocketEvent, SocketType,
+    CaptureEvent, DataEvent, Direction, Opened, Process, ProcessEvent, Socket, SocketEvent,
+    SocketType,
 };
 
 mod calls;
+mod compat;
+mod ends;
 mod filters;
 mod lifecycle;
 mod load;
 mod records;
+mod rings;
+mod unix;
 mod unseen;
 
 /// An event that owns its payload.
@@ -40,7 +45,10 @@ enum What {
     Connect { error: i32 },
     Accept,
     Close { last: bool, egress: u64, ingress: u64 },
-    Exec { parent_pid: u32 },
+    End { direction: Direction, position: u64 },
+    UnixNames { local: Vec<u8>, remote: Vec<u8> },
+    Fork { parent: Process, comm: String },
+    Exec { parent_pid: u32, cmdline: Vec<u8>, is_cut: bool },
     Exit { exit_code: i32 },
 }
 
@@ -52,6 +60,13 @@ impl Seen {
             process: at.process,
             fd: at.fd,
             socket: Some(at.socket),
+        };
+        let of_process = |at: &ProcessEvent, what| Seen {
+            what,
+            time_unix_ns: at.time_unix_ns,
+            process: at.process,
+            fd: -1,
+            socket: None,
         };
         match event {
             CaptureEvent::Data(DataEvent {
@@ -86,16 +101,25 @@ impl Seen {
                 at,
                 What::Close { last: *last, egress: *egress_bytes, ingress: *ingress_bytes },
             ),
-            CaptureEvent::Exec { at } | CaptureEvent::Exit { at, .. } => Seen {
-                what: match event {
-                    CaptureEvent::Exit { exit_code, .. } => What::Exit { exit_code: *exit_code },
-                    _ => What::Exec { parent_pid: at.parent_pid },
-                },
-                time_unix_ns: at.time_unix_ns,
-                process: at.process,
-                fd: -1,
-                socket: None,
-            },
+            CaptureEvent::End { at, direction, position } => {
+                on_socket(at, What::End { direction: *direction, position: *position })
+            }
+            CaptureEvent::UnixNames { at, local, remote } => {
+                let (local, remote) = (local.to_vec(), remote.to_vec());
+                on_socket(at, What::UnixNames { local, remote })
+            }
+            CaptureEvent::Fork { at, parent } => {
+                let name = at.comm.split(|byte| *byte == 0).next().unwrap();
+                let comm = String::from_utf8_lossy(name).into_owned();
+                of_process(at, What::Fork { parent: *parent, comm })
+            }
+            CaptureEvent::Exec { at, cmdline, is_cut } => {
+                let (cmdline, is_cut) = (cmdline.to_vec(), *is_cut);
+                of_process(at, What::Exec { parent_pid: at.parent_pid, cmdline, is_cut })
+            }
+            CaptureEvent::Exit { at, exit_code } => {
+                of_process(at, What::Exit { exit_code: *exit_code })
+            }
         }
     }
 

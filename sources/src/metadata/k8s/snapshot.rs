@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use serde_json::{Map, Value as Json, json};
 use weir_types::metadata::{
-    ContainerMeta, ControllerMeta, MetadataSnapshot, NamespaceMeta, PodMeta, ServiceMeta,
+    ContainerMeta, ControllerMeta, MetadataSnapshot, NamespaceMeta, PodMeta, ServiceMeta, SharedMap,
 };
 
 use super::objects::{
@@ -38,7 +37,7 @@ impl Claims {
     fn owner(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(|(_, _, id)| id.as_str())
     }
-    fn into_map(self) -> HashMap<String, String> {
+    fn into_map(self) -> SharedMap<String, String> {
         self.0.into_iter().map(|(key, (_, _, id))| (key, id)).collect()
     }
 }
@@ -57,7 +56,7 @@ impl Store {
         self.add_pods(&mut snapshot);
         let workloads = |of: &BTreeMap<String, Workload>, status: fn(&Workload) -> Json| {
             let mut names = Claims::default();
-            let mut found = HashMap::new();
+            let mut found = SharedMap::new();
             for (id, workload) in of {
                 names.add(full_name(&workload.metadata), age(&workload.metadata));
                 found.insert(id.clone(), Arc::new(controller(id, workload, status)));
@@ -116,17 +115,19 @@ impl Store {
         }
         let mut services = self.services_of_pods(&names, snapshot);
         let mut containers = Claims::default();
+        let mut pod_ips: BTreeMap<String, Vec<(i64, String)>> = BTreeMap::new();
         for (id, pod) in &self.pods {
             for ip in indexed_ips(pod) {
-                let owners = snapshot.pod_ips.entry(ip.to_string()).or_default();
+                let owners = pod_ips.entry(ip.to_string()).or_default();
                 owners.push((pod.metadata.creation_timestamp.0, id.clone()));
             }
             add_containers(snapshot, &mut containers, id, pod);
             let service_ids = services.remove(id).unwrap_or_default();
             snapshot.pods.insert(id.clone(), Arc::new(pod_meta(id, pod, service_ids)));
         }
-        for owners in snapshot.pod_ips.values_mut() {
+        for (ip, mut owners) in pod_ips {
             owners.sort();
+            snapshot.pod_ips.insert(ip, owners);
         }
         snapshot.pod_names = names.into_map();
         snapshot.container_names = containers.into_map();

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use arrow_array::ArrayRef;
-use weir_types::metadata::{MetadataSnapshot, PodMeta, ProcessMeta};
+use weir_types::metadata::{Address, MetadataSnapshot, PodMeta, ProcessMeta};
 use weir_types::{SemanticType, Upid};
 
 use super::super::{ScalarDef, def, overloads};
@@ -134,11 +134,32 @@ pub(in crate::scalar) const DEFS: &[ScalarDef] = &[
     ),
     def(
         "_peer_upid",
-        overloads![S I => U, peer_upid; S I T => U, peer_upid_at],
+        overloads![S I => U, peer_by_address; S I T => U, peer_by_address_at],
         &["remote_addr", "remote_port", "time"],
-        "The process on this node that owned the socket of that address and port at that time, or \
-         the address alone; without a time, the last one that did",
+        "The process on this node at the other end of the row's connection, at the row's time or that \
+         one; none where it is not known. Behind an aggregate: the process that has the address for \
+         itself",
         "df.peer = px._peer_upid(df.remote_addr, df.remote_port, df.time_)",
+    )
+    .reads_context()
+    .tag(SemanticType::Upid)
+    .placed(Placement::Node),
+    def(
+        "_upid_to_connection_peer",
+        overloads![U S I S I T => U, connection_peer],
+        &["upid", "local_addr", "local_port", "remote_addr", "remote_port", "time"],
+        "What `_peer_upid` means for a row that has both ends of its connection",
+        "df.peer = px._peer_upid(df.remote_addr, df.remote_port)",
+    )
+    .reads_context()
+    .tag(SemanticType::Upid)
+    .placed(Placement::Node),
+    def(
+        "_upid_to_peer_met",
+        overloads![U S I T => U, peer_met],
+        &["upid", "remote_addr", "remote_port", "time"],
+        "What `_peer_upid` means for a row that has only the other end of its connections",
+        "df.peer = px._peer_upid(df.remote_addr, df.remote_port)",
     )
     .reads_context()
     .tag(SemanticType::Upid)
@@ -301,24 +322,43 @@ fn is_local(metadata: &MetadataSnapshot, upid: u128) -> bool {
     upid != 0 && Upid(upid).asid() == metadata.asid
 }
 
-fn peer_upid(call: &Call<'_>) -> ArrayRef {
-    peers(call, |_| None)
-}
-
-fn peer_upid_at(call: &Call<'_>) -> ArrayRef {
-    let time = call.int(2);
-    peers(call, |row| Some(time.get(row)))
-}
-
-fn peers(call: &Call<'_>, time: impl Fn(usize) -> Option<i64>) -> ArrayRef {
+fn peer_by_address(call: &Call<'_>) -> ArrayRef {
     let (addr, port) = (call.str(0), call.int(1));
-    let metadata = &*call.ctx.metadata;
-    output::u128s(call.rows, |row| {
-        std::str::from_utf8(addr.get(row))
-            .ok()
-            .and_then(|addr| metadata.socket_owner(addr, port.get(row), time(row)))
-            .map_or(0, |upid| upid.0)
-    })
+    let user = |row| {
+        let address = Address::of_row(addr.get(row), port.get(row));
+        call.ctx.metadata.user(address, None)
+    };
+    output::u128s(call.rows, |row| user(row).map_or(0, |upid| upid.0))
+}
+
+fn peer_by_address_at(call: &Call<'_>) -> ArrayRef {
+    let (addr, port, time) = (call.str(0), call.int(1), call.int(2));
+    let user = |row| {
+        let address = Address::of_row(addr.get(row), port.get(row));
+        call.ctx.metadata.user(address, Some(time.get(row)))
+    };
+    output::u128s(call.rows, |row| user(row).map_or(0, |upid| upid.0))
+}
+
+fn connection_peer(call: &Call<'_>) -> ArrayRef {
+    let (upid, time) = (call.u128(0), call.int(5));
+    let (local_addr, local_port) = (call.str(1), call.int(2));
+    let (remote_addr, remote_port) = (call.str(3), call.int(4));
+    let peer = |row| {
+        let local = Address::of_row(local_addr.get(row), local_port.get(row));
+        let remote = Address::of_row(remote_addr.get(row), remote_port.get(row));
+        call.ctx.metadata.peer(Upid(upid.get(row)), local, remote, time.get(row))
+    };
+    output::u128s(call.rows, |row| peer(row).map_or(0, |upid| upid.0))
+}
+
+fn peer_met(call: &Call<'_>) -> ArrayRef {
+    let (upid, addr, port, time) = (call.u128(0), call.str(1), call.int(2), call.int(3));
+    let peer = |row| {
+        let remote = Address::of_row(addr.get(row), port.get(row));
+        call.ctx.metadata.peer_met(Upid(upid.get(row)), remote, time.get(row))
+    };
+    output::u128s(call.rows, |row| peer(row).map_or(0, |upid| upid.0))
 }
 
 /// Kept here for the statuses of pods and containers.

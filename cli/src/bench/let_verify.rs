@@ -1,0 +1,256 @@
+//! `weir bench let --verify`: every refresh's answer against the exact reference.
+//!
+//! At each refresh every row is compared whose groups were touched or whose row changed, and the number of
+//! rows; what neither touched nor changed was compared before and is as it was. So all of (a), (b) and (c) is
+//! compared at every refresh, and what was compared is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use anyhow::{Context, bail, ensure};
+use serde::Serialize;
+use weir_cluster::view::{OutputChanges, tick_unix_ns};
+use weir_types::schema::Relation;
+use weir_types::{PackedRow, Value};
+
+use super::LetArgs;
+use super::generator::{Batcher, Generator, Names, SEC_NS};
+use super::let_workload::{ORIGIN_MS, SEED, WINDOW_SECS, refresh_ms, slices, start};
+use super::reference::{Group, Reference};
+
+/// A quantile may be this far from the exact one.
+const QUANTILE_ERROR_MAX: f64 = 0.01;
+
+/// What was compared.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Compared {
+    pub(crate) refreshes: u64,
+    /// Rows of (a), (b) and (c) that were compared because they, or their groups, had changed.
+    pub(crate) endpoint_rows: u64,
+    pub(crate) edge_rows: u64,
+    pub(crate) slowest_rows: u64,
+    /// Quantiles among them.
+    pub(crate) quantiles: u64,
+}
+
+impl Compared {
+    /// True if that was every refresh of the run, and something in it.
+    pub(crate) fn is_all(&self, args: &LetArgs) -> bool {
+        let end_ms = ORIGIN_MS + args.seconds * 1000;
+        let refreshes = end_ms / refresh_ms(args) - ORIGIN_MS / refresh_ms(args);
+        self.refreshes == refreshes && self.endpoint_rows > 0 && self.edge_rows > 0
+    }
+}
+
+/// A view rebuilt from its changes.
+struct Seen {
+    relation: Relation,
+    rows: BTreeMap<PackedRow, i64>,
+    /// Rows that came or went since the last comparison.
+    changed: BTreeSet<PackedRow>,
+}
+
+impl Seen {
+    fn apply(&mut self, rows: &[(PackedRow, i64)]) -> anyhow::Result<()> {
+        for (row, diff) in rows {
+            let count = self.rows.entry(row.clone()).or_insert(0);
+            *count += diff;
+            ensure!(*count == 0 || *count == 1, "a row occurs {count} times");
+            if *count == 0 {
+                self.rows.remove(row);
+            }
+            self.changed.insert(row.clone());
+        }
+        Ok(())
+    }
+
+    /// The rows that begin with a key.
+    fn of(&self, key: &PackedRow) -> impl Iterator<Item = &PackedRow> {
+        let key = key.clone();
+        self.rows
+            .range(key.clone()..)
+            .map(|(row, _)| row)
+            .take_while(move |r| r.0.starts_with(&key.0))
+    }
+}
+
+pub(crate) fn verify(args: &LetArgs) -> anyhow::Result<Compared> {
+    let mut pipeline = start(args)?;
+    let mut generator = Generator::new(SEED, args.rate);
+    let mut batcher = Batcher::new(generator.names());
+    let outputs = pipeline.view().outputs();
+    let seen = outputs.iter().map(|output| {
+        let (relation, rows, changed) = (output.relation.clone(), BTreeMap::new(), BTreeSet::new());
+        (output.table.clone(), Seen { relation, rows, changed })
+    });
+    let mut check = Check {
+        seen: seen.collect(),
+        reference: Reference::default(),
+        names: generator.names(),
+        compared: Compared::default(),
+    };
+    for second in 0..args.seconds {
+        let events = generator.second(tick_unix_ns(ORIGIN_MS), second);
+        for (tick_ms, slice) in slices(&events, ORIGIN_MS + second * 1000) {
+            batcher.batches(slice).into_iter().for_each(|b| pipeline.admit("let_events", b));
+            check.reference.add(second, slice);
+            let Some(changes) = pipeline.close_tick(tick_ms)? else { continue };
+            let window_ms = (tick_ms - ORIGIN_MS).saturating_sub(WINDOW_SECS * 1000);
+            check.reference.expire(window_ms / 1000);
+            check.refresh(changes).with_context(|| format!("at {} ms", tick_ms - ORIGIN_MS))?;
+        }
+    }
+    pipeline.stop();
+    Ok(check.compared)
+}
+
+struct Check {
+    seen: BTreeMap<String, Seen>,
+    reference: Reference,
+    names: Arc<Names>,
+    compared: Compared,
+}
+
+impl Check {
+    fn refresh(&mut self, changes: Vec<OutputChanges>) -> anyhow::Result<()> {
+        for OutputChanges { table, rows } in changes {
+            let view = self.seen.get_mut(&table.table).context("an unknown output")?;
+            view.apply(&rows).context(table.table.clone())?;
+        }
+        self.endpoints().context("(a)")?;
+        self.edges().context("(b)")?;
+        self.slowest().context("(c)")?;
+        self.compared.refreshes += 1;
+        Ok(())
+    }
+
+    /// Compares the groups of `keys`; gives how many quantiles were among them. Rows that changed without
+    /// their group are found by their keys.
+    fn groups<'a>(
+        seen: &mut Seen,
+        keys: impl Iterator<Item = (Vec<Value>, Option<&'a mut Group>)>,
+        count: usize,
+    ) -> anyhow::Result<(u64, u64)> {
+        ensure!(seen.rows.len() == count, "{} rows, not {count}", seen.rows.len());
+        let (mut rows, mut quantiles) = (0, 0);
+        let mut changed = std::mem::take(&mut seen.changed);
+        for (key, group) in keys {
+            let prefix = PackedRow::pack(&key);
+            let mut found = seen.of(&prefix);
+            let (row, other) = (found.next(), found.next());
+            ensure!(other.is_none(), "two rows of {key:?}");
+            match (row, group) {
+                (None, None) => {}
+                (Some(row), Some(group)) => {
+                    let values = row.unpack(&seen.relation.types());
+                    let values = values.context("a row does not fit its relation")?;
+                    quantiles +=
+                        compare(&values[key.len()..], group).with_context(|| format!("{key:?}"))?;
+                }
+                (Some(_), None) => bail!("a row of {key:?}, which has left"),
+                (None, Some(_)) => bail!("no row of {key:?}"),
+            }
+            rows += 1;
+            changed.remove_prefix(&prefix);
+        }
+        ensure!(changed.is_empty(), "{} rows changed without their group", changed.len());
+        Ok((rows, quantiles))
+    }
+
+    fn endpoints(&mut self) -> anyhow::Result<()> {
+        let Reference { endpoints, touched_endpoints, .. } = &mut self.reference;
+        let names = &self.names;
+        let count = endpoints.len();
+        let mut groups: Vec<_> = Vec::new();
+        for key in std::mem::take(touched_endpoints) {
+            groups.push((key, endpoints.remove(&key)));
+        }
+        let keys = groups.iter_mut().map(|((service, endpoint, second), group)| {
+            let start = tick_unix_ns(ORIGIN_MS) + *second as i64 * SEC_NS;
+            let key = vec![
+                Value::str(&names.services[*service]),
+                Value::str(&names.endpoints[*endpoint]),
+                Value::Time64Ns(start),
+            ];
+            (key, group.as_mut())
+        });
+        let seen = self.seen.get_mut("endpoints").context("no output `endpoints`")?;
+        let (rows, quantiles) = Self::groups(seen, keys, count)?;
+        self.compared.endpoint_rows += rows;
+        self.compared.quantiles += quantiles;
+        let kept = groups.into_iter().filter_map(|(key, group)| Some((key, group?)));
+        endpoints.extend(kept);
+        Ok(())
+    }
+
+    fn edges(&mut self) -> anyhow::Result<()> {
+        let Reference { edges, touched_edges, .. } = &mut self.reference;
+        let names = &self.names;
+        let count = edges.len();
+        let mut groups: Vec<_> = Vec::new();
+        for key in std::mem::take(touched_edges) {
+            groups.push((key, edges.remove(&key)));
+        }
+        let keys = groups.iter_mut().map(|((service, remote), group)| {
+            let name = |at: &usize| Value::str(&names.services[*at]);
+            (vec![name(service), name(remote)], group.as_mut())
+        });
+        let seen = self.seen.get_mut("edges").context("no output `edges`")?;
+        let (rows, quantiles) = Self::groups(seen, keys, count)?;
+        self.compared.edge_rows += rows;
+        self.compared.quantiles += quantiles;
+        edges.extend(groups.into_iter().filter_map(|(key, group)| Some((key, group?))));
+        Ok(())
+    }
+
+    fn slowest(&mut self) -> anyhow::Result<()> {
+        let seen = self.seen.get_mut("slowest").context("no output `slowest`")?;
+        seen.changed.clear();
+        let expected = self.reference.slowest_ns();
+        ensure!(seen.rows.len() == expected.len(), "{} rows", seen.rows.len());
+        for (service, latency_ns) in expected {
+            let name = Value::str(&self.names.services[service]);
+            let row = PackedRow::pack(&[name, Value::Int64(latency_ns)]);
+            ensure!(seen.rows.contains_key(&row), "lacks service {service} {latency_ns}");
+            self.compared.slowest_rows += 1;
+        }
+        Ok(())
+    }
+}
+
+trait RemovePrefix {
+    /// Drops what begins with `prefix`.
+    fn remove_prefix(&mut self, prefix: &PackedRow);
+}
+
+impl RemovePrefix for BTreeSet<PackedRow> {
+    fn remove_prefix(&mut self, prefix: &PackedRow) {
+        while let Some(row) = self.range(prefix..).next().filter(|r| r.0.starts_with(&prefix.0)) {
+            let row = row.clone();
+            self.remove(&row);
+        }
+    }
+}
+
+/// What follows the key: count, errors, bytes exactly, and quantiles within the bound.
+fn compare(values: &[Value], group: &mut Group) -> anyhow::Result<u64> {
+    let [Value::Int64(count), Value::Int64(errors), Value::Int64(bytes), Value::String(text)] =
+        values
+    else {
+        bail!("unexpected columns");
+    };
+    let expected = (group.count, group.errors, group.bytes);
+    ensure!(
+        (*count, *errors, *bytes) == expected,
+        "{count}, {errors}, {bytes} are not {expected:?}"
+    );
+    let parsed: serde_json::Value = serde_json::from_slice(text)?;
+    let quantiles = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)];
+    for (name, quantile) in quantiles {
+        let exact = group.latencies_ns.quantile(quantile) as f64;
+        let have = parsed[name].as_f64().context("no quantile")?;
+        let error = (have - exact).abs() / exact;
+        ensure!(error <= QUANTILE_ERROR_MAX, "{name} is {have}, exactly {exact}");
+    }
+    Ok(quantiles.len() as u64)
+}

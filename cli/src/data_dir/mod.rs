@@ -1,0 +1,126 @@
+//! The data directory: 0700, the invoking user's also under sudo, used by one server at a time, with
+//! the token in it (0600, made once and kept) and the sessions of browsers. Server and command line
+//! open it with the same care ([`safe`]).
+
+mod safe;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+
+use crate::failure::Failure;
+use safe::{Missing, Privacy, PrivateDir};
+
+/// Bytes of randomness in a token.
+const TOKEN_BYTES: usize = 24;
+/// Longer is no token.
+const TOKEN_FILE_BYTES_MAX: u64 = 4 << 10;
+/// All sessions there may be take 8 KiB.
+const SESSIONS_FILE_BYTES_MAX: u64 = 64 << 10;
+
+const TOKEN: &str = "token";
+const SESSIONS: &str = "sessions";
+const LOCK: &str = "lock";
+
+/// A data directory that this process has taken.
+pub(crate) struct DataDir {
+    pub(crate) token: String,
+    dir: Arc<PrivateDir>,
+    /// Held as long as the server runs.
+    _lock: File,
+}
+
+/// Home of the invoking user, also under sudo.
+fn invoking_user_home() -> Option<PathBuf> {
+    if let Some((uid, _)) = safe::sudo_user()
+        && let Ok(passwd) = std::fs::read_to_string("/etc/passwd")
+    {
+        let home = passwd.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            (fields.get(2)?.parse::<u32>().ok()? == uid).then(|| fields.get(5).copied())?
+        });
+        if let Some(home) = home {
+            return Some(PathBuf::from(home));
+        }
+    }
+    std::env::var_os("HOME").map(PathBuf::from)
+}
+
+/// `~/.local/state/weir` of the invoking user.
+pub(crate) fn default_path() -> PathBuf {
+    let home = invoking_user_home().unwrap_or_else(|| PathBuf::from("."));
+    home.join(".local/state/weir")
+}
+
+/// The token of a server's directory, for its clients. `None`: there is none, or not for this user.
+pub(crate) fn token_in(path: &Path) -> Result<Option<String>, Failure> {
+    match PrivateDir::open(path, Missing::Leave)? {
+        Some(dir) => read_token(&dir),
+        None => Ok(None),
+    }
+}
+
+fn read_token(dir: &PrivateDir) -> Result<Option<String>, Failure> {
+    let text = dir.read(TOKEN, TOKEN_FILE_BYTES_MAX)?;
+    Ok(text.map(|text| text.trim().to_string()).filter(|token| !token.is_empty()))
+}
+
+fn new_token() -> Result<String, Failure> {
+    let mut bytes = [0u8; TOKEN_BYTES];
+    let got = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    if got.ok() != Some(TOKEN_BYTES) {
+        return Err(Failure::No("the kernel gave no randomness for a token".to_string()));
+    }
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn lock(dir: &PrivateDir, path: &Path) -> Result<File, Failure> {
+    let file = match dir.create(LOCK)? {
+        Some(file) => file,
+        None => dir
+            .file(LOCK, OFlags::RDWR, Privacy::Own)?
+            .ok_or_else(|| Failure::No(format!("{}: the lock went away", path.display())))?,
+    };
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+        Failure::No(format!(
+            "another server uses {}: stop it, or choose another --data-dir",
+            path.display()
+        ))
+    })?;
+    Ok(file)
+}
+
+impl DataDir {
+    /// Creates what is missing and takes the directory for this process.
+    pub(crate) fn open(path: &Path) -> Result<DataDir, Failure> {
+        let dir = PrivateDir::open(path, Missing::Create)?
+            .ok_or_else(|| Failure::No(format!("{} cannot be made", path.display())))?;
+        let lock = lock(&dir, path)?;
+        let token = match read_token(&dir)? {
+            Some(token) => token,
+            None => {
+                let token = new_token()?;
+                dir.replace(TOKEN, &format!("{token}\n"))?;
+                token
+            }
+        };
+        Ok(DataDir { token, dir: Arc::new(dir), _lock: lock })
+    }
+
+    /// What was saved of the sessions of browsers, and how to save them again.
+    pub(crate) fn sessions(&self) -> Result<weir_cluster::api::SessionStore, Failure> {
+        let saved = self.dir.read(SESSIONS, SESSIONS_FILE_BYTES_MAX)?.unwrap_or_default();
+        let dir = self.dir.clone();
+        let save = move |text: &str| {
+            dir.replace(SESSIONS, text).map_err(|failure| match failure {
+                Failure::No(text) => std::io::Error::other(text),
+                other => std::io::Error::other(format!("{other:?}")),
+            })
+        };
+        Ok(weir_cluster::api::SessionStore { saved, save: Arc::new(save) })
+    }
+}

@@ -1,0 +1,105 @@
+//! Compiling for clients: off the threads that serve, few at a time, within a time, and only as long as
+//! the client waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix_web::web;
+use serde_json::{Value as Json, json};
+use tokio::sync::Semaphore;
+use weir_pxl::{Cancel, Deadline};
+use weir_types::WallClock;
+
+use super::ApiError;
+use crate::planner::{Allowance, PlanError};
+
+/// Compiles at the same time. One takes milliseconds, and at worst a core for the time below; the
+/// others wait in the order in which they came.
+const COMPILES_MAX: usize = 2;
+/// Longest wait for one's turn.
+const TURN_WAIT: Duration = Duration::from_secs(20);
+
+static TURNS: Semaphore = Semaphore::const_new(COMPILES_MAX);
+static COMPILED: AtomicU64 = AtomicU64::new(0);
+static REFUSED: AtomicU64 = AtomicU64::new(0);
+static OUT_OF_TIME: AtomicU64 = AtomicU64::new(0);
+static CANCELLED: AtomicU64 = AtomicU64::new(0);
+static BUSY: AtomicU64 = AtomicU64::new(0);
+
+/// Runs a compile. Dropping the future cancels it: what has begun ends within milliseconds.
+pub(super) async fn run<T: Send + 'static>(
+    work: impl FnOnce(&Allowance) -> Result<T, PlanError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let turn = tokio::time::timeout(TURN_WAIT, TURNS.acquire()).await;
+    let Ok(Ok(turn)) = turn else {
+        BUSY.fetch_add(1, Ordering::Relaxed);
+        let message = "others are compiling scripts: try again";
+        return Err(ApiError::new(
+            actix_web::http::StatusCode::SERVICE_UNAVAILABLE,
+            "compile_busy",
+            message,
+        ));
+    };
+    let cancel = Cancel::default();
+    let _gone = cancel.on_drop();
+    let deadline = Deadline::after(Arc::new(WallClock), weir_pxl::limits::COMPILE_TIME_MAX);
+    let allowance = Allowance { cancel, deadline: Some(deadline) };
+    // The turn goes with the work: who leaves gives it back when the work has ended.
+    let done = web::block(move || {
+        let result = work(&allowance);
+        drop(turn);
+        count(&result);
+        result
+    });
+    let result = done.await.map_err(|error| ApiError::unavailable(&error.to_string()))?;
+    result.map_err(ApiError::from)
+}
+
+fn count<T>(result: &Result<T, PlanError>) {
+    let counter = match result {
+        Ok(_) => &COMPILED,
+        Err(error) => match error.diagnostics().first().map(|first| first.code.as_str()) {
+            Some("cancelled") => &CANCELLED,
+            Some("compile_time") => &OUT_OF_TIME,
+            _ => &REFUSED,
+        },
+    };
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// What became of them, since the program started.
+pub(super) fn counts_json() -> Json {
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    json!({
+        "compiled": count(&COMPILED),
+        "refused": count(&REFUSED),
+        "out_of_time": count(&OUT_OF_TIME),
+        "cancelled": count(&CANCELLED),
+        "busy": count(&BUSY),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A compile whose client leaves is told so: catches work that goes on for nobody.
+    #[actix_web::test]
+    async fn a_client_that_leaves_cancels() {
+        let (started, has_started) = tokio::sync::oneshot::channel();
+        let (ended, has_ended) = tokio::sync::oneshot::channel();
+        let compile = run(move |allowance| {
+            started.send(()).unwrap();
+            while !allowance.cancel.is_cancelled() {
+                std::thread::yield_now();
+            }
+            ended.send(()).unwrap();
+            Err::<(), PlanError>(PlanError::NoScript)
+        });
+        let client = actix_web::rt::spawn(compile);
+        has_started.await.unwrap();
+        client.abort();
+        has_ended.await.unwrap();
+    }
+}

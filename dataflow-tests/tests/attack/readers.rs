@@ -1,0 +1,95 @@
+//! Readers that never read, that come and go, that ask for nonsense.
+
+use std::time::Duration;
+
+use weir_dataflow_tests::harness::http::{Load, run_load};
+use weir_dataflow_tests::harness::socket::Socket;
+use weir_dataflow_tests::harness::wait_until;
+
+use crate::target::{Target, rss_bytes};
+
+const EVERYTHING: &str =
+    "import px\ndf = px.DataFrame('http_events', start_time='-5m')\npx.display(df)\n";
+/// Far below what an unbounded queue of one of these readers takes.
+const GROWTH_MAX_BYTES: u64 = 600 << 20;
+
+fn rows(target: &Target, requests: usize) {
+    let paths = (0..50).map(|n| format!("/{}/{n}", "long".repeat(200))).collect();
+    let load = Load {
+        addr: target.nginx.addr,
+        paths,
+        requests,
+        requests_per_sec: 0,
+        connections: 4,
+        keep_alive: true,
+    };
+    drop(run_load(&load));
+}
+
+/// Twenty sockets subscribe to all rows and never read: what they hold is bounded, and freed while they
+/// stay open. Catches queues that count messages instead of bytes.
+#[test]
+fn readers_that_never_read() {
+    let Some(mut target) = Target::start(&[], &[]) else { return };
+    let open = |n: usize| {
+        let mut socket = Socket::open(target.weir.addr, &target.weir.token).unwrap();
+        socket.subscribe(&format!("q{n}"), EVERYTHING).unwrap();
+        socket
+    };
+    let sockets: Vec<Socket> = (0..20).map(open).collect();
+    let before = rss_bytes(target.weir.pid());
+    for _ in 0..6 {
+        rows(&target, 5_000);
+        let now = rss_bytes(target.weir.pid());
+        assert!(now < before + GROWTH_MAX_BYTES, "{} MiB more", (now - before) >> 20);
+    }
+    target.stands("twenty readers that never read");
+    drop(sockets);
+    target.recovers();
+}
+
+/// A thousand that subscribe and leave at once leave no query behind: catches work for readers who are gone.
+#[test]
+fn readers_that_come_and_go() {
+    let Some(mut target) = Target::start(&[], &[]) else { return };
+    for n in 0..1_000 {
+        let mut socket = Socket::open(target.weir.addr, &target.weir.token).unwrap();
+        let text = format!("{EVERYTHING}# {n}\ndf.n = {}\npx.display(df.head(5), 'n')\n", n % 50);
+        socket.subscribe("q", &text).unwrap();
+    }
+    let queries = || -> usize {
+        let answer = target.weir.get("/api/v1/queries").unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        json["queries"].as_array().map_or(usize::MAX, Vec::len)
+    };
+    // The quiet view stays.
+    let gone = wait_until(Duration::from_secs(30), || (queries() <= 1).then_some(()));
+    assert!(gone.is_some(), "{} queries are left", queries());
+    target.stands("a thousand readers that left");
+    target.recovers();
+}
+
+/// Messages that are none are answered, and cost nobody else a subscription.
+#[test]
+fn messages_that_are_none() {
+    let Some(mut target) = Target::start(&[], &[]) else { return };
+    let mut socket = Socket::open(target.weir.addr, &target.weir.token).unwrap();
+    for text in [
+        "",
+        "{",
+        "[]",
+        "{\"type\":\"subscribe\"}",
+        "{\"type\":\"unsubscribe\",\"id\":\"x\"}",
+        "\u{0}",
+    ] {
+        socket.send_text(text).unwrap();
+    }
+    socket.send_text(&"[".repeat(100_000)).unwrap();
+    target.stands("messages that are none");
+    // Too large a message may cost its own socket, nothing else.
+    let mut large = Socket::open(target.weir.addr, &target.weir.token).unwrap();
+    let _ = large.send_text(&"x".repeat(32 << 20));
+    assert!(large.is_closed_within(Duration::from_secs(20)));
+    target.stands("a message of 32 MiB");
+    target.recovers();
+}

@@ -1,0 +1,389 @@
+//! Threads that keep the metadata, so that nobody waits for `/proc`.
+//!
+//! ```text
+//!  capture ── observations ──▶ metadata ── snapshots ──▶ engines
+//!  (never waits)  bounded        │  ▲
+//!                         orders ▼  │ answers
+//!                          proc-reader, proc-sockets
+//! ```
+//!
+//! * `metadata` owns the [`Model`], alone and without a lock, and does no IO.
+//! * `proc-reader` and `proc-sockets` read `/proc` on data of their own; they may take seconds.
+//! * Whoever captures holds an [`Observer`]: it can append to a bounded queue and look at the last
+//!   snapshot, and nothing else. What finds the queue full is dropped and counted.
+//!
+//! A tick closes once what was observed before its rows has been published ([`Observer::mark`],
+//! [`Settled`]), or its grace is over. The threads end when [`Metadata`] is dropped.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select_biased};
+use tracing::warn;
+use weir_engine::Generations;
+use weir_sources::metadata::reader::{Answer, Order, ProcessReader};
+use weir_sources::metadata::scan::SocketScanner;
+use weir_sources::metadata::{
+    ENDED_MAX, Found, Machine, Model, ModelCounters, Observation, PROCESSES_MAX,
+};
+use weir_types::metadata::{MetadataSnapshot, SharedMap};
+use weir_types::{Clock, Upid, WallClock};
+
+/// Observations that wait: a second of 16,000 connections or processes.
+const OBSERVATIONS_MAX: usize = 16_384;
+/// And their bytes: command lines have up to a kilobyte.
+const OBSERVATION_BYTES_MAX: usize = 8 << 20;
+/// Answers of the readers that wait; then the readers do.
+const FOUND_MAX: usize = 64;
+/// Orders that the reader has not begun; the others wait in the model.
+const ORDERS_AHEAD: usize = 64;
+/// What is taken in between two looks at everything else.
+const OBSERVATIONS_AT_ONCE: usize = 1_024;
+const SECOND: Duration = Duration::from_secs(1);
+/// A snapshot comes at latest so long after a change; a mark makes it come at once.
+const PUBLISH_AFTER: Duration = Duration::from_millis(20);
+/// How long the start waits for the names of what runs already.
+const FIRST_LOOK_MAX: Duration = Duration::from_secs(2);
+
+enum Queued {
+    Observation(Observation),
+    /// All that was observed before is to be published.
+    Mark(u64),
+}
+
+/// The last snapshot, as those who stamp rows need it.
+#[derive(Default)]
+pub struct Published {
+    pub snapshot: Arc<MetadataSnapshot>,
+    kernel_threads: SharedMap<u32, u64>,
+}
+
+impl Published {
+    /// Whether more may soon be known of this process: nothing is, and it is one of this machine.
+    #[must_use]
+    pub fn awaits(&self, upid: Upid) -> bool {
+        let known = &self.snapshot.processes;
+        upid.asid() == self.snapshot.asid
+            && upid.pid() > 0
+            && known.len() < PROCESSES_MAX + ENDED_MAX
+            && !known.contains_key(&upid)
+            && !self.kernel_threads.contains_key(&upid.pid())
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    /// Held for a copy or an assignment of the pointer only.
+    published: Mutex<Arc<Published>>,
+    queued_bytes: AtomicUsize,
+    dropped_total: AtomicU64,
+    marks_sent: AtomicU64,
+    marks_published: AtomicU64,
+    counters: Mutex<ModelCounters>,
+}
+
+impl Shared {
+    fn published(&self) -> Arc<Published> {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The capturing side. It has no way to wait for anybody: no lock that is held across IO or work is
+/// within its reach.
+#[derive(Clone)]
+pub struct Observer {
+    queue: Sender<Queued>,
+    shared: Arc<Shared>,
+}
+
+impl Observer {
+    /// Hands an observation on; drops and counts it if there is no room.
+    pub fn observe(&self, observation: Observation) {
+        let bytes = observation.bytes();
+        let queued = self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let fits = queued + bytes <= OBSERVATION_BYTES_MAX;
+        if !fits || self.queue.try_send(Queued::Observation(observation)).is_err() {
+            self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.shared.dropped_total.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// All that was observed up to now is to be published before the next tick closes.
+    pub fn mark(&self) {
+        let number = self.shared.marks_sent.load(Ordering::Acquire) + 1;
+        // A full queue is looked at soon enough.
+        if self.queue.try_send(Queued::Mark(number)).is_ok() {
+            self.shared.marks_sent.fetch_max(number, Ordering::Release);
+        }
+    }
+
+    /// What is known by now.
+    #[must_use]
+    pub fn published(&self) -> Arc<Published> {
+        self.shared.published()
+    }
+
+    /// Observations that found the queue full.
+    #[must_use]
+    pub fn dropped_total(&self) -> u64 {
+        self.shared.dropped_total.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether all that was observed before the last mark has been published.
+pub type Settled = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// The metadata of this node.
+pub struct Metadata {
+    asid: u32,
+    root: PathBuf,
+    shared: Arc<Shared>,
+    queue: Sender<Queued>,
+    found: Sender<Found>,
+    /// What the threads take, until they are started.
+    begin: Mutex<Option<Begin>>,
+    /// Dropped, it ends the threads.
+    alive: Mutex<Option<Sender<()>>>,
+}
+
+struct Begin {
+    model: Model,
+    queue: Receiver<Queued>,
+    found: Receiver<Found>,
+    stop: Receiver<()>,
+}
+
+impl Metadata {
+    /// Of a directory that looks like a machine's root. Nothing is read before the start.
+    #[must_use]
+    pub fn new(asid: u32, hostname: &str, root: PathBuf, keep: Duration) -> Metadata {
+        let (queue, queue_out) = bounded(OBSERVATIONS_MAX);
+        let (found, found_out) = bounded(FOUND_MAX);
+        let (alive, stop) = bounded(0);
+        let model = Model::new(Machine::read(asid, hostname, &root), Some(keep));
+        let begin = Begin { model, queue: queue_out, found: found_out, stop };
+        Metadata {
+            asid,
+            root,
+            shared: Arc::default(),
+            queue,
+            found,
+            begin: Mutex::new(Some(begin)),
+            alive: Mutex::new(Some(alive)),
+        }
+    }
+
+    /// Starts the threads; `engines` get every new snapshot. Waits a moment for the first names.
+    pub fn start(&self, engines: &[Arc<Generations>]) {
+        let mut begin = self.begin.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Begin { model, queue, found, stop }) = begin.take() else { return };
+        let (orders, orders_out) = bounded(ORDERS_AHEAD);
+        let (looked, first_look) = bounded(1);
+        let keeper = Keeper {
+            model,
+            shared: self.shared.clone(),
+            engines: engines.iter().map(Arc::downgrade).collect(),
+            orders,
+            outstanding: 0,
+            mark: 0,
+            published: now(),
+            looked: Some(looked),
+            warned: false,
+        };
+        let scanner_stop = stop.clone();
+        spawn("metadata", move || keeper.run(&queue, &found, &stop));
+        let (reader, found) = (ProcessReader::new(self.asid, &self.root), self.found.clone());
+        spawn("proc-reader", move || read(reader, &orders_out, &found));
+        let (scanner, found) = (SocketScanner::new(self.asid, &self.root), self.found.clone());
+        let shared = self.shared.clone();
+        spawn("proc-sockets", move || scan(scanner, &shared, &scanner_stop, &found));
+        // Without them names only come later.
+        let _ = first_look.recv_timeout(FIRST_LOOK_MAX);
+    }
+
+    #[must_use]
+    pub fn observer(&self) -> Observer {
+        Observer { queue: self.queue.clone(), shared: self.shared.clone() }
+    }
+
+    #[must_use]
+    pub fn settled(&self) -> Settled {
+        let shared = self.shared.clone();
+        Arc::new(move || {
+            let sent = shared.marks_sent.load(Ordering::Acquire);
+            shared.marks_published.load(Ordering::Acquire) >= sent
+        })
+    }
+
+    /// Hands in what was found out elsewhere; may wait for the metadata's thread.
+    pub fn found(&self, found: Found) {
+        // Only after the end nobody takes it.
+        drop(self.found.send(found));
+    }
+
+    #[must_use]
+    pub fn published(&self) -> Arc<Published> {
+        self.shared.published()
+    }
+
+    /// What was dropped, refused and forgotten.
+    #[must_use]
+    pub fn counters(&self) -> ModelCounters {
+        *self.shared.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Metadata {
+    fn drop(&mut self) {
+        drop(self.alive.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+fn now() -> Duration {
+    Duration::from_nanos(WallClock.monotonic_ns())
+}
+
+fn since(before: Duration) -> Duration {
+    now().saturating_sub(before)
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) {
+    if let Err(error) = std::thread::Builder::new().name(name.to_string()).spawn(run) {
+        warn!(name, %error, "could not start a thread: names will be missing");
+    }
+}
+
+fn read(mut reader: ProcessReader, orders: &Receiver<Order>, found: &Sender<Found>) {
+    for order in orders {
+        if found.send(Found::Answer(reader.read(&order))).is_err() {
+            return;
+        }
+    }
+}
+
+fn scan(mut scanner: SocketScanner, shared: &Shared, stop: &Receiver<()>, found: &Sender<Found>) {
+    while let Err(crossbeam_channel::RecvTimeoutError::Timeout) = stop.recv_timeout(SECOND) {
+        let known = shared.published();
+        scanner.step(&known.snapshot, &now, WallClock.now_unix_ns(), &mut |one| {
+            drop(found.send(one));
+        });
+    }
+}
+
+/// The thread that owns the model.
+struct Keeper {
+    model: Model,
+    shared: Arc<Shared>,
+    engines: Vec<Weak<Generations>>,
+    orders: Sender<Order>,
+    /// Orders that the reader has not answered.
+    outstanding: usize,
+    /// The last mark that was taken.
+    mark: u64,
+    /// When that was, since the start of the clock.
+    published: Duration,
+    /// Told once all that runs at the start has been read.
+    looked: Option<Sender<()>>,
+    warned: bool,
+}
+
+impl Keeper {
+    fn run(mut self, queue: &Receiver<Queued>, found: &Receiver<Found>, stop: &Receiver<()>) {
+        let mut second = now();
+        self.model.second();
+        loop {
+            self.give_orders();
+            self.publish_if_due();
+            let wait = SECOND.saturating_sub(since(second)).min(PUBLISH_AFTER);
+            select_biased! {
+                recv(stop) -> _ => return,
+                recv(queue) -> one => if let Ok(one) = one { self.take(one) },
+                recv(found) -> one => if let Ok(one) = one { self.find(one) },
+                default(wait) => {}
+            }
+            queue.try_iter().take(OBSERVATIONS_AT_ONCE).for_each(|one| self.take(one));
+            found.try_iter().take(FOUND_MAX).for_each(|one| self.find(one));
+            if since(second) >= SECOND {
+                second = now();
+                self.model.second();
+                self.tell_counters();
+            }
+        }
+    }
+
+    fn take(&mut self, queued: Queued) {
+        match queued {
+            Queued::Observation(observation) => {
+                self.shared.queued_bytes.fetch_sub(observation.bytes(), Ordering::Relaxed);
+                self.model.observe(observation);
+            }
+            Queued::Mark(number) => self.mark = self.mark.max(number),
+        }
+    }
+
+    fn find(&mut self, found: Found) {
+        if let Found::Answer(answer) = &found {
+            self.outstanding = self.outstanding.saturating_sub(1);
+            // The first listing orders what it names.
+            let listed = matches!(answer, Answer::Pids { .. });
+            self.model.found(found);
+            self.give_orders();
+            if !listed && self.outstanding == 0 {
+                self.publish();
+                self.looked.take();
+            }
+            return;
+        }
+        self.model.found(found);
+    }
+
+    fn give_orders(&mut self) {
+        while !self.orders.is_full() {
+            let Some(order) = self.model.take_order() else { return };
+            match self.orders.try_send(order) {
+                Ok(()) => self.outstanding += 1,
+                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => return,
+            }
+        }
+    }
+
+    fn publish_if_due(&mut self) {
+        let marked = self.mark > self.shared.marks_published.load(Ordering::Acquire);
+        if marked || since(self.published) >= PUBLISH_AFTER {
+            self.publish();
+        }
+    }
+
+    /// Engines have it before anybody is told that they do.
+    fn publish(&mut self) {
+        if let Some(snapshot) = self.model.take_changed() {
+            for engine in self.engines.iter().filter_map(Weak::upgrade) {
+                engine.set_metadata(snapshot.clone());
+            }
+            let kernel_threads = self.model.kernel_threads();
+            let published = Arc::new(Published { snapshot, kernel_threads });
+            *self.shared.published.lock().unwrap_or_else(PoisonError::into_inner) = published;
+        }
+        self.published = now();
+        self.shared.marks_published.fetch_max(self.mark, Ordering::Release);
+    }
+
+    fn tell_counters(&mut self) {
+        let counters = self.model.counters();
+        *self.shared.counters.lock().unwrap_or_else(PoisonError::into_inner) = counters;
+        let ModelCounters { processes_refused_total, processes_forgotten_total, ends, .. } =
+            counters;
+        let dropped = self.shared.dropped_total.load(Ordering::Relaxed);
+        let lost = dropped + processes_refused_total + processes_forgotten_total;
+        if !self.warned && lost + ends.forgotten_total + ends.refused_total > 0 {
+            self.warned = true;
+            warn!(?counters, dropped, "there is more than is remembered: names will be missing");
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "metadata_tests.rs"]
+mod tests;

@@ -1,0 +1,117 @@
+//! What is known since pairing became uncertain, and when it is enough to pair again.
+//!
+//! Nothing here reads bytes or holds messages; it counts what was seen and dropped, and what may
+//! have been missing, and draws the conclusions that `stitch` names.
+
+use super::stitch::Counters;
+use super::types::Message;
+
+/// Silence in both directions after which an answered connection is taken to be idle.
+const QUIET_NS: i64 = 1_000_000_000;
+/// Complete exchanges without overlap that show that a client does not pipeline.
+const PROVEN_PAIRS: u32 = 4;
+/// Alternations after a loss that show the same when there were too few exchanges before it.
+const PROVEN_ALTERNATIONS: u32 = 32;
+/// Alternations after a loss of request bytes that were too few for two requests.
+const PROVEN_AFTER_ONE: u32 = 4;
+
+/// What is known since pairing became uncertain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Uncertain {
+    /// Requests that were read and dropped.
+    pub(super) requests: u64,
+    /// Places where request bytes were lost or skipped.
+    pub(super) request_losses: u64,
+    /// Some of those bytes were never seen: any number of requests may have been in them.
+    pub(super) requests_unseen: bool,
+    /// What the request reader had lost between messages before the first of those places.
+    pub(super) lost_bytes_before: Option<u64>,
+    /// Final responses that were read and dropped.
+    pub(super) responses: u64,
+    /// Other responses may have been lost.
+    pub(super) responses_lost: bool,
+    /// Final responses that were lost for certain: the loss began where a response had to.
+    pub(super) responses_lost_min: u64,
+    /// What was read as a response may have been a part of a lost one.
+    pub(super) responses_unsure: bool,
+    /// Requests in a row that alternated with responses.
+    pub(super) alternations: u32,
+    /// Capture began in the middle of the connection: nothing was lost.
+    joined: bool,
+    /// Exchanges that are counted already.
+    counted: u64,
+}
+
+/// What is known of a connection's client and requests, whatever was lost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct History {
+    pub(super) clean_pairs: u32,
+    pub(super) last_response_ns: Option<i64>,
+    /// What the request reader has lost between messages.
+    pub(super) lost_bytes: u64,
+    /// The shortest request so far.
+    pub(super) request_bytes_min: u64,
+}
+
+impl Uncertain {
+    pub(super) fn new(joined: bool) -> Uncertain {
+        Uncertain { joined, ..Uncertain::default() }
+    }
+
+    /// Counts what was dropped, each exchange once: of most only one half was seen.
+    pub(super) fn count(&mut self, counters: &mut Counters) {
+        let dropped = self.requests.max(self.responses);
+        let lost = dropped.saturating_sub(self.counted);
+        self.counted += lost;
+        match self.joined {
+            true => counters.unpaired += lost,
+            false => counters.gap += lost,
+        }
+    }
+
+    /// `count` requests were given up and counted as such.
+    pub(super) fn gave_up(&mut self, count: u64) {
+        self.requests += count;
+        self.counted += count;
+    }
+
+    /// A response was read that answers no known request.
+    pub(super) fn response(&mut self, response: &Message) {
+        self.responses += 1;
+        self.responses_unsure |= response.after_gap && !response.is_one_event;
+    }
+
+    /// All requests are known, and all of them were answered: one way or the other each response
+    /// was seen or is the one that the loss began with.
+    fn all_answered(&self) -> bool {
+        let lost_min = if self.responses_unsure { 0 } else { self.responses_lost_min };
+        let known = !self.responses_lost || (lost_min > 0 && !self.responses_unsure);
+        known
+            && !self.requests_unseen
+            && self.requests + self.request_losses <= self.responses + lost_min
+    }
+
+    /// The request bytes that are missing are too few for two requests like the others.
+    fn one_request_lost(&self, history: History) -> bool {
+        let Some(before) = self.lost_bytes_before else { return false };
+        let lost = history.lost_bytes.saturating_sub(before);
+        self.request_losses == 1
+            && !self.responses_lost
+            && self.alternations >= PROVEN_AFTER_ONE
+            && lost.saturating_mul(2) < history.request_bytes_min.saturating_mul(3)
+    }
+
+    /// Whether nothing can be outstanding before this request. `alternates`: it came after a
+    /// response, and that after the request before it.
+    pub(super) fn certain(&self, request: &Message, alternates: bool, history: History) -> bool {
+        let proven = history.clean_pairs >= PROVEN_PAIRS
+            || self.alternations >= PROVEN_ALTERNATIONS
+            || self.one_request_lost(history);
+        let last_ns = history.last_response_ns.max(request.before_unix_ns);
+        let silent_ns = last_ns.map_or(0, |last| request.first_unix_ns.saturating_sub(last));
+        let is_next = !request.after_loss && history.last_response_ns >= request.before_unix_ns;
+        let quiet = silent_ns >= QUIET_NS && is_next;
+        let idle = silent_ns > 0 && is_next && request.at_event_start && self.all_answered();
+        (alternates && (proven || self.all_answered())) || quiet || idle
+    }
+}

@@ -1,0 +1,96 @@
+//! Addresses that processes have for themselves: never the machine's own, which everybody shares,
+//! whoever happens to use them now. Loopback addresses count in the machine's own network namespace
+//! only.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+use weir_types::Upid;
+use weir_types::metadata::connections::{Connections, Holder};
+
+/// Addresses that are remembered; of more, those known the longest are forgotten.
+const ADDRESSES_MAX: usize = 16_384;
+/// Processes remembered of one address: the newest.
+const USERS_MAX: usize = 8;
+/// Addresses of one process that its end is noted at.
+const OF_PROCESS_MAX: usize = 16;
+
+#[derive(Debug, Default)]
+pub(super) struct Addresses {
+    own: HashSet<IpAddr, foldhash::fast::FixedState>,
+    own_netns: u32,
+    of_process: HashMap<Upid, Vec<IpAddr>, foldhash::fast::FixedState>,
+    order: VecDeque<IpAddr>,
+    pub(super) forgotten_total: u64,
+}
+
+impl Addresses {
+    /// Addresses of the machine's interfaces, and their network namespace.
+    pub(super) fn set_own(&mut self, own: &[IpAddr], netns: u32, to: &mut Connections) {
+        self.own = own.iter().copied().collect();
+        self.own_netns = netns;
+        to.own_netns = netns;
+        for ip in own {
+            to.users.remove(ip);
+        }
+    }
+
+    /// A process uses an address. The address if it is new for it, and its own.
+    pub(super) fn used(
+        &mut self,
+        ip: IpAddr,
+        netns: u32,
+        owner: Upid,
+        since_unix_ns: i64,
+        to: &mut Connections,
+    ) -> Option<IpAddr> {
+        let other_loopback = ip.is_loopback() && netns != self.own_netns;
+        // Before the machine's own are known, any could be one.
+        if self.own.is_empty() || self.own.contains(&ip) || ip.is_unspecified() || other_loopback {
+            return None;
+        }
+        let have = to.users.get(&ip);
+        let is_known = |user: &Holder| user.owner == owner && user.until_unix_ns == i64::MAX;
+        if have.is_some_and(|users| users.iter().any(is_known)) {
+            return None;
+        }
+        let mut users = have.map_or(Vec::new(), |users| users.to_vec());
+        if have.is_none() {
+            self.make_room(to);
+            self.order.push_back(ip);
+        }
+        if users.len() == USERS_MAX {
+            users.remove(0);
+        }
+        let at = users.partition_point(|user| user.since_unix_ns <= since_unix_ns);
+        users.insert(at, Holder { owner, since_unix_ns, until_unix_ns: i64::MAX });
+        to.users.insert(ip, Arc::from(users));
+        let of_process = self.of_process.entry(owner).or_default();
+        if of_process.len() < OF_PROCESS_MAX && !of_process.contains(&ip) {
+            of_process.push(ip);
+        }
+        Some(ip)
+    }
+
+    /// The process is over at that time, and uses nothing any more.
+    pub(super) fn process_ended(&mut self, owner: Upid, until_unix_ns: i64, to: &mut Connections) {
+        for ip in self.of_process.remove(&owner).unwrap_or_default() {
+            let Some(users) = to.users.get(&ip) else { continue };
+            let ended = |user: &Holder| match user.owner == owner {
+                true => Holder { until_unix_ns: until_unix_ns.max(user.since_unix_ns), ..*user },
+                false => *user,
+            };
+            let users: Arc<[Holder]> = users.iter().map(ended).collect();
+            to.users.insert(ip, users);
+        }
+    }
+
+    fn make_room(&mut self, to: &mut Connections) {
+        while to.users.len() >= ADDRESSES_MAX {
+            let Some(oldest) = self.order.pop_front() else { return };
+            self.forgotten_total += u64::from(to.users.remove(&oldest));
+        }
+    }
+}
