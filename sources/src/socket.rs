@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use weir_protocols::columns::{Endpoints, ROLE_CLIENT, ROLE_SERVER};
 use weir_protocols::http1::{self, Exchange};
+use weir_protocols::redact::Redactor;
 use weir_types::batch::BATCH_ROWS_MAX;
 use weir_types::{BatchBuilder, RecordBatch, Upid, tables};
 
@@ -26,7 +27,7 @@ pub const TEST_PANIC_TOKEN: &str = "weir-test-parser-panic";
 const STATUS_INTERNAL: i64 = 9;
 
 /// How a socket tracer works.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct SocketTracerConfig {
     /// This agent's short id: the high part of every UPID.
     pub asid: u32,
@@ -76,6 +77,7 @@ pub struct SocketTracer {
 struct Sink {
     asid: u32,
     test_faults: bool,
+    redactor: Redactor,
     http_events: BatchBuilder,
     scratch: Vec<u8>,
     rows: u64,
@@ -87,11 +89,11 @@ impl SocketTracer {
     #[must_use]
     pub fn new(config: SocketTracerConfig) -> SocketTracer {
         SocketTracer {
-            config,
-            tracker: Tracker::new(config.limits, config.http1),
+            tracker: Tracker::new(config.limits, config.http1.clone()),
             sink: Sink {
                 asid: config.asid,
                 test_faults: config.test_faults,
+                redactor: config.http1.redactor.clone(),
                 http_events: builder("http_events"),
                 scratch: Vec::new(),
                 rows: 0,
@@ -102,6 +104,7 @@ impl SocketTracer {
             conn_stats_rows: 0,
             errors: builder("stirling_error"),
             errors_rows: 0,
+            config,
         }
     }
 
@@ -279,7 +282,8 @@ impl Sink {
             trace_role: role_number(role),
             encrypted: false,
         };
-        http1::append_row(&mut self.http_events, &endpoints, &exchange, &mut self.scratch);
+        let Sink { http_events, redactor, scratch, .. } = self;
+        http1::append_row(http_events, &endpoints, &exchange, redactor, scratch);
         self.rows += 1;
         if self.http_events.rows() == BATCH_ROWS_MAX {
             if self.ready.len() == READY_BATCHES_MAX {

@@ -92,7 +92,7 @@ fn main() {
                 streams[side].push(segment);
                 let [requests, responses] = &mut streams;
                 let mut emit = |exchange: Exchange<'_>| {
-                    append_row(&mut builder, &endpoints, &exchange, &mut scratch);
+                    append_row(&mut builder, &endpoints, &exchange, &config.redactor, &mut scratch);
                     rows += 1;
                 };
                 let mut ctx =

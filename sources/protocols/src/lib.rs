@@ -16,6 +16,7 @@
 
 pub mod columns;
 pub mod http1;
+pub mod redact;
 pub mod stream;
 
 /// What a parser made of a slice.

@@ -6,6 +6,8 @@
 
 use std::io::Read;
 
+use crate::redact::{REDACTED, Redactor, Text};
+
 /// Follows a body that was cut, or of which bytes are missing.
 pub const TRUNCATED_SUFFIX: &str = "... [TRUNCATED]";
 /// Stands for a body whose content type is no text.
@@ -139,9 +141,21 @@ impl Body {
     }
 
     /// Appends what a row shows.
-    pub fn show(&self, out: &mut Vec<u8>) {
+    pub fn show(&self, redactor: &Redactor, out: &mut Vec<u8>) {
+        let text = match self.kind {
+            ContentKind::Json => Text::Json,
+            ContentKind::Text => Text::Other,
+            ContentKind::Missing | ContentKind::Other => return self.show_as_sent(redactor, out),
+        };
+        let mut shown = Vec::new();
+        self.show_as_sent(redactor, &mut shown);
+        redactor.push_body(out, &shown, text);
+    }
+
+    fn show_as_sent(&self, redactor: &Redactor, out: &mut Vec<u8>) {
         match (self.size_bytes, self.kind, self.encoding) {
             (0, _, _) => {}
+            _ if redactor.hides_bodies() => out.extend_from_slice(REDACTED.as_bytes()),
             (_, ContentKind::Missing, _) => out.extend_from_slice(UNKNOWN_TYPE.as_bytes()),
             (_, ContentKind::Other, _) => out.extend_from_slice(NON_TEXT.as_bytes()),
             (_, _, Encoding::Other) => out.extend_from_slice(NOT_DECODED.as_bytes()),

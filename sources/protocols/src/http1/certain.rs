@@ -7,7 +7,7 @@ use super::stitch::Counters;
 use super::types::Message;
 
 /// Silence in both directions after which an answered connection is taken to be idle.
-const QUIET_NS: i64 = 1_000_000_000;
+const QUIET_NS: i64 = 5_000_000_000;
 /// Complete exchanges without overlap that show that a client does not pipeline.
 const PROVEN_PAIRS: u32 = 4;
 /// Alternations after a loss that show the same when there were too few exchanges before it.
@@ -30,6 +30,8 @@ pub(super) struct Uncertain {
     pub(super) responses: u64,
     /// Other responses may have been lost.
     pub(super) responses_lost: bool,
+    /// Requests that began before may have been answered by them.
+    pub(super) responses_lost_until_ns: Option<i64>,
     /// Final responses that were lost for certain: the loss began where a response had to.
     pub(super) responses_lost_min: u64,
     /// What was read as a response may have been a part of a lost one.
@@ -54,8 +56,8 @@ pub(super) struct History {
 }
 
 impl Uncertain {
-    pub(super) fn new(joined: bool) -> Uncertain {
-        Uncertain { joined, ..Uncertain::default() }
+    pub(super) fn new(joined: bool, responses: u64) -> Uncertain {
+        Uncertain { joined, responses, ..Uncertain::default() }
     }
 
     /// Counts what was dropped, each exchange once: of most only one half was seen.
@@ -91,11 +93,13 @@ impl Uncertain {
             && self.requests + self.request_losses <= self.responses + lost_min
     }
 
-    /// The request bytes that are missing are too few for two requests like the others.
+    /// The request bytes that are missing are too few for two requests like the others, and all
+    /// were answered.
     fn one_request_lost(&self, history: History) -> bool {
         let Some(before) = self.lost_bytes_before else { return false };
         let lost = history.lost_bytes.saturating_sub(before);
         self.request_losses == 1
+            && self.requests < self.responses
             && !self.responses_lost
             && self.alternations >= PROVEN_AFTER_ONE
             && lost.saturating_mul(2) < history.request_bytes_min.saturating_mul(3)
@@ -104,6 +108,9 @@ impl Uncertain {
     /// Whether nothing can be outstanding before this request. `alternates`: it came after a
     /// response, and that after the request before it.
     pub(super) fn certain(&self, request: &Message, alternates: bool, history: History) -> bool {
+        if self.responses_lost_until_ns.is_some_and(|until| request.first_unix_ns < until) {
+            return false;
+        }
         let proven = history.clean_pairs >= PROVEN_PAIRS
             || self.alternations >= PROVEN_ALTERNATIONS
             || self.one_request_lost(history);

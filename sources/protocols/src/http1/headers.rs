@@ -10,23 +10,25 @@ use std::collections::HashMap;
 use super::body::TRUNCATED_SUFFIX;
 use super::parse::HeaderLine;
 use super::types::HEADERS_TEXT_BYTES_MAX;
-
-/// Values of these headers never reach a row.
-const SECRET_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
-const REDACTED: &str = "<REDACTED>";
+use crate::redact::{REDACTED, Redactor};
 
 /// Header lines up to which names are compared each with each.
 const COMPARED_MAX: usize = 32;
 
 /// Appends the object.
-pub(super) fn write_headers(head: &[u8], lines: &[HeaderLine], out: &mut String) {
+pub(super) fn write_headers(
+    head: &[u8],
+    lines: &[HeaderLine],
+    redactor: &Redactor,
+    out: &mut String,
+) {
     if lines.len() <= COMPARED_MAX {
         let same = |a: &HeaderLine, b: &HeaderLine| a.name(head).eq_ignore_ascii_case(b.name(head));
         let firsts = lines.iter().enumerate();
         let firsts = firsts.filter(|(idx, line)| !lines[..*idx].iter().any(|one| same(one, line)));
         write_object(out, firsts, |out, (idx, line)| {
             let later = lines[idx + 1..].iter().filter(|later| same(later, line));
-            write_header(out, head, line, later);
+            write_header(out, head, redactor, line, later);
         });
         return;
     }
@@ -41,7 +43,7 @@ pub(super) fn write_headers(head: &[u8], lines: &[HeaderLine], out: &mut String)
     }
     write_object(out, groups.iter(), |out, group| {
         if let Some((first, later)) = group.split_first() {
-            write_header(out, head, first, later.iter().copied());
+            write_header(out, head, redactor, first, later.iter().copied());
         }
     });
 }
@@ -72,6 +74,7 @@ fn write_object<T>(
 fn write_header<'l>(
     out: &mut String,
     head: &[u8],
+    redactor: &Redactor,
     line: &'l HeaderLine,
     later: impl Iterator<Item = &'l HeaderLine>,
 ) {
@@ -79,21 +82,26 @@ fn write_header<'l>(
     out.push('"');
     push_json_text(out, name);
     out.push_str("\":\"");
-    if SECRET_HEADERS.iter().any(|secret| name.eq_ignore_ascii_case(secret.as_bytes())) {
+    if redactor.hides_header(name) {
         out.push_str(REDACTED);
     } else {
         let joint = if name.eq_ignore_ascii_case(b"set-cookie") { "\\n" } else { ", " };
-        push_value(out, head, line);
+        push_value(out, head, redactor, line);
         for later in later {
             out.push_str(joint);
-            push_value(out, head, later);
+            push_value(out, head, redactor, later);
         }
     }
     out.push('"');
 }
 
-fn push_value(out: &mut String, head: &[u8], line: &HeaderLine) {
-    let value = line.value(head);
+fn push_value(out: &mut String, head: &[u8], redactor: &Redactor, line: &HeaderLine) {
+    let mut value = line.value(head);
+    let mut redacted = Vec::new();
+    if redactor.looks_like_url(value) {
+        redactor.push_url(&mut redacted, value);
+        value = &redacted;
+    }
     if memchr::memchr(b'\n', value).is_some() {
         // Folded: a line end and the blanks around it stand for one blank.
         let mut parts = value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);

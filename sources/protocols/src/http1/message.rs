@@ -20,7 +20,7 @@ pub(super) fn read_request(
     let (line, next) = line_at(head, 0);
     let line = RequestLine::of(line);
     message.method.extend_from_slice(line.method);
-    message.path.extend_from_slice(line.target);
+    config.redactor.push_url(&mut message.path, line.target);
     message.minor_version = line.minor_version;
     let (used, declared) = read_headers(head, next.unwrap_or(head.len()), config, pool, message);
     (used, request_framing(declared))
@@ -66,7 +66,10 @@ fn read_headers(
         }
     }
     message.body.begin(kind, encoding, config.body_bytes_max);
-    write_headers(head, &pool.lines, &mut message.headers);
+    write_headers(head, &pool.lines, &config.redactor, &mut message.headers);
+    if config.redactor.finds_pii() {
+        message.headers = config.redactor.text_without_pii(&message.headers);
+    }
     pool.trim();
     (end.unwrap_or(head.len()), declared)
 }

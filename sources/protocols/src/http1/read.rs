@@ -153,6 +153,11 @@ impl Reader {
         matches!(self.state, State::Open { .. })
     }
 
+    /// Whether more may come of an open message that has been given.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.state == State::Rest
+    }
+
     /// Whether the loss that has just been told is one between messages.
     pub(super) fn is_between_messages(&self) -> bool {
         self.state == State::Hunting { fresh: false }
@@ -240,6 +245,7 @@ impl Reader {
         }
         let whole = self.state == State::UntilClose;
         self.state = State::Hunting { fresh: true };
+        self.open_unseen = false;
         let mut message = self.current.take()?;
         if !whole {
             message.body.mark_cut();
@@ -269,16 +275,20 @@ impl Reader {
         self.current.take()
     }
 
-    /// The open message is over; more of its bytes may come. Also says how many others were read as
-    /// a part of it.
-    pub(super) fn end_open(&mut self) -> Option<(Box<Message>, u64)> {
+    /// The open message is over; more of its bytes may come.
+    pub(super) fn end_open(&mut self) -> Option<Box<Message>> {
         if !self.is_open() {
             return None;
         }
         let message = self.current.take()?;
         let unseen = std::mem::take(&mut self.open_unseen);
         self.state = if unseen { self.behind_loss() } else { State::Rest };
-        Some((message, std::mem::take(&mut self.swallowed)))
+        Some(message)
+    }
+
+    /// How many other messages were read as a part of open ones, since the last call.
+    pub(super) fn take_swallowed(&mut self) -> u64 {
+        std::mem::take(&mut self.swallowed)
     }
 
     fn behind_loss(&mut self) -> State {
@@ -542,19 +552,24 @@ impl Reader {
         }
         match self.part(stream, input.over, input.settled_ns) {
             Part::Wait => return Some(Step::Wait),
-            Part::Next => return self.complete(stream),
+            Part::Next => {
+                self.open_unseen = false;
+                return self.complete(stream);
+            }
             Part::Lost => {
+                self.open_unseen = false;
                 self.state = self.behind_loss();
                 return self.current.take().map(Step::Complete);
             }
             Part::Its => {}
         }
-        self.open_unseen |= stream.at_unseen() && self.side == Side::Request;
+        self.open_unseen |= stream.at_unseen();
         self.swallowed += u64::from(self.open_unseen && self.may_begin(stream));
         let run_bytes = stream.run_bytes();
         let seen = usize::try_from(run_bytes).unwrap_or(usize::MAX).min(stream.unread().len());
         let run = &stream.unread()[..seen];
-        let ends = chunked && (run.ends_with(LAST_CHUNK) || *run == LAST_CHUNK[2..]);
+        let ends =
+            chunked && !self.open_unseen && (run.ends_with(LAST_CHUNK) || *run == LAST_CHUNK[2..]);
         self.body_bytes(stream, run_bytes);
         if ends && stream.at_event_end() {
             self.state = State::Rest;

@@ -279,6 +279,7 @@ impl Http1 {
             self.counters.unanswered += left;
         }
         self.settle_unowned();
+        self.count_swallowed();
     }
 
     /// After an upgrade or a CONNECT the bytes are no longer HTTP: nothing more will come of them.
@@ -382,7 +383,7 @@ impl Http1 {
         let over = match self.last_response_ns {
             _ if self.pipelined => Over::Untold,
             // An open request is over when it is answered (`end_open`).
-            Some(ended_ns) if !self.requests.is_open() => Over::After(ended_ns),
+            Some(ended_ns) if self.requests.is_at_rest() => Over::After(ended_ns),
             _ => Over::Open,
         };
         let settled_ns = self.settled_ns(ctx);
@@ -462,9 +463,8 @@ impl Http1 {
     ) -> bool {
         if self.answer.is_some() {
             if self.queue.is_empty()
-                && let Some((request, swallowed)) = self.requests.end_open()
+                && let Some(request) = self.requests.end_open()
             {
-                self.counters.gap += swallowed;
                 self.enqueue(request);
             }
             let complete = matches!(self.queue.front(), Some(Item::Request(_)));
@@ -583,6 +583,8 @@ impl Http1 {
             let uncertain = self.lose_sync();
             uncertain.responses_unsure |= uncertain.responses_lost && !at_head;
             uncertain.responses_lost = true;
+            uncertain.responses_lost_until_ns =
+                Some(ended_ns).max(uncertain.responses_lost_until_ns);
             uncertain.responses_lost_min += u64::from(at_head);
         }
     }
@@ -642,6 +644,10 @@ impl Http1 {
         self.count_lost();
     }
 
+    fn count_swallowed(&mut self) {
+        self.counters.gap += self.requests.take_swallowed() + self.responses.take_swallowed();
+    }
+
     fn count_lost(&mut self) {
         if let Some(uncertain) = &mut self.uncertain {
             uncertain.count(&mut self.counters);
@@ -651,14 +657,14 @@ impl Http1 {
     /// Pairing is uncertain from here on; what is known since then.
     fn lose_sync(&mut self) -> &mut Uncertain {
         let joined = !self.from_start && self.counters.exchanges == 0;
+        let counters = &mut self.counters;
         self.uncertain.get_or_insert_with(|| {
-            self.counters.resyncs += 1;
-            let unowned = std::mem::take(&mut self.unowned);
-            match joined {
-                true => self.counters.unpaired += unowned,
-                false => self.counters.gap += unowned,
-            }
-            Uncertain::new(joined)
+            counters.resyncs += 1;
+            // They answered what is missing.
+            let responses = std::mem::take(&mut self.unowned);
+            let mut uncertain = Uncertain::new(joined, responses);
+            uncertain.count(counters);
+            uncertain
         })
     }
 
@@ -734,13 +740,13 @@ impl Http1 {
 
     fn response_complete(&mut self, response: Box<Message>, ctx: &mut Context<'_>) {
         self.last_response_ns = Some(response.last_unix_ns);
+        self.count_swallowed();
         match std::mem::replace(&mut self.owner, Owner::Nobody) {
             Owner::Front => self.answer = Some(response),
             Owner::Nobody => {
                 if self.drop_partial
-                    && let Some((request, swallowed)) = self.requests.end_open()
+                    && let Some(request) = self.requests.end_open()
                 {
-                    self.counters.gap += swallowed;
                     self.drop_partial = false;
                     ctx.pool.give(request);
                 }

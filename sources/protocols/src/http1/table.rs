@@ -5,6 +5,7 @@ use weir_types::BatchBuilder;
 use super::body::ContentKind;
 use super::types::{Exchange, Message};
 use crate::columns::{ENDPOINT_COLUMNS, Endpoints};
+use crate::redact::Redactor;
 
 /// The columns behind the endpoints', in the registry's order.
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub fn append_row(
     builder: &mut BatchBuilder,
     endpoints: &Endpoints<'_>,
     exchange: &Exchange<'_>,
+    redactor: &Redactor,
     scratch: &mut Vec<u8>,
 ) {
     let Exchange { request, response } = exchange;
@@ -41,20 +43,20 @@ pub fn append_row(
     builder.string(first + 3, request.headers.as_bytes());
     builder.string(first + 4, &request.method);
     builder.string(first + 5, &request.path);
-    builder.string(first + 6, shown(request, scratch));
+    builder.string(first + 6, shown(request, redactor, scratch));
     builder.int64(first + 7, size(request));
     builder.string(first + 8, response.headers.as_bytes());
     builder.int64(first + 9, i64::from(response.status));
     builder.string(first + 10, &response.reason);
-    builder.string(first + 11, shown(response, scratch));
+    builder.string(first + 11, shown(response, redactor, scratch));
     builder.int64(first + 12, size(response));
     builder.int64(first + 13, exchange.latency_ns());
     builder.end_row();
 }
 
-fn shown<'a>(message: &Message, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+fn shown<'a>(message: &Message, redactor: &Redactor, scratch: &'a mut Vec<u8>) -> &'a [u8] {
     scratch.clear();
-    message.body.show(scratch);
+    message.body.show(redactor, scratch);
     scratch
 }
 

@@ -2,6 +2,7 @@
 
 use super::body::Body;
 use super::parse::HeaderLine;
+use crate::redact::Redactor;
 use crate::stream::StreamBuffer;
 
 /// Longest head (start line and headers) that is read; of a longer one the row holds what is in its
@@ -23,15 +24,17 @@ const POOL_MAX: usize = 64;
 const POOLED_CAPACITY_BYTES: usize = 4096;
 
 /// What to keep.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Bytes of a body that a row shows; the rest is `... [TRUNCATED]`.
     pub body_bytes_max: usize,
+    /// What is not kept of what is shown.
+    pub redactor: Redactor,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { body_bytes_max: 512 }
+        Config { body_bytes_max: 512, redactor: Redactor::default() }
     }
 }
 
@@ -71,7 +74,7 @@ pub struct Message {
     pub reason: Vec<u8>,
     pub minor_version: u8,
     /// Flat JSON object: names as sent, in their order; values of one name joined by `, `; secrets
-    /// replaced by `<redacted>`.
+    /// replaced by `<REDACTED>`.
     pub headers: String,
     pub body: Body,
     /// When its first byte was seen.

@@ -119,7 +119,7 @@ impl Wire {
 fn row_of(exchange: &Exchange<'_>) -> Row {
     let shown = |message: &Message| {
         let mut out = Vec::new();
-        message.body.show(&mut out);
+        message.body.show(&crate::redact::Redactor::default(), &mut out);
         String::from_utf8(out).unwrap()
     };
     let Exchange { request, response } = exchange;
@@ -518,6 +518,6 @@ fn rows_fit_the_registry() {
     };
     let (request, response) = (Message::default(), Message::default());
     let exchange = Exchange { request: &request, response: &response };
-    append_row(&mut builder, &endpoints, &exchange, &mut Vec::new());
+    append_row(&mut builder, &endpoints, &exchange, &Default::default(), &mut Vec::new());
     assert_eq!(builder.finish().num_rows(), 1);
 }
