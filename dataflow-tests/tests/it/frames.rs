@@ -143,6 +143,7 @@ fn appended_to_itself() {
                 refresh_ms: 1000,
                 ticks_ms: vec![BASE_MS, BASE_MS + 1000, now_ms],
                 installed_after: 0,
+                one_row_slices: false,
             };
             if let Err(error) = compare(&plan, &weir_pxl::split(&plan), &world, &feed) {
                 panic!("{error}\n{body}");
@@ -192,6 +193,7 @@ fn appended_to_itself() {
         refresh_ms: 1000,
         ticks_ms: vec![BASE_MS, BASE_MS + 100_000],
         installed_after: 0,
+        one_row_slices: false,
     };
     let mut last = Vec::new();
     run(&weir_pxl::split(&plan), &world(tables), &feed, &mut |_, views| {
