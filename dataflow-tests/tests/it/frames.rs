@@ -200,7 +200,6 @@ fn appended_to_itself_a_billion_times() {
         refresh_ms: 1000,
         ticks_ms: vec![BASE_MS, BASE_MS + 100_000],
         installed_after: 0,
-        one_row_slices: false,
     };
     let mut last = Vec::new();
     run(&weir_pxl::split(&plan), &world(tables), &feed, &mut |_, views| {
