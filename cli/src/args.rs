@@ -260,9 +260,14 @@ pub(crate) struct UpArgs {
     /// Not yet: TLS.
     #[arg(long, value_name = "FILE", hide = true)]
     pub(crate) tls_key: Option<PathBuf>,
-    /// Not yet: redaction beyond secrets.
-    #[arg(long, value_name = "MODE", hide = true)]
-    pub(crate) redact: Option<String>,
+    /// What is not stored of what is captured: `off` keeps everything, `secrets` hides the values
+    /// of headers, URL parameters, form fields and JSON members that are secrets by their name,
+    /// `bodies` hides all bodies as well, `pii` what looks like personal data.
+    #[arg(long, value_name = "MODE", default_value = "secrets")]
+    pub(crate) redact: weir_sources::redact::Mode,
+    /// Another name whose values are secrets, wherever it is a name or a part of one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) redact_name: Vec<String>,
 }
 
 /// What queries may cost.

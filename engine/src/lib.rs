@@ -44,7 +44,8 @@ pub use api::{
 };
 pub use engine::Engine;
 pub use generations::{EmitOfGeneration, Generations, RestartPace};
+/// What metadata functions were asked and did not know: whoever keeps the metadata reads it.
+pub use weir_functions::scalar::pii::push_redacted as push_without_pii;
 /// The columns of table functions: whoever answers one gives rows of them.
 pub use weir_functions::table_functions;
-/// What metadata functions were asked and did not know: whoever keeps the metadata reads it.
 pub use weir_functions::{dns, libraries};

@@ -13,8 +13,10 @@ use weir_engine::Generations;
 use weir_sources::capture::Liveness;
 use weir_sources::dns::{DnsCounters, ReverseDns, SystemResolver};
 use weir_sources::ebpf::{EbpfConfig, EbpfSource, Filters};
+use weir_sources::http1::Config as HttpConfig;
 use weir_sources::metadata::{Found, Observation};
 use weir_sources::proc::ProcSource;
+use weir_sources::redact::Redactor;
 use weir_sources::socket::{SocketTracer, SocketTracerConfig};
 use weir_types::RecordBatch;
 use weir_types::source::{BlindProcess, Source, TableBatch, TableCounters};
@@ -46,6 +48,8 @@ pub struct SourcesConfig {
     /// How long rows are kept, and with them the names of what is over.
     pub retention: Duration,
     pub test_faults: bool,
+    /// What is not kept of what is captured.
+    pub redactor: Redactor,
 }
 
 /// Detaching takes seconds: how many programs are still attached.
@@ -201,6 +205,7 @@ impl SocketTracing {
         let tracer = SocketTracer::new(SocketTracerConfig {
             asid: config.asid,
             test_faults: config.test_faults,
+            http1: HttpConfig { redactor: config.redactor.clone(), ..HttpConfig::default() },
             ..SocketTracerConfig::default()
         });
         Ok(SocketTracing {

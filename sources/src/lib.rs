@@ -17,3 +17,5 @@ pub mod metadata;
 pub mod proc;
 pub mod rows;
 pub mod socket;
+
+pub use weir_protocols::{http1, redact};

@@ -86,6 +86,7 @@ fn tables_with_source() -> Vec<String> {
         wanted: Wanted::default(),
         retention: std::time::Duration::ZERO,
         test_faults: false,
+        redactor: weir_sources::redact::Redactor::default(),
     };
     let specs = Sources::new(config).specs();
     let tables = specs.iter().flat_map(|spec| spec.tables);

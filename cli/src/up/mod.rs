@@ -29,6 +29,7 @@ use weir_node::sources::{Sources, SourcesConfig};
 use weir_proto::NodeInfo;
 use weir_proto::bus::in_process;
 use weir_sources::agent::OwnProcess;
+use weir_sources::redact::Redactor;
 use weir_types::ledger::NodeLedger;
 use weir_types::{Clock, SteadyClock, Upid, WallClock};
 
@@ -55,7 +56,6 @@ fn refuse_not_yet(args: &UpArgs) -> Result<(), Failure> {
         ("--config", args.config.is_some()),
         ("--tls-cert", args.tls_cert.is_some()),
         ("--tls-key", args.tls_key.is_some()),
-        ("--redact", args.redact.is_some()),
     ];
     match not_yet.iter().find(|(_, given)| *given) {
         Some((flag, _)) => Err(Failure::Usage(format!("{flag} is not supported yet"))),
@@ -239,6 +239,11 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
         wanted: wanted::parse(&args.trace)?,
         retention: args.retention,
         test_faults: args.test_faults,
+        redactor: Redactor::new(
+            args.redact,
+            &args.redact_name,
+            Some(weir_engine::push_without_pii),
+        ),
     };
     let (node_port, cluster_port) = in_process();
     let config = ServiceConfig {

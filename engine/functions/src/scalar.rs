@@ -9,7 +9,7 @@ mod learned;
 mod logic;
 mod metadata;
 mod network;
-mod pii;
+pub mod pii;
 mod pluck;
 mod protocol_names;
 mod regex;

@@ -1,10 +1,12 @@
 //! What an exchange costs the HTTP/1 parser: a fixed stream of 2,000 exchanges, read to rows.
 //!
 //! Meant for an instruction counter, since a clock tells little on a busy machine:
-//! `valgrind --tool=callgrind http1_cost [ROUNDS]`; two counts of rounds give the cost of one.
+//! `valgrind --tool=callgrind http1_cost [ROUNDS [REDACT]]`; two counts of rounds give the cost of one,
+//! and `off` that without redaction.
 
 use weir_protocols::columns::Endpoints;
 use weir_protocols::http1::{Config, Context, Exchange, Http1, Pool, append_row};
+use weir_protocols::redact::{Mode, Redactor};
 use weir_protocols::stream::{Segment, StreamBuffer};
 use weir_types::tables;
 
@@ -59,7 +61,8 @@ fn exchange(idx: usize) -> (String, String) {
 fn main() {
     let rounds: usize = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(1);
     let stream: Vec<(String, String)> = (0..EXCHANGES).map(exchange).collect();
-    let config = Config::default();
+    let mode = std::env::args().nth(2).map_or(Mode::Secrets, |text| text.parse().expect("a mode"));
+    let config = Config { redactor: Redactor::new(mode, &[], None), ..Config::default() };
     let (mut http, mut pool) = (Http1::default(), Pool::default());
     let mut streams = [StreamBuffer::default(), StreamBuffer::default()];
     let mut positions = [0u64; 2];

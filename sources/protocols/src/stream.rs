@@ -98,6 +98,9 @@ pub struct StreamBuffer {
     ahead_bytes: usize,
     bytes_max: usize,
     last_read_ns: Option<i64>,
+    /// Where the part of a call that was not copied ends, and when the call was: its last bytes may
+    /// come as a segment of their own.
+    cut: Option<(u64, i64)>,
     /// Bytes that did not fit (invariant 4), ever.
     overflow_bytes: u64,
 }
@@ -122,6 +125,7 @@ impl StreamBuffer {
             ahead_bytes: 0,
             bytes_max,
             last_read_ns: None,
+            cut: None,
             overflow_bytes: 0,
         }
     }
@@ -141,7 +145,14 @@ impl StreamBuffer {
         }
     }
 
-    fn push_part(&mut self, part: Part<'_>) {
+    fn push_part(&mut self, mut part: Part<'_>) {
+        if self.cut == Some((part.position, part.time_unix_ns)) {
+            part.from = From::Tail;
+        }
+        // Of a call that is a gap as a whole nothing more comes.
+        if !part.payload.is_empty() && (part.payload.len() as u64) < part.total_bytes {
+            self.cut = Some((part.position.saturating_add(part.total_bytes), part.time_unix_ns));
+        }
         let Some(part) = self.behind_frontier(part) else { return };
         let fits = self.lost_bytes == 0 || part.payload.is_empty();
         if part.position == self.frontier() && fits {

@@ -57,7 +57,8 @@ fn redact(call: &Call<'_>) -> ArrayRef {
     output::strings(call.rows, |row, out| push_redacted(out, text.get(row)))
 }
 
-fn push_redacted(out: &mut Vec<u8>, text: &[u8]) {
+/// Appends the text with what looks like personal data replaced.
+pub fn push_redacted(out: &mut Vec<u8>, text: &[u8]) {
     let mut hits = Vec::new();
     for (kind, Kind { find, check, .. }) in KINDS.iter().enumerate() {
         let mut from = 0;

@@ -142,14 +142,13 @@ impl Body {
 
     /// Appends what a row shows.
     pub fn show(&self, redactor: &Redactor, out: &mut Vec<u8>) {
-        let text = match self.kind {
-            ContentKind::Json => Text::Json,
-            ContentKind::Text => Text::Other,
-            ContentKind::Missing | ContentKind::Other => return self.show_as_sent(redactor, out),
-        };
-        let mut shown = Vec::new();
-        self.show_as_sent(redactor, &mut shown);
-        redactor.push_body(out, &shown, text);
+        let from = out.len();
+        self.show_as_sent(redactor, out);
+        match self.kind {
+            ContentKind::Json => redactor.redact_body(out, from, Text::Json),
+            ContentKind::Text => redactor.redact_body(out, from, Text::Other),
+            ContentKind::Missing | ContentKind::Other => {}
+        }
     }
 
     fn show_as_sent(&self, redactor: &Redactor, out: &mut Vec<u8>) {

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use super::body::TRUNCATED_SUFFIX;
 use super::parse::HeaderLine;
 use super::types::HEADERS_TEXT_BYTES_MAX;
-use crate::redact::{REDACTED, Redactor};
+use crate::redact::{HeaderKind, REDACTED, Redactor};
 
 /// Header lines up to which names are compared each with each.
 const COMPARED_MAX: usize = 32;
@@ -20,7 +20,7 @@ pub(super) fn write_headers(
     head: &[u8],
     lines: &[HeaderLine],
     redactor: &Redactor,
-    out: &mut String,
+    out: &mut Vec<u8>,
 ) {
     if lines.len() <= COMPARED_MAX {
         let same = |a: &HeaderLine, b: &HeaderLine| a.name(head).eq_ignore_ascii_case(b.name(head));
@@ -50,94 +50,101 @@ pub(super) fn write_headers(
 
 /// Writes members until there is no room, and says so if there is not.
 fn write_object<T>(
-    out: &mut String,
+    out: &mut Vec<u8>,
     members: impl Iterator<Item = T>,
-    write: impl Fn(&mut String, T),
+    write: impl Fn(&mut Vec<u8>, T),
 ) {
-    out.push('{');
+    out.push(b'{');
     for member in members {
         let begin = out.len();
         if begin > 1 {
-            out.push(',');
+            out.push(b',');
         }
         write(out, member);
         if out.len() > HEADERS_TEXT_BYTES_MAX {
             out.truncate(begin);
-            out.push_str(if begin > 1 { "," } else { "" });
-            out.push_str("\"...\":\"[TRUNCATED]\"");
+            out.extend_from_slice(if begin > 1 { b"," } else { b"" });
+            out.extend_from_slice(b"\"...\":\"[TRUNCATED]\"");
             break;
         }
     }
-    out.push('}');
+    out.push(b'}');
 }
 
 fn write_header<'l>(
-    out: &mut String,
+    out: &mut Vec<u8>,
     head: &[u8],
     redactor: &Redactor,
     line: &'l HeaderLine,
     later: impl Iterator<Item = &'l HeaderLine>,
 ) {
     let name = line.name(head);
-    out.push('"');
+    out.push(b'"');
     push_json_text(out, name);
-    out.push_str("\":\"");
-    if redactor.hides_header(name) {
-        out.push_str(REDACTED);
+    out.extend_from_slice(b"\":\"");
+    let kind = redactor.header(name);
+    if kind == HeaderKind::Secret {
+        out.extend_from_slice(REDACTED.as_bytes());
     } else {
+        let urls = (kind == HeaderKind::Other).then_some(redactor);
         let joint = if name.eq_ignore_ascii_case(b"set-cookie") { "\\n" } else { ", " };
-        push_value(out, head, redactor, line);
+        push_value(out, head, urls, line);
         for later in later {
-            out.push_str(joint);
-            push_value(out, head, redactor, later);
+            out.extend_from_slice(joint.as_bytes());
+            push_value(out, head, urls, later);
         }
     }
-    out.push('"');
+    out.push(b'"');
 }
 
-fn push_value(out: &mut String, head: &[u8], redactor: &Redactor, line: &HeaderLine) {
+fn push_value(out: &mut Vec<u8>, head: &[u8], urls: Option<&Redactor>, line: &HeaderLine) {
     let mut value = line.value(head);
-    let mut redacted = Vec::new();
-    if redactor.looks_like_url(value) {
-        redactor.push_url(&mut redacted, value);
-        value = &redacted;
+    let redacted = urls.and_then(|redactor| redactor.url_redacted(value));
+    if let Some(redacted) = &redacted {
+        value = redacted;
     }
     if memchr::memchr(b'\n', value).is_some() {
         // Folded: a line end and the blanks around it stand for one blank.
         let mut parts = value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
         push_json_text(out, parts.next().unwrap_or_default());
         for part in parts {
-            out.push(' ');
+            out.push(b' ');
             push_json_text(out, part);
         }
     } else {
         push_json_text(out, value);
     }
     if line.cut {
-        out.push_str(TRUNCATED_SUFFIX);
+        out.extend_from_slice(TRUNCATED_SUFFIX.as_bytes());
     }
 }
 
 /// Appends text as the inside of a JSON string; bytes that are not UTF-8 become U+FFFD.
-pub(super) fn push_json_text(out: &mut String, bytes: &[u8]) {
-    let is_plain = |byte: &u8| matches!(byte, 0x20..0x7f) && !matches!(byte, b'"' | b'\\');
-    if let Ok(text) = std::str::from_utf8(bytes)
-        && bytes.iter().all(is_plain)
-    {
-        out.push_str(text);
+pub(super) fn push_json_text(out: &mut Vec<u8>, bytes: &[u8]) {
+    // Looks at all bytes whatever it finds: so it looks at many at once.
+    let is_plain = bytes.iter().fold(true, |plain, &byte| {
+        plain & (0x20..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\')
+    });
+    if is_plain {
+        out.extend_from_slice(bytes);
         return;
     }
     for character in String::from_utf8_lossy(bytes).chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
+        let escaped: &[u8] = match character {
+            '"' => b"\\\"",
+            '\\' => b"\\\\",
+            '\n' => b"\\n",
+            '\r' => b"\\r",
+            '\t' => b"\\t",
             control if u32::from(control) < 0x20 => {
-                out.push_str(&format!("\\u{:04x}", u32::from(control)));
+                out.extend_from_slice(format!("\\u{:04x}", u32::from(control)).as_bytes());
+                continue;
             }
-            other => out.push(other),
-        }
+            other => {
+                out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes());
+                continue;
+            }
+        };
+        out.extend_from_slice(escaped);
     }
 }

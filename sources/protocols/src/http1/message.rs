@@ -67,9 +67,7 @@ fn read_headers(
     }
     message.body.begin(kind, encoding, config.body_bytes_max);
     write_headers(head, &pool.lines, &config.redactor, &mut message.headers);
-    if config.redactor.finds_pii() {
-        message.headers = config.redactor.text_without_pii(&message.headers);
-    }
+    config.redactor.redact_pii(&mut message.headers, 0);
     pool.trim();
     (end.unwrap_or(head.len()), declared)
 }

@@ -40,12 +40,12 @@ pub fn append_row(
     builder.int64(first, 1);
     builder.int64(first + 1, i64::from(request.minor_version));
     builder.int64(first + 2, i64::from(response.body.kind() == ContentKind::Json));
-    builder.string(first + 3, request.headers.as_bytes());
+    builder.string(first + 3, &request.headers);
     builder.string(first + 4, &request.method);
     builder.string(first + 5, &request.path);
     builder.string(first + 6, shown(request, redactor, scratch));
     builder.int64(first + 7, size(request));
-    builder.string(first + 8, response.headers.as_bytes());
+    builder.string(first + 8, &response.headers);
     builder.int64(first + 9, i64::from(response.status));
     builder.string(first + 10, &response.reason);
     builder.string(first + 11, shown(response, redactor, scratch));

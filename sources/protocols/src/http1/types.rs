@@ -75,7 +75,7 @@ pub struct Message {
     pub minor_version: u8,
     /// Flat JSON object: names as sent, in their order; values of one name joined by `, `; secrets
     /// replaced by `<REDACTED>`.
-    pub headers: String,
+    pub headers: Vec<u8>,
     pub body: Body,
     /// When its first byte was seen.
     pub first_unix_ns: i64,

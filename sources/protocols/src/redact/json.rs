@@ -4,13 +4,14 @@
 //! Nothing is parsed into a tree: names are found by the `:` behind them, and a value is stepped
 //! over by counting brackets outside strings. What was valid JSON stays valid JSON.
 
-use super::REDACTED;
 use super::names::is_secret;
+use super::{REDACTED, Replaced};
 use crate::http1::TRUNCATED_SUFFIX;
 
-/// Appends `text`.
-pub(super) fn push(out: &mut Vec<u8>, text: &[u8], more: &[Vec<u8>]) {
-    let (mut copied, mut at) = (0, 0);
+/// The text without secrets; `None` if it holds none.
+pub(super) fn redacted(text: &[u8], more: &[Vec<u8>]) -> Option<Vec<u8>> {
+    let mut replaced = Replaced::new(text);
+    let mut at = 0;
     // Where the string ends whose inside is being looked at.
     let mut inside_to = None;
     while let Some(quote) = memchr::memchr(b'"', &text[at..]) {
@@ -21,7 +22,7 @@ pub(super) fn push(out: &mut Vec<u8>, text: &[u8], more: &[Vec<u8>]) {
             at = begin + 1;
             continue;
         }
-        let depth = escapes_before(&text[copied..begin]);
+        let depth = escapes_before(&text[replaced.to()..begin]);
         let Some(length) = string_bytes(&text[begin + 1..], depth) else { break };
         let name = &text[begin + 1..begin + 1 + length];
         let end = begin + 1 + length + depth + 1;
@@ -41,19 +42,14 @@ pub(super) fn push(out: &mut Vec<u8>, text: &[u8], more: &[Vec<u8>]) {
             at = value;
             continue;
         }
-        out.extend_from_slice(&text[copied..value]);
         let bytes = value_bytes(&text[value..], depth);
-        let escapes = &b"\\\\\\\\\\\\\\\\"[..depth.min(8)];
-        for part in [escapes, b"\"", REDACTED.as_bytes(), escapes, b"\""] {
-            out.extend_from_slice(part);
-        }
-        if bytes.is_none() && text.ends_with(TRUNCATED_SUFFIX.as_bytes()) {
-            out.extend_from_slice(TRUNCATED_SUFFIX.as_bytes());
-        }
-        copied = bytes.map_or(text.len(), |bytes| value + bytes);
-        at = copied;
+        let cut = bytes.is_none() && text.ends_with(TRUNCATED_SUFFIX.as_bytes());
+        let quote = format!("{}\"", "\\".repeat(depth));
+        let suffix = if cut { TRUNCATED_SUFFIX } else { "" };
+        at = bytes.map_or(text.len(), |bytes| value + bytes);
+        replaced.replace(value, at, format!("{quote}{REDACTED}{quote}{suffix}").as_bytes());
     }
-    out.extend_from_slice(&text[copied..]);
+    replaced.finish()
 }
 
 fn escapes_before(text: &[u8]) -> usize {

@@ -52,6 +52,16 @@ impl std::str::FromStr for Mode {
 /// Appends a text with what looks like personal data replaced.
 pub type PiiFn = fn(out: &mut Vec<u8>, text: &[u8]);
 
+/// What the value of a header is, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderKind {
+    Secret,
+    /// It holds neither a secret nor a URL.
+    Plain,
+    /// It may hold a URL with credentials.
+    Other,
+}
+
 /// What a text of a body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Text {
@@ -85,27 +95,28 @@ impl Redactor {
         self.pii.filter(|_| self.mode == Mode::Pii)
     }
 
-    /// Whether the value of a header is a secret.
+    /// What the value of a header is.
     #[must_use]
-    pub fn hides_header(&self, name: &[u8]) -> bool {
-        !self.is_off() && names::is_secret(name, &self.names)
+    pub fn header(&self, name: &[u8]) -> HeaderKind {
+        match self.is_off() || (self.names.is_empty() && names::is_common(name)) {
+            true => HeaderKind::Plain,
+            false if names::is_secret(name, &self.names) => HeaderKind::Secret,
+            false => HeaderKind::Other,
+        }
     }
 
     /// Appends a URL, or text that holds some, without credentials.
     pub fn push_url(&self, out: &mut Vec<u8>, text: &[u8]) {
         let from = out.len();
-        if self.is_off() {
-            out.extend_from_slice(text);
-        } else {
-            url::push(out, text, false, &self.names);
-        }
+        let redacted = if self.is_off() { None } else { url::redacted(text, false, &self.names) };
+        out.extend_from_slice(redacted.as_deref().unwrap_or(text));
         self.redact_pii(out, from);
     }
 
-    /// Whether [`Redactor::push_url`] could change a header's value.
+    /// A header's value without credentials in the URLs that it holds; `None` if there are none.
     #[must_use]
-    pub fn looks_like_url(&self, value: &[u8]) -> bool {
-        !self.is_off() && memchr::memchr3(b'?', b'@', b'=', value).is_some()
+    pub fn url_redacted(&self, value: &[u8]) -> Option<Vec<u8>> {
+        if self.is_off() { None } else { url::redacted(value, false, &self.names) }
     }
 
     /// Replaces what looks like personal data in what was appended from `from` on.
@@ -116,37 +127,59 @@ impl Redactor {
         }
     }
 
-    /// Whether texts are searched for personal data.
-    #[must_use]
-    pub fn finds_pii(&self) -> bool {
-        self.pii().is_some()
-    }
-
-    /// The text with what looks like personal data replaced.
-    #[must_use]
-    pub fn text_without_pii(&self, text: &str) -> String {
-        let mut out = text.as_bytes().to_vec();
-        self.redact_pii(&mut out, 0);
-        String::from_utf8_lossy(&out).into_owned()
-    }
-
     /// Whether bodies are not shown at all.
     #[must_use]
     pub fn hides_bodies(&self) -> bool {
         self.mode == Mode::Bodies
     }
 
-    /// Appends a body's text, which may have been cut.
-    pub fn push_body(&self, out: &mut Vec<u8>, text: &[u8], kind: Text) {
-        let from = out.len();
-        match kind {
-            _ if self.is_off() => out.extend_from_slice(text),
-            Text::Json => json::push(out, text, &self.names),
-            Text::Other if matches!(text.trim_ascii_start().first(), Some(b'{' | b'[')) => {
-                json::push(out, text, &self.names);
-            }
-            Text::Other => url::push(out, text, true, &self.names),
+    /// Replaces the secrets in a body's text, which is `out` from `from` on and may have been cut.
+    pub fn redact_body(&self, out: &mut Vec<u8>, from: usize, kind: Text) {
+        let text = &out[from..];
+        let is_json =
+            kind == Text::Json || matches!(text.trim_ascii_start().first(), Some(b'{' | b'['));
+        let redacted = match is_json {
+            _ if self.is_off() => None,
+            true => json::redacted(text, &self.names),
+            false => url::redacted(text, true, &self.names),
+        };
+        if let Some(redacted) = redacted {
+            out.truncate(from);
+            out.extend_from_slice(&redacted);
         }
         self.redact_pii(out, from);
+    }
+}
+
+/// A text of which parts are replaced; it is copied only if there are any.
+struct Replaced<'t> {
+    text: &'t [u8],
+    /// How much of it has been taken over.
+    to: usize,
+    out: Option<Vec<u8>>,
+}
+
+impl<'t> Replaced<'t> {
+    fn new(text: &'t [u8]) -> Replaced<'t> {
+        Replaced { text, to: 0, out: None }
+    }
+
+    /// The end of the last part that was replaced.
+    fn to(&self) -> usize {
+        self.to
+    }
+
+    /// Parts come in their order.
+    fn replace(&mut self, from: usize, to: usize, with: &[u8]) {
+        let out = self.out.get_or_insert_with(|| Vec::with_capacity(self.text.len()));
+        out.extend_from_slice(&self.text[self.to..from]);
+        out.extend_from_slice(with);
+        self.to = to;
+    }
+
+    fn finish(self) -> Option<Vec<u8>> {
+        let mut out = self.out?;
+        out.extend_from_slice(&self.text[self.to..]);
+        Some(out)
     }
 }

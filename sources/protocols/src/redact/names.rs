@@ -3,7 +3,7 @@
 /// Longest name that is looked at; of a longer one its beginning.
 pub const NAME_BYTES_MAX: usize = 96;
 
-/// A name with one of these in it is a secret's. Sorted by nothing: found by their first letter.
+/// A name with one of these in it is a secret's.
 const PARTS: [&[u8]; 24] = [
     b"password",
     b"passwd",
@@ -31,7 +31,7 @@ const PARTS: [&[u8]; 24] = [
     b"samlresponse",
 ];
 /// A name that is one of these is a secret's.
-const WHOLE: [&[u8]; 16] = [
+const WHOLE: [&[u8]; 15] = [
     b"auth",
     b"pass",
     b"pwd",
@@ -47,7 +47,12 @@ const WHOLE: [&[u8]; 16] = [
     b"session",
     b"xapiauth",
     b"authkey",
-    b"pw",
+];
+/// Three letters of each name and part above: a name without any of them is no secret's, which is
+/// what most names are, and found out without looking further.
+const TRIPLES: [&[u8; 3]; 18] = [
+    b"pas", b"sec", b"tok", b"key", b"cre", b"aut", b"sig", b"coo", b"ses", b"bea", b"ass", b"sam",
+    b"pwd", b"pin", b"otp", b"jwt", b"sid", b"srf",
 ];
 /// The same for what stands in a URL or a form.
 const WHOLE_IN_URLS: [&[u8]; 6] =
@@ -97,8 +102,77 @@ fn escaped(text: &[u8], digits: usize) -> Option<u8> {
     u8::try_from(u32::from_str_radix(text, 16).ok()?).ok()
 }
 
+/// Which second letters stand in a triple behind a first one; letters by their low five bits.
+const PAIRS: [u32; 32] = {
+    let mut pairs = [0; 32];
+    let mut idx = 0;
+    while idx < TRIPLES.len() {
+        pairs[(TRIPLES[idx][0] & 31) as usize] |= 1 << (TRIPLES[idx][1] & 31);
+        idx += 1;
+    }
+    pairs
+};
+
+/// False if the name is none of a secret for certain.
+fn may_be_secret(name: &[u8]) -> bool {
+    name.windows(3).any(|three| {
+        PAIRS[usize::from(three[0] & 31)] & (1 << (three[1] & 31)) != 0
+            && TRIPLES.iter().any(|triple| three.eq_ignore_ascii_case(*triple))
+    }) || memchr::memchr2(b'%', b'\\', name).is_some()
+}
+
+/// Headers that most messages have, as most programs write them, and that hold neither a secret nor
+/// a URL: these need not be looked at closer.
+pub(super) fn is_common(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"Host"
+            | b"host"
+            | b"Date"
+            | b"date"
+            | b"ETag"
+            | b"Vary"
+            | b"vary"
+            | b"Accept"
+            | b"accept"
+            | b"Server"
+            | b"server"
+            | b"Expires"
+            | b"Upgrade"
+            | b"User-Agent"
+            | b"user-agent"
+            | b"Connection"
+            | b"connection"
+            | b"Keep-Alive"
+            | b"Content-Type"
+            | b"content-type"
+            | b"X-Powered-By"
+            | b"X-Request-Id"
+            | b"Accept-Ranges"
+            | b"Cache-Control"
+            | b"Last-Modified"
+            | b"If-None-Match"
+            | b"Content-Length"
+            | b"content-length"
+            | b"Accept-Encoding"
+            | b"accept-encoding"
+            | b"Accept-Language"
+            | b"X-Forwarded-For"
+            | b"Content-Encoding"
+            | b"If-Modified-Since"
+            | b"Transfer-Encoding"
+            | b"X-Forwarded-Proto"
+    )
+}
+
 /// Whether a header, or a key in JSON, names a secret.
 pub(super) fn is_secret(name: &[u8], more: &[Vec<u8>]) -> bool {
+    if matches!(name, b"Cookie" | b"Set-Cookie" | b"Authorization") {
+        return true;
+    }
+    if more.is_empty() && !may_be_secret(name) {
+        return false;
+    }
     let mut storage = [0; NAME_BYTES_MAX];
     let length = write_plain(name, &mut storage);
     is_secret_plain(&storage[..length], more)
@@ -109,6 +183,7 @@ pub(super) fn is_secret_in_url(name: &[u8], more: &[Vec<u8>]) -> bool {
     let mut storage = [0; NAME_BYTES_MAX];
     let length = write_plain(name, &mut storage);
     let plain = &storage[..length];
+    // Keys in URLs are few: no need to be quick.
     WHOLE_IN_URLS.contains(&plain) || is_secret_plain(plain, more)
 }
 

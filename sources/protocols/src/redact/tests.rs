@@ -9,12 +9,8 @@ fn url(text: &str) -> String {
 }
 
 fn body(text: &str, kind: Text) -> String {
-    let mut out = Vec::new();
-    Redactor::new(Mode::Secrets, &["internal-id".to_string()], None).push_body(
-        &mut out,
-        text.as_bytes(),
-        kind,
-    );
+    let mut out = text.as_bytes().to_vec();
+    Redactor::new(Mode::Secrets, &["internal-id".to_string()], None).redact_body(&mut out, 0, kind);
     String::from_utf8(out).unwrap()
 }
 
@@ -26,14 +22,15 @@ fn header_names() {
         X-Vault-Token X-Amz-Security-Token Private-Token X-Goog-Api-Key api_key APIKEY X-CSRF-Token \
         X-Client-Secret Ocp-Apim-Subscription-Key X-Hub-Signature-256 x-shop X-Shop-Id Session X-Password";
     for name in secret.split_whitespace() {
-        assert!(redactor.hides_header(name.as_bytes()), "{name}");
+        assert_eq!(redactor.header(name.as_bytes()), HeaderKind::Secret, "{name}");
     }
     let shown = "Host Accept Content-Type Sec-WebSocket-Key User-Agent ETag Date Server Author \
         Cache-Control Passenger Compass X-Request-Id WWW-Authenticate Token-Type Monkey";
     for name in shown.split_whitespace() {
-        assert!(!redactor.hides_header(name.as_bytes()), "{name}");
+        assert_ne!(redactor.header(name.as_bytes()), HeaderKind::Secret, "{name}");
     }
-    assert!(!Redactor::new(Mode::Off, &[], None).hides_header(b"Authorization"));
+    let off = Redactor::new(Mode::Off, &[], None);
+    assert_eq!(off.header(b"Authorization"), HeaderKind::Plain);
 }
 
 /// Credentials in URLs: query keys, also escaped ones, signatures, `user:password@`, fragments.
@@ -107,8 +104,58 @@ fn any_bytes_do_no_harm() {
     let piece = prop::sample::select(b"\"\\:{}[],=&?;#@ u0061%7passwordtoken/\n\xff".to_vec());
     proptest!(|(text in prop::collection::vec(piece, 0..120), kind in any::<bool>())| {
         let kind = if kind { Text::Json } else { Text::Other };
-        let mut out = Vec::new();
-        Redactor::default().push_body(&mut out, &text, kind);
+        let mut out = text.clone();
+        Redactor::default().redact_body(&mut out, 0, kind);
         Redactor::default().push_url(&mut out, &text);
     });
+}
+
+/// The other modes: no bodies at all, everything, and personal data by the caller's function.
+#[test]
+fn modes() {
+    use crate::http1::{Config, Context, Exchange, Http1, Pool};
+    use crate::stream::{Segment, StreamBuffer};
+
+    fn hide_digits(out: &mut Vec<u8>, text: &[u8]) {
+        out.extend(text.iter().map(|byte| if byte.is_ascii_digit() { b'#' } else { *byte }));
+    }
+    let request = "POST /42?token=s3 HTTP/1.1\r\nX-Api-Key: s3\r\nX-Id: 42\r\n\
+                   Content-Type: application/json\r\nContent-Length: 21\r\n\r\n{\"secret\":5,\"mail\":7}";
+    let response = "HTTP/1.1 204 No Content\r\n\r\n";
+    let row = |mode: &str| {
+        let redactor = Redactor::new(mode.parse().unwrap(), &[], Some(hide_digits));
+        let config = Config { redactor, ..Config::default() };
+        let (mut http, mut pool) = (Http1::new(true), Pool::default());
+        let mut streams = [StreamBuffer::default(), StreamBuffer::default()];
+        for (stream, text) in streams.iter_mut().zip([request, response]) {
+            let (total_bytes, payload) = (text.len() as u64, text.as_bytes());
+            stream.push(Segment { position: 0, total_bytes, time_unix_ns: 1, payload, tail: &[] });
+        }
+        let mut shown = Vec::new();
+        let mut emit = |Exchange { request, .. }: Exchange<'_>| {
+            for part in [&request.path, &b" "[..].to_vec(), &request.headers] {
+                shown.extend_from_slice(part);
+            }
+            shown.push(b' ');
+            request.body.show(&config.redactor, &mut shown);
+        };
+        let [requests, responses] = &mut streams;
+        let mut ctx = Context { now_unix_ns: 2, config: &config, pool: &mut pool, emit: &mut emit };
+        http.advance(requests, responses, &mut ctx);
+        String::from_utf8(shown).unwrap()
+    };
+    let headers = |key: &str, id: &str, length: &str| {
+        format!(
+            "{{\"X-Api-Key\":\"{key}\",\"X-Id\":\"{id}\",\"Content-Type\":\"application/json\",\
+             \"Content-Length\":\"{length}\"}}"
+        )
+    };
+    let hidden = headers("<REDACTED>", "42", "21");
+    let secrets = format!("/42?token=<REDACTED> {hidden} {{\"secret\":\"<REDACTED>\",\"mail\":7}}");
+    assert_eq!(row("secrets"), secrets);
+    assert_eq!(row("bodies"), format!("/42?token=<REDACTED> {hidden} <REDACTED>"));
+    let shown = headers("s3", "42", "21");
+    assert_eq!(row("off"), format!("/42?token=s3 {shown} {{\"secret\":5,\"mail\":7}}"));
+    assert_eq!(row("pii"), secrets.replace("42", "##").replace("21", "##").replace('7', "#"));
+    assert!("some".parse::<Mode>().is_err());
 }

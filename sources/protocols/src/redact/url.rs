@@ -1,51 +1,59 @@
 //! URLs, forms, and lines of `name=value`: the value of a secret's name, and `user:password@`.
+//!
+//! The work begins at each `=` and `@`, from where the name, or the authority, is looked for
+//! backwards over a bounded number of bytes.
 
-use super::REDACTED;
-use super::names::is_secret_in_url;
+use super::names::{NAME_BYTES_MAX, is_secret_in_url};
+use super::{REDACTED, Replaced};
 
-/// Appends `text`. `in_body`: a name may stand at the beginning and behind a blank, too.
-pub(super) fn push(out: &mut Vec<u8>, text: &[u8], in_body: bool, more: &[Vec<u8>]) {
-    let mut copied = 0;
-    // Where the name that may end at the next `=` begins.
-    let mut name = in_body.then_some(0);
+/// Longest `user:password` that is looked for.
+const USERINFO_BYTES_MAX: usize = 1024;
+
+/// The text without secrets; `None` if it holds none. `in_body`: a name may stand at the beginning
+/// and behind a blank, too.
+pub(super) fn redacted(text: &[u8], in_body: bool, more: &[Vec<u8>]) -> Option<Vec<u8>> {
+    let mut replaced = Replaced::new(text);
     let mut at = 0;
-    while at < text.len() {
-        match text[at] {
-            b'?' | b'&' | b';' | b'#' => name = Some(at + 1),
-            b' ' | b'\n' | b'\r' | b'\t' | b',' | b'"' | b'<' | b'>' if in_body => {
-                name = Some(at + 1)
+    while let Some(found) = memchr::memchr2(b'=', b'@', &text[at..]) {
+        let mark = at + found;
+        at = mark + 1;
+        if text[mark] == b'@' {
+            if let Some(user) = user_begins(text, mark) {
+                let end = authority_end(text, mark);
+                let host = memchr::memrchr(b'@', &text[user..end]).map_or(mark, |last| user + last);
+                replaced.replace(user, host, REDACTED.as_bytes());
+                at = host + 1;
             }
-            b' ' | b',' | b'"' | b'<' | b'>' => name = None,
-            b'=' => {
-                let value = at + 1;
-                if let Some(from) = name.take()
-                    && is_secret_in_url(&text[from..at], more)
-                {
-                    out.extend_from_slice(&text[copied..value]);
-                    copied = value + value_bytes(&text[value..], in_body);
-                    if copied > value {
-                        out.extend_from_slice(REDACTED.as_bytes());
-                    }
-                    at = copied;
-                    continue;
-                }
+            continue;
+        }
+        let value = mark + 1;
+        if let Some(name) = name_begins(text, mark, in_body)
+            && is_secret_in_url(&text[name..mark], more)
+        {
+            let end = value + value_bytes(&text[value..], in_body);
+            if end > value {
+                replaced.replace(value, end, REDACTED.as_bytes());
             }
-            b':' if text[at..].starts_with(b"://") => {
-                let user = at + 3;
-                if let Some(length) = userinfo_bytes(&text[user..]) {
-                    out.extend_from_slice(&text[copied..user]);
-                    out.extend_from_slice(REDACTED.as_bytes());
-                    copied = user + length;
-                    at = copied;
-                    continue;
-                }
-                at += 2;
+            at = end;
+        }
+    }
+    replaced.finish()
+}
+
+/// Where the name ends that begins at `mark`.
+fn name_begins(text: &[u8], mark: usize, in_body: bool) -> Option<usize> {
+    let from = mark.saturating_sub(NAME_BYTES_MAX);
+    for idx in (from..mark).rev() {
+        match text[idx] {
+            b'?' | b'&' | b';' | b'#' => return Some(idx + 1),
+            b' ' | b'\n' | b'\r' | b'\t' | b',' | b'"' | b'<' | b'>' => {
+                return in_body.then_some(idx + 1);
             }
+            b'=' => return None,
             _ => {}
         }
-        at += 1;
     }
-    out.extend_from_slice(&text[copied..]);
+    (in_body && from == 0).then_some(0)
 }
 
 /// How long a value is: to the next separator, or to the end of a text that was cut.
@@ -58,9 +66,17 @@ fn value_bytes(text: &[u8], in_body: bool) -> usize {
     text.iter().position(ends).unwrap_or(text.len())
 }
 
-/// How long the part before the last `@` of an authority is, if there is one.
-fn userinfo_bytes(text: &[u8]) -> Option<usize> {
-    let ends = |byte: &u8| matches!(byte, b'/' | b'?' | b'#' | b' ' | b'"' | b'<' | b'>' | b'\n');
-    let authority = text.iter().position(ends).unwrap_or(text.len());
-    memchr::memrchr(b'@', &text[..authority])
+fn ends_authority(byte: &u8) -> bool {
+    matches!(byte, b'/' | b'?' | b'#' | b' ' | b'"' | b'<' | b'>' | b'\n')
+}
+
+fn authority_end(text: &[u8], from: usize) -> usize {
+    text[from..].iter().position(ends_authority).map_or(text.len(), |length| from + length)
+}
+
+/// Where the authority begins that `at` is in, if it is in one.
+fn user_begins(text: &[u8], at: usize) -> Option<usize> {
+    let from = at.saturating_sub(USERINFO_BYTES_MAX);
+    let slash = from + text[from..at].iter().rposition(ends_authority)?;
+    text[..=slash].ends_with(b"://").then_some(slash + 1)
 }

@@ -48,6 +48,26 @@ fn a_last_chunk_behind_the_hole_ends_the_answer() {
     assert_eq!(wire.http.counters(), Counters { exchanges: 4, ..Counters::default() });
 }
 
+/// The last bytes may also come as a segment of their own, at the call's time.
+#[test]
+fn a_tail_of_its_own_is_no_other_call() {
+    let whole = format!("{CHUNKED}{}0\r\n\r\n", chunks(20, 2));
+    let mut wire = Wire::new();
+    wire.request(&get("/a"));
+    wire.now_ns += 1_000;
+    let (now_ns, end) = (wire.now_ns, whole.len() - 12);
+    for (position, total, payload) in
+        [(0, end, &whole.as_bytes()[..100]), (end, 12, &whole.as_bytes()[end..])]
+    {
+        let (position, total_bytes) = (position as u64, total as u64);
+        let segment = Segment { position, total_bytes, time_unix_ns: now_ns, payload, tail: &[] };
+        wire.responses.push(segment);
+        wire.run(false);
+    }
+    assert!(!wire.responses.at_event_start());
+    assert_eq!(wire.paths(), [("/a", 200)]);
+}
+
 /// A body that holds the start of a response where a call begins does not end there: the client
 /// has not asked for another.
 #[test]
