@@ -19,7 +19,7 @@ use weir_sources::proc::ProcSource;
 use weir_sources::redact::Redactor;
 use weir_sources::socket::{SocketTracer, SocketTracerConfig};
 use weir_types::RecordBatch;
-use weir_types::source::{Source, TableBatch, TableCounters};
+use weir_types::source::{BlindProcess, Source, TableBatch, TableCounters};
 
 use crate::agent::DebugState;
 use crate::grace::Grace;
@@ -325,6 +325,16 @@ impl Source for SocketTracing {
             (counters.table.to_string(), counted)
         };
         self.tracer.counters().into_iter().map(of_table).collect()
+    }
+
+    fn blind(&self) -> Vec<BlindProcess> {
+        let found = self.ebpf.as_ref().map(EbpfSource::blind).unwrap_or_default();
+        let told = found.into_iter().map(|process| BlindProcess {
+            pid: process.pid,
+            reason: process.reason.name().to_string(),
+            bytes: process.bytes,
+        });
+        told.collect()
     }
 
     fn missing(&self) -> String {

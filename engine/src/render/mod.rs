@@ -26,13 +26,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use arrow_array::{Array, ArrayRef, BinaryArray};
 use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::Probe;
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
 use timely::dataflow::{Scope, Stream};
 use timely::worker::Worker as TimelyWorker;
 use weir_types::PackedRow;
-use weir_types::batch::RecordBatch;
+use weir_types::batch::{RecordBatch, StrColumn};
 use weir_types::plan::OpId;
 use weir_types::split::{Change, ExchangeId};
 
@@ -63,12 +64,25 @@ impl NodeBatch {
         }
         NodeBatch { rows: Rc::new(self.rows.slice(from, rows)), copies: self.copies }
     }
-    /// Bytes of its rows. Of a slice, of the slice alone.
+    /// Bytes of its rows; of a slice, of the slice alone. Cheap: it is asked at every step.
     fn bytes(&self) -> usize {
-        let of_column = |array: &arrow_array::ArrayRef| {
-            array.to_data().get_slice_memory_size().unwrap_or(usize::MAX >> 16)
-        };
-        self.rows.columns().iter().map(of_column).sum()
+        self.rows.columns().iter().map(column_bytes).sum()
+    }
+}
+
+fn column_bytes(array: &ArrayRef) -> usize {
+    let of_texts = |texts: &BinaryArray| {
+        let offsets = texts.value_offsets();
+        let texts_bytes = offsets.last().unwrap_or(&0) - offsets.first().unwrap_or(&0);
+        usize::try_from(texts_bytes).unwrap_or(0) + size_of_val(offsets)
+    };
+    match StrColumn::of(array) {
+        Some(StrColumn::Plain(texts)) => of_texts(texts),
+        Some(StrColumn::Dictionary { keys, values }) => {
+            size_of_val(&**keys.values()) + of_texts(values)
+        }
+        // Numbers, and at most identifiers.
+        None => array.len() * size_of::<u128>(),
     }
 }
 
