@@ -3,7 +3,7 @@
 //! Nothing here reads bytes or holds messages; it counts what was seen and dropped, and what may
 //! have been missing, and draws the conclusions that `stitch` names.
 
-use super::stitch::Counters;
+use super::counters::Counters;
 use super::types::Message;
 
 /// Silence in both directions after which an answered connection is taken to be idle.

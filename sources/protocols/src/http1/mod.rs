@@ -10,6 +10,7 @@
 
 mod body;
 mod certain;
+mod counters;
 mod headers;
 mod message;
 mod parse;
@@ -19,11 +20,12 @@ mod table;
 mod types;
 
 pub use body::{Body, ContentKind, NON_TEXT, NOT_DECODED, TRUNCATED_SUFFIX, UNKNOWN_TYPE};
+pub use counters::Counters;
 pub use parse::{
     ChunkStep, ChunkedDecoder, HeaderLine, RequestLine, StatusLine, recognise, recognise_first,
     without_proxy_line,
 };
-pub use stitch::{Context, Counters, Http1, REORDER_GRACE_NS};
+pub use stitch::{Context, Http1, REORDER_GRACE_NS};
 pub use table::append_row;
 pub use types::{Config, Exchange, HEAD_BYTES_MAX, Message, Method, Pool};
 

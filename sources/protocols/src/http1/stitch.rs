@@ -26,6 +26,7 @@
 use std::collections::VecDeque;
 
 use super::certain::{History, Uncertain};
+use super::counters::Counters;
 use super::parse::recognise;
 use super::read::{Input, Over, Reader, Ready, Step};
 use super::types::{
@@ -37,52 +38,6 @@ use crate::{Recognised, Side};
 /// A response whose request has not come, and a hole that has not been filled, are given so long:
 /// events of two CPUs overtake each other by microseconds, a drain of the ring takes ≤ 20 ms.
 pub const REORDER_GRACE_NS: i64 = 100_000_000;
-
-/// What the parser counts; all of it only grows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    pub exchanges: u64,
-    /// Lost: exchanges of which a half or both were seen, and not paired because bytes were
-    /// missing on the connection.
-    pub gap: u64,
-    /// Lost: halves of exchanges that had begun before the connection was watched.
-    pub unpaired: u64,
-    /// Lost: requests that were forgotten because too many waited, or for room.
-    pub given_up: u64,
-    /// Not lost: requests that the other end left without an answer.
-    pub unanswered: u64,
-    /// Not lost: responses that nobody had asked for (a server's 408 before it closes).
-    pub unasked: u64,
-    /// Times that pairing became uncertain.
-    pub resyncs: u64,
-}
-
-impl Counters {
-    /// Adds another count to this one.
-    pub fn add(&mut self, other: Counters) {
-        self.exchanges += other.exchanges;
-        self.gap += other.gap;
-        self.unpaired += other.unpaired;
-        self.given_up += other.given_up;
-        self.unanswered += other.unanswered;
-        self.unasked += other.unasked;
-        self.resyncs += other.resyncs;
-    }
-
-    /// What was counted since `before`.
-    #[must_use]
-    pub fn since(self, before: Counters) -> Counters {
-        Counters {
-            exchanges: self.exchanges - before.exchanges,
-            gap: self.gap - before.gap,
-            unpaired: self.unpaired - before.unpaired,
-            given_up: self.given_up - before.given_up,
-            unanswered: self.unanswered - before.unanswered,
-            unasked: self.unasked - before.unasked,
-            resyncs: self.resyncs - before.resyncs,
-        }
-    }
-}
 
 /// What a call needs from outside.
 pub struct Context<'a> {
