@@ -1,3 +1,5 @@
+//! Tests of the metadata's threads: nobody waits for `/proc`.
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -133,7 +135,7 @@ fn namespaces_hold_nobody_up() {
     let can = Command::new("unshare").args(["-n", "true"]).output();
     if !can.is_ok_and(|output| output.status.success()) {
         assert!(std::env::var_os("WEIR_REQUIRE_ALL").is_none(), "needs root");
-        eprintln!("skipped: network namespaces need root");
+        weir_types::testing::skipped("network namespaces need root");
         return;
     }
     let children = Children((0..NAMESPACES).map(|_| unshare().spawn().unwrap()).collect());

@@ -172,7 +172,7 @@ fn modes_are_judged() {
 #[test]
 fn owners_are_judged() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: needs root");
+        weir_types::testing::skipped("needs root");
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -23,7 +23,7 @@ use weir_types::{Plan, Relation, tables};
 const ROWS_A_TABLE: usize = 120;
 
 /// Worlds that are tried beyond the wanted ones while nothing was compared.
-const MORE_SEEDS: u64 = 6;
+const MORE_SEEDS: u64 = 40;
 
 /// A script to judge.
 struct Case {

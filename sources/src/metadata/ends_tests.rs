@@ -1,3 +1,5 @@
+//! Tests of connections' ends.
+
 use super::*;
 
 fn at(port: u32) -> SocketAddr {

@@ -1,3 +1,5 @@
+//! Tests of the metadata's model.
+
 use super::*;
 
 fn model() -> Model {

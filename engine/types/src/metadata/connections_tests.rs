@@ -1,3 +1,5 @@
+//! Tests of the connections' table.
+
 use super::*;
 
 const HOST: u32 = 1;
