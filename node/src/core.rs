@@ -27,8 +27,12 @@ use crate::loss_rows::LossRows;
 
 /// History rows that are replayed to new queries between two ticks, so that others keep theirs.
 const REPLAY_ROWS_PER_SLICE: usize = 64 * BATCH_ROWS_MAX;
-/// No more is replayed while this much waits to be seen.
-const REPLAY_BACKLOG_BYTES_MAX: u64 = 64 << 20;
+/// And their bytes for one query at a time: a fraction of what all may have (the engine's `replayed_bytes_max`), so
+/// that they take turns.
+const REPLAY_BYTES_PER_SLICE: u64 = 8 << 20;
+/// What comes while a query is being replayed to is history as well. It goes on with that so many times, each
+/// shorter than the last if it can keep up at all; then it goes live.
+const REPLAY_EXTENSIONS_MAX: u32 = 8;
 /// Changes that go into one message.
 const CHANGES_PER_MESSAGE: usize = 16_384;
 /// And their bytes, well below what a message may have.
@@ -43,12 +47,25 @@ struct Query {
     tables: Vec<String>,
     /// Where the answer begins: what history covered when it was installed.
     covers_from_unix_ns: i64,
-    /// What is still to be replayed of each table; `None` once live.
-    replay: Option<VecDeque<(String, Cursor)>>,
+    /// What is still to be replayed; `None` once live.
+    replay: Option<Replay>,
     sequence: u64,
     samples: VecDeque<(u64, i64)>,
     /// What was told of values that functions left out.
     cuts_told: Cuts,
+}
+
+/// A back-fill under way.
+struct Replay {
+    /// Of each table that the query reads.
+    cursors: Vec<(String, Cursor)>,
+    extensions: u32,
+}
+
+impl Replay {
+    fn is_done(&self) -> bool {
+        self.cursors.iter().all(|(_, cursor)| cursor.is_done())
+    }
 }
 
 pub struct NodeCore {
@@ -220,30 +237,29 @@ impl NodeCore {
         let tables = fragment.scanned_tables();
         let fragment = Arc::new(fragment);
         let start_tick_ms = now_ms / refresh_ms * refresh_ms;
-        let mut replay = VecDeque::new();
+        let mut cursors = Vec::new();
         let mut covers_from_unix_ns = self.started_unix_ns;
         if let Some(history) = &self.history {
             for table in &tables {
                 let from_unix_ns = replay_from(&fragment, table, now_ms);
-                let cursor = history.cursor(table, from_unix_ns);
-                if !cursor.is_done() {
-                    replay.push_back((table.clone(), cursor));
-                }
+                cursors.push((table.clone(), history.cursor(table, from_unix_ns)));
                 covers_from_unix_ns = covers_from_unix_ns.max(self.covers_from(table));
             }
         }
-        let live = replay.is_empty();
-        self.engine.install(Install::new(query, fragment, refresh_ms, start_tick_ms));
-        if !live {
+        let replay = Replay { cursors, extensions: 0 };
+        let is_live = replay.is_done();
+        let install = Install::new(query, fragment, refresh_ms, start_tick_ms);
+        self.engine.install(Install { is_live, ..install });
+        if !is_live {
             self.engine.hold(query, true);
         }
-        debug!(query, tables = replay.len(), "query installed");
+        debug!(query, is_live, "query installed");
         self.queries.insert(
             query,
             Query {
                 tables,
                 covers_from_unix_ns,
-                replay: (!live).then_some(replay),
+                replay: (!is_live).then_some(replay),
                 sequence: 0,
                 samples: VecDeque::new(),
                 cuts_told: Cuts::default(),
@@ -283,24 +299,27 @@ impl NodeCore {
         let mut left = false;
         #[expect(clippy::iter_over_hash_type, reason = "the order of back-fills does not matter")]
         for (&id, query) in &mut self.queries {
-            let Some(cursors) = &mut query.replay else { continue };
-            while budget_rows > 0 && self.engine.waiting_bytes(id) < REPLAY_BACKLOG_BYTES_MAX {
-                let Some((table, cursor)) = cursors.front_mut() else { break };
-                let slice = history.next_slice(cursor, budget_rows.min(BATCH_ROWS_MAX));
-                if slice.is_empty() {
-                    if cursor.missed_batches > 0 {
-                        let covered = history.covers_from(table).unwrap_or(i64::MIN);
-                        query.covers_from_unix_ns = query.covers_from_unix_ns.max(covered);
-                    }
-                    cursors.pop_front();
-                    continue;
+            let Some(replay) = &mut query.replay else { continue };
+            for (table, cursor) in &mut replay.cursors {
+                while budget_rows > 0 && !cursor.is_done() && self.engine.takes_replay(id) {
+                    let rows_max = budget_rows.min(BATCH_ROWS_MAX);
+                    let slice = history.next_slice(cursor, rows_max, REPLAY_BYTES_PER_SLICE);
+                    let rows: usize = slice.iter().map(|(_, batch)| batch.num_rows()).sum();
+                    budget_rows = budget_rows.saturating_sub(rows);
+                    self.engine.replay(id, table, slice);
                 }
-                let rows: usize = slice.iter().map(RecordBatch::num_rows).sum();
-                budget_rows = budget_rows.saturating_sub(rows);
-                self.engine.replay(id, table, slice);
+                if std::mem::take(&mut cursor.missed_batches) > 0 {
+                    let covered = history.covers_from(table).unwrap_or(i64::MIN);
+                    query.covers_from_unix_ns = query.covers_from_unix_ns.max(covered);
+                }
             }
-            if cursors.is_empty() {
+            if replay.is_done() && replay.extensions < REPLAY_EXTENSIONS_MAX {
+                replay.extensions += 1;
+                replay.cursors.iter_mut().for_each(|(_, cursor)| history.extend(cursor));
+            }
+            if replay.is_done() {
                 query.replay = None;
+                self.engine.go_live(id);
                 self.engine.hold(id, false);
             } else {
                 left = true;
@@ -343,7 +362,7 @@ impl NodeCore {
             *self.rows_total.entry(table.clone()).or_default() += rows;
             self.in_hand = Some((table.clone(), rows));
             if let Some(history) = &mut self.history {
-                history.push(&table, batch.clone());
+                history.push(&table, tick_ms, batch.clone());
             }
             self.engine.push_rows(&table, batch);
             self.in_hand = None;

@@ -135,7 +135,7 @@ impl Rig {
     }
     pub fn replay(&self, node: usize, query: QueryId, table: &str, batches: Vec<RecordBatch>) {
         for batch in batches {
-            self.nodes[node].engine.replay(query, table, vec![batch]);
+            self.nodes[node].engine.replay(query, table, vec![(0, batch)]);
         }
     }
 
