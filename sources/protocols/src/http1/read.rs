@@ -275,7 +275,9 @@ impl Reader {
             return None;
         }
         self.state = State::Head;
-        self.current.take()
+        let mut message = self.current.take()?;
+        message.end_is_guessed = true;
+        Some(message)
     }
 
     /// The open message is over; more of its bytes may come.

@@ -98,6 +98,8 @@ pub struct Message {
     pub(super) wire_bytes: u64,
     /// Response: after it the connection carries something else.
     pub(super) opens_tunnel: bool,
+    /// Response: taken for one without the body that it promises.
+    pub(super) end_is_guessed: bool,
 }
 
 impl Message {
@@ -129,6 +131,7 @@ impl Message {
         self.is_one_event = false;
         self.wire_bytes = 0;
         self.opens_tunnel = false;
+        self.end_is_guessed = false;
     }
 
     fn capacity(&self) -> usize {
