@@ -144,9 +144,16 @@ impl Uncertain {
         self.requests < self.responses
             && !self.responses_lost
             && !self.responses_guessed
-            && history.sizes.are_alike()
-            && self.alternations >= PROVEN_AFTER_ONE
             && self.fits_one_request(history)
+    }
+
+    /// The connection has shown that its client waits for answers.
+    fn waits(&self, history: History) -> bool {
+        let one_lost = self.one_request_lost(history);
+        let begins = history.clean_pairs > 0 || self.joined || one_lost;
+        history.clean_pairs >= PROVEN_PAIRS
+            || (begins && self.alternations >= PROVEN_ALTERNATIONS)
+            || (one_lost && history.sizes.are_alike() && self.alternations >= PROVEN_AFTER_ONE)
     }
 
     /// Whether nothing can be outstanding before this request. `alternates`: it came after a
@@ -155,10 +162,7 @@ impl Uncertain {
         if self.responses_lost_until_ns.is_some_and(|until| request.first_unix_ns < until) {
             return false;
         }
-        let waits = history.clean_pairs > 0 || self.joined || self.fits_one_request(history);
-        let proven = history.clean_pairs >= PROVEN_PAIRS
-            || (self.alternations >= PROVEN_ALTERNATIONS && waits)
-            || self.one_request_lost(history);
+        let proven = self.waits(history);
         let last_ns = history.last_response_ns.max(request.before_unix_ns);
         let silent_ns = last_ns.map_or(0, |last| request.first_unix_ns.saturating_sub(last));
         let is_next = !request.after_loss && history.last_response_ns >= request.before_unix_ns;

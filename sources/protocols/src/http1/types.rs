@@ -165,10 +165,16 @@ pub struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// From the request's first byte to the response's last; never negative, also if a clock is.
+    /// From the request's first byte to the response's first; never negative, also if a clock is.
     #[must_use]
     pub fn latency_ns(&self) -> i64 {
-        self.response.last_unix_ns.saturating_sub(self.request.first_unix_ns).max(0)
+        self.time_unix_ns().saturating_sub(self.request.first_unix_ns).max(0)
+    }
+
+    /// When the response began.
+    #[must_use]
+    pub fn time_unix_ns(&self) -> i64 {
+        self.response.first_unix_ns
     }
 }
 

@@ -46,10 +46,11 @@ fn a_filling_ring_takes_less_of_each_call() {
     assert_eq!(counters.lost_records, 0);
     assert!(counters.shed_calls > 0 && counters.cut_bytes > 0);
     let sent = data(&seen, pair.client_addr, Direction::Egress);
-    let starts = sent.iter().filter(|(at, _, bytes)| at % 10_000 == 0 && bytes.starts_with(b"begin"));
-    let ends = sent.iter().filter(|(at, of, bytes)| {
-        (at + u64::from(*of)) % 10_000 == 0 && bytes.ends_with(b"end")
-    });
+    let starts =
+        sent.iter().filter(|(at, _, bytes)| at % 10_000 == 0 && bytes.starts_with(b"begin"));
+    let ends = sent
+        .iter()
+        .filter(|(at, of, bytes)| (at + u64::from(*of)) % 10_000 == 0 && bytes.ends_with(b"end"));
     assert_eq!((starts.count(), ends.count()), (30, 30));
 }
 

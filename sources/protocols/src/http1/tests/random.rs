@@ -180,6 +180,7 @@ fn conversations_that_were_wrong_once() {
         3_148_128_245_346_136_629,
         // The request behind the first answer was lost, and nobody knew yet when it was paired.
         3_081_131_075_985_450_144,
+        9_249_928_849_408_133_552,
         14_641_427_439_525_148_480,
         5_178_201_481_486_437_280,
         5_754_157_249_739_807_200,
