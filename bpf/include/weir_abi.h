@@ -48,6 +48,7 @@ enum weir_counter {
     WEIR_COUNT_URING_BYTES,     // moved by io_uring operations whose buffers cannot be read
     WEIR_COUNT_COMPAT_SOCKETS,  // of 32-bit programs, that were closed without being looked at
     WEIR_COUNT_COMPAT_BYTES,    // moved by those
+    WEIR_COUNT_SHED_CALLS,      // long ones of which less was copied because the ring filled
     WEIR_COUNT_MAX,
 };
 

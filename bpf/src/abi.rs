@@ -78,6 +78,8 @@ pub enum Counter {
     CompatSockets,
     /// Bytes moved by those.
     CompatBytes,
+    /// Long calls of which less was copied because the ring filled.
+    ShedCalls,
 }
 
 pub const COUNTER_COUNT: u32 = Counter::CompatBytes as u32 + 1;

@@ -273,7 +273,7 @@ impl Sink {
         let process = ends.process;
         let is_ip = ends.socket.family != Family::Unix;
         let endpoints = Endpoints {
-            time_unix_ns: exchange.response.last_unix_ns,
+            time_unix_ns: exchange.time_unix_ns(),
             upid: Upid::new(self.asid, process.pid, process.start_ticks).0,
             remote_addr: &ends.remote_addr,
             remote_port: port_number(ends.socket.remote.filter(|_| is_ip)),

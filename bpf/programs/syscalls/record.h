@@ -75,9 +75,11 @@ static __always_inline __u64 read_unix_names(struct weir_slot *slot, struct sock
 }
 
 // The last bytes of a call of which only the first are in the slot: what ends a message is there.
+// Never more than of the first ones.
 static __always_inline __u64 tail_want(__u64 moved, __u64 want) {
+    __u64 max = want < WEIR_TAIL_MAX ? want : WEIR_TAIL_MAX;
     __u64 left = moved - want;
-    return left < WEIR_TAIL_MAX ? left : WEIR_TAIL_MAX;
+    return left < max ? left : max;
 }
 
 // Copy the call's last bytes behind the `got` first ones. Global, as gather_next.
