@@ -4,6 +4,7 @@
 
 mod answers;
 mod completeness;
+mod cuts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use weir_types::split::{ExchangeId, FragmentKind, SplitPlan};
 
 pub use answers::Identity;
 pub use completeness::{PastLosses, QueryCompleteness};
+pub(crate) use cuts::CutLedger;
+pub use cuts::{CutTotals, FUNCTIONS};
 
 use self::answers::Readers;
 use self::completeness::{NodeLosses, Windows};
@@ -69,6 +72,7 @@ struct Query {
     /// row.
     samples: BTreeSet<(u64, i64)>,
     readers: Readers,
+    cuts: CutLedger,
 }
 
 impl Query {
@@ -93,6 +97,7 @@ pub struct Coordinator {
     /// The monotonic clock when it was looked at last.
     mono_ms: Option<u64>,
     past_losses: PastLosses,
+    cut_totals: CutTotals,
     /// Offline, a window never reaches before what is covered, and table functions are not
     /// answered.
     covers_everything: bool,
@@ -127,6 +132,7 @@ impl Coordinator {
             lag_max_ms: NODE_LAG_MAX_MS,
             mono_ms: None,
             past_losses: PastLosses::default(),
+            cut_totals: CutTotals::default(),
             covers_everything: false,
             table_functions: BTreeMap::new(),
             identity: Identity::default(),
@@ -233,6 +239,7 @@ impl Coordinator {
                 closed_ms: 0,
                 samples: BTreeSet::new(),
                 readers,
+                cuts: CutLedger::default(),
             },
         );
         self.ask_agents();
@@ -446,7 +453,10 @@ impl Coordinator {
                 let queries = self.failed(query);
                 return Outcome::QueryFailed { queries, message };
             }
+            FromNode::Cuts { query: feed, tick_ms, cuts } => self.on_cuts(feed, tick_ms, &cuts),
             FromNode::Leave => self.leave(name),
+            // Whoever installs queries anew decides which.
+            FromNode::EngineDied { .. } => {}
             FromNode::Answer { function, rows } => self.on_answer(name, function, rows),
         }
         Outcome::Nothing

@@ -11,6 +11,8 @@ use weir_proto::QueryId;
 use weir_types::plan::OpId;
 use weir_types::split::{ExchangeId, Fragment, FragmentKind, FragmentOp, SplitPlan};
 
+use crate::coordinator::CutLedger;
+
 /// What an exchange holds, whoever reads it. Compared as a whole, so that equal hashes of different
 /// plans cannot be mixed up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -118,6 +120,8 @@ pub(crate) struct Feed {
     pub(crate) closed_ms: u64,
     pub(crate) nodes: BTreeMap<String, Progress>,
     pub(crate) readers: BTreeSet<QueryId>,
+    /// What functions left out on nodes.
+    pub(crate) cuts: CutLedger,
 }
 
 impl Feed {
@@ -136,6 +140,7 @@ impl Feed {
             closed_ms: 0,
             nodes: BTreeMap::new(),
             readers: BTreeSet::new(),
+            cuts: CutLedger::default(),
         }
     }
 

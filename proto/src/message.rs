@@ -130,4 +130,16 @@ pub enum FromNode {
         function: String,
         rows: Vec<PackedRow>,
     },
+    /// Functions left something out of what the query showed at `tick_ms` and before: reason and count, more
+    /// than was told. Comes before the `Progress` of that tick.
+    Cuts {
+        query: QueryId,
+        tick_ms: u64,
+        cuts: Vec<(String, u64)>,
+    },
+    /// The node's engine has died, of `query` if it was working on one. Everything is installed again
+    /// once the node has registered anew.
+    EngineDied {
+        query: Option<QueryId>,
+    },
 }

@@ -89,6 +89,7 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
         "readers": readers_json(state),
         "compiles": super::compile::counts_json(),
         "actors": state.service.health.summary(),
+        "cut": state.service.cut_totals.all(),
         "engine_generation": state.service.engine.generation(),
         "api": state.counters.json(state.sessions.count()),
     }))
@@ -198,6 +199,11 @@ fn push_self_metrics(out: &mut String, stats: &Json) {
         for (actor, summary) in stats["actors"].as_object().into_iter().flatten() {
             let _ = writeln!(out, "{metric}{{actor=\"{actor}\"}} {}", summary[name]);
         }
+    }
+    let help = "Values that functions left out or cut, by reason (see weir_lost_total).";
+    head(out, "weir_cut_total", "counter", help);
+    for (reason, count) in stats["cut"].as_object().into_iter().flatten() {
+        line(out, "weir_cut_total", &[("reason", reason)], count.as_u64().unwrap_or(0));
     }
     let _ = write!(
         out,

@@ -9,7 +9,7 @@ use weir_types::ledger::{Ledger, Loss, Span};
 use weir_types::plan::{EndBound, OpKind, SlidingWindow, StartBound, Window};
 use weir_types::split::{Fragment, FragmentKind};
 
-use super::{Coordinator, Node, Query};
+use super::{Coordinator, FUNCTIONS, Node, Query};
 use crate::feed::Feed;
 use crate::view::tick_unix_ns;
 
@@ -134,6 +134,12 @@ fn see(window: &Window, frontier_ns: i64, retention_ns: Option<i64>) -> Seen {
     Seen { span: Span::new(from_unix_ns, to_unix_ns), from_named }
 }
 
+fn of_functions(
+    cut: BTreeMap<String, u64>,
+) -> impl Iterator<Item = (String, BTreeMap<String, u64>)> {
+    (!cut.is_empty()).then(|| (FUNCTIONS.to_string(), cut)).into_iter()
+}
+
 impl Coordinator {
     /// How complete the query's answer at `frontier_ms` is.
     #[must_use]
@@ -141,9 +147,11 @@ impl Coordinator {
         let frontier_unix_ns = tick_unix_ns(frontier_ms);
         let Some(entry) = self.queries.get(&query) else { return QueryCompleteness::default() };
         if self.covers_everything || entry.windows.is_empty() {
+            let cut = self.cut_within(entry, &Span::new(i64::MIN, frontier_unix_ns));
             return QueryCompleteness {
                 complete_to_unix_ns: frontier_unix_ns,
-                complete: true,
+                complete: cut.is_empty(),
+                lost: of_functions(cut).collect(),
                 ..QueryCompleteness::default()
             };
         }
@@ -164,7 +172,10 @@ impl Coordinator {
             !seen.from_named || covers_from_unix_ns <= seen.span.from_unix_ns.saturating_add(1)
         };
         let covered = windows.values().all(is_covered);
-        let lost = self.lost_within(entry, &windows, covers_from_unix_ns);
+        let mut lost = self.lost_within(entry, &windows, covers_from_unix_ns);
+        let from_unix_ns = windows.values().map(|seen| seen.span.from_unix_ns).min();
+        let window = Span::new(from_unix_ns.unwrap_or(i64::MIN), frontier_unix_ns);
+        lost.extend(of_functions(self.cut_within(entry, &window)));
         QueryCompleteness {
             complete_to_unix_ns: complete_to.unwrap_or(0).min(frontier_unix_ns),
             covers_from_unix_ns,
