@@ -17,6 +17,7 @@ mod addresses;
 mod compose;
 mod ends;
 mod entities;
+mod forgotten;
 pub mod k8s;
 mod model;
 mod names;
@@ -33,6 +34,7 @@ use crate::proc::fs::ProcFs;
 use crate::proc::parse;
 
 pub use ends::{ENDS_MAX, EndCounters};
+pub use forgotten::Forgotten;
 pub use model::{ENDED_MAX, Found, Model, ModelCounters, PROCESS_BYTES_MAX, PROCESSES_MAX};
 pub use observation::Observation;
 

@@ -26,7 +26,7 @@ use super::ends::{EndCounters, Ends, SeenEnd};
 use super::entities::Entities;
 use super::reader::{Answer, Order};
 use super::scan::Listed;
-use super::{LOCAL_NAMESPACE, Machine, Observation, ProcessInfo, names};
+use super::{Forgotten, LOCAL_NAMESPACE, Machine, Observation, ProcessInfo, names};
 use crate::capture::{Opened, Process};
 use crate::conn::SocketOwner;
 
@@ -68,6 +68,8 @@ pub enum Found {
     ScanDone {
         scan: u64,
         now_unix_ns: i64,
+        /// Sockets and namespaces that there was no room to look at.
+        left_out: u64,
     },
     /// Names of addresses that came, changed or went.
     Names(Vec<(IpAddr, Option<String>)>),
@@ -83,10 +85,28 @@ pub struct ModelCounters {
     /// Ended processes forgotten before their time.
     pub processes_forgotten_total: u64,
     pub orders_left_out_total: u64,
+    /// Of the kernel's tables.
+    pub sockets_left_out_total: u64,
     pub addresses_forgotten_total: u64,
     pub ends: EndCounters,
     /// Times that a process was put in or taken out, and entries of ends written.
     pub touched_total: u64,
+}
+
+impl ModelCounters {
+    /// All that found no room: no name will be known of it.
+    #[must_use]
+    pub fn full_total(&self) -> u64 {
+        let left_out = self.orders_left_out_total + self.sockets_left_out_total;
+        self.processes_refused_total + left_out + self.ends.refused_total
+    }
+
+    /// All that was forgotten before its time.
+    #[must_use]
+    pub fn forgotten_total(&self) -> u64 {
+        let ends = self.ends.forgotten_total + self.ends.met_forgotten_total;
+        self.processes_forgotten_total + self.addresses_forgotten_total + ends
+    }
 }
 
 #[derive(Debug)]
@@ -124,11 +144,12 @@ pub struct Model {
     addresses: Addresses,
     libraries: HashMap<Upid, Libraries, foldhash::fast::FixedState>,
     orders: VecDeque<Order>,
-    /// The clock of the observations.
+    /// The clock of the observations, at least up to the last second.
     now_unix_ns: i64,
     snapshot: MetadataSnapshot,
     changed: bool,
     counters: ModelCounters,
+    forgotten: Forgotten,
 }
 
 impl Model {
@@ -156,6 +177,7 @@ impl Model {
             now_unix_ns: 0,
             changed: true,
             counters: ModelCounters::default(),
+            forgotten: Forgotten::default(),
         }
     }
 
@@ -180,6 +202,14 @@ impl Model {
         }
     }
 
+    /// What had to go before its time since the last call.
+    pub fn take_forgotten(&mut self) -> Forgotten {
+        let mut forgotten = self.forgotten.take();
+        forgotten.add(self.ends.take_forgotten());
+        forgotten.add(self.addresses.forgotten.take());
+        forgotten
+    }
+
     /// Pids that are no user process: nothing will be known of them.
     #[must_use]
     pub fn kernel_threads(&self) -> SharedMap<u32, u64> {
@@ -187,8 +217,9 @@ impl Model {
     }
 
     /// Once a second: what is due is ordered, what is too old is forgotten.
-    pub fn second(&mut self) {
+    pub fn second(&mut self, now_unix_ns: i64) {
         self.seconds += 1;
+        self.now_unix_ns = self.now_unix_ns.max(now_unix_ns);
         self.stamp += 1;
         self.order(Order::Pids { stamp: self.stamp });
         let (seconds, keep) = (self.seconds, self.keep_seconds);
@@ -223,7 +254,8 @@ impl Model {
                 self.changed = true;
             }
             Found::Listed { scan, ends } => ends.iter().for_each(|end| self.end_listed(scan, end)),
-            Found::ScanDone { scan, now_unix_ns } => {
+            Found::ScanDone { scan, now_unix_ns, left_out } => {
+                self.counters.sockets_left_out_total += left_out;
                 self.now_unix_ns = self.now_unix_ns.max(now_unix_ns);
                 let to = &mut self.snapshot.connections;
                 self.changed |= self.ends.scan_done(scan, now_unix_ns, to, self.seconds);
@@ -435,6 +467,7 @@ impl Model {
                 return false;
             }
             self.counters.processes_forgotten_total += 1;
+            self.note_forgotten();
             self.forget_oldest();
         }
         ended || self.live.len() < PROCESSES_MAX
@@ -450,6 +483,16 @@ impl Model {
             self.live.remove(&upid.pid());
         }
         Some(known)
+    }
+
+    /// The one that is to be forgotten next goes before its time.
+    fn note_forgotten(&mut self) {
+        const SEC_NS: i64 = 1_000_000_000;
+        let Some((ended, upid)) = self.ended.front() else { return };
+        let Some(known) = self.known.get(upid) else { return };
+        let ago = i64::try_from(self.seconds.saturating_sub(*ended)).unwrap_or(i64::MAX);
+        let until_unix_ns = self.now_unix_ns.saturating_sub(ago.saturating_mul(SEC_NS));
+        self.forgotten.note(self.entities.start_unix_ns(&known.info), until_unix_ns);
     }
 
     fn forget_oldest(&mut self) {
