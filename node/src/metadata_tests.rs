@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use weir_sources::capture::{Opened, Process};
-use weir_sources::conn::SocketOwner;
+use weir_sources::conn::{EndOf, SocketOwner};
 
 use super::*;
 
@@ -27,8 +27,10 @@ fn started(pid: u32) -> Observation {
 fn end(number: u32) -> Observation {
     let local = SocketAddr::from(([127, 0, 0, 1], 1_024 + (number % 60_000) as u16));
     Observation::End(SocketOwner {
-        local,
-        remote: SocketAddr::from(([127, 0, (number / 60_000) as u8, 1], 80)),
+        end: EndOf::Ip {
+            local,
+            remote: SocketAddr::from(([127, 0, (number / 60_000) as u8, 1], 80)),
+        },
         netns: 1,
         process: Process { pid: 1, start_ticks: 1 },
         opened: Opened::Connected,

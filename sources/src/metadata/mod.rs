@@ -24,6 +24,7 @@ mod names;
 mod observation;
 pub mod reader;
 pub mod scan;
+mod unix_ends;
 
 use std::net::IpAddr;
 use std::path::Path;

@@ -7,6 +7,7 @@
 //! | ended ones | [`ENDED_MAX`] | the oldest go, counted |
 //! | both | [`PROCESS_BYTES_MAX`] | the oldest ended ones go, then new ones have no names |
 //! | ends of connections | [`super::ENDS_MAX`] | the oldest closed go, then new ones are not taken |
+//! | Unix sockets | `UNIX_ENDS_MAX` | the same |
 //! | orders | [`ORDERS_MAX`] | left out, counted: a later turn orders again |
 //! | libraries | [`LIBRARIES_MAX`] | those not asked for the longest go |
 //!
@@ -26,9 +27,10 @@ use super::ends::{EndCounters, Ends, SeenEnd};
 use super::entities::Entities;
 use super::reader::{Answer, Order};
 use super::scan::Listed;
+use super::unix_ends::{SeenUnixEnd, UnixEnds};
 use super::{Forgotten, LOCAL_NAMESPACE, Machine, Observation, ProcessInfo, names};
 use crate::capture::{Opened, Process};
-use crate::conn::SocketOwner;
+use crate::conn::{EndOf, SocketOwner};
 
 /// Processes that are known at once.
 pub const PROCESSES_MAX: usize = 32_768;
@@ -141,6 +143,7 @@ pub struct Model {
     kernel_threads: SharedMap<u32, u64>,
     entities: Entities,
     ends: Ends,
+    unix_ends: UnixEnds,
     addresses: Addresses,
     libraries: HashMap<Upid, Libraries, foldhash::fast::FixedState>,
     orders: VecDeque<Order>,
@@ -171,6 +174,7 @@ impl Model {
             snapshot: entities.empty_snapshot(),
             entities,
             ends: Ends::default(),
+            unix_ends: UnixEnds::default(),
             addresses: Addresses::default(),
             libraries: HashMap::default(),
             orders: VecDeque::new(),
@@ -193,7 +197,9 @@ impl Model {
 
     #[must_use]
     pub fn counters(&self) -> ModelCounters {
-        let ends = self.ends.counters();
+        let mut ends = self.ends.counters();
+        ends.forgotten_total += self.unix_ends.forgotten_total;
+        ends.refused_total += self.unix_ends.refused_total;
         ModelCounters {
             ends,
             addresses_forgotten_total: self.addresses.forgotten_total,
@@ -206,6 +212,7 @@ impl Model {
     pub fn take_forgotten(&mut self) -> Forgotten {
         let mut forgotten = self.forgotten.take();
         forgotten.add(self.ends.take_forgotten());
+        forgotten.add(self.unix_ends.take_forgotten());
         forgotten.add(self.addresses.forgotten.take());
         forgotten
     }
@@ -228,6 +235,7 @@ impl Model {
         }
         let connections = &mut self.snapshot.connections;
         self.changed |= self.ends.forget_old(seconds, keep, connections);
+        self.changed |= self.unix_ends.forget_old(seconds, keep, connections);
     }
 
     pub fn observe(&mut self, observation: Observation) {
@@ -349,13 +357,25 @@ impl Model {
 
     fn end_seen(&mut self, end: &SocketOwner) {
         self.now_unix_ns = self.now_unix_ns.max(end.at_unix_ns);
-        let (pair, netns) = ((end.local, end.remote), end.netns);
+        let owner = Upid::new(self.asid, end.process.pid, end.process.start_ticks);
         let to = &mut self.snapshot.connections;
+        let (pair, netns) = match end.end {
+            EndOf::Ip { local, remote } => ((local, remote), end.netns),
+            EndOf::Unix { inode, .. } if end.ended => {
+                self.changed |= self.unix_ends.closed(inode, end.at_unix_ns, to, self.seconds);
+                return;
+            }
+            EndOf::Unix { inode, peer_inode } => {
+                let since_unix_ns = end.at_unix_ns;
+                let seen = SeenUnixEnd { inode, peer_inode, owner, since_unix_ns };
+                self.changed |= self.unix_ends.opened(&seen, to);
+                return;
+            }
+        };
         if end.ended {
             self.changed |= self.ends.closed(pair, netns, end.at_unix_ns, to, self.seconds);
             return;
         }
-        let owner = Upid::new(self.asid, end.process.pid, end.process.start_ticks);
         let since_unix_ns = end.at_unix_ns;
         self.open(&SeenEnd { pair, netns, owner, opened: end.opened, since_unix_ns }, None);
     }
