@@ -66,6 +66,8 @@ struct Query {
     /// What it reads; none if it reads table functions only.
     feeds: BTreeSet<QueryId>,
     windows: Windows,
+    /// It asks what processes, connections or addresses are called.
+    reads_names: bool,
     refresh_ms: u64,
     closed_ms: u64,
     /// (tick, event time) of rows on their way to the view. A set: two feeds may tell of the same
@@ -235,6 +237,9 @@ impl Coordinator {
             Query {
                 feeds,
                 windows: Windows::of(&split.node),
+                reads_names: [&split.node, &split.cluster]
+                    .iter()
+                    .any(|fragment| fragment.calls(&weir_engine::reads_names)),
                 refresh_ms,
                 closed_ms: 0,
                 samples: BTreeSet::new(),

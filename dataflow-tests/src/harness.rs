@@ -28,6 +28,8 @@ pub enum HarnessError {
     EndedEarly { program: String, status: std::process::ExitStatus, output: String },
     #[error("{what} did not happen within {deadline:?}; output so far: {output}")]
     TooLate { what: String, deadline: Duration, output: String },
+    #[error("{what} did not come in time")]
+    TimedOut { what: &'static str },
     #[error("could not {what}")]
     Io { what: String, source: std::io::Error },
     #[error("{peer} answered what is not HTTP/1: {what}")]

@@ -523,6 +523,7 @@ impl NodeCore {
                     covers_from_unix_ns: self.covers_from(table),
                     lost_total: lost_total.into_iter().collect(),
                     unanswered_total: counter.unanswered_total,
+                    unasked_total: counter.unasked_total,
                     metadata_held_count: counter.metadata_held_count,
                     table: table.clone(),
                 }

@@ -52,6 +52,8 @@ pub struct TableStatus {
     pub lost_total: Vec<(String, u64)>,
     /// Requests that the peer never answered: not lost.
     pub unanswered_total: u64,
+    /// Responses that nobody had asked for: not lost.
+    pub unasked_total: u64,
     /// Rows that wait for metadata now.
     pub metadata_held_count: u64,
 }

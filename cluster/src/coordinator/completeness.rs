@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::warn;
 use weir_proto::{QueryId, ToNode};
-use weir_types::ledger::{Ledger, Loss, Span};
+use weir_types::ledger::{Ledger, Loss, METADATA, Span};
 use weir_types::plan::{EndBound, OpKind, SlidingWindow, StartBound, Window};
 use weir_types::split::{Fragment, FragmentKind};
 
@@ -20,7 +20,7 @@ pub struct QueryCompleteness {
     pub covers_from_unix_ns: i64,
     pub complete: bool,
     pub lagging: Vec<String>,
-    /// table → reason → lost within the window
+    /// table → reason → lost within the window; names that may be missing are under [`METADATA`]
     pub lost: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
@@ -206,15 +206,34 @@ impl Coordinator {
             let feeds = entry.feeds.iter().filter_map(|feed| self.feeds.get(feed));
             let since = feeds.filter(reads).map(|feed| feed.installed_unix_ns).min();
             let since = since.unwrap_or(i64::MIN);
-            let mut of_table = BTreeMap::new();
-            for node in self.nodes.values() {
-                node.losses.ledger.lost_within(table, &span, since, &mut of_table);
-            }
-            self.past_losses.lost_within(table, &span, since, &mut of_table);
-            if !of_table.is_empty() {
-                lost.insert(table.to_string(), of_table);
+            self.add_lost(table, &span, since, &mut lost);
+            if entry.reads_names {
+                self.add_lost(METADATA, &span, since, &mut lost);
             }
         }
         lost
+    }
+
+    fn add_lost(
+        &self,
+        table: &str,
+        span: &Span,
+        since: i64,
+        lost: &mut BTreeMap<String, BTreeMap<String, u64>>,
+    ) {
+        let mut within = BTreeMap::new();
+        for node in self.nodes.values() {
+            node.losses.ledger.lost_within(table, span, since, &mut within);
+        }
+        self.past_losses.lost_within(table, span, since, &mut within);
+        if within.is_empty() {
+            return;
+        }
+        let of_table = lost.entry(table.to_string()).or_default();
+        for (reason, count) in within {
+            // Two windows may meet the same loss of names.
+            let have = of_table.entry(reason).or_default();
+            *have = count.max(*have);
+        }
     }
 }

@@ -69,7 +69,24 @@ pub const REASONS: &[ReasonDef] = &[
     of("source_down", Unit::Events, "Seconds in which the source was down after a failure."),
     of("passes_failed", Unit::Events, "Times that /proc could not be listed."),
     of("passes_cut", Unit::Events, "Times that /proc held more processes than one pass takes."),
+    of(
+        "namespaces_full",
+        Unit::Rows,
+        "Rows of network namespaces beyond those that one pass takes.",
+    ),
     of("metadata_grace_full", Unit::Rows, "Rows that went on without names: too many waited."),
+    // Names: they concern the answers that ask for some.
+    of(
+        "observations_full",
+        Unit::Events,
+        "Processes and connections not told of: too many waited.",
+    ),
+    of("names_full", Unit::Events, "Processes, connections and addresses that found no room."),
+    of(
+        "names_forgotten",
+        Unit::Events,
+        "Processes, connections and addresses forgotten for newer ones while rows of them are kept.",
+    ),
     // Admission.
     of("future", Unit::Rows, "Rows more than 10 s ahead of their arrival."),
     of("no_time", Unit::Rows, "Rows without an event time."),
