@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use weir_functions::cuts::Cuts;
 use weir_types::PackedRow;
 use weir_types::split::{Change, ExchangeId, Fragment};
@@ -108,12 +109,25 @@ pub fn failure_code(message: &str) -> &'static str {
     LIMIT_CODES.into_iter().find(|known| *known == code).unwrap_or("query_failed")
 }
 
+/// A process of several. Queries are installed, removed, held and closed in process 0, and the others follow; rows
+/// and changes may be pushed in each. Results and frontiers are told in process 0. Metadata, figures and budgets
+/// are each process's own, and so is what [`crate::Engine::next_due`] says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineCluster {
+    /// From 0.
+    pub process: usize,
+    /// Host and port of each process, the same list for all.
+    pub addresses: Vec<String>,
+}
+
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
     /// For thread names and messages.
     pub name: String,
-    /// Worker threads; at least 1.
+    /// Worker threads of this process; at least 1.
     pub workers: usize,
+    /// The processes that are one engine together; `None`: this one alone. All have as many workers.
+    pub cluster: Option<EngineCluster>,
     /// Bounds scans without a start (they slide by it). `None`: such rows never expire. Must be the
     /// same in the node and the cluster part of a query: both cut time into panes by it.
     pub retention_ns: Option<i64>,
@@ -128,6 +142,7 @@ impl EngineConfig {
         EngineConfig {
             name: name.into(),
             workers: 1,
+            cluster: None,
             retention_ns: None,
             test_faults: false,
             limits: Limits::default(),
@@ -139,16 +154,17 @@ impl EngineConfig {
 ///
 /// A *feed* is a cluster fragment of `Receive`s only. Nothing of it is handed out: it keeps the windows
 /// of its exchanges, and any number of queries of the same engine read them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FeedExchange {
     pub feed: QueryId,
     pub exchange: ExchangeId,
 }
 
 /// A fragment to keep true.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Install {
     pub query: QueryId,
+    #[serde(with = "shared")]
     pub fragment: Arc<Fragment>,
     /// Cluster fragments: exchanges that are read from a feed instead of being received. The feed must be
     /// installed; if it goes, so does the query, with `Failed`.
@@ -160,6 +176,27 @@ pub struct Install {
     /// The first tick at which results may appear; rounded up to a multiple of the refresh. Later for
     /// a query over feeds: the last tick that is closed for all of them.
     pub start_tick_ms: u64,
+}
+
+/// An `Arc` as what it holds.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use weir_types::split::Fragment;
+
+    pub(super) fn serialize<S: Serializer>(
+        fragment: &Arc<Fragment>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        Fragment::serialize(fragment, serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<Fragment>, D::Error> {
+        Fragment::deserialize(deserializer).map(Arc::new)
+    }
 }
 
 impl Install {

@@ -18,13 +18,9 @@ use crate::api::{
     TableStats, WorkerStats,
 };
 use crate::budget::{Gauge, Purpose};
-use crate::prepare::Prepared;
 use crate::query::QueryShared;
 use crate::queue::{Command, EngineShared, Rubbish, TableBatch};
 use crate::{weigh, worker};
-
-/// What a query is told that is installed on a dead engine.
-const DEAD: &str = "the engine has died; a new one must take its place";
 
 /// Owns the worker threads. Dropping it stops them and waits (so do it off async threads).
 pub struct Engine {
@@ -43,11 +39,7 @@ impl Engine {
         emit: Arc<dyn Fn(EngineEvent) + Send + Sync>,
     ) -> Result<Engine, EngineError> {
         config.workers = config.workers.max(1);
-        let timely_config = if config.workers == 1 {
-            timely::Config::thread()
-        } else {
-            timely::Config::process(config.workers)
-        };
+        let timely_config = config.timely();
         let (rubbish, thrown_away) = channel();
         let reaper = std::thread::Builder::new()
             .name(format!("{}-reaper", config.name))
@@ -65,40 +57,36 @@ impl Engine {
     /// Installs a query; one of the same id goes first, silently. A fragment that cannot be run, or an engine
     /// that is dead, is answered by `Failed`.
     pub fn install(&self, install: Install) {
+        if !self.leads("install") {
+            return;
+        }
         self.drop_query(install.query, false);
-        let config = &self.shared.config;
-        match self.prepare(&install) {
-            Err(message) => {
-                self.shared.emit(EngineEvent::Failed { query: install.query, message });
-            }
-            Ok(prepared) => {
-                let query = Arc::new(QueryShared::new(
-                    install.query,
-                    prepared,
-                    (install.refresh_ms, install.start_tick_ms),
-                    install.is_live,
-                    config.workers,
-                ));
-                if self.shared.insert_query(Arc::clone(&query)) {
-                    self.shared.broadcast(Command::Install(query));
-                } else {
-                    let message = DEAD.to_string();
-                    self.shared.emit(EngineEvent::Failed { query: install.query, message });
-                }
-            }
+        let entered = self.find_feeds(&install).and_then(|()| self.shared.enter(&install));
+        if let Err(message) = entered {
+            self.shared.emit(EngineEvent::Failed { query: install.query, message });
         }
     }
 
-    fn prepare(&self, install: &Install) -> Result<Prepared, String> {
-        let Install { fragment, imports, .. } = install;
-        for FeedExchange { feed, exchange } in imports.values() {
+    fn find_feeds(&self, install: &Install) -> Result<(), String> {
+        for FeedExchange { feed, exchange } in install.imports.values() {
             let found = self.shared.query(*feed);
             if !found.is_some_and(|feed| feed.prepared.publishes(*exchange)) {
                 return Err(format!("there is no feed {feed} with an exchange {exchange}"));
             }
         }
-        let config = &self.shared.config;
-        Prepared::new(fragment, imports, config.retention_ns, config.test_faults)
+        Ok(())
+    }
+
+    /// True in the process where orders are given.
+    fn leads(&self, what: &str) -> bool {
+        let leads = self.shared.config.leads();
+        if !leads {
+            tracing::error!(
+                what,
+                "orders are given in process 0 of an engine: this one is ignored"
+            );
+        }
+        leads
     }
 
     /// True if a query that is installed now can import the exchange whatever has passed through it.
@@ -110,6 +98,9 @@ impl Engine {
 
     /// Drops a query; `Removed` follows when its state is released. Unknown ids are ignored.
     pub fn remove(&self, query: QueryId) {
+        if !self.leads("remove") {
+            return;
+        }
         self.drop_query(query, true);
     }
 
@@ -187,7 +178,9 @@ impl Engine {
 
     /// Rows that are pushed from now on are for the query, which was installed without.
     pub fn go_live(&self, query: QueryId) {
-        self.shared.broadcast(Command::GoLive(query));
+        if self.leads("go_live") {
+            self.shared.broadcast(Command::GoLive(query));
+        }
     }
 
     /// Bytes of pushed rows that wait for a tick to close.
@@ -202,12 +195,16 @@ impl Engine {
     /// `held`: closing ticks does not move this query's frontier until it is released. Rows go on
     /// being taken in.
     pub fn hold(&self, query: QueryId, held: bool) {
-        self.shared.broadcast(Command::Hold { query, held });
+        if self.leads("hold") {
+            self.shared.broadcast(Command::Hold { query, held });
+        }
     }
 
     /// Everything pushed so far is admitted at `tick_ms`. Ticks ascend. Concerns node fragments.
     pub fn close_tick(&self, tick_ms: u64) {
-        self.shared.broadcast(Command::CloseTick(tick_ms));
+        if self.leads("close_tick") {
+            self.shared.broadcast(Command::CloseTick(tick_ms));
+        }
     }
 
     /// Changes from one node for one exchange of a cluster fragment. A tick that is closed already
@@ -227,7 +224,9 @@ impl Engine {
 
     /// All live nodes have reported `tick_ms` for this query. Concerns cluster fragments.
     pub fn close_query_tick(&self, query: QueryId, tick_ms: u64) {
-        self.shared.broadcast(Command::CloseQueryTick { query, tick_ms });
+        if self.leads("close_query_tick") {
+            self.shared.broadcast(Command::CloseQueryTick { query, tick_ms });
+        }
     }
 
     /// The contents of a table-function source of a cluster fragment, in place of the former ones,
@@ -307,7 +306,14 @@ impl Engine {
         }
     }
 
-    /// Stops the workers and waits for them.
+    /// In a process that follows: waits until the first one has stopped.
+    pub fn wait(&self) {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((guards, reaper)) = threads else { return };
+        self.join(guards, reaper);
+    }
+
+    /// Stops the workers and waits for them. An engine of several processes is stopped in the first one.
     pub fn shutdown(self) {
         self.stop();
     }
@@ -319,6 +325,10 @@ impl Engine {
             query.end();
         }
         self.shared.broadcast(Command::Shutdown);
+        self.join(guards, reaper);
+    }
+
+    fn join(&self, guards: WorkerGuards<()>, reaper: JoinHandle<()>) {
         for result in guards.join() {
             if let Err(message) = result {
                 tracing::error!(engine = self.shared.config.name, message, "worker died");

@@ -209,6 +209,12 @@ fn push_self_metrics(out: &mut String, stats: &Json) {
             let _ = writeln!(out, "{metric}{{actor=\"{actor}\"}} {}", summary[name]);
         }
     }
+    let help = "Scripts refused for what compiling them would cost, by code.";
+    head(out, "weir_compile_refused_total", "counter", help);
+    for (code, count) in stats["compiles"]["limits"].as_object().into_iter().flatten() {
+        let labels = [("code", code.as_str())];
+        line(out, "weir_compile_refused_total", &labels, count.as_u64().unwrap_or(0));
+    }
     let help = "Values that functions left out or cut, by reason (see weir_lost_total).";
     head(out, "weir_cut_total", "counter", help);
     for (reason, count) in stats["cut"].as_object().into_iter().flatten() {

@@ -6,6 +6,7 @@
 //! kept one per query ([`router`]). The coordinator and the views have a thread each.
 
 mod budget;
+mod compiles;
 mod coordinator_actor;
 mod health;
 mod inbox;
@@ -29,6 +30,7 @@ use weir_proto::bus::ClusterPort;
 use weir_types::Clock;
 
 pub use budget::{Admitted, Client, ReaderCounters, ReaderLimits, Readers};
+pub use compiles::{CompileLimits, Compiles};
 pub use coordinator_actor::{
     AvailableTables, CoordinatorActor, FeedRow, ListFeeds, ListNodes, ListQueries, NodeRow,
     QueryRow, Subscribe, Subscribed, TestPanic, Unsubscribe, Wanted,
@@ -51,6 +53,7 @@ pub struct ServiceConfig {
     pub snapshots: SnapshotLimits,
     pub readers: ReaderLimits,
     pub queries: Limits,
+    pub compiles: CompileLimits,
     pub test_faults: bool,
     /// This process, as table functions show it.
     pub identity: Identity,
@@ -66,6 +69,7 @@ pub struct Service {
     pub health: Arc<Health>,
     pub clock: Arc<dyn Clock>,
     pub tick_ms: u64,
+    pub compiles: Arc<Compiles>,
     /// What functions left out.
     pub cut_totals: CutTotals,
     /// False while sources start: a table that nothing produces may still come.
@@ -136,6 +140,7 @@ impl Service {
             health,
             clock,
             tick_ms: config.tick_ms,
+            compiles: Compiles::new(config.compiles),
             cut_totals,
             settled,
         })
