@@ -347,7 +347,7 @@ impl CoordinatorActor {
         let (name, refresh_ms, feeds) = (&row.name, row.refresh_ms, &row.feeds);
         info!(view, query = run, name, refresh_ms, ?feeds, "query installed");
         let entry = Installed {
-            plan: Arc::clone(&prepared.plan),
+            identity: Arc::clone(&prepared.identity),
             split: Arc::clone(&prepared.split),
             row,
             run,
@@ -424,10 +424,10 @@ impl CoordinatorActor {
             Outgoing::error("no_source", &no_source_text(table), &member)
         });
         let found = match wanted {
-            Wanted::Live => self.registry().find(&prepared.plan, prepared.refresh_ms),
+            Wanted::Live => self.registry().find(&prepared.identity, prepared.refresh_ms),
             Wanted::Once { .. } => {
                 let at_most = SHARED_REFRESH_MS_MAX.max(prepared.refresh_ms);
-                self.registry().find_any(&prepared.plan, at_most)
+                self.registry().find_any(&prepared.identity, at_most)
             }
         };
         let view = match found {
