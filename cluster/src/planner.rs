@@ -307,3 +307,25 @@ pub fn functions_json(name: Option<&str>) -> Vec<serde_json::Value> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use weir_types::testing::misfits;
+
+    /// Arguments are listed as the schema publishes them. Catches `valid_values`, which the page looked for
+    /// while the server said `validValues`.
+    #[test]
+    fn arguments_are_what_is_published() {
+        let text = include_str!("../../docs/api/messages.schema.json");
+        let schema: serde_json::Value = serde_json::from_str(text).unwrap();
+        let mut choices = 0;
+        for script in weir_pxl::bundle::scripts() {
+            for argument in super::arguments_json(script.vis).as_array().unwrap() {
+                let part = &schema["$defs"]["ScriptArg"];
+                assert_eq!(misfits(&schema, part, argument), [""; 0], "{}", script.name);
+                choices += usize::from(argument["validValues"].is_array());
+            }
+        }
+        assert!(choices > 0, "some argument has a list of choices");
+    }
+}
