@@ -4,6 +4,7 @@
 
 mod answers;
 mod completeness;
+mod cuts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use weir_types::split::{Source, SplitPlan};
 
 pub use answers::Identity;
 pub use completeness::{PastLosses, QueryCompleteness};
+pub(crate) use cuts::CutLedger;
+pub use cuts::{CutTotals, FUNCTIONS};
 
 use self::answers::Readers;
 use self::completeness::{NodeLosses, Windows};
@@ -63,12 +66,15 @@ struct Query {
     /// What it reads; none if it reads table functions only.
     feeds: BTreeSet<QueryId>,
     windows: Windows,
+    /// It asks what processes, connections or addresses are called.
+    reads_names: bool,
     refresh_ms: u64,
     closed_ms: u64,
     /// (tick, event time) of rows on their way to the view. A set: two feeds may tell of the same
     /// row.
     samples: BTreeSet<(u64, i64)>,
     readers: Readers,
+    cuts: CutLedger,
 }
 
 impl Query {
@@ -93,6 +99,7 @@ pub struct Coordinator {
     /// The monotonic clock when it was looked at last.
     mono_ms: Option<u64>,
     past_losses: PastLosses,
+    cut_totals: CutTotals,
     /// Offline, a window never reaches before what is covered, and table functions are not
     /// answered.
     covers_everything: bool,
@@ -127,6 +134,7 @@ impl Coordinator {
             lag_max_ms: NODE_LAG_MAX_MS,
             mono_ms: None,
             past_losses: PastLosses::default(),
+            cut_totals: CutTotals::default(),
             covers_everything: false,
             table_functions: BTreeMap::new(),
             identity: Identity::default(),
@@ -228,10 +236,12 @@ impl Coordinator {
             Query {
                 feeds,
                 windows: Windows::of(&split.sources),
+                reads_names: split.calls(&weir_engine::reads_names),
                 refresh_ms,
                 closed_ms: 0,
                 samples: BTreeSet::new(),
                 readers,
+                cuts: CutLedger::default(),
             },
         );
         self.ask_agents();
@@ -440,7 +450,10 @@ impl Coordinator {
                 let queries = self.failed(query);
                 return Outcome::QueryFailed { queries, message };
             }
+            FromNode::Cuts { query: feed, tick_ms, cuts } => self.on_cuts(feed, tick_ms, &cuts),
             FromNode::Leave => self.leave(name),
+            // Whoever installs queries anew decides which.
+            FromNode::EngineDied { .. } => {}
             FromNode::Answer { function, rows } => self.on_answer(name, function, rows),
         }
         Outcome::Nothing

@@ -8,6 +8,8 @@ use weir_engine::FeedExchange;
 use weir_proto::QueryId;
 use weir_types::split::{NodePlan, Source};
 
+use crate::coordinator::CutLedger;
+
 /// What a window holds, whoever reads it: rows of a source, told so often.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Shared {
@@ -53,6 +55,8 @@ pub(crate) struct Feed {
     pub(crate) closed_ms: u64,
     pub(crate) nodes: BTreeMap<String, Progress>,
     pub(crate) readers: BTreeSet<QueryId>,
+    /// What functions left out on nodes.
+    pub(crate) cuts: CutLedger,
 }
 
 impl Feed {
@@ -73,6 +77,7 @@ impl Feed {
             closed_ms: 0,
             nodes: BTreeMap::new(),
             readers: BTreeSet::new(),
+            cuts: CutLedger::default(),
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use tracing::{debug, warn};
 use weir_engine::history::{Cursor, History};
-use weir_engine::{Engine, EngineEvent, Install, Part};
+use weir_engine::{Cuts, Engine, EngineEvent, Install, Part};
 use weir_proto::bus::NodeSender;
 use weir_proto::message::{SourceStatus, TableStatus};
 use weir_proto::{FromNode, NodeInfo, QueryId, ToNode};
@@ -47,6 +47,8 @@ struct Query {
     replay: Option<VecDeque<(String, Cursor)>>,
     sequence: u64,
     samples: VecDeque<(u64, i64)>,
+    /// What was told of values that functions left out.
+    cuts_told: Cuts,
 }
 
 pub struct NodeCore {
@@ -111,6 +113,11 @@ impl NodeCore {
             answers: BTreeMap::new(),
             settle_ns,
         }
+    }
+
+    /// Tells that the engine has died, and of what.
+    pub fn tell_death(&self, query: Option<QueryId>) {
+        self.send(&FromNode::EngineDied { query });
     }
 
     /// Goes on with a new engine, on which nothing is installed. What was admitted is still in the history,
@@ -239,6 +246,7 @@ impl NodeCore {
                 replay: (!live).then_some(replay),
                 sequence: 0,
                 samples: VecDeque::new(),
+                cuts_told: Cuts::default(),
             },
         );
     }
@@ -432,6 +440,7 @@ impl NodeCore {
 
     fn send_progress(&mut self, query: QueryId, tick_ms: u64) {
         let settle_ns = self.settle_ns;
+        self.send_cuts(query, tick_ms);
         let Some(entry) = self.queries.get_mut(&query) else { return };
         let mut samples = Vec::new();
         while let Some(&(sampled_ms, time_unix_ns)) = entry.samples.front()
@@ -449,6 +458,22 @@ impl NodeCore {
             event_samples_unix_ns: samples,
         };
         self.send(&progress);
+    }
+
+    /// Before the progress of a tick what its values lack.
+    fn send_cuts(&mut self, query: QueryId, tick_ms: u64) {
+        let Some(entry) = self.queries.get(&query) else { return };
+        let cuts = self.engine.cuts(query);
+        let new = cuts.since(&entry.cuts_told);
+        if new.is_empty() {
+            return;
+        }
+        let told = new.iter().map(|(reason, count)| (reason.to_string(), count)).collect();
+        if self.send(&FromNode::Cuts { query, tick_ms, cuts: told })
+            && let Some(entry) = self.queries.get_mut(&query)
+        {
+            entry.cuts_told = cuts;
+        }
     }
 
     /// Sends the node's counters. `engine_events_lost`: since its start.
@@ -479,6 +504,7 @@ impl NodeCore {
                     covers_from_unix_ns: self.covers_from(table),
                     lost_total: lost_total.into_iter().collect(),
                     unanswered_total: counter.unanswered_total,
+                    unasked_total: counter.unasked_total,
                     metadata_held_count: counter.metadata_held_count,
                     table: table.clone(),
                 }

@@ -14,7 +14,7 @@ use weir_types::split::Shape;
 use weir_types::value::{DataType, Value};
 
 use super::Settings;
-use crate::api::{TEST_DEATH_LITERAL, TEST_PANIC_LITERAL};
+use crate::api::{TEST_DEATH_LITERAL, TEST_DEATHS_LITERAL, TEST_PANIC_LITERAL};
 
 /// What a row expression depends on besides its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +41,7 @@ pub(crate) struct RowSpec {
     /// Panics when evaluated, or takes the worker with it: test faults.
     pub(crate) panics: bool,
     pub(crate) kills: bool,
+    pub(crate) kills_each_time: bool,
     pub(crate) input: Arc<Relation>,
     pub(crate) output: Arc<Relation>,
 }
@@ -139,6 +140,7 @@ impl RowSpec {
             depends,
             panics: test_faults && exprs.iter().any(|e| holds(e, TEST_PANIC_LITERAL)),
             kills: test_faults && exprs.iter().any(|e| holds(e, TEST_DEATH_LITERAL)),
+            kills_each_time: test_faults && exprs.iter().any(|e| holds(e, TEST_DEATHS_LITERAL)),
             input: Arc::new(input.clone()),
             output: Arc::new(output.clone()),
         })

@@ -62,6 +62,16 @@ pub enum Step {
     Map { exprs: Vec<Expr>, labels: Labels },
 }
 
+impl Step {
+    #[must_use]
+    pub fn expressions(&self) -> &[Expr] {
+        match self {
+            Step::Filter(predicate) => std::slice::from_ref(predicate),
+            Step::Map { exprs, .. } => exprs,
+        }
+    }
+}
+
 /// The rows that one exchange holds, and how they get there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Source {
@@ -227,6 +237,19 @@ impl SplitPlan {
     #[must_use]
     pub fn node(&self) -> NodePlan {
         NodePlan::of(&self.sources)
+    }
+
+    /// Whether a row expression calls a function of which `is` is true.
+    #[must_use]
+    pub fn calls(&self, is: &dyn Fn(&str) -> bool) -> bool {
+        let steps = self.sources.iter().flat_map(|source| &source.steps);
+        let on_nodes = steps.flat_map(|step| step.expressions());
+        let above = self.cluster.ops.iter().flat_map(|op| op.kind.expressions());
+        let mut found = false;
+        for expr in on_nodes.chain(above) {
+            expr.walk(&mut |expr| found |= matches!(expr, Expr::Call { func, .. } if is(func)));
+        }
+        found
     }
 }
 
