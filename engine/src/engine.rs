@@ -18,7 +18,7 @@ use crate::api::{
     TableStats, WorkerStats,
 };
 use crate::budget::{Gauge, Purpose};
-use crate::prepare::Prepared;
+use crate::prepare::{Program, Settings};
 use crate::query::QueryShared;
 use crate::queue::{Command, EngineShared, Rubbish, TableBatch};
 use crate::{weigh, worker};
@@ -62,7 +62,7 @@ impl Engine {
         Ok(Engine { shared, threads: Mutex::new(Some((guards, reaper))) })
     }
 
-    /// Installs a query; one of the same id goes first, silently. A fragment that cannot be run, or an engine
+    /// Installs a query; one of the same id goes first, silently. A part that cannot be run, or an engine
     /// that is dead, is answered by `Failed`.
     pub fn install(&self, install: Install) {
         self.drop_query(install.query, false);
@@ -71,10 +71,10 @@ impl Engine {
             Err(message) => {
                 self.shared.emit(EngineEvent::Failed { query: install.query, message });
             }
-            Ok(prepared) => {
+            Ok(program) => {
                 let query = Arc::new(QueryShared::new(
                     install.query,
-                    prepared,
+                    program,
                     (install.refresh_ms, install.start_tick_ms),
                     install.is_live,
                     config.workers,
@@ -89,23 +89,22 @@ impl Engine {
         }
     }
 
-    fn prepare(&self, install: &Install) -> Result<Prepared, String> {
-        let Install { fragment, imports, .. } = install;
-        for FeedExchange { feed, exchange } in imports.values() {
-            let found = self.shared.query(*feed);
-            if !found.is_some_and(|feed| feed.prepared.publishes(*exchange)) {
+    fn prepare(&self, install: &Install) -> Result<Program, String> {
+        let program = Program::new(&install.part, &Settings::of(&self.shared.config))?;
+        for FeedExchange { feed, exchange } in program.imports() {
+            let found = self.shared.query(feed);
+            if !found.is_some_and(|feed| feed.program.publishes(exchange)) {
                 return Err(format!("there is no feed {feed} with an exchange {exchange}"));
             }
         }
-        let config = &self.shared.config;
-        Prepared::new(fragment, imports, config.retention_ns, config.test_faults)
+        Ok(program)
     }
 
     /// True if a query that is installed now can import the exchange whatever has passed through it.
     /// False for rows that never expire: a feed tells them once and does not keep them.
     #[must_use]
     pub fn holds(&self, at: FeedExchange) -> bool {
-        self.shared.query(at.feed).is_some_and(|feed| feed.prepared.holds(at.exchange))
+        self.shared.query(at.feed).is_some_and(|feed| feed.program.holds(at.exchange))
     }
 
     /// Drops a query; `Removed` follows when its state is released. Unknown ids are ignored.
@@ -205,12 +204,12 @@ impl Engine {
         self.shared.broadcast(Command::Hold { query, held });
     }
 
-    /// Everything pushed so far is admitted at `tick_ms`. Ticks ascend. Concerns node fragments.
+    /// Everything pushed so far is admitted at `tick_ms`. Ticks ascend. Concerns node parts.
     pub fn close_tick(&self, tick_ms: u64) {
         self.shared.broadcast(Command::CloseTick(tick_ms));
     }
 
-    /// Changes from one node for one exchange of a cluster fragment. A tick that is closed already
+    /// Changes from one node for one exchange of a feed, or of a query. A tick that is closed already
     /// stands for the next one that is not.
     pub fn push_changes(
         &self,
@@ -225,13 +224,13 @@ impl Engine {
         self.shared.send(None, command, false);
     }
 
-    /// All live nodes have reported `tick_ms` for this query. Concerns cluster fragments.
+    /// All live nodes have reported `tick_ms` for this query. Concerns feeds and queries.
     pub fn close_query_tick(&self, query: QueryId, tick_ms: u64) {
         self.shared.broadcast(Command::CloseQueryTick { query, tick_ms });
     }
 
-    /// The contents of a table-function source of a cluster fragment, in place of the former ones,
-    /// from the next refresh on. `op` is its position in the fragment.
+    /// The contents of a table-function source of a query, in place of the former ones, from the next
+    /// refresh on. `op` is its position in the plan.
     pub fn push_table_function(&self, query: QueryId, op: OpId, rows: Vec<PackedRow>) {
         let command = Command::TableFunction { query, op, rows: Arc::new(rows) };
         self.shared.send(Some(0), command, true);
@@ -249,7 +248,7 @@ impl Engine {
     #[must_use]
     pub fn next_due(&self, query: QueryId) -> Option<u64> {
         let query = self.shared.query(query)?;
-        let feeds = query.prepared.feeds.iter().filter_map(|&feed| self.shared.query(feed));
+        let feeds = query.program.feeds().iter().filter_map(|&feed| self.shared.query(feed));
         feeds.chain([Arc::clone(&query)]).filter_map(|query| query.next_due()).min()
     }
 

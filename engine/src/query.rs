@@ -15,7 +15,7 @@ use weir_types::metadata::MetadataSnapshot;
 
 use crate::api::{EngineEvent, Limits, QueryId, QueryStats};
 use crate::budget::{Gauge, Holdings, Purpose, Rounds, Turns, Unread};
-use crate::prepare::Prepared;
+use crate::prepare::Program;
 use crate::queue::{Command, EngineShared};
 
 /// Milliseconds to nanoseconds of a tick.
@@ -48,7 +48,7 @@ const NEVER: u64 = u64::MAX;
 
 pub(crate) struct QueryShared {
     pub(crate) id: QueryId,
-    pub(crate) prepared: Prepared,
+    pub(crate) program: Program,
     pub(crate) refresh_ms: u64,
     /// Rows that are pushed are for it from the beginning.
     pub(crate) begins_live: bool,
@@ -73,7 +73,7 @@ pub(crate) struct QueryShared {
 impl QueryShared {
     pub(crate) fn new(
         id: QueryId,
-        prepared: Prepared,
+        program: Program,
         (refresh_ms, start_tick_ms): (u64, u64),
         begins_live: bool,
         workers: usize,
@@ -81,7 +81,7 @@ impl QueryShared {
         let refresh_ms = refresh_ms.max(1);
         QueryShared {
             id,
-            prepared,
+            program,
             refresh_ms,
             begins_live,
             start_tick_ms: AtomicU64::new(start_tick_ms.div_ceil(refresh_ms) * refresh_ms),
@@ -159,7 +159,7 @@ impl QueryShared {
         let old = self.frontier_tick_ms.load(Ordering::Relaxed);
         if self.is_live() && (old == NO_FRONTIER || tick_ms > old) {
             self.frontier_tick_ms.store(tick_ms, Ordering::Relaxed);
-            if !self.prepared.is_feed {
+            if !self.program.is_feed() {
                 engine.emit(EngineEvent::Frontier { query: self.id, tick_ms });
             }
         }

@@ -243,7 +243,7 @@ impl EngineShared {
     /// not yet listed here is installed after it, and finds no feed.
     pub(crate) fn fail_readers(&self, feed: QueryId, message: &str) {
         for query in self.queries() {
-            if query.prepared.feeds.contains(&feed) {
+            if query.program.feeds().contains(&feed) {
                 query.fail(self, message);
             }
         }

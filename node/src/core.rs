@@ -9,16 +9,16 @@ use std::sync::atomic::Ordering;
 
 use tracing::{debug, warn};
 use weir_engine::history::{Cursor, History};
-use weir_engine::{Cuts, Engine, EngineEvent, Install};
+use weir_engine::{Cuts, Engine, EngineEvent, Install, Part};
 use weir_proto::bus::NodeSender;
 use weir_proto::message::{SourceStatus, TableStatus};
 use weir_proto::{FromNode, NodeInfo, QueryId, ToNode};
 use weir_types::acc::Acc;
 use weir_types::batch::BATCH_ROWS_MAX;
 use weir_types::ledger::{Meter, NodeLedger, Reach, Span, Told};
-use weir_types::plan::{OpKind, StartBound};
+use weir_types::plan::StartBound;
 use weir_types::source::TableCounters;
-use weir_types::split::{Change, Fragment, FragmentKind};
+use weir_types::split::{Change, NodePlan};
 use weir_types::{PackedRow, RecordBatch, Upid};
 
 use crate::admission::{Admission, Admitted, OPEN_BYTES_MAX};
@@ -192,8 +192,8 @@ impl NodeCore {
 
     pub fn handle(&mut self, message: ToNode, now_ms: u64) {
         match message {
-            ToNode::Install { query, fragment, refresh_ms } => {
-                self.install(query, fragment, refresh_ms, now_ms);
+            ToNode::Install { query, plan, refresh_ms } => {
+                self.install(query, plan, refresh_ms, now_ms);
             }
             ToNode::Remove { query } => {
                 self.queries.remove(&query);
@@ -233,22 +233,21 @@ impl NodeCore {
         self.answers = answers;
     }
 
-    fn install(&mut self, query: QueryId, fragment: Fragment, refresh_ms: u64, now_ms: u64) {
-        let tables = fragment.scanned_tables();
-        let fragment = Arc::new(fragment);
+    fn install(&mut self, query: QueryId, plan: NodePlan, refresh_ms: u64, now_ms: u64) {
+        let tables = plan.scanned_tables();
         let start_tick_ms = now_ms / refresh_ms * refresh_ms;
         let mut cursors = Vec::new();
         let mut covers_from_unix_ns = self.started_unix_ns;
         if let Some(history) = &self.history {
             for table in &tables {
-                let from_unix_ns = replay_from(&fragment, table, now_ms);
+                let from_unix_ns = replay_from(&plan, table, now_ms);
                 cursors.push((table.clone(), history.cursor(table, from_unix_ns)));
                 covers_from_unix_ns = covers_from_unix_ns.max(self.covers_from(table));
             }
         }
         let replay = Replay { cursors, extensions: 0 };
         let is_live = replay.is_done();
-        let install = Install::new(query, fragment, refresh_ms, start_tick_ms);
+        let install = Install::new(query, Part::Node(Arc::new(plan)), refresh_ms, start_tick_ms);
         self.engine.install(Install { is_live, ..install });
         if !is_live {
             self.engine.hold(query, true);
@@ -562,20 +561,16 @@ fn in_one_message(changes: &[Change]) -> usize {
 }
 
 /// The earliest event time that a scan of the table can still hold.
-fn replay_from(fragment: &Fragment, table: &str, now_ms: u64) -> i64 {
+fn replay_from(plan: &NodePlan, table: &str, now_ms: u64) -> i64 {
     let now_unix_ns = tick_unix_ns(now_ms);
-    let scans = fragment.ops.iter().filter_map(|op| match &op.kind {
-        FragmentKind::Plan(OpKind::Scan { table: scanned, window, .. }) if scanned == table => {
-            Some(match window.start {
-                StartBound::Beginning => i64::MIN,
-                StartBound::Absolute { start_unix_ns } => start_unix_ns,
-                StartBound::Relative { .. } => {
-                    window.sliding(None).map_or(i64::MIN, |sliding| sliding.start_at(now_unix_ns))
-                }
-            })
-        }
-        _ => None,
-    });
+    let scans =
+        plan.scans().filter(|scan| scan.table == table).map(|scan| match scan.window.start {
+            StartBound::Beginning => i64::MIN,
+            StartBound::Absolute { start_unix_ns } => start_unix_ns,
+            StartBound::Relative { .. } => {
+                scan.window.sliding(None).map_or(i64::MIN, |sliding| sliding.start_at(now_unix_ns))
+            }
+        });
     scans.min().unwrap_or(i64::MIN)
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use weir_types::PackedRow;
 use weir_types::ledger::Loss;
 use weir_types::source::BlindProcess;
-use weir_types::split::{Change, ExchangeId, Fragment};
+use weir_types::split::{Change, ExchangeId, NodePlan};
 
 /// Number of an installed query, unique within a cluster process's life.
 pub type QueryId = u64;
@@ -61,10 +61,10 @@ pub struct TableStatus {
 /// Cluster part → node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToNode {
-    /// Run `fragment`: replay what history covers of it, then go live. Refresh in milliseconds.
+    /// Run `plan`: replay what history covers of it, then go live. Refresh in milliseconds.
     Install {
         query: QueryId,
-        fragment: Fragment,
+        plan: NodePlan,
         refresh_ms: u64,
     },
     Remove {

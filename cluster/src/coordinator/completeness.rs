@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tracing::warn;
 use weir_proto::{QueryId, ToNode};
 use weir_types::ledger::{Ledger, Loss, METADATA, Span};
-use weir_types::plan::{EndBound, OpKind, SlidingWindow, StartBound, Window};
-use weir_types::split::{Fragment, FragmentKind};
+use weir_types::plan::{EndBound, SlidingWindow, StartBound, Window};
+use weir_types::split::Source;
 
 use super::{Coordinator, FUNCTIONS, Node, Query};
 use crate::feed::Feed;
@@ -81,14 +81,9 @@ struct Seen {
 }
 
 impl Windows {
-    pub(super) fn of(fragment: &Fragment) -> Windows {
-        let scans = fragment.ops.iter().filter_map(|op| match &op.kind {
-            FragmentKind::Plan(OpKind::Scan { table, window, .. }) => {
-                Some((table.clone(), *window))
-            }
-            _ => None,
-        });
-        Windows(scans.collect())
+    pub(super) fn of(sources: &[Source]) -> Windows {
+        let window = |source: &Source| (source.table().to_string(), source.window());
+        Windows(sources.iter().map(window).collect())
     }
 
     pub(super) fn is_empty(&self) -> bool {
