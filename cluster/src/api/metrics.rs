@@ -191,6 +191,7 @@ fn push_self_metrics(out: &mut String, stats: &Json) {
         ("stalled", "gauge"),
         ("failed", "gauge"),
         ("handler_ns_max", "gauge"),
+        ("slowest_cpu_ns", "gauge"),
     ] {
         let suffix = if kind == "counter" { "_total" } else { "" };
         let metric = format!("weir_actor_{name}{suffix}");

@@ -53,6 +53,11 @@ pub(crate) struct NodeMessage {
 #[rtype(result = "()")]
 pub(crate) struct EngineMoved;
 
+/// Time has passed.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct ClockTick;
+
 /// A new engine has been started, or could not be.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -209,10 +214,11 @@ pub struct CoordinatorActor {
 impl Actor for CoordinatorActor {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(Duration::from_millis(self.shared.tick_ms), |actor, ctx| {
-            actor.heal(ctx);
-            let (now_ms, mono_ms) = (actor.now_ms(), actor.shared.clock.monotonic_ns() / 1_000_000);
-            actor.core.on_clock(now_ms, mono_ms);
+        // As a message, so that it is measured as others are. One that is refused follows soon again.
+        ctx.run_interval(Duration::from_millis(self.shared.tick_ms), |actor, _ctx| {
+            if let Some(own) = actor.own.upgrade() {
+                drop(own.try_send(ClockTick));
+            }
         });
     }
 }
@@ -533,6 +539,15 @@ impl Handler<EngineMoved> for CoordinatorActor {
             let queries = self.core.failed(query);
             self.finish_failed(queries, &message);
         }
+    }
+}
+
+impl Handler<ClockTick> for CoordinatorActor {
+    type Result = ();
+    fn handle(&mut self, _message: ClockTick, ctx: &mut Self::Context) {
+        self.heal(ctx);
+        let (now_ms, mono_ms) = (self.now_ms(), self.shared.clock.monotonic_ns() / 1_000_000);
+        self.core.on_clock(now_ms, mono_ms);
     }
 }
 
