@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use weir_engine::FeedExchange;
-use weir_proto::QueryId;
+use weir_proto::{Epoch, QueryId};
 use weir_types::plan::OpId;
 use weir_types::split::{ExchangeId, Fragment, FragmentKind, FragmentOp, SplitPlan};
 
@@ -99,10 +99,13 @@ impl FeedPlan {
 /// Where a node stands in one feed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
-    pub(crate) tick_ms: u64,
-    pub(crate) complete_to_unix_ns: i64,
-    pub(crate) covers_from_unix_ns: i64,
+    /// Of its installation there; what belongs to another one is not counted.
+    pub(crate) epoch: Epoch,
+    /// When it was ordered, monotonic.
+    pub(crate) ordered_ms: u64,
+    /// Of the next message that counts.
     pub(crate) next_sequence: u64,
+    pub(crate) tick_ms: u64,
 }
 
 /// A feed that runs.
@@ -112,28 +115,24 @@ pub(crate) struct Feed {
     pub(crate) refresh_ms: u64,
     /// The first tick that can be closed.
     pub(crate) start_ms: u64,
-    /// What happened before it has from history.
-    pub(crate) installed_unix_ns: i64,
     /// The last tick that all live nodes have reported.
     pub(crate) closed_ms: u64,
     pub(crate) nodes: BTreeMap<String, Progress>,
     pub(crate) readers: BTreeSet<QueryId>,
+    /// Since when, monotonic, it misses something that was lost on the way: its readers have to be
+    /// installed anew.
+    pub(crate) broken_ms: Option<u64>,
 }
 
 impl Feed {
-    pub(crate) fn new(
-        plan: FeedPlan,
-        refresh_ms: u64,
-        start_ms: u64,
-        installed_unix_ns: i64,
-    ) -> Feed {
+    pub(crate) fn new(plan: FeedPlan, refresh_ms: u64, start_ms: u64) -> Feed {
         Feed {
             tables: plan.node.scanned_tables(),
             plan,
             refresh_ms,
             start_ms,
-            installed_unix_ns,
             closed_ms: 0,
+            broken_ms: None,
             nodes: BTreeMap::new(),
             readers: BTreeSet::new(),
         }

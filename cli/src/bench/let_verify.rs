@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use serde::Serialize;
-use weir_cluster::view::{OutputChanges, tick_unix_ns};
+use weir_cluster::view::tick_unix_ns;
+use weir_sinks::delivery::Changes;
 use weir_types::schema::Relation;
 use weir_types::{PackedRow, Value};
 
@@ -80,8 +81,9 @@ pub(crate) fn verify(args: &LetArgs) -> anyhow::Result<Compared> {
     let mut batcher = Batcher::new(generator.names());
     let outputs = pipeline.view().outputs();
     let seen = outputs.iter().map(|output| {
-        let (relation, rows, changed) = (output.relation.clone(), BTreeMap::new(), BTreeSet::new());
-        (output.table.clone(), Seen { relation, rows, changed })
+        let (relation, rows, changed) =
+            (output.info.relation.clone(), BTreeMap::new(), BTreeSet::new());
+        (output.info.table.clone(), Seen { relation, rows, changed })
     });
     let mut check = Check {
         seen: seen.collect(),
@@ -112,10 +114,10 @@ struct Check {
 }
 
 impl Check {
-    fn refresh(&mut self, changes: Vec<OutputChanges>) -> anyhow::Result<()> {
-        for OutputChanges { table, rows } in changes {
-            let view = self.seen.get_mut(&table.table).context("an unknown output")?;
-            view.apply(&rows).context(table.table.clone())?;
+    fn refresh(&mut self, changes: Vec<Changes>) -> anyhow::Result<()> {
+        for Changes { output, rows } in changes {
+            let view = self.seen.get_mut(&output.info.table).context("an unknown output")?;
+            view.apply(&rows).context(output.info.table.clone())?;
         }
         self.endpoints().context("(a)")?;
         self.edges().context("(b)")?;
