@@ -48,6 +48,7 @@ enum weir_counter {
     WEIR_COUNT_URING_BYTES,     // moved by io_uring operations whose buffers cannot be read
     WEIR_COUNT_COMPAT_SOCKETS,  // of 32-bit programs, that were closed without being looked at
     WEIR_COUNT_COMPAT_BYTES,    // moved by those
+    WEIR_COUNT_SHED_CALLS,      // long ones of which less was copied because the ring filled
     WEIR_COUNT_MAX,
 };
 
@@ -101,7 +102,8 @@ struct weir_socket_record {
     __u32 generation;
     __s32 fd;
     struct weir_addresses addresses;
-    __u64 position_bytes; // data, gap, end: moved before in this direction; close: egress in all
+    __u64 position_bytes; // data, gap, end: moved before in this direction; close: egress in all;
+                          // Unix names: inode of the peer, 0 if it has none yet
     __u64 total_bytes;    // data, gap: moved by the call; close: ingress in all
     __u16 direction;      // weir_direction
     __u16 flags;          // weir_record_flags

@@ -7,6 +7,7 @@
 
 mod answers;
 mod completeness;
+mod cuts;
 mod inbound;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -25,6 +26,7 @@ use weir_types::split::{ExchangeId, FragmentKind, SplitPlan};
 
 pub use answers::Identity;
 pub use completeness::Book;
+pub use cuts::{CutTotals, FUNCTIONS};
 pub use inbound::{BusCounters, Outcome};
 
 use self::answers::Readers;
@@ -60,6 +62,8 @@ pub struct Node {
     life: Life,
     /// When it was asked for all its losses, monotonic; until it has answered.
     losses_asked_ms: Option<u64>,
+    /// It told that its engine died; that ends a life.
+    engine_died: bool,
     /// Table function → what it said last, and the number of that answer.
     answers: BTreeMap<String, (u64, Vec<PackedRow>)>,
     link: NodeLink,
@@ -249,7 +253,10 @@ impl Coordinator {
             true => Readers::default(),
             false => Readers::of(&split, now_ms),
         };
-        self.book.query_began(query, feeds.clone(), Windows::of(&split.node));
+        let reads_names = [&split.node, &split.cluster]
+            .iter()
+            .any(|fragment| fragment.calls(&weir_engine::reads_names));
+        self.book.query_began(query, feeds.clone(), Windows::of(&split.node), reads_names);
         self.queries.insert(query, Query { feeds, refresh_ms, closed_ms: 0, readers });
         self.ask_agents();
         self.push_answers(now_ms);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use weir_functions::cuts::Cuts;
 use weir_types::PackedRow;
 use weir_types::split::{Change, ExchangeId, Fragment};
 
@@ -22,6 +23,9 @@ pub const TEST_PANIC_LITERAL: &str = "__weir_test_panic__";
 /// thread when it is evaluated, and so the engine. Once in the life of a process: the query can be
 /// installed again on the engine that comes after.
 pub const TEST_DEATH_LITERAL: &str = "__weir_test_death__";
+
+/// The same, each time that it is evaluated.
+pub const TEST_DEATHS_LITERAL: &str = "__weir_test_deaths__";
 
 /// Bounds of one engine. Each says what happens when it is reached.
 #[derive(Clone, Debug)]
@@ -190,9 +194,10 @@ pub enum EngineEvent {
     Failed { query: QueryId, message: String },
     /// After `remove`: its state is released; nothing of it follows.
     Removed { query: QueryId },
-    /// A worker thread died. All queries have been told `Failed` before; nothing follows, and whatever is
-    /// installed from now on is told `Failed` at once. The owner starts a new engine and installs anew.
-    Died { message: String },
+    /// A worker thread died, of `query` if it was working on one: whoever installs that again must expect it
+    /// again. All queries have been told `Failed` before; nothing follows, and whatever is installed from
+    /// now on is told `Failed` at once. The owner starts a new engine and installs anew.
+    Died { query: Option<QueryId>, message: String },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -256,4 +261,6 @@ pub struct EngineStats {
     pub queries: Vec<QueryStats>,
     pub workers: Vec<WorkerStats>,
     pub tables: Vec<TableStats>,
+    /// What functions left out, in all.
+    pub cuts: Cuts,
 }

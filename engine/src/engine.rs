@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use timely::communication::WorkerGuards;
+use weir_functions::cuts::Cuts;
 use weir_types::PackedRow;
 use weir_types::batch::RecordBatch;
 use weir_types::metadata::MetadataSnapshot;
@@ -243,6 +244,12 @@ impl Engine {
         feeds.chain([Arc::clone(&query)]).filter_map(|query| query.next_due()).min()
     }
 
+    /// What functions of a query left out since it was installed.
+    #[must_use]
+    pub fn cuts(&self, query: QueryId) -> Cuts {
+        self.shared.query(query).map(|query| query.cuts()).unwrap_or_default()
+    }
+
     /// What bounds scans without a start.
     #[must_use]
     pub fn retention_ns(&self) -> Option<i64> {
@@ -267,6 +274,7 @@ impl Engine {
             queries: self.shared.queries().iter().map(|query| query.stats()).collect(),
             workers: workers.collect(),
             tables: self.shared.tables(),
+            cuts: self.shared.cuts(),
         }
     }
 
@@ -275,6 +283,12 @@ impl Engine {
     #[must_use]
     pub fn is_dead(&self) -> bool {
         self.shared.is_dead()
+    }
+
+    /// Of a dead engine: the query that its worker was working on.
+    #[must_use]
+    pub fn died_of(&self) -> Option<QueryId> {
+        self.shared.died_of()
     }
 
     /// With [`EngineConfig::test_faults`]: a worker thread panics outside every operator, so the engine dies.

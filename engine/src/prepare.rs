@@ -15,7 +15,9 @@ use weir_types::schema::Relation;
 use weir_types::split::{ExchangeId, Fragment, FragmentKind, FragmentOp, Shape};
 use weir_types::value::{DataType, Value};
 
-use crate::api::{FeedExchange, QueryId, TEST_DEATH_LITERAL, TEST_PANIC_LITERAL};
+use crate::api::{
+    FeedExchange, QueryId, TEST_DEATH_LITERAL, TEST_DEATHS_LITERAL, TEST_PANIC_LITERAL,
+};
 
 /// Where a fragment runs, told by its operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,7 @@ pub(crate) struct RowSpec {
     /// Panics when evaluated, or takes the worker with it: test faults.
     pub(crate) panics: bool,
     pub(crate) kills: bool,
+    pub(crate) kills_each_time: bool,
     pub(crate) input: Arc<Relation>,
     pub(crate) output: Arc<Relation>,
 }
@@ -397,6 +400,8 @@ impl Builder<'_> {
             depends,
             panics: self.test_faults && exprs.iter().any(|e| holds(e, TEST_PANIC_LITERAL)),
             kills: self.test_faults && exprs.iter().any(|e| holds(e, TEST_DEATH_LITERAL)),
+            kills_each_time: self.test_faults
+                && exprs.iter().any(|e| holds(e, TEST_DEATHS_LITERAL)),
             input: Arc::new(input.clone()),
             output: Arc::new(output.clone()),
         }))

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use timely::scheduling::Activator;
+use weir_functions::cuts::{self, Cuts};
 use weir_functions::{EvalCtx, FunctionError};
 use weir_types::Clock;
 use weir_types::metadata::MetadataSnapshot;
@@ -62,6 +63,8 @@ pub(crate) struct QueryShared {
     pub(crate) rows_in: AtomicU64,
     pub(crate) late_rows: AtomicU64,
     frontier_tick_ms: AtomicU64,
+    /// What its functions left out.
+    cuts: Mutex<Cuts>,
     dues: Mutex<Vec<Arc<AtomicU64>>>,
 }
 
@@ -89,6 +92,7 @@ impl QueryShared {
             rows_in: AtomicU64::new(0),
             late_rows: AtomicU64::new(0),
             frontier_tick_ms: AtomicU64::new(NO_FRONTIER),
+            cuts: Mutex::default(),
             dues: Mutex::default(),
         }
     }
@@ -162,6 +166,14 @@ impl QueryShared {
     pub(crate) fn next_due(&self) -> Option<u64> {
         let dues = self.dues.lock().unwrap_or_else(PoisonError::into_inner);
         dues.iter().map(|due| due.load(Ordering::Acquire)).min().filter(|&due| due != NEVER)
+    }
+
+    fn cut(&self, engine: &EngineShared, cuts: &Cuts) {
+        self.cuts.lock().unwrap_or_else(PoisonError::into_inner).add(cuts);
+        engine.count_cuts(cuts);
+    }
+    pub(crate) fn cuts(&self) -> Cuts {
+        *self.cuts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn stats(&self) -> QueryStats {
@@ -298,6 +310,7 @@ impl Env {
     pub(crate) fn guard(&self, name: &str, logic: impl FnOnce() -> Result<(), OpError>) {
         let start_ns = self.engine.clock.monotonic_ns();
         self.began_ns.set(start_ns);
+        self.engine.runs(self.worker, Some(self.query.id));
         match std::panic::catch_unwind(AssertUnwindSafe(logic)) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.query.fail(&self.engine, &format!("{name}: {error}")),
@@ -310,6 +323,11 @@ impl Env {
                     .unwrap_or("unknown panic");
                 self.query.fail(&self.engine, &format!("{name}: panicked: {text}"));
             }
+        }
+        self.engine.runs(self.worker, None);
+        let cuts = cuts::take();
+        if !cuts.is_empty() {
+            self.query.cut(&self.engine, &cuts);
         }
         let spent_ns = self.engine.clock.monotonic_ns().saturating_sub(start_ns);
         self.turns.spend(spent_ns);

@@ -84,19 +84,22 @@ struct Worker<'w> {
 }
 
 /// Reports the death of a worker by anything that operators' own guards do not contain.
-struct DeathWatch<'a>(&'a EngineShared);
+struct DeathWatch<'a> {
+    shared: &'a EngineShared,
+    worker: usize,
+}
 
 impl Drop for DeathWatch<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.die("an engine worker died");
+            self.shared.die(self.worker, "an engine worker died");
         }
     }
 }
 
 pub(crate) fn run(timely: &mut TimelyWorker, shared: &Arc<EngineShared>) {
-    let _watch = DeathWatch(shared);
     let index = timely.index();
+    let _watch = DeathWatch { shared, worker: index };
     shared.meter.register_thread(index);
     let mut worker = Worker {
         timely,
@@ -208,7 +211,10 @@ impl Worker<'_> {
                 let (feed, _) = queries.get(&at.feed)?;
                 feed.sources.publisher(at.exchange).cloned()
             };
-            (render(self.timely, &env, &feeds), Some(dataflow))
+            self.shared.runs(self.index, Some(id));
+            let sources = render(self.timely, &env, &feeds);
+            self.shared.runs(self.index, None);
+            (sources, Some(dataflow))
         };
         for (feed, _) in env.query.prepared.feeds.iter().filter_map(|id| self.queries.get(id)) {
             // Gives the new reader its first rows.

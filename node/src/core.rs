@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use tracing::{debug, warn};
 use weir_engine::history::{Cursor, History};
-use weir_engine::{Engine, EngineEvent, Install};
+use weir_engine::{Cuts, Engine, EngineEvent, Install};
 use weir_proto::bus::NodeSender;
 use weir_proto::message::{SourceStatus, TableStatus};
 use weir_proto::{Epoch, FromNode, Life, NodeInfo, Place, QueryId, ToNode};
@@ -54,6 +54,8 @@ struct Query {
     /// Of the next update or progress.
     sequence: u64,
     samples: VecDeque<(u64, i64)>,
+    /// What was told of values that functions left out.
+    cuts_told: Cuts,
 }
 
 pub struct NodeCore {
@@ -136,6 +138,12 @@ impl NodeCore {
             answers_whole_ms: 0,
             settle_ns,
         }
+    }
+
+    /// Tells that the engine has died, and of what.
+    pub fn tell_death(&self, installation: Option<QueryId>) {
+        let query = installation.and_then(|id| Some(self.queries.get(&id)?.name));
+        self.send(FromNode::EngineDied { query });
     }
 
     /// Goes on with a new engine, on which nothing is installed. What was admitted is still in the history,
@@ -308,6 +316,7 @@ impl NodeCore {
                 replay: (!live).then_some(replay),
                 sequence: 0,
                 samples: VecDeque::new(),
+                cuts_told: Cuts::default(),
             },
         );
     }
@@ -503,6 +512,7 @@ impl NodeCore {
     fn send_progress(&mut self, id: QueryId, tick_ms: u64) {
         let settle_ns = self.settle_ns;
         let losses_told = self.ledger.told_total();
+        self.send_cuts(id, tick_ms);
         let Some(entry) = self.queries.get_mut(&id) else { return };
         let mut samples = Vec::new();
         while let Some(&(sampled_ms, time_unix_ns)) = entry.samples.front()
@@ -524,6 +534,27 @@ impl NodeCore {
         match self.sender.send(self.life, progress) {
             Ok(()) => entry.sequence += 1,
             // The next one says what this one does, and more.
+            Err(error) => warn!(%error, "could not send to the cluster part"),
+        }
+    }
+
+    /// Before the progress of a tick what its values lack.
+    fn send_cuts(&mut self, id: QueryId, tick_ms: u64) {
+        let Some(entry) = self.queries.get_mut(&id) else { return };
+        let cuts = self.engine.cuts(id);
+        let new = cuts.since(&entry.cuts_told);
+        if new.is_empty() {
+            return;
+        }
+        let told = new.iter().map(|(reason, count)| (reason.to_string(), count)).collect();
+        let place = Place { epoch: entry.epoch, sequence: entry.sequence };
+        let message = FromNode::Cuts { query: entry.name, place, tick_ms, cuts: told };
+        match self.sender.send(self.life, message) {
+            Ok(()) => {
+                entry.sequence += 1;
+                entry.cuts_told = cuts;
+            }
+            // Told with the next tick.
             Err(error) => warn!(%error, "could not send to the cluster part"),
         }
     }
@@ -556,6 +587,7 @@ impl NodeCore {
                     covers_from_unix_ns: self.covers_from(table),
                     lost_total: lost_total.into_iter().collect(),
                     unanswered_total: counter.unanswered_total,
+                    unasked_total: counter.unasked_total,
                     metadata_held_count: counter.metadata_held_count,
                     table: table.clone(),
                 }

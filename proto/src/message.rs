@@ -52,6 +52,8 @@ pub struct TableStatus {
     pub lost_total: Vec<(String, u64)>,
     /// Requests that the peer never answered: not lost.
     pub unanswered_total: u64,
+    /// Responses that nobody had asked for: not lost.
+    pub unasked_total: u64,
     /// Rows that wait for metadata now.
     pub metadata_held_count: u64,
 }
@@ -95,7 +97,7 @@ pub struct Report {
     pub message: FromNode,
 }
 
-/// Where in a feed's stream from one node a message stands: updates and progress count together, from 0
+/// Where in a feed's stream from one node a message stands: updates, cuts and progress count together, from 0
 /// in each epoch, so that progress over a missing update is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
@@ -157,4 +159,10 @@ pub enum FromNode {
     /// What the node knows of a table function now, in place of what it said before. `sequence` counts
     /// the answers of a life, so that one that is late is not taken for the newest.
     Answer { sequence: u64, function: String, rows: Vec<PackedRow> },
+    /// Functions left something out of what the query showed at `tick_ms` and before: reason and count, more
+    /// than was told. Comes before the `Progress` of that tick.
+    Cuts { query: QueryId, place: Place, tick_ms: u64, cuts: Vec<(String, u64)> },
+    /// The node's engine has died, of `query` if it was working on one. Everything is installed again
+    /// once the node has registered anew.
+    EngineDied { query: Option<QueryId> },
 }

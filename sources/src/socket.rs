@@ -13,10 +13,10 @@ use weir_protocols::redact::Redactor;
 use weir_types::batch::BATCH_ROWS_MAX;
 use weir_types::{BatchBuilder, RecordBatch, Upid, tables};
 
-use crate::capture::{CaptureEvent, ConnKey, Family, Liveness};
+use crate::capture::{CaptureEvent, ConnKey, Liveness};
 use crate::conn::{
     Ask, Ends, ParserPanic, Role, SocketOwner, StatsEntry, StatsKey, Tracker, TrackerCounters,
-    TrackerLimits, port_number,
+    TrackerLimits,
 };
 
 /// Full batches that wait for `flush`; beyond it the oldest is dropped and counted.
@@ -271,14 +271,14 @@ impl Sink {
             panic!("injected by a test");
         }
         let process = ends.process;
-        let is_ip = ends.socket.family != Family::Unix;
+        let [local_port, remote_port] = ends.ports();
         let endpoints = Endpoints {
-            time_unix_ns: exchange.response.last_unix_ns,
+            time_unix_ns: exchange.time_unix_ns(),
             upid: Upid::new(self.asid, process.pid, process.start_ticks).0,
             remote_addr: &ends.remote_addr,
-            remote_port: port_number(ends.socket.remote.filter(|_| is_ip)),
+            remote_port,
             local_addr: &ends.local_addr,
-            local_port: port_number(ends.socket.local.filter(|_| is_ip)),
+            local_port,
             trace_role: role_number(role),
             encrypted: false,
         };

@@ -74,6 +74,7 @@ static __noinline void tell_first(struct call *call) {
     if (!s || call->conn->addresses.family != AF_UNIX)
         return;
     fill_record(call, &s->record, WEIR_UNIX_NAMES, bpf_ktime_get_ns());
+    s->record.position_bytes = unix_peer_inode(call->sk);
     deliver(call->cfg, s, read_unix_names(s, call->sk));
 }
 
@@ -145,9 +146,23 @@ static __always_inline bool is_datagram_wanted(struct call *call, struct weir_sl
     return true;
 }
 
+// Of long calls less is copied while the ring fills: a message's first and last bytes are worth more
+// than the middle of another, and a record that finds no room is a loss.
+#define WEIR_SHED_HALF 1024
+#define WEIR_SHED_MOST 256
+
 static __always_inline __u64 payload_want(struct call *call, __u64 moved) {
     __u64 max = call->cfg->payload_max_bytes;
-    return moved < max ? moved : max;
+    __u64 want = moved < max ? moved : max;
+    if (want <= WEIR_SHED_MOST)
+        return want;
+    __u64 fill = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
+    __u64 quarter = call->cfg->wake_bytes;
+    __u64 room = fill >= 3 * quarter ? WEIR_SHED_MOST : WEIR_SHED_HALF;
+    if (fill < 2 * quarter || want <= room)
+        return want;
+    count(WEIR_COUNT_SHED_CALLS, 1);
+    return room;
 }
 
 // A stream's MSG_TRUNC throws the bytes away unread; a datagram's returns its full length.

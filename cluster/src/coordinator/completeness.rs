@@ -8,11 +8,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use weir_engine::Cuts;
 use weir_proto::QueryId;
 use weir_sinks::delivery::{Completeness, tick_unix_ns};
-use weir_types::ledger::{Ledger, Loss, Span};
+use weir_types::ledger::{Ledger, Loss, METADATA, Span};
 use weir_types::plan::{EndBound, OpKind, SlidingWindow, StartBound, Window};
 use weir_types::split::{Fragment, FragmentKind};
+
+use super::cuts::{CutLedger, CutTotals, FUNCTIONS};
 
 /// Freshness samples that wait for their frontier, per query.
 const EVENT_SAMPLES_MAX: usize = 4_096;
@@ -53,6 +56,8 @@ struct Feed {
     /// Something of it was lost on the way; it is about to be set up anew.
     broken: bool,
     nodes: BTreeMap<String, Covered>,
+    /// What functions left out on nodes.
+    cuts: CutLedger,
 }
 
 struct Query {
@@ -60,6 +65,10 @@ struct Query {
     windows: Windows,
     /// (tick, event time) of rows on their way to the view. A set: two feeds may tell of the same row.
     samples: BTreeSet<(u64, i64)>,
+    /// It asks what processes, connections or addresses are called.
+    reads_names: bool,
+    /// What functions left out in the engine here.
+    cuts: CutLedger,
 }
 
 #[derive(Default)]
@@ -79,6 +88,7 @@ pub struct Book {
     retention_ns: Option<i64>,
     /// Offline, a window never reaches before what is covered.
     covers_everything: bool,
+    cut_totals: CutTotals,
 }
 
 impl Book {
@@ -91,6 +101,12 @@ impl Book {
     #[must_use]
     pub fn offline() -> Book {
         Book { covers_everything: true, ..Book::default() }
+    }
+
+    /// What functions left out since the start.
+    #[must_use]
+    pub fn cut_totals(&self) -> CutTotals {
+        self.cut_totals.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -172,8 +188,8 @@ impl Book {
 /// Feeds and queries.
 impl Book {
     pub(super) fn feed_began(&self, feed: QueryId, tables: Vec<String>, installed_unix_ns: i64) {
-        let nodes = BTreeMap::new();
-        let entry = Feed { tables, installed_unix_ns, broken: false, nodes };
+        let (nodes, cuts) = (BTreeMap::new(), CutLedger::default());
+        let entry = Feed { tables, installed_unix_ns, broken: false, nodes, cuts };
         self.lock().feeds.insert(feed, entry);
     }
 
@@ -194,8 +210,15 @@ impl Book {
         }
     }
 
-    pub(super) fn query_began(&self, query: QueryId, feeds: BTreeSet<QueryId>, windows: Windows) {
-        let entry = Query { feeds, windows, samples: BTreeSet::new() };
+    pub(super) fn query_began(
+        &self,
+        query: QueryId,
+        feeds: BTreeSet<QueryId>,
+        windows: Windows,
+        reads_names: bool,
+    ) {
+        let (samples, cuts) = (BTreeSet::new(), CutLedger::default());
+        let entry = Query { feeds, windows, samples, reads_names, cuts };
         self.lock().queries.insert(query, entry);
     }
 
@@ -228,6 +251,23 @@ impl Book {
         let waiting = entry.samples.split_off(&(frontier_ms.saturating_add(1), i64::MIN));
         let done = std::mem::replace(&mut entry.samples, waiting);
         done.into_iter().map(|(_, time)| time).collect()
+    }
+}
+
+/// What functions left out.
+impl Book {
+    /// In the engine here, for a query, since it was installed; to be told before its completeness is asked.
+    pub fn note_cuts(&self, query: QueryId, tick_ms: u64, cuts: Cuts) {
+        if let Some(entry) = self.lock().queries.get_mut(&query) {
+            entry.cuts.note_new(tick_ms, cuts, &self.cut_totals);
+        }
+    }
+
+    /// On a node, for all that read a feed, since it told last.
+    pub(super) fn note_node_cuts(&self, feed: QueryId, tick_ms: u64, cuts: &[(String, u64)]) {
+        if let Some(entry) = self.lock().feeds.get_mut(&feed) {
+            entry.cuts.note(tick_ms, cuts, &self.cut_totals);
+        }
     }
 }
 
@@ -303,9 +343,11 @@ impl Book {
         let frontier_unix_ns = tick_unix_ns(frontier_ms);
         let Some(entry) = inner.queries.get(&query) else { return Completeness::default() };
         if self.covers_everything || entry.windows.is_empty() {
+            let lost = inner.cut_within(entry, &Span::new(i64::MIN, frontier_unix_ns));
             return Completeness {
                 complete_to_unix_ns: frontier_unix_ns,
-                complete: true,
+                complete: lost.is_empty(),
+                lost,
                 ..Completeness::default()
             };
         }
@@ -326,7 +368,10 @@ impl Book {
             !seen.from_named || covers_from_unix_ns <= seen.span.from_unix_ns.saturating_add(1)
         };
         let covered = windows.values().all(is_covered);
-        let lost = inner.lost_within(entry, &windows, covers_from_unix_ns);
+        let mut lost = inner.lost_within(entry, &windows, covers_from_unix_ns);
+        let from_unix_ns = windows.values().map(|seen| seen.span.from_unix_ns).min();
+        let window = Span::new(from_unix_ns.unwrap_or(i64::MIN), frontier_unix_ns);
+        lost.extend(inner.cut_within(entry, &window));
         let whole = |feed: &Feed| !feed.nodes.is_empty() && !feed.broken;
         let all_told = !inner.nodes.values().any(|node| node.losses.lacks_some());
         Completeness {
@@ -369,14 +414,47 @@ impl Inner {
             let feeds = entry.feeds.iter().filter_map(|feed| self.feeds.get(feed));
             let since = feeds.filter(reads).map(|feed| feed.installed_unix_ns).min();
             let since = since.unwrap_or(i64::MIN);
-            let mut of_table = BTreeMap::new();
-            for node in self.nodes.values() {
-                node.losses.ledger.lost_within(table, &span, since, &mut of_table);
+            self.add_lost(table, &span, since, &mut lost);
+            if entry.reads_names {
+                self.add_lost(METADATA, &span, since, &mut lost);
             }
-            self.past.lost_within(table, &span, since, &mut of_table);
-            if !of_table.is_empty() {
-                lost.insert(table.to_string(), of_table);
-            }
+        }
+        lost
+    }
+
+    fn add_lost(
+        &self,
+        table: &str,
+        span: &Span,
+        since: i64,
+        lost: &mut BTreeMap<String, BTreeMap<String, u64>>,
+    ) {
+        let mut within = BTreeMap::new();
+        for node in self.nodes.values() {
+            node.losses.ledger.lost_within(table, span, since, &mut within);
+        }
+        self.past.lost_within(table, span, since, &mut within);
+        if within.is_empty() {
+            return;
+        }
+        let of_table = lost.entry(table.to_string()).or_default();
+        for (reason, count) in within {
+            // Two windows may meet the same loss of names.
+            let have = of_table.entry(reason).or_default();
+            *have = count.max(*have);
+        }
+    }
+
+    /// What functions left out within a window, as a loss of the pseudo-table `functions`.
+    fn cut_within(&self, entry: &Query, window: &Span) -> BTreeMap<String, BTreeMap<String, u64>> {
+        let mut cut = BTreeMap::new();
+        let feeds = entry.feeds.iter().filter_map(|feed| self.feeds.get(feed));
+        for cuts in feeds.map(|feed| &feed.cuts).chain([&entry.cuts]) {
+            cuts.within(window, &mut cut);
+        }
+        let mut lost = BTreeMap::new();
+        if !cut.is_empty() {
+            lost.insert(FUNCTIONS.to_string(), cut);
         }
         lost
     }

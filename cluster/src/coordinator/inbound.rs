@@ -82,6 +82,10 @@ pub enum Outcome {
         queries: Vec<QueryId>,
         message: String,
     },
+    /// The node's engine died while it worked on this feed.
+    EngineDied {
+        feed: Option<QueryId>,
+    },
 }
 
 /// How fast broken feeds are set up anew.
@@ -186,6 +190,18 @@ impl Coordinator {
             }
             FromNode::Losses { sequence, whole, losses } => {
                 self.on_losses(name, sequence, whole, &losses);
+            }
+            FromNode::Cuts { query: feed, place, tick_ms, cuts } => {
+                if self.fits(name, feed, place) {
+                    self.book.note_node_cuts(feed, tick_ms, &cuts);
+                }
+            }
+            // Told once in a life: all is installed again once the next one has registered.
+            FromNode::EngineDied { query: feed } => {
+                let node = self.nodes.get_mut(name);
+                if node.is_some_and(|node| !std::mem::replace(&mut node.engine_died, true)) {
+                    return Outcome::EngineDied { feed };
+                }
             }
             FromNode::Leave => self.leave(name),
             FromNode::Answer { sequence, function, rows } => {
@@ -325,6 +341,7 @@ impl Coordinator {
             heard: true,
             life,
             losses_asked_ms: None,
+            engine_died: false,
             answers: std::collections::BTreeMap::new(),
             link: link.clone(),
         };

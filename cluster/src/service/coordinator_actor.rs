@@ -23,6 +23,7 @@ use super::inbox::{Item, NewReader, ViewInbox};
 use super::maintained::Maintained;
 use super::message::Outgoing;
 use super::outbox::Outbox;
+use super::quarantine::{self, Quarantine};
 use super::query_actor::{Around, QueryActor, ViewParts, Wake};
 use super::registry::{Installed, Registry, ViewId};
 use super::router::Router;
@@ -36,8 +37,6 @@ const QUERIES_MAX: usize = 512;
 const LINGER_MS: u64 = 5_000;
 /// Views are installed anew for so long in one go, then others have their turn.
 const INSTALL_SLICE_NS: u64 = 200_000;
-/// An engine that dies so often within a minute is brought down by a query: all are ended.
-const DEATHS_MAX: usize = 3;
 /// `run` reads a view that is there already if it refreshes at least so often.
 const SHARED_REFRESH_MS_MAX: u64 = 1_000;
 
@@ -70,7 +69,6 @@ struct ClockTick;
 #[rtype(result = "()")]
 struct EngineStarted {
     started: bool,
-    deaths: usize,
 }
 
 /// A view could not go on; its readers know why.
@@ -97,7 +95,7 @@ pub enum Wanted {
 
 /// Follow a view; it is installed if nobody follows it yet.
 #[derive(Message)]
-#[rtype(result = "Result<Subscribed, String>")]
+#[rtype(result = "Result<Subscribed, Refusal>")]
 pub struct Subscribe {
     pub prepared: Prepared,
     pub outbox: Arc<Outbox>,
@@ -117,6 +115,19 @@ pub struct Since {
 pub struct Subscribed {
     pub view: ViewId,
     pub number: u64,
+}
+
+/// Why there is no view to follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: &'static str,
+    pub message: String,
+}
+
+impl Refusal {
+    fn new(code: &'static str, message: impl Into<String>) -> Refusal {
+        Refusal { code, message: message.into() }
+    }
 }
 
 /// Stop following; the last one out removes the query.
@@ -207,6 +218,8 @@ pub(crate) struct Shared {
     pub(crate) registered: Registered,
     pub(crate) book: Arc<Book>,
     pub(crate) bus: Arc<BusCounters>,
+    /// Plans that brought engines down.
+    pub(crate) quarantine: Arc<Mutex<Quarantine>>,
     /// Whether every source of the nodes runs or was refused.
     pub(crate) settled: watch::Sender<bool>,
 }
@@ -282,13 +295,14 @@ impl CoordinatorActor {
             return;
         }
         self.restarting = true;
+        self.blame(self.shared.generations.engine().died_of());
         let (deaths, wait) = self.pace.died(self.shared.clock.monotonic_ns());
         error!(deaths, ?wait, "an engine worker died: a new engine is started");
         let generations = self.shared.generations.clone();
         let start = async move {
             actix::clock::sleep(wait).await;
             let started = actix_web::web::block(move || generations.restart().is_ok()).await;
-            EngineStarted { started: started.unwrap_or(false), deaths }
+            EngineStarted { started: started.unwrap_or(false) }
         };
         let own = self.own.clone();
         ctx.spawn(start.into_actor(self).map(move |started, _actor, _ctx| {
@@ -298,6 +312,27 @@ impl CoordinatorActor {
                 warn!(%error, "could not announce a new engine");
             }
         }));
+    }
+
+    /// An engine, here or of a node, died while it worked on this query or feed. Views of which engines
+    /// have died before are ended, all others go on.
+    fn blame(&mut self, killer: Option<QueryId>) {
+        let Some(killer) = killer else { return };
+        let now_ns = self.shared.clock.monotonic_ns();
+        for run in self.core.failed(killer) {
+            let over = {
+                let registry = lock(&self.shared.registry);
+                let mut quarantine =
+                    self.shared.quarantine.lock().unwrap_or_else(PoisonError::into_inner);
+                let view = registry.by_run(run);
+                let entry = view.and_then(|view| registry.get(view));
+                let is_over = entry.is_some_and(|entry| quarantine.blame(&entry.plan, now_ns));
+                view.filter(|_| is_over)
+            };
+            if let Some(view) = over {
+                self.finish(view, quarantine::CODE, quarantine::message());
+            }
+        }
     }
 
     /// All views are fed anew: by new queries, over the engine and nodes as they are now.
@@ -386,13 +421,20 @@ fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
 
 /// Views.
 impl CoordinatorActor {
-    fn install(&mut self, prepared: &Prepared) -> Result<ViewId, String> {
+    fn install(&mut self, prepared: &Prepared) -> Result<ViewId, Refusal> {
         if self.registry().len() >= QUERIES_MAX {
             self.end_lingering(u64::MAX);
         }
         if self.registry().len() >= QUERIES_MAX {
-            return Err(format!("{QUERIES_MAX} queries are installed already"));
+            let message = format!("{QUERIES_MAX} queries are installed already");
+            return Err(Refusal::new("queries_max", message));
         }
+        let now_ns = self.shared.clock.monotonic_ns();
+        let quarantine = self.shared.quarantine.lock().unwrap_or_else(PoisonError::into_inner);
+        if quarantine.refuses(&prepared.plan, now_ns) {
+            return Err(Refusal::new(quarantine::CODE, quarantine::message()));
+        }
+        drop(quarantine);
         let run = self.core.new_query_id();
         let view = self.registry().new_view_id();
         let inbox = Arc::new(ViewInbox::default());
@@ -439,7 +481,7 @@ impl CoordinatorActor {
         let outputs = prepared.outputs.clone();
         let (coordinator, own_inbox) = (self.own.clone(), Arc::clone(inbox));
         let (clock, book) = (Arc::clone(&self.shared.clock), Arc::clone(&self.shared.book));
-        let around = Around { clock, book };
+        let around = Around { clock, book, generations: Arc::clone(&self.shared.generations) };
         let (limits, test_faults) = (self.shared.snapshots, self.shared.test_faults);
         // A view that lost its rows to a panic would be wrong: it ends, and its readers come back.
         let config = Config { restarts_max: 0, ..Config::default() };
@@ -488,7 +530,7 @@ impl CoordinatorActor {
         }
     }
 
-    fn subscribe(&mut self, message: Subscribe) -> Result<Subscribed, String> {
+    fn subscribe(&mut self, message: Subscribe) -> Result<Subscribed, Refusal> {
         let Subscribe { prepared, outbox, wanted, since } = message;
         let notices = prepared.without_source.iter().map(|(output, table)| {
             let member = format!("\"table\":{}", serde_json::json!(output));
@@ -517,7 +559,8 @@ impl CoordinatorActor {
         let number = reader.number;
         let joined = {
             let mut registry = self.registry();
-            let entry = registry.get_mut(view).ok_or("the query ended while it was installed")?;
+            let ended = || Refusal::new("view_lost", "the query ended while it was installed");
+            let entry = registry.get_mut(view).ok_or_else(ended)?;
             entry.subscribers.push(number);
             entry.lingers |= wanted == Wanted::Live;
             entry.lingers_until_ms = None;
@@ -528,7 +571,7 @@ impl CoordinatorActor {
         if !joined {
             // The view went down and nobody has noticed yet: the next reader gets a new one.
             self.finish(view, "query_failed", "the view panicked".to_string());
-            return Err("the view went down: subscribe again".to_string());
+            return Err(Refusal::new("view_lost", "the view went down: subscribe again"));
         }
         Ok(Subscribed { view, number })
     }
@@ -555,8 +598,10 @@ impl Handler<NodeMessage> for CoordinatorActor {
             FromNode::Register { .. } | FromNode::Leave | FromNode::Status { .. }
         );
         let outcome = self.core.on_message(&name, &link, report, now_ms);
-        if let Outcome::QueryFailed { queries, message } = outcome {
-            self.finish_failed(queries, &message);
+        match outcome {
+            Outcome::Nothing => {}
+            Outcome::QueryFailed { queries, message } => self.finish_failed(queries, &message),
+            Outcome::EngineDied { feed } => self.blame(feed),
         }
         if changes_sources {
             let settled = self.core.sources_are_settled();
@@ -612,13 +657,6 @@ impl Handler<EngineStarted> for CoordinatorActor {
             error!("could not start a new engine; it is tried again");
             return;
         }
-        if message.deaths >= DEATHS_MAX {
-            let views = self.registry().ids();
-            for view in views {
-                let text = format!("the engine died {} times within a minute", message.deaths);
-                self.finish(view, "query_failed", text);
-            }
-        }
         self.core.start_over(self.shared.generations.engine());
         self.install_views("an engine worker died");
     }
@@ -639,7 +677,7 @@ impl Handler<TestPanic> for CoordinatorActor {
 }
 
 impl Handler<Subscribe> for CoordinatorActor {
-    type Result = Result<Subscribed, String>;
+    type Result = Result<Subscribed, Refusal>;
     fn handle(&mut self, message: Subscribe, _ctx: &mut Self::Context) -> Self::Result {
         self.subscribe(message)
     }

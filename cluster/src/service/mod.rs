@@ -12,6 +12,7 @@ mod inbox;
 mod maintained;
 pub mod message;
 mod outbox;
+mod quarantine;
 mod query_actor;
 mod registry;
 mod router;
@@ -38,7 +39,7 @@ pub use outbox::{Outbox, Popped};
 pub use registry::ViewId;
 pub use stats::{Freshness, Quantiles};
 
-use crate::coordinator::{Book, BusCounters, Identity};
+use crate::coordinator::{Book, BusCounters, CutTotals, Identity};
 use crate::view::SnapshotLimits;
 use coordinator_actor::{EngineFailed, NodeMessage, Shared};
 use router::Router;
@@ -66,6 +67,8 @@ pub struct Service {
     pub bus: Arc<BusCounters>,
     pub clock: Arc<dyn Clock>,
     pub tick_ms: u64,
+    /// What functions left out.
+    pub cut_totals: CutTotals,
     /// False while sources start: a table that nothing produces may still come.
     pub settled: watch::Receiver<bool>,
 }
@@ -92,6 +95,8 @@ impl Service {
         )?;
         let engine = Arc::new(engine);
         let bus: Arc<BusCounters> = Arc::default();
+        let book = Arc::new(Book::new(Some(config.retention_ns)));
+        let cut_totals = book.cut_totals();
         let (settled_sender, settled) = watch::channel(false);
         let shared = Shared {
             generations: Arc::clone(&engine),
@@ -105,8 +110,9 @@ impl Service {
             switch: switch.child("queries"),
             views: actix::Arbiter::new().handle(),
             registered: Arc::default(),
-            book: Arc::new(Book::new(Some(config.retention_ns))),
+            book,
             bus: Arc::clone(&bus),
+            quarantine: Arc::default(),
             settled: settled_sender,
         };
         // However often it dies, views wait for it: there is no server without it.
@@ -134,6 +140,7 @@ impl Service {
             bus,
             clock,
             tick_ms: config.tick_ms,
+            cut_totals,
             settled,
         })
     }

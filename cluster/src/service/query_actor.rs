@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use tracing::warn;
 use weir_actors::{Address, WeakAddress};
+use weir_engine::Generations;
 use weir_proto::QueryId;
 use weir_sinks::delivery::{Completeness, Output};
 use weir_types::Clock;
@@ -61,6 +62,7 @@ pub(crate) struct ViewParts {
 pub(crate) struct Around {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) book: Arc<Book>,
+    pub(crate) generations: Arc<Generations>,
 }
 
 impl Surroundings for Around {
@@ -68,6 +70,7 @@ impl Surroundings for Around {
         self.clock.now_unix_ns()
     }
     fn completeness(&self, run: QueryId, frontier_ms: u64) -> Completeness {
+        self.book.note_cuts(run, frontier_ms, self.generations.engine().cuts(run));
         self.book.completeness(run, frontier_ms)
     }
     fn take_samples(&self, run: QueryId, frontier_ms: u64) -> Vec<i64> {

@@ -5,6 +5,7 @@
 //! hold one capability each, at their input's frontier, and let go of it when the query ends.
 
 mod aggregate;
+mod between;
 mod join;
 mod limit;
 mod output;

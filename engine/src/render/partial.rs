@@ -116,10 +116,7 @@ impl PartialTable {
         }
         self.find_slots(spec, batch, copies, scratch);
         for (agg, accs) in spec.aggs.iter().zip(&mut self.accs) {
-            let bound = agg.bind(batch);
-            for (row, &slot) in scratch.slots.iter().enumerate() {
-                bound.add(&mut accs[slot as usize], row, copies);
-            }
+            agg.bind(batch).add_rows(accs, &scratch.slots, copies);
         }
         // An accumulator keeps at most what it was given, or a few buckets more for each value.
         self.unmeasured += bytes + batch.num_rows() * spec.aggs.len() * BUCKET_BYTES;
@@ -200,7 +197,7 @@ impl PartialTable {
             let words = scratch.row.as_slice();
             let hash = hash_words(&self.hash, words);
             let of_slot = |slot: u32| &self.words[slot as usize * stride..][..stride];
-            let found = self.slots.find(hash, |&slot| of_slot(slot) == words).copied();
+            let found = self.slots.find(hash, |&slot| same_words(of_slot(slot), words)).copied();
             let slot = match found {
                 Some(slot) => slot,
                 None => self.new_slot(spec, batch, row, hash, words),
@@ -286,6 +283,11 @@ impl Iterator for Changes {
         let accs = self.columns.iter_mut().filter_map(Iterator::next).collect();
         Some(Change::Partial { key, pane, rows, accs })
     }
+}
+
+/// A few words each, of equal number: compared in place, since a call of `memcmp` costs more than that.
+fn same_words(left: &[u64], right: &[u64]) -> bool {
+    left.iter().zip(right).all(|(left, right)| left == right)
 }
 
 fn hash_words(state: &Hash, words: &[u64]) -> u64 {

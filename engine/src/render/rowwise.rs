@@ -37,7 +37,8 @@ impl RowSpec {
     fn check_fault(&self) {
         static HAS_KILLED: AtomicBool = AtomicBool::new(false);
         assert!(!self.panics, "test fault: {TEST_PANIC_LITERAL}");
-        if self.kills && !HAS_KILLED.swap(true, Ordering::Relaxed) {
+        let kills_once = self.kills && !HAS_KILLED.swap(true, Ordering::Relaxed);
+        if kills_once || self.kills_each_time {
             std::panic::panic_any(TestDeath);
         }
     }

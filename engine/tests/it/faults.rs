@@ -252,8 +252,9 @@ fn an_engine_dies_aloud_and_another_takes_its_place() {
         loop {
             match rig.event() {
                 EngineEvent::Failed { query, .. } => failed.push(query),
-                EngineEvent::Died { message } => {
+                EngineEvent::Died { query, message } => {
                     assert!(message.contains("died"), "{message}");
+                    assert_eq!(query, None, "it was working on none");
                     break;
                 }
                 _ => {}
@@ -312,5 +313,30 @@ fn shuts_down_at_once() {
         rig.push(&[(19_000, "a", 1)]);
         rig.engine.close_tick(20_000);
         rig.engine.shutdown();
+    }
+}
+
+/// An engine that dies says which query its worker was working on, however many there are and wherever the
+/// worker was: catches a death for which all queries, or none, must be blamed.
+#[test]
+fn a_death_has_a_name() {
+    for workers in [1, 2, 4] {
+        let mut rig = Rig::new(config(workers), 1000);
+        for query in [1, 2] {
+            let (node, cluster) = aggregated(sliding(10), &[1], &[agg("count", 2, Some(0))]);
+            rig.install(query, node, cluster, 20_000);
+        }
+        let literal = Expr::Literal(Value::str(weir_engine::TEST_DEATHS_LITERAL));
+        let mut node = Plan::default();
+        let scan = node.scan(sliding(10));
+        let fatal = call("equal", vec![column(1, DataType::String), literal], DataType::Boolean);
+        let filtered = node.filter(scan, fatal);
+        node.send(filtered, 0, Shape::Rows { rows_max: None }, sliding(10));
+        rig.engine.install(Install::new(7, Arc::new(node.0), 1000, 20_000));
+        rig.push(&[(19_000, "a", 1)]);
+        rig.engine.close_tick(20_000);
+        let died = wait_for(&rig, |event| matches!(event, EngineEvent::Died { .. }));
+        assert!(matches!(died, EngineEvent::Died { query: Some(7), .. }), "{died:?}");
+        assert_eq!(rig.engine.died_of(), Some(7));
     }
 }

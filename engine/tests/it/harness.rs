@@ -360,7 +360,7 @@ impl Rig {
             EngineEvent::Frontier { .. } | EngineEvent::Removed { .. } => {}
             EngineEvent::Failed { query, .. } if self.tolerated == Some(query) => {}
             EngineEvent::Failed { query, message } => panic!("query {query} failed: {message}"),
-            EngineEvent::Died { message } => panic!("the engine died: {message}"),
+            EngineEvent::Died { message, .. } => panic!("the engine died: {message}"),
         }
     }
 

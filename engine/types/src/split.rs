@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::acc::Acc;
+use crate::expr::Expr;
 use crate::plan::{AggCall, OpId, OpKind, Window};
 use crate::row::PackedRow;
 use crate::schema::Relation;
@@ -89,6 +90,25 @@ impl Fragment {
         tables.sort_unstable();
         tables.dedup();
         tables
+    }
+}
+
+impl Fragment {
+    /// Whether a row expression calls a function of which `is` is true.
+    #[must_use]
+    pub fn calls(&self, is: &dyn Fn(&str) -> bool) -> bool {
+        let mut found = false;
+        let mut look = |expr: &Expr| {
+            expr.walk(&mut |expr| found |= matches!(expr, Expr::Call { func, .. } if is(func)));
+        };
+        for op in &self.ops {
+            match &op.kind {
+                FragmentKind::Plan(OpKind::Filter { predicate }) => look(predicate),
+                FragmentKind::Plan(OpKind::Map { exprs }) => exprs.iter().for_each(&mut look),
+                _ => {}
+            }
+        }
+        found
     }
 }
 

@@ -25,9 +25,7 @@ pub use connection::{Connection, Ends, Role};
 pub use infer::{Inference, Protocol};
 pub use lifetime::Ask;
 pub use stats::{ConnStats, STATS_KEYS_MAX, StatsEntry, StatsKey};
-pub use tracker::{Emit, ParserPanic, SocketOwner, Tracker, TrackerCounters, TrackerLimits};
-
-pub(crate) use connection::port_number;
+pub use tracker::{Emit, EndOf, ParserPanic, SocketOwner, Tracker, TrackerCounters, TrackerLimits};
 
 #[cfg(doc)]
 use crate::capture::ConnKey;

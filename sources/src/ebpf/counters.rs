@@ -22,6 +22,8 @@ pub struct Counters {
     pub lost_bytes: u64,
     /// Bytes moved beyond what records carry.
     pub cut_bytes: u64,
+    /// Long calls of which less was copied because the ring was half full.
+    pub shed_calls: u64,
     /// User memory that could not be read: part of `cut_bytes`.
     pub faults: u64,
     pub non_sockets: u64,
@@ -56,6 +58,7 @@ impl Counters {
             lost_records: get(Counter::LostRecords),
             lost_bytes: get(Counter::LostBytes),
             cut_bytes: get(Counter::CutBytes),
+            shed_calls: get(Counter::ShedCalls),
             faults: get(Counter::Faults),
             non_sockets: get(Counter::NonSockets),
             other_sockets: get(Counter::OtherSockets),

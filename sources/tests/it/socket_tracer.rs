@@ -157,6 +157,32 @@ fn each_end_gives_a_row() {
     assert_eq!(rows.ints("resp_body_size"), [2, 2]);
 }
 
+/// First bytes: an answer's time is when it began, however slowly its body follows, and the latency
+/// goes from a chunked request's first byte to there. Catches downloads whose length is their latency.
+#[test]
+fn times_are_those_of_first_bytes() {
+    let mut net = Net::new();
+    let server = server_end(4000);
+    let head = "POST /up HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for piece in [head, "2\r\nab\r\n", "0\r\n\r\n"] {
+        net.read(server, NGINX, piece);
+        net.now_ns += SECOND_NS;
+    }
+    // An interim answer is not the answer.
+    net.write(server, NGINX, "HTTP/1.1 103 Early Hints\r\n\r\n");
+    net.now_ns += SECOND_NS;
+    let began_ns = net.now_ns + 1_000;
+    net.write(server, NGINX, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n");
+    for _ in 0..2 {
+        net.flush_after(SECOND_NS);
+        net.write(server, NGINX, "ab");
+    }
+    let rows = net.rows("http_events");
+    assert_eq!(rows.ints("time_"), [began_ns]);
+    assert_eq!(rows.ints("latency"), [4 * SECOND_NS + 4_000]);
+    assert_eq!(rows.ints("resp_body_size"), [4]);
+}
+
 /// 10,000 requests over 16 keep-alive connections give exactly 10,000 server rows, none lost.
 #[test]
 fn ten_thousand_requests_ten_thousand_rows() {
@@ -378,7 +404,7 @@ fn unix_sockets_are_named() {
         let mut end = socket(id as u64, Opened::Accepted, "1.1.1.1:1", "1.1.1.1:1");
         (end.family, end.local, end.remote) = (Family::Unix, None, None);
         let at = net.at(end, NGINX);
-        net.tracer.on_event(&CaptureEvent::UnixNames { at, local, remote });
+        net.tracer.on_event(&CaptureEvent::UnixNames { at, local, remote, peer_inode: 0 });
         net.tracer.on_event(&CaptureEvent::Accept { at });
         net.read(end, NGINX, &get("/"));
         net.write(end, NGINX, OK);

@@ -98,6 +98,8 @@ pub struct Message {
     pub(super) wire_bytes: u64,
     /// Response: after it the connection carries something else.
     pub(super) opens_tunnel: bool,
+    /// Response: taken for one without the body that it promises.
+    pub(super) end_is_guessed: bool,
 }
 
 impl Message {
@@ -129,6 +131,7 @@ impl Message {
         self.is_one_event = false;
         self.wire_bytes = 0;
         self.opens_tunnel = false;
+        self.end_is_guessed = false;
     }
 
     fn capacity(&self) -> usize {
@@ -162,10 +165,16 @@ pub struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// From the request's first byte to the response's last; never negative, also if a clock is.
+    /// From the request's first byte to the response's first; never negative, also if a clock is.
     #[must_use]
     pub fn latency_ns(&self) -> i64 {
-        self.response.last_unix_ns.saturating_sub(self.request.first_unix_ns).max(0)
+        self.time_unix_ns().saturating_sub(self.request.first_unix_ns).max(0)
+    }
+
+    /// When the response began.
+    #[must_use]
+    pub fn time_unix_ns(&self) -> i64 {
+        self.response.first_unix_ns
     }
 }
 

@@ -13,7 +13,7 @@ pub(super) const PROTOCOLS: [TableDef; 12] = [
                 "time_",
                 DataType::Time64Ns,
                 SemanticType::None,
-                "When the response was sent, Unix ns.",
+                "When the response began, Unix ns.",
             ),
             column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
             label(
