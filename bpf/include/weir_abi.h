@@ -49,6 +49,8 @@ enum weir_counter {
     WEIR_COUNT_COMPAT_SOCKETS,  // of 32-bit programs, that were closed without being looked at
     WEIR_COUNT_COMPAT_BYTES,    // moved by those
     WEIR_COUNT_SHED_CALLS,      // long ones of which less was copied because the ring filled
+    WEIR_COUNT_LOST_DATAGRAMS,  // of the lost records, those of datagrams
+    WEIR_COUNT_SKIPPED_DATAGRAMS, // of the skipped messages
     WEIR_COUNT_MAX,
 };
 

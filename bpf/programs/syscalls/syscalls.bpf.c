@@ -315,6 +315,8 @@ static __always_inline int messages(struct sys_exit_ctx *ctx, __u32 direction) {
         unseen = 0;
     }
     count(WEIR_COUNT_SKIPPED_MESSAGES, total - WEIR_MESSAGES_MAX);
+    if (s->record.addresses.socket_type == SOCK_DGRAM)
+        count(WEIR_COUNT_SKIPPED_DATAGRAMS, total - WEIR_MESSAGES_MAX);
     return 0;
 }
 

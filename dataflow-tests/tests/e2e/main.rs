@@ -23,6 +23,7 @@ mod readers;
 mod reduced;
 mod rows;
 mod servers;
+mod unix;
 
 /// True if this machine lets us capture and has nginx; says why not otherwise.
 fn can_capture() -> bool {
