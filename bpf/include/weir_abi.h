@@ -160,6 +160,7 @@ enum weir_conn_flags {
     WEIR_CONN_PENDING = 2, // connect has returned, and is not done
     WEIR_CONN_ENDED = 4,   // that its ingress has ended is told
     WEIR_CONN_URING = 8,   // io_uring was seen on it
+    WEIR_CONN_ALLOWED = 16, // datagrams of it have passed the ports' filter
 };
 
 struct weir_conn {

@@ -11,6 +11,7 @@ mod capture;
 mod check;
 mod command_line;
 mod commands;
+mod dns;
 mod entities;
 mod generations;
 mod knowledge;
