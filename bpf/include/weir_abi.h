@@ -104,7 +104,8 @@ struct weir_socket_record {
     __u32 generation;
     __s32 fd;
     struct weir_addresses addresses;
-    __u64 position_bytes; // data, gap, end: moved before in this direction; close: egress in all
+    __u64 position_bytes; // data, gap, end: moved before in this direction; close: egress in all;
+                          // Unix names: inode of the peer, 0 if it has none yet
     __u64 total_bytes;    // data, gap: moved by the call; close: ingress in all
     __u16 direction;      // weir_direction
     __u16 flags;          // weir_record_flags

@@ -174,7 +174,8 @@ pub struct SocketRecord {
     pub generation: u32,
     pub fd: i32,
     pub addresses: Addresses,
-    /// Data, gaps, ends: bytes moved before in this direction. Close: egress bytes in all.
+    /// Data, gaps, ends: bytes moved before in this direction. Close: egress bytes in all. Unix names:
+    /// inode of the peer, 0 if it has none yet.
     pub position_bytes: u64,
     /// Data and gaps: bytes moved by the call. Close: ingress bytes in all.
     pub total_bytes: u64,

@@ -4,27 +4,30 @@
 
 mod answers;
 mod completeness;
+mod cuts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tracing::warn;
-use weir_engine::{Engine, FeedExchange, Install};
+use weir_engine::{Engine, FeedExchange, Install, Intake, Part};
 use weir_proto::message::{SourceStatus, TableStatus};
 use weir_proto::{FromNode, NodeInfo, NodeLink, QueryId, ToNode};
 use weir_pxl::table_functions::Answered;
 use weir_types::PackedRow;
 use weir_types::batch::pack_rows;
 use weir_types::plan::OpKind;
-use weir_types::split::{ExchangeId, FragmentKind, SplitPlan};
+use weir_types::split::{Source, SplitPlan};
 
 pub use answers::Identity;
 pub use completeness::{PastLosses, QueryCompleteness};
+pub(crate) use cuts::CutLedger;
+pub use cuts::{CutTotals, FUNCTIONS};
 
 use self::answers::Readers;
 use self::completeness::{NodeLosses, Windows};
 pub use crate::feed::FeedInfo;
-use crate::feed::{self, Feed, FeedPlan, Progress, Source};
+use crate::feed::{self, Feed, Progress, Shared};
 use crate::view::tick_unix_ns;
 
 /// A node that is silent for longer no longer holds frontiers.
@@ -63,12 +66,15 @@ struct Query {
     /// What it reads; none if it reads table functions only.
     feeds: BTreeSet<QueryId>,
     windows: Windows,
+    /// It asks what processes, connections or addresses are called.
+    reads_names: bool,
     refresh_ms: u64,
     closed_ms: u64,
     /// (tick, event time) of rows on their way to the view. A set: two feeds may tell of the same
     /// row.
     samples: BTreeSet<(u64, i64)>,
     readers: Readers,
+    cuts: CutLedger,
 }
 
 impl Query {
@@ -86,13 +92,14 @@ pub struct Coordinator {
     nodes: BTreeMap<String, Node>,
     queries: BTreeMap<QueryId, Query>,
     feeds: BTreeMap<QueryId, Feed>,
-    by_source: HashMap<Source, FeedExchange>,
+    by_source: HashMap<Shared, FeedExchange>,
     /// Of queries and feeds: nodes and engines know both by the same numbers.
     next_query: QueryId,
     lag_max_ms: u64,
     /// The monotonic clock when it was looked at last.
     mono_ms: Option<u64>,
     past_losses: PastLosses,
+    cut_totals: CutTotals,
     /// Offline, a window never reaches before what is covered, and table functions are not
     /// answered.
     covers_everything: bool,
@@ -127,6 +134,7 @@ impl Coordinator {
             lag_max_ms: NODE_LAG_MAX_MS,
             mono_ms: None,
             past_losses: PastLosses::default(),
+            cut_totals: CutTotals::default(),
             covers_everything: false,
             table_functions: BTreeMap::new(),
             identity: Identity::default(),
@@ -205,8 +213,8 @@ impl Coordinator {
     ) -> Result<(), CoordinatorError> {
         let refresh_ms = refresh_ms.max(1);
         let start_tick_ms = now_ms / refresh_ms * refresh_ms;
-        let (imports, new) = self.imports(&split, refresh_ms, now_ms);
-        let feeds: BTreeSet<QueryId> = imports.values().map(|at| at.feed).collect();
+        let (intakes, new) = self.intakes(&split, refresh_ms, now_ms);
+        let feeds: BTreeSet<QueryId> = intakes.iter().map(|at| at.feed).collect();
         for feed in &feeds {
             if let Some(feed) = self.feeds.get_mut(feed) {
                 feed.readers.insert(query);
@@ -214,11 +222,10 @@ impl Coordinator {
         }
         let begin_ms = |feed: &Feed| feed.closed_ms.max(feed.start_ms);
         let begin_ms = feeds.iter().filter_map(|feed| self.feeds.get(feed)).map(begin_ms).max();
-        let fragment = Arc::new(split.cluster.clone());
-        self.engine.install(Install {
-            imports,
-            ..Install::new(query, fragment, refresh_ms, begin_ms.unwrap_or(start_tick_ms))
-        });
+        let sources = intakes.into_iter().map(Intake::Feed).collect();
+        let part = Part::Query { plan: Arc::new(split.cluster.clone()), sources };
+        let start_tick_ms = begin_ms.unwrap_or(start_tick_ms);
+        self.engine.install(Install::new(query, part, refresh_ms, start_tick_ms));
         self.fill_table_functions(query, &split);
         let readers = match self.covers_everything {
             true => Readers::default(),
@@ -228,11 +235,13 @@ impl Coordinator {
             query,
             Query {
                 feeds,
-                windows: Windows::of(&split.node),
+                windows: Windows::of(&split.sources),
+                reads_names: split.calls(&weir_engine::reads_names),
                 refresh_ms,
                 closed_ms: 0,
                 samples: BTreeSet::new(),
                 readers,
+                cuts: CutLedger::default(),
             },
         );
         self.ask_agents();
@@ -241,55 +250,50 @@ impl Coordinator {
         new.into_iter().try_for_each(|feed| self.install_on_nodes(feed))
     }
 
-    /// Where the query's exchanges are to be had, and the feeds that were installed for it.
-    fn imports(
+    /// Where the query's sources are to be had, in their order, and the feeds that were installed for it.
+    fn intakes(
         &mut self,
         split: &SplitPlan,
         refresh_ms: u64,
         now_ms: u64,
-    ) -> (BTreeMap<ExchangeId, FeedExchange>, Vec<QueryId>) {
-        let sources = feed::sources(split, refresh_ms);
-        let missing: Vec<Source> = sources
-            .iter()
-            .filter(|(_, source)| self.readable(source).is_none())
-            .map(|(_, source)| source.clone())
-            .collect();
+    ) -> (Vec<FeedExchange>, Vec<QueryId>) {
+        let shared = |source: &Source| Shared { refresh_ms, source: source.clone() };
+        let missing = split.sources.iter().map(shared);
+        let missing = missing.filter(|shared| self.readable(shared).is_none());
+        let missing: Vec<Source> = missing.map(|shared| shared.source).collect();
         let mut new = Vec::new();
-        for plan in feed::feed_plans(missing) {
-            new.push(self.start_feed(plan, refresh_ms, now_ms));
+        for sources in feed::by_feed(missing) {
+            new.push(self.start_feed(sources, refresh_ms, now_ms));
         }
-        let at = |(exchange, source): &(ExchangeId, Source)| {
-            Some((*exchange, *self.by_source.get(source)?))
+        let at = |source: &Source| {
+            let found = self.by_source.get(&shared(source));
+            *found.expect("its feed was there, or has just been started")
         };
-        (sources.iter().filter_map(at).collect(), new)
+        (split.sources.iter().map(at).collect(), new)
     }
 
     /// Where a new reader finds what it would miss nothing of.
-    fn readable(&self, source: &Source) -> Option<FeedExchange> {
-        let at = *self.by_source.get(source)?;
+    fn readable(&self, shared: &Shared) -> Option<FeedExchange> {
+        let at = *self.by_source.get(shared)?;
         let is_new = self.feeds.get(&at.feed)?.closed_ms == 0;
         (is_new || self.engine.holds(at)).then_some(at)
     }
 
-    fn start_feed(&mut self, plan: FeedPlan, refresh_ms: u64, now_ms: u64) -> QueryId {
-        let start_ms = now_ms / refresh_ms * refresh_ms;
-        let id = self.new_query_id();
-        let fragment = Arc::new(plan.cluster.clone());
-        self.engine.install(Install::new(id, fragment, refresh_ms, start_ms));
-        let feed = Feed::new(plan, refresh_ms, start_ms, tick_unix_ns(now_ms));
-        for (source, at) in feed.exchanges(id) {
-            self.by_source.insert(source.clone(), at);
-        }
-        self.feeds.insert(id, feed);
-        id
+    fn start_feed(&mut self, sources: Vec<Source>, refresh_ms: u64, now_ms: u64) -> QueryId {
+        let start_tick_ms = now_ms / refresh_ms * refresh_ms;
+        let query = self.new_query_id();
+        let part = Part::Feed(sources.clone());
+        self.engine.install(Install::new(query, part, refresh_ms, start_tick_ms));
+        let feed = Feed::new(sources, refresh_ms, start_tick_ms, tick_unix_ns(now_ms));
+        self.by_source.extend(feed.exchanges(query));
+        self.feeds.insert(query, feed);
+        query
     }
 
     /// What table functions answer is constant: their rows are given once.
     fn fill_table_functions(&self, query: QueryId, split: &SplitPlan) {
         for (idx, op) in split.cluster.ops.iter().enumerate() {
-            let FragmentKind::Plan(OpKind::TableFunction { name, args }) = &op.kind else {
-                continue;
-            };
+            let OpKind::TableFunction { name, args } = &op.kind else { continue };
             if let Some(rows) = self.table_functions.get(name) {
                 self.engine.push_table_function(query, idx, rows.clone());
                 continue;
@@ -317,9 +321,9 @@ impl Coordinator {
         let (Some(node), Some(entry)) = (self.nodes.get(name), self.feeds.get_mut(&feed)) else {
             return Ok(());
         };
-        let (fragment, refresh_ms) = (entry.plan.node.clone(), entry.refresh_ms);
+        let (plan, refresh_ms) = (entry.node.clone(), entry.refresh_ms);
         node.link
-            .send(&ToNode::Install { query: feed, fragment, refresh_ms })
+            .send(&ToNode::Install { query: feed, plan, refresh_ms })
             .map_err(|source| CoordinatorError::Node { node: name.to_string(), source })?;
         entry.nodes.insert(name.to_string(), Progress::default());
         Ok(())
@@ -371,7 +375,7 @@ impl Coordinator {
         self.feeds.iter().map(|(&feed, entry)| FeedInfo {
             feed,
             tables: entry.tables.clone(),
-            exchanges: entry.plan.sources.len(),
+            exchanges: entry.sources.len(),
             refresh_ms: entry.refresh_ms,
             readers: entry.readers.iter().copied().collect(),
         })
@@ -446,7 +450,10 @@ impl Coordinator {
                 let queries = self.failed(query);
                 return Outcome::QueryFailed { queries, message };
             }
+            FromNode::Cuts { query: feed, tick_ms, cuts } => self.on_cuts(feed, tick_ms, &cuts),
             FromNode::Leave => self.leave(name),
+            // Whoever installs queries anew decides which.
+            FromNode::EngineDied { .. } => {}
             FromNode::Answer { function, rows } => self.on_answer(name, function, rows),
         }
         Outcome::Nothing

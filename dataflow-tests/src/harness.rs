@@ -28,6 +28,8 @@ pub enum HarnessError {
     EndedEarly { program: String, status: std::process::ExitStatus, output: String },
     #[error("{what} did not happen within {deadline:?}; output so far: {output}")]
     TooLate { what: String, deadline: Duration, output: String },
+    #[error("{what} did not come in time")]
+    TimedOut { what: &'static str },
     #[error("could not {what}")]
     Io { what: String, source: std::io::Error },
     #[error("{peer} answered what is not HTTP/1: {what}")]
@@ -49,7 +51,7 @@ const POLL_EVERY: Duration = Duration::from_millis(10);
 
 /// The only place that waits for time to pass.
 #[expect(clippy::disallowed_methods, reason = "real processes and paced load need real time")]
-pub(crate) fn pause(duration: Duration) {
+pub fn pause(duration: Duration) {
     std::thread::sleep(duration);
 }
 

@@ -12,6 +12,9 @@
 //! * Whoever captures holds an [`Observer`]: it can append to a bounded queue and look at the last
 //!   snapshot, and nothing else. What finds the queue full is dropped and counted.
 //!
+//! What found no room, or was forgotten for newer things, goes into the ledger as losses of
+//! [`METADATA`]: it makes those answers incomplete that ask for names.
+//!
 //! A tick closes once what was observed before its rows has been published ([`Observer::mark`],
 //! [`Settled`]), or its grace is over. The threads end when [`Metadata`] is dropped.
 
@@ -26,8 +29,9 @@ use weir_engine::Generations;
 use weir_sources::metadata::reader::{Answer, Order, ProcessReader};
 use weir_sources::metadata::scan::SocketScanner;
 use weir_sources::metadata::{
-    ENDED_MAX, Found, Machine, Model, ModelCounters, Observation, PROCESSES_MAX,
+    ENDED_MAX, Forgotten, Found, Machine, Model, ModelCounters, Observation, PROCESSES_MAX,
 };
+use weir_types::ledger::{METADATA, Meter, NodeLedger, Reach, Span};
 use weir_types::metadata::{MetadataSnapshot, SharedMap};
 use weir_types::{Clock, Upid, WallClock};
 
@@ -79,12 +83,38 @@ struct Shared {
     published: Mutex<Arc<Published>>,
     queued_bytes: AtomicUsize,
     dropped_total: AtomicU64,
+    /// What of it, and of the model's losses, is not in the ledger yet.
+    lost: Mutex<Lost>,
     marks_sent: AtomicU64,
     marks_published: AtomicU64,
     counters: Mutex<ModelCounters>,
 }
 
+#[derive(Default)]
+struct Lost {
+    meter: Meter,
+    /// Since the start.
+    full_total: u64,
+    /// Since it was taken last.
+    forgotten: Forgotten,
+}
+
 impl Shared {
+    /// Writes down what was lost since the last call; `span`: the time since then.
+    fn note_lost(&self, ledger: &NodeLedger, span: Span) {
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let full_total = lost.full_total;
+        let dropped_total = self.dropped_total.load(Ordering::Relaxed);
+        for (reason, total) in [("observations_full", dropped_total), ("names_full", full_total)] {
+            let count = lost.meter.added(METADATA, reason, total);
+            ledger.note(METADATA, reason, Reach::Everybody, span, count);
+        }
+        let forgotten = std::mem::take(&mut lost.forgotten);
+        if let Some(span) = forgotten.span {
+            ledger.note(METADATA, "names_forgotten", Reach::Later, span, forgotten.count);
+        }
+    }
+
     fn published(&self) -> Arc<Published> {
         self.published.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -132,8 +162,14 @@ impl Observer {
     }
 }
 
-/// Whether all that was observed before the last mark has been published.
-pub type Settled = Arc<dyn Fn() -> bool + Send + Sync>;
+/// What the node's thread asks of whoever keeps the names.
+#[derive(Clone)]
+pub struct Names {
+    /// Whether all that was observed before the last mark has been published.
+    pub settled: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Writes down what was lost since the last call; the span is the time since then.
+    pub note_lost: Arc<dyn Fn(&NodeLedger, Span) + Send + Sync>,
+}
 
 /// The metadata of this node.
 pub struct Metadata {
@@ -209,12 +245,14 @@ impl Metadata {
     }
 
     #[must_use]
-    pub fn settled(&self) -> Settled {
-        let shared = self.shared.clone();
-        Arc::new(move || {
-            let sent = shared.marks_sent.load(Ordering::Acquire);
-            shared.marks_published.load(Ordering::Acquire) >= sent
-        })
+    pub fn names(&self) -> Names {
+        let (asked, lost) = (self.shared.clone(), self.shared.clone());
+        let settled = move || {
+            let sent = asked.marks_sent.load(Ordering::Acquire);
+            asked.marks_published.load(Ordering::Acquire) >= sent
+        };
+        let note_lost = move |ledger: &NodeLedger, span| lost.note_lost(ledger, span);
+        Names { settled: Arc::new(settled), note_lost: Arc::new(note_lost) }
     }
 
     /// Hands in what was found out elsewhere; may wait for the metadata's thread.
@@ -292,7 +330,7 @@ struct Keeper {
 impl Keeper {
     fn run(mut self, queue: &Receiver<Queued>, found: &Receiver<Found>, stop: &Receiver<()>) {
         let mut second = now();
-        self.model.second();
+        self.model.second(WallClock.now_unix_ns());
         loop {
             self.give_orders();
             self.publish_if_due();
@@ -307,8 +345,8 @@ impl Keeper {
             found.try_iter().take(FOUND_MAX).for_each(|one| self.find(one));
             if since(second) >= SECOND {
                 second = now();
-                self.model.second();
-                self.tell_counters();
+                self.model.second(WallClock.now_unix_ns());
+                self.warn_once();
             }
         }
     }
@@ -366,6 +404,7 @@ impl Keeper {
             let published = Arc::new(Published { snapshot, kernel_threads });
             *self.shared.published.lock().unwrap_or_else(PoisonError::into_inner) = published;
         }
+        self.tell_counters();
         self.published = now();
         self.shared.marks_published.fetch_max(self.mark, Ordering::Release);
     }
@@ -373,11 +412,16 @@ impl Keeper {
     fn tell_counters(&mut self) {
         let counters = self.model.counters();
         *self.shared.counters.lock().unwrap_or_else(PoisonError::into_inner) = counters;
-        let ModelCounters { processes_refused_total, processes_forgotten_total, ends, .. } =
-            counters;
+        let mut lost = self.shared.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.full_total = counters.full_total();
+        lost.forgotten.add(self.model.take_forgotten());
+    }
+
+    fn warn_once(&mut self) {
+        let counters = self.model.counters();
         let dropped = self.shared.dropped_total.load(Ordering::Relaxed);
-        let lost = dropped + processes_refused_total + processes_forgotten_total;
-        if !self.warned && lost + ends.forgotten_total + ends.refused_total > 0 {
+        let lost = dropped + counters.full_total() + counters.forgotten_total();
+        if !self.warned && lost > 0 {
             self.warned = true;
             warn!(?counters, dropped, "there is more than is remembered: names will be missing");
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use weir_sources::capture::{Opened, Process};
-use weir_sources::conn::SocketOwner;
+use weir_sources::conn::{EndOf, SocketOwner};
 
 use super::*;
 
@@ -27,8 +27,10 @@ fn started(pid: u32) -> Observation {
 fn end(number: u32) -> Observation {
     let local = SocketAddr::from(([127, 0, 0, 1], 1_024 + (number % 60_000) as u16));
     Observation::End(SocketOwner {
-        local,
-        remote: SocketAddr::from(([127, 0, (number / 60_000) as u8, 1], 80)),
+        end: EndOf::Ip {
+            local,
+            remote: SocketAddr::from(([127, 0, (number / 60_000) as u8, 1], 80)),
+        },
         netns: 1,
         process: Process { pid: 1, start_ticks: 1 },
         opened: Opened::Connected,
@@ -62,7 +64,7 @@ fn nobody_waits_for_proc() {
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let metadata = Metadata::new(7, "here", dir.path().to_path_buf(), Duration::from_secs(60));
     metadata.start(&[]);
-    let (observer, settled) = (metadata.observer(), metadata.settled());
+    let (observer, settled) = (metadata.observer(), metadata.names().settled);
     for round in 0..100 {
         observer.observe(started(1_000 + round));
         observer.observe(end(round));
@@ -101,10 +103,14 @@ fn observations_are_bounded() {
     }
     assert!(observer.shared.queued_bytes.load(Ordering::Relaxed) <= OBSERVATION_BYTES_MAX);
     assert_eq!(observer.dropped_total(), 13);
+    // What was dropped is in the ledger, once.
+    let (ledger, note_lost) = (NodeLedger::default(), metadata.names().note_lost);
+    (0..2).for_each(|_| note_lost(&ledger, Span::new(1, 2)));
+    assert_eq!(ledger.totals()[METADATA]["observations_full"], 13);
     // It begins, and takes what waited.
     metadata.start(&[]);
     observer.mark();
-    let settled = metadata.settled();
+    let settled = metadata.names().settled;
     wait_until("what waited is taken", || settled());
     assert_eq!(observer.shared.queued_bytes.load(Ordering::Relaxed), 0);
 }
@@ -141,7 +147,7 @@ fn namespaces_hold_nobody_up() {
     let children = Children((0..NAMESPACES).map(|_| unshare().spawn().unwrap()).collect());
     let metadata = Metadata::new(7, "here", PathBuf::from("/"), Duration::from_secs(60));
     metadata.start(&[]);
-    let (observer, settled) = (metadata.observer(), metadata.settled());
+    let (observer, settled) = (metadata.observer(), metadata.names().settled);
     let mut number = 0;
     // The machine's own addresses come first; the scan goes on behind them.
     let mut rounds_while_scanning = 0;

@@ -29,7 +29,7 @@ use crate::core::NodeCore;
 use crate::events::{Events, engine_events};
 use crate::host::{Feed, FromSource, SourceSpec};
 use crate::loss_rows;
-use crate::metadata::Settled;
+use crate::metadata::Names;
 
 /// A tick waits this long past its edge for a source that has not flushed yet; its rows then belong
 /// to a later tick.
@@ -69,8 +69,8 @@ pub struct NodeConfig {
     pub ledger: NodeLedger,
     /// This process, in rows about its losses.
     pub own_upid: Upid,
-    /// Whether the names are known that the rows taken in so far need.
-    pub settled: Settled,
+    /// Whether the names are known that the rows taken in so far need, and what of them was lost.
+    pub names: Names,
 }
 
 #[derive(Default)]
@@ -157,7 +157,7 @@ struct NodeThread {
     last_tick_ms: u64,
     last_status_ms: u64,
     agent: Agent,
-    settled: Settled,
+    names: Names,
     last_answers_ms: u64,
     stop: Arc<AtomicBool>,
 }
@@ -221,7 +221,7 @@ impl NodeRuntime {
                 * config.tick_ms,
             last_status_ms: 0,
             agent: config.agent,
-            settled: config.settled,
+            names: config.names,
             last_answers_ms: 0,
             stop: stop.clone(),
             clock,
@@ -273,7 +273,10 @@ impl NodeThread {
         loop {
             let why = match std::panic::catch_unwind(AssertUnwindSafe(|| self.run())) {
                 Ok(End::Stopped) => break,
-                Ok(End::EngineDied) => "an engine worker died",
+                Ok(End::EngineDied) => {
+                    self.core.tell_death(self.engine.engine().died_of());
+                    "an engine worker died"
+                }
                 Err(_) => "the node's thread panicked",
             };
             let (deaths, wait) = self.pace.died(self.clock.monotonic_ns());
@@ -443,7 +446,7 @@ impl NodeThread {
         let due_ns = i64::try_from(next_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000);
         let left_ns = due_ns.saturating_add(grace_ns).saturating_sub(self.clock.now_unix_ns());
         let left = Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0)).min(WAIT_MAX);
-        if left.is_zero() && !(self.settled)() { SETTLE_PAUSE } else { left }
+        if left.is_zero() && !(self.names.settled)() { SETTLE_PAUSE } else { left }
     }
 
     /// Closes the latest tick whose edge has passed, once every running source has flushed it or
@@ -456,10 +459,13 @@ impl NodeThread {
         }
         let edge_ns = i64::try_from(due_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000);
         let waiting = self.sources.values().any(|source| NodeThread::is_awaited(source, due_ms));
-        let unnamed = !(self.settled)();
+        let unnamed = !(self.names.settled)();
         if (waiting || unnamed) && now_ns < edge_ns + FLUSH_GRACE_NS {
             return;
         }
+        let since_ns =
+            i64::try_from(self.last_tick_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+        (self.names.note_lost)(&self.ledger, Span::new(since_ns, edge_ns));
         self.last_tick_ms = due_ms;
         for source in self.sources.values_mut() {
             source.count_down_time(&self.ledger, now_ns);
@@ -483,7 +489,9 @@ impl NodeThread {
     fn counters(&self) -> BTreeMap<String, TableCounters> {
         let mut all: BTreeMap<String, TableCounters> = BTreeMap::new();
         for source in self.sources.values() {
-            all.extend(source.counters.iter().map(|(k, v)| (k.clone(), v.clone())));
+            for (table, counters) in &source.counters {
+                all.entry(table.clone()).or_default().add(counters);
+            }
         }
         all
     }

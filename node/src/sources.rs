@@ -19,12 +19,13 @@ use weir_sources::proc::ProcSource;
 use weir_sources::redact::Redactor;
 use weir_sources::socket::{self, SocketTracer, SocketTracerConfig};
 use weir_types::RecordBatch;
+use weir_types::ledger::METADATA;
 use weir_types::source::{BlindProcess, Source, TableBatch, TableCounters};
 
 use crate::agent::DebugState;
 use crate::grace::Grace;
 use crate::host::SourceSpec;
-use crate::metadata::{Metadata, Observer, Settled};
+use crate::metadata::{Metadata, Names, Observer};
 
 /// After so many drains in a row that gave nothing, the ring is looked at less often.
 const QUIET_DRAINS: u32 = 3;
@@ -103,10 +104,11 @@ impl Sources {
         self.metadata.start(engines);
     }
 
-    /// Whether the metadata have what was observed before the rows that were flushed last.
+    /// Whether the metadata have what was observed before the rows that were flushed last, and what
+    /// they lost.
     #[must_use]
-    pub fn settled(&self) -> Settled {
-        self.metadata.settled()
+    pub fn names(&self) -> Names {
+        self.metadata.names()
     }
 
     /// The state of the metadata, for diagnostics.
@@ -319,11 +321,18 @@ impl Source for SocketTracing {
             let counted = TableCounters {
                 lost_total,
                 unanswered_total: counters.unanswered,
+                unasked_total: counters.unasked,
                 metadata_held_count: self.grace.held_rows(counters.table),
             };
             (counters.table.to_string(), counted)
         };
-        self.tracer.counters().into_iter().map(of_table).collect()
+        let mut counters: BTreeMap<_, _> =
+            self.tracer.counters().into_iter().map(of_table).collect();
+        let untold = self.tracer.tracker_counters().ends_untold;
+        let lost_total = BTreeMap::from([("observations_full".to_string(), untold)]);
+        let names = TableCounters { lost_total, ..TableCounters::default() };
+        counters.insert(METADATA.to_string(), names);
+        counters
     }
 
     fn blind(&self) -> Vec<BlindProcess> {
@@ -405,16 +414,21 @@ impl Source for ProcAndMetadata {
 
     fn counters(&self) -> BTreeMap<String, TableCounters> {
         let counters = self.source.counters();
-        let lost = |passes_cut| {
-            let mut lost_total = BTreeMap::from([("passes_failed", counters.passes_failed)]);
-            if passes_cut {
-                lost_total.insert("passes_cut", counters.passes_cut);
-            }
-            let lost_total = lost_total.into_iter().map(|(name, n)| (name.to_string(), n));
-            TableCounters { lost_total: lost_total.collect(), ..TableCounters::default() }
+        let of = |lost: &[(&str, u64)]| TableCounters {
+            lost_total: lost.iter().map(|(reason, n)| (reason.to_string(), *n)).collect(),
+            ..TableCounters::default()
         };
-        let tables = [("process_stats", true), ("network_stats", false)];
-        tables.map(|(table, cut)| (table.to_string(), lost(cut))).into()
+        let failed = ("passes_failed", counters.passes_failed);
+        let cut = ("passes_cut", counters.passes_cut);
+        let left_out = ("namespaces_full", counters.namespaces_left_out);
+        let mut counters = BTreeMap::from([
+            ("process_stats".to_string(), of(&[failed, cut])),
+            ("network_stats".to_string(), of(&[failed, cut, left_out])),
+        ]);
+        let DnsCounters { evicted_total, left_out_total, .. } = self.dns.counters();
+        let left_out = evicted_total + left_out_total + weir_engine::dns::left_out();
+        counters.insert(METADATA.to_string(), of(&[("names_full", left_out)]));
+        counters
     }
 
     fn missing(&self) -> String {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use weir_types::PackedRow;
 use weir_types::ledger::Loss;
 use weir_types::source::BlindProcess;
-use weir_types::split::{Change, ExchangeId, Fragment};
+use weir_types::split::{Change, ExchangeId, NodePlan};
 
 /// Number of an installed query, unique within a cluster process's life.
 pub type QueryId = u64;
@@ -52,6 +52,8 @@ pub struct TableStatus {
     pub lost_total: Vec<(String, u64)>,
     /// Requests that the peer never answered: not lost.
     pub unanswered_total: u64,
+    /// Responses that nobody had asked for: not lost.
+    pub unasked_total: u64,
     /// Rows that wait for metadata now.
     pub metadata_held_count: u64,
 }
@@ -59,10 +61,10 @@ pub struct TableStatus {
 /// Cluster part → node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToNode {
-    /// Run `fragment`: replay what history covers of it, then go live. Refresh in milliseconds.
+    /// Run `plan`: replay what history covers of it, then go live. Refresh in milliseconds.
     Install {
         query: QueryId,
-        fragment: Fragment,
+        plan: NodePlan,
         refresh_ms: u64,
     },
     Remove {
@@ -129,5 +131,17 @@ pub enum FromNode {
     Answer {
         function: String,
         rows: Vec<PackedRow>,
+    },
+    /// Functions left something out of what the query showed at `tick_ms` and before: reason and count, more
+    /// than was told. Comes before the `Progress` of that tick.
+    Cuts {
+        query: QueryId,
+        tick_ms: u64,
+        cuts: Vec<(String, u64)>,
+    },
+    /// The node's engine has died, of `query` if it was working on one. Everything is installed again
+    /// once the node has registered anew.
+    EngineDied {
+        query: Option<QueryId>,
     },
 }

@@ -196,6 +196,8 @@ pub enum CaptureEvent<'a> {
         at: SocketEvent,
         local: &'a [u8],
         remote: &'a [u8],
+        /// Inode of the peer's socket; 0 if not known, as before it was accepted.
+        peer_inode: u64,
     },
     /// Bytes that moved without passing through user memory (`sendfile`, `splice`) or were thrown
     /// away unread (`MSG_TRUNC` on a stream): they count in positions, their content is unknown.

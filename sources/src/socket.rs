@@ -6,7 +6,6 @@
 //! each event, `flush` at each tick's edge. It does *not* capture, and it knows no metadata.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::LazyLock;
 
 use weir_protocols::columns::{Endpoints, ROLE_CLIENT, ROLE_SERVER};
@@ -14,10 +13,10 @@ use weir_protocols::{Config, PROTOCOLS};
 use weir_types::batch::BATCH_ROWS_MAX;
 use weir_types::{BatchBuilder, RecordBatch, Upid, tables};
 
-use crate::capture::{CaptureEvent, ConnKey, Family, Liveness};
+use crate::capture::{CaptureEvent, ConnKey, Liveness};
 use crate::conn::{
     Ask, Ends, Losses, ParserPanic, Role, RowEnds, SocketOwner, StatsEntry, StatsKey, Tracker,
-    TrackerCounters, TrackerLimits, address_text, port_number,
+    TrackerCounters, TrackerLimits, address_text,
 };
 
 /// Full batches that wait for `flush`; beyond it the oldest is dropped and counted.
@@ -286,9 +285,8 @@ impl SocketTracer {
 
 impl Sink {
     fn row(&mut self, row: &RowEnds<'_>, write: &mut dyn FnMut(&mut BatchBuilder)) {
-        let Ends { socket, process, remote_addr, local_addr } = row.ends;
-        let is_ip = socket.family != Family::Unix;
-        let port = |address: Option<SocketAddr>| port_number(address.filter(|_| is_ip));
+        let Ends { socket, process, remote_addr, local_addr, .. } = row.ends;
+        let [local_port, remote_port] = row.ends.ports();
         // Of a socket with many peers the one that this row is about.
         let other = row.peer.filter(|peer| Some(*peer) != socket.remote);
         let other_addr = other.map(|peer| address_text(socket, Some(peer)));
@@ -296,9 +294,9 @@ impl Sink {
             time_unix_ns: row.of.time_unix_ns,
             upid: Upid::new(self.asid, process.pid, process.start_ticks).0,
             remote_addr: other_addr.as_deref().unwrap_or(remote_addr),
-            remote_port: port(other.or(socket.remote)),
+            remote_port: other.map_or(remote_port, |peer| i64::from(peer.port())),
             local_addr,
-            local_port: port(socket.local),
+            local_port,
             trace_role: role_number(row.role),
             encrypted: false,
         };

@@ -76,6 +76,15 @@ static __always_inline __u64 read_unix_names(struct weir_slot *slot, struct sock
     return 2 * sizeof(names[0]);
 }
 
+// The inode of a Unix socket's peer: 0 if it has none, or none yet. A connection is there before it is
+// accepted, and only then has its other end an inode.
+static __always_inline __u64 unix_peer_inode(struct sock *sk) {
+    struct unix_sock *unix_sock = (void *)sk;
+    struct sock *peer = BPF_CORE_READ(unix_sock, peer);
+    struct socket_alloc *alloc = peer ? (void *)BPF_CORE_READ(peer, sk_socket) : 0;
+    return alloc ? BPF_CORE_READ(alloc, vfs_inode.i_ino) : 0;
+}
+
 // The last bytes of a call of which only the first are in the slot: what ends a message is there.
 // Never more than of the first ones.
 static __always_inline __u64 tail_want(__u64 moved, __u64 want) {

@@ -74,6 +74,7 @@ static __noinline void tell_first(struct call *call) {
     if (!s || call->conn->addresses.family != AF_UNIX)
         return;
     fill_record(call, &s->record, WEIR_UNIX_NAMES, bpf_ktime_get_ns());
+    s->record.position_bytes = unix_peer_inode(call->sk);
     deliver(call->cfg, s, read_unix_names(s, call->sk));
 }
 

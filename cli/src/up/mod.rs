@@ -265,7 +265,7 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
     let sources = Sources::new(sources_config.clone());
     let node_config = NodeConfig {
         agent: Agent::new(sources.debug_state()),
-        settled: sources.settled(),
+        names: sources.names(),
         info: NodeInfo {
             name: sources_config.hostname.clone(),
             incarnation: u64::try_from(clock.now_unix_ns()).unwrap_or(0),

@@ -254,7 +254,7 @@ async fn subscribe(state: web::Data<ApiState>, request: ScriptRequest, outbox: A
             let subscribe = Subscribe { prepared, outbox, wanted: Wanted::Live };
             match service.coordinator.send(subscribe).await {
                 Ok(Ok(_)) => return,
-                Ok(Err(message)) => ApiError::unavailable(&message),
+                Ok(Err(refusal)) => ApiError::ended(refusal.code, refusal.message),
                 Err(error) => ApiError::unavailable(&error.to_string()),
             }
         }

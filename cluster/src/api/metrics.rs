@@ -18,6 +18,7 @@ struct Table {
     bytes: u64,
     lost: BTreeMap<String, u64>,
     unanswered: u64,
+    unasked: u64,
     metadata_held: u64,
 }
 
@@ -29,6 +30,7 @@ impl Table {
             *self.lost.entry(reason.clone()).or_default() += count;
         }
         self.unanswered += status.unanswered_total;
+        self.unasked += status.unasked_total;
         self.metadata_held += status.metadata_held_count;
     }
 
@@ -68,6 +70,7 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
             "bytes": table.bytes,
             "unpaired": table.unpaired(),
             "unanswered": table.unanswered,
+            "unasked": table.unasked,
             "metadata_held": table.metadata_held,
             "lost": table.lost,
         });
@@ -89,6 +92,7 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
         "readers": readers_json(state),
         "compiles": super::compile::counts_json(),
         "actors": state.service.health.summary(),
+        "cut": state.service.cut_totals.all(),
         "engine_generation": state.service.engine.generation(),
         "api": state.counters.json(state.sessions.count()),
     }))
@@ -123,7 +127,7 @@ fn text_of(nodes: &[NodeRow]) -> String {
     let tables = tables_of(nodes);
     let mut out = String::new();
     type Of = fn(&Table) -> u64;
-    let per_table: [(&str, &str, &str, Of); 4] = [
+    let per_table: [(&str, &str, &str, Of); 5] = [
         ("weir_table_rows_total", "counter", "Rows stored.", |table| table.rows),
         ("weir_table_history_bytes", "gauge", "Bytes of history.", |table| table.bytes),
         (
@@ -131,6 +135,12 @@ fn text_of(nodes: &[NodeRow]) -> String {
             "counter",
             "Requests that the peer never answered: not lost.",
             |table| table.unanswered,
+        ),
+        (
+            "weir_unasked_total",
+            "counter",
+            "Responses that nobody had asked for: not lost.",
+            |table| table.unasked,
         ),
         (
             "weir_table_metadata_held",
@@ -199,6 +209,11 @@ fn push_self_metrics(out: &mut String, stats: &Json) {
             let _ = writeln!(out, "{metric}{{actor=\"{actor}\"}} {}", summary[name]);
         }
     }
+    let help = "Values that functions left out or cut, by reason (see weir_lost_total).";
+    head(out, "weir_cut_total", "counter", help);
+    for (reason, count) in stats["cut"].as_object().into_iter().flatten() {
+        line(out, "weir_cut_total", &[("reason", reason)], count.as_u64().unwrap_or(0));
+    }
     let _ = write!(
         out,
         "# TYPE weir_engine_generation counter\nweir_engine_generation {}\n",
@@ -231,6 +246,7 @@ mod tests {
             rows_total: 10,
             lost_total: vec![("ring_full".to_string(), lost), ("unpaired".to_string(), 1)],
             unanswered_total: 2,
+            unasked_total: 3,
             ..TableStatus::default()
         };
         NodeRow {
@@ -255,6 +271,7 @@ mod tests {
             "weir_lost_total{table=\"http_events\",reason=\"ring_full\"} 9\n",
             "weir_lost_total{table=\"http_events\",reason=\"unpaired\"} 2\n",
             "weir_unanswered_total{table=\"http_events\"} 4\n",
+            "weir_unasked_total{table=\"http_events\"} 6\n",
             "weir_table_rows_total{table=\"http_events\"} 20\n",
             "weir_refused_total{queue=\"bus\"} 6\n",
             "weir_node_lagging{node=\"b\\\"\\\\\"} 0\n",

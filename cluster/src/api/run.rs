@@ -87,7 +87,7 @@ async fn begin(
     let subscribed = service.coordinator.send(subscribe).await;
     subscribed
         .map_err(|error| ApiError::unavailable(&format!("the server is stopping ({error})")))?
-        .map_err(|message| ApiError::unavailable(&message))?;
+        .map_err(|refusal| ApiError::ended(refusal.code, refusal.message))?;
     let mut first = Vec::new();
     while let Some(message) = std::future::poll_fn(|cx| reader.poll(cx)).await {
         let kind = message.kind;
@@ -110,7 +110,7 @@ fn reason_of(messages: &[Outgoing]) -> ApiError {
     });
     let (code, message) =
         said.unwrap_or_else(|| ("ended".into(), "the query ended without an answer".into()));
-    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, &code, message)
+    ApiError::ended(&code, message)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use tracing::warn;
 use weir_proto::ToNode;
 use weir_pxl::table_functions::{self, Answered, TableFunctionDef};
 use weir_types::plan::{OpId, OpKind};
-use weir_types::split::{FragmentKind, SplitPlan};
+use weir_types::split::SplitPlan;
 use weir_types::{PackedRow, Value};
 
 use super::{Coordinator, Node};
@@ -57,10 +57,8 @@ pub(super) struct Readers {
 impl Readers {
     pub(super) fn of(split: &SplitPlan, now_ms: u64) -> Readers {
         let mut readers = Vec::new();
-        for (op, fragment_op) in split.cluster.ops.iter().enumerate() {
-            let FragmentKind::Plan(OpKind::TableFunction { name, args }) = &fragment_op.kind else {
-                continue;
-            };
+        for (op, kind) in split.cluster.ops.iter().map(|op| &op.kind).enumerate() {
+            let OpKind::TableFunction { name, args } = kind else { continue };
             let Some(def) = table_functions::find(name) else { continue };
             if matches!(def.answered, Answered::Agents | Answered::Cluster) {
                 let without = ("include_kelvin".to_string(), Value::Boolean(false));

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::warn;
 use weir_proto::{QueryId, ToNode};
-use weir_types::ledger::{Ledger, Loss, Span};
-use weir_types::plan::{EndBound, OpKind, SlidingWindow, StartBound, Window};
-use weir_types::split::{Fragment, FragmentKind};
+use weir_types::ledger::{Ledger, Loss, METADATA, Span};
+use weir_types::plan::{EndBound, SlidingWindow, StartBound, Window};
+use weir_types::split::Source;
 
-use super::{Coordinator, Node, Query};
+use super::{Coordinator, FUNCTIONS, Node, Query};
 use crate::feed::Feed;
 use crate::view::tick_unix_ns;
 
@@ -20,7 +20,7 @@ pub struct QueryCompleteness {
     pub covers_from_unix_ns: i64,
     pub complete: bool,
     pub lagging: Vec<String>,
-    /// table → reason → lost within the window
+    /// table → reason → lost within the window; names that may be missing are under [`METADATA`]
     pub lost: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
@@ -81,14 +81,9 @@ struct Seen {
 }
 
 impl Windows {
-    pub(super) fn of(fragment: &Fragment) -> Windows {
-        let scans = fragment.ops.iter().filter_map(|op| match &op.kind {
-            FragmentKind::Plan(OpKind::Scan { table, window, .. }) => {
-                Some((table.clone(), *window))
-            }
-            _ => None,
-        });
-        Windows(scans.collect())
+    pub(super) fn of(sources: &[Source]) -> Windows {
+        let window = |source: &Source| (source.table().to_string(), source.window());
+        Windows(sources.iter().map(window).collect())
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -134,6 +129,12 @@ fn see(window: &Window, frontier_ns: i64, retention_ns: Option<i64>) -> Seen {
     Seen { span: Span::new(from_unix_ns, to_unix_ns), from_named }
 }
 
+fn of_functions(
+    cut: BTreeMap<String, u64>,
+) -> impl Iterator<Item = (String, BTreeMap<String, u64>)> {
+    (!cut.is_empty()).then(|| (FUNCTIONS.to_string(), cut)).into_iter()
+}
+
 impl Coordinator {
     /// How complete the query's answer at `frontier_ms` is.
     #[must_use]
@@ -141,9 +142,11 @@ impl Coordinator {
         let frontier_unix_ns = tick_unix_ns(frontier_ms);
         let Some(entry) = self.queries.get(&query) else { return QueryCompleteness::default() };
         if self.covers_everything || entry.windows.is_empty() {
+            let cut = self.cut_within(entry, &Span::new(i64::MIN, frontier_unix_ns));
             return QueryCompleteness {
                 complete_to_unix_ns: frontier_unix_ns,
-                complete: true,
+                complete: cut.is_empty(),
+                lost: of_functions(cut).collect(),
                 ..QueryCompleteness::default()
             };
         }
@@ -164,7 +167,10 @@ impl Coordinator {
             !seen.from_named || covers_from_unix_ns <= seen.span.from_unix_ns.saturating_add(1)
         };
         let covered = windows.values().all(is_covered);
-        let lost = self.lost_within(entry, &windows, covers_from_unix_ns);
+        let mut lost = self.lost_within(entry, &windows, covers_from_unix_ns);
+        let from_unix_ns = windows.values().map(|seen| seen.span.from_unix_ns).min();
+        let window = Span::new(from_unix_ns.unwrap_or(i64::MIN), frontier_unix_ns);
+        lost.extend(of_functions(self.cut_within(entry, &window)));
         QueryCompleteness {
             complete_to_unix_ns: complete_to.unwrap_or(0).min(frontier_unix_ns),
             covers_from_unix_ns,
@@ -195,15 +201,34 @@ impl Coordinator {
             let feeds = entry.feeds.iter().filter_map(|feed| self.feeds.get(feed));
             let since = feeds.filter(reads).map(|feed| feed.installed_unix_ns).min();
             let since = since.unwrap_or(i64::MIN);
-            let mut of_table = BTreeMap::new();
-            for node in self.nodes.values() {
-                node.losses.ledger.lost_within(table, &span, since, &mut of_table);
-            }
-            self.past_losses.lost_within(table, &span, since, &mut of_table);
-            if !of_table.is_empty() {
-                lost.insert(table.to_string(), of_table);
+            self.add_lost(table, &span, since, &mut lost);
+            if entry.reads_names {
+                self.add_lost(METADATA, &span, since, &mut lost);
             }
         }
         lost
+    }
+
+    fn add_lost(
+        &self,
+        table: &str,
+        span: &Span,
+        since: i64,
+        lost: &mut BTreeMap<String, BTreeMap<String, u64>>,
+    ) {
+        let mut within = BTreeMap::new();
+        for node in self.nodes.values() {
+            node.losses.ledger.lost_within(table, span, since, &mut within);
+        }
+        self.past_losses.lost_within(table, span, since, &mut within);
+        if within.is_empty() {
+            return;
+        }
+        let of_table = lost.entry(table.to_string()).or_default();
+        for (reason, count) in within {
+            // Two windows may meet the same loss of names.
+            let have = of_table.entry(reason).or_default();
+            *have = count.max(*have);
+        }
     }
 }

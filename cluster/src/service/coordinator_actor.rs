@@ -23,10 +23,13 @@ use super::inbox::{Advance, Item, NewReader, ViewInbox};
 use super::maintained::Maintained;
 use super::message::Outgoing;
 use super::outbox::Outbox;
+use super::quarantine::{self, Quarantine};
 use super::query_actor::{QueryActor, ViewParts, Wake};
 use super::registry::{Installed, Registry, ViewId};
 use super::router::{Moved, Router};
-use crate::coordinator::{Coordinator, Identity, Outcome, PastLosses, QueryCompleteness};
+use crate::coordinator::{
+    Coordinator, CutTotals, Identity, Outcome, PastLosses, QueryCompleteness,
+};
 use crate::planner::{Prepared, no_source_text};
 use crate::view::SnapshotLimits;
 
@@ -34,8 +37,6 @@ use crate::view::SnapshotLimits;
 const QUERIES_MAX: usize = 512;
 /// Frontiers that are passed on in one go: well within a handler's time.
 const FRONTIERS_PER_TURN: usize = 32;
-/// An engine that dies so often within a minute is brought down by a query: all are ended.
-const DEATHS_MAX: usize = 3;
 /// `run` reads a view that is there already if it refreshes at least so often.
 const SHARED_REFRESH_MS_MAX: u64 = 1_000;
 
@@ -58,7 +59,6 @@ pub(crate) struct EngineMoved;
 #[rtype(result = "()")]
 struct EngineStarted {
     started: bool,
-    deaths: usize,
 }
 
 /// A view could not go on; its readers know why.
@@ -85,7 +85,7 @@ pub enum Wanted {
 
 /// Follow a view; it is installed if nobody follows it yet.
 #[derive(Message)]
-#[rtype(result = "Result<Subscribed, String>")]
+#[rtype(result = "Result<Subscribed, Refusal>")]
 pub struct Subscribe {
     pub prepared: Prepared,
     pub outbox: Arc<Outbox>,
@@ -96,6 +96,19 @@ pub struct Subscribe {
 pub struct Subscribed {
     pub view: ViewId,
     pub number: u64,
+}
+
+/// Why there is no view to follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: &'static str,
+    pub message: String,
+}
+
+impl Refusal {
+    fn new(code: &'static str, message: impl Into<String>) -> Refusal {
+        Refusal { code, message: message.into() }
+    }
 }
 
 /// Stop following; the last one out removes the query.
@@ -193,6 +206,9 @@ pub(crate) struct Shared {
     pub(crate) views: ArbiterHandle,
     pub(crate) registered: Registered,
     pub(crate) past_losses: PastLosses,
+    pub(crate) cut_totals: CutTotals,
+    /// Plans that brought engines down.
+    pub(crate) quarantine: Arc<Mutex<Quarantine>>,
     /// Whether every source of the nodes runs or was refused.
     pub(crate) settled: watch::Sender<bool>,
 }
@@ -225,7 +241,8 @@ impl CoordinatorActor {
         let mut actor = CoordinatorActor {
             core: Coordinator::new(engine)
                 .with_identity(shared.identity.clone())
-                .with_past_losses(shared.past_losses.clone()),
+                .with_past_losses(shared.past_losses.clone())
+                .with_cut_totals(shared.cut_totals.clone()),
             own,
             pace: RestartPace::default(),
             restarting: false,
@@ -264,13 +281,14 @@ impl CoordinatorActor {
             return;
         }
         self.restarting = true;
+        self.blame(self.shared.generations.engine().died_of());
         let (deaths, wait) = self.pace.died(self.shared.clock.monotonic_ns());
         error!(deaths, ?wait, "an engine worker died: a new engine is started");
         let generations = self.shared.generations.clone();
         let start = async move {
             actix::clock::sleep(wait).await;
             let started = actix_web::web::block(move || generations.restart().is_ok()).await;
-            EngineStarted { started: started.unwrap_or(false), deaths }
+            EngineStarted { started: started.unwrap_or(false) }
         };
         let own = self.own.clone();
         ctx.spawn(start.into_actor(self).map(move |started, _actor, _ctx| {
@@ -280,6 +298,27 @@ impl CoordinatorActor {
                 warn!(%error, "could not announce a new engine");
             }
         }));
+    }
+
+    /// An engine, here or of a node, died while it worked on this query or feed. Views of which engines
+    /// have died before are ended, all others go on.
+    fn blame(&mut self, killer: Option<QueryId>) {
+        let Some(killer) = killer else { return };
+        let now_ns = self.shared.clock.monotonic_ns();
+        for run in self.core.failed(killer) {
+            let over = {
+                let registry = lock(&self.shared.registry);
+                let mut quarantine =
+                    self.shared.quarantine.lock().unwrap_or_else(PoisonError::into_inner);
+                let view = registry.by_run(run);
+                let entry = view.and_then(|view| registry.get(view));
+                let is_over = entry.is_some_and(|entry| quarantine.blame(&entry.identity, now_ns));
+                view.filter(|_| is_over)
+            };
+            if let Some(view) = over {
+                self.finish(view, quarantine::CODE, quarantine::message());
+            }
+        }
     }
 
     /// All views are fed anew: by new queries, over the engine and nodes as they are now.
@@ -321,10 +360,17 @@ fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
 
 /// Views.
 impl CoordinatorActor {
-    fn install(&mut self, prepared: &Prepared) -> Result<ViewId, String> {
+    fn install(&mut self, prepared: &Prepared) -> Result<ViewId, Refusal> {
         if self.registry().len() >= QUERIES_MAX {
-            return Err(format!("{QUERIES_MAX} queries are installed already"));
+            let message = format!("{QUERIES_MAX} queries are installed already");
+            return Err(Refusal::new("queries_max", message));
         }
+        let now_ns = self.shared.clock.monotonic_ns();
+        let quarantine = self.shared.quarantine.lock().unwrap_or_else(PoisonError::into_inner);
+        if quarantine.refuses(&prepared.identity, now_ns) {
+            return Err(Refusal::new(quarantine::CODE, quarantine::message()));
+        }
+        drop(quarantine);
         let run = self.core.new_query_id();
         let view = self.registry().new_view_id();
         let inbox = Arc::new(ViewInbox::default());
@@ -347,7 +393,7 @@ impl CoordinatorActor {
         let (name, refresh_ms, feeds) = (&row.name, row.refresh_ms, &row.feeds);
         info!(view, query = run, name, refresh_ms, ?feeds, "query installed");
         let entry = Installed {
-            plan: Arc::clone(&prepared.plan),
+            identity: Arc::clone(&prepared.identity),
             split: Arc::clone(&prepared.split),
             row,
             run,
@@ -417,17 +463,17 @@ impl CoordinatorActor {
         }
     }
 
-    fn subscribe(&mut self, message: Subscribe) -> Result<Subscribed, String> {
+    fn subscribe(&mut self, message: Subscribe) -> Result<Subscribed, Refusal> {
         let Subscribe { prepared, outbox, wanted } = message;
         let notices = prepared.without_source.iter().map(|(output, table)| {
             let member = format!("\"table\":{}", serde_json::json!(output));
             Outgoing::error("no_source", &no_source_text(table), &member)
         });
         let found = match wanted {
-            Wanted::Live => self.registry().find(&prepared.plan, prepared.refresh_ms),
+            Wanted::Live => self.registry().find(&prepared.identity, prepared.refresh_ms),
             Wanted::Once { .. } => {
                 let at_most = SHARED_REFRESH_MS_MAX.max(prepared.refresh_ms);
-                self.registry().find_any(&prepared.plan, at_most)
+                self.registry().find_any(&prepared.identity, at_most)
             }
         };
         let view = match found {
@@ -444,7 +490,8 @@ impl CoordinatorActor {
         let number = reader.number;
         let joined = {
             let mut registry = self.registry();
-            let entry = registry.get_mut(view).ok_or("the query ended while it was installed")?;
+            let ended = || Refusal::new("view_lost", "the query ended while it was installed");
+            let entry = registry.get_mut(view).ok_or_else(ended)?;
             entry.subscribers.push(number);
             let inbox = Arc::clone(&entry.inbox);
             outbox.attach(Arc::new(move || inbox.wake()));
@@ -453,7 +500,7 @@ impl CoordinatorActor {
         if !joined {
             // The view went down and nobody has noticed yet: the next reader gets a new one.
             self.finish(view, "query_failed", "the view panicked".to_string());
-            return Err("the view went down: subscribe again".to_string());
+            return Err(Refusal::new("view_lost", "the view went down: subscribe again"));
         }
         Ok(Subscribed { view, number })
     }
@@ -474,6 +521,9 @@ impl Handler<NodeMessage> for CoordinatorActor {
                 }
                 _ => {}
             }
+        }
+        if let FromNode::EngineDied { query } = &message {
+            self.blame(*query);
         }
         let changes_sources = matches!(
             message,
@@ -519,6 +569,7 @@ impl Handler<EngineMoved> for CoordinatorActor {
                 view.map(|entry| Arc::clone(&entry.inbox))
             };
             let Some(inbox) = inbox else { continue };
+            self.core.note_cuts(run, tick_ms);
             let advance = Advance {
                 tick_ms,
                 completeness: self.core.completeness(run, tick_ms),
@@ -544,13 +595,6 @@ impl Handler<EngineStarted> for CoordinatorActor {
             error!("could not start a new engine; it is tried again");
             return;
         }
-        if message.deaths >= DEATHS_MAX {
-            let views = self.registry().ids();
-            for view in views {
-                let text = format!("the engine died {} times within a minute", message.deaths);
-                self.finish(view, "query_failed", text);
-            }
-        }
         self.core.start_over(self.shared.generations.engine());
         self.install_views("an engine worker died");
     }
@@ -571,7 +615,7 @@ impl Handler<TestPanic> for CoordinatorActor {
 }
 
 impl Handler<Subscribe> for CoordinatorActor {
-    type Result = Result<Subscribed, String>;
+    type Result = Result<Subscribed, Refusal>;
     fn handle(&mut self, message: Subscribe, _ctx: &mut Self::Context) -> Self::Result {
         self.subscribe(message)
     }

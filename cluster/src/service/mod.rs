@@ -12,6 +12,7 @@ mod inbox;
 mod maintained;
 pub mod message;
 mod outbox;
+mod quarantine;
 mod query_actor;
 mod registry;
 mod router;
@@ -38,7 +39,7 @@ pub use outbox::{Outbox, Popped};
 pub use registry::ViewId;
 pub use stats::{Freshness, Quantiles};
 
-use crate::coordinator::{Identity, PastLosses};
+use crate::coordinator::{CutTotals, Identity, PastLosses};
 use crate::view::SnapshotLimits;
 use coordinator_actor::{EngineMoved, NodeMessage, Shared};
 use router::Router;
@@ -65,6 +66,8 @@ pub struct Service {
     pub health: Arc<Health>,
     pub clock: Arc<dyn Clock>,
     pub tick_ms: u64,
+    /// What functions left out.
+    pub cut_totals: CutTotals,
     /// False while sources start: a table that nothing produces may still come.
     pub settled: watch::Receiver<bool>,
 }
@@ -90,6 +93,7 @@ impl Service {
             Arc::new(move |_generation, event| emit.emit(event)),
         )?;
         let engine = Arc::new(engine);
+        let cut_totals = CutTotals::default();
         let (settled_sender, settled) = watch::channel(false);
         let shared = Shared {
             generations: Arc::clone(&engine),
@@ -104,6 +108,8 @@ impl Service {
             views: actix::Arbiter::new().handle(),
             registered: Arc::default(),
             past_losses: PastLosses::default(),
+            cut_totals: cut_totals.clone(),
+            quarantine: Arc::default(),
             settled: settled_sender,
         };
         // However often it dies, views wait for it: there is no server without it.
@@ -130,6 +136,7 @@ impl Service {
             health,
             clock,
             tick_ms: config.tick_ms,
+            cut_totals,
             settled,
         })
     }

@@ -1,5 +1,6 @@
 //! A websocket client of the live API that a test drives by hand: it reads when it is told to, or never.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -16,6 +17,22 @@ pub struct Socket {
 
 fn failed(error: impl std::fmt::Display) -> HarnessError {
     HarnessError::Live(error.to_string())
+}
+
+fn timed_out() -> HarnessError {
+    HarnessError::TimedOut { what: "a message of the live API" }
+}
+
+/// A read with a timeout says `WouldBlock` or `TimedOut`, as the system likes.
+fn read_failed(error: tungstenite::Error) -> HarnessError {
+    match error {
+        tungstenite::Error::Io(error)
+            if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+        {
+            timed_out()
+        }
+        error => failed(error),
+    }
 }
 
 impl Socket {
@@ -46,7 +63,7 @@ impl Socket {
     #[must_use]
     pub fn is_closed_within(&mut self, deadline: Duration) -> bool {
         self.wait_for(deadline, |_| false)
-            .is_err_and(|error| !error.to_string().contains("os error 11"))
+            .is_err_and(|error| !matches!(error, HarnessError::TimedOut { .. }))
     }
 
     pub fn subscribe(&mut self, id: &str, text: &str) -> Result<()> {
@@ -58,7 +75,7 @@ impl Socket {
         let stream = self.inner.get_ref();
         stream.set_read_timeout(Some(deadline)).map_err(io_error("set a timeout"))?;
         loop {
-            match self.inner.read().map_err(failed)? {
+            match self.inner.read().map_err(read_failed)? {
                 Message::Text(text) => return serde_json::from_str(&text).map_err(failed),
                 Message::Close(_) => return Err(failed("closed")),
                 _ => {}
@@ -75,11 +92,36 @@ impl Socket {
         let end_ns = u128::from(WallClock.monotonic_ns()) + deadline.as_nanos();
         loop {
             let left_ns = end_ns.saturating_sub(u128::from(WallClock.monotonic_ns()));
-            let left_ns = u64::try_from(left_ns).unwrap_or(u64::MAX).max(1_000_000);
+            if left_ns == 0 {
+                return Err(timed_out());
+            }
+            let left_ns = u64::try_from(left_ns).unwrap_or(u64::MAX);
             let message = self.next(Duration::from_nanos(left_ns))?;
             if wanted(&message) {
                 return Ok(message);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A server that stays silent has not closed the connection; one that left has. Catches a judgement
+    /// by the words of an error, which differ from system to system.
+    #[test]
+    fn silence_is_not_a_close() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let server =
+            std::thread::spawn(move || tungstenite::accept(listener.accept().unwrap().0).unwrap());
+        let mut socket = Socket::open(addr, "token").unwrap();
+        let served = server.join().unwrap();
+        assert!(!socket.is_closed_within(Duration::from_millis(50)));
+        drop(served);
+        assert!(socket.is_closed_within(Duration::from_secs(20)));
     }
 }

@@ -23,7 +23,8 @@ import px
 df = px.DataFrame('http_events', start_time='-10m')
 df = df[px.contains(df.remote_addr, 'unix_socket:')]
 df.here = px.upid_to_cmdline(df.upid)
-df = df.groupby(['trace_role', 'remote_addr', 'local_addr', 'remote_port', 'here', 'req_path', 'resp_status']).agg(
+df.there = px.upid_to_cmdline(px._peer_upid(df.remote_addr, df.remote_port))
+df = df.groupby(['trace_role', 'remote_addr', 'local_addr', 'here', 'there', 'req_path', 'resp_status']).agg(
     n=('latency', px.count))
 px.display(df, 'rows')
 ";

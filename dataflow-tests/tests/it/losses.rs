@@ -16,7 +16,7 @@ use weir_engine::{Engine, EngineConfig, EngineEvent, FUTURE_NS_MAX, Limits};
 use weir_node::core::NodeCore;
 use weir_proto::bus::{ClusterPort, NodePort, in_process};
 use weir_proto::{FromNode, NodeInfo};
-use weir_types::ledger::{NodeLedger, Reach, Span};
+use weir_types::ledger::{METADATA, NodeLedger, Reach, Span};
 use weir_types::plan::SlidingWindow;
 use weir_types::{RecordBatch, Upid, tables};
 
@@ -309,6 +309,7 @@ impl Rig {
                 let from = match loss.reach {
                     Reach::Everybody => window.start_at(now),
                     Reach::Running => window.start_at(now).max(*installed_ns),
+                    Reach::Later => unreachable!("no step loses names"),
                 };
                 if loss.span.to_unix_ns > from {
                     *want.entry(loss.reason.to_string()).or_default() += loss.count;
@@ -353,4 +354,52 @@ fn every_loss_is_in_the_answers_that_it_concerns() {
             .all(|reader| rig.coordinator.completeness(reader.query, rig.now_ms).complete);
         if complete { Ok(()) } else { Err("never complete again".to_string()) }
     });
+}
+
+/// Names that found no room make an answer incomplete that asks for names, and no other; names that
+/// were forgotten only one that has rows from before it was asked for. Catches drops of the
+/// metadata's queue that only a debug state tells of, and counts of rows that are blamed for names.
+#[test]
+fn lost_names_concern_those_who_ask_for_names() {
+    let mut rig = Rig::start();
+    let install = |rig: &mut Rig, column: &str| {
+        rig.next_query += 1;
+        let text = format!(
+            "import px\ndf = px.DataFrame('{}', start_time='-30s')\ndf.k = {column}\n\
+             px.display(df.groupby('k').agg(n{}=('time_', px.count)))",
+            TABLES[1], rig.next_query
+        );
+        let request = ScriptRequest { text: Some(text), ..ScriptRequest::default() };
+        let prepared = prepare(&request, TICK_MS, None, &|_| true).unwrap();
+        let query = rig.coordinator.new_query_id();
+        rig.coordinator.install(query, prepared.split, TICK_MS, rig.now_ms).unwrap();
+        rig.pump();
+        query
+    };
+    let counts = install(&mut rig, "df.upid");
+    let named = install(&mut rig, "px.upid_to_cmdline(df.upid)");
+    rig.close_tick(TICK_MS);
+    let lost = |rig: &mut Rig, query| {
+        rig.pump();
+        let answer = rig.coordinator.completeness(query, rig.now_ms);
+        assert_eq!(answer.complete, answer.lost.is_empty());
+        answer.lost.get(METADATA).cloned().unwrap_or_default().into_iter().collect::<Vec<_>>()
+    };
+    let span = Span::new(ns(rig.now_ms), ns(rig.now_ms + TICK_MS));
+    rig.ledger.note(METADATA, "observations_full", Reach::Everybody, span, 3);
+    rig.close_tick(TICK_MS);
+    assert_eq!(lost(&mut rig, counts), []);
+    assert_eq!(lost(&mut rig, named), [("observations_full".to_string(), 3)]);
+
+    // Both lose sight of it in time; then what is forgotten is of rows that both had.
+    rig.close_tick(31_000);
+    assert_eq!(lost(&mut rig, named), []);
+    let span = Span::new(ns(rig.now_ms - 2_000), ns(rig.now_ms - 1_000));
+    rig.ledger.note(METADATA, "names_forgotten", Reach::Later, span, 5);
+    rig.close_tick(TICK_MS);
+    assert_eq!(lost(&mut rig, named), []);
+    let later = install(&mut rig, "px.upid_to_cmdline(df.upid)");
+    rig.close_tick(TICK_MS);
+    assert_eq!(lost(&mut rig, later), [("names_forgotten".to_string(), 5)]);
+    assert_eq!(lost(&mut rig, counts), []);
 }

@@ -220,6 +220,12 @@ pub fn all() -> impl Iterator<Item = &'static ScalarDef> {
     DOMAINS.iter().chain(metadata::DOMAINS).copied().flatten()
 }
 
+/// Whether a call's result depends on what is known of processes, connections and addresses.
+#[must_use]
+pub fn reads_names(name: &str) -> bool {
+    find(name).is_some_and(|function| !function.pure)
+}
+
 /// The result type of the overload with exactly these argument types.
 #[must_use]
 pub fn resolve(name: &str, args: &[DataType]) -> Option<DataType> {

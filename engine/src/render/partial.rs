@@ -106,7 +106,7 @@ impl PartialTable {
         batch: &NodeBatch,
         scratch: &mut Scratch,
     ) {
-        let (copies, bytes) = (batch.copies, batch.bytes());
+        let bytes = batch.bytes();
         let batch = &*batch.rows;
         scratch.columns.resize_with(self.stride, Vec::new);
         pane_words(batch.column(time), sliding, &mut scratch.columns[0]);
@@ -114,12 +114,9 @@ impl PartialTable {
         for &idx in &spec.group {
             next += self.column_words(batch.column(idx), spec.types[idx], next, scratch);
         }
-        self.find_slots(spec, batch, copies, scratch);
+        self.find_slots(spec, batch, scratch);
         for (agg, accs) in spec.aggs.iter().zip(&mut self.accs) {
-            let bound = agg.bind(batch);
-            for (row, &slot) in scratch.slots.iter().enumerate() {
-                bound.add(&mut accs[slot as usize], row, copies);
-            }
+            agg.bind(batch).add_rows(accs, &scratch.slots, 1);
         }
         // An accumulator keeps at most what it was given, or a few buckets more for each value.
         self.unmeasured += bytes + batch.num_rows() * spec.aggs.len() * BUCKET_BYTES;
@@ -185,13 +182,7 @@ impl PartialTable {
         }
     }
 
-    fn find_slots(
-        &mut self,
-        spec: &AggSpec,
-        batch: &RecordBatch,
-        copies: i64,
-        scratch: &mut Scratch,
-    ) {
+    fn find_slots(&mut self, spec: &AggSpec, batch: &RecordBatch, scratch: &mut Scratch) {
         scratch.slots.clear();
         let stride = self.stride;
         for row in 0..batch.num_rows() {
@@ -200,12 +191,12 @@ impl PartialTable {
             let words = scratch.row.as_slice();
             let hash = hash_words(&self.hash, words);
             let of_slot = |slot: u32| &self.words[slot as usize * stride..][..stride];
-            let found = self.slots.find(hash, |&slot| of_slot(slot) == words).copied();
+            let found = self.slots.find(hash, |&slot| same_words(of_slot(slot), words)).copied();
             let slot = match found {
                 Some(slot) => slot,
                 None => self.new_slot(spec, batch, row, hash, words),
             };
-            self.rows[slot as usize] += copies;
+            self.rows[slot as usize] += 1;
             scratch.slots.push(slot);
         }
     }
@@ -286,6 +277,11 @@ impl Iterator for Changes {
         let accs = self.columns.iter_mut().filter_map(Iterator::next).collect();
         Some(Change::Partial { key, pane, rows, accs })
     }
+}
+
+/// A few words each, of equal number: compared in place, since a call of `memcmp` costs more than that.
+fn same_words(left: &[u64], right: &[u64]) -> bool {
+    left.iter().zip(right).all(|(left, right)| left == right)
 }
 
 fn hash_words(state: &Hash, words: &[u64]) -> u64 {

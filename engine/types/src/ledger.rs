@@ -30,6 +30,9 @@ pub use reasons::{OTHER, REASONS, ReasonDef, Unit, reason};
 
 /// Stands for every table.
 pub const ALL_TABLES: &str = "*";
+/// Stands for the names of processes, connections and addresses: no table, but what it lost concerns
+/// every answer that asks for names.
+pub const METADATA: &str = "metadata";
 /// Pairs of table and reason that are kept apart. There are some twenty tables and as many reasons,
 /// and most tables know few of them.
 pub const PAIRS_MAX: usize = 256;
@@ -60,6 +63,9 @@ pub enum Reach {
     Everybody,
     /// History kept the rows: only queries miss them that were running already.
     Running,
+    /// Queries that were running had it; those that begin later find it no more in what they take
+    /// from history.
+    Later,
 }
 
 /// A time interval (from, to], Unix ns.
@@ -156,17 +162,22 @@ impl Ledger {
     ) {
         for table in [table, ALL_TABLES] {
             for (key, pair) in self.of_table(table) {
-                let from_unix_ns = match key.reach {
-                    Reach::Everybody => window.from_unix_ns,
-                    Reach::Running => window.from_unix_ns.max(running_since_unix_ns),
-                };
-                if from_unix_ns >= window.to_unix_ns {
+                let mut window = *window;
+                match key.reach {
+                    Reach::Everybody => {}
+                    Reach::Running => {
+                        window.from_unix_ns = window.from_unix_ns.max(running_since_unix_ns);
+                    }
+                    Reach::Later => {
+                        window.to_unix_ns = window.to_unix_ns.min(running_since_unix_ns);
+                    }
+                }
+                if window.from_unix_ns >= window.to_unix_ns {
                     continue;
                 }
-                let window = Span { from_unix_ns, ..*window };
                 let within = pair.cells.iter().rev().take_while(|cell| {
                     // In the order of their ends: all before this one end earlier still.
-                    cell.span.to_unix_ns > from_unix_ns
+                    cell.span.to_unix_ns > window.from_unix_ns
                 });
                 let counts = within.filter(|cell| cell.span.meets(&window)).map(|cell| cell.count);
                 let count = counts.fold(0, u64::saturating_add);

@@ -198,6 +198,9 @@ impl MetadataSnapshot {
         remote: Address,
         time_unix_ns: i64,
     ) -> Option<Upid> {
+        if let Some(inode) = local.unix_inode() {
+            return self.connections.unix_peer(inode, time_unix_ns);
+        }
         let pair = (local.socket()?, remote.socket()?);
         let netns = self.connections.netns_of(upid, pair, time_unix_ns);
         let netns = netns.unwrap_or_else(|| self.netns_of(upid));
@@ -222,19 +225,28 @@ impl MetadataSnapshot {
     }
 }
 
+/// How rows name Unix sockets; the path follows.
+pub const UNIX_PREFIX: &str = "unix_socket:";
+
 /// An address and a port as rows have them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Address {
     /// `None` where the text is none (`-`, a Unix socket).
     pub ip: Option<IpAddr>,
+    pub is_unix: bool,
+    /// Of a Unix socket its inode; −1 where it is not known.
     pub port: i64,
 }
 
 impl Address {
     #[must_use]
     pub fn of_row(ip: &[u8], port: i64) -> Address {
+        let is_unix = ip.starts_with(UNIX_PREFIX.as_bytes());
         let ip = std::str::from_utf8(ip).ok().and_then(|text| text.parse().ok());
-        Address { ip, port }
+        Address { ip, is_unix, port }
+    }
+    fn unix_inode(&self) -> Option<u64> {
+        u64::try_from(self.port).ok().filter(|inode| self.is_unix && *inode != 0)
     }
     fn socket(&self) -> Option<SocketAddr> {
         Some(SocketAddr::new(self.ip?, u16::try_from(self.port).ok()?))

@@ -15,8 +15,22 @@ pub struct TableCounters {
     pub lost_total: BTreeMap<String, u64>,
     /// Requests that the peer never answered: not lost, there was nothing to see.
     pub unanswered_total: u64,
+    /// Responses that nobody had asked for (a server's 408 before it closes): not lost either.
+    pub unasked_total: u64,
     /// Rows that wait for metadata now.
     pub metadata_held_count: u64,
+}
+
+impl TableCounters {
+    /// Adds what another source counts of the table.
+    pub fn add(&mut self, other: &TableCounters) {
+        for (reason, count) in &other.lost_total {
+            *self.lost_total.entry(reason.clone()).or_default() += count;
+        }
+        self.unanswered_total += other.unanswered_total;
+        self.unasked_total += other.unasked_total;
+        self.metadata_held_count += other.metadata_held_count;
+    }
 }
 
 /// A process whose bytes pass by capture: they are lost, and this says whose they were.

@@ -115,7 +115,7 @@ impl Rig {
             agent: Agent::new(Arc::new(String::new)),
             ledger: NodeLedger::default(),
             own_upid: Upid::new(1, 1, 1),
-            settled: Arc::new(|| true),
+            names: Names { settled: Arc::new(|| true), note_lost: Arc::new(|_, _| {}) },
         };
         let specs = [spec.clone()];
         let node = NodeRuntime::start(config, &specs, node_port, clock).unwrap();

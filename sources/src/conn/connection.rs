@@ -10,7 +10,9 @@ use weir_protocols::protocol::{
 use weir_protocols::stream::{Segment, StreamBuffer};
 use weir_protocols::{Config, Counters, PROTOCOLS, REORDER_GRACE_NS};
 use weir_types::BatchBuilder;
+use weir_types::metadata::UNIX_PREFIX;
 
+use super::EndOf;
 use super::infer::{Inference, ProtocolIdx, infer};
 use crate::capture::{DataEvent, Direction, Family, Opened, Process, Socket, SocketType};
 
@@ -47,6 +49,8 @@ pub struct Ends {
     /// Peer as text: an IP, `-`, or `unix_socket:`.
     pub remote_addr: String,
     pub local_addr: String,
+    /// Inode of the socket at the other end of a Unix socket, 0 if not known.
+    pub unix_peer_inode: u64,
     /// Who wrote to the socket last, or read from it if nobody wrote yet.
     pub process: Process,
 }
@@ -182,6 +186,27 @@ pub(super) enum Outcome {
 }
 
 impl Ends {
+    /// What tells this end from others, if its addresses are known.
+    pub(super) fn end(&self) -> Option<EndOf> {
+        let Socket { key, family, local, remote, .. } = self.socket;
+        match family {
+            Family::Unix => {
+                Some(EndOf::Unix { inode: key.inode, peer_inode: self.unix_peer_inode })
+            }
+            Family::Inet | Family::Inet6 => Some(EndOf::Ip { local: local?, remote: remote? }),
+        }
+    }
+
+    /// Local and remote port as rows have them: of Unix sockets their inodes; −1 when unknown.
+    pub(crate) fn ports(&self) -> [i64; 2] {
+        let Socket { key, family, local, remote, .. } = self.socket;
+        let inode = |inode: u64| i64::try_from(inode).ok().filter(|n| *n != 0).unwrap_or(-1);
+        match family {
+            Family::Unix => [inode(key.inode), inode(self.unix_peer_inode)],
+            Family::Inet | Family::Inet6 => [port_number(local), port_number(remote)],
+        }
+    }
+
     /// An end without a name is shown by the other's: it is the connection's.
     pub(super) fn set_unix_names(&mut self, local: &[u8], remote: &[u8]) {
         let first =
@@ -211,6 +236,7 @@ impl Connection {
             ends: Ends {
                 remote_addr: address_text(&socket, socket.remote),
                 local_addr: address_text(&socket, socket.local),
+                unix_peer_inode: 0,
                 socket,
                 process,
             },
@@ -532,7 +558,7 @@ fn unix_address_text(name: &[u8]) -> String {
     // Of a path the kernel may count the zero byte at its end.
     let end = if name.first() == Some(&0) { name.len() } else { find_zero(name) };
     let text = String::from_utf8_lossy(&name[..end]);
-    format!("unix_socket:{}", text.replace('\0', "@"))
+    format!("{UNIX_PREFIX}{}", text.replace('\0', "@"))
 }
 
 fn find_zero(name: &[u8]) -> usize {
@@ -542,13 +568,13 @@ fn find_zero(name: &[u8]) -> usize {
 /// An address as rows have it: IPv4-mapped addresses as IPv4, `-` when unknown.
 pub(crate) fn address_text(socket: &Socket, address: Option<SocketAddr>) -> String {
     match (socket.family, address) {
-        (Family::Unix, _) => "unix_socket:".to_string(),
+        (Family::Unix, _) => UNIX_PREFIX.to_string(),
         (_, Some(address)) => address.ip().to_canonical().to_string(),
         (_, None) => "-".to_string(),
     }
 }
 
 /// A port as rows have it, −1 when unknown.
-pub(crate) fn port_number(address: Option<SocketAddr>) -> i64 {
+fn port_number(address: Option<SocketAddr>) -> i64 {
     address.map_or(-1, |address| i64::from(address.port()))
 }

@@ -27,9 +27,11 @@ pub use connection::{Connection, Emit, Ends, Role, RowEnds};
 pub use infer::ProtocolIdx;
 pub use lifetime::Ask;
 pub use stats::{ConnStats, STATS_KEYS_MAX, StatsEntry, StatsKey};
-pub use tracker::{Losses, ParserPanic, SocketOwner, Tracker, TrackerCounters, TrackerLimits};
+pub use tracker::{
+    EndOf, Losses, ParserPanic, SocketOwner, Tracker, TrackerCounters, TrackerLimits,
+};
 
-pub(crate) use connection::{address_text, port_number};
+pub(crate) use connection::address_text;
 
 #[cfg(doc)]
 use crate::capture::ConnKey;

@@ -88,11 +88,24 @@ pub struct ParserPanic {
     pub message: String,
 }
 
+/// What tells one end of a connection from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndOf {
+    Ip {
+        local: SocketAddr,
+        remote: SocketAddr,
+    },
+    /// Inodes of a Unix socket and of its peer; 0 if that is not known.
+    Unix {
+        inode: u64,
+        peer_inode: u64,
+    },
+}
+
 /// One end of a connection, and who uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketOwner {
-    pub local: SocketAddr,
-    pub remote: SocketAddr,
+    pub end: EndOf,
     /// Inode of the network namespace, 0 if not known.
     pub netns: u32,
     pub process: Process,
@@ -189,7 +202,9 @@ impl Tracker {
             CaptureEvent::Data(data) => self.data(data, emit),
             CaptureEvent::Connect { at, error } => self.connect(at, *error),
             CaptureEvent::Accept { at } => self.opened(at),
-            CaptureEvent::UnixNames { at, local, remote } => self.named(at, local, remote),
+            CaptureEvent::UnixNames { at, local, remote, peer_inode } => {
+                self.named(at, local, remote, *peer_inode);
+            }
             CaptureEvent::End { at, direction, .. } => self.direction_ended(at, *direction),
             CaptureEvent::Fork { .. } | CaptureEvent::Exec { .. } => {}
             CaptureEvent::Close { at, last, egress_bytes, ingress_bytes } => {
@@ -258,11 +273,12 @@ impl Tracker {
         self.take_new_holder(slot);
     }
 
-    fn named(&mut self, at: &SocketEvent, local: &[u8], remote: &[u8]) {
+    fn named(&mut self, at: &SocketEvent, local: &[u8], remote: &[u8], peer_inode: u64) {
         let slot = self.slot_of(&at.socket, at.process, at.time_unix_ns);
-        if let Some(conn) = self.conn_mut(slot) {
-            conn.ends.set_unix_names(local, remote);
-        }
+        let Some(conn) = self.conn_mut(slot) else { return };
+        conn.ends.set_unix_names(local, remote);
+        conn.ends.unix_peer_inode = peer_inode;
+        self.tell(slot, at.process, at.time_unix_ns, false);
     }
 
     /// Once no response can come any more, the parser need not wait for the close.
@@ -350,26 +366,25 @@ impl Tracker {
         self.by_key.insert(socket.key, slot);
         self.held.entry(process).or_default().insert(slot);
         self.is_active(slot);
-        self.tell_owner(socket, process, time_unix_ns);
+        self.tell(slot, process, time_unix_ns, false);
         slot
     }
 
-    fn tell_owner(&mut self, socket: &Socket, process: Process, since_unix_ns: i64) {
-        self.tell(socket, process, since_unix_ns, false);
-    }
-
-    fn tell(&mut self, socket: &Socket, process: Process, at_unix_ns: i64, ended: bool) {
-        let (Some(local), Some(remote)) = (socket.local, socket.remote) else { return };
-        if socket.socket_type == SocketType::Datagram {
+    /// Tells whose a connection's end is since then, or was until then.
+    fn tell(&mut self, slot: u32, process: Process, at_unix_ns: i64, ended: bool) {
+        let Some(conn) = self.conn_mut(slot) else { return };
+        if conn.is_datagram() {
             // A pair of addresses names a connection; that of a datagram names none.
             return;
         }
+        let Some(end) = conn.ends.end() else { return };
+        let socket = conn.ends.socket;
         if self.sockets.len() == SOCKETS_MAX {
             self.counters.ends_untold += 1;
             return;
         }
-        let Socket { netns, opened, .. } = *socket;
-        self.sockets.push(SocketOwner { local, remote, netns, process, opened, at_unix_ns, ended });
+        let Socket { netns, opened, .. } = socket;
+        self.sockets.push(SocketOwner { end, netns, process, opened, at_unix_ns, ended });
     }
 
     /// Second chance: the first one under the hand that was not used since it came by last, or of
@@ -396,11 +411,14 @@ impl Tracker {
     }
 
     pub(super) fn remove(&mut self, slot: u32) {
+        if let Some(conn) = self.conn_mut(slot) {
+            let until_unix_ns = conn.closing_since_ns.unwrap_or(conn.last_event_ns);
+            let process = conn.ends.process;
+            self.tell(slot, process, until_unix_ns, true);
+        }
         self.take_parsed(slot);
         let Some(mut conn) = self.slots[slot as usize].take() else { return };
         self.stats.take(&mut conn, true);
-        let until_unix_ns = conn.closing_since_ns.unwrap_or(conn.last_event_ns);
-        self.tell(&conn.ends.socket, conn.ends.process, until_unix_ns, true);
         self.counters.held_bytes =
             self.counters.held_bytes.saturating_sub(conn.held_bytes() as u64);
         let known = conn.read_as().unwrap_or(PROTOCOLS.len());
@@ -464,9 +482,9 @@ impl Tracker {
         }
         let (after, waits) = (conn.held_bytes() as u64, conn.needs_time());
         let too_large = conn.is_too_large();
-        let (socket, process_now) = (conn.ends.socket, conn.ends.process);
+        let process_now = conn.ends.process;
         if process_now != process {
-            self.tell_owner(&socket, process_now, self.now_unix_ns);
+            self.tell(slot, process_now, self.now_unix_ns, false);
         }
         self.counters.held_bytes = (self.counters.held_bytes + after).saturating_sub(before);
         let is_full = after > before && self.counters.held_bytes > self.limits.bytes_max as u64;

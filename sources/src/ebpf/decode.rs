@@ -117,7 +117,7 @@ pub(super) fn socket_events<'a>(record: &'a [u8], clock: &KernelClock) -> Option
         },
         abi::KIND_UNIX_NAMES => {
             let (local, remote) = unix_names(payload)?;
-            CaptureEvent::UnixNames { at, local, remote }
+            CaptureEvent::UnixNames { at, local, remote, peer_inode: record.position_bytes }
         }
         _ => return None,
     };

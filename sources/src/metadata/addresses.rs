@@ -10,6 +10,8 @@ use hashbrown::{HashMap, HashSet};
 use weir_types::Upid;
 use weir_types::metadata::connections::{Connections, Holder};
 
+use super::Forgotten;
+
 /// Addresses that are remembered; of more, those known the longest are forgotten.
 const ADDRESSES_MAX: usize = 16_384;
 /// Processes remembered of one address: the newest.
@@ -24,6 +26,7 @@ pub(super) struct Addresses {
     of_process: HashMap<Upid, Vec<IpAddr>, foldhash::fast::FixedState>,
     order: VecDeque<IpAddr>,
     pub(super) forgotten_total: u64,
+    pub(super) forgotten: Forgotten,
 }
 
 impl Addresses {
@@ -58,7 +61,7 @@ impl Addresses {
         }
         let mut users = have.map_or(Vec::new(), |users| users.to_vec());
         if have.is_none() {
-            self.make_room(to);
+            self.make_room(since_unix_ns, to);
             self.order.push_back(ip);
         }
         if users.len() == USERS_MAX {
@@ -87,9 +90,13 @@ impl Addresses {
         }
     }
 
-    fn make_room(&mut self, to: &mut Connections) {
+    fn make_room(&mut self, now_unix_ns: i64, to: &mut Connections) {
         while to.users.len() >= ADDRESSES_MAX {
             let Some(oldest) = self.order.pop_front() else { return };
+            let users = to.users.get(&oldest).into_iter().flat_map(|users| users.iter());
+            for user in users {
+                self.forgotten.note(user.since_unix_ns, user.until_unix_ns.min(now_unix_ns));
+            }
             self.forgotten_total += u64::from(to.users.remove(&oldest));
         }
     }

@@ -11,6 +11,7 @@ use weir_types::metadata::connections::{
     ConnectionEnd, Connections, Holder, Pair, USES_MAX, canonical,
 };
 
+use super::Forgotten;
 use crate::capture::Opened;
 
 /// Ends that are remembered, about 300 bytes each. The oldest closed ones go first; if all are open,
@@ -59,6 +60,7 @@ pub(super) struct Ends {
     /// Ends that nothing but the kernel's tables tells of, with the last scan that did.
     listed: HashMap<(Pair, u32), u64, foldhash::fast::FixedState>,
     counters: EndCounters,
+    forgotten: Forgotten,
 }
 
 fn is_open(end: &ConnectionEnd, netns: u32) -> bool {
@@ -68,6 +70,11 @@ fn is_open(end: &ConnectionEnd, netns: u32) -> bool {
 impl Ends {
     pub(super) fn counters(&self) -> EndCounters {
         self.counters
+    }
+
+    /// What had to go before its time since the last call.
+    pub(super) fn take_forgotten(&mut self) -> Forgotten {
+        self.forgotten.take()
     }
 
     /// How many there are.
@@ -101,9 +108,10 @@ impl Ends {
         let SeenEnd { netns, owner, since_unix_ns, .. } = seen;
         let new = ConnectionEnd { netns, owner, since_unix_ns, until_unix_ns: i64::MAX };
         if uses.len() == USES_MAX {
-            uses.remove(0);
+            let oldest = uses.remove(0);
             self.count -= 1;
             self.counters.forgotten_total += 1;
+            self.forgotten.note(oldest.since_unix_ns, oldest.until_unix_ns.min(since_unix_ns));
         }
         let at = uses.partition_point(|end| end.since_unix_ns <= since_unix_ns);
         uses.insert(at, new);
@@ -176,7 +184,7 @@ impl Ends {
     pub(super) fn forget_old(&mut self, second: u64, keep: u64, to: &mut Connections) -> bool {
         let mut any = false;
         while self.closed.front().is_some_and(|old| second.saturating_sub(old.second) > keep) {
-            any |= self.forget_oldest(to);
+            any |= self.forget_oldest(to).is_some();
         }
         any
     }
@@ -201,21 +209,23 @@ impl Ends {
             if self.closed.is_empty() {
                 return false;
             }
-            self.counters.forgotten_total += u64::from(self.forget_oldest(to));
+            if let Some(end) = self.forget_oldest(to) {
+                self.counters.forgotten_total += 1;
+                self.forgotten.note(end.since_unix_ns, end.until_unix_ns);
+            }
         }
         true
     }
 
-    /// False if it had been pushed out by later uses of its pair.
-    fn forget_oldest(&mut self, to: &mut Connections) -> bool {
-        let Some(Closed { pair, end, .. }) = self.closed.pop_front() else { return false };
+    /// `None` if it had been pushed out by later uses of its pair.
+    fn forget_oldest(&mut self, to: &mut Connections) -> Option<ConnectionEnd> {
+        let Closed { pair, end, .. } = self.closed.pop_front()?;
         let mut uses = self.uses(&pair, to);
-        let same = |have: &ConnectionEnd| *have == end;
-        let Some(at) = uses.iter().position(same) else { return false };
+        let at = uses.iter().position(|have| *have == end)?;
         uses.remove(at);
         self.count -= 1;
         self.put(pair, uses, to);
-        true
+        Some(end)
     }
 
     /// If the other end is known, both have met.
@@ -263,6 +273,10 @@ impl Ends {
         if have.is_none() {
             while to.met.len() >= MET_MAX {
                 let Some(oldest) = self.met_order.pop_front() else { break };
+                // Up to when they met there is not known: up to now.
+                if let Some(first) = to.met.get(&oldest).and_then(|met| met.first()) {
+                    self.forgotten.note(first.since_unix_ns, since_unix_ns);
+                }
                 self.counters.met_forgotten_total += u64::from(to.met.remove(&oldest));
             }
             self.met_order.push_back(key);

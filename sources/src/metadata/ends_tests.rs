@@ -1,5 +1,7 @@
 //! Tests of connections' ends.
 
+use weir_types::ledger::Span;
+
 use super::*;
 
 fn at(port: u32) -> SocketAddr {
@@ -61,6 +63,9 @@ fn ends_are_bounded() {
     }
     assert_eq!(ends.count(), ENDS_MAX);
     assert_eq!(ends.counters().forgotten_total, 100);
+    let forgotten = ends.take_forgotten();
+    assert_eq!((forgotten.count, forgotten.span), (100, Some(Span::new(1, 100))), "the oldest");
+    assert_eq!(ends.take_forgotten(), Forgotten::default(), "each is told once");
     assert!(known.ends.contains_key(&open.pair));
     assert!(!known.ends.contains_key(&both(1)[0].pair));
     for n in 0..3 * most {

@@ -17,12 +17,14 @@ mod addresses;
 mod compose;
 mod ends;
 mod entities;
+mod forgotten;
 pub mod k8s;
 mod model;
 mod names;
 mod observation;
 pub mod reader;
 pub mod scan;
+mod unix_ends;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -33,6 +35,7 @@ use crate::proc::fs::ProcFs;
 use crate::proc::parse;
 
 pub use ends::{ENDS_MAX, EndCounters};
+pub use forgotten::Forgotten;
 pub use model::{ENDED_MAX, Found, Model, ModelCounters, PROCESS_BYTES_MAX, PROCESSES_MAX};
 pub use observation::Observation;
 

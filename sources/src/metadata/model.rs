@@ -7,6 +7,7 @@
 //! | ended ones | [`ENDED_MAX`] | the oldest go, counted |
 //! | both | [`PROCESS_BYTES_MAX`] | the oldest ended ones go, then new ones have no names |
 //! | ends of connections | [`super::ENDS_MAX`] | the oldest closed go, then new ones are not taken |
+//! | Unix sockets | `UNIX_ENDS_MAX` | the same |
 //! | orders | [`ORDERS_MAX`] | left out, counted: a later turn orders again |
 //! | libraries | [`LIBRARIES_MAX`] | those not asked for the longest go |
 //!
@@ -26,9 +27,10 @@ use super::ends::{EndCounters, Ends, SeenEnd};
 use super::entities::Entities;
 use super::reader::{Answer, Order};
 use super::scan::Listed;
-use super::{LOCAL_NAMESPACE, Machine, Observation, ProcessInfo, names};
+use super::unix_ends::{SeenUnixEnd, UnixEnds};
+use super::{Forgotten, LOCAL_NAMESPACE, Machine, Observation, ProcessInfo, names};
 use crate::capture::{Opened, Process};
-use crate::conn::SocketOwner;
+use crate::conn::{EndOf, SocketOwner};
 
 /// Processes that are known at once.
 pub const PROCESSES_MAX: usize = 32_768;
@@ -68,6 +70,8 @@ pub enum Found {
     ScanDone {
         scan: u64,
         now_unix_ns: i64,
+        /// Sockets and namespaces that there was no room to look at.
+        left_out: u64,
     },
     /// Names of addresses that came, changed or went.
     Names(Vec<(IpAddr, Option<String>)>),
@@ -83,10 +87,28 @@ pub struct ModelCounters {
     /// Ended processes forgotten before their time.
     pub processes_forgotten_total: u64,
     pub orders_left_out_total: u64,
+    /// Of the kernel's tables.
+    pub sockets_left_out_total: u64,
     pub addresses_forgotten_total: u64,
     pub ends: EndCounters,
     /// Times that a process was put in or taken out, and entries of ends written.
     pub touched_total: u64,
+}
+
+impl ModelCounters {
+    /// All that found no room: no name will be known of it.
+    #[must_use]
+    pub fn full_total(&self) -> u64 {
+        let left_out = self.orders_left_out_total + self.sockets_left_out_total;
+        self.processes_refused_total + left_out + self.ends.refused_total
+    }
+
+    /// All that was forgotten before its time.
+    #[must_use]
+    pub fn forgotten_total(&self) -> u64 {
+        let ends = self.ends.forgotten_total + self.ends.met_forgotten_total;
+        self.processes_forgotten_total + self.addresses_forgotten_total + ends
+    }
 }
 
 #[derive(Debug)]
@@ -121,14 +143,16 @@ pub struct Model {
     kernel_threads: SharedMap<u32, u64>,
     entities: Entities,
     ends: Ends,
+    unix_ends: UnixEnds,
     addresses: Addresses,
     libraries: HashMap<Upid, Libraries, foldhash::fast::FixedState>,
     orders: VecDeque<Order>,
-    /// The clock of the observations.
+    /// The clock of the observations, at least up to the last second.
     now_unix_ns: i64,
     snapshot: MetadataSnapshot,
     changed: bool,
     counters: ModelCounters,
+    forgotten: Forgotten,
 }
 
 impl Model {
@@ -150,12 +174,14 @@ impl Model {
             snapshot: entities.empty_snapshot(),
             entities,
             ends: Ends::default(),
+            unix_ends: UnixEnds::default(),
             addresses: Addresses::default(),
             libraries: HashMap::default(),
             orders: VecDeque::new(),
             now_unix_ns: 0,
             changed: true,
             counters: ModelCounters::default(),
+            forgotten: Forgotten::default(),
         }
     }
 
@@ -171,13 +197,24 @@ impl Model {
 
     #[must_use]
     pub fn counters(&self) -> ModelCounters {
-        let ends = self.ends.counters();
+        let mut ends = self.ends.counters();
+        ends.forgotten_total += self.unix_ends.forgotten_total;
+        ends.refused_total += self.unix_ends.refused_total;
         ModelCounters {
             ends,
             addresses_forgotten_total: self.addresses.forgotten_total,
             touched_total: self.counters.touched_total + ends.touched_total,
             ..self.counters
         }
+    }
+
+    /// What had to go before its time since the last call.
+    pub fn take_forgotten(&mut self) -> Forgotten {
+        let mut forgotten = self.forgotten.take();
+        forgotten.add(self.ends.take_forgotten());
+        forgotten.add(self.unix_ends.take_forgotten());
+        forgotten.add(self.addresses.forgotten.take());
+        forgotten
     }
 
     /// Pids that are no user process: nothing will be known of them.
@@ -187,8 +224,9 @@ impl Model {
     }
 
     /// Once a second: what is due is ordered, what is too old is forgotten.
-    pub fn second(&mut self) {
+    pub fn second(&mut self, now_unix_ns: i64) {
         self.seconds += 1;
+        self.now_unix_ns = self.now_unix_ns.max(now_unix_ns);
         self.stamp += 1;
         self.order(Order::Pids { stamp: self.stamp });
         let (seconds, keep) = (self.seconds, self.keep_seconds);
@@ -197,6 +235,7 @@ impl Model {
         }
         let connections = &mut self.snapshot.connections;
         self.changed |= self.ends.forget_old(seconds, keep, connections);
+        self.changed |= self.unix_ends.forget_old(seconds, keep, connections);
     }
 
     pub fn observe(&mut self, observation: Observation) {
@@ -223,7 +262,8 @@ impl Model {
                 self.changed = true;
             }
             Found::Listed { scan, ends } => ends.iter().for_each(|end| self.end_listed(scan, end)),
-            Found::ScanDone { scan, now_unix_ns } => {
+            Found::ScanDone { scan, now_unix_ns, left_out } => {
+                self.counters.sockets_left_out_total += left_out;
                 self.now_unix_ns = self.now_unix_ns.max(now_unix_ns);
                 let to = &mut self.snapshot.connections;
                 self.changed |= self.ends.scan_done(scan, now_unix_ns, to, self.seconds);
@@ -317,13 +357,25 @@ impl Model {
 
     fn end_seen(&mut self, end: &SocketOwner) {
         self.now_unix_ns = self.now_unix_ns.max(end.at_unix_ns);
-        let (pair, netns) = ((end.local, end.remote), end.netns);
+        let owner = Upid::new(self.asid, end.process.pid, end.process.start_ticks);
         let to = &mut self.snapshot.connections;
+        let (pair, netns) = match end.end {
+            EndOf::Ip { local, remote } => ((local, remote), end.netns),
+            EndOf::Unix { inode, .. } if end.ended => {
+                self.changed |= self.unix_ends.closed(inode, end.at_unix_ns, to, self.seconds);
+                return;
+            }
+            EndOf::Unix { inode, peer_inode } => {
+                let since_unix_ns = end.at_unix_ns;
+                let seen = SeenUnixEnd { inode, peer_inode, owner, since_unix_ns };
+                self.changed |= self.unix_ends.opened(&seen, to);
+                return;
+            }
+        };
         if end.ended {
             self.changed |= self.ends.closed(pair, netns, end.at_unix_ns, to, self.seconds);
             return;
         }
-        let owner = Upid::new(self.asid, end.process.pid, end.process.start_ticks);
         let since_unix_ns = end.at_unix_ns;
         self.open(&SeenEnd { pair, netns, owner, opened: end.opened, since_unix_ns }, None);
     }
@@ -435,6 +487,7 @@ impl Model {
                 return false;
             }
             self.counters.processes_forgotten_total += 1;
+            self.note_forgotten();
             self.forget_oldest();
         }
         ended || self.live.len() < PROCESSES_MAX
@@ -450,6 +503,16 @@ impl Model {
             self.live.remove(&upid.pid());
         }
         Some(known)
+    }
+
+    /// The one that is to be forgotten next goes before its time.
+    fn note_forgotten(&mut self) {
+        const SEC_NS: i64 = 1_000_000_000;
+        let Some((ended, upid)) = self.ended.front() else { return };
+        let Some(known) = self.known.get(upid) else { return };
+        let ago = i64::try_from(self.seconds.saturating_sub(*ended)).unwrap_or(i64::MAX);
+        let until_unix_ns = self.now_unix_ns.saturating_sub(ago.saturating_mul(SEC_NS));
+        self.forgotten.note(self.entities.start_unix_ns(&known.info), until_unix_ns);
     }
 
     fn forget_oldest(&mut self) {

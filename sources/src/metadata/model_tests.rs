@@ -67,7 +67,7 @@ fn bytes_are_bounded() {
     assert!(model.known.len() <= ENDED_MAX, "{}", model.known.len());
     assert!(model.counters().processes_forgotten_total > 0);
     let keep = model.keep_seconds;
-    (0..=keep + 1).for_each(|_| model.second());
+    (0..=keep + 1).for_each(|_| model.second(0));
     let snapshot = model.take_changed().unwrap();
     assert_eq!((model.known.len(), model.bytes, model.ended.len()), (0, 0, 0));
     let left = (snapshot.processes.len(), snapshot.pods.len(), snapshot.services.len());

@@ -71,6 +71,8 @@ pub struct SocketScanner {
     /// inode → holder (pid, start), for inodes that were looked for.
     inodes: HashMap<u64, (u32, u64), foldhash::fast::FixedState>,
     searching: bool,
+    /// Of this scan: sockets and namespaces of the tables that were not looked at.
+    left_out: u64,
 }
 
 impl SocketScanner {
@@ -88,6 +90,7 @@ impl SocketScanner {
             table: Vec::new(),
             inodes: HashMap::default(),
             searching: false,
+            left_out: 0,
         }
     }
 
@@ -115,7 +118,8 @@ impl SocketScanner {
         self.searching = self.find_holders(known, &processes, budget);
         if !self.searching {
             self.hand_on(&processes, out);
-            out(Found::ScanDone { scan: self.scan, now_unix_ns });
+            let left_out = self.left_out;
+            out(Found::ScanDone { scan: self.scan, now_unix_ns, left_out });
         }
     }
 
@@ -147,22 +151,33 @@ impl SocketScanner {
 
     fn read_tables(&mut self, processes: &[Holder]) -> Vec<(parse::TcpSocket, u32)> {
         let mut sockets = Vec::new();
+        let mut left_out = 0;
         let fs = &mut self.fs;
         let mut read = |prefix: &str, netns: u32| {
             for table in ["tcp", "tcp6"] {
                 if let Ok(text) = fs.read_path(&format!("{prefix}/net/{table}")) {
                     let room = SOCKETS_MAX.saturating_sub(sockets.len());
-                    sockets.extend(parse::tcp(text).take(room).map(|socket| (socket, netns)));
+                    let mut listed = parse::tcp(text);
+                    sockets.extend(listed.by_ref().take(room).map(|socket| (socket, netns)));
+                    left_out += listed.count() as u64;
                 }
             }
         };
         read("self", self.own_netns);
+        let mut not_read = HashSet::<u32>::new();
         let mut done = HashSet::<u32>::from([self.own_netns, 0]);
         for Holder { pid, netns, .. } in processes {
-            if done.len() < NAMESPACES_MAX && done.insert(*netns) {
+            if done.contains(netns) {
+                continue;
+            }
+            if done.len() < NAMESPACES_MAX {
+                done.insert(*netns);
                 read(&pid.to_string(), *netns);
+            } else {
+                not_read.insert(*netns);
             }
         }
+        self.left_out = left_out + not_read.len() as u64;
         sockets
     }
 

@@ -56,6 +56,8 @@ pub struct ProcCounters {
     pub network_rows: u64,
     /// Passes that could not take every process ([`PROCESSES_MAX`]).
     pub passes_cut: u64,
+    /// Network namespaces that found no room in their pass.
+    pub namespaces_left_out: u64,
     /// Passes in which the directory itself could not be listed.
     pub passes_failed: u64,
 }
@@ -127,6 +129,7 @@ impl ProcSource {
             }
         }
         self.pids = pids;
+        self.counters.namespaces_left_out += self.namespaces.left_out();
         self.kernel_threads.retain(|_, passes| {
             *passes -= 1;
             *passes > 0

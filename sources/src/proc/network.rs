@@ -1,6 +1,6 @@
 //! Network namespaces and their counters.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use weir_types::BatchBuilder;
 
 use super::fs::ProcFs;
@@ -26,11 +26,14 @@ pub(super) struct Namespaces {
     by_pid: HashMap<u32, Known, foldhash::fast::FixedState>,
     /// namespace → (start ticks, pid) of its oldest process in this pass.
     oldest: HashMap<u64, (u64, u32), foldhash::fast::FixedState>,
+    /// Namespaces of this pass that found no room there.
+    left_out: HashSet<u64, foldhash::fast::FixedState>,
 }
 
 impl Namespaces {
     pub(super) fn begin_pass(&mut self) {
         self.oldest.clear();
+        self.left_out.clear();
         self.by_pid.retain(|_, known| {
             known.passes_left = known.passes_left.saturating_sub(1);
             std::mem::take(&mut known.seen) && known.passes_left > 0
@@ -54,7 +57,14 @@ impl Namespaces {
         if self.oldest.len() < NAMESPACES_MAX || self.oldest.contains_key(&namespace) {
             let oldest = self.oldest.entry(namespace).or_insert((start_ticks, pid));
             *oldest = (*oldest).min((start_ticks, pid));
+        } else {
+            self.left_out.insert(namespace);
         }
+    }
+
+    /// Namespaces of this pass that give no row; as many as there are processes at most.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out.len() as u64
     }
 
     /// Appends a row for each namespace; gives the number of rows.

@@ -151,7 +151,7 @@ impl LocalMetadata {
     }
     /// What a second brings.
     pub(crate) fn refresh(&mut self) -> Arc<MetadataSnapshot> {
-        self.model.second();
+        self.model.second(0);
         self.read();
         let known = self.observed_only();
         let mut found = Vec::new();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weir_sources::capture::{CaptureEvent, Opened, Process, ProcessEvent};
-use weir_sources::conn::SocketOwner;
+use weir_sources::conn::{EndOf, SocketOwner};
 use weir_sources::metadata::{ENDED_MAX, Found};
 use weir_types::Upid;
 use weir_types::metadata::{Address, MetadataSnapshot};
@@ -238,8 +238,7 @@ fn late_answers_are_of_the_former_program() {
 
 fn end(pid: u32, local: &str, remote: &str, netns: u64, at_unix_ns: i64) -> SocketOwner {
     SocketOwner {
-        local: local.parse().unwrap(),
-        remote: remote.parse().unwrap(),
+        end: EndOf::Ip { local: local.parse().unwrap(), remote: remote.parse().unwrap() },
         netns: netns as u32,
         process: Process { pid, start_ticks: 5_000 },
         opened: if pid.is_multiple_of(2) { Opened::Accepted } else { Opened::Connected },
@@ -250,7 +249,7 @@ fn end(pid: u32, local: &str, remote: &str, netns: u64, at_unix_ns: i64) -> Sock
 
 fn address(text: &str) -> Address {
     let address: std::net::SocketAddr = text.parse().unwrap();
-    Address { ip: Some(address.ip()), port: i64::from(address.port()) }
+    Address { ip: Some(address.ip()), is_unix: false, port: i64::from(address.port()) }
 }
 
 fn peer(snapshot: &MetadataSnapshot, pid: u32, local: &str, remote: &str) -> Option<u32> {

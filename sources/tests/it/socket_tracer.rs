@@ -404,7 +404,7 @@ fn unix_sockets_are_named() {
         let mut end = socket(id as u64, Opened::Accepted, "1.1.1.1:1", "1.1.1.1:1");
         (end.family, end.local, end.remote) = (Family::Unix, None, None);
         let at = net.at(end, NGINX);
-        net.tracer.on_event(&CaptureEvent::UnixNames { at, local, remote });
+        net.tracer.on_event(&CaptureEvent::UnixNames { at, local, remote, peer_inode: 0 });
         net.tracer.on_event(&CaptureEvent::Accept { at });
         net.read(end, NGINX, &get("/"));
         net.write(end, NGINX, OK);

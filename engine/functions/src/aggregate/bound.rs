@@ -50,6 +50,13 @@ impl<'a> BoundAgg<'a> {
         BoundAgg(bound)
     }
 
+    /// Adds every row of the batch `times` times, row *i* to the accumulator `slots[i]`.
+    pub fn add_rows(&self, accs: &mut [Acc], slots: &[u32], times: i64) {
+        for (row, &slot) in slots.iter().enumerate() {
+            self.add(&mut accs[slot as usize], row, times);
+        }
+    }
+
     /// Adds the row `diff` times (negative: takes it back, which `Min`, `Max` and `Any` cannot).
     #[inline]
     pub fn add(&self, acc: &mut Acc, row: usize, diff: i64) {

@@ -69,13 +69,36 @@ pub const REASONS: &[ReasonDef] = &[
     of("source_down", Unit::Events, "Seconds in which the source was down after a failure."),
     of("passes_failed", Unit::Events, "Times that /proc could not be listed."),
     of("passes_cut", Unit::Events, "Times that /proc held more processes than one pass takes."),
+    of(
+        "namespaces_full",
+        Unit::Rows,
+        "Rows of network namespaces beyond those that one pass takes.",
+    ),
     of("metadata_grace_full", Unit::Rows, "Rows that went on without names: too many waited."),
+    // Names: they concern the answers that ask for some.
+    of(
+        "observations_full",
+        Unit::Events,
+        "Processes and connections not told of: too many waited.",
+    ),
+    of("names_full", Unit::Events, "Processes, connections and addresses that found no room."),
+    of(
+        "names_forgotten",
+        Unit::Events,
+        "Processes, connections and addresses forgotten for newer ones while rows of them are kept.",
+    ),
     // Admission.
     of("future", Unit::Rows, "Rows more than 10 s ahead of their arrival."),
     of("no_time", Unit::Rows, "Rows without an event time."),
     of("admission_full", Unit::Rows, "Rows dropped because too much waited for its tick."),
     of("node_restart", Unit::Rows, "Rows that went with a panic of the node's thread."),
     of("queue_full", Unit::Rows, "Rows that running queries did not get: too much waited."),
+    // Functions: of the pseudo-table `functions`.
+    of("cut_text", Unit::Rows, "Texts cut at 1 MiB, the longest that a function makes."),
+    of("cut_column", Unit::Rows, "Texts left empty: those of a batch had 256 MiB already."),
+    of("cut_statement", Unit::Rows, "SQL statements too long or too complex to be normalized."),
+    of("cut_regex_rules", Unit::Rows, "Rows for which rules beyond the 256th were not tried."),
+    of("cut_regex_work", Unit::Rows, "Texts that a pattern takes too long on, looked at in part."),
     // Anything.
     of(OTHER, Unit::Events, "Losses beyond the number of reasons that are kept apart."),
 ];

@@ -7,6 +7,8 @@
 //! answer: a peer that was guessed is worse than none. So there is none behind address translation,
 //! whose two ends do not mirror each other.
 //!
+//! A connection over Unix sockets is two sockets, each known by its inode.
+//!
 //! Not here: who sees connections and when they are forgotten (`weir-sources`).
 
 use std::net::{IpAddr, SocketAddr};
@@ -36,9 +38,24 @@ pub struct ConnectionEnd {
 
 impl ConnectionEnd {
     fn covers(&self, time_unix_ns: i64) -> bool {
-        self.since_unix_ns <= time_unix_ns.saturating_add(SLACK_NS)
-            && time_unix_ns <= self.until_unix_ns.saturating_add(SLACK_NS)
+        covers(self.since_unix_ns, self.until_unix_ns, time_unix_ns)
     }
+}
+
+fn covers(since_unix_ns: i64, until_unix_ns: i64, time_unix_ns: i64) -> bool {
+    since_unix_ns <= time_unix_ns.saturating_add(SLACK_NS)
+        && time_unix_ns <= until_unix_ns.saturating_add(SLACK_NS)
+}
+
+/// A Unix socket, as one process used it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnixEnd {
+    pub owner: Upid,
+    /// Inode of the socket at the other end, 0 if not known.
+    pub peer_inode: u64,
+    pub since_unix_ns: i64,
+    /// When it was closed or changed hands; `i64::MAX` while it has not.
+    pub until_unix_ns: i64,
 }
 
 /// Somebody at the other end.
@@ -63,6 +80,8 @@ pub struct Connections {
     /// An address → processes that used it, for addresses that are not the machine's own; loopback
     /// ones only of its own namespace.
     pub users: SharedMap<IpAddr, Arc<[Holder]>>,
+    /// Inode → who used the socket, ascending by since when.
+    pub unix: SharedMap<u64, Arc<[UnixEnd]>>,
 }
 
 impl Connections {
@@ -95,6 +114,22 @@ impl Connections {
         let own: &[ConnectionEnd] = self.ends.get(&(local, remote)).map_or(&[], |ends| ends);
         let alone = own.iter().filter(alike).all(|other| other.netns == netns);
         (unique && alone).then_some(end)
+    }
+
+    /// The process at the other end of a Unix socket, known by its inode.
+    #[must_use]
+    pub fn unix_peer(&self, inode: u64, time_unix_ns: i64) -> Option<Upid> {
+        let use_of = |inode: u64, peer: Option<u64>| {
+            let uses = self.unix.get(&inode)?;
+            let fits = |end: &&UnixEnd| {
+                let is_peer = peer.is_none_or(|peer| end.peer_inode == peer);
+                is_peer && covers(end.since_unix_ns, end.until_unix_ns, time_unix_ns)
+            };
+            let by_then = uses.iter().rfind(|end| fits(end) && end.since_unix_ns <= time_unix_ns);
+            by_then.or_else(|| uses.iter().find(fits)).copied()
+        };
+        let own = use_of(inode, None).filter(|end| end.peer_inode != 0)?;
+        use_of(own.peer_inode, Some(inode)).map(|end| end.owner)
     }
 
     /// Whom the process met at that address, for rows that do not tell their local one. Without a

@@ -3,10 +3,13 @@
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 
-use weir_types::{Clock, RecordBatch, WallClock};
+use weir_types::batch::{StrColumn, u128_at, value_at};
+use weir_types::metadata::Address;
+use weir_types::{Clock, DataType, RecordBatch, Upid, Value, WallClock};
 
 use super::unseen::{int_column, text_column};
 use super::*;
+use crate::metadata::{Machine, Model, Observation};
 use crate::socket::{SocketTracer, SocketTracerConfig};
 
 const SECOND_NS: i64 = 1_000_000_000;
@@ -53,6 +56,39 @@ impl Traced {
 
     pub(super) fn texts(&self, column: &str) -> Vec<String> {
         text_column(&self.batches, "http_events", column)
+    }
+
+    /// Of each exchange so far whose row it is, and the process at the other end: 0 if it is not known.
+    pub(super) fn peers(&mut self) -> BTreeSet<(u32, u32)> {
+        let mut model = Model::new(Machine::default(), None);
+        for end in self.tracer.take_sockets() {
+            model.observe(Observation::End(end));
+        }
+        let known = model.take_changed().unwrap();
+        let mut peers = BTreeSet::new();
+        for (_, batch) in self.batches.iter().filter(|(table, _)| *table == "http_events") {
+            let column = |name: &str| batch.column_by_name(name).unwrap();
+            for row in 0..batch.num_rows() {
+                let text = |name: &str| StrColumn::of(column(name)).unwrap().value(row).to_vec();
+                let int = |name: &str| match value_at(column(name), DataType::Int64, row) {
+                    Some(Value::Int64(value)) => value,
+                    other => panic!("{other:?}"),
+                };
+                let end = |side: &str| {
+                    let [addr, port] = ["addr", "port"].map(|what| format!("{side}_{what}"));
+                    Address::of_row(&text(&addr), int(&port))
+                };
+                let upid = Upid(u128_at(column("upid"), row).unwrap());
+                let Some(Value::Time64Ns(time)) =
+                    value_at(column("time_"), DataType::Time64Ns, row)
+                else {
+                    panic!()
+                };
+                let peer = known.peer(upid, end("local"), end("remote"), time);
+                peers.insert((upid.pid(), peer.map_or(0, Upid::pid)));
+            }
+        }
+        peers
     }
 
     fn server_rows(&self) -> usize {

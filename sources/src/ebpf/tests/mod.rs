@@ -104,7 +104,7 @@ impl Seen {
             CaptureEvent::End { at, direction, position } => {
                 on_socket(at, What::End { direction: *direction, position: *position })
             }
-            CaptureEvent::UnixNames { at, local, remote } => {
+            CaptureEvent::UnixNames { at, local, remote, .. } => {
                 let (local, remote) = (local.to_vec(), remote.to_vec());
                 on_socket(at, What::UnixNames { local, remote })
             }

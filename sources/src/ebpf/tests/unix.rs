@@ -70,7 +70,8 @@ fn client(name: &str) -> Running {
 }
 
 /// Sixty requests to a Python server at a Unix socket, by a Python client that keeps its connection:
-/// sixty rows a side, each with the socket's path. Abstract names begin with `@`.
+/// sixty rows a side, each with the socket's path and the process at the other end. Abstract names begin
+/// with `@`.
 #[test]
 fn http_over_unix_sockets_has_rows_with_the_path() {
     let dir = std::env::temp_dir().join(format!("weir-unix-{}", std::process::id()));
@@ -94,6 +95,9 @@ fn http_over_unix_sockets_has_rows_with_the_path() {
             let expected: Vec<String> = (0..60).map(|n| format!("/{n}")).collect();
             assert_eq!(of_role, expected, "role {role} at {name}");
         }
+        let (server, client) = (server.0.id(), client.0.id());
+        let peers = BTreeSet::from([(server, client), (client, server)]);
+        assert_eq!(traced.peers(), peers, "each row knows the other end at {name}");
         let shown = format!("unix_socket:{name}");
         for column in ["remote_addr", "local_addr"] {
             let texts = traced.texts(column);
