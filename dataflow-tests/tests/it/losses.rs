@@ -385,8 +385,9 @@ fn lost_names_concern_those_who_ask_for_names() {
     let install = |rig: &mut Rig, column: &str| {
         rig.next_query += 1;
         let text = format!(
-            "import px\ndf = px.DataFrame('{}', start_time='-30s')\ndf.k = {column}\n\
-             px.display(df.groupby('k').agg(n{}=('time_', px.count)))",
+            // A number of its own, so that it shares no feed with the others.
+            "import px\ndf = px.DataFrame('{}', start_time='-30s')\ndf.k = {column}\ndf.own = {}\n\
+             px.display(df.groupby(['k', 'own']).agg(n=('time_', px.count)))",
             TABLES[1], rig.next_query
         );
         let request = ScriptRequest { text: Some(text), ..ScriptRequest::default() };
