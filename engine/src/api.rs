@@ -1,12 +1,11 @@
 //! What goes into an engine and what comes out. Plain data; no timely or differential types.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use weir_functions::cuts::Cuts;
 use weir_types::PackedRow;
-use weir_types::split::{Change, ExchangeId, Fragment};
+use weir_types::split::{Change, ClusterPlan, ExchangeId, NodePlan, Source, SplitPlan};
 
 pub use crate::budget::Unread;
 
@@ -151,24 +150,52 @@ impl EngineConfig {
 }
 
 /// An exchange of a feed.
-///
-/// A *feed* is a cluster fragment of `Receive`s only. Nothing of it is handed out: it keeps the windows
-/// of its exchanges, and any number of queries of the same engine read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FeedExchange {
     pub feed: QueryId,
     pub exchange: ExchangeId,
 }
 
-/// A fragment to keep true.
+/// What to keep true.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Part {
+    /// Of a node: hands out what changes in its sources. Without any it says only that it is up to date.
+    Node(#[serde(with = "shared")] Arc<NodePlan>),
+    /// A *feed*, in the cluster part: keeps the windows of these sources, which any number of queries of the
+    /// same engine read. Nothing of it is handed out.
+    Feed(Vec<Source>),
+    /// A query in the cluster part: hands out what changes in its outputs. `sources`: by the numbers that the
+    /// plan scans them by.
+    Query {
+        #[serde(with = "shared")]
+        plan: Arc<ClusterPlan>,
+        sources: Vec<Intake>,
+    },
+}
+
+impl Part {
+    /// A query that receives all of its sources itself.
+    #[must_use]
+    pub fn alone(split: &SplitPlan) -> Part {
+        let sources = split.sources.iter().cloned().map(Intake::Own).collect();
+        Part::Query { plan: Arc::new(split.cluster.clone()), sources }
+    }
+}
+
+/// Where a query has a source from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Intake {
+    /// The feed must be installed; if it goes, so does the query, with `Failed`.
+    Feed(FeedExchange),
+    /// It is received for this query alone.
+    Own(Source),
+}
+
+/// A part to install.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Install {
     pub query: QueryId,
-    #[serde(with = "shared")]
-    pub fragment: Arc<Fragment>,
-    /// Cluster fragments: exchanges that are read from a feed instead of being received. The feed must be
-    /// installed; if it goes, so does the query, with `Failed`.
-    pub imports: BTreeMap<ExchangeId, FeedExchange>,
+    pub part: Part,
     /// False: rows that are pushed are not for it before [`crate::Engine::go_live`]; it gets them by replay.
     pub is_live: bool,
     /// At least 1. Results change only at multiples of it.
@@ -183,46 +210,33 @@ mod shared {
     use std::sync::Arc;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use weir_types::split::Fragment;
 
-    pub(super) fn serialize<S: Serializer>(
-        fragment: &Arc<Fragment>,
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        value: &Arc<T>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        Fragment::serialize(fragment, serializer)
+        T::serialize(value, serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
         deserializer: D,
-    ) -> Result<Arc<Fragment>, D::Error> {
-        Fragment::deserialize(deserializer).map(Arc::new)
+    ) -> Result<Arc<T>, D::Error> {
+        T::deserialize(deserializer).map(Arc::new)
     }
 }
 
 impl Install {
-    /// Of a fragment that reads no feed.
+    /// Of a part that is fed from the beginning.
     #[must_use]
-    pub fn new(
-        query: QueryId,
-        fragment: Arc<Fragment>,
-        refresh_ms: u64,
-        start_tick_ms: u64,
-    ) -> Install {
-        Install {
-            query,
-            fragment,
-            imports: BTreeMap::new(),
-            is_live: true,
-            refresh_ms,
-            start_tick_ms,
-        }
+    pub fn new(query: QueryId, part: Part, refresh_ms: u64, start_tick_ms: u64) -> Install {
+        Install { query, part, is_live: true, refresh_ms, start_tick_ms }
     }
 }
 
 /// What an engine says. Emitted on worker threads: the receiver must not block.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EngineEvent {
-    /// Node fragments: what a refresh added on an exchange, consolidated per worker (several
+    /// Node parts: what a refresh added on an exchange, consolidated per worker (several
     /// workers send one event each). Comes before the `Frontier` of its tick.
     ///
     /// A large tick comes in several events, each within [`Limits::slice_bytes_max`] and a row more.
@@ -233,7 +247,7 @@ pub enum EngineEvent {
         changes: Vec<Change>,
         unread: Unread,
     },
-    /// Cluster fragments: the net change of an output table at a tick, over all workers; never
+    /// Queries: the net change of an output table at a tick, over all workers; never
     /// empty. Comes before the `Frontier` of its tick. A large tick comes in several events, no row in
     /// two of them.
     Rows {

@@ -54,27 +54,27 @@ impl Engine {
         Ok(Engine { shared, threads: Mutex::new(Some((guards, reaper))) })
     }
 
-    /// Installs a query; one of the same id goes first, silently. A fragment that cannot be run, or an engine
+    /// Installs a query; one of the same id goes first, silently. A part that cannot be run, or an engine
     /// that is dead, is answered by `Failed`.
     pub fn install(&self, install: Install) {
         if !self.leads("install") {
             return;
         }
         self.drop_query(install.query, false);
-        let entered = self.find_feeds(&install).and_then(|()| self.shared.enter(&install));
-        if let Err(message) = entered {
+        if let Err(message) = self.enter(&install) {
             self.shared.emit(EngineEvent::Failed { query: install.query, message });
         }
     }
 
-    fn find_feeds(&self, install: &Install) -> Result<(), String> {
-        for FeedExchange { feed, exchange } in install.imports.values() {
-            let found = self.shared.query(*feed);
-            if !found.is_some_and(|feed| feed.prepared.publishes(*exchange)) {
+    fn enter(&self, install: &Install) -> Result<(), String> {
+        let program = self.shared.program(install)?;
+        for FeedExchange { feed, exchange } in program.imports() {
+            let found = self.shared.query(feed);
+            if !found.is_some_and(|feed| feed.program.publishes(exchange)) {
                 return Err(format!("there is no feed {feed} with an exchange {exchange}"));
             }
         }
-        Ok(())
+        self.shared.enter(install, program)
     }
 
     /// True in the process where orders are given.
@@ -93,7 +93,7 @@ impl Engine {
     /// False for rows that never expire: a feed tells them once and does not keep them.
     #[must_use]
     pub fn holds(&self, at: FeedExchange) -> bool {
-        self.shared.query(at.feed).is_some_and(|feed| feed.prepared.holds(at.exchange))
+        self.shared.query(at.feed).is_some_and(|feed| feed.program.holds(at.exchange))
     }
 
     /// Drops a query; `Removed` follows when its state is released. Unknown ids are ignored.
@@ -200,14 +200,14 @@ impl Engine {
         }
     }
 
-    /// Everything pushed so far is admitted at `tick_ms`. Ticks ascend. Concerns node fragments.
+    /// Everything pushed so far is admitted at `tick_ms`. Ticks ascend. Concerns node parts.
     pub fn close_tick(&self, tick_ms: u64) {
         if self.leads("close_tick") {
             self.shared.broadcast(Command::CloseTick(tick_ms));
         }
     }
 
-    /// Changes from one node for one exchange of a cluster fragment. A tick that is closed already
+    /// Changes from one node for one exchange of a feed, or of a query. A tick that is closed already
     /// stands for the next one that is not.
     pub fn push_changes(
         &self,
@@ -222,15 +222,15 @@ impl Engine {
         self.shared.send(None, command, false);
     }
 
-    /// All live nodes have reported `tick_ms` for this query. Concerns cluster fragments.
+    /// All live nodes have reported `tick_ms` for this query. Concerns feeds and queries.
     pub fn close_query_tick(&self, query: QueryId, tick_ms: u64) {
         if self.leads("close_query_tick") {
             self.shared.broadcast(Command::CloseQueryTick { query, tick_ms });
         }
     }
 
-    /// The contents of a table-function source of a cluster fragment, in place of the former ones,
-    /// from the next refresh on. `op` is its position in the fragment.
+    /// The contents of a table-function source of a query, in place of the former ones, from the next
+    /// refresh on. `op` is its position in the plan.
     pub fn push_table_function(&self, query: QueryId, op: OpId, rows: Vec<PackedRow>) {
         let command = Command::TableFunction { query, op, rows: Arc::new(rows) };
         self.shared.send(Some(0), command, true);
@@ -248,7 +248,7 @@ impl Engine {
     #[must_use]
     pub fn next_due(&self, query: QueryId) -> Option<u64> {
         let query = self.shared.query(query)?;
-        let feeds = query.prepared.feeds.iter().filter_map(|&feed| self.shared.query(feed));
+        let feeds = query.program.feeds().iter().filter_map(|&feed| self.shared.query(feed));
         feeds.chain([Arc::clone(&query)]).filter_map(|query| query.next_due()).min()
     }
 

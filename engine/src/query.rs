@@ -15,7 +15,7 @@ use weir_types::metadata::MetadataSnapshot;
 
 use crate::api::{EngineEvent, Install, Limits, QueryId, QueryStats};
 use crate::budget::{Gauge, Holdings, Purpose, Rounds, Turns, Unread};
-use crate::prepare::Prepared;
+use crate::prepare::Program;
 use crate::queue::{Command, EngineShared};
 
 /// Milliseconds to nanoseconds of a tick.
@@ -50,7 +50,7 @@ pub(crate) struct QueryShared {
     pub(crate) id: QueryId,
     /// As it was asked for.
     pub(crate) install: Install,
-    pub(crate) prepared: Prepared,
+    pub(crate) program: Program,
     pub(crate) refresh_ms: u64,
     /// A multiple of the refresh.
     start_tick_ms: AtomicU64,
@@ -71,12 +71,12 @@ pub(crate) struct QueryShared {
 }
 
 impl QueryShared {
-    pub(crate) fn new(install: Install, prepared: Prepared, workers: usize) -> QueryShared {
+    pub(crate) fn new(install: Install, program: Program, workers: usize) -> QueryShared {
         let (refresh_ms, start_tick_ms) = (install.refresh_ms.max(1), install.start_tick_ms);
         QueryShared {
             id: install.query,
             install,
-            prepared,
+            program,
             refresh_ms,
             start_tick_ms: AtomicU64::new(start_tick_ms.div_ceil(refresh_ms) * refresh_ms),
             live: AtomicBool::new(true),
@@ -154,7 +154,7 @@ impl QueryShared {
         let old = self.frontier_tick_ms.load(Ordering::Relaxed);
         if self.is_live() && (old == NO_FRONTIER || tick_ms > old) {
             self.frontier_tick_ms.store(tick_ms, Ordering::Relaxed);
-            if !self.prepared.is_feed {
+            if !self.program.is_feed() {
                 engine.emit(EngineEvent::Frontier { query: self.id, tick_ms });
             }
         }

@@ -21,7 +21,7 @@ use weir_types::{PackedRow, WallClock};
 use crate::api::{EngineConfig, EngineEvent, Install, QueryId, TableStats};
 use crate::budget::{Gauge, Meter};
 use crate::order::{Order, Word};
-use crate::prepare::Prepared;
+use crate::prepare::{Program, Settings};
 use crate::query::QueryShared;
 
 /// A table's batch with what every scan of it wants to know first.
@@ -237,7 +237,9 @@ impl EngineShared {
         match order {
             Order::Install(install) => {
                 // It was prepared from the same value there.
-                if let Err(message) = self.enter(&install) {
+                let entered =
+                    self.program(&install).and_then(|program| self.enter(&install, program));
+                if let Err(message) = entered {
                     panic!("a query that the first process runs cannot be run here: {message}");
                 }
             }
@@ -257,12 +259,14 @@ impl EngineShared {
         }
     }
 
-    /// Prepares a query and has the workers of this process build it.
-    pub(crate) fn enter(&self, install: &Install) -> Result<(), String> {
-        let Install { fragment, imports, .. } = install;
-        let config = &self.config;
-        let prepared = Prepared::new(fragment, imports, config.retention_ns, config.test_faults)?;
-        let query = Arc::new(QueryShared::new(install.clone(), prepared, config.workers));
+    /// What this process runs for a part.
+    pub(crate) fn program(&self, install: &Install) -> Result<Program, String> {
+        Program::new(&install.part, &Settings::of(&self.config))
+    }
+
+    /// Has the workers of this process build a query.
+    pub(crate) fn enter(&self, install: &Install, program: Program) -> Result<(), String> {
+        let query = Arc::new(QueryShared::new(install.clone(), program, self.config.workers));
         if !self.insert_query(Arc::clone(&query)) {
             return Err(DEAD.to_string());
         }
@@ -335,7 +339,7 @@ impl EngineShared {
     /// not yet listed here is installed after it, and finds no feed.
     pub(crate) fn fail_readers(&self, feed: QueryId, message: &str) {
         for query in self.queries() {
-            if query.prepared.feeds.contains(&feed) {
+            if query.program.feeds().contains(&feed) {
                 query.fail(self, message);
             }
         }

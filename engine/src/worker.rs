@@ -18,7 +18,6 @@ use weir_types::metadata::MetadataSnapshot;
 use crate::api::{FUTURE_NS_MAX, FeedExchange, QueryId};
 use crate::budget::Rounds;
 use crate::order::Words;
-use crate::prepare::{Kind, Role};
 use crate::query::{Env, QueryShared, tick_unix_ns};
 use crate::queue::{Command, EngineShared, TableBatch};
 use crate::render::{Sources, render};
@@ -194,13 +193,6 @@ impl Worker<'_> {
             }
             Command::TableFunction { query, op, rows } => {
                 if let Some((installed, _)) = self.queries.get(&query) {
-                    let op = installed
-                        .query()
-                        .prepared
-                        .ops
-                        .get(op)
-                        .and_then(|o| o.same_as)
-                        .unwrap_or(op);
                     installed.sources.push_table_function(op, installed.open_tick_ms, rows);
                 }
             }
@@ -220,7 +212,7 @@ impl Worker<'_> {
             Rc::clone(&self.rounds),
         ));
         self.start_after_feeds(&env.query);
-        let is_empty = env.query.prepared.ops.is_empty();
+        let is_empty = env.query.program.is_empty();
         let (sources, dataflow) = if is_empty {
             (Sources::default(), None)
         } else {
@@ -235,7 +227,7 @@ impl Worker<'_> {
             self.shared.runs(self.local, None);
             (sources, Some(dataflow))
         };
-        for (feed, _) in env.query.prepared.feeds.iter().filter_map(|id| self.queries.get(id)) {
+        for (feed, _) in env.query.program.feeds().iter().filter_map(|id| self.queries.get(id)) {
             // Gives the new reader its first rows.
             feed.env.activate_all();
         }
@@ -249,17 +241,16 @@ impl Worker<'_> {
     /// Readers of feeds start where these are. The same on all workers: what is installed and closed
     /// when a command comes is.
     fn start_after_feeds(&self, query: &QueryShared) {
-        for id in &query.prepared.feeds {
+        for id in query.program.feeds() {
             match self.queries.get(id) {
                 Some((feed, _)) => query.start_from(feed.readable_from()),
                 None => query.fail(self.shared, &format!("feed {id} has ended")),
             }
         }
-        for op in &query.prepared.ops {
-            let Kind::Import(FeedExchange { feed, exchange }) = op.kind else { continue };
+        for FeedExchange { feed, exchange } in query.program.imports() {
             let Some((feed, _)) = self.queries.get(&feed) else { continue };
             let is_new = feed.open_tick_ms == feed.query().start_tick_ms();
-            if !is_new && !feed.query().prepared.holds(exchange) {
+            if !is_new && !feed.query().program.holds(exchange) {
                 query.fail(self.shared, "rows that never expire are not kept for late readers");
             }
         }
@@ -267,7 +258,7 @@ impl Worker<'_> {
 
     fn remove(&mut self, query: QueryId) {
         if let Some((installed, dataflow)) = self.queries.remove(&query) {
-            let feeds = &installed.query().prepared.feeds;
+            let feeds = installed.query().program.feeds();
             for (feed, _) in feeds.iter().filter_map(|id| self.queries.get(id)) {
                 feed.sources.publishers().for_each(|publisher| publisher.forget(query));
             }
@@ -295,7 +286,7 @@ impl Worker<'_> {
             }
         }
         for (installed, _) in self.queries.values_mut() {
-            if installed.query().prepared.role == Role::Node {
+            if installed.query().program.is_of_node() {
                 installed.close(tick_ms);
             }
         }

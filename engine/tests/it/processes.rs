@@ -5,13 +5,14 @@ use std::net::TcpListener;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 
-use weir_engine::{Engine, EngineCluster, EngineConfig, EngineEvent, Install, TEST_PANIC_LITERAL};
+use weir_engine::{Engine, EngineCluster, EngineConfig, EngineEvent, TEST_PANIC_LITERAL};
 use weir_types::plan::{JoinKind, Side};
 use weir_types::split::Shape;
 use weir_types::{DataType, Expr, Value};
 
 use crate::harness::{
-    Event, Plan, Rig, TABLE, agg, aggregated, batch, call, column, config, raw_rows, sliding,
+    Event, Plan, Rig, TABLE, agg, aggregated, batch, call, column, config, install_of, raw_rows,
+    sliding,
 };
 
 const ADDRESSES: &str = "WEIR_TEST_ENGINE_ADDRESSES";
@@ -216,8 +217,8 @@ fn a_failure_elsewhere_is_told() {
     let mut node = Plan::default();
     let scan = node.scan(sliding(10));
     let bad = node.filter(scan, broken);
-    node.send(bad, 0, Shape::Rows { rows_max: None }, sliding(10));
-    rig.engine.install(Install::new(9, Arc::new(node.0), 1000, 20_000));
+    node.send(bad, 0, Shape::Rows { rows_max: None });
+    rig.engine.install(install_of(9, &node, 20_000));
     // Only there are rows to evaluate.
     second.pushes(0, 3);
     rig.engine.close_tick(20_000);

@@ -27,7 +27,7 @@ fn filters_aggregates_and_expires() {
         ],
     );
     let shape = Shape::Partial { group: vec![1], aggs: aggs.to_vec() };
-    node.send(doubled, 0, shape, window);
+    node.send(doubled, 0, shape);
     let mut cluster = Plan::default();
     let groups = cluster.receive_partial(window, &[1], &aggs);
     cluster.output(groups, "out");
