@@ -96,6 +96,7 @@ fn is_missing() -> bool {
     found.is_some() || !can_capture()
 }
 
+#[derive(Debug)]
 struct Seen {
     n: i64,
     answers: String,
@@ -151,7 +152,7 @@ fn check(weir: &Weir, want: &[(u16, &str, &str, &str)]) {
     });
     for (role, (port, name, rtype, answer)) in wants() {
         let found = &seen[&(role, *port, asked(name, rtype))];
-        let [one] = found.as_slice() else { panic!("{name}: {} answers", found.len()) };
+        let [one] = found.as_slice() else { panic!("{role} {name}: {found:?}") };
         assert_eq!((one.n, one.truncated), (1, 0), "{role} {port} {name}");
         assert!(one.answers.contains(answer), "{name}: {}", one.answers);
     }

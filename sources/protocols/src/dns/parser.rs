@@ -2,10 +2,10 @@
 
 use weir_types::BatchBuilder;
 
-use super::json::{Bodies, push_header};
-use super::pairing::{Key, Pairing, Told};
+use super::parse::{HEADER_BYTES, Header};
 use super::recognise::{LENGTH_BYTES, of_message};
-use super::wire::{HEADER_BYTES, Header};
+use super::stitch::{Key, Pairing, Told};
+use super::table::{Bodies, push_header};
 use crate::columns::ENDPOINT_COLUMNS;
 use crate::protocol::{
     Context, Datagram, Parser, RowOf, Rows, Shared, Streams, Verdict, Way, shared_as,
