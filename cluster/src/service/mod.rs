@@ -6,6 +6,7 @@
 //! ([`router`]). The coordinator and the views have a thread each.
 
 mod budget;
+mod compiles;
 mod coordinator_actor;
 mod health;
 mod inbox;
@@ -29,6 +30,7 @@ use weir_proto::bus::ClusterPort;
 use weir_types::Clock;
 
 pub use budget::{Admitted, Client, ReaderCounters, ReaderLimits, Readers};
+pub use compiles::{CompileLimits, Compiles};
 pub use coordinator_actor::{
     AvailableTables, CoordinatorActor, FeedRow, ListFeeds, ListNodes, ListQueries, NodeRow,
     QueryRow, Since, Subscribe, Subscribed, TestPanic, Unsubscribe, Wanted,
@@ -51,6 +53,7 @@ pub struct ServiceConfig {
     pub snapshots: SnapshotLimits,
     pub readers: ReaderLimits,
     pub queries: Limits,
+    pub compiles: CompileLimits,
     pub test_faults: bool,
     /// This process, as table functions show it.
     pub identity: Identity,
@@ -67,6 +70,7 @@ pub struct Service {
     pub bus: Arc<BusCounters>,
     pub clock: Arc<dyn Clock>,
     pub tick_ms: u64,
+    pub compiles: Arc<Compiles>,
     /// What functions left out.
     pub cut_totals: CutTotals,
     /// False while sources start: a table that nothing produces may still come.
@@ -140,6 +144,7 @@ impl Service {
             bus,
             clock,
             tick_ms: config.tick_ms,
+            compiles: Compiles::new(config.compiles),
             cut_totals,
             settled,
         })
