@@ -16,6 +16,7 @@ use weir_proto::{FromNode, NodeInfo, NodeLink, QueryId, ToNode};
 use weir_pxl::table_functions::Answered;
 use weir_types::PackedRow;
 use weir_types::batch::pack_rows;
+use weir_types::clock::tick_unix_ns;
 use weir_types::plan::OpKind;
 use weir_types::split::{Source, SplitPlan};
 
@@ -28,7 +29,6 @@ use self::answers::Readers;
 use self::completeness::{NodeLosses, Windows};
 pub use crate::feed::FeedInfo;
 use crate::feed::{self, Feed, Progress, Shared};
-use crate::view::tick_unix_ns;
 
 /// A node that is silent for longer no longer holds frontiers.
 pub const NODE_LAG_MAX_MS: u64 = 3_000;

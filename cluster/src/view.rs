@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use weir_sinks::json::{RowWriter, changes_body};
 use weir_types::PackedRow;
+use weir_types::clock::tick_unix_ns;
 use weir_types::schema::Relation;
 
 /// Rows that a snapshot may have unless the server is told otherwise.
@@ -245,12 +246,6 @@ impl ViewState {
             .iter()
             .fold((0, 0), |(rows, bytes), output| (rows + output.rows.len(), bytes + output.bytes))
     }
-}
-
-/// A tick as Unix nanoseconds.
-#[must_use]
-pub fn tick_unix_ns(tick_ms: u64) -> i64 {
-    i64::try_from(tick_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000)
 }
 
 #[cfg(test)]

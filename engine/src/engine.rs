@@ -20,7 +20,7 @@ use crate::api::{
 use crate::budget::{Gauge, Purpose};
 use crate::prepare::{Program, Settings};
 use crate::query::QueryShared;
-use crate::queue::{Command, EngineShared, Rubbish, TableBatch};
+use crate::queue::{Command, EngineShared, PushedBatch, Rubbish};
 use crate::{weigh, worker};
 
 /// What a query is told that is installed on a dead engine.
@@ -131,7 +131,7 @@ impl Engine {
             return;
         }
         let table: Arc<str> = table.into();
-        let Some(batch) = TableBatch::new(batch) else {
+        let Some(batch) = PushedBatch::new(batch) else {
             self.shared.count_table(&table, |stats| stats.no_time_rows += rows);
             return;
         };
@@ -157,7 +157,7 @@ impl Engine {
         let batches: Vec<_> = batches
             .into_iter()
             .filter(|batch| batch.num_rows() > 0)
-            .filter_map(TableBatch::new)
+            .filter_map(PushedBatch::new)
             .map(Arc::new)
             .collect();
         let Some(shared) = self.shared.query(query) else { return };

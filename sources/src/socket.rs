@@ -41,7 +41,7 @@ pub struct SocketTracerConfig {
 
 /// What a table of this source lost, and what it gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TableCounters {
+pub struct CaptureCounters {
     pub table: &'static str,
     pub rows: u64,
     /// Reason → rows or events that we failed to see or keep, all reasons always present: `gap`,
@@ -54,7 +54,7 @@ pub struct TableCounters {
     pub unasked: u64,
 }
 
-impl TableCounters {
+impl CaptureCounters {
     /// What was lost for one reason.
     #[must_use]
     pub fn lost_for(&self, reason: &str) -> u64 {
@@ -177,11 +177,11 @@ impl SocketTracer {
 
     /// What each table gave and lost so far.
     #[must_use]
-    pub fn counters(&self) -> Vec<TableCounters> {
+    pub fn counters(&self) -> Vec<CaptureCounters> {
         let tracker = self.tracker.counters();
         let http1 = tracker.http1;
         vec![
-            TableCounters {
+            CaptureCounters {
                 table: "http_events",
                 rows: self.sink.rows,
                 lost: vec![
@@ -197,19 +197,19 @@ impl SocketTracer {
                 unanswered: http1.unanswered,
                 unasked: http1.unasked,
             },
-            TableCounters {
+            CaptureCounters {
                 table: "conn_stats",
                 rows: self.conn_stats_rows,
                 lost: vec![
                     ("keys_full", self.tracker.stats_refused()),
                     ("connections_full", tracker.connections_evicted),
                 ],
-                ..TableCounters::default()
+                ..CaptureCounters::default()
             },
-            TableCounters {
+            CaptureCounters {
                 table: "stirling_error",
                 rows: self.errors_rows,
-                ..TableCounters::default()
+                ..CaptureCounters::default()
             },
         ]
     }

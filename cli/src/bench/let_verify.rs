@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use serde::Serialize;
-use weir_cluster::view::{OutputChanges, tick_unix_ns};
+use weir_cluster::view::OutputChanges;
+use weir_types::clock::tick_unix_ns;
 use weir_types::schema::Relation;
 use weir_types::{PackedRow, Value};
 

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::warn;
 use weir_proto::{QueryId, ToNode};
+use weir_types::clock::tick_unix_ns;
 use weir_types::ledger::{Ledger, Loss, METADATA, Span};
 use weir_types::plan::{EndBound, SlidingWindow, StartBound, Window};
 use weir_types::split::Source;
 
 use super::{Coordinator, FUNCTIONS, Node, Query};
 use crate::feed::Feed;
-use crate::view::tick_unix_ns;
 
 /// How complete a query's answer is at a frontier.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use weir_engine::Cuts;
 use weir_proto::QueryId;
+use weir_types::clock::tick_unix_ns;
 use weir_types::ledger::{Ledger, Loss, Reach, Span};
 
 use super::{Coordinator, Query};
-use crate::view::tick_unix_ns;
 
 /// What stands for functions where a loss names its table.
 pub const FUNCTIONS: &str = "functions";

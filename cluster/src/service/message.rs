@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use weir_sinks::json::push_string;
+use weir_types::clock::tick_unix_ns;
 use weir_types::json::time_text;
 
 use crate::coordinator::QueryCompleteness;
-use crate::view::{OutputInfo, tick_unix_ns};
+use crate::view::OutputInfo;
 
 /// What a waiting message costs beside its text.
 const MESSAGE_OVERHEAD_BYTES: u64 = 128;

@@ -42,7 +42,7 @@ use crate::api::FeedExchange;
 use crate::budget::Gauge;
 use crate::prepare::Program;
 use crate::query::Env;
-use crate::queue::TableBatch;
+use crate::queue::PushedBatch;
 use crate::weigh;
 use publish::Publisher;
 use source::SourceHandle;
@@ -92,7 +92,7 @@ type RowStream<'s> = Stream<'s, u64, Vec<(PackedRow, u64, i64)>>;
 /// Where a worker puts what arrives for one query, and what tells how far it got.
 #[derive(Default)]
 pub(crate) struct Sources {
-    scans: Vec<(Arc<str>, SourceHandle<Arc<TableBatch>>)>,
+    scans: Vec<(Arc<str>, SourceHandle<Arc<PushedBatch>>)>,
     exchanges: Vec<(ExchangeId, SourceHandle<VecDeque<Change>>)>,
     table_functions: Vec<(OpId, SourceHandle<Arc<Vec<PackedRow>>>)>,
     /// Of a feed.
@@ -106,7 +106,7 @@ impl Sources {
         &self,
         table: &str,
         tick_ms: u64,
-        batch: &Arc<TableBatch>,
+        batch: &Arc<PushedBatch>,
         held: Option<&Arc<Gauge>>,
     ) {
         for (_, handle) in self.scans.iter().filter(|(name, _)| &**name == table) {

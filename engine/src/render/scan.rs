@@ -11,18 +11,19 @@ use arrow_array::types::TimestampNanosecondType;
 use arrow_select::filter::filter_record_batch;
 use timely::dataflow::Scope;
 use weir_types::batch::RecordBatch;
+use weir_types::clock::tick_unix_ns;
 
 use super::source::{Sink, SourceHandle, source};
 use super::{BatchStream, NodeBatch};
 use crate::prepare::{ScanSpec, absolute_bounds};
-use crate::query::{Env, OpError, QueryShared, tick_unix_ns};
-use crate::queue::TableBatch;
+use crate::query::{Env, OpError, QueryShared};
+use crate::queue::PushedBatch;
 
 pub(super) fn scan<'s>(
     scope: Scope<'s, u64>,
     env: &Rc<Env>,
     spec: &ScanSpec,
-) -> (BatchStream<'s>, SourceHandle<Arc<TableBatch>>) {
+) -> (BatchStream<'s>, SourceHandle<Arc<PushedBatch>>) {
     let (start_unix_ns, end_unix_ns, before_ns) = absolute_bounds(&spec.window);
     let scan = Scan {
         query: Arc::clone(&env.query),
@@ -31,7 +32,7 @@ pub(super) fn scan<'s>(
         end_unix_ns: end_unix_ns.unwrap_or(i64::MAX),
         before_ns,
     };
-    source(scope, env, "Scan", move |tick_ms, batch: &mut Arc<TableBatch>, sink| {
+    source(scope, env, "Scan", move |tick_ms, batch: &mut Arc<PushedBatch>, sink| {
         scan.admit(tick_ms, batch, sink)?;
         Ok(true)
     })
@@ -54,7 +55,7 @@ impl Scan {
     fn admit(
         &self,
         tick_ms: u64,
-        batch: &TableBatch,
+        batch: &PushedBatch,
         sink: Sink<'_, NodeBatch>,
     ) -> Result<(), OpError> {
         self.query.rows_in.fetch_add(batch.rows.num_rows() as u64, Ordering::Relaxed);
@@ -88,7 +89,7 @@ impl Scan {
     fn admit_one_by_one(
         &self,
         tick_ms: u64,
-        batch: &TableBatch,
+        batch: &PushedBatch,
         rows: &RecordBatch,
         sink: Sink<'_, NodeBatch>,
     ) -> Result<(), OpError> {

@@ -17,13 +17,14 @@ use std::sync::Arc;
 use weir_proto::QueryId;
 use weir_sinks::json::{ChangesWriter, push_string};
 use weir_types::PackedRow;
+use weir_types::clock::tick_unix_ns;
 
 use self::reader::{Cursor, Position, Reader};
 use super::inbox::{Advance, Item, NewReader, ROW_OVERHEAD_BYTES, ViewInbox};
 use super::message::{Outgoing, progress_body, schema_body};
 use super::outbox::Offer;
 use crate::coordinator::QueryCompleteness;
-use crate::view::{OutputInfo, SnapshotLimits, SnapshotTooLarge, ViewState, add, tick_unix_ns};
+use crate::view::{OutputInfo, SnapshotLimits, SnapshotTooLarge, ViewState, add};
 
 /// `progress` comes at least this often once the snapshot is complete.
 const PROGRESS_EVERY_NS: i64 = 900_000_000;
