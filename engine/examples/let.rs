@@ -139,7 +139,8 @@ fn settle(engine: &Engine, events: &Receiver<EngineEvent>, of: &[u64], at_ms: u6
 fn install(engine: &Engine, readers: u64) -> Vec<u64> {
     let split = split();
     let (refresh_ms, start_tick_ms) = (1000, 1_000_000);
-    let install = |query, part| engine.install(Install { query, part, refresh_ms, start_tick_ms });
+    let install =
+        |query, part| engine.install(Install::new(query, part, refresh_ms, start_tick_ms));
     install(NODE, Part::Node(Arc::new(split.node())));
     if readers == 0 {
         install(CLUSTER, Part::alone(&split));

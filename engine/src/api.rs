@@ -35,6 +35,12 @@ pub struct Limits {
     /// Bytes of pushed rows that wait for a tick to close. Above: the batch is dropped and counted
     /// as [`TableStats::queue_full_rows`].
     pub pending_bytes_max: u64,
+    /// Bytes of history that wait to be seen by new queries, of all together: more is replayed when it is less,
+    /// or to a query for which none waits ([`crate::Engine::takes_replay`]). They are no part of what
+    /// queries hold, and live rows do not count here.
+    pub replayed_bytes_max: u64,
+    /// Bytes that one query's operators have before them: above, rows are not taken up that have only arrived.
+    pub under_way_bytes_max: u64,
     /// Bytes of a query that were handed out and not let go by the receiver ([`Unread`]). Above: its
     /// last operators wait, and so does its frontier.
     pub unread_bytes_max: u64,
@@ -54,6 +60,8 @@ impl Default for Limits {
             query_state_bytes_max: 1 << 30,
             state_bytes_max: 2 << 30,
             pending_bytes_max: 256 << 20,
+            replayed_bytes_max: 64 << 20,
+            under_way_bytes_max: 16 << 20,
             unread_bytes_max: 16 << 20,
             round_ns: 10_000_000,
             slice_ns_min: 500_000,
@@ -79,6 +87,8 @@ impl Limits {
             query_state_bytes_max: limits.query_state_bytes_max.min(memory_bytes / 8),
             state_bytes_max: limits.state_bytes_max.min(memory_bytes / 4),
             pending_bytes_max: limits.pending_bytes_max.min(memory_bytes / 16),
+            replayed_bytes_max: limits.replayed_bytes_max.min(memory_bytes / 32),
+            under_way_bytes_max: limits.under_way_bytes_max.min(memory_bytes / 64),
             ..limits
         }
     }
@@ -164,11 +174,21 @@ pub enum Intake {
 pub struct Install {
     pub query: QueryId,
     pub part: Part,
+    /// False: rows that are pushed are not for it before [`crate::Engine::go_live`]; it gets them by replay.
+    pub is_live: bool,
     /// At least 1. Results change only at multiples of it.
     pub refresh_ms: u64,
     /// The first tick at which results may appear; rounded up to a multiple of the refresh. Later for
     /// a query over feeds: the last tick that is closed for all of them.
     pub start_tick_ms: u64,
+}
+
+impl Install {
+    /// Of a part that is fed from the beginning.
+    #[must_use]
+    pub fn new(query: QueryId, part: Part, refresh_ms: u64, start_tick_ms: u64) -> Install {
+        Install { query, part, is_live: true, refresh_ms, start_tick_ms }
+    }
 }
 
 /// What an engine says. Emitted on worker threads: the receiver must not block.
@@ -222,6 +242,8 @@ pub struct QueryStats {
     pub state_bytes: u64,
     /// Bytes of rows that wait for an operator or for their tick to close.
     pub waiting_bytes: u64,
+    /// Bytes of history that it has not seen yet; no part of the above.
+    pub replayed_bytes: u64,
     /// Bytes that were handed out and not let go by the receiver.
     pub unread_bytes: u64,
     /// Rows scanned (node) or changes received (cluster).

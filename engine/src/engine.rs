@@ -75,8 +75,8 @@ impl Engine {
                 let query = Arc::new(QueryShared::new(
                     install.query,
                     program,
-                    install.refresh_ms,
-                    install.start_tick_ms,
+                    (install.refresh_ms, install.start_tick_ms),
+                    install.is_live,
                     config.workers,
                 ));
                 if self.shared.insert_query(Arc::clone(&query)) {
@@ -150,19 +150,20 @@ impl Engine {
         self.shared.send(None, Command::Rows { table, batch: Arc::new(batch) }, false);
     }
 
-    /// Back-fill: rows of a table for one query, admitted at its next refresh. Call [`Engine::hold`]
-    /// right after `install` and release it when all is replayed: until then its frontier stands
-    /// still, while other queries go on.
-    pub fn replay(&self, query: QueryId, table: &str, batches: Vec<RecordBatch>) {
+    /// Back-fill: rows of a table for one query, each batch with the tick that admitted it; what is of a tick
+    /// before the query's next one is admitted at that. Call [`Engine::hold`] right after `install` and
+    /// release it when all is replayed: until then its frontier stands still, while other queries go on.
+    pub fn replay(&self, query: QueryId, table: &str, batches: Vec<(u64, RecordBatch)>) {
         let batches: Vec<_> = batches
             .into_iter()
-            .filter(|batch| batch.num_rows() > 0)
-            .filter_map(PushedBatch::new)
-            .map(Arc::new)
+            .filter(|(_, batch)| batch.num_rows() > 0)
+            .filter_map(|(tick_ms, batch)| Some((tick_ms, Arc::new(PushedBatch::new(batch)?))))
             .collect();
         let Some(shared) = self.shared.query(query) else { return };
-        let bytes: u64 = batches.iter().map(|batch| batch.bytes).sum();
-        let held = self.held(&shared, usize::try_from(bytes).unwrap_or(usize::MAX));
+        let bytes: u64 = batches.iter().map(|(_, batch)| batch.bytes).sum();
+        let mut held = Gauge::new(shared, Arc::clone(&self.shared), Purpose::Replayed);
+        held.set(usize::try_from(bytes).unwrap_or(usize::MAX));
+        let held = Arc::new(held);
         let command = Command::Replay { query, table: table.into(), batches, held };
         self.shared.send(None, command, true);
     }
@@ -174,10 +175,18 @@ impl Engine {
         Arc::new(held)
     }
 
-    /// Bytes of a query's rows that wait for its operators: replay the next slice when this is small.
+    /// True if there is room for another slice of history for the query: [`crate::Limits::replayed_bytes_max`].
+    /// One for which none waits has room whatever the others do.
     #[must_use]
-    pub fn waiting_bytes(&self, query: QueryId) -> u64 {
-        self.shared.query(query).map_or(0, |query| query.holdings.waiting())
+    pub fn takes_replay(&self, query: QueryId) -> bool {
+        let is_empty = self.shared.query(query).is_none_or(|query| query.holdings.replayed() == 0);
+        is_empty
+            || self.shared.meter.replayed_bytes() < self.shared.config.limits.replayed_bytes_max
+    }
+
+    /// Rows that are pushed from now on are for the query, which was installed without.
+    pub fn go_live(&self, query: QueryId) {
+        self.shared.broadcast(Command::GoLive(query));
     }
 
     /// Bytes of pushed rows that wait for a tick to close.

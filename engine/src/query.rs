@@ -47,6 +47,8 @@ pub(crate) struct QueryShared {
     pub(crate) id: QueryId,
     pub(crate) program: Program,
     pub(crate) refresh_ms: u64,
+    /// Rows that are pushed are for it from the beginning.
+    pub(crate) begins_live: bool,
     /// A multiple of the refresh.
     start_tick_ms: AtomicU64,
     live: AtomicBool,
@@ -69,8 +71,8 @@ impl QueryShared {
     pub(crate) fn new(
         id: QueryId,
         program: Program,
-        refresh_ms: u64,
-        start_tick_ms: u64,
+        (refresh_ms, start_tick_ms): (u64, u64),
+        begins_live: bool,
         workers: usize,
     ) -> QueryShared {
         let refresh_ms = refresh_ms.max(1);
@@ -78,6 +80,7 @@ impl QueryShared {
             id,
             program,
             refresh_ms,
+            begins_live,
             start_tick_ms: AtomicU64::new(start_tick_ms.div_ceil(refresh_ms) * refresh_ms),
             live: AtomicBool::new(true),
             announce_removal: AtomicBool::new(false),
@@ -179,6 +182,7 @@ impl QueryShared {
             query: self.id,
             state_bytes: self.holdings.state(),
             waiting_bytes: self.holdings.waiting(),
+            replayed_bytes: self.holdings.replayed(),
             unread_bytes: self.holdings.unread(),
             rows_in: self.rows_in.load(Ordering::Relaxed),
             late_rows: self.late_rows.load(Ordering::Relaxed),

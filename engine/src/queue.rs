@@ -57,9 +57,11 @@ pub(crate) enum Command {
     Replay {
         query: QueryId,
         table: Arc<str>,
-        batches: Vec<Arc<PushedBatch>>,
+        /// With the ticks that admitted them.
+        batches: Vec<(u64, Arc<PushedBatch>)>,
         held: Arc<Gauge>,
     },
+    GoLive(QueryId),
     Hold {
         query: QueryId,
         held: bool,

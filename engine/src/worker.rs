@@ -25,6 +25,9 @@ use crate::render::{Sources, render};
 /// An idle worker looks around at least this often.
 const PARK_MAX: Duration = Duration::from_millis(500);
 
+/// No batch has this number.
+const NEVER_BATCH: u64 = u64::MAX;
+
 /// A query as one worker has it.
 struct Installed {
     env: Rc<Env>,
@@ -150,10 +153,15 @@ impl Worker<'_> {
             }
             Command::Replay { query, table, batches, held } => {
                 if let Some((installed, _)) = self.queries.get(&query) {
-                    let tick_ms = installed.open_tick_ms;
-                    for batch in &batches {
+                    for (tick_ms, batch) in &batches {
+                        let tick_ms = installed.admission_tick(*tick_ms);
                         installed.sources.push_rows(&table, tick_ms, batch, Some(&held));
                     }
+                }
+            }
+            Command::GoLive(query) => {
+                if let Some((installed, _)) = self.queries.get_mut(&query) {
+                    installed.first_batch = self.next_batch;
                 }
             }
             Command::Hold { query, held } => {
@@ -214,7 +222,7 @@ impl Worker<'_> {
             feed.env.activate_all();
         }
         let open_tick_ms = env.query.start_tick_ms();
-        let first_batch = self.next_batch;
+        let first_batch = if env.query.begins_live { self.next_batch } else { NEVER_BATCH };
         let installed =
             Installed { env, sources, open_tick_ms, held: false, first_batch, is_empty };
         self.queries.insert(id, (installed, dataflow));

@@ -482,7 +482,7 @@ impl NodeThread {
         let now_ms = self.now_ms();
         if self.core.owes_answers() || now_ms.abs_diff(self.last_answers_ms) >= ANSWERS_EVERY_MS {
             self.last_answers_ms = now_ms;
-            self.core.answer(&mut self.agent);
+            self.core.answer(&mut self.agent, now_ms);
         }
     }
 

@@ -101,7 +101,7 @@ impl Rig {
         refresh_ms: u64,
         start_tick_ms: u64,
     ) {
-        let install = |part| Install { query, part, refresh_ms, start_tick_ms };
+        let install = |part| Install::new(query, part, refresh_ms, start_tick_ms);
         self.cluster.engine.install(install(Part::alone(split)));
         let node_part = Arc::new(split.node());
         for node in &self.nodes {
@@ -135,7 +135,7 @@ impl Rig {
     }
     pub fn replay(&self, node: usize, query: QueryId, table: &str, batches: Vec<RecordBatch>) {
         for batch in batches {
-            self.nodes[node].engine.replay(query, table, vec![batch]);
+            self.nodes[node].engine.replay(query, table, vec![(0, batch)]);
         }
     }
 

@@ -45,6 +45,7 @@ use crate::query::Env;
 use crate::queue::PushedBatch;
 use crate::weigh;
 use publish::Publisher;
+use scan::Arrived;
 use source::SourceHandle;
 
 /// Rows of the node part.
@@ -92,7 +93,7 @@ type RowStream<'s> = Stream<'s, u64, Vec<(PackedRow, u64, i64)>>;
 /// Where a worker puts what arrives for one query, and what tells how far it got.
 #[derive(Default)]
 pub(crate) struct Sources {
-    scans: Vec<(Arc<str>, SourceHandle<Arc<PushedBatch>>)>,
+    scans: Vec<(Arc<str>, SourceHandle<Arrived>)>,
     exchanges: Vec<(ExchangeId, SourceHandle<VecDeque<Change>>)>,
     table_functions: Vec<(OpId, SourceHandle<Arc<Vec<PackedRow>>>)>,
     /// Of a feed.
@@ -111,8 +112,8 @@ impl Sources {
     ) {
         for (_, handle) in self.scans.iter().filter(|(name, _)| &**name == table) {
             let bytes = usize::try_from(batch.bytes).unwrap_or(usize::MAX);
-            let held = held.map_or_else(|| handle.count(bytes), Arc::clone);
-            handle.push(tick_ms, Arc::clone(batch), held);
+            let held = held.map_or_else(|| handle.count_arrived(bytes), Arc::clone);
+            handle.push(tick_ms, (Arc::clone(batch), 0), held);
         }
     }
 

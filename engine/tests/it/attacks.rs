@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use weir_engine::{EngineConfig, EngineEvent, Limits, QueryId, failure_code};
+use weir_engine::{EngineConfig, EngineEvent, Install, Limits, QueryId, failure_code};
+use weir_types::acc::Acc;
 use weir_types::plan::{JoinKind, Side};
 use weir_types::split::Shape;
 use weir_types::{BatchBuilder, DataType, RecordBatch, Value};
@@ -309,4 +310,87 @@ fn waiting_rows_count_their_size() {
     // A batch of another query's table is not counted here.
     rig.engine.push_rows(TABLE, batch(&[(19_000, "a", 1)]));
     assert_eq!(rig.engine.stats().queries[0].waiting_bytes, 0);
+}
+
+/// A history of many times a query's budget is replayed to it without ending it, within the bound that replays
+/// have; rows that are pushed meanwhile find room, and the view has all of both once. Catches replayed rows that
+/// count as a backlog, and a back-fill that takes the room of live input.
+#[test]
+fn a_large_history_is_no_backlog() {
+    for workers in [1, 2, 4] {
+        let limits = Limits {
+            query_state_bytes_max: 8 << 20,
+            pending_bytes_max: 4 << 20,
+            replayed_bytes_max: 6 << 20,
+            under_way_bytes_max: 1 << 20,
+            ..Limits::default()
+        };
+        let mut rig = Rig::new(limited(workers, limits.clone()), 1000);
+        let (node, cluster) = light();
+        rig.install(LIGHT, node, cluster, 20_000);
+        // A function that makes as much as it reads, and groups by a short part of it.
+        let mut node = Plan::default();
+        let scan = node.scan(sliding(100));
+        let upper = call("toupper", vec![column(1, DataType::String)], DataType::String);
+        let size = call("length", vec![upper], DataType::Int64);
+        let columns = [("time_", column(0, DataType::Time64Ns)), ("size", size)];
+        let mapped = node.map(scan, &columns);
+        let shape = Shape::Partial { group: vec![1], aggs: vec![agg("count", 1, Some(0))] };
+        node.send(mapped, 0, shape);
+        let heavy = HEAVY + NODE_OF;
+        let install = Install::new(heavy, node.part(), 1000, 20_000);
+        rig.engine.install(Install { is_live: false, ..install });
+        rig.engine.hold(heavy, true);
+        // Some 64 MiB, in batches of 2 MiB.
+        let mut left: Vec<RecordBatch> = (0..32).map(|_| long_texts(500, 4_000)).collect();
+        let (mut most, mut pushed) = (0, 0);
+        while !left.is_empty() {
+            while rig.engine.takes_replay(heavy)
+                && let Some(batch) = left.pop()
+            {
+                rig.engine.replay(heavy, TABLE, vec![(0, batch)]);
+                let stats = rig.engine.stats();
+                most = most.max(stats.queries.iter().map(|query| query.replayed_bytes).sum());
+            }
+            // Not for the query: it is not live.
+            if pushed < 500 && rig.engine.backlog_bytes() < 1 << 20 {
+                rig.engine.push_rows(TABLE, rows_of(pushed..pushed + 10));
+                pushed += 10;
+                rig.engine.close_tick(20_000 + u64::try_from(pushed).unwrap() * 100);
+            }
+            std::thread::yield_now();
+        }
+        rig.engine.go_live(heavy);
+        rig.engine.hold(heavy, false);
+        rig.engine.push_rows(TABLE, rows_of(0..7));
+        let end_ms = 100_000;
+        rig.engine.close_tick(end_ms);
+        let mut counted = 0;
+        let mut heavy_ms = 0;
+        while heavy_ms < end_ms {
+            match rig.event() {
+                EngineEvent::Changes { query, changes, .. } if query == heavy => {
+                    for change in changes {
+                        let weir_types::split::Change::Partial { accs, .. } = change else {
+                            panic!("{change:?}")
+                        };
+                        let Acc::Count(count) = accs[0] else { panic!("{accs:?}") };
+                        counted += count;
+                    }
+                }
+                EngineEvent::Frontier { query, tick_ms } if query == heavy => heavy_ms = tick_ms,
+                EngineEvent::Failed { query, message } => panic!("{query}: {message}"),
+                _ => {}
+            }
+        }
+        assert_eq!(counted, 32 * 500 + 7, "{workers} workers");
+        assert!(
+            most <= limits.replayed_bytes_max + (4 << 20),
+            "{most} bytes were replayed at once"
+        );
+        let stats = rig.engine.stats();
+        assert!(stats.tables.iter().all(|table| table.queue_full_rows == 0), "{:?}", stats.tables);
+        let of_heavy = stats.queries.iter().find(|query| query.query == heavy).unwrap();
+        assert_eq!((of_heavy.replayed_bytes, of_heavy.waiting_bytes), (0, 0), "{of_heavy:?}");
+    }
 }

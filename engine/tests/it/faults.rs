@@ -104,7 +104,7 @@ fn the_same_tick_survives() {
 fn refuses_what_it_cannot_run() {
     let rig = Rig::new(config(1), 1000);
     let message = |part: Part| {
-        rig.engine.install(Install { query: 1, part, refresh_ms: 1000, start_tick_ms: 0 });
+        rig.engine.install(Install::new(1, part, 1000, 0));
         match rig.event() {
             EngineEvent::Failed { message, .. } => message,
             other => panic!("{other:?}"),

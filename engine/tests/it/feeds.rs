@@ -209,6 +209,6 @@ fn what_cannot_be_read_is_refused() {
     let sources = vec![Intake::Feed(FeedExchange { feed: 50, exchange: 3 })];
     let part = Part::Query { plan, sources };
     let (refresh_ms, start_tick_ms) = (1000, 20_000);
-    rig.engine.install(Install { query: 3, part, refresh_ms, start_tick_ms });
+    rig.engine.install(Install::new(3, part, refresh_ms, start_tick_ms));
     assert!(failure(&rig).1.contains("exchange 3"));
 }

@@ -263,7 +263,7 @@ impl Plan {
 
 /// To install a part as it is, refreshed once a second.
 pub(crate) fn install_of(query: QueryId, plan: &Plan, start_tick_ms: u64) -> Install {
-    Install { query, part: plan.part(), refresh_ms: 1000, start_tick_ms }
+    Install::new(query, plan.part(), 1000, start_tick_ms)
 }
 
 fn agg_relation(input: &Relation, group: &[usize], aggs: &[AggCall]) -> Relation {
@@ -354,7 +354,7 @@ impl Rig {
         let refresh_ms = self.refresh_ms;
         let node = Part::Node(Arc::new(node.node()));
         for (query, part) in [(query, part), (query + NODE_OF, node)] {
-            self.engine.install(Install { query, part, refresh_ms, start_tick_ms });
+            self.engine.install(Install::new(query, part, refresh_ms, start_tick_ms));
         }
     }
 
@@ -382,7 +382,7 @@ impl Rig {
         let sources = vec![Intake::Feed(FeedExchange { feed, exchange: 0 })];
         let part = Part::Query { plan: Arc::new(cluster.cluster()), sources };
         let refresh_ms = self.refresh_ms;
-        self.engine.install(Install { query, part, refresh_ms, start_tick_ms });
+        self.engine.install(Install::new(query, part, refresh_ms, start_tick_ms));
         self.installed.insert(query);
     }
 
