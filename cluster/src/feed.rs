@@ -5,10 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir_engine::FeedExchange;
-use weir_proto::QueryId;
+use weir_proto::{Epoch, QueryId};
 use weir_types::split::{NodePlan, Source};
-
-use crate::coordinator::CutLedger;
 
 /// What a window holds, whoever reads it: rows of a source, told so often.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,10 +31,13 @@ pub(crate) fn by_feed(sources: impl IntoIterator<Item = Source>) -> Vec<Vec<Sour
 /// Where a node stands in one feed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
-    pub(crate) tick_ms: u64,
-    pub(crate) complete_to_unix_ns: i64,
-    pub(crate) covers_from_unix_ns: i64,
+    /// Of its installation there; what belongs to another one is not counted.
+    pub(crate) epoch: Epoch,
+    /// When it was ordered, monotonic.
+    pub(crate) ordered_ms: u64,
+    /// Of the next message that counts.
     pub(crate) next_sequence: u64,
+    pub(crate) tick_ms: u64,
 }
 
 /// A feed that runs.
@@ -49,23 +50,17 @@ pub(crate) struct Feed {
     pub(crate) refresh_ms: u64,
     /// The first tick that can be closed.
     pub(crate) start_ms: u64,
-    /// What happened before it has from history.
-    pub(crate) installed_unix_ns: i64,
     /// The last tick that all live nodes have reported.
     pub(crate) closed_ms: u64,
     pub(crate) nodes: BTreeMap<String, Progress>,
     pub(crate) readers: BTreeSet<QueryId>,
-    /// What functions left out on nodes.
-    pub(crate) cuts: CutLedger,
+    /// Since when, monotonic, it misses something that was lost on the way: its readers have to be
+    /// installed anew.
+    pub(crate) broken_ms: Option<u64>,
 }
 
 impl Feed {
-    pub(crate) fn new(
-        sources: Vec<Source>,
-        refresh_ms: u64,
-        start_ms: u64,
-        installed_unix_ns: i64,
-    ) -> Feed {
+    pub(crate) fn new(sources: Vec<Source>, refresh_ms: u64, start_ms: u64) -> Feed {
         let node = NodePlan::of(&sources);
         Feed {
             tables: node.scanned_tables(),
@@ -73,11 +68,10 @@ impl Feed {
             node,
             refresh_ms,
             start_ms,
-            installed_unix_ns,
             closed_ms: 0,
+            broken_ms: None,
             nodes: BTreeMap::new(),
             readers: BTreeSet::new(),
-            cuts: CutLedger::default(),
         }
     }
 
@@ -153,7 +147,7 @@ mod tests {
         let sizes: Vec<_> = feeds.iter().map(Vec::len).collect();
         assert_eq!(sizes, [1, 2], "in the order of the tables");
         for feed in feeds {
-            let feed = Feed::new(feed, 1000, 0, 0);
+            let feed = Feed::new(feed, 1000, 0);
             assert_eq!(feed.node.scans().count(), 1);
             assert_eq!(feed.node.sends.len(), feed.sources.len());
         }

@@ -12,9 +12,10 @@ use weir_engine::history::{Cursor, History};
 use weir_engine::{Cuts, Engine, EngineEvent, Install, Part};
 use weir_proto::bus::NodeSender;
 use weir_proto::message::{SourceStatus, TableStatus};
-use weir_proto::{FromNode, NodeInfo, QueryId, ToNode};
+use weir_proto::{Epoch, FromNode, Life, NodeInfo, Place, QueryId, ToNode};
 use weir_types::acc::Acc;
 use weir_types::batch::BATCH_ROWS_MAX;
+use weir_types::clock::tick_unix_ns;
 use weir_types::ledger::{Meter, NodeLedger, Reach, Span, Told};
 use weir_types::plan::StartBound;
 use weir_types::source::TableCounters;
@@ -37,18 +38,25 @@ const REPLAY_EXTENSIONS_MAX: u32 = 8;
 const CHANGES_PER_MESSAGE: usize = 16_384;
 /// And their bytes, well below what a message may have.
 const CHANGES_BYTES_PER_MESSAGE: usize = 16 << 20;
+/// All answers of table functions are told again so often.
+const ANSWERS_WHOLE_EVERY_MS: u64 = 10_000;
 /// Event times sampled per refresh, for measuring freshness.
 const EVENT_SAMPLES_PER_REFRESH: usize = 16;
 /// Samples of not yet closed ticks.
 const EVENT_SAMPLES_MAX: usize = 1_024;
 
-/// A query as the node sees it.
+/// A query as the node sees it. To its engine it has a number of its own, another one for each
+/// installation: so nothing that an engine says of a former one is taken for the present one's.
 struct Query {
+    /// What the cluster part calls it.
+    name: QueryId,
+    epoch: Epoch,
     tables: Vec<String>,
     /// Where the answer begins: what history covered when it was installed.
     covers_from_unix_ns: i64,
     /// What is still to be replayed; `None` once live.
     replay: Option<Replay>,
+    /// Of the next update or progress.
     sequence: u64,
     samples: VecDeque<(u64, i64)>,
     /// What was told of values that functions left out.
@@ -73,7 +81,15 @@ pub struct NodeCore {
     engine: Arc<Engine>,
     history: Option<History>,
     sender: NodeSender,
+    life: Life,
+    /// As it told it last.
+    sources: Vec<SourceStatus>,
+    /// By the engine's numbers.
     queries: HashMap<QueryId, Query>,
+    next_installation: QueryId,
+    epoch_max: Epoch,
+    /// The greatest epoch that has ended here: what is not above it is never run again.
+    ended_max: Epoch,
     rows_total: BTreeMap<String, u64>,
     admission: Admission,
     /// Rows of the tick that is being closed.
@@ -84,7 +100,7 @@ pub struct NodeCore {
     loss_rows: Option<LossRows>,
     engine_meter: Meter,
     /// Failures that the bus had no room for.
-    untold: BTreeMap<QueryId, String>,
+    untold: BTreeMap<(QueryId, Epoch), String>,
     /// Since when a table's source runs.
     covers_from_unix_ns: BTreeMap<String, i64>,
     /// Admitted since the last tick: event times to sample.
@@ -93,6 +109,9 @@ pub struct NodeCore {
     last_tick_ms: u64,
     /// Table functions that are asked for, with what was answered last.
     answers: BTreeMap<String, Option<Vec<PackedRow>>>,
+    answers_told: u64,
+    /// When all of them were told last.
+    answers_whole_ms: u64,
     /// How far behind the tick a row's event time may still be when everything is in order.
     settle_ns: i64,
 }
@@ -110,11 +129,16 @@ impl NodeCore {
     ) -> NodeCore {
         let open_bytes_max = if history.is_some() { OPEN_BYTES_MAX } else { u64::MAX };
         NodeCore {
+            life: Life { incarnation: info.incarnation, generation: 0 },
             info,
             engine,
             history,
             sender,
+            sources: Vec::new(),
             queries: HashMap::new(),
+            next_installation: 1,
+            epoch_max: 0,
+            ended_max: 0,
             rows_total: BTreeMap::new(),
             admission: Admission::new(open_bytes_max),
             closing: VecDeque::new(),
@@ -128,13 +152,16 @@ impl NodeCore {
             started_unix_ns,
             last_tick_ms: 0,
             answers: BTreeMap::new(),
+            answers_told: 0,
+            answers_whole_ms: 0,
             settle_ns,
         }
     }
 
     /// Tells that the engine has died, and of what.
-    pub fn tell_death(&self, query: Option<QueryId>) {
-        self.send(&FromNode::EngineDied { query });
+    pub fn tell_death(&self, installation: Option<QueryId>) {
+        let query = installation.and_then(|id| Some(self.queries.get(&id)?.name));
+        self.send(FromNode::EngineDied { query });
     }
 
     /// Goes on with a new engine, on which nothing is installed. What was admitted is still in the history,
@@ -142,6 +169,8 @@ impl NodeCore {
     /// node has registered.
     pub fn start_over(&mut self, engine: Arc<Engine>) {
         self.engine = engine;
+        self.life.generation += 1;
+        self.ended_max = self.epoch_max;
         self.queries.clear();
         self.answers.clear();
         self.open_samples.clear();
@@ -176,12 +205,18 @@ impl NodeCore {
     }
 
     /// Announces the node on the bus.
-    pub fn register(&self, sources: Vec<SourceStatus>) {
-        self.send(&FromNode::Register { info: self.info.clone(), sources });
+    pub fn register(&mut self, sources: Vec<SourceStatus>) {
+        self.sources = sources;
+        self.introduce();
     }
 
-    fn send(&self, message: &FromNode) -> bool {
-        match self.sender.send(message) {
+    fn introduce(&self) {
+        let (info, sources) = (self.info.clone(), self.sources.clone());
+        self.send(FromNode::Register { info, sources, epoch_max: self.epoch_max });
+    }
+
+    fn send(&self, message: FromNode) -> bool {
+        match self.sender.send(self.life, message) {
             Ok(()) => true,
             Err(error) => {
                 warn!(%error, "could not send to the cluster part");
@@ -192,13 +227,10 @@ impl NodeCore {
 
     pub fn handle(&mut self, message: ToNode, now_ms: u64) {
         match message {
-            ToNode::Install { query, plan, refresh_ms } => {
-                self.install(query, plan, refresh_ms, now_ms);
+            ToNode::Install { query, epoch, plan, refresh_ms } => {
+                self.install((query, epoch), plan, refresh_ms, now_ms);
             }
-            ToNode::Remove { query } => {
-                self.queries.remove(&query);
-                self.engine.remove(query);
-            }
+            ToNode::Remove { query, epoch } => self.remove(query, epoch),
             // Nothing was answered yet, even of what was asked for before: who asks may have lost it.
             ToNode::Answer { functions } => {
                 self.answers = functions.into_iter().map(|name| (name, None)).collect();
@@ -207,6 +239,18 @@ impl NodeCore {
                 self.ledger.tell_whole();
                 self.tell_losses();
             }
+            ToNode::Introduce => self.introduce(),
+        }
+    }
+
+    /// Ends what runs of a query up to an epoch; an order for it that is still on its way comes too late.
+    fn remove(&mut self, name: QueryId, epoch: Epoch) {
+        self.ended_max = self.ended_max.max(epoch);
+        let ends = |query: &Query| query.name == name && query.epoch <= epoch;
+        let over = self.queries.iter().find(|(_, query)| ends(query)).map(|(&id, _)| id);
+        if let Some(id) = over {
+            self.queries.remove(&id);
+            self.engine.remove(id);
         }
     }
 
@@ -216,24 +260,49 @@ impl NodeCore {
         self.answers.values().any(Option::is_none)
     }
 
-    /// Sends what changed of the table functions that are asked for.
-    pub fn answer(&mut self, agent: &mut Agent) {
+    /// Sends what changed of the table functions that are asked for; now and then all of it, since
+    /// what was sent may have been lost.
+    pub fn answer(&mut self, agent: &mut Agent, now_ms: u64) {
         let mut answers = std::mem::take(&mut self.answers);
+        if now_ms.abs_diff(self.answers_whole_ms) >= ANSWERS_WHOLE_EVERY_MS {
+            self.answers_whole_ms = now_ms;
+            answers.values_mut().for_each(|last| *last = None);
+        }
         let history = self.history.as_ref().map(History::stats).unwrap_or_default();
         for (function, last) in &mut answers {
             let rows = agent.rows(&self.info, function, &history);
             if last.as_ref() == Some(&rows) {
                 continue;
             }
-            let message = FromNode::Answer { function: function.clone(), rows: rows.clone() };
-            if self.send(&message) {
+            let sequence = self.answers_told;
+            let (function, told) = (function.clone(), rows.clone());
+            if self.send(FromNode::Answer { sequence, function, rows: told }) {
+                self.answers_told += 1;
                 *last = Some(rows);
             }
         }
         self.answers = answers;
     }
 
-    fn install(&mut self, query: QueryId, plan: NodePlan, refresh_ms: u64, now_ms: u64) {
+    fn install(
+        &mut self,
+        (name, epoch): (QueryId, Epoch),
+        plan: NodePlan,
+        refresh_ms: u64,
+        now_ms: u64,
+    ) {
+        self.epoch_max = self.epoch_max.max(epoch);
+        let same = self.queries.iter().find(|(_, query)| query.name == name);
+        let same = same.map(|(&id, query)| (id, query.epoch));
+        // A repeat, or overtaken by its own end.
+        if epoch <= self.ended_max || same.is_some_and(|(_, running)| epoch <= running) {
+            return;
+        }
+        if let Some((_, former)) = same {
+            self.remove(name, former);
+        }
+        let query = self.next_installation;
+        self.next_installation += 1;
         let tables = plan.scanned_tables();
         let start_tick_ms = now_ms / refresh_ms * refresh_ms;
         let mut cursors = Vec::new();
@@ -256,6 +325,8 @@ impl NodeCore {
         self.queries.insert(
             query,
             Query {
+                name,
+                epoch,
                 tables,
                 covers_from_unix_ns,
                 replay: (!is_live).then_some(replay),
@@ -390,7 +461,7 @@ impl NodeCore {
 
     fn tell_losses(&self) {
         self.ledger.tell(|Told { sequence, whole, losses }| {
-            self.send(&FromNode::Losses { sequence, whole, losses })
+            self.send(FromNode::Losses { sequence, whole, losses })
         });
     }
 
@@ -402,19 +473,16 @@ impl NodeCore {
         }
     }
 
-    fn tell_failure(&mut self, query: QueryId, message: String) {
-        let failed = FromNode::Failed { query, message: message.clone() };
-        if !self.send(&failed) {
-            self.untold.insert(query, message);
+    fn tell_failure(&mut self, (query, epoch): (QueryId, Epoch), message: String) {
+        if !self.send(FromNode::Failed { query, epoch, message: message.clone() }) {
+            self.untold.insert((query, epoch), message);
         }
     }
 
     /// Ends queries that miss an event of the engine: what follows would be wrong.
     pub fn lost_events(&mut self, queries: impl IntoIterator<Item = QueryId>) {
-        for query in queries {
-            if self.queries.contains_key(&query) {
-                self.fail(query, "the node could not keep up with the query's changes");
-            }
+        for id in queries {
+            self.fail(id, "the node could not keep up with the query's changes");
         }
     }
 
@@ -425,24 +493,22 @@ impl NodeCore {
                 self.send_changes(query, exchange, tick_ms, changes);
             }
             EngineEvent::Frontier { query, tick_ms } => self.send_progress(query, tick_ms),
-            EngineEvent::Failed { query, message } => {
-                self.queries.remove(&query);
-                self.tell_failure(query, message);
-            }
+            EngineEvent::Failed { query, message } => self.end_failed(query, message),
             EngineEvent::Rows { .. } | EngineEvent::Removed { .. } | EngineEvent::Died { .. } => {}
         }
     }
 
-    fn send_changes(&mut self, query: QueryId, exchange: u32, tick_ms: u64, changes: Vec<Change>) {
+    fn send_changes(&mut self, id: QueryId, exchange: u32, tick_ms: u64, changes: Vec<Change>) {
         let mut rest = changes;
         while !rest.is_empty() {
             let tail = rest.split_off(in_one_message(&rest));
-            let Some(entry) = self.queries.get_mut(&query) else { return };
-            let sequence = entry.sequence;
+            let Some(entry) = self.queries.get_mut(&id) else { return };
+            let place = Place { epoch: entry.epoch, sequence: entry.sequence };
             entry.sequence += 1;
-            let update = FromNode::Update { query, exchange, sequence, tick_ms, changes: rest };
-            if let Err(error) = self.sender.send(&update) {
-                self.fail(query, &format!("the node could not send its changes: {error}"));
+            let query = entry.name;
+            let update = FromNode::Update { query, place, exchange, tick_ms, changes: rest };
+            if let Err(error) = self.sender.send(self.life, update) {
+                self.fail(id, &format!("the node could not send its changes: {error}"));
                 return;
             }
             rest = tail;
@@ -450,16 +516,23 @@ impl NodeCore {
     }
 
     /// A view with a hole would be wrong without a word: rather end it.
-    fn fail(&mut self, query: QueryId, message: &str) {
-        self.queries.remove(&query);
-        self.engine.remove(query);
-        self.tell_failure(query, message.to_string());
+    fn fail(&mut self, id: QueryId, message: &str) {
+        self.engine.remove(id);
+        self.end_failed(id, message.to_string());
     }
 
-    fn send_progress(&mut self, query: QueryId, tick_ms: u64) {
+    fn end_failed(&mut self, id: QueryId, message: String) {
+        if let Some(entry) = self.queries.remove(&id) {
+            self.ended_max = self.ended_max.max(entry.epoch);
+            self.tell_failure((entry.name, entry.epoch), message);
+        }
+    }
+
+    fn send_progress(&mut self, id: QueryId, tick_ms: u64) {
         let settle_ns = self.settle_ns;
-        self.send_cuts(query, tick_ms);
-        let Some(entry) = self.queries.get_mut(&query) else { return };
+        let losses_told = self.ledger.told_total();
+        self.send_cuts(id, tick_ms);
+        let Some(entry) = self.queries.get_mut(&id) else { return };
         let mut samples = Vec::new();
         while let Some(&(sampled_ms, time_unix_ns)) = entry.samples.front()
             && sampled_ms <= tick_ms
@@ -469,34 +542,45 @@ impl NodeCore {
         }
         let tick_unix_ns = tick_unix_ns(tick_ms);
         let progress = FromNode::Progress {
-            query,
+            query: entry.name,
+            place: Place { epoch: entry.epoch, sequence: entry.sequence },
             tick_ms,
             complete_to_unix_ns: tick_unix_ns.saturating_sub(settle_ns),
             covers_from_unix_ns: entry.covers_from_unix_ns,
             event_samples_unix_ns: samples,
+            losses_told,
         };
-        self.send(&progress);
+        match self.sender.send(self.life, progress) {
+            Ok(()) => entry.sequence += 1,
+            // The next one says what this one does, and more.
+            Err(error) => warn!(%error, "could not send to the cluster part"),
+        }
     }
 
     /// Before the progress of a tick what its values lack.
-    fn send_cuts(&mut self, query: QueryId, tick_ms: u64) {
-        let Some(entry) = self.queries.get(&query) else { return };
-        let cuts = self.engine.cuts(query);
+    fn send_cuts(&mut self, id: QueryId, tick_ms: u64) {
+        let Some(entry) = self.queries.get_mut(&id) else { return };
+        let cuts = self.engine.cuts(id);
         let new = cuts.since(&entry.cuts_told);
         if new.is_empty() {
             return;
         }
         let told = new.iter().map(|(reason, count)| (reason.to_string(), count)).collect();
-        if self.send(&FromNode::Cuts { query, tick_ms, cuts: told })
-            && let Some(entry) = self.queries.get_mut(&query)
-        {
-            entry.cuts_told = cuts;
+        let place = Place { epoch: entry.epoch, sequence: entry.sequence };
+        let message = FromNode::Cuts { query: entry.name, place, tick_ms, cuts: told };
+        match self.sender.send(self.life, message) {
+            Ok(()) => {
+                entry.sequence += 1;
+                entry.cuts_told = cuts;
+            }
+            // Told with the next tick.
+            Err(error) => warn!(%error, "could not send to the cluster part"),
         }
     }
 
     /// Sends the node's counters. `engine_events_lost`: since its start.
     pub fn send_status(
-        &self,
+        &mut self,
         counters: &BTreeMap<String, TableCounters>,
         sources: Vec<SourceStatus>,
         engine_events_lost: u64,
@@ -532,17 +616,25 @@ impl NodeCore {
             ("bus".to_string(), self.sender.stats().refused_total.load(Ordering::Relaxed)),
             ("engine_events".to_string(), engine_events_lost),
         ];
-        let tick_ms = self.last_tick_ms;
-        self.send(&FromNode::Status { tick_ms, tables, sources, refused_total });
+        self.sources.clone_from(&sources);
+        let mut running: Vec<(QueryId, Epoch)> =
+            self.queries.values().map(|query| (query.name, query.epoch)).collect();
+        running.sort_unstable();
+        self.send(FromNode::Status {
+            tick_ms: self.last_tick_ms,
+            tables,
+            sources,
+            refused_total,
+            running,
+            functions: self.answers.keys().cloned().collect(),
+            epoch_max: self.epoch_max,
+            losses_told: self.ledger.told_total(),
+        });
     }
 
     pub fn leave(&self) {
-        self.send(&FromNode::Leave);
+        self.send(FromNode::Leave);
     }
-}
-
-fn tick_unix_ns(tick_ms: u64) -> i64 {
-    i64::try_from(tick_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000)
 }
 
 /// How many of the changes go into the next message; at least one.

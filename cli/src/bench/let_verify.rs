@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use serde::Serialize;
-use weir_cluster::view::{OutputChanges, tick_unix_ns};
+use weir_sinks::delivery::Changes;
+use weir_types::clock::tick_unix_ns;
 use weir_types::schema::Relation;
 use weir_types::{PackedRow, Value};
 
@@ -82,15 +83,16 @@ pub(crate) fn verify(args: &LetArgs) -> anyhow::Result<Compared> {
 /// tested.
 fn verify_through(
     args: &LetArgs,
-    mut meanwhile: impl FnMut(u64, &mut Vec<OutputChanges>),
+    mut meanwhile: impl FnMut(u64, &mut Vec<Changes>),
 ) -> anyhow::Result<Compared> {
     let mut pipeline = start(args)?;
     let mut generator = Generator::new(SEED, args.rate);
     let mut batcher = Batcher::new(generator.names());
     let outputs = pipeline.view().outputs();
     let seen = outputs.iter().map(|output| {
-        let (relation, rows, changed) = (output.relation.clone(), BTreeMap::new(), BTreeSet::new());
-        (output.table.clone(), Seen { relation, rows, changed })
+        let (relation, rows, changed) =
+            (output.info.relation.clone(), BTreeMap::new(), BTreeSet::new());
+        (output.info.table.clone(), Seen { relation, rows, changed })
     });
     let mut check = Check {
         seen: seen.collect(),
@@ -122,10 +124,10 @@ struct Check {
 }
 
 impl Check {
-    fn refresh(&mut self, changes: Vec<OutputChanges>) -> anyhow::Result<()> {
-        for OutputChanges { table, rows } in changes {
-            let view = self.seen.get_mut(&table.table).context("an unknown output")?;
-            view.apply(&rows).context(table.table.clone())?;
+    fn refresh(&mut self, changes: Vec<Changes>) -> anyhow::Result<()> {
+        for Changes { output, rows } in changes {
+            let view = self.seen.get_mut(&output.info.table).context("an unknown output")?;
+            view.apply(&rows).context(output.info.table.clone())?;
         }
         self.endpoints().context("(a)")?;
         self.edges().context("(b)")?;
@@ -291,9 +293,9 @@ mod tests {
     fn with_wrong(table: &str, at_ms: u64, wrong: Wrong) -> anyhow::Result<Compared> {
         let mut replaced: Option<(PackedRow, PackedRow)> = None;
         verify_through(&args(3), |now_ms, changes| {
-            let outputs = changes.iter_mut().filter(|output| output.table.table == table);
+            let outputs = changes.iter_mut().filter(|output| output.table() == table);
             for output in outputs.filter(|_| now_ms >= at_ms) {
-                let types = output.table.relation.types();
+                let types = output.output.info.relation.types();
                 for (row, diff) in &mut output.rows {
                     if replaced.is_none() && *diff > 0 {
                         let mut values = row.unpack(&types).unwrap();
@@ -352,16 +354,16 @@ mod tests {
     /// have gone are found as well.
     #[test]
     fn rows_that_come_and_go_wrongly_are_found() {
-        let lost = |_: u64, changes: &mut Vec<OutputChanges>| {
+        let lost = |_: u64, changes: &mut Vec<Changes>| {
             changes.iter_mut().for_each(|output| {
                 let first = output.rows.iter().position(|(_, diff)| *diff > 0);
                 first.map(|at| output.rows.remove(at));
             });
         };
-        let twice = |_: u64, changes: &mut Vec<OutputChanges>| {
+        let twice = |_: u64, changes: &mut Vec<Changes>| {
             changes.iter_mut().for_each(|output| output.rows.extend(output.rows.clone()));
         };
-        let stays = |_: u64, changes: &mut Vec<OutputChanges>| {
+        let stays = |_: u64, changes: &mut Vec<Changes>| {
             changes.iter_mut().for_each(|output| output.rows.retain(|(_, diff)| *diff > 0));
         };
         assert!(verify_through(&args(2), lost).is_err());

@@ -38,7 +38,7 @@ pub struct Identity {
 }
 
 /// A table function in an installed query.
-struct Reader {
+struct FunctionReader {
     op: OpId,
     def: &'static TableFunctionDef,
     include_cluster: bool,
@@ -48,7 +48,7 @@ struct Reader {
 /// The table functions of one query.
 #[derive(Default)]
 pub(super) struct Readers {
-    readers: Vec<Reader>,
+    readers: Vec<FunctionReader>,
     /// Until then the query does not move without an answer of every agent.
     waits_until_ms: Option<u64>,
     last_ms: u64,
@@ -63,7 +63,7 @@ impl Readers {
             if matches!(def.answered, Answered::Agents | Answered::Cluster) {
                 let without = ("include_kelvin".to_string(), Value::Boolean(false));
                 let include_cluster = !args.contains(&without);
-                readers.push(Reader { op, def, include_cluster, pushed: None });
+                readers.push(FunctionReader { op, def, include_cluster, pushed: None });
             }
         }
         let mut all = Readers { readers, waits_until_ms: None, last_ms: 0 };
@@ -79,7 +79,7 @@ impl Readers {
     }
 
     fn asked_of_agents(&self) -> impl Iterator<Item = &'static str> {
-        let agents = |reader: &&Reader| reader.def.answered == Answered::Agents;
+        let agents = |reader: &&FunctionReader| reader.def.answered == Answered::Agents;
         self.readers.iter().filter(agents).map(|reader| reader.def.name)
     }
 
@@ -111,11 +111,26 @@ impl Coordinator {
         }
     }
 
-    pub(super) fn on_answer(&mut self, name: &str, function: String, rows: Vec<PackedRow>) {
-        if let Some(node) = self.nodes.get_mut(name)
-            && self.asked.contains(function.as_str())
-        {
-            node.answers.insert(function, rows);
+    pub(super) fn on_answer(
+        &mut self,
+        name: &str,
+        sequence: u64,
+        function: String,
+        rows: Vec<PackedRow>,
+    ) {
+        let Some(node) = self.nodes.get_mut(name) else { return };
+        let newer = node.answers.get(&function).is_none_or(|(last, _)| *last < sequence);
+        if newer && self.asked.contains(function.as_str()) {
+            node.answers.insert(function, (sequence, rows));
+        }
+    }
+
+    /// What a node says that it answers; asked again if that is something else than was asked for.
+    pub(super) fn check_asked(&mut self, name: &str, functions: &[String]) {
+        let Some(node) = self.nodes.get(name) else { return };
+        let have: BTreeSet<&str> = functions.iter().map(String::as_str).collect();
+        if !have.iter().eq(self.asked.iter()) {
+            ask(name, node, &self.asked);
         }
     }
 
@@ -151,7 +166,7 @@ fn ask(name: &str, node: &Node, functions: &BTreeSet<&'static str>) {
 }
 
 fn rows_of(
-    reader: &Reader,
+    reader: &FunctionReader,
     nodes: &BTreeMap<String, Node>,
     cluster: &Identity,
     now_ms: u64,
@@ -179,12 +194,16 @@ fn answered<'a>(
     name: &'a str,
     nodes: &'a BTreeMap<String, Node>,
 ) -> impl Iterator<Item = PackedRow> + 'a {
-    nodes.values().filter_map(move |node| node.answers.get(name)).flatten().cloned()
+    nodes
+        .values()
+        .filter_map(move |node| node.answers.get(name))
+        .flat_map(|(_, rows)| rows)
+        .cloned()
 }
 
 /// What the coordinator hears of a node; its address and headers are what it said of itself.
 fn agent_status(def: &TableFunctionDef, node: &Node, now_ms: u64) -> PackedRow {
-    let said = node.answers.get(def.name).and_then(|rows| rows.first());
+    let said = node.answers.get(def.name).and_then(|(_, rows)| rows.first());
     let said = said.and_then(|row| row.unpack(&def.relation().types())).unwrap_or_default();
     let said = |idx: usize, unknown: Value| said.get(idx).cloned().unwrap_or(unknown);
     let silent_ns = now_ms.saturating_sub(node.last_heard_ms).saturating_mul(1_000_000);

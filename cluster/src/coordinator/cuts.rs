@@ -6,11 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use weir_engine::Cuts;
-use weir_proto::QueryId;
+use weir_types::clock::tick_unix_ns;
 use weir_types::ledger::{Ledger, Loss, Reach, Span};
-
-use super::{Coordinator, Query};
-use crate::view::tick_unix_ns;
 
 /// What stands for functions where a loss names its table.
 pub const FUNCTIONS: &str = "functions";
@@ -33,59 +30,38 @@ impl CutTotals {
 
 /// Of one query or feed.
 #[derive(Default)]
-pub(crate) struct CutLedger {
+pub(super) struct CutLedger {
     ledger: Ledger,
-    /// What the engine here has told of.
+    /// What an engine has told of.
     seen: Cuts,
 }
 
 impl CutLedger {
-    fn note(&mut self, reason: &str, count: u64, tick_ms: u64) {
+    /// What an engine counts since it began.
+    pub(super) fn note_new(&mut self, tick_ms: u64, cuts: Cuts, totals: &CutTotals) {
+        let new = cuts.since(&self.seen);
+        let new: Vec<(String, u64)> =
+            new.iter().map(|(reason, count)| (reason.to_string(), count)).collect();
+        self.note(tick_ms, &new, totals);
+        self.seen = cuts;
+    }
+
+    pub(super) fn note(&mut self, tick_ms: u64, cuts: &[(String, u64)], totals: &CutTotals) {
         let at_unix_ns = tick_unix_ns(tick_ms);
-        self.ledger.note(&Loss {
-            table: FUNCTIONS.to_string(),
-            reason: reason.to_string(),
-            reach: Reach::Everybody,
-            span: Span::new(at_unix_ns, at_unix_ns),
-            count,
-        });
-    }
-}
-
-impl Coordinator {
-    /// Counts what functions leave out where the server shows it.
-    #[must_use]
-    pub fn with_cut_totals(self, cut_totals: CutTotals) -> Coordinator {
-        Coordinator { cut_totals, ..self }
-    }
-
-    /// Looks at what the query's functions have left out here up to a frontier; before its completeness.
-    pub fn note_cuts(&mut self, query: QueryId, tick_ms: u64) {
-        let Some(entry) = self.queries.get_mut(&query) else { return };
-        let cuts = self.engine.cuts(query);
-        for (reason, count) in cuts.since(&entry.cuts.seen).iter() {
-            entry.cuts.note(reason, count, tick_ms);
-            self.cut_totals.add(reason, count);
-        }
-        entry.cuts.seen = cuts;
-    }
-
-    /// A node tells of a feed.
-    pub(super) fn on_cuts(&mut self, feed: QueryId, tick_ms: u64, cuts: &[(String, u64)]) {
-        let Some(feed) = self.feeds.get_mut(&feed) else { return };
         for (reason, count) in cuts {
-            feed.cuts.note(reason, *count, tick_ms);
-            self.cut_totals.add(reason, *count);
+            self.ledger.note(&Loss {
+                table: FUNCTIONS.to_string(),
+                reason: reason.clone(),
+                reach: Reach::Everybody,
+                span: Span::new(at_unix_ns, at_unix_ns),
+                count: *count,
+            });
+            totals.add(reason, *count);
         }
     }
 
     /// By reason, within a window.
-    pub(super) fn cut_within(&self, entry: &Query, window: &Span) -> BTreeMap<String, u64> {
-        let mut cut = BTreeMap::new();
-        let feeds = entry.feeds.iter().filter_map(|feed| self.feeds.get(feed));
-        for CutLedger { ledger, .. } in feeds.map(|feed| &feed.cuts).chain([&entry.cuts]) {
-            ledger.lost_within(FUNCTIONS, window, i64::MIN, &mut cut);
-        }
-        cut
+    pub(super) fn within(&self, window: &Span, cut: &mut BTreeMap<String, u64>) {
+        self.ledger.lost_within(FUNCTIONS, window, i64::MIN, cut);
     }
 }

@@ -28,6 +28,10 @@ pub(crate) struct Installed {
     pub(crate) _actor: Address<QueryActor>,
     pub(crate) inbox: Arc<ViewInbox>,
     pub(crate) subscribers: Vec<u64>,
+    /// Somebody followed it live, and may come back.
+    pub(crate) lingers: bool,
+    /// Nobody follows it; until then it goes on, monotonic.
+    pub(crate) lingers_until_ms: Option<u64>,
 }
 
 #[derive(Default)]
@@ -104,6 +108,13 @@ impl Registry {
         entry.run = run;
         entry.row.query = run;
         self.by_run.insert(run, view);
+    }
+
+    /// Those whose time without readers is over.
+    pub(crate) fn lingering(&self, now_ms: u64) -> Vec<ViewId> {
+        let is_over =
+            |entry: &Installed| entry.lingers_until_ms.is_some_and(|until| until <= now_ms);
+        self.views.iter().filter(|(_, entry)| is_over(entry)).map(|(&view, _)| view).collect()
     }
 
     pub(crate) fn ids(&self) -> Vec<ViewId> {

@@ -20,6 +20,7 @@ mod literate;
 mod names;
 mod oracle;
 mod peers;
+mod rates;
 mod readers;
 mod reduced;
 mod rows;

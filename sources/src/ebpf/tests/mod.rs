@@ -148,7 +148,7 @@ fn start(config: &EbpfConfig) -> Option<EbpfSource> {
             None
         }
         Err(error) => {
-            panic!("{}", super::attach::shortened(&super::can_run::with_causes(&error)))
+            panic!("{}", super::attach::shortened(&weir_types::text::with_causes(&error)))
         }
     }
 }
