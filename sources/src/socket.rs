@@ -288,7 +288,7 @@ impl Sink {
         let Ends { socket, process, remote_addr, local_addr, .. } = row.ends;
         let [local_port, remote_port] = row.ends.ports();
         // Of a socket with many peers the one that this row is about.
-        let other = row.peer.filter(|peer| Some(*peer) != socket.remote);
+        let other = row.of.peer.filter(|peer| Some(*peer) != socket.remote);
         let other_addr = other.map(|peer| address_text(socket, Some(peer)));
         let endpoints = Endpoints {
             time_unix_ns: row.of.time_unix_ns,

@@ -275,6 +275,9 @@ fn the_systems_resolver() {
     command.arg(server.get_program()).args(server.get_args());
     let weir = Weir::start(&["--trace", "port:53"]).unwrap();
     let inside = Process::start(command).unwrap();
+    // Written when it listens; before that its process may still be in the host's namespaces.
+    let ready = dir.path().join("pid");
+    assert!(wait_until(DEADLINE, || ready.try_exists().unwrap().then_some(())).is_some());
     let pid = inside.pid().to_string();
     let answered = wait_until(DEADLINE, || {
         let mut client = Command::new("nsenter");
