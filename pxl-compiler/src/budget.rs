@@ -112,9 +112,9 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    pub(crate) fn new(cancel: Cancel, deadline: Option<Deadline>, work_max: Option<u64>) -> Budget {
+    pub(crate) fn new(cancel: Cancel, deadline: Option<Deadline>) -> Budget {
         Budget {
-            work_max: work_max.unwrap_or(WORK_MAX),
+            work_max: WORK_MAX,
             cancel,
             deadline,
             work: Cell::new(0),
@@ -127,6 +127,11 @@ impl Budget {
             over: Cell::new(None),
             told: Cell::new(false),
         }
+    }
+
+    /// So much work instead of [`WORK_MAX`].
+    pub(crate) fn with_work_max(self, work_max: Option<u64>) -> Budget {
+        Budget { work_max: work_max.unwrap_or(self.work_max), ..self }
     }
 
     /// Counts work; false once anything is over.
@@ -272,7 +277,7 @@ mod tests {
     /// the cause.
     #[test]
     fn the_first_limit_is_told() {
-        let budget = Budget::new(Cancel::default(), None, None);
+        let budget = Budget::new(Cancel::default(), None);
         assert!(budget.spend(1) && budget.folded(FOLDED_BYTES_MAX));
         assert!(!budget.folded(1));
         assert!(!budget.spend(1), "over stays over");
@@ -287,7 +292,7 @@ mod tests {
     fn a_dropped_guard_cancels() {
         let cancel = Cancel::default();
         let guard = cancel.on_drop();
-        let budget = Budget::new(cancel.clone(), None, None);
+        let budget = Budget::new(cancel.clone(), None);
         assert!(budget.spend(2 * LOOK_WORK as usize));
         drop(guard);
         assert!(!budget.spend(2 * LOOK_WORK as usize));

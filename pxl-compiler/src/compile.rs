@@ -115,7 +115,8 @@ fn compile_here(
     trace: Option<&mut Trace>,
 ) -> Result<Compiled, Vec<Diagnostic>> {
     let findings = Findings::default();
-    let budget = Budget::new(options.cancel.clone(), options.deadline.clone(), options.work_max);
+    let budget = Budget::new(options.cancel.clone(), options.deadline.clone())
+        .with_work_max(options.work_max);
     let compiled = run(script, options, &findings, &budget, trace);
     // What ran out may have left anything behind.
     let is_over = budget.report(Span::NONE, &findings);
