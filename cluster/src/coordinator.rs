@@ -18,9 +18,10 @@ use weir_engine::{Engine, FeedExchange, Install, Intake, Part};
 use weir_proto::message::{SourceStatus, TableStatus};
 use weir_proto::{Epoch, Life, NodeInfo, NodeLink, QueryId, ToNode};
 use weir_pxl::table_functions::Answered;
-use weir_sinks::delivery::{Completeness, tick_unix_ns};
+use weir_sinks::delivery::Completeness;
 use weir_types::PackedRow;
 use weir_types::batch::pack_rows;
+use weir_types::clock::tick_unix_ns;
 use weir_types::plan::OpKind;
 use weir_types::split::{Source, SplitPlan};
 

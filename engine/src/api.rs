@@ -12,9 +12,6 @@ pub use crate::budget::Unread;
 /// A query's number. It may be used again after `Removed` or `Failed`.
 pub type QueryId = u64;
 
-/// A row whose event time is further ahead of its arrival than this is dropped and counted.
-pub const FUTURE_NS_MAX: i64 = 10_000_000_000;
-
 /// With [`EngineConfig::test_faults`], a filter or map that holds this string literal panics when it
 /// is evaluated.
 pub const TEST_PANIC_LITERAL: &str = "__weir_test_panic__";
@@ -316,7 +313,7 @@ pub struct TableStats {
     pub table: String,
     /// Rows pushed.
     pub rows: u64,
-    /// More than [`FUTURE_NS_MAX`] ahead of their arrival.
+    /// More than [`weir_types::clock::FUTURE_NS_MAX`] ahead of their arrival.
     pub future_rows: u64,
     /// Dropped because too much waited for a tick ([`Limits::pending_bytes_max`]).
     pub queue_full_rows: u64,

@@ -19,7 +19,7 @@ use crate::api::{
 };
 use crate::budget::{Gauge, Purpose};
 use crate::query::QueryShared;
-use crate::queue::{Command, EngineShared, Rubbish, TableBatch};
+use crate::queue::{Command, EngineShared, PushedBatch, Rubbish};
 use crate::{weigh, worker};
 
 /// Owns the worker threads. Dropping it stops them and waits (so do it off async threads).
@@ -123,7 +123,7 @@ impl Engine {
             return;
         }
         let table: Arc<str> = table.into();
-        let Some(batch) = TableBatch::new(batch) else {
+        let Some(batch) = PushedBatch::new(batch) else {
             self.shared.count_table(&table, |stats| stats.no_time_rows += rows);
             return;
         };
@@ -149,7 +149,7 @@ impl Engine {
         let batches: Vec<_> = batches
             .into_iter()
             .filter(|(_, batch)| batch.num_rows() > 0)
-            .filter_map(|(tick_ms, batch)| Some((tick_ms, Arc::new(TableBatch::new(batch)?))))
+            .filter_map(|(tick_ms, batch)| Some((tick_ms, Arc::new(PushedBatch::new(batch)?))))
             .collect();
         let Some(shared) = self.shared.query(query) else { return };
         let bytes: u64 = batches.iter().map(|(_, batch)| batch.bytes).sum();

@@ -11,17 +11,14 @@ use timely::scheduling::Activator;
 use weir_functions::cuts::{self, Cuts};
 use weir_functions::{EvalCtx, FunctionError};
 use weir_types::Clock;
+use weir_types::clock::tick_unix_ns;
 use weir_types::metadata::MetadataSnapshot;
+use weir_types::text::panic_text;
 
 use crate::api::{EngineEvent, Install, Limits, QueryId, QueryStats};
 use crate::budget::{Gauge, Holdings, Purpose, Rounds, Turns, Unread};
 use crate::prepare::Program;
 use crate::queue::{Command, EngineShared};
-
-/// Milliseconds to nanoseconds of a tick.
-pub(crate) fn tick_unix_ns(tick_ms: u64) -> i64 {
-    i64::try_from(tick_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000)
-}
 
 /// Why an operator cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -318,11 +315,7 @@ impl Env {
             Ok(Err(error)) => self.query.fail(&self.engine, &format!("{name}: {error}")),
             Err(panic) if panic.is::<TestDeath>() => std::panic::resume_unwind(panic),
             Err(panic) => {
-                let text = panic
-                    .downcast_ref::<String>()
-                    .map(String::as_str)
-                    .or_else(|| panic.downcast_ref::<&str>().copied())
-                    .unwrap_or("unknown panic");
+                let text = panic_text(&*panic);
                 self.query.fail(&self.engine, &format!("{name}: panicked: {text}"));
             }
         }

@@ -25,7 +25,7 @@ use crate::prepare::{Program, Settings};
 use crate::query::QueryShared;
 
 /// A table's batch with what every scan of it wants to know first.
-pub(crate) struct TableBatch {
+pub(crate) struct PushedBatch {
     pub(crate) rows: RecordBatch,
     pub(crate) time_idx: usize,
     pub(crate) time_min_unix_ns: i64,
@@ -33,9 +33,9 @@ pub(crate) struct TableBatch {
     pub(crate) bytes: u64,
 }
 
-impl TableBatch {
+impl PushedBatch {
     /// `None` for a batch without an event time.
-    pub(crate) fn new(rows: RecordBatch) -> Option<TableBatch> {
+    pub(crate) fn new(rows: RecordBatch) -> Option<PushedBatch> {
         let time_idx = rows.schema_ref().index_of("time_").ok()?;
         let times = rows.column(time_idx).as_primitive_opt::<TimestampNanosecondType>()?.values();
         let (mut min, mut max) = (i64::MAX, i64::MIN);
@@ -44,7 +44,7 @@ impl TableBatch {
             max = max.max(time);
         }
         let bytes = rows.get_array_memory_size() as u64;
-        Some(TableBatch { time_idx, time_min_unix_ns: min, time_max_unix_ns: max, bytes, rows })
+        Some(PushedBatch { time_idx, time_min_unix_ns: min, time_max_unix_ns: max, bytes, rows })
     }
 }
 
@@ -54,13 +54,13 @@ pub(crate) enum Command {
     Remove(QueryId),
     Rows {
         table: Arc<str>,
-        batch: Arc<TableBatch>,
+        batch: Arc<PushedBatch>,
     },
     Replay {
         query: QueryId,
         table: Arc<str>,
         /// With the ticks that admitted them.
-        batches: Vec<(u64, Arc<TableBatch>)>,
+        batches: Vec<(u64, Arc<PushedBatch>)>,
         held: Arc<Gauge>,
     },
     GoLive(QueryId),

@@ -13,13 +13,14 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampNanosecondType;
 use arrow_select::filter::filter_record_batch;
 use timely::worker::Worker as TimelyWorker;
+use weir_types::clock::{FUTURE_NS_MAX, tick_unix_ns};
 use weir_types::metadata::MetadataSnapshot;
 
-use crate::api::{FUTURE_NS_MAX, FeedExchange, QueryId};
+use crate::api::{FeedExchange, QueryId};
 use crate::budget::Rounds;
 use crate::order::Words;
-use crate::query::{Env, QueryShared, tick_unix_ns};
-use crate::queue::{Command, EngineShared, TableBatch};
+use crate::query::{Env, QueryShared};
+use crate::queue::{Command, EngineShared, PushedBatch};
 use crate::render::{Sources, render};
 
 /// An idle worker looks around at least this often.
@@ -82,7 +83,7 @@ struct Worker<'w> {
     queries: BTreeMap<QueryId, (Installed, Option<usize>)>,
     draining: Vec<Draining>,
     /// Rows that wait for their tick to close, with the number of their batch.
-    pending: Vec<(u64, Arc<str>, Arc<TableBatch>)>,
+    pending: Vec<(u64, Arc<str>, Arc<PushedBatch>)>,
     next_batch: u64,
     metadata: Rc<RefCell<Arc<MetadataSnapshot>>>,
     rounds: Rc<Rounds>,
@@ -296,16 +297,16 @@ impl Worker<'_> {
     fn without_future(
         &self,
         table: &Arc<str>,
-        batch: &TableBatch,
+        batch: &PushedBatch,
         latest_ns: i64,
-    ) -> Option<Arc<TableBatch>> {
+    ) -> Option<Arc<PushedBatch>> {
         let times = batch.rows.column(batch.time_idx).as_primitive::<TimestampNanosecondType>();
         let keep: BooleanArray =
             times.values().iter().map(|&time| Some(time <= latest_ns)).collect();
         let dropped = (batch.rows.num_rows() - keep.true_count()) as u64;
         self.shared.count_table(table, |stats| stats.future_rows += dropped);
         let kept = filter_record_batch(&batch.rows, &keep).ok()?;
-        if kept.num_rows() == 0 { None } else { TableBatch::new(kept).map(Arc::new) }
+        if kept.num_rows() == 0 { None } else { PushedBatch::new(kept).map(Arc::new) }
     }
 
     fn begin_round(&self) {

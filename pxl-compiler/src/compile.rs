@@ -400,10 +400,10 @@ fn widget_columns(vis: &Vis, calls: &[ExecCall], graph: &Graph, plan: &Plan, fin
                     findings.push(Diag::warning(Code::VisColumn, *span, message).hint(hint));
                 }
             }
-            if widget.kind() == "TimeseriesChart" && relation.time_idx().is_none() {
+            if vis::specs::needs_time(widget.kind()) && relation.time_idx().is_none() {
                 let span = call.span.unwrap_or(Span::NONE);
                 let message = format!("output '{}' has no time_ for its chart", sink.name);
-                let hint = "a TimeseriesChart draws over the column `time_` (TIME64NS)";
+                let hint = format!("a {} draws over the column `time_` (TIME64NS)", widget.kind());
                 findings.push(Diag::warning(Code::VisColumn, span, message).hint(hint));
             }
         }

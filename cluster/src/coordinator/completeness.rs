@@ -10,7 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use weir_engine::Cuts;
 use weir_proto::QueryId;
-use weir_sinks::delivery::{Completeness, tick_unix_ns};
+use weir_sinks::delivery::Completeness;
+use weir_types::clock::tick_unix_ns;
 use weir_types::ledger::{Ledger, Loss, METADATA, Span};
 use weir_types::plan::{EndBound, SlidingWindow, StartBound, Window};
 use weir_types::split::Source;

@@ -42,7 +42,7 @@ use crate::api::FeedExchange;
 use crate::budget::Gauge;
 use crate::prepare::Program;
 use crate::query::Env;
-use crate::queue::TableBatch;
+use crate::queue::PushedBatch;
 use crate::weigh;
 use publish::Publisher;
 use scan::Arrived;
@@ -107,7 +107,7 @@ impl Sources {
         &self,
         table: &str,
         tick_ms: u64,
-        batch: &Arc<TableBatch>,
+        batch: &Arc<PushedBatch>,
         held: Option<&Arc<Gauge>>,
     ) {
         for (_, handle) in self.scans.iter().filter(|(name, _)| &**name == table) {

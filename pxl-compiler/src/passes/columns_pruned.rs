@@ -13,7 +13,7 @@ use weir_types::{Op, OpId, Plan, Relation};
 
 use super::Rebuild;
 use super::checked::{Checked, holds};
-use super::walk::{passed, passed_from};
+use super::walk::passed;
 use crate::budget::{Budget, Cancel};
 
 pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {
@@ -186,15 +186,8 @@ fn pruned(op: &Op, keep: &BTreeSet<usize>, inputs: &[&[Option<usize>]]) -> OpKin
     }
 }
 
-/// True if a map only passes its input on.
-pub(crate) fn is_identity(op: &Op, input: &Relation) -> bool {
-    matches!(op.kind, OpKind::Map { .. })
-        && op.relation == *input
-        && (0..input.len()).all(|idx| passed_from(&op.kind, idx) == Some(idx))
-}
-
 pub(crate) fn promise(plan: &Plan) -> Checked {
-    let budget = Budget::new(Cancel::default(), None);
+    let budget = Budget::new(Cancel::default(), None, None);
     for (id, (op, needed)) in plan.ops.iter().zip(needed(plan, &budget)).enumerate() {
         let passes_on = matches!(op.kind, OpKind::Filter { .. } | OpKind::Limit { .. });
         let all = passes_on || needed.len() == op.relation.len();
