@@ -1,39 +1,45 @@
 //! Which query runs where and how far it is: nodes, their progress, and the frontier of every query
 //! as the minimum over its feeds and the nodes that live. Plain data and calls: the server drives it
 //! from an actor, the offline driver from a loop. It knows nothing of rows, views or subscribers.
+//!
+//! What nodes say comes in through [`inbound`], over a bus that may lose, repeat and reorder; how
+//! complete answers are is written down in [`completeness`].
 
 mod answers;
 mod completeness;
+mod cuts;
+mod inbound;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tracing::warn;
-use weir_engine::{Engine, FeedExchange, Install};
+use weir_engine::{Engine, FeedExchange, Install, Intake, Part};
 use weir_proto::message::{SourceStatus, TableStatus};
-use weir_proto::{FromNode, NodeInfo, NodeLink, QueryId, ToNode};
+use weir_proto::{Epoch, Life, NodeInfo, NodeLink, QueryId, ToNode};
 use weir_pxl::table_functions::Answered;
+use weir_sinks::delivery::{Completeness, tick_unix_ns};
 use weir_types::PackedRow;
 use weir_types::batch::pack_rows;
 use weir_types::plan::OpKind;
-use weir_types::split::{ExchangeId, FragmentKind, SplitPlan};
+use weir_types::split::{Source, SplitPlan};
 
 pub use answers::Identity;
-pub use completeness::{PastLosses, QueryCompleteness};
+pub use completeness::Book;
+pub use cuts::{CutTotals, FUNCTIONS};
+pub use inbound::{BusCounters, Outcome};
 
 use self::answers::Readers;
-use self::completeness::{NodeLosses, Windows};
+use self::completeness::{Covered, Windows};
+use self::inbound::Pace;
 pub use crate::feed::FeedInfo;
-use crate::feed::{self, Feed, FeedPlan, Progress, Source};
-use crate::view::tick_unix_ns;
+use crate::feed::{self, Feed, Progress, Shared};
 
 /// A node that is silent for longer no longer holds frontiers.
 pub const NODE_LAG_MAX_MS: u64 = 3_000;
 /// A node is silent for no longer than this between two looks at the clock: if more has passed, it was
 /// this process that stood still.
 const CLOCK_STEP_MAX_MS: u64 = 1_000;
-/// Freshness samples that wait for their frontier, per query.
-const EVENT_SAMPLES_MAX: usize = 4_096;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CoordinatorError {
@@ -53,23 +59,21 @@ pub struct Node {
     silent_ms: u64,
     pub lagging: bool,
     heard: bool,
-    losses: NodeLosses,
-    /// Table function → what it said last.
-    answers: BTreeMap<String, Vec<PackedRow>>,
+    life: Life,
+    /// When it was asked for all its losses, monotonic; until it has answered.
+    losses_asked_ms: Option<u64>,
+    /// It told that its engine died; that ends a life.
+    engine_died: bool,
+    /// Table function → what it said last, and the number of that answer.
+    answers: BTreeMap<String, (u64, Vec<PackedRow>)>,
     link: NodeLink,
 }
 
 struct Query {
     /// What it reads; none if it reads table functions only.
     feeds: BTreeSet<QueryId>,
-    windows: Windows,
-    /// It asks what processes, connections or addresses are called.
-    reads_names: bool,
     refresh_ms: u64,
     closed_ms: u64,
-    /// (tick, event time) of rows on their way to the view. A set: two feeds may tell of the same
-    /// row.
-    samples: BTreeSet<(u64, i64)>,
     readers: Readers,
 }
 
@@ -88,16 +92,20 @@ pub struct Coordinator {
     nodes: BTreeMap<String, Node>,
     queries: BTreeMap<QueryId, Query>,
     feeds: BTreeMap<QueryId, Feed>,
-    by_source: HashMap<Source, FeedExchange>,
+    by_source: HashMap<Shared, FeedExchange>,
     /// Of queries and feeds: nodes and engines know both by the same numbers.
     next_query: QueryId,
+    next_epoch: Epoch,
     lag_max_ms: u64,
     /// The monotonic clock when it was looked at last.
     mono_ms: Option<u64>,
-    past_losses: PastLosses,
-    /// Offline, a window never reaches before what is covered, and table functions are not
-    /// answered.
-    covers_everything: bool,
+    book: Arc<Book>,
+    counters: Arc<BusCounters>,
+    pace: Pace,
+    /// Whoever speaks without being known → when it was told to introduce itself, monotonic.
+    strangers: BTreeMap<String, u64>,
+    /// Offline, no table function is answered.
+    offline: bool,
     /// Rows of table functions that no registry answers.
     table_functions: BTreeMap<String, Vec<PackedRow>>,
     identity: Identity,
@@ -105,20 +113,10 @@ pub struct Coordinator {
     asked: BTreeSet<&'static str>,
 }
 
-/// What a node's message means for a view.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Outcome {
-    Nothing,
-    /// All of them, for the same reason.
-    QueryFailed {
-        queries: Vec<QueryId>,
-        message: String,
-    },
-}
-
 impl Coordinator {
     #[must_use]
     pub fn new(engine: Arc<Engine>) -> Coordinator {
+        let book = Arc::new(Book::new(engine.retention_ns()));
         Coordinator {
             engine,
             nodes: BTreeMap::new(),
@@ -126,10 +124,14 @@ impl Coordinator {
             feeds: BTreeMap::new(),
             by_source: HashMap::new(),
             next_query: 1,
+            next_epoch: 1,
             lag_max_ms: NODE_LAG_MAX_MS,
             mono_ms: None,
-            past_losses: PastLosses::default(),
-            covers_everything: false,
+            book,
+            counters: Arc::default(),
+            pace: Pace::default(),
+            strangers: BTreeMap::new(),
+            offline: false,
             table_functions: BTreeMap::new(),
             identity: Identity::default(),
             asked: BTreeSet::new(),
@@ -142,10 +144,23 @@ impl Coordinator {
         Coordinator { identity, ..self }
     }
 
-    /// Knows what was lost before it came.
+    /// Writes into a book that others read, and goes on with what was lost before.
     #[must_use]
-    pub fn with_past_losses(self, past_losses: PastLosses) -> Coordinator {
-        Coordinator { past_losses, ..self }
+    pub fn with_book(self, book: Arc<Book>) -> Coordinator {
+        book.clear();
+        Coordinator { book, ..self }
+    }
+
+    /// Counts what the bus did where others read it.
+    #[must_use]
+    pub fn with_counters(self, counters: Arc<BusCounters>) -> Coordinator {
+        Coordinator { counters, ..self }
+    }
+
+    /// Begins with an epoch above all that former coordinators gave: the time will do.
+    #[must_use]
+    pub fn with_epochs_from(self, next_epoch: Epoch) -> Coordinator {
+        Coordinator { next_epoch, ..self }
     }
 
     /// For offline rows: no node ever lags, nothing was ever dropped. `table_functions`: the rows
@@ -157,7 +172,8 @@ impl Coordinator {
     ) -> Coordinator {
         Coordinator {
             lag_max_ms: u64::MAX,
-            covers_everything: true,
+            book: Arc::new(Book::offline()),
+            offline: true,
             table_functions,
             ..Coordinator::new(engine)
         }
@@ -166,6 +182,17 @@ impl Coordinator {
     #[must_use]
     pub fn nodes(&self) -> &BTreeMap<String, Node> {
         &self.nodes
+    }
+
+    #[must_use]
+    pub fn counters(&self) -> &BusCounters {
+        &self.counters
+    }
+
+    /// How complete the query's answer at `frontier_ms` is.
+    #[must_use]
+    pub fn completeness(&self, query: QueryId, frontier_ms: u64) -> Completeness {
+        self.book.completeness(query, frontier_ms)
     }
 
     /// The next free query number.
@@ -207,8 +234,8 @@ impl Coordinator {
     ) -> Result<(), CoordinatorError> {
         let refresh_ms = refresh_ms.max(1);
         let start_tick_ms = now_ms / refresh_ms * refresh_ms;
-        let (imports, new) = self.imports(&split, refresh_ms, now_ms);
-        let feeds: BTreeSet<QueryId> = imports.values().map(|at| at.feed).collect();
+        let (intakes, new) = self.intakes(&split, refresh_ms, now_ms);
+        let feeds: BTreeSet<QueryId> = intakes.iter().map(|at| at.feed).collect();
         for feed in &feeds {
             if let Some(feed) = self.feeds.get_mut(feed) {
                 feed.readers.insert(query);
@@ -216,75 +243,61 @@ impl Coordinator {
         }
         let begin_ms = |feed: &Feed| feed.closed_ms.max(feed.start_ms);
         let begin_ms = feeds.iter().filter_map(|feed| self.feeds.get(feed)).map(begin_ms).max();
-        let fragment = Arc::new(split.cluster.clone());
-        self.engine.install(Install {
-            imports,
-            ..Install::new(query, fragment, refresh_ms, begin_ms.unwrap_or(start_tick_ms))
-        });
+        let sources = intakes.into_iter().map(Intake::Feed).collect();
+        let part = Part::Query { plan: Arc::new(split.cluster.clone()), sources };
+        let start_tick_ms = begin_ms.unwrap_or(start_tick_ms);
+        self.engine.install(Install::new(query, part, refresh_ms, start_tick_ms));
         self.fill_table_functions(query, &split);
-        let readers = match self.covers_everything {
+        let readers = match self.offline {
             true => Readers::default(),
             false => Readers::of(&split, now_ms),
         };
-        self.queries.insert(
-            query,
-            Query {
-                feeds,
-                windows: Windows::of(&split.node),
-                reads_names: [&split.node, &split.cluster]
-                    .iter()
-                    .any(|fragment| fragment.calls(&weir_engine::reads_names)),
-                refresh_ms,
-                closed_ms: 0,
-                samples: BTreeSet::new(),
-                readers,
-            },
-        );
+        let reads_names = split.calls(&weir_engine::reads_names);
+        self.book.query_began(query, feeds.clone(), Windows::of(&split.sources), reads_names);
+        self.queries.insert(query, Query { feeds, refresh_ms, closed_ms: 0, readers });
         self.ask_agents();
         self.push_answers(now_ms);
         // Nodes last, so that no change comes too early.
         new.into_iter().try_for_each(|feed| self.install_on_nodes(feed))
     }
 
-    /// Where the query's exchanges are to be had, and the feeds that were installed for it.
-    fn imports(
+    /// Where the query's sources are to be had, in their order, and the feeds that were installed for it.
+    fn intakes(
         &mut self,
         split: &SplitPlan,
         refresh_ms: u64,
         now_ms: u64,
-    ) -> (BTreeMap<ExchangeId, FeedExchange>, Vec<QueryId>) {
-        let sources = feed::sources(split, refresh_ms);
-        let missing: Vec<Source> = sources
-            .iter()
-            .filter(|(_, source)| self.readable(source).is_none())
-            .map(|(_, source)| source.clone())
-            .collect();
+    ) -> (Vec<FeedExchange>, Vec<QueryId>) {
+        let shared = |source: &Source| Shared { refresh_ms, source: source.clone() };
+        let missing = split.sources.iter().map(shared);
+        let missing = missing.filter(|shared| self.readable(shared).is_none());
+        let missing: Vec<Source> = missing.map(|shared| shared.source).collect();
         let mut new = Vec::new();
-        for plan in feed::feed_plans(missing) {
-            new.push(self.start_feed(plan, refresh_ms, now_ms));
+        for sources in feed::by_feed(missing) {
+            new.push(self.start_feed(sources, refresh_ms, now_ms));
         }
-        let at = |(exchange, source): &(ExchangeId, Source)| {
-            Some((*exchange, *self.by_source.get(source)?))
+        let at = |source: &Source| {
+            let found = self.by_source.get(&shared(source));
+            *found.expect("its feed was there, or has just been started")
         };
-        (sources.iter().filter_map(at).collect(), new)
+        (split.sources.iter().map(at).collect(), new)
     }
 
     /// Where a new reader finds what it would miss nothing of.
-    fn readable(&self, source: &Source) -> Option<FeedExchange> {
-        let at = *self.by_source.get(source)?;
+    fn readable(&self, shared: &Shared) -> Option<FeedExchange> {
+        let at = *self.by_source.get(shared)?;
         let is_new = self.feeds.get(&at.feed)?.closed_ms == 0;
         (is_new || self.engine.holds(at)).then_some(at)
     }
 
-    fn start_feed(&mut self, plan: FeedPlan, refresh_ms: u64, now_ms: u64) -> QueryId {
+    fn start_feed(&mut self, sources: Vec<Source>, refresh_ms: u64, now_ms: u64) -> QueryId {
         let start_ms = now_ms / refresh_ms * refresh_ms;
         let id = self.new_query_id();
-        let fragment = Arc::new(plan.cluster.clone());
-        self.engine.install(Install::new(id, fragment, refresh_ms, start_ms));
-        let feed = Feed::new(plan, refresh_ms, start_ms, tick_unix_ns(now_ms));
-        for (source, at) in feed.exchanges(id) {
-            self.by_source.insert(source.clone(), at);
-        }
+        let part = Part::Feed(sources.clone());
+        self.engine.install(Install::new(id, part, refresh_ms, start_ms));
+        let feed = Feed::new(sources, refresh_ms, start_ms);
+        self.book.feed_began(id, feed.tables.clone(), tick_unix_ns(now_ms));
+        self.by_source.extend(feed.exchanges(id));
         self.feeds.insert(id, feed);
         id
     }
@@ -292,9 +305,7 @@ impl Coordinator {
     /// What table functions answer is constant: their rows are given once.
     fn fill_table_functions(&self, query: QueryId, split: &SplitPlan) {
         for (idx, op) in split.cluster.ops.iter().enumerate() {
-            let FragmentKind::Plan(OpKind::TableFunction { name, args }) = &op.kind else {
-                continue;
-            };
+            let OpKind::TableFunction { name, args } = &op.kind else { continue };
             if let Some(rows) = self.table_functions.get(name) {
                 self.engine.push_table_function(query, idx, rows.clone());
                 continue;
@@ -318,21 +329,29 @@ impl Coordinator {
         names.iter().try_for_each(|name| self.install_on(name, feed))
     }
 
+    /// Gives a node the order to run a feed, under an epoch of its own.
     fn install_on(&mut self, name: &str, feed: QueryId) -> Result<(), CoordinatorError> {
         let (Some(node), Some(entry)) = (self.nodes.get(name), self.feeds.get_mut(&feed)) else {
             return Ok(());
         };
-        let (fragment, refresh_ms) = (entry.plan.node.clone(), entry.refresh_ms);
+        if entry.broken_ms.is_some() {
+            return Ok(());
+        }
+        let epoch = self.next_epoch;
+        self.next_epoch += 1;
+        let ordered_ms = self.mono_ms.unwrap_or(0);
+        entry.nodes.insert(name.to_string(), Progress { epoch, ordered_ms, ..Progress::default() });
+        self.book.covers(feed, name, Covered::default());
+        let (plan, refresh_ms) = (entry.node.clone(), entry.refresh_ms);
         node.link
-            .send(&ToNode::Install { query: feed, fragment, refresh_ms })
-            .map_err(|source| CoordinatorError::Node { node: name.to_string(), source })?;
-        entry.nodes.insert(name.to_string(), Progress::default());
-        Ok(())
+            .send(&ToNode::Install { query: feed, epoch, plan, refresh_ms })
+            .map_err(|source| CoordinatorError::Node { node: name.to_string(), source })
     }
 
     /// Removes a query, and the feeds that nobody else reads.
     pub fn remove(&mut self, query: QueryId) {
         let Some(entry) = self.queries.remove(&query) else { return };
+        self.book.query_ended(query);
         self.engine.remove(query);
         self.ask_agents();
         for id in entry.feeds {
@@ -347,11 +366,14 @@ impl Coordinator {
     fn remove_feed(&mut self, id: QueryId) {
         self.close_to_readers(id);
         let Some(feed) = self.feeds.remove(&id) else { return };
+        self.book.feed_ended(id);
         self.engine.remove(id);
-        for name in feed.nodes.keys() {
+        for (name, progress) in &feed.nodes {
+            let remove = ToNode::Remove { query: id, epoch: progress.epoch };
             if let Some(node) = self.nodes.get(name)
-                && let Err(error) = node.link.send(&ToNode::Remove { query: id })
+                && let Err(error) = node.link.send(&remove)
             {
+                // Its next status tells that it runs still.
                 warn!(node = name, feed = id, %error, "could not remove a feed from a node");
             }
         }
@@ -376,7 +398,7 @@ impl Coordinator {
         self.feeds.iter().map(|(&feed, entry)| FeedInfo {
             feed,
             tables: entry.tables.clone(),
-            exchanges: entry.plan.sources.len(),
+            exchanges: entry.sources.len(),
             refresh_ms: entry.refresh_ms,
             readers: entry.readers.iter().copied().collect(),
         })
@@ -389,144 +411,11 @@ impl Coordinator {
         entry.map(|entry| entry.feeds.iter().copied().collect()).unwrap_or_default()
     }
 
-    /// A node's link is up; it is known once it registers.
-    pub fn on_message(
-        &mut self,
-        name: &str,
-        link: &NodeLink,
-        message: FromNode,
-        now_ms: u64,
-    ) -> Outcome {
-        if let Some(node) = self.nodes.get_mut(name) {
-            node.heard = true;
-            node.last_heard_ms = now_ms;
-        }
-        match message {
-            FromNode::Register { info, sources } => {
-                self.register(name, link, info, sources, now_ms);
-            }
-            FromNode::Update { query: feed, exchange, sequence, tick_ms, changes } => {
-                let Some(progress) = self.progress_mut(name, feed) else {
-                    return Outcome::Nothing;
-                };
-                if sequence < progress.next_sequence {
-                    return Outcome::Nothing;
-                }
-                if sequence > progress.next_sequence {
-                    let missed = sequence - progress.next_sequence;
-                    let message = format!("{missed} updates of node {name} were lost on the way");
-                    return Outcome::QueryFailed { queries: self.failed(feed), message };
-                }
-                progress.next_sequence = sequence + 1;
-                self.engine.push_changes(feed, exchange, tick_ms, changes);
-            }
-            FromNode::Progress {
-                query: feed,
-                tick_ms,
-                complete_to_unix_ns,
-                covers_from_unix_ns,
-                event_samples_unix_ns,
-            } => {
-                if let Some(progress) = self.progress_mut(name, feed) {
-                    progress.tick_ms = progress.tick_ms.max(tick_ms);
-                    progress.complete_to_unix_ns = complete_to_unix_ns;
-                    progress.covers_from_unix_ns = covers_from_unix_ns;
-                }
-                self.note_samples(feed, tick_ms, &event_samples_unix_ns);
-                self.close(feed);
-            }
-            FromNode::Status { tables, sources, refused_total, .. } => {
-                if let Some(node) = self.nodes.get_mut(name) {
-                    node.tables = tables;
-                    node.sources = sources;
-                    node.refused_total = refused_total;
-                }
-            }
-            FromNode::Losses { sequence, whole, losses } => {
-                if let Some(node) = self.nodes.get_mut(name) {
-                    node.on_losses(sequence, whole, &losses);
-                }
-            }
-            FromNode::Failed { query, message } => {
-                let queries = self.failed(query);
-                return Outcome::QueryFailed { queries, message };
-            }
-            FromNode::Leave => self.leave(name),
-            FromNode::Answer { function, rows } => self.on_answer(name, function, rows),
-        }
-        Outcome::Nothing
-    }
-
-    fn progress_mut(&mut self, name: &str, feed: QueryId) -> Option<&mut Progress> {
-        self.feeds.get_mut(&feed)?.nodes.get_mut(name)
-    }
-
-    fn note_samples(&mut self, feed: QueryId, tick_ms: u64, times_unix_ns: &[i64]) {
-        let Some(feed) = self.feeds.get(&feed) else { return };
-        for reader in &feed.readers {
-            let Some(query) = self.queries.get_mut(reader) else { continue };
-            let room = EVENT_SAMPLES_MAX.saturating_sub(query.samples.len());
-            query.samples.extend(times_unix_ns.iter().take(room).map(|&time| (tick_ms, time)));
-        }
-    }
-
-    fn register(
-        &mut self,
-        name: &str,
-        link: &NodeLink,
-        info: NodeInfo,
-        sources: Vec<SourceStatus>,
-        now_ms: u64,
-    ) {
-        let former = self.nodes.remove(name);
-        let tables = former.as_ref().map(|former| former.tables.clone()).unwrap_or_default();
-        let mut node = Node {
-            info,
-            sources,
-            tables,
-            refused_total: Vec::new(),
-            last_heard_ms: now_ms,
-            silent_ms: 0,
-            lagging: false,
-            heard: true,
-            losses: NodeLosses::default(),
-            answers: BTreeMap::new(),
-            link: link.clone(),
-        };
-        // Before anything is installed on it: its losses are here before its first progress.
-        node.ask_for_losses();
-        // A life that is over tells nothing any more: what it lost still is lost.
-        if let Some(former) =
-            former.filter(|former| former.info.incarnation != node.info.incarnation)
-        {
-            self.past_losses.add(&former.losses.ledger);
-        }
-        self.nodes.insert(name.to_string(), node);
-        self.ask_agent(name);
-        let feeds: Vec<QueryId> = self.feeds.keys().copied().collect();
-        for feed in feeds {
-            if let Err(error) = self.install_on(name, feed) {
-                warn!(node = name, feed, %error, "could not install a feed on a new node");
-            }
-        }
-    }
-
-    fn leave(&mut self, name: &str) {
-        if let Some(gone) = self.nodes.remove(name) {
-            self.past_losses.add(&gone.losses.ledger);
-        }
-        let feeds: Vec<QueryId> = self.feeds.keys().copied().collect();
-        for feed in feeds {
-            if let Some(entry) = self.feeds.get_mut(&feed) {
-                entry.nodes.remove(name);
-            }
-            self.close(feed);
-        }
-    }
-
     /// Moves a feed's frontier to the minimum over its live nodes.
     fn close(&mut self, feed: QueryId) {
-        let Some(entry) = self.feeds.get(&feed) else { return };
+        let Some(entry) = self.feeds.get(&feed).filter(|feed| feed.broken_ms.is_none()) else {
+            return;
+        };
         if let Some(tick_ms) = self.live(entry).map(|progress| progress.tick_ms).min() {
             self.close_at(feed, tick_ms);
         }
@@ -569,6 +458,7 @@ impl Coordinator {
             if lagging != node.lagging {
                 node.lagging = lagging;
                 changed = true;
+                self.book.set_lagging(name, lagging);
                 warn!(node = name, lagging, "node changed its lag state");
             }
         }
@@ -578,7 +468,9 @@ impl Coordinator {
             if changed {
                 self.close(feed);
             }
-            let Some(entry) = self.feeds.get(&feed) else { continue };
+            let Some(entry) = self.feeds.get(&feed).filter(|feed| feed.broken_ms.is_none()) else {
+                continue;
+            };
             if self.live(entry).next().is_none() {
                 self.close_at(feed, now_ms / entry.refresh_ms * entry.refresh_ms);
             }
@@ -588,14 +480,6 @@ impl Coordinator {
             let tick_ms = now_ms / query.refresh_ms * query.refresh_ms;
             query.close(id, tick_ms, &self.engine);
         }
-    }
-
-    /// Event times of rows whose changes are in by `frontier_ms`; each is given once.
-    pub fn take_samples(&mut self, query: QueryId, frontier_ms: u64) -> Vec<i64> {
-        let Some(entry) = self.queries.get_mut(&query) else { return Vec::new() };
-        let waiting = entry.samples.split_off(&(frontier_ms.saturating_add(1), i64::MIN));
-        let done = std::mem::replace(&mut entry.samples, waiting);
-        done.into_iter().map(|(_, time)| time).collect()
     }
 
     /// True if some live node produces the table, or it is a table function that is answered.

@@ -7,43 +7,23 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use weir_sinks::json::{RowWriter, changes_body};
+use weir_sinks::delivery::{Changes, Output};
 use weir_types::PackedRow;
-use weir_types::schema::Relation;
+
+pub use weir_sinks::delivery::{OutputInfo, tick_unix_ns};
 
 /// Rows that a snapshot may have unless the server is told otherwise.
 pub const SNAPSHOT_ROWS_MAX: usize = 1_000_000;
 /// Packed bytes that a snapshot may have unless the server is told otherwise.
 pub const SNAPSHOT_BYTES_MAX: usize = 256 << 20;
 
-/// What is known of an output before its first row.
-#[derive(Clone, Debug)]
-pub struct OutputInfo {
-    pub table: String,
-    pub relation: Relation,
-    /// Columns that identify a row, where the output is an aggregate.
-    pub key: Vec<String>,
-    /// What the script said as start, for example `-5m`.
-    pub window_from: String,
-    pub pane_ms: u64,
-    /// vis.json widgets that show this table.
-    pub widgets: Vec<serde_json::Value>,
-}
-
-struct Output {
-    info: Arc<OutputInfo>,
-    writer: RowWriter,
+/// The rows of one output.
+struct Held {
+    output: Arc<Output>,
     rows: BTreeMap<PackedRow, i64>,
     bytes: usize,
     /// Changes after the last frontier.
     pending: BTreeMap<PackedRow, i64>,
-}
-
-/// Net changes of one output at one frontier, or all its rows for a snapshot.
-#[derive(Clone, Debug)]
-pub struct OutputChanges {
-    pub table: Arc<OutputInfo>,
-    pub rows: Vec<(PackedRow, i64)>,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -79,7 +59,7 @@ impl SnapshotLimits {
 
 /// A view's outputs at its frontier.
 pub struct ViewState {
-    outputs: Vec<Output>,
+    outputs: Vec<Held>,
     /// The last frontier, in ticks of milliseconds.
     pub frontier_ms: Option<u64>,
 }
@@ -101,7 +81,7 @@ pub(crate) fn add(rows: &mut BTreeMap<PackedRow, i64>, row: PackedRow, diff: i64
     }
 }
 
-impl Output {
+impl Held {
     fn add(&mut self, row: PackedRow, diff: i64) {
         let bytes = row.0.len();
         let before = self.rows.len();
@@ -118,7 +98,7 @@ impl Output {
             return Ok(());
         }
         Err(SnapshotTooLarge {
-            table: self.info.table.clone(),
+            table: self.output.info.table.clone(),
             rows: self.rows.len(),
             bytes: self.bytes,
             limits,
@@ -131,9 +111,8 @@ impl ViewState {
     pub fn new(outputs: Vec<OutputInfo>) -> ViewState {
         let outputs = outputs
             .into_iter()
-            .map(|info| Output {
-                writer: RowWriter::new(&info.relation),
-                info: Arc::new(info),
+            .map(|info| Held {
+                output: Arc::new(Output::new(info)),
                 rows: BTreeMap::new(),
                 bytes: 0,
                 pending: BTreeMap::new(),
@@ -143,26 +122,22 @@ impl ViewState {
     }
 
     #[must_use]
-    pub fn outputs(&self) -> Vec<Arc<OutputInfo>> {
-        self.outputs.iter().map(|output| output.info.clone()).collect()
+    pub fn outputs(&self) -> Vec<Arc<Output>> {
+        self.outputs.iter().map(|held| Arc::clone(&held.output)).collect()
     }
 
     /// The position of an output among them.
     #[must_use]
     pub(crate) fn position(&self, table: &str) -> Option<usize> {
-        self.outputs.iter().position(|output| output.info.table == table)
+        self.outputs.iter().position(|held| held.output.info.table == table)
     }
 
     pub(crate) fn output_count(&self) -> usize {
         self.outputs.len()
     }
 
-    pub(crate) fn info(&self, output: usize) -> &Arc<OutputInfo> {
-        &self.outputs[output].info
-    }
-
-    pub(crate) fn writer(&self, output: usize) -> &RowWriter {
-        &self.outputs[output].writer
+    pub(crate) fn output(&self, output: usize) -> &Arc<Output> {
+        &self.outputs[output].output
     }
 
     /// Adds to one row of an output, at once.
@@ -188,7 +163,7 @@ impl ViewState {
 
     /// Takes in changes that the engine handed out before a frontier.
     pub fn apply(&mut self, table: &str, rows: Vec<(PackedRow, i64)>) {
-        if let Some(output) = self.outputs.iter_mut().find(|output| output.info.table == table) {
+        if let Some(output) = self.outputs.iter_mut().find(|held| held.output.info.table == table) {
             for (row, diff) in rows {
                 add(&mut output.pending, row, diff);
             }
@@ -196,7 +171,7 @@ impl ViewState {
     }
 
     /// Moves to a frontier and gives what changed since the last one.
-    pub fn advance(&mut self, frontier_ms: u64) -> Vec<OutputChanges> {
+    pub fn advance(&mut self, frontier_ms: u64) -> Vec<Changes> {
         self.frontier_ms = Some(frontier_ms);
         let mut changed = Vec::new();
         for output in &mut self.outputs {
@@ -207,35 +182,20 @@ impl ViewState {
             for (row, diff) in &pending {
                 output.add(row.clone(), *diff);
             }
-            changed.push(OutputChanges {
-                table: output.info.clone(),
-                rows: pending.into_iter().collect(),
-            });
+            let rows = pending.into_iter().collect();
+            changed.push(Changes { output: Arc::clone(&output.output), rows });
         }
         changed
     }
 
     /// The rows of every output at the frontier, refused if one is too large.
-    pub fn snapshot(&self, limits: SnapshotLimits) -> Result<Vec<OutputChanges>, SnapshotTooLarge> {
+    pub fn snapshot(&self, limits: SnapshotLimits) -> Result<Vec<Changes>, SnapshotTooLarge> {
         self.check(limits)?;
         let outputs = self.outputs.iter().map(|output| {
             let rows = output.rows.iter().map(|(row, count)| (row.clone(), *count)).collect();
-            OutputChanges { table: output.info.clone(), rows }
+            Changes { output: Arc::clone(&output.output), rows }
         });
         Ok(outputs.collect())
-    }
-
-    /// The shared body of a `changes` message.
-    #[must_use]
-    pub fn body(&self, changes: &OutputChanges, tick_ms: u64, snapshot: bool) -> String {
-        let tick_unix_ns = tick_unix_ns(tick_ms);
-        self.outputs.iter().find(|output| Arc::ptr_eq(&output.info, &changes.table)).map_or_else(
-            String::new,
-            |output| {
-                let table = &output.info.table;
-                changes_body(&output.writer, table, tick_unix_ns, &changes.rows, snapshot)
-            },
-        )
     }
 
     /// Distinct rows and packed bytes over all outputs.
@@ -247,14 +207,9 @@ impl ViewState {
     }
 }
 
-/// A tick as Unix nanoseconds.
-#[must_use]
-pub fn tick_unix_ns(tick_ms: u64) -> i64 {
-    i64::try_from(tick_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000)
-}
-
 #[cfg(test)]
 mod tests {
+    use weir_types::schema::Relation;
     use weir_types::{Column, DataType, SemanticType, Value};
 
     use super::*;
@@ -290,7 +245,7 @@ mod tests {
         assert_eq!(snapshot[0].rows, vec![(row(2), 1), (row(3), 1)]);
         for (rows_max, bytes_max) in [(1, usize::MAX), (10, 15)] {
             let limits = SnapshotLimits { rows_max, bytes_max };
-            assert_eq!(view.snapshot(limits).unwrap_err().rows, 2);
+            assert_eq!(view.snapshot(limits).err().unwrap().rows, 2);
         }
         assert_eq!(view.size(), (2, 16));
     }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use weir_engine::Limits;
 use weir_types::plan::OpKind;
-use weir_types::split::{FragmentKind, SplitPlan};
+use weir_types::split::SplitPlan;
 use weir_types::{DataType, PackedRow, Plan, Value};
 
 pub use coordinated::Coordinated;
@@ -277,7 +277,7 @@ fn install(
 /// Table functions have their rows from the start.
 fn fill_table_functions(rig: &Rig, query: u64, split: &SplitPlan, world: &World) {
     for (idx, op) in split.cluster.ops.iter().enumerate() {
-        if let FragmentKind::Plan(OpKind::TableFunction { name, .. }) = &op.kind
+        if let OpKind::TableFunction { name, .. } = &op.kind
             && let Some(rows) = world.table_functions.get(name)
         {
             rig.push_table_function(

@@ -112,7 +112,7 @@ pub fn feed_of(choices: &mut Choices<'_>) -> Feed {
         1 => FeedOrder::RowByRow,
         _ => FeedOrder::Shuffled { seed: u64::from(choices.number()) },
     };
-    let workers = 1 + choices.below(2);
+    let workers = [1, 2, 4][choices.below(3)];
     let nodes = 1 + choices.below(2);
     let tick_ms = choices.pick(&[1000, 100]);
     let refresh_ms = tick_ms * choices.pick(&[1, 1, 5]);

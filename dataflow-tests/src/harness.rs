@@ -51,7 +51,7 @@ const POLL_EVERY: Duration = Duration::from_millis(10);
 
 /// The only place that waits for time to pass.
 #[expect(clippy::disallowed_methods, reason = "real processes and paced load need real time")]
-pub(crate) fn pause(duration: Duration) {
+pub fn pause(duration: Duration) {
     std::thread::sleep(duration);
 }
 

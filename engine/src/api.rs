@@ -1,10 +1,10 @@
 //! What goes into an engine and what comes out. Plain data; no timely or differential types.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use weir_functions::cuts::Cuts;
 use weir_types::PackedRow;
-use weir_types::split::{Change, ExchangeId, Fragment};
+use weir_types::split::{Change, ClusterPlan, ExchangeId, NodePlan, Source, SplitPlan};
 
 pub use crate::budget::Unread;
 
@@ -23,6 +23,9 @@ pub const TEST_PANIC_LITERAL: &str = "__weir_test_panic__";
 /// installed again on the engine that comes after.
 pub const TEST_DEATH_LITERAL: &str = "__weir_test_death__";
 
+/// The same, each time that it is evaluated.
+pub const TEST_DEATHS_LITERAL: &str = "__weir_test_deaths__";
+
 /// Bounds of one engine. Each says what happens when it is reached.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -35,6 +38,12 @@ pub struct Limits {
     /// Bytes of pushed rows that wait for a tick to close. Above: the batch is dropped and counted
     /// as [`TableStats::queue_full_rows`].
     pub pending_bytes_max: u64,
+    /// Bytes of history that wait to be seen by new queries, of all together: more is replayed when it is less,
+    /// or to a query for which none waits ([`crate::Engine::takes_replay`]). They are no part of what
+    /// queries hold, and live rows do not count here.
+    pub replayed_bytes_max: u64,
+    /// Bytes that one query's operators have before them: above, rows are not taken up that have only arrived.
+    pub under_way_bytes_max: u64,
     /// Bytes of a query that were handed out and not let go by the receiver ([`Unread`]). Above: its
     /// last operators wait, and so does its frontier.
     pub unread_bytes_max: u64,
@@ -54,6 +63,8 @@ impl Default for Limits {
             query_state_bytes_max: 1 << 30,
             state_bytes_max: 2 << 30,
             pending_bytes_max: 256 << 20,
+            replayed_bytes_max: 64 << 20,
+            under_way_bytes_max: 16 << 20,
             unread_bytes_max: 16 << 20,
             round_ns: 10_000_000,
             slice_ns_min: 500_000,
@@ -79,6 +90,8 @@ impl Limits {
             query_state_bytes_max: limits.query_state_bytes_max.min(memory_bytes / 8),
             state_bytes_max: limits.state_bytes_max.min(memory_bytes / 4),
             pending_bytes_max: limits.pending_bytes_max.min(memory_bytes / 16),
+            replayed_bytes_max: limits.replayed_bytes_max.min(memory_bytes / 32),
+            under_way_bytes_max: limits.under_way_bytes_max.min(memory_bytes / 64),
             ..limits
         }
     }
@@ -122,23 +135,50 @@ impl EngineConfig {
 }
 
 /// An exchange of a feed.
-///
-/// A *feed* is a cluster fragment of `Receive`s only. Nothing of it is handed out: it keeps the windows
-/// of its exchanges, and any number of queries of the same engine read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FeedExchange {
     pub feed: QueryId,
     pub exchange: ExchangeId,
 }
 
-/// A fragment to keep true.
+/// What to keep true.
+#[derive(Clone, Debug)]
+pub enum Part {
+    /// Of a node: hands out what changes in its sources. Without any it says only that it is up to date.
+    Node(Arc<NodePlan>),
+    /// A *feed*, in the cluster part: keeps the windows of these sources, which any number of queries of the
+    /// same engine read. Nothing of it is handed out.
+    Feed(Vec<Source>),
+    /// A query in the cluster part: hands out what changes in its outputs. `sources`: by the numbers that the
+    /// plan scans them by.
+    Query { plan: Arc<ClusterPlan>, sources: Vec<Intake> },
+}
+
+impl Part {
+    /// A query that receives all of its sources itself.
+    #[must_use]
+    pub fn alone(split: &SplitPlan) -> Part {
+        let sources = split.sources.iter().cloned().map(Intake::Own).collect();
+        Part::Query { plan: Arc::new(split.cluster.clone()), sources }
+    }
+}
+
+/// Where a query has a source from.
+#[derive(Clone, Debug)]
+pub enum Intake {
+    /// The feed must be installed; if it goes, so does the query, with `Failed`.
+    Feed(FeedExchange),
+    /// It is received for this query alone.
+    Own(Source),
+}
+
+/// A part to install.
 #[derive(Clone, Debug)]
 pub struct Install {
     pub query: QueryId,
-    pub fragment: Arc<Fragment>,
-    /// Cluster fragments: exchanges that are read from a feed instead of being received. The feed must be
-    /// installed; if it goes, so does the query, with `Failed`.
-    pub imports: BTreeMap<ExchangeId, FeedExchange>,
+    pub part: Part,
+    /// False: rows that are pushed are not for it before [`crate::Engine::go_live`]; it gets them by replay.
+    pub is_live: bool,
     /// At least 1. Results change only at multiples of it.
     pub refresh_ms: u64,
     /// The first tick at which results may appear; rounded up to a multiple of the refresh. Later for
@@ -147,22 +187,17 @@ pub struct Install {
 }
 
 impl Install {
-    /// Of a fragment that reads no feed.
+    /// Of a part that is fed from the beginning.
     #[must_use]
-    pub fn new(
-        query: QueryId,
-        fragment: Arc<Fragment>,
-        refresh_ms: u64,
-        start_tick_ms: u64,
-    ) -> Install {
-        Install { query, fragment, imports: BTreeMap::new(), refresh_ms, start_tick_ms }
+    pub fn new(query: QueryId, part: Part, refresh_ms: u64, start_tick_ms: u64) -> Install {
+        Install { query, part, is_live: true, refresh_ms, start_tick_ms }
     }
 }
 
 /// What an engine says. Emitted on worker threads: the receiver must not block.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EngineEvent {
-    /// Node fragments: what a refresh added on an exchange, consolidated per worker (several
+    /// Node parts: what a refresh added on an exchange, consolidated per worker (several
     /// workers send one event each). Comes before the `Frontier` of its tick.
     ///
     /// A large tick comes in several events, each within [`Limits::slice_bytes_max`] and a row more.
@@ -173,7 +208,7 @@ pub enum EngineEvent {
         changes: Vec<Change>,
         unread: Unread,
     },
-    /// Cluster fragments: the net change of an output table at a tick, over all workers; never
+    /// Queries: the net change of an output table at a tick, over all workers; never
     /// empty. Comes before the `Frontier` of its tick. A large tick comes in several events, no row in
     /// two of them.
     Rows {
@@ -190,9 +225,10 @@ pub enum EngineEvent {
     Failed { query: QueryId, message: String },
     /// After `remove`: its state is released; nothing of it follows.
     Removed { query: QueryId },
-    /// A worker thread died. All queries have been told `Failed` before; nothing follows, and whatever is
-    /// installed from now on is told `Failed` at once. The owner starts a new engine and installs anew.
-    Died { message: String },
+    /// A worker thread died, of `query` if it was working on one: whoever installs that again must expect it
+    /// again. All queries have been told `Failed` before; nothing follows, and whatever is installed from
+    /// now on is told `Failed` at once. The owner starts a new engine and installs anew.
+    Died { query: Option<QueryId>, message: String },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -209,6 +245,8 @@ pub struct QueryStats {
     pub state_bytes: u64,
     /// Bytes of rows that wait for an operator or for their tick to close.
     pub waiting_bytes: u64,
+    /// Bytes of history that it has not seen yet; no part of the above.
+    pub replayed_bytes: u64,
     /// Bytes that were handed out and not let go by the receiver.
     pub unread_bytes: u64,
     /// Rows scanned (node) or changes received (cluster).
@@ -256,4 +294,6 @@ pub struct EngineStats {
     pub queries: Vec<QueryStats>,
     pub workers: Vec<WorkerStats>,
     pub tables: Vec<TableStats>,
+    /// What functions left out, in all.
+    pub cuts: Cuts,
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use timely::communication::WorkerGuards;
+use weir_functions::cuts::Cuts;
 use weir_types::PackedRow;
 use weir_types::batch::RecordBatch;
 use weir_types::metadata::MetadataSnapshot;
@@ -17,7 +18,7 @@ use crate::api::{
     TableStats, WorkerStats,
 };
 use crate::budget::{Gauge, Purpose};
-use crate::prepare::Prepared;
+use crate::prepare::{Program, Settings};
 use crate::query::QueryShared;
 use crate::queue::{Command, EngineShared, Rubbish, TableBatch};
 use crate::{weigh, worker};
@@ -61,7 +62,7 @@ impl Engine {
         Ok(Engine { shared, threads: Mutex::new(Some((guards, reaper))) })
     }
 
-    /// Installs a query; one of the same id goes first, silently. A fragment that cannot be run, or an engine
+    /// Installs a query; one of the same id goes first, silently. A part that cannot be run, or an engine
     /// that is dead, is answered by `Failed`.
     pub fn install(&self, install: Install) {
         self.drop_query(install.query, false);
@@ -70,12 +71,12 @@ impl Engine {
             Err(message) => {
                 self.shared.emit(EngineEvent::Failed { query: install.query, message });
             }
-            Ok(prepared) => {
+            Ok(program) => {
                 let query = Arc::new(QueryShared::new(
                     install.query,
-                    prepared,
-                    install.refresh_ms,
-                    install.start_tick_ms,
+                    program,
+                    (install.refresh_ms, install.start_tick_ms),
+                    install.is_live,
                     config.workers,
                 ));
                 if self.shared.insert_query(Arc::clone(&query)) {
@@ -88,23 +89,22 @@ impl Engine {
         }
     }
 
-    fn prepare(&self, install: &Install) -> Result<Prepared, String> {
-        let Install { fragment, imports, .. } = install;
-        for FeedExchange { feed, exchange } in imports.values() {
-            let found = self.shared.query(*feed);
-            if !found.is_some_and(|feed| feed.prepared.publishes(*exchange)) {
+    fn prepare(&self, install: &Install) -> Result<Program, String> {
+        let program = Program::new(&install.part, &Settings::of(&self.shared.config))?;
+        for FeedExchange { feed, exchange } in program.imports() {
+            let found = self.shared.query(feed);
+            if !found.is_some_and(|feed| feed.program.publishes(exchange)) {
                 return Err(format!("there is no feed {feed} with an exchange {exchange}"));
             }
         }
-        let config = &self.shared.config;
-        Prepared::new(fragment, imports, config.retention_ns, config.test_faults)
+        Ok(program)
     }
 
     /// True if a query that is installed now can import the exchange whatever has passed through it.
     /// False for rows that never expire: a feed tells them once and does not keep them.
     #[must_use]
     pub fn holds(&self, at: FeedExchange) -> bool {
-        self.shared.query(at.feed).is_some_and(|feed| feed.prepared.holds(at.exchange))
+        self.shared.query(at.feed).is_some_and(|feed| feed.program.holds(at.exchange))
     }
 
     /// Drops a query; `Removed` follows when its state is released. Unknown ids are ignored.
@@ -150,19 +150,20 @@ impl Engine {
         self.shared.send(None, Command::Rows { table, batch: Arc::new(batch) }, false);
     }
 
-    /// Back-fill: rows of a table for one query, admitted at its next refresh. Call [`Engine::hold`]
-    /// right after `install` and release it when all is replayed: until then its frontier stands
-    /// still, while other queries go on.
-    pub fn replay(&self, query: QueryId, table: &str, batches: Vec<RecordBatch>) {
+    /// Back-fill: rows of a table for one query, each batch with the tick that admitted it; what is of a tick
+    /// before the query's next one is admitted at that. Call [`Engine::hold`] right after `install` and
+    /// release it when all is replayed: until then its frontier stands still, while other queries go on.
+    pub fn replay(&self, query: QueryId, table: &str, batches: Vec<(u64, RecordBatch)>) {
         let batches: Vec<_> = batches
             .into_iter()
-            .filter(|batch| batch.num_rows() > 0)
-            .filter_map(TableBatch::new)
-            .map(Arc::new)
+            .filter(|(_, batch)| batch.num_rows() > 0)
+            .filter_map(|(tick_ms, batch)| Some((tick_ms, Arc::new(TableBatch::new(batch)?))))
             .collect();
         let Some(shared) = self.shared.query(query) else { return };
-        let bytes: u64 = batches.iter().map(|batch| batch.bytes).sum();
-        let held = self.held(&shared, usize::try_from(bytes).unwrap_or(usize::MAX));
+        let bytes: u64 = batches.iter().map(|(_, batch)| batch.bytes).sum();
+        let mut held = Gauge::new(shared, Arc::clone(&self.shared), Purpose::Replayed);
+        held.set(usize::try_from(bytes).unwrap_or(usize::MAX));
+        let held = Arc::new(held);
         let command = Command::Replay { query, table: table.into(), batches, held };
         self.shared.send(None, command, true);
     }
@@ -174,10 +175,18 @@ impl Engine {
         Arc::new(held)
     }
 
-    /// Bytes of a query's rows that wait for its operators: replay the next slice when this is small.
+    /// True if there is room for another slice of history for the query: [`crate::Limits::replayed_bytes_max`].
+    /// One for which none waits has room whatever the others do.
     #[must_use]
-    pub fn waiting_bytes(&self, query: QueryId) -> u64 {
-        self.shared.query(query).map_or(0, |query| query.holdings.waiting())
+    pub fn takes_replay(&self, query: QueryId) -> bool {
+        let is_empty = self.shared.query(query).is_none_or(|query| query.holdings.replayed() == 0);
+        is_empty
+            || self.shared.meter.replayed_bytes() < self.shared.config.limits.replayed_bytes_max
+    }
+
+    /// Rows that are pushed from now on are for the query, which was installed without.
+    pub fn go_live(&self, query: QueryId) {
+        self.shared.broadcast(Command::GoLive(query));
     }
 
     /// Bytes of pushed rows that wait for a tick to close.
@@ -195,12 +204,12 @@ impl Engine {
         self.shared.broadcast(Command::Hold { query, held });
     }
 
-    /// Everything pushed so far is admitted at `tick_ms`. Ticks ascend. Concerns node fragments.
+    /// Everything pushed so far is admitted at `tick_ms`. Ticks ascend. Concerns node parts.
     pub fn close_tick(&self, tick_ms: u64) {
         self.shared.broadcast(Command::CloseTick(tick_ms));
     }
 
-    /// Changes from one node for one exchange of a cluster fragment. A tick that is closed already
+    /// Changes from one node for one exchange of a feed, or of a query. A tick that is closed already
     /// stands for the next one that is not.
     pub fn push_changes(
         &self,
@@ -215,13 +224,13 @@ impl Engine {
         self.shared.send(None, command, false);
     }
 
-    /// All live nodes have reported `tick_ms` for this query. Concerns cluster fragments.
+    /// All live nodes have reported `tick_ms` for this query. Concerns feeds and queries.
     pub fn close_query_tick(&self, query: QueryId, tick_ms: u64) {
         self.shared.broadcast(Command::CloseQueryTick { query, tick_ms });
     }
 
-    /// The contents of a table-function source of a cluster fragment, in place of the former ones,
-    /// from the next refresh on. `op` is its position in the fragment.
+    /// The contents of a table-function source of a query, in place of the former ones, from the next
+    /// refresh on. `op` is its position in the plan.
     pub fn push_table_function(&self, query: QueryId, op: OpId, rows: Vec<PackedRow>) {
         let command = Command::TableFunction { query, op, rows: Arc::new(rows) };
         self.shared.send(Some(0), command, true);
@@ -239,8 +248,14 @@ impl Engine {
     #[must_use]
     pub fn next_due(&self, query: QueryId) -> Option<u64> {
         let query = self.shared.query(query)?;
-        let feeds = query.prepared.feeds.iter().filter_map(|&feed| self.shared.query(feed));
+        let feeds = query.program.feeds().iter().filter_map(|&feed| self.shared.query(feed));
         feeds.chain([Arc::clone(&query)]).filter_map(|query| query.next_due()).min()
+    }
+
+    /// What functions of a query left out since it was installed.
+    #[must_use]
+    pub fn cuts(&self, query: QueryId) -> Cuts {
+        self.shared.query(query).map(|query| query.cuts()).unwrap_or_default()
     }
 
     /// What bounds scans without a start.
@@ -267,6 +282,7 @@ impl Engine {
             queries: self.shared.queries().iter().map(|query| query.stats()).collect(),
             workers: workers.collect(),
             tables: self.shared.tables(),
+            cuts: self.shared.cuts(),
         }
     }
 
@@ -275,6 +291,12 @@ impl Engine {
     #[must_use]
     pub fn is_dead(&self) -> bool {
         self.shared.is_dead()
+    }
+
+    /// Of a dead engine: the query that its worker was working on.
+    #[must_use]
+    pub fn died_of(&self) -> Option<QueryId> {
+        self.shared.died_of()
     }
 
     /// With [`EngineConfig::test_faults`]: a worker thread panics outside every operator, so the engine dies.

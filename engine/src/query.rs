@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use timely::scheduling::Activator;
+use weir_functions::cuts::{self, Cuts};
 use weir_functions::{EvalCtx, FunctionError};
 use weir_types::Clock;
 use weir_types::metadata::MetadataSnapshot;
 
 use crate::api::{EngineEvent, Limits, QueryId, QueryStats};
 use crate::budget::{Gauge, Holdings, Purpose, Rounds, Turns, Unread};
-use crate::prepare::Prepared;
+use crate::prepare::Program;
 use crate::queue::{Command, EngineShared};
 
 /// Milliseconds to nanoseconds of a tick.
@@ -47,8 +48,10 @@ const NEVER: u64 = u64::MAX;
 
 pub(crate) struct QueryShared {
     pub(crate) id: QueryId,
-    pub(crate) prepared: Prepared,
+    pub(crate) program: Program,
     pub(crate) refresh_ms: u64,
+    /// Rows that are pushed are for it from the beginning.
+    pub(crate) begins_live: bool,
     /// A multiple of the refresh.
     start_tick_ms: AtomicU64,
     live: AtomicBool,
@@ -62,22 +65,25 @@ pub(crate) struct QueryShared {
     pub(crate) rows_in: AtomicU64,
     pub(crate) late_rows: AtomicU64,
     frontier_tick_ms: AtomicU64,
+    /// What its functions left out.
+    cuts: Mutex<Cuts>,
     dues: Mutex<Vec<Arc<AtomicU64>>>,
 }
 
 impl QueryShared {
     pub(crate) fn new(
         id: QueryId,
-        prepared: Prepared,
-        refresh_ms: u64,
-        start_tick_ms: u64,
+        program: Program,
+        (refresh_ms, start_tick_ms): (u64, u64),
+        begins_live: bool,
         workers: usize,
     ) -> QueryShared {
         let refresh_ms = refresh_ms.max(1);
         QueryShared {
             id,
-            prepared,
+            program,
             refresh_ms,
+            begins_live,
             start_tick_ms: AtomicU64::new(start_tick_ms.div_ceil(refresh_ms) * refresh_ms),
             live: AtomicBool::new(true),
             announce_removal: AtomicBool::new(false),
@@ -89,6 +95,7 @@ impl QueryShared {
             rows_in: AtomicU64::new(0),
             late_rows: AtomicU64::new(0),
             frontier_tick_ms: AtomicU64::new(NO_FRONTIER),
+            cuts: Mutex::default(),
             dues: Mutex::default(),
         }
     }
@@ -152,7 +159,7 @@ impl QueryShared {
         let old = self.frontier_tick_ms.load(Ordering::Relaxed);
         if self.is_live() && (old == NO_FRONTIER || tick_ms > old) {
             self.frontier_tick_ms.store(tick_ms, Ordering::Relaxed);
-            if !self.prepared.is_feed {
+            if !self.program.is_feed() {
                 engine.emit(EngineEvent::Frontier { query: self.id, tick_ms });
             }
         }
@@ -164,12 +171,21 @@ impl QueryShared {
         dues.iter().map(|due| due.load(Ordering::Acquire)).min().filter(|&due| due != NEVER)
     }
 
+    fn cut(&self, engine: &EngineShared, cuts: &Cuts) {
+        self.cuts.lock().unwrap_or_else(PoisonError::into_inner).add(cuts);
+        engine.count_cuts(cuts);
+    }
+    pub(crate) fn cuts(&self) -> Cuts {
+        *self.cuts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn stats(&self) -> QueryStats {
         let frontier = self.frontier_tick_ms.load(Ordering::Relaxed);
         QueryStats {
             query: self.id,
             state_bytes: self.holdings.state(),
             waiting_bytes: self.holdings.waiting(),
+            replayed_bytes: self.holdings.replayed(),
             unread_bytes: self.holdings.unread(),
             rows_in: self.rows_in.load(Ordering::Relaxed),
             late_rows: self.late_rows.load(Ordering::Relaxed),
@@ -298,6 +314,7 @@ impl Env {
     pub(crate) fn guard(&self, name: &str, logic: impl FnOnce() -> Result<(), OpError>) {
         let start_ns = self.engine.clock.monotonic_ns();
         self.began_ns.set(start_ns);
+        self.engine.runs(self.worker, Some(self.query.id));
         match std::panic::catch_unwind(AssertUnwindSafe(logic)) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.query.fail(&self.engine, &format!("{name}: {error}")),
@@ -310,6 +327,11 @@ impl Env {
                     .unwrap_or("unknown panic");
                 self.query.fail(&self.engine, &format!("{name}: panicked: {text}"));
             }
+        }
+        self.engine.runs(self.worker, None);
+        let cuts = cuts::take();
+        if !cuts.is_empty() {
+            self.query.cut(&self.engine, &cuts);
         }
         let spent_ns = self.engine.clock.monotonic_ns().saturating_sub(start_ns);
         self.turns.spend(spent_ns);

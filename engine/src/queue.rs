@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampNanosecondType;
+use weir_functions::cuts::Cuts;
 use weir_types::batch::RecordBatch;
 use weir_types::metadata::MetadataSnapshot;
 use weir_types::plan::OpId;
@@ -56,9 +57,11 @@ pub(crate) enum Command {
     Replay {
         query: QueryId,
         table: Arc<str>,
-        batches: Vec<Arc<TableBatch>>,
+        /// With the ticks that admitted them.
+        batches: Vec<(u64, Arc<TableBatch>)>,
         held: Arc<Gauge>,
     },
+    GoLive(QueryId),
     Hold {
         query: QueryId,
         held: bool,
@@ -115,11 +118,17 @@ pub(crate) struct EngineShared {
     queries: Mutex<BTreeMap<QueryId, Arc<QueryShared>>>,
     tables: Mutex<BTreeMap<Arc<str>, TableStats>>,
     pub(crate) pending_bytes: AtomicU64,
+    /// What functions of all queries left out, those included that have ended.
+    cuts: Mutex<Cuts>,
     /// What metadata functions read. A slot, not a command: a worker that is behind finds the newest and
     /// none of those before it.
     metadata: Mutex<Arc<MetadataSnapshot>>,
     /// Set when a worker thread died: nothing is answered any more.
     dead: AtomicBool,
+    /// Of each worker: the query that it works on, one more than its id; 0 between two.
+    running: Vec<AtomicU64>,
+    /// The query that a worker died of, as `running`.
+    died_of: AtomicU64,
 }
 
 /// A poisoned lock here only means that some thread panicked between two plain assignments.
@@ -145,8 +154,11 @@ impl EngineShared {
             queries: Mutex::default(),
             tables: Mutex::default(),
             pending_bytes: AtomicU64::new(0),
+            cuts: Mutex::default(),
             metadata: Mutex::default(),
             dead: AtomicBool::new(false),
+            running: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            died_of: AtomicU64::new(0),
         }
     }
 
@@ -231,7 +243,7 @@ impl EngineShared {
     /// not yet listed here is installed after it, and finds no feed.
     pub(crate) fn fail_readers(&self, feed: QueryId, message: &str) {
         for query in self.queries() {
-            if query.prepared.feeds.contains(&feed) {
+            if query.program.feeds().contains(&feed) {
                 query.fail(self, message);
             }
         }
@@ -248,22 +260,42 @@ impl EngineShared {
         lock(&self.tables).values().cloned().collect()
     }
 
+    pub(crate) fn count_cuts(&self, cuts: &Cuts) {
+        lock(&self.cuts).add(cuts);
+    }
+    pub(crate) fn cuts(&self) -> Cuts {
+        *lock(&self.cuts)
+    }
+
     /// Has something large dropped by a thread that nobody waits for.
     pub(crate) fn throw_away(&self, rubbish: Rubbish) {
         // Without a receiver it is dropped here.
         drop(lock(&self.rubbish).send(rubbish));
     }
 
+    /// The worker works on a query from now on, or on none. What it was when it died, it died of.
+    pub(crate) fn runs(&self, worker: usize, query: Option<QueryId>) {
+        self.running[worker].store(query.map_or(0, |id| id.wrapping_add(1)), Ordering::Relaxed);
+    }
+    /// The query that ran on the worker that died.
+    pub(crate) fn died_of(&self) -> Option<QueryId> {
+        self.died_of.load(Ordering::Acquire).checked_sub(1)
+    }
+
     pub(crate) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Acquire)
     }
     /// A worker thread died: every query fails, once, and then the engine says so, once.
-    pub(crate) fn die(&self, message: &str) {
+    pub(crate) fn die(&self, worker: usize, message: &str) {
         let queries = {
             let mut queries = lock(&self.queries);
-            if self.dead.swap(true, Ordering::AcqRel) {
+            if self.is_dead() {
                 return;
             }
+            // Before the engine counts as dead: whoever finds it so may ask at once.
+            let running = self.running[worker].load(Ordering::Relaxed);
+            self.died_of.store(running, Ordering::Release);
+            self.dead.store(true, Ordering::Release);
             std::mem::take(&mut *queries)
         };
         for query in queries.into_values() {
@@ -273,7 +305,7 @@ impl EngineShared {
         }
         // Nobody takes what waits any more.
         lock(&self.queues).of_workers.iter_mut().for_each(|queue| *queue = Vec::new());
-        self.emit(EngineEvent::Died { message: message.to_string() });
+        self.emit(EngineEvent::Died { query: self.died_of(), message: message.to_string() });
         self.meter.wake_all();
     }
 }

@@ -30,6 +30,12 @@ impl Weigh for i64 {
     }
 }
 
+impl Weigh for u64 {
+    fn heap_bytes(&self) -> usize {
+        0
+    }
+}
+
 impl Weigh for bool {
     fn heap_bytes(&self) -> usize {
         0

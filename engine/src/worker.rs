@@ -17,13 +17,15 @@ use weir_types::metadata::MetadataSnapshot;
 
 use crate::api::{FUTURE_NS_MAX, FeedExchange, QueryId};
 use crate::budget::Rounds;
-use crate::prepare::{Kind, Role};
 use crate::query::{Env, QueryShared, tick_unix_ns};
 use crate::queue::{Command, EngineShared, TableBatch};
 use crate::render::{Sources, render};
 
 /// An idle worker looks around at least this often.
 const PARK_MAX: Duration = Duration::from_millis(500);
+
+/// No batch has this number.
+const NEVER_BATCH: u64 = u64::MAX;
 
 /// A query as one worker has it.
 struct Installed {
@@ -84,19 +86,22 @@ struct Worker<'w> {
 }
 
 /// Reports the death of a worker by anything that operators' own guards do not contain.
-struct DeathWatch<'a>(&'a EngineShared);
+struct DeathWatch<'a> {
+    shared: &'a EngineShared,
+    worker: usize,
+}
 
 impl Drop for DeathWatch<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.die("an engine worker died");
+            self.shared.die(self.worker, "an engine worker died");
         }
     }
 }
 
 pub(crate) fn run(timely: &mut TimelyWorker, shared: &Arc<EngineShared>) {
-    let _watch = DeathWatch(shared);
     let index = timely.index();
+    let _watch = DeathWatch { shared, worker: index };
     shared.meter.register_thread(index);
     let mut worker = Worker {
         timely,
@@ -147,10 +152,15 @@ impl Worker<'_> {
             }
             Command::Replay { query, table, batches, held } => {
                 if let Some((installed, _)) = self.queries.get(&query) {
-                    let tick_ms = installed.open_tick_ms;
-                    for batch in &batches {
+                    for (tick_ms, batch) in &batches {
+                        let tick_ms = installed.admission_tick(*tick_ms);
                         installed.sources.push_rows(&table, tick_ms, batch, Some(&held));
                     }
+                }
+            }
+            Command::GoLive(query) => {
+                if let Some((installed, _)) = self.queries.get_mut(&query) {
+                    installed.first_batch = self.next_batch;
                 }
             }
             Command::Hold { query, held } => {
@@ -172,13 +182,6 @@ impl Worker<'_> {
             }
             Command::TableFunction { query, op, rows } => {
                 if let Some((installed, _)) = self.queries.get(&query) {
-                    let op = installed
-                        .query()
-                        .prepared
-                        .ops
-                        .get(op)
-                        .and_then(|o| o.same_as)
-                        .unwrap_or(op);
                     installed.sources.push_table_function(op, installed.open_tick_ms, rows);
                 }
             }
@@ -198,7 +201,7 @@ impl Worker<'_> {
             Rc::clone(&self.rounds),
         ));
         self.start_after_feeds(&env.query);
-        let is_empty = env.query.prepared.ops.is_empty();
+        let is_empty = env.query.program.is_empty();
         let (sources, dataflow) = if is_empty {
             (Sources::default(), None)
         } else {
@@ -208,14 +211,17 @@ impl Worker<'_> {
                 let (feed, _) = queries.get(&at.feed)?;
                 feed.sources.publisher(at.exchange).cloned()
             };
-            (render(self.timely, &env, &feeds), Some(dataflow))
+            self.shared.runs(self.index, Some(id));
+            let sources = render(self.timely, &env, &feeds);
+            self.shared.runs(self.index, None);
+            (sources, Some(dataflow))
         };
-        for (feed, _) in env.query.prepared.feeds.iter().filter_map(|id| self.queries.get(id)) {
+        for (feed, _) in env.query.program.feeds().iter().filter_map(|id| self.queries.get(id)) {
             // Gives the new reader its first rows.
             feed.env.activate_all();
         }
         let open_tick_ms = env.query.start_tick_ms();
-        let first_batch = self.next_batch;
+        let first_batch = if env.query.begins_live { self.next_batch } else { NEVER_BATCH };
         let installed =
             Installed { env, sources, open_tick_ms, held: false, first_batch, is_empty };
         self.queries.insert(id, (installed, dataflow));
@@ -224,17 +230,16 @@ impl Worker<'_> {
     /// Readers of feeds start where these are. The same on all workers: what is installed and closed
     /// when a command comes is.
     fn start_after_feeds(&self, query: &QueryShared) {
-        for id in &query.prepared.feeds {
+        for id in query.program.feeds() {
             match self.queries.get(id) {
                 Some((feed, _)) => query.start_from(feed.readable_from()),
                 None => query.fail(self.shared, &format!("feed {id} has ended")),
             }
         }
-        for op in &query.prepared.ops {
-            let Kind::Import(FeedExchange { feed, exchange }) = op.kind else { continue };
+        for FeedExchange { feed, exchange } in query.program.imports() {
             let Some((feed, _)) = self.queries.get(&feed) else { continue };
             let is_new = feed.open_tick_ms == feed.query().start_tick_ms();
-            if !is_new && !feed.query().prepared.holds(exchange) {
+            if !is_new && !feed.query().program.holds(exchange) {
                 query.fail(self.shared, "rows that never expire are not kept for late readers");
             }
         }
@@ -242,7 +247,7 @@ impl Worker<'_> {
 
     fn remove(&mut self, query: QueryId) {
         if let Some((installed, dataflow)) = self.queries.remove(&query) {
-            let feeds = &installed.query().prepared.feeds;
+            let feeds = installed.query().program.feeds();
             for (feed, _) in feeds.iter().filter_map(|id| self.queries.get(id)) {
                 feed.sources.publishers().for_each(|publisher| publisher.forget(query));
             }
@@ -270,7 +275,7 @@ impl Worker<'_> {
             }
         }
         for (installed, _) in self.queries.values_mut() {
-            if installed.query().prepared.role == Role::Node {
+            if installed.query().program.is_of_node() {
                 installed.close(tick_ms);
             }
         }

@@ -9,16 +9,16 @@ use std::sync::atomic::Ordering;
 
 use tracing::{debug, warn};
 use weir_engine::history::{Cursor, History};
-use weir_engine::{Engine, EngineEvent, Install};
+use weir_engine::{Cuts, Engine, EngineEvent, Install, Part};
 use weir_proto::bus::NodeSender;
 use weir_proto::message::{SourceStatus, TableStatus};
-use weir_proto::{FromNode, NodeInfo, QueryId, ToNode};
+use weir_proto::{Epoch, FromNode, Life, NodeInfo, Place, QueryId, ToNode};
 use weir_types::acc::Acc;
 use weir_types::batch::BATCH_ROWS_MAX;
 use weir_types::ledger::{Meter, NodeLedger, Reach, Span, Told};
-use weir_types::plan::{OpKind, StartBound};
+use weir_types::plan::StartBound;
 use weir_types::source::TableCounters;
-use weir_types::split::{Change, Fragment, FragmentKind};
+use weir_types::split::{Change, NodePlan};
 use weir_types::{PackedRow, RecordBatch, Upid};
 
 use crate::admission::{Admission, Admitted, OPEN_BYTES_MAX};
@@ -27,26 +27,52 @@ use crate::loss_rows::LossRows;
 
 /// History rows that are replayed to new queries between two ticks, so that others keep theirs.
 const REPLAY_ROWS_PER_SLICE: usize = 64 * BATCH_ROWS_MAX;
-/// No more is replayed while this much waits to be seen.
-const REPLAY_BACKLOG_BYTES_MAX: u64 = 64 << 20;
+/// And their bytes for one query at a time: a fraction of what all may have (the engine's `replayed_bytes_max`), so
+/// that they take turns.
+const REPLAY_BYTES_PER_SLICE: u64 = 8 << 20;
+/// What comes while a query is being replayed to is history as well. It goes on with that so many times, each
+/// shorter than the last if it can keep up at all; then it goes live.
+const REPLAY_EXTENSIONS_MAX: u32 = 8;
 /// Changes that go into one message.
 const CHANGES_PER_MESSAGE: usize = 16_384;
 /// And their bytes, well below what a message may have.
 const CHANGES_BYTES_PER_MESSAGE: usize = 16 << 20;
+/// All answers of table functions are told again so often.
+const ANSWERS_WHOLE_EVERY_MS: u64 = 10_000;
 /// Event times sampled per refresh, for measuring freshness.
 const EVENT_SAMPLES_PER_REFRESH: usize = 16;
 /// Samples of not yet closed ticks.
 const EVENT_SAMPLES_MAX: usize = 1_024;
 
-/// A query as the node sees it.
+/// A query as the node sees it. To its engine it has a number of its own, another one for each
+/// installation: so nothing that an engine says of a former one is taken for the present one's.
 struct Query {
+    /// What the cluster part calls it.
+    name: QueryId,
+    epoch: Epoch,
     tables: Vec<String>,
     /// Where the answer begins: what history covered when it was installed.
     covers_from_unix_ns: i64,
-    /// What is still to be replayed of each table; `None` once live.
-    replay: Option<VecDeque<(String, Cursor)>>,
+    /// What is still to be replayed; `None` once live.
+    replay: Option<Replay>,
+    /// Of the next update or progress.
     sequence: u64,
     samples: VecDeque<(u64, i64)>,
+    /// What was told of values that functions left out.
+    cuts_told: Cuts,
+}
+
+/// A back-fill under way.
+struct Replay {
+    /// Of each table that the query reads.
+    cursors: Vec<(String, Cursor)>,
+    extensions: u32,
+}
+
+impl Replay {
+    fn is_done(&self) -> bool {
+        self.cursors.iter().all(|(_, cursor)| cursor.is_done())
+    }
 }
 
 pub struct NodeCore {
@@ -54,7 +80,15 @@ pub struct NodeCore {
     engine: Arc<Engine>,
     history: Option<History>,
     sender: NodeSender,
+    life: Life,
+    /// As it told it last.
+    sources: Vec<SourceStatus>,
+    /// By the engine's numbers.
     queries: HashMap<QueryId, Query>,
+    next_installation: QueryId,
+    epoch_max: Epoch,
+    /// The greatest epoch that has ended here: what is not above it is never run again.
+    ended_max: Epoch,
     rows_total: BTreeMap<String, u64>,
     admission: Admission,
     /// Rows of the tick that is being closed.
@@ -65,7 +99,7 @@ pub struct NodeCore {
     loss_rows: Option<LossRows>,
     engine_meter: Meter,
     /// Failures that the bus had no room for.
-    untold: BTreeMap<QueryId, String>,
+    untold: BTreeMap<(QueryId, Epoch), String>,
     /// Since when a table's source runs.
     covers_from_unix_ns: BTreeMap<String, i64>,
     /// Admitted since the last tick: event times to sample.
@@ -74,6 +108,9 @@ pub struct NodeCore {
     last_tick_ms: u64,
     /// Table functions that are asked for, with what was answered last.
     answers: BTreeMap<String, Option<Vec<PackedRow>>>,
+    answers_told: u64,
+    /// When all of them were told last.
+    answers_whole_ms: u64,
     /// How far behind the tick a row's event time may still be when everything is in order.
     settle_ns: i64,
 }
@@ -91,11 +128,16 @@ impl NodeCore {
     ) -> NodeCore {
         let open_bytes_max = if history.is_some() { OPEN_BYTES_MAX } else { u64::MAX };
         NodeCore {
+            life: Life { incarnation: info.incarnation, generation: 0 },
             info,
             engine,
             history,
             sender,
+            sources: Vec::new(),
             queries: HashMap::new(),
+            next_installation: 1,
+            epoch_max: 0,
+            ended_max: 0,
             rows_total: BTreeMap::new(),
             admission: Admission::new(open_bytes_max),
             closing: VecDeque::new(),
@@ -109,8 +151,16 @@ impl NodeCore {
             started_unix_ns,
             last_tick_ms: 0,
             answers: BTreeMap::new(),
+            answers_told: 0,
+            answers_whole_ms: 0,
             settle_ns,
         }
+    }
+
+    /// Tells that the engine has died, and of what.
+    pub fn tell_death(&self, installation: Option<QueryId>) {
+        let query = installation.and_then(|id| Some(self.queries.get(&id)?.name));
+        self.send(FromNode::EngineDied { query });
     }
 
     /// Goes on with a new engine, on which nothing is installed. What was admitted is still in the history,
@@ -118,6 +168,8 @@ impl NodeCore {
     /// node has registered.
     pub fn start_over(&mut self, engine: Arc<Engine>) {
         self.engine = engine;
+        self.life.generation += 1;
+        self.ended_max = self.epoch_max;
         self.queries.clear();
         self.answers.clear();
         self.open_samples.clear();
@@ -152,12 +204,18 @@ impl NodeCore {
     }
 
     /// Announces the node on the bus.
-    pub fn register(&self, sources: Vec<SourceStatus>) {
-        self.send(&FromNode::Register { info: self.info.clone(), sources });
+    pub fn register(&mut self, sources: Vec<SourceStatus>) {
+        self.sources = sources;
+        self.introduce();
     }
 
-    fn send(&self, message: &FromNode) -> bool {
-        match self.sender.send(message) {
+    fn introduce(&self) {
+        let (info, sources) = (self.info.clone(), self.sources.clone());
+        self.send(FromNode::Register { info, sources, epoch_max: self.epoch_max });
+    }
+
+    fn send(&self, message: FromNode) -> bool {
+        match self.sender.send(self.life, message) {
             Ok(()) => true,
             Err(error) => {
                 warn!(%error, "could not send to the cluster part");
@@ -168,13 +226,10 @@ impl NodeCore {
 
     pub fn handle(&mut self, message: ToNode, now_ms: u64) {
         match message {
-            ToNode::Install { query, fragment, refresh_ms } => {
-                self.install(query, fragment, refresh_ms, now_ms);
+            ToNode::Install { query, epoch, plan, refresh_ms } => {
+                self.install((query, epoch), plan, refresh_ms, now_ms);
             }
-            ToNode::Remove { query } => {
-                self.queries.remove(&query);
-                self.engine.remove(query);
-            }
+            ToNode::Remove { query, epoch } => self.remove(query, epoch),
             // Nothing was answered yet, even of what was asked for before: who asks may have lost it.
             ToNode::Answer { functions } => {
                 self.answers = functions.into_iter().map(|name| (name, None)).collect();
@@ -183,6 +238,18 @@ impl NodeCore {
                 self.ledger.tell_whole();
                 self.tell_losses();
             }
+            ToNode::Introduce => self.introduce(),
+        }
+    }
+
+    /// Ends what runs of a query up to an epoch; an order for it that is still on its way comes too late.
+    fn remove(&mut self, name: QueryId, epoch: Epoch) {
+        self.ended_max = self.ended_max.max(epoch);
+        let ends = |query: &Query| query.name == name && query.epoch <= epoch;
+        let over = self.queries.iter().find(|(_, query)| ends(query)).map(|(&id, _)| id);
+        if let Some(id) = over {
+            self.queries.remove(&id);
+            self.engine.remove(id);
         }
     }
 
@@ -192,53 +259,79 @@ impl NodeCore {
         self.answers.values().any(Option::is_none)
     }
 
-    /// Sends what changed of the table functions that are asked for.
-    pub fn answer(&mut self, agent: &mut Agent) {
+    /// Sends what changed of the table functions that are asked for; now and then all of it, since
+    /// what was sent may have been lost.
+    pub fn answer(&mut self, agent: &mut Agent, now_ms: u64) {
         let mut answers = std::mem::take(&mut self.answers);
+        if now_ms.abs_diff(self.answers_whole_ms) >= ANSWERS_WHOLE_EVERY_MS {
+            self.answers_whole_ms = now_ms;
+            answers.values_mut().for_each(|last| *last = None);
+        }
         let history = self.history.as_ref().map(History::stats).unwrap_or_default();
         for (function, last) in &mut answers {
             let rows = agent.rows(&self.info, function, &history);
             if last.as_ref() == Some(&rows) {
                 continue;
             }
-            let message = FromNode::Answer { function: function.clone(), rows: rows.clone() };
-            if self.send(&message) {
+            let sequence = self.answers_told;
+            let (function, told) = (function.clone(), rows.clone());
+            if self.send(FromNode::Answer { sequence, function, rows: told }) {
+                self.answers_told += 1;
                 *last = Some(rows);
             }
         }
         self.answers = answers;
     }
 
-    fn install(&mut self, query: QueryId, fragment: Fragment, refresh_ms: u64, now_ms: u64) {
-        let tables = fragment.scanned_tables();
-        let fragment = Arc::new(fragment);
+    fn install(
+        &mut self,
+        (name, epoch): (QueryId, Epoch),
+        plan: NodePlan,
+        refresh_ms: u64,
+        now_ms: u64,
+    ) {
+        self.epoch_max = self.epoch_max.max(epoch);
+        let same = self.queries.iter().find(|(_, query)| query.name == name);
+        let same = same.map(|(&id, query)| (id, query.epoch));
+        // A repeat, or overtaken by its own end.
+        if epoch <= self.ended_max || same.is_some_and(|(_, running)| epoch <= running) {
+            return;
+        }
+        if let Some((_, former)) = same {
+            self.remove(name, former);
+        }
+        let query = self.next_installation;
+        self.next_installation += 1;
+        let tables = plan.scanned_tables();
         let start_tick_ms = now_ms / refresh_ms * refresh_ms;
-        let mut replay = VecDeque::new();
+        let mut cursors = Vec::new();
         let mut covers_from_unix_ns = self.started_unix_ns;
         if let Some(history) = &self.history {
             for table in &tables {
-                let from_unix_ns = replay_from(&fragment, table, now_ms);
-                let cursor = history.cursor(table, from_unix_ns);
-                if !cursor.is_done() {
-                    replay.push_back((table.clone(), cursor));
-                }
+                let from_unix_ns = replay_from(&plan, table, now_ms);
+                cursors.push((table.clone(), history.cursor(table, from_unix_ns)));
                 covers_from_unix_ns = covers_from_unix_ns.max(self.covers_from(table));
             }
         }
-        let live = replay.is_empty();
-        self.engine.install(Install::new(query, fragment, refresh_ms, start_tick_ms));
-        if !live {
+        let replay = Replay { cursors, extensions: 0 };
+        let is_live = replay.is_done();
+        let install = Install::new(query, Part::Node(Arc::new(plan)), refresh_ms, start_tick_ms);
+        self.engine.install(Install { is_live, ..install });
+        if !is_live {
             self.engine.hold(query, true);
         }
-        debug!(query, tables = replay.len(), "query installed");
+        debug!(query, is_live, "query installed");
         self.queries.insert(
             query,
             Query {
+                name,
+                epoch,
                 tables,
                 covers_from_unix_ns,
-                replay: (!live).then_some(replay),
+                replay: (!is_live).then_some(replay),
                 sequence: 0,
                 samples: VecDeque::new(),
+                cuts_told: Cuts::default(),
             },
         );
     }
@@ -275,24 +368,27 @@ impl NodeCore {
         let mut left = false;
         #[expect(clippy::iter_over_hash_type, reason = "the order of back-fills does not matter")]
         for (&id, query) in &mut self.queries {
-            let Some(cursors) = &mut query.replay else { continue };
-            while budget_rows > 0 && self.engine.waiting_bytes(id) < REPLAY_BACKLOG_BYTES_MAX {
-                let Some((table, cursor)) = cursors.front_mut() else { break };
-                let slice = history.next_slice(cursor, budget_rows.min(BATCH_ROWS_MAX));
-                if slice.is_empty() {
-                    if cursor.missed_batches > 0 {
-                        let covered = history.covers_from(table).unwrap_or(i64::MIN);
-                        query.covers_from_unix_ns = query.covers_from_unix_ns.max(covered);
-                    }
-                    cursors.pop_front();
-                    continue;
+            let Some(replay) = &mut query.replay else { continue };
+            for (table, cursor) in &mut replay.cursors {
+                while budget_rows > 0 && !cursor.is_done() && self.engine.takes_replay(id) {
+                    let rows_max = budget_rows.min(BATCH_ROWS_MAX);
+                    let slice = history.next_slice(cursor, rows_max, REPLAY_BYTES_PER_SLICE);
+                    let rows: usize = slice.iter().map(|(_, batch)| batch.num_rows()).sum();
+                    budget_rows = budget_rows.saturating_sub(rows);
+                    self.engine.replay(id, table, slice);
                 }
-                let rows: usize = slice.iter().map(RecordBatch::num_rows).sum();
-                budget_rows = budget_rows.saturating_sub(rows);
-                self.engine.replay(id, table, slice);
+                if std::mem::take(&mut cursor.missed_batches) > 0 {
+                    let covered = history.covers_from(table).unwrap_or(i64::MIN);
+                    query.covers_from_unix_ns = query.covers_from_unix_ns.max(covered);
+                }
             }
-            if cursors.is_empty() {
+            if replay.is_done() && replay.extensions < REPLAY_EXTENSIONS_MAX {
+                replay.extensions += 1;
+                replay.cursors.iter_mut().for_each(|(_, cursor)| history.extend(cursor));
+            }
+            if replay.is_done() {
                 query.replay = None;
+                self.engine.go_live(id);
                 self.engine.hold(id, false);
             } else {
                 left = true;
@@ -335,7 +431,7 @@ impl NodeCore {
             *self.rows_total.entry(table.clone()).or_default() += rows;
             self.in_hand = Some((table.clone(), rows));
             if let Some(history) = &mut self.history {
-                history.push(&table, batch.clone());
+                history.push(&table, tick_ms, batch.clone());
             }
             self.engine.push_rows(&table, batch);
             self.in_hand = None;
@@ -364,7 +460,7 @@ impl NodeCore {
 
     fn tell_losses(&self) {
         self.ledger.tell(|Told { sequence, whole, losses }| {
-            self.send(&FromNode::Losses { sequence, whole, losses })
+            self.send(FromNode::Losses { sequence, whole, losses })
         });
     }
 
@@ -376,19 +472,16 @@ impl NodeCore {
         }
     }
 
-    fn tell_failure(&mut self, query: QueryId, message: String) {
-        let failed = FromNode::Failed { query, message: message.clone() };
-        if !self.send(&failed) {
-            self.untold.insert(query, message);
+    fn tell_failure(&mut self, (query, epoch): (QueryId, Epoch), message: String) {
+        if !self.send(FromNode::Failed { query, epoch, message: message.clone() }) {
+            self.untold.insert((query, epoch), message);
         }
     }
 
     /// Ends queries that miss an event of the engine: what follows would be wrong.
     pub fn lost_events(&mut self, queries: impl IntoIterator<Item = QueryId>) {
-        for query in queries {
-            if self.queries.contains_key(&query) {
-                self.fail(query, "the node could not keep up with the query's changes");
-            }
+        for id in queries {
+            self.fail(id, "the node could not keep up with the query's changes");
         }
     }
 
@@ -399,24 +492,22 @@ impl NodeCore {
                 self.send_changes(query, exchange, tick_ms, changes);
             }
             EngineEvent::Frontier { query, tick_ms } => self.send_progress(query, tick_ms),
-            EngineEvent::Failed { query, message } => {
-                self.queries.remove(&query);
-                self.tell_failure(query, message);
-            }
+            EngineEvent::Failed { query, message } => self.end_failed(query, message),
             EngineEvent::Rows { .. } | EngineEvent::Removed { .. } | EngineEvent::Died { .. } => {}
         }
     }
 
-    fn send_changes(&mut self, query: QueryId, exchange: u32, tick_ms: u64, changes: Vec<Change>) {
+    fn send_changes(&mut self, id: QueryId, exchange: u32, tick_ms: u64, changes: Vec<Change>) {
         let mut rest = changes;
         while !rest.is_empty() {
             let tail = rest.split_off(in_one_message(&rest));
-            let Some(entry) = self.queries.get_mut(&query) else { return };
-            let sequence = entry.sequence;
+            let Some(entry) = self.queries.get_mut(&id) else { return };
+            let place = Place { epoch: entry.epoch, sequence: entry.sequence };
             entry.sequence += 1;
-            let update = FromNode::Update { query, exchange, sequence, tick_ms, changes: rest };
-            if let Err(error) = self.sender.send(&update) {
-                self.fail(query, &format!("the node could not send its changes: {error}"));
+            let query = entry.name;
+            let update = FromNode::Update { query, place, exchange, tick_ms, changes: rest };
+            if let Err(error) = self.sender.send(self.life, update) {
+                self.fail(id, &format!("the node could not send its changes: {error}"));
                 return;
             }
             rest = tail;
@@ -424,15 +515,23 @@ impl NodeCore {
     }
 
     /// A view with a hole would be wrong without a word: rather end it.
-    fn fail(&mut self, query: QueryId, message: &str) {
-        self.queries.remove(&query);
-        self.engine.remove(query);
-        self.tell_failure(query, message.to_string());
+    fn fail(&mut self, id: QueryId, message: &str) {
+        self.engine.remove(id);
+        self.end_failed(id, message.to_string());
     }
 
-    fn send_progress(&mut self, query: QueryId, tick_ms: u64) {
+    fn end_failed(&mut self, id: QueryId, message: String) {
+        if let Some(entry) = self.queries.remove(&id) {
+            self.ended_max = self.ended_max.max(entry.epoch);
+            self.tell_failure((entry.name, entry.epoch), message);
+        }
+    }
+
+    fn send_progress(&mut self, id: QueryId, tick_ms: u64) {
         let settle_ns = self.settle_ns;
-        let Some(entry) = self.queries.get_mut(&query) else { return };
+        let losses_told = self.ledger.told_total();
+        self.send_cuts(id, tick_ms);
+        let Some(entry) = self.queries.get_mut(&id) else { return };
         let mut samples = Vec::new();
         while let Some(&(sampled_ms, time_unix_ns)) = entry.samples.front()
             && sampled_ms <= tick_ms
@@ -442,18 +541,45 @@ impl NodeCore {
         }
         let tick_unix_ns = tick_unix_ns(tick_ms);
         let progress = FromNode::Progress {
-            query,
+            query: entry.name,
+            place: Place { epoch: entry.epoch, sequence: entry.sequence },
             tick_ms,
             complete_to_unix_ns: tick_unix_ns.saturating_sub(settle_ns),
             covers_from_unix_ns: entry.covers_from_unix_ns,
             event_samples_unix_ns: samples,
+            losses_told,
         };
-        self.send(&progress);
+        match self.sender.send(self.life, progress) {
+            Ok(()) => entry.sequence += 1,
+            // The next one says what this one does, and more.
+            Err(error) => warn!(%error, "could not send to the cluster part"),
+        }
+    }
+
+    /// Before the progress of a tick what its values lack.
+    fn send_cuts(&mut self, id: QueryId, tick_ms: u64) {
+        let Some(entry) = self.queries.get_mut(&id) else { return };
+        let cuts = self.engine.cuts(id);
+        let new = cuts.since(&entry.cuts_told);
+        if new.is_empty() {
+            return;
+        }
+        let told = new.iter().map(|(reason, count)| (reason.to_string(), count)).collect();
+        let place = Place { epoch: entry.epoch, sequence: entry.sequence };
+        let message = FromNode::Cuts { query: entry.name, place, tick_ms, cuts: told };
+        match self.sender.send(self.life, message) {
+            Ok(()) => {
+                entry.sequence += 1;
+                entry.cuts_told = cuts;
+            }
+            // Told with the next tick.
+            Err(error) => warn!(%error, "could not send to the cluster part"),
+        }
     }
 
     /// Sends the node's counters. `engine_events_lost`: since its start.
     pub fn send_status(
-        &self,
+        &mut self,
         counters: &BTreeMap<String, TableCounters>,
         sources: Vec<SourceStatus>,
         engine_events_lost: u64,
@@ -489,12 +615,24 @@ impl NodeCore {
             ("bus".to_string(), self.sender.stats().refused_total.load(Ordering::Relaxed)),
             ("engine_events".to_string(), engine_events_lost),
         ];
-        let tick_ms = self.last_tick_ms;
-        self.send(&FromNode::Status { tick_ms, tables, sources, refused_total });
+        self.sources.clone_from(&sources);
+        let mut running: Vec<(QueryId, Epoch)> =
+            self.queries.values().map(|query| (query.name, query.epoch)).collect();
+        running.sort_unstable();
+        self.send(FromNode::Status {
+            tick_ms: self.last_tick_ms,
+            tables,
+            sources,
+            refused_total,
+            running,
+            functions: self.answers.keys().cloned().collect(),
+            epoch_max: self.epoch_max,
+            losses_told: self.ledger.told_total(),
+        });
     }
 
     pub fn leave(&self) {
-        self.send(&FromNode::Leave);
+        self.send(FromNode::Leave);
     }
 }
 
@@ -518,20 +656,16 @@ fn in_one_message(changes: &[Change]) -> usize {
 }
 
 /// The earliest event time that a scan of the table can still hold.
-fn replay_from(fragment: &Fragment, table: &str, now_ms: u64) -> i64 {
+fn replay_from(plan: &NodePlan, table: &str, now_ms: u64) -> i64 {
     let now_unix_ns = tick_unix_ns(now_ms);
-    let scans = fragment.ops.iter().filter_map(|op| match &op.kind {
-        FragmentKind::Plan(OpKind::Scan { table: scanned, window, .. }) if scanned == table => {
-            Some(match window.start {
-                StartBound::Beginning => i64::MIN,
-                StartBound::Absolute { start_unix_ns } => start_unix_ns,
-                StartBound::Relative { .. } => {
-                    window.sliding(None).map_or(i64::MIN, |sliding| sliding.start_at(now_unix_ns))
-                }
-            })
-        }
-        _ => None,
-    });
+    let scans =
+        plan.scans().filter(|scan| scan.table == table).map(|scan| match scan.window.start {
+            StartBound::Beginning => i64::MIN,
+            StartBound::Absolute { start_unix_ns } => start_unix_ns,
+            StartBound::Relative { .. } => {
+                scan.window.sliding(None).map_or(i64::MIN, |sliding| sliding.start_at(now_unix_ns))
+            }
+        });
     scans.min().unwrap_or(i64::MIN)
 }
 

@@ -273,7 +273,10 @@ impl NodeThread {
         loop {
             let why = match std::panic::catch_unwind(AssertUnwindSafe(|| self.run())) {
                 Ok(End::Stopped) => break,
-                Ok(End::EngineDied) => "an engine worker died",
+                Ok(End::EngineDied) => {
+                    self.core.tell_death(self.engine.engine().died_of());
+                    "an engine worker died"
+                }
                 Err(_) => "the node's thread panicked",
             };
             let (deaths, wait) = self.pace.died(self.clock.monotonic_ns());
@@ -479,7 +482,7 @@ impl NodeThread {
         let now_ms = self.now_ms();
         if self.core.owes_answers() || now_ms.abs_diff(self.last_answers_ms) >= ANSWERS_EVERY_MS {
             self.last_answers_ms = now_ms;
-            self.core.answer(&mut self.agent);
+            self.core.answer(&mut self.agent, now_ms);
         }
     }
 

@@ -1,5 +1,7 @@
-//! The bus in one process: two bounded queues of encoded messages per node. A transport over a
-//! network pumps the same bytes into the same ports.
+//! Ports: bounded queues of encoded messages between a node and the cluster part. Whoever carries the
+//! bytes is a [`Carrier`]; in one process it is the queue of the other end ([`in_process`]), over a network
+//! a transport that puts what it receives into the queues of [`node_port`] and [`cluster_port`]. A carrier
+//! may lose, repeat, delay and reorder: the messages are made for it ([`crate::message`]).
 //!
 //! Sending never blocks: engine workers send. A full queue is an error that the sender handles and
 //! that is counted here.
@@ -10,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
 use crate::envelope::{self, EnvelopeError};
-use crate::message::{FromNode, ToNode};
+use crate::message::{FromNode, Life, Report, ToNode};
 
 /// Messages that wait from a node to the cluster part. Updates are one per exchange and refresh, so
 /// this is minutes of backlog for hundreds of queries; beyond it the sender fails the query.
@@ -28,6 +30,23 @@ pub enum BusError {
     Envelope(#[from] EnvelopeError),
 }
 
+/// Takes one encoded message on its way, without waiting.
+pub trait Carrier: Send + Sync {
+    /// # Errors
+    /// It has no room now, or the other end is gone for good.
+    fn carry(&self, bytes: Vec<u8>) -> Result<(), BusError>;
+}
+
+/// Within one process: the other end's queue.
+impl Carrier for mpsc::Sender<Vec<u8>> {
+    fn carry(&self, bytes: Vec<u8>) -> Result<(), BusError> {
+        self.try_send(bytes).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => BusError::Full { max: self.max_capacity() },
+            mpsc::error::TrySendError::Closed(_) => BusError::Closed,
+        })
+    }
+}
+
 /// Counters of one link.
 #[derive(Debug, Default)]
 pub struct LinkStats {
@@ -36,40 +55,47 @@ pub struct LinkStats {
     pub refused_total: AtomicU64,
 }
 
-fn send_bytes(
-    queue: &mpsc::Sender<Vec<u8>>,
-    stats: &LinkStats,
-    bytes: Vec<u8>,
-) -> Result<(), BusError> {
-    let len = bytes.len() as u64;
-    match queue.try_send(bytes) {
-        Ok(()) => {
-            stats.messages_total.fetch_add(1, Ordering::Relaxed);
-            stats.bytes_total.fetch_add(len, Ordering::Relaxed);
-            Ok(())
+/// A carrier with its books.
+#[derive(Clone)]
+struct Way {
+    carrier: Arc<dyn Carrier>,
+    stats: Arc<LinkStats>,
+}
+
+impl Way {
+    fn new(carrier: Arc<dyn Carrier>) -> Way {
+        Way { carrier, stats: Arc::default() }
+    }
+
+    fn send(&self, bytes: Vec<u8>) -> Result<(), BusError> {
+        let len = bytes.len() as u64;
+        let sent = self.carrier.carry(bytes);
+        match &sent {
+            Ok(()) => {
+                self.stats.messages_total.fetch_add(1, Ordering::Relaxed);
+                self.stats.bytes_total.fetch_add(len, Ordering::Relaxed);
+            }
+            Err(BusError::Full { .. }) => {
+                self.stats.refused_total.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(_) => {}
         }
-        Err(mpsc::error::TrySendError::Full(_)) => {
-            stats.refused_total.fetch_add(1, Ordering::Relaxed);
-            Err(BusError::Full { max: queue.max_capacity() })
-        }
-        Err(mpsc::error::TrySendError::Closed(_)) => Err(BusError::Closed),
+        sent
     }
 }
 
 /// The node's sending half; shared by all that report.
 #[derive(Clone)]
-pub struct NodeSender {
-    queue: mpsc::Sender<Vec<u8>>,
-    stats: Arc<LinkStats>,
-}
+pub struct NodeSender(Way);
 
 impl NodeSender {
-    pub fn send(&self, message: &FromNode) -> Result<(), BusError> {
-        send_bytes(&self.queue, &self.stats, envelope::encode(message)?)
+    /// What a life of the node says.
+    pub fn send(&self, life: Life, message: FromNode) -> Result<(), BusError> {
+        self.0.send(envelope::encode(&Report { life, message })?)
     }
     #[must_use]
     pub fn stats(&self) -> &LinkStats {
-        &self.stats
+        &self.0.stats
     }
 }
 
@@ -99,14 +125,15 @@ impl NodePort {
 
 /// The cluster part's way to a node.
 #[derive(Clone)]
-pub struct NodeLink {
-    queue: mpsc::Sender<Vec<u8>>,
-    stats: Arc<LinkStats>,
-}
+pub struct NodeLink(Way);
 
 impl NodeLink {
     pub fn send(&self, message: &ToNode) -> Result<(), BusError> {
-        send_bytes(&self.queue, &self.stats, envelope::encode(message)?)
+        self.0.send(envelope::encode(message)?)
+    }
+    #[must_use]
+    pub fn stats(&self) -> &LinkStats {
+        &self.0.stats
     }
 }
 
@@ -117,25 +144,38 @@ pub struct ClusterPort {
 }
 
 impl ClusterPort {
-    pub async fn recv(&mut self) -> Option<Result<FromNode, BusError>> {
+    pub async fn recv(&mut self) -> Option<Result<Report, BusError>> {
         let bytes = self.inbox.recv().await?;
         Some(envelope::decode(&bytes).map_err(BusError::from))
     }
-    pub fn try_recv(&mut self) -> Option<Result<FromNode, BusError>> {
+    pub fn try_recv(&mut self) -> Option<Result<Report, BusError>> {
         let bytes = self.inbox.try_recv().ok()?;
         Some(envelope::decode(&bytes).map_err(BusError::from))
     }
+}
+
+/// A node's port over any carrier; the sender is where the transport puts what comes for the node.
+#[must_use]
+pub fn node_port(to_cluster: Arc<dyn Carrier>) -> (mpsc::Sender<Vec<u8>>, NodePort) {
+    let (received, inbox) = mpsc::channel(TO_NODE_MESSAGES_MAX);
+    (received, NodePort { sender: NodeSender(Way::new(to_cluster)), inbox })
+}
+
+/// The cluster part's port to one node over any carrier; the sender is where the transport puts what
+/// comes from that node.
+#[must_use]
+pub fn cluster_port(to_node: Arc<dyn Carrier>) -> (mpsc::Sender<Vec<u8>>, ClusterPort) {
+    let (received, inbox) = mpsc::channel(FROM_NODE_MESSAGES_MAX);
+    (received, ClusterPort { link: NodeLink(Way::new(to_node)), inbox })
 }
 
 /// A link within one process.
 #[must_use]
 pub fn in_process() -> (NodePort, ClusterPort) {
     let (up, from_node) = mpsc::channel(FROM_NODE_MESSAGES_MAX);
-    let (down, to_node) = mpsc::channel(TO_NODE_MESSAGES_MAX);
-    let node = NodePort { sender: NodeSender { queue: up, stats: Arc::default() }, inbox: to_node };
-    let cluster =
-        ClusterPort { link: NodeLink { queue: down, stats: Arc::default() }, inbox: from_node };
-    (node, cluster)
+    let (down, node) = node_port(Arc::new(up));
+    let link = NodeLink(Way::new(Arc::new(down)));
+    (node, ClusterPort { link, inbox: from_node })
 }
 
 #[cfg(test)]
@@ -146,20 +186,22 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn carries_in_order_and_refuses_when_full() {
         let (mut node, cluster) = in_process();
+        let remove = |query| ToNode::Remove { query, epoch: 1 };
         for query in 0..TO_NODE_MESSAGES_MAX as u64 {
-            cluster.link.send(&ToNode::Remove { query }).unwrap();
+            cluster.link.send(&remove(query)).unwrap();
         }
         assert!(matches!(
-            cluster.link.send(&ToNode::Remove { query: 0 }),
+            cluster.link.send(&remove(0)),
             Err(BusError::Full { max: TO_NODE_MESSAGES_MAX })
         ));
-        assert_eq!(cluster.link.stats.refused_total.load(Ordering::Relaxed), 1);
+        assert_eq!(cluster.link.stats().refused_total.load(Ordering::Relaxed), 1);
         for want in 0..TO_NODE_MESSAGES_MAX as u64 {
             let got = node.recv().await.unwrap().unwrap();
-            assert_eq!(got, ToNode::Remove { query: want });
+            assert_eq!(got, remove(want));
         }
         drop(cluster);
         assert!(node.recv().await.is_none());
-        assert!(matches!(node.sender.send(&FromNode::Leave), Err(BusError::Closed)));
+        let sent = node.sender.send(Life::default(), FromNode::Leave);
+        assert!(matches!(sent, Err(BusError::Closed)));
     }
 }

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 const MAGIC: [u8; 4] = *b"WEIR";
 /// Raised with every change of a message's form.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 /// No message is larger: senders split before this.
 pub const MESSAGE_BYTES_MAX: u64 = 64 << 20;
 const HEADER_BYTES: usize = 6;
@@ -53,13 +53,13 @@ mod tests {
     use weir_types::split::Change;
 
     use super::*;
-    use crate::message::FromNode;
+    use crate::message::{FromNode, Place};
 
     fn update() -> FromNode {
         FromNode::Update {
             query: 7,
+            place: Place { epoch: 2, sequence: 3 },
             exchange: 1,
-            sequence: 3,
             tick_ms: 1_000,
             changes: vec![
                 Change::Row { row: PackedRow(vec![1, 2]), pane: -3, diff: -1 },

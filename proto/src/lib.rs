@@ -11,4 +11,4 @@ pub mod envelope;
 pub mod message;
 
 pub use bus::{BusError, ClusterPort, NodeLink, NodePort};
-pub use message::{FromNode, NodeInfo, QueryId, ToNode};
+pub use message::{Epoch, FromNode, Life, NodeInfo, Place, QueryId, Report, ToNode};

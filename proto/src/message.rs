@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use weir_types::PackedRow;
 use weir_types::ledger::Loss;
 use weir_types::source::BlindProcess;
-use weir_types::split::{Change, ExchangeId, Fragment};
+use weir_types::split::{Change, ExchangeId, NodePlan};
 
 /// Number of an installed query, unique within a cluster process's life.
 pub type QueryId = u64;
@@ -58,25 +58,51 @@ pub struct TableStatus {
     pub metadata_held_count: u64,
 }
 
-/// Cluster part → node.
+/// Number of one installation of a feed on one node. Never used twice, ascending over all lives of the
+/// cluster part: what belongs to another installation is told by it.
+pub type Epoch = u64;
+
+/// Cluster part → node. Each may be lost, repeated or late: what a node does of it is the same the second
+/// time, and its [`FromNode::Status`] says what it has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToNode {
-    /// Run `fragment`: replay what history covers of it, then go live. Refresh in milliseconds.
-    Install {
-        query: QueryId,
-        fragment: Fragment,
-        refresh_ms: u64,
-    },
-    Remove {
-        query: QueryId,
-    },
+    /// Run `plan`: replay what history covers of it, then go live. Refresh in milliseconds. In place
+    /// of an earlier epoch of the query; never run again with an epoch not above the greatest seen.
+    Install { query: QueryId, epoch: Epoch, plan: NodePlan, refresh_ms: u64 },
+    /// This installation, or an earlier one, is not wanted any more.
+    Remove { query: QueryId, epoch: Epoch },
     /// Answer these table functions from now on, in place of the former ones: at once, then about
     /// every second what changed.
-    Answer {
-        functions: Vec<String>,
-    },
+    Answer { functions: Vec<String> },
     /// Tell all losses that you know of, not only those that are new: they are not known here.
     TellLosses,
+    /// You are not known here: register.
+    Introduce,
+}
+
+/// Which life of a node something is of: its process's, and how often it began anew within. Later ones are
+/// greater.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Life {
+    pub incarnation: u64,
+    pub generation: u64,
+}
+
+/// What a node says, and which life of it says so.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    pub life: Life,
+    pub message: FromNode,
+}
+
+/// Where in a feed's stream from one node a message stands: updates, cuts and progress count together, from 0
+/// in each epoch, so that progress over a missing update is noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    pub epoch: Epoch,
+    pub sequence: u64,
 }
 
 /// Node → cluster part.
@@ -85,24 +111,28 @@ pub enum FromNode {
     Register {
         info: NodeInfo,
         sources: Vec<SourceStatus>,
+        /// The greatest that it has seen.
+        epoch_max: Epoch,
     },
-    /// One refresh of one exchange. `sequence` counts per (node incarnation, query) from 0, so that
-    /// a redelivery is applied once.
+    /// One refresh of one exchange, or a part of it.
     Update {
         query: QueryId,
+        place: Place,
         exchange: ExchangeId,
-        sequence: u64,
         tick_ms: u64,
         changes: Vec<Change>,
     },
     /// Everything that the node admitted for the query up to `tick_ms` has been sent.
     Progress {
         query: QueryId,
+        place: Place,
         tick_ms: u64,
         complete_to_unix_ns: i64,
         covers_from_unix_ns: i64,
         /// Event times of some rows admitted since the last progress: what freshness is measured by.
         event_samples_unix_ns: Vec<i64>,
+        /// How many `Losses` were told before.
+        losses_told: u64,
     },
     /// About once a second: the node lives, and these are its counters.
     Status {
@@ -111,25 +141,28 @@ pub enum FromNode {
         sources: Vec<SourceStatus>,
         /// What → how often a queue of the node refused it. Whoever was concerned was told.
         refused_total: Vec<(String, u64)>,
+        /// What runs on it, so that orders that were lost can be given again.
+        running: Vec<(QueryId, Epoch)>,
+        /// Table functions that it answers.
+        functions: Vec<String>,
+        epoch_max: Epoch,
+        losses_told: u64,
     },
     /// What was lost, before the `Progress` of the tick in which it was noticed. `sequence` counts
     /// per node incarnation from 0; `whole`: everything since the node's start, in place of what was
     /// told before.
-    Losses {
-        sequence: u64,
-        whole: bool,
-        losses: Vec<Loss>,
-    },
+    Losses { sequence: u64, whole: bool, losses: Vec<Loss> },
     /// The query cannot go on on this node.
-    Failed {
-        query: QueryId,
-        message: String,
-    },
+    Failed { query: QueryId, epoch: Epoch, message: String },
     /// The node stops in an orderly way.
     Leave,
-    /// What the node knows of a table function now, in place of what it said before.
-    Answer {
-        function: String,
-        rows: Vec<PackedRow>,
-    },
+    /// What the node knows of a table function now, in place of what it said before. `sequence` counts
+    /// the answers of a life, so that one that is late is not taken for the newest.
+    Answer { sequence: u64, function: String, rows: Vec<PackedRow> },
+    /// Functions left something out of what the query showed at `tick_ms` and before: reason and count, more
+    /// than was told. Comes before the `Progress` of that tick.
+    Cuts { query: QueryId, place: Place, tick_ms: u64, cuts: Vec<(String, u64)> },
+    /// The node's engine has died, of `query` if it was working on one. Everything is installed again
+    /// once the node has registered anew.
+    EngineDied { query: Option<QueryId> },
 }

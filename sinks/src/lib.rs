@@ -6,5 +6,6 @@
 #![forbid(unsafe_code)]
 
 pub mod csv;
+pub mod delivery;
 pub mod json;
 pub mod table;

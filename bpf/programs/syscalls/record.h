@@ -36,6 +36,8 @@ static __always_inline void deliver(const struct weir_config *cfg, struct weir_s
     bool moves_bytes = slot->record.kind == WEIR_DATA || slot->record.kind == WEIR_GAP;
     if (bpf_ringbuf_output(&events, slot, sizeof(slot->record) + bytes, flags)) {
         count(WEIR_COUNT_LOST_RECORDS, 1);
+        if (slot->record.addresses.socket_type == SOCK_DGRAM)
+            count(WEIR_COUNT_LOST_DATAGRAMS, 1);
         if (moves_bytes)
             count(WEIR_COUNT_LOST_BYTES, slot->record.total_bytes);
         return;
@@ -84,9 +86,11 @@ static __always_inline __u64 unix_peer_inode(struct sock *sk) {
 }
 
 // The last bytes of a call of which only the first are in the slot: what ends a message is there.
+// Never more than of the first ones.
 static __always_inline __u64 tail_want(__u64 moved, __u64 want) {
+    __u64 max = want < WEIR_TAIL_MAX ? want : WEIR_TAIL_MAX;
     __u64 left = moved - want;
-    return left < WEIR_TAIL_MAX ? left : WEIR_TAIL_MAX;
+    return left < max ? left : max;
 }
 
 // Copy the call's last bytes behind the `got` first ones. Global, as gather_next.

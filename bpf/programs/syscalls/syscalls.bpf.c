@@ -139,16 +139,36 @@ static __always_inline bool is_datagram_wanted(struct call *call, struct weir_sl
         return true;
     if (!a->remote_port)
         set_peer(a, name);
-    if (call->match == PROCESS_UNDECIDED && !port_allowed(a)) {
-        count(WEIR_COUNT_FILTERED, 1);
-        return false;
+    if (call->match != PROCESS_UNDECIDED)
+        return true;
+    // Some read without asking who has sent it: then it is judged by what the socket did before.
+    if (port_allowed(a)) {
+        call->conn->flags |= WEIR_CONN_ALLOWED;
+        return true;
     }
-    return true;
+    if (!a->remote_port && (call->conn->flags & WEIR_CONN_ALLOWED))
+        return true;
+    count(WEIR_COUNT_FILTERED, 1);
+    return false;
 }
+
+// Of long calls less is copied while the ring fills: a message's first and last bytes are worth more
+// than the middle of another, and a record that finds no room is a loss.
+#define WEIR_SHED_HALF 1024
+#define WEIR_SHED_MOST 256
 
 static __always_inline __u64 payload_want(struct call *call, __u64 moved) {
     __u64 max = call->cfg->payload_max_bytes;
-    return moved < max ? moved : max;
+    __u64 want = moved < max ? moved : max;
+    if (want <= WEIR_SHED_MOST)
+        return want;
+    __u64 fill = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
+    __u64 quarter = call->cfg->wake_bytes;
+    __u64 room = fill >= 3 * quarter ? WEIR_SHED_MOST : WEIR_SHED_HALF;
+    if (fill < 2 * quarter || want <= room)
+        return want;
+    count(WEIR_COUNT_SHED_CALLS, 1);
+    return room;
 }
 
 // A stream's MSG_TRUNC throws the bytes away unread; a datagram's returns its full length.
@@ -302,6 +322,8 @@ static __always_inline int messages(struct sys_exit_ctx *ctx, __u32 direction) {
         unseen = 0;
     }
     count(WEIR_COUNT_SKIPPED_MESSAGES, total - WEIR_MESSAGES_MAX);
+    if (s->record.addresses.socket_type == SOCK_DGRAM)
+        count(WEIR_COUNT_SKIPPED_DATAGRAMS, total - WEIR_MESSAGES_MAX);
     return 0;
 }
 

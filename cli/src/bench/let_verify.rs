@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use serde::Serialize;
-use weir_cluster::view::{OutputChanges, tick_unix_ns};
+use weir_cluster::view::tick_unix_ns;
+use weir_sinks::delivery::Changes;
 use weir_types::schema::Relation;
 use weir_types::{PackedRow, Value};
 
@@ -75,13 +76,23 @@ impl Seen {
 }
 
 pub(crate) fn verify(args: &LetArgs) -> anyhow::Result<Compared> {
+    verify_through(args, |_, _| {})
+}
+
+/// `meanwhile` may change what the engine says at a refresh, before it is compared: how the comparison itself is
+/// tested.
+fn verify_through(
+    args: &LetArgs,
+    mut meanwhile: impl FnMut(u64, &mut Vec<Changes>),
+) -> anyhow::Result<Compared> {
     let mut pipeline = start(args)?;
     let mut generator = Generator::new(SEED, args.rate);
     let mut batcher = Batcher::new(generator.names());
     let outputs = pipeline.view().outputs();
     let seen = outputs.iter().map(|output| {
-        let (relation, rows, changed) = (output.relation.clone(), BTreeMap::new(), BTreeSet::new());
-        (output.table.clone(), Seen { relation, rows, changed })
+        let (relation, rows, changed) =
+            (output.info.relation.clone(), BTreeMap::new(), BTreeSet::new());
+        (output.info.table.clone(), Seen { relation, rows, changed })
     });
     let mut check = Check {
         seen: seen.collect(),
@@ -94,7 +105,8 @@ pub(crate) fn verify(args: &LetArgs) -> anyhow::Result<Compared> {
         for (tick_ms, slice) in slices(&events, ORIGIN_MS + second * 1000) {
             batcher.batches(slice).into_iter().for_each(|b| pipeline.admit("let_events", b));
             check.reference.add(second, slice);
-            let Some(changes) = pipeline.close_tick(tick_ms)? else { continue };
+            let Some(mut changes) = pipeline.close_tick(tick_ms)? else { continue };
+            meanwhile(tick_ms - ORIGIN_MS, &mut changes);
             let window_ms = (tick_ms - ORIGIN_MS).saturating_sub(WINDOW_SECS * 1000);
             check.reference.expire(window_ms / 1000);
             check.refresh(changes).with_context(|| format!("at {} ms", tick_ms - ORIGIN_MS))?;
@@ -112,10 +124,10 @@ struct Check {
 }
 
 impl Check {
-    fn refresh(&mut self, changes: Vec<OutputChanges>) -> anyhow::Result<()> {
-        for OutputChanges { table, rows } in changes {
-            let view = self.seen.get_mut(&table.table).context("an unknown output")?;
-            view.apply(&rows).context(table.table.clone())?;
+    fn refresh(&mut self, changes: Vec<Changes>) -> anyhow::Result<()> {
+        for Changes { output, rows } in changes {
+            let view = self.seen.get_mut(&output.info.table).context("an unknown output")?;
+            view.apply(&rows).context(output.info.table.clone())?;
         }
         self.endpoints().context("(a)")?;
         self.edges().context("(b)")?;
@@ -253,4 +265,126 @@ fn compare(values: &[Value], group: &mut Group) -> anyhow::Result<u64> {
         ensure!(error <= QUANTILE_ERROR_MAX, "{name} is {have}, exactly {exact}");
     }
     Ok(quantiles.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const REFRESH_MS: u64 = 500;
+
+    fn args(seconds: u64) -> LetArgs {
+        LetArgs {
+            rate: 200,
+            workers: 1,
+            seconds,
+            refresh: Duration::from_millis(REFRESH_MS),
+            paced: false,
+            verify: true,
+        }
+    }
+
+    /// What one row is made into, instead of what the engine said.
+    type Wrong = fn(&mut Vec<Value>);
+
+    /// Replaces the first row that comes in a table at a refresh, and what is said of it later.
+    fn with_wrong(table: &str, at_ms: u64, wrong: Wrong) -> anyhow::Result<Compared> {
+        let mut replaced: Option<(PackedRow, PackedRow)> = None;
+        verify_through(&args(3), |now_ms, changes| {
+            let outputs = changes.iter_mut().filter(|output| output.table() == table);
+            for output in outputs.filter(|_| now_ms >= at_ms) {
+                let types = output.output.info.relation.types();
+                for (row, diff) in &mut output.rows {
+                    if replaced.is_none() && *diff > 0 {
+                        let mut values = row.unpack(&types).unwrap();
+                        wrong(&mut values);
+                        replaced = Some((row.clone(), PackedRow::pack(&values)));
+                    }
+                    if let Some((right, made)) = &replaced
+                        && row == right
+                    {
+                        *row = made.clone();
+                    }
+                }
+            }
+        })
+    }
+
+    fn one_more(column: usize) -> impl Fn(&mut Vec<Value>) {
+        move |values| {
+            let Value::Int64(value) = &mut values[column] else { panic!("{values:?}") };
+            *value += 1;
+        }
+    }
+
+    /// One row of hundreds that is off by one in one column, of any of the three results and at any refresh, fails
+    /// the comparison, which says where. Would catch a comparison that looks at some rows, or at none.
+    #[test]
+    fn one_wrong_row_is_found() {
+        let cases: [(&str, &str, Wrong); 7] = [
+            ("endpoints", "(a)", |values| one_more(3)(values)),
+            ("endpoints", "(a)", |values| one_more(5)(values)),
+            ("edges", "(b)", |values| one_more(2)(values)),
+            ("edges", "(b)", |values| one_more(3)(values)),
+            ("slowest", "(c)", |values| one_more(1)(values)),
+            // Under another name: a row is missing, and one is there that should not be.
+            ("edges", "(b)", |values| values[1] = Value::str("nobody")),
+            // A quantile that is off by a fiftieth.
+            ("endpoints", "(a)", |values| {
+                let Value::String(text) = &values[6] else { panic!("{values:?}") };
+                let mut json: serde_json::Value = serde_json::from_slice(text).unwrap();
+                json["p50"] = (json["p50"].as_f64().unwrap() * 1.02).into();
+                values[6] = Value::str(&json.to_string());
+            }),
+        ];
+        for (table, part, wrong) in cases {
+            for at_ms in [REFRESH_MS, 2_000, 3_000] {
+                let error = with_wrong(table, at_ms, wrong).expect_err("a wrong row was passed");
+                let text = format!("{error:#}");
+                assert!(text.contains(part) && text.starts_with("at "), "{text}");
+                let found_ms: u64 = text[3..].split(' ').next().unwrap().parse().unwrap();
+                assert!(found_ms >= at_ms, "{text}");
+            }
+        }
+    }
+
+    /// A row that goes without its group having changed, one that comes twice, and one that stays when it should
+    /// have gone are found as well.
+    #[test]
+    fn rows_that_come_and_go_wrongly_are_found() {
+        let lost = |_: u64, changes: &mut Vec<Changes>| {
+            changes.iter_mut().for_each(|output| {
+                let first = output.rows.iter().position(|(_, diff)| *diff > 0);
+                first.map(|at| output.rows.remove(at));
+            });
+        };
+        let twice = |_: u64, changes: &mut Vec<Changes>| {
+            changes.iter_mut().for_each(|output| output.rows.extend(output.rows.clone()));
+        };
+        let stays = |_: u64, changes: &mut Vec<Changes>| {
+            changes.iter_mut().for_each(|output| output.rows.retain(|(_, diff)| *diff > 0));
+        };
+        assert!(verify_through(&args(2), lost).is_err());
+        assert!(verify_through(&args(2), twice).is_err());
+        assert!(verify_through(&args(2), stays).is_err());
+    }
+
+    /// What the engine says itself passes, and what was compared is told: every refresh, and rows of all three
+    /// results at it. Fewer refreshes than the run has are not all of it.
+    #[test]
+    fn what_was_compared_is_told() {
+        let mut said = 0;
+        let compared = verify_through(&args(3), |_, _| said += 1).unwrap();
+        assert_eq!((compared.refreshes, said), (6, 6));
+        assert!(compared.is_all(&args(3)), "{compared:?}");
+        assert!(!compared.is_all(&args(4)), "{compared:?}");
+        assert!(compared.endpoint_rows > 100 && compared.edge_rows > 100, "{compared:?}");
+        assert!(compared.slowest_rows >= 6 && compared.quantiles > 600, "{compared:?}");
+        let json = serde_json::to_value(&compared).unwrap();
+        for told in ["refreshes", "endpoint_rows", "edge_rows", "slowest_rows", "quantiles"] {
+            assert!(json[told].as_u64().is_some_and(|count| count > 0), "{told} in {json}");
+        }
+    }
 }

@@ -11,11 +11,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use weir_cluster::coordinator::QueryCompleteness;
 use weir_cluster::planner::{self, Prepared, ScriptRequest};
-use weir_cluster::service::message::{Outgoing, completeness_members, progress_body, schema_body};
-use weir_cluster::view::{OutputChanges, SnapshotLimits, tick_unix_ns};
+use weir_cluster::view::{SnapshotLimits, tick_unix_ns};
 use weir_pxl::table_functions::{self, Answered};
+use weir_sinks::delivery::{Changes, Completeness, Delivery};
+use weir_sinks::json::live::{completeness_members, end_text, schema_body};
 use weir_sinks::json::with_id;
 use weir_sources::rows::{RowsError, TableRows, read_entities, read_table, read_table_function};
 use weir_types::batch::{BATCH_ROWS_MAX, unpack_rows};
@@ -102,7 +102,7 @@ fn admit(pipeline: &mut Pipeline, table: &str, relation: &Relation, rows: &[(i64
 impl Loaded {
     /// Everything is covered and complete: rows in files are not lost, but for those that no view
     /// takes.
-    fn complete_at(&self, tick_ms: u64) -> QueryCompleteness {
+    fn complete_at(&self, tick_ms: u64) -> Completeness {
         let at_unix_ns = tick_unix_ns(tick_ms);
         let mut lost = BTreeMap::new();
         for (table, _, rows) in &self.tables {
@@ -112,11 +112,11 @@ impl Loaded {
                 lost.insert(table.clone(), reasons);
             }
         }
-        QueryCompleteness {
+        Completeness {
             complete_to_unix_ns: at_unix_ns,
             complete: true,
             lost,
-            ..QueryCompleteness::default()
+            ..Completeness::default()
         }
     }
 
@@ -168,9 +168,9 @@ pub(crate) fn run(
     let snapshot = snapshot.map_err(|error| Failure::No(error.to_string()))?;
     let tables: Vec<AnswerTable> = snapshot
         .into_iter()
-        .map(|OutputChanges { table, rows }| AnswerTable {
-            name: table.table.clone(),
-            relation: table.relation.clone(),
+        .map(|Changes { output, rows }| AnswerTable {
+            name: output.info.table.clone(),
+            relation: output.info.relation.clone(),
             rows,
         })
         .collect();
@@ -263,12 +263,12 @@ pub(crate) fn live(
         }
         let Some(changed) = pipeline.close_tick(at_ms)? else { continue };
         let completeness = loaded.complete_at(at_ms);
-        if !emit(&pipeline, id, at_ms, &completeness, changed, &mut snapshot, print)? {
+        if !emit(&pipeline, id, at_ms, completeness, changed, &mut snapshot, print)? {
             break;
         }
     }
     pipeline.stop();
-    let end = Outgoing::end("end of rows");
+    let end = end_text("end of rows");
     print(&with_id(end.kind, id, &end.body))?;
     Ok(())
 }
@@ -278,28 +278,29 @@ fn emit(
     pipeline: &Pipeline,
     id: &str,
     at_ms: u64,
-    completeness: &QueryCompleteness,
-    changed: Vec<OutputChanges>,
+    completeness: Completeness,
+    changed: Vec<Changes>,
     snapshot: &mut bool,
     print: &mut dyn FnMut(&str) -> Result<bool, Failure>,
 ) -> Result<bool, Failure> {
     let first = std::mem::replace(snapshot, false);
     let changed = if first {
-        let mut all: Vec<OutputChanges> = Vec::new();
-        for table in pipeline.view().outputs() {
-            let rows = changed.iter().find(|c| Arc::ptr_eq(&c.table, &table));
+        let mut all: Vec<Changes> = Vec::new();
+        for output in pipeline.view().outputs() {
+            let rows = changed.iter().find(|c| Arc::ptr_eq(&c.output, &output));
             let rows = rows.map(|c| c.rows.clone()).unwrap_or_default();
-            all.push(OutputChanges { table, rows });
+            all.push(Changes { output, rows });
         }
         all
     } else {
         changed
     };
-    for changes in &changed {
-        let body = pipeline.view().body(changes, at_ms, first);
-        if !print(&with_id("changes", id, &body))? {
+    let mut delivery = Delivery::new(at_ms, changed, Some(completeness));
+    delivery.snapshot = first;
+    for text in delivery.live() {
+        if !print(&with_id(text.kind, id, &text.body))? {
             return Ok(false);
         }
     }
-    print(&with_id("progress", id, &progress_body(at_ms, completeness)))
+    Ok(true)
 }

@@ -9,11 +9,12 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use crossbeam_channel::{Receiver, unbounded};
 use weir_cluster::coordinator::{Coordinator, Outcome};
-use weir_cluster::view::{OutputChanges, OutputInfo, ViewState};
+use weir_cluster::view::{OutputInfo, ViewState};
 use weir_engine::{Engine, EngineConfig, EngineEvent, Limits};
 use weir_node::core::NodeCore;
 use weir_proto::bus::{ClusterPort, NodePort, in_process};
 use weir_proto::{NodeInfo, QueryId};
+use weir_sinks::delivery::Changes;
 use weir_types::metadata::MetadataSnapshot;
 use weir_types::split::SplitPlan;
 use weir_types::{PackedRow, RecordBatch};
@@ -96,7 +97,8 @@ impl Pipeline {
             hostname: NODE_NAME.to_string(),
             version: env!("CARGO_PKG_VERSION").to_string(),
         };
-        let node = NodeCore::new(info, node_engine.clone(), None, node_port.sender.clone(), 0, 0);
+        let mut node =
+            NodeCore::new(info, node_engine.clone(), None, node_port.sender.clone(), 0, 0);
         node.register(Vec::new());
         let mut pipeline = Pipeline {
             coordinator: Coordinator::offline(
@@ -148,10 +150,7 @@ impl Pipeline {
     }
 
     /// Closes the tick; if it is a refresh, waits until the view is there and gives what changed.
-    pub(crate) fn close_tick(
-        &mut self,
-        tick_ms: u64,
-    ) -> anyhow::Result<Option<Vec<OutputChanges>>> {
+    pub(crate) fn close_tick(&mut self, tick_ms: u64) -> anyhow::Result<Option<Vec<Changes>>> {
         self.node.close_tick(tick_ms);
         if !tick_ms.is_multiple_of(self.refresh_ms) {
             return Ok(None);

@@ -26,6 +26,11 @@ impl ApiError {
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
     }
 
+    /// What ended an answer before it began, by the code that a reader is told.
+    pub(super) fn ended(code: &str, message: impl Into<String>) -> ApiError {
+        ApiError::new(status_of_ending(code), code, message)
+    }
+
     pub(super) fn internal(message: &str) -> ApiError {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
@@ -73,11 +78,42 @@ impl ApiError {
     }
 }
 
+/// Whose fault an ending is: the script's, as the same script would end again (4xx), the server's state,
+/// which passes (503), or a fault of ours (500).
+fn status_of_ending(code: &str) -> StatusCode {
+    match code {
+        // What the script asks for is too much, wherever and whenever it runs.
+        "state_budget" | "backlog" | "snapshot_too_large" | "query_quarantined" => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        "no_source" => StatusCode::BAD_REQUEST,
+        // What others ask for at the same time, or what has just happened to the server.
+        "engine_budget" | "overflow" | "reader_too_slow" | "view_lost" | "ended" | "removed"
+        | "queries_max" => StatusCode::SERVICE_UNAVAILABLE,
+        // A panic of an operator, or a code that nobody has thought of.
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// A script that does not compile is its writer's fault, unless there was no time for it, or the compiler
+/// found its own work wrong.
+fn status_of_findings(diagnostics: &[Diagnostic]) -> StatusCode {
+    let has = |code: &str| diagnostics.iter().any(|finding| finding.code == code);
+    if has("internal") {
+        StatusCode::INTERNAL_SERVER_ERROR
+    } else if has("compile_time") {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::BAD_REQUEST
+    }
+}
+
 impl From<PlanError> for ApiError {
     fn from(error: PlanError) -> ApiError {
         let status = match &error {
             PlanError::UnknownScript { .. } => StatusCode::NOT_FOUND,
             PlanError::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            PlanError::Compile(diagnostics) => status_of_findings(diagnostics),
             _ => StatusCode::BAD_REQUEST,
         };
         ApiError {
@@ -103,5 +139,51 @@ impl ResponseError for ApiError {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
         response.json(serde_json::json!({ "error": error }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_types::Severity;
+
+    use super::*;
+
+    /// Each way in which an answer can end has the status of whose fault it is: catches a limit of a
+    /// script's that is told as a fault of the server, so that clients repeat it for ever.
+    #[test]
+    fn endings_say_whose_fault_they_are() {
+        for (message, status) in [
+            ("state_budget: 5 bytes", 422),
+            ("backlog: 5 bytes", 422),
+            ("engine_budget: 5 bytes", 503),
+            ("Map: panicked: x", 500),
+        ] {
+            let error = ApiError::ended(weir_engine::failure_code(message), message);
+            assert_eq!(error.status.as_u16(), status, "{message}");
+        }
+        for (code, status) in [("snapshot_too_large", 422), ("overflow", 503), ("view_lost", 503)] {
+            assert_eq!(ApiError::ended(code, "").status.as_u16(), status, "{code}");
+        }
+    }
+
+    /// A finding about the script is a 400, one about this machine a 503, one about the compiler a 500.
+    #[test]
+    fn findings_say_whose_fault_they_are() {
+        let finding = |code: &str| Diagnostic {
+            code: code.to_string(),
+            severity: Severity::Error,
+            message: String::new(),
+            file: String::new(),
+            line: 0,
+            column: 0,
+            end_line: 0,
+            end_column: 0,
+            label: String::new(),
+            hint: String::new(),
+        };
+        for (code, status) in [("too_complex", 400), ("compile_time", 503), ("internal", 500)] {
+            let error = ApiError::from(PlanError::Compile(vec![finding(code)]));
+            assert_eq!(error.status.as_u16(), status, "{code}");
+        }
     }
 }

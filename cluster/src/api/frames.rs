@@ -2,22 +2,26 @@
 //! are made when the socket has room for them, so that nothing waits beside the outboxes but one frame.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::body::BoxBody;
 use actix_web::web::Bytes;
 use tokio::sync::Notify;
+use weir_sinks::delivery::tick_unix_ns;
 use weir_sinks::json::with_id;
 use weir_types::Clock;
 
+use super::stream::{Asked, Pieces, StreamBody};
 use crate::service::{Client, Freshness, Outbox, Outgoing, Popped, Service};
 
 /// Answers to the client's own messages that may wait; above, it is not read until it takes some.
 const CONTROL_BYTES_MAX: usize = 256 << 10;
 /// What a control frame may carry (RFC 6455).
 const CONTROL_PAYLOAD_MAX: usize = 125;
+
+/// The longest head of an unmasked frame; the type and the id of a message take more, about twice it.
+const FRAME_HEAD_BYTES: usize = 10;
 
 const TEXT: u8 = 0x1;
 const CLOSE: u8 = 0x8;
@@ -33,8 +37,6 @@ struct Inner {
     next: usize,
     /// Nothing follows what waits.
     closing: bool,
-    /// When the socket last asked for more, monotonic.
-    polled_ns: u64,
     /// Since when something waits that the socket does not ask for.
     waits_from_ns: Option<u64>,
     closed: bool,
@@ -42,6 +44,7 @@ struct Inner {
 
 pub(super) struct Frames {
     inner: Mutex<Inner>,
+    asked: Arc<Asked>,
     client: Arc<Client>,
     clock: Arc<dyn Clock>,
     freshness: Arc<Freshness>,
@@ -50,7 +53,23 @@ pub(super) struct Frames {
 
 /// An unmasked frame of a server.
 fn frame(opcode: u8, payload: &[u8]) -> Bytes {
-    let mut out = Vec::with_capacity(payload.len() + 10);
+    let mut out = Vec::with_capacity(payload.len() + FRAME_HEAD_BYTES);
+    push_frame(&mut out, opcode, payload);
+    out.into()
+}
+
+/// A message's frames: most are one, a delivery may be several.
+fn frames_of(id: &str, message: &Outgoing) -> Bytes {
+    let texts = message.live();
+    let bytes = texts.iter().map(|text| text.body.len() + id.len() + 2 * FRAME_HEAD_BYTES).sum();
+    let mut out = Vec::with_capacity(bytes);
+    for text in &*texts {
+        push_frame(&mut out, TEXT, with_id(text.kind, id, &text.body).as_bytes());
+    }
+    out.into()
+}
+
+fn push_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
     out.push(0x80 | opcode);
     match payload.len() {
         short @ 0..=125 => out.push(short as u8),
@@ -64,13 +83,13 @@ fn frame(opcode: u8, payload: &[u8]) -> Bytes {
         }
     }
     out.extend_from_slice(payload);
-    out.into()
 }
 
 impl Frames {
     pub(super) fn new(service: &Service) -> Frames {
         Frames {
             inner: Mutex::default(),
+            asked: Arc::default(),
             client: Client::new(&service.readers.limits),
             clock: Arc::clone(&service.clock),
             freshness: Arc::clone(&service.freshness),
@@ -96,7 +115,7 @@ impl Frames {
 
     /// A message that belongs to no outbox.
     pub(super) fn say(&self, id: &str, message: &Outgoing) {
-        self.push_control(frame(TEXT, with_id(message.kind, id, &message.body).as_bytes()));
+        self.push_control(frames_of(id, message));
     }
 
     pub(super) fn ping(&self) {
@@ -144,7 +163,7 @@ impl Frames {
         let mut inner = self.lock();
         let waiting = !inner.control.is_empty()
             || inner.subscriptions.iter().any(|(_, outbox)| outbox.has_waiting());
-        let polled_ns = inner.polled_ns;
+        let polled_ns = self.asked.last_ns();
         let from_ns = inner.waits_from_ns.filter(|&from_ns| waiting && from_ns >= polled_ns);
         inner.waits_from_ns = waiting.then_some(from_ns.unwrap_or(now_ns));
         from_ns.map_or(0, |from_ns| now_ns.saturating_sub(from_ns))
@@ -161,7 +180,6 @@ impl Frames {
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         self.client.register(cx.waker());
         let mut inner = self.lock();
-        inner.polled_ns = self.clock.monotonic_ns();
         if let Some(frame) = inner.control.pop_front() {
             inner.control_bytes -= frame.len();
             return Poll::Ready(Some(frame));
@@ -175,11 +193,12 @@ impl Frames {
             let Some((id, outbox)) = inner.subscriptions.get(idx) else { break };
             match outbox.pop() {
                 Popped::Message(message) => {
-                    let text = with_id(message.kind, id, &message.body);
+                    let id = id.clone();
                     inner.next = idx + 1;
                     drop(inner);
+                    let frames = frames_of(&id, &message);
                     self.handed_over(&message);
-                    return Poll::Ready(Some(frame(TEXT, text.as_bytes())));
+                    return Poll::Ready(Some(frames));
                 }
                 Popped::Empty => idx += 1,
                 Popped::Finished => drop(inner.subscriptions.remove(idx)),
@@ -189,43 +208,35 @@ impl Frames {
     }
 
     fn handed_over(&self, message: &Outgoing) {
-        if message.kind == "changes" && message.tick_unix_ns != 0 {
-            let now_unix_ns = self.clock.now_unix_ns();
-            let events = &message.events_unix_ns;
-            self.freshness.handed_over(now_unix_ns, message.tick_unix_ns, events);
+        let Outgoing::Delivery(delivery) = message else { return };
+        if !delivery.snapshot && !delivery.changes.is_empty() {
+            let (now_unix_ns, tick) = (self.clock.now_unix_ns(), tick_unix_ns(delivery.tick_ms));
+            self.freshness.handed_over(now_unix_ns, tick, &delivery.events_unix_ns);
         }
     }
 }
 
 /// The body of the upgrade's response.
-pub(super) struct FrameBody {
+pub(super) struct FramePieces {
     frames: Arc<Frames>,
     /// Tells the reading side, by its drop, that the connection is gone.
     _inner: BoxBody,
 }
 
-impl FrameBody {
-    pub(super) fn new(frames: Arc<Frames>, inner: BoxBody) -> FrameBody {
-        FrameBody { frames, _inner: inner }
+impl FramePieces {
+    pub(super) fn body(frames: &Arc<Frames>, inner: BoxBody) -> StreamBody<FramePieces> {
+        let pieces = FramePieces { frames: Arc::clone(frames), _inner: inner };
+        StreamBody::new(pieces, Arc::clone(&frames.asked), Arc::clone(&frames.clock))
     }
 }
 
-impl MessageBody for FrameBody {
-    type Error = std::convert::Infallible;
-
-    fn size(&self) -> BodySize {
-        BodySize::Stream
-    }
-
-    fn poll_next(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        self.frames.poll(cx).map(|frame| frame.map(Ok))
+impl Pieces for FramePieces {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.frames.poll(cx)
     }
 }
 
-impl Drop for FrameBody {
+impl Drop for FramePieces {
     fn drop(&mut self) {
         let mut inner = self.frames.lock();
         inner.closed = true;

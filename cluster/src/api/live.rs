@@ -17,7 +17,7 @@ use serde::Deserialize;
 use tracing::info;
 
 use super::connection::Connection;
-use super::frames::{FrameBody, Frames};
+use super::frames::{FramePieces, Frames};
 use super::http::prepare;
 use super::{ApiError, ApiState};
 use crate::planner::ScriptRequest;
@@ -65,7 +65,7 @@ pub(super) async fn upgrade(
     let connection = Connection::of(&request);
     let (response, _session, stream) = actix_ws::handle(&request, body)?;
     let frames = Arc::new(Frames::new(&state.service));
-    let response = response.map_body(|_, inner| FrameBody::new(Arc::clone(&frames), inner));
+    let response = response.map_body(|_, inner| FramePieces::body(&frames, inner));
     let stream = stream
         .max_frame_size(FRAME_BYTES_MAX)
         .aggregate_continuations()
@@ -198,7 +198,7 @@ impl Socket {
                 Some(open) => {
                     drop(open);
                     self.frames.remove(&id);
-                    self.frames.say(&id, &Outgoing::end("unsubscribed"));
+                    self.frames.say(&id, &Outgoing::End("unsubscribed".into()));
                 }
                 None => {
                     let message = "there is no subscription of this id";
@@ -251,10 +251,10 @@ async fn subscribe(state: web::Data<ApiState>, request: ScriptRequest, outbox: A
     let told = match prepare(service, &request, Wanted::Live).await {
         Ok(prepared) => {
             let outbox = Arc::clone(&outbox);
-            let subscribe = Subscribe { prepared, outbox, wanted: Wanted::Live };
+            let subscribe = Subscribe { prepared, outbox, wanted: Wanted::Live, since: None };
             match service.coordinator.send(subscribe).await {
                 Ok(Ok(_)) => return,
-                Ok(Err(message)) => ApiError::unavailable(&message),
+                Ok(Err(refusal)) => ApiError::ended(refusal.code, refusal.message),
                 Err(error) => ApiError::unavailable(&error.to_string()),
             }
         }

@@ -92,9 +92,20 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
         "readers": readers_json(state),
         "compiles": super::compile::counts_json(),
         "actors": state.service.health.summary(),
+        "cut": state.service.cut_totals.all(),
         "engine_generation": state.service.engine.generation(),
+        "bus": bus_json(state),
         "api": state.counters.json(state.sessions.count()),
     }))
+}
+
+/// Messages of nodes that were not simply taken, and what was done about it.
+fn bus_json(state: &ApiState) -> Json {
+    let counts = state.service.bus.list().into_iter();
+    counts
+        .map(|(name, count)| (name.to_string(), json!(count)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 /// What readers hold and what became of them.
@@ -200,6 +211,7 @@ fn push_self_metrics(out: &mut String, stats: &Json) {
         ("stalled", "gauge"),
         ("failed", "gauge"),
         ("handler_ns_max", "gauge"),
+        ("slowest_cpu_ns", "gauge"),
     ] {
         let suffix = if kind == "counter" { "_total" } else { "" };
         let metric = format!("weir_actor_{name}{suffix}");
@@ -207,6 +219,16 @@ fn push_self_metrics(out: &mut String, stats: &Json) {
         for (actor, summary) in stats["actors"].as_object().into_iter().flatten() {
             let _ = writeln!(out, "{metric}{{actor=\"{actor}\"}} {}", summary[name]);
         }
+    }
+    let help = "Messages of nodes that were not simply taken, and what was done about it.";
+    head(out, "weir_bus_total", "counter", help);
+    for (what, count) in stats["bus"].as_object().into_iter().flatten() {
+        line(out, "weir_bus_total", &[("what", what)], count.as_u64().unwrap_or(0));
+    }
+    let help = "Values that functions left out or cut, by reason (see weir_lost_total).";
+    head(out, "weir_cut_total", "counter", help);
+    for (reason, count) in stats["cut"].as_object().into_iter().flatten() {
+        line(out, "weir_cut_total", &[("reason", reason)], count.as_u64().unwrap_or(0));
     }
     let _ = write!(
         out,

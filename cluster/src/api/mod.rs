@@ -22,6 +22,7 @@ mod metrics;
 pub mod routes;
 mod run;
 mod sessions;
+mod stream;
 
 use std::net::TcpListener;
 use std::sync::Arc;

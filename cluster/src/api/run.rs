@@ -1,20 +1,18 @@
 //! `POST /api/v1/run`: one answer, the snapshot at a frontier from now on. It is sent as it is made, as
 //! fast as the client takes it; a client that leaves takes its reader, and so its query, with it.
 
-use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde_json::Value as Json;
 use weir_sinks::json::with_id;
-use weir_types::{Clock, Diagnostic};
+use weir_types::Diagnostic;
 
 use super::connection::Connection;
 use super::http::prepare;
+use super::stream::{Asked, Pieces, StreamBody};
 use super::{ApiError, ApiState};
 use crate::planner::ScriptRequest;
 use crate::service::{
@@ -59,15 +57,10 @@ pub(super) async fn run(
     let begun = begin(&state.service, request.into_inner());
     let (reader, first, warnings) =
         tokio::time::timeout(RUN_TIMEOUT, begun).await.map_err(|_| late())??;
-    let body = RunBody {
-        reader,
-        first: first.into_iter(),
-        state: Stage::Open,
-        warnings,
-        asked_ns: Arc::default(),
-        clock: Arc::clone(&state.service.clock),
-    };
-    actix_web::rt::spawn(watch(state, connection, Arc::downgrade(&body.asked_ns)));
+    let asked = Arc::new(Asked::default());
+    actix_web::rt::spawn(watch(state.clone(), connection, Arc::downgrade(&asked)));
+    let pieces = RunPieces { reader, first: first.into_iter(), state: Stage::Open, warnings };
+    let body = StreamBody::new(pieces, asked, Arc::clone(&state.service.clock));
     Ok(HttpResponse::Ok().content_type("application/json").body(body))
 }
 
@@ -83,19 +76,24 @@ async fn begin(
     let client = Client::new(&service.readers.limits);
     let outbox = Outbox::new(&client, &service.readers);
     let reader = Reader { client, outbox };
-    let subscribe = Subscribe { prepared, outbox: Arc::clone(&reader.outbox), wanted };
+    let subscribe = Subscribe { prepared, outbox: Arc::clone(&reader.outbox), wanted, since: None };
     let subscribed = service.coordinator.send(subscribe).await;
     subscribed
         .map_err(|error| ApiError::unavailable(&format!("the server is stopping ({error})")))?
-        .map_err(|message| ApiError::unavailable(&message))?;
+        .map_err(|refusal| ApiError::ended(refusal.code, refusal.message))?;
     let mut first = Vec::new();
     while let Some(message) = std::future::poll_fn(|cx| reader.poll(cx)).await {
-        let kind = message.kind;
+        let (begun, ended) = match &message {
+            Outgoing::Delivery(_) => (true, false),
+            Outgoing::End(_) => (false, true),
+            Outgoing::Schema(_) | Outgoing::Error(_) => (false, false),
+        };
         first.push(message);
-        match kind {
-            "changes" | "progress" => return Ok((reader, first, warnings)),
-            "end" => break,
-            _ => {}
+        if begun {
+            return Ok((reader, first, warnings));
+        }
+        if ended {
+            break;
         }
     }
     Err(reason_of(&first))
@@ -103,14 +101,13 @@ async fn begin(
 
 /// What ended the answer before it began.
 fn reason_of(messages: &[Outgoing]) -> ApiError {
-    let last = messages.iter().rev().find(|message| message.kind == "error");
-    let said = last.and_then(|message| {
-        let json: Json = serde_json::from_str(&format!("{{{}", message.body)).ok()?;
-        Some((json["code"].as_str()?.to_string(), json["message"].as_str()?.to_string()))
+    let said = messages.iter().rev().find_map(|message| match message {
+        Outgoing::Error(note) => Some((note.code.clone(), note.message.clone())),
+        _ => None,
     });
     let (code, message) =
         said.unwrap_or_else(|| ("ended".into(), "the query ended without an answer".into()));
-    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, &code, message)
+    ApiError::ended(&code, message)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -124,27 +121,27 @@ enum Stage {
 }
 
 /// `{"messages":[…],"diagnostics":[…]}`, a message at a time.
-struct RunBody {
+struct RunPieces {
     reader: Reader,
     first: std::vec::IntoIter<Outgoing>,
     state: Stage,
     /// Of the script, told at the end.
     warnings: Vec<Diagnostic>,
-    /// When the socket last asked for more, monotonic ns. Gone with the body.
-    asked_ns: Arc<std::sync::atomic::AtomicU64>,
-    clock: Arc<dyn Clock>,
 }
 
-impl RunBody {
+impl RunPieces {
     fn text(&mut self, message: &Outgoing) -> web::Bytes {
-        let mut text = match self.state {
-            Stage::Open => "{\"messages\":[".to_string(),
-            _ => ",".to_string(),
-        };
-        text.push_str(&with_id(message.kind, "run", &message.body));
-        let last = matches!(message.kind, "progress" | "end");
-        self.state = if last { Stage::Closing } else { Stage::Going };
-        text.into()
+        let mut out = String::new();
+        for text in &*message.live() {
+            if self.state == Stage::Closing {
+                break;
+            }
+            out.push_str(if self.state == Stage::Open { "{\"messages\":[" } else { "," });
+            out.push_str(&with_id(text.kind, "run", &text.body));
+            let last = matches!(text.kind, "progress" | "end");
+            self.state = if last { Stage::Closing } else { Stage::Going };
+        }
+        out.into()
     }
 
     fn end(&self) -> web::Bytes {
@@ -152,52 +149,36 @@ impl RunBody {
     }
 }
 
-impl MessageBody for RunBody {
-    type Error = std::convert::Infallible;
-
-    fn size(&self) -> BodySize {
-        BodySize::Stream
-    }
-
-    fn poll_next(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<web::Bytes, Self::Error>>> {
-        let this = self.get_mut();
-        let asked = this.clock.monotonic_ns();
-        this.asked_ns.store(asked, std::sync::atomic::Ordering::Relaxed);
-        if this.state == Stage::Done {
+impl Pieces for RunPieces {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<web::Bytes>> {
+        if self.state == Stage::Done {
             return Poll::Ready(None);
         }
-        if this.state == Stage::Closing {
-            this.state = Stage::Done;
-            return Poll::Ready(Some(Ok(this.end())));
+        if self.state == Stage::Closing {
+            self.state = Stage::Done;
+            return Poll::Ready(Some(self.end()));
         }
-        let message = match this.first.next() {
+        let message = match self.first.next() {
             Some(message) => Some(message),
-            None => std::task::ready!(this.reader.poll(cx)),
+            None => std::task::ready!(self.reader.poll(cx)),
         };
         let Some(message) = message else {
-            this.state = Stage::Done;
-            return Poll::Ready(Some(Ok(this.end())));
+            self.state = Stage::Done;
+            return Poll::Ready(Some(self.end()));
         };
-        Poll::Ready(Some(Ok(this.text(&message))))
+        Poll::Ready(Some(self.text(&message)))
     }
 }
 
 /// Closes the connection of a client that does not take its answer.
-async fn watch(
-    state: web::Data<ApiState>,
-    connection: Connection,
-    asked_ns: std::sync::Weak<std::sync::atomic::AtomicU64>,
-) {
+async fn watch(state: web::Data<ApiState>, connection: Connection, asked: Weak<Asked>) {
     let readers = &state.service.readers;
     let timeout_ns = readers.limits.write_timeout_ms * 1_000_000;
     let started_ns = state.service.clock.monotonic_ns();
     loop {
         actix_web::rt::time::sleep(LOOK_EVERY).await;
-        let Some(asked_ns) = asked_ns.upgrade() else { return };
-        let asked_ns = asked_ns.load(std::sync::atomic::Ordering::Relaxed).max(started_ns);
+        let Some(asked) = asked.upgrade() else { return };
+        let asked_ns = asked.last_ns().max(started_ns);
         if state.service.clock.monotonic_ns().saturating_sub(asked_ns) > timeout_ns {
             ReaderCounters::count(&readers.counters.stalled_total);
             connection.close_now();

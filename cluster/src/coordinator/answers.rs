@@ -12,7 +12,7 @@ use tracing::warn;
 use weir_proto::ToNode;
 use weir_pxl::table_functions::{self, Answered, TableFunctionDef};
 use weir_types::plan::{OpId, OpKind};
-use weir_types::split::{FragmentKind, SplitPlan};
+use weir_types::split::SplitPlan;
 use weir_types::{PackedRow, Value};
 
 use super::{Coordinator, Node};
@@ -57,10 +57,8 @@ pub(super) struct Readers {
 impl Readers {
     pub(super) fn of(split: &SplitPlan, now_ms: u64) -> Readers {
         let mut readers = Vec::new();
-        for (op, fragment_op) in split.cluster.ops.iter().enumerate() {
-            let FragmentKind::Plan(OpKind::TableFunction { name, args }) = &fragment_op.kind else {
-                continue;
-            };
+        for (op, kind) in split.cluster.ops.iter().map(|op| &op.kind).enumerate() {
+            let OpKind::TableFunction { name, args } = kind else { continue };
             let Some(def) = table_functions::find(name) else { continue };
             if matches!(def.answered, Answered::Agents | Answered::Cluster) {
                 let without = ("include_kelvin".to_string(), Value::Boolean(false));
@@ -113,11 +111,26 @@ impl Coordinator {
         }
     }
 
-    pub(super) fn on_answer(&mut self, name: &str, function: String, rows: Vec<PackedRow>) {
-        if let Some(node) = self.nodes.get_mut(name)
-            && self.asked.contains(function.as_str())
-        {
-            node.answers.insert(function, rows);
+    pub(super) fn on_answer(
+        &mut self,
+        name: &str,
+        sequence: u64,
+        function: String,
+        rows: Vec<PackedRow>,
+    ) {
+        let Some(node) = self.nodes.get_mut(name) else { return };
+        let newer = node.answers.get(&function).is_none_or(|(last, _)| *last < sequence);
+        if newer && self.asked.contains(function.as_str()) {
+            node.answers.insert(function, (sequence, rows));
+        }
+    }
+
+    /// What a node says that it answers; asked again if that is something else than was asked for.
+    pub(super) fn check_asked(&mut self, name: &str, functions: &[String]) {
+        let Some(node) = self.nodes.get(name) else { return };
+        let have: BTreeSet<&str> = functions.iter().map(String::as_str).collect();
+        if !have.iter().eq(self.asked.iter()) {
+            ask(name, node, &self.asked);
         }
     }
 
@@ -181,12 +194,16 @@ fn answered<'a>(
     name: &'a str,
     nodes: &'a BTreeMap<String, Node>,
 ) -> impl Iterator<Item = PackedRow> + 'a {
-    nodes.values().filter_map(move |node| node.answers.get(name)).flatten().cloned()
+    nodes
+        .values()
+        .filter_map(move |node| node.answers.get(name))
+        .flat_map(|(_, rows)| rows)
+        .cloned()
 }
 
 /// What the coordinator hears of a node; its address and headers are what it said of itself.
 fn agent_status(def: &TableFunctionDef, node: &Node, now_ms: u64) -> PackedRow {
-    let said = node.answers.get(def.name).and_then(|rows| rows.first());
+    let said = node.answers.get(def.name).and_then(|(_, rows)| rows.first());
     let said = said.and_then(|row| row.unpack(&def.relation().types())).unwrap_or_default();
     let said = |idx: usize, unknown: Value| said.get(idx).cloned().unwrap_or(unknown);
     let silent_ns = now_ms.saturating_sub(node.last_heard_ms).saturating_mul(1_000_000);

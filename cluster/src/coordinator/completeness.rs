@@ -1,71 +1,272 @@
-//! How complete an answer is: what its windows cover, which nodes lag, and what was lost within.
+//! How complete is this answer? The one place that knows: what windows cover, which nodes lag, what was
+//! lost within.
+//!
+//! The coordinator writes down what it hears; a view asks when it has reached a frontier, from its own
+//! thread. What a node said before a tick's progress is in the book before that tick can close, so no
+//! answer is out before what it lacks.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tracing::warn;
-use weir_proto::{QueryId, ToNode};
+use weir_engine::Cuts;
+use weir_proto::QueryId;
+use weir_sinks::delivery::{Completeness, tick_unix_ns};
 use weir_types::ledger::{Ledger, Loss, METADATA, Span};
-use weir_types::plan::{EndBound, OpKind, SlidingWindow, StartBound, Window};
-use weir_types::split::{Fragment, FragmentKind};
+use weir_types::plan::{EndBound, SlidingWindow, StartBound, Window};
+use weir_types::split::Source;
 
-use super::{Coordinator, Node, Query};
-use crate::feed::Feed;
-use crate::view::tick_unix_ns;
+use super::cuts::{CutLedger, CutTotals, FUNCTIONS};
 
-/// How complete a query's answer is at a frontier.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct QueryCompleteness {
-    pub complete_to_unix_ns: i64,
-    pub covers_from_unix_ns: i64,
-    pub complete: bool,
-    pub lagging: Vec<String>,
-    /// table → reason → lost within the window; names that may be missing are under [`METADATA`]
-    pub lost: BTreeMap<String, BTreeMap<String, u64>>,
-}
-
-/// What former lives of nodes lost. It outlives the coordinator.
-#[derive(Clone, Default)]
-pub struct PastLosses(Arc<Mutex<Ledger>>);
-
-impl PastLosses {
-    pub(super) fn add(&self, ledger: &Ledger) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).add(ledger);
-    }
-    fn lost_within(&self, table: &str, span: &Span, since: i64, lost: &mut BTreeMap<String, u64>) {
-        let past = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        past.lost_within(table, span, since, lost);
-    }
-}
+/// Freshness samples that wait for their frontier, per query.
+const EVENT_SAMPLES_MAX: usize = 4_096;
 
 /// What a node told of its losses in its present life.
 #[derive(Default)]
-pub(super) struct NodeLosses {
-    pub(super) ledger: Ledger,
+struct NodeLosses {
+    ledger: Ledger,
     next_sequence: u64,
-    /// It was asked for all it knows, and has not answered.
-    asked: bool,
+    /// How many times it has told, as far as is known.
+    told: u64,
 }
 
-impl Node {
-    /// Asks for everything: what was told before is not known here.
-    pub(super) fn ask_for_losses(&mut self) {
-        match self.link.send(&ToNode::TellLosses) {
-            Ok(()) => self.losses.asked = true,
-            Err(error) => warn!(node = self.info.name, %error, "could not ask for losses"),
+impl NodeLosses {
+    /// It told something that did not arrive.
+    fn lacks_some(&self) -> bool {
+        self.told > self.next_sequence
+    }
+}
+
+#[derive(Default)]
+struct Node {
+    lagging: bool,
+    losses: NodeLosses,
+}
+
+/// What a node said with its last progress in a feed.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Covered {
+    pub(crate) complete_to_unix_ns: i64,
+    pub(crate) covers_from_unix_ns: i64,
+}
+
+struct Feed {
+    tables: Vec<String>,
+    /// What happened before it has from history.
+    installed_unix_ns: i64,
+    /// Something of it was lost on the way; it is about to be set up anew.
+    broken: bool,
+    nodes: BTreeMap<String, Covered>,
+    /// What functions left out on nodes.
+    cuts: CutLedger,
+}
+
+struct Query {
+    feeds: BTreeSet<QueryId>,
+    windows: Windows,
+    /// (tick, event time) of rows on their way to the view. A set: two feeds may tell of the same row.
+    samples: BTreeSet<(u64, i64)>,
+    /// It asks what processes, connections or addresses are called.
+    reads_names: bool,
+    /// What functions left out in the engine here.
+    cuts: CutLedger,
+}
+
+#[derive(Default)]
+struct Inner {
+    nodes: BTreeMap<String, Node>,
+    feeds: BTreeMap<QueryId, Feed>,
+    queries: BTreeMap<QueryId, Query>,
+    /// What former lives of nodes lost. It outlives coordinators.
+    past: Ledger,
+}
+
+/// What is known of how complete answers are. It outlives the coordinator that writes it.
+#[derive(Default)]
+pub struct Book {
+    inner: Mutex<Inner>,
+    /// What bounds scans without a start.
+    retention_ns: Option<i64>,
+    /// Offline, a window never reaches before what is covered.
+    covers_everything: bool,
+    cut_totals: CutTotals,
+}
+
+impl Book {
+    #[must_use]
+    pub fn new(retention_ns: Option<i64>) -> Book {
+        Book { retention_ns, ..Book::default() }
+    }
+
+    /// For offline rows: nothing was ever dropped.
+    #[must_use]
+    pub fn offline() -> Book {
+        Book { covers_everything: true, ..Book::default() }
+    }
+
+    /// What functions left out since the start.
+    #[must_use]
+    pub fn cut_totals(&self) -> CutTotals {
+        self.cut_totals.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new coordinator begins: it knows of nothing but what was lost before.
+    pub(super) fn clear(&self) {
+        let mut inner = self.lock();
+        inner.nodes.clear();
+        inner.feeds.clear();
+        inner.queries.clear();
+    }
+}
+
+/// Nodes.
+impl Book {
+    /// A node, or a new life of it, begins. A life that is over tells nothing any more: what it lost
+    /// still is lost. `goes_on`: its ledger does, too.
+    pub(super) fn node_came(&self, name: &str, goes_on: bool) {
+        let mut inner = self.lock();
+        let former = inner.nodes.remove(name).unwrap_or_default();
+        let losses = if goes_on {
+            former.losses
+        } else {
+            inner.past.add(&former.losses.ledger);
+            NodeLosses::default()
+        };
+        inner.nodes.insert(name.to_string(), Node { lagging: false, losses });
+    }
+
+    pub(super) fn node_left(&self, name: &str) {
+        let mut inner = self.lock();
+        if let Some(gone) = inner.nodes.remove(name) {
+            inner.past.add(&gone.losses.ledger);
+        }
+        for feed in inner.feeds.values_mut() {
+            feed.nodes.remove(name);
         }
     }
 
-    pub(super) fn on_losses(&mut self, sequence: u64, whole: bool, told: &[Loss]) {
-        if whole {
-            self.losses = NodeLosses { next_sequence: sequence, ..NodeLosses::default() };
+    pub(super) fn set_lagging(&self, name: &str, lagging: bool) {
+        if let Some(node) = self.lock().nodes.get_mut(name) {
+            node.lagging = lagging;
         }
-        if sequence > self.losses.next_sequence && !self.losses.asked {
-            self.ask_for_losses();
+    }
+
+    /// It has told so many times by now. True if some of that did not arrive.
+    pub(super) fn told(&self, name: &str, told: u64) -> bool {
+        let mut inner = self.lock();
+        let Some(Node { losses, .. }) = inner.nodes.get_mut(name) else { return false };
+        losses.told = losses.told.max(told);
+        losses.lacks_some()
+    }
+
+    /// What it told. True if something before it did not arrive.
+    pub(super) fn note_losses(
+        &self,
+        name: &str,
+        sequence: u64,
+        whole: bool,
+        told: &[Loss],
+    ) -> bool {
+        let mut inner = self.lock();
+        let Some(Node { losses, .. }) = inner.nodes.get_mut(name) else { return false };
+        losses.told = losses.told.max(sequence + 1);
+        if whole && sequence >= losses.next_sequence {
+            losses.ledger = Ledger::default();
+            losses.next_sequence = sequence;
         }
-        if sequence == self.losses.next_sequence {
-            self.losses.next_sequence += 1;
-            told.iter().for_each(|loss| self.losses.ledger.note(loss));
+        if sequence == losses.next_sequence {
+            losses.next_sequence += 1;
+            told.iter().for_each(|loss| losses.ledger.note(loss));
+        }
+        losses.lacks_some()
+    }
+}
+
+/// Feeds and queries.
+impl Book {
+    pub(super) fn feed_began(&self, feed: QueryId, tables: Vec<String>, installed_unix_ns: i64) {
+        let (nodes, cuts) = (BTreeMap::new(), CutLedger::default());
+        let entry = Feed { tables, installed_unix_ns, broken: false, nodes, cuts };
+        self.lock().feeds.insert(feed, entry);
+    }
+
+    pub(super) fn feed_ended(&self, feed: QueryId) {
+        self.lock().feeds.remove(&feed);
+    }
+
+    pub(super) fn feed_broke(&self, feed: QueryId) {
+        if let Some(feed) = self.lock().feeds.get_mut(&feed) {
+            feed.broken = true;
+        }
+    }
+
+    /// Where a node stands in a feed.
+    pub(super) fn covers(&self, feed: QueryId, name: &str, covered: Covered) {
+        if let Some(feed) = self.lock().feeds.get_mut(&feed) {
+            feed.nodes.insert(name.to_string(), covered);
+        }
+    }
+
+    pub(super) fn query_began(
+        &self,
+        query: QueryId,
+        feeds: BTreeSet<QueryId>,
+        windows: Windows,
+        reads_names: bool,
+    ) {
+        let (samples, cuts) = (BTreeSet::new(), CutLedger::default());
+        let entry = Query { feeds, windows, samples, reads_names, cuts };
+        self.lock().queries.insert(query, entry);
+    }
+
+    pub(super) fn query_ended(&self, query: QueryId) {
+        self.lock().queries.remove(&query);
+    }
+
+    /// Event times of some rows of a feed, which its readers will show at a tick.
+    pub(super) fn note_samples(
+        &self,
+        readers: impl IntoIterator<Item = QueryId>,
+        tick_ms: u64,
+        times_unix_ns: &[i64],
+    ) {
+        if times_unix_ns.is_empty() {
+            return;
+        }
+        let mut inner = self.lock();
+        for reader in readers {
+            let Some(query) = inner.queries.get_mut(&reader) else { continue };
+            let room = EVENT_SAMPLES_MAX.saturating_sub(query.samples.len());
+            query.samples.extend(times_unix_ns.iter().take(room).map(|&time| (tick_ms, time)));
+        }
+    }
+
+    /// Event times of rows whose changes are in by `frontier_ms`; each is given once.
+    pub fn take_samples(&self, query: QueryId, frontier_ms: u64) -> Vec<i64> {
+        let mut inner = self.lock();
+        let Some(entry) = inner.queries.get_mut(&query) else { return Vec::new() };
+        let waiting = entry.samples.split_off(&(frontier_ms.saturating_add(1), i64::MIN));
+        let done = std::mem::replace(&mut entry.samples, waiting);
+        done.into_iter().map(|(_, time)| time).collect()
+    }
+}
+
+/// What functions left out.
+impl Book {
+    /// In the engine here, for a query, since it was installed; to be told before its completeness is asked.
+    pub fn note_cuts(&self, query: QueryId, tick_ms: u64, cuts: Cuts) {
+        if let Some(entry) = self.lock().queries.get_mut(&query) {
+            entry.cuts.note_new(tick_ms, cuts, &self.cut_totals);
+        }
+    }
+
+    /// On a node, for all that read a feed, since it told last.
+    pub(super) fn note_node_cuts(&self, feed: QueryId, tick_ms: u64, cuts: &[(String, u64)]) {
+        if let Some(entry) = self.lock().feeds.get_mut(&feed) {
+            entry.cuts.note(tick_ms, cuts, &self.cut_totals);
         }
     }
 }
@@ -81,17 +282,12 @@ struct Seen {
 }
 
 impl Windows {
-    pub(super) fn of(fragment: &Fragment) -> Windows {
-        let scans = fragment.ops.iter().filter_map(|op| match &op.kind {
-            FragmentKind::Plan(OpKind::Scan { table, window, .. }) => {
-                Some((table.clone(), *window))
-            }
-            _ => None,
-        });
-        Windows(scans.collect())
+    pub(super) fn of(sources: &[Source]) -> Windows {
+        let window = |source: &Source| (source.table().to_string(), source.window());
+        Windows(sources.iter().map(window).collect())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
@@ -134,47 +330,65 @@ fn see(window: &Window, frontier_ns: i64, retention_ns: Option<i64>) -> Seen {
     Seen { span: Span::new(from_unix_ns, to_unix_ns), from_named }
 }
 
-impl Coordinator {
+impl Book {
     /// How complete the query's answer at `frontier_ms` is.
     #[must_use]
-    pub fn completeness(&self, query: QueryId, frontier_ms: u64) -> QueryCompleteness {
+    pub fn completeness(&self, query: QueryId, frontier_ms: u64) -> Completeness {
+        let inner = self.lock();
         let frontier_unix_ns = tick_unix_ns(frontier_ms);
-        let Some(entry) = self.queries.get(&query) else { return QueryCompleteness::default() };
+        let Some(entry) = inner.queries.get(&query) else { return Completeness::default() };
         if self.covers_everything || entry.windows.is_empty() {
-            return QueryCompleteness {
+            let lost = inner.cut_within(entry, &Span::new(i64::MIN, frontier_unix_ns));
+            return Completeness {
                 complete_to_unix_ns: frontier_unix_ns,
-                complete: true,
-                ..QueryCompleteness::default()
+                complete: lost.is_empty(),
+                lost,
+                ..Completeness::default()
             };
         }
-        let lagging: Vec<String> = self
+        let lagging: Vec<String> = inner
             .nodes
             .iter()
             .filter(|(_, node)| node.lagging)
             .map(|(name, _)| name.clone())
             .collect();
-        let feeds = || entry.feeds.iter().filter_map(|feed| self.feeds.get(feed));
-        let live = || feeds().flat_map(|feed| self.live(feed));
-        let complete_to = live().map(|progress| progress.complete_to_unix_ns).min();
-        let covers_from = live().map(|progress| progress.covers_from_unix_ns).max();
+        let feeds = || entry.feeds.iter().filter_map(|feed| inner.feeds.get(feed));
+        let live = || feeds().flat_map(|feed| inner.live(feed));
+        let complete_to = live().map(|covered| covered.complete_to_unix_ns).min();
+        let covers_from = live().map(|covered| covered.covers_from_unix_ns).max();
         let covers_from_unix_ns = covers_from.unwrap_or(frontier_unix_ns);
-        let windows = entry.windows.at(frontier_unix_ns, self.engine.retention_ns());
+        let windows = entry.windows.at(frontier_unix_ns, self.retention_ns);
         // The window's start is out, what is covered begins with its first moment.
         let is_covered = |seen: &Seen| {
             !seen.from_named || covers_from_unix_ns <= seen.span.from_unix_ns.saturating_add(1)
         };
         let covered = windows.values().all(is_covered);
-        let lost = self.lost_within(entry, &windows, covers_from_unix_ns);
-        QueryCompleteness {
+        let mut lost = inner.lost_within(entry, &windows, covers_from_unix_ns);
+        let from_unix_ns = windows.values().map(|seen| seen.span.from_unix_ns).min();
+        let window = Span::new(from_unix_ns.unwrap_or(i64::MIN), frontier_unix_ns);
+        lost.extend(inner.cut_within(entry, &window));
+        let whole = |feed: &Feed| !feed.nodes.is_empty() && !feed.broken;
+        let all_told = !inner.nodes.values().any(|node| node.losses.lacks_some());
+        Completeness {
             complete_to_unix_ns: complete_to.unwrap_or(0).min(frontier_unix_ns),
             covers_from_unix_ns,
             complete: lagging.is_empty()
-                && feeds().all(|feed| !feed.nodes.is_empty())
+                && feeds().count() == entry.feeds.len()
+                && feeds().all(whole)
+                && all_told
                 && lost.is_empty()
                 && covered,
             lagging,
             lost,
         }
+    }
+}
+
+impl Inner {
+    /// What the nodes said that hold a feed's frontier.
+    fn live<'a>(&'a self, feed: &'a Feed) -> impl Iterator<Item = &'a Covered> {
+        let is_live = |name: &String| self.nodes.get(name).is_some_and(|node| !node.lagging);
+        feed.nodes.iter().filter(move |(name, _)| is_live(name)).map(|(_, covered)| covered)
     }
 
     fn lost_within(
@@ -214,7 +428,7 @@ impl Coordinator {
         for node in self.nodes.values() {
             node.losses.ledger.lost_within(table, span, since, &mut within);
         }
-        self.past_losses.lost_within(table, span, since, &mut within);
+        self.past.lost_within(table, span, since, &mut within);
         if within.is_empty() {
             return;
         }
@@ -224,5 +438,19 @@ impl Coordinator {
             let have = of_table.entry(reason).or_default();
             *have = count.max(*have);
         }
+    }
+
+    /// What functions left out within a window, as a loss of the pseudo-table `functions`.
+    fn cut_within(&self, entry: &Query, window: &Span) -> BTreeMap<String, BTreeMap<String, u64>> {
+        let mut cut = BTreeMap::new();
+        let feeds = entry.feeds.iter().filter_map(|feed| self.feeds.get(feed));
+        for cuts in feeds.map(|feed| &feed.cuts).chain([&entry.cuts]) {
+            cuts.within(window, &mut cut);
+        }
+        let mut lost = BTreeMap::new();
+        if !cut.is_empty() {
+            lost.insert(FUNCTIONS.to_string(), cut);
+        }
+        lost
     }
 }

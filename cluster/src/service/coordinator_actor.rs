@@ -5,7 +5,7 @@
 //! queries are installed anew over what nodes remember, and the views go on under the same
 //! subscriptions: they publish the difference, and say `complete: false` until they are whole again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,26 +16,27 @@ use tracing::{error, info, warn};
 use weir_actors::{Address, Config, KillSwitch, Supervisor, WeakAddress};
 use weir_engine::{Generations, RestartPace};
 use weir_proto::message::{SourceStatus, TableStatus};
-use weir_proto::{FromNode, NodeLink, QueryId, ToNode};
+use weir_proto::{FromNode, NodeLink, QueryId, Report};
 use weir_types::Clock;
 
-use super::inbox::{Advance, Item, NewReader, ViewInbox};
+use super::inbox::{Item, NewReader, ViewInbox};
 use super::maintained::Maintained;
 use super::message::Outgoing;
 use super::outbox::Outbox;
-use super::query_actor::{QueryActor, ViewParts, Wake};
+use super::quarantine::{self, Quarantine};
+use super::query_actor::{Around, QueryActor, ViewParts, Wake};
 use super::registry::{Installed, Registry, ViewId};
-use super::router::{Moved, Router};
-use crate::coordinator::{Coordinator, Identity, Outcome, PastLosses, QueryCompleteness};
+use super::router::Router;
+use crate::coordinator::{Book, BusCounters, Coordinator, Identity, Outcome};
 use crate::planner::{Prepared, no_source_text};
 use crate::view::SnapshotLimits;
 
 /// Queries that may be installed at once.
 const QUERIES_MAX: usize = 512;
-/// Frontiers that are passed on in one go: well within a handler's time.
-const FRONTIERS_PER_TURN: usize = 32;
-/// An engine that dies so often within a minute is brought down by a query: all are ended.
-const DEATHS_MAX: usize = 3;
+/// A view without readers goes on for so long: who comes back finds it as it was.
+const LINGER_MS: u64 = 5_000;
+/// Views are installed anew for so long in one go, then others have their turn.
+const INSTALL_SLICE_NS: u64 = 200_000;
 /// `run` reads a view that is there already if it refreshes at least so often.
 const SHARED_REFRESH_MS_MAX: u64 = 1_000;
 
@@ -45,20 +46,29 @@ const SHARED_REFRESH_MS_MAX: u64 = 1_000;
 pub(crate) struct NodeMessage {
     pub(crate) name: String,
     pub(crate) link: NodeLink,
-    pub(crate) message: FromNode,
+    pub(crate) report: Report,
 }
 
-/// The engine has said something: it waits in the router.
+/// A query failed or the engine died: it waits in the router.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct EngineMoved;
+pub(crate) struct EngineFailed;
+
+/// Some views are still to be installed anew.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct InstallNext;
+
+/// Time has passed.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct ClockTick;
 
 /// A new engine has been started, or could not be.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct EngineStarted {
     started: bool,
-    deaths: usize,
 }
 
 /// A view could not go on; its readers know why.
@@ -85,11 +95,20 @@ pub enum Wanted {
 
 /// Follow a view; it is installed if nobody follows it yet.
 #[derive(Message)]
-#[rtype(result = "Result<Subscribed, String>")]
+#[rtype(result = "Result<Subscribed, Refusal>")]
 pub struct Subscribe {
     pub prepared: Prepared,
     pub outbox: Arc<Outbox>,
     pub wanted: Wanted,
+    /// Of a view it was subscribed to before, and the frontier up to which it has everything.
+    pub since: Option<Since>,
+}
+
+/// How far a reader had got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Since {
+    pub view: ViewId,
+    pub tick_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,20 +117,25 @@ pub struct Subscribed {
     pub number: u64,
 }
 
+/// Why there is no view to follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: &'static str,
+    pub message: String,
+}
+
+impl Refusal {
+    fn new(code: &'static str, message: impl Into<String>) -> Refusal {
+        Refusal { code, message: message.into() }
+    }
+}
+
 /// Stop following; the last one out removes the query.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Unsubscribe {
     pub view: ViewId,
     pub number: u64,
-}
-
-/// Completeness at a frontier, and the time now.
-#[derive(Message)]
-#[rtype(result = "(QueryCompleteness, i64)")]
-pub(crate) struct StatusOf {
-    pub(crate) view: ViewId,
-    pub(crate) frontier_ms: u64,
 }
 
 /// Tables that some node produces, and table functions that are answered.
@@ -175,7 +199,7 @@ pub struct FeedRow {
 pub struct ListFeeds;
 
 /// A node that registered, kept outside the actor so that its next life knows it.
-type Registered = Arc<Mutex<BTreeMap<String, (NodeLink, FromNode)>>>;
+type Registered = Arc<Mutex<BTreeMap<String, (NodeLink, Report)>>>;
 
 /// Everything that outlives one life of the actor.
 #[derive(Clone)]
@@ -192,7 +216,10 @@ pub(crate) struct Shared {
     /// The thread of the views.
     pub(crate) views: ArbiterHandle,
     pub(crate) registered: Registered,
-    pub(crate) past_losses: PastLosses,
+    pub(crate) book: Arc<Book>,
+    pub(crate) bus: Arc<BusCounters>,
+    /// Plans that brought engines down.
+    pub(crate) quarantine: Arc<Mutex<Quarantine>>,
     /// Whether every source of the nodes runs or was refused.
     pub(crate) settled: watch::Sender<bool>,
 }
@@ -204,15 +231,18 @@ pub struct CoordinatorActor {
     pace: RestartPace,
     /// A new engine is on its way.
     restarting: bool,
+    /// Views that are to be installed anew, each once, and why.
+    to_install: VecDeque<(ViewId, &'static str)>,
 }
 
 impl Actor for CoordinatorActor {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(Duration::from_millis(self.shared.tick_ms), |actor, ctx| {
-            actor.heal(ctx);
-            let (now_ms, mono_ms) = (actor.now_ms(), actor.shared.clock.monotonic_ns() / 1_000_000);
-            actor.core.on_clock(now_ms, mono_ms);
+        // As a message, so that it is measured as others are. One that is refused follows soon again.
+        ctx.run_interval(Duration::from_millis(self.shared.tick_ms), |actor, _ctx| {
+            if let Some(own) = actor.own.upgrade() {
+                drop(own.try_send(ClockTick));
+            }
         });
     }
 }
@@ -225,10 +255,13 @@ impl CoordinatorActor {
         let mut actor = CoordinatorActor {
             core: Coordinator::new(engine)
                 .with_identity(shared.identity.clone())
-                .with_past_losses(shared.past_losses.clone()),
+                .with_book(Arc::clone(&shared.book))
+                .with_counters(Arc::clone(&shared.bus))
+                .with_epochs_from(u64::try_from(shared.clock.now_unix_ns()).unwrap_or(1)),
             own,
             pace: RestartPace::default(),
             restarting: false,
+            to_install: VecDeque::new(),
             shared,
         };
         actor.take_over();
@@ -245,10 +278,8 @@ impl CoordinatorActor {
             Ok(registered) => registered.clone(),
             Err(_) => BTreeMap::new(),
         };
+        // What runs on them of the last life is found out by their status.
         for (name, (link, register)) in registered {
-            for &query in &orphans {
-                drop(link.send(&ToNode::Remove { query }));
-            }
             self.core.on_message(&name, &link, register, now_ms);
         }
         for query in orphans {
@@ -264,13 +295,14 @@ impl CoordinatorActor {
             return;
         }
         self.restarting = true;
+        self.blame(self.shared.generations.engine().died_of());
         let (deaths, wait) = self.pace.died(self.shared.clock.monotonic_ns());
         error!(deaths, ?wait, "an engine worker died: a new engine is started");
         let generations = self.shared.generations.clone();
         let start = async move {
             actix::clock::sleep(wait).await;
             let started = actix_web::web::block(move || generations.restart().is_ok()).await;
-            EngineStarted { started: started.unwrap_or(false), deaths }
+            EngineStarted { started: started.unwrap_or(false) }
         };
         let own = self.own.clone();
         ctx.spawn(start.into_actor(self).map(move |started, _actor, _ctx| {
@@ -282,26 +314,94 @@ impl CoordinatorActor {
         }));
     }
 
+    /// An engine, here or of a node, died while it worked on this query or feed. Views of which engines
+    /// have died before are ended, all others go on.
+    fn blame(&mut self, killer: Option<QueryId>) {
+        let Some(killer) = killer else { return };
+        let now_ns = self.shared.clock.monotonic_ns();
+        for run in self.core.failed(killer) {
+            let over = {
+                let registry = lock(&self.shared.registry);
+                let mut quarantine =
+                    self.shared.quarantine.lock().unwrap_or_else(PoisonError::into_inner);
+                let view = registry.by_run(run);
+                let entry = view.and_then(|view| registry.get(view));
+                let is_over = entry.is_some_and(|entry| quarantine.blame(&entry.identity, now_ns));
+                view.filter(|_| is_over)
+            };
+            if let Some(view) = over {
+                self.finish(view, quarantine::CODE, quarantine::message());
+            }
+        }
+    }
+
     /// All views are fed anew: by new queries, over the engine and nodes as they are now.
-    fn install_views(&mut self, why: &str) {
+    fn install_views(&mut self, why: &'static str) {
+        let views = self.registry().ids();
+        self.install_anew(views, why);
+    }
+
+    /// These views are, one after another, so that nobody waits for all of them.
+    fn install_anew(&mut self, views: Vec<ViewId>, why: &'static str) {
+        for view in views {
+            if !self.to_install.iter().any(|(waiting, _)| *waiting == view) {
+                self.to_install.push_back((view, why));
+            }
+        }
+        self.install_next();
+    }
+
+    fn install_next(&mut self) {
+        let until_ns = self.shared.clock.monotonic_ns() + INSTALL_SLICE_NS;
+        while let Some((view, why)) = self.to_install.pop_front() {
+            self.install_again(view, why);
+            if self.shared.clock.monotonic_ns() >= until_ns {
+                break;
+            }
+        }
+        // Refused, it goes on with the clock.
+        if !self.to_install.is_empty()
+            && let Some(own) = self.own.upgrade()
+        {
+            drop(own.try_send(InstallNext));
+        }
+    }
+
+    fn install_again(&mut self, view: ViewId, why: &str) {
         let now_ms = self.now_ms();
         let registry = Arc::clone(&self.shared.registry);
         let mut registry = lock(&registry);
-        for view in registry.ids() {
-            let run = self.core.new_query_id();
-            if let Some(entry) = registry.get(view) {
-                self.shared.router.forget(entry.run);
-            }
-            registry.set_run(view, run);
-            let Some(entry) = registry.get_mut(view) else { continue };
-            entry.inbox.push(Item::Rebase { run });
-            self.shared.router.set(run, Arc::clone(&entry.inbox));
-            let (split, refresh_ms) = (Arc::clone(&entry.split), entry.row.refresh_ms);
-            if let Err(error) = self.core.install(run, split, refresh_ms, now_ms) {
-                warn!(view, %error, "a node did not take the query");
-            }
-            entry.row.feeds = self.core.feeds_of(run);
-            info!(view, query = run, why, "query installed anew");
+        let Some(former) = registry.get(view).map(|entry| entry.run) else { return };
+        self.shared.router.forget(former);
+        self.core.remove(former);
+        let run = self.core.new_query_id();
+        registry.set_run(view, run);
+        let Some(entry) = registry.get_mut(view) else { return };
+        entry.inbox.push(Item::Rebase { run });
+        self.shared.router.set(run, Arc::clone(&entry.inbox));
+        let (split, refresh_ms) = (Arc::clone(&entry.split), entry.row.refresh_ms);
+        if let Err(error) = self.core.install(run, split, refresh_ms, now_ms) {
+            warn!(view, %error, "a node did not take the query");
+        }
+        entry.row.feeds = self.core.feeds_of(run);
+        info!(view, query = run, why, "query installed anew");
+    }
+
+    /// What misses something that was lost on the way is fed anew.
+    fn resync(&mut self) {
+        let runs = self.core.take_resyncs();
+        let views: Vec<ViewId> = {
+            let registry = self.registry();
+            runs.iter().filter_map(|&run| registry.by_run(run)).collect()
+        };
+        self.install_anew(views, "messages of a node were lost, or it began anew");
+    }
+
+    /// Views that nobody came back to.
+    fn end_lingering(&mut self, now_ms: u64) {
+        let over = self.registry().lingering(now_ms);
+        for view in over {
+            self.finish(view, "removed", "the last reader left".to_string());
         }
     }
 
@@ -321,10 +421,20 @@ fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
 
 /// Views.
 impl CoordinatorActor {
-    fn install(&mut self, prepared: &Prepared) -> Result<ViewId, String> {
+    fn install(&mut self, prepared: &Prepared) -> Result<ViewId, Refusal> {
         if self.registry().len() >= QUERIES_MAX {
-            return Err(format!("{QUERIES_MAX} queries are installed already"));
+            self.end_lingering(u64::MAX);
         }
+        if self.registry().len() >= QUERIES_MAX {
+            let message = format!("{QUERIES_MAX} queries are installed already");
+            return Err(Refusal::new("queries_max", message));
+        }
+        let now_ns = self.shared.clock.monotonic_ns();
+        let quarantine = self.shared.quarantine.lock().unwrap_or_else(PoisonError::into_inner);
+        if quarantine.refuses(&prepared.identity, now_ns) {
+            return Err(Refusal::new(quarantine::CODE, quarantine::message()));
+        }
+        drop(quarantine);
         let run = self.core.new_query_id();
         let view = self.registry().new_view_id();
         let inbox = Arc::new(ViewInbox::default());
@@ -347,13 +457,15 @@ impl CoordinatorActor {
         let (name, refresh_ms, feeds) = (&row.name, row.refresh_ms, &row.feeds);
         info!(view, query = run, name, refresh_ms, ?feeds, "query installed");
         let entry = Installed {
-            plan: Arc::clone(&prepared.plan),
+            identity: Arc::clone(&prepared.identity),
             split: Arc::clone(&prepared.split),
             row,
             run,
             _actor: actor,
             inbox,
             subscribers: Vec::new(),
+            lingers: false,
+            lingers_until_ms: None,
         };
         self.registry().insert(view, entry);
         Ok(view)
@@ -368,7 +480,8 @@ impl CoordinatorActor {
     ) -> Address<QueryActor> {
         let outputs = prepared.outputs.clone();
         let (coordinator, own_inbox) = (self.own.clone(), Arc::clone(inbox));
-        let clock = Arc::clone(&self.shared.clock);
+        let (clock, book) = (Arc::clone(&self.shared.clock), Arc::clone(&self.shared.book));
+        let around = Around { clock, book, generations: Arc::clone(&self.shared.generations) };
         let (limits, test_faults) = (self.shared.snapshots, self.shared.test_faults);
         // A view that lost its rows to a panic would be wrong: it ends, and its readers come back.
         let config = Config { restarts_max: 0, ..Config::default() };
@@ -379,7 +492,7 @@ impl CoordinatorActor {
                 maintained: Maintained::new(run, outputs.clone(), limits),
                 inbox: Arc::clone(&own_inbox),
                 coordinator: coordinator.clone(),
-                clock: Arc::clone(&clock),
+                around: around.clone(),
                 test_faults,
             }))
         };
@@ -417,17 +530,17 @@ impl CoordinatorActor {
         }
     }
 
-    fn subscribe(&mut self, message: Subscribe) -> Result<Subscribed, String> {
-        let Subscribe { prepared, outbox, wanted } = message;
+    fn subscribe(&mut self, message: Subscribe) -> Result<Subscribed, Refusal> {
+        let Subscribe { prepared, outbox, wanted, since } = message;
         let notices = prepared.without_source.iter().map(|(output, table)| {
             let member = format!("\"table\":{}", serde_json::json!(output));
             Outgoing::error("no_source", &no_source_text(table), &member)
         });
         let found = match wanted {
-            Wanted::Live => self.registry().find(&prepared.plan, prepared.refresh_ms),
+            Wanted::Live => self.registry().find(&prepared.identity, prepared.refresh_ms),
             Wanted::Once { .. } => {
                 let at_most = SHARED_REFRESH_MS_MAX.max(prepared.refresh_ms);
-                self.registry().find_any(&prepared.plan, at_most)
+                self.registry().find_any(&prepared.identity, at_most)
             }
         };
         let view = match found {
@@ -439,13 +552,18 @@ impl CoordinatorActor {
             notices: notices.collect(),
             outputs: prepared.outputs.clone(),
             from_ms: if wanted == (Wanted::Once { stale: false }) { self.now_ms() } else { 0 },
+            // Another view knows nothing of what it has.
+            since_ms: since.map(|since| if since.view == view { since.tick_ms } else { 0 }),
             outbox: Arc::clone(&outbox),
         };
         let number = reader.number;
         let joined = {
             let mut registry = self.registry();
-            let entry = registry.get_mut(view).ok_or("the query ended while it was installed")?;
+            let ended = || Refusal::new("view_lost", "the query ended while it was installed");
+            let entry = registry.get_mut(view).ok_or_else(ended)?;
             entry.subscribers.push(number);
+            entry.lingers |= wanted == Wanted::Live;
+            entry.lingers_until_ms = None;
             let inbox = Arc::clone(&entry.inbox);
             outbox.attach(Arc::new(move || inbox.wake()));
             entry.inbox.push(Item::Join(reader))
@@ -453,7 +571,7 @@ impl CoordinatorActor {
         if !joined {
             // The view went down and nobody has noticed yet: the next reader gets a new one.
             self.finish(view, "query_failed", "the view panicked".to_string());
-            return Err("the view went down: subscribe again".to_string());
+            return Err(Refusal::new("view_lost", "the view went down: subscribe again"));
         }
         Ok(Subscribed { view, number })
     }
@@ -463,11 +581,11 @@ impl Handler<NodeMessage> for CoordinatorActor {
     type Result = ();
     fn handle(&mut self, message: NodeMessage, _ctx: &mut Self::Context) {
         let now_ms = self.now_ms();
-        let NodeMessage { name, link, message } = message;
+        let NodeMessage { name, link, report } = message;
         if let Ok(mut registered) = self.shared.registered.lock() {
-            match &message {
+            match &report.message {
                 FromNode::Register { .. } => {
-                    registered.insert(name.clone(), (link.clone(), message.clone()));
+                    registered.insert(name.clone(), (link.clone(), report.clone()));
                 }
                 FromNode::Leave => {
                     registered.remove(&name);
@@ -476,62 +594,57 @@ impl Handler<NodeMessage> for CoordinatorActor {
             }
         }
         let changes_sources = matches!(
-            message,
+            report.message,
             FromNode::Register { .. } | FromNode::Leave | FromNode::Status { .. }
         );
-        // What it has sent before it will send again: windows must not hold it twice.
-        let again = matches!(message, FromNode::Register { .. })
-            && self.core.nodes().contains_key(&name)
-            && self.registry().len() > 0;
-        if again {
-            self.core.start_over(self.shared.generations.engine());
-        }
-        let outcome = self.core.on_message(&name, &link, message, now_ms);
-        if again {
-            self.install_views("a node started anew");
-        }
-        if let Outcome::QueryFailed { queries, message } = outcome {
-            self.finish_failed(queries, &message);
+        let outcome = self.core.on_message(&name, &link, report, now_ms);
+        match outcome {
+            Outcome::Nothing => {}
+            Outcome::QueryFailed { queries, message } => self.finish_failed(queries, &message),
+            Outcome::EngineDied { feed } => self.blame(feed),
         }
         if changes_sources {
             let settled = self.core.sources_are_settled();
             self.shared
                 .settled
                 .send_if_modified(|known| std::mem::replace(known, settled) != settled);
+            self.resync();
         }
     }
 }
 
-impl Handler<EngineMoved> for CoordinatorActor {
+impl Handler<InstallNext> for CoordinatorActor {
     type Result = ();
-    fn handle(&mut self, _message: EngineMoved, ctx: &mut Self::Context) {
-        let Moved { frontiers, failed } = self.shared.router.take(FRONTIERS_PER_TURN);
+    fn handle(&mut self, _message: InstallNext, _ctx: &mut Self::Context) {
+        self.install_next();
+    }
+}
+
+impl Handler<EngineFailed> for CoordinatorActor {
+    type Result = ();
+    fn handle(&mut self, _message: EngineFailed, ctx: &mut Self::Context) {
+        let failed = self.shared.router.take_failed();
         if self.restarting || self.shared.generations.is_dead() {
             // All of it is of queries that will be installed anew.
             self.heal(ctx);
             return;
         }
-        let now_unix_ns = self.shared.clock.now_unix_ns();
-        for (run, tick_ms) in frontiers {
-            let inbox = {
-                let registry = self.registry();
-                let view = registry.by_run(run).and_then(|view| registry.get(view));
-                view.map(|entry| Arc::clone(&entry.inbox))
-            };
-            let Some(inbox) = inbox else { continue };
-            let advance = Advance {
-                tick_ms,
-                completeness: self.core.completeness(run, tick_ms),
-                events_unix_ns: self.core.take_samples(run, tick_ms),
-                now_unix_ns,
-            };
-            if !inbox.push(Item::Advance { run, advance }) {
-                self.finish_failed(vec![run], "the view went down");
-            }
-        }
         for (query, message) in failed {
             let queries = self.core.failed(query);
             self.finish_failed(queries, &message);
+        }
+    }
+}
+
+impl Handler<ClockTick> for CoordinatorActor {
+    type Result = ();
+    fn handle(&mut self, _message: ClockTick, ctx: &mut Self::Context) {
+        self.heal(ctx);
+        let (now_ms, mono_ms) = (self.now_ms(), self.shared.clock.monotonic_ns() / 1_000_000);
+        self.core.on_clock(now_ms, mono_ms);
+        if !self.restarting {
+            self.resync();
+            self.end_lingering(mono_ms);
         }
     }
 }
@@ -543,13 +656,6 @@ impl Handler<EngineStarted> for CoordinatorActor {
         if !message.started {
             error!("could not start a new engine; it is tried again");
             return;
-        }
-        if message.deaths >= DEATHS_MAX {
-            let views = self.registry().ids();
-            for view in views {
-                let text = format!("the engine died {} times within a minute", message.deaths);
-                self.finish(view, "query_failed", text);
-            }
         }
         self.core.start_over(self.shared.generations.engine());
         self.install_views("an engine worker died");
@@ -571,7 +677,7 @@ impl Handler<TestPanic> for CoordinatorActor {
 }
 
 impl Handler<Subscribe> for CoordinatorActor {
-    type Result = Result<Subscribed, String>;
+    type Result = Result<Subscribed, Refusal>;
     fn handle(&mut self, message: Subscribe, _ctx: &mut Self::Context) -> Self::Result {
         self.subscribe(message)
     }
@@ -581,25 +687,21 @@ impl Handler<Unsubscribe> for CoordinatorActor {
     type Result = ();
     fn handle(&mut self, message: Unsubscribe, _ctx: &mut Self::Context) {
         let Unsubscribe { view, number } = message;
-        let is_last = {
+        let mono_ms = self.shared.clock.monotonic_ns() / 1_000_000;
+        let is_over = {
             let mut registry = self.registry();
             let Some(entry) = registry.get_mut(view) else { return };
             entry.subscribers.retain(|have| *have != number);
             entry.inbox.push(Item::Leave(number));
-            entry.subscribers.is_empty()
+            let is_last = entry.subscribers.is_empty();
+            if is_last && entry.lingers && entry.lingers_until_ms.is_none() {
+                entry.lingers_until_ms = Some(mono_ms + LINGER_MS);
+            }
+            is_last && !entry.lingers
         };
-        if is_last {
+        if is_over {
             self.finish(view, "removed", "the last reader left".to_string());
         }
-    }
-}
-
-impl Handler<StatusOf> for CoordinatorActor {
-    type Result = MessageResult<StatusOf>;
-    fn handle(&mut self, message: StatusOf, _ctx: &mut Self::Context) -> Self::Result {
-        let run = self.registry().get(message.view).map_or(0, |entry| entry.run);
-        let completeness = self.core.completeness(run, message.frontier_ms);
-        MessageResult((completeness, self.shared.clock.now_unix_ns()))
     }
 }
 

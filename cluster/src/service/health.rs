@@ -19,6 +19,9 @@ pub struct ActorSummary {
     /// Handlers that took longer than 500 µs.
     pub slow_handled: u64,
     pub handler_ns_max: u64,
+    /// The handler that took most CPU time, and the message that it was for.
+    pub slowest_cpu_ns: u64,
+    pub slowest_message: &'static str,
     /// In one handler for seconds.
     pub stalled: u64,
     pub restarts: u64,
@@ -43,6 +46,10 @@ impl ActorSummary {
         self.handled += status.handled;
         self.slow_handled += status.slow_handled;
         self.handler_ns_max = self.handler_ns_max.max(status.handler_ns_max);
+        if status.slowest.cpu_ns > self.slowest_cpu_ns {
+            self.slowest_cpu_ns = status.slowest.cpu_ns;
+            self.slowest_message = status.slowest.message;
+        }
         self.stalled += u64::from(matches!(status.health, ActorHealth::Stalled { .. }));
         self.restarts += u64::from(status.restarts);
         self.failed += u64::from(status.health == ActorHealth::Failed);
@@ -93,7 +100,11 @@ pub(super) async fn watch(health: Arc<Health>) {
             if summary.slow_handled > before + SLOW_PER_LOOK {
                 let (slow_handled, max_ns) =
                     (summary.slow_handled - before, summary.handler_ns_max);
-                warn!(actors = kind, slow_handled, max_ns, "handlers took longer than 500 µs");
+                let (message, cpu_ns) = (summary.slowest_message, summary.slowest_cpu_ns);
+                warn!(
+                    actors = kind,
+                    slow_handled, max_ns, message, cpu_ns, "handlers took longer than 500 µs"
+                );
             }
         }
     }

@@ -1,5 +1,6 @@
 //! What waits for one view: rows and frontiers of its query, readers that come and go. Bounded in
-//! bytes, filled by engine workers and the coordinator, who never wait; emptied by the view. What is
+//! bytes, filled by engine workers (rows and frontiers, in their order) and the coordinator (readers), who
+//! never wait; emptied by the view. What is
 //! too much ends the view with a message, rather than showing it wrong.
 
 use std::collections::VecDeque;
@@ -12,22 +13,12 @@ use weir_types::PackedRow;
 
 use super::message::Outgoing;
 use super::outbox::Outbox;
-use crate::coordinator::QueryCompleteness;
 use crate::view::OutputInfo;
 
 /// Rows that wait for one view, in bytes: a first answer of a million rows and more.
 pub(crate) const INBOX_BYTES_MAX: usize = 512 << 20;
 /// What a row costs beside its bytes while it waits.
 pub(crate) const ROW_OVERHEAD_BYTES: usize = 64;
-
-/// The view's frontier moved.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Advance {
-    pub(crate) tick_ms: u64,
-    pub(crate) completeness: QueryCompleteness,
-    pub(crate) events_unix_ns: Vec<i64>,
-    pub(crate) now_unix_ns: i64,
-}
 
 /// Somebody who follows the view from now on.
 pub(crate) struct NewReader {
@@ -40,6 +31,8 @@ pub(crate) struct NewReader {
     pub(crate) notices: Vec<Outgoing>,
     /// Its first answer is at a frontier not before this one.
     pub(crate) from_ms: u64,
+    /// It has everything up to this frontier already, and wants what changed since.
+    pub(crate) since_ms: Option<u64>,
 }
 
 pub(crate) enum Item {
@@ -52,9 +45,10 @@ pub(crate) enum Item {
         rows: Vec<(PackedRow, i64)>,
         _unread: Unread,
     },
+    /// The view's frontier moved.
     Advance {
         run: QueryId,
-        advance: Advance,
+        tick_ms: u64,
     },
     /// The query was installed anew, as this run: its rows come from the beginning.
     Rebase {
@@ -62,11 +56,6 @@ pub(crate) enum Item {
     },
     Join(NewReader),
     Leave(u64),
-    /// How complete the standing answer is.
-    Idle {
-        completeness: QueryCompleteness,
-        now_unix_ns: i64,
-    },
 }
 
 impl Item {
@@ -92,6 +81,22 @@ struct Inner {
     closed: bool,
     /// The query is over: code and message.
     finish: Option<(&'static str, String)>,
+}
+
+impl Inner {
+    /// A frontier right behind another one of the same query takes its place.
+    fn advanced_with(&mut self, item: &Item) -> bool {
+        let Item::Advance { run, tick_ms } = item else { return false };
+        let Some(Item::Advance { run: waiting, tick_ms: waiting_ms }) = self.items.back_mut()
+        else {
+            return false;
+        };
+        let same = run == waiting;
+        if same {
+            *waiting_ms = (*waiting_ms).max(*tick_ms);
+        }
+        same
+    }
 }
 
 /// Shared by the view, the coordinator and the engine's workers.
@@ -139,7 +144,9 @@ impl ViewInbox {
             inner.bytes = 0;
             inner.advances = 0;
         }
-        if !inner.overflowed {
+        if inner.advanced_with(&item) {
+            // What waits is not more than it was.
+        } else if !inner.overflowed {
             inner.bytes += bytes;
             inner.advances += usize::from(matches!(item, Item::Advance { .. }));
             inner.items.push_back(item);
@@ -192,5 +199,5 @@ impl ViewInbox {
 /// What a reader is told whose view went down.
 pub(crate) fn end_lost(outbox: &Outbox) {
     let error = Outgoing::error("view_lost", "the view went down: subscribe again", "");
-    outbox.end(vec![error, Outgoing::end("view_lost")], false);
+    outbox.end(vec![error, Outgoing::End("view_lost".into())], false);
 }

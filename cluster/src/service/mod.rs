@@ -2,8 +2,8 @@
 //! carries the engine's events and the nodes' messages to them.
 //!
 //! Everything that waits is bounded in bytes: a view's inbox ([`inbox`]), a reader's outbox ([`outbox`],
-//! accounts in [`budget`]). Engine workers never wait: rows go straight into inboxes, frontiers are
-//! kept one per query ([`router`]). The coordinator and the views have a thread each.
+//! accounts in [`budget`]). Engine workers never wait: rows and frontiers go straight into inboxes
+//! ([`router`]). The coordinator and the views have a thread each.
 
 mod budget;
 mod coordinator_actor;
@@ -12,6 +12,7 @@ mod inbox;
 mod maintained;
 pub mod message;
 mod outbox;
+mod quarantine;
 mod query_actor;
 mod registry;
 mod router;
@@ -30,7 +31,7 @@ use weir_types::Clock;
 pub use budget::{Admitted, Client, ReaderCounters, ReaderLimits, Readers};
 pub use coordinator_actor::{
     AvailableTables, CoordinatorActor, FeedRow, ListFeeds, ListNodes, ListQueries, NodeRow,
-    QueryRow, Subscribe, Subscribed, TestPanic, Unsubscribe, Wanted,
+    QueryRow, Since, Subscribe, Subscribed, TestPanic, Unsubscribe, Wanted,
 };
 pub use health::{ActorSummary, Health};
 pub use message::Outgoing;
@@ -38,9 +39,9 @@ pub use outbox::{Outbox, Popped};
 pub use registry::ViewId;
 pub use stats::{Freshness, Quantiles};
 
-use crate::coordinator::{Identity, PastLosses};
+use crate::coordinator::{Book, BusCounters, CutTotals, Identity};
 use crate::view::SnapshotLimits;
-use coordinator_actor::{EngineMoved, NodeMessage, Shared};
+use coordinator_actor::{EngineFailed, NodeMessage, Shared};
 use router::Router;
 
 pub struct ServiceConfig {
@@ -63,8 +64,11 @@ pub struct Service {
     pub readers: Arc<Readers>,
     pub freshness: Arc<Freshness>,
     pub health: Arc<Health>,
+    pub bus: Arc<BusCounters>,
     pub clock: Arc<dyn Clock>,
     pub tick_ms: u64,
+    /// What functions left out.
+    pub cut_totals: CutTotals,
     /// False while sources start: a table that nothing produces may still come.
     pub settled: watch::Receiver<bool>,
 }
@@ -90,6 +94,9 @@ impl Service {
             Arc::new(move |_generation, event| emit.emit(event)),
         )?;
         let engine = Arc::new(engine);
+        let bus: Arc<BusCounters> = Arc::default();
+        let book = Arc::new(Book::new(Some(config.retention_ns)));
+        let cut_totals = book.cut_totals();
         let (settled_sender, settled) = watch::channel(false);
         let shared = Shared {
             generations: Arc::clone(&engine),
@@ -103,7 +110,9 @@ impl Service {
             switch: switch.child("queries"),
             views: actix::Arbiter::new().handle(),
             registered: Arc::default(),
-            past_losses: PastLosses::default(),
+            book,
+            bus: Arc::clone(&bus),
+            quarantine: Arc::default(),
             settled: settled_sender,
         };
         // However often it dies, views wait for it: there is no server without it.
@@ -128,22 +137,23 @@ impl Service {
             readers: Readers::new(config.readers),
             freshness: Arc::new(Freshness::default()),
             health,
+            bus,
             clock,
             tick_ms: config.tick_ms,
+            cut_totals,
             settled,
         })
     }
 }
 
-/// How long to wait for room in the coordinator's mailbox. What the engine says meanwhile is kept, one
-/// frontier a query.
+/// How long to wait for room in the coordinator's mailbox. What has failed meanwhile is kept.
 const RETRY: Duration = Duration::from_millis(2);
 
-/// Tells the coordinator that the engine has moved. Waits for no answer.
+/// Tells the coordinator that something failed. Waits for no answer.
 async fn pump_engine(router: Arc<Router>, coordinator: Address<CoordinatorActor>) {
     loop {
         router.has_news().await;
-        while coordinator.try_send(EngineMoved).is_err() {
+        while coordinator.try_send(EngineFailed).is_err() {
             if !coordinator.is_open() {
                 return;
             }
@@ -157,10 +167,10 @@ async fn pump_node(name: String, mut port: ClusterPort, coordinator: Address<Coo
     let link = port.link.clone();
     while let Some(message) = port.recv().await {
         match message {
-            Ok(message) => {
+            Ok(report) => {
                 let name = name.clone();
                 let link = link.clone();
-                let _ = coordinator.send(NodeMessage { name, link, message }).await;
+                let _ = coordinator.send(NodeMessage { name, link, report }).await;
             }
             Err(error) => error!(node = name, %error, "unreadable message from a node"),
         }

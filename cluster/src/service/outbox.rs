@@ -51,7 +51,6 @@ pub(crate) enum Offer {
 }
 
 /// What there was to take.
-#[derive(Debug)]
 pub enum Popped {
     Message(Outgoing),
     Empty,
@@ -247,7 +246,7 @@ impl Outbox {
             limits.reader_bytes_max, limits.client_bytes_max, limits.readers_bytes_max
         );
         let error = Outgoing::error("reader_too_slow", &message, "");
-        self.end(vec![error, Outgoing::end("reader_too_slow")], true);
+        self.end(vec![error, Outgoing::End("reader_too_slow".into())], true);
     }
 
     pub(crate) fn count_behind(&self) {
@@ -310,7 +309,7 @@ mod tests {
     use super::*;
 
     fn message(bytes: usize) -> Outgoing {
-        Outgoing::new("changes", "x".repeat(bytes))
+        Outgoing::error("", &"x".repeat(bytes), "")
     }
 
     fn limits(reader: u64, client: u64, all: u64) -> ReaderLimits {
@@ -343,8 +342,8 @@ mod tests {
         assert!(readers.held_bytes() < 1000, "{}", readers.held_bytes());
         assert!(!outbox.hold(1) && outbox.offer(&message(1)) == Offer::Gone);
         outbox.release(600);
-        assert!(matches!(outbox.pop(), Popped::Message(m) if m.kind == "error"));
-        assert!(matches!(outbox.pop(), Popped::Message(m) if m.kind == "end"));
+        assert!(matches!(outbox.pop(), Popped::Message(Outgoing::Error(_))));
+        assert!(matches!(outbox.pop(), Popped::Message(Outgoing::End(_))));
         assert!(matches!(outbox.pop(), Popped::Finished));
         assert_eq!((readers.held_bytes(), client.budget.used()), (0, 0));
     }

@@ -8,14 +8,17 @@ use std::time::Duration;
 use actix::prelude::*;
 use tracing::warn;
 use weir_actors::{Address, WeakAddress};
+use weir_engine::Generations;
+use weir_proto::QueryId;
+use weir_sinks::delivery::{Completeness, Output};
 use weir_types::Clock;
 
-use super::coordinator_actor::{CoordinatorActor, StatusOf, Unsubscribe, ViewFailed};
-use super::inbox::{Item, ViewInbox};
-use super::maintained::{Maintained, too_large_message};
+use super::coordinator_actor::{CoordinatorActor, Unsubscribe, ViewFailed};
+use super::inbox::ViewInbox;
+use super::maintained::{Maintained, Surroundings, too_large_message};
 use super::message::Outgoing;
 use super::registry::ViewId;
-use crate::view::OutputInfo;
+use crate::coordinator::Book;
 
 /// How often a standing frontier is looked at.
 const IDLE_CHECK: Duration = Duration::from_millis(500);
@@ -35,7 +38,7 @@ pub(crate) struct QueryActor {
     maintained: Maintained,
     inbox: Arc<ViewInbox>,
     coordinator: WeakAddress<CoordinatorActor>,
-    clock: Arc<dyn Clock>,
+    around: Around,
     /// A test wants it to.
     panics: bool,
     /// A slice is on its way.
@@ -50,8 +53,29 @@ pub(crate) struct ViewParts {
     pub(crate) maintained: Maintained,
     pub(crate) inbox: Arc<ViewInbox>,
     pub(crate) coordinator: WeakAddress<CoordinatorActor>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) around: Around,
     pub(crate) test_faults: bool,
+}
+
+/// The time, and how complete answers are.
+#[derive(Clone)]
+pub(crate) struct Around {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) book: Arc<Book>,
+    pub(crate) generations: Arc<Generations>,
+}
+
+impl Surroundings for Around {
+    fn now_unix_ns(&self) -> i64 {
+        self.clock.now_unix_ns()
+    }
+    fn completeness(&self, run: QueryId, frontier_ms: u64) -> Completeness {
+        self.book.note_cuts(run, frontier_ms, self.generations.engine().cuts(run));
+        self.book.completeness(run, frontier_ms)
+    }
+    fn take_samples(&self, run: QueryId, frontier_ms: u64) -> Vec<i64> {
+        self.book.take_samples(run, frontier_ms)
+    }
 }
 
 impl Actor for QueryActor {
@@ -72,15 +96,15 @@ impl Drop for QueryActor {
 
 impl QueryActor {
     pub(crate) fn new(parts: ViewParts) -> QueryActor {
-        let ViewParts { view, maintained, inbox, coordinator, clock, test_faults } = parts;
-        let asked = |info: &Arc<OutputInfo>| info.table == TEST_PANIC_OUTPUT;
+        let ViewParts { view, maintained, inbox, coordinator, around, test_faults } = parts;
+        let asked = |output: &Arc<Output>| output.info.table == TEST_PANIC_OUTPUT;
         let panics = test_faults && maintained.outputs().iter().any(asked);
         QueryActor {
             view,
             maintained,
             inbox,
             coordinator,
-            clock,
+            around,
             panics,
             goes_on: false,
             over: false,
@@ -94,25 +118,11 @@ impl QueryActor {
 
     /// Readers hear of a frontier that stands still, and of who holds it.
     fn check_idle(&mut self, ctx: &mut Context<Self>) {
-        // Should a wake ever have been refused.
+        self.maintained.look_around(&self.around);
+        // Also should a wake ever have been refused.
         if !self.goes_on {
             self.slice(ctx);
         }
-        let (Some(frontier_ms), Some(coordinator)) =
-            (self.maintained.frontier_ms(), self.coordinator())
-        else {
-            return;
-        };
-        if !self.maintained.is_quiet(self.clock.now_unix_ns()) {
-            return;
-        }
-        let status = StatusOf { view: self.view, frontier_ms };
-        let ask = async move { coordinator.send(status).await }.into_actor(self);
-        ctx.spawn(ask.map(|answer, actor, _ctx| {
-            if let Ok((completeness, now_unix_ns)) = answer {
-                actor.inbox.push(Item::Idle { completeness, now_unix_ns });
-            }
-        }));
     }
 
     /// Works for a moment. If there is more to do, goes on after everybody else who is ready.
@@ -124,10 +134,11 @@ impl QueryActor {
         if let Some((code, message)) = self.inbox.take_finish() {
             return self.end(code, &message, ctx);
         }
-        let until_ns = self.clock.monotonic_ns() + SLICE_NS;
+        let clock = &self.around.clock;
+        let until_ns = clock.monotonic_ns() + SLICE_NS;
         let mut more = true;
-        while more && self.clock.monotonic_ns() < until_ns {
-            more = self.maintained.step(&self.inbox);
+        while more && clock.monotonic_ns() < until_ns {
+            more = self.maintained.step(&self.inbox, &self.around);
         }
         self.announce_gone();
         if self.inbox.overflowed() {

@@ -1,6 +1,6 @@
-//! Where the engine's events go. Rows go straight to their view's inbox; frontiers, failures and deaths
-//! are kept here, one per query, until the coordinator takes them. So nothing waits in a queue that
-//! could be full, and an engine worker never waits for anybody.
+//! Where the engine's events go. Rows and frontiers go straight to their view's inbox, in their order;
+//! failures are kept here until the coordinator takes them. So nothing waits in a queue that could be
+//! full, and an engine worker never waits for anybody.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,17 +11,10 @@ use weir_proto::QueryId;
 
 use super::inbox::{Item, ViewInbox};
 
-/// What the coordinator has to know.
-#[derive(Debug, Default)]
-pub(crate) struct Moved {
-    pub(crate) frontiers: BTreeMap<QueryId, u64>,
-    pub(crate) failed: BTreeMap<QueryId, String>,
-}
-
 #[derive(Default)]
 struct Inner {
     routes: BTreeMap<QueryId, Arc<ViewInbox>>,
-    moved: Moved,
+    failed: BTreeMap<QueryId, String>,
 }
 
 #[derive(Default)]
@@ -39,24 +32,28 @@ impl Router {
     pub(crate) fn emit(&self, event: EngineEvent) {
         match event {
             EngineEvent::Rows { query, table, tick_ms, rows, unread } => {
-                let Some(inbox) = self.lock().routes.get(&query).cloned() else { return };
-                if inbox.push(Item::Rows { run: query, tick_ms, table, rows, _unread: unread }) {
-                    return;
-                }
-                self.lock().moved.failed.insert(query, "the view went down".to_string());
+                let item = Item::Rows { run: query, tick_ms, table, rows, _unread: unread };
+                self.hand_over(query, item);
             }
             EngineEvent::Frontier { query, tick_ms } => {
-                let mut inner = self.lock();
-                let frontier = inner.moved.frontiers.entry(query).or_default();
-                *frontier = tick_ms.max(*frontier);
+                self.hand_over(query, Item::Advance { run: query, tick_ms });
             }
-            EngineEvent::Failed { query, message } => {
-                self.lock().moved.failed.insert(query, message);
-            }
+            EngineEvent::Failed { query, message } => self.fail(query, message),
             // The coordinator asks whether the engine lives.
-            EngineEvent::Died { .. } => {}
-            EngineEvent::Changes { .. } | EngineEvent::Removed { .. } => return,
+            EngineEvent::Died { .. } => self.news.notify_one(),
+            EngineEvent::Changes { .. } | EngineEvent::Removed { .. } => {}
         }
+    }
+
+    fn hand_over(&self, query: QueryId, item: Item) {
+        let Some(inbox) = self.lock().routes.get(&query).cloned() else { return };
+        if !inbox.push(item) {
+            self.fail(query, "the view went down".to_string());
+        }
+    }
+
+    fn fail(&self, query: QueryId, message: String) {
+        self.lock().failed.insert(query, message);
         self.news.notify_one();
     }
 
@@ -64,19 +61,9 @@ impl Router {
         self.news.notified().await;
     }
 
-    /// At most `max` frontiers, and all failures. What is left is news again.
-    pub(crate) fn take(&self, max: usize) -> Moved {
-        let mut inner = self.lock();
-        let failed = std::mem::take(&mut inner.moved.failed);
-        let later = inner.moved.frontiers.keys().nth(max).copied();
-        let rest = later.map(|query| inner.moved.frontiers.split_off(&query)).unwrap_or_default();
-        let frontiers = std::mem::replace(&mut inner.moved.frontiers, rest);
-        let more = !inner.moved.frontiers.is_empty();
-        drop(inner);
-        if more {
-            self.news.notify_one();
-        }
-        Moved { frontiers, failed }
+    /// What has failed since the last call.
+    pub(crate) fn take_failed(&self) -> BTreeMap<QueryId, String> {
+        std::mem::take(&mut self.lock().failed)
     }
 
     pub(crate) fn set(&self, run: QueryId, inbox: Arc<ViewInbox>) {
@@ -87,7 +74,6 @@ impl Router {
     pub(crate) fn forget(&self, run: QueryId) {
         let mut inner = self.lock();
         inner.routes.remove(&run);
-        inner.moved.frontiers.remove(&run);
-        inner.moved.failed.remove(&run);
+        inner.failed.remove(&run);
     }
 }

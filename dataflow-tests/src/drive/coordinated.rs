@@ -109,7 +109,7 @@ impl Coordinated {
             };
             let history = Some(History::new(HISTORY_BYTES, &[]));
             let sender = port.sender.clone();
-            let core = NodeCore::new(info, Arc::clone(&engine), history, sender, 0, 0);
+            let mut core = NodeCore::new(info, Arc::clone(&engine), history, sender, 0, 0);
             core.register(Vec::new());
             all.push(Node { name, engine, core, port, cluster_port });
         }

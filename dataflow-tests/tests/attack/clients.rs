@@ -96,3 +96,33 @@ fn slow_clients() {
     drop(streams);
     target.recovers();
 }
+
+/// Thousands of connections that say nothing, and requests by the thousand on one whose answers nobody reads:
+/// others are served meanwhile, and it costs little memory. Catches a place that a silent client keeps.
+#[test]
+fn floods_of_connections_and_requests() {
+    let Some(mut target) = Target::start(&[], &[]) else { return };
+    let before = rss_bytes(target.weir.pid());
+    let silent: Vec<TcpStream> =
+        (0..3_000).filter_map(|_| TcpStream::connect(target.weir.addr).ok()).collect();
+    assert!(silent.len() > 1_000, "{} connections", silent.len());
+    target.stands("thousands of silent connections");
+    let host = target.weir.addr;
+    let token = &target.weir.token;
+    let request = format!(
+        "GET /api/v1/funcs HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    let mut deaf = Vec::new();
+    for _ in 0..8 {
+        let mut stream = TcpStream::connect(host).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+        // It is not read any further once enough waits to be written.
+        let _ = stream.write_all(request.repeat(5_000).as_bytes());
+        deaf.push(stream);
+    }
+    let now = rss_bytes(target.weir.pid());
+    assert!(now < before + (200 << 20), "{} MiB more", (now - before) >> 20);
+    target.stands("pipelined requests that nobody reads the answers of");
+    drop((silent, deaf));
+    target.recovers();
+}

@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use crate::target::Target;
+use weir_dataflow_tests::harness::http::{Load, run_load};
+
+use crate::target::{ATTEMPTS, Target};
 
 /// Three thousand processes that live for a moment: catches a cost of each that grows with what is known.
 #[test]
@@ -28,18 +30,21 @@ fn network_namespaces() {
     let lost = |target: &Target| {
         target.weir.stats().unwrap()["tables"]["http_events"]["lost"]["ring_full"].as_u64()
     };
-    let before = lost(&target);
-    let paths = vec!["/ok".to_string()];
-    let load = weir_dataflow_tests::harness::http::Load {
+    let load = Load {
         addr: target.nginx.addr,
-        paths,
+        paths: vec!["/ok".to_string()],
         requests: 10_000,
         requests_per_sec: 2_000,
         connections: 4,
         keep_alive: true,
     };
-    drop(weir_dataflow_tests::harness::http::run_load(&load));
-    assert_eq!(lost(&target), before, "records were lost while namespaces were read");
+    // A machine without a core to spare may lose some once; a lock held over the reading loses each time.
+    let loses_nothing = (0..ATTEMPTS).any(|_| {
+        let before = lost(&target);
+        drop(run_load(&load));
+        lost(&target) == before
+    });
+    assert!(loses_nothing, "records were lost while namespaces were read");
     target.stands("two hundred namespaces");
     for mut child in children {
         let _ = child.kill();

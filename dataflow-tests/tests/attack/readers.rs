@@ -93,3 +93,39 @@ fn messages_that_are_none() {
     target.stands("a message of 32 MiB");
     target.recovers();
 }
+
+/// Hundreds of subscriptions of different queries, over several sockets that answer no ping and read nothing:
+/// each is a view or refused with a code, they are gone when the sockets are, and nobody else is late.
+#[test]
+fn hundreds_of_subscriptions() {
+    let Some(mut target) = Target::start(&[], &[]) else { return };
+    let mut sockets: Vec<Socket> = Vec::new();
+    for socket in 0..5 {
+        let mut open = Socket::open(target.weir.addr, &target.weir.token).unwrap();
+        for n in 0..60 {
+            let text = format!(
+                "import px\ndf = px.DataFrame('http_events', start_time='-1m')\n\
+                 df = df[df.latency > {n}]\ndf = df.groupby('req_path').agg(n=('latency', px.count))\n\
+                 df.s = {socket}\npx.display(df, 'out')\n"
+            );
+            open.subscribe(&format!("q{n}"), &text).unwrap();
+        }
+        sockets.push(open);
+    }
+    let queries = || -> usize {
+        let answer = target.weir.get("/api/v1/queries").unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        json["queries"].as_array().map_or(0, Vec::len)
+    };
+    let all = wait_until(Duration::from_secs(60), || (queries() > 300).then_some(()));
+    assert!(all.is_some(), "{} queries", queries());
+    let stats = target.weir.stats().unwrap();
+    assert_eq!(stats["readers"]["websockets"], 6, "{stats}");
+    // Half of them leave without a word.
+    sockets.truncate(2);
+    let left = wait_until(Duration::from_secs(60), || (queries() <= 121).then_some(()));
+    assert!(left.is_some(), "{} queries", queries());
+    target.stands("hundreds of subscriptions");
+    drop(sockets);
+    target.recovers();
+}

@@ -1,5 +1,7 @@
 //! Scripts that would cost a stack, a heap or a core.
 
+use weir_dataflow_tests::harness::http::request_once;
+
 use crate::target::{Target, code_of};
 
 const SCAN: &str = "import px\ndf = px.DataFrame('http_events', start_time='-5m')\n";
@@ -72,7 +74,12 @@ fn scripts_that_must_be_refused() {
 }
 
 /// Texts that are large but may be answered: whatever comes, it comes soon and harms nobody.
-fn heavy() -> Vec<(&'static str, String)> {
+pub(crate) fn heavy() -> impl Iterator<Item = (&'static str, String)> {
+    heavy_frames().into_iter().chain(heavy_functions())
+}
+
+/// Joins, unions and groups.
+fn heavy_frames() -> Vec<(&'static str, String)> {
     let append = "df = df.append(df)\n".repeat(45);
     let flat: String = (0..400).map(|n| format!(" + {n}")).collect();
     vec![
@@ -105,6 +112,80 @@ fn heavy() -> Vec<(&'static str, String)> {
             ),
         ),
         (
+            "a join of joins",
+            format!(
+                "{SCAN}df.k = 1\n{}j = j.groupby('k').agg(n=('latency', px.count))\npx.display(j)\n",
+                "j = df.merge(df, how='inner', left_on='k', right_on='k', suffixes=['', '_r'])\n\
+                 j = j.merge(df, how='inner', left_on='k', right_on='k', suffixes=['', '_s'])\n"
+            ),
+        ),
+        (
+            "a group for each row",
+            format!(
+                "{SCAN}df = df.groupby(['time_', 'req_path', 'latency']).agg(q=('latency', px.quantiles))\n\
+                 px.display(df)\n"
+            ),
+        ),
+        (
+            "an hour in seconds",
+            "import px\ndf = px.DataFrame('http_events', start_time='-1h')\n\
+             df.w = px.bin(df.time_, px.seconds(1))\n\
+             df = df.groupby(['w', 'req_path']).agg(q=('latency', px.quantiles), n=('latency', px.max))\n\
+             px.display(df)\n"
+                .to_string(),
+        ),
+        (
+            "windows that roll",
+            format!(
+                "{SCAN}df = df.rolling('1s').groupby('req_path').agg(n=('latency', px.count))\npx.display(df)\n"
+            ),
+        ),
+        (
+            "a hundred frames appended",
+            format!(
+                "{SCAN}all = df\n{}px.display(all)\n",
+                (0..100)
+                    .map(|n| format!("d = df[df.latency > {n}]\nall = all.append(d)\n"))
+                    .collect::<String>()
+            ),
+        ),
+    ]
+}
+
+/// Functions over texts of a megabyte.
+fn heavy_functions() -> Vec<(&'static str, String)> {
+    vec![
+        ("a pattern that looks at the rest for each letter", letters(REST_FOR_EACH)),
+        ("a pattern that looks at every other letter", letters("(A|AA)*B|A")),
+        (
+            "a pattern of many states",
+            letters_with(15, "df.m = px.regex_match('(.*A){9}[^A]', df.s)\n", "m"),
+        ),
+        (
+            "rules that all look at the rest",
+            letters_with(
+                15,
+                &format!(
+                    "df.m = px._match_regex_rule('{{{}}}', df.s)\n",
+                    (0..200)
+                        .map(|n| format!("\"r{n}\": \"(.*A){{9}}[^A]{n}\""))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
+                "m",
+            ),
+        ),
+        (
+            "long strings through functions",
+            letters_with(
+                20,
+                "df.a = px.toupper(df.s)\ndf.b = px.length(px.replace('(A)(A)', df.s, '\\\\2\\\\1'))\n\
+                 df.c = px.pluck(df.s, 'x') + px.uri_recompose('http', '', df.s, 80, df.s, '', '')\n\
+                 df.d = px.length(px.normalize_pgsql(df.s, 'Query'))\ndf.e = px.find(df.s, 'AB')\n",
+                "d",
+            ),
+        ),
+        (
             "redaction of long strings",
             format!(
                 "{SCAN}{}df.s = px.redact_pii_best_effort(df.s)\ndf = df.groupby('s').agg(n=('latency', px.count))\npx.display(df)\n",
@@ -114,15 +195,49 @@ fn heavy() -> Vec<(&'static str, String)> {
     ]
 }
 
+/// Letters, doubled so many times, of the one request that has them, and what is made of them.
+fn letters_with(doublings: usize, work: &str, shown: &str) -> String {
+    let doubled = "df.s = df.s + df.s\n".repeat(doublings);
+    format!(
+        "{SCAN}df.s = px.replace('[^A]', df.req_path, '')\ndf = df[px.length(df.s) == 30]\n{doubled}{work}\
+         px.display(df[['{shown}']])\n"
+    )
+}
+
+/// A pattern over a text of a megabyte.
+fn letters(pattern: &str) -> String {
+    let work = format!("df.n = px.length(px.replace('{pattern}', df.s, 'x'))\n");
+    letters_with(15, &work, "n")
+}
+
 /// Each is answered or refused with a code; the server lives and the other view is on time: catches a
 /// join, a union or a function that takes all the memory or a core for itself.
 #[test]
 fn scripts_that_are_heavy() {
     let Some(mut target) = Target::start(&[], &[]) else { return };
     for (name, text) in heavy() {
-        let answer = target.ask(&text);
-        eprintln!("{name}: {} {:?}", answer.status, code_of(&answer));
-        target.stands(name);
+        target.withstands(name, |target| ask(target, name, &text));
     }
+    // What was given up is in the answer and in the server's figures.
+    let answer = target.ask(&letters(REST_FOR_EACH)).text();
+    assert!(answer.contains("cut_regex_work") && answer.contains("\"complete\":false"), "{answer}");
+    let cut = target.weir.stats().unwrap()["cut"]["cut_regex_work"].as_u64();
+    assert!(cut.is_some_and(|count| count > 0), "{cut:?}");
+    let metrics = target.weir.get("/metrics").unwrap().text();
+    assert!(metrics.contains("weir_cut_total{reason=\"cut_regex_work\"}"), "{metrics}");
     target.recovers();
+}
+
+/// A pattern that looks at the rest of the text for each of its letters.
+const REST_FOR_EACH: &str = ".*[^A-Z]|[A-Z]";
+
+/// Asks for an answer, which may be refused, but not as if the server were at fault.
+pub(crate) fn ask(target: &Target, name: &str, text: &str) {
+    // What patterns are tried on.
+    let letters = format!("/{}", "A".repeat(30));
+    request_once(target.nginx.addr, "GET", &letters, &[], b"").unwrap();
+    let answer = target.ask(text);
+    let code = code_of(&answer);
+    eprintln!("{name}: {} {code:?}, {} bytes", answer.status, answer.body.len());
+    assert!(answer.status != 500, "{name}: {}", answer.text());
 }

@@ -68,6 +68,57 @@ fn views_go_on_whatever_dies() {
     nginx.quit().unwrap();
 }
 
+/// A script that brings the engine down whenever it runs is ended after the second death and refused from
+/// then on, with a code; the view beside it goes on under its subscription, in spite of more deaths within a
+/// minute than the server used to forgive. Would catch a script that ends all views.
+#[test]
+fn a_script_that_kills_is_ended_alone() {
+    if !can_capture() {
+        return;
+    }
+    let nginx = Nginx::start(NginxOptions::default()).unwrap();
+    let port = nginx.addr.port();
+    let weir = Weir::start(&["--trace", &format!("port:{port}"), "--test-faults"]).unwrap();
+    let script = tempfile::Builder::new().suffix(".pxl").tempfile().unwrap();
+    let scan = "import px\ndf = px.DataFrame('http_events', start_time='-10m')\n";
+    let text = format!(
+        "{scan}df = df[df.trace_role == 2]\ndf = df[df.local_port == {port}]\n\
+         df = df.groupby('req_path').agg(n=('latency', px.count))\npx.display(df, 'paths')\n"
+    );
+    std::fs::write(script.path(), &text).unwrap();
+    let mut live = weir.live(script.path().to_str().unwrap(), &["--refresh", "200ms"]).unwrap();
+    let load = Load {
+        addr: nginx.addr,
+        paths: vec!["/a".to_string(), "/b".to_string()],
+        requests: REQUESTS,
+        requests_per_sec: 0,
+        connections: 2,
+        keep_alive: true,
+    };
+    let mut sent = run_load(&load).len();
+    live.wait_for(DEADLINE, |view| count(&view.rows("paths")) == sent as i64).unwrap();
+    // In the node part, and behind an aggregate in the cluster part.
+    let fatal = "df = df[df.req_path != '__weir_test_deaths__']\n";
+    let group = "df = df.groupby('req_path').agg(n=('latency', px.count))\n";
+    let show = "px.display(df, 'fatal')\n";
+    let kills = [format!("{scan}{fatal}{show}"), format!("{scan}{group}{fatal}{show}")];
+    for (number, text) in kills.iter().enumerate() {
+        for attempt in ["until it is ended", "at once"] {
+            let answer = weir.post("/api/v1/run", &json!({ "text": text })).unwrap();
+            assert_eq!(answer.status, 422, "{number}, {attempt}: {}", answer.text());
+            assert!(answer.text().contains("query_quarantined"), "{}", answer.text());
+        }
+        sent += run_load(&load).len();
+        let frontiers = live.view.frontiers.len();
+        live.wait_for(DEADLINE, |view| {
+            count(&view.rows("paths")) == sent as i64 && view.frontiers.len() > frontiers + 5
+        })
+        .unwrap();
+        assert!(live.view.errors.is_empty(), "{number}: {:?}", live.view.errors);
+    }
+    nginx.quit().unwrap();
+}
+
 fn count(rows: &[(Json, i64)]) -> i64 {
     rows.iter().filter_map(|(row, count)| Some(row["n"].as_i64()? * count)).sum()
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use weir_cluster::coordinator::{Coordinator, PastLosses};
+use weir_cluster::coordinator::{Book, Coordinator};
 use weir_cluster::planner::{ScriptRequest, prepare};
 use weir_dataflow_tests::check::check;
 use weir_engine::history::History;
@@ -18,6 +18,7 @@ use weir_proto::bus::{ClusterPort, NodePort, in_process};
 use weir_proto::{FromNode, NodeInfo};
 use weir_types::ledger::{METADATA, NodeLedger, Reach, Span};
 use weir_types::plan::SlidingWindow;
+use weir_types::split::SplitPlan;
 use weir_types::{RecordBatch, Upid, tables};
 
 const TICK_MS: u64 = 1_000;
@@ -58,6 +59,7 @@ struct Known {
 
 struct Reader {
     query: u64,
+    split: Arc<SplitPlan>,
     table: &'static str,
     window_s: i64,
     installed_ns: i64,
@@ -73,7 +75,8 @@ struct Rig {
     node_port: NodePort,
     cluster_port: ClusterPort,
     coordinator: Coordinator,
-    past: PastLosses,
+    book: Arc<Book>,
+    mono_ms: u64,
     readers: Vec<Reader>,
     known: Vec<Known>,
     now_ms: u64,
@@ -115,10 +118,10 @@ impl Rig {
         let (node_engine, node_events) = engine("node");
         let (cluster_engine, cluster_events) = engine("cluster");
         let (node_port, cluster_port) = in_process();
-        let (ledger, past) = (NodeLedger::default(), PastLosses::default());
-        let core = core(&node_engine, &node_port, &ledger, 1, START_MS);
+        let (ledger, book) = (NodeLedger::default(), Arc::new(Book::default()));
+        let mut core = core(&node_engine, &node_port, &ledger, 1, START_MS);
         core.register(Vec::new());
-        let coordinator = Coordinator::new(cluster_engine.clone()).with_past_losses(past.clone());
+        let coordinator = Coordinator::new(cluster_engine.clone()).with_book(book.clone());
         let mut rig = Rig {
             node_engine,
             cluster_engine,
@@ -129,7 +132,8 @@ impl Rig {
             node_port,
             cluster_port,
             coordinator,
-            past,
+            book,
+            mono_ms: 0,
             readers: Vec::new(),
             known: Vec::new(),
             now_ms: START_MS,
@@ -153,9 +157,10 @@ impl Rig {
                 let request = ScriptRequest { text: Some(text), ..ScriptRequest::default() };
                 let prepared = prepare(&request, TICK_MS, None, &|_| true).unwrap();
                 let query = self.coordinator.new_query_id();
-                self.coordinator.install(query, prepared.split, TICK_MS, self.now_ms).unwrap();
+                let split = prepared.split;
+                self.coordinator.install(query, split.clone(), TICK_MS, self.now_ms).unwrap();
                 let installed_ns = ns(self.now_ms);
-                self.readers.push(Reader { query, table, window_s, installed_ns });
+                self.readers.push(Reader { query, split, table, window_s, installed_ns });
             }
         }
         self.pump();
@@ -168,7 +173,7 @@ impl Rig {
                 let (message, link) = (message.unwrap(), self.cluster_port.link.clone());
                 moved = true;
                 // Twice, as a bus may bring it.
-                if matches!(message, FromNode::Losses { .. }) {
+                if matches!(message.message, FromNode::Losses { .. }) {
                     let again = message.clone();
                     self.coordinator.on_message("a", &link, again, self.now_ms);
                 }
@@ -283,6 +288,21 @@ impl Rig {
             core(&self.node_engine, &self.node_port, &self.ledger, self.incarnation, self.now_ms);
         self.core.register(Vec::new());
         self.pump();
+        self.resync();
+    }
+
+    /// As the server: who reads a feed that a node begins anew is installed again.
+    fn resync(&mut self) {
+        self.mono_ms += 20_000;
+        self.coordinator.on_clock(self.now_ms, self.mono_ms);
+        for former in self.coordinator.take_resyncs() {
+            let query = self.coordinator.new_query_id();
+            self.coordinator.remove(former);
+            let reader = self.readers.iter_mut().find(|reader| reader.query == former).unwrap();
+            (reader.query, reader.installed_ns) = (query, ns(self.now_ms));
+            self.coordinator.install(query, reader.split.clone(), TICK_MS, self.now_ms).unwrap();
+        }
+        self.pump();
     }
 
     fn restart_coordinator(&mut self) {
@@ -292,7 +312,7 @@ impl Rig {
         self.pump();
         let next = self.coordinator.new_query_id();
         self.coordinator =
-            Coordinator::new(self.cluster_engine.clone()).with_past_losses(self.past.clone());
+            Coordinator::new(self.cluster_engine.clone()).with_book(self.book.clone());
         self.coordinator.skip_query_id(next);
         self.core.register(Vec::new());
         self.pump();
@@ -301,7 +321,7 @@ impl Rig {
 
     /// Every answer at the present tick says what its window lost, and that it is not complete then.
     fn check(&self) -> Result<(), String> {
-        for Reader { query, table, window_s, installed_ns } in &self.readers {
+        for Reader { query, table, window_s, installed_ns, .. } in &self.readers {
             let now = ns(self.now_ms);
             let window = SlidingWindow::of(window_s * 1_000_000_000);
             let mut want: BTreeMap<String, u64> = BTreeMap::new();
@@ -365,8 +385,9 @@ fn lost_names_concern_those_who_ask_for_names() {
     let install = |rig: &mut Rig, column: &str| {
         rig.next_query += 1;
         let text = format!(
-            "import px\ndf = px.DataFrame('{}', start_time='-30s')\ndf.k = {column}\n\
-             px.display(df.groupby('k').agg(n{}=('time_', px.count)))",
+            // A number of its own, so that it shares no feed with the others.
+            "import px\ndf = px.DataFrame('{}', start_time='-30s')\ndf.k = {column}\ndf.own = {}\n\
+             px.display(df.groupby(['k', 'own']).agg(n=('time_', px.count)))",
             TABLES[1], rig.next_query
         );
         let request = ScriptRequest { text: Some(text), ..ScriptRequest::default() };

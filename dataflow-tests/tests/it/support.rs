@@ -5,7 +5,7 @@ use weir_dataflow_tests::drive::{Feed, FeedOrder, compare, plain_split, pushed_s
 use weir_dataflow_tests::generate::rows::{self, BASE_UNIX_NS, SEC_NS, VALUES_TABLE};
 use weir_dataflow_tests::model::{Arrived, Row, Table, World, evaluate, multiset};
 use weir_types::plan::{
-    AggCall, EndBound, JoinKind, OpKind, Output, PLAN_VERSION, Side, StartBound, Window,
+    AggCall, EndBound, JoinKind, OpKind, Output, PLAN_VERSION, Scan, Side, StartBound, Window,
 };
 use weir_types::{Column, DataType, Expr, Op, OpId, Plan, Relation, SemanticType, Value};
 
@@ -98,11 +98,11 @@ impl Draft {
             .iter()
             .map(|name| table.columns[table.index_of(name).expect("a column")].clone())
             .collect();
-        let kind = OpKind::Scan {
+        let kind = OpKind::Scan(Scan {
             table: VALUES_TABLE.to_string(),
             columns: columns.iter().map(|name| (*name).to_string()).collect(),
             window,
-        };
+        });
         self.push(kind, &[], Relation::new(kept))
     }
 

@@ -14,7 +14,11 @@ use tokio::sync::{mpsc, oneshot};
 use crate::status::Shared;
 
 /// A message with its handler call bound to it; run on the actor's own thread.
-pub(crate) type Envelope<A> = Box<dyn FnOnce(&mut A, &mut <A as Actor>::Context) + Send>;
+pub(crate) struct Envelope<A: Actor> {
+    /// The message's type, without its path.
+    pub(crate) message: &'static str,
+    pub(crate) handle: Box<dyn FnOnce(&mut A, &mut <A as Actor>::Context) + Send>,
+}
 
 /// Why [`Address::try_send`] did not take a message; the message comes back.
 #[derive(PartialEq, Eq, thiserror::Error)]
@@ -158,10 +162,11 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
             mpsc::error::TrySendError::Closed(()) => SendError::Closed,
         })?;
         let (reply, answer) = oneshot::channel();
-        let envelope: Envelope<A> = Box::new(move |actor, _| {
+        let handle: Box<dyn FnOnce(&mut A, &mut A::Context) + Send> = Box::new(move |actor, _| {
             // The asker may have gone; then nobody wants the answer.
             let _ = reply.send(read(actor));
         });
+        let envelope = Envelope { message: "observe", handle };
         self.push(permit, envelope);
         answer.await.map_err(|_| SendError::NoReply)
     }
@@ -203,12 +208,14 @@ where
     M: Message + Send + 'static,
     M::Result: Send,
 {
-    Box::new(move |actor, ctx| {
+    let handle = Box::new(move |actor: &mut A, ctx: &mut A::Context| {
         if reply.as_ref().is_some_and(oneshot::Sender::is_closed) {
             return; // The asker timed out or went away: its request is not worth doing.
         }
         actor.handle(message, ctx).handle(ctx, reply);
-    })
+    });
+    let path = std::any::type_name::<M>();
+    Envelope { message: path.rsplit("::").next().unwrap_or(path), handle }
 }
 
 /// An [`Address`] that does not keep its actor alive.

@@ -130,7 +130,8 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Pump<A> {
                 return Poll::Ready(());
             };
             self.shared.queued.fetch_sub(1, Ordering::Relaxed);
-            self.shared.handling(|| envelope(actor, ctx));
+            let Envelope { message, handle } = envelope;
+            self.shared.handling(message, || handle(actor, ctx));
         }
     }
 }

@@ -68,6 +68,6 @@ mod supervisor;
 mod switch;
 
 pub use address::{Address, Recipient, SendError, TrySendError, WeakAddress};
-pub use status::{Failure, FailureKind, Health, State, Status};
+pub use status::{Failure, FailureKind, Health, Slowest, State, Status};
 pub use supervisor::{Birth, BoxError, Config, Handle, Supervisor};
 pub use switch::{KillSwitch, StopReport};

@@ -105,6 +105,17 @@ pub struct Status {
     /// Handlers that took longer than 500 µs.
     pub slow_handled: u64,
     pub handler_ns_max: u64,
+    /// The handler that took most of the processor: unlike the time above it does not count what
+    /// others took meanwhile.
+    pub slowest: Slowest,
+}
+
+/// The handler that took longest, in CPU time of its thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slowest {
+    /// Its message's type; empty before the first one.
+    pub message: &'static str,
+    pub cpu_ns: u64,
 }
 
 /// Shared by the supervisor's task, the addresses, the handle and the kill switch.
@@ -126,6 +137,9 @@ pub(crate) struct Shared {
     handled: AtomicU64,
     slow_handled: AtomicU64,
     handler_ns_max: AtomicU64,
+    /// Of `slowest`, so that most handlers need no lock.
+    cpu_ns_max: AtomicU64,
+    slowest: Mutex<Slowest>,
     pub(crate) incarnation: AtomicU64,
     pub(crate) restarts: AtomicU32,
     last_failure: Mutex<Option<Failure>>,
@@ -150,6 +164,8 @@ impl Shared {
             handled: AtomicU64::new(0),
             slow_handled: AtomicU64::new(0),
             handler_ns_max: AtomicU64::new(0),
+            cpu_ns_max: AtomicU64::new(0),
+            slowest: Mutex::default(),
             incarnation: AtomicU64::new(0),
             restarts: AtomicU32::new(0),
             last_failure: Mutex::new(None),
@@ -191,8 +207,9 @@ impl Shared {
     }
 
     /// Runs one handler and keeps the books about it.
-    pub(crate) fn handling(&self, handler: impl FnOnce()) {
+    pub(crate) fn handling(&self, message: &'static str, handler: impl FnOnce()) {
         let start = Instant::now();
+        let start_cpu_ns = thread_cpu_ns();
         self.busy_since_ns.store(nanos(start - self.epoch), Ordering::Relaxed);
         self.busy.store(true, Ordering::Release);
         self.handled.fetch_add(1, Ordering::Relaxed);
@@ -202,6 +219,11 @@ impl Shared {
         self.handler_ns_max.fetch_max(nanos(took), Ordering::Relaxed);
         if took > HANDLER_BUDGET {
             self.slow_handled.fetch_add(1, Ordering::Relaxed);
+        }
+        let cpu_ns = thread_cpu_ns().saturating_sub(start_cpu_ns);
+        if cpu_ns > self.cpu_ns_max.fetch_max(cpu_ns, Ordering::Relaxed) {
+            *self.slowest.lock().unwrap_or_else(PoisonError::into_inner) =
+                Slowest { message, cpu_ns };
         }
     }
 
@@ -249,10 +271,18 @@ impl Shared {
             dropped: self.dropped.load(Ordering::Relaxed),
             slow_handled: self.slow_handled.load(Ordering::Relaxed),
             handler_ns_max: self.handler_ns_max.load(Ordering::Relaxed),
+            slowest: *self.slowest.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 }
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// CPU time of this thread so far.
+fn thread_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let (secs, nanos) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
+    secs.unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(nanos.unwrap_or(0))
 }

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod aggregate;
+pub mod cuts;
 pub mod describe;
 pub mod dns;
 mod error;
@@ -22,6 +23,7 @@ pub mod libraries;
 mod notes;
 mod operand;
 mod output;
+mod pattern;
 pub mod scalar;
 mod semantic;
 pub mod table_functions;

@@ -12,6 +12,7 @@ use arrow_array::{
 use arrow_buffer::{BooleanBuffer, Buffer, OffsetBuffer, ScalarBuffer};
 use weir_types::Value;
 
+use crate::cuts::{self, Cut};
 use crate::operand::Prim;
 
 /// Longest text that a function makes; longer ones are cut. A column that is joined with itself in each
@@ -57,7 +58,7 @@ fn u128_array(bytes: Vec<u8>, rows: usize) -> ArrayRef {
 }
 
 /// `write` appends the text of a row. What is above [`VALUE_BYTES_MAX`] is cut off; texts that would
-/// take the array above [`TEXT_BYTES_MAX`] are left empty.
+/// take the array above [`TEXT_BYTES_MAX`] are left empty; both are counted.
 pub(crate) fn strings(rows: usize, write: impl FnMut(usize, &mut Vec<u8>)) -> ArrayRef {
     Arc::new(plain_strings(rows, write))
 }
@@ -72,9 +73,13 @@ pub(crate) fn plain_strings(
     for row in 0..rows {
         let before = bytes.len();
         write(row, &mut bytes);
-        bytes.truncate(before + VALUE_BYTES_MAX);
+        if bytes.len() - before > VALUE_BYTES_MAX {
+            bytes.truncate(before + VALUE_BYTES_MAX);
+            cuts::note(Cut::TextBytes, 1);
+        }
         if bytes.len() > TEXT_BYTES_MAX {
             bytes.truncate(before);
+            cuts::note(Cut::ColumnBytes, 1);
         }
         offsets.push(i32::try_from(bytes.len()).expect("the text was cut to fit"));
     }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use timely::dataflow::channels::pact::Exchange;
 use weir_types::PackedRow;
 use weir_types::acc::Acc;
 use weir_types::batch::unpack_rows;
 use weir_types::row::RowReader;
 use weir_types::value::DataType;
 
+use super::between::between;
 use super::pane_window::{emit_change, finish, owns_ungrouped};
 use super::runs::{Runs, Waiting};
 use super::tick::{Emit, Progress, TickLogic, tick_operator};
@@ -32,7 +32,7 @@ pub(super) fn aggregate<'s>(env: &Rc<Env>, stream: RowStream<'s>, spec: &AggSpec
         logic.mark(Vec::new());
     }
     let (types, group) = (spec.types.clone(), spec.group.clone());
-    let exchange = Exchange::new(move |(row, _, _): &(PackedRow, u64, i64)| {
+    let exchange = between(env, move |(row, _, _): &(PackedRow, u64, i64)| {
         route(&pick(row, &types, &group).unwrap_or_default())
     });
     tick_operator(env, stream, exchange, "Aggregate", logic)

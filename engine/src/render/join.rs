@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::rc::Rc;
 
-use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Concatenate;
 use weir_types::PackedRow;
 use weir_types::plan::{JoinKind, Side};
@@ -19,6 +18,7 @@ use weir_types::row::RowReader;
 use weir_types::value::DataType;
 
 use super::aggregate::pick;
+use super::between::between;
 use super::runs::{Runs, Waiting};
 use super::sliced::sliced;
 use super::tick::{Emit, Progress, TickLogic, Timed, tick_operator};
@@ -49,7 +49,7 @@ pub(super) fn join<'s>(
     let left = keyed(env, left, false, &spec.left_types, &spec.left_on);
     let right = keyed(env, right, true, &spec.right_types, &spec.right_on);
     let both = scope.concatenate([left, right]);
-    let exchange = Exchange::new(|(sided, _, _): &(Sided, u64, i64)| route(&sided.0.0));
+    let exchange = between(env, |(sided, _, _): &(Sided, u64, i64)| route(&sided.0.0));
     tick_operator(env, both, exchange, "Join", Join::new(spec))
 }
 

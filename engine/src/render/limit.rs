@@ -6,11 +6,11 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use timely::dataflow::channels::pact::Exchange;
 use weir_types::PackedRow;
 
 use super::RowStream;
 use super::aggregate::pick;
+use super::between::between;
 use super::runs::{Runs, Waiting};
 use super::tick::{Emit, Progress, TickLogic, tick_operator};
 use crate::budget::Fuel;
@@ -22,9 +22,9 @@ pub(super) fn limit<'s>(
     env: &Rc<Env>,
     stream: RowStream<'s>,
     spec: &LimitSpec,
-    hash: u64,
+    worker: u64,
 ) -> RowStream<'s> {
-    let exchange = Exchange::new(move |_: &(PackedRow, u64, i64)| hash);
+    let exchange = between(env, move |_: &(PackedRow, u64, i64)| worker);
     let spec = spec.clone();
     if spec.time.is_some() {
         tick_operator(env, stream, exchange, "Limit", Limit::<Newest>::new(spec))

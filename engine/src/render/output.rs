@@ -4,9 +4,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use timely::dataflow::channels::pact::Exchange;
 use weir_types::PackedRow;
 
+use super::between::between;
 use super::runs::{Runs, Waiting};
 use super::tick::{Emit, Progress, TickLogic, tick_operator};
 use super::{RowStream, route};
@@ -18,7 +18,7 @@ use crate::weigh;
 pub(super) fn output<'s>(env: &Rc<Env>, stream: RowStream<'s>, table: &Arc<str>) -> RowStream<'s> {
     // One worker tells all of a table, so that equal rows meet.
     let teller = route(table.as_bytes());
-    let exchange = Exchange::new(move |_: &(PackedRow, u64, i64)| teller);
+    let exchange = between(env, move |_: &(PackedRow, u64, i64)| teller);
     let logic = Output { env: Rc::clone(env), table: Arc::clone(table) };
     tick_operator(env, stream, exchange, "Output", logic)
 }

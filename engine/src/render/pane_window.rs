@@ -14,13 +14,13 @@ use std::sync::atomic::Ordering;
 
 use hashbrown::HashTable;
 use timely::dataflow::Stream;
-use timely::dataflow::channels::pact::Exchange;
 use weir_types::PackedRow;
 use weir_types::acc::Acc;
 use weir_types::plan::SlidingWindow;
 use weir_types::row::push_value;
 use weir_types::split::Change;
 
+use super::between::between;
 use super::partial::ONLY_PANE;
 use super::publish::{Held, Publish, Publisher, Walk};
 use super::row_window::{change_route, expiry_tick};
@@ -53,7 +53,7 @@ pub(super) fn pane_window<'s>(
     if owns_ungrouped(env, spec) {
         logic.group(PackedRow::default());
     }
-    let (exchange, name) = (Exchange::new(change_route), "PaneWindow");
+    let (exchange, name) = (between(env, change_route), "PaneWindow");
     match publisher {
         None => tick_operator(env, stream, exchange, name, logic),
         Some(publisher) => tick_operator(env, stream, exchange, name, Publish { logic, publisher }),

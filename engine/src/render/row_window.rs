@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use timely::dataflow::Stream;
-use timely::dataflow::channels::pact::Exchange;
 use weir_types::PackedRow;
 use weir_types::plan::SlidingWindow;
 use weir_types::split::Change;
 
+use super::between::between;
 use super::publish::{Held, Publish, Publisher, Walk};
 use super::runs::{Queue, Waiting};
 use super::tick::{Emit, Progress, TickLogic, tick_operator};
@@ -28,7 +28,7 @@ pub(super) fn row_window<'s>(
 ) -> RowStream<'s> {
     let logic =
         RowWindow { query: Arc::clone(&env.query), sliding, panes: BTreeMap::new(), bytes: 0 };
-    let (exchange, name) = (Exchange::new(change_route), "RowWindow");
+    let (exchange, name) = (between(env, change_route), "RowWindow");
     match publisher {
         None => tick_operator(env, stream, exchange, name, logic),
         Some(publisher) => tick_operator(env, stream, exchange, name, Publish { logic, publisher }),

@@ -132,7 +132,7 @@ impl Rig {
             self.clocks.pass();
             std::thread::park_timeout(Duration::from_micros(200));
             while let Some(message) = self.port.try_recv() {
-                let message = message.unwrap();
+                let message = message.unwrap().message;
                 if let FromNode::Status { tick_ms, .. } = &message {
                     assert!(*tick_ms > self.last_tick_ms, "{what}: ticks go back");
                     self.last_tick_ms = *tick_ms;

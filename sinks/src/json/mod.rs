@@ -2,6 +2,8 @@
 //!
 //! The value rules are the contract's and those of `weir_types::json`; a test holds the two equal.
 
+pub mod live;
+
 use weir_types::json::{time_text, uuid_text};
 use weir_types::row::RowReader;
 use weir_types::schema::Relation;
@@ -66,17 +68,21 @@ pub fn push_value(out: &mut String, value: &Value) {
     }
 }
 
+/// A time, the widest value that is no string, with its quotes and comma; less for others.
+const VALUE_TEXT_BYTES: usize = 16;
+
 /// Writes rows of one relation as objects, keys in column order.
 pub struct RowWriter {
     /// `"name":` per column, escaped once.
     keys: Vec<String>,
+    keys_bytes: usize,
     types: Vec<weir_types::DataType>,
 }
 
 impl RowWriter {
     #[must_use]
     pub fn new(relation: &Relation) -> RowWriter {
-        let keys = relation
+        let keys: Vec<String> = relation
             .columns
             .iter()
             .map(|column| {
@@ -86,7 +92,15 @@ impl RowWriter {
                 key
             })
             .collect();
-        RowWriter { keys, types: relation.types() }
+        let keys_bytes = keys.iter().map(|key| key.len() + VALUE_TEXT_BYTES).sum();
+        RowWriter { keys, keys_bytes, types: relation.types() }
+    }
+
+    /// About what a row's text takes: keys, numbers and times at their widest, strings as if every
+    /// second byte were escaped.
+    #[must_use]
+    pub fn text_bytes(&self, row: &PackedRow) -> usize {
+        self.keys_bytes + 2 * row.0.len()
     }
 
     /// Appends the row's members (without braces), comma-separated. A row that does not fit the

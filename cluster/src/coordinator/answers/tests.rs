@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use weir_engine::{Engine, EngineConfig, EngineEvent};
 use weir_proto::bus::{ClusterPort, NodePort, in_process};
-use weir_proto::{FromNode, NodeInfo, QueryId, ToNode};
+use weir_proto::{FromNode, Life, NodeInfo, QueryId, Report, ToNode};
 
 use super::*;
 use crate::planner::{PlanError, ScriptRequest, prepare};
 use crate::view::{SnapshotLimits, ViewState};
+
+const LIFE: Life = Life { incarnation: 5, generation: 0 };
 
 struct Cluster {
     coordinator: Coordinator,
@@ -18,6 +20,7 @@ struct Cluster {
     query: QueryId,
     now_ms: u64,
     ports: Vec<(String, NodePort, ClusterPort)>,
+    told: u64,
 }
 
 const START_MS: u64 = 1_000_000;
@@ -40,6 +43,7 @@ impl Cluster {
             query: 0,
             now_ms: START_MS,
             ports: Vec::new(),
+            told: 0,
         }
     }
 
@@ -52,7 +56,8 @@ impl Cluster {
             hostname: format!("host-{name}"),
             version: "1".to_string(),
         };
-        let register = FromNode::Register { info, sources: Vec::new() };
+        let message = FromNode::Register { info, sources: Vec::new(), epoch_max: 0 };
+        let register = Report { life: LIFE, message };
         self.coordinator.on_message(name, &cluster.link, register, now_ms);
         self.ports.push((name.to_string(), node, cluster));
     }
@@ -60,7 +65,14 @@ impl Cluster {
     fn say(&mut self, name: &str, message: FromNode, now_ms: u64) {
         let (_, _, port) = self.ports.iter().find(|(have, ..)| have == name).unwrap();
         let link = port.link.clone();
-        self.coordinator.on_message(name, &link, message, now_ms);
+        self.told += 1;
+        let message = match message {
+            FromNode::Answer { function, rows, .. } => {
+                FromNode::Answer { sequence: self.told, function, rows }
+            }
+            other => other,
+        };
+        self.coordinator.on_message(name, &link, Report { life: LIFE, message }, now_ms);
     }
 
     /// What the node was asked since the last time, the latest list.
@@ -110,7 +122,7 @@ impl Cluster {
 
     fn rows(&self) -> Vec<Vec<Value>> {
         let snapshot = self.view.snapshot(SnapshotLimits::NONE).unwrap();
-        let types = snapshot[0].table.relation.types();
+        let types = snapshot[0].output.info.relation.types();
         let rows = snapshot[0].rows.iter();
         rows.map(|(row, count)| {
             assert_eq!(*count, 1);
@@ -122,7 +134,7 @@ impl Cluster {
 
 fn headers(asid: i64, installed: bool) -> FromNode {
     let row = PackedRow::pack(&[Value::Int64(asid), Value::Boolean(installed)]);
-    FromNode::Answer { function: "GetLinuxHeadersStatus".to_string(), rows: vec![row] }
+    FromNode::Answer { sequence: 0, function: "GetLinuxHeadersStatus".to_string(), rows: vec![row] }
 }
 
 /// The first answer waits for the agents, later ones follow what they say, and who left is gone:
@@ -187,6 +199,7 @@ fn agent_status_follows_heartbeats() {
         Value::Boolean(true),
     ];
     let answer = FromNode::Answer {
+        sequence: 0,
         function: "GetAgentStatus".to_string(),
         rows: vec![PackedRow::pack(&said)],
     };

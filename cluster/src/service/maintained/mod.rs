@@ -1,35 +1,40 @@
 //! One maintained view and its readers, moved on in small steps. Plain data: no clock, no actor.
 //!
-//! Rows are staged by tick as they come. A frontier makes them changes: the view's rows move, each
-//! message is encoded once and offered to every reader that is up to date. Readers that are not, be it
+//! Rows are staged by tick as they come. A frontier makes them changes: the view's rows move, and each
+//! delivery is offered, shared, to every reader that is up to date. Readers that are not, be it
 //! that their snapshot is not whole yet or that they read too slowly, keep the *net change of what they
 //! have*, and get it as one change when they have room: adding up all that a reader was sent gives the
 //! view at each `progress`, whatever its pace.
 //!
 //! A query that was installed anew (its engine or node died) sends its rows from the beginning. The
 //! first frontier then publishes the difference between those rows and the ones that readers have.
+//!
+//! What was delivered lately stays for a while in a bounded log: who comes back with the frontier that it
+//! has reached gets what changed since, as one net change.
 
+mod log;
 mod reader;
 
 use std::collections::{BTreeMap, VecDeque, btree_map};
 use std::sync::Arc;
 
 use weir_proto::QueryId;
-use weir_sinks::json::{ChangesWriter, push_string};
+use weir_sinks::delivery::{Changes, Completeness, Delivery, Output, OutputInfo};
+use weir_sinks::json::push_string;
 use weir_types::PackedRow;
 
+use self::log::Log;
 use self::reader::{Cursor, Position, Reader};
-use super::inbox::{Advance, Item, NewReader, ROW_OVERHEAD_BYTES, ViewInbox};
-use super::message::{Outgoing, progress_body, schema_body};
+use super::inbox::{Item, NewReader, ROW_OVERHEAD_BYTES, ViewInbox};
+use super::message::Outgoing;
 use super::outbox::Offer;
-use crate::coordinator::QueryCompleteness;
-use crate::view::{OutputInfo, SnapshotLimits, SnapshotTooLarge, ViewState, add, tick_unix_ns};
+use crate::view::{SnapshotLimits, SnapshotTooLarge, ViewState, add};
 
 /// `progress` comes at least this often once the snapshot is complete.
 const PROGRESS_EVERY_NS: i64 = 900_000_000;
-/// A message of rows ends about here: what a slow socket takes within its timeout, and what one
-/// connection copies at a time.
-const MESSAGE_TEXT_BYTES: usize = if cfg!(test) { 200 } else { 256 << 10 };
+/// A delivery ends about here, rows and their text together: what a slow socket takes within its timeout,
+/// and what one connection copies at a time.
+const DELIVERY_BYTES: usize = if cfg!(test) { 700 } else { 512 << 10 };
 /// Rows of one step: some tens of microseconds.
 const STEP_ROWS: usize = 32;
 /// Times the limits of a snapshot that a view may hold, staged rows included: one that changes wholly
@@ -37,6 +42,15 @@ const STEP_ROWS: usize = 32;
 const HELD_FACTOR: usize = 2;
 
 type Staged = BTreeMap<PackedRow, i64>;
+
+/// What a view asks when it has got somewhere.
+pub(crate) trait Surroundings {
+    fn now_unix_ns(&self) -> i64;
+    /// How complete the query's answer at a frontier is.
+    fn completeness(&self, run: QueryId, frontier_ms: u64) -> Completeness;
+    /// Event times of some rows that are in by a frontier; each is given once.
+    fn take_samples(&self, run: QueryId, frontier_ms: u64) -> Vec<i64>;
+}
 
 /// Something that takes several steps.
 enum Task {
@@ -63,7 +77,9 @@ enum Task {
         output: usize,
         rows: Option<btree_map::IntoIter<PackedRow, i64>>,
     },
-    Seal(Advance),
+    Seal {
+        tick_ms: u64,
+    },
     Snapshot {
         from: Cursor,
         after: Option<PackedRow>,
@@ -74,23 +90,31 @@ enum Task {
     },
 }
 
-/// A message of rows that grows.
-struct Chunk {
-    output: usize,
+/// A delivery that grows.
+struct Draft {
     tick_ms: u64,
-    writer: ChangesWriter,
-    rows: Vec<(PackedRow, i64)>,
+    changes: Vec<Changes>,
+    bytes: usize,
 }
 
-impl Chunk {
-    fn new(view: &ViewState, output: usize, tick_ms: u64) -> Chunk {
-        let table = &view.info(output).table;
-        let writer = ChangesWriter::new(table, tick_unix_ns(tick_ms));
-        Chunk { output, tick_ms, writer, rows: Vec::new() }
+impl Draft {
+    fn new(tick_ms: u64) -> Draft {
+        Draft { tick_ms, changes: Vec::new(), bytes: 0 }
+    }
+
+    fn push(&mut self, output: &Arc<Output>, row: PackedRow, diff: i64) {
+        self.bytes += output.row_bytes(&row);
+        match self.changes.last_mut().filter(|last| Arc::ptr_eq(&last.output, output)) {
+            Some(last) => last.rows.push((row, diff)),
+            None => {
+                let output = Arc::clone(output);
+                self.changes.push(Changes { output, rows: vec![(row, diff)] });
+            }
+        }
     }
 
     fn is_full(&self) -> bool {
-        self.writer.bytes() >= MESSAGE_TEXT_BYTES
+        self.bytes >= DELIVERY_BYTES
     }
 }
 
@@ -102,9 +126,7 @@ pub(crate) struct Maintained {
     staged_rows: usize,
     staged_bytes: usize,
     agenda: VecDeque<Task>,
-    chunk: Option<Chunk>,
-    /// Samples of the frontier that is being published; its first message takes them.
-    events_unix_ns: Vec<i64>,
+    draft: Option<Draft>,
     changed: bool,
     /// The rows of the present run are not published yet.
     rebasing: bool,
@@ -113,7 +135,8 @@ pub(crate) struct Maintained {
     gone: Vec<u64>,
     limits: SnapshotLimits,
     last_progress_unix_ns: i64,
-    last_completeness: QueryCompleteness,
+    last_completeness: Completeness,
+    log: Log,
     /// A reader is served between two items.
     serve_next: bool,
     too_large: Option<SnapshotTooLarge>,
@@ -132,31 +155,40 @@ impl Maintained {
             staged_rows: 0,
             staged_bytes: 0,
             agenda: VecDeque::new(),
-            chunk: None,
-            events_unix_ns: Vec::new(),
+            draft: None,
             changed: false,
             rebasing: false,
             readers: Vec::new(),
             gone: Vec::new(),
             limits,
             last_progress_unix_ns: 0,
-            last_completeness: QueryCompleteness::default(),
+            last_completeness: Completeness::default(),
+            log: Log::default(),
             serve_next: false,
             too_large: None,
         }
     }
 
-    pub(crate) fn outputs(&self) -> Vec<Arc<OutputInfo>> {
+    pub(crate) fn outputs(&self) -> Vec<Arc<Output>> {
         self.view.outputs()
     }
 
-    pub(crate) fn frontier_ms(&self) -> Option<u64> {
-        self.view.frontier_ms
+    /// True if a `progress` is due though nothing moved.
+    fn is_quiet(&self, now_unix_ns: i64) -> bool {
+        now_unix_ns - self.last_progress_unix_ns >= PROGRESS_EVERY_NS
     }
 
-    /// True if a `progress` is due though nothing moved.
-    pub(crate) fn is_quiet(&self, now_unix_ns: i64) -> bool {
-        now_unix_ns - self.last_progress_unix_ns >= PROGRESS_EVERY_NS
+    /// Now and then: readers hear of a frontier that stands still, and those that could not take anything
+    /// are tried again.
+    pub(crate) fn look_around(&mut self, around: &impl Surroundings) {
+        self.readers.iter_mut().for_each(|reader| reader.is_blocked = false);
+        let now_unix_ns = around.now_unix_ns();
+        let Some(frontier_ms) = self.view.frontier_ms else { return };
+        // In the middle of a frontier its end is near.
+        if self.agenda.is_empty() && self.is_quiet(now_unix_ns) {
+            self.last_completeness = around.completeness(self.run, frontier_ms);
+            self.send_progress(now_unix_ns);
+        }
     }
 
     /// Readers that went by themselves or were ended since the last call.
@@ -170,9 +202,9 @@ impl Maintained {
     }
 
     /// One small step. False: there is nothing to do until something comes.
-    pub(crate) fn step(&mut self, inbox: &ViewInbox) -> bool {
+    pub(crate) fn step(&mut self, inbox: &ViewInbox, around: &impl Surroundings) -> bool {
         if let Some(task) = self.agenda.pop_front() {
-            if let Some(rest) = self.work(task) {
+            if let Some(rest) = self.work(task, around) {
                 self.agenda.push_front(rest);
             }
             return true;
@@ -195,7 +227,7 @@ impl Maintained {
                     self.agenda.push_back(Task::Stage { tick_ms, output, rows: rows.into_iter() });
                 }
             }
-            Item::Advance { run, advance } if run == self.run => self.advance(advance, later),
+            Item::Advance { run, tick_ms } if run == self.run => self.advance(tick_ms, later),
             Item::Rows { .. } | Item::Advance { .. } => {}
             Item::Rebase { run } => {
                 self.run = run;
@@ -205,21 +237,12 @@ impl Maintained {
             }
             Item::Join(reader) => self.join(reader),
             Item::Leave(number) => self.readers.retain(|reader| reader.number != number),
-            Item::Idle { completeness, now_unix_ns } => {
-                self.last_completeness = completeness;
-                self.readers.iter_mut().for_each(|reader| reader.is_blocked = false);
-                if self.view.frontier_ms.is_some() && self.is_quiet(now_unix_ns) {
-                    self.send_progress(now_unix_ns);
-                }
-            }
         }
     }
 
     /// Plans the publication of a frontier. One that later ones wait behind is published with them:
     /// the view catches up.
-    fn advance(&mut self, advance: Advance, later: bool) {
-        self.events_unix_ns.extend(&advance.events_unix_ns);
-        let tick_ms = advance.tick_ms;
+    fn advance(&mut self, tick_ms: u64, later: bool) {
         if later || self.view.frontier_ms.is_some_and(|frontier_ms| tick_ms < frontier_ms) {
             return;
         }
@@ -240,26 +263,46 @@ impl Maintained {
         }
         let publish = |output| Task::Publish { tick_ms, output, rows: None };
         self.agenda.extend((0..outputs).map(publish));
-        self.agenda.push_back(Task::Seal(advance));
+        self.agenda.push_back(Task::Seal { tick_ms });
     }
 
     fn join(&mut self, new: NewReader) {
-        let schemas = new.outputs.iter().map(|info| Outgoing::new("schema", schema_body(info)));
-        for hello in schemas.chain(new.notices) {
-            // The first messages of an empty queue; who cannot take even those is ended below.
-            if new.outbox.send(&hello) == Offer::Full {
-                new.outbox.end_too_slow();
+        let outputs = self.view.output_count();
+        let mut reader = Reader::new(new.number, new.outbox, outputs, new.from_ms);
+        let resumed = new.since_ms.map(|since_ms| self.resume(&mut reader, since_ms));
+        let expired = (resumed == Some(false)).then(|| {
+            let message = "what changed since then is not kept any more: a snapshot follows";
+            Outgoing::error("resume_expired", message, "")
+        });
+        let schemas = new.outputs.into_iter().map(|info| Outgoing::Schema(Arc::new(info)));
+        for hello in schemas.chain(new.notices).chain(expired) {
+            // The first messages of an empty queue; who cannot take even those is ended.
+            if reader.outbox.send(&hello) == Offer::Full {
+                reader.outbox.end_too_slow();
             }
         }
-        let outputs = self.view.output_count();
-        self.readers.push(Reader::new(new.number, new.outbox, outputs, new.from_ms));
+        self.readers.push(reader);
+    }
+
+    /// Gives a reader that has everything up to `since_ms` what changed since. False: that is not kept.
+    fn resume(&self, reader: &mut Reader, since_ms: u64) -> bool {
+        let Some(later) = self.log.since(since_ms, self.view.frontier_ms) else { return false };
+        reader.position = Position::Behind;
+        reader.is_first = false;
+        for changes in later.flat_map(|delivery| &delivery.changes) {
+            let Some(output) = self.view.position(changes.table()) else { continue };
+            if !changes.rows.iter().all(|(row, diff)| reader.note(output, row, *diff)) {
+                reader.outbox.end_too_slow();
+            }
+        }
+        true
     }
 }
 
 /// Tasks.
 impl Maintained {
     /// A slice of a task; what is left of it.
-    fn work(&mut self, task: Task) -> Option<Task> {
+    fn work(&mut self, task: Task, around: &impl Surroundings) -> Option<Task> {
         match task {
             Task::Stage { tick_ms, output, mut rows } => {
                 for (row, diff) in rows.by_ref().take(STEP_ROWS) {
@@ -277,8 +320,8 @@ impl Maintained {
             }
             Task::Subtract { tick_ms, output, after } => self.subtract(tick_ms, output, after),
             Task::Publish { tick_ms, output, rows } => self.publish(tick_ms, output, rows),
-            Task::Seal(advance) => {
-                self.seal(advance);
+            Task::Seal { tick_ms } => {
+                self.seal(tick_ms, around);
                 None
             }
             Task::Snapshot { from, after } => self.snapshot(from, after),
@@ -318,7 +361,7 @@ impl Maintained {
         if rows > rows_max.saturating_mul(HELD_FACTOR)
             || bytes > bytes_max.saturating_mul(HELD_FACTOR)
         {
-            let table = self.view.info(output).table.clone();
+            let table = self.view.output(output).info.table.clone();
             self.too_large = Some(SnapshotTooLarge { table, rows, bytes, limits: self.limits });
         }
     }
@@ -347,73 +390,80 @@ impl Maintained {
         for (row, diff) in rows.by_ref().take(STEP_ROWS) {
             self.unstage(&row);
             self.changed = true;
-            let new_chunk = || Chunk::new(&self.view, output, tick_ms);
-            let chunk = self.chunk.get_or_insert_with(new_chunk);
-            if has_live {
-                chunk.writer.push(self.view.writer(output), &row, diff);
-            }
-            chunk.rows.push((row.clone(), diff));
+            let draft = self.draft.get_or_insert_with(|| Draft::new(tick_ms));
+            draft.push(self.view.output(output), row.clone(), diff);
+            let full = draft.is_full();
             self.view.add_row(output, row, diff);
-            if self.chunk.as_ref().is_some_and(Chunk::is_full) {
-                self.hand_out();
+            if full {
+                self.hand_out(None, Vec::new());
             }
         }
-        // Without a live reader nothing is encoded, but rows are still noted a few at a time.
-        if rows.len() == 0 || !has_live {
-            self.hand_out();
+        // Who is behind notes rows a few at a time.
+        if !has_live {
+            self.hand_out(None, Vec::new());
         }
         (rows.len() > 0).then_some(Task::Publish { tick_ms, output, rows: Some(rows) })
     }
 
-    /// Gives the chunk to everybody who follows, and notes its rows for those who come later.
-    fn hand_out(&mut self) {
-        let Some(chunk) = self.chunk.take() else { return };
-        let Chunk { output, tick_ms, writer, rows } = chunk;
-        let message = (writer.rows() > 0).then(|| Outgoing {
-            tick_unix_ns: tick_unix_ns(tick_ms),
-            events_unix_ns: std::mem::take(&mut self.events_unix_ns).into(),
-            ..Outgoing::new("changes", writer.finish(false))
-        });
+    /// Gives what was drafted to everybody who follows, and notes its rows for those who come later. With
+    /// `completeness` the frontier is reached.
+    fn hand_out(&mut self, completeness: Option<Completeness>, events_unix_ns: Vec<i64>) {
+        let draft = self.draft.take();
+        if draft.is_none() && completeness.is_none() {
+            return;
+        }
+        let frontier_ms = self.view.frontier_ms.unwrap_or(0);
+        let Draft { tick_ms, changes, .. } = draft.unwrap_or_else(|| Draft::new(frontier_ms));
+        let mut delivery = Delivery::new(tick_ms, changes, completeness);
+        delivery.events_unix_ns = events_unix_ns;
+        let delivery = Arc::new(delivery);
+        let message = Outgoing::Delivery(Arc::clone(&delivery));
         for reader in &mut self.readers {
-            if reader.position == Position::Live
-                && let Some(message) = &message
-            {
-                match reader.outbox.offer(message) {
+            if reader.position == Position::Live {
+                match reader.outbox.offer(&message) {
                     Offer::Taken | Offer::Gone => continue,
                     Offer::Full => reader.falls_behind(),
                 }
             }
-            if !rows.iter().all(|(row, diff)| reader.note(output, row, *diff)) {
-                reader.outbox.end_too_slow();
+            for changes in &delivery.changes {
+                let Some(output) = self.view.position(changes.table()) else { continue };
+                if !changes.rows.iter().all(|(row, diff)| reader.note(output, row, *diff)) {
+                    reader.outbox.end_too_slow();
+                }
             }
         }
+        self.log.push(delivery);
         self.sweep();
     }
 
-    fn seal(&mut self, advance: Advance) {
-        self.staged.remove(&advance.tick_ms);
-        self.view.frontier_ms = Some(advance.tick_ms);
+    fn seal(&mut self, tick_ms: u64, around: &impl Surroundings) {
+        let now_unix_ns = around.now_unix_ns();
+        self.staged.remove(&tick_ms);
+        self.view.frontier_ms = Some(tick_ms);
         self.rebasing = false;
-        self.last_completeness = advance.completeness;
-        self.events_unix_ns.clear();
-        let due = self.is_quiet(advance.now_unix_ns);
+        let events_unix_ns = around.take_samples(self.run, tick_ms);
+        let due = self.is_quiet(now_unix_ns);
         if std::mem::take(&mut self.changed) || due {
-            self.send_progress(advance.now_unix_ns);
+            self.last_completeness = around.completeness(self.run, tick_ms);
+            self.last_progress_unix_ns = now_unix_ns;
+            self.hand_out(Some(self.last_completeness.clone()), events_unix_ns);
         }
+        self.log.reached(tick_ms);
     }
 
-    fn progress(&self) -> Option<Outgoing> {
-        let frontier_ms = self.view.frontier_ms?;
-        let completeness = QueryCompleteness {
+    /// How complete the standing answer is.
+    fn standing(&self) -> Option<Delivery> {
+        let completeness = Completeness {
             // What readers have is of a query that is no more.
             complete: self.last_completeness.complete && !self.rebasing,
             ..self.last_completeness.clone()
         };
-        Some(Outgoing::new("progress", progress_body(frontier_ms, &completeness)))
+        Some(Delivery::new(self.view.frontier_ms?, Vec::new(), Some(completeness)))
     }
 
     fn send_progress(&mut self, now_unix_ns: i64) {
-        let Some(message) = self.progress() else { return };
+        let Some(standing) = self.standing() else { return };
+        let message = Outgoing::Delivery(Arc::new(standing));
         self.last_progress_unix_ns = now_unix_ns;
         for reader in &mut self.readers {
             if reader.position == Position::Live && reader.outbox.offer(&message) == Offer::Full {
@@ -488,32 +538,35 @@ impl Maintained {
     fn snapshot(&mut self, from: Cursor, after: Option<PackedRow>) -> Option<Task> {
         let output = from.output;
         let tick_ms = self.view.frontier_ms.unwrap_or(0);
-        let new_chunk = || Chunk::new(&self.view, output, tick_ms);
-        let chunk = self.chunk.get_or_insert_with(new_chunk);
+        let draft = self.draft.get_or_insert_with(|| Draft::new(tick_ms));
         let mut last = None;
         let mut rows = 0;
         for (row, count) in self.view.rows_after(output, after.as_ref()).take(STEP_ROWS) {
-            chunk.writer.push(self.view.writer(output), row, count);
+            draft.push(self.view.output(output), row.clone(), count);
             last = Some(row);
             rows += 1;
-            if chunk.is_full() {
+            if draft.is_full() {
                 break;
             }
         }
-        let full = chunk.is_full();
+        let full = draft.is_full();
         let done = rows < STEP_ROWS && !full;
         let after = last.cloned().or(after);
         if !done && !full {
             return Some(Task::Snapshot { from, after });
         }
-        let chunk = self.chunk.take()?;
-        let message = Outgoing::new("changes", chunk.writer.finish(true));
+        let mut draft = self.draft.take()?;
+        if draft.changes.is_empty() {
+            // Readers are told of an output without rows, too.
+            let output = Arc::clone(self.view.output(output));
+            draft.changes.push(Changes { output, rows: Vec::new() });
+        }
         let next = if done {
             Cursor { output: output + 1, after: None }
         } else {
             Cursor { output, after }
         };
-        self.hand_out_snapshot(&from, &next, &message);
+        self.hand_out_snapshot(&from, &next, &snapshot_message(draft));
         None
     }
 
@@ -541,18 +594,17 @@ impl Maintained {
     fn catch_up(&mut self, number: u64, output: usize) -> Option<Task> {
         let tick_ms = self.view.frontier_ms.unwrap_or(0);
         let Some(reader) = self.readers.iter_mut().find(|reader| reader.number == number) else {
-            self.chunk = None;
+            self.draft = None;
             return None;
         };
-        let new_chunk = || Chunk::new(&self.view, output, tick_ms);
-        let chunk = self.chunk.get_or_insert_with(new_chunk);
+        let draft = self.draft.get_or_insert_with(|| Draft::new(tick_ms));
         let mut done = false;
         for _ in 0..STEP_ROWS {
             match reader.pop_backlog(output) {
-                Some((row, diff)) => chunk.writer.push(self.view.writer(output), &row, diff),
+                Some((row, diff)) => draft.push(self.view.output(output), row, diff),
                 None => done = true,
             }
-            done |= chunk.is_full();
+            done |= draft.is_full();
             if done {
                 break;
             }
@@ -560,9 +612,11 @@ impl Maintained {
         if !done {
             return Some(Task::CatchUp { number, output });
         }
-        let chunk = self.chunk.take()?;
-        if chunk.writer.rows() > 0 {
-            let message = Outgoing::new("changes", chunk.writer.finish(reader.is_first));
+        let draft = self.draft.take()?;
+        if !draft.changes.is_empty() {
+            let mut delivery = Delivery::new(draft.tick_ms, draft.changes, None);
+            delivery.snapshot = reader.is_first;
+            let message = Outgoing::Delivery(Arc::new(delivery));
             // Its rows are nowhere else any more.
             if reader.outbox.send(&message) == Offer::Full {
                 reader.outbox.end_too_slow();
@@ -573,7 +627,8 @@ impl Maintained {
 
     /// A reader has everything up to the frontier.
     fn arrive(&mut self, number: u64) {
-        let Some(message) = self.progress() else { return };
+        let Some(standing) = self.standing() else { return };
+        let message = Outgoing::Delivery(Arc::new(standing));
         let found = self.readers.iter_mut().find(|reader| reader.number == number);
         let Some(reader) = found else { return };
         if reader.outbox.send(&message) == Offer::Taken {
@@ -588,7 +643,7 @@ impl Maintained {
     pub(crate) fn finish(&mut self, code: &str, messages: &[Outgoing]) {
         for reader in self.readers.drain(..) {
             let mut last = messages.to_vec();
-            last.push(Outgoing::end(code));
+            last.push(Outgoing::End(code.to_string().into()));
             reader.outbox.end(last, false);
         }
     }
@@ -602,7 +657,13 @@ pub(crate) fn too_large_message(error: &SnapshotTooLarge) -> Outgoing {
 }
 
 fn too_large_messages(error: &SnapshotTooLarge) -> Vec<Outgoing> {
-    vec![too_large_message(error), Outgoing::end("snapshot_too_large")]
+    vec![too_large_message(error), Outgoing::End("snapshot_too_large".into())]
+}
+
+fn snapshot_message(draft: Draft) -> Outgoing {
+    let mut delivery = Delivery::new(draft.tick_ms, draft.changes, None);
+    delivery.snapshot = true;
+    Outgoing::Delivery(Arc::new(delivery))
 }
 
 #[cfg(test)]

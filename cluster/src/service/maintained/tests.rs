@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use weir_engine::Unread;
+use weir_sinks::delivery::tick_unix_ns;
 use weir_types::live::LiveMessage;
 use weir_types::schema::Relation;
 use weir_types::{Column, DataType, SemanticType, Value};
@@ -45,14 +46,23 @@ struct Follower {
     /// The frontier of the last progress message, and the state there.
     seen: Option<String>,
     ended: Option<String>,
+    /// What it came back for was not kept any more.
+    expired: bool,
 }
 
 impl Follower {
-    /// Takes one message; true if it was `progress`.
+    /// Takes one message; true if it ended in `progress`.
     fn take(&mut self) -> bool {
         let Popped::Message(message) = self.outbox.pop() else { return false };
-        let text = weir_sinks::json::with_id(message.kind, "q", &message.body);
-        match serde_json::from_str(&text).unwrap() {
+        let mut progress = false;
+        for text in &*message.live() {
+            progress = self.take_text(&weir_sinks::json::with_id(text.kind, "q", &text.body));
+        }
+        progress
+    }
+
+    fn take_text(&mut self, text: &str) -> bool {
+        match serde_json::from_str(text).unwrap() {
             LiveMessage::Changes { table, rows, snapshot, .. } => {
                 assert_eq!(snapshot, self.seen.is_none(), "{text}");
                 for (diff, row) in rows {
@@ -70,12 +80,35 @@ impl Follower {
                 self.seen = Some(completeness.frontier);
                 true
             }
+            LiveMessage::Error { code, .. } => {
+                if code == "resume_expired" {
+                    self.expired = true;
+                    self.rows.clear();
+                    self.seen = None;
+                }
+                false
+            }
             LiveMessage::End { reason, .. } => {
                 self.ended = Some(reason);
                 false
             }
-            _ => false,
+            LiveMessage::Schema { .. } => false,
         }
+    }
+}
+
+/// A clock that follows the frontier, and an answer that is always complete.
+struct Calm(i64);
+
+impl Surroundings for Calm {
+    fn now_unix_ns(&self) -> i64 {
+        self.0
+    }
+    fn completeness(&self, _run: QueryId, _frontier_ms: u64) -> Completeness {
+        Completeness { complete: true, ..Completeness::default() }
+    }
+    fn take_samples(&self, _run: QueryId, _frontier_ms: u64) -> Vec<i64> {
+        Vec::new()
     }
 }
 
@@ -91,7 +124,10 @@ struct World {
     tick_ms: u64,
     /// Frontier as text → what the view held there.
     history: BTreeMap<String, Rows>,
+    ticks: BTreeMap<String, u64>,
     next_reader: u64,
+    came_back: usize,
+    expired: usize,
 }
 
 fn frontier_text(tick_ms: u64) -> String {
@@ -110,7 +146,10 @@ impl World {
             now: Rows::new(),
             tick_ms: 1_000,
             history: BTreeMap::new(),
+            ticks: BTreeMap::new(),
             next_reader: 1,
+            came_back: 0,
+            expired: 0,
         }
     }
 
@@ -157,11 +196,9 @@ impl World {
 
     fn frontier(&mut self) {
         self.history.insert(frontier_text(self.tick_ms), self.now.clone());
-        let completeness = QueryCompleteness { complete: true, ..QueryCompleteness::default() };
-        let now_unix_ns = tick_unix_ns(self.tick_ms);
-        let advance =
-            Advance { tick_ms: self.tick_ms, completeness, events_unix_ns: vec![], now_unix_ns };
-        self.inbox.push(Item::Advance { run: self.run, advance });
+        self.ticks.insert(frontier_text(self.tick_ms), self.tick_ms);
+        let (run, tick_ms) = (self.run, self.tick_ms);
+        self.inbox.push(Item::Advance { run, tick_ms });
     }
 
     /// The query starts anew, without some rows and with others.
@@ -180,6 +217,20 @@ impl World {
     }
 
     fn join(&mut self) {
+        self.join_since(Rows::new(), None);
+    }
+
+    /// Somebody goes, and comes back with what it had.
+    fn come_back(&mut self, at: usize) {
+        let gone = self.followers.swap_remove(at);
+        gone.outbox.leave();
+        self.inbox.push(Item::Leave(gone.number));
+        let Some(frontier) = gone.seen else { return };
+        let rows = self.history[&frontier].clone();
+        self.join_since(rows, Some(frontier));
+    }
+
+    fn join_since(&mut self, rows: Rows, seen: Option<String>) {
         let client = Client::new(&self.readers.limits);
         let outbox = Outbox::new(&client, &self.readers);
         let number = self.next_reader;
@@ -190,17 +241,20 @@ impl World {
             outputs: infos(),
             notices: vec![],
             from_ms: 0,
+            since_ms: seen.as_ref().map(|seen| self.ticks[seen]),
         };
         self.inbox.push(Item::Join(reader));
-        let rows = Rows::new();
-        self.followers.push(Follower { number, outbox, rows, seen: None, ended: None });
+        let (ended, expired) = (None, false);
+        self.followers.push(Follower { number, outbox, rows, seen, ended, expired });
     }
 
     /// A follower takes a few messages; at each progress it must hold what the view held.
     fn read(&mut self, at: usize, messages: usize) {
         let follower = &mut self.followers[at];
         for _ in 0..messages {
-            if follower.take() {
+            let took = follower.take();
+            self.expired += usize::from(std::mem::take(&mut follower.expired));
+            if took {
                 let frontier = follower.seen.clone().unwrap();
                 assert_eq!(follower.rows, self.history[&frontier], "at {frontier}");
             }
@@ -209,7 +263,7 @@ impl World {
 
     fn step(&mut self, steps: usize) {
         for _ in 0..steps {
-            if !self.maintained.step(&self.inbox) {
+            if !self.maintained.step(&self.inbox, &Calm(tick_unix_ns(self.tick_ms))) {
                 return;
             }
         }
@@ -226,7 +280,12 @@ impl World {
                 gone.outbox.leave();
                 self.inbox.push(Item::Leave(gone.number));
             }
-            40..70 if !self.followers.is_empty() => {
+            40..44 if !self.followers.is_empty() => {
+                let at = self.rng.random_range(0..self.followers.len());
+                self.came_back += usize::from(self.followers[at].seen.is_some());
+                self.come_back(at);
+            }
+            44..70 if !self.followers.is_empty() => {
                 let at = self.rng.random_range(0..self.followers.len());
                 // Some hardly ever read.
                 let messages = if self.followers[at].number.is_multiple_of(3) { 1 } else { 9 };
@@ -249,12 +308,14 @@ impl World {
     }
 }
 
-/// Readers of every pace, joining at any time, over restarts of the query: at each progress a reader
-/// holds exactly what the view held at that frontier, and in the end all hold the newest. Would catch a
-/// change that a slow reader misses or gets twice, a snapshot torn by a refresh, a restart whose rows are
+/// Readers of every pace, joining at any time, going and coming back, over restarts of the query: at each
+/// progress a reader holds exactly what the view held at that frontier, and in the end all hold the newest.
+/// Would catch a change that a slow reader misses or gets twice, one that is lost or repeated to who
+/// comes back, a snapshot torn by a refresh, a restart whose rows are
 /// added to the former ones, and bytes that stay on an account.
 #[test]
 fn readers_of_every_pace_add_up() {
+    let (mut came_back, mut expired) = (0, 0);
     for seed in 0..150 {
         let mut world = World::new(seed, ReaderLimits::default());
         (0..600).for_each(|_| world.act());
@@ -266,7 +327,10 @@ fn readers_of_every_pace_add_up() {
             assert_eq!(follower.rows, world.now, "seed {seed}");
         }
         assert_eq!(world.readers.held_bytes(), 0, "seed {seed}");
+        came_back += world.came_back;
+        expired += world.expired;
     }
+    assert!(came_back > expired && expired > 0, "{expired} of {came_back} came too late");
 }
 
 /// With an account too small for what they are behind, slow readers are ended with a reason, never shown
@@ -311,7 +375,7 @@ fn too_much_is_refused_early() {
         rows: rows(0, 150),
         _unread: Unread::default(),
     });
-    while maintained.step(&inbox) {}
+    while maintained.step(&inbox, &Calm(0)) {}
     assert_eq!(maintained.too_large(), None);
     inbox.push(Item::Rows {
         run: 1,
@@ -321,7 +385,7 @@ fn too_much_is_refused_early() {
         _unread: Unread::default(),
     });
     while maintained.too_large().is_none() {
-        assert!(maintained.step(&inbox));
+        assert!(maintained.step(&inbox, &Calm(0)));
     }
     let error = maintained.too_large().unwrap();
     assert!((201..300).contains(&error.rows), "{error}");

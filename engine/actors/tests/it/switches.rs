@@ -131,6 +131,7 @@ fn a_blocked_handler_is_stalled_and_overdue() {
         let status = probe.status();
         assert_eq!(status.slow_handled, 1, "20 ms are more than 500 µs");
         assert!(status.handler_ns_max >= 20_000_000);
+        assert_eq!(status.slowest.message, "Block");
         arbiter.stop();
         arbiter.join().unwrap();
     });

@@ -1,16 +1,19 @@
 //! Regular expressions in RE2's syntax, run by the `regex` crate. Both are automata without
-//! look-around; [`translate`] writes out where the same pattern would mean different things.
+//! look-around; [`translate`] writes out where the same pattern would mean different things. A text that
+//! takes a pattern too long is given up (see [`Pattern`]), and counted.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;
-use regex::bytes::{Regex, RegexBuilder};
 use weir_types::Value;
 
 use super::{ScalarDef, def, overloads};
+use crate::cuts::{self, Cut};
 use crate::json::{self, Kind};
 use crate::operand::{Call, Prepared};
 use crate::output;
+use crate::pattern::{GaveUp, Pattern};
 
 pub(super) const DEFS: &[ScalarDef] = &[
     def(
@@ -44,8 +47,6 @@ pub(super) const DEFS: &[ScalarDef] = &[
 
 /// What a compiled pattern may take.
 const PATTERN_BYTES_MAX: usize = 2 << 20;
-/// What the states that a pattern meets while it runs may take; they are forgotten beyond.
-const STATES_BYTES_MAX: usize = 1 << 20;
 /// Rules of one call: each is compiled by itself, and tried one after the other.
 const RULES_MAX: usize = 256;
 /// What a rule may take at least, however many there are; together they take no more than 16 MiB.
@@ -182,18 +183,6 @@ fn translate_octal<'a>(tail: &'a str, out: &mut String) -> &'a str {
     &tail[digits..]
 }
 
-fn compile(
-    pattern: &str,
-    dot_matches_newline: bool,
-    bytes_max: usize,
-) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(pattern)
-        .dot_matches_new_line(dot_matches_newline)
-        .size_limit(bytes_max)
-        .dfa_size_limit(STATES_BYTES_MAX)
-        .build()
-}
-
 fn literal_text(args: &[Option<&Value>]) -> Option<String> {
     match args.first()? {
         Some(Value::String(text)) => String::from_utf8(text.clone()).ok(),
@@ -202,33 +191,41 @@ fn literal_text(args: &[Option<&Value>]) -> Option<String> {
 }
 
 /// A pattern that matches whole texts only.
-fn compile_full(pattern: &str, bytes_max: usize) -> Option<Regex> {
+fn compile_full(pattern: &str, bytes_max: usize) -> Option<Pattern> {
     let translated = translate(pattern)?;
     // On its own first: `a)(b` would be a pattern within the brackets.
-    compile(&translated, true, bytes_max).ok()?;
-    compile(&format!("\\A(?:{translated})\\z"), true, bytes_max).ok()
+    Pattern::new(&translated, true, bytes_max).ok()?;
+    Pattern::new(&format!("\\A(?:{translated})\\z"), true, bytes_max).ok()
+}
+
+/// A text that takes too long does not match, and is counted.
+fn is_match(pattern: &Pattern, text: &[u8], sharers: u64) -> bool {
+    pattern.is_match(text, sharers).unwrap_or_else(|GaveUp| {
+        cuts::note(Cut::RegexWork, 1);
+        false
+    })
 }
 
 fn prepare_match(args: &[Option<&Value>]) -> Prepared {
     let text = literal_text(args);
-    let pattern: Option<Regex> =
+    let pattern: Option<Pattern> =
         text.as_deref().and_then(|text| compile_full(text, PATTERN_BYTES_MAX));
     Arc::new(pattern)
 }
 
 fn regex_match(call: &Call<'_>) -> ArrayRef {
     let text = call.str(1);
-    match call.prepared::<Option<Regex>>() {
-        Some(pattern) => output::bools(call.rows, |row| pattern.is_match(text.get(row))),
+    match call.prepared::<Option<Pattern>>() {
+        Some(pattern) => output::bools(call.rows, |row| is_match(pattern, text.get(row), 1)),
         None => output::bools(call.rows, |_| false),
     }
 }
 
 fn prepare_replace(args: &[Option<&Value>]) -> Prepared {
-    let compiled = |pattern: String| -> Result<Regex, String> {
+    let compiled = |pattern: String| -> Result<Pattern, String> {
         let translated = translate(&pattern)
             .ok_or_else(|| format!("more than {REPETITIONS_MAX} repetitions"))?;
-        compile(&translated, false, PATTERN_BYTES_MAX).map_err(|error| reason(&error))
+        Pattern::new(&translated, false, PATTERN_BYTES_MAX).map_err(|error| reason(&error))
     };
     let pattern =
         literal_text(args).map_or_else(|| Err("pattern is not UTF-8".to_string()), compiled);
@@ -244,7 +241,7 @@ fn reason(error: &regex::Error) -> String {
 
 fn replace(call: &Call<'_>) -> ArrayRef {
     let (text, substitute) = (call.str(1), call.str(2));
-    let pattern = match call.prepared::<Result<Regex, String>>() {
+    let pattern = match call.prepared::<Result<Pattern, String>>() {
         Ok(pattern) => pattern,
         Err(reason) => {
             let message = format!("Invalid regex: {reason}");
@@ -256,7 +253,7 @@ fn replace(call: &Call<'_>) -> ArrayRef {
     output::strings(call.rows, |row, out| {
         let (text, substitute) = (text.get(row), substitute.get(row));
         if known.as_ref().is_none_or(|(of, _)| *of != substitute) {
-            known = Some((substitute, rewrite_parts(substitute, pattern.captures_len())));
+            known = Some((substitute, rewrite_parts(substitute, pattern.groups())));
         }
         let parts = match &known {
             Some((_, Ok(parts))) => &parts[..],
@@ -270,25 +267,30 @@ fn replace(call: &Call<'_>) -> ArrayRef {
     })
 }
 
-/// The text with each match replaced; ends where enough is written, since the rest is cut off.
-fn push_replaced(out: &mut Vec<u8>, pattern: &Regex, text: &[u8], parts: &[Part<'_>]) {
+/// The text with each match replaced; ends where enough is written, since the rest is cut off. What takes too
+/// long to be looked at stays as it is.
+fn push_replaced(out: &mut Vec<u8>, pattern: &Pattern, text: &[u8], parts: &[Part<'_>]) {
     let enough = out.len() + output::VALUE_BYTES_MAX;
     let mut copied = 0;
-    for groups in pattern.captures_iter(text) {
-        let whole = groups.get_match();
-        out.extend_from_slice(&text[copied..whole.start()]);
+    let looked_at = pattern.each_match(text, |group| {
+        let whole = group(0).unwrap_or(copied..copied);
+        out.extend_from_slice(&text[copied..whole.start]);
+        copied = whole.end;
         for part in parts {
             if out.len() > enough {
-                return;
+                return ControlFlow::Break(());
             }
             match part {
                 Part::Text(literal) => out.extend_from_slice(literal),
                 Part::Group(idx) => {
-                    out.extend_from_slice(groups.get(*idx).map_or(&[], |group| group.as_bytes()));
+                    out.extend_from_slice(group(*idx).map_or(&[], |group| &text[group]));
                 }
             }
         }
-        copied = whole.end();
+        ControlFlow::Continue(())
+    });
+    if looked_at == Err(GaveUp) {
+        cuts::note(Cut::RegexWork, 1);
     }
     out.extend_from_slice(&text[copied..]);
 }
@@ -325,10 +327,18 @@ fn rewrite_parts(substitute: &[u8], groups: usize) -> Rewrite<'_> {
     Ok(parts)
 }
 
+/// What a call's rules are.
+struct Rules {
+    /// Names and patterns.
+    rules: Vec<(Vec<u8>, Option<Pattern>)>,
+    /// There are more than are tried.
+    are_cut: bool,
+}
+
 /// Names and patterns; empty if the text is no JSON object of texts. Bad patterns match nothing, nor
 /// do those behind the first [`RULES_MAX`].
 fn prepare_rules(args: &[Option<&Value>]) -> Prepared {
-    let mut rules: Vec<(Vec<u8>, Option<Regex>)> = Vec::new();
+    let mut rules: Vec<(Vec<u8>, Option<Pattern>)> = Vec::new();
     let text = literal_text(args).unwrap_or_default();
     let mut count = 0;
     let _ = json::for_members(text.as_bytes(), |_, _| count += 1);
@@ -347,16 +357,20 @@ fn prepare_rules(args: &[Option<&Value>]) -> Prepared {
     if read.is_none() {
         rules.clear();
     }
-    Arc::new(rules)
+    Arc::new(Rules { are_cut: !rules.is_empty() && count > RULES_MAX, rules })
 }
 
 fn match_regex_rule(call: &Call<'_>) -> ArrayRef {
     let text = call.str(1);
-    let rules = call.prepared::<Vec<(Vec<u8>, Option<Regex>)>>();
+    let Rules { rules, are_cut } = call.prepared::<Rules>();
+    if *are_cut {
+        cuts::note(Cut::RegexRules, call.rows);
+    }
     output::strings(call.rows, |row, out| {
         let text = text.get(row);
-        let matches = |pattern: &Option<Regex>| {
-            pattern.as_ref().is_some_and(|pattern| pattern.is_match(text))
+        let sharers = rules.len() as u64;
+        let matches = |pattern: &Option<Pattern>| {
+            pattern.as_ref().is_some_and(|pattern| is_match(pattern, text, sharers))
         };
         if let Some((name, _)) = rules.iter().find(|(_, pattern)| matches(pattern)) {
             out.extend_from_slice(name);

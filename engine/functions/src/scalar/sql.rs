@@ -13,6 +13,7 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 use super::{ScalarDef, def, overloads};
+use crate::cuts::{self, Cut};
 use crate::json;
 use crate::operand::Call;
 use crate::output;
@@ -122,6 +123,7 @@ fn normalize(text: &[u8], execution: bool, flavor: Flavor) -> Result<Normalized,
         .map_err(|_| "Invalid UTF-8 byte sequence in SQL query".to_string())?;
     let (sql, values) = if execution { split_execution(text) } else { (text, Vec::new()) };
     if sql.len() > STATEMENT_BYTES_MAX {
+        cuts::note(Cut::Statement, 1);
         return Err(format!("statement has more than {STATEMENT_BYTES_MAX} bytes"));
     }
     let spots = literals(sql, flavor)?;
@@ -181,9 +183,11 @@ fn literals(sql: &str, flavor: Flavor) -> Result<Vec<Spot>, String> {
         .tokenize_with_location()
         .map_err(|error| error.to_string())?;
     if tokens.iter().filter(|token| may_nest(token)).count() > OPERATORS_MAX {
+        cuts::note(Cut::Statement, 1);
         return Err(format!("statement has more than {OPERATORS_MAX} operators and keywords"));
     }
     if tokens.iter().filter(|token| is_position(token)).count() > POSITIONS_MAX {
+        cuts::note(Cut::Statement, 1);
         return Err(format!("statement has POSITION more than {POSITIONS_MAX} times"));
     }
     let texts = text_tokens(&tokens, flavor);

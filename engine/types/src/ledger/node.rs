@@ -87,6 +87,12 @@ impl NodeLedger {
         self.state().tell_whole = true;
     }
 
+    /// How many times it has told.
+    #[must_use]
+    pub fn told_total(&self) -> u64 {
+        self.state().sequence
+    }
+
     /// Another one after something was lost.
     #[must_use]
     pub fn version(&self) -> u64 {

@@ -93,6 +93,12 @@ pub const REASONS: &[ReasonDef] = &[
     of("admission_full", Unit::Rows, "Rows dropped because too much waited for its tick."),
     of("node_restart", Unit::Rows, "Rows that went with a panic of the node's thread."),
     of("queue_full", Unit::Rows, "Rows that running queries did not get: too much waited."),
+    // Functions: of the pseudo-table `functions`.
+    of("cut_text", Unit::Rows, "Texts cut at 1 MiB, the longest that a function makes."),
+    of("cut_column", Unit::Rows, "Texts left empty: those of a batch had 256 MiB already."),
+    of("cut_statement", Unit::Rows, "SQL statements too long or too complex to be normalized."),
+    of("cut_regex_rules", Unit::Rows, "Rows for which rules beyond the 256th were not tried."),
+    of("cut_regex_work", Unit::Rows, "Texts that a pattern takes too long on, looked at in part."),
     // Anything.
     of(OTHER, Unit::Events, "Losses beyond the number of reasons that are kept apart."),
 ];

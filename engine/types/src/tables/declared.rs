@@ -43,23 +43,32 @@ macro_rules! column {
     };
 }
 
-/// Declares a table: with the endpoints' columns in front, with texts, or without.
+/// Declares a table: with the endpoints' columns in front, or without.
 macro_rules! declare {
     (
         table $table:ident $name:literal $desc:literal;
         history $history:expr;
-        row $row:ident<'a> endpoints $when:literal {
+        row $row:ident$(<$life:lifetime>)? endpoints $when:literal {
             $($column:ident: $kind:ident $semantic:ident $text:literal,)+
         }
     ) => {
         #[doc = $desc]
         #[derive(Clone, Copy, Debug)]
-        pub struct $row<'a> {
-            #[doc = $when]
-            pub endpoints: $crate::tables::Endpoints<'a>,
+        pub struct $row$(<$life>)? {
             $(#[doc = $text] pub $column: cell!($kind),)+
         }
-        declare!(@ table $table $name $desc $history, $row<'_>, type Row<'a> = $row<'a>;
+
+        impl$(<$life>)? $row$(<$life>)? {
+            fn put(&self, cells: &mut Cells<'_>) {
+                $(cells.put(self.$column);)+
+            }
+            /// Writes these columns into a row of which the endpoints' are written.
+            pub fn write(&self, builder: &mut BatchBuilder) {
+                self.put(&mut Cells::behind_endpoints(builder));
+            }
+        }
+        declare!(@ table $table $name $desc $history,
+            type Row<'a> = (Endpoints<'a>, $row$(<$life>)?);
             [
                 endpoints::time($when),
                 endpoints::UPID,
@@ -72,40 +81,28 @@ macro_rules! declare {
                 $(column!($kind $column $semantic $text),)+
             ],
             |row, cells| {
-                row.endpoints.put(cells);
-                $(cells.put(row.$column);)+
+                row.0.put(cells);
+                row.1.put(cells);
             });
     };
     (
         table $table:ident $name:literal $desc:literal;
         history $history:expr;
-        row $row:ident<'a> { $($column:ident: $kind:ident $semantic:ident $text:literal,)+ }
+        row $row:ident$(<$life:lifetime>)? {
+            $($column:ident: $kind:ident $semantic:ident $text:literal,)+
+        }
     ) => {
         #[doc = $desc]
         #[derive(Clone, Copy, Debug)]
-        pub struct $row<'a> {
+        pub struct $row$(<$life>)? {
             $(#[doc = $text] pub $column: cell!($kind),)+
         }
-        declare!(@ table $table $name $desc $history, $row<'_>, type Row<'a> = $row<'a>;
+        declare!(@ table $table $name $desc $history, type Row<'a> = $row$(<$life>)?;
             [$(column!($kind $column $semantic $text),)+],
             |row, cells| { $(cells.put(row.$column);)+ });
     };
     (
-        table $table:ident $name:literal $desc:literal;
-        history $history:expr;
-        row $row:ident { $($column:ident: $kind:ident $semantic:ident $text:literal,)+ }
-    ) => {
-        #[doc = $desc]
-        #[derive(Clone, Copy, Debug)]
-        pub struct $row {
-            $(#[doc = $text] pub $column: cell!($kind),)+
-        }
-        declare!(@ table $table $name $desc $history, $row, type Row<'a> = $row;
-            [$(column!($kind $column $semantic $text),)+],
-            |row, cells| { $(cells.put(row.$column);)+ });
-    };
-    (
-        @ table $table:ident $name:literal $desc:literal $history:expr, $row:ty, $type:item
+        @ table $table:ident $name:literal $desc:literal $history:expr, $type:item
         [$($columns:tt)+], |$given:ident, $cells:ident| $put:block
     ) => {
         #[doc = concat!("The table `", $name, "`.")]
@@ -120,7 +117,7 @@ macro_rules! declare {
                 columns: &[$($columns)+],
             };
             $type
-            fn put($given: &$row, $cells: &mut Cells<'_>) $put
+            fn put($given: &Self::Row<'_>, $cells: &mut Cells<'_>) $put
         }
     };
 }

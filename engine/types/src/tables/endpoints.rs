@@ -2,7 +2,11 @@
 
 use super::typed::Cells;
 use super::{ColumnDef, column, label};
+use crate::batch::BatchBuilder;
 use crate::value::{DataType, SemanticType};
+
+/// How many columns [`Endpoints`] are.
+pub const ENDPOINT_COLUMNS: usize = 8;
 
 /// The first eight columns of a protocol's row.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +25,11 @@ pub struct Endpoints<'a> {
 }
 
 impl Endpoints<'_> {
+    /// Writes them as the first columns of a row; the protocol's own follow.
+    pub fn write(&self, builder: &mut BatchBuilder) {
+        self.put(&mut Cells::of(builder));
+    }
+
     pub(super) fn put(&self, cells: &mut Cells<'_>) {
         cells.put(self.time_unix_ns);
         cells.put(self.upid);

@@ -39,12 +39,13 @@ use std::marker::PhantomData;
 use arrow_array::RecordBatch;
 
 use super::TableDef;
+use super::endpoints::ENDPOINT_COLUMNS;
 use crate::batch::BatchBuilder;
 
 /// A declared table.
 pub trait Table {
     const DEF: TableDef;
-    /// One row: a field a column.
+    /// One row: a field a column, behind the endpoints where it is a protocol's.
     type Row<'a>;
     /// Puts a row's cells in the order of the columns.
     fn put(row: &Self::Row<'_>, cells: &mut Cells<'_>);
@@ -56,7 +57,15 @@ pub struct Cells<'a> {
     column_idx: usize,
 }
 
-impl Cells<'_> {
+impl<'a> Cells<'a> {
+    pub(super) fn of(builder: &'a mut BatchBuilder) -> Cells<'a> {
+        Cells { builder, column_idx: 0 }
+    }
+
+    pub(super) fn behind_endpoints(builder: &'a mut BatchBuilder) -> Cells<'a> {
+        Cells { builder, column_idx: ENDPOINT_COLUMNS }
+    }
+
     pub(super) fn put(&mut self, cell: impl Cell) {
         cell.put(self.builder, self.column_idx);
         self.column_idx += 1;
@@ -113,7 +122,7 @@ impl<T: Table> TableBuilder<T> {
     }
 
     pub fn push(&mut self, row: &T::Row<'_>) {
-        T::put(row, &mut Cells { builder: &mut self.builder, column_idx: 0 });
+        T::put(row, &mut Cells::of(&mut self.builder));
         self.builder.end_row();
     }
 

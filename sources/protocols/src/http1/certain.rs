@@ -3,8 +3,8 @@
 //! Nothing here reads bytes or holds messages; it counts what was seen and dropped, and what may
 //! have been missing, and draws the conclusions that `stitch` names.
 
-use super::counters::Counters;
 use super::types::Message;
+use crate::Counters;
 
 /// Silence in both directions after which an answered connection is taken to be idle.
 const QUIET_NS: i64 = 5_000_000_000;
@@ -14,6 +14,9 @@ const PROVEN_PAIRS: u32 = 4;
 const PROVEN_ALTERNATIONS: u32 = 32;
 /// Alternations after a loss of request bytes that were too few for two requests.
 const PROVEN_AFTER_ONE: u32 = 4;
+/// Requests that show what a request of this connection is like: with fewer, two short ones may have
+/// been lost where all that were seen were long.
+const ALIKE_REQUESTS: u32 = 8;
 
 /// What is known since pairing became uncertain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub(super) struct Uncertain {
     pub(super) responses_lost_min: u64,
     /// What was read as a response may have been a part of a lost one.
     pub(super) responses_unsure: bool,
+    /// Where one of them ended was guessed: the one behind it may be its body.
+    pub(super) responses_guessed: bool,
     /// Requests in a row that alternated with responses.
     pub(super) alternations: u32,
     /// Capture began in the middle of the connection: nothing was lost.
@@ -51,13 +56,44 @@ pub(super) struct History {
     pub(super) last_response_ns: Option<i64>,
     /// What the request reader has lost between messages.
     pub(super) lost_bytes: u64,
-    /// The shortest request so far.
-    pub(super) request_bytes_min: u64,
+    pub(super) sizes: RequestSizes,
+}
+
+/// How long a connection's requests are, as far as they were seen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RequestSizes {
+    count: u32,
+    bytes_min: u64,
+    bytes_max: u64,
+}
+
+impl Default for RequestSizes {
+    fn default() -> RequestSizes {
+        RequestSizes { count: 0, bytes_min: u64::MAX, bytes_max: 0 }
+    }
+}
+
+impl RequestSizes {
+    pub(super) fn add(&mut self, bytes: u64) {
+        self.count = self.count.saturating_add(1);
+        self.bytes_min = self.bytes_min.min(bytes);
+        self.bytes_max = self.bytes_max.max(bytes);
+    }
+
+    /// So many bytes are no more than one request like the others.
+    fn fit_one(self, bytes: u64) -> bool {
+        self.count > 0 && bytes.saturating_mul(8) <= self.bytes_min.saturating_mul(9)
+    }
+
+    /// Enough were seen, and all are of nearly the same length.
+    fn are_alike(self) -> bool {
+        self.count >= ALIKE_REQUESTS && self.fit_one(self.bytes_max)
+    }
 }
 
 impl Uncertain {
-    pub(super) fn new(joined: bool, responses: u64) -> Uncertain {
-        Uncertain { joined, responses, ..Uncertain::default() }
+    pub(super) fn new(joined: bool) -> Uncertain {
+        Uncertain { joined, ..Uncertain::default() }
     }
 
     /// Counts what was dropped, each exchange once: of most only one half was seen.
@@ -81,6 +117,7 @@ impl Uncertain {
     pub(super) fn response(&mut self, response: &Message) {
         self.responses += 1;
         self.responses_unsure |= response.after_gap && !response.is_one_event;
+        self.responses_guessed |= response.end_is_guessed;
     }
 
     /// All requests are known, and all of them were answered: one way or the other each response
@@ -89,6 +126,7 @@ impl Uncertain {
         let lost_min = if self.responses_unsure { 0 } else { self.responses_lost_min };
         let known = !self.responses_lost || (lost_min > 0 && !self.responses_unsure);
         known
+            && !self.responses_guessed
             && !self.requests_unseen
             && self.requests + self.request_losses <= self.responses + lost_min
     }
@@ -97,16 +135,25 @@ impl Uncertain {
     pub(super) fn fits_one_request(&self, history: History) -> bool {
         let Some(before) = self.lost_bytes_before else { return false };
         let lost = history.lost_bytes.saturating_sub(before);
-        self.request_losses == 1
-            && lost.saturating_mul(8) <= history.request_bytes_min.saturating_mul(9)
+        self.request_losses == 1 && history.sizes.fit_one(lost)
     }
 
-    /// One request was lost, and all were answered.
+    /// One request was lost, and all were answered. That the client takes turns since then shows
+    /// nothing by itself: one that keeps two requests outstanding does so as well.
     fn one_request_lost(&self, history: History) -> bool {
         self.requests < self.responses
             && !self.responses_lost
-            && self.alternations >= PROVEN_AFTER_ONE
+            && !self.responses_guessed
             && self.fits_one_request(history)
+    }
+
+    /// The connection has shown that its client waits for answers.
+    fn waits(&self, history: History) -> bool {
+        let one_lost = self.one_request_lost(history);
+        let begins = history.clean_pairs > 0 || self.joined || one_lost;
+        history.clean_pairs >= PROVEN_PAIRS
+            || (begins && self.alternations >= PROVEN_ALTERNATIONS)
+            || (one_lost && history.sizes.are_alike() && self.alternations >= PROVEN_AFTER_ONE)
     }
 
     /// Whether nothing can be outstanding before this request. `alternates`: it came after a
@@ -115,9 +162,7 @@ impl Uncertain {
         if self.responses_lost_until_ns.is_some_and(|until| request.first_unix_ns < until) {
             return false;
         }
-        let proven = history.clean_pairs >= PROVEN_PAIRS
-            || self.alternations >= PROVEN_ALTERNATIONS
-            || self.one_request_lost(history);
+        let proven = self.waits(history);
         let last_ns = history.last_response_ns.max(request.before_unix_ns);
         let silent_ns = last_ns.map_or(0, |last| request.first_unix_ns.saturating_sub(last));
         let is_next = !request.after_loss && history.last_response_ns >= request.before_unix_ns;

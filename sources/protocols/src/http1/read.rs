@@ -11,12 +11,16 @@ use super::message::{read_request, read_response};
 use super::parse::{
     ChunkStep, ChunkedDecoder, Framing, recognise, recognise_first, without_proxy_line,
 };
-use super::types::{Config, HEAD_BYTES_MAX, Message, Method, Pool};
+use super::types::{HEAD_BYTES_MAX, Message, Method, Pool};
 use crate::stream::StreamBuffer;
-use crate::{Recognised, Side};
+use crate::{Config, Recognised, Side};
 
 /// How a chunked body ends, if it has no trailers: behind a chunk, and by itself.
 const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
+
+/// An open response of which nothing came for so long is taken to be over: a kept connection may
+/// never be used again. Longer than a server pauses within an answer that it is writing.
+pub(super) const OPEN_QUIET_NS: i64 = 2_000_000_000;
 
 #[derive(Debug)]
 pub(super) enum Step {
@@ -275,7 +279,9 @@ impl Reader {
             return None;
         }
         self.state = State::Head;
-        self.current.take()
+        let mut message = self.current.take()?;
+        message.end_is_guessed = true;
+        Some(message)
     }
 
     /// The open message is over; more of its bytes may come.
@@ -561,7 +567,8 @@ impl Reader {
         input: &Input<'_>,
     ) -> Option<Step> {
         if stream.next_byte_ns().is_none() {
-            return Some(Step::Wait);
+            let ended = self.is_quiet(stream, input).then(|| self.end_open()).flatten();
+            return Some(ended.map_or(Step::Wait, Step::Complete));
         }
         match self.part(stream, input.over, input.settled_ns) {
             Part::Wait => return Some(Step::Wait),
@@ -590,6 +597,15 @@ impl Reader {
             return self.current.take().map(Step::Complete);
         }
         None
+    }
+
+    /// Nothing has come of the open response for long: what there is of it is its row, and what may
+    /// still come is stepped over. A request lasts until its answer.
+    fn is_quiet(&self, stream: &StreamBuffer, input: &Input<'_>) -> bool {
+        let since_ns = stream.last_read_ns().unwrap_or(i64::MAX);
+        self.side == Side::Response
+            && stream.is_empty()
+            && input.settled_ns.saturating_sub(since_ns) >= OPEN_QUIET_NS
     }
 
     /// Steps over what may still come of a message that has been given.

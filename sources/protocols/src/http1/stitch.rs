@@ -25,19 +25,14 @@
 
 use std::collections::VecDeque;
 
-use super::certain::{History, Uncertain};
-use super::counters::Counters;
+use super::certain::{History, RequestSizes, Uncertain};
 use super::parse::recognise;
 use super::read::{Input, Over, Reader, Ready, Step};
 use super::types::{
-    Config, Exchange, Message, Method, PIPELINE_BYTES_MAX, PIPELINE_MAX, PIPELINE_SHRINKS, Pool,
+    Exchange, Message, Method, PIPELINE_BYTES_MAX, PIPELINE_MAX, PIPELINE_SHRINKS, Pool,
 };
 use crate::stream::StreamBuffer;
-use crate::{Recognised, Side};
-
-/// A response whose request has not come, and a hole that has not been filled, are given so long:
-/// events of two CPUs overtake each other by microseconds, a drain of the ring takes ≤ 20 ms.
-pub const REORDER_GRACE_NS: i64 = 100_000_000;
+use crate::{Config, Counters, REORDER_GRACE_NS, Recognised, Side};
 
 /// What a call needs from outside.
 pub struct Context<'a> {
@@ -86,14 +81,17 @@ pub struct Http1 {
     response_loss_at_head: bool,
     pipelined: bool,
     clean_pairs: u32,
-    /// The shortest request so far, in bytes.
-    request_bytes_min: u64,
+    /// When the response of the last pair began, until it is known whether it was a clean one.
+    unjudged_ns: Option<i64>,
+    request_sizes: RequestSizes,
     last_response_ns: Option<i64>,
     /// The last one that answered no known request.
     last_unowned_ns: Option<i64>,
     /// Responses without a request while pairing is certain: nobody asked for them, unless a loss
     /// turns out to have come before them.
     unowned: u64,
+    /// Where one of them ended was guessed.
+    unowned_guessed: bool,
     /// It was watched from its first byte on.
     from_start: bool,
     opaque: bool,
@@ -130,10 +128,12 @@ impl Http1 {
             response_loss_at_head: false,
             pipelined: false,
             clean_pairs: 0,
-            request_bytes_min: u64::MAX,
+            unjudged_ns: None,
+            request_sizes: RequestSizes::default(),
             last_response_ns: None,
             last_unowned_ns: None,
             unowned: 0,
+            unowned_guessed: false,
             from_start,
             opaque: false,
             closing: false,
@@ -197,7 +197,7 @@ impl Http1 {
                 partial.body.mark_cut();
                 self.enqueue(partial);
             }
-            self.pair(requests, ctx);
+            self.pair(ctx);
         }
         self.drop_rest(requests, ctx);
     }
@@ -289,7 +289,8 @@ impl Http1 {
         if self.queue.len() >= PIPELINE_SHRINKS {
             request.shrink();
         }
-        self.request_bytes_min = self.request_bytes_min.min(request.wire_bytes);
+        self.request_sizes.add(request.wire_bytes);
+        self.judge_pair(request.first_unix_ns, request.after_loss);
         self.queue_bytes += request.held_bytes();
         self.queue.push_back(Item::Request(request));
     }
@@ -402,6 +403,7 @@ impl Http1 {
                 }
             }
         }
+        self.unjudged_ns = None;
         if !matches!(self.queue.back(), Some(Item::Loss { .. })) {
             let between = self.requests.is_between_messages();
             let lost_bytes_before = between.then(|| self.requests.lost_between_bytes());
@@ -424,7 +426,7 @@ impl Http1 {
             }
             let complete = matches!(self.queue.front(), Some(Item::Request(_)));
             if complete {
-                self.pair(requests, ctx);
+                self.pair(ctx);
             }
             return complete;
         }
@@ -551,7 +553,7 @@ impl Http1 {
             clean_pairs: self.clean_pairs,
             last_response_ns: self.last_response_ns,
             lost_bytes: self.requests.lost_between_bytes(),
-            request_bytes_min: self.request_bytes_min,
+            sizes: self.request_sizes,
         }
     }
 
@@ -617,9 +619,10 @@ impl Http1 {
         let counters = &mut self.counters;
         self.uncertain.get_or_insert_with(|| {
             counters.resyncs += 1;
+            let mut uncertain = Uncertain::new(joined);
             // They answered what is missing.
-            let responses = std::mem::take(&mut self.unowned);
-            let mut uncertain = Uncertain::new(joined, responses);
+            uncertain.responses = std::mem::take(&mut self.unowned);
+            uncertain.responses_guessed = std::mem::take(&mut self.unowned_guessed);
             uncertain.count(counters);
             uncertain
         })
@@ -628,6 +631,7 @@ impl Http1 {
     /// No loss came before the responses without a request.
     fn settle_unowned(&mut self) {
         let unowned = std::mem::take(&mut self.unowned);
+        self.unowned_guessed = false;
         match self.from_start || self.counters.exchanges > 0 {
             true => self.counters.unasked += unowned,
             false => self.counters.unpaired += unowned,
@@ -709,7 +713,10 @@ impl Http1 {
                 }
                 match &mut self.uncertain {
                     Some(uncertain) => uncertain.response(&response),
-                    None => self.unowned += 1,
+                    None => {
+                        self.unowned += 1;
+                        self.unowned_guessed |= response.end_is_guessed;
+                    }
                 }
                 self.count_lost();
                 self.last_unowned_ns = self.last_response_ns;
@@ -720,24 +727,35 @@ impl Http1 {
     }
 
     /// The front request, complete, and its answer become a row.
-    fn pair(&mut self, requests: &StreamBuffer, ctx: &mut Context<'_>) {
+    fn pair(&mut self, ctx: &mut Context<'_>) {
         let (Some(response), Some(Item::Request(request))) = (self.answer.take(), self.dequeue())
         else {
             return;
         };
-        let next_ns = match self.front() {
-            Front::Request(next) => next.first_unix_ns,
-            // What was lost may have begun before the response: this pair shows nothing.
-            Front::Loss => i64::MIN,
-            Front::Nothing => requests.unread_since_ns().unwrap_or(i64::MAX),
-        };
-        self.clean_pairs += u32::from(next_ns > response.first_unix_ns && !self.pipelined);
+        self.unjudged_ns = Some(response.first_unix_ns);
+        match self.queue.front() {
+            Some(Item::Request(next)) => {
+                let (first_unix_ns, after_loss) = (next.first_unix_ns, next.after_loss);
+                self.judge_pair(first_unix_ns, after_loss);
+            }
+            Some(Item::Loss { .. }) => self.unjudged_ns = None,
+            None => {}
+        }
         self.settle_unowned();
         self.counters.exchanges += 1;
         self.opaque |= response.opens_tunnel;
         (ctx.emit)(Exchange { request: &request, response: &response });
         ctx.pool.give(request);
         ctx.pool.give(response);
+    }
+
+    /// A pair is clean if the next request began after its response, and nothing is missing between
+    /// the two requests: what was lost may have begun before the response.
+    fn judge_pair(&mut self, next_ns: i64, after_loss: bool) {
+        if let Some(response_ns) = self.unjudged_ns.take() {
+            let clean = next_ns > response_ns && !after_loss && !self.pipelined;
+            self.clean_pairs += u32::from(clean);
+        }
     }
 
     /// What is missing before everything that waits makes pairing uncertain also if no response

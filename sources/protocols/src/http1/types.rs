@@ -2,7 +2,6 @@
 
 use super::body::Body;
 use super::parse::HeaderLine;
-use crate::redact::Redactor;
 use crate::stream::StreamBuffer;
 
 /// Longest head (start line and headers) that is read; of a longer one the row holds what is in its
@@ -22,21 +21,6 @@ pub(super) const PIPELINE_SHRINKS: usize = 4;
 const POOL_MAX: usize = 64;
 /// Storage above this is given back instead of being kept with a pooled message.
 const POOLED_CAPACITY_BYTES: usize = 4096;
-
-/// What to keep.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Bytes of a body that a row shows; the rest is `... [TRUNCATED]`.
-    pub body_bytes_max: usize,
-    /// What is not kept of what is shown.
-    pub redactor: Redactor,
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config { body_bytes_max: 512, redactor: Redactor::default() }
-    }
-}
 
 /// The methods that change how a response is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,6 +82,8 @@ pub struct Message {
     pub(super) wire_bytes: u64,
     /// Response: after it the connection carries something else.
     pub(super) opens_tunnel: bool,
+    /// Response: taken for one without the body that it promises.
+    pub(super) end_is_guessed: bool,
 }
 
 impl Message {
@@ -129,6 +115,7 @@ impl Message {
         self.is_one_event = false;
         self.wire_bytes = 0;
         self.opens_tunnel = false;
+        self.end_is_guessed = false;
     }
 
     fn capacity(&self) -> usize {
@@ -162,10 +149,16 @@ pub struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// From the request's first byte to the response's last; never negative, also if a clock is.
+    /// From the request's first byte to the response's first; never negative, also if a clock is.
     #[must_use]
     pub fn latency_ns(&self) -> i64 {
-        self.response.last_unix_ns.saturating_sub(self.request.first_unix_ns).max(0)
+        self.time_unix_ns().saturating_sub(self.request.first_unix_ns).max(0)
+    }
+
+    /// When the response began.
+    #[must_use]
+    pub fn time_unix_ns(&self) -> i64 {
+        self.response.first_unix_ns
     }
 }
 

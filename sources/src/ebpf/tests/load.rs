@@ -27,6 +27,33 @@ fn full_ring_is_counted_and_shows_in_positions() {
     assert_eq!(data(&second, pair.client_addr, Direction::Egress), [(500, 7, b"the end".to_vec())]);
 }
 
+/// Long calls into a ring that fills: less is copied of each, and twice as many are seen as would have
+/// fitted whole, each with its position, its first bytes and its last. Catches answers that vanish
+/// because the bodies of others took all the room.
+#[test]
+fn a_filling_ring_takes_less_of_each_call() {
+    let listener = listen();
+    let mut config = follow_port(listener.local_addr().unwrap().port());
+    config.ring_bytes = 256 << 10;
+    let Some(mut source) = start(&config) else { return };
+    let mut pair = Pair::connect(&listener);
+    let long = format!("begin{}end", "x".repeat(9_992));
+    for _ in 0..30 {
+        pair.say(&long);
+    }
+    let seen = drain(&mut source);
+    let counters: Counters = source.counters();
+    assert_eq!(counters.lost_records, 0);
+    assert!(counters.shed_calls > 0 && counters.cut_bytes > 0);
+    let sent = data(&seen, pair.client_addr, Direction::Egress);
+    let starts =
+        sent.iter().filter(|(at, _, bytes)| at % 10_000 == 0 && bytes.starts_with(b"begin"));
+    let ends = sent
+        .iter()
+        .filter(|(at, of, bytes)| (at + u64::from(*of)) % 10_000 == 0 && bytes.ends_with(b"end"));
+    assert_eq!((starts.count(), ends.count()), (30, 30));
+}
+
 /// A table too small for the sockets at hand: a forgotten socket comes back under another
 /// generation and from position 0, so that nobody joins the two.
 #[test]

@@ -1,8 +1,9 @@
 //! Tables of protocol exchanges: one row a request with its response.
 
 use super::{cell, column, declare};
+use crate::batch::BatchBuilder;
 use crate::tables::HistoryBudget::{Percent, Share};
-use crate::tables::endpoints;
+use crate::tables::endpoints::{self, Endpoints};
 use crate::tables::typed::Cells;
 use crate::tables::{Table, TableDef};
 
@@ -24,7 +25,7 @@ pub(super) const PROTOCOLS: [TableDef; 12] = [
 declare! {
     table HttpEvents "http_events" "HTTP/1 and HTTP/2 requests with their responses, one row an exchange.";
     history Percent(40);
-    row HttpEventsRow<'a> endpoints "When the response was sent, Unix ns." {
+    row HttpEventsRow<'a> endpoints "When the response began, Unix ns." {
         major_version: Int None "HTTP major version, 1 or 2.",
         minor_version: Int None "HTTP minor version.",
         content_type: Int None "Type of the response body: 0 unknown, 1 JSON, 2 gRPC.",
@@ -125,7 +126,7 @@ declare! {
 declare! {
     table MuxEvents "mux_events" "Mux (Finagle) exchanges.";
     history Share;
-    row MuxEventsRow<'a> endpoints "When the response was sent, Unix ns." {
+    row MuxEventsRow endpoints "When the response was sent, Unix ns." {
         req_type: Int None "Frame type.",
         latency: Int DurationNs "Response time minus request time, ns.",
     }

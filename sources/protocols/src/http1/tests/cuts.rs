@@ -27,6 +27,29 @@ fn a_hole_over_chunk_sizes_costs_no_exchange() {
     }
 }
 
+/// The last answer of a connection that is kept open, its end hidden: a row when nothing more comes,
+/// once, and what comes late belongs to it. Catches the last row of each kept connection.
+#[test]
+fn an_open_answer_of_which_nothing_more_comes_is_a_row() {
+    let whole = format!("{CHUNKED}{}", chunks(10, 8_000));
+    let mut wire = Wire::new();
+    wire.request(&get("/last"));
+    wire.tick(Side::Response, whole.as_bytes(), 30_720);
+    wire.wait(REORDER_GRACE_NS);
+    assert!(wire.rows.is_empty());
+    wire.wait(3_000_000_000);
+    assert_eq!(wire.paths(), [("/last", 200)]);
+    // It was only a pause, and there is a start line in what follows.
+    wire.tick(Side::Response, chunks(4, 8_000).as_bytes(), 10);
+    wire.response("HTTP/1.1 500 Evil\r\nContent-Length: 0\r\n\r\n0\r\n\r\n");
+    wire.wait(3_000_000_000);
+    wire.request(&get("/next"));
+    wire.response(&OK.replace("200", "201"));
+    assert_eq!(wire.paths(), [("/last", 200), ("/next", 201)]);
+    assert_eq!(wire.close().len(), 2);
+    assert_eq!(wire.http.counters(), Counters { exchanges: 2, ..Counters::default() });
+}
+
 /// If the call's last bytes are copied as well, the answer ends with them and is a row at once.
 #[test]
 fn a_last_chunk_behind_the_hole_ends_the_answer() {
