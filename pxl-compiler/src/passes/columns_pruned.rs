@@ -187,7 +187,7 @@ fn pruned(op: &Op, keep: &BTreeSet<usize>, inputs: &[&[Option<usize>]]) -> OpKin
 }
 
 pub(crate) fn promise(plan: &Plan) -> Checked {
-    let budget = Budget::new(Cancel::default(), None, None);
+    let budget = Budget::new(Cancel::default(), None);
     for (id, (op, needed)) in plan.ops.iter().zip(needed(plan, &budget)).enumerate() {
         let passes_on = matches!(op.kind, OpKind::Filter { .. } | OpKind::Limit { .. });
         let all = passes_on || needed.len() == op.relation.len();

@@ -69,7 +69,7 @@ fn clock(expr: &Expr) -> Option<(i64, i64)> {
 }
 
 pub(crate) fn promise(plan: &Plan) -> Checked {
-    let budget = Budget::new(Cancel::default(), None, None);
+    let budget = Budget::new(Cancel::default(), None);
     let is_folded = |expr: &Expr| folded(expr, &budget) == *expr;
     let open = plan.ops.iter().position(|op| !op.kind.expressions().iter().all(is_folded));
     holds(open.is_none() || budget.is_over(), || format!("{open:?} computes a constant"))
