@@ -15,6 +15,7 @@ mod listing;
 mod offline;
 mod output;
 mod script;
+mod units;
 mod up;
 
 use std::process::ExitCode;
