@@ -293,9 +293,9 @@ mod tests {
     fn with_wrong(table: &str, at_ms: u64, wrong: Wrong) -> anyhow::Result<Compared> {
         let mut replaced: Option<(PackedRow, PackedRow)> = None;
         verify_through(&args(3), |now_ms, changes| {
-            let outputs = changes.iter_mut().filter(|output| output.table.table == table);
+            let outputs = changes.iter_mut().filter(|output| output.table() == table);
             for output in outputs.filter(|_| now_ms >= at_ms) {
-                let types = output.table.relation.types();
+                let types = output.output.info.relation.types();
                 for (row, diff) in &mut output.rows {
                     if replaced.is_none() && *diff > 0 {
                         let mut values = row.unpack(&types).unwrap();
