@@ -223,6 +223,10 @@ impl Coordinator {
         let tick_ms = covered.tick_ms;
         let Some(entry) = self.feeds.get_mut(&feed) else { return };
         if let Some(progress) = entry.nodes.get_mut(name) {
+            if progress.tick_ms == 0 {
+                // Its history comes with its first tick; frontiers before do not have it.
+                self.book.feed_owes(feed, tick_ms.saturating_sub(1));
+            }
             progress.tick_ms = progress.tick_ms.max(tick_ms);
         }
         self.book.covers(feed, name, covered);

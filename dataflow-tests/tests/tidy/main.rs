@@ -5,4 +5,5 @@ mod files;
 mod generated;
 mod manifests;
 mod markdown;
+mod seams;
 mod text;
