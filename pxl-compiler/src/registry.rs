@@ -62,7 +62,7 @@ pub(crate) fn refusal(name: &str) -> Option<&'static str> {
 }
 
 pub(crate) fn fold(name: &str, args: &[Value]) -> Option<Value> {
-    scalar::fold(name, args)
+    weir_functions::eval::fold(name, args)
 }
 
 pub(crate) fn placement(name: &str) -> Placement {

@@ -134,6 +134,10 @@ pub(super) async fn queries(state: web::Data<ApiState>) -> Answer {
     Ok(HttpResponse::Ok().json(json!({ "queries": rows, "feeds": feeds })))
 }
 
+pub(super) async fn sinks(state: web::Data<ApiState>) -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "sinks": state.service.sinks.rows() }))
+}
+
 pub(super) async fn nodes(state: web::Data<ApiState>) -> Answer {
     let rows = state.service.coordinator.send(ListNodes).await.map_err(ask_failed)?;
     let nodes: Vec<Json> = rows

@@ -17,6 +17,7 @@ mod quarantine;
 mod query_actor;
 mod registry;
 mod router;
+mod sinks;
 pub mod stats;
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub use health::{ActorSummary, Health};
 pub use message::Outgoing;
 pub use outbox::{Outbox, Popped};
 pub use registry::ViewId;
+pub use sinks::{SinkRow, SinkSpec, SinkState, Sinks};
 pub use stats::{Freshness, Quantiles};
 
 use crate::coordinator::{Book, BusCounters, CutTotals, Identity};
@@ -68,6 +70,7 @@ pub struct Service {
     pub freshness: Arc<Freshness>,
     pub health: Arc<Health>,
     pub bus: Arc<BusCounters>,
+    pub sinks: Arc<Sinks>,
     pub clock: Arc<dyn Clock>,
     pub tick_ms: u64,
     pub compiles: Arc<Compiles>,
@@ -142,6 +145,7 @@ impl Service {
             freshness: Arc::new(Freshness::default()),
             health,
             bus,
+            sinks: Arc::default(),
             clock,
             tick_ms: config.tick_ms,
             compiles: Compiles::new(config.compiles),

@@ -139,12 +139,16 @@ fn compile_call(
     Ok(Node::Call { overload, args, prepared })
 }
 
+/// The value of a call with literal arguments, if the function depends on nothing else.
+#[must_use]
+pub fn fold(name: &str, args: &[Value]) -> Option<Value> {
+    let def = scalar::find(name).filter(|def| def.pure && def.refusal.is_none())?;
+    let types: Vec<DataType> = args.iter().map(Value::data_type).collect();
+    evaluate_constant(def, def.overload(&types)?, args)
+}
+
 /// The value of a pure function's overload for literal arguments.
-pub(crate) fn evaluate_constant(
-    def: &ScalarDef,
-    overload: &Overload,
-    args: &[Value],
-) -> Option<Value> {
+fn evaluate_constant(def: &ScalarDef, overload: &Overload, args: &[Value]) -> Option<Value> {
     let literals: Vec<Option<&Value>> = args.iter().map(Some).collect();
     let prepared = def.prepare.map(|prepare| prepare(&literals));
     let operands: Vec<Operand> = args.iter().cloned().map(Operand::Scalar).collect();

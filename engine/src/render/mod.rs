@@ -24,6 +24,7 @@ mod source;
 mod tick;
 mod top_panes;
 mod union;
+mod window;
 
 use std::collections::VecDeque;
 use std::rc::Rc;

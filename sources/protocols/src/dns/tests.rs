@@ -80,7 +80,7 @@ impl Rows for Sink {
             trace_role: 4,
             encrypted: false,
         };
-        endpoints.append(&mut builder);
+        endpoints.write(&mut builder);
         write(&mut builder);
         builder.end_row();
         let (batch, relation) = (builder.finish(), table.relation());
