@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::units::{parse_bytes, parse_duration, parse_time};
+
 /// Continuous PxL over eBPF: answers about a running system, kept true.
 #[derive(Debug, Parser)]
 #[command(name = "weir", version, max_term_width = 100)]
@@ -52,10 +54,14 @@ pub(crate) enum Command {
     Queries(OutputArgs),
     /// Nodes and their sources.
     Nodes(OutputArgs),
+    /// Sinks, how far they are and what hinders them.
+    Sinks(OutputArgs),
+    /// Judge configuration files.
+    Config(ConfigArgs),
     /// End all sessions of browsers on the server; the token stays.
     Logout,
     /// Measure, and print one JSON object.
-    Bench(BenchArgs),
+    Bench(crate::bench::BenchArgs),
     /// A service of the demo shop.
     #[command(hide = true)]
     DemoService(crate::demo::ServiceArgs),
@@ -73,6 +79,21 @@ pub(crate) enum Format {
 pub(crate) struct OutputArgs {
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<Format>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(crate) what: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// No server needed; exit 1 if one of them is wrong, with the reason.
+    Check {
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -193,22 +214,6 @@ pub(crate) struct DoctorArgs {
     pub(crate) output: Option<Format>,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct BenchArgs {
-    #[command(subcommand)]
-    pub(crate) what: BenchCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BenchCommand {
-    /// The LET workload, from PxL text through compiler and engine.
-    Let(crate::bench::LetArgs),
-    /// The agent's own cost on real traffic.
-    Capture(crate::bench::CaptureArgs),
-    /// From PxL text to a split plan.
-    Compile(crate::bench::CompileArgs),
-}
-
 #[derive(Clone, Debug, Args)]
 pub(crate) struct UpArgs {
     /// Where to listen; port 0 picks one.
@@ -251,8 +256,8 @@ pub(crate) struct UpArgs {
     /// Let marked requests and scripts panic, to test that the rest goes on.
     #[arg(long)]
     pub(crate) test_faults: bool,
-    /// Not yet: a configuration file.
-    #[arg(long, value_name = "FILE", hide = true)]
+    /// A configuration file: sinks.
+    #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Not yet: TLS.
     #[arg(long, value_name = "FILE", hide = true)]
@@ -279,6 +284,15 @@ pub(crate) struct QueryArgs {
     /// Memory of all queries of a part; above, the largest is ended. Without it a quarter, at most 2 GiB.
     #[arg(long, value_parser = parse_bytes, value_name = "N")]
     pub(crate) queries_bytes_max: Option<usize>,
+    /// Longest time that a script may take to compile.
+    #[arg(long, value_parser = parse_duration, default_value = "5s", value_name = "5s")]
+    pub(crate) compile_time_max: Duration,
+    /// Work that compiling a script may take, in steps of about 10 ns that are the same everywhere.
+    #[arg(long, default_value_t = weir_pxl::limits::WORK_MAX, value_name = "N")]
+    pub(crate) compile_work_max: u64,
+    /// Scripts that compile at the same time; others wait their turn.
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub(crate) compiles_max: usize,
 }
 
 /// What readers may cost.
@@ -364,43 +378,6 @@ fn with_usage(mut command: clap::Command) -> clap::Command {
     }
     let usage = usage.trim_start_matches("Usage:").trim().to_string();
     command.override_usage(usage)
-}
-
-/// `100ms`, `5s`, `5m`, `1h`, `1d`
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: f64 = number.parse().map_err(|_| format!("`{text}` is not a duration like 5s"))?;
-    let seconds = match unit {
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        "d" => 86_400.0,
-        _ => return Err(format!("`{text}` needs a unit: ms, s, m, h or d")),
-    };
-    Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
-}
-
-/// `1000`, `32MiB`
-pub(crate) fn parse_bytes(text: &str) -> Result<usize, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: usize =
-        number.parse().map_err(|_| format!("`{text}` is not a size like 512MiB"))?;
-    let factor: usize = match unit {
-        "" | "B" => 1,
-        "KiB" | "K" => 1 << 10,
-        "MiB" | "M" => 1 << 20,
-        "GiB" | "G" => 1 << 30,
-        _ => return Err(format!("`{text}` has an unknown unit: use KiB, MiB or GiB")),
-    };
-    number.checked_mul(factor).ok_or_else(|| format!("`{text}` is too large"))
-}
-
-fn parse_time(text: &str) -> Result<i64, String> {
-    weir_types::json::parse_time(text)
-        .ok_or_else(|| format!("`{text}` is neither RFC 3339 nor integer nanoseconds"))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use weir_types::batch::RecordBatch;
 use weir_types::tables;
 
-use crate::queue::TableBatch;
+use crate::queue::PushedBatch;
 
 /// Default for all tables together.
 pub const HISTORY_BYTES_DEFAULT: u64 = 512 << 20;
@@ -39,7 +39,7 @@ pub struct TableHistoryStats {
 #[derive(Default)]
 struct TableHistory {
     /// With the tick that admitted them.
-    batches: VecDeque<(u64, TableBatch)>,
+    batches: VecDeque<(u64, PushedBatch)>,
     /// Of the oldest batch.
     first_sequence: u64,
     bytes: u64,
@@ -133,7 +133,7 @@ impl History {
         }
         let is_new = !self.tables.contains_key(table);
         let history = self.tables.entry(table.into()).or_default();
-        match TableBatch::new(batch) {
+        match PushedBatch::new(batch) {
             Some(batch) => {
                 history.bytes += batch.bytes;
                 history.bytes_added += batch.bytes;
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn drops_the_oldest_within_the_budget() {
         let mut history = History::new(1 << 20, &["let_events"]);
-        let one = TableBatch::new(batch(&[0; 1000])).unwrap().bytes;
+        let one = PushedBatch::new(batch(&[0; 1000])).unwrap().bytes;
         let fits = history.budget_bytes("let_events") / one;
         assert!(fits > 3, "the test needs a few batches to fit");
         assert_eq!(history.covers_from("let_events"), None);

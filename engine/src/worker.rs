@@ -13,12 +13,14 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampNanosecondType;
 use arrow_select::filter::filter_record_batch;
 use timely::worker::Worker as TimelyWorker;
+use weir_types::clock::{FUTURE_NS_MAX, tick_unix_ns};
 use weir_types::metadata::MetadataSnapshot;
 
-use crate::api::{FUTURE_NS_MAX, FeedExchange, QueryId};
+use crate::api::{FeedExchange, QueryId};
 use crate::budget::Rounds;
-use crate::query::{Env, QueryShared, tick_unix_ns};
-use crate::queue::{Command, EngineShared, TableBatch};
+use crate::order::Words;
+use crate::query::{Env, QueryShared};
+use crate::queue::{Command, EngineShared, PushedBatch};
 use crate::render::{Sources, render};
 
 /// An idle worker looks around at least this often.
@@ -76,10 +78,12 @@ struct Worker<'w> {
     timely: &'w mut TimelyWorker,
     shared: &'w Arc<EngineShared>,
     index: usize,
+    /// Among those of this process.
+    local: usize,
     queries: BTreeMap<QueryId, (Installed, Option<usize>)>,
     draining: Vec<Draining>,
     /// Rows that wait for their tick to close, with the number of their batch.
-    pending: Vec<(u64, Arc<str>, Arc<TableBatch>)>,
+    pending: Vec<(u64, Arc<str>, Arc<PushedBatch>)>,
     next_batch: u64,
     metadata: Rc<RefCell<Arc<MetadataSnapshot>>>,
     rounds: Rc<Rounds>,
@@ -101,12 +105,16 @@ impl Drop for DeathWatch<'_> {
 
 pub(crate) fn run(timely: &mut TimelyWorker, shared: &Arc<EngineShared>) {
     let index = timely.index();
-    let _watch = DeathWatch { shared, worker: index };
-    shared.meter.register_thread(index);
+    // Of this process.
+    let local = index % shared.config.workers;
+    let _watch = DeathWatch { shared, worker: local };
+    shared.meter.register_thread(local);
+    let mut words = Words::new(timely, shared);
     let mut worker = Worker {
         timely,
         shared,
         index,
+        local,
         queries: BTreeMap::new(),
         draining: Vec::new(),
         pending: Vec::new(),
@@ -116,7 +124,11 @@ pub(crate) fn run(timely: &mut TimelyWorker, shared: &Arc<EngineShared>) {
     };
     let mut commands = Vec::new();
     loop {
-        shared.take(index, &mut commands);
+        shared.take(local, &mut commands);
+        if let Some(words) = words.as_mut().filter(|_| local == 0) {
+            // After the commands: others hear of the end before this worker goes.
+            words.say(shared, shared.take_words());
+        }
         // After the commands are taken: what was set before a command is there when it is applied.
         *worker.metadata.borrow_mut() = shared.metadata();
         let has_news = !commands.is_empty();
@@ -211,9 +223,9 @@ impl Worker<'_> {
                 let (feed, _) = queries.get(&at.feed)?;
                 feed.sources.publisher(at.exchange).cloned()
             };
-            self.shared.runs(self.index, Some(id));
+            self.shared.runs(self.local, Some(id));
             let sources = render(self.timely, &env, &feeds);
-            self.shared.runs(self.index, None);
+            self.shared.runs(self.local, None);
             (sources, Some(dataflow))
         };
         for (feed, _) in env.query.program.feeds().iter().filter_map(|id| self.queries.get(id)) {
@@ -221,7 +233,7 @@ impl Worker<'_> {
             feed.env.activate_all();
         }
         let open_tick_ms = env.query.start_tick_ms();
-        let first_batch = if env.query.begins_live { self.next_batch } else { NEVER_BATCH };
+        let first_batch = if env.query.install.is_live { self.next_batch } else { NEVER_BATCH };
         let installed =
             Installed { env, sources, open_tick_ms, held: false, first_batch, is_empty };
         self.queries.insert(id, (installed, dataflow));
@@ -285,16 +297,16 @@ impl Worker<'_> {
     fn without_future(
         &self,
         table: &Arc<str>,
-        batch: &TableBatch,
+        batch: &PushedBatch,
         latest_ns: i64,
-    ) -> Option<Arc<TableBatch>> {
+    ) -> Option<Arc<PushedBatch>> {
         let times = batch.rows.column(batch.time_idx).as_primitive::<TimestampNanosecondType>();
         let keep: BooleanArray =
             times.values().iter().map(|&time| Some(time <= latest_ns)).collect();
         let dropped = (batch.rows.num_rows() - keep.true_count()) as u64;
         self.shared.count_table(table, |stats| stats.future_rows += dropped);
         let kept = filter_record_batch(&batch.rows, &keep).ok()?;
-        if kept.num_rows() == 0 { None } else { TableBatch::new(kept).map(Arc::new) }
+        if kept.num_rows() == 0 { None } else { PushedBatch::new(kept).map(Arc::new) }
     }
 
     fn begin_round(&self) {
@@ -328,7 +340,7 @@ impl Worker<'_> {
                 drains
             });
         }
-        let gauges = &self.shared.gauges[self.index];
+        let gauges = &self.shared.gauges[self.local];
         gauges.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
         let dataflows = self.timely.installed_dataflows().len() as u64;
         gauges.dataflows.store(dataflows, Ordering::Relaxed);

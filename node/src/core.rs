@@ -15,6 +15,7 @@ use weir_proto::message::{SourceStatus, TableStatus};
 use weir_proto::{Epoch, FromNode, Life, NodeInfo, Place, QueryId, ToNode};
 use weir_types::acc::Acc;
 use weir_types::batch::BATCH_ROWS_MAX;
+use weir_types::clock::tick_unix_ns;
 use weir_types::ledger::{Meter, NodeLedger, Reach, Span, Told};
 use weir_types::plan::StartBound;
 use weir_types::source::TableCounters;
@@ -634,10 +635,6 @@ impl NodeCore {
     pub fn leave(&self) {
         self.send(FromNode::Leave);
     }
-}
-
-fn tick_unix_ns(tick_ms: u64) -> i64 {
-    i64::try_from(tick_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000)
 }
 
 /// How many of the changes go into the next message; at least one.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tracing::warn;
 use weir_engine::Generations;
 use weir_sources::ParserConfig;
-use weir_sources::capture::Liveness;
+use weir_sources::capture::{CaptureEvent, Liveness, SocketType};
 use weir_sources::dns::{DnsCounters, ReverseDns, SystemResolver};
 use weir_sources::ebpf::{EbpfConfig, EbpfSource, Filters};
 use weir_sources::metadata::{Found, Observation};
@@ -21,6 +21,7 @@ use weir_sources::socket::{self, SocketTracer, SocketTracerConfig};
 use weir_types::RecordBatch;
 use weir_types::ledger::METADATA;
 use weir_types::source::{BlindProcess, Source, TableBatch, TableCounters};
+use weir_types::text::with_causes;
 
 use crate::agent::DebugState;
 use crate::grace::Grace;
@@ -254,15 +255,10 @@ fn pass(
     grace.pass(batches, now_unix_ns, &mut awaits, out);
 }
 
-/// An error and its causes in one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut at = error.source();
-    while let Some(cause) = at {
-        text.push_str(&format!(": {cause}"));
-        at = cause.source();
-    }
-    text
+/// Names that a script asks for are looked up by this process: watching must not create what is watched.
+fn is_own_datagram(event: &CaptureEvent<'_>) -> bool {
+    let CaptureEvent::Data(data) = event else { return false };
+    data.socket.socket_type == SocketType::Datagram && data.process.pid == std::process::id()
 }
 
 impl Source for SocketTracing {
@@ -272,6 +268,9 @@ impl Source for SocketTracing {
         loop {
             let (tracer, observer) = (&mut self.tracer, &self.observer);
             let drained = ebpf.drain(&mut |event| {
+                if is_own_datagram(&event) {
+                    return;
+                }
                 if let Some(observation) = Observation::of_process(&event) {
                     observer.observe(observation);
                 }
@@ -319,7 +318,7 @@ impl Source for SocketTracing {
 
     fn counters(&self) -> BTreeMap<String, TableCounters> {
         let in_kernel = self.ebpf.as_ref().map(EbpfSource::counters);
-        let of_table = |counters: weir_sources::socket::TableCounters| {
+        let of_table = |counters: weir_sources::socket::CaptureCounters| {
             let mut lost_total: BTreeMap<String, u64> =
                 counters.lost.iter().map(|(reason, n)| (reason.to_string(), *n)).collect();
             // Whatever moves over sockets is missing in each of their tables.

@@ -44,7 +44,7 @@ pub struct SocketTracerConfig {
 
 /// What a table of this source lost, and what it gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TableCounters {
+pub struct CaptureCounters {
     pub table: &'static str,
     pub rows: u64,
     /// Reason → rows or events that we failed to see or keep, all reasons always present: `gap`,
@@ -59,7 +59,7 @@ pub struct TableCounters {
     pub has_datagrams: bool,
 }
 
-impl TableCounters {
+impl CaptureCounters {
     /// What was lost for one reason.
     #[must_use]
     pub fn lost_for(&self, reason: &str) -> u64 {
@@ -194,7 +194,7 @@ impl SocketTracer {
     /// What each table gave and lost so far. What was lost with a connection whose protocol is not
     /// known may have been any table's.
     #[must_use]
-    pub fn counters(&self) -> Vec<TableCounters> {
+    pub fn counters(&self) -> Vec<CaptureCounters> {
         let mut all = Vec::new();
         let unknown = self.tracker.losses(None);
         for (protocol, tables) in self.sink.tables.iter().enumerate() {
@@ -202,7 +202,7 @@ impl SocketTracer {
                 (self.tracker.parsed(protocol), self.tracker.losses(Some(protocol)));
             let both = |of: fn(&Losses) -> u64| of(&known) + of(&unknown);
             for rows in tables {
-                all.push(TableCounters {
+                all.push(CaptureCounters {
                     table: rows.table,
                     rows: rows.rows,
                     lost: vec![
@@ -223,17 +223,17 @@ impl SocketTracer {
         }
         let protocols = (0..PROTOCOLS.len()).map(Some).chain([None]);
         let evicted = protocols.map(|protocol| self.tracker.losses(protocol).connections_evicted);
-        all.push(TableCounters {
+        all.push(CaptureCounters {
             table: "conn_stats",
             rows: self.conn_stats_rows,
             lost: vec![
                 ("keys_full", self.tracker.stats_refused()),
                 ("connections_full", evicted.sum()),
             ],
-            ..TableCounters::default()
+            ..CaptureCounters::default()
         });
         let (table, rows) = ("stirling_error", self.errors_rows);
-        all.push(TableCounters { table, rows, ..TableCounters::default() });
+        all.push(CaptureCounters { table, rows, ..CaptureCounters::default() });
         all
     }
 
@@ -291,7 +291,7 @@ impl Sink {
         let Ends { socket, process, remote_addr, local_addr, .. } = row.ends;
         let [local_port, remote_port] = row.ends.ports();
         // Of a socket with many peers the one that this row is about.
-        let other = row.peer.filter(|peer| Some(*peer) != socket.remote);
+        let other = row.of.peer.filter(|peer| Some(*peer) != socket.remote);
         let other_addr = other.map(|peer| address_text(socket, Some(peer)));
         let endpoints = Endpoints {
             time_unix_ns: row.of.time_unix_ns,

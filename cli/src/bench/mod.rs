@@ -10,10 +10,26 @@ mod reference;
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
-use crate::args::{BenchArgs, BenchCommand, parse_duration};
 use crate::failure::Failure;
+use crate::units::{parse_bytes, parse_duration};
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(crate) what: BenchCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// The LET workload, from PxL text through compiler and engine.
+    Let(LetArgs),
+    /// The agent's own cost on real traffic.
+    Capture(CaptureArgs),
+    /// From PxL text to a split plan.
+    Compile(CompileArgs),
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct LetArgs {
@@ -46,7 +62,7 @@ pub(crate) struct CaptureArgs {
     /// Connections of the load generator.
     #[arg(long, default_value_t = 16)]
     pub(crate) connections: usize,
-    #[arg(long, value_parser = crate::args::parse_bytes, default_value = "32MiB")]
+    #[arg(long, value_parser = parse_bytes, default_value = "32MiB")]
     pub(crate) history_bytes: usize,
 }
 

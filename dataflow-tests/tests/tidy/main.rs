@@ -5,4 +5,6 @@ mod files;
 mod generated;
 mod manifests;
 mod markdown;
+mod seams;
 mod text;
+mod ways;

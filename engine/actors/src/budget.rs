@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::supervisor::Config;
+use crate::config::Config;
 
 /// Restarts within the sliding window. The wait doubles with each of them, and shrinks again as
 /// old ones leave the window.

@@ -62,12 +62,14 @@
 
 mod address;
 mod budget;
+mod config;
 mod contain;
 mod status;
 mod supervisor;
 mod switch;
 
 pub use address::{Address, Recipient, SendError, TrySendError, WeakAddress};
+pub use config::Config;
 pub use status::{Failure, FailureKind, Health, Slowest, State, Status};
-pub use supervisor::{Birth, BoxError, Config, Handle, Supervisor};
+pub use supervisor::{Birth, BoxError, Handle, Supervisor};
 pub use switch::{KillSwitch, StopReport};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::supervisor::Config;
+use crate::config::Config;
 
 /// A handler is meant to be done within this time; what takes longer is counted.
 const HANDLER_BUDGET: Duration = Duration::from_micros(500);

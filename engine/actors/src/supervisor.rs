@@ -12,44 +12,16 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
+use weir_types::text::panic_text;
+
 use crate::address::{Address, Envelope, WeakAddress};
 use crate::budget::Budget;
-use crate::contain::{Exit, Life, Queue, panic_text};
+use crate::config::Config;
+use crate::contain::{Exit, Life, Queue};
 use crate::status::{Failure, FailureKind, Health, Shared, State, Status};
 use crate::switch::KillSwitch;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Limits of one actor. The defaults suit an actor that handles some hundred messages a second.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Messages that may wait; past it `try_send` refuses and `send` waits. At least 1.
-    pub mailbox_capacity: usize,
-    /// The wait before the first restart; it doubles with each restart inside `restart_window`.
-    pub backoff_min: Duration,
-    pub backoff_max: Duration,
-    /// More failures than this inside `restart_window`, and the actor stays down.
-    pub restarts_max: u32,
-    pub restart_window: Duration,
-    /// In one handler for longer than this: reported as stalled.
-    pub stall_after: Duration,
-    /// How long a kill switch waits for this actor before it goes on without it.
-    pub stop_timeout: Duration,
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config {
-            mailbox_capacity: 256,
-            backoff_min: Duration::from_millis(100),
-            backoff_max: Duration::from_secs(10),
-            restarts_max: 5,
-            restart_window: Duration::from_secs(60),
-            stall_after: Duration::from_secs(5),
-            stop_timeout: Duration::from_secs(5),
-        }
-    }
-}
 
 /// What a factory is told about the life it builds an actor for.
 pub struct Birth<A: Actor> {
@@ -150,7 +122,7 @@ impl<A: Actor<Context = Context<A>>> Handle<A> {
 }
 
 /// All a supervisor's task needs, ready to move to its thread.
-struct Prepared<A: Actor> {
+struct Starting<A: Actor> {
     queue: mpsc::Receiver<Envelope<A>>,
     address: WeakAddress<A>,
     config: Config,
@@ -173,7 +145,7 @@ impl Drop for End {
     }
 }
 
-fn prepare<A>(switch: &KillSwitch, name: &str, config: Config) -> (Handle<A>, Option<Prepared<A>>)
+fn prepare<A>(switch: &KillSwitch, name: &str, config: Config) -> (Handle<A>, Option<Starting<A>>)
 where
     A: Actor<Context = Context<A>>,
 {
@@ -188,12 +160,12 @@ where
         return (handle, None);
     }
     let end = End { shared, switch: switch.clone() };
-    (handle, Some(Prepared { queue, address: weak, config, end }))
+    (handle, Some(Starting { queue, address: weak, config, end }))
 }
 
-impl<A: Actor<Context = Context<A>>> Prepared<A> {
+impl<A: Actor<Context = Context<A>>> Starting<A> {
     async fn supervise(self, mut factory: impl FnMut(&Birth<A>) -> Result<A, BoxError>) {
-        let Prepared { queue, address, config, end } = self;
+        let Starting { queue, address, config, end } = self;
         let shared = Arc::clone(&end.shared);
         let queue: Queue<A> = Rc::new(RefCell::new(queue));
         let mut budget = Budget::default();

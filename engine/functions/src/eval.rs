@@ -13,7 +13,7 @@ use arrow_schema::DataType as ArrowType;
 use weir_types::batch::{StrColumn, arrow_type, value_at};
 use weir_types::{DataType, Expr, Value};
 
-use crate::operand::{Call, Operand, Prepared};
+use crate::operand::{Call, Constants, Operand};
 use crate::output;
 use crate::scalar::{self, Overload, ScalarDef};
 use crate::{EvalCtx, FunctionError};
@@ -32,7 +32,7 @@ enum Node {
     Column { idx: usize, data_type: DataType },
     Literal(Value),
     Now { factor: i64, offset_ns: i64 },
-    Call { overload: &'static Overload, args: Vec<Node>, prepared: Option<Prepared> },
+    Call { overload: &'static Overload, args: Vec<Node>, prepared: Option<Constants> },
 }
 
 impl std::fmt::Debug for CompiledExpr {
@@ -139,12 +139,16 @@ fn compile_call(
     Ok(Node::Call { overload, args, prepared })
 }
 
+/// The value of a call with literal arguments, if the function depends on nothing else.
+#[must_use]
+pub fn fold(name: &str, args: &[Value]) -> Option<Value> {
+    let def = scalar::find(name).filter(|def| def.pure && def.refusal.is_none())?;
+    let types: Vec<DataType> = args.iter().map(Value::data_type).collect();
+    evaluate_constant(def, def.overload(&types)?, args)
+}
+
 /// The value of a pure function's overload for literal arguments.
-pub(crate) fn evaluate_constant(
-    def: &ScalarDef,
-    overload: &Overload,
-    args: &[Value],
-) -> Option<Value> {
+fn evaluate_constant(def: &ScalarDef, overload: &Overload, args: &[Value]) -> Option<Value> {
     let literals: Vec<Option<&Value>> = args.iter().map(Some).collect();
     let prepared = def.prepare.map(|prepare| prepare(&literals));
     let operands: Vec<Operand> = args.iter().cloned().map(Operand::Scalar).collect();

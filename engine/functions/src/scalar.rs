@@ -25,13 +25,13 @@ use arrow_array::ArrayRef;
 use hashbrown::HashMap;
 use weir_types::{DataType, SemanticType, Value};
 
-use crate::operand::{Call, Prepared};
+use crate::Placement;
+use crate::operand::{Call, Constants};
 use crate::semantic::SemanticRule;
-use crate::{Placement, eval};
 
 pub(crate) type Kernel = fn(&Call<'_>) -> ArrayRef;
 /// Makes what a kernel needs of its literal arguments; the others are `None`.
-pub(crate) type Prepare = fn(&[Option<&Value>]) -> Prepared;
+pub(crate) type Prepare = fn(&[Option<&Value>]) -> Constants;
 
 /// One exact signature.
 #[derive(Clone, Copy, Debug)]
@@ -236,12 +236,4 @@ pub fn resolve(name: &str, args: &[DataType]) -> Option<DataType> {
 #[must_use]
 pub fn semantic(name: &str, args: &[SemanticType], _arg_types: &[DataType]) -> SemanticType {
     find(name).map_or(SemanticType::None, |def| def.semantic.apply(args))
-}
-
-/// The value of a call with literal arguments, if the function depends on nothing else.
-#[must_use]
-pub fn fold(name: &str, args: &[Value]) -> Option<Value> {
-    let def = find(name).filter(|def| def.pure && def.refusal.is_none())?;
-    let types: Vec<DataType> = args.iter().map(Value::data_type).collect();
-    eval::evaluate_constant(def, def.overload(&types)?, args)
 }

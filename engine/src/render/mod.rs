@@ -24,6 +24,7 @@ mod source;
 mod tick;
 mod top_panes;
 mod union;
+mod window;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -42,7 +43,7 @@ use crate::api::FeedExchange;
 use crate::budget::Gauge;
 use crate::prepare::Program;
 use crate::query::Env;
-use crate::queue::TableBatch;
+use crate::queue::PushedBatch;
 use crate::weigh;
 use publish::Publisher;
 use scan::Arrived;
@@ -107,7 +108,7 @@ impl Sources {
         &self,
         table: &str,
         tick_ms: u64,
-        batch: &Arc<TableBatch>,
+        batch: &Arc<PushedBatch>,
         held: Option<&Arc<Gauge>>,
     ) {
         for (_, handle) in self.scans.iter().filter(|(name, _)| &**name == table) {

@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use hashbrown::HashTable;
 use timely::dataflow::Stream;
@@ -23,13 +22,13 @@ use weir_types::split::Change;
 use super::between::between;
 use super::partial::ONLY_PANE;
 use super::publish::{Held, Publish, Publisher, Walk};
-use super::row_window::{change_route, expiry_tick};
 use super::runs::{Queue, Waiting};
 use super::tick::{Emit, Progress, TickLogic, tick_operator};
+use super::window::{Window, change_route};
 use super::{RowStream, route};
 use crate::budget::Fuel;
 use crate::prepare::AggSpec;
-use crate::query::{Env, OpError, QueryShared, tick_unix_ns};
+use crate::query::{Env, OpError};
 
 pub(super) fn pane_window<'s>(
     env: &Rc<Env>,
@@ -39,9 +38,8 @@ pub(super) fn pane_window<'s>(
     publisher: Option<Rc<Publisher>>,
 ) -> RowStream<'s> {
     let mut logic = PaneWindow {
-        query: Arc::clone(&env.query),
+        window: Window { query: Arc::clone(&env.query), sliding },
         spec: spec.clone(),
-        sliding,
         hash: foldhash::fast::RandomState::default(),
         index: HashTable::new(),
         groups: Vec::new(),
@@ -183,9 +181,8 @@ impl Group {
 }
 
 struct PaneWindow {
-    query: Arc<QueryShared>,
+    window: Window,
     spec: AggSpec,
-    sliding: Option<SlidingWindow>,
     hash: foldhash::fast::RandomState,
     index: HashTable<u32>,
     groups: Vec<Option<Group>>,
@@ -337,7 +334,7 @@ impl TickLogic for PaneWindow {
         emit: &mut Emit,
         fuel: &mut Fuel,
     ) -> Result<Progress, OpError> {
-        let first = self.sliding.map(|sliding| sliding.first_pane_at(tick_unix_ns(tick_ms)));
+        let first = self.window.first_pane(tick_ms);
         if let Some(first) = first
             && !self.expire(first, fuel)
         {
@@ -355,9 +352,7 @@ impl TickLogic for PaneWindow {
                 return Err(OpError::Row("PaneWindow: other aggregates than the plan's"));
             }
             fuel.burn(key.0.len());
-            if first.is_some_and(|first| pane < first) {
-                let rows = u64::try_from(rows).unwrap_or(0);
-                self.query.late_rows.fetch_add(rows, Ordering::Relaxed);
+            if self.window.is_late(first, pane, rows) {
                 continue;
             }
             let pane = if first.is_some() { pane } else { ONLY_PANE };
@@ -368,10 +363,10 @@ impl TickLogic for PaneWindow {
 
     fn due(&self) -> Option<u64> {
         if !self.dirty.is_empty() {
-            return Some(self.query.start_tick_ms());
+            return Some(self.window.query.start_tick_ms());
         }
         let (&pane, _) = self.by_pane.first_key_value()?;
-        self.sliding.map(|sliding| expiry_tick(&self.query, sliding, pane))
+        self.window.expiry_tick(pane)
     }
 
     fn state_bytes(&self) -> usize {

@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use timely::dataflow::Stream;
 use weir_types::PackedRow;
 use weir_types::plan::SlidingWindow;
 use weir_types::split::Change;
 
+use super::RowStream;
 use super::between::between;
 use super::publish::{Held, Publish, Publisher, Walk};
 use super::runs::{Queue, Waiting};
 use super::tick::{Emit, Progress, TickLogic, tick_operator};
-use super::{RowStream, route};
+use super::window::{Window, change_route};
 use crate::budget::Fuel;
-use crate::query::{Env, OpError, QueryShared, tick_unix_ns};
+use crate::query::{Env, OpError};
 use crate::weigh;
 
 pub(super) fn row_window<'s>(
@@ -26,8 +26,11 @@ pub(super) fn row_window<'s>(
     sliding: Option<SlidingWindow>,
     publisher: Option<Rc<Publisher>>,
 ) -> RowStream<'s> {
-    let logic =
-        RowWindow { query: Arc::clone(&env.query), sliding, panes: BTreeMap::new(), bytes: 0 };
+    let logic = RowWindow {
+        window: Window { query: Arc::clone(&env.query), sliding },
+        panes: BTreeMap::new(),
+        bytes: 0,
+    };
     let (exchange, name) = (between(env, change_route), "RowWindow");
     match publisher {
         None => tick_operator(env, stream, exchange, name, logic),
@@ -35,23 +38,8 @@ pub(super) fn row_window<'s>(
     }
 }
 
-/// Equal rows and equal group keys meet on one worker.
-pub(super) fn change_route(change: &Change) -> u64 {
-    match change {
-        Change::Row { row, .. } => route(&row.0),
-        Change::Partial { key, .. } => route(&key.0),
-    }
-}
-
-/// The first refresh at which `pane` has left the window.
-pub(super) fn expiry_tick(query: &QueryShared, sliding: SlidingWindow, pane: i64) -> u64 {
-    let end_ns = pane.saturating_add(1).saturating_mul(sliding.pane_ns);
-    query.refresh_from_ns(end_ns.saturating_add(sliding.window_ns))
-}
-
 struct RowWindow {
-    query: Arc<QueryShared>,
-    sliding: Option<SlidingWindow>,
+    window: Window,
     /// Rows that were taken back, or are there many times, do not pile up.
     panes: BTreeMap<i64, BTreeMap<PackedRow, i64>>,
     bytes: usize,
@@ -125,7 +113,7 @@ impl TickLogic for RowWindow {
         emit: &mut Emit,
         fuel: &mut Fuel,
     ) -> Result<Progress, OpError> {
-        let first = self.sliding.map(|sliding| sliding.first_pane_at(tick_unix_ns(tick_ms)));
+        let first = self.window.first_pane(tick_ms);
         if let Some(first) = first
             && !self.expire(first, emit, fuel)
         {
@@ -137,13 +125,11 @@ impl TickLogic for RowWindow {
                 return Err(OpError::Row("RowWindow: a partial on an exchange of rows"));
             };
             fuel.burn(row.0.len());
-            match first {
-                Some(first) if pane < first => {
-                    self.query.late_rows.fetch_add(1, Ordering::Relaxed);
-                    continue;
-                }
-                Some(_) => self.keep(pane, &row, diff),
-                None => {}
+            if self.window.is_late(first, pane, 1) {
+                continue;
+            }
+            if first.is_some() {
+                self.keep(pane, &row, diff);
             }
             emit.row(row, diff);
         }
@@ -152,7 +138,7 @@ impl TickLogic for RowWindow {
 
     fn due(&self) -> Option<u64> {
         let (&pane, _) = self.panes.first_key_value()?;
-        self.sliding.map(|sliding| expiry_tick(&self.query, sliding, pane))
+        self.window.expiry_tick(pane)
     }
 
     fn state_bytes(&self) -> usize {

@@ -11,15 +11,16 @@ use arrow_array::types::TimestampNanosecondType;
 use arrow_select::filter::filter_record_batch;
 use timely::dataflow::Scope;
 use weir_types::batch::RecordBatch;
+use weir_types::clock::tick_unix_ns;
 
 use super::source::{Sink, SourceHandle, Took, source};
 use super::{BatchStream, NodeBatch};
 use crate::prepare::{ScanSpec, absolute_bounds};
-use crate::query::{Env, OpError, QueryShared, tick_unix_ns};
-use crate::queue::TableBatch;
+use crate::query::{Env, OpError, QueryShared};
+use crate::queue::PushedBatch;
 
 /// A table's batch, and how many of its rows have been looked at.
-pub(super) type Arrived = (Arc<TableBatch>, usize);
+pub(super) type Arrived = (Arc<PushedBatch>, usize);
 
 /// So many slices' bytes of a batch are looked at at once: they are neither copied nor computed with.
 const SLICES_AT_ONCE: usize = 4;
@@ -72,7 +73,7 @@ impl Scan {
     fn admit(
         &self,
         tick_ms: u64,
-        batch: &TableBatch,
+        batch: &PushedBatch,
         part: &RecordBatch,
         sink: Sink<'_, NodeBatch>,
     ) -> Result<(), OpError> {

@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod live;
 pub mod metadata;
 pub mod plan;
+pub mod random;
 pub mod row;
 pub mod schema;
 pub mod shared;

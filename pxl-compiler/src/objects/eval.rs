@@ -4,20 +4,20 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use ruff_python_ast::{Expr, Stmt, StmtAssign, StmtFunctionDef};
+use ruff_python_ast::{Stmt, StmtFunctionDef};
 use ruff_text_size::Ranged;
 use weir_types::{Relation, Value};
 
 use super::args::{Arg, CallArgs};
 use super::trace::{AgentConfig, Tracepoint};
-use super::types::{BUILTIN_TYPES, TypeObject};
-use super::{Decorator, Frame, Module, Object, ScopeId, UserFunction};
+use super::types::{BUILTIN_TYPES, annotation_type};
+use super::{Decorator, Module, Object, ScopeId, UserFunction};
 use crate::budget::Budget;
 use crate::codes::Code;
 use crate::diag::{Diag, Findings, Res, SourceId, Span, Stop, fail};
 use crate::export::OtelEndpoint;
 use crate::hint;
-use crate::ir::{Graph, IrKind, NameAt, Sym};
+use crate::ir::Graph;
 use crate::limits::{CALL_DEPTH_MAX, EVAL_DEPTH_MAX, EVAL_STEPS_MAX, VALUE_BYTES_MAX};
 
 #[derive(Debug, Default)]
@@ -456,109 +456,17 @@ impl<'a> Evaluator<'a> {
         names
     }
 
-    fn assign(&mut self, assign: &'a StmtAssign, at: At) -> Res<()> {
-        // `restrict` guarantees exactly one target of one of these kinds.
-        let Some(target) = assign.targets.first() else { return Ok(()) };
-        let span = Span::new(at.source, target.range());
-        match target {
-            Expr::Name(name) => {
-                let value = self.expression(&assign.value, at);
-                let failed = value.is_err();
-                let value = value.unwrap_or_else(|stop| {
-                    self.findings.stop(stop);
-                    Object::Poison
-                });
-                // A failed re-assignment of a frame keeps the frame: fewer follow-up errors.
-                let keep = failed
-                    && matches!(
-                        self.lookup(at.scope, name.id.as_str(), span),
-                        Ok(Object::Frame(_))
-                    );
-                if !keep {
-                    self.bind_name(at.scope, name.id.as_str(), value);
-                }
-                Ok(())
-            }
-            Expr::Attribute(attribute) => {
-                let base = self.expression(&attribute.value, at)?;
-                let name = attribute.attr.as_str();
-                let name_span = Span::new(at.source, attribute.attr.range());
-                match base {
-                    Object::Frame(frame) => {
-                        let Expr::Name(variable) = &*attribute.value else {
-                            let message = "Assignment target must be a Name or Subscript";
-                            return fail(Code::AssignmentTarget, span, message);
-                        };
-                        let name = NameAt { name: name.to_string(), span: name_span };
-                        self.assign_column(frame, variable.id.as_str(), name, assign, at)
-                    }
-                    Object::Poison => Err(Stop::Poisoned),
-                    other => {
-                        let Some(owner) = owner_of(&other) else {
-                            let kind = other.type_name();
-                            let message =
-                                format!("Cannot assign attribute {name} to object of type {kind}");
-                            return fail(Code::AssignAttribute, span, message);
-                        };
-                        let value = self.expression(&assign.value, at)?;
-                        self.attributes.insert((owner, name.to_string()), (other, value));
-                        Ok(())
-                    }
-                }
-            }
-            Expr::Subscript(subscript) => {
-                let Expr::Name(variable) = &*subscript.value else { return Ok(()) };
-                let base = self.expression(&subscript.value, at)?;
-                let Object::Frame(frame) = base else {
-                    if matches!(base, Object::Poison) {
-                        return Err(Stop::Poisoned);
-                    }
-                    let kind = base.type_name();
-                    let message = format!(
-                        "Can only assign to Dataframe by subscript from Name, received {kind}"
-                    );
-                    return fail(Code::AssignmentTarget, span, message);
-                };
-                let index_span = Span::new(at.source, subscript.slice.range());
-                let index = self.expression(&subscript.slice, at)?;
-                let name = Arg { value: index, span: index_span }.name("assignment", "column")?;
-                let name = NameAt { name, span: index_span };
-                self.assign_column(frame, variable.id.as_str(), name, assign, at)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn assign_column(
+    /// Keeps what a module, a function or the like is given as an attribute; false for other objects.
+    pub(super) fn keep_attribute(
         &mut self,
-        frame: Frame,
-        variable: &str,
-        name: NameAt,
-        assign: &'a StmtAssign,
-        at: At,
-    ) -> Res<()> {
-        let span = Span::new(at.source, assign.range());
-        super::args::name_fits(&name.name, name.span)?;
-        let value_span = Span::new(at.source, assign.value.range());
-        let value = self.expression(&assign.value, at);
-        let expr = match value {
-            Ok(Object::Expr(expr)) => expr,
-            Ok(Object::Poison) => Sym::poison(value_span),
-            Ok(other) => {
-                let kind = other.type_name();
-                let message = format!("Expected 'Expression' for column, received '{kind}'");
-                self.findings.push(Diag::error(Code::ArgumentType, value_span, message));
-                Sym::poison(value_span)
-            }
-            Err(stop) => {
-                self.findings.stop(stop);
-                Sym::poison(value_span)
-            }
-        };
-        let kind = IrKind::Assign { name, expr, frame: variable.to_string() };
-        let op = self.graph.add(kind, vec![frame.op], span)?;
-        self.bind_name(at.scope, variable, Object::Frame(Frame { op }));
-        Ok(())
+        of: &Object<'a>,
+        name: &str,
+        value: impl FnOnce(&mut Self) -> Res<Object<'a>>,
+    ) -> Res<bool> {
+        let Some(owner) = owner_of(of) else { return Ok(false) };
+        let value = value(self)?;
+        self.attributes.insert((owner, name.to_string()), (of.clone(), value));
+        Ok(true)
     }
 
     /// A literal value at a place, as an object.
@@ -582,18 +490,4 @@ pub(crate) fn value_fits(bytes: usize, span: Span) -> Res<()> {
     let message = format!("a constant text of {bytes} bytes; the limit is {VALUE_BYTES_MAX}");
     let hint = "a text that is joined with itself doubles each time";
     Err(Diag::error(Code::ValueTooLarge, span, message).hint(hint).into())
-}
-
-fn annotation_type(value: &Object<'_>, span: Span) -> Res<TypeObject> {
-    match value {
-        Object::Type(found) => Ok(*found),
-        Object::Px(function) if *function == super::px::PxFunction::DataFrame => {
-            Ok(super::types::FRAME_TYPE)
-        }
-        Object::Poison => Err(Stop::Poisoned),
-        other => {
-            let kind = other.type_name();
-            fail(Code::ArgumentType, span, format!("Expected 'Type', received '{kind}'"))
-        }
-    }
 }

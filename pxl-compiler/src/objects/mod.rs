@@ -3,6 +3,7 @@
 
 pub(crate) mod agg;
 pub(crate) mod args;
+mod assign;
 pub(crate) mod call;
 pub(crate) mod eval;
 pub(crate) mod exec;

@@ -6,7 +6,7 @@ use weir_types::{DataType, SemanticType};
 use super::Object;
 use super::args::CallArgs;
 use crate::codes::Code;
-use crate::diag::{Res, Span, fail};
+use crate::diag::{Res, Span, Stop, fail};
 use crate::ir::SymKind;
 use crate::ir::sym::CastTo;
 
@@ -124,5 +124,17 @@ impl TypeObject {
         let to = CastTo { name: self.name, data_type, semantic: self.semantic, span };
         sym.cast.set(Some(to));
         Ok(arg.value)
+    }
+}
+
+pub(super) fn annotation_type(value: &Object<'_>, span: Span) -> Res<TypeObject> {
+    match value {
+        Object::Type(found) => Ok(*found),
+        Object::Px(function) if *function == super::px::PxFunction::DataFrame => Ok(FRAME_TYPE),
+        Object::Poison => Err(Stop::Poisoned),
+        other => {
+            let kind = other.type_name();
+            fail(Code::ArgumentType, span, format!("Expected 'Type', received '{kind}'"))
+        }
     }
 }

@@ -13,7 +13,7 @@ use weir_types::{Op, OpId, Plan, Relation};
 
 use super::Rebuild;
 use super::checked::{Checked, holds};
-use super::walk::{passed, passed_from};
+use super::walk::passed;
 use crate::budget::{Budget, Cancel};
 
 pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {
@@ -184,13 +184,6 @@ fn pruned(op: &Op, keep: &BTreeSet<usize>, inputs: &[&[Option<usize>]]) -> OpKin
         }
         OpKind::Union | OpKind::Limit { .. } | OpKind::TableFunction { .. } => op.kind.clone(),
     }
-}
-
-/// True if a map only passes its input on.
-pub(crate) fn is_identity(op: &Op, input: &Relation) -> bool {
-    matches!(op.kind, OpKind::Map { .. })
-        && op.relation == *input
-        && (0..input.len()).all(|idx| passed_from(&op.kind, idx) == Some(idx))
 }
 
 pub(crate) fn promise(plan: &Plan) -> Checked {

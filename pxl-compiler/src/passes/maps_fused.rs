@@ -11,7 +11,7 @@ use weir_types::plan::OpKind;
 use weir_types::{Expr, Op, Plan};
 
 use super::checked::{Checked, holds};
-use super::columns_pruned::is_identity;
+use super::walk::is_identity;
 use super::{Rebuild, op_has_placement, op_is_late, readers, substitute};
 use crate::budget::Budget;
 use crate::limits::FUSED_NODES_MAX;

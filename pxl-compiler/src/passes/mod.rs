@@ -23,6 +23,7 @@ pub(crate) mod streams_checked;
 pub(crate) mod subplans_merged;
 pub(crate) mod typed;
 pub(crate) mod typed_expr;
+mod typed_relation;
 pub(crate) mod walk;
 
 #[cfg(test)]

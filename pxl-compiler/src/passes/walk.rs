@@ -58,6 +58,13 @@ pub(crate) fn passed(relation: &Relation) -> Vec<Expr> {
     columns.map(|(idx, column)| Expr::Column { idx, data_type: column.data_type }).collect()
 }
 
+/// True if a map only passes its input on.
+pub(crate) fn is_identity(op: &Op, input: &Relation) -> bool {
+    matches!(op.kind, OpKind::Map { .. })
+        && op.relation == *input
+        && (0..input.len()).all(|idx| passed_from(&op.kind, idx) == Some(idx))
+}
+
 /// A column that is wanted further up: where it is in the operator at hand, and what it is called where a
 /// map has to be made to pass it on.
 #[derive(Clone, Debug)]

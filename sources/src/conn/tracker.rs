@@ -15,6 +15,7 @@ use crate::capture::{
     CaptureEvent, ConnKey, DataEvent, Direction, IN_PROGRESS, Opened, Process, Socket, SocketEvent,
     SocketType,
 };
+use weir_types::text::panic_text;
 
 /// Bounds of a tracker.
 #[derive(Clone, Copy, Debug)]
@@ -603,9 +604,4 @@ fn push_bounded(queue: &mut VecDeque<ConnKey>, key: ConnKey) {
         queue.pop_front();
     }
     queue.push_back(key);
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic".to_string())
 }

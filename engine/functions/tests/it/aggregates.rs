@@ -2,8 +2,8 @@
 //! one by one, in parts merged in any order, with rows taken back, with parts expired.
 
 use proptest::prelude::*;
+use weir_functions::FunctionError;
 use weir_functions::aggregate::{self, AggFn, Input};
-use weir_functions::{FunctionError, scalar};
 use weir_types::acc::Acc;
 use weir_types::plan::AggCall;
 use weir_types::{DataType, SemanticType as Tag, Value};
@@ -167,7 +167,7 @@ proptest! {
             {
                 let rank = (percent * values.len()).div_ceil(100).max(1);
                 let exact = sorted[rank - 1] as f64 / scale;
-                let plucked = scalar::fold("pluck_float64", &[text.clone(), s(name)]).unwrap();
+                let plucked = weir_functions::eval::fold("pluck_float64", &[text.clone(), s(name)]).unwrap();
                 let Value::Float64(got) = plucked else { unreachable!() };
                 prop_assert!((got - exact).abs() <= exact.abs() * 0.01, "{name}: {got} {exact}");
             }

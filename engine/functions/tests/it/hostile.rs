@@ -124,7 +124,7 @@ fn no_value_harms() {
                         .enumerate()
                         .map(|(at, column)| column[(row + at * shift) % column.len()].clone())
                         .collect();
-                    if let Some(Value::String(text)) = scalar::fold(def.name, &args) {
+                    if let Some(Value::String(text)) = weir_functions::eval::fold(def.name, &args) {
                         assert!(text.len() <= 1 << 20, "{}: {} bytes", def.name, text.len());
                     }
                 }
@@ -141,11 +141,13 @@ fn long_bodies_are_redacted() {
         ["a:", "1 ", "fe80::", "1.1.1.", "DE89 ", "12-", "a@", "%40", "4111 1111 1111 111 "]
     {
         let text = piece.repeat((1 << 20) / piece.len());
-        let redacted = scalar::fold("redact_pii_best_effort", &[s(&text)]);
+        let redacted = weir_functions::eval::fold("redact_pii_best_effort", &[s(&text)]);
         assert!(matches!(redacted, Some(Value::String(_))), "{piece}");
     }
     let body = format!("{} me@example.com {}", "x ".repeat(200_000), "y ".repeat(200_000));
-    let Some(Value::String(redacted)) = scalar::fold("redact_pii_best_effort", &[s(&body)]) else {
+    let Some(Value::String(redacted)) =
+        weir_functions::eval::fold("redact_pii_best_effort", &[s(&body)])
+    else {
         panic!("it folds")
     };
     let redacted = String::from_utf8(redacted).unwrap();
@@ -157,13 +159,13 @@ fn long_bodies_are_redacted() {
 fn texts_that_grow_are_cut() {
     let mut text = s("0123456789");
     for _ in 0..40 {
-        text = scalar::fold("add", &[text.clone(), text]).unwrap();
+        text = weir_functions::eval::fold("add", &[text.clone(), text]).unwrap();
     }
     assert!(matches!(&text, Value::String(bytes) if bytes.len() == 1 << 20));
     let substitute = s(&"\\0".repeat(50_000));
-    let grown = scalar::fold("replace", &[s("(?s).*"), text, substitute]).unwrap();
+    let grown = weir_functions::eval::fold("replace", &[s("(?s).*"), text, substitute]).unwrap();
     assert!(matches!(&grown, Value::String(bytes) if bytes.len() == 1 << 20));
     let rules: Vec<String> = (0..7000).map(|n| format!("\"r{n}\":\"a{{1,900}}{n}\"")).collect();
     let rules = s(&format!("{{{}}}", rules.join(",")));
-    assert_eq!(scalar::fold("_match_regex_rule", &[rules, s("a7")]), Some(s("r7")));
+    assert_eq!(weir_functions::eval::fold("_match_regex_rule", &[rules, s("a7")]), Some(s("r7")));
 }

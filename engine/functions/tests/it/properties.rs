@@ -79,21 +79,21 @@ proptest! {
     #[test]
     fn json_round_trips(parts in proptest::collection::vec("\\PC{0,8}|[\u{0}-\u{20}\"\\\\]{0,4}", 1..5)) {
         let joined = parts.join("\u{1}");
-        let Some(Value::String(text)) = scalar::fold("split", &[s(&joined), s("\u{1}")]) else {
+        let Some(Value::String(text)) = weir_functions::eval::fold("split", &[s(&joined), s("\u{1}")]) else {
             panic!("split folds")
         };
         let again: Vec<String> = serde_json::from_slice(&text).unwrap();
         prop_assert_eq!(again.join("\u{1}"), joined.clone());
         for (idx, part) in again.iter().enumerate() {
             let args = [Value::String(text.clone()), i(idx as i64)];
-            prop_assert_eq!(scalar::fold("pluck_array", &args), Some(s(part)));
+            prop_assert_eq!(weir_functions::eval::fold("pluck_array", &args), Some(s(part)));
         }
     }
 
     /// Members are what another reader finds, and what is no JSON to it is none to us.
     #[test]
     fn pluck_agrees_with_another_reader(text in "\\{(\"[ab]\":([0-9]{1,2}|\"[x\\\\n]{0,2}\"|\\[[0-9],?\\]|\\{\\}|true|nul?l|-?[0-9]\\.[0-9]),?){0,3}\\}") {
-        let Some(Value::String(plucked)) = scalar::fold("pluck", &[s(&text), s("a")]) else {
+        let Some(Value::String(plucked)) = weir_functions::eval::fold("pluck", &[s(&text), s("a")]) else {
             panic!("pluck folds")
         };
         let plucked = String::from_utf8(plucked).unwrap();

@@ -108,9 +108,13 @@ pub(crate) fn call_rows(ctx: &EvalCtx, name: &str, rows: &[Vec<Value>]) -> Vec<V
         }
         let def = scalar::find(name).unwrap();
         if def.pure {
-            assert_eq!(scalar::fold(name, &row[0]).as_ref(), Some(answer), "{name}{row:?}: folded");
+            assert_eq!(
+                weir_functions::eval::fold(name, &row[0]).as_ref(),
+                Some(answer),
+                "{name}{row:?}: folded"
+            );
         } else {
-            assert_eq!(scalar::fold(name, &row[0]), None, "{name} reads the context");
+            assert_eq!(weir_functions::eval::fold(name, &row[0]), None, "{name} reads the context");
         }
     }
     answers

@@ -1,6 +1,5 @@
 //! Functions on whole documents: URIs, SQL and personal data.
 
-use weir_functions::scalar;
 use weir_types::Value;
 
 use crate::support::*;
@@ -146,7 +145,7 @@ fn mysql() {
 fn hostile_sql() {
     let error_of = |name: &str, sql: &str| -> bool {
         let command = if name == "normalize_pgsql" { s("Query") } else { i(3) };
-        match scalar::fold(name, &[s(sql), command]) {
+        match weir_functions::eval::fold(name, &[s(sql), command]) {
             Some(Value::String(text)) => text.starts_with(b"{\"error\":"),
             _ => unreachable!(),
         }
@@ -252,7 +251,9 @@ fn personal_data() {
 fn redaction_is_linear() {
     for run in ["1", "a:", "1 ", "12-", "::"] {
         let run = run.repeat(300_000);
-        let Some(Value::String(_)) = scalar::fold("redact_pii_best_effort", &[s(&run)]) else {
+        let Some(Value::String(_)) =
+            weir_functions::eval::fold("redact_pii_best_effort", &[s(&run)])
+        else {
             panic!("redaction folds")
         };
     }

@@ -3,10 +3,10 @@
 use weir_types::BatchBuilder;
 use weir_types::tables::DnsEventsRow;
 
-use super::json::{Bodies, push_header};
-use super::pairing::{Key, Pairing, Told};
+use super::parse::{HEADER_BYTES, Header};
 use super::recognise::{LENGTH_BYTES, of_message};
-use super::wire::{HEADER_BYTES, Header};
+use super::stitch::{Key, Pairing, Told};
+use super::table::{Bodies, push_header};
 use crate::protocol::{
     Context, Datagram, Parser, RowOf, Rows, Shared, Streams, Verdict, Way, shared_as,
 };
@@ -63,7 +63,7 @@ impl Dns {
     }
 
     fn read(&mut self, side: Side, stream: &mut StreamBuffer, ctx: &mut Context<'_>) {
-        settle_old_hole(stream, ctx.now_unix_ns);
+        stream.settle_holes_before(ctx.now_unix_ns.saturating_sub(REORDER_GRACE_NS));
         loop {
             match self.readers[side as usize].next(stream) {
                 Next::Wait => return,
@@ -139,18 +139,6 @@ fn write_row(rows: &mut dyn Rows, of: &RowOf, query: &Told, response: &Told) {
         };
         row.write(builder);
     });
-}
-
-fn settle_old_hole(stream: &mut StreamBuffer, now_unix_ns: i64) {
-    while let Some(since_ns) = stream.hole_since_ns()
-        && now_unix_ns.saturating_sub(since_ns) >= REORDER_GRACE_NS
-    {
-        let before = stream.frontier();
-        stream.settle_hole();
-        if stream.frontier() == before {
-            return;
-        }
-    }
 }
 
 impl Reader {

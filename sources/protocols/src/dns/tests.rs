@@ -301,7 +301,7 @@ fn amplification_is_bounded() {
         message = message.record(16, &[0]);
     }
     let text = answers(&message);
-    assert!(text.len() < super::json::BODY_BYTES_MAX + 4_096, "{}", text.len());
+    assert!(text.len() < super::table::BODY_BYTES_MAX + 4_096, "{}", text.len());
     assert!(text.ends_with("],\"cut\":true}"));
 }
 
