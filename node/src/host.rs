@@ -50,6 +50,7 @@ pub enum FromSource {
     Running {
         source: &'static str,
         missing: String,
+        filters: Vec<String>,
     },
     /// It cannot run, or it just went down; the node waits for it no longer.
     Down {
@@ -182,7 +183,8 @@ impl SourceThread {
             }
         };
         info!(source, missing = running.missing(), "source runs");
-        self.send(FromSource::Running { source, missing: running.missing() });
+        let (missing, filters) = (running.missing(), running.filters());
+        self.send(FromSource::Running { source, missing, filters });
         let tick_ns = i64::try_from(self.feed.tick_ms).unwrap_or(i64::MAX) * 1_000_000;
         let mut edge_ns = self.feed.clock.now_unix_ns() / tick_ns * tick_ns + tick_ns;
         let mut said = Said::default();

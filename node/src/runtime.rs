@@ -81,6 +81,7 @@ struct SourceState {
     counters: BTreeMap<String, TableCounters>,
     flushed_ms: u64,
     blind: Vec<BlindProcess>,
+    filters: Vec<String>,
     meter: Meter,
     /// When its counters were read last.
     counted_unix_ns: i64,
@@ -395,7 +396,12 @@ impl NodeThread {
                     state.blind = blind;
                 }
             }
-            FromSource::Running { source, missing } => self.on_running(source, missing),
+            FromSource::Running { source, missing, filters } => {
+                self.on_running(source, missing);
+                if let Some(state) = self.sources.get_mut(source) {
+                    state.filters = filters;
+                }
+            }
             FromSource::Down { source, reason, again } => {
                 if let Some(state) = self.sources.get_mut(source) {
                     state.state = if again { RESTARTING } else { "refused" };
@@ -503,6 +509,7 @@ impl NodeThread {
             reason: String::new(),
             tables: loss_rows::TABLES.iter().map(ToString::to_string).collect(),
             blind: Vec::new(),
+            filters: Vec::new(),
         };
         let others = self.sources.iter().map(|(name, source)| SourceStatus {
             name: name.to_string(),
@@ -510,6 +517,7 @@ impl NodeThread {
             reason: source.reason.clone(),
             tables: source.tables.clone(),
             blind: source.blind.clone(),
+            filters: source.filters.clone(),
         });
         std::iter::once(own).chain(others).collect()
     }

@@ -54,6 +54,16 @@ pub struct SourcesConfig {
     pub redactor: Redactor,
 }
 
+impl Wanted {
+    /// As `--trace` takes it, but for control groups, which are told by their ids.
+    fn texts(&self) -> Vec<String> {
+        let pids = self.pids.iter().map(|pid| format!("pid:{pid}"));
+        let ports = self.ports.iter().map(|port| format!("port:{port}"));
+        let cgroups = self.cgroup_ids.iter().map(|id| format!("cgroup:{id}"));
+        pids.chain(ports).chain(cgroups).collect()
+    }
+}
+
 /// Detaching takes seconds: how many programs are still attached.
 #[derive(Default)]
 struct StopProgress {
@@ -184,6 +194,7 @@ struct SocketTracing {
     quiet_drains: u32,
     observer: Observer,
     progress: Arc<StopProgress>,
+    filters: Vec<String>,
     _running: Running,
 }
 
@@ -216,6 +227,7 @@ impl SocketTracing {
             quiet_drains: 0,
             observer,
             progress,
+            filters: config.wanted.texts(),
             _running: running,
         })
     }
@@ -332,6 +344,10 @@ impl Source for SocketTracing {
         let names = TableCounters { lost_total, ..TableCounters::default() };
         counters.insert(METADATA.to_string(), names);
         counters
+    }
+
+    fn filters(&self) -> Vec<String> {
+        self.filters.clone()
     }
 
     fn blind(&self) -> Vec<BlindProcess> {

@@ -39,6 +39,8 @@ pub struct SourceStatus {
     pub tables: Vec<String>,
     /// Processes of which it sees nothing or not all.
     pub blind: Vec<BlindProcess>,
+    /// What it was told to look at (`pid:7`, `port:80`, `cgroup:4711`); empty: everything.
+    pub filters: Vec<String>,
 }
 
 /// Counters of one table on a node since its start.

@@ -1,10 +1,13 @@
 // Drives the live page in a real browser against a running `weir up --demo`.
 //   WEIR_URL=http://127.0.0.1:7070/#token=…   the login link (required)
+//   WEIR_BIN=PATH                             for the case that kills a server of its own
 //   WEIR_ARTIFACTS=DIR                        where screenshots go (default: ../artifacts/ui)
 //   WEIR_CHROMIUM=/usr/bin/chromium
 // Ends with status 1 at the first thing that is not so, naming it and leaving a screenshot of it.
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
@@ -70,6 +73,22 @@ async function setEditor(page, text) {
 }
 
 const problemCount = async (page) => Number((await byId(page, "diagnostics").getAttribute("data-count").catch(() => null)) ?? -1);
+
+/** A server of its own, at an address; gives the process and the login link once it is ready. */
+function serve(address, dataDir) {
+  const child = spawn(process.env.WEIR_BIN, ["up", "--demo", "--listen", address, "--data-dir", dataDir]);
+  let said = "";
+  return new Promise((resolve, reject) => {
+    const look = (text) => {
+      said += text;
+      const link = /http:\/\/\S+#token=[\w-]+/.exec(said)?.[0];
+      if (link !== undefined && /^ready /m.test(said)) resolve({ child, link });
+    };
+    child.stdout.on("data", look);
+    child.stderr.on("data", look);
+    child.on("exit", (status) => reject(new Error(`weir up ended (${status}): ${said.slice(-500)}`)));
+  });
+}
 
 const CASES = {
   async "without a login the page loads and says what to do"() {
@@ -226,6 +245,56 @@ const CASES = {
       assert.equal(await page.getByText("Not up to date").count(), 0, `${name} could not be read`);
       await shot(page, name);
     }
+    return { context, page, problems };
+  },
+  // Catches: tabs that stay on an error for good after their server has died.
+  async "three open tabs come back by themselves after the server was killed and started again"() {
+    if (process.env.WEIR_BIN === undefined) throw new Error("WEIR_BIN is needed");
+    const data = mkdtempSync(join(tmpdir(), "weir-e2e-"));
+    const dataDir = join(data, "weir");
+    let server = await serve("127.0.0.1:0", dataDir);
+    try {
+      const { origin } = new URL(server.link);
+      const { context, page, problems } = await open();
+      await page.goto(server.link);
+      await live(page);
+      const tabs = [page, await context.newPage(), await context.newPage()];
+      await tabs[1].goto(`${origin}/#/s/px/http_data`);
+      await tabs[2].goto(`${origin}/#/s/px/nodes`);
+      for (const tab of tabs) await live(tab);
+      const gone = new Promise((resolve) => server.child.once("exit", resolve));
+      server.child.kill("SIGKILL");
+      await gone;
+      for (const tab of tabs) await tab.waitForSelector('[data-testid="stage"]:not([data-phase="live"]), [data-testid="stage"][data-stale="true"], [data-testid="unreachable"]');
+      server = await serve(new URL(origin).host, dataDir);
+      for (const [idx, tab] of tabs.entries()) {
+        await tab.bringToFront();
+        await tab.waitForSelector('[data-testid="stage"][data-phase="live"]:not([data-stale="true"])', { timeout: 60_000 });
+        await shot(tab, `after-restart-${idx}`);
+      }
+      // The session outlives the server: nobody logs in again.
+      assert.equal(await byId(page, "login").count(), 0);
+      return { context, page, problems };
+    } finally {
+      const gone = new Promise((resolve) => server.child.once("exit", resolve));
+      server.child.kill("SIGTERM");
+      await gone;
+      rmSync(data, { recursive: true, force: true });
+    }
+  },
+  async "logging out ends the session, in every tab"() {
+    const { context, page, problems } = await open();
+    await page.goto(LINK);
+    await live(page);
+    const other = await context.newPage();
+    await other.goto(`${ORIGIN}/#/s/px/http_data`);
+    await live(other);
+    await shot(page, "log-out");
+    await page.getByRole("button", { name: "Log out" }).click();
+    await byId(page, "login-note").waitFor();
+    await byId(other, "login").waitFor();
+    await page.reload();
+    await byId(page, "login").waitFor();
     return { context, page, problems };
   },
 };

@@ -49,6 +49,7 @@ function list<T>(json: unknown, name: string): T[] {
 export type JsonObject = Readonly<Record<string, unknown>>;
 
 export const api = {
+  logout: (): Promise<unknown> => call("POST", "logout", {}),
   login: (token: string): Promise<unknown> => call("POST", "login", { token }),
   scripts: async (): Promise<ScriptInfo[]> => list(await call("GET", "scripts"), "scripts"),
   script: async (name: string): Promise<ScriptText> => (await call("GET", `scripts/${name}`)) as ScriptText,

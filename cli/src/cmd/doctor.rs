@@ -15,8 +15,8 @@ use crate::output;
 pub(crate) fn run(connection: &Connection, args: DoctorArgs) -> Result<(), Failure> {
     let mut report = crate::up::doctor_report();
     if let Some(pid) = args.pid {
-        report["process"] =
-            look_at(pid, report["can_capture"] == true, &missed_by_server(connection, pid))?;
+        let server = Server::ask(connection, pid);
+        report["process"] = look_at(pid, report["can_capture"] == true, &server)?;
     }
     match output::format_or_default(args.output) {
         Format::Table => print_table(&report)?,
@@ -75,18 +75,34 @@ fn print_table(report: &Json) -> Result<(), Failure> {
     output::text(report["hint"].as_str().unwrap_or_default())
 }
 
-/// What a running server says that it missed of the process: `null` if none answers.
-fn missed_by_server(connection: &Connection, pid: u32) -> Json {
-    let Ok(stats) = connection.get("/api/v1/stats") else { return Json::Null };
-    let all = stats["blind"].as_array().into_iter().flatten();
-    all.filter(|blind| blind["pid"] == pid).cloned().collect()
+/// What a running server says.
+#[derive(Default)]
+struct Server {
+    /// What it missed of the process: `null` if none answers.
+    missed: Json,
+    /// What it was told to look at; empty: everything.
+    filters: Vec<String>,
+}
+
+impl Server {
+    fn ask(connection: &Connection, pid: u32) -> Server {
+        let Ok(stats) = connection.get("/api/v1/stats") else { return Server::default() };
+        let all = stats["blind"].as_array().into_iter().flatten();
+        let filters = stats["sources"]["ebpf"]["filters"].as_array().into_iter().flatten();
+        Server {
+            missed: all.filter(|blind| blind["pid"] == pid).cloned().collect(),
+            filters: filters.filter_map(Json::as_str).map(str::to_string).collect(),
+        }
+    }
 }
 
 /// One process: whether it is there, and whether its traffic is seen: `yes`, `partly` or `no`.
-fn look_at(pid: u32, can_capture: bool, missed: &Json) -> Result<Json, Failure> {
+fn look_at(pid: u32, can_capture: bool, server: &Server) -> Result<Json, Failure> {
+    let missed = &server.missed;
     let process: ProcessLook = look(Path::new("/proc"), pid)
         .map_err(|error| Failure::No(format!("process {pid}: {error}")))?;
-    let obstacles = process.obstacles();
+    let mut obstacles = process.obstacles();
+    obstacles.extend(process.excluded_by(&server.filters));
     let captured = match obstacles.as_slice() {
         _ if !can_capture => "no",
         [] if missed.as_array().is_some_and(|missed| !missed.is_empty()) => "partly",
@@ -105,6 +121,7 @@ fn look_at(pid: u32, can_capture: bool, missed: &Json) -> Result<Json, Failure> 
         "descriptors_known": !process.fds_unknown,
         "seccomp": process.seccomp,
         "captured": captured,
+        "filters": server.filters,
         "missed": missed,
         "obstacles": obstacles.collect::<Vec<_>>(),
     }))

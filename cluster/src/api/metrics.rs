@@ -78,7 +78,12 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
     };
     let tables: serde_json::Map<String, Json> = tables_of(&nodes).into_iter().map(table).collect();
     let sources = nodes.iter().flat_map(|node| &node.sources).map(|source| {
-        (source.name.clone(), json!({"state": source.state, "reason": source.reason}))
+        let told = json!({
+            "state": source.state,
+            "reason": source.reason,
+            "filters": source.filters,
+        });
+        (source.name.clone(), told)
     });
     let sources: serde_json::Map<String, Json> = sources.collect();
     Ok(json!({

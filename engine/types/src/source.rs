@@ -70,6 +70,11 @@ pub trait Source: Send {
         Vec::new()
     }
 
+    /// What it was told to look at (`pid:7`, `port:80`, `cgroup:4711`); empty: everything.
+    fn filters(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     fn poll_interval(&self) -> Duration {
         Duration::from_millis(20)
     }

@@ -1,7 +1,9 @@
 //! One process, looked at from outside: whether its traffic can be captured, and what stands in the
 //! way. It reads `/proc` once and keeps nothing.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::fs::ProcFs;
@@ -24,6 +26,10 @@ pub struct ProcessLook {
     /// Of its program: 32 or 64; `None` if it may not be read.
     pub bits: Option<u8>,
     pub sockets: usize,
+    /// Local and remote ports of its TCP connections.
+    pub ports: BTreeSet<u16>,
+    /// Its cgroup's id, as filters have it.
+    pub cgroup_id: Option<u64>,
     pub io_urings: usize,
     /// Its descriptors may not be read, or were too many.
     pub fds_unknown: bool,
@@ -73,6 +79,33 @@ impl ProcessLook {
     }
 }
 
+impl ProcessLook {
+    /// What of it a server sees that was told to look at these only (`pid:7`, `port:80`, `cgroup:4711`);
+    /// none: it looks at everything.
+    #[must_use]
+    pub fn excluded_by(&self, filters: &[String]) -> Option<Obstacle> {
+        let is = |kind: &str, meets: &dyn Fn(u64) -> bool| {
+            let mut numbers = filters.iter().filter_map(|filter| filter.strip_prefix(kind));
+            numbers.any(|number| number.parse().is_ok_and(meets))
+        };
+        let meets = is("pid:", &|pid| pid == u64::from(self.pid))
+            || is("cgroup:", &|id| Some(id) == self.cgroup_id);
+        if filters.is_empty() || meets {
+            return None;
+        }
+        let (code, all, text) = if is("port:", &|port| {
+            u16::try_from(port).is_ok_and(|port| self.ports.contains(&port))
+        }) {
+            let text = "the server looks at some ports only (--trace): at some of its connections";
+            ("trace_filter", false, text)
+        } else {
+            let text = "the server looks at others only (--trace): at none of its connections now";
+            ("trace_filter", true, text)
+        };
+        Some(Obstacle { code, all, text })
+    }
+}
+
 /// Looks at a process below `root`, a `/proc`. The error says that it is not there.
 pub fn look(root: &Path, pid: u32) -> std::io::Result<ProcessLook> {
     let mut fs = ProcFs::new(root);
@@ -92,7 +125,28 @@ pub fn look(root: &Path, pid: u32) -> std::io::Result<ProcessLook> {
         ..ProcessLook::default()
     };
     look.look_at_descriptors(&root.join(format!("{pid}/fd")));
+    look.ports = ports(&mut fs, pid);
+    look.cgroup_id = fs.read(pid, "cgroup").ok().and_then(cgroup_id);
     Ok(look)
+}
+
+fn ports(fs: &mut ProcFs, pid: u32) -> BTreeSet<u16> {
+    let mut inodes = Vec::new();
+    fs.socket_inodes(pid, FDS_MAX, &mut inodes);
+    let mut ports = BTreeSet::new();
+    for table in ["net/tcp", "net/tcp6"] {
+        let Ok(text) = fs.read(pid, table) else { continue };
+        let own = parse::tcp(text).filter(|socket| inodes.contains(&socket.inode));
+        ports.extend(own.flat_map(|socket| [socket.local.port(), socket.remote.port()]));
+    }
+    ports
+}
+
+/// The inode of its directory in the unified hierarchy.
+fn cgroup_id(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    Some(std::fs::metadata(Path::new("/sys/fs/cgroup").join(path)).ok()?.ino())
 }
 
 impl ProcessLook {
@@ -137,6 +191,24 @@ mod tests {
         assert!(look.sockets >= 1 && look.start_ticks > 0 && !look.cmdline.is_empty());
         assert_eq!(look.obstacles(), []);
         assert!(super::look(Path::new("/proc"), u32::MAX).is_err());
+    }
+
+    /// A filter that leaves the process out is named, one that takes it in is not; of filters by port
+    /// it depends on its connections. Catches a process of which nothing is seen, and `yes`.
+    #[test]
+    fn filters_that_exclude_it_are_named() {
+        let ports = BTreeSet::from([80, 5_000]);
+        let look = ProcessLook { pid: 7, ports, cgroup_id: Some(9), ..ProcessLook::default() };
+        let excluded = |filters: &[&str]| {
+            let filters: Vec<String> = filters.iter().map(ToString::to_string).collect();
+            look.excluded_by(&filters).map(|found| (found.code, found.all))
+        };
+        assert_eq!(excluded(&[]), None);
+        assert_eq!(excluded(&["pid:8", "pid:7"]), None);
+        assert_eq!(excluded(&["port:81", "cgroup:9"]), None);
+        assert_eq!(excluded(&["pid:8"]), Some(("trace_filter", true)));
+        assert_eq!(excluded(&["port:7", "cgroup:7"]), Some(("trace_filter", true)));
+        assert_eq!(excluded(&["pid:8", "port:80"]), Some(("trace_filter", false)));
     }
 
     /// A program of 32 bits and an io_uring are named: catches a process that gives no row and of which

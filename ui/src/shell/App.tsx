@@ -28,7 +28,15 @@ function takeToken(): string | null {
   return decodeURIComponent(match[1] ?? "");
 }
 
-function useAccess(): { access: Access; scripts: readonly ScriptInfo[]; login: (token: string) => Promise<void>; enter: () => Promise<void> } {
+interface Door {
+  readonly access: Access;
+  readonly scripts: readonly ScriptInfo[];
+  readonly login: (token: string) => Promise<void>;
+  readonly logout: () => Promise<void>;
+  readonly enter: () => Promise<void>;
+}
+
+function useAccess(): Door {
   const [access, setAccess] = useState<Access>({ kind: "checking" });
   const [scripts, setScripts] = useState<readonly ScriptInfo[]>([]);
   const enter = useCallback(async (): Promise<void> => {
@@ -50,6 +58,18 @@ function useAccess(): { access: Access; scripts: readonly ScriptInfo[]; login: (
       setAccess(refused ? { kind: "out", note: "That token was not accepted. Each data directory has its own: take the newest login link." } : { kind: "unreachable" });
     }
   }, [enter]);
+  const logout = useCallback(async (): Promise<void> => {
+    try {
+      await api.logout();
+    } catch (error) {
+      // A session that is over already is what was wanted.
+      if (!(error instanceof ApiError && error.status === 401)) {
+        setAccess({ kind: "unreachable" });
+        return;
+      }
+    }
+    setAccess({ kind: "out", note: "You are logged out: this browser's session is over." });
+  }, []);
   useEffect(() => {
     const start = (): boolean => {
       const token = takeToken();
@@ -66,11 +86,11 @@ function useAccess(): { access: Access; scripts: readonly ScriptInfo[]; login: (
     const timer = setInterval(() => void enter(), 2_000);
     return () => clearInterval(timer);
   }, [access.kind, enter]);
-  return { access, scripts, login, enter };
+  return { access, scripts, login, logout, enter };
 }
 
 export function App(): ReactNode {
-  const { access, scripts, login, enter } = useAccess();
+  const { access, scripts, login, logout, enter } = useAccess();
   if (access.kind === "checking") return <div className={css.blank} />;
   if (access.kind === "out") return <LoginPage note={access.note} onToken={login} />;
   if (access.kind === "unreachable") {
@@ -82,10 +102,16 @@ export function App(): ReactNode {
       </main>
     );
   }
-  return <Inside scripts={scripts} onRefused={enter} />;
+  return <Inside scripts={scripts} onRefused={enter} onLogout={logout} />;
 }
 
-function Inside({ scripts, onRefused }: { readonly scripts: readonly ScriptInfo[]; readonly onRefused: () => Promise<void> }): ReactNode {
+interface InsideProps {
+  readonly scripts: readonly ScriptInfo[];
+  readonly onRefused: () => Promise<void>;
+  readonly onLogout: () => Promise<void>;
+}
+
+function Inside({ scripts, onRefused, onLogout }: InsideProps): ReactNode {
   const socket = useMemo(() => new LiveSocket(), []);
   socket.onRefused = () => void onRefused();
   const { value: doctor } = usePolled(api.doctor, SLOW_POLL_MS);
@@ -115,7 +141,7 @@ function Inside({ scripts, onRefused }: { readonly scripts: readonly ScriptInfo[
   return (
     <ShellContext value={shell}>
       <div className={css.page}>
-        <Rail route={route} live={lastLive ?? { page: "home" }} />
+        <Rail route={route} live={lastLive ?? { page: "home" }} onLogout={onLogout} />
         {(route.page === "script" || route.page === "scratch") && <LivePage route={route} onPick={() => setMenuOpen(true)} />}
         {route.page === "queries" && <QueriesPage />}
         {route.page === "nodes" && <NodesPage />}
@@ -132,7 +158,7 @@ const VIEWS: readonly { readonly page: "queries" | "nodes" | "scripts"; readonly
   { page: "scripts", icon: "scripts", label: "Scripts" },
 ];
 
-function Rail({ route, live }: { readonly route: Route; readonly live: Route }): ReactNode {
+function Rail({ route, live, onLogout }: { readonly route: Route; readonly live: Route; readonly onLogout: () => Promise<void> }): ReactNode {
   const isLive = route.page === "script" || route.page === "scratch" || route.page === "home";
   const go = (target: Route) => (event: React.MouseEvent): void => {
     event.preventDefault();
@@ -145,6 +171,7 @@ function Rail({ route, live }: { readonly route: Route; readonly live: Route }):
       {VIEWS.map(({ page, icon, label }) => (
         <a key={page} href={`#/${page}`} aria-current={route.page === page ? "page" : undefined} onClick={go({ page })}><Icon name={icon} /><span>{label}</span></a>
       ))}
+      <button type="button" onClick={() => void onLogout()}><Icon name="out" /><span>Log out</span></button>
     </nav>
   );
 }

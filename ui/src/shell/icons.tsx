@@ -20,6 +20,7 @@ const PATHS = {
   minus: "M3 8h10",
   fit: "M2.5 6V2.5H6M10 2.5h3.5V6M13.5 10v3.5H10M6 13.5H2.5V10",
   arrange: "M2 8h4M10 4h4M10 12h4M6 8l4-4M6 8l4 4",
+  out: "M6.5 2.5h-4v11h4M10 5l3.5 3L10 11M13.5 8h-8",
   chevron: "M4 6l4 4 4-4",
 } as const;
 export type IconName = keyof typeof PATHS;

@@ -39,4 +39,20 @@ describe("order of lines", () => {
     expect(names(order.of(table, { column: "n", descending: false }, "", 1))).toBe("ab");
     expect(names(order.of(table, { column: "n", descending: false }, "B", 2))).toBe("b");
   });
+
+  // Catches: a store that is searched once for its lines and once more for their number.
+  it("looks through a store once a picture", () => {
+    const table = store(["s"]);
+    const order = new Order();
+    feed(table, [[1, { s: "a", n: 3 }], [2, { s: "b", n: 20 }]]);
+    let looks = 0;
+    const rows = table.rows.bind(table);
+    table.rows = () => { looks += 1; return rows(); };
+    expect(names(order.of(table, null, "b", 0))).toBe("b");
+    expect(Order.matching(table, "b")).toBe(2);
+    expect(looks).toBe(1);
+    feed(table, [[1, { s: "bb", n: 1 }]]);
+    expect(Order.matching(table, "b")).toBe(3);
+    expect(looks).toBe(2);
+  });
 });

@@ -27,6 +27,17 @@ export const isVolatile = (store: TableStore, column: string): boolean =>
 
 const matches = (entry: Entry, needle: string): boolean => entry.text.toLowerCase().includes(needle);
 
+const filtered = new WeakMap<TableStore, { readonly version: number; readonly needle: string; readonly entries: readonly Entry[] }>();
+
+/** The lines that a filter leaves: looked for once a picture, whoever asks. */
+function left(store: TableStore, needle: string): readonly Entry[] {
+  const have = filtered.get(store);
+  if (have?.version === store.version && have.needle === needle) return have.entries;
+  const entries = store.rows().filter((entry) => matches(entry, needle));
+  filtered.set(store, { version: store.version, needle, entries });
+  return entries;
+}
+
 export class Order {
   private entries: Entry[] = [];
   private sortedAtMs = Number.NEGATIVE_INFINITY;
@@ -36,13 +47,13 @@ export class Order {
   static matching(store: TableStore, filter: string): number {
     const needle = filter.trim().toLowerCase();
     const sum = (total: number, entry: Entry): number => total + entry.count;
-    return needle === "" ? store.total : store.rows().filter((entry) => matches(entry, needle)).reduce(sum, 0);
+    return needle === "" ? store.total : left(store, needle).reduce(sum, 0);
   }
 
   /** The picture's lines in order. `nowMs` is the performance clock. */
   of(store: TableStore, sort: Sort | null, filter: string, nowMs: number): Entry[] {
     const needle = filter.trim().toLowerCase();
-    const rows = needle === "" ? store.rows() : store.rows().filter((entry) => matches(entry, needle));
+    const rows = needle === "" ? store.rows() : [...left(store, needle)];
     const recipe = `${sort?.column ?? ""} ${sort?.descending ?? ""} ${needle}`;
     const calm = sort === null || (!isVolatile(store, sort.column) && rows.length <= SORT_FREELY_MAX);
     const due = recipe !== this.recipe || calm || nowMs - this.sortedAtMs >= RESORT_EVERY_MS;
