@@ -103,13 +103,13 @@ pub(crate) fn readers(plan: &Plan) -> Vec<usize> {
     readers
 }
 
-/// Per operator: it stands in the branches of unions only, at whatever row-wise distance below them.
+/// Per operator: it stands in the branches of unions only, at whatever distance below them.
 pub(crate) fn in_branch(plan: &Plan) -> Vec<bool> {
     let mut in_branch = vec![true; plan.ops.len()];
     plan.outputs.iter().for_each(|output| in_branch[output.op] = false);
     for (id, op) in plan.ops.iter().enumerate().rev() {
-        let passes_on = walk::is_row_wise(&op.kind) || matches!(op.kind, OpKind::Limit { .. });
-        if !(matches!(op.kind, OpKind::Union) || passes_on && in_branch[id]) {
+        let is_on_the_way = op.kind.arity() == Some(1) && in_branch[id];
+        if !(matches!(op.kind, OpKind::Union) || is_on_the_way) {
             op.inputs.iter().for_each(|&input| in_branch[input] = false);
         }
     }
