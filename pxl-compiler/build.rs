@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pxl-scripts");
+    // Asked when it runs: a build folder may have been made for another checkout.
+    let scripts = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../pxl-scripts");
     tell_cargo(&scripts);
     let mut list = String::from("&[\n");
     for group in folders(&scripts)? {

@@ -54,6 +54,10 @@ pub(crate) enum Command {
     Queries(OutputArgs),
     /// Nodes and their sources.
     Nodes(OutputArgs),
+    /// Sinks, how far they are and what hinders them.
+    Sinks(OutputArgs),
+    /// Judge configuration files.
+    Config(ConfigArgs),
     /// End all sessions of browsers on the server; the token stays.
     Logout,
     /// Measure, and print one JSON object.
@@ -75,6 +79,21 @@ pub(crate) enum Format {
 pub(crate) struct OutputArgs {
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<Format>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(crate) what: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// No server needed; exit 1 if one of them is wrong, with the reason.
+    Check {
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -237,8 +256,8 @@ pub(crate) struct UpArgs {
     /// Let marked requests and scripts panic, to test that the rest goes on.
     #[arg(long)]
     pub(crate) test_faults: bool,
-    /// Not yet: a configuration file.
-    #[arg(long, value_name = "FILE", hide = true)]
+    /// A configuration file: sinks.
+    #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Not yet: TLS.
     #[arg(long, value_name = "FILE", hide = true)]
@@ -265,6 +284,15 @@ pub(crate) struct QueryArgs {
     /// Memory of all queries of a part; above, the largest is ended. Without it a quarter, at most 2 GiB.
     #[arg(long, value_parser = parse_bytes, value_name = "N")]
     pub(crate) queries_bytes_max: Option<usize>,
+    /// Longest time that a script may take to compile.
+    #[arg(long, value_parser = parse_duration, default_value = "5s", value_name = "5s")]
+    pub(crate) compile_time_max: Duration,
+    /// Work that compiling a script may take, in steps of about 10 ns that are the same everywhere.
+    #[arg(long, default_value_t = weir_pxl::limits::WORK_MAX, value_name = "N")]
+    pub(crate) compile_work_max: u64,
+    /// Scripts that compile at the same time; others wait their turn.
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub(crate) compiles_max: usize,
 }
 
 /// What readers may cost.

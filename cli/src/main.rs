@@ -8,6 +8,7 @@ mod args;
 mod bench;
 mod client;
 mod cmd;
+mod config;
 mod data_dir;
 mod demo;
 mod failure;
@@ -44,6 +45,10 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Stats(args) => cmd::ask::stats(&connection, args),
         Command::Queries(args) => cmd::ask::queries(&connection, args),
         Command::Nodes(args) => cmd::ask::nodes(&connection, args),
+        Command::Sinks(args) => cmd::ask::sinks(&connection, args),
+        Command::Config(args) => match args.what {
+            args::ConfigCommand::Check { files } => config::check(&files),
+        },
         Command::Logout => cmd::ask::logout(&connection),
         Command::Bench(args) => bench::run(args),
         Command::DemoService(args) => demo::run_service(&args).map_err(Failure::from),

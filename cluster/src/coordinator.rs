@@ -343,6 +343,8 @@ impl Coordinator {
         let ordered_ms = self.mono_ms.unwrap_or(0);
         entry.nodes.insert(name.to_string(), Progress { epoch, ordered_ms, ..Progress::default() });
         self.book.covers(feed, name, Covered::default());
+        // What is closed already knows nothing of it.
+        self.book.feed_owes(feed, entry.closed_ms);
         let (plan, refresh_ms) = (entry.node.clone(), entry.refresh_ms);
         node.link
             .send(&ToNode::Install { query: feed, epoch, plan, refresh_ms })
@@ -434,6 +436,10 @@ impl Coordinator {
             return;
         }
         entry.closed_ms = tick_ms;
+        let owes = |progress: &Progress| progress.tick_ms < tick_ms;
+        if entry.nodes.is_empty() || entry.nodes.values().any(owes) {
+            self.book.feed_owes(feed, tick_ms);
+        }
         self.engine.close_query_tick(feed, tick_ms);
         for reader in entry.readers.clone() {
             let query = self.queries.get_mut(&reader).filter(|query| !query.readers.wait());

@@ -128,6 +128,8 @@ fn resolve(request: &ScriptRequest) -> Result<(String, String, Option<String>), 
 pub struct Allowance {
     pub cancel: Cancel,
     pub deadline: Option<Deadline>,
+    /// Units of work; without it as many as the compiler allows by itself.
+    pub work_max: Option<u64>,
 }
 
 /// Compiles what is asked for, without splitting it.
@@ -144,6 +146,7 @@ pub fn compile(
         func: request.func.clone(),
         cancel: allowance.cancel.clone(),
         deadline: allowance.deadline.clone(),
+        work_max: allowance.work_max,
         ..CompileOptions::default()
     };
     let compiled = weir_pxl::compile(&script, &options).map_err(PlanError::Compile)?;

@@ -8,6 +8,7 @@
 pub mod check;
 pub mod choices;
 pub mod drive;
+pub mod faulty_bus;
 pub mod generate;
 pub mod harness;
 pub mod model;

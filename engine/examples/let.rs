@@ -15,7 +15,8 @@ use weir_types::plan::{
 use weir_types::schema::{Column, Relation};
 use weir_types::shared::Shared;
 use weir_types::split::{ClusterPlan, Labels, Shape, Source, SplitPlan, Step, TableScan};
-use weir_types::{Clock, DataType, Expr, RecordBatch, SemanticType, Value, WallClock, tables};
+use weir_types::tables::{LetEvents, LetEventsRow, TableBuilder};
+use weir_types::{Clock, DataType, Expr, RecordBatch, SemanticType, Value, WallClock};
 
 const SEC_NS: i64 = 1_000_000_000;
 const WINDOW: Window =
@@ -42,21 +43,25 @@ impl Random {
 }
 
 fn batch(random: &mut Random, start_ns: i64, rows: i64) -> RecordBatch {
-    let mut builder = tables::find("let_events").expect("the registry has it").builder();
+    let mut builder = TableBuilder::<LetEvents>::new();
     for row in 0..rows {
         let service = random.skewed(41.0);
         let latency = (1e6 * (-random.unit().ln()).exp()).min(1e10) as i64;
-        builder.int64(0, start_ns + 1 + row * (SEC_NS / 10) / rows);
-        builder.int64(1, latency);
-        builder.int64(2, 100 + (random.next() % 900) as i64);
-        builder.int64(3, 100 + (random.next() % 90_000) as i64);
-        builder.string(4, format!("ns/pod-{}", random.next() % 200).as_bytes());
-        builder.string(5, format!("ns/service-{service}").as_bytes());
+        let (req_size, resp_size) =
+            (100 + (random.next() % 900) as i64, 100 + (random.next() % 90_000) as i64);
+        let pod = format!("ns/pod-{}", random.next() % 200);
         let remote = (service * 7 + random.next() % 5) % 40;
-        builder.string(6, format!("ns/service-{remote}").as_bytes());
-        builder.string(7, format!("/api/v1/endpoint-{}", random.skewed(21.0)).as_bytes());
-        builder.int64(8, if random.unit() < 0.03 { 500 } else { 200 });
-        builder.end_row();
+        builder.push(&LetEventsRow {
+            time_: start_ns + 1 + row * (SEC_NS / 10) / rows,
+            latency,
+            req_size,
+            resp_size,
+            pod: pod.as_bytes(),
+            service: format!("ns/service-{service}").as_bytes(),
+            remote: format!("ns/service-{remote}").as_bytes(),
+            endpoint: format!("/api/v1/endpoint-{}", random.skewed(21.0)).as_bytes(),
+            status: if random.unit() < 0.03 { 500 } else { 200 },
+        });
     }
     builder.finish()
 }

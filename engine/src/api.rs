@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use weir_functions::cuts::Cuts;
 use weir_types::PackedRow;
 use weir_types::split::{Change, ClusterPlan, ExchangeId, NodePlan, Source, SplitPlan};
@@ -104,12 +105,25 @@ pub fn failure_code(message: &str) -> &'static str {
     LIMIT_CODES.into_iter().find(|known| *known == code).unwrap_or("query_failed")
 }
 
+/// A process of several. Queries are installed, removed, held and closed in process 0, and the others follow; rows
+/// and changes may be pushed in each. Results and frontiers are told in process 0. Metadata, figures and budgets
+/// are each process's own, and so is what [`crate::Engine::next_due`] says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineCluster {
+    /// From 0.
+    pub process: usize,
+    /// Host and port of each process, the same list for all.
+    pub addresses: Vec<String>,
+}
+
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
     /// For thread names and messages.
     pub name: String,
-    /// Worker threads; at least 1.
+    /// Worker threads of this process; at least 1.
     pub workers: usize,
+    /// The processes that are one engine together; `None`: this one alone. All have as many workers.
+    pub cluster: Option<EngineCluster>,
     /// Bounds scans without a start (they slide by it). `None`: such rows never expire. Must be the
     /// same in the node and the cluster part of a query: both cut time into panes by it.
     pub retention_ns: Option<i64>,
@@ -124,6 +138,7 @@ impl EngineConfig {
         EngineConfig {
             name: name.into(),
             workers: 1,
+            cluster: None,
             retention_ns: None,
             test_faults: false,
             limits: Limits::default(),
@@ -132,23 +147,27 @@ impl EngineConfig {
 }
 
 /// An exchange of a feed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FeedExchange {
     pub feed: QueryId,
     pub exchange: ExchangeId,
 }
 
 /// What to keep true.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Part {
     /// Of a node: hands out what changes in its sources. Without any it says only that it is up to date.
-    Node(Arc<NodePlan>),
+    Node(#[serde(with = "shared")] Arc<NodePlan>),
     /// A *feed*, in the cluster part: keeps the windows of these sources, which any number of queries of the
     /// same engine read. Nothing of it is handed out.
     Feed(Vec<Source>),
     /// A query in the cluster part: hands out what changes in its outputs. `sources`: by the numbers that the
     /// plan scans them by.
-    Query { plan: Arc<ClusterPlan>, sources: Vec<Intake> },
+    Query {
+        #[serde(with = "shared")]
+        plan: Arc<ClusterPlan>,
+        sources: Vec<Intake>,
+    },
 }
 
 impl Part {
@@ -161,7 +180,7 @@ impl Part {
 }
 
 /// Where a query has a source from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Intake {
     /// The feed must be installed; if it goes, so does the query, with `Failed`.
     Feed(FeedExchange),
@@ -170,7 +189,7 @@ pub enum Intake {
 }
 
 /// A part to install.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Install {
     pub query: QueryId,
     pub part: Part,
@@ -181,6 +200,26 @@ pub struct Install {
     /// The first tick at which results may appear; rounded up to a multiple of the refresh. Later for
     /// a query over feeds: the last tick that is closed for all of them.
     pub start_tick_ms: u64,
+}
+
+/// An `Arc` as what it holds.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        value: &Arc<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        T::serialize(value, serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<T>, D::Error> {
+        T::deserialize(deserializer).map(Arc::new)
+    }
 }
 
 impl Install {

@@ -18,13 +18,9 @@ use crate::api::{
     TableStats, WorkerStats,
 };
 use crate::budget::{Gauge, Purpose};
-use crate::prepare::{Program, Settings};
 use crate::query::QueryShared;
 use crate::queue::{Command, EngineShared, PushedBatch, Rubbish};
 use crate::{weigh, worker};
-
-/// What a query is told that is installed on a dead engine.
-const DEAD: &str = "the engine has died; a new one must take its place";
 
 /// Owns the worker threads. Dropping it stops them and waits (so do it off async threads).
 pub struct Engine {
@@ -43,11 +39,7 @@ impl Engine {
         emit: Arc<dyn Fn(EngineEvent) + Send + Sync>,
     ) -> Result<Engine, EngineError> {
         config.workers = config.workers.max(1);
-        let timely_config = if config.workers == 1 {
-            timely::Config::thread()
-        } else {
-            timely::Config::process(config.workers)
-        };
+        let timely_config = config.timely();
         let (rubbish, thrown_away) = channel();
         let reaper = std::thread::Builder::new()
             .name(format!("{}-reaper", config.name))
@@ -65,39 +57,36 @@ impl Engine {
     /// Installs a query; one of the same id goes first, silently. A part that cannot be run, or an engine
     /// that is dead, is answered by `Failed`.
     pub fn install(&self, install: Install) {
+        if !self.leads("install") {
+            return;
+        }
         self.drop_query(install.query, false);
-        let config = &self.shared.config;
-        match self.prepare(&install) {
-            Err(message) => {
-                self.shared.emit(EngineEvent::Failed { query: install.query, message });
-            }
-            Ok(program) => {
-                let query = Arc::new(QueryShared::new(
-                    install.query,
-                    program,
-                    (install.refresh_ms, install.start_tick_ms),
-                    install.is_live,
-                    config.workers,
-                ));
-                if self.shared.insert_query(Arc::clone(&query)) {
-                    self.shared.broadcast(Command::Install(query));
-                } else {
-                    let message = DEAD.to_string();
-                    self.shared.emit(EngineEvent::Failed { query: install.query, message });
-                }
-            }
+        if let Err(message) = self.enter(&install) {
+            self.shared.emit(EngineEvent::Failed { query: install.query, message });
         }
     }
 
-    fn prepare(&self, install: &Install) -> Result<Program, String> {
-        let program = Program::new(&install.part, &Settings::of(&self.shared.config))?;
+    fn enter(&self, install: &Install) -> Result<(), String> {
+        let program = self.shared.program(install)?;
         for FeedExchange { feed, exchange } in program.imports() {
             let found = self.shared.query(feed);
             if !found.is_some_and(|feed| feed.program.publishes(exchange)) {
                 return Err(format!("there is no feed {feed} with an exchange {exchange}"));
             }
         }
-        Ok(program)
+        self.shared.enter(install, program)
+    }
+
+    /// True in the process where orders are given.
+    fn leads(&self, what: &str) -> bool {
+        let leads = self.shared.config.leads();
+        if !leads {
+            tracing::error!(
+                what,
+                "orders are given in process 0 of an engine: this one is ignored"
+            );
+        }
+        leads
     }
 
     /// True if a query that is installed now can import the exchange whatever has passed through it.
@@ -109,6 +98,9 @@ impl Engine {
 
     /// Drops a query; `Removed` follows when its state is released. Unknown ids are ignored.
     pub fn remove(&self, query: QueryId) {
+        if !self.leads("remove") {
+            return;
+        }
         self.drop_query(query, true);
     }
 
@@ -186,7 +178,9 @@ impl Engine {
 
     /// Rows that are pushed from now on are for the query, which was installed without.
     pub fn go_live(&self, query: QueryId) {
-        self.shared.broadcast(Command::GoLive(query));
+        if self.leads("go_live") {
+            self.shared.broadcast(Command::GoLive(query));
+        }
     }
 
     /// Bytes of pushed rows that wait for a tick to close.
@@ -201,12 +195,16 @@ impl Engine {
     /// `held`: closing ticks does not move this query's frontier until it is released. Rows go on
     /// being taken in.
     pub fn hold(&self, query: QueryId, held: bool) {
-        self.shared.broadcast(Command::Hold { query, held });
+        if self.leads("hold") {
+            self.shared.broadcast(Command::Hold { query, held });
+        }
     }
 
     /// Everything pushed so far is admitted at `tick_ms`. Ticks ascend. Concerns node parts.
     pub fn close_tick(&self, tick_ms: u64) {
-        self.shared.broadcast(Command::CloseTick(tick_ms));
+        if self.leads("close_tick") {
+            self.shared.broadcast(Command::CloseTick(tick_ms));
+        }
     }
 
     /// Changes from one node for one exchange of a feed, or of a query. A tick that is closed already
@@ -226,7 +224,9 @@ impl Engine {
 
     /// All live nodes have reported `tick_ms` for this query. Concerns feeds and queries.
     pub fn close_query_tick(&self, query: QueryId, tick_ms: u64) {
-        self.shared.broadcast(Command::CloseQueryTick { query, tick_ms });
+        if self.leads("close_query_tick") {
+            self.shared.broadcast(Command::CloseQueryTick { query, tick_ms });
+        }
     }
 
     /// The contents of a table-function source of a query, in place of the former ones, from the next
@@ -306,7 +306,14 @@ impl Engine {
         }
     }
 
-    /// Stops the workers and waits for them.
+    /// In a process that follows: waits until the first one has stopped.
+    pub fn wait(&self) {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((guards, reaper)) = threads else { return };
+        self.join(guards, reaper);
+    }
+
+    /// Stops the workers and waits for them. An engine of several processes is stopped in the first one.
     pub fn shutdown(self) {
         self.stop();
     }
@@ -318,6 +325,10 @@ impl Engine {
             query.end();
         }
         self.shared.broadcast(Command::Shutdown);
+        self.join(guards, reaper);
+    }
+
+    fn join(&self, guards: WorkerGuards<()>, reaper: JoinHandle<()>) {
         for result in guards.join() {
             if let Err(message) = result {
                 tracing::error!(engine = self.shared.config.name, message, "worker died");

@@ -10,14 +10,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use weir_types::batch::RecordBatch;
+use weir_types::tables;
 
 use crate::queue::PushedBatch;
 
 /// Default for all tables together.
 pub const HISTORY_BYTES_DEFAULT: u64 = 512 << 20;
-const HTTP_PERCENT: u64 = 40;
-const SMALL_TABLE_BYTES: u64 = 1 << 20;
-const EXIT_TABLE_BYTES: u64 = 10 << 20;
 
 /// How much a table holds and lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -107,27 +105,23 @@ impl History {
         History { total_bytes, tables }
     }
 
-    /// What a table may hold: http_events 40 %, a few small tables a fixed size, the others the rest
-    /// in equal shares.
+    /// What a table may hold, as its declaration says; those that are not declared take a share.
     #[must_use]
     pub fn budget_bytes(&self, table: &str) -> u64 {
-        match table {
-            "http_events" => self.total_bytes / 100 * HTTP_PERCENT,
-            "stirling_error" | "probe_status" | "data_loss" => {
-                SMALL_TABLE_BYTES.min(self.total_bytes / 100)
-            }
-            "proc_exit_events" => EXIT_TABLE_BYTES.min(self.total_bytes / 10),
-            _ => self.rest_share_bytes(table),
-        }
+        self.own_budget_bytes(table).unwrap_or_else(|| self.rest_share_bytes(table))
+    }
+
+    fn own_budget_bytes(&self, table: &str) -> Option<u64> {
+        tables::find(table)?.history.bytes(self.total_bytes)
     }
 
     fn rest_share_bytes(&self, table: &str) -> u64 {
-        let fixed =
-            ["http_events", "stirling_error", "probe_status", "data_loss", "proc_exit_events"];
-        let is_rest = |name: &&Arc<str>| !fixed.contains(&&***name);
+        let is_rest = |name: &&Arc<str>| self.own_budget_bytes(name).is_none();
         let known = self.tables.keys().filter(is_rest).count() as u64;
         let sharers = known + u64::from(!self.tables.contains_key(table));
-        let taken: u64 = fixed.iter().map(|name| self.budget_bytes(name)).sum();
+        // Whether they are there or not: none takes what others have already.
+        let declared = tables::TABLES.iter();
+        let taken: u64 = declared.filter_map(|def| def.history.bytes(self.total_bytes)).sum();
         self.total_bytes.saturating_sub(taken) / sharers.max(1)
     }
 

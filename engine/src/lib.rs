@@ -30,6 +30,7 @@ mod engine;
 mod generations;
 pub mod history;
 mod memory;
+mod order;
 mod prepare;
 mod query;
 mod queue;
@@ -38,9 +39,9 @@ mod weigh;
 mod worker;
 
 pub use api::{
-    EngineConfig, EngineError, EngineEvent, EngineStats, FeedExchange, Install, Intake, Limits,
-    Part, QueryId, QueryStats, TEST_DEATH_LITERAL, TEST_DEATHS_LITERAL, TEST_PANIC_LITERAL,
-    TableStats, Unread, WorkerStats, failure_code,
+    EngineCluster, EngineConfig, EngineError, EngineEvent, EngineStats, FeedExchange, Install,
+    Intake, Limits, Part, QueryId, QueryStats, TEST_DEATH_LITERAL, TEST_DEATHS_LITERAL,
+    TEST_PANIC_LITERAL, TableStats, Unread, WorkerStats, failure_code,
 };
 pub use engine::Engine;
 pub use generations::{EmitOfGeneration, Generations, RestartPace};

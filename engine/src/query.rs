@@ -15,7 +15,7 @@ use weir_types::clock::tick_unix_ns;
 use weir_types::metadata::MetadataSnapshot;
 use weir_types::text::panic_text;
 
-use crate::api::{EngineEvent, Limits, QueryId, QueryStats};
+use crate::api::{EngineEvent, Install, Limits, QueryId, QueryStats};
 use crate::budget::{Gauge, Holdings, Purpose, Rounds, Turns, Unread};
 use crate::prepare::Program;
 use crate::queue::{Command, EngineShared};
@@ -45,10 +45,10 @@ const NEVER: u64 = u64::MAX;
 
 pub(crate) struct QueryShared {
     pub(crate) id: QueryId,
+    /// As it was asked for.
+    pub(crate) install: Install,
     pub(crate) program: Program,
     pub(crate) refresh_ms: u64,
-    /// Rows that are pushed are for it from the beginning.
-    pub(crate) begins_live: bool,
     /// A multiple of the refresh.
     start_tick_ms: AtomicU64,
     live: AtomicBool,
@@ -68,19 +68,13 @@ pub(crate) struct QueryShared {
 }
 
 impl QueryShared {
-    pub(crate) fn new(
-        id: QueryId,
-        program: Program,
-        (refresh_ms, start_tick_ms): (u64, u64),
-        begins_live: bool,
-        workers: usize,
-    ) -> QueryShared {
-        let refresh_ms = refresh_ms.max(1);
+    pub(crate) fn new(install: Install, program: Program, workers: usize) -> QueryShared {
+        let (refresh_ms, start_tick_ms) = (install.refresh_ms.max(1), install.start_tick_ms);
         QueryShared {
-            id,
+            id: install.query,
+            install,
             program,
             refresh_ms,
-            begins_live,
             start_tick_ms: AtomicU64::new(start_tick_ms.div_ceil(refresh_ms) * refresh_ms),
             live: AtomicBool::new(true),
             announce_removal: AtomicBool::new(false),
@@ -125,6 +119,7 @@ impl QueryShared {
         }
         if engine.take_this_query(self).is_some() {
             engine.broadcast(Command::Remove(self.id));
+            engine.report(self.id, message);
         }
         tracing::warn!(query = self.id, message, "query failed");
         engine.emit(EngineEvent::Failed { query: self.id, message: message.to_string() });
@@ -207,6 +202,8 @@ impl DueSlot {
 pub(crate) struct Env {
     pub(crate) query: Arc<QueryShared>,
     pub(crate) engine: Arc<EngineShared>,
+    /// Among the workers of this process, and of all.
+    local: usize,
     pub(crate) worker: usize,
     pub(crate) peers: usize,
     metadata: Rc<RefCell<Arc<MetadataSnapshot>>>,
@@ -227,6 +224,7 @@ impl Env {
         rounds: Rc<Rounds>,
     ) -> Env {
         Env {
+            local: worker % engine.config.workers,
             query,
             engine,
             worker,
@@ -311,7 +309,7 @@ impl Env {
     pub(crate) fn guard(&self, name: &str, logic: impl FnOnce() -> Result<(), OpError>) {
         let start_ns = self.engine.clock.monotonic_ns();
         self.began_ns.set(start_ns);
-        self.engine.runs(self.worker, Some(self.query.id));
+        self.engine.runs(self.local, Some(self.query.id));
         match std::panic::catch_unwind(AssertUnwindSafe(logic)) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.query.fail(&self.engine, &format!("{name}: {error}")),
@@ -321,7 +319,7 @@ impl Env {
                 self.query.fail(&self.engine, &format!("{name}: panicked: {text}"));
             }
         }
-        self.engine.runs(self.worker, None);
+        self.engine.runs(self.local, None);
         let cuts = cuts::take();
         if !cuts.is_empty() {
             self.query.cut(&self.engine, &cuts);

@@ -18,6 +18,7 @@ use weir_types::metadata::MetadataSnapshot;
 
 use crate::api::{FeedExchange, QueryId};
 use crate::budget::Rounds;
+use crate::order::Words;
 use crate::query::{Env, QueryShared};
 use crate::queue::{Command, EngineShared, PushedBatch};
 use crate::render::{Sources, render};
@@ -77,6 +78,8 @@ struct Worker<'w> {
     timely: &'w mut TimelyWorker,
     shared: &'w Arc<EngineShared>,
     index: usize,
+    /// Among those of this process.
+    local: usize,
     queries: BTreeMap<QueryId, (Installed, Option<usize>)>,
     draining: Vec<Draining>,
     /// Rows that wait for their tick to close, with the number of their batch.
@@ -102,12 +105,16 @@ impl Drop for DeathWatch<'_> {
 
 pub(crate) fn run(timely: &mut TimelyWorker, shared: &Arc<EngineShared>) {
     let index = timely.index();
-    let _watch = DeathWatch { shared, worker: index };
-    shared.meter.register_thread(index);
+    // Of this process.
+    let local = index % shared.config.workers;
+    let _watch = DeathWatch { shared, worker: local };
+    shared.meter.register_thread(local);
+    let mut words = Words::new(timely, shared);
     let mut worker = Worker {
         timely,
         shared,
         index,
+        local,
         queries: BTreeMap::new(),
         draining: Vec::new(),
         pending: Vec::new(),
@@ -117,7 +124,11 @@ pub(crate) fn run(timely: &mut TimelyWorker, shared: &Arc<EngineShared>) {
     };
     let mut commands = Vec::new();
     loop {
-        shared.take(index, &mut commands);
+        shared.take(local, &mut commands);
+        if let Some(words) = words.as_mut().filter(|_| local == 0) {
+            // After the commands: others hear of the end before this worker goes.
+            words.say(shared, shared.take_words());
+        }
         // After the commands are taken: what was set before a command is there when it is applied.
         *worker.metadata.borrow_mut() = shared.metadata();
         let has_news = !commands.is_empty();
@@ -212,9 +223,9 @@ impl Worker<'_> {
                 let (feed, _) = queries.get(&at.feed)?;
                 feed.sources.publisher(at.exchange).cloned()
             };
-            self.shared.runs(self.index, Some(id));
+            self.shared.runs(self.local, Some(id));
             let sources = render(self.timely, &env, &feeds);
-            self.shared.runs(self.index, None);
+            self.shared.runs(self.local, None);
             (sources, Some(dataflow))
         };
         for (feed, _) in env.query.program.feeds().iter().filter_map(|id| self.queries.get(id)) {
@@ -222,7 +233,7 @@ impl Worker<'_> {
             feed.env.activate_all();
         }
         let open_tick_ms = env.query.start_tick_ms();
-        let first_batch = if env.query.begins_live { self.next_batch } else { NEVER_BATCH };
+        let first_batch = if env.query.install.is_live { self.next_batch } else { NEVER_BATCH };
         let installed =
             Installed { env, sources, open_tick_ms, held: false, first_batch, is_empty };
         self.queries.insert(id, (installed, dataflow));
@@ -329,7 +340,7 @@ impl Worker<'_> {
                 drains
             });
         }
-        let gauges = &self.shared.gauges[self.index];
+        let gauges = &self.shared.gauges[self.local];
         gauges.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
         let dataflows = self.timely.installed_dataflows().len() as u64;
         gauges.dataflows.store(dataflows, Ordering::Relaxed);

@@ -97,22 +97,13 @@ fn without_future(batch: RecordBatch, latest_unix_ns: i64) -> Option<RecordBatch
 
 #[cfg(test)]
 mod tests {
-    use weir_types::tables;
+    use weir_types::Upid;
 
     use super::*;
+    use crate::testing::errors_at;
 
     fn batch(times: &[i64]) -> RecordBatch {
-        let mut builder = tables::find("stirling_error").unwrap().builder();
-        for &time in times {
-            builder.int64(0, time);
-            builder.uint128(1, 0);
-            builder.string(2, b"test");
-            builder.int64(3, 0);
-            builder.string(4, b"");
-            builder.string(5, b"");
-            builder.end_row();
-        }
-        builder.finish()
+        errors_at(times.iter().map(|time| (*time, Upid(0))))
     }
 
     /// Rows far ahead of the tick, rows without a time and rows beyond the room are dropped and

@@ -1,5 +1,5 @@
 //! What an agent answers of table functions about itself: its process, its machine, its tables and
-//! its metadata. The cluster part asks for those that somebody reads ([`weir_proto::ToNode::Answer`])
+//! its metadata. The cluster part asks for those that somebody reads ([`weir_proto::ToNode`])
 //! and puts the answers of all agents together.
 
 use std::path::Path;

@@ -116,23 +116,13 @@ fn split(
 mod tests {
     use std::collections::BTreeSet;
 
-    use weir_types::tables;
-
     use super::*;
+    use crate::testing::errors_at;
 
     /// Rows of these processes, the k-th with `time_` k.
     fn batch(pids: &[u32]) -> RecordBatch {
-        let mut builder = tables::find("stirling_error").unwrap().builder();
-        for (time, pid) in pids.iter().enumerate() {
-            builder.int64(0, time as i64);
-            builder.uint128(1, Upid::new(1, *pid, 1).0);
-            builder.string(2, b"test");
-            builder.int64(3, 0);
-            builder.string(4, b"");
-            builder.string(5, b"");
-            builder.end_row();
-        }
-        builder.finish()
+        let upids = pids.iter().map(|pid| Upid::new(1, *pid, 1));
+        errors_at((0..).zip(upids))
     }
 
     /// (pid, waited) of what came out.

@@ -18,3 +18,5 @@ pub mod loss_rows;
 pub mod metadata;
 pub mod runtime;
 pub mod sources;
+#[cfg(test)]
+mod testing;

@@ -5,10 +5,13 @@
 use std::collections::BTreeMap;
 
 use weir_types::ledger::{self, NodeLedger, Unit};
-use weir_types::{BatchBuilder, RecordBatch, Upid, tables};
+use weir_types::tables::{
+    DataLoss, DataLossRow, StirlingError, StirlingErrorRow, Table, TableBuilder,
+};
+use weir_types::{RecordBatch, Upid};
 
 /// Tables that this module fills.
-pub const TABLES: &[&str] = &["data_loss", "stirling_error"];
+pub const TABLES: &[&str] = &[DataLoss::DEF.name, StirlingError::DEF.name];
 /// `stirling_error.status`: a resource was not available.
 const STATUS_RESOURCE_UNAVAILABLE: i64 = 11;
 const DATA_LOSS_EVERY_NS: i64 = 1_000_000_000;
@@ -29,11 +32,21 @@ pub(crate) struct LossRows {
     /// Something was left for later.
     owes: bool,
     said: BTreeMap<(String, String), [Said; 2]>,
+    losses: TableBuilder<DataLoss>,
+    errors: TableBuilder<StirlingError>,
 }
 
 impl LossRows {
     pub(crate) fn new(upid: Upid, since_unix_ns: i64) -> LossRows {
-        LossRows { upid, since_unix_ns, version: 0, owes: false, said: BTreeMap::new() }
+        LossRows {
+            upid,
+            since_unix_ns,
+            version: 0,
+            owes: false,
+            said: BTreeMap::new(),
+            losses: TableBuilder::new(),
+            errors: TableBuilder::new(),
+        }
     }
 
     /// What there is to say at `now_unix_ns`.
@@ -48,7 +61,6 @@ impl LossRows {
         }
         self.version = version;
         self.owes = false;
-        let mut builders = TABLES.iter().map(|table| builder(table)).collect::<Vec<_>>();
         for (table, reasons) in ledger.totals() {
             for (reason, total) in reasons {
                 let never = [Said { total: 0, at_unix_ns: i64::MIN }; 2];
@@ -65,14 +77,29 @@ impl LossRows {
                     }
                     let since_unix_ns = said.at_unix_ns.max(self.since_unix_ns);
                     *said = Said { total, at_unix_ns: now_unix_ns };
-                    let row = Row { table: &table, reason: &reason, since_unix_ns, count };
-                    let append = if idx == 0 { Row::data_loss } else { Row::stirling_error };
-                    append(&row, &mut builders[idx], self.upid, now_unix_ns);
+                    let row = Row {
+                        table: &table,
+                        reason: &reason,
+                        since_unix_ns,
+                        count,
+                        upid: self.upid,
+                        now_unix_ns,
+                    };
+                    match idx {
+                        0 => row.data_loss(&mut self.losses),
+                        _ => row.stirling_error(&mut self.errors),
+                    }
                 }
             }
         }
-        let filled = TABLES.iter().zip(&mut builders).filter(|(_, builder)| builder.rows() > 0);
-        filled.map(|(table, builder)| (*table, builder.finish())).collect()
+        let mut batches = Vec::new();
+        if self.losses.rows() > 0 {
+            batches.push((DataLoss::DEF.name, self.losses.finish()));
+        }
+        if self.errors.rows() > 0 {
+            batches.push((StirlingError::DEF.name, self.errors.finish()));
+        }
+        batches
     }
 }
 
@@ -81,6 +108,8 @@ struct Row<'a> {
     reason: &'a str,
     since_unix_ns: i64,
     count: u64,
+    upid: Upid,
+    now_unix_ns: i64,
 }
 
 impl Row<'_> {
@@ -88,37 +117,35 @@ impl Row<'_> {
         ledger::reason(self.reason).map_or(Unit::Events, |reason| reason.unit).name()
     }
 
-    fn data_loss(&self, builder: &mut BatchBuilder, upid: Upid, now_unix_ns: i64) {
-        builder.int64(0, now_unix_ns);
-        builder.uint128(1, upid.0);
-        builder.string(2, self.table.as_bytes());
-        builder.string(3, self.reason.as_bytes());
-        builder.string(4, self.unit().as_bytes());
-        builder.int64(5, self.since_unix_ns);
-        builder.int64(6, i64::try_from(self.count).unwrap_or(i64::MAX));
-        builder.end_row();
+    fn data_loss(&self, to: &mut TableBuilder<DataLoss>) {
+        to.push(&DataLossRow {
+            time_: self.now_unix_ns,
+            upid: self.upid.0,
+            table_name: self.table.as_bytes(),
+            reason: self.reason.as_bytes(),
+            unit: self.unit().as_bytes(),
+            since: self.since_unix_ns,
+            count: i64::try_from(self.count).unwrap_or(i64::MAX),
+        });
     }
 
-    fn stirling_error(&self, builder: &mut BatchBuilder, upid: Upid, now_unix_ns: i64) {
-        let Row { table, reason, since_unix_ns, count } = self;
+    fn stirling_error(&self, to: &mut TableBuilder<StirlingError>) {
+        let Row { table, reason, since_unix_ns, count, .. } = self;
         let unit = self.unit();
         let error = format!("lost {count} {unit} of {table}: {reason}");
         let context = format!(
             "{{\"table\":\"{table}\",\"reason\":\"{reason}\",\"unit\":\"{unit}\",\
              \"count\":{count},\"since_unix_ns\":{since_unix_ns}}}"
         );
-        builder.int64(0, now_unix_ns);
-        builder.uint128(1, upid.0);
-        builder.string(2, b"ledger");
-        builder.int64(3, STATUS_RESOURCE_UNAVAILABLE);
-        builder.string(4, error.as_bytes());
-        builder.string(5, context.as_bytes());
-        builder.end_row();
+        to.push(&StirlingErrorRow {
+            time_: self.now_unix_ns,
+            upid: self.upid.0,
+            source_connector: b"ledger",
+            status: STATUS_RESOURCE_UNAVAILABLE,
+            error: error.as_bytes(),
+            context: context.as_bytes(),
+        });
     }
-}
-
-fn builder(table: &str) -> BatchBuilder {
-    tables::find(table).expect("the registry declares the ledger's tables").builder()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tracing::warn;
 use weir_engine::Generations;
 use weir_sources::ParserConfig;
-use weir_sources::capture::Liveness;
+use weir_sources::capture::{CaptureEvent, Liveness, SocketType};
 use weir_sources::dns::{DnsCounters, ReverseDns, SystemResolver};
 use weir_sources::ebpf::{EbpfConfig, EbpfSource, Filters};
 use weir_sources::metadata::{Found, Observation};
@@ -243,6 +243,12 @@ fn pass(
     grace.pass(batches, now_unix_ns, &mut awaits, out);
 }
 
+/// Names that a script asks for are looked up by this process: watching must not create what is watched.
+fn is_own_datagram(event: &CaptureEvent<'_>) -> bool {
+    let CaptureEvent::Data(data) = event else { return false };
+    data.socket.socket_type == SocketType::Datagram && data.process.pid == std::process::id()
+}
+
 impl Source for SocketTracing {
     fn poll(&mut self, _now_unix_ns: i64) {
         let Some(ebpf) = &mut self.ebpf else { return };
@@ -250,6 +256,9 @@ impl Source for SocketTracing {
         loop {
             let (tracer, observer) = (&mut self.tracer, &self.observer);
             let drained = ebpf.drain(&mut |event| {
+                if is_own_datagram(&event) {
+                    return;
+                }
                 if let Some(observation) = Observation::of_process(&event) {
                     observer.observe(observation);
                 }

@@ -98,6 +98,7 @@ const LOOK_WORK: u64 = 100_000;
 pub(crate) struct Budget {
     cancel: Cancel,
     deadline: Option<Deadline>,
+    work_max: u64,
     work: Cell<u64>,
     look_at: Cell<u64>,
     folded_bytes: Cell<usize>,
@@ -113,6 +114,7 @@ pub(crate) struct Budget {
 impl Budget {
     pub(crate) fn new(cancel: Cancel, deadline: Option<Deadline>) -> Budget {
         Budget {
+            work_max: WORK_MAX,
             cancel,
             deadline,
             work: Cell::new(0),
@@ -125,6 +127,11 @@ impl Budget {
             over: Cell::new(None),
             told: Cell::new(false),
         }
+    }
+
+    /// So much work instead of [`WORK_MAX`].
+    pub(crate) fn with_work_max(self, work_max: Option<u64>) -> Budget {
+        Budget { work_max: work_max.unwrap_or(self.work_max), ..self }
     }
 
     /// Counts work; false once anything is over.
@@ -143,7 +150,7 @@ impl Budget {
         self.look_at.set(spent.saturating_add(LOOK_WORK));
         if self.cancel.is_cancelled() {
             self.exceed(Over::Cancelled);
-        } else if spent > WORK_MAX {
+        } else if spent > self.work_max {
             self.exceed(Over::Work);
         } else if self.deadline.as_ref().is_some_and(Deadline::is_past) {
             self.exceed(Over::Time);
@@ -220,7 +227,7 @@ impl Budget {
             ),
             Over::Work => (
                 Code::TooComplex,
-                format!("compiling the script takes more than {WORK_MAX} steps"),
+                format!("compiling the script takes more than {} steps", self.work_max),
                 "functions are inlined at each call: calls of calls multiply",
             ),
             Over::FoldedBytes => (

@@ -57,6 +57,8 @@ pub struct CompileOptions {
     pub cancel: Cancel,
     /// When it has to be done; `None`: its work is bounded, its time is not looked at.
     pub deadline: Option<Deadline>,
+    /// Instead of [`crate::limits::WORK_MAX`].
+    pub work_max: Option<u64>,
     /// Only the passes that are part of the language: a plan that says what the script says, for
     /// judges of the others.
     pub unoptimised: bool,
@@ -113,7 +115,8 @@ fn compile_here(
     trace: Option<&mut Trace>,
 ) -> Result<Compiled, Vec<Diagnostic>> {
     let findings = Findings::default();
-    let budget = Budget::new(options.cancel.clone(), options.deadline.clone());
+    let budget = Budget::new(options.cancel.clone(), options.deadline.clone())
+        .with_work_max(options.work_max);
     let compiled = run(script, options, &findings, &budget, trace);
     // What ran out may have left anything behind.
     let is_over = budget.report(Span::NONE, &findings);

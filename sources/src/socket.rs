@@ -11,6 +11,9 @@ use std::sync::LazyLock;
 use weir_protocols::columns::{Endpoints, ROLE_CLIENT, ROLE_SERVER};
 use weir_protocols::{Config, PROTOCOLS};
 use weir_types::batch::BATCH_ROWS_MAX;
+use weir_types::tables::{
+    ConnStats, ConnStatsRow, StirlingError, StirlingErrorRow, Table, TableBuilder,
+};
 use weir_types::{BatchBuilder, RecordBatch, Upid, tables};
 
 use crate::capture::{CaptureEvent, ConnKey, Liveness};
@@ -69,14 +72,14 @@ pub struct SocketTracer {
     config: SocketTracerConfig,
     tracker: Tracker,
     sink: Sink,
-    conn_stats: BatchBuilder,
+    conn_stats: TableBuilder<ConnStats>,
     conn_stats_rows: u64,
-    errors: BatchBuilder,
+    errors: TableBuilder<StirlingError>,
     errors_rows: u64,
 }
 
 /// Tables that are not a protocol's.
-const OWN_TABLES: [&str; 2] = ["conn_stats", "stirling_error"];
+const OWN_TABLES: [&str; 2] = [ConnStats::DEF.name, StirlingError::DEF.name];
 
 /// Every table that a socket tracer fills.
 #[must_use]
@@ -117,9 +120,9 @@ impl SocketTracer {
                     .map(|def| def.tables.iter().map(|table| TableRows::new(table)).collect())
                     .collect(),
             },
-            conn_stats: builder("conn_stats"),
+            conn_stats: TableBuilder::new(),
             conn_stats_rows: 0,
-            errors: builder("stirling_error"),
+            errors: TableBuilder::new(),
             errors_rows: 0,
             config,
         }
@@ -247,38 +250,38 @@ impl SocketTracer {
     }
 
     fn stats_row(&mut self, now_unix_ns: i64, key: &StatsKey, entry: &StatsEntry) {
-        let builder = &mut self.conn_stats;
         let upid = Upid::new(self.config.asid, key.process.pid, key.process.start_ticks);
         let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        builder.int64(0, now_unix_ns);
-        builder.uint128(1, upid.0);
-        builder.string(2, key.remote.to_string().as_bytes());
-        builder.int64(3, i64::from(key.remote_port));
-        builder.int64(4, role_number(entry.role));
-        builder.int64(5, if key.remote.is_ipv4() { 1 } else { 2 });
-        builder.int64(6, i64::from(entry.protocol));
-        builder.boolean(7, false);
-        builder.int64(8, count(entry.opened));
-        builder.int64(9, count(entry.closed));
-        builder.int64(10, count(entry.opened.saturating_sub(entry.closed)));
-        builder.int64(11, count(entry.bytes_sent));
-        builder.int64(12, count(entry.bytes_received));
-        builder.end_row();
+        self.conn_stats.push(&ConnStatsRow {
+            time_: now_unix_ns,
+            upid: upid.0,
+            remote_addr: key.remote.to_string().as_bytes(),
+            remote_port: i64::from(key.remote_port),
+            trace_role: role_number(entry.role),
+            addr_family: if key.remote.is_ipv4() { 1 } else { 2 },
+            protocol: i64::from(entry.protocol),
+            ssl: false,
+            conn_open: count(entry.opened),
+            conn_close: count(entry.closed),
+            conn_active: count(entry.opened.saturating_sub(entry.closed)),
+            bytes_sent: count(entry.bytes_sent),
+            bytes_recv: count(entry.bytes_received),
+        });
         self.conn_stats_rows += 1;
     }
 
     fn error_row(&mut self, panic: &ParserPanic) {
-        let builder = &mut self.errors;
         let Ends { remote_addr, local_addr, .. } = &panic.ends;
         let context =
             format!("{{\"local_addr\":\"{local_addr}\",\"remote_addr\":\"{remote_addr}\"}}");
-        builder.int64(0, panic.time_unix_ns);
-        builder.uint128(1, self.config.own_upid.0);
-        builder.string(2, b"socket_tracer");
-        builder.int64(3, STATUS_INTERNAL);
-        builder.string(4, format!("a parser panicked: {}", panic.message).as_bytes());
-        builder.string(5, context.as_bytes());
-        builder.end_row();
+        self.errors.push(&StirlingErrorRow {
+            time_: panic.time_unix_ns,
+            upid: self.config.own_upid.0,
+            source_connector: b"socket_tracer",
+            status: STATUS_INTERNAL,
+            error: format!("a parser panicked: {}", panic.message).as_bytes(),
+            context: context.as_bytes(),
+        });
         self.errors_rows += 1;
     }
 }
@@ -288,7 +291,7 @@ impl Sink {
         let Ends { socket, process, remote_addr, local_addr, .. } = row.ends;
         let [local_port, remote_port] = row.ends.ports();
         // Of a socket with many peers the one that this row is about.
-        let other = row.peer.filter(|peer| Some(*peer) != socket.remote);
+        let other = row.of.peer.filter(|peer| Some(*peer) != socket.remote);
         let other_addr = other.map(|peer| address_text(socket, Some(peer)));
         let endpoints = Endpoints {
             time_unix_ns: row.of.time_unix_ns,
@@ -301,7 +304,7 @@ impl Sink {
             encrypted: false,
         };
         let rows = &mut self.tables[row.protocol][row.of.table];
-        endpoints.append(&mut rows.builder);
+        endpoints.write(&mut rows.builder);
         write(&mut rows.builder);
         rows.end_row();
     }

@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
+use weir_types::RecordBatch;
 use weir_types::batch::BATCH_ROWS_MAX;
 use weir_types::random::SplitMix;
-use weir_types::tables::{self, TableDef};
-use weir_types::{BatchBuilder, RecordBatch};
+use weir_types::tables::{LetEvents, LetEventsRow, TableBuilder};
 
 pub(crate) const SERVICES: usize = 40;
 pub(crate) const ENDPOINTS: usize = 20;
@@ -164,17 +164,13 @@ impl Generator {
 
 /// Events as batches of `let_events`.
 pub(crate) struct Batcher {
-    builder: BatchBuilder,
+    builder: TableBuilder<LetEvents>,
     names: Arc<Names>,
-}
-
-fn table() -> &'static TableDef {
-    tables::find("let_events").expect("let_events is in the registry")
 }
 
 impl Batcher {
     pub(crate) fn new(names: Arc<Names>) -> Batcher {
-        Batcher { builder: table().builder(), names }
+        Batcher { builder: TableBuilder::new(), names }
     }
 
     pub(crate) fn batches(&mut self, events: &[Event]) -> Vec<RecordBatch> {
@@ -187,18 +183,17 @@ impl Batcher {
             .collect()
     }
 
-    /// Columns in the registry's order.
     fn push(&mut self, event: &Event) {
-        let builder = &mut self.builder;
-        builder.int64(0, event.time_unix_ns);
-        builder.int64(1, event.latency_ns);
-        builder.int64(2, event.req_bytes);
-        builder.int64(3, event.resp_bytes);
-        builder.string(4, self.names.pods[event.pod].as_bytes());
-        builder.string(5, self.names.services[event.service].as_bytes());
-        builder.string(6, self.names.services[event.remote].as_bytes());
-        builder.string(7, self.names.endpoints[event.endpoint].as_bytes());
-        builder.int64(8, event.status);
-        builder.end_row();
+        self.builder.push(&LetEventsRow {
+            time_: event.time_unix_ns,
+            latency: event.latency_ns,
+            req_size: event.req_bytes,
+            resp_size: event.resp_bytes,
+            pod: self.names.pods[event.pod].as_bytes(),
+            service: self.names.services[event.service].as_bytes(),
+            remote: self.names.services[event.remote].as_bytes(),
+            endpoint: self.names.endpoints[event.endpoint].as_bytes(),
+            status: event.status,
+        });
     }
 }

@@ -67,6 +67,13 @@ pub(crate) fn nodes(connection: &Connection, args: OutputArgs) -> Result<(), Fai
     Ok(())
 }
 
+pub(crate) fn sinks(connection: &Connection, args: OutputArgs) -> Result<(), Failure> {
+    let answer = connection.get("/api/v1/sinks")?;
+    let columns =
+        ["name", "type", "state", "acked", "frontier", "buffer_bytes", "rows_sent", "last_error"];
+    list(&answer["sinks"], &columns, output::format_or_default(args.output))
+}
+
 /// Who is logged in with a browser has to log in again.
 pub(crate) fn logout(connection: &Connection) -> Result<(), Failure> {
     connection.post("/api/v1/logout", &json!({"all": true}))?;

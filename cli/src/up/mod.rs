@@ -19,7 +19,9 @@ use weir_cluster::api::auth::Auth;
 use weir_cluster::api::faults::KillPart;
 use weir_cluster::api::{self, ApiConfig, Asset};
 use weir_cluster::coordinator::Identity;
-use weir_cluster::service::{ListNodes, ReaderLimits, Service, ServiceConfig};
+use weir_cluster::service::{
+    CompileLimits, ListNodes, ReaderLimits, Service, ServiceConfig, SinkSpec, Sinks,
+};
 use weir_cluster::view::SnapshotLimits;
 use weir_engine::Limits;
 use weir_node::agent::Agent;
@@ -37,6 +39,7 @@ pub(crate) use doctor::report as doctor_report;
 pub(crate) use process::{cpu_ns, cpu_ns_of, rss_bytes};
 
 use crate::args::{QueryArgs, ReaderArgs, UpArgs};
+use crate::config;
 use crate::data_dir::{self, DataDir};
 use crate::demo::Demo;
 use crate::failure::Failure;
@@ -52,11 +55,7 @@ const ASID: u32 = 1;
 const CLUSTER_ASID: u32 = 0;
 
 fn refuse_not_yet(args: &UpArgs) -> Result<(), Failure> {
-    let not_yet = [
-        ("--config", args.config.is_some()),
-        ("--tls-cert", args.tls_cert.is_some()),
-        ("--tls-key", args.tls_key.is_some()),
-    ];
+    let not_yet = [("--tls-cert", args.tls_cert.is_some()), ("--tls-key", args.tls_key.is_some())];
     match not_yet.iter().find(|(_, given)| *given) {
         Some((flag, _)) => Err(Failure::Usage(format!("{flag} is not supported yet"))),
         None => Ok(()),
@@ -114,6 +113,7 @@ fn init_logs() {
 
 pub(crate) fn run(args: UpArgs, directory: Option<std::path::PathBuf>) -> Result<(), Failure> {
     refuse_not_yet(&args)?;
+    let sinks = args.config.as_deref().map(config::load).transpose()?.unwrap_or_default();
     let (listener, bound) = bind(&args)?;
     init_logs();
     raise_files_limit();
@@ -121,7 +121,7 @@ pub(crate) fn run(args: UpArgs, directory: Option<std::path::PathBuf>) -> Result
     let data = DataDir::open(&directory)?;
     let signals = Signals::watch()?;
     let system = actix::System::new();
-    system.block_on(serve(args, data, listener, bound, signals))
+    system.block_on(serve(args, sinks, data, listener, bound, signals))
 }
 
 /// The first signal asks for an orderly stop, the second ends the process.
@@ -256,6 +256,11 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
         },
         readers: reader_limits(&args.readers),
         queries: query_limits(&args.queries),
+        compiles: CompileLimits {
+            compiles_max: args.queries.compiles_max,
+            time_max: args.queries.compile_time_max,
+            work_max: args.queries.compile_work_max,
+        },
         test_faults: args.test_faults,
         identity: identity(&sources_config.hostname, clock.now_unix_ns()),
     };
@@ -310,12 +315,14 @@ fn kill_part(node: &NodeRuntime) -> KillPart {
 
 async fn serve(
     args: UpArgs,
+    sinks: Vec<SinkSpec>,
     data: DataDir,
     listener: TcpListener,
     bound: SocketAddr,
     signals: Signals,
 ) -> Result<(), Failure> {
     let parts = start_parts(&args, bound)?;
+    Sinks::start(&parts.service, sinks);
     let demo = if args.demo { Some(Demo::start()?) } else { None };
     let config = ApiConfig {
         service: parts.service.clone(),

@@ -9,7 +9,7 @@ use weir_proto::message::TableStatus;
 use weir_types::ledger::REASONS;
 
 use super::{ApiError, ApiState};
-use crate::service::{ListNodes, NodeRow};
+use crate::service::{ListNodes, NodeRow, SinkRow, SinkState};
 
 /// A table over all nodes.
 #[derive(Default)]
@@ -129,6 +129,7 @@ fn readers_json(state: &ApiState) -> Json {
 pub(super) async fn metrics_text(state: &ApiState) -> Result<String, ApiError> {
     let mut text = text_of(&nodes_of(state).await?);
     push_self_metrics(&mut text, &stats_json(state).await?);
+    push_sinks(&mut text, &state.service.sinks.rows());
     state.counters.write_metrics(&mut text, state.sessions.count());
     Ok(text)
 }
@@ -220,6 +221,12 @@ fn push_self_metrics(out: &mut String, stats: &Json) {
             let _ = writeln!(out, "{metric}{{actor=\"{actor}\"}} {}", summary[name]);
         }
     }
+    let help = "Scripts refused for what compiling them would cost, by code.";
+    head(out, "weir_compile_refused_total", "counter", help);
+    for (code, count) in stats["compiles"]["limits"].as_object().into_iter().flatten() {
+        let labels = [("code", code.as_str())];
+        line(out, "weir_compile_refused_total", &labels, count.as_u64().unwrap_or(0));
+    }
     let help = "Messages of nodes that were not simply taken, and what was done about it.";
     head(out, "weir_bus_total", "counter", help);
     for (what, count) in stats["bus"].as_object().into_iter().flatten() {
@@ -235,6 +242,30 @@ fn push_self_metrics(out: &mut String, stats: &Json) {
         "# TYPE weir_engine_generation counter\nweir_engine_generation {}\n",
         stats["engine_generation"]
     );
+}
+
+fn push_sinks(out: &mut String, sinks: &[SinkRow]) {
+    type Of = fn(&SinkRow) -> u64;
+    let per_sink: [(&str, &str, &str, Of); 6] = [
+        ("weir_sink_rows_sent_total", "counter", "Row changes written.", |sink| sink.rows_sent),
+        ("weir_sink_buffer_bytes", "gauge", "Accepted, not safe yet.", |sink| sink.buffer_bytes),
+        ("weir_sink_resets_total", "counter", "Times that all was written anew.", |sink| {
+            sink.resets
+        }),
+        ("weir_sink_replaced_total", "counter", "Times that others took its file.", |sink| {
+            sink.replaced
+        }),
+        ("weir_sink_errors_total", "counter", "Attempts that failed.", |sink| sink.errors),
+        ("weir_sink_running", "gauge", "1 while it takes what comes.", |sink| {
+            u64::from(sink.state == SinkState::Running)
+        }),
+    ];
+    for (metric, kind, help, of) in per_sink {
+        head(out, metric, kind, help);
+        for sink in sinks {
+            line(out, metric, &[("sink", &sink.name)], of(sink));
+        }
+    }
 }
 
 fn head(out: &mut String, metric: &str, kind: &str, help: &str) {

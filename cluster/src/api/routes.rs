@@ -105,6 +105,7 @@ pub(super) fn table(assets: &'static [Asset]) -> Vec<Route> {
         get("/api/v1/funcs", to!(http::funcs)),
         get("/api/v1/queries", to!(http::queries)),
         get("/api/v1/nodes", to!(http::nodes)),
+        get("/api/v1/sinks", to!(http::sinks)),
         get("/api/v1/stats", to!(http::stats)),
         get("/api/v1/doctor", to!(http::doctor)),
         get("/api/v1/live", to!(live::upgrade)).body(Body::Stream),

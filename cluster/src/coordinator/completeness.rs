@@ -46,6 +46,8 @@ struct Node {
 /// What a node said with its last progress in a feed.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Covered {
+    /// All that it admitted up to this tick is here.
+    pub(crate) tick_ms: u64,
     pub(crate) complete_to_unix_ns: i64,
     pub(crate) covers_from_unix_ns: i64,
 }
@@ -56,6 +58,8 @@ struct Feed {
     installed_unix_ns: i64,
     /// Something of it was lost on the way; it is about to be set up anew.
     broken: bool,
+    /// Up to this tick it was closed without all that its nodes owe; that comes with a later one.
+    owed_to_ms: u64,
     nodes: BTreeMap<String, Covered>,
     /// What functions left out on nodes.
     cuts: CutLedger,
@@ -190,7 +194,7 @@ impl Book {
 impl Book {
     pub(super) fn feed_began(&self, feed: QueryId, tables: Vec<String>, installed_unix_ns: i64) {
         let (nodes, cuts) = (BTreeMap::new(), CutLedger::default());
-        let entry = Feed { tables, installed_unix_ns, broken: false, nodes, cuts };
+        let entry = Feed { tables, installed_unix_ns, broken: false, owed_to_ms: 0, nodes, cuts };
         self.lock().feeds.insert(feed, entry);
     }
 
@@ -201,6 +205,13 @@ impl Book {
     pub(super) fn feed_broke(&self, feed: QueryId) {
         if let Some(feed) = self.lock().feeds.get_mut(&feed) {
             feed.broken = true;
+        }
+    }
+
+    /// The feed is closed up to a tick though some node still owes rows of before.
+    pub(super) fn feed_owes(&self, feed: QueryId, tick_ms: u64) {
+        if let Some(feed) = self.lock().feeds.get_mut(&feed) {
+            feed.owed_to_ms = feed.owed_to_ms.max(tick_ms);
         }
     }
 
@@ -369,6 +380,9 @@ impl Book {
         let window = Span::new(from_unix_ns.unwrap_or(i64::MIN), frontier_unix_ns);
         lost.extend(inner.cut_within(entry, &window));
         let whole = |feed: &Feed| !feed.nodes.is_empty() && !feed.broken;
+        // What a node owed when the frontier was closed is not in it, though it may be here by now.
+        let all_here = feeds().all(|feed| frontier_ms > feed.owed_to_ms)
+            && live().all(|covered| covered.tick_ms >= frontier_ms);
         let all_told = !inner.nodes.values().any(|node| node.losses.lacks_some());
         Completeness {
             complete_to_unix_ns: complete_to.unwrap_or(0).min(frontier_unix_ns),
@@ -376,6 +390,7 @@ impl Book {
             complete: lagging.is_empty()
                 && feeds().count() == entry.feeds.len()
                 && feeds().all(whole)
+                && all_here
                 && all_told
                 && lost.is_empty()
                 && covered,

@@ -157,8 +157,8 @@ impl Coordinator {
             } => {
                 self.told_losses(name, losses_told);
                 if self.fits(name, feed, place) {
-                    let covered = Covered { complete_to_unix_ns, covers_from_unix_ns };
-                    self.on_progress(name, feed, tick_ms, covered, &event_samples_unix_ns);
+                    let covered = Covered { tick_ms, complete_to_unix_ns, covers_from_unix_ns };
+                    self.on_progress(name, feed, covered, &event_samples_unix_ns);
                 }
             }
             FromNode::Failed { query: feed, epoch, message } => {
@@ -217,12 +217,16 @@ impl Coordinator {
         &mut self,
         name: &str,
         feed: QueryId,
-        tick_ms: u64,
         covered: Covered,
         samples_unix_ns: &[i64],
     ) {
+        let tick_ms = covered.tick_ms;
         let Some(entry) = self.feeds.get_mut(&feed) else { return };
         if let Some(progress) = entry.nodes.get_mut(name) {
+            if progress.tick_ms == 0 {
+                // Its history comes with its first tick; frontiers before do not have it.
+                self.book.feed_owes(feed, tick_ms.saturating_sub(1));
+            }
             progress.tick_ms = progress.tick_ms.max(tick_ms);
         }
         self.book.covers(feed, name, covered);

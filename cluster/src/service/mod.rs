@@ -6,6 +6,7 @@
 //! ([`router`]). The coordinator and the views have a thread each.
 
 mod budget;
+mod compiles;
 mod coordinator_actor;
 mod health;
 mod inbox;
@@ -16,6 +17,7 @@ mod quarantine;
 mod query_actor;
 mod registry;
 mod router;
+mod sinks;
 pub mod stats;
 
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use weir_proto::bus::ClusterPort;
 use weir_types::Clock;
 
 pub use budget::{Admitted, Client, ReaderCounters, ReaderLimits, Readers};
+pub use compiles::{CompileLimits, Compiles};
 pub use coordinator_actor::{
     AvailableTables, CoordinatorActor, FeedRow, ListFeeds, ListNodes, ListQueries, NodeRow,
     QueryRow, Since, Subscribe, Subscribed, TestPanic, Unsubscribe, Wanted,
@@ -37,6 +40,7 @@ pub use health::{ActorSummary, Health};
 pub use message::Outgoing;
 pub use outbox::{Outbox, Popped};
 pub use registry::ViewId;
+pub use sinks::{SinkRow, SinkSpec, SinkState, Sinks};
 pub use stats::{Freshness, Quantiles};
 
 use crate::coordinator::{Book, BusCounters, CutTotals, Identity};
@@ -51,6 +55,7 @@ pub struct ServiceConfig {
     pub snapshots: SnapshotLimits,
     pub readers: ReaderLimits,
     pub queries: Limits,
+    pub compiles: CompileLimits,
     pub test_faults: bool,
     /// This process, as table functions show it.
     pub identity: Identity,
@@ -65,8 +70,10 @@ pub struct Service {
     pub freshness: Arc<Freshness>,
     pub health: Arc<Health>,
     pub bus: Arc<BusCounters>,
+    pub sinks: Arc<Sinks>,
     pub clock: Arc<dyn Clock>,
     pub tick_ms: u64,
+    pub compiles: Arc<Compiles>,
     /// What functions left out.
     pub cut_totals: CutTotals,
     /// False while sources start: a table that nothing produces may still come.
@@ -138,8 +145,10 @@ impl Service {
             freshness: Arc::new(Freshness::default()),
             health,
             bus,
+            sinks: Arc::default(),
             clock,
             tick_ms: config.tick_ms,
+            compiles: Compiles::new(config.compiles),
             cut_totals,
             settled,
         })

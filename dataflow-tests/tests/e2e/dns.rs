@@ -96,6 +96,7 @@ fn is_missing() -> bool {
     found.is_some() || !can_capture()
 }
 
+#[derive(Debug)]
 struct Seen {
     n: i64,
     answers: String,
@@ -151,7 +152,7 @@ fn check(weir: &Weir, want: &[(u16, &str, &str, &str)]) {
     });
     for (role, (port, name, rtype, answer)) in wants() {
         let found = &seen[&(role, *port, asked(name, rtype))];
-        let [one] = found.as_slice() else { panic!("{name}: {} answers", found.len()) };
+        let [one] = found.as_slice() else { panic!("{role} {name}: {found:?}") };
         assert_eq!((one.n, one.truncated), (1, 0), "{role} {port} {name}");
         assert!(one.answers.contains(answer), "{name}: {}", one.answers);
     }
@@ -274,6 +275,9 @@ fn the_systems_resolver() {
     command.arg(server.get_program()).args(server.get_args());
     let weir = Weir::start(&["--trace", "port:53"]).unwrap();
     let inside = Process::start(command).unwrap();
+    // Written when it listens; before that its process may still be in the host's namespaces.
+    let ready = dir.path().join("pid");
+    assert!(wait_until(DEADLINE, || ready.try_exists().unwrap().then_some(())).is_some());
     let pid = inside.pid().to_string();
     let answered = wait_until(DEADLINE, || {
         let mut client = Command::new("nsenter");

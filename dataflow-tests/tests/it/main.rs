@@ -2,6 +2,7 @@
 
 mod appendix_a;
 mod bundle;
+mod bus_faults;
 mod compiler;
 mod engine;
 mod frames;

@@ -7,3 +7,4 @@ mod manifests;
 mod markdown;
 mod seams;
 mod text;
+mod ways;

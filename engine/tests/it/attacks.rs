@@ -312,6 +312,23 @@ fn waiting_rows_count_their_size() {
     assert_eq!(rig.engine.stats().queries[0].waiting_bytes, 0);
 }
 
+/// A node query that is not live: a function that makes as much as it reads, and a group of what it makes.
+fn install_back_filled(rig: &Rig) -> QueryId {
+    let mut node = Plan::default();
+    let scan = node.scan(sliding(100));
+    let upper = call("toupper", vec![column(1, DataType::String)], DataType::String);
+    let size = call("length", vec![upper], DataType::Int64);
+    let columns = [("time_", column(0, DataType::Time64Ns)), ("size", size)];
+    let mapped = node.map(scan, &columns);
+    let shape = Shape::Partial { group: vec![1], aggs: vec![agg("count", 1, Some(0))] };
+    node.send(mapped, 0, shape);
+    let heavy = HEAVY + NODE_OF;
+    let install = install_of(heavy, &node, 20_000);
+    rig.engine.install(Install { is_live: false, ..install });
+    rig.engine.hold(heavy, true);
+    heavy
+}
+
 /// A history of many times a query's budget is replayed to it without ending it, within the bound that replays
 /// have; rows that are pushed meanwhile find room, and the view has all of both once. Catches replayed rows that
 /// count as a backlog, and a back-fill that takes the room of live input.
@@ -328,19 +345,7 @@ fn a_large_history_is_no_backlog() {
         let mut rig = Rig::new(limited(workers, limits.clone()), 1000);
         let (node, cluster) = light();
         rig.install(LIGHT, node, cluster, 20_000);
-        // A function that makes as much as it reads, and groups by a short part of it.
-        let mut node = Plan::default();
-        let scan = node.scan(sliding(100));
-        let upper = call("toupper", vec![column(1, DataType::String)], DataType::String);
-        let size = call("length", vec![upper], DataType::Int64);
-        let columns = [("time_", column(0, DataType::Time64Ns)), ("size", size)];
-        let mapped = node.map(scan, &columns);
-        let shape = Shape::Partial { group: vec![1], aggs: vec![agg("count", 1, Some(0))] };
-        node.send(mapped, 0, shape);
-        let heavy = HEAVY + NODE_OF;
-        let install = Install::new(heavy, node.part(), 1000, 20_000);
-        rig.engine.install(Install { is_live: false, ..install });
-        rig.engine.hold(heavy, true);
+        let heavy = install_back_filled(&rig);
         // Some 64 MiB, in batches of 2 MiB.
         let mut left: Vec<RecordBatch> = (0..32).map(|_| long_texts(500, 4_000)).collect();
         let (mut most, mut pushed) = (0, 0);

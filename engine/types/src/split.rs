@@ -73,7 +73,7 @@ impl Step {
 }
 
 /// The rows that one exchange holds, and how they get there.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Source {
     pub scan: Shared<TableScan>,
     /// One after another.

@@ -3,10 +3,14 @@
 //! `weir schema` and the docs.
 
 mod declared;
+mod endpoints;
+mod typed;
 
 use std::sync::OnceLock;
 
-pub use declared::TABLES;
+pub use declared::*;
+pub use endpoints::{ENDPOINT_COLUMNS, Endpoints};
+pub use typed::{Table, TableBuilder};
 
 use crate::schema::{Column, Relation};
 use crate::value::{DataType, SemanticType};
@@ -27,7 +31,47 @@ pub struct ColumnDef {
 pub struct TableDef {
     pub name: &'static str,
     pub desc: &'static str,
+    pub history: HistoryBudget,
     pub columns: &'static [ColumnDef],
+}
+
+/// How much of a node's memory for recent rows a table may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HistoryBudget {
+    /// So much of a hundred.
+    Percent(u64),
+    /// So many bytes, but no more than so much of a hundred.
+    Fixed { bytes: u64, percent_max: u64 },
+    /// What these leave, in equal parts.
+    Share,
+}
+
+impl HistoryBudget {
+    /// Of `total_bytes`; `None` for a share.
+    #[must_use]
+    pub fn bytes(self, total_bytes: u64) -> Option<u64> {
+        match self {
+            HistoryBudget::Percent(percent) => Some(total_bytes / 100 * percent),
+            HistoryBudget::Fixed { bytes, percent_max } => {
+                Some(bytes.min(total_bytes / 100 * percent_max))
+            }
+            HistoryBudget::Share => None,
+        }
+    }
+}
+
+const fn column(
+    name: &'static str,
+    data_type: DataType,
+    semantic: SemanticType,
+    desc: &'static str,
+) -> ColumnDef {
+    ColumnDef { name, data_type, semantic, desc, low_cardinality: false }
+}
+
+/// A STRING column with few distinct values.
+const fn label(name: &'static str, semantic: SemanticType, desc: &'static str) -> ColumnDef {
+    ColumnDef { name, data_type: DataType::String, semantic, desc, low_cardinality: true }
 }
 
 impl TableDef {

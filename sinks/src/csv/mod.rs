@@ -28,17 +28,22 @@ pub fn record(fields: &[impl AsRef<str>]) -> String {
     out
 }
 
-/// A row's fields: values as in JSON, strings without their quotes.
+/// A value as a field: as in JSON, strings without their quotes.
 #[must_use]
-pub fn fields(relation: &Relation, row: &PackedRow) -> Vec<String> {
-    let field = |value: &Value| match value {
+pub fn field_text(value: &Value) -> String {
+    match value {
         Value::String(text) => String::from_utf8_lossy(text).into_owned(),
         other => match value_to_json(other) {
             serde_json::Value::String(text) => text,
             json => json.to_string(),
         },
-    };
-    row.unpack(&relation.types()).unwrap_or_default().iter().map(field).collect()
+    }
+}
+
+/// A row's fields.
+#[must_use]
+pub fn fields(relation: &Relation, row: &PackedRow) -> Vec<String> {
+    row.unpack(&relation.types()).unwrap_or_default().iter().map(field_text).collect()
 }
 
 #[cfg(test)]

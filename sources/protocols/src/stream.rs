@@ -296,6 +296,19 @@ impl StreamBuffer {
         }
     }
 
+    /// The bytes of holes that were noticed until then will not come.
+    pub fn settle_holes_before(&mut self, time_unix_ns: i64) {
+        while let Some(since_ns) = self.hole_since_ns()
+            && since_ns <= time_unix_ns
+        {
+            let before = self.frontier();
+            self.settle_hole();
+            if self.frontier() == before {
+                return;
+            }
+        }
+    }
+
     /// True if there is nothing to read, nothing lost to step over, and nothing ahead.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -62,8 +62,6 @@ pub struct RowEnds<'a> {
     pub of: RowOf,
     pub ends: &'a Ends,
     pub role: Role,
-    /// The other end, if it is not the connection's.
-    pub peer: Option<SocketAddr>,
 }
 
 /// Where rows go: it gets each row with what writes its protocol's columns.
@@ -94,7 +92,7 @@ impl Rows for ConnectionRows<'_, '_> {
             None => role_by_requests(self.requests),
         };
         let ConnectionRows { protocol, ends, .. } = *self;
-        (self.emit)(&RowEnds { protocol, of: *of, ends, role, peer: of.peer }, write);
+        (self.emit)(&RowEnds { protocol, of: *of, ends, role }, write);
     }
 }
 

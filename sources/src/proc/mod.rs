@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 
 use hashbrown::HashMap;
 use weir_types::batch::BATCH_ROWS_MAX;
-use weir_types::{BatchBuilder, RecordBatch, Upid, tables};
+use weir_types::tables::{NetworkStats, ProcessStats, ProcessStatsRow, Table, TableBuilder};
+use weir_types::{RecordBatch, Upid};
 
 use fs::ProcFs;
 use network::Namespaces;
@@ -71,8 +72,8 @@ pub struct ProcSource {
     /// pid → passes until it is looked at again.
     kernel_threads: HashMap<u32, u32, foldhash::fast::FixedState>,
     pids: Vec<u32>,
-    process_stats: BatchBuilder,
-    network_stats: BatchBuilder,
+    process_stats: TableBuilder<ProcessStats>,
+    network_stats: TableBuilder<NetworkStats>,
     last_unix_ns: i64,
     counters: ProcCounters,
 }
@@ -96,8 +97,8 @@ impl ProcSource {
             namespaces: Namespaces::default(),
             kernel_threads: HashMap::default(),
             pids,
-            process_stats: builder("process_stats"),
-            network_stats: builder("network_stats"),
+            process_stats: TableBuilder::new(),
+            network_stats: TableBuilder::new(),
             last_unix_ns: i64::MIN,
             counters: ProcCounters::default(),
         })
@@ -125,7 +126,7 @@ impl ProcSource {
         for &pid in pids.iter().take(PROCESSES_MAX) {
             self.process(pid, now_unix_ns);
             if self.process_stats.rows() == BATCH_ROWS_MAX {
-                batches.push(("process_stats", self.process_stats.finish()));
+                batches.push((ProcessStats::DEF.name, self.process_stats.finish()));
             }
         }
         self.pids = pids;
@@ -136,12 +137,11 @@ impl ProcSource {
         });
         let rows = self.namespaces.rows(&mut self.fs, now_unix_ns, &mut self.network_stats) as u64;
         self.counters.network_rows += rows;
-        for (table, builder) in
-            [("process_stats", &mut self.process_stats), ("network_stats", &mut self.network_stats)]
-        {
-            if builder.rows() > 0 {
-                batches.push((table, builder.finish()));
-            }
+        if self.process_stats.rows() > 0 {
+            batches.push((ProcessStats::DEF.name, self.process_stats.finish()));
+        }
+        if self.network_stats.rows() > 0 {
+            batches.push((NetworkStats::DEF.name, self.network_stats.finish()));
         }
         batches
     }
@@ -166,30 +166,22 @@ impl ProcSource {
         self.namespaces.process(&mut self.fs, pid, stat.start_ticks);
         let Units { page_bytes, ticks_per_second } = self.units;
         let tick_ns = 1_000_000_000 / ticks_per_second.max(1);
-        let values = [
-            stat.major_faults,
-            stat.minor_faults,
-            stat.user_ticks.saturating_mul(tick_ns),
-            stat.kernel_ticks.saturating_mul(tick_ns),
-            stat.threads,
-            stat.vsize_bytes,
-            stat.rss_pages.saturating_mul(page_bytes),
-            io.rchar_bytes,
-            io.wchar_bytes,
-            io.read_bytes,
-            io.write_bytes,
-        ];
-        let builder = &mut self.process_stats;
-        builder.int64(0, now_unix_ns);
-        builder.uint128(1, Upid::new(self.asid, pid, stat.start_ticks).0);
-        for (idx, value) in values.into_iter().enumerate() {
-            builder.int64(idx + 2, i64::try_from(value).unwrap_or(i64::MAX));
-        }
-        builder.end_row();
+        let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.process_stats.push(&ProcessStatsRow {
+            time_: now_unix_ns,
+            upid: Upid::new(self.asid, pid, stat.start_ticks).0,
+            major_faults: count(stat.major_faults),
+            minor_faults: count(stat.minor_faults),
+            cpu_utime_ns: count(stat.user_ticks.saturating_mul(tick_ns)),
+            cpu_ktime_ns: count(stat.kernel_ticks.saturating_mul(tick_ns)),
+            num_threads: count(stat.threads),
+            vsize_bytes: count(stat.vsize_bytes),
+            rss_bytes: count(stat.rss_pages.saturating_mul(page_bytes)),
+            rchar_bytes: count(io.rchar_bytes),
+            wchar_bytes: count(io.wchar_bytes),
+            read_bytes: count(io.read_bytes),
+            write_bytes: count(io.write_bytes),
+        });
         self.counters.process_rows += 1;
     }
-}
-
-fn builder(table: &str) -> BatchBuilder {
-    tables::find(table).expect("the registry declares every table of this source").builder()
 }

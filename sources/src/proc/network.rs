@@ -1,7 +1,7 @@
 //! Network namespaces and their counters.
 
 use hashbrown::{HashMap, HashSet};
-use weir_types::BatchBuilder;
+use weir_types::tables::{NetworkStats, NetworkStatsRow, TableBuilder};
 
 use super::fs::ProcFs;
 use super::parse;
@@ -72,7 +72,7 @@ impl Namespaces {
         &mut self,
         fs: &mut ProcFs,
         now_unix_ns: i64,
-        builder: &mut BatchBuilder,
+        to: &mut TableBuilder<NetworkStats>,
     ) -> usize {
         // The machine's own: that of the first process, else ours.
         let own = fs.link_number(1, "ns/net").or_else(|| self_namespace(fs));
@@ -87,12 +87,28 @@ impl Namespaces {
                 Some(own) if own == namespace => String::new(),
                 _ => local_pod_id(pid, start_ticks),
             };
-            builder.int64(0, now_unix_ns);
-            builder.string(1, pod_id.as_bytes());
-            for (idx, value) in sums.into_iter().enumerate() {
-                builder.int64(idx + 2, i64::try_from(value).unwrap_or(i64::MAX));
-            }
-            builder.end_row();
+            let [
+                rx_bytes,
+                rx_packets,
+                rx_errors,
+                rx_drops,
+                tx_bytes,
+                tx_packets,
+                tx_errors,
+                tx_drops,
+            ] = sums.map(|value| i64::try_from(value).unwrap_or(i64::MAX));
+            to.push(&NetworkStatsRow {
+                time_: now_unix_ns,
+                pod_id: pod_id.as_bytes(),
+                rx_bytes,
+                rx_packets,
+                rx_errors,
+                rx_drops,
+                tx_bytes,
+                tx_packets,
+                tx_errors,
+                tx_drops,
+            });
             rows += 1;
         }
         rows

@@ -8,6 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use weir_protocols::protocol::{Context, Datagram, Opening, RowOf, Rows, Streams, Way};
 use weir_protocols::stream::{Segment, StreamBuffer};
 use weir_protocols::{Config, PROTOCOLS, REORDER_GRACE_NS};
+use weir_types::tables::Endpoints;
 use weir_types::{BatchBuilder, tables};
 
 const STREAM_BYTES_MAX: usize = 64 * 1024;
@@ -22,13 +23,17 @@ impl Rows for Sink {
     fn row(&mut self, of: &RowOf, write: &mut dyn FnMut(&mut BatchBuilder)) {
         assert_eq!(of.table, 0);
         self.rows += 1;
-        for column in [0, 3, 5, 6] {
-            self.builder.int64(column, 0);
-        }
-        self.builder.uint128(1, 0);
-        self.builder.string(2, b"-");
-        self.builder.string(4, b"-");
-        self.builder.boolean(7, false);
+        let endpoints = Endpoints {
+            time_unix_ns: 0,
+            upid: 0,
+            remote_addr: "-",
+            remote_port: 0,
+            local_addr: "-",
+            local_port: 0,
+            trace_role: 0,
+            encrypted: false,
+        };
+        endpoints.write(&mut self.builder);
         write(&mut self.builder);
         self.builder.end_row();
         if self.rows % 64 == 0 {

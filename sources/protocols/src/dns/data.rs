@@ -6,9 +6,9 @@
 use std::io::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::json::push_int;
+use super::parse::{Cursor, Record, push_number};
+use super::table::push_int;
 use super::types::push_type;
-use super::wire::{Cursor, Record, push_number};
 
 /// Appends a record's data.
 pub(super) fn push_data(message: &[u8], record: &Record, out: &mut Vec<u8>) {

@@ -4,21 +4,21 @@
 //!
 //! ```text
 //!   streams: lengths ──┐
-//!                      ├▶ message (wire: header, names) ─▶ json ─▶ pairing, by id and peer ─▶ rows
-//!   datagrams ─────────┘                            (data: what records hold)
+//!                      ├▶ message (parse: header, names) ─▶ table ─▶ stitch, by id and peer ─▶ rows
+//!   datagrams ─────────┘                          (table: JSON; data: what records hold)
 //! ```
 //!
 //! A response that was cut, by the kernel or by us, shows what there is of it.
 
 mod data;
-mod json;
-mod pairing;
+mod parse;
 mod parser;
 mod recognise;
+mod stitch;
+mod table;
 #[cfg(test)]
 mod tests;
 mod types;
-mod wire;
 
 use crate::protocol::{Parsing, ProtocolDef};
 

@@ -1,12 +1,12 @@
 //! The parser of one connection or one socket: messages off a stream, or datagrams, into rows.
 
 use weir_types::BatchBuilder;
+use weir_types::tables::DnsEventsRow;
 
-use super::json::{Bodies, push_header};
-use super::pairing::{Key, Pairing, Told};
+use super::parse::{HEADER_BYTES, Header};
 use super::recognise::{LENGTH_BYTES, of_message};
-use super::wire::{HEADER_BYTES, Header};
-use crate::columns::ENDPOINT_COLUMNS;
+use super::stitch::{Key, Pairing, Told};
+use super::table::{Bodies, push_header};
 use crate::protocol::{
     Context, Datagram, Parser, RowOf, Rows, Shared, Streams, Verdict, Way, shared_as,
 };
@@ -63,7 +63,7 @@ impl Dns {
     }
 
     fn read(&mut self, side: Side, stream: &mut StreamBuffer, ctx: &mut Context<'_>) {
-        settle_old_hole(stream, ctx.now_unix_ns);
+        stream.settle_holes_before(ctx.now_unix_ns.saturating_sub(REORDER_GRACE_NS));
         loop {
             match self.readers[side as usize].next(stream) {
                 Next::Wait => return,
@@ -130,25 +130,15 @@ fn question_hash(message: &[u8]) -> u64 {
 fn write_row(rows: &mut dyn Rows, of: &RowOf, query: &Told, response: &Told) {
     let latency_ns = response.time_unix_ns.saturating_sub(query.time_unix_ns).max(0);
     rows.row(of, &mut |builder: &mut BatchBuilder| {
-        let first = ENDPOINT_COLUMNS;
-        builder.string(first, &query.header);
-        builder.string(first + 1, &query.body);
-        builder.string(first + 2, &response.header);
-        builder.string(first + 3, &response.body);
-        builder.int64(first + 4, latency_ns);
+        let row = DnsEventsRow {
+            req_header: &query.header,
+            req_body: &query.body,
+            resp_header: &response.header,
+            resp_body: &response.body,
+            latency: latency_ns,
+        };
+        row.write(builder);
     });
-}
-
-fn settle_old_hole(stream: &mut StreamBuffer, now_unix_ns: i64) {
-    while let Some(since_ns) = stream.hole_since_ns()
-        && now_unix_ns.saturating_sub(since_ns) >= REORDER_GRACE_NS
-    {
-        let before = stream.frontier();
-        stream.settle_hole();
-        if stream.frontier() == before {
-            return;
-        }
-    }
 }
 
 impl Reader {

@@ -1,6 +1,6 @@
 //! Whether bytes are DNS: its header has few bits that are free, and a question has to follow.
 
-use super::wire::{Cursor, HEADER_BYTES, Header};
+use super::parse::{Cursor, HEADER_BYTES, Header};
 use crate::Side;
 use crate::protocol::{Beginning, Verdict};
 

@@ -80,7 +80,7 @@ impl Rows for Sink {
             trace_role: 4,
             encrypted: false,
         };
-        endpoints.append(&mut builder);
+        endpoints.write(&mut builder);
         write(&mut builder);
         builder.end_row();
         let (batch, relation) = (builder.finish(), table.relation());
@@ -301,7 +301,7 @@ fn amplification_is_bounded() {
         message = message.record(16, &[0]);
     }
     let text = answers(&message);
-    assert!(text.len() < super::json::BODY_BYTES_MAX + 4_096, "{}", text.len());
+    assert!(text.len() < super::table::BODY_BYTES_MAX + 4_096, "{}", text.len());
     assert!(text.ends_with("],\"cut\":true}"));
 }
 

@@ -6,7 +6,7 @@ pub(super) fn push_type(rtype: u16, out: &mut Vec<u8>) {
         Some(name) => out.extend_from_slice(name.as_bytes()),
         None => {
             out.extend_from_slice(b"TYPE");
-            super::json::push_int(u64::from(rtype), out);
+            super::table::push_int(u64::from(rtype), out);
         }
     }
 }

@@ -148,8 +148,9 @@ impl Http1 {
         responses: &mut StreamBuffer,
         ctx: &mut Context<'_>,
     ) {
-        settle_old_hole(requests, ctx.now_unix_ns);
-        settle_old_hole(responses, ctx.now_unix_ns);
+        let settled_ns = ctx.now_unix_ns.saturating_sub(REORDER_GRACE_NS);
+        requests.settle_holes_before(settled_ns);
+        responses.settle_holes_before(settled_ns);
         loop {
             if self.opaque {
                 skip_all(requests);
@@ -766,18 +767,6 @@ impl Http1 {
         }
         while matches!(self.queue.front(), Some(Item::Loss { .. })) {
             self.pop_loss();
-        }
-    }
-}
-
-fn settle_old_hole(stream: &mut StreamBuffer, now_unix_ns: i64) {
-    while let Some(since_ns) = stream.hole_since_ns()
-        && now_unix_ns.saturating_sub(since_ns) >= REORDER_GRACE_NS
-    {
-        let before = stream.frontier();
-        stream.settle_hole();
-        if stream.frontier() == before {
-            return;
         }
     }
 }

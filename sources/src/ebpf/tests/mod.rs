@@ -19,6 +19,7 @@ use crate::capture::{
 
 mod calls;
 mod compat;
+mod datagrams;
 mod ends;
 mod filters;
 mod lifecycle;

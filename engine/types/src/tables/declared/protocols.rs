@@ -1,706 +1,179 @@
 //! Tables of protocol exchanges: one row a request with its response.
 
-use super::{column, label};
-use crate::tables::TableDef;
-use crate::value::{DataType, SemanticType};
+use super::{cell, column, declare};
+use crate::batch::BatchBuilder;
+use crate::tables::HistoryBudget::{Percent, Share};
+use crate::tables::endpoints::{self, Endpoints};
+use crate::tables::typed::Cells;
+use crate::tables::{Table, TableDef};
 
 pub(super) const PROTOCOLS: [TableDef; 12] = [
-    TableDef {
-        name: "http_events",
-        desc: "HTTP/1 and HTTP/2 requests with their responses, one row an exchange.",
-        columns: &[
-            column(
-                "time_",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "When the response began, Unix ns.",
-            ),
-            column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
-            label(
-                "remote_addr",
-                SemanticType::IpAddress,
-                "IP address of the peer; `-` when unknown, `unix_socket:<path>` for Unix peers.",
-            ),
-            column(
-                "remote_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the peer; -1 when unknown.",
-            ),
-            label(
-                "local_addr",
-                SemanticType::IpAddress,
-                "IP address of the traced side; `-` when unknown.",
-            ),
-            column(
-                "local_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the traced side; -1 when unknown.",
-            ),
-            column(
-                "trace_role",
-                DataType::Int64,
-                SemanticType::None,
-                "The traced side: 1 client, 2 server, 4 unknown.",
-            ),
-            column("encrypted", DataType::Boolean, SemanticType::None, "Captured above TLS."),
-            column(
-                "major_version",
-                DataType::Int64,
-                SemanticType::None,
-                "HTTP major version, 1 or 2.",
-            ),
-            column("minor_version", DataType::Int64, SemanticType::None, "HTTP minor version."),
-            column(
-                "content_type",
-                DataType::Int64,
-                SemanticType::None,
-                "Type of the response body: 0 unknown, 1 JSON, 2 gRPC.",
-            ),
-            column(
-                "req_headers",
-                DataType::String,
-                SemanticType::None,
-                "Request headers, JSON object; secrets redacted.",
-            ),
-            label("req_method", SemanticType::HttpReqMethod, "Request method."),
-            column(
-                "req_path",
-                DataType::String,
-                SemanticType::None,
-                "Request target with its query.",
-            ),
-            column(
-                "req_body",
-                DataType::String,
-                SemanticType::None,
-                "Request body, cut to the body limit; non-text bodies are replaced by a note.",
-            ),
-            column(
-                "req_body_size",
-                DataType::Int64,
-                SemanticType::Bytes,
-                "Size of the request body, bytes, before cutting.",
-            ),
-            column(
-                "resp_headers",
-                DataType::String,
-                SemanticType::None,
-                "Response headers, JSON object; secrets redacted.",
-            ),
-            column(
-                "resp_status",
-                DataType::Int64,
-                SemanticType::HttpRespStatus,
-                "Response status code.",
-            ),
-            label("resp_message", SemanticType::HttpRespMessage, "Reason phrase."),
-            column(
-                "resp_body",
-                DataType::String,
-                SemanticType::None,
-                "Response body, decoded and cut to the body limit.",
-            ),
-            column(
-                "resp_body_size",
-                DataType::Int64,
-                SemanticType::Bytes,
-                "Size of the response body, bytes, before cutting.",
-            ),
-            column(
-                "latency",
-                DataType::Int64,
-                SemanticType::DurationNs,
-                "Response time minus request time, ns.",
-            ),
-        ],
-    },
-    TableDef {
-        name: "mysql_events",
-        desc: "MySQL commands with their responses.",
-        columns: &[
-            column(
-                "time_",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "When the response was sent, Unix ns.",
-            ),
-            column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
-            label(
-                "remote_addr",
-                SemanticType::IpAddress,
-                "IP address of the peer; `-` when unknown, `unix_socket:<path>` for Unix peers.",
-            ),
-            column(
-                "remote_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the peer; -1 when unknown.",
-            ),
-            label(
-                "local_addr",
-                SemanticType::IpAddress,
-                "IP address of the traced side; `-` when unknown.",
-            ),
-            column(
-                "local_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the traced side; -1 when unknown.",
-            ),
-            column(
-                "trace_role",
-                DataType::Int64,
-                SemanticType::None,
-                "The traced side: 1 client, 2 server, 4 unknown.",
-            ),
-            column("encrypted", DataType::Boolean, SemanticType::None, "Captured above TLS."),
-            column("req_cmd", DataType::Int64, SemanticType::None, "Command code."),
-            column("req_body", DataType::String, SemanticType::None, "Command text."),
-            column(
-                "resp_status",
-                DataType::Int64,
-                SemanticType::None,
-                "0 unknown, 1 none, 2 ok, 3 error.",
-            ),
-            column("resp_body", DataType::String, SemanticType::None, "Response text."),
-            column(
-                "latency",
-                DataType::Int64,
-                SemanticType::DurationNs,
-                "Response time minus request time, ns.",
-            ),
-        ],
-    },
-    TableDef {
-        name: "cql_events",
-        desc: "Cassandra CQL requests with their responses.",
-        columns: &[
-            column(
-                "time_",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "When the response was sent, Unix ns.",
-            ),
-            column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
-            label(
-                "remote_addr",
-                SemanticType::IpAddress,
-                "IP address of the peer; `-` when unknown, `unix_socket:<path>` for Unix peers.",
-            ),
-            column(
-                "remote_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the peer; -1 when unknown.",
-            ),
-            label(
-                "local_addr",
-                SemanticType::IpAddress,
-                "IP address of the traced side; `-` when unknown.",
-            ),
-            column(
-                "local_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the traced side; -1 when unknown.",
-            ),
-            column(
-                "trace_role",
-                DataType::Int64,
-                SemanticType::None,
-                "The traced side: 1 client, 2 server, 4 unknown.",
-            ),
-            column("encrypted", DataType::Boolean, SemanticType::None, "Captured above TLS."),
-            column("req_op", DataType::Int64, SemanticType::None, "Request opcode."),
-            column("req_body", DataType::String, SemanticType::None, "Request text."),
-            column("resp_op", DataType::Int64, SemanticType::None, "Response opcode."),
-            column("resp_body", DataType::String, SemanticType::None, "Response text."),
-            column(
-                "latency",
-                DataType::Int64,
-                SemanticType::DurationNs,
-                "Response time minus request time, ns.",
-            ),
-        ],
-    },
-    TableDef {
-        name: "pgsql_events",
-        desc: "PostgreSQL messages with their responses.",
-        columns: &[
-            column(
-                "time_",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "When the response was sent, Unix ns.",
-            ),
-            column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
-            label(
-                "remote_addr",
-                SemanticType::IpAddress,
-                "IP address of the peer; `-` when unknown, `unix_socket:<path>` for Unix peers.",
-            ),
-            column(
-                "remote_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the peer; -1 when unknown.",
-            ),
-            label(
-                "local_addr",
-                SemanticType::IpAddress,
-                "IP address of the traced side; `-` when unknown.",
-            ),
-            column(
-                "local_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the traced side; -1 when unknown.",
-            ),
-            column(
-                "trace_role",
-                DataType::Int64,
-                SemanticType::None,
-                "The traced side: 1 client, 2 server, 4 unknown.",
-            ),
-            column("encrypted", DataType::Boolean, SemanticType::None, "Captured above TLS."),
-            label("req_cmd", SemanticType::None, "Message tag name: Query, Parse, Execute, …"),
-            column("req", DataType::String, SemanticType::None, "Request text."),
-            column("resp", DataType::String, SemanticType::None, "Response text."),
-            column(
-                "latency",
-                DataType::Int64,
-                SemanticType::DurationNs,
-                "Response time minus request time, ns.",
-            ),
-        ],
-    },
-    TableDef {
-        name: "redis_events",
-        desc: "Redis commands with their replies.",
-        columns: &[
-            column(
-                "time_",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "When the response was sent, Unix ns.",
-            ),
-            column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
-            label(
-                "remote_addr",
-                SemanticType::IpAddress,
-                "IP address of the peer; `-` when unknown, `unix_socket:<path>` for Unix peers.",
-            ),
-            column(
-                "remote_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the peer; -1 when unknown.",
-            ),
-            label(
-                "local_addr",
-                SemanticType::IpAddress,
-                "IP address of the traced side; `-` when unknown.",
-            ),
-            column(
-                "local_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the traced side; -1 when unknown.",
-            ),
-            column(
-                "trace_role",
-                DataType::Int64,
-                SemanticType::None,
-                "The traced side: 1 client, 2 server, 4 unknown.",
-            ),
-            column("encrypted", DataType::Boolean, SemanticType::None, "Captured above TLS."),
-            label("req_cmd", SemanticType::None, "Command name, or a push label."),
-            column("req_args", DataType::String, SemanticType::None, "Arguments, JSON."),
-            column("resp", DataType::String, SemanticType::None, "Reply text."),
-            column(
-                "latency",
-                DataType::Int64,
-                SemanticType::DurationNs,
-                "Response time minus request time, ns.",
-            ),
-        ],
-    },
-    TableDef {
-        name: "dns_events",
-        desc: "DNS queries with their answers.",
-        columns: &[
-            column(
-                "time_",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "When the response was sent, Unix ns.",
-            ),
-            column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
-            label(
-                "remote_addr",
-                SemanticType::IpAddress,
-                "IP address of the peer; `-` when unknown, `unix_socket:<path>` for Unix peers.",
-            ),
-            column(
-                "remote_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the peer; -1 when unknown.",
-            ),
-            label(
-                "local_addr",
-                SemanticType::IpAddress,
-                "IP address of the traced side; `-` when unknown.",
-            ),
-            column(
-                "local_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the traced side; -1 when unknown.",
-            ),
-            column(
-                "trace_role",
-                DataType::Int64,
-                SemanticType::None,
-                "The traced side: 1 client, 2 server, 4 unknown.",
-            ),
-            column("encrypted", DataType::Boolean, SemanticType::None, "Captured above TLS."),
-            column("req_header", DataType::String, SemanticType::None, "Query header, JSON."),
-            column("req_body", DataType::String, SemanticType::None, "Queries, JSON."),
-            column("resp_header", DataType::String, SemanticType::None, "Answer header, JSON."),
-            column("resp_body", DataType::String, SemanticType::None, "Answers, JSON."),
-            column(
-                "latency",
-                DataType::Int64,
-                SemanticType::DurationNs,
-                "Response time minus request time, ns.",
-            ),
-        ],
-    },
-    TableDef {
-        name: "nats_events.beta",
-        desc: "NATS messages.",
-        columns: &[
-            column(
-                "time_",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "When the message was sent, Unix ns.",
-            ),
-            column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
-            label(
-                "remote_addr",
-                SemanticType::IpAddress,
-                "IP address of the peer; `-` when unknown, `unix_socket:<path>` for Unix peers.",
-            ),
-            column(
-                "remote_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the peer; -1 when unknown.",
-            ),
-            label(
-                "local_addr",
-                SemanticType::IpAddress,
-                "IP address of the traced side; `-` when unknown.",
-            ),
-            column(
-                "local_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the traced side; -1 when unknown.",
-            ),
-            column(
-                "trace_role",
-                DataType::Int64,
-                SemanticType::None,
-                "The traced side: 1 client, 2 server, 4 unknown.",
-            ),
-            column("encrypted", DataType::Boolean, SemanticType::None, "Captured above TLS."),
-            label("cmd", SemanticType::None, "INFO, CONNECT, PUB, SUB, MSG, …"),
-            column(
-                "body",
-                DataType::String,
-                SemanticType::None,
-                "Message options and payload, JSON.",
-            ),
-            column("resp", DataType::String, SemanticType::None, "Response text."),
-        ],
-    },
-    TableDef {
-        name: "kafka_events.beta",
-        desc: "Kafka requests with their responses.",
-        columns: &[
-            column(
-                "time_",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "When the request was sent, Unix ns.",
-            ),
-            column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
-            label(
-                "remote_addr",
-                SemanticType::IpAddress,
-                "IP address of the peer; `-` when unknown, `unix_socket:<path>` for Unix peers.",
-            ),
-            column(
-                "remote_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the peer; -1 when unknown.",
-            ),
-            label(
-                "local_addr",
-                SemanticType::IpAddress,
-                "IP address of the traced side; `-` when unknown.",
-            ),
-            column(
-                "local_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the traced side; -1 when unknown.",
-            ),
-            column(
-                "trace_role",
-                DataType::Int64,
-                SemanticType::None,
-                "The traced side: 1 client, 2 server, 4 unknown.",
-            ),
-            column("encrypted", DataType::Boolean, SemanticType::None, "Captured above TLS."),
-            column("req_cmd", DataType::Int64, SemanticType::None, "API key."),
-            label("client_id", SemanticType::None, "Client id of the request."),
-            column("req_body", DataType::String, SemanticType::None, "Request, JSON."),
-            column("resp", DataType::String, SemanticType::None, "Response, JSON."),
-            column(
-                "latency",
-                DataType::Int64,
-                SemanticType::DurationNs,
-                "Response time minus request time, ns.",
-            ),
-        ],
-    },
-    TableDef {
-        name: "mux_events",
-        desc: "Mux (Finagle) exchanges.",
-        columns: &[
-            column(
-                "time_",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "When the response was sent, Unix ns.",
-            ),
-            column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
-            label(
-                "remote_addr",
-                SemanticType::IpAddress,
-                "IP address of the peer; `-` when unknown, `unix_socket:<path>` for Unix peers.",
-            ),
-            column(
-                "remote_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the peer; -1 when unknown.",
-            ),
-            label(
-                "local_addr",
-                SemanticType::IpAddress,
-                "IP address of the traced side; `-` when unknown.",
-            ),
-            column(
-                "local_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the traced side; -1 when unknown.",
-            ),
-            column(
-                "trace_role",
-                DataType::Int64,
-                SemanticType::None,
-                "The traced side: 1 client, 2 server, 4 unknown.",
-            ),
-            column("encrypted", DataType::Boolean, SemanticType::None, "Captured above TLS."),
-            column("req_type", DataType::Int64, SemanticType::None, "Frame type."),
-            column(
-                "latency",
-                DataType::Int64,
-                SemanticType::DurationNs,
-                "Response time minus request time, ns.",
-            ),
-        ],
-    },
-    TableDef {
-        name: "amqp_events",
-        desc: "AMQP frames with their responses.",
-        columns: &[
-            column(
-                "time_",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "When the later of request and response was sent, Unix ns.",
-            ),
-            column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
-            label(
-                "remote_addr",
-                SemanticType::IpAddress,
-                "IP address of the peer; `-` when unknown, `unix_socket:<path>` for Unix peers.",
-            ),
-            column(
-                "remote_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the peer; -1 when unknown.",
-            ),
-            label(
-                "local_addr",
-                SemanticType::IpAddress,
-                "IP address of the traced side; `-` when unknown.",
-            ),
-            column(
-                "local_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the traced side; -1 when unknown.",
-            ),
-            column(
-                "trace_role",
-                DataType::Int64,
-                SemanticType::None,
-                "The traced side: 1 client, 2 server, 4 unknown.",
-            ),
-            column("encrypted", DataType::Boolean, SemanticType::None, "Captured above TLS."),
-            column(
-                "frame_type",
-                DataType::Int64,
-                SemanticType::None,
-                "1 method, 2 content header, 3 content body, 8 heartbeat.",
-            ),
-            column("channel", DataType::Int64, SemanticType::None, "Channel number."),
-            column("req_class_id", DataType::Int64, SemanticType::None, "Class of the request."),
-            column("req_method_id", DataType::Int64, SemanticType::None, "Method of the request."),
-            column("resp_class_id", DataType::Int64, SemanticType::None, "Class of the response."),
-            column(
-                "resp_method_id",
-                DataType::Int64,
-                SemanticType::None,
-                "Method of the response.",
-            ),
-            column("req_msg", DataType::String, SemanticType::None, "Request arguments, JSON."),
-            column("resp_msg", DataType::String, SemanticType::None, "Response arguments, JSON."),
-            column(
-                "latency",
-                DataType::Int64,
-                SemanticType::DurationNs,
-                "Response time minus request time, ns.",
-            ),
-        ],
-    },
-    TableDef {
-        name: "mongodb_events",
-        desc: "MongoDB commands with their responses.",
-        columns: &[
-            column(
-                "time_",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "When the request was sent, Unix ns.",
-            ),
-            column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
-            label(
-                "remote_addr",
-                SemanticType::IpAddress,
-                "IP address of the peer; `-` when unknown, `unix_socket:<path>` for Unix peers.",
-            ),
-            column(
-                "remote_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the peer; -1 when unknown.",
-            ),
-            label(
-                "local_addr",
-                SemanticType::IpAddress,
-                "IP address of the traced side; `-` when unknown.",
-            ),
-            column(
-                "local_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the traced side; -1 when unknown.",
-            ),
-            column(
-                "trace_role",
-                DataType::Int64,
-                SemanticType::None,
-                "The traced side: 1 client, 2 server, 4 unknown.",
-            ),
-            column("encrypted", DataType::Boolean, SemanticType::None, "Captured above TLS."),
-            label("req_cmd", SemanticType::None, "Command name."),
-            column("req_body", DataType::String, SemanticType::None, "Request document, JSON."),
-            label("resp_status", SemanticType::None, "Status of the response."),
-            column("resp_body", DataType::String, SemanticType::None, "Response document, JSON."),
-            column(
-                "latency",
-                DataType::Int64,
-                SemanticType::DurationNs,
-                "Response time minus request time, ns.",
-            ),
-        ],
-    },
-    TableDef {
-        name: "tls_events",
-        desc: "TLS handshakes. Tracing is off by default.",
-        columns: &[
-            column(
-                "time_",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "When the response was sent, Unix ns.",
-            ),
-            column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
-            label(
-                "remote_addr",
-                SemanticType::IpAddress,
-                "IP address of the peer; `-` when unknown, `unix_socket:<path>` for Unix peers.",
-            ),
-            column(
-                "remote_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the peer; -1 when unknown.",
-            ),
-            label(
-                "local_addr",
-                SemanticType::IpAddress,
-                "IP address of the traced side; `-` when unknown.",
-            ),
-            column(
-                "local_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the traced side; -1 when unknown.",
-            ),
-            column(
-                "trace_role",
-                DataType::Int64,
-                SemanticType::None,
-                "The traced side: 1 client, 2 server, 4 unknown.",
-            ),
-            column(
-                "req_type",
-                DataType::Int64,
-                SemanticType::None,
-                "Record type: 0x14 change cipher, 0x15 alert, 0x16 handshake, 0x17 application, 0x18 heartbeat.",
-            ),
-            column("req_body", DataType::String, SemanticType::None, "Client side, JSON."),
-            column("resp_body", DataType::String, SemanticType::None, "Server side, JSON."),
-            column(
-                "latency",
-                DataType::Int64,
-                SemanticType::DurationNs,
-                "Response time minus request time, ns.",
-            ),
-        ],
-    },
+    HttpEvents::DEF,
+    MysqlEvents::DEF,
+    CqlEvents::DEF,
+    PgsqlEvents::DEF,
+    RedisEvents::DEF,
+    DnsEvents::DEF,
+    NatsEventsBeta::DEF,
+    KafkaEventsBeta::DEF,
+    MuxEvents::DEF,
+    AmqpEvents::DEF,
+    MongodbEvents::DEF,
+    TlsEvents::DEF,
 ];
+
+declare! {
+    table HttpEvents "http_events" "HTTP/1 and HTTP/2 requests with their responses, one row an exchange.";
+    history Percent(40);
+    row HttpEventsRow<'a> endpoints "When the response began, Unix ns." {
+        major_version: Int None "HTTP major version, 1 or 2.",
+        minor_version: Int None "HTTP minor version.",
+        content_type: Int None "Type of the response body: 0 unknown, 1 JSON, 2 gRPC.",
+        req_headers: Text None "Request headers, JSON object; secrets redacted.",
+        req_method: Label HttpReqMethod "Request method.",
+        req_path: Text None "Request target with its query.",
+        req_body: Text None "Request body, cut to the body limit; non-text bodies are replaced by a note.",
+        req_body_size: Int Bytes "Size of the request body, bytes, before cutting.",
+        resp_headers: Text None "Response headers, JSON object; secrets redacted.",
+        resp_status: Int HttpRespStatus "Response status code.",
+        resp_message: Label HttpRespMessage "Reason phrase.",
+        resp_body: Text None "Response body, decoded and cut to the body limit.",
+        resp_body_size: Int Bytes "Size of the response body, bytes, before cutting.",
+        latency: Int DurationNs "Response time minus request time, ns.",
+    }
+}
+
+declare! {
+    table MysqlEvents "mysql_events" "MySQL commands with their responses.";
+    history Share;
+    row MysqlEventsRow<'a> endpoints "When the response was sent, Unix ns." {
+        req_cmd: Int None "Command code.",
+        req_body: Text None "Command text.",
+        resp_status: Int None "0 unknown, 1 none, 2 ok, 3 error.",
+        resp_body: Text None "Response text.",
+        latency: Int DurationNs "Response time minus request time, ns.",
+    }
+}
+
+declare! {
+    table CqlEvents "cql_events" "Cassandra CQL requests with their responses.";
+    history Share;
+    row CqlEventsRow<'a> endpoints "When the response was sent, Unix ns." {
+        req_op: Int None "Request opcode.",
+        req_body: Text None "Request text.",
+        resp_op: Int None "Response opcode.",
+        resp_body: Text None "Response text.",
+        latency: Int DurationNs "Response time minus request time, ns.",
+    }
+}
+
+declare! {
+    table PgsqlEvents "pgsql_events" "PostgreSQL messages with their responses.";
+    history Share;
+    row PgsqlEventsRow<'a> endpoints "When the response was sent, Unix ns." {
+        req_cmd: Label None "Message tag name: Query, Parse, Execute, …",
+        req: Text None "Request text.",
+        resp: Text None "Response text.",
+        latency: Int DurationNs "Response time minus request time, ns.",
+    }
+}
+
+declare! {
+    table RedisEvents "redis_events" "Redis commands with their replies.";
+    history Share;
+    row RedisEventsRow<'a> endpoints "When the response was sent, Unix ns." {
+        req_cmd: Label None "Command name, or a push label.",
+        req_args: Text None "Arguments, JSON.",
+        resp: Text None "Reply text.",
+        latency: Int DurationNs "Response time minus request time, ns.",
+    }
+}
+
+declare! {
+    table DnsEvents "dns_events" "DNS queries with their answers.";
+    history Share;
+    row DnsEventsRow<'a> endpoints "When the response was sent, Unix ns." {
+        req_header: Text None "Query header, JSON.",
+        req_body: Text None "Queries, JSON.",
+        resp_header: Text None "Answer header, JSON.",
+        resp_body: Text None "Answers, JSON.",
+        latency: Int DurationNs "Response time minus request time, ns.",
+    }
+}
+
+declare! {
+    table NatsEventsBeta "nats_events.beta" "NATS messages.";
+    history Share;
+    row NatsEventsBetaRow<'a> endpoints "When the message was sent, Unix ns." {
+        cmd: Label None "INFO, CONNECT, PUB, SUB, MSG, …",
+        body: Text None "Message options and payload, JSON.",
+        resp: Text None "Response text.",
+    }
+}
+
+declare! {
+    table KafkaEventsBeta "kafka_events.beta" "Kafka requests with their responses.";
+    history Share;
+    row KafkaEventsBetaRow<'a> endpoints "When the request was sent, Unix ns." {
+        req_cmd: Int None "API key.",
+        client_id: Label None "Client id of the request.",
+        req_body: Text None "Request, JSON.",
+        resp: Text None "Response, JSON.",
+        latency: Int DurationNs "Response time minus request time, ns.",
+    }
+}
+
+declare! {
+    table MuxEvents "mux_events" "Mux (Finagle) exchanges.";
+    history Share;
+    row MuxEventsRow endpoints "When the response was sent, Unix ns." {
+        req_type: Int None "Frame type.",
+        latency: Int DurationNs "Response time minus request time, ns.",
+    }
+}
+
+declare! {
+    table AmqpEvents "amqp_events" "AMQP frames with their responses.";
+    history Share;
+    row AmqpEventsRow<'a> endpoints "When the later of request and response was sent, Unix ns." {
+        frame_type: Int None "1 method, 2 content header, 3 content body, 8 heartbeat.",
+        channel: Int None "Channel number.",
+        req_class_id: Int None "Class of the request.",
+        req_method_id: Int None "Method of the request.",
+        resp_class_id: Int None "Class of the response.",
+        resp_method_id: Int None "Method of the response.",
+        req_msg: Text None "Request arguments, JSON.",
+        resp_msg: Text None "Response arguments, JSON.",
+        latency: Int DurationNs "Response time minus request time, ns.",
+    }
+}
+
+declare! {
+    table MongodbEvents "mongodb_events" "MongoDB commands with their responses.";
+    history Share;
+    row MongodbEventsRow<'a> endpoints "When the request was sent, Unix ns." {
+        req_cmd: Label None "Command name.",
+        req_body: Text None "Request document, JSON.",
+        resp_status: Label None "Status of the response.",
+        resp_body: Text None "Response document, JSON.",
+        latency: Int DurationNs "Response time minus request time, ns.",
+    }
+}
+
+declare! {
+    table TlsEvents "tls_events" "TLS handshakes. Tracing is off by default.";
+    history Share;
+    row TlsEventsRow<'a> {
+        time_: Time None "When the response was sent, Unix ns.",
+        upid: Uint128 Upid "The traced process.",
+        remote_addr: Label IpAddress "IP address of the peer; `-` when unknown, `unix_socket:<path>` for Unix peers.",
+        remote_port: Int Port "Port of the peer; -1 when unknown.",
+        local_addr: Label IpAddress "IP address of the traced side; `-` when unknown.",
+        local_port: Int Port "Port of the traced side; -1 when unknown.",
+        trace_role: Int None "The traced side: 1 client, 2 server, 4 unknown.",
+        req_type: Int None "Record type: 0x14 change cipher, 0x15 alert, 0x16 handshake, 0x17 application, 0x18 heartbeat.",
+        req_body: Text None "Client side, JSON.",
+        resp_body: Text None "Server side, JSON.",
+        latency: Int DurationNs "Response time minus request time, ns.",
+    }
+}

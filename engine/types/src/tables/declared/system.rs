@@ -1,344 +1,188 @@
 //! All other tables: connections, processes, machines, and what sources say of themselves.
 
-use super::{column, label};
-use crate::tables::TableDef;
-use crate::value::{DataType, SemanticType};
+use super::{cell, column, declare};
+use crate::tables::HistoryBudget::{Fixed, Share};
+use crate::tables::typed::Cells;
+use crate::tables::{Table, TableDef};
 
 pub(super) const SYSTEM: [TableDef; 11] = [
-    TableDef {
-        name: "conn_stats",
-        desc: "Connection and byte counts per process and peer, cumulative; one row per changed key every 10 s.",
-        columns: &[
-            column(
-                "time_",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "When the counts were read, Unix ns.",
-            ),
-            column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
-            label(
-                "remote_addr",
-                SemanticType::IpAddress,
-                "IP address of the peer; `-` when unknown, `unix_socket:<path>` for Unix peers.",
-            ),
-            column(
-                "remote_port",
-                DataType::Int64,
-                SemanticType::Port,
-                "Port of the peer; 0 when the traced side is the server.",
-            ),
-            column(
-                "trace_role",
-                DataType::Int64,
-                SemanticType::None,
-                "The traced side: 1 client, 2 server, 4 unknown.",
-            ),
-            column(
-                "addr_family",
-                DataType::Int64,
-                SemanticType::None,
-                "0 unspecified, 1 IPv4, 2 IPv6, 3 Unix, 4 other.",
-            ),
-            column(
-                "protocol",
-                DataType::Int64,
-                SemanticType::None,
-                "Protocol number, see protocol_name.",
-            ),
-            column("ssl", DataType::Boolean, SemanticType::None, "The connection is encrypted."),
-            column(
-                "conn_open",
-                DataType::Int64,
-                SemanticType::None,
-                "Connections opened, cumulative.",
-            ),
-            column(
-                "conn_close",
-                DataType::Int64,
-                SemanticType::None,
-                "Connections closed, cumulative.",
-            ),
-            column("conn_active", DataType::Int64, SemanticType::None, "Connections open now."),
-            column("bytes_sent", DataType::Int64, SemanticType::Bytes, "Bytes sent, cumulative."),
-            column(
-                "bytes_recv",
-                DataType::Int64,
-                SemanticType::Bytes,
-                "Bytes received, cumulative.",
-            ),
-        ],
-    },
-    TableDef {
-        name: "process_stats",
-        desc: "CPU, memory and IO of each live process, every second.",
-        columns: &[
-            column(
-                "time_",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "When the counters were read, Unix ns.",
-            ),
-            column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
-            column(
-                "major_faults",
-                DataType::Int64,
-                SemanticType::None,
-                "Page faults that needed IO, cumulative.",
-            ),
-            column(
-                "minor_faults",
-                DataType::Int64,
-                SemanticType::None,
-                "Page faults without IO, cumulative.",
-            ),
-            column(
-                "cpu_utime_ns",
-                DataType::Int64,
-                SemanticType::DurationNs,
-                "User CPU time, ns, cumulative.",
-            ),
-            column(
-                "cpu_ktime_ns",
-                DataType::Int64,
-                SemanticType::DurationNs,
-                "Kernel CPU time, ns, cumulative.",
-            ),
-            column("num_threads", DataType::Int64, SemanticType::None, "Threads now."),
-            column("vsize_bytes", DataType::Int64, SemanticType::Bytes, "Virtual memory, bytes."),
-            column("rss_bytes", DataType::Int64, SemanticType::Bytes, "Resident memory, bytes."),
-            column(
-                "rchar_bytes",
-                DataType::Int64,
-                SemanticType::Bytes,
-                "Bytes read by calls, cumulative.",
-            ),
-            column(
-                "wchar_bytes",
-                DataType::Int64,
-                SemanticType::Bytes,
-                "Bytes written by calls, cumulative.",
-            ),
-            column(
-                "read_bytes",
-                DataType::Int64,
-                SemanticType::Bytes,
-                "Bytes read from storage, cumulative.",
-            ),
-            column(
-                "write_bytes",
-                DataType::Int64,
-                SemanticType::Bytes,
-                "Bytes written to storage, cumulative.",
-            ),
-        ],
-    },
-    TableDef {
-        name: "network_stats",
-        desc: "Network counters of each pod, every second; cumulative.",
-        columns: &[
-            column(
-                "time_",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "When the counters were read, Unix ns.",
-            ),
-            label("pod_id", SemanticType::None, "The pod's id."),
-            column("rx_bytes", DataType::Int64, SemanticType::Bytes, "Received bytes, cumulative."),
-            column(
-                "rx_packets",
-                DataType::Int64,
-                SemanticType::None,
-                "Received packets, cumulative.",
-            ),
-            column(
-                "rx_errors",
-                DataType::Int64,
-                SemanticType::None,
-                "Received errors, cumulative.",
-            ),
-            column("rx_drops", DataType::Int64, SemanticType::None, "Received drops, cumulative."),
-            column("tx_bytes", DataType::Int64, SemanticType::Bytes, "Sent bytes, cumulative."),
-            column("tx_packets", DataType::Int64, SemanticType::None, "Sent packets, cumulative."),
-            column("tx_errors", DataType::Int64, SemanticType::None, "Sent errors, cumulative."),
-            column("tx_drops", DataType::Int64, SemanticType::None, "Sent drops, cumulative."),
-        ],
-    },
-    TableDef {
-        name: "jvm_stats",
-        desc: "Heap and garbage collection of each JVM, every second.",
-        columns: &[
-            column(
-                "time_",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "When the counters were read, Unix ns.",
-            ),
-            column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
-            column(
-                "young_gc_time",
-                DataType::Int64,
-                SemanticType::DurationNs,
-                "Young collections, ns, cumulative.",
-            ),
-            column(
-                "full_gc_time",
-                DataType::Int64,
-                SemanticType::DurationNs,
-                "Full collections, ns, cumulative.",
-            ),
-            column("used_heap_size", DataType::Int64, SemanticType::None, "Heap in use, bytes."),
-            column(
-                "total_heap_size",
-                DataType::Int64,
-                SemanticType::None,
-                "Heap committed, bytes.",
-            ),
-            column("max_heap_size", DataType::Int64, SemanticType::None, "Heap limit, bytes."),
-        ],
-    },
-    TableDef {
-        name: "stack_traces.beta",
-        desc: "CPU profile samples by stack.",
-        columns: &[
-            column(
-                "time_",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "When the interval ended, Unix ns.",
-            ),
-            column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
-            column(
-                "stack_trace_id",
-                DataType::Int64,
-                SemanticType::None,
-                "Per-agent id of the text.",
-            ),
-            column(
-                "stack_trace",
-                DataType::String,
-                SemanticType::None,
-                "Root to leaf, `;` between frames; kernel frames begin with `[k] `.",
-            ),
-            column("count", DataType::Int64, SemanticType::None, "Samples in the interval."),
-        ],
-    },
-    TableDef {
-        name: "proc_exit_events",
-        desc: "Abnormal process exits.",
-        columns: &[
-            column(
-                "time_",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "When the process ended, Unix ns.",
-            ),
-            column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
-            column("exit_code", DataType::Int64, SemanticType::None, "Exit code."),
-            column(
-                "signal",
-                DataType::Int64,
-                SemanticType::None,
-                "Signal that ended it, 0 if none.",
-            ),
-            label("comm", SemanticType::None, "Command name."),
-        ],
-    },
-    TableDef {
-        name: "stirling_error",
-        desc: "What a source reported: status of sources and capture errors.",
-        columns: &[
-            column(
-                "time_",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "When it was reported, Unix ns.",
-            ),
-            column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
-            label("source_connector", SemanticType::None, "The source."),
-            column("status", DataType::Int64, SemanticType::None, "Status code, 0 is OK."),
-            column("error", DataType::String, SemanticType::None, "Error text."),
-            column("context", DataType::String, SemanticType::None, "Details, JSON."),
-        ],
-    },
-    TableDef {
-        name: "data_loss",
-        desc: "What was lost on the way to the other tables, as far as we know.",
-        columns: &[
-            column(
-                "time_",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "When it was noticed, Unix ns.",
-            ),
-            column("upid", DataType::Uint128, SemanticType::Upid, "The agent."),
-            label("table_name", SemanticType::None, "The table; * for every one."),
-            label("reason", SemanticType::None, "Why it was lost."),
-            label("unit", SemanticType::None, "What is counted: rows, bytes or events."),
-            column(
-                "since",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "It happened after this, Unix ns.",
-            ),
-            column("count", DataType::Int64, SemanticType::None, "How much was lost."),
-        ],
-    },
-    TableDef {
-        name: "probe_status",
-        desc: "Status of tracepoints.",
-        columns: &[
-            column(
-                "time_",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "When it was reported, Unix ns.",
-            ),
-            column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
-            label("source_connector", SemanticType::None, "The source."),
-            column("tracepoint", DataType::String, SemanticType::None, "The tracepoint."),
-            column("status", DataType::Int64, SemanticType::None, "Status code, 0 is OK."),
-            column("error", DataType::String, SemanticType::None, "Error text."),
-            column("info", DataType::String, SemanticType::None, "Details, JSON."),
-        ],
-    },
-    TableDef {
-        name: "tcp_stats_events",
-        desc: "TCP counters of connections.",
-        columns: &[
-            column(
-                "time_",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "When the counters were read, Unix ns.",
-            ),
-            column("upid", DataType::Uint128, SemanticType::Upid, "The traced process."),
-            label("local_addr", SemanticType::IpAddress, "Local IP address."),
-            column("local_port", DataType::Int64, SemanticType::Port, "Local port."),
-            label("remote_addr", SemanticType::IpAddress, "Peer IP address."),
-            column("remote_port", DataType::Int64, SemanticType::Port, "Peer port."),
-            column("tx", DataType::Int64, SemanticType::Bytes, "Bytes sent."),
-            column("rx", DataType::Int64, SemanticType::Bytes, "Bytes received."),
-            column("retransmits", DataType::Int64, SemanticType::None, "Segments sent again."),
-        ],
-    },
-    TableDef {
-        name: "let_events",
-        desc: "The generated latency/error/throughput workload of `weir bench let`.",
-        columns: &[
-            column(
-                "time_",
-                DataType::Time64Ns,
-                SemanticType::None,
-                "When the response was sent, Unix ns.",
-            ),
-            column("latency", DataType::Int64, SemanticType::DurationNs, "Response time, ns."),
-            column("req_size", DataType::Int64, SemanticType::Bytes, "Request size, bytes."),
-            column("resp_size", DataType::Int64, SemanticType::Bytes, "Response size, bytes."),
-            label("pod", SemanticType::None, "Responding pod."),
-            label("service", SemanticType::None, "Responding service."),
-            label("remote", SemanticType::None, "Requesting service."),
-            label("endpoint", SemanticType::None, "Request path template."),
-            column("status", DataType::Int64, SemanticType::None, "Response status code."),
-        ],
-    },
+    ConnStats::DEF,
+    ProcessStats::DEF,
+    NetworkStats::DEF,
+    JvmStats::DEF,
+    StackTracesBeta::DEF,
+    ProcExitEvents::DEF,
+    StirlingError::DEF,
+    DataLoss::DEF,
+    ProbeStatus::DEF,
+    TcpStatsEvents::DEF,
+    LetEvents::DEF,
 ];
+
+declare! {
+    table ConnStats "conn_stats" "Connection and byte counts per process and peer, cumulative; one row per changed key every 10 s.";
+    history Share;
+    row ConnStatsRow<'a> {
+        time_: Time None "When the counts were read, Unix ns.",
+        upid: Uint128 Upid "The traced process.",
+        remote_addr: Label IpAddress "IP address of the peer; `-` when unknown, `unix_socket:<path>` for Unix peers.",
+        remote_port: Int Port "Port of the peer; 0 when the traced side is the server.",
+        trace_role: Int None "The traced side: 1 client, 2 server, 4 unknown.",
+        addr_family: Int None "0 unspecified, 1 IPv4, 2 IPv6, 3 Unix, 4 other.",
+        protocol: Int None "Protocol number, see protocol_name.",
+        ssl: Bool None "The connection is encrypted.",
+        conn_open: Int None "Connections opened, cumulative.",
+        conn_close: Int None "Connections closed, cumulative.",
+        conn_active: Int None "Connections open now.",
+        bytes_sent: Int Bytes "Bytes sent, cumulative.",
+        bytes_recv: Int Bytes "Bytes received, cumulative.",
+    }
+}
+
+declare! {
+    table ProcessStats "process_stats" "CPU, memory and IO of each live process, every second.";
+    history Share;
+    row ProcessStatsRow {
+        time_: Time None "When the counters were read, Unix ns.",
+        upid: Uint128 Upid "The traced process.",
+        major_faults: Int None "Page faults that needed IO, cumulative.",
+        minor_faults: Int None "Page faults without IO, cumulative.",
+        cpu_utime_ns: Int DurationNs "User CPU time, ns, cumulative.",
+        cpu_ktime_ns: Int DurationNs "Kernel CPU time, ns, cumulative.",
+        num_threads: Int None "Threads now.",
+        vsize_bytes: Int Bytes "Virtual memory, bytes.",
+        rss_bytes: Int Bytes "Resident memory, bytes.",
+        rchar_bytes: Int Bytes "Bytes read by calls, cumulative.",
+        wchar_bytes: Int Bytes "Bytes written by calls, cumulative.",
+        read_bytes: Int Bytes "Bytes read from storage, cumulative.",
+        write_bytes: Int Bytes "Bytes written to storage, cumulative.",
+    }
+}
+
+declare! {
+    table NetworkStats "network_stats" "Network counters of each pod, every second; cumulative.";
+    history Share;
+    row NetworkStatsRow<'a> {
+        time_: Time None "When the counters were read, Unix ns.",
+        pod_id: Label None "The pod's id.",
+        rx_bytes: Int Bytes "Received bytes, cumulative.",
+        rx_packets: Int None "Received packets, cumulative.",
+        rx_errors: Int None "Received errors, cumulative.",
+        rx_drops: Int None "Received drops, cumulative.",
+        tx_bytes: Int Bytes "Sent bytes, cumulative.",
+        tx_packets: Int None "Sent packets, cumulative.",
+        tx_errors: Int None "Sent errors, cumulative.",
+        tx_drops: Int None "Sent drops, cumulative.",
+    }
+}
+
+declare! {
+    table JvmStats "jvm_stats" "Heap and garbage collection of each JVM, every second.";
+    history Share;
+    row JvmStatsRow {
+        time_: Time None "When the counters were read, Unix ns.",
+        upid: Uint128 Upid "The traced process.",
+        young_gc_time: Int DurationNs "Young collections, ns, cumulative.",
+        full_gc_time: Int DurationNs "Full collections, ns, cumulative.",
+        used_heap_size: Int None "Heap in use, bytes.",
+        total_heap_size: Int None "Heap committed, bytes.",
+        max_heap_size: Int None "Heap limit, bytes.",
+    }
+}
+
+declare! {
+    table StackTracesBeta "stack_traces.beta" "CPU profile samples by stack.";
+    history Share;
+    row StackTracesBetaRow<'a> {
+        time_: Time None "When the interval ended, Unix ns.",
+        upid: Uint128 Upid "The traced process.",
+        stack_trace_id: Int None "Per-agent id of the text.",
+        stack_trace: Text None "Root to leaf, `;` between frames; kernel frames begin with `[k] `.",
+        count: Int None "Samples in the interval.",
+    }
+}
+
+declare! {
+    table ProcExitEvents "proc_exit_events" "Abnormal process exits.";
+    history Fixed { bytes: 10 << 20, percent_max: 10 };
+    row ProcExitEventsRow<'a> {
+        time_: Time None "When the process ended, Unix ns.",
+        upid: Uint128 Upid "The traced process.",
+        exit_code: Int None "Exit code.",
+        signal: Int None "Signal that ended it, 0 if none.",
+        comm: Label None "Command name.",
+    }
+}
+
+declare! {
+    table StirlingError "stirling_error" "What a source reported: status of sources and capture errors.";
+    history Fixed { bytes: 1 << 20, percent_max: 1 };
+    row StirlingErrorRow<'a> {
+        time_: Time None "When it was reported, Unix ns.",
+        upid: Uint128 Upid "The traced process.",
+        source_connector: Label None "The source.",
+        status: Int None "Status code, 0 is OK.",
+        error: Text None "Error text.",
+        context: Text None "Details, JSON.",
+    }
+}
+
+declare! {
+    table DataLoss "data_loss" "What was lost on the way to the other tables, as far as we know.";
+    history Fixed { bytes: 1 << 20, percent_max: 1 };
+    row DataLossRow<'a> {
+        time_: Time None "When it was noticed, Unix ns.",
+        upid: Uint128 Upid "The agent.",
+        table_name: Label None "The table; * for every one.",
+        reason: Label None "Why it was lost.",
+        unit: Label None "What is counted: rows, bytes or events.",
+        since: Time None "It happened after this, Unix ns.",
+        count: Int None "How much was lost.",
+    }
+}
+
+declare! {
+    table ProbeStatus "probe_status" "Status of tracepoints.";
+    history Fixed { bytes: 1 << 20, percent_max: 1 };
+    row ProbeStatusRow<'a> {
+        time_: Time None "When it was reported, Unix ns.",
+        upid: Uint128 Upid "The traced process.",
+        source_connector: Label None "The source.",
+        tracepoint: Text None "The tracepoint.",
+        status: Int None "Status code, 0 is OK.",
+        error: Text None "Error text.",
+        info: Text None "Details, JSON.",
+    }
+}
+
+declare! {
+    table TcpStatsEvents "tcp_stats_events" "TCP counters of connections.";
+    history Share;
+    row TcpStatsEventsRow<'a> {
+        time_: Time None "When the counters were read, Unix ns.",
+        upid: Uint128 Upid "The traced process.",
+        local_addr: Label IpAddress "Local IP address.",
+        local_port: Int Port "Local port.",
+        remote_addr: Label IpAddress "Peer IP address.",
+        remote_port: Int Port "Peer port.",
+        tx: Int Bytes "Bytes sent.",
+        rx: Int Bytes "Bytes received.",
+        retransmits: Int None "Segments sent again.",
+    }
+}
+
+declare! {
+    table LetEvents "let_events" "The generated latency/error/throughput workload of `weir bench let`.";
+    history Share;
+    row LetEventsRow<'a> {
+        time_: Time None "When the response was sent, Unix ns.",
+        latency: Int DurationNs "Response time, ns.",
+        req_size: Int Bytes "Request size, bytes.",
+        resp_size: Int Bytes "Response size, bytes.",
+        pod: Label None "Responding pod.",
+        service: Label None "Responding service.",
+        remote: Label None "Requesting service.",
+        endpoint: Label None "Request path template.",
+        status: Int None "Response status code.",
+    }
+}

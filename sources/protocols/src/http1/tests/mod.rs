@@ -504,12 +504,10 @@ fn start_lines_are_recognised() {
     check(Side::Response, "+OK\r\n", Recognised::No);
 }
 
-/// The columns are the registry's, in its order.
+/// A row fills every column of the declared table, each once.
 #[test]
 fn rows_fit_the_registry() {
     let table = weir_types::tables::find("http_events").unwrap();
-    let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
-    assert_eq!(names[crate::columns::ENDPOINT_COLUMNS..], table::COLUMNS);
     let mut builder = table.builder();
     let endpoints = crate::columns::Endpoints {
         time_unix_ns: 5,

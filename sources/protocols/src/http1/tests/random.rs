@@ -116,7 +116,7 @@ fn begins(have: &str, whole: &str) -> bool {
 
 fn check_conversation(seed: u64) -> Result<(), TestCaseError> {
     let rng = &mut SmallRng::seed_from_u64(seed);
-    let count = rng.random_range(1..if seed % 16 == 0 { 120 } else { 30 });
+    let count = rng.random_range(1..if seed.is_multiple_of(16) { 120 } else { 30 });
     let plan: Vec<Planned> = (0..count).map(|idx| planned(rng, idx)).collect();
     let depth = if rng.random_bool(0.6) { 1 } else { rng.random_range(2..5) };
     let events = events(rng, &plan, depth);

@@ -2,8 +2,8 @@
 //! for [`BODY_BYTES_MAX`].
 
 use super::data::push_data;
+use super::parse::{Cursor, HEADER_BYTES, Header};
 use super::types::push_type;
-use super::wire::{Cursor, HEADER_BYTES, Header};
 use crate::redact::{REDACTED, Redactor};
 
 /// Longest text of a body: a message of 64 KiB full of addresses has a fifth of it. Names that point

@@ -1,0 +1,327 @@
+//! Sinks on a running server: each is a reader of a view like any other, whose deliveries go to a
+//! [`Sink`]. Its work is done on threads that may block, one delivery at a time; while it fails, the view
+//! keeps one net change for it, within what a reader may hold. If that is too much, or the view is gone,
+//! it subscribes again: from where it was if the view still knows, with a snapshot behind a reset if not.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tracing::{info, warn};
+use weir_sinks::delivery::{Delivery, OutputInfo};
+use weir_sinks::sink::{Sink, SinkError, SinkHealth};
+use weir_types::clock::tick_unix_ns;
+use weir_types::json::time_text;
+
+use super::{Client, Outbox, Outgoing, Popped, Service, Since, Subscribe, Wanted};
+use crate::planner::{PlanError, ScriptRequest, prepare};
+
+/// Waits between attempts: from this, doubling, to that.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// One sink as it is configured.
+pub struct SinkSpec {
+    pub name: String,
+    /// As `type` in the configuration.
+    pub kind: &'static str,
+    pub input: ScriptRequest,
+    /// Which output, where there are several.
+    pub table: Option<String>,
+    pub sink: Box<dyn Sink>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SinkState {
+    Running,
+    #[default]
+    Retrying,
+    Full,
+    Failed,
+}
+
+/// A sink as lists show it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SinkRow {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    pub state: SinkState,
+    /// Everything up to this tick is safe at the other end.
+    pub acked: Option<String>,
+    /// What the view has reached.
+    pub frontier: Option<String>,
+    pub buffer_bytes: u64,
+    pub rows_sent: u64,
+    /// Never written and not made up for by a reset.
+    pub rows_lost: u64,
+    pub resets: u64,
+    pub replaced: u64,
+    pub errors: u64,
+    pub last_error: String,
+}
+
+/// All sinks of a server.
+#[derive(Default)]
+pub struct Sinks(Mutex<Vec<SinkRow>>);
+
+impl Sinks {
+    fn lock(&self) -> MutexGuard<'_, Vec<SinkRow>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[must_use]
+    pub fn rows(&self) -> Vec<SinkRow> {
+        self.lock().clone()
+    }
+
+    /// Starts them in the current actix system.
+    pub fn start(service: &Service, specs: Vec<SinkSpec>) {
+        for spec in specs {
+            let SinkSpec { name, kind, input, table, sink } = spec;
+            let at = {
+                let mut rows = service.sinks.lock();
+                rows.push(SinkRow { name: name.clone(), kind, ..SinkRow::default() });
+                rows.len() - 1
+            };
+            let driver = Driver {
+                service: service.clone(),
+                at,
+                name,
+                input,
+                table,
+                sink: Some(sink),
+                output: None,
+                since: None,
+                half: false,
+                wait: RETRY_FIRST,
+            };
+            actix::spawn(driver.run());
+        }
+    }
+}
+
+struct Driver {
+    service: Service,
+    /// Its row.
+    at: usize,
+    name: String,
+    input: ScriptRequest,
+    table: Option<String>,
+    /// Away while it works.
+    sink: Option<Box<dyn Sink>>,
+    output: Option<Arc<OutputInfo>>,
+    /// How far it got in which view.
+    since: Option<Since>,
+    /// It has got a part of the next tick.
+    half: bool,
+    wait: Duration,
+}
+
+/// Why a sink stops for good.
+struct Failed;
+
+impl Driver {
+    async fn run(mut self) {
+        loop {
+            match self.follow().await {
+                Ok(()) => self.pause().await,
+                Err(Failed) => {
+                    self.row(|row| row.state = SinkState::Failed);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn row(&self, change: impl FnOnce(&mut SinkRow)) {
+        if let Some(row) = self.service.sinks.lock().get_mut(self.at) {
+            change(row);
+        }
+    }
+
+    fn note_error(&self, state: SinkState, message: &str) {
+        warn!(sink = self.name, message, "a sink cannot go on");
+        self.row(|row| {
+            row.state = state;
+            row.errors += 1;
+            row.last_error = message.to_string();
+        });
+    }
+
+    async fn pause(&mut self) {
+        actix::clock::sleep(self.wait).await;
+        self.wait = (self.wait * 2).min(RETRY_MAX);
+    }
+
+    /// Subscribes, and takes what comes until the view ends.
+    async fn follow(&mut self) -> Result<(), Failed> {
+        let (request, tick_ms) = (self.input.clone(), self.service.tick_ms);
+        let compiled = actix_web::web::block(move || prepare(&request, tick_ms, None, &|_| true));
+        let prepared = match compiled.await {
+            Ok(Ok(prepared)) => prepared,
+            Ok(Err(error)) => {
+                let text = plan_error_text(&error);
+                self.note_error(SinkState::Failed, &text);
+                return Err(Failed);
+            }
+            Err(error) => {
+                self.note_error(SinkState::Retrying, &error.to_string());
+                return Ok(());
+            }
+        };
+        let client = Client::new(&self.service.readers.limits);
+        let outbox = Outbox::new(&client, &self.service.readers);
+        let since = self.since.filter(|_| !self.half);
+        let subscribe =
+            Subscribe { prepared, outbox: Arc::clone(&outbox), wanted: Wanted::Live, since };
+        let subscribed = match self.service.coordinator.send(subscribe).await {
+            Ok(Ok(subscribed)) => subscribed,
+            Ok(Err(refusal)) => {
+                self.note_error(SinkState::Retrying, &refusal.message);
+                return Ok(());
+            }
+            Err(error) => {
+                self.note_error(SinkState::Retrying, &error.to_string());
+                return Ok(());
+            }
+        };
+        let mut goes_on = since.is_some();
+        self.output = None;
+        let mut started = false;
+        while let Some(message) = next(&client, &outbox).await {
+            match message {
+                Outgoing::Schema(info) => self.choose(info)?,
+                Outgoing::Error(note) if note.code == "resume_expired" => goes_on = false,
+                Outgoing::Error(note) => self.note_error(SinkState::Retrying, &note.message),
+                Outgoing::Delivery(delivery) => {
+                    if !std::mem::replace(&mut started, true) {
+                        self.begin(goes_on).await?;
+                        self.since = None;
+                    }
+                    self.deliver(&delivery).await?;
+                    if delivery.completeness.is_some() {
+                        let tick_ms = delivery.tick_ms;
+                        self.since = Some(Since { view: subscribed.view, tick_ms });
+                    }
+                }
+                Outgoing::End(reason) => {
+                    info!(sink = self.name, %reason, "a sink's view ended: it subscribes again");
+                }
+            }
+        }
+        outbox.leave();
+        self.row(|row| row.state = SinkState::Retrying);
+        Ok(())
+    }
+
+    /// Takes the output that is wanted, and no other.
+    fn choose(&mut self, info: Arc<OutputInfo>) -> Result<(), Failed> {
+        if self.table.as_ref().is_some_and(|table| *table != info.table) {
+            return Ok(());
+        }
+        if let Some(other) = &self.output {
+            let text = format!(
+                "the script shows several tables (`{}`, `{}`): name one with `table:`",
+                other.table, info.table
+            );
+            self.note_error(SinkState::Failed, &text);
+            return Err(Failed);
+        }
+        self.output = Some(info);
+        Ok(())
+    }
+
+    async fn begin(&mut self, goes_on: bool) -> Result<(), Failed> {
+        let Some(output) = self.output.clone() else {
+            let table = self.table.clone().unwrap_or_default();
+            self.note_error(SinkState::Failed, &format!("the script does not show `{table}`"));
+            return Err(Failed);
+        };
+        self.until_done(move |sink| sink.start(&output, goes_on).map(|()| None)).await
+    }
+
+    async fn deliver(&mut self, delivery: &Arc<Delivery>) -> Result<(), Failed> {
+        let mut accepted = Some(Arc::clone(delivery));
+        self.half = true;
+        let accept = move |sink: &mut Box<dyn Sink>| {
+            if let Some(delivery) = accepted.take() {
+                sink.deliver(&delivery);
+            }
+            sink.flush()
+        };
+        self.until_done(accept).await?;
+        self.half = delivery.completeness.is_none();
+        self.wait = RETRY_FIRST;
+        self.row(|row| {
+            row.state = SinkState::Running;
+            row.last_error.clear();
+            if delivery.completeness.is_some() {
+                row.frontier = Some(time_text(tick_unix_ns(delivery.tick_ms)));
+            }
+        });
+        Ok(())
+    }
+
+    /// Lets the sink work where it may block, again and again until it has done it.
+    async fn until_done(
+        &mut self,
+        mut work: impl FnMut(&mut Box<dyn Sink>) -> Result<Option<u64>, SinkError> + Send + 'static,
+    ) -> Result<(), Failed> {
+        loop {
+            let Some(mut sink) = self.sink.take() else { return Err(Failed) };
+            let worked = actix_web::web::block(move || {
+                let done = work(&mut sink);
+                let health = sink.health();
+                (sink, work, done, health)
+            });
+            // A panic takes the sink along.
+            let Ok((sink, again, done, health)) = worked.await else {
+                self.note_error(SinkState::Failed, "the sink panicked");
+                return Err(Failed);
+            };
+            self.sink = Some(sink);
+            work = again;
+            self.note_health(&health);
+            match done {
+                Ok(_) => return Ok(()),
+                Err(SinkError::Refused(text)) => {
+                    self.note_error(SinkState::Failed, &text);
+                    return Err(Failed);
+                }
+                Err(SinkError::Full(text)) => self.note_error(SinkState::Full, &text),
+                Err(SinkError::Retry(text)) => self.note_error(SinkState::Retrying, &text),
+            }
+            self.pause().await;
+        }
+    }
+
+    fn note_health(&self, health: &SinkHealth) {
+        self.row(|row| {
+            row.acked = health.acked_ms.map(|tick_ms| time_text(tick_unix_ns(tick_ms)));
+            row.buffer_bytes = health.buffer_bytes;
+            row.rows_sent = health.rows_sent;
+            row.resets = health.resets;
+            row.replaced = health.replaced;
+        });
+    }
+}
+
+fn plan_error_text(error: &PlanError) -> String {
+    let first = error.diagnostics().first().map(|diagnostic| diagnostic.message.clone());
+    first.map_or_else(|| error.to_string(), |message| format!("{error}: {message}"))
+}
+
+/// The next message; `None`: nothing follows.
+async fn next(client: &Arc<Client>, outbox: &Arc<Outbox>) -> Option<Outgoing> {
+    std::future::poll_fn(|cx| {
+        client.register(cx.waker());
+        match outbox.pop() {
+            Popped::Message(message) => std::task::Poll::Ready(Some(message)),
+            Popped::Empty => std::task::Poll::Pending,
+            Popped::Finished => std::task::Poll::Ready(None),
+        }
+    })
+    .await
+}

@@ -1,0 +1,525 @@
+//! Nodes, a coordinator and real engines over a bus that loses, repeats, reorders, delays and is cut, while
+//! either end starts anew: no answer that says it is complete is wrong, nothing is ever counted twice, and
+//! once the bus is well again every view is what the model says.
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use weir_cluster::coordinator::{Book, Coordinator};
+use weir_cluster::planner::{ScriptRequest, prepare};
+use weir_dataflow_tests::faulty_bus::{Faults, FaultyLink};
+use weir_engine::history::History;
+use weir_engine::{Engine, EngineConfig, EngineEvent};
+use weir_node::core::NodeCore;
+use weir_proto::NodeInfo;
+use weir_proto::bus::{ClusterPort, NodePort};
+use weir_types::ledger::{NodeLedger, Reach, Span};
+use weir_types::plan::SlidingWindow;
+use weir_types::split::SplitPlan;
+use weir_types::{PackedRow, RecordBatch, Upid, Value, tables};
+
+const TICK_MS: u64 = 1_000;
+const START_MS: u64 = 1_700_000_000_000;
+const TABLE: &str = "let_events";
+const WINDOWS_S: [i64; 2] = [6, 12];
+const SERVICES: usize = 3;
+/// Steps in which things go wrong.
+const BAD_STEPS: u64 = 14;
+/// Steps within which everything must be right again: orders and back-fills are tried again for seconds,
+/// then what a dead node took along has to leave the windows.
+const GOOD_STEPS_MAX: u64 = 40;
+/// An engine that says nothing for so long has lost its way.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
+
+fn ns(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap() * 1_000_000
+}
+
+fn service(idx: usize) -> String {
+    format!("s{idx}")
+}
+
+/// A row as the test knows it.
+#[derive(Clone, Copy)]
+struct Row {
+    service: usize,
+    time_ns: i64,
+    /// The tick at which it is admitted.
+    tick_ms: u64,
+    node: usize,
+    incarnation: u64,
+}
+
+/// A loss that was noted before a tick.
+#[derive(Clone, Copy)]
+struct Lost {
+    tick_ms: u64,
+    node: usize,
+    incarnation: u64,
+}
+
+struct Node {
+    name: String,
+    engine: Arc<Engine>,
+    events: Receiver<EngineEvent>,
+    core: NodeCore,
+    ledger: NodeLedger,
+    port: NodePort,
+    cluster_port: ClusterPort,
+    link: FaultyLink,
+    incarnation: u64,
+    cut_until: u64,
+    /// By the engine's number: the last frontier.
+    frontiers: BTreeMap<u64, u64>,
+}
+
+/// A view as the server's: it starts over with each run.
+struct View {
+    window_s: i64,
+    split: Arc<SplitPlan>,
+    run: u64,
+    rows: BTreeMap<PackedRow, i64>,
+    /// Rows of ticks that are not closed yet.
+    staged: Vec<(u64, PackedRow, i64)>,
+    frontier_ms: Option<u64>,
+}
+
+struct World {
+    rng: SmallRng,
+    nodes: Vec<Node>,
+    engine: Arc<Engine>,
+    events: Receiver<EngineEvent>,
+    coordinator: Coordinator,
+    book: Arc<Book>,
+    views: Vec<View>,
+    rows: Vec<Row>,
+    lost: Vec<Lost>,
+    step: u64,
+    now_ms: u64,
+    /// How many answers said that they are complete, and were compared.
+    complete: usize,
+    /// What happened, for who has to find out why.
+    log: Vec<String>,
+}
+
+fn engine(name: &str) -> (Arc<Engine>, Receiver<EngineEvent>) {
+    let (send, events) = channel();
+    let send = std::sync::Mutex::new(send);
+    let emit = Arc::new(move |event| drop(send.lock().unwrap().send(event)));
+    (Arc::new(Engine::start(EngineConfig::new(name), emit).unwrap()), events)
+}
+
+fn core(
+    number: usize,
+    engine: &Arc<Engine>,
+    port: &NodePort,
+    ledger: &NodeLedger,
+    incarnation: u64,
+    now_ms: u64,
+) -> NodeCore {
+    let name = format!("n{number}");
+    let info =
+        NodeInfo { hostname: name.clone(), name, incarnation, asid: 1, version: String::new() };
+    let history = Some(History::new(64 << 20, &[TABLE]));
+    let mut core = NodeCore::new(info, engine.clone(), history, port.sender.clone(), ns(now_ms), 0)
+        .with_ledger(ledger.clone(), Upid::new(1, 1, 1));
+    core.register(Vec::new());
+    core
+}
+
+fn batch(rows: &[Row]) -> RecordBatch {
+    let def = tables::find(TABLE).unwrap();
+    let mut builder = def.builder();
+    for row in rows {
+        for (idx, column) in def.columns.iter().enumerate() {
+            match column.name {
+                "time_" => builder.int64(idx, row.time_ns),
+                "service" => builder.value(idx, &Value::str(&service(row.service))),
+                _ => builder.value(idx, &column.data_type.zero()),
+            }
+        }
+        builder.end_row();
+    }
+    builder.finish()
+}
+
+fn split(window_s: i64) -> Arc<SplitPlan> {
+    let text = format!(
+        "import px\ndf = px.DataFrame('{TABLE}', start_time='-{window_s}s')\n\
+         px.display(df.groupby('service').agg(n=('latency', px.count)))"
+    );
+    let request = ScriptRequest { text: Some(text), ..ScriptRequest::default() };
+    prepare(&request, TICK_MS, None, &|_| true).unwrap().split
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let (cluster, events) = engine("cluster");
+        let nodes = (0..rng.random_range(1..=2)).map(|number| {
+            let (engine, events) = engine("node");
+            let (link, port, cluster_port) = FaultyLink::new(seed * 7 + number as u64);
+            let ledger = NodeLedger::default();
+            let core = core(number, &engine, &port, &ledger, 1, START_MS);
+            Node {
+                name: format!("n{number}"),
+                engine,
+                events,
+                core,
+                ledger,
+                port,
+                cluster_port,
+                link,
+                incarnation: 1,
+                cut_until: 0,
+                frontiers: BTreeMap::new(),
+            }
+        });
+        let nodes = nodes.collect();
+        let book = Arc::new(Book::default());
+        let coordinator = Coordinator::new(cluster.clone()).with_book(book.clone());
+        let mut world = World {
+            rng,
+            nodes,
+            engine: cluster,
+            events,
+            coordinator,
+            book,
+            views: Vec::new(),
+            rows: Vec::new(),
+            lost: Vec::new(),
+            step: 0,
+            now_ms: START_MS,
+            complete: 0,
+            log: vec![format!("seed {seed}")],
+        };
+        world.pump();
+        for window_s in WINDOWS_S {
+            let (split, rows) = (split(window_s), BTreeMap::new());
+            let view = View { window_s, split, run: 0, rows, staged: vec![], frontier_ms: None };
+            world.views.push(view);
+            world.install(world.views.len() - 1);
+        }
+        world
+    }
+
+    fn install(&mut self, at: usize) {
+        let view = &mut self.views[at];
+        self.coordinator.remove(view.run);
+        view.run = self.coordinator.new_query_id();
+        view.rows.clear();
+        view.staged.clear();
+        view.frontier_ms = None;
+        let split = view.split.clone();
+        drop(self.coordinator.install(view.run, split, TICK_MS, self.now_ms));
+    }
+
+    /// Hands on all that is due, until nothing is.
+    fn pump(&mut self) {
+        loop {
+            let mut moved = false;
+            for node in &mut self.nodes {
+                moved |= node.link.arrive();
+                let link = node.cluster_port.link.clone();
+                while let Some(report) = node.cluster_port.try_recv() {
+                    self.coordinator.on_message(&node.name, &link, report.unwrap(), self.now_ms);
+                }
+                while let Some(message) = node.port.try_recv() {
+                    node.core.handle(message.unwrap(), self.now_ms);
+                }
+                while node.core.replay_slice() {}
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn admit(&mut self, number: usize, tick_ms: u64) {
+        let node = &mut self.nodes[number];
+        let rows: Vec<Row> = (0..self.rng.random_range(0..4))
+            .map(|_| Row {
+                service: self.rng.random_range(0..SERVICES),
+                time_ns: ns(tick_ms) - self.rng.random_range(0..3_000_000_000_i64),
+                tick_ms,
+                node: number,
+                incarnation: node.incarnation,
+            })
+            .collect();
+        node.core.admit(TABLE, batch(&rows));
+        self.rows.extend(rows);
+        if self.rng.random_range(0..30) == 0 {
+            let span = Span::new(ns(tick_ms - TICK_MS), ns(tick_ms));
+            node.ledger.note(TABLE, "ring_full", Reach::Everybody, span, 1);
+            self.lost.push(Lost { tick_ms, node: number, incarnation: node.incarnation });
+        }
+    }
+
+    /// Closes a tick on a node and waits until all that ran on it has said so.
+    fn close_node(&mut self, number: usize, tick_ms: u64) {
+        let node = &mut self.nodes[number];
+        let running: Vec<u64> =
+            node.engine.stats().queries.iter().map(|query| query.query).collect();
+        node.core.close_tick(tick_ms);
+        let there = |node: &Node, id: &u64| node.frontiers.get(id) >= Some(&tick_ms);
+        while !running.iter().all(|id| there(node, id)) {
+            let event = node.events.recv_timeout(ANSWER_DEADLINE).expect("a node's frontier");
+            if let EngineEvent::Frontier { query, tick_ms } = &event {
+                node.frontiers.insert(*query, *tick_ms);
+            }
+            node.core.on_event(event);
+        }
+        node.core.send_status(&BTreeMap::new(), Vec::new(), 0);
+    }
+
+    /// One second passes.
+    fn pass(&mut self) {
+        self.step += 1;
+        self.now_ms += TICK_MS;
+        for number in 0..self.nodes.len() {
+            let node = &self.nodes[number];
+            node.link.next_step();
+            node.link.cut(self.step < node.cut_until);
+            self.admit(number, self.now_ms);
+            self.close_node(number, self.now_ms);
+            self.pump();
+        }
+        self.coordinator.on_clock(self.now_ms, self.step * TICK_MS);
+        for run in self.coordinator.take_resyncs() {
+            self.log.push(format!("step {}: resync of {run}", self.step));
+            if let Some(at) = self.views.iter().position(|view| view.run == run) {
+                self.install(at);
+            }
+        }
+        self.pump();
+    }
+
+    /// Something happens to one end, or to the way between.
+    fn go_wrong(&mut self) {
+        let number = self.rng.random_range(0..self.nodes.len());
+        let what = self.rng.random_range(0..10);
+        let names = ["cut", "node restart", "new node process", "coordinator restart"];
+        if let Some(name) = names.get(what) {
+            self.log.push(format!("step {}: {name} {number}", self.step));
+        }
+        match what {
+            0 => self.nodes[number].cut_until = self.step + self.rng.random_range(2..7),
+            // Its thread or engine died: the history stays.
+            1 => {
+                let node = &mut self.nodes[number];
+                (node.engine, node.events) = engine("node");
+                node.frontiers.clear();
+                node.core.start_over(node.engine.clone());
+                node.core.register(Vec::new());
+            }
+            // The process died: nothing stays.
+            2 => {
+                let node = &mut self.nodes[number];
+                node.incarnation += 1;
+                node.ledger = NodeLedger::default();
+                (node.engine, node.events) = engine("node");
+                node.frontiers.clear();
+                node.core = core(
+                    number,
+                    &node.engine,
+                    &node.port,
+                    &node.ledger,
+                    node.incarnation,
+                    self.now_ms,
+                );
+            }
+            3 => {
+                (self.engine, self.events) = engine("cluster");
+                // As the server takes the time: above all that was given before.
+                self.coordinator = Coordinator::new(self.engine.clone())
+                    .with_book(self.book.clone())
+                    .with_epochs_from(self.step * 1_000);
+                self.coordinator.on_clock(self.now_ms, self.step * TICK_MS);
+                (0..self.views.len()).for_each(|at| {
+                    self.views[at].run = 0;
+                    self.install(at);
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// What a view holds of rows that came from anywhere, or from the nodes that live now.
+    fn model(&self, window_s: i64, frontier_ms: u64, of_the_living: bool) -> BTreeMap<String, i64> {
+        let from = SlidingWindow::of(window_s * 1_000_000_000).start_at(ns(frontier_ms));
+        let mut counts = BTreeMap::new();
+        for row in &self.rows {
+            let lives = self.nodes[row.node].incarnation == row.incarnation;
+            let within = row.time_ns > from && row.time_ns <= ns(frontier_ms);
+            if row.tick_ms <= frontier_ms && within && (lives || !of_the_living) {
+                *counts.entry(service(row.service)).or_default() += 1;
+            }
+        }
+        counts
+    }
+
+    /// Losses of living nodes that an answer at a frontier has to tell.
+    fn lost_within(&self, window_s: i64, frontier_ms: u64) -> u64 {
+        let from = SlidingWindow::of(window_s * 1_000_000_000).start_at(ns(frontier_ms));
+        let counts = self.lost.iter().filter(|lost| {
+            let lives = self.nodes[lost.node].incarnation == lost.incarnation;
+            lives && lost.tick_ms <= frontier_ms && ns(lost.tick_ms) > from
+        });
+        counts.count() as u64
+    }
+
+    fn held(view: &View) -> BTreeMap<String, i64> {
+        let types = [weir_types::DataType::String, weir_types::DataType::Int64];
+        let mut held = BTreeMap::new();
+        for (row, count) in &view.rows {
+            assert_eq!(*count, 1, "a group once");
+            let values = row.unpack(&types).unwrap();
+            let [Value::String(service), Value::Int64(n)] = &values[..] else { panic!() };
+            held.insert(String::from_utf8(service.clone()).unwrap(), *n);
+        }
+        held
+    }
+
+    /// Takes in what the cluster engine has said, and looks at every frontier.
+    fn look(&mut self, wait: Duration) {
+        while let Ok(event) = self.events.recv_timeout(wait) {
+            match event {
+                EngineEvent::Rows { query, tick_ms, rows, .. } => {
+                    let Some(view) = self.views.iter_mut().find(|view| view.run == query) else {
+                        continue;
+                    };
+                    view.staged.extend(rows.into_iter().map(|(row, diff)| (tick_ms, row, diff)));
+                }
+                EngineEvent::Frontier { query, tick_ms } => self.reached(query, tick_ms),
+                EngineEvent::Failed { message, .. } => panic!("{message}"),
+                _ => {}
+            }
+        }
+    }
+
+    fn reached(&mut self, run: u64, frontier_ms: u64) {
+        let Some(at) = self.views.iter().position(|view| view.run == run) else { return };
+        let view = &mut self.views[at];
+        assert!(view.frontier_ms < Some(frontier_ms), "a frontier goes back");
+        view.frontier_ms = Some(frontier_ms);
+        for (tick_ms, row, diff) in std::mem::take(&mut view.staged) {
+            if tick_ms <= frontier_ms {
+                *view.rows.entry(row).or_default() += diff;
+            } else {
+                view.staged.push((tick_ms, row, diff));
+            }
+        }
+        view.rows.retain(|_, count| *count != 0);
+        let view = &self.views[at];
+        let (held, all) = (World::held(view), self.model(view.window_s, frontier_ms, false));
+        for (service, count) in &held {
+            let most = all.get(service).copied().unwrap_or(0);
+            assert!(*count <= most, "{service} is counted {count} times, there are {most}");
+        }
+        // A coordinator that has just begun does not know how many nodes there are.
+        let all_known = self.coordinator.nodes().len() == self.nodes.len();
+        let answer = self.coordinator.completeness(run, frontier_ms);
+        if answer.complete && all_known {
+            let (log, window_s) = (self.log.join("\n"), view.window_s);
+            assert_eq!(held, all, "complete at {frontier_ms}, -{window_s}s: {answer:?}\n{log}");
+            assert_eq!(self.lost_within(view.window_s, frontier_ms), 0, "complete, but lost");
+            self.complete += 1;
+        }
+    }
+
+    /// Every view is at the present tick, and says exactly what the living nodes hold.
+    fn is_well(&self) -> bool {
+        self.views.iter().all(|view| {
+            let answer = self.coordinator.completeness(view.run, self.now_ms);
+            let told = answer.lost.get(TABLE).and_then(|lost| lost.get("ring_full"));
+            view.frontier_ms == Some(self.now_ms)
+                && World::held(view) == self.model(view.window_s, self.now_ms, true)
+                && told.copied().unwrap_or(0) >= self.lost_within(view.window_s, self.now_ms)
+                && answer.complete == answer.lost.is_empty()
+        })
+    }
+}
+
+fn run(seed: u64) -> usize {
+    let mut world = World::new(seed);
+    let faults = Faults {
+        lost: world.rng.random_range(0..30),
+        repeated: world.rng.random_range(0..30),
+        delayed: world.rng.random_range(0..30),
+    };
+    for _ in 0..BAD_STEPS {
+        world.nodes.iter().for_each(|node| node.link.set_faults(faults));
+        world.go_wrong();
+        world.pass();
+        world.look(Duration::ZERO);
+    }
+    world.nodes.iter_mut().for_each(|node| {
+        node.link.set_faults(Faults::default());
+        node.cut_until = 0;
+    });
+    for _ in 0..GOOD_STEPS_MAX {
+        world.pass();
+        let since = Instant::now();
+        // What was handed in comes out.
+        while world.views.iter().any(|view| view.frontier_ms < Some(world.now_ms))
+            && since.elapsed() < Duration::from_millis(20)
+        {
+            world.look(Duration::from_micros(200));
+        }
+        if world.step > BAD_STEPS + 13 && world.is_well() {
+            return world.complete;
+        }
+    }
+    for view in &world.views {
+        eprintln!(
+            "-{}s: frontier {:?} of {}, holds {:?}, should hold {:?}, {:?}, {:?}",
+            view.window_s,
+            view.frontier_ms,
+            world.now_ms,
+            World::held(view),
+            world.model(view.window_s, world.now_ms, true),
+            world.coordinator.completeness(view.run, world.now_ms),
+            world.coordinator.counters().list(),
+        );
+    }
+    panic!("seed {seed}: not well again");
+}
+
+/// Runs a share of the cases, so that they use all processors.
+fn run_share(share: u64) {
+    let cases = 2_000 / 4;
+    let complete: usize = (share * cases..(share + 1) * cases).map(run).sum();
+    assert!(complete as u64 > cases, "{complete} complete answers: hardly anything was compared");
+}
+
+/// 2,000 cases in four shares. Catches progress that is believed over a gap, a repeat that is added again, a
+/// node that counts twice after it began anew, an order that is lost for good, a frontier that stands still
+/// for ever, and answers that call themselves complete while somebody still owes rows or losses.
+#[test]
+fn views_are_right_over_a_bad_bus_1() {
+    run_share(0);
+}
+
+/// The second share.
+#[test]
+fn views_are_right_over_a_bad_bus_2() {
+    run_share(1);
+}
+
+/// The third share.
+#[test]
+fn views_are_right_over_a_bad_bus_3() {
+    run_share(2);
+}
+
+/// The fourth share.
+#[test]
+fn views_are_right_over_a_bad_bus_4() {
+    run_share(3);
+}

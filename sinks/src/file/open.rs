@@ -1,0 +1,150 @@
+//! Opening a sink's file. The server may run as root and the path may lie where others write: no link is
+//! followed, a relative path stays below its beginning, and what was opened is judged by its descriptor.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path};
+
+use rustix::fs::{self, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use crate::sink::SinkError;
+
+/// A line of ours is shorter.
+const TAIL_BYTES_MAX: u64 = 4 << 20;
+/// What others may write.
+const WRITABLE: u32 = 0o022;
+
+/// Which file it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+pub(super) struct Opened {
+    pub(super) file: File,
+    pub(super) identity: Identity,
+    /// Of its whole lines; half of one, left by a crash, was cut off.
+    pub(super) len: u64,
+    /// The last of them.
+    pub(super) tail: String,
+}
+
+fn failed(path: &Path, error: Errno) -> SinkError {
+    let at = path.display();
+    match error {
+        Errno::LOOP => SinkError::Refused(format!(
+            "{at}: there is a symbolic link on the way, and links are not followed: write the real path"
+        )),
+        Errno::XDEV => SinkError::Refused(format!(
+            "{at} leads out of the configuration file's folder: write an absolute path"
+        )),
+        // With O_NONBLOCK: a pipe without a reader.
+        Errno::NXIO | Errno::ISDIR => SinkError::Refused(format!("{at} is no plain file")),
+        Errno::NOSPC | Errno::DQUOT => SinkError::Full(format!("could not open {at}: {error}")),
+        _ => SinkError::Retry(format!("could not open {at}: {}", std::io::Error::from(error))),
+    }
+}
+
+fn resolve(path: &Path) -> ResolveFlags {
+    let no_links = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    if path.is_absolute() { no_links } else { no_links | ResolveFlags::BENEATH }
+}
+
+fn start_of(base: &Path) -> Result<OwnedFd, SinkError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    fs::open(base, flags, Mode::empty()).map_err(|error| failed(base, error))
+}
+
+fn identity_of(file: impl AsFd) -> Option<Identity> {
+    let stat = fs::fstat(file).ok()?;
+    Some(Identity { device: stat.st_dev, inode: stat.st_ino })
+}
+
+/// Which file is at the path now; `None`: none that could be looked at.
+pub(super) fn identity_at(base: &Path, path: &Path) -> Option<Identity> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let start = start_of(base).ok()?;
+    let file = fs::openat2(&start, path, flags, Mode::empty(), resolve(path)).ok()?;
+    identity_of(file)
+}
+
+/// The file has no name any more.
+pub(super) fn is_removed(file: &File) -> bool {
+    fs::fstat(file).is_ok_and(|stat| stat.st_nlink == 0)
+}
+
+/// Makes the folders of a relative path, ours alone.
+fn make_folders(start: &OwnedFd, path: &Path) -> Result<(), SinkError> {
+    let Some(parent) = path.parent().filter(|_| path.is_relative()) else { return Ok(()) };
+    let mut at = std::path::PathBuf::new();
+    for part in parent.components() {
+        let Component::Normal(name) = part else { return Ok(()) };
+        at.push(name);
+        match fs::mkdirat(start, &at, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(failed(&at, error)),
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        fs::openat2(start, &at, flags, Mode::empty(), resolve(&at))
+            .map_err(|error| failed(&at, error))?;
+    }
+    Ok(())
+}
+
+/// Opens the file, made 0600 if it is not there.
+pub(super) fn open(base: &Path, path: &Path) -> Result<Opened, SinkError> {
+    let start = start_of(base)?;
+    make_folders(&start, path)?;
+    let flags = OFlags::RDWR
+        | OFlags::APPEND
+        | OFlags::CREATE
+        | OFlags::NOFOLLOW
+        | OFlags::NONBLOCK
+        | OFlags::NOCTTY
+        | OFlags::CLOEXEC;
+    let file = fs::openat2(&start, path, flags, Mode::RUSR | Mode::WUSR, resolve(path))
+        .map_err(|error| failed(path, error))?;
+    let stat = fs::fstat(&file).map_err(|error| failed(path, error))?;
+    let refused = |why: &str| Err(SinkError::Refused(format!("{} {why}", path.display())));
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return refused("is no plain file");
+    }
+    if stat.st_nlink > 1 {
+        return refused("has another name elsewhere (a hard link)");
+    }
+    if stat.st_uid != rustix::process::geteuid().as_raw() {
+        return refused("belongs to another user");
+    }
+    if stat.st_mode & WRITABLE != 0 {
+        return refused("can be written by others: `chmod 600` it");
+    }
+    let mut file = File::from(file);
+    let identity = Identity { device: stat.st_dev, inode: stat.st_ino };
+    let (len, tail) = whole_lines(&mut file, path)?;
+    Ok(Opened { file, identity, len, tail })
+}
+
+/// The length of the whole lines, and the last of them.
+fn whole_lines(file: &mut File, path: &Path) -> Result<(u64, String), SinkError> {
+    let unreadable = |error: std::io::Error| {
+        SinkError::Retry(format!("could not read {}: {error}", path.display()))
+    };
+    let len = file.metadata().map_err(unreadable)?.len();
+    let from = len.saturating_sub(TAIL_BYTES_MAX);
+    file.seek(SeekFrom::Start(from)).map_err(unreadable)?;
+    let mut tail = Vec::new();
+    file.take(TAIL_BYTES_MAX).read_to_end(&mut tail).map_err(unreadable)?;
+    let Some(end) = tail.iter().rposition(|byte| *byte == b'\n') else {
+        if len > 0 {
+            let why = "does not consist of lines of ours: move it away";
+            return Err(SinkError::Refused(format!("{} {why}", path.display())));
+        }
+        return Ok((0, String::new()));
+    };
+    let whole = from + end as u64 + 1;
+    tail.truncate(end);
+    Ok((whole, String::from_utf8_lossy(&tail).into_owned()))
+}

@@ -1,0 +1,224 @@
+//! Files as they are found and as they are treated: full, cut, moved, removed, linked.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use weir_types::schema::Relation;
+use weir_types::{Column, DataType, PackedRow, SemanticType, Value};
+
+use super::*;
+use crate::delivery::{Changes, Completeness, Output};
+use crate::elements::{Codec, Mode};
+
+fn info() -> OutputInfo {
+    OutputInfo {
+        table: "t".to_string(),
+        relation: Relation::new(vec![
+            Column::new("k", DataType::String, SemanticType::None),
+            Column::new("n", DataType::Int64, SemanticType::None),
+        ]),
+        key: vec!["k".to_string()],
+        window_from: String::new(),
+        pane_ms: 0,
+        widgets: vec![],
+    }
+}
+
+fn delivery(tick_ms: u64, rows: &[(&str, i64, i64)], whole: bool) -> Arc<Delivery> {
+    let packed = |key: &str, n: i64| PackedRow::pack(&[Value::str(key), Value::Int64(n)]);
+    let rows = rows.iter().map(|(key, n, diff)| (packed(key, *n), *diff)).collect();
+    let changes = vec![Changes { output: Arc::new(Output::new(info())), rows }];
+    Arc::new(Delivery::new(tick_ms, changes, whole.then(Completeness::default)))
+}
+
+fn encoding(mode: Mode, codec: Codec) -> Encoding {
+    Encoding { mode, codec }
+}
+
+fn sink(base: &Path, encoding: Encoding) -> FileSink {
+    let mut sink = FileSink::new(base, Path::new("out/t.jsonl"), encoding);
+    sink.start(&info(), false).unwrap();
+    sink
+}
+
+fn text(base: &Path) -> String {
+    std::fs::read_to_string(base.join("out/t.jsonl")).unwrap()
+}
+
+/// What each line says, without the times.
+fn said(text: &str) -> Vec<(String, u64, String)> {
+    let line = |line: &str| {
+        let json: serde_json::Value = serde_json::from_str(line).unwrap();
+        let what = if json.get("row").is_some() { &json["row"]["n"] } else { &json["key"] };
+        (json["op"].as_str().unwrap().to_string(), json["seq"].as_u64().unwrap(), what.to_string())
+    };
+    text.lines().map(line).collect()
+}
+
+fn is(text: &str, want: &[(&str, u64, &str)]) {
+    let have = said(text);
+    let have: Vec<(&str, u64, &str)> =
+        have.iter().map(|(op, seq, what)| (op.as_str(), *seq, what.as_str())).collect();
+    assert_eq!(have, want);
+}
+
+/// The three modes say the same changes; a key that changes within a tick is no deletion, also where the
+/// parts of the tick come in the other order. Catches a delete that follows its own upsert.
+#[test]
+fn modes_and_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = sink(dir.path(), encoding(Mode::Upsert, Codec::Json));
+    for part in [
+        delivery(1, &[("a", 1, 1), ("b", 1, 1)], true),
+        delivery(2, &[("a", 2, 1)], false),
+        delivery(2, &[("a", 1, -1), ("b", 1, -1)], true),
+    ] {
+        sink.deliver(&part);
+        sink.flush().unwrap();
+    }
+    let want =
+        [("upsert", 1, "1"), ("upsert", 2, "1"), ("upsert", 3, "2"), ("delete", 4, "[\"b\"]")];
+    is(&text(dir.path()), &want);
+    assert_eq!(sink.health().acked_ms, Some(2));
+
+    for (mode, want) in
+        [(Mode::Changelog, "insert,1,delete,2,delete,3"), (Mode::Append, "append,1")]
+    {
+        let mut elements = Elements::new(encoding(mode, Codec::Csv));
+        elements.describe(&info()).unwrap();
+        let mut out = String::new();
+        elements.push_delivery(&mut out, &delivery(1, &[("x,\n\"", 1, 1), ("y", 2, -2)], true));
+        let fields: Vec<&str> = out
+            .lines()
+            .filter(|line| line.contains("1970"))
+            .flat_map(|line| line.split(',').take(2))
+            .collect();
+        assert_eq!(fields.join(","), want);
+        assert!(out.contains("\"x,\n\"\"\",1\n"), "{out}");
+        assert_eq!(elements.header().unwrap(), "op,seq,tick,k,n\n");
+    }
+}
+
+/// A new life goes on behind the old one's numbers, says first that what is there is void, and cuts half
+/// of a line that a crash has left.
+#[test]
+fn a_new_life_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let json = encoding(Mode::Changelog, Codec::Json);
+    let mut first = sink(dir.path(), json);
+    first.deliver(&delivery(1, &[("a", 1, 1)], true));
+    first.flush().unwrap();
+    first.stop();
+    let path = dir.path().join("out/t.jsonl");
+    let mut torn = text(dir.path());
+    torn.push_str("{\"op\":\"ins");
+    std::fs::write(&path, torn).unwrap();
+    let mut next = sink(dir.path(), json);
+    next.deliver(&delivery(2, &[("a", 7, 1)], true));
+    next.flush().unwrap();
+    is(&text(dir.path()), &[("insert", 1, "1"), ("reset", 2, "null"), ("insert", 3, "7")]);
+    // The same view goes on: nothing is void.
+    next.start(&info(), true).unwrap();
+    next.deliver(&delivery(3, &[("a", 8, 1)], true));
+    next.flush().unwrap();
+    assert_eq!(said(&text(dir.path())).last().unwrap().0, "insert");
+
+    std::fs::write(&path, "dear diary\n").unwrap();
+    let mut other = FileSink::new(dir.path(), Path::new("out/t.jsonl"), json);
+    assert!(matches!(other.start(&info(), false), Err(SinkError::Refused(_))));
+    assert_eq!(text(dir.path()), "dear diary\n");
+}
+
+/// Moved away, a file is left as it is and a new one begun; removed, what was not synced before is in the
+/// new one; cut, it goes on. No element is in none of them, and none is in two.
+#[test]
+fn rotated_removed_and_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = sink(dir.path(), encoding(Mode::Changelog, Codec::Json));
+    let path = dir.path().join("out/t.jsonl");
+    let mut write = |tick_ms: u64| {
+        sink.deliver(&delivery(tick_ms, &[("a", 1, 1)], true));
+        sink.flush().unwrap();
+    };
+    write(1);
+    std::fs::rename(&path, dir.path().join("old")).unwrap();
+    write(2);
+    assert_eq!(said(&std::fs::read_to_string(dir.path().join("old")).unwrap()).len(), 1);
+    is(&text(dir.path()), &[("insert", 2, "1")]);
+    std::fs::remove_file(&path).unwrap();
+    write(3);
+    is(&text(dir.path()), &[("insert", 3, "1")]);
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+    write(4);
+    is(&text(dir.path()), &[("insert", 4, "1")]);
+    assert_eq!(sink.health().replaced, 2);
+}
+
+/// Nothing is written through a link, out of the folder, or to what is not a plain file of ours, and the
+/// message says why.
+#[test]
+fn what_is_not_ours_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let json = Encoding::default();
+    let refused = |path: &Path| {
+        let error = FileSink::new(dir.path(), path, json).start(&info(), false).unwrap_err();
+        assert!(matches!(error, SinkError::Refused(_)), "{path:?}: {error}");
+        error.to_string()
+    };
+    std::fs::write(other.path().join("secret"), "").unwrap();
+    std::os::unix::fs::symlink(other.path().join("secret"), dir.path().join("link")).unwrap();
+    std::os::unix::fs::symlink(other.path(), dir.path().join("folder")).unwrap();
+    std::fs::hard_link(other.path().join("secret"), dir.path().join("hard")).unwrap();
+    std::fs::write(dir.path().join("open"), "").unwrap();
+    std::fs::set_permissions(dir.path().join("open"), PermissionsExt::from_mode(0o666)).unwrap();
+    assert!(Command::new("mkfifo").arg(dir.path().join("pipe")).status().unwrap().success());
+    assert!(refused(Path::new("link")).contains("symbolic link"));
+    assert!(refused(Path::new("folder/x")).contains("symbolic link"));
+    assert!(refused(&dir.path().join("folder/x")).contains("symbolic link"));
+    assert!(refused(Path::new("../x")).contains("leads out"));
+    assert!(refused(Path::new("hard")).contains("hard link"));
+    assert!(refused(Path::new("open")).contains("written by others"));
+    assert!(refused(Path::new("pipe")).contains("plain file"));
+    assert!(refused(Path::new("/dev/null")).contains("plain file"));
+    assert_eq!(std::fs::read_dir(other.path()).unwrap().count(), 1);
+}
+
+/// A full disk: nothing torn is left, nothing accepted is forgotten, and once there is room it goes on
+/// without a gap or a double. On a small file system of its own, as root.
+#[test]
+fn a_full_disk_is_waited_for() {
+    if !rustix::process::geteuid().is_root() {
+        assert!(std::env::var_os("WEIR_REQUIRE_ALL").is_none(), "needs root");
+        eprintln!("skipped: mounting needs root");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"])
+        .arg(dir.path())
+        .status()
+        .unwrap();
+    assert!(mounted.success());
+    let filled = || std::fs::write(dir.path().join("ballast"), vec![0; 48 << 10]);
+    filled().unwrap();
+    let mut sink = sink(dir.path(), encoding(Mode::Changelog, Codec::Json));
+    let rows: Vec<(&str, i64, i64)> = (0..60).map(|n| ("key", n, 1)).collect();
+    let mut full = 0;
+    for tick in 1..=6 {
+        sink.deliver(&delivery(tick, &rows, true));
+        while let Err(error) = sink.flush() {
+            assert!(matches!(error, SinkError::Full(_)), "{error}");
+            assert!(text(dir.path()).is_empty() || text(dir.path()).ends_with('\n'));
+            assert_eq!(sink.health().acked_ms, (tick > 1).then_some(tick - 1));
+            full += 1;
+            std::fs::remove_file(dir.path().join("ballast")).unwrap();
+        }
+    }
+    let written = said(&text(dir.path()));
+    drop(sink);
+    assert!(Command::new("umount").arg(dir.path()).status().unwrap().success());
+    assert_eq!(full, 1, "the disk is never full");
+    let numbers: Vec<u64> = written.iter().map(|(_, seq, _)| *seq).collect();
+    assert_eq!(numbers, (1..=360).collect::<Vec<u64>>());
+}
