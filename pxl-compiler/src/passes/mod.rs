@@ -103,13 +103,16 @@ pub(crate) fn readers(plan: &Plan) -> Vec<usize> {
     readers
 }
 
-/// Per operator: only unions read it.
+/// Per operator: it stands in the branches of unions only, at whatever distance below them.
 pub(crate) fn in_branch(plan: &Plan) -> Vec<bool> {
     let mut in_branch = vec![true; plan.ops.len()];
-    for op in plan.ops.iter().filter(|op| !matches!(op.kind, OpKind::Union)) {
-        op.inputs.iter().for_each(|&input| in_branch[input] = false);
-    }
     plan.outputs.iter().for_each(|output| in_branch[output.op] = false);
+    for (id, op) in plan.ops.iter().enumerate().rev() {
+        let is_on_the_way = op.kind.arity() == Some(1) && in_branch[id];
+        if !(matches!(op.kind, OpKind::Union) || is_on_the_way) {
+            op.inputs.iter().for_each(|&input| in_branch[input] = false);
+        }
+    }
     in_branch
 }
 

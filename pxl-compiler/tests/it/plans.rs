@@ -1,7 +1,8 @@
 //! Stages of small scripts as goldens: each file holds a script and what `explain` says of it.
 
-use weir_pxl::{CompileOptions, Script, Stage, explain, render_diagnostics};
-use weir_types::plan::{EndBound, OpKind, StartBound, Window};
+use weir_pxl::{CompileOptions, Script, Stage, bundle, explain, render_diagnostics};
+use weir_types::plan::{EndBound, OpId, OpKind, Plan, StartBound, Window};
+use weir_types::random::SplitMix;
 use weir_types::{Expr, Value};
 
 use crate::frames::compiled;
@@ -206,4 +207,81 @@ fn different_windows_are_different_scans() {
                 px.display(px.DataFrame('http_events', start_time='-5m').agg(n=('upid', px.count)), 'a')\n\
                 px.display(px.DataFrame('http_events', start_time='-1m').agg(n=('upid', px.count)), 'b')\n";
     assert_eq!(compiled(text).plan.scans().count(), 2);
+}
+
+/// The same plan, put down in another order: operators, inputs of unions and outputs; with an operator that
+/// nobody reads, and other words for what is not shown.
+fn put_differently(plan: &Plan, seed: u64) -> Plan {
+    let mut random = SplitMix(seed);
+    let mut places: Vec<Option<OpId>> = vec![None; plan.ops.len()];
+    let mut ops = vec![plan.ops.iter().find(|op| op.inputs.is_empty()).expect("a source").clone()];
+    while places.contains(&None) {
+        let is_ready = |&id: &OpId| {
+            places[id].is_none() && plan.ops[id].inputs.iter().all(|&input| places[input].is_some())
+        };
+        let ready: Vec<OpId> = (0..plan.ops.len()).filter(is_ready).collect();
+        let id = ready[random.below(ready.len() as u64) as usize];
+        let mut op = plan.ops[id].clone();
+        op.inputs.iter_mut().for_each(|input| *input = places[*input].expect("placed before"));
+        if matches!(op.kind, OpKind::Union) {
+            op.inputs.reverse();
+        }
+        let is_shown = plan.outputs.iter().any(|output| output.op == id);
+        let time = op.relation.time_idx();
+        for (idx, column) in op.relation.columns.iter_mut().enumerate() {
+            column.desc.push_str(" in other words");
+            if !is_shown && time != Some(idx) {
+                column.name.push_str("_differently");
+            }
+        }
+        places[id] = Some(ops.len());
+        ops.push(op);
+    }
+    let mut outputs = plan.outputs.clone();
+    outputs.iter_mut().for_each(|output| output.op = places[output.op].expect("placed"));
+    outputs.reverse();
+    Plan { version: plan.version, ops, outputs }
+}
+
+/// A plan is what it computes and shows: the order in which it was put down, numbers and descriptions are no
+/// part of its identity; windows, constants and names that are shown are. Catches a number or an order that gets
+/// into it, and views of two plans that would be shared.
+#[test]
+fn a_plan_has_one_identity() {
+    let mut identities = std::collections::HashMap::new();
+    for (number, each) in bundle::scripts().iter().enumerate() {
+        let script = weir_pxl::Script { name: each.name, text: each.pxl, vis: each.vis };
+        let options =
+            weir_pxl::CompileOptions { placeholders: true, ..weir_pxl::CompileOptions::default() };
+        let plan = weir_pxl::compile(&script, &options).unwrap().plan;
+        let identity = plan.identity();
+        for seed in 0..5 {
+            let other = put_differently(&plan, seed * 100 + number as u64);
+            assert_eq!(other.identity(), identity, "{}", each.name);
+        }
+        let mut other = plan.clone();
+        other.outputs[0].table.push('2');
+        assert_ne!(other.identity(), identity, "{}: another name", each.name);
+        let mut other = plan.clone();
+        let shown = other.outputs[0].op;
+        other.ops[shown].relation.columns[0].name.push('2');
+        assert_ne!(other.identity(), identity, "{}: a column of another name", each.name);
+        let mut other = plan.clone();
+        for op in &mut other.ops {
+            if let OpKind::Scan(scan) = &mut op.kind {
+                scan.table.push('2');
+            }
+        }
+        let has_scans = plan.scans().next().is_some();
+        assert_eq!(other.identity() != identity, has_scans, "{}: other tables", each.name);
+        if let Some(twin) = identities.insert(identity, (each.name, plan.clone())) {
+            // What shares a view must show the same.
+            let (name, twin) = twin;
+            let tables = |plan: &Plan| -> Vec<String> {
+                plan.outputs.iter().map(|output| output.table.clone()).collect()
+            };
+            assert_eq!(tables(&twin), tables(&plan), "{name} and {}", each.name);
+        }
+    }
+    assert!(identities.len() > 20, "{} plans", identities.len());
 }
