@@ -49,6 +49,8 @@ enum weir_counter {
     WEIR_COUNT_COMPAT_SOCKETS,  // of 32-bit programs, that were closed without being looked at
     WEIR_COUNT_COMPAT_BYTES,    // moved by those
     WEIR_COUNT_SHED_CALLS,      // long ones of which less was copied because the ring filled
+    WEIR_COUNT_LOST_DATAGRAMS,  // of the lost records, those of datagrams
+    WEIR_COUNT_SKIPPED_DATAGRAMS, // of the skipped messages
     WEIR_COUNT_MAX,
 };
 
@@ -159,6 +161,7 @@ enum weir_conn_flags {
     WEIR_CONN_PENDING = 2, // connect has returned, and is not done
     WEIR_CONN_ENDED = 4,   // that its ingress has ended is told
     WEIR_CONN_URING = 8,   // io_uring was seen on it
+    WEIR_CONN_ALLOWED = 16, // datagrams of it have passed the ports' filter
 };
 
 struct weir_conn {

@@ -80,6 +80,10 @@ pub enum Counter {
     CompatBytes,
     /// Long calls of which less was copied because the ring filled.
     ShedCalls,
+    /// Of the lost records, those of datagrams.
+    LostDatagrams,
+    /// Of the skipped messages, those that are datagrams.
+    SkippedDatagrams,
 }
 
 pub const COUNTER_COUNT: u32 = Counter::CompatBytes as u32 + 1;

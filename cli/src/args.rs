@@ -298,6 +298,15 @@ pub(crate) struct QueryArgs {
     /// Memory of all queries of a part; above, the largest is ended. Without it a quarter, at most 2 GiB.
     #[arg(long, value_parser = parse_bytes, value_name = "N")]
     pub(crate) queries_bytes_max: Option<usize>,
+    /// Longest time that a script may take to compile.
+    #[arg(long, value_parser = parse_duration, default_value = "5s", value_name = "5s")]
+    pub(crate) compile_time_max: Duration,
+    /// Work that compiling a script may take, in steps of about 10 ns that are the same everywhere.
+    #[arg(long, default_value_t = weir_pxl::limits::WORK_MAX, value_name = "N")]
+    pub(crate) compile_work_max: u64,
+    /// Scripts that compile at the same time; others wait their turn.
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub(crate) compiles_max: usize,
 }
 
 /// What readers may cost.

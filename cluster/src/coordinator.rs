@@ -14,15 +14,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tracing::warn;
-use weir_engine::{Engine, FeedExchange, Install};
+use weir_engine::{Engine, FeedExchange, Install, Intake, Part};
 use weir_proto::message::{SourceStatus, TableStatus};
 use weir_proto::{Epoch, Life, NodeInfo, NodeLink, QueryId, ToNode};
 use weir_pxl::table_functions::Answered;
-use weir_sinks::delivery::{Completeness, tick_unix_ns};
+use weir_sinks::delivery::Completeness;
 use weir_types::PackedRow;
 use weir_types::batch::pack_rows;
+use weir_types::clock::tick_unix_ns;
 use weir_types::plan::OpKind;
-use weir_types::split::{ExchangeId, FragmentKind, SplitPlan};
+use weir_types::split::{Source, SplitPlan};
 
 pub use answers::Identity;
 pub use completeness::Book;
@@ -33,7 +34,7 @@ use self::answers::Readers;
 use self::completeness::{Covered, Windows};
 use self::inbound::Pace;
 pub use crate::feed::FeedInfo;
-use crate::feed::{self, Feed, FeedPlan, Progress, Source};
+use crate::feed::{self, Feed, Progress, Shared};
 
 /// A node that is silent for longer no longer holds frontiers.
 pub const NODE_LAG_MAX_MS: u64 = 3_000;
@@ -92,7 +93,7 @@ pub struct Coordinator {
     nodes: BTreeMap<String, Node>,
     queries: BTreeMap<QueryId, Query>,
     feeds: BTreeMap<QueryId, Feed>,
-    by_source: HashMap<Source, FeedExchange>,
+    by_source: HashMap<Shared, FeedExchange>,
     /// Of queries and feeds: nodes and engines know both by the same numbers.
     next_query: QueryId,
     next_epoch: Epoch,
@@ -234,8 +235,8 @@ impl Coordinator {
     ) -> Result<(), CoordinatorError> {
         let refresh_ms = refresh_ms.max(1);
         let start_tick_ms = now_ms / refresh_ms * refresh_ms;
-        let (imports, new) = self.imports(&split, refresh_ms, now_ms);
-        let feeds: BTreeSet<QueryId> = imports.values().map(|at| at.feed).collect();
+        let (intakes, new) = self.intakes(&split, refresh_ms, now_ms);
+        let feeds: BTreeSet<QueryId> = intakes.iter().map(|at| at.feed).collect();
         for feed in &feeds {
             if let Some(feed) = self.feeds.get_mut(feed) {
                 feed.readers.insert(query);
@@ -243,20 +244,17 @@ impl Coordinator {
         }
         let begin_ms = |feed: &Feed| feed.closed_ms.max(feed.start_ms);
         let begin_ms = feeds.iter().filter_map(|feed| self.feeds.get(feed)).map(begin_ms).max();
-        let fragment = Arc::new(split.cluster.clone());
-        self.engine.install(Install {
-            imports,
-            ..Install::new(query, fragment, refresh_ms, begin_ms.unwrap_or(start_tick_ms))
-        });
+        let sources = intakes.into_iter().map(Intake::Feed).collect();
+        let part = Part::Query { plan: Arc::new(split.cluster.clone()), sources };
+        let start_tick_ms = begin_ms.unwrap_or(start_tick_ms);
+        self.engine.install(Install::new(query, part, refresh_ms, start_tick_ms));
         self.fill_table_functions(query, &split);
         let readers = match self.offline {
             true => Readers::default(),
             false => Readers::of(&split, now_ms),
         };
-        let reads_names = [&split.node, &split.cluster]
-            .iter()
-            .any(|fragment| fragment.calls(&weir_engine::reads_names));
-        self.book.query_began(query, feeds.clone(), Windows::of(&split.node), reads_names);
+        let reads_names = split.calls(&weir_engine::reads_names);
+        self.book.query_began(query, feeds.clone(), Windows::of(&split.sources), reads_names);
         self.queries.insert(query, Query { feeds, refresh_ms, closed_ms: 0, readers });
         self.ask_agents();
         self.push_answers(now_ms);
@@ -264,46 +262,43 @@ impl Coordinator {
         new.into_iter().try_for_each(|feed| self.install_on_nodes(feed))
     }
 
-    /// Where the query's exchanges are to be had, and the feeds that were installed for it.
-    fn imports(
+    /// Where the query's sources are to be had, in their order, and the feeds that were installed for it.
+    fn intakes(
         &mut self,
         split: &SplitPlan,
         refresh_ms: u64,
         now_ms: u64,
-    ) -> (BTreeMap<ExchangeId, FeedExchange>, Vec<QueryId>) {
-        let sources = feed::sources(split, refresh_ms);
-        let missing: Vec<Source> = sources
-            .iter()
-            .filter(|(_, source)| self.readable(source).is_none())
-            .map(|(_, source)| source.clone())
-            .collect();
+    ) -> (Vec<FeedExchange>, Vec<QueryId>) {
+        let shared = |source: &Source| Shared { refresh_ms, source: source.clone() };
+        let missing = split.sources.iter().map(shared);
+        let missing = missing.filter(|shared| self.readable(shared).is_none());
+        let missing: Vec<Source> = missing.map(|shared| shared.source).collect();
         let mut new = Vec::new();
-        for plan in feed::feed_plans(missing) {
-            new.push(self.start_feed(plan, refresh_ms, now_ms));
+        for sources in feed::by_feed(missing) {
+            new.push(self.start_feed(sources, refresh_ms, now_ms));
         }
-        let at = |(exchange, source): &(ExchangeId, Source)| {
-            Some((*exchange, *self.by_source.get(source)?))
+        let at = |source: &Source| {
+            let found = self.by_source.get(&shared(source));
+            *found.expect("its feed was there, or has just been started")
         };
-        (sources.iter().filter_map(at).collect(), new)
+        (split.sources.iter().map(at).collect(), new)
     }
 
     /// Where a new reader finds what it would miss nothing of.
-    fn readable(&self, source: &Source) -> Option<FeedExchange> {
-        let at = *self.by_source.get(source)?;
+    fn readable(&self, shared: &Shared) -> Option<FeedExchange> {
+        let at = *self.by_source.get(shared)?;
         let is_new = self.feeds.get(&at.feed)?.closed_ms == 0;
         (is_new || self.engine.holds(at)).then_some(at)
     }
 
-    fn start_feed(&mut self, plan: FeedPlan, refresh_ms: u64, now_ms: u64) -> QueryId {
+    fn start_feed(&mut self, sources: Vec<Source>, refresh_ms: u64, now_ms: u64) -> QueryId {
         let start_ms = now_ms / refresh_ms * refresh_ms;
         let id = self.new_query_id();
-        let fragment = Arc::new(plan.cluster.clone());
-        self.engine.install(Install::new(id, fragment, refresh_ms, start_ms));
-        let feed = Feed::new(plan, refresh_ms, start_ms);
+        let part = Part::Feed(sources.clone());
+        self.engine.install(Install::new(id, part, refresh_ms, start_ms));
+        let feed = Feed::new(sources, refresh_ms, start_ms);
         self.book.feed_began(id, feed.tables.clone(), tick_unix_ns(now_ms));
-        for (source, at) in feed.exchanges(id) {
-            self.by_source.insert(source.clone(), at);
-        }
+        self.by_source.extend(feed.exchanges(id));
         self.feeds.insert(id, feed);
         id
     }
@@ -311,9 +306,7 @@ impl Coordinator {
     /// What table functions answer is constant: their rows are given once.
     fn fill_table_functions(&self, query: QueryId, split: &SplitPlan) {
         for (idx, op) in split.cluster.ops.iter().enumerate() {
-            let FragmentKind::Plan(OpKind::TableFunction { name, args }) = &op.kind else {
-                continue;
-            };
+            let OpKind::TableFunction { name, args } = &op.kind else { continue };
             if let Some(rows) = self.table_functions.get(name) {
                 self.engine.push_table_function(query, idx, rows.clone());
                 continue;
@@ -352,9 +345,9 @@ impl Coordinator {
         self.book.covers(feed, name, Covered::default());
         // What is closed already knows nothing of it.
         self.book.feed_owes(feed, entry.closed_ms);
-        let (fragment, refresh_ms) = (entry.plan.node.clone(), entry.refresh_ms);
+        let (plan, refresh_ms) = (entry.node.clone(), entry.refresh_ms);
         node.link
-            .send(&ToNode::Install { query: feed, epoch, fragment, refresh_ms })
+            .send(&ToNode::Install { query: feed, epoch, plan, refresh_ms })
             .map_err(|source| CoordinatorError::Node { node: name.to_string(), source })
     }
 
@@ -408,7 +401,7 @@ impl Coordinator {
         self.feeds.iter().map(|(&feed, entry)| FeedInfo {
             feed,
             tables: entry.tables.clone(),
-            exchanges: entry.plan.sources.len(),
+            exchanges: entry.sources.len(),
             refresh_ms: entry.refresh_ms,
             readers: entry.readers.iter().copied().collect(),
         })

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use weir_pxl::{Cancel, CompileOptions, Compiled, Deadline, Script};
-use weir_types::plan::{OpId, OpKind, Plan};
+use weir_types::canonical::PlanIdentity;
+use weir_types::plan::{OpId, OpKind, Plan, Scan};
 use weir_types::split::SplitPlan;
 use weir_types::{Diagnostic, Relation};
 
@@ -89,8 +90,10 @@ impl PlanError {
 #[derive(Clone, Debug)]
 pub struct Prepared {
     pub name: String,
-    /// Without the outputs that were left out. Equal plans, equal views: what readers share.
+    /// Without the outputs that were left out.
     pub plan: Arc<Plan>,
+    /// What readers share: equal plans, equal views.
+    pub identity: Arc<PlanIdentity>,
     pub split: Arc<SplitPlan>,
     pub outputs: Vec<OutputInfo>,
     pub refresh_ms: u64,
@@ -125,6 +128,8 @@ fn resolve(request: &ScriptRequest) -> Result<(String, String, Option<String>), 
 pub struct Allowance {
     pub cancel: Cancel,
     pub deadline: Option<Deadline>,
+    /// Units of work; without it as many as the compiler allows by itself.
+    pub work_max: Option<u64>,
 }
 
 /// Compiles what is asked for, without splitting it.
@@ -141,6 +146,7 @@ pub fn compile(
         func: request.func.clone(),
         cancel: allowance.cancel.clone(),
         deadline: allowance.deadline.clone(),
+        work_max: allowance.work_max,
         ..CompileOptions::default()
     };
     let compiled = weir_pxl::compile(&script, &options).map_err(PlanError::Compile)?;
@@ -163,7 +169,7 @@ fn visit_below(plan: &Plan, op: OpId, mut visit: impl FnMut(&OpKind)) {
 /// The tables and table functions below an operator.
 fn tables_below(plan: &Plan, op: OpId, found: &mut Vec<String>) {
     visit_below(plan, op, |kind| {
-        if let OpKind::Scan { table: name, .. } | OpKind::TableFunction { name, .. } = kind {
+        if let OpKind::Scan(Scan { table: name, .. }) | OpKind::TableFunction { name, .. } = kind {
             found.push(name.clone());
         }
     });
@@ -229,6 +235,7 @@ pub fn prepare_within(
         compiled.tracepoints.into_iter().map(|point| (point.table, point.relation)).collect();
     Ok(Prepared {
         name,
+        identity: Arc::new(compiled.plan.identity()),
         plan: Arc::new(compiled.plan),
         split: Arc::new(split),
         outputs,
@@ -250,7 +257,7 @@ pub fn output_infos(compiled: &Compiled) -> Vec<OutputInfo> {
         .map(|(idx, output)| {
             let mut pane_ns = 0;
             visit_below(&compiled.plan, output.op, |kind| {
-                if let OpKind::Scan { window, .. } = kind
+                if let OpKind::Scan(Scan { window, .. }) = kind
                     && let Some(sliding) = window.sliding(None)
                 {
                     pane_ns = pane_ns.max(sliding.pane_ns);
@@ -302,4 +309,26 @@ pub fn functions_json(name: Option<&str>) -> Vec<serde_json::Value> {
             Some(json)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_types::testing::misfits;
+
+    /// Arguments are listed as the schema publishes them. Catches `valid_values`, which the page looked for
+    /// while the server said `validValues`.
+    #[test]
+    fn arguments_are_what_is_published() {
+        let text = include_str!("../../docs/api/messages.schema.json");
+        let schema: serde_json::Value = serde_json::from_str(text).unwrap();
+        let mut choices = 0;
+        for script in weir_pxl::bundle::scripts() {
+            for argument in super::arguments_json(script.vis).as_array().unwrap() {
+                let part = &schema["$defs"]["ScriptArg"];
+                assert_eq!(misfits(&schema, part, argument), [""; 0], "{}", script.name);
+                choices += usize::from(argument["validValues"].is_array());
+            }
+        }
+        assert!(choices > 0, "some argument has a list of choices");
+    }
 }

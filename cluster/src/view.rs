@@ -10,7 +10,7 @@ use std::sync::Arc;
 use weir_sinks::delivery::{Changes, Output};
 use weir_types::PackedRow;
 
-pub use weir_sinks::delivery::{OutputInfo, tick_unix_ns};
+pub use weir_sinks::delivery::OutputInfo;
 
 /// Rows that a snapshot may have unless the server is told otherwise.
 pub const SNAPSHOT_ROWS_MAX: usize = 1_000_000;

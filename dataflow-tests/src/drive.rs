@@ -11,8 +11,9 @@ mod rig;
 use std::collections::BTreeMap;
 
 use weir_engine::Limits;
+use weir_types::clock::tick_unix_ns;
 use weir_types::plan::OpKind;
-use weir_types::split::{FragmentKind, SplitPlan};
+use weir_types::split::SplitPlan;
 use weir_types::{DataType, PackedRow, Plan, Value};
 
 pub use coordinated::Coordinated;
@@ -37,7 +38,7 @@ pub enum FeedOrder {
 
 /// How a case is handed to the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Feed {
+pub struct Feeding {
     pub order: FeedOrder,
     /// Timely workers of each engine.
     pub workers: usize,
@@ -54,7 +55,7 @@ pub struct Feed {
     pub one_row_slices: bool,
 }
 
-impl Feed {
+impl Feeding {
     fn limits(&self) -> Limits {
         let limits = Limits::default();
         if !self.one_row_slices {
@@ -65,8 +66,8 @@ impl Feed {
 
     /// The plainest: whole batches, one worker, one node, a refresh a second, installed at once.
     #[must_use]
-    pub fn plain(ticks_ms: Vec<u64>) -> Feed {
-        Feed {
+    pub fn plain(ticks_ms: Vec<u64>) -> Feeding {
+        Feeding {
             order: FeedOrder::Whole,
             workers: 1,
             nodes: 1,
@@ -111,10 +112,6 @@ pub struct Compared {
     pub rows: usize,
 }
 
-pub(crate) fn tick_unix_ns(tick_ms: u64) -> i64 {
-    tick_ms as i64 * 1_000_000
-}
-
 /// One query of several that run side by side.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
@@ -131,7 +128,7 @@ pub fn compare(
     plan: &Plan,
     split: &SplitPlan,
     world: &World,
-    feed: &Feed,
+    feed: &Feeding,
 ) -> Result<Compared, DriveError> {
     let installed_after = feed.installed_after;
     compare_all(&[Query { plan, split, installed_after }], world, feed)
@@ -141,7 +138,7 @@ pub fn compare(
 pub fn compare_all(
     queries: &[Query<'_>],
     world: &World,
-    feed: &Feed,
+    feed: &Feeding,
 ) -> Result<Compared, DriveError> {
     let mut compared = Compared::default();
     let admitted = admission::as_admitted(world, feed);
@@ -173,7 +170,7 @@ pub fn compare_coordinated(
     queries: &[Query<'_>],
     removed_after: usize,
     world: &World,
-    feed: &Feed,
+    feed: &Feeding,
 ) -> Result<(Compared, usize), DriveError> {
     let (mut compared, mut sharing) = (Compared::default(), 0);
     let admitted = admission::as_admitted(world, feed);
@@ -252,7 +249,7 @@ fn install(
     query: u64,
     split: &SplitPlan,
     world: &World,
-    feed: &Feed,
+    feed: &Feeding,
     number: usize,
     admissions: &Admissions,
 ) {
@@ -277,7 +274,7 @@ fn install(
 /// Table functions have their rows from the start.
 fn fill_table_functions(rig: &Rig, query: u64, split: &SplitPlan, world: &World) {
     for (idx, op) in split.cluster.ops.iter().enumerate() {
-        if let FragmentKind::Plan(OpKind::TableFunction { name, .. }) = &op.kind
+        if let OpKind::TableFunction { name, .. } = &op.kind
             && let Some(rows) = world.table_functions.get(name)
         {
             rig.push_table_function(
@@ -293,7 +290,7 @@ fn fill_table_functions(rig: &Rig, query: u64, split: &SplitPlan, world: &World)
 pub fn run(
     split: &SplitPlan,
     world: &World,
-    feed: &Feed,
+    feed: &Feeding,
     look: &mut dyn FnMut(u64, &Views) -> Result<(), DriveError>,
 ) -> Result<(), DriveError> {
     let admissions = admission::admissions(world, feed);
@@ -313,7 +310,7 @@ pub fn run(
 fn push_tick(
     rig: &Rig,
     world: &World,
-    feed: &Feed,
+    feed: &Feeding,
     portions: Option<&BTreeMap<String, admission::Portion>>,
 ) {
     for (table, portion) in portions.into_iter().flatten() {

@@ -18,7 +18,7 @@ use weir_types::Plan;
 pub use plans::Style;
 
 use crate::choices::Choices;
-use crate::drive::{Feed, FeedOrder};
+use crate::drive::{FeedOrder, Feeding};
 use crate::model::{Table, World};
 
 /// A plan, what it reads and how it is fed.
@@ -26,7 +26,7 @@ use crate::model::{Table, World};
 pub struct Case {
     pub world: World,
     pub plan: Plan,
-    pub feed: Feed,
+    pub feed: Feeding,
 }
 
 impl fmt::Debug for Case {
@@ -38,7 +38,7 @@ impl fmt::Debug for Case {
 
 /// Plan, rows and feed as text, one operator or row a line.
 #[must_use]
-pub fn describe(plan: &Plan, world: &World, feed: &Feed) -> String {
+pub fn describe(plan: &Plan, world: &World, feed: &Feeding) -> String {
     let mut out = String::from("\n");
     for (id, op) in plan.ops.iter().enumerate() {
         let columns: Vec<String> = op
@@ -106,7 +106,7 @@ pub fn world(tables: &[&str], rows: &[Vec<u16>]) -> World {
 
 /// How a case is fed.
 #[must_use]
-pub fn feed_of(choices: &mut Choices<'_>) -> Feed {
+pub fn feed_of(choices: &mut Choices<'_>) -> Feeding {
     let order = match choices.below(3) {
         0 => FeedOrder::Whole,
         1 => FeedOrder::RowByRow,
@@ -125,5 +125,14 @@ pub fn feed_of(choices: &mut Choices<'_>) -> Feed {
     }
     let installed_after = if choices.one_in(4) { choices.below(ticks_ms.len()) } else { 0 };
     let one_row_slices = choices.one_in(3);
-    Feed { order, workers, nodes, tick_ms, refresh_ms, ticks_ms, installed_after, one_row_slices }
+    Feeding {
+        order,
+        workers,
+        nodes,
+        tick_ms,
+        refresh_ms,
+        ticks_ms,
+        installed_after,
+        one_row_slices,
+    }
 }

@@ -163,7 +163,7 @@ struct Evaluation<'a> {
 impl Evaluation<'_> {
     fn rows(&self, inputs: &[Input<'_>]) -> Result<Vec<Row>, ModelError> {
         match (&self.op.kind, inputs) {
-            (OpKind::Scan { table, columns, window }, []) => self.scan(table, columns, window),
+            (OpKind::Scan(scan), []) => self.scan(&scan.table, &scan.columns, &scan.window),
             (OpKind::TableFunction { name, .. }, []) => {
                 Ok(self.world.table_functions.get(name).cloned().unwrap_or_default())
             }

@@ -7,7 +7,7 @@ use weir_dataflow_tests::drive::{Coordinated, DriveError, Rig, plain_split};
 use weir_dataflow_tests::generate::rows::{BASE_UNIX_NS, SEC_NS};
 use weir_types::batch::RecordBatch;
 use weir_types::plan::{
-    AggCall, EndBound, JoinKind, OpKind, Output, PLAN_VERSION, Side, StartBound, Window,
+    AggCall, EndBound, JoinKind, OpKind, Output, PLAN_VERSION, Scan, Side, StartBound, Window,
 };
 use weir_types::{Column, DataType, Op, Plan, Relation, SemanticType};
 
@@ -32,11 +32,11 @@ fn plan() -> Plan {
         .collect();
     let window =
         Window { start: StartBound::Relative { window_ns: 300 * SEC_NS }, end: EndBound::Now };
-    let scan = OpKind::Scan {
+    let scan = OpKind::Scan(Scan {
         table: TABLE.to_string(),
         columns: columns.map(str::to_string).to_vec(),
         window,
-    };
+    });
     let quantiles = AggCall {
         func: "quantiles".to_string(),
         args: vec![3],

@@ -8,10 +8,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
-use weir_engine::{Engine, EngineConfig, EngineEvent, FeedExchange, Install};
-use weir_types::plan::{AggCall, EndBound, OpKind, StartBound, Window};
+use weir_engine::{Engine, EngineConfig, EngineEvent, FeedExchange, Install, Intake, Part};
+use weir_types::plan::{
+    AggCall, EndBound, Op, OpKind, Output, PLAN_VERSION, Scan, StartBound, Window,
+};
 use weir_types::schema::{Column, Relation};
-use weir_types::split::{Fragment, FragmentKind, FragmentOp, Shape};
+use weir_types::shared::Shared;
+use weir_types::split::{ClusterPlan, Labels, Shape, Source, SplitPlan, Step, TableScan};
 use weir_types::{Clock, DataType, Expr, RecordBatch, SemanticType, Value, WallClock, tables};
 
 const SEC_NS: i64 = 1_000_000_000;
@@ -63,16 +66,12 @@ fn relation(columns: &[(&str, DataType)]) -> Relation {
     Relation::new(columns.iter().map(column).collect())
 }
 
-fn op(kind: FragmentKind, inputs: Vec<usize>, relation: Relation) -> FragmentOp {
-    FragmentOp { kind, inputs, relation, hash: 0 }
-}
-
 fn agg(func: &str, arg: usize, data_type: DataType) -> AggCall {
     let func = func.to_string();
     AggCall { func, args: vec![arg], arg_types: vec![DataType::Int64], data_type, time: Some(0) }
 }
 
-fn fragments() -> (Fragment, Fragment) {
+fn split() -> SplitPlan {
     use DataType::{Int64, String, Time64Ns};
     let scanned = relation(&[
         ("time_", Time64Ns),
@@ -84,22 +83,16 @@ fn fragments() -> (Fragment, Fragment) {
         ("status", Int64),
     ]);
     let columns: Vec<_> = scanned.columns.iter().map(|column| column.name.clone()).collect();
-    let table = "let_events".to_string();
-    let scan = OpKind::Scan { table, columns, window: WINDOW };
+    let scan = Scan { table: "let_events".to_string(), columns, window: WINDOW };
+    let scan = Shared::new(TableScan { scan, types: scanned.types() });
     let column = |idx: usize| Expr::Column { idx, data_type: scanned.columns[idx].data_type };
     let call = |func: &str, args, data_type| Expr::Call { func: func.to_string(), args, data_type };
     let int = |value| Expr::Literal(Value::Int64(value));
     let is_err = call("greaterThanEqual", vec![column(6), int(400)], DataType::Boolean);
     let err = call("select", vec![is_err, int(1), int(0)], Int64);
     let w = call("bin", vec![column(0), int(SEC_NS)], Time64Ns);
-    let mut mapped = scanned.clone();
-    mapped.columns[6] = Column::new("err", Int64, SemanticType::None);
-    mapped.columns.push(Column::new("w", Time64Ns, SemanticType::None));
     let exprs = (0..6).map(column).chain([err, w]).collect();
-    let mut node = vec![
-        op(FragmentKind::Plan(scan), vec![], scanned.clone()),
-        op(FragmentKind::Plan(OpKind::Map { exprs }), vec![0], mapped.clone()),
-    ];
+    let steps = vec![Shared::new(Step::Map { exprs, labels: Labels::default() })];
     let four = vec![
         agg("count", 1, Int64),
         agg("sum", 6, Int64),
@@ -108,22 +101,18 @@ fn fragments() -> (Fragment, Fragment) {
     ];
     let slowest = vec![agg("max", 1, Int64)];
     let shapes = [(vec![3, 5, 7], four.clone()), (vec![3, 4], four), (vec![3], slowest)];
-    let mut cluster = Vec::new();
+    let (mut sources, mut ops, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
     for (exchange, (group, aggs)) in (0u32..).zip(shapes) {
-        let results = aggs.iter().map(|call| Column::new("r", call.data_type, SemanticType::None));
-        let keys = group.iter().map(|&idx| mapped.columns[idx].clone());
-        let out = Relation::new(keys.chain(results).collect());
         let shape = Shape::Partial { group, aggs };
-        let (window, time) = (WINDOW, 0);
-        let send = FragmentKind::Send { exchange, shape: shape.clone(), window, time };
-        node.push(op(send, vec![1], mapped.clone()));
-        let input = mapped.clone();
-        let receive = FragmentKind::Receive { exchange, shape, window, input };
-        cluster.push(op(receive, vec![], out.clone()));
-        let output = FragmentKind::Output { table: format!("{exchange}") };
-        cluster.push(op(output, vec![cluster.len() - 1], out));
+        let source = Source { scan: scan.clone(), steps: steps.clone(), time: 0, shape };
+        let types = source.received_types();
+        let out = types.iter().map(|ty| Column::new("r", *ty, SemanticType::None)).collect();
+        let (kind, inputs) = (OpKind::Scan(exchange), Vec::new());
+        ops.push(Op { kind, inputs, relation: Relation::new(out) });
+        outputs.push(Output { table: format!("{exchange}"), op: ops.len() - 1 });
+        sources.push(source);
     }
-    (Fragment { ops: node }, Fragment { ops: cluster })
+    SplitPlan { sources, cluster: ClusterPlan { version: PLAN_VERSION, ops, outputs } }
 }
 
 /// Hands changes on until the queries' frontiers are at the tick; counts changed rows.
@@ -148,22 +137,22 @@ fn settle(engine: &Engine, events: &Receiver<EngineEvent>, of: &[u64], at_ms: u6
 
 /// Installs both parts, and the readers. Gives the queries that answer.
 fn install(engine: &Engine, readers: u64) -> Vec<u64> {
-    let (node, mut cluster) = fragments();
-    let install = |query, fragment| Install::new(query, Arc::new(fragment), 1000, 1_000_000);
-    engine.install(install(NODE, node));
+    let split = split();
+    let (refresh_ms, start_tick_ms) = (1000, 1_000_000);
+    let install =
+        |query, part| engine.install(Install::new(query, part, refresh_ms, start_tick_ms));
+    install(NODE, Part::Node(Arc::new(split.node())));
     if readers == 0 {
-        engine.install(install(CLUSTER, cluster));
+        install(CLUSTER, Part::alone(&split));
         return vec![CLUSTER];
     }
-    let reader = cluster.clone();
-    cluster.ops.retain(|op| matches!(op.kind, FragmentKind::Receive { .. }));
-    let exchanges = 0..u32::try_from(cluster.ops.len()).unwrap_or(0);
-    let at = |exchange| (exchange, FeedExchange { feed: CLUSTER, exchange });
-    engine.install(install(CLUSTER, cluster));
+    install(CLUSTER, Part::Feed(split.sources.clone()));
     let queries: Vec<u64> = (1..=readers).map(|reader| CLUSTER + reader).collect();
+    let plan = Arc::new(split.cluster);
     for &query in &queries {
-        let imports = exchanges.clone().map(at).collect();
-        engine.install(Install { imports, ..install(query, reader.clone()) });
+        let at = |exchange| Intake::Feed(FeedExchange { feed: CLUSTER, exchange });
+        let sources = (0..).take(split.sources.len()).map(at).collect();
+        install(query, Part::Query { plan: Arc::clone(&plan), sources });
     }
     queries
 }

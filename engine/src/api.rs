@@ -1,19 +1,16 @@
 //! What goes into an engine and what comes out. Plain data; no timely or differential types.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use weir_functions::cuts::Cuts;
 use weir_types::PackedRow;
-use weir_types::split::{Change, ExchangeId, Fragment};
+use weir_types::split::{Change, ClusterPlan, ExchangeId, NodePlan, Source, SplitPlan};
 
 pub use crate::budget::Unread;
 
 /// A query's number. It may be used again after `Removed` or `Failed`.
 pub type QueryId = u64;
-
-/// A row whose event time is further ahead of its arrival than this is dropped and counted.
-pub const FUTURE_NS_MAX: i64 = 10_000_000_000;
 
 /// With [`EngineConfig::test_faults`], a filter or map that holds this string literal panics when it
 /// is evaluated.
@@ -39,6 +36,12 @@ pub struct Limits {
     /// Bytes of pushed rows that wait for a tick to close. Above: the batch is dropped and counted
     /// as [`TableStats::queue_full_rows`].
     pub pending_bytes_max: u64,
+    /// Bytes of history that wait to be seen by new queries, of all together: more is replayed when it is less,
+    /// or to a query for which none waits ([`crate::Engine::takes_replay`]). They are no part of what
+    /// queries hold, and live rows do not count here.
+    pub replayed_bytes_max: u64,
+    /// Bytes that one query's operators have before them: above, rows are not taken up that have only arrived.
+    pub under_way_bytes_max: u64,
     /// Bytes of a query that were handed out and not let go by the receiver ([`Unread`]). Above: its
     /// last operators wait, and so does its frontier.
     pub unread_bytes_max: u64,
@@ -58,6 +61,8 @@ impl Default for Limits {
             query_state_bytes_max: 1 << 30,
             state_bytes_max: 2 << 30,
             pending_bytes_max: 256 << 20,
+            replayed_bytes_max: 64 << 20,
+            under_way_bytes_max: 16 << 20,
             unread_bytes_max: 16 << 20,
             round_ns: 10_000_000,
             slice_ns_min: 500_000,
@@ -83,6 +88,8 @@ impl Limits {
             query_state_bytes_max: limits.query_state_bytes_max.min(memory_bytes / 8),
             state_bytes_max: limits.state_bytes_max.min(memory_bytes / 4),
             pending_bytes_max: limits.pending_bytes_max.min(memory_bytes / 16),
+            replayed_bytes_max: limits.replayed_bytes_max.min(memory_bytes / 32),
+            under_way_bytes_max: limits.under_way_bytes_max.min(memory_bytes / 64),
             ..limits
         }
     }
@@ -98,12 +105,25 @@ pub fn failure_code(message: &str) -> &'static str {
     LIMIT_CODES.into_iter().find(|known| *known == code).unwrap_or("query_failed")
 }
 
+/// A process of several. Queries are installed, removed, held and closed in process 0, and the others follow; rows
+/// and changes may be pushed in each. Results and frontiers are told in process 0. Metadata, figures and budgets
+/// are each process's own, and so is what [`crate::Engine::next_due`] says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineCluster {
+    /// From 0.
+    pub process: usize,
+    /// Host and port of each process, the same list for all.
+    pub addresses: Vec<String>,
+}
+
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
     /// For thread names and messages.
     pub name: String,
-    /// Worker threads; at least 1.
+    /// Worker threads of this process; at least 1.
     pub workers: usize,
+    /// The processes that are one engine together; `None`: this one alone. All have as many workers.
+    pub cluster: Option<EngineCluster>,
     /// Bounds scans without a start (they slide by it). `None`: such rows never expire. Must be the
     /// same in the node and the cluster part of a query: both cut time into panes by it.
     pub retention_ns: Option<i64>,
@@ -118,6 +138,7 @@ impl EngineConfig {
         EngineConfig {
             name: name.into(),
             workers: 1,
+            cluster: None,
             retention_ns: None,
             test_faults: false,
             limits: Limits::default(),
@@ -126,23 +147,54 @@ impl EngineConfig {
 }
 
 /// An exchange of a feed.
-///
-/// A *feed* is a cluster fragment of `Receive`s only. Nothing of it is handed out: it keeps the windows
-/// of its exchanges, and any number of queries of the same engine read them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FeedExchange {
     pub feed: QueryId,
     pub exchange: ExchangeId,
 }
 
-/// A fragment to keep true.
-#[derive(Clone, Debug)]
+/// What to keep true.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Part {
+    /// Of a node: hands out what changes in its sources. Without any it says only that it is up to date.
+    Node(#[serde(with = "shared")] Arc<NodePlan>),
+    /// A *feed*, in the cluster part: keeps the windows of these sources, which any number of queries of the
+    /// same engine read. Nothing of it is handed out.
+    Feed(Vec<Source>),
+    /// A query in the cluster part: hands out what changes in its outputs. `sources`: by the numbers that the
+    /// plan scans them by.
+    Query {
+        #[serde(with = "shared")]
+        plan: Arc<ClusterPlan>,
+        sources: Vec<Intake>,
+    },
+}
+
+impl Part {
+    /// A query that receives all of its sources itself.
+    #[must_use]
+    pub fn alone(split: &SplitPlan) -> Part {
+        let sources = split.sources.iter().cloned().map(Intake::Own).collect();
+        Part::Query { plan: Arc::new(split.cluster.clone()), sources }
+    }
+}
+
+/// Where a query has a source from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Intake {
+    /// The feed must be installed; if it goes, so does the query, with `Failed`.
+    Feed(FeedExchange),
+    /// It is received for this query alone.
+    Own(Source),
+}
+
+/// A part to install.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Install {
     pub query: QueryId,
-    pub fragment: Arc<Fragment>,
-    /// Cluster fragments: exchanges that are read from a feed instead of being received. The feed must be
-    /// installed; if it goes, so does the query, with `Failed`.
-    pub imports: BTreeMap<ExchangeId, FeedExchange>,
+    pub part: Part,
+    /// False: rows that are pushed are not for it before [`crate::Engine::go_live`]; it gets them by replay.
+    pub is_live: bool,
     /// At least 1. Results change only at multiples of it.
     pub refresh_ms: u64,
     /// The first tick at which results may appear; rounded up to a multiple of the refresh. Later for
@@ -150,23 +202,38 @@ pub struct Install {
     pub start_tick_ms: u64,
 }
 
+/// An `Arc` as what it holds.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        value: &Arc<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        T::serialize(value, serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<T>, D::Error> {
+        T::deserialize(deserializer).map(Arc::new)
+    }
+}
+
 impl Install {
-    /// Of a fragment that reads no feed.
+    /// Of a part that is fed from the beginning.
     #[must_use]
-    pub fn new(
-        query: QueryId,
-        fragment: Arc<Fragment>,
-        refresh_ms: u64,
-        start_tick_ms: u64,
-    ) -> Install {
-        Install { query, fragment, imports: BTreeMap::new(), refresh_ms, start_tick_ms }
+    pub fn new(query: QueryId, part: Part, refresh_ms: u64, start_tick_ms: u64) -> Install {
+        Install { query, part, is_live: true, refresh_ms, start_tick_ms }
     }
 }
 
 /// What an engine says. Emitted on worker threads: the receiver must not block.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EngineEvent {
-    /// Node fragments: what a refresh added on an exchange, consolidated per worker (several
+    /// Node parts: what a refresh added on an exchange, consolidated per worker (several
     /// workers send one event each). Comes before the `Frontier` of its tick.
     ///
     /// A large tick comes in several events, each within [`Limits::slice_bytes_max`] and a row more.
@@ -177,7 +244,7 @@ pub enum EngineEvent {
         changes: Vec<Change>,
         unread: Unread,
     },
-    /// Cluster fragments: the net change of an output table at a tick, over all workers; never
+    /// Queries: the net change of an output table at a tick, over all workers; never
     /// empty. Comes before the `Frontier` of its tick. A large tick comes in several events, no row in
     /// two of them.
     Rows {
@@ -214,6 +281,8 @@ pub struct QueryStats {
     pub state_bytes: u64,
     /// Bytes of rows that wait for an operator or for their tick to close.
     pub waiting_bytes: u64,
+    /// Bytes of history that it has not seen yet; no part of the above.
+    pub replayed_bytes: u64,
     /// Bytes that were handed out and not let go by the receiver.
     pub unread_bytes: u64,
     /// Rows scanned (node) or changes received (cluster).
@@ -244,7 +313,7 @@ pub struct TableStats {
     pub table: String,
     /// Rows pushed.
     pub rows: u64,
-    /// More than [`FUTURE_NS_MAX`] ahead of their arrival.
+    /// More than [`weir_types::clock::FUTURE_NS_MAX`] ahead of their arrival.
     pub future_rows: u64,
     /// Dropped because too much waited for a tick ([`Limits::pending_bytes_max`]).
     pub queue_full_rows: u64,

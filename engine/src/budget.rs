@@ -23,6 +23,11 @@ pub(crate) enum Purpose {
     State,
     /// Rows on their way: in queues, or until their tick is closed.
     Waiting,
+    /// Rows that came from a node's sources and that no operator has looked at. They wait, too.
+    Arrived,
+    /// Rows of a history that are seen again. The history holds them anyway, and they have a bound of their
+    /// own: they are no reason to end a query.
+    Replayed,
 }
 
 /// Bytes that a query holds, over all workers.
@@ -30,6 +35,9 @@ pub(crate) enum Purpose {
 pub(crate) struct Holdings {
     state: AtomicI64,
     waiting: AtomicI64,
+    /// Of what waits, what no operator has looked at.
+    arrived: AtomicI64,
+    replayed: AtomicI64,
     /// Handed out, and not let go by the receiver.
     unread: AtomicI64,
     /// An operator waits for the receiver.
@@ -47,6 +55,13 @@ impl Holdings {
     }
     pub(crate) fn waiting(&self) -> u64 {
         bytes_of(&self.waiting)
+    }
+    /// Of what waits, what operators have made of it or hold.
+    pub(crate) fn under_way(&self) -> u64 {
+        self.waiting().saturating_sub(bytes_of(&self.arrived))
+    }
+    pub(crate) fn replayed(&self) -> u64 {
+        bytes_of(&self.replayed)
     }
     pub(crate) fn unread(&self) -> u64 {
         bytes_of(&self.unread)
@@ -69,16 +84,20 @@ impl Holdings {
 #[derive(Default)]
 pub(crate) struct Meter {
     held_bytes: AtomicI64,
+    replayed_bytes: AtomicI64,
     threads: Vec<OnceLock<Thread>>,
 }
 
 impl Meter {
     pub(crate) fn new(workers: usize) -> Meter {
         let threads = (0..workers).map(|_| OnceLock::new()).collect();
-        Meter { held_bytes: AtomicI64::new(0), threads }
+        Meter { held_bytes: AtomicI64::new(0), replayed_bytes: AtomicI64::new(0), threads }
     }
     pub(crate) fn held_bytes(&self) -> u64 {
         bytes_of(&self.held_bytes)
+    }
+    pub(crate) fn replayed_bytes(&self) -> u64 {
+        bytes_of(&self.replayed_bytes)
     }
     /// Called once by each worker thread before it takes commands.
     pub(crate) fn register_thread(&self, worker: usize) {
@@ -144,6 +163,15 @@ impl QueryShared {
         let counter = match purpose {
             Purpose::State => &self.holdings.state,
             Purpose::Waiting => &self.holdings.waiting,
+            Purpose::Arrived => {
+                self.holdings.arrived.fetch_add(change, Ordering::Relaxed);
+                &self.holdings.waiting
+            }
+            Purpose::Replayed => {
+                self.holdings.replayed.fetch_add(change, Ordering::Relaxed);
+                engine.meter.replayed_bytes.fetch_add(change, Ordering::Relaxed);
+                return;
+            }
         };
         counter.fetch_add(change, Ordering::Relaxed);
         let held = &engine.meter.held_bytes;

@@ -18,13 +18,9 @@ use crate::api::{
     TableStats, WorkerStats,
 };
 use crate::budget::{Gauge, Purpose};
-use crate::prepare::Prepared;
 use crate::query::QueryShared;
-use crate::queue::{Command, EngineShared, Rubbish, TableBatch};
+use crate::queue::{Command, EngineShared, PushedBatch, Rubbish};
 use crate::{weigh, worker};
-
-/// What a query is told that is installed on a dead engine.
-const DEAD: &str = "the engine has died; a new one must take its place";
 
 /// Owns the worker threads. Dropping it stops them and waits (so do it off async threads).
 pub struct Engine {
@@ -43,11 +39,7 @@ impl Engine {
         emit: Arc<dyn Fn(EngineEvent) + Send + Sync>,
     ) -> Result<Engine, EngineError> {
         config.workers = config.workers.max(1);
-        let timely_config = if config.workers == 1 {
-            timely::Config::thread()
-        } else {
-            timely::Config::process(config.workers)
-        };
+        let timely_config = config.timely();
         let (rubbish, thrown_away) = channel();
         let reaper = std::thread::Builder::new()
             .name(format!("{}-reaper", config.name))
@@ -62,54 +54,53 @@ impl Engine {
         Ok(Engine { shared, threads: Mutex::new(Some((guards, reaper))) })
     }
 
-    /// Installs a query; one of the same id goes first, silently. A fragment that cannot be run, or an engine
+    /// Installs a query; one of the same id goes first, silently. A part that cannot be run, or an engine
     /// that is dead, is answered by `Failed`.
     pub fn install(&self, install: Install) {
+        if !self.leads("install") {
+            return;
+        }
         self.drop_query(install.query, false);
-        let config = &self.shared.config;
-        match self.prepare(&install) {
-            Err(message) => {
-                self.shared.emit(EngineEvent::Failed { query: install.query, message });
-            }
-            Ok(prepared) => {
-                let query = Arc::new(QueryShared::new(
-                    install.query,
-                    prepared,
-                    install.refresh_ms,
-                    install.start_tick_ms,
-                    config.workers,
-                ));
-                if self.shared.insert_query(Arc::clone(&query)) {
-                    self.shared.broadcast(Command::Install(query));
-                } else {
-                    let message = DEAD.to_string();
-                    self.shared.emit(EngineEvent::Failed { query: install.query, message });
-                }
-            }
+        if let Err(message) = self.enter(&install) {
+            self.shared.emit(EngineEvent::Failed { query: install.query, message });
         }
     }
 
-    fn prepare(&self, install: &Install) -> Result<Prepared, String> {
-        let Install { fragment, imports, .. } = install;
-        for FeedExchange { feed, exchange } in imports.values() {
-            let found = self.shared.query(*feed);
-            if !found.is_some_and(|feed| feed.prepared.publishes(*exchange)) {
+    fn enter(&self, install: &Install) -> Result<(), String> {
+        let program = self.shared.program(install)?;
+        for FeedExchange { feed, exchange } in program.imports() {
+            let found = self.shared.query(feed);
+            if !found.is_some_and(|feed| feed.program.publishes(exchange)) {
                 return Err(format!("there is no feed {feed} with an exchange {exchange}"));
             }
         }
-        let config = &self.shared.config;
-        Prepared::new(fragment, imports, config.retention_ns, config.test_faults)
+        self.shared.enter(install, program)
+    }
+
+    /// True in the process where orders are given.
+    fn leads(&self, what: &str) -> bool {
+        let leads = self.shared.config.leads();
+        if !leads {
+            tracing::error!(
+                what,
+                "orders are given in process 0 of an engine: this one is ignored"
+            );
+        }
+        leads
     }
 
     /// True if a query that is installed now can import the exchange whatever has passed through it.
     /// False for rows that never expire: a feed tells them once and does not keep them.
     #[must_use]
     pub fn holds(&self, at: FeedExchange) -> bool {
-        self.shared.query(at.feed).is_some_and(|feed| feed.prepared.holds(at.exchange))
+        self.shared.query(at.feed).is_some_and(|feed| feed.program.holds(at.exchange))
     }
 
     /// Drops a query; `Removed` follows when its state is released. Unknown ids are ignored.
     pub fn remove(&self, query: QueryId) {
+        if !self.leads("remove") {
+            return;
+        }
         self.drop_query(query, true);
     }
 
@@ -132,7 +123,7 @@ impl Engine {
             return;
         }
         let table: Arc<str> = table.into();
-        let Some(batch) = TableBatch::new(batch) else {
+        let Some(batch) = PushedBatch::new(batch) else {
             self.shared.count_table(&table, |stats| stats.no_time_rows += rows);
             return;
         };
@@ -151,19 +142,20 @@ impl Engine {
         self.shared.send(None, Command::Rows { table, batch: Arc::new(batch) }, false);
     }
 
-    /// Back-fill: rows of a table for one query, admitted at its next refresh. Call [`Engine::hold`]
-    /// right after `install` and release it when all is replayed: until then its frontier stands
-    /// still, while other queries go on.
-    pub fn replay(&self, query: QueryId, table: &str, batches: Vec<RecordBatch>) {
+    /// Back-fill: rows of a table for one query, each batch with the tick that admitted it; what is of a tick
+    /// before the query's next one is admitted at that. Call [`Engine::hold`] right after `install` and
+    /// release it when all is replayed: until then its frontier stands still, while other queries go on.
+    pub fn replay(&self, query: QueryId, table: &str, batches: Vec<(u64, RecordBatch)>) {
         let batches: Vec<_> = batches
             .into_iter()
-            .filter(|batch| batch.num_rows() > 0)
-            .filter_map(TableBatch::new)
-            .map(Arc::new)
+            .filter(|(_, batch)| batch.num_rows() > 0)
+            .filter_map(|(tick_ms, batch)| Some((tick_ms, Arc::new(PushedBatch::new(batch)?))))
             .collect();
         let Some(shared) = self.shared.query(query) else { return };
-        let bytes: u64 = batches.iter().map(|batch| batch.bytes).sum();
-        let held = self.held(&shared, usize::try_from(bytes).unwrap_or(usize::MAX));
+        let bytes: u64 = batches.iter().map(|(_, batch)| batch.bytes).sum();
+        let mut held = Gauge::new(shared, Arc::clone(&self.shared), Purpose::Replayed);
+        held.set(usize::try_from(bytes).unwrap_or(usize::MAX));
+        let held = Arc::new(held);
         let command = Command::Replay { query, table: table.into(), batches, held };
         self.shared.send(None, command, true);
     }
@@ -175,10 +167,20 @@ impl Engine {
         Arc::new(held)
     }
 
-    /// Bytes of a query's rows that wait for its operators: replay the next slice when this is small.
+    /// True if there is room for another slice of history for the query: [`crate::Limits::replayed_bytes_max`].
+    /// One for which none waits has room whatever the others do.
     #[must_use]
-    pub fn waiting_bytes(&self, query: QueryId) -> u64 {
-        self.shared.query(query).map_or(0, |query| query.holdings.waiting())
+    pub fn takes_replay(&self, query: QueryId) -> bool {
+        let is_empty = self.shared.query(query).is_none_or(|query| query.holdings.replayed() == 0);
+        is_empty
+            || self.shared.meter.replayed_bytes() < self.shared.config.limits.replayed_bytes_max
+    }
+
+    /// Rows that are pushed from now on are for the query, which was installed without.
+    pub fn go_live(&self, query: QueryId) {
+        if self.leads("go_live") {
+            self.shared.broadcast(Command::GoLive(query));
+        }
     }
 
     /// Bytes of pushed rows that wait for a tick to close.
@@ -193,15 +195,19 @@ impl Engine {
     /// `held`: closing ticks does not move this query's frontier until it is released. Rows go on
     /// being taken in.
     pub fn hold(&self, query: QueryId, held: bool) {
-        self.shared.broadcast(Command::Hold { query, held });
+        if self.leads("hold") {
+            self.shared.broadcast(Command::Hold { query, held });
+        }
     }
 
-    /// Everything pushed so far is admitted at `tick_ms`. Ticks ascend. Concerns node fragments.
+    /// Everything pushed so far is admitted at `tick_ms`. Ticks ascend. Concerns node parts.
     pub fn close_tick(&self, tick_ms: u64) {
-        self.shared.broadcast(Command::CloseTick(tick_ms));
+        if self.leads("close_tick") {
+            self.shared.broadcast(Command::CloseTick(tick_ms));
+        }
     }
 
-    /// Changes from one node for one exchange of a cluster fragment. A tick that is closed already
+    /// Changes from one node for one exchange of a feed, or of a query. A tick that is closed already
     /// stands for the next one that is not.
     pub fn push_changes(
         &self,
@@ -216,13 +222,15 @@ impl Engine {
         self.shared.send(None, command, false);
     }
 
-    /// All live nodes have reported `tick_ms` for this query. Concerns cluster fragments.
+    /// All live nodes have reported `tick_ms` for this query. Concerns feeds and queries.
     pub fn close_query_tick(&self, query: QueryId, tick_ms: u64) {
-        self.shared.broadcast(Command::CloseQueryTick { query, tick_ms });
+        if self.leads("close_query_tick") {
+            self.shared.broadcast(Command::CloseQueryTick { query, tick_ms });
+        }
     }
 
-    /// The contents of a table-function source of a cluster fragment, in place of the former ones,
-    /// from the next refresh on. `op` is its position in the fragment.
+    /// The contents of a table-function source of a query, in place of the former ones, from the next
+    /// refresh on. `op` is its position in the plan.
     pub fn push_table_function(&self, query: QueryId, op: OpId, rows: Vec<PackedRow>) {
         let command = Command::TableFunction { query, op, rows: Arc::new(rows) };
         self.shared.send(Some(0), command, true);
@@ -240,7 +248,7 @@ impl Engine {
     #[must_use]
     pub fn next_due(&self, query: QueryId) -> Option<u64> {
         let query = self.shared.query(query)?;
-        let feeds = query.prepared.feeds.iter().filter_map(|&feed| self.shared.query(feed));
+        let feeds = query.program.feeds().iter().filter_map(|&feed| self.shared.query(feed));
         feeds.chain([Arc::clone(&query)]).filter_map(|query| query.next_due()).min()
     }
 
@@ -298,7 +306,14 @@ impl Engine {
         }
     }
 
-    /// Stops the workers and waits for them.
+    /// In a process that follows: waits until the first one has stopped.
+    pub fn wait(&self) {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((guards, reaper)) = threads else { return };
+        self.join(guards, reaper);
+    }
+
+    /// Stops the workers and waits for them. An engine of several processes is stopped in the first one.
     pub fn shutdown(self) {
         self.stop();
     }
@@ -310,6 +325,10 @@ impl Engine {
             query.end();
         }
         self.shared.broadcast(Command::Shutdown);
+        self.join(guards, reaper);
+    }
+
+    fn join(&self, guards: WorkerGuards<()>, reaper: JoinHandle<()>) {
         for result in guards.join() {
             if let Err(message) = result {
                 tracing::error!(engine = self.shared.config.name, message, "worker died");

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use weir_types::batch::RecordBatch;
 
-use crate::queue::TableBatch;
+use crate::queue::PushedBatch;
 
 /// Default for all tables together.
 pub const HISTORY_BYTES_DEFAULT: u64 = 512 << 20;
@@ -40,7 +40,8 @@ pub struct TableHistoryStats {
 
 #[derive(Default)]
 struct TableHistory {
-    batches: VecDeque<TableBatch>,
+    /// With the tick that admitted them.
+    batches: VecDeque<(u64, PushedBatch)>,
     /// Of the oldest batch.
     first_sequence: u64,
     bytes: u64,
@@ -55,7 +56,7 @@ struct TableHistory {
 impl TableHistory {
     fn shrink(&mut self, budget_bytes: u64) {
         while self.bytes > budget_bytes
-            && let Some(batch) = self.batches.pop_front()
+            && let Some((_, batch)) = self.batches.pop_front()
         {
             let rows = batch.rows.num_rows() as u64;
             self.first_sequence += 1;
@@ -130,20 +131,20 @@ impl History {
         self.total_bytes.saturating_sub(taken) / sharers.max(1)
     }
 
-    /// Keeps a batch and drops the oldest ones that no longer fit.
-    pub fn push(&mut self, table: &str, batch: RecordBatch) {
+    /// Keeps a batch, admitted at a tick, and drops the oldest ones that no longer fit.
+    pub fn push(&mut self, table: &str, admitted_ms: u64, batch: RecordBatch) {
         let rows = batch.num_rows() as u64;
         if rows == 0 {
             return;
         }
         let is_new = !self.tables.contains_key(table);
         let history = self.tables.entry(table.into()).or_default();
-        match TableBatch::new(batch) {
+        match PushedBatch::new(batch) {
             Some(batch) => {
                 history.bytes += batch.bytes;
                 history.bytes_added += batch.bytes;
                 history.rows += rows;
-                history.batches.push_back(batch);
+                history.batches.push_back((admitted_ms, batch));
             }
             None => history.refused_rows += rows,
         }
@@ -186,26 +187,39 @@ impl History {
         }
     }
 
-    /// The cursor's next batches, at least one and about `rows_max` rows. Batches that lie wholly
-    /// before the cursor's event time are passed over; others come whole. Empty: it is done.
+    /// Lets a cursor go on over what has come since it was made.
+    pub fn extend(&self, cursor: &mut Cursor) {
+        let end = self.tables.get(&*cursor.table).map_or(0, TableHistory::next_sequence);
+        cursor.end_sequence = cursor.end_sequence.max(end);
+    }
+
+    /// The cursor's next batches with the ticks that admitted them, at least one and about so many rows or
+    /// bytes. Batches that lie wholly before the cursor's event time are passed over; others come whole.
+    /// Empty: it is done.
     #[must_use]
-    pub fn next_slice(&self, cursor: &mut Cursor, rows_max: usize) -> Vec<RecordBatch> {
+    pub fn next_slice(
+        &self,
+        cursor: &mut Cursor,
+        rows_max: usize,
+        bytes_max: u64,
+    ) -> Vec<(u64, RecordBatch)> {
         let mut slice = Vec::new();
-        let mut rows = 0;
+        let (mut rows, mut bytes) = (0, 0);
         let Some(history) = self.tables.get(&*cursor.table) else { return slice };
         let first = history.first_sequence.min(cursor.end_sequence);
         if cursor.next_sequence < first {
             cursor.missed_batches += first - cursor.next_sequence;
             cursor.next_sequence = first;
         }
-        while !cursor.is_done() && rows < rows_max {
+        while !cursor.is_done() && rows < rows_max && bytes < bytes_max {
             let at = cursor.next_sequence - history.first_sequence;
             cursor.next_sequence += 1;
             let batch = usize::try_from(at).ok().and_then(|at| history.batches.get(at));
-            let Some(batch) = batch else { continue };
+            let Some((admitted_ms, batch)) = batch else { continue };
             if batch.time_max_unix_ns >= cursor.from_unix_ns {
                 rows += batch.rows.num_rows();
-                slice.push(batch.rows.clone());
+                bytes += batch.bytes;
+                slice.push((*admitted_ms, batch.rows.clone()));
             }
         }
         slice
@@ -226,7 +240,7 @@ impl History {
                 batches_added: history.next_sequence(),
                 batches_dropped: history.first_sequence,
                 bytes_added: history.bytes_added,
-                time_min_unix_ns: history.batches.iter().map(|b| b.time_min_unix_ns).min(),
+                time_min_unix_ns: history.batches.iter().map(|(_, b)| b.time_min_unix_ns).min(),
             })
             .collect()
     }
@@ -255,13 +269,13 @@ mod tests {
     #[test]
     fn drops_the_oldest_within_the_budget() {
         let mut history = History::new(1 << 20, &["let_events"]);
-        let one = TableBatch::new(batch(&[0; 1000])).unwrap().bytes;
+        let one = PushedBatch::new(batch(&[0; 1000])).unwrap().bytes;
         let fits = history.budget_bytes("let_events") / one;
         assert!(fits > 3, "the test needs a few batches to fit");
         assert_eq!(history.covers_from("let_events"), None);
         let total = fits as i64 + 2;
         for number in 0..total {
-            history.push("let_events", batch(&[number; 1000]));
+            history.push("let_events", 0, batch(&[number; 1000]));
         }
         let stats = &history.stats()[0];
         assert_eq!((stats.rows, stats.dropped_rows), (fits * 1000, 2000));
@@ -279,18 +293,18 @@ mod tests {
     #[test]
     fn a_cursor_sees_what_was_there() {
         let mut history = History::new(1 << 20, &[]);
-        (0..4).for_each(|number| history.push("t", batch(&[number * 10])));
+        (0..4).for_each(|number| history.push("t", 0, batch(&[number * 10])));
         let mut cursor = history.cursor("t", 15);
-        history.push("t", batch(&[99]));
-        let first = history.next_slice(&mut cursor, 1);
-        let rest = history.next_slice(&mut cursor, 1000);
+        history.push("t", 0, batch(&[99]));
+        let first = history.next_slice(&mut cursor, 1, u64::MAX);
+        let rest = history.next_slice(&mut cursor, 1000, u64::MAX);
         assert_eq!(first.iter().chain(&rest).count(), 2);
-        assert!(cursor.is_done() && history.next_slice(&mut cursor, 1).is_empty());
+        assert!(cursor.is_done() && history.next_slice(&mut cursor, 1, u64::MAX).is_empty());
 
         let mut cursor = history.cursor("t", 0);
         let big = history.budget_bytes("t") as usize / 8;
-        history.push("t", batch(&vec![100; big]));
-        assert!(history.next_slice(&mut cursor, 1000).is_empty());
+        history.push("t", 0, batch(&vec![100; big]));
+        assert!(history.next_slice(&mut cursor, 1000, u64::MAX).is_empty());
         assert_eq!(cursor.missed_batches, 5);
     }
 

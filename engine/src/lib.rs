@@ -1,8 +1,8 @@
 //! Incremental dataflow over plans, on timely and differential dataflow.
 //!
-//! An [`Engine`] owns worker threads that keep the results of installed plan fragments true: a *node*
-//! fragment turns the rows of tables into changes on exchanges, a *cluster* fragment turns such
-//! changes into changed result rows. Everything that timely and differential are called stays inside
+//! An [`Engine`] owns worker threads that keep the results of installed parts of plans true: a *node*
+//! part turns the rows of tables into changes on exchanges; *feeds* and *queries*, in the cluster part, keep
+//! windows of such changes and turn them into changed result rows. Everything that timely and differential are called stays inside
 //! this crate. It does *not* compile, talk to other processes, read clocks for event time or know
 //! where rows come from.
 //!
@@ -15,7 +15,7 @@
 //!   own `Sequencer`; a multi-process engine would put its `Sequencer` behind the same `queue`.)
 //! * `budget` has what a query may hold and how long it may work before others have their turn;
 //! * `worker` applies commands, steps timely and reports frontiers;
-//! * `prepare` checks and compiles a fragment once, off the workers; `render` builds its operators;
+//! * `prepare` checks and compiles a part once, off the workers; `render` builds its operators;
 //! * `render/publish` hands what a feed's windows tell to the dataflows of the queries that read them;
 //! * `generations` replaces an engine that died;
 //! * `history` keeps the recent rows of tables for back-fill. It is not used by the engine itself.
@@ -30,6 +30,7 @@ mod engine;
 mod generations;
 pub mod history;
 mod memory;
+mod order;
 mod prepare;
 mod query;
 mod queue;
@@ -38,9 +39,9 @@ mod weigh;
 mod worker;
 
 pub use api::{
-    EngineConfig, EngineError, EngineEvent, EngineStats, FUTURE_NS_MAX, FeedExchange, Install,
-    Limits, QueryId, QueryStats, TEST_DEATH_LITERAL, TEST_DEATHS_LITERAL, TEST_PANIC_LITERAL,
-    TableStats, Unread, WorkerStats, failure_code,
+    EngineCluster, EngineConfig, EngineError, EngineEvent, EngineStats, FeedExchange, Install,
+    Intake, Limits, Part, QueryId, QueryStats, TEST_DEATH_LITERAL, TEST_DEATHS_LITERAL,
+    TEST_PANIC_LITERAL, TableStats, Unread, WorkerStats, failure_code,
 };
 pub use engine::Engine;
 pub use generations::{EmitOfGeneration, Generations, RestartPace};

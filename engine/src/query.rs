@@ -11,17 +11,14 @@ use timely::scheduling::Activator;
 use weir_functions::cuts::{self, Cuts};
 use weir_functions::{EvalCtx, FunctionError};
 use weir_types::Clock;
+use weir_types::clock::tick_unix_ns;
 use weir_types::metadata::MetadataSnapshot;
+use weir_types::text::panic_text;
 
-use crate::api::{EngineEvent, Limits, QueryId, QueryStats};
+use crate::api::{EngineEvent, Install, Limits, QueryId, QueryStats};
 use crate::budget::{Gauge, Holdings, Purpose, Rounds, Turns, Unread};
-use crate::prepare::Prepared;
+use crate::prepare::Program;
 use crate::queue::{Command, EngineShared};
-
-/// Milliseconds to nanoseconds of a tick.
-pub(crate) fn tick_unix_ns(tick_ms: u64) -> i64 {
-    i64::try_from(tick_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000)
-}
 
 /// Why an operator cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +45,9 @@ const NEVER: u64 = u64::MAX;
 
 pub(crate) struct QueryShared {
     pub(crate) id: QueryId,
-    pub(crate) prepared: Prepared,
+    /// As it was asked for.
+    pub(crate) install: Install,
+    pub(crate) program: Program,
     pub(crate) refresh_ms: u64,
     /// A multiple of the refresh.
     start_tick_ms: AtomicU64,
@@ -69,17 +68,12 @@ pub(crate) struct QueryShared {
 }
 
 impl QueryShared {
-    pub(crate) fn new(
-        id: QueryId,
-        prepared: Prepared,
-        refresh_ms: u64,
-        start_tick_ms: u64,
-        workers: usize,
-    ) -> QueryShared {
-        let refresh_ms = refresh_ms.max(1);
+    pub(crate) fn new(install: Install, program: Program, workers: usize) -> QueryShared {
+        let (refresh_ms, start_tick_ms) = (install.refresh_ms.max(1), install.start_tick_ms);
         QueryShared {
-            id,
-            prepared,
+            id: install.query,
+            install,
+            program,
             refresh_ms,
             start_tick_ms: AtomicU64::new(start_tick_ms.div_ceil(refresh_ms) * refresh_ms),
             live: AtomicBool::new(true),
@@ -125,6 +119,7 @@ impl QueryShared {
         }
         if engine.take_this_query(self).is_some() {
             engine.broadcast(Command::Remove(self.id));
+            engine.report(self.id, message);
         }
         tracing::warn!(query = self.id, message, "query failed");
         engine.emit(EngineEvent::Failed { query: self.id, message: message.to_string() });
@@ -156,7 +151,7 @@ impl QueryShared {
         let old = self.frontier_tick_ms.load(Ordering::Relaxed);
         if self.is_live() && (old == NO_FRONTIER || tick_ms > old) {
             self.frontier_tick_ms.store(tick_ms, Ordering::Relaxed);
-            if !self.prepared.is_feed {
+            if !self.program.is_feed() {
                 engine.emit(EngineEvent::Frontier { query: self.id, tick_ms });
             }
         }
@@ -182,6 +177,7 @@ impl QueryShared {
             query: self.id,
             state_bytes: self.holdings.state(),
             waiting_bytes: self.holdings.waiting(),
+            replayed_bytes: self.holdings.replayed(),
             unread_bytes: self.holdings.unread(),
             rows_in: self.rows_in.load(Ordering::Relaxed),
             late_rows: self.late_rows.load(Ordering::Relaxed),
@@ -206,6 +202,8 @@ impl DueSlot {
 pub(crate) struct Env {
     pub(crate) query: Arc<QueryShared>,
     pub(crate) engine: Arc<EngineShared>,
+    /// Among the workers of this process, and of all.
+    local: usize,
     pub(crate) worker: usize,
     pub(crate) peers: usize,
     metadata: Rc<RefCell<Arc<MetadataSnapshot>>>,
@@ -226,6 +224,7 @@ impl Env {
         rounds: Rc<Rounds>,
     ) -> Env {
         Env {
+            local: worker % engine.config.workers,
             query,
             engine,
             worker,
@@ -310,21 +309,17 @@ impl Env {
     pub(crate) fn guard(&self, name: &str, logic: impl FnOnce() -> Result<(), OpError>) {
         let start_ns = self.engine.clock.monotonic_ns();
         self.began_ns.set(start_ns);
-        self.engine.runs(self.worker, Some(self.query.id));
+        self.engine.runs(self.local, Some(self.query.id));
         match std::panic::catch_unwind(AssertUnwindSafe(logic)) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.query.fail(&self.engine, &format!("{name}: {error}")),
             Err(panic) if panic.is::<TestDeath>() => std::panic::resume_unwind(panic),
             Err(panic) => {
-                let text = panic
-                    .downcast_ref::<String>()
-                    .map(String::as_str)
-                    .or_else(|| panic.downcast_ref::<&str>().copied())
-                    .unwrap_or("unknown panic");
+                let text = panic_text(&*panic);
                 self.query.fail(&self.engine, &format!("{name}: panicked: {text}"));
             }
         }
-        self.engine.runs(self.worker, None);
+        self.engine.runs(self.local, None);
         let cuts = cuts::take();
         if !cuts.is_empty() {
             self.query.cut(&self.engine, &cuts);

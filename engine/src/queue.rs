@@ -18,12 +18,14 @@ use weir_types::plan::OpId;
 use weir_types::split::{Change, ExchangeId};
 use weir_types::{PackedRow, WallClock};
 
-use crate::api::{EngineConfig, EngineEvent, QueryId, TableStats};
+use crate::api::{EngineConfig, EngineEvent, Install, QueryId, TableStats};
 use crate::budget::{Gauge, Meter};
+use crate::order::{Order, Word};
+use crate::prepare::{Program, Settings};
 use crate::query::QueryShared;
 
 /// A table's batch with what every scan of it wants to know first.
-pub(crate) struct TableBatch {
+pub(crate) struct PushedBatch {
     pub(crate) rows: RecordBatch,
     pub(crate) time_idx: usize,
     pub(crate) time_min_unix_ns: i64,
@@ -31,9 +33,9 @@ pub(crate) struct TableBatch {
     pub(crate) bytes: u64,
 }
 
-impl TableBatch {
+impl PushedBatch {
     /// `None` for a batch without an event time.
-    pub(crate) fn new(rows: RecordBatch) -> Option<TableBatch> {
+    pub(crate) fn new(rows: RecordBatch) -> Option<PushedBatch> {
         let time_idx = rows.schema_ref().index_of("time_").ok()?;
         let times = rows.column(time_idx).as_primitive_opt::<TimestampNanosecondType>()?.values();
         let (mut min, mut max) = (i64::MAX, i64::MIN);
@@ -42,7 +44,7 @@ impl TableBatch {
             max = max.max(time);
         }
         let bytes = rows.get_array_memory_size() as u64;
-        Some(TableBatch { time_idx, time_min_unix_ns: min, time_max_unix_ns: max, bytes, rows })
+        Some(PushedBatch { time_idx, time_min_unix_ns: min, time_max_unix_ns: max, bytes, rows })
     }
 }
 
@@ -52,14 +54,16 @@ pub(crate) enum Command {
     Remove(QueryId),
     Rows {
         table: Arc<str>,
-        batch: Arc<TableBatch>,
+        batch: Arc<PushedBatch>,
     },
     Replay {
         query: QueryId,
         table: Arc<str>,
-        batches: Vec<Arc<TableBatch>>,
+        /// With the ticks that admitted them.
+        batches: Vec<(u64, Arc<PushedBatch>)>,
         held: Arc<Gauge>,
     },
+    GoLive(QueryId),
     Hold {
         query: QueryId,
         held: bool,
@@ -86,11 +90,18 @@ pub(crate) enum Command {
     Shutdown,
 }
 
+/// What a query is told that is installed on a dead engine.
+const DEAD: &str = "the engine has died; a new one must take its place";
+
 #[derive(Default)]
 struct Queues {
     of_workers: Vec<Vec<Command>>,
     /// Where the next batch goes.
     turn: usize,
+    /// What is to be said to other processes.
+    words: Vec<Word>,
+    /// Orders that were said on, in the first process; that were heard, in another.
+    orders: u64,
 }
 
 /// Something large whose parts take long to free. `None`: no more comes.
@@ -145,7 +156,10 @@ impl EngineShared {
             config,
             clock: WallClock,
             emit,
-            queues: Mutex::new(Queues { of_workers: vec![Vec::new(); workers], turn: 0 }),
+            queues: Mutex::new(Queues {
+                of_workers: vec![Vec::new(); workers],
+                ..Queues::default()
+            }),
             meter: Arc::new(Meter::new(workers)),
             rubbish: Mutex::new(rubbish),
             gauges: (0..workers).map(|_| WorkerGauges::default()).collect(),
@@ -172,8 +186,92 @@ impl EngineShared {
                 return;
             }
             queues.of_workers.iter_mut().for_each(|queue| queue.push(command.clone()));
+            if self.config.cluster.is_some()
+                && self.config.leads()
+                && let Some(order) = Order::of(&command)
+            {
+                let number = queues.orders;
+                queues.orders += 1;
+                queues.words.push(Word::Order { number, order });
+            }
         }
         self.meter.wake_all();
+    }
+
+    /// What this process has to say to others, in order.
+    pub(crate) fn take_words(&self) -> Vec<Word> {
+        std::mem::take(&mut lock(&self.queues).words)
+    }
+
+    /// Says a query's failure on to where orders are given: there it fails for all.
+    pub(crate) fn report(&self, query: QueryId, message: &str) {
+        if !self.config.leads() {
+            lock(&self.queues).words.push(Word::Failed { query, message: message.to_string() });
+            self.meter.wake(0);
+        }
+    }
+
+    /// Another process has spoken.
+    pub(crate) fn hear(&self, word: Word) {
+        match word {
+            Word::Failed { query, message } => {
+                if let Some(query) = self.query(query) {
+                    query.fail(self, &message);
+                }
+            }
+            Word::Order { number, order } => {
+                let expected = {
+                    let mut queues = lock(&self.queues);
+                    queues.orders += 1;
+                    queues.orders - 1
+                };
+                // Dataflows that differ from process to process would be wrong without a word.
+                assert_eq!(number, expected, "orders come one after another");
+                self.follow(order);
+            }
+        }
+    }
+
+    /// Does what was ordered elsewhere.
+    fn follow(&self, order: Order) {
+        match order {
+            Order::Install(install) => {
+                // It was prepared from the same value there.
+                let entered =
+                    self.program(&install).and_then(|program| self.enter(&install, program));
+                if let Err(message) = entered {
+                    panic!("a query that the first process runs cannot be run here: {message}");
+                }
+            }
+            Order::Remove(query) => {
+                if let Some(shared) = self.take_query(query) {
+                    shared.end();
+                }
+                self.broadcast(Command::Remove(query));
+            }
+            Order::GoLive(query) => self.broadcast(Command::GoLive(query)),
+            Order::Hold { query, held } => self.broadcast(Command::Hold { query, held }),
+            Order::CloseTick(tick_ms) => self.broadcast(Command::CloseTick(tick_ms)),
+            Order::CloseQueryTick { query, tick_ms } => {
+                self.broadcast(Command::CloseQueryTick { query, tick_ms });
+            }
+            Order::Shutdown => self.broadcast(Command::Shutdown),
+        }
+    }
+
+    /// What this process runs for a part.
+    pub(crate) fn program(&self, install: &Install) -> Result<Program, String> {
+        Program::new(&install.part, &Settings::of(&self.config))
+    }
+
+    /// Has the workers of this process build a query.
+    pub(crate) fn enter(&self, install: &Install, program: Program) -> Result<(), String> {
+        let query = Arc::new(QueryShared::new(install.clone(), program, self.config.workers));
+        if !self.insert_query(Arc::clone(&query)) {
+            return Err(DEAD.to_string());
+        }
+        self.broadcast(Command::Install(query));
+        Ok(())
     }
 
     /// To one worker; in turn without a choice. `wake`: it should look now rather than with the next
@@ -241,7 +339,7 @@ impl EngineShared {
     /// not yet listed here is installed after it, and finds no feed.
     pub(crate) fn fail_readers(&self, feed: QueryId, message: &str) {
         for query in self.queries() {
-            if query.prepared.feeds.contains(&feed) {
+            if query.program.feeds().contains(&feed) {
                 query.fail(self, message);
             }
         }

@@ -13,17 +13,21 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampNanosecondType;
 use arrow_select::filter::filter_record_batch;
 use timely::worker::Worker as TimelyWorker;
+use weir_types::clock::{FUTURE_NS_MAX, tick_unix_ns};
 use weir_types::metadata::MetadataSnapshot;
 
-use crate::api::{FUTURE_NS_MAX, FeedExchange, QueryId};
+use crate::api::{FeedExchange, QueryId};
 use crate::budget::Rounds;
-use crate::prepare::{Kind, Role};
-use crate::query::{Env, QueryShared, tick_unix_ns};
-use crate::queue::{Command, EngineShared, TableBatch};
+use crate::order::Words;
+use crate::query::{Env, QueryShared};
+use crate::queue::{Command, EngineShared, PushedBatch};
 use crate::render::{Sources, render};
 
 /// An idle worker looks around at least this often.
 const PARK_MAX: Duration = Duration::from_millis(500);
+
+/// No batch has this number.
+const NEVER_BATCH: u64 = u64::MAX;
 
 /// A query as one worker has it.
 struct Installed {
@@ -74,10 +78,12 @@ struct Worker<'w> {
     timely: &'w mut TimelyWorker,
     shared: &'w Arc<EngineShared>,
     index: usize,
+    /// Among those of this process.
+    local: usize,
     queries: BTreeMap<QueryId, (Installed, Option<usize>)>,
     draining: Vec<Draining>,
     /// Rows that wait for their tick to close, with the number of their batch.
-    pending: Vec<(u64, Arc<str>, Arc<TableBatch>)>,
+    pending: Vec<(u64, Arc<str>, Arc<PushedBatch>)>,
     next_batch: u64,
     metadata: Rc<RefCell<Arc<MetadataSnapshot>>>,
     rounds: Rc<Rounds>,
@@ -99,12 +105,16 @@ impl Drop for DeathWatch<'_> {
 
 pub(crate) fn run(timely: &mut TimelyWorker, shared: &Arc<EngineShared>) {
     let index = timely.index();
-    let _watch = DeathWatch { shared, worker: index };
-    shared.meter.register_thread(index);
+    // Of this process.
+    let local = index % shared.config.workers;
+    let _watch = DeathWatch { shared, worker: local };
+    shared.meter.register_thread(local);
+    let mut words = Words::new(timely, shared);
     let mut worker = Worker {
         timely,
         shared,
         index,
+        local,
         queries: BTreeMap::new(),
         draining: Vec::new(),
         pending: Vec::new(),
@@ -114,7 +124,11 @@ pub(crate) fn run(timely: &mut TimelyWorker, shared: &Arc<EngineShared>) {
     };
     let mut commands = Vec::new();
     loop {
-        shared.take(index, &mut commands);
+        shared.take(local, &mut commands);
+        if let Some(words) = words.as_mut().filter(|_| local == 0) {
+            // After the commands: others hear of the end before this worker goes.
+            words.say(shared, shared.take_words());
+        }
         // After the commands are taken: what was set before a command is there when it is applied.
         *worker.metadata.borrow_mut() = shared.metadata();
         let has_news = !commands.is_empty();
@@ -150,10 +164,15 @@ impl Worker<'_> {
             }
             Command::Replay { query, table, batches, held } => {
                 if let Some((installed, _)) = self.queries.get(&query) {
-                    let tick_ms = installed.open_tick_ms;
-                    for batch in &batches {
+                    for (tick_ms, batch) in &batches {
+                        let tick_ms = installed.admission_tick(*tick_ms);
                         installed.sources.push_rows(&table, tick_ms, batch, Some(&held));
                     }
+                }
+            }
+            Command::GoLive(query) => {
+                if let Some((installed, _)) = self.queries.get_mut(&query) {
+                    installed.first_batch = self.next_batch;
                 }
             }
             Command::Hold { query, held } => {
@@ -175,13 +194,6 @@ impl Worker<'_> {
             }
             Command::TableFunction { query, op, rows } => {
                 if let Some((installed, _)) = self.queries.get(&query) {
-                    let op = installed
-                        .query()
-                        .prepared
-                        .ops
-                        .get(op)
-                        .and_then(|o| o.same_as)
-                        .unwrap_or(op);
                     installed.sources.push_table_function(op, installed.open_tick_ms, rows);
                 }
             }
@@ -201,7 +213,7 @@ impl Worker<'_> {
             Rc::clone(&self.rounds),
         ));
         self.start_after_feeds(&env.query);
-        let is_empty = env.query.prepared.ops.is_empty();
+        let is_empty = env.query.program.is_empty();
         let (sources, dataflow) = if is_empty {
             (Sources::default(), None)
         } else {
@@ -211,17 +223,17 @@ impl Worker<'_> {
                 let (feed, _) = queries.get(&at.feed)?;
                 feed.sources.publisher(at.exchange).cloned()
             };
-            self.shared.runs(self.index, Some(id));
+            self.shared.runs(self.local, Some(id));
             let sources = render(self.timely, &env, &feeds);
-            self.shared.runs(self.index, None);
+            self.shared.runs(self.local, None);
             (sources, Some(dataflow))
         };
-        for (feed, _) in env.query.prepared.feeds.iter().filter_map(|id| self.queries.get(id)) {
+        for (feed, _) in env.query.program.feeds().iter().filter_map(|id| self.queries.get(id)) {
             // Gives the new reader its first rows.
             feed.env.activate_all();
         }
         let open_tick_ms = env.query.start_tick_ms();
-        let first_batch = self.next_batch;
+        let first_batch = if env.query.install.is_live { self.next_batch } else { NEVER_BATCH };
         let installed =
             Installed { env, sources, open_tick_ms, held: false, first_batch, is_empty };
         self.queries.insert(id, (installed, dataflow));
@@ -230,17 +242,16 @@ impl Worker<'_> {
     /// Readers of feeds start where these are. The same on all workers: what is installed and closed
     /// when a command comes is.
     fn start_after_feeds(&self, query: &QueryShared) {
-        for id in &query.prepared.feeds {
+        for id in query.program.feeds() {
             match self.queries.get(id) {
                 Some((feed, _)) => query.start_from(feed.readable_from()),
                 None => query.fail(self.shared, &format!("feed {id} has ended")),
             }
         }
-        for op in &query.prepared.ops {
-            let Kind::Import(FeedExchange { feed, exchange }) = op.kind else { continue };
+        for FeedExchange { feed, exchange } in query.program.imports() {
             let Some((feed, _)) = self.queries.get(&feed) else { continue };
             let is_new = feed.open_tick_ms == feed.query().start_tick_ms();
-            if !is_new && !feed.query().prepared.holds(exchange) {
+            if !is_new && !feed.query().program.holds(exchange) {
                 query.fail(self.shared, "rows that never expire are not kept for late readers");
             }
         }
@@ -248,7 +259,7 @@ impl Worker<'_> {
 
     fn remove(&mut self, query: QueryId) {
         if let Some((installed, dataflow)) = self.queries.remove(&query) {
-            let feeds = &installed.query().prepared.feeds;
+            let feeds = installed.query().program.feeds();
             for (feed, _) in feeds.iter().filter_map(|id| self.queries.get(id)) {
                 feed.sources.publishers().for_each(|publisher| publisher.forget(query));
             }
@@ -276,7 +287,7 @@ impl Worker<'_> {
             }
         }
         for (installed, _) in self.queries.values_mut() {
-            if installed.query().prepared.role == Role::Node {
+            if installed.query().program.is_of_node() {
                 installed.close(tick_ms);
             }
         }
@@ -286,16 +297,16 @@ impl Worker<'_> {
     fn without_future(
         &self,
         table: &Arc<str>,
-        batch: &TableBatch,
+        batch: &PushedBatch,
         latest_ns: i64,
-    ) -> Option<Arc<TableBatch>> {
+    ) -> Option<Arc<PushedBatch>> {
         let times = batch.rows.column(batch.time_idx).as_primitive::<TimestampNanosecondType>();
         let keep: BooleanArray =
             times.values().iter().map(|&time| Some(time <= latest_ns)).collect();
         let dropped = (batch.rows.num_rows() - keep.true_count()) as u64;
         self.shared.count_table(table, |stats| stats.future_rows += dropped);
         let kept = filter_record_batch(&batch.rows, &keep).ok()?;
-        if kept.num_rows() == 0 { None } else { TableBatch::new(kept).map(Arc::new) }
+        if kept.num_rows() == 0 { None } else { PushedBatch::new(kept).map(Arc::new) }
     }
 
     fn begin_round(&self) {
@@ -329,7 +340,7 @@ impl Worker<'_> {
                 drains
             });
         }
-        let gauges = &self.shared.gauges[self.index];
+        let gauges = &self.shared.gauges[self.local];
         gauges.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
         let dataflows = self.timely.installed_dataflows().len() as u64;
         gauges.dataflows.store(dataflows, Ordering::Relaxed);

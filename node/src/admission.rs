@@ -10,8 +10,8 @@ use arrow_array::BooleanArray;
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampNanosecondType;
 use arrow_select::filter::filter_record_batch;
-use weir_engine::FUTURE_NS_MAX;
 use weir_types::RecordBatch;
+use weir_types::clock::FUTURE_NS_MAX;
 
 /// Bytes of rows that wait for their tick: what the engine takes at once at most. Beyond it batches
 /// are dropped and counted.

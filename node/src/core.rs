@@ -9,16 +9,17 @@ use std::sync::atomic::Ordering;
 
 use tracing::{debug, warn};
 use weir_engine::history::{Cursor, History};
-use weir_engine::{Cuts, Engine, EngineEvent, Install};
+use weir_engine::{Cuts, Engine, EngineEvent, Install, Part};
 use weir_proto::bus::NodeSender;
 use weir_proto::message::{SourceStatus, TableStatus};
 use weir_proto::{Epoch, FromNode, Life, NodeInfo, Place, QueryId, ToNode};
 use weir_types::acc::Acc;
 use weir_types::batch::BATCH_ROWS_MAX;
+use weir_types::clock::tick_unix_ns;
 use weir_types::ledger::{Meter, NodeLedger, Reach, Span, Told};
-use weir_types::plan::{OpKind, StartBound};
+use weir_types::plan::StartBound;
 use weir_types::source::TableCounters;
-use weir_types::split::{Change, Fragment, FragmentKind};
+use weir_types::split::{Change, NodePlan};
 use weir_types::{PackedRow, RecordBatch, Upid};
 
 use crate::admission::{Admission, Admitted, OPEN_BYTES_MAX};
@@ -27,8 +28,12 @@ use crate::loss_rows::LossRows;
 
 /// History rows that are replayed to new queries between two ticks, so that others keep theirs.
 const REPLAY_ROWS_PER_SLICE: usize = 64 * BATCH_ROWS_MAX;
-/// No more is replayed while this much waits to be seen.
-const REPLAY_BACKLOG_BYTES_MAX: u64 = 64 << 20;
+/// And their bytes for one query at a time: a fraction of what all may have (the engine's `replayed_bytes_max`), so
+/// that they take turns.
+const REPLAY_BYTES_PER_SLICE: u64 = 8 << 20;
+/// What comes while a query is being replayed to is history as well. It goes on with that so many times, each
+/// shorter than the last if it can keep up at all; then it goes live.
+const REPLAY_EXTENSIONS_MAX: u32 = 8;
 /// Changes that go into one message.
 const CHANGES_PER_MESSAGE: usize = 16_384;
 /// And their bytes, well below what a message may have.
@@ -49,13 +54,26 @@ struct Query {
     tables: Vec<String>,
     /// Where the answer begins: what history covered when it was installed.
     covers_from_unix_ns: i64,
-    /// What is still to be replayed of each table; `None` once live.
-    replay: Option<VecDeque<(String, Cursor)>>,
+    /// What is still to be replayed; `None` once live.
+    replay: Option<Replay>,
     /// Of the next update or progress.
     sequence: u64,
     samples: VecDeque<(u64, i64)>,
     /// What was told of values that functions left out.
     cuts_told: Cuts,
+}
+
+/// A back-fill under way.
+struct Replay {
+    /// Of each table that the query reads.
+    cursors: Vec<(String, Cursor)>,
+    extensions: u32,
+}
+
+impl Replay {
+    fn is_done(&self) -> bool {
+        self.cursors.iter().all(|(_, cursor)| cursor.is_done())
+    }
 }
 
 pub struct NodeCore {
@@ -209,8 +227,8 @@ impl NodeCore {
 
     pub fn handle(&mut self, message: ToNode, now_ms: u64) {
         match message {
-            ToNode::Install { query, epoch, fragment, refresh_ms } => {
-                self.install((query, epoch), fragment, refresh_ms, now_ms);
+            ToNode::Install { query, epoch, plan, refresh_ms } => {
+                self.install((query, epoch), plan, refresh_ms, now_ms);
             }
             ToNode::Remove { query, epoch } => self.remove(query, epoch),
             // Nothing was answered yet, even of what was asked for before: who asks may have lost it.
@@ -269,7 +287,7 @@ impl NodeCore {
     fn install(
         &mut self,
         (name, epoch): (QueryId, Epoch),
-        fragment: Fragment,
+        plan: NodePlan,
         refresh_ms: u64,
         now_ms: u64,
     ) {
@@ -285,27 +303,25 @@ impl NodeCore {
         }
         let query = self.next_installation;
         self.next_installation += 1;
-        let tables = fragment.scanned_tables();
-        let fragment = Arc::new(fragment);
+        let tables = plan.scanned_tables();
         let start_tick_ms = now_ms / refresh_ms * refresh_ms;
-        let mut replay = VecDeque::new();
+        let mut cursors = Vec::new();
         let mut covers_from_unix_ns = self.started_unix_ns;
         if let Some(history) = &self.history {
             for table in &tables {
-                let from_unix_ns = replay_from(&fragment, table, now_ms);
-                let cursor = history.cursor(table, from_unix_ns);
-                if !cursor.is_done() {
-                    replay.push_back((table.clone(), cursor));
-                }
+                let from_unix_ns = replay_from(&plan, table, now_ms);
+                cursors.push((table.clone(), history.cursor(table, from_unix_ns)));
                 covers_from_unix_ns = covers_from_unix_ns.max(self.covers_from(table));
             }
         }
-        let live = replay.is_empty();
-        self.engine.install(Install::new(query, fragment, refresh_ms, start_tick_ms));
-        if !live {
+        let replay = Replay { cursors, extensions: 0 };
+        let is_live = replay.is_done();
+        let install = Install::new(query, Part::Node(Arc::new(plan)), refresh_ms, start_tick_ms);
+        self.engine.install(Install { is_live, ..install });
+        if !is_live {
             self.engine.hold(query, true);
         }
-        debug!(query, tables = replay.len(), "query installed");
+        debug!(query, is_live, "query installed");
         self.queries.insert(
             query,
             Query {
@@ -313,7 +329,7 @@ impl NodeCore {
                 epoch,
                 tables,
                 covers_from_unix_ns,
-                replay: (!live).then_some(replay),
+                replay: (!is_live).then_some(replay),
                 sequence: 0,
                 samples: VecDeque::new(),
                 cuts_told: Cuts::default(),
@@ -353,24 +369,27 @@ impl NodeCore {
         let mut left = false;
         #[expect(clippy::iter_over_hash_type, reason = "the order of back-fills does not matter")]
         for (&id, query) in &mut self.queries {
-            let Some(cursors) = &mut query.replay else { continue };
-            while budget_rows > 0 && self.engine.waiting_bytes(id) < REPLAY_BACKLOG_BYTES_MAX {
-                let Some((table, cursor)) = cursors.front_mut() else { break };
-                let slice = history.next_slice(cursor, budget_rows.min(BATCH_ROWS_MAX));
-                if slice.is_empty() {
-                    if cursor.missed_batches > 0 {
-                        let covered = history.covers_from(table).unwrap_or(i64::MIN);
-                        query.covers_from_unix_ns = query.covers_from_unix_ns.max(covered);
-                    }
-                    cursors.pop_front();
-                    continue;
+            let Some(replay) = &mut query.replay else { continue };
+            for (table, cursor) in &mut replay.cursors {
+                while budget_rows > 0 && !cursor.is_done() && self.engine.takes_replay(id) {
+                    let rows_max = budget_rows.min(BATCH_ROWS_MAX);
+                    let slice = history.next_slice(cursor, rows_max, REPLAY_BYTES_PER_SLICE);
+                    let rows: usize = slice.iter().map(|(_, batch)| batch.num_rows()).sum();
+                    budget_rows = budget_rows.saturating_sub(rows);
+                    self.engine.replay(id, table, slice);
                 }
-                let rows: usize = slice.iter().map(RecordBatch::num_rows).sum();
-                budget_rows = budget_rows.saturating_sub(rows);
-                self.engine.replay(id, table, slice);
+                if std::mem::take(&mut cursor.missed_batches) > 0 {
+                    let covered = history.covers_from(table).unwrap_or(i64::MIN);
+                    query.covers_from_unix_ns = query.covers_from_unix_ns.max(covered);
+                }
             }
-            if cursors.is_empty() {
+            if replay.is_done() && replay.extensions < REPLAY_EXTENSIONS_MAX {
+                replay.extensions += 1;
+                replay.cursors.iter_mut().for_each(|(_, cursor)| history.extend(cursor));
+            }
+            if replay.is_done() {
                 query.replay = None;
+                self.engine.go_live(id);
                 self.engine.hold(id, false);
             } else {
                 left = true;
@@ -413,7 +432,7 @@ impl NodeCore {
             *self.rows_total.entry(table.clone()).or_default() += rows;
             self.in_hand = Some((table.clone(), rows));
             if let Some(history) = &mut self.history {
-                history.push(&table, batch.clone());
+                history.push(&table, tick_ms, batch.clone());
             }
             self.engine.push_rows(&table, batch);
             self.in_hand = None;
@@ -618,10 +637,6 @@ impl NodeCore {
     }
 }
 
-fn tick_unix_ns(tick_ms: u64) -> i64 {
-    i64::try_from(tick_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000)
-}
-
 /// How many of the changes go into the next message; at least one.
 fn in_one_message(changes: &[Change]) -> usize {
     let mut bytes = 0;
@@ -638,20 +653,16 @@ fn in_one_message(changes: &[Change]) -> usize {
 }
 
 /// The earliest event time that a scan of the table can still hold.
-fn replay_from(fragment: &Fragment, table: &str, now_ms: u64) -> i64 {
+fn replay_from(plan: &NodePlan, table: &str, now_ms: u64) -> i64 {
     let now_unix_ns = tick_unix_ns(now_ms);
-    let scans = fragment.ops.iter().filter_map(|op| match &op.kind {
-        FragmentKind::Plan(OpKind::Scan { table: scanned, window, .. }) if scanned == table => {
-            Some(match window.start {
-                StartBound::Beginning => i64::MIN,
-                StartBound::Absolute { start_unix_ns } => start_unix_ns,
-                StartBound::Relative { .. } => {
-                    window.sliding(None).map_or(i64::MIN, |sliding| sliding.start_at(now_unix_ns))
-                }
-            })
-        }
-        _ => None,
-    });
+    let scans =
+        plan.scans().filter(|scan| scan.table == table).map(|scan| match scan.window.start {
+            StartBound::Beginning => i64::MIN,
+            StartBound::Absolute { start_unix_ns } => start_unix_ns,
+            StartBound::Relative { .. } => {
+                scan.window.sliding(None).map_or(i64::MIN, |sliding| sliding.start_at(now_unix_ns))
+            }
+        });
     scans.min().unwrap_or(i64::MIN)
 }
 

@@ -66,7 +66,7 @@ struct ThreadPanicked;
 
 pub struct SourceActor {
     spec: SourceSpec,
-    feed: Feed,
+    feed: SourceFeed,
     address: WeakAddress<SourceActor>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<std::thread::Result<()>>>,
@@ -74,7 +74,7 @@ pub struct SourceActor {
 
 /// What every source thread shares.
 #[derive(Clone)]
-pub struct Feed {
+pub struct SourceFeed {
     pub clock: Arc<dyn Clock>,
     pub tick_ms: u64,
     pub rows: Sender<FromSource>,
@@ -128,7 +128,7 @@ impl Handler<ThreadPanicked> for SourceActor {
 pub fn start(
     switch: &KillSwitch,
     spec: SourceSpec,
-    feed: Feed,
+    feed: SourceFeed,
     stop: Arc<AtomicBool>,
 ) -> Handle<SourceActor> {
     let name = format!("source-{}", spec.name);
@@ -144,13 +144,13 @@ pub fn start(
 }
 
 /// What a source's thread does until it is stopped.
-pub(crate) fn run_source(spec: SourceSpec, feed: Feed, stop: Arc<AtomicBool>) {
+pub(crate) fn run_source(spec: SourceSpec, feed: SourceFeed, stop: Arc<AtomicBool>) {
     SourceThread { spec, feed, stop }.run();
 }
 
 struct SourceThread {
     spec: SourceSpec,
-    feed: Feed,
+    feed: SourceFeed,
     stop: Arc<AtomicBool>,
 }
 

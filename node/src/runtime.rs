@@ -27,7 +27,7 @@ use weir_types::{Clock, Upid};
 use crate::agent::Agent;
 use crate::core::NodeCore;
 use crate::events::{Events, engine_events};
-use crate::host::{Feed, FromSource, SourceSpec};
+use crate::host::{FromSource, SourceFeed, SourceSpec};
 use crate::loss_rows;
 use crate::metadata::Names;
 
@@ -129,7 +129,7 @@ pub struct NodeRuntime {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     pub engine: Arc<Generations>,
-    pub feed: Feed,
+    pub feed: SourceFeed,
     panic_asked: Arc<AtomicBool>,
     test_faults: bool,
 }
@@ -198,7 +198,7 @@ impl NodeRuntime {
         )
         .with_ledger(config.ledger.clone(), config.own_upid);
         let (rows, from_sources) = bounded(FROM_SOURCES_MAX);
-        let feed = Feed { clock: clock.clone(), tick_ms: config.tick_ms, rows };
+        let feed = SourceFeed { clock: clock.clone(), tick_ms: config.tick_ms, rows };
         let stop = Arc::new(AtomicBool::new(false));
         let sources = specs.iter().map(|spec| {
             let tables = spec.tables.iter().map(ToString::to_string).collect();

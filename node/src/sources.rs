@@ -10,17 +10,18 @@ use std::time::Duration;
 
 use tracing::warn;
 use weir_engine::Generations;
+use weir_sources::ParserConfig;
 use weir_sources::capture::Liveness;
 use weir_sources::dns::{DnsCounters, ReverseDns, SystemResolver};
 use weir_sources::ebpf::{EbpfConfig, EbpfSource, Filters};
-use weir_sources::http1::Config as HttpConfig;
 use weir_sources::metadata::{Found, Observation};
 use weir_sources::proc::ProcSource;
 use weir_sources::redact::Redactor;
-use weir_sources::socket::{SocketTracer, SocketTracerConfig};
+use weir_sources::socket::{self, SocketTracer, SocketTracerConfig};
 use weir_types::RecordBatch;
 use weir_types::ledger::METADATA;
 use weir_types::source::{BlindProcess, Source, TableBatch, TableCounters};
+use weir_types::text::with_causes;
 
 use crate::agent::DebugState;
 use crate::grace::Grace;
@@ -140,7 +141,7 @@ impl Sources {
         let (running, progress) = (self.running.clone(), self.progress.clone());
         let ebpf = SourceSpec {
             name: "ebpf",
-            tables: &["http_events", "conn_stats", "stirling_error"],
+            tables: socket::table_names(),
             factory: Arc::new(move || {
                 let counted = Running::new(&running);
                 let tracer =
@@ -197,8 +198,6 @@ impl SocketTracing {
             pids: config.wanted.pids.clone(),
             ports: config.wanted.ports.clone(),
             cgroup_ids: config.wanted.cgroup_ids.clone(),
-            // No parser reads them yet: not copying is the cheapest way to ignore.
-            udp: false,
             ..Filters::default()
         };
         let mut ebpf = EbpfSource::start(&EbpfConfig { filters, ..EbpfConfig::default() })
@@ -207,7 +206,7 @@ impl SocketTracing {
         let tracer = SocketTracer::new(SocketTracerConfig {
             asid: config.asid,
             test_faults: config.test_faults,
-            http1: HttpConfig { redactor: config.redactor.clone(), ..HttpConfig::default() },
+            parsers: ParserConfig { redactor: config.redactor.clone(), ..ParserConfig::default() },
             ..SocketTracerConfig::default()
         });
         Ok(SocketTracing {
@@ -242,17 +241,6 @@ fn pass(
         awaits
     };
     grace.pass(batches, now_unix_ns, &mut awaits, out);
-}
-
-/// An error and its causes in one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut at = error.source();
-    while let Some(cause) = at {
-        text.push_str(&format!(": {cause}"));
-        at = cause.source();
-    }
-    text
 }
 
 impl Source for SocketTracing {
@@ -308,14 +296,15 @@ impl Source for SocketTracing {
     }
 
     fn counters(&self) -> BTreeMap<String, TableCounters> {
-        let lost_before = self.ebpf.as_ref().map(|ebpf| ebpf.counters().losses());
-        let of_table = |counters: weir_sources::socket::TableCounters| {
+        let in_kernel = self.ebpf.as_ref().map(EbpfSource::counters);
+        let of_table = |counters: weir_sources::socket::CaptureCounters| {
             let mut lost_total: BTreeMap<String, u64> =
                 counters.lost.iter().map(|(reason, n)| (reason.to_string(), *n)).collect();
             // Whatever moves over sockets is missing in each of their tables.
             if counters.table != "stirling_error" {
-                let before = lost_before.iter().flatten();
-                lost_total.extend(before.map(|(name, n)| (name.to_string(), *n)));
+                let before = in_kernel.map(|kernel| kernel.losses(counters.has_datagrams));
+                let before = before.into_iter().flatten();
+                lost_total.extend(before.map(|(name, n)| (name.to_string(), n)));
                 let passed = self.grace.passed_full(counters.table);
                 lost_total.insert("metadata_grace_full".to_string(), passed);
             }

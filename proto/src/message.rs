@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use weir_types::PackedRow;
 use weir_types::ledger::Loss;
 use weir_types::source::BlindProcess;
-use weir_types::split::{Change, ExchangeId, Fragment};
+use weir_types::split::{Change, ExchangeId, NodePlan};
 
 /// Number of an installed query, unique within a cluster process's life.
 pub type QueryId = u64;
@@ -66,9 +66,9 @@ pub type Epoch = u64;
 /// time, and its [`FromNode::Status`] says what it has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToNode {
-    /// Run `fragment`: replay what history covers of it, then go live. Refresh in milliseconds. In place
+    /// Run `plan`: replay what history covers of it, then go live. Refresh in milliseconds. In place
     /// of an earlier epoch of the query; never run again with an epoch not above the greatest seen.
-    Install { query: QueryId, epoch: Epoch, fragment: Fragment, refresh_ms: u64 },
+    Install { query: QueryId, epoch: Epoch, plan: NodePlan, refresh_ms: u64 },
     /// This installation, or an earlier one, is not wanted any more.
     Remove { query: QueryId, epoch: Epoch },
     /// Answer these table functions from now on, in place of the former ones: at once, then about

@@ -98,6 +98,7 @@ const LOOK_WORK: u64 = 100_000;
 pub(crate) struct Budget {
     cancel: Cancel,
     deadline: Option<Deadline>,
+    work_max: u64,
     work: Cell<u64>,
     look_at: Cell<u64>,
     folded_bytes: Cell<usize>,
@@ -111,8 +112,9 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    pub(crate) fn new(cancel: Cancel, deadline: Option<Deadline>) -> Budget {
+    pub(crate) fn new(cancel: Cancel, deadline: Option<Deadline>, work_max: Option<u64>) -> Budget {
         Budget {
+            work_max: work_max.unwrap_or(WORK_MAX),
             cancel,
             deadline,
             work: Cell::new(0),
@@ -143,7 +145,7 @@ impl Budget {
         self.look_at.set(spent.saturating_add(LOOK_WORK));
         if self.cancel.is_cancelled() {
             self.exceed(Over::Cancelled);
-        } else if spent > WORK_MAX {
+        } else if spent > self.work_max {
             self.exceed(Over::Work);
         } else if self.deadline.as_ref().is_some_and(Deadline::is_past) {
             self.exceed(Over::Time);
@@ -220,7 +222,7 @@ impl Budget {
             ),
             Over::Work => (
                 Code::TooComplex,
-                format!("compiling the script takes more than {WORK_MAX} steps"),
+                format!("compiling the script takes more than {} steps", self.work_max),
                 "functions are inlined at each call: calls of calls multiply",
             ),
             Over::FoldedBytes => (
@@ -270,7 +272,7 @@ mod tests {
     /// the cause.
     #[test]
     fn the_first_limit_is_told() {
-        let budget = Budget::new(Cancel::default(), None);
+        let budget = Budget::new(Cancel::default(), None, None);
         assert!(budget.spend(1) && budget.folded(FOLDED_BYTES_MAX));
         assert!(!budget.folded(1));
         assert!(!budget.spend(1), "over stays over");
@@ -285,7 +287,7 @@ mod tests {
     fn a_dropped_guard_cancels() {
         let cancel = Cancel::default();
         let guard = cancel.on_drop();
-        let budget = Budget::new(cancel.clone(), None);
+        let budget = Budget::new(cancel.clone(), None, None);
         assert!(budget.spend(2 * LOOK_WORK as usize));
         drop(guard);
         assert!(!budget.spend(2 * LOOK_WORK as usize));

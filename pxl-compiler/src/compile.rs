@@ -17,7 +17,8 @@ use crate::limits::{EXPLAIN_BYTES_MAX, STACK_BYTES};
 use crate::objects::eval::{Evaluator, Settings};
 use crate::objects::exec::ExecCall;
 use crate::objects::trace::{AgentConfig, Tracepoint};
-use crate::passes;
+use crate::passes::walk::passed_from;
+use crate::passes::{self, checked};
 use crate::syntax;
 use crate::syntax::lines::LineIndex;
 use crate::syntax::pragmas::Pragmas;
@@ -56,6 +57,8 @@ pub struct CompileOptions {
     pub cancel: Cancel,
     /// When it has to be done; `None`: its work is bounded, its time is not looked at.
     pub deadline: Option<Deadline>,
+    /// Instead of [`crate::limits::WORK_MAX`].
+    pub work_max: Option<u64>,
     /// Only the passes that are part of the language: a plan that says what the script says, for
     /// judges of the others.
     pub unoptimised: bool,
@@ -112,7 +115,7 @@ fn compile_here(
     trace: Option<&mut Trace>,
 ) -> Result<Compiled, Vec<Diagnostic>> {
     let findings = Findings::default();
-    let budget = Budget::new(options.cancel.clone(), options.deadline.clone());
+    let budget = Budget::new(options.cancel.clone(), options.deadline.clone(), options.work_max);
     let compiled = run(script, options, &findings, &budget, trace);
     // What ran out may have left anything behind.
     let is_over = budget.report(Span::NONE, &findings);
@@ -287,6 +290,9 @@ fn planned(
     let outputs =
         outputs.map(|(sink, table)| Output { table, op: typed.of_graph[sink.op] }).collect();
     let mut plan = passes::reachable(typed.plan(outputs));
+    if checked::IS_ON {
+        is_checked(checked::plan(&plan), findings)?;
+    }
     if let Some(rows_max) = pragmas.max_output_rows_per_table {
         plan = passes::outputs_capped::run(plan, rows_max);
     }
@@ -297,13 +303,7 @@ fn planned(
     };
     note("typed", &plan);
     let passes = if options.unoptimised { passes::LANGUAGE } else { passes::PASSES };
-    for (name, pass) in passes {
-        plan = pass(plan, budget);
-        if budget.is_over() {
-            return None;
-        }
-        note(name, &plan);
-    }
+    let plan = passed_through(plan, passes, context, &mut note)?;
     // What a judge evaluates runs nowhere.
     if !options.unoptimised {
         passes::placement_checked::run(&plan, &typed.sites, findings);
@@ -311,23 +311,54 @@ fn planned(
     Some((plan, exports))
 }
 
+/// The plan behind all passes. `None`: the budget is over, or a pass broke what it promises.
+fn passed_through(
+    mut plan: Plan,
+    passes: &[passes::Pass],
+    context: &Context<'_>,
+    note: &mut dyn FnMut(&'static str, &Plan),
+) -> Option<Plan> {
+    for pass in passes {
+        let before = checked::IS_ON.then(|| plan.clone());
+        plan = pass.run(plan, context.budget);
+        if context.budget.is_over() {
+            return None;
+        }
+        if let Some(before) = before {
+            is_checked(pass.check(&before, &plan), context.findings)?;
+        }
+        note(pass.name, &plan);
+    }
+    Some(plan)
+}
+
+/// A plan that does not hold is a bug of the compiler's, and reported as one.
+fn is_checked(checked: checked::Checked, findings: &Findings) -> Option<()> {
+    let broken = checked.err();
+    if let Some(broken) = &broken {
+        let hint = "this is a bug in the compiler, not in the script";
+        findings.push(Diag::error(Code::Internal, Span::NONE, broken.clone()).hint(hint));
+    }
+    broken.is_none().then_some(())
+}
+
 /// What the script exports, each with a plan of its own.
 fn exported(graph: &Graph, typed: &passes::typed::Typed, context: &Context<'_>) -> Vec<Export> {
     let Context { findings, budget, .. } = *context;
-    let one = |export: &ExportIr| {
+    let one = |export: &ExportIr| -> Option<Export> {
         let op = typed.of_graph[export.op];
         let spec = passes::exports_typed::run(export, &typed.ops[op].relation, findings);
         let output = Output { table: "export".to_string(), op };
         budget.spend(typed.columns);
         let plan = passes::reachable(typed.plan(vec![output]));
-        let plan = passes::PASSES.iter().fold(plan, |plan, (_, pass)| pass(plan, budget));
+        let plan = passed_through(plan, passes::PASSES, context, &mut |_, _| {})?;
         passes::placement_checked::run(&plan, &typed.sites, findings);
         let message = format!("nothing here sends to {} yet", spec.endpoint.url);
         let hint = "the export is checked and declared; its rows go nowhere";
         findings.push(Diag::warning(Code::NoExporter, export.span, message).hint(hint));
-        Export { plan, endpoint: spec.endpoint, resource: spec.resource, data: spec.data }
+        Some(Export { plan, endpoint: spec.endpoint, resource: spec.resource, data: spec.data })
     };
-    graph.exports.iter().take_while(|_| !budget.is_over()).map(one).collect()
+    graph.exports.iter().map_while(one).collect()
 }
 
 fn no_source(graph: &Graph, plan: &Plan, options: &CompileOptions, findings: &Findings) {
@@ -368,10 +399,10 @@ fn widget_columns(vis: &Vis, calls: &[ExecCall], graph: &Graph, plan: &Plan, fin
                     findings.push(Diag::warning(Code::VisColumn, *span, message).hint(hint));
                 }
             }
-            if widget.kind() == "TimeseriesChart" && relation.time_idx().is_none() {
+            if vis::specs::needs_time(widget.kind()) && relation.time_idx().is_none() {
                 let span = call.span.unwrap_or(Span::NONE);
                 let message = format!("output '{}' has no time_ for its chart", sink.name);
-                let hint = "a TimeseriesChart draws over the column `time_` (TIME64NS)";
+                let hint = format!("a {} draws over the column `time_` (TIME64NS)", widget.kind());
                 findings.push(Diag::warning(Code::VisColumn, span, message).hint(hint));
             }
         }
@@ -380,27 +411,19 @@ fn widget_columns(vis: &Vis, calls: &[ExecCall], graph: &Graph, plan: &Plan, fin
 
 /// The start text of the widest window that an operator reads.
 fn window_text(graph: &Graph, op: IrId) -> Option<String> {
-    let mut seen = vec![false; graph.ops.len()];
-    let mut open = vec![op];
-    let mut widest: Option<(i64, String)> = None;
-    while let Some(id) = open.pop() {
-        if std::mem::replace(&mut seen[id], true) {
-            continue;
+    let mut widest: Option<(i64, &String)> = None;
+    for op in graph.below(op) {
+        let IrKind::Source { window, window_text, .. } = &op.kind else { continue };
+        let width_ns = match window.start {
+            StartBound::Relative { window_ns } => window_ns,
+            StartBound::Absolute { .. } => i64::MAX - 1,
+            StartBound::Beginning => i64::MAX,
+        };
+        if widest.is_none_or(|(have_ns, _)| width_ns > have_ns) {
+            widest = Some((width_ns, window_text));
         }
-        let op = &graph.ops[id];
-        if let IrKind::Source { window, window_text, .. } = &op.kind {
-            let width_ns = match window.start {
-                StartBound::Relative { window_ns } => window_ns,
-                StartBound::Absolute { .. } => i64::MAX - 1,
-                StartBound::Beginning => i64::MAX,
-            };
-            if widest.as_ref().is_none_or(|(have_ns, _)| width_ns > *have_ns) {
-                widest = Some((width_ns, window_text.clone()));
-            }
-        }
-        open.extend(&op.inputs);
     }
-    widest.map(|(_, text)| text)
+    widest.map(|(_, text)| text.clone())
 }
 
 /// Columns of an output that tell its rows apart: the groups of the aggregate below, as far as all
@@ -416,15 +439,9 @@ fn key(plan: &Plan, output: OpId, budget: &Budget) -> Vec<String> {
             return Vec::new();
         }
         match &op.kind {
-            OpKind::Filter { .. } | OpKind::Limit { .. } => {}
-            OpKind::Map { exprs } => {
-                columns = columns
-                    .into_iter()
-                    .filter_map(|(out, idx)| match &exprs[idx] {
-                        weir_types::Expr::Column { idx, .. } => Some((out, *idx)),
-                        _ => None,
-                    })
-                    .collect();
+            OpKind::Filter { .. } | OpKind::Limit { .. } | OpKind::Map { .. } => {
+                let passed = |(out, idx)| Some((out, passed_from(&op.kind, idx)?));
+                columns = columns.into_iter().filter_map(passed).collect();
             }
             OpKind::Aggregate { group, .. } => {
                 let mut found: Vec<usize> = Vec::new();

@@ -7,19 +7,19 @@ use weir_types::{DataType, Relation, SemanticType, Value};
 
 /// What a name in the registry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum FunctionKind {
     Scalar,
     Aggregate,
     TableFunction,
 }
 
-pub(crate) fn kind_of(name: &str) -> Option<Kind> {
+pub(crate) fn kind_of(name: &str) -> Option<FunctionKind> {
     if scalar::find(name).is_some() {
-        Some(Kind::Scalar)
+        Some(FunctionKind::Scalar)
     } else if aggregate::find(name).is_some() {
-        Some(Kind::Aggregate)
+        Some(FunctionKind::Aggregate)
     } else {
-        weir_functions::table_functions::find(name).map(|_| Kind::TableFunction)
+        weir_functions::table_functions::find(name).map(|_| FunctionKind::TableFunction)
     }
 }
 

@@ -133,12 +133,6 @@ impl Delivery {
     }
 }
 
-/// A tick as Unix nanoseconds.
-#[must_use]
-pub fn tick_unix_ns(tick_ms: u64) -> i64 {
-    i64::try_from(tick_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000)
-}
-
 #[cfg(test)]
 mod tests {
     use weir_types::{Column, DataType, SemanticType, Value};

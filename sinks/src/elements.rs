@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
+use weir_types::clock::tick_unix_ns;
 use weir_types::json::time_text;
 use weir_types::{PackedRow, Value};
 
-use crate::delivery::{Delivery, OutputInfo, tick_unix_ns};
+use crate::delivery::{Delivery, OutputInfo};
 use crate::json::{RowWriter, push_value};
 use crate::{csv, sink::SinkError};
 

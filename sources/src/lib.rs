@@ -18,4 +18,4 @@ pub mod proc;
 pub mod rows;
 pub mod socket;
 
-pub use weir_protocols::{http1, redact};
+pub use weir_protocols::{Config as ParserConfig, redact};

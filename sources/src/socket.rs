@@ -1,4 +1,4 @@
-//! The socket tracer: capture events in, batches of `http_events`, `conn_stats` and
+//! The socket tracer: capture events in, batches of the protocols' tables, of `conn_stats` and of
 //! `stirling_error` out.
 //!
 //! It glues the connection tracker to the tables: rows get the process's UPID, the ends' addresses
@@ -6,22 +6,22 @@
 //! each event, `flush` at each tick's edge. It does *not* capture, and it knows no metadata.
 
 use std::collections::VecDeque;
+use std::sync::LazyLock;
 
 use weir_protocols::columns::{Endpoints, ROLE_CLIENT, ROLE_SERVER};
-use weir_protocols::http1::{self, Exchange};
-use weir_protocols::redact::Redactor;
+use weir_protocols::{Config, PROTOCOLS};
 use weir_types::batch::BATCH_ROWS_MAX;
 use weir_types::{BatchBuilder, RecordBatch, Upid, tables};
 
 use crate::capture::{CaptureEvent, ConnKey, Liveness};
 use crate::conn::{
-    Ask, Ends, ParserPanic, Role, SocketOwner, StatsEntry, StatsKey, Tracker, TrackerCounters,
-    TrackerLimits,
+    Ask, Ends, Losses, ParserPanic, Role, RowEnds, SocketOwner, StatsEntry, StatsKey, Tracker,
+    TrackerCounters, TrackerLimits, address_text,
 };
 
 /// Full batches that wait for `flush`; beyond it the oldest is dropped and counted.
 const READY_BATCHES_MAX: usize = 64;
-/// With `test_faults`, a request whose path holds this makes the parser panic.
+/// With `test_faults`, a request that holds this makes the parser panic.
 pub const TEST_PANIC_TOKEN: &str = "weir-test-parser-panic";
 /// `stirling_error.status` of a broken invariant.
 const STATUS_INTERNAL: i64 = 9;
@@ -34,14 +34,14 @@ pub struct SocketTracerConfig {
     /// The agent itself, in rows about its own errors.
     pub own_upid: Upid,
     pub limits: TrackerLimits,
-    pub http1: http1::Config,
+    pub parsers: Config,
     /// `--test-faults`: requests can ask for a panic ([`TEST_PANIC_TOKEN`]).
     pub test_faults: bool,
 }
 
 /// What a table of this source lost, and what it gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TableCounters {
+pub struct CaptureCounters {
     pub table: &'static str,
     pub rows: u64,
     /// Reason → rows or events that we failed to see or keep, all reasons always present: `gap`,
@@ -52,9 +52,11 @@ pub struct TableCounters {
     pub unanswered: u64,
     /// Not lost: responses that nobody had asked for.
     pub unasked: u64,
+    /// Some of its rows are made of datagrams.
+    pub has_datagrams: bool,
 }
 
-impl TableCounters {
+impl CaptureCounters {
     /// What was lost for one reason.
     #[must_use]
     pub fn lost_for(&self, reason: &str) -> u64 {
@@ -73,13 +75,29 @@ pub struct SocketTracer {
     errors_rows: u64,
 }
 
+/// Tables that are not a protocol's.
+const OWN_TABLES: [&str; 2] = ["conn_stats", "stirling_error"];
+
+/// Every table that a socket tracer fills.
+#[must_use]
+pub fn table_names() -> &'static [&'static str] {
+    static NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| {
+        let of_protocols = PROTOCOLS.iter().flat_map(|def| def.tables);
+        of_protocols.chain(&OWN_TABLES).copied().collect()
+    });
+    &NAMES
+}
+
 /// Where exchanges become rows.
 struct Sink {
     asid: u32,
-    test_faults: bool,
-    redactor: Redactor,
-    http_events: BatchBuilder,
-    scratch: Vec<u8>,
+    /// By protocol, by their places in its declaration.
+    tables: Vec<Vec<TableRows>>,
+}
+
+struct TableRows {
+    table: &'static str,
+    builder: BatchBuilder,
     rows: u64,
     ready: VecDeque<RecordBatch>,
     dropped_rows: u64,
@@ -88,17 +106,16 @@ struct Sink {
 impl SocketTracer {
     #[must_use]
     pub fn new(config: SocketTracerConfig) -> SocketTracer {
+        let panics_at = config.test_faults.then_some(TEST_PANIC_TOKEN);
+        let parsers = Config { panics_at, ..config.parsers.clone() };
         SocketTracer {
-            tracker: Tracker::new(config.limits, config.http1.clone()),
+            tracker: Tracker::new(config.limits, parsers),
             sink: Sink {
                 asid: config.asid,
-                test_faults: config.test_faults,
-                redactor: config.http1.redactor.clone(),
-                http_events: builder("http_events"),
-                scratch: Vec::new(),
-                rows: 0,
-                ready: VecDeque::new(),
-                dropped_rows: 0,
+                tables: PROTOCOLS
+                    .iter()
+                    .map(|def| def.tables.iter().map(|table| TableRows::new(table)).collect())
+                    .collect(),
             },
             conn_stats: builder("conn_stats"),
             conn_stats_rows: 0,
@@ -111,8 +128,7 @@ impl SocketTracer {
     /// Takes one event.
     pub fn on_event(&mut self, event: &CaptureEvent<'_>) {
         let sink = &mut self.sink;
-        self.tracker
-            .on_event(event, &mut |ends, role, exchange| sink.exchange(ends, role, exchange));
+        self.tracker.on_event(event, &mut |row, write| sink.row(row, write));
     }
 
     /// The rows since the last call, at most 8,192 a batch, by table. Nobody can be asked whether a
@@ -129,16 +145,13 @@ impl SocketTracer {
         ask: &mut Ask<'_>,
     ) -> Vec<(&'static str, RecordBatch)> {
         let sink = &mut self.sink;
-        let mut emit =
-            |ends: &Ends, role, exchange: Exchange<'_>| sink.exchange(ends, role, exchange);
-        self.tracker.on_time(now_unix_ns, ask, &mut emit);
+        self.tracker.on_time(now_unix_ns, ask, &mut |row, write| sink.row(row, write));
         for panic in self.tracker.take_panics() {
             self.error_row(&panic);
         }
-        let mut batches: Vec<(&'static str, RecordBatch)> =
-            self.sink.ready.drain(..).map(|batch| ("http_events", batch)).collect();
-        if self.sink.http_events.rows() > 0 {
-            batches.push(("http_events", self.sink.http_events.finish()));
+        let mut batches = Vec::new();
+        for rows in self.sink.tables.iter_mut().flatten() {
+            rows.take(&mut batches);
         }
         for (key, entry) in self.tracker.take_stats().unwrap_or_default() {
             self.stats_row(now_unix_ns, &key, &entry);
@@ -159,7 +172,7 @@ impl SocketTracer {
     pub fn finish(&mut self, now_unix_ns: i64) -> Vec<(&'static str, RecordBatch)> {
         let mut batches = self.flush(now_unix_ns);
         let sink = &mut self.sink;
-        self.tracker.finish(&mut |ends, role, exchange| sink.exchange(ends, role, exchange));
+        self.tracker.finish(&mut |row, write| sink.row(row, write));
         batches.append(&mut self.flush(now_unix_ns));
         batches
     }
@@ -175,43 +188,50 @@ impl SocketTracer {
         self.tracker.take_sockets()
     }
 
-    /// What each table gave and lost so far.
+    /// What each table gave and lost so far. What was lost with a connection whose protocol is not
+    /// known may have been any table's.
     #[must_use]
-    pub fn counters(&self) -> Vec<TableCounters> {
-        let tracker = self.tracker.counters();
-        let http1 = tracker.http1;
-        vec![
-            TableCounters {
-                table: "http_events",
-                rows: self.sink.rows,
-                lost: vec![
-                    ("batches_full", self.sink.dropped_rows),
-                    ("connections_full", tracker.connections_evicted),
-                    ("bytes_full", tracker.bytes_forgotten),
-                    ("parser_panic", tracker.parser_panics),
-                    ("stream_full", tracker.stream_overflow_bytes),
-                    ("gap", http1.gap),
-                    ("unpaired", http1.unpaired),
-                    ("given_up", http1.given_up),
-                ],
-                unanswered: http1.unanswered,
-                unasked: http1.unasked,
-            },
-            TableCounters {
-                table: "conn_stats",
-                rows: self.conn_stats_rows,
-                lost: vec![
-                    ("keys_full", self.tracker.stats_refused()),
-                    ("connections_full", tracker.connections_evicted),
-                ],
-                ..TableCounters::default()
-            },
-            TableCounters {
-                table: "stirling_error",
-                rows: self.errors_rows,
-                ..TableCounters::default()
-            },
-        ]
+    pub fn counters(&self) -> Vec<CaptureCounters> {
+        let mut all = Vec::new();
+        let unknown = self.tracker.losses(None);
+        for (protocol, tables) in self.sink.tables.iter().enumerate() {
+            let (parsed, known) =
+                (self.tracker.parsed(protocol), self.tracker.losses(Some(protocol)));
+            let both = |of: fn(&Losses) -> u64| of(&known) + of(&unknown);
+            for rows in tables {
+                all.push(CaptureCounters {
+                    table: rows.table,
+                    rows: rows.rows,
+                    lost: vec![
+                        ("batches_full", rows.dropped_rows),
+                        ("connections_full", both(|losses| losses.connections_evicted)),
+                        ("bytes_full", both(|losses| losses.bytes_forgotten)),
+                        ("parser_panic", both(|losses| losses.parser_panics)),
+                        ("stream_full", both(|losses| losses.stream_overflow_bytes)),
+                        ("gap", parsed.gap),
+                        ("unpaired", parsed.unpaired),
+                        ("given_up", parsed.given_up),
+                    ],
+                    unanswered: parsed.unanswered,
+                    unasked: parsed.unasked,
+                    has_datagrams: PROTOCOLS[protocol].has_datagrams,
+                });
+            }
+        }
+        let protocols = (0..PROTOCOLS.len()).map(Some).chain([None]);
+        let evicted = protocols.map(|protocol| self.tracker.losses(protocol).connections_evicted);
+        all.push(CaptureCounters {
+            table: "conn_stats",
+            rows: self.conn_stats_rows,
+            lost: vec![
+                ("keys_full", self.tracker.stats_refused()),
+                ("connections_full", evicted.sum()),
+            ],
+            ..CaptureCounters::default()
+        });
+        let (table, rows) = ("stirling_error", self.errors_rows);
+        all.push(CaptureCounters { table, rows, ..CaptureCounters::default() });
+        all
     }
 
     /// Keys that the connection statistics hold now.
@@ -236,7 +256,7 @@ impl SocketTracer {
         builder.int64(3, i64::from(key.remote_port));
         builder.int64(4, role_number(entry.role));
         builder.int64(5, if key.remote.is_ipv4() { 1 } else { 2 });
-        builder.int64(6, entry.protocol as i64);
+        builder.int64(6, i64::from(entry.protocol));
         builder.boolean(7, false);
         builder.int64(8, count(entry.opened));
         builder.int64(9, count(entry.closed));
@@ -264,33 +284,51 @@ impl SocketTracer {
 }
 
 impl Sink {
-    fn exchange(&mut self, ends: &Ends, role: Role, exchange: Exchange<'_>) {
-        let asks = |path: &[u8]| String::from_utf8_lossy(path).contains(TEST_PANIC_TOKEN);
-        if self.test_faults && asks(&exchange.request.path) {
-            // Asked for by --test-faults, to prove that a parser's panic is contained.
-            panic!("injected by a test");
-        }
-        let process = ends.process;
-        let [local_port, remote_port] = ends.ports();
+    fn row(&mut self, row: &RowEnds<'_>, write: &mut dyn FnMut(&mut BatchBuilder)) {
+        let Ends { socket, process, remote_addr, local_addr, .. } = row.ends;
+        let [local_port, remote_port] = row.ends.ports();
+        // Of a socket with many peers the one that this row is about.
+        let other = row.peer.filter(|peer| Some(*peer) != socket.remote);
+        let other_addr = other.map(|peer| address_text(socket, Some(peer)));
         let endpoints = Endpoints {
-            time_unix_ns: exchange.time_unix_ns(),
+            time_unix_ns: row.of.time_unix_ns,
             upid: Upid::new(self.asid, process.pid, process.start_ticks).0,
-            remote_addr: &ends.remote_addr,
-            remote_port,
-            local_addr: &ends.local_addr,
+            remote_addr: other_addr.as_deref().unwrap_or(remote_addr),
+            remote_port: other.map_or(remote_port, |peer| i64::from(peer.port())),
+            local_addr,
             local_port,
-            trace_role: role_number(role),
+            trace_role: role_number(row.role),
             encrypted: false,
         };
-        let Sink { http_events, redactor, scratch, .. } = self;
-        http1::append_row(http_events, &endpoints, &exchange, redactor, scratch);
+        let rows = &mut self.tables[row.protocol][row.of.table];
+        endpoints.append(&mut rows.builder);
+        write(&mut rows.builder);
+        rows.end_row();
+    }
+}
+
+impl TableRows {
+    fn new(table: &'static str) -> TableRows {
+        let (builder, ready) = (builder(table), VecDeque::new());
+        TableRows { table, builder, rows: 0, ready, dropped_rows: 0 }
+    }
+
+    fn end_row(&mut self) {
+        self.builder.end_row();
         self.rows += 1;
-        if self.http_events.rows() == BATCH_ROWS_MAX {
+        if self.builder.rows() == BATCH_ROWS_MAX {
             if self.ready.len() == READY_BATCHES_MAX {
                 let dropped = self.ready.pop_front();
                 self.dropped_rows += dropped.map_or(0, |batch| batch.num_rows() as u64);
             }
-            self.ready.push_back(self.http_events.finish());
+            self.ready.push_back(self.builder.finish());
+        }
+    }
+
+    fn take(&mut self, batches: &mut Vec<(&'static str, RecordBatch)>) {
+        batches.extend(self.ready.drain(..).map(|batch| (self.table, batch)));
+        if self.builder.rows() > 0 {
+            batches.push((self.table, self.builder.finish()));
         }
     }
 }

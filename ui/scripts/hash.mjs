@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..");
 const LIST = join(ROOT, "dist.sha256");
 const FILES = [
-  ".npmrc", "index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.ts", "scripts/hash.mjs",
+  ".npmrc", "index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.ts", "scripts/hash.mjs", "scripts/messages.mjs",
 ];
 const FOLDERS = ["public", "src", "dist"];
 

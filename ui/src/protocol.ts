@@ -1,22 +1,14 @@
-// The shapes that the server speaks (docs: the live messages and the HTTP API). Types only, and the
-// one place where incoming text becomes a typed message. No behaviour beyond that.
+// The shapes that the server speaks: messages as the published schema has them (messages.ts is made of it), and
+// the rest of the HTTP API. Types only, and the one place where incoming text becomes a typed message.
 import { parseLossless } from "./lossless";
+import type { Column, DisplaySpec, ProgressMessage, ScriptArg, ServerMessage } from "./messages";
 
-export type DataType = "BOOLEAN" | "INT64" | "FLOAT64" | "STRING" | "TIME64NS" | "UINT128";
-export type Value = boolean | number | bigint | string;
-export type Row = Readonly<Record<string, Value>>;
+export type {
+  Change, ChangesMessage, Column, DataType, Diagnostic, DisplaySpec, EndMessage, ErrorMessage, ProgressMessage, Row,
+  SchemaMessage, ScriptArg, ServerMessage, Value,
+} from "./messages";
+export type Completeness = Omit<ProgressMessage, "type" | "id">;
 
-export interface Column {
-  readonly name: string;
-  readonly type: DataType;
-  readonly semantic: string;
-  readonly desc: string;
-}
-
-export interface DisplaySpec {
-  readonly "@type"?: string;
-  readonly [field: string]: unknown;
-}
 export interface WidgetFunc {
   readonly name: string;
   readonly args?: readonly { readonly name: string; readonly variable?: string; readonly value?: string }[];
@@ -41,64 +33,6 @@ export interface Vis {
   readonly widgets?: readonly VisWidget[];
 }
 
-export interface Diagnostic {
-  readonly code: string;
-  readonly severity: "error" | "warning";
-  readonly message: string;
-  readonly file?: string;
-  readonly line: number;
-  readonly column: number;
-  readonly end_line: number;
-  readonly end_column: number;
-  readonly label?: string;
-  readonly hint?: string;
-}
-
-export interface SchemaMessage {
-  readonly type: "schema";
-  readonly id: string;
-  readonly table: string;
-  readonly columns: readonly Column[];
-  readonly key: readonly string[];
-  readonly window?: { readonly from: string; readonly pane_ms: number } | null;
-  readonly widgets: readonly VisWidget[];
-}
-export type Change = readonly [diff: number, row: Row];
-export interface ChangesMessage {
-  readonly type: "changes";
-  readonly id: string;
-  readonly table: string;
-  readonly tick: string;
-  readonly rows: readonly Change[];
-  readonly snapshot: boolean;
-}
-export interface Completeness {
-  readonly frontier: string;
-  readonly complete_to: string;
-  readonly covers_from: string;
-  readonly complete: boolean;
-  readonly lagging: readonly string[];
-  readonly lost: Readonly<Record<string, Readonly<Record<string, number | bigint>>>>;
-}
-export interface ProgressMessage extends Completeness {
-  readonly type: "progress";
-  readonly id: string;
-}
-export interface ErrorMessage {
-  readonly type: "error";
-  readonly id: string;
-  readonly table?: string;
-  readonly code: string;
-  readonly message: string;
-  readonly diagnostics?: readonly Diagnostic[];
-}
-export interface EndMessage {
-  readonly type: "end";
-  readonly id: string;
-  readonly reason: string;
-}
-export type ServerMessage = SchemaMessage | ChangesMessage | ProgressMessage | ErrorMessage | EndMessage;
-
 export interface Request {
   readonly script?: string;
   readonly text?: string;
@@ -108,13 +42,6 @@ export interface Request {
   readonly args?: Readonly<Record<string, string>>;
 }
 
-export interface ScriptArg {
-  readonly name: string;
-  readonly type: string;
-  readonly default?: string;
-  readonly description?: string;
-  readonly valid_values?: readonly string[];
-}
 export interface ScriptInfo {
   readonly name: string;
   readonly short?: string;

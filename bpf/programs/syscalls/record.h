@@ -36,6 +36,8 @@ static __always_inline void deliver(const struct weir_config *cfg, struct weir_s
     bool moves_bytes = slot->record.kind == WEIR_DATA || slot->record.kind == WEIR_GAP;
     if (bpf_ringbuf_output(&events, slot, sizeof(slot->record) + bytes, flags)) {
         count(WEIR_COUNT_LOST_RECORDS, 1);
+        if (slot->record.addresses.socket_type == SOCK_DGRAM)
+            count(WEIR_COUNT_LOST_DATAGRAMS, 1);
         if (moves_bytes)
             count(WEIR_COUNT_LOST_BYTES, slot->record.total_bytes);
         return;

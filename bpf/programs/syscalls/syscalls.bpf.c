@@ -139,11 +139,17 @@ static __always_inline bool is_datagram_wanted(struct call *call, struct weir_sl
         return true;
     if (!a->remote_port)
         set_peer(a, name);
-    if (call->match == PROCESS_UNDECIDED && !port_allowed(a)) {
-        count(WEIR_COUNT_FILTERED, 1);
-        return false;
+    if (call->match != PROCESS_UNDECIDED)
+        return true;
+    // Some read without asking who has sent it: then it is judged by what the socket did before.
+    if (port_allowed(a)) {
+        call->conn->flags |= WEIR_CONN_ALLOWED;
+        return true;
     }
-    return true;
+    if (!a->remote_port && (call->conn->flags & WEIR_CONN_ALLOWED))
+        return true;
+    count(WEIR_COUNT_FILTERED, 1);
+    return false;
 }
 
 // Of long calls less is copied while the ring fills: a message's first and last bytes are worth more
@@ -316,6 +322,8 @@ static __always_inline int messages(struct sys_exit_ctx *ctx, __u32 direction) {
         unseen = 0;
     }
     count(WEIR_COUNT_SKIPPED_MESSAGES, total - WEIR_MESSAGES_MAX);
+    if (s->record.addresses.socket_type == SOCK_DGRAM)
+        count(WEIR_COUNT_SKIPPED_DATAGRAMS, total - WEIR_MESSAGES_MAX);
     return 0;
 }
 

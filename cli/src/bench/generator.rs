@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use weir_types::batch::BATCH_ROWS_MAX;
+use weir_types::random::SplitMix;
 use weir_types::tables::{self, TableDef};
 use weir_types::{BatchBuilder, RecordBatch};
 
@@ -27,22 +28,15 @@ pub(crate) struct Event {
     pub(crate) status: i64,
 }
 
-/// SplitMix64: small, seeded, good enough for a workload.
-struct Random(u64);
+/// The workload's numbers.
+struct Random(SplitMix);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
     fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
+        self.0.below(bound)
     }
     fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+        self.0.unit()
     }
     fn normal(&mut self) -> f64 {
         let radius = (-2.0 * self.unit().max(1e-12).ln()).sqrt();
@@ -86,7 +80,7 @@ pub(crate) struct Names {
 
 impl Generator {
     pub(crate) fn new(seed: u64, rate: u64) -> Generator {
-        let mut random = Random(seed);
+        let mut random = Random(SplitMix(seed));
         let callers = (0..SERVICES)
             .map(|service| {
                 let wanted = 3 + random.below(4) as usize;

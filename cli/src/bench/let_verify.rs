@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use serde::Serialize;
-use weir_cluster::view::tick_unix_ns;
 use weir_sinks::delivery::Changes;
+use weir_types::clock::tick_unix_ns;
 use weir_types::schema::Relation;
 use weir_types::{PackedRow, Value};
 

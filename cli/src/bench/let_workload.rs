@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use weir_cluster::planner::{self, ScriptRequest};
 use weir_cluster::service::stats;
-use weir_cluster::view::tick_unix_ns;
+use weir_types::clock::tick_unix_ns;
 use weir_types::metadata::MetadataSnapshot;
 use weir_types::{Clock, WallClock};
 

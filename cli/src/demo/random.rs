@@ -3,27 +3,24 @@
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::time::Duration;
 
-/// SplitMix64: one word of state, full period, good enough to shape a demo's traffic.
+use weir_types::random::SplitMix;
+
+/// What shapes the demo's traffic.
 #[derive(Clone, Debug)]
-pub(super) struct Random(u64);
+pub(super) struct Random(SplitMix);
 
 impl Random {
     /// Seeded differently at each call, by the standard library's hash keys.
     pub(super) fn new() -> Random {
-        Random(std::hash::RandomState::new().build_hasher().finish())
+        Random(SplitMix(std::hash::RandomState::new().build_hasher().finish()))
     }
 
     pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.next_u64()
     }
 
-    /// Uniform in `0..end`. The bias of the remainder does not matter for ends this small.
     pub(super) fn below(&mut self, end: u32) -> u32 {
-        u32::try_from(self.next() % u64::from(end.max(1))).unwrap_or(0)
+        u32::try_from(self.0.below(u64::from(end))).unwrap_or(0)
     }
 
     pub(super) fn chance(&mut self, per_mille: u32) -> bool {
@@ -56,7 +53,7 @@ mod tests {
     /// have the mean they are given. Would catch a unit or sign slip.
     #[test]
     fn draws_have_the_promised_shape() {
-        let mut random = Random(1);
+        let mut random = Random(SplitMix(1));
         let hits = (0..100_000).filter(|_| random.chance(40)).count();
         assert!((3_700..4_300).contains(&hits), "{hits}");
         let mean = Duration::from_millis(20);

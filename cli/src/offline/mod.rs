@@ -12,13 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use weir_cluster::planner::{self, Prepared, ScriptRequest};
-use weir_cluster::view::{SnapshotLimits, tick_unix_ns};
+use weir_cluster::view::SnapshotLimits;
 use weir_pxl::table_functions::{self, Answered};
 use weir_sinks::delivery::{Changes, Completeness, Delivery};
 use weir_sinks::json::live::{completeness_members, end_text, schema_body};
 use weir_sinks::json::with_id;
 use weir_sources::rows::{RowsError, TableRows, read_entities, read_table, read_table_function};
 use weir_types::batch::{BATCH_ROWS_MAX, unpack_rows};
+use weir_types::clock::tick_unix_ns;
 use weir_types::metadata::MetadataSnapshot;
 use weir_types::plan::OpKind;
 use weir_types::schema::Relation;

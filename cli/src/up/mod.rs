@@ -19,7 +19,9 @@ use weir_cluster::api::auth::Auth;
 use weir_cluster::api::faults::KillPart;
 use weir_cluster::api::{self, ApiConfig, Asset};
 use weir_cluster::coordinator::Identity;
-use weir_cluster::service::{ListNodes, ReaderLimits, Service, ServiceConfig, SinkSpec, Sinks};
+use weir_cluster::service::{
+    CompileLimits, ListNodes, ReaderLimits, Service, ServiceConfig, SinkSpec, Sinks,
+};
 use weir_cluster::view::SnapshotLimits;
 use weir_engine::Limits;
 use weir_node::agent::Agent;
@@ -254,6 +256,11 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
         },
         readers: reader_limits(&args.readers),
         queries: query_limits(&args.queries),
+        compiles: CompileLimits {
+            compiles_max: args.queries.compiles_max,
+            time_max: args.queries.compile_time_max,
+            work_max: args.queries.compile_work_max,
+        },
         test_faults: args.test_faults,
         identity: identity(&sources_config.hostname, clock.now_unix_ns()),
     };

@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 use actix_web::body::BoxBody;
 use actix_web::web::Bytes;
 use tokio::sync::Notify;
-use weir_sinks::delivery::tick_unix_ns;
 use weir_sinks::json::with_id;
 use weir_types::Clock;
+use weir_types::clock::tick_unix_ns;
 
 use super::stream::{Asked, Pieces, StreamBody};
 use crate::service::{Client, Freshness, Outbox, Outgoing, Popped, Service};

@@ -48,7 +48,7 @@ async fn prepare_now(service: &Service, request: &ScriptRequest) -> Result<Prepa
     let tables = service.coordinator.send(AvailableTables).await.map_err(ask_failed)?;
     let request = request.clone();
     let tick_ms = service.tick_ms;
-    let prepared = super::compile::run(move |allowance| {
+    let prepared = super::compile::run(&service.compiles, move |allowance| {
         let has_table = |name: &str| tables.iter().any(|table| table == name);
         planner::prepare_within(&request, tick_ms, None, &has_table, allowance)
     });
@@ -186,13 +186,14 @@ pub(super) async fn prometheus(state: web::Data<ApiState>) -> Answer {
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text))
 }
 
-pub(super) async fn check(request: web::Json<ScriptRequest>) -> Answer {
+pub(super) async fn check(state: web::Data<ApiState>, request: web::Json<ScriptRequest>) -> Answer {
     let request = request.into_inner();
-    let checked =
-        super::compile::run(move |allowance| match planner::compile(&request, None, allowance) {
+    let checked = super::compile::run(&state.service.compiles, move |allowance| {
+        match planner::compile(&request, None, allowance) {
             Err(planner::PlanError::Compile(diagnostics)) => Ok(Err(diagnostics)),
             other => other.map(|(_, compiled)| Ok(compiled)),
-        });
+        }
+    });
     match checked.await? {
         Ok(compiled) => {
             Ok(HttpResponse::Ok().json(json!({"ok": true, "diagnostics": compiled.warnings})))

@@ -221,6 +221,12 @@ fn push_self_metrics(out: &mut String, stats: &Json) {
             let _ = writeln!(out, "{metric}{{actor=\"{actor}\"}} {}", summary[name]);
         }
     }
+    let help = "Scripts refused for what compiling them would cost, by code.";
+    head(out, "weir_compile_refused_total", "counter", help);
+    for (code, count) in stats["compiles"]["limits"].as_object().into_iter().flatten() {
+        let labels = [("code", code.as_str())];
+        line(out, "weir_compile_refused_total", &labels, count.as_u64().unwrap_or(0));
+    }
     let help = "Messages of nodes that were not simply taken, and what was done about it.";
     head(out, "weir_bus_total", "counter", help);
     for (what, count) in stats["bus"].as_object().into_iter().flatten() {

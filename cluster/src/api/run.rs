@@ -25,18 +25,18 @@ const RUN_TIMEOUT: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The reader of one answer. Dropped, it leaves its view.
-struct Reader {
+struct RunReader {
     client: Arc<Client>,
     outbox: Arc<Outbox>,
 }
 
-impl Drop for Reader {
+impl Drop for RunReader {
     fn drop(&mut self) {
         self.outbox.leave();
     }
 }
 
-impl Reader {
+impl RunReader {
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Outgoing>> {
         self.client.register(cx.waker());
         match self.outbox.pop() {
@@ -68,14 +68,14 @@ pub(super) async fn run(
 async fn begin(
     service: &Service,
     mut request: ScriptRequest,
-) -> Result<(Reader, Vec<Outgoing>, Vec<Diagnostic>), ApiError> {
+) -> Result<(RunReader, Vec<Outgoing>, Vec<Diagnostic>), ApiError> {
     let wanted = Wanted::Once { stale: request.stale_ok };
     request.refresh_ms = request.refresh_ms.or(Some(service.tick_ms));
     let prepared = prepare(service, &request, wanted).await?;
     let warnings = prepared.warnings.clone();
     let client = Client::new(&service.readers.limits);
     let outbox = Outbox::new(&client, &service.readers);
-    let reader = Reader { client, outbox };
+    let reader = RunReader { client, outbox };
     let subscribe = Subscribe { prepared, outbox: Arc::clone(&reader.outbox), wanted, since: None };
     let subscribed = service.coordinator.send(subscribe).await;
     subscribed
@@ -122,7 +122,7 @@ enum Stage {
 
 /// `{"messages":[…],"diagnostics":[…]}`, a message at a time.
 struct RunPieces {
-    reader: Reader,
+    reader: RunReader,
     first: std::vec::IntoIter<Outgoing>,
     state: Stage,
     /// Of the script, told at the end.

@@ -12,7 +12,7 @@ use tracing::warn;
 use weir_proto::ToNode;
 use weir_pxl::table_functions::{self, Answered, TableFunctionDef};
 use weir_types::plan::{OpId, OpKind};
-use weir_types::split::{FragmentKind, SplitPlan};
+use weir_types::split::SplitPlan;
 use weir_types::{PackedRow, Value};
 
 use super::{Coordinator, Node};
@@ -38,7 +38,7 @@ pub struct Identity {
 }
 
 /// A table function in an installed query.
-struct Reader {
+struct FunctionReader {
     op: OpId,
     def: &'static TableFunctionDef,
     include_cluster: bool,
@@ -48,7 +48,7 @@ struct Reader {
 /// The table functions of one query.
 #[derive(Default)]
 pub(super) struct Readers {
-    readers: Vec<Reader>,
+    readers: Vec<FunctionReader>,
     /// Until then the query does not move without an answer of every agent.
     waits_until_ms: Option<u64>,
     last_ms: u64,
@@ -57,15 +57,13 @@ pub(super) struct Readers {
 impl Readers {
     pub(super) fn of(split: &SplitPlan, now_ms: u64) -> Readers {
         let mut readers = Vec::new();
-        for (op, fragment_op) in split.cluster.ops.iter().enumerate() {
-            let FragmentKind::Plan(OpKind::TableFunction { name, args }) = &fragment_op.kind else {
-                continue;
-            };
+        for (op, kind) in split.cluster.ops.iter().map(|op| &op.kind).enumerate() {
+            let OpKind::TableFunction { name, args } = kind else { continue };
             let Some(def) = table_functions::find(name) else { continue };
             if matches!(def.answered, Answered::Agents | Answered::Cluster) {
                 let without = ("include_kelvin".to_string(), Value::Boolean(false));
                 let include_cluster = !args.contains(&without);
-                readers.push(Reader { op, def, include_cluster, pushed: None });
+                readers.push(FunctionReader { op, def, include_cluster, pushed: None });
             }
         }
         let mut all = Readers { readers, waits_until_ms: None, last_ms: 0 };
@@ -81,7 +79,7 @@ impl Readers {
     }
 
     fn asked_of_agents(&self) -> impl Iterator<Item = &'static str> {
-        let agents = |reader: &&Reader| reader.def.answered == Answered::Agents;
+        let agents = |reader: &&FunctionReader| reader.def.answered == Answered::Agents;
         self.readers.iter().filter(agents).map(|reader| reader.def.name)
     }
 
@@ -168,7 +166,7 @@ fn ask(name: &str, node: &Node, functions: &BTreeSet<&'static str>) {
 }
 
 fn rows_of(
-    reader: &Reader,
+    reader: &FunctionReader,
     nodes: &BTreeMap<String, Node>,
     cluster: &Identity,
     now_ms: u64,

@@ -10,10 +10,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use weir_engine::Cuts;
 use weir_proto::QueryId;
-use weir_sinks::delivery::{Completeness, tick_unix_ns};
+use weir_sinks::delivery::Completeness;
+use weir_types::clock::tick_unix_ns;
 use weir_types::ledger::{Ledger, Loss, METADATA, Span};
-use weir_types::plan::{EndBound, OpKind, SlidingWindow, StartBound, Window};
-use weir_types::split::{Fragment, FragmentKind};
+use weir_types::plan::{EndBound, SlidingWindow, StartBound, Window};
+use weir_types::split::Source;
 
 use super::cuts::{CutLedger, CutTotals, FUNCTIONS};
 
@@ -293,14 +294,9 @@ struct Seen {
 }
 
 impl Windows {
-    pub(super) fn of(fragment: &Fragment) -> Windows {
-        let scans = fragment.ops.iter().filter_map(|op| match &op.kind {
-            FragmentKind::Plan(OpKind::Scan { table, window, .. }) => {
-                Some((table.clone(), *window))
-            }
-            _ => None,
-        });
-        Windows(scans.collect())
+    pub(super) fn of(sources: &[Source]) -> Windows {
+        let window = |source: &Source| (source.table().to_string(), source.window());
+        Windows(sources.iter().map(window).collect())
     }
 
     fn is_empty(&self) -> bool {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use weir_engine::Cuts;
-use weir_sinks::delivery::tick_unix_ns;
+use weir_types::clock::tick_unix_ns;
 use weir_types::ledger::{Ledger, Loss, Reach, Span};
 
 /// What stands for functions where a loss names its table.

@@ -326,7 +326,7 @@ impl CoordinatorActor {
                     self.shared.quarantine.lock().unwrap_or_else(PoisonError::into_inner);
                 let view = registry.by_run(run);
                 let entry = view.and_then(|view| registry.get(view));
-                let is_over = entry.is_some_and(|entry| quarantine.blame(&entry.plan, now_ns));
+                let is_over = entry.is_some_and(|entry| quarantine.blame(&entry.identity, now_ns));
                 view.filter(|_| is_over)
             };
             if let Some(view) = over {
@@ -431,7 +431,7 @@ impl CoordinatorActor {
         }
         let now_ns = self.shared.clock.monotonic_ns();
         let quarantine = self.shared.quarantine.lock().unwrap_or_else(PoisonError::into_inner);
-        if quarantine.refuses(&prepared.plan, now_ns) {
+        if quarantine.refuses(&prepared.identity, now_ns) {
             return Err(Refusal::new(quarantine::CODE, quarantine::message()));
         }
         drop(quarantine);
@@ -457,7 +457,7 @@ impl CoordinatorActor {
         let (name, refresh_ms, feeds) = (&row.name, row.refresh_ms, &row.feeds);
         info!(view, query = run, name, refresh_ms, ?feeds, "query installed");
         let entry = Installed {
-            plan: Arc::clone(&prepared.plan),
+            identity: Arc::clone(&prepared.identity),
             split: Arc::clone(&prepared.split),
             row,
             run,
@@ -537,10 +537,10 @@ impl CoordinatorActor {
             Outgoing::error("no_source", &no_source_text(table), &member)
         });
         let found = match wanted {
-            Wanted::Live => self.registry().find(&prepared.plan, prepared.refresh_ms),
+            Wanted::Live => self.registry().find(&prepared.identity, prepared.refresh_ms),
             Wanted::Once { .. } => {
                 let at_most = SHARED_REFRESH_MS_MAX.max(prepared.refresh_ms);
-                self.registry().find_any(&prepared.plan, at_most)
+                self.registry().find_any(&prepared.identity, at_most)
             }
         };
         let view = match found {

@@ -6,6 +6,7 @@
 //! ([`router`]). The coordinator and the views have a thread each.
 
 mod budget;
+mod compiles;
 mod coordinator_actor;
 mod health;
 mod inbox;
@@ -30,6 +31,7 @@ use weir_proto::bus::ClusterPort;
 use weir_types::Clock;
 
 pub use budget::{Admitted, Client, ReaderCounters, ReaderLimits, Readers};
+pub use compiles::{CompileLimits, Compiles};
 pub use coordinator_actor::{
     AvailableTables, CoordinatorActor, FeedRow, ListFeeds, ListNodes, ListQueries, NodeRow,
     QueryRow, Since, Subscribe, Subscribed, TestPanic, Unsubscribe, Wanted,
@@ -53,6 +55,7 @@ pub struct ServiceConfig {
     pub snapshots: SnapshotLimits,
     pub readers: ReaderLimits,
     pub queries: Limits,
+    pub compiles: CompileLimits,
     pub test_faults: bool,
     /// This process, as table functions show it.
     pub identity: Identity,
@@ -70,6 +73,7 @@ pub struct Service {
     pub sinks: Arc<Sinks>,
     pub clock: Arc<dyn Clock>,
     pub tick_ms: u64,
+    pub compiles: Arc<Compiles>,
     /// What functions left out.
     pub cut_totals: CutTotals,
     /// False while sources start: a table that nothing produces may still come.
@@ -144,6 +148,7 @@ impl Service {
             sinks: Arc::default(),
             clock,
             tick_ms: config.tick_ms,
+            compiles: Compiles::new(config.compiles),
             cut_totals,
             settled,
         })

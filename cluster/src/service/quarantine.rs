@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use weir_types::plan::Plan;
+use weir_types::canonical::PlanIdentity;
 
 /// The code of a view that was ended for it, and of those that ask for it again.
 pub(crate) const CODE: &str = "query_quarantined";
@@ -18,7 +18,7 @@ const REFUSED_NS: u64 = 10 * 60 * 1_000_000_000;
 const PLANS_MAX: usize = 64;
 
 struct Known {
-    plan: Arc<Plan>,
+    plan: Arc<PlanIdentity>,
     /// Monotonic, ascending.
     deaths_ns: Vec<u64>,
     refused_until_ns: Option<u64>,
@@ -29,7 +29,7 @@ pub(crate) struct Quarantine(VecDeque<Known>);
 
 impl Quarantine {
     /// An engine died of the plan. True: that was once too often.
-    pub(crate) fn blame(&mut self, plan: &Arc<Plan>, now_ns: u64) -> bool {
+    pub(crate) fn blame(&mut self, plan: &Arc<PlanIdentity>, now_ns: u64) -> bool {
         let at = self.0.iter().position(|known| known.plan == *plan);
         let mut known = at.and_then(|at| self.0.remove(at)).unwrap_or_else(|| Known {
             plan: Arc::clone(plan),
@@ -50,7 +50,7 @@ impl Quarantine {
     }
 
     /// True if the plan is not to be installed now.
-    pub(crate) fn refuses(&self, plan: &Plan, now_ns: u64) -> bool {
+    pub(crate) fn refuses(&self, plan: &PlanIdentity, now_ns: u64) -> bool {
         let refused = |known: &Known| known.refused_until_ns.is_some_and(|until| now_ns < until);
         self.0.iter().any(|known| refused(known) && *known.plan == *plan)
     }
@@ -67,11 +67,16 @@ pub(crate) fn message() -> String {
 
 #[cfg(test)]
 mod tests {
+    use weir_types::Relation;
+    use weir_types::plan::{Op, OpKind, Output, Plan};
+
     use super::*;
 
-    fn plan(table: &str) -> Arc<Plan> {
-        let output = weir_types::plan::Output { table: table.to_string(), op: 0 };
-        Arc::new(Plan { version: 1, ops: Vec::new(), outputs: vec![output] })
+    fn plan(table: &str) -> Arc<PlanIdentity> {
+        let kind = OpKind::TableFunction { name: table.to_string(), args: Vec::new() };
+        let op = Op { kind, inputs: Vec::new(), relation: Relation::default() };
+        let output = Output { table: table.to_string(), op: 0 };
+        Arc::new(Plan { version: 1, ops: vec![op], outputs: vec![output] }.identity())
     }
 
     /// One death is forgiven, the second within the time is not, others are not refused, and after a while

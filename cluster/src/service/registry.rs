@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use weir_actors::Address;
 use weir_proto::QueryId;
-use weir_types::plan::Plan;
+use weir_types::canonical::PlanIdentity;
 use weir_types::split::SplitPlan;
 
 use super::coordinator_actor::QueryRow;
@@ -19,7 +19,7 @@ pub type ViewId = u64;
 
 /// A view that somebody follows.
 pub(crate) struct Installed {
-    pub(crate) plan: Arc<Plan>,
+    pub(crate) identity: Arc<PlanIdentity>,
     pub(crate) split: Arc<SplitPlan>,
     pub(crate) row: QueryRow,
     /// The query that feeds it now.
@@ -37,8 +37,8 @@ pub(crate) struct Installed {
 #[derive(Default)]
 pub(crate) struct Registry {
     views: BTreeMap<ViewId, Installed>,
-    /// Plan → refresh → view. The plan is compared as a whole; its hash only finds it.
-    by_plan: HashMap<Arc<Plan>, BTreeMap<u64, ViewId>>,
+    /// Plan → refresh → view. Compared by value; hashes only find.
+    by_plan: HashMap<Arc<PlanIdentity>, BTreeMap<u64, ViewId>>,
     by_run: BTreeMap<QueryId, ViewId>,
     last_view: ViewId,
     last_subscriber: u64,
@@ -60,18 +60,18 @@ impl Registry {
     }
 
     /// The view of this plan and refresh.
-    pub(crate) fn find(&self, plan: &Arc<Plan>, refresh_ms: u64) -> Option<ViewId> {
+    pub(crate) fn find(&self, plan: &Arc<PlanIdentity>, refresh_ms: u64) -> Option<ViewId> {
         self.by_plan.get(plan)?.get(&refresh_ms).copied()
     }
 
     /// The view of this plan that refreshes most often, if that is at least every `refresh_ms_max`.
-    pub(crate) fn find_any(&self, plan: &Arc<Plan>, refresh_ms_max: u64) -> Option<ViewId> {
+    pub(crate) fn find_any(&self, plan: &Arc<PlanIdentity>, refresh_ms_max: u64) -> Option<ViewId> {
         let (refresh_ms, view) = self.by_plan.get(plan)?.first_key_value()?;
         (*refresh_ms <= refresh_ms_max).then_some(*view)
     }
 
     pub(crate) fn insert(&mut self, view: ViewId, entry: Installed) {
-        let of_plan = self.by_plan.entry(Arc::clone(&entry.plan)).or_default();
+        let of_plan = self.by_plan.entry(Arc::clone(&entry.identity)).or_default();
         of_plan.insert(entry.row.refresh_ms, view);
         self.by_run.insert(entry.run, view);
         self.views.insert(view, entry);
@@ -80,10 +80,10 @@ impl Registry {
     pub(crate) fn remove(&mut self, view: ViewId) -> Option<Installed> {
         let entry = self.views.remove(&view)?;
         self.by_run.remove(&entry.run);
-        if let Some(of_plan) = self.by_plan.get_mut(&entry.plan) {
+        if let Some(of_plan) = self.by_plan.get_mut(&entry.identity) {
             of_plan.remove(&entry.row.refresh_ms);
             if of_plan.is_empty() {
-                self.by_plan.remove(&entry.plan);
+                self.by_plan.remove(&entry.identity);
             }
         }
         Some(entry)

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tracing::{info, warn};
-use weir_sinks::delivery::{Delivery, OutputInfo, tick_unix_ns};
+use weir_sinks::delivery::{Delivery, OutputInfo};
 use weir_sinks::sink::{Sink, SinkError, SinkHealth};
+use weir_types::clock::tick_unix_ns;
 use weir_types::json::time_text;
 
 use super::{Client, Outbox, Outgoing, Popped, Service, Since, Subscribe, Wanted};

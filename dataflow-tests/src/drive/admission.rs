@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use weir_types::batch::{BatchBuilder, RecordBatch};
+use weir_types::clock::tick_unix_ns;
 use weir_types::{PackedRow, Relation, Value};
 
-use super::{Feed, FeedOrder};
+use super::{FeedOrder, Feeding};
 use crate::model::{Arrived, FUTURE_NS_MAX, Row, Table, World};
 
 /// The rows of one table that are admitted at one tick, by node.
@@ -16,7 +17,7 @@ pub(super) type Portion = Vec<Vec<Row>>;
 pub(super) type Admissions = BTreeMap<u64, BTreeMap<String, Portion>>;
 
 /// Deals the rows out to ticks and nodes; those that arrive after the last tick stay out.
-pub(super) fn admissions(world: &World, feed: &Feed) -> Admissions {
+pub(super) fn admissions(world: &World, feed: &Feeding) -> Admissions {
     let mut out = Admissions::new();
     for (name, table) in &world.tables {
         for (number, arrived) in table.rows.iter().enumerate() {
@@ -36,27 +37,24 @@ pub(super) fn admissions(world: &World, feed: &Feed) -> Admissions {
     out
 }
 
-fn admitted_at(table: &Table, arrived: &Arrived, feed: &Feed) -> Option<u64> {
+fn admitted_at(table: &Table, arrived: &Arrived, feed: &Feeding) -> Option<u64> {
     let time = &arrived.row[table.relation.time_idx()?];
     let Value::Time64Ns(time_unix_ns) = *time else { return None };
     if time_unix_ns > arrived.arrival_unix_ns.saturating_add(FUTURE_NS_MAX) {
         return None;
     }
-    feed.ticks_ms
-        .iter()
-        .copied()
-        .find(|&tick_ms| super::tick_unix_ns(tick_ms) >= arrived.arrival_unix_ns)
+    feed.ticks_ms.iter().copied().find(|&tick_ms| tick_unix_ns(tick_ms) >= arrived.arrival_unix_ns)
 }
 
 /// The same world with every row's arrival moved to the tick that admits it: what the model judges
 /// by when ticks are far apart.
-pub(super) fn as_admitted(world: &World, feed: &Feed) -> World {
+pub(super) fn as_admitted(world: &World, feed: &Feeding) -> World {
     let mut out = world.clone();
     for table in out.tables.values_mut() {
         let relation = Table { relation: table.relation.clone(), rows: Vec::new() };
         table.rows.retain_mut(|arrived| match admitted_at(&relation, arrived, feed) {
             Some(tick_ms) => {
-                arrived.arrival_unix_ns = super::tick_unix_ns(tick_ms);
+                arrived.arrival_unix_ns = tick_unix_ns(tick_ms);
                 true
             }
             None => false,

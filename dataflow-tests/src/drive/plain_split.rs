@@ -3,54 +3,32 @@
 //! operators are tested through without the compiler.
 
 use weir_types::plan::OpKind;
-use weir_types::split::{ExchangeId, Fragment, FragmentKind, FragmentOp, Shape, SplitPlan};
-use weir_types::{OpId, Plan};
+use weir_types::shared::Shared;
+use weir_types::split::{ClusterPlan, ExchangeId, Shape, Source, SplitPlan, TableScan};
+use weir_types::{Op, Plan};
 
-/// Both fragments; each scan is an exchange of whole rows.
+/// Both parts; each scan is a source of whole rows.
 #[must_use]
 pub fn plain_split(plan: &Plan) -> SplitPlan {
-    let hashes = plan.op_hashes();
-    let mut split = SplitPlan::default();
-    let mut renumbered: Vec<OpId> = Vec::new();
-    for (id, op) in plan.ops.iter().enumerate() {
-        let fragment_op = |kind, inputs| FragmentOp {
-            kind,
-            inputs,
-            relation: op.relation.clone(),
-            hash: hashes[id],
-        };
-        let cluster_op = match &op.kind {
-            OpKind::Scan { window, .. } => {
-                let exchange = id as ExchangeId;
-                let shape = Shape::Rows { rows_max: None };
-                let time = op.relation.time_idx().unwrap_or(usize::MAX);
-                let window = *window;
-                let scan = split.node.ops.len();
-                split.node.ops.push(fragment_op(FragmentKind::Plan(op.kind.clone()), Vec::new()));
-                let send = FragmentKind::Send { exchange, shape: shape.clone(), window, time };
-                split.node.ops.push(fragment_op(send, vec![scan]));
-                let input = op.relation.clone();
-                fragment_op(FragmentKind::Receive { exchange, shape, window, input }, Vec::new())
-            }
-            kind => {
-                let inputs = op.inputs.iter().map(|&input| renumbered[input]).collect();
-                fragment_op(FragmentKind::Plan(kind.clone()), inputs)
-            }
-        };
-        renumbered.push(split.cluster.ops.len());
-        split.cluster.ops.push(cluster_op);
-    }
-    for output in &plan.outputs {
-        push_output(&mut split.cluster, plan, output.op, renumbered[output.op], &output.table);
-    }
-    split
+    let mut sources = Vec::new();
+    let above = |op: &Op| {
+        let kind = op.kind.above_scans().unwrap_or_else(|| {
+            sources.push(whole_rows(op));
+            OpKind::Scan(sources.len() as ExchangeId - 1)
+        });
+        Op { kind, inputs: op.inputs.clone(), relation: op.relation.clone() }
+    };
+    let ops = plan.ops.iter().map(above).collect();
+    let cluster = ClusterPlan { version: plan.version, ops, outputs: plan.outputs.clone() };
+    SplitPlan { sources, cluster }
 }
 
-fn push_output(cluster: &mut Fragment, plan: &Plan, op: OpId, input: OpId, table: &str) {
-    cluster.ops.push(FragmentOp {
-        kind: FragmentKind::Output { table: table.to_string() },
-        inputs: vec![input],
-        relation: plan.ops[op].relation.clone(),
-        hash: 0,
-    });
+fn whole_rows(op: &Op) -> Source {
+    let OpKind::Scan(scan) = &op.kind else { panic!("all but scans stand above them") };
+    Source {
+        scan: Shared::new(TableScan { scan: scan.clone(), types: op.relation.types() }),
+        steps: Vec::new(),
+        time: op.relation.time_idx().unwrap_or(usize::MAX),
+        shape: Shape::Rows { rows_max: None },
+    }
 }

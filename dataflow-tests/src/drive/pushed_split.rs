@@ -6,50 +6,64 @@
 
 use std::collections::BTreeMap;
 
-use weir_types::plan::{OpKind, Window};
-use weir_types::split::{ExchangeId, Fragment, FragmentKind, FragmentOp, Shape, SplitPlan};
+use weir_types::plan::OpKind;
+use weir_types::shared::Shared;
+use weir_types::split::{
+    ClusterPlan, ExchangeId, Labels, Shape, Source, SplitPlan, Step, TableScan,
+};
 use weir_types::{Expr, Op, OpId, Plan};
 
-/// Both fragments.
+/// Both parts.
 #[must_use]
 pub fn pushed_split(plan: &Plan) -> SplitPlan {
     let mut cutter = Cutter {
         plan,
-        hashes: plan.op_hashes(),
-        windows: on_nodes(plan),
-        node_ids: BTreeMap::new(),
+        on_nodes: on_nodes(plan),
         cluster_ids: BTreeMap::new(),
-        split: SplitPlan::default(),
-        exchanges: 0,
+        sources: Vec::new(),
+        cluster: ClusterPlan { version: plan.version, ops: Vec::new(), outputs: Vec::new() },
     };
     for id in 0..plan.ops.len() {
-        cutter.op(id);
+        if cutter.on_nodes[id].is_none() {
+            cutter.op(id);
+        }
     }
     for output in &plan.outputs {
-        let input = cutter.in_cluster(output.op);
-        cutter.split.cluster.ops.push(FragmentOp {
-            kind: FragmentKind::Output { table: output.table.clone() },
-            inputs: vec![input],
-            relation: plan.ops[output.op].relation.clone(),
-            hash: 0,
-        });
+        let mut output = output.clone();
+        output.op = cutter.in_cluster(output.op);
+        cutter.cluster.outputs.push(output);
     }
-    cutter.split
+    SplitPlan { sources: cutter.sources, cluster: cutter.cluster }
 }
 
-/// The operators that run on nodes, each with the window of its scan.
-fn on_nodes(plan: &Plan) -> Vec<Option<Window>> {
-    let mut windows: Vec<Option<Window>> = Vec::new();
+/// The operators that run on nodes, each as a source of whole rows.
+fn on_nodes(plan: &Plan) -> Vec<Option<Source>> {
+    let mut sources: Vec<Option<Source>> = Vec::new();
     for op in &plan.ops {
-        let below = op.inputs.first().and_then(|&input| windows[input]);
-        windows.push(match &op.kind {
-            OpKind::Scan { window, .. } => Some(*window),
-            OpKind::Filter { predicate } if !reads_now(predicate) => below,
-            OpKind::Map { exprs } if !exprs.iter().any(reads_now) => below,
+        let below = op.inputs.first().and_then(|&input| sources[input].clone());
+        let time = op.relation.time_idx().unwrap_or(usize::MAX);
+        let stepped = |below: Option<Source>, step: Step| {
+            let mut source = below?;
+            source.steps.push(Shared::new(step));
+            Some(Source { time, ..source })
+        };
+        sources.push(match &op.kind {
+            OpKind::Scan(scan) => Some(Source {
+                scan: Shared::new(TableScan { scan: scan.clone(), types: op.relation.types() }),
+                steps: Vec::new(),
+                time,
+                shape: Shape::Rows { rows_max: None },
+            }),
+            OpKind::Filter { predicate } if !reads_now(predicate) => {
+                stepped(below, Step::Filter(predicate.clone()))
+            }
+            OpKind::Map { exprs } if !exprs.iter().any(reads_now) => {
+                stepped(below, Step::Map { exprs: exprs.clone(), labels: Labels::default() })
+            }
             _ => None,
         });
     }
-    windows
+    sources
 }
 
 fn reads_now(expr: &Expr) -> bool {
@@ -60,43 +74,31 @@ fn reads_now(expr: &Expr) -> bool {
 
 struct Cutter<'a> {
     plan: &'a Plan,
-    hashes: Vec<u64>,
-    windows: Vec<Option<Window>>,
-    node_ids: BTreeMap<OpId, OpId>,
+    on_nodes: Vec<Option<Source>>,
     cluster_ids: BTreeMap<OpId, OpId>,
-    split: SplitPlan,
-    exchanges: ExchangeId,
+    sources: Vec<Source>,
+    cluster: ClusterPlan,
 }
 
 impl Cutter<'_> {
     fn op(&mut self, id: OpId) {
         let op = &self.plan.ops[id];
-        if self.windows[id].is_some() {
-            let inputs = op.inputs.iter().map(|input| self.node_ids[input]).collect();
-            let kind = FragmentKind::Plan(op.kind.clone());
-            let at = push(&mut self.split.node, kind, inputs, op, self.hashes[id]);
-            self.node_ids.insert(id, at);
-            return;
-        }
-        let below_on_node =
-            op.inputs.first().copied().filter(|&input| self.windows[input].is_some());
-        let at = match (&op.kind, below_on_node) {
-            (OpKind::Aggregate { group, aggs }, Some(input)) => {
+        let below = op.inputs.first().and_then(|&input| self.on_nodes[input].clone());
+        let at = match (&op.kind, below) {
+            (OpKind::Aggregate { group, aggs }, Some(source)) => {
                 let shape = Shape::Partial { group: group.clone(), aggs: aggs.clone() };
-                self.exchange(input, shape, op, self.hashes[id])
+                self.receive(Source { shape, ..source }, op)
             }
-            (OpKind::Limit { rows_max }, Some(input)) => {
+            (OpKind::Limit { rows_max }, Some(source)) => {
                 let shape = Shape::Rows { rows_max: Some(*rows_max) };
-                let below = &self.plan.ops[input];
-                // Another hash than that of the whole rows: an exchange of fewer.
-                let received = self.exchange(input, shape, below, !self.hashes[id]);
-                let kind = FragmentKind::Plan(op.kind.clone());
-                push(&mut self.split.cluster, kind, vec![received], op, self.hashes[id])
+                let below = &self.plan.ops[op.inputs[0]];
+                let received = self.receive(Source { shape, ..source }, below);
+                self.push(OpKind::Limit { rows_max: *rows_max }, vec![received], op)
             }
             _ => {
                 let inputs = op.inputs.iter().map(|&input| self.in_cluster(input)).collect();
-                let kind = FragmentKind::Plan(op.kind.clone());
-                push(&mut self.split.cluster, kind, inputs, op, self.hashes[id])
+                let kind = op.kind.above_scans().expect("scans run on nodes");
+                self.push(kind, inputs, op)
             }
         };
         self.cluster_ids.insert(id, at);
@@ -107,37 +109,21 @@ impl Cutter<'_> {
         if let Some(&at) = self.cluster_ids.get(&id) {
             return at;
         }
-        let op = &self.plan.ops[id];
-        let at = self.exchange(id, Shape::Rows { rows_max: None }, op, self.hashes[id]);
+        let source = self.on_nodes[id].clone().expect("on a node, or placed before");
+        let at = self.receive(source, &self.plan.ops[id]);
         self.cluster_ids.insert(id, at);
         at
     }
 
-    /// Ships the rows of node operator `from`; `received` is what comes out in the cluster part.
-    fn exchange(&mut self, from: OpId, shape: Shape, received: &Op, hash: u64) -> OpId {
-        let exchange = self.exchanges;
-        self.exchanges += 1;
-        let sent = &self.plan.ops[from];
-        let window = self.windows[from].unwrap_or(Window {
-            start: weir_types::plan::StartBound::Beginning,
-            end: weir_types::plan::EndBound::Now,
-        });
-        let time = sent.relation.time_idx().unwrap_or(usize::MAX);
-        let send = FragmentKind::Send { exchange, shape: shape.clone(), window, time };
-        push(&mut self.split.node, send, vec![self.node_ids[&from]], sent, 0);
-        let input = sent.relation.clone();
-        let receive = FragmentKind::Receive { exchange, shape, window, input };
-        push(&mut self.split.cluster, receive, Vec::new(), received, hash)
+    /// `received`: what comes out in the cluster part.
+    fn receive(&mut self, source: Source, received: &Op) -> OpId {
+        self.sources.push(source);
+        let exchange = self.sources.len() as ExchangeId - 1;
+        self.push(OpKind::Scan(exchange), Vec::new(), received)
     }
-}
 
-fn push(
-    fragment: &mut Fragment,
-    kind: FragmentKind,
-    inputs: Vec<OpId>,
-    op: &Op,
-    hash: u64,
-) -> OpId {
-    fragment.ops.push(FragmentOp { kind, inputs, relation: op.relation.clone(), hash });
-    fragment.ops.len() - 1
+    fn push(&mut self, kind: OpKind<ExchangeId>, inputs: Vec<OpId>, op: &Op) -> OpId {
+        self.cluster.ops.push(Op { kind, inputs, relation: op.relation.clone() });
+        self.cluster.ops.len() - 1
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use weir_engine::{Engine, EngineConfig, EngineEvent, Install, Limits, QueryId};
+use weir_engine::{Engine, EngineConfig, EngineEvent, Install, Limits, Part, QueryId};
 use weir_types::batch::RecordBatch;
 use weir_types::split::SplitPlan;
 
@@ -101,11 +101,11 @@ impl Rig {
         refresh_ms: u64,
         start_tick_ms: u64,
     ) {
-        let install = |fragment| Install::new(query, fragment, refresh_ms, start_tick_ms);
-        self.cluster.engine.install(install(Arc::new(split.cluster.clone())));
-        let node_part = Arc::new(split.node.clone());
+        let install = |part| Install::new(query, part, refresh_ms, start_tick_ms);
+        self.cluster.engine.install(install(Part::alone(split)));
+        let node_part = Arc::new(split.node());
         for node in &self.nodes {
-            node.engine.install(install(Arc::clone(&node_part)));
+            node.engine.install(install(Part::Node(Arc::clone(&node_part))));
         }
         self.views.insert(query, Views::new());
         self.refresh_ms.insert(query, refresh_ms);
@@ -135,11 +135,11 @@ impl Rig {
     }
     pub fn replay(&self, node: usize, query: QueryId, table: &str, batches: Vec<RecordBatch>) {
         for batch in batches {
-            self.nodes[node].engine.replay(query, table, vec![batch]);
+            self.nodes[node].engine.replay(query, table, vec![(0, batch)]);
         }
     }
 
-    /// Contents of a table function, by its position in the cluster fragment.
+    /// Contents of a table function, by its position in the cluster plan.
     pub fn push_table_function(&self, query: QueryId, op: usize, rows: Vec<weir_types::PackedRow>) {
         self.cluster.engine.push_table_function(query, op, rows);
     }

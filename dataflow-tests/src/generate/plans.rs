@@ -6,7 +6,7 @@
 //! as a user writes, who drops and overwrites `time_`; only what PxL text can say (`pxl_text`).
 
 use weir_types::plan::{
-    AggCall, EndBound, JoinKind, OpKind, Output, PLAN_VERSION, Side, StartBound, Window,
+    AggCall, EndBound, JoinKind, OpKind, Output, PLAN_VERSION, Scan, Side, StartBound, Window,
 };
 use weir_types::{Column, DataType, Expr, Op, OpId, Plan, Relation, SemanticType, Value};
 
@@ -106,7 +106,7 @@ impl Builder<'_, '_> {
         }
         let columns = kept.iter().map(|column| column.name.clone()).collect();
         let window = self.window();
-        let kind = OpKind::Scan { table: table.to_string(), columns, window };
+        let kind = OpKind::Scan(Scan { table: table.to_string(), columns, window });
         self.push(kind, &[], Relation::new(kept), true);
     }
 

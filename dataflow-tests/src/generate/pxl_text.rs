@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use weir_types::plan::{AggCall, EndBound, JoinKind, OpKind, Side, StartBound, Window};
+use weir_types::plan::{AggCall, EndBound, JoinKind, OpKind, Scan, Side, StartBound, Window};
 use weir_types::{Column, Expr, Op, Plan, Relation, Value};
 
 /// The script of the plan. Plans of [`super::Style::Script`] have no literal without a text.
@@ -26,7 +26,7 @@ fn op_text(out: &mut String, plan: &Plan, id: usize) {
     let relation = op.inputs.first().map(|&input| &plan.ops[input].relation);
     let columns = relation.map_or(&[][..], |relation| &relation.columns);
     let _ = match &op.kind {
-        OpKind::Scan { table, columns, window } => {
+        OpKind::Scan(Scan { table, columns, window }) => {
             let bounds = bounds_text(window);
             let names = list(columns.iter().map(String::as_str));
             writeln!(out, "f{id} = px.DataFrame('{table}', select={names}{bounds})")

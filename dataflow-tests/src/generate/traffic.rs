@@ -3,6 +3,7 @@
 //! panes, come late or too late. From a seed, so that a failure can be repeated.
 
 use serde_json::json;
+use weir_types::random::SplitMix;
 use weir_types::{Column, DataType, Relation, SemanticType, Upid, Value};
 
 use super::rows::{self, BASE_UNIX_NS, SEC_NS};
@@ -21,23 +22,10 @@ pub fn table(name: &str, relation: &Relation, shop: &Shop, seed: u64, count: usi
     let mut random =
         SplitMix(seed ^ name.bytes().fold(7u64, |hash, b| hash.rotate_left(5) ^ u64::from(b)));
     let rows = (0..count).map(|_| {
-        let numbers: Vec<u16> = (0..NUMBERS_A_ROW).map(|_| random.next() as u16).collect();
+        let numbers: Vec<u16> = (0..NUMBERS_A_ROW).map(|_| random.next_u64() as u16).collect();
         row(name, relation, shop, &mut Choices::new(&numbers))
     });
     Table { rows: rows.collect(), relation: relation.clone() }
-}
-
-/// Sebastiano Vigna's generator: tiny, and the same everywhere.
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
 }
 
 fn row(name: &str, relation: &Relation, shop: &Shop, choices: &mut Choices<'_>) -> Arrived {

@@ -74,7 +74,12 @@ fn scripts_that_must_be_refused() {
 }
 
 /// Texts that are large but may be answered: whatever comes, it comes soon and harms nobody.
-pub(crate) fn heavy() -> Vec<(&'static str, String)> {
+pub(crate) fn heavy() -> impl Iterator<Item = (&'static str, String)> {
+    heavy_frames().into_iter().chain(heavy_functions())
+}
+
+/// Joins, unions and groups.
+fn heavy_frames() -> Vec<(&'static str, String)> {
     let append = "df = df.append(df)\n".repeat(45);
     let flat: String = (0..400).map(|n| format!(" + {n}")).collect();
     vec![
@@ -144,7 +149,13 @@ pub(crate) fn heavy() -> Vec<(&'static str, String)> {
                     .collect::<String>()
             ),
         ),
-        ("a pattern that looks at the rest for each letter", letters(".*[^A-Z]|[A-Z]")),
+    ]
+}
+
+/// Functions over texts of a megabyte.
+fn heavy_functions() -> Vec<(&'static str, String)> {
+    vec![
+        ("a pattern that looks at the rest for each letter", letters(REST_FOR_EACH)),
         ("a pattern that looks at every other letter", letters("(A|AA)*B|A")),
         (
             "a pattern of many states",
@@ -207,8 +218,18 @@ fn scripts_that_are_heavy() {
     for (name, text) in heavy() {
         target.withstands(name, |target| ask(target, name, &text));
     }
+    // What was given up is in the answer and in the server's figures.
+    let answer = target.ask(&letters(REST_FOR_EACH)).text();
+    assert!(answer.contains("cut_regex_work") && answer.contains("\"complete\":false"), "{answer}");
+    let cut = target.weir.stats().unwrap()["cut"]["cut_regex_work"].as_u64();
+    assert!(cut.is_some_and(|count| count > 0), "{cut:?}");
+    let metrics = target.weir.get("/metrics").unwrap().text();
+    assert!(metrics.contains("weir_cut_total{reason=\"cut_regex_work\"}"), "{metrics}");
     target.recovers();
 }
+
+/// A pattern that looks at the rest of the text for each of its letters.
+const REST_FOR_EACH: &str = ".*[^A-Z]|[A-Z]";
 
 /// Asks for an answer, which may be refused, but not as if the server were at fault.
 pub(crate) fn ask(target: &Target, name: &str, text: &str) {

@@ -11,6 +11,7 @@ mod capture;
 mod check;
 mod command_line;
 mod commands;
+mod dns;
 mod entities;
 mod generations;
 mod knowledge;
@@ -19,10 +20,12 @@ mod literate;
 mod names;
 mod oracle;
 mod peers;
+mod rates;
 mod readers;
 mod reduced;
 mod rows;
 mod servers;
+mod unix;
 
 /// True if this machine lets us capture and has nginx; says why not otherwise.
 fn can_capture() -> bool {

@@ -2,7 +2,7 @@
 //! through compiler, model and engine. A.1 is evaluated over columns, so that nothing folds. A.3, all
 //! scripts of the bundle, is in `bundle`.
 
-use weir_dataflow_tests::drive::{Feed, compare, difference};
+use weir_dataflow_tests::drive::{Feeding, compare, difference};
 use weir_dataflow_tests::generate::rows::BASE_UNIX_NS;
 use weir_dataflow_tests::model::{Arrived, Row, Table, World, evaluate, multiset};
 use weir_pxl::{CompileOptions, Script, compile, render_diagnostics};
@@ -243,7 +243,7 @@ fn evaluates(case: &str, expr: &str, values: &[(&str, Value)], wanted: &Value) {
     }
     let found = plan.ops[plan.outputs[0].op].relation.columns[0].data_type;
     assert_eq!(found, wanted.data_type(), "{case}");
-    let feed = Feed::plain(vec![BASE_MS, BASE_MS + 1000]);
+    let feed = Feeding::plain(vec![BASE_MS, BASE_MS + 1000]);
     if let Err(error) = compare(&plan, &weir_pxl::split(&plan), &world, &feed) {
         panic!("{case}: {error}");
     }

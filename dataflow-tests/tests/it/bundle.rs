@@ -1,7 +1,7 @@
 //! The scripts that are shipped: each compiles as `weir check` does it, without a finding, and its
 //! plan runs in both splits of the engine on an empty machine.
 
-use weir_dataflow_tests::drive::{Feed, run};
+use weir_dataflow_tests::drive::{Feeding, run};
 use weir_dataflow_tests::model::World;
 use weir_pxl::{CompileOptions, Script, bundle, compile, render_diagnostics};
 
@@ -22,7 +22,7 @@ fn every_script_compiles_and_runs() {
         });
         assert!(compiled.warnings.is_empty(), "{}: {:?}", script.name, compiled.warnings);
         assert!(!compiled.plan.outputs.is_empty(), "{} shows nothing", script.name);
-        let feed = Feed::plain(vec![BASE_MS, BASE_MS + 1000]);
+        let feed = Feeding::plain(vec![BASE_MS, BASE_MS + 1000]);
         let mut frontiers = 0;
         let ran = run(&weir_pxl::split(&compiled.plan), &World::default(), &feed, &mut |_, _| {
             frontiers += 1;

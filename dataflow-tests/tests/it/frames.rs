@@ -1,7 +1,7 @@
 //! The conformance cases of frames (language reference, appendix A.2): text through compiler, model
 //! and engine, each with the columns and rows that it must give.
 
-use weir_dataflow_tests::drive::{Feed, FeedOrder, compare, difference, run};
+use weir_dataflow_tests::drive::{FeedOrder, Feeding, compare, difference, run};
 use weir_dataflow_tests::generate::rows::{BASE_UNIX_NS, SEC_NS};
 use weir_dataflow_tests::model::{Arrived, Row, Table, World, evaluate, multiset};
 use weir_pxl::{CompileOptions, Compiled, Script, compile, render_diagnostics};
@@ -109,7 +109,7 @@ pub(crate) fn gives(body: &str, tables: &[(&str, &[Row])], expected: &[(&str, &[
             panic!("{name}:\n{wrong}\n{body}");
         }
     }
-    let feed = Feed {
+    let feed = Feeding {
         order: FeedOrder::Whole,
         workers: 2,
         nodes: 2,
@@ -128,7 +128,7 @@ pub(crate) fn gives(body: &str, tables: &[(&str, &[Row])], expected: &[(&str, &[
 fn agree(body: &str, tables: &[(&str, &[Row])]) {
     let plan = compiled(body).expect("it compiles").plan;
     for (workers, order) in [(1, FeedOrder::Whole), (2, FeedOrder::RowByRow)] {
-        let feed = Feed {
+        let feed = Feeding {
             one_row_slices: false,
             order,
             workers,
@@ -191,7 +191,7 @@ fn appended_to_itself_a_billion_times() {
     ))
     .expect("it compiles")
     .plan;
-    let feed = Feed {
+    let feed = Feeding {
         one_row_slices: false,
         order: FeedOrder::Whole,
         workers: 2,
@@ -438,7 +438,7 @@ fn windows_slide() {
     let plan = compiled(body).expect("a script").plan;
     let rows = keyed(&[("x", 1), ("y", 2)]);
     let world = world(&[("kv", &rows)]);
-    let feed = Feed {
+    let feed = Feeding {
         order: FeedOrder::RowByRow,
         workers: 1,
         nodes: 1,

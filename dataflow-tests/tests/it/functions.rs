@@ -10,7 +10,7 @@ use weir_functions::EvalCtx;
 use weir_functions::aggregate::{AggFn, Input};
 use weir_functions::eval::CompiledExpr;
 use weir_types::batch::{BatchBuilder, value_at};
-use weir_types::plan::{AggCall, EndBound, OpKind, Output, PLAN_VERSION, StartBound, Window};
+use weir_types::plan::{AggCall, EndBound, OpKind, Output, PLAN_VERSION, Scan, StartBound, Window};
 use weir_types::{Column, DataType, Expr, Op, Plan, RecordBatch, Relation, SemanticType};
 
 const TEXT_COLUMN: usize = 4;
@@ -48,11 +48,11 @@ fn batch_of(rows: &[Row], dictionaries: &[usize]) -> RecordBatch {
 /// A scan of everything, followed by one operator.
 fn plan_of(kind: OpKind, relation: Relation) -> Plan {
     let scanned = rows::relation(rows::VALUES_TABLE);
-    let scan = OpKind::Scan {
+    let scan = OpKind::Scan(Scan {
         table: rows::VALUES_TABLE.to_string(),
         columns: scanned.columns.iter().map(|column| column.name.clone()).collect(),
         window: Window { start: StartBound::Beginning, end: EndBound::Now },
-    };
+    });
     Plan {
         version: PLAN_VERSION,
         ops: vec![

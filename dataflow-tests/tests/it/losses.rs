@@ -12,10 +12,11 @@ use weir_cluster::coordinator::{Book, Coordinator};
 use weir_cluster::planner::{ScriptRequest, prepare};
 use weir_dataflow_tests::check::check;
 use weir_engine::history::History;
-use weir_engine::{Engine, EngineConfig, EngineEvent, FUTURE_NS_MAX, Limits};
+use weir_engine::{Engine, EngineConfig, EngineEvent, Limits};
 use weir_node::core::NodeCore;
 use weir_proto::bus::{ClusterPort, NodePort, in_process};
 use weir_proto::{FromNode, NodeInfo};
+use weir_types::clock::FUTURE_NS_MAX;
 use weir_types::ledger::{METADATA, NodeLedger, Reach, Span};
 use weir_types::plan::SlidingWindow;
 use weir_types::split::SplitPlan;
@@ -385,8 +386,9 @@ fn lost_names_concern_those_who_ask_for_names() {
     let install = |rig: &mut Rig, column: &str| {
         rig.next_query += 1;
         let text = format!(
-            "import px\ndf = px.DataFrame('{}', start_time='-30s')\ndf.k = {column}\n\
-             px.display(df.groupby('k').agg(n{}=('time_', px.count)))",
+            // A number of its own, so that it shares no feed with the others.
+            "import px\ndf = px.DataFrame('{}', start_time='-30s')\ndf.k = {column}\ndf.own = {}\n\
+             px.display(df.groupby(['k', 'own']).agg(n=('time_', px.count)))",
             TABLES[1], rig.next_query
         );
         let request = ScriptRequest { text: Some(text), ..ScriptRequest::default() };

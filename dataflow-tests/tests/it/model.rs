@@ -29,7 +29,7 @@ fn generated_cases_are_good() {
                 }
                 kind => {
                     let text = format!("{kind:?}");
-                    let name = text.split([' ', '{']).next().unwrap_or_default();
+                    let name = text.split([' ', '{', '(']).next().unwrap_or_default();
                     seen.insert(name.to_lowercase());
                 }
             }

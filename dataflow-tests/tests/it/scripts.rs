@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use weir_dataflow_tests::drive::{Compared, Feed, FeedOrder, compare};
+use weir_dataflow_tests::drive::{Compared, FeedOrder, Feeding, compare};
 use weir_dataflow_tests::generate::rows::{BASE_UNIX_NS, SEC_NS};
 use weir_dataflow_tests::generate::shop::{Shop, shop};
 use weir_dataflow_tests::generate::traffic;
@@ -123,11 +123,11 @@ fn world(compiled: &Compiled, shop: &Shop, seed: u64) -> World {
 }
 
 /// Ticks beside and between the rows, and after the last has left most windows.
-fn feed(seed: u64) -> Feed {
+fn feed(seed: u64) -> Feeding {
     let base_ms = (BASE_UNIX_NS / 1_000_000) as u64;
     let after_s = [1, 30, 31, 60, 200, 299, 300, 301, 400, 405, 600, 699, 800];
     let order = [FeedOrder::Whole, FeedOrder::Shuffled { seed }, FeedOrder::RowByRow];
-    Feed {
+    Feeding {
         order: order[(seed % 3) as usize],
         workers: 1 + (seed % 2) as usize,
         nodes: 2,

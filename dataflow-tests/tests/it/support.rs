@@ -1,11 +1,11 @@
 //! Plans and tables by hand, and the one way in which hand-written cases are checked: expected rows
 //! against the model, and the model against the engine, at one and two workers and nodes.
 
-use weir_dataflow_tests::drive::{Feed, FeedOrder, compare, plain_split, pushed_split};
+use weir_dataflow_tests::drive::{FeedOrder, Feeding, compare, plain_split, pushed_split};
 use weir_dataflow_tests::generate::rows::{self, BASE_UNIX_NS, SEC_NS, VALUES_TABLE};
 use weir_dataflow_tests::model::{Arrived, Row, Table, World, evaluate, multiset};
 use weir_types::plan::{
-    AggCall, EndBound, JoinKind, OpKind, Output, PLAN_VERSION, Side, StartBound, Window,
+    AggCall, EndBound, JoinKind, OpKind, Output, PLAN_VERSION, Scan, Side, StartBound, Window,
 };
 use weir_types::{Column, DataType, Expr, Op, OpId, Plan, Relation, SemanticType, Value};
 
@@ -98,11 +98,11 @@ impl Draft {
             .iter()
             .map(|name| table.columns[table.index_of(name).expect("a column")].clone())
             .collect();
-        let kind = OpKind::Scan {
+        let kind = OpKind::Scan(Scan {
             table: VALUES_TABLE.to_string(),
             columns: columns.iter().map(|name| (*name).to_string()).collect(),
             window,
-        };
+        });
         self.push(kind, &[], Relation::new(kept))
     }
 
@@ -221,7 +221,7 @@ pub(crate) fn expect_at(tick_ms: u64, plan: &Plan, world: &World, expected: &Exp
         (FeedOrder::Shuffled { seed: 3 }, 2, 2),
     ] {
         for installed_after in [0, ticks_ms.len() / 2] {
-            let feed = Feed {
+            let feed = Feeding {
                 order,
                 workers,
                 nodes,

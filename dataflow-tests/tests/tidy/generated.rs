@@ -29,6 +29,33 @@ fn protocols_are_whole() {
     files::assert_none("protocols without a part", &wrong);
 }
 
+/// What tracks connections, makes rows of them and runs sources names no protocol: to add one touches
+/// its folder and a line of the list. Catches a special case for one of them.
+#[test]
+fn nobody_names_a_protocol() {
+    let names = protocols(&files::with_extension(&["rs"]));
+    let mut wrong = Vec::new();
+    for path in files::with_extension(&["rs"]) {
+        let tracks = path.starts_with("sources/src/conn/") || path == "sources/src/socket.rs";
+        if !tracks && !path.starts_with("node/src/sources") {
+            continue;
+        }
+        for (number, line) in super::text::code_lines(&files::read(&path)) {
+            let lower = line.to_lowercase();
+            let is_named = |name: &String| {
+                let word = name.trim_end_matches(|c: char| c.is_ascii_digit());
+                lower.contains(&format!("{word}_events"))
+                    || lower.contains(&format!("protocols::{name}"))
+                    || (tracks && lower.contains(word))
+            };
+            if names.iter().any(is_named) {
+                wrong.push(format!("{path}:{number}: {line}"));
+            }
+        }
+    }
+    files::assert_none("protocols named outside of their folders", &wrong);
+}
+
 /// The folders below `sources/protocols/src`, but for the one that all protocols use.
 fn protocols(paths: &[String]) -> Vec<String> {
     let mut names: Vec<String> = paths

@@ -30,7 +30,7 @@ fn modules_are_described() {
 }
 
 /// Lines of the product's code: no comments, nothing after the first test module.
-fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(crate) fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines()
         .enumerate()
         .map(|(idx, line)| (idx + 1, line.trim()))

@@ -12,7 +12,6 @@
 //! 3. An item that returns pending while `ctx.wait` futures are queued is polled again once those
 //!    are done, without its waker: the pump may simply return.
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,6 +28,7 @@ use tokio::sync::mpsc;
 
 use crate::address::Envelope;
 use crate::status::Shared;
+use weir_types::text::panic_text;
 
 /// The receiving end of a mailbox: kept by the supervisor, lent to one life after another.
 pub(crate) type Queue<A> = Rc<RefCell<mpsc::Receiver<Envelope<A>>>>;
@@ -94,14 +94,6 @@ impl<A: Actor<Context = Context<A>>> Drop for Life<A> {
     fn drop(&mut self) {
         let _ = self.end();
     }
-}
-
-/// The text of a panic, as far as it has one.
-pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("panic without a message")
-        .to_owned()
 }
 
 /// Carries messages from the queue into the handlers, as one of the actor's own futures.

@@ -12,9 +12,11 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
+use weir_types::text::panic_text;
+
 use crate::address::{Address, Envelope, WeakAddress};
 use crate::budget::Budget;
-use crate::contain::{Exit, Life, Queue, panic_text};
+use crate::contain::{Exit, Life, Queue};
 use crate::status::{Failure, FailureKind, Health, Shared, State, Status};
 use crate::switch::KillSwitch;
 
@@ -150,7 +152,7 @@ impl<A: Actor<Context = Context<A>>> Handle<A> {
 }
 
 /// All a supervisor's task needs, ready to move to its thread.
-struct Prepared<A: Actor> {
+struct Starting<A: Actor> {
     queue: mpsc::Receiver<Envelope<A>>,
     address: WeakAddress<A>,
     config: Config,
@@ -173,7 +175,7 @@ impl Drop for End {
     }
 }
 
-fn prepare<A>(switch: &KillSwitch, name: &str, config: Config) -> (Handle<A>, Option<Prepared<A>>)
+fn prepare<A>(switch: &KillSwitch, name: &str, config: Config) -> (Handle<A>, Option<Starting<A>>)
 where
     A: Actor<Context = Context<A>>,
 {
@@ -188,12 +190,12 @@ where
         return (handle, None);
     }
     let end = End { shared, switch: switch.clone() };
-    (handle, Some(Prepared { queue, address: weak, config, end }))
+    (handle, Some(Starting { queue, address: weak, config, end }))
 }
 
-impl<A: Actor<Context = Context<A>>> Prepared<A> {
+impl<A: Actor<Context = Context<A>>> Starting<A> {
     async fn supervise(self, mut factory: impl FnMut(&Birth<A>) -> Result<A, BoxError>) {
-        let Prepared { queue, address, config, end } = self;
+        let Starting { queue, address, config, end } = self;
         let shared = Arc::clone(&end.shared);
         let queue: Queue<A> = Rc::new(RefCell::new(queue));
         let mut budget = Budget::default();

@@ -42,7 +42,7 @@ pub enum Input {
 
 /// What is computed, per argument type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum AggKind {
     Count,
     SumInt,
     SumFloat,
@@ -64,7 +64,7 @@ pub(crate) enum Kind {
 /// An aggregate call, ready to run.
 #[derive(Clone, Debug)]
 pub struct AggFn {
-    kind: Kind,
+    kind: AggKind,
     /// Whole argument tuples are kept.
     bag: bool,
     args: Vec<usize>,
@@ -91,8 +91,8 @@ impl AggFn {
         }
         let kind = overload.kind;
         let bag = match kind {
-            Kind::Min | Kind::Max | Kind::Any => input == Input::Retractable,
-            Kind::Pprof | Kind::RequestPaths | Kind::Kmeans => true,
+            AggKind::Min | AggKind::Max | AggKind::Any => input == Input::Retractable,
+            AggKind::Pprof | AggKind::RequestPaths | AggKind::Kmeans => true,
             _ => false,
         };
         Ok(AggFn {
@@ -101,7 +101,7 @@ impl AggFn {
             args: call.args.clone(),
             arg_types: call.arg_types.clone(),
             // Only `any` asks when a row was: without times a bag has fewer entries.
-            time: call.time.filter(|_| kind == Kind::Any),
+            time: call.time.filter(|_| kind == AggKind::Any),
         })
     }
 
@@ -112,16 +112,16 @@ impl AggFn {
             return Acc::Bag(std::collections::BTreeMap::new());
         }
         match self.kind {
-            Kind::Count | Kind::SumBool => Acc::Count(0),
-            Kind::SumInt => Acc::SumInt(0),
-            Kind::SumFloat => Acc::SumFloat(FloatSum::default()),
-            Kind::MeanInt | Kind::MeanBool => Acc::MeanInt { sum: 0, count: 0 },
-            Kind::MeanFloat => Acc::MeanFloat { sum: FloatSum::default(), count: 0 },
-            Kind::QuantilesInt | Kind::QuantilesFloat => Acc::Quantiles(Sketch::default()),
-            Kind::Min => Acc::Min(None),
-            Kind::Max => Acc::Max(None),
-            Kind::Any => Acc::Any(None),
-            Kind::Pprof | Kind::RequestPaths | Kind::Kmeans => {
+            AggKind::Count | AggKind::SumBool => Acc::Count(0),
+            AggKind::SumInt => Acc::SumInt(0),
+            AggKind::SumFloat => Acc::SumFloat(FloatSum::default()),
+            AggKind::MeanInt | AggKind::MeanBool => Acc::MeanInt { sum: 0, count: 0 },
+            AggKind::MeanFloat => Acc::MeanFloat { sum: FloatSum::default(), count: 0 },
+            AggKind::QuantilesInt | AggKind::QuantilesFloat => Acc::Quantiles(Sketch::default()),
+            AggKind::Min => Acc::Min(None),
+            AggKind::Max => Acc::Max(None),
+            AggKind::Any => Acc::Any(None),
+            AggKind::Pprof | AggKind::RequestPaths | AggKind::Kmeans => {
                 Acc::Bag(std::collections::BTreeMap::new())
             }
         }

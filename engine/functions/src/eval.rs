@@ -13,7 +13,7 @@ use arrow_schema::DataType as ArrowType;
 use weir_types::batch::{StrColumn, arrow_type, value_at};
 use weir_types::{DataType, Expr, Value};
 
-use crate::operand::{Call, Operand, Prepared};
+use crate::operand::{Call, Constants, Operand};
 use crate::output;
 use crate::scalar::{self, Overload, ScalarDef};
 use crate::{EvalCtx, FunctionError};
@@ -32,7 +32,7 @@ enum Node {
     Column { idx: usize, data_type: DataType },
     Literal(Value),
     Now { factor: i64, offset_ns: i64 },
-    Call { overload: &'static Overload, args: Vec<Node>, prepared: Option<Prepared> },
+    Call { overload: &'static Overload, args: Vec<Node>, prepared: Option<Constants> },
 }
 
 impl std::fmt::Debug for CompiledExpr {

@@ -8,7 +8,7 @@ use std::io::Write;
 
 /// What a value is; numbers and texts are decoded on demand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum JsonKind {
     Null,
     True,
     False,
@@ -26,7 +26,7 @@ pub(crate) enum Kind {
 /// A value's place in a text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Token<'a> {
-    pub(crate) kind: Kind,
+    pub(crate) kind: JsonKind,
     /// The value as written, quotes and brackets included.
     pub(crate) raw: &'a [u8],
 }
@@ -74,7 +74,7 @@ pub(crate) fn for_elements<'a>(text: &'a [u8], mut visit: impl FnMut(Token<'a>))
 
 fn text_is(token: Token<'_>, key: &[u8]) -> bool {
     match token.kind {
-        Kind::Text { escaped: false } => &token.raw[1..token.raw.len() - 1] == key,
+        JsonKind::Text { escaped: false } => &token.raw[1..token.raw.len() - 1] == key,
         _ => {
             let mut decoded = Vec::new();
             push_text(&mut decoded, token);
@@ -87,14 +87,14 @@ impl Token<'_> {
     /// The integer, if it is written as one and fits.
     pub(crate) fn int64(&self) -> Option<i64> {
         match self.kind {
-            Kind::Integer => std::str::from_utf8(self.raw).ok()?.parse().ok(),
+            JsonKind::Integer => std::str::from_utf8(self.raw).ok()?.parse().ok(),
             _ => None,
         }
     }
     /// The double, if it is written as one; integers beyond 64 bits count as doubles.
     pub(crate) fn double(&self) -> Option<f64> {
         match self.kind {
-            Kind::Double => std::str::from_utf8(self.raw).ok()?.parse().ok(),
+            JsonKind::Double => std::str::from_utf8(self.raw).ok()?.parse().ok(),
             _ => None,
         }
     }
@@ -102,7 +102,7 @@ impl Token<'_> {
 
 /// The decoded text of a `Text` token.
 pub(crate) fn push_text(out: &mut Vec<u8>, token: Token<'_>) {
-    let Kind::Text { escaped } = token.kind else { return };
+    let JsonKind::Text { escaped } = token.kind else { return };
     let body = &token.raw[1..token.raw.len() - 1];
     if !escaped {
         out.extend_from_slice(body);
@@ -122,8 +122,8 @@ pub(crate) fn push_text(out: &mut Vec<u8>, token: Token<'_>) {
 /// A value as other functions take it: texts decoded, null as nothing, the rest written compactly.
 pub(crate) fn push_plucked(out: &mut Vec<u8>, token: Token<'_>) {
     match token.kind {
-        Kind::Null => {}
-        Kind::Text { .. } => push_text(out, token),
+        JsonKind::Null => {}
+        JsonKind::Text { .. } => push_text(out, token),
         _ => push_compact(out, token.raw),
     }
 }
@@ -148,15 +148,15 @@ fn push_compact(out: &mut Vec<u8>, raw: &[u8]) {
 
 fn push_scalar(out: &mut Vec<u8>, token: Token<'_>) {
     match token.kind {
-        Kind::Text { escaped: false } => out.extend_from_slice(token.raw),
-        Kind::Text { escaped: true } => {
+        JsonKind::Text { escaped: false } => out.extend_from_slice(token.raw),
+        JsonKind::Text { escaped: true } => {
             let mut decoded = Vec::with_capacity(token.raw.len());
             push_text(&mut decoded, token);
             push_quoted(out, &decoded);
         }
         // The only integer that is not canonical as written.
-        Kind::Integer if token.raw == b"-0" => out.push(b'0'),
-        Kind::Double => push_double(out, token.double().unwrap_or(0.0)),
+        JsonKind::Integer if token.raw == b"-0" => out.push(b'0'),
+        JsonKind::Double => push_double(out, token.double().unwrap_or(0.0)),
         _ => out.extend_from_slice(token.raw),
     }
 }
@@ -298,8 +298,8 @@ impl<'a> Scanner<'a> {
     fn value(&mut self) -> Option<Token<'a>> {
         let start = self.at;
         let kind = match self.peek()? {
-            b'{' => Kind::Object,
-            b'[' => Kind::Array,
+            b'{' => JsonKind::Object,
+            b'[' => JsonKind::Array,
             _ => return self.scalar(),
         };
         self.container()?;
@@ -344,14 +344,14 @@ impl<'a> Scanner<'a> {
     fn scalar(&mut self) -> Option<Token<'a>> {
         match self.peek()? {
             b'"' => self.text(),
-            b't' => self.literal(b"true", Kind::True),
-            b'f' => self.literal(b"false", Kind::False),
-            b'n' => self.literal(b"null", Kind::Null),
+            b't' => self.literal(b"true", JsonKind::True),
+            b'f' => self.literal(b"false", JsonKind::False),
+            b'n' => self.literal(b"null", JsonKind::Null),
             _ => self.number(),
         }
     }
 
-    fn literal(&mut self, word: &[u8], kind: Kind) -> Option<Token<'a>> {
+    fn literal(&mut self, word: &[u8], kind: JsonKind) -> Option<Token<'a>> {
         let raw = self.text[self.at..].get(..word.len())?;
         self.at += word.len();
         (raw == word).then_some(Token { kind, raw })
@@ -377,7 +377,7 @@ impl<'a> Scanner<'a> {
             self.at += escape(&rest[plain..])?.1;
         }
         self.at += 1;
-        Some(Token { kind: Kind::Text { escaped }, raw: &self.text[start..self.at] })
+        Some(Token { kind: JsonKind::Text { escaped }, raw: &self.text[start..self.at] })
     }
 
     fn digits(&mut self) -> Option<()> {
@@ -398,11 +398,11 @@ impl<'a> Scanner<'a> {
         } else {
             self.digits()?;
         }
-        let mut kind = Kind::Integer;
+        let mut kind = JsonKind::Integer;
         if self.peek() == Some(b'.') {
             self.at += 1;
             self.digits()?;
-            kind = Kind::Double;
+            kind = JsonKind::Double;
         }
         if matches!(self.peek(), Some(b'e' | b'E')) {
             self.at += 1;
@@ -410,15 +410,15 @@ impl<'a> Scanner<'a> {
                 self.at += 1;
             }
             self.digits()?;
-            kind = Kind::Double;
+            kind = JsonKind::Double;
         }
         let raw = &self.text[start..self.at];
-        if kind == Kind::Integer && !fits_64_bits(raw) {
-            kind = Kind::Double;
+        if kind == JsonKind::Integer && !fits_64_bits(raw) {
+            kind = JsonKind::Double;
         }
         let token = Token { kind, raw };
         // What is too large for a double is no number; short texts without exponent never are.
-        let may_overflow = kind == Kind::Double
+        let may_overflow = kind == JsonKind::Double
             && (raw.len() > DOUBLE_DIGITS_MAX || memchr::memchr2(b'e', b'E', raw).is_some());
         (!may_overflow || token.double().is_some_and(f64::is_finite)).then_some(token)
     }

@@ -6,7 +6,7 @@
 //! and lies farthest from the centres so far, and sums run in that order. The work is bounded by
 //! [`POINTS_MAX`], [`CENTERS_MAX`] and [`ROUNDS_MAX`], whatever comes in.
 
-use crate::json::{self, Kind};
+use crate::json::{self, JsonKind};
 
 /// More distinct points are thinned out evenly: each refresh of a changed group computes anew.
 const POINTS_MAX: usize = 1024;
@@ -28,7 +28,7 @@ pub(crate) fn read_point(text: &[u8]) -> Option<Vec<f64>> {
     let (mut point, mut all_numbers) = (Vec::new(), true);
     json::for_elements(text, |token| {
         let number = match token.kind {
-            Kind::Integer | Kind::Double => {
+            JsonKind::Integer | JsonKind::Double => {
                 std::str::from_utf8(token.raw).ok().and_then(|text| text.parse::<f64>().ok())
             }
             _ => None,

@@ -16,7 +16,7 @@ use weir_types::batch::StrColumn;
 use crate::EvalCtx;
 
 /// What was made of literal arguments once, such as a compiled pattern.
-pub(crate) type Prepared = Arc<dyn Any + Send + Sync>;
+pub(crate) type Constants = Arc<dyn Any + Send + Sync>;
 
 /// One argument or result: the same value for all rows, or one value a row.
 #[derive(Clone)]
@@ -108,7 +108,7 @@ pub(crate) struct Call<'a> {
     pub(crate) ctx: &'a EvalCtx,
     pub(crate) args: &'a [Operand],
     pub(crate) rows: usize,
-    pub(crate) prepared: Option<&'a Prepared>,
+    pub(crate) prepared: Option<&'a Constants>,
 }
 
 const CHECKED: &str = "the evaluator checks argument types against the overload";

@@ -25,13 +25,13 @@ use arrow_array::ArrayRef;
 use hashbrown::HashMap;
 use weir_types::{DataType, SemanticType, Value};
 
-use crate::operand::{Call, Prepared};
+use crate::operand::{Call, Constants};
 use crate::semantic::SemanticRule;
 use crate::{Placement, eval};
 
 pub(crate) type Kernel = fn(&Call<'_>) -> ArrayRef;
 /// Makes what a kernel needs of its literal arguments; the others are `None`.
-pub(crate) type Prepare = fn(&[Option<&Value>]) -> Prepared;
+pub(crate) type Prepare = fn(&[Option<&Value>]) -> Constants;
 
 /// One exact signature.
 #[derive(Clone, Copy, Debug)]

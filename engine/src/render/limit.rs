@@ -22,9 +22,9 @@ pub(super) fn limit<'s>(
     env: &Rc<Env>,
     stream: RowStream<'s>,
     spec: &LimitSpec,
-    hash: u64,
+    worker: u64,
 ) -> RowStream<'s> {
-    let exchange = between(env, move |_: &(PackedRow, u64, i64)| hash);
+    let exchange = between(env, move |_: &(PackedRow, u64, i64)| worker);
     let spec = spec.clone();
     if spec.time.is_some() {
         tick_operator(env, stream, exchange, "Limit", Limit::<Newest>::new(spec))

@@ -1,4 +1,4 @@
-//! From a prepared fragment to a timely dataflow. One module per operator; this one wires them up.
+//! From a prepared part to a timely dataflow: one module per operator; `node` and `cluster` wire them up.
 //!
 //! Node operators work on Arrow batches, shared by reference counts; cluster operators on packed rows
 //! with differences. Every timestamp is a multiple of the query's refresh. All operators of ours
@@ -6,8 +6,10 @@
 
 mod aggregate;
 mod between;
+mod cluster;
 mod join;
 mod limit;
+mod node;
 mod output;
 mod pane_window;
 mod partial;
@@ -23,15 +25,13 @@ mod tick;
 mod top_panes;
 mod union;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, BinaryArray};
-use timely::dataflow::operators::Concatenate;
-use timely::dataflow::operators::Probe;
+use timely::dataflow::Stream;
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
-use timely::dataflow::{Scope, Stream};
 use timely::worker::Worker as TimelyWorker;
 use weir_types::PackedRow;
 use weir_types::batch::{RecordBatch, StrColumn};
@@ -40,30 +40,29 @@ use weir_types::split::{Change, ExchangeId};
 
 use crate::api::FeedExchange;
 use crate::budget::Gauge;
-use crate::prepare::{Kind, PreparedOp};
+use crate::prepare::Program;
 use crate::query::Env;
-use crate::queue::TableBatch;
+use crate::queue::PushedBatch;
 use crate::weigh;
 use publish::Publisher;
+use scan::Arrived;
 use source::SourceHandle;
 
-/// Rows of the node part, each there so many times.
+/// Rows of the node part.
 #[derive(Clone)]
 struct NodeBatch {
     rows: Rc<RecordBatch>,
-    /// How often each row is there: the union of a table with itself copies nothing.
-    copies: i64,
 }
 
 impl NodeBatch {
     fn new(rows: RecordBatch) -> NodeBatch {
-        NodeBatch { rows: Rc::new(rows), copies: 1 }
+        NodeBatch { rows: Rc::new(rows) }
     }
     fn slice(&self, from: usize, rows: usize) -> NodeBatch {
         if from == 0 && rows == self.rows.num_rows() {
             return self.clone();
         }
-        NodeBatch { rows: Rc::new(self.rows.slice(from, rows)), copies: self.copies }
+        NodeBatch::new(self.rows.slice(from, rows))
     }
     /// Bytes of its rows; of a slice, of the slice alone. Cheap: it is asked at every step.
     fn bytes(&self) -> usize {
@@ -94,7 +93,7 @@ type RowStream<'s> = Stream<'s, u64, Vec<(PackedRow, u64, i64)>>;
 /// Where a worker puts what arrives for one query, and what tells how far it got.
 #[derive(Default)]
 pub(crate) struct Sources {
-    scans: Vec<(Arc<str>, SourceHandle<Arc<TableBatch>>)>,
+    scans: Vec<(Arc<str>, SourceHandle<Arrived>)>,
     exchanges: Vec<(ExchangeId, SourceHandle<VecDeque<Change>>)>,
     table_functions: Vec<(OpId, SourceHandle<Arc<Vec<PackedRow>>>)>,
     /// Of a feed.
@@ -108,13 +107,13 @@ impl Sources {
         &self,
         table: &str,
         tick_ms: u64,
-        batch: &Arc<TableBatch>,
+        batch: &Arc<PushedBatch>,
         held: Option<&Arc<Gauge>>,
     ) {
         for (_, handle) in self.scans.iter().filter(|(name, _)| &**name == table) {
             let bytes = usize::try_from(batch.bytes).unwrap_or(usize::MAX);
-            let held = held.map_or_else(|| handle.count(bytes), Arc::clone);
-            handle.push(tick_ms, Arc::clone(batch), held);
+            let held = held.map_or_else(|| handle.count_arrived(bytes), Arc::clone);
+            handle.push(tick_ms, (Arc::clone(batch), 0), held);
         }
     }
 
@@ -164,196 +163,25 @@ impl Sources {
     }
 }
 
-/// What an operator gave, by kind.
-#[derive(Clone)]
-enum Rendered<'s> {
-    Batches(BatchStream<'s>),
-    Rows(RowStream<'s>),
-    Nothing,
-}
-
-impl<'s> Rendered<'s> {
-    fn batches(&self) -> BatchStream<'s> {
-        match self {
-            Rendered::Batches(stream) => stream.clone(),
-            _ => unreachable!("node operators read node operators: checked by Prepared"),
-        }
-    }
-    fn rows(&self) -> RowStream<'s> {
-        match self {
-            Rendered::Rows(stream) => stream.clone(),
-            _ => unreachable!("cluster operators read cluster operators: checked by Prepared"),
-        }
-    }
-}
-
 /// The feeds that run on this worker.
 pub(crate) type Feeds<'a> = &'a dyn Fn(FeedExchange) -> Option<Rc<Publisher>>;
 
-/// Builds the dataflow of a query on this worker. All workers do so in the same order.
+/// Builds the dataflow of a part on this worker. All workers do so in the same order.
 pub(crate) fn render(timely: &mut TimelyWorker, env: &Rc<Env>, feeds: Feeds<'_>) -> Sources {
     let name = format!("query-{}", env.query.id);
     timely.dataflow_named::<u64, _, _>(&name, |scope| {
-        let mut renderer = Renderer {
-            scope,
-            env,
-            feeds,
-            sources: Sources::default(),
-            probe: ProbeHandle::new(),
-            done: Vec::with_capacity(env.query.prepared.ops.len()),
-        };
-        for (pos, op) in env.query.prepared.ops.iter().enumerate() {
-            let rendered = match op.same_as {
-                Some(earlier) => renderer.done[earlier].clone(),
-                None => renderer.operator(pos, op),
-            };
-            renderer.done.push(rendered);
+        let probe = ProbeHandle::new();
+        let mut sources = Sources::default();
+        match &env.query.program {
+            Program::Node(program) => node::render(scope, env, program, &probe, &mut sources),
+            Program::Feed(program) => cluster::feed(scope, env, program, &probe, &mut sources),
+            Program::Query(program) => {
+                cluster::query(scope, env, program, feeds, &probe, &mut sources);
+            }
         }
-        renderer.sources.probe = Some(renderer.probe);
-        renderer.sources
+        sources.probe = Some(probe);
+        sources
     })
-}
-
-struct Renderer<'s, 'e> {
-    scope: Scope<'s, u64>,
-    env: &'e Rc<Env>,
-    feeds: Feeds<'e>,
-    sources: Sources,
-    probe: ProbeHandle<u64>,
-    done: Vec<Rendered<'s>>,
-}
-
-impl<'s> Renderer<'s, '_> {
-    fn batches(&self, op: &PreparedOp) -> BatchStream<'s> {
-        self.done[op.inputs[0]].batches()
-    }
-    fn rows(&self, op: &PreparedOp, input: usize) -> RowStream<'s> {
-        self.done[op.inputs[input]].rows()
-    }
-
-    fn operator(&mut self, pos: OpId, op: &PreparedOp) -> Rendered<'s> {
-        let env = self.env;
-        match &op.kind {
-            Kind::Scan(_)
-            | Kind::TableFunction
-            | Kind::Import(_)
-            | Kind::ReceiveRows { .. }
-            | Kind::ReceivePartial { .. } => self.source(pos, op),
-            Kind::Rows(spec) => match &self.done[op.inputs[0]] {
-                Rendered::Batches(stream) => {
-                    Rendered::Batches(rowwise::on_batches(env, stream.clone(), spec))
-                }
-                input => Rendered::Rows(rowwise::on_rows(env, input.rows(), spec)),
-            },
-            Kind::Union => self.union(op),
-            Kind::Aggregate(spec) => {
-                Rendered::Rows(aggregate::aggregate(env, self.rows(op, 0), spec))
-            }
-            Kind::Join(spec) => {
-                let (left, right) = (self.rows(op, 0), self.rows(op, 1));
-                Rendered::Rows(join::join(env, left, right, spec))
-            }
-            Kind::Limit(spec) => Rendered::Rows(limit::limit(env, self.rows(op, 0), spec, op.hash)),
-            Kind::SendRows { exchange, rows_max, time, sliding, types } => {
-                let packer = send::RowPacker {
-                    types: types.clone(),
-                    time: *time,
-                    sliding: *sliding,
-                    rows_max: *rows_max,
-                };
-                send::rows(env, self.batches(op), *exchange, packer).probe_with(&self.probe);
-                Rendered::Nothing
-            }
-            Kind::SendPartial { exchange, spec, time, sliding } => {
-                send::partials(env, self.batches(op), *exchange, spec, *time, *sliding)
-                    .probe_with(&self.probe);
-                Rendered::Nothing
-            }
-            Kind::Output { table } => {
-                output::output(env, self.rows(op, 0), table).probe_with(&self.probe);
-                Rendered::Nothing
-            }
-        }
-    }
-
-    fn source(&mut self, pos: OpId, op: &PreparedOp) -> Rendered<'s> {
-        let (scope, env) = (self.scope, self.env);
-        match &op.kind {
-            Kind::Scan(spec) => {
-                let (stream, handle) = scan::scan(scope, env, spec);
-                self.sources.scans.push((Arc::clone(&spec.table), handle));
-                Rendered::Batches(stream)
-            }
-            Kind::ReceiveRows { exchange, sliding } => {
-                let (stream, handle) = source::changes(scope, env);
-                self.sources.exchanges.push((*exchange, handle));
-                let publisher = self.publisher(*exchange);
-                self.received(row_window::row_window(env, stream, *sliding, publisher))
-            }
-            Kind::ReceivePartial { exchange, spec, sliding } => {
-                let (stream, handle) = source::changes(scope, env);
-                self.sources.exchanges.push((*exchange, handle));
-                let publisher = self.publisher(*exchange);
-                self.received(pane_window::pane_window(env, stream, spec, *sliding, publisher))
-            }
-            Kind::Import(at) => {
-                let (stream, handle) = source::import(scope, env);
-                // Without a feed the query has failed already, yet all workers build the same.
-                if let Some(publisher) = (self.feeds)(*at) {
-                    publisher.add_reader(&env.query, handle);
-                }
-                Rendered::Rows(stream)
-            }
-            _ => {
-                let (stream, handle) = source::table_function(scope, env);
-                self.sources.table_functions.push((pos, handle));
-                Rendered::Rows(stream)
-            }
-        }
-    }
-
-    /// Where a feed's window tells its changes.
-    fn publisher(&mut self, exchange: ExchangeId) -> Option<Rc<Publisher>> {
-        if !self.env.query.prepared.is_feed {
-            return None;
-        }
-        let publisher = Rc::<Publisher>::default();
-        self.sources.publishers.push((exchange, Rc::clone(&publisher)));
-        Some(publisher)
-    }
-
-    /// A window's rows go on, or, of a feed, end here.
-    fn received(&self, stream: RowStream<'s>) -> Rendered<'s> {
-        if self.env.query.prepared.is_feed {
-            stream.probe_with(&self.probe);
-            return Rendered::Nothing;
-        }
-        Rendered::Rows(stream)
-    }
-
-    /// An input that is read several times is read once, with a weight: frames that were appended to
-    /// themselves thirty times are a count of a billion, not a billion rows.
-    fn union(&self, op: &PreparedOp) -> Rendered<'s> {
-        // What is the same operator is the same rows: these are counted, not copied.
-        let ops = &self.env.query.prepared.ops;
-        let mut copies: BTreeMap<OpId, i64> = BTreeMap::new();
-        for &input in &op.inputs {
-            *copies.entry(ops[input].same_as.unwrap_or(input)).or_default() += 1;
-        }
-        let (mut batches, mut rows) = (Vec::new(), Vec::new());
-        for (input, copies) in copies {
-            match &self.done[input] {
-                Rendered::Batches(stream) => {
-                    batches.push(union::batches(self.env, stream.clone(), copies));
-                }
-                input => rows.push(union::rows(self.env, input.rows(), copies)),
-            }
-        }
-        if rows.is_empty() {
-            return Rendered::Batches(self.scope.concatenate(batches));
-        }
-        Rendered::Rows(self.scope.concatenate(rows))
-    }
 }
 
 /// The same on all workers: which of them has a key.

@@ -16,8 +16,8 @@ use crate::query::{Env, OpError};
 use crate::weigh;
 
 pub(super) fn output<'s>(env: &Rc<Env>, stream: RowStream<'s>, table: &Arc<str>) -> RowStream<'s> {
-    // One worker tells all of a table, so that equal rows meet.
-    let teller = route(table.as_bytes());
+    // One worker tells all of a table, so that equal rows meet; one of the process that is asked.
+    let teller = route(table.as_bytes()) % env.engine.config.workers as u64;
     let exchange = between(env, move |_: &(PackedRow, u64, i64)| teller);
     let logic = Output { env: Rc::clone(env), table: Arc::clone(table) };
     tick_operator(env, stream, exchange, "Output", logic)

@@ -16,6 +16,7 @@ use hashbrown::HashTable;
 use timely::dataflow::Stream;
 use weir_types::PackedRow;
 use weir_types::acc::Acc;
+use weir_types::clock::tick_unix_ns;
 use weir_types::plan::SlidingWindow;
 use weir_types::row::push_value;
 use weir_types::split::Change;
@@ -29,7 +30,7 @@ use super::tick::{Emit, Progress, TickLogic, tick_operator};
 use super::{RowStream, route};
 use crate::budget::Fuel;
 use crate::prepare::AggSpec;
-use crate::query::{Env, OpError, QueryShared, tick_unix_ns};
+use crate::query::{Env, OpError, QueryShared};
 
 pub(super) fn pane_window<'s>(
     env: &Rc<Env>,

@@ -106,7 +106,7 @@ impl PartialTable {
         batch: &NodeBatch,
         scratch: &mut Scratch,
     ) {
-        let (copies, bytes) = (batch.copies, batch.bytes());
+        let bytes = batch.bytes();
         let batch = &*batch.rows;
         scratch.columns.resize_with(self.stride, Vec::new);
         pane_words(batch.column(time), sliding, &mut scratch.columns[0]);
@@ -114,9 +114,9 @@ impl PartialTable {
         for &idx in &spec.group {
             next += self.column_words(batch.column(idx), spec.types[idx], next, scratch);
         }
-        self.find_slots(spec, batch, copies, scratch);
+        self.find_slots(spec, batch, scratch);
         for (agg, accs) in spec.aggs.iter().zip(&mut self.accs) {
-            agg.bind(batch).add_rows(accs, &scratch.slots, copies);
+            agg.bind(batch).add_rows(accs, &scratch.slots, 1);
         }
         // An accumulator keeps at most what it was given, or a few buckets more for each value.
         self.unmeasured += bytes + batch.num_rows() * spec.aggs.len() * BUCKET_BYTES;
@@ -182,13 +182,7 @@ impl PartialTable {
         }
     }
 
-    fn find_slots(
-        &mut self,
-        spec: &AggSpec,
-        batch: &RecordBatch,
-        copies: i64,
-        scratch: &mut Scratch,
-    ) {
+    fn find_slots(&mut self, spec: &AggSpec, batch: &RecordBatch, scratch: &mut Scratch) {
         scratch.slots.clear();
         let stride = self.stride;
         for row in 0..batch.num_rows() {
@@ -202,7 +196,7 @@ impl PartialTable {
                 Some(slot) => slot,
                 None => self.new_slot(spec, batch, row, hash, words),
             };
-            self.rows[slot as usize] += copies;
+            self.rows[slot as usize] += 1;
             scratch.slots.push(slot);
         }
     }

@@ -41,12 +41,12 @@ pub(super) trait Held: TickLogic {
     fn held(&self, walk: &mut Walk, fuel: &mut Fuel, rows: &mut Vec<(PackedRow, i64)>) -> bool;
 }
 
-struct Reader {
+struct FeedReader {
     query: Arc<QueryShared>,
     handle: SourceHandle<Import>,
 }
 
-impl Reader {
+impl FeedReader {
     fn push(&self, tick_ms: u64, rows: &Told) {
         let bytes = rows.iter().map(|(row, _, diff)| weigh::row_change(row, *diff)).sum();
         self.handle.push(tick_ms, (Rc::clone(rows), 0), self.handle.count(bytes));
@@ -61,11 +61,11 @@ impl Reader {
 /// One exchange of a feed on one worker, and who reads it.
 #[derive(Default)]
 pub(crate) struct Publisher {
-    readers: RefCell<Vec<Reader>>,
+    readers: RefCell<Vec<FeedReader>>,
     /// Those that have not been given the rows that are there.
-    newcomers: RefCell<Vec<Reader>>,
+    newcomers: RefCell<Vec<FeedReader>>,
     /// Those that are being given them, and how far that is.
-    welcomed: RefCell<(Vec<Reader>, Walk)>,
+    welcomed: RefCell<(Vec<FeedReader>, Walk)>,
     /// Nothing comes below this any more.
     open_tick_ms: Cell<u64>,
 }
@@ -73,12 +73,12 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// The window's operator must be activated afterwards: it gives the reader its first rows.
     pub(super) fn add_reader(&self, query: &Arc<QueryShared>, handle: SourceHandle<Import>) {
-        self.newcomers.borrow_mut().push(Reader { query: Arc::clone(query), handle });
+        self.newcomers.borrow_mut().push(FeedReader { query: Arc::clone(query), handle });
     }
 
     /// A reader has ended.
     pub(crate) fn forget(&self, query: QueryId) {
-        let stays = |reader: &Reader| reader.query.id != query;
+        let stays = |reader: &FeedReader| reader.query.id != query;
         self.readers.borrow_mut().retain(stays);
         self.newcomers.borrow_mut().retain(stays);
         self.welcomed.borrow_mut().0.retain(stays);

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use timely::dataflow::Stream;
 use weir_types::PackedRow;
+use weir_types::clock::tick_unix_ns;
 use weir_types::plan::SlidingWindow;
 use weir_types::split::Change;
 
@@ -17,7 +18,7 @@ use super::runs::{Queue, Waiting};
 use super::tick::{Emit, Progress, TickLogic, tick_operator};
 use super::{RowStream, route};
 use crate::budget::Fuel;
-use crate::query::{Env, OpError, QueryShared, tick_unix_ns};
+use crate::query::{Env, OpError, QueryShared};
 use crate::weigh;
 
 pub(super) fn row_window<'s>(

@@ -46,7 +46,6 @@ impl RowSpec {
     /// The batch filtered or mapped; `None` if nothing is left of it.
     fn batch(&self, ctx: &EvalCtx, batch: NodeBatch) -> Result<Option<NodeBatch>, OpError> {
         self.check_fault();
-        let copies = batch.copies;
         if self.filter {
             let keep = self.exprs[0].eval_filter(ctx, &batch.rows)?;
             return Ok(match keep.true_count() {
@@ -54,11 +53,11 @@ impl RowSpec {
                 all if all == batch.rows.num_rows() => Some(batch),
                 _ => {
                     let rows = Rc::new(filter_record_batch(&batch.rows, &keep)?);
-                    Some(NodeBatch { rows, copies })
+                    Some(NodeBatch { rows })
                 }
             });
         }
-        Ok(Some(NodeBatch { rows: Rc::new(self.map(ctx, &batch.rows)?), copies }))
+        Ok(Some(NodeBatch::new(self.map(ctx, &batch.rows)?)))
     }
 
     fn map(&self, ctx: &EvalCtx, batch: &RecordBatch) -> Result<RecordBatch, OpError> {

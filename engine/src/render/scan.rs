@@ -11,18 +11,25 @@ use arrow_array::types::TimestampNanosecondType;
 use arrow_select::filter::filter_record_batch;
 use timely::dataflow::Scope;
 use weir_types::batch::RecordBatch;
+use weir_types::clock::tick_unix_ns;
 
-use super::source::{Sink, SourceHandle, source};
+use super::source::{Sink, SourceHandle, Took, source};
 use super::{BatchStream, NodeBatch};
 use crate::prepare::{ScanSpec, absolute_bounds};
-use crate::query::{Env, OpError, QueryShared, tick_unix_ns};
-use crate::queue::TableBatch;
+use crate::query::{Env, OpError, QueryShared};
+use crate::queue::PushedBatch;
+
+/// A table's batch, and how many of its rows have been looked at.
+pub(super) type Arrived = (Arc<PushedBatch>, usize);
+
+/// So many slices' bytes of a batch are looked at at once: they are neither copied nor computed with.
+const SLICES_AT_ONCE: usize = 4;
 
 pub(super) fn scan<'s>(
     scope: Scope<'s, u64>,
     env: &Rc<Env>,
     spec: &ScanSpec,
-) -> (BatchStream<'s>, SourceHandle<Arc<TableBatch>>) {
+) -> (BatchStream<'s>, SourceHandle<Arrived>) {
     let (start_unix_ns, end_unix_ns, before_ns) = absolute_bounds(&spec.window);
     let scan = Scan {
         query: Arc::clone(&env.query),
@@ -31,9 +38,21 @@ pub(super) fn scan<'s>(
         end_unix_ns: end_unix_ns.unwrap_or(i64::MAX),
         before_ns,
     };
-    source(scope, env, "Scan", move |tick_ms, batch: &mut Arc<TableBatch>, sink| {
-        scan.admit(tick_ms, batch, sink)?;
-        Ok(true)
+    let limits = env.limits();
+    let under_way_max = limits.under_way_bytes_max.min(limits.query_state_bytes_max / 8);
+    let bytes_max = limits.slice_bytes_max.saturating_mul(SLICES_AT_ONCE) as u64;
+    source(scope, env, "Scan", move |tick_ms, (batch, from): &mut Arrived, sink| {
+        // What operators have before them goes first, or it would grow without end while a batch of the
+        // history costs nothing to take up.
+        if scan.query.holdings.under_way() > under_way_max {
+            return Ok(Took::Nothing);
+        }
+        let rows = batch.rows.num_rows();
+        let row_bytes = (batch.bytes / rows.max(1) as u64).max(1);
+        let count = usize::try_from(bytes_max / row_bytes).unwrap_or(rows).clamp(1, rows - *from);
+        scan.admit(tick_ms, batch, &batch.rows.slice(*from, count), sink)?;
+        *from += count;
+        Ok(if *from >= rows { Took::All } else { Took::Part })
     })
 }
 
@@ -54,11 +73,12 @@ impl Scan {
     fn admit(
         &self,
         tick_ms: u64,
-        batch: &TableBatch,
+        batch: &PushedBatch,
+        part: &RecordBatch,
         sink: Sink<'_, NodeBatch>,
     ) -> Result<(), OpError> {
-        self.query.rows_in.fetch_add(batch.rows.num_rows() as u64, Ordering::Relaxed);
-        let rows = self.project(&batch.rows)?;
+        self.query.rows_in.fetch_add(part.num_rows() as u64, Ordering::Relaxed);
+        let rows = self.project(part)?;
         let now_ns = tick_unix_ns(tick_ms).saturating_sub(self.before_ns);
         let first_ns = self.first_at(tick_ms);
         let last_ns = now_ns.min(self.end_unix_ns);
@@ -70,7 +90,8 @@ impl Scan {
             self.query.late_rows.fetch_add(rows.num_rows() as u64, Ordering::Relaxed);
             return Ok(());
         }
-        self.admit_one_by_one(tick_ms, batch, &rows, sink)
+        let times = part.column(batch.time_idx).as_primitive::<TimestampNanosecondType>();
+        self.admit_one_by_one(tick_ms, times.values(), &rows, sink)
     }
 
     /// The least event time that the window still holds at a tick.
@@ -88,15 +109,13 @@ impl Scan {
     fn admit_one_by_one(
         &self,
         tick_ms: u64,
-        batch: &TableBatch,
+        times: &[i64],
         rows: &RecordBatch,
         sink: Sink<'_, NodeBatch>,
     ) -> Result<(), OpError> {
-        let times = batch.rows.column(batch.time_idx).as_primitive::<TimestampNanosecondType>();
         // The refresh of each row.
         let mut outside = 0;
         let ticks: Vec<u64> = times
-            .values()
             .iter()
             .map(|&time| {
                 let due_ms = self.query.refresh_from_ns(time.saturating_add(self.before_ns));

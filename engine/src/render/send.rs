@@ -1,4 +1,4 @@
-//! The end of a node fragment: what a refresh brought is folded as it comes, and handed out as changes when
+//! The end of a node part: what a refresh brought is folded as it comes, and handed out as changes when
 //! it is closed, a slice at a time and no faster than the receiver takes it.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -290,7 +290,7 @@ impl Collect for Rows {
         let pane_of = |time| sliding.map_or(ONLY_PANE, |sliding| sliding.pane_of(time));
         let rows = self.ticks.entry(tick_ms).or_default();
         for (row, &time) in packed.into_iter().zip(times.values()) {
-            rows.push(((pane_of(time), (time, row)), batch.copies));
+            rows.push(((pane_of(time), (time, row)), 1));
         }
         Ok(())
     }

@@ -44,7 +44,14 @@ pub(super) struct SourceHandle<I> {
 impl<I> SourceHandle<I> {
     /// Counts bytes that are about to wait here.
     pub(super) fn count(&self, bytes: usize) -> Arc<Gauge> {
-        let mut gauge = self.env.gauge(Purpose::Waiting);
+        self.count_as(Purpose::Waiting, bytes)
+    }
+    /// The same of rows as they came, that no operator has looked at.
+    pub(super) fn count_arrived(&self, bytes: usize) -> Arc<Gauge> {
+        self.count_as(Purpose::Arrived, bytes)
+    }
+    fn count_as(&self, purpose: Purpose, bytes: usize) -> Arc<Gauge> {
+        let mut gauge = self.env.gauge(purpose);
         gauge.set(bytes);
         Arc::new(gauge)
     }
@@ -67,8 +74,23 @@ impl<I> SourceHandle<I> {
 /// Takes containers with the tick they belong to.
 pub(super) type Sink<'a, O> = &'a mut dyn FnMut(u64, &mut Vec<O>);
 
+/// What a source did with an item.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Took {
+    All,
+    Part,
+    /// It must come round again when others have gone on.
+    Nothing,
+}
+
+impl Took {
+    fn all(is_all: bool) -> Took {
+        if is_all { Took::All } else { Took::Part }
+    }
+}
+
 /// A source whose `logic` turns each item and its tick into containers, at that tick or later. It takes a
-/// slice off an item and says whether it is done with it.
+/// slice off an item and says how much is left of it.
 pub(super) fn source<'s, I, O, L>(
     scope: Scope<'s, u64>,
     env: &Rc<Env>,
@@ -78,7 +100,7 @@ pub(super) fn source<'s, I, O, L>(
 where
     I: 'static,
     O: Clone + 'static,
-    L: FnMut(u64, &mut I, Sink<'_, O>) -> Result<bool, OpError> + 'static,
+    L: FnMut(u64, &mut I, Sink<'_, O>) -> Result<Took, OpError> + 'static,
 {
     let start_tick_ms = env.query.start_tick_ms();
     let queue =
@@ -108,12 +130,16 @@ where
                             };
                             let was_first = std::mem::take(&mut is_first);
                             is_over = !was_first && (env.turn_is_over() || !env.is_live());
-                            let is_done = !is_over
-                                && logic(arrival.tick_ms, &mut arrival.item, &mut |tick, rows| {
+                            let took = if is_over {
+                                Took::Nothing
+                            } else {
+                                logic(arrival.tick_ms, &mut arrival.item, &mut |tick, rows| {
                                     let at = capability.delayed(&tick);
                                     output.session(&at).give_container(rows);
-                                })?;
-                            if !is_done {
+                                })?
+                            };
+                            is_over |= took == Took::Nothing;
+                            if took != Took::All {
                                 queue_there.borrow_mut().items.push_front(arrival);
                             }
                             if is_over {
@@ -156,7 +182,7 @@ pub(super) fn changes<'s>(
             changes.drain(..count).collect()
         };
         sink(tick_ms, &mut slice);
-        Ok(changes.is_empty())
+        Ok(Took::all(changes.is_empty()))
     })
 }
 
@@ -181,7 +207,7 @@ pub(super) fn import<'s>(
         rows.iter_mut().for_each(|(_, at_ms, _)| *at_ms = tick_ms);
         sink(tick_ms, &mut rows);
         *from = until;
-        Ok(until >= told.len())
+        Ok(Took::all(until >= told.len()))
     })
 }
 
@@ -198,7 +224,7 @@ pub(super) fn table_function<'s>(
         // The former rows are copied, too, to be taken back.
         gauge.set(2 * (bytes(rows) + bytes(&current)));
         if !query.is_live() {
-            return Ok(true);
+            return Ok(Took::All);
         }
         let gone = current.iter().map(|row| (row.clone(), tick_ms, -1));
         let come = rows.iter().map(|row| (row.clone(), tick_ms, 1));
@@ -207,6 +233,6 @@ pub(super) fn table_function<'s>(
         sink(tick_ms, &mut container);
         current = Arc::clone(rows);
         gauge.set(bytes(&current));
-        Ok(true)
+        Ok(Took::All)
     })
 }

@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 
 use weir_types::PackedRow;
+use weir_types::clock::tick_unix_ns;
 use weir_types::plan::SlidingWindow;
-
-use crate::query::tick_unix_ns;
 
 /// A pane's greatest rows by (event time, row), with how often each is there.
 #[derive(Default)]

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use weir_engine::{EngineConfig, EngineEvent, Install, Limits, TEST_PANIC_LITERAL};
-use weir_types::split::Shape;
+use weir_engine::{EngineConfig, EngineEvent, Install, Limits, Part, TEST_PANIC_LITERAL};
+use weir_types::split::{NodePlan, Shape};
 use weir_types::{DataType, Expr, Value};
 
-use crate::harness::{Plan, Rig, agg, aggregated, call, column, config, int, raw_rows, sliding};
+use crate::harness::{
+    Plan, Rig, agg, aggregated, call, column, config, install_of, int, raw_rows, sliding,
+};
 
 fn wait_for(rig: &Rig, mut wanted: impl FnMut(&EngineEvent) -> bool) -> EngineEvent {
     loop {
@@ -32,8 +34,8 @@ fn a_panic_ends_one_query_only() {
         let mut node = Plan::default();
         let scan = node.scan(window);
         let bad = node.filter(scan, broken.clone());
-        node.send(bad, 0, Shape::Rows { rows_max: None }, window);
-        let install = |query, plan: Plan| Install::new(query, Arc::new(plan.0), 1000, 20_000);
+        node.send(bad, 0, Shape::Rows { rows_max: None });
+        let install = |query, plan: Plan| install_of(query, &plan, 20_000);
         rig.engine.install(install(7, node));
         let (_, mut cluster, rows) = raw_rows(window, None);
         let bad = cluster.filter(rows, broken);
@@ -80,9 +82,8 @@ fn the_same_tick_survives() {
     let scan = node.scan(sliding(10));
     let literal = Expr::Literal(Value::str(TEST_PANIC_LITERAL));
     let bad = node.map(scan, &[("time_", column(0, DataType::Time64Ns)), ("x", literal)]);
-    node.send(bad, 0, Shape::Rows { rows_max: None }, sliding(10));
-    let fragment = Arc::new(node.0);
-    rig.engine.install(Install::new(9, fragment, 1000, 20_000));
+    node.send(bad, 0, Shape::Rows { rows_max: None });
+    rig.engine.install(install_of(9, &node, 20_000));
     rig.push(&[(19_000, "a", 1)]);
     rig.engine.close_tick(20_000);
     wait_for(&rig, |event| matches!(event, EngineEvent::Failed { query: 9, .. }));
@@ -98,13 +99,12 @@ fn the_same_tick_survives() {
     }
 }
 
-/// Fragments that cannot run are refused with a reason, not half-built.
+/// Parts that cannot run are refused with a reason, not half-built.
 #[test]
 fn refuses_what_it_cannot_run() {
     let rig = Rig::new(config(1), 1000);
-    let message = |plan: Plan| {
-        let fragment = Arc::new(plan.0);
-        rig.engine.install(Install::new(1, fragment, 1000, 0));
+    let message = |part: Part| {
+        rig.engine.install(Install::new(1, part, 1000, 0));
         match rig.event() {
             EngineEvent::Failed { message, .. } => message,
             other => panic!("{other:?}"),
@@ -112,18 +112,30 @@ fn refuses_what_it_cannot_run() {
     };
     let mut plan = Plan::default();
     let scan = plan.scan(sliding(10));
-    plan.limit(scan, 1);
-    assert!(message(plan).contains("node part"));
+    let now = Expr::Now { factor: 1, offset_ns: 0 };
+    plan.filter(scan, call("greaterThan", vec![now, int(1)], DataType::Boolean));
+    assert!(message(plan.part()).contains("node part"));
     let mut plan = Plan::default();
     let scan = plan.scan(sliding(10));
     let unknown = call("no_such_function", vec![int(1)], DataType::Boolean);
     plan.filter(scan, unknown);
-    assert!(message(plan).contains("no_such_function"));
+    assert!(message(plan.part()).contains("no_such_function"));
     let mut plan = Plan::default();
     let rows = plan.receive_rows(0, sliding(10), None);
-    plan.scan(sliding(10));
+    plan.filter(rows, call("equal", vec![column(9, DataType::Int64), int(1)], DataType::Boolean));
     plan.output(rows, "out");
-    assert!(message(plan).contains("mixes"));
+    assert!(message(plan.part()).contains("out of range"));
+    // Numbers of what is not there, as only a message can hold them.
+    let Part::Node(node) = raw_rows(sliding(10), None).0.part() else { panic!("a node part") };
+    let mut wrong = NodePlan::clone(&node);
+    wrong.sends[0].from = 7;
+    assert!(message(Part::Node(Arc::new(wrong))).contains("not there"));
+    let mut wrong = NodePlan::clone(&node);
+    wrong.sends[0].time = 1;
+    assert!(message(Part::Node(Arc::new(wrong))).contains("not an event time"));
+    let Part::Query { plan, .. } = plan.part() else { panic!("a query") };
+    let unfed = Part::Query { plan, sources: Vec::new() };
+    assert!(message(unfed).contains("no source 0"));
 }
 
 /// A query over its state budget ends with a clear message.
@@ -223,8 +235,7 @@ fn a_dead_worker_is_told() {
         });
         let engine = weir_engine::Engine::start(config(workers), emit).unwrap();
         let (node, _) = aggregated(sliding(10), &[1], &[agg("count", 2, Some(0))]);
-        let fragment = Arc::new(node.0);
-        engine.install(Install::new(1, fragment, 1000, 20_000));
+        engine.install(install_of(1, &node, 20_000));
         engine.close_tick(20_000);
         let event = events.recv_timeout(std::time::Duration::from_secs(30)).unwrap();
         assert!(matches!(event, EngineEvent::Failed { query: 1, .. }), "{event:?}");
@@ -266,7 +277,7 @@ fn an_engine_dies_aloud_and_another_takes_its_place() {
         assert_eq!(rig.engine.backlog_bytes(), 0);
 
         let (node, _) = aggregated(sliding(10), &[1], &[agg("count", 2, Some(0))]);
-        rig.engine.install(Install::new(3, Arc::new(node.0), 1000, 21_000));
+        rig.engine.install(install_of(3, &node, 21_000));
         let event = rig.event();
         assert!(matches!(event, EngineEvent::Failed { query: 3, .. }), "{event:?}");
         rig.engine.push_rows("events", crate::harness::batch(&[(20_000, "a", 1)]));
@@ -293,8 +304,8 @@ fn a_literal_kills_once() {
         let scan = node.scan(sliding(10));
         let fatal = call("equal", vec![column(1, DataType::String), literal], DataType::Boolean);
         let filtered = node.filter(scan, fatal);
-        node.send(filtered, 0, Shape::Rows { rows_max: None }, sliding(10));
-        rig.engine.install(Install::new(1, Arc::new(node.0), 1000, 20_000));
+        node.send(filtered, 0, Shape::Rows { rows_max: None });
+        rig.engine.install(install_of(1, &node, 20_000));
         rig.push(&[(19_000, "a", 1)]);
         rig.engine.close_tick(20_000);
         let event = rig.event();
@@ -331,8 +342,8 @@ fn a_death_has_a_name() {
         let scan = node.scan(sliding(10));
         let fatal = call("equal", vec![column(1, DataType::String), literal], DataType::Boolean);
         let filtered = node.filter(scan, fatal);
-        node.send(filtered, 0, Shape::Rows { rows_max: None }, sliding(10));
-        rig.engine.install(Install::new(7, Arc::new(node.0), 1000, 20_000));
+        node.send(filtered, 0, Shape::Rows { rows_max: None });
+        rig.engine.install(install_of(7, &node, 20_000));
         rig.push(&[(19_000, "a", 1)]);
         rig.engine.close_tick(20_000);
         let died = wait_for(&rig, |event| matches!(event, EngineEvent::Died { .. }));

@@ -1,8 +1,8 @@
 //! Feeds: one window, many readers.
 
-use std::sync::Arc;
-
-use weir_engine::{EngineConfig, EngineEvent, FeedExchange, Install, TEST_PANIC_LITERAL};
+use weir_engine::{
+    EngineConfig, EngineEvent, FeedExchange, Install, Intake, Part, TEST_PANIC_LITERAL,
+};
 use weir_types::plan::{EndBound, StartBound, Window};
 use weir_types::split::Shape;
 use weir_types::{DataType, Expr, Value};
@@ -31,7 +31,7 @@ fn reader(min: i64) -> Plan {
 fn rows() -> (Plan, Plan, Plan) {
     let mut node = Plan::default();
     let scan = node.scan(sliding(10));
-    node.send(scan, 0, Shape::Rows { rows_max: None }, sliding(10));
+    node.send(scan, 0, Shape::Rows { rows_max: None });
     let mut feed = Plan::default();
     feed.receive_rows(0, sliding(10), None);
     let mut reader = Plan::default();
@@ -189,7 +189,7 @@ fn what_cannot_be_read_is_refused() {
     let everything = Window { start: StartBound::Beginning, end: EndBound::Now };
     let mut node = Plan::default();
     let scan = node.scan(everything);
-    node.send(scan, 0, Shape::Rows { rows_max: None }, everything);
+    node.send(scan, 0, Shape::Rows { rows_max: None });
     let mut feed = Plan::default();
     feed.receive_rows(0, everything, None);
     let mut all = Plan::default();
@@ -205,8 +205,10 @@ fn what_cannot_be_read_is_refused() {
     rig.install_reader(2, all.clone(), 50, 20_000);
     rig.forget(2);
     assert!(failure(&rig).1.contains("not kept"));
-    let imports = [(0, FeedExchange { feed: 50, exchange: 3 })].into();
-    let install = Install::new(3, Arc::new(all.0), 1000, 20_000);
-    rig.engine.install(Install { imports, ..install });
+    let Part::Query { plan, .. } = all.part() else { panic!("a query") };
+    let sources = vec![Intake::Feed(FeedExchange { feed: 50, exchange: 3 })];
+    let part = Part::Query { plan, sources };
+    let (refresh_ms, start_tick_ms) = (1000, 20_000);
+    rig.engine.install(Install::new(3, part, refresh_ms, start_tick_ms));
     assert!(failure(&rig).1.contains("exchange 3"));
 }

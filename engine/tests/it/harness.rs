@@ -1,15 +1,23 @@
-//! A node fragment and a cluster fragment in one engine, joined by the test as a server would do it,
-//! and small builders for fragments and rows.
+//! A node part and a cluster part in one engine, joined by the test as a server would do it, and small
+//! builders for parts and rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use weir_engine::{Engine, EngineConfig, EngineEvent, FeedExchange, Install, QueryId};
-use weir_types::plan::{AggCall, EndBound, JoinKind, OpId, OpKind, Side, StartBound, Window};
+use weir_engine::{
+    Engine, EngineConfig, EngineEvent, FeedExchange, Install, Intake, Part, QueryId,
+};
+use weir_types::plan::{
+    AggCall, EndBound, JoinKind, Op, OpId, OpKind, Output, PLAN_VERSION, Scan, Side, StartBound,
+    Window,
+};
 use weir_types::schema::{Column, Relation};
-use weir_types::split::{Fragment, FragmentKind, FragmentOp, Shape};
+use weir_types::shared::Shared;
+use weir_types::split::{
+    ClusterPlan, ExchangeId, Labels, NodeOp, NodePlan, Send, Shape, Source, Step, TableScan,
+};
 use weir_types::{BatchBuilder, DataType, Expr, PackedRow, RecordBatch, SemanticType, Value};
 
 pub(crate) const SEC_NS: i64 = 1_000_000_000;
@@ -72,38 +80,132 @@ pub(crate) fn agg(func: &str, arg: usize, time: Option<usize>) -> AggCall {
     }
 }
 
-/// Builds a fragment operator by operator.
+/// What a test's operator is: of the node or of the cluster part.
+#[derive(Clone)]
+enum Kind {
+    Scan(Window),
+    Send { exchange: u32, shape: Shape },
+    Receive { exchange: u32, shape: Shape, window: Window },
+    Op(OpKind<ExchangeId>),
+    Output(String),
+}
+
+/// Builds a part operator by operator: with a scan it is a node's, else a query's or a feed's.
 #[derive(Clone, Default)]
-pub(crate) struct Plan(pub(crate) Fragment);
+pub(crate) struct Plan(Vec<(Kind, Vec<OpId>, Relation)>);
+
+/// Rows of the test table, as a node sends them without doing anything to them.
+fn source(window: Window, shape: Shape) -> Source {
+    Source { scan: table_scan(window), steps: Vec::new(), time: 0, shape }
+}
+
+fn table_scan(window: Window) -> Shared<TableScan> {
+    let columns = events().columns.into_iter().map(|column| column.name).collect();
+    let scan = Scan { table: TABLE.to_string(), columns, window };
+    Shared::new(TableScan { scan, types: events().types() })
+}
 
 impl Plan {
-    pub(crate) fn add(&mut self, kind: FragmentKind, inputs: &[OpId], relation: Relation) -> OpId {
-        let pos = self.0.ops.len();
-        let hash = pos as u64 + 1;
-        self.0.ops.push(FragmentOp { kind, inputs: inputs.to_vec(), relation, hash });
-        pos
+    pub(crate) fn part(&self) -> Part {
+        let sources = self.sources();
+        if self.0.iter().any(|(kind, ..)| matches!(kind, Kind::Scan(_))) {
+            return Part::Node(Arc::new(self.node()));
+        }
+        let sources = sources.into_iter().map(Intake::Own).collect();
+        Part::Query { plan: Arc::new(self.cluster()), sources }
+    }
+
+    /// What it receives, by exchange.
+    pub(crate) fn sources(&self) -> Vec<Source> {
+        let mut sources = BTreeMap::new();
+        for (kind, ..) in &self.0 {
+            if let Kind::Receive { exchange, shape, window } = kind {
+                sources.insert(*exchange, source(*window, shape.clone()));
+            }
+        }
+        assert!((0..).zip(sources.keys()).all(|(at, exchange)| at == *exchange), "numbered");
+        sources.into_values().collect()
+    }
+
+    fn node(&self) -> NodePlan {
+        let mut plan = NodePlan::default();
+        let mut numbers = BTreeMap::new();
+        for (at, (kind, inputs, _)) in self.0.iter().enumerate() {
+            let below = || numbers[&inputs[0]];
+            let op = match kind {
+                Kind::Scan(window) => NodeOp::Scan(table_scan(*window)),
+                Kind::Op(OpKind::Filter { predicate }) => NodeOp::Step {
+                    below: below(),
+                    step: Shared::new(Step::Filter(predicate.clone())),
+                },
+                Kind::Op(OpKind::Map { exprs }) => {
+                    let (exprs, labels) = (exprs.clone(), Labels::default());
+                    NodeOp::Step { below: below(), step: Shared::new(Step::Map { exprs, labels }) }
+                }
+                Kind::Send { exchange, shape } => {
+                    assert_eq!(*exchange as usize, plan.sends.len(), "in order");
+                    plan.sends.push(Send { from: below(), time: 0, shape: shape.clone() });
+                    continue;
+                }
+                _ => panic!("not on a node"),
+            };
+            numbers.insert(at, plan.ops.len());
+            plan.ops.push(op);
+        }
+        plan
+    }
+
+    fn cluster(&self) -> ClusterPlan {
+        let (version, ops, outputs) = (PLAN_VERSION, Vec::new(), Vec::new());
+        let mut plan = ClusterPlan { version, ops, outputs };
+        let mut numbers = BTreeMap::new();
+        for (at, (kind, inputs, relation)) in self.0.iter().enumerate() {
+            let inputs: Vec<OpId> = inputs.iter().map(|input| numbers[input]).collect();
+            let kind = match kind {
+                Kind::Receive { exchange, .. } => OpKind::Scan(*exchange),
+                Kind::Op(kind) => kind.clone(),
+                Kind::Output(table) => {
+                    plan.outputs.push(Output { table: table.clone(), op: inputs[0] });
+                    continue;
+                }
+                Kind::Scan(_) | Kind::Send { .. } => panic!("not in the cluster part"),
+            };
+            numbers.insert(at, plan.ops.len());
+            plan.ops.push(Op { kind, inputs, relation: relation.clone() });
+        }
+        plan
+    }
+
+    pub(crate) fn op(
+        &mut self,
+        kind: OpKind<ExchangeId>,
+        inputs: &[OpId],
+        relation: Relation,
+    ) -> OpId {
+        self.add(Kind::Op(kind), inputs, relation)
+    }
+    fn add(&mut self, kind: Kind, inputs: &[OpId], relation: Relation) -> OpId {
+        self.0.push((kind, inputs.to_vec(), relation));
+        self.0.len() - 1
     }
     fn relation(&self, op: OpId) -> Relation {
-        self.0.ops[op].relation.clone()
+        self.0[op].2.clone()
     }
     pub(crate) fn scan(&mut self, window: Window) -> OpId {
-        let columns = events().columns.into_iter().map(|column| column.name).collect();
-        let kind = OpKind::Scan { table: TABLE.to_string(), columns, window };
-        self.add(FragmentKind::Plan(kind), &[], events())
+        self.add(Kind::Scan(window), &[], events())
     }
     pub(crate) fn filter(&mut self, input: OpId, predicate: Expr) -> OpId {
         let relation = self.relation(input);
-        self.add(FragmentKind::Plan(OpKind::Filter { predicate }), &[input], relation)
+        self.op(OpKind::Filter { predicate }, &[input], relation)
     }
     pub(crate) fn map(&mut self, input: OpId, columns: &[(&str, Expr)]) -> OpId {
         let types: Vec<_> = columns.iter().map(|(name, e)| (*name, e.data_type())).collect();
         let exprs = columns.iter().map(|(_, expr)| expr.clone()).collect();
-        self.add(FragmentKind::Plan(OpKind::Map { exprs }), &[input], relation(&types))
+        self.op(OpKind::Map { exprs }, &[input], relation(&types))
     }
-    pub(crate) fn send(&mut self, input: OpId, exchange: u32, shape: Shape, window: Window) {
-        let kind = FragmentKind::Send { exchange, shape, window, time: 0 };
+    pub(crate) fn send(&mut self, input: OpId, exchange: u32, shape: Shape) {
         let relation = self.relation(input);
-        self.add(kind, &[input], relation);
+        self.add(Kind::Send { exchange, shape }, &[input], relation);
     }
     pub(crate) fn receive_rows(
         &mut self,
@@ -112,7 +214,7 @@ impl Plan {
         rows_max: Option<u64>,
     ) -> OpId {
         let shape = Shape::Rows { rows_max };
-        let kind = FragmentKind::Receive { exchange, shape, window, input: events() };
+        let kind = Kind::Receive { exchange, shape, window };
         self.add(kind, &[], events())
     }
     pub(crate) fn receive_partial(
@@ -122,13 +224,13 @@ impl Plan {
         aggs: &[AggCall],
     ) -> OpId {
         let shape = Shape::Partial { group: group.to_vec(), aggs: aggs.to_vec() };
-        let kind = FragmentKind::Receive { exchange: 0, shape, window, input: events() };
+        let kind = Kind::Receive { exchange: 0, shape, window };
         self.add(kind, &[], agg_relation(&events(), group, aggs))
     }
     pub(crate) fn aggregate(&mut self, input: OpId, group: &[usize], aggs: &[AggCall]) -> OpId {
         let relation = agg_relation(&self.relation(input), group, aggs);
         let kind = OpKind::Aggregate { group: group.to_vec(), aggs: aggs.to_vec() };
-        self.add(FragmentKind::Plan(kind), &[input], relation)
+        self.op(kind, &[input], relation)
     }
     pub(crate) fn join(
         &mut self,
@@ -143,21 +245,25 @@ impl Plan {
         let relation = Relation::new(columns.iter().map(of).collect());
         let (left_on, right_on) = (on.to_vec(), on.to_vec());
         let kind = OpKind::Join { how, left_on, right_on, columns: columns.to_vec() };
-        self.add(FragmentKind::Plan(kind), &[left, right], relation)
+        self.op(kind, &[left, right], relation)
     }
     pub(crate) fn union(&mut self, inputs: &[OpId]) -> OpId {
         let relation = self.relation(inputs[0]);
-        self.add(FragmentKind::Plan(OpKind::Union), inputs, relation)
+        self.op(OpKind::Union, inputs, relation)
     }
     pub(crate) fn limit(&mut self, input: OpId, rows_max: u64) -> OpId {
         let relation = self.relation(input);
-        self.add(FragmentKind::Plan(OpKind::Limit { rows_max }), &[input], relation)
+        self.op(OpKind::Limit { rows_max }, &[input], relation)
     }
     pub(crate) fn output(&mut self, input: OpId, table: &str) {
-        let kind = FragmentKind::Output { table: table.to_string() };
         let relation = self.relation(input);
-        self.add(kind, &[input], relation);
+        self.add(Kind::Output(table.to_string()), &[input], relation);
     }
+}
+
+/// To install a part as it is, refreshed once a second.
+pub(crate) fn install_of(query: QueryId, plan: &Plan, start_tick_ms: u64) -> Install {
+    Install::new(query, plan.part(), 1000, start_tick_ms)
 }
 
 fn agg_relation(input: &Relation, group: &[usize], aggs: &[AggCall]) -> Relation {
@@ -172,7 +278,7 @@ fn agg_relation(input: &Relation, group: &[usize], aggs: &[AggCall]) -> Relation
 pub(crate) fn raw_rows(window: Window, rows_max: Option<u64>) -> (Plan, Plan, OpId) {
     let mut node = Plan::default();
     let scan = node.scan(window);
-    node.send(scan, 0, Shape::Rows { rows_max }, window);
+    node.send(scan, 0, Shape::Rows { rows_max });
     let mut cluster = Plan::default();
     let rows = cluster.receive_rows(0, window, rows_max);
     (node, cluster, rows)
@@ -183,7 +289,7 @@ pub(crate) fn aggregated(window: Window, group: &[usize], aggs: &[AggCall]) -> (
     let mut node = Plan::default();
     let scan = node.scan(window);
     let shape = Shape::Partial { group: group.to_vec(), aggs: aggs.to_vec() };
-    node.send(scan, 0, shape, window);
+    node.send(scan, 0, shape);
     let mut cluster = Plan::default();
     let groups = cluster.receive_partial(window, group, aggs);
     cluster.output(groups, "out");
@@ -231,24 +337,24 @@ impl Rig {
         start_tick_ms: u64,
     ) {
         self.expect_outputs(query, &cluster);
-        self.install_parts(query, node, cluster, start_tick_ms);
+        self.install_parts(query, &node, cluster.part(), start_tick_ms);
         self.installed.insert(query);
     }
 
     fn expect_outputs(&mut self, query: QueryId, cluster: &Plan) {
-        for op in &cluster.0.ops {
-            if let FragmentKind::Output { table } = &op.kind {
-                let view = (op.relation.clone(), BTreeMap::new());
+        for (kind, _, relation) in &cluster.0 {
+            if let Kind::Output(table) = kind {
+                let view = (relation.clone(), BTreeMap::new());
                 self.views.insert((query, table.clone()), view);
             }
         }
     }
 
-    fn install_parts(&self, query: QueryId, node: Plan, cluster: Plan, start_tick_ms: u64) {
+    fn install_parts(&self, query: QueryId, node: &Plan, part: Part, start_tick_ms: u64) {
         let refresh_ms = self.refresh_ms;
-        for (query, fragment) in [(query, cluster.0), (query + NODE_OF, node.0)] {
-            let fragment = Arc::new(fragment);
-            self.engine.install(Install::new(query, fragment, refresh_ms, start_tick_ms));
+        let node = Part::Node(Arc::new(node.node()));
+        for (query, part) in [(query, part), (query + NODE_OF, node)] {
+            self.engine.install(Install::new(query, part, refresh_ms, start_tick_ms));
         }
     }
 
@@ -260,7 +366,7 @@ impl Rig {
         cluster: Plan,
         start_tick_ms: u64,
     ) {
-        self.install_parts(feed, node, cluster, start_tick_ms);
+        self.install_parts(feed, &node, Part::Feed(cluster.sources()), start_tick_ms);
         self.feeds.insert(feed);
     }
 
@@ -273,10 +379,10 @@ impl Rig {
         start_tick_ms: u64,
     ) {
         self.expect_outputs(query, &cluster);
-        let imports = [(0, FeedExchange { feed, exchange: 0 })].into();
-        let fragment = Arc::new(cluster.0);
-        let install = Install::new(query, fragment, self.refresh_ms, start_tick_ms);
-        self.engine.install(Install { imports, ..install });
+        let sources = vec![Intake::Feed(FeedExchange { feed, exchange: 0 })];
+        let part = Part::Query { plan: Arc::new(cluster.cluster()), sources };
+        let refresh_ms = self.refresh_ms;
+        self.engine.install(Install::new(query, part, refresh_ms, start_tick_ms));
         self.installed.insert(query);
     }
 

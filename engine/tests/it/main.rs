@@ -4,5 +4,6 @@ mod attacks;
 mod faults;
 mod feeds;
 mod harness;
+mod processes;
 mod relational;
 mod windows;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use weir_types::metadata::{MetadataSnapshot, PodMeta};
-use weir_types::plan::{JoinKind, Side};
+use weir_types::plan::{JoinKind, OpKind, Side};
 use weir_types::row::PackedRow;
-use weir_types::split::{FragmentKind, Shape};
+use weir_types::split::Shape;
 use weir_types::{DataType, Expr, Value};
 
 use crate::harness::{
@@ -22,10 +22,10 @@ fn joined(how: JoinKind, on: &[usize]) -> (Plan, Plan) {
     };
     let scan = node.scan(long);
     let left = odd(&mut node, scan, 1);
-    node.send(left, 0, Shape::Rows { rows_max: None }, long);
+    node.send(left, 0, Shape::Rows { rows_max: None });
     let scan = node.scan(short);
     let right = odd(&mut node, scan, 0);
-    node.send(right, 1, Shape::Rows { rows_max: None }, short);
+    node.send(right, 1, Shape::Rows { rows_max: None });
     let mut cluster = Plan::default();
     let left = cluster.receive_rows(0, long, None);
     let right = cluster.receive_rows(1, short, None);
@@ -221,9 +221,9 @@ fn rows_follow_the_metadata() {
 #[test]
 fn table_functions_replace_their_rows() {
     let mut cluster = Plan::default();
-    let kind = weir_types::plan::OpKind::TableFunction { name: "GetAgents".into(), args: vec![] };
+    let kind = OpKind::TableFunction { name: "GetAgents".into(), args: vec![] };
     let agents = relation(&[("name", DataType::String)]);
-    let source = cluster.add(FragmentKind::Plan(kind), &[], agents);
+    let source = cluster.op(kind, &[], agents);
     cluster.output(source, "out");
     let mut rig = Rig::new(config(2), 1000);
     rig.install(1, Plan::default(), cluster, 20_000);

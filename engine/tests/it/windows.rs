@@ -27,7 +27,7 @@ fn filters_aggregates_and_expires() {
         ],
     );
     let shape = Shape::Partial { group: vec![1], aggs: aggs.to_vec() };
-    node.send(doubled, 0, shape, window);
+    node.send(doubled, 0, shape);
     let mut cluster = Plan::default();
     let groups = cluster.receive_partial(window, &[1], &aggs);
     cluster.output(groups, "out");
@@ -188,10 +188,10 @@ fn back_fill_joins_live() {
     rig.install(1, node, cluster, 20_000);
     rig.engine.hold(1_000_001, true);
     let slice = |from: i64| crate::harness::batch(&[(from, "a", 1), (from + 1, "a", 1)]);
-    rig.engine.replay(1_000_001, "events", vec![slice(5_000)]);
+    rig.engine.replay(1_000_001, "events", vec![(0, slice(5_000))]);
     rig.push(&[(19_900, "a", 1)]);
     rig.engine.close_tick(20_000);
-    rig.engine.replay(1_000_001, "events", vec![slice(6_000), slice(7_000)]);
+    rig.engine.replay(1_000_001, "events", vec![(0, slice(6_000)), (0, slice(7_000))]);
     rig.engine.close_tick(21_000);
     rig.engine.hold(1_000_001, false);
     rig.tick(22_000);

@@ -5,6 +5,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+/// A row whose event time is further ahead of its arrival than this is dropped and counted.
+pub const FUTURE_NS_MAX: i64 = 10_000_000_000;
+
+/// The time of a tick, which is in milliseconds.
+#[must_use]
+pub fn tick_unix_ns(tick_ms: u64) -> i64 {
+    i64::try_from(tick_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000)
+}
+
 /// Unix time in nanoseconds, and a monotonic time for measuring.
 pub trait Clock: Send + Sync {
     fn now_unix_ns(&self) -> i64;

@@ -92,3 +92,94 @@ pub enum LiveMessage {
         reason: String,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::Severity;
+    use crate::testing::misfits;
+
+    fn messages() -> Vec<LiveMessage> {
+        let id = || "q1".to_string();
+        let column = ColumnInfo {
+            name: "n".to_string(),
+            data_type: "INT64".to_string(),
+            semantic: "NONE".to_string(),
+            desc: String::new(),
+        };
+        let window = WindowInfo { from: "-5m".to_string(), pane_ms: 1000 };
+        let widget = json!({"name": "w", "position": {"x": 0, "w": 6}, "displaySpec": {"@type": "T", "title": "t"}});
+        let schema = |window, widgets| LiveMessage::Schema {
+            id: id(),
+            table: "t".to_string(),
+            columns: vec![column.clone()],
+            key: vec!["n".to_string()],
+            window,
+            widgets,
+        };
+        let diagnostic = Diagnostic {
+            code: "column_not_found".to_string(),
+            severity: Severity::Error,
+            message: "m".to_string(),
+            file: "f".to_string(),
+            line: 1,
+            column: 2,
+            end_line: 1,
+            end_column: 3,
+            label: "l".to_string(),
+            hint: "h".to_string(),
+        };
+        let lost = serde_json::Map::from_iter([("t".to_string(), json!({"ring_full": 3}))]);
+        let error = |table, diagnostics| LiveMessage::Error {
+            id: id(),
+            table,
+            code: "c".to_string(),
+            message: "m".to_string(),
+            diagnostics,
+        };
+        vec![
+            schema(Some(window), vec![widget]),
+            schema(None, Vec::new()),
+            LiveMessage::Changes {
+                id: id(),
+                table: "t".to_string(),
+                tick: "2026-01-01T00:00:00.000000000Z".to_string(),
+                rows: vec![(-1, json!({"n": i64::MAX, "x": "NaN", "b": true}))],
+                snapshot: true,
+            },
+            LiveMessage::Progress {
+                id: id(),
+                completeness: Completeness { lost, ..Completeness::default() },
+            },
+            error(Some("t".to_string()), vec![diagnostic]),
+            error(None, Vec::new()),
+            LiveMessage::End { id: id(), reason: "r".to_string() },
+        ]
+    }
+
+    /// Everything that is sent is published as it is sent, and nothing else is published: the page's types
+    /// are made from the schema. Catches a member that was renamed on one side.
+    #[test]
+    fn messages_are_what_is_published() {
+        let text = include_str!("../../../docs/api/messages.schema.json");
+        let schema: Json = serde_json::from_str(text).unwrap();
+        let mut sent = std::collections::BTreeSet::new();
+        for message in messages() {
+            let message = serde_json::to_value(message).unwrap();
+            assert_eq!(misfits(&schema, &schema, &message), [""; 0], "{message}");
+            let of = message["type"].as_str().unwrap().to_string();
+            sent.extend(message.as_object().unwrap().keys().map(|key| (of.clone(), key.clone())));
+        }
+        for part in schema["$defs"].as_object().unwrap().values() {
+            let Some(of) = part["properties"]["type"]["const"].as_str() else { continue };
+            for member in part["properties"].as_object().unwrap().keys() {
+                assert!(sent.remove(&(of.to_string(), member.clone())), "{of} never has {member}");
+            }
+        }
+        assert_eq!(sent.len(), 0);
+        let wrong = json!({"type": "end", "id": "q1", "reason": 3, "why": "x"});
+        assert_eq!(misfits(&schema, &schema, &wrong).len(), 2);
+    }
+}

@@ -1,6 +1,10 @@
 //! The logical plan: what the compiler hands on. Flat, id-linked, in topological order, versioned
 //! and serialisable. It says *what* holds at a time t; `split` says where each part runs.
 //!
+//! Operators are generic over what they scan: a compiled plan scans tables ([`Scan`]); the plan of the
+//! cluster part scans what nodes send (`split`). What a plan *is*, whatever it was made from and in which
+//! order, `canonical` says.
+//!
 //! Meaning, for the engine and for the model evaluator alike:
 //!
 //! * `Scan` holds the admitted rows of a table whose `time_` lies in the window at t.
@@ -139,15 +143,19 @@ pub enum Side {
     Right,
 }
 
+/// What is read of a table. Columns by name, in the order of the operator's relation; `time_` always, so
+/// that rows can be put into panes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum OpKind {
-    /// Columns by name, in the order of the operator's relation. Carries `time_` always, so that
-    /// rows can be put into panes.
-    Scan {
-        table: String,
-        columns: Vec<String>,
-        window: Window,
-    },
+pub struct Scan {
+    pub table: String,
+    pub columns: Vec<String>,
+    pub window: Window,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum OpKind<L = Scan> {
+    /// Rows from outside.
+    Scan(L),
     /// A table function with its literal arguments, in declared order.
     TableFunction {
         name: String,
@@ -177,8 +185,8 @@ pub enum OpKind {
 
 /// One operator.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Op {
-    pub kind: OpKind,
+pub struct Op<L = Scan> {
+    pub kind: OpKind<L>,
     /// Positions of its inputs, each smaller than its own.
     pub inputs: Vec<OpId>,
     pub relation: Relation,
@@ -193,17 +201,67 @@ pub struct Output {
 
 /// A compiled script.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Plan {
+pub struct Plan<L = Scan> {
     pub version: u32,
-    pub ops: Vec<Op>,
+    pub ops: Vec<Op<L>>,
     pub outputs: Vec<Output>,
+}
+
+impl<L> OpKind<L> {
+    /// How many inputs it has; `None`: at least one.
+    #[must_use]
+    pub fn arity(&self) -> Option<usize> {
+        match self {
+            OpKind::Scan(_) | OpKind::TableFunction { .. } => Some(0),
+            OpKind::Filter { .. }
+            | OpKind::Map { .. }
+            | OpKind::Aggregate { .. }
+            | OpKind::Limit { .. } => Some(1),
+            OpKind::Join { .. } => Some(2),
+            OpKind::Union => None,
+        }
+    }
+
+    /// The same operator in a plan that scans something else; `None` for a scan.
+    #[must_use]
+    pub fn above_scans<M>(&self) -> Option<OpKind<M>> {
+        Some(match self {
+            OpKind::Scan(_) => return None,
+            OpKind::TableFunction { name, args } => {
+                OpKind::TableFunction { name: name.clone(), args: args.clone() }
+            }
+            OpKind::Filter { predicate } => OpKind::Filter { predicate: predicate.clone() },
+            OpKind::Map { exprs } => OpKind::Map { exprs: exprs.clone() },
+            OpKind::Aggregate { group, aggs } => {
+                OpKind::Aggregate { group: group.clone(), aggs: aggs.clone() }
+            }
+            OpKind::Join { how, left_on, right_on, columns } => OpKind::Join {
+                how: *how,
+                left_on: left_on.clone(),
+                right_on: right_on.clone(),
+                columns: columns.clone(),
+            },
+            OpKind::Union => OpKind::Union,
+            OpKind::Limit { rows_max } => OpKind::Limit { rows_max: *rows_max },
+        })
+    }
+
+    /// Its row expressions.
+    #[must_use]
+    pub fn expressions(&self) -> &[Expr] {
+        match self {
+            OpKind::Filter { predicate } => std::slice::from_ref(predicate),
+            OpKind::Map { exprs } => exprs,
+            _ => &[],
+        }
+    }
 }
 
 impl Plan {
     /// All scans: (table, window).
     pub fn scans(&self) -> impl Iterator<Item = (&str, Window)> {
         self.ops.iter().filter_map(|op| match &op.kind {
-            OpKind::Scan { table, window, .. } => Some((table.as_str(), *window)),
+            OpKind::Scan(scan) => Some((scan.table.as_str(), scan.window)),
             _ => None,
         })
     }
@@ -212,15 +270,8 @@ impl Plan {
     #[must_use]
     pub fn reads_now(&self) -> bool {
         let mut found = false;
-        let mut look = |expr: &Expr| {
+        for expr in self.ops.iter().flat_map(|op| op.kind.expressions()) {
             expr.walk(&mut |expr| found |= matches!(expr, Expr::Now { .. }));
-        };
-        for op in &self.ops {
-            match &op.kind {
-                OpKind::Filter { predicate } => look(predicate),
-                OpKind::Map { exprs } => exprs.iter().for_each(&mut look),
-                _ => {}
-            }
         }
         found
     }
@@ -235,25 +286,6 @@ impl Plan {
         });
         let wanted_ms = if long || self.reads_now() { 1000 } else { tick_ms };
         wanted_ms.div_ceil(tick_ms.max(1)) * tick_ms.max(1)
-    }
-
-    /// One hash per operator over its kind, relation and inputs: equal hashes, equal results.
-    /// Stable within a build of Weir, which is all that sharing needs.
-    #[must_use]
-    pub fn op_hashes(&self) -> Vec<u64> {
-        use std::hash::{BuildHasher, Hash, Hasher};
-        let build = foldhash::fast::FixedState::with_seed(0x5765_6972);
-        let mut hashes: Vec<u64> = Vec::with_capacity(self.ops.len());
-        for op in &self.ops {
-            let mut hasher = build.build_hasher();
-            op.kind.hash(&mut hasher);
-            op.relation.hash(&mut hasher);
-            for &input in &op.inputs {
-                hashes[input].hash(&mut hasher);
-            }
-            hashes.push(hasher.finish());
-        }
-        hashes
     }
 }
 

@@ -1,122 +1,256 @@
-//! A plan cut in two: what every node runs (row-wise work and partial results per pane) and what
-//! the cluster part runs (merge, window, join, limit), joined by exchanges.
+//! A plan cut in two. What nodes send for it are *sources*: rows of one table, row by row filtered and
+//! mapped, shipped whole or as partial results per pane. A source is a value without numbers or
+//! descriptions: equal sources hold the same rows, whatever script they come from, which is what queries
+//! share. It says both of its ends: what a node runs to send it ([`NodePlan`], of any number of sources),
+//! and what the cluster part receives.
 //!
-//! An exchange carries [`Change`]s from nodes to the cluster part. Both fragments use the logical
-//! operators of `plan`; a node fragment ends in `Send`s, a cluster fragment begins with `Receive`s
-//! and table functions and ends in `Output`s.
+//! What the cluster part runs is a plan again ([`ClusterPlan`]), which scans sources instead of tables.
+
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::acc::Acc;
 use crate::expr::Expr;
-use crate::plan::{AggCall, OpId, OpKind, Window};
+use crate::plan::{AggCall, OpId, Plan, Scan, Window};
 use crate::row::PackedRow;
-use crate::schema::Relation;
+use crate::schema::{Column, Relation};
+use crate::shared::Shared;
+use crate::value::{DataType, SemanticType};
 
-/// Number of an exchange within its query.
+/// Number of a source within what it was installed with: a query, or a feed and its node plan.
 pub type ExchangeId = u32;
 
 /// What an exchange carries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Shape {
-    /// Whole rows of the relation. With `rows_max`, only rows that are among the greatest n of
-    /// their pane (by `time_`, packed row) need to be sent: a `Limit` follows.
+    /// Whole rows. With `rows_max`, only rows that are among the greatest n of their pane (by `time_`,
+    /// packed row) need to be sent: a `Limit` follows.
     Rows { rows_max: Option<u64> },
-    /// Per (group key, pane) partial accumulators of an aggregate over the relation's rows.
+    /// Per (group key, pane) partial accumulators of an aggregate over the rows.
     Partial { group: Vec<usize>, aggs: Vec<AggCall> },
 }
 
+/// Names of columns, for people only: whatever they are, what has them is equal.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Labels(pub Vec<String>);
+
+impl PartialEq for Labels {
+    fn eq(&self, _: &Labels) -> bool {
+        true
+    }
+}
+impl Eq for Labels {}
+impl std::hash::Hash for Labels {
+    fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
+}
+
+/// A table as a node reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum FragmentKind {
-    /// A row-wise or blocking operator of the plan.
-    Plan(OpKind),
-    /// Last operator on a node: ships its input. `time` is the event-time column that puts a row
-    /// into its pane (always there below a scan).
-    Send { exchange: ExchangeId, shape: Shape, window: Window, time: usize },
-    /// First operator of the cluster part: the rows, or the finished groups of the aggregate, of
-    /// an exchange within the window. `input` is the relation that the node sends from.
-    Receive { exchange: ExchangeId, shape: Shape, window: Window, input: Relation },
-    /// A named result.
-    Output { table: String },
+pub struct TableScan {
+    pub scan: Scan,
+    /// Of its columns.
+    pub types: Vec<DataType>,
 }
 
+/// What a node does with each row by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct FragmentOp {
-    pub kind: FragmentKind,
-    pub inputs: Vec<OpId>,
-    pub relation: Relation,
-    /// Equal hashes, equal results: what sharing is keyed by.
-    pub hash: u64,
+pub enum Step {
+    /// Keeps the rows of which this is true.
+    Filter(Expr),
+    /// Columns of new rows.
+    Map { exprs: Vec<Expr>, labels: Labels },
 }
 
-/// Operators in topological order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Fragment {
-    pub ops: Vec<FragmentOp>,
-}
-
-impl Fragment {
-    /// An operator and all that is below it, in their order: a fragment of its own.
-    ///
-    /// # Panics
-    /// If there is no such operator.
+impl Step {
     #[must_use]
-    pub fn below(&self, top: OpId) -> Fragment {
-        let mut wanted = vec![false; self.ops.len()];
-        wanted[top] = true;
-        for pos in (0..=top).rev() {
-            if wanted[pos] {
-                self.ops[pos].inputs.iter().for_each(|&input| wanted[input] = true);
+    pub fn expressions(&self) -> &[Expr] {
+        match self {
+            Step::Filter(predicate) => std::slice::from_ref(predicate),
+            Step::Map { exprs, .. } => exprs,
+        }
+    }
+}
+
+/// The rows that one exchange holds, and how they get there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Source {
+    pub scan: Shared<TableScan>,
+    /// One after another.
+    pub steps: Vec<Shared<Step>>,
+    /// The event-time column that puts a row into its pane.
+    pub time: usize,
+    pub shape: Shape,
+}
+
+impl Source {
+    /// The rows that are sent, or aggregated and then sent.
+    #[must_use]
+    pub fn sent(&self) -> Relation {
+        let maps = self.steps.iter().rev().find_map(|step| match &**step {
+            Step::Map { exprs, labels } => Some(mapped(exprs, labels)),
+            Step::Filter(_) => None,
+        });
+        maps.unwrap_or_else(|| scanned(&self.scan))
+    }
+
+    /// Types of the rows that come out at the receiving end.
+    #[must_use]
+    pub fn received_types(&self) -> Vec<DataType> {
+        let sent = self.sent().types();
+        match &self.shape {
+            Shape::Rows { .. } => sent,
+            Shape::Partial { group, aggs } => {
+                let groups = group.iter().filter_map(|&idx| sent.get(idx).copied());
+                groups.chain(aggs.iter().map(|agg| agg.data_type)).collect()
             }
         }
-        let mut positions = vec![0; self.ops.len()];
-        let mut below = Fragment::default();
-        for (pos, op) in self.ops.iter().enumerate().filter(|(pos, _)| wanted[*pos]) {
-            positions[pos] = below.ops.len();
-            let inputs = op.inputs.iter().map(|&input| positions[input]).collect();
-            below.ops.push(FragmentOp { inputs, ..op.clone() });
-        }
-        below
+    }
+
+    #[must_use]
+    pub fn table(&self) -> &str {
+        &self.scan.scan.table
+    }
+
+    #[must_use]
+    pub fn window(&self) -> Window {
+        self.scan.scan.window
+    }
+}
+
+/// The rows of a scan.
+#[must_use]
+pub fn scanned(scan: &TableScan) -> Relation {
+    let columns = scan.scan.columns.iter().zip(&scan.types);
+    Relation::new(columns.map(|(name, ty)| Column::new(name, *ty, SemanticType::None)).collect())
+}
+
+/// The rows of a map.
+#[must_use]
+pub fn mapped(exprs: &[Expr], labels: &Labels) -> Relation {
+    let column = |(at, expr): (usize, &Expr)| {
+        let name = labels.0.get(at).cloned().unwrap_or_else(|| format!("column_{at}"));
+        Column::new(name, expr.data_type(), SemanticType::None)
+    };
+    Relation::new(exprs.iter().enumerate().map(column).collect())
+}
+
+/// An operator of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum NodeOp {
+    Scan(Shared<TableScan>),
+    /// `below`: the operator that it reads, with a smaller number.
+    Step {
+        below: OpId,
+        step: Shared<Step>,
+    },
+}
+
+/// An end of a node plan: ships what operator `from` gives.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Send {
+    pub from: OpId,
+    pub time: usize,
+    pub shape: Shape,
+}
+
+/// What a node runs: any number of sources, with what they begin with in common done once. A tree: row-wise
+/// work has one input.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodePlan {
+    pub ops: Vec<NodeOp>,
+    /// By the number of their exchange.
+    pub sends: Vec<Send>,
+}
+
+impl NodePlan {
+    #[must_use]
+    pub fn of<'a>(sources: impl IntoIterator<Item = &'a Source>) -> NodePlan {
+        let mut builder = NodePlanBuilder::default();
+        sources.into_iter().for_each(|source| builder.add(source));
+        builder.plan
+    }
+
+    pub fn scans(&self) -> impl Iterator<Item = &Scan> {
+        self.ops.iter().filter_map(|op| match op {
+            NodeOp::Scan(scan) => Some(&scan.scan),
+            NodeOp::Step { .. } => None,
+        })
     }
 
     /// The tables that it scans, sorted, each once.
     #[must_use]
     pub fn scanned_tables(&self) -> Vec<String> {
-        let scans = self.ops.iter().filter_map(|op| match &op.kind {
-            FragmentKind::Plan(OpKind::Scan { table, .. }) => Some(table.clone()),
-            _ => None,
-        });
-        let mut tables: Vec<String> = scans.collect();
+        let mut tables: Vec<String> = self.scans().map(|scan| scan.table.clone()).collect();
         tables.sort_unstable();
         tables.dedup();
         tables
     }
 }
 
-impl Fragment {
-    /// Whether a row expression calls a function of which `is` is true.
-    #[must_use]
-    pub fn calls(&self, is: &dyn Fn(&str) -> bool) -> bool {
-        let mut found = false;
-        let mut look = |expr: &Expr| {
-            expr.walk(&mut |expr| found |= matches!(expr, Expr::Call { func, .. } if is(func)));
-        };
-        for op in &self.ops {
-            match &op.kind {
-                FragmentKind::Plan(OpKind::Filter { predicate }) => look(predicate),
-                FragmentKind::Plan(OpKind::Map { exprs }) => exprs.iter().for_each(&mut look),
-                _ => {}
-            }
+/// A node plan that grows source by source.
+#[derive(Default)]
+pub struct NodePlanBuilder {
+    plan: NodePlan,
+    placed: HashMap<NodeOp, OpId>,
+}
+
+impl NodePlanBuilder {
+    /// The source's exchange is the number of those that were added before.
+    pub fn add(&mut self, source: &Source) {
+        let mut from = self.place(NodeOp::Scan(source.scan.clone()));
+        for step in &source.steps {
+            from = self.place(NodeOp::Step { below: from, step: step.clone() });
         }
-        found
+        let Source { time, shape, .. } = source;
+        self.plan.sends.push(Send { from, time: *time, shape: shape.clone() });
+    }
+
+    fn place(&mut self, op: NodeOp) -> OpId {
+        let next = self.plan.ops.len();
+        let at = *self.placed.entry(op.clone()).or_insert(next);
+        if at == next {
+            self.plan.ops.push(op);
+        }
+        at
+    }
+
+    /// As far as it has grown.
+    #[must_use]
+    pub fn plan(&self) -> &NodePlan {
+        &self.plan
     }
 }
 
-/// Both parts of a query.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// What the cluster part runs.
+pub type ClusterPlan = Plan<ExchangeId>;
+
+/// A plan, cut: the sources by the numbers that the cluster plan scans them by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SplitPlan {
-    pub node: Fragment,
-    pub cluster: Fragment,
+    pub sources: Vec<Source>,
+    pub cluster: ClusterPlan,
+}
+
+impl SplitPlan {
+    /// What a node runs for all of its sources.
+    #[must_use]
+    pub fn node(&self) -> NodePlan {
+        NodePlan::of(&self.sources)
+    }
+
+    /// Whether a row expression calls a function of which `is` is true.
+    #[must_use]
+    pub fn calls(&self, is: &dyn Fn(&str) -> bool) -> bool {
+        let steps = self.sources.iter().flat_map(|source| &source.steps);
+        let on_nodes = steps.flat_map(|step| step.expressions());
+        let above = self.cluster.ops.iter().flat_map(|op| op.kind.expressions());
+        let mut found = false;
+        for expr in on_nodes.chain(above) {
+            expr.walk(&mut |expr| found |= matches!(expr, Expr::Call { func, .. } if is(func)));
+        }
+        found
+    }
 }
 
 /// One change on an exchange. Both kinds are consolidated per refresh by the sender.

@@ -145,8 +145,8 @@ const CUT: &str = "… (cut: there is more)\n";
 
 fn split_stage(plan: &Plan) -> (String, Json) {
     let (split, cuts) = split_with_reasons(plan);
-    let node = text::fragment(&split.node);
-    let cluster = text::fragment(&split.cluster);
+    let node = text::node(&split);
+    let cluster = text::cluster(&split);
     let reasons: String =
         cuts.iter().map(|cut| format!("#{}: {}\n", cut.exchange, cut.reason)).collect();
     let text = format!("-- node\n{node}-- cluster\n{cluster}-- why\n{reasons}");

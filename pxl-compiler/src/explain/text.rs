@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use weir_types::plan::{EndBound, JoinKind, OpKind, Side, StartBound, Window};
-use weir_types::split::{Fragment, FragmentKind, Shape};
+use weir_types::plan::{EndBound, JoinKind, OpKind, Scan, Side, StartBound, Window};
+use weir_types::split::{NodeOp, NodePlanBuilder, Shape, Source, SplitPlan, Step, mapped, scanned};
 use weir_types::{Expr, Op, Plan, Relation, Value, json};
 
 /// Long literals are cut.
@@ -91,31 +91,44 @@ fn aggregates(
     format!("by [{}]: {}", names(group, input), aggs.join(", "))
 }
 
-/// One operator, with columns by name.
-pub(crate) fn op_kind(kind: &OpKind, inputs: &[&Relation], out: &Relation) -> String {
+fn scan(scan: &Scan) -> String {
+    format!("scan {} [{}] {}", scan.table, scan.columns.join(", "), window(&scan.window))
+}
+
+fn filter(predicate: &Expr, input: &Relation) -> String {
+    format!("filter {}", expr(predicate, input))
+}
+
+fn map(exprs: &[Expr], input: &Relation, out: &Relation) -> String {
+    let exprs: Vec<String> = exprs
+        .iter()
+        .zip(&out.columns)
+        .map(|(each, column)| {
+            let text = expr(each, input);
+            if text == column.name { text } else { format!("{}={text}", column.name) }
+        })
+        .collect();
+    format!("map [{}]", exprs.join(", "))
+}
+
+/// One operator, with columns by name; `scan`: what the plan scans.
+fn op_kind<L>(
+    kind: &OpKind<L>,
+    inputs: &[&Relation],
+    out: &Relation,
+    scan: &dyn Fn(&L) -> String,
+) -> String {
     let empty = Relation::default();
     let input = inputs.first().copied().unwrap_or(&empty);
     match kind {
-        OpKind::Scan { table, columns, window: bounds } => {
-            format!("scan {table} [{}] {}", columns.join(", "), window(bounds))
-        }
+        OpKind::Scan(scanned) => scan(scanned),
         OpKind::TableFunction { name, args } => {
             let args: Vec<String> =
                 args.iter().map(|(name, literal)| format!("{name}={}", value(literal))).collect();
             format!("table function {name}({})", args.join(", "))
         }
-        OpKind::Filter { predicate } => format!("filter {}", expr(predicate, input)),
-        OpKind::Map { exprs } => {
-            let exprs: Vec<String> = exprs
-                .iter()
-                .zip(&out.columns)
-                .map(|(each, column)| {
-                    let text = expr(each, input);
-                    if text == column.name { text } else { format!("{}={text}", column.name) }
-                })
-                .collect();
-            format!("map [{}]", exprs.join(", "))
-        }
+        OpKind::Filter { predicate } => filter(predicate, input),
+        OpKind::Map { exprs } => map(exprs, input, out),
         OpKind::Aggregate { group, aggs } => {
             format!("aggregate {}", aggregates(group, aggs, input, out))
         }
@@ -173,36 +186,80 @@ pub(crate) fn plan(plan: &Plan) -> String {
 
 fn plan_op(plan: &Plan, op: &Op) -> String {
     let inputs: Vec<&Relation> = op.inputs.iter().map(|&input| &plan.ops[input].relation).collect();
-    op_kind(&op.kind, &inputs, &op.relation)
+    op_kind(&op.kind, &inputs, &op.relation, &scan)
 }
 
-pub(crate) fn fragment(fragment: &Fragment) -> String {
+/// What a node runs, source by source: what those before have not done, and the send.
+pub(crate) fn node(split: &SplitPlan) -> String {
     let mut out = String::new();
-    for (id, op) in fragment.ops.iter().enumerate() {
+    let mut builder = NodePlanBuilder::default();
+    // Per operator of the node plan: its number here, and its rows.
+    let mut shown: Vec<(usize, Relation)> = Vec::new();
+    let mut number = 0;
+    for (exchange, source) in split.sources.iter().enumerate() {
+        builder.add(source);
+        for op in &builder.plan().ops[shown.len()..] {
+            if super::is_long(&mut out) {
+                return out;
+            }
+            let (from, text, relation) = node_op(op, &shown);
+            line(&mut out, number, &from, &text);
+            shown.push((number, relation));
+            number += 1;
+        }
+        if let Some(send) = builder.plan().sends.last() {
+            let (from, rows) = &shown[send.from];
+            let time = names(&[send.time], rows);
+            let what = shape(&send.shape, rows, rows);
+            line(&mut out, number, &[*from], &format!("send #{exchange} {what} (panes by {time})"));
+            number += 1;
+        }
+    }
+    out
+}
+
+fn node_op(op: &NodeOp, shown: &[(usize, Relation)]) -> (Vec<usize>, String, Relation) {
+    match op {
+        NodeOp::Scan(table) => (Vec::new(), scan(&table.scan), scanned(table)),
+        NodeOp::Step { below, step } => {
+            let (from, input) = &shown[*below];
+            let (text, relation) = match &**step {
+                Step::Filter(predicate) => (filter(predicate, input), input.clone()),
+                Step::Map { exprs, labels } => {
+                    let relation = mapped(exprs, labels);
+                    (map(exprs, input, &relation), relation)
+                }
+            };
+            (vec![*from], text, relation)
+        }
+    }
+}
+
+/// What the cluster part runs; outputs count on.
+pub(crate) fn cluster(split: &SplitPlan) -> String {
+    let plan = &split.cluster;
+    let mut out = String::new();
+    for (id, op) in plan.ops.iter().enumerate() {
         if super::is_long(&mut out) {
             return out;
         }
         let inputs: Vec<&Relation> =
-            op.inputs.iter().map(|&input| &fragment.ops[input].relation).collect();
-        let text = match &op.kind {
-            FragmentKind::Plan(kind) => op_kind(kind, &inputs, &op.relation),
-            FragmentKind::Send { exchange, shape: what, time, .. } => {
-                let input = inputs.first().copied().cloned().unwrap_or_default();
-                let time = names(&[*time], &input);
-                format!("send #{exchange} {} (panes by {time})", shape(what, &input, &input))
-            }
-            FragmentKind::Receive { exchange, shape: what, input, window: bounds } => {
-                format!(
-                    "receive #{exchange} {} {}",
-                    shape(what, input, &op.relation),
-                    window(bounds)
-                )
-            }
-            FragmentKind::Output { table } => format!("output {table:?}"),
+            op.inputs.iter().map(|&input| &plan.ops[input].relation).collect();
+        let receive = |exchange: &u32| {
+            let source = split.sources.get(*exchange as usize);
+            source.map_or_else(String::new, |source| received(*exchange, source, &op.relation))
         };
-        line(&mut out, id, &op.inputs, &text);
+        line(&mut out, id, &op.inputs, &op_kind(&op.kind, &inputs, &op.relation, &receive));
+    }
+    for (at, output) in plan.outputs.iter().enumerate() {
+        line(&mut out, plan.ops.len() + at, &[output.op], &format!("output {:?}", output.table));
     }
     out
+}
+
+fn received(exchange: u32, source: &Source, out: &Relation) -> String {
+    let what = shape(&source.shape, &source.sent(), out);
+    format!("receive #{exchange} {what} {}", window(&source.window()))
 }
 
 fn shape(shape: &Shape, input: &Relation, out: &Relation) -> String {

@@ -145,6 +145,21 @@ impl Graph {
         self.ops.push(IrOp { kind, inputs, span });
         Ok(self.ops.len() - 1)
     }
+
+    /// An operator and all below it, each once, deeper ones first where ways part.
+    pub(crate) fn below(&self, top: IrId) -> impl Iterator<Item = &IrOp> {
+        let mut seen = vec![false; self.ops.len()];
+        let mut open = vec![top];
+        std::iter::from_fn(move || {
+            loop {
+                let id = open.pop()?;
+                if !std::mem::replace(&mut seen[id], true) {
+                    open.extend(&self.ops[id].inputs);
+                    return Some(&self.ops[id]);
+                }
+            }
+        })
+    }
 }
 
 /// Shorthand for building symbolic expressions.

@@ -83,7 +83,9 @@ fn aggregate_out(out: &NameAt, arg: &Arg<'_>) -> Res<AggOut> {
         return Err(form(format!("Expected tuple for {} with a column and a function", out.name)));
     }
     let func = match last {
-        Object::Registry(name) if registry::kind_of(name) == Some(registry::Kind::Aggregate) => {
+        Object::Registry(name)
+            if registry::kind_of(name) == Some(registry::FunctionKind::Aggregate) =>
+        {
             *name
         }
         Object::Registry(name) => {

@@ -121,7 +121,7 @@ impl<'a> Evaluator<'a> {
     /// A function of the registry: a row expression, or a frame from a table function.
     fn call_registry(&mut self, name: &'static str, args: CallArgs<'a>) -> Res<Object<'a>> {
         match registry::kind_of(name) {
-            Some(registry::Kind::Scalar) => {
+            Some(registry::FunctionKind::Scalar) => {
                 if let Some(reason) = registry::refusal(name) {
                     let message = format!("px.{name} cannot run here: {reason}");
                     return fail(Code::NotYet, args.span, message);
@@ -138,8 +138,8 @@ impl<'a> Evaluator<'a> {
                     .collect();
                 Ok(Object::Expr(Sym::call(name, syms?, args.span)?))
             }
-            Some(registry::Kind::TableFunction) => self.table_function(name, args),
-            Some(registry::Kind::Aggregate) => {
+            Some(registry::FunctionKind::TableFunction) => self.table_function(name, args),
+            Some(registry::FunctionKind::Aggregate) => {
                 let message = format!("'{name}' is an aggregate and cannot be called");
                 let hint = format!("use it inside agg: `df.agg(out=('column', px.{name}))`");
                 Err(Diag::error(Code::NotCallable, args.span, message).hint(hint).into())

@@ -1,14 +1,20 @@
 //! Afterwards operators carry only columns that something above them reads. A limit reads all of
 //! its own (its order is by whole rows), a scan always carries `time_`, and outputs keep what they
 //! show.
+//!
+//! * **Input:** any plan.
+//! * **Output:** what makes columns (scans, maps, aggregates, joins) makes none that nobody reads.
+//! * **Keeps:** outputs and their relations; every row, but for columns that nobody reads.
 
 use std::collections::BTreeSet;
 
-use weir_types::plan::{AggCall, OpKind};
-use weir_types::{Expr, Op, OpId, Plan, Relation};
+use weir_types::plan::{AggCall, OpKind, Scan, Side};
+use weir_types::{Op, OpId, Plan, Relation};
 
 use super::Rebuild;
-use crate::budget::Budget;
+use super::checked::{Checked, holds};
+use super::walk::passed;
+use crate::budget::{Budget, Cancel};
 
 pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {
     let needed = needed(&plan, budget);
@@ -62,10 +68,9 @@ fn branch(
     if wanted.iter().copied().eq(0..relation.len()) {
         return id;
     }
-    let columns: Vec<_> = wanted.iter().map(|&idx| relation.columns[idx].clone()).collect();
-    let exprs =
-        wanted.iter().map(|&idx| Expr::Column { idx, data_type: relation.columns[idx].data_type });
-    let kind = OpKind::Map { exprs: exprs.collect() };
+    let columns = wanted.iter().map(|&idx| relation.columns[idx].clone()).collect();
+    let all = passed(relation);
+    let kind = OpKind::Map { exprs: wanted.iter().map(|&idx| all[idx].clone()).collect() };
     rebuild.push(Op { kind, inputs: vec![id], relation: Relation::new(columns) })
 }
 
@@ -94,7 +99,7 @@ fn needed(plan: &Plan, budget: &Budget) -> Vec<BTreeSet<usize>> {
 fn widen(op: &Op, mine: &mut BTreeSet<usize>) {
     let all = op.relation.len();
     match &op.kind {
-        OpKind::Scan { .. } => mine.extend(op.relation.time_idx()),
+        OpKind::Scan(_) => mine.extend(op.relation.time_idx()),
         OpKind::Limit { .. } => mine.extend(0..all),
         // Its columns are given by name to whoever evaluates it.
         OpKind::TableFunction { .. } => mine.extend(0..all),
@@ -117,7 +122,7 @@ fn wanted_of(
 ) -> BTreeSet<usize> {
     let op = &plan.ops[id];
     match &op.kind {
-        OpKind::Scan { .. } | OpKind::TableFunction { .. } => BTreeSet::new(),
+        OpKind::Scan(_) | OpKind::TableFunction { .. } => BTreeSet::new(),
         OpKind::Filter { predicate } => mine.iter().copied().chain(predicate.columns()).collect(),
         OpKind::Map { exprs } => mine.iter().flat_map(|&idx| exprs[idx].columns()).collect(),
         OpKind::Aggregate { group, aggs } => {
@@ -127,8 +132,8 @@ fn wanted_of(
         }
         OpKind::Join { left_on, right_on, columns, .. } => {
             let (side, on) = match at {
-                0 => (weir_types::plan::Side::Left, left_on),
-                _ => (weir_types::plan::Side::Right, right_on),
+                0 => (Side::Left, left_on),
+                _ => (Side::Right, right_on),
             };
             let read = mine.iter().map(|&idx| columns[idx]).filter(|(from, _)| *from == side);
             on.iter().copied().chain(read.map(|(_, idx)| idx)).collect()
@@ -142,11 +147,10 @@ fn wanted_of(
 fn pruned(op: &Op, keep: &BTreeSet<usize>, inputs: &[&[Option<usize>]]) -> OpKind {
     let to = |at: usize, idx: usize| inputs[at][idx].unwrap_or(0);
     match &op.kind {
-        OpKind::Scan { table, columns, window } => OpKind::Scan {
-            table: table.clone(),
-            columns: keep.iter().map(|&idx| columns[idx].clone()).collect(),
-            window: *window,
-        },
+        OpKind::Scan(scan) => OpKind::Scan(Scan {
+            columns: keep.iter().map(|&idx| scan.columns[idx].clone()).collect(),
+            ..scan.clone()
+        }),
         OpKind::Filter { predicate } => {
             OpKind::Filter { predicate: predicate.with_columns(&|idx| to(0, idx)) }
         }
@@ -167,8 +171,7 @@ fn pruned(op: &Op, keep: &BTreeSet<usize>, inputs: &[&[Option<usize>]]) -> OpKin
             }
         }
         OpKind::Join { how, left_on, right_on, columns } => {
-            let side =
-                |side: weir_types::plan::Side| usize::from(side == weir_types::plan::Side::Right);
+            let side = |side: Side| usize::from(side == Side::Right);
             OpKind::Join {
                 how: *how,
                 left_on: left_on.iter().map(|&idx| to(0, idx)).collect(),
@@ -183,12 +186,12 @@ fn pruned(op: &Op, keep: &BTreeSet<usize>, inputs: &[&[Option<usize>]]) -> OpKin
     }
 }
 
-/// True if a map only passes its input on.
-pub(crate) fn is_identity(op: &Op, input: &Relation) -> bool {
-    let OpKind::Map { exprs } = &op.kind else { return false };
-    op.relation == *input
-        && exprs
-            .iter()
-            .enumerate()
-            .all(|(at, expr)| matches!(expr, Expr::Column { idx, .. } if *idx == at))
+pub(crate) fn promise(plan: &Plan) -> Checked {
+    let budget = Budget::new(Cancel::default(), None, None);
+    for (id, (op, needed)) in plan.ops.iter().zip(needed(plan, &budget)).enumerate() {
+        let passes_on = matches!(op.kind, OpKind::Filter { .. } | OpKind::Limit { .. });
+        let all = passes_on || needed.len() == op.relation.len();
+        holds(all || budget.is_over(), || format!("nobody reads a column of %{id}"))?;
+    }
+    Ok(())
 }

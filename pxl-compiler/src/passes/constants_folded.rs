@@ -1,12 +1,17 @@
 //! Afterwards no row expression computes from constants alone: calls of pure functions on literals
 //! are literals, and where the clock cancels out (`stop_time - start_time`, both made of
 //! `px.now()`) the plan does not read it.
+//!
+//! * **Input:** any plan.
+//! * **Output:** no call of a pure function on constants alone.
+//! * **Keeps:** outputs and their relations; every row.
 
-use weir_types::plan::OpKind;
 use weir_types::{Expr, Plan, Value};
 
 use super::Rebuild;
-use crate::budget::Budget;
+use super::checked::{Checked, holds};
+use super::walk::with_expressions;
+use crate::budget::{Budget, Cancel};
 use crate::objects::fold;
 
 pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {
@@ -16,13 +21,7 @@ pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {
             return plan;
         }
         let mut op = rebuild.renumbered(op);
-        match &mut op.kind {
-            OpKind::Filter { predicate } => *predicate = folded(predicate, budget),
-            OpKind::Map { exprs } => {
-                exprs.iter_mut().for_each(|expr| *expr = folded(expr, budget));
-            }
-            _ => {}
-        }
+        op.kind = with_expressions(&op.kind, &mut |expr| folded(expr, budget));
         let id = rebuild.push(op);
         rebuild.became(id);
     }
@@ -67,4 +66,11 @@ fn clock(expr: &Expr) -> Option<(i64, i64)> {
         Expr::Call { func, args, .. } if func == "int64_to_time" => clock(args.first()?),
         _ => None,
     }
+}
+
+pub(crate) fn promise(plan: &Plan) -> Checked {
+    let budget = Budget::new(Cancel::default(), None, None);
+    let is_folded = |expr: &Expr| folded(expr, &budget) == *expr;
+    let open = plan.ops.iter().position(|op| !op.kind.expressions().iter().all(is_folded));
+    holds(open.is_none() || budget.is_over(), || format!("{open:?} computes a constant"))
 }

@@ -1,10 +1,15 @@
 //! Afterwards no filter asks for what is always true: `contains(x, "")`, the form that an optional
 //! text argument takes when it is left empty, is gone.
+//!
+//! * **Input:** any plan.
+//! * **Output:** no condition with a part that is always true.
+//! * **Keeps:** outputs and their relations; every row.
 
 use weir_types::plan::OpKind;
 use weir_types::{Expr, Plan, Value};
 
 use super::Rebuild;
+use super::checked::{Checked, holds};
 use crate::budget::Budget;
 
 pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {
@@ -54,4 +59,12 @@ fn simplified(expr: &Expr) -> Expr {
         }
         _ => expr.clone(),
     }
+}
+
+pub(crate) fn promise(plan: &Plan) -> Checked {
+    let always = plan.ops.iter().position(|op| match &op.kind {
+        OpKind::Filter { predicate } => simplified(predicate) != *predicate,
+        _ => false,
+    });
+    holds(always.is_none(), || format!("{always:?} asks for what is always true"))
 }

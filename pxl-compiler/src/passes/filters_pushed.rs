@@ -5,12 +5,17 @@
 //! It also goes below limits, which changes what they hold: `df.head(5)` and then a filter on
 //! unmodified columns means filter, then head. That is the language (reference, A.2). A union on the
 //! way ends this: a filter behind it does not reach into the limits of its branches.
+//!
+//! * **Input:** any plan; equal operators are one (`subplans_merged`), so that readers are counted right.
+//! * **Output:** no filter right above a limit, but in the branches of unions.
+//! * **Keeps:** outputs and their relations; rows as the language means them.
 
 use weir_functions::Placement;
 use weir_types::plan::OpKind;
 use weir_types::{Expr, Op, OpId, Plan};
 
-use super::{Rebuild, is_late, nodes, op_has_placement, readers};
+use super::checked::{Checked, holds};
+use super::{Rebuild, in_branch, is_late, nodes, op_has_placement, readers, walk};
 use crate::budget::Budget;
 
 pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {
@@ -55,26 +60,11 @@ impl Push<'_, '_> {
     fn below(&self, op: &Op, predicate: &Expr) -> Below {
         let cluster = is_late(predicate);
         match &op.kind {
-            OpKind::Filter { .. } | OpKind::Limit { .. } => Below::Filter(predicate.clone()),
             OpKind::Map { .. } if cluster && op_has_placement(op, Placement::Node) => Below::Stop,
-            OpKind::Map { exprs } => {
-                let passed = |idx: &usize| matches!(exprs[*idx], Expr::Column { .. });
-                if predicate.columns().iter().all(passed) {
-                    Below::Filter(super::substitute(predicate, &|idx| exprs[idx].clone()))
-                } else {
-                    Below::Stop
-                }
-            }
             // Without groups there is a row even where no row passes the filter. What is computed in
             // the cluster part stays there: below, it would keep the node from aggregating.
-            OpKind::Aggregate { group, .. } if !group.is_empty() && !cluster => {
-                if predicate.columns().iter().all(|&idx| idx < group.len()) {
-                    Below::Filter(predicate.with_columns(&|idx| group[idx]))
-                } else {
-                    Below::Stop
-                }
-            }
-            _ => Below::Stop,
+            OpKind::Aggregate { group, .. } if group.is_empty() || cluster => Below::Stop,
+            kind => walk::below(kind, predicate).map_or(Below::Stop, Below::Filter),
         }
     }
 
@@ -166,4 +156,14 @@ impl Push<'_, '_> {
         }
         self.filter(op, predicate.clone(), depth)
     }
+}
+
+pub(crate) fn promise(plan: &Plan) -> Checked {
+    let in_branch = in_branch(plan);
+    for (id, op) in plan.ops.iter().enumerate() {
+        let OpKind::Filter { .. } = &op.kind else { continue };
+        let is_above = matches!(plan.ops[op.inputs[0]].kind, OpKind::Limit { .. });
+        holds(!is_above || in_branch[id], || format!("%{id} filters what was limited"))?;
+    }
+    Ok(())
 }

@@ -4,12 +4,18 @@
 //! a row that is not among the first of its branch is not among the first of all. Nodes can then
 //! choose the newest rows themselves. Maps with functions of the node stay below: behind the limit the
 //! row's node is no longer known.
+//!
+//! * **Input:** any plan.
+//! * **Output:** no limit right above a map that adds columns at the end, but in the branches of unions.
+//! * **Keeps:** outputs and their relations; every row.
 
 use weir_functions::Placement;
 use weir_types::plan::OpKind;
-use weir_types::{Expr, Op, OpId, Plan};
+use weir_types::{Op, OpId, Plan};
 
-use super::{Rebuild, is_blocking, op_has_placement, readers};
+use super::checked::{Checked, holds};
+use super::walk::passed_from;
+use super::{Rebuild, in_branch, is_blocking, op_has_placement, readers};
 use crate::budget::Budget;
 
 pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {
@@ -61,20 +67,15 @@ fn push(rebuild: &mut Rebuild<'_>, shared: &[bool], limit: Op) -> OpId {
     let mut at = limit.inputs[0];
     // Top column → column of the operator at hand, as long as it is only passed.
     let mut passed: Vec<Option<usize>> = (0..limit.relation.len()).map(Some).collect();
-    while let OpKind::Map { exprs } = &rebuild.ops[at].kind {
+    while matches!(rebuild.ops[at].kind, OpKind::Map { .. }) {
         if op_has_placement(&rebuild.ops[at], Placement::Node) {
             break;
         }
         if !rebuild.spend(1 + passed.len()) {
             break;
         }
-        passed = passed
-            .into_iter()
-            .map(|idx| match exprs.get(idx?) {
-                Some(Expr::Column { idx, .. }) => Some(*idx),
-                _ => None,
-            })
-            .collect();
+        let kind = &rebuild.ops[at].kind;
+        passed = passed.into_iter().map(|idx| passed_from(kind, idx?)).collect();
         path.push(at);
         at = rebuild.ops[at].inputs[0];
         let below = &rebuild.ops[at].relation;
@@ -94,4 +95,20 @@ fn push(rebuild: &mut Rebuild<'_>, shared: &[bool], limit: Op) -> OpId {
         id = rebuild.push(op);
     }
     id
+}
+
+pub(crate) fn promise(plan: &Plan) -> Checked {
+    let in_branch = in_branch(plan);
+    for (id, op) in plan.ops.iter().enumerate() {
+        let OpKind::Limit { .. } = &op.kind else { continue };
+        let map = &plan.ops[op.inputs[0]];
+        if !matches!(map.kind, OpKind::Map { .. }) || op_has_placement(map, Placement::Node) {
+            continue;
+        }
+        let below = &plan.ops[map.inputs[0]].relation;
+        let may_pass = below.time_idx() == map.relation.time_idx()
+            && (0..below.len()).all(|idx| passed_from(&map.kind, idx) == Some(idx));
+        holds(!may_pass || in_branch[id], || format!("%{id} could stand lower"))?;
+    }
+    Ok(())
 }

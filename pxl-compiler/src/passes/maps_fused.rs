@@ -1,12 +1,17 @@
 //! Afterwards no map stands on another that only it reads, unless fusing them would compute
 //! something twice or mix functions that run in different places. Maps that change nothing are
 //! gone.
+//!
+//! * **Input:** any plan.
+//! * **Output:** no map that only passes its input on.
+//! * **Keeps:** outputs and their relations; every row; where functions run.
 
 use weir_functions::Placement;
 use weir_types::plan::OpKind;
 use weir_types::{Expr, Op, Plan};
 
-use super::columns_pruned::is_identity;
+use super::checked::{Checked, holds};
+use super::walk::is_identity;
 use super::{Rebuild, op_has_placement, op_is_late, readers, substitute};
 use crate::budget::Budget;
 use crate::limits::FUSED_NODES_MAX;
@@ -71,4 +76,12 @@ fn fused(outer: &Op, inner: &Op) -> Option<Op> {
         inputs: inner.inputs.clone(),
         relation: outer.relation.clone(),
     })
+}
+
+pub(crate) fn promise(plan: &Plan) -> Checked {
+    let idle = plan.ops.iter().position(|op| match op.inputs.first() {
+        Some(&input) => is_identity(op, &plan.ops[input].relation),
+        None => false,
+    });
+    holds(idle.is_none(), || format!("{idle:?} does nothing"))
 }

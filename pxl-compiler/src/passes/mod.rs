@@ -4,6 +4,7 @@
 //! is by the meaning that `weir_types::plan` defines, with one exception that is part of the
 //! language: a filter on unmodified columns goes before a limit (`filters_pushed`).
 
+pub(crate) mod checked;
 pub(crate) mod columns_pruned;
 pub(crate) mod constants_folded;
 pub(crate) mod contains_dropped;
@@ -22,47 +23,69 @@ pub(crate) mod streams_checked;
 pub(crate) mod subplans_merged;
 pub(crate) mod typed;
 pub(crate) mod typed_expr;
+pub(crate) mod walk;
+
+#[cfg(test)]
+mod tests;
 
 use weir_types::plan::OpKind;
 use weir_types::{Expr, Op, OpId, Plan};
 
+use self::checked::Checked;
+use self::walk::replaced;
 use crate::budget::{Budget, Over};
 use crate::limits::{EXPR_DEPTH_MAX, EXPR_NODES_MAX, PASS_COLUMNS_MAX};
 
-/// A pass over plans. When the budget is over it gives any plan: the compile ends.
-type Pass = fn(Plan, &Budget) -> Plan;
+/// A pass over plans. The file of each begins with what it takes, what it gives and what it keeps.
+pub(crate) struct Pass {
+    pub(crate) name: &'static str,
+    /// When the budget is over it gives any plan: the compile ends.
+    run: fn(Plan, &Budget) -> Plan,
+    /// What holds of its plan besides what holds of every plan.
+    promise: fn(&Plan) -> Checked,
+}
+
+impl Pass {
+    pub(crate) fn run(&self, plan: Plan, budget: &Budget) -> Plan {
+        (self.run)(plan, budget)
+    }
+
+    /// Of the plan that it made of `before`.
+    pub(crate) fn check(&self, before: &Plan, after: &Plan) -> Checked {
+        checked::plan(after)
+            .and_then(|()| checked::kept(before, after))
+            .and_then(|()| (self.promise)(after))
+            .map_err(|broken| format!("after {}: {broken}", self.name))
+    }
+}
+
+macro_rules! passes {
+    ($($module:ident),* $(,)?) => {
+        &[$(Pass { name: stringify!($module), run: $module::run, promise: $module::promise }),*]
+    };
+}
 
 /// In the order in which they run.
-pub(crate) const PASSES: &[(&str, Pass)] = &[
-    ("row_process_bound", row_process_bound::run),
-    ("subplans_merged", subplans_merged::run),
-    ("contains_dropped", contains_dropped::run),
-    ("filters_pushed", filters_pushed::run),
-    ("limits_pushed", limits_pushed::run),
-    ("columns_pruned", columns_pruned::run),
-    ("maps_fused", maps_fused::run),
-    ("constants_folded", constants_folded::run),
-    ("node_functions_hoisted", node_functions_hoisted::run),
-    ("columns_pruned", columns_pruned::run),
-    ("subplans_merged", subplans_merged::run),
+pub(crate) const PASSES: &[Pass] = passes![
+    row_process_bound,
+    subplans_merged,
+    contains_dropped,
+    filters_pushed,
+    limits_pushed,
+    columns_pruned,
+    maps_fused,
+    constants_folded,
+    node_functions_hoisted,
+    columns_pruned,
+    subplans_merged,
 ];
 
 /// Those without which a plan would mean something else.
-pub(crate) const LANGUAGE: &[(&str, Pass)] =
-    &[("row_process_bound", row_process_bound::run), ("filters_pushed", filters_pushed::run)];
+pub(crate) const LANGUAGE: &[Pass] = passes![row_process_bound, filters_pushed];
 
 /// Operators that need all rows of a group, or more than one input, before they can answer.
 pub(crate) fn is_blocking(kind: &OpKind) -> bool {
-    !matches!(kind, OpKind::Scan { .. } | OpKind::Filter { .. } | OpKind::Map { .. })
-}
-
-/// The row expressions of an operator.
-pub(crate) fn expressions(kind: &OpKind) -> &[Expr] {
-    match kind {
-        OpKind::Filter { predicate } => std::slice::from_ref(predicate),
-        OpKind::Map { exprs } => exprs,
-        _ => &[],
-    }
+    !matches!(kind, OpKind::Scan(_) | OpKind::Filter { .. } | OpKind::Map { .. })
 }
 
 /// How many operators and outputs read each operator.
@@ -77,6 +100,16 @@ pub(crate) fn readers(plan: &Plan) -> Vec<usize> {
         readers[output.op] += 1;
     }
     readers
+}
+
+/// Per operator: only unions read it.
+pub(crate) fn in_branch(plan: &Plan) -> Vec<bool> {
+    let mut in_branch = vec![true; plan.ops.len()];
+    for op in plan.ops.iter().filter(|op| !matches!(op.kind, OpKind::Union)) {
+        op.inputs.iter().for_each(|&input| in_branch[input] = false);
+    }
+    plan.outputs.iter().for_each(|output| in_branch[output.op] = false);
+    in_branch
 }
 
 /// The same plan without the operators that no output reads.
@@ -183,15 +216,10 @@ pub(crate) fn nodes(expr: &Expr) -> usize {
 
 /// `expr` with each column replaced by an expression.
 pub(crate) fn substitute(expr: &Expr, with: &dyn Fn(usize) -> Expr) -> Expr {
-    match expr {
-        Expr::Column { idx, .. } => with(*idx),
-        Expr::Call { func, args, data_type } => Expr::Call {
-            func: func.clone(),
-            args: args.iter().map(|arg| substitute(arg, with)).collect(),
-            data_type: *data_type,
-        },
-        Expr::Literal(_) | Expr::Now { .. } => expr.clone(),
-    }
+    replaced(expr, &|part| match part {
+        Expr::Column { idx, .. } => Some(with(*idx)),
+        _ => None,
+    })
 }
 
 /// The same, unless the result has too many nodes or levels.
@@ -256,15 +284,9 @@ pub(crate) fn is_late(expr: &Expr) -> bool {
 }
 
 pub(crate) fn op_is_late(op: &Op) -> bool {
-    expressions(&op.kind).iter().any(is_late)
+    op.kind.expressions().iter().any(is_late)
 }
 
 pub(crate) fn op_has_placement(op: &Op, wanted: weir_functions::Placement) -> bool {
-    expressions(&op.kind).iter().any(|expr| has_placement(expr, wanted))
-}
-
-/// All columns of a relation, unchanged: the beginning of a map that adds or drops some.
-pub(crate) fn passed(relation: &weir_types::Relation) -> Vec<Expr> {
-    let columns = relation.columns.iter().enumerate();
-    columns.map(|(idx, column)| Expr::Column { idx, data_type: column.data_type }).collect()
+    op.kind.expressions().iter().any(|expr| has_placement(expr, wanted))
 }

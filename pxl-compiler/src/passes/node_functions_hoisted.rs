@@ -1,14 +1,21 @@
 //! Afterwards, on a row-wise path, functions that must run on the node stand before what must run in
 //! the cluster part (its functions, and the clock): the value of a node function behind it is
 //! computed below and carried up as a column.
+//!
+//! * **Input:** any plan.
+//! * **Output:** no function of the node on a row-wise path behind the cluster part's, as far as it can be
+//!   computed below; what cannot stays for `placement_checked` to report.
+//! * **Keeps:** outputs and their relations; every row.
 
 use weir_functions::Placement;
 use weir_types::plan::OpKind;
 use weir_types::{Column, Expr, Op, OpId, Plan, SemanticType};
 
-use super::{
-    Rebuild, expressions, is_late, nodes, op_has_placement, op_is_late, passed, substitute_within,
+use super::checked::Checked;
+use super::walk::{
+    self, Carried, fresh_name, is_row_wise, passed, path_down, trimmed, with_expressions,
 };
+use super::{Rebuild, is_late, nodes, op_has_placement, op_is_late, substitute_within};
 use crate::budget::Budget;
 
 pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {
@@ -20,7 +27,7 @@ pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {
             return plan;
         }
         let op = rebuild.renumbered(op);
-        let id = if matches!(op.kind, OpKind::Filter { .. } | OpKind::Map { .. })
+        let id = if is_row_wise(&op.kind)
             && op_has_placement(&op, Placement::Node)
             && (op_is_late(&op) || late[op.inputs[0]])
         {
@@ -36,8 +43,7 @@ pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {
 
 fn mark(rebuild: &Rebuild<'_>, late: &mut Vec<bool>) {
     for op in &rebuild.ops[late.len()..] {
-        let row_wise = matches!(op.kind, OpKind::Filter { .. } | OpKind::Map { .. });
-        let found = row_wise && (op_is_late(op) || late[op.inputs[0]]);
+        let found = is_row_wise(&op.kind) && (op_is_late(op) || late[op.inputs[0]]);
         late.push(found);
     }
 }
@@ -46,10 +52,9 @@ fn mark(rebuild: &Rebuild<'_>, late: &mut Vec<bool>) {
 /// cannot be moved stays, and `placement_checked` reports it.
 fn hoist(rebuild: &mut Rebuild<'_>, late: &[bool], op: Op) -> OpId {
     let mut calls: Vec<Expr> = Vec::new();
-    for expr in expressions(&op.kind) {
+    for expr in op.kind.expressions() {
         collect(expr, &mut calls);
     }
-    let width = rebuild.ops[op.inputs[0]].relation.len();
     let mut input = op.inputs[0];
     let mut replaced: Vec<(Expr, Expr)> = Vec::new();
     for call in calls {
@@ -60,24 +65,18 @@ fn hoist(rebuild: &mut Rebuild<'_>, late: &[bool], op: Op) -> OpId {
             replaced.push((call, Expr::Column { idx, data_type }));
         }
     }
-    let kind = match &op.kind {
-        OpKind::Filter { predicate } => OpKind::Filter { predicate: replace(predicate, &replaced) },
-        OpKind::Map { exprs } => {
-            OpKind::Map { exprs: exprs.iter().map(|expr| replace(expr, &replaced)).collect() }
-        }
-        other => other.clone(),
+    let column_of = |part: &Expr| {
+        let found = replaced.iter().find(|(call, _)| call == part);
+        found.map(|(_, column)| column.clone())
     };
+    let kind = with_expressions(&op.kind, &mut |expr| walk::replaced(expr, &column_of));
     if matches!(kind, OpKind::Map { .. }) {
         return rebuild.push(Op { kind, inputs: vec![input], relation: op.relation });
     }
     // A filter passes the carried columns on; a map takes them off again.
     let relation = rebuild.ops[input].relation.clone();
     let id = rebuild.push(Op { kind, inputs: vec![input], relation });
-    if rebuild.ops[id].relation.len() == width {
-        return id;
-    }
-    let exprs = passed(&op.relation);
-    rebuild.push(Op { kind: OpKind::Map { exprs }, inputs: vec![id], relation: op.relation })
+    trimmed(rebuild, id, &op.relation)
 }
 
 /// The outermost node calls of an expression that hold no cluster call, each once.
@@ -95,66 +94,33 @@ fn collect(expr: &Expr, found: &mut Vec<Expr>) {
     }
 }
 
-fn replace(expr: &Expr, replaced: &[(Expr, Expr)]) -> Expr {
-    if let Some((_, column)) = replaced.iter().find(|(call, _)| call == expr) {
-        return column.clone();
-    }
-    match expr {
-        Expr::Call { func, args, data_type } => Expr::Call {
-            func: func.clone(),
-            args: args.iter().map(|arg| replace(arg, replaced)).collect(),
-            data_type: *data_type,
-        },
-        other => other.clone(),
-    }
-}
-
 /// An operator equal to `op` with one more column at its end, which holds `expr` (over `op`'s
 /// columns), computed below every cluster function.
 fn carry(rebuild: &mut Rebuild<'_>, late: &[bool], op: OpId, expr: Expr) -> Option<(OpId, usize)> {
-    // From `op` down to the last operator above which there is no cluster function.
-    let mut path: Vec<Op> = Vec::new();
-    let (mut at, mut expr) = (op, expr);
-    while stands_late(rebuild, late, at) {
-        let step = rebuild.ops[at].clone();
+    let (path, at) = path_down(&rebuild.ops, op, |id, _| stands_late(rebuild, late, id));
+    let mut expr = expr;
+    for &step in &path {
+        let step = &rebuild.ops[step];
         if let OpKind::Map { exprs } = &step.kind {
             expr = substitute_within(&expr, exprs)?;
         }
         if is_late(&expr) || !rebuild.spend(step.relation.len() + nodes(&expr)) {
             return None;
         }
-        at = step.inputs[0];
-        path.push(step);
     }
     let mut relation = rebuild.ops[at].relation.clone();
     let mut exprs = passed(&relation);
-    let mut name = format!("_hoisted_{}", relation.len());
-    while relation.index_of(&name).is_some() {
-        name.push('_');
-    }
+    let name = fresh_name(&relation, &format!("_hoisted_{}", relation.len()));
+    let mut carried = Carried { idx: relation.len(), name: name.clone() };
     relation.columns.push(Column::new(name, expr.data_type(), SemanticType::None));
     exprs.push(expr);
     let mut id = rebuild.push(Op { kind: OpKind::Map { exprs }, inputs: vec![at], relation });
-    while let Some(step) = path.pop() {
-        let below = rebuild.ops[id].relation.clone();
-        let last = below.columns.len() - 1;
-        let mut carried = below.columns[last].clone();
-        let op = match step.kind {
-            OpKind::Map { mut exprs } => {
-                let mut relation = step.relation;
-                while relation.index_of(&carried.name).is_some() {
-                    carried.name.push('_');
-                }
-                exprs.push(Expr::Column { idx: last, data_type: carried.data_type });
-                relation.columns.push(carried);
-                Op { kind: OpKind::Map { exprs }, inputs: vec![id], relation }
-            }
-            kind => Op { kind, inputs: vec![id], relation: below },
-        };
+    for &step in path.iter().rev() {
+        let mut op = Op { inputs: vec![id], ..rebuild.ops[step].clone() };
+        walk::carry(&mut op, &rebuild.ops[id].relation, [&mut carried]);
         id = rebuild.push(op);
     }
-    let idx = rebuild.ops[id].relation.len() - 1;
-    Some((id, idx))
+    Some((id, carried.idx))
 }
 
 /// As `late`, also for operators that this pass has just made.
@@ -163,6 +129,10 @@ fn stands_late(rebuild: &Rebuild<'_>, late: &[bool], id: OpId) -> bool {
         return found;
     }
     let op = &rebuild.ops[id];
-    matches!(op.kind, OpKind::Filter { .. } | OpKind::Map { .. })
-        && (op_is_late(op) || stands_late(rebuild, late, op.inputs[0]))
+    is_row_wise(&op.kind) && (op_is_late(op) || stands_late(rebuild, late, op.inputs[0]))
+}
+
+/// Nothing besides: whether all could be moved is for `placement_checked` to say, with the place in the script.
+pub(crate) fn promise(_plan: &Plan) -> Checked {
+    Ok(())
 }

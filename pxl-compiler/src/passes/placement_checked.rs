@@ -4,7 +4,7 @@
 use weir_functions::Placement;
 use weir_types::{Expr, Plan};
 
-use super::{expressions, is_blocking, is_late, op_is_late};
+use super::{is_blocking, is_late, op_is_late};
 use crate::codes::Code;
 use crate::diag::{Diag, Findings, Span};
 use crate::registry;
@@ -24,7 +24,7 @@ pub(crate) fn run(plan: &Plan, sites: &[Site], findings: &Findings) {
         let cluster = op_is_late(op);
         late[id] = behind || cluster || is_blocking(&op.kind);
         if behind || cluster {
-            for expr in expressions(&op.kind) {
+            for expr in op.kind.expressions() {
                 check(expr, behind, sites, findings);
             }
         }

@@ -2,11 +2,17 @@
 //! they stand in, and `_peer_upid()` the other end of its connection: before any blocking operator
 //! they are look-ups by the scanned row's UPID, local address and time, also where the script dropped
 //! those columns. Elsewhere they stay as they are, and whoever runs the plan answers for itself.
+//!
+//! * **Input:** any plan; scans still have all columns of their tables.
+//! * **Output:** no such function on a row-wise path above a scan with a UPID.
+//! * **Keeps:** outputs and their relations; every row.
 
 use weir_types::plan::OpKind;
 use weir_types::{DataType, Expr, Op, OpId, Plan};
 
-use super::{Rebuild, expressions, passed};
+use super::Rebuild;
+use super::checked::{Checked, holds};
+use super::walk::{self, Carried, is_row_wise, passed, path_down, trimmed, with_expressions};
 use crate::budget::Budget;
 
 /// What each means for a row.
@@ -27,7 +33,7 @@ const CARRIED: [(&str, DataType); 4] = [
 ];
 
 /// Columns of the scanned row, in the order of [`CARRIED`]; `None` where the table has none.
-type Carried = [Option<Expr>; CARRIED.len()];
+type AtHand = [Option<Expr>; CARRIED.len()];
 
 fn for_row(func: &str) -> Option<&'static str> {
     FUNCTIONS.iter().find(|(name, _)| *name == func).map(|(_, for_row)| *for_row)
@@ -41,7 +47,7 @@ pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {
         }
         let op = rebuild.renumbered(op);
         let mut wanted = 0;
-        for expr in expressions(&op.kind) {
+        for expr in op.kind.expressions() {
             expr.walk(&mut |part| {
                 if let Expr::Call { func, args, .. } = part {
                     let of_process = args.is_empty() && for_row(func).is_some();
@@ -63,79 +69,41 @@ pub(crate) fn run(plan: Plan, budget: &Budget) -> Plan {
 
 /// An operator equal to `op` that has the first `wanted` of [`CARRIED`] in columns, and those.
 /// `None` behind blocking operators and for tables without a UPID.
-fn carry(rebuild: &mut Rebuild<'_>, op: OpId, wanted: usize) -> Option<(OpId, Carried)> {
-    let mut path: Vec<OpId> = Vec::new();
-    let mut at = op;
-    while matches!(rebuild.ops[at].kind, OpKind::Filter { .. } | OpKind::Map { .. }) {
-        path.push(at);
-        at = rebuild.ops[at].inputs[0];
-    }
-    let OpKind::Scan { .. } = &rebuild.ops[at].kind else { return None };
+fn carry(rebuild: &mut Rebuild<'_>, op: OpId, wanted: usize) -> Option<(OpId, AtHand)> {
+    let (mut path, at) = path_down(&rebuild.ops, op, |_, op| is_row_wise(&op.kind));
+    let OpKind::Scan(_) = &rebuild.ops[at].kind else { return None };
     let relation = &rebuild.ops[at].relation;
-    let mut carried: [Option<usize>; CARRIED.len()] = CARRIED.map(|(name, data_type)| {
-        relation.index_of(name).filter(|&idx| relation.columns[idx].data_type == data_type)
+    let mut carried: [Option<Carried>; CARRIED.len()] = CARRIED.map(|(name, data_type)| {
+        let idx = relation.index_of(name)?;
+        let is_it = relation.columns[idx].data_type == data_type;
+        is_it.then(|| Carried { idx, name: name.to_string() })
     });
     carried[wanted..].fill(None);
-    carried[UPID]?;
+    carried[UPID].as_ref()?;
     let mut id = at;
     while let Some(old) = path.pop() {
         let mut op = rebuild.ops[old].clone();
-        let mut changed = op.inputs[0] != id;
+        let has_moved = op.inputs[0] != id;
         op.inputs[0] = id;
-        if matches!(op.kind, OpKind::Map { .. }) {
-            for idx in carried.iter_mut().flatten() {
-                changed |= carry_through(rebuild, &mut op, idx);
-            }
-        } else {
-            op.relation = rebuild.ops[id].relation.clone();
-        }
-        id = if changed { rebuild.push(op) } else { old };
+        let columns = carried.iter_mut().flatten();
+        let has_changed = walk::carry(&mut op, &rebuild.ops[id].relation, columns);
+        id = if has_moved || has_changed { rebuild.push(op) } else { old };
     }
-    let relation = &rebuild.ops[id].relation;
-    let column = |idx: usize| Expr::Column { idx, data_type: relation.columns[idx].data_type };
-    Some((id, carried.map(|idx| idx.map(column))))
+    let columns = passed(&rebuild.ops[id].relation);
+    Some((id, carried.map(|carried| carried.map(|carried| columns[carried.idx].clone()))))
 }
 
-/// Finds an input column of a map behind it, or adds it there. True if it was added.
-fn carry_through(rebuild: &Rebuild<'_>, op: &mut Op, idx: &mut usize) -> bool {
-    let OpKind::Map { exprs } = &mut op.kind else { return false };
-    let is_it = |expr: &Expr| matches!(expr, Expr::Column { idx: have, .. } if have == idx);
-    if let Some(here) = exprs.iter().position(is_it) {
-        *idx = here;
-        return false;
-    }
-    let mut column = rebuild.ops[op.inputs[0]].relation.columns[*idx].clone();
-    exprs.push(Expr::Column { idx: *idx, data_type: column.data_type });
-    while op.relation.index_of(&column.name).is_some() {
-        column.name.push('_');
-    }
-    op.relation.columns.push(column);
-    *idx = op.relation.len() - 1;
-    true
-}
-
-fn bind(rebuild: &mut Rebuild<'_>, op: Op, input: OpId, carried: &Carried) -> OpId {
-    let kind = match &op.kind {
-        OpKind::Filter { predicate } => OpKind::Filter { predicate: bound(predicate, carried) },
-        OpKind::Map { exprs } => {
-            OpKind::Map { exprs: exprs.iter().map(|expr| bound(expr, carried)).collect() }
-        }
-        other => other.clone(),
-    };
+fn bind(rebuild: &mut Rebuild<'_>, op: Op, input: OpId, carried: &AtHand) -> OpId {
+    let kind = with_expressions(&op.kind, &mut |expr| bound(expr, carried));
     if matches!(kind, OpKind::Map { .. }) {
         return rebuild.push(Op { kind, inputs: vec![input], relation: op.relation });
     }
     let relation = rebuild.ops[input].relation.clone();
-    let wider = relation.len() > op.relation.len();
     let id = rebuild.push(Op { kind, inputs: vec![input], relation });
-    if !wider {
-        return id;
-    }
-    let exprs = passed(&op.relation);
-    rebuild.push(Op { kind: OpKind::Map { exprs }, inputs: vec![id], relation: op.relation })
+    trimmed(rebuild, id, &op.relation)
 }
 
-fn bound(expr: &Expr, carried: &Carried) -> Expr {
+fn bound(expr: &Expr, carried: &AtHand) -> Expr {
     let Expr::Call { func, args, data_type } = expr else { return expr.clone() };
     let data_type = *data_type;
     let mut args: Vec<Expr> = args.iter().map(|arg| bound(arg, carried)).collect();
@@ -158,4 +126,29 @@ fn bound(expr: &Expr, carried: &Carried) -> Expr {
         _ => ("_upid_to_peer_met", vec![upid]),
     };
     Expr::Call { func: func.to_string(), args: of_row.into_iter().chain(args).collect(), data_type }
+}
+
+pub(crate) fn promise(plan: &Plan) -> Checked {
+    for (id, op) in plan.ops.iter().enumerate().filter(|(_, op)| is_row_wise(&op.kind)) {
+        let (_, bottom) = path_down(&plan.ops, id, |_, op| is_row_wise(&op.kind));
+        let bottom = &plan.ops[bottom];
+        let has_upid = matches!(bottom.kind, OpKind::Scan(_))
+            && bottom
+                .relation
+                .columns
+                .iter()
+                .any(|column| (column.name.as_str(), column.data_type) == CARRIED[UPID]);
+        for expr in op.kind.expressions() {
+            let mut unbound = None;
+            expr.walk(&mut |part| match part {
+                Expr::Call { func, args, .. } if args.is_empty() && for_row(func).is_some() => {
+                    unbound = Some(func.clone());
+                }
+                _ => {}
+            });
+            let is_bound = !has_upid || unbound.is_none();
+            holds(is_bound, || format!("%{id} asks {unbound:?} of nobody"))?;
+        }
+    }
+    Ok(())
 }

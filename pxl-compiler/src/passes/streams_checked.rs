@@ -24,21 +24,12 @@ pub(crate) fn run(graph: &Graph, findings: &Findings) {
 
 /// The first operator on the way from the sources that waits for all its rows.
 fn blocking_above(graph: &Graph, stream: IrId) -> Option<&'static str> {
-    let mut seen = vec![false; graph.ops.len()];
-    let mut open = graph.ops[stream].inputs.clone();
-    while let Some(id) = open.pop() {
-        if std::mem::replace(&mut seen[id], true) {
-            continue;
-        }
-        let op = &graph.ops[id];
-        match &op.kind {
-            IrKind::Aggregate { .. } => return Some("Agg"),
-            IrKind::Merge(_) => return Some("Join"),
-            IrKind::Append => return Some("Union"),
-            IrKind::Limit(_) => return Some("Limit"),
-            IrKind::TableFunction { .. } => return Some("UDTFSource"),
-            _ => open.extend(&op.inputs),
-        }
-    }
-    None
+    graph.below(stream).skip(1).find_map(|op| match &op.kind {
+        IrKind::Aggregate { .. } => Some("Agg"),
+        IrKind::Merge(_) => Some("Join"),
+        IrKind::Append => Some("Union"),
+        IrKind::Limit(_) => Some("Limit"),
+        IrKind::TableFunction { .. } => Some("UDTFSource"),
+        _ => None,
+    })
 }

@@ -7,12 +7,13 @@
 use std::cell::Cell;
 use std::collections::HashSet;
 
-use weir_types::plan::{AggCall, JoinKind, Op, OpKind, PLAN_VERSION, Side};
+use weir_types::plan::{AggCall, JoinKind, Op, OpKind, PLAN_VERSION, Scan, Side};
 use weir_types::{Column, DataType, Expr, OpId, Plan, Relation, SemanticType, Value};
 
+use super::is_blocking;
 use super::placement_checked::Site;
 use super::typed_expr::{Input, find_column};
-use super::{is_blocking, passed};
+use super::walk::passed;
 use crate::budget::{Budget, Over};
 use crate::codes::Code;
 use crate::diag::{Diag, Findings, Res, Span, Stop, fail};
@@ -201,7 +202,7 @@ impl Typer<'_> {
             return fail(Code::NotYet, table.span, message);
         }
         let columns = relation.columns.iter().map(|column| column.name.clone()).collect();
-        let kind = OpKind::Scan { table: table.name.clone(), columns, window };
+        let kind = OpKind::Scan(Scan { table: table.name.clone(), columns, window });
         let state =
             self.state(Op { kind, inputs: Vec::new(), relation: relation.clone() }, HashSet::new());
         if !empty {

@@ -33,7 +33,7 @@ pub(crate) fn parse_into(text: &str, findings: &Findings) -> Option<Vis> {
     };
     let places = Places::of(text);
     let top = places.root(&json);
-    let mut reader = Reader { findings, variables: HashMap::new(), outputs: HashMap::new() };
+    let mut reader = VisReader { findings, variables: HashMap::new(), outputs: HashMap::new() };
     if !json.is_object() {
         reader.invalid(top.span(), "vis.json must be an object".to_string(), "");
         return None;
@@ -51,14 +51,14 @@ pub(crate) fn parse_into(text: &str, findings: &Findings) -> Option<Vis> {
     Some(Vis { variables, global_funcs, widgets })
 }
 
-struct Reader<'a> {
+struct VisReader<'a> {
     findings: &'a Findings,
     /// Names that are declared.
     variables: HashMap<String, Span>,
     outputs: HashMap<String, Span>,
 }
 
-impl Reader<'_> {
+impl VisReader<'_> {
     fn invalid(&self, span: Span, message: String, hint: &str) {
         self.findings.push(Diag::error(Code::VisInvalid, span, message).hint(hint));
     }

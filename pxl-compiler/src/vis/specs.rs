@@ -293,6 +293,11 @@ pub(super) fn needs_no_rows(kind: &str) -> bool {
     matches!(kind, "TextChart" | "VegaChart")
 }
 
+/// Kinds that draw over `time_`.
+pub(crate) fn needs_time(kind: &str) -> bool {
+    kind == "TimeseriesChart"
+}
+
 /// Checks a displaySpec; the columns that it names.
 pub(super) fn check(spec: At<'_>, kind: &str, findings: &Findings) -> Vec<(String, Span)> {
     let mut checker = Checker { findings, kind, columns: Vec::new() };

@@ -1,10 +1,11 @@
 //! Messages of the live protocol as text, without their type and id: those are each subscription's own,
 //! the rest is equal for all and written once.
 
+use weir_types::clock::tick_unix_ns;
 use weir_types::json::time_text;
 
 use super::{changes_body, push_string};
-use crate::delivery::{Changes, Completeness, OutputInfo, tick_unix_ns};
+use crate::delivery::{Changes, Completeness, OutputInfo};
 
 /// One message: its `type`, and everything after `"id":…,`.
 #[derive(Clone, Debug, PartialEq, Eq)]

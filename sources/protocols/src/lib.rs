@@ -5,8 +5,9 @@
 //! thread, and no panic on any bytes. Connections, roles, processes and batches are the business of
 //! `weir-sources`; a parser knows a row only as a list of column values ([`columns`]).
 //!
-//! One folder a protocol: `types` (frames and records), `parse` (slice in, frame out), `stitch`
-//! (which response answers which request), `table` (record → columns) and `tests`.
+//! One folder a protocol, with a [`ProtocolDef`] and a line in [`PROTOCOLS`]: `types` (frames and
+//! records), `parse` (slice in, frame out), `stitch` (which response answers which request), `table`
+//! (record → columns) and `tests`. Nothing outside of `weir-protocols` names one.
 //!
 //! Data can be missing (the kernel's buffer was full, a call was longer than what is copied). The
 //! rule for every parser: **a loss is a flag, then a resync, never a guess**. A gap of known size
@@ -15,9 +16,19 @@
 #![forbid(unsafe_code)]
 
 pub mod columns;
+mod counters;
+pub mod dns;
 pub mod http1;
+mod http2;
+pub mod protocol;
 pub mod redact;
 pub mod stream;
+
+pub use counters::Counters;
+pub use protocol::{Config, ProtocolDef, REORDER_GRACE_NS};
+
+/// Every protocol; the first one that recognises a connection's bytes has it.
+pub static PROTOCOLS: &[ProtocolDef] = &[http2::PROTOCOL, http1::PROTOCOL, dns::PROTOCOL];
 
 /// What a parser made of a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

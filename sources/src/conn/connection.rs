@@ -1,14 +1,20 @@
 //! One socket: its two streams, its parser, who uses it and who is at the other end.
+//!
+//! A socket for datagrams has no streams: each of them goes to the parser by itself, with its peer.
 
 use std::net::SocketAddr;
 
-use weir_protocols::http1::{self, Exchange, Http1};
+use weir_protocols::protocol::{
+    Context, Datagram, Opening, Parser, RowOf, Rows, Shared, Streams, Way,
+};
 use weir_protocols::stream::{Segment, StreamBuffer};
+use weir_protocols::{Config, Counters, PROTOCOLS, REORDER_GRACE_NS};
+use weir_types::BatchBuilder;
 use weir_types::metadata::UNIX_PREFIX;
 
 use super::EndOf;
-use super::infer::{Inference, Protocol, infer};
-use crate::capture::{DataEvent, Direction, Family, Opened, Process, Socket};
+use super::infer::{Inference, ProtocolIdx, infer};
+use crate::capture::{DataEvent, Direction, Family, Opened, Process, Socket, SocketType};
 
 /// Processes remembered per socket; with more of them only closing or silence ends it.
 const HOLDERS_MAX: usize = 4;
@@ -27,8 +33,9 @@ enum State {
     Undecided {
         events_seen: u32,
     },
-    Http1 {
-        parser: Box<Http1>,
+    Known {
+        protocol: ProtocolIdx,
+        parser: Box<dyn Parser>,
         requests: Direction,
     },
     /// Its bytes are only counted.
@@ -48,19 +55,86 @@ pub struct Ends {
     pub process: Process,
 }
 
+/// A row of a connection, but for the columns that its protocol writes.
+#[derive(Clone, Copy)]
+pub struct RowEnds<'a> {
+    pub protocol: ProtocolIdx,
+    pub of: RowOf,
+    pub ends: &'a Ends,
+    pub role: Role,
+    /// The other end, if it is not the connection's.
+    pub peer: Option<SocketAddr>,
+}
+
+/// Where rows go: it gets each row with what writes its protocol's columns.
+pub type Emit<'a> = dyn FnMut(&RowEnds<'_>, &mut dyn FnMut(&mut BatchBuilder)) + 'a;
+
 /// What a look at a connection needs from outside.
-pub(super) struct Look<'a> {
+pub(super) struct Look<'a, 'e> {
     pub(super) now_unix_ns: i64,
-    pub(super) config: &'a http1::Config,
-    pub(super) pool: &'a mut http1::Pool,
-    pub(super) emit: &'a mut dyn FnMut(&Ends, Role, Exchange<'_>),
+    pub(super) config: &'a Config,
+    /// Of each protocol that is read.
+    pub(super) shared: &'a mut [Option<Box<dyn Shared>>],
+    pub(super) emit: &'a mut Emit<'e>,
+}
+
+/// What a parser writes its rows to.
+struct ConnectionRows<'a, 'e> {
+    protocol: ProtocolIdx,
+    ends: &'a Ends,
+    requests: Direction,
+    emit: &'a mut Emit<'e>,
+}
+
+impl Rows for ConnectionRows<'_, '_> {
+    fn row(&mut self, of: &RowOf, write: &mut dyn FnMut(&mut BatchBuilder)) {
+        let role = match of.requests {
+            Some(Way::In) => Role::Server,
+            Some(Way::Out) => Role::Client,
+            None => role_by_requests(self.requests),
+        };
+        let ConnectionRows { protocol, ends, .. } = *self;
+        (self.emit)(&RowEnds { protocol, of: *of, ends, role, peer: of.peer }, write);
+    }
+}
+
+/// Bytes of datagrams that are missing between those that came.
+#[derive(Clone, Copy, Debug, Default)]
+struct Missing {
+    /// Behind the last datagram.
+    position: u64,
+    bytes: u64,
+    since_unix_ns: i64,
+}
+
+impl Missing {
+    /// Whether datagrams are missing for good before this one: others of its way may come late.
+    fn before(&mut self, event: &DataEvent<'_>) -> bool {
+        let (begins, bytes) = (event.position, u64::from(event.total_bytes));
+        if begins < self.position {
+            self.bytes = self.bytes.saturating_sub(bytes);
+        } else {
+            if begins > self.position && self.bytes == 0 {
+                self.since_unix_ns = event.time_unix_ns;
+            }
+            self.bytes += begins - self.position;
+            self.position = begins.saturating_add(bytes);
+        }
+        let passed_ns = event.time_unix_ns.saturating_sub(self.since_unix_ns);
+        let is_gap = self.bytes > 0 && passed_ns >= REORDER_GRACE_NS;
+        if is_gap {
+            self.bytes = 0;
+        }
+        is_gap
+    }
 }
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Connection {
     pub ends: Ends,
-    pub protocol: Protocol,
+    /// As `conn_stats` names it; 0 if it is not known.
+    pub protocol: u8,
     pub bytes_sent: u64,
     pub bytes_received: u64,
     pub last_event_ns: i64,
@@ -87,7 +161,9 @@ pub struct Connection {
     new_holder: Option<Process>,
     /// The caller knows that its payload is of no use.
     told_to_stop: bool,
-    counters_taken: http1::Counters,
+    counters_taken: Counters,
+    /// Of datagrams that came in, and that went out.
+    missing: [Missing; 2],
 }
 
 /// What [`super::ConnStats`] has taken of a connection.
@@ -96,7 +172,7 @@ pub(super) struct Counted {
     pub(super) key: Option<super::StatsKey>,
     pub(super) bytes_sent: u64,
     pub(super) bytes_received: u64,
-    pub(super) protocol: Protocol,
+    pub(super) protocol: u8,
     /// There was no room for it.
     pub(super) refused: bool,
 }
@@ -164,7 +240,7 @@ impl Connection {
                 socket,
                 process,
             },
-            protocol: Protocol::Unknown,
+            protocol: 0,
             bytes_sent: 0,
             bytes_received: 0,
             last_event_ns: time_unix_ns,
@@ -183,17 +259,25 @@ impl Connection {
             wrote: false,
             holders: vec![process],
             holders_complete: true,
-            counters_taken: http1::Counters::default(),
+            counters_taken: Counters::default(),
+            missing: [Missing::default(); 2],
         }
     }
 
-    /// This end's role: by who opened the connection, else by who sends requests.
+    pub(super) fn is_datagram(&self) -> bool {
+        self.ends.socket.socket_type == SocketType::Datagram
+    }
+
+    /// This end's role, if it has one: by who opened the connection, else by who sends requests.
     #[must_use]
     pub fn role(&self) -> Option<Role> {
+        if self.is_datagram() {
+            return None;
+        }
         match (self.ends.socket.opened, &self.state) {
             (Opened::Connected, _) => Some(Role::Client),
             (Opened::Accepted, _) => Some(Role::Server),
-            (Opened::Unknown, State::Http1 { requests, .. }) => Some(role_by_requests(*requests)),
+            (Opened::Unknown, State::Known { requests, .. }) => Some(role_by_requests(*requests)),
             (Opened::Unknown, _) => None,
         }
     }
@@ -231,7 +315,7 @@ impl Connection {
     /// One direction has ended. True if it is the responses': then nothing can come any more that
     /// makes an exchange.
     pub(super) fn responses_end_since(&mut self, direction: Direction, time_unix_ns: i64) -> bool {
-        let State::Http1 { requests, .. } = &self.state else { return false };
+        let State::Known { requests, .. } = &self.state else { return false };
         if direction == *requests {
             return false;
         }
@@ -247,11 +331,14 @@ impl Connection {
     }
 
     /// Takes an event's bytes and emits what they complete.
-    pub(super) fn data(&mut self, event: &DataEvent<'_>, look: &mut Look<'_>) -> Outcome {
+    pub(super) fn data(&mut self, event: &DataEvent<'_>, look: &mut Look<'_, '_>) -> Outcome {
         self.seen(&event.socket, event.process, event.time_unix_ns);
         if event.direction == Direction::Egress || !self.wrote {
             self.ends.process = event.process;
             self.wrote |= event.direction == Direction::Egress;
+        }
+        if self.is_datagram() {
+            return self.datagram(event, look);
         }
         let segment = Segment {
             position: event.position,
@@ -265,6 +352,26 @@ impl Connection {
             self.infer(event, events_seen);
         }
         self.advance(look)
+    }
+
+    fn datagram(&mut self, event: &DataEvent<'_>, look: &mut Look<'_, '_>) -> Outcome {
+        if let State::Undecided { events_seen } = self.state {
+            self.infer(event, events_seen);
+        }
+        let (way, total) = match event.direction {
+            Direction::Ingress => (Way::In, &mut self.bytes_received),
+            Direction::Egress => (Way::Out, &mut self.bytes_sent),
+        };
+        *total += u64::from(event.total_bytes);
+        let datagram = Datagram {
+            way,
+            peer: event.socket.remote,
+            time_unix_ns: event.time_unix_ns,
+            bytes: event.payload,
+            after_gap: self.missing[way as usize].before(event),
+        };
+        self.read(look, |parser, _, ctx| parser.datagram(&datagram, ctx));
+        self.outcome()
     }
 
     /// Bytes that were moved but not seen.
@@ -307,58 +414,58 @@ impl Connection {
                 let events_seen = events_seen + u32::from(!event.payload.is_empty());
                 self.state = State::Undecided { events_seen };
             }
-            Inference::Http1 { requests, at_start } => {
-                self.protocol = Protocol::Http;
-                // What came before a message that was found in the middle is none of HTTP.
-                let parser = Box::new(Http1::new(from_start && at_start));
-                self.state = State::Http1 { parser, requests };
+            Inference::Is { protocol, requests, at_start } => {
+                self.protocol = PROTOCOLS[protocol].number;
+                // What came before a message that was found in the middle is none of the protocol's.
+                let opening = Opening { from_start: from_start && at_start };
+                match &PROTOCOLS[protocol].parsing {
+                    Some(parsing) => {
+                        let parser = (parsing.new)(&opening);
+                        self.state = State::Known { protocol, parser, requests };
+                    }
+                    None => self.stop_reading(),
+                }
             }
-            Inference::Other(protocol) => {
-                self.protocol = protocol;
-                self.stop_reading();
-            }
+            Inference::Unknown => self.stop_reading(),
         }
     }
 
     /// Reads on, also without new bytes: time may have settled something.
-    pub(super) fn advance(&mut self, look: &mut Look<'_>) -> Outcome {
-        self.read(look, |parser, requests, responses, ctx| {
-            parser.advance(requests, responses, ctx);
-        });
+    pub(super) fn advance(&mut self, look: &mut Look<'_, '_>) -> Outcome {
+        self.read(look, |parser, streams, ctx| parser.advance(streams, ctx));
+        self.outcome()
+    }
+
+    fn outcome(&self) -> Outcome {
         match &self.state {
             State::Ignored => Outcome::Ignored,
-            State::Http1 { parser, .. } if parser.is_opaque() => Outcome::Ignored,
-            State::Http1 { .. } | State::Undecided { .. } => Outcome::Tracked,
+            State::Known { parser, .. } if parser.is_done() => Outcome::Ignored,
+            State::Known { .. } | State::Undecided { .. } => Outcome::Tracked,
         }
     }
 
     /// The connection is over: emits what its end completes and counts the rest.
-    pub(super) fn finish(&mut self, look: &mut Look<'_>) {
-        self.read(look, |parser, requests, responses, ctx| {
-            parser.close(requests, responses, ctx);
-        });
+    pub(super) fn finish(&mut self, look: &mut Look<'_, '_>) {
+        self.read(look, |parser, streams, ctx| parser.close(streams, ctx));
     }
 
     fn read(
         &mut self,
-        look: &mut Look<'_>,
-        step: fn(&mut Http1, &mut StreamBuffer, &mut StreamBuffer, &mut http1::Context<'_>),
+        look: &mut Look<'_, '_>,
+        step: impl FnOnce(&mut dyn Parser, &mut Streams<'_>, &mut Context<'_>),
     ) {
-        let State::Http1 { parser, requests } = &mut self.state else { return };
-        let role = role_by_requests(*requests);
-        let ends = &self.ends;
-        let mut emit = |exchange: Exchange<'_>| (look.emit)(ends, role, exchange);
-        let mut ctx = http1::Context {
-            now_unix_ns: look.now_unix_ns,
-            config: look.config,
-            pool: look.pool,
-            emit: &mut emit,
-        };
+        let State::Known { protocol, parser, requests } = &mut self.state else { return };
+        let (protocol, requests) = (*protocol, *requests);
+        let Some(shared) = look.shared[protocol].as_deref_mut() else { return };
+        let mut rows = ConnectionRows { protocol, ends: &self.ends, requests, emit: look.emit };
+        let mut ctx =
+            Context { now_unix_ns: look.now_unix_ns, config: look.config, shared, rows: &mut rows };
         let (ingress, egress) = (&mut self.ingress, &mut self.egress);
-        match requests {
-            Direction::Ingress => step(parser, ingress, egress, &mut ctx),
-            Direction::Egress => step(parser, egress, ingress, &mut ctx),
-        }
+        let mut streams = match requests {
+            Direction::Ingress => Streams { requests: ingress, responses: egress },
+            Direction::Egress => Streams { requests: egress, responses: ingress },
+        };
+        step(parser.as_mut(), &mut streams, &mut ctx);
     }
 
     /// Stops looking at its bytes and gives their storage back. True the first time.
@@ -381,37 +488,54 @@ impl Connection {
         self.new_holder.take()
     }
 
+    /// Which protocol it speaks, if that is known and read.
+    pub(super) fn read_as(&self) -> Option<ProtocolIdx> {
+        match &self.state {
+            State::Known { protocol, .. } => Some(*protocol),
+            State::Undecided { .. } | State::Ignored => None,
+        }
+    }
+
     /// What its parser counted since the last call.
-    pub(super) fn take_counters(&mut self) -> http1::Counters {
-        let State::Http1 { parser, .. } = &self.state else { return http1::Counters::default() };
+    pub(super) fn take_counters(&mut self) -> Option<(ProtocolIdx, Counters)> {
+        let State::Known { protocol, parser, .. } = &self.state else { return None };
         let now = parser.counters();
         let before = std::mem::replace(&mut self.counters_taken, now);
-        now.since(before)
+        Some((*protocol, now.since(before)))
     }
 
     /// Whether time alone can change anything.
     pub(super) fn needs_time(&self) -> bool {
         match &self.state {
-            State::Http1 { parser, .. } => {
+            State::Known { parser, .. } => {
                 parser.is_waiting() || !self.ingress.is_empty() || !self.egress.is_empty()
             }
             _ => false,
         }
     }
 
+    /// Its parser holds more than its protocol allows.
+    pub(super) fn is_too_large(&self) -> bool {
+        let State::Known { protocol, parser, .. } = &self.state else { return false };
+        let parsing = PROTOCOLS[*protocol].parsing.as_ref();
+        parsing.is_some_and(|parsing| parser.held_bytes() > parsing.parser_bytes_max)
+    }
+
     /// Forgets unread bytes and waiting requests (memory is short): the parser resyncs behind them.
-    pub(super) fn forget_unread(&mut self, pool: &mut http1::Pool) {
+    pub(super) fn forget_unread(&mut self, shared: &mut [Option<Box<dyn Shared>>]) {
         self.ingress.forget_unread();
         self.egress.forget_unread();
-        if let State::Http1 { parser, .. } = &mut self.state {
-            parser.give_up(pool);
+        if let State::Known { protocol, parser, .. } = &mut self.state
+            && let Some(shared) = shared[*protocol].as_deref_mut()
+        {
+            parser.give_up(shared);
         }
     }
 
     /// Memory that its streams and its parser hold, by capacity.
     pub(super) fn held_bytes(&self) -> usize {
         let parser = match &self.state {
-            State::Http1 { parser, .. } => size_of::<Http1>() + parser.held_bytes(),
+            State::Known { parser, .. } => size_of_val(parser.as_ref()) + parser.held_bytes(),
             State::Undecided { .. } | State::Ignored => 0,
         };
         self.ingress.held_bytes() + self.egress.held_bytes() + parser
@@ -442,7 +566,7 @@ fn find_zero(name: &[u8]) -> usize {
 }
 
 /// An address as rows have it: IPv4-mapped addresses as IPv4, `-` when unknown.
-fn address_text(socket: &Socket, address: Option<SocketAddr>) -> String {
+pub(crate) fn address_text(socket: &Socket, address: Option<SocketAddr>) -> String {
     match (socket.family, address) {
         (Family::Unix, _) => UNIX_PREFIX.to_string(),
         (_, Some(address)) => address.ip().to_canonical().to_string(),

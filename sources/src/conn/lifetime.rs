@@ -4,10 +4,10 @@
 //! if their last known holder has ended, and all silent ones in turn, a few at a time. So no call
 //! costs more for what is remembered.
 
-use weir_protocols::http1::REORDER_GRACE_NS;
+use weir_protocols::REORDER_GRACE_NS;
 
-use super::connection::{Connection, Outcome};
-use super::tracker::{Emit, Tracker};
+use super::connection::{Connection, Emit, Outcome};
+use super::tracker::Tracker;
 use crate::capture::{ConnKey, Liveness};
 
 /// The caller's clock moves by no more than this between two calls of [`Tracker::on_time`]; when it

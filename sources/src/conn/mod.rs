@@ -10,9 +10,11 @@
 //! * A connection ends when nobody holds its socket any more: the source says so, or answers so when it
 //!   is asked ([`crate::capture::Liveness`]). Where it cannot tell, the end of all processes seen on it
 //!   stands for that; and in the end a long silence does. The end takes effect a moment later
-//!   ([`weir_protocols::http1::REORDER_GRACE_NS`]): events of other CPUs may still be on their way.
+//!   ([`weir_protocols::REORDER_GRACE_NS`]): events of other CPUs may still be on their way.
 //! * A connect that is under way, or has failed, is no connection.
 //! * What an event costs does not depend on how much is remembered.
+//! * A socket for datagrams is no connection, and `conn_stats` has none of it; it is kept as long as it
+//!   is held and of use.
 //! * Connections, bytes and parser state are bounded; what does not fit is dropped and counted.
 
 mod connection;
@@ -21,11 +23,15 @@ mod lifetime;
 mod stats;
 mod tracker;
 
-pub use connection::{Connection, Ends, Role};
-pub use infer::{Inference, Protocol};
+pub use connection::{Connection, Emit, Ends, Role, RowEnds};
+pub use infer::ProtocolIdx;
 pub use lifetime::Ask;
 pub use stats::{ConnStats, STATS_KEYS_MAX, StatsEntry, StatsKey};
-pub use tracker::{Emit, EndOf, ParserPanic, SocketOwner, Tracker, TrackerCounters, TrackerLimits};
+pub use tracker::{
+    EndOf, Losses, ParserPanic, SocketOwner, Tracker, TrackerCounters, TrackerLimits,
+};
+
+pub(crate) use connection::address_text;
 
 #[cfg(doc)]
 use crate::capture::ConnKey;

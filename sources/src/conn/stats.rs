@@ -11,7 +11,6 @@ use std::net::IpAddr;
 use hashbrown::HashMap;
 
 use super::connection::{Connection, Counted, Role};
-use super::infer::Protocol;
 use crate::capture::Process;
 
 /// Keys that are kept; connections that would need another are counted in `refused`.
@@ -30,7 +29,7 @@ pub struct StatsKey {
 #[derive(Clone, Copy, Debug)]
 pub struct StatsEntry {
     pub role: Role,
-    pub protocol: Protocol,
+    pub protocol: u8,
     pub opened: u64,
     pub closed: u64,
     pub bytes_sent: u64,

@@ -5,14 +5,17 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use hashbrown::{HashMap, HashSet};
-use weir_protocols::http1::{self, Exchange};
+use weir_protocols::protocol::Shared;
+use weir_protocols::{Config, Counters, PROTOCOLS};
 
-use super::connection::{Connection, Ends, Look, Outcome, Role};
+use super::connection::{Connection, Emit, Ends, Look, Outcome};
+use super::infer::ProtocolIdx;
 use super::stats::{ConnStats, StatsEntry, StatsKey};
 use crate::capture::{
     CaptureEvent, ConnKey, DataEvent, Direction, IN_PROGRESS, Opened, Process, Socket, SocketEvent,
     SocketType,
 };
+use weir_types::text::panic_text;
 
 /// Bounds of a tracker.
 #[derive(Clone, Copy, Debug)]
@@ -59,19 +62,23 @@ pub struct TrackerCounters {
     /// Now: bytes that wait in streams, and what parsers hold.
     pub held_bytes: u64,
     pub events: u64,
-    /// Dropped while open, for room.
-    pub connections_evicted: u64,
     /// Dropped after a long silence.
     pub connections_idle: u64,
+    /// Ends of connections of which there was no room to tell whose they are.
+    pub ends_untold: u64,
+}
+
+/// What was lost with connections of one protocol, or of none that is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Dropped while open, for room.
+    pub connections_evicted: u64,
     /// Payload bytes that did not fit a stream.
     pub stream_overflow_bytes: u64,
     /// Times that a connection's bytes were forgotten for room.
     pub bytes_forgotten: u64,
     /// Connections dropped because their parser panicked.
     pub parser_panics: u64,
-    /// Ends of connections of which there was no room to tell whose they are.
-    pub ends_untold: u64,
-    pub http1: http1::Counters,
 }
 
 /// A connection whose parser panicked.
@@ -109,14 +116,11 @@ pub struct SocketOwner {
     pub ended: bool,
 }
 
-/// Where exchanges go.
-pub type Emit<'a> = dyn FnMut(&Ends, Role, Exchange<'_>) + 'a;
-
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Tracker {
     pub(super) limits: TrackerLimits,
-    config: http1::Config,
+    config: Config,
     pub(super) slots: Vec<Option<Box<Connection>>>,
     free: Vec<u32>,
     by_key: HashMap<ConnKey, u32, foldhash::fast::FixedState>,
@@ -136,7 +140,11 @@ pub struct Tracker {
     held: HashMap<Process, HashSet<u32, foldhash::fast::FixedState>, foldhash::fast::FixedState>,
     /// Connects that have not succeeded yet.
     connecting: HashMap<ConnKey, SocketEvent, foldhash::fast::FixedState>,
-    pool: http1::Pool,
+    /// What the parsers of each protocol share; `None` for those that are not read.
+    shared: Vec<Option<Box<dyn Shared>>>,
+    parsed: Vec<Counters>,
+    /// By protocol, the last of connections whose protocol is not known.
+    losses: Vec<Losses>,
     stats: ConnStats,
     stop_copying: VecDeque<ConnKey>,
     panics: Vec<ParserPanic>,
@@ -153,7 +161,7 @@ pub struct Tracker {
 
 impl Tracker {
     #[must_use]
-    pub fn new(limits: TrackerLimits, config: http1::Config) -> Tracker {
+    pub fn new(limits: TrackerLimits, config: Config) -> Tracker {
         Tracker {
             limits,
             config,
@@ -167,7 +175,12 @@ impl Tracker {
             patrol: 0,
             held: HashMap::default(),
             connecting: HashMap::default(),
-            pool: http1::Pool::default(),
+            shared: PROTOCOLS
+                .iter()
+                .map(|def| def.parsing.as_ref().map(|parsing| (parsing.shared)()))
+                .collect(),
+            parsed: vec![Counters::default(); PROTOCOLS.len()],
+            losses: vec![Losses::default(); PROTOCOLS.len() + 1],
             stats: ConnStats::default(),
             stop_copying: VecDeque::new(),
             panics: Vec::new(),
@@ -206,9 +219,6 @@ impl Tracker {
     }
 
     fn data(&mut self, event: &DataEvent<'_>, emit: &mut Emit<'_>) {
-        if event.socket.socket_type == SocketType::Datagram {
-            return;
-        }
         let slot = self.slot_of(&event.socket, event.process, event.time_unix_ns);
         self.look(slot, emit, |conn, look| conn.data(event, look));
     }
@@ -364,6 +374,10 @@ impl Tracker {
     /// Tells whose a connection's end is since then, or was until then.
     fn tell(&mut self, slot: u32, process: Process, at_unix_ns: i64, ended: bool) {
         let Some(conn) = self.conn_mut(slot) else { return };
+        if conn.is_datagram() {
+            // A pair of addresses names a connection; that of a datagram names none.
+            return;
+        }
         let Some(end) = conn.ends.end() else { return };
         let socket = conn.ends.socket;
         if self.sockets.len() == SOCKETS_MAX {
@@ -392,7 +406,7 @@ impl Tracker {
             oldest = oldest.min(Some(candidate)).or(Some(candidate));
         }
         if let Some((_, slot)) = oldest {
-            self.counters.connections_evicted += 1;
+            self.losses_of(slot).connections_evicted += 1;
             self.remove(slot);
         }
     }
@@ -403,12 +417,13 @@ impl Tracker {
             let process = conn.ends.process;
             self.tell(slot, process, until_unix_ns, true);
         }
+        self.take_parsed(slot);
         let Some(mut conn) = self.slots[slot as usize].take() else { return };
         self.stats.take(&mut conn, true);
-        self.counters.http1.add(conn.take_counters());
         self.counters.held_bytes =
             self.counters.held_bytes.saturating_sub(conn.held_bytes() as u64);
-        self.counters.stream_overflow_bytes += conn.overflow_bytes();
+        let known = conn.read_as().unwrap_or(PROTOCOLS.len());
+        self.losses[known].stream_overflow_bytes += conn.overflow_bytes();
         self.by_key.remove(&conn.ends.socket.key);
         for holder in conn.holders() {
             unhold(&mut self.held, holder, slot);
@@ -429,7 +444,7 @@ impl Tracker {
         &mut self,
         slot: u32,
         emit: &mut Emit<'_>,
-        work: impl FnOnce(&mut Connection, &mut Look<'_>) -> Outcome,
+        work: impl FnOnce(&mut Connection, &mut Look<'_, '_>) -> Outcome,
     ) {
         let Some(conn) = self.slots.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
             return;
@@ -439,15 +454,16 @@ impl Tracker {
         let mut look = Look {
             now_unix_ns: self.now_unix_ns,
             config: &self.config,
-            pool: &mut self.pool,
+            shared: &mut self.shared,
             emit,
         };
-        // What the closure touches is the connection, which is given up if it panics, the pool,
-        // which holds whole messages only, and the caller's sink.
+        // What the closure touches is the connection, which is given up if it panics, what parsers
+        // share, which is storage only, and the caller's sink.
         let outcome = catch_unwind(AssertUnwindSafe(|| work(conn, &mut look)));
         let ignored = !matches!(outcome, Ok(Outcome::Tracked));
         if let Err(panic) = outcome {
-            self.counters.parser_panics += 1;
+            let known = conn.read_as().unwrap_or(PROTOCOLS.len());
+            self.losses[known].parser_panics += 1;
             if self.panics.len() < PANICS_MAX {
                 self.panics.push(ParserPanic {
                     time_unix_ns: self.now_unix_ns,
@@ -456,7 +472,9 @@ impl Tracker {
                 });
             }
         }
-        self.counters.http1.add(conn.take_counters());
+        if let Some((protocol, counted)) = conn.take_counters() {
+            self.parsed[protocol].add(counted);
+        }
         if ignored && conn.ignore() {
             push_bounded(&mut self.stop_copying, conn.ends.socket.key);
         }
@@ -464,12 +482,14 @@ impl Tracker {
             self.held.entry(process).or_default().insert(slot);
         }
         let (after, waits) = (conn.held_bytes() as u64, conn.needs_time());
+        let too_large = conn.is_too_large();
         let process_now = conn.ends.process;
         if process_now != process {
             self.tell(slot, process_now, self.now_unix_ns, false);
         }
         self.counters.held_bytes = (self.counters.held_bytes + after).saturating_sub(before);
-        if after > before && self.counters.held_bytes > self.limits.bytes_max as u64 {
+        let is_full = after > before && self.counters.held_bytes > self.limits.bytes_max as u64;
+        if is_full || too_large {
             self.forget_bytes(slot);
         }
         if waits {
@@ -478,15 +498,27 @@ impl Tracker {
     }
 
     fn forget_bytes(&mut self, slot: u32) {
-        self.counters.bytes_forgotten += 1;
+        self.losses_of(slot).bytes_forgotten += 1;
         let Some(conn) = self.slots.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
             return;
         };
         let before = conn.held_bytes();
-        conn.forget_unread(&mut self.pool);
-        self.counters.http1.add(conn.take_counters());
+        conn.forget_unread(&mut self.shared);
         let freed = before.saturating_sub(conn.held_bytes()) as u64;
         self.counters.held_bytes = self.counters.held_bytes.saturating_sub(freed);
+        self.take_parsed(slot);
+    }
+
+    fn take_parsed(&mut self, slot: u32) {
+        if let Some((protocol, counted)) = self.conn_mut(slot).and_then(Connection::take_counters) {
+            self.parsed[protocol].add(counted);
+        }
+    }
+
+    /// Where what a connection loses is counted.
+    fn losses_of(&mut self, slot: u32) -> &mut Losses {
+        let known = self.conn_mut(slot).and_then(|conn| conn.read_as());
+        &mut self.losses[known.unwrap_or(PROTOCOLS.len())]
     }
 
     /// Connection statistics that changed, if it is time for them (`None` if not).
@@ -535,8 +567,21 @@ impl Tracker {
 
     #[must_use]
     pub fn counters(&self) -> TrackerCounters {
-        let held_bytes = self.counters.held_bytes + self.pool.held_bytes() as u64;
+        let shared = self.shared.iter().flatten().map(|shared| shared.held_bytes() as u64);
+        let held_bytes = self.counters.held_bytes + shared.sum::<u64>();
         TrackerCounters { connections: self.by_key.len() as u64, held_bytes, ..self.counters }
+    }
+
+    /// What the parsers of a protocol counted.
+    #[must_use]
+    pub fn parsed(&self, protocol: ProtocolIdx) -> Counters {
+        self.parsed[protocol]
+    }
+
+    /// What was lost with connections of a protocol; `None`: of those whose protocol is not known.
+    #[must_use]
+    pub fn losses(&self, protocol: Option<ProtocolIdx>) -> Losses {
+        self.losses[protocol.unwrap_or(PROTOCOLS.len())]
     }
 }
 
@@ -559,9 +604,4 @@ fn push_bounded(queue: &mut VecDeque<ConnKey>, key: ConnKey) {
         queue.pop_front();
     }
     queue.push_back(key);
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic".to_string())
 }

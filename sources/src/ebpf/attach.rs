@@ -14,7 +14,8 @@ use aya::Ebpf;
 use aya::programs::raw_trace_point::RawTracePointLink;
 use aya::programs::{Program, ProgramError, RawTracePoint, TracePoint};
 
-use super::can_run::{CannotRun, ProgramStatus, with_causes};
+use super::can_run::{CannotRun, ProgramStatus};
+use weir_types::text::with_causes;
 
 /// A program of an object, and the tracepoint that it is for.
 pub(super) struct ProgramEntry {

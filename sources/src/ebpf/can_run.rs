@@ -1,11 +1,9 @@
 //! Whether this machine takes our programs and, if not, what is in the way. Looks, changes nothing.
 
-use std::error::Error;
-use std::fmt::Write;
-
 use aya::programs::ProgramError;
 
 use super::attach::{self, Tracefs};
+use weir_types::text::with_causes;
 
 /// Ring buffers and `CAP_BPF` arrived in 5.8.
 const KERNEL_MIN: (u32, u32) = (5, 8);
@@ -121,17 +119,6 @@ pub(super) fn kernel_version() -> (u32, u32) {
 
 pub(super) fn kernel_too_old() -> CannotRun {
     CannotRun::KernelTooOld { found: read(RELEASE_PATH).trim().to_string() }
-}
-
-/// An error and its causes in one line.
-pub(super) fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn read(path: &str) -> String {

@@ -18,6 +18,8 @@ pub struct Counters {
     pub payload_bytes: u64,
     /// Records that found the ring full: each is also a hole in its stream's positions.
     pub lost_records: u64,
+    /// Those of them that were datagrams.
+    pub lost_datagrams: u64,
     /// Bytes moved by the calls of lost records.
     pub lost_bytes: u64,
     /// Bytes moved beyond what records carry.
@@ -36,6 +38,8 @@ pub struct Counters {
     pub bad_registers: u64,
     /// Messages beyond the 32nd of one `sendmmsg` or `recvmmsg`.
     pub skipped_messages: u64,
+    /// Those of them that were datagrams.
+    pub skipped_datagrams: u64,
     /// Bytes moved by nothing that was looked at: each is also a gap in its stream's positions.
     pub unseen_bytes: u64,
     /// Bytes moved by operations of `io_uring` whose buffers cannot be read: gaps, too.
@@ -56,6 +60,8 @@ impl Counters {
         let get = |counter: Counter| sum(map, counter as u32);
         Counters {
             lost_records: get(Counter::LostRecords),
+            lost_datagrams: get(Counter::LostDatagrams),
+            skipped_datagrams: get(Counter::SkippedDatagrams),
             lost_bytes: get(Counter::LostBytes),
             cut_bytes: get(Counter::CutBytes),
             shed_calls: get(Counter::ShedCalls),
@@ -79,17 +85,21 @@ impl Counters {
     /// What was not seen or not kept, by reason, as a ledger of losses wants it: each loss once. All
     /// reasons are always there. Calls that were left out on purpose (filters, our own connections,
     /// streams that nobody reads) are no losses, nor is what is cut from long calls, which rows say
-    /// themselves.
+    /// themselves. A table that has nothing of datagrams loses nothing with them.
     #[must_use]
-    pub fn losses(&self) -> [(&'static str, u64); 9] {
+    pub fn losses(&self, has_datagrams: bool) -> [(&'static str, u64); 9] {
+        let other = |datagrams: u64| if has_datagrams { 0 } else { datagrams };
         [
-            ("ring_full", self.lost_records),
+            ("ring_full", self.lost_records.saturating_sub(other(self.lost_datagrams))),
             ("unseen_bytes", self.unseen_bytes),
             ("io_uring_bytes", self.uring_bytes),
             ("compat32_bytes", self.compat_bytes),
             ("connections_failed", self.conns_failed),
             ("bad_registers", self.bad_registers),
-            ("skipped_messages", self.skipped_messages),
+            (
+                "skipped_messages",
+                self.skipped_messages.saturating_sub(other(self.skipped_datagrams)),
+            ),
             ("malformed_records", self.malformed_records),
             ("process_ring_full", self.process_lost_records),
         ]

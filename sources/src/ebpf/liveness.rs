@@ -7,8 +7,9 @@
 use aya::Ebpf;
 use aya::programs::{Program, RawTracePoint, RawTracePointRunOptions, TestRun};
 
-use super::can_run::{ProgramStatus, with_causes};
+use super::can_run::ProgramStatus;
 use crate::capture::{ConnKey, Liveness};
+use weir_types::text::with_causes;
 
 const PROGRAM: &str = "is_open";
 

@@ -122,7 +122,7 @@ pub(super) fn process(
         Err(error) => {
             programs.push(ProgramStatus {
                 program: "process".to_string(),
-                reason: Some(can_run::with_causes(&error)),
+                reason: Some(weir_types::text::with_causes(&error)),
             });
             None
         }

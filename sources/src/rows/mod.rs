@@ -15,6 +15,7 @@ use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
+use weir_types::clock::FUTURE_NS_MAX;
 use weir_types::json::value_from_json;
 use weir_types::schema::Relation;
 use weir_types::text::{BOM, without_bom};
@@ -24,8 +25,6 @@ pub use entities::read_entities;
 
 use crate::metadata::k8s::list::message_of;
 
-/// A row whose `time_` is more than this after its arrival is dropped and counted as `future`.
-pub const FUTURE_MAX_NS: i64 = 10_000_000_000;
 /// Longest line that is read.
 const LINE_BYTES_MAX: usize = 64 << 20;
 
@@ -68,7 +67,7 @@ pub fn read_table(dir: &Path, table: &str, relation: &Relation) -> Result<TableR
             _ => return Err("the row has no `time_`".to_string()),
         };
         let arrival = arrival.unwrap_or(time);
-        if time.saturating_sub(arrival) > FUTURE_MAX_NS {
+        if time.saturating_sub(arrival) > FUTURE_NS_MAX {
             found.future.push(arrival);
         } else {
             found.rows.push((arrival, PackedRow::pack(values)));

@@ -512,7 +512,8 @@ fn a_full_tracker_drops_what_was_silent_longest() {
         net.read(server_end(port), NGINX, &get("/"));
     }
     let counters = net.tracer.tracker_counters();
-    assert_eq!((counters.connections, counters.connections_evicted), (200, 800));
+    assert_eq!(counters.connections, 200);
+    assert_eq!(net.tracer.counters()[0].lost_for("connections_full"), 800);
     net.write(server_end(1_000), NGINX, OK);
     assert_eq!(net.rows("http_events").len(), 1);
 }
@@ -579,9 +580,10 @@ fn memory_is_bounded() {
     }
     let counters = net.tracer.tracker_counters();
     assert_eq!(counters.connections, 100);
-    assert_eq!(counters.connections_evicted, 1900);
+    let lost = &net.tracer.counters()[0];
+    assert_eq!(lost.lost_for("connections_full"), 1900);
     assert!(counters.held_bytes <= 2 << 20, "{} bytes", counters.held_bytes);
-    assert!(counters.bytes_forgotten > 0);
+    assert!(lost.lost_for("bytes_full") > 0);
     net.flush_after(2 * 3600 * SECOND_NS);
     assert_eq!(net.tracer.tracker_counters().connections, 0);
     assert_eq!(net.tracer.tracker_counters().held_bytes, 0);
@@ -662,4 +664,83 @@ fn pipelined_floods_stay_within_the_budget() {
     }
     net.flush_after(SECOND_NS);
     assert!(net.tracer.tracker_counters().held_bytes < 1 << 20, "given back");
+}
+
+/// A DNS message with one question about `x.example`; a response has its address, `10.1.2.3`.
+fn dns(id: u16, is_response: bool) -> Vec<u8> {
+    let flags = if is_response { 0x8180_u16 } else { 0x0100 };
+    let mut bytes = Vec::new();
+    for word in [id, flags, 1, u16::from(is_response), 0, 0] {
+        bytes.extend(word.to_be_bytes());
+    }
+    bytes.extend(b"\x01x\x07example\x00\x00\x01\x00\x01");
+    if is_response {
+        bytes.extend(b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x0a\x01\x02\x03");
+    }
+    bytes
+}
+
+fn datagrams(id: u64, local: &str, remote: &str) -> Socket {
+    let socket_type = SocketType::Datagram;
+    Socket { socket_type, ..socket(id, Opened::Unknown, local, remote) }
+}
+
+/// One socket of a DNS server with two clients that use the same id, and a client's: each row has its
+/// own peer, role and times. Catches datagrams that are passed by, or put into one stream.
+#[test]
+fn datagrams_of_one_socket_have_many_peers() {
+    let mut net = Net::new();
+    let from = |port| datagrams(1, "127.0.0.1:53", &format!("127.0.0.1:{port}"));
+    let client = datagrams(2, "127.0.0.1:4000", "127.0.0.1:53");
+    net.data(client, WRK, Direction::Egress, &dns(7, false));
+    net.data(from(4000), NGINX, Direction::Ingress, &dns(7, false));
+    net.data(from(5000), NGINX, Direction::Ingress, &dns(7, false));
+    net.data(from(5000), NGINX, Direction::Egress, &dns(7, true));
+    net.data(from(4000), NGINX, Direction::Egress, &dns(7, true));
+    net.data(client, WRK, Direction::Ingress, &dns(7, true));
+    let rows = net.rows("dns_events");
+    assert_eq!(rows.ints("trace_role"), [2, 2, 1]);
+    assert_eq!(rows.ints("remote_port"), [5000, 4000, 53]);
+    assert_eq!(rows.ints("local_port"), [53, 53, 4000]);
+    assert_eq!(rows.ints("latency"), [1_000, 3_000, 5_000]);
+    assert_eq!(rows.upid(2), Upid::new(7, 20, 200));
+    let queries = r#"{"queries":[{"name":"x.example","type":"A"}]}"#;
+    let answers = r#"{"answers":[{"name":"x.example","type":"A","addr":"10.1.2.3"}]}"#;
+    assert_eq!(
+        (rows.text(0, "req_body"), rows.text(0, "resp_body")),
+        (queries.into(), answers.into())
+    );
+    assert_eq!(net.rows("conn_stats").len(), 0);
+    // Other datagrams are of no use, and the kernel is told so.
+    let other = datagrams(3, "127.0.0.1:6000", "127.0.0.1:443");
+    for _ in 0..10 {
+        net.data(other, WRK, Direction::Egress, b"\x40not a known protocol, but QUIC perhaps");
+    }
+    assert_eq!(net.tracer.take_stop_copying(), [other.key]);
+}
+
+/// DNS over TCP, its length in a call of its own, two messages in one: two rows; `conn_stats` says so.
+#[test]
+fn dns_over_tcp() {
+    let mut net = Net::new();
+    let opened = Opened::Accepted;
+    let server = socket(1, opened, "127.0.0.1:53", "127.0.0.1:4000");
+    let framed = |message: Vec<u8>| [&(message.len() as u16).to_be_bytes()[..], &message].concat();
+    let first = framed(dns(1, false));
+    net.data(server, NGINX, Direction::Ingress, &first[..2]);
+    net.data(server, NGINX, Direction::Ingress, &first[2..]);
+    net.data(server, NGINX, Direction::Ingress, &framed(dns(2, false)));
+    net.data(
+        server,
+        NGINX,
+        Direction::Egress,
+        &[framed(dns(2, true)), framed(dns(1, true))].concat(),
+    );
+    net.flush_after(11 * SECOND_NS);
+    let rows = Rows::of("dns_events", &net.batches);
+    assert_eq!(rows.ints("trace_role"), [2, 2]);
+    assert!(rows.text(0, "req_header").starts_with("{\"txid\":2,"));
+    assert_eq!(Rows::of("conn_stats", &net.batches).ints("protocol"), [6]);
+    let lost: u64 = net.tracer.counters()[1].lost.iter().map(|(_, count)| count).sum();
+    assert_eq!((net.tracer.counters()[1].table, lost), ("dns_events", 0));
 }

@@ -5,7 +5,7 @@ import { useSize } from "../hooks";
 import { windowMs } from "../format/time";
 import { useShell } from "../shell/context";
 import { StatusMark } from "../shell/icons";
-import { place, type Placed } from "../widgets/place";
+import { MOVING, place, type Placed } from "../widgets/place";
 import { Widget, type Selection } from "../widgets/Widget";
 import type { LiveSession, Status } from "./session";
 import css from "./live.module.css";
@@ -50,7 +50,7 @@ export const Canvas = memo(function Canvas({ session, status, vis, text, narrowe
       <div className={grid.grid} style={style}>
         {items.map((item, index) => (
           <Widget key={item.key} placed={isNarrow ? stacked(item, index) : item} session={session} phase={status.phase} error={status.tableErrors.get(item.table)}
-            frontier={item.kind === "timeseries" ? (status.shown?.frontier ?? "") : ""} selectedId={selection?.table === item.table ? selection.id : null}
+            frontier={MOVING.has(item.kind) ? (status.shown?.frontier ?? "") : ""} selectedId={selection?.table === item.table ? selection.id : null}
             onSelect={onSelect} onShowPxl={onShowPxl} />
         ))}
       </div>

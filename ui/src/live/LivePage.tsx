@@ -40,7 +40,7 @@ function argsOf(vis: Vis | null | undefined, listed: readonly ScriptArg[] | unde
   return vis.variables.map((variable) => ({
     name: variable.name, type: variable.type, description: variable.description ?? "",
     ...(variable.defaultValue !== undefined ? { default: variable.defaultValue } : {}),
-    ...(variable.validValues !== undefined ? { valid_values: variable.validValues } : {}),
+    ...(variable.validValues !== undefined ? { validValues: variable.validValues } : {}),
   }));
 }
 

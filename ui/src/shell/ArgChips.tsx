@@ -35,7 +35,7 @@ function seen(session: LiveSession, semantic: string): string[] {
 }
 
 function suggestionsOf(arg: ScriptArg, session: LiveSession | null): readonly string[] {
-  if (arg.valid_values !== undefined && arg.valid_values.length > 0) return arg.valid_values;
+  if (arg.validValues !== undefined && arg.validValues.length > 0) return arg.validValues;
   if (arg.type === "PX_BOOLEAN") return ["true", "false"];
   if (isTime(arg)) return TIMES;
   const semantic = TYPE_SEMANTIC[arg.type];

@@ -6,14 +6,12 @@ import type { ErrorMessage } from "../protocol";
 import { useTableVersion } from "../hooks";
 import { windowMs } from "../format/time";
 import { isDrawableGraph } from "../map/model";
-import { ServiceMap } from "../map/ServiceMap";
 import { Icon, StatusMark } from "../shell/icons";
 import { Popover } from "../shell/Popover";
 import { csvText, handOver, jsonText } from "./copy";
-import { Bars, Histogram, Stat } from "./simple";
+import { DRAWN } from "./drawn";
 import { Order } from "./order";
 import { Table } from "./Table";
-import { TimeChart } from "./TimeChart";
 import type { Placed } from "./place";
 import css from "./widgets.module.css";
 
@@ -121,20 +119,7 @@ function Drawn({ placed, store, asTable, frontier, filter, selectedId, onSelect 
   if (!store.isDrawn) return <Skeleton />;
   if (store.total === 0) return <Nothing from={store.schema.window?.from} />;
   if (asTable) return <Table store={store} spec={placed.spec} filter={filter} selectedId={selectedId} onSelect={onSelect} />;
-  switch (placed.kind) {
-    case "requestgraph":
-      return <ServiceMap store={store} spec={placed.spec} kind="request" />;
-    case "graph":
-      return <ServiceMap store={store} spec={placed.spec} kind="adjacency" />;
-    case "timeseries":
-      return <TimeChart store={store} spec={placed.spec} frontier={frontier} />;
-    case "histogram":
-      return <Histogram store={store} spec={placed.spec} />;
-    case "bar":
-      return <Bars store={store} spec={placed.spec} />;
-    default:
-      return <Stat store={store} spec={placed.spec} />;
-  }
+  return DRAWN[placed.kind]?.({ store, spec: placed.spec, frontier });
 }
 
 function Nothing({ from }: { readonly from: string | undefined }): ReactNode {

@@ -29,6 +29,9 @@ const KINDS: Readonly<Record<string, Kind>> = {
   BarChart: "bar", StatChart: "stat", TextChart: "text",
 };
 
+/** What moves with the frontier even if no row changes. */
+export const MOVING: ReadonlySet<Kind> = new Set<Kind>(["timeseries"]);
+
 const displayOf = (spec: DisplaySpec | undefined): string => (spec?.["@type"] ?? "Table").replace(/^.*\./, "");
 
 /** The output table of a widget, by the rules of vis files. */

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use weir_engine::Unread;
-use weir_sinks::delivery::tick_unix_ns;
+use weir_types::clock::tick_unix_ns;
 use weir_types::live::LiveMessage;
 use weir_types::schema::Relation;
 use weir_types::{Column, DataType, SemanticType, Value};

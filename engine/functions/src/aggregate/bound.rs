@@ -11,7 +11,7 @@ use weir_types::acc::{Acc, add_to_bag};
 use weir_types::batch::{StrColumn, push_packed, value_at};
 use weir_types::{DataType, RecordBatch, Value, row};
 
-use super::{AggFn, Kind};
+use super::{AggFn, AggKind};
 use crate::operand::int_slice;
 use crate::scalar::request_path;
 
@@ -162,35 +162,39 @@ fn bind<'a>(agg: &'a AggFn, batch: &'a RecordBatch) -> Option<Bound<'a>> {
         for (&arg, &data_type) in agg.args.iter().zip(&agg.arg_types) {
             columns.push((column(arg)?, data_type));
         }
-        let best = matches!(agg.kind, Kind::Min | Kind::Max);
+        let best = matches!(agg.kind, AggKind::Min | AggKind::Max);
         let numbers = match agg.value_type() {
             DataType::Float64 if best => Some(floats(first()?)?),
             _ => None,
         };
         let paths = match agg.kind {
-            Kind::RequestPaths => Some(StrColumn::of(first()?)?),
+            AggKind::RequestPaths => Some(StrColumn::of(first()?)?),
             _ => None,
         };
         return Some(Bound::Bag(Bag { columns, numbers, paths, scratch: RefCell::default() }));
     }
     Some(match agg.kind {
-        Kind::Count => Bound::Rows,
-        Kind::SumBool | Kind::MeanBool => Bound::Bools(first()?.as_boolean_opt()?.values()),
-        Kind::SumInt | Kind::MeanInt | Kind::QuantilesInt => Bound::Ints(int_slice(first()?)?),
-        Kind::SumFloat | Kind::MeanFloat | Kind::QuantilesFloat => Bound::Floats(floats(first()?)?),
-        Kind::Min | Kind::Max => match agg.value_type() {
+        AggKind::Count => Bound::Rows,
+        AggKind::SumBool | AggKind::MeanBool => Bound::Bools(first()?.as_boolean_opt()?.values()),
+        AggKind::SumInt | AggKind::MeanInt | AggKind::QuantilesInt => {
+            Bound::Ints(int_slice(first()?)?)
+        }
+        AggKind::SumFloat | AggKind::MeanFloat | AggKind::QuantilesFloat => {
+            Bound::Floats(floats(first()?)?)
+        }
+        AggKind::Min | AggKind::Max => match agg.value_type() {
             DataType::Float64 => Bound::Floats(floats(first()?)?),
             DataType::Time64Ns => Bound::Times(int_slice(first()?)?),
             _ => Bound::Ints(int_slice(first()?)?),
         },
-        Kind::Any => {
+        AggKind::Any => {
             let times = match agg.time {
                 Some(time) => Some(int_slice(column(time)?)?),
                 None => None,
             };
             Bound::Any { times, values: first()?, data_type: agg.value_type() }
         }
-        Kind::Pprof | Kind::RequestPaths | Kind::Kmeans => return None,
+        AggKind::Pprof | AggKind::RequestPaths | AggKind::Kmeans => return None,
     })
 }
 

@@ -6,7 +6,7 @@ use weir_types::acc::{Acc, Sketch};
 use weir_types::row::RowReader;
 use weir_types::{DataType, Value};
 
-use super::{AggFn, Kind};
+use super::{AggFn, AggKind};
 use crate::json;
 use crate::kmeans::{self, Weighted};
 
@@ -18,7 +18,7 @@ pub(super) fn value(agg: &AggFn, acc: &Acc) -> Value {
         Acc::MeanInt { sum, count } => Value::Float64(mean(*sum as f64, *count)),
         Acc::MeanFloat { sum, count } => Value::Float64(mean(sum.value(), *count)),
         Acc::Quantiles(sketch) => {
-            Value::String(quantiles_text(sketch, agg.kind == Kind::QuantilesInt))
+            Value::String(quantiles_text(sketch, agg.kind == AggKind::QuantilesInt))
         }
         Acc::Min(best) => best.clone().unwrap_or_else(|| greatest(agg.value_type())),
         Acc::Max(best) => best.clone().unwrap_or_else(|| lowest(agg.value_type())),
@@ -38,23 +38,23 @@ fn mean(sum: f64, count: i64) -> f64 {
 fn from_bag(agg: &AggFn, tuples: &BTreeMap<Vec<u8>, i64>) -> Value {
     let mut present = tuples.iter().filter(|(_, count)| **count > 0).map(|(tuple, _)| tuple);
     match agg.kind {
-        Kind::Min => present
+        AggKind::Min => present
             .next()
             .and_then(|tuple| last_value(agg, tuple))
             .unwrap_or_else(|| greatest(agg.value_type())),
-        Kind::Max => present
+        AggKind::Max => present
             .next_back()
             .and_then(|tuple| last_value(agg, tuple))
             .unwrap_or_else(|| lowest(agg.value_type())),
-        Kind::RequestPaths => {
+        AggKind::RequestPaths => {
             let paths = present.filter_map(|tuple| match last_value(agg, tuple) {
                 Some(Value::String(path)) => Some(path),
                 _ => None,
             });
             Value::String(crate::scalar::request_path::cluster(paths))
         }
-        Kind::Pprof => Value::String(super::pprof::profile(tuples)),
-        Kind::Kmeans => Value::String(model(tuples)),
+        AggKind::Pprof => Value::String(super::pprof::profile(tuples)),
+        AggKind::Kmeans => Value::String(model(tuples)),
         _ => present
             .next()
             .and_then(|tuple| last_value(agg, tuple))

@@ -2,7 +2,7 @@
 
 use weir_types::DataType;
 
-use super::Kind;
+use super::AggKind;
 use crate::scalar::ty;
 use crate::semantic::{AMOUNTS, SUMMABLE, SemanticRule};
 
@@ -11,7 +11,7 @@ use crate::semantic::{AMOUNTS, SUMMABLE, SemanticRule};
 pub struct AggOverload {
     pub args: &'static [DataType],
     pub result: DataType,
-    pub(crate) kind: Kind,
+    pub(crate) kind: AggKind,
 }
 
 /// One aggregate.
@@ -58,8 +58,8 @@ const DEFS: &[AggDef] = &[
     AggDef {
         name: "count",
         overloads: aggregates![
-            I => I, Kind::Count; F => I, Kind::Count; S => I, Kind::Count;
-            B => I, Kind::Count; T => I, Kind::Count; U => I, Kind::Count
+            I => I, AggKind::Count; F => I, AggKind::Count; S => I, AggKind::Count;
+            B => I, AggKind::Count; T => I, AggKind::Count; U => I, AggKind::Count
         ],
         arg_names: &["value"],
         doc: "Number of rows",
@@ -69,7 +69,7 @@ const DEFS: &[AggDef] = &[
     AggDef {
         name: "sum",
         overloads: aggregates![
-            I => I, Kind::SumInt; F => F, Kind::SumFloat; B => I, Kind::SumBool
+            I => I, AggKind::SumInt; F => F, AggKind::SumFloat; B => I, AggKind::SumBool
         ],
         arg_names: &["value"],
         doc: "Sum; of BOOLEAN the number of trues. INT64 wraps, FLOAT64 is exact and rounded once",
@@ -79,8 +79,8 @@ const DEFS: &[AggDef] = &[
     AggDef {
         name: "mean",
         overloads: aggregates![
-            I => F, Kind::MeanInt; F => F, Kind::MeanFloat;
-            B => F, Kind::MeanBool
+            I => F, AggKind::MeanInt; F => F, AggKind::MeanFloat;
+            B => F, AggKind::MeanBool
         ],
         arg_names: &["value"],
         doc: "Arithmetic mean; of BOOLEAN the share of trues; NaN of no rows",
@@ -90,7 +90,7 @@ const DEFS: &[AggDef] = &[
     AggDef {
         name: "min",
         overloads: aggregates![
-            I => I, Kind::Min; F => F, Kind::Min; T => T, Kind::Min
+            I => I, AggKind::Min; F => F, AggKind::Min; T => T, AggKind::Min
         ],
         arg_names: &["value"],
         doc: "Smallest value; NaN is left out; the type's greatest value of no rows",
@@ -100,7 +100,7 @@ const DEFS: &[AggDef] = &[
     AggDef {
         name: "max",
         overloads: aggregates![
-            I => I, Kind::Max; F => F, Kind::Max; T => T, Kind::Max
+            I => I, AggKind::Max; F => F, AggKind::Max; T => T, AggKind::Max
         ],
         arg_names: &["value"],
         doc: "Greatest value; NaN is left out; the type's lowest value of no rows",
@@ -110,7 +110,7 @@ const DEFS: &[AggDef] = &[
     AggDef {
         name: "quantiles",
         overloads: aggregates![
-            I => S, Kind::QuantilesInt; F => S, Kind::QuantilesFloat
+            I => S, AggKind::QuantilesInt; F => S, AggKind::QuantilesFloat
         ],
         arg_names: &["value"],
         doc: "JSON text with p01, p10, p25, p50, p75, p90, p95, p99 as doubles, within 0.8 %",
@@ -120,8 +120,8 @@ const DEFS: &[AggDef] = &[
     AggDef {
         name: "any",
         overloads: aggregates![
-            I => I, Kind::Any; F => F, Kind::Any; S => S, Kind::Any;
-            B => B, Kind::Any; T => T, Kind::Any; U => U, Kind::Any
+            I => I, AggKind::Any; F => F, AggKind::Any; S => S, AggKind::Any;
+            B => B, AggKind::Any; T => T, AggKind::Any; U => U, AggKind::Any
         ],
         arg_names: &["value"],
         doc: "One of the values: the earliest row's, the smallest of several; the type's zero of \
@@ -131,7 +131,7 @@ const DEFS: &[AggDef] = &[
     },
     AggDef {
         name: "sample",
-        overloads: aggregates![S => S, Kind::Any],
+        overloads: aggregates![S => S, AggKind::Any],
         arg_names: &["value"],
         doc: "One of the texts, as `any` chooses it: the same in every run",
         example: "df.groupby('service').agg(example=('req_path', px.sample))",
@@ -139,7 +139,7 @@ const DEFS: &[AggDef] = &[
     },
     AggDef {
         name: "pprof",
-        overloads: aggregates![S I I => S, Kind::Pprof],
+        overloads: aggregates![S I I => S, AggKind::Pprof],
         arg_names: &["stack_trace", "count", "profiler_period_ms"],
         doc: "Profile in pprof's protobuf form, not compressed, of folded stacks and their counts",
         example: "df.agg(p=('stack_trace', 'count', 'profiler_sampling_period_ms', px.pprof))",
@@ -147,7 +147,7 @@ const DEFS: &[AggDef] = &[
     },
     AggDef {
         name: "_build_request_path_clusters",
-        overloads: aggregates![S => S, Kind::RequestPaths],
+        overloads: aggregates![S => S, AggKind::RequestPaths],
         arg_names: &["request_path"],
         doc: "JSON text of clusters of like paths, for `_predict_request_path_cluster`",
         example: "df.agg(clusters=('req_path', px._build_request_path_clusters))",
@@ -155,7 +155,7 @@ const DEFS: &[AggDef] = &[
     },
     AggDef {
         name: "_kmeans_fit",
-        overloads: aggregates![S I => S, Kind::Kmeans],
+        overloads: aggregates![S I => S, AggKind::Kmeans],
         arg_names: &["embedding", "k"],
         doc: "JSON text of at most k (the greatest, up to 64) centres of embeddings, JSON arrays of \
               numbers, for `_kmeans_inference`",

@@ -8,7 +8,7 @@ use arrow_array::ArrayRef;
 use super::metadata::coded;
 use super::{ScalarDef, def, overloads};
 use crate::dns;
-use crate::json::{self, Kind};
+use crate::json::{self, JsonKind};
 use crate::operand::Call;
 use crate::output;
 
@@ -96,7 +96,7 @@ fn parse_networks(text: &[u8]) -> Option<Vec<Network>> {
     let mut networks = Vec::new();
     let mut all_texts = true;
     json::for_elements(text, |token| {
-        all_texts &= matches!(token.kind, Kind::Text { .. });
+        all_texts &= matches!(token.kind, JsonKind::Text { .. });
         let mut entry = Vec::new();
         json::push_text(&mut entry, token);
         networks.extend(std::str::from_utf8(&entry).ok().and_then(Network::parse));

@@ -10,8 +10,8 @@ use weir_types::Value;
 
 use super::{ScalarDef, def, overloads};
 use crate::cuts::{self, Cut};
-use crate::json::{self, Kind};
-use crate::operand::{Call, Prepared};
+use crate::json::{self, JsonKind};
+use crate::operand::{Call, Constants};
 use crate::output;
 use crate::pattern::{GaveUp, Pattern};
 
@@ -206,7 +206,7 @@ fn is_match(pattern: &Pattern, text: &[u8], sharers: u64) -> bool {
     })
 }
 
-fn prepare_match(args: &[Option<&Value>]) -> Prepared {
+fn prepare_match(args: &[Option<&Value>]) -> Constants {
     let text = literal_text(args);
     let pattern: Option<Pattern> =
         text.as_deref().and_then(|text| compile_full(text, PATTERN_BYTES_MAX));
@@ -221,7 +221,7 @@ fn regex_match(call: &Call<'_>) -> ArrayRef {
     }
 }
 
-fn prepare_replace(args: &[Option<&Value>]) -> Prepared {
+fn prepare_replace(args: &[Option<&Value>]) -> Constants {
     let compiled = |pattern: String| -> Result<Pattern, String> {
         let translated = translate(&pattern)
             .ok_or_else(|| format!("more than {REPETITIONS_MAX} repetitions"))?;
@@ -337,14 +337,14 @@ struct Rules {
 
 /// Names and patterns; empty if the text is no JSON object of texts. Bad patterns match nothing, nor
 /// do those behind the first [`RULES_MAX`].
-fn prepare_rules(args: &[Option<&Value>]) -> Prepared {
+fn prepare_rules(args: &[Option<&Value>]) -> Constants {
     let mut rules: Vec<(Vec<u8>, Option<Pattern>)> = Vec::new();
     let text = literal_text(args).unwrap_or_default();
     let mut count = 0;
     let _ = json::for_members(text.as_bytes(), |_, _| count += 1);
     let bytes_max = (PATTERN_BYTES_MAX / count.max(1)).max(RULE_BYTES_MIN);
     let read = json::for_members(text.as_bytes(), |name, token| {
-        if let Kind::Text { .. } = token.kind
+        if let JsonKind::Text { .. } = token.kind
             && rules.len() < RULES_MAX
         {
             let (mut rule, mut pattern) = (Vec::new(), Vec::new());

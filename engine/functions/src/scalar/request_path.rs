@@ -9,7 +9,7 @@ use arrow_array::ArrayRef;
 use hashbrown::{HashMap, HashSet};
 
 use super::{ScalarDef, def, overloads};
-use crate::json::{self, Kind};
+use crate::json::{self, JsonKind};
 use crate::operand::Call;
 use crate::output;
 
@@ -169,7 +169,7 @@ fn read_path(raw: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut path = Vec::new();
     let mut all_texts = true;
     json::for_elements(raw, |token| {
-        all_texts &= matches!(token.kind, Kind::Text { .. });
+        all_texts &= matches!(token.kind, JsonKind::Text { .. });
         let mut component = Vec::new();
         json::push_text(&mut component, token);
         path.push(component);

@@ -3,8 +3,8 @@
 //! Nothing here reads bytes or holds messages; it counts what was seen and dropped, and what may
 //! have been missing, and draws the conclusions that `stitch` names.
 
-use super::counters::Counters;
 use super::types::Message;
+use crate::Counters;
 
 /// Silence in both directions after which an answered connection is taken to be idle.
 const QUIET_NS: i64 = 5_000_000_000;

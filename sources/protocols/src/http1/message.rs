@@ -7,7 +7,8 @@ use super::parse::{
     response_framing,
 };
 use super::read::Input;
-use super::types::{Config, Message, Pool};
+use super::types::{Message, Pool};
+use crate::Config;
 
 /// Reads a request's head, whole or cut, whatever it is: what servers refuse is a request, too.
 /// Returns its bytes and how its body ends.

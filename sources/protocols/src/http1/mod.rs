@@ -10,24 +10,26 @@
 
 mod body;
 mod certain;
-mod counters;
 mod headers;
 mod message;
 mod parse;
+mod protocol;
 mod read;
 mod stitch;
 mod table;
 mod types;
 
 pub use body::{Body, ContentKind, NON_TEXT, NOT_DECODED, TRUNCATED_SUFFIX, UNKNOWN_TYPE};
-pub use counters::Counters;
 pub use parse::{
     ChunkStep, ChunkedDecoder, HeaderLine, RequestLine, StatusLine, recognise, recognise_first,
     without_proxy_line,
 };
-pub use stitch::{Context, Http1, REORDER_GRACE_NS};
+pub(crate) use protocol::PROTOCOL;
+pub use stitch::{Context, Http1};
 pub use table::append_row;
-pub use types::{Config, Exchange, HEAD_BYTES_MAX, Message, Method, Pool};
+pub use types::{Exchange, HEAD_BYTES_MAX, Message, Method, Pool};
+
+pub use crate::{Config, Counters, REORDER_GRACE_NS};
 
 #[cfg(test)]
 mod tests;

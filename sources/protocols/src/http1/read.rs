@@ -11,9 +11,9 @@ use super::message::{read_request, read_response};
 use super::parse::{
     ChunkStep, ChunkedDecoder, Framing, recognise, recognise_first, without_proxy_line,
 };
-use super::types::{Config, HEAD_BYTES_MAX, Message, Method, Pool};
+use super::types::{HEAD_BYTES_MAX, Message, Method, Pool};
 use crate::stream::StreamBuffer;
-use crate::{Recognised, Side};
+use crate::{Config, Recognised, Side};
 
 /// How a chunked body ends, if it has no trailers: behind a chunk, and by itself.
 const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";

@@ -26,18 +26,13 @@
 use std::collections::VecDeque;
 
 use super::certain::{History, RequestSizes, Uncertain};
-use super::counters::Counters;
 use super::parse::recognise;
 use super::read::{Input, Over, Reader, Ready, Step};
 use super::types::{
-    Config, Exchange, Message, Method, PIPELINE_BYTES_MAX, PIPELINE_MAX, PIPELINE_SHRINKS, Pool,
+    Exchange, Message, Method, PIPELINE_BYTES_MAX, PIPELINE_MAX, PIPELINE_SHRINKS, Pool,
 };
 use crate::stream::StreamBuffer;
-use crate::{Recognised, Side};
-
-/// A response whose request has not come, and a hole that has not been filled, are given so long:
-/// events of two CPUs overtake each other by microseconds, a drain of the ring takes ≤ 20 ms.
-pub const REORDER_GRACE_NS: i64 = 100_000_000;
+use crate::{Config, Counters, REORDER_GRACE_NS, Recognised, Side};
 
 /// What a call needs from outside.
 pub struct Context<'a> {

@@ -34,8 +34,19 @@ pub fn append_row(
     redactor: &Redactor,
     scratch: &mut Vec<u8>,
 ) {
-    let Exchange { request, response } = exchange;
     endpoints.append(builder);
+    write_columns(builder, exchange, redactor, scratch);
+    builder.end_row();
+}
+
+/// Writes the columns behind the endpoints'.
+pub(super) fn write_columns(
+    builder: &mut BatchBuilder,
+    exchange: &Exchange<'_>,
+    redactor: &Redactor,
+    scratch: &mut Vec<u8>,
+) {
+    let Exchange { request, response } = exchange;
     let first = ENDPOINT_COLUMNS;
     builder.int64(first, 1);
     builder.int64(first + 1, i64::from(request.minor_version));
@@ -51,7 +62,6 @@ pub fn append_row(
     builder.string(first + 11, shown(response, redactor, scratch));
     builder.int64(first + 12, size(response));
     builder.int64(first + 13, exchange.latency_ns());
-    builder.end_row();
 }
 
 fn shown<'a>(message: &Message, redactor: &Redactor, scratch: &'a mut Vec<u8>) -> &'a [u8] {

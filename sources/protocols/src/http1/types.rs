@@ -2,7 +2,6 @@
 
 use super::body::Body;
 use super::parse::HeaderLine;
-use crate::redact::Redactor;
 use crate::stream::StreamBuffer;
 
 /// Longest head (start line and headers) that is read; of a longer one the row holds what is in its
@@ -22,21 +21,6 @@ pub(super) const PIPELINE_SHRINKS: usize = 4;
 const POOL_MAX: usize = 64;
 /// Storage above this is given back instead of being kept with a pooled message.
 const POOLED_CAPACITY_BYTES: usize = 4096;
-
-/// What to keep.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Bytes of a body that a row shows; the rest is `... [TRUNCATED]`.
-    pub body_bytes_max: usize,
-    /// What is not kept of what is shown.
-    pub redactor: Redactor,
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config { body_bytes_max: 512, redactor: Redactor::default() }
-    }
-}
 
 /// The methods that change how a response is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -54,6 +54,14 @@ impl Traced {
         rows
     }
 
+    pub(super) fn ints_of(&self, table: &str, column: &str) -> Vec<i64> {
+        int_column(&self.batches, table, column)
+    }
+
+    pub(super) fn texts_of(&self, table: &str, column: &str) -> Vec<String> {
+        text_column(&self.batches, table, column)
+    }
+
     pub(super) fn texts(&self, column: &str) -> Vec<String> {
         text_column(&self.batches, "http_events", column)
     }

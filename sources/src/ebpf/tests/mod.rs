@@ -19,6 +19,7 @@ use crate::capture::{
 
 mod calls;
 mod compat;
+mod datagrams;
 mod ends;
 mod filters;
 mod lifecycle;
@@ -147,7 +148,7 @@ fn start(config: &EbpfConfig) -> Option<EbpfSource> {
             None
         }
         Err(error) => {
-            panic!("{}", super::attach::shortened(&super::can_run::with_causes(&error)))
+            panic!("{}", super::attach::shortened(&weir_types::text::with_causes(&error)))
         }
     }
 }

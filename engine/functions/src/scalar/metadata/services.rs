@@ -7,7 +7,7 @@ use weir_types::metadata::{MetadataSnapshot, ServiceMeta};
 use super::super::{ScalarDef, def, overloads};
 use super::{lookup, namespace_of, pods, push_array, text_of};
 use crate::Placement;
-use crate::json::{self, Kind};
+use crate::json::{self, JsonKind};
 use crate::operand::Call;
 use crate::output;
 
@@ -128,7 +128,7 @@ fn is_or_has(texts: &[u8], value: &[u8]) -> bool {
     let (mut found, mut all_texts) = (false, true);
     let mut decoded = Vec::new();
     let read = json::for_elements(texts, |token| {
-        all_texts &= matches!(token.kind, Kind::Text { .. });
+        all_texts &= matches!(token.kind, JsonKind::Text { .. });
         if all_texts && !found {
             decoded.clear();
             json::push_text(&mut decoded, token);

@@ -1,4 +1,5 @@
-//! What the parser of a connection counts: exchanges, what was lost, and what was nobody's loss.
+//! What the parser of a connection counts: exchanges, what was lost, and what was nobody's loss. The
+//! same for all protocols.
 
 /// What the parser counts; all of it only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,108 @@
+//! The cluster part: the windows of feeds, and the rows of queries from there to their outputs.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use timely::dataflow::Scope;
+use timely::dataflow::operators::probe::Handle as ProbeHandle;
+use timely::dataflow::operators::{Concatenate, Probe};
+use weir_types::plan::OpId;
+use weir_types::split::ExchangeId;
+
+use super::publish::Publisher;
+use super::{
+    Feeds, RowStream, Sources, aggregate, join, limit, output, pane_window, row_window, rowwise,
+    source, union,
+};
+use crate::prepare::{FeedProgram, QueryOp, QueryProgram, ReceiveSpec, ShapeSpec};
+use crate::query::Env;
+
+/// A feed's windows, which tell their changes to readers.
+pub(super) fn feed(
+    scope: Scope<'_, u64>,
+    env: &Rc<Env>,
+    program: &FeedProgram,
+    probe: &ProbeHandle<u64>,
+    sources: &mut Sources,
+) {
+    for (exchange, spec) in (0 as ExchangeId..).zip(&program.receives) {
+        let publisher = Rc::<Publisher>::default();
+        sources.publishers.push((exchange, Rc::clone(&publisher)));
+        receive(scope, env, exchange, spec, Some(publisher), sources).probe_with(probe);
+    }
+}
+
+/// The window of a source.
+fn receive<'s>(
+    scope: Scope<'s, u64>,
+    env: &Rc<Env>,
+    exchange: ExchangeId,
+    spec: &ReceiveSpec,
+    publisher: Option<Rc<Publisher>>,
+    sources: &mut Sources,
+) -> RowStream<'s> {
+    let (stream, handle) = source::changes(scope, env);
+    sources.exchanges.push((exchange, handle));
+    match &spec.shape {
+        ShapeSpec::Rows { .. } => row_window::row_window(env, stream, spec.sliding, publisher),
+        ShapeSpec::Partial(agg) => {
+            pane_window::pane_window(env, stream, agg, spec.sliding, publisher)
+        }
+    }
+}
+
+pub(super) fn query<'s>(
+    scope: Scope<'s, u64>,
+    env: &Rc<Env>,
+    program: &QueryProgram,
+    feeds: Feeds<'_>,
+    probe: &ProbeHandle<u64>,
+    sources: &mut Sources,
+) {
+    let mut done: Vec<RowStream<'s>> = Vec::with_capacity(program.ops.len());
+    for (pos, op) in program.ops.iter().enumerate() {
+        let rows = |input: OpId| done[input].clone();
+        let stream = match op {
+            QueryOp::Import(at) => {
+                let (stream, handle) = source::import(scope, env);
+                // Without a feed the query has failed already, yet all workers build the same.
+                if let Some(publisher) = feeds(*at) {
+                    publisher.add_reader(&env.query, handle);
+                }
+                stream
+            }
+            QueryOp::Receive(exchange, spec) => receive(scope, env, *exchange, spec, None, sources),
+            QueryOp::TableFunction => {
+                let (stream, handle) = source::table_function(scope, env);
+                sources.table_functions.push((pos, handle));
+                stream
+            }
+            QueryOp::Rows(input, spec) => rowwise::on_rows(env, rows(*input), spec),
+            QueryOp::Union(inputs) => united(scope, env, inputs, &done),
+            QueryOp::Aggregate(input, spec) => aggregate::aggregate(env, rows(*input), spec),
+            QueryOp::Join([left, right], spec) => join::join(env, rows(*left), rows(*right), spec),
+            // All of its rows meet on one worker; different limits on different ones.
+            QueryOp::Limit(input, spec) => limit::limit(env, rows(*input), spec, pos as u64),
+        };
+        done.push(stream);
+    }
+    for (op, table) in &program.outputs {
+        output::output(env, done[*op].clone(), table).probe_with(probe);
+    }
+}
+
+/// An input that is read several times is read once, with a weight: frames that were appended to
+/// themselves thirty times are a count of a billion, not a billion rows.
+fn united<'s>(
+    scope: Scope<'s, u64>,
+    env: &Rc<Env>,
+    inputs: &[OpId],
+    done: &[RowStream<'s>],
+) -> RowStream<'s> {
+    let mut copies: BTreeMap<OpId, i64> = BTreeMap::new();
+    for &input in inputs {
+        *copies.entry(input).or_default() += 1;
+    }
+    let one = |(input, copies): (OpId, i64)| union::rows(env, done[input].clone(), copies);
+    scope.concatenate(copies.into_iter().map(one).collect::<Vec<_>>())
+}

@@ -1,0 +1,52 @@
+//! The node part: batches from scans through filters and maps to sends.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use timely::dataflow::Scope;
+use timely::dataflow::operators::Probe;
+use timely::dataflow::operators::probe::Handle as ProbeHandle;
+use weir_types::split::ExchangeId;
+
+use super::{BatchStream, Sources, rowwise, scan, send};
+use crate::prepare::{NodeProgram, NodeStep, ShapeSpec};
+use crate::query::Env;
+
+pub(super) fn render<'s>(
+    scope: Scope<'s, u64>,
+    env: &Rc<Env>,
+    program: &NodeProgram,
+    probe: &ProbeHandle<u64>,
+    sources: &mut Sources,
+) {
+    let mut done: Vec<BatchStream<'s>> = Vec::with_capacity(program.steps.len());
+    for step in &program.steps {
+        let stream = match step {
+            NodeStep::Scan(spec) => {
+                let (stream, handle) = scan::scan(scope, env, spec);
+                sources.scans.push((Arc::clone(&spec.table), handle));
+                stream
+            }
+            NodeStep::Rows { below, spec } => rowwise::on_batches(env, done[*below].clone(), spec),
+        };
+        done.push(stream);
+    }
+    for (exchange, spec) in (0 as ExchangeId..).zip(&program.sends) {
+        let stream = done[spec.from].clone();
+        let sent = match &spec.shape {
+            ShapeSpec::Rows { rows_max } => {
+                let packer = send::RowPacker {
+                    types: spec.types.clone(),
+                    time: spec.time,
+                    sliding: spec.sliding,
+                    rows_max: *rows_max,
+                };
+                send::rows(env, stream, exchange, packer)
+            }
+            ShapeSpec::Partial(agg) => {
+                send::partials(env, stream, exchange, agg, spec.time, spec.sliding)
+            }
+        };
+        sent.probe_with(probe);
+    }
+}

@@ -1,0 +1,241 @@
+//! One engine in two processes: the second is this test binary once more, over loopback.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, OnceLock};
+
+use weir_engine::{Engine, EngineCluster, EngineConfig, EngineEvent, TEST_PANIC_LITERAL};
+use weir_types::plan::{JoinKind, Side};
+use weir_types::split::Shape;
+use weir_types::{DataType, Expr, Value};
+
+use crate::harness::{
+    Event, Plan, Rig, TABLE, agg, aggregated, batch, call, column, config, install_of, raw_rows,
+    sliding,
+};
+
+const ADDRESSES: &str = "WEIR_TEST_ENGINE_ADDRESSES";
+const WORKERS: &str = "WEIR_TEST_ENGINE_WORKERS";
+/// Cluster fragments and node fragments differ by it, as the harness has it.
+const NODE_OF: u64 = 1_000_000;
+
+fn clustered(process: usize, addresses: Vec<String>, workers: usize) -> EngineConfig {
+    EngineConfig { cluster: Some(EngineCluster { process, addresses }), ..config(workers) }
+}
+
+/// Rows of round `round` that arrive in one of the processes: many keys, so that each worker has some.
+fn rows(round: i64, process: i64) -> Vec<Event> {
+    const KEYS: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+    let row = |n: i64| {
+        let key = KEYS[usize::try_from((n * 7 + process) % 12).unwrap()];
+        (18_000 + round * 1000 + n, key, n * 3 + process)
+    };
+    (0..200).map(row).collect()
+}
+
+/// The second process. It does what it is told on its standard input until the first one's engine has ended.
+/// Run as a test, without the variables, it has nothing to do.
+#[test]
+fn second_process() {
+    let Ok(addresses) = std::env::var(ADDRESSES) else { return };
+    let workers = std::env::var(WORKERS).unwrap().parse().unwrap();
+    let addresses = addresses.split(',').map(str::to_string).collect();
+    let own: Arc<OnceLock<Engine>> = Arc::default();
+    let there = Arc::clone(&own);
+    let emit = Arc::new(move |event: EngineEvent| {
+        // Before its progress is told, so before the tick can be closed anywhere.
+        if let EngineEvent::Changes { query, exchange, tick_ms, changes, .. } = event
+            && let Some(engine) = there.get()
+        {
+            engine.push_changes(query - NODE_OF, exchange, tick_ms, changes);
+        }
+    });
+    let engine = Engine::start(clustered(1, addresses, workers), emit).unwrap();
+    assert!(own.set(engine).is_ok());
+    let engine = own.get().unwrap();
+    println!("ready");
+    for line in std::io::stdin().lines().map_while(Result::ok) {
+        if line == "state" {
+            let states = engine.stats().queries.into_iter().map(|query| query.state_bytes);
+            println!("state {}", states.sum::<u64>());
+            continue;
+        }
+        // What it is to be pushed for is here once its order was heard.
+        let (round, queries) = line.split_once(' ').unwrap();
+        let queries: usize = queries.parse().unwrap();
+        while engine.stats().queries.len() < queries {
+            std::thread::yield_now();
+        }
+        engine.push_rows(TABLE, batch(&rows(round.parse().unwrap(), 1)));
+        println!("pushed");
+    }
+    engine.wait();
+}
+
+struct Second {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Second {
+    fn start(addresses: &[String], workers: usize) -> Second {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "processes::second_process", "--nocapture", "--test-threads", "1"])
+            .env(ADDRESSES, addresses.join(","))
+            .env(WORKERS, workers.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (input, output) = (child.stdin.take(), child.stdout.take().unwrap());
+        Second { child, input, output: BufReader::new(output) }
+    }
+
+    fn ask(&mut self, line: &str) {
+        writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// The rest of the next line with this word in it; the test runner writes lines as well.
+    fn wait_for(&mut self, word: &str) -> String {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert!(self.output.read_line(&mut line).unwrap() > 0, "it ended before {word}");
+            if let Some((_, rest)) = line.split_once(word) {
+                return rest.trim().to_string();
+            }
+        }
+    }
+
+    fn pushes(&mut self, round: i64, queries: usize) {
+        self.ask(&format!("{round} {queries}"));
+        self.wait_for("pushed");
+    }
+
+    /// After the first one's engine has ended.
+    fn ends(mut self) {
+        self.input = None;
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Second {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Two ports that nobody listens on.
+fn addresses() -> Vec<String> {
+    let listeners = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect()
+}
+
+/// Groups, a join with a limit over it, and all rows.
+fn install_all(rig: &mut Rig) {
+    let (node, cluster) =
+        aggregated(sliding(10), &[1], &[agg("count", 2, Some(0)), agg("sum", 2, Some(0))]);
+    rig.install(1, node, cluster, 20_000);
+    let (node, mut cluster, rows) = raw_rows(sliding(2), None);
+    let columns = [(Side::Left, 0), (Side::Left, 1), (Side::Left, 2), (Side::Right, 2)];
+    let joined = cluster.join((rows, rows), JoinKind::Inner, &[1], &columns);
+    let first = cluster.limit(joined, 50);
+    cluster.output(first, "out");
+    rig.install(2, node, cluster, 20_000);
+    let (node, mut cluster, rows) = raw_rows(sliding(10), None);
+    cluster.output(rows, "out");
+    rig.install(3, node, cluster, 20_000);
+}
+
+const QUERIES: usize = 6;
+
+/// An engine of two processes shows the same as one alone with all the rows, tick by tick, with one and with two
+/// workers each; each process has a part of the state; a query that is removed is gone in both, and one that is
+/// installed later is there in both. Catches orders that are followed in another order, or not at all, and rows
+/// or results that stay in the process where they came up.
+#[test]
+fn two_processes_are_one_engine() {
+    for workers in [1, 2] {
+        let addresses = addresses();
+        let mut second = Second::start(&addresses, workers);
+        let mut both = Rig::new(clustered(0, addresses, workers), 1000);
+        let mut alone = Rig::new(config(1), 1000);
+        second.wait_for("ready");
+        install_all(&mut both);
+        install_all(&mut alone);
+        for round in 0..4 {
+            let queries = if round < 2 { QUERIES } else { QUERIES - 2 };
+            second.pushes(round, queries);
+            both.push(&rows(round, 0));
+            alone.push(&rows(round, 0));
+            alone.push(&rows(round, 1));
+            let tick_ms = 20_000 + u64::try_from(round).unwrap() * 1000;
+            both.tick(tick_ms);
+            alone.tick(tick_ms);
+            let shown: &[u64] = if round < 2 { &[1, 2, 3] } else { &[1, 2] };
+            for &query in shown {
+                let view = both.view(query, "out");
+                assert!(view.len() > 10, "{} rows", view.len());
+                assert_eq!(view, alone.view(query, "out"), "query {query} at {tick_ms}");
+            }
+            if round == 1 {
+                both.remove(3);
+                alone.remove(3);
+            }
+        }
+        let (node, cluster) = aggregated(sliding(10), &[1], &[agg("max", 2, Some(0))]);
+        both.install(4, node.clone(), cluster.clone(), 24_000);
+        alone.install(4, node, cluster, 24_000);
+        second.pushes(5, QUERIES);
+        alone.push(&rows(5, 1));
+        both.tick(24_000);
+        alone.tick(24_000);
+        assert_eq!(both.view(4, "out"), alone.view(4, "out"));
+        second.ask("state");
+        let there: u64 = second.wait_for("state ").parse().unwrap();
+        let here: u64 = both.engine.stats().queries.iter().map(|query| query.state_bytes).sum();
+        assert!(there > 0 && here > 0, "{there} bytes there, {here} here");
+        drop(both);
+        second.ends();
+    }
+}
+
+/// A query that fails in the second process has failed: the first one says so, and the others go on.
+#[test]
+fn a_failure_elsewhere_is_told() {
+    let addresses = addresses();
+    let mut second = Second::start(&addresses, 1);
+    let mut rig = Rig::new(clustered(0, addresses, 1), 1000);
+    second.wait_for("ready");
+    let (node, cluster) = aggregated(sliding(10), &[1], &[agg("count", 2, Some(0))]);
+    rig.install(1, node, cluster, 20_000);
+    let literal = Expr::Literal(Value::str(TEST_PANIC_LITERAL));
+    let broken = call("equal", vec![column(1, DataType::String), literal], DataType::Boolean);
+    let mut node = Plan::default();
+    let scan = node.scan(sliding(10));
+    let bad = node.filter(scan, broken);
+    node.send(bad, 0, Shape::Rows { rows_max: None });
+    rig.engine.install(install_of(9, &node, 20_000));
+    // Only there are rows to evaluate.
+    second.pushes(0, 3);
+    rig.engine.close_tick(20_000);
+    let failed = loop {
+        if let EngineEvent::Failed { query, message } = rig.event() {
+            break (query, message);
+        }
+    };
+    assert_eq!(failed.0, 9);
+    assert!(failed.1.contains("test fault"), "{}", failed.1);
+    second.pushes(1, 2);
+    rig.tick(21_000);
+    let counted = rig.view(1, "out").into_iter().map(|row| match row[1] {
+        Value::Int64(count) => count,
+        _ => 0,
+    });
+    assert_eq!(counted.sum::<i64>(), 400);
+    drop(rig);
+    second.ends();
+}

@@ -1,0 +1,39 @@
+//! DNS over UDP and TCP.
+//!
+//! Not here: multicast DNS and LLMNR, which look like it (ports 5353 and 5355), DNS over TLS or HTTPS.
+//!
+//! ```text
+//!   streams: lengths ──┐
+//!                      ├▶ message (parse: header, names) ─▶ table ─▶ stitch, by id and peer ─▶ rows
+//!   datagrams ─────────┘                          (table: JSON; data: what records hold)
+//! ```
+//!
+//! A response that was cut, by the kernel or by us, shows what there is of it.
+
+mod data;
+mod parse;
+mod parser;
+mod recognise;
+mod stitch;
+mod table;
+#[cfg(test)]
+mod tests;
+mod types;
+
+use crate::protocol::{Parsing, ProtocolDef};
+
+pub(crate) const PROTOCOL: ProtocolDef = ProtocolDef {
+    name: "dns",
+    number: 6,
+    tables: &["dns_events"],
+    has_datagrams: true,
+    recognise: recognise::recognise,
+    parsing: Some(Parsing {
+        new: |opening| Box::new(parser::Dns::new(opening.from_start)),
+        shared: || Box::<parser::OfThread>::default(),
+        parser_bytes_max: PARSER_BYTES_MAX,
+    }),
+};
+
+/// Queries that wait have 2 MiB, responses that came early as much, and both have their entries.
+const PARSER_BYTES_MAX: usize = 8 << 20;
