@@ -162,13 +162,16 @@ impl Observer {
     }
 }
 
+/// Writes into a ledger what was lost within a span.
+type NoteLost = dyn Fn(&NodeLedger, Span) + Send + Sync;
+
 /// What the node's thread asks of whoever keeps the names.
 #[derive(Clone)]
 pub struct Names {
     /// Whether all that was observed before the last mark has been published.
     pub settled: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Writes down what was lost since the last call; the span is the time since then.
-    pub note_lost: Arc<dyn Fn(&NodeLedger, Span) + Send + Sync>,
+    pub note_lost: Arc<NoteLost>,
 }
 
 /// The metadata of this node.

@@ -154,7 +154,7 @@ mod tests {
         let output = Arc::new(Output::new(info));
         let rows: Vec<(PackedRow, i64)> = ["plain", "\u{1}\u{2}\u{3}\u{4}\u{5}\u{6}\"\\", "é"]
             .iter()
-            .map(|text| (PackedRow::pack(&[Value::str(*text)]), 1))
+            .map(|text| (PackedRow::pack(&[Value::str(text)]), 1))
             .collect();
         let changes = vec![Changes { output, rows }];
         let delivery = Delivery::new(1_000, changes, Some(Completeness::default()));

@@ -158,6 +158,33 @@ fn check(weir: &Weir, want: &[(u16, &str, &str, &str)]) {
     }
 }
 
+/// By `dig` over both transports and addresses, by way of the forwarder, and by sockets of all kinds.
+fn ask_in_all_ways(dir: &Path, port: u16, front: u16) {
+    let text = port.to_string();
+    let ask = |how: &[&str]| dig(&[&["-p", &text], how].concat());
+    ask(&["@127.0.0.1", "udp.test.example"]);
+    ask(&["@127.0.0.1", "+tcp", "tcp.test.example"]);
+    ask(&["@::1", "udp6.test.example"]);
+    ask(&["@::1", "+tcp", "tcp6.test.example"]);
+    ask(&["@127.0.0.1", "mx.test.example", "MX", "test.example", "MX"]);
+    ask(&["@127.0.0.1", "alias.other"]);
+    ask(&["@127.0.0.1", "+tcp", "+keepopen", "k1.test.example", "k2.test.example"]);
+    ask(&["@127.0.0.1", "+edns=0", "edns.test.example", "AAAA"]);
+    dig(&["-p", &front.to_string(), "@127.0.0.1", "forwarded.test.example"]);
+    let program = dir.join("client.py");
+    std::fs::write(&program, CLIENT).unwrap();
+    for (kind, address) in ["connected", "recvfrom", "recv"]
+        .iter()
+        .flat_map(|kind| [(kind, "127.0.0.1"), (kind, "::1")])
+    {
+        let name = format!("{kind}{}.test.example", if address == "::1" { 6 } else { 4 });
+        let mut client = Command::new("python3");
+        client.arg(&program).args([kind, address, &text, &name]);
+        let output = client.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
 /// A server and a forwarder before it; `dig` and sockets of all kinds ask them: each exchange is a row
 /// on both sides of each hop, with its answer, and nothing is lost. Catches datagrams that are passed
 /// by, the wrong peer's answer, and messages that are split over calls.
@@ -176,29 +203,9 @@ fn resolvers_and_their_clients() {
     let traces = [port, front].map(|port| format!("port:{port}"));
     let weir = Weir::start(&["--trace", &traces[0], "--trace", &traces[1]]).unwrap();
     let mut live = weir.live("px/dns_data", &["--refresh", "200ms"]).unwrap();
+    ask_in_all_ways(dir.path(), port, front);
     let text = port.to_string();
     let ask = |how: &[&str]| dig(&[&["-p", &text], how].concat());
-    ask(&["@127.0.0.1", "udp.test.example"]);
-    ask(&["@127.0.0.1", "+tcp", "tcp.test.example"]);
-    ask(&["@::1", "udp6.test.example"]);
-    ask(&["@::1", "+tcp", "tcp6.test.example"]);
-    ask(&["@127.0.0.1", "mx.test.example", "MX", "test.example", "MX"]);
-    ask(&["@127.0.0.1", "alias.other"]);
-    ask(&["@127.0.0.1", "+tcp", "+keepopen", "k1.test.example", "k2.test.example"]);
-    ask(&["@127.0.0.1", "+edns=0", "edns.test.example", "AAAA"]);
-    dig(&["-p", &front.to_string(), "@127.0.0.1", "forwarded.test.example"]);
-    let program = dir.path().join("client.py");
-    std::fs::write(&program, CLIENT).unwrap();
-    for (kind, address) in ["connected", "recvfrom", "recv"]
-        .iter()
-        .flat_map(|kind| [(kind, "127.0.0.1"), (kind, "::1")])
-    {
-        let name = format!("{kind}{}.test.example", if address == "::1" { 6 } else { 4 });
-        let mut client = Command::new("python3");
-        client.arg(&program).args([kind, address, &text, &name]);
-        let output = client.output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-    }
     let address = "\"addr\":\"10.1.2.3\"";
     check(
         &weir,

@@ -13,11 +13,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::status::Shared;
 
+/// What an actor does with a message.
+type Handle<A> = Box<dyn FnOnce(&mut A, &mut <A as Actor>::Context) + Send>;
+
 /// A message with its handler call bound to it; run on the actor's own thread.
 pub(crate) struct Envelope<A: Actor> {
     /// The message's type, without its path.
     pub(crate) message: &'static str,
-    pub(crate) handle: Box<dyn FnOnce(&mut A, &mut <A as Actor>::Context) + Send>,
+    pub(crate) handle: Handle<A>,
 }
 
 /// Why [`Address::try_send`] did not take a message; the message comes back.
@@ -162,7 +165,7 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
             mpsc::error::TrySendError::Closed(()) => SendError::Closed,
         })?;
         let (reply, answer) = oneshot::channel();
-        let handle: Box<dyn FnOnce(&mut A, &mut A::Context) + Send> = Box::new(move |actor, _| {
+        let handle: Handle<A> = Box::new(move |actor, _| {
             // The asker may have gone; then nobody wants the answer.
             let _ = reply.send(read(actor));
         });
