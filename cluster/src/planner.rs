@@ -175,7 +175,8 @@ fn tables_below(plan: &Plan, op: OpId, found: &mut Vec<String>) {
     });
 }
 
-/// Takes away the outputs that read a table which `has_table` denies.
+/// Takes away the outputs that read a table which `has_table` denies, with all that only they read: nothing of
+/// it would ever come, and nobody is to wait for it.
 fn set_apart_without_source(
     plan: &mut Plan,
     has_table: &dyn Fn(&str) -> bool,
@@ -193,6 +194,9 @@ fn set_apart_without_source(
             None => true,
         }
     });
+    if !apart.is_empty() {
+        plan.drop_unread();
+    }
     apart
 }
 
@@ -314,6 +318,28 @@ pub fn functions_json(name: Option<&str>) -> Vec<serde_json::Value> {
 #[cfg(test)]
 mod tests {
     use weir_types::testing::misfits;
+
+    /// Of a script's outputs those go that read a table without a source, and with them all that only they
+    /// read: no fragment waits for rows that cannot come. Catches operators without a reader.
+    #[test]
+    fn what_has_no_source_is_read_by_nobody() {
+        let script = "import px\n\
+            a = px.DataFrame('http_events', start_time='-1m')\n\
+            px.display(a.groupby('req_path').agg(n=('latency', px.count)), 'a')\n\
+            b = px.DataFrame('network_stats', start_time='-1m')\n\
+            px.display(b.groupby('pod_id').agg(n=('rx_bytes', px.max)), 'b')\n\
+            px.display(a.head(3), 'c')\n";
+        for (denied, left) in [("network_stats", 2), ("http_events", 1), ("dns_events", 3)] {
+            let request =
+                super::ScriptRequest { text: Some(script.to_string()), ..Default::default() };
+            let prepared = super::prepare(&request, 100, None, &|table| table != denied).unwrap();
+            assert_eq!(prepared.plan.outputs.len(), left, "without {denied}");
+            assert_eq!(prepared.without_source.len(), 3 - left);
+            assert!(prepared.plan.scans().all(|(table, _)| table != denied));
+            assert!(prepared.split.sources.iter().all(|source| source.table() != denied));
+            assert_eq!(prepared.outputs.len(), left);
+        }
+    }
 
     /// Arguments are listed as the schema publishes them. Catches `valid_values`, which the page looked for
     /// while the server said `validValues`.

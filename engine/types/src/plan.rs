@@ -258,6 +258,30 @@ impl<L> OpKind<L> {
 }
 
 impl Plan {
+    /// Takes away the operators that no output reads. The others keep their order.
+    pub fn drop_unread(&mut self) {
+        let mut read = vec![false; self.ops.len()];
+        self.outputs.iter().for_each(|output| read[output.op] = true);
+        for id in (0..self.ops.len()).rev() {
+            if read[id] {
+                self.ops[id].inputs.iter().for_each(|&input| read[input] = true);
+            }
+        }
+        let mut kept = 0;
+        let numbers: Vec<OpId> = read
+            .iter()
+            .map(|&is_read| {
+                kept += usize::from(is_read);
+                kept.saturating_sub(1)
+            })
+            .collect();
+        let mut is_read = read.into_iter();
+        self.ops.retain(|_| is_read.next().unwrap_or(false));
+        let inputs = self.ops.iter_mut().flat_map(|op| &mut op.inputs);
+        inputs.for_each(|input| *input = numbers[*input]);
+        self.outputs.iter_mut().for_each(|output| output.op = numbers[output.op]);
+    }
+
     /// All scans: (table, window).
     pub fn scans(&self) -> impl Iterator<Item = (&str, Window)> {
         self.ops.iter().filter_map(|op| match &op.kind {
