@@ -25,6 +25,7 @@ mod readers;
 mod reduced;
 mod rows;
 mod servers;
+mod sinks;
 mod unix;
 
 /// True if this machine lets us capture and has nginx; says why not otherwise.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use weir_cluster::coordinator::{Book, Coordinator};
 use weir_cluster::planner::{ScriptRequest, prepare};
 use weir_dataflow_tests::check::check;
+use weir_dataflow_tests::harness::wait_until;
 use weir_engine::history::History;
 use weir_engine::{Engine, EngineConfig, EngineEvent, Limits};
 use weir_node::core::NodeCore;
@@ -402,9 +403,16 @@ fn lost_names_concern_those_who_ask_for_names() {
     let named = install(&mut rig, "px.upid_to_cmdline(df.upid)");
     rig.close_tick(TICK_MS);
     let lost = |rig: &mut Rig, query| {
-        rig.pump();
-        let answer = rig.coordinator.completeness(query, rig.now_ms);
-        assert_eq!(answer.complete, answer.lost.is_empty());
+        // All that belongs to the tick is there when its progress is.
+        let answer = wait_until(Duration::from_secs(10), || {
+            while let Ok(event) = rig.node_events.try_recv() {
+                rig.core.on_event(event);
+            }
+            rig.pump();
+            let answer = rig.coordinator.completeness(query, rig.now_ms);
+            (answer.complete == answer.lost.is_empty()).then_some(answer)
+        });
+        let answer = answer.expect("an answer without a loss is complete");
         answer.lost.get(METADATA).cloned().unwrap_or_default().into_iter().collect::<Vec<_>>()
     };
     let span = Span::new(ns(rig.now_ms), ns(rig.now_ms + TICK_MS));
