@@ -401,7 +401,8 @@ fn lost_names_concern_those_who_ask_for_names() {
     };
     let counts = install(&mut rig, "df.upid");
     let named = install(&mut rig, "px.upid_to_cmdline(df.upid)");
-    rig.close_tick(TICK_MS);
+    // Their windows are covered from here on.
+    rig.close_tick(31_000);
     let lost = |rig: &mut Rig, query| {
         // All that belongs to the tick is there when its progress is.
         let answer = wait_until(Duration::from_secs(10), || {
