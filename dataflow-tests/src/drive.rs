@@ -19,7 +19,7 @@ use weir_types::{DataType, PackedRow, Plan, Value};
 pub use coordinated::Coordinated;
 pub use plain_split::plain_split;
 pub use pushed_split::pushed_split;
-pub use rig::{Rig, Views};
+pub use rig::{Rig, Views, start_engine};
 
 use crate::model::{self, Multiset, World};
 use admission::Admissions;

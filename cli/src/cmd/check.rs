@@ -178,16 +178,5 @@ fn print_csv(path: &str, ok: bool, diagnostics: &[Diagnostic]) -> Result<(), Fai
 
 /// A file that cannot be read, or is no text, is a script with an error.
 fn unreadable(name: &str, error: &anyhow::Error) -> Diagnostic {
-    Diagnostic {
-        code: "unreadable".to_string(),
-        severity: Severity::Error,
-        message: format!("{error:#}"),
-        file: name.to_string(),
-        line: 0,
-        column: 0,
-        end_line: 0,
-        end_column: 0,
-        label: String::new(),
-        hint: String::new(),
-    }
+    Diagnostic::of_file("unreadable", name, format!("{error:#}"))
 }

@@ -144,7 +144,6 @@ impl ResponseError for ApiError {
 
 #[cfg(test)]
 mod tests {
-    use weir_types::Severity;
 
     use super::*;
 
@@ -169,18 +168,7 @@ mod tests {
     /// A finding about the script is a 400, one about this machine a 503, one about the compiler a 500.
     #[test]
     fn findings_say_whose_fault_they_are() {
-        let finding = |code: &str| Diagnostic {
-            code: code.to_string(),
-            severity: Severity::Error,
-            message: String::new(),
-            file: String::new(),
-            line: 0,
-            column: 0,
-            end_line: 0,
-            end_column: 0,
-            label: String::new(),
-            hint: String::new(),
-        };
+        let finding = |code: &str| Diagnostic::of_file(code, "", String::new());
         for (code, status) in [("too_complex", 400), ("compile_time", 503), ("internal", 500)] {
             let error = ApiError::from(PlanError::Compile(vec![finding(code)]));
             assert_eq!(error.status.as_u16(), status, "{code}");

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use weir_engine::{Engine, EngineConfig, EngineEvent, Install, Limits, Part, QueryId};
+use weir_engine::{Engine, EngineConfig, EngineError, EngineEvent, Install, Limits, Part, QueryId};
 use weir_types::batch::RecordBatch;
 use weir_types::split::SplitPlan;
 
@@ -22,15 +22,21 @@ struct Listened {
     events: Receiver<EngineEvent>,
 }
 
+/// Starts an engine; what it says can be received.
+pub fn start_engine(config: EngineConfig) -> Result<(Engine, Receiver<EngineEvent>), EngineError> {
+    let (sender, events) = channel();
+    let sender = Mutex::new(sender);
+    let emit = Arc::new(move |event| {
+        // The receiver goes first only when whoever drives is dropped.
+        let _ = sender.lock().unwrap_or_else(PoisonError::into_inner).send(event);
+    });
+    Ok((Engine::start(config, emit)?, events))
+}
+
 impl Listened {
     fn start(config: EngineConfig) -> Result<Listened, DriveError> {
-        let (sender, events) = channel();
-        let sender = Mutex::new(sender);
-        let emit = Arc::new(move |event| {
-            // The receiver goes first only when the rig is dropped.
-            let _ = sender.lock().unwrap_or_else(PoisonError::into_inner).send(event);
-        });
-        Ok(Listened { engine: Engine::start(config, emit)?, events })
+        let (engine, events) = start_engine(config)?;
+        Ok(Listened { engine, events })
     }
 
     /// The next event; an error if none comes or if it says that a query failed.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
+use tempfile::NamedTempFile;
 use weir_dataflow_tests::harness::http::{Load, run_load};
 use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
 use weir_dataflow_tests::harness::process::Signal;
@@ -13,6 +14,30 @@ use crate::can_capture;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const REQUESTS: usize = 40;
+
+const SCAN: &str = "import px\ndf = px.DataFrame('http_events', start_time='-10m')\n";
+
+/// A script that shows the requests per path that a port has served.
+fn counts_per_path(port: u16) -> NamedTempFile {
+    let script = tempfile::Builder::new().suffix(".pxl").tempfile().unwrap();
+    let text = format!(
+        "{SCAN}df = df[df.trace_role == 2]\ndf = df[df.local_port == {port}]\n\
+         df = df.groupby('req_path').agg(n=('latency', px.count))\npx.display(df, 'paths')\n"
+    );
+    std::fs::write(script.path(), text).unwrap();
+    script
+}
+
+fn load(nginx: &Nginx) -> Load {
+    Load {
+        addr: nginx.addr,
+        paths: vec!["/a".to_string(), "/b".to_string()],
+        requests: REQUESTS,
+        requests_per_sec: 0,
+        connections: 2,
+        keep_alive: true,
+    }
+}
 
 /// Each part is killed under traffic. The same `weir live` goes on, its frontier never goes back, no count
 /// is ever negative, and after each death it holds every request since the start once: what was seen before
@@ -25,24 +50,11 @@ fn views_go_on_whatever_dies() {
     let nginx = Nginx::start(NginxOptions::default()).unwrap();
     let port = nginx.addr.port();
     let weir = Weir::start(&["--trace", &format!("port:{port}"), "--test-faults"]).unwrap();
-    let script = tempfile::Builder::new().suffix(".pxl").tempfile().unwrap();
-    let text = format!(
-        "import px\ndf = px.DataFrame('http_events', start_time='-10m')\n\
-         df = df[df.trace_role == 2]\ndf = df[df.local_port == {port}]\n\
-         df = df.groupby('req_path').agg(n=('latency', px.count))\npx.display(df, 'paths')\n"
-    );
-    std::fs::write(script.path(), &text).unwrap();
+    let script = counts_per_path(port);
     let script = script.path().to_str().unwrap();
     let mut live = weir.live(script, &["--refresh", "200ms"]).unwrap();
     live.wait_for(DEADLINE, |view| view.progress.is_some()).unwrap();
-    let load = Load {
-        addr: nginx.addr,
-        paths: vec!["/a".to_string(), "/b".to_string()],
-        requests: REQUESTS,
-        requests_per_sec: 0,
-        connections: 2,
-        keep_alive: true,
-    };
+    let load = load(&nginx);
     let parts = ["cluster_engine", "node_engine", "node_thread", "coordinator", "cluster_engine"];
     let mut sent = 0;
     for part in parts {
@@ -79,29 +91,16 @@ fn a_script_that_kills_is_ended_alone() {
     let nginx = Nginx::start(NginxOptions::default()).unwrap();
     let port = nginx.addr.port();
     let weir = Weir::start(&["--trace", &format!("port:{port}"), "--test-faults"]).unwrap();
-    let script = tempfile::Builder::new().suffix(".pxl").tempfile().unwrap();
-    let scan = "import px\ndf = px.DataFrame('http_events', start_time='-10m')\n";
-    let text = format!(
-        "{scan}df = df[df.trace_role == 2]\ndf = df[df.local_port == {port}]\n\
-         df = df.groupby('req_path').agg(n=('latency', px.count))\npx.display(df, 'paths')\n"
-    );
-    std::fs::write(script.path(), &text).unwrap();
+    let script = counts_per_path(port);
     let mut live = weir.live(script.path().to_str().unwrap(), &["--refresh", "200ms"]).unwrap();
-    let load = Load {
-        addr: nginx.addr,
-        paths: vec!["/a".to_string(), "/b".to_string()],
-        requests: REQUESTS,
-        requests_per_sec: 0,
-        connections: 2,
-        keep_alive: true,
-    };
+    let load = load(&nginx);
     let mut sent = run_load(&load).len();
     live.wait_for(DEADLINE, |view| count(&view.rows("paths")) == sent as i64).unwrap();
     // In the node part, and behind an aggregate in the cluster part.
     let fatal = "df = df[df.req_path != '__weir_test_deaths__']\n";
     let group = "df = df.groupby('req_path').agg(n=('latency', px.count))\n";
     let show = "px.display(df, 'fatal')\n";
-    let kills = [format!("{scan}{fatal}{show}"), format!("{scan}{group}{fatal}{show}")];
+    let kills = [format!("{SCAN}{fatal}{show}"), format!("{SCAN}{group}{fatal}{show}")];
     for (number, text) in kills.iter().enumerate() {
         for attempt in ["until it is ended", "at once"] {
             let answer = weir.post("/api/v1/run", &json!({ "text": text })).unwrap();

@@ -6,13 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use weir_cluster::coordinator::{Book, Coordinator};
 use weir_cluster::planner::{ScriptRequest, prepare};
+use weir_dataflow_tests::drive::start_engine;
 use weir_dataflow_tests::faulty_bus::{Faults, FaultyLink};
 use weir_engine::history::History;
 use weir_engine::{Engine, EngineConfig, EngineEvent};
@@ -109,10 +110,8 @@ struct World {
 }
 
 fn engine(name: &str) -> (Arc<Engine>, Receiver<EngineEvent>) {
-    let (send, events) = channel();
-    let send = std::sync::Mutex::new(send);
-    let emit = Arc::new(move |event| drop(send.lock().unwrap().send(event)));
-    (Arc::new(Engine::start(EngineConfig::new(name), emit).unwrap()), events)
+    let (engine, events) = start_engine(EngineConfig::new(name)).unwrap();
+    (Arc::new(engine), events)
 }
 
 fn core(

@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use weir_cluster::coordinator::{Book, Coordinator};
 use weir_cluster::planner::{ScriptRequest, prepare};
 use weir_dataflow_tests::check::check;
+use weir_dataflow_tests::drive::start_engine;
 use weir_dataflow_tests::harness::wait_until;
 use weir_engine::history::History;
 use weir_engine::{Engine, EngineConfig, EngineEvent, Limits};
@@ -87,12 +88,10 @@ struct Rig {
 }
 
 fn engine(name: &str) -> (Arc<Engine>, Receiver<EngineEvent>) {
-    let (send, events) = channel();
-    let send = std::sync::Mutex::new(send);
     let limits = Limits { pending_bytes_max: PENDING_BYTES_MAX, ..Limits::default() };
     let config = EngineConfig { limits, ..EngineConfig::new(name) };
-    let emit = Arc::new(move |event| drop(send.lock().unwrap().send(event)));
-    (Arc::new(Engine::start(config, emit).unwrap()), events)
+    let (engine, events) = start_engine(config).unwrap();
+    (Arc::new(engine), events)
 }
 
 fn core(

@@ -8,4 +8,3 @@ mod manifests;
 mod markdown;
 mod seams;
 mod text;
-mod ways;

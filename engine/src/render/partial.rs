@@ -116,7 +116,7 @@ impl PartialTable {
         }
         self.find_slots(spec, batch, scratch);
         for (agg, accs) in spec.aggs.iter().zip(&mut self.accs) {
-            agg.bind(batch).add_rows(accs, &scratch.slots, 1);
+            agg.bind(batch).add_rows(accs, &scratch.slots);
         }
         // An accumulator keeps at most what it was given, or a few buckets more for each value.
         self.unmeasured += bytes + batch.num_rows() * spec.aggs.len() * BUCKET_BYTES;

@@ -31,3 +31,22 @@ pub struct Diagnostic {
     #[serde(default)]
     pub hint: String,
 }
+
+impl Diagnostic {
+    /// An error about a file as a whole, at no place in it.
+    #[must_use]
+    pub fn of_file(code: &str, file: &str, message: String) -> Diagnostic {
+        Diagnostic {
+            code: code.to_string(),
+            severity: Severity::Error,
+            message,
+            file: file.to_string(),
+            line: 0,
+            column: 0,
+            end_line: 0,
+            end_column: 0,
+            label: String::new(),
+            hint: String::new(),
+        }
+    }
+}

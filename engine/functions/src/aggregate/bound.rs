@@ -50,10 +50,10 @@ impl<'a> BoundAgg<'a> {
         BoundAgg(bound)
     }
 
-    /// Adds every row of the batch `times` times, row *i* to the accumulator `slots[i]`.
-    pub fn add_rows(&self, accs: &mut [Acc], slots: &[u32], times: i64) {
+    /// Adds every row of the batch, row *i* to the accumulator `slots[i]`.
+    pub fn add_rows(&self, accs: &mut [Acc], slots: &[u32]) {
         for (row, &slot) in slots.iter().enumerate() {
-            self.add(&mut accs[slot as usize], row, times);
+            self.add(&mut accs[slot as usize], row, 1);
         }
     }
 
