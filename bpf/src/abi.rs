@@ -86,8 +86,6 @@ pub enum Counter {
     SkippedDatagrams,
 }
 
-pub const COUNTER_COUNT: u32 = Counter::CompatBytes as u32 + 1;
-
 pub const BLIND_OTHER: u32 = 0;
 pub const BLIND_URING: u32 = 1;
 pub const BLIND_COMPAT: u32 = 2;

@@ -9,5 +9,3 @@ pub use weir_types::tables::Endpoints;
 pub const ROLE_CLIENT: i64 = 1;
 /// `trace_role` of a server: the traced process answered.
 pub const ROLE_SERVER: i64 = 2;
-/// `trace_role` when neither is known.
-pub const ROLE_UNKNOWN: i64 = 4;

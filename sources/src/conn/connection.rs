@@ -216,7 +216,11 @@ impl Ends {
     fn update(&mut self, socket: &Socket) {
         let old = self.socket;
         let opened = if socket.opened == Opened::Unknown { old.opened } else { socket.opened };
-        let remote = socket.remote.or(old.remote);
+        // Of a socket with many peers the first stands; each row names its own.
+        let remote = match socket.socket_type {
+            SocketType::Datagram => old.remote.or(socket.remote),
+            _ => socket.remote.or(old.remote),
+        };
         let local = socket.local.or(old.local);
         if remote != old.remote {
             self.remote_addr = address_text(socket, remote);

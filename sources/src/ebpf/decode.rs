@@ -124,14 +124,21 @@ pub(super) fn socket_events<'a>(record: &'a [u8], clock: &KernelClock) -> Option
     Some(Told { unseen, event, tail })
 }
 
-/// The call's first bytes and, if it is cut, its last ones.
+/// The call's first bytes and, if it is cut, its last ones. A datagram is one message: without its middle
+/// only its beginning can be read, and its end is no message of its own.
 fn data<'a>(
     record: &SocketRecord,
     at: SocketEvent,
     payload: &'a [u8],
 ) -> Option<(DataEvent<'a>, Option<DataEvent<'a>>)> {
     let head_bytes = payload.len().checked_sub(record.tail_bytes as usize)?;
-    let (payload, tail) = payload.split_at(head_bytes);
+    let is_whole = payload.len() as u64 == record.total_bytes;
+    let (mut head, mut tail) = payload.split_at(head_bytes);
+    let mut tail_bytes = record.tail_bytes;
+    if at.socket.socket_type == SocketType::Datagram {
+        (head, tail) = (if is_whole { payload } else { head }, &[]);
+        tail_bytes = 0;
+    }
     // A system call moves less than 2 GiB.
     let total_bytes = u32::try_from(record.total_bytes).ok()?;
     let head = DataEvent {
@@ -142,14 +149,14 @@ fn data<'a>(
         socket: at.socket,
         direction: direction(record)?,
         position: record.position_bytes,
-        total_bytes: total_bytes.checked_sub(record.tail_bytes)?,
-        payload,
+        total_bytes: total_bytes.checked_sub(tail_bytes)?,
+        payload: head,
     };
     if tail.is_empty() {
         return Some((head, None));
     }
     let position = record.position_bytes.checked_add(u64::from(head.total_bytes))?;
-    let last = DataEvent { position, total_bytes: record.tail_bytes, payload: tail, ..head };
+    let last = DataEvent { position, total_bytes: tail_bytes, payload: tail, ..head };
     Some((head, Some(last)))
 }
 

@@ -8,7 +8,7 @@
 //!   datagrams ─────────┘                          (table: JSON; data: what records hold)
 //! ```
 //!
-//! A response that was cut, by the kernel or by us, shows what there is of it.
+//! A datagram that was cut, by the kernel or by us, shows what there is of it, and says so.
 
 mod data;
 mod parse;

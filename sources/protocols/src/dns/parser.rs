@@ -100,7 +100,12 @@ impl Dns {
         }
         let OfThread { bodies } = shared_as::<OfThread>(ctx.shared);
         let redactor = &ctx.config.redactor;
-        let mut told = Told { time_unix_ns: of.time_unix_ns, ..Told::default() };
+        let mut told = Told {
+            time_unix_ns: of.time_unix_ns,
+            peer: of.peer,
+            asked: bodies.asked(header, message),
+            ..Told::default()
+        };
         push_header(header, &mut told.header);
         let key = Key { id: header.id, requests: of.requests.unwrap_or(Way::Out), peer: of.peer };
         let pair = match side {
@@ -115,7 +120,8 @@ impl Dns {
             }
         };
         if let Some((query, response)) = pair {
-            let of = RowOf { time_unix_ns: response.time_unix_ns, ..of };
+            let peer = response.peer.or(query.peer);
+            let of = RowOf { time_unix_ns: response.time_unix_ns, peer, ..of };
             write_row(ctx.rows, &of, &query, &response);
         }
     }

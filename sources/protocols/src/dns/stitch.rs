@@ -35,6 +35,10 @@ pub(super) struct Key {
 #[derive(Debug, Default)]
 pub(super) struct Told {
     pub(super) time_unix_ns: i64,
+    /// Where it came from or went to, if that was told.
+    pub(super) peer: Option<SocketAddr>,
+    /// Its first question as a hash, whatever the letters' case.
+    pub(super) asked: Option<u64>,
     pub(super) header: Vec<u8>,
     pub(super) body: Vec<u8>,
 }
@@ -42,6 +46,11 @@ pub(super) struct Told {
 impl Told {
     fn held_bytes(&self) -> usize {
         self.header.capacity() + self.body.capacity()
+    }
+
+    /// Ids come again: a response repeats the question that it answers, if it is well made.
+    fn asks_the_same(&self, other: &Told) -> bool {
+        self.asked.is_none() || other.asked.is_none() || self.asked == other.asked
     }
 }
 
@@ -73,7 +82,10 @@ impl Pairing {
     /// Takes a query. Its response, if that was here before.
     pub(super) fn query(&mut self, key: Key, told: Told, question: u64) -> Option<(Told, Told)> {
         self.queries += 1;
-        if let Some(at) = self.early.iter().position(|(early, _)| fits(early, &key)) {
+        let mut early = self.early.iter();
+        if let Some(at) =
+            early.position(|(early, response)| fits(early, &key) && told.asks_the_same(response))
+        {
             let (_, response) = self.early.remove(at)?;
             self.early_bytes -= response.held_bytes();
             self.counters.exchanges += 1;
@@ -87,11 +99,9 @@ impl Pairing {
         let number = self.next_number;
         self.next_number += 1;
         if self.order.len() > 2 * PENDING_MAX {
-            let pending = &self.pending;
-            let is_pending = |key: &Key, number| {
-                pending.get(key).is_some_and(|waiting| waiting.number == number)
-            };
-            self.order.retain(|(key, number, _)| is_pending(key, *number));
+            let mut order = std::mem::take(&mut self.order);
+            order.retain(|(key, number, _)| self.is_pending(key, *number));
+            self.order = order;
         }
         self.order.push_back((key, number, told.time_unix_ns));
         self.pending_bytes += told.held_bytes();
@@ -111,7 +121,7 @@ impl Pairing {
 
     /// The query that a response answers; without one it waits, made by `told`.
     pub(super) fn response(&mut self, key: Key, told: Told) -> Option<(Told, Told)> {
-        if let Some(query) = self.take(&key) {
+        if let Some(query) = self.take(&key, &told) {
             self.counters.exchanges += 1;
             return Some((query, told));
         }
@@ -124,17 +134,18 @@ impl Pairing {
     }
 
     /// Some read without asking who sent it: then the id has to do.
-    fn take(&mut self, key: &Key) -> Option<Told> {
-        let found = match self.pending.remove(key) {
-            Some(waiting) => Some(waiting),
-            None => {
-                let other = self.order.iter().map(|(other, ..)| *other);
-                let other = other.filter(|other| other.peer.is_none() || key.peer.is_none());
-                let other = other.filter(|other| fits(other, key));
-                let other = other.into_iter().find(|other| self.pending.contains_key(other))?;
-                self.pending.remove(&other)
-            }
-        }?;
+    fn take(&mut self, key: &Key, response: &Told) -> Option<Told> {
+        let asks_it = |key: &Key| {
+            self.pending.get(key).is_some_and(|waiting| waiting.told.asks_the_same(response))
+        };
+        let key = if asks_it(key) {
+            *key
+        } else {
+            let others = self.order.iter().map(|(other, ..)| *other);
+            let others = others.filter(|other| other.peer.is_none() || key.peer.is_none());
+            others.filter(|other| fits(other, key)).find(asks_it)?
+        };
+        let found = self.pending.remove(&key)?;
         self.pending_bytes -= found.told.held_bytes();
         if self.pending.is_empty() {
             self.order.clear();
@@ -175,7 +186,7 @@ impl Pairing {
     }
 
     pub(super) fn give_up(&mut self) {
-        self.counters.given_up += self.pending.len() as u64;
+        self.counters.given_up += (self.pending.len() + self.early.len()) as u64;
         let counters = self.counters;
         self.close();
         self.counters = counters;

@@ -1,6 +1,8 @@
 //! Headers and bodies of messages as the columns have them: JSON, compact, always valid, never cut but
 //! for [`BODY_BYTES_MAX`].
 
+use std::hash::BuildHasher;
+
 use super::data::push_data;
 use super::parse::{Cursor, HEADER_BYTES, Header};
 use super::types::push_type;
@@ -74,6 +76,18 @@ impl Bodies {
         self.name.capacity() + self.data.capacity() + self.rtype.capacity()
     }
 
+    /// The first question as a hash, whatever the letters' case; `None` if there is none.
+    pub(super) fn asked(&mut self, header: Header, message: &[u8]) -> Option<u64> {
+        if header.counts[0] == 0 {
+            return None;
+        }
+        self.name.clear();
+        let question = Cursor::new(message, HEADER_BYTES).question(&mut self.name)?;
+        self.name.make_ascii_lowercase();
+        let asked = (self.name.as_slice(), question.rtype, question.class);
+        Some(foldhash::fast::FixedState::default().hash_one(asked))
+    }
+
     /// `{"queries":[{"name","type"}]}`
     pub(super) fn push_queries(
         &mut self,
@@ -85,18 +99,18 @@ impl Bodies {
         let from = out.len();
         let mut cursor = Cursor::new(message, HEADER_BYTES);
         out.extend_from_slice(b"{\"queries\":[");
+        let mut is_cut = false;
         for idx in 0..header.counts[0] {
             self.name.clear();
             let Some(question) = cursor.question(&mut self.name) else { break };
-            if out.len() - from > BODY_BYTES_MAX {
-                out.extend_from_slice(b"],\"cut\":true}");
-                return;
+            is_cut = out.len() - from > BODY_BYTES_MAX;
+            if is_cut {
+                break;
             }
             self.begin(idx, question.rtype, redactor, out);
             out.push(b'}');
         }
-        out.extend_from_slice(b"]}");
-        redactor.redact_pii(out, from);
+        end(is_cut, redactor, from, out);
     }
 
     /// `{"answers":[{"name","type","addr"}]}`; a CNAME has `cname`, all but addresses have `data`.
@@ -110,15 +124,15 @@ impl Bodies {
         let from = out.len();
         let mut cursor = Cursor::new(message, HEADER_BYTES);
         out.extend_from_slice(b"{\"answers\":[");
-        let mut is_cut = false;
-        if self.skip_questions(&mut cursor, header).is_some() {
+        let mut is_cut = self.skip_questions(&mut cursor, header).is_none();
+        if !is_cut {
             for idx in 0..header.counts[1] {
                 self.name.clear();
-                let Some(record) = cursor.record(&mut self.name) else { break };
-                is_cut = out.len() - from > BODY_BYTES_MAX;
-                if is_cut {
+                let record = cursor.record(&mut self.name);
+                let Some(record) = record.filter(|_| out.len() - from <= BODY_BYTES_MAX) else {
+                    is_cut = true;
                     break;
-                }
+                };
                 self.data.clear();
                 push_data(message, &record, &mut self.data);
                 self.begin(idx, record.rtype, redactor, out);
@@ -136,8 +150,7 @@ impl Bodies {
                 out.push(b'}');
             }
         }
-        out.extend_from_slice(if is_cut { b"],\"cut\":true}" } else { b"]}" });
-        redactor.redact_pii(out, from);
+        end(is_cut, redactor, from, out);
     }
 
     fn skip_questions(&mut self, cursor: &mut Cursor<'_>, header: Header) -> Option<()> {
@@ -160,6 +173,12 @@ impl Bodies {
         push_type(rtype, &mut self.rtype);
         push_string(&self.rtype, out);
     }
+}
+
+/// Ends a body; one that is cut says so.
+fn end(is_cut: bool, redactor: &Redactor, from: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(if is_cut { b"],\"cut\":true}" } else { b"]}" });
+    redactor.redact_pii(out, from);
 }
 
 /// Whole, or not at all where bodies are hidden.

@@ -366,6 +366,28 @@ fn responses_find_their_queries() {
     assert!(!wire.parser.is_waiting());
 }
 
+/// Ids come again: a response that came too late is not the answer to another question under its id, nor one
+/// that came twice; letters' case is no difference, and the peer is whoever was named, on either side.
+#[test]
+fn a_response_repeats_its_question() {
+    let mut wire = Wire::new();
+    wire.datagram(Way::Out, 53, &query(1, "a", 1));
+    wire.datagram(Way::Out, 53, &query(1, "b", 1));
+    wire.datagram(Way::In, 53, &response(1, "a", 1, 0));
+    assert!(wire.rows.0.is_empty(), "late, and of another question");
+    wire.datagram(Way::In, 53, &response(1, "B", 1, 0));
+    assert_eq!(wire.rows.0[0].texts[1], r#"{"queries":[{"name":"b","type":"A"}]}"#);
+    // Twice, and then its id is used again.
+    wire.datagram(Way::In, 53, &response(1, "b", 1, 0));
+    wire.datagram(Way::Out, 53, &query(1, "c", 1));
+    assert_eq!(wire.rows.0.len(), 1);
+    wire.datagram(Way::In, 53, &response(1, "c", 1, 0));
+    assert_eq!(wire.rows.0[1].texts[1], r#"{"queries":[{"name":"c","type":"A"}]}"#);
+    wire.wait(REORDER_GRACE_NS);
+    let counters = Counters { exchanges: 2, unanswered: 1, unasked: 2, ..Counters::default() };
+    assert_eq!((wire.close().len(), wire.parser.counters()), (2, counters));
+}
+
 /// What has no answer is the peer's doing, unless messages are missing; what nobody asked is not lost,
 /// unless it was asked before capture or among what is missing.
 #[test]

@@ -48,6 +48,37 @@ fn unseen_bytes_come_first() {
     }
 }
 
+/// Of a call that was cut a stream has its first and its last bytes; a datagram only its first, since its end
+/// is no message, and all of it where both meet. Catches an answer whose tail is read as another answer.
+#[test]
+fn the_end_of_a_datagram_is_no_datagram() {
+    let clock = KernelClock::start();
+    let told = |socket_type: i32, total_bytes: u64| {
+        let mut record = SocketRecord {
+            kind: abi::KIND_DATA,
+            payload_bytes: 30,
+            tail_bytes: 10,
+            total_bytes,
+            ..Default::default()
+        };
+        record.addresses.family = libc::AF_INET as u16;
+        record.addresses.socket_type = socket_type as u8;
+        // SAFETY: a plain struct's bytes.
+        let mut bytes: Vec<u8> =
+            unsafe { std::mem::transmute::<SocketRecord, [u8; 144]>(record) }.into();
+        bytes.extend(0..30_u8);
+        let told = decode::socket_events(&bytes, &clock).unwrap();
+        let part = |event| match event {
+            CaptureEvent::Data(data) => (data.position, data.total_bytes, data.payload.len()),
+            other => panic!("{other:?}"),
+        };
+        told.events().map(part).collect::<Vec<_>>()
+    };
+    assert_eq!(told(libc::SOCK_STREAM, 100), [(0, 90, 20), (90, 10, 10)]);
+    assert_eq!(told(libc::SOCK_DGRAM, 100), [(0, 100, 20)]);
+    assert_eq!(told(libc::SOCK_DGRAM, 30), [(0, 30, 30)]);
+}
+
 /// Addresses of both families meet in one form, so that the two ends of a connection through a
 /// dual-stack socket are equal.
 #[test]
