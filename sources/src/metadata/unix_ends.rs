@@ -29,8 +29,8 @@ pub(super) struct SeenUnixEnd {
 
 #[derive(Debug, Default)]
 pub(super) struct UnixEnds {
-    /// (second, inode), the oldest first.
-    closed: VecDeque<(u64, u64)>,
+    /// (second, inode, the end of that use), the oldest first.
+    closed: VecDeque<(u64, u64, i64)>,
     /// Socket → who said that it is its peer; one entry a socket at most.
     claims: HashMap<u64, u64, foldhash::fast::FixedState>,
     pub(super) refused_total: u64,
@@ -67,7 +67,9 @@ impl UnixEnds {
                     peer_inode = if peer_inode == 0 { open.peer_inode } else { peer_inode };
                 }
                 if uses.len() == USES_MAX {
-                    uses.remove(0);
+                    let oldest = uses.remove(0);
+                    self.forgotten_total += 1;
+                    self.forgotten.note(oldest.since_unix_ns, oldest.until_unix_ns);
                 }
                 let until_unix_ns = i64::MAX;
                 uses.push(UnixEnd { owner, peer_inode, since_unix_ns, until_unix_ns });
@@ -111,15 +113,19 @@ impl UnixEnds {
         if self.claims.get(&peer) == Some(&inode) {
             self.claims.remove(&peer);
         }
+        let until_unix_ns = open.until_unix_ns;
         to.unix.insert(inode, Arc::from(uses));
-        self.closed.push_back((second, inode));
+        if self.closed.len() >= UNIX_ENDS_MAX {
+            self.forget_for_room(to);
+        }
+        self.closed.push_back((second, inode, until_unix_ns));
         true
     }
 
     /// Forgets what was closed so long ago that no row can be of it.
     pub(super) fn forget_old(&mut self, second: u64, keep: u64, to: &mut Connections) -> bool {
         let mut any = false;
-        while self.closed.front().is_some_and(|(at, _)| second.saturating_sub(*at) > keep) {
+        while self.closed.front().is_some_and(|(at, ..)| second.saturating_sub(*at) > keep) {
             any |= self.forget_oldest(to).is_some();
         }
         any
@@ -130,19 +136,23 @@ impl UnixEnds {
             if self.closed.is_empty() {
                 return false;
             }
-            if let Some(end) = self.forget_oldest(to) {
-                self.forgotten_total += 1;
-                self.forgotten.note(end.since_unix_ns, end.until_unix_ns);
-            }
+            self.forget_for_room(to);
         }
         true
     }
 
-    /// The last use of what is forgotten; `None` if its inode is in use again.
+    fn forget_for_room(&mut self, to: &mut Connections) {
+        if let Some(end) = self.forget_oldest(to) {
+            self.forgotten_total += 1;
+            self.forgotten.note(end.since_unix_ns, end.until_unix_ns);
+        }
+    }
+
+    /// The last use of what is forgotten; `None` if its inode has been in use again since.
     fn forget_oldest(&mut self, to: &mut Connections) -> Option<UnixEnd> {
-        let (_, inode) = self.closed.pop_front()?;
+        let (_, inode, until_unix_ns) = self.closed.pop_front()?;
         let last = *to.unix.get(&inode)?.last()?;
-        if last.until_unix_ns == i64::MAX {
+        if last.until_unix_ns != until_unix_ns {
             return None;
         }
         to.unix.remove(&inode);

@@ -54,6 +54,23 @@ fn the_peer_is_who_had_it_then() {
     assert_eq!(peer(&known, 10, 15 * SECOND), 3);
 }
 
+/// A socket that is closed, open again and closed is forgotten by its last end, and its earlier one takes no
+/// room that nobody counts. Catches a stale first end that takes away what was just closed.
+#[test]
+fn what_opens_again_is_forgotten_once() {
+    let (mut ends, mut known) = (UnixEnds::default(), Connections::default());
+    for second in 0..UNIX_ENDS_MAX as u64 + 10 {
+        ends.opened(&seen(7, 0, 1, second as i64 * 10), &mut known);
+        assert!(ends.closed(7, second as i64 * 10 + 5, &mut known, second));
+        assert!(ends.closed.len() <= UNIX_ENDS_MAX);
+    }
+    let last = UNIX_ENDS_MAX as u64 + 9;
+    assert!(!ends.forget_old(last, 0, &mut known), "it is as old as its last end");
+    assert_eq!(known.unix.len(), 1);
+    assert!(ends.forget_old(last + 1, 0, &mut known));
+    assert!(known.unix.is_empty() && ends.closed.is_empty());
+}
+
 /// No more sockets are remembered than there is room for: closed ones go first and are told of, open
 /// ones are refused. What is too old goes without a word, and nothing is left behind.
 #[test]
