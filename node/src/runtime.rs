@@ -20,6 +20,7 @@ use weir_proto::NodeInfo;
 use weir_proto::ToNode;
 use weir_proto::bus::{BusError, NodePort};
 use weir_proto::message::SourceStatus;
+use weir_types::clock::tick_unix_ns;
 use weir_types::ledger::{Meter, NodeLedger, Reach, Span};
 use weir_types::source::{BlindProcess, TableBatch, TableCounters};
 use weir_types::{Clock, Upid};
@@ -449,7 +450,7 @@ impl NodeThread {
         let next_ms = self.last_tick_ms + self.tick_ms;
         let awaited = self.sources.values().any(|source| NodeThread::is_awaited(source, next_ms));
         let grace_ns = if awaited { FLUSH_GRACE_NS } else { 0 };
-        let due_ns = i64::try_from(next_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+        let due_ns = tick_unix_ns(next_ms);
         let left_ns = due_ns.saturating_add(grace_ns).saturating_sub(self.clock.now_unix_ns());
         let left = Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0)).min(WAIT_MAX);
         if left.is_zero() && !(self.names.settled)() { SETTLE_PAUSE } else { left }
@@ -463,14 +464,13 @@ impl NodeThread {
         if due_ms <= self.last_tick_ms {
             return;
         }
-        let edge_ns = i64::try_from(due_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+        let edge_ns = tick_unix_ns(due_ms);
         let waiting = self.sources.values().any(|source| NodeThread::is_awaited(source, due_ms));
         let unnamed = !(self.names.settled)();
         if (waiting || unnamed) && now_ns < edge_ns + FLUSH_GRACE_NS {
             return;
         }
-        let since_ns =
-            i64::try_from(self.last_tick_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+        let since_ns = tick_unix_ns(self.last_tick_ms);
         (self.names.note_lost)(&self.ledger, Span::new(since_ns, edge_ns));
         self.last_tick_ms = due_ms;
         for source in self.sources.values_mut() {

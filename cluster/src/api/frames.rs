@@ -20,8 +20,10 @@ const CONTROL_BYTES_MAX: usize = 256 << 10;
 /// What a control frame may carry (RFC 6455).
 const CONTROL_PAYLOAD_MAX: usize = 125;
 
-/// The longest head of an unmasked frame; the type and the id of a message take more, about twice it.
+/// The longest head of an unmasked frame.
 const FRAME_HEAD_BYTES: usize = 10;
+/// That and what a message's type and the names of its members take before its body.
+const MESSAGE_HEAD_BYTES: usize = 64;
 
 const TEXT: u8 = 0x1;
 const CLOSE: u8 = 0x8;
@@ -61,7 +63,7 @@ fn frame(opcode: u8, payload: &[u8]) -> Bytes {
 /// A message's frames: most are one, a delivery may be several.
 fn frames_of(id: &str, message: &Outgoing) -> Bytes {
     let texts = message.live();
-    let bytes = texts.iter().map(|text| text.body.len() + id.len() + 2 * FRAME_HEAD_BYTES).sum();
+    let bytes = texts.iter().map(|text| text.body.len() + id.len() + MESSAGE_HEAD_BYTES).sum();
     let mut out = Vec::with_capacity(bytes);
     for text in &*texts {
         push_frame(&mut out, TEXT, with_id(text.kind, id, &text.body).as_bytes());

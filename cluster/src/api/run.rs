@@ -16,36 +16,13 @@ use super::stream::{Asked, Pieces, StreamBody};
 use super::{ApiError, ApiState};
 use crate::planner::ScriptRequest;
 use crate::service::{
-    Client, Outbox, Outgoing, Popped, ReaderCounters, Service, Subscribe, Wanted,
+    Client, Outbox, OutboxReader, Outgoing, ReaderCounters, Service, Subscribe, Wanted,
 };
 
 /// Longest wait for the answer to begin.
 const RUN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a running answer looks at whether its client takes it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// The reader of one answer. Dropped, it leaves its view.
-struct RunReader {
-    client: Arc<Client>,
-    outbox: Arc<Outbox>,
-}
-
-impl Drop for RunReader {
-    fn drop(&mut self) {
-        self.outbox.leave();
-    }
-}
-
-impl RunReader {
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Outgoing>> {
-        self.client.register(cx.waker());
-        match self.outbox.pop() {
-            Popped::Message(message) => Poll::Ready(Some(message)),
-            Popped::Empty => Poll::Pending,
-            Popped::Finished => Poll::Ready(None),
-        }
-    }
-}
 
 pub(super) async fn run(
     http: HttpRequest,
@@ -68,14 +45,14 @@ pub(super) async fn run(
 async fn begin(
     service: &Service,
     mut request: ScriptRequest,
-) -> Result<(RunReader, Vec<Outgoing>, Vec<Diagnostic>), ApiError> {
+) -> Result<(OutboxReader, Vec<Outgoing>, Vec<Diagnostic>), ApiError> {
     let wanted = Wanted::Once { stale: request.stale_ok };
     request.refresh_ms = request.refresh_ms.or(Some(service.tick_ms));
     let prepared = prepare(service, &request, wanted).await?;
     let warnings = prepared.warnings.clone();
     let client = Client::new(&service.readers.limits);
     let outbox = Outbox::new(&client, &service.readers);
-    let reader = RunReader { client, outbox };
+    let reader = OutboxReader { client, outbox };
     let subscribe = Subscribe { prepared, outbox: Arc::clone(&reader.outbox), wanted, since: None };
     let subscribed = service.coordinator.send(subscribe).await;
     subscribed
@@ -122,7 +99,7 @@ enum Stage {
 
 /// `{"messages":[…],"diagnostics":[…]}`, a message at a time.
 struct RunPieces {
-    reader: RunReader,
+    reader: OutboxReader,
     first: std::vec::IntoIter<Outgoing>,
     state: Stage,
     /// Of the script, told at the end.

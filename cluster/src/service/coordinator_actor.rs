@@ -389,6 +389,10 @@ impl CoordinatorActor {
 
     /// What misses something that was lost on the way is fed anew.
     fn resync(&mut self) {
+        // Before that is over, they would be told again.
+        if self.restarting || !self.to_install.is_empty() {
+            return;
+        }
         let runs = self.core.take_resyncs();
         let views: Vec<ViewId> = {
             let registry = self.registry();
@@ -642,8 +646,8 @@ impl Handler<ClockTick> for CoordinatorActor {
         self.heal(ctx);
         let (now_ms, mono_ms) = (self.now_ms(), self.shared.clock.monotonic_ns() / 1_000_000);
         self.core.on_clock(now_ms, mono_ms);
+        self.resync();
         if !self.restarting {
-            self.resync();
             self.end_lingering(mono_ms);
         }
     }

@@ -38,6 +38,7 @@ pub use coordinator_actor::{
 };
 pub use health::{ActorSummary, Health};
 pub use message::Outgoing;
+pub(crate) use outbox::OutboxReader;
 pub use outbox::{Outbox, Popped};
 pub use registry::ViewId;
 pub use sinks::{SinkRow, SinkSpec, SinkState, Sinks};

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll};
 
 use super::budget::{Budget, Client, ReaderCounters, Readers};
 use super::message::Outgoing;
@@ -300,6 +301,30 @@ impl Drop for Outbox {
         let left = inner.queued_bytes + inner.backlog_bytes;
         drop(inner);
         self.give(left);
+    }
+}
+
+/// Who takes what an outbox holds, one message after another. Dropped, it leaves its view.
+pub(crate) struct OutboxReader {
+    pub(crate) client: Arc<Client>,
+    pub(crate) outbox: Arc<Outbox>,
+}
+
+impl Drop for OutboxReader {
+    fn drop(&mut self) {
+        self.outbox.leave();
+    }
+}
+
+impl OutboxReader {
+    /// The next message; `None`: nothing follows.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Outgoing>> {
+        self.client.register(cx.waker());
+        match self.outbox.pop() {
+            Popped::Message(message) => Poll::Ready(Some(message)),
+            Popped::Empty => Poll::Pending,
+            Popped::Finished => Poll::Ready(None),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use weir_sinks::sink::{Sink, SinkError, SinkHealth};
 use weir_types::clock::tick_unix_ns;
 use weir_types::json::time_text;
 
-use super::{Client, Outbox, Outgoing, Popped, Service, Since, Subscribe, Wanted};
+use super::{Client, Outbox, OutboxReader, Outgoing, Service, Since, Subscribe, Wanted};
 use crate::planner::{PlanError, ScriptRequest, prepare};
 
 /// Waits between attempts: from this, doubling, to that.
@@ -173,9 +173,10 @@ impl Driver {
         };
         let client = Client::new(&self.service.readers.limits);
         let outbox = Outbox::new(&client, &self.service.readers);
+        let reader = OutboxReader { client, outbox };
         let since = self.since.filter(|_| !self.half);
         let subscribe =
-            Subscribe { prepared, outbox: Arc::clone(&outbox), wanted: Wanted::Live, since };
+            Subscribe { prepared, outbox: Arc::clone(&reader.outbox), wanted: Wanted::Live, since };
         let subscribed = match self.service.coordinator.send(subscribe).await {
             Ok(Ok(subscribed)) => subscribed,
             Ok(Err(refusal)) => {
@@ -190,7 +191,7 @@ impl Driver {
         let mut goes_on = since.is_some();
         self.output = None;
         let mut started = false;
-        while let Some(message) = next(&client, &outbox).await {
+        while let Some(message) = std::future::poll_fn(|cx| reader.poll(cx)).await {
             match message {
                 Outgoing::Schema(info) => self.choose(info)?,
                 Outgoing::Error(note) if note.code == "resume_expired" => goes_on = false,
@@ -211,7 +212,6 @@ impl Driver {
                 }
             }
         }
-        outbox.leave();
         self.row(|row| row.state = SinkState::Retrying);
         Ok(())
     }
@@ -311,17 +311,4 @@ impl Driver {
 fn plan_error_text(error: &PlanError) -> String {
     let first = error.diagnostics().first().map(|diagnostic| diagnostic.message.clone());
     first.map_or_else(|| error.to_string(), |message| format!("{error}: {message}"))
-}
-
-/// The next message; `None`: nothing follows.
-async fn next(client: &Arc<Client>, outbox: &Arc<Outbox>) -> Option<Outgoing> {
-    std::future::poll_fn(|cx| {
-        client.register(cx.waker());
-        match outbox.pop() {
-            Popped::Message(message) => std::task::Poll::Ready(Some(message)),
-            Popped::Empty => std::task::Poll::Pending,
-            Popped::Finished => std::task::Poll::Ready(None),
-        }
-    })
-    .await
 }

@@ -151,7 +151,8 @@ impl Sink for FileSink {
     fn start(&mut self, output: &OutputInfo, goes_on: bool) -> Result<(), SinkError> {
         self.elements.describe(output)?;
         // Finds out whether something is there, and whether it may be written at all.
-        let has_rows = self.current()?.len > 0;
+        // What was written before a rotation is void with a new snapshot, too.
+        let has_rows = self.current()?.len > 0 || self.elements.rows() > 0;
         self.resets |= has_rows && !goes_on;
         Ok(())
     }

@@ -43,6 +43,11 @@ impl Log {
         }
     }
 
+    /// More was delivered at a frontier that was reached before: who came as far as that may lack it.
+    pub(super) fn forget(&mut self, frontier_ms: u64) {
+        self.from_ms = self.from_ms.max(frontier_ms.saturating_add(1));
+    }
+
     /// What was delivered after a frontier. `None`: some of it is not here any more, or it is not a
     /// frontier that this view has reached.
     pub(super) fn since(
@@ -53,5 +58,26 @@ impl Log {
         let reached = frontier_ms.is_some_and(|frontier_ms| since_ms <= frontier_ms);
         let later = move |delivery: &&Arc<Delivery>| delivery.tick_ms > since_ms;
         (reached && since_ms >= self.from_ms).then(|| self.entries.iter().filter(later))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who has come as far as a frontier at which more was delivered later gets a snapshot, as it cannot
+    /// be told what it lacks; who comes as far as the next one is told everything. Catches a view that was
+    /// installed anew and reached the same frontier again.
+    #[test]
+    fn a_frontier_reached_twice_is_forgotten() {
+        let mut log = Log::default();
+        log.reached(100);
+        log.reached(200);
+        assert!(log.since(200, Some(200)).is_some());
+        log.forget(200);
+        log.reached(200);
+        assert!(log.since(200, Some(200)).is_none() && log.since(100, Some(200)).is_none());
+        log.reached(300);
+        assert!(log.since(300, Some(300)).is_some());
     }
 }

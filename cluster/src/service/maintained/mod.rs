@@ -439,6 +439,9 @@ impl Maintained {
     fn seal(&mut self, tick_ms: u64, around: &impl Surroundings) {
         let now_unix_ns = around.now_unix_ns();
         self.staged.remove(&tick_ms);
+        if self.rebasing && self.view.frontier_ms == Some(tick_ms) {
+            self.log.forget(tick_ms);
+        }
         self.view.frontier_ms = Some(tick_ms);
         self.rebasing = false;
         let events_unix_ns = around.take_samples(self.run, tick_ms);
