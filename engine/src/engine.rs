@@ -77,6 +77,12 @@ impl Engine {
         self.shared.enter(install, program)
     }
 
+    fn order(&self, what: &str, command: Command) {
+        if self.leads(what) {
+            self.shared.broadcast(command);
+        }
+    }
+
     /// True in the process where orders are given.
     fn leads(&self, what: &str) -> bool {
         let leads = self.shared.config.leads();
@@ -178,9 +184,7 @@ impl Engine {
 
     /// Rows that are pushed from now on are for the query, which was installed without.
     pub fn go_live(&self, query: QueryId) {
-        if self.leads("go_live") {
-            self.shared.broadcast(Command::GoLive(query));
-        }
+        self.order("go_live", Command::GoLive(query));
     }
 
     /// Bytes of pushed rows that wait for a tick to close.
@@ -195,16 +199,12 @@ impl Engine {
     /// `held`: closing ticks does not move this query's frontier until it is released. Rows go on
     /// being taken in.
     pub fn hold(&self, query: QueryId, held: bool) {
-        if self.leads("hold") {
-            self.shared.broadcast(Command::Hold { query, held });
-        }
+        self.order("hold", Command::Hold { query, held });
     }
 
     /// Everything pushed so far is admitted at `tick_ms`. Ticks ascend. Concerns node parts.
     pub fn close_tick(&self, tick_ms: u64) {
-        if self.leads("close_tick") {
-            self.shared.broadcast(Command::CloseTick(tick_ms));
-        }
+        self.order("close_tick", Command::CloseTick(tick_ms));
     }
 
     /// Changes from one node for one exchange of a feed, or of a query. A tick that is closed already
@@ -224,9 +224,7 @@ impl Engine {
 
     /// All live nodes have reported `tick_ms` for this query. Concerns feeds and queries.
     pub fn close_query_tick(&self, query: QueryId, tick_ms: u64) {
-        if self.leads("close_query_tick") {
-            self.shared.broadcast(Command::CloseQueryTick { query, tick_ms });
-        }
+        self.order("close_query_tick", Command::CloseQueryTick { query, tick_ms });
     }
 
     /// The contents of a table-function source of a query, in place of the former ones, from the next

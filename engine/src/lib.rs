@@ -2,17 +2,17 @@
 //!
 //! An [`Engine`] owns worker threads that keep the results of installed parts of plans true: a *node*
 //! part turns the rows of tables into changes on exchanges; *feeds* and *queries*, in the cluster part, keep
-//! windows of such changes and turn them into changed result rows. Everything that timely and differential are called stays inside
-//! this crate. It does *not* compile, talk to other processes, read clocks for event time or know
-//! where rows come from.
+//! windows of such changes and turn them into changed result rows. Everything that timely and differential
+//! are called stays inside this crate. It does *not* compile, read clocks for event time or know where rows
+//! come from.
 //!
 //! How it fits together:
 //!
 //! * `api` has what goes in and out; `engine` is the handle that any thread may use;
 //! * each worker thread has a queue (`queue`). A command that concerns all workers is put into all
 //!   queues under one short lock, so every worker sees installs, drops and closed ticks in the same
-//!   order, which timely requires of dataflow construction. (One process, hence no need of timely's
-//!   own `Sequencer`; a multi-process engine would put its `Sequencer` behind the same `queue`.)
+//!   order, which timely requires of dataflow construction;
+//! * `order` says such commands on to other processes of the same engine, in that order;
 //! * `budget` has what a query may hold and how long it may work before others have their turn;
 //! * `worker` applies commands, steps timely and reports frontiers;
 //! * `prepare` checks and compiles a part once, off the workers; `render` builds its operators;

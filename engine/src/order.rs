@@ -68,7 +68,7 @@ impl EngineConfig {
         self.cluster.as_ref().is_none_or(|cluster| cluster.process == 0)
     }
 
-    fn processes(&self) -> usize {
+    pub(crate) fn processes(&self) -> usize {
         self.cluster.as_ref().map_or(1, |cluster| cluster.addresses.len())
     }
 

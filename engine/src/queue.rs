@@ -186,7 +186,7 @@ impl EngineShared {
                 return;
             }
             queues.of_workers.iter_mut().for_each(|queue| queue.push(command.clone()));
-            if self.config.cluster.is_some()
+            if self.config.processes() > 1
                 && self.config.leads()
                 && let Some(order) = Order::of(&command)
             {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use weir_functions::aggregate::{AggFn, Input};
 use weir_functions::eval::CompiledExpr;
+use weir_functions::scalar::reads_names;
 use weir_types::expr::Expr;
 use weir_types::plan::{
     AggCall, EndBound, JoinKind, Scan, Side, SlidingWindow, StartBound, Window,
@@ -203,17 +204,12 @@ fn depends_on(expr: &Expr) -> Depends {
     expr.walk(&mut |expr| {
         let here = match expr {
             Expr::Now { .. } => Depends::Clock,
-            Expr::Call { func, .. } if reads_metadata(func) => Depends::Metadata,
+            Expr::Call { func, .. } if reads_names(func) => Depends::Metadata,
             _ => Depends::RowOnly,
         };
         found = found.max(here);
     });
     found
-}
-
-/// True unless the function's result depends on its arguments alone.
-fn reads_metadata(func: &str) -> bool {
-    weir_functions::scalar::find(func).is_none_or(|def| !def.pure)
 }
 
 fn holds(expr: &Expr, literal: &str) -> bool {
@@ -232,7 +228,7 @@ pub(crate) fn packed_zeros(types: &[DataType]) -> Vec<u8> {
     PackedRow::pack(&zeros).0
 }
 
-/// True if rows of the window are bounded below by something else than panes.
+/// Where a window begins and ends at set times, and how long before now it ends.
 pub(crate) fn absolute_bounds(window: &Window) -> (Option<i64>, Option<i64>, i64) {
     let start = match window.start {
         StartBound::Absolute { start_unix_ns } => Some(start_unix_ns),

@@ -36,9 +36,9 @@ pub(super) fn between<D, F>(env: &Rc<Env>, route: F) -> Between<F>
 where
     F: FnMut(&D) -> u64 + 'static,
 {
-    let (query, engine) = (Rc::clone(env), env.engine.config.workers);
-    let count = move |bytes| query.query.hold(&query.engine, Purpose::Waiting, bytes);
-    Between { route, count: Rc::new(count), local: engine }
+    let held_by = Rc::clone(env);
+    let count = move |bytes| held_by.query.hold(&held_by.engine, Purpose::Waiting, bytes);
+    Between { route, count: Rc::new(count), local: env.engine.config.workers }
 }
 
 type Rows<D> = Message<u64, Vec<D>>;

@@ -55,13 +55,7 @@ impl Plan {
 
 /// The operators that outputs read, by height: each reads only lower ones.
 fn levels(plan: &Plan) -> Vec<Vec<OpId>> {
-    let mut used = vec![false; plan.ops.len()];
-    plan.outputs.iter().for_each(|output| used[output.op] = true);
-    for id in (0..plan.ops.len()).rev() {
-        if used[id] {
-            plan.ops[id].inputs.iter().for_each(|&input| used[input] = true);
-        }
-    }
+    let used = plan.read();
     let mut heights: Vec<usize> = Vec::with_capacity(plan.ops.len());
     let mut levels: Vec<Vec<OpId>> = Vec::new();
     for (id, op) in plan.ops.iter().enumerate() {

@@ -258,8 +258,8 @@ impl<L> OpKind<L> {
 }
 
 impl Plan {
-    /// Takes away the operators that no output reads. The others keep their order.
-    pub fn drop_unread(&mut self) {
+    /// Per operator: some output reads it.
+    pub(crate) fn read(&self) -> Vec<bool> {
         let mut read = vec![false; self.ops.len()];
         self.outputs.iter().for_each(|output| read[output.op] = true);
         for id in (0..self.ops.len()).rev() {
@@ -267,6 +267,12 @@ impl Plan {
                 self.ops[id].inputs.iter().for_each(|&input| read[input] = true);
             }
         }
+        read
+    }
+
+    /// Takes away the operators that no output reads. The others keep their order.
+    pub fn drop_unread(&mut self) {
+        let read = self.read();
         let mut kept = 0;
         let numbers: Vec<OpId> = read
             .iter()

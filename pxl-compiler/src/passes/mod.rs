@@ -117,34 +117,9 @@ pub(crate) fn in_branch(plan: &Plan) -> Vec<bool> {
 }
 
 /// The same plan without the operators that no output reads.
-pub(crate) fn reachable(plan: Plan) -> Plan {
-    let mut used = vec![false; plan.ops.len()];
-    for output in &plan.outputs {
-        used[output.op] = true;
-    }
-    for id in (0..plan.ops.len()).rev() {
-        if used[id] {
-            for &input in &plan.ops[id].inputs {
-                used[input] = true;
-            }
-        }
-    }
-    let mut renumbered: Vec<OpId> = vec![0; plan.ops.len()];
-    let mut ops: Vec<Op> = Vec::new();
-    for (id, mut op) in plan.ops.into_iter().enumerate() {
-        if used[id] {
-            for input in &mut op.inputs {
-                *input = renumbered[*input];
-            }
-            renumbered[id] = ops.len();
-            ops.push(op);
-        }
-    }
-    let mut outputs = plan.outputs;
-    for output in &mut outputs {
-        output.op = renumbered[output.op];
-    }
-    Plan { version: plan.version, ops, outputs }
+pub(crate) fn reachable(mut plan: Plan) -> Plan {
+    plan.drop_unread();
+    plan
 }
 
 /// Work of copying an operator, and each of its columns.

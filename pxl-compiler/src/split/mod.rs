@@ -57,10 +57,9 @@ pub fn split_with_reasons(plan: &Plan) -> (SplitPlan, Vec<Cut>) {
         splitter.cluster.outputs.push(weir_types::plan::Output { op, ..output.clone() });
     }
     let split = SplitPlan { sources: splitter.sources, cluster: splitter.cluster };
-    if cfg!(any(test, debug_assertions))
-        && let Err(broken) = checked::check(plan, &split)
-    {
-        debug_assert!(false, "a split that does not hold: {broken}");
+    if crate::passes::checked::IS_ON {
+        let found = checked::check(plan, &split);
+        assert!(found.is_ok(), "a split that does not hold: {found:?}");
     }
     (split, splitter.cuts)
 }
