@@ -28,7 +28,7 @@ pub(super) async fn prepare(
 ) -> Result<Prepared, ApiError> {
     let once = wanted != Wanted::Live;
     let mut settled = service.settled.clone();
-    let is_settled = *settled.borrow();
+    let is_settled = settled.now();
     let first = prepare_now(service, request).await;
     let lacks_source = match &first {
         Ok(prepared) => !prepared.without_source.is_empty(),
@@ -37,11 +37,7 @@ pub(super) async fn prepare(
     if is_settled || !lacks_source || once && request.stale_ok {
         return first;
     }
-    let waited = tokio::time::timeout(SOURCES_WAIT, settled.wait_for(|settled| *settled)).await;
-    match waited {
-        Ok(Ok(_)) => prepare_now(service, request).await,
-        _ => first,
-    }
+    if settled.within(SOURCES_WAIT).await { prepare_now(service, request).await } else { first }
 }
 
 async fn prepare_now(service: &Service, request: &ScriptRequest) -> Result<Prepared, ApiError> {

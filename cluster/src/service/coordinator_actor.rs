@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use serde::Serialize;
-use tokio::sync::watch;
 use tracing::{error, info, warn};
 use weir_actors::{Address, Config, KillSwitch, Supervisor, WeakAddress};
 use weir_engine::{Generations, RestartPace};
@@ -27,6 +26,7 @@ use super::quarantine::{self, Quarantine};
 use super::query_actor::{Around, QueryActor, ViewParts, Wake};
 use super::registry::{Installed, Registry, ViewId};
 use super::router::Router;
+use super::settled::TellSettled;
 use crate::coordinator::{Book, BusCounters, Coordinator, Identity, Outcome};
 use crate::planner::{Prepared, no_source_text};
 use crate::view::SnapshotLimits;
@@ -221,7 +221,7 @@ pub(crate) struct Shared {
     /// Plans that brought engines down.
     pub(crate) quarantine: Arc<Mutex<Quarantine>>,
     /// Whether every source of the nodes runs or was refused.
-    pub(crate) settled: watch::Sender<bool>,
+    pub(crate) settled: TellSettled,
 }
 
 pub struct CoordinatorActor {
@@ -608,10 +608,7 @@ impl Handler<NodeMessage> for CoordinatorActor {
             Outcome::EngineDied { feed } => self.blame(feed),
         }
         if changes_sources {
-            let settled = self.core.sources_are_settled();
-            self.shared
-                .settled
-                .send_if_modified(|known| std::mem::replace(known, settled) != settled);
+            self.shared.settled.tell(self.core.sources_are_settled());
             self.resync();
         }
     }

@@ -17,13 +17,13 @@ mod quarantine;
 mod query_actor;
 mod registry;
 mod router;
+mod settled;
 mod sinks;
 pub mod stats;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tracing::error;
 use weir_actors::{Address, Config, KillSwitch, Supervisor};
 use weir_engine::{EngineConfig, Generations, Limits};
@@ -41,6 +41,7 @@ pub use message::Outgoing;
 pub(crate) use outbox::OutboxReader;
 pub use outbox::{Outbox, Popped};
 pub use registry::ViewId;
+pub use settled::Settled;
 pub use sinks::{SinkRow, SinkSpec, SinkState, Sinks};
 pub use stats::{Freshness, Quantiles};
 
@@ -78,7 +79,7 @@ pub struct Service {
     /// What functions left out.
     pub cut_totals: CutTotals,
     /// False while sources start: a table that nothing produces may still come.
-    pub settled: watch::Receiver<bool>,
+    pub settled: Settled,
 }
 
 impl Service {
@@ -105,7 +106,7 @@ impl Service {
         let bus: Arc<BusCounters> = Arc::default();
         let book = Arc::new(Book::new(Some(config.retention_ns)));
         let cut_totals = book.cut_totals();
-        let (settled_sender, settled) = watch::channel(false);
+        let (tell_settled, settled) = Settled::new();
         let shared = Shared {
             generations: Arc::clone(&engine),
             router: Arc::clone(&router),
@@ -121,7 +122,7 @@ impl Service {
             book,
             bus: Arc::clone(&bus),
             quarantine: Arc::default(),
-            settled: settled_sender,
+            settled: tell_settled,
         };
         // However often it dies, views wait for it: there is no server without it.
         let config_of_actor = Config {
