@@ -19,6 +19,7 @@
 #include "../../maps/conns.h"
 #include "../../maps/writes.h"
 #include "../../maps/blind.h"
+#include "../../maps/losses.h"
 #include "socket.h"
 #include "record.h"
 
@@ -321,6 +322,8 @@ static __always_inline int messages(struct sys_exit_ctx *ctx, __u32 direction) {
         one_message(&call, s, direction, &m.header, unseen, m.bytes, args.a[3]);
         unseen = 0;
     }
+    note_loss(&call.key, call.conn->generation, call.conn->addresses.socket_type,
+              WEIR_LOST_MESSAGES, total - WEIR_MESSAGES_MAX);
     count(WEIR_COUNT_SKIPPED_MESSAGES, total - WEIR_MESSAGES_MAX);
     if (s->record.addresses.socket_type == SOCK_DGRAM)
         count(WEIR_COUNT_SKIPPED_DATAGRAMS, total - WEIR_MESSAGES_MAX);

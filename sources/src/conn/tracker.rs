@@ -1,19 +1,20 @@
 //! All connections, by socket: creates them, feeds them, ends them, and keeps them within bounds.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use hashbrown::{HashMap, HashSet};
 use weir_protocols::protocol::Shared;
 use weir_protocols::{Config, Counters, PROTOCOLS};
 
-use super::connection::{Connection, Emit, Ends, Look, Outcome};
+use super::connection::{Connection, Emit, Look, Outcome};
+use super::ends::{EndOf, Ends};
 use super::infer::ProtocolIdx;
+use super::losses::LossBook;
 use super::stats::{ConnStats, StatsEntry, StatsKey};
 use crate::capture::{
     CaptureEvent, ConnKey, DataEvent, Direction, IN_PROGRESS, Opened, Process, Socket, SocketEvent,
-    SocketType,
+    SocketLoss, SocketType,
 };
 use weir_types::text::panic_text;
 
@@ -68,39 +69,12 @@ pub struct TrackerCounters {
     pub ends_untold: u64,
 }
 
-/// What was lost with connections of one protocol, or of none that is known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Losses {
-    /// Dropped while open, for room.
-    pub connections_evicted: u64,
-    /// Payload bytes that did not fit a stream.
-    pub stream_overflow_bytes: u64,
-    /// Times that a connection's bytes were forgotten for room.
-    pub bytes_forgotten: u64,
-    /// Connections dropped because their parser panicked.
-    pub parser_panics: u64,
-}
-
 /// A connection whose parser panicked.
 #[derive(Clone, Debug)]
 pub struct ParserPanic {
     pub time_unix_ns: i64,
     pub ends: Ends,
     pub message: String,
-}
-
-/// What tells one end of a connection from all others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndOf {
-    Ip {
-        local: SocketAddr,
-        remote: SocketAddr,
-    },
-    /// Inodes of a Unix socket and of its peer; 0 if that is not known.
-    Unix {
-        inode: u64,
-        peer_inode: u64,
-    },
 }
 
 /// One end of a connection, and who uses it.
@@ -143,8 +117,7 @@ pub struct Tracker {
     /// What the parsers of each protocol share; `None` for those that are not read.
     shared: Vec<Option<Box<dyn Shared>>>,
     parsed: Vec<Counters>,
-    /// By protocol, the last of connections whose protocol is not known.
-    losses: Vec<Losses>,
+    losses: LossBook,
     stats: ConnStats,
     stop_copying: VecDeque<ConnKey>,
     panics: Vec<ParserPanic>,
@@ -180,7 +153,7 @@ impl Tracker {
                 .map(|def| def.parsing.as_ref().map(|parsing| (parsing.shared)()))
                 .collect(),
             parsed: vec![Counters::default(); PROTOCOLS.len()],
-            losses: vec![Losses::default(); PROTOCOLS.len() + 1],
+            losses: LossBook::default(),
             stats: ConnStats::default(),
             stop_copying: VecDeque::new(),
             panics: Vec::new(),
@@ -406,7 +379,9 @@ impl Tracker {
             oldest = oldest.min(Some(candidate)).or(Some(candidate));
         }
         if let Some((_, slot)) = oldest {
-            self.losses_of(slot).connections_evicted += 1;
+            if let Some(conn) = &self.slots[slot as usize] {
+                self.losses.of(conn).connections_evicted += 1;
+            }
             self.remove(slot);
         }
     }
@@ -422,8 +397,7 @@ impl Tracker {
         self.stats.take(&mut conn, true);
         self.counters.held_bytes =
             self.counters.held_bytes.saturating_sub(conn.held_bytes() as u64);
-        let known = conn.read_as().unwrap_or(PROTOCOLS.len());
-        self.losses[known].stream_overflow_bytes += conn.overflow_bytes();
+        self.losses.of(&conn).stream_overflow_bytes += conn.overflow_bytes();
         self.by_key.remove(&conn.ends.socket.key);
         for holder in conn.holders() {
             unhold(&mut self.held, holder, slot);
@@ -462,8 +436,7 @@ impl Tracker {
         let outcome = catch_unwind(AssertUnwindSafe(|| work(conn, &mut look)));
         let ignored = !matches!(outcome, Ok(Outcome::Tracked));
         if let Err(panic) = outcome {
-            let known = conn.read_as().unwrap_or(PROTOCOLS.len());
-            self.losses[known].parser_panics += 1;
+            self.losses.of(conn).parser_panics += 1;
             if self.panics.len() < PANICS_MAX {
                 self.panics.push(ParserPanic {
                     time_unix_ns: self.now_unix_ns,
@@ -498,10 +471,10 @@ impl Tracker {
     }
 
     fn forget_bytes(&mut self, slot: u32) {
-        self.losses_of(slot).bytes_forgotten += 1;
         let Some(conn) = self.slots.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
             return;
         };
+        self.losses.of(conn).bytes_forgotten += 1;
         let before = conn.held_bytes();
         conn.forget_unread(&mut self.shared);
         let freed = before.saturating_sub(conn.held_bytes()) as u64;
@@ -513,12 +486,6 @@ impl Tracker {
         if let Some((protocol, counted)) = self.conn_mut(slot).and_then(Connection::take_counters) {
             self.parsed[protocol].add(counted);
         }
-    }
-
-    /// Where what a connection loses is counted.
-    fn losses_of(&mut self, slot: u32) -> &mut Losses {
-        let known = self.conn_mut(slot).and_then(|conn| conn.read_as());
-        &mut self.losses[known.unwrap_or(PROTOCOLS.len())]
     }
 
     /// Connection statistics that changed, if it is time for them (`None` if not).
@@ -578,10 +545,23 @@ impl Tracker {
         self.parsed[protocol]
     }
 
-    /// What was lost with connections of a protocol; `None`: of those whose protocol is not known.
+    /// Takes what the source has lost. After the events of the same time: what its socket speaks is known
+    /// then, if ever.
+    pub fn lost(&mut self, loss: &SocketLoss) {
+        let conn = loss.key.and_then(|key| {
+            let slot = *self.by_key.get(&key)?;
+            self.slots[slot as usize].as_deref()
+        });
+        match conn {
+            Some(conn) => self.losses.of(conn).before.add(loss.counts),
+            None => self.losses.of_nobody(loss.socket_type).before.add(loss.counts),
+        }
+    }
+
+    /// What was lost, by what it concerns.
     #[must_use]
-    pub fn losses(&self, protocol: Option<ProtocolIdx>) -> Losses {
-        self.losses[protocol.unwrap_or(PROTOCOLS.len())]
+    pub fn losses(&self) -> &LossBook {
+        &self.losses
     }
 }
 
