@@ -369,6 +369,11 @@ impl Source for SocketTracing {
         told.collect()
     }
 
+    fn counts(&self) -> BTreeMap<String, u64> {
+        let counts = self.ebpf.as_ref().map(EbpfSource::counters).unwrap_or_default();
+        counts.beside_losses().map(|(name, count)| (name.to_string(), count)).into()
+    }
+
     fn missing(&self) -> String {
         let programs = self.ebpf.as_ref().map(EbpfSource::programs).unwrap_or_default();
         let missing: Vec<String> = programs

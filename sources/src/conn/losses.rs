@@ -59,10 +59,7 @@ pub struct LossBook {
 
 impl Default for LossBook {
     fn default() -> LossBook {
-        LossBook {
-            known: vec![ByType::default(); PROTOCOLS.len()],
-            unknown: ByType::default(),
-        }
+        LossBook { known: vec![ByType::default(); PROTOCOLS.len()], unknown: ByType::default() }
     }
 }
 

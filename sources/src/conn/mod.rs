@@ -21,7 +21,6 @@
 mod connection;
 mod ends;
 mod infer;
-mod lifetime;
 mod losses;
 mod stats;
 mod tracker;
@@ -29,10 +28,9 @@ mod tracker;
 pub use connection::{Connection, Emit, Role, RowEnds};
 pub use ends::{EndOf, Ends};
 pub use infer::ProtocolIdx;
-pub use lifetime::Ask;
 pub use losses::{LossBook, Losses};
 pub use stats::{ConnStats, STATS_KEYS_MAX, StatsEntry, StatsKey};
-pub use tracker::{ParserPanic, SocketOwner, Tracker, TrackerCounters, TrackerLimits};
+pub use tracker::{Ask, ParserPanic, SocketOwner, Tracker, TrackerCounters, TrackerLimits};
 
 pub(crate) use ends::address_text;
 

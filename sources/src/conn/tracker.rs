@@ -1,5 +1,7 @@
 //! All connections, by socket: creates them, feeds them, ends them, and keeps them within bounds.
 
+mod lifetime;
+
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -17,6 +19,8 @@ use crate::capture::{
     SocketLoss, SocketType,
 };
 use weir_types::text::panic_text;
+
+pub use lifetime::Ask;
 
 /// Bounds of a tracker.
 #[derive(Clone, Copy, Debug)]
@@ -51,9 +55,6 @@ const PANICS_MAX: usize = 64;
 /// Connects that are under way; beyond it the oldest ones are forgotten (their first bytes or their
 /// end tell the rest).
 const CONNECTING_MAX: usize = 16_384;
-/// Slots that the search for a connection to evict looks at; the one that was silent longest among
-/// them goes if all were used lately.
-const EVICT_LOOKS: usize = 64;
 
 /// What a tracker counted; all of it only grows, but for the first two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,22 +94,22 @@ pub struct SocketOwner {
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Tracker {
-    pub(super) limits: TrackerLimits,
+    limits: TrackerLimits,
     config: Config,
-    pub(super) slots: Vec<Option<Box<Connection>>>,
+    slots: Vec<Option<Box<Connection>>>,
     free: Vec<u32>,
     by_key: HashMap<ConnKey, u32, foldhash::fast::FixedState>,
     /// Slots to look at again when time has passed.
-    pub(super) attention: Vec<u32>,
+    attention: Vec<u32>,
     /// Slots of which the source is to be asked whether anybody holds them, since their last known
     /// holder has ended; and when it did.
-    pub(super) doubtful: Vec<(u32, i64)>,
+    doubtful: Vec<(u32, i64)>,
     /// Slots that the statistics have to look at.
     active: Vec<u32>,
     /// Where the search for a connection to evict goes on.
     hand: usize,
     /// Where [`Tracker::on_time`] goes on looking for silent connections.
-    pub(super) patrol: usize,
+    patrol: usize,
     /// The slots of each process that is known to hold a connection. As long as a connection lives,
     /// its slot is in the set of each of its holders, and in no other.
     held: HashMap<Process, HashSet<u32, foldhash::fast::FixedState>, foldhash::fast::FixedState>,
@@ -123,13 +124,13 @@ pub struct Tracker {
     panics: Vec<ParserPanic>,
     sockets: Vec<SocketOwner>,
     /// On the events' clock: it follows the kernel's, whatever is done to the wall clock.
-    pub(super) now_unix_ns: i64,
+    now_unix_ns: i64,
     /// The caller's clock when it called last.
-    pub(super) wall_unix_ns: Option<i64>,
+    wall_unix_ns: Option<i64>,
     /// The newest event since then.
-    pub(super) newest_event_ns: Option<i64>,
+    newest_event_ns: Option<i64>,
     last_stats_ns: i64,
-    pub(super) counters: TrackerCounters,
+    counters: TrackerCounters,
 }
 
 impl Tracker {
@@ -255,48 +256,6 @@ impl Tracker {
         self.tell(slot, at.process, at.time_unix_ns, false);
     }
 
-    /// Once no response can come any more, the parser need not wait for the close.
-    fn direction_ended(&mut self, at: &SocketEvent, direction: Direction) {
-        let Some(&slot) = self.by_key.get(&at.socket.key) else { return };
-        let Some(conn) = self.conn_mut(slot) else { return };
-        if conn.responses_end_since(direction, at.time_unix_ns) {
-            self.attend(slot);
-        }
-    }
-
-    fn closed(&mut self, at: &SocketEvent, last: bool, egress_bytes: u64, ingress_bytes: u64) {
-        if last {
-            self.connecting.remove(&at.socket.key);
-        }
-        let Some(&slot) = self.by_key.get(&at.socket.key) else { return };
-        let Some(conn) = self.conn_mut(slot) else { return };
-        conn.last_event_ns = conn.last_event_ns.max(at.time_unix_ns);
-        conn.bytes_sent = conn.bytes_sent.max(egress_bytes);
-        conn.bytes_received = conn.bytes_received.max(ingress_bytes);
-        if last {
-            conn.closing_since_ns = Some(at.time_unix_ns);
-            self.attend(slot);
-        } else {
-            // Whoever it is that still holds it: perhaps the same process by another descriptor,
-            // perhaps one that has not used it yet.
-            conn.let_go_by(at.process);
-            unhold(&mut self.held, at.process, slot);
-        }
-        self.is_active(slot);
-    }
-
-    fn exited(&mut self, process: Process) {
-        for slot in self.held.remove(&process).into_iter().flatten() {
-            let Some(conn) = self.slots[slot as usize].as_deref_mut() else { continue };
-            // Counted under its process, before that is forgotten.
-            self.stats.take(conn, false);
-            if conn.released_by(process) && !std::mem::replace(&mut conn.is_doubtful, true) {
-                self.doubtful.push((slot, self.now_unix_ns));
-            }
-        }
-        self.stats.process_gone(process);
-    }
-
     fn take_new_holder(&mut self, slot: u32) {
         if let Some(conn) = self.conn_mut(slot)
             && let Some(process) = conn.take_new_holder()
@@ -314,7 +273,7 @@ impl Tracker {
         }
     }
 
-    pub(super) fn conn_mut(&mut self, slot: u32) -> Option<&mut Connection> {
+    fn conn_mut(&mut self, slot: u32) -> Option<&mut Connection> {
         self.slots.get_mut(slot as usize)?.as_deref_mut()
     }
 
@@ -361,51 +320,7 @@ impl Tracker {
         self.sockets.push(SocketOwner { end, netns, process, opened, at_unix_ns, ended });
     }
 
-    /// Second chance: the first one under the hand that was not used since it came by last, or of
-    /// those that it came by the one that was silent longest.
-    fn evict(&mut self) {
-        let mut oldest: Option<(i64, u32)> = None;
-        let mut looks = 0;
-        while looks < EVICT_LOOKS.min(self.by_key.len()) {
-            self.hand = (self.hand + 1) % self.slots.len();
-            let slot = self.hand as u32;
-            let Some(conn) = &mut self.slots[self.hand] else { continue };
-            looks += 1;
-            let candidate = (conn.last_event_ns, slot);
-            if !std::mem::take(&mut conn.touched) {
-                oldest = Some(candidate);
-                break;
-            }
-            oldest = oldest.min(Some(candidate)).or(Some(candidate));
-        }
-        if let Some((_, slot)) = oldest {
-            if let Some(conn) = &self.slots[slot as usize] {
-                self.losses.of(conn).connections_evicted += 1;
-            }
-            self.remove(slot);
-        }
-    }
-
-    pub(super) fn remove(&mut self, slot: u32) {
-        if let Some(conn) = self.conn_mut(slot) {
-            let until_unix_ns = conn.closing_since_ns.unwrap_or(conn.last_event_ns);
-            let process = conn.ends.process;
-            self.tell(slot, process, until_unix_ns, true);
-        }
-        self.take_parsed(slot);
-        let Some(mut conn) = self.slots[slot as usize].take() else { return };
-        self.stats.take(&mut conn, true);
-        self.counters.held_bytes =
-            self.counters.held_bytes.saturating_sub(conn.held_bytes() as u64);
-        self.losses.of(&conn).stream_overflow_bytes += conn.overflow_bytes();
-        self.by_key.remove(&conn.ends.socket.key);
-        for holder in conn.holders() {
-            unhold(&mut self.held, holder, slot);
-        }
-        self.free.push(slot);
-    }
-
-    pub(super) fn attend(&mut self, slot: u32) {
+    fn attend(&mut self, slot: u32) {
         if let Some(conn) = self.conn_mut(slot)
             && !std::mem::replace(&mut conn.in_attention, true)
         {
@@ -414,7 +329,7 @@ impl Tracker {
     }
 
     /// Lets a connection work; a panic in there ends the connection and nothing else.
-    pub(super) fn look(
+    fn look(
         &mut self,
         slot: u32,
         emit: &mut Emit<'_>,
@@ -562,20 +477,6 @@ impl Tracker {
     #[must_use]
     pub fn losses(&self) -> &LossBook {
         &self.losses
-    }
-}
-
-/// Takes a slot out of a process's set, and the set away when it is empty.
-fn unhold<S: std::hash::BuildHasher, T: std::hash::BuildHasher>(
-    held: &mut HashMap<Process, HashSet<u32, S>, T>,
-    process: Process,
-    slot: u32,
-) {
-    if let Some(slots) = held.get_mut(&process) {
-        slots.remove(&slot);
-        if slots.is_empty() {
-            held.remove(&process);
-        }
     }
 }
 

@@ -111,6 +111,26 @@ impl Counters {
     }
 }
 
+impl Counters {
+    /// What was handed out, cut and left out on purpose.
+    #[must_use]
+    pub fn beside_losses(&self) -> [(&'static str, u64); 11] {
+        [
+            ("records", self.records),
+            ("payload_bytes", self.payload_bytes),
+            ("cut_bytes", self.cut_bytes),
+            ("shed_calls", self.shed_calls),
+            ("faults", self.faults),
+            ("non_sockets", self.non_sockets),
+            ("other_sockets", self.other_sockets),
+            ("filtered", self.filtered),
+            ("excluded", self.excluded),
+            ("stopped_bytes", self.stopped_bytes),
+            ("compat_sockets", self.compat_sockets),
+        ]
+    }
+}
+
 /// Why a process's bytes are not seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum BlindReason {
