@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tracing::{info, warn};
-use weir_actors::KillSwitch;
+use weir_actors::{KillSwitch, Part, Stop};
 use weir_cluster::api::auth::Auth;
 use weir_cluster::api::faults::KillPart;
 use weir_cluster::api::{self, ApiConfig, Asset};
@@ -195,15 +195,14 @@ fn identity(hostname: &str, started_unix_ns: i64) -> Identity {
     }
 }
 
-/// The parts of a running server, in the order in which they were started.
+/// The parts of a running server. The tree stops them in the reverse order of their start.
 struct Parts {
     service: Service,
-    sources: Sources,
-    node: NodeRuntime,
     switch: KillSwitch,
-    stop_sources: Arc<AtomicBool>,
-    /// Keeps the source actors alive.
+    kill_part: KillPart,
+    /// Keep the source actors and the node alive.
     _hosts: Vec<weir_actors::Handle<host::SourceActor>>,
+    _node: [Part; 2],
 }
 
 fn reader_limits(args: &ReaderArgs) -> ReaderLimits {
@@ -291,13 +290,33 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
     let node = NodeRuntime::start(node_config, &specs, node_port, clock)
         .context("could not start the node part")?;
     sources.publish_metadata_to(&[node.engine.clone(), service.engine.clone()]);
+    let kill_part = kill_part(&node);
+    let feed = node.feed.clone();
+    let below = switch.child("node");
+    let thread = below.part("thread", Stop::call(STOP_TIMEOUT, move || node.stop()));
+    thread.running();
+    let below = below.child("sources");
     let stop_sources = Arc::new(AtomicBool::new(false));
-    let below = switch.child("sources");
-    let _hosts = specs
-        .into_iter()
-        .map(|spec| host::start(&below, spec, node.feed.clone(), stop_sources.clone()))
-        .collect();
-    Ok(Parts { service, sources, node, switch, stop_sources, _hosts })
+    let stopped = stop_sources.clone();
+    let stop = move || stop_sources_and_wait(&sources, &stopped);
+    let probes = below.part("probes", Stop::call(STOP_TIMEOUT, stop));
+    probes.running();
+    let start = |spec| host::start(&below, spec, feed.clone(), stop_sources.clone());
+    let _hosts = specs.into_iter().map(start).collect();
+    Ok(Parts { service, switch, kill_part, _hosts, _node: [thread, probes] })
+}
+
+/// Blocks until they have detached, which takes seconds, and says how far they are.
+fn stop_sources_and_wait(sources: &Sources, stop: &AtomicBool) {
+    stop.store(true, Ordering::SeqCst);
+    let (mut waited, step) = (Duration::ZERO, Duration::from_millis(100));
+    while sources.running() > 0 && waited < STOP_TIMEOUT {
+        std::thread::sleep(step);
+        waited += step;
+        if waited.as_millis().is_multiple_of(1000) {
+            output::note(&format!("stopping: {}", sources.stop_progress()));
+        }
+    }
 }
 
 /// Test faults of the node.
@@ -322,7 +341,7 @@ async fn serve(
     signals: Signals,
 ) -> Result<(), Failure> {
     let parts = start_parts(&args, bound)?;
-    Sinks::start(&parts.service, sinks);
+    Sinks::start(&parts.service, &parts.switch, sinks);
     let demo = if args.demo { Some(Demo::start()?) } else { None };
     let config = ApiConfig {
         service: parts.service.clone(),
@@ -336,18 +355,15 @@ async fn serve(
         sessions: data.sessions()?,
         assets: ASSETS,
         doctor: Arc::new(doctor_report),
-        kill_part: args.test_faults.then(|| kill_part(&parts.node)),
+        kill_part: args.test_faults.then(|| parts.kill_part.clone()),
         process: Arc::new(process::report),
     };
-    let server = api::serve(listener, config).context("could not start the API")?;
-    let server_handle = server.handle();
-    actix::spawn(server);
+    api::start(&parts.switch, listener, config).context("could not start the API")?;
     if wait_ready(&parts.service, &signals).await {
         announce(bound, &data, args.insecure_no_auth);
     }
     signals.wait().await?;
     info!("stopping: detaching takes some seconds");
-    server_handle.stop(false).await;
     if let Some(demo) = demo {
         demo.stop();
     }
@@ -381,25 +397,9 @@ fn announce(bound: SocketAddr, data: &DataDir, open: bool) {
 }
 
 async fn stop_parts(parts: Parts) {
-    let Parts { service, sources, node, switch, stop_sources, _hosts } = parts;
-    stop_sources.store(true, Ordering::SeqCst);
-    switch.kill().await;
-    let mut waited = Duration::ZERO;
-    let step = Duration::from_millis(100);
-    while sources.running() > 0 && waited < STOP_TIMEOUT {
-        actix::clock::sleep(step).await;
-        waited += step;
-        if waited.as_millis().is_multiple_of(1000) {
-            output::note(&format!("stopping: {}", sources.stop_progress()));
-        }
+    let report = parts.switch.kill().await;
+    for part in report.overdue {
+        warn!(part, "did not stop in time");
     }
-    if sources.running() > 0 {
-        warn!("some sources did not stop in time");
-    }
-    let stopped = actix_web::web::block(move || {
-        node.stop();
-        service.engine.stop();
-    });
-    let _ = tokio::time::timeout(STOP_TIMEOUT, stopped).await;
     output::note("stopped");
 }

@@ -87,7 +87,7 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
         (source.name.clone(), told)
     });
     let sources: serde_json::Map<String, Json> = sources.collect();
-    Ok(json!({
+    let mut stats = json!({
         "event_to_view_ns": state.service.freshness.event_to_view_ns(),
         "tick_to_change_ns": state.service.freshness.tick_to_change_ns(),
         "tables": tables,
@@ -102,7 +102,10 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
         "engine_generation": state.service.engine.generation(),
         "bus": bus_json(state),
         "api": state.counters.json(state.sessions.count()),
-    }))
+    });
+    let (tree, now_unix_ns) = (state.service.health.tree(), state.service.clock.now_unix_ns());
+    super::parts::add_json(&mut stats, &tree, now_unix_ns);
+    Ok(stats)
 }
 
 /// Messages of nodes that were not simply taken, and what was done about it.
@@ -136,6 +139,7 @@ pub(super) async fn metrics_text(state: &ApiState) -> Result<String, ApiError> {
     let mut text = text_of(&nodes_of(state).await?);
     push_self_metrics(&mut text, &stats_json(state).await?);
     push_sinks(&mut text, &state.service.sinks.rows());
+    super::parts::write_metrics(&mut text, &state.service.health.tree());
     state.counters.write_metrics(&mut text, state.sessions.count());
     Ok(text)
 }
@@ -291,11 +295,11 @@ fn push_sinks(out: &mut String, sinks: &[SinkRow]) {
     }
 }
 
-fn head(out: &mut String, metric: &str, kind: &str, help: &str) {
+pub(super) fn head(out: &mut String, metric: &str, kind: &str, help: &str) {
     let _ = write!(out, "# HELP {metric} {help}\n# TYPE {metric} {kind}\n");
 }
 
-fn line(out: &mut String, metric: &str, labels: &[(&str, &str)], value: u64) {
+pub(super) fn line(out: &mut String, metric: &str, labels: &[(&str, &str)], value: u64) {
     let labels = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value)));
     let labels = labels.collect::<Vec<_>>().join(",");
     let _ = writeln!(out, "{metric}{{{labels}}} {value}");
