@@ -210,3 +210,6 @@ async fn pump_node(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
