@@ -45,6 +45,7 @@ pub enum FromSource {
         counters: BTreeMap<String, TableCounters>,
         missing: String,
         blind: Vec<BlindProcess>,
+        counts: BTreeMap<String, u64>,
     },
     /// It runs from now on.
     Running {
@@ -165,6 +166,7 @@ struct Said {
     counters: BTreeMap<String, TableCounters>,
     missing: String,
     blind: Vec<BlindProcess>,
+    counts: BTreeMap<String, u64>,
 }
 
 impl SourceThread {
@@ -221,11 +223,17 @@ impl SourceThread {
                 said.at_unix_ns = now_ns;
                 said.missing = running.missing();
                 said.blind = running.blind();
+                said.counts = running.counts();
             }
             said.counters = counters.clone();
-            let (missing, blind) = (said.missing.clone(), said.blind.clone());
-            let at_unix_ns = now_ns;
-            self.send(FromSource::Counters { source, at_unix_ns, counters, missing, blind });
+            self.send(FromSource::Counters {
+                source,
+                at_unix_ns: now_ns,
+                counters,
+                missing: said.missing.clone(),
+                blind: said.blind.clone(),
+                counts: said.counts.clone(),
+            });
         }
         for batch in batches {
             if !self.send(FromSource::Batch(batch)) {

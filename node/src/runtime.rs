@@ -82,6 +82,7 @@ struct SourceState {
     counters: BTreeMap<String, TableCounters>,
     flushed_ms: u64,
     blind: Vec<BlindProcess>,
+    counts: BTreeMap<String, u64>,
     filters: Vec<String>,
     meter: Meter,
     /// When its counters were read last.
@@ -390,11 +391,12 @@ impl NodeThread {
                     state.flushed_ms = tick_ms;
                 }
             }
-            FromSource::Counters { source, at_unix_ns, counters, missing, blind } => {
+            FromSource::Counters { source, at_unix_ns, counters, missing, blind, counts } => {
                 if let Some(state) = self.sources.get_mut(source) {
                     state.count(&self.ledger, at_unix_ns, counters);
                     state.reason = missing;
                     state.blind = blind;
+                    state.counts = counts;
                 }
             }
             FromSource::Running { source, missing, filters } => {
@@ -510,6 +512,7 @@ impl NodeThread {
             tables: loss_rows::TABLES.iter().map(ToString::to_string).collect(),
             blind: Vec::new(),
             filters: Vec::new(),
+            counts: BTreeMap::new(),
         };
         let others = self.sources.iter().map(|(name, source)| SourceStatus {
             name: name.to_string(),
@@ -518,6 +521,7 @@ impl NodeThread {
             tables: source.tables.clone(),
             blind: source.blind.clone(),
             filters: source.filters.clone(),
+            counts: source.counts.clone(),
         });
         std::iter::once(own).chain(others).collect()
     }

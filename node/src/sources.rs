@@ -305,6 +305,10 @@ impl Source for SocketTracing {
     }
 
     fn flush(&mut self, now_unix_ns: i64, out: &mut Vec<TableBatch>) {
+        // Before any connection is forgotten: what was lost on it is known to be its.
+        if let Some(ebpf) = &mut self.ebpf {
+            ebpf.losses(&mut |loss| self.tracer.lost(loss));
+        }
         let ebpf = self.ebpf.as_ref();
         let batches = self.tracer.flush_asking(now_unix_ns, &mut |key| {
             ebpf.map_or(Liveness::Unknown, |ebpf| ebpf.liveness(key))
@@ -321,11 +325,11 @@ impl Source for SocketTracing {
         let of_table = |counters: weir_sources::socket::CaptureCounters| {
             let mut lost_total: BTreeMap<String, u64> =
                 counters.lost.iter().map(|(reason, n)| (reason.to_string(), *n)).collect();
-            // Whatever moves over sockets is missing in each of their tables.
+            // What has no socket may be missing in each of their tables.
             if counters.table != "stirling_error" {
-                let before = in_kernel.map(|kernel| kernel.losses(counters.has_datagrams));
-                let before = before.into_iter().flatten();
-                lost_total.extend(before.map(|(name, n)| (name.to_string(), n)));
+                let anywhere = in_kernel.map(|kernel| kernel.losses_anywhere());
+                let anywhere = anywhere.into_iter().flatten();
+                lost_total.extend(anywhere.map(|(name, n)| (name.to_string(), n)));
                 let passed = self.grace.passed_full(counters.table);
                 lost_total.insert("metadata_grace_full".to_string(), passed);
             }
@@ -340,7 +344,12 @@ impl Source for SocketTracing {
         let mut counters: BTreeMap<_, _> =
             self.tracer.counters().into_iter().map(of_table).collect();
         let untold = self.tracer.tracker_counters().ends_untold;
-        let lost_total = BTreeMap::from([("observations_full".to_string(), untold)]);
+        // The tables lose nothing with them: a socket's end is told by itself.
+        let process_lost = in_kernel.map_or(0, |kernel| kernel.process_lost_records);
+        let lost_total = BTreeMap::from([
+            ("observations_full".to_string(), untold),
+            ("process_ring_full".to_string(), process_lost),
+        ]);
         let names = TableCounters { lost_total, ..TableCounters::default() };
         counters.insert(METADATA.to_string(), names);
         counters
@@ -358,6 +367,11 @@ impl Source for SocketTracing {
             bytes: process.bytes,
         });
         told.collect()
+    }
+
+    fn counts(&self) -> BTreeMap<String, u64> {
+        let counts = self.ebpf.as_ref().map(EbpfSource::counters).unwrap_or_default();
+        counts.beside_losses().map(|(name, count)| (name.to_string(), count)).into()
     }
 
     fn missing(&self) -> String {

@@ -70,6 +70,11 @@ pub trait Source: Send {
         Vec::new()
     }
 
+    /// What it counts beside losses, since its start: for those who ask why it costs or shows what it does.
+    fn counts(&self) -> BTreeMap<String, u64> {
+        BTreeMap::new()
+    }
+
     /// What it was told to look at (`pid:7`, `port:80`, `cgroup:4711`); empty: everything.
     fn filters(&self) -> Vec<String> {
         Vec::new()
