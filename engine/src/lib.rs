@@ -45,6 +45,7 @@ pub use api::{
 };
 pub use engine::Engine;
 pub use generations::{EmitOfGeneration, Generations, RestartPace};
+pub use prepare::{PlanPrograms, ReadyProgram, preparations_here};
 pub use weir_functions::cuts::Cuts;
 /// What metadata functions were asked and did not know: whoever keeps the metadata reads it.
 pub use weir_functions::scalar::pii::push_redacted as push_without_pii;
