@@ -9,6 +9,7 @@ mod answers;
 mod completeness;
 mod cuts;
 mod inbound;
+mod orders;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use weir_types::PackedRow;
 use weir_types::batch::pack_rows;
 use weir_types::clock::tick_unix_ns;
 use weir_types::plan::OpKind;
+use weir_types::source::OrderId;
 use weir_types::split::{Source, SplitPlan};
 
 pub use answers::Identity;
@@ -46,6 +48,10 @@ const CLOCK_STEP_MAX_MS: u64 = 1_000;
 pub enum CoordinatorError {
     #[error("node `{node}` cannot be reached")]
     Node { node: String, source: weir_proto::BusError },
+    #[error("there is no node `{node}`")]
+    NoNode { node: String },
+    #[error("node `{node}` has not done the last {max} orders yet")]
+    Orders { node: String, max: usize },
 }
 
 /// A registered node.
@@ -67,6 +73,8 @@ pub struct Node {
     engine_died: bool,
     /// Table function → what it said last, and the number of that answer.
     answers: BTreeMap<String, (u64, Vec<PackedRow>)>,
+    /// To its sources.
+    orders: orders::Orders,
     link: NodeLink,
 }
 
@@ -97,6 +105,7 @@ pub struct Coordinator {
     /// Of queries and feeds: nodes and engines know both by the same numbers.
     next_query: QueryId,
     next_epoch: Epoch,
+    next_order: OrderId,
     lag_max_ms: u64,
     /// The monotonic clock when it was looked at last.
     mono_ms: Option<u64>,
@@ -126,6 +135,7 @@ impl Coordinator {
             by_source: HashMap::new(),
             next_query: 1,
             next_epoch: 1,
+            next_order: 1,
             lag_max_ms: NODE_LAG_MAX_MS,
             mono_ms: None,
             book,
@@ -158,10 +168,11 @@ impl Coordinator {
         Coordinator { counters, ..self }
     }
 
-    /// Begins with an epoch above all that former coordinators gave: the time will do.
+    /// Begins with an epoch, and with a number of an order, above all that former coordinators gave: the
+    /// time will do.
     #[must_use]
     pub fn with_epochs_from(self, next_epoch: Epoch) -> Coordinator {
-        Coordinator { next_epoch, ..self }
+        Coordinator { next_epoch, next_order: next_epoch, ..self }
     }
 
     /// For offline rows: no node ever lags, nothing was ever dropped. `table_functions`: the rows

@@ -25,6 +25,7 @@ use weir_types::{PackedRow, RecordBatch, Upid};
 use crate::admission::{Admission, Admitted, OPEN_BYTES_MAX};
 use crate::agent::Agent;
 use crate::loss_rows::LossRows;
+use crate::orders::Orders;
 
 /// History rows that are replayed to new queries between two ticks, so that others keep theirs.
 const REPLAY_ROWS_PER_SLICE: usize = 64 * BATCH_ROWS_MAX;
@@ -77,6 +78,8 @@ impl Replay {
 }
 
 pub struct NodeCore {
+    /// To the sources of this node.
+    pub(crate) orders: Orders,
     info: NodeInfo,
     engine: Arc<Engine>,
     history: Option<History>,
@@ -129,6 +132,7 @@ impl NodeCore {
     ) -> NodeCore {
         let open_bytes_max = if history.is_some() { OPEN_BYTES_MAX } else { u64::MAX };
         NodeCore {
+            orders: Orders::default(),
             life: Life { incarnation: info.incarnation, generation: 0 },
             info,
             engine,
@@ -190,6 +194,25 @@ impl NodeCore {
         NodeCore { ledger, loss_rows, ..self }
     }
 
+    /// Hands orders on to sources; without, nobody does them.
+    #[must_use]
+    pub fn with_orders(self, orders: Orders) -> NodeCore {
+        NodeCore { orders, ..self }
+    }
+
+    /// From now on more of the tables is seen than before: answers cover it since then only.
+    pub fn source_sees_more(&mut self, tables: &[String], since_unix_ns: i64) {
+        for table in tables {
+            self.covers_from_unix_ns.insert(table.clone(), since_unix_ns);
+        }
+        #[expect(clippy::iter_over_hash_type, reason = "each for itself")]
+        for query in self.queries.values_mut() {
+            if query.tables.iter().any(|table| tables.contains(table)) {
+                query.covers_from_unix_ns = query.covers_from_unix_ns.max(since_unix_ns);
+            }
+        }
+    }
+
     /// The tables' source runs from now on. What one misses that ran before is a loss.
     pub fn source_runs(&mut self, tables: &[String], now_unix_ns: i64) {
         for table in tables {
@@ -240,6 +263,7 @@ impl NodeCore {
                 self.tell_losses();
             }
             ToNode::Introduce => self.introduce(),
+            ToNode::Order { id, order } => self.orders.give(id, order),
         }
     }
 
@@ -615,6 +639,7 @@ impl NodeCore {
         let refused_total = vec![
             ("bus".to_string(), self.sender.stats().refused_total.load(Ordering::Relaxed)),
             ("engine_events".to_string(), engine_events_lost),
+            ("orders".to_string(), self.orders.refused_total()),
         ];
         self.sources.clone_from(&sources);
         let mut running: Vec<(QueryId, Epoch)> =
@@ -629,6 +654,7 @@ impl NodeCore {
             functions: self.answers.keys().cloned().collect(),
             epoch_max: self.epoch_max,
             losses_told: self.ledger.told_total(),
+            ordered: self.orders.outcomes(),
         });
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use weir_types::PackedRow;
 use weir_types::ledger::Loss;
-use weir_types::source::BlindProcess;
+use weir_types::source::{BlindProcess, OrderId, OrderOutcome, SourceOrder};
 use weir_types::split::{Change, ExchangeId, NodePlan};
 
 /// Number of an installed query, unique within a cluster process's life.
@@ -80,6 +80,8 @@ pub enum ToNode {
     TellLosses,
     /// You are not known here: register.
     Introduce,
+    /// For your sources. Done once, however often it comes; what became of it is in the status.
+    Order { id: OrderId, order: SourceOrder },
 }
 
 /// Which life of a node something is of: its process's, and how often it began anew within. Later ones are
@@ -149,6 +151,8 @@ pub enum FromNode {
         functions: Vec<String>,
         epoch_max: Epoch,
         losses_told: u64,
+        /// What became of the last orders to its sources.
+        ordered: Vec<(OrderId, OrderOutcome)>,
     },
     /// What was lost, before the `Progress` of the tick in which it was noticed. `sequence` counts
     /// per node incarnation from 0; `whole`: everything since the node's start, in place of what was

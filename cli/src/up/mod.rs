@@ -236,7 +236,7 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
         asid: ASID,
         hostname: hostname(),
         own_listener: bound,
-        wanted: wanted::parse(&args.trace)?,
+        filters: wanted::parse(&args.trace)?,
         retention: args.retention,
         test_faults: args.test_faults,
         redactor: Redactor::new(

@@ -19,7 +19,7 @@ use super::completeness::Covered;
 use super::{Coordinator, Node};
 
 /// An order is given again if a status that comes so much later does not show it.
-const ORDER_WAIT_MS: u64 = 2_000;
+pub(super) const ORDER_WAIT_MS: u64 = 2_000;
 /// Losses are asked for again if they have not come by then.
 const LOSSES_WAIT_MS: u64 = 1_000;
 /// Whoever is not known is told so no more often than this.
@@ -53,7 +53,7 @@ pub struct BusCounters {
 }
 
 impl BusCounters {
-    fn count(counter: &AtomicU64) {
+    pub(super) fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -176,6 +176,7 @@ impl Coordinator {
                 functions,
                 epoch_max,
                 losses_told,
+                ordered,
                 ..
             } => {
                 if let Some(node) = self.nodes.get_mut(name) {
@@ -187,6 +188,7 @@ impl Coordinator {
                 self.told_losses(name, losses_told);
                 self.check_orders(name, &running);
                 self.check_asked(name, &functions);
+                self.check_ordered(name, &ordered);
             }
             FromNode::Losses { sequence, whole, losses } => {
                 self.on_losses(name, sequence, whole, &losses);
@@ -334,10 +336,13 @@ impl Coordinator {
         }
         let goes_on = known.is_some_and(|known| known.incarnation == life.incarnation);
         self.book.node_came(name, goes_on);
+        let (tables, orders) =
+            former.map(|former| (former.tables, former.orders)).unwrap_or_default();
         let node = Node {
             info,
             sources,
-            tables: former.map(|former| former.tables).unwrap_or_default(),
+            tables,
+            orders,
             refused_total: Vec::new(),
             last_heard_ms: now_ms,
             silent_ms: 0,
