@@ -21,6 +21,18 @@ pub struct NodeInfo {
 }
 
 impl NodeInfo {
+    /// A node on the machine of its name.
+    #[must_use]
+    pub fn named(name: &str, incarnation: u64, asid: u32) -> NodeInfo {
+        NodeInfo {
+            name: name.to_string(),
+            incarnation,
+            asid,
+            hostname: name.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+        }
+    }
+
     /// The agent's id in tables: the short id of the node and its life.
     #[must_use]
     pub fn agent_id(&self) -> u128 {
@@ -41,6 +53,8 @@ pub struct SourceStatus {
     pub blind: Vec<BlindProcess>,
     /// What it was told to look at (`pid:7`, `port:80`, `cgroup:4711`); empty: everything.
     pub filters: Vec<String>,
+    /// Ticks that were closed before it had handed out what it had for them: that came with later ones.
+    pub late_ticks_total: u64,
 }
 
 /// Counters of one table on a node since its start.

@@ -25,14 +25,12 @@ use weir_cluster::service::{
 use weir_cluster::view::SnapshotLimits;
 use weir_engine::Limits;
 use weir_node::agent::Agent;
-use weir_node::host;
 use weir_node::runtime::{NodeConfig, NodeRuntime};
 use weir_node::sources::{Sources, SourcesConfig};
 use weir_proto::NodeInfo;
 use weir_proto::bus::in_process;
 use weir_sources::agent::OwnProcess;
 use weir_sources::redact::Redactor;
-use weir_types::ledger::NodeLedger;
 use weir_types::{Clock, SteadyClock, Upid, WallClock};
 
 pub(crate) use doctor::report as doctor_report;
@@ -201,9 +199,6 @@ struct Parts {
     sources: Sources,
     node: NodeRuntime,
     switch: KillSwitch,
-    stop_sources: Arc<AtomicBool>,
-    /// Keeps the source actors alive.
-    _hosts: Vec<weir_actors::Handle<host::SourceActor>>,
 }
 
 fn reader_limits(args: &ReaderArgs) -> ReaderLimits {
@@ -268,36 +263,22 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
     let service = Service::start(&config, cluster_port, clock.clone(), &switch)
         .context("could not start the cluster part")?;
     let sources = Sources::new(sources_config.clone());
+    let incarnation = u64::try_from(clock.now_unix_ns()).unwrap_or(0);
+    let info = NodeInfo::named(&sources_config.hostname, incarnation, ASID);
     let node_config = NodeConfig {
-        agent: Agent::new(sources.debug_state()),
-        names: sources.names(),
-        info: NodeInfo {
-            name: sources_config.hostname.clone(),
-            incarnation: u64::try_from(clock.now_unix_ns()).unwrap_or(0),
-            asid: ASID,
-            hostname: sources_config.hostname.clone(),
-            version: env!("CARGO_PKG_VERSION").to_string(),
-        },
         tick_ms,
-        workers: 1,
         retention_ns,
         history_bytes: args.history_bytes as u64,
         queries: query_limits(&args.queries),
         test_faults: args.test_faults,
-        ledger: NodeLedger::default(),
         own_upid: own_upid(),
+        metadata: Some(sources.metadata()),
+        readers_of_names: vec![service.engine.clone()],
+        ..NodeConfig::new(info, Agent::new(sources.debug_state()))
     };
-    let specs = sources.specs();
-    let node = NodeRuntime::start(node_config, &specs, node_port, clock)
+    let node = NodeRuntime::start(node_config, &sources.all(), node_port, clock, &switch)
         .context("could not start the node part")?;
-    sources.publish_metadata_to(&[node.engine.clone(), service.engine.clone()]);
-    let stop_sources = Arc::new(AtomicBool::new(false));
-    let below = switch.child("sources");
-    let _hosts = specs
-        .into_iter()
-        .map(|spec| host::start(&below, spec, node.feed.clone(), stop_sources.clone()))
-        .collect();
-    Ok(Parts { service, sources, node, switch, stop_sources, _hosts })
+    Ok(Parts { service, sources, node, switch })
 }
 
 /// Test faults of the node.
@@ -381,8 +362,8 @@ fn announce(bound: SocketAddr, data: &DataDir, open: bool) {
 }
 
 async fn stop_parts(parts: Parts) {
-    let Parts { service, sources, node, switch, stop_sources, _hosts } = parts;
-    stop_sources.store(true, Ordering::SeqCst);
+    let Parts { service, sources, node, switch } = parts;
+    node.stop_sources();
     switch.kill().await;
     let mut waited = Duration::ZERO;
     let step = Duration::from_millis(100);

@@ -82,6 +82,7 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
             "state": source.state,
             "reason": source.reason,
             "filters": source.filters,
+            "late_ticks": source.late_ticks_total,
         });
         (source.name.clone(), told)
     });

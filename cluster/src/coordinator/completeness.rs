@@ -79,6 +79,8 @@ struct Query {
 #[derive(Default)]
 struct Inner {
     nodes: BTreeMap<String, Node>,
+    /// Nodes that a former coordinator knew, and that have not come to the present one.
+    awaited: BTreeSet<String>,
     feeds: BTreeMap<QueryId, Feed>,
     queries: BTreeMap<QueryId, Query>,
     /// What former lives of nodes lost. It outlives coordinators.
@@ -118,10 +120,11 @@ impl Book {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new coordinator begins: it knows of nothing but what was lost before.
+    /// A new coordinator begins: it knows of nothing but what was lost before, and who is to come.
     pub(super) fn clear(&self) {
         let mut inner = self.lock();
-        inner.nodes.clear();
+        let known = std::mem::take(&mut inner.nodes).into_keys();
+        inner.awaited.extend(known);
         inner.feeds.clear();
         inner.queries.clear();
     }
@@ -133,6 +136,7 @@ impl Book {
     /// still is lost. `goes_on`: its ledger does, too.
     pub(super) fn node_came(&self, name: &str, goes_on: bool) {
         let mut inner = self.lock();
+        inner.awaited.remove(name);
         let former = inner.nodes.remove(name).unwrap_or_default();
         let losses = if goes_on {
             former.losses
@@ -145,6 +149,7 @@ impl Book {
 
     pub(super) fn node_left(&self, name: &str) {
         let mut inner = self.lock();
+        inner.awaited.remove(name);
         if let Some(gone) = inner.nodes.remove(name) {
             inner.past.add(&gone.losses.ledger);
         }
@@ -358,12 +363,10 @@ impl Book {
                 ..Completeness::default()
             };
         }
-        let lagging: Vec<String> = inner
-            .nodes
-            .iter()
-            .filter(|(_, node)| node.lagging)
-            .map(|(name, _)| name.clone())
-            .collect();
+        let silent = inner.nodes.iter().filter(|(_, node)| node.lagging).map(|(name, _)| name);
+        // What a node has that was there before is missing until it is there again.
+        let lagging: BTreeSet<&String> = silent.chain(&inner.awaited).collect();
+        let lagging: Vec<String> = lagging.into_iter().cloned().collect();
         let feeds = || entry.feeds.iter().filter_map(|feed| inner.feeds.get(feed));
         let live = || feeds().flat_map(|feed| inner.live(feed));
         let complete_to = live().map(|covered| covered.complete_to_unix_ns).min();

@@ -311,3 +311,39 @@ fn orders_to_sources_are_given_until_they_are_done() {
     let more = rig.coordinator.order("a", SourceOrder::Resolve { addresses: vec![] });
     assert!(matches!(more, Err(CoordinatorError::Orders { max: 256, .. })));
 }
+
+/// A new coordinator waits for each node that the last one knew: until it has come, or has left, no answer is
+/// complete, whatever the others have sent. Catches one that takes the first node that registers for all.
+#[test]
+fn a_new_coordinator_awaits_the_nodes_that_were_known() {
+    let book = Arc::default();
+    let mut rig = Rig::start(&book);
+    let say = |rig: &mut Rig, name: &str, message: FromNode| {
+        let (link, life) = (rig.cluster.link.clone(), Life { incarnation: 1, generation: 0 });
+        rig.coordinator.on_message(name, &link, Report { life, message }, NOW_MS);
+    };
+    let come = |rig: &mut Rig, name: &str| {
+        let info = NodeInfo::named(name, 1, 1);
+        say(rig, name, FromNode::Register { info, sources: Vec::new(), epoch_max: 0 });
+        say(rig, name, FromNode::Losses { sequence: 0, whole: true, losses: vec![] });
+    };
+    ["a", "b", "c"].into_iter().for_each(|name| come(&mut rig, name));
+
+    let mut rig = Rig::start(&book);
+    come(&mut rig, "a");
+    let query = rig.install();
+    let (feed, epoch) = rig.ordered().pop_first().unwrap();
+    say(&mut rig, "a", progress(feed, epoch, 0));
+    let answer = |rig: &Rig| rig.coordinator.completeness(query, NOW_MS + 1_000);
+    assert_eq!(
+        (answer(&rig).complete, answer(&rig).lagging),
+        (false, vec!["b".into(), "c".into()])
+    );
+    come(&mut rig, "b");
+    let (_, epoch) = rig.ordered().pop_first().unwrap();
+    say(&mut rig, "b", progress(feed, epoch, 0));
+    assert_eq!((answer(&rig).complete, answer(&rig).lagging), (false, vec!["c".to_string()]));
+    come(&mut rig, "c");
+    say(&mut rig, "c", FromNode::Leave);
+    assert!(answer(&rig).lagging.is_empty());
+}

@@ -14,4 +14,5 @@ mod operators;
 mod scripts;
 mod sharing;
 mod support;
+mod takeover;
 mod windows;

@@ -36,7 +36,7 @@ mod stop;
 mod tests;
 mod wake;
 
-pub use can_run::{CannotRun, ProgramStatus, can_run};
+pub use can_run::{CannotRun, ProgramStatus, can_run, machine_can_run};
 pub use counters::{BLIND_PROCESSES_MAX, BlindProcess, BlindReason, Counters};
 pub use filters::{FilterError, Filters};
 pub use load::Build;
