@@ -41,6 +41,7 @@ pub enum FromSource {
         counters: BTreeMap<String, TableCounters>,
         missing: String,
         blind: Vec<BlindProcess>,
+        counts: BTreeMap<String, u64>,
     },
     /// It runs from now on.
     Running {

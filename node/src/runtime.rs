@@ -12,10 +12,10 @@ mod thread;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use weir_actors::{Handle, KillSwitch, Stop};
+use weir_actors::{Handle, KillSwitch, Part, Stop};
 use weir_engine::{EngineConfig, EngineError, Generations, Limits, RestartPace};
 use weir_proto::NodeInfo;
 use weir_proto::ToNode;
@@ -28,7 +28,7 @@ use self::source_state::SourceState;
 use self::thread::NodeThread;
 use crate::agent::Agent;
 use crate::core::{CoreConfig, NodeCore};
-use crate::events::engine_events;
+use crate::events::{Events, engine_events};
 use crate::host::{self, FromSource, SourceActor, SourceFeed};
 use crate::loss_rows;
 use crate::metadata::Metadata;
@@ -41,6 +41,8 @@ const ORDERS_MAX: usize = 64;
 const FROM_SOURCES_MAX: usize = 1_024;
 /// Engine events that may wait: the engine's thread never blocks on it. A query that loses one fails.
 const ENGINE_EVENTS_MAX: usize = 262_144;
+/// How long a part is waited for when all is stopped: detaching programs takes seconds.
+const STOP_TIME_MAX: Duration = Duration::from_secs(15);
 
 pub struct NodeConfig {
     pub info: NodeInfo,
@@ -60,6 +62,9 @@ pub struct NodeConfig {
     pub metadata: Option<Arc<Metadata>>,
     /// Engines of this process that read names besides the node's own.
     pub readers_of_names: Vec<Arc<Generations>>,
+    /// Waits, on a thread that may, until the sources have let go of the machine; called after they were
+    /// asked to stop.
+    pub sources_ended: Box<dyn FnOnce() + Send>,
 }
 
 impl NodeConfig {
@@ -79,20 +84,19 @@ impl NodeConfig {
             own_upid: Upid::default(),
             metadata: None,
             readers_of_names: Vec::new(),
+            sources_ended: Box::new(|| ()),
         }
     }
 }
 
-/// The running node.
+/// The running node. Its parts hang in the tree, and are stopped with it: sources, names, thread, engine.
 pub struct NodeRuntime {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
     pub engine: Arc<Generations>,
     panic_asked: Arc<AtomicBool>,
     test_faults: bool,
-    stop_sources: Arc<AtomicBool>,
-    /// Keeps the source actors alive.
+    /// Keep the parts alive.
     _hosts: Vec<Handle<SourceActor>>,
+    _parts: [Part; 2],
 }
 
 /// The ways between the sources and the node's thread.
@@ -119,7 +123,7 @@ impl NodeRuntime {
     /// # Panics
     /// Outside an actix system.
     pub fn start(
-        config: NodeConfig,
+        mut config: NodeConfig,
         sources: &[Arc<dyn Source>],
         port: NodePort,
         clock: Arc<dyn Clock>,
@@ -135,33 +139,39 @@ impl NodeRuntime {
             orders: Arc::new(wires.orders.clone()),
             metadata: metadata.clone(),
         };
-        let (stop, stop_sources) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let panic_asked = Arc::<AtomicBool>::default();
         let test_faults = config.test_faults;
         let mut readers = config.readers_of_names.clone();
-        let asked = (panic_asked.clone(), stop.clone());
-        let thread = node_thread(config, sources, (port, wires), clock, &switch, asked)?;
-        let engine = thread.engine.clone();
-        let thread = std::thread::Builder::new()
+        let sources_ended = std::mem::replace(&mut config.sources_ended, Box::new(|| ()));
+        // Stopped in the reverse order: sources, names, thread, engine.
+        let engine = start_engine(&config, &switch)?;
+        let generations = engine.generations.clone();
+        let part = switch.part("thread", Stop::Asked { within: STOP_TIME_MAX });
+        let asked = (part.clone(), panic_asked.clone());
+        let thread = node_thread(config, sources, (port, wires), clock, engine, asked)?;
+        std::thread::Builder::new()
             .name("node".to_string())
             .spawn(move || thread.supervise())
             .map_err(|error| EngineError::Start(error.to_string()))?;
         if let Some(metadata) = metadata {
-            readers.push(engine.clone());
+            readers.push(generations.clone());
             metadata.start(&readers, &switch);
         }
         let below = switch.child("sources");
+        let stop_sources = Arc::<AtomicBool>::default();
+        let stopped = stop_sources.clone();
+        let let_go = move || {
+            stopped.store(true, Ordering::SeqCst);
+            sources_ended();
+        };
+        let probes = below.part("probes", Stop::call(STOP_TIME_MAX, let_go));
+        probes.running();
         let host = |source: &Arc<dyn Source>| {
             host::start(&below, source.clone(), feed.clone(), stop_sources.clone())
         };
         let _hosts = sources.iter().map(host).collect();
-        let thread = Some(thread);
-        Ok(NodeRuntime { stop, thread, engine, panic_asked, test_faults, stop_sources, _hosts })
-    }
-
-    /// Asks the sources to stop; some take seconds for that.
-    pub fn stop_sources(&self) {
-        self.stop_sources.store(true, Ordering::SeqCst);
+        let _parts = [part, probes];
+        Ok(NodeRuntime { engine: generations, panic_asked, test_faults, _hosts, _parts })
     }
 
     /// What makes the node's thread panic, with test faults.
@@ -169,39 +179,40 @@ impl NodeRuntime {
         let (asked, test_faults) = (self.panic_asked.clone(), self.test_faults);
         move || asked.store(test_faults, Ordering::SeqCst)
     }
-
-    /// Ends the node's thread and engine. Sources have been stopped before.
-    pub fn stop(mut self) {
-        self.stop_sources();
-        self.stop.store(true, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
-        self.engine.stop();
-    }
 }
 
-/// What the node's thread will do, with the engine started.
-fn node_thread(
-    config: NodeConfig,
-    sources: &[Arc<dyn Source>],
-    (port, wires): (NodePort, Wires),
-    clock: Arc<dyn Clock>,
-    switch: &KillSwitch,
-    (panic_asked, stop): (Arc<AtomicBool>, Arc<AtomicBool>),
-) -> Result<NodeThread, EngineError> {
-    let (part, engine_part) =
-        (switch.part("thread", Stop::ByOwner), switch.part("engine", Stop::ByOwner));
+/// The node's engine, and what it says.
+struct StartedEngine {
+    generations: Arc<Generations>,
+    part: Part,
+    events: Events,
+}
+
+fn start_engine(config: &NodeConfig, switch: &KillSwitch) -> Result<StartedEngine, EngineError> {
     let (emit, events) = engine_events(ENGINE_EVENTS_MAX);
     let engine_config = EngineConfig {
         workers: config.workers,
         retention_ns: Some(config.retention_ns),
         test_faults: config.test_faults,
-        limits: config.queries,
+        limits: config.queries.clone(),
         ..EngineConfig::new("node")
     };
-    let engine = Arc::new(Generations::start(engine_config, emit)?);
-    engine_part.running();
+    let generations = Arc::new(Generations::start(engine_config, emit)?);
+    let stopped = generations.clone();
+    let part = switch.part("engine", Stop::call(STOP_TIME_MAX, move || stopped.stop()));
+    part.running();
+    Ok(StartedEngine { generations, part, events })
+}
+
+/// What the node's thread will do.
+fn node_thread(
+    config: NodeConfig,
+    sources: &[Arc<dyn Source>],
+    (port, wires): (NodePort, Wires),
+    clock: Arc<dyn Clock>,
+    engine: StartedEngine,
+    (part, panic_asked): (Part, Arc<AtomicBool>),
+) -> Result<NodeThread, EngineError> {
     let now_unix_ns = clock.now_unix_ns();
     let tables = sources.iter().flat_map(|source| source.tables());
     let core = CoreConfig {
@@ -213,20 +224,20 @@ fn node_thread(
         ledger: Some((config.ledger.clone(), config.own_upid)),
         ..CoreConfig::new(config.info)
     };
-    let core = NodeCore::new(core, engine.engine(), port.sender.clone());
+    let core = NodeCore::new(core, engine.generations.engine(), port.sender.clone());
     let states = sources.iter().map(|source| (source.name(), SourceState::of(source.tables())));
     let tick_ms = config.tick_ms;
     Ok(NodeThread {
         core: core.with_orders(Orders::new(wires.orders)),
-        engine,
+        engine: engine.generations,
         part,
-        engine_part,
+        engine_part: engine.part,
         pace: RestartPace::default(),
         panic_asked,
         orders: receive_orders(port)?,
         tick_ms,
         from_sources: wires.from_sources,
-        events,
+        events: engine.events,
         sources: states.collect(),
         ledger: config.ledger,
         last_tick_ms: u64::try_from(now_unix_ns / 1_000_000).unwrap_or(0) / tick_ms * tick_ms,
@@ -234,7 +245,6 @@ fn node_thread(
         agent: config.agent,
         names: config.metadata.map(|metadata| metadata.names()).unwrap_or_default(),
         last_answers_ms: 0,
-        stop,
         clock,
     })
 }

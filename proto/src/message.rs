@@ -1,5 +1,7 @@
 //! What nodes and the cluster part say to each other.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use weir_types::PackedRow;
 use weir_types::ledger::Loss;
@@ -41,7 +43,7 @@ impl NodeInfo {
 }
 
 /// State of a source on a node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceStatus {
     pub name: String,
     /// `running`, `reduced` or `refused`.
@@ -53,8 +55,8 @@ pub struct SourceStatus {
     pub blind: Vec<BlindProcess>,
     /// What it was told to look at (`pid:7`, `port:80`, `cgroup:4711`); empty: everything.
     pub filters: Vec<String>,
-    /// Ticks that were closed before it had handed out what it had for them: that came with later ones.
-    pub late_ticks_total: u64,
+    /// What it counts beside losses, since its start.
+    pub counts: BTreeMap<String, u64>,
 }
 
 /// Counters of one table on a node since its start.

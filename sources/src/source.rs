@@ -4,6 +4,7 @@
 //!
 //! Not here: threads, supervision, and where the output goes (`weir-node`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +73,11 @@ pub trait RunningSource {
     /// Processes of which it sees nothing or not all; a bounded list.
     fn blind(&self) -> Vec<BlindProcess> {
         Vec::new()
+    }
+
+    /// What it counts beside losses, since its start: for those who ask why it costs or shows what it does.
+    fn counts(&self) -> BTreeMap<String, u64> {
+        BTreeMap::new()
     }
 
     /// What it looks at now.

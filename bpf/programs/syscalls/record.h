@@ -35,6 +35,8 @@ static __always_inline void deliver(const struct weir_config *cfg, struct weir_s
     __u64 flags = wake_flags(cfg->wake_bytes, sizeof(slot->record) + bytes);
     bool moves_bytes = slot->record.kind == WEIR_DATA || slot->record.kind == WEIR_GAP;
     if (bpf_ringbuf_output(&events, slot, sizeof(slot->record) + bytes, flags)) {
+        note_loss(&slot->record.key, slot->record.generation, slot->record.addresses.socket_type,
+                  WEIR_LOST_RECORDS, 1);
         count(WEIR_COUNT_LOST_RECORDS, 1);
         if (slot->record.addresses.socket_type == SOCK_DGRAM)
             count(WEIR_COUNT_LOST_DATAGRAMS, 1);

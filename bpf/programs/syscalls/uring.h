@@ -79,6 +79,7 @@ static __noinline int uring_data(struct call *call, struct io_kiocb *request, __
     __u64 buffer = uring_buffer(request, op);
     if (!buffer) {
         s->record.kind = WEIR_GAP;
+        note_loss(&call->key, call->conn->generation, SOCK_STREAM, WEIR_LOST_URING_BYTES, moved);
         count(WEIR_COUNT_URING_BYTES, moved);
         note_blind(call->pid_tgid >> 32, WEIR_BLIND_URING, moved);
         deliver(call->cfg, s, 0);

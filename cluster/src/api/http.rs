@@ -160,6 +160,8 @@ pub(super) async fn doctor(state: web::Data<ApiState>) -> HttpResponse {
     if let Some(checks) = report["checks"].as_array_mut() {
         checks.push(actors_check(&state.service));
     }
+    let (tree, now_unix_ns) = (state.service.health.tree(), state.service.clock.now_unix_ns());
+    super::parts::add_json(&mut report["server"], &tree, now_unix_ns);
     HttpResponse::Ok().json(report)
 }
 

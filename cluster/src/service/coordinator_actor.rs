@@ -12,7 +12,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use serde::Serialize;
 use tracing::{error, info, warn};
-use weir_actors::{Address, Config, KillSwitch, Supervisor, WeakAddress};
+use weir_actors::{Address, Config, KillSwitch, Part, Supervisor, WeakAddress};
 use weir_engine::{Generations, RestartPace};
 use weir_proto::message::{SourceStatus, TableStatus};
 use weir_proto::{FromNode, NodeLink, QueryId, Report};
@@ -205,6 +205,8 @@ type Registered = Arc<Mutex<BTreeMap<String, (NodeLink, Report)>>>;
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) generations: Arc<Generations>,
+    /// The engine in the tree of parts.
+    pub(crate) engine_part: Part,
     pub(crate) router: Arc<Router>,
     pub(crate) registry: Arc<Mutex<Registry>>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -295,8 +297,14 @@ impl CoordinatorActor {
             return;
         }
         self.restarting = true;
-        self.blame(self.shared.generations.engine().died_of());
+        let killer = self.shared.generations.engine().died_of();
+        self.blame(killer);
         let (deaths, wait) = self.pace.died(self.shared.clock.monotonic_ns());
+        let reason = match killer {
+            Some(query) => format!("a worker died while it worked on query {query}"),
+            None => "a worker died".to_string(),
+        };
+        self.shared.engine_part.died(&reason, wait);
         error!(deaths, ?wait, "an engine worker died: a new engine is started");
         let generations = self.shared.generations.clone();
         let start = async move {
@@ -658,6 +666,7 @@ impl Handler<EngineStarted> for CoordinatorActor {
             error!("could not start a new engine; it is tried again");
             return;
         }
+        self.shared.engine_part.running();
         self.core.start_over(self.shared.generations.engine());
         self.install_views("an engine worker died");
     }

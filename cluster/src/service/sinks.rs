@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tracing::{info, warn};
+use weir_actors::{KillSwitch, Part, Stop};
 use weir_sinks::delivery::{Delivery, OutputInfo};
 use weir_sinks::sink::{Sink, SinkError, SinkHealth};
 use weir_types::clock::tick_unix_ns;
@@ -19,6 +20,8 @@ use crate::planner::{PlanError, ScriptRequest, prepare};
 /// Waits between attempts: from this, doubling, to that.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
+/// A sink that cannot end what it is at within this is left behind.
+const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// One sink as it is configured.
 pub struct SinkSpec {
@@ -76,8 +79,9 @@ impl Sinks {
         self.lock().clone()
     }
 
-    /// Starts them in the current actix system.
-    pub fn start(service: &Service, specs: Vec<SinkSpec>) {
+    /// Starts them in the current actix system, each a part below `root`.
+    pub fn start(service: &Service, root: &KillSwitch, specs: Vec<SinkSpec>) {
+        let switch = root.child("sinks");
         for spec in specs {
             let SinkSpec { name, kind, input, table, sink } = spec;
             let at = {
@@ -88,7 +92,6 @@ impl Sinks {
             let driver = Driver {
                 service: service.clone(),
                 at,
-                name,
                 input,
                 table,
                 sink: Some(sink),
@@ -96,6 +99,8 @@ impl Sinks {
                 since: None,
                 half: false,
                 wait: RETRY_FIRST,
+                part: switch.part(&name, Stop::Asked { within: STOP_MAX }),
+                name,
             };
             actix::spawn(driver.run());
         }
@@ -117,6 +122,7 @@ struct Driver {
     /// It has got a part of the next tick.
     half: bool,
     wait: Duration,
+    part: Part,
 }
 
 /// Why a sink stops for good.
@@ -124,15 +130,28 @@ struct Failed;
 
 impl Driver {
     async fn run(mut self) {
-        loop {
-            match self.follow().await {
-                Ok(()) => self.pause().await,
-                Err(Failed) => {
-                    self.row(|row| row.state = SinkState::Failed);
-                    return;
-                }
-            }
+        let part = self.part.clone();
+        let stopped = part.stop_requested();
+        tokio::select! {
+            biased;
+            () = stopped => {}
+            () = self.go_on() => {}
         }
+        // One that is away works still, and goes with its thread.
+        if let Some(mut sink) = self.sink.take() {
+            let _ = actix_web::web::block(move || sink.stop()).await;
+        }
+        part.stopped();
+    }
+
+    /// Until it stops for good.
+    async fn go_on(&mut self) {
+        while self.follow().await.is_ok() {
+            self.pause().await;
+        }
+        self.row(|row| row.state = SinkState::Failed);
+        let why = self.service.sinks.lock().get(self.at).map(|row| row.last_error.clone());
+        self.part.failed(&why.unwrap_or_default());
     }
 
     fn row(&self, change: impl FnOnce(&mut SinkRow)) {
@@ -148,6 +167,9 @@ impl Driver {
             row.errors += 1;
             row.last_error = message.to_string();
         });
+        if state != SinkState::Failed {
+            self.part.died(message, self.wait);
+        }
     }
 
     async fn pause(&mut self) {
@@ -254,6 +276,7 @@ impl Driver {
         self.until_done(accept).await?;
         self.half = delivery.completeness.is_none();
         self.wait = RETRY_FIRST;
+        self.part.running();
         self.row(|row| {
             row.state = SinkState::Running;
             row.last_error.clear();

@@ -15,4 +15,5 @@ mod scripts;
 mod sharing;
 mod support;
 mod takeover;
+mod truth;
 mod windows;

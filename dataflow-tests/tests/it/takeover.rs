@@ -90,7 +90,7 @@ impl RunningSource for Drip {
 struct Rig {
     clocks: Clocks,
     drip: Drip,
-    node: Option<NodeRuntime>,
+    node: NodeRuntime,
     switch: KillSwitch,
     port: ClusterPort,
     coordinator: Coordinator,
@@ -128,7 +128,7 @@ impl Rig {
         let mut rig = Rig {
             clocks,
             drip,
-            node: Some(node),
+            node,
             switch,
             port,
             coordinator,
@@ -224,18 +224,15 @@ fn a_node_takes_over_from_history() {
     actix::System::new().block_on(async {
         let mut rig = Rig::start();
         rig.until("at first", 30, 1).await;
-        rig.node.as_ref().unwrap().panic_switch()();
+        rig.node.panic_switch()();
         rig.until("after the thread's death", 50, 2).await;
-        rig.node.as_ref().unwrap().engine.engine().kill_worker();
+        rig.node.engine.engine().kill_worker();
         rig.until("after the engine's death", 70, 3).await;
         // Nothing more comes, and nothing more is shown.
         for _ in 0..50 {
             rig.step().await;
         }
         assert_eq!(rig.shown(), 70);
-        let node = rig.node.take().unwrap();
-        node.stop_sources();
         rig.switch.kill().await;
-        node.stop();
     });
 }

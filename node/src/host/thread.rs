@@ -54,6 +54,7 @@ struct Said {
     counters: BTreeMap<String, TableCounters>,
     missing: String,
     blind: Vec<BlindProcess>,
+    counts: BTreeMap<String, u64>,
 }
 
 impl SourceThread<'_> {
@@ -121,11 +122,15 @@ impl SourceThread<'_> {
                 said.at_unix_ns = now_ns;
                 said.missing = self.running.missing();
                 said.blind = self.running.blind();
+                said.counts = self.running.counts();
             }
             said.counters.clone_from(&counters);
-            let (missing, blind) = (said.missing.clone(), said.blind.clone());
             let (source, at_unix_ns) = (self.name.clone(), now_ns);
-            self.send(FromSource::Counters { source, at_unix_ns, counters, missing, blind });
+            let (missing, blind) = (said.missing.clone(), said.blind.clone());
+            let counts = said.counts.clone();
+            let told =
+                FromSource::Counters { source, at_unix_ns, counters, missing, blind, counts };
+            self.send(told);
         }
         for batch in batches {
             if !self.send(FromSource::Batch(batch)) {

@@ -42,7 +42,9 @@ pub(super) struct SourceState {
     pub(super) counters: BTreeMap<String, TableCounters>,
     pub(super) flushed_ms: u64,
     pub(super) blind: Vec<BlindProcess>,
+    pub(super) counts: BTreeMap<String, u64>,
     pub(super) filters: Vec<String>,
+    /// Ticks that were closed before it had handed out what it had for them: that came with later ones.
     late_ticks_total: u64,
     meter: Meter,
     /// When its counters were read last.
@@ -87,14 +89,16 @@ impl SourceState {
     }
 
     pub(super) fn status(&self, name: &str) -> SourceStatus {
+        let mut counts = self.counts.clone();
+        counts.insert("late_ticks".to_string(), self.late_ticks_total);
         SourceStatus {
+            counts,
             name: name.to_string(),
             state: self.state.name().to_string(),
             reason: self.reason.clone(),
             tables: self.tables.clone(),
             blind: self.blind.clone(),
             filters: self.filters.clone(),
-            late_ticks_total: self.late_ticks_total,
         }
     }
 

@@ -140,7 +140,7 @@ impl RunningSource for TestSource {
 struct Rig {
     clocks: Clocks,
     script: Arc<Script>,
-    node: Option<NodeRuntime>,
+    node: NodeRuntime,
     port: ClusterPort,
     switch: KillSwitch,
     last_tick_ms: u64,
@@ -153,10 +153,7 @@ fn with_node(refuses: bool, test: impl AsyncFnOnce(&mut Rig)) {
         let mut rig = Rig::start(refuses);
         test(&mut rig).await;
         rig.script.stalls.store(false, Ordering::SeqCst);
-        let node = rig.node.take().unwrap();
-        node.stop_sources();
-        rig.switch.kill().await;
-        node.stop();
+        assert_eq!(rig.switch.kill().await.overdue, Vec::<String>::new());
     });
 }
 
@@ -179,12 +176,8 @@ impl Rig {
         let switch = KillSwitch::root("weir");
         let sources: [Arc<dyn Source>; 1] = [Arc::new(source)];
         let node = NodeRuntime::start(config, &sources, node_port, clock, &switch).unwrap();
-        let (node, last_tick_ms, next_order) = (Some(node), 0, 1);
+        let (last_tick_ms, next_order) = (0, 1);
         Rig { clocks, script, node, port, switch, last_tick_ms, next_order }
-    }
-
-    fn node(&self) -> &NodeRuntime {
-        self.node.as_ref().unwrap()
     }
 
     /// Lets time pass until a message is found.
@@ -340,10 +333,10 @@ fn a_source_that_stalls_holds_nobody_up() {
     with_node(false, async |rig| {
         rig.goes_on("at first").await;
         rig.script.stalls.store(true, Ordering::SeqCst);
-        let stalled = rig.until_source("late", |source| source.late_ticks_total >= 5).await;
+        let stalled = rig.until_source("late", |source| source.counts["late_ticks"] >= 5).await;
         assert_eq!(stalled.state, "running");
         let flushes = rig.script.flushes.load(Ordering::SeqCst);
-        rig.until_source("later", |source| source.late_ticks_total >= 10).await;
+        rig.until_source("later", |source| source.counts["late_ticks"] >= 10).await;
         assert_eq!(rig.script.flushes.load(Ordering::SeqCst), flushes, "it does stand");
         rig.script.stalls.store(false, Ordering::SeqCst);
         rig.goes_on("afterwards").await;
@@ -447,10 +440,10 @@ fn thread_and_engine_come_back() {
         rig.goes_on("at first").await;
         let registers =
             |message: &FromNode| matches!(message, FromNode::Register { .. }).then_some(());
-        rig.node().panic_switch()();
+        rig.node.panic_switch()();
         rig.until("a new thread", registers).await;
         rig.goes_on("after the thread's death").await;
-        rig.node().engine.engine().kill_worker();
+        rig.node.engine.engine().kill_worker();
         rig.until("a new engine", registers).await;
         rig.goes_on("after the engine's death").await;
         for name in ["thread", "engine"] {

@@ -70,7 +70,6 @@ pub(super) struct NodeThread {
     pub(super) agent: Agent,
     pub(super) names: Names,
     pub(super) last_answers_ms: u64,
-    pub(super) stop: Arc<AtomicBool>,
 }
 
 /// Generations.
@@ -93,18 +92,19 @@ impl NodeThread {
             }
             error!(why, deaths, ?wait, "the node starts anew");
             self.wait(wait);
-            if self.stop.load(Ordering::SeqCst) {
+            if self.part.is_stop_requested() {
                 break;
             }
             self.start_over();
         }
         self.core.leave();
         info!("node stopped");
+        self.part.stopped();
     }
 
     fn wait(&self, wait: Duration) {
         let until_ns = self.clock.monotonic_ns() + u64::try_from(wait.as_nanos()).unwrap_or(0);
-        while !self.stop.load(Ordering::SeqCst)
+        while !self.part.is_stop_requested()
             && let Some(left_ns) = until_ns.checked_sub(self.clock.monotonic_ns())
             && left_ns > 0
         {
@@ -129,7 +129,7 @@ impl NodeThread {
         self.wait_for_sources();
         self.core.register(self.statuses());
         let mut replays = false;
-        while !self.stop.load(Ordering::SeqCst) {
+        while !self.part.is_stop_requested() {
             if self.engine.is_dead() {
                 return End::EngineDied;
             }
@@ -168,7 +168,7 @@ impl NodeThread {
     /// what it can do is the right one.
     fn wait_for_sources(&mut self) {
         while self.sources.values().any(|source| source.state == State::Starting)
-            && !self.stop.load(Ordering::SeqCst)
+            && !self.part.is_stop_requested()
         {
             if let Ok(message) = self.from_sources.recv_timeout(Duration::from_millis(100)) {
                 self.on_source(message);
@@ -202,11 +202,12 @@ impl NodeThread {
                     state.flushed_ms = tick_ms;
                 }
             }
-            FromSource::Counters { source, at_unix_ns, counters, missing, blind } => {
+            FromSource::Counters { source, at_unix_ns, counters, missing, blind, counts } => {
                 if let Some(state) = self.sources.get_mut(&source) {
                     state.count(&self.ledger, at_unix_ns, counters);
                     state.reason = missing;
                     state.blind = blind;
+                    state.counts = counts;
                 }
             }
             FromSource::Running { source, missing, filters } => {
@@ -316,11 +317,8 @@ impl NodeThread {
         let own = SourceStatus {
             name: NODE_SOURCE.to_string(),
             state: "running".to_string(),
-            reason: String::new(),
             tables: loss_rows::TABLES.iter().map(ToString::to_string).collect(),
-            blind: Vec::new(),
-            filters: Vec::new(),
-            late_ticks_total: 0,
+            ..SourceStatus::default()
         };
         let others = self.sources.iter().map(|(name, source)| source.status(name));
         std::iter::once(own).chain(others).collect()

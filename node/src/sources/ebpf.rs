@@ -113,16 +113,14 @@ fn is_own_datagram(event: &CaptureEvent<'_>) -> bool {
 impl RunningCapture {
     fn count(&self, out: &mut dyn Output) {
         let in_kernel = self.ebpf.as_ref().map(EbpfSource::counters);
-        for CaptureCounters { table, lost, unanswered, unasked, has_datagrams, .. } in
-            self.tracer.counters()
-        {
+        for CaptureCounters { table, lost, unanswered, unasked, .. } in self.tracer.counters() {
             let mut lost_total: BTreeMap<String, u64> =
                 lost.into_iter().map(|(reason, count)| (reason.to_string(), count)).collect();
-            // Whatever moves over sockets is missing in each of their tables.
+            // What has no socket may be missing in each of their tables.
             if table != "stirling_error" {
-                let before = in_kernel.as_ref().map(|kernel| kernel.losses(has_datagrams));
-                let before = before.into_iter().flatten();
-                lost_total.extend(before.map(|(name, count)| (name.to_string(), count)));
+                let anywhere = in_kernel.as_ref().map(|kernel| kernel.losses_anywhere());
+                let anywhere = anywhere.into_iter().flatten();
+                lost_total.extend(anywhere.map(|(name, count)| (name.to_string(), count)));
             }
             let counted = TableCounters {
                 lost_total,
@@ -133,7 +131,12 @@ impl RunningCapture {
             out.counted(table, counted);
         }
         let untold = self.tracer.tracker_counters().ends_untold;
-        let lost_total = BTreeMap::from([("observations_full".to_string(), untold)]);
+        // The tables lose nothing with them: a socket's end is told by itself.
+        let process_lost = in_kernel.map_or(0, |kernel| kernel.process_lost_records);
+        let lost_total = BTreeMap::from([
+            ("observations_full".to_string(), untold),
+            ("process_ring_full".to_string(), process_lost),
+        ]);
         out.counted(METADATA, TableCounters { lost_total, ..TableCounters::default() });
     }
 }
@@ -171,6 +174,10 @@ impl RunningSource for RunningCapture {
     }
 
     fn flush(&mut self, now_unix_ns: i64, out: &mut dyn Output) {
+        // Before any connection is forgotten: what was lost on it is known to be its.
+        if let Some(ebpf) = &mut self.ebpf {
+            ebpf.losses(&mut |loss| self.tracer.lost(loss));
+        }
         let ebpf = self.ebpf.as_ref();
         let batches = self.tracer.flush_asking(now_unix_ns, &mut |key| {
             ebpf.map_or(Liveness::Unknown, |ebpf| ebpf.liveness(key))
@@ -208,6 +215,11 @@ impl RunningSource for RunningCapture {
             bytes: process.bytes,
         });
         told.collect()
+    }
+
+    fn counts(&self) -> BTreeMap<String, u64> {
+        let counts = self.ebpf.as_ref().map(EbpfSource::counters).unwrap_or_default();
+        counts.beside_losses().map(|(name, count)| (name.to_string(), count)).into()
     }
 
     fn missing(&self) -> String {
