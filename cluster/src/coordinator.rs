@@ -2,13 +2,16 @@
 //! as the minimum over its feeds and the nodes that live. Plain data and calls: the server drives it
 //! from an actor, the offline driver from a loop. It knows nothing of rows, views or subscribers.
 //!
-//! What nodes say comes in through [`inbound`], over a bus that may lose, repeat and reorder; how
+//! What nodes say comes in through [`inbound`], over a bus that may lose, repeat and reorder; their
+//! entities are put together in [`entities`], what functions want to know goes out by [`wanted`]; how
 //! complete answers are is written down in [`completeness`].
 
 mod answers;
 mod completeness;
 mod cuts;
+mod entities;
 mod inbound;
+mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -32,7 +35,9 @@ pub use inbound::{BusCounters, Outcome};
 
 use self::answers::Readers;
 use self::completeness::{Covered, Windows};
+use self::entities::Merged;
 use self::inbound::Pace;
+use self::wanted::Asked;
 pub use crate::feed::FeedInfo;
 use crate::feed::{self, Feed, Progress, Shared};
 
@@ -67,6 +72,7 @@ pub struct Node {
     engine_died: bool,
     /// Table function → what it said last, and the number of that answer.
     answers: BTreeMap<String, (u64, Vec<PackedRow>)>,
+    asked: Asked,
     link: NodeLink,
 }
 
@@ -112,12 +118,16 @@ pub struct Coordinator {
     identity: Identity,
     /// Table functions that agents are asked for.
     asked: BTreeSet<&'static str>,
+    entities: Merged,
+    /// Of what functions here wanted to know.
+    left_out_total: u64,
 }
 
 impl Coordinator {
     #[must_use]
     pub fn new(engine: Arc<Engine>) -> Coordinator {
         let book = Arc::new(Book::new(engine.retention_ns()));
+        let entities = Merged::new(engine.retention_ns());
         Coordinator {
             engine,
             nodes: BTreeMap::new(),
@@ -136,6 +146,8 @@ impl Coordinator {
             table_functions: BTreeMap::new(),
             identity: Identity::default(),
             asked: BTreeSet::new(),
+            entities,
+            left_out_total: 0,
         }
     }
 
@@ -215,6 +227,8 @@ impl Coordinator {
         let feeds: Vec<QueryId> = self.feeds.keys().copied().collect();
         feeds.into_iter().for_each(|feed| self.remove_feed(feed));
         self.engine = engine;
+        self.engine.set_metadata(self.entities.snapshot());
+        self.left_out_total = 0;
     }
 
     /// True if some node is there, and each of its sources runs or was refused for good: a table that
@@ -470,6 +484,8 @@ impl Coordinator {
             }
         }
         self.push_answers(now_ms);
+        self.forget_entities();
+        self.ask_for_wanted();
         let feeds: Vec<QueryId> = self.feeds.keys().copied().collect();
         for feed in feeds {
             if changed {

@@ -16,7 +16,8 @@ use weir_proto::{Epoch, FromNode, Life, NodeInfo, Place, QueryId, ToNode};
 use weir_types::acc::Acc;
 use weir_types::batch::BATCH_ROWS_MAX;
 use weir_types::clock::tick_unix_ns;
-use weir_types::ledger::{Meter, NodeLedger, Reach, Span, Told};
+use weir_types::ledger::{self, METADATA, Meter, NodeLedger, Reach, Span};
+use weir_types::metadata::Wanted;
 use weir_types::plan::StartBound;
 use weir_types::source::TableCounters;
 use weir_types::split::{Change, NodePlan};
@@ -24,6 +25,7 @@ use weir_types::{PackedRow, RecordBatch, Upid};
 
 use crate::admission::{Admission, Admitted, OPEN_BYTES_MAX};
 use crate::agent::Agent;
+use crate::entities::{NodeEntities, Told};
 use crate::loss_rows::LossRows;
 
 /// History rows that are replayed to new queries between two ticks, so that others keep theirs.
@@ -40,6 +42,8 @@ const CHANGES_PER_MESSAGE: usize = 16_384;
 const CHANGES_BYTES_PER_MESSAGE: usize = 16 << 20;
 /// All answers of table functions are told again so often.
 const ANSWERS_WHOLE_EVERY_MS: u64 = 10_000;
+/// What functions want to know waits here for a moment: of more, some is left out.
+const WANTED_MAX: usize = 4 * weir_engine::WANTED_MAX;
 /// Event times sampled per refresh, for measuring freshness.
 const EVENT_SAMPLES_PER_REFRESH: usize = 16;
 /// Samples of not yet closed ticks.
@@ -98,7 +102,14 @@ pub struct NodeCore {
     in_hand: Option<(String, u64)>,
     ledger: NodeLedger,
     loss_rows: Option<LossRows>,
+    entities: NodeEntities,
+    /// What is to be found out for functions, until it is taken.
+    wanted: Wanted,
+    /// The greatest number under which the cluster part asked.
+    asked: Epoch,
     engine_meter: Meter,
+    /// Of names that got lost, whatever engine runs.
+    names_meter: Meter,
     /// Failures that the bus had no room for.
     untold: BTreeMap<(QueryId, Epoch), String>,
     /// Since when a table's source runs.
@@ -145,7 +156,11 @@ impl NodeCore {
             in_hand: None,
             ledger: NodeLedger::default(),
             loss_rows: None,
+            entities: NodeEntities::default(),
+            wanted: Wanted::default(),
+            asked: 0,
             engine_meter: Meter::default(),
+            names_meter: Meter::default(),
             untold: BTreeMap::new(),
             covers_from_unix_ns: BTreeMap::new(),
             open_samples: Vec::new(),
@@ -188,6 +203,12 @@ impl NodeCore {
     pub fn with_ledger(self, ledger: NodeLedger, own: Upid) -> NodeCore {
         let loss_rows = Some(LossRows::new(own, self.started_unix_ns));
         NodeCore { ledger, loss_rows, ..self }
+    }
+
+    /// Tells of entities that others keep.
+    #[must_use]
+    pub fn with_entities(self, entities: NodeEntities) -> NodeCore {
+        NodeCore { entities, ..self }
     }
 
     /// The tables' source runs from now on. What one misses that ran before is a loss.
@@ -239,8 +260,39 @@ impl NodeCore {
                 self.ledger.tell_whole();
                 self.tell_losses();
             }
+            ToNode::TellEntities => {
+                self.entities.tell_whole();
+                self.tell_entities();
+            }
+            ToNode::Find { number, wanted } => {
+                self.epoch_max = self.epoch_max.max(number);
+                self.asked = self.asked.max(number);
+                self.want(wanted);
+            }
             ToNode::Introduce => self.introduce(),
         }
+    }
+
+    fn want(&mut self, wanted: Wanted) {
+        let left_out = add(&mut self.wanted.addresses, wanted.addresses)
+            + add(&mut self.wanted.processes, wanted.processes);
+        self.note_names("names_full", left_out);
+    }
+
+    /// What functions asked for since the last call, here and in the cluster part: for whoever finds it
+    /// out. What found no room goes into the ledger.
+    pub fn take_wanted(&mut self) -> Wanted {
+        self.want(self.engine.take_wanted());
+        let total = self.engine.wanted_left_out();
+        let left_out = self.engine_meter.added(METADATA, "names_full", total);
+        self.note_names("names_full", left_out);
+        std::mem::take(&mut self.wanted)
+    }
+
+    /// Names that got lost in the tick that is open.
+    fn note_names(&self, reason: &str, count: u64) {
+        let at_unix_ns = tick_unix_ns(self.last_tick_ms);
+        self.ledger.note(METADATA, reason, Reach::Everybody, Span::new(at_unix_ns, at_unix_ns), count);
     }
 
     /// Ends what runs of a query up to an epoch; an order for it that is still on its way comes too late.
@@ -413,6 +465,7 @@ impl NodeCore {
         }
         // Before the tick's own progress, so that no answer is out before what it lacks.
         self.tell_failures();
+        self.tell_entities();
         self.tell_losses();
         self.engine.close_tick(tick_ms);
     }
@@ -460,9 +513,20 @@ impl NodeCore {
     }
 
     fn tell_losses(&self) {
-        self.ledger.tell(|Told { sequence, whole, losses }| {
+        self.ledger.tell(|ledger::Told { sequence, whole, losses }| {
             self.send(FromNode::Losses { sequence, whole, losses })
         });
+    }
+
+    /// What rows of the tick are called is known before its progress.
+    fn tell_entities(&mut self) {
+        self.entities.tell(&mut |told| {
+            let Told { sequence, part, machine, changes } = told;
+            self.send(FromNode::Entities { sequence, part, machine, changes })
+        });
+        let total = self.entities.left_out_total();
+        let too_large = self.names_meter.added(METADATA, "names_too_large", total);
+        self.note_names("names_too_large", too_large);
     }
 
     /// Whoever reads a query that failed must hear of it, however full the bus was.
@@ -531,6 +595,7 @@ impl NodeCore {
     fn send_progress(&mut self, id: QueryId, tick_ms: u64) {
         let settle_ns = self.settle_ns;
         let losses_told = self.ledger.told_total();
+        let entities_told = self.entities.told_total();
         self.send_cuts(id, tick_ms);
         let Some(entry) = self.queries.get_mut(&id) else { return };
         let mut samples = Vec::new();
@@ -549,6 +614,7 @@ impl NodeCore {
             covers_from_unix_ns: entry.covers_from_unix_ns,
             event_samples_unix_ns: samples,
             losses_told,
+            entities_told,
         };
         match self.sender.send(self.life, progress) {
             Ok(()) => entry.sequence += 1,
@@ -629,12 +695,27 @@ impl NodeCore {
             functions: self.answers.keys().cloned().collect(),
             epoch_max: self.epoch_max,
             losses_told: self.ledger.told_total(),
+            entities_told: self.entities.told_total(),
+            asked: self.asked,
         });
     }
 
     pub fn leave(&self) {
         self.send(FromNode::Leave);
     }
+}
+
+/// Adds what there is room for. How much there was none for.
+fn add<T: Ord>(to: &mut BTreeSet<T>, more: BTreeSet<T>) -> u64 {
+    let mut left_out = 0;
+    for one in more {
+        if to.len() < WANTED_MAX {
+            to.insert(one);
+        } else if !to.contains(&one) {
+            left_out += 1;
+        }
+    }
+    left_out
 }
 
 /// How many of the changes go into the next message; at least one.

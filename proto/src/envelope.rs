@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 const MAGIC: [u8; 4] = *b"WEIR";
 /// Raised with every change of a message's form.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 /// No message is larger: senders split before this.
 pub const MESSAGE_BYTES_MAX: u64 = 64 << 20;
 const HEADER_BYTES: usize = 6;
@@ -25,6 +25,11 @@ pub enum EnvelopeError {
 
 fn options() -> impl Options {
     bincode::DefaultOptions::new().with_limit(MESSAGE_BYTES_MAX)
+}
+
+/// How large a part of a message will be.
+pub fn encoded_bytes<T: Serialize>(part: &T) -> Result<u64, EnvelopeError> {
+    Ok(options().serialized_size(part)?)
 }
 
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, EnvelopeError> {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use weir_types::PackedRow;
 use weir_types::ledger::Loss;
+use weir_types::metadata::{EntityChange, Machine, Wanted};
 use weir_types::source::BlindProcess;
 use weir_types::split::{Change, ExchangeId, NodePlan};
 
@@ -78,6 +79,12 @@ pub enum ToNode {
     Answer { functions: Vec<String> },
     /// Tell all losses that you know of, not only those that are new: they are not known here.
     TellLosses,
+    /// Tell all entities that you know of: they are not known here.
+    TellEntities,
+    /// Find out what functions were asked here and did not know. The answers come with the entities.
+    /// `number` is greater than that of all orders before; what was asked for under those that the node's
+    /// status does not show yet is asked for once more.
+    Find { number: Epoch, wanted: Wanted },
     /// You are not known here: register.
     Introduce,
 }
@@ -105,6 +112,15 @@ pub struct Report {
 pub struct Place {
     pub epoch: Epoch,
     pub sequence: u64,
+}
+
+/// What a message tells of a node's entities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entities {
+    /// What changed.
+    Changes,
+    /// A part of all that there is. With the first one it begins anew; the last one makes it whole.
+    Whole { first: bool, last: bool },
 }
 
 /// Node → cluster part.
@@ -135,6 +151,8 @@ pub enum FromNode {
         event_samples_unix_ns: Vec<i64>,
         /// How many `Losses` were told before.
         losses_told: u64,
+        /// How many `Entities`.
+        entities_told: u64,
     },
     /// About once a second: the node lives, and these are its counters.
     Status {
@@ -149,11 +167,22 @@ pub enum FromNode {
         functions: Vec<String>,
         epoch_max: Epoch,
         losses_told: u64,
+        entities_told: u64,
+        /// The greatest number under which it was asked to find something out.
+        asked: Epoch,
     },
     /// What was lost, before the `Progress` of the tick in which it was noticed. `sequence` counts
     /// per node incarnation from 0; `whole`: everything since the node's start, in place of what was
     /// told before.
     Losses { sequence: u64, whole: bool, losses: Vec<Loss> },
+    /// Entities that the node knew before the `Progress` of a tick, bounded in bytes. `sequence` counts per
+    /// node incarnation from 0. `machine`: if that is new.
+    Entities {
+        sequence: u64,
+        part: Entities,
+        machine: Option<Machine>,
+        changes: Vec<EntityChange>,
+    },
     /// The query cannot go on on this node.
     Failed { query: QueryId, epoch: Epoch, message: String },
     /// The node stops in an orderly way.
