@@ -11,6 +11,7 @@ mod completeness;
 mod cuts;
 mod entities;
 mod inbound;
+mod orders;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -26,6 +27,7 @@ use weir_types::PackedRow;
 use weir_types::batch::pack_rows;
 use weir_types::clock::tick_unix_ns;
 use weir_types::plan::OpKind;
+use weir_types::source::OrderId;
 use weir_types::split::{Source, SplitPlan};
 
 pub use answers::Identity;
@@ -37,7 +39,7 @@ use self::answers::Readers;
 use self::completeness::{Covered, Windows};
 use self::entities::Merged;
 use self::inbound::Pace;
-use self::wanted::Asked;
+use self::wanted::Recent;
 pub use crate::feed::FeedInfo;
 use crate::feed::{self, Feed, Progress, Shared};
 
@@ -51,6 +53,10 @@ const CLOCK_STEP_MAX_MS: u64 = 1_000;
 pub enum CoordinatorError {
     #[error("node `{node}` cannot be reached")]
     Node { node: String, source: weir_proto::BusError },
+    #[error("there is no node `{node}`")]
+    NoNode { node: String },
+    #[error("node `{node}` has not done the last {max} orders yet")]
+    Orders { node: String, max: usize },
 }
 
 /// A registered node.
@@ -72,7 +78,8 @@ pub struct Node {
     engine_died: bool,
     /// Table function → what it said last, and the number of that answer.
     answers: BTreeMap<String, (u64, Vec<PackedRow>)>,
-    asked: Asked,
+    /// To its sources.
+    orders: orders::Orders,
     link: NodeLink,
 }
 
@@ -103,6 +110,7 @@ pub struct Coordinator {
     /// Of queries and feeds: nodes and engines know both by the same numbers.
     next_query: QueryId,
     next_epoch: Epoch,
+    next_order: OrderId,
     lag_max_ms: u64,
     /// The monotonic clock when it was looked at last.
     mono_ms: Option<u64>,
@@ -119,8 +127,8 @@ pub struct Coordinator {
     /// Table functions that agents are asked for.
     asked: BTreeSet<&'static str>,
     entities: Merged,
-    /// Of what functions here wanted to know.
-    left_out_total: u64,
+    /// What functions here wanted to know and nodes were asked for.
+    recent: Recent,
 }
 
 impl Coordinator {
@@ -136,6 +144,7 @@ impl Coordinator {
             by_source: HashMap::new(),
             next_query: 1,
             next_epoch: 1,
+            next_order: 1,
             lag_max_ms: NODE_LAG_MAX_MS,
             mono_ms: None,
             book,
@@ -147,7 +156,7 @@ impl Coordinator {
             identity: Identity::default(),
             asked: BTreeSet::new(),
             entities,
-            left_out_total: 0,
+            recent: Recent::default(),
         }
     }
 
@@ -170,10 +179,11 @@ impl Coordinator {
         Coordinator { counters, ..self }
     }
 
-    /// Begins with an epoch above all that former coordinators gave: the time will do.
+    /// Begins with an epoch, and with a number of an order, above all that former coordinators gave: the
+    /// time will do.
     #[must_use]
     pub fn with_epochs_from(self, next_epoch: Epoch) -> Coordinator {
-        Coordinator { next_epoch, ..self }
+        Coordinator { next_epoch, next_order: next_epoch, ..self }
     }
 
     /// For offline rows: no node ever lags, nothing was ever dropped. `table_functions`: the rows
@@ -228,7 +238,7 @@ impl Coordinator {
         feeds.into_iter().for_each(|feed| self.remove_feed(feed));
         self.engine = engine;
         self.engine.set_metadata(self.entities.snapshot());
-        self.left_out_total = 0;
+        self.recent = Recent::default();
     }
 
     /// True if some node is there, and each of its sources runs or was refused for good: a table that
@@ -485,7 +495,7 @@ impl Coordinator {
         }
         self.push_answers(now_ms);
         self.forget_entities();
-        self.ask_for_wanted();
+        self.order_wanted();
         let feeds: Vec<QueryId> = self.feeds.keys().copied().collect();
         for feed in feeds {
             if changed {

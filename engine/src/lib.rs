@@ -46,8 +46,6 @@ pub use api::{
 pub use engine::Engine;
 pub use generations::{EmitOfGeneration, Generations, RestartPace};
 pub use weir_functions::cuts::Cuts;
-/// How much of a kind functions may want to know at a time.
-pub use weir_functions::WANTED_MAX;
 pub use weir_functions::scalar::pii::push_redacted as push_without_pii;
 /// Whether names that were lost concern a call's result.
 pub use weir_functions::scalar::reads_names;

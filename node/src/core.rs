@@ -19,7 +19,7 @@ use weir_types::clock::tick_unix_ns;
 use weir_types::ledger::{self, METADATA, Meter, NodeLedger, Reach, Span};
 use weir_types::metadata::Wanted;
 use weir_types::plan::StartBound;
-use weir_types::source::TableCounters;
+use weir_types::source::{SourceOrder, TableCounters};
 use weir_types::split::{Change, NodePlan};
 use weir_types::{PackedRow, RecordBatch, Upid};
 
@@ -27,6 +27,7 @@ use crate::admission::{Admission, Admitted, OPEN_BYTES_MAX};
 use crate::agent::Agent;
 use crate::entities::{NodeEntities, Told};
 use crate::loss_rows::LossRows;
+use crate::orders::Orders;
 
 /// History rows that are replayed to new queries between two ticks, so that others keep theirs.
 const REPLAY_ROWS_PER_SLICE: usize = 64 * BATCH_ROWS_MAX;
@@ -42,8 +43,6 @@ const CHANGES_PER_MESSAGE: usize = 16_384;
 const CHANGES_BYTES_PER_MESSAGE: usize = 16 << 20;
 /// All answers of table functions are told again so often.
 const ANSWERS_WHOLE_EVERY_MS: u64 = 10_000;
-/// What functions want to know waits here for a moment: of more, some is left out.
-const WANTED_MAX: usize = 4 * weir_engine::WANTED_MAX;
 /// Event times sampled per refresh, for measuring freshness.
 const EVENT_SAMPLES_PER_REFRESH: usize = 16;
 /// Samples of not yet closed ticks.
@@ -81,6 +80,8 @@ impl Replay {
 }
 
 pub struct NodeCore {
+    /// To the sources of this node.
+    pub(crate) orders: Orders,
     info: NodeInfo,
     engine: Arc<Engine>,
     history: Option<History>,
@@ -103,10 +104,6 @@ pub struct NodeCore {
     ledger: NodeLedger,
     loss_rows: Option<LossRows>,
     entities: NodeEntities,
-    /// What is to be found out for functions, until it is taken.
-    wanted: Wanted,
-    /// The greatest number under which the cluster part asked.
-    asked: Epoch,
     engine_meter: Meter,
     /// Of names that got lost, whatever engine runs.
     names_meter: Meter,
@@ -140,6 +137,7 @@ impl NodeCore {
     ) -> NodeCore {
         let open_bytes_max = if history.is_some() { OPEN_BYTES_MAX } else { u64::MAX };
         NodeCore {
+            orders: Orders::default(),
             life: Life { incarnation: info.incarnation, generation: 0 },
             info,
             engine,
@@ -157,8 +155,6 @@ impl NodeCore {
             ledger: NodeLedger::default(),
             loss_rows: None,
             entities: NodeEntities::default(),
-            wanted: Wanted::default(),
-            asked: 0,
             engine_meter: Meter::default(),
             names_meter: Meter::default(),
             untold: BTreeMap::new(),
@@ -209,6 +205,25 @@ impl NodeCore {
     #[must_use]
     pub fn with_entities(self, entities: NodeEntities) -> NodeCore {
         NodeCore { entities, ..self }
+    }
+
+    /// Hands orders on to sources; without, nobody does them.
+    #[must_use]
+    pub fn with_orders(self, orders: Orders) -> NodeCore {
+        NodeCore { orders, ..self }
+    }
+
+    /// From now on more of the tables is seen than before: answers cover it since then only.
+    pub fn source_sees_more(&mut self, tables: &[String], since_unix_ns: i64) {
+        for table in tables {
+            self.covers_from_unix_ns.insert(table.clone(), since_unix_ns);
+        }
+        #[expect(clippy::iter_over_hash_type, reason = "each for itself")]
+        for query in self.queries.values_mut() {
+            if query.tables.iter().any(|table| tables.contains(table)) {
+                query.covers_from_unix_ns = query.covers_from_unix_ns.max(since_unix_ns);
+            }
+        }
     }
 
     /// The tables' source runs from now on. What one misses that ran before is a loss.
@@ -264,35 +279,36 @@ impl NodeCore {
                 self.entities.tell_whole();
                 self.tell_entities();
             }
-            ToNode::Find { number, wanted } => {
-                self.epoch_max = self.epoch_max.max(number);
-                self.asked = self.asked.max(number);
-                self.want(wanted);
-            }
             ToNode::Introduce => self.introduce(),
+            ToNode::Order { id, order } => self.orders.give(id, order),
         }
     }
 
-    fn want(&mut self, wanted: Wanted) {
-        let left_out = add(&mut self.wanted.addresses, wanted.addresses)
-            + add(&mut self.wanted.processes, wanted.processes);
-        self.note_names("names_full", left_out);
-    }
-
-    /// What functions asked for since the last call, here and in the cluster part: for whoever finds it
-    /// out. What found no room goes into the ledger.
-    pub fn take_wanted(&mut self) -> Wanted {
-        self.want(self.engine.take_wanted());
+    /// What functions of this engine asked for and did not know is the sources' to find out.
+    fn order_wanted(&mut self) {
+        let Wanted { addresses, processes } = self.engine.take_wanted();
+        // As many as an order may name.
+        if !addresses.is_empty() {
+            self.orders.give_unasked(SourceOrder::Resolve { addresses });
+        }
+        if !processes.is_empty() {
+            self.orders.give_unasked(SourceOrder::ListLibraries { processes });
+        }
         let total = self.engine.wanted_left_out();
         let left_out = self.engine_meter.added(METADATA, "names_full", total);
         self.note_names("names_full", left_out);
-        std::mem::take(&mut self.wanted)
     }
 
     /// Names that got lost in the tick that is open.
     fn note_names(&self, reason: &str, count: u64) {
         let at_unix_ns = tick_unix_ns(self.last_tick_ms);
-        self.ledger.note(METADATA, reason, Reach::Everybody, Span::new(at_unix_ns, at_unix_ns), count);
+        self.ledger.note(
+            METADATA,
+            reason,
+            Reach::Everybody,
+            Span::new(at_unix_ns, at_unix_ns),
+            count,
+        );
     }
 
     /// Ends what runs of a query up to an epoch; an order for it that is still on its way comes too late.
@@ -465,6 +481,7 @@ impl NodeCore {
         }
         // Before the tick's own progress, so that no answer is out before what it lacks.
         self.tell_failures();
+        self.order_wanted();
         self.tell_entities();
         self.tell_losses();
         self.engine.close_tick(tick_ms);
@@ -681,6 +698,7 @@ impl NodeCore {
         let refused_total = vec![
             ("bus".to_string(), self.sender.stats().refused_total.load(Ordering::Relaxed)),
             ("engine_events".to_string(), engine_events_lost),
+            ("orders".to_string(), self.orders.refused_total()),
         ];
         self.sources.clone_from(&sources);
         let mut running: Vec<(QueryId, Epoch)> =
@@ -696,26 +714,13 @@ impl NodeCore {
             epoch_max: self.epoch_max,
             losses_told: self.ledger.told_total(),
             entities_told: self.entities.told_total(),
-            asked: self.asked,
+            ordered: self.orders.outcomes(),
         });
     }
 
     pub fn leave(&self) {
         self.send(FromNode::Leave);
     }
-}
-
-/// Adds what there is room for. How much there was none for.
-fn add<T: Ord>(to: &mut BTreeSet<T>, more: BTreeSet<T>) -> u64 {
-    let mut left_out = 0;
-    for one in more {
-        if to.len() < WANTED_MAX {
-            to.insert(one);
-        } else if !to.contains(&one) {
-            left_out += 1;
-        }
-    }
-    left_out
 }
 
 /// How many of the changes go into the next message; at least one.

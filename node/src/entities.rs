@@ -272,7 +272,9 @@ mod tests {
     fn too_many_and_too_large() {
         let mut snapshot = known(3);
         let address = |at: usize| {
-            EntityKey::DnsName(std::net::Ipv4Addr::from_bits(u32::try_from(at).unwrap()).to_string())
+            EntityKey::DnsName(
+                std::net::Ipv4Addr::from_bits(u32::try_from(at).unwrap()).to_string(),
+            )
         };
         snapshot.dns.insert("10.0.0.9".to_string(), "x".repeat(300_000));
         let entities = NodeEntities::of(Arc::new(snapshot));

@@ -17,7 +17,11 @@ use crossbeam_channel::Sender;
 use tracing::{error, info, warn};
 use weir_actors::{Config, Handle, KillSwitch, Supervisor, WeakAddress};
 use weir_types::Clock;
-use weir_types::source::{BlindProcess, Source, TableBatch, TableCounters};
+use weir_types::source::{
+    BlindProcess, CaptureFilters, OrderId, OrderOutcome, Source, TableBatch, TableCounters,
+};
+
+use crate::orders::OrderQueue;
 
 /// Builds a source on its thread; the error says why it cannot run here.
 pub type SourceFactory = Arc<dyn Fn() -> Result<Box<dyn Source>, String> + Send + Sync>;
@@ -50,7 +54,19 @@ pub enum FromSource {
     Running {
         source: &'static str,
         missing: String,
-        filters: Vec<String>,
+        filters: CaptureFilters,
+    },
+    /// What became of an order.
+    Ordered {
+        source: &'static str,
+        id: OrderId,
+        outcome: OrderOutcome,
+    },
+    /// What it looks at from now on; what was kept out until now is there from then on only.
+    Filters {
+        source: &'static str,
+        filters: CaptureFilters,
+        since_unix_ns: Option<i64>,
     },
     /// It cannot run, or it just went down; the node waits for it no longer.
     Down {
@@ -79,6 +95,15 @@ pub struct SourceFeed {
     pub clock: Arc<dyn Clock>,
     pub tick_ms: u64,
     pub rows: Sender<FromSource>,
+    /// By source.
+    pub orders: Arc<BTreeMap<String, Arc<OrderQueue>>>,
+}
+
+impl SourceFeed {
+    /// The orders of a source; nobody gives any to one that the node does not know.
+    fn queue(&self, source: &str) -> Arc<OrderQueue> {
+        self.orders.get(source).cloned().unwrap_or_default()
+    }
 }
 
 impl Actor for SourceActor {
@@ -93,6 +118,10 @@ impl Actor for SourceActor {
                 run_source(spec, feed.clone(), stop);
             }));
             if outcome.is_err() {
+                if let Some(id) = feed.queue(name).take_at_hand() {
+                    let outcome = OrderOutcome::refused("the source panicked over it");
+                    drop(feed.rows.send(FromSource::Ordered { source: name, id, outcome }));
+                }
                 let reason = "panicked; it starts again after a back-off".to_string();
                 drop(feed.rows.send(FromSource::Down { source: name, reason, again: true }));
                 if let Some(address) = address.upgrade() {
@@ -188,8 +217,11 @@ impl SourceThread {
         let tick_ns = i64::try_from(self.feed.tick_ms).unwrap_or(i64::MAX) * 1_000_000;
         let mut edge_ns = self.feed.clock.now_unix_ns() / tick_ns * tick_ns + tick_ns;
         let mut said = Said::default();
+        let orders = self.feed.queue(source);
+        orders.wake_by(running.waker());
         while !self.stop.load(Ordering::SeqCst) {
             let now_ns = self.feed.clock.now_unix_ns();
+            self.take_orders(running.as_mut(), &orders, now_ns);
             let wait_ns = u64::try_from(edge_ns - now_ns).unwrap_or(0);
             if wait_ns > 0 {
                 running.wait(Duration::from_nanos(wait_ns));
@@ -205,6 +237,25 @@ impl SourceThread {
                 return;
             }
             edge_ns += tick_ns;
+        }
+    }
+
+    /// Does what it was told since the last turn.
+    fn take_orders(&self, running: &mut dyn Source, orders: &OrderQueue, now_ns: i64) {
+        let source = self.spec.name;
+        while let Some((id, order)) = orders.take() {
+            let former = running.filters();
+            let outcome = running.order(&order);
+            orders.take_at_hand();
+            let filters = running.filters();
+            if filters != former {
+                info!(source, filters = ?filters.texts(), "looks at something else");
+                let since_unix_ns = filters.passes_more_than(&former).then_some(now_ns);
+                self.send(FromSource::Filters { source, filters, since_unix_ns });
+            }
+            if let Some(id) = id {
+                self.send(FromSource::Ordered { source, id, outcome });
+            }
         }
     }
 

@@ -22,15 +22,17 @@ use weir_proto::bus::{BusError, NodePort};
 use weir_proto::message::SourceStatus;
 use weir_types::clock::tick_unix_ns;
 use weir_types::ledger::{Meter, NodeLedger, Reach, Span};
-use weir_types::source::{BlindProcess, TableBatch, TableCounters};
+use weir_types::source::{BlindProcess, CaptureFilters, TableBatch, TableCounters};
 use weir_types::{Clock, Upid};
 
 use crate::agent::Agent;
 use crate::core::NodeCore;
+use crate::entities::NodeEntities;
 use crate::events::{Events, engine_events};
 use crate::host::{FromSource, SourceFeed, SourceSpec};
 use crate::loss_rows;
 use crate::metadata::Names;
+use crate::orders::{OrderQueue, Orders};
 
 /// A tick waits this long past its edge for a source that has not flushed yet; its rows then belong
 /// to a later tick.
@@ -72,6 +74,8 @@ pub struct NodeConfig {
     pub own_upid: Upid,
     /// Whether the names are known that the rows taken in so far need, and what of them was lost.
     pub names: Names,
+    /// What is told of them to the cluster part.
+    pub entities: NodeEntities,
 }
 
 #[derive(Default)]
@@ -198,9 +202,14 @@ impl NodeRuntime {
             now_unix_ns,
             settle_ns,
         )
-        .with_ledger(config.ledger.clone(), config.own_upid);
+        .with_ledger(config.ledger.clone(), config.own_upid)
+        .with_entities(config.entities);
         let (rows, from_sources) = bounded(FROM_SOURCES_MAX);
-        let feed = SourceFeed { clock: clock.clone(), tick_ms: config.tick_ms, rows };
+        let queue = |spec: &SourceSpec| (spec.name.to_string(), Arc::<OrderQueue>::default());
+        let orders: BTreeMap<String, Arc<OrderQueue>> = specs.iter().map(queue).collect();
+        let core = core.with_orders(Orders::new(orders.clone()));
+        let orders = Arc::new(orders);
+        let feed = SourceFeed { clock: clock.clone(), tick_ms: config.tick_ms, rows, orders };
         let stop = Arc::new(AtomicBool::new(false));
         let sources = specs.iter().map(|spec| {
             let tables = spec.tables.iter().map(ToString::to_string).collect();
@@ -399,11 +408,18 @@ impl NodeThread {
             }
             FromSource::Running { source, missing, filters } => {
                 self.on_running(source, missing);
-                if let Some(state) = self.sources.get_mut(source) {
-                    state.filters = filters;
-                }
+                self.on_filters(source, &filters, None);
+            }
+            FromSource::Filters { source, filters, since_unix_ns } => {
+                self.on_filters(source, &filters, since_unix_ns);
+            }
+            FromSource::Ordered { source, id, outcome } => {
+                self.core.orders.answered(source, id, outcome);
             }
             FromSource::Down { source, reason, again } => {
+                if !again {
+                    self.core.orders.source_refused(source);
+                }
                 if let Some(state) = self.sources.get_mut(source) {
                     state.state = if again { RESTARTING } else { "refused" };
                     state.reason = reason;
@@ -411,6 +427,20 @@ impl NodeThread {
                     state.down_unix_ns = state.counted_unix_ns;
                 }
             }
+        }
+    }
+
+    /// What was kept out until now is in its tables from then on only.
+    fn on_filters(
+        &mut self,
+        source: &'static str,
+        filters: &CaptureFilters,
+        since_unix_ns: Option<i64>,
+    ) {
+        let Some(state) = self.sources.get_mut(source) else { return };
+        state.filters = filters.texts();
+        if let Some(since_unix_ns) = since_unix_ns {
+            self.core.source_sees_more(&state.tables, since_unix_ns);
         }
     }
 
@@ -477,7 +507,7 @@ impl NodeThread {
             source.count_down_time(&self.ledger, now_ns);
         }
         self.core.close_tick(due_ms);
-        if due_ms - self.last_status_ms >= STATUS_EVERY_MS {
+        if due_ms - self.last_status_ms >= STATUS_EVERY_MS || self.core.orders.take_news() {
             self.last_status_ms = due_ms;
             let lost = self.events.lost_total();
             self.core.send_status(&self.counters(), self.statuses(), lost);

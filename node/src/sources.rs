@@ -1,8 +1,8 @@
 //! Which sources this node runs, put together from `weir-sources`: the eBPF socket tracer, `/proc`,
 //! and the metadata that both keep fresh.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,10 +20,14 @@ use weir_sources::redact::Redactor;
 use weir_sources::socket::{self, SocketTracer, SocketTracerConfig};
 use weir_types::RecordBatch;
 use weir_types::ledger::METADATA;
-use weir_types::source::{BlindProcess, Source, TableBatch, TableCounters};
+use weir_types::source::{
+    BlindProcess, CaptureFilters, ORDER_ITEMS_MAX, OrderOutcome, Source, SourceOrder, TableBatch,
+    TableCounters, Waker,
+};
 use weir_types::text::with_causes;
 
 use crate::agent::DebugState;
+use crate::entities::NodeEntities;
 use crate::grace::Grace;
 use crate::host::SourceSpec;
 use crate::metadata::{Metadata, Names, Observer};
@@ -31,14 +35,8 @@ use crate::metadata::{Metadata, Names, Observer};
 /// After so many drains in a row that gave nothing, the ring is looked at less often.
 const QUIET_DRAINS: u32 = 3;
 const QUIET_INTERVAL: Duration = Duration::from_millis(50);
-
-/// What to capture, as `--trace` says it; empty: everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    pub pids: BTreeSet<u32>,
-    pub ports: BTreeSet<u16>,
-    pub cgroup_ids: BTreeSet<u64>,
-}
+/// Addresses of orders that are looked at with the next turn: what several orders name.
+const ADDRESSES_WAITING_MAX: usize = 4 * ORDER_ITEMS_MAX;
 
 #[derive(Clone)]
 pub struct SourcesConfig {
@@ -46,22 +44,13 @@ pub struct SourcesConfig {
     pub hostname: String,
     /// The API's own socket: watching must not create what is watched.
     pub own_listener: SocketAddr,
-    pub wanted: Wanted,
+    /// What to capture, as `--trace` says it, until it is ordered otherwise.
+    pub filters: CaptureFilters,
     /// How long rows are kept, and with them the names of what is over.
     pub retention: Duration,
     pub test_faults: bool,
     /// What is not kept of what is captured.
     pub redactor: Redactor,
-}
-
-impl Wanted {
-    /// As `--trace` takes it, but for control groups, which are told by their ids.
-    fn texts(&self) -> Vec<String> {
-        let pids = self.pids.iter().map(|pid| format!("pid:{pid}"));
-        let ports = self.ports.iter().map(|port| format!("port:{port}"));
-        let cgroups = self.cgroup_ids.iter().map(|id| format!("cgroup:{id}"));
-        pids.chain(ports).chain(cgroups).collect()
-    }
 }
 
 /// Detaching takes seconds: how many programs are still attached.
@@ -110,9 +99,15 @@ impl Sources {
         }
     }
 
-    /// Starts to keep the metadata; these are given every new snapshot.
-    pub fn publish_metadata_to(&self, engines: &[Arc<Generations>]) {
-        self.metadata.start(engines);
+    /// Starts to keep the metadata; the node's engine is given every new snapshot.
+    pub fn keep_names_for(&self, engine: &Arc<Generations>) {
+        self.metadata.start(Arc::downgrade(engine));
+    }
+
+    /// What of it is told to the cluster part.
+    #[must_use]
+    pub fn entities(&self) -> NodeEntities {
+        self.metadata.entities()
     }
 
     /// Whether the metadata have what was observed before the rows that were flushed last, and what
@@ -149,13 +144,15 @@ impl Sources {
     pub fn specs(&self) -> Vec<SourceSpec> {
         let (config, metadata) = (self.config.clone(), self.metadata.clone());
         let (running, progress) = (self.running.clone(), self.progress.clone());
+        let filtering = Arc::new(Mutex::new(config.filters.clone()));
         let ebpf = SourceSpec {
             name: "ebpf",
             tables: socket::table_names(),
             factory: Arc::new(move || {
                 let counted = Running::new(&running);
-                let tracer =
-                    SocketTracing::start(&config, metadata.observer(), counted, progress.clone())?;
+                let (observer, progress) = (metadata.observer(), progress.clone());
+                let filtering = filtering.clone();
+                let tracer = SocketTracing::start(&config, observer, counted, progress, filtering)?;
                 Ok(Box::new(tracer))
             }),
         };
@@ -173,6 +170,7 @@ impl Sources {
                     observer: metadata.observer(),
                     metadata: metadata.clone(),
                     dns: ReverseDns::start(Arc::new(SystemResolver)),
+                    addresses: Vec::new(),
                     dns_counters: dns_counters.clone(),
                     grace: Grace::default(),
                     rows: Vec::new(),
@@ -194,8 +192,21 @@ struct SocketTracing {
     quiet_drains: u32,
     observer: Observer,
     progress: Arc<StopProgress>,
-    filters: Vec<String>,
+    filters: Filtering,
     _running: Running,
+}
+
+/// What is captured now: a source that starts anew goes on with it.
+type Filtering = Arc<Mutex<CaptureFilters>>;
+
+fn filters_of(filtering: &Filtering) -> CaptureFilters {
+    filtering.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// As the kernel's programs take them.
+fn in_kernel(filters: CaptureFilters) -> Filters {
+    let CaptureFilters { pids, ports, cgroup_ids } = filters;
+    Filters { pids, ports, cgroup_ids, ..Filters::default() }
 }
 
 impl SocketTracing {
@@ -204,13 +215,9 @@ impl SocketTracing {
         observer: Observer,
         running: Running,
         progress: Arc<StopProgress>,
+        filtering: Filtering,
     ) -> Result<SocketTracing, String> {
-        let filters = Filters {
-            pids: config.wanted.pids.clone(),
-            ports: config.wanted.ports.clone(),
-            cgroup_ids: config.wanted.cgroup_ids.clone(),
-            ..Filters::default()
-        };
+        let filters = in_kernel(filters_of(&filtering));
         let mut ebpf = EbpfSource::start(&EbpfConfig { filters, ..EbpfConfig::default() })
             .map_err(|error| with_causes(&error))?;
         ebpf.exclude_listener(config.own_listener).map_err(|error| with_causes(&error))?;
@@ -227,7 +234,7 @@ impl SocketTracing {
             quiet_drains: 0,
             observer,
             progress,
-            filters: config.wanted.texts(),
+            filters: filtering,
             _running: running,
         })
     }
@@ -346,8 +353,30 @@ impl Source for SocketTracing {
         counters
     }
 
-    fn filters(&self) -> Vec<String> {
-        self.filters.clone()
+    fn waker(&self) -> Waker {
+        let thread = std::thread::current();
+        let ring = self.ebpf.as_ref().map(EbpfSource::wake);
+        Arc::new(move || {
+            thread.unpark();
+            if let Some(ring) = &ring {
+                ring.wake();
+            }
+        })
+    }
+
+    fn filters(&self) -> CaptureFilters {
+        filters_of(&self.filters)
+    }
+
+    fn order(&mut self, order: &SourceOrder) -> OrderOutcome {
+        let (SourceOrder::SetFilters(filters), Some(ebpf)) = (order, &mut self.ebpf) else {
+            return OrderOutcome::NotMine;
+        };
+        if let Err(error) = ebpf.set_filters(&in_kernel(filters.clone())) {
+            return OrderOutcome::refused(with_causes(&error));
+        }
+        *self.filters.lock().unwrap_or_else(PoisonError::into_inner) = filters.clone();
+        OrderOutcome::Done
     }
 
     fn blind(&self) -> Vec<BlindProcess> {
@@ -394,6 +423,8 @@ struct ProcAndMetadata {
     metadata: Arc<Metadata>,
     observer: Observer,
     dns: ReverseDns,
+    /// That somebody wants the names of, since the last turn.
+    addresses: Vec<IpAddr>,
     dns_counters: Arc<Mutex<DnsCounters>>,
     grace: Grace,
     rows: Vec<(&'static str, RecordBatch)>,
@@ -403,15 +434,11 @@ struct ProcAndMetadata {
 impl ProcAndMetadata {
     /// Does not wait: what is found comes with one of the next calls.
     fn answer_functions(&mut self, now_unix_ns: i64) {
-        self.dns.poll(now_unix_ns, &weir_engine::dns::take_wanted());
+        self.dns.poll(now_unix_ns, &std::mem::take(&mut self.addresses));
         *self.dns_counters.lock().unwrap_or_else(PoisonError::into_inner) = self.dns.counters();
         let names = self.dns.take_changes();
         if !names.is_empty() {
             self.metadata.found(Found::Names(names));
-        }
-        let processes = weir_engine::libraries::take_wanted();
-        if !processes.is_empty() {
-            self.metadata.found(Found::LibrariesWanted(processes));
         }
     }
 }
@@ -441,13 +468,31 @@ impl Source for ProcAndMetadata {
             ("network_stats".to_string(), of(&[failed, cut, left_out])),
         ]);
         let DnsCounters { evicted_total, left_out_total, .. } = self.dns.counters();
-        let left_out = evicted_total + left_out_total + weir_engine::dns::left_out();
+        let left_out = evicted_total + left_out_total;
         counters.insert(METADATA.to_string(), of(&[("names_full", left_out)]));
         counters
     }
 
     fn missing(&self) -> String {
         String::new()
+    }
+
+    /// Names and libraries come with the metadata, later; who still wants them asks again.
+    fn order(&mut self, order: &SourceOrder) -> OrderOutcome {
+        match order {
+            SourceOrder::Resolve { addresses } => {
+                let room = ADDRESSES_WAITING_MAX.saturating_sub(self.addresses.len());
+                self.addresses.extend(addresses.iter().take(room));
+                if addresses.len() > room {
+                    return OrderOutcome::refused("too many addresses wait for their names");
+                }
+            }
+            SourceOrder::ListLibraries { processes } => {
+                self.metadata.found(Found::LibrariesWanted(processes.clone()));
+            }
+            SourceOrder::SetFilters(_) => return OrderOutcome::NotMine,
+        }
+        OrderOutcome::Done
     }
 
     fn poll_interval(&self) -> Duration {
@@ -478,6 +523,6 @@ fn debug_state(metadata: &Metadata, dns: DnsCounters) -> String {
         counters.ends.refused_total,
         counters.ends.forgotten_total,
         snapshot.dns.len(),
-        left_out_total + weir_engine::dns::left_out(),
+        left_out_total,
     )
 }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use weir_types::PackedRow;
 use weir_types::ledger::Loss;
-use weir_types::metadata::{EntityChange, Machine, Wanted};
-use weir_types::source::BlindProcess;
+use weir_types::metadata::{EntityChange, Machine};
+use weir_types::source::{BlindProcess, OrderId, OrderOutcome, SourceOrder};
 use weir_types::split::{Change, ExchangeId, NodePlan};
 
 /// Number of an installed query, unique within a cluster process's life.
@@ -81,12 +81,10 @@ pub enum ToNode {
     TellLosses,
     /// Tell all entities that you know of: they are not known here.
     TellEntities,
-    /// Find out what functions were asked here and did not know. The answers come with the entities.
-    /// `number` is greater than that of all orders before; what was asked for under those that the node's
-    /// status does not show yet is asked for once more.
-    Find { number: Epoch, wanted: Wanted },
     /// You are not known here: register.
     Introduce,
+    /// For your sources. Done once, however often it comes; what became of it is in the status.
+    Order { id: OrderId, order: SourceOrder },
 }
 
 /// Which life of a node something is of: its process's, and how often it began anew within. Later ones are
@@ -168,8 +166,8 @@ pub enum FromNode {
         epoch_max: Epoch,
         losses_told: u64,
         entities_told: u64,
-        /// The greatest number under which it was asked to find something out.
-        asked: Epoch,
+        /// What became of the last orders to its sources.
+        ordered: Vec<(OrderId, OrderOutcome)>,
     },
     /// What was lost, before the `Progress` of the tick in which it was noticed. `sequence` counts
     /// per node incarnation from 0; `whole`: everything since the node's start, in place of what was
@@ -177,12 +175,7 @@ pub enum FromNode {
     Losses { sequence: u64, whole: bool, losses: Vec<Loss> },
     /// Entities that the node knew before the `Progress` of a tick, bounded in bytes. `sequence` counts per
     /// node incarnation from 0. `machine`: if that is new.
-    Entities {
-        sequence: u64,
-        part: Entities,
-        machine: Option<Machine>,
-        changes: Vec<EntityChange>,
-    },
+    Entities { sequence: u64, part: Entities, machine: Option<Machine>, changes: Vec<EntityChange> },
     /// The query cannot go on on this node.
     Failed { query: QueryId, epoch: Epoch, message: String },
     /// The node stops in an orderly way.

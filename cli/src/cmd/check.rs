@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use weir_node::sources::{Sources, SourcesConfig, Wanted};
+use weir_node::sources::{Sources, SourcesConfig};
 use weir_pxl::{CompileOptions, Script};
+use weir_types::source::CaptureFilters;
 use weir_types::{Diagnostic, Severity};
 
 use crate::args::{CheckArgs, Format};
@@ -83,7 +84,7 @@ fn tables_with_source() -> Vec<String> {
         asid: 0,
         hostname: String::new(),
         own_listener: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
-        wanted: Wanted::default(),
+        filters: CaptureFilters::default(),
         retention: std::time::Duration::ZERO,
         test_faults: false,
         redactor: weir_sources::redact::Redactor::default(),

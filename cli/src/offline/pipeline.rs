@@ -12,6 +12,7 @@ use weir_cluster::coordinator::{Coordinator, Outcome};
 use weir_cluster::view::{OutputInfo, ViewState};
 use weir_engine::{Engine, EngineConfig, EngineEvent, Limits};
 use weir_node::core::NodeCore;
+use weir_node::entities::NodeEntities;
 use weir_proto::bus::{ClusterPort, NodePort, in_process};
 use weir_proto::{NodeInfo, QueryId};
 use weir_sinks::delivery::Changes;
@@ -70,7 +71,6 @@ fn engine(
         Arc::new(emit),
     )
     .with_context(|| format!("could not start the {name} engine"))?;
-    engine.set_metadata(config.metadata.clone());
     Ok(Arc::new(engine))
 }
 
@@ -98,7 +98,9 @@ impl Pipeline {
             version: env!("CARGO_PKG_VERSION").to_string(),
         };
         let mut node =
-            NodeCore::new(info, node_engine.clone(), None, node_port.sender.clone(), 0, 0);
+            NodeCore::new(info, node_engine.clone(), None, node_port.sender.clone(), 0, 0)
+                .with_entities(NodeEntities::of(config.metadata.clone()));
+        node_engine.set_metadata(config.metadata.clone());
         node.register(Vec::new());
         let mut pipeline = Pipeline {
             coordinator: Coordinator::offline(

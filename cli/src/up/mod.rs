@@ -236,7 +236,7 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
         asid: ASID,
         hostname: hostname(),
         own_listener: bound,
-        wanted: wanted::parse(&args.trace)?,
+        filters: wanted::parse(&args.trace)?,
         retention: args.retention,
         test_faults: args.test_faults,
         redactor: Redactor::new(
@@ -271,6 +271,7 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
     let node_config = NodeConfig {
         agent: Agent::new(sources.debug_state()),
         names: sources.names(),
+        entities: sources.entities(),
         info: NodeInfo {
             name: sources_config.hostname.clone(),
             incarnation: u64::try_from(clock.now_unix_ns()).unwrap_or(0),
@@ -290,7 +291,7 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
     let specs = sources.specs();
     let node = NodeRuntime::start(node_config, &specs, node_port, clock)
         .context("could not start the node part")?;
-    sources.publish_metadata_to(&[node.engine.clone(), service.engine.clone()]);
+    sources.keep_names_for(&node.engine);
     let stop_sources = Arc::new(AtomicBool::new(false));
     let below = switch.child("sources");
     let _hosts = specs

@@ -192,7 +192,10 @@ impl Merged {
         if gone > FORMER_MAX
             && let Some(oldest) = self.lives.iter().position(|life| life.gone_ms.is_some())
         {
-            warn!(node = name, "a node begins anew again and again: what it knew is forgotten early");
+            warn!(
+                node = name,
+                "a node begins anew again and again: what it knew is forgotten early"
+            );
             self.forget(oldest);
         }
     }
@@ -210,7 +213,10 @@ impl Merged {
     fn take(&mut self, at: usize, told: Told) -> Taken {
         let taken = self.lives[at].take(told);
         match &taken {
-            Taken::Changes(keys) => self.show_all(at, keys),
+            Taken::Changes(keys) => {
+                self.end_in_former_lives(at, keys);
+                self.show_all(at, keys);
+            }
             Taken::Whole { former } => {
                 let present = &self.lives[at].snapshot;
                 let differs = |key: &EntityKey| former.entity(key) != present.entity(key);
@@ -218,11 +224,23 @@ impl Merged {
                 let gone = gone.filter(|key| !present.has_entity(key));
                 let there = present.entities().map(|change| change.key()).filter(differs);
                 let keys: Vec<EntityKey> = gone.chain(there).collect();
+                self.end_in_former_lives(at, &keys);
                 self.show_all(at, &keys);
             }
             Taken::Repeat | Taken::Gap | Taken::Part => {}
         }
         taken
+    }
+
+    /// What a node says is over is over for its former lives, too.
+    fn end_in_former_lives(&mut self, at: usize, keys: &[EntityKey]) {
+        let (former, present) = self.lives.split_at_mut(at);
+        let Some(present) = present.first() else { return };
+        for life in former.iter_mut().filter(|life| life.name == present.name) {
+            for key in keys.iter().filter(|key| !present.snapshot.has_entity(key)) {
+                life.snapshot.apply(present.snapshot.entity(key));
+            }
+        }
     }
 
     fn show_all(&mut self, at: usize, keys: &[EntityKey]) {
@@ -291,9 +309,9 @@ impl Merged {
         }
         let mut all = self.all.clone();
         all.set_machine(last.snapshot.machine());
-        all.cidrs = self.lives.iter().flat_map(|life| life.snapshot.cidrs.clone()).collect();
-        all.cidrs.sort();
-        all.cidrs.dedup();
+        let mut known = std::collections::BTreeSet::new();
+        let cidrs = self.lives.iter().flat_map(|life| &life.snapshot.cidrs);
+        all.cidrs = cidrs.filter(|cidr| known.insert(*cidr)).cloned().collect();
         let mut by_node = BTreeMap::new();
         for (asid, machine) in &self.machines {
             let mut connections = machine.connections.clone();

@@ -16,11 +16,10 @@ use weir_proto::{Epoch, FromNode, Life, NodeInfo, NodeLink, Place, QueryId, Repo
 use weir_types::ledger::Loss;
 
 use super::completeness::Covered;
-use super::wanted::Asked;
 use super::{Coordinator, Node, entities};
 
 /// An order is given again if a status that comes so much later does not show it.
-const ORDER_WAIT_MS: u64 = 2_000;
+pub(super) const ORDER_WAIT_MS: u64 = 2_000;
 /// Losses are asked for again if they have not come by then.
 const LOSSES_WAIT_MS: u64 = 1_000;
 /// Whoever is not known is told so no more often than this.
@@ -190,7 +189,7 @@ impl Coordinator {
                 epoch_max,
                 losses_told,
                 entities_told,
-                asked,
+                ordered,
                 ..
             } => {
                 if let Some(node) = self.nodes.get_mut(name) {
@@ -203,7 +202,7 @@ impl Coordinator {
                 self.told_entities(name, entities_told, None);
                 self.check_orders(name, &running);
                 self.check_asked(name, &functions);
-                self.check_wanted(name, asked);
+                self.check_ordered(name, &ordered);
             }
             FromNode::Losses { sequence, whole, losses } => {
                 self.on_losses(name, sequence, whole, &losses);
@@ -354,10 +353,13 @@ impl Coordinator {
         }
         let goes_on = known.is_some_and(|known| known.incarnation == life.incarnation);
         self.book.node_came(name, goes_on);
+        let (tables, orders) =
+            former.map(|former| (former.tables, former.orders)).unwrap_or_default();
         let node = Node {
             info,
             sources,
-            tables: former.map(|former| former.tables).unwrap_or_default(),
+            tables,
+            orders,
             refused_total: Vec::new(),
             last_heard_ms: now_ms,
             silent_ms: 0,
@@ -367,7 +369,6 @@ impl Coordinator {
             losses_asked_ms: None,
             engine_died: false,
             answers: std::collections::BTreeMap::new(),
-            asked: Asked::default(),
             link: link.clone(),
         };
         self.nodes.insert(name.to_string(), node);

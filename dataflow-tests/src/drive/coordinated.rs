@@ -11,6 +11,7 @@ use weir_cluster::coordinator::{Coordinator, Outcome};
 use weir_engine::history::History;
 use weir_engine::{Engine, EngineConfig, EngineEvent, Limits, QueryId, QueryStats};
 use weir_node::core::NodeCore;
+use weir_node::entities::NodeEntities;
 use weir_proto::NodeInfo;
 use weir_proto::bus::{ClusterPort, NodePort, in_process};
 use weir_types::batch::RecordBatch;
@@ -93,7 +94,6 @@ impl Coordinated {
         };
         let (sender, events) = channel();
         let cluster = engine(config("cluster"), From::Cluster, &sender)?;
-        cluster.set_metadata(Arc::clone(metadata));
         let mut all = Vec::new();
         for number in 0..nodes {
             let name = format!("node-{number}");
@@ -109,7 +109,8 @@ impl Coordinated {
             };
             let history = Some(History::new(HISTORY_BYTES, &[]));
             let sender = port.sender.clone();
-            let mut core = NodeCore::new(info, Arc::clone(&engine), history, sender, 0, 0);
+            let mut core = NodeCore::new(info, Arc::clone(&engine), history, sender, 0, 0)
+                .with_entities(NodeEntities::of(Arc::clone(metadata)));
             core.register(Vec::new());
             all.push(Node { name, engine, core, port, cluster_port });
         }

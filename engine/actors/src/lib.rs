@@ -26,6 +26,9 @@
 //! `Context = actix::Context<Self>` and plain `Handler<M>`s; timers, streams, `ctx.wait` and
 //! `ctx.notify` work as ever.
 //!
+//! What lives and is no actor (a thread, an engine, a server) hangs in the same tree as a [`Part`]: its
+//! owner says how it is, and it is stopped in its turn. [`KillSwitch::tree`] tells how all of them are.
+//!
 //! This crate does *not* run blocking work: a handler has 500 µs, longer ones are counted
 //! ([`Status::slow_handled`]) and belong on a worker thread.
 //!
@@ -64,12 +67,16 @@ mod address;
 mod budget;
 mod config;
 mod contain;
+mod part;
 mod status;
 mod supervisor;
 mod switch;
+mod tree;
 
 pub use address::{Address, Recipient, SendError, TrySendError, WeakAddress};
 pub use config::Config;
-pub use status::{Failure, FailureKind, Health, Slowest, State, Status};
+pub use part::{Part, Stop};
+pub use status::{Failure, FailureKind, Health, Says, Slowest, State, Status};
 pub use supervisor::{Birth, BoxError, Handle, Supervisor};
 pub use switch::{KillSwitch, StopReport};
+pub use tree::{GroupStatus, PartStatus, TreeStatus};

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::Config;
+use crate::part::Story;
+use crate::tree::PartStatus;
 
 /// A handler is meant to be done within this time; what takes longer is counted.
 const HANDLER_BUDGET: Duration = Duration::from_micros(500);
@@ -26,6 +28,8 @@ pub enum State {
     },
     /// It failed more often than its budget allows: it stays down and its mailbox is closed.
     Failed,
+    /// It cannot run here, said why, and is not tried again. Parts only, and what actors say of themselves.
+    Refused,
     /// It ended in order: by itself, by its kill switch, or since its last address is gone.
     Stopped,
 }
@@ -34,19 +38,26 @@ impl State {
     /// Whether no other state can follow.
     #[must_use]
     pub fn is_final(self) -> bool {
-        matches!(self, State::Failed | State::Stopped)
+        matches!(self, State::Failed | State::Refused | State::Stopped)
+    }
+
+    /// In one word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Starting => "starting",
+            State::Running => "running",
+            State::BackingOff { .. } => "backing off",
+            State::Failed => "failed",
+            State::Refused => "refused",
+            State::Stopped => "stopped",
+        }
     }
 }
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            State::Starting => "starting",
-            State::Running => "running",
-            State::BackingOff { .. } => "backing off",
-            State::Failed => "failed",
-            State::Stopped => "stopped",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -143,6 +154,9 @@ pub(crate) struct Shared {
     pub(crate) incarnation: AtomicU64,
     pub(crate) restarts: AtomicU32,
     last_failure: Mutex<Option<Failure>>,
+    story: Mutex<Story>,
+    /// What the present life says of itself.
+    said: Mutex<Option<State>>,
 }
 
 impl Shared {
@@ -169,6 +183,8 @@ impl Shared {
             incarnation: AtomicU64::new(0),
             restarts: AtomicU32::new(0),
             last_failure: Mutex::new(None),
+            story: Mutex::new(Story::new()),
+            said: Mutex::default(),
         })
     }
 
@@ -178,6 +194,45 @@ impl Shared {
 
     pub(crate) fn set_state(&self, state: State) {
         self.state.send_replace(state);
+        self.story().since = Instant::now();
+    }
+
+    fn story(&self) -> MutexGuard<'_, Story> {
+        self.story.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn said(&self) -> MutexGuard<'_, Option<State>> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new life has said nothing of itself.
+    pub(crate) fn born(&self) -> u64 {
+        *self.said() = None;
+        self.incarnation.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// One of its lives says how it is; only the present one is listened to.
+    fn say(&self, incarnation: u64, state: State, reason: &str) {
+        let mut said = self.said();
+        if incarnation != self.incarnation.load(Ordering::Relaxed) {
+            return;
+        }
+        *said = Some(state);
+        let mut story = self.story();
+        story.since = Instant::now();
+        if !reason.is_empty() {
+            story.say(reason);
+        }
+    }
+
+    pub(crate) fn part_status(&self) -> PartStatus {
+        let state = match (self.state(), *self.said()) {
+            (State::Running, Some(said)) => said,
+            (state, _) => state,
+        };
+        let mut story = self.story().clone();
+        story.restarts = self.restarts.load(Ordering::Relaxed).into();
+        PartStatus::new(&self.name, state, &story)
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<State> {
@@ -233,13 +288,14 @@ impl Shared {
     }
 
     pub(crate) fn failed(&self, failure: Failure) {
+        self.story().died(&failure.message);
         *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
     }
 
     pub(crate) fn health(&self) -> Health {
         match self.state() {
             State::Failed => Health::Failed,
-            State::Stopped => Health::Stopped,
+            State::Refused | State::Stopped => Health::Stopped,
             State::BackingOff { .. } => Health::Recovering,
             State::Starting | State::Running => {
                 if !self.busy.load(Ordering::Acquire) {
@@ -273,6 +329,29 @@ impl Shared {
             handler_ns_max: self.handler_ns_max.load(Ordering::Relaxed),
             slowest: *self.slowest.lock().unwrap_or_else(PoisonError::into_inner),
         }
+    }
+}
+
+/// For an actor that stands for something else, like a thread: how that is, where being alive says too
+/// little. A word of a former life is not heard.
+#[derive(Clone)]
+pub struct Says {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) incarnation: u64,
+}
+
+impl Says {
+    pub fn starting(&self) {
+        self.shared.say(self.incarnation, State::Starting, "");
+    }
+
+    pub fn running(&self) {
+        self.shared.say(self.incarnation, State::Running, "");
+    }
+
+    /// It cannot run here.
+    pub fn refused(&self, reason: &str) {
+        self.shared.say(self.incarnation, State::Refused, reason);
     }
 }
 

@@ -18,7 +18,7 @@ use crate::address::{Address, Envelope, WeakAddress};
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::contain::{Exit, Life, Queue};
-use crate::status::{Failure, FailureKind, Health, Shared, State, Status};
+use crate::status::{Failure, FailureKind, Health, Says, Shared, State, Status};
 use crate::switch::KillSwitch;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -29,6 +29,8 @@ pub struct Birth<A: Actor> {
     pub incarnation: u64,
     /// The actor's own address, weak so that the actor does not keep itself alive.
     pub address: WeakAddress<A>,
+    /// For an actor that stands for something else: how that is.
+    pub says: Says,
 }
 
 /// Starts supervised actors.
@@ -170,8 +172,9 @@ impl<A: Actor<Context = Context<A>>> Starting<A> {
         let queue: Queue<A> = Rc::new(RefCell::new(queue));
         let mut budget = Budget::default();
         let last = loop {
-            let incarnation = shared.incarnation.fetch_add(1, Ordering::Relaxed) + 1;
-            let birth = Birth { incarnation, address: address.clone() };
+            let incarnation = shared.born();
+            let says = Says { shared: Arc::clone(&shared), incarnation };
+            let birth = Birth { incarnation, address: address.clone(), says };
             let failure = match one_life(&mut factory, &birth, &queue, &shared).await {
                 Ok(()) => break State::Stopped,
                 Err((kind, message)) => Failure { kind, message, incarnation },

@@ -10,22 +10,29 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use weir_types::Upid;
 use weir_types::metadata::Wanted;
+use weir_types::source::ORDER_ITEMS_MAX;
 
-/// So many of a kind are noted until they are taken; more are left out, counted, and noted when they are
-/// asked for again.
-pub const WANTED_MAX: usize = 1_024;
+/// So many of a kind are noted until they are taken, as many as one order may name; more are left out,
+/// counted, and noted when they are asked for again.
+pub const WANTED_MAX: usize = ORDER_ITEMS_MAX;
 
 /// The notes of one engine.
 #[derive(Debug, Default)]
 pub struct Wants {
-    wanted: Mutex<Wanted>,
+    noted: Mutex<Noted>,
     left_out: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Noted {
+    addresses: BTreeSet<IpAddr>,
+    processes: BTreeSet<Upid>,
 }
 
 impl Wants {
     /// Held for some insertions only.
-    fn lock(&self) -> MutexGuard<'_, Wanted> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Noted> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn add<T: Ord + Copy>(&self, noted: &mut BTreeSet<T>, things: &[T]) {
@@ -53,7 +60,11 @@ impl Wants {
     /// What was noted since the last time.
     #[must_use]
     pub fn take(&self) -> Wanted {
-        std::mem::take(&mut *self.lock())
+        let Noted { addresses, processes } = std::mem::take(&mut *self.lock());
+        Wanted {
+            addresses: addresses.into_iter().collect(),
+            processes: processes.into_iter().collect(),
+        }
     }
 
     /// How much was left out since the start.

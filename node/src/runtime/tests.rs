@@ -116,6 +116,7 @@ impl Rig {
             ledger: NodeLedger::default(),
             own_upid: Upid::new(1, 1, 1),
             names: Names { settled: Arc::new(|| true), note_lost: Arc::new(|_, _| {}) },
+            entities: NodeEntities::default(),
         };
         let specs = [spec.clone()];
         let node = NodeRuntime::start(config, &specs, node_port, clock).unwrap();

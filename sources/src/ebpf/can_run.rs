@@ -61,6 +61,11 @@ pub enum CannotRun {
     BadObject(&'static str),
     #[error("could not set up the filters")]
     Filters(#[from] super::FilterError),
+    #[error("could not make what wakes the thread that captures")]
+    NoWake {
+        #[source]
+        source: std::io::Error,
+    },
     #[error("no program could be attached: {reason}")]
     NothingAttached { reason: String },
 }

@@ -6,5 +6,6 @@ mod actix_alone;
 mod actors;
 mod lifecycle;
 mod mailbox;
+mod parts;
 mod restart;
 mod switches;

@@ -4,7 +4,6 @@
 //! Not here: who tells whom when (`weir-node`), and how what several nodes tell is put together
 //! (`weir-cluster`).
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -31,19 +30,12 @@ pub struct Machine {
 }
 
 /// What functions were asked and could not answer at once: somebody has to find it out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// Whose names are asked for.
-    pub addresses: BTreeSet<IpAddr>,
-    /// Whose libraries are.
-    pub processes: BTreeSet<Upid>,
-}
-
-impl Wanted {
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.addresses.is_empty() && self.processes.is_empty()
-    }
+    /// Whose names are asked for, each once.
+    pub addresses: Vec<IpAddr>,
+    /// Whose libraries are, each once.
+    pub processes: Vec<Upid>,
 }
 
 macro_rules! entities {
