@@ -2,14 +2,17 @@
 //! as the minimum over its feeds and the nodes that live. Plain data and calls: the server drives it
 //! from an actor, the offline driver from a loop. It knows nothing of rows, views or subscribers.
 //!
-//! What nodes say comes in through [`inbound`], over a bus that may lose, repeat and reorder; how
+//! What nodes say comes in through [`inbound`], over a bus that may lose, repeat and reorder; their
+//! entities are put together in [`entities`], what functions want to know goes out by [`wanted`]; how
 //! complete answers are is written down in [`completeness`].
 
 mod answers;
 mod completeness;
 mod cuts;
+mod entities;
 mod inbound;
 mod orders;
+mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -34,7 +37,9 @@ pub use inbound::{BusCounters, Outcome};
 
 use self::answers::Readers;
 use self::completeness::{Covered, Windows};
+use self::entities::Merged;
 use self::inbound::Pace;
+use self::wanted::Recent;
 pub use crate::feed::FeedInfo;
 use crate::feed::{self, Feed, Progress, Shared};
 
@@ -121,12 +126,16 @@ pub struct Coordinator {
     identity: Identity,
     /// Table functions that agents are asked for.
     asked: BTreeSet<&'static str>,
+    entities: Merged,
+    /// What functions here wanted to know and nodes were asked for.
+    recent: Recent,
 }
 
 impl Coordinator {
     #[must_use]
     pub fn new(engine: Arc<Engine>) -> Coordinator {
         let book = Arc::new(Book::new(engine.retention_ns()));
+        let entities = Merged::new(engine.retention_ns());
         Coordinator {
             engine,
             nodes: BTreeMap::new(),
@@ -146,6 +155,8 @@ impl Coordinator {
             table_functions: BTreeMap::new(),
             identity: Identity::default(),
             asked: BTreeSet::new(),
+            entities,
+            recent: Recent::default(),
         }
     }
 
@@ -226,6 +237,8 @@ impl Coordinator {
         let feeds: Vec<QueryId> = self.feeds.keys().copied().collect();
         feeds.into_iter().for_each(|feed| self.remove_feed(feed));
         self.engine = engine;
+        self.engine.set_metadata(self.entities.snapshot());
+        self.recent = Recent::default();
     }
 
     /// True if some node is there, and each of its sources runs or was refused for good: a table that
@@ -481,6 +494,8 @@ impl Coordinator {
             }
         }
         self.push_answers(now_ms);
+        self.forget_entities();
+        self.order_wanted();
         let feeds: Vec<QueryId> = self.feeds.keys().copied().collect();
         for feed in feeds {
             if changed {

@@ -3,9 +3,11 @@
 //! hands out goes on the bus. What it could not take in or hand on is in the node's ledger before the
 //! tick is closed. The server drives it from the node's thread, the offline driver from its loop.
 
+mod answers;
 mod backfill;
 mod changes;
 mod config;
+mod names;
 mod tables;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -29,12 +31,10 @@ pub use self::config::CoreConfig;
 use self::backfill::{Replay, replay_from};
 use self::tables::EVENT_SAMPLES_MAX;
 use crate::admission::{Admission, Admitted, OPEN_BYTES_MAX};
-use crate::agent::Agent;
+use crate::entities::NodeEntities;
 use crate::loss_rows::LossRows;
 use crate::orders::Orders;
 
-/// All answers of table functions are told again so often.
-const ANSWERS_WHOLE_EVERY_MS: u64 = 10_000;
 /// A query as the node sees it. To its engine it has a number of its own, another one for each
 /// installation: so nothing that an engine says of a former one is taken for the present one's.
 struct Query {
@@ -77,7 +77,10 @@ pub struct NodeCore {
     in_hand: Option<(String, u64)>,
     ledger: NodeLedger,
     loss_rows: Option<LossRows>,
+    entities: NodeEntities,
     engine_meter: Meter,
+    /// Of names that got lost, whatever engine runs.
+    names_meter: Meter,
     /// Failures that the bus had no room for.
     untold: BTreeMap<(QueryId, Epoch), String>,
     /// Since when a table's source runs.
@@ -121,7 +124,9 @@ impl NodeCore {
             in_hand: None,
             ledger: ledger.unwrap_or_default(),
             loss_rows: own.map(|own| LossRows::new(own, started_unix_ns)),
+            entities: NodeEntities::default(),
             engine_meter: Meter::default(),
+            names_meter: Meter::default(),
             untold: BTreeMap::new(),
             covers_from_unix_ns: BTreeMap::new(),
             open_samples: Vec::new(),
@@ -156,6 +161,12 @@ impl NodeCore {
             let span = Span::new(at_unix_ns, at_unix_ns);
             self.ledger.note(&table, "node_restart", Reach::Everybody, span, rows);
         }
+    }
+
+    /// Tells of entities that others keep.
+    #[must_use]
+    pub fn with_entities(self, entities: NodeEntities) -> NodeCore {
+        NodeCore { entities, ..self }
     }
 
     /// Hands orders on to sources; without, nobody does them.
@@ -226,6 +237,10 @@ impl NodeCore {
                 self.ledger.tell_whole();
                 self.tell_losses();
             }
+            ToNode::TellEntities => {
+                self.entities.tell_whole();
+                self.tell_entities();
+            }
             ToNode::Introduce => self.introduce(),
             ToNode::Order { id, order } => self.orders.give(id, order),
         }
@@ -240,36 +255,6 @@ impl NodeCore {
             self.queries.remove(&id);
             self.engine.remove(id);
         }
-    }
-
-    /// True if a table function was asked for and has not been answered.
-    #[must_use]
-    pub fn owes_answers(&self) -> bool {
-        self.answers.values().any(Option::is_none)
-    }
-
-    /// Sends what changed of the table functions that are asked for; now and then all of it, since
-    /// what was sent may have been lost.
-    pub fn answer(&mut self, agent: &mut Agent, now_ms: u64) {
-        let mut answers = std::mem::take(&mut self.answers);
-        if now_ms.abs_diff(self.answers_whole_ms) >= ANSWERS_WHOLE_EVERY_MS {
-            self.answers_whole_ms = now_ms;
-            answers.values_mut().for_each(|last| *last = None);
-        }
-        let history = self.history.as_ref().map(History::stats).unwrap_or_default();
-        for (function, last) in &mut answers {
-            let rows = agent.rows(&self.info, function, &history);
-            if last.as_ref() == Some(&rows) {
-                continue;
-            }
-            let sequence = self.answers_told;
-            let (function, told) = (function.clone(), rows.clone());
-            if self.send(FromNode::Answer { sequence, function, rows: told }) {
-                self.answers_told += 1;
-                *last = Some(rows);
-            }
-        }
-        self.answers = answers;
     }
 
     fn install(
@@ -351,6 +336,8 @@ impl NodeCore {
         }
         // Before the tick's own progress, so that no answer is out before what it lacks.
         self.tell_failures();
+        self.order_wanted();
+        self.tell_entities();
         self.tell_losses();
         self.engine.close_tick(tick_ms);
     }
@@ -452,6 +439,7 @@ impl NodeCore {
     fn send_progress(&mut self, id: QueryId, tick_ms: u64) {
         let settle_ns = self.settle_ns;
         let losses_told = self.ledger.told_total();
+        let entities_told = self.entities.told_total();
         self.send_cuts(id, tick_ms);
         let Some(entry) = self.queries.get_mut(&id) else { return };
         let mut samples = Vec::new();
@@ -470,6 +458,7 @@ impl NodeCore {
             covers_from_unix_ns: entry.covers_from_unix_ns,
             event_samples_unix_ns: samples,
             losses_told,
+            entities_told,
         };
         match self.sender.send(self.life, progress) {
             Ok(()) => entry.sequence += 1,
@@ -525,6 +514,7 @@ impl NodeCore {
             functions: self.answers.keys().cloned().collect(),
             epoch_max: self.epoch_max,
             losses_told: self.ledger.told_total(),
+            entities_told: self.entities.told_total(),
             ordered: self.orders.outcomes(),
         });
     }

@@ -60,8 +60,6 @@ pub struct NodeConfig {
     pub own_upid: Upid,
     /// Who keeps the names of what the sources see; without, no row waits for any.
     pub metadata: Option<Arc<Metadata>>,
-    /// Engines of this process that read names besides the node's own.
-    pub readers_of_names: Vec<Arc<Generations>>,
     /// Waits, on a thread that may, until the sources have let go of the machine; called after they were
     /// asked to stop.
     pub sources_ended: Box<dyn FnOnce() + Send>,
@@ -83,7 +81,6 @@ impl NodeConfig {
             ledger: NodeLedger::default(),
             own_upid: Upid::default(),
             metadata: None,
-            readers_of_names: Vec::new(),
             sources_ended: Box::new(|| ()),
         }
     }
@@ -141,7 +138,6 @@ impl NodeRuntime {
         };
         let panic_asked = Arc::<AtomicBool>::default();
         let test_faults = config.test_faults;
-        let mut readers = config.readers_of_names.clone();
         let sources_ended = std::mem::replace(&mut config.sources_ended, Box::new(|| ()));
         // Stopped in the reverse order: sources, names, thread, engine.
         let engine = start_engine(&config, &switch)?;
@@ -154,8 +150,7 @@ impl NodeRuntime {
             .spawn(move || thread.supervise())
             .map_err(|error| EngineError::Start(error.to_string()))?;
         if let Some(metadata) = metadata {
-            readers.push(generations.clone());
-            metadata.start(&readers, &switch);
+            metadata.start(Arc::downgrade(&generations), &switch);
         }
         let below = switch.child("sources");
         let stop_sources = Arc::<AtomicBool>::default();
@@ -224,7 +219,9 @@ fn node_thread(
         ledger: Some((config.ledger.clone(), config.own_upid)),
         ..CoreConfig::new(config.info)
     };
-    let core = NodeCore::new(core, engine.generations.engine(), port.sender.clone());
+    let entities = config.metadata.as_ref().map(|metadata| metadata.entities());
+    let core = NodeCore::new(core, engine.generations.engine(), port.sender.clone())
+        .with_entities(entities.unwrap_or_default());
     let states = sources.iter().map(|source| (source.name(), SourceState::of(source.tables())));
     let tick_ms = config.tick_ms;
     Ok(NodeThread {

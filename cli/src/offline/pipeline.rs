@@ -12,6 +12,7 @@ use weir_cluster::coordinator::{Coordinator, Outcome};
 use weir_cluster::view::{OutputInfo, ViewState};
 use weir_engine::{Engine, EngineConfig, EngineEvent, Limits};
 use weir_node::core::{CoreConfig, NodeCore};
+use weir_node::entities::NodeEntities;
 use weir_proto::bus::{ClusterPort, NodePort, in_process};
 use weir_proto::{NodeInfo, QueryId};
 use weir_sinks::delivery::Changes;
@@ -70,7 +71,6 @@ fn engine(
         Arc::new(emit),
     )
     .with_context(|| format!("could not start the {name} engine"))?;
-    engine.set_metadata(config.metadata.clone());
     Ok(Arc::new(engine))
 }
 
@@ -91,7 +91,9 @@ impl Pipeline {
         })?;
         let (node_port, cluster_port) = in_process();
         let core = CoreConfig::new(NodeInfo::named(NODE_NAME, 1, 0));
-        let mut node = NodeCore::new(core, node_engine.clone(), node_port.sender.clone());
+        let mut node = NodeCore::new(core, node_engine.clone(), node_port.sender.clone())
+            .with_entities(NodeEntities::of(config.metadata.clone()));
+        node_engine.set_metadata(config.metadata.clone());
         node.register(Vec::new());
         let mut pipeline = Pipeline {
             coordinator: Coordinator::offline(

@@ -274,7 +274,6 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
         test_faults: args.test_faults,
         own_upid: own_upid(),
         metadata: Some(sources.metadata()),
-        readers_of_names: vec![service.engine.clone()],
         sources_ended: Box::new(move || wait_for_sources(&ending)),
         ..NodeConfig::new(info, Agent::new(sources.debug_state()))
     };

@@ -41,6 +41,10 @@ impl NodeLosses {
 struct Node {
     lagging: bool,
     losses: NodeLosses,
+    /// Something of its entities did not arrive, or not yet.
+    names_behind: bool,
+    /// Frontiers up to this tick were closed without all names of it.
+    names_owed_to_ms: u64,
 }
 
 /// What a node said with its last progress in a feed.
@@ -144,7 +148,10 @@ impl Book {
             inner.past.add(&former.losses.ledger);
             NodeLosses::default()
         };
-        inner.nodes.insert(name.to_string(), Node { lagging: false, losses });
+        let owed_to_ms = former.names_owed_to_ms;
+        let names_owed_to_ms = if goes_on { owed_to_ms } else { 0 };
+        let node = Node { lagging: false, losses, names_behind: true, names_owed_to_ms };
+        inner.nodes.insert(name.to_string(), node);
     }
 
     pub(super) fn node_left(&self, name: &str) {
@@ -161,6 +168,20 @@ impl Book {
     pub(super) fn set_lagging(&self, name: &str, lagging: bool) {
         if let Some(node) = self.lock().nodes.get_mut(name) {
             node.lagging = lagging;
+        }
+    }
+
+    /// Something of what things are called on the node did not arrive, or not yet.
+    pub(super) fn names_behind(&self, name: &str, behind: bool) {
+        if let Some(node) = self.lock().nodes.get_mut(name) {
+            node.names_behind = behind;
+        }
+    }
+
+    /// Answers up to a tick lack names of the node.
+    pub(super) fn names_owed(&self, name: &str, tick_ms: u64) {
+        if let Some(node) = self.lock().nodes.get_mut(name) {
+            node.names_owed_to_ms = node.names_owed_to_ms.max(tick_ms);
         }
     }
 
@@ -387,6 +408,9 @@ impl Book {
         let all_here = feeds().all(|feed| frontier_ms > feed.owed_to_ms)
             && live().all(|covered| covered.tick_ms >= frontier_ms);
         let all_told = !inner.nodes.values().any(|node| node.losses.lacks_some());
+        // What had no name when the frontier was closed is without in it, though the name may be here by now.
+        let named = |node: &Node| !node.names_behind && frontier_ms > node.names_owed_to_ms;
+        let all_named = !entry.reads_names || inner.nodes.values().all(named);
         Completeness {
             complete_to_unix_ns: complete_to.unwrap_or(0).min(frontier_unix_ns),
             covers_from_unix_ns,
@@ -395,6 +419,7 @@ impl Book {
                 && feeds().all(whole)
                 && all_here
                 && all_told
+                && all_named
                 && lost.is_empty()
                 && covered,
             lagging,

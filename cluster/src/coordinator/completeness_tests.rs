@@ -153,6 +153,7 @@ fn progress(feed: QueryId, epoch: u64, sequence: u64) -> FromNode {
         covers_from_unix_ns: 0,
         event_samples_unix_ns: vec![],
         losses_told: 0,
+        entities_told: 0,
     }
 }
 
@@ -248,6 +249,7 @@ fn orders_that_were_lost_are_given_again() {
         functions: vec![],
         epoch_max: epoch,
         losses_told: 0,
+        entities_told: 0,
         ordered: vec![],
     };
     rig.coordinator.on_clock(NOW_MS, 1_000);
@@ -287,6 +289,7 @@ fn orders_to_sources_are_given_until_they_are_done() {
             functions: vec![],
             epoch_max: 0,
             losses_told: 0,
+            entities_told: 0,
             ordered,
         });
         let given = std::iter::from_fn(|| rig.node.try_recv())

@@ -10,6 +10,7 @@ use std::time::Duration;
 use weir_cluster::coordinator::{Coordinator, Outcome};
 use weir_engine::{Engine, EngineConfig, EngineEvent, Limits, QueryId, QueryStats};
 use weir_node::core::{CoreConfig, NodeCore};
+use weir_node::entities::NodeEntities;
 use weir_proto::NodeInfo;
 use weir_proto::bus::{ClusterPort, NodePort, in_process};
 use weir_types::batch::RecordBatch;
@@ -92,7 +93,6 @@ impl Coordinated {
         };
         let (sender, events) = channel();
         let cluster = engine(config("cluster"), From::Cluster, &sender)?;
-        cluster.set_metadata(Arc::clone(metadata));
         let mut all = Vec::new();
         for number in 0..nodes {
             let name = format!("node-{number}");
@@ -100,9 +100,9 @@ impl Coordinated {
             engine.set_metadata(Arc::clone(metadata));
             let (port, cluster_port) = in_process();
             let info = NodeInfo::named(&name, 1, 0);
-            let core =
-                CoreConfig { history_bytes: Some(HISTORY_BYTES), ..CoreConfig::new(info) };
-            let mut core = NodeCore::new(core, Arc::clone(&engine), port.sender.clone());
+            let core = CoreConfig { history_bytes: Some(HISTORY_BYTES), ..CoreConfig::new(info) };
+            let mut core = NodeCore::new(core, Arc::clone(&engine), port.sender.clone())
+                .with_entities(NodeEntities::of(Arc::clone(metadata)));
             core.register(Vec::new());
             all.push(Node { name, engine, core, port, cluster_port });
         }

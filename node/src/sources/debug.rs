@@ -26,6 +26,6 @@ pub(super) fn state(metadata: &Metadata, dns: DnsCounters) -> String {
         counters.ends.refused_total,
         counters.ends.forgotten_total,
         snapshot.dns.len(),
-        left_out_total + weir_engine::dns::left_out(),
+        left_out_total,
     )
 }

@@ -72,8 +72,6 @@ fn wait<T: Copy>(waiting: &mut Vec<T>, more: &[T]) -> OrderOutcome {
 impl RunningSource for RunningNames {
     /// Does not wait for DNS: what is found comes with one of the next turns.
     fn poll(&mut self, now_unix_ns: i64, out: &mut dyn Output) {
-        self.addresses.extend(weir_engine::dns::take_wanted());
-        self.processes.extend(weir_engine::libraries::take_wanted());
         self.dns.poll(now_unix_ns, &std::mem::take(&mut self.addresses));
         *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = self.dns.counters();
         let names = self.dns.take_changes();
@@ -88,8 +86,7 @@ impl RunningSource for RunningNames {
 
     fn flush(&mut self, _now_unix_ns: i64, out: &mut dyn Output) {
         let DnsCounters { evicted_total, left_out_total, .. } = self.dns.counters();
-        let left_out = evicted_total + left_out_total + weir_engine::dns::left_out();
-        out.counted(METADATA, lost(&[("names_full", left_out)]));
+        out.counted(METADATA, lost(&[("names_full", evicted_total + left_out_total)]));
     }
 
     /// Names and libraries come with the metadata, later; who still wants them asks again.
