@@ -96,7 +96,7 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
         "sources": sources,
         "process": (state.process)(),
         "readers": readers_json(state),
-        "compiles": super::compile::counts_json(),
+        "compiles": state.service.compiles.counts_json(),
         "actors": state.service.health.summary(),
         "cut": state.service.cut_totals.all(),
         "engine_generation": state.service.engine.generation(),

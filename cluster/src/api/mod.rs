@@ -7,7 +7,6 @@
 
 pub mod auth;
 mod body;
-mod compile;
 mod connection;
 mod connections;
 mod counters;

@@ -14,6 +14,7 @@ mod maintained;
 pub mod message;
 mod orders;
 mod outbox;
+mod prepare;
 mod quarantine;
 mod query_actor;
 mod registry;
@@ -32,16 +33,17 @@ use weir_proto::bus::ClusterPort;
 use weir_types::Clock;
 
 pub use budget::{Admitted, Client, ReaderCounters, ReaderLimits, Readers};
-pub use compiles::{CompileLimits, Compiles};
+pub use compiles::{CompileLimits, Compiles, NotCompiled};
 pub use coordinator_actor::{
     AvailableTables, CoordinatorActor, FeedRow, ListFeeds, ListNodes, ListQueries, NodeRow,
-    QueryRow, Since, Subscribe, Subscribed, TestPanic, Unsubscribe, Wanted,
+    QueryRow, Refusal, Since, Subscribe, Subscribed, TestPanic, Unsubscribe, Wanted,
 };
 pub use health::{ActorSummary, Health};
 pub use message::Outgoing;
 pub use orders::{AskOrder, GiveOrder};
 pub(crate) use outbox::OutboxReader;
 pub use outbox::{Outbox, Popped};
+pub use prepare::{Installable, prepare};
 pub use registry::ViewId;
 pub use settled::Settled;
 pub use sinks::{SinkRow, SinkSpec, SinkState, Sinks};

@@ -9,13 +9,17 @@ use std::time::Duration;
 use serde::Serialize;
 use tracing::{info, warn};
 use weir_actors::{KillSwitch, Part, Stop};
+use weir_pxl::Code;
 use weir_sinks::delivery::{Delivery, OutputInfo};
 use weir_sinks::sink::{Sink, SinkError, SinkHealth};
 use weir_types::clock::tick_unix_ns;
 use weir_types::json::time_text;
 
-use super::{Client, Outbox, OutboxReader, Outgoing, Service, Since, Subscribe, Wanted};
-use crate::planner::{PlanError, ScriptRequest, prepare};
+use super::{
+    Client, Installable, NotCompiled, Outbox, OutboxReader, Outgoing, Service, Since, Subscribe,
+    Wanted, prepare,
+};
+use crate::planner::{PlanError, ScriptRequest, no_source_text};
 
 /// Waits between attempts: from this, doubling, to that.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -98,6 +102,7 @@ impl Sinks {
                 output: None,
                 since: None,
                 half: false,
+                compiled: None,
                 wait: RETRY_FIRST,
                 part: switch.part(&name, Stop::Asked { within: STOP_MAX }),
                 name,
@@ -121,6 +126,8 @@ struct Driver {
     since: Option<Since>,
     /// It has got a part of the next tick.
     half: bool,
+    /// Of its script, once nothing of it lacks a source.
+    compiled: Option<Installable>,
     wait: Duration,
     part: Part,
 }
@@ -177,28 +184,45 @@ impl Driver {
         self.wait = (self.wait * 2).min(RETRY_MAX);
     }
 
-    /// Subscribes, and takes what comes until the view ends.
-    async fn follow(&mut self) -> Result<(), Failed> {
-        let (request, tick_ms) = (self.input.clone(), self.service.tick_ms);
-        let compiled = actix_web::web::block(move || prepare(&request, tick_ms, None, &|_| true));
-        let prepared = match compiled.await {
-            Ok(Ok(prepared)) => prepared,
-            Ok(Err(error)) => {
-                let text = plan_error_text(&error);
-                self.note_error(SinkState::Failed, &text);
-                return Err(Failed);
+    /// Its script, compiled once; again only as long as something of it has no source. `None`: not now.
+    async fn installable(&mut self) -> Result<Option<Installable>, Failed> {
+        if let Some(installable) = &self.compiled {
+            return Ok(Some(installable.clone()));
+        }
+        match prepare(&self.service, &self.input, Wanted::Live).await {
+            Ok(installable) => {
+                let missing = &installable.prepared.without_source;
+                let is_ours =
+                    |output: &str| self.table.as_ref().is_none_or(|table| table == output);
+                if let Some((_, table)) = missing.iter().find(|(output, _)| is_ours(output)) {
+                    self.note_error(
+                        SinkState::Retrying,
+                        &format!("no_source: {}", no_source_text(table)),
+                    );
+                    return Ok(None);
+                }
+                if missing.is_empty() {
+                    self.compiled = Some(installable.clone());
+                }
+                Ok(Some(installable))
             }
             Err(error) => {
-                self.note_error(SinkState::Retrying, &error.to_string());
-                return Ok(());
+                let state = state_after(&error);
+                self.note_error(state, &not_compiled_text(&error));
+                if state == SinkState::Failed { Err(Failed) } else { Ok(None) }
             }
-        };
+        }
+    }
+
+    /// Subscribes, and takes what comes until the view ends.
+    async fn follow(&mut self) -> Result<(), Failed> {
+        let Some(installable) = self.installable().await? else { return Ok(()) };
         let client = Client::new(&self.service.readers.limits);
         let outbox = Outbox::new(&client, &self.service.readers);
         let reader = OutboxReader { client, outbox };
+        let outbox = Arc::clone(&reader.outbox);
         let since = self.since.filter(|_| !self.half);
-        let subscribe =
-            Subscribe { prepared, outbox: Arc::clone(&reader.outbox), wanted: Wanted::Live, since };
+        let subscribe = Subscribe { installable, outbox, wanted: Wanted::Live, since };
         let subscribed = match self.service.coordinator.send(subscribe).await {
             Ok(Ok(subscribed)) => subscribed,
             Ok(Err(refusal)) => {
@@ -331,7 +355,23 @@ impl Driver {
     }
 }
 
-fn plan_error_text(error: &PlanError) -> String {
-    let first = error.diagnostics().first().map(|diagnostic| diagnostic.message.clone());
-    first.map_or_else(|| error.to_string(), |message| format!("{error}: {message}"))
+/// Whether it is worth while to try again.
+fn state_after(error: &NotCompiled) -> SinkState {
+    match error {
+        // A source may come, and others may leave us the time.
+        NotCompiled::Plan(PlanError::NoSource { .. }) => SinkState::Retrying,
+        NotCompiled::Plan(_) if has_finding(error, Code::CompileTime) => SinkState::Retrying,
+        NotCompiled::Plan(_) => SinkState::Failed,
+        NotCompiled::Busy | NotCompiled::Stopping(_) => SinkState::Retrying,
+    }
+}
+
+fn has_finding(error: &NotCompiled, code: Code) -> bool {
+    error.diagnostics().iter().any(|finding| finding.code == code.name())
+}
+
+/// With its code, and the first finding.
+fn not_compiled_text(error: &NotCompiled) -> String {
+    let first = error.diagnostics().first().map(|finding| format!(": {}", finding.message));
+    format!("{}: {error}{}", error.code(), first.unwrap_or_default())
 }
