@@ -82,6 +82,7 @@ pub const REASONS: &[ReasonDef] = &[
         "Processes and connections not told of: too many waited.",
     ),
     of("names_full", Unit::Events, "Processes, connections and addresses that found no room."),
+    of("names_too_large", Unit::Events, "Entities that were too large to be told."),
     of(
         "names_forgotten",
         Unit::Events,
