@@ -52,7 +52,11 @@ impl Rig {
     }
 
     fn install(&mut self) -> QueryId {
-        let request = ScriptRequest { text: Some(SCRIPT.to_string()), ..ScriptRequest::default() };
+        self.install_script(SCRIPT)
+    }
+
+    fn install_script(&mut self, text: &str) -> QueryId {
+        let request = ScriptRequest { text: Some(text.to_string()), ..ScriptRequest::default() };
         let prepared = prepare(&request, 100, None, &|_| true).unwrap();
         let query = self.coordinator.new_query_id();
         self.coordinator.install(query, prepared.split, 100, NOW_MS).unwrap();
@@ -144,13 +148,17 @@ fn update(feed: QueryId, epoch: u64, sequence: u64) -> FromNode {
 }
 
 fn progress(feed: QueryId, epoch: u64, sequence: u64) -> FromNode {
+    progress_from(feed, epoch, sequence, 0)
+}
+
+fn progress_from(feed: QueryId, epoch: u64, sequence: u64, covers_from_unix_ns: i64) -> FromNode {
     let now = i64::try_from(NOW_MS).unwrap() * 1_000_000;
     FromNode::Progress {
         query: feed,
         place: Place { epoch, sequence },
         tick_ms: NOW_MS + 1_000,
         complete_to_unix_ns: now,
-        covers_from_unix_ns: 0,
+        covers_from_unix_ns,
         event_samples_unix_ns: vec![],
         losses_told: 0,
         entities_told: 0,
@@ -170,6 +178,27 @@ impl Rig {
 
     fn counted(&self, name: &str) -> u64 {
         self.coordinator.counters().list().into_iter().find(|(have, _)| *have == name).unwrap().1
+    }
+}
+
+/// A table that is read from a named start on, and before it without one, is complete if it covers what was
+/// named. Catches a second look at older rows that makes the first one's window a matter of no consequence.
+#[test]
+fn a_start_that_is_named_is_needed() {
+    let text = "import px\n\
+                px.display(px.DataFrame('http_events', start_time='-10m'), 'now')\n\
+                px.display(px.DataFrame('http_events', end_time='-10m'), 'before')";
+    let now = i64::try_from(NOW_MS).unwrap() * 1_000_000;
+    for (covered_s, complete) in [(60, false), (1_200, true)] {
+        let mut rig = Rig::start(&Arc::default());
+        rig.register(2);
+        let query = rig.install_script(text);
+        for (feed, epoch) in rig.ordered() {
+            rig.say(progress_from(feed, epoch, 0, now - covered_s * 1_000_000_000));
+        }
+        rig.losses(0, true, 0);
+        let answer = rig.coordinator.completeness(query, NOW_MS + 1_000);
+        assert_eq!(answer.complete, complete, "{covered_s} s are covered");
     }
 }
 

@@ -212,3 +212,6 @@ async fn pump_node(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
