@@ -52,6 +52,8 @@ pub enum CoordinatorError {
     Node { node: String, source: weir_proto::BusError },
     #[error("there is no node `{node}`")]
     NoNode { node: String },
+    #[error("the order is refused: {reason}")]
+    Order { reason: String },
     #[error("node `{node}` has not done the last {max} orders yet")]
     Orders { node: String, max: usize },
 }

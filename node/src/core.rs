@@ -8,50 +8,32 @@ mod backfill;
 mod changes;
 mod config;
 mod names;
+mod queries;
 mod tables;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tracing::{debug, warn};
+use tracing::warn;
 use weir_engine::history::History;
-use weir_engine::{Cuts, Engine, EngineEvent, Install, Part};
+use weir_engine::{Engine, EngineEvent};
 use weir_proto::bus::NodeSender;
 use weir_proto::message::SourceStatus;
 use weir_proto::{Epoch, FromNode, Life, NodeInfo, Place, QueryId, ToNode};
 use weir_types::clock::tick_unix_ns;
 use weir_types::ledger::{Meter, NodeLedger, Reach, Span, Told};
 use weir_types::source::TableCounters;
-use weir_types::split::NodePlan;
 use weir_types::{PackedRow, RecordBatch};
 
 pub use self::config::CoreConfig;
 
-use self::backfill::{Replay, replay_from};
+use self::queries::Query;
 use self::tables::EVENT_SAMPLES_MAX;
 use crate::admission::{Admission, Admitted, OPEN_BYTES_MAX};
 use crate::entities::NodeEntities;
 use crate::loss_rows::LossRows;
 use crate::orders::Orders;
-
-/// A query as the node sees it. To its engine it has a number of its own, another one for each
-/// installation: so nothing that an engine says of a former one is taken for the present one's.
-struct Query {
-    /// What the cluster part calls it.
-    name: QueryId,
-    epoch: Epoch,
-    tables: Vec<String>,
-    /// Where the answer begins: what history covered when it was installed.
-    covers_from_unix_ns: i64,
-    /// What is still to be replayed; `None` once live.
-    replay: Option<Replay>,
-    /// Of the next update or progress.
-    sequence: u64,
-    samples: VecDeque<(u64, i64)>,
-    /// What was told of values that functions left out.
-    cuts_told: Cuts,
-}
 
 pub struct NodeCore {
     /// To the sources of this node.
@@ -246,70 +228,6 @@ impl NodeCore {
         }
     }
 
-    /// Ends what runs of a query up to an epoch; an order for it that is still on its way comes too late.
-    fn remove(&mut self, name: QueryId, epoch: Epoch) {
-        self.ended_max = self.ended_max.max(epoch);
-        let ends = |query: &Query| query.name == name && query.epoch <= epoch;
-        let over = self.queries.iter().find(|(_, query)| ends(query)).map(|(&id, _)| id);
-        if let Some(id) = over {
-            self.queries.remove(&id);
-            self.engine.remove(id);
-        }
-    }
-
-    fn install(
-        &mut self,
-        (name, epoch): (QueryId, Epoch),
-        plan: NodePlan,
-        refresh_ms: u64,
-        now_ms: u64,
-    ) {
-        self.epoch_max = self.epoch_max.max(epoch);
-        let same = self.queries.iter().find(|(_, query)| query.name == name);
-        let same = same.map(|(&id, query)| (id, query.epoch));
-        // A repeat, or overtaken by its own end.
-        if epoch <= self.ended_max || same.is_some_and(|(_, running)| epoch <= running) {
-            return;
-        }
-        if let Some((_, former)) = same {
-            self.remove(name, former);
-        }
-        let query = self.next_installation;
-        self.next_installation += 1;
-        let tables = plan.scanned_tables();
-        let start_tick_ms = now_ms / refresh_ms * refresh_ms;
-        let mut cursors = Vec::new();
-        let mut covers_from_unix_ns = self.started_unix_ns;
-        if let Some(history) = &self.history {
-            for table in &tables {
-                let from_unix_ns = replay_from(&plan, table, now_ms);
-                cursors.push((table.clone(), history.cursor(table, from_unix_ns)));
-                covers_from_unix_ns = covers_from_unix_ns.max(self.covers_from(table));
-            }
-        }
-        let replay = Replay { cursors, extensions: 0 };
-        let is_live = replay.is_done();
-        let install = Install::new(query, Part::Node(Arc::new(plan)), refresh_ms, start_tick_ms);
-        self.engine.install(Install { is_live, ..install });
-        if !is_live {
-            self.engine.hold(query, true);
-        }
-        debug!(query, is_live, "query installed");
-        self.queries.insert(
-            query,
-            Query {
-                name,
-                epoch,
-                tables,
-                covers_from_unix_ns,
-                replay: (!is_live).then_some(replay),
-                sequence: 0,
-                samples: VecDeque::new(),
-                cuts_told: Cuts::default(),
-            },
-        );
-    }
-
     /// Takes rows of a table in: they belong to the next tick that closes.
     pub fn admit(&mut self, table: &str, batch: RecordBatch) {
         self.sample(table, &batch);
@@ -390,27 +308,6 @@ impl NodeCore {
         });
     }
 
-    /// Whoever reads a query that failed must hear of it, however full the bus was.
-    fn tell_failures(&mut self) {
-        let untold = std::mem::take(&mut self.untold);
-        for (query, message) in untold {
-            self.tell_failure(query, message);
-        }
-    }
-
-    fn tell_failure(&mut self, (query, epoch): (QueryId, Epoch), message: String) {
-        if !self.send(FromNode::Failed { query, epoch, message: message.clone() }) {
-            self.untold.insert((query, epoch), message);
-        }
-    }
-
-    /// Ends queries that miss an event of the engine: what follows would be wrong.
-    pub fn lost_events(&mut self, queries: impl IntoIterator<Item = QueryId>) {
-        for id in queries {
-            self.fail(id, "the node could not keep up with the query's changes");
-        }
-    }
-
     /// Sends on what the engine handed out.
     pub fn on_event(&mut self, event: EngineEvent) {
         match event {
@@ -420,19 +317,6 @@ impl NodeCore {
             EngineEvent::Frontier { query, tick_ms } => self.send_progress(query, tick_ms),
             EngineEvent::Failed { query, message } => self.end_failed(query, message),
             EngineEvent::Rows { .. } | EngineEvent::Removed { .. } | EngineEvent::Died { .. } => {}
-        }
-    }
-
-    /// A view with a hole would be wrong without a word: rather end it.
-    fn fail(&mut self, id: QueryId, message: &str) {
-        self.engine.remove(id);
-        self.end_failed(id, message.to_string());
-    }
-
-    fn end_failed(&mut self, id: QueryId, message: String) {
-        if let Some(entry) = self.queries.remove(&id) {
-            self.ended_max = self.ended_max.max(entry.epoch);
-            self.tell_failure((entry.name, entry.epoch), message);
         }
     }
 

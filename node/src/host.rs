@@ -12,11 +12,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use actix::prelude::*;
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, TrySendError};
 use tracing::error;
-use weir_actors::{Config, Handle, KillSwitch, Says, Supervisor, WeakAddress};
+use weir_actors::{Config, Handle, KillSwitch, Says, State, Supervisor, WeakAddress};
 use weir_sources::source::Source;
 use weir_types::Clock;
 use weir_types::source::{
@@ -25,6 +26,9 @@ use weir_types::source::{
 
 use crate::metadata::Metadata;
 use crate::orders::OrderQueue;
+
+/// The node takes what waits for it within milliseconds.
+const TELL_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// From a source's thread to the node.
 pub enum FromSource {
@@ -61,12 +65,23 @@ pub enum FromSource {
         filters: CaptureFilters,
         since_unix_ns: Option<i64>,
     },
-    /// It cannot run, or it just went down; the node waits for it no longer.
+    /// It does not run; the node waits for it no longer.
     Down {
         source: Arc<str>,
         reason: String,
-        again: bool,
+        how: Down,
     },
+}
+
+/// Why a source does not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Down {
+    /// It cannot run here, and never ran.
+    Refused,
+    /// It went down and is started again.
+    Restarts,
+    /// It went down too often and stays down.
+    Failed,
 }
 
 /// Ended its thread by a panic.
@@ -108,14 +123,24 @@ impl SourceFeed {
             drop(self.rows.send(FromSource::Ordered { source: source.clone(), id, outcome }));
         }
         let reason = "panicked; it starts again after a back-off".to_string();
-        drop(self.rows.send(FromSource::Down { source: source.clone(), reason, again: true }));
+        let (source, how) = (source.clone(), Down::Restarts);
+        drop(self.rows.send(FromSource::Down { source, reason, how }));
+    }
+
+    /// A source will not run any more; told from a thread that must not wait.
+    async fn tell_end(&self, source: Arc<str>, reason: String, how: Down) {
+        let mut message = FromSource::Down { source, reason, how };
+        while let Err(TrySendError::Full(again)) = self.rows.try_send(message) {
+            message = again;
+            actix::clock::sleep(TELL_AGAIN_AFTER).await;
+        }
     }
 }
 
 impl Actor for SourceActor {
     type Context = Context<Self>;
 
-    fn started(&mut self, _ctx: &mut Self::Context) {
+    fn started(&mut self, ctx: &mut Self::Context) {
         let (source, feed, stop) = (self.source.clone(), self.feed.clone(), self.stop.clone());
         let (address, says, name) = (self.address.clone(), self.says.clone(), source.name());
         let thread = std::thread::Builder::new().name(format!("source-{name}"));
@@ -134,7 +159,12 @@ impl Actor for SourceActor {
         match thread.spawn(run) {
             Ok(thread) => self.thread = Some(thread),
             Err(error) => {
-                error!(source = &*self.source.name(), %error, "could not start a thread");
+                let reason = format!("could not start a thread: {error}");
+                error!(source = &*self.source.name(), reason);
+                self.says.refused(&reason);
+                let (feed, source) = (self.feed.clone(), self.source.name());
+                let told = async move { feed.tell_end(source, reason, Down::Refused).await };
+                ctx.spawn(told.into_actor(self));
             }
         }
     }
@@ -157,6 +187,25 @@ impl Handler<ThreadPanicked> for SourceActor {
 
 /// Starts a source below `switch` on the current arbiter. `stopped` is set once the node stops.
 pub fn start(
+    switch: &KillSwitch,
+    source: Arc<dyn Source>,
+    feed: SourceFeed,
+    stop: Arc<AtomicBool>,
+) -> Arc<Handle<SourceActor>> {
+    let name = source.name();
+    let told = feed.clone();
+    let handle = Arc::new(supervise(switch, source, feed, stop));
+    let watched = handle.clone();
+    actix::spawn(async move {
+        if watched.wait_for(|_| false).await == State::Failed {
+            let reason = "panicked too often, and stays down".to_string();
+            told.tell_end(name, reason, Down::Failed).await;
+        }
+    });
+    handle
+}
+
+fn supervise(
     switch: &KillSwitch,
     source: Arc<dyn Source>,
     feed: SourceFeed,

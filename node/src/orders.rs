@@ -154,7 +154,7 @@ impl Orders {
     }
 
     /// A source does not run and never will.
-    pub(crate) fn source_refused(&mut self, source: &str) {
+    pub(crate) fn source_gone(&mut self, source: &str) {
         self.alive.remove(source);
         let waiting: Vec<OrderId> = self.pending.keys().copied().collect();
         for id in waiting {
@@ -234,7 +234,7 @@ mod tests {
         orders.answered("a", 8, OrderOutcome::Done);
         orders.give(9, resolve());
         orders.answered("a", 9, OrderOutcome::NotMine);
-        orders.source_refused("b");
+        orders.source_gone("b");
         assert_eq!(orders.outcomes()[1], (8, OrderOutcome::refused("no")));
         assert_eq!(orders.outcomes()[2], (9, OrderOutcome::NotMine));
         b.take();

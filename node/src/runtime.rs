@@ -92,7 +92,7 @@ pub struct NodeRuntime {
     panic_asked: Arc<AtomicBool>,
     test_faults: bool,
     /// Keep the parts alive.
-    _hosts: Vec<Handle<SourceActor>>,
+    _hosts: Vec<Arc<Handle<SourceActor>>>,
     _parts: [Part; 2],
 }
 

@@ -47,7 +47,7 @@ impl NodeInfo {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceStatus {
     pub name: String,
-    /// `running`, `reduced` or `refused`.
+    /// `starting`, `running`, `reduced`, `restarting`, `failed` or `refused`.
     pub state: String,
     /// Why it does not run, or what is missing.
     pub reason: String,

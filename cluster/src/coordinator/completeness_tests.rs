@@ -342,6 +342,9 @@ fn orders_to_sources_are_given_until_they_are_done() {
     }
     let more = rig.coordinator.order("a", SourceOrder::Resolve { addresses: vec![] });
     assert!(matches!(more, Err(CoordinatorError::Orders { max: 256, .. })));
+    let addresses = vec![[127, 0, 0, 1].into(); 1_025];
+    let large = rig.coordinator.order("a", SourceOrder::Resolve { addresses });
+    assert!(matches!(large, Err(CoordinatorError::Order { .. })));
 }
 
 /// A new coordinator waits for each node that the last one knew: until it has come, or has left, no answer is

@@ -64,8 +64,11 @@ impl Coordinator {
     /// Gives a node's sources an order.
     ///
     /// # Errors
-    /// The node is not known, or too many orders to it are open.
+    /// The node is not known, too many orders to it are open, or this one names too much.
     pub fn order(&mut self, name: &str, order: SourceOrder) -> Result<OrderId, CoordinatorError> {
+        if let Some(reason) = order.refusal() {
+            return Err(CoordinatorError::Order { reason });
+        }
         let sent_ms = self.mono_ms.unwrap_or(0);
         let Some(node) = self.nodes.get_mut(name) else {
             return Err(CoordinatorError::NoNode { node: name.to_string() });

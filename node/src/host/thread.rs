@@ -12,7 +12,7 @@ use weir_sources::source::{Refusal, RunningSource, Source};
 use weir_types::source::{BlindProcess, TableCounters};
 
 use super::outlet::Outlet;
-use super::{FromSource, SourceFeed};
+use super::{Down, FromSource, SourceFeed};
 use crate::orders::OrderQueue;
 
 /// How often counters are sent that did not change, and what is missing is looked at.
@@ -28,7 +28,7 @@ pub(super) fn run_source(source: &dyn Source, feed: &SourceFeed, says: &Says, st
         Err(Refusal { reason }) => {
             warn!(source = &*name, reason, "source cannot run");
             says.refused(&reason);
-            drop(feed.rows.send(FromSource::Down { source: name, reason, again: false }));
+            drop(feed.rows.send(FromSource::Down { source: name, reason, how: Down::Refused }));
             return;
         }
     };

@@ -6,6 +6,8 @@ use weir_proto::message::SourceStatus;
 use weir_types::ledger::{Meter, NodeLedger, Reach, Span};
 use weir_types::source::{BlindProcess, TableCounters};
 
+use crate::host::Down;
+
 /// A source that is down loses what happens meanwhile, of unknown size: it is counted in seconds.
 const DOWN_EVERY_NS: i64 = 1_000_000_000;
 
@@ -19,6 +21,8 @@ pub(super) enum State {
     Reduced,
     /// It went down and comes back.
     Restarting,
+    /// It went down too often and stays down: what happens is lost all the same.
+    Failed,
     Refused,
 }
 
@@ -29,6 +33,7 @@ impl State {
             State::Running => "running",
             State::Reduced => "reduced",
             State::Restarting => "restarting",
+            State::Failed => "failed",
             State::Refused => "refused",
         }
     }
@@ -81,11 +86,17 @@ impl SourceState {
         self.counted_unix_ns = now_unix_ns;
     }
 
-    pub(super) fn is_down(&mut self, reason: String, again: bool) {
-        self.state = if again { State::Restarting } else { State::Refused };
+    pub(super) fn is_down(&mut self, reason: String, how: Down) {
+        if how != Down::Failed || self.state != State::Restarting {
+            // It counted until then, at the latest.
+            self.down_unix_ns = self.counted_unix_ns;
+        }
+        self.state = match how {
+            Down::Restarts => State::Restarting,
+            Down::Failed => State::Failed,
+            Down::Refused => State::Refused,
+        };
         self.reason = reason;
-        // It counted until then, at the latest.
-        self.down_unix_ns = self.counted_unix_ns;
     }
 
     pub(super) fn status(&self, name: &str) -> SourceStatus {
@@ -123,7 +134,8 @@ impl SourceState {
     /// Writes down that it is down, if it is.
     pub(super) fn count_down_time(&mut self, ledger: &NodeLedger, now_unix_ns: i64) {
         let passed_ns = now_unix_ns.saturating_sub(self.down_unix_ns);
-        if self.state != State::Restarting || passed_ns < DOWN_EVERY_NS {
+        let lacks = matches!(self.state, State::Restarting | State::Failed);
+        if !lacks || passed_ns < DOWN_EVERY_NS {
             return;
         }
         let count = u64::try_from(passed_ns / DOWN_EVERY_NS).unwrap_or(0);

@@ -64,6 +64,8 @@ struct Script {
     refuses: AtomicBool,
     /// The next poll panics.
     panics: AtomicBool,
+    /// And each after it.
+    always_panics: AtomicBool,
     /// Polls wait as long as this holds.
     stalls: AtomicBool,
     lost: AtomicU64,
@@ -99,7 +101,8 @@ impl Source for TestSource {
 
 impl RunningSource for TestSource {
     fn poll(&mut self, _now_unix_ns: i64, _out: &mut dyn Output) {
-        assert!(!self.0.panics.swap(false, Ordering::SeqCst), "asked to panic");
+        let always = self.0.always_panics.load(Ordering::SeqCst);
+        assert!(!self.0.panics.swap(always, Ordering::SeqCst), "asked to panic");
         while self.0.stalls.load(Ordering::SeqCst) {
             std::thread::park_timeout(Duration::from_micros(200));
         }
@@ -368,6 +371,25 @@ fn a_source_that_panics_comes_back_and_was_down() {
         );
         rig.until_source("back again", |source| is_in_life(source, 3)).await;
         assert_eq!(lives(rig), 3);
+    });
+}
+
+/// A source that panics whenever it runs stays down in the end, and says so; what it would have seen is lost
+/// still, second by second, and its orders are told that nobody does them. Catches a source that is said to
+/// come back and never does, and a loss that ends with the attempts.
+#[test]
+fn a_source_that_always_panics_stays_down() {
+    with_node(false, async |rig| {
+        rig.goes_on("at first").await;
+        rig.script.always_panics.store(true, Ordering::SeqCst);
+        rig.script.panics.store(true, Ordering::SeqCst);
+        let failed = rig.until_source("failed", |source| source.state == "failed").await;
+        assert!(failed.reason.contains("stays down"), "{}", failed.reason);
+        for _ in 0..3 {
+            assert!(rig.until_lost("it is down", TABLE, "source_down").await >= 1);
+        }
+        assert_eq!(rig.order(filters(80)).await, OrderOutcome::NotMine);
+        assert_eq!(rig.part("weir/node/sources/test-1").state, PartState::Failed);
     });
 }
 

@@ -23,7 +23,7 @@ use super::source_state::{SourceState, State};
 use crate::agent::Agent;
 use crate::core::NodeCore;
 use crate::events::Events;
-use crate::host::FromSource;
+use crate::host::{Down, FromSource};
 use crate::loss_rows;
 use crate::metadata::Names;
 
@@ -224,12 +224,12 @@ impl NodeThread {
             FromSource::Ordered { source, id, outcome } => {
                 self.core.orders.answered(&source, id, outcome);
             }
-            FromSource::Down { source, reason, again } => {
-                if !again {
-                    self.core.orders.source_refused(&source);
+            FromSource::Down { source, reason, how } => {
+                if how != Down::Restarts {
+                    self.core.orders.source_gone(&source);
                 }
                 if let Some(state) = self.sources.get_mut(&source) {
-                    state.is_down(reason, again);
+                    state.is_down(reason, how);
                 }
             }
         }
