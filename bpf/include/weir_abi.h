@@ -72,6 +72,25 @@ struct weir_conn_key {
     __u64 inode;
 };
 
+// What is lost on a socket before it could become a record.
+enum weir_loss {
+    WEIR_LOST_RECORDS = 0,      // calls and other events whose record found the ring full
+    WEIR_LOST_MESSAGES = 1,     // of sendmmsg and recvmmsg, beyond WEIR_MESSAGES_MAX
+    WEIR_LOST_UNSEEN_BYTES = 2, // moved by nothing that was looked at
+    WEIR_LOST_URING_BYTES = 3,  // moved by io_uring operations whose buffers cannot be read
+    WEIR_LOST_MAX = 4,
+};
+
+struct weir_loss_key {
+    struct weir_conn_key conn;
+    __u32 generation;
+    __u32 socket_type;
+};
+
+struct weir_losses {
+    __u64 counts[WEIR_LOST_MAX]; // by weir_loss
+};
+
 struct weir_addresses {
     __u8 local_addr[16]; // IPv4 as ::ffff:a.b.c.d; 0.0.0.0 and :: are all zero
     __u8 remote_addr[16];

@@ -117,6 +117,30 @@ pub struct ConnKey {
     pub inode: u64,
 }
 
+/// Places in [`Losses::counts`].
+pub const LOST_RECORDS: usize = 0;
+pub const LOST_MESSAGES: usize = 1;
+pub const LOST_UNSEEN_BYTES: usize = 2;
+pub const LOST_URING_BYTES: usize = 3;
+
+/// Key of `losses`: the socket on which something was lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct LossKey {
+    pub conn: ConnKey,
+    pub generation: u32,
+    /// `SOCK_STREAM` or `SOCK_DGRAM`.
+    pub socket_type: u32,
+}
+
+/// What was lost on a socket before it could become a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Losses {
+    /// By `LOST_*`.
+    pub counts: [u64; 4],
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Addresses {
@@ -283,6 +307,8 @@ plain! {
     PairKey, 36;
     BlindKey, 8;
     Blind, 16;
+    LossKey, 24;
+    Losses, 32;
     UnixName, 112;
 }
 

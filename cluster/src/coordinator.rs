@@ -10,21 +10,21 @@ mod answers;
 mod completeness;
 mod cuts;
 mod entities;
+mod frontiers;
 mod inbound;
 mod orders;
+mod ready;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tracing::warn;
-use weir_engine::{Engine, FeedExchange, Install, Intake, Part};
+use weir_engine::{Engine, FeedExchange, Install, Intake, Part, ReadyProgram};
 use weir_proto::message::{SourceStatus, TableStatus};
 use weir_proto::{Epoch, Life, NodeInfo, NodeLink, QueryId, ToNode};
-use weir_pxl::table_functions::Answered;
 use weir_sinks::delivery::Completeness;
 use weir_types::PackedRow;
-use weir_types::batch::pack_rows;
 use weir_types::clock::tick_unix_ns;
 use weir_types::plan::OpKind;
 use weir_types::source::OrderId;
@@ -34,6 +34,7 @@ pub use answers::Identity;
 pub use completeness::Book;
 pub use cuts::{CutTotals, FUNCTIONS};
 pub use inbound::{BusCounters, Outcome};
+pub use ready::ReadyPlan;
 
 use self::answers::Readers;
 use self::completeness::{Covered, Windows};
@@ -45,10 +46,6 @@ use crate::feed::{self, Feed, Progress, Shared};
 
 /// A node that is silent for longer no longer holds frontiers.
 pub const NODE_LAG_MAX_MS: u64 = 3_000;
-/// A node is silent for no longer than this between two looks at the clock: if more has passed, it was
-/// this process that stood still.
-const CLOCK_STEP_MAX_MS: u64 = 1_000;
-
 #[derive(Debug, thiserror::Error)]
 pub enum CoordinatorError {
     #[error("node `{node}` cannot be reached")]
@@ -89,16 +86,6 @@ struct Query {
     refresh_ms: u64,
     closed_ms: u64,
     readers: Readers,
-}
-
-impl Query {
-    /// Moves its frontier, never back.
-    fn close(&mut self, id: QueryId, tick_ms: u64, engine: &Engine) {
-        if tick_ms > self.closed_ms {
-            self.closed_ms = tick_ms;
-            engine.close_query_tick(id, tick_ms);
-        }
-    }
 }
 
 pub struct Coordinator {
@@ -249,7 +236,7 @@ impl Coordinator {
         !self.nodes.is_empty() && !self.nodes.values().flat_map(|node| &node.sources).any(starts)
     }
 
-    /// Installs a query over the feeds that are there, and feeds for what is not.
+    /// As [`Coordinator::install_ready`], for callers that have the time to compile.
     pub fn install(
         &mut self,
         query: QueryId,
@@ -257,9 +244,23 @@ impl Coordinator {
         refresh_ms: u64,
         now_ms: u64,
     ) -> Result<(), CoordinatorError> {
+        let ready = ReadyPlan::new(split, &self.engine);
+        self.install_ready(query, &ready, refresh_ms, now_ms)
+    }
+
+    /// Installs a query over the feeds that are there, and feeds for what is not.
+    pub fn install_ready(
+        &mut self,
+        query: QueryId,
+        ready: &ReadyPlan,
+        refresh_ms: u64,
+        now_ms: u64,
+    ) -> Result<(), CoordinatorError> {
+        let split = &ready.split;
         let refresh_ms = refresh_ms.max(1);
         let start_tick_ms = now_ms / refresh_ms * refresh_ms;
-        let (intakes, new) = self.intakes(&split, refresh_ms, now_ms);
+        let (intakes, new) = self.intakes(ready, refresh_ms, now_ms);
+        let program = ready.programs.query(&intakes);
         let feeds: BTreeSet<QueryId> = intakes.iter().map(|at| at.feed).collect();
         for feed in &feeds {
             if let Some(feed) = self.feeds.get_mut(feed) {
@@ -271,11 +272,11 @@ impl Coordinator {
         let sources = intakes.into_iter().map(Intake::Feed).collect();
         let part = Part::Query { plan: Arc::new(split.cluster.clone()), sources };
         let start_tick_ms = begin_ms.unwrap_or(start_tick_ms);
-        self.engine.install(Install::new(query, part, refresh_ms, start_tick_ms));
-        self.fill_table_functions(query, &split);
+        self.engine.install_ready(Install::new(query, part, refresh_ms, start_tick_ms), program);
+        self.fill_table_functions(query, ready);
         let readers = match self.offline {
             true => Readers::default(),
-            false => Readers::of(&split, now_ms),
+            false => Readers::of(split, now_ms),
         };
         let reads_names = split.calls(&weir_engine::reads_names);
         self.book.query_began(query, feeds.clone(), Windows::of(&split.sources), reads_names);
@@ -289,7 +290,7 @@ impl Coordinator {
     /// Where the query's sources are to be had, in their order, and the feeds that were installed for it.
     fn intakes(
         &mut self,
-        split: &SplitPlan,
+        ReadyPlan { split, programs, .. }: &ReadyPlan,
         refresh_ms: u64,
         now_ms: u64,
     ) -> (Vec<FeedExchange>, Vec<QueryId>) {
@@ -299,7 +300,8 @@ impl Coordinator {
         let missing: Vec<Source> = missing.map(|shared| shared.source).collect();
         let mut new = Vec::new();
         for sources in feed::by_feed(missing) {
-            new.push(self.start_feed(sources, refresh_ms, now_ms));
+            let program = programs.feed(&sources);
+            new.push(self.start_feed(sources, program, refresh_ms, now_ms));
         }
         let at = |source: &Source| {
             let found = self.by_source.get(&shared(source));
@@ -315,11 +317,17 @@ impl Coordinator {
         (is_new || self.engine.holds(at)).then_some(at)
     }
 
-    fn start_feed(&mut self, sources: Vec<Source>, refresh_ms: u64, now_ms: u64) -> QueryId {
+    fn start_feed(
+        &mut self,
+        sources: Vec<Source>,
+        program: ReadyProgram,
+        refresh_ms: u64,
+        now_ms: u64,
+    ) -> QueryId {
         let start_ms = now_ms / refresh_ms * refresh_ms;
         let id = self.new_query_id();
         let part = Part::Feed(sources.clone());
-        self.engine.install(Install::new(id, part, refresh_ms, start_ms));
+        self.engine.install_ready(Install::new(id, part, refresh_ms, start_ms), program);
         let feed = Feed::new(sources, refresh_ms, start_ms);
         self.book.feed_began(id, feed.tables.clone(), tick_unix_ns(now_ms));
         self.by_source.extend(feed.exchanges(id));
@@ -327,24 +335,14 @@ impl Coordinator {
         id
     }
 
-    /// What table functions answer is constant: their rows are given once.
-    fn fill_table_functions(&self, query: QueryId, split: &SplitPlan) {
-        for (idx, op) in split.cluster.ops.iter().enumerate() {
-            let OpKind::TableFunction { name, args } = &op.kind else { continue };
+    /// What these table functions answer is constant: their rows are given once.
+    fn fill_table_functions(&self, query: QueryId, ready: &ReadyPlan) {
+        for (idx, op) in ready.split.cluster.ops.iter().enumerate() {
+            let OpKind::TableFunction { name, .. } = &op.kind else { continue };
             if let Some(rows) = self.table_functions.get(name) {
                 self.engine.push_table_function(query, idx, rows.clone());
-                continue;
-            }
-            let found = weir_pxl::table_functions::find(name);
-            if found.is_none_or(|def| def.answered != Answered::Registry) {
-                continue;
-            }
-            match weir_pxl::table_functions::evaluate(name, args, &[]) {
-                Ok(batch) => {
-                    let rows = pack_rows(&batch, &op.relation.types());
-                    self.engine.push_table_function(query, idx, rows);
-                }
-                Err(error) => warn!(query, name, %error, "table function without rows"),
+            } else if let Some((_, rows)) = ready.constants.iter().find(|(at, _)| *at == idx) {
+                self.engine.push_table_function(query, idx, rows.clone());
             }
         }
     }
@@ -436,83 +434,6 @@ impl Coordinator {
     pub fn feeds_of(&self, query: QueryId) -> Vec<QueryId> {
         let entry = self.queries.get(&query);
         entry.map(|entry| entry.feeds.iter().copied().collect()).unwrap_or_default()
-    }
-
-    /// Moves a feed's frontier to the minimum over its live nodes.
-    fn close(&mut self, feed: QueryId) {
-        let Some(entry) = self.feeds.get(&feed).filter(|feed| feed.broken_ms.is_none()) else {
-            return;
-        };
-        if let Some(tick_ms) = self.live(entry).map(|progress| progress.tick_ms).min() {
-            self.close_at(feed, tick_ms);
-        }
-    }
-
-    /// The progress of a feed's nodes that hold its frontier.
-    fn live<'a>(&'a self, feed: &'a Feed) -> impl Iterator<Item = &'a Progress> {
-        let is_live = |name: &String| self.nodes.get(name).is_some_and(|node| !node.lagging);
-        feed.nodes.iter().filter(move |(name, _)| is_live(name)).map(|(_, progress)| progress)
-    }
-
-    fn close_at(&mut self, feed: QueryId, tick_ms: u64) {
-        let Some(entry) = self.feeds.get_mut(&feed) else { return };
-        if tick_ms <= entry.closed_ms {
-            return;
-        }
-        entry.closed_ms = tick_ms;
-        let owes = |progress: &Progress| progress.tick_ms < tick_ms;
-        if entry.nodes.is_empty() || entry.nodes.values().any(owes) {
-            self.book.feed_owes(feed, tick_ms);
-        }
-        self.engine.close_query_tick(feed, tick_ms);
-        for reader in entry.readers.clone() {
-            let query = self.queries.get_mut(&reader).filter(|query| !query.readers.wait());
-            let Some(query) = query else { continue };
-            let of_feed = |feed| self.feeds.get(feed).map_or(0, |feed: &Feed| feed.closed_ms);
-            // Rows of the feeds follow their own frontiers; this is for table functions.
-            let tick_ms = query.feeds.iter().map(of_feed).min().unwrap_or(0);
-            query.close(reader, tick_ms, &self.engine);
-        }
-    }
-
-    /// Called about every tick: marks silent nodes, and moves feeds that no node holds and queries of
-    /// table functions only along with the clock. `mono_ms`: what silence is measured by, since the
-    /// wall clock may be set.
-    pub fn on_clock(&mut self, now_ms: u64, mono_ms: u64) {
-        let passed_ms = mono_ms.saturating_sub(self.mono_ms.replace(mono_ms).unwrap_or(mono_ms));
-        let passed_ms = passed_ms.min(CLOCK_STEP_MAX_MS);
-        let mut changed = false;
-        for (name, node) in &mut self.nodes {
-            let heard = std::mem::take(&mut node.heard);
-            node.silent_ms = if heard { 0 } else { node.silent_ms.saturating_add(passed_ms) };
-            let lagging = node.silent_ms > self.lag_max_ms;
-            if lagging != node.lagging {
-                node.lagging = lagging;
-                changed = true;
-                self.book.set_lagging(name, lagging);
-                warn!(node = name, lagging, "node changed its lag state");
-            }
-        }
-        self.push_answers(now_ms);
-        self.forget_entities();
-        self.order_wanted();
-        let feeds: Vec<QueryId> = self.feeds.keys().copied().collect();
-        for feed in feeds {
-            if changed {
-                self.close(feed);
-            }
-            let Some(entry) = self.feeds.get(&feed).filter(|feed| feed.broken_ms.is_none()) else {
-                continue;
-            };
-            if self.live(entry).next().is_none() {
-                self.close_at(feed, now_ms / entry.refresh_ms * entry.refresh_ms);
-            }
-        }
-        let moved_by_clock = |query: &Query| query.feeds.is_empty() && !query.readers.wait();
-        for (&id, query) in self.queries.iter_mut().filter(|(_, query)| moved_by_clock(query)) {
-            let tick_ms = now_ms / query.refresh_ms * query.refresh_ms;
-            query.close(id, tick_ms, &self.engine);
-        }
     }
 
     /// True if some live node produces the table, or it is a table function that is answered.

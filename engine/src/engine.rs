@@ -11,13 +11,14 @@ use weir_types::PackedRow;
 use weir_types::batch::RecordBatch;
 use weir_types::metadata::{MetadataSnapshot, Wanted};
 use weir_types::plan::OpId;
-use weir_types::split::{Change, ExchangeId};
+use weir_types::split::{Change, ExchangeId, SplitPlan};
 
 use crate::api::{
     EngineConfig, EngineError, EngineEvent, EngineStats, FeedExchange, Install, QueryId,
     TableStats, WorkerStats,
 };
 use crate::budget::{Gauge, Purpose};
+use crate::prepare::{PlanPrograms, ReadyProgram};
 use crate::query::QueryShared;
 use crate::queue::{Command, EngineShared, PushedBatch, Rubbish};
 use crate::{weigh, worker};
@@ -57,17 +58,29 @@ impl Engine {
     /// Installs a query; one of the same id goes first, silently. A part that cannot be run, or an engine
     /// that is dead, is answered by `Failed`.
     pub fn install(&self, install: Install) {
+        let program = ReadyProgram(self.shared.program(&install));
+        self.install_ready(install, program);
+    }
+
+    /// As [`Engine::install`], with a program that was made ahead: fit for threads that must not compile.
+    pub fn install_ready(&self, install: Install, program: ReadyProgram) {
         if !self.leads("install") {
             return;
         }
         self.drop_query(install.query, false);
-        if let Err(message) = self.enter(&install) {
+        if let Err(message) = self.enter(&install, program) {
             self.shared.emit(EngineEvent::Failed { query: install.query, message });
         }
     }
 
-    fn enter(&self, install: &Install) -> Result<(), String> {
-        let program = self.shared.program(install)?;
+    /// The programs of a plan for this engine and those of the same configuration. Takes up to milliseconds.
+    #[must_use]
+    pub fn programs(&self, split: &SplitPlan) -> PlanPrograms {
+        PlanPrograms::new(split, &self.shared.config)
+    }
+
+    fn enter(&self, install: &Install, program: ReadyProgram) -> Result<(), String> {
+        let program = program.0?;
         for FeedExchange { feed, exchange } in program.imports() {
             let found = self.shared.query(feed);
             if !found.is_some_and(|feed| feed.program.publishes(exchange)) {

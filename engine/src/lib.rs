@@ -45,6 +45,7 @@ pub use api::{
 };
 pub use engine::Engine;
 pub use generations::{EmitOfGeneration, Generations, RestartPace};
+pub use prepare::{PlanPrograms, ReadyProgram, preparations_here};
 pub use weir_functions::cuts::Cuts;
 pub use weir_functions::scalar::pii::push_redacted as push_without_pii;
 /// Whether names that were lost concern a call's result.

@@ -3,50 +3,37 @@
 //! hands out goes on the bus. What it could not take in or hand on is in the node's ledger before the
 //! tick is closed. The server drives it from the node's thread, the offline driver from its loop.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+mod answers;
+mod backfill;
+mod changes;
+mod config;
+mod names;
+mod tables;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tracing::{debug, warn};
-use weir_engine::history::{Cursor, History};
+use weir_engine::history::History;
 use weir_engine::{Cuts, Engine, EngineEvent, Install, Part};
 use weir_proto::bus::NodeSender;
-use weir_proto::message::{SourceStatus, TableStatus};
+use weir_proto::message::SourceStatus;
 use weir_proto::{Epoch, FromNode, Life, NodeInfo, Place, QueryId, ToNode};
-use weir_types::acc::Acc;
-use weir_types::batch::BATCH_ROWS_MAX;
 use weir_types::clock::tick_unix_ns;
-use weir_types::ledger::{self, METADATA, Meter, NodeLedger, Reach, Span};
-use weir_types::metadata::Wanted;
-use weir_types::plan::StartBound;
-use weir_types::source::{SourceOrder, TableCounters};
-use weir_types::split::{Change, NodePlan};
-use weir_types::{PackedRow, RecordBatch, Upid};
+use weir_types::ledger::{Meter, NodeLedger, Reach, Span, Told};
+use weir_types::source::TableCounters;
+use weir_types::split::NodePlan;
+use weir_types::{PackedRow, RecordBatch};
 
+pub use self::config::CoreConfig;
+
+use self::backfill::{Replay, replay_from};
+use self::tables::EVENT_SAMPLES_MAX;
 use crate::admission::{Admission, Admitted, OPEN_BYTES_MAX};
-use crate::agent::Agent;
-use crate::entities::{NodeEntities, Told};
+use crate::entities::NodeEntities;
 use crate::loss_rows::LossRows;
 use crate::orders::Orders;
-
-/// History rows that are replayed to new queries between two ticks, so that others keep theirs.
-const REPLAY_ROWS_PER_SLICE: usize = 64 * BATCH_ROWS_MAX;
-/// And their bytes for one query at a time: a fraction of what all may have (the engine's `replayed_bytes_max`), so
-/// that they take turns.
-const REPLAY_BYTES_PER_SLICE: u64 = 8 << 20;
-/// What comes while a query is being replayed to is history as well. It goes on with that so many times, each
-/// shorter than the last if it can keep up at all; then it goes live.
-const REPLAY_EXTENSIONS_MAX: u32 = 8;
-/// Changes that go into one message.
-const CHANGES_PER_MESSAGE: usize = 16_384;
-/// And their bytes, well below what a message may have.
-const CHANGES_BYTES_PER_MESSAGE: usize = 16 << 20;
-/// All answers of table functions are told again so often.
-const ANSWERS_WHOLE_EVERY_MS: u64 = 10_000;
-/// Event times sampled per refresh, for measuring freshness.
-const EVENT_SAMPLES_PER_REFRESH: usize = 16;
-/// Samples of not yet closed ticks.
-const EVENT_SAMPLES_MAX: usize = 1_024;
 
 /// A query as the node sees it. To its engine it has a number of its own, another one for each
 /// installation: so nothing that an engine says of a former one is taken for the present one's.
@@ -64,19 +51,6 @@ struct Query {
     samples: VecDeque<(u64, i64)>,
     /// What was told of values that functions left out.
     cuts_told: Cuts,
-}
-
-/// A back-fill under way.
-struct Replay {
-    /// Of each table that the query reads.
-    cursors: Vec<(String, Cursor)>,
-    extensions: u32,
-}
-
-impl Replay {
-    fn is_done(&self) -> bool {
-        self.cursors.iter().all(|(_, cursor)| cursor.is_done())
-    }
 }
 
 pub struct NodeCore {
@@ -125,17 +99,13 @@ pub struct NodeCore {
 }
 
 impl NodeCore {
-    /// `history`: `None` offline, where every query is installed before the first row.
     #[must_use]
-    pub fn new(
-        info: NodeInfo,
-        engine: Arc<Engine>,
-        history: Option<History>,
-        sender: NodeSender,
-        started_unix_ns: i64,
-        settle_ns: i64,
-    ) -> NodeCore {
+    pub fn new(config: CoreConfig, engine: Arc<Engine>, sender: NodeSender) -> NodeCore {
+        let CoreConfig { info, history_bytes, tables, started_unix_ns, settle_ns, ledger } = config;
+        let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
+        let history = history_bytes.map(|bytes| History::new(bytes, &tables));
         let open_bytes_max = if history.is_some() { OPEN_BYTES_MAX } else { u64::MAX };
+        let (ledger, own) = ledger.unzip();
         NodeCore {
             orders: Orders::default(),
             life: Life { incarnation: info.incarnation, generation: 0 },
@@ -152,8 +122,8 @@ impl NodeCore {
             admission: Admission::new(open_bytes_max),
             closing: VecDeque::new(),
             in_hand: None,
-            ledger: NodeLedger::default(),
-            loss_rows: None,
+            ledger: ledger.unwrap_or_default(),
+            loss_rows: own.map(|own| LossRows::new(own, started_unix_ns)),
             entities: NodeEntities::default(),
             engine_meter: Meter::default(),
             names_meter: Meter::default(),
@@ -191,14 +161,6 @@ impl NodeCore {
             let span = Span::new(at_unix_ns, at_unix_ns);
             self.ledger.note(&table, "node_restart", Reach::Everybody, span, rows);
         }
-    }
-
-    /// Writes into a ledger that others write into, too, and makes rows of it. `own`: the process
-    /// that the rows are about.
-    #[must_use]
-    pub fn with_ledger(self, ledger: NodeLedger, own: Upid) -> NodeCore {
-        let loss_rows = Some(LossRows::new(own, self.started_unix_ns));
-        NodeCore { ledger, loss_rows, ..self }
     }
 
     /// Tells of entities that others keep.
@@ -284,33 +246,6 @@ impl NodeCore {
         }
     }
 
-    /// What functions of this engine asked for and did not know is the sources' to find out.
-    fn order_wanted(&mut self) {
-        let Wanted { addresses, processes } = self.engine.take_wanted();
-        // As many as an order may name.
-        if !addresses.is_empty() {
-            self.orders.give_unasked(SourceOrder::Resolve { addresses });
-        }
-        if !processes.is_empty() {
-            self.orders.give_unasked(SourceOrder::ListLibraries { processes });
-        }
-        let total = self.engine.wanted_left_out();
-        let left_out = self.engine_meter.added(METADATA, "names_full", total);
-        self.note_names("names_full", left_out);
-    }
-
-    /// Names that got lost in the tick that is open.
-    fn note_names(&self, reason: &str, count: u64) {
-        let at_unix_ns = tick_unix_ns(self.last_tick_ms);
-        self.ledger.note(
-            METADATA,
-            reason,
-            Reach::Everybody,
-            Span::new(at_unix_ns, at_unix_ns),
-            count,
-        );
-    }
-
     /// Ends what runs of a query up to an epoch; an order for it that is still on its way comes too late.
     fn remove(&mut self, name: QueryId, epoch: Epoch) {
         self.ended_max = self.ended_max.max(epoch);
@@ -320,36 +255,6 @@ impl NodeCore {
             self.queries.remove(&id);
             self.engine.remove(id);
         }
-    }
-
-    /// True if a table function was asked for and has not been answered.
-    #[must_use]
-    pub fn owes_answers(&self) -> bool {
-        self.answers.values().any(Option::is_none)
-    }
-
-    /// Sends what changed of the table functions that are asked for; now and then all of it, since
-    /// what was sent may have been lost.
-    pub fn answer(&mut self, agent: &mut Agent, now_ms: u64) {
-        let mut answers = std::mem::take(&mut self.answers);
-        if now_ms.abs_diff(self.answers_whole_ms) >= ANSWERS_WHOLE_EVERY_MS {
-            self.answers_whole_ms = now_ms;
-            answers.values_mut().for_each(|last| *last = None);
-        }
-        let history = self.history.as_ref().map(History::stats).unwrap_or_default();
-        for (function, last) in &mut answers {
-            let rows = agent.rows(&self.info, function, &history);
-            if last.as_ref() == Some(&rows) {
-                continue;
-            }
-            let sequence = self.answers_told;
-            let (function, told) = (function.clone(), rows.clone());
-            if self.send(FromNode::Answer { sequence, function, rows: told }) {
-                self.answers_told += 1;
-                *last = Some(rows);
-            }
-        }
-        self.answers = answers;
     }
 
     fn install(
@@ -416,56 +321,6 @@ impl NodeCore {
         self.admission.take(table, batch);
     }
 
-    fn sample(&mut self, table: &str, batch: &RecordBatch) {
-        use weir_types::batch::value_at;
-        let Some(time) = batch.column_by_name("time_") else { return };
-        let room = EVENT_SAMPLES_PER_REFRESH.saturating_sub(self.open_samples.len());
-        let step = (batch.num_rows() / room.max(1)).max(1);
-        for row in (0..batch.num_rows()).step_by(step).take(room) {
-            if let Some(weir_types::Value::Time64Ns(at)) =
-                value_at(time, weir_types::DataType::Time64Ns, row)
-            {
-                self.open_samples.push((table.to_string(), at));
-            }
-        }
-    }
-
-    /// Replays a slice of history to queries that are not yet live. True if some is left.
-    pub fn replay_slice(&mut self) -> bool {
-        let Some(history) = &self.history else { return false };
-        let mut budget_rows = REPLAY_ROWS_PER_SLICE;
-        let mut left = false;
-        #[expect(clippy::iter_over_hash_type, reason = "the order of back-fills does not matter")]
-        for (&id, query) in &mut self.queries {
-            let Some(replay) = &mut query.replay else { continue };
-            for (table, cursor) in &mut replay.cursors {
-                while budget_rows > 0 && !cursor.is_done() && self.engine.takes_replay(id) {
-                    let rows_max = budget_rows.min(BATCH_ROWS_MAX);
-                    let slice = history.next_slice(cursor, rows_max, REPLAY_BYTES_PER_SLICE);
-                    let rows: usize = slice.iter().map(|(_, batch)| batch.num_rows()).sum();
-                    budget_rows = budget_rows.saturating_sub(rows);
-                    self.engine.replay(id, table, slice);
-                }
-                if std::mem::take(&mut cursor.missed_batches) > 0 {
-                    let covered = history.covers_from(table).unwrap_or(i64::MIN);
-                    query.covers_from_unix_ns = query.covers_from_unix_ns.max(covered);
-                }
-            }
-            if replay.is_done() && replay.extensions < REPLAY_EXTENSIONS_MAX {
-                replay.extensions += 1;
-                replay.cursors.iter_mut().for_each(|(_, cursor)| history.extend(cursor));
-            }
-            if replay.is_done() {
-                query.replay = None;
-                self.engine.go_live(id);
-                self.engine.hold(id, false);
-            } else {
-                left = true;
-            }
-        }
-        left
-    }
-
     /// Everything taken in so far is admitted at `tick_ms`; ticks ascend.
     pub fn close_tick(&mut self, tick_ms: u64) {
         debug_assert!(tick_ms > self.last_tick_ms, "ticks ascend");
@@ -530,20 +385,9 @@ impl NodeCore {
     }
 
     fn tell_losses(&self) {
-        self.ledger.tell(|ledger::Told { sequence, whole, losses }| {
+        self.ledger.tell(|Told { sequence, whole, losses }| {
             self.send(FromNode::Losses { sequence, whole, losses })
         });
-    }
-
-    /// What rows of the tick are called is known before its progress.
-    fn tell_entities(&mut self) {
-        self.entities.tell(&mut |told| {
-            let Told { sequence, part, machine, changes } = told;
-            self.send(FromNode::Entities { sequence, part, machine, changes })
-        });
-        let total = self.entities.left_out_total();
-        let too_large = self.names_meter.added(METADATA, "names_too_large", total);
-        self.note_names("names_too_large", too_large);
     }
 
     /// Whoever reads a query that failed must hear of it, however full the bus was.
@@ -576,23 +420,6 @@ impl NodeCore {
             EngineEvent::Frontier { query, tick_ms } => self.send_progress(query, tick_ms),
             EngineEvent::Failed { query, message } => self.end_failed(query, message),
             EngineEvent::Rows { .. } | EngineEvent::Removed { .. } | EngineEvent::Died { .. } => {}
-        }
-    }
-
-    fn send_changes(&mut self, id: QueryId, exchange: u32, tick_ms: u64, changes: Vec<Change>) {
-        let mut rest = changes;
-        while !rest.is_empty() {
-            let tail = rest.split_off(in_one_message(&rest));
-            let Some(entry) = self.queries.get_mut(&id) else { return };
-            let place = Place { epoch: entry.epoch, sequence: entry.sequence };
-            entry.sequence += 1;
-            let query = entry.name;
-            let update = FromNode::Update { query, place, exchange, tick_ms, changes: rest };
-            if let Err(error) = self.sender.send(self.life, update) {
-                self.fail(id, &format!("the node could not send its changes: {error}"));
-                return;
-            }
-            rest = tail;
         }
     }
 
@@ -668,33 +495,7 @@ impl NodeCore {
         sources: Vec<SourceStatus>,
         engine_events_lost: u64,
     ) {
-        let losses = self.ledger.totals();
-        let named = self.rows_total.keys().chain(counters.keys()).chain(losses.keys());
-        let names: BTreeSet<&String> = named.collect();
-        let held: BTreeMap<String, u64> =
-            self.history.as_ref().map_or_else(BTreeMap::new, |history| {
-                history.stats().into_iter().map(|stats| (stats.table, stats.bytes)).collect()
-            });
-        let tables = names
-            .into_iter()
-            .map(|table| {
-                let counter = counters.get(table).cloned().unwrap_or_default();
-                // Reasons are told before anything is lost for them.
-                let mut lost_total: BTreeMap<String, u64> =
-                    counter.lost_total.into_keys().map(|reason| (reason, 0)).collect();
-                lost_total.extend(losses.get(table).cloned().unwrap_or_default());
-                TableStatus {
-                    rows_total: self.rows_total.get(table).copied().unwrap_or(0),
-                    history_bytes: held.get(table).copied().unwrap_or(0),
-                    covers_from_unix_ns: self.covers_from(table),
-                    lost_total: lost_total.into_iter().collect(),
-                    unanswered_total: counter.unanswered_total,
-                    unasked_total: counter.unasked_total,
-                    metadata_held_count: counter.metadata_held_count,
-                    table: table.clone(),
-                }
-            })
-            .collect();
+        let tables = self.table_statuses(counters);
         let refused_total = vec![
             ("bus".to_string(), self.sender.stats().refused_total.load(Ordering::Relaxed)),
             ("engine_events".to_string(), engine_events_lost),
@@ -720,54 +521,5 @@ impl NodeCore {
 
     pub fn leave(&self) {
         self.send(FromNode::Leave);
-    }
-}
-
-/// How many of the changes go into the next message; at least one.
-fn in_one_message(changes: &[Change]) -> usize {
-    let mut bytes = 0;
-    let fits = |change: &&Change| {
-        bytes += match change {
-            Change::Row { row, .. } => row.0.len(),
-            Change::Partial { key, accs, .. } => {
-                key.0.len() + accs.iter().map(Acc::state_bytes).sum::<usize>()
-            }
-        };
-        bytes <= CHANGES_BYTES_PER_MESSAGE
-    };
-    changes.iter().take(CHANGES_PER_MESSAGE).take_while(fits).count().max(1)
-}
-
-/// The earliest event time that a scan of the table can still hold.
-fn replay_from(plan: &NodePlan, table: &str, now_ms: u64) -> i64 {
-    let now_unix_ns = tick_unix_ns(now_ms);
-    let scans =
-        plan.scans().filter(|scan| scan.table == table).map(|scan| match scan.window.start {
-            StartBound::Beginning => i64::MIN,
-            StartBound::Absolute { start_unix_ns } => start_unix_ns,
-            StartBound::Relative { .. } => {
-                scan.window.sliding(None).map_or(i64::MIN, |sliding| sliding.start_at(now_unix_ns))
-            }
-        });
-    scans.min().unwrap_or(i64::MIN)
-}
-
-#[cfg(test)]
-mod tests {
-    use weir_types::PackedRow;
-
-    use super::*;
-
-    /// Messages are bounded in bytes too: catches rows with large bodies, sixteen thousand of which
-    /// are more than a message may have. A single one goes alone, however large.
-    #[test]
-    fn large_rows_are_split() {
-        let rows = |count: usize, bytes: usize| -> Vec<Change> {
-            let row = PackedRow(vec![0; bytes]);
-            (0..count).map(|_| Change::Row { row: row.clone(), pane: 0, diff: 1 }).collect()
-        };
-        assert_eq!(in_one_message(&rows(20_000, 8)), CHANGES_PER_MESSAGE);
-        assert_eq!(in_one_message(&rows(100, 1 << 20)), 16);
-        assert_eq!(in_one_message(&rows(2, 17 << 20)), 1);
     }
 }

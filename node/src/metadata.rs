@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select_biased};
 use tracing::warn;
+use weir_actors::{KillSwitch, Stop};
 use weir_engine::Generations;
 use weir_sources::metadata::reader::{Answer, Order, ProcessReader};
 use weir_sources::metadata::scan::SocketScanner;
@@ -176,6 +177,13 @@ pub struct Names {
     pub note_lost: Arc<NoteLost>,
 }
 
+/// For a node that keeps none: all are known, and none is lost.
+impl Default for Names {
+    fn default() -> Names {
+        Names { settled: Arc::new(|| true), note_lost: Arc::new(|_, _| ()) }
+    }
+}
+
 /// The metadata of this node.
 pub struct Metadata {
     asid: u32,
@@ -224,8 +232,8 @@ impl Metadata {
         self.entities.clone()
     }
 
-    /// Starts the threads; `engine` gets every new snapshot. Waits a moment for the first names.
-    pub fn start(&self, engine: Weak<Generations>) {
+    /// Starts the threads below `switch`; `engine` gets every new snapshot. Waits a moment for the first names.
+    pub fn start(&self, engine: Weak<Generations>, switch: &KillSwitch) {
         let mut begin = self.begin.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(Begin { model, queue, found, stop }) = begin.take() else { return };
         let (orders, orders_out) = bounded(ORDERS_AHEAD);
@@ -243,12 +251,12 @@ impl Metadata {
             warned: false,
         };
         let scanner_stop = stop.clone();
-        spawn("metadata", move || keeper.run(&queue, &found, &stop));
+        spawn(switch, "metadata", move || keeper.run(&queue, &found, &stop));
         let (reader, found) = (ProcessReader::new(self.asid, &self.root), self.found.clone());
-        spawn("proc-reader", move || read(reader, &orders_out, &found));
+        spawn(switch, "proc-reader", move || read(reader, &orders_out, &found));
         let (scanner, found) = (SocketScanner::new(self.asid, &self.root), self.found.clone());
         let shared = self.shared.clone();
-        spawn("proc-sockets", move || scan(scanner, &shared, &scanner_stop, &found));
+        spawn(switch, "proc-sockets", move || scan(scanner, &shared, &scanner_stop, &found));
         // Without them names only come later.
         let _ = first_look.recv_timeout(FIRST_LOOK_MAX);
     }
@@ -301,8 +309,17 @@ fn since(before: Duration) -> Duration {
     now().saturating_sub(before)
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) {
+fn spawn(switch: &KillSwitch, name: &str, run: impl FnOnce() + Send + 'static) {
+    let part = switch.part(name, Stop::ByOwner);
+    let told = part.clone();
+    let run = move || {
+        // Held until the thread ends, however it does.
+        let part = part;
+        part.running();
+        run();
+    };
     if let Err(error) = std::thread::Builder::new().name(name.to_string()).spawn(run) {
+        told.failed(&error.to_string());
         warn!(name, %error, "could not start a thread: names will be missing");
     }
 }

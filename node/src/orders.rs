@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use weir_types::source::{OrderId, OrderOutcome, SourceOrder, Waker};
+use weir_sources::source::Waker;
+use weir_types::source::{OrderId, OrderOutcome, SourceOrder};
 
 /// Orders that wait for one source; more are refused.
 const WAITING_MAX: usize = 64;

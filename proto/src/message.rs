@@ -1,5 +1,7 @@
 //! What nodes and the cluster part say to each other.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use weir_types::PackedRow;
 use weir_types::ledger::Loss;
@@ -22,6 +24,18 @@ pub struct NodeInfo {
 }
 
 impl NodeInfo {
+    /// A node on the machine of its name.
+    #[must_use]
+    pub fn named(name: &str, incarnation: u64, asid: u32) -> NodeInfo {
+        NodeInfo {
+            name: name.to_string(),
+            incarnation,
+            asid,
+            hostname: name.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+        }
+    }
+
     /// The agent's id in tables: the short id of the node and its life.
     #[must_use]
     pub fn agent_id(&self) -> u128 {
@@ -30,7 +44,7 @@ impl NodeInfo {
 }
 
 /// State of a source on a node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceStatus {
     pub name: String,
     /// `running`, `reduced` or `refused`.
@@ -42,6 +56,8 @@ pub struct SourceStatus {
     pub blind: Vec<BlindProcess>,
     /// What it was told to look at (`pid:7`, `port:80`, `cgroup:4711`); empty: everything.
     pub filters: Vec<String>,
+    /// What it counts beside losses, since its start.
+    pub counts: BTreeMap<String, u64>,
 }
 
 /// Counters of one table on a node since its start.

@@ -19,6 +19,23 @@ macro_rules! codes {
     };
 }
 
+impl Code {
+    /// What a limit of the compiler makes, in place of work that nobody can pay for.
+    pub const LIMITS: &'static [Code] = &[
+        Code::ScriptTooLarge,
+        Code::TooDeep,
+        Code::TooComplex,
+        Code::CompileTime,
+        Code::ValueTooLarge,
+        Code::NameTooLong,
+        Code::CopiesMax,
+        Code::PatternsMax,
+        Code::RecursionLimit,
+        Code::ColumnsMax,
+        Code::OutputsMax,
+    ];
+}
+
 codes! {
     /// Not valid Python-like syntax.
     SyntaxError => "syntax_error",

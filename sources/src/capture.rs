@@ -148,6 +148,48 @@ pub struct ProcessEvent {
     pub comm: [u8; 16],
 }
 
+/// What was lost before it could become an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LostCounts {
+    /// Calls, openings and ends that found no room on their way.
+    pub records: u64,
+    /// Of calls that move many, beyond those that are looked at.
+    pub messages: u64,
+    /// Moved by nothing that was looked at: a gap in the stream as well.
+    pub unseen_bytes: u64,
+    /// Moved by operations of `io_uring` that cannot be read: a gap in the stream as well.
+    pub uring_bytes: u64,
+}
+
+impl LostCounts {
+    pub fn add(&mut self, other: LostCounts) {
+        self.records += other.records;
+        self.messages += other.messages;
+        self.unseen_bytes += other.unseen_bytes;
+        self.uring_bytes += other.uring_bytes;
+    }
+
+    /// What these have more than others.
+    #[must_use]
+    pub fn beyond(self, other: LostCounts) -> LostCounts {
+        LostCounts {
+            records: self.records.saturating_sub(other.records),
+            messages: self.messages.saturating_sub(other.messages),
+            unseen_bytes: self.unseen_bytes.saturating_sub(other.unseen_bytes),
+            uring_bytes: self.uring_bytes.saturating_sub(other.uring_bytes),
+        }
+    }
+}
+
+/// Where something was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketLoss {
+    /// `None`: on sockets that nobody can name.
+    pub key: Option<ConnKey>,
+    pub socket_type: SocketType,
+    pub counts: LostCounts,
+}
+
 /// What a source says of a socket when it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Liveness {
@@ -230,6 +272,30 @@ pub enum CaptureEvent<'a> {
 }
 
 impl CaptureEvent<'_> {
+    /// The same, if the source has looked away in between, `times` often. Positions of TCP tell how much went by
+    /// meanwhile; those of Unix sockets do not, so each is taken for another one from then on: what it says now is
+    /// no answer to what it said before.
+    #[must_use]
+    pub fn after_looking_away(mut self, times: u32) -> Self {
+        let socket = match &mut self {
+            CaptureEvent::Data(data) => &mut data.socket,
+            CaptureEvent::Connect { at, .. }
+            | CaptureEvent::Accept { at }
+            | CaptureEvent::Close { at, .. }
+            | CaptureEvent::End { at, .. }
+            | CaptureEvent::UnixNames { at, .. }
+            | CaptureEvent::Gap { at, .. } => &mut at.socket,
+            CaptureEvent::Fork { .. } | CaptureEvent::Exec { .. } | CaptureEvent::Exit { .. } => {
+                return self;
+            }
+        };
+        if times > 0 && socket.family == Family::Unix {
+            socket.key.generation = socket.key.generation.wrapping_add(times);
+            socket.opened = Opened::Unknown;
+        }
+        self
+    }
+
     #[must_use]
     pub fn time_unix_ns(&self) -> i64 {
         match self {

@@ -16,9 +16,9 @@ use weir_types::tables::{
 };
 use weir_types::{BatchBuilder, RecordBatch, Upid, tables};
 
-use crate::capture::{CaptureEvent, ConnKey, Liveness};
+use crate::capture::{CaptureEvent, ConnKey, Liveness, SocketLoss};
 use crate::conn::{
-    Ask, Ends, Losses, ParserPanic, Role, RowEnds, SocketOwner, StatsEntry, StatsKey, Tracker,
+    Ask, Ends, ParserPanic, Role, RowEnds, SocketOwner, StatsEntry, StatsKey, Tracker,
     TrackerCounters, TrackerLimits, address_text,
 };
 
@@ -55,8 +55,6 @@ pub struct CaptureCounters {
     pub unanswered: u64,
     /// Not lost: responses that nobody had asked for.
     pub unasked: u64,
-    /// Some of its rows are made of datagrams.
-    pub has_datagrams: bool,
 }
 
 impl CaptureCounters {
@@ -191,50 +189,63 @@ impl SocketTracer {
         self.tracker.take_sockets()
     }
 
+    /// Takes what the source has lost: after its events of the same time.
+    pub fn lost(&mut self, loss: &SocketLoss) {
+        self.tracker.lost(loss);
+    }
+
     /// What each table gave and lost so far. What was lost with a connection whose protocol is not
     /// known may have been any table's.
     #[must_use]
     pub fn counters(&self) -> Vec<CaptureCounters> {
         let mut all = Vec::new();
-        let unknown = self.tracker.losses(None);
         for (protocol, tables) in self.sink.tables.iter().enumerate() {
-            let (parsed, known) =
-                (self.tracker.parsed(protocol), self.tracker.losses(Some(protocol)));
-            let both = |of: fn(&Losses) -> u64| of(&known) + of(&unknown);
+            let parsed = self.tracker.parsed(protocol);
+            let losses = self.tracker.losses().concerning(protocol);
             for rows in tables {
                 all.push(CaptureCounters {
                     table: rows.table,
                     rows: rows.rows,
                     lost: vec![
+                        ("ring_full", losses.before.records),
+                        ("skipped_messages", losses.before.messages),
+                        ("unseen_bytes", losses.before.unseen_bytes),
+                        ("io_uring_bytes", losses.before.uring_bytes),
                         ("batches_full", rows.dropped_rows),
-                        ("connections_full", both(|losses| losses.connections_evicted)),
-                        ("bytes_full", both(|losses| losses.bytes_forgotten)),
-                        ("parser_panic", both(|losses| losses.parser_panics)),
-                        ("stream_full", both(|losses| losses.stream_overflow_bytes)),
+                        ("connections_full", losses.connections_evicted),
+                        ("bytes_full", losses.bytes_forgotten),
+                        ("parser_panic", losses.parser_panics),
+                        ("stream_full", losses.stream_overflow_bytes),
                         ("gap", parsed.gap),
                         ("unpaired", parsed.unpaired),
                         ("given_up", parsed.given_up),
                     ],
                     unanswered: parsed.unanswered,
                     unasked: parsed.unasked,
-                    has_datagrams: PROTOCOLS[protocol].has_datagrams,
                 });
             }
         }
-        let protocols = (0..PROTOCOLS.len()).map(Some).chain([None]);
-        let evicted = protocols.map(|protocol| self.tracker.losses(protocol).connections_evicted);
-        all.push(CaptureCounters {
-            table: "conn_stats",
-            rows: self.conn_stats_rows,
-            lost: vec![
-                ("keys_full", self.tracker.stats_refused()),
-                ("connections_full", evicted.sum()),
-            ],
-            ..CaptureCounters::default()
-        });
+        all.push(self.conn_stats_counters());
         let (table, rows) = ("stirling_error", self.errors_rows);
         all.push(CaptureCounters { table, rows, ..CaptureCounters::default() });
         all
+    }
+
+    /// Of connections their opening, their end and their bytes count, not what these said: bytes that
+    /// were moved unseen are among them.
+    fn conn_stats_counters(&self) -> CaptureCounters {
+        let losses = self.tracker.losses().of_streams();
+        CaptureCounters {
+            table: ConnStats::DEF.name,
+            rows: self.conn_stats_rows,
+            lost: vec![
+                ("ring_full", losses.before.records),
+                ("skipped_messages", losses.before.messages),
+                ("keys_full", self.tracker.stats_refused()),
+                ("connections_full", losses.connections_evicted),
+            ],
+            ..CaptureCounters::default()
+        }
     }
 
     /// Keys that the connection statistics hold now.

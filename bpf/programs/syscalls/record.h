@@ -35,6 +35,8 @@ static __always_inline void deliver(const struct weir_config *cfg, struct weir_s
     __u64 flags = wake_flags(cfg->wake_bytes, sizeof(slot->record) + bytes);
     bool moves_bytes = slot->record.kind == WEIR_DATA || slot->record.kind == WEIR_GAP;
     if (bpf_ringbuf_output(&events, slot, sizeof(slot->record) + bytes, flags)) {
+        note_loss(&slot->record.key, slot->record.generation, slot->record.addresses.socket_type,
+                  WEIR_LOST_RECORDS, 1);
         count(WEIR_COUNT_LOST_RECORDS, 1);
         if (slot->record.addresses.socket_type == SOCK_DGRAM)
             count(WEIR_COUNT_LOST_DATAGRAMS, 1);
@@ -63,7 +65,9 @@ static __always_inline void read_unix_name(struct weir_unix_name *name, struct s
     if (bytes > WEIR_UNIX_NAME_MAX)
         return;
     void *at = (void *)address + bpf_core_field_offset(address->name) + 2;
-    if (bytes && !bpf_probe_read_kernel(name->name, bytes, at))
+    // None at all is read as well: asked for here, clang would test both bounds at once, on a copy, and
+    // kernels up to 6.12 would see no bound.
+    if (!bpf_probe_read_kernel(name->name, bytes, at))
         name->bytes = bytes;
 }
 

@@ -56,8 +56,9 @@ static __noinline void learn_sequences(struct weir_conn *conn, struct sock *sk) 
 
 // The number is not the expected one, by `ahead`: how many bytes have passed unseen. `bytes` are the
 // call's own, which are counted after this.
-static __noinline __u64 unexpected(struct weir_conn *conn, struct sock *sk, __u32 direction,
-                                   __u32 ahead, __u32 bytes) {
+static __noinline __u64 unexpected(struct weir_conn *conn, const struct weir_conn_key *key,
+                                   __u32 direction, __u32 ahead, __u32 bytes) {
+    struct sock *sk = (void *)key->sock;
     direction &= 1;
     // With another protocol on top (kernel TLS, sockmap) the bytes of calls are not TCP's.
     if (BPF_CORE_READ(sk, __sk_common.skc_prot) != BPF_CORE_READ(sk, sk_prot_creator)) {
@@ -79,6 +80,7 @@ static __noinline __u64 unexpected(struct weir_conn *conn, struct sock *sk, __u3
     }
     if (ahead) {
         bool by_ring = conn->flags & WEIR_CONN_URING;
+        note_loss(key, conn->generation, SOCK_STREAM, WEIR_LOST_UNSEEN_BYTES, ahead);
         count(WEIR_COUNT_UNSEEN_BYTES, ahead);
         note_blind(bpf_get_current_pid_tgid() >> 32,
                    by_ring ? WEIR_BLIND_URING : WEIR_BLIND_OTHER, ahead);

@@ -235,7 +235,7 @@ static __always_inline __u64 unseen_bytes(struct call *call, __u32 direction, __
     __u32 expected =
         conn->sequence_base[direction] + (__u32)conn->moved_bytes[direction] + (__u32)bytes;
     __u32 ahead = sequence_of(call->sk, direction) - expected;
-    return ahead ? unexpected(conn, call->sk, direction, ahead, bytes) : 0;
+    return ahead ? unexpected(conn, &call->key, direction, ahead, bytes) : 0;
 }
 
 static __always_inline bool is_stopped(struct call *call) {

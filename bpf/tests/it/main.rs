@@ -146,6 +146,8 @@ fn small_layouts_are_the_programs_own() {
     check!("weir_pair_key", PairKey { a_addr, b_addr, a_port, b_port });
     check!("weir_blind_key", BlindKey { pid, reason });
     check!("weir_blind", Blind { times, bytes });
+    check!("weir_loss_key", LossKey { conn, generation, socket_type });
+    check!("weir_losses", Losses { counts });
     check!("weir_unix_name", UnixName { bytes, name });
 }
 

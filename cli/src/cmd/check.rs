@@ -89,9 +89,9 @@ fn tables_with_source() -> Vec<String> {
         test_faults: false,
         redactor: weir_sources::redact::Redactor::default(),
     };
-    let specs = Sources::new(config).specs();
-    let tables = specs.iter().flat_map(|spec| spec.tables);
-    tables.chain(weir_node::loss_rows::TABLES).map(ToString::to_string).collect()
+    let of_node = weir_node::loss_rows::TABLES.iter().map(ToString::to_string);
+    let sources = Sources::new(config).all();
+    sources.iter().flat_map(|source| source.tables()).chain(of_node).collect()
 }
 
 struct Check {

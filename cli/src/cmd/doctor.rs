@@ -1,5 +1,5 @@
-//! `weir doctor`: what works here, and why not. Looks at this machine; of a process, a server that runs
-//! here may know what it misses, too.
+//! `weir doctor`: what works here, and why not. Looks at this machine; a server that runs tells how its
+//! parts are, and of a process what it misses. Without a server there is no such section.
 
 use std::path::Path;
 
@@ -14,9 +14,15 @@ use crate::output;
 
 pub(crate) fn run(connection: &Connection, args: DoctorArgs) -> Result<(), Failure> {
     let mut report = crate::up::doctor_report();
+    let stats = connection.get("/api/v1/stats").ok();
     if let Some(pid) = args.pid {
-        let server = Server::ask(connection, pid);
+        let server = stats.as_ref().map_or_else(Server::default, |stats| Server::told(stats, pid));
         report["process"] = look_at(pid, report["can_capture"] == true, &server)?;
+    }
+    if let Some(stats) = stats {
+        let member = |name: &str| (name.to_string(), stats[name].clone());
+        report["server"] =
+            ["parts", "part_groups", "parts_unlisted"].map(member).into_iter().collect();
     }
     match output::format_or_default(args.output) {
         Format::Table => print_table(&report)?,
@@ -42,11 +48,47 @@ fn rows(report: &Json) -> Json {
     for found in report["process"]["obstacles"].as_array().into_iter().flatten() {
         rows.push(json!({"name": found["code"], "ok": false, "detail": found["text"]}));
     }
+    rows.extend(part_rows(&report["server"]));
     Json::Array(rows)
 }
 
+/// The parts of the server as checks: fine is what runs, and what ended in order.
+fn part_rows(server: &Json) -> Vec<Json> {
+    let mut rows = Vec::new();
+    let deaths = |of: &Json| match of["deaths"].as_u64().unwrap_or(0) {
+        0 => String::new(),
+        deaths => format!(
+            ", died {deaths} times, last: {}",
+            of["last_reason"].as_str().unwrap_or_default()
+        ),
+    };
+    for part in server["parts"].as_array().into_iter().flatten() {
+        let state = part["state"].as_str().unwrap_or_default();
+        let since = part["since"].as_str().unwrap_or_default();
+        let why = match state {
+            "refused" => format!(": {}", part["last_reason"].as_str().unwrap_or_default()),
+            _ => deaths(part),
+        };
+        rows.push(json!({
+            "name": part["part"],
+            "ok": matches!(state, "running" | "stopped"),
+            "detail": format!("{state} since {since}{why}"),
+        }));
+    }
+    for group in server["part_groups"].as_array().into_iter().flatten() {
+        let states = group["states"].as_object().into_iter().flatten();
+        let states: Vec<String> = states.map(|(state, count)| format!("{count} {state}")).collect();
+        let states = if states.is_empty() { "none".to_string() } else { states.join(", ") };
+        let ok = group["states"]["failed"].is_null() && group["states"]["backing off"].is_null();
+        let detail = format!("{states}{}", deaths(group));
+        rows.push(json!({"name": group["part"], "ok": ok, "detail": detail}));
+    }
+    rows
+}
+
 fn print_table(report: &Json) -> Result<(), Failure> {
-    for check in report["checks"].as_array().into_iter().flatten() {
+    let parts = part_rows(&report["server"]);
+    for check in report["checks"].as_array().into_iter().flatten().chain(&parts) {
         let mark = if check["ok"] == true { "ok  " } else { "no  " };
         output::text(&format!(
             "{mark} {:<32} {}",
@@ -85,8 +127,7 @@ struct Server {
 }
 
 impl Server {
-    fn ask(connection: &Connection, pid: u32) -> Server {
-        let Ok(stats) = connection.get("/api/v1/stats") else { return Server::default() };
+    fn told(stats: &Json, pid: u32) -> Server {
         let all = stats["blind"].as_array().into_iter().flatten();
         let filters = stats["sources"]["ebpf"]["filters"].as_array().into_iter().flatten();
         Server {

@@ -25,14 +25,12 @@ use weir_cluster::service::{
 use weir_cluster::view::SnapshotLimits;
 use weir_engine::Limits;
 use weir_node::agent::Agent;
-use weir_node::host;
 use weir_node::runtime::{NodeConfig, NodeRuntime};
 use weir_node::sources::{Sources, SourcesConfig};
 use weir_proto::NodeInfo;
 use weir_proto::bus::in_process;
 use weir_sources::agent::OwnProcess;
 use weir_sources::redact::Redactor;
-use weir_types::ledger::NodeLedger;
 use weir_types::{Clock, SteadyClock, Upid, WallClock};
 
 pub(crate) use doctor::report as doctor_report;
@@ -195,15 +193,12 @@ fn identity(hostname: &str, started_unix_ns: i64) -> Identity {
     }
 }
 
-/// The parts of a running server, in the order in which they were started.
+/// The parts of a running server. The tree stops them in the reverse order of their start.
 struct Parts {
     service: Service,
-    sources: Sources,
-    node: NodeRuntime,
     switch: KillSwitch,
-    stop_sources: Arc<AtomicBool>,
-    /// Keeps the source actors alive.
-    _hosts: Vec<weir_actors::Handle<host::SourceActor>>,
+    /// Keeps the node alive.
+    node: NodeRuntime,
 }
 
 fn reader_limits(args: &ReaderArgs) -> ReaderLimits {
@@ -267,38 +262,36 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
     let switch = KillSwitch::root("weir");
     let service = Service::start(&config, cluster_port, clock.clone(), &switch)
         .context("could not start the cluster part")?;
-    let sources = Sources::new(sources_config.clone());
+    let sources = Arc::new(Sources::new(sources_config.clone()));
+    let ending = sources.clone();
+    let incarnation = u64::try_from(clock.now_unix_ns()).unwrap_or(0);
+    let info = NodeInfo::named(&sources_config.hostname, incarnation, ASID);
     let node_config = NodeConfig {
-        agent: Agent::new(sources.debug_state()),
-        names: sources.names(),
-        entities: sources.entities(),
-        info: NodeInfo {
-            name: sources_config.hostname.clone(),
-            incarnation: u64::try_from(clock.now_unix_ns()).unwrap_or(0),
-            asid: ASID,
-            hostname: sources_config.hostname.clone(),
-            version: env!("CARGO_PKG_VERSION").to_string(),
-        },
         tick_ms,
-        workers: 1,
         retention_ns,
         history_bytes: args.history_bytes as u64,
         queries: query_limits(&args.queries),
         test_faults: args.test_faults,
-        ledger: NodeLedger::default(),
         own_upid: own_upid(),
+        metadata: Some(sources.metadata()),
+        sources_ended: Box::new(move || wait_for_sources(&ending)),
+        ..NodeConfig::new(info, Agent::new(sources.debug_state()))
     };
-    let specs = sources.specs();
-    let node = NodeRuntime::start(node_config, &specs, node_port, clock)
+    let node = NodeRuntime::start(node_config, &sources.all(), node_port, clock, &switch)
         .context("could not start the node part")?;
-    sources.keep_names_for(&node.engine);
-    let stop_sources = Arc::new(AtomicBool::new(false));
-    let below = switch.child("sources");
-    let _hosts = specs
-        .into_iter()
-        .map(|spec| host::start(&below, spec, node.feed.clone(), stop_sources.clone()))
-        .collect();
-    Ok(Parts { service, sources, node, switch, stop_sources, _hosts })
+    Ok(Parts { service, node, switch })
+}
+
+/// Blocks until they have detached, which takes seconds, and says how far they are.
+fn wait_for_sources(sources: &Sources) {
+    let (mut waited, step) = (Duration::ZERO, Duration::from_millis(100));
+    while sources.running() > 0 && waited < STOP_TIMEOUT {
+        std::thread::sleep(step);
+        waited += step;
+        if waited.as_millis().is_multiple_of(1000) {
+            output::note(&format!("stopping: {}", sources.stop_progress()));
+        }
+    }
 }
 
 /// Test faults of the node.
@@ -323,7 +316,7 @@ async fn serve(
     signals: Signals,
 ) -> Result<(), Failure> {
     let parts = start_parts(&args, bound)?;
-    Sinks::start(&parts.service, sinks);
+    Sinks::start(&parts.service, &parts.switch, sinks);
     let demo = if args.demo { Some(Demo::start()?) } else { None };
     let config = ApiConfig {
         service: parts.service.clone(),
@@ -340,15 +333,12 @@ async fn serve(
         kill_part: args.test_faults.then(|| kill_part(&parts.node)),
         process: Arc::new(process::report),
     };
-    let server = api::serve(listener, config).context("could not start the API")?;
-    let server_handle = server.handle();
-    actix::spawn(server);
+    api::start(&parts.switch, listener, config).context("could not start the API")?;
     if wait_ready(&parts.service, &signals).await {
         announce(bound, &data, args.insecure_no_auth);
     }
     signals.wait().await?;
     info!("stopping: detaching takes some seconds");
-    server_handle.stop(false).await;
     if let Some(demo) = demo {
         demo.stop();
     }
@@ -382,25 +372,9 @@ fn announce(bound: SocketAddr, data: &DataDir, open: bool) {
 }
 
 async fn stop_parts(parts: Parts) {
-    let Parts { service, sources, node, switch, stop_sources, _hosts } = parts;
-    stop_sources.store(true, Ordering::SeqCst);
-    switch.kill().await;
-    let mut waited = Duration::ZERO;
-    let step = Duration::from_millis(100);
-    while sources.running() > 0 && waited < STOP_TIMEOUT {
-        actix::clock::sleep(step).await;
-        waited += step;
-        if waited.as_millis().is_multiple_of(1000) {
-            output::note(&format!("stopping: {}", sources.stop_progress()));
-        }
+    let report = parts.switch.kill().await;
+    for part in report.overdue {
+        warn!(part, "did not stop in time");
     }
-    if sources.running() > 0 {
-        warn!("some sources did not stop in time");
-    }
-    let stopped = actix_web::web::block(move || {
-        node.stop();
-        service.engine.stop();
-    });
-    let _ = tokio::time::timeout(STOP_TIMEOUT, stopped).await;
     output::note("stopped");
 }

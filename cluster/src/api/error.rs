@@ -7,6 +7,7 @@ use weir_types::Diagnostic;
 
 use super::body::BODY_TIME_MAX;
 use crate::planner::PlanError;
+use crate::service::NotCompiled;
 
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -121,6 +122,17 @@ impl From<PlanError> for ApiError {
             code: error.code().to_string(),
             message: error.to_string(),
             diagnostics: error.diagnostics().to_vec(),
+        }
+    }
+}
+
+impl From<NotCompiled> for ApiError {
+    fn from(error: NotCompiled) -> ApiError {
+        match error {
+            NotCompiled::Plan(error) => error.into(),
+            NotCompiled::Busy | NotCompiled::Stopping(_) => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error.code(), error.to_string())
+            }
         }
     }
 }

@@ -6,49 +6,13 @@ use serde_json::{Value as Json, json};
 use weir_types::tables::TABLES;
 
 use super::{ApiError, ApiState, Asset, metrics};
-use crate::planner::{self, Prepared, ScriptRequest};
-use crate::service::{AvailableTables, ListFeeds, ListNodes, ListQueries, Service, Wanted};
-
-/// Longest wait for sources that start. Attaching takes seconds; who waits longer hears that nothing
-/// produces the table.
-const SOURCES_WAIT: std::time::Duration = std::time::Duration::from_secs(60);
+use crate::planner::{self, PlanError, ScriptRequest};
+use crate::service::{ListFeeds, ListNodes, ListQueries, NotCompiled, Service};
 
 type Answer = Result<HttpResponse, ApiError>;
 
 fn ask_failed(error: weir_actors::SendError) -> ApiError {
     ApiError::unavailable(&format!("the server is stopping ({error})"))
-}
-
-/// Compiles off the actors' thread: up to 20 ms of work. While sources start, a script that reads a
-/// table which nothing produces yet waits for them.
-pub(super) async fn prepare(
-    service: &Service,
-    request: &ScriptRequest,
-    wanted: Wanted,
-) -> Result<Prepared, ApiError> {
-    let once = wanted != Wanted::Live;
-    let mut settled = service.settled.clone();
-    let is_settled = settled.now();
-    let first = prepare_now(service, request).await;
-    let lacks_source = match &first {
-        Ok(prepared) => !prepared.without_source.is_empty(),
-        Err(error) => error.code == "no_source",
-    };
-    if is_settled || !lacks_source || once && request.stale_ok {
-        return first;
-    }
-    if settled.within(SOURCES_WAIT).await { prepare_now(service, request).await } else { first }
-}
-
-async fn prepare_now(service: &Service, request: &ScriptRequest) -> Result<Prepared, ApiError> {
-    let tables = service.coordinator.send(AvailableTables).await.map_err(ask_failed)?;
-    let request = request.clone();
-    let tick_ms = service.tick_ms;
-    let prepared = super::compile::run(&service.compiles, move |allowance| {
-        let has_table = |name: &str| tables.iter().any(|table| table == name);
-        planner::prepare_within(&request, tick_ms, None, &has_table, allowance)
-    });
-    prepared.await
 }
 
 pub(super) async fn readyz(state: web::Data<ApiState>) -> Answer {
@@ -160,6 +124,8 @@ pub(super) async fn doctor(state: web::Data<ApiState>) -> HttpResponse {
     if let Some(checks) = report["checks"].as_array_mut() {
         checks.push(actors_check(&state.service));
     }
+    let (tree, now_unix_ns) = (state.service.health.tree(), state.service.clock.now_unix_ns());
+    super::parts::add_json(&mut report["server"], &tree, now_unix_ns);
     HttpResponse::Ok().json(report)
 }
 
@@ -184,20 +150,15 @@ pub(super) async fn prometheus(state: web::Data<ApiState>) -> Answer {
 
 pub(super) async fn check(state: web::Data<ApiState>, request: web::Json<ScriptRequest>) -> Answer {
     let request = request.into_inner();
-    let checked = super::compile::run(&state.service.compiles, move |allowance| {
-        match planner::compile(&request, None, allowance) {
-            Err(planner::PlanError::Compile(diagnostics)) => Ok(Err(diagnostics)),
-            other => other.map(|(_, compiled)| Ok(compiled)),
-        }
+    let checked = state.service.compiles.run(move |allowance| {
+        planner::compile(&request, None, allowance).map(|(_, compiled)| compiled.warnings)
     });
-    match checked.await? {
-        Ok(compiled) => {
-            Ok(HttpResponse::Ok().json(json!({"ok": true, "diagnostics": compiled.warnings})))
-        }
-        Err(diagnostics) => {
-            Ok(HttpResponse::Ok().json(json!({"ok": false, "diagnostics": diagnostics})))
-        }
-    }
+    let (ok, diagnostics) = match checked.await {
+        Ok(warnings) => (true, warnings),
+        Err(NotCompiled::Plan(PlanError::Compile(diagnostics))) => (false, diagnostics),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(HttpResponse::Ok().json(json!({"ok": ok, "diagnostics": diagnostics})))
 }
 
 fn content_type(path: &str) -> &'static str {

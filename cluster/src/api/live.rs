@@ -18,10 +18,9 @@ use tracing::info;
 
 use super::connection::Connection;
 use super::frames::{FramePieces, Frames};
-use super::http::prepare;
 use super::{ApiError, ApiState};
 use crate::planner::ScriptRequest;
-use crate::service::{Admitted, Outbox, Outgoing, ReaderCounters, Subscribe, Wanted};
+use crate::service::{Admitted, Outbox, Outgoing, ReaderCounters, Subscribe, Wanted, prepare};
 
 /// Largest message from a client that is looked at: a script and its vis.json.
 const MESSAGE_BYTES_MAX: usize = 2 << 20;
@@ -249,16 +248,16 @@ impl Socket {
 async fn subscribe(state: web::Data<ApiState>, request: ScriptRequest, outbox: Arc<Outbox>) {
     let service = &state.service;
     let told = match prepare(service, &request, Wanted::Live).await {
-        Ok(prepared) => {
+        Ok(installable) => {
             let outbox = Arc::clone(&outbox);
-            let subscribe = Subscribe { prepared, outbox, wanted: Wanted::Live, since: None };
+            let subscribe = Subscribe { installable, outbox, wanted: Wanted::Live, since: None };
             match service.coordinator.send(subscribe).await {
                 Ok(Ok(_)) => return,
                 Ok(Err(refusal)) => ApiError::ended(refusal.code, refusal.message),
                 Err(error) => ApiError::unavailable(&error.to_string()),
             }
         }
-        Err(error) => error,
+        Err(error) => error.into(),
     };
     outbox.refuse(error_message(&told));
 }

@@ -82,11 +82,12 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
             "state": source.state,
             "reason": source.reason,
             "filters": source.filters,
+            "counts": source.counts,
         });
         (source.name.clone(), told)
     });
     let sources: serde_json::Map<String, Json> = sources.collect();
-    Ok(json!({
+    let mut stats = json!({
         "event_to_view_ns": state.service.freshness.event_to_view_ns(),
         "tick_to_change_ns": state.service.freshness.tick_to_change_ns(),
         "tables": tables,
@@ -95,13 +96,16 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
         "sources": sources,
         "process": (state.process)(),
         "readers": readers_json(state),
-        "compiles": super::compile::counts_json(),
+        "compiles": state.service.compiles.counts_json(),
         "actors": state.service.health.summary(),
         "cut": state.service.cut_totals.all(),
         "engine_generation": state.service.engine.generation(),
         "bus": bus_json(state),
         "api": state.counters.json(state.sessions.count()),
-    }))
+    });
+    let (tree, now_unix_ns) = (state.service.health.tree(), state.service.clock.now_unix_ns());
+    super::parts::add_json(&mut stats, &tree, now_unix_ns);
+    Ok(stats)
 }
 
 /// Messages of nodes that were not simply taken, and what was done about it.
@@ -135,6 +139,7 @@ pub(super) async fn metrics_text(state: &ApiState) -> Result<String, ApiError> {
     let mut text = text_of(&nodes_of(state).await?);
     push_self_metrics(&mut text, &stats_json(state).await?);
     push_sinks(&mut text, &state.service.sinks.rows());
+    super::parts::write_metrics(&mut text, &state.service.health.tree());
     state.counters.write_metrics(&mut text, state.sessions.count());
     Ok(text)
 }
@@ -186,12 +191,29 @@ fn text_of(nodes: &[NodeRow]) -> String {
     for (queue, count) in refused_of(nodes) {
         line(&mut out, "weir_refused_total", &[("queue", queue)], count);
     }
+    let help = "What sources count beside losses; of capture, what was copied, cut and left out.";
+    head(&mut out, "weir_source_total", "counter", help);
+    for ((source, count), value) in counts_of(nodes) {
+        let labels = [("source", source), ("count", count)];
+        line(&mut out, "weir_source_total", &labels, value);
+    }
     head(&mut out, "weir_node_lagging", "gauge", "1 for a node that has been silent for too long.");
     for node in nodes {
         let lagging = u64::from(node.lagging);
         line(&mut out, "weir_node_lagging", &[("node", &node.name)], lagging);
     }
     out
+}
+
+/// What the sources of all nodes count beside losses, by source and name.
+fn counts_of(nodes: &[NodeRow]) -> BTreeMap<(&str, &str), u64> {
+    let mut all = BTreeMap::new();
+    for source in nodes.iter().flat_map(|node| &node.sources) {
+        for (name, count) in &source.counts {
+            *all.entry((source.name.as_str(), name.as_str())).or_default() += count;
+        }
+    }
+    all
 }
 
 /// Of readers, actors and the engine.
@@ -273,11 +295,11 @@ fn push_sinks(out: &mut String, sinks: &[SinkRow]) {
     }
 }
 
-fn head(out: &mut String, metric: &str, kind: &str, help: &str) {
+pub(super) fn head(out: &mut String, metric: &str, kind: &str, help: &str) {
     let _ = write!(out, "# HELP {metric} {help}\n# TYPE {metric} {kind}\n");
 }
 
-fn line(out: &mut String, metric: &str, labels: &[(&str, &str)], value: u64) {
+pub(super) fn line(out: &mut String, metric: &str, labels: &[(&str, &str)], value: u64) {
     let labels = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value)));
     let labels = labels.collect::<Vec<_>>().join(",");
     let _ = writeln!(out, "{metric}{{{labels}}} {value}");
@@ -290,6 +312,8 @@ fn escaped(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use weir_proto::message::SourceStatus;
+
     use super::*;
 
     fn node(name: &str, lost: u64) -> NodeRow {
@@ -301,6 +325,11 @@ mod tests {
             unasked_total: 3,
             ..TableStatus::default()
         };
+        let source = SourceStatus {
+            name: "ebpf".to_string(),
+            counts: BTreeMap::from([("shed_calls".to_string(), lost)]),
+            ..SourceStatus::default()
+        };
         NodeRow {
             name: name.to_string(),
             hostname: String::new(),
@@ -308,7 +337,7 @@ mod tests {
             asid: 0,
             lagging: false,
             last_heard_ms_ago: 0,
-            sources: Vec::new(),
+            sources: vec![source],
             tables: vec![table],
             refused_total: vec![("bus".to_string(), 3)],
         }
@@ -326,6 +355,7 @@ mod tests {
             "weir_unasked_total{table=\"http_events\"} 6\n",
             "weir_table_rows_total{table=\"http_events\"} 20\n",
             "weir_refused_total{queue=\"bus\"} 6\n",
+            "weir_source_total{source=\"ebpf\",count=\"shed_calls\"} 9\n",
             "weir_node_lagging{node=\"b\\\"\\\\\"} 0\n",
         ] {
             assert!(text.contains(wanted), "{wanted} in {text}");

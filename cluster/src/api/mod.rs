@@ -7,7 +7,6 @@
 
 pub mod auth;
 mod body;
-mod compile;
 mod connection;
 mod connections;
 mod counters;
@@ -19,6 +18,7 @@ pub mod http;
 mod live;
 mod login;
 mod metrics;
+mod parts;
 pub mod routes;
 mod run;
 mod sessions;
@@ -32,6 +32,7 @@ use actix_web::dev::Server;
 use actix_web::http::KeepAlive;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
+use weir_actors::{KillSwitch, Stop};
 
 pub use error::ApiError;
 pub use guard::Access;
@@ -107,11 +108,33 @@ impl ApiState {
     }
 }
 
-/// The server on an already bound socket. Await it, or stop it through its handle.
+/// It stops within this: clients that are in the middle of something have two seconds.
+const STOP_MAX: Duration = Duration::from_secs(5);
+
+/// Serves on an already bound socket in the current actix system, as a part below `root`.
+pub fn start(root: &KillSwitch, listener: TcpListener, config: ApiConfig) -> std::io::Result<()> {
+    let server = serve(listener, config)?;
+    let part = root.child("api").part("http", Stop::Asked { within: STOP_MAX });
+    let (handle, asked) = (server.handle(), part.stop_requested());
+    actix_web::rt::spawn(async move {
+        asked.await;
+        handle.stop(false).await;
+    });
+    actix_web::rt::spawn(async move {
+        part.running();
+        match server.await {
+            Ok(()) => part.stopped(),
+            Err(error) => part.failed(&error.to_string()),
+        }
+    });
+    Ok(())
+}
+
+/// The server. Await it, or stop it through its handle.
 ///
 /// Each connection serves one request: actix times the head of a connection's first request only, so
 /// that a second one could take for ever.
-pub fn serve(listener: TcpListener, config: ApiConfig) -> std::io::Result<Server> {
+fn serve(listener: TcpListener, config: ApiConfig) -> std::io::Result<Server> {
     let assets = config.assets;
     let state = web::Data::new(ApiState::new(config));
     let clock = state.service.clock.clone();

@@ -11,12 +11,11 @@ use weir_sinks::json::with_id;
 use weir_types::Diagnostic;
 
 use super::connection::Connection;
-use super::http::prepare;
 use super::stream::{Asked, Pieces, StreamBody};
 use super::{ApiError, ApiState};
 use crate::planner::ScriptRequest;
 use crate::service::{
-    Client, Outbox, OutboxReader, Outgoing, ReaderCounters, Service, Subscribe, Wanted,
+    Client, Outbox, OutboxReader, Outgoing, ReaderCounters, Service, Subscribe, Wanted, prepare,
 };
 
 /// Longest wait for the answer to begin.
@@ -48,12 +47,13 @@ async fn begin(
 ) -> Result<(OutboxReader, Vec<Outgoing>, Vec<Diagnostic>), ApiError> {
     let wanted = Wanted::Once { stale: request.stale_ok };
     request.refresh_ms = request.refresh_ms.or(Some(service.tick_ms));
-    let prepared = prepare(service, &request, wanted).await?;
-    let warnings = prepared.warnings.clone();
+    let installable = prepare(service, &request, wanted).await?;
+    let warnings = installable.prepared.warnings.clone();
     let client = Client::new(&service.readers.limits);
     let outbox = Outbox::new(&client, &service.readers);
     let reader = OutboxReader { client, outbox };
-    let subscribe = Subscribe { prepared, outbox: Arc::clone(&reader.outbox), wanted, since: None };
+    let subscribe =
+        Subscribe { installable, outbox: Arc::clone(&reader.outbox), wanted, since: None };
     let subscribed = service.coordinator.send(subscribe).await;
     subscribed
         .map_err(|error| ApiError::unavailable(&format!("the server is stopping ({error})")))?

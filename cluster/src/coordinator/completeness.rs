@@ -83,6 +83,8 @@ struct Query {
 #[derive(Default)]
 struct Inner {
     nodes: BTreeMap<String, Node>,
+    /// Nodes that a former coordinator knew, and that have not come to the present one.
+    awaited: BTreeSet<String>,
     feeds: BTreeMap<QueryId, Feed>,
     queries: BTreeMap<QueryId, Query>,
     /// What former lives of nodes lost. It outlives coordinators.
@@ -122,10 +124,11 @@ impl Book {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new coordinator begins: it knows of nothing but what was lost before.
+    /// A new coordinator begins: it knows of nothing but what was lost before, and who is to come.
     pub(super) fn clear(&self) {
         let mut inner = self.lock();
-        inner.nodes.clear();
+        let known = std::mem::take(&mut inner.nodes).into_keys();
+        inner.awaited.extend(known);
         inner.feeds.clear();
         inner.queries.clear();
     }
@@ -137,6 +140,7 @@ impl Book {
     /// still is lost. `goes_on`: its ledger does, too.
     pub(super) fn node_came(&self, name: &str, goes_on: bool) {
         let mut inner = self.lock();
+        inner.awaited.remove(name);
         let former = inner.nodes.remove(name).unwrap_or_default();
         let losses = if goes_on {
             former.losses
@@ -152,6 +156,7 @@ impl Book {
 
     pub(super) fn node_left(&self, name: &str) {
         let mut inner = self.lock();
+        inner.awaited.remove(name);
         if let Some(gone) = inner.nodes.remove(name) {
             inner.past.add(&gone.losses.ledger);
         }
@@ -310,8 +315,8 @@ pub(super) struct Windows(Vec<(String, Window)>);
 /// A window at a frontier.
 struct Seen {
     span: Span,
-    /// The script named its start, so everything from there on must be there.
-    from_named: bool,
+    /// The earliest start that the script named: everything from there on must be there.
+    named_from_unix_ns: Option<i64>,
 }
 
 impl Windows {
@@ -333,7 +338,8 @@ impl Windows {
                 all.insert(table, seen);
                 continue;
             };
-            have.from_named &= seen.from_named;
+            let named = [have.named_from_unix_ns, seen.named_from_unix_ns];
+            have.named_from_unix_ns = named.into_iter().flatten().min();
             have.span = Span::new(
                 have.span.from_unix_ns.min(seen.span.from_unix_ns),
                 have.span.to_unix_ns.max(seen.span.to_unix_ns),
@@ -346,7 +352,7 @@ impl Windows {
 fn see(window: &Window, frontier_ns: i64, retention_ns: Option<i64>) -> Seen {
     let kept_from = retention_ns
         .map_or(i64::MIN, |retention_ns| SlidingWindow::of(retention_ns).start_at(frontier_ns));
-    let (from_unix_ns, from_named) = match window.start {
+    let (from_unix_ns, is_named) = match window.start {
         StartBound::Beginning => (kept_from, false),
         StartBound::Relative { window_ns } => {
             (SlidingWindow::of(window_ns).start_at(frontier_ns), true)
@@ -360,7 +366,8 @@ fn see(window: &Window, frontier_ns: i64, retention_ns: Option<i64>) -> Seen {
         EndBound::Relative { before_ns } => frontier_ns.saturating_sub(before_ns),
         EndBound::Absolute { end_unix_ns } => frontier_ns.min(end_unix_ns),
     };
-    Seen { span: Span::new(from_unix_ns, to_unix_ns), from_named }
+    let named_from_unix_ns = is_named.then_some(from_unix_ns);
+    Seen { span: Span::new(from_unix_ns, to_unix_ns), named_from_unix_ns }
 }
 
 impl Book {
@@ -379,12 +386,10 @@ impl Book {
                 ..Completeness::default()
             };
         }
-        let lagging: Vec<String> = inner
-            .nodes
-            .iter()
-            .filter(|(_, node)| node.lagging)
-            .map(|(name, _)| name.clone())
-            .collect();
+        let silent = inner.nodes.iter().filter(|(_, node)| node.lagging).map(|(name, _)| name);
+        // What a node has that was there before is missing until it is there again.
+        let lagging: BTreeSet<&String> = silent.chain(&inner.awaited).collect();
+        let lagging: Vec<String> = lagging.into_iter().cloned().collect();
         let feeds = || entry.feeds.iter().filter_map(|feed| inner.feeds.get(feed));
         let live = || feeds().flat_map(|feed| inner.live(feed));
         let complete_to = live().map(|covered| covered.complete_to_unix_ns).min();
@@ -393,7 +398,8 @@ impl Book {
         let windows = entry.windows.at(frontier_unix_ns, self.retention_ns);
         // The window's start is out, what is covered begins with its first moment.
         let is_covered = |seen: &Seen| {
-            !seen.from_named || covers_from_unix_ns <= seen.span.from_unix_ns.saturating_add(1)
+            let from = seen.named_from_unix_ns;
+            from.is_none_or(|from_unix_ns| covers_from_unix_ns <= from_unix_ns.saturating_add(1))
         };
         let covered = windows.values().all(is_covered);
         let mut lost = inner.lost_within(entry, &windows, covers_from_unix_ns);
@@ -439,13 +445,12 @@ impl Inner {
         covers_from_unix_ns: i64,
     ) -> BTreeMap<String, BTreeMap<String, u64>> {
         let mut lost: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
-        for (&table, Seen { span, from_named }) in windows {
+        for (&table, Seen { span, named_from_unix_ns }) in windows {
             // Without a start of its own it begins with what is covered.
-            let covered = Span::new(
-                span.from_unix_ns.max(covers_from_unix_ns.saturating_sub(1)).min(span.to_unix_ns),
-                span.to_unix_ns,
-            );
-            let span = if *from_named { *span } else { covered };
+            let covered_from =
+                span.from_unix_ns.max(covers_from_unix_ns.saturating_sub(1)).min(span.to_unix_ns);
+            let from = named_from_unix_ns.map_or(covered_from, |named| named.min(covered_from));
+            let span = Span::new(from, span.to_unix_ns);
             let reads = |feed: &&Feed| feed.tables.iter().any(|have| have == table);
             let feeds = entry.feeds.iter().filter_map(|feed| self.feeds.get(feed));
             let since = feeds.filter(reads).map(|feed| feed.installed_unix_ns).min();

@@ -1,5 +1,5 @@
 //! How the actors are: slow handlers, stalls and restarts, read from outside, logged when they begin and
-//! shown in `weir stats` and `/metrics`. It restarts nobody.
+//! shown in `weir stats` and `/metrics`; and where the tree of all parts is read. It restarts nobody.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tracing::warn;
-use weir_actors::{Health as ActorHealth, KillSwitch, Status};
+use weir_actors::{Health as ActorHealth, KillSwitch, Status, TreeStatus};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -72,6 +72,12 @@ impl Health {
             kinds.entry(kind_of(&status.name).to_string()).or_default().add(&status);
         }
         kinds
+    }
+
+    /// How every part of the process is.
+    #[must_use]
+    pub fn tree(&self) -> TreeStatus {
+        self.switch.tree()
     }
 
     fn is_over(&self) -> bool {

@@ -16,7 +16,7 @@ use super::outbox::Outbox;
 use crate::view::OutputInfo;
 
 /// Rows that wait for one view, in bytes: a first answer of a million rows and more.
-pub(crate) const INBOX_BYTES_MAX: usize = 512 << 20;
+pub(crate) const INBOX_BYTES_MAX: usize = if cfg!(test) { 100 << 10 } else { 512 << 20 };
 /// What a row costs beside its bytes while it waits.
 pub(crate) const ROW_OVERHEAD_BYTES: usize = 64;
 

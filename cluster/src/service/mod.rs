@@ -12,7 +12,9 @@ mod health;
 mod inbox;
 mod maintained;
 pub mod message;
+mod orders;
 mod outbox;
+mod prepare;
 mod quarantine;
 mod query_actor;
 mod registry;
@@ -25,21 +27,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::error;
-use weir_actors::{Address, Config, KillSwitch, Supervisor};
+use weir_actors::{Address, Config, KillSwitch, Part, Stop, Supervisor};
 use weir_engine::{EngineConfig, Generations, Limits};
 use weir_proto::bus::ClusterPort;
 use weir_types::Clock;
 
 pub use budget::{Admitted, Client, ReaderCounters, ReaderLimits, Readers};
-pub use compiles::{CompileLimits, Compiles};
+pub use compiles::{CompileLimits, Compiles, NotCompiled};
 pub use coordinator_actor::{
     AvailableTables, CoordinatorActor, FeedRow, ListFeeds, ListNodes, ListQueries, NodeRow,
-    QueryRow, Since, Subscribe, Subscribed, TestPanic, Unsubscribe, Wanted,
+    QueryRow, Refusal, Since, Subscribe, Subscribed, TestPanic, Unsubscribe, Wanted,
 };
 pub use health::{ActorSummary, Health};
 pub use message::Outgoing;
+pub use orders::{AskOrder, GiveOrder};
 pub(crate) use outbox::OutboxReader;
 pub use outbox::{Outbox, Popped};
+pub use prepare::{Installable, prepare};
 pub use registry::ViewId;
 pub use settled::Settled;
 pub use sinks::{SinkRow, SinkSpec, SinkState, Sinks};
@@ -83,13 +87,14 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts the cluster part in the current actix system, with one node on `port`.
+    /// Starts the cluster part in the current actix system, below `root`, with one node on `port`.
     pub fn start(
         config: &ServiceConfig,
         port: ClusterPort,
         clock: Arc<dyn Clock>,
-        switch: &KillSwitch,
+        root: &KillSwitch,
     ) -> Result<Service, weir_engine::EngineError> {
+        let switch = root.child("cluster");
         let router = Arc::new(Router::default());
         let emit = Arc::clone(&router);
         let engine = Generations::start(
@@ -103,12 +108,16 @@ impl Service {
             Arc::new(move |_generation, event| emit.emit(event)),
         )?;
         let engine = Arc::new(engine);
+        let stopped = Arc::clone(&engine);
+        let engine_part = switch.part("engine", Stop::call(STOP_MAX, move || stopped.stop()));
+        engine_part.running();
         let bus: Arc<BusCounters> = Arc::default();
         let book = Arc::new(Book::new(Some(config.retention_ns)));
         let cut_totals = book.cut_totals();
         let (tell_settled, settled) = Settled::new();
         let shared = Shared {
             generations: Arc::clone(&engine),
+            engine_part,
             router: Arc::clone(&router),
             registry: Arc::default(),
             clock: Arc::clone(&clock),
@@ -116,7 +125,7 @@ impl Service {
             snapshots: config.snapshots,
             test_faults: config.test_faults,
             identity: config.identity.clone(),
-            switch: switch.child("queries"),
+            switch: switch.group("views"),
             views: actix::Arbiter::new().handle(),
             registered: Arc::default(),
             book,
@@ -131,14 +140,16 @@ impl Service {
             backoff_max: Duration::from_secs(2),
             ..Config::default()
         };
-        let supervised = Supervisor::start(switch, "coordinator", config_of_actor, move |birth| {
+        let supervised = Supervisor::start(&switch, "coordinator", config_of_actor, move |birth| {
             Ok(CoordinatorActor::new(shared.clone(), birth.address.clone()))
         });
         let coordinator = supervised.addr().clone();
         actix::spawn(pump_engine(router, coordinator.clone()));
         // Messages of many megabytes are decoded apart from the actors.
-        actix::Arbiter::new().spawn(pump_node("local".to_string(), port, coordinator.clone()));
-        let health = Arc::new(Health::new(switch.clone()));
+        let name = "local".to_string();
+        let link = switch.child("links").part(&name, Stop::Asked { within: STOP_MAX });
+        actix::Arbiter::new().spawn(pump_node(name, port, coordinator.clone(), link));
+        let health = Arc::new(Health::new(root.clone()));
         actix::spawn(health::watch(Arc::clone(&health)));
         Ok(Service {
             coordinator,
@@ -157,6 +168,8 @@ impl Service {
     }
 }
 
+/// A part that takes longer to stop is left behind. Engines finish the step that they are at.
+const STOP_MAX: Duration = Duration::from_secs(10);
 /// How long to wait for room in the coordinator's mailbox. What has failed meanwhile is kept.
 const RETRY: Duration = Duration::from_millis(2);
 
@@ -174,16 +187,31 @@ async fn pump_engine(router: Arc<Router>, coordinator: Address<CoordinatorActor>
 }
 
 /// Carries a node's messages on until its link ends.
-async fn pump_node(name: String, mut port: ClusterPort, coordinator: Address<CoordinatorActor>) {
+async fn pump_node(
+    name: String,
+    mut port: ClusterPort,
+    coordinator: Address<CoordinatorActor>,
+    part: Part,
+) {
+    part.running();
     let link = port.link.clone();
-    while let Some(message) = port.recv().await {
+    let mut stop = Box::pin(part.stop_requested());
+    loop {
+        let message = tokio::select! {
+            biased;
+            () = &mut stop => return,
+            message = port.recv() => message,
+        };
         match message {
-            Ok(report) => {
-                let name = name.clone();
-                let link = link.clone();
-                let _ = coordinator.send(NodeMessage { name, link, report }).await;
+            None => return,
+            Some(Ok(report)) => {
+                let message = NodeMessage { name: name.clone(), link: link.clone(), report };
+                let _ = coordinator.send(message).await;
             }
-            Err(error) => error!(node = name, %error, "unreadable message from a node"),
+            Some(Err(error)) => error!(node = name, %error, "unreadable message from a node"),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

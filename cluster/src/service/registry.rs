@@ -8,11 +8,11 @@ use std::sync::Arc;
 use weir_actors::Address;
 use weir_proto::QueryId;
 use weir_types::canonical::PlanIdentity;
-use weir_types::split::SplitPlan;
 
 use super::coordinator_actor::QueryRow;
 use super::inbox::ViewInbox;
 use super::query_actor::QueryActor;
+use crate::coordinator::ReadyPlan;
 
 /// Number of a view. The queries that feed it, one after another, have numbers of their own.
 pub type ViewId = u64;
@@ -20,7 +20,8 @@ pub type ViewId = u64;
 /// A view that somebody follows.
 pub(crate) struct Installed {
     pub(crate) identity: Arc<PlanIdentity>,
-    pub(crate) split: Arc<SplitPlan>,
+    /// To be installed anew without compiling.
+    pub(crate) ready: ReadyPlan,
     pub(crate) row: QueryRow,
     /// The query that feeds it now.
     pub(crate) run: QueryId,

@@ -8,17 +8,24 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tracing::{info, warn};
+use weir_actors::{KillSwitch, Part, Stop};
+use weir_pxl::Code;
 use weir_sinks::delivery::{Delivery, OutputInfo};
 use weir_sinks::sink::{Sink, SinkError, SinkHealth};
 use weir_types::clock::tick_unix_ns;
 use weir_types::json::time_text;
 
-use super::{Client, Outbox, OutboxReader, Outgoing, Service, Since, Subscribe, Wanted};
-use crate::planner::{PlanError, ScriptRequest, prepare};
+use super::{
+    Client, Installable, NotCompiled, Outbox, OutboxReader, Outgoing, Service, Since, Subscribe,
+    Wanted, prepare,
+};
+use crate::planner::{PlanError, ScriptRequest, no_source_text};
 
 /// Waits between attempts: from this, doubling, to that.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
+/// A sink that cannot end what it is at within this is left behind.
+const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// One sink as it is configured.
 pub struct SinkSpec {
@@ -76,8 +83,9 @@ impl Sinks {
         self.lock().clone()
     }
 
-    /// Starts them in the current actix system.
-    pub fn start(service: &Service, specs: Vec<SinkSpec>) {
+    /// Starts them in the current actix system, each a part below `root`.
+    pub fn start(service: &Service, root: &KillSwitch, specs: Vec<SinkSpec>) {
+        let switch = root.child("sinks");
         for spec in specs {
             let SinkSpec { name, kind, input, table, sink } = spec;
             let at = {
@@ -88,14 +96,16 @@ impl Sinks {
             let driver = Driver {
                 service: service.clone(),
                 at,
-                name,
                 input,
                 table,
                 sink: Some(sink),
                 output: None,
                 since: None,
                 half: false,
+                compiled: None,
                 wait: RETRY_FIRST,
+                part: switch.part(&name, Stop::Asked { within: STOP_MAX }),
+                name,
             };
             actix::spawn(driver.run());
         }
@@ -116,7 +126,10 @@ struct Driver {
     since: Option<Since>,
     /// It has got a part of the next tick.
     half: bool,
+    /// Of its script, once nothing of it lacks a source.
+    compiled: Option<Installable>,
     wait: Duration,
+    part: Part,
 }
 
 /// Why a sink stops for good.
@@ -124,15 +137,28 @@ struct Failed;
 
 impl Driver {
     async fn run(mut self) {
-        loop {
-            match self.follow().await {
-                Ok(()) => self.pause().await,
-                Err(Failed) => {
-                    self.row(|row| row.state = SinkState::Failed);
-                    return;
-                }
-            }
+        let part = self.part.clone();
+        let stopped = part.stop_requested();
+        tokio::select! {
+            biased;
+            () = stopped => {}
+            () = self.go_on() => {}
         }
+        // One that is away works still, and goes with its thread.
+        if let Some(mut sink) = self.sink.take() {
+            let _ = actix_web::web::block(move || sink.stop()).await;
+        }
+        part.stopped();
+    }
+
+    /// Until it stops for good.
+    async fn go_on(&mut self) {
+        while self.follow().await.is_ok() {
+            self.pause().await;
+        }
+        self.row(|row| row.state = SinkState::Failed);
+        let why = self.service.sinks.lock().get(self.at).map(|row| row.last_error.clone());
+        self.part.failed(&why.unwrap_or_default());
     }
 
     fn row(&self, change: impl FnOnce(&mut SinkRow)) {
@@ -148,6 +174,9 @@ impl Driver {
             row.errors += 1;
             row.last_error = message.to_string();
         });
+        if state != SinkState::Failed {
+            self.part.died(message, self.wait);
+        }
     }
 
     async fn pause(&mut self) {
@@ -155,28 +184,45 @@ impl Driver {
         self.wait = (self.wait * 2).min(RETRY_MAX);
     }
 
-    /// Subscribes, and takes what comes until the view ends.
-    async fn follow(&mut self) -> Result<(), Failed> {
-        let (request, tick_ms) = (self.input.clone(), self.service.tick_ms);
-        let compiled = actix_web::web::block(move || prepare(&request, tick_ms, None, &|_| true));
-        let prepared = match compiled.await {
-            Ok(Ok(prepared)) => prepared,
-            Ok(Err(error)) => {
-                let text = plan_error_text(&error);
-                self.note_error(SinkState::Failed, &text);
-                return Err(Failed);
+    /// Its script, compiled once; again only as long as something of it has no source. `None`: not now.
+    async fn installable(&mut self) -> Result<Option<Installable>, Failed> {
+        if let Some(installable) = &self.compiled {
+            return Ok(Some(installable.clone()));
+        }
+        match prepare(&self.service, &self.input, Wanted::Live).await {
+            Ok(installable) => {
+                let missing = &installable.prepared.without_source;
+                let is_ours =
+                    |output: &str| self.table.as_ref().is_none_or(|table| table == output);
+                if let Some((_, table)) = missing.iter().find(|(output, _)| is_ours(output)) {
+                    self.note_error(
+                        SinkState::Retrying,
+                        &format!("no_source: {}", no_source_text(table)),
+                    );
+                    return Ok(None);
+                }
+                if missing.is_empty() {
+                    self.compiled = Some(installable.clone());
+                }
+                Ok(Some(installable))
             }
             Err(error) => {
-                self.note_error(SinkState::Retrying, &error.to_string());
-                return Ok(());
+                let state = state_after(&error);
+                self.note_error(state, &not_compiled_text(&error));
+                if state == SinkState::Failed { Err(Failed) } else { Ok(None) }
             }
-        };
+        }
+    }
+
+    /// Subscribes, and takes what comes until the view ends.
+    async fn follow(&mut self) -> Result<(), Failed> {
+        let Some(installable) = self.installable().await? else { return Ok(()) };
         let client = Client::new(&self.service.readers.limits);
         let outbox = Outbox::new(&client, &self.service.readers);
         let reader = OutboxReader { client, outbox };
+        let outbox = Arc::clone(&reader.outbox);
         let since = self.since.filter(|_| !self.half);
-        let subscribe =
-            Subscribe { prepared, outbox: Arc::clone(&reader.outbox), wanted: Wanted::Live, since };
+        let subscribe = Subscribe { installable, outbox, wanted: Wanted::Live, since };
         let subscribed = match self.service.coordinator.send(subscribe).await {
             Ok(Ok(subscribed)) => subscribed,
             Ok(Err(refusal)) => {
@@ -254,6 +300,7 @@ impl Driver {
         self.until_done(accept).await?;
         self.half = delivery.completeness.is_none();
         self.wait = RETRY_FIRST;
+        self.part.running();
         self.row(|row| {
             row.state = SinkState::Running;
             row.last_error.clear();
@@ -308,7 +355,23 @@ impl Driver {
     }
 }
 
-fn plan_error_text(error: &PlanError) -> String {
-    let first = error.diagnostics().first().map(|diagnostic| diagnostic.message.clone());
-    first.map_or_else(|| error.to_string(), |message| format!("{error}: {message}"))
+/// Whether it is worth while to try again.
+fn state_after(error: &NotCompiled) -> SinkState {
+    match error {
+        // A source may come, and others may leave us the time.
+        NotCompiled::Plan(PlanError::NoSource { .. }) => SinkState::Retrying,
+        NotCompiled::Plan(_) if has_finding(error, Code::CompileTime) => SinkState::Retrying,
+        NotCompiled::Plan(_) => SinkState::Failed,
+        NotCompiled::Busy | NotCompiled::Stopping(_) => SinkState::Retrying,
+    }
+}
+
+fn has_finding(error: &NotCompiled, code: Code) -> bool {
+    error.diagnostics().iter().any(|finding| finding.code == code.name())
+}
+
+/// With its code, and the first finding.
+fn not_compiled_text(error: &NotCompiled) -> String {
+    let first = error.diagnostics().first().map(|finding| format!(": {}", finding.message));
+    format!("{}: {error}{}", error.code(), first.unwrap_or_default())
 }

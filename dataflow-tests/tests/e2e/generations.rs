@@ -74,10 +74,32 @@ fn views_go_on_whatever_dies() {
     }
     let generation = &weir.stats().unwrap()["engine_generation"];
     assert_eq!(generation, 3, "the cluster's engine died twice");
+    deaths_are_seen(&weir);
     let answer = weir.run(&["run", script, "-o", "jsonl"], DEADLINE).unwrap();
     let counted = answer.json_lines().into_iter().filter_map(|row| row["n"].as_i64());
     assert_eq!(counted.sum::<i64>(), sent as i64);
     nginx.quit().unwrap();
+}
+
+/// The tree of parts tells who died how often, and that all is well again, in `/metrics` and to `weir doctor`.
+fn deaths_are_seen(weir: &Weir) {
+    let metrics = weir.get("/metrics").unwrap().text();
+    let doctor = weir.run(&["doctor", "-o", "json"], DEADLINE).unwrap();
+    let report = doctor.json_lines().into_iter().next().unwrap();
+    for (path, deaths) in [("weir/cluster/engine", 2), ("weir/cluster/coordinator", 1)] {
+        for (metric, value) in [("up", 1), ("restarts_total", deaths), ("deaths_total", deaths)] {
+            let line = format!("weir_part_{metric}{{part=\"{path}\"}} {value}\n");
+            assert!(metrics.contains(&line), "{line} in {metrics}");
+        }
+        let parts = report["server"]["parts"].as_array().unwrap();
+        let part = parts.iter().find(|part| part["part"] == path).unwrap();
+        assert_eq!((&part["state"], &part["deaths"]), (&json!("running"), &json!(deaths)));
+        assert_ne!(part["last_reason"], "");
+    }
+    assert!(metrics.contains("weir_part_group{part=\"weir/cluster/views\",state=\"running\"} "));
+    let text = weir.run(&["doctor", "-o", "table"], DEADLINE).unwrap().stdout.join("\n");
+    assert!(text.contains("weir/cluster/engine"), "{text}");
+    assert!(text.contains("died 2 times"), "{text}");
 }
 
 /// A script that brings the engine down whenever it runs is ended after the second death and refused from

@@ -71,7 +71,8 @@ fn rates_are_over_what_was_looked_at() {
          bin_ns = px.DurationNanos(px.seconds(10))\n\
          h.bin_start = px.bin(h.time_, bin_ns)\n\
          h = h.groupby('bin_start').agg(n=('latency', px.count))\n\
-         h.rate = h.n / pxviews.passed(h.bin_start, bin_ns)\n\
+         h = pxviews.add_passed(h, '-1m', bin_ns)\n\
+         h.rate = h.n / h.passed\n\
          px.display(h, 'requests')\n",
     )
     .unwrap();

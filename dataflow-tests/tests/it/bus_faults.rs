@@ -15,9 +15,8 @@ use weir_cluster::coordinator::{Book, Coordinator};
 use weir_cluster::planner::{ScriptRequest, prepare};
 use weir_dataflow_tests::drive::start_engine;
 use weir_dataflow_tests::faulty_bus::{Faults, FaultyLink};
-use weir_engine::history::History;
 use weir_engine::{Engine, EngineConfig, EngineEvent};
-use weir_node::core::NodeCore;
+use weir_node::core::{CoreConfig, NodeCore};
 use weir_node::entities::NodeEntities;
 use weir_proto::NodeInfo;
 use weir_proto::bus::{ClusterPort, NodePort};
@@ -135,12 +134,14 @@ fn core(
     incarnation: u64,
     now_ms: u64,
 ) -> NodeCore {
-    let name = format!("n{number}");
-    let info =
-        NodeInfo { hostname: name.clone(), name, incarnation, asid: 1, version: String::new() };
-    let history = Some(History::new(64 << 20, &[TABLE]));
-    let mut core = NodeCore::new(info, engine.clone(), history, port.sender.clone(), ns(now_ms), 0)
-        .with_ledger(ledger.clone(), Upid::new(1, 1, 1))
+    let config = CoreConfig {
+        history_bytes: Some(64 << 20),
+        tables: vec![TABLE.to_string()],
+        started_unix_ns: ns(now_ms),
+        ledger: Some((ledger.clone(), Upid::new(1, 1, 1))),
+        ..CoreConfig::new(NodeInfo::named(&format!("n{number}"), incarnation, 1))
+    };
+    let mut core = NodeCore::new(config, engine.clone(), port.sender.clone())
         .with_entities(entities.clone());
     core.register(Vec::new());
     core

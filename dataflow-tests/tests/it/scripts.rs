@@ -4,17 +4,20 @@
 //! The bundle is judged always. `WEIR_SCRIPTS=DIR` judges the scripts of a folder in its place, for
 //! example a checkout of Pixie's `src/pxl_scripts`; `WEIR_SCRIPT_SEEDS=N` takes N worlds each.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::{Map, Value as Json};
 use weir_dataflow_tests::drive::{Compared, FeedOrder, Feeding, compare};
 use weir_dataflow_tests::generate::rows::{BASE_UNIX_NS, SEC_NS};
 use weir_dataflow_tests::generate::shop::{Shop, shop};
 use weir_dataflow_tests::generate::traffic;
-use weir_dataflow_tests::model::World;
+use weir_dataflow_tests::model::{World, evaluate};
 use weir_pxl::vis::{self, VariableType};
 use weir_pxl::{CompileOptions, Compiled, Script, bundle, compile, render_diagnostics, split};
 use weir_sources::rows::read_entities;
+use weir_types::json::row_to_json;
 use weir_types::metadata::MetadataSnapshot;
 use weir_types::plan::OpKind;
 use weir_types::{Plan, Relation, tables};
@@ -187,6 +190,92 @@ fn scripts_equal_the_model() {
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
     assert!(silent.is_empty(), "nothing was compared in {silent:?}: give their tables better rows");
+}
+
+/// All outputs of a script over a world, as objects.
+fn outputs(case: &Case, shop: &Shop, seed: u64) -> Vec<(usize, Vec<Map<String, Json>>)> {
+    let compiled = compiled(case, shop, true).expect("a bundled script");
+    let world = world(&compiled, shop, seed);
+    let now_unix_ns = BASE_UNIX_NS + traffic::SPREAD_NS - 150 * SEC_NS;
+    let views = evaluate(&compiled.plan, &world, now_unix_ns).expect("the model");
+    let outputs = compiled.plan.outputs.iter().enumerate();
+    outputs
+        .map(|(number, output)| {
+            let relation = &compiled.plan.ops[output.op].relation;
+            let rows = views[&output.table].keys();
+            (number, rows.map(|row| row_to_json(relation, row).expect("a row")).collect())
+        })
+        .collect()
+}
+
+/// A line of a chart has one value at a time: catches a series column that says less than the groups
+/// of its output, where the chart jumps between several of them.
+#[test]
+fn charts_have_one_point_a_time_and_series() {
+    let shop = shop();
+    let (mut wrong, mut lines) = (Vec::new(), 0);
+    for case in cases() {
+        let widgets = compiled(&case, &shop, true).expect("a bundled script").widgets;
+        for (number, rows) in outputs(&case, &shop, 3) {
+            for series in widgets[number].iter().flat_map(series_of) {
+                let mut points = BTreeSet::new();
+                lines += usize::from(!rows.is_empty());
+                for row in &rows {
+                    let name = series.as_ref().map(|column| row[column].to_string());
+                    if !points.insert((row["time_"].to_string(), name)) {
+                        wrong.push(format!("{}: two points of a series, {row:?}", case.name));
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(lines > 40, "hardly anything was drawn: {lines}");
+}
+
+/// The series columns of a widget that is a chart over time.
+fn series_of(widget: &Json) -> Vec<Option<String>> {
+    let of = |line: &Json| line["series"].as_str().map(str::to_string);
+    let lines = widget["displaySpec"]["timeseries"].as_array();
+    lines.map_or_else(Vec::new, |lines| lines.iter().map(of).collect())
+}
+
+/// What a link leads to takes the arguments that the link gives, and needs no others: catches a page
+/// that shows something else than what was clicked on.
+#[test]
+fn links_lead_somewhere() {
+    let shop = shop();
+    let mut targets = BTreeSet::new();
+    for case in cases() {
+        for (_, rows) in outputs(&case, &shop, 3) {
+            let cells = rows.iter().flat_map(|row| row.values()).filter_map(Json::as_str);
+            let links = cells.filter_map(|cell| serde_json::from_str::<Json>(cell).ok());
+            for link in links.filter(|link| link["script"].is_string() && link["args"].is_object())
+            {
+                let names = link["args"].as_object().expect("seen above").keys().cloned();
+                let script = link["script"].as_str().expect("seen above").to_string();
+                targets.insert((case.name.clone(), script, names.collect::<BTreeSet<String>>()));
+            }
+        }
+    }
+    assert!(targets.len() > 15, "hardly any links: {targets:?}");
+    let mut wrong = Vec::new();
+    for (from, to, given) in &targets {
+        let vis = bundle::find(to).and_then(|script| script.vis);
+        let Some(parsed) = vis.and_then(|text| vis::parse(text).ok()) else {
+            wrong.push(format!("{from} leads to {to}, which is not there"));
+            continue;
+        };
+        let taken: BTreeSet<&String> = parsed.variables.iter().map(|known| &known.name).collect();
+        for name in given.iter().filter(|name| !taken.contains(name)) {
+            wrong.push(format!("{from} gives {to} `{name}`, which it does not take"));
+        }
+        let needed = parsed.variables.iter().filter(|known| known.default.is_none());
+        for known in needed.filter(|known| !given.contains(&known.name)) {
+            wrong.push(format!("{from} does not give {to} its `{}`", known.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// The generated world is what the tests think it is: rows fall into the windows of the feed.

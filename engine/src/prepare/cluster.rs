@@ -19,7 +19,7 @@ pub(crate) struct ReceiveSpec {
 }
 
 impl ReceiveSpec {
-    fn new(source: &Source, settings: &Settings) -> Result<ReceiveSpec, String> {
+    pub(super) fn new(source: &Source, settings: &Settings) -> Result<ReceiveSpec, String> {
         let shape = ShapeSpec::new(&source.shape, &source.sent())?;
         Ok(ReceiveSpec { shape, sliding: source.window().sliding(settings.retention_ns) })
     }
@@ -38,6 +38,7 @@ impl FeedProgram {
     }
 }
 
+#[derive(Clone)]
 pub(crate) struct QueryProgram {
     pub(crate) ops: Vec<QueryOp>,
     /// What is shown, and where it comes from.
@@ -47,6 +48,7 @@ pub(crate) struct QueryProgram {
 }
 
 /// An operator with its inputs, each an earlier one.
+#[derive(Clone)]
 pub(crate) enum QueryOp {
     /// The rows of a feed.
     Import(FeedExchange),
@@ -82,14 +84,20 @@ impl QueryProgram {
         }
         let outputs = plan.outputs.iter();
         let outputs = outputs.map(|output| (output.op, output.table.as_str().into())).collect();
-        let feeds = ops.iter().filter_map(|op| match op {
+        let mut program = QueryProgram { ops, outputs, feeds: Vec::new() };
+        program.count_feeds();
+        Ok(program)
+    }
+
+    /// Once it is known where its sources are.
+    pub(super) fn count_feeds(&mut self) {
+        let feeds = self.ops.iter().filter_map(|op| match op {
             QueryOp::Import(FeedExchange { feed, .. }) => Some(*feed),
             _ => None,
         });
-        let mut feeds: Vec<QueryId> = feeds.collect();
-        feeds.sort_unstable();
-        feeds.dedup();
-        Ok(QueryProgram { ops, outputs, feeds })
+        self.feeds = feeds.collect();
+        self.feeds.sort_unstable();
+        self.feeds.dedup();
     }
 }
 

@@ -1,11 +1,13 @@
-//! What is installed, checked and compiled once, on the thread that installs it: after this, building its
-//! dataflow cannot fail, which matters because all workers must build the same thing. A program for each
+//! What is installed, checked and compiled once, on the thread that installs it or ahead of that ([`ahead`]):
+//! after this, building its dataflow cannot fail, which matters because all workers must build the same thing. A program for each
 //! kind of part, so that each is rendered by what can stand in it.
 
+mod ahead;
 mod cluster;
 mod node;
 mod specs;
 
+pub use ahead::{PlanPrograms, ReadyProgram, preparations_here};
 pub(crate) use cluster::{FeedProgram, QueryOp, QueryProgram, ReceiveSpec};
 pub(crate) use node::{NodeProgram, NodeStep};
 pub(crate) use specs::{
@@ -39,6 +41,7 @@ impl Program {
     /// # Errors
     /// What is wrong with the part, in words.
     pub(crate) fn new(part: &Part, settings: &Settings) -> Result<Program, String> {
+        ahead::count_preparation();
         Ok(match part {
             Part::Node(plan) => Program::Node(NodeProgram::new(plan, settings)?),
             Part::Feed(sources) => Program::Feed(FeedProgram::new(sources, settings)?),

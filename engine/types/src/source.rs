@@ -1,12 +1,8 @@
-//! What a source of rows is to the node that runs it. A source has a thread of its own: it may block
-//! for some milliseconds, and a panic in it ends nothing else.
-//!
-//! While it runs it takes orders ([`SourceOrder`]): plain values, since they cross the bus.
+//! What sources hand out, count and are told: plain values, of which many cross the bus. What a source does
+//! is `weir_sources::source`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use serde::{Deserialize, Serialize};
@@ -137,59 +133,10 @@ impl CaptureFilters {
     }
 }
 
-/// Ends a source's wait, from any thread.
-pub type Waker = Arc<dyn Fn() + Send + Sync>;
-
 /// Rows of one table, handed on whole.
 pub struct TableBatch {
-    pub table: &'static str,
+    pub table: String,
     pub batch: RecordBatch,
     /// They were held back for metadata: their age says nothing about the way they came.
     pub waited: bool,
-}
-
-/// A running source.
-pub trait Source: Send {
-    /// Takes in what is there. Called at least every [`Source::poll_interval`], and right before
-    /// every `flush`.
-    fn poll(&mut self, now_unix_ns: i64);
-
-    /// Hands out every row that is whole by now.
-    fn flush(&mut self, now_unix_ns: i64, out: &mut Vec<TableBatch>);
-
-    /// Per table, what did not become a row.
-    fn counters(&self) -> BTreeMap<String, TableCounters>;
-
-    /// Parts of it that do not run, and why; empty if all do.
-    fn missing(&self) -> String;
-
-    /// Processes of which it sees nothing or not all; a bounded list.
-    fn blind(&self) -> Vec<BlindProcess> {
-        Vec::new()
-    }
-
-    /// What it looks at now.
-    fn filters(&self) -> CaptureFilters {
-        CaptureFilters::default()
-    }
-
-    /// Does what it is told, or says why not. What comes of it may come later.
-    fn order(&mut self, _order: &SourceOrder) -> OrderOutcome {
-        OrderOutcome::NotMine
-    }
-
-    fn poll_interval(&self) -> Duration {
-        Duration::from_millis(20)
-    }
-
-    /// What ends [`Source::wait`]; asked on the thread that waits.
-    fn waker(&self) -> Waker {
-        let thread = std::thread::current();
-        Arc::new(move || thread.unpark())
-    }
-
-    /// Waits for something to take in, `at_most` so long: until the next flush.
-    fn wait(&mut self, at_most: Duration) {
-        std::thread::park_timeout(self.poll_interval().min(at_most));
-    }
 }

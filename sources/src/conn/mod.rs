@@ -16,22 +16,23 @@
 //! * A socket for datagrams is no connection, and `conn_stats` has none of it; it is kept as long as it
 //!   is held and of use.
 //! * Connections, bytes and parser state are bounded; what does not fit is dropped and counted.
+//! * What is lost is charged to what the connection speaks ([`LossBook`]).
 
 mod connection;
+mod ends;
 mod infer;
-mod lifetime;
+mod losses;
 mod stats;
 mod tracker;
 
-pub use connection::{Connection, Emit, Ends, Role, RowEnds};
+pub use connection::{Connection, Emit, Role, RowEnds};
+pub use ends::{EndOf, Ends};
 pub use infer::ProtocolIdx;
-pub use lifetime::Ask;
+pub use losses::{LossBook, Losses};
 pub use stats::{ConnStats, STATS_KEYS_MAX, StatsEntry, StatsKey};
-pub use tracker::{
-    EndOf, Losses, ParserPanic, SocketOwner, Tracker, TrackerCounters, TrackerLimits,
-};
+pub use tracker::{Ask, ParserPanic, SocketOwner, Tracker, TrackerCounters, TrackerLimits};
 
-pub(crate) use connection::address_text;
+pub(crate) use ends::address_text;
 
 #[cfg(doc)]
 use crate::capture::ConnKey;

@@ -1,21 +1,26 @@
 //! All connections, by socket: creates them, feeds them, ends them, and keeps them within bounds.
 
+mod lifetime;
+
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use hashbrown::{HashMap, HashSet};
 use weir_protocols::protocol::Shared;
 use weir_protocols::{Config, Counters, PROTOCOLS};
 
-use super::connection::{Connection, Emit, Ends, Look, Outcome};
+use super::connection::{Connection, Emit, Look, Outcome};
+use super::ends::{EndOf, Ends};
 use super::infer::ProtocolIdx;
+use super::losses::LossBook;
 use super::stats::{ConnStats, StatsEntry, StatsKey};
 use crate::capture::{
     CaptureEvent, ConnKey, DataEvent, Direction, IN_PROGRESS, Opened, Process, Socket, SocketEvent,
-    SocketType,
+    SocketLoss, SocketType,
 };
 use weir_types::text::panic_text;
+
+pub use lifetime::Ask;
 
 /// Bounds of a tracker.
 #[derive(Clone, Copy, Debug)]
@@ -50,9 +55,6 @@ const PANICS_MAX: usize = 64;
 /// Connects that are under way; beyond it the oldest ones are forgotten (their first bytes or their
 /// end tell the rest).
 const CONNECTING_MAX: usize = 16_384;
-/// Slots that the search for a connection to evict looks at; the one that was silent longest among
-/// them goes if all were used lately.
-const EVICT_LOOKS: usize = 64;
 
 /// What a tracker counted; all of it only grows, but for the first two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,39 +70,12 @@ pub struct TrackerCounters {
     pub ends_untold: u64,
 }
 
-/// What was lost with connections of one protocol, or of none that is known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Losses {
-    /// Dropped while open, for room.
-    pub connections_evicted: u64,
-    /// Payload bytes that did not fit a stream.
-    pub stream_overflow_bytes: u64,
-    /// Times that a connection's bytes were forgotten for room.
-    pub bytes_forgotten: u64,
-    /// Connections dropped because their parser panicked.
-    pub parser_panics: u64,
-}
-
 /// A connection whose parser panicked.
 #[derive(Clone, Debug)]
 pub struct ParserPanic {
     pub time_unix_ns: i64,
     pub ends: Ends,
     pub message: String,
-}
-
-/// What tells one end of a connection from all others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndOf {
-    Ip {
-        local: SocketAddr,
-        remote: SocketAddr,
-    },
-    /// Inodes of a Unix socket and of its peer; 0 if that is not known.
-    Unix {
-        inode: u64,
-        peer_inode: u64,
-    },
 }
 
 /// One end of a connection, and who uses it.
@@ -119,22 +94,22 @@ pub struct SocketOwner {
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Tracker {
-    pub(super) limits: TrackerLimits,
+    limits: TrackerLimits,
     config: Config,
-    pub(super) slots: Vec<Option<Box<Connection>>>,
+    slots: Vec<Option<Box<Connection>>>,
     free: Vec<u32>,
     by_key: HashMap<ConnKey, u32, foldhash::fast::FixedState>,
     /// Slots to look at again when time has passed.
-    pub(super) attention: Vec<u32>,
+    attention: Vec<u32>,
     /// Slots of which the source is to be asked whether anybody holds them, since their last known
     /// holder has ended; and when it did.
-    pub(super) doubtful: Vec<(u32, i64)>,
+    doubtful: Vec<(u32, i64)>,
     /// Slots that the statistics have to look at.
     active: Vec<u32>,
     /// Where the search for a connection to evict goes on.
     hand: usize,
     /// Where [`Tracker::on_time`] goes on looking for silent connections.
-    pub(super) patrol: usize,
+    patrol: usize,
     /// The slots of each process that is known to hold a connection. As long as a connection lives,
     /// its slot is in the set of each of its holders, and in no other.
     held: HashMap<Process, HashSet<u32, foldhash::fast::FixedState>, foldhash::fast::FixedState>,
@@ -143,20 +118,19 @@ pub struct Tracker {
     /// What the parsers of each protocol share; `None` for those that are not read.
     shared: Vec<Option<Box<dyn Shared>>>,
     parsed: Vec<Counters>,
-    /// By protocol, the last of connections whose protocol is not known.
-    losses: Vec<Losses>,
+    losses: LossBook,
     stats: ConnStats,
     stop_copying: VecDeque<ConnKey>,
     panics: Vec<ParserPanic>,
     sockets: Vec<SocketOwner>,
     /// On the events' clock: it follows the kernel's, whatever is done to the wall clock.
-    pub(super) now_unix_ns: i64,
+    now_unix_ns: i64,
     /// The caller's clock when it called last.
-    pub(super) wall_unix_ns: Option<i64>,
+    wall_unix_ns: Option<i64>,
     /// The newest event since then.
-    pub(super) newest_event_ns: Option<i64>,
+    newest_event_ns: Option<i64>,
     last_stats_ns: i64,
-    pub(super) counters: TrackerCounters,
+    counters: TrackerCounters,
 }
 
 impl Tracker {
@@ -180,7 +154,7 @@ impl Tracker {
                 .map(|def| def.parsing.as_ref().map(|parsing| (parsing.shared)()))
                 .collect(),
             parsed: vec![Counters::default(); PROTOCOLS.len()],
-            losses: vec![Losses::default(); PROTOCOLS.len() + 1],
+            losses: LossBook::default(),
             stats: ConnStats::default(),
             stop_copying: VecDeque::new(),
             panics: Vec::new(),
@@ -282,48 +256,6 @@ impl Tracker {
         self.tell(slot, at.process, at.time_unix_ns, false);
     }
 
-    /// Once no response can come any more, the parser need not wait for the close.
-    fn direction_ended(&mut self, at: &SocketEvent, direction: Direction) {
-        let Some(&slot) = self.by_key.get(&at.socket.key) else { return };
-        let Some(conn) = self.conn_mut(slot) else { return };
-        if conn.responses_end_since(direction, at.time_unix_ns) {
-            self.attend(slot);
-        }
-    }
-
-    fn closed(&mut self, at: &SocketEvent, last: bool, egress_bytes: u64, ingress_bytes: u64) {
-        if last {
-            self.connecting.remove(&at.socket.key);
-        }
-        let Some(&slot) = self.by_key.get(&at.socket.key) else { return };
-        let Some(conn) = self.conn_mut(slot) else { return };
-        conn.last_event_ns = conn.last_event_ns.max(at.time_unix_ns);
-        conn.bytes_sent = conn.bytes_sent.max(egress_bytes);
-        conn.bytes_received = conn.bytes_received.max(ingress_bytes);
-        if last {
-            conn.closing_since_ns = Some(at.time_unix_ns);
-            self.attend(slot);
-        } else {
-            // Whoever it is that still holds it: perhaps the same process by another descriptor,
-            // perhaps one that has not used it yet.
-            conn.let_go_by(at.process);
-            unhold(&mut self.held, at.process, slot);
-        }
-        self.is_active(slot);
-    }
-
-    fn exited(&mut self, process: Process) {
-        for slot in self.held.remove(&process).into_iter().flatten() {
-            let Some(conn) = self.slots[slot as usize].as_deref_mut() else { continue };
-            // Counted under its process, before that is forgotten.
-            self.stats.take(conn, false);
-            if conn.released_by(process) && !std::mem::replace(&mut conn.is_doubtful, true) {
-                self.doubtful.push((slot, self.now_unix_ns));
-            }
-        }
-        self.stats.process_gone(process);
-    }
-
     fn take_new_holder(&mut self, slot: u32) {
         if let Some(conn) = self.conn_mut(slot)
             && let Some(process) = conn.take_new_holder()
@@ -341,7 +273,7 @@ impl Tracker {
         }
     }
 
-    pub(super) fn conn_mut(&mut self, slot: u32) -> Option<&mut Connection> {
+    fn conn_mut(&mut self, slot: u32) -> Option<&mut Connection> {
         self.slots.get_mut(slot as usize)?.as_deref_mut()
     }
 
@@ -388,50 +320,7 @@ impl Tracker {
         self.sockets.push(SocketOwner { end, netns, process, opened, at_unix_ns, ended });
     }
 
-    /// Second chance: the first one under the hand that was not used since it came by last, or of
-    /// those that it came by the one that was silent longest.
-    fn evict(&mut self) {
-        let mut oldest: Option<(i64, u32)> = None;
-        let mut looks = 0;
-        while looks < EVICT_LOOKS.min(self.by_key.len()) {
-            self.hand = (self.hand + 1) % self.slots.len();
-            let slot = self.hand as u32;
-            let Some(conn) = &mut self.slots[self.hand] else { continue };
-            looks += 1;
-            let candidate = (conn.last_event_ns, slot);
-            if !std::mem::take(&mut conn.touched) {
-                oldest = Some(candidate);
-                break;
-            }
-            oldest = oldest.min(Some(candidate)).or(Some(candidate));
-        }
-        if let Some((_, slot)) = oldest {
-            self.losses_of(slot).connections_evicted += 1;
-            self.remove(slot);
-        }
-    }
-
-    pub(super) fn remove(&mut self, slot: u32) {
-        if let Some(conn) = self.conn_mut(slot) {
-            let until_unix_ns = conn.closing_since_ns.unwrap_or(conn.last_event_ns);
-            let process = conn.ends.process;
-            self.tell(slot, process, until_unix_ns, true);
-        }
-        self.take_parsed(slot);
-        let Some(mut conn) = self.slots[slot as usize].take() else { return };
-        self.stats.take(&mut conn, true);
-        self.counters.held_bytes =
-            self.counters.held_bytes.saturating_sub(conn.held_bytes() as u64);
-        let known = conn.read_as().unwrap_or(PROTOCOLS.len());
-        self.losses[known].stream_overflow_bytes += conn.overflow_bytes();
-        self.by_key.remove(&conn.ends.socket.key);
-        for holder in conn.holders() {
-            unhold(&mut self.held, holder, slot);
-        }
-        self.free.push(slot);
-    }
-
-    pub(super) fn attend(&mut self, slot: u32) {
+    fn attend(&mut self, slot: u32) {
         if let Some(conn) = self.conn_mut(slot)
             && !std::mem::replace(&mut conn.in_attention, true)
         {
@@ -440,7 +329,7 @@ impl Tracker {
     }
 
     /// Lets a connection work; a panic in there ends the connection and nothing else.
-    pub(super) fn look(
+    fn look(
         &mut self,
         slot: u32,
         emit: &mut Emit<'_>,
@@ -462,8 +351,7 @@ impl Tracker {
         let outcome = catch_unwind(AssertUnwindSafe(|| work(conn, &mut look)));
         let ignored = !matches!(outcome, Ok(Outcome::Tracked));
         if let Err(panic) = outcome {
-            let known = conn.read_as().unwrap_or(PROTOCOLS.len());
-            self.losses[known].parser_panics += 1;
+            self.losses.of(conn).parser_panics += 1;
             if self.panics.len() < PANICS_MAX {
                 self.panics.push(ParserPanic {
                     time_unix_ns: self.now_unix_ns,
@@ -498,10 +386,10 @@ impl Tracker {
     }
 
     fn forget_bytes(&mut self, slot: u32) {
-        self.losses_of(slot).bytes_forgotten += 1;
         let Some(conn) = self.slots.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
             return;
         };
+        self.losses.of(conn).bytes_forgotten += 1;
         let before = conn.held_bytes();
         conn.forget_unread(&mut self.shared);
         let freed = before.saturating_sub(conn.held_bytes()) as u64;
@@ -513,12 +401,6 @@ impl Tracker {
         if let Some((protocol, counted)) = self.conn_mut(slot).and_then(Connection::take_counters) {
             self.parsed[protocol].add(counted);
         }
-    }
-
-    /// Where what a connection loses is counted.
-    fn losses_of(&mut self, slot: u32) -> &mut Losses {
-        let known = self.conn_mut(slot).and_then(|conn| conn.read_as());
-        &mut self.losses[known.unwrap_or(PROTOCOLS.len())]
     }
 
     /// Connection statistics that changed, if it is time for them (`None` if not).
@@ -578,24 +460,23 @@ impl Tracker {
         self.parsed[protocol]
     }
 
-    /// What was lost with connections of a protocol; `None`: of those whose protocol is not known.
-    #[must_use]
-    pub fn losses(&self, protocol: Option<ProtocolIdx>) -> Losses {
-        self.losses[protocol.unwrap_or(PROTOCOLS.len())]
-    }
-}
-
-/// Takes a slot out of a process's set, and the set away when it is empty.
-fn unhold<S: std::hash::BuildHasher, T: std::hash::BuildHasher>(
-    held: &mut HashMap<Process, HashSet<u32, S>, T>,
-    process: Process,
-    slot: u32,
-) {
-    if let Some(slots) = held.get_mut(&process) {
-        slots.remove(&slot);
-        if slots.is_empty() {
-            held.remove(&process);
+    /// Takes what the source has lost. After the events of the same time: what its socket speaks is known
+    /// then, if ever.
+    pub fn lost(&mut self, loss: &SocketLoss) {
+        let conn = loss.key.and_then(|key| {
+            let slot = *self.by_key.get(&key)?;
+            self.slots[slot as usize].as_deref()
+        });
+        match conn {
+            Some(conn) => self.losses.of(conn).before.add(loss.counts),
+            None => self.losses.of_nobody(loss.socket_type).before.add(loss.counts),
         }
+    }
+
+    /// What was lost, by what it concerns.
+    #[must_use]
+    pub fn losses(&self) -> &LossBook {
+        &self.losses
     }
 }
 

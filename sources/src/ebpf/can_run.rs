@@ -101,6 +101,15 @@ pub fn can_run() -> Vec<ProgramStatus> {
         .collect()
 }
 
+/// Whether the machine takes any program at all.
+///
+/// # Errors
+/// What is in the way.
+pub fn machine_can_run() -> Result<(), CannotRun> {
+    check_machine()?;
+    Tracefs::open().map(drop)
+}
+
 pub(super) fn check_machine() -> Result<(), CannotRun> {
     if kernel_version() < KERNEL_MIN {
         return Err(kernel_too_old());

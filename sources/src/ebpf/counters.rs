@@ -55,6 +55,20 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Those of what is lost on sockets.
+    pub(super) fn read_lost(map: &PerCpuArray<MapData, u64>) -> Counters {
+        let get = |counter: Counter| sum(map, counter as u32);
+        Counters {
+            lost_records: get(Counter::LostRecords),
+            lost_datagrams: get(Counter::LostDatagrams),
+            skipped_messages: get(Counter::SkippedMessages),
+            skipped_datagrams: get(Counter::SkippedDatagrams),
+            unseen_bytes: get(Counter::UnseenBytes),
+            uring_bytes: get(Counter::UringBytes),
+            ..Counters::default()
+        }
+    }
+
     /// The kernel's part of them.
     pub(super) fn read(map: &PerCpuArray<MapData, u64>) -> Counters {
         let get = |counter: Counter| sum(map, counter as u32);
@@ -82,26 +96,37 @@ impl Counters {
         }
     }
 
-    /// What was not seen or not kept, by reason, as a ledger of losses wants it: each loss once. All
-    /// reasons are always there. Calls that were left out on purpose (filters, our own connections,
-    /// streams that nobody reads) are no losses, nor is what is cut from long calls, which rows say
-    /// themselves. A table that has nothing of datagrams loses nothing with them.
+    /// What was lost and has no socket, by reason: any table of sockets may lack it. All reasons are always
+    /// there. What was lost on a socket is handed out by [`super::EbpfSource::losses`]. Calls that were
+    /// left out on purpose (filters, our own connections, streams that nobody reads) are no losses, nor
+    /// is what is cut from long calls, which rows say themselves.
     #[must_use]
-    pub fn losses(&self, has_datagrams: bool) -> [(&'static str, u64); 9] {
-        let other = |datagrams: u64| if has_datagrams { 0 } else { datagrams };
+    pub fn losses_anywhere(&self) -> [(&'static str, u64); 4] {
         [
-            ("ring_full", self.lost_records.saturating_sub(other(self.lost_datagrams))),
-            ("unseen_bytes", self.unseen_bytes),
-            ("io_uring_bytes", self.uring_bytes),
             ("compat32_bytes", self.compat_bytes),
             ("connections_failed", self.conns_failed),
             ("bad_registers", self.bad_registers),
-            (
-                "skipped_messages",
-                self.skipped_messages.saturating_sub(other(self.skipped_datagrams)),
-            ),
             ("malformed_records", self.malformed_records),
-            ("process_ring_full", self.process_lost_records),
+        ]
+    }
+}
+
+impl Counters {
+    /// What was handed out, cut and left out on purpose.
+    #[must_use]
+    pub fn beside_losses(&self) -> [(&'static str, u64); 11] {
+        [
+            ("records", self.records),
+            ("payload_bytes", self.payload_bytes),
+            ("cut_bytes", self.cut_bytes),
+            ("shed_calls", self.shed_calls),
+            ("faults", self.faults),
+            ("non_sockets", self.non_sockets),
+            ("other_sockets", self.other_sockets),
+            ("filtered", self.filtered),
+            ("excluded", self.excluded),
+            ("stopped_bytes", self.stopped_bytes),
+            ("compat_sockets", self.compat_sockets),
         ]
     }
 }

@@ -21,7 +21,7 @@ use aya::maps::{MapData, PerCpuArray, RingBuf};
 use aya::{Btf, Ebpf};
 use weir_bpf::abi;
 
-use crate::capture::{CaptureEvent, ConnKey, Liveness};
+use crate::capture::{CaptureEvent, ConnKey, Liveness, SocketLoss};
 
 mod attach;
 mod can_run;
@@ -31,12 +31,13 @@ mod decode;
 mod filters;
 mod liveness;
 mod load;
+mod losses;
 mod stop;
 #[cfg(test)]
 mod tests;
 mod wake;
 
-pub use can_run::{CannotRun, ProgramStatus, can_run};
+pub use can_run::{CannotRun, ProgramStatus, can_run, machine_can_run};
 pub use counters::{BLIND_PROCESSES_MAX, BlindProcess, BlindReason, Counters};
 pub use filters::{FilterError, Filters};
 pub use load::Build;
@@ -49,6 +50,7 @@ use counters::BlindMap;
 use decode::HeldExits;
 use filters::FilterMaps;
 use load::ProcessPart;
+use losses::LossMap;
 
 /// The most records that one [`EbpfSource::drain`] hands out: a few milliseconds of work.
 pub const DRAIN_RECORDS_MAX: usize = 16_384;
@@ -102,6 +104,7 @@ pub struct EbpfSource {
     process: Option<ProcessPart>,
     counters: PerCpuArray<MapData, u64>,
     blind: BlindMap,
+    losses: LossMap,
     clock: KernelClock,
     held_exits: HeldExits,
     delivered_records: u64,
@@ -141,6 +144,7 @@ impl EbpfSource {
         let events = load::take_ring(&mut ebpf, "events")?;
         let counters = load::take_counters(&mut ebpf, "counters")?;
         let blind = BlindMap::take(&mut ebpf)?;
+        let losses = LossMap::take(&mut ebpf)?;
         let process = load::process(&btf, &tracefs, &mut attachments, &mut programs);
         maps.enable()?;
         Ok(EbpfSource {
@@ -151,6 +155,7 @@ impl EbpfSource {
             process,
             counters,
             blind,
+            losses,
             clock: KernelClock::start(),
             held_exits: HeldExits::default(),
             delivered_records: 0,
@@ -249,6 +254,13 @@ impl EbpfSource {
     #[must_use]
     pub fn blind(&self) -> Vec<BlindProcess> {
         self.blind.read()
+    }
+
+    /// What was lost since the last call, by the socket that it was lost on: each loss once. To be called
+    /// after `drain`, so that who is asked knows the sockets.
+    pub fn losses(&mut self, f: &mut dyn FnMut(&SocketLoss)) {
+        let counters = Counters::read_lost(&self.counters);
+        self.losses.hand_out(&counters, f);
     }
 
     /// Never report connections to this address of ours, from either end.

@@ -381,7 +381,7 @@ fn too_much_is_refused_early() {
         run: 1,
         tick_ms: 1,
         table: "a".into(),
-        rows: rows(150, 10_000),
+        rows: rows(150, 1_000),
         _unread: Unread::default(),
     });
     while maintained.too_large().is_none() {

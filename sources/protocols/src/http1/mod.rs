@@ -10,6 +10,7 @@
 
 mod body;
 mod certain;
+mod chunks;
 mod headers;
 mod message;
 mod parse;
@@ -20,9 +21,9 @@ mod table;
 mod types;
 
 pub use body::{Body, ContentKind, NON_TEXT, NOT_DECODED, TRUNCATED_SUFFIX, UNKNOWN_TYPE};
+pub use chunks::{ChunkStep, ChunkedDecoder};
 pub use parse::{
-    ChunkStep, ChunkedDecoder, HeaderLine, RequestLine, StatusLine, recognise, recognise_first,
-    without_proxy_line,
+    HeaderLine, RequestLine, StatusLine, recognise, recognise_first, without_proxy_header,
 };
 pub(crate) use protocol::PROTOCOL;
 pub use stitch::{Context, Http1};

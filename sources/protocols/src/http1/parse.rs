@@ -1,12 +1,9 @@
-//! Slice in, borrowed parts out: start lines, header lines, how a body is framed, chunked bodies.
+//! Slice in, borrowed parts out: start lines, header lines, how a body is framed.
 //!
 //! Nothing here refuses what a server may answer: bytes above 127 and blanks in targets, any method,
 //! any header name, line ends without `\r`. What does not fit is empty, or framing that cannot be
 //! told ([`Framing::Unknown`]); whether it was acceptable is the server's to say, and its status
 //! tells. Each function is linear in what it is given.
-//!
-//! The chunked decoder is incremental and knows how many bytes it could do without: a gap that lies
-//! inside a chunk's data is stepped over, one that touches a size line is not.
 
 use super::types::Method;
 use crate::{Recognised, Side};
@@ -54,8 +51,6 @@ const METHODS: [&str; 33] = [
     "UNLOCK",
     "UNSUBSCRIBE",
 ];
-/// Longest chunk size line or trailer line.
-const CHUNK_LINE_BYTES_MAX: u32 = 8192;
 /// How a response begins; `#` is a digit.
 const STATUS_LINE: &[u8; 12] = b"HTTP/1.# ###";
 
@@ -253,18 +248,37 @@ fn without_empty_lines(bytes: &[u8]) -> &[u8] {
     &bytes[empty..]
 }
 
-/// The bytes behind a PROXY header of version 1, which balancers put in front of a connection.
+/// How a PROXY header of version 2 begins.
+const PROXY_SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+
+/// The bytes behind a PROXY header, of version 1 or 2, which balancers put in front of a connection.
 #[must_use]
-pub fn without_proxy_line(bytes: &[u8]) -> &[u8] {
-    /// The longest that there is.
-    const PROXY_LINE_BYTES_MAX: usize = 107;
-    if !bytes.starts_with(b"PROXY ") {
-        return bytes;
-    }
-    match memchr::memchr(b'\n', &bytes[..bytes.len().min(PROXY_LINE_BYTES_MAX)]) {
-        Some(newline) => &bytes[newline + 1..],
+pub fn without_proxy_header(bytes: &[u8]) -> &[u8] {
+    match proxy_header_bytes(bytes) {
+        Some(header) => bytes.get(header..).unwrap_or(bytes),
         None => bytes,
     }
+}
+
+/// How long the PROXY header is that these bytes begin with, as far as that can be told; `None`: it is none.
+pub(super) fn proxy_header_bytes(bytes: &[u8]) -> Option<usize> {
+    /// The longest line of version 1 that there is.
+    const LINE_BYTES_MAX: usize = 107;
+    /// Of version 2, behind the length: addresses, and what else a balancer tells.
+    const DATA_BYTES_MAX: usize = 4_096;
+    if bytes.starts_with(b"PROXY ") {
+        let newline = memchr::memchr(b'\n', &bytes[..bytes.len().min(LINE_BYTES_MAX)])?;
+        return Some(newline + 1);
+    }
+    let signature = bytes.len().min(PROXY_SIGNATURE.len());
+    if bytes.is_empty() || bytes[..signature] != PROXY_SIGNATURE[..signature] {
+        return None;
+    }
+    let fixed = PROXY_SIGNATURE.len() + 4;
+    let Some(fields) = bytes.get(PROXY_SIGNATURE.len()..fixed) else { return Some(fixed) };
+    let data = usize::from(u16::from_be_bytes([fields[2], fields[3]]));
+    let fits = fields[0] >> 4 == 2 && data <= DATA_BYTES_MAX;
+    fits.then_some(fixed + data)
 }
 
 fn request_line_fits(line: &[u8], whole: bool, methods: Methods) -> bool {
@@ -379,143 +393,4 @@ fn parse_decimal(text: &[u8]) -> Option<u64> {
         return None;
     }
     std::str::from_utf8(text).ok()?.parse().ok()
-}
-
-/// Incremental decoder of the chunked coding (RFC 9112 7.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChunkedDecoder {
-    state: ChunkState,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ChunkState {
-    /// In a size line: value so far, whether a digit came, whether an extension began.
-    Size {
-        value: u64,
-        digits: bool,
-        extension: bool,
-        line_bytes: u32,
-    },
-    Data {
-        left: u64,
-    },
-    /// Behind the data: `\r\n` or `\n`.
-    DataEnd,
-    /// In the lines behind the last chunk; an empty one ends the body.
-    Trailer {
-        line_bytes: u32,
-    },
-    Done,
-}
-
-/// What one step of the decoder found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChunkStep {
-    /// So many bytes of framing were used.
-    Framing(usize),
-    /// The first so many bytes are body.
-    Data(usize),
-    /// The body ended after so many bytes of framing.
-    Done(usize),
-    Invalid,
-}
-
-impl Default for ChunkedDecoder {
-    fn default() -> ChunkedDecoder {
-        ChunkedDecoder { state: ChunkState::size_line() }
-    }
-}
-
-impl ChunkState {
-    fn size_line() -> ChunkState {
-        ChunkState::Size { value: 0, digits: false, extension: false, line_bytes: 0 }
-    }
-}
-
-impl ChunkedDecoder {
-    /// Looks at the next bytes (at least one) and takes a run of body or of framing.
-    pub fn step(&mut self, bytes: &[u8]) -> ChunkStep {
-        if let ChunkState::Data { left } = self.state {
-            let count = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-            self.take_data(count as u64);
-            return ChunkStep::Data(count);
-        }
-        for (idx, &byte) in bytes.iter().enumerate() {
-            self.state = match self.framing_byte(byte) {
-                Some(ChunkState::Done) => {
-                    self.state = ChunkState::Done;
-                    return ChunkStep::Done(idx + 1);
-                }
-                Some(state) => state,
-                None => return ChunkStep::Invalid,
-            };
-            if matches!(self.state, ChunkState::Data { .. }) {
-                return ChunkStep::Framing(idx + 1);
-            }
-        }
-        ChunkStep::Framing(bytes.len())
-    }
-
-    fn framing_byte(&self, byte: u8) -> Option<ChunkState> {
-        match self.state {
-            ChunkState::Size { value, digits, extension, line_bytes } => {
-                if line_bytes >= CHUNK_LINE_BYTES_MAX {
-                    return None;
-                }
-                let line_bytes = line_bytes + 1;
-                match (byte, char::from(byte).to_digit(16)) {
-                    (b'\n', _) if digits && value == 0 => {
-                        Some(ChunkState::Trailer { line_bytes: 0 })
-                    }
-                    (b'\n', _) if digits => Some(ChunkState::Data { left: value }),
-                    (b'\n', _) => None,
-                    (_, Some(digit)) if !extension => {
-                        let value = value.checked_mul(16)?.checked_add(u64::from(digit))?;
-                        Some(ChunkState::Size { value, digits: true, extension, line_bytes })
-                    }
-                    (b';' | b'\r' | b' ' | b'\t', _) if digits => {
-                        Some(ChunkState::Size { value, digits, extension: true, line_bytes })
-                    }
-                    _ if extension => {
-                        Some(ChunkState::Size { value, digits, extension, line_bytes })
-                    }
-                    _ => None,
-                }
-            }
-            ChunkState::DataEnd => match byte {
-                b'\r' => Some(ChunkState::DataEnd),
-                b'\n' => Some(ChunkState::size_line()),
-                _ => None,
-            },
-            ChunkState::Trailer { line_bytes } => match (byte, line_bytes) {
-                (b'\n', 0) => Some(ChunkState::Done),
-                (b'\n', _) => Some(ChunkState::Trailer { line_bytes: 0 }),
-                (b'\r', _) => Some(ChunkState::Trailer { line_bytes }),
-                (_, CHUNK_LINE_BYTES_MAX..) => None,
-                (_, _) => Some(ChunkState::Trailer { line_bytes: line_bytes + 1 }),
-            },
-            ChunkState::Data { .. } | ChunkState::Done => None,
-        }
-    }
-
-    fn take_data(&mut self, count: u64) {
-        if let ChunkState::Data { left } = self.state {
-            let left = left.saturating_sub(count);
-            self.state = if left == 0 { ChunkState::DataEnd } else { ChunkState::Data { left } };
-        }
-    }
-
-    /// How many of the next bytes may be missing without harm to the framing.
-    #[must_use]
-    pub fn skippable_bytes(&self) -> u64 {
-        match self.state {
-            ChunkState::Data { left } => left,
-            _ => 0,
-        }
-    }
-
-    /// Steps over missing bytes of data, at most [`ChunkedDecoder::skippable_bytes`].
-    pub fn skip(&mut self, count: u64) {
-        self.take_data(count);
-    }
 }

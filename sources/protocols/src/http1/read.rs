@@ -7,10 +7,12 @@
 //! and a server answers none that has not begun. Missing bytes between messages end in
 //! [`Step::Lost`], after which the reader looks for an event that begins with a start line.
 
+mod framed;
+mod open;
+
+use super::chunks::ChunkedDecoder;
 use super::message::{read_request, read_response};
-use super::parse::{
-    ChunkStep, ChunkedDecoder, Framing, recognise, recognise_first, without_proxy_line,
-};
+use super::parse::{Framing, proxy_header_bytes, recognise};
 use super::types::{HEAD_BYTES_MAX, Message, Method, Pool};
 use crate::stream::StreamBuffer;
 use crate::{Config, Recognised, Side};
@@ -63,6 +65,8 @@ pub(super) struct Input<'a> {
     /// Of the request which a response would answer.
     pub(super) method: Method,
     pub(super) over: Over,
+    /// The request that is being read was answered then, and never told to go on.
+    pub(super) refused_ns: Option<i64>,
     /// What was seen before it has been seen by everybody: no event from before is on its way.
     pub(super) settled_ns: i64,
     pub(super) config: &'a Config,
@@ -155,16 +159,6 @@ impl Reader {
         self.lost_between_bytes
     }
 
-    /// Whether the current message's end cannot be seen.
-    pub(super) fn is_open(&self) -> bool {
-        matches!(self.state, State::Open { .. })
-    }
-
-    /// Whether more may come of an open message that has been given.
-    pub(super) fn is_at_rest(&self) -> bool {
-        self.state == State::Rest
-    }
-
     /// Whether the loss that has just been told is one between messages.
     pub(super) fn is_between_messages(&self) -> bool {
         self.state == State::Hunting { fresh: false }
@@ -225,6 +219,11 @@ impl Reader {
             return Step::Lost { message: false };
         }
         loop {
+            if let Some(refused_ns) = input.refused_ns
+                && let Some(request) = self.end_unsent(stream, refused_ns)
+            {
+                return Step::Complete(request);
+            }
             let found = match self.state {
                 State::Hunting { fresh } => self.hunt(stream, fresh),
                 State::Head => self.head(stream, input),
@@ -264,45 +263,6 @@ impl Reader {
     pub(super) fn abandon(&mut self) -> Option<Box<Message>> {
         self.state = State::Hunting { fresh: true };
         self.current.take()
-    }
-
-    /// A response to an unknown request promised a body, nothing of it came or it has gaps, and the
-    /// next event is another response: it answered a HEAD, or the end of its body was lost.
-    pub(super) fn end_bodiless(&mut self, stream: &StreamBuffer) -> Option<Box<Message>> {
-        let current = self.current.as_ref()?;
-        let begun =
-            matches!(self.state, State::Chunked(decoder) if decoder != ChunkedDecoder::default());
-        let bodiless = ((current.body.size_bytes() == 0 && !begun) || current.body.is_cut())
-            && stream.at_event_start()
-            && recognise(self.side, stream.unread()) == Recognised::Yes;
-        if !bodiless {
-            return None;
-        }
-        self.state = State::Head;
-        let mut message = self.current.take()?;
-        message.end_is_guessed = true;
-        Some(message)
-    }
-
-    /// The open message is over; more of its bytes may come.
-    pub(super) fn end_open(&mut self) -> Option<Box<Message>> {
-        if !self.is_open() {
-            return None;
-        }
-        let message = self.current.take()?;
-        let unseen = std::mem::take(&mut self.open_unseen);
-        self.state = if unseen { self.behind_loss() } else { State::Rest };
-        Some(message)
-    }
-
-    /// How many other messages were read as a part of open ones, since the last call.
-    pub(super) fn take_swallowed(&mut self) -> u64 {
-        std::mem::take(&mut self.swallowed)
-    }
-
-    fn behind_loss(&mut self) -> State {
-        (self.after_loss, self.after_gap, self.owes_loss) = (true, true, true);
-        State::Hunting { fresh: true }
     }
 
     fn lose(&mut self) -> Option<Step> {
@@ -347,11 +307,16 @@ impl Reader {
     }
 
     fn head(&mut self, stream: &mut StreamBuffer, input: &mut Input<'_>) -> Option<Step> {
-        self.skip_empty_lines(stream);
-        if stream.position() == 0 && self.side == Side::Request {
-            let proxied = stream.unread().len() - without_proxy_line(stream.unread()).len();
+        if stream.position() == 0
+            && self.side == Side::Request
+            && let Some(proxied) = proxy_header_bytes(stream.unread())
+        {
+            if proxied > stream.unread().len() && stream.lost_bytes() == 0 {
+                return Some(Step::Wait);
+            }
             stream.consume(proxied);
         }
+        self.skip_empty_lines(stream);
         let bytes = stream.unread();
         if bytes.is_empty() && stream.lost_bytes() == 0 {
             return Some(Step::Wait);
@@ -461,241 +426,10 @@ impl Reader {
         false
     }
 
-    fn begin_body(
-        &mut self,
-        stream: &StreamBuffer,
-        framing: Framing,
-        mut message: Box<Message>,
-    ) -> Option<Step> {
-        self.state = match framing {
-            Framing::None | Framing::Tunnel | Framing::Length(0) => {
-                self.state = State::Head;
-                message.note_end(stream);
-                return Some(Step::Complete(message));
-            }
-            Framing::Length(left) => State::Length(left),
-            Framing::Chunked => State::Chunked(ChunkedDecoder::default()),
-            Framing::UntilClose => State::UntilClose,
-            Framing::Unknown => {
-                message.body.mark_cut();
-                State::Open { chunked: false }
-            }
-        };
-        self.current = Some(message);
-        None
-    }
-
     fn complete(&mut self, stream: &StreamBuffer) -> Option<Step> {
         self.state = State::Head;
         let mut message = self.current.take()?;
         message.note_end(stream);
         Some(Step::Complete(message))
-    }
-
-    fn length(&mut self, stream: &mut StreamBuffer, left: u64) -> Option<Step> {
-        let used = self.body_bytes(stream, left);
-        if used == left {
-            return self.complete(stream);
-        }
-        self.state = State::Length(left - used);
-        if used == 0 { Some(Step::Wait) } else { None }
-    }
-
-    /// A body without a length lasts until the connection closes, unless the server goes on with
-    /// the answer to another request.
-    fn until_close(&mut self, stream: &mut StreamBuffer, input: &Input<'_>) -> Option<Step> {
-        while let Some(begins_ns) = stream.next_byte_ns() {
-            let is_next = matches!(input.over, Over::After(over_ns) if begins_ns > over_ns)
-                && stream.at_event_start()
-                && recognise(self.side, stream.unread()) == Recognised::Yes;
-            let over_ns = if let Over::After(over_ns) = input.over { over_ns } else { i64::MAX };
-            if is_next && self.unseen_until_ns > over_ns {
-                // The next one may have begun in what is missing.
-                self.state = self.behind_loss();
-                return self.current.take().map(Step::Complete);
-            }
-            if is_next {
-                return self.complete(stream);
-            }
-            self.note_unseen(stream);
-            self.body_bytes(stream, stream.run_bytes());
-        }
-        Some(Step::Wait)
-    }
-
-    /// Whose the bytes at the stream's position are: the open message's, or the next one's.
-    fn part(&self, stream: &StreamBuffer, over: Over, settled_ns: i64) -> Part {
-        let Some(begins_ns) = stream.next_byte_ns() else { return Part::Wait };
-        match over {
-            Over::Untold => Part::Lost,
-            Over::After(over_ns) if stream.at_unseen() => {
-                let is_before = stream.behind_hole_ns().is_some_and(|behind| behind <= over_ns);
-                if is_before { Part::Its } else { Part::Lost }
-            }
-            Over::After(over_ns) if begins_ns <= over_ns => Part::Its,
-            // What was taken for its own may have held the beginning of the next one.
-            Over::After(over_ns) if self.unseen_until_ns > over_ns => Part::Lost,
-            Over::After(_) => self.next_part(stream),
-            // The other direction's event that makes it the next one's may be on its way.
-            Over::Open if begins_ns > settled_ns && self.may_begin(stream) => Part::Wait,
-            Over::Open => Part::Its,
-        }
-    }
-
-    /// The same for bytes that were moved when the open message was over.
-    fn next_part(&self, stream: &StreamBuffer) -> Part {
-        match (self.side, stream.at_event_start() && !stream.unread().is_empty()) {
-            (Side::Response, true) => Part::Next,
-            (Side::Response, false) => Part::Lost,
-            // An answer may come before its request has ended: the rest of it still follows.
-            (Side::Request, begins) => match recognise_first(self.side, stream.unread()) {
-                Recognised::Yes if begins => Part::Next,
-                Recognised::Unsure if begins && stream.lost_bytes() == 0 => Part::Wait,
-                _ => Part::Its,
-            },
-        }
-    }
-
-    fn may_begin(&self, stream: &StreamBuffer) -> bool {
-        stream.at_event_start() && recognise(self.side, stream.unread()) != Recognised::No
-    }
-
-    fn open(
-        &mut self,
-        stream: &mut StreamBuffer,
-        chunked: bool,
-        input: &Input<'_>,
-    ) -> Option<Step> {
-        if stream.next_byte_ns().is_none() {
-            let ended = self.is_quiet(stream, input).then(|| self.end_open()).flatten();
-            return Some(ended.map_or(Step::Wait, Step::Complete));
-        }
-        match self.part(stream, input.over, input.settled_ns) {
-            Part::Wait => return Some(Step::Wait),
-            Part::Next => {
-                self.open_unseen = false;
-                return self.complete(stream);
-            }
-            Part::Lost => {
-                self.open_unseen = false;
-                self.state = self.behind_loss();
-                return self.current.take().map(Step::Complete);
-            }
-            Part::Its => {}
-        }
-        self.open_unseen |= stream.at_unseen();
-        self.note_unseen(stream);
-        self.swallowed += u64::from(self.open_unseen && self.may_begin(stream));
-        let run_bytes = stream.run_bytes();
-        let seen = usize::try_from(run_bytes).unwrap_or(usize::MAX).min(stream.unread().len());
-        let run = &stream.unread()[..seen];
-        let ends =
-            chunked && !self.open_unseen && (run.ends_with(LAST_CHUNK) || *run == LAST_CHUNK[2..]);
-        self.body_bytes(stream, run_bytes);
-        if ends && stream.at_event_end() {
-            self.state = State::Rest;
-            return self.current.take().map(Step::Complete);
-        }
-        None
-    }
-
-    /// Nothing has come of the open response for long: what there is of it is its row, and what may
-    /// still come is stepped over. A request lasts until its answer.
-    fn is_quiet(&self, stream: &StreamBuffer, input: &Input<'_>) -> bool {
-        let since_ns = stream.last_read_ns().unwrap_or(i64::MAX);
-        self.side == Side::Response
-            && stream.is_empty()
-            && input.settled_ns.saturating_sub(since_ns) >= OPEN_QUIET_NS
-    }
-
-    /// Steps over what may still come of a message that has been given.
-    fn rest(&mut self, stream: &mut StreamBuffer, over: Over, settled_ns: i64) -> Option<Step> {
-        if stream.next_byte_ns().is_none() {
-            return Some(Step::Wait);
-        }
-        match self.part(stream, over, settled_ns) {
-            Part::Wait => Some(Step::Wait),
-            Part::Next => {
-                self.state = State::Head;
-                None
-            }
-            Part::Lost => {
-                self.state = self.behind_loss();
-                self.owes_loss = false;
-                Some(Step::Lost { message: false })
-            }
-            Part::Its => {
-                self.note_unseen(stream);
-                stream.skip(stream.run_bytes());
-                None
-            }
-        }
-    }
-
-    fn note_unseen(&mut self, stream: &StreamBuffer) {
-        if stream.at_unseen() {
-            let until_ns = stream.behind_hole_ns().unwrap_or(i64::MAX);
-            self.unseen_until_ns = self.unseen_until_ns.max(until_ns);
-        }
-    }
-
-    /// Takes at most `left` bytes of plain body, there or missing.
-    fn body_bytes(&mut self, stream: &mut StreamBuffer, left: u64) -> u64 {
-        let Some(message) = &mut self.current else { return 0 };
-        let bytes = stream.unread();
-        if bytes.is_empty() {
-            let missing = stream.lost_bytes().min(left);
-            if missing > 0 {
-                message.body.push_gap(missing);
-                message.wire_bytes += missing;
-                message.last_unix_ns = stream.skip(missing).max(message.last_unix_ns);
-            }
-            return missing;
-        }
-        let count = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-        message.body.push(&bytes[..count]);
-        message.wire_bytes += count as u64;
-        message.last_unix_ns = stream.consume(count).max(message.last_unix_ns);
-        count as u64
-    }
-
-    fn chunked(&mut self, stream: &mut StreamBuffer, mut decoder: ChunkedDecoder) -> Option<Step> {
-        let Some(message) = &mut self.current else { return self.lose() };
-        let bytes = stream.unread();
-        if bytes.is_empty() {
-            let missing = stream.lost_bytes();
-            if missing == 0 {
-                return Some(Step::Wait);
-            }
-            let skipped = missing.min(decoder.skippable_bytes());
-            if skipped == 0 {
-                message.body.mark_cut();
-                self.state = State::Open { chunked: true };
-                return None;
-            }
-            decoder.skip(skipped);
-            message.body.push_gap(skipped);
-            message.wire_bytes += skipped;
-            message.last_unix_ns = stream.skip(skipped).max(message.last_unix_ns);
-            self.state = State::Chunked(decoder);
-            return None;
-        }
-        let (used, done) = match decoder.step(bytes) {
-            ChunkStep::Framing(used) => (used, false),
-            ChunkStep::Done(used) => (used, true),
-            ChunkStep::Data(used) => {
-                message.body.push(&bytes[..used]);
-                (used, false)
-            }
-            ChunkStep::Invalid => {
-                message.body.mark_cut();
-                self.state = State::Open { chunked: true };
-                return None;
-            }
-        };
-        message.wire_bytes += used as u64;
-        message.last_unix_ns = stream.consume(used).max(message.last_unix_ns);
-        self.state = State::Chunked(decoder);
-        if done { self.complete(stream) } else { None }
     }
 }

@@ -23,16 +23,17 @@
 //! Times decide what came before what between the directions (events are delivered in no certain
 //! order between them); positions decide within one.
 
+mod resync;
+
 use std::collections::VecDeque;
 
-use super::certain::{History, RequestSizes, Uncertain};
-use super::parse::recognise;
+use super::certain::{RequestSizes, Uncertain};
 use super::read::{Input, Over, Reader, Ready, Step};
 use super::types::{
     Exchange, Message, Method, PIPELINE_BYTES_MAX, PIPELINE_MAX, PIPELINE_SHRINKS, Pool,
 };
 use crate::stream::StreamBuffer;
-use crate::{Config, Counters, REORDER_GRACE_NS, Recognised, Side};
+use crate::{Config, Counters, REORDER_GRACE_NS, Side};
 
 /// What a call needs from outside.
 pub struct Context<'a> {
@@ -73,6 +74,8 @@ pub struct Http1 {
     owner: Owner,
     /// A complete response to the front request, which is itself not complete yet.
     answer: Option<Box<Message>>,
+    /// An interim answer to the front request has come: its body may follow.
+    continued: bool,
     /// `None`: the next response answers the front request.
     uncertain: Option<Uncertain>,
     /// Response heads were lost before what is read next.
@@ -123,6 +126,7 @@ impl Http1 {
             drop_partial: false,
             owner: Owner::Nobody,
             answer: None,
+            continued: false,
             uncertain: None,
             response_loss: false,
             response_loss_at_head: false,
@@ -203,41 +207,6 @@ impl Http1 {
         self.drop_rest(requests, ctx);
     }
 
-    /// What has no answer at the end: the peer gave none, or we have lost it.
-    fn drop_rest(&mut self, requests: &StreamBuffer, ctx: &mut Context<'_>) {
-        let is_loss = |item: &Item| matches!(item, Item::Loss { .. });
-        let lost = self.uncertain.is_some() || self.response_loss || self.queue.iter().any(is_loss);
-        let mut left = u64::from(
-            self.requests.is_at_head()
-                && recognise(Side::Request, requests.unread()) == Recognised::Yes,
-        );
-        if let Some(request) = self.requests.abandon() {
-            // A partial request that was given up before has been counted then.
-            left += u64::from(!self.drop_partial);
-            ctx.pool.give(request);
-        }
-        for item in std::mem::take(&mut self.queue) {
-            if let Item::Request(request) = item {
-                left += 1;
-                ctx.pool.give(request);
-            }
-        }
-        self.queue_bytes = 0;
-        for response in self.responses.abandon().into_iter().chain(self.answer.take()) {
-            self.lose_sync().response(&response);
-            self.count_lost();
-            ctx.pool.give(response);
-        }
-        if lost {
-            self.lose_sync().requests += left;
-            self.count_lost();
-        } else {
-            self.counters.unanswered += left;
-        }
-        self.settle_unowned();
-        self.count_swallowed();
-    }
-
     /// After an upgrade or a CONNECT the bytes are no longer HTTP: nothing more will come of them.
     #[must_use]
     pub fn is_opaque(&self) -> bool {
@@ -264,26 +233,6 @@ impl Http1 {
             + self.requests.held_bytes()
             + self.responses.held_bytes()
             + self.answer.as_ref().map_or(0, |answer| answer.held_bytes())
-    }
-
-    /// Forgets the requests that wait, for room.
-    pub fn give_up(&mut self, pool: &mut Pool) {
-        let mut count = 0;
-        for item in std::mem::take(&mut self.queue) {
-            if let Item::Request(request) = item {
-                count += 1;
-                pool.give(request);
-            }
-        }
-        self.queue_bytes = 0;
-        self.owner = Owner::Nobody;
-        self.counters.given_up += count;
-        self.lose_sync().gave_up(count);
-        if let Some(answer) = self.answer.take() {
-            self.lose_sync().response(&answer);
-            self.count_lost();
-            pool.give(answer);
-        }
     }
 
     fn enqueue(&mut self, mut request: Box<Message>) {
@@ -344,7 +293,10 @@ impl Http1 {
             _ => Over::Open,
         };
         let settled_ns = self.settled_ns(ctx);
-        Input { method: Method::Other, over, settled_ns, config: ctx.config, pool: ctx.pool }
+        let refusal = self.answer.as_ref().filter(|_| self.queue.is_empty() && !self.continued);
+        let refused_ns = refusal.map(|answer| answer.last_unix_ns);
+        let method = Method::Other;
+        Input { method, over, refused_ns, settled_ns, config: ctx.config, pool: ctx.pool }
     }
 
     fn response_input<'c>(&self, requests: &StreamBuffer, ctx: &'c mut Context<'_>) -> Input<'c> {
@@ -353,7 +305,8 @@ impl Http1 {
             _ => Method::Unknown,
         };
         let (over, settled_ns) = (self.response_over(requests), self.settled_ns(ctx));
-        Input { method, over, settled_ns, config: ctx.config, pool: ctx.pool }
+        let (config, refused_ns) = (ctx.config, None);
+        Input { method, over, refused_ns, settled_ns, config, pool: ctx.pool }
     }
 
     fn settled_ns(&self, ctx: &Context<'_>) -> i64 {
@@ -385,30 +338,6 @@ impl Http1 {
             Some(partial) => Some(partial.first_unix_ns),
             None if self.requests.is_at_head() => requests.unread_since_ns(),
             None => None,
-        }
-    }
-
-    fn request_lost(&mut self, message: bool, ctx: &mut Context<'_>) {
-        // A partial request that was given up before has been counted then.
-        let counted = std::mem::take(&mut self.drop_partial);
-        if message && !counted {
-            self.lose_sync().requests += 1;
-            self.count_lost();
-            if self.queue.is_empty() {
-                // It was the front: its response, read or being read, has lost its request.
-                self.owner = Owner::Nobody;
-                if let Some(answer) = self.answer.take() {
-                    self.lose_sync().response(&answer);
-                    self.count_lost();
-                    ctx.pool.give(answer);
-                }
-            }
-        }
-        self.unjudged_ns = None;
-        if !matches!(self.queue.back(), Some(Item::Loss { .. })) {
-            let between = self.requests.is_between_messages();
-            let lost_bytes_before = between.then(|| self.requests.lost_between_bytes());
-            self.queue.push_back(Item::Loss { lost_bytes_before });
         }
     }
 
@@ -446,222 +375,15 @@ impl Http1 {
                 Some(owner) => self.owner = owner,
                 None => return false,
             }
+            let answers_nothing = self.owner == Owner::Nobody && self.uncertain.is_none();
+            if answers_nothing && self.responses.skip_excess(responses) {
+                return true;
+            }
             if self.owner == Owner::Front {
                 self.pipelined |= self.overlaps_next(requests, responses);
             }
         }
         self.read_response(requests, responses, ctx)
-    }
-
-    /// Whether the request after the front one began before the front one's response, which is
-    /// what begins here: nothing is missing in between.
-    fn overlaps_next(&self, requests: &StreamBuffer, responses: &StreamBuffer) -> bool {
-        let next_ns = match self.queue.get(1) {
-            Some(Item::Request(next)) => Some(next.first_unix_ns),
-            None if self.queue.len() == 1 => self.partial_since_ns(requests),
-            Some(Item::Loss { .. }) | None => None,
-        };
-        next_ns.zip(responses.unread_since_ns()).is_some_and(|(next, answer)| next < answer)
-    }
-
-    /// Whose answer the response that begins here is. `None`: too early to say.
-    fn choose_owner(
-        &mut self,
-        requests: &mut StreamBuffer,
-        responses: &StreamBuffer,
-        ctx: &mut Context<'_>,
-    ) -> Option<Owner> {
-        let begins_ns = responses.unread_since_ns()?;
-        if std::mem::take(&mut self.response_loss) {
-            self.responses_lost(begins_ns, responses, ctx);
-        }
-        loop {
-            let request = match self.front() {
-                Front::Request(request) => request,
-                Front::Loss => {
-                    self.pop_loss();
-                    continue;
-                }
-                Front::Nothing => {
-                    let late = ctx.now_unix_ns.saturating_sub(begins_ns) >= REORDER_GRACE_NS;
-                    if !late && !self.closing {
-                        return None;
-                    }
-                    if self.cut_half_request(begins_ns, requests, ctx) {
-                        continue;
-                    }
-                    return Some(Owner::Nobody);
-                }
-            };
-            if begins_ns < request.first_unix_ns {
-                return Some(Owner::Nobody);
-            }
-            let Some(mut uncertain) = self.uncertain else { return Some(Owner::Front) };
-            uncertain.requests_unseen |= request.after_gap;
-            // All responses up to here are known, and fewer than the requests before this one.
-            let overlaps = !uncertain.responses_lost && uncertain.requests > uncertain.responses;
-            // Behind a gap with room for more it may be a part of a request, and only look like one.
-            let whole = !request.after_gap || uncertain.fits_one_request(self.history());
-            let alternates = !overlaps && whole && self.alternates(request);
-            if uncertain.certain(request, alternates, self.history()) {
-                self.uncertain = None;
-                return Some(Owner::Front);
-            }
-            self.pipelined |= overlaps;
-            self.uncertain = Some(uncertain);
-            self.reject_front(alternates, ctx);
-        }
-    }
-
-    /// A response is there, and what there is of a request, which began before it, is less than a
-    /// head: the server did not wait for the rest (408, or what it read was none of HTTP).
-    fn cut_half_request(
-        &mut self,
-        begins_ns: i64,
-        requests: &mut StreamBuffer,
-        ctx: &mut Context<'_>,
-    ) -> bool {
-        let began = requests.unread_since_ns().is_some_and(|since_ns| since_ns <= begins_ns);
-        if self.uncertain.is_some() || self.drop_partial || !self.requests.is_at_head() || !began {
-            return false;
-        }
-        let mut input = self.request_input(ctx);
-        if let Some(Step::Lost { message }) = self.requests.cut_head(requests, &mut input) {
-            self.request_lost(message, ctx);
-        }
-        true
-    }
-
-    /// Response bytes are missing before the response that begins here at `begins_ns`.
-    fn responses_lost(&mut self, begins_ns: i64, responses: &StreamBuffer, ctx: &mut Context<'_>) {
-        let ended_ns = self.responses.loss_ended_ns(begins_ns, responses);
-        let interim = self.drop_before(ended_ns, ctx);
-        // The first bytes ever seen were the end of a response: nothing was lost with it.
-        let joined = self.last_response_ns.is_none() && ended_ns < begins_ns && !self.from_start;
-        if !joined {
-            let at_head = std::mem::take(&mut self.response_loss_at_head) && !interim;
-            let uncertain = self.lose_sync();
-            uncertain.responses_unsure |= uncertain.responses_lost && !at_head;
-            uncertain.responses_lost = true;
-            uncertain.responses_lost_until_ns =
-                Some(ended_ns).max(uncertain.responses_lost_until_ns);
-            uncertain.responses_lost_min += u64::from(at_head);
-        }
-    }
-
-    fn history(&self) -> History {
-        History {
-            clean_pairs: self.clean_pairs,
-            last_response_ns: self.last_response_ns,
-            lost_bytes: self.requests.lost_between_bytes(),
-            sizes: self.request_sizes,
-        }
-    }
-
-    fn pop_loss(&mut self) {
-        if let Some(Item::Loss { lost_bytes_before }) = self.dequeue() {
-            let uncertain = self.lose_sync();
-            uncertain.request_losses += 1;
-            uncertain.lost_bytes_before = uncertain.lost_bytes_before.or(lost_bytes_before);
-        }
-    }
-
-    /// A final response ended between the bytes before this request and this request. If bytes in
-    /// between were not seen it must be one that answers none of the known requests: otherwise
-    /// this may be the middle of a request that only looks like one.
-    fn alternates(&self, request: &Message) -> bool {
-        let last_ns = if request.after_gap { self.last_unowned_ns } else { self.last_response_ns };
-        let answered = last_ns.is_some_and(|ended| {
-            ended < request.first_unix_ns
-                && request.before_unix_ns.is_none_or(|before| before < ended)
-        });
-        answered && request.at_event_start && !self.pipelined
-    }
-
-    fn reject_front(&mut self, alternates: bool, ctx: &mut Context<'_>) {
-        let uncertain = self.lose_sync();
-        uncertain.alternations = if alternates { uncertain.alternations + 1 } else { 0 };
-        self.drop_front(ctx);
-    }
-
-    /// Drops the front request; pairing must be uncertain already.
-    fn drop_front(&mut self, ctx: &mut Context<'_>) {
-        match self.dequeue() {
-            Some(Item::Request(request)) => {
-                self.lose_sync().requests += 1;
-                ctx.pool.give(request);
-            }
-            Some(Item::Loss { .. }) => {}
-            None => {
-                self.drop_partial = true;
-                // Others may be read as a part of it.
-                let unseen = self.requests.is_open();
-                let uncertain = self.lose_sync();
-                uncertain.requests += 1;
-                uncertain.requests_unseen |= unseen;
-            }
-        }
-        self.count_lost();
-    }
-
-    fn count_swallowed(&mut self) {
-        self.counters.gap += self.requests.take_swallowed() + self.responses.take_swallowed();
-    }
-
-    fn count_lost(&mut self) {
-        if let Some(uncertain) = &mut self.uncertain {
-            uncertain.count(&mut self.counters);
-        }
-    }
-
-    /// Pairing is uncertain from here on; what is known since then.
-    fn lose_sync(&mut self) -> &mut Uncertain {
-        let joined = !self.from_start && self.counters.exchanges == 0;
-        let counters = &mut self.counters;
-        self.uncertain.get_or_insert_with(|| {
-            counters.resyncs += 1;
-            let mut uncertain = Uncertain::new(joined);
-            // They answered what is missing.
-            uncertain.responses = std::mem::take(&mut self.unowned);
-            uncertain.responses_guessed = std::mem::take(&mut self.unowned_guessed);
-            uncertain.count(counters);
-            uncertain
-        })
-    }
-
-    /// No loss came before the responses without a request.
-    fn settle_unowned(&mut self) {
-        let unowned = std::mem::take(&mut self.unowned);
-        self.unowned_guessed = false;
-        match self.from_start || self.counters.exchanges > 0 {
-            true => self.counters.unasked += unowned,
-            false => self.counters.unpaired += unowned,
-        }
-    }
-
-    /// Drops the requests that began before `time_unix_ns`; pairing must be uncertain already. True
-    /// if an interim response may have come for one of them.
-    fn drop_before(&mut self, time_unix_ns: i64, ctx: &mut Context<'_>) -> bool {
-        let mut interim = false;
-        loop {
-            let request = match self.front() {
-                Front::Request(request) => request,
-                Front::Loss => {
-                    self.owner = Owner::Nobody;
-                    self.pop_loss();
-                    continue;
-                }
-                Front::Nothing => return interim,
-            };
-            if request.first_unix_ns >= time_unix_ns {
-                return interim;
-            }
-            interim |= request.expects;
-            let after_gap = request.after_gap;
-            self.lose_sync().requests_unseen |= after_gap;
-            self.owner = Owner::Nobody;
-            self.drop_front(ctx);
-        }
     }
 
     fn read_response(
@@ -681,6 +403,7 @@ impl Http1 {
             Step::Wait => false,
             Step::Promised => true,
             Step::Complete(interim) if interim.is_interim() => {
+                self.continued |= self.owner == Owner::Front && interim.status == 100;
                 ctx.pool.give(interim);
                 true
             }
@@ -733,6 +456,7 @@ impl Http1 {
         else {
             return;
         };
+        self.continued = false;
         self.unjudged_ns = Some(response.first_unix_ns);
         match self.queue.front() {
             Some(Item::Request(next)) => {
@@ -748,26 +472,6 @@ impl Http1 {
         (ctx.emit)(Exchange { request: &request, response: &response });
         ctx.pool.give(request);
         ctx.pool.give(response);
-    }
-
-    /// A pair is clean if the next request began after its response, and nothing is missing between
-    /// the two requests: what was lost may have begun before the response.
-    fn judge_pair(&mut self, next_ns: i64, after_loss: bool) {
-        if let Some(response_ns) = self.unjudged_ns.take() {
-            let clean = next_ns > response_ns && !after_loss && !self.pipelined;
-            self.clean_pairs += u32::from(clean);
-        }
-    }
-
-    /// What is missing before everything that waits makes pairing uncertain also if no response
-    /// comes.
-    fn drop_leading_losses(&mut self) {
-        if self.responses.current().is_some() || self.answer.is_some() {
-            return;
-        }
-        while matches!(self.queue.front(), Some(Item::Loss { .. })) {
-            self.pop_loss();
-        }
     }
 }
 

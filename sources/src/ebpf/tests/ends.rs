@@ -37,12 +37,24 @@ impl Traced {
         for _ in 0..4 {
             let tracer = &mut self.tracer;
             while self.source.drain(&mut |event| tracer.on_event(&event)).more {}
+            self.source.losses(&mut |loss| tracer.lost(loss));
             self.ahead_ns += SECOND_NS;
             let source = &self.source;
             let now_unix_ns = WallClock.now_unix_ns() + self.ahead_ns;
             let batches = self.tracer.flush_asking(now_unix_ns, &mut |key| source.liveness(key));
             self.batches.extend(batches);
         }
+    }
+
+    /// What a table lost for a reason.
+    pub(super) fn lost(&self, table: &str, reason: &str) -> u64 {
+        let counters = self.tracer.counters();
+        counters.iter().find(|counters| counters.table == table).unwrap().lost_for(reason)
+    }
+
+    /// What all tables lost, for all reasons.
+    pub(super) fn lost_in_all(&self) -> u64 {
+        self.tracer.counters().iter().flat_map(|table| &table.lost).map(|(_, count)| count).sum()
     }
 
     /// Role and path of each exchange so far, the clients' first.

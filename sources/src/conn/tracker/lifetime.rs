@@ -1,14 +1,16 @@
-//! Time passes: holes are settled, what is closed ends, what nobody holds any more is found out.
+//! The ends of connections: as they are told, and as time passes. Holes are settled, what is closed ends,
+//! what nobody holds any more is found out, and what goes for room.
 //!
 //! A source tells most ends at once. For the rest ([`Liveness`]) connections are asked about: at once
 //! if their last known holder has ended, and all silent ones in turn, a few at a time. So no call
 //! costs more for what is remembered.
 
+use hashbrown::{HashMap, HashSet};
 use weir_protocols::REORDER_GRACE_NS;
 
-use super::connection::{Connection, Emit, Outcome};
-use super::tracker::Tracker;
-use crate::capture::{ConnKey, Liveness};
+use super::Tracker;
+use crate::capture::{ConnKey, Direction, Liveness, Process, SocketEvent};
+use crate::conn::connection::{Connection, Emit, Outcome};
 
 /// The caller's clock moves by no more than this between two calls of [`Tracker::on_time`]; when it
 /// does, it was set, and no time has passed for connections.
@@ -22,6 +24,9 @@ const PATROL_QUESTIONS: usize = 64;
 /// Connections that one call asks about because their last known holder has ended; the others wait
 /// for the next call.
 const DOUBTFUL_QUESTIONS: usize = 1_024;
+/// Slots that the search for a connection to evict looks at; the one that was silent longest among
+/// them goes if all were used lately.
+const EVICT_LOOKS: usize = 64;
 /// Silent for so long, a connection is asked about.
 const SILENT_NS: i64 = 1_000_000_000;
 
@@ -139,6 +144,112 @@ impl Tracker {
             if self.slots[slot].is_some() {
                 self.end(slot as u32, emit);
             }
+        }
+    }
+
+    /// Once no response can come any more, the parser need not wait for the close.
+    pub(super) fn direction_ended(&mut self, at: &SocketEvent, direction: Direction) {
+        let Some(&slot) = self.by_key.get(&at.socket.key) else { return };
+        let Some(conn) = self.conn_mut(slot) else { return };
+        if conn.responses_end_since(direction, at.time_unix_ns) {
+            self.attend(slot);
+        }
+    }
+
+    pub(super) fn closed(
+        &mut self,
+        at: &SocketEvent,
+        last: bool,
+        egress_bytes: u64,
+        ingress_bytes: u64,
+    ) {
+        if last {
+            self.connecting.remove(&at.socket.key);
+        }
+        let Some(&slot) = self.by_key.get(&at.socket.key) else { return };
+        let Some(conn) = self.conn_mut(slot) else { return };
+        conn.last_event_ns = conn.last_event_ns.max(at.time_unix_ns);
+        conn.bytes_sent = conn.bytes_sent.max(egress_bytes);
+        conn.bytes_received = conn.bytes_received.max(ingress_bytes);
+        if last {
+            conn.closing_since_ns = Some(at.time_unix_ns);
+            self.attend(slot);
+        } else {
+            // Whoever it is that still holds it: perhaps the same process by another descriptor,
+            // perhaps one that has not used it yet.
+            conn.let_go_by(at.process);
+            unhold(&mut self.held, at.process, slot);
+        }
+        self.is_active(slot);
+    }
+
+    pub(super) fn exited(&mut self, process: Process) {
+        for slot in self.held.remove(&process).into_iter().flatten() {
+            let Some(conn) = self.slots[slot as usize].as_deref_mut() else { continue };
+            // Counted under its process, before that is forgotten.
+            self.stats.take(conn, false);
+            if conn.released_by(process) && !std::mem::replace(&mut conn.is_doubtful, true) {
+                self.doubtful.push((slot, self.now_unix_ns));
+            }
+        }
+        self.stats.process_gone(process);
+    }
+
+    /// Second chance: the first one under the hand that was not used since it came by last, or of
+    /// those that it came by the one that was silent longest.
+    pub(super) fn evict(&mut self) {
+        let mut oldest: Option<(i64, u32)> = None;
+        let mut looks = 0;
+        while looks < EVICT_LOOKS.min(self.by_key.len()) {
+            self.hand = (self.hand + 1) % self.slots.len();
+            let slot = self.hand as u32;
+            let Some(conn) = &mut self.slots[self.hand] else { continue };
+            looks += 1;
+            let candidate = (conn.last_event_ns, slot);
+            if !std::mem::take(&mut conn.touched) {
+                oldest = Some(candidate);
+                break;
+            }
+            oldest = oldest.min(Some(candidate)).or(Some(candidate));
+        }
+        if let Some((_, slot)) = oldest {
+            if let Some(conn) = &self.slots[slot as usize] {
+                self.losses.of(conn).connections_evicted += 1;
+            }
+            self.remove(slot);
+        }
+    }
+
+    pub(super) fn remove(&mut self, slot: u32) {
+        if let Some(conn) = self.conn_mut(slot) {
+            let until_unix_ns = conn.closing_since_ns.unwrap_or(conn.last_event_ns);
+            let process = conn.ends.process;
+            self.tell(slot, process, until_unix_ns, true);
+        }
+        self.take_parsed(slot);
+        let Some(mut conn) = self.slots[slot as usize].take() else { return };
+        self.stats.take(&mut conn, true);
+        self.counters.held_bytes =
+            self.counters.held_bytes.saturating_sub(conn.held_bytes() as u64);
+        self.losses.of(&conn).stream_overflow_bytes += conn.overflow_bytes();
+        self.by_key.remove(&conn.ends.socket.key);
+        for holder in conn.holders() {
+            unhold(&mut self.held, holder, slot);
+        }
+        self.free.push(slot);
+    }
+}
+
+/// Takes a slot out of a process's set, and the set away when it is empty.
+fn unhold<S: std::hash::BuildHasher, T: std::hash::BuildHasher>(
+    held: &mut HashMap<Process, HashSet<u32, S>, T>,
+    process: Process,
+    slot: u32,
+) {
+    if let Some(slots) = held.get_mut(&process) {
+        slots.remove(&slot);
+        if slots.is_empty() {
+            held.remove(&process);
         }
     }
 }

@@ -1,0 +1,130 @@
+//! What the coordinator answers about itself: tables, nodes, queries and feeds. It changes nothing.
+
+use std::collections::BTreeMap;
+
+use actix::prelude::*;
+use serde::Serialize;
+use weir_proto::QueryId;
+use weir_proto::message::{SourceStatus, TableStatus};
+
+use super::CoordinatorActor;
+
+/// Tables that some node produces, and table functions that are answered.
+#[derive(Message)]
+#[rtype(result = "Vec<String>")]
+pub struct AvailableTables;
+
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeRow {
+    pub name: String,
+    pub hostname: String,
+    pub version: String,
+    pub asid: u32,
+    pub lagging: bool,
+    pub last_heard_ms_ago: u64,
+    #[serde(skip)]
+    pub sources: Vec<SourceStatus>,
+    #[serde(skip)]
+    pub tables: Vec<TableStatus>,
+    /// What → how often a queue of the node refused it.
+    #[serde(skip)]
+    pub refused_total: Vec<(String, u64)>,
+}
+
+#[derive(Message)]
+#[rtype(result = "Vec<NodeRow>")]
+pub struct ListNodes;
+
+#[derive(Clone, Debug, Serialize)]
+pub struct QueryRow {
+    pub query: QueryId,
+    pub name: String,
+    pub refresh_ms: u64,
+    pub subscribers: usize,
+    pub outputs: Vec<String>,
+    pub installed_unix_ns: i64,
+    /// The feeds that it reads, shared with every other query that names them.
+    pub feeds: Vec<QueryId>,
+}
+
+#[derive(Message)]
+#[rtype(result = "Vec<QueryRow>")]
+pub struct ListQueries;
+
+/// What nodes and the cluster engine maintain for one or more queries.
+#[derive(Clone, Debug, Serialize)]
+pub struct FeedRow {
+    pub feed: QueryId,
+    pub tables: Vec<String>,
+    pub exchanges: usize,
+    pub refresh_ms: u64,
+    pub readers: Vec<QueryId>,
+    /// Of its windows, in the cluster part.
+    pub state_bytes: u64,
+    /// Changes that came from nodes.
+    pub rows_in: u64,
+}
+
+#[derive(Message)]
+#[rtype(result = "Vec<FeedRow>")]
+pub struct ListFeeds;
+
+impl Handler<AvailableTables> for CoordinatorActor {
+    type Result = MessageResult<AvailableTables>;
+    fn handle(&mut self, _message: AvailableTables, _ctx: &mut Self::Context) -> Self::Result {
+        let tables = weir_types::tables::TABLES.iter().map(|table| table.name);
+        let functions = weir_pxl::table_functions::all().map(|function| function.name);
+        let names = tables.chain(functions);
+        MessageResult(names.filter(|name| self.core.has_table(name)).map(str::to_string).collect())
+    }
+}
+
+impl Handler<ListNodes> for CoordinatorActor {
+    type Result = MessageResult<ListNodes>;
+    fn handle(&mut self, _message: ListNodes, _ctx: &mut Self::Context) -> Self::Result {
+        let now_ms = self.now_ms();
+        let rows = self.core.nodes().iter().map(|(name, node)| NodeRow {
+            name: name.clone(),
+            hostname: node.info.hostname.clone(),
+            version: node.info.version.clone(),
+            asid: node.info.asid,
+            lagging: node.lagging,
+            last_heard_ms_ago: now_ms.saturating_sub(node.last_heard_ms),
+            sources: node.sources.clone(),
+            tables: node.tables.clone(),
+            refused_total: node.refused_total.clone(),
+        });
+        MessageResult(rows.collect())
+    }
+}
+
+impl Handler<ListQueries> for CoordinatorActor {
+    type Result = MessageResult<ListQueries>;
+    fn handle(&mut self, _message: ListQueries, _ctx: &mut Self::Context) -> Self::Result {
+        let registry = self.registry();
+        let mut rows: Vec<QueryRow> = registry
+            .values()
+            .map(|entry| QueryRow { subscribers: entry.subscribers.len(), ..entry.row.clone() })
+            .collect();
+        rows.sort_by_key(|row| row.query);
+        MessageResult(rows)
+    }
+}
+
+impl Handler<ListFeeds> for CoordinatorActor {
+    type Result = MessageResult<ListFeeds>;
+    fn handle(&mut self, _message: ListFeeds, _ctx: &mut Self::Context) -> Self::Result {
+        let running = self.shared.generations.engine().stats().queries;
+        let running: BTreeMap<QueryId, _> = running.into_iter().map(|q| (q.query, q)).collect();
+        let rows = self.core.feeds().map(|info| FeedRow {
+            state_bytes: running.get(&info.feed).map_or(0, |stats| stats.state_bytes),
+            rows_in: running.get(&info.feed).map_or(0, |stats| stats.rows_in),
+            feed: info.feed,
+            tables: info.tables,
+            exchanges: info.exchanges,
+            refresh_ms: info.refresh_ms,
+            readers: info.readers,
+        });
+        MessageResult(rows.collect())
+    }
+}
