@@ -27,6 +27,7 @@ mod pattern;
 pub mod scalar;
 mod semantic;
 pub mod table_functions;
+pub mod work;
 
 use std::sync::Arc;
 
