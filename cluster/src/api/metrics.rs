@@ -191,18 +191,22 @@ fn text_of(nodes: &[NodeRow]) -> String {
     for (queue, count) in refused_of(nodes) {
         line(&mut out, "weir_refused_total", &[("queue", queue)], count);
     }
-    let help = "What sources count beside losses; of capture, what was copied, cut and left out.";
-    head(&mut out, "weir_source_total", "counter", help);
-    for ((source, count), value) in counts_of(nodes) {
-        let labels = [("source", source), ("count", count)];
-        line(&mut out, "weir_source_total", &labels, value);
-    }
+    push_counts(&mut out, nodes);
     head(&mut out, "weir_node_lagging", "gauge", "1 for a node that has been silent for too long.");
     for node in nodes {
         let lagging = u64::from(node.lagging);
         line(&mut out, "weir_node_lagging", &[("node", &node.name)], lagging);
     }
     out
+}
+
+fn push_counts(out: &mut String, nodes: &[NodeRow]) {
+    let help = "What sources count beside losses; of capture, what was copied, cut and left out.";
+    head(out, "weir_source_total", "counter", help);
+    for ((source, count), value) in counts_of(nodes) {
+        let labels = [("source", source), ("count", count)];
+        line(out, "weir_source_total", &labels, value);
+    }
 }
 
 /// What the sources of all nodes count beside losses, by source and name.

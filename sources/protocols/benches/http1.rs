@@ -6,6 +6,8 @@
 //! For an instruction counter, which a busy machine does not disturb, the same in so many rounds:
 //! `valgrind --tool=callgrind http1-HASH ROUNDS [MODE]`; two counts of rounds give the cost of one.
 
+#![expect(clippy::print_stdout, reason = "what a benchmark is for")]
+
 use rustix::time::{ClockId, clock_gettime};
 use weir_protocols::columns::Endpoints;
 use weir_protocols::http1::{Config, Context, Exchange, Http1, Pool, append_row};
