@@ -104,8 +104,8 @@ fn extremes_that_nobody_means() {
         let code = code_of(&answer);
         eprintln!("{name}: {} {code:?}", answer.status);
         assert!(answer.status != 500, "{name}: {}", answer.text());
-        // A pattern that is none matches nothing.
-        let may_answer = name.starts_with("a pattern");
+        // A pattern that is none matches nothing; a window without a moment in it has no rows.
+        let may_answer = name.starts_with("a pattern") || name == "a start after its end";
         let text = answer.text();
         assert!(
             code.is_some() || may_answer,
@@ -261,7 +261,7 @@ fn arguments_of_a_megabyte() {
             code.is_some() && answer.status < 500,
             "{name}: {} {}",
             answer.status,
-            answer.text()
+            answer.text().chars().take(300).collect::<String>()
         );
         target.stands(name);
     }
