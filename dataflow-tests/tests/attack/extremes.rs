@@ -57,6 +57,12 @@ fn refused() -> Vec<(&'static str, String)> {
                 "{SCAN}df = df[px.regex_match('(((a{{1,1000}}){{1,1000}}){{1,1000}})', df.req_path)]\n{SHOW}"
             ),
         ),
+    ]
+}
+
+/// Types, windows and times that nobody means.
+fn refused_times() -> Vec<(&'static str, String)> {
+    vec![
         (
             "quantiles of strings",
             format!(
@@ -99,7 +105,7 @@ fn refused() -> Vec<(&'static str, String)> {
 #[test]
 fn extremes_that_nobody_means() {
     let Some(mut target) = Target::start(&[], &[]) else { return };
-    for (name, text) in refused() {
+    for (name, text) in refused().into_iter().chain(refused_times()) {
         let answer = target.ask(&text);
         let code = code_of(&answer);
         eprintln!("{name}: {} {code:?}", answer.status);
