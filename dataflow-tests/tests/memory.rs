@@ -1,6 +1,8 @@
 //! Installing and dropping views gives the memory back. In a binary of its own: resident memory is
 //! the whole process's, and other tests would be measured with it.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "what was measured is said")]
+
 use std::sync::Mutex;
 
 use weir_dataflow_tests::drive::{Coordinated, DriveError, Rig, plain_split};
@@ -206,4 +208,93 @@ fn dropped_readers_give_memory_back() {
         "{QUERIES} readers of {state_bytes} bytes each left {left} bytes ({} → {after})",
         before.0
     );
+}
+
+/// Kinds of state, each of a script whose last filter lets nothing through, so that the answer holds nothing.
+const KINDS: [(&str, &str); 6] = [
+    (
+        "groups with long keys",
+        "df.k = px.itoa(px.time_to_int64(df.time_))\ndf.k = df.k + df.k\ndf.k = df.k + df.k\ndf.k = df.k + df.k\n\
+         df = df.groupby('k').agg(n=('latency', px.count))\ndf = df[df.n < 0]\npx.display(df)\n",
+    ),
+    (
+        "a join with itself",
+        "df.k = px.time_to_int64(df.time_)\nb = df.groupby('k').agg(m=('latency', px.max))\n\
+         j = df.merge(b, how='inner', left_on='k', right_on='k', suffixes=['', '_r'])\n\
+         j = j[j.latency < j.m]\npx.display(j[['service', 'latency', 'm']])\n",
+    ),
+    (
+        "windows of many panes",
+        "df.k = df.latency % 500\ndf = df.groupby('k').agg(n=('latency', px.count), m=('latency', px.max), a=('service', px.any))\n\
+         df = df[df.n < 0]\npx.display(df)\n",
+    ),
+    (
+        "distinct rows",
+        "df = df.groupby(['time_', 'service', 'endpoint', 'latency']).agg(n=('latency', px.count))\n\
+         df = df[df.n < 0]\npx.display(df)\n",
+    ),
+    (
+        "sketches",
+        "df.k = df.latency % 100\ndf.v = px.time_to_int64(df.time_) % 1000003 * df.latency\n\
+         df = df.groupby('k').agg(q=('v', px.quantiles), n=('v', px.count))\ndf = df[df.n < 0]\npx.display(df)\n",
+    ),
+    (
+        "values that come and go",
+        "df.k = px.time_to_int64(df.time_)\nd = df.groupby(['k', 'latency']).agg(n=('latency', px.count))\n\
+         d.g = d.latency % 10\nd = d.groupby('g').agg(m=('k', px.max), n=('n', px.count))\nd = d[d.n < 0]\npx.display(d)\n",
+    ),
+];
+/// In the process that measures: which kind.
+const KIND: &str = "WEIR_TEST_STATE_KIND";
+const TICKS: u64 = 120;
+
+/// What engines say that they hold, and by how much this process has grown, in bytes.
+fn counted_and_real(script: &str) -> (u64, u64) {
+    let text = format!("import px\ndf = px.DataFrame('{TABLE}', start_time='-5m')\n{script}");
+    let script = weir_pxl::Script { name: "state", text: &text, vis: None };
+    let compiled = weir_pxl::compile(&script, &weir_pxl::CompileOptions::default());
+    let plan = compiled.unwrap_or_else(|_| panic!("{text} compiles")).plan;
+    let mut rig = Rig::start(1, 1, None).expect("engines start");
+    let mut tick_ms = (BASE_UNIX_NS / 1_000_000) as u64;
+    cycle(&mut rig, 0, &mut tick_ms).expect("a cycle");
+    let before = resident_bytes();
+    let split = weir_pxl::split(&plan);
+    rig.install(1, &split, TICK_MS, tick_ms + TICK_MS);
+    for _ in 0..TICKS {
+        tick_ms += TICK_MS;
+        rig.push(0, TABLE, vec![batch(tick_ms)]);
+        rig.close_tick(tick_ms).expect("a tick");
+    }
+    let counted = rig.engines().iter().map(|engine| engine.stats().held_bytes).sum();
+    (counted, resident_bytes().saturating_sub(before))
+}
+
+/// Of each kind of state at least seven tenths of what it takes are counted, so that budgets end a query before
+/// the machine does; measured in a process of its own, because freed memory of another would be used again.
+#[test]
+fn state_is_counted_as_it_is() {
+    if let Ok(kind) = std::env::var(KIND) {
+        let (counted, real) = counted_and_real(KINDS[kind.parse::<usize>().expect("a number")].1);
+        println!("counted {counted} real {real}");
+        return;
+    }
+    let _alone = MEASURING.lock();
+    let mut wrong = Vec::new();
+    for (idx, (name, _)) in KINDS.iter().enumerate() {
+        let mut measured = std::process::Command::new(std::env::current_exe().expect("a binary"));
+        measured.args(["--exact", "state_is_counted_as_it_is", "--nocapture"]);
+        let output = measured.env(KIND, idx.to_string()).output().expect("it runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let figures = text.lines().find_map(|line| line.split_once("counted "));
+        let figures = figures.unwrap_or_else(|| panic!("{name}: {text}"));
+        let figures = figures.1.split_once(" real ").expect("two figures");
+        let number = |text: &str| text.trim().parse::<u64>().expect("a number");
+        let (counted, real) = (number(figures.0), number(figures.1));
+        eprintln!("{name}: {} KiB counted of {} KiB", counted >> 10, real >> 10);
+        assert!(real > 8 << 20, "{name}: {real} bytes are too few to be measured");
+        if counted * 10 < real * 7 {
+            wrong.push(format!("{name}: {counted} bytes counted of {real}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
 }

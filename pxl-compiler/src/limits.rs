@@ -32,6 +32,8 @@ pub const WORK_MAX: u64 = 50_000_000;
 pub const COMPILE_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 /// Longest constant text. The longest of the bundle has 3 KB.
 pub const VALUE_BYTES_MAX: usize = 128 * 1024;
+/// Longest text of a time. It stands in the description of each output.
+pub const TIME_BYTES_MAX: usize = 256;
 /// Constants that a compile computes, in all.
 pub const FOLDED_BYTES_MAX: usize = 16 << 20;
 /// Constants in the expressions of a plan, each as often as it stands there.

@@ -43,7 +43,14 @@ struct Element<'a> {
     op: &'static str,
     tick_ms: u64,
     key: Option<&'a [Value]>,
-    row: Option<&'a [Value]>,
+    row: Option<Row<'a>>,
+}
+
+/// A row as it came and taken apart: the key and CSV are made of its values, JSON of it as it is.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    packed: &'a PackedRow,
+    values: &'a [Value],
 }
 
 /// An output and how its rows are written.
@@ -132,7 +139,8 @@ impl Elements {
                 let values = row.unpack(&types).unwrap_or_default();
                 let key: Vec<Value> =
                     key_of.iter().filter_map(|&at| values.get(at).cloned()).collect();
-                self.push_row(out, tick_ms, &key, &values, *diff);
+                let row = Row { packed: row, values: &values };
+                self.push_row(out, tick_ms, &key, row, *diff);
             }
         }
         if delivery.completeness.is_some() {
@@ -143,16 +151,9 @@ impl Elements {
         }
     }
 
-    fn push_row(
-        &mut self,
-        out: &mut String,
-        tick_ms: u64,
-        key: &[Value],
-        values: &[Value],
-        diff: i64,
-    ) {
+    fn push_row(&mut self, out: &mut String, tick_ms: u64, key: &[Value], row: Row<'_>, diff: i64) {
         self.rows += diff.unsigned_abs();
-        let (key_of, row) = (Some(key), Some(values));
+        let (key_of, row) = (Some(key), Some(row));
         match self.encoding.mode {
             Mode::Changelog => {
                 let op = if diff > 0 { "insert" } else { "delete" };
@@ -208,9 +209,9 @@ impl Elements {
             }
             out.push(']');
         }
-        if let (Some(values), Some(described)) = (element.row, &self.described) {
+        if let (Some(row), Some(described)) = (element.row, &self.described) {
             out.push_str(",\"row\":");
-            described.row.push_row(out, &PackedRow::pack(values));
+            described.row.push_row(out, row.packed);
         }
         out.push('}');
     }
@@ -221,7 +222,7 @@ impl Elements {
         let mut fields =
             vec![element.op.to_string(), seq.to_string(), time_text(tick_unix_ns(element.tick_ms))];
         let mut row = vec![String::new(); columns];
-        if let Some(values) = element.row {
+        if let Some(Row { values, .. }) = element.row {
             for (field, value) in row.iter_mut().zip(values) {
                 *field = csv::field_text(value);
             }

@@ -79,14 +79,24 @@ function serve(address, dataDir) {
   const child = spawn(process.env.WEIR_BIN, ["up", "--demo", "--listen", address, "--data-dir", dataDir]);
   let said = "";
   return new Promise((resolve, reject) => {
+    // Neither ready nor ended, it would be waited for without an end, and so would what it runs as.
+    const late = setTimeout(() => {
+      child.kill("SIGKILL");
+      reject(new Error(`weir up is not ready after ${SLOW_MS} ms: ${said.slice(-500)}`));
+    }, SLOW_MS);
     const look = (text) => {
       said += text;
       const link = /http:\/\/\S+#token=[\w-]+/.exec(said)?.[0];
-      if (link !== undefined && /^ready /m.test(said)) resolve({ child, link });
+      if (link === undefined || !/^ready /m.test(said)) return;
+      clearTimeout(late);
+      resolve({ child, link });
     };
     child.stdout.on("data", look);
     child.stderr.on("data", look);
-    child.on("exit", (status) => reject(new Error(`weir up ended (${status}): ${said.slice(-500)}`)));
+    child.on("exit", (status) => {
+      clearTimeout(late);
+      reject(new Error(`weir up ended (${status}): ${said.slice(-500)}`));
+    });
   });
 }
 

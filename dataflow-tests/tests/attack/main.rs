@@ -10,6 +10,7 @@
 )]
 
 mod clients;
+mod extremes;
 mod processes;
 mod readers;
 mod scripts;

@@ -258,16 +258,19 @@ impl Target {
 
     /// Asks `POST /api/v1/run` for the text's answer.
     pub(crate) fn ask(&self, text: &str) -> Response {
-        let body = serde_json::json!({ "text": text }).to_string();
+        self.post("/api/v1/run", &serde_json::json!({ "text": text }))
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Json) -> Response {
+        let body = body.to_string();
         let bearer = format!("Bearer {}", self.weir.token);
         let headers = [
             ("Authorization", bearer.as_str()),
             ("Content-Type", "application/json"),
             ("Connection", "close"),
         ];
-        let answer = Connection::open(self.weir.addr).and_then(|mut connection| {
-            connection.request("POST", "/api/v1/run", &headers, body.as_bytes())
-        });
+        let answer = Connection::open(self.weir.addr)
+            .and_then(|mut connection| connection.request("POST", path, &headers, body.as_bytes()));
         answer.unwrap_or_else(|error| panic!("no answer: {error}; {:?}", self.last_words()))
     }
 

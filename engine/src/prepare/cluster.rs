@@ -70,8 +70,7 @@ impl QueryProgram {
     ) -> Result<QueryProgram, String> {
         let mut ops = Vec::with_capacity(plan.ops.len());
         for (pos, op) in plan.ops.iter().enumerate() {
-            let fits = op.kind.arity().map_or(!op.inputs.is_empty(), |n| op.inputs.len() == n);
-            if !fits || op.inputs.iter().any(|&input| input >= pos) {
+            if !op.inputs_fit(pos) {
                 return Err(format!("operator {pos} has wrong inputs"));
             }
             let inputs: Vec<&Relation> =

@@ -275,7 +275,9 @@ impl Iterator for Changes {
         // An equal share, so that nothing is weighed twice.
         self.bytes -= self.bytes.checked_div(self.keys.len()).unwrap_or(0);
         let (key, pane, rows) = (self.keys.next()?, self.panes.next()?, self.rows.next()?);
-        let accs = self.columns.iter_mut().filter_map(Iterator::next).collect();
+        // Exactly as much room as is needed: it is kept as it is made here.
+        let mut accs = Vec::with_capacity(self.columns.len());
+        accs.extend(self.columns.iter_mut().filter_map(Iterator::next));
         Some(Change::Partial { key, pane, rows, accs })
     }
 }

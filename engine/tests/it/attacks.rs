@@ -7,7 +7,7 @@ use weir_engine::{EngineConfig, EngineEvent, Install, Limits, QueryId, failure_c
 use weir_types::acc::Acc;
 use weir_types::plan::{JoinKind, Side};
 use weir_types::split::Shape;
-use weir_types::{BatchBuilder, DataType, RecordBatch, Value};
+use weir_types::{BatchBuilder, DataType, Expr, RecordBatch, Value};
 
 use crate::harness::{
     Plan, Rig, SEC_NS, TABLE, agg, aggregated, batch, call, column, config, events, install_of,
@@ -120,6 +120,46 @@ fn long_texts(rows: usize, len: usize) -> RecordBatch {
         builder.end_row();
     }
     builder.finish()
+}
+
+/// A pattern that takes tens of milliseconds a row, in one batch of which nobody knows that yet: between any two
+/// ticks that the query beside it shows, it gets its one slice, which is no more than a row or two. Before, the
+/// first slice was as many rows as had room in it, and took seconds.
+#[test]
+fn a_costly_pattern_is_worked_on_a_row_at_a_time() {
+    let mut rig = Rig::new(config(1), 1000);
+    let (node, cluster) = aggregated(sliding(10), &[2], &[agg("count", 2, Some(0))]);
+    rig.install(LIGHT, node, cluster, 20_000);
+    let mut node = Plan::default();
+    let scan = node.scan(sliding(100));
+    let pattern = Expr::Literal(Value::String(b".*[^a-zA-Z0-9@. ]|.".to_vec()));
+    let substitute = Expr::Literal(Value::String(b"x".to_vec()));
+    let args = vec![pattern, column(1, DataType::String), substitute];
+    let slow = call("replace", args, DataType::String);
+    let columns =
+        [("time_", column(0, DataType::Time64Ns)), ("k", slow), ("v", column(2, DataType::Int64))];
+    let mapped = node.map(scan, &columns);
+    node.send(mapped, 0, Shape::Rows { rows_max: None });
+    rig.engine.install(install_of(HEAVY + NODE_OF, &node, 20_000));
+    rig.engine.push_rows(TABLE, long_texts(1_000, 8_000));
+    rig.engine.close_tick(20_000);
+    let spent_ns = |rig: &Rig| {
+        let stats = rig.engine.stats();
+        stats.queries.iter().find(|query| query.query == HEAVY + NODE_OF).unwrap().cpu_ns
+    };
+    let (mut before_ns, mut most_ns, mut ticks) = (0, 0, 0);
+    pump(&rig, |event| {
+        if let EngineEvent::Frontier { query: LIGHT, tick_ms } = event {
+            let now_ns = spent_ns(&rig);
+            most_ns = most_ns.max(now_ns - before_ns);
+            before_ns = now_ns;
+            ticks += 1;
+            rig.engine.close_tick(tick_ms + 1000);
+        }
+        assert!(!matches!(event, EngineEvent::Frontier { query, .. } if *query == HEAVY + NODE_OF));
+        ticks > 40 && before_ns > 0
+    });
+    assert!(most_ns < 2_000_000_000, "{most_ns} ns between two ticks of the other query");
 }
 
 /// A function that takes milliseconds a row, in one large batch: the query beside it shows five more ticks

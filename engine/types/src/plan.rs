@@ -207,6 +207,16 @@ pub struct Plan<L = Scan> {
     pub outputs: Vec<Output>,
 }
 
+impl<L> Op<L> {
+    /// As many inputs as its kind takes, each of them before `at`, where it stands.
+    #[must_use]
+    pub fn inputs_fit(&self, at: OpId) -> bool {
+        let count = self.inputs.len();
+        self.kind.arity().map_or(count > 0, |arity| count == arity)
+            && self.inputs.iter().all(|&input| input < at)
+    }
+}
+
 impl<L> OpKind<L> {
     /// How many inputs it has; `None`: at least one.
     #[must_use]

@@ -10,6 +10,7 @@ use crate::codes::Code;
 use crate::diag::{Diag, Res, Span, Stop};
 use crate::ir::SymKind;
 use crate::ir::sym::Affine;
+use crate::limits::TIME_BYTES_MAX;
 
 /// Largest unit first.
 const UNITS: [(&str, i64); 5] = [
@@ -107,6 +108,9 @@ pub(crate) fn parse_absolute(text: &str) -> Option<i64> {
 
 /// The point that a string means.
 pub(crate) fn point_of_text(text: &str) -> Option<Point> {
+    if text.len() > TIME_BYTES_MAX {
+        return None;
+    }
     if let Some(unix_ns) = parse_absolute(text) {
         return Some(Point::Absolute { unix_ns });
     }
@@ -192,6 +196,9 @@ mod tests {
     /// The reference's micro-cases: catches `ms` read as `m` and lost signs.
     #[test]
     fn durations() {
+        let long = "-5m ".repeat(TIME_BYTES_MAX);
+        assert_eq!(point_of_text(&long), None);
+        assert!(point_of_text("-5m ").is_some());
         assert_eq!(find_relative("-5m"), Some(-300_000_000_000));
         assert_eq!(find_relative("2h"), Some(7_200_000_000_000));
         assert_eq!(find_relative("10ms"), Some(10_000_000));

@@ -66,10 +66,9 @@ fn operator<L>(
     op: &Op<L>,
     scan: &dyn Fn(&L, &Relation) -> Checked,
 ) -> Checked {
-    let is_below = op.inputs.iter().all(|&input| input < id);
-    holds(is_below, || format!("inputs {:?} are not below it", op.inputs))?;
-    let fits = op.kind.arity().map_or(!op.inputs.is_empty(), |count| op.inputs.len() == count);
-    holds(fits, || format!("it has {} inputs", op.inputs.len()))?;
+    holds(op.inputs_fit(id), || {
+        format!("inputs {:?} are not as many, or not below it", op.inputs)
+    })?;
     let mut names = HashSet::new();
     for column in &op.relation.columns {
         holds(names.insert(&column.name), || format!("two columns {:?}", column.name))?;
