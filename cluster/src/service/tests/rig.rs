@@ -85,6 +85,7 @@ impl FakeNode {
             tables: if self.state == "running" { vec!["http_events".into()] } else { Vec::new() },
             blind: Vec::new(),
             filters: Vec::new(),
+            counts: Default::default(),
         }]
     }
 
