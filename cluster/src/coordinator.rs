@@ -2,15 +2,19 @@
 //! as the minimum over its feeds and the nodes that live. Plain data and calls: the server drives it
 //! from an actor, the offline driver from a loop. It knows nothing of rows, views or subscribers.
 //!
-//! What nodes say comes in through [`inbound`], over a bus that may lose, repeat and reorder; how
+//! What nodes say comes in through [`inbound`], over a bus that may lose, repeat and reorder; their
+//! entities are put together in [`entities`], what functions want to know goes out by [`wanted`]; how
 //! complete answers are is written down in [`completeness`].
 
 mod answers;
 mod completeness;
 mod cuts;
+mod entities;
 mod frontiers;
 mod inbound;
+mod orders;
 mod ready;
+mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -23,6 +27,7 @@ use weir_sinks::delivery::Completeness;
 use weir_types::PackedRow;
 use weir_types::clock::tick_unix_ns;
 use weir_types::plan::OpKind;
+use weir_types::source::OrderId;
 use weir_types::split::{Source, SplitPlan};
 
 pub use answers::Identity;
@@ -33,7 +38,9 @@ pub use ready::ReadyPlan;
 
 use self::answers::Readers;
 use self::completeness::{Covered, Windows};
+use self::entities::Merged;
 use self::inbound::Pace;
+use self::wanted::Recent;
 pub use crate::feed::FeedInfo;
 use crate::feed::{self, Feed, Progress, Shared};
 
@@ -43,6 +50,12 @@ pub const NODE_LAG_MAX_MS: u64 = 3_000;
 pub enum CoordinatorError {
     #[error("node `{node}` cannot be reached")]
     Node { node: String, source: weir_proto::BusError },
+    #[error("there is no node `{node}`")]
+    NoNode { node: String },
+    #[error("the order is refused: {reason}")]
+    Order { reason: String },
+    #[error("node `{node}` has not done the last {max} orders yet")]
+    Orders { node: String, max: usize },
 }
 
 /// A registered node.
@@ -64,6 +77,8 @@ pub struct Node {
     engine_died: bool,
     /// Table function → what it said last, and the number of that answer.
     answers: BTreeMap<String, (u64, Vec<PackedRow>)>,
+    /// To its sources.
+    orders: orders::Orders,
     link: NodeLink,
 }
 
@@ -84,6 +99,7 @@ pub struct Coordinator {
     /// Of queries and feeds: nodes and engines know both by the same numbers.
     next_query: QueryId,
     next_epoch: Epoch,
+    next_order: OrderId,
     lag_max_ms: u64,
     /// The monotonic clock when it was looked at last.
     mono_ms: Option<u64>,
@@ -99,12 +115,16 @@ pub struct Coordinator {
     identity: Identity,
     /// Table functions that agents are asked for.
     asked: BTreeSet<&'static str>,
+    entities: Merged,
+    /// What functions here wanted to know and nodes were asked for.
+    recent: Recent,
 }
 
 impl Coordinator {
     #[must_use]
     pub fn new(engine: Arc<Engine>) -> Coordinator {
         let book = Arc::new(Book::new(engine.retention_ns()));
+        let entities = Merged::new(engine.retention_ns());
         Coordinator {
             engine,
             nodes: BTreeMap::new(),
@@ -113,6 +133,7 @@ impl Coordinator {
             by_source: HashMap::new(),
             next_query: 1,
             next_epoch: 1,
+            next_order: 1,
             lag_max_ms: NODE_LAG_MAX_MS,
             mono_ms: None,
             book,
@@ -123,6 +144,8 @@ impl Coordinator {
             table_functions: BTreeMap::new(),
             identity: Identity::default(),
             asked: BTreeSet::new(),
+            entities,
+            recent: Recent::default(),
         }
     }
 
@@ -145,10 +168,11 @@ impl Coordinator {
         Coordinator { counters, ..self }
     }
 
-    /// Begins with an epoch above all that former coordinators gave: the time will do.
+    /// Begins with an epoch, and with a number of an order, above all that former coordinators gave: the
+    /// time will do.
     #[must_use]
     pub fn with_epochs_from(self, next_epoch: Epoch) -> Coordinator {
-        Coordinator { next_epoch, ..self }
+        Coordinator { next_epoch, next_order: next_epoch, ..self }
     }
 
     /// For offline rows: no node ever lags, nothing was ever dropped. `table_functions`: the rows
@@ -202,6 +226,8 @@ impl Coordinator {
         let feeds: Vec<QueryId> = self.feeds.keys().copied().collect();
         feeds.into_iter().for_each(|feed| self.remove_feed(feed));
         self.engine = engine;
+        self.engine.set_metadata(self.entities.snapshot());
+        self.recent = Recent::default();
     }
 
     /// True if some node is there, and each of its sources runs or was refused for good: a table that

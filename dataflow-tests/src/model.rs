@@ -294,8 +294,11 @@ impl Evaluation<'_> {
         let args = values.iter().cloned().map(Expr::Literal).collect();
         let call = Expr::Call { func: func.to_string(), args, data_type };
         let refused = |why: String| ModelError::Scalar { func: func.to_string(), why };
-        let ctx =
-            EvalCtx { now_unix_ns: self.now_unix_ns, metadata: Arc::clone(&self.world.metadata) };
+        let ctx = EvalCtx {
+            now_unix_ns: self.now_unix_ns,
+            metadata: Arc::clone(&self.world.metadata),
+            ..EvalCtx::default()
+        };
         let array = CompiledExpr::new(&call)
             .and_then(|compiled| compiled.eval(&ctx, &builder.finish()))
             .map_err(|error| refused(error.to_string()))?;

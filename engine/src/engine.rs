@@ -9,7 +9,7 @@ use timely::communication::WorkerGuards;
 use weir_functions::cuts::Cuts;
 use weir_types::PackedRow;
 use weir_types::batch::RecordBatch;
-use weir_types::metadata::MetadataSnapshot;
+use weir_types::metadata::{MetadataSnapshot, Wanted};
 use weir_types::plan::OpId;
 use weir_types::split::{Change, ExchangeId, SplitPlan};
 
@@ -250,6 +250,18 @@ impl Engine {
     /// What metadata functions read from now on.
     pub fn set_metadata(&self, metadata: Arc<MetadataSnapshot>) {
         self.shared.set_metadata(metadata);
+    }
+
+    /// What functions were asked since the last time and did not know.
+    #[must_use]
+    pub fn take_wanted(&self) -> Wanted {
+        self.shared.wants.take()
+    }
+
+    /// How much of what they were asked found no room to be noted, since the start.
+    #[must_use]
+    pub fn wanted_left_out(&self) -> u64 {
+        self.shared.wants.left_out()
     }
 
     /// The earliest tick after the query's reported frontier at which its results can change without

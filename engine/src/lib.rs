@@ -47,10 +47,8 @@ pub use engine::Engine;
 pub use generations::{EmitOfGeneration, Generations, RestartPace};
 pub use prepare::{PlanPrograms, ReadyProgram, preparations_here};
 pub use weir_functions::cuts::Cuts;
-/// What metadata functions were asked and did not know: whoever keeps the metadata reads it.
 pub use weir_functions::scalar::pii::push_redacted as push_without_pii;
 /// Whether names that were lost concern a call's result.
 pub use weir_functions::scalar::reads_names;
 /// The columns of table functions: whoever answers one gives rows of them.
 pub use weir_functions::table_functions;
-pub use weir_functions::{dns, libraries};

@@ -282,7 +282,11 @@ impl Env {
         Arc::clone(&self.metadata.borrow())
     }
     pub(crate) fn ctx(&self, tick_ms: u64) -> EvalCtx {
-        EvalCtx { now_unix_ns: tick_unix_ns(tick_ms), metadata: self.metadata() }
+        EvalCtx {
+            now_unix_ns: tick_unix_ns(tick_ms),
+            metadata: self.metadata(),
+            wants: Arc::clone(&self.engine.wants),
+        }
     }
 
     pub(crate) fn due_slot(&self) -> DueSlot {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampNanosecondType;
+use weir_functions::Wants;
 use weir_functions::cuts::Cuts;
 use weir_types::batch::RecordBatch;
 use weir_types::metadata::MetadataSnapshot;
@@ -132,6 +133,8 @@ pub(crate) struct EngineShared {
     /// What metadata functions read. A slot, not a command: a worker that is behind finds the newest and
     /// none of those before it.
     metadata: Mutex<Arc<MetadataSnapshot>>,
+    /// What they were asked and did not know.
+    pub(crate) wants: Arc<Wants>,
     /// Set when a worker thread died: nothing is answered any more.
     dead: AtomicBool,
     /// Of each worker: the query that it works on, one more than its id; 0 between two.
@@ -168,6 +171,7 @@ impl EngineShared {
             pending_bytes: AtomicU64::new(0),
             cuts: Mutex::default(),
             metadata: Mutex::default(),
+            wants: Arc::default(),
             dead: AtomicBool::new(false),
             running: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             died_of: AtomicU64::new(0),

@@ -16,7 +16,7 @@ pub(crate) const METADATA_GRACE_NS: i64 = 500_000_000;
 const HELD_ROWS_MAX: usize = 65_536;
 
 struct Held {
-    table: &'static str,
+    table: String,
     rows: RecordBatch,
     until_unix_ns: i64,
 }
@@ -25,7 +25,7 @@ struct Held {
 pub(crate) struct Grace {
     held: Vec<Held>,
     /// Table → rows that went on without names because too many waited.
-    passed_full: BTreeMap<&'static str, u64>,
+    passed_full: BTreeMap<String, u64>,
 }
 
 impl Grace {
@@ -33,31 +33,33 @@ impl Grace {
     /// `awaits`: whether a process is still to be known.
     pub(crate) fn pass(
         &mut self,
-        batches: Vec<(&'static str, RecordBatch)>,
+        batches: Vec<(String, RecordBatch)>,
         now_unix_ns: i64,
         awaits: &mut dyn FnMut(Upid) -> bool,
         out: &mut Vec<TableBatch>,
     ) {
         for held in std::mem::take(&mut self.held) {
-            let over = held.until_unix_ns <= now_unix_ns;
-            let (known, unknown) = if over { (held.rows, None) } else { split(held.rows, awaits) };
+            let Held { table, rows, until_unix_ns } = held;
+            let over = until_unix_ns <= now_unix_ns;
+            let (known, unknown) = if over { (rows, None) } else { split(rows, awaits) };
             if known.num_rows() > 0 {
-                out.push(TableBatch { table: held.table, batch: known, waited: true });
+                out.push(TableBatch { table: table.clone(), batch: known, waited: true });
             }
-            self.held.extend(unknown.map(|rows| Held { rows, ..held }));
+            self.held.extend(unknown.map(|rows| Held { table, rows, until_unix_ns }));
         }
         let mut room = HELD_ROWS_MAX.saturating_sub(self.rows(|_| true));
         for (table, batch) in batches {
             let (known, unknown) = match split(batch, awaits) {
                 (known, Some(unknown)) if unknown.num_rows() > room => {
-                    *self.passed_full.entry(table).or_default() += unknown.num_rows() as u64;
-                    out.push(TableBatch { table, batch: unknown, waited: false });
+                    let passed = self.passed_full.entry(table.clone()).or_default();
+                    *passed += unknown.num_rows() as u64;
+                    out.push(TableBatch { table: table.clone(), batch: unknown, waited: false });
                     (known, None)
                 }
                 fits => fits,
             };
             if known.num_rows() > 0 {
-                out.push(TableBatch { table, batch: known, waited: false });
+                out.push(TableBatch { table: table.clone(), batch: known, waited: false });
             }
             if let Some(rows) = unknown {
                 room -= rows.num_rows();
@@ -83,7 +85,7 @@ impl Grace {
     }
 
     fn rows(&self, of: impl Fn(&str) -> bool) -> usize {
-        self.held.iter().filter(|held| of(held.table)).map(|held| held.rows.num_rows()).sum()
+        self.held.iter().filter(|held| of(&held.table)).map(|held| held.rows.num_rows()).sum()
     }
 }
 
@@ -129,7 +131,11 @@ mod tests {
     fn pass(grace: &mut Grace, pids: &[u32], now: i64, unknown: &[u32]) -> Vec<(u32, bool)> {
         let unknown: BTreeSet<u32> = unknown.iter().copied().collect();
         let mut out = Vec::new();
-        let batches = if pids.is_empty() { vec![] } else { vec![("stirling_error", batch(pids))] };
+        let batches = if pids.is_empty() {
+            vec![]
+        } else {
+            vec![("stirling_error".to_string(), batch(pids))]
+        };
         grace.pass(batches, now, &mut |upid| unknown.contains(&upid.pid()), &mut out);
         let rows = out.iter().flat_map(|TableBatch { batch, waited, .. }| {
             let upids = batch.column_by_name("upid").unwrap().clone();

@@ -1,9 +1,11 @@
 //! A source on a thread of its own, owned by an actor under a supervisor.
 //!
-//! The thread polls the source, flushes it at every tick's edge and hands the rows to the node,
-//! followed by a mark that says "all up to this tick". If the source panics, the thread ends, the
-//! actor goes down with the same panic, and its supervisor starts both anew after a back-off; the
-//! node goes on meanwhile. A source that cannot run says why and is not tried again.
+//! If the source panics, its thread ends, the actor goes down with the same panic, and its supervisor starts
+//! both anew after a back-off; the node goes on meanwhile. A source that cannot run says why and is not tried
+//! again.
+
+mod outlet;
+mod thread;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -13,34 +15,32 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use actix::prelude::*;
-use crossbeam_channel::Sender;
-use tracing::{error, info, warn};
-use weir_actors::{Config, Handle, KillSwitch, Supervisor, WeakAddress};
+use crossbeam_channel::{Sender, TrySendError};
+use tracing::error;
+use weir_actors::{Config, Handle, KillSwitch, Says, State, Supervisor, WeakAddress};
+use weir_sources::source::Source;
 use weir_types::Clock;
-use weir_types::source::{BlindProcess, Source, TableBatch, TableCounters};
+use weir_types::source::{
+    BlindProcess, CaptureFilters, OrderId, OrderOutcome, TableBatch, TableCounters,
+};
 
-/// Builds a source on its thread; the error says why it cannot run here.
-pub type SourceFactory = Arc<dyn Fn() -> Result<Box<dyn Source>, String> + Send + Sync>;
+use crate::metadata::Metadata;
+use crate::orders::OrderQueue;
 
-/// A source as the node knows it before it runs.
-#[derive(Clone)]
-pub struct SourceSpec {
-    pub name: &'static str,
-    pub tables: &'static [&'static str],
-    pub factory: SourceFactory,
-}
+/// The node takes what waits for it within milliseconds.
+const TELL_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// From a source's thread to the node.
 pub enum FromSource {
     Batch(TableBatch),
     /// All rows up to this tick have been sent.
     Flushed {
-        source: &'static str,
+        source: Arc<str>,
         tick_ms: u64,
     },
     /// Whenever they change, before the rows and the `Flushed` of the tick.
     Counters {
-        source: &'static str,
+        source: Arc<str>,
         at_unix_ns: i64,
         counters: BTreeMap<String, TableCounters>,
         missing: String,
@@ -49,16 +49,39 @@ pub enum FromSource {
     },
     /// It runs from now on.
     Running {
-        source: &'static str,
+        source: Arc<str>,
         missing: String,
-        filters: Vec<String>,
+        filters: CaptureFilters,
     },
-    /// It cannot run, or it just went down; the node waits for it no longer.
+    /// What became of an order.
+    Ordered {
+        source: Arc<str>,
+        id: OrderId,
+        outcome: OrderOutcome,
+    },
+    /// What it looks at from now on; what was kept out until now is there from then on only.
+    Filters {
+        source: Arc<str>,
+        filters: CaptureFilters,
+        since_unix_ns: Option<i64>,
+    },
+    /// It does not run; the node waits for it no longer.
     Down {
-        source: &'static str,
+        source: Arc<str>,
         reason: String,
-        again: bool,
+        how: Down,
     },
+}
+
+/// Why a source does not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Down {
+    /// It cannot run here, and never ran.
+    Refused,
+    /// It went down and is started again.
+    Restarts,
+    /// It went down too often and stays down.
+    Failed,
 }
 
 /// Ended its thread by a panic.
@@ -67,9 +90,10 @@ pub enum FromSource {
 struct ThreadPanicked;
 
 pub struct SourceActor {
-    spec: SourceSpec,
+    source: Arc<dyn Source>,
     feed: SourceFeed,
     address: WeakAddress<SourceActor>,
+    says: Says,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<std::thread::Result<()>>>,
 }
@@ -80,33 +104,68 @@ pub struct SourceFeed {
     pub clock: Arc<dyn Clock>,
     pub tick_ms: u64,
     pub rows: Sender<FromSource>,
+    /// By source.
+    pub orders: Arc<BTreeMap<String, Arc<OrderQueue>>>,
+    /// Where observations go; without, no row waits for names.
+    pub metadata: Option<Arc<Metadata>>,
+}
+
+impl SourceFeed {
+    /// The orders of a source; nobody gives any to one that the node does not know.
+    fn queue(&self, source: &str) -> Arc<OrderQueue> {
+        self.orders.get(source).cloned().unwrap_or_default()
+    }
+
+    /// A thread went down over a panic, with the order that it was at.
+    fn tell_panic(&self, source: &Arc<str>) {
+        if let Some(id) = self.queue(source).take_at_hand() {
+            let outcome = OrderOutcome::refused("the source panicked over it");
+            drop(self.rows.send(FromSource::Ordered { source: source.clone(), id, outcome }));
+        }
+        let reason = "panicked; it starts again after a back-off".to_string();
+        let (source, how) = (source.clone(), Down::Restarts);
+        drop(self.rows.send(FromSource::Down { source, reason, how }));
+    }
+
+    /// A source will not run any more; told from a thread that must not wait.
+    async fn tell_end(&self, source: Arc<str>, reason: String, how: Down) {
+        let mut message = FromSource::Down { source, reason, how };
+        while let Err(TrySendError::Full(again)) = self.rows.try_send(message) {
+            message = again;
+            actix::clock::sleep(TELL_AGAIN_AFTER).await;
+        }
+    }
 }
 
 impl Actor for SourceActor {
     type Context = Context<Self>;
 
-    fn started(&mut self, _ctx: &mut Self::Context) {
-        let (spec, feed, stop) = (self.spec.clone(), self.feed.clone(), self.stop.clone());
-        let address = self.address.clone();
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let (source, feed, stop) = (self.source.clone(), self.feed.clone(), self.stop.clone());
+        let (address, says, name) = (self.address.clone(), self.says.clone(), source.name());
+        let thread = std::thread::Builder::new().name(format!("source-{name}"));
         let run = move || {
-            let name = spec.name;
             let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
-                run_source(spec, feed.clone(), stop);
+                thread::run_source(&*source, &feed, &says, &stop);
             }));
             if outcome.is_err() {
-                let reason = "panicked; it starts again after a back-off".to_string();
-                drop(feed.rows.send(FromSource::Down { source: name, reason, again: true }));
+                feed.tell_panic(&name);
                 if let Some(address) = address.upgrade() {
                     drop(address.try_send(ThreadPanicked));
                 }
             }
             outcome
         };
-        let spawned =
-            std::thread::Builder::new().name(format!("source-{}", self.spec.name)).spawn(run);
-        match spawned {
+        match thread.spawn(run) {
             Ok(thread) => self.thread = Some(thread),
-            Err(error) => error!(source = self.spec.name, %error, "could not start a thread"),
+            Err(error) => {
+                let reason = format!("could not start a thread: {error}");
+                error!(source = &*self.source.name(), reason);
+                self.says.refused(&reason);
+                let (feed, source) = (self.feed.clone(), self.source.name());
+                let told = async move { feed.tell_end(source, reason, Down::Refused).await };
+                ctx.spawn(told.into_actor(self));
+            }
         }
     }
 
@@ -129,118 +188,38 @@ impl Handler<ThreadPanicked> for SourceActor {
 /// Starts a source below `switch` on the current arbiter. `stopped` is set once the node stops.
 pub fn start(
     switch: &KillSwitch,
-    spec: SourceSpec,
+    source: Arc<dyn Source>,
+    feed: SourceFeed,
+    stop: Arc<AtomicBool>,
+) -> Arc<Handle<SourceActor>> {
+    let name = source.name();
+    let told = feed.clone();
+    let handle = Arc::new(supervise(switch, source, feed, stop));
+    let watched = handle.clone();
+    actix::spawn(async move {
+        if watched.wait_for(|_| false).await == State::Failed {
+            let reason = "panicked too often, and stays down".to_string();
+            told.tell_end(name, reason, Down::Failed).await;
+        }
+    });
+    handle
+}
+
+fn supervise(
+    switch: &KillSwitch,
+    source: Arc<dyn Source>,
     feed: SourceFeed,
     stop: Arc<AtomicBool>,
 ) -> Handle<SourceActor> {
-    let name = format!("source-{}", spec.name);
+    let name = source.name();
     Supervisor::start(switch, &name, Config::default(), move |birth| {
         Ok(SourceActor {
-            spec: spec.clone(),
+            source: source.clone(),
             feed: feed.clone(),
             address: birth.address.clone(),
+            says: birth.says.clone(),
             stop: stop.clone(),
             thread: None,
         })
     })
-}
-
-/// What a source's thread does until it is stopped.
-pub(crate) fn run_source(spec: SourceSpec, feed: SourceFeed, stop: Arc<AtomicBool>) {
-    SourceThread { spec, feed, stop }.run();
-}
-
-struct SourceThread {
-    spec: SourceSpec,
-    feed: SourceFeed,
-    stop: Arc<AtomicBool>,
-}
-
-/// How often counters are sent that did not change, and what is missing is looked at.
-const COUNTERS_EVERY_NS: i64 = 500_000_000;
-
-/// What was said of the counters last.
-#[derive(Default)]
-struct Said {
-    at_unix_ns: i64,
-    counters: BTreeMap<String, TableCounters>,
-    missing: String,
-    blind: Vec<BlindProcess>,
-    counts: BTreeMap<String, u64>,
-}
-
-impl SourceThread {
-    fn send(&self, message: FromSource) -> bool {
-        self.feed.rows.send(message).is_ok()
-    }
-
-    fn run(self) {
-        let source = self.spec.name;
-        let mut running = match (self.spec.factory)() {
-            Ok(running) => running,
-            Err(reason) => {
-                warn!(source, reason, "source cannot run");
-                self.send(FromSource::Down { source, reason, again: false });
-                return;
-            }
-        };
-        info!(source, missing = running.missing(), "source runs");
-        let (missing, filters) = (running.missing(), running.filters());
-        self.send(FromSource::Running { source, missing, filters });
-        let tick_ns = i64::try_from(self.feed.tick_ms).unwrap_or(i64::MAX) * 1_000_000;
-        let mut edge_ns = self.feed.clock.now_unix_ns() / tick_ns * tick_ns + tick_ns;
-        let mut said = Said::default();
-        while !self.stop.load(Ordering::SeqCst) {
-            let now_ns = self.feed.clock.now_unix_ns();
-            let wait_ns = u64::try_from(edge_ns - now_ns).unwrap_or(0);
-            if wait_ns > 0 {
-                running.wait(Duration::from_nanos(wait_ns));
-            }
-            let now_ns = self.feed.clock.now_unix_ns();
-            running.poll(now_ns);
-            if now_ns < edge_ns {
-                continue;
-            }
-            // After a pause the clock may be several edges on: all rows belong to the latest one.
-            edge_ns = now_ns / tick_ns * tick_ns;
-            if !self.flush(running.as_mut(), now_ns, edge_ns, &mut said) {
-                return;
-            }
-            edge_ns += tick_ns;
-        }
-    }
-
-    /// False once the node is gone.
-    fn flush(&self, running: &mut dyn Source, now_ns: i64, edge_ns: i64, said: &mut Said) -> bool {
-        let source = self.spec.name;
-        let mut batches = Vec::new();
-        running.flush(now_ns, &mut batches);
-        let counters = running.counters();
-        let due = now_ns - said.at_unix_ns >= COUNTERS_EVERY_NS;
-        // A loss is told with the tick in which it happened, not with one of the next.
-        if due || counters != said.counters {
-            if due {
-                said.at_unix_ns = now_ns;
-                said.missing = running.missing();
-                said.blind = running.blind();
-                said.counts = running.counts();
-            }
-            said.counters = counters.clone();
-            self.send(FromSource::Counters {
-                source,
-                at_unix_ns: now_ns,
-                counters,
-                missing: said.missing.clone(),
-                blind: said.blind.clone(),
-                counts: said.counts.clone(),
-            });
-        }
-        for batch in batches {
-            if !self.send(FromSource::Batch(batch)) {
-                return false;
-            }
-        }
-        let tick_ms = u64::try_from(edge_ns / 1_000_000).unwrap_or(0);
-        self.send(FromSource::Flushed { source, tick_ms })
-    }
 }

@@ -1,8 +1,8 @@
 //! Threads that keep the metadata, so that nobody waits for `/proc`.
 //!
 //! ```text
-//!  capture ── observations ──▶ metadata ── snapshots ──▶ engines
-//!  (never waits)  bounded        │  ▲
+//!  capture ── observations ──▶ metadata ── snapshots ──▶ this node's engine
+//!  (never waits)  bounded        │  ▲    └── changes ──▶ [`crate::entities`]
 //!                         orders ▼  │ answers
 //!                          proc-reader, proc-sockets
 //! ```
@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select_biased};
 use tracing::warn;
+use weir_actors::{KillSwitch, Stop};
 use weir_engine::Generations;
 use weir_sources::metadata::reader::{Answer, Order, ProcessReader};
 use weir_sources::metadata::scan::SocketScanner;
@@ -34,6 +35,8 @@ use weir_sources::metadata::{
 use weir_types::ledger::{METADATA, Meter, NodeLedger, Reach, Span};
 use weir_types::metadata::{MetadataSnapshot, SharedMap};
 use weir_types::{Clock, Upid, WallClock};
+
+use crate::entities::NodeEntities;
 
 /// Observations that wait: a second of 16,000 connections or processes.
 const OBSERVATIONS_MAX: usize = 16_384;
@@ -174,11 +177,19 @@ pub struct Names {
     pub note_lost: Arc<NoteLost>,
 }
 
+/// For a node that keeps none: all are known, and none is lost.
+impl Default for Names {
+    fn default() -> Names {
+        Names { settled: Arc::new(|| true), note_lost: Arc::new(|_, _| ()) }
+    }
+}
+
 /// The metadata of this node.
 pub struct Metadata {
     asid: u32,
     root: PathBuf,
     shared: Arc<Shared>,
+    entities: NodeEntities,
     queue: Sender<Queued>,
     found: Sender<Found>,
     /// What the threads take, until they are started.
@@ -207,6 +218,7 @@ impl Metadata {
             asid,
             root,
             shared: Arc::default(),
+            entities: NodeEntities::default(),
             queue,
             found,
             begin: Mutex::new(Some(begin)),
@@ -214,8 +226,14 @@ impl Metadata {
         }
     }
 
-    /// Starts the threads; `engines` get every new snapshot. Waits a moment for the first names.
-    pub fn start(&self, engines: &[Arc<Generations>]) {
+    /// What is told of it to the cluster part.
+    #[must_use]
+    pub fn entities(&self) -> NodeEntities {
+        self.entities.clone()
+    }
+
+    /// Starts the threads below `switch`; `engine` gets every new snapshot. Waits a moment for the first names.
+    pub fn start(&self, engine: Weak<Generations>, switch: &KillSwitch) {
         let mut begin = self.begin.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(Begin { model, queue, found, stop }) = begin.take() else { return };
         let (orders, orders_out) = bounded(ORDERS_AHEAD);
@@ -223,7 +241,8 @@ impl Metadata {
         let keeper = Keeper {
             model,
             shared: self.shared.clone(),
-            engines: engines.iter().map(Arc::downgrade).collect(),
+            engine,
+            entities: self.entities.clone(),
             orders,
             outstanding: 0,
             mark: 0,
@@ -232,12 +251,12 @@ impl Metadata {
             warned: false,
         };
         let scanner_stop = stop.clone();
-        spawn("metadata", move || keeper.run(&queue, &found, &stop));
+        spawn(switch, "metadata", move || keeper.run(&queue, &found, &stop));
         let (reader, found) = (ProcessReader::new(self.asid, &self.root), self.found.clone());
-        spawn("proc-reader", move || read(reader, &orders_out, &found));
+        spawn(switch, "proc-reader", move || read(reader, &orders_out, &found));
         let (scanner, found) = (SocketScanner::new(self.asid, &self.root), self.found.clone());
         let shared = self.shared.clone();
-        spawn("proc-sockets", move || scan(scanner, &shared, &scanner_stop, &found));
+        spawn(switch, "proc-sockets", move || scan(scanner, &shared, &scanner_stop, &found));
         // Without them names only come later.
         let _ = first_look.recv_timeout(FIRST_LOOK_MAX);
     }
@@ -290,8 +309,17 @@ fn since(before: Duration) -> Duration {
     now().saturating_sub(before)
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) {
+fn spawn(switch: &KillSwitch, name: &str, run: impl FnOnce() + Send + 'static) {
+    let part = switch.part(name, Stop::ByOwner);
+    let told = part.clone();
+    let run = move || {
+        // Held until the thread ends, however it does.
+        let part = part;
+        part.running();
+        run();
+    };
     if let Err(error) = std::thread::Builder::new().name(name.to_string()).spawn(run) {
+        told.failed(&error.to_string());
         warn!(name, %error, "could not start a thread: names will be missing");
     }
 }
@@ -317,7 +345,9 @@ fn scan(mut scanner: SocketScanner, shared: &Shared, stop: &Receiver<()>, found:
 struct Keeper {
     model: Model,
     shared: Arc<Shared>,
-    engines: Vec<Weak<Generations>>,
+    /// Of this node.
+    engine: Weak<Generations>,
+    entities: NodeEntities,
     orders: Sender<Order>,
     /// Orders that the reader has not answered.
     outstanding: usize,
@@ -397,12 +427,13 @@ impl Keeper {
         }
     }
 
-    /// Engines have it before anybody is told that they do.
+    /// The engine has it, and the cluster part is told, before anybody hears that they do.
     fn publish(&mut self) {
-        if let Some(snapshot) = self.model.take_changed() {
-            for engine in self.engines.iter().filter_map(Weak::upgrade) {
+        if let Some((snapshot, touched)) = self.model.take_changed() {
+            if let Some(engine) = self.engine.upgrade() {
                 engine.set_metadata(snapshot.clone());
             }
+            self.entities.publish(snapshot.clone(), touched);
             let kernel_threads = self.model.kernel_threads();
             let published = Arc::new(Published { snapshot, kernel_threads });
             *self.shared.published.lock().unwrap_or_else(PoisonError::into_inner) = published;

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Weak;
 
+use weir_actors::KillSwitch;
 use weir_sources::capture::{Opened, Process};
 use weir_sources::conn::{EndOf, SocketOwner};
 
@@ -63,7 +65,7 @@ fn nobody_waits_for_proc() {
     let fifo = dir.path().join("proc/30/cmdline");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let metadata = Metadata::new(7, "here", dir.path().to_path_buf(), Duration::from_secs(60));
-    metadata.start(&[]);
+    metadata.start(Weak::new(), &KillSwitch::root("test"));
     let (observer, settled) = (metadata.observer(), metadata.names().settled);
     for round in 0..100 {
         observer.observe(started(1_000 + round));
@@ -108,7 +110,7 @@ fn observations_are_bounded() {
     (0..2).for_each(|_| note_lost(&ledger, Span::new(1, 2)));
     assert_eq!(ledger.totals()[METADATA]["observations_full"], 13);
     // It begins, and takes what waited.
-    metadata.start(&[]);
+    metadata.start(Weak::new(), &KillSwitch::root("test"));
     observer.mark();
     let settled = metadata.names().settled;
     wait_until("what waited is taken", || settled());
@@ -146,7 +148,7 @@ fn namespaces_hold_nobody_up() {
     }
     let children = Children((0..NAMESPACES).map(|_| unshare().spawn().unwrap()).collect());
     let metadata = Metadata::new(7, "here", PathBuf::from("/"), Duration::from_secs(60));
-    metadata.start(&[]);
+    metadata.start(Weak::new(), &KillSwitch::root("test"));
     let (observer, settled) = (metadata.observer(), metadata.names().settled);
     let mut number = 0;
     // The machine's own addresses come first; the scan goes on behind them.

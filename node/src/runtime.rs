@@ -1,46 +1,39 @@
-//! The node's own thread: it takes rows from the sources, closes ticks, serves installs, and sends
-//! what the engine hands out. It never waits for one source longer than [`FLUSH_GRACE_NS`].
+//! A running node: its engine, its own thread, whoever keeps the names, and its sources, wired once and in one
+//! tree. The thread takes rows from the sources, closes ticks, serves installs, and sends what the engine
+//! hands out; it never waits long for one source (`thread`).
 //!
 //! Thread and engine live in *generations*. When the thread panics or an engine worker dies, both start
 //! anew after a short wait: the history, the sources and what waits from them stay, the node registers
 //! again, and the cluster part installs its queries anew, filled from the history.
 
+mod source_state;
+mod thread;
+
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, bounded, select};
-use tracing::{error, info};
-use weir_engine::history::History;
-use weir_engine::{EngineConfig, EngineError, EngineEvent, Generations, Limits, RestartPace};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use weir_actors::{Handle, KillSwitch, Part, Stop};
+use weir_engine::{EngineConfig, EngineError, Generations, Limits, RestartPace};
 use weir_proto::NodeInfo;
 use weir_proto::ToNode;
 use weir_proto::bus::{BusError, NodePort};
-use weir_proto::message::SourceStatus;
-use weir_types::clock::tick_unix_ns;
-use weir_types::ledger::{Meter, NodeLedger, Reach, Span};
-use weir_types::source::{BlindProcess, TableBatch, TableCounters};
+use weir_sources::source::Source;
+use weir_types::ledger::NodeLedger;
 use weir_types::{Clock, Upid};
 
+use self::source_state::SourceState;
+use self::thread::NodeThread;
 use crate::agent::Agent;
-use crate::core::NodeCore;
+use crate::core::{CoreConfig, NodeCore};
 use crate::events::{Events, engine_events};
-use crate::host::{FromSource, SourceFeed, SourceSpec};
+use crate::host::{self, FromSource, SourceActor, SourceFeed};
 use crate::loss_rows;
-use crate::metadata::Names;
+use crate::metadata::Metadata;
+use crate::orders::{OrderQueue, Orders};
 
-/// A tick waits this long past its edge for a source that has not flushed yet; its rows then belong
-/// to a later tick.
-const FLUSH_GRACE_NS: i64 = 60_000_000;
-/// How often it looks whether names that a tick waits for have come.
-const SETTLE_PAUSE: Duration = Duration::from_micros(500);
-/// The thread looks at the clock at least so often; what happens wakes it in between.
-const WAIT_MAX: Duration = Duration::from_millis(100);
-/// Pause between two slices of a back-fill while nothing else happens.
-const REPLAY_PAUSE: Duration = Duration::from_millis(5);
 /// Orders from the cluster part that may wait; the bus keeps the others.
 const ORDERS_MAX: usize = 64;
 /// Messages from sources that may wait. A source then waits for the node: nothing is lost here, and what
@@ -48,13 +41,8 @@ const ORDERS_MAX: usize = 64;
 const FROM_SOURCES_MAX: usize = 1_024;
 /// Engine events that may wait: the engine's thread never blocks on it. A query that loses one fails.
 const ENGINE_EVENTS_MAX: usize = 262_144;
-const STATUS_EVERY_MS: u64 = 500;
-/// A source that is down loses what happens meanwhile, of unknown size: it is counted in seconds.
-const DOWN_EVERY_NS: i64 = 1_000_000_000;
-/// The source of what the node says of itself.
-const NODE_SOURCE: &str = "node";
-/// How often table functions that somebody reads are answered anew.
-const ANSWERS_EVERY_MS: u64 = 1_000;
+/// How long a part is waited for when all is stopped: detaching programs takes seconds.
+const STOP_TIME_MAX: Duration = Duration::from_secs(15);
 
 pub struct NodeConfig {
     pub info: NodeInfo,
@@ -70,171 +58,115 @@ pub struct NodeConfig {
     pub ledger: NodeLedger,
     /// This process, in rows about its losses.
     pub own_upid: Upid,
-    /// Whether the names are known that the rows taken in so far need, and what of them was lost.
-    pub names: Names,
+    /// Who keeps the names of what the sources see; without, no row waits for any.
+    pub metadata: Option<Arc<Metadata>>,
+    /// Waits, on a thread that may, until the sources have let go of the machine; called after they were
+    /// asked to stop.
+    pub sources_ended: Box<dyn FnOnce() + Send>,
 }
 
-#[derive(Default)]
-struct SourceState {
-    state: &'static str,
-    reason: String,
-    tables: Vec<String>,
-    counters: BTreeMap<String, TableCounters>,
-    flushed_ms: u64,
-    blind: Vec<BlindProcess>,
-    counts: BTreeMap<String, u64>,
-    filters: Vec<String>,
-    meter: Meter,
-    /// When its counters were read last.
-    counted_unix_ns: i64,
-    /// Up to when its being down is in the ledger.
-    down_unix_ns: i64,
-}
-
-impl SourceState {
-    /// Writes down what it lost since its counters were read last.
-    fn count(
-        &mut self,
-        ledger: &NodeLedger,
-        at_unix_ns: i64,
-        counters: BTreeMap<String, TableCounters>,
-    ) {
-        let span = Span::new(self.counted_unix_ns.min(at_unix_ns), at_unix_ns);
-        for (table, counted) in &counters {
-            for (reason, &total) in &counted.lost_total {
-                let count = self.meter.added(table, reason, total);
-                ledger.note(table, reason, Reach::Everybody, span, count);
-            }
+impl NodeConfig {
+    /// A node of this name and process, with what is usual otherwise.
+    #[must_use]
+    pub fn new(info: NodeInfo, agent: Agent) -> NodeConfig {
+        NodeConfig {
+            info,
+            agent,
+            tick_ms: 100,
+            workers: 1,
+            retention_ns: 3_600_000_000_000,
+            history_bytes: 256 << 20,
+            queries: Limits::default(),
+            test_faults: false,
+            ledger: NodeLedger::default(),
+            own_upid: Upid::default(),
+            metadata: None,
+            sources_ended: Box::new(|| ()),
         }
-        self.counted_unix_ns = at_unix_ns;
-        self.counters = counters;
-    }
-
-    /// Writes down that it is down, if it is.
-    fn count_down_time(&mut self, ledger: &NodeLedger, now_unix_ns: i64) {
-        let passed_ns = now_unix_ns.saturating_sub(self.down_unix_ns);
-        if self.state != RESTARTING || passed_ns < DOWN_EVERY_NS {
-            return;
-        }
-        let count = u64::try_from(passed_ns / DOWN_EVERY_NS).unwrap_or(0);
-        let span = Span::new(self.down_unix_ns, now_unix_ns);
-        for table in &self.tables {
-            ledger.note(table, "source_down", Reach::Everybody, span, count);
-        }
-        self.down_unix_ns = now_unix_ns;
     }
 }
 
-const RESTARTING: &str = "restarting";
-
-/// The running node.
+/// The running node. Its parts hang in the tree, and are stopped with it: sources, names, thread, engine.
 pub struct NodeRuntime {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
     pub engine: Arc<Generations>,
-    pub feed: SourceFeed,
     panic_asked: Arc<AtomicBool>,
     test_faults: bool,
+    /// Keep the parts alive.
+    _hosts: Vec<Arc<Handle<SourceActor>>>,
+    _parts: [Part; 2],
 }
 
-/// Why the thread's loop ended.
-#[derive(Debug, PartialEq, Eq)]
-enum End {
-    Stopped,
-    EngineDied,
-}
-
-struct NodeThread {
-    core: NodeCore,
-    engine: Arc<Generations>,
-    pace: RestartPace,
-    /// With test faults: the next turn of the loop panics.
-    panic_asked: Arc<AtomicBool>,
-    orders: Receiver<Result<ToNode, BusError>>,
-    clock: Arc<dyn Clock>,
-    tick_ms: u64,
+/// The ways between the sources and the node's thread.
+struct Wires {
+    rows: Sender<FromSource>,
     from_sources: Receiver<FromSource>,
-    events: Events,
-    ledger: NodeLedger,
-    sources: BTreeMap<&'static str, SourceState>,
-    last_tick_ms: u64,
-    last_status_ms: u64,
-    agent: Agent,
-    names: Names,
-    last_answers_ms: u64,
-    stop: Arc<AtomicBool>,
+    orders: BTreeMap<String, Arc<OrderQueue>>,
+}
+
+impl Wires {
+    fn of(sources: &[Arc<dyn Source>]) -> Wires {
+        let (rows, from_sources) = bounded(FROM_SOURCES_MAX);
+        let queue = |source: &Arc<dyn Source>| (source.name().to_string(), Arc::default());
+        Wires { rows, from_sources, orders: sources.iter().map(queue).collect() }
+    }
 }
 
 impl NodeRuntime {
-    /// Starts the engine and the node's thread; sources are started by whoever has an actor system,
-    /// with [`NodeRuntime::feed`].
+    /// Starts the engine, the node's thread, the metadata and each source, below `switch`.
+    ///
+    /// # Errors
+    /// If threads cannot be started.
+    ///
+    /// # Panics
+    /// Outside an actix system.
     pub fn start(
-        config: NodeConfig,
-        specs: &[SourceSpec],
+        mut config: NodeConfig,
+        sources: &[Arc<dyn Source>],
         port: NodePort,
         clock: Arc<dyn Clock>,
+        switch: &KillSwitch,
     ) -> Result<NodeRuntime, EngineError> {
-        let (emit, events) = engine_events(ENGINE_EVENTS_MAX);
-        let engine = Generations::start(
-            EngineConfig {
-                workers: config.workers,
-                retention_ns: Some(config.retention_ns),
-                test_faults: config.test_faults,
-                limits: config.queries,
-                ..EngineConfig::new("node")
-            },
-            emit,
-        )?;
-        let engine = Arc::new(engine);
-        let now_unix_ns = clock.now_unix_ns();
-        // A row is whole at the latest one flush after its event, and admitted one tick later.
-        let settle_ns = i64::try_from(config.tick_ms).unwrap_or(0) * 1_000_000;
-        let tables = specs.iter().flat_map(|spec| spec.tables).chain(loss_rows::TABLES);
-        let tables: Vec<&str> = tables.copied().collect();
-        let core = NodeCore::new(
-            config.info,
-            engine.engine(),
-            Some(History::new(config.history_bytes, &tables)),
-            port.sender.clone(),
-            now_unix_ns,
-            settle_ns,
-        )
-        .with_ledger(config.ledger.clone(), config.own_upid);
-        let (rows, from_sources) = bounded(FROM_SOURCES_MAX);
-        let feed = SourceFeed { clock: clock.clone(), tick_ms: config.tick_ms, rows };
-        let stop = Arc::new(AtomicBool::new(false));
-        let sources = specs.iter().map(|spec| {
-            let tables = spec.tables.iter().map(ToString::to_string).collect();
-            let starting = SourceState { state: "starting", tables, ..SourceState::default() };
-            (spec.name, starting)
-        });
-        let panic_asked = Arc::new(AtomicBool::new(false));
-        let thread = NodeThread {
-            core,
-            engine: engine.clone(),
-            pace: RestartPace::default(),
-            panic_asked: panic_asked.clone(),
-            orders: receive_orders(port)?,
+        let switch = switch.child("node");
+        let wires = Wires::of(sources);
+        let metadata = config.metadata.clone();
+        let feed = SourceFeed {
+            clock: clock.clone(),
             tick_ms: config.tick_ms,
-            from_sources,
-            events,
-            sources: sources.collect(),
-            ledger: config.ledger,
-            last_tick_ms: u64::try_from(now_unix_ns / 1_000_000).unwrap_or(0) / config.tick_ms
-                * config.tick_ms,
-            last_status_ms: 0,
-            agent: config.agent,
-            names: config.names,
-            last_answers_ms: 0,
-            stop: stop.clone(),
-            clock,
+            rows: wires.rows.clone(),
+            orders: Arc::new(wires.orders.clone()),
+            metadata: metadata.clone(),
         };
-        let thread = std::thread::Builder::new()
+        let panic_asked = Arc::<AtomicBool>::default();
+        let test_faults = config.test_faults;
+        let sources_ended = std::mem::replace(&mut config.sources_ended, Box::new(|| ()));
+        // Stopped in the reverse order: sources, names, thread, engine.
+        let engine = start_engine(&config, &switch)?;
+        let generations = engine.generations.clone();
+        let part = switch.part("thread", Stop::Asked { within: STOP_TIME_MAX });
+        let asked = (part.clone(), panic_asked.clone());
+        let thread = node_thread(config, sources, (port, wires), clock, engine, asked)?;
+        std::thread::Builder::new()
             .name("node".to_string())
             .spawn(move || thread.supervise())
             .map_err(|error| EngineError::Start(error.to_string()))?;
-        let test_faults = config.test_faults;
-        Ok(NodeRuntime { stop, thread: Some(thread), engine, feed, panic_asked, test_faults })
+        if let Some(metadata) = metadata {
+            metadata.start(Arc::downgrade(&generations), &switch);
+        }
+        let below = switch.child("sources");
+        let stop_sources = Arc::<AtomicBool>::default();
+        let stopped = stop_sources.clone();
+        let let_go = move || {
+            stopped.store(true, Ordering::SeqCst);
+            sources_ended();
+        };
+        let probes = below.part("probes", Stop::call(STOP_TIME_MAX, let_go));
+        probes.running();
+        let host = |source: &Arc<dyn Source>| {
+            host::start(&below, source.clone(), feed.clone(), stop_sources.clone())
+        };
+        let _hosts = sources.iter().map(host).collect();
+        let _parts = [part, probes];
+        Ok(NodeRuntime { engine: generations, panic_asked, test_faults, _hosts, _parts })
     }
 
     /// What makes the node's thread panic, with test faults.
@@ -242,15 +174,76 @@ impl NodeRuntime {
         let (asked, test_faults) = (self.panic_asked.clone(), self.test_faults);
         move || asked.store(test_faults, Ordering::SeqCst)
     }
+}
 
-    /// Ends the node's thread. Sources have been stopped before.
-    pub fn stop(mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
-        self.engine.stop();
-    }
+/// The node's engine, and what it says.
+struct StartedEngine {
+    generations: Arc<Generations>,
+    part: Part,
+    events: Events,
+}
+
+fn start_engine(config: &NodeConfig, switch: &KillSwitch) -> Result<StartedEngine, EngineError> {
+    let (emit, events) = engine_events(ENGINE_EVENTS_MAX);
+    let engine_config = EngineConfig {
+        workers: config.workers,
+        retention_ns: Some(config.retention_ns),
+        test_faults: config.test_faults,
+        limits: config.queries.clone(),
+        ..EngineConfig::new("node")
+    };
+    let generations = Arc::new(Generations::start(engine_config, emit)?);
+    let stopped = generations.clone();
+    let part = switch.part("engine", Stop::call(STOP_TIME_MAX, move || stopped.stop()));
+    part.running();
+    Ok(StartedEngine { generations, part, events })
+}
+
+/// What the node's thread will do.
+fn node_thread(
+    config: NodeConfig,
+    sources: &[Arc<dyn Source>],
+    (port, wires): (NodePort, Wires),
+    clock: Arc<dyn Clock>,
+    engine: StartedEngine,
+    (part, panic_asked): (Part, Arc<AtomicBool>),
+) -> Result<NodeThread, EngineError> {
+    let now_unix_ns = clock.now_unix_ns();
+    let tables = sources.iter().flat_map(|source| source.tables());
+    let core = CoreConfig {
+        history_bytes: Some(config.history_bytes),
+        tables: tables.chain(loss_rows::TABLES.iter().map(ToString::to_string)).collect(),
+        started_unix_ns: now_unix_ns,
+        // A row is whole at the latest one flush after its event, and admitted one tick later.
+        settle_ns: i64::try_from(config.tick_ms).unwrap_or(0) * 1_000_000,
+        ledger: Some((config.ledger.clone(), config.own_upid)),
+        ..CoreConfig::new(config.info)
+    };
+    let entities = config.metadata.as_ref().map(|metadata| metadata.entities());
+    let core = NodeCore::new(core, engine.generations.engine(), port.sender.clone())
+        .with_entities(entities.unwrap_or_default());
+    let states = sources.iter().map(|source| (source.name(), SourceState::of(source.tables())));
+    let tick_ms = config.tick_ms;
+    Ok(NodeThread {
+        core: core.with_orders(Orders::new(wires.orders)),
+        engine: engine.generations,
+        part,
+        engine_part: engine.part,
+        pace: RestartPace::default(),
+        panic_asked,
+        orders: receive_orders(port)?,
+        tick_ms,
+        from_sources: wires.from_sources,
+        events: engine.events,
+        sources: states.collect(),
+        ledger: config.ledger,
+        last_tick_ms: u64::try_from(now_unix_ns / 1_000_000).unwrap_or(0) / tick_ms * tick_ms,
+        last_status_ms: 0,
+        agent: config.agent,
+        names: config.metadata.map(|metadata| metadata.names()).unwrap_or_default(),
+        last_answers_ms: 0,
+        clock,
+    })
 }
 
 /// Takes orders off the bus on a thread of their own, which ends with the bus: so the node's thread
@@ -268,263 +261,6 @@ fn receive_orders(mut port: NodePort) -> Result<Receiver<Result<ToNode, BusError
         })
         .map_err(|error| EngineError::Start(error.to_string()))?;
     Ok(received)
-}
-
-/// Generations.
-impl NodeThread {
-    fn supervise(mut self) {
-        loop {
-            let why = match std::panic::catch_unwind(AssertUnwindSafe(|| self.run())) {
-                Ok(End::Stopped) => break,
-                Ok(End::EngineDied) => {
-                    self.core.tell_death(self.engine.engine().died_of());
-                    "an engine worker died"
-                }
-                Err(_) => "the node's thread panicked",
-            };
-            let (deaths, wait) = self.pace.died(self.clock.monotonic_ns());
-            error!(why, deaths, ?wait, "the node starts anew");
-            self.wait(wait);
-            if self.stop.load(Ordering::SeqCst) {
-                break;
-            }
-            self.start_over();
-        }
-        self.core.leave();
-        info!("node stopped");
-    }
-
-    fn wait(&self, wait: Duration) {
-        let until_ns = self.clock.monotonic_ns() + u64::try_from(wait.as_nanos()).unwrap_or(0);
-        while !self.stop.load(Ordering::SeqCst)
-            && let Some(left_ns) = until_ns.checked_sub(self.clock.monotonic_ns())
-            && left_ns > 0
-        {
-            std::thread::park_timeout(Duration::from_nanos(left_ns).min(WAIT_MAX));
-        }
-    }
-
-    fn start_over(&mut self) {
-        match self.engine.restart() {
-            Ok(engine) => self.core.start_over(engine),
-            // It is found dead again, and tried again after a longer wait.
-            Err(error) => error!(%error, "could not start the node's engine"),
-        }
-    }
-}
-
-impl NodeThread {
-    fn run(&mut self) -> End {
-        self.wait_for_sources();
-        self.core.register(self.statuses());
-        let mut replays = false;
-        while !self.stop.load(Ordering::SeqCst) {
-            if self.engine.is_dead() {
-                return End::EngineDied;
-            }
-            assert!(!self.panic_asked.swap(false, Ordering::SeqCst), "a test asked for it");
-            select! {
-                recv(self.from_sources) -> message => if let Ok(message) = message {
-                    self.on_source(message);
-                },
-                recv(self.events.queue) -> event => if let Ok(event) = event {
-                    self.on_event(event);
-                },
-                recv(self.orders) -> order => match order {
-                    Ok(order) => self.on_order(order),
-                    // The cluster part is gone, and with it all orders.
-                    Err(_) => self.orders = crossbeam_channel::never(),
-                },
-                default(if replays { REPLAY_PAUSE } else { self.until_due() }) => {}
-            }
-            self.drain_queues();
-            replays = self.core.replay_slice();
-            self.close_due_tick();
-            self.answer_functions();
-        }
-        End::Stopped
-    }
-
-    /// What former engines said is of queries that are no more, and so are the failures of a dead one.
-    fn on_event(&mut self, (generation, event): (u64, EngineEvent)) {
-        if generation == self.engine.generation() && !self.engine.is_dead() {
-            self.core.lost_events(self.events.take_lost(generation));
-            self.core.on_event(event);
-        }
-    }
-
-    /// Sources attach or are refused with reasons before the node is known: its first answer about
-    /// what it can do is the right one.
-    fn wait_for_sources(&mut self) {
-        while self.sources.values().any(|source| source.state == "starting")
-            && !self.stop.load(Ordering::SeqCst)
-        {
-            if let Ok(message) = self.from_sources.recv_timeout(Duration::from_millis(100)) {
-                self.on_source(message);
-            }
-        }
-    }
-
-    fn drain_queues(&mut self) {
-        while let Ok(message) = self.from_sources.try_recv() {
-            self.on_source(message);
-        }
-        while let Ok(event) = self.events.queue.try_recv() {
-            self.on_event(event);
-        }
-        while let Ok(order) = self.orders.try_recv() {
-            self.on_order(order);
-        }
-    }
-
-    fn on_source(&mut self, message: FromSource) {
-        match message {
-            FromSource::Batch(TableBatch { table, batch, waited }) => {
-                if waited {
-                    self.core.admit_late(table, batch);
-                } else {
-                    self.core.admit(table, batch);
-                }
-            }
-            FromSource::Flushed { source, tick_ms } => {
-                if let Some(state) = self.sources.get_mut(source) {
-                    state.flushed_ms = tick_ms;
-                }
-            }
-            FromSource::Counters { source, at_unix_ns, counters, missing, blind, counts } => {
-                if let Some(state) = self.sources.get_mut(source) {
-                    state.count(&self.ledger, at_unix_ns, counters);
-                    state.reason = missing;
-                    state.blind = blind;
-                    state.counts = counts;
-                }
-            }
-            FromSource::Running { source, missing, filters } => {
-                self.on_running(source, missing);
-                if let Some(state) = self.sources.get_mut(source) {
-                    state.filters = filters;
-                }
-            }
-            FromSource::Down { source, reason, again } => {
-                if let Some(state) = self.sources.get_mut(source) {
-                    state.state = if again { RESTARTING } else { "refused" };
-                    state.reason = reason;
-                    // It counted until then, at the latest.
-                    state.down_unix_ns = state.counted_unix_ns;
-                }
-            }
-        }
-    }
-
-    fn on_running(&mut self, source: &'static str, missing: String) {
-        let now_unix_ns = self.clock.now_unix_ns();
-        let Some(state) = self.sources.get_mut(source) else { return };
-        if state.state == RESTARTING {
-            // The second that it is short of counts, too.
-            state.down_unix_ns = state.down_unix_ns.min(now_unix_ns - DOWN_EVERY_NS);
-            state.count_down_time(&self.ledger, now_unix_ns);
-        }
-        state.state = if missing.is_empty() { "running" } else { "reduced" };
-        state.reason = missing;
-        state.meter.restart();
-        state.counted_unix_ns = now_unix_ns;
-        self.core.source_runs(&state.tables, now_unix_ns);
-    }
-
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.clock.now_unix_ns() / 1_000_000).unwrap_or(0)
-    }
-
-    fn on_order(&mut self, order: Result<ToNode, BusError>) {
-        match order {
-            Ok(message) => self.core.handle(message, self.now_ms()),
-            Err(error) => tracing::error!(%error, "unreadable message from the cluster part"),
-        }
-    }
-
-    /// Whether a tick has to wait for this source.
-    fn is_awaited(source: &SourceState, tick_ms: u64) -> bool {
-        matches!(source.state, "running" | "reduced") && source.flushed_ms < tick_ms
-    }
-
-    /// The longest wait that misses no tick: sources that flush wake the thread themselves.
-    fn until_due(&self) -> Duration {
-        let next_ms = self.last_tick_ms + self.tick_ms;
-        let awaited = self.sources.values().any(|source| NodeThread::is_awaited(source, next_ms));
-        let grace_ns = if awaited { FLUSH_GRACE_NS } else { 0 };
-        let due_ns = tick_unix_ns(next_ms);
-        let left_ns = due_ns.saturating_add(grace_ns).saturating_sub(self.clock.now_unix_ns());
-        let left = Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0)).min(WAIT_MAX);
-        if left.is_zero() && !(self.names.settled)() { SETTLE_PAUSE } else { left }
-    }
-
-    /// Closes the latest tick whose edge has passed, once every running source has flushed it or
-    /// the grace is over. Ticks that were missed are not made up: their rows are in this one.
-    fn close_due_tick(&mut self) {
-        let now_ns = self.clock.now_unix_ns();
-        let due_ms = u64::try_from(now_ns / 1_000_000).unwrap_or(0) / self.tick_ms * self.tick_ms;
-        if due_ms <= self.last_tick_ms {
-            return;
-        }
-        let edge_ns = tick_unix_ns(due_ms);
-        let waiting = self.sources.values().any(|source| NodeThread::is_awaited(source, due_ms));
-        let unnamed = !(self.names.settled)();
-        if (waiting || unnamed) && now_ns < edge_ns + FLUSH_GRACE_NS {
-            return;
-        }
-        let since_ns = tick_unix_ns(self.last_tick_ms);
-        (self.names.note_lost)(&self.ledger, Span::new(since_ns, edge_ns));
-        self.last_tick_ms = due_ms;
-        for source in self.sources.values_mut() {
-            source.count_down_time(&self.ledger, now_ns);
-        }
-        self.core.close_tick(due_ms);
-        if due_ms - self.last_status_ms >= STATUS_EVERY_MS {
-            self.last_status_ms = due_ms;
-            let lost = self.events.lost_total();
-            self.core.send_status(&self.counters(), self.statuses(), lost);
-        }
-    }
-
-    fn answer_functions(&mut self) {
-        let now_ms = self.now_ms();
-        if self.core.owes_answers() || now_ms.abs_diff(self.last_answers_ms) >= ANSWERS_EVERY_MS {
-            self.last_answers_ms = now_ms;
-            self.core.answer(&mut self.agent, now_ms);
-        }
-    }
-
-    fn counters(&self) -> BTreeMap<String, TableCounters> {
-        let mut all: BTreeMap<String, TableCounters> = BTreeMap::new();
-        for source in self.sources.values() {
-            for (table, counters) in &source.counters {
-                all.entry(table.clone()).or_default().add(counters);
-            }
-        }
-        all
-    }
-
-    fn statuses(&self) -> Vec<SourceStatus> {
-        let own = SourceStatus {
-            name: NODE_SOURCE.to_string(),
-            state: "running".to_string(),
-            reason: String::new(),
-            tables: loss_rows::TABLES.iter().map(ToString::to_string).collect(),
-            blind: Vec::new(),
-            filters: Vec::new(),
-            counts: BTreeMap::new(),
-        };
-        let others = self.sources.iter().map(|(name, source)| SourceStatus {
-            name: name.to_string(),
-            state: source.state.to_string(),
-            reason: source.reason.clone(),
-            tables: source.tables.clone(),
-            blind: source.blind.clone(),
-            filters: source.filters.clone(),
-            counts: source.counts.clone(),
-        });
-        std::iter::once(own).chain(others).collect()
-    }
 }
 
 #[cfg(test)]

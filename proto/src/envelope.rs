@@ -27,6 +27,11 @@ fn options() -> impl Options {
     bincode::DefaultOptions::new().with_limit(MESSAGE_BYTES_MAX)
 }
 
+/// How large a part of a message will be.
+pub fn encoded_bytes<T: Serialize>(part: &T) -> Result<u64, EnvelopeError> {
+    Ok(options().serialized_size(part)?)
+}
+
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, EnvelopeError> {
     let mut bytes = Vec::with_capacity(128);
     bytes.extend_from_slice(&MAGIC);

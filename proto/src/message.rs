@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use weir_types::PackedRow;
 use weir_types::ledger::Loss;
-use weir_types::source::BlindProcess;
+use weir_types::metadata::{EntityChange, Machine};
+use weir_types::source::{BlindProcess, OrderId, OrderOutcome, SourceOrder};
 use weir_types::split::{Change, ExchangeId, NodePlan};
 
 /// Number of an installed query, unique within a cluster process's life.
@@ -23,6 +24,18 @@ pub struct NodeInfo {
 }
 
 impl NodeInfo {
+    /// A node on the machine of its name.
+    #[must_use]
+    pub fn named(name: &str, incarnation: u64, asid: u32) -> NodeInfo {
+        NodeInfo {
+            name: name.to_string(),
+            incarnation,
+            asid,
+            hostname: name.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+        }
+    }
+
     /// The agent's id in tables: the short id of the node and its life.
     #[must_use]
     pub fn agent_id(&self) -> u128 {
@@ -34,7 +47,7 @@ impl NodeInfo {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceStatus {
     pub name: String,
-    /// `running`, `reduced` or `refused`.
+    /// `starting`, `running`, `reduced`, `restarting`, `failed` or `refused`.
     pub state: String,
     /// Why it does not run, or what is missing.
     pub reason: String,
@@ -82,8 +95,12 @@ pub enum ToNode {
     Answer { functions: Vec<String> },
     /// Tell all losses that you know of, not only those that are new: they are not known here.
     TellLosses,
+    /// Tell all entities that you know of: they are not known here.
+    TellEntities,
     /// You are not known here: register.
     Introduce,
+    /// For your sources. Done once, however often it comes; what became of it is in the status.
+    Order { id: OrderId, order: SourceOrder },
 }
 
 /// Which life of a node something is of: its process's, and how often it began anew within. Later ones are
@@ -109,6 +126,15 @@ pub struct Report {
 pub struct Place {
     pub epoch: Epoch,
     pub sequence: u64,
+}
+
+/// What a message tells of a node's entities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entities {
+    /// What changed.
+    Changes,
+    /// A part of all that there is. With the first one it begins anew; the last one makes it whole.
+    Whole { first: bool, last: bool },
 }
 
 /// Node → cluster part.
@@ -139,6 +165,8 @@ pub enum FromNode {
         event_samples_unix_ns: Vec<i64>,
         /// How many `Losses` were told before.
         losses_told: u64,
+        /// How many `Entities`.
+        entities_told: u64,
     },
     /// About once a second: the node lives, and these are its counters.
     Status {
@@ -153,11 +181,17 @@ pub enum FromNode {
         functions: Vec<String>,
         epoch_max: Epoch,
         losses_told: u64,
+        entities_told: u64,
+        /// What became of the last orders to its sources.
+        ordered: Vec<(OrderId, OrderOutcome)>,
     },
     /// What was lost, before the `Progress` of the tick in which it was noticed. `sequence` counts
     /// per node incarnation from 0; `whole`: everything since the node's start, in place of what was
     /// told before.
     Losses { sequence: u64, whole: bool, losses: Vec<Loss> },
+    /// Entities that the node knew before the `Progress` of a tick, bounded in bytes. `sequence` counts per
+    /// node incarnation from 0. `machine`: if that is new.
+    Entities { sequence: u64, part: Entities, machine: Option<Machine>, changes: Vec<EntityChange> },
     /// The query cannot go on on this node.
     Failed { query: QueryId, epoch: Epoch, message: String },
     /// The node stops in an orderly way.

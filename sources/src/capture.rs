@@ -272,6 +272,30 @@ pub enum CaptureEvent<'a> {
 }
 
 impl CaptureEvent<'_> {
+    /// The same, if the source has looked away in between, `times` often. Positions of TCP tell how much went by
+    /// meanwhile; those of Unix sockets do not, so each is taken for another one from then on: what it says now is
+    /// no answer to what it said before.
+    #[must_use]
+    pub fn after_looking_away(mut self, times: u32) -> Self {
+        let socket = match &mut self {
+            CaptureEvent::Data(data) => &mut data.socket,
+            CaptureEvent::Connect { at, .. }
+            | CaptureEvent::Accept { at }
+            | CaptureEvent::Close { at, .. }
+            | CaptureEvent::End { at, .. }
+            | CaptureEvent::UnixNames { at, .. }
+            | CaptureEvent::Gap { at, .. } => &mut at.socket,
+            CaptureEvent::Fork { .. } | CaptureEvent::Exec { .. } | CaptureEvent::Exit { .. } => {
+                return self;
+            }
+        };
+        if times > 0 && socket.family == Family::Unix {
+            socket.key.generation = socket.key.generation.wrapping_add(times);
+            socket.opened = Opened::Unknown;
+        }
+        self
+    }
+
     #[must_use]
     pub fn time_unix_ns(&self) -> i64 {
         match self {

@@ -4,6 +4,7 @@
 //! * [`conn`] puts bytes into connections, [`socket`] makes rows of what protocols find in them.
 //! * [`proc`] and [`rows`] give rows of their own; [`metadata`] gives names to processes,
 //!   [`dns`] to addresses; [`agent`] is what the process says of itself.
+//! * [`source`] is what all of these are to the node that runs them.
 //!
 //! Not here: actors, the engine, and when anything runs (`weir-node`).
 #![deny(unsafe_code)]
@@ -17,5 +18,6 @@ pub mod metadata;
 pub mod proc;
 pub mod rows;
 pub mod socket;
+pub mod source;
 
 pub use weir_protocols::{Config as ParserConfig, redact};

@@ -65,7 +65,9 @@ static __always_inline void read_unix_name(struct weir_unix_name *name, struct s
     if (bytes > WEIR_UNIX_NAME_MAX)
         return;
     void *at = (void *)address + bpf_core_field_offset(address->name) + 2;
-    if (bytes && !bpf_probe_read_kernel(name->name, bytes, at))
+    // None at all is read as well: asked for here, clang would test both bounds at once, on a copy, and
+    // kernels up to 6.12 would see no bound.
+    if (!bpf_probe_read_kernel(name->name, bytes, at))
         name->bytes = bytes;
 }
 

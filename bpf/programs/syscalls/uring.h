@@ -24,8 +24,11 @@ enum uring_op { // the kernel's enum io_uring_op, which is fixed
     URING_WRITE = 23,
     URING_SEND = 26,
     URING_RECV = 27,
+    URING_SPLICE = 30, // of the file that it goes to
     URING_SEND_ZC = 47,
     URING_SENDMSG_ZC = 48,
+    URING_READV_FIXED = 60,
+    URING_WRITEV_FIXED = 61,
 };
 
 // Buffers are several, by IORING_RECVSEND_BUNDLE or IORING_SEND_VECTORIZED.
@@ -33,12 +36,13 @@ enum uring_op { // the kernel's enum io_uring_op, which is fixed
 
 static __always_inline bool is_uring_write(__u8 op) {
     return op == URING_WRITEV || op == URING_WRITE_FIXED || op == URING_SENDMSG ||
-           op == URING_WRITE || op == URING_SEND || op == URING_SEND_ZC || op == URING_SENDMSG_ZC;
+           op == URING_WRITE || op == URING_SEND || op == URING_SEND_ZC ||
+           op == URING_SENDMSG_ZC || op == URING_WRITEV_FIXED || op == URING_SPLICE;
 }
 
 static __always_inline bool is_uring_read(__u8 op) {
     return op == URING_READV || op == URING_READ_FIXED || op == URING_RECVMSG ||
-           op == URING_READ || op == URING_RECV;
+           op == URING_READ || op == URING_RECV || op == URING_READV_FIXED;
 }
 
 // The one buffer of an operation; 0 if it has several.

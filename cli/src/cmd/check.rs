@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use weir_node::sources::{Sources, SourcesConfig, Wanted};
+use weir_node::sources::{Sources, SourcesConfig};
 use weir_pxl::{CompileOptions, Script};
+use weir_types::source::CaptureFilters;
 use weir_types::{Diagnostic, Severity};
 
 use crate::args::{CheckArgs, Format};
@@ -83,14 +84,14 @@ fn tables_with_source() -> Vec<String> {
         asid: 0,
         hostname: String::new(),
         own_listener: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
-        wanted: Wanted::default(),
+        filters: CaptureFilters::default(),
         retention: std::time::Duration::ZERO,
         test_faults: false,
         redactor: weir_sources::redact::Redactor::default(),
     };
-    let specs = Sources::new(config).specs();
-    let tables = specs.iter().flat_map(|spec| spec.tables);
-    tables.chain(weir_node::loss_rows::TABLES).map(ToString::to_string).collect()
+    let of_node = weir_node::loss_rows::TABLES.iter().map(ToString::to_string);
+    let sources = Sources::new(config).all();
+    sources.iter().flat_map(|source| source.tables()).chain(of_node).collect()
 }
 
 struct Check {

@@ -20,6 +20,9 @@ pub(crate) fn run(connection: &Connection, args: DoctorArgs) -> Result<(), Failu
         report["process"] = look_at(pid, report["can_capture"] == true, &server)?;
     }
     if let Some(stats) = stats {
+        if let Some(checks) = report["checks"].as_array_mut() {
+            checks.extend(filter_rows(&stats));
+        }
         let member = |name: &str| (name.to_string(), stats[name].clone());
         report["server"] =
             ["parts", "part_groups", "parts_unlisted"].map(member).into_iter().collect();
@@ -50,6 +53,20 @@ fn rows(report: &Json) -> Json {
     }
     rows.extend(part_rows(&report["server"]));
     Json::Array(rows)
+}
+
+/// What the server's sources look at, where that is not everything.
+fn filter_rows(stats: &Json) -> Vec<Json> {
+    let sources = stats["sources"].as_object().into_iter().flatten();
+    let row = |(name, source): (&String, &Json)| {
+        let filters = source["filters"].as_array().into_iter().flatten();
+        let filters: Vec<&str> = filters.filter_map(Json::as_str).collect();
+        let detail =
+            format!("only {}; `covers_from` of an answer says since when", filters.join(", "));
+        let row = json!({"name": format!("{name} looks at"), "ok": true, "detail": detail});
+        (!filters.is_empty()).then_some(row)
+    };
+    sources.filter_map(row).collect()
 }
 
 /// The parts of the server as checks: fine is what runs, and what ended in order.

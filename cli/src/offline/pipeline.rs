@@ -11,7 +11,8 @@ use crossbeam_channel::{Receiver, unbounded};
 use weir_cluster::coordinator::{Coordinator, Outcome};
 use weir_cluster::view::{OutputInfo, ViewState};
 use weir_engine::{Engine, EngineConfig, EngineEvent, Limits};
-use weir_node::core::NodeCore;
+use weir_node::core::{CoreConfig, NodeCore};
+use weir_node::entities::NodeEntities;
 use weir_proto::bus::{ClusterPort, NodePort, in_process};
 use weir_proto::{NodeInfo, QueryId};
 use weir_sinks::delivery::Changes;
@@ -70,7 +71,6 @@ fn engine(
         Arc::new(emit),
     )
     .with_context(|| format!("could not start the {name} engine"))?;
-    engine.set_metadata(config.metadata.clone());
     Ok(Arc::new(engine))
 }
 
@@ -90,15 +90,10 @@ impl Pipeline {
             drop(send.send(FromEngine::Cluster(event)));
         })?;
         let (node_port, cluster_port) = in_process();
-        let info = NodeInfo {
-            name: NODE_NAME.to_string(),
-            incarnation: 1,
-            asid: 0,
-            hostname: NODE_NAME.to_string(),
-            version: env!("CARGO_PKG_VERSION").to_string(),
-        };
-        let mut node =
-            NodeCore::new(info, node_engine.clone(), None, node_port.sender.clone(), 0, 0);
+        let core = CoreConfig::new(NodeInfo::named(NODE_NAME, 1, 0));
+        let mut node = NodeCore::new(core, node_engine.clone(), node_port.sender.clone())
+            .with_entities(NodeEntities::of(config.metadata.clone()));
+        node_engine.set_metadata(config.metadata.clone());
         node.register(Vec::new());
         let mut pipeline = Pipeline {
             coordinator: Coordinator::offline(

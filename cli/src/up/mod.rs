@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tracing::{info, warn};
-use weir_actors::{KillSwitch, Part, Stop};
+use weir_actors::KillSwitch;
 use weir_cluster::api::auth::Auth;
 use weir_cluster::api::faults::KillPart;
 use weir_cluster::api::{self, ApiConfig, Asset};
@@ -25,14 +25,12 @@ use weir_cluster::service::{
 use weir_cluster::view::SnapshotLimits;
 use weir_engine::Limits;
 use weir_node::agent::Agent;
-use weir_node::host;
 use weir_node::runtime::{NodeConfig, NodeRuntime};
 use weir_node::sources::{Sources, SourcesConfig};
 use weir_proto::NodeInfo;
 use weir_proto::bus::in_process;
 use weir_sources::agent::OwnProcess;
 use weir_sources::redact::Redactor;
-use weir_types::ledger::NodeLedger;
 use weir_types::{Clock, SteadyClock, Upid, WallClock};
 
 pub(crate) use doctor::report as doctor_report;
@@ -199,10 +197,8 @@ fn identity(hostname: &str, started_unix_ns: i64) -> Identity {
 struct Parts {
     service: Service,
     switch: KillSwitch,
-    kill_part: KillPart,
-    /// Keep the source actors and the node alive.
-    _hosts: Vec<weir_actors::Handle<host::SourceActor>>,
-    _node: [Part; 2],
+    /// Keeps the node alive.
+    node: NodeRuntime,
 }
 
 fn reader_limits(args: &ReaderArgs) -> ReaderLimits {
@@ -235,7 +231,7 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
         asid: ASID,
         hostname: hostname(),
         own_listener: bound,
-        wanted: wanted::parse(&args.trace)?,
+        filters: wanted::parse(&args.trace)?,
         retention: args.retention,
         test_faults: args.test_faults,
         redactor: Redactor::new(
@@ -266,49 +262,28 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
     let switch = KillSwitch::root("weir");
     let service = Service::start(&config, cluster_port, clock.clone(), &switch)
         .context("could not start the cluster part")?;
-    let sources = Sources::new(sources_config.clone());
+    let sources = Arc::new(Sources::new(sources_config.clone()));
+    let ending = sources.clone();
+    let incarnation = u64::try_from(clock.now_unix_ns()).unwrap_or(0);
+    let info = NodeInfo::named(&sources_config.hostname, incarnation, ASID);
     let node_config = NodeConfig {
-        agent: Agent::new(sources.debug_state()),
-        names: sources.names(),
-        info: NodeInfo {
-            name: sources_config.hostname.clone(),
-            incarnation: u64::try_from(clock.now_unix_ns()).unwrap_or(0),
-            asid: ASID,
-            hostname: sources_config.hostname.clone(),
-            version: env!("CARGO_PKG_VERSION").to_string(),
-        },
         tick_ms,
-        workers: 1,
         retention_ns,
         history_bytes: args.history_bytes as u64,
         queries: query_limits(&args.queries),
         test_faults: args.test_faults,
-        ledger: NodeLedger::default(),
         own_upid: own_upid(),
+        metadata: Some(sources.metadata()),
+        sources_ended: Box::new(move || wait_for_sources(&ending)),
+        ..NodeConfig::new(info, Agent::new(sources.debug_state()))
     };
-    let specs = sources.specs();
-    let node = NodeRuntime::start(node_config, &specs, node_port, clock)
+    let node = NodeRuntime::start(node_config, &sources.all(), node_port, clock, &switch)
         .context("could not start the node part")?;
-    sources.publish_metadata_to(&[node.engine.clone(), service.engine.clone()]);
-    let kill_part = kill_part(&node);
-    let feed = node.feed.clone();
-    let below = switch.child("node");
-    let thread = below.part("thread", Stop::call(STOP_TIMEOUT, move || node.stop()));
-    thread.running();
-    let below = below.child("sources");
-    let stop_sources = Arc::new(AtomicBool::new(false));
-    let stopped = stop_sources.clone();
-    let stop = move || stop_sources_and_wait(&sources, &stopped);
-    let probes = below.part("probes", Stop::call(STOP_TIMEOUT, stop));
-    probes.running();
-    let start = |spec| host::start(&below, spec, feed.clone(), stop_sources.clone());
-    let _hosts = specs.into_iter().map(start).collect();
-    Ok(Parts { service, switch, kill_part, _hosts, _node: [thread, probes] })
+    Ok(Parts { service, node, switch })
 }
 
 /// Blocks until they have detached, which takes seconds, and says how far they are.
-fn stop_sources_and_wait(sources: &Sources, stop: &AtomicBool) {
-    stop.store(true, Ordering::SeqCst);
+fn wait_for_sources(sources: &Sources) {
     let (mut waited, step) = (Duration::ZERO, Duration::from_millis(100));
     while sources.running() > 0 && waited < STOP_TIMEOUT {
         std::thread::sleep(step);
@@ -355,7 +330,7 @@ async fn serve(
         sessions: data.sessions()?,
         assets: ASSETS,
         doctor: Arc::new(doctor_report),
-        kill_part: args.test_faults.then(|| parts.kill_part.clone()),
+        kill_part: args.test_faults.then(|| kill_part(&parts.node)),
         process: Arc::new(process::report),
     };
     api::start(&parts.switch, listener, config).context("could not start the API")?;

@@ -2,13 +2,13 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use weir_node::sources::Wanted;
+use weir_types::source::CaptureFilters;
 
 use crate::failure::Failure;
 
 /// `pid:N`, `port:N`, `cgroup:PATH`; none: everything.
-pub(super) fn parse(given: &[String]) -> Result<Wanted, Failure> {
-    let mut wanted = Wanted::default();
+pub(super) fn parse(given: &[String]) -> Result<CaptureFilters, Failure> {
+    let mut wanted = CaptureFilters::default();
     for what in given {
         let wrong =
             || Failure::Usage(format!("--trace {what}: write pid:N, port:N or cgroup:PATH"));

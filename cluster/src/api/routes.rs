@@ -112,6 +112,7 @@ pub(super) fn table(assets: &'static [Asset]) -> Vec<Route> {
         post("/api/v1/run", to!(run::run)),
         post("/api/v1/check", to!(http::check)),
         post("/api/v1/test/fault", to!(faults::kill)),
+        post("/api/v1/test/order", to!(faults::order)),
     ];
     for asset in assets {
         let answer = move || {

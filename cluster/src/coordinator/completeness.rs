@@ -41,6 +41,10 @@ impl NodeLosses {
 struct Node {
     lagging: bool,
     losses: NodeLosses,
+    /// Something of its entities did not arrive, or not yet.
+    names_behind: bool,
+    /// Frontiers up to this tick were closed without all names of it.
+    names_owed_to_ms: u64,
 }
 
 /// What a node said with its last progress in a feed.
@@ -79,6 +83,8 @@ struct Query {
 #[derive(Default)]
 struct Inner {
     nodes: BTreeMap<String, Node>,
+    /// Nodes that a former coordinator knew, and that have not come to the present one.
+    awaited: BTreeSet<String>,
     feeds: BTreeMap<QueryId, Feed>,
     queries: BTreeMap<QueryId, Query>,
     /// What former lives of nodes lost. It outlives coordinators.
@@ -118,10 +124,11 @@ impl Book {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new coordinator begins: it knows of nothing but what was lost before.
+    /// A new coordinator begins: it knows of nothing but what was lost before, and who is to come.
     pub(super) fn clear(&self) {
         let mut inner = self.lock();
-        inner.nodes.clear();
+        let known = std::mem::take(&mut inner.nodes).into_keys();
+        inner.awaited.extend(known);
         inner.feeds.clear();
         inner.queries.clear();
     }
@@ -133,6 +140,7 @@ impl Book {
     /// still is lost. `goes_on`: its ledger does, too.
     pub(super) fn node_came(&self, name: &str, goes_on: bool) {
         let mut inner = self.lock();
+        inner.awaited.remove(name);
         let former = inner.nodes.remove(name).unwrap_or_default();
         let losses = if goes_on {
             former.losses
@@ -140,11 +148,15 @@ impl Book {
             inner.past.add(&former.losses.ledger);
             NodeLosses::default()
         };
-        inner.nodes.insert(name.to_string(), Node { lagging: false, losses });
+        let owed_to_ms = former.names_owed_to_ms;
+        let names_owed_to_ms = if goes_on { owed_to_ms } else { 0 };
+        let node = Node { lagging: false, losses, names_behind: true, names_owed_to_ms };
+        inner.nodes.insert(name.to_string(), node);
     }
 
     pub(super) fn node_left(&self, name: &str) {
         let mut inner = self.lock();
+        inner.awaited.remove(name);
         if let Some(gone) = inner.nodes.remove(name) {
             inner.past.add(&gone.losses.ledger);
         }
@@ -156,6 +168,20 @@ impl Book {
     pub(super) fn set_lagging(&self, name: &str, lagging: bool) {
         if let Some(node) = self.lock().nodes.get_mut(name) {
             node.lagging = lagging;
+        }
+    }
+
+    /// Something of what things are called on the node did not arrive, or not yet.
+    pub(super) fn names_behind(&self, name: &str, behind: bool) {
+        if let Some(node) = self.lock().nodes.get_mut(name) {
+            node.names_behind = behind;
+        }
+    }
+
+    /// Answers up to a tick lack names of the node.
+    pub(super) fn names_owed(&self, name: &str, tick_ms: u64) {
+        if let Some(node) = self.lock().nodes.get_mut(name) {
+            node.names_owed_to_ms = node.names_owed_to_ms.max(tick_ms);
         }
     }
 
@@ -289,8 +315,8 @@ pub(super) struct Windows(Vec<(String, Window)>);
 /// A window at a frontier.
 struct Seen {
     span: Span,
-    /// The script named its start, so everything from there on must be there.
-    from_named: bool,
+    /// The earliest start that the script named: everything from there on must be there.
+    named_from_unix_ns: Option<i64>,
 }
 
 impl Windows {
@@ -312,7 +338,8 @@ impl Windows {
                 all.insert(table, seen);
                 continue;
             };
-            have.from_named &= seen.from_named;
+            let named = [have.named_from_unix_ns, seen.named_from_unix_ns];
+            have.named_from_unix_ns = named.into_iter().flatten().min();
             have.span = Span::new(
                 have.span.from_unix_ns.min(seen.span.from_unix_ns),
                 have.span.to_unix_ns.max(seen.span.to_unix_ns),
@@ -325,7 +352,7 @@ impl Windows {
 fn see(window: &Window, frontier_ns: i64, retention_ns: Option<i64>) -> Seen {
     let kept_from = retention_ns
         .map_or(i64::MIN, |retention_ns| SlidingWindow::of(retention_ns).start_at(frontier_ns));
-    let (from_unix_ns, from_named) = match window.start {
+    let (from_unix_ns, is_named) = match window.start {
         StartBound::Beginning => (kept_from, false),
         StartBound::Relative { window_ns } => {
             (SlidingWindow::of(window_ns).start_at(frontier_ns), true)
@@ -339,7 +366,8 @@ fn see(window: &Window, frontier_ns: i64, retention_ns: Option<i64>) -> Seen {
         EndBound::Relative { before_ns } => frontier_ns.saturating_sub(before_ns),
         EndBound::Absolute { end_unix_ns } => frontier_ns.min(end_unix_ns),
     };
-    Seen { span: Span::new(from_unix_ns, to_unix_ns), from_named }
+    let named_from_unix_ns = is_named.then_some(from_unix_ns);
+    Seen { span: Span::new(from_unix_ns, to_unix_ns), named_from_unix_ns }
 }
 
 impl Book {
@@ -358,12 +386,10 @@ impl Book {
                 ..Completeness::default()
             };
         }
-        let lagging: Vec<String> = inner
-            .nodes
-            .iter()
-            .filter(|(_, node)| node.lagging)
-            .map(|(name, _)| name.clone())
-            .collect();
+        let silent = inner.nodes.iter().filter(|(_, node)| node.lagging).map(|(name, _)| name);
+        // What a node has that was there before is missing until it is there again.
+        let lagging: BTreeSet<&String> = silent.chain(&inner.awaited).collect();
+        let lagging: Vec<String> = lagging.into_iter().cloned().collect();
         let feeds = || entry.feeds.iter().filter_map(|feed| inner.feeds.get(feed));
         let live = || feeds().flat_map(|feed| inner.live(feed));
         let complete_to = live().map(|covered| covered.complete_to_unix_ns).min();
@@ -372,7 +398,8 @@ impl Book {
         let windows = entry.windows.at(frontier_unix_ns, self.retention_ns);
         // The window's start is out, what is covered begins with its first moment.
         let is_covered = |seen: &Seen| {
-            !seen.from_named || covers_from_unix_ns <= seen.span.from_unix_ns.saturating_add(1)
+            let from = seen.named_from_unix_ns;
+            from.is_none_or(|from_unix_ns| covers_from_unix_ns <= from_unix_ns.saturating_add(1))
         };
         let covered = windows.values().all(is_covered);
         let mut lost = inner.lost_within(entry, &windows, covers_from_unix_ns);
@@ -384,6 +411,9 @@ impl Book {
         let all_here = feeds().all(|feed| frontier_ms > feed.owed_to_ms)
             && live().all(|covered| covered.tick_ms >= frontier_ms);
         let all_told = !inner.nodes.values().any(|node| node.losses.lacks_some());
+        // What had no name when the frontier was closed is without in it, though the name may be here by now.
+        let named = |node: &Node| !node.names_behind && frontier_ms > node.names_owed_to_ms;
+        let all_named = !entry.reads_names || inner.nodes.values().all(named);
         Completeness {
             complete_to_unix_ns: complete_to.unwrap_or(0).min(frontier_unix_ns),
             covers_from_unix_ns,
@@ -392,6 +422,7 @@ impl Book {
                 && feeds().all(whole)
                 && all_here
                 && all_told
+                && all_named
                 && lost.is_empty()
                 && covered,
             lagging,
@@ -414,13 +445,12 @@ impl Inner {
         covers_from_unix_ns: i64,
     ) -> BTreeMap<String, BTreeMap<String, u64>> {
         let mut lost: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
-        for (&table, Seen { span, from_named }) in windows {
+        for (&table, Seen { span, named_from_unix_ns }) in windows {
             // Without a start of its own it begins with what is covered.
-            let covered = Span::new(
-                span.from_unix_ns.max(covers_from_unix_ns.saturating_sub(1)).min(span.to_unix_ns),
-                span.to_unix_ns,
-            );
-            let span = if *from_named { *span } else { covered };
+            let covered_from =
+                span.from_unix_ns.max(covers_from_unix_ns.saturating_sub(1)).min(span.to_unix_ns);
+            let from = named_from_unix_ns.map_or(covered_from, |named| named.min(covered_from));
+            let span = Span::new(from, span.to_unix_ns);
             let reads = |feed: &&Feed| feed.tables.iter().any(|have| have == table);
             let feeds = entry.feeds.iter().filter_map(|feed| self.feeds.get(feed));
             let since = feeds.filter(reads).map(|feed| feed.installed_unix_ns).min();

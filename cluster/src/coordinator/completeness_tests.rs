@@ -7,6 +7,7 @@ use weir_engine::{Engine, EngineConfig};
 use weir_proto::bus::{ClusterPort, NodePort, in_process};
 use weir_proto::{FromNode, Life, NodeInfo, Place, Report, ToNode};
 use weir_types::ledger::{Loss, Reach, Span};
+use weir_types::source::{OrderOutcome, SourceOrder};
 
 use super::*;
 use crate::planner::{ScriptRequest, prepare};
@@ -51,7 +52,11 @@ impl Rig {
     }
 
     fn install(&mut self) -> QueryId {
-        let request = ScriptRequest { text: Some(SCRIPT.to_string()), ..ScriptRequest::default() };
+        self.install_script(SCRIPT)
+    }
+
+    fn install_script(&mut self, text: &str) -> QueryId {
+        let request = ScriptRequest { text: Some(text.to_string()), ..ScriptRequest::default() };
         let prepared = prepare(&request, 100, None, &|_| true).unwrap();
         let query = self.coordinator.new_query_id();
         self.coordinator.install(query, prepared.split, 100, NOW_MS).unwrap();
@@ -143,15 +148,20 @@ fn update(feed: QueryId, epoch: u64, sequence: u64) -> FromNode {
 }
 
 fn progress(feed: QueryId, epoch: u64, sequence: u64) -> FromNode {
+    progress_from(feed, epoch, sequence, 0)
+}
+
+fn progress_from(feed: QueryId, epoch: u64, sequence: u64, covers_from_unix_ns: i64) -> FromNode {
     let now = i64::try_from(NOW_MS).unwrap() * 1_000_000;
     FromNode::Progress {
         query: feed,
         place: Place { epoch, sequence },
         tick_ms: NOW_MS + 1_000,
         complete_to_unix_ns: now,
-        covers_from_unix_ns: 0,
+        covers_from_unix_ns,
         event_samples_unix_ns: vec![],
         losses_told: 0,
+        entities_told: 0,
     }
 }
 
@@ -168,6 +178,27 @@ impl Rig {
 
     fn counted(&self, name: &str) -> u64 {
         self.coordinator.counters().list().into_iter().find(|(have, _)| *have == name).unwrap().1
+    }
+}
+
+/// A table that is read from a named start on, and before it without one, is complete if it covers what was
+/// named. Catches a second look at older rows that makes the first one's window a matter of no consequence.
+#[test]
+fn a_start_that_is_named_is_needed() {
+    let text = "import px\n\
+                px.display(px.DataFrame('http_events', start_time='-10m'), 'now')\n\
+                px.display(px.DataFrame('http_events', end_time='-10m'), 'before')";
+    let now = i64::try_from(NOW_MS).unwrap() * 1_000_000;
+    for (covered_s, complete) in [(60, false), (1_200, true)] {
+        let mut rig = Rig::start(&Arc::default());
+        rig.register(2);
+        let query = rig.install_script(text);
+        for (feed, epoch) in rig.ordered() {
+            rig.say(progress_from(feed, epoch, 0, now - covered_s * 1_000_000_000));
+        }
+        rig.losses(0, true, 0);
+        let answer = rig.coordinator.completeness(query, NOW_MS + 1_000);
+        assert_eq!(answer.complete, complete, "{covered_s} s are covered");
     }
 }
 
@@ -247,6 +278,8 @@ fn orders_that_were_lost_are_given_again() {
         functions: vec![],
         epoch_max: epoch,
         losses_told: 0,
+        entities_told: 0,
+        ordered: vec![],
     };
     rig.coordinator.on_clock(NOW_MS, 1_000);
     rig.say(status(vec![]));
@@ -263,4 +296,89 @@ fn orders_that_were_lost_are_given_again() {
     rig.coordinator.on_clock(NOW_MS, 8_000);
     rig.say(status(vec![]));
     assert_eq!(rig.coordinator.take_resyncs(), [query]);
+}
+
+/// An order to a node's sources is given again until the node tells what became of it, also to the next
+/// life of the node; then never again. Catches one that is lost with the message that held it.
+#[test]
+fn orders_to_sources_are_given_until_they_are_done() {
+    let mut rig = Rig::start(&Arc::default());
+    let order = SourceOrder::Resolve { addresses: vec![[127, 0, 0, 1].into()] };
+    assert!(rig.coordinator.order("a", order.clone()).is_err(), "nobody is there");
+    rig.register(1);
+    rig.coordinator.on_clock(NOW_MS, 1_000);
+    let id = rig.coordinator.order("a", order.clone()).unwrap();
+    let given = |rig: &mut Rig, ordered: Vec<(OrderId, OrderOutcome)>| {
+        rig.say(FromNode::Status {
+            tick_ms: NOW_MS,
+            tables: vec![],
+            sources: vec![],
+            refused_total: vec![],
+            running: vec![],
+            functions: vec![],
+            epoch_max: 0,
+            losses_told: 0,
+            entities_told: 0,
+            ordered,
+        });
+        let given = std::iter::from_fn(|| rig.node.try_recv())
+            .filter(|got| *got.as_ref().unwrap() == ToNode::Order { id, order: order.clone() });
+        given.count()
+    };
+    assert_eq!(given(&mut rig, vec![]), 1, "at once");
+    assert_eq!(given(&mut rig, vec![]), 0, "it may be on its way");
+    rig.coordinator.on_clock(NOW_MS, 4_000);
+    assert_eq!(given(&mut rig, vec![]), 1);
+    rig.register(2);
+    rig.coordinator.on_clock(NOW_MS, 8_000);
+    assert_eq!(given(&mut rig, vec![(id + 7, OrderOutcome::Done)]), 1);
+    assert_eq!(rig.coordinator.outcome("a", id), None);
+    assert_eq!(given(&mut rig, vec![(id, OrderOutcome::NotMine)]), 0);
+    rig.coordinator.on_clock(NOW_MS, 20_000);
+    assert_eq!(given(&mut rig, vec![(id, OrderOutcome::NotMine)]), 0);
+    assert_eq!(rig.coordinator.outcome("a", id), Some(&OrderOutcome::NotMine));
+    for _ in 0..256 {
+        rig.coordinator.order("a", SourceOrder::Resolve { addresses: vec![] }).unwrap();
+    }
+    let more = rig.coordinator.order("a", SourceOrder::Resolve { addresses: vec![] });
+    assert!(matches!(more, Err(CoordinatorError::Orders { max: 256, .. })));
+    let addresses = vec![[127, 0, 0, 1].into(); 1_025];
+    let large = rig.coordinator.order("a", SourceOrder::Resolve { addresses });
+    assert!(matches!(large, Err(CoordinatorError::Order { .. })));
+}
+
+/// A new coordinator waits for each node that the last one knew: until it has come, or has left, no answer is
+/// complete, whatever the others have sent. Catches one that takes the first node that registers for all.
+#[test]
+fn a_new_coordinator_awaits_the_nodes_that_were_known() {
+    let book = Arc::default();
+    let mut rig = Rig::start(&book);
+    let say = |rig: &mut Rig, name: &str, message: FromNode| {
+        let (link, life) = (rig.cluster.link.clone(), Life { incarnation: 1, generation: 0 });
+        rig.coordinator.on_message(name, &link, Report { life, message }, NOW_MS);
+    };
+    let come = |rig: &mut Rig, name: &str| {
+        let info = NodeInfo::named(name, 1, 1);
+        say(rig, name, FromNode::Register { info, sources: Vec::new(), epoch_max: 0 });
+        say(rig, name, FromNode::Losses { sequence: 0, whole: true, losses: vec![] });
+    };
+    ["a", "b", "c"].into_iter().for_each(|name| come(&mut rig, name));
+
+    let mut rig = Rig::start(&book);
+    come(&mut rig, "a");
+    let query = rig.install();
+    let (feed, epoch) = rig.ordered().pop_first().unwrap();
+    say(&mut rig, "a", progress(feed, epoch, 0));
+    let answer = |rig: &Rig| rig.coordinator.completeness(query, NOW_MS + 1_000);
+    assert_eq!(
+        (answer(&rig).complete, answer(&rig).lagging),
+        (false, vec!["b".into(), "c".into()])
+    );
+    come(&mut rig, "b");
+    let (_, epoch) = rig.ordered().pop_first().unwrap();
+    say(&mut rig, "b", progress(feed, epoch, 0));
+    assert_eq!((answer(&rig).complete, answer(&rig).lagging), (false, vec!["c".to_string()]));
+    come(&mut rig, "c");
+    say(&mut rig, "c", FromNode::Leave);
+    assert!(answer(&rig).lagging.is_empty());
 }

@@ -79,6 +79,8 @@ impl Coordinator {
             }
         }
         self.push_answers(now_ms);
+        self.forget_entities();
+        self.order_wanted();
         let feeds: Vec<QueryId> = self.feeds.keys().copied().collect();
         for feed in feeds {
             if changed {

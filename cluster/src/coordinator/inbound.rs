@@ -16,10 +16,10 @@ use weir_proto::{Epoch, FromNode, Life, NodeInfo, NodeLink, Place, QueryId, Repo
 use weir_types::ledger::Loss;
 
 use super::completeness::Covered;
-use super::{Coordinator, Node};
+use super::{Coordinator, Node, entities};
 
 /// An order is given again if a status that comes so much later does not show it.
-const ORDER_WAIT_MS: u64 = 2_000;
+pub(super) const ORDER_WAIT_MS: u64 = 2_000;
 /// Losses are asked for again if they have not come by then.
 const LOSSES_WAIT_MS: u64 = 1_000;
 /// Whoever is not known is told so no more often than this.
@@ -50,16 +50,24 @@ pub struct BusCounters {
     pub resynced_total: AtomicU64,
     /// Orders that were given again.
     pub reordered_total: AtomicU64,
+    /// How often entities of a node were lost on the way, and all were asked for.
+    pub names_broken_total: AtomicU64,
+    /// What functions here wanted to know and nobody was asked for: there was no room.
+    pub unasked_total: AtomicU64,
 }
 
 impl BusCounters {
-    fn count(counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn count(counter: &AtomicU64) {
+        BusCounters::add(counter, 1);
+    }
+
+    pub(super) fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Name → count.
     #[must_use]
-    pub fn list(&self) -> [(&'static str, u64); 7] {
+    pub fn list(&self) -> [(&'static str, u64); 9] {
         [
             ("repeated", &self.repeated_total),
             ("late", &self.late_total),
@@ -68,6 +76,8 @@ impl BusCounters {
             ("broken", &self.broken_total),
             ("resynced", &self.resynced_total),
             ("ordered_again", &self.reordered_total),
+            ("names_broken", &self.names_broken_total),
+            ("unasked", &self.unasked_total),
         ]
         .map(|(name, counter)| (name, counter.load(Ordering::Relaxed)))
     }
@@ -154,8 +164,10 @@ impl Coordinator {
                 covers_from_unix_ns,
                 event_samples_unix_ns,
                 losses_told,
+                entities_told,
             } => {
                 self.told_losses(name, losses_told);
+                self.told_entities(name, entities_told, Some(tick_ms));
                 if self.fits(name, feed, place) {
                     let covered = Covered { tick_ms, complete_to_unix_ns, covers_from_unix_ns };
                     self.on_progress(name, feed, covered, &event_samples_unix_ns);
@@ -176,6 +188,8 @@ impl Coordinator {
                 functions,
                 epoch_max,
                 losses_told,
+                entities_told,
+                ordered,
                 ..
             } => {
                 if let Some(node) = self.nodes.get_mut(name) {
@@ -185,11 +199,16 @@ impl Coordinator {
                 }
                 self.next_epoch = self.next_epoch.max(epoch_max.saturating_add(1));
                 self.told_losses(name, losses_told);
+                self.told_entities(name, entities_told, None);
                 self.check_orders(name, &running);
                 self.check_asked(name, &functions);
+                self.check_ordered(name, &ordered);
             }
             FromNode::Losses { sequence, whole, losses } => {
                 self.on_losses(name, sequence, whole, &losses);
+            }
+            FromNode::Entities { sequence, part, machine, changes } => {
+                self.on_entities(name, entities::Told { sequence, part, machine, changes });
             }
             FromNode::Cuts { query: feed, place, tick_ms, cuts } => {
                 if self.fits(name, feed, place) {
@@ -334,10 +353,13 @@ impl Coordinator {
         }
         let goes_on = known.is_some_and(|known| known.incarnation == life.incarnation);
         self.book.node_came(name, goes_on);
+        let (tables, orders) =
+            former.map(|former| (former.tables, former.orders)).unwrap_or_default();
         let node = Node {
             info,
             sources,
-            tables: former.map(|former| former.tables).unwrap_or_default(),
+            tables,
+            orders,
             refused_total: Vec::new(),
             last_heard_ms: now_ms,
             silent_ms: 0,
@@ -350,8 +372,9 @@ impl Coordinator {
             link: link.clone(),
         };
         self.nodes.insert(name.to_string(), node);
-        // Before anything is installed on it: its losses are here before its first progress.
+        // Before anything is installed on it: both are here before its first progress.
         self.ask_for_losses(name);
+        self.entities_came(name);
         self.ask_agent(name);
         let feeds: Vec<QueryId> = self.feeds.keys().copied().collect();
         for feed in feeds {

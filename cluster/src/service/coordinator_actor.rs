@@ -103,7 +103,7 @@ pub(crate) struct Shared {
 }
 
 pub struct CoordinatorActor {
-    core: Coordinator,
+    pub(super) core: Coordinator,
     shared: Shared,
     own: WeakAddress<CoordinatorActor>,
     pace: RestartPace,

@@ -12,6 +12,7 @@ mod health;
 mod inbox;
 mod maintained;
 pub mod message;
+mod orders;
 mod outbox;
 mod prepare;
 mod quarantine;
@@ -39,6 +40,7 @@ pub use coordinator_actor::{
 };
 pub use health::{ActorSummary, Health};
 pub use message::Outgoing;
+pub use orders::{AskOrder, GiveOrder};
 pub(crate) use outbox::OutboxReader;
 pub use outbox::{Outbox, Popped};
 pub use prepare::{Installable, prepare};

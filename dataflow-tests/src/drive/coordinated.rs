@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use weir_cluster::coordinator::{Coordinator, Outcome};
-use weir_engine::history::History;
 use weir_engine::{Engine, EngineConfig, EngineEvent, Limits, QueryId, QueryStats};
-use weir_node::core::NodeCore;
+use weir_node::core::{CoreConfig, NodeCore};
+use weir_node::entities::NodeEntities;
 use weir_proto::NodeInfo;
 use weir_proto::bus::{ClusterPort, NodePort, in_process};
 use weir_types::batch::RecordBatch;
@@ -93,23 +93,16 @@ impl Coordinated {
         };
         let (sender, events) = channel();
         let cluster = engine(config("cluster"), From::Cluster, &sender)?;
-        cluster.set_metadata(Arc::clone(metadata));
         let mut all = Vec::new();
         for number in 0..nodes {
             let name = format!("node-{number}");
             let engine = engine(config(&name), From::Node(number), &sender)?;
             engine.set_metadata(Arc::clone(metadata));
             let (port, cluster_port) = in_process();
-            let info = NodeInfo {
-                name: name.clone(),
-                incarnation: 1,
-                asid: 0,
-                hostname: name.clone(),
-                version: String::new(),
-            };
-            let history = Some(History::new(HISTORY_BYTES, &[]));
-            let sender = port.sender.clone();
-            let mut core = NodeCore::new(info, Arc::clone(&engine), history, sender, 0, 0);
+            let info = NodeInfo::named(&name, 1, 0);
+            let core = CoreConfig { history_bytes: Some(HISTORY_BYTES), ..CoreConfig::new(info) };
+            let mut core = NodeCore::new(core, Arc::clone(&engine), port.sender.clone())
+                .with_entities(NodeEntities::of(Arc::clone(metadata)));
             core.register(Vec::new());
             all.push(Node { name, engine, core, port, cluster_port });
         }

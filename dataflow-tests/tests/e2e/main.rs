@@ -13,6 +13,7 @@ mod command_line;
 mod commands;
 mod dns;
 mod entities;
+mod filters;
 mod generations;
 mod knowledge;
 mod leftovers;

@@ -1,6 +1,6 @@
 //! Nodes, a coordinator and real engines over a bus that loses, repeats, reorders, delays and is cut, while
-//! either end starts anew: no answer that says it is complete is wrong, nothing is ever counted twice, and
-//! once the bus is well again every view is what the model says.
+//! either end starts anew: no answer that says it is complete is wrong or without its names, nothing is ever
+//! counted twice, and once the bus is well again every view is what the model says.
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
@@ -15,12 +15,13 @@ use weir_cluster::coordinator::{Book, Coordinator};
 use weir_cluster::planner::{ScriptRequest, prepare};
 use weir_dataflow_tests::drive::start_engine;
 use weir_dataflow_tests::faulty_bus::{Faults, FaultyLink};
-use weir_engine::history::History;
 use weir_engine::{Engine, EngineConfig, EngineEvent};
-use weir_node::core::NodeCore;
+use weir_node::core::{CoreConfig, NodeCore};
+use weir_node::entities::NodeEntities;
 use weir_proto::NodeInfo;
 use weir_proto::bus::{ClusterPort, NodePort};
 use weir_types::ledger::{NodeLedger, Reach, Span};
+use weir_types::metadata::{EntityChange, EntityKey, MetadataSnapshot, ServiceMeta};
 use weir_types::plan::SlidingWindow;
 use weir_types::split::SplitPlan;
 use weir_types::{PackedRow, RecordBatch, Upid, Value, tables};
@@ -28,7 +29,9 @@ use weir_types::{PackedRow, RecordBatch, Upid, Value, tables};
 const TICK_MS: u64 = 1_000;
 const START_MS: u64 = 1_700_000_000_000;
 const TABLE: &str = "let_events";
+/// Windows of the views; the first also asks what its services are called.
 const WINDOWS_S: [i64; 2] = [6, 12];
+const NAMED_S: i64 = WINDOWS_S[0];
 const SERVICES: usize = 3;
 /// Steps in which things go wrong.
 const BAD_STEPS: u64 = 14;
@@ -44,6 +47,11 @@ fn ns(ms: u64) -> i64 {
 
 fn service(idx: usize) -> String {
     format!("s{idx}")
+}
+
+/// What a service is called in its n-th version; now and then it is not there.
+fn called(version: usize) -> String {
+    if version % 5 == 4 { String::new() } else { format!("v{version}") }
 }
 
 /// A row as the test knows it.
@@ -71,6 +79,8 @@ struct Node {
     events: Receiver<EngineEvent>,
     core: NodeCore,
     ledger: NodeLedger,
+    names: MetadataSnapshot,
+    entities: NodeEntities,
     port: NodePort,
     cluster_port: ClusterPort,
     link: FaultyLink,
@@ -101,6 +111,8 @@ struct World {
     views: Vec<View>,
     rows: Vec<Row>,
     lost: Vec<Lost>,
+    /// Of each service: the tick before which it was called so, version by version.
+    versions: [Vec<u64>; SERVICES],
     step: u64,
     now_ms: u64,
     /// How many answers said that they are complete, and were compared.
@@ -118,16 +130,19 @@ fn core(
     number: usize,
     engine: &Arc<Engine>,
     port: &NodePort,
-    ledger: &NodeLedger,
+    (ledger, entities): (&NodeLedger, &NodeEntities),
     incarnation: u64,
     now_ms: u64,
 ) -> NodeCore {
-    let name = format!("n{number}");
-    let info =
-        NodeInfo { hostname: name.clone(), name, incarnation, asid: 1, version: String::new() };
-    let history = Some(History::new(64 << 20, &[TABLE]));
-    let mut core = NodeCore::new(info, engine.clone(), history, port.sender.clone(), ns(now_ms), 0)
-        .with_ledger(ledger.clone(), Upid::new(1, 1, 1));
+    let config = CoreConfig {
+        history_bytes: Some(64 << 20),
+        tables: vec![TABLE.to_string()],
+        started_unix_ns: ns(now_ms),
+        ledger: Some((ledger.clone(), Upid::new(1, 1, 1))),
+        ..CoreConfig::new(NodeInfo::named(&format!("n{number}"), incarnation, 1))
+    };
+    let mut core = NodeCore::new(config, engine.clone(), port.sender.clone())
+        .with_entities(entities.clone());
     core.register(Vec::new());
     core
 }
@@ -149,9 +164,13 @@ fn batch(rows: &[Row]) -> RecordBatch {
 }
 
 fn split(window_s: i64) -> Arc<SplitPlan> {
+    let names = match window_s {
+        NAMED_S => "df.name = px.service_id_to_service_name(df.service)\n",
+        _ => "",
+    };
     let text = format!(
         "import px\ndf = px.DataFrame('{TABLE}', start_time='-{window_s}s')\n\
-         px.display(df.groupby('service').agg(n=('latency', px.count)))"
+         df = df.groupby('service').agg(n=('latency', px.count))\n{names}px.display(df)"
     );
     let request = ScriptRequest { text: Some(text), ..ScriptRequest::default() };
     prepare(&request, TICK_MS, None, &|_| true).unwrap().split
@@ -164,14 +183,16 @@ impl World {
         let nodes = (0..rng.random_range(1..=2)).map(|number| {
             let (engine, events) = engine("node");
             let (link, port, cluster_port) = FaultyLink::new(seed * 7 + number as u64);
-            let ledger = NodeLedger::default();
-            let core = core(number, &engine, &port, &ledger, 1, START_MS);
+            let (ledger, entities) = (NodeLedger::default(), NodeEntities::default());
+            let core = core(number, &engine, &port, (&ledger, &entities), 1, START_MS);
             Node {
                 name: format!("n{number}"),
                 engine,
                 events,
                 core,
                 ledger,
+                names: MetadataSnapshot::default(),
+                entities,
                 port,
                 cluster_port,
                 link,
@@ -193,6 +214,7 @@ impl World {
             views: Vec::new(),
             rows: Vec::new(),
             lost: Vec::new(),
+            versions: Default::default(),
             step: 0,
             now_ms: START_MS,
             complete: 0,
@@ -260,6 +282,28 @@ impl World {
         }
     }
 
+    /// Services of a node are called something else from a tick on. `anew`: all of them are there.
+    fn rename(&mut self, number: usize, tick_ms: u64, anew: bool) {
+        let of_node = (0..SERVICES).filter(|idx| idx % self.nodes.len() == number);
+        for idx in of_node.collect::<Vec<usize>>() {
+            if !anew && self.rng.random_range(0..3) > 0 && !self.versions[idx].is_empty() {
+                continue;
+            }
+            let versions = &mut self.versions[idx];
+            versions.push(tick_ms);
+            if anew && called(versions.len() - 1).is_empty() {
+                versions.push(tick_ms);
+            }
+            let (id, name) = (service(idx), called(versions.len() - 1));
+            self.log.push(format!("tick {tick_ms}: {id} is '{name}' on {number}"));
+            let meta = ServiceMeta { id: id.clone(), name: name.clone(), ..Default::default() };
+            let meta = (!name.is_empty()).then(|| Arc::new(meta));
+            let node = &mut self.nodes[number];
+            node.names.apply(EntityChange::Service(id.clone(), meta));
+            node.entities.publish(Arc::new(node.names.clone()), vec![EntityKey::Service(id)]);
+        }
+    }
+
     /// Closes a tick on a node and waits until all that ran on it has said so.
     fn close_node(&mut self, number: usize, tick_ms: u64) {
         let node = &mut self.nodes[number];
@@ -286,6 +330,7 @@ impl World {
             node.link.next_step();
             node.link.cut(self.step < node.cut_until);
             self.admit(number, self.now_ms);
+            self.rename(number, self.now_ms, false);
             self.close_node(number, self.now_ms);
             self.pump();
         }
@@ -322,16 +367,13 @@ impl World {
                 let node = &mut self.nodes[number];
                 node.incarnation += 1;
                 node.ledger = NodeLedger::default();
+                node.entities = NodeEntities::default();
                 (node.engine, node.events) = engine("node");
                 node.frontiers.clear();
-                node.core = core(
-                    number,
-                    &node.engine,
-                    &node.port,
-                    &node.ledger,
-                    node.incarnation,
-                    self.now_ms,
-                );
+                let told = (&node.ledger, &node.entities);
+                let (engine, port) = (&node.engine, &node.port);
+                node.core = core(number, engine, port, told, node.incarnation, self.now_ms);
+                self.rename(number, self.now_ms + TICK_MS, true);
             }
             3 => {
                 (self.engine, self.events) = engine("cluster");
@@ -373,16 +415,40 @@ impl World {
         counts.count() as u64
     }
 
-    fn held(view: &View) -> BTreeMap<String, i64> {
-        let types = [weir_types::DataType::String, weir_types::DataType::Int64];
-        let mut held = BTreeMap::new();
-        for (row, count) in &view.rows {
+    /// Service → count, and what it is called where the view asks.
+    fn shown(view: &View) -> Vec<(String, i64, Option<String>)> {
+        use weir_types::DataType::{Int64, String as Text};
+        let text = |value: &Value| match value {
+            Value::String(text) => String::from_utf8(text.clone()).unwrap(),
+            other => panic!("{other:?}"),
+        };
+        let types: &[_] =
+            if view.window_s == NAMED_S { &[Text, Int64, Text] } else { &[Text, Int64] };
+        let shown = view.rows.iter().map(|(row, count)| {
             assert_eq!(*count, 1, "a group once");
-            let values = row.unpack(&types).unwrap();
-            let [Value::String(service), Value::Int64(n)] = &values[..] else { panic!() };
-            held.insert(String::from_utf8(service.clone()).unwrap(), *n);
-        }
-        held
+            let values = row.unpack(types).unwrap();
+            let Value::Int64(n) = values[1] else { panic!("{:?}", values[1]) };
+            (text(&values[0]), n, values.get(2).map(text))
+        });
+        shown.collect()
+    }
+
+    fn held(view: &View) -> BTreeMap<String, i64> {
+        World::shown(view).into_iter().map(|(service, n, _)| (service, n)).collect()
+    }
+
+    /// Whether all is called as it was at a tick, or later. What a former life of a node knew, and its
+    /// present one never did, still counts.
+    fn is_named(&self, view: &View, since_ms: u64) -> bool {
+        World::shown(view).iter().all(|(of, _, name)| {
+            let Some(name) = name else { return true };
+            let idx = (0..SERVICES).find(|idx| service(*idx) == *of).unwrap();
+            let versions = &self.versions[idx];
+            let known = versions.iter().filter(|from_ms| **from_ms <= since_ms).count();
+            let mut names = (known.saturating_sub(1)..versions.len()).map(called);
+            let is_first = self.nodes[idx % self.nodes.len()].incarnation == 1;
+            names.any(|now| now == *name || (now.is_empty() && !is_first))
+        })
     }
 
     /// Takes in what the cluster engine has said, and looks at every frontier.
@@ -428,6 +494,11 @@ impl World {
             let (log, window_s) = (self.log.join("\n"), view.window_s);
             assert_eq!(held, all, "complete at {frontier_ms}, -{window_s}s: {answer:?}\n{log}");
             assert_eq!(self.lost_within(view.window_s, frontier_ms), 0, "complete, but lost");
+            let shown = World::shown(view);
+            assert!(
+                self.is_named(view, frontier_ms),
+                "{shown:?} at {frontier_ms}: {answer:?}\n{log}"
+            );
             self.complete += 1;
         }
     }
@@ -439,6 +510,7 @@ impl World {
             let told = answer.lost.get(TABLE).and_then(|lost| lost.get("ring_full"));
             view.frontier_ms == Some(self.now_ms)
                 && World::held(view) == self.model(view.window_s, self.now_ms, true)
+                && self.is_named(view, self.now_ms)
                 && told.copied().unwrap_or(0) >= self.lost_within(view.window_s, self.now_ms)
                 && answer.complete == answer.lost.is_empty()
         })

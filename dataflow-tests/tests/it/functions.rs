@@ -90,7 +90,7 @@ fn expressions_equal_the_model() {
 }
 
 fn evaluated(expr: &Expr, batch: &RecordBatch) -> Result<Vec<Row>, String> {
-    let ctx = EvalCtx { now_unix_ns: NOW_UNIX_NS, metadata: Default::default() };
+    let ctx = EvalCtx { now_unix_ns: NOW_UNIX_NS, ..EvalCtx::default() };
     let compiled = CompiledExpr::new(expr).map_err(|error| error.to_string())?;
     let array = compiled.eval(&ctx, batch).map_err(|error| error.to_string())?;
     (0..batch.num_rows())

@@ -13,9 +13,8 @@ use weir_cluster::planner::{ScriptRequest, prepare};
 use weir_dataflow_tests::check::check;
 use weir_dataflow_tests::drive::start_engine;
 use weir_dataflow_tests::harness::wait_until;
-use weir_engine::history::History;
 use weir_engine::{Engine, EngineConfig, EngineEvent, Limits};
-use weir_node::core::NodeCore;
+use weir_node::core::{CoreConfig, NodeCore};
 use weir_proto::bus::{ClusterPort, NodePort, in_process};
 use weir_proto::{FromNode, NodeInfo};
 use weir_types::clock::FUTURE_NS_MAX;
@@ -101,17 +100,14 @@ fn core(
     incarnation: u64,
     now_ms: u64,
 ) -> NodeCore {
-    let info = NodeInfo {
-        name: "a".to_string(),
-        incarnation,
-        asid: 1,
-        hostname: "a".to_string(),
-        version: String::new(),
+    let config = CoreConfig {
+        history_bytes: Some(64 << 20),
+        tables: TABLES.map(str::to_string).to_vec(),
+        started_unix_ns: ns(now_ms),
+        ledger: Some((ledger.clone(), Upid::new(1, 1, 1))),
+        ..CoreConfig::new(NodeInfo::named("a", incarnation, 1))
     };
-    let history = Some(History::new(64 << 20, &TABLES));
-    let sender = port.sender.clone();
-    NodeCore::new(info, engine.clone(), history, sender, ns(now_ms), 0)
-        .with_ledger(ledger.clone(), Upid::new(1, 1, 1))
+    NodeCore::new(config, engine.clone(), port.sender.clone())
 }
 
 impl Rig {

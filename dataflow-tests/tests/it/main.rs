@@ -14,5 +14,6 @@ mod operators;
 mod scripts;
 mod sharing;
 mod support;
+mod takeover;
 mod truth;
 mod windows;

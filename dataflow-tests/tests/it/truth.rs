@@ -316,13 +316,13 @@ fn names() -> Vec<Case> {
                 json!({"fqdn": "www.localbank.example"}),
                 json!({"fqdn": "api.internal.example"}),
             ]),
-        case("topics that are only written, or only read, are left out", "px/kafka_overview", "Kafka Topics")
+        case("topics that are only written, or only read, are left out", "px/kafka_overview", "kafka_topics_overview")
             .rows("kafka_events.beta", written())
             .wanted(vec![
                 json!({"topic_name": "logs", "num_consumers": 0, "bytes_produced_total": 15}),
                 json!({"topic_name": "jobs", "num_producers": 0, "bytes_consumed_total": 15}),
             ]),
-        case("a request counts once a partition", "px/kafka_overview", "Kafka Broker Pods")
+        case("a request counts once a partition", "px/kafka_overview", "kafka_brokers")
             .rows("kafka_events.beta", vec![kafka(1, 0, "req_body", "logs")])
             .wanted(vec![json!({"produce_requests": 1, "bytes_produced_total": 15})]),
         case("deliveries that a broker begins are no deliveries", "px/amqp_data", "amqp_consumer_pod_list")

@@ -84,10 +84,32 @@ fn a_sink_touches_what_the_page_says() {
 /// Each message between node and cluster part is named where the page says, and nowhere else.
 #[test]
 fn a_message_touches_what_the_page_says() {
-    let listed = paths(&between("**To add a message**", "## Messages over a bad bus"));
+    let listed = paths(&between("**To add a message**", "**To add a source**"));
     let words = ["FromNode::".to_string(), "ToNode::".to_string()];
     let found = naming(&words);
     assert!(found.len() > 2, "{found:?}");
     let wrong: Vec<String> = found.into_iter().filter(|path| !covers(&listed, path)).collect();
     files::assert_none("messages are named elsewhere than ARCHITECTURE.md says", &wrong);
+}
+
+/// Each source is named in its file and in the list of all, and nowhere else: whoever runs one knows what a
+/// source is, not which.
+#[test]
+fn a_source_touches_what_the_page_says() {
+    let listed = paths(&between("**To add a source**", "## Sources"));
+    assert!(listed.iter().any(|path| path == "node/src/sources/NAME.rs"), "{listed:?}");
+    let folder = files::with_extension(&["rs"]).into_iter();
+    let mut wrong = Vec::new();
+    let mut sources = 0;
+    for path in folder.filter(|path| path.starts_with("node/src/sources/")) {
+        for rest in files::read(&path).split("impl Source for ").skip(1) {
+            let name: String = rest.chars().take_while(|letter| letter.is_alphanumeric()).collect();
+            sources += 1;
+            let others = naming(std::slice::from_ref(&name)).into_iter();
+            let others = others.filter(|other| *other != path && other != "node/src/sources.rs");
+            wrong.extend(others.map(|other| format!("{other} names {name}")));
+        }
+    }
+    assert!(sources >= 3, "{sources} sources");
+    files::assert_none("a source touches more than ARCHITECTURE.md says", &wrong);
 }

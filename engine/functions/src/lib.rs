@@ -14,19 +14,18 @@
 pub mod aggregate;
 pub mod cuts;
 pub mod describe;
-pub mod dns;
 mod error;
 pub mod eval;
 mod json;
 mod kmeans;
-pub mod libraries;
-mod notes;
 mod operand;
 mod output;
 mod pattern;
 pub mod scalar;
 mod semantic;
 pub mod table_functions;
+mod wants;
+pub mod work;
 
 use std::sync::Arc;
 
@@ -34,6 +33,7 @@ use weir_types::metadata::MetadataSnapshot;
 
 pub use error::FunctionError;
 pub use semantic::SemanticRule;
+pub use wants::{WANTED_MAX, Wants};
 
 /// What functions may read besides their arguments.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +41,8 @@ pub struct EvalCtx {
     /// The tick's time.
     pub now_unix_ns: i64,
     pub metadata: Arc<MetadataSnapshot>,
+    /// Where they note what they do not know.
+    pub wants: Arc<Wants>,
 }
 
 /// Where a function may run.

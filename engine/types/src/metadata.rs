@@ -3,18 +3,23 @@
 //! its own outside itself. Absent facts are empty strings and zeros, as everywhere in PxL. What two
 //! snapshots have in common they share, so that one after each change is cheap ([`SharedMap`]).
 
+mod changes;
 pub mod connections;
 mod shared_map;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::upid::Upid;
+pub use changes::{EntityChange, EntityKey, Machine, Wanted};
 use connections::Connections;
 pub use shared_map::SharedMap;
 
 /// One process and what it belongs to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessMeta {
     pub upid: Upid,
     pub cmdline: String,
@@ -34,7 +39,7 @@ pub struct ProcessMeta {
 }
 
 /// A pod; outside Kubernetes each local process stands for one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodMeta {
     pub id: String,
     /// `namespace/name`.
@@ -62,7 +67,7 @@ pub struct PodMeta {
     pub service_ids: Vec<String>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceMeta {
     pub id: String,
     /// `namespace/name`.
@@ -74,7 +79,7 @@ pub struct ServiceMeta {
     pub stop_unix_ns: i64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerMeta {
     pub id: String,
     pub name: String,
@@ -88,7 +93,7 @@ pub struct ContainerMeta {
 }
 
 /// A replica set or a deployment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControllerMeta {
     pub id: String,
     /// `namespace/name`.
@@ -101,7 +106,7 @@ pub struct ControllerMeta {
     pub status: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamespaceMeta {
     pub id: String,
     pub name: String,
@@ -138,6 +143,8 @@ pub struct MetadataSnapshot {
     pub service_ips: SharedMap<String, String>,
     /// Who talks to whom on this node.
     pub connections: Connections,
+    /// The same of each node by its short id, where there are several.
+    pub by_node: Arc<BTreeMap<u32, Connections>>,
     /// Networks of pods, where known.
     pub cidrs: Vec<String>,
     /// Network of services, empty if it is not known.
@@ -182,12 +189,18 @@ impl MetadataSnapshot {
             Some(time) => owners.iter().rev().find(|(start, _)| *start <= time),
         });
         let pod = by_ip.and_then(|(_, id)| self.pod(id));
-        pod.or_else(|| self.pod_of(self.connections.user(ip.parse().ok()?, time_unix_ns)?))
+        pod.or_else(|| self.pod_of(self.user_of(ip.parse().ok()?, time_unix_ns)?))
     }
     /// The process which has the address for itself, whoever asks.
     #[must_use]
     pub fn user(&self, address: Address, time_unix_ns: Option<i64>) -> Option<Upid> {
-        self.connections.user(address.ip?, time_unix_ns)
+        self.user_of(address.ip?, time_unix_ns)
+    }
+    fn user_of(&self, ip: IpAddr, time_unix_ns: Option<i64>) -> Option<Upid> {
+        if self.by_node.is_empty() {
+            return self.connections.user(ip, time_unix_ns);
+        }
+        only(self.by_node.values().filter_map(|node| node.user(ip, time_unix_ns)))
     }
     /// The process at the other end of a connection of `upid`, at that time.
     #[must_use]
@@ -198,31 +211,69 @@ impl MetadataSnapshot {
         remote: Address,
         time_unix_ns: i64,
     ) -> Option<Upid> {
+        let near = self.connections_of(upid);
         if let Some(inode) = local.unix_inode() {
-            return self.connections.unix_peer(inode, time_unix_ns);
+            return near.unix_peer(inode, time_unix_ns);
         }
         let pair = (local.socket()?, remote.socket()?);
-        let netns = self.connections.netns_of(upid, pair, time_unix_ns);
+        let netns = near.netns_of(upid, pair, time_unix_ns);
         let netns = netns.unwrap_or_else(|| self.netns_of(upid));
-        let end = self.connections.other_end(pair, netns, time_unix_ns);
-        end.map(|end| end.owner).or_else(|| self.user_near(netns, remote, time_unix_ns))
+        let end = near.other_end(pair, netns, time_unix_ns).map(|end| end.owner);
+        end.or_else(|| self.peer_elsewhere(upid, pair, netns, time_unix_ns))
+            .or_else(|| self.user_near(upid, netns, remote, time_unix_ns))
+    }
+    /// On another node, if there is one of which that can be.
+    fn peer_elsewhere(
+        &self,
+        upid: Upid,
+        pair: connections::Pair,
+        netns: u32,
+        time_unix_ns: i64,
+    ) -> Option<Upid> {
+        let is_loopback = |end: SocketAddr| end.ip().to_canonical().is_loopback();
+        if is_loopback(pair.0) || is_loopback(pair.1) {
+            return None;
+        }
+        let others = self.by_node.iter().filter(|(asid, _)| **asid != upid.asid());
+        only(others.filter_map(|(_, node)| node.other_end(pair, netns, time_unix_ns)))
+            .map(|end| end.owner)
     }
     /// The same for rows that do not tell their local address.
     #[must_use]
     pub fn peer_met(&self, upid: Upid, remote: Address, time_unix_ns: i64) -> Option<Upid> {
-        let met = self.connections.met(upid, remote.socket()?, time_unix_ns);
-        met.or_else(|| self.user_near(self.netns_of(upid), remote, time_unix_ns))
+        let met = self.connections_of(upid).met(upid, remote.socket()?, time_unix_ns);
+        met.or_else(|| self.user_near(upid, self.netns_of(upid), remote, time_unix_ns))
     }
     fn netns_of(&self, upid: Upid) -> u32 {
         self.process(upid).map_or(0, |process| process.netns)
     }
-    /// The process which has the address for itself, for somebody in that network namespace.
-    fn user_near(&self, netns: u32, address: Address, time_unix_ns: i64) -> Option<Upid> {
-        let ip = address.ip?;
-        let other_loopback =
-            ip.to_canonical().is_loopback() && (netns == 0 || netns != self.connections.own_netns);
-        if other_loopback { None } else { self.connections.user(ip, Some(time_unix_ns)) }
+    /// Connections of the node that the process is on: numbers of sockets and namespaces, and loopback
+    /// addresses, mean something there only.
+    fn connections_of(&self, upid: Upid) -> &Connections {
+        self.by_node.get(&upid.asid()).unwrap_or(&self.connections)
     }
+    /// The process which has the address for itself, for `upid` in that network namespace.
+    fn user_near(
+        &self,
+        upid: Upid,
+        netns: u32,
+        address: Address,
+        time_unix_ns: i64,
+    ) -> Option<Upid> {
+        let ip = address.ip?;
+        let near = self.connections_of(upid);
+        if ip.to_canonical().is_loopback() {
+            let is_own = netns != 0 && netns == near.own_netns;
+            return if is_own { near.user(ip, Some(time_unix_ns)) } else { None };
+        }
+        self.user_of(ip, Some(time_unix_ns))
+    }
+}
+
+/// The only one there is.
+fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {
+    let one = all.next()?;
+    all.next().is_none().then_some(one)
 }
 
 /// How rows name Unix sockets; the path follows.

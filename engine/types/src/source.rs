@@ -1,11 +1,13 @@
-//! What a source of rows is to the node that runs it. A source has a thread of its own: it may block
-//! for some milliseconds, and a panic in it ends nothing else.
+//! What sources hand out, count and are told: plain values, of which many cross the bus. What a source does
+//! is `weir_sources::source`.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use arrow_array::RecordBatch;
 use serde::{Deserialize, Serialize};
+
+use crate::Upid;
 
 /// What a source counts of one table, since its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,50 +44,99 @@ pub struct BlindProcess {
     pub bytes: u64,
 }
 
+/// Number of an order to a node's sources: ascending over all lives of whoever gives it, never used twice.
+pub type OrderId = u64;
+
+/// Addresses, processes or filters of one kind that an order may name: as many as the kernel's lists of
+/// filters have room for.
+pub const ORDER_ITEMS_MAX: usize = 1_024;
+
+/// What a node's sources are told while they run. Each is the same the second time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SourceOrder {
+    /// Capture this from now on, in place of what was captured before.
+    SetFilters(CaptureFilters),
+    /// Find out what these addresses are called.
+    Resolve { addresses: Vec<IpAddr> },
+    /// Find out which libraries these processes have.
+    ListLibraries { processes: Vec<Upid> },
+}
+
+impl SourceOrder {
+    /// Why nobody would take it: it names too much.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        let items = match self {
+            SourceOrder::SetFilters(filters) => {
+                filters.pids.len().max(filters.ports.len()).max(filters.cgroup_ids.len())
+            }
+            SourceOrder::Resolve { addresses } => addresses.len(),
+            SourceOrder::ListLibraries { processes } => processes.len(),
+        };
+        (items > ORDER_ITEMS_MAX)
+            .then(|| format!("it names {items} of a kind, {ORDER_ITEMS_MAX} are allowed"))
+    }
+}
+
+/// What became of an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OrderOutcome {
+    Done,
+    Refused {
+        reason: String,
+    },
+    /// Something that others do.
+    NotMine,
+}
+
+impl OrderOutcome {
+    #[must_use]
+    pub fn refused(reason: impl Into<String>) -> OrderOutcome {
+        OrderOutcome::Refused { reason: reason.into() }
+    }
+}
+
+/// What to capture: what matches any of the lists; all empty: everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CaptureFilters {
+    pub pids: BTreeSet<u32>,
+    /// Local or remote.
+    pub ports: BTreeSet<u16>,
+    /// cgroup v2 ids, not their descendants.
+    pub cgroup_ids: BTreeSet<u64>,
+}
+
+impl CaptureFilters {
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        self.pids.is_empty() && self.ports.is_empty() && self.cgroup_ids.is_empty()
+    }
+
+    /// Whether something passes that these former ones kept out.
+    #[must_use]
+    pub fn passes_more_than(&self, former: &CaptureFilters) -> bool {
+        !former.is_everything()
+            && (self.is_everything()
+                || !self.pids.is_subset(&former.pids)
+                || !self.ports.is_subset(&former.ports)
+                || !self.cgroup_ids.is_subset(&former.cgroup_ids))
+    }
+
+    /// As `--trace` takes them, but for control groups, which are told by their ids.
+    #[must_use]
+    pub fn texts(&self) -> Vec<String> {
+        let pids = self.pids.iter().map(|pid| format!("pid:{pid}"));
+        let ports = self.ports.iter().map(|port| format!("port:{port}"));
+        let cgroups = self.cgroup_ids.iter().map(|id| format!("cgroup:{id}"));
+        pids.chain(ports).chain(cgroups).collect()
+    }
+}
+
 /// Rows of one table, handed on whole.
 pub struct TableBatch {
-    pub table: &'static str,
+    pub table: String,
     pub batch: RecordBatch,
     /// They were held back for metadata: their age says nothing about the way they came.
     pub waited: bool,
-}
-
-/// A running source.
-pub trait Source: Send {
-    /// Takes in what is there. Called at least every [`Source::poll_interval`], and right before
-    /// every `flush`.
-    fn poll(&mut self, now_unix_ns: i64);
-
-    /// Hands out every row that is whole by now.
-    fn flush(&mut self, now_unix_ns: i64, out: &mut Vec<TableBatch>);
-
-    /// Per table, what did not become a row.
-    fn counters(&self) -> BTreeMap<String, TableCounters>;
-
-    /// Parts of it that do not run, and why; empty if all do.
-    fn missing(&self) -> String;
-
-    /// Processes of which it sees nothing or not all; a bounded list.
-    fn blind(&self) -> Vec<BlindProcess> {
-        Vec::new()
-    }
-
-    /// What it counts beside losses, since its start: for those who ask why it costs or shows what it does.
-    fn counts(&self) -> BTreeMap<String, u64> {
-        BTreeMap::new()
-    }
-
-    /// What it was told to look at (`pid:7`, `port:80`, `cgroup:4711`); empty: everything.
-    fn filters(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn poll_interval(&self) -> Duration {
-        Duration::from_millis(20)
-    }
-
-    /// Waits for something to take in, `at_most` so long: until the next flush.
-    fn wait(&mut self, at_most: Duration) {
-        std::thread::park_timeout(self.poll_interval().min(at_most));
-    }
 }

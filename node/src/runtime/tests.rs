@@ -1,20 +1,29 @@
-//! A node with its own thread, a source on another, and a clock that the test sets.
+//! A whole node, with its thread and its tree of parts, but with a source, a clock and a cluster part that
+//! are the test's: no eBPF, no `/proc`.
 
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize};
+use std::time::Duration;
 
+use weir_actors::{PartStatus, State as PartState};
 use weir_proto::FromNode;
 use weir_proto::bus::{ClusterPort, in_process};
+use weir_proto::message::SourceStatus;
+use weir_sources::source::{Output, Refusal, RunningSource, Waker};
 use weir_types::SteadyClock;
-use weir_types::ledger::Loss;
-use weir_types::source::Source;
+use weir_types::ledger::{Loss, Span};
+use weir_types::source::{CaptureFilters, OrderOutcome, SourceOrder, TableCounters};
 
 use super::*;
+use crate::testing::errors_at;
 
 const SEC_NS: i64 = 1_000_000_000;
 const HOUR_NS: i64 = 3_600 * SEC_NS;
 /// Steps of the test's clock after which something must have happened.
 const STEPS_MAX: usize = 20_000;
 const STEP_NS: i64 = 20_000_000;
+const TABLE: &str = "stirling_error";
 
 /// The machine's clocks, as the test sets them.
 #[derive(Default)]
@@ -49,88 +58,136 @@ impl Clocks {
     }
 }
 
-/// Loses what the test says, and counts its flushes.
-#[derive(Clone, Default)]
-struct TestSource {
-    lost: Arc<AtomicU64>,
-    flushes: Arc<AtomicU64>,
+/// What the test makes its source do, and sees of it.
+#[derive(Default)]
+struct Script {
+    refuses: AtomicBool,
+    /// The next poll panics.
+    panics: AtomicBool,
+    /// And each after it.
+    always_panics: AtomicBool,
+    /// Polls wait as long as this holds.
+    stalls: AtomicBool,
+    lost: AtomicU64,
+    /// Batches of the next flush, each of [`BATCH_ROWS`] rows.
+    flood: AtomicUsize,
+    filters: Mutex<CaptureFilters>,
+    starts: AtomicU64,
+    flushes: AtomicU64,
 }
 
+const BATCH_ROWS: usize = 8_192;
+
+#[derive(Clone, Default)]
+struct TestSource(Arc<Script>);
+
 impl Source for TestSource {
-    fn poll(&mut self, _now_unix_ns: i64) {}
-    fn flush(&mut self, _now_unix_ns: i64, _out: &mut Vec<TableBatch>) {
-        self.flushes.fetch_add(1, Ordering::SeqCst);
+    fn name(&self) -> Arc<str> {
+        // Made at run time, as those of tracepoints will be.
+        format!("test-{}", 1).into()
     }
-    fn counters(&self) -> BTreeMap<String, TableCounters> {
-        let lost = self.lost.load(Ordering::SeqCst);
+    fn tables(&self) -> Vec<String> {
+        vec![TABLE.to_string(), "http_events".to_string()]
+    }
+    fn can_run(&self) -> Result<(), Refusal> {
+        let refuses = self.0.refuses.load(Ordering::SeqCst);
+        if refuses { Err(Refusal::new("the test says no")) } else { Ok(()) }
+    }
+    fn start(&self) -> Result<Box<dyn RunningSource>, Refusal> {
+        self.0.starts.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl RunningSource for TestSource {
+    fn poll(&mut self, _now_unix_ns: i64, _out: &mut dyn Output) {
+        let always = self.0.always_panics.load(Ordering::SeqCst);
+        assert!(!self.0.panics.swap(always, Ordering::SeqCst), "asked to panic");
+        while self.0.stalls.load(Ordering::SeqCst) {
+            std::thread::park_timeout(Duration::from_micros(200));
+        }
+    }
+    fn flush(&mut self, now_unix_ns: i64, out: &mut dyn Output) {
+        self.0.flushes.fetch_add(1, Ordering::SeqCst);
+        let flood = self.0.flood.swap(0, Ordering::SeqCst);
+        if flood > 0 {
+            let batch = errors_at((0..BATCH_ROWS).map(|_| (now_unix_ns, Upid::new(1, 1, 1))));
+            (0..flood).for_each(|_| out.rows(TABLE, batch.clone()));
+        }
+        let lost = self.0.lost.load(Ordering::SeqCst);
         let lost_total = BTreeMap::from([("ring_full".to_string(), lost)]);
-        let counted = TableCounters { lost_total, ..TableCounters::default() };
-        BTreeMap::from([("http_events".to_string(), counted)])
+        out.counted("http_events", TableCounters { lost_total, ..TableCounters::default() });
+        out.counted(TABLE, TableCounters::default());
     }
-    fn missing(&self) -> String {
-        String::new()
+    fn order(&mut self, order: &SourceOrder) -> OrderOutcome {
+        match order {
+            SourceOrder::SetFilters(filters) => {
+                *self.0.filters.lock().unwrap() = filters.clone();
+                OrderOutcome::Done
+            }
+            SourceOrder::Resolve { .. } => panic!("an order to panic over"),
+            SourceOrder::ListLibraries { .. } => OrderOutcome::NotMine,
+        }
+    }
+    fn filters(&self) -> CaptureFilters {
+        self.0.filters.lock().unwrap().clone()
     }
     fn wait(&mut self, _at_most: Duration) {
         std::thread::yield_now();
+    }
+    fn waker(&self) -> Waker {
+        Arc::new(|| ())
     }
 }
 
 struct Rig {
     clocks: Clocks,
-    source: TestSource,
-    node: Option<NodeRuntime>,
+    script: Arc<Script>,
+    node: NodeRuntime,
     port: ClusterPort,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    switch: KillSwitch,
     last_tick_ms: u64,
+    next_order: u64,
+}
+
+/// Runs a test on a node. Every part of it lives on this thread's actor system or a thread of its own.
+fn with_node(refuses: bool, test: impl AsyncFnOnce(&mut Rig)) {
+    actix::System::new().block_on(async {
+        let mut rig = Rig::start(refuses);
+        test(&mut rig).await;
+        rig.script.stalls.store(false, Ordering::SeqCst);
+        assert_eq!(rig.switch.kill().await.overdue, Vec::<String>::new());
+    });
 }
 
 impl Rig {
-    fn start() -> Rig {
+    fn start(refuses: bool) -> Rig {
         let clocks = Clocks::default();
         clocks.set(1_000_000 * SEC_NS);
         let clock: Arc<dyn Clock> = Arc::new(SteadyClock::new(clocks.clone()));
         let source = TestSource::default();
-        let made = source.clone();
-        let spec = SourceSpec {
-            name: "test",
-            tables: &["http_events"],
-            factory: Arc::new(move || Ok(Box::new(made.clone()))),
-        };
+        source.0.refuses.store(refuses, Ordering::SeqCst);
+        let script = source.0.clone();
         let (node_port, port) = in_process();
+        let info = NodeInfo::named("a", 1, 1);
         let config = NodeConfig {
-            info: NodeInfo {
-                name: "a".to_string(),
-                incarnation: 1,
-                asid: 1,
-                hostname: "a".to_string(),
-                version: String::new(),
-            },
-            tick_ms: 100,
-            workers: 1,
-            retention_ns: HOUR_NS,
             history_bytes: 8 << 20,
-            queries: weir_engine::Limits::default(),
-            test_faults: false,
-            agent: Agent::new(Arc::new(String::new)),
-            ledger: NodeLedger::default(),
+            test_faults: true,
             own_upid: Upid::new(1, 1, 1),
-            names: Names { settled: Arc::new(|| true), note_lost: Arc::new(|_, _| {}) },
+            ..NodeConfig::new(info, Agent::new(Arc::new(String::new)))
         };
-        let specs = [spec.clone()];
-        let node = NodeRuntime::start(config, &specs, node_port, clock).unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let (feed, stopped) = (node.feed.clone(), stop.clone());
-        let thread = std::thread::spawn(move || crate::host::run_source(spec, feed, stopped));
-        let node = Some(node);
-        Rig { clocks, source, node, port, stop, thread: Some(thread), last_tick_ms: 0 }
+        let switch = KillSwitch::root("weir");
+        let sources: [Arc<dyn Source>; 1] = [Arc::new(source)];
+        let node = NodeRuntime::start(config, &sources, node_port, clock, &switch).unwrap();
+        let (last_tick_ms, next_order) = (0, 1);
+        Rig { clocks, script, node, port, switch, last_tick_ms, next_order }
     }
 
     /// Lets time pass until a message is found.
-    fn until<T>(&mut self, what: &str, found: impl Fn(&FromNode) -> Option<T>) -> T {
+    async fn until<T>(&mut self, what: &str, found: impl Fn(&FromNode) -> Option<T>) -> T {
         for _ in 0..STEPS_MAX {
             self.clocks.pass();
-            std::thread::park_timeout(Duration::from_micros(200));
+            actix::clock::sleep(Duration::from_micros(200)).await;
             while let Some(message) = self.port.try_recv() {
                 let message = message.unwrap().message;
                 if let FromNode::Status { tick_ms, .. } = &message {
@@ -145,25 +202,58 @@ impl Rig {
         panic!("{what}: time passed, and nothing came");
     }
 
+    /// What the node says of the source, once that fits.
+    async fn until_source(
+        &mut self,
+        what: &str,
+        fits: impl Fn(&SourceStatus) -> bool,
+    ) -> SourceStatus {
+        self.until(what, |message| {
+            let FromNode::Status { sources, .. } = message else { return None };
+            sources.iter().find(|source| source.name == "test-1" && fits(source)).cloned()
+        })
+        .await
+    }
+
+    /// Gives an order and waits for what becomes of it.
+    async fn order(&mut self, order: SourceOrder) -> OrderOutcome {
+        let id = self.next_order;
+        self.next_order += 1;
+        self.port.link.send(&ToNode::Order { id, order }).unwrap();
+        self.until("what became of an order", |message| {
+            let FromNode::Status { ordered, .. } = message else { return None };
+            Some(ordered.iter().find(|(told, _)| *told == id)?.1.clone())
+        })
+        .await
+    }
+
+    /// How many rows of a loss were told.
+    async fn until_lost(&mut self, what: &str, table: &str, reason: &str) -> u64 {
+        self.until(what, |message| {
+            let FromNode::Losses { losses, .. } = message else { return None };
+            let fits = |loss: &&Loss| loss.table == table && loss.reason == reason;
+            losses.iter().find(fits).map(|loss| loss.count)
+        })
+        .await
+    }
+
     /// Ticks are closed, and the source is flushed, again and again.
-    fn goes_on(&mut self, what: &str) {
+    async fn goes_on(&mut self, what: &str) {
         for _ in 0..3 {
-            let flushes = self.source.flushes.load(Ordering::SeqCst);
-            self.until(what, |message| matches!(message, FromNode::Status { .. }).then_some(()));
-            assert!(self.source.flushes.load(Ordering::SeqCst) > flushes, "{what}: no flush");
+            let script = self.script.clone();
+            let flushes = script.flushes.load(Ordering::SeqCst);
+            let goes_on = move |message: &FromNode| {
+                let flushed = script.flushes.load(Ordering::SeqCst) > flushes;
+                (flushed && matches!(message, FromNode::Status { .. })).then_some(())
+            };
+            self.until(what, goes_on).await;
         }
     }
-}
 
-impl Drop for Rig {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
-        if let Some(node) = self.node.take() {
-            node.stop();
-        }
+    fn part(&self, path: &str) -> PartStatus {
+        let parts = self.switch.tree().parts;
+        let found = parts.iter().find(|part| part.path == path).cloned();
+        found.unwrap_or_else(|| panic!("{path} in {parts:?}"))
     }
 }
 
@@ -171,39 +261,217 @@ impl Drop for Rig {
 /// predecessor. Catches a node that stands still for as long as the clock was set back.
 #[test]
 fn ticks_and_flushes_go_on_when_the_clock_is_set() {
-    let mut rig = Rig::start();
-    rig.goes_on("at first");
-    rig.clocks.set(-HOUR_NS);
-    rig.goes_on("set back an hour");
-    rig.clocks.set(2 * HOUR_NS);
-    rig.goes_on("set forward an hour");
-    rig.clocks.0.stands.store(true, Ordering::SeqCst);
-    rig.goes_on("standing");
+    with_node(false, async |rig| {
+        rig.goes_on("at first").await;
+        rig.clocks.set(-HOUR_NS);
+        rig.goes_on("set back an hour").await;
+        rig.clocks.set(2 * HOUR_NS);
+        rig.goes_on("set forward an hour").await;
+        rig.clocks.0.stands.store(true, Ordering::SeqCst);
+        rig.goes_on("standing").await;
+    });
 }
 
 /// What a source loses is told with the tick in which it did, each time what was added; and it is a row
 /// that says so. Catches losses that are told half a second after the answers that lack them.
 #[test]
 fn losses_of_sources_are_told_as_additions() {
-    let mut rig = Rig::start();
-    rig.goes_on("at first");
-    for lost in [3, 10, 11] {
-        let before = rig.source.lost.swap(lost, Ordering::SeqCst);
-        let told: Vec<Loss> = rig.until("a loss", |message| match message {
-            FromNode::Losses { losses, .. } => Some(losses.clone()),
-            _ => None,
-        });
-        assert_eq!(told.len(), 1);
-        assert_eq!((told[0].count, told[0].reason.as_str()), (lost - before, "ring_full"));
-        let Span { from_unix_ns, to_unix_ns } = told[0].span;
-        assert!(to_unix_ns - from_unix_ns <= SEC_NS, "an interval of some ticks");
-    }
-    let rows = rig.until("a row about it", |message| match message {
-        FromNode::Status { tables, .. } => {
-            let table = tables.iter().find(|table| table.table == "data_loss")?;
-            Some(table.rows_total)
+    with_node(false, async |rig| {
+        rig.goes_on("at first").await;
+        for lost in [3, 10, 11] {
+            let before = rig.script.lost.swap(lost, Ordering::SeqCst);
+            let told: Vec<Loss> = rig
+                .until("a loss", |message| match message {
+                    FromNode::Losses { losses, .. } => Some(losses.clone()),
+                    _ => None,
+                })
+                .await;
+            assert_eq!(told.len(), 1);
+            assert_eq!((told[0].count, told[0].reason.as_str()), (lost - before, "ring_full"));
+            let Span { from_unix_ns, to_unix_ns } = told[0].span;
+            assert!(to_unix_ns - from_unix_ns <= SEC_NS, "an interval of some ticks");
         }
-        _ => None,
+        let rows = rig
+            .until("a row about it", |message| match message {
+                FromNode::Status { tables, .. } => {
+                    let table = tables.iter().find(|table| table.table == "data_loss")?;
+                    Some(table.rows_total)
+                }
+                _ => None,
+            })
+            .await;
+        assert!(rows >= 1);
     });
-    assert!(rows >= 1);
+}
+
+/// Of a source that hands out more than a tick takes, what has no room is lost and each row of it told; the
+/// next tick is as ever. Catches a flood that takes the memory, and rows that are dropped without a word.
+#[test]
+fn a_source_that_floods_is_cut_and_counted() {
+    with_node(false, async |rig| {
+        rig.goes_on("at first").await;
+        let batch = errors_at((0..BATCH_ROWS).map(|_| (0, Upid::new(1, 1, 1))));
+        let fit = (256 << 20) / batch.get_array_memory_size();
+        rig.script.flood.store(fit + 7, Ordering::SeqCst);
+        let dropped = rig.until_lost("what had no room", TABLE, "batches_full").await;
+        assert_eq!(dropped, 7 * BATCH_ROWS as u64);
+        let rows = rig
+            .until("the others", |message| match message {
+                FromNode::Status { tables, .. } => {
+                    let table = tables.iter().find(|table| table.table == TABLE)?;
+                    (table.rows_total > 0).then_some(table.rows_total)
+                }
+                _ => None,
+            })
+            .await;
+        assert!(rows >= (fit * BATCH_ROWS) as u64, "{rows} of {}", fit * BATCH_ROWS);
+        rig.goes_on("afterwards").await;
+    });
+}
+
+/// Ticks do not wait for a source that stalls, beyond their grace; that they did not is counted, and told of
+/// that source. Once it goes on, so does everything.
+#[test]
+fn a_source_that_stalls_holds_nobody_up() {
+    with_node(false, async |rig| {
+        rig.goes_on("at first").await;
+        rig.script.stalls.store(true, Ordering::SeqCst);
+        let stalled = rig.until_source("late", |source| source.counts["late_ticks"] >= 5).await;
+        assert_eq!(stalled.state, "running");
+        let flushes = rig.script.flushes.load(Ordering::SeqCst);
+        rig.until_source("later", |source| source.counts["late_ticks"] >= 10).await;
+        assert_eq!(rig.script.flushes.load(Ordering::SeqCst), flushes, "it does stand");
+        rig.script.stalls.store(false, Ordering::SeqCst);
+        rig.goes_on("afterwards").await;
+    });
+}
+
+/// A source that panics comes back after a back-off, and meanwhile its tables lose what nobody counts:
+/// seconds of `source_down`. The order that it panicked over is told, and done by nobody.
+#[test]
+fn a_source_that_panics_comes_back_and_was_down() {
+    with_node(false, async |rig| {
+        rig.goes_on("at first").await;
+        rig.script.panics.store(true, Ordering::SeqCst);
+        assert!(rig.until_lost("it was down", TABLE, "source_down").await >= 1);
+        let lives = |rig: &Rig| rig.script.starts.load(Ordering::SeqCst);
+        let script = rig.script.clone();
+        let is_in_life = move |source: &SourceStatus, life| {
+            source.state == "running" && script.starts.load(Ordering::SeqCst) == life
+        };
+        rig.until_source("back", |source| is_in_life(source, 2)).await;
+        rig.goes_on("afterwards").await;
+        let part = rig.part("weir/node/sources/test-1");
+        assert_eq!((part.state, part.deaths, part.restarts), (PartState::Running, 1, 1));
+        assert_eq!(part.last_reason, "asked to panic");
+
+        let outcome = rig.order(SourceOrder::Resolve { addresses: vec![] }).await;
+        assert!(
+            matches!(&outcome, OrderOutcome::Refused { reason } if reason.contains("panicked"))
+        );
+        rig.until_source("back again", |source| is_in_life(source, 3)).await;
+        assert_eq!(lives(rig), 3);
+    });
+}
+
+/// A source that panics whenever it runs stays down in the end, and says so; what it would have seen is lost
+/// still, second by second, and its orders are told that nobody does them. Catches a source that is said to
+/// come back and never does, and a loss that ends with the attempts.
+#[test]
+fn a_source_that_always_panics_stays_down() {
+    with_node(false, async |rig| {
+        rig.goes_on("at first").await;
+        rig.script.always_panics.store(true, Ordering::SeqCst);
+        rig.script.panics.store(true, Ordering::SeqCst);
+        let failed = rig.until_source("failed", |source| source.state == "failed").await;
+        assert!(failed.reason.contains("stays down"), "{}", failed.reason);
+        for _ in 0..3 {
+            assert!(rig.until_lost("it is down", TABLE, "source_down").await >= 1);
+        }
+        assert_eq!(rig.order(filters(80)).await, OrderOutcome::NotMine);
+        assert_eq!(rig.part("weir/node/sources/test-1").state, PartState::Failed);
+    });
+}
+
+/// A source that cannot run is asked before it is started, says why, and is not tried again; nothing waits
+/// for it, and orders are told that nobody does them.
+#[test]
+fn a_source_that_cannot_run_says_why() {
+    with_node(true, async |rig| {
+        let refused = rig.until_source("refused", |source| source.state == "refused").await;
+        assert_eq!(refused.reason, "the test says no");
+        let part = rig.part("weir/node/sources/test-1");
+        assert_eq!(
+            (part.state, part.last_reason.as_str()),
+            (PartState::Refused, "the test says no")
+        );
+        assert_eq!(rig.order(filters(80)).await, OrderOutcome::NotMine);
+        rig.until("ticks", |message| matches!(message, FromNode::Status { .. }).then_some(()))
+            .await;
+        assert_eq!(rig.script.starts.load(Ordering::SeqCst), 0);
+    });
+}
+
+fn filters(port: u16) -> SourceOrder {
+    let ports = [port].into();
+    SourceOrder::SetFilters(CaptureFilters { ports, ..CaptureFilters::default() })
+}
+
+/// Filters that let more pass are in the status, and the source's tables are covered from then on only; those
+/// that let less pass take nothing away from what was seen. Catches answers that call themselves whole for a
+/// time in which nobody looked.
+#[test]
+fn what_was_not_watched_is_covered_from_then_on() {
+    with_node(false, async |rig| {
+        rig.goes_on("at first").await;
+        let covers_from = async |rig: &mut Rig| {
+            let found = |message: &FromNode| match message {
+                FromNode::Status { tables, .. } => {
+                    let table = tables.iter().find(|table| table.table == "http_events")?;
+                    Some(table.covers_from_unix_ns)
+                }
+                _ => None,
+            };
+            rig.until("what is covered", found).await
+        };
+        let began = covers_from(rig).await;
+        assert_eq!(rig.order(filters(80)).await, OrderOutcome::Done);
+        let told = rig.until_source("filters", |source| !source.filters.is_empty()).await;
+        assert_eq!(told.filters, ["port:80"]);
+        assert_eq!(covers_from(rig).await, began, "what it sees now it saw before");
+        let before = rig.clocks.now_unix_ns();
+        assert_eq!(rig.order(filters(81)).await, OrderOutcome::Done);
+        let now = covers_from(rig).await;
+        assert!(now >= before && now <= rig.clocks.now_unix_ns());
+        let everything = SourceOrder::SetFilters(CaptureFilters::default());
+        assert_eq!(rig.order(everything).await, OrderOutcome::Done);
+        rig.until_source("all", |source| source.filters.is_empty()).await;
+        assert!(covers_from(rig).await > now);
+        assert_eq!(
+            rig.order(SourceOrder::ListLibraries { processes: vec![] }).await,
+            OrderOutcome::NotMine
+        );
+    });
+}
+
+/// The node's thread and its engine die and come back, each seen in the tree with its deaths; the source runs
+/// on, and the node registers anew in its next life. Catches a node that is gone with its thread.
+#[test]
+fn thread_and_engine_come_back() {
+    with_node(false, async |rig| {
+        rig.goes_on("at first").await;
+        let registers =
+            |message: &FromNode| matches!(message, FromNode::Register { .. }).then_some(());
+        rig.node.panic_switch()();
+        rig.until("a new thread", registers).await;
+        rig.goes_on("after the thread's death").await;
+        rig.node.engine.engine().kill_worker();
+        rig.until("a new engine", registers).await;
+        rig.goes_on("after the engine's death").await;
+        for name in ["thread", "engine"] {
+            let part = rig.part(&format!("weir/node/{name}"));
+            assert_eq!((part.state, part.deaths), (PartState::Running, 1), "{name}");
+        }
+        assert_eq!(rig.script.starts.load(Ordering::SeqCst), 1, "the source went on");
+    });
 }

@@ -17,7 +17,7 @@ pub(crate) const PROTOCOL: ProtocolDef = ProtocolDef {
 
 fn recognise(beginning: &Beginning<'_>) -> Verdict {
     let bytes = match beginning.at_start {
-        true => http1::without_proxy_line(beginning.bytes),
+        true => http1::without_proxy_header(beginning.bytes),
         false => beginning.bytes,
     };
     match bytes.starts_with(PREFACE) && !beginning.is_datagram {

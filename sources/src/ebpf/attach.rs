@@ -8,7 +8,6 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::time::Duration;
 
 use aya::Ebpf;
 use aya::programs::raw_trace_point::RawTracePointLink;
@@ -299,21 +298,10 @@ fn open_at(dir: &OwnedFd, path: &str) -> io::Result<File> {
 
 /// A descriptor that a system call just returned.
 #[expect(unsafe_code, reason = "takes ownership of a raw descriptor")]
-fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
+pub(super) fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
     match RawFd::try_from(result) {
         // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
         _ => Err(io::Error::last_os_error()),
     }
-}
-
-/// Wait until the descriptor is readable; an interrupted wait is a short one.
-#[expect(unsafe_code, reason = "std has no poll")]
-pub(super) fn poll_readable(fd: RawFd, timeout: Duration) {
-    let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-    // Rounded up: a wait of nothing would be a busy one.
-    let timeout_ms = timeout.as_nanos().div_ceil(1_000_000);
-    let timeout_ms = libc::c_int::try_from(timeout_ms).unwrap_or(libc::c_int::MAX);
-    // SAFETY: one pollfd, which outlives the call.
-    unsafe { libc::poll(&raw mut poll, 1, timeout_ms) };
 }

@@ -61,6 +61,11 @@ pub enum CannotRun {
     BadObject(&'static str),
     #[error("could not set up the filters")]
     Filters(#[from] super::FilterError),
+    #[error("could not make what wakes the thread that captures")]
+    NoWake {
+        #[source]
+        source: std::io::Error,
+    },
     #[error("no program could be attached: {reason}")]
     NothingAttached { reason: String },
 }
@@ -94,6 +99,15 @@ pub fn can_run() -> Vec<ProgramStatus> {
             ProgramStatus { program: format!("{}/{}", program.object, program.name), reason }
         })
         .collect()
+}
+
+/// Whether the machine takes any program at all.
+///
+/// # Errors
+/// What is in the way.
+pub fn machine_can_run() -> Result<(), CannotRun> {
+    check_machine()?;
+    Tracefs::open().map(drop)
 }
 
 pub(super) fn check_machine() -> Result<(), CannotRun> {

@@ -12,6 +12,9 @@ use super::EbpfConfig;
 use super::can_run::CannotRun;
 use crate::capture::PAYLOAD_BYTES_MAX;
 
+/// Keys for which every list has room (`maps/filters.h` of `weir-bpf`).
+const LIST_KEYS_MAX: usize = 1_024;
+
 /// Which calls to look at. With no allow list all processes are; with several, a call passes if it
 /// matches any of them. Denied processes never pass.
 ///
@@ -118,21 +121,18 @@ impl FilterMaps {
         self.write_config()
     }
 
+    /// All of it, or nothing: what was looked at before is looked at still if this fails.
     pub(super) fn set_filters(&mut self, filters: &Filters) -> Result<(), FilterError> {
-        replace(&mut self.pids, "allowed pids", &self.filters.pids, &filters.pids)?;
-        replace(&mut self.ports, "allowed ports", &self.filters.ports, &filters.ports)?;
-        replace(
-            &mut self.cgroup_ids,
-            "allowed cgroups",
-            &self.filters.cgroup_ids,
-            &filters.cgroup_ids,
-        )?;
-        replace(
-            &mut self.denied_pids,
-            "denied pids",
-            &self.filters.denied_pids,
-            &filters.denied_pids,
-        )?;
+        let before = self.filters.clone();
+        let set = self.make_room(&before, filters).and_then(|()| self.add_to_lists(filters));
+        if let Err(error) = set {
+            // There is room for what was in them.
+            drop(self.remove_from_lists(filters, &before));
+            drop(self.add_to_lists(&before));
+            drop(self.filters_changed());
+            return Err(error);
+        }
+        // New keys are in the lists, the former ones still: at no time does what stays wanted go unseen.
         let when = |condition: bool, flag: u32| if condition { flag } else { 0 };
         self.config.allow = when(!filters.pids.is_empty(), abi::ALLOW_PIDS)
             | when(!filters.ports.is_empty(), abi::ALLOW_PORTS)
@@ -142,7 +142,38 @@ impl FilterMaps {
             | when(filters.udp, abi::SOCKETS_UDP)
             | when(filters.unix, abi::SOCKETS_UNIX);
         self.filters = filters.clone();
+        self.filters_changed()?;
+        self.remove_from_lists(&before, filters)?;
         self.filters_changed()
+    }
+
+    /// If both do not fit into the lists, the former goes first, but for what both have.
+    fn make_room(&mut self, before: &Filters, filters: &Filters) -> Result<(), FilterError> {
+        let both = [
+            before.pids.union(&filters.pids).count(),
+            before.denied_pids.union(&filters.denied_pids).count(),
+            before.ports.union(&filters.ports).count(),
+            before.cgroup_ids.union(&filters.cgroup_ids).count(),
+        ];
+        if both.into_iter().all(|keys| keys <= LIST_KEYS_MAX) {
+            return Ok(());
+        }
+        self.remove_from_lists(before, filters)
+    }
+
+    fn add_to_lists(&mut self, filters: &Filters) -> Result<(), FilterError> {
+        add(&mut self.pids, "allowed pids", &filters.pids)?;
+        add(&mut self.denied_pids, "denied pids", &filters.denied_pids)?;
+        add(&mut self.ports, "allowed ports", &filters.ports)?;
+        add(&mut self.cgroup_ids, "allowed cgroups", &filters.cgroup_ids)
+    }
+
+    /// What only the first of both has.
+    fn remove_from_lists(&mut self, of: &Filters, but: &Filters) -> Result<(), FilterError> {
+        take(&mut self.pids, "allowed pids", &of.pids - &but.pids)?;
+        take(&mut self.denied_pids, "denied pids", &of.denied_pids - &but.denied_pids)?;
+        take(&mut self.ports, "allowed ports", &of.ports - &but.ports)?;
+        take(&mut self.cgroup_ids, "allowed cgroups", &of.cgroup_ids - &but.cgroup_ids)
     }
 
     pub(super) fn stop_copying(&mut self, key: abi::ConnKey) -> Result<(), FilterError> {
@@ -220,18 +251,18 @@ fn remove<K: aya::Pod>(set: &mut Set<K>, list: &'static str, key: K) -> Result<(
     }
 }
 
-/// New keys first: at no time does a process that stays listed go unseen.
-fn replace<K: aya::Pod + Ord>(
+fn add<K: aya::Pod>(
     set: &mut Set<K>,
     list: &'static str,
-    before: &BTreeSet<K>,
-    after: &BTreeSet<K>,
+    keys: &BTreeSet<K>,
 ) -> Result<(), FilterError> {
-    for key in after.difference(before) {
-        insert(set, list, *key)?;
-    }
-    for key in before.difference(after) {
-        remove(set, list, *key)?;
-    }
-    Ok(())
+    keys.iter().try_for_each(|key| insert(set, list, *key))
+}
+
+fn take<K: aya::Pod>(
+    set: &mut Set<K>,
+    list: &'static str,
+    keys: BTreeSet<K>,
+) -> Result<(), FilterError> {
+    keys.into_iter().try_for_each(|key| remove(set, list, key))
 }

@@ -35,12 +35,14 @@ mod losses;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod wake;
 
-pub use can_run::{CannotRun, ProgramStatus, can_run};
+pub use can_run::{CannotRun, ProgramStatus, can_run, machine_can_run};
 pub use counters::{BLIND_PROCESSES_MAX, BlindProcess, BlindReason, Counters};
 pub use filters::{FilterError, Filters};
 pub use load::Build;
 pub use stop::Stopping;
+pub use wake::Wake;
 
 use attach::{Attachment, Tracefs};
 use clock::KernelClock;
@@ -83,6 +85,11 @@ impl Default for EbpfConfig {
     }
 }
 
+/// Has the kernel count the runs of all eBPF programs and their time, for as long as this is open.
+pub fn count_run_times() -> std::io::Result<std::os::fd::OwnedFd> {
+    aya::sys::enable_stats(aya::sys::Stats::RunTime).map_err(|error| error.io_error)
+}
+
 /// What one [`EbpfSource::drain`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DrainStats {
@@ -109,6 +116,7 @@ pub struct EbpfSource {
     delivered_payload_bytes: u64,
     malformed_records: u64,
     build: Build,
+    wake: Wake,
     /// Keeps the programs loaded.
     ebpf: Ebpf,
 }
@@ -159,6 +167,7 @@ impl EbpfSource {
             delivered_payload_bytes: 0,
             malformed_records: 0,
             build,
+            wake: Wake::new().map_err(|source| CannotRun::NoWake { source })?,
             ebpf,
         })
     }
@@ -224,9 +233,15 @@ impl EbpfSource {
         stats
     }
 
-    /// Wait until the ring fills up, `timeout` at most: for a thread that does nothing but drain.
+    /// Wait until the ring fills up or somebody wakes, `timeout` at most: for a thread that does nothing but drain.
     pub fn wait(&self, timeout: Duration) {
-        attach::poll_readable(self.events.as_raw_fd(), timeout);
+        wake::wait_readable(self.events.as_raw_fd(), &self.wake, timeout);
+    }
+
+    /// What ends [`EbpfSource::wait`] from another thread.
+    #[must_use]
+    pub fn wake(&self) -> Wake {
+        self.wake.clone()
     }
 
     /// Bytes of this socket are not wanted any more; its close is still reported.

@@ -16,6 +16,8 @@ use super::Forgotten;
 const ADDRESSES_MAX: usize = 16_384;
 /// Processes remembered of one address: the newest.
 const USERS_MAX: usize = 8;
+/// Forgotten ones that may still stand in the order.
+const ORDER_SLACK: usize = 1_024;
 /// Addresses of one process that its end is noted at.
 const OF_PROCESS_MAX: usize = 16;
 
@@ -25,6 +27,8 @@ pub(super) struct Addresses {
     own_netns: u32,
     of_process: HashMap<Upid, Vec<IpAddr>, foldhash::fast::FixedState>,
     order: VecDeque<IpAddr>,
+    /// (second, address) that a process had which is over since then.
+    ended: VecDeque<(u64, IpAddr)>,
     pub(super) forgotten_total: u64,
     pub(super) forgotten: Forgotten,
 }
@@ -78,9 +82,16 @@ impl Addresses {
     }
 
     /// The process is over at that time, and uses nothing any more.
-    pub(super) fn process_ended(&mut self, owner: Upid, until_unix_ns: i64, to: &mut Connections) {
+    pub(super) fn process_ended(
+        &mut self,
+        owner: Upid,
+        until_unix_ns: i64,
+        second: u64,
+        to: &mut Connections,
+    ) {
         for ip in self.of_process.remove(&owner).unwrap_or_default() {
             let Some(users) = to.users.get(&ip) else { continue };
+            self.ended.push_back((second, ip));
             let ended = |user: &Holder| match user.owner == owner {
                 true => Holder { until_unix_ns: until_unix_ns.max(user.since_unix_ns), ..*user },
                 false => *user,
@@ -88,6 +99,31 @@ impl Addresses {
             let users: Arc<[Holder]> = users.iter().map(ended).collect();
             to.users.insert(ip, users);
         }
+    }
+
+    /// Forgets who had an address so long ago that no row can be of it.
+    pub(super) fn forget_old(&mut self, second: u64, keep: u64, to: &mut Connections) -> bool {
+        let mut any = false;
+        while let Some(&(ended, ip)) = self.ended.front()
+            && second.saturating_sub(ended) > keep
+        {
+            self.ended.pop_front();
+            let Some(users) = to.users.get(&ip) else { continue };
+            // Of those that are over, the one that was over first.
+            let over = users.iter().filter(|user| user.until_unix_ns != i64::MAX);
+            let Some(first) = over.min_by_key(|user| user.until_unix_ns).copied() else { continue };
+            let rest: Vec<Holder> = users.iter().filter(|user| **user != first).copied().collect();
+            any = true;
+            if rest.is_empty() {
+                to.users.remove(&ip);
+            } else {
+                to.users.insert(ip, Arc::from(rest));
+            }
+        }
+        if self.order.len() > 2 * to.users.len() + ORDER_SLACK {
+            self.order.retain(|ip| to.users.contains_key(ip));
+        }
+        any
     }
 
     fn make_room(&mut self, now_unix_ns: i64, to: &mut Connections) {

@@ -19,6 +19,8 @@ use crate::capture::Opened;
 pub const ENDS_MAX: usize = 131_072;
 /// Pairs of a process and a remote address of which is remembered who was there; the oldest go.
 const MET_MAX: usize = 65_536;
+/// Forgotten ones that may still stand in the order.
+const MET_SLACK: usize = 1_024;
 /// Processes met at one address: the newest.
 const MET_AT_MAX: usize = 8;
 
@@ -57,10 +59,18 @@ pub(super) struct Ends {
     count: usize,
     closed: VecDeque<Closed>,
     met_order: VecDeque<(Upid, SocketAddr)>,
+    /// Ends that are remembered of a process and a remote address, with and without its port: with the last
+    /// one goes who was met there.
+    uses: HashMap<(Upid, SocketAddr), u32, foldhash::fast::FixedState>,
     /// Ends that nothing but the kernel's tables tells of, with the last scan that did.
     listed: HashMap<(Pair, u32), u64, foldhash::fast::FixedState>,
     counters: EndCounters,
     forgotten: Forgotten,
+}
+
+/// Where a process may be remembered to have met somebody.
+fn met_keys((_, remote): Pair, owner: Upid) -> [(Upid, SocketAddr); 2] {
+    [(owner, remote), (owner, SocketAddr::new(remote.ip(), 0))]
 }
 
 fn is_open(end: &ConnectionEnd, netns: u32) -> bool {
@@ -109,13 +119,16 @@ impl Ends {
         let new = ConnectionEnd { netns, owner, since_unix_ns, until_unix_ns: i64::MAX };
         if uses.len() == USES_MAX {
             let oldest = uses.remove(0);
-            self.count -= 1;
+            self.remove_use(seen.pair, oldest.owner, to);
             self.counters.forgotten_total += 1;
             self.forgotten.note(oldest.since_unix_ns, oldest.until_unix_ns.min(since_unix_ns));
         }
         let at = uses.partition_point(|end| end.since_unix_ns <= since_unix_ns);
         uses.insert(at, new);
         self.count += 1;
+        for met in met_keys(seen.pair, owner) {
+            *self.uses.entry(met).or_default() += 1;
+        }
         self.put(seen.pair, uses, to);
         self.meet(&seen, to);
         true
@@ -223,9 +236,25 @@ impl Ends {
         let mut uses = self.uses(&pair, to);
         let at = uses.iter().position(|have| *have == end)?;
         uses.remove(at);
-        self.count -= 1;
         self.put(pair, uses, to);
+        self.remove_use(pair, end.owner, to);
         Some(end)
+    }
+
+    /// One end less is remembered.
+    fn remove_use(&mut self, pair: Pair, owner: Upid, to: &mut Connections) {
+        self.count -= 1;
+        for key in met_keys(pair, owner) {
+            let Some(uses) = self.uses.get_mut(&key) else { continue };
+            *uses -= 1;
+            if *uses == 0 {
+                self.uses.remove(&key);
+                to.met.remove(&key);
+            }
+        }
+        if self.met_order.len() > 2 * to.met.len() + MET_SLACK {
+            self.met_order.retain(|key| to.met.contains_key(key));
+        }
     }
 
     /// If the other end is known, both have met.

@@ -13,6 +13,9 @@
 //!
 //! The work of an observation does not depend on how much is remembered ([`ModelCounters::touched_total`]).
 
+mod connections;
+mod processes;
+
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,17 +23,16 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 use weir_types::Upid;
-use weir_types::metadata::{MetadataSnapshot, SharedMap};
+use weir_types::metadata::{EntityKey, MetadataSnapshot, SharedMap};
 
 use super::addresses::Addresses;
-use super::ends::{EndCounters, Ends, SeenEnd};
+use super::ends::{EndCounters, Ends};
 use super::entities::Entities;
 use super::reader::{Answer, Order};
 use super::scan::Listed;
-use super::unix_ends::{SeenUnixEnd, UnixEnds};
-use super::{Forgotten, LOCAL_NAMESPACE, Machine, Observation, ProcessInfo, names};
-use crate::capture::{Opened, Process};
-use crate::conn::{EndOf, SocketOwner};
+use super::unix_ends::UnixEnds;
+use super::{Forgotten, Machine, Observation, ProcessInfo};
+use crate::capture::Process;
 
 /// Processes that are known at once.
 pub const PROCESSES_MAX: usize = 32_768;
@@ -161,6 +163,8 @@ impl Model {
     pub fn new(machine: Machine, keep: Option<Duration>) -> Model {
         let asid = machine.asid;
         let entities = Entities::new(machine);
+        let mut snapshot = entities.empty_snapshot();
+        snapshot.follow();
         Model {
             asid,
             keep_seconds: keep.unwrap_or(KEEP).as_secs().max(1),
@@ -171,7 +175,7 @@ impl Model {
             ended: VecDeque::new(),
             bytes: 0,
             kernel_threads: SharedMap::new(),
-            snapshot: entities.empty_snapshot(),
+            snapshot,
             entities,
             ends: Ends::default(),
             unix_ends: UnixEnds::default(),
@@ -185,9 +189,11 @@ impl Model {
         }
     }
 
-    /// The snapshot, if there is anything new since the last one.
-    pub fn take_changed(&mut self) -> Option<Arc<MetadataSnapshot>> {
-        std::mem::take(&mut self.changed).then(|| Arc::new(self.snapshot.clone()))
+    /// The snapshot, if there is anything new since the last one, and which of its entries were touched.
+    pub fn take_changed(&mut self) -> Option<(Arc<MetadataSnapshot>, Vec<EntityKey>)> {
+        let touched = self.snapshot.take_touched();
+        let is_new = std::mem::take(&mut self.changed) || !touched.is_empty();
+        is_new.then(|| (Arc::new(self.snapshot.clone()), touched))
     }
 
     /// What should be read, the most urgent first.
@@ -234,6 +240,7 @@ impl Model {
             self.forget_oldest();
         }
         let connections = &mut self.snapshot.connections;
+        self.changed |= self.addresses.forget_old(seconds, keep, connections);
         self.changed |= self.ends.forget_old(seconds, keep, connections);
         self.changed |= self.unix_ends.forget_old(seconds, keep, connections);
     }
@@ -287,131 +294,6 @@ impl Model {
         Upid::new(self.asid, process.pid, process.start_ticks)
     }
 
-    /// It runs what its parent runs, in the same container and namespaces.
-    fn forked(&mut self, process: Process, parent: Process) {
-        let upid = self.upid(process);
-        if self.known.contains_key(&upid) {
-            return;
-        }
-        match self.known.get(&self.upid(parent)) {
-            Some(parent) => {
-                let info = ProcessInfo { upid, ..(*parent.info).clone() };
-                self.put(info, false);
-            }
-            None => self.order_process(process.pid),
-        }
-    }
-
-    /// It runs another program: what its arguments say holds until it was read.
-    fn started(&mut self, process: Process, comm: String, cmdline: &[u8]) {
-        let upid = self.upid(process);
-        // Events of two CPUs may come in any order: what has ended does not begin again.
-        let ended = self.known.get(&upid).is_some_and(|known| known.ended);
-        let former = self.known.get(&upid).map(|known| (*known.info).clone());
-        let mut info = self.by_name(upid, comm, cmdline);
-        if let Some(former) = former {
-            if !former.service_is_program {
-                info.service = former.service;
-                info.service_is_program = false;
-            }
-            info.namespace = former.namespace;
-            info.container = former.container;
-            info.container_id = former.container_id;
-            info.netns = former.netns;
-        }
-        self.put(info, ended);
-        self.stamp += 1;
-        if let Some(known) = self.known.get_mut(&upid) {
-            known.version = self.stamp;
-        }
-        if !ended {
-            self.order_process(process.pid);
-        }
-    }
-
-    fn has_ended(&mut self, process: Process, comm: String) {
-        let upid = self.upid(process);
-        let is_kernel_thread = self.kernel_threads.contains_key(&process.pid);
-        if !self.known.contains_key(&upid) && !is_kernel_thread {
-            let info = self.by_name(upid, comm, &[]);
-            self.put(info, true);
-        } else {
-            self.end(upid);
-        }
-    }
-
-    /// What can be said without reading.
-    fn by_name(&self, upid: Upid, comm: String, cmdline: &[u8]) -> ProcessInfo {
-        let executable = names::executable("", cmdline, &comm);
-        ProcessInfo {
-            upid,
-            cmdline: names::command_line(cmdline),
-            service: names::program(&executable, cmdline).replace('/', "_"),
-            service_is_program: true,
-            executable: executable.replace('/', "_"),
-            namespace: LOCAL_NAMESPACE.to_string(),
-            comm,
-            ..ProcessInfo::default()
-        }
-    }
-
-    fn end_seen(&mut self, end: &SocketOwner) {
-        self.now_unix_ns = self.now_unix_ns.max(end.at_unix_ns);
-        let owner = Upid::new(self.asid, end.process.pid, end.process.start_ticks);
-        let to = &mut self.snapshot.connections;
-        let (pair, netns) = match end.end {
-            EndOf::Ip { local, remote } => ((local, remote), end.netns),
-            EndOf::Unix { inode, .. } if end.ended => {
-                self.changed |= self.unix_ends.closed(inode, end.at_unix_ns, to, self.seconds);
-                return;
-            }
-            EndOf::Unix { inode, peer_inode } => {
-                let since_unix_ns = end.at_unix_ns;
-                let seen = SeenUnixEnd { inode, peer_inode, owner, since_unix_ns };
-                self.changed |= self.unix_ends.opened(&seen, to);
-                return;
-            }
-        };
-        if end.ended {
-            self.changed |= self.ends.closed(pair, netns, end.at_unix_ns, to, self.seconds);
-            return;
-        }
-        let since_unix_ns = end.at_unix_ns;
-        self.open(&SeenEnd { pair, netns, owner, opened: end.opened, since_unix_ns }, None);
-    }
-
-    fn end_listed(&mut self, scan: u64, listed: &Listed) {
-        let Listed { local, remote, netns, owner } = *listed;
-        let since_unix_ns =
-            self.known.get(&owner).map_or(0, |known| self.entities.start_unix_ns(&known.info));
-        let (pair, opened) = ((local, remote), Opened::Unknown);
-        self.open(&SeenEnd { pair, netns, owner, opened, since_unix_ns }, Some(scan));
-    }
-
-    fn open(&mut self, seen: &SeenEnd, scan: Option<u64>) {
-        let to = &mut self.snapshot.connections;
-        self.changed |= match scan {
-            None => self.ends.opened(seen, to, self.seconds),
-            Some(scan) => self.ends.listed(seen, scan, to, self.seconds),
-        };
-        let ip = seen.pair.0.ip().to_canonical();
-        let used = self.addresses.used(ip, seen.netns, seen.owner, seen.since_unix_ns, to);
-        let Some(ip) = used else { return };
-        self.changed = true;
-        self.give_ip(seen.owner, ip);
-    }
-
-    /// The process's pod has the address, if it had none.
-    fn give_ip(&mut self, owner: Upid, ip: IpAddr) {
-        let Some(process) = self.snapshot.process(owner) else { return };
-        let Some(pod) = self.snapshot.pod(&process.pod_id).filter(|pod| pod.ip.is_empty()) else {
-            return;
-        };
-        let mut pod = (**pod).clone();
-        pod.ip = ip.to_string();
-        self.snapshot.pods.insert(pod.id.clone(), Arc::new(pod));
-    }
-
     fn answered(&mut self, answer: Answer) {
         match answer {
             Answer::Pids { stamp, pids } => self.listed_pids(stamp, &pids),
@@ -425,145 +307,6 @@ impl Model {
                 self.changed = true;
             }
             Answer::Nothing => {}
-        }
-    }
-
-    fn was_read(&mut self, version: u64, info: ProcessInfo) {
-        let known = self.known.get(&info.upid);
-        // It has started another program since: that was ordered, too.
-        if known.is_some_and(|known| known.version > version) {
-            return;
-        }
-        // Of one that is just ending nothing is left to read: its event said more.
-        if known.is_some() && info.exe.is_empty() && info.cmdline.is_empty() {
-            return;
-        }
-        let ended = known.is_some_and(|known| known.ended);
-        let other = self.live.get(&info.upid.pid()).filter(|upid| **upid != info.upid);
-        if let Some(&other) = other
-            && !ended
-        {
-            self.end(other);
-        }
-        self.kernel_threads.remove(&info.upid.pid());
-        self.put(info, ended);
-    }
-
-    /// Puts a process in, in place of what was known of it.
-    fn put(&mut self, info: ProcessInfo, ended: bool) {
-        let upid = info.upid;
-        if let Some(have) = self.known.get(&upid)
-            && *have.info == info
-            && have.ended == ended
-        {
-            return;
-        }
-        let bytes = info.bytes();
-        let former = self.take_out(upid);
-        if !self.has_room(ended, bytes) {
-            self.counters.processes_refused_total += 1;
-            self.changed |= former.is_some();
-            return;
-        }
-        self.entities.add(&mut self.snapshot, &info, ended);
-        self.counters.touched_total += 1;
-        self.bytes += bytes;
-        self.changed = true;
-        self.stamp += 1;
-        let (first_second, version) =
-            former.as_ref().map_or((self.seconds, 0), |known| (known.first_second, known.version));
-        let known = Known { info: Arc::new(info), ended, first_second, version, stamp: self.stamp };
-        self.known.insert(upid, known);
-        if !ended {
-            self.live.insert(upid.pid(), upid);
-        } else if former.is_none_or(|known| !known.ended) {
-            self.ended.push_back((self.seconds, upid));
-        }
-    }
-
-    fn has_room(&mut self, ended: bool, bytes: usize) -> bool {
-        while self.bytes + bytes > PROCESS_BYTES_MAX || (ended && self.ended.len() >= ENDED_MAX) {
-            if self.ended.is_empty() {
-                return false;
-            }
-            self.counters.processes_forgotten_total += 1;
-            self.note_forgotten();
-            self.forget_oldest();
-        }
-        ended || self.live.len() < PROCESSES_MAX
-    }
-
-    /// Takes out what is known of a process; its place among the ended stays.
-    fn take_out(&mut self, upid: Upid) -> Option<Known> {
-        let known = self.known.remove(&upid)?;
-        self.entities.remove(&mut self.snapshot, &known.info, known.ended);
-        self.counters.touched_total += 1;
-        self.bytes -= known.info.bytes();
-        if self.live.get(&upid.pid()) == Some(&upid) {
-            self.live.remove(&upid.pid());
-        }
-        Some(known)
-    }
-
-    /// The one that is to be forgotten next goes before its time.
-    fn note_forgotten(&mut self) {
-        const SEC_NS: i64 = 1_000_000_000;
-        let Some((ended, upid)) = self.ended.front() else { return };
-        let Some(known) = self.known.get(upid) else { return };
-        let ago = i64::try_from(self.seconds.saturating_sub(*ended)).unwrap_or(i64::MAX);
-        let until_unix_ns = self.now_unix_ns.saturating_sub(ago.saturating_mul(SEC_NS));
-        self.forgotten.note(self.entities.start_unix_ns(&known.info), until_unix_ns);
-    }
-
-    fn forget_oldest(&mut self) {
-        let Some((_, upid)) = self.ended.pop_front() else { return };
-        self.changed |= self.take_out(upid).is_some();
-        self.snapshot.libraries.remove(&upid);
-        self.libraries.remove(&upid);
-    }
-
-    fn end_pid(&mut self, pid: u32) {
-        if let Some(&upid) = self.live.get(&pid) {
-            self.end(upid);
-        }
-    }
-
-    fn end(&mut self, upid: Upid) {
-        let Some(known) = self.known.get(&upid).filter(|known| !known.ended) else { return };
-        let info = (*known.info).clone();
-        let to = &mut self.snapshot.connections;
-        self.addresses.process_ended(upid, self.now_unix_ns, to);
-        self.put(info, true);
-    }
-
-    fn listed_pids(&mut self, stamp: u64, pids: &[u32]) {
-        let is_gone = |(pid, upid): &(&u32, &Upid)| {
-            let older = self.known.get(*upid).is_some_and(|known| known.stamp < stamp);
-            older && pids.binary_search(pid).is_err()
-        };
-        let gone: Vec<Upid> = self.live.iter().filter(is_gone).map(|(_, upid)| *upid).collect();
-        gone.into_iter().for_each(|upid| self.end(upid));
-        let is_gone = |pid: &&u32| pids.binary_search(pid).is_err();
-        let gone: Vec<u32> = self.kernel_threads.keys().filter(is_gone).copied().collect();
-        for pid in &gone {
-            self.kernel_threads.remove(pid);
-        }
-        let due = pids.iter().filter(|pid| self.is_due(**pid));
-        let due: Vec<u32> = due.copied().take(READS_PER_SECOND).collect();
-        due.into_iter().for_each(|pid| self.order_process(pid));
-    }
-
-    fn is_due(&self, pid: u32) -> bool {
-        let known = self.live.get(&pid).and_then(|upid| self.known.get(upid));
-        if let Some(known) = known {
-            // What was there at the start is not young.
-            let is_new = known.first_second > 1;
-            return (is_new && self.seconds - known.first_second <= YOUNG_SECONDS)
-                || (u64::from(pid) + self.seconds).is_multiple_of(TURN_SECONDS);
-        }
-        match self.kernel_threads.get(&pid) {
-            Some(seen) => self.seconds - seen >= TURN_SECONDS,
-            None => true,
         }
     }
 

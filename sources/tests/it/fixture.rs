@@ -134,6 +134,8 @@ pub(crate) struct LocalMetadata {
     reader: ProcessReader,
     scanner: SocketScanner,
     last: Arc<MetadataSnapshot>,
+    /// What somebody knows who is told of changes only.
+    followed: MetadataSnapshot,
 }
 
 impl LocalMetadata {
@@ -147,6 +149,7 @@ impl LocalMetadata {
             reader: ProcessReader::new(7, root),
             scanner: SocketScanner::new(7, root),
             last: Arc::default(),
+            followed: MetadataSnapshot::default(),
         }
     }
     /// What a second brings.
@@ -180,13 +183,17 @@ impl LocalMetadata {
     }
     /// The snapshot, without reading anything.
     pub(crate) fn observed_only(&mut self) -> Arc<MetadataSnapshot> {
-        if let Some(new) = self.model.take_changed() {
-            self.last = new;
-        }
+        drop(self.take_changed());
         self.last.clone()
     }
     pub(crate) fn take_changed(&mut self) -> Option<Arc<MetadataSnapshot>> {
-        let new = self.model.take_changed()?;
+        let (new, touched) = self.model.take_changed()?;
+        // Who follows what was touched knows the same.
+        touched.iter().for_each(|key| self.followed.apply(new.entity(key)));
+        for change in new.entities() {
+            assert_eq!(self.followed.entity(&change.key()), change);
+        }
+        assert_eq!(self.followed.entity_count(), new.entity_count());
         self.last = new.clone();
         Some(new)
     }

@@ -745,6 +745,42 @@ fn dns_over_tcp() {
     assert_eq!((net.tracer.counters()[1].table, lost), ("dns_events", 0));
 }
 
+/// A Unix socket that was not looked at for a while is another one afterwards: positions do not tell what went by,
+/// so a response that comes then answers nothing that was asked before. Catches a wrong pair after filters
+/// were changed to and fro; exchanges that come afterwards are seen.
+#[test]
+fn looking_away_makes_no_wrong_pair() {
+    for looked_away in [0, 1] {
+        let mut net = Net::new();
+        let unix = Socket { family: Family::Unix, local: None, remote: None, ..server_end(1) };
+        let say = |net: &mut Net, direction, text: &str, times| {
+            let position = net.move_on(unix, direction, text.len());
+            let event = CaptureEvent::Data(DataEvent {
+                time_unix_ns: net.now_ns,
+                process: NGINX,
+                cgroup_id: 0,
+                fd: 5,
+                socket: unix,
+                direction,
+                position,
+                total_bytes: text.len() as u32,
+                payload: text.as_bytes(),
+            });
+            net.tracer.on_event(&event.after_looking_away(times));
+        };
+        say(&mut net, Direction::Ingress, &get("/before"), 0);
+        // Its response, and the request of the next one, go by unseen.
+        say(&mut net, Direction::Egress, OK, looked_away);
+        say(&mut net, Direction::Ingress, &get("/after"), looked_away);
+        say(&mut net, Direction::Egress, OK, looked_away);
+        let rows = net.rows("http_events");
+        let paths: Vec<String> = (0..rows.len()).map(|row| rows.text(row, "req_path")).collect();
+        let paired = |path: &str| paths.iter().any(|seen| seen == path);
+        assert!(paired("/after"), "{paths:?}");
+        assert_eq!(paired("/before"), looked_away == 0, "{paths:?}");
+    }
+}
+
 /// What a table lost for a reason.
 fn lost_of(net: &Net, table: &str, reason: &str) -> u64 {
     net.tracer.counters().iter().find(|of| of.table == table).unwrap().lost_for(reason)

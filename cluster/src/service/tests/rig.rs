@@ -9,7 +9,7 @@ use std::time::Duration;
 use weir_actors::{KillSwitch, PartStatus};
 use weir_engine::Limits;
 use weir_proto::bus::{NodePort, in_process};
-use weir_proto::message::SourceStatus;
+use weir_proto::message::{Entities, SourceStatus};
 use weir_proto::{Epoch, FromNode, Life, NodeInfo, Place, QueryId, ToNode};
 use weir_types::clock::{ManualClock, tick_unix_ns};
 use weir_types::plan::SlidingWindow;
@@ -57,6 +57,7 @@ pub(super) struct FakeNode {
     feeds: BTreeMap<QueryId, (Epoch, u64)>,
     epoch_max: Epoch,
     pub(super) installs: usize,
+    entities_told: u64,
 }
 
 const LIFE: Life = Life { incarnation: 1, generation: 0 };
@@ -70,6 +71,7 @@ impl FakeNode {
             feeds: BTreeMap::new(),
             epoch_max: 0,
             installs: 0,
+            entities_told: 0,
         }
     }
 
@@ -85,7 +87,7 @@ impl FakeNode {
             tables: if self.state == "running" { vec!["http_events".into()] } else { Vec::new() },
             blind: Vec::new(),
             filters: Vec::new(),
-            counts: Default::default(),
+            counts: BTreeMap::new(),
         }]
     }
 
@@ -110,6 +112,8 @@ impl FakeNode {
             functions: Vec::new(),
             epoch_max: self.epoch_max,
             losses_told: 0,
+            entities_told: self.entities_told,
+            ordered: Vec::new(),
         });
     }
 
@@ -149,7 +153,13 @@ impl FakeNode {
                     let losses = Vec::new();
                     self.say(FromNode::Losses { sequence: 0, whole: true, losses });
                 }
-                ToNode::Answer { .. } => {}
+                ToNode::TellEntities => {
+                    let part = Entities::Whole { first: true, last: true };
+                    let (sequence, changes) = (self.entities_told, Vec::new());
+                    self.entities_told += 1;
+                    self.say(FromNode::Entities { sequence, part, machine: None, changes });
+                }
+                ToNode::Answer { .. } | ToNode::Order { .. } => {}
             }
         }
     }
@@ -167,6 +177,7 @@ impl FakeNode {
                 covers_from_unix_ns: 0,
                 event_samples_unix_ns: Vec::new(),
                 losses_told: 0,
+                entities_told: self.entities_told,
             };
             self.port.sender.send(LIFE, progress).unwrap();
         }

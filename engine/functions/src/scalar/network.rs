@@ -7,7 +7,6 @@ use arrow_array::ArrayRef;
 
 use super::metadata::coded;
 use super::{ScalarDef, def, overloads};
-use crate::dns;
 use crate::json::{self, JsonKind};
 use crate::operand::Call;
 use crate::output;
@@ -52,7 +51,7 @@ fn nslookup(call: &Call<'_>) -> ArrayRef {
             out.extend_from_slice(name.map_or(ip, |name| name.as_bytes()));
         },
     );
-    dns::want(&asked.into_inner());
+    call.ctx.wants.names_of(&asked.into_inner());
     names
 }
 

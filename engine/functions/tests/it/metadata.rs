@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use weir_functions::{EvalCtx, Placement, dns, scalar};
+use weir_functions::{EvalCtx, Placement, WANTED_MAX, scalar};
 use weir_types::metadata::connections::{ConnectionEnd, Holder};
 use weir_types::metadata::{
     ContainerMeta, ControllerMeta, MetadataSnapshot, NamespaceMeta, PodMeta, ProcessMeta,
@@ -356,14 +356,13 @@ fn reverse_dns() {
     look(&ctx, "nslookup", &s("1.2.3.4"), &s("one.example"));
     let rows = [vec![s("192.0.2.1")], vec![s("-")]];
     assert_eq!(call_rows(&ctx, "nslookup", &rows), [s("192.0.2.1"), s("-")]);
-    // Other tests may note addresses at the same time.
-    let wanted = dns::take_wanted();
+    let wanted = ctx.wants.take().addresses;
     assert!(wanted.contains(&"192.0.2.1".parse().unwrap()), "{wanted:?}");
     assert!(
         wanted.contains(&"1.2.3.4".parse().unwrap()),
         "asked for again: it may be fresh no longer"
     );
-    let batch: Vec<Vec<Value>> = (0..dns::WANTED_MAX as u32 + 9)
+    let batch: Vec<Vec<Value>> = (0..WANTED_MAX as u32 + 9)
         .map(|at| vec![s(&std::net::Ipv4Addr::from_bits(0xC612_0000 | at).to_string())])
         .collect();
     let expr = call_expr(
@@ -373,8 +372,9 @@ fn reverse_dns() {
     let types = [weir_types::DataType::String];
     let answers = eval_rows(&expr, &ctx, &batch_of_rows(&types, &batch, false));
     assert_eq!(answers[3], batch[3][0]);
-    assert!(dns::take_wanted().len() <= dns::WANTED_MAX);
-    assert!(dns::left_out() > 0, "what is too much is counted");
+    assert_eq!(ctx.wants.take().addresses.len(), WANTED_MAX);
+    assert_eq!(ctx.wants.left_out(), 9, "what is too much is counted");
+    assert!(ctx.wants.take().addresses.is_empty(), "taken once");
 }
 
 /// Libraries are read when they are asked for: the first answer is empty, and the process is noted.
@@ -384,6 +384,6 @@ fn libraries() {
     metadata.libraries.insert(CART, r#"["/lib/libc.so.6"]"#.into());
     let ctx = ctx(metadata);
     look(&ctx, "shared_libraries", &u(CART.0), &s(r#"["/lib/libc.so.6"]"#));
-    let wanted = weir_functions::libraries::take_wanted();
+    let wanted = ctx.wants.take().processes;
     assert!(wanted.contains(&CART) && wanted.contains(&Upid(99)), "{wanted:?}");
 }

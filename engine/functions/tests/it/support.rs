@@ -130,5 +130,5 @@ pub(crate) fn check(name: &str, args: &[Value], want: &Value) {
 }
 
 pub(crate) fn ctx(metadata: MetadataSnapshot) -> EvalCtx {
-    EvalCtx { now_unix_ns: 0, metadata: Arc::new(metadata) }
+    EvalCtx { metadata: Arc::new(metadata), ..EvalCtx::default() }
 }

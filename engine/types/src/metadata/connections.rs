@@ -14,6 +14,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::SharedMap;
 use crate::upid::Upid;
 
@@ -26,7 +28,7 @@ pub const USES_MAX: usize = 8;
 pub type Pair = (SocketAddr, SocketAddr);
 
 /// One end of a connection, as one process used it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionEnd {
     /// Inode of its network namespace, 0 if not known.
     pub netns: u32,
@@ -48,7 +50,7 @@ fn covers(since_unix_ns: i64, until_unix_ns: i64, time_unix_ns: i64) -> bool {
 }
 
 /// A Unix socket, as one process used it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnixEnd {
     pub owner: Upid,
     /// Inode of the socket at the other end, 0 if not known.
@@ -59,7 +61,7 @@ pub struct UnixEnd {
 }
 
 /// Somebody at the other end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     pub owner: Upid,
     pub since_unix_ns: i64,

@@ -1,6 +1,6 @@
 //! A map whose copies share what they have in common: a copy costs nothing, a change costs a path
-//! of the tree, whatever the size. So the metadata can be handed out after each change. It does
-//! *not* keep an order.
+//! of the tree, whatever the size. So the metadata can be handed out after each change. It can write down
+//! which keys were changed, so that whoever follows it looks at these only. It does *not* keep an order.
 
 use std::borrow::Borrow;
 use std::hash::Hash;
@@ -9,52 +9,83 @@ use std::ops::Index;
 use foldhash::fast::RandomState;
 use rpds::HashTrieMapSync;
 
-#[derive(Clone)]
-pub struct SharedMap<K: Eq + Hash, V>(HashTrieMapSync<K, V, RandomState>);
+pub struct SharedMap<K: Eq + Hash, V> {
+    map: HashTrieMapSync<K, V, RandomState>,
+    /// Keys that were put in or removed since they were taken last, some more than once; `None`: nobody
+    /// wants to know.
+    touched: Option<Vec<K>>,
+}
+
+/// A copy writes nothing down.
+impl<K: Eq + Hash, V> Clone for SharedMap<K, V> {
+    fn clone(&self) -> SharedMap<K, V> {
+        SharedMap { map: self.map.clone(), touched: None }
+    }
+}
 
 impl<K: Eq + Hash, V> SharedMap<K, V> {
     #[must_use]
     pub fn new() -> SharedMap<K, V> {
-        SharedMap(HashTrieMapSync::new_with_hasher_and_ptr_kind(RandomState::default()))
+        let map = HashTrieMapSync::new_with_hasher_and_ptr_kind(RandomState::default());
+        SharedMap { map, touched: None }
     }
     pub fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
     {
-        self.0.get(key)
+        self.map.get(key)
     }
     pub fn contains_key<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
     {
-        self.0.contains_key(key)
+        self.map.contains_key(key)
     }
-    pub fn insert(&mut self, key: K, value: V) {
-        self.0.insert_mut(key, value);
+    pub fn insert(&mut self, key: K, value: V)
+    where
+        K: Clone,
+    {
+        if let Some(touched) = &mut self.touched {
+            touched.push(key.clone());
+        }
+        self.map.insert_mut(key, value);
     }
     /// True if it was there.
     pub fn remove<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> bool
     where
-        K: Borrow<Q>,
+        K: Borrow<Q> + Clone,
     {
-        self.0.remove_mut(key)
+        if let Some(touched) = &mut self.touched
+            && let Some((key, _)) = self.map.get_key_value(key)
+        {
+            touched.push(key.clone());
+        }
+        self.map.remove_mut(key)
+    }
+    /// Writes down from now on which keys are changed.
+    pub fn follow(&mut self) {
+        self.touched.get_or_insert_default();
+    }
+    /// The keys that were changed since the last call, some more than once.
+    pub fn take_touched(&mut self) -> Vec<K> {
+        self.touched.as_mut().map(std::mem::take).unwrap_or_default()
     }
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.size()
+        self.map.size()
     }
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.map.is_empty()
     }
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.0.iter()
+        self.map.iter()
     }
     pub fn keys(&self) -> impl Iterator<Item = &K> {
-        self.0.keys()
+        self.map.keys()
     }
     pub fn values(&self) -> impl Iterator<Item = &V> {
-        self.0.values()
+        self.map.values()
     }
 }
 
@@ -64,7 +95,7 @@ impl<K: Eq + Hash, V> Default for SharedMap<K, V> {
     }
 }
 
-impl<K: Eq + Hash, V> FromIterator<(K, V)> for SharedMap<K, V> {
+impl<K: Eq + Hash + Clone, V> FromIterator<(K, V)> for SharedMap<K, V> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> SharedMap<K, V> {
         let mut map = SharedMap::new();
         for (key, value) in entries {
@@ -77,7 +108,7 @@ impl<K: Eq + Hash, V> FromIterator<(K, V)> for SharedMap<K, V> {
 impl<K: Eq + Hash + Borrow<Q>, Q: Eq + Hash + ?Sized, V> Index<&Q> for SharedMap<K, V> {
     type Output = V;
     fn index(&self, key: &Q) -> &V {
-        &self.0[key]
+        &self.map[key]
     }
 }
 

@@ -23,7 +23,7 @@ mod types;
 pub use body::{Body, ContentKind, NON_TEXT, NOT_DECODED, TRUNCATED_SUFFIX, UNKNOWN_TYPE};
 pub use chunks::{ChunkStep, ChunkedDecoder};
 pub use parse::{
-    HeaderLine, RequestLine, StatusLine, recognise, recognise_first, without_proxy_line,
+    HeaderLine, RequestLine, StatusLine, recognise, recognise_first, without_proxy_header,
 };
 pub(crate) use protocol::PROTOCOL;
 pub use stitch::{Context, Http1};

@@ -248,18 +248,37 @@ fn without_empty_lines(bytes: &[u8]) -> &[u8] {
     &bytes[empty..]
 }
 
-/// The bytes behind a PROXY header of version 1, which balancers put in front of a connection.
+/// How a PROXY header of version 2 begins.
+const PROXY_SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+
+/// The bytes behind a PROXY header, of version 1 or 2, which balancers put in front of a connection.
 #[must_use]
-pub fn without_proxy_line(bytes: &[u8]) -> &[u8] {
-    /// The longest that there is.
-    const PROXY_LINE_BYTES_MAX: usize = 107;
-    if !bytes.starts_with(b"PROXY ") {
-        return bytes;
-    }
-    match memchr::memchr(b'\n', &bytes[..bytes.len().min(PROXY_LINE_BYTES_MAX)]) {
-        Some(newline) => &bytes[newline + 1..],
+pub fn without_proxy_header(bytes: &[u8]) -> &[u8] {
+    match proxy_header_bytes(bytes) {
+        Some(header) => bytes.get(header..).unwrap_or(bytes),
         None => bytes,
     }
+}
+
+/// How long the PROXY header is that these bytes begin with, as far as that can be told; `None`: it is none.
+pub(super) fn proxy_header_bytes(bytes: &[u8]) -> Option<usize> {
+    /// The longest line of version 1 that there is.
+    const LINE_BYTES_MAX: usize = 107;
+    /// Of version 2, behind the length: addresses, and what else a balancer tells.
+    const DATA_BYTES_MAX: usize = 4_096;
+    if bytes.starts_with(b"PROXY ") {
+        let newline = memchr::memchr(b'\n', &bytes[..bytes.len().min(LINE_BYTES_MAX)])?;
+        return Some(newline + 1);
+    }
+    let signature = bytes.len().min(PROXY_SIGNATURE.len());
+    if bytes.is_empty() || bytes[..signature] != PROXY_SIGNATURE[..signature] {
+        return None;
+    }
+    let fixed = PROXY_SIGNATURE.len() + 4;
+    let Some(fields) = bytes.get(PROXY_SIGNATURE.len()..fixed) else { return Some(fixed) };
+    let data = usize::from(u16::from_be_bytes([fields[2], fields[3]]));
+    let fits = fields[0] >> 4 == 2 && data <= DATA_BYTES_MAX;
+    fits.then_some(fixed + data)
 }
 
 fn request_line_fits(line: &[u8], whole: bool, methods: Methods) -> bool {

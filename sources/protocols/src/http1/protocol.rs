@@ -1,6 +1,6 @@
 //! HTTP/1 as a protocol among others: how it is recognised, and its parser behind the common seam.
 
-use super::parse::{recognise, recognise_first, without_proxy_line};
+use super::parse::{recognise, recognise_first, without_proxy_header};
 use super::stitch::{Context, Http1};
 use super::table::write_columns;
 use super::types::{Exchange, Pool};
@@ -47,11 +47,11 @@ fn recognise_beginning(beginning: &Beginning<'_>) -> Verdict {
     }
     let (bytes, request) = match beginning.at_start {
         true if beginning.opened => {
-            let bytes = without_proxy_line(beginning.bytes);
+            let bytes = without_proxy_header(beginning.bytes);
             (bytes, recognise_first(Side::Request, bytes))
         }
         true => {
-            let bytes = without_proxy_line(beginning.bytes);
+            let bytes = without_proxy_header(beginning.bytes);
             (bytes, recognise(Side::Request, bytes))
         }
         false => (beginning.bytes, recognise(Side::Request, beginning.bytes)),

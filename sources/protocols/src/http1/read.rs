@@ -12,7 +12,7 @@ mod open;
 
 use super::chunks::ChunkedDecoder;
 use super::message::{read_request, read_response};
-use super::parse::{Framing, recognise, without_proxy_line};
+use super::parse::{Framing, proxy_header_bytes, recognise};
 use super::types::{HEAD_BYTES_MAX, Message, Method, Pool};
 use crate::stream::StreamBuffer;
 use crate::{Config, Recognised, Side};
@@ -65,6 +65,8 @@ pub(super) struct Input<'a> {
     /// Of the request which a response would answer.
     pub(super) method: Method,
     pub(super) over: Over,
+    /// The request that is being read was answered then, and never told to go on.
+    pub(super) refused_ns: Option<i64>,
     /// What was seen before it has been seen by everybody: no event from before is on its way.
     pub(super) settled_ns: i64,
     pub(super) config: &'a Config,
@@ -217,6 +219,11 @@ impl Reader {
             return Step::Lost { message: false };
         }
         loop {
+            if let Some(refused_ns) = input.refused_ns
+                && let Some(request) = self.end_unsent(stream, refused_ns)
+            {
+                return Step::Complete(request);
+            }
             let found = match self.state {
                 State::Hunting { fresh } => self.hunt(stream, fresh),
                 State::Head => self.head(stream, input),
@@ -300,11 +307,16 @@ impl Reader {
     }
 
     fn head(&mut self, stream: &mut StreamBuffer, input: &mut Input<'_>) -> Option<Step> {
-        self.skip_empty_lines(stream);
-        if stream.position() == 0 && self.side == Side::Request {
-            let proxied = stream.unread().len() - without_proxy_line(stream.unread()).len();
+        if stream.position() == 0
+            && self.side == Side::Request
+            && let Some(proxied) = proxy_header_bytes(stream.unread())
+        {
+            if proxied > stream.unread().len() && stream.lost_bytes() == 0 {
+                return Some(Step::Wait);
+            }
             stream.consume(proxied);
         }
+        self.skip_empty_lines(stream);
         let bytes = stream.unread();
         if bytes.is_empty() && stream.lost_bytes() == 0 {
             return Some(Step::Wait);

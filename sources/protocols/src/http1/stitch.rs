@@ -74,6 +74,8 @@ pub struct Http1 {
     owner: Owner,
     /// A complete response to the front request, which is itself not complete yet.
     answer: Option<Box<Message>>,
+    /// An interim answer to the front request has come: its body may follow.
+    continued: bool,
     /// `None`: the next response answers the front request.
     uncertain: Option<Uncertain>,
     /// Response heads were lost before what is read next.
@@ -124,6 +126,7 @@ impl Http1 {
             drop_partial: false,
             owner: Owner::Nobody,
             answer: None,
+            continued: false,
             uncertain: None,
             response_loss: false,
             response_loss_at_head: false,
@@ -290,7 +293,10 @@ impl Http1 {
             _ => Over::Open,
         };
         let settled_ns = self.settled_ns(ctx);
-        Input { method: Method::Other, over, settled_ns, config: ctx.config, pool: ctx.pool }
+        let refusal = self.answer.as_ref().filter(|_| self.queue.is_empty() && !self.continued);
+        let refused_ns = refusal.map(|answer| answer.last_unix_ns);
+        let method = Method::Other;
+        Input { method, over, refused_ns, settled_ns, config: ctx.config, pool: ctx.pool }
     }
 
     fn response_input<'c>(&self, requests: &StreamBuffer, ctx: &'c mut Context<'_>) -> Input<'c> {
@@ -299,7 +305,8 @@ impl Http1 {
             _ => Method::Unknown,
         };
         let (over, settled_ns) = (self.response_over(requests), self.settled_ns(ctx));
-        Input { method, over, settled_ns, config: ctx.config, pool: ctx.pool }
+        let (config, refused_ns) = (ctx.config, None);
+        Input { method, over, refused_ns, settled_ns, config, pool: ctx.pool }
     }
 
     fn settled_ns(&self, ctx: &Context<'_>) -> i64 {
@@ -331,30 +338,6 @@ impl Http1 {
             Some(partial) => Some(partial.first_unix_ns),
             None if self.requests.is_at_head() => requests.unread_since_ns(),
             None => None,
-        }
-    }
-
-    fn request_lost(&mut self, message: bool, ctx: &mut Context<'_>) {
-        // A partial request that was given up before has been counted then.
-        let counted = std::mem::take(&mut self.drop_partial);
-        if message && !counted {
-            self.lose_sync().requests += 1;
-            self.count_lost();
-            if self.queue.is_empty() {
-                // It was the front: its response, read or being read, has lost its request.
-                self.owner = Owner::Nobody;
-                if let Some(answer) = self.answer.take() {
-                    self.lose_sync().response(&answer);
-                    self.count_lost();
-                    ctx.pool.give(answer);
-                }
-            }
-        }
-        self.unjudged_ns = None;
-        if !matches!(self.queue.back(), Some(Item::Loss { .. })) {
-            let between = self.requests.is_between_messages();
-            let lost_bytes_before = between.then(|| self.requests.lost_between_bytes());
-            self.queue.push_back(Item::Loss { lost_bytes_before });
         }
     }
 
@@ -392,6 +375,10 @@ impl Http1 {
                 Some(owner) => self.owner = owner,
                 None => return false,
             }
+            let answers_nothing = self.owner == Owner::Nobody && self.uncertain.is_none();
+            if answers_nothing && self.responses.skip_excess(responses) {
+                return true;
+            }
             if self.owner == Owner::Front {
                 self.pipelined |= self.overlaps_next(requests, responses);
             }
@@ -416,6 +403,7 @@ impl Http1 {
             Step::Wait => false,
             Step::Promised => true,
             Step::Complete(interim) if interim.is_interim() => {
+                self.continued |= self.owner == Owner::Front && interim.status == 100;
                 ctx.pool.give(interim);
                 true
             }
@@ -468,6 +456,7 @@ impl Http1 {
         else {
             return;
         };
+        self.continued = false;
         self.unjudged_ns = Some(response.first_unix_ns);
         match self.queue.front() {
             Some(Item::Request(next)) => {

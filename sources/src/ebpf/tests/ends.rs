@@ -84,7 +84,7 @@ impl Traced {
         for end in self.tracer.take_sockets() {
             model.observe(Observation::End(end));
         }
-        let known = model.take_changed().unwrap();
+        let (known, _) = model.take_changed().unwrap();
         let mut peers = BTreeSet::new();
         for (_, batch) in self.batches.iter().filter(|(table, _)| *table == "http_events") {
             let column = |name: &str| batch.column_by_name(name).unwrap();

@@ -89,6 +89,37 @@ fn filters_change_at_run_time() {
     assert!(source.counters().filtered > 0);
 }
 
+/// Filters that find no room change nothing, and a full list is replaced by another full one. Catches an order
+/// of which half was done, after which the programs look at what nobody asked for.
+#[test]
+fn filters_change_as_a_whole() {
+    let (a, b) = (listen(), listen());
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    let Some(mut source) = start(&follow_port(port(&a))) else { return };
+    let (mut first, mut second) = (Pair::connect(&a), Pair::connect(&b));
+    let mut say = |source: &mut EbpfSource, word: &str| {
+        first.say(&format!("{word} to a"));
+        second.say(&format!("{word} to b"));
+        let seen = drain(source);
+        [
+            text(&seen, first.client_addr, Direction::Egress),
+            text(&seen, second.server_addr, Direction::Ingress),
+        ]
+    };
+    let ports = BTreeSet::from([port(&b)]);
+    // No process has such a number.
+    let pids = |from: u32, count: u32| (from..from + count).collect::<BTreeSet<u32>>();
+    let too_many = Filters { ports, pids: pids(1 << 30, 1_025), ..Filters::default() };
+    assert!(source.set_filters(&too_many).is_err());
+    assert_eq!(say(&mut source, "one"), ["one to a", ""]);
+    for from in [1 << 30, 1 << 29] {
+        let ports = BTreeSet::from([port(&b)]);
+        let full = Filters { ports, pids: pids(from, 1_024), ..Filters::default() };
+        source.set_filters(&full).unwrap();
+    }
+    assert_eq!(say(&mut source, "two"), ["", "two to b"]);
+}
+
 /// A process is followed by its cgroup.
 #[test]
 fn cgroups() {

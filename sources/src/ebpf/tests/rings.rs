@@ -70,23 +70,63 @@ fn a_server_on_io_uring_has_rows_on_5_8() {
     check_server(Build::Linux5_8);
 }
 
-/// An operation whose buffers cannot be read is a gap of known size, counted, and its process named.
-#[test]
-fn messages_by_io_uring_are_counted_and_named() {
+/// Operations whose buffers cannot be read, each kind of them: a gap of known size, counted, of the protocol
+/// that the connection speaks, and the process is named. Catches bytes that are in no row and in no count.
+fn check_unreadable(build: Build) {
     let listener = listen();
-    let Some(mut source) = start(&follow_port(listener.local_addr().unwrap().port())) else {
-        return;
-    };
+    let config = EbpfConfig { build, ..follow_port(listener.local_addr().unwrap().port()) };
+    let Some(mut traced) = Traced::start(&config) else { return };
     let Some(mut ring) = Ring::new() else { return };
-    let pair = Pair::connect(&listener);
+    let mut pair = Pair::connect(&listener);
+    pair.say("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    traced.settle();
     let parts = [calls::iov(b"two "), calls::iov(b"parts")];
-    let entry = opcode::Writev::new(Fd(pair.client.as_raw_fd()), parts.as_ptr(), 2).build();
-    assert_eq!(ring.one(&entry), 9);
-    let seen = drain(&mut source);
-    let gap = What::Gap { direction: Direction::Egress, position: 0, bytes: 9 };
-    assert!(seen.iter().any(|event| event.is_from(pair.client_addr) && event.what == gap));
-    assert_eq!(source.counters().uring_bytes, 9);
-    let named = source.blind();
+    let (client, server) = (Fd(pair.client.as_raw_fd()), Fd(pair.server.as_raw_fd()));
+    let mut room = [0_u8; 9];
+    let into = [calls::iov(&room[..4]), calls::iov(&room[4..])];
+    let mut sent = 0;
+    let mut move_by = |ring: &mut Ring, write: io_uring::squeue::Entry, read| {
+        assert_eq!(ring.one(&write), 9);
+        let read = read || !ring.has(60);
+        let entry = if read {
+            opcode::Readv::new(server, into.as_ptr(), 2).build()
+        } else {
+            opcode::ReadvFixed::new(server, into.as_ptr(), 2, 1).build()
+        };
+        assert_eq!(ring.one(&entry), 9);
+        sent += 9;
+    };
+    move_by(&mut ring, opcode::Writev::new(client, parts.as_ptr(), 2).build(), true);
+    let mut header = calls::mmsg(&mut parts.clone())[0].msg_hdr;
+    (header.msg_iov, header.msg_iovlen) = (parts.as_ptr().cast_mut(), 2);
+    move_by(&mut ring, opcode::SendMsg::new(client, &raw const header).build(), true);
+    if ring.has(61) {
+        let text = *b"two parts";
+        let parts = [calls::iov(&text[..4]), calls::iov(&text[4..])];
+        let whole = [calls::iov(&text), calls::iov(&room)];
+        // SAFETY: the buffers live until the ring is dropped, which is before them.
+        unsafe { ring.0.submitter().register_buffers(&whole).unwrap() };
+        let entry = opcode::WritevFixed::new(client, parts.as_ptr(), 2, 0).build();
+        move_by(&mut ring, entry, false);
+        ring.0.submitter().unregister_buffers().unwrap();
+    }
+    room.reverse();
+    traced.settle();
+    let counters = traced.source.counters();
+    assert_eq!((counters.uring_bytes, counters.unseen_bytes), (2 * sent, 0));
+    let lost = |table| traced.lost(table, "io_uring_bytes");
+    assert_eq!([lost("http_events"), lost("dns_events"), lost("conn_stats")], [2 * sent, 0, 0]);
+    let named = traced.source.blind();
     let own = named.iter().find(|process| process.pid == std::process::id()).unwrap();
-    assert_eq!((own.reason, own.bytes), (super::super::BlindReason::IoUring, 9));
+    assert_eq!((own.reason, own.bytes), (super::super::BlindReason::IoUring, 2 * sent));
+}
+
+#[test]
+fn vectors_by_io_uring_are_counted_and_named() {
+    check_unreadable(Build::Linux6_2);
+}
+
+#[test]
+fn vectors_by_io_uring_are_counted_and_named_on_5_8() {
+    check_unreadable(Build::Linux5_8);
 }

@@ -30,6 +30,11 @@ impl Ring {
         let result = self.0.completion().next().unwrap().result();
         usize::try_from(result).unwrap()
     }
+    /// Whether the kernel has this operation.
+    pub(super) fn has(&self, operation: u8) -> bool {
+        let mut probe = io_uring::Probe::new();
+        self.0.submitter().register_probe(&mut probe).is_ok() && probe.is_supported(operation)
+    }
     fn send(&mut self, socket: &TcpStream, bytes: &[u8]) {
         let entry = opcode::Send::new(Fd(socket.as_raw_fd()), bytes.as_ptr(), bytes.len() as u32);
         assert_eq!(self.one(&entry.build()), bytes.len());

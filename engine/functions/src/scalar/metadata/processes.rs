@@ -10,7 +10,7 @@ use super::super::{ScalarDef, def, overloads};
 use super::{coded, lookup, pods};
 use crate::operand::Call;
 use crate::output;
-use crate::{Placement, json, libraries};
+use crate::{Placement, json};
 
 /// A function of a UPID that only its node can answer.
 macro_rules! upid_lookup {
@@ -262,7 +262,7 @@ fn shared_libraries(call: &Call<'_>) -> ArrayRef {
             }
         },
     );
-    libraries::want(&asked.into_inner());
+    call.ctx.wants.libraries_of(&asked.into_inner());
     texts
 }
 

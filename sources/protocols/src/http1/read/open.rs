@@ -38,6 +38,43 @@ impl Reader {
         Some(message)
     }
 
+    /// A request whose body was to be asked for first (`Expect`), and was refused: what begins now is the
+    /// next request, if it looks like one.
+    pub(super) fn end_unsent(
+        &mut self,
+        stream: &StreamBuffer,
+        refused_ns: i64,
+    ) -> Option<Box<Message>> {
+        let current = self.current.as_ref()?;
+        let begun =
+            matches!(self.state, State::Chunked(decoder) if decoder != ChunkedDecoder::default());
+        let unsent = current.expects
+            && !begun
+            && current.body.size_bytes() == 0
+            && stream.at_event_start()
+            && stream.unread_since_ns().is_some_and(|since_ns| since_ns > refused_ns)
+            && recognise(self.side, stream.unread()) == Recognised::Yes;
+        if !unsent {
+            return None;
+        }
+        self.state = State::Head;
+        self.current.take()
+    }
+
+    /// Bytes that begin no message where nothing is outstanding, so that they answer nothing: a body
+    /// where there must be none, which clients throw away. True if they were stepped over, to the end of
+    /// their event.
+    pub(in crate::http1) fn skip_excess(&mut self, stream: &mut StreamBuffer) -> bool {
+        let is_excess = self.state == State::Head
+            && !stream.unread().is_empty()
+            && recognise(self.side, stream.unread()) == Recognised::No;
+        if is_excess {
+            stream.skip(stream.run_bytes());
+            self.scanned = 0;
+        }
+        is_excess
+    }
+
     /// The open message is over; more of its bytes may come.
     pub(in crate::http1) fn end_open(&mut self) -> Option<Box<Message>> {
         if !self.is_open() {

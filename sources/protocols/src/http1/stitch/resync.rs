@@ -111,6 +111,30 @@ impl Http1 {
         true
     }
 
+    pub(super) fn request_lost(&mut self, message: bool, ctx: &mut Context<'_>) {
+        // A partial request that was given up before has been counted then.
+        let counted = std::mem::take(&mut self.drop_partial);
+        if message && !counted {
+            self.lose_sync().requests += 1;
+            self.count_lost();
+            if self.queue.is_empty() {
+                // It was the front: its response, read or being read, has lost its request.
+                self.owner = Owner::Nobody;
+                if let Some(answer) = self.answer.take() {
+                    self.lose_sync().response(&answer);
+                    self.count_lost();
+                    ctx.pool.give(answer);
+                }
+            }
+        }
+        self.unjudged_ns = None;
+        if !matches!(self.queue.back(), Some(Item::Loss { .. })) {
+            let between = self.requests.is_between_messages();
+            let lost_bytes_before = between.then(|| self.requests.lost_between_bytes());
+            self.queue.push_back(Item::Loss { lost_bytes_before });
+        }
+    }
+
     /// Response bytes are missing before the response that begins here at `begins_ns`.
     pub(super) fn responses_lost(
         &mut self,

@@ -9,6 +9,7 @@ use super::*;
 use crate::stream::{Segment, StreamBuffer};
 use crate::{Recognised, Side};
 
+mod attacks;
 mod cuts;
 mod heads;
 mod random;

@@ -1,9 +1,12 @@
-//! What an exchange costs the HTTP/1 parser: a fixed stream of 2,000 exchanges, read to rows.
+//! What an exchange costs the HTTP/1 parser, from two streams of bytes to rows, without redaction and with
+//! that of secrets.
 //!
-//! Meant for an instruction counter, since a clock tells little on a busy machine:
-//! `valgrind --tool=callgrind http1_cost [ROUNDS [REDACT]]`; two counts of rounds give the cost of one,
-//! and `off` that without redaction.
+//! `cargo bench -p weir-protocols` measures both in turns, in CPU time of its thread, and prints the least
+//! and the median of the rounds: what others do on the machine makes a round longer, never shorter.
+//! For an instruction counter, which a busy machine does not disturb, the same in so many rounds:
+//! `valgrind --tool=callgrind http1-HASH ROUNDS [MODE]`; two counts of rounds give the cost of one.
 
+use rustix::time::{ClockId, clock_gettime};
 use weir_protocols::columns::Endpoints;
 use weir_protocols::http1::{Config, Context, Exchange, Http1, Pool, append_row};
 use weir_protocols::redact::{Mode, Redactor};
@@ -11,6 +14,10 @@ use weir_protocols::stream::{Segment, StreamBuffer};
 use weir_types::tables;
 
 const EXCHANGES: usize = 2_000;
+/// Of each mode, the first one thrown away.
+const ROUNDS: usize = 60;
+/// Times that a round reads all exchanges.
+const REPEATS: usize = 5;
 
 /// The messages of one exchange: a small one of a load generator, one of a browser, one of JSON.
 fn exchange(idx: usize) -> (String, String) {
@@ -58,11 +65,8 @@ fn exchange(idx: usize) -> (String, String) {
     }
 }
 
-fn main() {
-    let rounds: usize = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(1);
-    let stream: Vec<(String, String)> = (0..EXCHANGES).map(exchange).collect();
-    let mode = std::env::args().nth(2).map_or(Mode::Secrets, |text| text.parse().expect("a mode"));
-    let config = Config { redactor: Redactor::new(mode, &[], None), ..Config::default() };
+/// Reads all exchanges so many times.
+fn read_all(stream: &[(String, String)], config: &Config, repeats: usize) {
     let (mut http, mut pool) = (Http1::default(), Pool::default());
     let mut streams = [StreamBuffer::default(), StreamBuffer::default()];
     let mut positions = [0u64; 2];
@@ -78,8 +82,8 @@ fn main() {
         trace_role: 2,
         encrypted: false,
     };
-    for _ in 0..rounds {
-        for (request, response) in &stream {
+    for _ in 0..repeats {
+        for (request, response) in stream {
             for (side, text) in [request, response].into_iter().enumerate() {
                 now_unix_ns += 1_000;
                 let (position, payload) = (positions[side], text.as_bytes());
@@ -98,12 +102,69 @@ fn main() {
                     append_row(&mut builder, &endpoints, &exchange, &config.redactor, &mut scratch);
                     rows += 1;
                 };
-                let mut ctx =
-                    Context { now_unix_ns, config: &config, pool: &mut pool, emit: &mut emit };
+                let mut ctx = Context { now_unix_ns, config, pool: &mut pool, emit: &mut emit };
                 http.advance(requests, responses, &mut ctx);
             }
         }
         builder.finish();
     }
-    assert_eq!(rows, (rounds * EXCHANGES) as u64, "every exchange is a row");
+    assert_eq!(rows, (repeats * stream.len()) as u64, "every exchange is a row");
+}
+
+fn config(mode: Mode) -> Config {
+    Config { redactor: Redactor::new(mode, &[], None), ..Config::default() }
+}
+
+fn thread_cpu_ns() -> u64 {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+}
+
+/// The least and the median.
+fn summary(mut rounds_ns: Vec<u64>) -> [f64; 2] {
+    rounds_ns.sort_unstable();
+    let per_exchange = |ns: u64| ns as f64 / (REPEATS * EXCHANGES) as f64;
+    [per_exchange(rounds_ns[0]), per_exchange(rounds_ns[rounds_ns.len() / 2])]
+}
+
+fn in_turns(name: &str, stream: &[(String, String)]) {
+    let modes = [Mode::Off, Mode::Secrets];
+    let configs = modes.map(config);
+    let mut rounds_ns = [Vec::new(), Vec::new()];
+    for round in 0..=ROUNDS {
+        for (config, rounds_ns) in configs.iter().zip(&mut rounds_ns) {
+            let before_ns = thread_cpu_ns();
+            read_all(stream, config, REPEATS);
+            if round > 0 {
+                rounds_ns.push(thread_cpu_ns() - before_ns);
+            }
+        }
+    }
+    let [off, secrets] = rounds_ns.map(summary);
+    let [least, median] = [0, 1].map(|idx| secrets[idx] - off[idx]);
+    println!(
+        "{name:<12} {:>8.0} {:>8.0} {least:>8.0}   {:>8.0} {:>8.0} {median:>8.0}",
+        off[0], secrets[0], off[1], secrets[1]
+    );
+}
+
+fn main() {
+    let words: Vec<String> =
+        std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let stream: Vec<(String, String)> = (0..EXCHANGES).map(exchange).collect();
+    if let Some(rounds) = words.first().and_then(|text| text.parse().ok()) {
+        let mode = words.get(1).map_or(Mode::Secrets, |text| text.parse().expect("a mode"));
+        read_all(&stream, &config(mode), rounds);
+        return;
+    }
+    println!("CPU ns an exchange, {ROUNDS} rounds of {} each", REPEATS * EXCHANGES);
+    println!("{:<12} {:^26}   {:^26}", "", "least", "median");
+    let columns = format!("{:>8} {:>8} {:>8}", "off", "secrets", "more");
+    println!("{:<12} {columns}   {columns}", "exchanges");
+    in_turns("all", &stream);
+    for (kind, name) in ["small", "browser", "json"].into_iter().enumerate() {
+        let some: Vec<(String, String)> =
+            (0..EXCHANGES).map(|idx| exchange(3 * idx + kind)).collect();
+        in_turns(name, &some);
+    }
 }
