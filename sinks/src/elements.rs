@@ -89,7 +89,7 @@ impl Elements {
         self.next_seq = self.next_seq.max(seq + 1);
     }
 
-    /// Rows written so far.
+    /// Elements about rows, so far: what a mode leaves out is not among them.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.rows
@@ -152,7 +152,6 @@ impl Elements {
     }
 
     fn push_row(&mut self, out: &mut String, tick_ms: u64, key: &[Value], row: Row<'_>, diff: i64) {
-        self.rows += diff.unsigned_abs();
         let (key_of, row) = (Some(key), Some(row));
         match self.encoding.mode {
             Mode::Changelog => {
@@ -183,6 +182,7 @@ impl Elements {
     fn push(&mut self, out: &mut String, element: &Element<'_>) {
         let seq = self.next_seq;
         self.next_seq += 1;
+        self.rows += u64::from(element.key.is_some() || element.row.is_some());
         match self.encoding.codec {
             Codec::Json => self.push_json(out, seq, element),
             Codec::Csv => self.push_csv(out, seq, element),
@@ -236,10 +236,10 @@ impl Elements {
     }
 }
 
-/// The `seq` of an element's line, to go on behind it.
+/// The `seq` of an element's line, to go on behind it. One that could not have been reached is not ours.
 #[must_use]
 pub fn seq_of(line: &str, codec: Codec) -> Option<u64> {
-    match codec {
+    let seq = match codec {
         Codec::Json => serde_json::from_str::<serde_json::Value>(line).ok()?.get("seq")?.as_u64(),
         // Neither the operation nor the number is ever quoted.
         Codec::Csv => {
@@ -250,5 +250,6 @@ pub fn seq_of(line: &str, codec: Codec) -> Option<u64> {
                 _ => None,
             }
         }
-    }
+    };
+    seq.filter(|seq: &u64| *seq < u64::MAX / 2)
 }

@@ -28,11 +28,16 @@ pub struct SinkHealth {
     pub acked_ms: Option<u64>,
     /// Accepted and not safe yet.
     pub buffer_bytes: u64,
+    /// Elements about rows that are safe.
     pub rows_sent: u64,
+    /// Those that were accepted and are not.
+    pub rows_waiting: u64,
     /// Times that what is there was void, and was written anew.
     pub resets: u64,
     /// Times that what it writes to was replaced or cut by others.
     pub replaced: u64,
+    /// Times that half an element, left by a crash, was found at the end and cut off.
+    pub halves_cut: u64,
 }
 
 pub trait Sink: Send {

@@ -277,8 +277,14 @@ fn push_self_metrics(out: &mut String, stats: &Json) {
 
 fn push_sinks(out: &mut String, sinks: &[SinkRow]) {
     type Of = fn(&SinkRow) -> u64;
-    let per_sink: [(&str, &str, &str, Of); 6] = [
+    let per_sink: [(&str, &str, &str, Of); 8] = [
         ("weir_sink_rows_sent_total", "counter", "Row changes written.", |sink| sink.rows_sent),
+        ("weir_sink_rows_lost_total", "counter", "Accepted, and never written.", |sink| {
+            sink.rows_lost
+        }),
+        ("weir_sink_halves_cut_total", "counter", "Halves of lines that were cut off.", |sink| {
+            sink.halves_cut
+        }),
         ("weir_sink_buffer_bytes", "gauge", "Accepted, not safe yet.", |sink| sink.buffer_bytes),
         ("weir_sink_resets_total", "counter", "Times that all was written anew.", |sink| {
             sink.resets

@@ -3,6 +3,7 @@
 //! reader meanwhile, on the same account. What an ended or departed reader held is free at once.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
@@ -41,6 +42,8 @@ pub struct Outbox {
     client: Arc<Client>,
     readers: Arc<Readers>,
     view: OnceLock<WakeView>,
+    /// How far the view is, whatever the reader has taken of it; 0: nowhere yet.
+    frontier_ms: Arc<AtomicU64>,
 }
 
 /// What became of an offered message.
@@ -74,6 +77,7 @@ impl Outbox {
             client: Arc::clone(client),
             readers: Arc::clone(readers),
             view: OnceLock::new(),
+            frontier_ms: Arc::default(),
         });
         readers.add(&outbox);
         outbox
@@ -120,6 +124,16 @@ impl Outbox {
 
 /// The view's side.
 impl Outbox {
+    /// The view has got to a frontier.
+    pub(crate) fn reached(&self, tick_ms: u64) {
+        self.frontier_ms.store(tick_ms, Ordering::Relaxed);
+    }
+
+    /// Where that can be read, also when the reader has gone.
+    pub(crate) fn frontier(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.frontier_ms)
+    }
+
     /// Whom to wake when there is room again.
     pub(crate) fn attach(&self, view: WakeView) {
         drop(self.view.set(view));

@@ -3,6 +3,7 @@
 //! keeps one net change for it, within what a reader may hold. If that is too much, or the view is gone,
 //! it subscribes again: from where it was if the view still knows, with a snapshot behind a reset if not.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use super::{
 use crate::planner::{PlanError, ScriptRequest, no_source_text};
 
 /// Waits between attempts: from this, doubling, to that.
-const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_FIRST: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 1_000 });
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// A sink that cannot end what it is at within this is left behind.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -61,26 +62,48 @@ pub struct SinkRow {
     pub frontier: Option<String>,
     pub buffer_bytes: u64,
     pub rows_sent: u64,
-    /// Never written and not made up for by a reset.
+    /// Accepted, never written, and not made up for by a reset.
     pub rows_lost: u64,
     pub resets: u64,
     pub replaced: u64,
+    /// Times that half a line, left by a crash, was cut off.
+    pub halves_cut: u64,
     pub errors: u64,
     pub last_error: String,
 }
 
+/// A sink as it is known here.
+#[derive(Default)]
+struct Known {
+    row: SinkRow,
+    /// How far its present view is; 0: it has none, or that has not got anywhere.
+    view_ms: Arc<AtomicU64>,
+}
+
+impl Known {
+    /// What a view has reached stays, when its successor begins anew.
+    fn note_frontier(&mut self) {
+        let view_ms = self.view_ms.load(Ordering::Relaxed);
+        if view_ms > 0 {
+            self.row.frontier = Some(time_text(tick_unix_ns(view_ms)));
+        }
+    }
+}
+
 /// All sinks of a server.
 #[derive(Default)]
-pub struct Sinks(Mutex<Vec<SinkRow>>);
+pub struct Sinks(Mutex<Vec<Known>>);
 
 impl Sinks {
-    fn lock(&self) -> MutexGuard<'_, Vec<SinkRow>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Known>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[must_use]
     pub fn rows(&self) -> Vec<SinkRow> {
-        self.lock().clone()
+        let mut sinks = self.lock();
+        sinks.iter_mut().for_each(Known::note_frontier);
+        sinks.iter().map(|known| known.row.clone()).collect()
     }
 
     /// Starts them in the current actix system, each a part below `root`.
@@ -90,7 +113,8 @@ impl Sinks {
             let SinkSpec { name, kind, input, table, sink } = spec;
             let at = {
                 let mut rows = service.sinks.lock();
-                rows.push(SinkRow { name: name.clone(), kind, ..SinkRow::default() });
+                let row = SinkRow { name: name.clone(), kind, ..SinkRow::default() };
+                rows.push(Known { row, ..Known::default() });
                 rows.len() - 1
             };
             let driver = Driver {
@@ -146,6 +170,9 @@ impl Driver {
         }
         // One that is away works still, and goes with its thread.
         if let Some(mut sink) = self.sink.take() {
+            // What it has accepted and could not bring to its end goes with it.
+            let rows_lost = sink.health().rows_waiting;
+            self.row(|row| row.rows_lost += rows_lost);
             let _ = actix_web::web::block(move || sink.stop()).await;
         }
         part.stopped();
@@ -157,13 +184,22 @@ impl Driver {
             self.pause().await;
         }
         self.row(|row| row.state = SinkState::Failed);
-        let why = self.service.sinks.lock().get(self.at).map(|row| row.last_error.clone());
-        self.part.failed(&why.unwrap_or_default());
+        let mut why = String::new();
+        self.row(|row| why.clone_from(&row.last_error));
+        self.part.failed(&why);
     }
 
     fn row(&self, change: impl FnOnce(&mut SinkRow)) {
-        if let Some(row) = self.service.sinks.lock().get_mut(self.at) {
-            change(row);
+        if let Some(known) = self.service.sinks.lock().get_mut(self.at) {
+            change(&mut known.row);
+        }
+    }
+
+    /// The view that it follows from now on.
+    fn note_view(&self, outbox: &Outbox) {
+        if let Some(known) = self.service.sinks.lock().get_mut(self.at) {
+            known.note_frontier();
+            known.view_ms = outbox.frontier();
         }
     }
 
@@ -237,6 +273,7 @@ impl Driver {
         let mut goes_on = since.is_some();
         self.output = None;
         let mut started = false;
+        self.note_view(&reader.outbox);
         while let Some(message) = std::future::poll_fn(|cx| reader.poll(cx)).await {
             match message {
                 Outgoing::Schema(info) => self.choose(info)?,
@@ -285,7 +322,14 @@ impl Driver {
             self.note_error(SinkState::Failed, &format!("the script does not show `{table}`"));
             return Err(Failed);
         };
-        self.until_done(move |sink| sink.start(&output, goes_on).map(|()| None)).await
+        self.until_done(0, move |sink| sink.start(&output, goes_on).map(|()| None)).await
+    }
+
+    /// What a delivery changes of the output that is written.
+    fn rows_of(&self, delivery: &Delivery) -> u64 {
+        let table = self.output.as_ref().map(|output| output.table.as_str());
+        let ours = delivery.changes.iter().filter(|changes| Some(changes.table()) == table);
+        ours.flat_map(|changes| &changes.rows).map(|(_, diff)| diff.unsigned_abs()).sum()
     }
 
     async fn deliver(&mut self, delivery: &Arc<Delivery>) -> Result<(), Failed> {
@@ -297,23 +341,24 @@ impl Driver {
             }
             sink.flush()
         };
-        self.until_done(accept).await?;
+        let rows_held = self.rows_of(delivery);
+        self.until_done(rows_held, accept).await?;
         self.half = delivery.completeness.is_none();
         self.wait = RETRY_FIRST;
         self.part.running();
         self.row(|row| {
             row.state = SinkState::Running;
             row.last_error.clear();
-            if delivery.completeness.is_some() {
-                row.frontier = Some(time_text(tick_unix_ns(delivery.tick_ms)));
-            }
         });
         Ok(())
     }
 
     /// Lets the sink work where it may block, again and again until it has done it.
+    ///
+    /// `rows_held`: what it holds then, should it not come back.
     async fn until_done(
         &mut self,
+        rows_held: u64,
         mut work: impl FnMut(&mut Box<dyn Sink>) -> Result<Option<u64>, SinkError> + Send + 'static,
     ) -> Result<(), Failed> {
         loop {
@@ -326,6 +371,7 @@ impl Driver {
             // A panic takes the sink along.
             let Ok((sink, again, done, health)) = worked.await else {
                 self.note_error(SinkState::Failed, "the sink panicked");
+                self.row(|row| row.rows_lost += rows_held);
                 return Err(Failed);
             };
             self.sink = Some(sink);
@@ -351,6 +397,7 @@ impl Driver {
             row.rows_sent = health.rows_sent;
             row.resets = health.resets;
             row.replaced = health.replaced;
+            row.halves_cut = health.halves_cut;
         });
     }
 }

@@ -79,6 +79,7 @@ impl<W: Write + Send> Sink for ConsoleSink<W> {
             written += line.len();
         }
         self.pending.clear();
+        self.health.rows_sent = self.elements.rows();
         self.health.acked_ms = self.pending_ms.take().or(self.health.acked_ms);
         Ok(self.health.acked_ms)
     }
@@ -87,6 +88,7 @@ impl<W: Write + Send> Sink for ConsoleSink<W> {
 
     fn health(&self) -> SinkHealth {
         let buffer_bytes = self.pending.len() as u64;
-        SinkHealth { buffer_bytes, rows_sent: self.elements.rows(), ..self.health.clone() }
+        let rows_waiting = self.elements.rows() - self.health.rows_sent;
+        SinkHealth { buffer_bytes, rows_waiting, ..self.health.clone() }
     }
 }

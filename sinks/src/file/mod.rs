@@ -3,7 +3,8 @@
 //! What was accepted is kept until it is safely in the file: written, synced, and the file still the one
 //! at its path. A write that stops halfway is taken back, so a line is whole or not there. A file that was
 //! moved away (rotation) is left as it is and a new one begun; one that was removed gets what was written
-//! since the last sync again. Links are not followed, and only a plain file of ours is written to.
+//! since the last sync again. Links are not followed, and only a plain file of ours is written to, by one
+//! process at a time. Half a line at the end, which a crash left, is cut off and counted.
 
 mod open;
 #[cfg(test)]
@@ -75,11 +76,11 @@ impl FileSink {
             if self.current.take().is_some() {
                 self.health.replaced += 1;
             }
-            let Opened { file, identity, len, tail } = open::open(&self.base, &self.path)?;
+            let codec = self.encoding.codec;
+            let opened = open::open(&self.base, &self.path, codec)?;
+            let Opened { file, identity, len, last, has_half } = opened;
             if std::mem::take(&mut self.is_first) && len > 0 {
-                let seq_of = |line: &str| elements::seq_of(line, self.encoding.codec);
-                let seq = tail.lines().rev().find_map(seq_of);
-                let Some(seq) = seq else {
+                let Some(seq) = elements::seq_of(&last, codec) else {
                     self.is_first = true;
                     return Err(SinkError::Refused(format!(
                         "{} has other lines in it than this sink writes: move it away",
@@ -88,6 +89,11 @@ impl FileSink {
                 };
                 self.elements.go_on_after(seq);
                 self.resets = true;
+            }
+            if has_half {
+                // Before anything else, so that who reads the file sees whole lines only.
+                file.set_len(len).map_err(|error| failed(&error))?;
+                self.health.halves_cut += 1;
             }
             self.current = Some(Current { file, identity, len });
         }
@@ -103,7 +109,7 @@ impl FileSink {
             current.append(header.as_bytes(), pending.as_bytes())
         });
         self.pending = pending;
-        written?;
+        self.health.replaced += u64::from(written?);
         // Moved away it holds all; removed, nobody will ever see it.
         let removed = self.current.as_ref().is_some_and(|current| open::is_removed(&current.file));
         if removed {
@@ -115,10 +121,11 @@ impl FileSink {
 }
 
 impl Current {
-    /// All of it, or none.
-    fn append(&mut self, header: &[u8], text: &[u8]) -> Result<(), SinkError> {
+    /// All of it, or none. True: others had cut the file.
+    fn append(&mut self, header: &[u8], text: &[u8]) -> Result<bool, SinkError> {
         let len = self.file.metadata().map_err(|error| failed(&error))?.len();
-        if len < self.len {
+        let was_cut = len < self.len;
+        if was_cut {
             // Cut by somebody: what is there now is what goes on.
             self.len = len;
         } else if len > self.len {
@@ -132,7 +139,7 @@ impl Current {
             return Err(failed(&error));
         }
         self.len += (header.len() + text.len()) as u64;
-        Ok(())
+        Ok(was_cut)
     }
 }
 
@@ -180,6 +187,7 @@ impl Sink for FileSink {
             }
             self.pending.clear();
         }
+        self.health.rows_sent = self.elements.rows();
         self.health.acked_ms = self.pending_ms.take().or(self.health.acked_ms);
         Ok(self.health.acked_ms)
     }
@@ -190,6 +198,7 @@ impl Sink for FileSink {
 
     fn health(&self) -> SinkHealth {
         let buffer_bytes = self.pending.len() as u64;
-        SinkHealth { buffer_bytes, rows_sent: self.elements.rows(), ..self.health.clone() }
+        let rows_waiting = self.elements.rows() - self.health.rows_sent;
+        SinkHealth { buffer_bytes, rows_waiting, ..self.health.clone() }
     }
 }

@@ -6,9 +6,10 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path};
 
-use rustix::fs::{self, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{self, FileType, FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use crate::elements::Codec;
 use crate::sink::SinkError;
 
 /// A line of ours is shorter.
@@ -26,10 +27,12 @@ pub(super) struct Identity {
 pub(super) struct Opened {
     pub(super) file: File,
     pub(super) identity: Identity,
-    /// Of its whole lines; half of one, left by a crash, was cut off.
+    /// Of its whole records.
     pub(super) len: u64,
     /// The last of them.
-    pub(super) tail: String,
+    pub(super) last: String,
+    /// Behind them is half a one, left by a crash.
+    pub(super) has_half: bool,
 }
 
 fn failed(path: &Path, error: Errno) -> SinkError {
@@ -94,8 +97,8 @@ fn make_folders(start: &OwnedFd, path: &Path) -> Result<(), SinkError> {
     Ok(())
 }
 
-/// Opens the file, made 0600 if it is not there.
-pub(super) fn open(base: &Path, path: &Path) -> Result<Opened, SinkError> {
+/// Opens the file, made 0600 if it is not there, and locks it until it is closed.
+pub(super) fn open(base: &Path, path: &Path, codec: Codec) -> Result<Opened, SinkError> {
     let start = start_of(base)?;
     make_folders(&start, path)?;
     let flags = OFlags::RDWR
@@ -121,30 +124,85 @@ pub(super) fn open(base: &Path, path: &Path) -> Result<Opened, SinkError> {
     if stat.st_mode & WRITABLE != 0 {
         return refused("can be written by others: `chmod 600` it");
     }
+    lock(&file, path)?;
     let mut file = File::from(file);
     let identity = Identity { device: stat.st_dev, inode: stat.st_ino };
-    let (len, tail) = whole_lines(&mut file, path)?;
-    Ok(Opened { file, identity, len, tail })
+    let (len, last) = whole_records(&mut file, path, codec)?;
+    let has_half = stat_len(&file, path)? > len;
+    Ok(Opened { file, identity, len, last, has_half })
 }
 
-/// The length of the whole lines, and the last of them.
-fn whole_lines(file: &mut File, path: &Path) -> Result<(u64, String), SinkError> {
-    let unreadable = |error: std::io::Error| {
-        SinkError::Retry(format!("could not read {}: {error}", path.display()))
-    };
-    let len = file.metadata().map_err(unreadable)?.len();
+/// Two writers would mix their lines: the second waits until the first has gone.
+fn lock(file: impl AsFd, path: &Path) -> Result<(), SinkError> {
+    match fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(()),
+        Err(Errno::WOULDBLOCK) => Err(SinkError::Retry(format!(
+            "{} is written to by another process or sink, which holds a lock on it: give each its own path",
+            path.display()
+        ))),
+        Err(error) => Err(failed(path, error)),
+    }
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> SinkError {
+    SinkError::Retry(format!("could not read {}: {error}", path.display()))
+}
+
+fn stat_len(file: &File, path: &Path) -> Result<u64, SinkError> {
+    Ok(file.metadata().map_err(|error| unreadable(path, &error))?.len())
+}
+
+/// The length of the whole records, and the last of them.
+fn whole_records(file: &mut File, path: &Path, codec: Codec) -> Result<(u64, String), SinkError> {
+    let len = stat_len(file, path)?;
     let from = len.saturating_sub(TAIL_BYTES_MAX);
-    file.seek(SeekFrom::Start(from)).map_err(unreadable)?;
+    // A line end within quotes ends no record. Whether the tail begins within some only all before it tells.
+    let mut quoted = codec == Codec::Csv
+        && quotes_before(file, from).map_err(|error| unreadable(path, &error))? % 2 == 1;
+    file.seek(SeekFrom::Start(from)).map_err(|error| unreadable(path, &error))?;
     let mut tail = Vec::new();
-    file.take(TAIL_BYTES_MAX).read_to_end(&mut tail).map_err(unreadable)?;
-    let Some(end) = tail.iter().rposition(|byte| *byte == b'\n') else {
-        if len > 0 {
+    file.take(TAIL_BYTES_MAX).read_to_end(&mut tail).map_err(|error| unreadable(path, &error))?;
+    // Where the last record begins and ends.
+    let (mut begin, mut end) = (0, None);
+    for (at, byte) in tail.iter().enumerate() {
+        match byte {
+            b'"' if codec == Codec::Csv => quoted = !quoted,
+            b'\n' if !quoted => {
+                begin = end.map_or(0, |end: usize| end + 1);
+                end = Some(at);
+            }
+            _ => {}
+        }
+    }
+    let Some(end) = end else {
+        if len > 0 && !begins_as_ours(&tail, codec) {
             let why = "does not consist of lines of ours: move it away";
             return Err(SinkError::Refused(format!("{} {why}", path.display())));
         }
         return Ok((0, String::new()));
     };
     let whole = from + end as u64 + 1;
-    tail.truncate(end);
-    Ok((whole, String::from_utf8_lossy(&tail).into_owned()))
+    Ok((whole, String::from_utf8_lossy(&tail[begin..end]).into_owned()))
+}
+
+/// True for what a crash may leave of the very first line.
+fn begins_as_ours(text: &[u8], codec: Codec) -> bool {
+    let ours: &[u8] = match codec {
+        Codec::Json => b"{\"op\":\"",
+        Codec::Csv => b"op,seq,tick",
+    };
+    text.starts_with(ours) || ours.starts_with(text)
+}
+
+/// Quotes before a position, read in pieces.
+fn quotes_before(file: &mut File, end: u64) -> std::io::Result<u64> {
+    file.seek(SeekFrom::Start(0))?;
+    let mut before = file.take(end);
+    let (mut piece, mut quotes) = (vec![0; 64 << 10], 0);
+    loop {
+        match before.read(&mut piece)? {
+            0 => return Ok(quotes),
+            n => quotes += piece[..n].iter().filter(|byte| **byte == b'"').count() as u64,
+        }
+    }
 }

@@ -443,6 +443,7 @@ impl Maintained {
             self.log.forget(tick_ms);
         }
         self.view.frontier_ms = Some(tick_ms);
+        self.readers.iter().for_each(|reader| reader.outbox.reached(tick_ms));
         self.rebasing = false;
         let events_unix_ns = around.take_samples(self.run, tick_ms);
         let due = self.is_quiet(now_unix_ns);
