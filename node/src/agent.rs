@@ -2,15 +2,18 @@
 //! its metadata. The cluster part asks for those that somebody reads ([`weir_proto::ToNode`])
 //! and puts the answers of all agents together.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use weir_engine::history::TableHistoryStats;
-use weir_engine::table_functions;
+use weir_engine::table_functions::rows::{
+    AgentStatus, HeapNumbers, HeapText, LinuxHeaders, MetadataState, ProcMapping, ProcStatus,
+    ProfilerPeriod, Row, TableInfo, UnixNs,
+};
 use weir_proto::NodeInfo;
-use weir_sources::agent::{OwnProcess, machine_address};
-use weir_types::schema::{Column, Relation};
-use weir_types::{DataType, PackedRow, Value, tables};
+use weir_sources::agent::{Mapping, OwnProcess, machine_address};
+use weir_types::{PackedRow, tables};
 
 /// The metadata state as JSON text.
 pub type DebugState = Arc<dyn Fn() -> String + Send + Sync>;
@@ -41,49 +44,49 @@ impl Agent {
         function: &str,
         history: &[TableHistoryStats],
     ) -> Vec<PackedRow> {
-        let Some(relation) = table_functions::relation(function) else { return Vec::new() };
-        let asid = Value::Int64(i64::from(info.asid));
-        let rows: Vec<Vec<Value>> = match function {
-            "GetAgentStatus" => vec![self.status(info)],
-            "GetLinuxHeadersStatus" => vec![vec![asid, self.kernel_headers()]],
+        let asid = i64::from(info.asid);
+        match function {
+            "GetAgentStatus" => vec![self.status(info).pack()],
+            "GetLinuxHeadersStatus" => {
+                let kernel_headers_installed = self.own.kernel_headers_installed();
+                vec![LinuxHeaders { asid, kernel_headers_installed }.pack()]
+            }
             "GetProfilerSamplingPeriodMS" => {
-                let period = self.profiler_period_ms.into_iter();
-                period.map(|period_ms| vec![asid.clone(), Value::Int64(period_ms)]).collect()
+                let row =
+                    |period_ms| ProfilerPeriod { asid, profiler_sampling_period_ms: period_ms };
+                self.profiler_period_ms.into_iter().map(|period_ms| row(period_ms).pack()).collect()
             }
             "_DebugMDState" => {
-                vec![vec![asid, Value::str(""), Value::str(&(self.debug_state)())]]
+                let (pod_name, debug_state) = (String::new(), (self.debug_state)());
+                vec![MetadataState { asid, pod_name, debug_state }.pack()]
             }
-            "_DebugTableInfo" => history.iter().map(|table| table_info(&asid, table)).collect(),
-            "_HeapStats" => vec![vec![asid, Value::str(&self.memory_text())]],
-            "_HeapStatsNumeric" => vec![self.memory_numbers(&relation, &asid)],
-            "_DebugAgentProcStatus" => vec![self.proc_status(&relation, &asid)],
-            "_DebugAgentProcSMaps" => self.proc_smaps(&relation, &asid),
+            "_DebugTableInfo" => {
+                history.iter().map(|table| table_info(asid, table).pack()).collect()
+            }
+            "_HeapStats" => vec![HeapText { asid, heap: self.memory_text() }.pack()],
+            "_HeapStatsNumeric" => vec![self.memory_numbers(asid).pack()],
+            "_DebugAgentProcStatus" => vec![self.proc_status(asid).pack()],
+            "_DebugAgentProcSMaps" => {
+                let mappings = self.own.mappings().into_iter();
+                mappings.map(|mapping| proc_mapping(asid, mapping).pack()).collect()
+            }
             _ => Vec::new(),
-        };
-        debug_assert!(
-            rows.iter().all(|row| fits(row, &relation)),
-            "an answer of {function} is not of its columns"
-        );
-        rows.iter().map(|row| PackedRow::pack(row)).collect()
-    }
-
-    fn kernel_headers(&mut self) -> Value {
-        Value::Boolean(self.own.kernel_headers_installed())
+        }
     }
 
     /// State and heartbeat are the cluster part's to fill in: it hears, or does not.
-    fn status(&mut self, info: &NodeInfo) -> Vec<Value> {
+    fn status(&mut self, info: &NodeInfo) -> AgentStatus {
         let address = machine_address().map_or_else(String::new, |address| address.to_string());
-        vec![
-            Value::Uint128(info.agent_id()),
-            Value::Int64(i64::from(info.asid)),
-            Value::str(&info.hostname),
-            Value::str(&address),
-            Value::str(""),
-            Value::Time64Ns(i64::try_from(info.incarnation).unwrap_or(0)),
-            Value::Int64(0),
-            self.kernel_headers(),
-        ]
+        AgentStatus {
+            agent_id: info.agent_id(),
+            asid: i64::from(info.asid),
+            hostname: info.hostname.clone(),
+            ip_address: address,
+            agent_state: String::new(),
+            create_time: UnixNs(i64::try_from(info.incarnation).unwrap_or(0)),
+            last_heartbeat_ns: 0,
+            kernel_headers_installed: self.own.kernel_headers_installed(),
+        }
     }
 
     fn memory_text(&mut self) -> String {
@@ -95,77 +98,109 @@ impl Agent {
         lines.collect::<Vec<_>>().join("\n")
     }
 
-    fn memory_numbers(&mut self, relation: &Relation, asid: &Value) -> Vec<Value> {
+    fn memory_numbers(&mut self, asid: i64) -> HeapNumbers {
         let status = self.own.status();
-        let number = |column: &Column| match column.name.as_str() {
-            "asid" => asid.clone(),
-            "current_allocated_bytes" => field(status.iter(), "RssAnon"),
-            "heap_size_bytes" => field(status.iter(), "VmData"),
-            _ => Value::Int64(0),
-        };
-        relation.columns.iter().map(number).collect()
+        HeapNumbers {
+            asid,
+            current_allocated_bytes: number(&status, "RssAnon"),
+            heap_size_bytes: number(&status, "VmData"),
+            central_cache_free_bytes: 0,
+            transfer_cache_free_bytes: 0,
+            thread_cache_free_bytes: 0,
+            pageheap_free_bytes: 0,
+            pageheap_unmapped_bytes: 0,
+        }
     }
 
-    fn proc_status(&mut self, relation: &Relation, asid: &Value) -> Vec<Value> {
+    fn proc_status(&mut self, asid: i64) -> ProcStatus {
         let status = self.own.status();
-        let number = |column: &Column| match column.name.as_str() {
-            "asid" => asid.clone(),
-            name => field(status.iter(), name),
-        };
-        relation.columns.iter().map(number).collect()
+        let of = |name: &str| number(&status, name);
+        ProcStatus {
+            asid,
+            vm_peak_bytes: of("VmPeak"),
+            vm_size_bytes: of("VmSize"),
+            vm_lck_bytes: of("VmLck"),
+            vm_pin_bytes: of("VmPin"),
+            vm_hwm_bytes: of("VmHWM"),
+            vm_rss_bytes: of("VmRSS"),
+            rss_anon_bytes: of("RssAnon"),
+            rss_file_bytes: of("RssFile"),
+            rss_shmem_bytes: of("RssShmem"),
+            vm_data_bytes: of("VmData"),
+            vm_stk_bytes: of("VmStk"),
+            vm_exe_bytes: of("VmExe"),
+            vm_lib_bytes: of("VmLib"),
+            vm_pte_bytes: of("VmPTE"),
+            vm_swap_bytes: of("VmSwap"),
+            hugetlb_pages_bytes: of("HugetlbPages"),
+            voluntary_ctxt_switches: of("voluntary_ctxt_switches"),
+            nonvoluntary_ctxt_switches: of("nonvoluntary_ctxt_switches"),
+        }
     }
+}
 
-    fn proc_smaps(&mut self, relation: &Relation, asid: &Value) -> Vec<Vec<Value>> {
-        let row = |mapping: weir_sources::agent::Mapping| {
-            let value = |column: &Column| match column.name.as_str() {
-                "asid" => asid.clone(),
-                "address" => Value::str(&mapping.address),
-                "offset" => Value::str(&mapping.offset),
-                "pathname" => Value::str(&mapping.pathname),
-                name => field(mapping.fields.iter(), name),
-            };
-            relation.columns.iter().map(value).collect()
-        };
-        self.own.mappings().into_iter().map(row).collect()
+/// A field as the kernel writes it; 0 if this kernel has none.
+fn number(fields: &BTreeMap<String, i64>, name: &str) -> i64 {
+    fields.get(name).copied().unwrap_or(0)
+}
+
+fn proc_mapping(asid: i64, mapping: Mapping) -> ProcMapping {
+    let Mapping { address, offset, pathname, fields } = mapping;
+    let of = |name: &str| number(&fields, name);
+    ProcMapping {
+        asid,
+        address,
+        offset,
+        pathname,
+        size_bytes: of("Size"),
+        kernel_page_size_bytes: of("KernelPageSize"),
+        mmu_page_size_bytes: of("MMUPageSize"),
+        rss_bytes: of("Rss"),
+        pss_bytes: of("Pss"),
+        shared_clean_bytes: of("Shared_Clean"),
+        shared_dirty_bytes: of("Shared_Dirty"),
+        private_clean_bytes: of("Private_Clean"),
+        private_dirty_bytes: of("Private_Dirty"),
+        referenced_bytes: of("Referenced"),
+        anonymous_bytes: of("Anonymous"),
+        lazy_free_bytes: of("LazyFree"),
+        anon_huge_pages_bytes: of("AnonHugePages"),
+        shmem_pmd_mapped_bytes: of("ShmemPmdMapped"),
+        file_pmd_mapped_bytes: of("FilePmdMapped"),
+        shared_hugetlb_bytes: of("Shared_Hugetlb"),
+        private_hugetlb_bytes: of("Private_Hugetlb"),
+        swap_bytes: of("Swap"),
+        swap_pss_bytes: of("SwapPss"),
+        locked_bytes: of("Locked"),
     }
 }
 
-fn fits(row: &[Value], relation: &Relation) -> bool {
-    let types: Vec<DataType> = row.iter().map(Value::data_type).collect();
-    types == relation.types()
-}
-
-/// The kernel's field for a column: `VmPeak` for `vm_peak_bytes`, `Shared_Clean` for
-/// `shared_clean_bytes`; 0 if this kernel has none.
-fn field<'a>(mut fields: impl Iterator<Item = (&'a String, &'a i64)>, column: &str) -> Value {
-    let plain = |name: &str| name.replace('_', "").to_ascii_lowercase();
-    let wanted = plain(column.strip_suffix("_bytes").unwrap_or(column));
-    Value::Int64(fields.find(|(name, _)| plain(name) == wanted).map_or(0, |(_, value)| *value))
-}
-
-fn table_info(asid: &Value, stats: &TableHistoryStats) -> Vec<Value> {
-    let count = |value: u64| Value::Int64(i64::try_from(value).unwrap_or(i64::MAX));
+fn table_info(asid: i64, stats: &TableHistoryStats) -> TableInfo {
+    let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let id = tables::TABLES.iter().position(|table| table.name == stats.table);
-    vec![
-        asid.clone(),
-        Value::str(&stats.table),
+    TableInfo {
+        asid,
+        name: stats.table.clone(),
         // Those of tracepoints have none.
-        id.map_or(Value::Int64(-1), |id| count(id as u64)),
-        count(stats.batches_added),
-        count(stats.batches_dropped),
-        count(stats.bytes_added),
-        count(stats.batches),
+        id: id.map_or(-1, |id| count(id as u64)),
+        batches_added: count(stats.batches_added),
+        batches_expired: count(stats.batches_dropped),
+        bytes_added: count(stats.bytes_added),
+        num_batches: count(stats.batches),
         // Batches stay as they came: none is compacted, none is cold.
-        Value::Int64(0),
-        count(stats.bytes),
-        Value::Int64(0),
-        count(stats.budget_bytes),
-        Value::Time64Ns(stats.time_min_unix_ns.unwrap_or(0)),
-    ]
+        compacted_batches: 0,
+        size: count(stats.bytes),
+        cold_size: 0,
+        max_table_size: count(stats.budget_bytes),
+        min_time: UnixNs(stats.time_min_unix_ns.unwrap_or(0)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use weir_engine::table_functions;
+    use weir_types::Value;
+
     use super::*;
 
     fn info() -> NodeInfo {

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::warn;
 use weir_proto::ToNode;
+use weir_pxl::table_functions::rows::{AgentStatus, LinuxHeaders, Row, UnixNs, Version};
 use weir_pxl::table_functions::{self, Answered, TableFunctionDef};
 use weir_types::plan::{OpId, OpKind};
 use weir_types::split::SplitPlan;
@@ -171,20 +172,19 @@ fn rows_of(
     cluster: &Identity,
     now_ms: u64,
 ) -> Vec<PackedRow> {
-    let of_cluster = |row: Vec<Value>| reader.include_cluster.then(|| PackedRow::pack(&row));
-    let cluster_asid = Value::Int64(i64::from(cluster.asid));
+    let include = reader.include_cluster;
+    let asid = i64::from(cluster.asid);
     match reader.def.name {
         "GetAgentStatus" => {
-            let agents = nodes.values().map(|node| agent_status(reader.def, node, now_ms));
-            agents.chain(of_cluster(cluster_status(cluster))).collect()
+            let agents = nodes.values().map(|node| agent_status(reader.def, node, now_ms).pack());
+            agents.chain(include.then(|| cluster_status(cluster).pack())).collect()
         }
         "GetLinuxHeadersStatus" => {
-            let headers = Value::Boolean(cluster.kernel_headers_installed);
-            answered(reader.def.name, nodes)
-                .chain(of_cluster(vec![cluster_asid, headers]))
-                .collect()
+            let kernel_headers_installed = cluster.kernel_headers_installed;
+            let row = || LinuxHeaders { asid, kernel_headers_installed }.pack();
+            answered(reader.def.name, nodes).chain(include.then(row)).collect()
         }
-        "Version" => vec![PackedRow::pack(&[cluster_asid, Value::str(&cluster.version)])],
+        "Version" => vec![Version { asid, version: cluster.version.clone() }.pack()],
         // There are neither tracepoints nor scheduled scripts yet: no rows.
         name => answered(name, nodes).collect(),
     }
@@ -202,35 +202,34 @@ fn answered<'a>(
 }
 
 /// What the coordinator hears of a node; its address and headers are what it said of itself.
-fn agent_status(def: &TableFunctionDef, node: &Node, now_ms: u64) -> PackedRow {
+fn agent_status(def: &TableFunctionDef, node: &Node, now_ms: u64) -> AgentStatus {
     let said = node.answers.get(def.name).and_then(|(_, rows)| rows.first());
-    let said = said.and_then(|row| row.unpack(&def.relation().types())).unwrap_or_default();
-    let said = |idx: usize, unknown: Value| said.get(idx).cloned().unwrap_or(unknown);
+    let said = said.and_then(AgentStatus::unpack);
     let silent_ns = now_ms.saturating_sub(node.last_heard_ms).saturating_mul(1_000_000);
-    PackedRow::pack(&[
-        Value::Uint128(node.info.agent_id()),
-        Value::Int64(i64::from(node.info.asid)),
-        Value::str(&node.info.hostname),
-        said(3, Value::str("")),
-        Value::str(if node.lagging { UNRESPONSIVE } else { HEALTHY }),
-        Value::Time64Ns(i64::try_from(node.info.incarnation).unwrap_or(0)),
-        Value::Int64(i64::try_from(silent_ns).unwrap_or(i64::MAX)),
-        said(7, Value::Boolean(false)),
-    ])
+    AgentStatus {
+        agent_id: node.info.agent_id(),
+        asid: i64::from(node.info.asid),
+        hostname: node.info.hostname.clone(),
+        kernel_headers_installed: said.as_ref().is_some_and(|said| said.kernel_headers_installed),
+        ip_address: said.map_or_else(String::new, |said| said.ip_address),
+        agent_state: if node.lagging { UNRESPONSIVE } else { HEALTHY }.to_string(),
+        create_time: UnixNs(i64::try_from(node.info.incarnation).unwrap_or(0)),
+        last_heartbeat_ns: i64::try_from(silent_ns).unwrap_or(i64::MAX),
+    }
 }
 
-fn cluster_status(cluster: &Identity) -> Vec<Value> {
+fn cluster_status(cluster: &Identity) -> AgentStatus {
     let started = u64::try_from(cluster.started_unix_ns).unwrap_or(0);
-    vec![
-        Value::Uint128((u128::from(cluster.asid) << 96) | u128::from(started)),
-        Value::Int64(i64::from(cluster.asid)),
-        Value::str(&cluster.hostname),
-        Value::str(&cluster.ip_address),
-        Value::str(HEALTHY),
-        Value::Time64Ns(cluster.started_unix_ns),
-        Value::Int64(0),
-        Value::Boolean(cluster.kernel_headers_installed),
-    ]
+    AgentStatus {
+        agent_id: (u128::from(cluster.asid) << 96) | u128::from(started),
+        asid: i64::from(cluster.asid),
+        hostname: cluster.hostname.clone(),
+        ip_address: cluster.ip_address.clone(),
+        agent_state: HEALTHY.to_string(),
+        create_time: UnixNs(cluster.started_unix_ns),
+        last_heartbeat_ns: 0,
+        kernel_headers_installed: cluster.kernel_headers_installed,
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 use weir_proto::ToNode;
+use weir_proto::envelope::encoded_bytes;
 use weir_proto::message::Entities;
 use weir_types::metadata::{EntityChange, EntityKey, Machine, MetadataSnapshot};
 
@@ -22,6 +23,9 @@ use super::{BusCounters, Coordinator};
 /// Entries that one node may tell: several times what a node remembers. More is not taken, counted, and
 /// makes answers that ask for names incomplete.
 const ENTRIES_MAX: usize = 2 << 20;
+/// And their bytes, as they came: four times what a node has for processes. Of changes so many are taken on top
+/// of each other, then everything is asked for, since some of them replaced others.
+const BYTES_MAX: u64 = 512 << 20;
 /// Lives that are over and remembered; of more the oldest go before their time.
 const FORMER_MAX: usize = 8;
 /// How long what is over is kept where no retention says it.
@@ -37,9 +41,13 @@ struct OfLife {
     snapshot: MetadataSnapshot,
     /// Everything, while it comes in parts.
     coming: Option<MetadataSnapshot>,
+    /// There was no room for something of it.
+    coming_is_full: bool,
     next_sequence: u64,
     /// How many messages it has told, as far as is known.
     told: u64,
+    /// Of all that was told since it began to tell everything.
+    bytes: u64,
     is_whole: bool,
     /// There was no room for something.
     is_full: bool,
@@ -90,20 +98,31 @@ impl OfLife {
     /// Takes a message in if it is the next.
     fn take(&mut self, told: Told) -> Taken {
         let Told { sequence, part, machine, changes } = told;
-        self.told = self.told.max(sequence + 1);
+        self.told = self.told.max(sequence.saturating_add(1));
         if sequence < self.next_sequence {
             return Taken::Repeat;
         }
         if let Entities::Whole { first: true, .. } = part {
             self.coming = Some(MetadataSnapshot::default());
+            (self.bytes, self.coming_is_full) = (0, false);
         } else if sequence > self.next_sequence {
             self.lost_some();
             return Taken::Gap;
         }
-        self.next_sequence = sequence + 1;
+        self.next_sequence = sequence.saturating_add(1);
+        let bytes = encoded_bytes(&changes).unwrap_or(u64::MAX);
+        let fits = self.bytes.saturating_add(bytes) <= BYTES_MAX;
+        self.bytes = self.bytes.saturating_add(bytes);
         match part {
+            Entities::Changes if !fits => {
+                self.lost_some();
+                Taken::Gap
+            }
             Entities::Changes => self.take_changes(machine, changes),
-            Entities::Whole { last, .. } => self.take_part(last, machine, changes),
+            Entities::Whole { last, .. } => {
+                let changes = if fits { changes } else { Vec::new() };
+                self.take_part(last, machine, changes, !fits)
+            }
         }
     }
 
@@ -130,6 +149,7 @@ impl OfLife {
         last: bool,
         machine: Option<Machine>,
         changes: Vec<EntityChange>,
+        left_out: bool,
     ) -> Taken {
         // Its first part was lost, or nobody asked.
         let Some(coming) = &mut self.coming else { return Taken::Gap };
@@ -137,14 +157,14 @@ impl OfLife {
             coming.set_machine(machine);
         }
         let room = ENTRIES_MAX.saturating_sub(coming.entity_count());
-        let is_full = changes.len() > room;
+        self.coming_is_full |= left_out || changes.len() > room;
         changes.into_iter().take(room).for_each(|change| coming.apply(change));
         if !last {
             return Taken::Part;
         }
         let former = std::mem::take(&mut self.snapshot);
         self.snapshot = self.coming.take().unwrap_or_default();
-        (self.is_whole, self.is_full, self.asked_ms) = (true, is_full, None);
+        (self.is_whole, self.is_full, self.asked_ms) = (true, self.coming_is_full, None);
         Taken::Whole { former: Box::new(former) }
     }
 }
@@ -185,8 +205,10 @@ impl Merged {
             asid,
             snapshot: MetadataSnapshot::default(),
             coming: None,
+            coming_is_full: false,
             next_sequence: 0,
             told: 0,
+            bytes: 0,
             is_whole: false,
             is_full: false,
             asked_ms: None,

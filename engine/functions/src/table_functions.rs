@@ -3,6 +3,7 @@
 
 mod declared;
 mod listing;
+pub mod rows;
 
 use weir_types::batch::BatchBuilder;
 use weir_types::{Column, DataType, RecordBatch, Relation, SemanticType, Value};
@@ -172,8 +173,8 @@ pub fn evaluate(
         .ok_or_else(|| FunctionError::NotListed { name: name.to_string() })?;
     let mut builder = BatchBuilder::new(&def.relation());
     for row in rows(extra_tables) {
-        for (idx, text) in row.iter().enumerate() {
-            builder.string(idx, text.as_bytes());
+        for (idx, value) in row.iter().enumerate() {
+            builder.value(idx, value);
         }
         builder.end_row();
     }

@@ -1,6 +1,10 @@
 //! Tests of the metadata's model.
 
+use std::net::SocketAddr;
+
 use super::*;
+use crate::capture::Opened;
+use crate::conn::{EndOf, SocketOwner};
 
 fn model() -> Model {
     Model::new(Machine { asid: 7, ticks_per_second: 100, ..Machine::default() }, None)
@@ -85,4 +89,58 @@ fn orders_are_bounded() {
     }
     assert_eq!(model.orders.len(), ORDERS_MAX);
     assert_eq!(model.counters().orders_left_out_total, 9);
+}
+
+/// All that is over goes once rows of it are forgotten, whoever met whom and which address was whose
+/// included, and who follows the changes forgets it, too. Catches an entity that is never deleted.
+#[test]
+fn nothing_of_what_is_over_stays() {
+    let mut model = model();
+    model.second(1);
+    model.found(Found::Own { addresses: vec![[192, 168, 0, 1].into()], netns: 1 });
+    let mut followed = MetadataSnapshot::default();
+    let mut most = 0;
+    for round in 0..40_u32 {
+        for pid in [2 * round + 1, 2 * round + 2] {
+            start(&mut model, pid, b"server\0");
+        }
+        let (client, server) = (process(2 * round + 1), process(2 * round + 2));
+        let at = |host: u8, port: u16| SocketAddr::from(([10, 0, round as u8, host], port));
+        let end = |process, local, remote, opened, ended| {
+            Observation::End(SocketOwner {
+                end: EndOf::Ip { local, remote },
+                netns: 1,
+                process,
+                opened,
+                at_unix_ns: 1_000,
+                ended,
+            })
+        };
+        for ended in [false, true] {
+            model.observe(end(server, at(1, 80), at(2, 999), Opened::Accepted, ended));
+            model.observe(end(client, at(2, 999), at(1, 80), Opened::Connected, ended));
+        }
+        for process in [client, server] {
+            model.observe(Observation::Ended { process, comm: "x".to_string() });
+        }
+        model.found(Found::Answer(Answer::Libraries {
+            upid: Upid::new(7, client.pid, 5),
+            text: "[]".to_string(),
+        }));
+        (0..=model.keep_seconds / 10).for_each(|_| model.second(1));
+        if let Some((snapshot, touched)) = model.take_changed() {
+            let connections = &snapshot.connections;
+            assert!(round > 0 || (connections.met.len() >= 2 && connections.users.len() == 2));
+            touched.iter().for_each(|key| followed.apply(snapshot.entity(key)));
+            assert_eq!(followed.entity_count(), snapshot.entity_count());
+            most = most.max(snapshot.entity_count());
+        }
+    }
+    assert!(most > 0 && most < 12 * 24, "{most}: of ten rounds and a bit");
+    (0..=model.keep_seconds + 1).for_each(|_| model.second(1));
+    let (snapshot, touched) = model.take_changed().unwrap();
+    touched.iter().for_each(|key| followed.apply(snapshot.entity(key)));
+    let left: Vec<String> = snapshot.entities().map(|one| format!("{one:?}")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(followed.entity_count(), 0);
 }

@@ -2,6 +2,7 @@
 
 use weir_types::{DataType, SemanticType};
 
+use super::rows;
 use super::{Answered, Executor, Literal, TableArg, TableColumn, TableFunctionDef};
 use crate::scalar::ty;
 
@@ -29,12 +30,6 @@ const ONE_ASID: TableArg = TableArg {
     default: Some(Literal::Int64(-1)),
     doc: "Only this agent; -1 for all",
 };
-const UDF_COLUMNS: &[TableColumn] = &[
-    column!("name" S "Name of the function"),
-    column!("return_type" S "Type of the result"),
-    column!("args" S "Types of the arguments, JSON"),
-];
-
 const NO_PROFILE: &str = "the allocator of this build keeps no profile of the heap";
 const NO_RELEASE: &str = "the allocator of this build gives free memory back by itself";
 const NO_STACKS: &str = "the agents do not walk their own stacks";
@@ -57,10 +52,7 @@ pub(super) const DEFS: &[TableFunctionDef] = &[
         Answered::Registry,
         Executor::OneKelvin,
         &[],
-        &[
-            column!("table_name" S "Name of the table"),
-            column!("table_desc" S "What the table holds"),
-        ],
+        rows::ListedTable::COLUMNS,
         "All tables",
     ),
     def(
@@ -68,13 +60,7 @@ pub(super) const DEFS: &[TableFunctionDef] = &[
         Answered::Registry,
         Executor::OneKelvin,
         &[],
-        &[
-            column!("table_name" S "Name of the table"),
-            column!("column_name" S "Name of the column"),
-            column!("column_type" S "Data type of the column"),
-            column!("pattern_type" S "Kind of metric"),
-            column!("column_desc" S "What the column holds"),
-        ],
+        rows::ListedColumn::COLUMNS,
         "All columns of all tables",
     ),
     def(
@@ -82,16 +68,7 @@ pub(super) const DEFS: &[TableFunctionDef] = &[
         Answered::Agents,
         Executor::OneKelvin,
         &[INCLUDE_KELVIN],
-        &[
-            column!("agent_id" U "Id of the agent"),
-            ASID,
-            column!("hostname" S "Host that the agent runs on"),
-            column!("ip_address" S "Address of the agent"),
-            column!("agent_state" S "State of the agent"),
-            column!("create_time" T "When the agent started"),
-            column!("last_heartbeat_ns" I "Nanoseconds since the last heartbeat"),
-            column!("kernel_headers_installed" B "Whether kernel headers are there"),
-        ],
+        rows::AgentStatus::COLUMNS,
         "The agents and their states",
     ),
     def(
@@ -99,7 +76,7 @@ pub(super) const DEFS: &[TableFunctionDef] = &[
         Answered::Agents,
         Executor::OneKelvin,
         &[],
-        &[ASID, column!("profiler_sampling_period_ms" I "Sampling period of the profiler")],
+        rows::ProfilerPeriod::COLUMNS,
         "The profiler's sampling period on each agent",
     ),
     def(
@@ -107,7 +84,7 @@ pub(super) const DEFS: &[TableFunctionDef] = &[
         Answered::Agents,
         Executor::OneKelvin,
         &[INCLUDE_KELVIN],
-        &[ASID, column!("kernel_headers_installed" B "Whether kernel headers are there")],
+        rows::LinuxHeaders::COLUMNS,
         "Whether each agent's host has kernel headers",
     ),
     def(
@@ -115,21 +92,23 @@ pub(super) const DEFS: &[TableFunctionDef] = &[
         Answered::Registry,
         Executor::OneKelvin,
         &[],
-        UDF_COLUMNS,
+        rows::ListedFunction::COLUMNS,
         "All scalar functions",
     ),
-    def("GetUDAList", Answered::Registry, Executor::OneKelvin, &[], UDF_COLUMNS, "All aggregates"),
+    def(
+        "GetUDAList",
+        Answered::Registry,
+        Executor::OneKelvin,
+        &[],
+        rows::ListedFunction::COLUMNS,
+        "All aggregates",
+    ),
     def(
         "GetUDTFList",
         Answered::Registry,
         Executor::OneKelvin,
         &[],
-        &[
-            column!("name" S "Name of the function"),
-            column!("executor" S "Where it runs"),
-            column!("init_args" S "Arguments, JSON"),
-            column!("output_relation" S "Columns, JSON"),
-        ],
+        rows::ListedTableFunction::COLUMNS,
         "All table functions",
     ),
     def(
@@ -167,7 +146,7 @@ pub(super) const DEFS: &[TableFunctionDef] = &[
         Answered::Cluster,
         Executor::OneKelvin,
         &[],
-        &[ASID, column!("version" S "Version of the cluster process")],
+        rows::Version::COLUMNS,
         "The version that answers",
     ),
     def(
@@ -175,11 +154,7 @@ pub(super) const DEFS: &[TableFunctionDef] = &[
         Answered::Agents,
         Executor::AllAgents,
         &[],
-        &[
-            ASID,
-            column!("pod_name" S "Pod of the agent"),
-            column!("debug_state" S "Metadata state as text"),
-        ],
+        rows::MetadataState::COLUMNS,
         "Each agent's metadata state",
     ),
     def(
@@ -208,20 +183,7 @@ pub(super) const DEFS: &[TableFunctionDef] = &[
         Answered::Agents,
         Executor::AllAgents,
         &[],
-        &[
-            ASID,
-            column!("name" S "Name of the table"),
-            column!("id" I "Id of the table"),
-            column!("batches_added" I "Batches added since the start"),
-            column!("batches_expired" I "Batches dropped since the start"),
-            column!("bytes_added" I "Bytes added since the start"),
-            column!("num_batches" I "Batches in the table"),
-            column!("compacted_batches" I "Batches compacted since the start"),
-            column!("size" I "Bytes in the table"),
-            column!("cold_size" I "Bytes of compacted batches"),
-            column!("max_table_size" I "Bytes that the table may have"),
-            column!("min_time" T "Oldest time in the table"),
-        ],
+        rows::TableInfo::COLUMNS,
         "Each agent's tables and their sizes",
     ),
     def(
@@ -237,7 +199,7 @@ pub(super) const DEFS: &[TableFunctionDef] = &[
         Answered::Agents,
         Executor::AllAgents,
         &[],
-        &[ASID, column!("heap" S "Heap statistics as text")],
+        rows::HeapText::COLUMNS,
         "What /proc/self/status says of each agent's memory",
     ),
     def(
@@ -283,16 +245,7 @@ pub(super) const DEFS: &[TableFunctionDef] = &[
         Answered::Agents,
         Executor::AllAgents,
         &[],
-        &[
-            ASID,
-            column!("current_allocated_bytes" I Bytes "Resident anonymous memory (RssAnon)"),
-            column!("heap_size_bytes" I Bytes "Private writable memory (VmData)"),
-            column!("central_cache_free_bytes" I Bytes "0: the allocator has no such cache"),
-            column!("transfer_cache_free_bytes" I Bytes "0: the allocator has no such cache"),
-            column!("thread_cache_free_bytes" I Bytes "0: not known of the allocator"),
-            column!("pageheap_free_bytes" I Bytes "0: not known of the allocator"),
-            column!("pageheap_unmapped_bytes" I Bytes "0: not known of the allocator"),
-        ],
+        rows::HeapNumbers::COLUMNS,
         "Each agent's heap statistics as numbers",
     ),
     def(
@@ -300,27 +253,7 @@ pub(super) const DEFS: &[TableFunctionDef] = &[
         Answered::Agents,
         Executor::AllPem,
         &[],
-        &[
-            ASID_TAGGED,
-            column!("vm_peak_bytes" I Bytes "Peak virtual memory"),
-            column!("vm_size_bytes" I Bytes "Virtual memory"),
-            column!("vm_lck_bytes" I Bytes "Locked memory"),
-            column!("vm_pin_bytes" I Bytes "Pinned memory"),
-            column!("vm_hwm_bytes" I Bytes "Peak resident memory"),
-            column!("vm_rss_bytes" I Bytes "Resident memory"),
-            column!("rss_anon_bytes" I Bytes "Resident anonymous memory"),
-            column!("rss_file_bytes" I Bytes "Resident file mappings"),
-            column!("rss_shmem_bytes" I Bytes "Resident shared memory"),
-            column!("vm_data_bytes" I Bytes "Private data"),
-            column!("vm_stk_bytes" I Bytes "Stack"),
-            column!("vm_exe_bytes" I Bytes "Program text"),
-            column!("vm_lib_bytes" I Bytes "Shared libraries"),
-            column!("vm_pte_bytes" I Bytes "Page tables"),
-            column!("vm_swap_bytes" I Bytes "Swapped out"),
-            column!("hugetlb_pages_bytes" I Bytes "Huge pages"),
-            column!("voluntary_ctxt_switches" I "Voluntary context switches"),
-            column!("nonvoluntary_ctxt_switches" I "Involuntary context switches"),
-        ],
+        rows::ProcStatus::COLUMNS,
         "Each node agent's /proc status",
     ),
     def(
@@ -328,32 +261,7 @@ pub(super) const DEFS: &[TableFunctionDef] = &[
         Answered::Agents,
         Executor::AllPem,
         &[],
-        &[
-            ASID_TAGGED,
-            column!("address" S "Address range"),
-            column!("offset" S "Offset in the mapping"),
-            column!("pathname" S "File of the mapping"),
-            column!("size_bytes" I Bytes "Size"),
-            column!("kernel_page_size_bytes" I Bytes "Page size"),
-            column!("mmu_page_size_bytes" I Bytes "Page size of the MMU"),
-            column!("rss_bytes" I Bytes "Resident memory"),
-            column!("pss_bytes" I Bytes "Proportional share"),
-            column!("shared_clean_bytes" I Bytes "Shared clean pages"),
-            column!("shared_dirty_bytes" I Bytes "Shared dirty pages"),
-            column!("private_clean_bytes" I Bytes "Private clean pages"),
-            column!("private_dirty_bytes" I Bytes "Private dirty pages"),
-            column!("referenced_bytes" I Bytes "Referenced memory"),
-            column!("anonymous_bytes" I Bytes "Anonymous memory"),
-            column!("lazy_free_bytes" I Bytes "Memory marked free"),
-            column!("anon_huge_pages_bytes" I Bytes "Anonymous huge pages"),
-            column!("shmem_pmd_mapped_bytes" I Bytes "Shared memory in huge pages"),
-            column!("file_pmd_mapped_bytes" I Bytes "File memory in huge pages"),
-            column!("shared_hugetlb_bytes" I Bytes "Shared hugetlbfs pages"),
-            column!("private_hugetlb_bytes" I Bytes "Private hugetlbfs pages"),
-            column!("swap_bytes" I Bytes "Swapped out"),
-            column!("swap_pss_bytes" I Bytes "Proportional share of swap"),
-            column!("locked_bytes" I Bytes "Locked memory"),
-        ],
+        rows::ProcMapping::COLUMNS,
         "Each node agent's /proc smaps",
     ),
 ];

@@ -1,13 +1,18 @@
 //! The rows of the table functions that list what is registered.
 
 use serde_json::json;
-use weir_types::{DataType, Relation, tables};
+use weir_types::{DataType, Relation, Value, tables};
 
 use super::ExtraTable;
 use super::declared::DEFS;
+use super::rows::{ListedColumn, ListedFunction, ListedTable, ListedTableFunction, Row};
 use crate::{aggregate, scalar};
 
-type Rows = fn(&[ExtraTable]) -> Vec<Vec<String>>;
+type Rows = fn(&[ExtraTable]) -> Vec<Vec<Value>>;
+
+fn values(rows: impl Iterator<Item = impl Row>) -> Vec<Vec<Value>> {
+    rows.map(Row::values).collect()
+}
 
 pub(super) fn rows_of(name: &str) -> Option<Rows> {
     Some(match name {
@@ -20,65 +25,63 @@ pub(super) fn rows_of(name: &str) -> Option<Rows> {
     })
 }
 
-fn table_rows(extra: &[ExtraTable]) -> Vec<Vec<String>> {
-    let declared =
-        tables::TABLES.iter().map(|table| vec![table.name.to_string(), table.desc.to_string()]);
-    declared.chain(extra.iter().map(|table| vec![table.name.clone(), table.desc.clone()])).collect()
-}
-
-fn schema_rows(extra: &[ExtraTable]) -> Vec<Vec<String>> {
-    let mut rows = Vec::new();
-    let mut push = |table: &str, relation: &Relation| {
-        for column in &relation.columns {
-            rows.push(vec![
-                table.to_string(),
-                column.name.clone(),
-                column.data_type.name().to_string(),
-                "GENERAL".to_string(),
-                column.desc.clone(),
-            ]);
-        }
+fn table_rows(extra: &[ExtraTable]) -> Vec<Vec<Value>> {
+    let row = |name: &str, desc: &str| ListedTable {
+        table_name: name.to_string(),
+        table_desc: desc.to_string(),
     };
-    for table in tables::TABLES {
-        push(table.name, &table.relation());
-    }
-    for table in extra {
-        push(&table.name, &table.relation);
-    }
-    rows
+    let declared = tables::TABLES.iter().map(|table| row(table.name, table.desc));
+    values(declared.chain(extra.iter().map(|table| row(&table.name, &table.desc))))
 }
 
-fn args_json(args: &[DataType]) -> String {
+fn schema_rows(extra: &[ExtraTable]) -> Vec<Vec<Value>> {
+    let columns = |table: &str, relation: Relation| {
+        let table = table.to_string();
+        let row = move |column: weir_types::Column| ListedColumn {
+            table_name: table.clone(),
+            column_name: column.name,
+            column_type: column.data_type.name().to_string(),
+            pattern_type: "GENERAL".to_string(),
+            column_desc: column.desc,
+        };
+        relation.columns.into_iter().map(row)
+    };
+    let declared = tables::TABLES.iter().flat_map(|table| columns(table.name, table.relation()));
+    values(
+        declared.chain(extra.iter().flat_map(|table| columns(&table.name, table.relation.clone()))),
+    )
+}
+
+fn listed(name: &str, result: DataType, args: &[DataType]) -> ListedFunction {
     let names: Vec<&str> = args.iter().map(|ty| ty.name()).collect();
-    json!({ "args": names }).to_string()
+    ListedFunction {
+        name: name.to_string(),
+        return_type: result.name().to_string(),
+        args: json!({ "args": names }).to_string(),
+    }
 }
 
-fn udf_rows(_: &[ExtraTable]) -> Vec<Vec<String>> {
-    let mut rows: Vec<Vec<String>> = scalar::all()
+fn by_name(mut rows: Vec<ListedFunction>) -> Vec<Vec<Value>> {
+    rows.sort_by(|a, b| a.name.cmp(&b.name));
+    values(rows.into_iter())
+}
+
+fn udf_rows(_: &[ExtraTable]) -> Vec<Vec<Value>> {
+    let overloads = scalar::all()
         .filter(|def| !def.is_hidden())
-        .flat_map(|def| def.overloads.iter().map(|overload| (def.name, overload)))
-        .map(|(name, overload)| {
-            vec![name.to_string(), overload.result.name().to_string(), args_json(overload.args)]
-        })
-        .collect();
-    rows.sort_by(|a, b| a[0].cmp(&b[0]));
-    rows
+        .flat_map(|def| def.overloads.iter().map(|overload| (def.name, overload)));
+    by_name(overloads.map(|(name, of)| listed(name, of.result, of.args)).collect())
 }
 
-fn uda_rows(_: &[ExtraTable]) -> Vec<Vec<String>> {
-    let mut rows: Vec<Vec<String>> = aggregate::all()
+fn uda_rows(_: &[ExtraTable]) -> Vec<Vec<Value>> {
+    let overloads = aggregate::all()
         .filter(|def| !def.is_hidden())
-        .flat_map(|def| def.overloads.iter().map(|overload| (def.name, overload)))
-        .map(|(name, overload)| {
-            vec![name.to_string(), overload.result.name().to_string(), args_json(overload.args)]
-        })
-        .collect();
-    rows.sort_by(|a, b| a[0].cmp(&b[0]));
-    rows
+        .flat_map(|def| def.overloads.iter().map(|overload| (def.name, overload)));
+    by_name(overloads.map(|(name, of)| listed(name, of.result, of.args)).collect())
 }
 
-fn udtf_rows(_: &[ExtraTable]) -> Vec<Vec<String>> {
-    let mut rows: Vec<Vec<String>> = DEFS
+fn udtf_rows(_: &[ExtraTable]) -> Vec<Vec<Value>> {
+    let mut rows: Vec<ListedTableFunction> = DEFS
         .iter()
         .filter(|def| !def.is_hidden())
         .map(|def| {
@@ -98,14 +101,14 @@ fn udtf_rows(_: &[ExtraTable]) -> Vec<Vec<String>> {
                             "ptype": "GENERAL", "desc": column.doc })
                 })
                 .collect();
-            vec![
-                def.name.to_string(),
-                def.executor.name().to_string(),
-                json!({ "args": args }).to_string(),
-                json!({ "relation": columns }).to_string(),
-            ]
+            ListedTableFunction {
+                name: def.name.to_string(),
+                executor: def.executor.name().to_string(),
+                init_args: json!({ "args": args }).to_string(),
+                output_relation: json!({ "relation": columns }).to_string(),
+            }
         })
         .collect();
-    rows.sort();
-    rows
+    rows.sort_by(|a, b| a.name.cmp(&b.name));
+    values(rows.into_iter())
 }
