@@ -343,6 +343,8 @@ pub(crate) struct Pace {
 /// A slice should take about so long …
 const SLICE_NS: u64 = 1_000_000;
 const ROWS_FIRST: usize = 256;
+/// What was too much is tried again with so many times fewer rows: from the most to one in four trials.
+const TOO_MANY_BY: usize = 8;
 
 impl Pace {
     pub(crate) fn new(limits: &Limits) -> Pace {
@@ -354,15 +356,38 @@ impl Pace {
         self.rows.min(limits.slice_bytes_max / row_bytes.max(1)).max(1)
     }
 
-    /// `rows` took so long and made so many bytes.
-    pub(crate) fn learn(&mut self, rows: usize, ns: u64, bytes: usize, limits: &Limits) {
+    /// Rows of the next slice, of rows with these bytes; at least one if there is one.
+    pub(crate) fn count(&self, bytes: impl Iterator<Item = usize>, limits: &Limits) -> usize {
+        let mut left = limits.slice_bytes_max;
+        let fits = |bytes: &usize| {
+            let fits = left > 0;
+            left = left.saturating_sub(*bytes);
+            fits
+        };
+        bytes.take(self.rows).take_while(fits).count().max(1)
+    }
+
+    /// `rows` cannot be evaluated at once. By how much is not known: they were given up on the way.
+    pub(crate) fn was_too_much(&mut self, rows: usize) {
+        self.rows = (rows / TOO_MANY_BY).max(1);
+    }
+
+    /// `rows` took so long and made so many bytes. `is_half`: with twice as many it may be too much.
+    pub(crate) fn learn(
+        &mut self,
+        rows: usize,
+        ns: u64,
+        bytes: usize,
+        is_half: bool,
+        limits: &Limits,
+    ) {
         // … and make so much.
         let bytes_max = limits.slice_bytes_max.max(1);
         let by_time = usize::try_from(ns / SLICE_NS).unwrap_or(usize::MAX);
         let over = by_time.max(bytes / bytes_max);
         if over > 0 {
             self.rows = (rows / (over + 1)).max(1);
-        } else if rows >= self.rows && ns < SLICE_NS / 2 && bytes < bytes_max / 2 {
+        } else if !is_half && rows >= self.rows && ns < SLICE_NS / 2 && bytes < bytes_max / 2 {
             self.rows = (self.rows * 2).min(limits.slice_rows_max.max(1));
         }
     }

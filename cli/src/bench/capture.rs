@@ -1,6 +1,6 @@
 //! `weir bench capture`: the agent's own cost on real traffic. Starts nginx on loopback and a fixed
 //! rate of keep-alive requests, first alone and then under a `weir up` of its own, and compares the
-//! CPU time of everything involved, as the kernel accounts it.
+//! CPU time of everything involved, as the kernel accounts it; that of the eBPF programs by itself.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -16,6 +16,7 @@ use weir_cluster::service::stats;
 use weir_types::{Clock, WallClock};
 
 use super::CaptureArgs;
+use super::programs::{Cost, Counting};
 use crate::client::Connection;
 use crate::failure::Failure;
 use crate::output;
@@ -200,7 +201,8 @@ struct Agent {
 
 fn start_agent(args: &CaptureArgs, dir: &Path, port: u16) -> anyhow::Result<Agent> {
     let data_dir: PathBuf = dir.join("data");
-    let mut child = Command::new(std::env::current_exe()?)
+    let program = args.agent.clone().map_or_else(std::env::current_exe, Ok)?;
+    let mut child = Command::new(program)
         .args(["up", "--listen", "127.0.0.1:0", "--history-bytes"])
         .arg(args.history_bytes.to_string())
         .args(["--trace", &format!("port:{port}"), "--data-dir"])
@@ -221,6 +223,18 @@ fn start_agent(args: &CaptureArgs, dir: &Path, port: u16) -> anyhow::Result<Agen
 
 fn stats(agent: &Agent) -> anyhow::Result<Json> {
     agent.connection.get("/api/v1/stats").map_err(|_| anyhow::anyhow!("the agent does not answer"))
+}
+
+/// The same load once more, and what the agent's programs took for it: counting makes each run dearer, so
+/// nothing else is measured here.
+fn load_counted(args: &CaptureArgs, port: u16, agent: u32) -> anyhow::Result<(Cost, Load)> {
+    let counting = Counting::start(agent)?;
+    let idle = counting.read()?;
+    std::thread::park_timeout(Duration::from_secs(2));
+    let begin = counting.read()?;
+    let load = load(args, port)?;
+    let cost = counting.read()?.since(begin);
+    Ok((cost.without(begin.since(idle)), load))
 }
 
 pub(crate) fn run(args: &CaptureArgs) -> Result<(), Failure> {
@@ -259,6 +273,8 @@ fn measure_in(args: &CaptureArgs, dir: &Path) -> anyhow::Result<Json> {
     std::thread::park_timeout(Duration::from_secs(2));
     let agent_ns = crate::up::cpu_ns_of(agent.running.pid()) - agent_start;
     let after = stats(&agent)?;
+    output::note("load with the agent, its programs' time counted …");
+    let (programs, counted) = load_counted(args, port, agent.running.pid())?;
     agent.running.stop();
     nginx.stop();
     let http = |stats: &Json, key: &str| stats["tables"]["http_events"][key].as_u64().unwrap_or(0);
@@ -283,6 +299,8 @@ fn measure_in(args: &CaptureArgs, dir: &Path) -> anyhow::Result<Json> {
         "unpaired": http(&after, "unpaired"),
         "agent_cpu_us_per_request": us(agent_ns, traced.requests),
         "all_processes_added_us_per_request": ((together - together_alone) * 100.0).round() / 100.0,
+        "program_us_per_request": us(programs.run_ns, counted.requests),
+        "program_runs_per_request": (programs.runs as f64 / counted.requests.max(1) as f64 * 100.0).round() / 100.0,
         "agent_idle_cpu_ms_per_s": idle_ns as f64 / 2e6,
         "agent_rss_bytes": after["process"]["rss_bytes"],
         "history_bytes": http(&after, "bytes"),

@@ -6,8 +6,10 @@ mod compile;
 mod generator;
 mod let_verify;
 mod let_workload;
+mod programs;
 mod reference;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -64,6 +66,9 @@ pub(crate) struct CaptureArgs {
     pub(crate) connections: usize,
     #[arg(long, value_parser = parse_bytes, default_value = "32MiB")]
     pub(crate) history_bytes: usize,
+    /// The weir to be measured, instead of this one: to compare two of them in turns.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) agent: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -38,6 +38,8 @@ struct OfLife {
     /// Everything, while it comes in parts.
     coming: Option<MetadataSnapshot>,
     next_sequence: u64,
+    /// How many messages it has told, as far as is known.
+    told: u64,
     is_whole: bool,
     /// There was no room for something.
     is_full: bool,
@@ -82,12 +84,13 @@ enum Taken {
 
 impl OfLife {
     fn is_behind(&self) -> bool {
-        !self.is_whole || self.is_full
+        !self.is_whole || self.told > self.next_sequence || self.is_full
     }
 
     /// Takes a message in if it is the next.
     fn take(&mut self, told: Told) -> Taken {
         let Told { sequence, part, machine, changes } = told;
+        self.told = self.told.max(sequence + 1);
         if sequence < self.next_sequence {
             return Taken::Repeat;
         }
@@ -183,6 +186,7 @@ impl Merged {
             snapshot: MetadataSnapshot::default(),
             coming: None,
             next_sequence: 0,
+            told: 0,
             is_whole: false,
             is_full: false,
             asked_ms: None,
@@ -351,8 +355,8 @@ impl Coordinator {
         let Some(at) = self.entities.at(name, node.info.incarnation) else { return };
         let life = &mut self.entities.lives[at];
         let waits = |asked_ms: u64| now_ms.saturating_sub(asked_ms) < WHOLE_WAIT_MS;
-        // Asking does not make room.
-        if life.is_whole || life.asked_ms.is_some_and(waits) {
+        // If there is no room, asking does not make any.
+        if life.told == life.next_sequence && life.is_whole || life.asked_ms.is_some_and(waits) {
             return;
         }
         match node.link.send(&ToNode::TellEntities) {
@@ -385,6 +389,7 @@ impl Coordinator {
         let Some(node) = self.nodes.get(name) else { return };
         if let Some(at) = self.entities.at(name, node.info.incarnation) {
             let life = &mut self.entities.lives[at];
+            life.told = life.told.max(told);
             if life.next_sequence < told {
                 if life.is_whole {
                     BusCounters::count(&self.counters.names_broken_total);

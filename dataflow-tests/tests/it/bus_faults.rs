@@ -295,6 +295,7 @@ impl World {
                 versions.push(tick_ms);
             }
             let (id, name) = (service(idx), called(versions.len() - 1));
+            self.log.push(format!("tick {tick_ms}: {id} is '{name}' on {number}"));
             let meta = ServiceMeta { id: id.clone(), name: name.clone(), ..Default::default() };
             let meta = (!name.is_empty()).then(|| Arc::new(meta));
             let node = &mut self.nodes[number];
@@ -436,14 +437,17 @@ impl World {
         World::shown(view).into_iter().map(|(service, n, _)| (service, n)).collect()
     }
 
-    /// Whether all is called as it was at a tick, or later.
+    /// Whether all is called as it was at a tick, or later. What a former life of a node knew, and its
+    /// present one never did, still counts.
     fn is_named(&self, view: &View, since_ms: u64) -> bool {
         World::shown(view).iter().all(|(of, _, name)| {
             let Some(name) = name else { return true };
             let idx = (0..SERVICES).find(|idx| service(*idx) == *of).unwrap();
             let versions = &self.versions[idx];
             let known = versions.iter().filter(|from_ms| **from_ms <= since_ms).count();
-            (known.saturating_sub(1)..versions.len()).any(|version| called(version) == *name)
+            let mut names = (known.saturating_sub(1)..versions.len()).map(called);
+            let is_first = self.nodes[idx % self.nodes.len()].incarnation == 1;
+            names.any(|now| now == *name || (now.is_empty() && !is_first))
         })
     }
 

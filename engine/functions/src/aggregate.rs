@@ -6,6 +6,7 @@
 //! leave it out.
 
 mod bound;
+mod column;
 mod finish;
 mod pprof;
 mod registry;
@@ -17,6 +18,7 @@ use weir_types::{DataType, RecordBatch, SemanticType, Value};
 use crate::FunctionError;
 
 pub use bound::BoundAgg;
+pub use column::AccColumn;
 pub use registry::{AggDef, AggOverload, all, find};
 
 /// The result type of the aggregate for exactly these argument types.
@@ -131,6 +133,12 @@ impl AggFn {
     #[must_use]
     pub fn bind<'a>(&'a self, batch: &'a RecordBatch) -> BoundAgg<'a> {
         BoundAgg::new(self, batch)
+    }
+
+    /// Accumulators of many groups side by side.
+    #[must_use]
+    pub fn column(&self) -> AccColumn {
+        AccColumn::new(self)
     }
 
     /// The result.

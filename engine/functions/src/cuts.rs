@@ -8,7 +8,7 @@ use std::cell::Cell;
 pub enum Cut {
     /// A text was longer than a text may be, and ends early.
     TextBytes,
-    /// The texts of a batch were longer than they may be together: some are empty.
+    /// The texts of a column, or of a row, were longer than they may be together: some are empty.
     ColumnBytes,
     /// An SQL statement is too long or too complex to be normalized.
     Statement,
@@ -16,11 +16,22 @@ pub enum Cut {
     RegexRules,
     /// A pattern takes too long on a text: the rest of the text is as if nothing matched there.
     RegexWork,
+    /// The functions of a row take too long together: the last ones are left out.
+    RowWork,
+    /// An aggregate has more values than its result can be made of in time: it is made of some.
+    Values,
 }
 
 /// All of them, in declared order.
-const ALL: [Cut; 5] =
-    [Cut::TextBytes, Cut::ColumnBytes, Cut::Statement, Cut::RegexRules, Cut::RegexWork];
+const ALL: [Cut; 7] = [
+    Cut::TextBytes,
+    Cut::ColumnBytes,
+    Cut::Statement,
+    Cut::RegexRules,
+    Cut::RegexWork,
+    Cut::RowWork,
+    Cut::Values,
+];
 
 impl Cut {
     /// The name that the outside sees.
@@ -32,6 +43,8 @@ impl Cut {
             Cut::Statement => "cut_statement",
             Cut::RegexRules => "cut_regex_rules",
             Cut::RegexWork => "cut_regex_work",
+            Cut::RowWork => "cut_row_work",
+            Cut::Values => "cut_values",
         }
     }
 }
@@ -79,6 +92,16 @@ pub(crate) fn note(cut: Cut, values: usize) {
     let mut cuts = CUTS.get();
     cuts.0[cut as usize] += values as u64;
     CUTS.set(cuts);
+}
+
+/// What was cut on this thread since the last call of [`take`].
+pub(crate) fn so_far() -> Cuts {
+    CUTS.get()
+}
+
+/// As if nothing had been cut since then.
+pub(crate) fn reset(so_far: Cuts) {
+    CUTS.set(so_far);
 }
 
 /// What was cut on this thread since the last call.

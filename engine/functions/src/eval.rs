@@ -13,10 +13,11 @@ use arrow_schema::DataType as ArrowType;
 use weir_types::batch::{StrColumn, arrow_type, value_at};
 use weir_types::{DataType, Expr, Value};
 
+use crate::cuts::{self, Cut};
 use crate::operand::{Call, Constants, Operand};
 use crate::output;
 use crate::scalar::{self, Overload, ScalarDef};
-use crate::{EvalCtx, FunctionError};
+use crate::{EvalCtx, FunctionError, work};
 
 /// Deeper expressions are refused: evaluation recurses. A chain of 1,000 `or`s fits.
 pub const EXPR_DEPTH_MAX: usize = 1024;
@@ -32,7 +33,15 @@ enum Node {
     Column { idx: usize, data_type: DataType },
     Literal(Value),
     Now { factor: i64, offset_ns: i64 },
-    Call { overload: &'static Overload, args: Vec<Node>, prepared: Option<Constants> },
+    Call(CallNode),
+}
+
+struct CallNode {
+    overload: &'static Overload,
+    args: Vec<Node>,
+    prepared: Option<Constants>,
+    /// How often each byte of a text is read, as it were.
+    reads: u64,
 }
 
 impl std::fmt::Debug for CompiledExpr {
@@ -136,7 +145,7 @@ fn compile_call(
         })
         .collect();
     let prepared = def.prepare.map(|prepare| prepare(&literals));
-    Ok(Node::Call { overload, args, prepared })
+    Ok(Node::Call(CallNode { overload, args, prepared, reads: def.reads }))
 }
 
 /// The value of a call with literal arguments, if the function depends on nothing else.
@@ -164,12 +173,12 @@ fn eval_node(node: &Node, ctx: &EvalCtx, batch: &RecordBatch) -> Result<Operand,
         Node::Now { factor, offset_ns } => Ok(Operand::Scalar(Value::Int64(
             ctx.now_unix_ns.wrapping_mul(*factor).wrapping_add(*offset_ns),
         ))),
-        Node::Call { overload, args, prepared } => {
+        Node::Call(CallNode { overload, args, prepared, reads }) => {
             let args =
                 args.iter().map(|arg| eval_node(arg, ctx, batch)).collect::<Result<Vec<_>, _>>()?;
             let call =
                 Call { ctx, args: &args, rows: batch.num_rows(), prepared: prepared.as_ref() };
-            Ok(run(overload, &call))
+            Ok(run(overload, &call, *reads))
         }
     }
 }
@@ -191,14 +200,53 @@ fn column(batch: &RecordBatch, idx: usize, data_type: DataType) -> Result<Operan
     }
 }
 
-fn run(overload: &Overload, call: &Call<'_>) -> Operand {
+/// The kernel's result, if there may be so much work.
+fn computed(overload: &Overload, call: &Call<'_>, reads: u64) -> Option<ArrayRef> {
+    if work::is_wasted() {
+        return None;
+    }
+    let bytes: u64 = call.args.iter().map(|arg| read_bytes(arg, call.rows)).sum();
+    let fits = work::spend_read(bytes.saturating_mul(reads) + call.rows as u64 * ROW_BYTES);
+    if !fits {
+        cuts::note(Cut::RowWork, call.rows);
+        return None;
+    }
+    Some((overload.kernel)(call))
+}
+
+/// A call for a row costs as much as reading so many bytes, whatever its arguments are.
+const ROW_BYTES: u64 = 16;
+
+/// Bytes of the texts that a kernel looks at in an argument.
+fn read_bytes(arg: &Operand, rows: usize) -> u64 {
+    match arg {
+        Operand::Scalar(Value::String(text)) => text.len() as u64 * rows as u64,
+        Operand::Scalar(_) => 0,
+        Operand::Array(array) => match StrColumn::of(array) {
+            None => 0,
+            Some(StrColumn::Plain(texts)) => {
+                let offsets = texts.value_offsets();
+                let bytes = offsets.last().unwrap_or(&0) - offsets.first().unwrap_or(&0);
+                u64::try_from(bytes).unwrap_or(0)
+            }
+            Some(StrColumn::Dictionary { keys, values }) => {
+                let lengths = |key: &i32| values.value_length(*key as usize) as u64;
+                keys.values().iter().map(lengths).sum()
+            }
+        },
+    }
+}
+
+fn run(overload: &Overload, call: &Call<'_>, reads: u64) -> Operand {
+    // What is not computed is as cheap as can be.
+    let nothing = || Operand::Scalar(overload.result.zero());
     let mut arrays = call.args.iter().filter_map(|arg| match arg {
         Operand::Array(array) => Some(array),
         Operand::Scalar(_) => None,
     });
     let Some(array) = arrays.next() else {
         let once = Call { rows: 1, ..*call };
-        let result = (overload.kernel)(&once);
+        let Some(result) = computed(overload, &once, reads) else { return nothing() };
         let value = value_at(&result, overload.result, 0)
             .expect("kernels give the type that their overload says");
         return Operand::Scalar(value);
@@ -214,8 +262,10 @@ fn run(overload: &Overload, call: &Call<'_>) -> Operand {
         };
         let args: Vec<Operand> = call.args.iter().map(values).collect();
         let per_value = Call { args: &args, rows: dictionary.values().len(), ..*call };
-        let results = (overload.kernel)(&per_value);
-        return Operand::Array(output::spread(&results, dictionary.keys()));
+        let results = computed(overload, &per_value, reads);
+        return results.map_or_else(nothing, |results| {
+            Operand::Array(output::spread(&results, dictionary.keys()))
+        });
     }
-    Operand::Array((overload.kernel)(call))
+    computed(overload, call, reads).map_or_else(nothing, Operand::Array)
 }

@@ -4,7 +4,9 @@
 //! for is decoded. Numbers keep the difference between integers and doubles; of duplicate members
 //! the first counts. Depth is bounded by the text only: nothing recurses.
 
-use std::io::Write;
+mod double;
+
+pub(crate) use double::push_double;
 
 /// What a value is; numbers and texts are decoded on demand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,62 +196,6 @@ pub(crate) fn push_quoted(out: &mut Vec<u8>, text: &[u8]) {
     }
     out.extend_from_slice(&text[copied..]);
     out.push(b'"');
-}
-
-/// From this power of ten on doubles are written with an exponent.
-const PLAIN_DIGITS_MAX: i32 = 21;
-
-/// The shortest text that reads back as the double, with a decimal point or an exponent, so that it
-/// stays a double: `5.0`, `0.001`, `1.5e300`.
-pub(crate) fn push_double(out: &mut Vec<u8>, value: f64) {
-    let mut scientific = [0u8; 32];
-    let mut unwritten = &mut scientific[..];
-    write!(unwritten, "{value:e}").expect("at most 24 characters");
-    let free = unwritten.len();
-    let text = &scientific[..32 - free];
-    let (mantissa, exponent) = match memchr::memchr(b'e', text) {
-        Some(at) => (&text[..at], &text[at + 1..]),
-        None => return out.extend_from_slice(b"null"),
-    };
-    let exponent: i32 =
-        std::str::from_utf8(exponent).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-    let mut digits = [0u8; 24];
-    let mut count = 0;
-    for &byte in mantissa {
-        match byte {
-            b'-' => out.push(b'-'),
-            b'.' => {}
-            digit => {
-                digits[count] = digit;
-                count += 1;
-            }
-        }
-    }
-    push_digits(out, &digits[..count], exponent);
-}
-
-/// `digits` with the point after the first, times ten to the `exponent`.
-fn push_digits(out: &mut Vec<u8>, digits: &[u8], exponent: i32) {
-    let whole = exponent + 1;
-    let count = digits.len() as i32;
-    if (count..=PLAIN_DIGITS_MAX).contains(&whole) {
-        out.extend_from_slice(digits);
-        out.extend(std::iter::repeat_n(b'0', (whole - count) as usize));
-        out.extend_from_slice(b".0");
-    } else if (1..=PLAIN_DIGITS_MAX).contains(&whole) {
-        out.extend_from_slice(&digits[..whole as usize]);
-        out.push(b'.');
-        out.extend_from_slice(&digits[whole as usize..]);
-    } else if (-5..=0).contains(&whole) {
-        out.extend_from_slice(b"0.");
-        out.extend(std::iter::repeat_n(b'0', -whole as usize));
-        out.extend_from_slice(digits);
-    } else {
-        out.push(digits[0]);
-        out.push(b'.');
-        out.extend_from_slice(if count > 1 { &digits[1..] } else { b"0" });
-        write!(out, "e{exponent}").expect("writing to memory cannot fail");
-    }
 }
 
 struct Scanner<'a> {

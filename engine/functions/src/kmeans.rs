@@ -4,7 +4,7 @@
 //! The result depends on the set of points only, not on their order: points come in bytewise order
 //! of their texts, the first centre is the heaviest point, each further one the point that weighs
 //! and lies farthest from the centres so far, and sums run in that order. The work is bounded by
-//! [`POINTS_MAX`], [`CENTERS_MAX`] and [`ROUNDS_MAX`], whatever comes in.
+//! [`POINTS_MAX`], [`CENTERS_MAX`], [`ROUNDS_MAX`] and [`WORK_MAX`], whatever comes in.
 
 use crate::json::{self, JsonKind};
 
@@ -13,6 +13,9 @@ const POINTS_MAX: usize = 1024;
 pub(crate) const CENTERS_MAX: i64 = 64;
 /// Rounds of moving centres; centres rarely move after ten.
 const ROUNDS_MAX: usize = 16;
+/// Numbers of points that are looked at, each once a centre and round: some 20 ms. A thousand points of 128
+/// numbers may have seven centres; with more centres or longer points there are fewer points.
+const WORK_MAX: usize = 16_000_000;
 /// Squares and sums of numbers up to this stay finite.
 const NUMBER_MAX: f64 = 1e100;
 
@@ -55,14 +58,16 @@ pub(crate) fn nearest(centers: &[Vec<f64>], point: &[f64]) -> Option<usize> {
 pub(crate) fn fit(mut points: Vec<Weighted>, count: i64) -> Vec<Vec<f64>> {
     let Some(length) = points.first().map(|first| first.point.len()) else { return Vec::new() };
     points.retain(|weighted| weighted.point.len() == length);
-    if points.len() > POINTS_MAX {
+    let count = usize::try_from(count.clamp(0, CENTERS_MAX)).unwrap_or(0);
+    let point_work = length.saturating_mul(count.max(1) * (ROUNDS_MAX + 1));
+    let points_max = POINTS_MAX.min(WORK_MAX / point_work);
+    if points.len() > points_max {
         let (all, mut idx) = (points.len(), 0);
         points.retain(|_| {
             idx += 1;
-            (idx - 1) * POINTS_MAX / all != idx * POINTS_MAX / all
+            (idx - 1) * points_max / all != idx * points_max / all
         });
     }
-    let count = usize::try_from(count.clamp(0, CENTERS_MAX)).unwrap_or(0);
     let mut centers = spread_out(&points, count);
     for _ in 0..ROUNDS_MAX {
         let moved = means(&points, &centers);

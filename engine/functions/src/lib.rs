@@ -25,6 +25,7 @@ pub mod scalar;
 mod semantic;
 pub mod table_functions;
 mod wants;
+pub mod work;
 
 use std::sync::Arc;
 

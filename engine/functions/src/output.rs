@@ -14,6 +14,7 @@ use weir_types::Value;
 
 use crate::cuts::{self, Cut};
 use crate::operand::Prim;
+use crate::work;
 
 /// Longest text that a function makes; longer ones are cut. A column that is joined with itself in each
 /// line would take all memory otherwise, and nothing that is captured is as long.
@@ -72,12 +73,14 @@ pub(crate) fn plain_strings(
     offsets.push(0i32);
     for row in 0..rows {
         let before = bytes.len();
-        write(row, &mut bytes);
+        if !work::is_wasted() {
+            write(row, &mut bytes);
+        }
         if bytes.len() - before > VALUE_BYTES_MAX {
             bytes.truncate(before + VALUE_BYTES_MAX);
             cuts::note(Cut::TextBytes, 1);
         }
-        if bytes.len() > TEXT_BYTES_MAX {
+        if bytes.len() > TEXT_BYTES_MAX || !work::spend_made((bytes.len() - before) as u64) {
             bytes.truncate(before);
             cuts::note(Cut::ColumnBytes, 1);
         }

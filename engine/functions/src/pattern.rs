@@ -2,24 +2,37 @@
 //! matches of a text may take its square, times the size of the pattern: hours for a text of a megabyte.
 //!
 //! A text for which even the worst is little is left to that crate. For others the same automaton is walked
-//! here, step by step and counted; what is above [`WORK_MAX`] is given up. It knows no syntax of its own.
+//! here, step by step and counted; what is above [`WORK_MAX`] is given up, and so is what is above what there
+//! may be at once ([`crate::work`]). It knows no syntax of its own. States are made when they are met, and
+//! kept for the next text; what a text takes is counted as if none had been kept, so that it does not depend
+//! on the texts before.
 
 use std::ops::{ControlFlow, Range};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use hashbrown::HashSet;
 use regex::bytes::{Regex, RegexBuilder};
+use regex_automata::hybrid::LazyStateID;
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson;
 use regex_automata::util::captures::Captures;
 use regex_automata::util::syntax;
 use regex_automata::{Input, meta};
 
+use crate::work;
+
 /// What the states that a pattern meets while it runs may take; they are forgotten beyond.
 const STATES_BYTES_MAX: usize = 1 << 20;
-/// Steps for a text that are nothing, even if each is as slow as it can be: bytes times states.
-const PLAIN_WORK_MAX: u64 = 4_000_000;
-/// Steps for a text, of about 2 ns: some 50 ms. A text of a megabyte may be looked at sixteen times over.
-const WORK_MAX: u64 = 16_000_000;
+/// Steps for a text that are little, even if each is as slow as it can be: bytes times states.
+const PLAIN_WORK_MAX: u64 = 256_000;
+/// So much of the worst is charged for what is left to the crate: mostly it takes far less, and what is charged
+/// decides how many rows are looked at together.
+const PLAIN_SHARE: u64 = 4;
+/// Steps for a text, of about 3 ns: some 18 ms. A text of a megabyte may be looked at six times over, or have
+/// 160,000 matches.
+pub(crate) const WORK_MAX: u64 = 6_000_000;
+/// Finding the groups of a match, and what is made of it, takes as long as so many steps.
+const MATCH_WORK: u64 = 30;
 /// A step into a set of states that is not known yet costs so much for each of the pattern's states.
 const UNKNOWN_WORK: u64 = 2;
 
@@ -29,6 +42,20 @@ pub(crate) struct GaveUp;
 
 /// Where a group of a match lies; group 0 is the match.
 pub(crate) type Groups<'a> = &'a dyn Fn(usize) -> Option<Range<usize>>;
+
+/// What matches are found for.
+pub(crate) trait Matches {
+    /// The text is looked at from its beginning: what was found before is found again.
+    fn begin(&mut self);
+    fn found(&mut self, groups: Groups<'_>) -> ControlFlow<()>;
+}
+
+/// Why a walk ended before its text.
+enum Stop {
+    GaveUp,
+    /// States had to be forgotten of which some are from texts before: to be counted, it has to begin without.
+    Forgot,
+}
 
 pub(crate) struct Pattern {
     plain: Regex,
@@ -74,6 +101,11 @@ impl Pattern {
         Ok(pattern)
     }
 
+    /// Whether the text is a pattern on its own.
+    pub(crate) fn is_pattern(text: &str) -> bool {
+        syntax::parse_with(text, &syntax::Config::new().utf8(false)).is_ok()
+    }
+
     /// Groups of a match, itself included.
     pub(crate) fn groups(&self) -> usize {
         self.plain.captures_len()
@@ -109,8 +141,9 @@ impl Pattern {
 
     /// `sharers`: so many patterns are tried on a text, and share what it may take.
     pub(crate) fn is_match(&self, text: &[u8], sharers: u64) -> Result<bool, GaveUp> {
-        let steps = (text.len() as u64).saturating_mul(self.states);
-        if steps <= PLAIN_WORK_MAX / sharers.max(1) {
+        let worst = (text.len() as u64).saturating_mul(self.states);
+        if worst <= PLAIN_WORK_MAX / sharers.max(1) {
+            spend_plain(worst)?;
             return Ok(self.plain.is_match(text));
         }
         let counted = self.counted().ok_or(GaveUp)?;
@@ -118,25 +151,28 @@ impl Pattern {
         counted.walk(self.states, work_max, |walk| Ok(walk.end_of_match(text, 0)?.is_some()))
     }
 
-    /// Calls `each` with every match, in order, until it breaks. What was found before it gave up stands.
-    pub(crate) fn each_match(
-        &self,
-        text: &[u8],
-        mut each: impl FnMut(Groups<'_>) -> ControlFlow<()>,
-    ) -> Result<(), GaveUp> {
+    /// Tells every match, in order, until it breaks. What was found before it gave up stands.
+    pub(crate) fn each_match(&self, text: &[u8], matches: &mut impl Matches) -> Result<(), GaveUp> {
+        matches.begin();
         let len = text.len() as u64;
-        if len.saturating_mul(len).saturating_mul(self.states) <= PLAIN_WORK_MAX {
+        let worst = len.saturating_mul(len).saturating_mul(self.states);
+        if worst <= PLAIN_WORK_MAX {
+            spend_plain(worst)?;
             for groups in self.plain.captures_iter(text) {
                 let group = |idx| groups.get(idx).map(|group| group.range());
-                if each(&group).is_break() {
+                if matches.found(&group).is_break() {
                     break;
                 }
             }
             return Ok(());
         }
         let counted = self.counted().ok_or(GaveUp)?;
-        counted.walk(self.states, WORK_MAX, |walk| walk.each(text, each))
+        counted.walk(self.states, WORK_MAX, |walk| walk.each(text, matches))
     }
+}
+
+fn spend_plain(worst: u64) -> Result<(), GaveUp> {
+    if work::spend_steps(worst / PLAIN_SHARE) { Ok(()) } else { Err(GaveUp) }
 }
 
 impl Counted {
@@ -144,14 +180,25 @@ impl Counted {
         &self,
         states: u64,
         work_max: u64,
-        with: impl FnOnce(&mut Walk<'_>) -> Result<T, GaveUp>,
+        mut with: impl FnMut(&mut Walk<'_>) -> Result<T, Stop>,
     ) -> Result<T, GaveUp> {
         let lock = || self.caches.lock().unwrap_or_else(PoisonError::into_inner);
         let cache = lock().pop().unwrap_or_else(|| self.dfa.create_cache());
-        let mut walk = Walk { counted: self, cache, states, left: work_max };
-        let result = with(&mut walk);
+        let allowed = work_max.min(work::steps_left());
+        let mut walk = Walk::new(self, cache, states, allowed);
+        let mut result = with(&mut walk);
+        if matches!(result, Err(Stop::Forgot)) {
+            let mut cache = walk.cache;
+            self.dfa.reset_cache(&mut cache);
+            walk = Walk { begins_empty: true, ..Walk::new(self, cache, states, allowed) };
+            result = with(&mut walk);
+        }
+        work::spend_steps(allowed - walk.left);
+        if result.is_err() && allowed < work_max {
+            work::out_of_steps();
+        }
         lock().push(walk.cache);
-        result
+        result.map_err(|_| GaveUp)
     }
 }
 
@@ -161,25 +208,33 @@ struct Walk<'a> {
     cache: Cache,
     states: u64,
     left: u64,
+    /// What this text has met.
+    met: HashSet<LazyStateID>,
+    /// How often states were forgotten, and whether none were there when the text began.
+    forgotten: usize,
+    begins_empty: bool,
 }
 
-impl Walk<'_> {
-    fn each(
-        &mut self,
-        text: &[u8],
-        mut each: impl FnMut(Groups<'_>) -> ControlFlow<()>,
-    ) -> Result<(), GaveUp> {
+impl<'a> Walk<'a> {
+    fn new(counted: &'a Counted, cache: Cache, states: u64, left: u64) -> Walk<'a> {
+        let forgotten = cache.clear_count();
+        let (met, begins_empty) = (HashSet::new(), false);
+        Walk { counted, cache, states, left, met, forgotten, begins_empty }
+    }
+
+    fn each(&mut self, text: &[u8], matches: &mut impl Matches) -> Result<(), Stop> {
+        matches.begin();
         let mut captures = self.counted.groups.create_captures();
         let (mut from, mut last_end) = (0, None);
         while from <= text.len() && self.find(text, from, &mut captures)? {
-            let found = captures.get_match().ok_or(GaveUp)?;
+            let found = captures.get_match().ok_or(Stop::GaveUp)?;
             // An empty match right behind the last one is none.
             if found.is_empty() && last_end == Some(found.end()) {
                 from += 1;
                 continue;
             }
             let group = |idx| captures.get_group(idx).map(|group| group.range());
-            if each(&group).is_break() {
+            if matches.found(&group).is_break() {
                 break;
             }
             from = found.end();
@@ -188,56 +243,65 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn spend(&mut self, work: u64) -> Result<(), GaveUp> {
-        self.left = self.left.checked_sub(work).ok_or(GaveUp)?;
+    fn spend(&mut self, work: u64) -> Result<(), Stop> {
+        self.left = self.left.checked_sub(work).ok_or(Stop::GaveUp)?;
+        Ok(())
+    }
+
+    /// Pays for a state if this text has not met it before, whether it was there already or not.
+    fn meet(&mut self, state: LazyStateID) -> Result<(), Stop> {
+        if self.cache.clear_count() != self.forgotten {
+            if !self.begins_empty {
+                return Err(Stop::Forgot);
+            }
+            self.forgotten = self.cache.clear_count();
+            self.met.clear();
+        }
+        if self.met.insert(state) {
+            self.spend(self.states.saturating_mul(UNKNOWN_WORK))?;
+        }
         Ok(())
     }
 
     /// The leftmost match from `from` on, with its groups.
-    fn find(&mut self, text: &[u8], from: usize, captures: &mut Captures) -> Result<bool, GaveUp> {
+    fn find(&mut self, text: &[u8], from: usize, captures: &mut Captures) -> Result<bool, Stop> {
         let before = self.left;
         let Some(end) = self.end_of_match(text, from)? else { return Ok(false) };
         // The same match again, within what was just walked: no more than once forth and once back.
-        self.spend(2 * (before - self.left))?;
+        self.spend(2 * (before - self.left) + MATCH_WORK)?;
         let input = Input::new(text).span(from..end);
         self.counted.groups.search_captures(&input, captures);
         Ok(captures.is_match())
     }
 
     /// Where the leftmost match from `from` on ends.
-    fn end_of_match(&mut self, text: &[u8], from: usize) -> Result<Option<usize>, GaveUp> {
+    fn end_of_match(&mut self, text: &[u8], from: usize) -> Result<Option<usize>, Stop> {
         let (dfa, input) = (&self.counted.dfa, Input::new(text).span(from..text.len()));
-        let mut state = dfa.start_state_forward(&mut self.cache, &input).map_err(|_| GaveUp)?;
+        let mut state =
+            dfa.start_state_forward(&mut self.cache, &input).map_err(|_| Stop::GaveUp)?;
+        self.meet(state)?;
         let mut end = None;
         for (at, &byte) in text.iter().enumerate().skip(from) {
-            let is_plain = !state.is_tagged();
-            let known = is_plain
-                .then(|| dfa.next_state_untagged(&self.cache, state, byte))
-                .filter(|next| !next.is_unknown());
-            state = match known {
-                Some(next) => {
-                    self.left = self.left.checked_sub(1).ok_or(GaveUp)?;
-                    next
-                }
-                None => {
-                    let held = self.cache.memory_usage();
-                    let next = dfa.next_state(&mut self.cache, state, byte);
-                    let is_new = is_plain || held != self.cache.memory_usage();
-                    let work = if is_new { self.states.saturating_mul(UNKNOWN_WORK) } else { 1 };
-                    self.spend(work)?;
-                    next.map_err(|_| GaveUp)?
-                }
+            self.spend(1)?;
+            let next = if state.is_tagged() {
+                LazyStateID::default()
+            } else {
+                dfa.next_state_untagged(&self.cache, state, byte)
             };
+            if next != state || next.is_tagged() {
+                state = dfa.next_state(&mut self.cache, state, byte).map_err(|_| Stop::GaveUp)?;
+                self.meet(state)?;
+            }
             if state.is_match() {
                 // A match is seen one byte late.
                 end = Some(at);
             } else if state.is_dead() {
                 return Ok(end);
             } else if state.is_quit() {
-                return Err(GaveUp);
+                return Err(Stop::GaveUp);
             }
         }
-        let state = dfa.next_eoi_state(&mut self.cache, state).map_err(|_| GaveUp)?;
+        let state = dfa.next_eoi_state(&mut self.cache, state).map_err(|_| Stop::GaveUp)?;
         Ok(if state.is_match() { Some(text.len()) } else { end })
     }
 }
@@ -247,12 +311,25 @@ mod tests {
     use super::*;
 
     fn matches(pattern: &Pattern, text: &[u8]) -> Result<Vec<Vec<Option<Range<usize>>>>, GaveUp> {
-        let mut all = Vec::new();
-        pattern.each_match(text, |group| {
-            all.push((0..pattern.groups()).map(group).collect());
+        let mut all = All { groups: pattern.groups(), found: Vec::new() };
+        pattern.each_match(text, &mut all)?;
+        Ok(all.found)
+    }
+
+    /// The groups of all matches.
+    struct All {
+        groups: usize,
+        found: Vec<Vec<Option<Range<usize>>>>,
+    }
+
+    impl Matches for All {
+        fn begin(&mut self) {
+            self.found.clear();
+        }
+        fn found(&mut self, group: Groups<'_>) -> ControlFlow<()> {
+            self.found.push((0..self.groups).map(group).collect());
             ControlFlow::Continue(())
-        })?;
-        Ok(all)
+        }
     }
 
     /// Counted, a text has the same matches with the same groups as left to the crate: empty ones, at line
@@ -312,22 +389,15 @@ mod tests {
     impl Pattern {
         /// As counted, with so much to spend that it never gives up.
         fn unbounded(&self, text: &[u8]) -> Result<Vec<Vec<Option<Range<usize>>>>, GaveUp> {
+            let mut all = All { groups: self.groups(), found: Vec::new() };
             let counted = self.counted().ok_or(GaveUp)?;
-            let cache = counted.dfa.create_cache();
-            let mut walk = Walk { counted, cache, states: 1, left: u64::MAX };
-            let mut all = Vec::new();
-            walk.each(text, |groups| {
-                all.push((0..self.groups()).map(groups).collect());
-                ControlFlow::Continue(())
-            })?;
-            Ok(all)
+            counted.walk(1, u64::MAX, |walk| walk.each(text, &mut all))?;
+            Ok(all.found)
         }
 
         fn unbounded_match(&self, text: &[u8]) -> Result<bool, GaveUp> {
             let counted = self.counted().ok_or(GaveUp)?;
-            let cache = counted.dfa.create_cache();
-            let mut walk = Walk { counted, cache, states: 1, left: u64::MAX };
-            Ok(walk.end_of_match(text, 0)?.is_some())
+            counted.walk(1, u64::MAX, |walk| Ok(walk.end_of_match(text, 0)?.is_some()))
         }
     }
 
@@ -346,10 +416,16 @@ mod tests {
         let binary: Vec<u8> = (0..1 << 20).map(|_| bit()).collect();
         let pattern = Pattern::new("[01]*1[01]{400}x", false, 2 << 20).unwrap();
         assert_eq!(pattern.is_match(&binary, 1), Err(GaveUp));
-        for (harmless, count) in [("A", 1 << 20), ("[a-z]+", 0), ("A+", 1), ("(A)(A)", 1 << 19)] {
+        let harmless = [
+            ("A", 1 << 17, 1 << 17),
+            ("[a-z]+", 1 << 20, 0),
+            ("A+", 1 << 20, 1),
+            ("(A)(A)", 1 << 17, 1 << 16),
+        ];
+        for (harmless, len, count) in harmless {
             let pattern = Pattern::new(harmless, false, 2 << 20).unwrap();
             assert_eq!(
-                matches(&pattern, long.as_bytes()).map(|all| all.len()),
+                matches(&pattern, &long.as_bytes()[..len]).map(|all| all.len()),
                 Ok(count),
                 "{harmless}"
             );

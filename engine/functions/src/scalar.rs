@@ -60,6 +60,9 @@ pub struct ScalarDef {
     /// Why calling it is refused, if it is: the name is known, but it cannot be computed here.
     pub refusal: Option<&'static str>,
     pub(crate) prepare: Option<Prepare>,
+    /// How many times slower than reading each byte of its texts it is, where that is much
+    /// ([`crate::work::Work::read_bytes`]).
+    pub(crate) reads: u64,
 }
 
 impl ScalarDef {
@@ -99,6 +102,10 @@ impl ScalarDef {
         self.prepare = Some(prepare);
         self
     }
+    pub(crate) const fn reads(mut self, times: u64) -> ScalarDef {
+        self.reads = times;
+        self
+    }
     pub(crate) const fn refused(mut self, reason: &'static str) -> ScalarDef {
         self.refusal = Some(reason);
         self
@@ -125,6 +132,7 @@ pub(crate) const fn def(
         pure: true,
         refusal: None,
         prepare: None,
+        reads: 1,
     }
 }
 

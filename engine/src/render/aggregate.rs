@@ -10,7 +10,7 @@ use weir_types::row::RowReader;
 use weir_types::value::DataType;
 
 use super::between::between;
-use super::pane_window::{emit_change, finish, owns_ungrouped};
+use super::pane_window::{FINISH_WALKS, emit_change, finish, owns_ungrouped};
 use super::runs::{Runs, Waiting};
 use super::tick::{Emit, Progress, TickLogic, tick_operator};
 use super::{RowStream, route};
@@ -122,7 +122,9 @@ impl Aggregate {
             let exists = group.rows > 0 || self.spec.group.is_empty();
             let new = exists.then(|| finish(&self.spec, group.accs.iter()));
             emit_change(&key, group.told.as_deref(), new.as_deref(), emit);
-            fuel.burn(2 * (key.len() + new.as_ref().map_or(0, |new| new.len())));
+            let walk_bytes: usize = group.accs.iter().map(Acc::walk_bytes).sum();
+            let told_bytes = key.len() + new.as_ref().map_or(0, |new| new.len());
+            fuel.burn(2 * told_bytes + FINISH_WALKS * walk_bytes);
             group.told = new;
             self.bytes -= group.bytes;
             if group.rows == 0 && group.told.is_none() {

@@ -63,6 +63,9 @@ pub(super) fn owns_ungrouped(env: &Env, spec: &AggSpec) -> bool {
     spec.group.is_empty() && route(&[]) % env.peers as u64 == env.worker as u64
 }
 
+/// A result is made of all that an accumulator keeps, which takes so many times longer than walking through it.
+pub(super) const FINISH_WALKS: usize = 16;
+
 /// The results of an aggregate, packed.
 pub(super) fn finish<'a>(spec: &AggSpec, accs: impl Iterator<Item = &'a Acc>) -> Box<[u8]> {
     let mut out = Vec::with_capacity(spec.aggs.len() * 9);
@@ -98,6 +101,9 @@ impl Part {
         self.rows += other.rows;
         self.accs.iter_mut().zip(&other.accs).for_each(|(acc, other)| acc.merge(other));
     }
+    fn walk_bytes(&self) -> usize {
+        self.accs.iter().map(Acc::walk_bytes).sum()
+    }
     fn bytes(&self) -> usize {
         PART_BYTES + self.accs.iter().map(Acc::state_bytes).sum::<usize>()
     }
@@ -124,6 +130,10 @@ const GROUP_BYTES: usize = 320;
 impl Group {
     fn new(key: PackedRow) -> Group {
         Group { key, panes: VecDeque::new(), total: None, told: None, is_dirty: false }
+    }
+
+    fn walk_bytes(&self) -> usize {
+        self.whole().map_or(0, Part::walk_bytes)
     }
 
     fn whole(&self) -> Option<&Part> {
@@ -257,20 +267,21 @@ impl PaneWindow {
                 pane.remove();
             }
             let Some(slot) = slot else { continue };
-            fuel.burn(0);
             let group = self.groups[slot as usize].as_mut().expect(NO_GROUP);
+            fuel.burn(group.walk_bytes());
             group.expire_front(&self.spec, &mut self.bytes);
             self.mark(slot);
         }
         true
     }
 
-    fn add(&mut self, key: PackedRow, pane: i64, part: Part) {
+    fn add(&mut self, key: PackedRow, pane: i64, part: Part, fuel: &mut Fuel) {
         let slot = self.group(key);
         let group = self.groups[slot as usize].as_mut().expect(NO_GROUP);
         if group.add(pane, part, &mut self.bytes) {
             self.by_pane.entry(pane).or_default().push(slot);
         }
+        fuel.burn(group.key.0.len() + group.walk_bytes());
     }
 
     /// Tells a slice of the groups that changed. True: there are no more.
@@ -289,7 +300,7 @@ impl PaneWindow {
             };
             emit_change(&group.key.0, group.told.as_deref(), new.as_deref(), emit);
             let len = |results: &Option<Box<[u8]>>| results.as_ref().map_or(0, |r| r.len());
-            fuel.burn(2 * (group.key.0.len() + len(&new)));
+            fuel.burn(2 * (group.key.0.len() + len(&new)) + FINISH_WALKS * group.walk_bytes());
             self.bytes = self.bytes + len(&new) - len(&group.told);
             group.told = new;
             if group.told.is_none() {
@@ -351,12 +362,12 @@ impl TickLogic for PaneWindow {
             if accs.len() != self.spec.aggs.len() {
                 return Err(OpError::Row("PaneWindow: other aggregates than the plan's"));
             }
-            fuel.burn(key.0.len());
             if self.window.is_late(first, pane, rows) {
+                fuel.burn(0);
                 continue;
             }
             let pane = if first.is_some() { pane } else { ONLY_PANE };
-            self.add(key, pane, Part { rows, accs: accs.into() });
+            self.add(key, pane, Part { rows, accs: accs.into() }, fuel);
         }
         Ok(Progress::done(self.tell(emit, fuel)))
     }

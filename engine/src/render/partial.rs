@@ -11,6 +11,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, TimestampNanosecondType};
 use arrow_array::{Array, ArrayRef};
 use hashbrown::{HashMap, HashTable};
+use weir_functions::aggregate::{AccColumn, AggFn};
 use weir_types::PackedRow;
 use weir_types::acc::Acc;
 use weir_types::batch::{RecordBatch, StrColumn, push_packed, u128_at};
@@ -53,8 +54,8 @@ pub(super) struct PartialTable {
     keys: Vec<PackedRow>,
     panes: Vec<i64>,
     rows: Vec<i64>,
-    /// Per aggregate, per slot.
-    accs: Vec<Vec<Acc>>,
+    /// Per aggregate, of all slots.
+    accs: Vec<AccColumn>,
     key_bytes: usize,
     acc_bytes: usize,
     /// What accumulators may have grown by since they were looked at.
@@ -70,8 +71,8 @@ pub(super) struct Scratch {
     codes: Vec<u64>,
 }
 
-/// A new bucket of a sketch, with its room to spare.
-const BUCKET_BYTES: usize = 32;
+/// What a value may add to a sketch: a bucket with its room to spare, or its part of an array and of the few before.
+const BUCKET_BYTES: usize = 40;
 /// Looking at the accumulators is not worth less.
 const UNMEASURED_MIN: usize = 1 << 20;
 
@@ -91,7 +92,7 @@ impl PartialTable {
             keys: Vec::new(),
             panes: Vec::new(),
             rows: Vec::new(),
-            accs: spec.aggs.iter().map(|_| Vec::new()).collect(),
+            accs: spec.aggs.iter().map(AggFn::column).collect(),
             key_bytes: 0,
             acc_bytes: 0,
             unmeasured: 0,
@@ -116,7 +117,7 @@ impl PartialTable {
         }
         self.find_slots(spec, batch, scratch);
         for (agg, accs) in spec.aggs.iter().zip(&mut self.accs) {
-            agg.bind(batch).add_rows(accs, &scratch.slots);
+            accs.add_rows(agg, batch, &scratch.slots);
         }
         // An accumulator keeps at most what it was given, or a few buckets more for each value.
         self.unmeasured += bytes + batch.num_rows() * spec.aggs.len() * BUCKET_BYTES;
@@ -221,8 +222,8 @@ impl PartialTable {
         self.key_bytes += key.len() + self.stride * 8 + 64;
         self.keys.push(PackedRow(key));
         for (agg, accs) in spec.aggs.iter().zip(&mut self.accs) {
-            accs.push(agg.zero());
-            self.acc_bytes += size_of::<Acc>();
+            accs.push_zero(agg);
+            self.acc_bytes += accs.slot_bytes();
         }
         let (all, stride, state) = (&self.words, self.stride, &self.hash);
         let rehash = |&slot: &u32| hash_words(state, &all[slot as usize * stride..][..stride]);
@@ -233,7 +234,7 @@ impl PartialTable {
     /// Accumulators grow inside; they are looked at from time to time.
     fn measure(&mut self) {
         self.unmeasured = 0;
-        self.acc_bytes = self.accs.iter().flatten().map(Acc::state_bytes).sum();
+        self.acc_bytes = self.accs.iter().map(AccColumn::state_bytes).sum();
     }
 
     pub(super) fn state_bytes(&self) -> usize {
@@ -247,7 +248,7 @@ impl PartialTable {
             keys: self.keys.into_iter(),
             panes: self.panes.into_iter(),
             rows: self.rows.into_iter(),
-            columns: self.accs.into_iter().map(Vec::into_iter).collect(),
+            columns: self.accs.into_iter().map(AccColumn::into_accs).collect(),
         }
     }
 }
@@ -257,7 +258,7 @@ pub(super) struct Changes {
     keys: std::vec::IntoIter<PackedRow>,
     panes: std::vec::IntoIter<i64>,
     rows: std::vec::IntoIter<i64>,
-    columns: Vec<std::vec::IntoIter<Acc>>,
+    columns: Vec<Box<dyn Iterator<Item = Acc> + Send>>,
     bytes: usize,
 }
 

@@ -4,9 +4,10 @@
 //! reads metadata or the clock does not, so `Recompute` remembers what each live row became, and
 //! looks at all rows again when the metadata or the clock have moved.
 //!
-//! What a row costs is not known before: a slice has as many rows as the last ones suggest.
+//! What a row costs is not known before: a slice has as many rows as the last ones suggest. If that was
+//! too much ([`weir_functions::work`]), what was made of it is thrown away and fewer are tried in the next slice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_select::filter::filter_record_batch;
 use timely::dataflow::channels::pact::Pipeline;
-use weir_functions::EvalCtx;
+use weir_functions::{EvalCtx, work};
 use weir_types::batch::{RecordBatch, batch_of, pack_rows, unpack_rows};
 use weir_types::metadata::MetadataSnapshot;
 use weir_types::{Clock, PackedRow};
@@ -96,17 +97,19 @@ pub(super) fn on_batches<'s>(
         let limits = there.limits();
         let rows = batch.rows.num_rows();
         let count = rows.min(pace.rows(batch.bytes() / rows.max(1), limits));
-        let slice = batch.slice(0, count);
-        if count < rows {
-            batches.push_front(batch.slice(count, rows - count));
+        let ctx = there.ctx(tick_ms);
+        let result = paced(
+            &there,
+            &mut pace,
+            count,
+            || spec.batch(&ctx, batch.slice(0, count)),
+            |result| result.as_ref().map_or(0, NodeBatch::bytes),
+        )?;
+        let done_rows = if result.is_some() { count } else { 0 };
+        if done_rows < rows {
+            batches.push_front(batch.slice(done_rows, rows - done_rows));
         }
-        let clock = there.engine.clock;
-        let start_ns = clock.monotonic_ns();
-        let result = spec.batch(&there.ctx(tick_ms), slice)?;
-        let spent_ns = clock.monotonic_ns().saturating_sub(start_ns);
-        let made = result.as_ref().map_or(0, NodeBatch::bytes);
-        pace.learn(count, spent_ns, made, limits);
-        done.extend(result);
+        done.extend(result.flatten());
         Ok(())
     })
 }
@@ -120,32 +123,39 @@ pub(super) fn on_rows<'s>(env: &Rc<Env>, stream: RowStream<'s>, spec: &RowSpec) 
     let mut pace = Pace::new(env.limits());
     let weigh = |(row, _, diff): &(PackedRow, u64, i64)| weigh::row_change(row, *diff);
     sliced(env, stream, spec.name(), weigh, move |tick_ms, rows, done| {
-        let first = rows.front().map_or(0, |(row, _, _)| row.0.len());
-        let count = rows.len().min(pace.rows(first, there.limits()));
-        let slice: Vec<_> = rows.drain(..count).collect();
+        let bytes = rows.iter().map(|(row, _, _)| row.0.len());
+        let count = pace.count(bytes, there.limits()).min(rows.len());
         let ctx = there.ctx(tick_ms);
-        let results = paced(&there, &mut pace, slice.len(), || {
-            spec.rows(&ctx, slice.iter().map(|(row, _, _)| row))
-        })?;
-        let mapped = results.into_iter().zip(&slice);
-        done.extend(mapped.filter_map(|(row, &(_, tick_ms, diff))| Some((row?, tick_ms, diff))));
+        let evaluate = || spec.rows(&ctx, rows.iter().take(count).map(|(row, _, _)| row));
+        let results = paced(&there, &mut pace, count, evaluate, |results| packed_bytes(results))?;
+        let Some(results) = results else { return Ok(()) };
+        let mapped = results.into_iter().zip(rows.drain(..count));
+        done.extend(mapped.filter_map(|(row, (_, tick_ms, diff))| Some((row?, tick_ms, diff))));
         Ok(())
     })
 }
 
-/// Evaluates so many rows, and learns from it how many the next ones should be.
-fn paced(
+fn packed_bytes(results: &[Option<PackedRow>]) -> usize {
+    results.iter().flatten().map(|row| row.0.len()).sum()
+}
+
+/// Evaluates so many rows, and learns from it how many the next ones should be. `None`: these were too many.
+fn paced<T>(
     env: &Env,
     pace: &mut Pace,
     count: usize,
-    evaluate: impl FnOnce() -> Result<Vec<Option<PackedRow>>, OpError>,
-) -> Result<Vec<Option<PackedRow>>, OpError> {
+    evaluate: impl FnOnce() -> Result<T, OpError>,
+    made_bytes: impl FnOnce(&T) -> usize,
+) -> Result<Option<T>, OpError> {
     let start_ns = env.engine.clock.monotonic_ns();
-    let results = evaluate()?;
+    let Some((result, spent)) = work::within(work::AT_ONCE, count, evaluate) else {
+        pace.was_too_much(count);
+        return Ok(None);
+    };
+    let result = result?;
     let spent_ns = env.engine.clock.monotonic_ns().saturating_sub(start_ns);
-    let made = results.iter().flatten().map(|row| row.0.len()).sum();
-    pace.learn(count, spent_ns, made, env.limits());
-    Ok(results)
+    pace.learn(count, spent_ns, made_bytes(&result), spent.is_half, env.limits());
+    Ok(Some(result))
 }
 
 /// A live row: how often it is there, and what it became.
@@ -173,6 +183,8 @@ struct Walk {
     /// The last row that was; `None` before the first.
     after: Option<PackedRow>,
     is_through: bool,
+    /// Changes that are to be taken in next.
+    part: VecDeque<(PackedRow, i64)>,
 }
 
 fn live_bytes(row: &PackedRow, result: Option<&PackedRow>) -> usize {
@@ -205,35 +217,33 @@ impl Recompute {
         let moves = self.spec.depends == Depends::Clock || self.metadata_moved();
         let ctx = self.env.ctx(tick_ms);
         self.metadata = Arc::clone(&ctx.metadata);
-        Walk { ctx, after: None, is_through: !moves }
+        Walk { ctx, after: None, is_through: !moves, part: VecDeque::new() }
     }
 
-    /// Takes in changed rows.
-    fn apply(
-        &mut self,
-        ctx: &EvalCtx,
-        changes: &[(PackedRow, i64)],
-        emit: &mut Emit,
-    ) -> Result<(), OpError> {
+    /// Takes in changed rows: as many of the part as can be evaluated at once.
+    fn apply(&mut self, walk: &mut Walk, emit: &mut Emit) -> Result<(), OpError> {
+        let bytes = walk.part.iter().map(|(row, _)| row.0.len());
+        let count = self.pace.count(bytes, self.env.limits()).min(walk.part.len());
         let is_new = |row: &PackedRow| !self.rows.contains_key(row);
-        let new: Vec<&PackedRow> =
-            changes.iter().map(|(row, _)| row).filter(|row| is_new(row)).collect();
-        let results = paced(&self.env, &mut self.pace, new.len(), || {
-            self.spec.rows(ctx, new.iter().copied())
-        })?;
+        let changes = walk.part.iter().take(count);
+        let new: Vec<&PackedRow> = changes.map(|(row, _)| row).filter(|row| is_new(row)).collect();
+        let evaluate = || self.spec.rows(&walk.ctx, new.iter().copied());
+        let made = |results: &Vec<_>| packed_bytes(results);
+        let results = paced(&self.env, &mut self.pace, new.len(), evaluate, made)?;
+        let Some(results) = results else { return Ok(()) };
         for (&row, result) in new.iter().zip(results) {
             self.bytes += live_bytes(row, result.as_ref());
             self.rows.insert(row.clone(), Live { count: 0, result });
         }
-        for (row, diff) in changes {
-            let Some(live) = self.rows.get_mut(row) else { continue };
+        for (row, diff) in walk.part.drain(..count) {
+            let Some(live) = self.rows.get_mut(&row) else { continue };
             live.count += diff;
             if let Some(result) = &live.result {
-                emit.row(result.clone(), *diff);
+                emit.row(result.clone(), diff);
             }
             if live.count == 0 {
-                self.bytes -= live_bytes(row, live.result.as_ref());
-                self.rows.remove(row);
+                self.bytes -= live_bytes(&row, live.result.as_ref());
+                self.rows.remove(&row);
             }
         }
         Ok(())
@@ -241,22 +251,21 @@ impl Recompute {
 
     /// Looks at the next rows anew.
     fn recompute(&mut self, walk: &mut Walk, emit: &mut Emit) -> Result<(), OpError> {
-        let after = walk.after.take().map_or(Bound::Unbounded, Bound::Excluded);
-        let mut rest = self.rows.range_mut((after, Bound::Unbounded));
-        let mut part: Vec<(&PackedRow, &mut Live)> = Vec::new();
-        if let Some(first) = rest.next() {
-            let count = self.pace.rows(first.0.0.len(), self.env.limits());
-            part.push(first);
-            part.extend(rest.take(count - 1));
-        }
+        let after = walk.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let bytes = self.rows.range((after, Bound::Unbounded)).map(|(row, _)| row.0.len());
+        let count = self.pace.count(bytes, self.env.limits());
+        let rest = self.rows.range_mut((after, Bound::Unbounded));
+        let mut part: Vec<(&PackedRow, &mut Live)> = rest.take(count).collect();
         let Some((last, _)) = part.last() else {
             walk.is_through = true;
             return Ok(());
         };
-        walk.after = Some((*last).clone());
-        let results = paced(&self.env, &mut self.pace, part.len(), || {
-            self.spec.rows(&walk.ctx, part.iter().map(|(row, _)| *row))
-        })?;
+        let last = (*last).clone();
+        let evaluate = || self.spec.rows(&walk.ctx, part.iter().map(|(row, _)| *row));
+        let made = |results: &Vec<_>| packed_bytes(results);
+        let results = paced(&self.env, &mut self.pace, part.len(), evaluate, made)?;
+        let Some(results) = results else { return Ok(()) };
+        walk.after = Some(last);
         for ((row, live), result) in part.iter_mut().zip(results) {
             if live.result == result {
                 continue;
@@ -295,18 +304,17 @@ impl TickLogic for Recompute {
                 return Ok(Progress::More);
             }
         }
-        let mut part = Vec::new();
-        while let Some((row, diff)) = input.pop() {
-            let len = row.0.len();
-            part.push((row, diff));
-            if part.len() >= self.pace.rows(len, self.env.limits()) {
-                break;
-            }
+        let limits = self.env.limits();
+        let mut bytes: usize = walk.part.iter().map(|(row, _)| row.0.len()).sum();
+        while walk.part.len() < self.pace.rows(0, limits) && bytes < limits.slice_bytes_max {
+            let Some((row, diff)) = input.pop() else { break };
+            bytes += row.0.len();
+            walk.part.push_back((row, diff));
         }
-        if part.is_empty() {
+        if walk.part.is_empty() {
             return Ok(Progress::Done);
         }
-        self.apply(&walk.ctx, &part, emit)?;
+        self.apply(&mut walk, emit)?;
         self.current = Some(walk);
         Ok(Progress::More)
     }

@@ -10,6 +10,7 @@
 
 mod float_sum;
 mod sketch;
+mod sketch_builder;
 
 use std::collections::BTreeMap;
 
@@ -17,8 +18,12 @@ use serde::{Deserialize, Serialize};
 
 pub use float_sum::FloatSum;
 pub use sketch::{Sketch, bucket_midpoint, bucket_of_f64, bucket_of_i64};
+pub use sketch_builder::SketchBuilder;
 
 use crate::value::Value;
+
+/// A tuple of a bag is found, read or compared in the time in which so many bytes are copied.
+const TUPLE_WALK_BYTES: usize = 64;
 
 /// One aggregate's state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,6 +95,16 @@ impl Acc {
                 }
             }
             (a, b) => debug_assert!(false, "cannot combine {a:?} with {b:?}"),
+        }
+    }
+
+    /// What walking through it costs, as bytes that are copied: nothing but for those that keep what they
+    /// were given. Known without walking.
+    #[must_use]
+    pub fn walk_bytes(&self) -> usize {
+        match self {
+            Acc::Bag(bag) => bag.len() * TUPLE_WALK_BYTES,
+            _ => 0,
         }
     }
 

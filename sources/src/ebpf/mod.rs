@@ -85,6 +85,11 @@ impl Default for EbpfConfig {
     }
 }
 
+/// Has the kernel count the runs of all eBPF programs and their time, for as long as this is open.
+pub fn count_run_times() -> std::io::Result<std::os::fd::OwnedFd> {
+    aya::sys::enable_stats(aya::sys::Stats::RunTime).map_err(|error| error.io_error)
+}
+
 /// What one [`EbpfSource::drain`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DrainStats {

@@ -26,8 +26,10 @@ use network::Namespaces;
 
 /// Rows come this often.
 pub const INTERVAL_NS: i64 = 1_000_000_000;
-/// Processes that are read in one pass; with more of them the others wait for the next pass.
+/// Processes that are read in one pass; with more of them the others give no row.
 pub const PROCESSES_MAX: usize = 32_768;
+/// Network namespaces that give a row in one pass.
+pub const NAMESPACES_MAX: usize = 4_096;
 /// A pid found to be a kernel thread's is looked at again after so many passes.
 const KERNEL_THREAD_PASSES: u32 = 30;
 
@@ -84,6 +86,13 @@ impl ProcSource {
         ProcSource::with_root(asid, Path::new("/proc"))
     }
 
+    /// With room for other than [`NAMESPACES_MAX`].
+    #[must_use]
+    pub fn with_namespaces_max(mut self, namespaces_max: usize) -> ProcSource {
+        self.namespaces = Namespaces::new(namespaces_max);
+        self
+    }
+
     /// Reads a directory that looks like `/proc`.
     pub fn with_root(asid: u32, root: &Path) -> Result<ProcSource, ProcError> {
         let mut fs = ProcFs::new(root);
@@ -94,7 +103,7 @@ impl ProcSource {
             asid,
             fs,
             units,
-            namespaces: Namespaces::default(),
+            namespaces: Namespaces::new(NAMESPACES_MAX),
             kernel_threads: HashMap::default(),
             pids,
             process_stats: TableBuilder::new(),

@@ -7,8 +7,6 @@ use super::fs::ProcFs;
 use super::parse;
 use crate::metadata::local_pod_id;
 
-/// Namespaces that are reported.
-const NAMESPACES_MAX: usize = 4096;
 /// A process's namespace is read again after so many passes (`setns` is rare).
 const NAMESPACE_PASSES: u32 = 60;
 
@@ -21,8 +19,9 @@ struct Known {
 }
 
 /// Which namespace each process is in, and each namespace's oldest process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Namespaces {
+    namespaces_max: usize,
     by_pid: HashMap<u32, Known, foldhash::fast::FixedState>,
     /// namespace → (start ticks, pid) of its oldest process in this pass.
     oldest: HashMap<u64, (u64, u32), foldhash::fast::FixedState>,
@@ -31,6 +30,15 @@ pub(super) struct Namespaces {
 }
 
 impl Namespaces {
+    pub(super) fn new(namespaces_max: usize) -> Namespaces {
+        Namespaces {
+            namespaces_max,
+            by_pid: HashMap::default(),
+            oldest: HashMap::default(),
+            left_out: HashSet::default(),
+        }
+    }
+
     pub(super) fn begin_pass(&mut self) {
         self.oldest.clear();
         self.left_out.clear();
@@ -54,7 +62,7 @@ impl Namespaces {
                 namespace
             }
         };
-        if self.oldest.len() < NAMESPACES_MAX || self.oldest.contains_key(&namespace) {
+        if self.oldest.len() < self.namespaces_max || self.oldest.contains_key(&namespace) {
             let oldest = self.oldest.entry(namespace).or_insert((start_ticks, pid));
             *oldest = (*oldest).min((start_ticks, pid));
         } else {

@@ -78,6 +78,31 @@ fn network_statistics() {
     assert_eq!(columns.map(|column| rows.int(0, column)), [201, 21, 4, 5]);
 }
 
+/// More network namespaces than have room: those that have keep their rows, with all of their processes, and
+/// each of the others is counted in each pass; when some go, the others get theirs. Catches namespaces
+/// whose counters vanish without a word.
+#[test]
+fn namespaces_beyond_the_limit_are_counted() {
+    let machine = Machine::new();
+    for pid in 50..56_u32 {
+        machine.run(&Proc { pid, netns: 100 + u64::from(pid) / 2, ..Proc::default() });
+    }
+    let source = ProcSource::with_root(7, &machine.proc()).unwrap();
+    let mut source = source.with_namespaces_max(2);
+    let mut pass = |second: i64| {
+        let batches = source.poll(second * SECOND_NS);
+        let rows = Rows::of("network_stats", &batches).len();
+        (rows, Rows::of("process_stats", &batches).len(), source.counters().namespaces_left_out)
+    };
+    // The machine's own, and three others of two processes each.
+    assert_eq!(pass(10), (2, 8, 2));
+    assert_eq!(pass(11), (2, 8, 4));
+    for pid in [50, 51, 52, 53] {
+        machine.exit(pid);
+    }
+    assert_eq!(pass(12), (2, 4, 4));
+}
+
 /// A directory that is not there is an error with its path.
 #[test]
 fn no_proc_is_an_error() {

@@ -14,10 +14,10 @@ const PERIODS_DIFFER: &[u8] =
     b"Protobuf `SerializeToString` failed, multiple profiling periods found.";
 
 /// The profile of (stack, count, period in ms) tuples.
-pub(super) fn profile(tuples: &BTreeMap<Vec<u8>, i64>) -> Vec<u8> {
+pub(super) fn profile<'a>(tuples: impl Iterator<Item = (&'a Vec<u8>, i64)>) -> Vec<u8> {
     let mut period_ms = None;
     let mut stacks: BTreeMap<Vec<u8>, i64> = BTreeMap::new();
-    for (tuple, &times) in tuples.iter().filter(|(_, times)| **times > 0) {
+    for (tuple, times) in tuples {
         let mut reader = RowReader::new(tuple);
         let (Some(Value::String(stack)), Some(Value::Int64(count)), Some(Value::Int64(period))) = (
             reader.next(DataType::String),

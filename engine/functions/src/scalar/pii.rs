@@ -23,7 +23,11 @@ pub(super) const DEFS: &[ScalarDef] = &[def(
     "The text with what looks like personal data replaced: bank, card and social security numbers, \
      e-mail, IP and MAC addresses, device ids",
     "df.resp_body = px.redact_pii_best_effort(df.resp_body)",
-)];
+)
+.reads(READS)];
+
+/// Each kind is looked for on its own. What is more than 512 KiB long is not redacted, but left out.
+const READS: u64 = 32;
 
 struct Kind {
     /// The next candidate at or behind a place.

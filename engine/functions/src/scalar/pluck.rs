@@ -18,35 +18,40 @@ pub(super) const DEFS: &[ScalarDef] = &[
         "The member of a JSON object: texts as they are, other values as compact JSON; empty if \
          there is none",
         "df.type = px.pluck(df.req_headers, 'Content-Type')",
-    ),
+    )
+    .reads(READS),
     def(
         "pluck_int64",
         overloads![S S => I, pluck_int64],
         &["json", "key"],
         "The member of a JSON object if it is written as an integer, else 0",
         "df.rcode = px.pluck_int64(df.resp_header, 'rcode')",
-    ),
+    )
+    .reads(READS),
     def(
         "pluck_float64",
         overloads![S S => F, pluck_float64],
         &["json", "key"],
         "The member of a JSON object if it is written as a double (5.0, not 5), else 0.0",
         "df.p99 = px.pluck_float64(df.latency_quantiles, 'p99')",
-    ),
+    )
+    .reads(READS),
     def(
         "pluck_array",
         overloads![S I => S, pluck_array],
         &["json", "index"],
         "The element of a JSON array, counted from 0, in the form that `pluck` gives",
         "df.first = px.pluck_array(px.split(df.path, '/'), 0)",
-    ),
+    )
+    .reads(READS),
     def(
         "split",
         overloads![S S => S, split],
         &["text", "delimiter"],
         "The parts of the text between delimiters as a JSON array",
         "df.parts = px.split(df.pod, '/')",
-    ),
+    )
+    .reads(READS),
     def(
         "_script_reference",
         overloads![
@@ -66,6 +71,9 @@ pub(super) const DEFS: &[ScalarDef] = &[
     )
     .tag(SemanticType::ScriptReference),
 ];
+
+/// A text is checked as a whole, whatever is taken out of it; a copy may be escaped.
+const READS: u64 = 4;
 
 fn pluck(call: &Call<'_>) -> ArrayRef {
     let (text, key) = (call.str(0), call.str(1));

@@ -13,7 +13,8 @@ use crate::cuts::{self, Cut};
 use crate::json::{self, JsonKind};
 use crate::operand::{Call, Constants};
 use crate::output;
-use crate::pattern::{GaveUp, Pattern};
+use crate::pattern::{GaveUp, Groups, Matches, Pattern, WORK_MAX};
+use crate::work;
 
 pub(super) const DEFS: &[ScalarDef] = &[
     def(
@@ -193,8 +194,10 @@ fn literal_text(args: &[Option<&Value>]) -> Option<String> {
 /// A pattern that matches whole texts only.
 fn compile_full(pattern: &str, bytes_max: usize) -> Option<Pattern> {
     let translated = translate(pattern)?;
-    // On its own first: `a)(b` would be a pattern within the brackets.
-    Pattern::new(&translated, true, bytes_max).ok()?;
+    // `a)(b` would be a pattern within the brackets.
+    if !Pattern::is_pattern(&translated) {
+        return None;
+    }
     Pattern::new(&format!("\\A(?:{translated})\\z"), true, bytes_max).ok()
 }
 
@@ -270,29 +273,60 @@ fn replace(call: &Call<'_>) -> ArrayRef {
 /// The text with each match replaced; ends where enough is written, since the rest is cut off. What takes too
 /// long to be looked at stays as it is.
 fn push_replaced(out: &mut Vec<u8>, pattern: &Pattern, text: &[u8], parts: &[Part<'_>]) {
-    let enough = out.len() + output::VALUE_BYTES_MAX;
-    let mut copied = 0;
-    let looked_at = pattern.each_match(text, |group| {
-        let whole = group(0).unwrap_or(copied..copied);
-        out.extend_from_slice(&text[copied..whole.start]);
-        copied = whole.end;
-        for part in parts {
-            if out.len() > enough {
+    let start = out.len();
+    let (copied, parts_left, is_through) = (0, WORK_MAX, true);
+    let mut replaced = Replaced { out, start, text, parts, copied, parts_left, is_through };
+    let looked_at = pattern.each_match(text, &mut replaced);
+    let Replaced { out, copied, parts_left, is_through, .. } = replaced;
+    if looked_at == Err(GaveUp) || !is_through || !work::spend_steps(WORK_MAX - parts_left) {
+        cuts::note(Cut::RegexWork, 1);
+    }
+    out.extend_from_slice(&text[copied..]);
+}
+
+/// A text while its matches are replaced.
+struct Replaced<'a> {
+    out: &'a mut Vec<u8>,
+    /// Where it begins.
+    start: usize,
+    text: &'a [u8],
+    parts: &'a [Part<'a>],
+    /// So much of the text is written.
+    copied: usize,
+    /// Parts that may still be written: groups may be empty, so that they take time and no room.
+    parts_left: u64,
+    is_through: bool,
+}
+
+impl Matches for Replaced<'_> {
+    fn begin(&mut self) {
+        self.out.truncate(self.start);
+        (self.copied, self.parts_left, self.is_through) = (0, WORK_MAX, true);
+    }
+
+    fn found(&mut self, group: Groups<'_>) -> ControlFlow<()> {
+        let whole = group(0).unwrap_or(self.copied..self.copied);
+        self.out.extend_from_slice(&self.text[self.copied..whole.start]);
+        self.copied = whole.end;
+        let Some(left) = self.parts_left.checked_sub(self.parts.len() as u64) else {
+            self.is_through = false;
+            return ControlFlow::Break(());
+        };
+        self.parts_left = left;
+        for part in self.parts {
+            if self.out.len() > self.start + output::VALUE_BYTES_MAX {
                 return ControlFlow::Break(());
             }
             match part {
-                Part::Text(literal) => out.extend_from_slice(literal),
+                Part::Text(literal) => self.out.extend_from_slice(literal),
                 Part::Group(idx) => {
-                    out.extend_from_slice(group(*idx).map_or(&[], |group| &text[group]));
+                    let group = group(*idx).map_or(&[][..], |group| &self.text[group]);
+                    self.out.extend_from_slice(group);
                 }
             }
         }
         ControlFlow::Continue(())
-    });
-    if looked_at == Err(GaveUp) {
-        cuts::note(Cut::RegexWork, 1);
     }
-    out.extend_from_slice(&text[copied..]);
 }
 
 enum Part<'a> {

@@ -5,13 +5,17 @@
 //! similar as the share of their components that agree; `*` agrees with nothing. Clusters are built
 //! from the distinct paths in bytewise order, so that the result does not depend on arrival.
 
+use std::cell::Cell;
+
 use arrow_array::ArrayRef;
 use hashbrown::{HashMap, HashSet};
 
 use super::{ScalarDef, def, overloads};
+use crate::cuts::{self, Cut};
 use crate::json::{self, JsonKind};
 use crate::operand::Call;
 use crate::output;
+use crate::work;
 
 pub(super) const DEFS: &[ScalarDef] = &[
     def(
@@ -35,6 +39,13 @@ const ANY: &[u8] = b"*";
 const SIMILARITY_MIN: f64 = 0.5;
 /// A cluster forgets its members, and stands for them by its template, when it has more.
 const MEMBERS_MAX: usize = 5;
+/// Clusters that paths are compared with while clusters are built, all paths together: some 50 ms. Paths that
+/// share a component but are not alike are compared with each other.
+const COMPARISONS_MAX: usize = 1_000_000;
+/// A comparison takes as long as so many steps of a pattern.
+const COMPARISON_STEPS: u64 = 10;
+/// Paths of more components are in no cluster.
+const COMPONENTS_MAX: usize = 256;
 
 /// The path that is clustered: without the query and the leading `/`.
 pub(crate) fn cut(path: &[u8]) -> &[u8] {
@@ -73,6 +84,7 @@ struct Cluster {
 struct Clusters {
     clusters: Vec<Cluster>,
     by_component: HashMap<(usize, usize, Vec<u8>), Vec<usize>>,
+    comparisons: Cell<usize>,
 }
 
 impl Clusters {
@@ -90,10 +102,15 @@ impl Clusters {
 
     /// The most similar cluster, the first of several, and how many components agree.
     fn nearest(&self, path: &[Vec<u8>]) -> Option<(usize, usize)> {
+        if path.len() > COMPONENTS_MAX {
+            return None;
+        }
         let mut agreeing: HashMap<usize, usize> = HashMap::new();
         for (position, component) in path.iter().enumerate() {
             let key = (path.len(), position, component.clone());
-            for &idx in self.by_component.get(&key).into_iter().flatten() {
+            let listed = self.by_component.get(&key).map_or(&[][..], Vec::as_slice);
+            self.comparisons.set(self.comparisons.get() + listed.len() + 1);
+            for &idx in listed {
                 // A template may have lost the component since it was listed.
                 if self.clusters[idx].template[position] == *component {
                     *agreeing.entry(idx).or_default() += 1;
@@ -134,8 +151,14 @@ pub(crate) fn cluster(paths: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
     let mut distinct: Vec<Vec<u8>> = distinct.into_iter().collect();
     distinct.sort_unstable();
     let mut clusters = Clusters::default();
-    for path in &distinct {
-        clusters.add(components(path).map(<[u8]>::to_vec).collect());
+    for (at, path) in distinct.iter().enumerate() {
+        if clusters.comparisons.get() > COMPARISONS_MAX {
+            cuts::note(Cut::Values, distinct.len() - at);
+            break;
+        }
+        if components(path).nth(COMPONENTS_MAX).is_none() {
+            clusters.add(components(path).map(<[u8]>::to_vec).collect());
+        }
     }
     let mut out = vec![b'['];
     for (idx, cluster) in clusters.clusters.iter().enumerate() {
@@ -214,7 +237,15 @@ fn predict(call: &Call<'_>) -> ArrayRef {
             named.clear();
         }
         let clusters = known.as_ref().and_then(|(_, clusters)| clusters.as_ref());
-        out.extend_from_slice(named.entry(path).or_insert_with(|| name_of(path, clusters)));
+        let name = named.entry(path).or_insert_with(|| {
+            let before = clusters.map_or(0, |clusters| clusters.comparisons.get());
+            let name = name_of(path, clusters);
+            let after = clusters.map_or(0, |clusters| clusters.comparisons.get());
+            // What it takes is known afterwards; a path's part is as many as there are clusters, each component.
+            work::spend_steps((after - before) as u64 * COMPARISON_STEPS);
+            name
+        });
+        out.extend_from_slice(name);
     })
 }
 

@@ -26,7 +26,8 @@ pub(super) const DEFS: &[ScalarDef] = &[
         "JSON with the PostgreSQL statement, its literals replaced by $1, $2 …, and the literals; \
          the command is Query or Execute",
         "df.query = px.pluck(px.normalize_pgsql(df.req, df.req_cmd), 'query')",
-    ),
+    )
+    .reads(READS),
     def(
         "normalize_mysql",
         overloads![S I => S, normalize_mysql],
@@ -34,8 +35,12 @@ pub(super) const DEFS: &[ScalarDef] = &[
         "JSON with the MySQL statement, its literals replaced by ?, and the literals; the command \
          is 3 (Query) or 23 (StmtExecute)",
         "df.query = px.pluck(px.normalize_mysql(df.req_body, df.req_cmd), 'query')",
-    ),
+    )
+    .reads(READS),
 ];
+
+/// A statement is taken apart into tokens, and these into a tree.
+const READS: u64 = 64;
 
 const MYSQL_QUERY: i64 = 0x03;
 const MYSQL_STMT_EXECUTE: i64 = 0x17;

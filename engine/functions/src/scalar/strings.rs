@@ -79,7 +79,8 @@ pub(super) const DEFS: &[ScalarDef] = &[
         &["bytes"],
         "Each byte as \\xHH",
         "df.hex = px.bytes_to_hex(df.resp)",
-    ),
+    )
+    .reads(8),
     def(
         "atoi",
         overloads![S I => I, atoi],

@@ -10,3 +10,4 @@ mod properties;
 mod scalars;
 mod support;
 mod texts;
+mod work;

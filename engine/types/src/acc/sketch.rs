@@ -98,7 +98,12 @@ impl Sketch {
         self.add_bucket(bucket_of_i64(value), times);
     }
 
-    fn add_bucket(&mut self, bucket: i32, times: i64) {
+    /// Of (bucket, count), ascending, no zero counts.
+    pub(super) fn of_buckets(buckets: Vec<(i32, i64)>) -> Sketch {
+        Sketch { buckets }
+    }
+
+    pub(super) fn add_bucket(&mut self, bucket: i32, times: i64) {
         match self.buckets.binary_search_by_key(&bucket, |entry| entry.0) {
             Ok(idx) => {
                 self.buckets[idx].1 += times;

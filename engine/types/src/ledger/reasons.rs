@@ -96,10 +96,12 @@ pub const REASONS: &[ReasonDef] = &[
     of("queue_full", Unit::Rows, "Rows that running queries did not get: too much waited."),
     // Functions: of the pseudo-table `functions`.
     of("cut_text", Unit::Rows, "Texts cut at 1 MiB, the longest that a function makes."),
-    of("cut_column", Unit::Rows, "Texts left empty: those of a batch had 256 MiB already."),
+    of("cut_column", Unit::Rows, "Texts left empty: those of their row had 16 MiB already."),
     of("cut_statement", Unit::Rows, "SQL statements too long or too complex to be normalized."),
     of("cut_regex_rules", Unit::Rows, "Rows for which rules beyond the 256th were not tried."),
     of("cut_regex_work", Unit::Rows, "Texts that a pattern takes too long on, looked at in part."),
+    of("cut_row_work", Unit::Rows, "Results left empty: the functions of their row took too long."),
+    of("cut_values", Unit::Rows, "Values left out of profiles, models and clusters: too many."),
     // Anything.
     of(OTHER, Unit::Events, "Losses beyond the number of reasons that are kept apart."),
 ];
