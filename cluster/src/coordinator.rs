@@ -15,6 +15,7 @@ mod inbound;
 mod orders;
 mod ready;
 mod wanted;
+mod windows;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -37,10 +38,11 @@ pub use inbound::{BusCounters, Outcome};
 pub use ready::ReadyPlan;
 
 use self::answers::Readers;
-use self::completeness::{Covered, Windows};
+use self::completeness::Covered;
 use self::entities::Merged;
 use self::inbound::Pace;
 use self::wanted::Recent;
+use self::windows::Windows;
 pub use crate::feed::FeedInfo;
 use crate::feed::{self, Feed, Progress, Shared};
 

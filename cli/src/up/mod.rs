@@ -286,7 +286,7 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
 fn wait_for_sources(sources: &Sources) {
     let (mut waited, step) = (Duration::ZERO, Duration::from_millis(100));
     while sources.running() > 0 && waited < STOP_TIMEOUT {
-        std::thread::sleep(step);
+        std::thread::park_timeout(step);
         waited += step;
         if waited.as_millis().is_multiple_of(1000) {
             output::note(&format!("stopping: {}", sources.stop_progress()));

@@ -13,10 +13,9 @@ use weir_proto::QueryId;
 use weir_sinks::delivery::Completeness;
 use weir_types::clock::tick_unix_ns;
 use weir_types::ledger::{Ledger, Loss, METADATA, Span};
-use weir_types::plan::{EndBound, SlidingWindow, StartBound, Window};
-use weir_types::split::Source;
 
 use super::cuts::{CutLedger, CutTotals, FUNCTIONS};
+use super::windows::{Seen, Windows};
 
 /// Freshness samples that wait for their frontier, per query.
 const EVENT_SAMPLES_MAX: usize = 4_096;
@@ -309,67 +308,6 @@ impl Book {
     }
 }
 
-/// The event times that a query reads of its tables, as its scans say it.
-pub(super) struct Windows(Vec<(String, Window)>);
-
-/// A window at a frontier.
-struct Seen {
-    span: Span,
-    /// The earliest start that the script named: everything from there on must be there.
-    named_from_unix_ns: Option<i64>,
-}
-
-impl Windows {
-    pub(super) fn of(sources: &[Source]) -> Windows {
-        let window = |source: &Source| (source.table().to_string(), source.window());
-        Windows(sources.iter().map(window).collect())
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Table → the window at a frontier; of several scans, what spans them all.
-    fn at(&self, frontier_ns: i64, retention_ns: Option<i64>) -> BTreeMap<&str, Seen> {
-        let mut all: BTreeMap<&str, Seen> = BTreeMap::new();
-        for (table, window) in &self.0 {
-            let seen = see(window, frontier_ns, retention_ns);
-            let Some(have) = all.get_mut(table.as_str()) else {
-                all.insert(table, seen);
-                continue;
-            };
-            let named = [have.named_from_unix_ns, seen.named_from_unix_ns];
-            have.named_from_unix_ns = named.into_iter().flatten().min();
-            have.span = Span::new(
-                have.span.from_unix_ns.min(seen.span.from_unix_ns),
-                have.span.to_unix_ns.max(seen.span.to_unix_ns),
-            );
-        }
-        all
-    }
-}
-
-fn see(window: &Window, frontier_ns: i64, retention_ns: Option<i64>) -> Seen {
-    let kept_from = retention_ns
-        .map_or(i64::MIN, |retention_ns| SlidingWindow::of(retention_ns).start_at(frontier_ns));
-    let (from_unix_ns, is_named) = match window.start {
-        StartBound::Beginning => (kept_from, false),
-        StartBound::Relative { window_ns } => {
-            (SlidingWindow::of(window_ns).start_at(frontier_ns), true)
-        }
-        StartBound::Absolute { start_unix_ns } => {
-            (start_unix_ns.saturating_sub(1).max(kept_from), true)
-        }
-    };
-    let to_unix_ns = match window.end {
-        EndBound::Now => frontier_ns,
-        EndBound::Relative { before_ns } => frontier_ns.saturating_sub(before_ns),
-        EndBound::Absolute { end_unix_ns } => frontier_ns.min(end_unix_ns),
-    };
-    let named_from_unix_ns = is_named.then_some(from_unix_ns);
-    Seen { span: Span::new(from_unix_ns, to_unix_ns), named_from_unix_ns }
-}
-
 impl Book {
     /// How complete the query's answer at `frontier_ms` is.
     #[must_use]
@@ -386,10 +324,7 @@ impl Book {
                 ..Completeness::default()
             };
         }
-        let silent = inner.nodes.iter().filter(|(_, node)| node.lagging).map(|(name, _)| name);
-        // What a node has that was there before is missing until it is there again.
-        let lagging: BTreeSet<&String> = silent.chain(&inner.awaited).collect();
-        let lagging: Vec<String> = lagging.into_iter().cloned().collect();
+        let lagging = inner.lagging();
         let feeds = || entry.feeds.iter().filter_map(|feed| inner.feeds.get(feed));
         let live = || feeds().flat_map(|feed| inner.live(feed));
         let complete_to = live().map(|covered| covered.complete_to_unix_ns).min();
@@ -432,6 +367,13 @@ impl Book {
 }
 
 impl Inner {
+    /// Nodes whose rows may be missing: who is silent, and who was there before and is to come.
+    fn lagging(&self) -> Vec<String> {
+        let silent = self.nodes.iter().filter(|(_, node)| node.lagging).map(|(name, _)| name);
+        let lagging: BTreeSet<&String> = silent.chain(&self.awaited).collect();
+        lagging.into_iter().cloned().collect()
+    }
+
     /// What the nodes said that hold a feed's frontier.
     fn live<'a>(&'a self, feed: &'a Feed) -> impl Iterator<Item = &'a Covered> {
         let is_live = |name: &String| self.nodes.get(name).is_some_and(|node| !node.lagging);

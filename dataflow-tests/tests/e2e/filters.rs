@@ -100,7 +100,7 @@ fn filters_change_under_a_running_server() {
     shows([2 * REQUESTS, 2 * REQUESTS]);
     let answer = weir.run(&["run", script.path().to_str().unwrap(), "-o", "json"], DEADLINE);
     let answer = answer.unwrap();
-    assert!(answer.stdout.concat().contains("\"complete\":false"), "{answer:?}");
+    assert!(answer.stderr.concat().contains("\"complete\":false"), "{answer:?}");
     a.quit().unwrap();
     b.quit().unwrap();
 }

@@ -24,7 +24,7 @@ pub(super) struct Outlet {
     grace: Grace,
     rows: Vec<(String, RecordBatch)>,
     rows_bytes: usize,
-    /// Table → rows that found no room.
+    /// Of each table that there were rows of: those that found no room.
     dropped: BTreeMap<String, u64>,
     counters: BTreeMap<String, TableCounters>,
     /// Something was observed since the last mark.
@@ -78,6 +78,10 @@ impl Outlet {
     /// Adds to what the source counts what happened to its rows here.
     fn count(&mut self) -> BTreeMap<String, TableCounters> {
         let mut counters = std::mem::take(&mut self.counters);
+        // Also of tables that the source counts nothing of.
+        for table in self.dropped.keys() {
+            counters.entry(table.clone()).or_default();
+        }
         for (table, counted) in &mut counters {
             if table == METADATA {
                 continue;
@@ -95,8 +99,13 @@ impl Outlet {
 impl Output for Outlet {
     fn rows(&mut self, table: &str, batch: RecordBatch) {
         let bytes = batch.get_array_memory_size();
-        if self.rows_bytes.saturating_add(bytes) > ROWS_BYTES_MAX {
-            *self.dropped.entry(table.to_string()).or_default() += batch.num_rows() as u64;
+        let fits = self.rows_bytes.saturating_add(bytes) <= ROWS_BYTES_MAX;
+        let dropped = if fits { 0 } else { batch.num_rows() as u64 };
+        match self.dropped.get_mut(table) {
+            Some(before) => *before += dropped,
+            None => drop(self.dropped.insert(table.to_string(), dropped)),
+        }
+        if !fits {
             return;
         }
         self.rows_bytes += bytes;

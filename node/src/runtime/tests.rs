@@ -117,7 +117,6 @@ impl RunningSource for TestSource {
         let lost = self.0.lost.load(Ordering::SeqCst);
         let lost_total = BTreeMap::from([("ring_full".to_string(), lost)]);
         out.counted("http_events", TableCounters { lost_total, ..TableCounters::default() });
-        out.counted(TABLE, TableCounters::default());
     }
     fn order(&mut self, order: &SourceOrder) -> OrderOutcome {
         match order {

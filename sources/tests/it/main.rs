@@ -4,6 +4,7 @@
 mod agent;
 mod fixture;
 mod local_metadata;
+mod looking_away;
 mod proc_source;
 mod reverse_dns;
 mod rows_of;

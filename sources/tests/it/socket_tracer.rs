@@ -13,6 +13,8 @@ use weir_types::{RecordBatch, Upid};
 
 use crate::rows_of::Rows;
 
+mod charged;
+
 const SECOND_NS: i64 = 1_000_000_000;
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi";
 const NGINX: Process = Process { pid: 10, start_ticks: 100 };
@@ -743,113 +745,4 @@ fn dns_over_tcp() {
     assert_eq!(Rows::of("conn_stats", &net.batches).ints("protocol"), [6]);
     let lost: u64 = net.tracer.counters()[1].lost.iter().map(|(_, count)| count).sum();
     assert_eq!((net.tracer.counters()[1].table, lost), ("dns_events", 0));
-}
-
-/// A Unix socket that was not looked at for a while is another one afterwards: positions do not tell what went by,
-/// so a response that comes then answers nothing that was asked before. Catches a wrong pair after filters
-/// were changed to and fro; exchanges that come afterwards are seen.
-#[test]
-fn looking_away_makes_no_wrong_pair() {
-    for looked_away in [0, 1] {
-        let mut net = Net::new();
-        let unix = Socket { family: Family::Unix, local: None, remote: None, ..server_end(1) };
-        let say = |net: &mut Net, direction, text: &str, times| {
-            let position = net.move_on(unix, direction, text.len());
-            let event = CaptureEvent::Data(DataEvent {
-                time_unix_ns: net.now_ns,
-                process: NGINX,
-                cgroup_id: 0,
-                fd: 5,
-                socket: unix,
-                direction,
-                position,
-                total_bytes: text.len() as u32,
-                payload: text.as_bytes(),
-            });
-            net.tracer.on_event(&event.after_looking_away(times));
-        };
-        say(&mut net, Direction::Ingress, &get("/before"), 0);
-        // Its response, and the request of the next one, go by unseen.
-        say(&mut net, Direction::Egress, OK, looked_away);
-        say(&mut net, Direction::Ingress, &get("/after"), looked_away);
-        say(&mut net, Direction::Egress, OK, looked_away);
-        let rows = net.rows("http_events");
-        let paths: Vec<String> = (0..rows.len()).map(|row| rows.text(row, "req_path")).collect();
-        let paired = |path: &str| paths.iter().any(|seen| seen == path);
-        assert!(paired("/after"), "{paths:?}");
-        assert_eq!(paired("/before"), looked_away == 0, "{paths:?}");
-    }
-}
-
-/// What a table lost for a reason.
-fn lost_of(net: &Net, table: &str, reason: &str) -> u64 {
-    net.tracer.counters().iter().find(|of| of.table == table).unwrap().lost_for(reason)
-}
-
-/// What was lost before it became an event is charged to what its socket speaks: HTTP's is no DNS answer's
-/// loss, and the other way round; a socket that says nothing yet may be any table's, one for datagrams
-/// only theirs that have some. Catches answers that are called incomplete for others' losses, and losses
-/// that are in no answer.
-#[test]
-fn losses_are_charged_to_what_they_concern() {
-    let lose = |net: &mut Net, key: Option<ConnKey>, socket_type| {
-        let counts = LostCounts { records: 1, messages: 2, unseen_bytes: 10, uring_bytes: 20 };
-        net.tracer.lost(&SocketLoss { key, socket_type, counts });
-    };
-    let tables = ["http_events", "dns_events", "conn_stats"];
-    let ring_full = |net: &Net| tables.map(|table| lost_of(net, table, "ring_full"));
-
-    let mut net = Net::new();
-    let http = server_end(4000);
-    net.read(http, NGINX, &get("/"));
-    lose(&mut net, Some(http.key), SocketType::Stream);
-    assert_eq!(ring_full(&net), [1, 0, 1]);
-    assert_eq!(lost_of(&net, "http_events", "unseen_bytes"), 10);
-    assert_eq!(lost_of(&net, "http_events", "io_uring_bytes"), 20);
-    assert_eq!(lost_of(&net, "http_events", "skipped_messages"), 2);
-    // Bytes that nobody has read were moved all the same: connections have them.
-    assert_eq!(lost_of(&net, "conn_stats", "unseen_bytes"), 0);
-
-    let dns_socket = datagrams(2, "127.0.0.1:4000", "127.0.0.1:53");
-    net.data(dns_socket, WRK, Direction::Egress, &dns(7, false));
-    lose(&mut net, Some(dns_socket.key), SocketType::Datagram);
-    assert_eq!(ring_full(&net), [1, 1, 1]);
-
-    // Known to be HTTP/2, which has no table.
-    let other = server_end(5000);
-    net.read(other, NGINX, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-    lose(&mut net, Some(other.key), SocketType::Stream);
-    assert_eq!(ring_full(&net), [1, 1, 2]);
-
-    let silent = server_end(6000);
-    let at = net.at(silent, NGINX);
-    net.tracer.on_event(&CaptureEvent::Accept { at });
-    lose(&mut net, Some(silent.key), SocketType::Stream);
-    lose(&mut net, None, SocketType::Stream);
-    assert_eq!(ring_full(&net), [3, 3, 4]);
-
-    lose(&mut net, None, SocketType::Datagram);
-    assert_eq!(ring_full(&net), [3, 4, 4]);
-
-    // One that has just closed is known until its end is dealt with.
-    net.close(http, NGINX, true);
-    lose(&mut net, Some(http.key), SocketType::Stream);
-    assert_eq!(ring_full(&net), [4, 4, 5]);
-    net.flush_after(SECOND_NS);
-    lose(&mut net, Some(http.key), SocketType::Stream);
-    assert_eq!(ring_full(&net), [5, 5, 6]);
-}
-
-/// Sockets for datagrams that go for room are no connection of `conn_stats`, and what is not known to be
-/// HTTP but cannot be is no loss of it.
-#[test]
-fn evicted_datagram_sockets_are_no_loss_of_streams() {
-    let limits = TrackerLimits { connections_max: 10, ..TrackerLimits::default() };
-    let mut net = Net::with(SocketTracerConfig { limits, ..SocketTracerConfig::default() });
-    for id in 1..=30 {
-        let socket = datagrams(id, &format!("127.0.0.1:{}", 4_000 + id), "127.0.0.1:443");
-        net.data(socket, WRK, Direction::Egress, b"\x40not a known protocol");
-    }
-    let full = |table| lost_of(&net, table, "connections_full");
-    assert_eq!([full("http_events"), full("dns_events"), full("conn_stats")], [0, 20, 0]);
 }
