@@ -180,30 +180,7 @@ impl Coordinator {
                 }
                 BusCounters::count(&self.counters.late_total);
             }
-            FromNode::Status {
-                tables,
-                sources,
-                refused_total,
-                running,
-                functions,
-                epoch_max,
-                losses_told,
-                entities_told,
-                ordered,
-                ..
-            } => {
-                if let Some(node) = self.nodes.get_mut(name) {
-                    node.tables = tables;
-                    node.sources = sources;
-                    node.refused_total = refused_total;
-                }
-                self.next_epoch = self.next_epoch.max(epoch_max.saturating_add(1));
-                self.told_losses(name, losses_told);
-                self.told_entities(name, entities_told, None);
-                self.check_orders(name, &running);
-                self.check_asked(name, &functions);
-                self.check_ordered(name, &ordered);
-            }
+            status @ FromNode::Status { .. } => self.on_status(name, status),
             FromNode::Losses { sequence, whole, losses } => {
                 self.on_losses(name, sequence, whole, &losses);
             }
@@ -230,6 +207,36 @@ impl Coordinator {
             FromNode::Register { .. } => {}
         }
         Outcome::Nothing
+    }
+
+    /// What a node has and does: what does not fit is ordered again.
+    fn on_status(&mut self, name: &str, status: FromNode) {
+        let FromNode::Status {
+            tick_ms: _,
+            tables,
+            sources,
+            refused_total,
+            running,
+            functions,
+            epoch_max,
+            losses_told,
+            entities_told,
+            ordered,
+        } = status
+        else {
+            return;
+        };
+        if let Some(node) = self.nodes.get_mut(name) {
+            node.tables = tables;
+            node.sources = sources;
+            node.refused_total = refused_total;
+        }
+        self.next_epoch = self.next_epoch.max(epoch_max.saturating_add(1));
+        self.told_losses(name, losses_told);
+        self.told_entities(name, entities_told, None);
+        self.check_orders(name, &running);
+        self.check_asked(name, &functions);
+        self.check_ordered(name, &ordered);
     }
 
     fn on_progress(
