@@ -54,11 +54,10 @@ fn paths(looked_away: u32) -> Vec<String> {
 
 /// A Unix socket that was not looked at for a while is another one afterwards: positions do not tell what went
 /// by, so a response that comes then answers nothing that was asked before. Catches a wrong pair after filters
-/// were changed to and fro; exchanges that come afterwards are seen.
+/// were changed to and fro.
 #[test]
 fn looking_away_makes_no_wrong_pair() {
     assert_eq!(paths(0), ["/before", "/after"]);
     let seen = paths(1);
-    assert!(seen.contains(&"/after".to_string()), "{seen:?}");
     assert!(!seen.contains(&"/before".to_string()), "{seen:?}");
 }
