@@ -141,8 +141,8 @@ fn core(
         ledger: Some((ledger.clone(), Upid::new(1, 1, 1))),
         ..CoreConfig::new(NodeInfo::named(&format!("n{number}"), incarnation, 1))
     };
-    let mut core = NodeCore::new(config, engine.clone(), port.sender.clone())
-        .with_entities(entities.clone());
+    let mut core =
+        NodeCore::new(config, engine.clone(), port.sender.clone()).with_entities(entities.clone());
     core.register(Vec::new());
     core
 }
