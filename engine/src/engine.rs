@@ -11,14 +11,14 @@ use weir_types::PackedRow;
 use weir_types::batch::RecordBatch;
 use weir_types::metadata::{MetadataSnapshot, Wanted};
 use weir_types::plan::OpId;
-use weir_types::split::{Change, ExchangeId, SplitPlan};
+use weir_types::split::{Change, ExchangeId};
 
 use crate::api::{
     EngineConfig, EngineError, EngineEvent, EngineStats, FeedExchange, Install, QueryId,
     TableStats, WorkerStats,
 };
 use crate::budget::{Gauge, Purpose};
-use crate::prepare::{PlanPrograms, ReadyProgram};
+use crate::prepare::ReadyProgram;
 use crate::query::QueryShared;
 use crate::queue::{Command, EngineShared, PushedBatch, Rubbish};
 use crate::{weigh, worker};
@@ -73,10 +73,10 @@ impl Engine {
         }
     }
 
-    /// The programs of a plan for this engine and those of the same configuration. Takes up to milliseconds.
+    /// What it was started with: all of it that programs made ahead have to know.
     #[must_use]
-    pub fn programs(&self, split: &SplitPlan) -> PlanPrograms {
-        PlanPrograms::new(split, &self.shared.config)
+    pub fn config(&self) -> &EngineConfig {
+        &self.shared.config
     }
 
     fn enter(&self, install: &Install, program: ReadyProgram) -> Result<(), String> {

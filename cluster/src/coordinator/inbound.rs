@@ -174,11 +174,7 @@ impl Coordinator {
                 }
             }
             FromNode::Failed { query: feed, epoch, message } => {
-                let entry = self.feeds.get(&feed).and_then(|feed| feed.nodes.get(name));
-                if entry.is_some_and(|progress| progress.epoch == epoch) {
-                    return Outcome::QueryFailed { queries: self.failed(feed), message };
-                }
-                BusCounters::count(&self.counters.late_total);
+                return self.on_failed(name, (feed, epoch), message);
             }
             status @ FromNode::Status { .. } => self.on_status(name, status),
             FromNode::Losses { sequence, whole, losses } => {
@@ -193,12 +189,7 @@ impl Coordinator {
                 }
             }
             // Told once in a life: all is installed again once the next one has registered.
-            FromNode::EngineDied { query: feed } => {
-                let node = self.nodes.get_mut(name);
-                if node.is_some_and(|node| !std::mem::replace(&mut node.engine_died, true)) {
-                    return Outcome::EngineDied { feed };
-                }
-            }
+            FromNode::EngineDied { query: feed } => return self.on_engine_died(name, feed),
             FromNode::Leave => self.leave(name),
             FromNode::Answer { sequence, function, rows } => {
                 self.on_answer(name, sequence, function, rows);
@@ -237,6 +228,28 @@ impl Coordinator {
         self.check_orders(name, &running);
         self.check_asked(name, &functions);
         self.check_ordered(name, &ordered);
+    }
+
+    fn on_engine_died(&mut self, name: &str, feed: Option<QueryId>) -> Outcome {
+        let node = self.nodes.get_mut(name);
+        if node.is_some_and(|node| !std::mem::replace(&mut node.engine_died, true)) {
+            return Outcome::EngineDied { feed };
+        }
+        Outcome::Nothing
+    }
+
+    fn on_failed(
+        &mut self,
+        name: &str,
+        (feed, epoch): (QueryId, Epoch),
+        message: String,
+    ) -> Outcome {
+        let entry = self.feeds.get(&feed).and_then(|feed| feed.nodes.get(name));
+        if entry.is_some_and(|progress| progress.epoch == epoch) {
+            return Outcome::QueryFailed { queries: self.failed(feed), message };
+        }
+        BusCounters::count(&self.counters.late_total);
+        Outcome::Nothing
     }
 
     fn on_progress(

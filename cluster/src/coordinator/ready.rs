@@ -24,7 +24,7 @@ impl ReadyPlan {
     /// For this engine and those that come after it. Takes up to milliseconds.
     #[must_use]
     pub fn new(split: Arc<SplitPlan>, engine: &Engine) -> ReadyPlan {
-        let programs = Arc::new(engine.programs(&split));
+        let programs = Arc::new(PlanPrograms::new(&split, engine.config()));
         let constants = Arc::new(constants(&split));
         ReadyPlan { split, programs, constants }
     }

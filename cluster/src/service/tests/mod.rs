@@ -188,7 +188,7 @@ fn the_coordinator_compiles_nothing() {
         let before = weir_engine::preparations_here();
         let split =
             prepare(&rig.service, &Rig::request(), Wanted::Live).await.unwrap().prepared.split;
-        drop(rig.service.engine.engine().programs(&split));
+        drop(crate::coordinator::ReadyPlan::new(split, &rig.service.engine.engine()));
         assert_eq!(weir_engine::preparations_here(), before + 1, "the count counts");
         rig.root.kill().await;
     });

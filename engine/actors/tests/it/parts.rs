@@ -116,9 +116,9 @@ fn what_is_listed_is_bounded() {
                 })
             })
             .collect();
-        for number in 0..3 {
-            assert!(all[number].addr().send(Panic).await.is_err());
-            assert_eq!(all[number].wait_for(|_| false).await, State::Failed);
+        for view in &all[..3] {
+            assert!(view.addr().send(Panic).await.is_err());
+            assert_eq!(view.wait_for(|_| false).await, State::Failed);
         }
         all[9].addr().send(Add(1)).await.unwrap();
         let tree = root.tree();
