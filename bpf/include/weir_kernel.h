@@ -231,6 +231,7 @@ struct set_state_ctx {
     struct sock *sk;
     __s32 old_state;
     __s32 new_state;
+    __u16 local_port; // in the processor's order, also of a socket that has let go of it
 };
 
 // What a raw_tracepoint program gets: the arguments that the kernel passes to the tracepoint.

@@ -14,6 +14,10 @@ use crate::delivery::{Delivery, OutputInfo};
 use crate::json::{RowWriter, push_value};
 use crate::{csv, sink::SinkError};
 
+/// Text of what waits to be written. A row may be there a billion times (`df.append(df)`), and each
+/// of its copies is an element.
+const TEXT_BYTES_MAX: usize = 256 << 20;
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
@@ -69,6 +73,8 @@ pub struct Elements {
     upserted: BTreeSet<PackedRow>,
     deleted: BTreeMap<PackedRow, Vec<Value>>,
     rows: u64,
+    /// There was more than can be written.
+    too_much: bool,
 }
 
 impl Elements {
@@ -81,7 +87,20 @@ impl Elements {
             upserted: BTreeSet::new(),
             deleted: BTreeMap::new(),
             rows: 0,
+            too_much: false,
         }
+    }
+
+    /// # Errors
+    /// What was delivered is more text than is held: nothing of it may be written as if it were all.
+    pub fn whole(&self) -> Result<(), SinkError> {
+        if self.too_much {
+            return Err(SinkError::Refused(format!(
+                "one change is more than {TEXT_BYTES_MAX} bytes of text: let the script count rows \
+                 that are equal instead of showing each"
+            )));
+        }
+        Ok(())
     }
 
     /// Goes on behind what is there already.
@@ -156,14 +175,12 @@ impl Elements {
         match self.encoding.mode {
             Mode::Changelog => {
                 let op = if diff > 0 { "insert" } else { "delete" };
-                for _ in 0..diff.unsigned_abs() {
-                    self.push(out, &Element { op, tick_ms, key: key_of, row });
-                }
+                let element = Element { op, tick_ms, key: key_of, row };
+                self.push_copies(out, &element, diff.unsigned_abs());
             }
             Mode::Append => {
-                for _ in 0..diff.max(0) {
-                    self.push(out, &Element { op: "append", tick_ms, key: None, row });
-                }
+                let element = Element { op: "append", tick_ms, key: None, row };
+                self.push_copies(out, &element, u64::try_from(diff).unwrap_or(0));
             }
             Mode::Upsert => {
                 let packed = PackedRow::pack(key);
@@ -176,6 +193,16 @@ impl Elements {
                     self.deleted.insert(packed, key.to_vec());
                 }
             }
+        }
+    }
+
+    fn push_copies(&mut self, out: &mut String, element: &Element<'_>, copies: u64) {
+        for _ in 0..copies {
+            self.too_much |= out.len() > TEXT_BYTES_MAX;
+            if self.too_much {
+                return;
+            }
+            self.push(out, element);
         }
     }
 

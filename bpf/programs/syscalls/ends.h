@@ -131,15 +131,26 @@ static __always_inline __u64 tcp_bytes(struct sock *sk) {
            BPF_CORE_READ(tcp, bytes_retrans);
 }
 
+// Whether a socket that no call was seen on would be captured: filters hold for what is only counted, too.
+static __always_inline bool is_followed(struct call *call, __u16 local_port) {
+    enum process_match match = process_match(call->cfg, call->pid_tgid >> 32);
+    if (match != PROCESS_UNDECIDED)
+        return match == PROCESS_WANTED;
+    struct sock *sk = call->sk; // what is read of `call` itself is no field of the kernel's
+    struct weir_addresses ports = { .local_port = local_port };
+    ports.remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+    return port_allowed(&ports);
+}
+
 // A socket that nobody holds any more, however its last descriptor was closed: by close, exec, dup2,
 // close_range, the end of a process. What runs here is the process that held it last.
-static __always_inline void released(struct call *call, __s32 old_state) {
+static __always_inline void released(struct call *call, __s32 old_state, __u16 local_port) {
     call->pid_tgid = pid_tgid_of(call->task);
     call->conn = bpf_map_lookup_elem(&conns, &call->key);
     if (!call->conn) {
         bool was_open = old_state != TCP_SYN_SENT && old_state != TCP_LISTEN &&
                         old_state != TCP_SYN_RECV;
-        if (was_open && is_compat(call->task)) {
+        if (was_open && is_compat(call->task) && is_followed(call, local_port)) {
             __u64 bytes = tcp_bytes(call->sk);
             count(WEIR_COUNT_COMPAT_SOCKETS, 1);
             count(WEIR_COUNT_COMPAT_BYTES, bytes);
@@ -192,7 +203,7 @@ SEC("tracepoint/sock/inet_sock_set_state") int sock_state(struct set_state_ctx *
     struct socket_alloc *alloc = (void *)socket;
     call.key.inode = BPF_CORE_READ(alloc, vfs_inode.i_ino);
     if (is_dead(file))
-        released(&call, old_state);
+        released(&call, old_state, ctx->local_port);
     else if (old_state == TCP_SYN_SENT && new_state == TCP_ESTABLISHED)
         settled(&call, 0);
     else if (old_state == TCP_SYN_SENT && new_state == TCP_CLOSE)

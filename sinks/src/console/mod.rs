@@ -69,6 +69,7 @@ impl<W: Write + Send> Sink for ConsoleSink<W> {
     }
 
     fn flush(&mut self) -> Result<Option<u64>, SinkError> {
+        self.elements.whole()?;
         // A line at a time, so that a log line comes between two and not into one.
         let mut written = 0;
         for line in self.pending.split_inclusive(|byte| *byte == b'\n') {

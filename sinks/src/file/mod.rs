@@ -176,6 +176,7 @@ impl Sink for FileSink {
     }
 
     fn flush(&mut self) -> Result<Option<u64>, SinkError> {
+        self.elements.whole()?;
         if !self.pending.is_empty() {
             let mut attempts = 0;
             while !self.write()? {

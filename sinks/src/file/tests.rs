@@ -99,6 +99,22 @@ fn modes_and_parts() {
     }
 }
 
+/// A row that is there a trillion times is refused with what to do, and nothing of it is written as if it were
+/// all. Catches a sink that takes all memory for one change.
+#[test]
+fn copies_have_a_bound() {
+    for mode in [Mode::Changelog, Mode::Append] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sink = sink(dir.path(), encoding(mode, Codec::Json));
+        sink.deliver(&delivery(1, &[("a", 1, 1)], true));
+        sink.flush().unwrap();
+        sink.deliver(&delivery(2, &[("b", 2, 1 << 40)], true));
+        let Err(SinkError::Refused(why)) = sink.flush() else { panic!("taken") };
+        assert!(why.contains("count rows"), "{why}");
+        assert_eq!((text(dir.path()).lines().count(), sink.health().acked_ms), (1, Some(1)));
+    }
+}
+
 /// A new life goes on behind the old one's numbers, says first that what is there is void, and cuts half
 /// of a line that a crash has left.
 #[test]

@@ -63,6 +63,8 @@ pub struct FeedRow {
     pub state_bytes: u64,
     /// Changes that came from nodes.
     pub rows_in: u64,
+    /// And those of them that came when their window was past: no answer from then on has a place for them.
+    pub late_rows: u64,
 }
 
 #[derive(Message)]
@@ -119,6 +121,7 @@ impl Handler<ListFeeds> for CoordinatorActor {
         let rows = self.core.feeds().map(|info| FeedRow {
             state_bytes: running.get(&info.feed).map_or(0, |stats| stats.state_bytes),
             rows_in: running.get(&info.feed).map_or(0, |stats| stats.rows_in),
+            late_rows: running.get(&info.feed).map_or(0, |stats| stats.late_rows),
             feed: info.feed,
             tables: info.tables,
             exchanges: info.exchanges,
