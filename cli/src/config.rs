@@ -6,10 +6,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use weir_cluster::planner::ScriptRequest;
+use weir_cluster::planner::{self, ScriptRequest};
 use weir_cluster::service::SinkSpec;
 use weir_sinks::console::ConsoleSink;
-use weir_sinks::elements::Encoding;
+use weir_sinks::elements::{Encoding, Mode};
 use weir_sinks::file::FileSink;
 use weir_sinks::sink::Sink;
 
@@ -17,6 +17,10 @@ use crate::failure::Failure;
 
 /// A configuration is smaller.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
+/// No script is longer; what is read of one.
+const SCRIPT_BYTES_MAX: u64 = planner::SCRIPT_BYTES_MAX as u64;
+/// For what does not depend on the tick.
+const ANY_TICK_MS: u64 = 100;
 /// Each holds what a reader may.
 const SINKS_MAX: usize = 64;
 const NAME_CHARS_MAX: usize = 64;
@@ -78,17 +82,23 @@ impl Scalar {
     }
 }
 
+/// A file's text, which may not be longer than this.
+fn bounded(path: &Path, bytes_max: u64) -> Result<String, String> {
+    let unreadable = |error| format!("could not read {}: {error}", path.display());
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut text = String::new();
+    file.take(bytes_max + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > bytes_max {
+        return Err(format!("{} is longer than {bytes_max} bytes", path.display()));
+    }
+    Ok(text)
+}
+
 /// The file's text, and the folder from which its relative paths begin.
 fn read(path: &Path) -> Result<(String, PathBuf), Failure> {
     let unreadable =
         |error: std::io::Error| Failure::No(format!("could not read {}: {error}", path.display()));
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let mut text = String::new();
-    file.take(CONFIG_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > CONFIG_BYTES_MAX {
-        let text = format!("{} is longer than {CONFIG_BYTES_MAX} bytes", path.display());
-        return Err(Failure::No(text));
-    }
+    let text = bounded(path, CONFIG_BYTES_MAX).map_err(Failure::No)?;
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let base = folder.unwrap_or(Path::new(".")).canonicalize().map_err(unreadable)?;
     Ok((text, base))
@@ -132,15 +142,12 @@ fn spec(name: &str, config: SinkConfig, base: &Path) -> Result<SinkSpec, String>
     let text = match (&script, text, file) {
         (Some(_), None, None) => None,
         (None, Some(text), None) => Some(text),
-        (None, None, Some(file)) => {
-            let path = base.join(file);
-            let text = std::fs::read_to_string(&path);
-            Some(text.map_err(|error| format!("could not read {}: {error}", path.display()))?)
-        }
+        (None, None, Some(file)) => Some(bounded(&base.join(file), SCRIPT_BYTES_MAX)?),
         _ => return Err("an input is one of `script`, `text` and `file`".to_string()),
     };
     let args = args.iter().map(|(name, value)| (name.clone(), value.text())).collect();
     let input = ScriptRequest { script, text, func, args, ..ScriptRequest::default() };
+    judge(&input, table.as_deref(), encoding.mode)?;
     let (kind, sink): (&'static str, Box<dyn Sink>) = match (kind, path) {
         (Kind::Console, None) => {
             ("console", Box::new(ConsoleSink::new(std::io::stderr(), encoding)))
@@ -150,6 +157,33 @@ fn spec(name: &str, config: SinkConfig, base: &Path) -> Result<SinkSpec, String>
         (Kind::File, None) => return Err("a file needs a `path`".to_string()),
     };
     Ok(SinkSpec { name: name.to_string(), kind, input, table, sink })
+}
+
+/// The script compiles, and shows what the sink is to take in the mode in which it is to.
+fn judge(input: &ScriptRequest, table: Option<&str>, mode: Mode) -> Result<(), String> {
+    // Which tables have a source is known to the server only, and there only while it runs.
+    let prepared = planner::prepare(input, ANY_TICK_MS, None, &|_| true);
+    let prepared = prepared.map_err(|error| match error.diagnostics().first() {
+        Some(first) => format!("{error}: {}:{}: {}", first.line, first.column, first.message),
+        None => error.to_string(),
+    })?;
+    let shown: Vec<&str> = prepared.outputs.iter().map(|output| output.table.as_str()).collect();
+    let shown = shown.join("`, `");
+    let output = match table {
+        Some(table) => prepared.outputs.iter().find(|output| output.table == table),
+        None if prepared.outputs.len() > 1 => {
+            return Err(format!("the script shows `{shown}`: name one with `table:`"));
+        }
+        None => prepared.outputs.first(),
+    };
+    match output {
+        None => Err(format!("the script shows `{shown}`, not `{}`", table.unwrap_or_default())),
+        Some(output) if mode == Mode::Upsert && output.key.is_empty() => Err(format!(
+            "`{}` has no key, as it is no aggregate: use `mode: changelog` or `append`",
+            output.table
+        )),
+        Some(_) => Ok(()),
+    }
 }
 
 /// `weir config check FILE…`
@@ -168,4 +202,44 @@ pub(crate) fn check(paths: &[PathBuf]) -> Result<(), Failure> {
         return Err(Failure::No(format!("{wrong} of {} configurations are wrong", paths.len())));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn why(sink: &str) -> String {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("weir.yaml");
+        std::fs::write(&path, format!("sinks:\n  a: {{type: console, {sink}}}\n"))
+            .expect("written");
+        match load(&path) {
+            Ok(_) => "ok".to_string(),
+            Err(Failure::No(text)) => text,
+            Err(_) => panic!("another kind of failure"),
+        }
+    }
+
+    /// What a sink could never write is refused before anything runs, with the sink's name and what to do.
+    /// Catches a configuration that is called right and whose sink fails at once.
+    #[test]
+    fn scripts_are_judged() {
+        let cases = [
+            ("inputs: [{script: px/service_stats, func: svc_let}], encoding: {mode: upsert}", "ok"),
+            ("inputs: [{script: px/service_stat}]", "there is no script `px/service_stat`"),
+            ("inputs: [{script: px/service_stats}]", "name one with `table:`"),
+            ("inputs: [{script: px/service_stats, table: No}]", "not `No`"),
+            ("inputs: [{text: 'import px; px.display(px.DataFrame(\"nope\"))'}]", "1:36: Table"),
+            (
+                "inputs: [{text: 'import px; px.display(px.DataFrame(\"http_events\"))'}], \
+                 encoding: {mode: upsert}",
+                "has no key",
+            ),
+        ];
+        for (sink, wanted) in cases {
+            let why = why(sink);
+            assert!(why.contains(wanted), "{sink}: {why}");
+            assert!(wanted == "ok" || why.contains("sinks.a: "), "{why}");
+        }
+    }
 }

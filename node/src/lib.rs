@@ -6,7 +6,8 @@
 //! [`orders`] tells sources what to do, [`metadata`] keeps names on threads of its own, [`entities`] is what
 //! is told of them,
 //! [`sources`] puts them together (rows of processes that are not known yet wait a moment in `grace`),
-//! [`agent`] answers table functions, [`runtime`] is the node's own thread, which closes the ticks.
+//! [`agent`] answers table functions, [`runtime`] is the node's own thread, which closes the ticks; [`stepped`]
+//! is a node whose holder does.
 #![forbid(unsafe_code)]
 
 mod admission;
@@ -21,5 +22,6 @@ pub mod metadata;
 pub mod orders;
 pub mod runtime;
 pub mod sources;
+pub mod stepped;
 #[cfg(test)]
 mod testing;

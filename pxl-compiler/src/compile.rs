@@ -1,10 +1,7 @@
 //! The whole way: text and vis.json to a plan, or to diagnostics.
-
-use std::collections::HashMap;
-
 use serde_json::Value as Json;
-use weir_types::plan::{OpKind, Output, StartBound};
-use weir_types::{Diagnostic, OpId, Plan, Relation};
+use weir_types::plan::{Output, StartBound};
+use weir_types::{Diagnostic, Plan, Relation};
 
 use crate::budget::{Budget, Cancel, Deadline};
 use crate::codes::Code;
@@ -17,8 +14,8 @@ use crate::limits::{EXPLAIN_BYTES_MAX, STACK_BYTES};
 use crate::objects::eval::{Evaluator, Settings};
 use crate::objects::exec::ExecCall;
 use crate::objects::trace::{AgentConfig, Tracepoint};
-use crate::passes::walk::passed_from;
 use crate::passes::{self, checked};
+use crate::row_key;
 use crate::syntax;
 use crate::syntax::lines::LineIndex;
 use crate::syntax::pragmas::Pragmas;
@@ -198,7 +195,7 @@ fn run(
     Some(Compiled {
         widgets: graph.sinks.iter().map(widgets).collect(),
         window_text: graph.sinks.iter().map(|sink| window_text(&graph, sink.op)).collect(),
-        key: plan.outputs.iter().map(|output| key(&plan, output.op, budget)).collect(),
+        key: plan.outputs.iter().map(|output| row_key::of(&plan, output.op, budget)).collect(),
         args: vis.map(|vis| vis.variables).unwrap_or_default(),
         warnings: Vec::new(),
         exports,
@@ -425,38 +422,4 @@ fn window_text(graph: &Graph, op: IrId) -> Option<String> {
         }
     }
     widest.map(|(_, text)| text.clone())
-}
-
-/// Columns of an output that tell its rows apart: the groups of the aggregate below, as far as all
-/// of them are still there.
-fn key(plan: &Plan, output: OpId, budget: &Budget) -> Vec<String> {
-    let names = &plan.ops[output].relation;
-    // Column of the output → column of the operator at hand.
-    let mut at = output;
-    let mut columns: HashMap<usize, usize> = (0..names.len()).map(|idx| (idx, idx)).collect();
-    loop {
-        let op = &plan.ops[at];
-        if !budget.spend(1 + columns.len()) {
-            return Vec::new();
-        }
-        match &op.kind {
-            OpKind::Filter { .. } | OpKind::Limit { .. } | OpKind::Map { .. } => {
-                let passed = |(out, idx)| Some((out, passed_from(&op.kind, idx)?));
-                columns = columns.into_iter().filter_map(passed).collect();
-            }
-            OpKind::Aggregate { group, .. } => {
-                let mut found: Vec<usize> = Vec::new();
-                for idx in 0..group.len() {
-                    let out = columns.iter().filter(|(_, have)| **have == idx).map(|(out, _)| *out);
-                    match out.min() {
-                        Some(out) => found.push(out),
-                        None => return Vec::new(),
-                    }
-                }
-                return found.iter().map(|&idx| names.columns[idx].name.clone()).collect();
-            }
-            _ => return Vec::new(),
-        }
-        at = op.inputs[0];
-    }
 }

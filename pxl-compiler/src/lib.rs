@@ -26,6 +26,7 @@ mod passes;
 pub mod reference;
 mod registry;
 mod render;
+mod row_key;
 mod split;
 mod syntax;
 pub mod vis;

@@ -11,10 +11,8 @@ use crossbeam_channel::{Receiver, unbounded};
 use weir_cluster::coordinator::{Coordinator, Outcome};
 use weir_cluster::view::{OutputInfo, ViewState};
 use weir_engine::{Engine, EngineConfig, EngineEvent, Limits};
-use weir_node::core::{CoreConfig, NodeCore};
-use weir_node::entities::NodeEntities;
-use weir_proto::bus::{ClusterPort, NodePort, in_process};
-use weir_proto::{NodeInfo, QueryId};
+use weir_node::stepped::SteppedNode;
+use weir_proto::{NodeLink, QueryId, Report};
 use weir_sinks::delivery::Changes;
 use weir_types::metadata::MetadataSnapshot;
 use weir_types::split::SplitPlan;
@@ -41,10 +39,8 @@ pub(crate) struct PipelineConfig {
 pub(crate) struct Pipeline {
     pub(crate) node_engine: Arc<Engine>,
     pub(crate) cluster_engine: Arc<Engine>,
-    node: NodeCore,
-    node_port: NodePort,
+    node: SteppedNode,
     coordinator: Coordinator,
-    cluster_port: ClusterPort,
     events: Receiver<FromEngine>,
     view: ViewState,
     query: QueryId,
@@ -89,12 +85,7 @@ impl Pipeline {
         let cluster_engine = engine("cluster", config, move |event| {
             drop(send.send(FromEngine::Cluster(event)));
         })?;
-        let (node_port, cluster_port) = in_process();
-        let core = CoreConfig::new(NodeInfo::named(NODE_NAME, 1, 0));
-        let mut node = NodeCore::new(core, node_engine.clone(), node_port.sender.clone())
-            .with_entities(NodeEntities::of(config.metadata.clone()));
-        node_engine.set_metadata(config.metadata.clone());
-        node.register(Vec::new());
+        let node = SteppedNode::start(NODE_NAME, &node_engine, None, &config.metadata);
         let mut pipeline = Pipeline {
             coordinator: Coordinator::offline(
                 cluster_engine.clone(),
@@ -103,8 +94,6 @@ impl Pipeline {
             node_engine,
             cluster_engine,
             node,
-            node_port,
-            cluster_port,
             events,
             view: ViewState::new(outputs),
             query: 0,
@@ -120,33 +109,28 @@ impl Pipeline {
 
     /// Moves all waiting messages to the other side.
     fn pump_bus(&mut self, now_ms: u64) -> anyhow::Result<()> {
-        loop {
-            let mut moved = false;
-            while let Some(message) = self.cluster_port.try_recv() {
-                let link = self.cluster_port.link.clone();
-                let outcome = self.coordinator.on_message(NODE_NAME, &link, message?, now_ms);
-                if let Outcome::QueryFailed { message, .. } = outcome {
-                    bail!("the query failed on the node: {message}");
-                }
-                moved = true;
+        let Pipeline { node, coordinator, .. } = self;
+        let mut failed = None;
+        let mut hear = |name: &str, link: &NodeLink, report: Report| {
+            let outcome = coordinator.on_message(name, link, report, now_ms);
+            if let Outcome::QueryFailed { message, .. } = outcome {
+                failed = Some(message);
             }
-            while let Some(message) = self.node_port.try_recv() {
-                self.node.handle(message?, now_ms);
-                moved = true;
-            }
-            if !moved {
-                return Ok(());
-            }
+        };
+        while node.pump(now_ms, &mut hear)? {}
+        match failed {
+            Some(message) => bail!("the query failed on the node: {message}"),
+            None => Ok(()),
         }
     }
 
     pub(crate) fn admit(&mut self, table: &str, batch: RecordBatch) {
-        self.node.admit(table, batch);
+        self.node.core.admit(table, batch);
     }
 
     /// Closes the tick; if it is a refresh, waits until the view is there and gives what changed.
     pub(crate) fn close_tick(&mut self, tick_ms: u64) -> anyhow::Result<Option<Vec<Changes>>> {
-        self.node.close_tick(tick_ms);
+        self.node.core.close_tick(tick_ms);
         if !tick_ms.is_multiple_of(self.refresh_ms) {
             return Ok(None);
         }
@@ -154,7 +138,7 @@ impl Pipeline {
             self.pump_bus(tick_ms)?;
             self.coordinator.on_clock(tick_ms, tick_ms);
             match self.events.recv_timeout(STEP_TIMEOUT) {
-                Ok(FromEngine::Node(event)) => self.node.on_event(event),
+                Ok(FromEngine::Node(event)) => self.node.core.on_event(event),
                 Ok(FromEngine::Cluster(EngineEvent::Rows { table, rows, .. })) => {
                     self.view.apply(&table, rows);
                 }

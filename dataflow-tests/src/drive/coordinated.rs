@@ -9,10 +9,8 @@ use std::time::Duration;
 
 use weir_cluster::coordinator::{Coordinator, Outcome};
 use weir_engine::{Engine, EngineConfig, EngineEvent, Limits, QueryId, QueryStats};
-use weir_node::core::{CoreConfig, NodeCore};
-use weir_node::entities::NodeEntities;
-use weir_proto::NodeInfo;
-use weir_proto::bus::{ClusterPort, NodePort, in_process};
+use weir_node::stepped::SteppedNode;
+use weir_proto::{NodeLink, Report};
 use weir_types::batch::RecordBatch;
 use weir_types::metadata::MetadataSnapshot;
 use weir_types::split::SplitPlan;
@@ -30,11 +28,8 @@ enum From {
 }
 
 struct Node {
-    name: String,
     engine: Arc<Engine>,
-    core: NodeCore,
-    port: NodePort,
-    cluster_port: ClusterPort,
+    node: SteppedNode,
 }
 
 struct Query {
@@ -97,14 +92,8 @@ impl Coordinated {
         for number in 0..nodes {
             let name = format!("node-{number}");
             let engine = engine(config(&name), From::Node(number), &sender)?;
-            engine.set_metadata(Arc::clone(metadata));
-            let (port, cluster_port) = in_process();
-            let info = NodeInfo::named(&name, 1, 0);
-            let core = CoreConfig { history_bytes: Some(HISTORY_BYTES), ..CoreConfig::new(info) };
-            let mut core = NodeCore::new(core, Arc::clone(&engine), port.sender.clone())
-                .with_entities(NodeEntities::of(Arc::clone(metadata)));
-            core.register(Vec::new());
-            all.push(Node { name, engine, core, port, cluster_port });
+            let node = SteppedNode::start(&name, &engine, Some(HISTORY_BYTES), metadata);
+            all.push(Node { engine, node });
         }
         let mut rig = Coordinated {
             nodes: all,
@@ -141,7 +130,7 @@ impl Coordinated {
 
     pub fn admit(&mut self, node: usize, table: &str, batches: Vec<RecordBatch>) {
         for batch in batches {
-            self.nodes[node].core.admit(table, batch);
+            self.nodes[node].node.core.admit(table, batch);
         }
     }
 
@@ -149,7 +138,7 @@ impl Coordinated {
     pub fn close_tick(&mut self, tick_ms: u64) -> Result<Vec<QueryId>, DriveError> {
         self.now_ms = tick_ms;
         for node in &mut self.nodes {
-            node.core.close_tick(tick_ms);
+            node.node.core.close_tick(tick_ms);
         }
         let before: BTreeMap<_, _> =
             self.queries.iter().map(|(&id, query)| (id, query.frontier_ms)).collect();
@@ -200,26 +189,20 @@ impl Coordinated {
 
     /// Moves all waiting messages and slices of history.
     fn pump(&mut self) -> Result<(), DriveError> {
-        let bus = |error: weir_proto::BusError| DriveError::Bus(error.to_string());
+        let now_ms = self.now_ms;
         let mut moved = true;
         while std::mem::take(&mut moved) {
             let mut failed = Vec::new();
-            for node in &mut self.nodes {
-                let link = node.cluster_port.link.clone();
-                while let Some(message) = node.cluster_port.try_recv() {
-                    let message = message.map_err(bus)?;
-                    moved = true;
-                    let now_ms = self.now_ms;
-                    let outcome = self.coordinator.on_message(&node.name, &link, message, now_ms);
-                    if let Outcome::QueryFailed { queries, message } = outcome {
-                        failed.extend(queries.into_iter().map(|query| (query, message.clone())));
-                    }
+            let coordinator = &mut self.coordinator;
+            let mut hear = |name: &str, link: &NodeLink, report: Report| {
+                let outcome = coordinator.on_message(name, link, report, now_ms);
+                if let Outcome::QueryFailed { queries, message } = outcome {
+                    failed.extend(queries.into_iter().map(|query| (query, message.clone())));
                 }
-                while let Some(message) = node.port.try_recv() {
-                    node.core.handle(message.map_err(bus)?, self.now_ms);
-                    moved = true;
-                }
-                while node.core.replay_slice() {}
+            };
+            for Node { node, .. } in &mut self.nodes {
+                let pumped = node.pump(now_ms, &mut hear);
+                moved |= pumped.map_err(|error| DriveError::Bus(error.to_string()))?;
             }
             failed.into_iter().for_each(|(query, message)| self.fail(query, message));
         }
@@ -242,7 +225,7 @@ impl Coordinated {
 
     fn take(&mut self, from: From, event: EngineEvent) -> Result<(), DriveError> {
         match (from, event) {
-            (From::Node(number), event) => self.nodes[number].core.on_event(event),
+            (From::Node(number), event) => self.nodes[number].node.core.on_event(event),
             (From::Cluster, EngineEvent::Rows { query, table, rows, .. }) => {
                 let Some(query) = self.queries.get_mut(&query) else { return Ok(()) };
                 let view = query.views.entry(table.to_string()).or_default();

@@ -202,6 +202,31 @@ fn comma_leniency() {
     assert_eq!(positional, Err(vec!["syntax_error".to_string()]));
 }
 
+/// A join keeps the key of a side of which it gives each row once at most: the other one is a single row, or
+/// has one for each key of the join. Catches a view that loses its key by a look at something else, and one
+/// whose rows are told apart by what is there twice.
+#[test]
+fn keys_over_joins() {
+    let start = "import px\nh = px.DataFrame('http_events', start_time='-30s')\n\
+                 df = h.groupby(['req_path', 'resp_status']).agg(n=('latency', px.count))\n\
+                 one = h.agg(first=('time_', px.min))\n\
+                 per = h.groupby('req_path').agg(m=('latency', px.max))\n";
+    let key = |merge: &str| {
+        let text =
+            format!("{start}df = {merge}\npx.display(df[['req_path', 'resp_status', 'n']])\n");
+        compiled(&text).key[0].clone()
+    };
+    let none: [&str; 0] = [];
+    let by_path = "left_on='req_path', right_on='req_path', suffixes=['', '_r']";
+    let whole = ["req_path", "resp_status"];
+    assert_eq!(key("df.merge(one, how='left', left_on=[], right_on=[])"), whole);
+    assert_eq!(key(&format!("df.merge(per, how='left', {by_path})")), whole);
+    assert_eq!(key(&format!("df.merge(per, how='inner', {by_path})")), whole);
+    assert_eq!(key(&format!("df.merge(per, how='outer', {by_path})")), none);
+    assert_eq!(key(&format!("df.merge(df, how='left', {by_path})")), none);
+    assert_eq!(key(&format!("df.merge(h, how='inner', {by_path})")), none);
+}
+
 /// Group columns are the key of an output as long as all of them are shown.
 #[test]
 fn keys_of_outputs() {
