@@ -6,10 +6,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use weir_cluster::planner::{self, ScriptRequest};
+use weir_cluster::planner::{self, Allowance, ScriptRequest};
 use weir_cluster::service::SinkSpec;
 use weir_sinks::console::ConsoleSink;
-use weir_sinks::elements::{Encoding, Mode};
+use weir_sinks::elements::{Elements, Encoding};
 use weir_sinks::file::FileSink;
 use weir_sinks::sink::Sink;
 
@@ -19,8 +19,6 @@ use crate::failure::Failure;
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// No script is longer; what is read of one.
 const SCRIPT_BYTES_MAX: u64 = planner::SCRIPT_BYTES_MAX as u64;
-/// For what does not depend on the tick.
-const ANY_TICK_MS: u64 = 100;
 /// Each holds what a reader may.
 const SINKS_MAX: usize = 64;
 const NAME_CHARS_MAX: usize = 64;
@@ -147,7 +145,7 @@ fn spec(name: &str, config: SinkConfig, base: &Path) -> Result<SinkSpec, String>
     };
     let args = args.iter().map(|(name, value)| (name.clone(), value.text())).collect();
     let input = ScriptRequest { script, text, func, args, ..ScriptRequest::default() };
-    judge(&input, table.as_deref(), encoding.mode)?;
+    judge(&input, table.as_deref(), encoding)?;
     let (kind, sink): (&'static str, Box<dyn Sink>) = match (kind, path) {
         (Kind::Console, None) => {
             ("console", Box::new(ConsoleSink::new(std::io::stderr(), encoding)))
@@ -160,30 +158,15 @@ fn spec(name: &str, config: SinkConfig, base: &Path) -> Result<SinkSpec, String>
 }
 
 /// The script compiles, and shows what the sink is to take in the mode in which it is to.
-fn judge(input: &ScriptRequest, table: Option<&str>, mode: Mode) -> Result<(), String> {
-    // Which tables have a source is known to the server only, and there only while it runs.
-    let prepared = planner::prepare(input, ANY_TICK_MS, None, &|_| true);
-    let prepared = prepared.map_err(|error| match error.diagnostics().first() {
+fn judge(input: &ScriptRequest, table: Option<&str>, encoding: Encoding) -> Result<(), String> {
+    let compiled = planner::compile(input, None, &Allowance::default());
+    let (_, compiled) = compiled.map_err(|error| match error.diagnostics().first() {
         Some(first) => format!("{error}: {}:{}: {}", first.line, first.column, first.message),
         None => error.to_string(),
     })?;
-    let shown: Vec<&str> = prepared.outputs.iter().map(|output| output.table.as_str()).collect();
-    let shown = shown.join("`, `");
-    let output = match table {
-        Some(table) => prepared.outputs.iter().find(|output| output.table == table),
-        None if prepared.outputs.len() > 1 => {
-            return Err(format!("the script shows `{shown}`: name one with `table:`"));
-        }
-        None => prepared.outputs.first(),
-    };
-    match output {
-        None => Err(format!("the script shows `{shown}`, not `{}`", table.unwrap_or_default())),
-        Some(output) if mode == Mode::Upsert && output.key.is_empty() => Err(format!(
-            "`{}` has no key, as it is no aggregate: use `mode: changelog` or `append`",
-            output.table
-        )),
-        Some(_) => Ok(()),
-    }
+    let outputs = planner::output_infos(&compiled);
+    let output = planner::wanted_output(&outputs, table)?;
+    Elements::new(encoding).describe(output).map_err(|error| error.to_string())
 }
 
 /// `weir config check FILE…`

@@ -250,6 +250,29 @@ pub fn prepare_within(
     })
 }
 
+/// The output that is to be taken: the one that is named, or the only one.
+///
+/// # Errors
+/// There is none of that name; or there are several, and none is named.
+pub fn wanted_output<'a>(
+    outputs: &'a [OutputInfo],
+    table: Option<&str>,
+) -> Result<&'a OutputInfo, String> {
+    let found = match table {
+        Some(table) => outputs.iter().find(|output| output.table == table),
+        None if outputs.len() == 1 => outputs.first(),
+        None => None,
+    };
+    found.ok_or_else(|| {
+        let shown: Vec<&str> = outputs.iter().map(|output| output.table.as_str()).collect();
+        let shown = shown.join("`, `");
+        match table {
+            Some(table) => format!("the script shows `{shown}`, not `{table}`"),
+            None => format!("the script shows `{shown}`: name one with `table:`"),
+        }
+    })
+}
+
 /// What subscribers are told of each output.
 #[must_use]
 pub fn output_infos(compiled: &Compiled) -> Vec<OutputInfo> {

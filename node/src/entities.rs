@@ -112,31 +112,31 @@ impl NodeEntities {
             let mut changes = rest.by_ref().map(|key| snapshot.entity(&key));
             let sent = self.tell_all(machine, &mut changes, false, send);
             if let Err(unsent) = sent {
-                let unsent = unsent.iter().map(EntityChange::key).chain(rest);
-                self.state().touched.extend(unsent);
+                self.state().touched.extend(unsent.into_iter().chain(rest));
             }
         }
     }
 
-    /// Cuts into messages. The error is what could not be sent of those that were begun.
+    /// Cuts into messages. The error is what could not be sent of those that were begun; of all there is
+    /// no such list.
     fn tell_all(
         &self,
         mut machine: Option<Machine>,
         changes: &mut dyn Iterator<Item = EntityChange>,
         whole: bool,
         send: &mut dyn FnMut(Told) -> bool,
-    ) -> Result<(), Vec<EntityChange>> {
+    ) -> Result<(), Vec<EntityKey>> {
         let (mut first, mut next) = (true, None);
         loop {
             let changes = self.slice(&mut next, changes);
             let last = next.is_none();
             let (part, again) = match whole {
                 true => (Entities::Whole { first, last }, Vec::new()),
-                false => (Entities::Changes, changes.clone()),
+                false => (Entities::Changes, changes.iter().map(EntityChange::key).collect()),
             };
             let sequence = self.told_total();
             if !send(Told { sequence, part, machine: machine.clone(), changes }) {
-                return Err(again.into_iter().chain(next).collect());
+                return Err(again.into_iter().chain(next.map(|change| change.key())).collect());
             }
             let mut state = self.state();
             state.sequence += 1;

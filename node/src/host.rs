@@ -76,7 +76,7 @@ pub enum FromSource {
 /// Why a source does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Down {
-    /// It cannot run here, and never ran.
+    /// It cannot run here.
     Refused,
     /// It went down and is started again.
     Restarts,

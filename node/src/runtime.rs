@@ -222,7 +222,8 @@ fn node_thread(
     let entities = config.metadata.as_ref().map(|metadata| metadata.entities());
     let core = NodeCore::new(core, engine.generations.engine(), port.sender.clone())
         .with_entities(entities.unwrap_or_default());
-    let states = sources.iter().map(|source| (source.name(), SourceState::of(source.tables())));
+    let states =
+        sources.iter().map(|source| (source.name(), SourceState::of(source.tables(), now_unix_ns)));
     let tick_ms = config.tick_ms;
     Ok(NodeThread {
         core: core.with_orders(Orders::new(wires.orders)),

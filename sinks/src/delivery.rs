@@ -112,6 +112,11 @@ impl Delivery {
         }
     }
 
+    /// What changes of one output.
+    pub fn changes_of<'a>(&'a self, table: &'a str) -> impl Iterator<Item = &'a Changes> {
+        self.changes.iter().filter(move |changes| changes.table() == table)
+    }
+
     /// What it costs while it waits, its text included.
     #[must_use]
     pub fn bytes(&self) -> u64 {

@@ -153,7 +153,7 @@ impl Elements {
         let (types, key_of) = (described.info.relation.types(), described.key.clone());
         let tick_ms = delivery.tick_ms;
         let table = described.info.table.clone();
-        for changes in delivery.changes.iter().filter(|changes| changes.table() == table) {
+        for changes in delivery.changes_of(&table) {
             for (row, diff) in &changes.rows {
                 let values = row.unpack(&types).unwrap_or_default();
                 let key: Vec<Value> =

@@ -292,6 +292,9 @@ fn wait_for_sources(sources: &Sources) {
             output::note(&format!("stopping: {}", sources.stop_progress()));
         }
     }
+    if sources.running() > 0 {
+        warn!("some sources did not stop in time");
+    }
 }
 
 /// Test faults of the node.

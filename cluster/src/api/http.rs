@@ -116,7 +116,10 @@ pub(super) async fn nodes(state: web::Data<ApiState>) -> Answer {
 }
 
 pub(super) async fn stats(state: web::Data<ApiState>) -> Answer {
-    Ok(HttpResponse::Ok().json(metrics::stats_json(&state).await?))
+    let mut stats = metrics::stats_json(&state).await?;
+    let (tree, now_unix_ns) = (state.service.health.tree(), state.service.clock.now_unix_ns());
+    super::parts::add_json(&mut stats, &tree, now_unix_ns);
+    Ok(HttpResponse::Ok().json(stats))
 }
 
 pub(super) async fn doctor(state: web::Data<ApiState>) -> HttpResponse {

@@ -87,7 +87,7 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
         (source.name.clone(), told)
     });
     let sources: serde_json::Map<String, Json> = sources.collect();
-    let mut stats = json!({
+    let stats = json!({
         "event_to_view_ns": state.service.freshness.event_to_view_ns(),
         "tick_to_change_ns": state.service.freshness.tick_to_change_ns(),
         "tables": tables,
@@ -103,8 +103,6 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
         "bus": bus_json(state),
         "api": state.counters.json(state.sessions.count()),
     });
-    let (tree, now_unix_ns) = (state.service.health.tree(), state.service.clock.now_unix_ns());
-    super::parts::add_json(&mut stats, &tree, now_unix_ns);
     Ok(stats)
 }
 

@@ -332,8 +332,11 @@ fn orders_to_sources_are_given_until_they_are_done() {
     rig.register(2);
     rig.coordinator.on_clock(NOW_MS, 8_000);
     assert_eq!(given(&mut rig, vec![(id + 7, OrderOutcome::Done)]), 1);
+    let next = rig.coordinator.order("a", order.clone()).unwrap();
+    assert!(next > id + 7, "a number that some life of ours has given is not given again");
     assert_eq!(rig.coordinator.outcome("a", id), None);
-    assert_eq!(given(&mut rig, vec![(id, OrderOutcome::NotMine)]), 0);
+    let done = vec![(id, OrderOutcome::NotMine), (next, OrderOutcome::Done)];
+    assert_eq!(given(&mut rig, done), 0);
     rig.coordinator.on_clock(NOW_MS, 20_000);
     assert_eq!(given(&mut rig, vec![(id, OrderOutcome::NotMine)]), 0);
     assert_eq!(rig.coordinator.outcome("a", id), Some(&OrderOutcome::NotMine));

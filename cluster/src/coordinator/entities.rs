@@ -114,6 +114,8 @@ impl OfLife {
         let fits = self.bytes.saturating_add(bytes) <= BYTES_MAX;
         self.bytes = self.bytes.saturating_add(bytes);
         match part {
+            // There is no room, and asking does not make any.
+            Entities::Changes if !fits && self.is_full => Taken::Changes(Vec::new()),
             Entities::Changes if !fits => {
                 self.lost_some();
                 Taken::Gap
@@ -243,7 +245,8 @@ impl Merged {
                 self.end_in_former_lives(at, keys);
                 self.show_all(at, keys);
             }
-            Taken::Whole { former } => {
+            // One life alone has no former ones, and is shown as it is.
+            Taken::Whole { former } if self.lives.len() > 1 => {
                 let present = &self.lives[at].snapshot;
                 let differs = |key: &EntityKey| former.entity(key) != present.entity(key);
                 let gone = former.entities().map(|change| change.key());
@@ -253,7 +256,7 @@ impl Merged {
                 self.end_in_former_lives(at, &keys);
                 self.show_all(at, &keys);
             }
-            Taken::Repeat | Taken::Gap | Taken::Part => {}
+            Taken::Whole { .. } | Taken::Repeat | Taken::Gap | Taken::Part => {}
         }
         taken
     }
@@ -264,7 +267,7 @@ impl Merged {
         let Some(present) = present.first() else { return };
         for life in former.iter_mut().filter(|life| life.name == present.name) {
             for key in keys.iter().filter(|key| !present.snapshot.has_entity(key)) {
-                life.snapshot.apply(present.snapshot.entity(key));
+                life.snapshot.apply(key.over());
             }
         }
     }
@@ -279,21 +282,16 @@ impl Merged {
 
     /// The last life that has the entry says what it is.
     fn show(&mut self, asid: u32, key: &EntityKey) {
-        let has = |life: &&OfLife| life.snapshot.has_entity(key);
-        if key.is_of_machine() {
-            let mut lives = self.lives.iter().rev().filter(|life| life.asid == asid);
-            let change = lives.find(has).map_or_else(
-                || MetadataSnapshot::default().entity(key),
-                |life| life.snapshot.entity(key),
-            );
-            self.machines.entry(asid).or_default().apply(change);
-            return;
-        }
-        let change = self.lives.iter().rev().find(has).map_or_else(
-            || MetadataSnapshot::default().entity(key),
-            |life| life.snapshot.entity(key),
-        );
-        self.all.apply(change);
+        let is_of_machine = key.is_of_machine();
+        let mut lives = self.lives.iter().rev();
+        let last = lives
+            .find(|life| (!is_of_machine || life.asid == asid) && life.snapshot.has_entity(key));
+        let change = last.map_or_else(|| key.over(), |life| life.snapshot.entity(key));
+        let shown = match is_of_machine {
+            true => self.machines.entry(asid).or_default(),
+            false => &mut self.all,
+        };
+        shown.apply(change);
     }
 
     fn forget(&mut self, at: usize) {
@@ -397,7 +395,9 @@ impl Coordinator {
         match self.entities.take(at, told) {
             Taken::Repeat => BusCounters::count(&self.counters.repeated_total),
             Taken::Gap if was_whole => BusCounters::count(&self.counters.names_broken_total),
-            Taken::Gap | Taken::Part => {}
+            Taken::Gap => {}
+            // It is coming: the wait for the rest begins anew.
+            Taken::Part => self.entities.lives[at].asked_ms = self.mono_ms,
             Taken::Changes(_) | Taken::Whole { .. } => {
                 self.engine.set_metadata(self.entities.snapshot());
             }

@@ -320,7 +320,7 @@ impl Coordinator {
         readers.dedup();
         if !readers.is_empty() {
             self.pace.resynced(now_ms);
-            self.counters.resynced_total.fetch_add(readers.len() as u64, Ordering::Relaxed);
+            BusCounters::add(&self.counters.resynced_total, readers.len() as u64);
         }
         readers
     }

@@ -92,6 +92,10 @@ impl Coordinator {
     /// What a node's status says of its orders.
     pub(super) fn check_ordered(&mut self, name: &str, ordered: &[(OrderId, OrderOutcome)]) {
         let now_ms = self.mono_ms.unwrap_or(0);
+        // As epochs, numbers are above all that any life of ours has given, also after the clock was set back.
+        for (id, _) in ordered {
+            self.next_order = self.next_order.max(id.saturating_add(1));
+        }
         let Some(node) = self.nodes.get_mut(name) else { return };
         ordered.iter().for_each(|(id, outcome)| node.orders.told(*id, outcome));
         node.orders.remind(name, &node.link, now_ms, &self.counters);

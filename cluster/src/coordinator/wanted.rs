@@ -9,7 +9,7 @@ use weir_types::Upid;
 use weir_types::metadata::Wanted;
 use weir_types::source::{ORDER_ITEMS_MAX, SourceOrder};
 
-use super::{BusCounters, Coordinator};
+use super::{BusCounters, Coordinator, Node};
 
 /// The same thing is not asked for again within so long: functions note it with every evaluation, so that
 /// whoever finds it out knows that it is still wanted.
@@ -63,7 +63,8 @@ impl Coordinator {
         {
             orders.push((any.clone(), SourceOrder::Resolve { addresses }));
         }
-        for (name, node) in self.nodes.iter().filter(|_| !processes.is_empty()) {
+        let could = |node: &Node| !node.lagging && !processes.is_empty();
+        for (name, node) in self.nodes.iter().filter(|(_, node)| could(node)) {
             let own = processes.iter().copied().filter(|upid| upid.asid() == node.info.asid);
             let processes: Vec<Upid> = own.collect();
             if !processes.is_empty() {

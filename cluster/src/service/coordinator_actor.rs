@@ -187,8 +187,10 @@ impl Handler<ClockTick> for CoordinatorActor {
         self.heal(ctx);
         let (now_ms, mono_ms) = (self.now_ms(), self.shared.clock.monotonic_ns() / 1_000_000);
         self.core.on_clock(now_ms, mono_ms);
-        self.resync();
         if !self.restarting {
+            // The message by which it goes on may have been refused.
+            self.install_next();
+            self.resync();
             self.end_lingering(mono_ms);
         }
     }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tracing::{info, warn};
 use weir_actors::{KillSwitch, Part, Stop};
 use weir_pxl::Code;
-use weir_sinks::delivery::{Delivery, OutputInfo};
+use weir_sinks::delivery::Delivery;
 use weir_sinks::sink::{Sink, SinkError, SinkHealth};
 use weir_types::clock::tick_unix_ns;
 use weir_types::json::time_text;
@@ -20,7 +20,7 @@ use super::{
     Client, Installable, NotCompiled, Outbox, OutboxReader, Outgoing, Service, Since, Subscribe,
     Wanted, prepare,
 };
-use crate::planner::{PlanError, ScriptRequest, no_source_text};
+use crate::planner::{PlanError, ScriptRequest, no_source_text, wanted_output};
 
 /// Waits between attempts: from this, doubling, to that.
 const RETRY_FIRST: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 1_000 });
@@ -123,7 +123,6 @@ impl Sinks {
                 input,
                 table,
                 sink: Some(sink),
-                output: None,
                 since: None,
                 half: false,
                 compiled: None,
@@ -145,7 +144,6 @@ struct Driver {
     table: Option<String>,
     /// Away while it works.
     sink: Option<Box<dyn Sink>>,
-    output: Option<Arc<OutputInfo>>,
     /// How far it got in which view.
     since: Option<Since>,
     /// It has got a part of the next tick.
@@ -183,9 +181,11 @@ impl Driver {
         while self.follow().await.is_ok() {
             self.pause().await;
         }
-        self.row(|row| row.state = SinkState::Failed);
         let mut why = String::new();
-        self.row(|row| why.clone_from(&row.last_error));
+        self.row(|row| {
+            row.state = SinkState::Failed;
+            why.clone_from(&row.last_error);
+        });
         self.part.failed(&why);
     }
 
@@ -253,6 +253,11 @@ impl Driver {
     /// Subscribes, and takes what comes until the view ends.
     async fn follow(&mut self) -> Result<(), Failed> {
         let Some(installable) = self.installable().await? else { return Ok(()) };
+        let output = wanted_output(&installable.prepared.outputs, self.table.as_deref());
+        let output = output.cloned().map_err(|text| {
+            self.note_error(SinkState::Failed, &text);
+            Failed
+        })?;
         let client = Client::new(&self.service.readers.limits);
         let outbox = Outbox::new(&client, &self.service.readers);
         let reader = OutboxReader { client, outbox };
@@ -271,20 +276,23 @@ impl Driver {
             }
         };
         let mut goes_on = since.is_some();
-        self.output = None;
         let mut started = false;
         self.note_view(&reader.outbox);
         while let Some(message) = std::future::poll_fn(|cx| reader.poll(cx)).await {
             match message {
-                Outgoing::Schema(info) => self.choose(info)?,
+                Outgoing::Schema(_) => {}
                 Outgoing::Error(note) if note.code == "resume_expired" => goes_on = false,
+                // Of another output: ours has been looked at.
+                Outgoing::Error(note) if note.code == "no_source" => {}
                 Outgoing::Error(note) => self.note_error(SinkState::Retrying, &note.message),
                 Outgoing::Delivery(delivery) => {
                     if !std::mem::replace(&mut started, true) {
-                        self.begin(goes_on).await?;
+                        let output = output.clone();
+                        self.until_done(move |sink| sink.start(&output, goes_on).map(|()| None))
+                            .await?;
                         self.since = None;
                     }
-                    self.deliver(&delivery).await?;
+                    self.deliver(&delivery, &output.table).await?;
                     if delivery.completeness.is_some() {
                         let tick_ms = delivery.tick_ms;
                         self.since = Some(Since { view: subscribed.view, tick_ms });
@@ -299,40 +307,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Takes the output that is wanted, and no other.
-    fn choose(&mut self, info: Arc<OutputInfo>) -> Result<(), Failed> {
-        if self.table.as_ref().is_some_and(|table| *table != info.table) {
-            return Ok(());
-        }
-        if let Some(other) = &self.output {
-            let text = format!(
-                "the script shows several tables (`{}`, `{}`): name one with `table:`",
-                other.table, info.table
-            );
-            self.note_error(SinkState::Failed, &text);
-            return Err(Failed);
-        }
-        self.output = Some(info);
-        Ok(())
-    }
-
-    async fn begin(&mut self, goes_on: bool) -> Result<(), Failed> {
-        let Some(output) = self.output.clone() else {
-            let table = self.table.clone().unwrap_or_default();
-            self.note_error(SinkState::Failed, &format!("the script does not show `{table}`"));
-            return Err(Failed);
-        };
-        self.until_done(0, move |sink| sink.start(&output, goes_on).map(|()| None)).await
-    }
-
-    /// What a delivery changes of the output that is written.
-    fn rows_of(&self, delivery: &Delivery) -> u64 {
-        let table = self.output.as_ref().map(|output| output.table.as_str());
-        let ours = delivery.changes.iter().filter(|changes| Some(changes.table()) == table);
-        ours.flat_map(|changes| &changes.rows).map(|(_, diff)| diff.unsigned_abs()).sum()
-    }
-
-    async fn deliver(&mut self, delivery: &Arc<Delivery>) -> Result<(), Failed> {
+    /// `table`: the output that is written.
+    async fn deliver(&mut self, delivery: &Arc<Delivery>, table: &str) -> Result<(), Failed> {
         let mut accepted = Some(Arc::clone(delivery));
         self.half = true;
         let accept = move |sink: &mut Box<dyn Sink>| {
@@ -341,8 +317,14 @@ impl Driver {
             }
             sink.flush()
         };
-        let rows_held = self.rows_of(delivery);
-        self.until_done(rows_held, accept).await?;
+        let done = self.until_done(accept).await;
+        if done.is_err() && self.sink.is_none() {
+            // It panicked, and what it held went with it.
+            let rows = delivery.changes_of(table).flat_map(|changes| &changes.rows);
+            let rows_lost: u64 = rows.map(|(_, diff)| diff.unsigned_abs()).sum();
+            self.row(|row| row.rows_lost += rows_lost);
+        }
+        done?;
         self.half = delivery.completeness.is_none();
         self.wait = RETRY_FIRST;
         self.part.running();
@@ -354,11 +336,8 @@ impl Driver {
     }
 
     /// Lets the sink work where it may block, again and again until it has done it.
-    ///
-    /// `rows_held`: what it holds then, should it not come back.
     async fn until_done(
         &mut self,
-        rows_held: u64,
         mut work: impl FnMut(&mut Box<dyn Sink>) -> Result<Option<u64>, SinkError> + Send + 'static,
     ) -> Result<(), Failed> {
         loop {
@@ -371,7 +350,6 @@ impl Driver {
             // A panic takes the sink along.
             let Ok((sink, again, done, health)) = worked.await else {
                 self.note_error(SinkState::Failed, "the sink panicked");
-                self.row(|row| row.rows_lost += rows_held);
                 return Err(Failed);
             };
             self.sink = Some(sink);

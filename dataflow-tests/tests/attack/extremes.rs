@@ -1,10 +1,9 @@
 //! Scripts that ask for the most of something: depth, length, number, distance in time. Each is refused with
 //! a code, or answered; nobody else is late.
 
-use crate::scripts::ask;
+use crate::scripts::{SCAN, ask};
 use crate::target::{Target, code_of};
 
-const SCAN: &str = "import px\ndf = px.DataFrame('http_events', start_time='-5m')\n";
 const SHOW: &str = "px.display(df)\n";
 
 fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
@@ -120,10 +119,11 @@ fn extremes_that_nobody_means() {
         );
         target.stands(name);
     }
+    long_arguments(&mut target);
     target.recovers();
 }
 
-/// Texts of each row, different in each, of some kilobytes of letters.
+/// Texts of each row of some kilobytes of letters: as many as there are lengths.
 const LONG: &str =
     "df.s = px.toupper(px.replace('[^a-z]', df.req_path + px.itoa(df.latency), 'a'))\n";
 
@@ -134,14 +134,11 @@ fn long_texts() -> Vec<(&'static str, String)> {
         |n: usize| format!("df.n{n} = px.length(px.replace('.*[^A-Z]{{{n}}}|[A-Z]', df.s, 'x'))\n");
     vec![
         (
-            "a pattern over many long texts",
-            format!("{grown}{}{SHOW}", worst(1)).replace(SHOW, "px.display(df[['n1']])\n"),
-        ),
-        (
-            "ten patterns over many long texts",
+            "patterns over many long texts",
             format!(
-                "{grown}{}df = df.groupby(['n1']).agg(n=('n9', px.max))\n{SHOW}",
-                lines(10, |n| worst(n + 1))
+                "{grown}{}df = df.groupby(['n1']).agg({})\n{SHOW}",
+                lines(10, |n| worst(n + 1)),
+                lines(9, |n| format!("m{n}=('n{}', px.max), ", n + 2))
             ),
         ),
         (
@@ -156,8 +153,9 @@ fn long_texts() -> Vec<(&'static str, String)> {
         (
             "a hundred long columns",
             format!(
-                "{grown}{}df = df.groupby('c99').agg(n=('c50', px.any))\n{SHOW}",
-                lines(100, |n| format!("df.c{n} = px.tolower(df.s) + '{n}'\n"))
+                "{grown}{}df = df.groupby('c99').agg({})\n{SHOW}",
+                lines(100, |n| format!("df.c{n} = px.tolower(df.s) + '{n}'\n")),
+                lines(99, |n| format!("n{n}=('c{n}', px.any), "))
             ),
         ),
         (
@@ -250,10 +248,8 @@ fn extremes_that_are_heavy() {
     target.recovers();
 }
 
-/// Arguments of a megabyte are refused with a code, or are taken as any others.
-#[test]
-fn arguments_of_a_megabyte() {
-    let Some(mut target) = Target::start(&[], &[]) else { return };
+/// Arguments of a megabyte are refused with a code.
+fn long_arguments(target: &mut Target) {
     for (name, key, value) in [
         ("a long argument", "start_time".to_string(), "-5m ".repeat(1 << 18)),
         ("a long name of an argument", "a".repeat(1 << 20), "x".to_string()),
@@ -271,5 +267,4 @@ fn arguments_of_a_megabyte() {
         );
         target.stands(name);
     }
-    target.recovers();
 }

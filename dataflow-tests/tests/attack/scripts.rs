@@ -4,7 +4,7 @@ use weir_dataflow_tests::harness::http::request_once;
 
 use crate::target::{Target, code_of};
 
-const SCAN: &str = "import px\ndf = px.DataFrame('http_events', start_time='-5m')\n";
+pub(crate) const SCAN: &str = "import px\ndf = px.DataFrame('http_events', start_time='-5m')\n";
 
 fn nested(open: &str, close: &str, depth: usize) -> String {
     format!("import px\nx = {}1{}\n", open.repeat(depth), close.repeat(depth))

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
@@ -22,24 +22,12 @@ use weir_proto::bus::{ClusterPort, in_process};
 use weir_sources::source::{Output, Refusal, RunningSource, Source};
 use weir_types::source::TableCounters;
 use weir_types::split::SplitPlan;
-use weir_types::{Clock, PackedRow, SteadyClock, Value, tables};
+use weir_types::{Clock, ManualClock, PackedRow, Value, tables};
 
 const TICK_MS: u64 = 100;
 const STEP_NS: u64 = 20_000_000;
 const STEPS_MAX: usize = 30_000;
 const TABLE: &str = "let_events";
-
-#[derive(Clone, Default)]
-struct Clocks(Arc<AtomicU64>);
-
-impl Clock for Clocks {
-    fn now_unix_ns(&self) -> i64 {
-        1_700_000_000_000_000_000 + i64::try_from(self.monotonic_ns()).unwrap()
-    }
-    fn monotonic_ns(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
-    }
-}
 
 /// Gives as many rows as it is told, one a flush.
 #[derive(Clone, Default)]
@@ -88,7 +76,7 @@ impl RunningSource for Drip {
 }
 
 struct Rig {
-    clocks: Clocks,
+    clock: Arc<ManualClock>,
     drip: Drip,
     node: NodeRuntime,
     switch: KillSwitch,
@@ -105,8 +93,8 @@ struct Rig {
 
 impl Rig {
     fn start() -> Rig {
-        let (clocks, drip) = (Clocks::default(), Drip::default());
-        let clock: Arc<dyn Clock> = Arc::new(SteadyClock::new(clocks.clone()));
+        let drip = Drip::default();
+        let clock = Arc::new(ManualClock::new(1_700_000_000_000_000_000));
         let (node_port, port) = in_process();
         let info = NodeInfo::named("a", 1, 1);
         let config = NodeConfig {
@@ -116,7 +104,7 @@ impl Rig {
         };
         let switch = KillSwitch::root("weir");
         let sources: [Arc<dyn Source>; 1] = [Arc::new(drip.clone())];
-        let node = NodeRuntime::start(config, &sources, node_port, clock, &switch).unwrap();
+        let node = NodeRuntime::start(config, &sources, node_port, clock.clone(), &switch).unwrap();
         let (engine, events): (Engine, _) = start_engine(EngineConfig::new("cluster")).unwrap();
         let coordinator = Coordinator::new(Arc::new(engine)).with_book(Arc::new(Book::default()));
         let text = format!(
@@ -126,7 +114,7 @@ impl Rig {
         let request = ScriptRequest { text: Some(text), ..ScriptRequest::default() };
         let split = prepare(&request, TICK_MS, None, &|_| true).unwrap().split;
         let mut rig = Rig {
-            clocks,
+            clock,
             drip,
             node,
             switch,
@@ -144,7 +132,7 @@ impl Rig {
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.clocks.now_unix_ns() / 1_000_000).unwrap()
+        u64::try_from(self.clock.now_unix_ns() / 1_000_000).unwrap()
     }
 
     fn install(&mut self) {
@@ -156,9 +144,9 @@ impl Rig {
 
     /// Lets a moment pass, and moves what is said.
     async fn step(&mut self) {
-        self.clocks.0.fetch_add(STEP_NS, Ordering::SeqCst);
+        self.clock.advance(Duration::from_nanos(STEP_NS));
         actix::clock::sleep(Duration::from_micros(200)).await;
-        let (now_ms, mono_ms) = (self.now_ms(), self.clocks.monotonic_ns() / 1_000_000);
+        let (now_ms, mono_ms) = (self.now_ms(), self.clock.monotonic_ns() / 1_000_000);
         while let Some(report) = self.port.try_recv() {
             let (report, link) = (report.unwrap(), self.port.link.clone());
             self.lives +=

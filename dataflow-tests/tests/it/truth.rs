@@ -243,6 +243,13 @@ fn counted() -> Vec<Case> {
         ]),
         inbound(once("127.0.0.53"))
             .wanted(vec![json!({"remote_addr": "192.0.2.9", "conn_open": 2, "bytes_sent": 300})]),
+        // Capture began anew before the window: what was counted before that is no measure.
+        inbound(vec![
+            visitor(10, 500, 5, "192.0.2.9"),
+            visitor(20, 50, 1, "192.0.2.9"),
+            visitor(350, 80, 3, "192.0.2.9"),
+        ])
+        .wanted(vec![json!({"remote_addr": "192.0.2.9", "conn_open": 2, "bytes_sent": 30})]),
         case("a flow is drawn against its direction", "px/net_flow", "net_flow")
             .rows("conn_stats", vec![flow, served])
             .rows("process_stats", looks(ONE, 1, 60))

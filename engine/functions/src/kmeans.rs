@@ -6,6 +6,7 @@
 //! and lies farthest from the centres so far, and sums run in that order. The work is bounded by
 //! [`POINTS_MAX`], [`CENTERS_MAX`], [`ROUNDS_MAX`] and [`WORK_MAX`], whatever comes in.
 
+use crate::cuts::{self, Cut};
 use crate::json::{self, JsonKind};
 
 /// More distinct points are thinned out evenly: each refresh of a changed group computes anew.
@@ -60,8 +61,9 @@ pub(crate) fn fit(mut points: Vec<Weighted>, count: i64) -> Vec<Vec<f64>> {
     points.retain(|weighted| weighted.point.len() == length);
     let count = usize::try_from(count.clamp(0, CENTERS_MAX)).unwrap_or(0);
     let point_work = length.saturating_mul(count.max(1) * (ROUNDS_MAX + 1));
-    let points_max = POINTS_MAX.min(WORK_MAX / point_work);
+    let points_max = POINTS_MAX.min(WORK_MAX / point_work).max(1);
     if points.len() > points_max {
+        cuts::note(Cut::Values, points.len() - points_max);
         let (all, mut idx) = (points.len(), 0);
         points.retain(|_| {
             idx += 1;

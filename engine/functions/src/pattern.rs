@@ -283,13 +283,16 @@ impl<'a> Walk<'a> {
         let mut end = None;
         for (at, &byte) in text.iter().enumerate().skip(from) {
             self.spend(1)?;
-            let next = if state.is_tagged() {
-                LazyStateID::default()
-            } else {
-                dfa.next_state_untagged(&self.cache, state, byte)
-            };
-            if next != state || next.is_tagged() {
-                state = dfa.next_state(&mut self.cache, state, byte).map_err(|_| Stop::GaveUp)?;
+            let known = (!state.is_tagged())
+                .then(|| dfa.next_state_untagged(&self.cache, state, byte))
+                .filter(|next| !next.is_tagged());
+            if known != Some(state) {
+                state = match known {
+                    Some(next) => next,
+                    None => {
+                        dfa.next_state(&mut self.cache, state, byte).map_err(|_| Stop::GaveUp)?
+                    }
+                };
                 self.meet(state)?;
             }
             if state.is_match() {

@@ -59,8 +59,8 @@ pub(super) struct SourceState {
 }
 
 impl SourceState {
-    pub(super) fn of(tables: Vec<String>) -> SourceState {
-        SourceState { tables, ..SourceState::default() }
+    pub(super) fn of(tables: Vec<String>, now_unix_ns: i64) -> SourceState {
+        SourceState { tables, counted_unix_ns: now_unix_ns, ..SourceState::default() }
     }
 
     /// Whether a tick has to wait for it.
@@ -87,13 +87,16 @@ impl SourceState {
     }
 
     pub(super) fn is_down(&mut self, reason: String, how: Down) {
-        if how != Down::Failed || self.state != State::Restarting {
+        let was_down = self.lacks_rows();
+        if !was_down {
             // It counted until then, at the latest.
             self.down_unix_ns = self.counted_unix_ns;
         }
         self.state = match how {
             Down::Restarts => State::Restarting,
             Down::Failed => State::Failed,
+            // It was to come back: what happens is lost all the same.
+            Down::Refused if was_down => State::Failed,
             Down::Refused => State::Refused,
         };
         self.reason = reason;
@@ -131,11 +134,15 @@ impl SourceState {
         self.counters = counters;
     }
 
+    /// Whether it ran, or was to, and does not.
+    fn lacks_rows(&self) -> bool {
+        matches!(self.state, State::Restarting | State::Failed)
+    }
+
     /// Writes down that it is down, if it is.
     pub(super) fn count_down_time(&mut self, ledger: &NodeLedger, now_unix_ns: i64) {
         let passed_ns = now_unix_ns.saturating_sub(self.down_unix_ns);
-        let lacks = matches!(self.state, State::Restarting | State::Failed);
-        if !lacks || passed_ns < DOWN_EVERY_NS {
+        if !self.lacks_rows() || passed_ns < DOWN_EVERY_NS {
             return;
         }
         let count = u64::try_from(passed_ns / DOWN_EVERY_NS).unwrap_or(0);
@@ -144,5 +151,45 @@ impl SourceState {
             ledger.note(table, "source_down", Reach::Everybody, span, count);
         }
         self.down_unix_ns = now_unix_ns;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: i64 = 1_700_000_000 * DOWN_EVERY_NS;
+
+    fn at(seconds: i64) -> i64 {
+        START + seconds * DOWN_EVERY_NS
+    }
+
+    fn down_seconds(ledger: &NodeLedger) -> u64 {
+        let totals = ledger.totals();
+        totals.get("t").and_then(|of| of.get("source_down")).copied().unwrap_or(0)
+    }
+
+    /// Each second without the source is a loss once: also where its first start panics, where it panics
+    /// again before it runs, and where it is refused after it ran. Catches losses since 1970, seconds that
+    /// count with each attempt, and a source that is gone for good and loses nothing.
+    #[test]
+    fn seconds_without_a_source_count_once() {
+        let ledger = NodeLedger::default();
+        let mut source = SourceState::of(vec!["t".to_string()], START);
+        source.is_down("panicked".to_string(), Down::Restarts);
+        source.count_down_time(&ledger, at(2));
+        assert_eq!(down_seconds(&ledger), 2);
+        source.is_down("panicked again".to_string(), Down::Restarts);
+        source.count_down_time(&ledger, at(5));
+        assert_eq!(down_seconds(&ledger), 5);
+        source.is_down("refused now".to_string(), Down::Refused);
+        source.count_down_time(&ledger, at(9));
+        assert_eq!((down_seconds(&ledger), source.status("s").state.as_str()), (9, "failed"));
+
+        let ledger = NodeLedger::default();
+        let mut never = SourceState::of(vec!["t".to_string()], START);
+        never.is_down("no BTF".to_string(), Down::Refused);
+        never.count_down_time(&ledger, at(9));
+        assert_eq!((down_seconds(&ledger), never.status("s").state.as_str()), (0, "refused"));
     }
 }

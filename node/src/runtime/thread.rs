@@ -288,7 +288,8 @@ impl NodeThread {
             source.closed(due_ms);
         }
         self.core.close_tick(due_ms);
-        if due_ms - self.last_status_ms >= STATUS_EVERY_MS || self.core.orders.take_news() {
+        let has_news = self.core.orders.take_news();
+        if has_news || due_ms - self.last_status_ms >= STATUS_EVERY_MS {
             self.last_status_ms = due_ms;
             let lost = self.events.lost_total();
             self.core.send_status(&self.counters(), self.statuses(), lost);

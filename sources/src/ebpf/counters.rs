@@ -73,9 +73,6 @@ impl Counters {
     pub(super) fn read(map: &PerCpuArray<MapData, u64>) -> Counters {
         let get = |counter: Counter| sum(map, counter as u32);
         Counters {
-            lost_records: get(Counter::LostRecords),
-            lost_datagrams: get(Counter::LostDatagrams),
-            skipped_datagrams: get(Counter::SkippedDatagrams),
             lost_bytes: get(Counter::LostBytes),
             cut_bytes: get(Counter::CutBytes),
             shed_calls: get(Counter::ShedCalls),
@@ -87,12 +84,9 @@ impl Counters {
             stopped_bytes: get(Counter::StoppedBytes),
             conns_failed: get(Counter::ConnsFailed),
             bad_registers: get(Counter::BadRegisters),
-            skipped_messages: get(Counter::SkippedMessages),
-            unseen_bytes: get(Counter::UnseenBytes),
-            uring_bytes: get(Counter::UringBytes),
             compat_sockets: get(Counter::CompatSockets),
             compat_bytes: get(Counter::CompatBytes),
-            ..Counters::default()
+            ..Counters::read_lost(map)
         }
     }
 
@@ -109,9 +103,7 @@ impl Counters {
             ("malformed_records", self.malformed_records),
         ]
     }
-}
 
-impl Counters {
     /// What was handed out, cut and left out on purpose.
     #[must_use]
     pub fn beside_losses(&self) -> [(&'static str, u64); 11] {

@@ -21,7 +21,7 @@ const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const SOCK_STREAM: u8 = 1;
-const SOCK_DGRAM: u8 = 2;
+pub(super) const SOCK_DGRAM: u8 = 2;
 
 #[derive(Default)]
 pub(super) struct HeldExits(Vec<(ProcessEvent, i32)>);

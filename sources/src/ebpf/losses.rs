@@ -11,12 +11,12 @@ use weir_bpf::abi;
 
 use super::can_run::CannotRun;
 use super::counters::Counters;
+use super::decode::SOCK_DGRAM;
 use super::filters::Pod;
 use crate::capture::{ConnKey, LostCounts, SocketLoss, SocketType};
 
 /// Sockets that the kernel's table remembers between two looks.
 const SOCKETS_MAX: usize = 1_024;
-const SOCK_DGRAM: u32 = 2;
 
 pub(super) struct LossMap {
     map: HashMap<MapData, Pod<abi::LossKey>, Pod<abi::Losses>>,
@@ -49,7 +49,7 @@ impl LossMap {
             }
             let Pod(abi::LossKey { conn, generation, socket_type }) = key;
             let key = Some(ConnKey { sock: conn.sock, inode: conn.inode, generation });
-            let is_datagram = socket_type == SOCK_DGRAM;
+            let is_datagram = socket_type == u32::from(SOCK_DGRAM);
             let counts = counts_of(&losses);
             self.reckonings[usize::from(is_datagram)].noted(counts);
             f(&SocketLoss { key, socket_type: type_of(is_datagram), counts });

@@ -27,10 +27,14 @@ pub(super) struct Addresses {
     own_netns: u32,
     of_process: HashMap<Upid, Vec<IpAddr>, foldhash::fast::FixedState>,
     order: VecDeque<IpAddr>,
-    /// (second, address) that a process had which is over since then.
-    ended: VecDeque<(u64, IpAddr)>,
+    /// (second, address, process) that had it and is over since then.
+    ended: VecDeque<(u64, IpAddr, Upid)>,
     pub(super) forgotten_total: u64,
     pub(super) forgotten: Forgotten,
+}
+
+fn has_user(users: &[Holder], owner: Upid) -> bool {
+    users.iter().any(|user| user.owner == owner)
 }
 
 impl Addresses {
@@ -91,7 +95,11 @@ impl Addresses {
     ) {
         for ip in self.of_process.remove(&owner).unwrap_or_default() {
             let Some(users) = to.users.get(&ip) else { continue };
-            self.ended.push_back((second, ip));
+            // Newer ones may have pushed it out.
+            if !has_user(users, owner) {
+                continue;
+            }
+            self.ended.push_back((second, ip, owner));
             let ended = |user: &Holder| match user.owner == owner {
                 true => Holder { until_unix_ns: until_unix_ns.max(user.since_unix_ns), ..*user },
                 false => *user,
@@ -99,20 +107,28 @@ impl Addresses {
             let users: Arc<[Holder]> = users.iter().map(ended).collect();
             to.users.insert(ip, users);
         }
+        // Of those that are remembered there are no more than this.
+        if self.ended.len() > USERS_MAX * to.users.len() + ORDER_SLACK {
+            let is_there = |ip: &IpAddr, owner: Upid| {
+                to.users.get(ip).is_some_and(|users| has_user(users, owner))
+            };
+            self.ended.retain(|(_, ip, owner)| is_there(ip, *owner));
+        }
     }
 
     /// Forgets who had an address so long ago that no row can be of it.
     pub(super) fn forget_old(&mut self, second: u64, keep: u64, to: &mut Connections) -> bool {
         let mut any = false;
-        while let Some(&(ended, ip)) = self.ended.front()
+        while let Some(&(ended, ip, owner)) = self.ended.front()
             && second.saturating_sub(ended) > keep
         {
             self.ended.pop_front();
             let Some(users) = to.users.get(&ip) else { continue };
-            // Of those that are over, the one that was over first.
-            let over = users.iter().filter(|user| user.until_unix_ns != i64::MAX);
-            let Some(first) = over.min_by_key(|user| user.until_unix_ns).copied() else { continue };
-            let rest: Vec<Holder> = users.iter().filter(|user| **user != first).copied().collect();
+            let stays = |user: &&Holder| user.owner != owner || user.until_unix_ns == i64::MAX;
+            let rest: Vec<Holder> = users.iter().filter(stays).copied().collect();
+            if rest.len() == users.len() {
+                continue;
+            }
             any = true;
             if rest.is_empty() {
                 to.users.remove(&ip);
@@ -121,7 +137,9 @@ impl Addresses {
             }
         }
         if self.order.len() > 2 * to.users.len() + ORDER_SLACK {
-            self.order.retain(|ip| to.users.contains_key(ip));
+            // One that was forgotten and came back stands there twice.
+            let mut seen = HashSet::with_capacity(to.users.len());
+            self.order.retain(|ip| to.users.contains_key(ip) && seen.insert(*ip));
         }
         any
     }
@@ -135,5 +153,38 @@ impl Addresses {
             }
             self.forgotten_total += u64::from(to.users.remove(&oldest));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who has an address after many others keeps it for as long as rows are kept, however many were over
+    /// before, and what waits to be forgotten is bounded by what is remembered. Catches a process that is
+    /// forgotten in another one's stead.
+    #[test]
+    fn each_is_forgotten_in_its_own_time() {
+        const KEEP: u64 = 100;
+        let mut addresses = Addresses::default();
+        let mut connections = Connections::default();
+        addresses.set_own(&[IpAddr::from([10, 0, 0, 1])], 1, &mut connections);
+        let ip = IpAddr::from([10, 0, 0, 2]);
+        let process = |number: u32| Upid::new(7, number, 1);
+        let last = 3 * ORDER_SLACK as u32;
+        for number in 1..=last {
+            let since = i64::from(number);
+            addresses.used(ip, 2, process(number), since, &mut connections);
+            if number < last {
+                addresses.process_ended(process(number), since, 1, &mut connections);
+            }
+        }
+        assert!(addresses.ended.len() <= USERS_MAX + ORDER_SLACK + 1, "{}", addresses.ended.len());
+        addresses.process_ended(process(last), 5_000_000, 90, &mut connections);
+        assert!(addresses.forget_old(150, KEEP, &mut connections));
+        let users: Vec<Upid> = connections.users[&ip].iter().map(|user| user.owner).collect();
+        assert_eq!(users, [process(last)]);
+        assert!(addresses.forget_old(200, KEEP, &mut connections));
+        assert!(connections.users.get(&ip).is_none());
     }
 }

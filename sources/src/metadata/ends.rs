@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use weir_types::Upid;
 use weir_types::metadata::connections::{
     ConnectionEnd, Connections, Holder, Pair, USES_MAX, canonical,
@@ -253,7 +253,9 @@ impl Ends {
             }
         }
         if self.met_order.len() > 2 * to.met.len() + MET_SLACK {
-            self.met_order.retain(|key| to.met.contains_key(key));
+            // One that was forgotten and came back stands there twice.
+            let mut seen = HashSet::with_capacity(to.met.len());
+            self.met_order.retain(|key| to.met.contains_key(key) && seen.insert(*key));
         }
     }
 

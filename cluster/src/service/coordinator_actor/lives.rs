@@ -58,6 +58,10 @@ impl CoordinatorActor {
             self.shared.generations.engine().remove(query);
         }
         self.install_views("the coordinator panicked");
+        // The last life may have gone down before it heard that the engine was started anew.
+        if !self.shared.generations.is_dead() {
+            self.shared.engine_part.running();
+        }
     }
 
     /// A dead engine is replaced.

@@ -8,6 +8,7 @@ use weir_sinks::delivery::{Delivery, OutputInfo};
 use weir_sinks::sink::{Sink, SinkError, SinkHealth};
 
 use super::rig::{Rig, case};
+use crate::planner::ScriptRequest;
 use crate::service::{ReaderLimits, SinkRow, SinkSpec, SinkState, Sinks};
 
 /// Takes what it is given unless it is told not to.
@@ -56,9 +57,13 @@ impl Sink for Gate {
 }
 
 fn start(rig: &Rig, gate: &Gate) {
+    start_with(rig, gate, Rig::request(), None);
+}
+
+fn start_with(rig: &Rig, gate: &Gate, input: ScriptRequest, table: Option<String>) {
     let sink = Box::new(gate.clone());
-    let (name, kind, input) = ("out".to_string(), "gate", Rig::request());
-    let spec = SinkSpec { name, kind, input, table: None, sink };
+    let (name, kind) = ("out".to_string(), "gate");
+    let spec = SinkSpec { name, kind, input, table, sink };
     Sinks::start(&rig.service, &rig.root, vec![spec]);
 }
 
@@ -146,6 +151,27 @@ fn a_sink_without_a_source_says_so() {
         until(&mut rig, "it runs", |row| row.state == SinkState::Running && row.rows_sent == 1)
             .await;
         assert_eq!(row(&rig).last_error, "");
+        rig.root.kill().await;
+    });
+}
+
+/// What another output of the script lacks is no fault of the sink. Catches a sink that is shown as one that
+/// died though it never stopped.
+#[test]
+fn what_others_lack_is_no_fault() {
+    case(async || {
+        let mut rig = Rig::start();
+        rig.change(&[(1, 1)]);
+        let gate = Gate::default();
+        let mut input = Rig::request();
+        if let Some(text) = &mut input.text {
+            text.push_str("px.display(px.DataFrame('process_stats'), 'others')\n");
+        }
+        start_with(&rig, &gate, input, Some("rows".to_string()));
+        until(&mut rig, "it runs", |row| row.state == SinkState::Running && row.rows_sent == 1)
+            .await;
+        let part = rig.part("weir/sinks/out");
+        assert_eq!((row(&rig).errors, part.deaths, part.restarts), (0, 0, 0), "{part:?}");
         rig.root.kill().await;
     });
 }

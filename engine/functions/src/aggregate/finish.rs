@@ -44,17 +44,19 @@ const VALUE_BYTES: usize = 64;
 
 /// The first tuples that there are: as many as a result may be made of at once.
 fn first_of(tuples: &BTreeMap<Vec<u8>, i64>) -> impl Iterator<Item = (&Vec<u8>, i64)> {
-    let mut bytes = 0;
+    let present = || tuples.iter().filter(|(_, count)| **count > 0);
+    let (mut bytes, mut taken) = (0, 0);
     let fits = move |(tuple, _): &(&Vec<u8>, i64)| {
         bytes += tuple.len() + VALUE_BYTES;
         let fits = bytes <= VALUE_BYTES_MAX;
-        if !fits {
-            cuts::note(Cut::Values, 1);
+        if fits {
+            taken += 1;
+        } else {
+            cuts::note(Cut::Values, present().count() - taken);
         }
         fits
     };
-    let present = tuples.iter().filter(|(_, count)| **count > 0);
-    present.map(|(tuple, count)| (tuple, *count)).take_while(fits)
+    present().map(|(tuple, count)| (tuple, *count)).take_while(fits)
 }
 
 fn from_bag(agg: &AggFn, tuples: &BTreeMap<Vec<u8>, i64>) -> Value {

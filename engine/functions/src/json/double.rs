@@ -52,17 +52,7 @@ fn push_half(out: &mut Vec<u8>, value: f64) -> bool {
     if value < 0.0 {
         out.push(b'-');
     }
-    let mut digits = [0u8; 16];
-    let (mut at, mut left) = (digits.len(), whole);
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (left % 10) as u8;
-        left /= 10;
-        if left == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
+    out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
     out.extend_from_slice(if rest == 0.5 { b".5" } else { b".0" });
     true
 }

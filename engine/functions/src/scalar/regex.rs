@@ -278,7 +278,9 @@ fn push_replaced(out: &mut Vec<u8>, pattern: &Pattern, text: &[u8], parts: &[Par
     let mut replaced = Replaced { out, start, text, parts, copied, parts_left, is_through };
     let looked_at = pattern.each_match(text, &mut replaced);
     let Replaced { out, copied, parts_left, is_through, .. } = replaced;
-    if looked_at == Err(GaveUp) || !is_through || !work::spend_steps(WORK_MAX - parts_left) {
+    // It is done, whether there is room for what it cost or not.
+    let _ = work::spend_steps(WORK_MAX - parts_left);
+    if looked_at == Err(GaveUp) || !is_through {
         cuts::note(Cut::RegexWork, 1);
     }
     out.extend_from_slice(&text[copied..]);

@@ -158,6 +158,8 @@ pub(crate) fn cluster(paths: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
         }
         if components(path).nth(COMPONENTS_MAX).is_none() {
             clusters.add(components(path).map(<[u8]>::to_vec).collect());
+        } else {
+            cuts::note(Cut::Values, 1);
         }
     }
     let mut out = vec![b'['];

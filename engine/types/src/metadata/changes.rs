@@ -52,6 +52,16 @@ macro_rules! entities {
             $($kind($key, Option<$value>),)+
         }
 
+        impl EntityKey {
+            /// That the entry is over.
+            #[must_use]
+            pub fn over(&self) -> EntityChange {
+                match self {
+                    $(EntityKey::$kind(key) => EntityChange::$kind(key.clone(), None),)+
+                }
+            }
+        }
+
         impl EntityChange {
             #[must_use]
             pub fn key(&self) -> EntityKey {

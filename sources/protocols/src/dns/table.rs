@@ -16,17 +16,7 @@ const HEADER_FLAGS: [&str; 6] = ["aa", "tc", "rd", "ra", "ad", "cd"];
 const COUNTS: [&str; 4] = ["num_queries", "num_answers", "num_auth", "num_addl"];
 
 pub(super) fn push_int(value: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let (mut at, mut left) = (digits.len(), value);
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (left % 10) as u8;
-        left /= 10;
-        if left == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 pub(super) fn push_header(header: Header, out: &mut Vec<u8>) {

@@ -59,6 +59,22 @@ fn pair_is_excluded_and_forgotten() {
     }
 }
 
+/// What is seen of a word that goes from a client and, over another connection, to a server.
+fn say_to_both(
+    source: &mut EbpfSource,
+    first: &mut Pair,
+    second: &mut Pair,
+    word: &str,
+) -> [String; 2] {
+    first.say(&format!("{word} to a"));
+    second.say(&format!("{word} to b"));
+    let seen = drain(source);
+    [
+        text(&seen, first.client_addr, Direction::Egress),
+        text(&seen, second.server_addr, Direction::Ingress),
+    ]
+}
+
 /// Filters change while programs run: by port, by process, denied, and back to everything.
 #[test]
 fn filters_change_at_run_time() {
@@ -68,15 +84,8 @@ fn filters_change_at_run_time() {
     let own = BTreeSet::from([std::process::id()]);
     let Some(mut source) = start(&follow_port(a.local_addr().unwrap().port())) else { return };
     let (mut first, mut second) = (Pair::connect(&a), Pair::connect(&b));
-    let mut say = |source: &mut EbpfSource, word: &str| {
-        first.say(&format!("{word} to a"));
-        second.say(&format!("{word} to b"));
-        let seen = drain(source);
-        [
-            text(&seen, first.client_addr, Direction::Egress),
-            text(&seen, second.server_addr, Direction::Ingress),
-        ]
-    };
+    let mut say =
+        |source: &mut EbpfSource, word: &str| say_to_both(source, &mut first, &mut second, word);
     assert_eq!(say(&mut source, "one"), ["one to a", ""]);
     source.set_filters(&only(&b)).unwrap();
     assert_eq!(say(&mut source, "two"), ["", "two to b"]);
@@ -97,15 +106,8 @@ fn filters_change_as_a_whole() {
     let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
     let Some(mut source) = start(&follow_port(port(&a))) else { return };
     let (mut first, mut second) = (Pair::connect(&a), Pair::connect(&b));
-    let mut say = |source: &mut EbpfSource, word: &str| {
-        first.say(&format!("{word} to a"));
-        second.say(&format!("{word} to b"));
-        let seen = drain(source);
-        [
-            text(&seen, first.client_addr, Direction::Egress),
-            text(&seen, second.server_addr, Direction::Ingress),
-        ]
-    };
+    let mut say =
+        |source: &mut EbpfSource, word: &str| say_to_both(source, &mut first, &mut second, word);
     let ports = BTreeSet::from([port(&b)]);
     // No process has such a number.
     let pids = |from: u32, count: u32| (from..from + count).collect::<BTreeSet<u32>>();

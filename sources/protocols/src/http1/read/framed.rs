@@ -1,9 +1,8 @@
 //! Bodies whose end is told: by a length, by chunks, or by the end of the connection.
 
 use super::{Input, Over, Reader, State, Step};
-use crate::Recognised;
 use crate::http1::chunks::{ChunkStep, ChunkedDecoder};
-use crate::http1::parse::{Framing, recognise};
+use crate::http1::parse::Framing;
 use crate::http1::types::Message;
 use crate::stream::StreamBuffer;
 
@@ -50,8 +49,7 @@ impl Reader {
     ) -> Option<Step> {
         while let Some(begins_ns) = stream.next_byte_ns() {
             let is_next = matches!(input.over, Over::After(over_ns) if begins_ns > over_ns)
-                && stream.at_event_start()
-                && recognise(self.side, stream.unread()) == Recognised::Yes;
+                && self.next_begins(stream);
             let over_ns = if let Over::After(over_ns) = input.over { over_ns } else { i64::MAX };
             if is_next && self.unseen_until_ns > over_ns {
                 // The next one may have begun in what is missing.

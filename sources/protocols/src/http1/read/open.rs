@@ -24,11 +24,8 @@ impl Reader {
     /// next event is another response: it answered a HEAD, or the end of its body was lost.
     pub(in crate::http1) fn end_bodiless(&mut self, stream: &StreamBuffer) -> Option<Box<Message>> {
         let current = self.current.as_ref()?;
-        let begun =
-            matches!(self.state, State::Chunked(decoder) if decoder != ChunkedDecoder::default());
-        let bodiless = ((current.body.size_bytes() == 0 && !begun) || current.body.is_cut())
-            && stream.at_event_start()
-            && recognise(self.side, stream.unread()) == Recognised::Yes;
+        let bodiless =
+            (self.has_no_body_yet(current) || current.body.is_cut()) && self.next_begins(stream);
         if !bodiless {
             return None;
         }
@@ -46,19 +43,27 @@ impl Reader {
         refused_ns: i64,
     ) -> Option<Box<Message>> {
         let current = self.current.as_ref()?;
-        let begun =
-            matches!(self.state, State::Chunked(decoder) if decoder != ChunkedDecoder::default());
         let unsent = current.expects
-            && !begun
-            && current.body.size_bytes() == 0
-            && stream.at_event_start()
+            && self.has_no_body_yet(current)
             && stream.unread_since_ns().is_some_and(|since_ns| since_ns > refused_ns)
-            && recognise(self.side, stream.unread()) == Recognised::Yes;
+            && self.next_begins(stream);
         if !unsent {
             return None;
         }
         self.state = State::Head;
         self.current.take()
+    }
+
+    /// Whether nothing of the message's body has come.
+    fn has_no_body_yet(&self, message: &Message) -> bool {
+        let begun =
+            matches!(self.state, State::Chunked(decoder) if decoder != ChunkedDecoder::default());
+        message.body.size_bytes() == 0 && !begun
+    }
+
+    /// Whether what comes now, with an event of its own, looks like another message.
+    pub(super) fn next_begins(&self, stream: &StreamBuffer) -> bool {
+        stream.at_event_start() && recognise(self.side, stream.unread()) == Recognised::Yes
     }
 
     /// Bytes that begin no message where nothing is outstanding, so that they answer nothing: a body
