@@ -94,6 +94,8 @@ pub(crate) enum ConfigCommand {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Their JSON Schema.
+    Schema,
 }
 
 #[derive(Debug, Args)]

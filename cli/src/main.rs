@@ -48,6 +48,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Sinks(args) => cmd::ask::sinks(&connection, args),
         Command::Config(args) => match args.what {
             args::ConfigCommand::Check { files } => config::check(&files),
+            args::ConfigCommand::Schema => config::schema(),
         },
         Command::Logout => cmd::ask::logout(&connection),
         Command::Bench(args) => bench::run(args),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use weir_pxl::{Cancel, CompileOptions, Compiled, Deadline, Script};
 use weir_types::canonical::PlanIdentity;
-use weir_types::plan::{OpId, OpKind, Plan, Scan};
+use weir_types::plan::{OpId, OpKind, Plan, Scan, SlidingWindow};
 use weir_types::split::SplitPlan;
 use weir_types::{Diagnostic, Relation};
 
@@ -282,12 +282,15 @@ pub fn output_infos(compiled: &Compiled) -> Vec<OutputInfo> {
         .iter()
         .enumerate()
         .map(|(idx, output)| {
-            let mut pane_ns = 0;
+            let (mut pane_ns, mut narrowest) = (0, None::<SlidingWindow>);
             visit_below(&compiled.plan, output.op, |kind| {
                 if let OpKind::Scan(Scan { window, .. }) = kind
                     && let Some(sliding) = window.sliding(None)
                 {
                     pane_ns = pane_ns.max(sliding.pane_ns);
+                    if narrowest.is_none_or(|window| sliding.window_ns < window.window_ns) {
+                        narrowest = Some(sliding);
+                    }
                 }
             });
             OutputInfo {
@@ -296,6 +299,7 @@ pub fn output_infos(compiled: &Compiled) -> Vec<OutputInfo> {
                 key: compiled.key.get(idx).cloned().unwrap_or_default(),
                 window_from: compiled.window_text.get(idx).cloned().flatten().unwrap_or_default(),
                 pane_ms: u64::try_from(pane_ns / 1_000_000).unwrap_or(0),
+                window: narrowest,
                 widgets: compiled.widgets.get(idx).cloned().unwrap_or_default(),
             }
         })

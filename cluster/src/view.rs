@@ -221,6 +221,7 @@ mod tests {
             key: vec![],
             window_from: "-5m".into(),
             pane_ms: 1000,
+            window: None,
             widgets: vec![],
         }
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use weir_types::PackedRow;
+use weir_types::plan::SlidingWindow;
 use weir_types::schema::Relation;
 
 use crate::json::RowWriter;
@@ -39,6 +40,8 @@ pub struct OutputInfo {
     /// What the script said as start, for example `-5m`.
     pub window_from: String,
     pub pane_ms: u64,
+    /// The narrowest sliding window behind it: what leaves that leaves the output.
+    pub window: Option<SlidingWindow>,
     /// vis.json widgets that show this table.
     pub widgets: Vec<serde_json::Value>,
 }
@@ -154,6 +157,7 @@ mod tests {
             key: vec![],
             window_from: String::new(),
             pane_ms: 0,
+            window: None,
             widgets: vec![],
         };
         let output = Arc::new(Output::new(info));

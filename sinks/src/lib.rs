@@ -1,17 +1,29 @@
 //! Where changes go. A [`delivery`] is what every subscriber of a view receives; encoders make text of
-//! it, and a [`sink`] writes it somewhere.
+//! it, and a sink writes it somewhere.
 //!
 //! Encoders, one folder a form: [`json`] (objects and live messages, written straight from packed rows),
-//! [`csv`], [`table`] (text for people), and [`elements`], the lines of sinks. They are used by the API,
-//! the command line and files alike, so that a row looks the same everywhere. Sinks, one folder a kind:
-//! [`console`], [`file`]. No subscriptions and no retries here.
+//! [`csv`], [`table`] (text for people). They are used by the API, the command line and files alike, so
+//! that a row looks the same everywhere.
+//!
+//! A sink's [`pipe`]: its [`mode`] makes [`element`]s of deliveries, a [`buffer`] keeps them, and a
+//! [`sink::Writer`] brings them to the other end as it likes ([`encode`]: lines). Writers, one folder a
+//! kind: [`blackhole`], [`console`], [`file`], [`http`], [`nats`], [`postgres`], [`prometheus`]. No subscriptions here.
 #![forbid(unsafe_code)]
 
+pub mod blackhole;
+pub mod buffer;
 pub mod console;
 pub mod csv;
 pub mod delivery;
-pub mod elements;
+pub mod element;
+pub mod encode;
 pub mod file;
+pub mod http;
 pub mod json;
+pub mod mode;
+pub mod nats;
+pub mod pipe;
+pub mod postgres;
+pub mod prometheus;
 pub mod sink;
 pub mod table;

@@ -1,12 +1,10 @@
-//! What a sink is: a subscriber that writes what it is given somewhere else, and says how far it got.
-//!
-//! Whoever drives it calls [`Sink::deliver`] for one delivery and then [`Sink::flush`] until that
-//! succeeds; while it fails nothing more is delivered, and the view keeps one net change for it. So a
-//! sink holds no more than one delivery, and nothing that it has accepted is dropped.
+//! What a kind of sink is: a [`Writer`], which brings batches of elements to the other end. It keeps nothing
+//! of its own that would be missed: elements wait in a [`crate::buffer`], and [`crate::pipe`] calls the
+//! writer on a thread that may block, again and again until they are safe.
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use crate::delivery::{Delivery, OutputInfo};
+use crate::element::Element;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
@@ -16,9 +14,63 @@ pub enum SinkError {
     /// It cannot be written just now: it is tried again.
     #[error("{0}")]
     Retry(String),
+    /// As `Retry`; the other end has said when.
+    #[error("{0}")]
+    RetryAfter(String, Duration),
     /// It never will be, as it is configured.
     #[error("{0}")]
     Refused(String),
+    /// The other end will never take this batch: in smaller ones that is found which element it is.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+/// What is at the other end when a writer begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resume {
+    /// Elements up to this number are there.
+    pub seq: u64,
+    /// There is something that a snapshot would repeat.
+    pub has_rows: bool,
+}
+
+/// What a writer has noticed, since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// Times that what it writes to was replaced or cut by others.
+    pub replaced: u64,
+    /// Times that half an element, left by a crash, was found at the end and cut off.
+    pub halves_cut: u64,
+    /// Texts that the other end does not take as they are, and that were cleaned.
+    pub cleaned: u64,
+}
+
+pub trait Writer: Send {
+    /// Finds out whether it may write, and what is there. Called until it succeeds, before anything else.
+    ///
+    /// # Errors
+    /// It may not, or not now.
+    fn open(&mut self) -> Result<Resume, SinkError> {
+        Ok(Resume::default())
+    }
+
+    /// The other end keeps what it was given over restarts: its numbers go on, and a reset comes first.
+    fn is_lasting(&self) -> bool {
+        true
+    }
+
+    /// Brings elements to the other end. `safe`: how many of the first are safe there, also when it fails.
+    ///
+    /// # Errors
+    /// Those that are not safe come again.
+    fn write(&mut self, batch: &[&Element], safe: &mut usize) -> Result<(), SinkError>;
+
+    fn notes(&self) -> Notes {
+        Notes::default()
+    }
+
+    /// The last call.
+    fn close(&mut self) {}
 }
 
 /// What a sink says of itself. Counts are since the start.
@@ -30,35 +82,17 @@ pub struct SinkHealth {
     pub buffer_bytes: u64,
     /// Elements about rows that are safe.
     pub rows_sent: u64,
-    /// Those that were accepted and are not.
+    /// Those that were accepted, are not safe, and would go with this process.
     pub rows_waiting: u64,
+    /// Dropped, because the buffer was full.
+    pub rows_dropped: u64,
+    /// Refused for good by the other end, one by one.
+    pub rows_refused: u64,
+    /// Missing in a buffer that was damaged.
+    pub rows_damaged: u64,
+    /// Pieces of the buffer that could not be read.
+    pub parts_damaged: u64,
     /// Times that what is there was void, and was written anew.
     pub resets: u64,
-    /// Times that what it writes to was replaced or cut by others.
-    pub replaced: u64,
-    /// Times that half an element, left by a crash, was found at the end and cut off.
-    pub halves_cut: u64,
-}
-
-pub trait Sink: Send {
-    /// The output whose rows follow. `goes_on`: they follow what was delivered last, otherwise a
-    /// snapshot comes, in place of everything before.
-    ///
-    /// # Errors
-    /// It cannot write such an output, or not now.
-    fn start(&mut self, output: &OutputInfo, goes_on: bool) -> Result<(), SinkError>;
-
-    /// Accepts one delivery. Only after a [`Sink::flush`] that succeeded.
-    fn deliver(&mut self, delivery: &Arc<Delivery>);
-
-    /// Brings what was accepted to the other end; gives the tick up to which all is safe there.
-    ///
-    /// # Errors
-    /// Nothing of what was accepted is forgotten: call it again.
-    fn flush(&mut self) -> Result<Option<u64>, SinkError>;
-
-    /// The last call.
-    fn stop(&mut self);
-
-    fn health(&self) -> SinkHealth;
+    pub notes: Notes,
 }

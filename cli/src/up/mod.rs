@@ -7,7 +7,7 @@ mod wanted;
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -109,9 +109,13 @@ fn init_logs() {
         .try_init();
 }
 
-pub(crate) fn run(args: UpArgs, directory: Option<std::path::PathBuf>) -> Result<(), Failure> {
+pub(crate) fn run(args: UpArgs, directory: Option<PathBuf>) -> Result<(), Failure> {
     refuse_not_yet(&args)?;
-    let sinks = args.config.as_deref().map(config::load).transpose()?.unwrap_or_default();
+    // From here on SIGHUP asks to read it again, and ends nothing.
+    let hangup = args.config.as_ref().map(|_| config::watch::hangup()).transpose();
+    let hangup = hangup.context("could not watch SIGHUP")?;
+    let sinks = args.config.as_deref().map(config::load).transpose();
+    let sinks = sinks.map_err(Failure::No)?.unwrap_or_default();
     let (listener, bound) = bind(&args)?;
     init_logs();
     raise_files_limit();
@@ -119,7 +123,16 @@ pub(crate) fn run(args: UpArgs, directory: Option<std::path::PathBuf>) -> Result
     let data = DataDir::open(&directory)?;
     let signals = Signals::watch()?;
     let system = actix::System::new();
+    let sinks = Configured { sinks, directory, hangup };
     system.block_on(serve(args, sinks, data, listener, bound, signals))
+}
+
+/// What the configuration asks for, and where its sinks keep what they have to.
+struct Configured {
+    sinks: Vec<SinkSpec>,
+    directory: PathBuf,
+    /// Set by SIGHUP, where there is a configuration.
+    hangup: Option<Arc<AtomicBool>>,
 }
 
 /// The first signal asks for an orderly stop, the second ends the process.
@@ -312,14 +325,18 @@ fn kill_part(node: &NodeRuntime) -> KillPart {
 
 async fn serve(
     args: UpArgs,
-    sinks: Vec<SinkSpec>,
+    configured: Configured,
     data: DataDir,
     listener: TcpListener,
     bound: SocketAddr,
     signals: Signals,
 ) -> Result<(), Failure> {
     let parts = start_parts(&args, bound)?;
-    Sinks::start(&parts.service, &parts.switch, sinks);
+    let Configured { sinks, directory, hangup } = configured;
+    Sinks::start(&parts.service, &parts.switch, Some(directory), sinks);
+    if let (Some(path), Some(hangup)) = (args.config.clone(), hangup) {
+        actix::spawn(config::watch::watch(parts.service.clone(), path, hangup));
+    }
     let demo = if args.demo { Some(Demo::start()?) } else { None };
     let config = ApiConfig {
         service: parts.service.clone(),

@@ -275,11 +275,35 @@ fn push_self_metrics(out: &mut String, stats: &Json) {
 
 fn push_sinks(out: &mut String, sinks: &[SinkRow]) {
     type Of = fn(&SinkRow) -> u64;
-    let per_sink: [(&str, &str, &str, Of); 8] = [
+    let per_sink: [(&str, &str, &str, Of); 13] = [
         ("weir_sink_rows_sent_total", "counter", "Row changes written.", |sink| sink.rows_sent),
         ("weir_sink_rows_lost_total", "counter", "Accepted, and never written.", |sink| {
             sink.rows_lost
         }),
+        ("weir_sink_rows_dropped_total", "counter", "Lost: no room in the buffer.", |sink| {
+            sink.rows_dropped
+        }),
+        (
+            "weir_sink_rows_refused_total",
+            "counter",
+            "Lost: refused for good, one by one.",
+            |sink| sink.rows_refused,
+        ),
+        (
+            "weir_sink_rows_damaged_total",
+            "counter",
+            "Lost: missing in the buffer's files.",
+            |sink| sink.rows_damaged,
+        ),
+        ("weir_sink_parts_damaged_total", "counter", "Unreadable parts of the buffer.", |sink| {
+            sink.parts_damaged
+        }),
+        (
+            "weir_sink_cleaned_total",
+            "counter",
+            "Texts that were cleaned for the receiver.",
+            |sink| sink.cleaned,
+        ),
         ("weir_sink_halves_cut_total", "counter", "Halves of lines that were cut off.", |sink| {
             sink.halves_cut
         }),

@@ -46,7 +46,7 @@ pub use outbox::{Outbox, Popped};
 pub use prepare::{Installable, prepare};
 pub use registry::ViewId;
 pub use settled::Settled;
-pub use sinks::{SinkRow, SinkSpec, SinkState, Sinks};
+pub use sinks::{BufferSpec, InputSpec, SinkRow, SinkSpec, SinkState, Sinks, WriterSpec};
 pub use stats::{Freshness, Quantiles};
 
 use crate::coordinator::{Book, BusCounters, CutTotals, Identity};

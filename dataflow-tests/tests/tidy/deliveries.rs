@@ -70,7 +70,15 @@ fn hops_are_files_entered_once() {
 fn a_sink_touches_what_the_page_says() {
     let listed = paths(&between("**To add a sink**", "**To add a message**"));
     let mut wrong = Vec::new();
-    for (kind, name) in [("console", "ConsoleSink"), ("file", "FileSink")] {
+    for (kind, name) in [
+        ("blackhole", "BlackholeSink"),
+        ("console", "ConsoleSink"),
+        ("file", "FileSink"),
+        ("http", "HttpSink"),
+        ("nats", "NatsSink"),
+        ("postgres", "PostgresSink"),
+        ("prometheus", "PrometheusSink"),
+    ] {
         let listed: Vec<String> = listed.iter().map(|path| path.replace("KIND", kind)).collect();
         let words = [name.to_string(), format!("sinks::{kind}::")];
         let found = naming(&words);

@@ -3,93 +3,52 @@
 //! knows.
 
 use std::io::Write;
-use std::sync::Arc;
 
-use crate::delivery::{Delivery, OutputInfo};
-use crate::elements::{Elements, Encoding};
-use crate::sink::{Sink, SinkError, SinkHealth};
+use crate::element::Element;
+use crate::encode::{self, Codec};
+use crate::sink::{SinkError, Writer};
 
 pub struct ConsoleSink<W> {
     out: W,
-    elements: Elements,
-    started: bool,
-    resets: bool,
-    /// Sanitised, and not written yet.
-    pending: Vec<u8>,
-    pending_ms: Option<u64>,
-    health: SinkHealth,
+    codec: Codec,
+    has_header: bool,
 }
 
 impl<W: Write + Send> ConsoleSink<W> {
     #[must_use]
-    pub fn new(out: W, encoding: Encoding) -> ConsoleSink<W> {
-        ConsoleSink {
-            out,
-            elements: Elements::new(encoding),
-            started: false,
-            resets: false,
-            pending: Vec::new(),
-            pending_ms: None,
-            health: SinkHealth::default(),
-        }
+    pub fn new(out: W, codec: Codec) -> ConsoleSink<W> {
+        ConsoleSink { out, codec, has_header: false }
     }
 
-    fn push(&mut self, text: &str) {
-        for line in text.lines() {
-            self.pending.extend_from_slice(weir_types::text::line(line).as_bytes());
-            self.pending.push(b'\n');
-        }
+    fn line(&mut self, line: &str) -> Result<(), SinkError> {
+        let text = format!("{}\n", weir_types::text::line(line));
+        // A line at a time, so that a log line comes between two and not into one.
+        self.out
+            .write_all(text.as_bytes())
+            .map_err(|error| SinkError::Retry(format!("could not write: {error}")))
     }
 }
 
-impl<W: Write + Send> Sink for ConsoleSink<W> {
-    fn start(&mut self, output: &OutputInfo, goes_on: bool) -> Result<(), SinkError> {
-        self.elements.describe(output)?;
-        if !std::mem::replace(&mut self.started, true) {
-            if let Some(header) = self.elements.header() {
-                self.push(&header);
+impl<W: Write + Send> Writer for ConsoleSink<W> {
+    fn is_lasting(&self) -> bool {
+        false
+    }
+
+    fn write(&mut self, batch: &[&Element], safe: &mut usize) -> Result<(), SinkError> {
+        for element in batch {
+            if !self.has_header
+                && let Some(header) = encode::header(self.codec, &element.output)
+            {
+                self.line(header.trim_end())?;
             }
-        } else {
-            self.resets |= !goes_on;
+            self.has_header = true;
+            let mut text = String::new();
+            encode::push_line(&mut text, self.codec, element);
+            for line in text.lines() {
+                self.line(line)?;
+            }
+            *safe += 1;
         }
         Ok(())
-    }
-
-    fn deliver(&mut self, delivery: &Arc<Delivery>) {
-        let mut text = String::new();
-        if std::mem::take(&mut self.resets) {
-            self.health.resets += 1;
-            self.elements.push_reset(&mut text, delivery.tick_ms);
-        }
-        self.elements.push_delivery(&mut text, delivery);
-        self.push(&text);
-        if delivery.completeness.is_some() {
-            self.pending_ms = Some(delivery.tick_ms);
-        }
-    }
-
-    fn flush(&mut self) -> Result<Option<u64>, SinkError> {
-        self.elements.whole()?;
-        // A line at a time, so that a log line comes between two and not into one.
-        let mut written = 0;
-        for line in self.pending.split_inclusive(|byte| *byte == b'\n') {
-            if let Err(error) = self.out.write_all(line) {
-                self.pending.drain(..written);
-                return Err(SinkError::Retry(format!("could not write: {error}")));
-            }
-            written += line.len();
-        }
-        self.pending.clear();
-        self.health.rows_sent = self.elements.rows();
-        self.health.acked_ms = self.pending_ms.take().or(self.health.acked_ms);
-        Ok(self.health.acked_ms)
-    }
-
-    fn stop(&mut self) {}
-
-    fn health(&self) -> SinkHealth {
-        let buffer_bytes = self.pending.len() as u64;
-        let rows_waiting = self.elements.rows() - self.health.rows_sent;
-        SinkHealth { buffer_bytes, rows_waiting, ..self.health.clone() }
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Component, Path};
 use rustix::fs::{self, FileType, FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::elements::Codec;
+use crate::encode::Codec;
 use crate::sink::SinkError;
 
 /// A line of ours is shorter.

@@ -72,6 +72,7 @@ pub fn push_value(out: &mut String, value: &Value) {
 const VALUE_TEXT_BYTES: usize = 16;
 
 /// Writes rows of one relation as objects, keys in column order.
+#[derive(Debug)]
 pub struct RowWriter {
     /// `"name":` per column, escaped once.
     keys: Vec<String>,

@@ -23,6 +23,7 @@ fn info(table: &str) -> OutputInfo {
         key: vec![],
         window_from: String::new(),
         pane_ms: 0,
+        window: None,
         widgets: vec![],
     }
 }

@@ -1,0 +1,152 @@
+//! `weir.yaml`: what a server does besides answering. Unknown keys are errors; every key can come from the
+//! environment as well ([`env`]). A configuration is read and judged as a whole, at the start and whenever it
+//! changes ([`watch`]); one that is wrong changes nothing.
+
+mod env;
+mod keys;
+mod make;
+#[cfg(test)]
+mod tests;
+pub(crate) mod watch;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+use weir_cluster::service::SinkSpec;
+
+use crate::failure::Failure;
+use env::{Lookup, Overlay, without_values};
+use keys::Config;
+
+/// A configuration is smaller.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
+/// Each holds what a reader may.
+const SINKS_MAX: usize = 64;
+const NAME_CHARS_MAX: usize = 64;
+
+/// A file's text, which may not be longer than this.
+fn bounded(path: &Path, bytes_max: u64) -> Result<String, String> {
+    let unreadable = |error| format!("could not read {}: {error}", path.display());
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut text = String::new();
+    file.take(bytes_max + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > bytes_max {
+        return Err(format!("{} is longer than {bytes_max} bytes", path.display()));
+    }
+    Ok(text)
+}
+
+/// The file's text, and the folder from which its relative paths begin.
+fn read(path: &Path) -> Result<(String, PathBuf), String> {
+    let text = bounded(path, CONFIG_BYTES_MAX)?;
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let base = folder.unwrap_or(Path::new(".")).canonicalize();
+    let base = base.map_err(|error| format!("could not read {}: {error}", path.display()))?;
+    Ok((text, base))
+}
+
+/// A configuration as it is typed, and as it was written.
+struct Parsed {
+    config: Config,
+    json: Json,
+    /// Values of the environment: no message may repeat them.
+    used: Vec<String>,
+}
+
+fn parse(text: &str, names: Vec<String>, lookup: Lookup<'_>) -> Result<Parsed, String> {
+    let is_empty = text.trim().is_empty();
+    let mut json: Json = match is_empty {
+        true => Json::Null,
+        false => serde_saphyr::from_str(text).map_err(|error| error.to_string())?,
+    };
+    let schema = keys::schema();
+    let mut overlay = Overlay::new(&schema, names, lookup);
+    overlay.put(&mut json)?;
+    let used = overlay.used;
+    let config = if used.is_empty() && !is_empty {
+        // With the line of what is wrong.
+        serde_saphyr::from_str(text).map_err(|error| error.to_string())?
+    } else {
+        let config = Config::deserialize(&json);
+        config.map_err(|error| without_values(&error.to_string(), &used))?
+    };
+    Ok(Parsed { config, json, used })
+}
+
+/// Where a sink begins, as far as a search tells.
+fn line_of(text: &str, name: &str) -> Option<usize> {
+    let begins = |line: &str| {
+        let line = line.trim_start().trim_start_matches(['"', '\'']);
+        let rest = line.strip_prefix(name)?.trim_start_matches(['"', '\'']);
+        rest.trim_start().starts_with(':').then_some(())
+    };
+    let from = text.lines().position(|line| line.trim_start().starts_with("sinks"))?;
+    let at = text.lines().skip(from + 1).position(|line| begins(line).is_some())?;
+    Some(from + at + 2)
+}
+
+/// Reads and judges a configuration. Nothing is opened or started.
+pub(crate) fn load(path: &Path) -> Result<Vec<SinkSpec>, String> {
+    let names = std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| name.starts_with("WEIR_"))
+        .collect();
+    load_with(path, names, &|name| std::env::var_os(name))
+}
+
+fn load_with(path: &Path, names: Vec<String>, lookup: Lookup<'_>) -> Result<Vec<SinkSpec>, String> {
+    let (text, base) = read(path)?;
+    let wrong = |why: String| format!("{}: {why}", path.display());
+    let Parsed { config, json, used } = parse(&text, names, lookup).map_err(wrong)?;
+    if config.sinks.len() > SINKS_MAX {
+        return Err(wrong(format!("a server may have {SINKS_MAX} sinks")));
+    }
+    let mut taken: BTreeMap<String, String> = BTreeMap::new();
+    let mut specs = Vec::new();
+    for (name, sink) in config.sinks {
+        let at = |why: &str| {
+            let line = line_of(&text, &name).map_or(String::new(), |line| format!("{line}:"));
+            let why = without_values(why, &used);
+            format!("{}:{line} sinks.{name}: {why}", path.display())
+        };
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        let is_name = !name.is_empty() && name.len() <= NAME_CHARS_MAX && !name.starts_with('.');
+        if !is_name || !name.chars().all(fits) {
+            return Err(at("a name consists of up to 64 letters, digits, `_`, `-` and `.`"));
+        }
+        if let Some(place) = make::place_of(&sink, &base)
+            && let Some(other) = taken.insert(place, name.clone())
+        {
+            return Err(at(&format!("`{other}` writes to this place already")));
+        }
+        let written = json["sinks"][&name].clone();
+        specs.push(make::spec(&name, sink, &written, &base).map_err(|why| at(&why))?);
+    }
+    Ok(specs)
+}
+
+/// `weir config check FILE…`
+pub(crate) fn check(paths: &[PathBuf]) -> Result<(), Failure> {
+    let mut wrong = 0;
+    for path in paths {
+        match load(path) {
+            Ok(_) => crate::output::line(&format!("{}: ok", path.display()))?,
+            Err(why) => {
+                Failure::No(why).print(None);
+                wrong += 1;
+            }
+        }
+    }
+    if wrong > 0 {
+        return Err(Failure::No(format!("{wrong} of {} configurations are wrong", paths.len())));
+    }
+    Ok(())
+}
+
+/// `weir config schema`
+pub(crate) fn schema() -> Result<(), Failure> {
+    crate::output::line(&format!("{:#}", keys::schema()))
+}

@@ -1,0 +1,132 @@
+//! Configurations that are judged before anything runs.
+
+use super::*;
+
+fn loaded(yaml: &str) -> Result<Vec<SinkSpec>, String> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("weir.yaml");
+    std::fs::write(&path, yaml).expect("written");
+    load_with(&path, vec![], &|_| None)
+}
+
+fn why_of(yaml: &str) -> String {
+    loaded(yaml).err().unwrap_or_else(|| "ok".to_string())
+}
+
+fn why(sink: &str) -> String {
+    why_of(&format!("sinks:\n  a: {{type: console, {sink}}}\n"))
+}
+
+/// What a sink could never write is refused before anything runs, with the sink's name and what to do.
+/// Catches a configuration that is called right and whose sink fails at once.
+#[test]
+fn scripts_are_judged() {
+    let cases = [
+        ("inputs: [{script: px/service_stats, func: svc_let}], encoding: {mode: upsert}", "ok"),
+        ("inputs: [{script: px/service_stat}]", "there is no script `px/service_stat`"),
+        ("inputs: [{script: px/service_stats}]", "name one with `table:`"),
+        ("inputs: [{script: px/service_stats, table: No}]", "not `No`"),
+        ("inputs: [{text: 'import px; px.display(px.DataFrame(\"nope\"))'}]", "1:36: Table"),
+        (
+            "inputs: [{text: 'import px; px.display(px.DataFrame(\"http_events\"))'}], \
+             encoding: {mode: upsert}",
+            "has no key",
+        ),
+        (
+            "inputs: [{script: px/service_stats, func: svc_let}], encoding: {mode: final}, \
+             buffer: {type: memory, max_bytes: 1MiB, when_full: drop_oldest}",
+            "ok",
+        ),
+        (
+            "inputs: [{text: 'import px; px.display(px.DataFrame(\"http_events\"))'}], \
+          encoding: {mode: final}",
+            "has no time bin",
+        ),
+    ];
+    for (sink, wanted) in cases {
+        let why = why(sink);
+        assert!(why.contains(wanted), "{sink}: {why}");
+        assert!(wanted == "ok" || why.contains("weir.yaml:2: sinks.a: "), "{why}");
+    }
+}
+
+/// Each kind takes its own keys, needs what it cannot do without, and says so; two sinks do not share a place.
+#[test]
+fn keys_are_judged() {
+    const INPUT: &str = "inputs: [{script: px/service_stats, func: svc_let}]";
+    let cases = [
+        ("type: file", "needs a `path`"),
+        ("type: console, path: x", "has no `path`"),
+        ("type: http, url: 'ftp://x'", "begins with http://"),
+        ("type: http, url: 'http://x/', headers: {a: \"b\\nc: d\"}", "no line ends"),
+        ("type: http, url: 'http://x/', codec: csv", "unknown field"),
+        ("type: http, url: 'http://x/', encoding: {codec: csv}", "for files and consoles"),
+        ("type: nats, url: 'nats://x', subject: 'a.*'", "without wildcards"),
+        ("type: postgres, url: 'postgres://x/y', table: t, encoding: {mode: append}", "upsert"),
+        ("type: prometheus, listen: nowhere", "ADDR:PORT"),
+        ("type: blackhole, buffer: {max_bytes: 1}", "at least"),
+        ("type: blackhole, batch: {max_rows: 0}", "batch.max_rows"),
+        ("type: blackhole, retry: {initial: 5s, max: 1s}", "retry.initial"),
+        ("type: blackhole, retry: {initial: soon}", "not a duration"),
+        ("type: http, url: 'https://x/', auth: {token: t}, buffer: {type: disk}", "ok"),
+        ("type: nats, url: 'nats://x', subject: a.b, batch: {timeout: 100ms}", "ok"),
+        ("type: postgres, url: 'postgres://x/y', table: s.t", "ok"),
+        ("type: prometheus, listen: '127.0.0.1:0'", "ok"),
+    ];
+    for (keys, wanted) in cases {
+        let why = why_of(&format!("sinks:\n  a: {{{keys}, {INPUT}}}\n"));
+        assert!(why.contains(wanted), "{keys}: {why}");
+    }
+    let twice = format!(
+        "sinks:\n  a: {{type: file, path: x, {INPUT}}}\n  b: {{type: file, path: ./x, {INPUT}}}\n"
+    );
+    assert!(why_of(&twice).contains("writes to this place already"), "{}", why_of(&twice));
+    assert!(why_of("").contains("ok"));
+}
+
+/// Secrets stand in no message, not even in that about what is wrong with them; a key of the environment is as
+/// good as one of the file.
+#[test]
+fn secrets_are_not_repeated() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("weir.yaml");
+    let yaml = "sinks:\n  a: {type: http, inputs: [{script: px/service_stats, func: svc_let}]}\n";
+    std::fs::write(&path, yaml).expect("written");
+    let with = |name: &str, value: &str| {
+        let (name, value) = (name.to_string(), std::ffi::OsString::from(value));
+        load_with(&path, vec![name.clone()], &|asked| (asked == name).then(|| value.clone()))
+            .map(|specs| specs.len())
+    };
+    assert_eq!(with("WEIR_SINKS_A_URL", "http://127.0.0.1:1/$1 \": #"), Ok(1));
+    for (name, value) in [
+        ("WEIR_SINKS_A_URL", "gopher://user:hidden-word@x"),
+        ("WEIR_SINKS_A_TIMEOUT", "hidden-word"),
+        ("WEIR_SINKS_A_BUFFER_TYPE", "hidden-word"),
+        ("WEIR_SINKS_A_BATCH_MAX_ROWS", "hidden-word"),
+    ] {
+        let why = with(name, value).expect_err("it is wrong");
+        assert!(!why.contains("hidden-word"), "{name}: {why}");
+    }
+}
+
+/// What decides whether a sink goes on over a reload: another url is another end for the same rows, another
+/// script is another sink, another order of keys is nothing.
+#[test]
+fn prints_tell_what_has_changed() {
+    let prints = |keys: &str| {
+        let yaml = format!("sinks:\n  a: {{{keys}}}\n");
+        let spec = loaded(&yaml).expect("right").remove(0);
+        (spec.feed_print, spec.writer_print)
+    };
+    let input = "inputs: [{script: px/service_stats, func: svc_let}]";
+    let first = prints(&format!("type: http, url: 'http://a/', {input}"));
+    let same = prints(&format!("{input}, url: 'http://a/', type: http"));
+    assert_eq!(first.0, same.0);
+    let elsewhere = prints(&format!("type: http, url: 'http://b/', {input}"));
+    assert!(first.0 == elsewhere.0 && first.1 != elsewhere.1);
+    let other = prints(
+        "type: http, url: 'http://a/', inputs: [{script: px/service_stats, func: svc_let, \
+         args: {start_time: '-1m'}}]",
+    );
+    assert!(first.0 != other.0 && first.1 == other.1);
+}

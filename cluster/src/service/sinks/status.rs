@@ -1,0 +1,218 @@
+//! What is known of a sink, put together from its parts when it is asked for: nobody waits for a sink that is
+//! busy.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use weir_sinks::pipe::Shared;
+use weir_types::clock::tick_unix_ns;
+use weir_types::json::time_text;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SinkState {
+    Running,
+    #[default]
+    Retrying,
+    Full,
+    Failed,
+}
+
+/// A sink as lists show it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SinkRow {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    pub state: SinkState,
+    /// Everything up to this tick is safe at the other end.
+    pub acked: Option<String>,
+    /// What its views have reached, the slowest of them.
+    pub frontier: Option<String>,
+    pub buffer_bytes: u64,
+    pub rows_sent: u64,
+    /// Accepted and never written: the sum of the following, and what a sink held that ended for good.
+    pub rows_lost: u64,
+    pub rows_dropped: u64,
+    pub rows_refused: u64,
+    pub rows_damaged: u64,
+    /// Pieces of a buffer on disk that could not be read.
+    pub parts_damaged: u64,
+    pub resets: u64,
+    pub replaced: u64,
+    /// Times that half a line, left by a crash, was cut off.
+    pub halves_cut: u64,
+    /// Texts that were cleaned, because the receiver refuses them as they are.
+    pub cleaned: u64,
+    pub errors: u64,
+    pub last_error: String,
+}
+
+/// How one part of a sink is.
+#[derive(Default)]
+struct PartStatus {
+    state: SinkState,
+    error: String,
+}
+
+#[derive(Default)]
+struct InputStatus {
+    part: PartStatus,
+    /// How far its present view is; 0: it has none, or that has not got anywhere.
+    view_ms: Arc<AtomicU64>,
+    /// What a view has reached stays, when its successor begins anew.
+    reached_ms: u64,
+    /// What it has waits for room.
+    is_blocked: bool,
+}
+
+#[derive(Default)]
+struct Inner {
+    kind: &'static str,
+    shared: Option<Arc<Shared>>,
+    writer: PartStatus,
+    /// What was said when an element was refused for good.
+    refusal: String,
+    inputs: Vec<InputStatus>,
+    failed: Option<String>,
+    errors: u64,
+    rows_lost: u64,
+}
+
+pub(super) struct Status {
+    name: String,
+    inner: Mutex<Inner>,
+}
+
+impl Status {
+    pub(super) fn new(name: &str, kind: &'static str, inputs: usize) -> Status {
+        let inputs = (0..inputs).map(|_| InputStatus::default()).collect();
+        let inner = Inner { kind, inputs, ..Inner::default() };
+        Status { name: name.to_string(), inner: Mutex::new(inner) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_now(&self, kind: &'static str) {
+        self.lock().kind = kind;
+    }
+
+    pub(super) fn has_pipe(&self, shared: Arc<Shared>) {
+        self.lock().shared = Some(shared);
+    }
+
+    pub(super) fn writer_is(&self, state: SinkState, error: &str) {
+        let mut inner = self.lock();
+        inner.errors += u64::from(!error.is_empty());
+        inner.writer = PartStatus { state, error: error.to_string() };
+    }
+
+    pub(super) fn refused_one(&self, text: String) {
+        self.lock().refusal = text;
+    }
+
+    pub(super) fn input_is(&self, at: usize, state: SinkState, error: &str) {
+        let mut inner = self.lock();
+        inner.errors += u64::from(!error.is_empty());
+        if let Some(input) = inner.inputs.get_mut(at) {
+            // What went wrong is shown until it goes right.
+            if state == SinkState::Running || !error.is_empty() {
+                input.part.error = error.to_string();
+            }
+            input.part.state = state;
+        }
+    }
+
+    pub(super) fn is_blocked(&self, at: usize, is_blocked: bool) {
+        if let Some(input) = self.lock().inputs.get_mut(at) {
+            input.is_blocked = is_blocked;
+        }
+    }
+
+    /// The view that an input follows from now on.
+    pub(super) fn follows(&self, at: usize, view_ms: Arc<AtomicU64>) {
+        if let Some(input) = self.lock().inputs.get_mut(at) {
+            input.reached_ms = input.reached_ms.max(input.view_ms.load(Ordering::Relaxed));
+            input.view_ms = view_ms;
+        }
+    }
+
+    /// It has ended for good, and what would go with it is lost.
+    pub(super) fn fail(&self, why: &str) {
+        let mut inner = self.lock();
+        inner.errors += 1;
+        inner.failed = Some(why.to_string());
+    }
+
+    pub(super) fn note_lost(&self) {
+        let mut inner = self.lock();
+        inner.rows_lost += inner.shared.as_ref().map_or(0, |shared| shared.health().rows_waiting);
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.lock().failed.is_some()
+    }
+
+    pub(super) fn row(&self) -> SinkRow {
+        let inner = self.lock();
+        let health = inner.shared.as_ref().map(|shared| shared.health()).unwrap_or_default();
+        let reached = |input: &InputStatus| {
+            let view_ms = input.view_ms.load(Ordering::Relaxed);
+            let reached_ms = if view_ms > 0 { view_ms } else { input.reached_ms };
+            (reached_ms > 0).then_some(reached_ms)
+        };
+        let frontier: Option<Vec<u64>> = inner.inputs.iter().map(reached).collect();
+        let frontier = frontier.and_then(|ticks| ticks.into_iter().min());
+        let text = |tick_ms: Option<u64>| tick_ms.map(|tick_ms| time_text(tick_unix_ns(tick_ms)));
+        let notes = health.notes;
+        let (dropped, refused) = (health.rows_dropped, health.rows_refused);
+        let damaged = health.rows_damaged;
+        SinkRow {
+            name: self.name.clone(),
+            kind: inner.kind,
+            state: inner.state(),
+            acked: text(health.acked_ms),
+            frontier: text(frontier),
+            buffer_bytes: health.buffer_bytes,
+            rows_sent: health.rows_sent,
+            rows_lost: dropped + refused + damaged + inner.rows_lost,
+            rows_dropped: dropped,
+            rows_refused: refused,
+            rows_damaged: damaged,
+            parts_damaged: health.parts_damaged,
+            resets: health.resets,
+            replaced: notes.replaced,
+            halves_cut: notes.halves_cut,
+            cleaned: notes.cleaned,
+            errors: inner.errors,
+            last_error: inner.error().to_string(),
+        }
+    }
+}
+
+impl Inner {
+    fn parts(&self) -> impl Iterator<Item = &PartStatus> {
+        std::iter::once(&self.writer).chain(self.inputs.iter().map(|input| &input.part))
+    }
+
+    fn state(&self) -> SinkState {
+        if self.failed.is_some() {
+            return SinkState::Failed;
+        }
+        if self.inputs.iter().any(|input| input.is_blocked) {
+            return SinkState::Full;
+        }
+        let states = || self.parts().map(|part| part.state);
+        states().find(|state| *state != SinkState::Running).unwrap_or(SinkState::Running)
+    }
+
+    fn error(&self) -> &str {
+        let failed = self.failed.as_deref().into_iter();
+        let parts = self.parts().map(|part| part.error.as_str());
+        let mut all = failed.chain(parts).chain(std::iter::once(self.refusal.as_str()));
+        all.find(|text| !text.is_empty()).unwrap_or_default()
+    }
+}

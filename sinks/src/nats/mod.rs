@@ -1,0 +1,158 @@
+//! Elements into a NATS JetStream subject, one a message. A message is safe once the stream has acknowledged
+//! it; sent again it has the same id (`SINK-SEQ`), so that the stream knows it within its window for
+//! duplicates, and a reader by its `seq` after that. The stream is the operator's to make.
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use async_nats::jetstream::{self, message::PublishMessage};
+use async_nats::{Client, ConnectOptions};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::element::{Element, Op};
+use crate::encode;
+use crate::sink::{SinkError, Writer};
+
+/// Published before the first acknowledgement is waited for.
+const IN_FLIGHT_MAX: usize = 256;
+/// What a message's subject and headers may take of the server's limit.
+const HEADER_BYTES: usize = 1024;
+
+#[derive(Clone)]
+pub struct NatsConfig {
+    /// Of the sink: messages are known by it.
+    pub name: String,
+    pub url: String,
+    pub subject: String,
+    pub user: Option<(String, String)>,
+    pub token: Option<String>,
+    pub timeout: Duration,
+    /// What stands in no message of ours.
+    pub secrets: Vec<String>,
+}
+
+struct Connected {
+    client: Client,
+    stream: jetstream::Context,
+}
+
+pub struct NatsSink {
+    config: NatsConfig,
+    runtime: Option<Runtime>,
+    connected: Option<Connected>,
+}
+
+impl NatsSink {
+    #[must_use]
+    pub fn new(config: NatsConfig) -> NatsSink {
+        NatsSink { config, runtime: None, connected: None }
+    }
+
+    fn failed(&self, what: &str, error: &dyn std::error::Error) -> SinkError {
+        let mut text = format!("{what}: {}", weir_types::text::with_causes(error));
+        for secret in self.config.secrets.iter().filter(|secret| !secret.is_empty()) {
+            text = text.replace(secret.as_str(), "***");
+        }
+        SinkError::Retry(text)
+    }
+
+    async fn connect(&self) -> Result<Connected, SinkError> {
+        let NatsConfig { name, url, user, token, timeout, .. } = &self.config;
+        let mut options = ConnectOptions::new()
+            .name(format!("weir sink {name}"))
+            .connection_timeout(*timeout)
+            .request_timeout(Some(*timeout));
+        if let Some((user, password)) = user {
+            options = options.user_and_password(user.clone(), password.clone());
+        }
+        if let Some(token) = token {
+            options = options.token(token.clone());
+        }
+        let client = tokio::time::timeout(*timeout, options.connect(url.as_str())).await;
+        let client = client
+            .map_err(|_| SinkError::Retry("the server did not answer in time".to_string()))?
+            .map_err(|error| self.failed("could not connect", &error))?;
+        let mut stream = jetstream::new(client.clone());
+        stream.set_timeout(*timeout);
+        Ok(Connected { client, stream })
+    }
+
+    /// Publishes some, and waits for each to be acknowledged.
+    async fn publish(
+        &self,
+        connected: &Connected,
+        batch: &[&Element],
+        safe: &mut usize,
+    ) -> Result<(), SinkError> {
+        let bytes_max = connected.client.max_payload();
+        for part in batch.chunks(IN_FLIGHT_MAX) {
+            let (mut acks, mut too_large) = (Vec::with_capacity(part.len()), None);
+            for element in part {
+                if element.op == Op::Progress {
+                    acks.push(None);
+                    continue;
+                }
+                let mut text = String::new();
+                encode::push_json(&mut text, element);
+                if text.len() + HEADER_BYTES > bytes_max {
+                    let len = text.len();
+                    too_large = Some(format!(
+                        "a message of {len} bytes, of which the server takes {bytes_max}"
+                    ));
+                    break;
+                }
+                let id = format!("{}-{}", self.config.name, element.seq);
+                let message = PublishMessage::build().payload(text.into()).message_id(id);
+                let subject = self.config.subject.clone();
+                let ack = connected.stream.send_publish(subject, message).await;
+                acks.push(Some(ack.map_err(|error| self.failed("could not publish", &error))?));
+            }
+            for ack in acks {
+                if let Some(ack) = ack {
+                    ack.await.map_err(|error| self.failed("not acknowledged", &error))?;
+                }
+                *safe += 1;
+            }
+            if let Some(text) = too_large {
+                return Err(SinkError::Unfit(text));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Writer for NatsSink {
+    fn write(&mut self, batch: &[&Element], safe: &mut usize) -> Result<(), SinkError> {
+        let runtime = match self.runtime.take() {
+            Some(runtime) => runtime,
+            None => Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| self.failed("no runtime", &error))?,
+        };
+        let connected = self.connected.take();
+        let done = runtime.block_on(async {
+            let connected = match connected {
+                Some(connected) => connected,
+                None => self.connect().await?,
+            };
+            let done = self.publish(&connected, batch, safe).await;
+            match done {
+                // What was sent and not acknowledged is not to go out behind our back.
+                Err(error @ SinkError::Retry(_)) => Err(error),
+                done => Ok((connected, done)),
+            }
+        });
+        self.runtime = Some(runtime);
+        let (connected, done) = done?;
+        self.connected = Some(connected);
+        done
+    }
+
+    fn close(&mut self) {
+        self.connected = None;
+        self.runtime = None;
+    }
+}

@@ -1,0 +1,170 @@
+//! Against a real server, where there is one.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use async_nats::jetstream::stream;
+use futures_util::StreamExt;
+
+use super::*;
+use crate::encode::Mode;
+use crate::pipe::tests::{Line, delivery};
+
+struct Nats {
+    child: Child,
+    port: u16,
+    dir: tempfile::TempDir,
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Nats {
+    fn spawn(port: u16, dir: &std::path::Path) -> Option<Child> {
+        let config = dir.join("nats.conf");
+        let text = "max_payload: 4096\njetstream { store_dir: \"DIR\" }\n";
+        std::fs::write(&config, text.replace("DIR", dir.to_str().unwrap())).unwrap();
+        let child = Command::new("nats-server")
+            .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-c", config.to_str().unwrap()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        for _ in 0..600 {
+            let is_up = TcpStream::connect(("127.0.0.1", port)).is_ok_and(|mut stream| {
+                let mut line = String::new();
+                let said = BufReader::new(stream.try_clone().unwrap()).read_line(&mut line);
+                drop(stream.write_all(b"PING\r\n"));
+                said.is_ok() && line.contains("\"jetstream\":true")
+            });
+            if is_up {
+                return Some(child);
+            }
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        panic!("nats-server does not answer");
+    }
+
+    fn start() -> Option<Nats> {
+        let (port, dir) = (free_port(), tempfile::tempdir().unwrap());
+        let child = Nats::spawn(port, dir.path())?;
+        Some(Nats { child, port, dir })
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn again(&mut self) {
+        self.child = Nats::spawn(self.port, self.dir.path()).unwrap();
+    }
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    async fn context(&self) -> jetstream::Context {
+        let url = format!("nats://127.0.0.1:{}", self.port);
+        jetstream::new(async_nats::connect(url).await.unwrap())
+    }
+
+    fn make_stream(&self) {
+        Nats::runtime().block_on(async {
+            let config = stream::Config {
+                name: "weir".to_string(),
+                subjects: vec!["weir.>".to_string()],
+                duplicate_window: Duration::from_secs(60),
+                ..stream::Config::default()
+            };
+            self.context().await.create_stream(config).await.unwrap();
+        });
+    }
+
+    /// Everything in the stream: ids, and what is in the messages.
+    fn messages(&self) -> Vec<(String, serde_json::Value)> {
+        Nats::runtime().block_on(async {
+            let stream = self.context().await.get_stream("weir").await.unwrap();
+            let config =
+                pull::Config { deliver_policy: DeliverPolicy::All, ..pull::Config::default() };
+            let consumer = stream.create_consumer(config).await.unwrap();
+            let mut all = Vec::new();
+            let mut messages = consumer.fetch().max_messages(10_000).messages().await.unwrap();
+            while let Some(message) = messages.next().await {
+                let message = message.unwrap();
+                let id = message.headers.as_ref().unwrap().get("Nats-Msg-Id").unwrap();
+                all.push((id.to_string(), serde_json::from_slice(&message.payload).unwrap()));
+            }
+            all
+        })
+    }
+}
+
+impl Drop for Nats {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn line(nats: &Nats) -> Line {
+    let config = NatsConfig {
+        name: "out".to_string(),
+        url: format!("nats://127.0.0.1:{}", nats.port),
+        subject: "weir.rows".to_string(),
+        user: None,
+        token: None,
+        timeout: Duration::from_secs(5),
+        secrets: vec![],
+    };
+    let mut line = Line::in_memory(Mode::Changelog, Box::new(NatsSink::new(config)));
+    line.start(false).unwrap();
+    line
+}
+
+/// Without a stream nothing counts as sent, however well the server takes messages; with one all arrive in order
+/// and once, also what is sent again; a server that is killed loses nothing; an element above its limit is
+/// counted, and costs neither the others nor the connection. Catches what is published and never acknowledged.
+#[test]
+fn acknowledged_by_the_stream_only() {
+    let Some(mut nats) = Nats::start() else {
+        return weir_types::testing::skipped("there is no nats-server");
+    };
+    let mut line = line(&nats);
+    let rows = |from: i64| -> Vec<(String, i64, i64)> {
+        (from..from + 400).map(|n| (format!("k{n}"), n, 1)).collect()
+    };
+    let send = |line: &mut Line, tick: u64, rows: &[(String, i64, i64)]| {
+        let rows: Vec<(&str, i64, i64)> =
+            rows.iter().map(|(key, n, diff)| (key.as_str(), *n, *diff)).collect();
+        line.deliver(&delivery(tick, &rows, true)).unwrap();
+    };
+    send(&mut line, 1, &rows(0));
+    assert!(matches!(line.flush(), Err(SinkError::Retry(_))), "there is no stream");
+    assert_eq!((line.health().rows_sent, line.health().acked_ms), (0, None));
+    nats.make_stream();
+    line.flush().unwrap();
+    assert_eq!(line.health().rows_sent, 400);
+
+    nats.kill();
+    send(&mut line, 2, &rows(400));
+    assert!(matches!(line.flush(), Err(SinkError::Retry(_))));
+    assert_eq!(line.health().acked_ms, Some(1));
+    nats.again();
+    line.flush().unwrap();
+
+    let long = "x".repeat(8_000);
+    send(&mut line, 3, &[("a".into(), 1, 1), (long, 2, 1), ("b".into(), 3, 1)]);
+    line.flush().unwrap();
+    let health = line.health();
+    assert_eq!((health.rows_sent, health.rows_refused, health.acked_ms), (802, 1, Some(3)));
+
+    let messages = nats.messages();
+    let numbers: Vec<u64> = messages.iter().map(|(_, row)| row["seq"].as_u64().unwrap()).collect();
+    let wanted: Vec<u64> = (1..=803).filter(|seq| *seq != 802).collect();
+    assert_eq!(numbers, wanted);
+    assert!(messages.iter().all(|(id, row)| *id == format!("out-{}", row["seq"])));
+}

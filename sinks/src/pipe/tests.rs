@@ -1,0 +1,287 @@
+//! A sink without views and threads, for the tests of its parts; and what the pipe itself promises.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use weir_types::schema::Relation;
+use weir_types::{Column, DataType, PackedRow, SemanticType, Value};
+
+use super::*;
+use crate::buffer::disk::DiskBuffer;
+use crate::buffer::memory::MemoryBuffer;
+use crate::delivery::{Changes, Completeness, Delivery, Output, OutputInfo};
+use crate::sink::{Resume, SinkError, Writer};
+
+pub(crate) fn info() -> OutputInfo {
+    OutputInfo {
+        table: "t".to_string(),
+        relation: Relation::new(vec![
+            Column::new("k", DataType::String, SemanticType::None),
+            Column::new("n", DataType::Int64, SemanticType::None),
+        ]),
+        key: vec!["k".to_string()],
+        window_from: String::new(),
+        pane_ms: 0,
+        window: None,
+        widgets: vec![],
+    }
+}
+
+pub(crate) fn delivery_of(
+    info: OutputInfo,
+    tick_ms: u64,
+    rows: Vec<(PackedRow, i64)>,
+    whole: bool,
+) -> Arc<Delivery> {
+    let changes = vec![Changes { output: Arc::new(Output::new(info)), rows }];
+    Arc::new(Delivery::new(tick_ms, changes, whole.then(Completeness::default)))
+}
+
+pub(crate) fn delivery(tick_ms: u64, rows: &[(&str, i64, i64)], whole: bool) -> Arc<Delivery> {
+    let packed = |key: &str, n: i64| PackedRow::pack(&[Value::str(key), Value::Int64(n)]);
+    let rows = rows.iter().map(|(key, n, diff)| (packed(key, *n), *diff)).collect();
+    delivery_of(info(), tick_ms, rows, whole)
+}
+
+/// Both ends of a sink on one thread.
+pub(crate) struct Line {
+    pub(crate) intake: Intake,
+    pub(crate) pump: Pump,
+}
+
+impl Line {
+    pub(crate) fn with(
+        buffer: Buffer,
+        when_full: WhenFull,
+        mode: Mode,
+        writer: Box<dyn Writer>,
+        rows_max: usize,
+    ) -> Line {
+        let intake = pipe(buffer, when_full, mode, 1);
+        let batch = BatchLimits { rows_max, bytes_max: 1 << 20, timeout: Duration::ZERO };
+        let backoff = Backoff { initial: Duration::from_millis(1), max: Duration::from_millis(8) };
+        let pump = Pump::new(intake.shared(), writer, batch, backoff);
+        Line { intake, pump }
+    }
+
+    pub(crate) fn in_memory(mode: Mode, writer: Box<dyn Writer>) -> Line {
+        let buffer = Buffer::Memory(MemoryBuffer::new(64 << 20, None));
+        Line::with(buffer, WhenFull::Block, mode, writer, 10_000)
+    }
+
+    /// Opens the other end, and says which output follows.
+    pub(crate) fn start(&mut self, goes_on: bool) -> Result<(), SinkError> {
+        self.open()?;
+        self.intake.start(0, &info(), goes_on)
+    }
+
+    pub(crate) fn open(&mut self) -> Result<(), SinkError> {
+        if self.pump.is_open() {
+            return Ok(());
+        }
+        match self.pump.step() {
+            Pumped::Opened(resume) => {
+                let is_lasting = self.pump.is_lasting();
+                self.intake.resume(resume, is_lasting);
+                Ok(())
+            }
+            Pumped::Refused(text) => Err(SinkError::Refused(text)),
+            Pumped::Failed(error, _) => Err(error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn deliver(&mut self, delivery: &Arc<Delivery>) -> Result<Filled, SinkError> {
+        self.intake.take(0, delivery)?;
+        self.intake.fill(0)
+    }
+
+    /// Until nothing waits.
+    pub(crate) fn flush(&mut self) -> Result<(), SinkError> {
+        loop {
+            match self.pump.step() {
+                Pumped::Idle(None) => return Ok(()),
+                Pumped::Refused(text) => return Err(SinkError::Refused(text)),
+                Pumped::Failed(error, _) => return Err(error),
+                _ => {}
+            }
+        }
+    }
+
+    pub(crate) fn health(&self) -> SinkHealth {
+        self.intake.shared().health()
+    }
+}
+
+/// Keeps what it is given, and answers as it is told.
+#[derive(Clone, Default)]
+pub(crate) struct Kept {
+    pub(crate) elements: Arc<Mutex<Vec<Element>>>,
+    pub(crate) batches: Arc<Mutex<Vec<usize>>>,
+    /// Rows with this number are never taken.
+    pub(crate) refuses: Option<i64>,
+    pub(crate) is_down: Arc<Mutex<bool>>,
+}
+
+impl Kept {
+    /// What arrived: op, and what is in it.
+    pub(crate) fn said(&self) -> Vec<(&'static str, u64, i64)> {
+        let elements = self.elements.lock().unwrap();
+        elements.iter().map(|element| (element.op.name(), element.seq, number(element))).collect()
+    }
+}
+
+fn number(element: &Element) -> i64 {
+    match &element.body {
+        crate::element::Body::Row(row) => match element.output.values(row).get(1) {
+            Some(Value::Int64(n)) => *n,
+            _ => -1,
+        },
+        crate::element::Body::Rows(rows) => i64::try_from(*rows).unwrap(),
+        _ => 0,
+    }
+}
+
+impl Writer for Kept {
+    fn open(&mut self) -> Result<Resume, SinkError> {
+        Ok(Resume::default())
+    }
+
+    fn write(&mut self, batch: &[&Element], safe: &mut usize) -> Result<(), SinkError> {
+        if *self.is_down.lock().unwrap() {
+            return Err(SinkError::Retry("down".to_string()));
+        }
+        self.batches.lock().unwrap().push(batch.len());
+        if batch.iter().any(|element| Some(number(element)) == self.refuses) {
+            return Err(SinkError::Unfit("too large".to_string()));
+        }
+        let leaving = batch.iter().filter(|element| element.op != Op::Progress);
+        self.elements.lock().unwrap().extend(leaving.map(|element| (*element).clone()));
+        *safe = batch.len();
+        Ok(())
+    }
+}
+
+fn buffers(dir: &std::path::Path, bytes_max: u64) -> [Buffer; 2] {
+    [
+        Buffer::Memory(MemoryBuffer::new(bytes_max, None)),
+        Buffer::Disk(Box::new(DiskBuffer::open(dir, "t", bytes_max).unwrap())),
+    ]
+}
+
+fn rows(from: i64, count: i64) -> Vec<(String, i64, i64)> {
+    (from..from + count).map(|n| (format!("{n:>040}"), n, 1)).collect()
+}
+
+fn deliver(line: &mut Line, tick_ms: u64, rows: &[(String, i64, i64)]) -> Filled {
+    let rows: Vec<(&str, i64, i64)> =
+        rows.iter().map(|(key, n, diff)| (key.as_str(), *n, *diff)).collect();
+    line.deliver(&delivery(tick_ms, &rows, true)).unwrap()
+}
+
+/// One element that the receiver never takes costs itself: the batch is split, the others arrive in order and
+/// once. Catches a batch that is repeated for ever, or lost as a whole.
+#[test]
+fn one_bad_element_costs_itself() {
+    for bad in [0, 1, 250, 499] {
+        let dir = tempfile::tempdir().unwrap();
+        for buffer in buffers(dir.path(), 4 << 20) {
+            let kept = Kept { refuses: Some(bad), ..Kept::default() };
+            let mut line =
+                Line::with(buffer, WhenFull::Block, Mode::Append, Box::new(kept.clone()), 500);
+            line.start(false).unwrap();
+            assert_eq!(deliver(&mut line, 1, &rows(0, 500)), Filled::Done);
+            line.flush().unwrap();
+            let arrived: Vec<i64> = kept.said().iter().map(|(_, _, n)| *n).collect();
+            let wanted: Vec<i64> = (0..500).filter(|n| *n != bad).collect();
+            assert_eq!(arrived, wanted);
+            let health = line.health();
+            assert_eq!((health.rows_sent, health.rows_refused), (499, 1));
+            assert_eq!((health.buffer_bytes, health.acked_ms), (0, Some(1)));
+            assert!(kept.batches.lock().unwrap().len() < 40, "attempts are few");
+        }
+    }
+}
+
+/// A receiver that is down for long: memory and disk stay within their bound; with `block` the delivery waits
+/// and nothing is lost, with the others what is dropped is counted and marked where it is missing.
+#[test]
+fn a_full_buffer_does_what_it_is_told() {
+    for when_full in [WhenFull::Block, WhenFull::DropOldest, WhenFull::DropNewest] {
+        let dir = tempfile::tempdir().unwrap();
+        for buffer in buffers(dir.path(), 1 << 20) {
+            let bytes_max = buffer.bytes_max();
+            let kept = Kept::default();
+            *kept.is_down.lock().unwrap() = true;
+            let mut line = Line::with(buffer, when_full, Mode::Append, Box::new(kept.clone()), 100);
+            line.start(false).unwrap();
+            assert!(line.flush().is_ok());
+            let mut filled = Filled::Done;
+            let mut given = 0;
+            for tick in 1..=30 {
+                filled = deliver(&mut line, tick, &rows(given, 1_000));
+                given += 1_000;
+                assert!(line.health().buffer_bytes <= bytes_max, "{:?}", line.health());
+                assert!(line.flush().is_err(), "it is down");
+                if filled == Filled::Full {
+                    break;
+                }
+            }
+            assert_eq!(filled == Filled::Full, when_full == WhenFull::Block, "{when_full:?}");
+            *kept.is_down.lock().unwrap() = false;
+            line.flush().unwrap();
+            while line.intake.fill(0).unwrap() == Filled::Full {
+                line.flush().unwrap();
+            }
+            deliver(&mut line, 99, &rows(given, 1));
+            given += 1;
+            line.flush().unwrap();
+            let said = kept.said();
+            let lost: i64 = said.iter().filter(|it| it.0 == "lost").map(|it| it.2).sum();
+            let arrived = said.iter().filter(|it| it.0 == "append").count() as i64;
+            assert_eq!(arrived + lost, given, "{when_full:?}: {:?}", line.health());
+            assert_eq!(line.health().rows_dropped, lost as u64);
+            assert_eq!(lost > 0, when_full != WhenFull::Block);
+            let numbers: Vec<u64> = said.iter().map(|it| it.1).collect();
+            assert!(numbers.is_sorted_by(|a, b| a < b), "numbers ascend");
+            assert_eq!(line.health().acked_ms, Some(99));
+            assert_eq!(line.health().rows_damaged, 0);
+        }
+    }
+}
+
+/// Rows of a bin are final as they were when all of the bin was in the window, each once, however the window
+/// takes them apart afterwards, and late ones of a bin that is leaving are none.
+#[test]
+fn final_rows_are_whole() {
+    use weir_types::plan::SlidingWindow;
+    const SEC: i64 = 1_000_000_000;
+    let mut info = info();
+    info.relation.columns[0] = Column::new("w", DataType::Time64Ns, SemanticType::None);
+    info.key = vec!["w".to_string()];
+    assert!(crate::mode::judge(Mode::Final, &info).is_err(), "without a window");
+    info.window = Some(SlidingWindow { window_ns: 10 * SEC, pane_ns: SEC });
+    let kept = Kept::default();
+    let mut line = Line::in_memory(Mode::Final, Box::new(kept.clone()));
+    line.open().unwrap();
+    line.intake.start(0, &info, false).unwrap();
+    let mut tick = |at_s: u64, rows: &[(i64, i64, i64)]| {
+        let row =
+            |bin: i64, n: i64| PackedRow::pack(&[Value::Time64Ns(bin * SEC), Value::Int64(n)]);
+        let rows = rows.iter().map(|(bin, n, diff)| (row(*bin, *n), *diff)).collect();
+        line.deliver(&delivery_of(info.clone(), at_s * 1_000, rows, true)).unwrap();
+        line.flush().unwrap();
+        kept.said().iter().map(|it| it.2).collect::<Vec<i64>>()
+    };
+    // At 12 s the window is (2, 12]: the bin at 0 s had begun to leave before anything was seen.
+    assert_eq!(tick(12, &[(0, 3, 1), (5, 5, 1), (10, 1, 1)]), [0i64; 0]);
+    assert_eq!(tick(13, &[(0, 3, -1), (0, 1, 1)]), [0i64; 0]);
+    // A late row of a bin that is whole changes it, and is no final row.
+    assert_eq!(tick(14, &[(5, 5, -1), (5, 6, 1)]), [0i64; 0]);
+    assert_eq!(tick(16, &[(5, 6, -1), (5, 4, 1), (0, 1, -1)]), [6]);
+    assert_eq!(tick(17, &[(5, 4, -1)]), [6]);
+    // It comes back late, and goes again.
+    assert_eq!(tick(18, &[(5, 1, 1)]), [6]);
+    assert_eq!(tick(19, &[(5, 1, -1)]), [6]);
+    assert_eq!(tick(30, &[(10, 1, -1)]), [6, 1]);
+}

@@ -1,0 +1,161 @@
+//! A table that is kept equal to a view by upserts and deletes. Each batch is one transaction, in which no key
+//! is named twice: the last word about a key counts. `_key` is the primary key: the first 16 bytes of the
+//! SHA-256 of the packed key, so that keys of any length fit. NUL becomes U+FFFD, counted.
+
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use postgres::{Client, Config, NoTls};
+
+use crate::delivery::OutputInfo;
+use crate::element::Element;
+use crate::sink::{Notes, SinkError, Writer};
+
+use self::rows::{Statements, Words};
+
+#[derive(Clone)]
+pub struct PostgresConfig {
+    pub url: String,
+    /// `table`, or `schema.table`.
+    pub table: String,
+    pub user: Option<String>,
+    pub password: Option<String>,
+    pub timeout: Duration,
+    /// What stands in no message.
+    pub secrets: Vec<String>,
+}
+
+pub struct PostgresSink {
+    config: PostgresConfig,
+    client: Option<Client>,
+    statements: Option<Statements>,
+    notes: Notes,
+}
+
+/// # Errors
+/// Columns that no table can have.
+pub fn judge(info: &OutputInfo) -> Result<(), SinkError> {
+    rows::judge(info).map_err(SinkError::Refused)
+}
+
+impl PostgresSink {
+    #[must_use]
+    pub fn new(config: PostgresConfig) -> PostgresSink {
+        PostgresSink { config, client: None, statements: None, notes: Notes::default() }
+    }
+
+    fn failed(&self, error: &postgres::Error) -> SinkError {
+        let mut text = weir_types::text::with_causes(error);
+        for secret in self.config.secrets.iter().filter(|secret| !secret.is_empty()) {
+            text = text.replace(secret.as_str(), "***");
+        }
+        let text = weir_types::text::line(&text).into_owned();
+        // Data exceptions and broken constraints are about what was sent.
+        match error.code() {
+            Some(code) if code.code().starts_with("22") || code.code().starts_with("23") => {
+                SinkError::Unfit(text)
+            }
+            _ => SinkError::Retry(text),
+        }
+    }
+
+    fn connect(&self) -> Result<Client, SinkError> {
+        let config = &self.config;
+        let wrong = |_| SinkError::Refused("`url` is no postgres:// address".to_string());
+        let mut settings: Config = config.url.parse().map_err(wrong)?;
+        if let Some(user) = &config.user {
+            settings.user(user);
+        }
+        if let Some(password) = &config.password {
+            settings.password(password);
+        }
+        // Whoever is gone without a word is noticed.
+        settings
+            .application_name("weir")
+            .connect_timeout(config.timeout)
+            .tcp_user_timeout(config.timeout)
+            .keepalives_idle(config.timeout);
+        let mut client = settings.connect(NoTls).map_err(|error| self.failed(&error))?;
+        let ms = config.timeout.as_millis();
+        client
+            .batch_execute(&format!("SET statement_timeout = {ms}; SET client_encoding = 'UTF8'"))
+            .map_err(|error| self.failed(&error))?;
+        Ok(client)
+    }
+
+    fn write_words(&mut self, client: &mut Client, words: &Words<'_>) -> Result<(), SinkError> {
+        let made = self.statements.as_ref().filter(|it| it.is_for(words.output()));
+        let failed = |error: postgres::Error| self.failed(&error);
+        let statements = match made {
+            Some(_) => None,
+            None => {
+                let statements = Statements::new(&self.config.table, words.output())
+                    .map_err(SinkError::Refused)?;
+                client.batch_execute(&statements.create).map_err(failed)?;
+                Some(statements)
+            }
+        };
+        let statements = match (&statements, made) {
+            (Some(new), _) => new,
+            (None, Some(made)) => made,
+            (None, None) => return Ok(()),
+        };
+        let mut transaction = client.transaction().map_err(failed)?;
+        if words.is_reset {
+            transaction.execute(&statements.empty, &[]).map_err(failed)?;
+        }
+        if !words.deleted.is_empty() {
+            let keys: Vec<&[u8]> = words.deleted.iter().map(<[u8; 16]>::as_slice).collect();
+            transaction.execute(&statements.delete, &[&keys]).map_err(failed)?;
+        }
+        if !words.rows.is_empty() {
+            let (columns, cleaned) = words.columns();
+            let parameters: Vec<&(dyn postgres::types::ToSql + Sync)> =
+                columns.iter().map(|column| &**column as _).collect();
+            transaction.execute(&statements.upsert, &parameters).map_err(failed)?;
+            self.notes.cleaned += cleaned;
+        }
+        transaction.commit().map_err(|error| self.failed(&error))
+    }
+}
+
+impl Writer for PostgresSink {
+    fn write(&mut self, batch: &[&Element], safe: &mut usize) -> Result<(), SinkError> {
+        let mut client = match self.client.take() {
+            Some(client) if !client.is_closed() => client,
+            _ => {
+                self.statements = None;
+                self.connect()?
+            }
+        };
+        for (words, elements) in Words::of(batch) {
+            match self.write_words(&mut client, &words) {
+                Ok(()) => {
+                    if !self.statements.as_ref().is_some_and(|it| it.is_for(words.output())) {
+                        self.statements = Statements::new(&self.config.table, words.output()).ok();
+                    }
+                    *safe += elements;
+                }
+                Err(error @ SinkError::Unfit(_)) => {
+                    self.client = Some(client);
+                    return Err(error);
+                }
+                // A new connection knows best how things are.
+                Err(error) => return Err(error),
+            }
+        }
+        self.client = Some(client);
+        Ok(())
+    }
+
+    fn notes(&self) -> Notes {
+        self.notes
+    }
+
+    fn close(&mut self) {
+        self.client = None;
+    }
+}
