@@ -104,7 +104,9 @@ impl<R: Rank + Weigh> Limit<R> {
         if diff > 0 {
             let is_full = self.inside_count >= self.rows_max();
             let first = self.inside.last_key_value().is_some_and(|(last, _)| rank < *last);
-            if (is_full && !first) || self.outside.contains_key(&rank) {
+            // Others may have left before, and nobody moved up yet: those outside come first.
+            let is_behind = self.outside.first_key_value().is_some_and(|(next, _)| *next <= rank);
+            if (is_full && !first) || is_behind {
                 self.change_outside(rank, diff);
             } else {
                 self.change_inside(rank, diff);
