@@ -11,7 +11,7 @@ use weir_types::split::ExchangeId;
 
 use super::publish::Publisher;
 use super::{
-    Feeds, RowStream, Sources, aggregate, join, limit, output, pane_window, row_window, rowwise,
+    Feeds, RowStream, Sources, aggregate, join, limit, newest_window, output, pane_window, row_window, rowwise,
     source, union,
 };
 use crate::prepare::{FeedProgram, QueryOp, QueryProgram, ReceiveSpec, ShapeSpec};
@@ -44,7 +44,10 @@ fn receive<'s>(
     let (stream, handle) = source::changes(scope, env);
     sources.exchanges.push((exchange, handle));
     match &spec.shape {
-        ShapeSpec::Rows { .. } => row_window::row_window(env, stream, spec.sliding, publisher),
+        ShapeSpec::Rows => row_window::row_window(env, stream, spec.sliding, publisher),
+        ShapeSpec::Newest(newest) => {
+            newest_window::newest_window(env, stream, spec, *newest, publisher)
+        }
         ShapeSpec::Partial(agg) => {
             pane_window::pane_window(env, stream, agg, spec.sliding, publisher)
         }
