@@ -6,6 +6,7 @@ use std::rc::Rc;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
 use timely::dataflow::operators::{Concatenate, Probe};
+use weir_types::figures::OperatorPlace;
 use weir_types::plan::OpId;
 use weir_types::split::ExchangeId;
 
@@ -26,6 +27,7 @@ pub(super) fn feed(
     sources: &mut Sources,
 ) {
     for (exchange, spec) in (0 as ExchangeId..).zip(&program.receives) {
+        env.build(OperatorPlace::Exchange(exchange));
         let publisher = Rc::<Publisher>::default();
         sources.publishers.push((exchange, Rc::clone(&publisher)));
         receive(scope, env, exchange, spec, Some(publisher), sources).probe_with(probe);
@@ -64,6 +66,7 @@ pub(super) fn query<'s>(
 ) {
     let mut done: Vec<RowStream<'s>> = Vec::with_capacity(program.ops.len());
     for (pos, op) in program.ops.iter().enumerate() {
+        env.build(OperatorPlace::Op(pos));
         let rows = |input: OpId| done[input].clone();
         let stream = match op {
             QueryOp::Import(at) => {
@@ -89,7 +92,8 @@ pub(super) fn query<'s>(
         };
         done.push(stream);
     }
-    for (op, table) in &program.outputs {
+    for (at, (op, table)) in program.outputs.iter().enumerate() {
+        env.build(OperatorPlace::Output(at));
         output::output(env, done[*op].clone(), table).probe_with(probe);
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampNanosecondType;
@@ -22,6 +23,7 @@ use super::runs::{Runs, Waiting};
 use super::{BatchStream, NodeBatch};
 use crate::api::EngineEvent;
 use crate::budget::{Fuel, Gauge, Purpose};
+use crate::operators::{Frame, rows_of};
 use crate::prepare::AggSpec;
 use crate::query::{Env, OpError};
 use crate::weigh;
@@ -48,6 +50,7 @@ struct Sender<C> {
     collect: C,
     state: Gauge,
     held: Gauge,
+    frame: Arc<Frame>,
 }
 
 /// Why a sender has stopped.
@@ -93,6 +96,7 @@ impl<C: Collect> Sender<C> {
             let changes = self.collect.take(tick_ms, &mut Fuel::new(env.limits()));
             self.state.set(self.collect.state_bytes());
             if !changes.is_empty() {
+                self.frame.gave(changes.len());
                 let (query, exchange) = (env.query.id, self.exchange);
                 let unread = env.unread(weigh::changes(&changes));
                 env.emit(EngineEvent::Changes { query, exchange, tick_ms, changes, unread });
@@ -128,10 +132,16 @@ pub(super) fn send<'s>(
             env.register(activator.clone());
             capability.downgrade(&env.query.start_tick_ms());
             let due_slot = env.due_slot();
-            let (state, held) = (env.gauge(Purpose::State), env.gauge(Purpose::Waiting));
-            let batches = VecDeque::new();
-            let sender = Sender { capability, exchange, batches, collect, state, held };
-            let mut sender = Some(sender);
+            let frame = env.frame("Send");
+            let mut sender = Some(Sender {
+                capability,
+                exchange,
+                batches: VecDeque::new(),
+                collect,
+                state: env.gauge_of(&frame, Purpose::State),
+                held: env.gauge_of(&frame, Purpose::Waiting),
+                frame: Arc::clone(&frame),
+            });
             move |(input, frontier), _output| {
                 if !env.is_live()
                     && let Some(sender) = sender.take()
@@ -145,9 +155,10 @@ pub(super) fn send<'s>(
                 };
                 let frontier_ms = frontier.frontier().first().copied();
                 let mut stopped = Stopped::Idle;
-                env.guard("Send", || {
+                env.guard(&frame, || {
                     input.for_each(|stamp, data| {
                         let Some(&tick_ms) = stamp.least() else { return };
+                        frame.took(rows_of(data));
                         there.batches.extend(data.drain(..).map(|batch| (tick_ms, batch)));
                     });
                     stopped = there.run(&env, frontier_ms)?;
