@@ -12,8 +12,8 @@ use weir_types::split::ExchangeId;
 
 use super::publish::Publisher;
 use super::{
-    Feeds, RowStream, Sources, aggregate, join, limit, newest_window, output, pane_window, row_window, rowwise,
-    source, union,
+    Feeds, RowStream, Sources, aggregate, join, limit, newest_window, output, pane_window,
+    row_window, rowwise, source, union,
 };
 use crate::prepare::{FeedProgram, QueryOp, QueryProgram, ReceiveSpec, ShapeSpec};
 use crate::query::Env;

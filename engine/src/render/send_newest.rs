@@ -29,7 +29,12 @@ pub(super) fn newest<'s>(
     spec: NewestSpec,
 ) -> Silent<'s> {
     let floor = Floor::new(spec.rows_max);
-    send(env, stream, exchange, Newest { packer, spec, floor, ticks: BTreeMap::new(), current: None })
+    send(
+        env,
+        stream,
+        exchange,
+        Newest { packer, spec, floor, ticks: BTreeMap::new(), current: None },
+    )
 }
 
 /// Rows that may wait beyond twice those that are wanted before they are looked through: each time at least

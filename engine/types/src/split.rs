@@ -103,7 +103,9 @@ impl Source {
         let sent = self.sent().types();
         match &self.shape {
             Shape::Rows { .. } => sent,
-            Shape::Candidates { .. } => sent.split_last().map_or(&[][..], |(_, rest)| rest).to_vec(),
+            Shape::Candidates { .. } => {
+                sent.split_last().map_or(&[][..], |(_, rest)| rest).to_vec()
+            }
             Shape::Partial { group, aggs } => {
                 let groups = group.iter().filter_map(|&idx| sent.get(idx).copied());
                 groups.chain(aggs.iter().map(|agg| agg.data_type)).collect()
