@@ -45,6 +45,7 @@ fn answers_go_on_over_restarts() {
         let Some(mut case) = long(case, window) else { return Ok(()) };
         // Ticks of hours leave nothing to find again in windows of minutes.
         let factor = [1, 1, 10, 100][later % 4];
+        let factor = if case.plan.reads_now() { 1 } else { factor };
         let mut plain = case.plan.clone();
         stretch(&mut plain, &mut case.world, &mut case.feed, factor);
         let ticks = case.feed.ticks_ms.len();

@@ -19,8 +19,9 @@ use crate::store::{Addition, Identity, KEPT_SOURCES_MAX, Keeper, KeptSource, Sto
 
 /// What is admitted goes to the store so often: as much as a crash takes along.
 pub const KEEP_EVERY_MS: u64 = 2_000;
-/// Pages of a reading that are handed on at once, between two looks at everything else.
-const PAGES_AT_ONCE: usize = 4;
+/// Pages of a reading that are handed on at once, between two looks at everything else: no faster than a window
+/// takes them in.
+const PAGES_AT_ONCE: usize = 1;
 
 /// A source that is kept.
 struct Kept {
@@ -109,7 +110,7 @@ impl NodeCore {
                 covers_from_unix_ns: None,
                 sealed_ms: to_ms,
                 afresh: false,
-                used_ms: used_ms.max(to_ms),
+                used_ms,
                 replay: None,
             };
             self.start_feeder(identity, kept, now_ms);
@@ -282,6 +283,9 @@ impl NodeCore {
     pub(super) fn keeping_failed(&mut self, feeder: QueryId, why: &str) {
         if let Some(identity) = self.keeping.feeders.get(&feeder).cloned() {
             warn!(why, "a source is kept no longer");
+            if let Some(keeper) = &self.keeping.keeper {
+                keeper.stats().failed_total.fetch_add(1, Ordering::Relaxed);
+            }
             self.let_go(&identity, true);
         }
     }

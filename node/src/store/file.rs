@@ -198,7 +198,7 @@ impl FileStore {
                     dropped.foreign += 1;
                     gone.push(head.id);
                 }
-                Some(source) if is_over(&source, used_ms.max(to_ms), now_ms) => {
+                Some(source) if is_over(&source, used_ms, now_ms) => {
                     dropped.unused += 1;
                     gone.push(head.id);
                 }

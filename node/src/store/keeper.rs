@@ -87,6 +87,7 @@ pub struct KeeperStats {
     pub unused_total: AtomicU64,
     pub over_budget_total: AtomicU64,
     pub overrun_total: AtomicU64,
+    pub failed_total: AtomicU64,
     pub refused_total: AtomicU64,
     pub errors_total: AtomicU64,
     /// Why it does not write; empty if it does.
@@ -116,6 +117,7 @@ impl KeeperStats {
             ("dropped_unused", &self.unused_total),
             ("dropped_over_budget", &self.over_budget_total),
             ("dropped_overrun", &self.overrun_total),
+            ("dropped_failed", &self.failed_total),
             ("refused", &self.refused_total),
             ("errors", &self.errors_total),
         ];
