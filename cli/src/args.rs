@@ -228,6 +228,9 @@ pub(crate) struct UpArgs {
     /// Memory for recent rows of all tables; accepts KiB, MiB, GiB.
     #[arg(long, value_parser = parse_bytes, default_value = "512MiB", value_name = "N")]
     pub(crate) history_bytes: usize,
+    /// Disk for windows of more than five minutes, in DIR/windows.db, so that they survive a restart; 0: they do not.
+    #[arg(long, value_parser = parse_bytes, default_value = "256MiB", value_name = "N")]
+    pub(crate) store_bytes: usize,
     /// How far back a scan without start_time reaches.
     #[arg(long, value_parser = parse_duration, default_value = "1h", value_name = "1h")]
     pub(crate) retention: Duration,

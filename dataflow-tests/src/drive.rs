@@ -6,6 +6,7 @@ mod admission;
 mod coordinated;
 mod plain_split;
 mod pushed_split;
+mod restarts;
 mod rig;
 
 use std::collections::BTreeMap;
@@ -16,9 +17,10 @@ use weir_types::plan::OpKind;
 use weir_types::split::SplitPlan;
 use weir_types::{DataType, PackedRow, Plan, Value};
 
-pub use coordinated::Coordinated;
+pub use coordinated::{Coordinated, store_path};
 pub use plain_split::plain_split;
 pub use pushed_split::pushed_split;
+pub use restarts::{Restarts, compare_restarts};
 pub use rig::{Rig, Views, start_engine};
 
 use crate::model::{self, Multiset, World};

@@ -6,14 +6,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use arrow_array::BooleanArray;
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampNanosecondType;
+use arrow_select::filter::filter_record_batch;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::{Capability, Operator};
 use weir_types::PackedRow;
 use weir_types::batch::pack_rows;
+use weir_types::clock::tick_unix_ns;
 use weir_types::plan::SlidingWindow;
 use weir_types::split::{Change, ExchangeId};
 use weir_types::value::DataType;
@@ -194,10 +197,12 @@ pub(super) fn partials<'s>(
     time: usize,
     sliding: Option<SlidingWindow>,
 ) -> Silent<'s> {
+    let had_to_ms = env.query.install.had_to_ms.get(exchange as usize).copied().unwrap_or(0);
     let collect = Partials {
         spec: spec.clone(),
         time,
         sliding,
+        had_to_ms,
         tables: BTreeMap::new(),
         current: None,
         scratch: Scratch::default(),
@@ -209,14 +214,35 @@ struct Partials {
     spec: AggSpec,
     time: usize,
     sliding: Option<SlidingWindow>,
+    /// [`crate::Install::had_to_ms`] of this exchange.
+    had_to_ms: u64,
     tables: BTreeMap<u64, PartialTable>,
     /// The tick that is being handed out.
     current: Option<(u64, Changes)>,
     scratch: Scratch,
 }
 
+impl Partials {
+    /// What of a batch the receiver does not have from elsewhere; `None`: nothing.
+    fn new_rows(&self, batch: &NodeBatch) -> Result<Option<NodeBatch>, OpError> {
+        if self.had_to_ms == 0 || batch.admitted_ms > self.had_to_ms {
+            return Ok(Some(batch.clone()));
+        }
+        // What came before its time was told when that had come.
+        let had_to_ns = tick_unix_ns(self.had_to_ms);
+        let times = batch.rows.column(self.time).as_primitive::<TimestampNanosecondType>();
+        let keep: BooleanArray =
+            times.values().iter().map(|&time| Some(time > had_to_ns)).collect();
+        if !keep.has_true() {
+            return Ok(None);
+        }
+        Ok(Some(batch.with(filter_record_batch(&batch.rows, &keep)?)))
+    }
+}
+
 impl Collect for Partials {
     fn add(&mut self, tick_ms: u64, batch: &NodeBatch) -> Result<(), OpError> {
+        let Some(batch) = &self.new_rows(batch)? else { return Ok(()) };
         let table = self.tables.entry(tick_ms).or_insert_with(|| PartialTable::new(&self.spec));
         table.add(&self.spec, self.time, self.sliding, batch, &mut self.scratch);
         Ok(())
