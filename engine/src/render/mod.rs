@@ -9,6 +9,8 @@ mod between;
 mod cluster;
 mod join;
 mod limit;
+mod newest;
+mod newest_window;
 mod node;
 mod output;
 mod pane_window;
@@ -19,10 +21,10 @@ mod rowwise;
 mod runs;
 mod scan;
 mod send;
+mod send_newest;
 mod sliced;
 mod source;
 mod tick;
-mod top_panes;
 mod union;
 mod window;
 
@@ -41,6 +43,7 @@ use weir_types::split::{Change, ExchangeId};
 
 use crate::api::FeedExchange;
 use crate::budget::Gauge;
+use crate::operators::RowCount;
 use crate::prepare::Program;
 use crate::query::Env;
 use crate::queue::PushedBatch;
@@ -68,6 +71,12 @@ impl NodeBatch {
     /// Bytes of its rows; of a slice, of the slice alone. Cheap: it is asked at every step.
     fn bytes(&self) -> usize {
         self.rows.columns().iter().map(column_bytes).sum()
+    }
+}
+
+impl RowCount for NodeBatch {
+    fn rows(&self) -> usize {
+        self.rows.num_rows()
     }
 }
 

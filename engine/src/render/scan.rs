@@ -75,15 +75,15 @@ impl Scan {
         tick_ms: u64,
         batch: &PushedBatch,
         part: &RecordBatch,
-        sink: Sink<'_, NodeBatch>,
+        sink: &mut Sink<'_, NodeBatch>,
     ) -> Result<(), OpError> {
-        self.query.rows_in.fetch_add(part.num_rows() as u64, Ordering::Relaxed);
+        sink.took(part.num_rows());
         let rows = self.project(part)?;
         let now_ns = tick_unix_ns(tick_ms).saturating_sub(self.before_ns);
         let first_ns = self.first_at(tick_ms);
         let last_ns = now_ns.min(self.end_unix_ns);
         if batch.time_min_unix_ns >= first_ns && batch.time_max_unix_ns <= last_ns {
-            sink(tick_ms, &mut vec![NodeBatch::new(rows)]);
+            sink.give(tick_ms, &mut vec![NodeBatch::new(rows)]);
             return Ok(());
         }
         if batch.time_max_unix_ns < first_ns || batch.time_min_unix_ns > self.end_unix_ns {
@@ -111,7 +111,7 @@ impl Scan {
         tick_ms: u64,
         times: &[i64],
         rows: &RecordBatch,
-        sink: Sink<'_, NodeBatch>,
+        sink: &mut Sink<'_, NodeBatch>,
     ) -> Result<(), OpError> {
         // The refresh of each row.
         let mut outside = 0;
@@ -132,7 +132,7 @@ impl Scan {
         for due_ms in distinct.into_iter().filter(|&due_ms| due_ms != OUTSIDE) {
             let mask: BooleanArray = ticks.iter().map(|&tick| Some(tick == due_ms)).collect();
             let part = filter_record_batch(rows, &mask)?;
-            sink(due_ms, &mut vec![NodeBatch::new(part)]);
+            sink.give(due_ms, &mut vec![NodeBatch::new(part)]);
         }
         Ok(())
     }
