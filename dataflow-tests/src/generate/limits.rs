@@ -95,7 +95,8 @@ impl Builder<'_, '_> {
     }
 
     fn scan(&mut self) -> OpId {
-        let window_ns = self.choices.pick(&[SEC_NS, 2 * SEC_NS, SEC_NS / 2, 5 * SEC_NS, 31 * SEC_NS]);
+        let window_ns =
+            self.choices.pick(&[SEC_NS, 2 * SEC_NS, SEC_NS / 2, 5 * SEC_NS, 31 * SEC_NS]);
         let start = match self.choices.below(6) {
             5 => StartBound::Beginning,
             4 => StartBound::Absolute { start_unix_ns: BASE_UNIX_NS + SEC_NS / 2 },
@@ -108,7 +109,8 @@ impl Builder<'_, '_> {
         };
         let table = rows::relation(VALUES_TABLE);
         let columns = COLUMNS.map(str::to_string).to_vec();
-        let kept = COLUMNS.iter().filter_map(|name| Some(table.columns[table.index_of(name)?].clone()));
+        let kept =
+            COLUMNS.iter().filter_map(|name| Some(table.columns[table.index_of(name)?].clone()));
         let relation = Relation::new(kept.collect());
         let window = Window { start, end };
         let scan = Scan { table: VALUES_TABLE.to_string(), columns, window };
@@ -225,7 +227,8 @@ impl Builder<'_, '_> {
         self.is_joined = true;
         let scan = self.scan();
         let right = if self.choices.one_in(3) { scan } else { self.counted(scan) };
-        let how = self.choices.pick(&[JoinKind::Left, JoinKind::Left, JoinKind::Inner, JoinKind::Outer]);
+        let how =
+            self.choices.pick(&[JoinKind::Left, JoinKind::Left, JoinKind::Inner, JoinKind::Outer]);
         let (left_relation, right_relation) = (self.relation(left), self.relation(right));
         let Some(right_on) = right_relation.index_of("number") else { return left };
         let mut columns: Vec<(Side, usize)> =

@@ -8,9 +8,9 @@ use weir_dataflow_tests::check::check;
 use weir_dataflow_tests::drive::{
     Compared, DriveError, Query, compare, compare_coordinated, pushed_split,
 };
+use weir_dataflow_tests::generate::Case;
 use weir_dataflow_tests::generate::limits;
 use weir_dataflow_tests::generate::rows::{BASE_UNIX_NS, SEC_NS};
-use weir_dataflow_tests::generate::Case;
 use weir_types::plan::{JoinKind, OpKind};
 use weir_types::split::{Shape, SplitPlan};
 use weir_types::{DataType, Expr, Plan, Value};
@@ -70,7 +70,12 @@ fn limits_share_feeds() {
             .iter()
             .zip(&splits)
             .zip(when)
-            .map(|((plan, split), after)| Query { plan, split, installed_after: after % ticks })
+            .map(|((plan, split), after)| Query {
+                plan,
+                split,
+                installed_after: after % ticks,
+                refresh_times: 1,
+            })
             .collect();
         let (compared, sharing) = compare_coordinated(&queries, when[3], &case.world, &case.feed)?;
         rows.set(rows.get() + compared.rows);
@@ -103,8 +108,7 @@ fn a_flood_of_late_rows() {
     let scan = draft.scan(&["time_", "number"], last(2 * SEC_NS));
     let head = draft.limit(scan, 3);
     let plan = draft.plan(head);
-    let mut samples: Vec<Sample> =
-        (1..=5).map(|idx| at(idx * 200 * MS_NS).number(idx)).collect();
+    let mut samples: Vec<Sample> = (1..=5).map(|idx| at(idx * 200 * MS_NS).number(idx)).collect();
     // A thousand below the floor, at all sorts of times, and a few above it.
     let below = (0..1_000).map(|idx| at(idx % 550 * MS_NS).late(secs(1)).number(100 + idx));
     samples.extend(below);
@@ -204,7 +208,9 @@ fn conditions_that_come_true() {
 /// A left join keeps each row of its left side, so the newest of these are enough; an inner join does not.
 #[test]
 fn joins_below_a_limit() {
-    for (how, is_pushed) in [(JoinKind::Left, true), (JoinKind::Inner, false), (JoinKind::Outer, false)] {
+    for (how, is_pushed) in
+        [(JoinKind::Left, true), (JoinKind::Inner, false), (JoinKind::Outer, false)]
+    {
         let mut draft = Draft::default();
         let left = draft.scan(&["time_", "number"], last(5 * SEC_NS));
         let right = draft.scan(&["time_", "number"], last(5 * SEC_NS));
@@ -219,10 +225,16 @@ fn joins_below_a_limit() {
     }
 }
 
-fn expect_split(plan: &Plan, split: &SplitPlan, world: &weir_dataflow_tests::model::World, expected: &crate::support::Expected) {
+fn expect_split(
+    plan: &Plan,
+    split: &SplitPlan,
+    world: &weir_dataflow_tests::model::World,
+    expected: &crate::support::Expected,
+) {
     use weir_dataflow_tests::drive::{FeedOrder, Feeding};
     expect(plan, world, expected);
-    let ticks_ms = expected.iter().map(|(after_ms, _)| crate::support::BASE_MS + after_ms).collect();
+    let ticks_ms =
+        expected.iter().map(|(after_ms, _)| crate::support::BASE_MS + after_ms).collect();
     for (workers, nodes) in [(1, 1), (2, 2), (4, 1)] {
         let feed = Feeding {
             order: FeedOrder::Whole,
@@ -249,9 +261,8 @@ fn state_is_the_rows_that_are_wanted() {
         let mut rig = weir_dataflow_tests::drive::Rig::start(1, 1, None).unwrap();
         rig.install(1, &pushed_split(&plan), 1000, crate::support::BASE_MS);
         for second in 1..=seconds {
-            let samples: Vec<Sample> = (0..50)
-                .map(|idx| at(secs(second) - idx * MS_NS).number(idx))
-                .collect();
+            let samples: Vec<Sample> =
+                (0..50).map(|idx| at(secs(second) - idx * MS_NS).number(idx)).collect();
             rig.push_world(&world(&samples));
             rig.close_tick(crate::support::BASE_MS + 1000 * second as u64).unwrap();
         }

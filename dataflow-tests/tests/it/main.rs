@@ -14,6 +14,7 @@ mod model;
 mod operators;
 mod scripts;
 mod sharing;
+mod store;
 mod support;
 mod takeover;
 mod truth;

@@ -39,7 +39,7 @@ impl QueryProgram {
 fn may_join(lower: &RowSpec, upper: &RowSpec) -> bool {
     let reads_clock = lower.depends == Depends::Clock || upper.depends == Depends::Clock;
     let forgets = lower.depends == Depends::RowOnly && upper.depends != Depends::RowOnly;
-    !reads_clock && !(forgets && lower.has_filter())
+    !(reads_clock || forgets && lower.has_filter())
 }
 
 impl RowSpec {

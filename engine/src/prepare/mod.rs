@@ -12,8 +12,8 @@ pub use ahead::{PlanPrograms, ReadyProgram, preparations_here};
 pub(crate) use cluster::{FeedProgram, QueryOp, QueryProgram, ReceiveSpec};
 pub(crate) use node::{NodeProgram, NodeStep};
 pub(crate) use specs::{
-    AggSpec, Depends, JoinSpec, LimitSpec, NewestSpec, RowSpec, ScanSpec, ShapeSpec, absolute_bounds,
-    packed_zeros,
+    AggSpec, Depends, JoinSpec, LimitSpec, NewestSpec, RowSpec, ScanSpec, ShapeSpec,
+    absolute_bounds, packed_zeros,
 };
 
 use weir_types::split::ExchangeId;

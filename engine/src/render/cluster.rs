@@ -6,13 +6,14 @@ use std::rc::Rc;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
 use timely::dataflow::operators::{Concatenate, Probe};
+use weir_types::figures::OperatorPlace;
 use weir_types::plan::OpId;
 use weir_types::split::ExchangeId;
 
 use super::publish::Publisher;
 use super::{
-    Feeds, RowStream, Sources, aggregate, join, limit, newest_window, output, pane_window, row_window, rowwise,
-    source, union,
+    Feeds, RowStream, Sources, aggregate, join, limit, newest_window, output, pane_window,
+    row_window, rowwise, source, union,
 };
 use crate::prepare::{FeedProgram, QueryOp, QueryProgram, ReceiveSpec, ShapeSpec};
 use crate::query::Env;
@@ -26,6 +27,7 @@ pub(super) fn feed(
     sources: &mut Sources,
 ) {
     for (exchange, spec) in (0 as ExchangeId..).zip(&program.receives) {
+        env.build(OperatorPlace::Exchange(exchange));
         let publisher = Rc::<Publisher>::default();
         sources.publishers.push((exchange, Rc::clone(&publisher)));
         receive(scope, env, exchange, spec, Some(publisher), sources).probe_with(probe);
@@ -64,6 +66,7 @@ pub(super) fn query<'s>(
 ) {
     let mut done: Vec<Option<RowStream<'s>>> = Vec::with_capacity(program.ops.len());
     for (pos, op) in program.ops.iter().enumerate() {
+        env.build(OperatorPlace::Op(pos));
         let rows = |input: OpId| rows_of(&done, input);
         let stream = match op {
             QueryOp::Nothing => {
@@ -93,7 +96,8 @@ pub(super) fn query<'s>(
         };
         done.push(Some(stream));
     }
-    for (op, table) in &program.outputs {
+    for (at, (op, table)) in program.outputs.iter().enumerate() {
+        env.build(OperatorPlace::Output(at));
         output::output(env, rows_of(&done, *op), table).probe_with(probe);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::Probe;
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
+use weir_types::figures::OperatorPlace;
 use weir_types::split::ExchangeId;
 
 use super::{BatchStream, Sources, rowwise, scan, send, send_newest};
@@ -20,7 +21,8 @@ pub(super) fn render<'s>(
     sources: &mut Sources,
 ) {
     let mut done: Vec<BatchStream<'s>> = Vec::with_capacity(program.steps.len());
-    for step in &program.steps {
+    for (at, step) in program.steps.iter().enumerate() {
+        env.build(OperatorPlace::Op(at));
         let stream = match step {
             NodeStep::Scan(spec) => {
                 let (stream, handle) = scan::scan(scope, env, spec);
@@ -32,6 +34,7 @@ pub(super) fn render<'s>(
         done.push(stream);
     }
     for (exchange, spec) in (0 as ExchangeId..).zip(&program.sends) {
+        env.build(OperatorPlace::Exchange(exchange));
         let stream = done[spec.from].clone();
         let packer = || send::RowPacker {
             types: spec.types.clone(),

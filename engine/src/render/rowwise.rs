@@ -52,13 +52,10 @@ impl RowSpec {
             return Ok(match keep.true_count() {
                 0 => None,
                 all if all == batch.rows.num_rows() => Some(batch),
-                _ => {
-                    let rows = Rc::new(filter_record_batch(&batch.rows, &keep)?);
-                    Some(NodeBatch { rows })
-                }
+                _ => Some(batch.with(filter_record_batch(&batch.rows, &keep)?)),
             });
         }
-        Ok(Some(NodeBatch::new(self.map(ctx, &batch.rows)?)))
+        Ok(Some(batch.with(self.map(ctx, &batch.rows)?)))
     }
 
     fn map(&self, ctx: &EvalCtx, batch: &RecordBatch) -> Result<RecordBatch, OpError> {

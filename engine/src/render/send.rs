@@ -4,15 +4,19 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
+use arrow_array::BooleanArray;
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampNanosecondType;
+use arrow_select::filter::filter_record_batch;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::{Capability, Operator};
 use weir_types::PackedRow;
 use weir_types::batch::pack_rows;
+use weir_types::clock::tick_unix_ns;
 use weir_types::plan::SlidingWindow;
 use weir_types::split::{Change, ExchangeId};
 use weir_types::value::DataType;
@@ -22,6 +26,7 @@ use super::runs::{Runs, Waiting};
 use super::{BatchStream, NodeBatch};
 use crate::api::EngineEvent;
 use crate::budget::{Fuel, Gauge, Purpose};
+use crate::operators::{Frame, rows_of};
 use crate::prepare::AggSpec;
 use crate::query::{Env, OpError};
 use crate::weigh;
@@ -48,6 +53,7 @@ struct Sender<C> {
     collect: C,
     state: Gauge,
     held: Gauge,
+    frame: Arc<Frame>,
 }
 
 /// Why a sender has stopped.
@@ -93,6 +99,7 @@ impl<C: Collect> Sender<C> {
             let changes = self.collect.take(tick_ms, &mut Fuel::new(env.limits()));
             self.state.set(self.collect.state_bytes());
             if !changes.is_empty() {
+                self.frame.gave(changes.len());
                 let (query, exchange) = (env.query.id, self.exchange);
                 let unread = env.unread(weigh::changes(&changes));
                 env.emit(EngineEvent::Changes { query, exchange, tick_ms, changes, unread });
@@ -128,10 +135,16 @@ pub(super) fn send<'s>(
             env.register(activator.clone());
             capability.downgrade(&env.query.start_tick_ms());
             let due_slot = env.due_slot();
-            let (state, held) = (env.gauge(Purpose::State), env.gauge(Purpose::Waiting));
-            let batches = VecDeque::new();
-            let sender = Sender { capability, exchange, batches, collect, state, held };
-            let mut sender = Some(sender);
+            let frame = env.frame("Send");
+            let mut sender = Some(Sender {
+                capability,
+                exchange,
+                batches: VecDeque::new(),
+                collect,
+                state: env.gauge_of(&frame, Purpose::State),
+                held: env.gauge_of(&frame, Purpose::Waiting),
+                frame: Arc::clone(&frame),
+            });
             move |(input, frontier), _output| {
                 if !env.is_live()
                     && let Some(sender) = sender.take()
@@ -145,9 +158,10 @@ pub(super) fn send<'s>(
                 };
                 let frontier_ms = frontier.frontier().first().copied();
                 let mut stopped = Stopped::Idle;
-                env.guard("Send", || {
+                env.guard(&frame, || {
                     input.for_each(|stamp, data| {
                         let Some(&tick_ms) = stamp.least() else { return };
+                        frame.took(rows_of(data));
                         there.batches.extend(data.drain(..).map(|batch| (tick_ms, batch)));
                     });
                     stopped = there.run(&env, frontier_ms)?;
@@ -183,10 +197,12 @@ pub(super) fn partials<'s>(
     time: usize,
     sliding: Option<SlidingWindow>,
 ) -> Silent<'s> {
+    let had_to_ms = env.query.install.had_to_ms.get(exchange as usize).copied().unwrap_or(0);
     let collect = Partials {
         spec: spec.clone(),
         time,
         sliding,
+        had_to_ms,
         tables: BTreeMap::new(),
         current: None,
         scratch: Scratch::default(),
@@ -198,14 +214,35 @@ struct Partials {
     spec: AggSpec,
     time: usize,
     sliding: Option<SlidingWindow>,
+    /// [`crate::Install::had_to_ms`] of this exchange.
+    had_to_ms: u64,
     tables: BTreeMap<u64, PartialTable>,
     /// The tick that is being handed out.
     current: Option<(u64, Changes)>,
     scratch: Scratch,
 }
 
+impl Partials {
+    /// What of a batch the receiver does not have from elsewhere; `None`: nothing.
+    fn new_rows(&self, batch: &NodeBatch) -> Result<Option<NodeBatch>, OpError> {
+        if self.had_to_ms == 0 || batch.admitted_ms > self.had_to_ms {
+            return Ok(Some(batch.clone()));
+        }
+        // What came before its time was told when that had come.
+        let had_to_ns = tick_unix_ns(self.had_to_ms);
+        let times = batch.rows.column(self.time).as_primitive::<TimestampNanosecondType>();
+        let keep: BooleanArray =
+            times.values().iter().map(|&time| Some(time > had_to_ns)).collect();
+        if !keep.has_true() {
+            return Ok(None);
+        }
+        Ok(Some(batch.with(filter_record_batch(&batch.rows, &keep)?)))
+    }
+}
+
 impl Collect for Partials {
     fn add(&mut self, tick_ms: u64, batch: &NodeBatch) -> Result<(), OpError> {
+        let Some(batch) = &self.new_rows(batch)? else { return Ok(()) };
         let table = self.tables.entry(tick_ms).or_insert_with(|| PartialTable::new(&self.spec));
         table.add(&self.spec, self.time, self.sliding, batch, &mut self.scratch);
         Ok(())

@@ -29,7 +29,12 @@ pub(super) fn newest<'s>(
     spec: NewestSpec,
 ) -> Silent<'s> {
     let floor = Floor::new(spec.rows_max);
-    send(env, stream, exchange, Newest { packer, spec, floor, ticks: BTreeMap::new(), current: None })
+    send(
+        env,
+        stream,
+        exchange,
+        Newest { packer, spec, floor, ticks: BTreeMap::new(), current: None },
+    )
 }
 
 /// Rows that may wait beyond twice those that are wanted before they are looked through: each time at least
@@ -81,7 +86,7 @@ fn kept(batch: NodeBatch, keep: &BooleanArray) -> Option<NodeBatch> {
         all if all == batch.rows.num_rows() => Some(batch),
         _ => {
             let rows = filter_record_batch(&batch.rows, keep);
-            Some(NodeBatch::new(rows.expect("there is one mark for each row")))
+            Some(batch.with(rows.expect("there is one mark for each row")))
         }
     }
 }

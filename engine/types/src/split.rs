@@ -103,7 +103,9 @@ impl Source {
         let sent = self.sent().types();
         match &self.shape {
             Shape::Rows { .. } => sent,
-            Shape::Candidates { .. } => sent.split_last().map_or(&[][..], |(_, rest)| rest).to_vec(),
+            Shape::Candidates { .. } => {
+                sent.split_last().map_or(&[][..], |(_, rest)| rest).to_vec()
+            }
             Shape::Partial { group, aggs } => {
                 let groups = group.iter().filter_map(|&idx| sent.get(idx).copied());
                 groups.chain(aggs.iter().map(|agg| agg.data_type)).collect()
@@ -180,6 +182,32 @@ impl NodePlan {
             NodeOp::Scan(scan) => Some(&scan.scan),
             NodeOp::Step { .. } => None,
         })
+    }
+
+    /// What it sends on an exchange, by itself: whatever else it sends, and whatever columns are called. `None` for
+    /// one that is not there, or not whole.
+    #[must_use]
+    pub fn source(&self, exchange: usize) -> Option<Source> {
+        let send = self.sends.get(exchange)?;
+        let (mut at, mut steps) = (send.from, Vec::new());
+        let scan = loop {
+            match self.ops.get(at)? {
+                NodeOp::Scan(scan) => break scan.clone(),
+                NodeOp::Step { below, step } => {
+                    steps.push(match &**step {
+                        Step::Filter(_) => step.clone(),
+                        Step::Map { exprs, .. } => {
+                            let labels = Labels::default();
+                            Shared::new(Step::Map { exprs: exprs.clone(), labels })
+                        }
+                    });
+                    // Below is before: this ends.
+                    at = Some(*below).filter(|below| *below < at)?;
+                }
+            }
+        };
+        steps.reverse();
+        Some(Source { scan, steps, time: send.time, shape: send.shape.clone() })
     }
 
     /// The tables that it scans, sorted, each once.

@@ -102,9 +102,7 @@ mod tests {
             0 => Expr::Column { idx, data_type: DataType::Boolean },
             1 => call("logicalNot", vec![condition(state, depth - 1)]),
             2 => and(condition(state, depth - 1), condition(state, depth - 1)),
-            _ => {
-                call("logicalOr", vec![condition(state, depth - 1), condition(state, depth - 1)])
-            }
+            _ => call("logicalOr", vec![condition(state, depth - 1), condition(state, depth - 1)]),
         }
     }
 

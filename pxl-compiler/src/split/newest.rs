@@ -83,7 +83,8 @@ pub(super) fn wanted(plan: &Plan, paths: &Paths<'_>) -> Vec<Option<Wanted>> {
             continue;
         }
         for (side, &input) in op.inputs.iter().enumerate() {
-            let is_partial = matches!(op.kind, OpKind::Aggregate { .. }) && paths.get(input).is_some();
+            let is_partial =
+                matches!(op.kind, OpKind::Aggregate { .. }) && paths.get(input).is_some();
             if !is_partial {
                 let new = of_input(plan, op, side, wanted[id].as_ref());
                 wanted[input] = Some(both(wanted[input].take(), new));

@@ -114,9 +114,10 @@ fn limits_reach_through_late_filters() {
     assert_eq!(filters.count(), 1, "{both:?}");
     // Whether a row passes is for the cluster part alone to say.
     assert_eq!(shapes(&filtered("df.peer == ''")), [Shape::Rows { rows_max: None }]);
-    assert_eq!(shapes(&filtered("df.peer == '' and df.latency > 5")), [Shape::Rows {
-        rows_max: None
-    }]);
+    assert_eq!(
+        shapes(&filtered("df.peer == '' and df.latency > 5")),
+        [Shape::Rows { rows_max: None }]
+    );
 }
 
 /// A left join keeps each row of its left side; its right side is shipped whole. Other joins lose rows, or
