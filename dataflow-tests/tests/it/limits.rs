@@ -167,7 +167,8 @@ fn rows_that_change_at_once() {
     let newer = at(200 * MS_NS).text("a").number(5);
     let older = at(100 * MS_NS).text("b").number(5);
     let rows = world(&[newer, older, newer.number(3).late(secs(1)), older.number(3).late(secs(1))]);
-    let row = |n| vec![Value::str("a"), Value::Time64Ns(BASE_UNIX_NS + 200 * MS_NS), Value::Int64(n)];
+    let row =
+        |n| vec![Value::str("a"), Value::Time64Ns(BASE_UNIX_NS + 200 * MS_NS), Value::Int64(n)];
     expect(&plan, &rows, &[(500, vec![row(5)]), (1500, vec![row(3)])]);
 }
 
