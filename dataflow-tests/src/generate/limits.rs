@@ -11,6 +11,7 @@ use weir_types::{Column, DataType, Expr, Op, OpId, Plan, Relation, SemanticType,
 use super::rows::{self, BASE_UNIX_NS, SEC_NS, VALUES_TABLE};
 use super::{Case, feed_of, world};
 use crate::choices::Choices;
+use crate::drive::Feeding;
 use crate::model::World;
 
 const COLUMNS: [&str; 5] = ["number", "time_", "text", "flag", "ratio"];
@@ -25,20 +26,38 @@ pub fn case(rows_max: usize) -> impl Strategy<Value = Case> {
             let mut feed_choices = Choices::new(&feed);
             let retention_ns = feed_choices.pick(&[None, Some(2 * SEC_NS)]);
             let world = World { retention_ns, ..world(&[VALUES_TABLE], &rows) };
-            Case { world, plan, feed: feed_of(&mut feed_choices) }
+            Case { world, plan, feed: hurried(feed_of(&mut feed_choices)) }
         },
     )
 }
 
+/// The most ticks from one to the next: what reads the clock is computed at each of those between.
+const TICKS_BETWEEN_MAX: u64 = 60;
+
+/// Without the long pauses.
+fn hurried(mut feed: Feeding) -> Feeding {
+    let mut saved_ms = 0;
+    for at in 1..feed.ticks_ms.len() {
+        feed.ticks_ms[at] -= saved_ms;
+        let gap_ms = feed.ticks_ms[at] - feed.ticks_ms[at - 1];
+        let more_ms = gap_ms.saturating_sub(TICKS_BETWEEN_MAX * feed.tick_ms);
+        saved_ms += more_ms;
+        feed.ticks_ms[at] -= more_ms;
+    }
+    feed
+}
+
 struct Builder<'a, 'c> {
     ops: Vec<Op>,
+    /// Products of products would drown the model.
+    is_joined: bool,
     choices: &'a mut Choices<'c>,
 }
 
 /// A plan whose outputs are limits, or stand above one.
 #[must_use]
 pub fn plan_of(choices: &mut Choices<'_>) -> Plan {
-    let mut builder = Builder { ops: Vec::new(), choices };
+    let mut builder = Builder { ops: Vec::new(), is_joined: false, choices };
     let mut frame = builder.scan();
     for _ in 0..builder.choices.below(5) {
         frame = builder.step(frame);
@@ -109,12 +128,11 @@ impl Builder<'_, '_> {
             0..=2 => self.filter(input),
             3 | 4 => self.map(input),
             5 => {
-                let inputs = [input; 3];
                 let relation = self.relation(input);
-                let copies = 1 + self.choices.below(3);
-                self.push(OpKind::Union, &inputs[..copies], relation)
+                self.push(OpKind::Union, &[input, input], relation)
             }
             6 => self.other_branch(input),
+            _ if self.is_joined => self.filter(input),
             _ => self.join(input),
         }
     }
@@ -206,6 +224,7 @@ impl Builder<'_, '_> {
         let Some(Expr::Column { idx: left_on, .. }) = self.column(left, "number") else {
             return self.filter(left);
         };
+        self.is_joined = true;
         let scan = self.scan();
         let right = if self.choices.one_in(3) { scan } else { self.counted(scan) };
         let how =

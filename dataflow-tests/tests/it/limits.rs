@@ -155,6 +155,23 @@ fn equal_rows_and_equal_times() {
     );
 }
 
+/// Two rows change in one tick, each to one that sorts before it was: the newer comes in from outside when
+/// its former self has left, and not the older one, which is looked at in between.
+#[test]
+fn rows_that_change_at_once() {
+    let mut draft = Draft::default();
+    let scan = draft.scan(&["time_", "number", "text"], last(10 * SEC_NS));
+    let groups = draft.aggregate(scan, &["text", "time_"], &[("min", "number")]);
+    let head = draft.limit(groups, 1);
+    let plan = draft.plan(head);
+    let newer = at(200 * MS_NS).text("a").number(5);
+    let older = at(100 * MS_NS).text("b").number(5);
+    let rows = world(&[newer, older, newer.number(3).late(secs(1)), older.number(3).late(secs(1))]);
+    let row =
+        |n| vec![Value::str("a"), Value::Time64Ns(BASE_UNIX_NS + 200 * MS_NS), Value::Int64(n)];
+    expect(&plan, &rows, &[(500, vec![row(5)]), (1500, vec![row(3)])]);
+}
+
 /// A condition that only the cluster part can tell stands below the limit: rows of which nobody knows yet do
 /// not push out those that are certain, and come to be shown when their condition comes true.
 #[test]

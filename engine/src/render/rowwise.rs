@@ -7,7 +7,7 @@
 //! What a row costs is not known before: a slice has as many rows as the last ones suggest. If that was
 //! too much ([`weir_functions::work`]), what was made of it is thrown away and fewer are tried in the next slice.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque, btree_map};
 use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -238,33 +238,57 @@ impl Recompute {
         Walk { ctx, after: None, is_through: !moves, part: VecDeque::new() }
     }
 
-    /// Takes in changed rows: as many of the part as can be evaluated at once.
+    /// Takes in changed rows: those that are known, and as many others as can be evaluated at once.
     fn apply(&mut self, walk: &mut Walk, emit: &mut Emit) -> Result<(), OpError> {
         let bytes = walk.part.iter().map(|(row, _)| row.0.len());
         let count = self.pace.count(bytes, self.env.limits()).min(walk.part.len());
-        let is_new = |row: &PackedRow| !self.rows.contains_key(row);
-        let changes = walk.part.iter().take(count);
-        let new: Vec<&PackedRow> = changes.map(|(row, _)| row).filter(|row| is_new(row)).collect();
-        let evaluate = || self.spec.rows(&walk.ctx, new.iter().copied());
+        let mut new: Vec<(PackedRow, i64)> = Vec::new();
+        for (row, diff) in walk.part.drain(..count) {
+            if let Some(unknown) = self.apply_known(row, diff, emit) {
+                new.push(unknown);
+            }
+        }
+        let evaluate = || self.spec.rows(&walk.ctx, new.iter().map(|(row, _)| row));
         let made = |results: &Vec<_>| packed_bytes(results);
         let results = paced(&self.env, &mut self.pace, new.len(), evaluate, made)?;
-        let Some(results) = results else { return Ok(()) };
-        for (&row, result) in new.iter().zip(results) {
-            self.bytes += live_bytes(row, result.as_ref());
-            self.rows.insert(row.clone(), Live { count: 0, result });
-        }
-        for (row, diff) in walk.part.drain(..count) {
-            let Some(live) = self.rows.get_mut(&row) else { continue };
-            live.count += diff;
-            if let Some(result) = &live.result {
-                emit.row(result.clone(), diff);
+        let Some(results) = results else {
+            new.into_iter().rev().for_each(|change| walk.part.push_front(change));
+            return Ok(());
+        };
+        for ((row, count), result) in new.into_iter().zip(results) {
+            if let Some(result) = &result {
+                emit.row(result.clone(), count);
             }
-            if live.count == 0 {
-                self.bytes -= live_bytes(&row, live.result.as_ref());
-                self.rows.remove(&row);
-            }
+            self.bytes += live_bytes(&row, result.as_ref());
+            self.rows.insert(row, Live { count, result });
         }
         Ok(())
+    }
+
+    /// Changes how often a row is there; gives it back if it is not known.
+    fn apply_known(
+        &mut self,
+        row: PackedRow,
+        diff: i64,
+        emit: &mut Emit,
+    ) -> Option<(PackedRow, i64)> {
+        let mut entry = match self.rows.entry(row) {
+            btree_map::Entry::Occupied(entry) => entry,
+            btree_map::Entry::Vacant(slot) => return Some((slot.into_key(), diff)),
+        };
+        entry.get_mut().count += diff;
+        if entry.get().count != 0 {
+            if let Some(result) = &entry.get().result {
+                emit.row(result.clone(), diff);
+            }
+            return None;
+        }
+        let (row, live) = entry.remove_entry();
+        self.bytes -= live_bytes(&row, live.result.as_ref());
+        if let Some(result) = live.result {
+            emit.row(result, diff);
+        }
+        None
     }
 
     /// Looks at the next rows anew.
