@@ -201,7 +201,8 @@ impl CoordinatorActor {
             Outgoing::error("no_source", &no_source_text(table), &member)
         });
         let now_ms = self.now_ms();
-        let view = match self.registry().find_for(prepared, wanted, now_ms) {
+        let found = self.registry().find_for(prepared, wanted, now_ms);
+        let view = match found {
             Some(view) => view,
             None => self.install(&installable)?,
         };
