@@ -241,7 +241,7 @@ mod tests {
         assert_eq!((count(&plans, "evicted"), count(&plans, "entries")), (1, ENTRIES_MAX as u64));
 
         let long = |number: usize| {
-            let text = format!("{number:<width$}", width = BYTES_MAX / 16);
+            let text = format!("{number}{}", " ".repeat(BYTES_MAX / 16));
             Arc::new(PlanKey::new(&request(&text), Vec::new()))
         };
         for number in 0..40 {
