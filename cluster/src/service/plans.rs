@@ -56,7 +56,7 @@ impl PlanKey {
 struct Kept {
     installable: Installable,
     bytes: usize,
-    /// When it was asked for last, in lookups.
+    /// When it was kept or asked for last.
     used: u64,
 }
 
@@ -64,8 +64,10 @@ struct Kept {
 struct Inner {
     kept: HashMap<Arc<PlanKey>, Kept>,
     bytes: usize,
-    lookups: u64,
+    /// What was done so far, counted.
+    now: u64,
     hits: u64,
+    misses: u64,
     evicted: u64,
     too_large: u64,
 }
@@ -100,13 +102,17 @@ impl Plans {
     /// With the refresh that was asked for when it was kept.
     pub(super) fn get(&self, key: &PlanKey) -> Option<Installable> {
         let mut inner = self.lock();
-        inner.lookups += 1;
-        let now = inner.lookups;
-        let kept = inner.kept.get_mut(key)?;
-        kept.used = now;
-        let installable = kept.installable.clone();
-        inner.hits += 1;
-        Some(installable)
+        inner.now += 1;
+        let now = inner.now;
+        let found = inner.kept.get_mut(key).map(|kept| {
+            kept.used = now;
+            kept.installable.clone()
+        });
+        match found {
+            Some(_) => inner.hits += 1,
+            None => inner.misses += 1,
+        }
+        found
     }
 
     pub(super) fn keep(&self, key: Arc<PlanKey>, installable: &Installable) {
@@ -121,7 +127,8 @@ impl Plans {
             inner.remove_oldest();
         }
         inner.bytes += bytes;
-        let used = inner.lookups;
+        inner.now += 1;
+        let used = inner.now;
         inner.kept.insert(key, Kept { installable: installable.clone(), bytes, used });
     }
 
@@ -130,7 +137,7 @@ impl Plans {
         let inner = self.lock();
         json!({
             "hits": inner.hits,
-            "misses": inner.lookups - inner.hits,
+            "misses": inner.misses,
             "evicted": inner.evicted,
             "too_large": inner.too_large,
             "entries": inner.kept.len(),
@@ -234,7 +241,7 @@ mod tests {
         assert_eq!((count(&plans, "evicted"), count(&plans, "entries")), (1, ENTRIES_MAX as u64));
 
         let long = |number: usize| {
-            let text = format!("{number:<width$}", width = BYTES_MAX / 16);
+            let text = format!("{number}{}", " ".repeat(BYTES_MAX / 16));
             Arc::new(PlanKey::new(&request(&text), Vec::new()))
         };
         for number in 0..40 {

@@ -80,7 +80,9 @@ impl Registry {
 
     /// The view of this plan whose next frontier comes first, if it is not further away than `within_ms`.
     fn find_due(&self, plan: &PlanIdentity, now_ms: u64, within_ms: u64) -> Option<ViewId> {
-        let next = |(&refresh_ms, &view)| (now_ms.next_multiple_of(refresh_ms) - now_ms, view);
+        let next = |(&refresh_ms, &view): (&u64, &ViewId)| {
+            (now_ms.next_multiple_of(refresh_ms) - now_ms, view)
+        };
         let (away_ms, view) = self.by_plan.get(plan)?.iter().map(next).min()?;
         (away_ms <= within_ms).then_some(view)
     }

@@ -198,6 +198,18 @@ pub(super) struct Follower {
 }
 
 impl Follower {
+    fn new(reader: OutboxReader, subscribed: Subscribed) -> Follower {
+        Follower {
+            reader,
+            subscribed,
+            rows: BTreeMap::new(),
+            seen: None,
+            deliveries: 0,
+            errors: Vec::new(),
+            ended: None,
+        }
+    }
+
     /// Takes what waits.
     pub(super) fn drain(&mut self) {
         while let Popped::Message(message) = self.reader.outbox.pop() {
@@ -328,8 +340,24 @@ impl Rig {
     }
 
     pub(super) async fn follow_as(&mut self, refresh_ms: Option<u64>, wanted: Wanted) -> Follower {
-        let (service, request) = (self.service.clone(), Rig::request());
-        let request = ScriptRequest { refresh_ms, ..request };
+        let (reader, subscribed) = self.ask(refresh_ms, wanted);
+        let subscribed = self.during("a subscription", subscribed).await;
+        Follower::new(reader, subscribed)
+    }
+
+    /// While the clock stands still: sources are known.
+    pub(super) async fn follow_now(&self, refresh_ms: Option<u64>, wanted: Wanted) -> Follower {
+        let (reader, subscribed) = self.ask(refresh_ms, wanted);
+        Follower::new(reader, subscribed.await)
+    }
+
+    fn ask(
+        &self,
+        refresh_ms: Option<u64>,
+        wanted: Wanted,
+    ) -> (OutboxReader, impl Future<Output = Subscribed> + use<>) {
+        let service = self.service.clone();
+        let request = ScriptRequest { refresh_ms, ..Rig::request() };
         let client = Client::new(&service.readers.limits);
         let outbox = Outbox::new(&client, &service.readers);
         let reader = OutboxReader { client, outbox: Arc::clone(&outbox) };
@@ -338,16 +366,7 @@ impl Rig {
             let subscribe = Subscribe { installable, outbox, wanted, since: None };
             service.coordinator.send(subscribe).await.unwrap().unwrap()
         };
-        let subscribed = self.during("a subscription", subscribed).await;
-        Follower {
-            reader,
-            subscribed,
-            rows: BTreeMap::new(),
-            seen: None,
-            deliveries: 0,
-            errors: Vec::new(),
-            ended: None,
-        }
+        (reader, subscribed)
     }
 
     /// Lets time pass until the followers are as wanted; they read all the time.
