@@ -117,7 +117,7 @@ pub(super) struct Check {
 impl Check {
     /// Nothing has been seen of the view.
     pub(super) fn new(view: &ViewState, names: Arc<Names>) -> Check {
-        let seen = view.outputs().iter().map(|output| {
+        let seen = view.outputs().into_iter().map(|output| {
             let (relation, rows, changed) =
                 (output.info.relation.clone(), BTreeMap::new(), BTreeSet::new());
             (output.info.table.clone(), Seen { relation, rows, changed })
