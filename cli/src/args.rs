@@ -142,7 +142,7 @@ pub(crate) struct RunArgs {
     /// Take tables from DIR/<table>.jsonl instead of a server.
     #[arg(long, value_name = "DIR")]
     pub(crate) rows: Option<PathBuf>,
-    /// Take the last answer of a view that is there, at once, instead of the next one.
+    /// Take the last answer of a view that is there, at once and however old, instead of the next one.
     #[arg(long)]
     pub(crate) stale_ok: bool,
     /// With --rows: evaluate at this time (RFC 3339 or ns) [default: the last arrival, rounded up to

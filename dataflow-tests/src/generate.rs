@@ -3,6 +3,7 @@
 //! (`choices`), so a failing case is reported small.
 
 pub mod exprs;
+pub mod limits;
 pub mod plans;
 pub mod pxl_text;
 pub mod rows;

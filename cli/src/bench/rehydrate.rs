@@ -161,7 +161,11 @@ impl Rig {
         Ok(())
     }
 
-    fn install(&mut self, text: Option<&str>, refresh_ms: u64) -> anyhow::Result<(QueryId, ViewState)> {
+    fn install(
+        &mut self,
+        text: Option<&str>,
+        refresh_ms: u64,
+    ) -> anyhow::Result<(QueryId, ViewState)> {
         let prepared = prepared(text, refresh_ms)?;
         let query = self.coordinator.new_query_id();
         self.coordinator.install(query, prepared.split, refresh_ms, self.last_ms)?;
@@ -206,7 +210,9 @@ impl Rig {
                     self.late_ns.saturating_record(self.clock.monotonic_ns() - closed_ns);
                 }
             }
-            From::Cluster(EngineEvent::Failed { message, .. }) => bail!("a query failed: {message}"),
+            From::Cluster(EngineEvent::Failed { message, .. }) => {
+                bail!("a query failed: {message}")
+            }
             From::Cluster(_) => {}
         }
         Ok(())
@@ -281,7 +287,8 @@ pub(crate) fn run(args: &RehydrateArgs) -> Result<(), Failure> {
     }
     let (measured, check) = measure(args)?;
     let compared = &check.compared;
-    let verified = compared.endpoint_rows > 0 && compared.edge_rows > 0 && compared.slowest_rows > 0;
+    let verified =
+        compared.endpoint_rows > 0 && compared.edge_rows > 0 && compared.slowest_rows > 0;
     let per_row = measured.engine_cpu_ns as f64 / measured.rows as f64;
     let seconds = measured.first_answer_ns as f64 / 1e9;
     let report = json!({

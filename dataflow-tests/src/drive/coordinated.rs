@@ -36,6 +36,8 @@ struct Node {
 
 struct Query {
     refresh_ms: u64,
+    /// One that reads a feed of a shorter refresh begins with its own first refresh from here on.
+    installed_ms: u64,
     frontier_ms: Option<u64>,
     views: Views,
 }
@@ -145,7 +147,8 @@ impl Coordinated {
     /// Installs a query; its history is replayed with the next ticks.
     pub fn install(&mut self, split: &SplitPlan, refresh_ms: u64) -> Result<QueryId, DriveError> {
         let query = self.coordinator.new_query_id();
-        let new = Query { refresh_ms, frontier_ms: None, views: Views::new() };
+        let installed_ms = self.now_ms;
+        let new = Query { refresh_ms, installed_ms, frontier_ms: None, views: Views::new() };
         self.queries.insert(query, new);
         let split = Arc::new(split.clone());
         self.coordinator
@@ -188,9 +191,10 @@ impl Coordinated {
     }
 
     fn waits_for(&self, tick_ms: u64) -> bool {
-        self.queries
-            .values()
-            .any(|query| query.frontier_ms < Some(tick_ms / query.refresh_ms * query.refresh_ms))
+        self.queries.values().any(|query| {
+            let due_ms = tick_ms / query.refresh_ms * query.refresh_ms;
+            query.installed_ms <= due_ms && query.frontier_ms < Some(due_ms)
+        })
     }
 
     /// Waits for the next frontier of a query, without closing a tick.

@@ -8,6 +8,7 @@ mod engine;
 mod frames;
 mod functions;
 mod harness;
+mod limits;
 mod losses;
 mod model;
 mod operators;

@@ -55,7 +55,12 @@ fn answers_go_on_over_restarts() {
             settled,
         };
         let split = pushed_split(&case.plan);
-        let query = Query { plan: &case.plan, split: &split, installed_after: installed % 4 };
+        let query = Query {
+            plan: &case.plan,
+            split: &split,
+            installed_after: installed % 4,
+            refresh_times: 1,
+        };
         let directory = tempfile::tempdir().expect("a directory");
         let feed = Feeding { installed_after: 0, ..case.feed.clone() };
         let (compared, found) =

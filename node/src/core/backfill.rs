@@ -214,8 +214,7 @@ mod tests {
             tick_ms
         };
         tick(&mut core);
-        let install =
-            ToNode::Install { query: 1, epoch: 1, plan: counting(), refresh_ms: 100 };
+        let install = ToNode::Install { query: 1, epoch: 1, plan: counting(), refresh_ms: 100 };
         core.handle(install, 1_100);
         let mut ticks = 1;
         loop {
