@@ -19,7 +19,9 @@ const UNITS: [(&str, u64); 7] = [
 const MILLIS_MAX: u64 = (i64::MAX / 1_000_000) as u64;
 
 /// A span of whole milliseconds, at most 292 years.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Millis(u64);
 
 impl Millis {

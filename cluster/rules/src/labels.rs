@@ -57,7 +57,8 @@ impl Labels {
 /// `{a="x", b="y"}`, as Prometheus writes label sets.
 impl std::fmt::Display for Labels {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let pairs: Vec<String> = self.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        let pairs: Vec<String> =
+            self.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
         write!(f, "{{{}}}", pairs.join(", "))
     }
 }

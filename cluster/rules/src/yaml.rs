@@ -161,7 +161,9 @@ impl Builder {
                 let kind = Kind::Scalar { text: text.into_owned(), plain, literal };
                 self.add(Node { place, kind }, anchor)
             }
-            Event::SequenceStart(_, anchor, tag) => self.enter(place, anchor, false, tag.as_deref()),
+            Event::SequenceStart(_, anchor, tag) => {
+                self.enter(place, anchor, false, tag.as_deref())
+            }
             Event::MappingStart(_, anchor, tag) => self.enter(place, anchor, true, tag.as_deref()),
             Event::SequenceEnd | Event::MappingEnd => self.leave(),
             Event::Alias(anchor) => {
@@ -249,7 +251,10 @@ fn plain_by_tag(tag: Option<&Tag>, place: Place) -> Result<bool, Problem> {
         Some(tag) => match tag.core_suffix() {
             Some("str") => Ok(false),
             Some(_) => Ok(true),
-            None => Err(Problem::new(place, format!("yaml: the tag {} is not supported", tag.original()))),
+            None => Err(Problem::new(
+                place,
+                format!("yaml: the tag {} is not supported", tag.original()),
+            )),
         },
     }
 }

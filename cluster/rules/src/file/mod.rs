@@ -7,6 +7,8 @@
 mod check;
 mod read;
 mod slo;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -14,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::duration::Millis;
 use crate::template::Template;
-pub use crate::yaml::{Place, Problem};
 use crate::yaml::{Kind, Node};
+pub use crate::yaml::{Place, Problem};
 use read::{Fields, Reader};
 
 /// Rules of a file; kube-prometheus has 200 in all. Each may become a view.
@@ -157,17 +159,27 @@ fn group_list(fields: &Fields<'_>, reader: &mut Reader, groups: &mut Vec<Group>)
 }
 
 fn group(node: &Node, reader: &mut Reader, rules_before: usize) -> Option<Group> {
-    const KNOWN: [&str; 7] =
-        ["name", "interval", "query_offset", "limit", "labels", "rules", "partial_response_strategy"];
+    const KNOWN: [&str; 7] = [
+        "name",
+        "interval",
+        "query_offset",
+        "limit",
+        "labels",
+        "rules",
+        "partial_response_strategy",
+    ];
     let fields = reader.fields(node, "RuleGroup", &KNOWN)?;
     let name = fields.get("name").and_then(|name| reader.text(name)).unwrap_or_default();
     let mut duration = |name: &str| fields.get(name).and_then(|node| reader.duration(node));
     let (interval, query_offset) = (duration("interval"), duration("query_offset"));
     let limit = fields.get("limit").and_then(|limit| reader.integer(limit)).unwrap_or(0);
     let shared = fields.get("labels").map_or_else(BTreeMap::new, |labels| reader.texts(labels));
-    let context = Context { group: &name, shared: &shared, label_places: fields.get("labels").copied() };
+    let context =
+        Context { group: &name, shared: &shared, label_places: fields.get("labels").copied() };
     let mut rules = Vec::new();
-    for (idx, node) in fields.get("rules").map_or(&[][..], |list| reader.list(list)).iter().enumerate() {
+    for (idx, node) in
+        fields.get("rules").map_or(&[][..], |list| reader.list(list)).iter().enumerate()
+    {
         if rules_before + rules.len() >= RULES_MAX {
             reader.problem(node.place, format!("a file may have {RULES_MAX} rules"));
             break;
@@ -186,7 +198,15 @@ struct Context<'a> {
 }
 
 const RULE_FIELDS: [&str; 9] = [
-    "record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations", "incomplete", "slo",
+    "record",
+    "alert",
+    "expr",
+    "for",
+    "keep_firing_for",
+    "labels",
+    "annotations",
+    "incomplete",
+    "slo",
 ];
 
 impl Context<'_> {
@@ -203,12 +223,15 @@ impl Context<'_> {
             false => reader.fields(node, "Rule", &known),
         };
         let Some(fields) = fields else { return };
-        let mut text = |name: &str| fields.get(name).and_then(|node| reader.text(node)).unwrap_or_default();
+        let mut text =
+            |name: &str| fields.get(name).and_then(|node| reader.text(node)).unwrap_or_default();
         let (alert, record, expr) = (text("alert"), text("record"), text("expr"));
-        let name = [text("slo"), alert.clone(), record.clone()].into_iter().find(|name| !name.is_empty());
+        let name =
+            [text("slo"), alert.clone(), record.clone()].into_iter().find(|name| !name.is_empty());
         let name = name.unwrap_or_default();
         let at = |name: &str| fields.get(name).map_or(node.place, |node| node.place);
-        let wrong = Wrong { prefix: format!("group {:?}, rule {}, {name:?}: ", self.group, idx + 1) };
+        let wrong =
+            Wrong { prefix: format!("group {:?}, rule {}, {name:?}: ", self.group, idx + 1) };
         check::shape(&wrong, &fields, reader, is_slo, node.place);
         let labels = self.labels(&fields, &wrong, &name, reader);
         if is_slo {
@@ -219,13 +242,29 @@ impl Context<'_> {
             false => RuleKind::Record,
             true => RuleKind::Alert(alert_parts(&fields, &wrong, &name, reader)),
         };
-        let expr_block = matches!(fields.get("expr").map(|node| &node.kind),
-            Some(Kind::Scalar { literal: true, .. }));
-        rules.push(Rule { place: node.place, name, expr, expr_place: at("expr"), expr_block, labels, kind });
+        let expr_block = matches!(
+            fields.get("expr").map(|node| &node.kind),
+            Some(Kind::Scalar { literal: true, .. })
+        );
+        rules.push(Rule {
+            place: node.place,
+            name,
+            expr,
+            expr_place: at("expr"),
+            expr_block,
+            labels,
+            kind,
+        });
     }
 
     /// The group's labels, and the rule's over them.
-    fn labels(&self, fields: &Fields<'_>, wrong: &Wrong, name: &str, reader: &mut Reader) -> Vec<Text> {
+    fn labels(
+        &self,
+        fields: &Fields<'_>,
+        wrong: &Wrong,
+        name: &str,
+        reader: &mut Reader,
+    ) -> Vec<Text> {
         let own = fields.get("labels").copied();
         let mut all = self.shared.clone();
         all.extend(own.map_or_else(BTreeMap::new, |labels| reader.texts(labels)));
@@ -281,7 +320,8 @@ fn texts(
             Ok(template) => found.push(Text { name, text, template }),
             Err(error) => {
                 let place = value.map_or(key, |value| value.line_of(error.line));
-                let why = format!("{what} {name:?}: template: __alert_{rule}:{}: {error}", error.line);
+                let why =
+                    format!("{what} {name:?}: template: __alert_{rule}:{}: {error}", error.line);
                 wrong.at(place, why, reader);
             }
         }

@@ -31,7 +31,12 @@ impl Reader {
     }
 
     /// The fields of a mapping; those that are not known are problems, and those that are null are not there.
-    pub(super) fn fields<'n>(&mut self, node: &'n Node, of: &str, known: &[&str]) -> Option<Fields<'n>> {
+    pub(super) fn fields<'n>(
+        &mut self,
+        node: &'n Node,
+        of: &str,
+        known: &[&str],
+    ) -> Option<Fields<'n>> {
         let Kind::Mapping(pairs) = &node.kind else {
             if !node.is_null() {
                 self.misfit(node, of);

@@ -51,13 +51,19 @@ pub(super) fn expand(parts: &Parts<'_>, fields: &Fields<'_>, reader: &mut Reader
     if objective.is_none() {
         wrong.at(*place, "an slo needs an 'objective' in percent, between 0 and 100", reader);
     }
-    let mut text = |name: &str| fields.get(name).and_then(|node| reader.text(node)).unwrap_or_default();
-    let (table, define, condition, error) = (text("table"), text("define"), text("where"), text("error"));
+    let mut text =
+        |name: &str| fields.get(name).and_then(|node| reader.text(node)).unwrap_or_default();
+    let (table, define, condition, error) =
+        (text("table"), text("define"), text("where"), text("error"));
     if !crate::labels::is_metric_name(&table) {
         wrong.at(*place, "an slo needs the 'table' whose rows are its events", reader);
     }
     if error.trim().is_empty() {
-        wrong.at(*place, "an slo needs an 'error': PxL over `df` that is true for bad events", reader);
+        wrong.at(
+            *place,
+            "an slo needs an 'error': PxL over `df` that is true for bad events",
+            reader,
+        );
     }
     let by = by(fields, wrong, reader);
     let windows = fields.get("windows").map_or_else(usual, |node| windows(node, wrong, reader));
@@ -173,7 +179,8 @@ impl Events<'_> {
             let lines = text.lines().filter(|line| !line.trim().is_empty());
             lines.map(|line| format!("    {line}\n")).collect::<String>()
         };
-        let keys: Vec<String> = ["slo"].into_iter().chain(by.iter().map(String::as_str)).map(quoted).collect();
+        let keys: Vec<String> =
+            ["slo"].into_iter().chain(by.iter().map(String::as_str)).map(quoted).collect();
         let keys = keys.join(", ");
         let filter = match condition.trim() {
             "" => String::new(),

@@ -39,7 +39,9 @@ pub enum NoticeKind {
     Fired,
     Resolved,
     /// It still is what it was: for Alertmanager only.
-    Again { firing: bool },
+    Again {
+        firing: bool,
+    },
 }
 
 impl Notice {
@@ -222,7 +224,8 @@ impl Board {
         let told = std::mem::take(&mut self.news).into_iter().map(|(labels, mut notice)| {
             if notice.is_firing() {
                 let entry = self.entries.get(&labels);
-                let why = entry.and_then(|entry| entry.firing.keys().find_map(|id| incomplete(*id)));
+                let why =
+                    entry.and_then(|entry| entry.firing.keys().find_map(|id| incomplete(*id)));
                 notice.annotations.extend(why.map(|why| (INCOMPLETE.to_string(), why)));
             }
             notice
@@ -273,9 +276,10 @@ impl Board {
 
     /// After a restart: what fires by no rule any more is over.
     pub(super) fn close_orphans(&mut self, settings: &Settings, now_unix_ns: i64) {
-        let orphans = self.entries.iter().filter(|(_, entry)| {
-            entry.resolved_unix_ns.is_none() && entry.firing.is_empty()
-        });
+        let orphans = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.resolved_unix_ns.is_none() && entry.firing.is_empty());
         let orphans: Vec<Labels> = orphans.map(|(labels, _)| labels.clone()).collect();
         for labels in orphans {
             self.close(&labels, settings, now_unix_ns);

@@ -42,6 +42,8 @@ pub struct Counters {
     pub negative: u64,
     /// Label sets that got no alert yet because too many are kept.
     pub refused: u64,
+    /// Alerts and label sets that were looked at: what the steps cost.
+    pub looked: u64,
 }
 
 #[derive(Debug, Default)]
@@ -164,6 +166,7 @@ impl Machine {
             self.dirty.append(&mut self.held);
         }
         for labels in std::mem::take(&mut self.dirty) {
+            self.counters.looked += 1;
             self.look(labels, holds, &mut step.changes);
         }
         self.ripen(holds, &mut step.changes);
@@ -183,7 +186,8 @@ impl Machine {
                     alert.kept_since_unix_ns.map(|since| since.saturating_add(down_ns));
             }
             self.schedule_all();
-            self.restored = Some(Restored::Settling { until_unix_ns: at.saturating_add(SETTLE_NS) });
+            self.restored =
+                Some(Restored::Settling { until_unix_ns: at.saturating_add(SETTLE_NS) });
         }
         if let Some(Restored::Settling { until_unix_ns }) = self.restored
             && (answer.complete || at >= until_unix_ns)
@@ -279,7 +283,9 @@ impl Machine {
         };
         match () {
             () if self.lost_rows => Some(RuleError::TooLarge),
-            () if !self.crowded.is_empty() => self.crowded.first().cloned().map(RuleError::EqualLabels),
+            () if !self.crowded.is_empty() => {
+                self.crowded.first().cloned().map(RuleError::EqualLabels)
+            }
             () if count > limit => Some(RuleError::Limit { limit, count }),
             () => None,
         }
@@ -287,7 +293,10 @@ impl Machine {
 
     /// Brings the alert of a label set in line with its rows.
     fn look(&mut self, labels: Labels, holds: bool, changes: &mut Vec<Change>) {
-        let present = self.sets.get(&labels).and_then(|set| Some((set.source.clone(), set.chosen()?.value())));
+        let present = self
+            .sets
+            .get(&labels)
+            .and_then(|set| Some((set.source.clone(), set.chosen()?.value())));
         match (present, self.alerts.contains_key(&labels)) {
             (Some((source, value)), true) => self.refresh(&labels, source, value, changes),
             (Some((source, value)), false) => self.begin(labels, source, value, changes),
@@ -385,6 +394,7 @@ impl Machine {
                 self.due.insert((due, labels));
                 return;
             }
+            self.counters.looked += 1;
             let there = self.sets.contains_key(&labels);
             let hold_ns = self.rule.parts.hold.ns();
             let Some(alert) = self.alerts.get_mut(&labels) else { continue };

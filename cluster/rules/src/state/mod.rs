@@ -8,6 +8,8 @@ mod board;
 mod machine;
 mod rows;
 mod set;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 

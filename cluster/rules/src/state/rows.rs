@@ -27,11 +27,15 @@ impl Columns {
                     columns.value = Some(idx);
                 }
                 other if column.name == "value" => {
-                    return Err(format!("the column `value` is {other}; it has to be INT64 or FLOAT64"));
+                    return Err(format!(
+                        "the column `value` is {other}; it has to be INT64 or FLOAT64"
+                    ));
                 }
                 DataType::String => {
                     let name = labels::label_name(&column.name);
-                    if let Some((other, _)) = columns.labels.iter().find(|(_, there)| *there == name) {
+                    if let Some((other, _)) =
+                        columns.labels.iter().find(|(_, there)| *there == name)
+                    {
                         let other = &relation.columns[*other].name;
                         return Err(format!(
                             "the columns `{other}` and `{}` are both the label {name}",

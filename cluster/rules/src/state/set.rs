@@ -27,7 +27,11 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { external_labels: Labels::default(), external_url: Arc::from(""), resend_ns: 60_000_000_000 }
+        Settings {
+            external_labels: Labels::default(),
+            external_url: Arc::from(""),
+            resend_ns: 60_000_000_000,
+        }
     }
 }
 
@@ -97,7 +101,12 @@ impl RuleSet {
     /// Takes the rules that hold from now on, in place of those that did. A rule that means the same goes on, with
     /// its rows, alerts and id; the others are new, or over: what fired by them is resolved. Ids stand in the
     /// rules' order.
-    pub fn load(&mut self, settings: Settings, rules: Vec<AlertRule>, now_unix_ns: i64) -> Vec<RuleId> {
+    pub fn load(
+        &mut self,
+        settings: Settings,
+        rules: Vec<AlertRule>,
+        now_unix_ns: i64,
+    ) -> Vec<RuleId> {
         self.settings = settings;
         let mut old = std::mem::take(&mut self.machines);
         let mut kept: Vec<Option<RuleId>> = vec![None; rules.len()];
@@ -116,7 +125,8 @@ impl RuleSet {
         let mut ids = Vec::with_capacity(rules.len());
         for (rule, kept) in rules.into_iter().zip(kept) {
             let rule = Arc::new(rule);
-            let (external, url) = (self.settings.external_labels.clone(), self.settings.external_url.clone());
+            let (external, url) =
+                (self.settings.external_labels.clone(), self.settings.external_url.clone());
             let (id, machine) = match kept.and_then(|id| Some((id, old.remove(&id)?))) {
                 Some((id, mut machine)) => {
                     machine.adopt(Arc::clone(&rule), external, url);

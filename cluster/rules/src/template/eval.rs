@@ -6,7 +6,8 @@ use super::{Data, OUTPUT_BYTES_MAX, STEPS_MAX, TemplateError};
 
 pub(super) fn run(nodes: &[Node], data: &Data<'_>) -> Result<String, TemplateError> {
     let variables = GIVEN.map(|name| (name.to_string(), given(name, data)));
-    let mut run = Run { data, out: String::new(), variables: variables.to_vec(), steps: 0, line: 1 };
+    let mut run =
+        Run { data, out: String::new(), variables: variables.to_vec(), steps: 0, line: 1 };
     match run.list(nodes, &Value::Root) {
         Ok(()) => Ok(run.out),
         Err(message) => Err(TemplateError { line: run.line, message }),
@@ -164,8 +165,14 @@ impl<'a> Run<'_, 'a> {
         match function.name {
             name @ ("externalURL" | "pathPrefix") if rest.is_empty() && last.is_none() => {
                 let url = self.data.external_url;
-                let path = url.split_once("://").and_then(|(_, tail)| tail.find('/').map(|at| &tail[at..]));
-                return Ok(Value::text(if name == "externalURL" { url } else { path.unwrap_or("") }));
+                let path = url
+                    .split_once("://")
+                    .and_then(|(_, tail)| tail.find('/').map(|at| &tail[at..]));
+                return Ok(Value::text(if name == "externalURL" {
+                    url
+                } else {
+                    path.unwrap_or("")
+                }));
             }
             name @ ("and" | "or") => {
                 let mut args = rest.len();
@@ -177,7 +184,9 @@ impl<'a> Run<'_, 'a> {
                         return Ok(value);
                     }
                 }
-                return last.ok_or_else(|| format!("wrong number of args for {name}: want at least 1 got 0"));
+                return last.ok_or_else(|| {
+                    format!("wrong number of args for {name}: want at least 1 got 0")
+                });
             }
             _ => {}
         }
@@ -186,7 +195,8 @@ impl<'a> Run<'_, 'a> {
             args.push(self.operand(operand, dot)?);
         }
         args.extend(last);
-        let weight = args.iter().map(|arg| if let Value::Text(text) = arg { text.len() } else { 8 });
+        let weight =
+            args.iter().map(|arg| if let Value::Text(text) = arg { text.len() } else { 8 });
         self.charge(weight.sum())?;
         let value = function.call(&args)?;
         if let Value::Text(text) = &value {
@@ -208,7 +218,9 @@ impl<'a> Run<'_, 'a> {
             }
             Head::Variable(name) => {
                 let found = self.variables.iter().rev().find(|(known, _)| known == name);
-                found.map(|(_, value)| value.clone()).ok_or(format!("undefined variable {name:?}"))?
+                found
+                    .map(|(_, value)| value.clone())
+                    .ok_or(format!("undefined variable {name:?}"))?
             }
             Head::Function(_) => self.command(std::slice::from_ref(operand), None, dot)?,
             Head::Pipe(pipe) => self.pipe(pipe, dot)?,
@@ -230,7 +242,8 @@ impl<'a> Run<'_, 'a> {
                 value => Ok(value),
             },
             other => {
-                let wrong = || format!("can't evaluate field {field} in type {}", other.type_name());
+                let wrong =
+                    || format!("can't evaluate field {field} in type {}", other.type_name());
                 other.entry(field).ok_or_else(wrong)
             }
         }

@@ -165,9 +165,12 @@ pub(super) fn humanize_percentage(value: f64) -> String {
 
 /// Unix seconds as Go prints a time in UTC, to the millisecond; what no calendar has as a number.
 pub(super) fn time_text(seconds: f64) -> String {
-    let millis = (seconds * 1_000.0).trunc();
-    let at = OffsetDateTime::from_unix_timestamp_nanos(millis as i128 * 1_000_000);
-    let (Ok(at), true) = (at, seconds.is_finite()) else { return short(seconds) };
+    // The calendar ends in the year 9999; so far a product fits.
+    let fits = seconds.is_finite() && seconds.abs() < 1e12;
+    let millis = if fits { (seconds * 1_000.0) as i128 } else { i128::MAX / 1_000_000 };
+    let Ok(at) = OffsetDateTime::from_unix_timestamp_nanos(millis * 1_000_000) else {
+        return short(seconds);
+    };
     let fraction = format!("{:03}", at.millisecond());
     let fraction = fraction.trim_end_matches('0');
     let point = if fraction.is_empty() { "" } else { "." };

@@ -89,7 +89,16 @@ const FUNCTIONS: [Function; 37] = [
 
 /// Functions that Prometheus has and Weir has not: what they would ask is PromQL.
 const ASK_PROMQL: [&str; 10] = [
-    "query", "first", "label", "value", "strvalue", "sortByLabel", "graphLink", "tableLink", "tmpl", "call",
+    "query",
+    "first",
+    "label",
+    "value",
+    "strvalue",
+    "sortByLabel",
+    "graphLink",
+    "tableLink",
+    "tmpl",
+    "call",
 ];
 
 pub(super) fn find(name: &str) -> Result<Function, String> {
@@ -114,9 +123,9 @@ impl Function {
         }
         let value = call(args).map_err(|why| format!("error calling {name}: {why}"))?;
         match &value {
-            Value::Text(text) if text.len() > OUTPUT_BYTES_MAX => {
-                Err(format!("error calling {name}: the text is longer than {OUTPUT_BYTES_MAX} bytes"))
-            }
+            Value::Text(text) if text.len() > OUTPUT_BYTES_MAX => Err(format!(
+                "error calling {name}: the text is longer than {OUTPUT_BYTES_MAX} bytes"
+            )),
             _ => Ok(value),
         }
     }

@@ -175,8 +175,8 @@ impl<'a> Lexer<'a> {
         for c in self.rest.chars() {
             // A sign stands at the start or after an exponent's letter.
             let hex = self.rest[..end].trim_start_matches(['+', '-']).starts_with("0x");
-            let sign = matches!(c, '+' | '-')
-                && (end == 0 || (matches!(before, 'e' | 'E') && !hex));
+            let sign =
+                matches!(c, '+' | '-') && (end == 0 || (matches!(before, 'e' | 'E') && !hex));
             if !(sign || c == '.' || c == '_' || c.is_ascii_alphanumeric()) {
                 break;
             }

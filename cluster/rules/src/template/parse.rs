@@ -9,10 +9,19 @@ pub(super) enum Node {
     Text(String),
     Action(Pipe),
     /// `if` … `else if` … `else`.
-    If { arms: Vec<Arm>, otherwise: Vec<Node> },
+    If {
+        arms: Vec<Arm>,
+        otherwise: Vec<Node>,
+    },
     /// `with` … `else with` … `else`.
-    With { arms: Vec<Arm>, otherwise: Vec<Node> },
-    Range { arm: Arm, otherwise: Vec<Node> },
+    With {
+        arms: Vec<Arm>,
+        otherwise: Vec<Node>,
+    },
+    Range {
+        arm: Arm,
+        otherwise: Vec<Node>,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -293,7 +302,8 @@ impl Parser {
             Token::Sign("(") => {
                 self.deeper()?;
                 let pipe = self.pipe(rest, "parenthesized pipeline")?;
-                let Some((Placed { token: Token::Sign(")"), .. }, tail)) = rest.split_first() else {
+                let Some((Placed { token: Token::Sign(")"), .. }, tail)) = rest.split_first()
+                else {
                     return self.error("unclosed left paren");
                 };
                 *rest = tail;

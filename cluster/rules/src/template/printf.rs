@@ -136,14 +136,18 @@ fn shown(verb: char, spec: &Spec, value: &Value<'_>) -> Option<String> {
     match (verb, value) {
         ('T', value) => Some(value.type_name().to_string()),
         ('v', Value::Int(value)) => Some(signed(*value, value.unsigned_abs().to_string(), spec)),
-        ('v', Value::Float(value)) => Some(plus(*value, format::general(*value, spec.precision), spec)),
+        ('v', Value::Float(value)) => {
+            Some(plus(*value, format::general(*value, spec.precision), spec))
+        }
         ('v', Value::Text(text)) if spec.sharp => Some(format!("{text:?}")),
         ('v', value) => Some(value.display().into_owned()),
         (_, Value::Text(text)) => text_shown(verb, spec, text),
         (_, Value::Int(value)) => int_shown(verb, spec, *value),
         (_, Value::Float(value)) => float_shown(verb, spec, *value),
         ('t', Value::Bool(value)) => Some(value.to_string()),
-        ('s', Value::Labels(_) | Value::Args(_) | Value::Time(_)) => Some(value.display().into_owned()),
+        ('s', Value::Labels(_) | Value::Args(_) | Value::Time(_)) => {
+            Some(value.display().into_owned())
+        }
         _ => None,
     }
 }
@@ -225,7 +229,8 @@ fn pad(text: &str, spec: &Spec, value: &Value<'_>, out: &mut String) {
     let missing = spec.width.unwrap_or(0).saturating_sub(text.chars().count());
     let finite = !matches!(value, Value::Float(value) if !value.is_finite());
     let number = matches!(value, Value::Int(_) | Value::Float(_));
-    let zeros = spec.zero && finite && !(matches!(value, Value::Int(_)) && spec.precision.is_some());
+    let zeros =
+        spec.zero && finite && !(matches!(value, Value::Int(_)) && spec.precision.is_some());
     match () {
         () if spec.minus => {
             out.push_str(text);

@@ -13,15 +13,10 @@ fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 fn expand(text: &str, value: f64) -> Result<String, String> {
     let labels = map(&[("__name__", "up"), ("inst", "h:9090"), ("job", "api"), ("path", "/a/b")]);
     let external = map(&[("dc", "eu")]);
-    let data = Data {
-        labels: &labels,
-        value,
-        external_labels: &external,
-        external_url: "http://w:1/p",
-    };
-    let template = Template::parse("__alert_X", text).map_err(|error| {
-        format!("{}: {}", error.line, error.message)
-    })?;
+    let data =
+        Data { labels: &labels, value, external_labels: &external, external_url: "http://w:1/p" };
+    let template = Template::parse("__alert_X", text)
+        .map_err(|error| format!("{}: {}", error.line, error.message))?;
     template.expand(&data)
 }
 
@@ -113,7 +108,10 @@ fn failures_become_text() {
     ];
     for (text, wanted) in cases {
         let why = expand(text, 1.0).unwrap_err();
-        assert!(why.contains(wanted) && why.starts_with("error executing template __alert_X"), "{why}");
+        assert!(
+            why.contains(wanted) && why.starts_with("error executing template __alert_X"),
+            "{why}"
+        );
     }
 }
 
@@ -125,7 +123,10 @@ fn work_is_bounded() {
         format!("{{{{ $x := \"abcdefgh\" }}}}{double}"),
         "{{ printf \"%1000d\" 1 }}".repeat(100),
         format!("{{{{ {}1 }}}}", "printf \"%1000v%1000v\" 1 | ".repeat(1_500) + "print "),
-        format!("{{{{ $a := printf \"%1000d\" 1 }}}}{}", "{{ $b := reReplaceAll \".\" $a $a }}{{ $b }}".repeat(9)),
+        format!(
+            "{{{{ $a := printf \"%1000d\" 1 }}}}{}",
+            "{{ $b := reReplaceAll \".\" $a $a }}{{ $b }}".repeat(9)
+        ),
         "{{ range $labels }}".repeat(45) + "x" + &"{{ end }}".repeat(45),
     ];
     for text in cases {
@@ -143,12 +144,70 @@ fn work_is_bounded() {
 #[test]
 fn never_panics() {
     const PARTS: [&str; 64] = [
-        "{{", "}}", "{{-", "-}}", " ", "\n", "if", "else", "end", "with", "range", "$", "$x", ":=", "=", "|", "(",
-        ")", ",", ".", ".Labels", ".Value", "$labels", "$value", "$labels.job", "index", "printf", "\"", "%d",
-        "%*.[2]9s", "\"%5.2f|%q|%x|%[3]d\"", "humanize", "humanizeDuration", "humanizeTimestamp", "1e300", "-1",
-        "0x", "9223372036854775808", "'", "'a'", "\\", "\\u12", "`", "/*", "*/", "eq", "lt", "and", "or", "not",
-        "slice", "\"é\"", "é", "\u{202e}", "reReplaceAll", "\"(\"", "\"$1\"", "match", "title", "args", "len",
-        "nil", "true", "{{ end }}",
+        "{{",
+        "}}",
+        "{{-",
+        "-}}",
+        " ",
+        "\n",
+        "if",
+        "else",
+        "end",
+        "with",
+        "range",
+        "$",
+        "$x",
+        ":=",
+        "=",
+        "|",
+        "(",
+        ")",
+        ",",
+        ".",
+        ".Labels",
+        ".Value",
+        "$labels",
+        "$value",
+        "$labels.job",
+        "index",
+        "printf",
+        "\"",
+        "%d",
+        "%*.[2]9s",
+        "\"%5.2f|%q|%x|%[3]d\"",
+        "humanize",
+        "humanizeDuration",
+        "humanizeTimestamp",
+        "1e300",
+        "-1",
+        "0x",
+        "9223372036854775808",
+        "'",
+        "'a'",
+        "\\",
+        "\\u12",
+        "`",
+        "/*",
+        "*/",
+        "eq",
+        "lt",
+        "and",
+        "or",
+        "not",
+        "slice",
+        "\"é\"",
+        "é",
+        "\u{202e}",
+        "reReplaceAll",
+        "\"(\"",
+        "\"$1\"",
+        "match",
+        "title",
+        "args",
+        "len",
+        "nil",
+        "true",
+        "{{ end }}",
     ];
     let mut random = SplitMix(11);
     for round in 0..60_000 {

@@ -135,7 +135,10 @@ pub(super) fn order(left: &Value<'_>, right: &Value<'_>) -> Result<Option<Orderi
         (Value::Int(_) | Value::Float(_), Value::Int(_) | Value::Float(_)) => {
             Ok(left.number()?.partial_cmp(&right.number()?))
         }
-        (Value::Text(_) | Value::Int(_) | Value::Float(_), Value::Text(_) | Value::Int(_) | Value::Float(_))
+        (
+            Value::Text(_) | Value::Int(_) | Value::Float(_),
+            Value::Text(_) | Value::Int(_) | Value::Float(_),
+        )
         | (Value::Bool(_), Value::Text(_) | Value::Int(_) | Value::Float(_))
         | (Value::Text(_) | Value::Int(_) | Value::Float(_), Value::Bool(_)) => {
             Err("incompatible types for comparison".to_string())
