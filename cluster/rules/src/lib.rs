@@ -6,9 +6,12 @@
 //! elsewhere (the command line, the cluster part).
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod duration;
 pub mod file;
 pub mod labels;
+pub mod notify;
 pub mod state;
 pub mod template;
+pub mod unit;
 pub mod yaml;

@@ -5,7 +5,7 @@
 //! another crate.
 
 mod check;
-mod read;
+pub(crate) mod read;
 mod slo;
 #[cfg(test)]
 mod tests;

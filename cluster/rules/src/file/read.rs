@@ -9,14 +9,14 @@ use crate::yaml::{Kind, Node, Place, Problem};
 const PROBLEMS_MAX: usize = 1_000;
 
 #[derive(Default)]
-pub(super) struct Reader {
-    pub(super) problems: Vec<Problem>,
+pub(crate) struct Reader {
+    pub(crate) problems: Vec<Problem>,
 }
 
-pub(super) type Fields<'n> = BTreeMap<&'n str, &'n Node>;
+pub(crate) type Fields<'n> = BTreeMap<&'n str, &'n Node>;
 
 impl Reader {
-    pub(super) fn problem(&mut self, place: Place, message: impl Into<String>) {
+    pub(crate) fn problem(&mut self, place: Place, message: impl Into<String>) {
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(Problem::new(place, message));
         }
@@ -31,7 +31,7 @@ impl Reader {
     }
 
     /// The fields of a mapping; those that are not known are problems, and those that are null are not there.
-    pub(super) fn fields<'n>(
+    pub(crate) fn fields<'n>(
         &mut self,
         node: &'n Node,
         of: &str,
@@ -56,7 +56,7 @@ impl Reader {
     }
 
     /// A scalar's text as it is written, numbers included.
-    pub(super) fn text(&mut self, node: &Node) -> Option<String> {
+    pub(crate) fn text(&mut self, node: &Node) -> Option<String> {
         match node.text() {
             Some(_) if node.is_null() => None,
             Some(text) => Some(text.to_string()),
@@ -67,7 +67,7 @@ impl Reader {
         }
     }
 
-    pub(super) fn texts(&mut self, node: &Node) -> BTreeMap<String, String> {
+    pub(crate) fn texts(&mut self, node: &Node) -> BTreeMap<String, String> {
         let Kind::Mapping(pairs) = &node.kind else {
             self.misfit(node, "map[string]string");
             return BTreeMap::new();
@@ -80,7 +80,7 @@ impl Reader {
         texts
     }
 
-    pub(super) fn list<'n>(&mut self, node: &'n Node) -> &'n [Node] {
+    pub(crate) fn list<'n>(&mut self, node: &'n Node) -> &'n [Node] {
         match &node.kind {
             Kind::Sequence(items) => items,
             _ => {
@@ -90,7 +90,7 @@ impl Reader {
         }
     }
 
-    pub(super) fn integer(&mut self, node: &Node) -> Option<i64> {
+    pub(crate) fn integer(&mut self, node: &Node) -> Option<i64> {
         let number = match &node.kind {
             Kind::Scalar { text, plain: true, .. } => text.parse().ok(),
             _ => None,
@@ -101,7 +101,7 @@ impl Reader {
         number
     }
 
-    pub(super) fn float(&mut self, node: &Node) -> Option<f64> {
+    pub(crate) fn float(&mut self, node: &Node) -> Option<f64> {
         let number = node.text().and_then(|text| text.trim_end_matches('%').parse::<f64>().ok());
         let number = number.filter(|number| number.is_finite());
         if number.is_none() {
@@ -110,14 +110,14 @@ impl Reader {
         number
     }
 
-    pub(super) fn duration(&mut self, node: &Node) -> Option<Millis> {
+    pub(crate) fn duration(&mut self, node: &Node) -> Option<Millis> {
         let text = self.text(node)?;
         duration::parse(&text).map_err(|why| self.problem(node.place, why)).ok()
     }
 }
 
 /// Where a pair of the first mapping that has it stands: its key, and its value.
-pub(super) fn pair<'n>(nodes: &[Option<&'n Node>], name: &str) -> (Place, Option<&'n Node>) {
+pub(crate) fn pair<'n>(nodes: &[Option<&'n Node>], name: &str) -> (Place, Option<&'n Node>) {
     for node in nodes.iter().flatten() {
         if let Kind::Mapping(pairs) = &node.kind
             && let Some((key, value)) = pairs.iter().find(|(key, _)| key.text() == Some(name))
@@ -130,7 +130,7 @@ pub(super) fn pair<'n>(nodes: &[Option<&'n Node>], name: &str) -> (Place, Option
 
 impl Node {
     /// Where a line of this scalar stands, as far as that can be told.
-    pub(super) fn line_of(&self, line: usize) -> Place {
+    pub(crate) fn line_of(&self, line: usize) -> Place {
         match &self.kind {
             // The block begins on the line after its `|`; its column is that of the text.
             Kind::Scalar { literal: true, .. } => Place { line: self.place.line + line, column: 1 },
