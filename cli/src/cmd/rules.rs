@@ -56,7 +56,8 @@ fn failed(problems: &[String]) {
 fn judge(rule: &Rule) -> Result<Columns, Vec<ExprProblem>> {
     let at_start = |message: String| vec![ExprProblem { line: 1, column: 1, message }];
     let request = ScriptRequest { text: Some(rule.expr.clone()), ..ScriptRequest::default() };
-    let allowance = Allowance { deadline: Some(script::compile_deadline()), ..Allowance::default() };
+    let allowance =
+        Allowance { deadline: Some(script::compile_deadline()), ..Allowance::default() };
     let compiled = planner::compile(&request, None, &allowance);
     let (_, compiled) = compiled.map_err(|error| match error {
         PlanError::Compile(diagnostics) => {

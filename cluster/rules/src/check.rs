@@ -1,6 +1,6 @@
 //! `rules check`: a file's verdict, in promtool's form. Expressions are judged by who has a compiler.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use crate::file::{self, Place, Rule, RuleFile};
 
@@ -38,7 +38,7 @@ pub fn check(name: &str, text: &str, judge: &mut Judge<'_>) -> Report {
     };
     let lines: Vec<&str> = text.lines().collect();
     // A rule that is written out for several windows is told of once.
-    let mut told: HashMap<String, ()> = HashMap::new();
+    let mut told = HashSet::new();
     let mut problems = Vec::new();
     for group in &file.groups {
         for (idx, rule) in group.rules.iter().enumerate() {
@@ -48,7 +48,7 @@ pub fn check(name: &str, text: &str, judge: &mut Judge<'_>) -> Report {
                 let why =
                     format!("group {:?}, rule {}, {:?}: {message}", group.name, idx + 1, rule.name);
                 let key = format!("{place:?} {message}");
-                if told.insert(key, ()).is_none() {
+                if told.insert(key) {
                     problems.push(shown(place, &why));
                 }
             }

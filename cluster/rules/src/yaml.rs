@@ -143,13 +143,8 @@ pub(crate) fn read(text: &str) -> Result<Vec<Node>, Problem> {
 
 fn scan_problem(error: &ScanError) -> Problem {
     let marker = error.marker();
-    let text = error.to_string();
-    // Its own place comes after the message, counted in another way.
-    let message = text.split(" at byte ").next().unwrap_or(&text);
-    let message = message.split(" at char ").next().unwrap_or(message);
-    let message = message.split(" at line ").next().unwrap_or(message);
     let place = Place { line: marker.line().max(1), column: marker.col() + 1 };
-    Problem::new(place, format!("yaml: {message}"))
+    Problem::new(place, format!("yaml: {}", error.info()))
 }
 
 impl Builder {

@@ -18,7 +18,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("weir-sinks", &["weir-proto"]),
     ("weir-rules", &[]),
     ("weir-node", &["weir-engine", "weir-actors", "weir-sources", "weir-proto"]),
-    ("weir-cluster", &["weir-engine", "weir-actors", "weir-sinks", "weir-rules", "weir-pxl", "weir-proto"]),
+    (
+        "weir-cluster",
+        &["weir-engine", "weir-actors", "weir-sinks", "weir-rules", "weir-pxl", "weir-proto"],
+    ),
     ("weir", &["*"]),
     ("weir-dataflow-tests", &["*"]),
     ("xtask", &["*"]),

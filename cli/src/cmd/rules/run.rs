@@ -34,8 +34,10 @@ impl Folder {
     fn new() -> std::io::Result<Folder> {
         let mut name = [0u8; 8];
         rustix::rand::getrandom(&mut name, rustix::rand::GetRandomFlags::empty())?;
-        let path = std::env::temp_dir().join(format!("weir-rules-{:016x}", u64::from_ne_bytes(name)));
-        std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&path)?;
+        let path =
+            std::env::temp_dir().join(format!("weir-rules-{:016x}", u64::from_ne_bytes(name)));
+        std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700)
+            .create(&path)?;
         Ok(Folder(path))
     }
 }
@@ -63,7 +65,8 @@ impl Evaluate for Offline {
                 lines.push('\n');
             }
             let path = folder.0.join(format!("{table}.jsonl"));
-            std::fs::write(path, lines).map_err(|error| format!("could not write rows: {error}"))?;
+            std::fs::write(path, lines)
+                .map_err(|error| format!("could not write rows: {error}"))?;
         }
         self.folder = Some(folder);
         Ok(())
@@ -75,7 +78,12 @@ impl Evaluate for Offline {
         })
     }
 
-    fn rows(&mut self, rule: &Rule, columns: &Columns, at_unix_ns: i64) -> Result<Vec<Row>, String> {
+    fn rows(
+        &mut self,
+        rule: &Rule,
+        columns: &Columns,
+        at_unix_ns: i64,
+    ) -> Result<Vec<Row>, String> {
         let Some(folder) = &self.folder else { return Ok(Vec::new()) };
         let request = ScriptRequest { text: Some(rule.expr.clone()), ..ScriptRequest::default() };
         let answer = offline::run(&request, &folder.0, Some(at_unix_ns), false).map_err(text)?;
@@ -83,7 +91,8 @@ impl Evaluate for Offline {
         let types = table.relation.types();
         let rows = table.rows.iter().flat_map(|(row, count)| {
             let row = row.unpack(&types).map(|values| columns.row(&values));
-            row.into_iter().flat_map(move |row| std::iter::repeat_n(row, usize::try_from(*count).unwrap_or(0)))
+            row.into_iter()
+                .flat_map(move |row| std::iter::repeat_n(row, usize::try_from(*count).unwrap_or(0)))
         });
         Ok(rows.collect())
     }

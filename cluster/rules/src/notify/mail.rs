@@ -12,8 +12,8 @@ use crate::state::Notice;
 const SUBJECT_BYTES_MAX: usize = 200;
 const BODY_BYTES_MAX: usize = 64 << 10;
 const ADDRESS_BYTES_MAX: usize = 254;
-/// Bytes of an encoded word: 60 characters of 75 that it may have.
-const WORD_BYTES: usize = 45;
+/// Bytes of an encoded word: with the header's name before it the line keeps within 76 characters.
+const WORD_BYTES: usize = 39;
 
 /// From whom to whom: configuration, not traffic, and yet checked.
 #[derive(Clone, Debug)]

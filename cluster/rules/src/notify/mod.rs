@@ -58,11 +58,14 @@ fn paragraphs(notices: &[&Notice], escape: fn(&str) -> String) -> String {
         let state = if notice.is_firing() { "firing" } else { "resolved" };
         let since = weir_types::json::time_text(notice.starts_unix_ns);
         text.push_str(&format!("{state} since {since}\n"));
+        // A value of several lines must not look like lines of ours.
         for (name, value) in notice.labels.iter() {
-            text.push_str(&format!("  {name} = {}\n", escape(&shortened(value))));
+            let value = shortened(value).replace('\n', " ");
+            text.push_str(&format!("  {name} = {}\n", escape(&value)));
         }
         for (name, value) in &notice.annotations {
-            text.push_str(&format!("  {name}: {}\n", escape(&shortened(value))));
+            let value = shortened(value).trim_end().replace('\n', "\n    ");
+            text.push_str(&format!("  {name}: {}\n", escape(&value)));
         }
         text.push('\n');
     }

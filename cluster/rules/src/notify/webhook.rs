@@ -51,7 +51,7 @@ fn alert(notice: &Notice) -> Json {
         "labels": notice.labels,
         "annotations": notice.annotations,
         "startsAt": time_text(notice.starts_unix_ns),
-        "endsAt": if firing { NO_TIME } else { &ends },
+        "endsAt": if firing { NO_TIME } else { ends.as_str() },
         "generatorURL": notice.generator_url,
         "fingerprint": format!("{:016x}", notice.labels.fingerprint()),
     })

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+use weir_types::Value;
+use weir_types::json::{time_text, value_to_json};
 
 use super::board::{Board, SavedEntry, annotations};
 use super::machine::{Machine, Step};
@@ -53,7 +56,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// An alert as lists show it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Listed {
     pub alertname: String,
     /// `pending` or `firing`.
@@ -67,6 +70,25 @@ pub struct Listed {
     pub incomplete: Option<String>,
     /// Why the rule's alerts stay as they are.
     pub error: Option<String>,
+}
+
+impl Listed {
+    /// As `weir alerts -o json` prints it.
+    #[must_use]
+    pub fn json(&self) -> Json {
+        let why = self.incomplete.as_deref();
+        json!({
+            "alertname": self.alertname,
+            "state": self.state,
+            "labels": self.labels,
+            "annotations": self.annotations,
+            "value": value_to_json(&Value::Float64(self.value)),
+            "active_at": time_text(self.active_unix_ns),
+            "fired_at": self.fired_unix_ns.map(time_text),
+            "completeness": {"complete": why.is_none(), "why": why.unwrap_or_default()},
+            "error": self.error,
+        })
+    }
 }
 
 /// What outlives the process.

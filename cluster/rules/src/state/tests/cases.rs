@@ -236,3 +236,38 @@ fn snapshots_replace_rows() {
         ["resolved x", "firing z"]
     );
 }
+
+/// Rows that are too large put the rule in error and are given up; alerts stay, and a snapshot that fits ends it.
+#[test]
+fn too_many_bytes_are_given_up() {
+    let mut world = World::new(PLAIN);
+    world.at(1, &[(1, row("x", 1.0))]);
+    let rows: Vec<_> = (0..8_000).map(|n| (1, row(format!("{n:02048}"), 1.0))).collect();
+    assert_eq!(world.at(2, &rows), (NONE.into(), NONE.into()));
+    let machine = world.set.machine(world.ids[0]).unwrap();
+    assert_eq!(machine.error(), Some(&crate::state::RuleError::TooLarge));
+    assert_eq!(world.at(3, &[(-1, row("x", 1.0))]).0, NONE);
+    assert_eq!(world.alerts(), ["x firing"]);
+    assert_eq!(world.step(0, 4, true, true, &[(1, row("y", 1.0))]).0, ["resolved x", "firing y"]);
+}
+
+/// A listed alert has the members that the contract names, and a value that JSON has no number for.
+#[test]
+fn alerts_are_listed_by_contract() {
+    let mut world =
+        World::new("  rules:\n  - {alert: A, expr: e, annotations: {s: 'v {{ $value }}'}}\n");
+    world.at(1, &[(1, row("x", f64::INFINITY))]);
+    let listed = world.set.alerts().next().unwrap().json();
+    let wanted = serde_json::json!({
+        "alertname": "A",
+        "state": "firing",
+        "labels": {"alertname": "A", "svc": "x"},
+        "annotations": {"s": "v +Inf"},
+        "value": "Infinity",
+        "active_at": "1970-01-01T00:00:01.000000000Z",
+        "fired_at": "1970-01-01T00:00:01.000000000Z",
+        "completeness": {"complete": true, "why": ""},
+        "error": null,
+    });
+    assert_eq!(listed, wanted);
+}
