@@ -77,13 +77,13 @@ fn mistakes_have_places_and_words() {
     let cases: &[(&str, &[&str])] = &[
         (
             "- alert: X\n  record: y\n  expr: up",
-            &[r#"5:11: group "a", rule 1, "X": only one of 'record' and 'alert' must be set"#],
+            &[r#"5:13: group "a", rule 1, "X": only one of 'record' and 'alert' must be set"#],
         ),
         ("- expr: up", &[r#"4:5: group "a", rule 1, "": one of 'record' or 'alert' must be set"#]),
         ("- alert: Z", &[r#"4:12: group "a", rule 1, "Z": field 'expr' must be set in rule"#]),
         (
             "- alert: Z\n  expr: ' '",
-            &[r#"5:9: group "a", rule 1, "Z": field 'expr' must be set in rule"#],
+            &[r#"5:11: group "a", rule 1, "Z": field 'expr' must be set in rule"#],
         ),
         (
             "-",
@@ -99,41 +99,41 @@ fn mistakes_have_places_and_words() {
         (
             "- record: r\n  expr: up\n  for: 5m\n  keep_firing_for: 5m\n  annotations: {a: b}",
             &[
-                r#"6:8: group "a", rule 1, "r": invalid field 'for' in recording rule"#,
-                r#"7:20: group "a", rule 1, "r": invalid field 'keep_firing_for' in recording rule"#,
-                r#"8:16: group "a", rule 1, "r": invalid field 'annotations' in recording rule"#,
+                r#"6:10: group "a", rule 1, "r": invalid field 'for' in recording rule"#,
+                r#"7:22: group "a", rule 1, "r": invalid field 'keep_firing_for' in recording rule"#,
+                r#"8:18: group "a", rule 1, "r": invalid field 'annotations' in recording rule"#,
             ],
         ),
         (
             "- alert: L\n  expr: up\n  labels: {1a: x, __name__: y, b-c: z}\n  annotations: {1b: x}",
             &[
-                r#"6:12: group "a", rule 1, "L": invalid label name: 1a"#,
-                r#"6:19: group "a", rule 1, "L": invalid label name: __name__"#,
-                r#"6:32: group "a", rule 1, "L": invalid label name: b-c"#,
-                r#"7:17: group "a", rule 1, "L": invalid annotation name: 1b"#,
+                r#"6:14: group "a", rule 1, "L": invalid label name: 1a"#,
+                r#"6:21: group "a", rule 1, "L": invalid label name: __name__"#,
+                r#"6:34: group "a", rule 1, "L": invalid label name: b-c"#,
+                r#"7:19: group "a", rule 1, "L": invalid annotation name: 1b"#,
             ],
         ),
         (
             "- alert: T\n  expr: up\n  annotations:\n    s: '{{ $foo }}'\n    u: |\n      a\n      {{ .x | nofun }}",
             &[
-                r#"7:8: group "a", rule 1, "T": annotation "s": template: __alert_T:1: undefined variable "$foo""#,
+                r#"7:10: group "a", rule 1, "T": annotation "s": template: __alert_T:1: undefined variable "$foo""#,
                 r#"10:1: group "a", rule 1, "T": annotation "u": template: __alert_T:2: function "nofun" not defined"#,
             ],
         ),
-        ("- alert: X\n  expr: up\n  for: 1.5h", &[r#"6:8: not a valid duration string: "1.5h""#]),
-        ("- alert: X\n  exp: up\n  expr: up", &["5:3: field exp not found in type Rule"]),
+        ("- alert: X\n  expr: up\n  for: 1.5h", &[r#"6:10: not a valid duration string: "1.5h""#]),
+        ("- alert: X\n  exp: up\n  expr: up", &["5:5: field exp not found in type Rule"]),
         (
             "- alert: [X]\n  expr: {a: b}\n  labels: [a]",
             &[
                 r#"4:5: group "a", rule 1, "": one of 'record' or 'alert' must be set"#,
                 "4:12: cannot unmarshal !!seq into string",
-                "5:9: cannot unmarshal !!map into string",
-                "6:11: cannot unmarshal !!seq into map[string]string",
+                "5:11: cannot unmarshal !!map into string",
+                "6:13: cannot unmarshal !!seq into map[string]string",
             ],
         ),
         (
             "- alert: X\n  expr: up\n  incomplete: maybe",
-            &[r#"6:15: group "a", rule 1, "X": 'incomplete' is hold or mark, not "maybe""#],
+            &[r#"6:17: group "a", rule 1, "X": 'incomplete' is hold or mark, not "maybe""#],
         ),
         (
             "- record: r\n  expr: a\n- record: r\n  expr: b",
@@ -191,7 +191,7 @@ fn mistakes_outside_of_rules() {
     for broken in [
         "groups:\n- name: a\n  rules: [\n",
         "a: b: c\n",
-        "\ta: b\n",
+        "a: 'b\n",
         "a: !foo b\n",
         "a: &x [*x]\n",
         "a: *y\n",
