@@ -46,7 +46,7 @@ impl Model {
             }
         }
         let gone: Vec<u64> =
-            self.alerts.keys().filter(|label| !present.contains(label)).copied().collect();
+            self.alerts.keys().filter(|label| !present.contains(*label)).copied().collect();
         for label in gone.into_iter().filter(|_| complete) {
             let alert = self.alerts.get_mut(&label).unwrap();
             let since = *alert.kept_s.get_or_insert(at_s);
