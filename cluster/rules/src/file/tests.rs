@@ -71,76 +71,78 @@ fn resources_and_documents_are_read() {
     );
 }
 
+/// Rules, and what is said of them.
+const RULE_MISTAKES: &[(&str, &[&str])] = &[
+    (
+        "- alert: X\n  record: y\n  expr: up",
+        &[r#"5:13: group "a", rule 1, "X": only one of 'record' and 'alert' must be set"#],
+    ),
+    ("- expr: up", &[r#"4:5: group "a", rule 1, "": one of 'record' or 'alert' must be set"#]),
+    ("- alert: Z", &[r#"4:12: group "a", rule 1, "Z": field 'expr' must be set in rule"#]),
+    (
+        "- alert: Z\n  expr: ' '",
+        &[r#"5:11: group "a", rule 1, "Z": field 'expr' must be set in rule"#],
+    ),
+    (
+        "-",
+        &[
+            r#"4:4: group "a", rule 1, "": field 'expr' must be set in rule"#,
+            r#"4:4: group "a", rule 1, "": one of 'record' or 'alert' must be set"#,
+        ],
+    ),
+    (
+        "- record: 'bad-name!'\n  expr: up",
+        &[r#"4:13: group "a", rule 1, "bad-name!": invalid recording rule name: bad-name!"#],
+    ),
+    (
+        "- record: r\n  expr: up\n  for: 5m\n  keep_firing_for: 5m\n  annotations: {a: b}",
+        &[
+            r#"6:10: group "a", rule 1, "r": invalid field 'for' in recording rule"#,
+            r#"7:22: group "a", rule 1, "r": invalid field 'keep_firing_for' in recording rule"#,
+            r#"8:18: group "a", rule 1, "r": invalid field 'annotations' in recording rule"#,
+        ],
+    ),
+    (
+        "- alert: L\n  expr: up\n  labels: {1a: x, __name__: y, b-c: z}\n  annotations: {1b: x}",
+        &[
+            r#"6:14: group "a", rule 1, "L": invalid label name: 1a"#,
+            r#"6:21: group "a", rule 1, "L": invalid label name: __name__"#,
+            r#"6:34: group "a", rule 1, "L": invalid label name: b-c"#,
+            r#"7:19: group "a", rule 1, "L": invalid annotation name: 1b"#,
+        ],
+    ),
+    (
+        "- alert: T\n  expr: up\n  annotations:\n    s: '{{ $foo }}'\n    u: |\n      a\n      {{ .x | nofun }}",
+        &[
+            r#"7:10: group "a", rule 1, "T": annotation "s": template: __alert_T:1: undefined variable "$foo""#,
+            r#"10:1: group "a", rule 1, "T": annotation "u": template: __alert_T:2: function "nofun" not defined"#,
+        ],
+    ),
+    ("- alert: X\n  expr: up\n  for: 1.5h", &[r#"6:10: not a valid duration string: "1.5h""#]),
+    ("- alert: X\n  exp: up\n  expr: up", &["5:5: field exp not found in type Rule"]),
+    (
+        "- alert: [X]\n  expr: {a: b}\n  labels: [a]",
+        &[
+            r#"4:5: group "a", rule 1, "": one of 'record' or 'alert' must be set"#,
+            "4:12: cannot unmarshal !!seq into string",
+            "5:11: cannot unmarshal !!map into string",
+            "6:13: cannot unmarshal !!seq into map[string]string",
+        ],
+    ),
+    (
+        "- alert: X\n  expr: up\n  incomplete: maybe",
+        &[r#"6:17: group "a", rule 1, "X": 'incomplete' is hold or mark, not "maybe""#],
+    ),
+    (
+        "- record: r\n  expr: a\n- record: r\n  expr: b",
+        &["6:5: recording rule \"r\" is defined already at line 4: a view has one definition"],
+    ),
+];
+
 /// Each kind of mistake has promtool's words, and the line and column of what is wrong.
 #[test]
 fn mistakes_have_places_and_words() {
-    let cases: &[(&str, &[&str])] = &[
-        (
-            "- alert: X\n  record: y\n  expr: up",
-            &[r#"5:13: group "a", rule 1, "X": only one of 'record' and 'alert' must be set"#],
-        ),
-        ("- expr: up", &[r#"4:5: group "a", rule 1, "": one of 'record' or 'alert' must be set"#]),
-        ("- alert: Z", &[r#"4:12: group "a", rule 1, "Z": field 'expr' must be set in rule"#]),
-        (
-            "- alert: Z\n  expr: ' '",
-            &[r#"5:11: group "a", rule 1, "Z": field 'expr' must be set in rule"#],
-        ),
-        (
-            "-",
-            &[
-                r#"4:4: group "a", rule 1, "": field 'expr' must be set in rule"#,
-                r#"4:4: group "a", rule 1, "": one of 'record' or 'alert' must be set"#,
-            ],
-        ),
-        (
-            "- record: 'bad-name!'\n  expr: up",
-            &[r#"4:13: group "a", rule 1, "bad-name!": invalid recording rule name: bad-name!"#],
-        ),
-        (
-            "- record: r\n  expr: up\n  for: 5m\n  keep_firing_for: 5m\n  annotations: {a: b}",
-            &[
-                r#"6:10: group "a", rule 1, "r": invalid field 'for' in recording rule"#,
-                r#"7:22: group "a", rule 1, "r": invalid field 'keep_firing_for' in recording rule"#,
-                r#"8:18: group "a", rule 1, "r": invalid field 'annotations' in recording rule"#,
-            ],
-        ),
-        (
-            "- alert: L\n  expr: up\n  labels: {1a: x, __name__: y, b-c: z}\n  annotations: {1b: x}",
-            &[
-                r#"6:14: group "a", rule 1, "L": invalid label name: 1a"#,
-                r#"6:21: group "a", rule 1, "L": invalid label name: __name__"#,
-                r#"6:34: group "a", rule 1, "L": invalid label name: b-c"#,
-                r#"7:19: group "a", rule 1, "L": invalid annotation name: 1b"#,
-            ],
-        ),
-        (
-            "- alert: T\n  expr: up\n  annotations:\n    s: '{{ $foo }}'\n    u: |\n      a\n      {{ .x | nofun }}",
-            &[
-                r#"7:10: group "a", rule 1, "T": annotation "s": template: __alert_T:1: undefined variable "$foo""#,
-                r#"10:1: group "a", rule 1, "T": annotation "u": template: __alert_T:2: function "nofun" not defined"#,
-            ],
-        ),
-        ("- alert: X\n  expr: up\n  for: 1.5h", &[r#"6:10: not a valid duration string: "1.5h""#]),
-        ("- alert: X\n  exp: up\n  expr: up", &["5:5: field exp not found in type Rule"]),
-        (
-            "- alert: [X]\n  expr: {a: b}\n  labels: [a]",
-            &[
-                r#"4:5: group "a", rule 1, "": one of 'record' or 'alert' must be set"#,
-                "4:12: cannot unmarshal !!seq into string",
-                "5:11: cannot unmarshal !!map into string",
-                "6:13: cannot unmarshal !!seq into map[string]string",
-            ],
-        ),
-        (
-            "- alert: X\n  expr: up\n  incomplete: maybe",
-            &[r#"6:17: group "a", rule 1, "X": 'incomplete' is hold or mark, not "maybe""#],
-        ),
-        (
-            "- record: r\n  expr: a\n- record: r\n  expr: b",
-            &["6:5: recording rule \"r\" is defined already at line 4: a view has one definition"],
-        ),
-    ];
-    for (text, wanted) in cases {
+    for (text, wanted) in RULE_MISTAKES {
         let found = problems(&rules(text));
         // `alert: [X]` counts as there or not; what matters is that its type is told.
         let wanted: Vec<&str> = wanted

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weir_types::random::SplitMix;
 
+use super::super::Row;
 use super::{SECOND, World, row};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -70,94 +71,105 @@ impl Model {
     }
 }
 
+/// A history: the model and the real thing side by side.
+struct History {
+    seed: u64,
+    random: SplitMix,
+    model: Model,
+    world: World,
+    at_s: i64,
+}
+
+impl History {
+    fn new(seed: u64) -> History {
+        let mut random = SplitMix(seed);
+        let mut one_of = |of: [i64; 4]| of[random.below(4) as usize];
+        let (hold_s, keep_s, limit) =
+            (one_of([0, 0, 3, 7]), one_of([0, 0, 4, 9]), one_of([0, 0, 0, 3]) as usize);
+        let model = Model { hold_s, keep_s, limit, ..Model::default() };
+        let world = World::new(&model.yaml(0));
+        History { seed, random, model, world, at_s: 10 }
+    }
+
+    /// Rows that come and go, some of them twice.
+    fn change_rows(&mut self) -> Vec<(i64, Row)> {
+        let mut changes = Vec::new();
+        for _ in 0..self.random.below(5) {
+            let key = (self.random.below(5), self.random.below(2));
+            let count = self.model.rows.entry(key).or_default();
+            let diff = if *count > 0 && self.random.below(5) > 0 { -1 } else { 1 };
+            *count += diff;
+            changes.push((diff, row(key.0.to_string(), key.1 as f64)));
+        }
+        self.model.rows.retain(|_, count| *count != 0);
+        changes
+    }
+
+    fn all_rows(&self) -> Vec<(i64, Row)> {
+        let all = self.model.rows.iter();
+        all.map(|((label, value), count)| (*count, row(label.to_string(), *value as f64))).collect()
+    }
+
+    /// A frontier of both; they have to be the same in what they tell and in what they know.
+    fn compare(&mut self, step: u64, complete: bool, snapshot: bool, changes: &[(i64, Row)]) {
+        let wanted = self.model.evaluate(self.at_s, complete);
+        let (_, told) = self.world.step(0, self.at_s, complete, snapshot, changes);
+        let told: BTreeSet<String> =
+            told.into_iter().filter(|told| !told.starts_with("again")).collect();
+        assert_eq!(told, wanted, "seed {}, step {step}", self.seed);
+        let machine = self.world.set.machine(self.world.ids[0]).unwrap();
+        let alerts = machine.alerts().map(|alert| {
+            let seconds = |at: Option<i64>| at.map(|at| at / SECOND);
+            let found = Alert {
+                active_s: alert.active_unix_ns / SECOND,
+                fired_s: seconds(alert.fired_unix_ns),
+                kept_s: seconds(alert.kept_since_unix_ns),
+            };
+            (alert.labels.get("svc").unwrap().parse().unwrap(), found)
+        });
+        let alerts: BTreeMap<u64, Alert> = alerts.collect();
+        assert_eq!(alerts, self.model.alerts, "seed {}, step {step}", self.seed);
+    }
+
+    /// Other durations and another text under the same rule.
+    fn reload(&mut self, step: u64) {
+        self.model.hold_s = [0, 3, 7][self.random.below(3) as usize];
+        self.model.keep_s = [0, 4, 9][self.random.below(3) as usize];
+        self.world.load(&self.model.yaml(step), self.at_s);
+    }
+
+    /// Time while down is no time. The first answer has all rows.
+    fn restart(&mut self, step: u64) {
+        self.world.restart(&self.model.yaml(step), self.at_s);
+        let down_s = self.random.below(100) as i64;
+        self.at_s += down_s;
+        for alert in self.model.alerts.values_mut() {
+            if alert.fired_s.is_none() {
+                alert.active_s += down_s;
+            }
+            alert.kept_s = alert.kept_s.map(|since| since + down_s);
+        }
+        let all = self.all_rows();
+        self.compare(step, true, true, &all);
+    }
+}
+
 /// At every frontier the incremental states are those of the evaluator that begins anew, and so is what is told:
 /// over changes, equal labels, limits, incomplete answers, snapshots, reloads and restarts.
 #[test]
 fn increments_equal_the_model() {
-    let cases = 400;
-    for seed in 0..cases {
-        let mut random = SplitMix(seed);
-        let mut model = Model {
-            hold_s: [0, 0, 3, 7][random.below(4) as usize],
-            keep_s: [0, 0, 4, 9][random.below(4) as usize],
-            limit: [0, 0, 0, 3][random.below(4) as usize],
-            ..Model::default()
-        };
-        let mut world = World::new(&model.yaml(0));
-        let mut at_s = 10;
-        let mut snapshot = true;
+    for seed in 0..400 {
+        let mut history = History::new(seed);
         for step in 0..60 {
-            at_s += random.below(4) as i64;
-            let mut changes = Vec::new();
-            for _ in 0..random.below(5) {
-                let key = (random.below(5), random.below(2));
-                let count = model.rows.get(&key).copied().unwrap_or(0);
-                let diff = if count > 0 && random.below(5) > 0 { -1 } else { 1 };
-                *model.rows.entry(key).or_default() += diff;
-                changes.push((diff, row(key.0.to_string(), key.1 as f64)));
-            }
-            model.rows.retain(|_, count| *count != 0);
-            if snapshot || random.below(9) == 0 {
-                snapshot = true;
-                let all = model.rows.iter();
-                changes = all
-                    .map(|((label, value), count)| (*count, row(label.to_string(), *value as f64)))
-                    .collect();
-            }
-            let complete = random.below(4) > 0;
-            let wanted = model.evaluate(at_s, complete);
-            let (_, told) = world.step(0, at_s, complete, snapshot, &changes);
-            let told: BTreeSet<String> =
-                told.into_iter().filter(|told| !told.starts_with("again")).collect();
-            assert_eq!(told, wanted, "seed {seed}, step {step}");
-            let alerts: BTreeMap<u64, Alert> = world
-                .set
-                .machine(world.ids[0])
-                .unwrap()
-                .alerts()
-                .map(|alert| {
-                    let seconds = |at: Option<i64>| at.map(|at| at / SECOND);
-                    let found = Alert {
-                        active_s: alert.active_unix_ns / SECOND,
-                        fired_s: seconds(alert.fired_unix_ns),
-                        kept_s: seconds(alert.kept_since_unix_ns),
-                    };
-                    (alert.labels.get("svc").unwrap().parse().unwrap(), found)
-                })
-                .collect();
-            assert_eq!(alerts, model.alerts, "seed {seed}, step {step}");
-            snapshot = false;
-            match random.below(12) {
-                0 => {
-                    model.hold_s = [0, 3, 7][random.below(3) as usize];
-                    model.keep_s = [0, 4, 9][random.below(3) as usize];
-                    world.load(&model.yaml(step), at_s);
-                }
-                1 => {
-                    world.restart(&model.yaml(step), at_s);
-                    // Time while down is no time.
-                    let down_s = random.below(100) as i64;
-                    at_s += down_s;
-                    for alert in model.alerts.values_mut() {
-                        if alert.fired_s.is_none() {
-                            alert.active_s += down_s;
-                        }
-                        alert.kept_s = alert.kept_s.map(|since| since + down_s);
-                    }
-                    snapshot = true;
-                    // The next answer is at the very time at which the process is back.
-                    let all = model.rows.iter();
-                    let all: Vec<_> = all
-                        .map(|((label, value), count)| {
-                            (*count, row(label.to_string(), *value as f64))
-                        })
-                        .collect();
-                    let wanted = model.evaluate(at_s, true);
-                    let (_, told) = world.step(0, at_s, true, true, &all);
-                    let told: BTreeSet<String> =
-                        told.into_iter().filter(|told| !told.starts_with("again")).collect();
-                    assert_eq!(told, wanted, "seed {seed}, step {step}, restarted");
-                }
+            history.at_s += history.random.below(4) as i64;
+            let changes = history.change_rows();
+            let snapshot = step == 0 || history.random.below(9) == 0;
+            let changes = if snapshot { history.all_rows() } else { changes };
+            let complete = history.random.below(4) > 0;
+            history.compare(step, complete, snapshot, &changes);
+            match history.random.below(12) {
+                0 => history.reload(step),
+                1 => history.restart(step),
                 _ => {}
             }
         }
