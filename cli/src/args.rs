@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Sinks(OutputArgs),
     /// Judge configuration files.
     Config(ConfigArgs),
+    /// Judge and test files of alert rules.
+    Rules(RulesArgs),
     /// End all sessions of browsers on the server; the token stays.
     Logout,
     /// Measure, and print one JSON object.
@@ -91,6 +93,26 @@ pub(crate) struct ConfigArgs {
 pub(crate) enum ConfigCommand {
     /// No server needed; exit 1 if one of them is wrong, with the reason.
     Check {
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RulesArgs {
+    #[command(subcommand)]
+    pub(crate) what: RulesCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RulesCommand {
+    /// No server needed; exit 1 if one of them is wrong, with file, line and reason.
+    Check {
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Run test files in promtool's shape, with rows as input; exit 1 if a test fails.
+    Test {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },

@@ -49,6 +49,10 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Config(args) => match args.what {
             args::ConfigCommand::Check { files } => config::check(&files),
         },
+        Command::Rules(args) => match args.what {
+            args::RulesCommand::Check { files } => cmd::rules::check(&files),
+            args::RulesCommand::Test { files } => cmd::rules::test(&files),
+        },
         Command::Logout => cmd::ask::logout(&connection),
         Command::Bench(args) => bench::run(args),
         Command::DemoService(args) => demo::run_service(&args).map_err(Failure::from),

@@ -6,4 +6,5 @@ pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod lists;
 pub(crate) mod live;
+pub(crate) mod rules;
 pub(crate) mod run;

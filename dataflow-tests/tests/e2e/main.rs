@@ -25,6 +25,7 @@ mod rates;
 mod readers;
 mod reduced;
 mod rows;
+mod rules;
 mod servers;
 mod sinks;
 mod store;
