@@ -72,7 +72,7 @@ struct Entry {
 
 /// An entry as it outlives a restart. Which rules fire is known from their states.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SavedEntry {
+pub(super) struct SavedEntry {
     labels: Labels,
     started_unix_ns: i64,
     resolved_unix_ns: Option<i64>,

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::file::{AlertParts, Group, Rule, RuleKind, Text};
 use crate::labels::Labels;
-pub use board::{Notice, NoticeKind};
-pub use machine::{Machine, RuleError, Step};
+pub use board::{INCOMPLETE, Notice, NoticeKind};
+pub use machine::{Counters, Machine, RuleError, Step};
 pub use rows::{Columns, Row};
 pub use set::{Listed, RuleId, RuleSet, Saved, Settings};
 
