@@ -378,10 +378,10 @@ impl NodeCore {
         let now_unix_ns = tick_unix_ns(now_ms);
         let mut covers = i64::MIN;
         let mut least = i64::MAX;
-        for exchange in 0..plan.sends.len() {
+        for (exchange, &had_to_ms) in had_to_ms.iter().enumerate() {
             let Some(source) = plan.source(exchange) else { return by_table };
             let from = source.window().sliding(None).map(|window| window.start_at(now_unix_ns));
-            let covered = self.covers_exchange(source.table(), had_to_ms[exchange], &source);
+            let covered = self.covers_exchange(source.table(), had_to_ms, &source);
             least = least.min(covered);
             // A shorter window that is covered as a whole says nothing of the longer ones.
             if from.is_none_or(|from| covered > from.saturating_add(1)) {
