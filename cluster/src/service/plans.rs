@@ -14,8 +14,7 @@ use crate::planner::ScriptRequest;
 
 /// Plans that are kept: more than views may run. The one that was not asked for longest goes first.
 const ENTRIES_MAX: usize = 512;
-/// Their bytes in all, so that a few hundred of usual size have room. One that is more than an eighth of it is not
-/// kept.
+/// Their bytes in all. One that is more than an eighth of it is not kept: the others would have to go.
 const BYTES_MAX: usize = 32 << 20;
 /// A plan is held as such, as identity, cut in two and as programs, with texts and allocations of its
 /// operators: so many times what it is as text.
