@@ -173,7 +173,8 @@ impl QueryShared {
     /// All refreshes up to `tick_ms` are done now. Several at once are as late as the last one: those before
     /// it were passed over, or said at the same time.
     fn count_refreshes(&self, old_ms: u64, tick_ms: u64, now_unix_ns: i64) {
-        let from_ms = if old_ms == NO_FRONTIER { tick_ms - self.refresh_ms.min(tick_ms) } else { old_ms };
+        let from_ms =
+            if old_ms == NO_FRONTIER { tick_ms - self.refresh_ms.min(tick_ms) } else { old_ms };
         let count = (tick_ms - from_ms) / self.refresh_ms;
         let late_ns = now_unix_ns.saturating_sub(tick_unix_ns(tick_ms));
         let late_ns = u64::try_from(late_ns).unwrap_or(0);

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 const MAGIC: [u8; 4] = *b"WEIR";
 /// Raised with every change of a message's form.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 /// No message is larger: senders split before this.
 pub const MESSAGE_BYTES_MAX: u64 = 64 << 20;
 const HEADER_BYTES: usize = 6;

@@ -8,6 +8,7 @@
 mod budget;
 mod compiles;
 mod coordinator_actor;
+pub mod figures;
 mod health;
 mod inbox;
 mod maintained;
@@ -23,7 +24,7 @@ mod settled;
 mod sinks;
 pub mod stats;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tracing::error;
@@ -35,9 +36,11 @@ use weir_types::Clock;
 pub use budget::{Admitted, Client, ReaderCounters, ReaderLimits, Readers};
 pub use compiles::{CompileLimits, Compiles, NotCompiled};
 pub use coordinator_actor::{
-    AvailableTables, CoordinatorActor, FeedRow, ListFeeds, ListNodes, ListQueries, NodeRow,
-    QueryRow, Refusal, Since, Subscribe, Subscribed, TestPanic, Unsubscribe, Wanted,
+    AvailableTables, CoordinatorActor, FeedRow, ListFeeds, ListNodes, ListQueries, Locate, Located,
+    NodeRow, QueryRow, Refusal, Since, Sought, Subscribe, Subscribed, TestPanic, Unsubscribe,
+    Wanted,
 };
+pub use figures::Figures;
 pub use health::{ActorSummary, Health};
 pub use message::Outgoing;
 pub use orders::{AskOrder, GiveOrder};
@@ -82,6 +85,8 @@ pub struct Service {
     pub compiles: Arc<Compiles>,
     /// What functions left out.
     pub cut_totals: CutTotals,
+    /// What runs, operator by operator.
+    pub figures: Arc<Figures>,
     /// False while sources start: a table that nothing produces may still come.
     pub settled: Settled,
 }
@@ -115,11 +120,15 @@ impl Service {
         let book = Arc::new(Book::new(Some(config.retention_ns)));
         let cut_totals = book.cut_totals();
         let (tell_settled, settled) = Settled::new();
+        let registry: Arc<Mutex<registry::Registry>> = Arc::default();
+        let figures = Figures::new(Arc::clone(&engine), Arc::clone(&registry), Arc::clone(&clock));
+        let figures = Arc::new(figures);
         let shared = Shared {
             generations: Arc::clone(&engine),
             engine_part,
             router: Arc::clone(&router),
-            registry: Arc::default(),
+            registry,
+            figures: Arc::clone(&figures),
             clock: Arc::clone(&clock),
             tick_ms: config.tick_ms,
             snapshots: config.snapshots,
@@ -163,6 +172,7 @@ impl Service {
             tick_ms: config.tick_ms,
             compiles: Compiles::new(config.compiles),
             cut_totals,
+            figures,
             settled,
         })
     }

@@ -25,6 +25,7 @@ mod rates;
 mod readers;
 mod reduced;
 mod rows;
+mod seen;
 mod servers;
 mod sinks;
 mod unix;
