@@ -11,6 +11,8 @@ use crate::client::Connection;
 use crate::failure::Failure;
 use crate::{output, script};
 
+/// Longer texts of operators are cut: the figures behind them are what people look for. JSON has all of it.
+const TEXT_CHARS_MAX: usize = 100;
 /// Deepest indentation: a plan can be deeper than a terminal is wide.
 const INDENT_MAX: usize = 24;
 
@@ -124,10 +126,18 @@ fn head(answer: &Json) -> String {
     )
 }
 
+fn cut(text: &str) -> String {
+    let mut short: String = text.chars().take(TEXT_CHARS_MAX).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
+
 fn line(depth: usize, operator: &Json, is_new: bool) -> String {
     let arrow = if depth == 0 { "" } else { "-> " };
     let indent = " ".repeat(3 * depth.min(INDENT_MAX));
-    let what = text(operator, "text");
+    let what = cut(text(operator, "text"));
     let whose = match text(operator, "part") {
         "feed" => match operator["readers"].as_array().map_or(0, Vec::len) {
             0 | 1 => format!(" [feed {}]", operator["feed"]),

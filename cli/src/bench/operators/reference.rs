@@ -150,7 +150,7 @@ fn quantile(rows: &[Row], q: f64) -> i64 {
 }
 
 pub(super) fn medians(rows: &[Row]) -> Rows {
-    per_key(rows, |rows| vec![Value::Float64(quantile(rows, 0.5) as f64)])
+    per_key(rows, |rows| vec![int(quantile(rows, 0.5))])
 }
 
 pub(super) fn above_half(rows: &[Row]) -> Rows {

@@ -202,8 +202,8 @@ declare! {
         readers: Int None "Who reads it now.",
         rows_in: Int None "Changes that its operators took from feeds.",
         rows_out: Int None "Changed rows of its outputs.",
-        held_bytes: Int Bytes "What its own operators keep, and what waits for them.",
-        busy: Int DurationNs "Time spent in its own operators; that of feeds is in weir_feeds.",
+        held_bytes: Int Bytes "Bytes that its own operators keep, and that wait for them.",
+        busy: Int DurationNs "Time spent in its own operators, ns; that of feeds is in weir_feeds.",
         interval: Int DurationNs "Time since the row before, ns.",
     }
 }
@@ -220,7 +220,7 @@ declare! {
         kind: Label None "What it does.",
         rows_in: Int None "Rows, or changes, that it took.",
         rows_out: Int None "Rows, or changes, that it gave.",
-        held_bytes: Int Bytes "What it keeps, and what waits for it.",
+        held_bytes: Int Bytes "Bytes that it keeps, and that wait for it.",
         busy: Int DurationNs "Time spent in it, ns.",
         interval: Int DurationNs "Time since the row before, ns.",
     }
@@ -238,8 +238,8 @@ declare! {
         readers: Int None "Queries that read it now.",
         rows_in: Int None "Rows that nodes scanned for it.",
         rows_out: Int None "Changes that its windows told to each reader.",
-        held_bytes: Int Bytes "What its operators keep, and what waits for them, on nodes and in the cluster part.",
-        busy: Int DurationNs "Time spent in its operators, on nodes and in the cluster part.",
+        held_bytes: Int Bytes "Bytes that its operators keep, and that wait for them, on nodes and in the cluster part.",
+        busy: Int DurationNs "Time spent in its operators, ns, on nodes and in the cluster part.",
         interval: Int DurationNs "Time since the row before, ns.",
     }
 }
