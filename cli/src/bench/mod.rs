@@ -10,6 +10,7 @@ mod let_workload;
 mod operators;
 mod programs;
 mod reference;
+mod rehydrate;
 mod views;
 
 use std::path::PathBuf;
@@ -30,6 +31,8 @@ pub(crate) struct BenchArgs {
 pub(crate) enum BenchCommand {
     /// The LET workload, from PxL text through compiler and engine.
     Let(LetArgs),
+    /// The first answer over a history: how soon, and what another view notices of it.
+    Rehydrate(RehydrateArgs),
     /// The agent's own cost on real traffic.
     Capture(CaptureArgs),
     /// What views and their subscribers cost over real traffic.
@@ -68,6 +71,19 @@ pub(crate) struct LetArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct RehydrateArgs {
+    /// Events per second of event time, in the history and meanwhile.
+    #[arg(long, default_value_t = 25_000)]
+    pub(crate) rate: u64,
+    /// Seconds of history.
+    #[arg(long, default_value_t = 300)]
+    pub(crate) seconds: u64,
+    /// Worker threads of each engine part.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) workers: usize,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct CaptureArgs {
     /// Requests per second; 0 means as fast as it goes.
     #[arg(long, default_value_t = 2_000)]
@@ -96,6 +112,7 @@ pub(crate) struct CompileArgs {
 pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     match args.what {
         BenchCommand::Let(args) => let_workload::run(&args),
+        BenchCommand::Rehydrate(args) => rehydrate::run(&args),
         BenchCommand::Capture(args) => capture::run(&args),
         BenchCommand::Views(args) => views::run(&args),
         BenchCommand::Operators(args) => operators::run(&args),

@@ -153,7 +153,7 @@ fn line(depth: usize, operator: &Json, is_new: bool) -> String {
         return format!("{indent}{arrow}{what}{whose}  (as above)\n");
     }
     if operator["kind"].is_null() {
-        // A union of different inputs is no operator of its own: streams run side by side.
+        // No operator of its own: streams side by side, or done in one with what stands above it.
         return format!("{indent}{arrow}{what}{whose}\n");
     }
     format!(

@@ -25,9 +25,9 @@ pub(super) async fn of_script(
     state: web::Data<ApiState>,
     request: web::Json<ScriptRequest>,
 ) -> Answer {
-    let request = ScriptRequest { stale_ok: true, ..request.into_inner() };
+    let request = request.into_inner();
     let asks_refresh = request.refresh_ms.is_some();
-    let wanted = Wanted::Once { stale: true };
+    let wanted = Wanted::Stale { within_ms: 0 };
     let installable = prepare(&state.service, &request, wanted).await?;
     let prepared = installable.prepared;
     // As it was rounded to ticks.

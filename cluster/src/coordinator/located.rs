@@ -7,7 +7,6 @@ use weir_types::plan::OpId;
 use weir_types::split::{NodeOp, NodePlan, Source, SplitPlan};
 
 use super::Coordinator;
-use crate::feed::Shared;
 
 /// A source of a plan, as it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,11 +19,14 @@ pub struct LocatedSource {
 }
 
 impl Coordinator {
-    /// By the numbers of the plan's sources; `None` for one that nothing receives now.
+    /// What `query` reads, by the numbers of its plan's sources; `None` for one that nothing receives now.
     #[must_use]
-    pub fn located(&self, split: &SplitPlan, refresh_ms: u64) -> Vec<Option<LocatedSource>> {
+    pub fn located(&self, query: QueryId, split: &SplitPlan) -> Vec<Option<LocatedSource>> {
+        let reads = |at: &&FeedExchange| {
+            self.feeds.get(&at.feed).is_some_and(|feed| feed.readers.contains(&query))
+        };
         let located = |source: &Source| {
-            let at = *self.by_source.get(&Shared { refresh_ms, source: source.clone() })?;
+            let at = *self.by_source.get(source)?.values().find(reads)?;
             let feed = self.feeds.get(&at.feed)?;
             let steps = steps_of(&feed.node, feed.node.sends.get(at.exchange as usize)?.from);
             Some(LocatedSource { at, steps, readers: feed.readers.iter().copied().collect() })

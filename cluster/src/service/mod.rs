@@ -15,6 +15,7 @@ mod maintained;
 pub mod message;
 mod orders;
 mod outbox;
+mod plans;
 mod prepare;
 mod quarantine;
 mod query_actor;
@@ -37,8 +38,8 @@ pub use budget::{Admitted, Client, ReaderCounters, ReaderLimits, Readers};
 pub use compiles::{CompileLimits, Compiles, NotCompiled};
 pub use coordinator_actor::{
     AvailableTables, CoordinatorActor, FeedRow, ListFeeds, ListNodes, ListQueries, Locate, Located,
-    NodeRow, QueryRow, Refusal, Since, Sought, Subscribe, Subscribed, TestPanic, Unsubscribe,
-    Wanted,
+    NodeRow, QueryRow, RUN_JOINS_WITHIN_MS, Refusal, Since, Sought, Subscribe, Subscribed,
+    TestPanic, Unsubscribe, Wanted,
 };
 pub use figures::Figures;
 pub use health::{ActorSummary, Health};
@@ -46,6 +47,7 @@ pub use message::Outgoing;
 pub use orders::{AskOrder, GiveOrder};
 pub(crate) use outbox::OutboxReader;
 pub use outbox::{Outbox, Popped};
+pub use plans::Plans;
 pub use prepare::{Installable, prepare};
 pub use registry::ViewId;
 pub use settled::Settled;
@@ -83,6 +85,8 @@ pub struct Service {
     pub clock: Arc<dyn Clock>,
     pub tick_ms: u64,
     pub compiles: Arc<Compiles>,
+    /// What is asked for again compiles nothing.
+    pub plans: Arc<Plans>,
     /// What functions left out.
     pub cut_totals: CutTotals,
     /// What runs, operator by operator.
@@ -101,21 +105,7 @@ impl Service {
     ) -> Result<Service, weir_engine::EngineError> {
         let switch = root.child("cluster");
         let router = Arc::new(Router::default());
-        let emit = Arc::clone(&router);
-        let engine = Generations::start(
-            EngineConfig {
-                workers: config.workers,
-                retention_ns: Some(config.retention_ns),
-                test_faults: config.test_faults,
-                limits: config.queries.clone(),
-                ..EngineConfig::new("cluster")
-            },
-            Arc::new(move |_generation, event| emit.emit(event)),
-        )?;
-        let engine = Arc::new(engine);
-        let stopped = Arc::clone(&engine);
-        let engine_part = switch.part("engine", Stop::call(STOP_MAX, move || stopped.stop()));
-        engine_part.running();
+        let (engine, engine_part) = start_engine(config, &router, &switch)?;
         let bus: Arc<BusCounters> = Arc::default();
         let book = Arc::new(Book::new(Some(config.retention_ns)));
         let cut_totals = book.cut_totals();
@@ -171,11 +161,36 @@ impl Service {
             clock,
             tick_ms: config.tick_ms,
             compiles: Compiles::new(config.compiles),
+            plans: Arc::default(),
             cut_totals,
             figures,
             settled,
         })
     }
+}
+
+/// The cluster part's engine, whose events go through the router.
+fn start_engine(
+    config: &ServiceConfig,
+    router: &Arc<Router>,
+    switch: &KillSwitch,
+) -> Result<(Arc<Generations>, Part), weir_engine::EngineError> {
+    let emit = Arc::clone(router);
+    let engine = Generations::start(
+        EngineConfig {
+            workers: config.workers,
+            retention_ns: Some(config.retention_ns),
+            test_faults: config.test_faults,
+            limits: config.queries.clone(),
+            ..EngineConfig::new("cluster")
+        },
+        Arc::new(move |_generation, event| emit.emit(event)),
+    )?;
+    let engine = Arc::new(engine);
+    let stopped = Arc::clone(&engine);
+    let engine_part = switch.part("engine", Stop::call(STOP_MAX, move || stopped.stop()));
+    engine_part.running();
+    Ok((engine, engine_part))
 }
 
 /// A part that takes longer to stop is left behind. Engines finish the step that they are at.

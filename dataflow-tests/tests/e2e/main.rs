@@ -28,6 +28,7 @@ mod rows;
 mod seen;
 mod servers;
 mod sinks;
+mod store;
 mod unix;
 
 /// True if this machine lets us capture and has nginx; says why not otherwise.

@@ -12,8 +12,8 @@ use weir_types::split::ExchangeId;
 
 use super::publish::Publisher;
 use super::{
-    Feeds, RowStream, Sources, aggregate, join, limit, output, pane_window, row_window, rowwise,
-    source, union,
+    Feeds, RowStream, Sources, aggregate, join, limit, newest_window, output, pane_window,
+    row_window, rowwise, source, union,
 };
 use crate::prepare::{FeedProgram, QueryOp, QueryProgram, ReceiveSpec, ShapeSpec};
 use crate::query::Env;
@@ -46,7 +46,10 @@ fn receive<'s>(
     let (stream, handle) = source::changes(scope, env);
     sources.exchanges.push((exchange, handle));
     match &spec.shape {
-        ShapeSpec::Rows { .. } => row_window::row_window(env, stream, spec.sliding, publisher),
+        ShapeSpec::Rows => row_window::row_window(env, stream, spec.sliding, publisher),
+        ShapeSpec::Newest(newest) => {
+            newest_window::newest_window(env, stream, spec, *newest, publisher)
+        }
         ShapeSpec::Partial(agg) => {
             pane_window::pane_window(env, stream, agg, spec.sliding, publisher)
         }
@@ -61,11 +64,15 @@ pub(super) fn query<'s>(
     probe: &ProbeHandle<u64>,
     sources: &mut Sources,
 ) {
-    let mut done: Vec<RowStream<'s>> = Vec::with_capacity(program.ops.len());
+    let mut done: Vec<Option<RowStream<'s>>> = Vec::with_capacity(program.ops.len());
     for (pos, op) in program.ops.iter().enumerate() {
         env.build(OperatorPlace::Op(pos));
-        let rows = |input: OpId| done[input].clone();
+        let rows = |input: OpId| rows_of(&done, input);
         let stream = match op {
+            QueryOp::Nothing => {
+                done.push(None);
+                continue;
+            }
             QueryOp::Import(at) => {
                 let (stream, handle) = source::import(scope, env);
                 // Without a feed the query has failed already, yet all workers build the same.
@@ -87,12 +94,16 @@ pub(super) fn query<'s>(
             // All of its rows meet on one worker; different limits on different ones.
             QueryOp::Limit(input, spec) => limit::limit(env, rows(*input), spec, pos as u64),
         };
-        done.push(stream);
+        done.push(Some(stream));
     }
     for (at, (op, table)) in program.outputs.iter().enumerate() {
         env.build(OperatorPlace::Output(at));
-        output::output(env, done[*op].clone(), table).probe_with(probe);
+        output::output(env, rows_of(&done, *op), table).probe_with(probe);
     }
+}
+
+fn rows_of<'s>(done: &[Option<RowStream<'s>>], op: OpId) -> RowStream<'s> {
+    done[op].clone().expect("what became a part of its one reader is read by nobody else")
 }
 
 /// An input that is read several times is read once, with a weight: frames that were appended to
@@ -101,12 +112,12 @@ fn united<'s>(
     scope: Scope<'s, u64>,
     env: &Rc<Env>,
     inputs: &[OpId],
-    done: &[RowStream<'s>],
+    done: &[Option<RowStream<'s>>],
 ) -> RowStream<'s> {
     let mut copies: BTreeMap<OpId, i64> = BTreeMap::new();
     for &input in inputs {
         *copies.entry(input).or_default() += 1;
     }
-    let one = |(input, copies): (OpId, i64)| union::rows(env, done[input].clone(), copies);
+    let one = |(input, copies): (OpId, i64)| union::rows(env, rows_of(done, input), copies);
     scope.concatenate(copies.into_iter().map(one).collect::<Vec<_>>())
 }

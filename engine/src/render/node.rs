@@ -9,7 +9,7 @@ use timely::dataflow::operators::probe::Handle as ProbeHandle;
 use weir_types::figures::OperatorPlace;
 use weir_types::split::ExchangeId;
 
-use super::{BatchStream, Sources, rowwise, scan, send};
+use super::{BatchStream, Sources, rowwise, scan, send, send_newest};
 use crate::prepare::{NodeProgram, NodeStep, ShapeSpec};
 use crate::query::Env;
 
@@ -36,15 +36,15 @@ pub(super) fn render<'s>(
     for (exchange, spec) in (0 as ExchangeId..).zip(&program.sends) {
         env.build(OperatorPlace::Exchange(exchange));
         let stream = done[spec.from].clone();
+        let packer = || send::RowPacker {
+            types: spec.types.clone(),
+            time: spec.time,
+            sliding: spec.sliding,
+        };
         let sent = match &spec.shape {
-            ShapeSpec::Rows { rows_max } => {
-                let packer = send::RowPacker {
-                    types: spec.types.clone(),
-                    time: spec.time,
-                    sliding: spec.sliding,
-                    rows_max: *rows_max,
-                };
-                send::rows(env, stream, exchange, packer)
+            ShapeSpec::Rows => send::rows(env, stream, exchange, packer()),
+            ShapeSpec::Newest(newest) => {
+                send_newest::newest(env, stream, exchange, packer(), *newest)
             }
             ShapeSpec::Partial(agg) => {
                 send::partials(env, stream, exchange, agg, spec.time, spec.sliding)

@@ -103,7 +103,7 @@ impl Handler<Locate> for CoordinatorActor {
             let registry = self.registry();
             let view = match &sought {
                 Sought::Number(query) => registry.by_run(*query),
-                Sought::Plan(plan, None) => registry.find_any(plan, u64::MAX),
+                Sought::Plan(plan, None) => registry.find_quickest(plan),
                 Sought::Plan(plan, Some(refresh_ms)) => registry.find(plan, *refresh_ms),
             };
             let Some(entry) = view.and_then(|view| registry.get(view)) else {
@@ -112,7 +112,7 @@ impl Handler<Locate> for CoordinatorActor {
             let row = QueryRow { subscribers: entry.subscribers.len(), ..entry.row.clone() };
             (row, Arc::clone(&entry.ready.split))
         };
-        let sources = self.core.located(&split, row.refresh_ms);
+        let sources = self.core.located(row.query, &split);
         MessageResult(Some(Located { row, split, sources }))
     }
 }
