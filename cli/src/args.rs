@@ -226,6 +226,12 @@ pub(crate) struct ExplainArgs {
     pub(crate) stage: Option<String>,
     #[arg(short, long, default_value = "text", value_parser = ["text", "json"])]
     pub(crate) output: String,
+    /// The dataflow as it runs on the server: rows, bytes and time of each operator.
+    #[arg(long, conflicts_with = "stage")]
+    pub(crate) live: bool,
+    /// With --live: the view of this refresh [default: the one that refreshes most often].
+    #[arg(long, value_parser = parse_duration, requires = "live")]
+    pub(crate) refresh: Option<Duration>,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ mod cuts;
 mod entities;
 mod frontiers;
 mod inbound;
+mod located;
 mod orders;
 mod ready;
 mod wanted;
@@ -35,6 +36,7 @@ pub use answers::Identity;
 pub use completeness::Book;
 pub use cuts::{CutTotals, FUNCTIONS};
 pub use inbound::{BusCounters, Outcome};
+pub use located::LocatedSource;
 pub use ready::ReadyPlan;
 
 use self::answers::Readers;

@@ -7,6 +7,7 @@ mod answers;
 mod backfill;
 mod changes;
 mod config;
+mod figures;
 mod kept;
 mod names;
 mod queries;
@@ -405,6 +406,7 @@ impl NodeCore {
         let mut running: Vec<(QueryId, Epoch)> =
             self.queries.values().map(|query| (query.name, query.epoch)).collect();
         running.sort_unstable();
+        let (figures, figures_left_out) = self.figures();
         self.send(FromNode::Status {
             tick_ms: self.last_tick_ms,
             tables,
@@ -416,6 +418,8 @@ impl NodeCore {
             losses_told: self.ledger.told_total(),
             entities_told: self.entities.told_total(),
             ordered: self.orders.outcomes(),
+            figures,
+            figures_left_out,
         });
     }
 

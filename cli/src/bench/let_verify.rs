@@ -286,6 +286,8 @@ mod tests {
             refresh: Duration::from_millis(REFRESH_MS),
             paced: false,
             verify: true,
+            against: None,
+            pairs: 1,
         }
     }
 

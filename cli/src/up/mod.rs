@@ -26,7 +26,7 @@ use weir_cluster::view::SnapshotLimits;
 use weir_engine::Limits;
 use weir_node::agent::Agent;
 use weir_node::runtime::{NodeConfig, NodeRuntime};
-use weir_node::sources::{Sources, SourcesConfig};
+use weir_node::sources::{OwnRows, Sources, SourcesConfig, TellOwnRows};
 use weir_node::store::{FileStore, Keeper};
 use weir_proto::NodeInfo;
 use weir_proto::bus::in_process;
@@ -263,6 +263,8 @@ fn start_parts(args: &UpArgs, bound: SocketAddr, data: &DataDir) -> Result<Parts
             &args.redact_name,
             Some(weir_engine::push_without_pii),
         ),
+        // Once the cluster part is there.
+        own_rows: None,
     };
     let (node_port, cluster_port) = in_process();
     let config = ServiceConfig {
@@ -286,7 +288,8 @@ fn start_parts(args: &UpArgs, bound: SocketAddr, data: &DataDir) -> Result<Parts
     let switch = KillSwitch::root("weir");
     let service = Service::start(&config, cluster_port, clock.clone(), &switch)
         .context("could not start the cluster part")?;
-    let sources = Arc::new(Sources::new(sources_config.clone()));
+    let own_rows = Some(own_rows(&service));
+    let sources = Arc::new(Sources::new(SourcesConfig { own_rows, ..sources_config.clone() }));
     let ending = sources.clone();
     let incarnation = u64::try_from(clock.now_unix_ns()).unwrap_or(0);
     let info = NodeInfo::named(&sources_config.hostname, incarnation, ASID);
@@ -305,6 +308,19 @@ fn start_parts(args: &UpArgs, bound: SocketAddr, data: &DataDir) -> Result<Parts
     let node = NodeRuntime::start(node_config, &sources.all(), node_port, clock, &switch)
         .context("could not start the node part")?;
     Ok(Parts { service, node, switch })
+}
+
+/// What the cluster part's samples of the running dataflows are in rows.
+fn own_rows(service: &Service) -> TellOwnRows {
+    let figures = service.figures.clone();
+    Arc::new(move |after_unix_ns| {
+        let sample = figures.now();
+        (sample.at_unix_ns > after_unix_ns).then(|| OwnRows {
+            at_unix_ns: sample.at_unix_ns,
+            batches: sample.rows(),
+            left_out_total: figures.left_out_total(),
+        })
+    })
 }
 
 /// Blocks until they have detached, which takes seconds, and says how far they are.

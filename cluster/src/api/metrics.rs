@@ -138,6 +138,8 @@ pub(super) async fn metrics_text(state: &ApiState) -> Result<String, ApiError> {
     let mut text = text_of(&nodes_of(state).await?);
     push_self_metrics(&mut text, &stats_json(state).await?);
     push_sinks(&mut text, &state.service.sinks.rows());
+    let figures = &state.service.figures;
+    super::operators::write_metrics(&mut text, &figures.now(), figures.left_out_total());
     super::parts::write_metrics(&mut text, &state.service.health.tree());
     state.counters.write_metrics(&mut text, state.sessions.count());
     Ok(text)

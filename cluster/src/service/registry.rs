@@ -66,6 +66,11 @@ impl Registry {
         self.by_plan.get(plan)?.get(&refresh_ms).copied()
     }
 
+    /// The view of this plan that refreshes most often.
+    pub(crate) fn find_quickest(&self, plan: &Arc<PlanIdentity>) -> Option<ViewId> {
+        self.by_plan.get(plan)?.values().next().copied()
+    }
+
     /// The view that gives a reader what it wants.
     pub(crate) fn find_for(&self, plan: &Prepared, wanted: Wanted, now_ms: u64) -> Option<ViewId> {
         let identity = &plan.identity;

@@ -26,6 +26,7 @@ mod readers;
 mod reduced;
 mod rows;
 mod rules;
+mod seen;
 mod servers;
 mod sinks;
 mod store;

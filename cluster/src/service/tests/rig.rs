@@ -114,6 +114,8 @@ impl FakeNode {
             losses_told: 0,
             entities_told: self.entities_told,
             ordered: Vec::new(),
+            figures: Vec::new(),
+            figures_left_out: 0,
         });
     }
 
