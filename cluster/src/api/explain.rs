@@ -202,7 +202,7 @@ impl Operators<'_> {
             all.filter(here).collect::<Vec<_>>()
         };
         let window = found(place, false);
-        self.add((id, "feed", &texts.receive), &[send_id.clone()], &window, shared);
+        self.add((id, "feed", &texts.receive), std::slice::from_ref(&send_id), &window, shared);
         let nodes = |running: &[&OperatorNow]| json!({ "feed": at.feed, "nodes": running.len() });
         let send = found(place, true);
         let last = steps.last().map(|op| step_id(*op));
