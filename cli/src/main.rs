@@ -37,6 +37,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Run(args) => cmd::run::run(&connection, args),
         Command::Live(args) => cmd::live::run(&connection, args),
         Command::Check(args) => cmd::check::run(args),
+        Command::Explain(args) if args.live => cmd::explain_live::run(&connection, args),
         Command::Explain(args) => cmd::explain::run(args),
         Command::Scripts(args) => cmd::lists::scripts(args),
         Command::Schema(args) => cmd::lists::schema(args),

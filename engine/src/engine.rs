@@ -9,6 +9,7 @@ use timely::communication::WorkerGuards;
 use weir_functions::cuts::Cuts;
 use weir_types::PackedRow;
 use weir_types::batch::RecordBatch;
+use weir_types::figures::QueryFigures;
 use weir_types::metadata::{MetadataSnapshot, Wanted};
 use weir_types::plan::OpId;
 use weir_types::split::{Change, ExchangeId};
@@ -307,6 +308,19 @@ impl Engine {
             tables: self.shared.tables(),
             cuts: self.shared.cuts(),
         }
+    }
+
+    /// What every query does, operator by operator.
+    #[must_use]
+    pub fn figures(&self) -> Vec<QueryFigures> {
+        let queries = self.shared.queries();
+        let figures = queries.iter().map(|query| QueryFigures {
+            query: query.id,
+            refresh_ms: query.refresh_ms,
+            refreshes: query.refresh_figures(),
+            operators: query.operator_figures(),
+        });
+        figures.collect()
     }
 
     /// True if a worker thread died. Every query has then failed and `Died` been said; a new engine is

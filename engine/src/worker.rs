@@ -164,9 +164,9 @@ impl Worker<'_> {
             }
             Command::Replay { query, table, batches, held } => {
                 if let Some((installed, _)) = self.queries.get(&query) {
-                    for (tick_ms, batch) in &batches {
-                        let tick_ms = installed.admission_tick(*tick_ms);
-                        installed.sources.push_rows(&table, tick_ms, batch, Some(&held));
+                    for (admitted_ms, batch) in &batches {
+                        let ticks_ms = [installed.admission_tick(*admitted_ms), *admitted_ms];
+                        installed.sources.push_rows(&table, ticks_ms, batch, Some(&held));
                     }
                 }
             }
@@ -281,8 +281,8 @@ impl Worker<'_> {
             let Some(batch) = batch else { continue };
             for (installed, _) in self.queries.values() {
                 if number >= installed.first_batch {
-                    let tick_ms = installed.admission_tick(tick_ms);
-                    installed.sources.push_rows(&table, tick_ms, &batch, None);
+                    let ticks_ms = [installed.admission_tick(tick_ms), tick_ms];
+                    installed.sources.push_rows(&table, ticks_ms, &batch, None);
                 }
             }
         }

@@ -14,6 +14,11 @@ fn blocks() -> Vec<&'static str> {
     blocks.map(|rest| rest.split("```").next().unwrap()).collect()
 }
 
+/// Lines as they were printed.
+fn text(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
 fn write(dir: &Path, name: &str, text: &str) -> String {
     let path = dir.join(name);
     std::fs::write(&path, text).unwrap();
@@ -29,21 +34,21 @@ fn the_page_holds() {
     let rules = write(dir.path(), "shop.yml", rules);
     let slo = write(dir.path(), "slo.yml", &format!("groups:\n- name: slo\n  rules:\n{slo}"));
     let output = run(&["rules", "check", &rules, &slo], DEADLINE).unwrap();
-    let shown = String::from_utf8_lossy(&output.stdout);
+    let shown = text(&output.stdout);
     let wanted = format!(
         "Checking {rules}\n  SUCCESS: 1 rules found\n\nChecking {slo}\n  SUCCESS: 1 rules found\n\n"
     );
-    assert_eq!((shown.as_ref(), output.status.code()), (wanted.as_str(), Some(0)), "{output:?}");
+    assert_eq!((shown.as_str(), output.status.code()), (wanted.as_str(), Some(0)), "{output:?}");
 
     let good = write(dir.path(), "good.yml", test);
     let output = run(&["rules", "test", &good], DEADLINE).unwrap();
-    let shown = String::from_utf8_lossy(&output.stdout);
+    let shown = text(&output.stdout);
     let wanted = format!("Unit Testing:  {good}\n  SUCCESS\n\n");
-    assert_eq!((shown.as_ref(), output.status.code()), (wanted.as_str(), Some(0)), "{output:?}");
+    assert_eq!((shown.as_str(), output.status.code()), (wanted.as_str(), Some(0)), "{output:?}");
 
     let bad = write(dir.path(), "bad.yml", &test.replace("66.67%", "50%"));
     let output = run(&["rules", "test", &bad], DEADLINE).unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
+    let told = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(
         told.contains("alertname: HighErrorRate, time: 50s") && told.contains("66.67%"),
@@ -83,13 +88,13 @@ fn wrong_files_are_refused_in_their_place() {
         let wrong = write(dir.path(), "wrong.yml", &rule(expr));
         let good = write(dir.path(), "good.yml", "groups: []");
         let output = run(&["rules", "check", &wrong, &good, "/nowhere.yml"], DEADLINE).unwrap();
-        let told = String::from_utf8_lossy(&output.stderr);
+        let told = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert!(
             told.contains(&format!("  FAILED:\n{wrong}:")) && told.contains(wanted),
             "{expr}: {told}"
         );
         assert!(told.contains("/nowhere.yml: could not read"), "{told}");
-        assert!(String::from_utf8_lossy(&output.stdout).contains("SUCCESS: 0 rules found"));
+        assert!(text(&output.stdout).contains("SUCCESS: 0 rules found"));
     }
 }

@@ -9,6 +9,8 @@ mod between;
 mod cluster;
 mod join;
 mod limit;
+mod newest;
+mod newest_window;
 mod node;
 mod output;
 mod pane_window;
@@ -19,10 +21,10 @@ mod rowwise;
 mod runs;
 mod scan;
 mod send;
+mod send_newest;
 mod sliced;
 mod source;
 mod tick;
-mod top_panes;
 mod union;
 mod window;
 
@@ -41,6 +43,7 @@ use weir_types::split::{Change, ExchangeId};
 
 use crate::api::FeedExchange;
 use crate::budget::Gauge;
+use crate::operators::RowCount;
 use crate::prepare::Program;
 use crate::query::Env;
 use crate::queue::PushedBatch;
@@ -53,21 +56,33 @@ use source::SourceHandle;
 #[derive(Clone)]
 struct NodeBatch {
     rows: Rc<RecordBatch>,
+    /// The tick that admitted them, of rows from the history long ago.
+    admitted_ms: u64,
 }
 
 impl NodeBatch {
-    fn new(rows: RecordBatch) -> NodeBatch {
-        NodeBatch { rows: Rc::new(rows) }
+    fn new(rows: RecordBatch, admitted_ms: u64) -> NodeBatch {
+        NodeBatch { rows: Rc::new(rows), admitted_ms }
+    }
+    /// What became of these rows.
+    fn with(&self, rows: RecordBatch) -> NodeBatch {
+        NodeBatch::new(rows, self.admitted_ms)
     }
     fn slice(&self, from: usize, rows: usize) -> NodeBatch {
         if from == 0 && rows == self.rows.num_rows() {
             return self.clone();
         }
-        NodeBatch::new(self.rows.slice(from, rows))
+        self.with(self.rows.slice(from, rows))
     }
     /// Bytes of its rows; of a slice, of the slice alone. Cheap: it is asked at every step.
     fn bytes(&self) -> usize {
         self.rows.columns().iter().map(column_bytes).sum()
+    }
+}
+
+impl RowCount for NodeBatch {
+    fn rows(&self) -> usize {
+        self.rows.num_rows()
     }
 }
 
@@ -103,18 +118,20 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// `held`: what counts them, if they were counted before.
+    /// Rows that are seen from `tick_ms` on and were admitted then or before. `held`: what counts them, if they
+    /// were counted before.
     pub(crate) fn push_rows(
         &self,
         table: &str,
-        tick_ms: u64,
+        [tick_ms, admitted_ms]: [u64; 2],
         batch: &Arc<PushedBatch>,
         held: Option<&Arc<Gauge>>,
     ) {
         for (_, handle) in self.scans.iter().filter(|(name, _)| &**name == table) {
             let bytes = usize::try_from(batch.bytes).unwrap_or(usize::MAX);
             let held = held.map_or_else(|| handle.count_arrived(bytes), Arc::clone);
-            handle.push(tick_ms, (Arc::clone(batch), 0), held);
+            let arrived = Arrived { batch: Arc::clone(batch), admitted_ms, from: 0 };
+            handle.push(tick_ms, arrived, held);
         }
     }
 

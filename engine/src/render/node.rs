@@ -6,9 +6,10 @@ use std::sync::Arc;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::Probe;
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
+use weir_types::figures::OperatorPlace;
 use weir_types::split::ExchangeId;
 
-use super::{BatchStream, Sources, rowwise, scan, send};
+use super::{BatchStream, Sources, rowwise, scan, send, send_newest};
 use crate::prepare::{NodeProgram, NodeStep, ShapeSpec};
 use crate::query::Env;
 
@@ -20,7 +21,8 @@ pub(super) fn render<'s>(
     sources: &mut Sources,
 ) {
     let mut done: Vec<BatchStream<'s>> = Vec::with_capacity(program.steps.len());
-    for step in &program.steps {
+    for (at, step) in program.steps.iter().enumerate() {
+        env.build(OperatorPlace::Op(at));
         let stream = match step {
             NodeStep::Scan(spec) => {
                 let (stream, handle) = scan::scan(scope, env, spec);
@@ -32,16 +34,17 @@ pub(super) fn render<'s>(
         done.push(stream);
     }
     for (exchange, spec) in (0 as ExchangeId..).zip(&program.sends) {
+        env.build(OperatorPlace::Exchange(exchange));
         let stream = done[spec.from].clone();
+        let packer = || send::RowPacker {
+            types: spec.types.clone(),
+            time: spec.time,
+            sliding: spec.sliding,
+        };
         let sent = match &spec.shape {
-            ShapeSpec::Rows { rows_max } => {
-                let packer = send::RowPacker {
-                    types: spec.types.clone(),
-                    time: spec.time,
-                    sliding: spec.sliding,
-                    rows_max: *rows_max,
-                };
-                send::rows(env, stream, exchange, packer)
+            ShapeSpec::Rows => send::rows(env, stream, exchange, packer()),
+            ShapeSpec::Newest(newest) => {
+                send_newest::newest(env, stream, exchange, packer(), *newest)
             }
             ShapeSpec::Partial(agg) => {
                 send::partials(env, stream, exchange, agg, spec.time, spec.sliding)

@@ -1,13 +1,17 @@
 //! What the coordinator answers about itself: tables, nodes, queries and feeds. It changes nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use actix::prelude::*;
 use serde::Serialize;
-use weir_proto::QueryId;
 use weir_proto::message::{SourceStatus, TableStatus};
+use weir_proto::{FromNode, QueryId};
+use weir_types::canonical::PlanIdentity;
+use weir_types::split::SplitPlan;
 
 use super::CoordinatorActor;
+use crate::coordinator::LocatedSource;
 
 /// Tables that some node produces, and table functions that are answered.
 #[derive(Message)]
@@ -71,6 +75,48 @@ pub struct FeedRow {
 #[rtype(result = "Vec<FeedRow>")]
 pub struct ListFeeds;
 
+/// Which running query is meant.
+#[derive(Clone, Debug)]
+pub enum Sought {
+    Number(QueryId),
+    /// The one that refreshes most often of this plan; with a refresh, that one.
+    Plan(Arc<PlanIdentity>, Option<u64>),
+}
+
+/// The plan of a running query, and where its sources run.
+#[derive(Message)]
+#[rtype(result = "Option<Located>")]
+pub struct Locate(pub Sought);
+
+#[derive(Clone)]
+pub struct Located {
+    pub row: QueryRow,
+    pub split: Arc<SplitPlan>,
+    /// By the numbers of the plan's sources.
+    pub sources: Vec<Option<LocatedSource>>,
+}
+
+impl Handler<Locate> for CoordinatorActor {
+    type Result = MessageResult<Locate>;
+    fn handle(&mut self, Locate(sought): Locate, _ctx: &mut Self::Context) -> Self::Result {
+        let (row, split) = {
+            let registry = self.registry();
+            let view = match &sought {
+                Sought::Number(query) => registry.by_run(*query),
+                Sought::Plan(plan, None) => registry.find_quickest(plan),
+                Sought::Plan(plan, Some(refresh_ms)) => registry.find(plan, *refresh_ms),
+            };
+            let Some(entry) = view.and_then(|view| registry.get(view)) else {
+                return MessageResult(None);
+            };
+            let row = QueryRow { subscribers: entry.subscribers.len(), ..entry.row.clone() };
+            (row, Arc::clone(&entry.ready.split))
+        };
+        let sources = self.core.located(row.query, &split);
+        MessageResult(Some(Located { row, split, sources }))
+    }
+}
+
 impl Handler<AvailableTables> for CoordinatorActor {
     type Result = MessageResult<AvailableTables>;
     fn handle(&mut self, _message: AvailableTables, _ctx: &mut Self::Context) -> Self::Result {
@@ -129,5 +175,25 @@ impl Handler<ListFeeds> for CoordinatorActor {
             readers: info.readers,
         });
         MessageResult(rows.collect())
+    }
+}
+
+/// Which feeds there are is told so often to those who look at them from outside.
+const FEEDS_TOLD_EVERY_MS: u64 = 500;
+
+impl CoordinatorActor {
+    /// What a node's operators have done goes to whoever takes samples; nothing here depends on it.
+    pub(super) fn take_figures(&self, name: &str, message: &mut FromNode) {
+        if let FromNode::Status { figures, figures_left_out, .. } = message {
+            self.shared.figures.heard(name, std::mem::take(figures), *figures_left_out);
+        }
+    }
+
+    pub(super) fn tell_feeds(&mut self, mono_ms: u64) {
+        let told_ms = self.feeds_told_ms;
+        if told_ms.is_none_or(|told_ms| mono_ms.abs_diff(told_ms) >= FEEDS_TOLD_EVERY_MS) {
+            self.feeds_told_ms = Some(mono_ms);
+            self.shared.figures.set_feeds(self.core.feeds().collect());
+        }
     }
 }

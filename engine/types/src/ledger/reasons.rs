@@ -74,6 +74,11 @@ pub const REASONS: &[ReasonDef] = &[
         Unit::Rows,
         "Rows of network namespaces beyond those that one pass takes.",
     ),
+    of(
+        "operators_full",
+        Unit::Rows,
+        "Operators that a sample of the running dataflows had no room for.",
+    ),
     of("metadata_grace_full", Unit::Rows, "Rows that went on without names: too many waited."),
     // Names: they concern the answers that ask for some.
     of(
