@@ -66,8 +66,7 @@ fn place(rule: &Rule, problem: &ExprProblem, lines: &[&str]) -> Place {
     let Some(expr_line) = rule.expr.lines().nth(problem.line.saturating_sub(1)) else {
         return rule.expr_place;
     };
-    let first = if rule.expr_block { rule.expr_place.line + 1 } else { rule.expr_place.line };
-    let line = first + problem.line.saturating_sub(1);
+    let line = rule.expr_place.line + problem.line.saturating_sub(1);
     let Some(file_line) = lines.get(line.saturating_sub(1)) else { return rule.expr_place };
     match file_line.find(expr_line) {
         Some(indent) if rule.expr_block || rule.expr.lines().count() == 1 => {
@@ -105,7 +104,7 @@ mod tests {
                 ">\n      import px;\n      px.nope()\n",
                 1,
                 20,
-                "f.yml:5:11: group \"g\", rule 1, \"A\": no",
+                "f.yml:6:7: group \"g\", rule 1, \"A\": no",
             ),
         ] {
             let report = run(&format!("{head}{expr}"), line, column);

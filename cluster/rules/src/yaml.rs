@@ -49,7 +49,7 @@ pub(crate) enum Kind {
         text: String,
         /// Without quotes: may be a number, a boolean or nothing.
         plain: bool,
-        /// A `|` block: its lines follow the node's own.
+        /// A `|` block: its lines are the file's, from its place on.
         literal: bool,
     },
     Sequence(Vec<Node>),

@@ -55,7 +55,7 @@ pub struct Rule {
     /// PxL that displays one table.
     pub expr: String,
     pub expr_place: Place,
-    /// The text of `expr` begins on the line after its place (a `|` block).
+    /// A `|` block: its lines are the file's, from its place on.
     pub expr_block: bool,
     /// With the group's.
     pub labels: Vec<Text>,

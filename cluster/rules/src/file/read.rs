@@ -132,8 +132,10 @@ impl Node {
     /// Where a line of this scalar stands, as far as that can be told.
     pub(crate) fn line_of(&self, line: usize) -> Place {
         match &self.kind {
-            // The block begins on the line after its `|`; its column is that of the text.
-            Kind::Scalar { literal: true, .. } => Place { line: self.place.line + line, column: 1 },
+            // Its place is that of its first line of text.
+            Kind::Scalar { literal: true, .. } => {
+                Place { line: self.place.line + line.saturating_sub(1), ..self.place }
+            }
             _ => self.place,
         }
     }

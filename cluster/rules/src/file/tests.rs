@@ -115,7 +115,7 @@ const RULE_MISTAKES: &[(&str, &[&str])] = &[
         "- alert: T\n  expr: up\n  annotations:\n    s: '{{ $foo }}'\n    u: |\n      a\n      {{ .x | nofun }}",
         &[
             r#"7:10: group "a", rule 1, "T": annotation "s": template: __alert_T:1: undefined variable "$foo""#,
-            r#"10:1: group "a", rule 1, "T": annotation "u": template: __alert_T:2: function "nofun" not defined"#,
+            r#"10:9: group "a", rule 1, "T": annotation "u": template: __alert_T:2: function "nofun" not defined"#,
         ],
     ),
     ("- alert: X\n  expr: up\n  for: 1.5h", &[r#"6:10: not a valid duration string: "1.5h""#]),
