@@ -9,11 +9,14 @@ pub(super) const PRELUDE: &str = "import px\n\
     a = df[df.status == 0]\n\
     b = df[df.status == 1]\n";
 
+/// Plain code over the rows.
+type Reference = fn(&[Row]) -> Vec<Vec<Value>>;
+
 pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) script: &'static str,
     /// `None`: compared with a pipeline that is given all rows at once.
-    pub(super) reference: Option<fn(&[Row]) -> Vec<Vec<Value>>>,
+    pub(super) reference: Option<Reference>,
 }
 
 const fn case(

@@ -66,7 +66,7 @@ pub(super) const GIVEN: [&str; 5] = ["$", "$labels", "$externalLabels", "$extern
 /// How a list of nodes ended.
 enum End {
     Text,
-    End,
+    Closed,
     Else(Vec<Placed>),
 }
 
@@ -91,7 +91,7 @@ pub(super) fn parse(text: &str) -> Parsed<(Vec<Node>, bool)> {
     let (nodes, end) = parser.list()?;
     match end {
         End::Text => Ok((nodes, parser.speaks_of_value)),
-        End::End => parser.error("unexpected {{end}}"),
+        End::Closed => parser.error("unexpected {{end}}"),
         End::Else(_) => parser.error("unexpected {{else}}"),
     }
 }
@@ -126,7 +126,7 @@ impl Parser {
                 None => return self.error("missing value for command"),
             };
             match word {
-                "end" if tokens.len() == 1 => return Ok((nodes, End::End)),
+                "end" if tokens.len() == 1 => return Ok((nodes, End::Closed)),
                 "end" => return self.error("unexpected token in end"),
                 "else" => return Ok((nodes, End::Else(tokens[1..].to_vec()))),
                 "if" | "with" => {
@@ -154,7 +154,7 @@ impl Parser {
             let (body, end) = self.list()?;
             arms.push(Arm { pipe, body });
             match end {
-                End::End => break,
+                End::Closed => break,
                 End::Text => return self.error("unexpected EOF"),
                 End::Else(tokens) if tokens.is_empty() => {
                     otherwise = self.last_list()?;
@@ -180,7 +180,7 @@ impl Parser {
         let pipe = self.pipe_of(tokens, "range", 2)?;
         let (body, end) = self.list()?;
         let otherwise = match end {
-            End::End => Vec::new(),
+            End::Closed => Vec::new(),
             End::Else(tokens) if tokens.is_empty() => self.last_list()?,
             End::Else(_) => return self.error("unexpected token in else"),
             End::Text => return self.error("unexpected EOF"),
@@ -193,7 +193,7 @@ impl Parser {
     /// What follows an `else`, up to `end`.
     fn last_list(&mut self) -> Parsed<Vec<Node>> {
         match self.list()? {
-            (nodes, End::End) => Ok(nodes),
+            (nodes, End::Closed) => Ok(nodes),
             (_, End::Text) => self.error("unexpected EOF"),
             (_, End::Else(_)) => self.error("expected end; found {{else}}"),
         }
