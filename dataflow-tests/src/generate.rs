@@ -134,5 +134,6 @@ pub fn feed_of(choices: &mut Choices<'_>) -> Feeding {
         ticks_ms,
         installed_after,
         one_row_slices,
+        groups_max: None,
     }
 }

@@ -220,8 +220,8 @@ impl Worker<'_> {
             let dataflow = self.timely.next_dataflow_index();
             let queries = &self.queries;
             let feeds = |at: FeedExchange| {
-                let (feed, _) = queries.get(&at.feed)?;
-                feed.sources.publisher(at.exchange).cloned()
+                let feed = queries.get(&at.feed);
+                feed.map_or_else(Vec::new, |(feed, _)| feed.sources.publishers_of(at.exchange))
             };
             self.shared.runs(self.local, Some(id));
             let sources = render(self.timely, &env, &feeds);

@@ -272,6 +272,12 @@ impl Coordinated {
         self.queries.get(&query).map(|query| query.views.clone()).unwrap_or_default()
     }
 
+    /// Rows without a group of their own, by table.
+    #[must_use]
+    pub fn overflow(&self, query: QueryId, tick_ms: u64) -> BTreeMap<String, u64> {
+        self.cluster.overflow(query, tick_ms)
+    }
+
     /// The feeds that a query reads.
     #[must_use]
     pub fn feeds_of(&self, query: QueryId) -> BTreeSet<QueryId> {

@@ -11,6 +11,7 @@ mod harness;
 mod losses;
 mod model;
 mod operators;
+mod overflow;
 mod scripts;
 mod sharing;
 mod support;

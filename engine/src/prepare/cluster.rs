@@ -14,6 +14,7 @@ use crate::api::{FeedExchange, Intake, QueryId};
 /// The receiving end of a source.
 #[derive(Clone)]
 pub(crate) struct ReceiveSpec {
+    pub(crate) table: Arc<str>,
     pub(crate) shape: ShapeSpec,
     pub(crate) sliding: Option<SlidingWindow>,
 }
@@ -21,7 +22,8 @@ pub(crate) struct ReceiveSpec {
 impl ReceiveSpec {
     pub(super) fn new(source: &Source, settings: &Settings) -> Result<ReceiveSpec, String> {
         let shape = ShapeSpec::new(&source.shape, &source.sent())?;
-        Ok(ReceiveSpec { shape, sliding: source.window().sliding(settings.retention_ns) })
+        let table = source.table().into();
+        Ok(ReceiveSpec { table, shape, sliding: source.window().sliding(settings.retention_ns) })
     }
 }
 

@@ -6,11 +6,13 @@
 
 mod aggregate;
 mod between;
+mod bounded;
 mod cluster;
 mod join;
 mod limit;
 mod node;
 mod output;
+mod overflow;
 mod pane_window;
 mod partial;
 pub(crate) mod publish;
@@ -150,8 +152,10 @@ impl Sources {
         self.table_functions.iter().for_each(|(_, handle)| handle.open(tick_ms));
     }
 
-    pub(crate) fn publisher(&self, exchange: ExchangeId) -> Option<&Rc<Publisher>> {
-        self.publishers.iter().find(|(id, _)| *id == exchange).map(|(_, publisher)| publisher)
+    /// All of an exchange: its groups and its overflow have a window each.
+    pub(crate) fn publishers_of(&self, exchange: ExchangeId) -> Vec<Rc<Publisher>> {
+        let of_it = self.publishers.iter().filter(|(id, _)| *id == exchange);
+        of_it.map(|(_, publisher)| Rc::clone(publisher)).collect()
     }
     pub(crate) fn publishers(&self) -> impl Iterator<Item = &Publisher> {
         self.publishers.iter().map(|(_, publisher)| &**publisher)
@@ -165,7 +169,7 @@ impl Sources {
 }
 
 /// The feeds that run on this worker.
-pub(crate) type Feeds<'a> = &'a dyn Fn(FeedExchange) -> Option<Rc<Publisher>>;
+pub(crate) type Feeds<'a> = &'a dyn Fn(FeedExchange) -> Vec<Rc<Publisher>>;
 
 /// Builds the dataflow of a part on this worker. All workers do so in the same order.
 pub(crate) fn render(timely: &mut TimelyWorker, env: &Rc<Env>, feeds: Feeds<'_>) -> Sources {
