@@ -10,6 +10,7 @@ use timely::communication::WorkerGuards;
 use weir_functions::cuts::Cuts;
 use weir_types::PackedRow;
 use weir_types::batch::RecordBatch;
+use weir_types::figures::QueryFigures;
 use weir_types::metadata::{MetadataSnapshot, Wanted};
 use weir_types::plan::OpId;
 use weir_types::split::{Change, ExchangeId};
@@ -159,7 +160,7 @@ impl Engine {
             self.shared.pending_bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
             return;
         }
-        self.shared.send(None, Command::Rows { table, batch: Arc::new(batch) }, false);
+        self.shared.tell(&Command::Rows { table, batch: Arc::new(batch) }, false);
     }
 
     /// Back-fill: rows of a table for one query, each batch with the tick that admitted it; what is of a tick
@@ -177,7 +178,7 @@ impl Engine {
         held.set(usize::try_from(bytes).unwrap_or(usize::MAX));
         let held = Arc::new(held);
         let command = Command::Replay { query, table: table.into(), batches, held };
-        self.shared.send(None, command, true);
+        self.shared.tell(&command, true);
     }
 
     /// Counts what waits for a query, until it is let go of.
@@ -339,6 +340,19 @@ impl Engine {
             cuts: self.shared.cuts(),
             overflow_rows_total: self.overflow_rows_total(),
         }
+    }
+
+    /// What every query does, operator by operator.
+    #[must_use]
+    pub fn figures(&self) -> Vec<QueryFigures> {
+        let queries = self.shared.queries();
+        let figures = queries.iter().map(|query| QueryFigures {
+            query: query.id,
+            refresh_ms: query.refresh_ms,
+            refreshes: query.refresh_figures(),
+            operators: query.operator_figures(),
+        });
+        figures.collect()
     }
 
     /// True if a worker thread died. Every query has then failed and `Died` been said; a new engine is

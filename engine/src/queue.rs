@@ -281,6 +281,20 @@ impl EngineShared {
         Ok(())
     }
 
+    /// To every worker of this process, in the same order for all. It is no order: other processes do not hear
+    /// of it.
+    pub(crate) fn tell(&self, command: &Command, wake: bool) {
+        let mut queues = lock(&self.queues);
+        if self.is_dead() {
+            return;
+        }
+        queues.of_workers.iter_mut().for_each(|queue| queue.push(command.clone()));
+        drop(queues);
+        if wake {
+            self.meter.wake_all();
+        }
+    }
+
     /// To one worker; in turn without a choice. `wake`: it should look now rather than with the next
     /// command.
     pub(crate) fn send(&self, worker: Option<usize>, command: Command, wake: bool) {

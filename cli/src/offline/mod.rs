@@ -11,8 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use weir_cluster::planner::{self, Prepared, ScriptRequest};
 use weir_cluster::coordinator::OVERFLOW;
+use weir_cluster::planner::{self, Prepared, ScriptRequest};
 use weir_cluster::view::SnapshotLimits;
 use weir_pxl::table_functions::{self, Answered};
 use weir_sinks::delivery::{Changes, Completeness, Delivery};
@@ -117,12 +117,7 @@ impl Loaded {
                 lost.entry(table.clone()).or_default().insert("future".to_string(), count as u64);
             }
         }
-        Completeness {
-            complete_to_unix_ns: at_unix_ns,
-            complete,
-            lost,
-            ..Completeness::default()
-        }
+        Completeness { complete_to_unix_ns: at_unix_ns, complete, lost, ..Completeness::default() }
     }
 
     /// When the first and the last row arrived, dropped ones included. `None`: there are none.
@@ -268,7 +263,7 @@ pub(crate) fn live(
             *from += count;
         }
         let Some(changed) = pipeline.close_tick(at_ms)? else { continue };
-        let completeness = loaded.complete_at(at_ms);
+        let completeness = loaded.complete_at(at_ms, pipeline.overflow(at_ms));
         if !emit(&pipeline, id, at_ms, completeness, changed, &mut snapshot, print)? {
             break;
         }

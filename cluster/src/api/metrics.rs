@@ -267,7 +267,8 @@ fn push_self_metrics(out: &mut String, stats: &Json) {
     for (reason, count) in stats["cut"].as_object().into_iter().flatten() {
         line(out, "weir_cut_total", &[("reason", reason)], count.as_u64().unwrap_or(0));
     }
-    let help = "Rows of groups beyond --query-groups-max or short of bytes, counted as __overflow__.";
+    let help =
+        "Rows of groups beyond --query-groups-max or short of bytes, counted as __overflow__.";
     head(out, "weir_overflow_rows_total", "counter", help);
     let _ = writeln!(out, "weir_overflow_rows_total {}", stats["overflow_rows"]);
     let _ = write!(

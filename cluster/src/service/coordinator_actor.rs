@@ -14,7 +14,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix::prelude::*;
-use tracing::error;
 use weir_actors::{KillSwitch, Part, WeakAddress};
 use weir_engine::{Generations, RestartPace};
 use weir_proto::{FromNode, NodeLink, Report};
@@ -57,9 +56,7 @@ struct ClockTick;
 /// A new engine has been started, or could not be.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct EngineStarted {
-    started: bool,
-}
+struct EngineStarted;
 
 /// A view could not go on; its readers know why.
 #[derive(Message)]
@@ -109,6 +106,8 @@ pub struct CoordinatorActor {
     pace: RestartPace,
     /// A new engine is on its way.
     restarting: bool,
+    /// Whether it could be started, until the actor goes on with it.
+    restarted: Option<bool>,
     /// Views that are to be installed anew, each once, and why.
     to_install: VecDeque<(ViewId, &'static str)>,
 }
@@ -184,11 +183,12 @@ impl Handler<EngineFailed> for CoordinatorActor {
 impl Handler<ClockTick> for CoordinatorActor {
     type Result = ();
     fn handle(&mut self, _message: ClockTick, ctx: &mut Self::Context) {
+        // The messages by which it goes on may have been refused.
+        self.go_on_with_new_engine();
         self.heal(ctx);
         let (now_ms, mono_ms) = (self.now_ms(), self.shared.clock.monotonic_ns() / 1_000_000);
         self.core.on_clock(now_ms, mono_ms);
         if !self.restarting {
-            // The message by which it goes on may have been refused.
             self.install_next();
             self.resync();
             self.end_lingering(mono_ms);
@@ -198,15 +198,8 @@ impl Handler<ClockTick> for CoordinatorActor {
 
 impl Handler<EngineStarted> for CoordinatorActor {
     type Result = ();
-    fn handle(&mut self, message: EngineStarted, _ctx: &mut Self::Context) {
-        self.restarting = false;
-        if !message.started {
-            error!("could not start a new engine; it is tried again");
-            return;
-        }
-        self.shared.engine_part.running();
-        self.core.start_over(self.shared.generations.engine());
-        self.install_views("an engine worker died");
+    fn handle(&mut self, _message: EngineStarted, _ctx: &mut Self::Context) {
+        self.go_on_with_new_engine();
     }
 }
 

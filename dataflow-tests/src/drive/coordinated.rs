@@ -301,6 +301,13 @@ impl Coordinated {
         self.cluster.stats().queries
     }
 
+    /// What queries hold in all engines.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        let engines = self.nodes.iter().map(|node| &node.engine).chain([&self.cluster]);
+        engines.map(|engine| engine.stats().held_bytes).sum()
+    }
+
     /// Dataflows of all workers that are there or still drain.
     #[must_use]
     pub fn dataflows(&self) -> u64 {

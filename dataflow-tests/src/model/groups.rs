@@ -106,7 +106,12 @@ struct Places {
 
 impl Places {
     /// A refresh: rows that are gone leave, then keys are let in by their order.
-    fn refresh(&mut self, shown: &[(usize, PackedRow)], max: usize, is_name: impl Fn(usize) -> bool) {
+    fn refresh(
+        &mut self,
+        shown: &[(usize, PackedRow)],
+        max: usize,
+        is_name: impl Fn(usize) -> bool,
+    ) {
         let there: BTreeSet<usize> = shown.iter().map(|(number, _)| *number).collect();
         self.own.retain(|number, _| there.contains(number));
         self.refused.retain(|number| there.contains(number));
@@ -194,7 +199,8 @@ fn refreshes(scan: &Scan, world: &World, bounds: &GroupBounds, now_unix_ns: i64)
     };
     let mut all = BTreeSet::from([now_unix_ns]);
     for arrived in &table.rows {
-        let Some(Value::Time64Ns(time)) = table.relation.time_idx().map(|at| arrived.row[at].clone())
+        let Some(Value::Time64Ns(time)) =
+            table.relation.time_idx().map(|at| arrived.row[at].clone())
         else {
             continue;
         };

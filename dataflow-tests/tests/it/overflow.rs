@@ -59,7 +59,9 @@ fn plan(choices: &mut Choices<'_>) -> Plan {
             draft.filter(grouped, call("greaterThan", DataType::Boolean, args))
         }
         3 => draft.limit(grouped, 2),
-        4 => draft.aggregate(grouped, &["count_number"], &[("sum", "sum_ratio"), ("count", key[0])]),
+        4 => {
+            draft.aggregate(grouped, &["count_number"], &[("sum", "sum_ratio"), ("count", key[0])])
+        }
         _ => {
             let other = draft.aggregate(rows, &key[..1], &[("max", "number"), ("mean", "ratio")]);
             draft.join(JoinKind::Outer, [grouped, other], &[(key[0], key[0])])
@@ -174,7 +176,13 @@ fn groups_that_are_there_stay() {
     }
     let ticks_ms = expected.iter().map(|(after_ms, _)| BASE_MS + *after_ms as u64).collect();
     for workers in [1, 2, 4] {
-        let feed = Feeding { workers, tick_ms: 100, refresh_ms: 100, groups_max: Some(2), ..Feeding::plain(Vec::clone(&ticks_ms)) };
+        let feed = Feeding {
+            workers,
+            tick_ms: 100,
+            refresh_ms: 100,
+            groups_max: Some(2),
+            ..Feeding::plain(Vec::clone(&ticks_ms))
+        };
         compare(&plan, &pushed_split(&plan), &rows, &feed).unwrap_or_else(|why| panic!("{why}"));
     }
 }
@@ -217,7 +225,11 @@ fn workers_share_out_the_places() {
         assert_eq!(counts.iter().map(|(_, count, times)| count * times).sum::<i64>(), 20_000);
         let overflow = counts.iter().filter(|(key, ..)| key == b"__overflow__");
         assert_eq!(overflow.count(), 1);
-        assert!((7800..=8193).contains(&counts.len()), "{} groups, {workers} workers", counts.len());
+        assert!(
+            (7800..=8193).contains(&counts.len()),
+            "{} groups, {workers} workers",
+            counts.len()
+        );
         let lost = rig.overflow(query, BASE_MS + 1000);
         assert_eq!(lost.values().sum::<u64>() as usize, 20_000 - (counts.len() - 1));
         // The window is over: all is as if nothing had been.

@@ -6,6 +6,7 @@ use weir_functions::aggregate::Input;
 use weir_types::plan::{Op, OpId, OpKind, SlidingWindow};
 use weir_types::schema::Relation;
 use weir_types::split::{ClusterPlan, ExchangeId, Source};
+use weir_types::value::DataType;
 
 use super::Settings;
 use super::specs::{AggSpec, JoinSpec, LimitSpec, RowSpec, ShapeSpec, agg_spec};
@@ -17,13 +18,22 @@ pub(crate) struct ReceiveSpec {
     pub(crate) table: Arc<str>,
     pub(crate) shape: ShapeSpec,
     pub(crate) sliding: Option<SlidingWindow>,
+    /// The event time of what is sent, and its columns' types.
+    pub(crate) time: usize,
+    pub(crate) types: Vec<DataType>,
 }
 
 impl ReceiveSpec {
     pub(super) fn new(source: &Source, settings: &Settings) -> Result<ReceiveSpec, String> {
-        let shape = ShapeSpec::new(&source.shape, &source.sent())?;
+        let sent = source.sent();
+        let (shape, types) = (ShapeSpec::new(&source.shape, &sent)?, sent.types());
+        let is_of_rows = !matches!(shape, ShapeSpec::Partial(_));
+        if is_of_rows && types.get(source.time) != Some(&DataType::Time64Ns) {
+            return Err(format!("column {} is not an event time", source.time));
+        }
+        let sliding = source.window().sliding(settings.retention_ns);
         let table = source.table().into();
-        Ok(ReceiveSpec { table, shape, sliding: source.window().sliding(settings.retention_ns) })
+        Ok(ReceiveSpec { table, shape, sliding, time: source.time, types })
     }
 }
 

@@ -11,8 +11,8 @@ pub use ahead::{PlanPrograms, ReadyProgram, preparations_here};
 pub(crate) use cluster::{FeedProgram, QueryOp, QueryProgram, ReceiveSpec};
 pub(crate) use node::{NodeProgram, NodeStep};
 pub(crate) use specs::{
-    AggSpec, Depends, JoinSpec, LimitSpec, RowSpec, ScanSpec, ShapeSpec, absolute_bounds,
-    packed_zeros,
+    AggSpec, Depends, JoinSpec, LimitSpec, NewestSpec, RowSpec, ScanSpec, ShapeSpec,
+    absolute_bounds, packed_zeros,
 };
 
 use weir_types::split::ExchangeId;
@@ -118,8 +118,8 @@ impl Program {
     /// that never expire are told once and not kept.
     pub(crate) fn holds(&self, exchange: ExchangeId) -> bool {
         self.receive(exchange).is_some_and(|receive| match receive.shape {
-            ShapeSpec::Rows { .. } => receive.sliding.is_some(),
-            ShapeSpec::Partial(_) => true,
+            ShapeSpec::Rows => receive.sliding.is_some(),
+            ShapeSpec::Newest(_) | ShapeSpec::Partial(_) => true,
         })
     }
 }

@@ -6,13 +6,14 @@ use std::rc::Rc;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
 use timely::dataflow::operators::{Concatenate, Probe};
+use weir_types::figures::OperatorPlace;
 use weir_types::plan::OpId;
 use weir_types::split::ExchangeId;
 
 use super::publish::Publisher;
 use super::{
-    Feeds, RowStream, Sources, aggregate, join, limit, output, pane_window, row_window, rowwise,
-    source, union,
+    Feeds, RowStream, Sources, aggregate, join, limit, newest_window, output, pane_window,
+    row_window, rowwise, source, union,
 };
 use crate::prepare::{FeedProgram, QueryOp, QueryProgram, ReceiveSpec, ShapeSpec};
 use crate::query::Env;
@@ -26,6 +27,7 @@ pub(super) fn feed(
     sources: &mut Sources,
 ) {
     for (exchange, spec) in (0 as ExchangeId..).zip(&program.receives) {
+        env.build(OperatorPlace::Exchange(exchange));
         receive(scope, env, exchange, spec, true, sources).probe_with(probe);
     }
 }
@@ -47,7 +49,10 @@ fn receive<'s>(
         publisher
     };
     match &spec.shape {
-        ShapeSpec::Rows { .. } => row_window::row_window(env, stream, spec.sliding, publisher()),
+        ShapeSpec::Rows => row_window::row_window(env, stream, spec.sliding, publisher()),
+        ShapeSpec::Newest(newest) => {
+            newest_window::newest_window(env, stream, spec, *newest, publisher())
+        }
         ShapeSpec::Partial(agg) => {
             let of = (exchange, agg);
             pane_window::pane_window(scope, env, stream, of, spec.sliding, publisher)
@@ -65,6 +70,7 @@ pub(super) fn query<'s>(
 ) {
     let mut done: Vec<RowStream<'s>> = Vec::with_capacity(program.ops.len());
     for (pos, op) in program.ops.iter().enumerate() {
+        env.build(OperatorPlace::Op(pos));
         let rows = |input: OpId| done[input].clone();
         let stream = match op {
             QueryOp::Import(at) => import(scope, env, &feeds(*at)),
@@ -85,17 +91,14 @@ pub(super) fn query<'s>(
         };
         done.push(stream);
     }
-    for (op, table) in &program.outputs {
+    for (at, (op, table)) in program.outputs.iter().enumerate() {
+        env.build(OperatorPlace::Output(at));
         output::output(env, done[*op].clone(), table).probe_with(probe);
     }
 }
 
 /// What the windows of a feed's exchange tell. Without a feed the query has failed already.
-fn import<'s>(
-    scope: Scope<'s, u64>,
-    env: &Rc<Env>,
-    publishers: &[Rc<Publisher>],
-) -> RowStream<'s> {
+fn import<'s>(scope: Scope<'s, u64>, env: &Rc<Env>, publishers: &[Rc<Publisher>]) -> RowStream<'s> {
     let told = publishers.iter().map(|publisher| {
         let (stream, handle) = source::import(scope, env);
         publisher.add_reader(&env.query, handle);

@@ -10,6 +10,8 @@ mod bounded;
 mod cluster;
 mod join;
 mod limit;
+mod newest;
+mod newest_window;
 mod node;
 mod output;
 mod overflow;
@@ -21,10 +23,11 @@ mod rowwise;
 mod runs;
 mod scan;
 mod send;
+mod send_newest;
 mod sliced;
 mod source;
+mod teams;
 mod tick;
-mod top_panes;
 mod union;
 mod window;
 
@@ -43,6 +46,7 @@ use weir_types::split::{Change, ExchangeId};
 
 use crate::api::FeedExchange;
 use crate::budget::Gauge;
+use crate::operators::RowCount;
 use crate::prepare::Program;
 use crate::query::Env;
 use crate::queue::PushedBatch;
@@ -50,6 +54,7 @@ use crate::weigh;
 use publish::Publisher;
 use scan::Arrived;
 use source::SourceHandle;
+use teams::Team;
 
 /// Rows of the node part.
 #[derive(Clone)]
@@ -73,6 +78,12 @@ impl NodeBatch {
     }
 }
 
+impl RowCount for NodeBatch {
+    fn rows(&self) -> usize {
+        self.rows.num_rows()
+    }
+}
+
 fn column_bytes(array: &ArrayRef) -> usize {
     let of_texts = |texts: &BinaryArray| {
         let offsets = texts.value_offsets();
@@ -93,10 +104,20 @@ type BatchStream<'s> = Stream<'s, u64, Vec<NodeBatch>>;
 /// Rows of the cluster part, with time and difference: what differential takes.
 type RowStream<'s> = Stream<'s, u64, Vec<(PackedRow, u64, i64)>>;
 
+/// Where rows of a table come in.
+struct ScanInput {
+    table: Arc<str>,
+    handle: SourceHandle<Arrived>,
+    /// Some exchange that this worker folds is made of it.
+    is_used: bool,
+}
+
 /// Where a worker puts what arrives for one query, and what tells how far it got.
 #[derive(Default)]
 pub(crate) struct Sources {
-    scans: Vec<(Arc<str>, SourceHandle<Arrived>)>,
+    scans: Vec<ScanInput>,
+    /// Of the workers that share a node part, the ones it shares exchanges with.
+    pub(crate) team: Team,
     exchanges: Vec<(ExchangeId, SourceHandle<VecDeque<Change>>)>,
     table_functions: Vec<(OpId, SourceHandle<Arc<Vec<PackedRow>>>)>,
     /// Of a feed.
@@ -113,7 +134,8 @@ impl Sources {
         batch: &Arc<PushedBatch>,
         held: Option<&Arc<Gauge>>,
     ) {
-        for (_, handle) in self.scans.iter().filter(|(name, _)| &**name == table) {
+        let of_table = |scan: &&ScanInput| scan.is_used && &*scan.table == table;
+        for ScanInput { handle, .. } in self.scans.iter().filter(of_table) {
             let bytes = usize::try_from(batch.bytes).unwrap_or(usize::MAX);
             let held = held.map_or_else(|| handle.count_arrived(bytes), Arc::clone);
             handle.push(tick_ms, (Arc::clone(batch), 0), held);
@@ -147,7 +169,7 @@ impl Sources {
 
     /// From now on `tick_ms` is the least tick at which something may arrive.
     pub(crate) fn open(&self, tick_ms: u64) {
-        self.scans.iter().for_each(|(_, handle)| handle.open(tick_ms));
+        self.scans.iter().for_each(|scan| scan.handle.open(tick_ms));
         self.exchanges.iter().for_each(|(_, handle)| handle.open(tick_ms));
         self.table_functions.iter().for_each(|(_, handle)| handle.open(tick_ms));
     }

@@ -336,7 +336,8 @@ mod tests {
     /// Many places are shared out so that all workers together have about as many, few are in one hand.
     #[test]
     fn places_are_dealt_out() {
-        let places = |max| Places::of_groups(&Limits { query_groups_max: max, ..Limits::default() });
+        let places =
+            |max| Places::of_groups(&Limits { query_groups_max: max, ..Limits::default() });
         assert_eq!(places(3), Places { shards: 1, each: 3 });
         assert_eq!(places(0), Places { shards: 1, each: 1 });
         assert_eq!(places(1 << 19), Places { shards: 64, each: 8192 });

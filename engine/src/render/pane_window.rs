@@ -353,9 +353,8 @@ impl PaneWindow {
         };
         let hash = key_hash(&self.hash, &key.0);
         let groups = &self.groups;
-        let is_it = |&slot: &u32| {
-            groups[slot as usize].as_ref().is_some_and(|group| group.key.0 == key.0)
-        };
+        let is_it =
+            |&slot: &u32| groups[slot as usize].as_ref().is_some_and(|group| group.key.0 == key.0);
         let found = self.index.find(hash, is_it).copied();
         let group = found.and_then(|slot| groups[slot as usize].as_ref());
         if let Some(group) = group.filter(|group| !group.panes.is_empty()) {

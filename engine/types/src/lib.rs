@@ -12,6 +12,7 @@ pub mod canonical;
 pub mod clock;
 pub mod diagnostic;
 pub mod expr;
+pub mod figures;
 pub mod json;
 pub mod ledger;
 pub mod live;

@@ -31,6 +31,16 @@ impl PackedRow {
         let values = types.iter().map(|&ty| reader.next(ty)).collect::<Option<Vec<_>>>()?;
         reader.is_done().then_some(values)
     }
+
+    /// An INT64 or TIME64NS column of a row of these types.
+    #[must_use]
+    pub fn i64_at(&self, types: &[DataType], idx: usize) -> Option<i64> {
+        let mut reader = RowReader::new(&self.0);
+        let (&wanted, before) = types.get(..=idx)?.split_last()?;
+        before.iter().try_for_each(|&ty| reader.next_raw(ty).map(drop))?;
+        let is_i64 = matches!(wanted, DataType::Int64 | DataType::Time64Ns);
+        is_i64.then(|| read_i64(reader.next_raw(wanted)?)).flatten()
+    }
 }
 
 pub fn push_value(bytes: &mut Vec<u8>, value: &Value) {

@@ -27,9 +27,12 @@ pub type ExchangeId = u32;
 /// What an exchange carries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Shape {
-    /// Whole rows. With `rows_max`, only rows that are among the greatest n of their pane (by `time_`,
-    /// packed row) need to be sent: a `Limit` follows.
+    /// Whole rows. With `rows_max`, only those that can be among the newest n of the window need to be
+    /// sent and kept: a `Limit` follows.
     Rows { rows_max: Option<u64> },
+    /// The same where not every row reaches the limit, by what only the cluster part can tell. The last
+    /// column, a BOOLEAN, is true of rows that certainly do; the receiving end takes it off.
+    Candidates { rows_max: u64 },
     /// Per (group key, pane) partial accumulators of an aggregate over the rows.
     Partial { group: Vec<usize>, aggs: Vec<AggCall> },
 }
@@ -103,6 +106,9 @@ impl Source {
         let sent = self.sent().types();
         match &self.shape {
             Shape::Rows { .. } => sent,
+            Shape::Candidates { .. } => {
+                sent.split_last().map_or(&[][..], |(_, rest)| rest).to_vec()
+            }
             Shape::Partial { group, aggs } => {
                 let groups = group.iter().filter_map(|&idx| sent.get(idx).copied());
                 groups.chain(aggs.iter().map(|agg| agg.data_type)).collect()

@@ -265,7 +265,10 @@ fn received(exchange: u32, source: &Source, out: &Relation) -> String {
 fn shape(shape: &Shape, input: &Relation, out: &Relation) -> String {
     match shape {
         Shape::Rows { rows_max: None } => "rows".to_string(),
-        Shape::Rows { rows_max: Some(n) } => format!("newest {n} rows per pane"),
+        Shape::Rows { rows_max: Some(n) } => format!("newest {n} rows"),
+        Shape::Candidates { rows_max: n } => {
+            format!("newest {n} rows that reach the limit, and newer ones")
+        }
         Shape::Partial { group, aggs } => {
             let named = if std::ptr::eq(input, out) {
                 partial_names(group, aggs, input)

@@ -32,6 +32,7 @@ impl CoordinatorActor {
             own,
             pace: RestartPace::default(),
             restarting: false,
+            restarted: None,
             to_install: VecDeque::new(),
             shared,
         };
@@ -83,16 +84,29 @@ impl CoordinatorActor {
         let start = async move {
             actix::clock::sleep(wait).await;
             let started = actix_web::web::block(move || generations.restart().is_ok()).await;
-            EngineStarted { started: started.unwrap_or(false) }
+            started.unwrap_or(false)
         };
         let own = self.own.clone();
-        ctx.spawn(start.into_actor(self).map(move |started, _actor, _ctx| {
-            if let Some(own) = own.upgrade()
-                && let Err(error) = own.try_send(started)
-            {
-                warn!(%error, "could not announce a new engine");
+        ctx.spawn(start.into_actor(self).map(move |started, actor, _ctx| {
+            actor.restarted = Some(started);
+            // Refused, it follows with the clock.
+            if let Some(own) = own.upgrade() {
+                drop(own.try_send(EngineStarted));
             }
         }));
+    }
+
+    /// Once a new engine was started, or could not be.
+    pub(super) fn go_on_with_new_engine(&mut self) {
+        let Some(started) = self.restarted.take() else { return };
+        self.restarting = false;
+        if !started {
+            error!("could not start a new engine; it is tried again");
+            return;
+        }
+        self.shared.engine_part.running();
+        self.core.start_over(self.shared.generations.engine());
+        self.install_views("an engine worker died");
     }
 
     /// An engine, here or of a node, died while it worked on this query or feed. Views of which engines
