@@ -20,6 +20,9 @@ use super::{DriveError, Views};
 const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 const HISTORY_BYTES: u64 = 256 << 20;
 
+/// Rows by table and reason.
+type Lost = BTreeMap<String, BTreeMap<String, u64>>;
+
 /// Who said something.
 #[derive(Clone, Copy)]
 enum From {
@@ -276,6 +279,13 @@ impl Coordinated {
     #[must_use]
     pub fn overflow(&self, query: QueryId, tick_ms: u64) -> BTreeMap<String, u64> {
         self.cluster.overflow(query, tick_ms)
+    }
+
+    /// Whether its answer at a tick is complete, and what is lost of it, by table and reason.
+    #[must_use]
+    pub fn completeness(&self, query: QueryId, tick_ms: u64) -> (bool, Lost) {
+        let answer = self.coordinator.completeness(query, tick_ms);
+        (answer.complete, answer.lost)
     }
 
     /// The feeds that a query reads.

@@ -110,8 +110,8 @@ fn overflow_equals_the_model() {
         Ok::<_, DriveError>(())
     });
     let (sum, cases) = (total.get(), cases.get());
-    assert!(sum.refused > 20 * cases, "hardly anything overflowed: {sum:?} in {cases} cases");
-    assert!(3 * sum.exact_again > cases, "hardly any became exact again: {sum:?} in {cases} cases");
+    assert!(sum.refused > 10 * cases, "hardly anything overflowed: {sum:?} in {cases} cases");
+    assert!(5 * sum.exact_again > cases, "hardly any became exact again: {sum:?} in {cases} cases");
 }
 
 /// The same where views share a feed that overflows and come later: each is told all of the feed's groups and
@@ -232,10 +232,13 @@ fn workers_share_out_the_places() {
         );
         let lost = rig.overflow(query, BASE_MS + 1000);
         assert_eq!(lost.values().sum::<u64>() as usize, 20_000 - (counts.len() - 1));
+        let (complete, said) = rig.completeness(query, BASE_MS + 1000);
+        assert_eq!((complete, said[VALUES_TABLE]["overflow"]), (false, lost[VALUES_TABLE]));
         // The window is over: all is as if nothing had been.
         rig.close_tick(BASE_MS + 5000).unwrap();
         assert!(rig.views(query).get("out").is_none_or(std::collections::BTreeMap::is_empty));
         assert!(rig.overflow(query, BASE_MS + 5000).is_empty());
+        assert!(rig.completeness(query, BASE_MS + 5000).0, "it is exact again");
         rig.admit(0, VALUES_TABLE, vec![many(6, 0..3_000)]);
         rig.close_tick(BASE_MS + 6000).unwrap();
         assert_eq!(rig.views(query)["out"].len(), 3_000);
