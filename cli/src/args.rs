@@ -142,7 +142,7 @@ pub(crate) struct RunArgs {
     /// Take tables from DIR/<table>.jsonl instead of a server.
     #[arg(long, value_name = "DIR")]
     pub(crate) rows: Option<PathBuf>,
-    /// Take the last answer of a view that is there, at once, instead of the next one.
+    /// Take the last answer of a view that is there, at once and however old, instead of the next one.
     #[arg(long)]
     pub(crate) stale_ok: bool,
     /// With --rows: evaluate at this time (RFC 3339 or ns) [default: the last arrival, rounded up to
@@ -228,6 +228,9 @@ pub(crate) struct UpArgs {
     /// Memory for recent rows of all tables; accepts KiB, MiB, GiB.
     #[arg(long, value_parser = parse_bytes, default_value = "512MiB", value_name = "N")]
     pub(crate) history_bytes: usize,
+    /// Disk for windows of more than five minutes, in DIR/windows.db, so that they survive a restart; 0: they do not.
+    #[arg(long, value_parser = parse_bytes, default_value = "256MiB", value_name = "N")]
+    pub(crate) store_bytes: usize,
     /// How far back a scan without start_time reaches.
     #[arg(long, value_parser = parse_duration, default_value = "1h", value_name = "1h")]
     pub(crate) retention: Duration,

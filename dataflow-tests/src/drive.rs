@@ -6,6 +6,7 @@ mod admission;
 mod coordinated;
 mod plain_split;
 mod pushed_split;
+mod restarts;
 mod rig;
 
 use std::collections::BTreeMap;
@@ -16,9 +17,10 @@ use weir_types::plan::OpKind;
 use weir_types::split::SplitPlan;
 use weir_types::{DataType, PackedRow, Plan, Value};
 
-pub use coordinated::Coordinated;
+pub use coordinated::{Coordinated, store_path};
 pub use plain_split::plain_split;
 pub use pushed_split::pushed_split;
+pub use restarts::{Restarts, compare_restarts};
 pub use rig::{Rig, Views, start_engine};
 
 use crate::model::{self, GroupBounds, Multiset, World};
@@ -161,6 +163,8 @@ pub struct Query<'a> {
     pub split: &'a SplitPlan,
     /// How many ticks pass before it is installed; their rows are replayed to it.
     pub installed_after: usize,
+    /// How many of the feeding's refreshes are one of its. Heeded where a coordinator shares.
+    pub refresh_times: u64,
 }
 
 /// Runs the plan, cut as `split`, over the world and compares every output at every frontier.
@@ -171,7 +175,7 @@ pub fn compare(
     feed: &Feeding,
 ) -> Result<Compared, DriveError> {
     let installed_after = feed.installed_after;
-    compare_all(&[Query { plan, split, installed_after }], world, feed)
+    compare_all(&[Query { plan, split, installed_after, refresh_times: 1 }], world, feed)
 }
 
 /// As [`compare`], for several queries in the same engines.
@@ -233,7 +237,7 @@ pub fn compare_coordinated(
         }
         for (at, query) in queries.iter().enumerate() {
             if query.installed_after == number && !(at == 0 && number >= removed_after) {
-                let id = rig.install(query.split, feed.refresh_ms)?;
+                let id = rig.install(query.split, feed.refresh_ms * query.refresh_times)?;
                 let feeds = rig.feeds_of(id);
                 let shares =
                     |(other, ..): &(u64, usize, u64)| !rig.feeds_of(*other).is_disjoint(&feeds);

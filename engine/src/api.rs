@@ -203,6 +203,9 @@ pub struct Install {
     pub is_live: bool,
     /// At least 1. Results change only at multiples of it.
     pub refresh_ms: u64,
+    /// Of a node part, per exchange: up to this tick, and up to its event time, rows are already in the partial
+    /// results that the receiver has from elsewhere, and are not told again. Missing or 0: none are.
+    pub had_to_ms: Vec<u64>,
     /// The first tick at which results may appear; rounded up to a multiple of the refresh. Later for
     /// a query over feeds: the last tick that is closed for all of them.
     pub start_tick_ms: u64,
@@ -232,7 +235,7 @@ impl Install {
     /// Of a part that is fed from the beginning.
     #[must_use]
     pub fn new(query: QueryId, part: Part, refresh_ms: u64, start_tick_ms: u64) -> Install {
-        Install { query, part, is_live: true, refresh_ms, start_tick_ms }
+        Install { query, part, is_live: true, refresh_ms, start_tick_ms, had_to_ms: Vec::new() }
     }
 }
 

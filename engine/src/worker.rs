@@ -169,12 +169,12 @@ impl Worker<'_> {
                 let first = self.next_replayed;
                 self.next_replayed += batches.len() as u64;
                 if let Some((installed, _)) = self.queries.get(&query) {
-                    for (number, (tick_ms, batch)) in (first..).zip(&batches) {
+                    for (number, (admitted_ms, batch)) in (first..).zip(&batches) {
                         if !installed.sources.team.takes(number) {
                             continue;
                         }
-                        let tick_ms = installed.admission_tick(*tick_ms);
-                        installed.sources.push_rows(&table, tick_ms, batch, Some(&held));
+                        let ticks_ms = [installed.admission_tick(*admitted_ms), *admitted_ms];
+                        installed.sources.push_rows(&table, ticks_ms, batch, Some(&held));
                     }
                 }
             }
@@ -291,8 +291,8 @@ impl Worker<'_> {
             let Some(batch) = batch else { continue };
             for (installed, _) in self.queries.values() {
                 if number >= installed.first_batch && installed.sources.team.takes(number) {
-                    let tick_ms = installed.admission_tick(tick_ms);
-                    installed.sources.push_rows(&table, tick_ms, &batch, None);
+                    let ticks_ms = [installed.admission_tick(tick_ms), tick_ms];
+                    installed.sources.push_rows(&table, ticks_ms, &batch, None);
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use weir_cluster::planner::{self, ScriptRequest};
+use weir_cluster::planner::{self, Prepared, ScriptRequest};
 use weir_cluster::service::stats;
 use weir_types::clock::tick_unix_ns;
 use weir_types::metadata::MetadataSnapshot;
@@ -74,15 +74,20 @@ pub(super) fn refresh_ms(args: &LetArgs) -> u64 {
     wanted.div_ceil(TICK_MS) * TICK_MS
 }
 
-pub(super) fn start(args: &LetArgs) -> anyhow::Result<Pipeline> {
+/// The workload's script, or another one, compiled.
+pub(super) fn prepared(text: Option<&str>, refresh_ms: u64) -> anyhow::Result<Prepared> {
     let request = ScriptRequest {
         script: Some("let".to_string()),
-        text: Some(SCRIPT.to_string()),
-        refresh_ms: Some(refresh_ms(args)),
+        text: Some(text.unwrap_or(SCRIPT).to_string()),
+        refresh_ms: Some(refresh_ms),
         ..ScriptRequest::default()
     };
-    let prepared = planner::prepare(&request, TICK_MS, None, &|_| true)
-        .map_err(|error| anyhow::anyhow!("{error}: {:?}", error.diagnostics()))?;
+    planner::prepare(&request, TICK_MS, None, &|_| true)
+        .map_err(|error| anyhow::anyhow!("{error}: {:?}", error.diagnostics()))
+}
+
+pub(super) fn start(args: &LetArgs) -> anyhow::Result<Pipeline> {
+    let prepared = prepared(None, refresh_ms(args))?;
     Pipeline::start(
         prepared.split,
         prepared.outputs,

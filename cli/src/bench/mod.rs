@@ -8,6 +8,7 @@ mod let_verify;
 mod let_workload;
 mod programs;
 mod reference;
+mod rehydrate;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub(crate) struct BenchArgs {
 pub(crate) enum BenchCommand {
     /// The LET workload, from PxL text through compiler and engine.
     Let(LetArgs),
+    /// The first answer over a history: how soon, and what another view notices of it.
+    Rehydrate(RehydrateArgs),
     /// The agent's own cost on real traffic.
     Capture(CaptureArgs),
     /// From PxL text to a split plan.
@@ -52,6 +55,19 @@ pub(crate) struct LetArgs {
     /// Check every refresh against an exact reference, in a pass of its own.
     #[arg(long)]
     pub(crate) verify: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RehydrateArgs {
+    /// Events per second of event time, in the history and meanwhile.
+    #[arg(long, default_value_t = 25_000)]
+    pub(crate) rate: u64,
+    /// Seconds of history.
+    #[arg(long, default_value_t = 300)]
+    pub(crate) seconds: u64,
+    /// Worker threads of each engine part.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) workers: usize,
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +99,7 @@ pub(crate) struct CompileArgs {
 pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     match args.what {
         BenchCommand::Let(args) => let_workload::run(&args),
+        BenchCommand::Rehydrate(args) => rehydrate::run(&args),
         BenchCommand::Capture(args) => capture::run(&args),
         BenchCommand::Compile(args) => compile::run(&args),
     }

@@ -27,6 +27,7 @@ use weir_engine::Limits;
 use weir_node::agent::Agent;
 use weir_node::runtime::{NodeConfig, NodeRuntime};
 use weir_node::sources::{Sources, SourcesConfig};
+use weir_node::store::{FileStore, Keeper};
 use weir_proto::NodeInfo;
 use weir_proto::bus::in_process;
 use weir_sources::agent::OwnProcess;
@@ -223,7 +224,30 @@ fn query_limits(args: &QueryArgs) -> Limits {
     }
 }
 
-fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
+/// Where long windows are kept. A server runs without, and says why.
+fn store(args: &UpArgs, data: &DataDir, node: &str, now_unix_ns: i64) -> Option<Keeper> {
+    if args.store_bytes == 0 {
+        return None;
+    }
+    let bytes_max = args.store_bytes as u64;
+    let now_ms = u64::try_from(now_unix_ns / 1_000_000).unwrap_or(0);
+    let path = match data.windows() {
+        Ok(path) => path,
+        Err(Failure::No(why)) => {
+            warn!(why, "long windows are not kept");
+            return None;
+        }
+        Err(failure) => {
+            warn!(?failure, "long windows are not kept");
+            return None;
+        }
+    };
+    let store = FileStore::new(&path, node, bytes_max);
+    let keeper = Keeper::start(Box::new(store), bytes_max, now_ms);
+    keeper.inspect_err(|error| warn!(%error, "long windows are not kept")).ok()
+}
+
+fn start_parts(args: &UpArgs, bound: SocketAddr, data: &DataDir) -> Result<Parts, Failure> {
     // Whatever is done to the wall clock, ticks go on and never go back.
     let clock: Arc<dyn Clock> = Arc::new(SteadyClock::new(WallClock));
     let tick_ms = tick_ms(args)?;
@@ -274,6 +298,7 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
         queries: query_limits(&args.queries),
         test_faults: args.test_faults,
         own_upid: own_upid(),
+        store: store(args, data, &info.name, clock.now_unix_ns()),
         metadata: Some(sources.metadata()),
         sources_ended: Box::new(move || wait_for_sources(&ending)),
         ..NodeConfig::new(info, Agent::new(sources.debug_state()))
@@ -319,7 +344,7 @@ async fn serve(
     bound: SocketAddr,
     signals: Signals,
 ) -> Result<(), Failure> {
-    let parts = start_parts(&args, bound)?;
+    let parts = start_parts(&args, bound, &data)?;
     Sinks::start(&parts.service, &parts.switch, sinks);
     let demo = if args.demo { Some(Demo::start()?) } else { None };
     let config = ApiConfig {

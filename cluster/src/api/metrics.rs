@@ -97,6 +97,7 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
         "process": (state.process)(),
         "readers": readers_json(state),
         "compiles": state.service.compiles.counts_json(),
+        "plans": state.service.plans.counts_json(),
         "actors": state.service.health.summary(),
         "cut": state.service.cut_totals.all(),
         "overflow_rows": state.service.engine.engine().overflow_rows_total(),
@@ -256,6 +257,18 @@ fn push_self_metrics(out: &mut String, stats: &Json) {
     for (code, count) in stats["compiles"]["limits"].as_object().into_iter().flatten() {
         let labels = [("code", code.as_str())];
         line(out, "weir_compile_refused_total", &labels, count.as_u64().unwrap_or(0));
+    }
+    let help =
+        "Plans that were asked for: found compiled, compiled, and what was not kept of these.";
+    head(out, "weir_plan_cache_total", "counter", help);
+    for what in ["hits", "misses", "evicted", "too_large"] {
+        let count = stats["plans"][what].as_u64().unwrap_or(0);
+        line(out, "weir_plan_cache_total", &[("what", what)], count);
+    }
+    for (name, help) in [("entries", "Compiled plans that are kept."), ("bytes", "Their bytes.")] {
+        let metric = format!("weir_plan_cache_{name}");
+        head(out, &metric, "gauge", help);
+        let _ = writeln!(out, "{metric} {}", stats["plans"][name]);
     }
     let help = "Messages of nodes that were not simply taken, and what was done about it.";
     head(out, "weir_bus_total", "counter", help);

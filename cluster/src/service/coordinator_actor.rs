@@ -27,7 +27,7 @@ use crate::coordinator::{Book, BusCounters, Coordinator, Identity, Outcome};
 use crate::view::SnapshotLimits;
 
 pub use lists::{AvailableTables, FeedRow, ListFeeds, ListNodes, ListQueries, NodeRow, QueryRow};
-pub use views::{Refusal, Since, Subscribe, Subscribed, Unsubscribe, Wanted};
+pub use views::{RUN_JOINS_WITHIN_MS, Refusal, Since, Subscribe, Subscribed, Unsubscribe, Wanted};
 
 /// A node's message.
 #[derive(Message)]

@@ -14,6 +14,7 @@ mod maintained;
 pub mod message;
 mod orders;
 mod outbox;
+mod plans;
 mod prepare;
 mod quarantine;
 mod query_actor;
@@ -36,13 +37,15 @@ pub use budget::{Admitted, Client, ReaderCounters, ReaderLimits, Readers};
 pub use compiles::{CompileLimits, Compiles, NotCompiled};
 pub use coordinator_actor::{
     AvailableTables, CoordinatorActor, FeedRow, ListFeeds, ListNodes, ListQueries, NodeRow,
-    QueryRow, Refusal, Since, Subscribe, Subscribed, TestPanic, Unsubscribe, Wanted,
+    QueryRow, RUN_JOINS_WITHIN_MS, Refusal, Since, Subscribe, Subscribed, TestPanic, Unsubscribe,
+    Wanted,
 };
 pub use health::{ActorSummary, Health};
 pub use message::Outgoing;
 pub use orders::{AskOrder, GiveOrder};
 pub(crate) use outbox::OutboxReader;
 pub use outbox::{Outbox, Popped};
+pub use plans::Plans;
 pub use prepare::{Installable, prepare};
 pub use registry::ViewId;
 pub use settled::Settled;
@@ -80,6 +83,8 @@ pub struct Service {
     pub clock: Arc<dyn Clock>,
     pub tick_ms: u64,
     pub compiles: Arc<Compiles>,
+    /// What is asked for again compiles nothing.
+    pub plans: Arc<Plans>,
     /// What functions left out.
     pub cut_totals: CutTotals,
     /// False while sources start: a table that nothing produces may still come.
@@ -162,6 +167,7 @@ impl Service {
             clock,
             tick_ms: config.tick_ms,
             compiles: Compiles::new(config.compiles),
+            plans: Arc::default(),
             cut_totals,
             settled,
         })

@@ -142,6 +142,7 @@ impl QueryActor {
         while more && clock.monotonic_ns() < until_ns {
             more = self.maintained.step(&self.inbox, &self.around);
         }
+        self.inbox.set_has_answer(self.maintained.has_answer());
         self.announce_gone();
         if self.inbox.overflowed() {
             let message = "the server could not keep up with the view";

@@ -27,6 +27,7 @@ mod reduced;
 mod rows;
 mod servers;
 mod sinks;
+mod store;
 mod unix;
 
 /// True if this machine lets us capture and has nginx; says why not otherwise.

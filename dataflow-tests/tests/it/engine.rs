@@ -64,6 +64,7 @@ fn queries_side_by_side_equal_the_model() {
                 plan,
                 split: &splits[split],
                 installed_after: after % ticks,
+                refresh_times: 1,
             })
             .collect();
         compare_all(&queries, &case.world, &case.feed).map(|_| ())

@@ -122,7 +122,12 @@ fn readers_of_a_feed_see_its_overflow() {
     check(150, (case(60), 0usize..12), |(case, later)| {
         let split = pushed_split(&case.plan);
         let ticks = case.feed.ticks_ms.len();
-        let query = |installed_after| Query { plan: &case.plan, split: &split, installed_after };
+        let query = |installed_after| Query {
+            plan: &case.plan,
+            split: &split,
+            installed_after,
+            refresh_times: 1,
+        };
         let queries = [query(0), query(later % ticks)];
         let (compared, _) = compare_coordinated(&queries, usize::MAX, &case.world, &case.feed)?;
         rows.set(rows.get() + compared.rows);

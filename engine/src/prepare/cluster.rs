@@ -72,6 +72,24 @@ pub(crate) enum QueryOp {
     Aggregate(OpId, AggSpec),
     Join([OpId; 2], JoinSpec),
     Limit(OpId, LimitSpec),
+    /// It is a part of the operator above it.
+    Nothing,
+}
+
+impl QueryOp {
+    pub(super) fn inputs(&self) -> Vec<OpId> {
+        match self {
+            QueryOp::Import(_)
+            | QueryOp::Receive(..)
+            | QueryOp::TableFunction
+            | QueryOp::Nothing => Vec::new(),
+            QueryOp::Rows(input, _) | QueryOp::Aggregate(input, _) | QueryOp::Limit(input, _) => {
+                vec![*input]
+            }
+            QueryOp::Union(inputs) => inputs.clone(),
+            QueryOp::Join(inputs, _) => inputs.to_vec(),
+        }
+    }
 }
 
 impl QueryProgram {
@@ -97,6 +115,7 @@ impl QueryProgram {
         let outputs = outputs.map(|output| (output.op, output.table.as_str().into())).collect();
         let mut program = QueryProgram { ops, outputs, feeds: Vec::new() };
         program.count_feeds();
+        program.fuse();
         Ok(program)
     }
 

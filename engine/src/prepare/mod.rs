@@ -4,6 +4,7 @@
 
 mod ahead;
 mod cluster;
+mod fused;
 mod node;
 mod specs;
 

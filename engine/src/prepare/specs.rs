@@ -45,6 +45,8 @@ pub(crate) struct RowSpec {
     pub(crate) kills_each_time: bool,
     pub(crate) input: Arc<Relation>,
     pub(crate) output: Arc<Relation>,
+    /// What is done with its rows in the same operator; `depends` is of all.
+    pub(crate) then: Vec<RowSpec>,
 }
 
 #[derive(Clone)]
@@ -162,6 +164,7 @@ impl RowSpec {
             kills_each_time: test_faults && exprs.iter().any(|e| holds(e, TEST_DEATHS_LITERAL)),
             input: Arc::new(input.clone()),
             output: Arc::new(output.clone()),
+            then: Vec::new(),
         })
     }
 }

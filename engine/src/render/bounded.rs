@@ -10,7 +10,7 @@ use weir_types::PackedRow;
 use weir_types::split::{Change, ExchangeId};
 
 use super::overflow::{Admission, Naming, Places, Pressure, Verdict};
-use super::pane_window::Part;
+use super::pane_group::Part;
 use super::source::SourceHandle;
 use crate::query::{Env, OpError};
 use crate::weigh;

@@ -68,11 +68,15 @@ pub(super) fn query<'s>(
     probe: &ProbeHandle<u64>,
     sources: &mut Sources,
 ) {
-    let mut done: Vec<RowStream<'s>> = Vec::with_capacity(program.ops.len());
+    let mut done: Vec<Option<RowStream<'s>>> = Vec::with_capacity(program.ops.len());
     for (pos, op) in program.ops.iter().enumerate() {
         env.build(OperatorPlace::Op(pos));
-        let rows = |input: OpId| done[input].clone();
+        let rows = |input: OpId| rows_of(&done, input);
         let stream = match op {
+            QueryOp::Nothing => {
+                done.push(None);
+                continue;
+            }
             QueryOp::Import(at) => import(scope, env, &feeds(*at)),
             QueryOp::Receive(exchange, spec) => {
                 receive(scope, env, *exchange, spec, false, sources)
@@ -89,11 +93,11 @@ pub(super) fn query<'s>(
             // All of its rows meet on one worker; different limits on different ones.
             QueryOp::Limit(input, spec) => limit::limit(env, rows(*input), spec, pos as u64),
         };
-        done.push(stream);
+        done.push(Some(stream));
     }
     for (at, (op, table)) in program.outputs.iter().enumerate() {
         env.build(OperatorPlace::Output(at));
-        output::output(env, done[*op].clone(), table).probe_with(probe);
+        output::output(env, rows_of(&done, *op), table).probe_with(probe);
     }
 }
 
@@ -107,18 +111,22 @@ fn import<'s>(scope: Scope<'s, u64>, env: &Rc<Env>, publishers: &[Rc<Publisher>]
     scope.concatenate(told.collect::<Vec<_>>())
 }
 
+fn rows_of<'s>(done: &[Option<RowStream<'s>>], op: OpId) -> RowStream<'s> {
+    done[op].clone().expect("what became a part of its one reader is read by nobody else")
+}
+
 /// An input that is read several times is read once, with a weight: frames that were appended to
 /// themselves thirty times are a count of a billion, not a billion rows.
 fn united<'s>(
     scope: Scope<'s, u64>,
     env: &Rc<Env>,
     inputs: &[OpId],
-    done: &[RowStream<'s>],
+    done: &[Option<RowStream<'s>>],
 ) -> RowStream<'s> {
     let mut copies: BTreeMap<OpId, i64> = BTreeMap::new();
     for &input in inputs {
         *copies.entry(input).or_default() += 1;
     }
-    let one = |(input, copies): (OpId, i64)| union::rows(env, done[input].clone(), copies);
+    let one = |(input, copies): (OpId, i64)| union::rows(env, rows_of(done, input), copies);
     scope.concatenate(copies.into_iter().map(one).collect::<Vec<_>>())
 }

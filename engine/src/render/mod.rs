@@ -15,6 +15,7 @@ mod newest_window;
 mod node;
 mod output;
 mod overflow;
+mod pane_group;
 mod pane_window;
 mod partial;
 pub(crate) mod publish;
@@ -60,17 +61,23 @@ use teams::Team;
 #[derive(Clone)]
 struct NodeBatch {
     rows: Rc<RecordBatch>,
+    /// The tick that admitted them, of rows from the history long ago.
+    admitted_ms: u64,
 }
 
 impl NodeBatch {
-    fn new(rows: RecordBatch) -> NodeBatch {
-        NodeBatch { rows: Rc::new(rows) }
+    fn new(rows: RecordBatch, admitted_ms: u64) -> NodeBatch {
+        NodeBatch { rows: Rc::new(rows), admitted_ms }
+    }
+    /// What became of these rows.
+    fn with(&self, rows: RecordBatch) -> NodeBatch {
+        NodeBatch::new(rows, self.admitted_ms)
     }
     fn slice(&self, from: usize, rows: usize) -> NodeBatch {
         if from == 0 && rows == self.rows.num_rows() {
             return self.clone();
         }
-        NodeBatch::new(self.rows.slice(from, rows))
+        self.with(self.rows.slice(from, rows))
     }
     /// Bytes of its rows; of a slice, of the slice alone. Cheap: it is asked at every step.
     fn bytes(&self) -> usize {
@@ -126,11 +133,12 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// `held`: what counts them, if they were counted before.
+    /// Rows that are seen from `tick_ms` on and were admitted then or before. `held`: what counts them, if they
+    /// were counted before.
     pub(crate) fn push_rows(
         &self,
         table: &str,
-        tick_ms: u64,
+        [tick_ms, admitted_ms]: [u64; 2],
         batch: &Arc<PushedBatch>,
         held: Option<&Arc<Gauge>>,
     ) {
@@ -138,7 +146,8 @@ impl Sources {
         for ScanInput { handle, .. } in self.scans.iter().filter(of_table) {
             let bytes = usize::try_from(batch.bytes).unwrap_or(usize::MAX);
             let held = held.map_or_else(|| handle.count_arrived(bytes), Arc::clone);
-            handle.push(tick_ms, (Arc::clone(batch), 0), held);
+            let arrived = Arrived { batch: Arc::clone(batch), admitted_ms, from: 0 };
+            handle.push(tick_ms, arrived, held);
         }
     }
 

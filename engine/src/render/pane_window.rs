@@ -9,7 +9,7 @@
 //! How many groups there may be, and what becomes of rows of others, `bounded` says. Such rows go on to a
 //! second window of the same kind, which has the groups of overflow of all workers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,6 +27,7 @@ use weir_types::value::DataType;
 use super::between::{Between, between};
 use super::bounded::Bounded;
 use super::overflow::{Naming, Places, Pressure, Verdict, pressure};
+use super::pane_group::{GROUP_BYTES, Group, Part};
 use super::partial::ONLY_PANE;
 use super::publish::{Held, Publish, Publisher, Walk};
 use super::runs::{Queue, Waiting};
@@ -112,112 +113,6 @@ pub(super) fn emit_change(key: &[u8], old: Option<&[u8]>, new: Option<&[u8]>, em
     }
     if let Some(new) = new {
         emit.row(row(new), 1);
-    }
-}
-
-/// Partial results of some rows.
-#[derive(Clone)]
-pub(super) struct Part {
-    pub(super) rows: i64,
-    pub(super) accs: Box<[Acc]>,
-}
-
-impl Part {
-    pub(super) fn merge(&mut self, other: &Part) {
-        self.rows += other.rows;
-        self.accs.iter_mut().zip(&other.accs).for_each(|(acc, other)| acc.merge(other));
-    }
-    fn walk_bytes(&self) -> usize {
-        self.accs.iter().map(Acc::walk_bytes).sum()
-    }
-    pub(super) fn bytes(&self) -> usize {
-        PART_BYTES + self.accs.iter().map(Acc::state_bytes).sum::<usize>()
-    }
-}
-
-struct Group {
-    key: PackedRow,
-    /// Ascending by pane.
-    panes: VecDeque<(i64, Part)>,
-    /// All panes together, if there are at least two.
-    total: Option<Part>,
-    /// The results that were told last.
-    told: Option<Box<[u8]>>,
-    is_dirty: bool,
-}
-
-/// A part beside its accumulators: its place in the group (with room to spare), the allocator's share, and
-/// its entry in the list of its pane.
-const PART_BYTES: usize = 64;
-/// A group beside its key and results: its slot, the least room of its list of panes, its entry in the
-/// index, and the allocator's share for each.
-const GROUP_BYTES: usize = 320;
-
-impl Group {
-    fn new(key: PackedRow) -> Group {
-        Group { key, panes: VecDeque::new(), total: None, told: None, is_dirty: false }
-    }
-
-    fn walk_bytes(&self) -> usize {
-        self.whole().map_or(0, Part::walk_bytes)
-    }
-
-    fn whole(&self) -> Option<&Part> {
-        self.total.as_ref().or_else(|| self.panes.front().map(|(_, part)| part))
-    }
-
-    /// Adds a part; true if its pane is new. `bytes` follows what is held.
-    fn add(&mut self, pane: i64, part: Part, bytes: &mut usize) -> bool {
-        if let Some(total) = &mut self.total {
-            *bytes -= total.bytes();
-            total.merge(&part);
-            *bytes += total.bytes();
-        }
-        // Mostly it is the newest pane or one after it.
-        let at = self.panes.iter().rposition(|(have, _)| *have <= pane);
-        if let Some(at) = at.filter(|&at| self.panes[at].0 == pane) {
-            let have = &mut self.panes[at].1;
-            *bytes -= have.bytes();
-            have.merge(&part);
-            *bytes += have.bytes();
-            return false;
-        }
-        *bytes += part.bytes();
-        self.panes.insert(at.map_or(0, |at| at + 1), (pane, part));
-        if self.panes.len() == 2 {
-            let mut total = self.panes[0].1.clone();
-            total.merge(&self.panes[1].1);
-            *bytes += total.bytes();
-            self.total = Some(total);
-        }
-        true
-    }
-
-    fn has(&self, pane: i64) -> bool {
-        self.panes.iter().rev().any(|(have, _)| *have == pane)
-    }
-
-    /// Drops the oldest pane; how many rows it had.
-    fn expire_front(&mut self, spec: &AggSpec, bytes: &mut usize) -> i64 {
-        let Some((_, gone)) = self.panes.pop_front() else { return 0 };
-        *bytes -= gone.bytes();
-        let Some(mut total) = self.total.take() else { return gone.rows };
-        *bytes -= total.bytes();
-        if self.panes.len() < 2 {
-            return gone.rows;
-        }
-        total.rows -= gone.rows;
-        for (idx, (acc, gone)) in total.accs.iter_mut().zip(&gone.accs).enumerate() {
-            if acc.is_group() {
-                acc.subtract(gone);
-            } else if acc == gone {
-                *acc = spec.aggs[idx].zero();
-                self.panes.iter().for_each(|(_, part)| acc.merge(&part.accs[idx]));
-            }
-        }
-        *bytes += total.bytes();
-        self.total = Some(total);
-        gone.rows
     }
 }
 
@@ -347,23 +242,20 @@ impl PaneWindow {
         part: Part,
         fuel: &mut Fuel,
     ) -> Result<(), OpError> {
-        let Some(bounded) = &mut self.bounded else {
+        if self.bounded.is_none() {
             self.put(key, pane, part, fuel);
             return Ok(());
-        };
-        let hash = key_hash(&self.hash, &key.0);
-        let groups = &self.groups;
-        let is_it =
-            |&slot: &u32| groups[slot as usize].as_ref().is_some_and(|group| group.key.0 == key.0);
-        let found = self.index.find(hash, is_it).copied();
-        let group = found.and_then(|slot| groups[slot as usize].as_ref());
-        if let Some(group) = group.filter(|group| !group.panes.is_empty()) {
+        }
+        let found = self.find(key_hash(&self.hash, &key.0), &key.0);
+        let group = found.and_then(|slot| self.groups[slot as usize].as_ref());
+        if let (Some(slot), Some(group)) = (found, group.filter(|group| !group.panes.is_empty())) {
             if self.pressure < Pressure::Brim || group.has(pane) {
-                self.put_at(found.expect("its group was found"), pane, part, fuel);
+                self.put_at(slot, pane, part, fuel);
                 return Ok(());
             }
             return self.refuse(&key, pane, part, fuel);
         }
+        let Some(bounded) = &mut self.bounded else { return Ok(()) };
         if bounded.is_name(&key.0) {
             let rows = bounded.lost_by_name(part.rows);
             return self.refuse(&key, pane, Part { rows, ..part }, fuel);

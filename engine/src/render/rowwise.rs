@@ -32,7 +32,7 @@ use crate::weigh;
 
 impl RowSpec {
     fn name(&self) -> &'static str {
-        if self.filter { "Filter" } else { "Map" }
+        if self.steps().all(|step| step.filter) { "Filter" } else { "Map" }
     }
 
     fn check_fault(&self) {
@@ -52,13 +52,10 @@ impl RowSpec {
             return Ok(match keep.true_count() {
                 0 => None,
                 all if all == batch.rows.num_rows() => Some(batch),
-                _ => {
-                    let rows = Rc::new(filter_record_batch(&batch.rows, &keep)?);
-                    Some(NodeBatch { rows })
-                }
+                _ => Some(batch.with(filter_record_batch(&batch.rows, &keep)?)),
             });
         }
-        Ok(Some(NodeBatch::new(self.map(ctx, &batch.rows)?)))
+        Ok(Some(batch.with(self.map(ctx, &batch.rows)?)))
     }
 
     fn map(&self, ctx: &EvalCtx, batch: &RecordBatch) -> Result<RecordBatch, OpError> {
@@ -67,21 +64,42 @@ impl RowSpec {
         Ok(batch_of(&self.output, arrays?, batch.num_rows()))
     }
 
-    /// What each row becomes; `None` for a row that the filter leaves out.
+    /// What each row becomes; `None` for a row that a filter leaves out.
     fn rows<'a>(
         &self,
         ctx: &EvalCtx,
         rows: impl Iterator<Item = &'a PackedRow> + Clone,
     ) -> Result<Vec<Option<PackedRow>>, OpError> {
-        self.check_fault();
-        let batch = unpack_rows(&self.input, rows.clone()).ok_or(OpError::Row("Map"))?;
-        if self.filter {
-            let keep = self.exprs[0].eval_filter(ctx, &batch)?;
-            let kept = rows.enumerate().map(|(idx, row)| keep.value(idx).then(|| row.clone()));
-            return Ok(kept.collect());
+        let mut batch = unpack_rows(&self.input, rows.clone()).ok_or(OpError::Row("Map"))?;
+        // Which of the rows are left in the batch.
+        let mut left: Vec<usize> = (0..batch.num_rows()).collect();
+        let mut results = vec![None; left.len()];
+        for step in self.steps() {
+            step.check_fault();
+            if !step.filter {
+                batch = step.map(ctx, &batch)?;
+                continue;
+            }
+            let keep = step.exprs[0].eval_filter(ctx, &batch)?;
+            if keep.true_count() < left.len() {
+                batch = filter_record_batch(&batch, &keep)?;
+                let mut is_kept = keep.values().iter();
+                left.retain(|_| is_kept.next().unwrap_or(false));
+            }
         }
-        let mapped = self.map(ctx, &batch)?;
-        Ok(pack_rows(&mapped, &self.output.types()).into_iter().map(Some).collect())
+        match self.steps().filter(|step| !step.filter).last() {
+            Some(last) => {
+                let packed = pack_rows(&batch, &last.output.types());
+                left.into_iter().zip(packed).for_each(|(at, row)| results[at] = Some(row));
+            }
+            None => {
+                let mut left = left.into_iter().peekable();
+                for (at, row) in rows.enumerate() {
+                    results[at] = left.next_if_eq(&at).map(|_| row.clone());
+                }
+            }
+        }
+        Ok(results)
     }
 }
 

@@ -6,14 +6,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use arrow_array::BooleanArray;
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampNanosecondType;
+use arrow_select::filter::filter_record_batch;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::{Capability, Operator};
 use weir_types::PackedRow;
 use weir_types::batch::pack_rows;
+use weir_types::clock::tick_unix_ns;
 use weir_types::plan::SlidingWindow;
 use weir_types::split::{Change, ExchangeId};
 use weir_types::value::DataType;
@@ -33,9 +36,9 @@ pub(super) trait Collect: 'static {
     fn add(&mut self, tick_ms: u64, batch: &NodeBatch) -> Result<(), OpError>;
     /// The earliest tick that holds something.
     fn first(&self) -> Option<u64>;
-    /// A tick that holds so much that some of it should go out before the tick is closed.
-    fn overfull(&self, _bytes_max: usize) -> Option<u64> {
-        None
+    /// A tick that is not closed holds so much that some of it should go out.
+    fn is_overfull(&self, _tick_ms: u64, _bytes_max: usize) -> bool {
+        false
     }
     /// Takes a slice of a tick's changes; a closed tick is done when it is no longer the first.
     fn take(&mut self, tick_ms: u64, fuel: &mut Fuel) -> Vec<Change>;
@@ -43,8 +46,9 @@ pub(super) trait Collect: 'static {
     fn give_up(self) -> Box<dyn Send>;
 }
 
-/// What a refresh has folded goes out early above so much: the receiver adds up equal groups anyway. A refresh
-/// of a million groups, or the history of such, so takes no more on a node than others.
+/// What the first refresh has folded, which may be a history of millions of groups, goes out early above so much:
+/// the receiver adds up equal groups anyway. Later ones go out when they are closed: whoever keeps changes up to
+/// a tick must not be given those of the next one before.
 const PARTIAL_BYTES_MAX: u64 = 32 << 20;
 
 fn partial_bytes_max(env: &Env) -> usize {
@@ -96,13 +100,12 @@ impl<C: Collect> Sender<C> {
                 return Ok(Stopped::Idle);
             }
             let bytes_max = partial_bytes_max(env);
-            while let Some(tick_ms) = self.collect.overfull(bytes_max)
-                && !env.turn_is_over()
-            {
+            let start_ms = env.query.start_tick_ms();
+            while self.collect.is_overfull(start_ms, bytes_max) && !env.turn_is_over() {
                 if env.query.holdings.is_full(env.limits()) {
                     return Ok(Stopped::Blocked);
                 }
-                self.hand_out(env, tick_ms);
+                self.hand_out(env, start_ms);
             }
         }
         let is_closed =
@@ -221,10 +224,12 @@ pub(super) fn partials<'s>(
     time: usize,
     sliding: Option<SlidingWindow>,
 ) -> Silent<'s> {
+    let had_to_ms = env.query.install.had_to_ms.get(exchange as usize).copied().unwrap_or(0);
     let collect = Partials {
         spec: spec.clone(),
         time,
         sliding,
+        had_to_ms,
         tables: BTreeMap::new(),
         outgoing: BTreeMap::new(),
         scratch: Scratch::default(),
@@ -236,14 +241,35 @@ struct Partials {
     spec: AggSpec,
     time: usize,
     sliding: Option<SlidingWindow>,
+    /// [`crate::Install::had_to_ms`] of this exchange.
+    had_to_ms: u64,
     tables: BTreeMap<u64, PartialTable>,
     /// What is being handed out.
     outgoing: BTreeMap<u64, Changes>,
     scratch: Scratch,
 }
 
+impl Partials {
+    /// What of a batch the receiver does not have from elsewhere; `None`: nothing.
+    fn new_rows(&self, batch: &NodeBatch) -> Result<Option<NodeBatch>, OpError> {
+        if self.had_to_ms == 0 || batch.admitted_ms > self.had_to_ms {
+            return Ok(Some(batch.clone()));
+        }
+        // What came before its time was told when that had come.
+        let had_to_ns = tick_unix_ns(self.had_to_ms);
+        let times = batch.rows.column(self.time).as_primitive::<TimestampNanosecondType>();
+        let keep: BooleanArray =
+            times.values().iter().map(|&time| Some(time > had_to_ns)).collect();
+        if !keep.has_true() {
+            return Ok(None);
+        }
+        Ok(Some(batch.with(filter_record_batch(&batch.rows, &keep)?)))
+    }
+}
+
 impl Collect for Partials {
     fn add(&mut self, tick_ms: u64, batch: &NodeBatch) -> Result<(), OpError> {
+        let Some(batch) = &self.new_rows(batch)? else { return Ok(()) };
         let table = self.tables.entry(tick_ms).or_insert_with(|| PartialTable::new(&self.spec));
         table.add(&self.spec, self.time, self.sliding, batch, &mut self.scratch);
         Ok(())
@@ -253,10 +279,9 @@ impl Collect for Partials {
         let collected = self.tables.first_key_value().map(|(&tick_ms, _)| tick_ms);
         outgoing.into_iter().chain(collected).min()
     }
-    fn overfull(&self, bytes_max: usize) -> Option<u64> {
-        let begun = self.outgoing.keys().next().copied();
-        let large = |(_, table): &(&u64, &PartialTable)| table.state_bytes() > bytes_max;
-        begun.or_else(|| self.tables.iter().find(large).map(|(&tick_ms, _)| tick_ms))
+    fn is_overfull(&self, tick_ms: u64, bytes_max: usize) -> bool {
+        let is_large = |table: &PartialTable| table.state_bytes() > bytes_max;
+        self.outgoing.contains_key(&tick_ms) || self.tables.get(&tick_ms).is_some_and(is_large)
     }
     fn take(&mut self, tick_ms: u64, fuel: &mut Fuel) -> Vec<Change> {
         if !self.outgoing.contains_key(&tick_ms)

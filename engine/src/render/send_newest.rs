@@ -86,7 +86,7 @@ fn kept(batch: NodeBatch, keep: &BooleanArray) -> Option<NodeBatch> {
         all if all == batch.rows.num_rows() => Some(batch),
         _ => {
             let rows = filter_record_batch(&batch.rows, keep);
-            Some(NodeBatch::new(rows.expect("there is one mark for each row")))
+            Some(batch.with(rows.expect("there is one mark for each row")))
         }
     }
 }

@@ -29,6 +29,7 @@ pub mod testing;
 pub mod text;
 pub mod upid;
 pub mod value;
+mod wire;
 
 pub use batch::{BatchBuilder, RecordBatch};
 pub use clock::{Clock, ManualClock, SteadyClock, WallClock};

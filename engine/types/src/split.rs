@@ -187,6 +187,32 @@ impl NodePlan {
         })
     }
 
+    /// What it sends on an exchange, by itself: whatever else it sends, and whatever columns are called. `None` for
+    /// one that is not there, or not whole.
+    #[must_use]
+    pub fn source(&self, exchange: usize) -> Option<Source> {
+        let send = self.sends.get(exchange)?;
+        let (mut at, mut steps) = (send.from, Vec::new());
+        let scan = loop {
+            match self.ops.get(at)? {
+                NodeOp::Scan(scan) => break scan.clone(),
+                NodeOp::Step { below, step } => {
+                    steps.push(match &**step {
+                        Step::Filter(_) => step.clone(),
+                        Step::Map { exprs, .. } => {
+                            let labels = Labels::default();
+                            Shared::new(Step::Map { exprs: exprs.clone(), labels })
+                        }
+                    });
+                    // Below is before: this ends.
+                    at = Some(*below).filter(|below| *below < at)?;
+                }
+            }
+        };
+        steps.reverse();
+        Some(Source { scan, steps, time: send.time, shape: send.shape.clone() })
+    }
+
     /// The tables that it scans, sorted, each once.
     #[must_use]
     pub fn scanned_tables(&self) -> Vec<String> {

@@ -324,13 +324,18 @@ impl Rig {
     }
 
     pub(super) async fn follow(&mut self) -> Follower {
+        self.follow_as(Some(TICK_MS), Wanted::Live).await
+    }
+
+    pub(super) async fn follow_as(&mut self, refresh_ms: Option<u64>, wanted: Wanted) -> Follower {
         let (service, request) = (self.service.clone(), Rig::request());
+        let request = ScriptRequest { refresh_ms, ..request };
         let client = Client::new(&service.readers.limits);
         let outbox = Outbox::new(&client, &service.readers);
         let reader = OutboxReader { client, outbox: Arc::clone(&outbox) };
         let subscribed = async move {
-            let installable = prepare(&service, &request, Wanted::Live).await.unwrap();
-            let subscribe = Subscribe { installable, outbox, wanted: Wanted::Live, since: None };
+            let installable = prepare(&service, &request, wanted).await.unwrap();
+            let subscribe = Subscribe { installable, outbox, wanted, since: None };
             service.coordinator.send(subscribe).await.unwrap().unwrap()
         };
         let subscribed = self.during("a subscription", subscribed).await;
@@ -372,6 +377,23 @@ impl Rig {
                 && follower.latencies() == expected
         };
         self.until(what, &mut [follower], agrees).await;
+    }
+
+    /// Lets nobody wait for the clock, but for each other.
+    pub(super) async fn standing_still(&mut self, follower: &mut Follower) {
+        for _ in 0..STEPS_MAX {
+            follower.drain();
+            if follower.seen.is_some() {
+                return;
+            }
+            actix::clock::sleep(Duration::from_micros(300)).await;
+        }
+        panic!("there was no answer without a tick");
+    }
+
+    pub(super) async fn leave(&mut self, follower: Follower) {
+        let Subscribed { view, number } = follower.subscribed;
+        self.service.coordinator.send(Unsubscribe { view, number }).await.unwrap();
     }
 
     pub(super) fn part(&self, path: &str) -> PartStatus {
