@@ -315,6 +315,9 @@ pub(crate) struct QueryArgs {
     /// Memory of all queries of a part; above, the largest is ended. Without it a quarter, at most 2 GiB.
     #[arg(long, value_parser = parse_bytes, value_name = "N")]
     pub(crate) queries_bytes_max: Option<usize>,
+    /// Groups of one aggregate; rows of further ones are counted in the row `__overflow__`.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..), value_name = "N")]
+    pub(crate) query_groups_max: Option<u64>,
     /// Longest time that a script may take to compile.
     #[arg(long, value_parser = parse_duration, default_value = "5s", value_name = "5s")]
     pub(crate) compile_time_max: Duration,

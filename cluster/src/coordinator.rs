@@ -33,7 +33,7 @@ use weir_types::source::OrderId;
 use weir_types::split::{Source, SplitPlan};
 
 pub use answers::Identity;
-pub use completeness::Book;
+pub use completeness::{Book, OVERFLOW};
 pub use cuts::{CutTotals, FUNCTIONS};
 pub use inbound::{BusCounters, Outcome};
 pub use located::LocatedSource;
@@ -209,6 +209,7 @@ impl Coordinator {
     /// How complete the query's answer at `frontier_ms` is.
     #[must_use]
     pub fn completeness(&self, query: QueryId, frontier_ms: u64) -> Completeness {
+        self.book.note_overflow(query, self.engine.overflow(query, frontier_ms));
         self.book.completeness(query, frontier_ms)
     }
 

@@ -19,6 +19,7 @@ use weir_types::Plan;
 
 pub use plans::Style;
 
+use crate::check::workers_asked_for;
 use crate::choices::Choices;
 use crate::drive::{FeedOrder, Feeding};
 use crate::model::{Table, World};
@@ -119,7 +120,8 @@ pub fn feed_of(choices: &mut Choices<'_>) -> Feeding {
         1 => FeedOrder::RowByRow,
         _ => FeedOrder::Shuffled { seed: u64::from(choices.number()) },
     };
-    let workers = [1, 2, 4][choices.below(3)];
+    let by_chance = [1, 2, 4][choices.below(3)];
+    let workers = workers_asked_for().unwrap_or(by_chance);
     let nodes = 1 + choices.below(2);
     let tick_ms = choices.pick(&[1000, 100]);
     let refresh_ms = tick_ms * choices.pick(&[1, 1, 5]);
@@ -141,5 +143,6 @@ pub fn feed_of(choices: &mut Choices<'_>) -> Feeding {
         ticks_ms,
         installed_after,
         one_row_slices,
+        groups_max: None,
     }
 }

@@ -2,6 +2,7 @@
 //! operators (panics and errors contained, time and state counted, metadata at hand).
 
 use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -14,6 +15,7 @@ use weir_types::Clock;
 use weir_types::clock::tick_unix_ns;
 use weir_types::figures::{OperatorFigures, OperatorPlace, RefreshFigures};
 use weir_types::metadata::MetadataSnapshot;
+use weir_types::split::ExchangeId;
 use weir_types::text::panic_text;
 
 use crate::api::{EngineEvent, Install, Limits, QueryId, QueryStats};
@@ -72,7 +74,39 @@ pub(crate) struct QueryShared {
     frames: Mutex<Vec<Arc<Frame>>>,
     /// What its functions left out.
     cuts: Mutex<Cuts>,
+    /// By exchange: how many rows have no group of their own.
+    overflow: Mutex<BTreeMap<ExchangeId, Levels>>,
     dues: Mutex<Vec<Arc<AtomicU64>>>,
+}
+
+/// A number of rows, with the ticks at which it changed last.
+#[derive(Default)]
+struct Levels(VecDeque<(u64, u64)>);
+
+/// Views that lag by more changes are told of the earliest one that is known.
+const LEVELS_MAX: usize = 256;
+
+impl Levels {
+    fn set(&mut self, tick_ms: u64, rows: u64) {
+        if self.0.back().map_or(0, |(_, rows)| *rows) == rows {
+            return;
+        }
+        if self.0.len() == LEVELS_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((tick_ms, rows));
+    }
+
+    /// Before all changes it was nothing.
+    fn at(&self, tick_ms: u64) -> u64 {
+        let until = self.0.iter().rev().find(|(changed_ms, _)| *changed_ms <= tick_ms);
+        let first = self.0.front().filter(|_| self.0.len() == LEVELS_MAX);
+        until.or(first).map_or(0, |(_, rows)| *rows)
+    }
+
+    fn last(&self) -> u64 {
+        self.0.back().map_or(0, |(_, rows)| *rows)
+    }
 }
 
 impl QueryShared {
@@ -99,6 +133,7 @@ impl QueryShared {
             late_ns_total: AtomicU64::new(0),
             frames: Mutex::default(),
             cuts: Mutex::default(),
+            overflow: Mutex::default(),
             dues: Mutex::default(),
         }
     }
@@ -214,6 +249,20 @@ impl QueryShared {
         *self.cuts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// So many rows of an exchange's window are counted as overflow from a tick on.
+    pub(crate) fn note_overflow(&self, exchange: ExchangeId, tick_ms: u64, rows: u64) {
+        let mut overflow = self.overflow.lock().unwrap_or_else(PoisonError::into_inner);
+        overflow.entry(exchange).or_default().set(tick_ms, rows);
+    }
+    pub(crate) fn overflow_at(&self, exchange: ExchangeId, tick_ms: u64) -> u64 {
+        let overflow = self.overflow.lock().unwrap_or_else(PoisonError::into_inner);
+        overflow.get(&exchange).map_or(0, |levels| levels.at(tick_ms))
+    }
+    fn overflow_now(&self) -> u64 {
+        let overflow = self.overflow.lock().unwrap_or_else(PoisonError::into_inner);
+        overflow.values().map(Levels::last).sum()
+    }
+
     pub(crate) fn stats(&self) -> QueryStats {
         let frontier = self.frontier_tick_ms.load(Ordering::Relaxed);
         QueryStats {
@@ -224,6 +273,7 @@ impl QueryShared {
             unread_bytes: self.holdings.unread(),
             rows_in: self.rows_in.load(Ordering::Relaxed),
             late_rows: self.late_rows.load(Ordering::Relaxed),
+            overflow_rows: self.overflow_now(),
             cpu_ns: self.cpu_ns.load(Ordering::Relaxed),
             yields: self.yields.load(Ordering::Relaxed),
             operators: self.operators.load(Ordering::Relaxed),
@@ -246,7 +296,7 @@ pub(crate) struct Env {
     pub(crate) query: Arc<QueryShared>,
     pub(crate) engine: Arc<EngineShared>,
     /// Among the workers of this process, and of all.
-    local: usize,
+    pub(crate) local: usize,
     pub(crate) worker: usize,
     pub(crate) peers: usize,
     metadata: Rc<RefCell<Arc<MetadataSnapshot>>>,

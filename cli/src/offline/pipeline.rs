@@ -159,6 +159,11 @@ impl Pipeline {
     }
 
     #[must_use]
+    /// By table: rows whose groups found no room.
+    pub(crate) fn overflow(&self, tick_ms: u64) -> BTreeMap<String, u64> {
+        self.cluster_engine.overflow(self.query, tick_ms)
+    }
+
     pub(crate) fn view(&self) -> &ViewState {
         &self.view
     }

@@ -219,6 +219,7 @@ fn query_limits(args: &QueryArgs) -> Limits {
     Limits {
         query_state_bytes_max: set(args.query_bytes_max, limits.query_state_bytes_max),
         state_bytes_max: set(args.queries_bytes_max, limits.state_bytes_max),
+        query_groups_max: args.query_groups_max.unwrap_or(limits.query_groups_max),
         ..limits
     }
 }

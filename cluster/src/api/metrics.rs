@@ -100,6 +100,7 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
         "plans": state.service.plans.counts_json(),
         "actors": state.service.health.summary(),
         "cut": state.service.cut_totals.all(),
+        "overflow_rows": state.service.engine.engine().overflow_rows_total(),
         "engine_generation": state.service.engine.generation(),
         "bus": bus_json(state),
         "api": state.counters.json(state.sessions.count()),
@@ -281,6 +282,10 @@ fn push_self_metrics(out: &mut String, stats: &Json) {
     for (reason, count) in stats["cut"].as_object().into_iter().flatten() {
         line(out, "weir_cut_total", &[("reason", reason)], count.as_u64().unwrap_or(0));
     }
+    let help =
+        "Rows of groups beyond --query-groups-max or short of bytes, counted as __overflow__.";
+    head(out, "weir_overflow_rows_total", "counter", help);
+    let _ = writeln!(out, "weir_overflow_rows_total {}", stats["overflow_rows"]);
     let _ = write!(
         out,
         "# TYPE weir_engine_generation counter\nweir_engine_generation {}\n",

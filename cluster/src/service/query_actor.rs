@@ -70,7 +70,9 @@ impl Surroundings for Around {
         self.clock.now_unix_ns()
     }
     fn completeness(&self, run: QueryId, frontier_ms: u64) -> Completeness {
-        self.book.note_cuts(run, frontier_ms, self.generations.engine().cuts(run));
+        let engine = self.generations.engine();
+        self.book.note_cuts(run, frontier_ms, engine.cuts(run));
+        self.book.note_overflow(run, engine.overflow(run, frontier_ms));
         self.book.completeness(run, frontier_ms)
     }
     fn take_samples(&self, run: QueryId, frontier_ms: u64) -> Vec<i64> {

@@ -22,6 +22,9 @@ use super::{DriveError, Views};
 const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 const HISTORY_BYTES: u64 = 256 << 20;
 
+/// Rows by table and reason.
+type Lost = BTreeMap<String, BTreeMap<String, u64>>;
+
 /// Who said something.
 #[derive(Clone, Copy)]
 enum From {
@@ -309,6 +312,19 @@ impl Coordinated {
         self.queries.get(&query).map(|query| query.views.clone()).unwrap_or_default()
     }
 
+    /// Rows without a group of their own, by table.
+    #[must_use]
+    pub fn overflow(&self, query: QueryId, tick_ms: u64) -> BTreeMap<String, u64> {
+        self.cluster.overflow(query, tick_ms)
+    }
+
+    /// Whether its answer at a tick is complete, and what is lost of it, by table and reason.
+    #[must_use]
+    pub fn completeness(&self, query: QueryId, tick_ms: u64) -> (bool, Lost) {
+        let answer = self.coordinator.completeness(query, tick_ms);
+        (answer.complete, answer.lost)
+    }
+
     /// The feeds that a query reads.
     #[must_use]
     pub fn feeds_of(&self, query: QueryId) -> BTreeSet<QueryId> {
@@ -330,6 +346,13 @@ impl Coordinated {
     #[must_use]
     pub fn cluster_stats(&self) -> Vec<QueryStats> {
         self.cluster.stats().queries
+    }
+
+    /// What queries hold in all engines.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        let engines = self.nodes.iter().map(|node| &node.engine).chain([&self.cluster]);
+        engines.map(|engine| engine.stats().held_bytes).sum()
     }
 
     /// Dataflows of all workers that are there or still drain.

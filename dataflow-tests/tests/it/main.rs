@@ -12,6 +12,7 @@ mod limits;
 mod losses;
 mod model;
 mod operators;
+mod overflow;
 mod scripts;
 mod sharing;
 mod store;

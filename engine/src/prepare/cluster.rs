@@ -15,6 +15,7 @@ use crate::api::{FeedExchange, Intake, QueryId};
 /// The receiving end of a source.
 #[derive(Clone)]
 pub(crate) struct ReceiveSpec {
+    pub(crate) table: Arc<str>,
     pub(crate) shape: ShapeSpec,
     pub(crate) sliding: Option<SlidingWindow>,
     /// The event time of what is sent, and its columns' types.
@@ -31,7 +32,8 @@ impl ReceiveSpec {
             return Err(format!("column {} is not an event time", source.time));
         }
         let sliding = source.window().sliding(settings.retention_ns);
-        Ok(ReceiveSpec { shape, sliding, time: source.time, types })
+        let table = source.table().into();
+        Ok(ReceiveSpec { table, shape, sliding, time: source.time, types })
     }
 }
 

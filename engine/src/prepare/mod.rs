@@ -91,7 +91,19 @@ impl Program {
         }
     }
 
-    fn receive(&self, exchange: ExchangeId) -> Option<&ReceiveSpec> {
+    /// What it receives itself, as a query.
+    pub(crate) fn receives(&self) -> impl Iterator<Item = (ExchangeId, &ReceiveSpec)> {
+        let ops = match self {
+            Program::Query(program) => program.ops.as_slice(),
+            Program::Node(_) | Program::Feed(_) => &[],
+        };
+        ops.iter().filter_map(|op| match op {
+            QueryOp::Receive(exchange, spec) => Some((*exchange, spec)),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn receive(&self, exchange: ExchangeId) -> Option<&ReceiveSpec> {
         match self {
             Program::Feed(program) => program.receives.get(exchange as usize),
             Program::Node(_) | Program::Query(_) => None,

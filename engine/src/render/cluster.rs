@@ -28,30 +28,34 @@ pub(super) fn feed(
 ) {
     for (exchange, spec) in (0 as ExchangeId..).zip(&program.receives) {
         env.build(OperatorPlace::Exchange(exchange));
-        let publisher = Rc::<Publisher>::default();
-        sources.publishers.push((exchange, Rc::clone(&publisher)));
-        receive(scope, env, exchange, spec, Some(publisher), sources).probe_with(probe);
+        receive(scope, env, exchange, spec, true, sources).probe_with(probe);
     }
 }
 
-/// The window of a source.
+/// The windows of a source: of its rows or groups, and of what overflows. Those of a feed have readers.
 fn receive<'s>(
     scope: Scope<'s, u64>,
     env: &Rc<Env>,
     exchange: ExchangeId,
     spec: &ReceiveSpec,
-    publisher: Option<Rc<Publisher>>,
+    is_feed: bool,
     sources: &mut Sources,
 ) -> RowStream<'s> {
     let (stream, handle) = source::changes(scope, env);
     sources.exchanges.push((exchange, handle));
+    let mut publisher = || {
+        let publisher = is_feed.then(Rc::<Publisher>::default);
+        sources.publishers.extend(publisher.iter().map(|there| (exchange, Rc::clone(there))));
+        publisher
+    };
     match &spec.shape {
-        ShapeSpec::Rows => row_window::row_window(env, stream, spec.sliding, publisher),
+        ShapeSpec::Rows => row_window::row_window(env, stream, spec.sliding, publisher()),
         ShapeSpec::Newest(newest) => {
-            newest_window::newest_window(env, stream, spec, *newest, publisher)
+            newest_window::newest_window(env, stream, spec, *newest, publisher())
         }
         ShapeSpec::Partial(agg) => {
-            pane_window::pane_window(env, stream, agg, spec.sliding, publisher)
+            let of = (exchange, agg);
+            pane_window::pane_window(scope, env, stream, of, spec.sliding, publisher)
         }
     }
 }
@@ -73,15 +77,10 @@ pub(super) fn query<'s>(
                 done.push(None);
                 continue;
             }
-            QueryOp::Import(at) => {
-                let (stream, handle) = source::import(scope, env);
-                // Without a feed the query has failed already, yet all workers build the same.
-                if let Some(publisher) = feeds(*at) {
-                    publisher.add_reader(&env.query, handle);
-                }
-                stream
+            QueryOp::Import(at) => import(scope, env, &feeds(*at)),
+            QueryOp::Receive(exchange, spec) => {
+                receive(scope, env, *exchange, spec, false, sources)
             }
-            QueryOp::Receive(exchange, spec) => receive(scope, env, *exchange, spec, None, sources),
             QueryOp::TableFunction => {
                 let (stream, handle) = source::table_function(scope, env);
                 sources.table_functions.push((pos, handle));
@@ -100,6 +99,16 @@ pub(super) fn query<'s>(
         env.build(OperatorPlace::Output(at));
         output::output(env, rows_of(&done, *op), table).probe_with(probe);
     }
+}
+
+/// What the windows of a feed's exchange tell. Without a feed the query has failed already.
+fn import<'s>(scope: Scope<'s, u64>, env: &Rc<Env>, publishers: &[Rc<Publisher>]) -> RowStream<'s> {
+    let told = publishers.iter().map(|publisher| {
+        let (stream, handle) = source::import(scope, env);
+        publisher.add_reader(&env.query, handle);
+        stream
+    });
+    scope.concatenate(told.collect::<Vec<_>>())
 }
 
 fn rows_of<'s>(done: &[Option<RowStream<'s>>], op: OpId) -> RowStream<'s> {

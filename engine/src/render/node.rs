@@ -9,7 +9,8 @@ use timely::dataflow::operators::probe::Handle as ProbeHandle;
 use weir_types::figures::OperatorPlace;
 use weir_types::split::ExchangeId;
 
-use super::{BatchStream, Sources, rowwise, scan, send, send_newest};
+use super::teams::{Team, only};
+use super::{BatchStream, ScanInput, Sources, rowwise, scan, send, send_newest};
 use crate::prepare::{NodeProgram, NodeStep, ShapeSpec};
 use crate::query::Env;
 
@@ -20,22 +21,29 @@ pub(super) fn render<'s>(
     probe: &ProbeHandle<u64>,
     sources: &mut Sources,
 ) {
+    let team = Team::of(env.local, env.engine.config.workers, program.sends.len());
+    sources.team = team;
+    let uses = team.steps(program);
     let mut done: Vec<BatchStream<'s>> = Vec::with_capacity(program.steps.len());
     for (at, step) in program.steps.iter().enumerate() {
         env.build(OperatorPlace::Op(at));
         let stream = match step {
             NodeStep::Scan(spec) => {
-                let (stream, handle) = scan::scan(scope, env, spec);
-                sources.scans.push((Arc::clone(&spec.table), handle));
+                let (stream, handle) = scan::scan(scope, env, spec, uses[at].counts);
+                let table = Arc::clone(&spec.table);
+                sources.scans.push(ScanInput { table, handle, is_used: uses[at].is_used });
                 stream
             }
-            NodeStep::Rows { below, spec } => rowwise::on_batches(env, done[*below].clone(), spec),
+            NodeStep::Rows { below, spec } => {
+                let rows = only(env, team, done[*below].clone(), uses[at].is_used);
+                rowwise::on_batches(env, rows, spec)
+            }
         };
         done.push(stream);
     }
     for (exchange, spec) in (0 as ExchangeId..).zip(&program.sends) {
         env.build(OperatorPlace::Exchange(exchange));
-        let stream = done[spec.from].clone();
+        let stream = only(env, team, done[spec.from].clone(), team.folds(exchange as usize));
         let packer = || send::RowPacker {
             types: spec.types.clone(),
             time: spec.time,

@@ -33,6 +33,7 @@ pub(super) fn scan<'s>(
     scope: Scope<'s, u64>,
     env: &Rc<Env>,
     spec: &ScanSpec,
+    counts: bool,
 ) -> (BatchStream<'s>, SourceHandle<Arrived>) {
     let (start_unix_ns, end_unix_ns, before_ns) = absolute_bounds(&spec.window);
     let scan = Scan {
@@ -41,6 +42,7 @@ pub(super) fn scan<'s>(
         start_unix_ns: start_unix_ns.unwrap_or(i64::MIN),
         end_unix_ns: end_unix_ns.unwrap_or(i64::MAX),
         before_ns,
+        counts,
     };
     let limits = env.limits();
     let under_way_max = limits.under_way_bytes_max.min(limits.query_state_bytes_max / 8);
@@ -73,9 +75,17 @@ struct Scan {
     end_unix_ns: i64,
     /// The window ends this long before now.
     before_ns: i64,
+    /// It says how many rows there were.
+    counts: bool,
 }
 
 impl Scan {
+    fn count_late(&self, rows: usize) {
+        if self.counts {
+            self.query.late_rows.fetch_add(rows as u64, Ordering::Relaxed);
+        }
+    }
+
     fn admit(
         &self,
         [tick_ms, admitted_ms]: [u64; 2],
@@ -83,7 +93,9 @@ impl Scan {
         part: &RecordBatch,
         sink: &mut Sink<'_, NodeBatch>,
     ) -> Result<(), OpError> {
-        sink.took(part.num_rows());
+        if self.counts {
+            sink.took(part.num_rows());
+        }
         let rows = self.project(part)?;
         let now_ns = tick_unix_ns(tick_ms).saturating_sub(self.before_ns);
         let first_ns = self.first_at(tick_ms);
@@ -93,7 +105,7 @@ impl Scan {
             return Ok(());
         }
         if batch.time_max_unix_ns < first_ns || batch.time_min_unix_ns > self.end_unix_ns {
-            self.query.late_rows.fetch_add(rows.num_rows() as u64, Ordering::Relaxed);
+            self.count_late(rows.num_rows());
             return Ok(());
         }
         let times = part.column(batch.time_idx).as_primitive::<TimestampNanosecondType>();
@@ -132,7 +144,9 @@ impl Scan {
                 if inside { due_ms } else { OUTSIDE }
             })
             .collect();
-        self.query.late_rows.fetch_add(outside, Ordering::Relaxed);
+        if self.counts {
+            self.query.late_rows.fetch_add(outside, Ordering::Relaxed);
+        }
         let mut distinct = ticks.clone();
         distinct.sort_unstable();
         distinct.dedup();

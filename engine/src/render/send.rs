@@ -36,10 +36,24 @@ pub(super) trait Collect: 'static {
     fn add(&mut self, tick_ms: u64, batch: &NodeBatch) -> Result<(), OpError>;
     /// The earliest tick that holds something.
     fn first(&self) -> Option<u64>;
-    /// Takes a slice of a closed tick's changes; the tick is done when it is no longer the first.
+    /// A tick that is not closed holds so much that some of it should go out.
+    fn is_overfull(&self, _tick_ms: u64, _bytes_max: usize) -> bool {
+        false
+    }
+    /// Takes a slice of a tick's changes; a closed tick is done when it is no longer the first.
     fn take(&mut self, tick_ms: u64, fuel: &mut Fuel) -> Vec<Change>;
     fn state_bytes(&self) -> usize;
     fn give_up(self) -> Box<dyn Send>;
+}
+
+/// What the first refresh has folded, which may be a history of millions of groups, goes out early above so much:
+/// the receiver adds up equal groups anyway. Later ones go out when they are closed: whoever keeps changes up to
+/// a tick must not be given those of the next one before.
+const PARTIAL_BYTES_MAX: u64 = 32 << 20;
+
+fn partial_bytes_max(env: &Env) -> usize {
+    let max = PARTIAL_BYTES_MAX.min(env.limits().query_state_bytes_max / 8);
+    usize::try_from(max).unwrap_or(usize::MAX)
 }
 
 /// A stream that carries nothing: it is there to be probed.
@@ -85,6 +99,14 @@ impl<C: Collect> Sender<C> {
             if !env.is_live() {
                 return Ok(Stopped::Idle);
             }
+            let bytes_max = partial_bytes_max(env);
+            let start_ms = env.query.start_tick_ms();
+            while self.collect.is_overfull(start_ms, bytes_max) && !env.turn_is_over() {
+                if env.query.holdings.is_full(env.limits()) {
+                    return Ok(Stopped::Blocked);
+                }
+                self.hand_out(env, start_ms);
+            }
         }
         let is_closed =
             |tick_ms: &u64| frontier_ms.is_none_or(|frontier_ms| *tick_ms < frontier_ms);
@@ -96,16 +118,21 @@ impl<C: Collect> Sender<C> {
                 return Ok(Stopped::TurnOver);
             }
             is_first = false;
-            let changes = self.collect.take(tick_ms, &mut Fuel::new(env.limits()));
-            self.state.set(self.collect.state_bytes());
-            if !changes.is_empty() {
-                self.frame.gave(changes.len());
-                let (query, exchange) = (env.query.id, self.exchange);
-                let unread = env.unread(weigh::changes(&changes));
-                env.emit(EngineEvent::Changes { query, exchange, tick_ms, changes, unread });
-            }
+            self.hand_out(env, tick_ms);
         }
         Ok(Stopped::Idle)
+    }
+
+    /// Hands out a slice of a tick.
+    fn hand_out(&mut self, env: &Env, tick_ms: u64) {
+        let changes = self.collect.take(tick_ms, &mut Fuel::new(env.limits()));
+        self.state.set(self.collect.state_bytes());
+        if !changes.is_empty() {
+            self.frame.gave(changes.len());
+            let (query, exchange) = (env.query.id, self.exchange);
+            let unread = env.unread(weigh::changes(&changes));
+            env.emit(EngineEvent::Changes { query, exchange, tick_ms, changes, unread });
+        }
     }
 
     /// The least tick of which something is still to be handed out, or to come.
@@ -204,7 +231,7 @@ pub(super) fn partials<'s>(
         sliding,
         had_to_ms,
         tables: BTreeMap::new(),
-        current: None,
+        outgoing: BTreeMap::new(),
         scratch: Scratch::default(),
     };
     send(env, stream, exchange, collect)
@@ -217,8 +244,8 @@ struct Partials {
     /// [`crate::Install::had_to_ms`] of this exchange.
     had_to_ms: u64,
     tables: BTreeMap<u64, PartialTable>,
-    /// The tick that is being handed out.
-    current: Option<(u64, Changes)>,
+    /// What is being handed out.
+    outgoing: BTreeMap<u64, Changes>,
     scratch: Scratch,
 }
 
@@ -248,19 +275,25 @@ impl Collect for Partials {
         Ok(())
     }
     fn first(&self) -> Option<u64> {
-        let current = self.current.as_ref().map(|(tick_ms, _)| *tick_ms);
-        current.or_else(|| self.tables.first_key_value().map(|(&tick_ms, _)| tick_ms))
+        let outgoing = self.outgoing.first_key_value().map(|(&tick_ms, _)| tick_ms);
+        let collected = self.tables.first_key_value().map(|(&tick_ms, _)| tick_ms);
+        outgoing.into_iter().chain(collected).min()
+    }
+    fn is_overfull(&self, tick_ms: u64, bytes_max: usize) -> bool {
+        let is_large = |table: &PartialTable| table.state_bytes() > bytes_max;
+        self.outgoing.contains_key(&tick_ms) || self.tables.get(&tick_ms).is_some_and(is_large)
     }
     fn take(&mut self, tick_ms: u64, fuel: &mut Fuel) -> Vec<Change> {
-        if self.current.is_none() {
-            let table = self.tables.remove(&tick_ms);
-            self.current = table.map(|table| (tick_ms, table.into_changes()));
+        if !self.outgoing.contains_key(&tick_ms)
+            && let Some(table) = self.tables.remove(&tick_ms)
+        {
+            self.outgoing.insert(tick_ms, table.into_changes());
         }
-        let Some((_, left)) = &mut self.current else { return Vec::new() };
+        let Some(left) = self.outgoing.get_mut(&tick_ms) else { return Vec::new() };
         let mut changes = Vec::new();
         while !fuel.is_empty() {
             let Some(change) = left.next() else {
-                self.current = None;
+                self.outgoing.remove(&tick_ms);
                 return changes;
             };
             fuel.burn(weigh::item(&change));
@@ -269,11 +302,11 @@ impl Collect for Partials {
         changes
     }
     fn state_bytes(&self) -> usize {
-        let current = self.current.as_ref().map_or(0, |(_, changes)| changes.state_bytes());
-        current + self.tables.values().map(PartialTable::state_bytes).sum::<usize>()
+        self.outgoing.values().map(Changes::state_bytes).sum::<usize>()
+            + self.tables.values().map(PartialTable::state_bytes).sum::<usize>()
     }
     fn give_up(self) -> Box<dyn Send> {
-        Box::new((self.tables, self.current.map(|(_, changes)| changes)))
+        Box::new((self.tables, self.outgoing))
     }
 }
 

@@ -210,6 +210,17 @@ pub(super) fn changes<'s>(
     })
 }
 
+/// Changes that another operator of the same worker has made of what it was given.
+pub(super) fn spilled<'s>(
+    scope: Scope<'s, u64>,
+    env: &Rc<Env>,
+) -> (Stream<'s, u64, Vec<Change>>, SourceHandle<Vec<Change>>) {
+    source(scope, env, "Spill", move |tick_ms, changes: &mut Vec<Change>, sink| {
+        sink.give(tick_ms, changes);
+        Ok(Took::All)
+    })
+}
+
 /// The rows of a feed, and how many of them have been taken in.
 pub(super) type Import = (Told, usize);
 

@@ -143,14 +143,17 @@ fn refuses_what_it_cannot_run() {
 fn the_state_budget_holds() {
     let limits = Limits { query_state_bytes_max: 400_000, ..Limits::default() };
     let mut rig = Rig::new(EngineConfig { limits, ..config(1) }, 1000);
-    let (node, cluster) = aggregated(sliding(10), &[2], &[agg("count", 2, Some(0))]);
+    let (node, mut cluster, rows) = raw_rows(sliding(100), None);
+    cluster.output(rows, "out");
     rig.install(1, node, cluster, 20_000);
-    let rows: Vec<_> = (0..5_000).map(|v| (19_000, "a", v)).collect();
-    rig.push(&rows);
-    rig.engine.close_tick(20_000);
+    for tick in 0..60 {
+        let rows: Vec<_> = (0..200).map(|v| (19_000 + tick * 1000, "a", tick * 200 + v)).collect();
+        rig.push(&rows);
+        rig.engine.close_tick(u64::try_from(20_000 + tick * 1000).unwrap());
+    }
     let event = wait_for(&rig, |event| matches!(event, EngineEvent::Failed { .. }));
     let EngineEvent::Failed { query, message } = event else { unreachable!() };
-    assert_eq!(query, 1_000_001);
+    assert_eq!(query, 1);
     assert!(message.starts_with("state_budget: "), "{message}");
     assert_eq!(weir_engine::failure_code(&message), "state_budget");
 }

@@ -18,6 +18,9 @@ use crate::schema::{Column, Relation};
 use crate::shared::Shared;
 use crate::value::{DataType, SemanticType};
 
+/// What stands in the STRING columns of the row that counts what has no group of its own.
+pub const OVERFLOW_KEY: &str = "__overflow__";
+
 /// Number of a source within what it was installed with: a query, or a feed and its node plan.
 pub type ExchangeId = u32;
 

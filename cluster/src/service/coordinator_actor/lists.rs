@@ -69,6 +69,8 @@ pub struct FeedRow {
     pub rows_in: u64,
     /// And those of them that came when their window was past: no answer from then on has a place for them.
     pub late_rows: u64,
+    /// Rows that are counted as `__overflow__` now: their groups found no room.
+    pub overflow_rows: u64,
 }
 
 #[derive(Message)]
@@ -168,6 +170,7 @@ impl Handler<ListFeeds> for CoordinatorActor {
             state_bytes: running.get(&info.feed).map_or(0, |stats| stats.state_bytes),
             rows_in: running.get(&info.feed).map_or(0, |stats| stats.rows_in),
             late_rows: running.get(&info.feed).map_or(0, |stats| stats.late_rows),
+            overflow_rows: running.get(&info.feed).map_or(0, |stats| stats.overflow_rows),
             feed: info.feed,
             tables: info.tables,
             exchanges: info.exchanges,

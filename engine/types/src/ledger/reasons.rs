@@ -107,6 +107,8 @@ pub const REASONS: &[ReasonDef] = &[
     of("cut_regex_work", Unit::Rows, "Texts that a pattern takes too long on, looked at in part."),
     of("cut_row_work", Unit::Rows, "Results left empty: the functions of their row took too long."),
     of("cut_values", Unit::Rows, "Values left out of profiles, models and clusters: too many."),
+    // The windows of aggregates.
+    of("overflow", Unit::Rows, "Rows counted as `__overflow__`: there are too many groups."),
     // Anything.
     of(OTHER, Unit::Events, "Losses beyond the number of reasons that are kept apart."),
 ];
