@@ -42,11 +42,7 @@ fn limits_equal_the_model() {
         let split = weir_pxl::split(&case.plan);
         count_shapes(&split, &shapes);
         let compared = compare(&case.plan, &split, &case.world, &case.feed)?;
-        let sum = total.get();
-        total.set(Compared {
-            frontiers: sum.frontiers + compared.frontiers,
-            rows: sum.rows + compared.rows,
-        });
+        total.set(total.get().with(compared));
         cases.set(cases.get() + 1);
         Ok::<_, DriveError>(())
     });

@@ -99,7 +99,7 @@ fn limits_reach_through_late_filters() {
     };
     let candidates = Shape::Candidates { rows_max: 7 };
     let either = filtered("df.trace_role == 2 or df.peer == ''");
-    assert_eq!(shapes(&either), [candidates.clone()]);
+    assert_eq!(shapes(&either), std::slice::from_ref(&candidates));
     let marks = |step: &Step| match step {
         Step::Map { labels, .. } => labels.0.last().is_some_and(|name| name == "_certain"),
         Step::Filter(_) => false,
