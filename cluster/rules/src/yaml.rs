@@ -4,6 +4,7 @@
 //! the text that it is, and what aliases unfold is counted before it is copied.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::rc::Rc;
 
 use serde_saphyr::granit_parser::{self, Event, Parser, ScalarStyle, ScanError, Tag};
@@ -283,8 +284,8 @@ fn pairs(children: Vec<Node>) -> Result<Vec<(Node, Node)>, Problem> {
         };
         for (key, value) in sources.into_iter().flatten() {
             let name = key.text().unwrap_or_default().to_string();
-            if !lines.contains_key(&name) {
-                lines.insert(name, key.place.line);
+            if let Entry::Vacant(free) = lines.entry(name) {
+                free.insert(key.place.line);
                 found.push((key, value));
             }
         }

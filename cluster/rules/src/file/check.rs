@@ -85,10 +85,12 @@ pub(super) fn names(groups: &[Group], reader: &mut Reader) {
 /// What promtool's linter finds, and labels that no `for` survives.
 pub(super) fn warnings(groups: &[Group]) -> Vec<Problem> {
     let mut found = Vec::new();
-    let mut seen: BTreeMap<(&str, Vec<(&str, &str)>), Place> = BTreeMap::new();
+    let mut seen = BTreeMap::new();
     for rule in groups.iter().flat_map(|group| &group.rules) {
         let labels = rule.labels.iter().map(|label| (label.name.as_str(), label.text.as_str()));
-        if let Some(first) = seen.insert((&rule.name, labels.collect()), rule.place) {
+        if let Some(first) =
+            seen.insert((rule.name.as_str(), labels.collect::<Vec<_>>()), rule.place)
+        {
             let why = format!(
                 "duplicate rule: {} with the same labels stands at line {}; where both have an alert with equal \
                  labels, it fires while either does",
