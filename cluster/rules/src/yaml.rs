@@ -284,8 +284,8 @@ fn pairs(children: Vec<Node>) -> Result<Vec<(Node, Node)>, Problem> {
         };
         for (key, value) in sources.into_iter().flatten() {
             let name = key.text().unwrap_or_default().to_string();
-            if let Entry::Vacant(entry) = lines.entry(name) {
-                entry.insert(key.place.line);
+            if let Entry::Vacant(free) = lines.entry(name) {
+                free.insert(key.place.line);
                 found.push((key, value));
             }
         }

@@ -88,9 +88,9 @@ pub(super) fn warnings(groups: &[Group]) -> Vec<Problem> {
     let mut seen = BTreeMap::new();
     for rule in groups.iter().flat_map(|group| &group.rules) {
         let labels = rule.labels.iter().map(|label| (label.name.as_str(), label.text.as_str()));
-        let labels: Vec<_> = labels.collect();
-        let first: Option<Place> = seen.insert((&rule.name, labels), rule.place);
-        if let Some(first) = first {
+        if let Some(first) =
+            seen.insert((rule.name.as_str(), labels.collect::<Vec<_>>()), rule.place)
+        {
             let why = format!(
                 "duplicate rule: {} with the same labels stands at line {}; where both have an alert with equal \
                  labels, it fires while either does",

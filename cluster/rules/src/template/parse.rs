@@ -64,7 +64,7 @@ pub(super) enum Head {
 pub(super) const GIVEN: [&str; 5] = ["$", "$labels", "$externalLabels", "$externalURL", "$value"];
 
 /// How a list of nodes ended.
-enum End {
+enum Close {
     Text,
     Closed,
     Else(Vec<Placed>),
@@ -90,9 +90,9 @@ pub(super) fn parse(text: &str) -> Parsed<(Vec<Node>, bool)> {
     };
     let (nodes, end) = parser.list()?;
     match end {
-        End::Text => Ok((nodes, parser.speaks_of_value)),
-        End::Closed => parser.error("unexpected {{end}}"),
-        End::Else(_) => parser.error("unexpected {{else}}"),
+        Close::Text => Ok((nodes, parser.speaks_of_value)),
+        Close::End => parser.error("unexpected {{end}}"),
+        Close::Else(_) => parser.error("unexpected {{else}}"),
     }
 }
 
@@ -109,7 +109,7 @@ impl Parser {
         }
     }
 
-    fn list(&mut self) -> Parsed<(Vec<Node>, End)> {
+    fn list(&mut self) -> Parsed<(Vec<Node>, Close)> {
         let mut nodes = Vec::new();
         while let Some(piece) = self.pieces.next() {
             let (line, tokens) = match piece {
@@ -126,9 +126,9 @@ impl Parser {
                 None => return self.error("missing value for command"),
             };
             match word {
-                "end" if tokens.len() == 1 => return Ok((nodes, End::Closed)),
+                "end" if tokens.len() == 1 => return Ok((nodes, Close::End)),
                 "end" => return self.error("unexpected token in end"),
-                "else" => return Ok((nodes, End::Else(tokens[1..].to_vec()))),
+                "else" => return Ok((nodes, Close::Else(tokens[1..].to_vec()))),
                 "if" | "with" => {
                     let word = word.to_string();
                     nodes.push(self.branches(&word, &tokens[1..])?);
@@ -140,7 +140,7 @@ impl Parser {
                 _ => nodes.push(Node::Action(self.pipe_of(&tokens, "command", 1)?)),
             }
         }
-        Ok((nodes, End::Text))
+        Ok((nodes, Close::Text))
     }
 
     /// `if` and `with`, with all that follows up to `end`.
@@ -154,16 +154,16 @@ impl Parser {
             let (body, end) = self.list()?;
             arms.push(Arm { pipe, body });
             match end {
-                End::Closed => break,
-                End::Text => return self.error("unexpected EOF"),
-                End::Else(tokens) if tokens.is_empty() => {
+                Close::End => break,
+                Close::Text => return self.error("unexpected EOF"),
+                Close::Else(tokens) if tokens.is_empty() => {
                     otherwise = self.last_list()?;
                     break;
                 }
-                End::Else(tokens) if tokens[0].token == Token::Word(word.to_string()) => {
+                Close::Else(tokens) if tokens[0].token == Token::Word(word.to_string()) => {
                     pipe = self.pipe_of(&tokens[1..], word, 1)?;
                 }
-                End::Else(_) => return self.error("unexpected token in else"),
+                Close::Else(_) => return self.error("unexpected token in else"),
             }
         }
         self.variables.truncate(known);
@@ -180,10 +180,10 @@ impl Parser {
         let pipe = self.pipe_of(tokens, "range", 2)?;
         let (body, end) = self.list()?;
         let otherwise = match end {
-            End::Closed => Vec::new(),
-            End::Else(tokens) if tokens.is_empty() => self.last_list()?,
-            End::Else(_) => return self.error("unexpected token in else"),
-            End::Text => return self.error("unexpected EOF"),
+            Close::End => Vec::new(),
+            Close::Else(tokens) if tokens.is_empty() => self.last_list()?,
+            Close::Else(_) => return self.error("unexpected token in else"),
+            Close::Text => return self.error("unexpected EOF"),
         };
         self.variables.truncate(known);
         self.depth -= 1;
@@ -193,9 +193,9 @@ impl Parser {
     /// What follows an `else`, up to `end`.
     fn last_list(&mut self) -> Parsed<Vec<Node>> {
         match self.list()? {
-            (nodes, End::Closed) => Ok(nodes),
-            (_, End::Text) => self.error("unexpected EOF"),
-            (_, End::Else(_)) => self.error("expected end; found {{else}}"),
+            (nodes, Close::End) => Ok(nodes),
+            (_, Close::Text) => self.error("unexpected EOF"),
+            (_, Close::Else(_)) => self.error("expected end; found {{else}}"),
         }
     }
 
