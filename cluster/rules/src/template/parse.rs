@@ -66,7 +66,7 @@ pub(super) const GIVEN: [&str; 5] = ["$", "$labels", "$externalLabels", "$extern
 /// How a list of nodes ended.
 enum Close {
     Text,
-    Closed,
+    End,
     Else(Vec<Placed>),
 }
 
