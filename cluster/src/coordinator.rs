@@ -35,6 +35,7 @@ use weir_types::split::{Source, SplitPlan};
 pub use answers::Identity;
 pub use completeness::{Book, OVERFLOW};
 pub use cuts::{CutTotals, FUNCTIONS};
+pub(crate) use inbound::taken_figures;
 pub use inbound::{BusCounters, Outcome};
 pub use located::LocatedSource;
 pub use ready::ReadyPlan;

@@ -388,13 +388,13 @@ fn a_thousand_installs_and_drops_leak_nothing() {
     assert!(left < CYCLES * LEFT_PER_CYCLE_BYTES, "{CYCLES} cycles left {left} bytes");
 }
 
-/// A query that has taken a hundred megabytes and is dropped gives at least 95 % back: installed again, it
-/// finds room in what it left. In a process of its own. Catches state that is forgotten, not freed.
+/// A query that has taken a hundred megabytes and is dropped gives at least 95 % back: installed again and again, it
+/// finds room in what it left, once the allocator's arenas have their size. In a process of its own. Catches state that is forgotten, not freed.
 #[test]
 fn a_large_query_gives_its_memory_back() {
     const LARGE: &str = "WEIR_TEST_LARGE";
     if std::env::var(LARGE).is_ok() {
-        let figures = large_twice();
+        let figures = large_again_and_again();
         println!("figures {} {} {}", figures[0], figures[1], figures[2]);
         return;
     }
@@ -406,16 +406,16 @@ fn a_large_query_gives_its_memory_back() {
     let figures = text.lines().find_map(|line| line.split_once("figures "));
     let (_, figures) = figures.unwrap_or_else(|| panic!("{text}"));
     let figures: Vec<u64> = figures.split(' ').filter_map(|figure| figure.parse().ok()).collect();
-    let [counted, first, second] = figures[..] else { panic!("{text}") };
+    let [counted, first, later] = figures[..] else { panic!("{text}") };
     eprintln!(
-        "{counted} bytes counted; resident {first} bytes the first time, {second} more the second"
+        "{counted} bytes counted; resident {first} bytes the first time, {later} more each later time"
     );
     assert!(first > 64 << 20, "{first} bytes are too few to be measured");
-    assert!(second * 20 <= first, "{second} of {first} bytes were not given back");
+    assert!(later * 20 <= first, "{later} of {first} bytes were not given back");
 }
 
-/// What is counted of a large query, by how much the process grew for it, and for it again.
-fn large_twice() -> [u64; 3] {
+/// What is counted of a large query, by how much the process grew for it, and for it each time after the second.
+fn large_again_and_again() -> [u64; 3] {
     let script = KINDS[1].1;
     let text = format!("import px\ndf = px.DataFrame('{TABLE}', start_time='-5m')\n{script}");
     let script = weir_pxl::Script { name: "large", text: &text, vis: None };
@@ -426,7 +426,7 @@ fn large_twice() -> [u64; 3] {
     cycle(&mut rig, 0, &mut tick_ms).expect("a cycle");
     let mut counted = 0;
     let mut sizes = vec![resident_bytes()];
-    for query in 1..=2 {
+    for query in 1..=5 {
         rig.install(query, &split, TICK_MS, tick_ms + TICK_MS);
         let mut largest = 0;
         for _ in 0..40 {
@@ -441,5 +441,5 @@ fn large_twice() -> [u64; 3] {
         let held: u64 = rig.engines().iter().map(|engine| engine.stats().held_bytes).sum();
         assert_eq!(held, 0, "nothing is counted of a query that is gone");
     }
-    [counted, sizes[1].saturating_sub(sizes[0]), sizes[2].saturating_sub(sizes[1])]
+    [counted, sizes[1].saturating_sub(sizes[0]), sizes[5].saturating_sub(sizes[2]) / 3]
 }

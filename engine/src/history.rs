@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(history.budget_bytes("stirling_error"), 1 << 20);
         assert_eq!(history.budget_bytes("proc_exit_events"), 10 << 20);
         assert_eq!(history.budget_bytes("data_loss"), 1 << 20);
-        assert_eq!(history.budget_bytes("dns_events"), (587 << 20) / 2);
+        assert_eq!(history.budget_bytes("dns_events"), (563 << 20) / 2);
         let sum: u64 = history.stats().iter().map(|stats| stats.budget_bytes).sum();
         assert!(sum <= 1000 << 20);
     }

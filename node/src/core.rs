@@ -128,7 +128,10 @@ impl NodeCore {
     }
 
     /// Tells that the engine has died, and of what.
-    pub fn tell_death(&self, installation: Option<QueryId>) {
+    pub fn tell_death(&mut self, installation: Option<QueryId>) {
+        if let Some(id) = installation {
+            self.keeping_killed(id);
+        }
         let query = installation.and_then(|id| Some(self.queries.get(&id)?.name));
         self.send(FromNode::EngineDied { query });
     }

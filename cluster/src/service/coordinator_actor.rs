@@ -136,7 +136,7 @@ impl Handler<NodeMessage> for CoordinatorActor {
     fn handle(&mut self, message: NodeMessage, _ctx: &mut Self::Context) {
         let now_ms = self.now_ms();
         let NodeMessage { name, link, mut report } = message;
-        self.take_figures(&name, &mut report.message);
+        self.take_figures(&name, &mut report);
         if let Ok(mut registered) = self.shared.registered.lock() {
             match &report.message {
                 FromNode::Register { .. } => {

@@ -153,7 +153,7 @@ fn the_state_budget_holds() {
     }
     let event = wait_for(&rig, |event| matches!(event, EngineEvent::Failed { .. }));
     let EngineEvent::Failed { query, message } = event else { unreachable!() };
-    assert_eq!(query, 1);
+    assert_eq!(query, 1_000_001, "nobody takes what the node part sends");
     assert!(message.starts_with("state_budget: "), "{message}");
     assert_eq!(weir_engine::failure_code(&message), "state_budget");
 }

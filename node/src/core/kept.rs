@@ -2,7 +2,7 @@
 //! that what is kept does not depend on who reads, how often or how long. A query that reads such a source gets what
 //! the store has, all rows up to one tick, and of the history what came after: each row once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -22,6 +22,9 @@ pub const KEEP_EVERY_MS: u64 = 2_000;
 /// Pages of a reading that are handed on at once, between two looks at everything else: no faster than a window
 /// takes them in.
 const PAGES_AT_ONCE: usize = 1;
+
+/// Sources that engines died of and that are remembered.
+const DEADLY_SOURCES_MAX: usize = 256;
 
 /// A source that is kept.
 struct Kept {
@@ -53,6 +56,8 @@ pub(super) struct Keeping {
     feeders: HashMap<QueryId, Identity>,
     /// Who waits for what is read, and on which exchange it goes on.
     loads: HashMap<LoadId, (QueryId, usize)>,
+    /// Sources that engines died of: they are not kept again.
+    deadly: BTreeSet<Identity>,
 }
 
 /// A query that waits to hear up to which tick the store has its sources.
@@ -143,6 +148,9 @@ impl NodeCore {
         for (_, identity) in identities {
             if let Some(kept) = self.keeping.kept.get_mut(identity) {
                 kept.used_ms = kept.used_ms.max(now_ms);
+                continue;
+            }
+            if self.keeping.deadly.contains(identity) {
                 continue;
             }
             let Some(source) = KeptSource::known_by(identity) else { continue };
@@ -287,6 +295,22 @@ impl NodeCore {
                 keeper.stats().failed_total.fetch_add(1, Ordering::Relaxed);
             }
             self.let_go(&identity, true);
+        }
+    }
+
+    /// An engine died of a feeder, or of a query that read what is kept: a feeder would bring down the next
+    /// one with nobody to ask for it.
+    pub(super) fn keeping_killed(&mut self, id: QueryId) {
+        let read = self.queries.get(&id).map(|query| query.kept.clone()).unwrap_or_default();
+        let fed = self.keeping.feeders.get(&id).cloned();
+        for identity in read.into_iter().chain(fed) {
+            if let Some(feeder) = self.keeping.kept.get(&identity).map(|kept| kept.feeder) {
+                self.keeping_failed(feeder, "an engine died of it");
+            }
+            while self.keeping.deadly.len() >= DEADLY_SOURCES_MAX {
+                self.keeping.deadly.pop_first();
+            }
+            self.keeping.deadly.insert(identity);
         }
     }
 }

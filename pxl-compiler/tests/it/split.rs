@@ -108,7 +108,8 @@ fn limits_reach_through_late_filters() {
     let received = &either.cluster.ops[0].relation;
     assert!(received.index_of("_certain").is_none(), "it is taken off: {received:?}");
     // A node knows that no row of another role passes.
-    let both = filtered("df.trace_role == 2 and (df.peer == '' or df.latency > 5)");
+    let unknown = "px.ip_to_pod_id(df.remote_addr) == ''";
+    let both = filtered(&format!("df.trace_role == 2 and ({unknown} or df.latency > 5)"));
     assert_eq!(shapes(&both), [candidates]);
     let filters = both.sources[0].steps.iter().filter(|step| matches!(***step, Step::Filter(_)));
     assert_eq!(filters.count(), 1, "{both:?}");

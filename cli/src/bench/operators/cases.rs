@@ -97,7 +97,7 @@ pub(super) const CASES: &[Case] = &[
          px.display(out.groupby('pod').agg(least=('latency', px.min), most=('req_size', px.max)), 'out')",
     ),
     case(
-        "quantiles",
+        "medians",
         reference::medians,
         "out = df.groupby('pod').agg(q=('latency', px.quantiles))\n\
          out.p50 = px.floor(px.pluck_float64(out.q, 'p50'))\n\

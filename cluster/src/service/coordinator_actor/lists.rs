@@ -6,12 +6,13 @@ use std::sync::Arc;
 use actix::prelude::*;
 use serde::Serialize;
 use weir_proto::message::{SourceStatus, TableStatus};
-use weir_proto::{FromNode, QueryId};
+use weir_proto::{QueryId, Report};
 use weir_types::canonical::PlanIdentity;
 use weir_types::split::SplitPlan;
 
 use super::CoordinatorActor;
 use crate::coordinator::LocatedSource;
+use crate::coordinator::taken_figures;
 
 /// Tables that some node produces, and table functions that are answered.
 #[derive(Message)]
@@ -186,9 +187,9 @@ const FEEDS_TOLD_EVERY_MS: u64 = 500;
 
 impl CoordinatorActor {
     /// What a node's operators have done goes to whoever takes samples; nothing here depends on it.
-    pub(super) fn take_figures(&self, name: &str, message: &mut FromNode) {
-        if let FromNode::Status { figures, figures_left_out, .. } = message {
-            self.shared.figures.heard(name, std::mem::take(figures), *figures_left_out);
+    pub(super) fn take_figures(&self, name: &str, report: &mut Report) {
+        if let Some((figures, left_out)) = taken_figures(&mut report.message) {
+            self.shared.figures.heard(name, figures, left_out);
         }
     }
 
