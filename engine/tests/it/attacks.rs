@@ -40,7 +40,7 @@ fn rows_of(keys: impl Iterator<Item = i64>) -> RecordBatch {
 
 /// Hands changes on and closes the cluster part's ticks as the node part reports them, until `end` says so.
 /// Gives the events in order, but for rows: who keeps those holds the engine up.
-fn pump(rig: &Rig, mut end: impl FnMut(&EngineEvent) -> bool) -> Vec<EngineEvent> {
+pub(crate) fn pump(rig: &Rig, mut end: impl FnMut(&EngineEvent) -> bool) -> Vec<EngineEvent> {
     let mut seen = Vec::new();
     loop {
         let event = match rig.event() {
