@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Sinks(OutputArgs),
     /// Judge configuration files.
     Config(ConfigArgs),
+    /// Judge and test files of alert rules.
+    Rules(RulesArgs),
     /// End all sessions of browsers on the server; the token stays.
     Logout,
     /// Measure, and print one JSON object.
@@ -96,6 +98,26 @@ pub(crate) enum ConfigCommand {
     },
     /// Their JSON Schema.
     Schema,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RulesArgs {
+    #[command(subcommand)]
+    pub(crate) what: RulesCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RulesCommand {
+    /// No server needed; exit 1 if one of them is wrong, with file, line and reason.
+    Check {
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Run test files in promtool's shape, with rows as input; exit 1 if a test fails.
+    Test {
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -144,7 +166,7 @@ pub(crate) struct RunArgs {
     /// Take tables from DIR/<table>.jsonl instead of a server.
     #[arg(long, value_name = "DIR")]
     pub(crate) rows: Option<PathBuf>,
-    /// Take the last answer of a view that is there, at once, instead of the next one.
+    /// Take the last answer of a view that is there, at once and however old, instead of the next one.
     #[arg(long)]
     pub(crate) stale_ok: bool,
     /// With --rows: evaluate at this time (RFC 3339 or ns) [default: the last arrival, rounded up to
@@ -206,6 +228,12 @@ pub(crate) struct ExplainArgs {
     pub(crate) stage: Option<String>,
     #[arg(short, long, default_value = "text", value_parser = ["text", "json"])]
     pub(crate) output: String,
+    /// The dataflow as it runs on the server: rows, bytes and time of each operator.
+    #[arg(long, conflicts_with = "stage")]
+    pub(crate) live: bool,
+    /// With --live: the view of this refresh [default: the one that refreshes most often].
+    #[arg(long, value_parser = parse_duration, requires = "live")]
+    pub(crate) refresh: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
@@ -230,6 +258,9 @@ pub(crate) struct UpArgs {
     /// Memory for recent rows of all tables; accepts KiB, MiB, GiB.
     #[arg(long, value_parser = parse_bytes, default_value = "512MiB", value_name = "N")]
     pub(crate) history_bytes: usize,
+    /// Disk for windows of more than five minutes, in DIR/windows.db, so that they survive a restart; 0: they do not.
+    #[arg(long, value_parser = parse_bytes, default_value = "256MiB", value_name = "N")]
+    pub(crate) store_bytes: usize,
     /// How far back a scan without start_time reaches.
     #[arg(long, value_parser = parse_duration, default_value = "1h", value_name = "1h")]
     pub(crate) retention: Duration,
@@ -286,6 +317,9 @@ pub(crate) struct QueryArgs {
     /// Memory of all queries of a part; above, the largest is ended. Without it a quarter, at most 2 GiB.
     #[arg(long, value_parser = parse_bytes, value_name = "N")]
     pub(crate) queries_bytes_max: Option<usize>,
+    /// Groups of one aggregate; rows of further ones are counted in the row `__overflow__`.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..), value_name = "N")]
+    pub(crate) query_groups_max: Option<u64>,
     /// Longest time that a script may take to compile.
     #[arg(long, value_parser = parse_duration, default_value = "5s", value_name = "5s")]
     pub(crate) compile_time_max: Duration,

@@ -37,6 +37,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Run(args) => cmd::run::run(&connection, args),
         Command::Live(args) => cmd::live::run(&connection, args),
         Command::Check(args) => cmd::check::run(args),
+        Command::Explain(args) if args.live => cmd::explain_live::run(&connection, args),
         Command::Explain(args) => cmd::explain::run(args),
         Command::Scripts(args) => cmd::lists::scripts(args),
         Command::Schema(args) => cmd::lists::schema(args),
@@ -49,6 +50,10 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Config(args) => match args.what {
             args::ConfigCommand::Check { files } => config::check(&files),
             args::ConfigCommand::Schema => config::schema(),
+        },
+        Command::Rules(args) => match args.what {
+            args::RulesCommand::Check { files } => cmd::rules::check(&files),
+            args::RulesCommand::Test { files } => cmd::rules::test(&files),
         },
         Command::Logout => cmd::ask::logout(&connection),
         Command::Bench(args) => bench::run(args),

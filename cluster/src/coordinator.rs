@@ -12,6 +12,7 @@ mod cuts;
 mod entities;
 mod frontiers;
 mod inbound;
+mod located;
 mod orders;
 mod ready;
 mod wanted;
@@ -32,9 +33,11 @@ use weir_types::source::OrderId;
 use weir_types::split::{Source, SplitPlan};
 
 pub use answers::Identity;
-pub use completeness::Book;
+pub use completeness::{Book, OVERFLOW};
 pub use cuts::{CutTotals, FUNCTIONS};
+pub(crate) use inbound::taken_figures;
 pub use inbound::{BusCounters, Outcome};
+pub use located::LocatedSource;
 pub use ready::ReadyPlan;
 
 use self::answers::Readers;
@@ -44,7 +47,7 @@ use self::inbound::Pace;
 use self::wanted::Recent;
 use self::windows::Windows;
 pub use crate::feed::FeedInfo;
-use crate::feed::{self, Feed, Progress, Shared};
+use crate::feed::{self, Feed, Progress};
 
 /// A node that is silent for longer no longer holds frontiers.
 pub const NODE_LAG_MAX_MS: u64 = 3_000;
@@ -97,7 +100,8 @@ pub struct Coordinator {
     nodes: BTreeMap<String, Node>,
     queries: BTreeMap<QueryId, Query>,
     feeds: BTreeMap<QueryId, Feed>,
-    by_source: HashMap<Shared, FeedExchange>,
+    /// By how often they refresh.
+    by_source: HashMap<Source, BTreeMap<u64, FeedExchange>>,
     /// Of queries and feeds: nodes and engines know both by the same numbers.
     next_query: QueryId,
     next_epoch: Epoch,
@@ -206,6 +210,7 @@ impl Coordinator {
     /// How complete the query's answer at `frontier_ms` is.
     #[must_use]
     pub fn completeness(&self, query: QueryId, frontier_ms: u64) -> Completeness {
+        self.book.note_overflow(query, self.engine.overflow(query, frontier_ms));
         self.book.completeness(query, frontier_ms)
     }
 
@@ -298,27 +303,28 @@ impl Coordinator {
         refresh_ms: u64,
         now_ms: u64,
     ) -> (Vec<FeedExchange>, Vec<QueryId>) {
-        let shared = |source: &Source| Shared { refresh_ms, source: source.clone() };
-        let missing = split.sources.iter().map(shared);
-        let missing = missing.filter(|shared| self.readable(shared).is_none());
-        let missing: Vec<Source> = missing.map(|shared| shared.source).collect();
+        let is_missing = |source: &&Source| self.readable(source, refresh_ms).is_none();
+        let missing: Vec<Source> = split.sources.iter().filter(is_missing).cloned().collect();
         let mut new = Vec::new();
         for sources in feed::by_feed(missing) {
             let program = programs.feed(&sources);
             new.push(self.start_feed(sources, program, refresh_ms, now_ms));
         }
         let at = |source: &Source| {
-            let found = self.by_source.get(&shared(source));
-            *found.expect("its feed was there, or has just been started")
+            let found = self.readable(source, refresh_ms);
+            found.expect("its feed was there, or has just been started")
         };
         (split.sources.iter().map(at).collect(), new)
     }
 
-    /// Where a new reader finds what it would miss nothing of.
-    fn readable(&self, shared: &Shared) -> Option<FeedExchange> {
-        let at = *self.by_source.get(shared)?;
-        let is_new = self.feeds.get(&at.feed)?.closed_ms == 0;
-        (is_new || self.engine.holds(at)).then_some(at)
+    /// Where a new reader finds what it would miss nothing of: in the feed that refreshes least often of those
+    /// that refresh often enough.
+    fn readable(&self, source: &Source, refresh_ms: u64) -> Option<FeedExchange> {
+        let often_enough = self.by_source.get(source)?.range(..=refresh_ms).rev();
+        let is_new = |at: FeedExchange| self.feeds.get(&at.feed).is_some_and(|f| f.closed_ms == 0);
+        let readable = |&at: &FeedExchange| is_new(at) || self.engine.holds(at);
+        let serving = often_enough.filter(|(feed_ms, _)| feed::serves(**feed_ms, refresh_ms));
+        serving.map(|(_, at)| *at).find(readable)
     }
 
     fn start_feed(
@@ -334,7 +340,9 @@ impl Coordinator {
         self.engine.install_ready(Install::new(id, part, refresh_ms, start_ms), program);
         let feed = Feed::new(sources, refresh_ms, start_ms);
         self.book.feed_began(id, feed.tables.clone(), tick_unix_ns(now_ms));
-        self.by_source.extend(feed.exchanges(id));
+        for (source, at) in feed.exchanges(id) {
+            self.by_source.entry(source.clone()).or_default().insert(refresh_ms, at);
+        }
         self.feeds.insert(id, feed);
         id
     }
@@ -410,7 +418,10 @@ impl Coordinator {
 
     /// No further query reads the feed.
     fn close_to_readers(&mut self, id: QueryId) {
-        self.by_source.retain(|_, at| at.feed != id);
+        self.by_source.retain(|_, by_refresh| {
+            by_refresh.retain(|_, at| at.feed != id);
+            !by_refresh.is_empty()
+        });
     }
 
     /// A query or a feed has failed, on a node or in the engine. Gives the queries that must be

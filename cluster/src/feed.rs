@@ -8,11 +8,21 @@ use weir_engine::FeedExchange;
 use weir_proto::{Epoch, QueryId};
 use weir_types::split::{NodePlan, Source};
 
-/// What a window holds, whoever reads it: rows of a source, told so often.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Shared {
-    pub(crate) refresh_ms: u64,
-    pub(crate) source: Source,
+/// A query that refreshes less often than a feed waits for its own first refresh, since what the feed holds
+/// is of a later time than the query's last one. It waits for no longer than this.
+const COARSE_REFRESH_MS_MAX: u64 = 10_000;
+/// And a feed refreshes at most so many times for one refresh of such a query: it goes on as long as the
+/// query does, and what it tells in between waits at the query.
+const FINER_TIMES_MAX: u64 = 10;
+
+/// Whether a query with this refresh can read a feed with that one: its refreshes are some of the feed's.
+pub(crate) fn serves(feed_refresh_ms: u64, refresh_ms: u64) -> bool {
+    let is_finer = || {
+        refresh_ms <= COARSE_REFRESH_MS_MAX
+            && refresh_ms.is_multiple_of(feed_refresh_ms)
+            && refresh_ms / feed_refresh_ms <= FINER_TIMES_MAX
+    };
+    feed_refresh_ms == refresh_ms || is_finer()
 }
 
 /// The sources by feed: one per table, so that each is scanned once for all of them, and how complete a feed
@@ -76,11 +86,9 @@ impl Feed {
     }
 
     /// What it shares, and where it is to be had.
-    pub(crate) fn exchanges(&self, feed: QueryId) -> impl Iterator<Item = (Shared, FeedExchange)> {
+    pub(crate) fn exchanges(&self, feed: QueryId) -> impl Iterator<Item = (&Source, FeedExchange)> {
         let at = move |exchange| FeedExchange { feed, exchange };
-        let refresh_ms = self.refresh_ms;
-        let shared = move |source: &Source| Shared { refresh_ms, source: source.clone() };
-        self.sources.iter().map(shared).zip((0..).map(at))
+        self.sources.iter().zip((0..).map(at))
     }
 }
 

@@ -21,7 +21,7 @@ const REFRESH_MS_MIN: u64 = 10;
 const REFRESH_MS_MAX: u64 = 3_600_000;
 
 /// What a client asks for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct ScriptRequest {
     /// Name in the bundle.
     pub script: Option<String>,
@@ -35,7 +35,7 @@ pub struct ScriptRequest {
     pub args: BTreeMap<String, String>,
     #[serde(default)]
     pub refresh_ms: Option<u64>,
-    /// `run` only: the answer at the last frontier of a view that is there, at once.
+    /// `run` only: the answer at the last frontier of a view that is there, at once, however old it is.
     #[serde(default)]
     pub stale_ok: bool,
 }
@@ -200,6 +200,21 @@ fn set_apart_without_source(
     apart
 }
 
+/// How often a plan refreshes for who asks so: what is asked for, else what fits the plan.
+pub(crate) fn refresh_ms(
+    request: &ScriptRequest,
+    plan: &Plan,
+    tick_ms: u64,
+) -> Result<u64, PlanError> {
+    match request.refresh_ms {
+        None => Ok(plan.default_refresh_ms(tick_ms)),
+        Some(wanted) if !(REFRESH_MS_MIN..=REFRESH_MS_MAX).contains(&wanted) => {
+            Err(PlanError::Refresh)
+        }
+        Some(wanted) => Ok(wanted.div_ceil(tick_ms) * tick_ms),
+    }
+}
+
 /// As [`prepare_within`], for callers that wait for the end.
 pub fn prepare(
     request: &ScriptRequest,
@@ -226,13 +241,7 @@ pub fn prepare_within(
     {
         return Err(PlanError::NoSource { table: table.clone() });
     }
-    let refresh_ms = match request.refresh_ms {
-        None => compiled.plan.default_refresh_ms(tick_ms),
-        Some(wanted) if !(REFRESH_MS_MIN..=REFRESH_MS_MAX).contains(&wanted) => {
-            return Err(PlanError::Refresh);
-        }
-        Some(wanted) => wanted.div_ceil(tick_ms) * tick_ms,
-    };
+    let refresh_ms = refresh_ms(request, &compiled.plan, tick_ms)?;
     outputs.retain(|info| compiled.plan.outputs.iter().any(|o| o.table == info.table));
     let split = weir_pxl::split(&compiled.plan);
     let declared_tables =

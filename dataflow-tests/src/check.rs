@@ -1,7 +1,8 @@
 //! Runs properties with a fixed seed, so that CI tests the same cases until somebody asks for
 //! others, and a failure can be repeated by what its message says.
 //!
-//! `WEIR_PROPTEST_CASES` sets the number of cases of every property, `WEIR_PROPTEST_SEED` the seed.
+//! `WEIR_PROPTEST_CASES` sets the number of cases of every property, `WEIR_PROPTEST_SEED` the seed,
+//! `WEIR_PROPTEST_WORKERS` the number of workers, which is otherwise one, two or four by chance.
 
 use std::fmt;
 
@@ -15,6 +16,12 @@ const SHRINK_MS_MAX: u32 = 40_000;
 fn number_from_env(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// The number of workers that is asked for.
+#[must_use]
+pub fn workers_asked_for() -> Option<usize> {
+    number_from_env("WEIR_PROPTEST_WORKERS").and_then(|workers| usize::try_from(workers).ok())
 }
 
 /// Checks the property on `cases` random values unless the environment asks for another number.

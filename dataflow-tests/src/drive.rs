@@ -6,6 +6,7 @@ mod admission;
 mod coordinated;
 mod plain_split;
 mod pushed_split;
+mod restarts;
 mod rig;
 
 use std::collections::BTreeMap;
@@ -16,12 +17,13 @@ use weir_types::plan::OpKind;
 use weir_types::split::SplitPlan;
 use weir_types::{DataType, PackedRow, Plan, Value};
 
-pub use coordinated::Coordinated;
+pub use coordinated::{Coordinated, store_path};
 pub use plain_split::plain_split;
 pub use pushed_split::pushed_split;
+pub use restarts::{Restarts, compare_restarts};
 pub use rig::{Rig, Views, start_engine};
 
-use crate::model::{self, Multiset, World};
+use crate::model::{self, GroupBounds, Multiset, World};
 use admission::Admissions;
 
 /// In which portions the rows of a tick are pushed.
@@ -53,11 +55,15 @@ pub struct Feeding {
     pub installed_after: usize,
     /// Operators stop after every row, as if each turn were over at once.
     pub one_row_slices: bool,
+    /// Groups that an aggregate over a table may have, in the engine and in the model.
+    pub groups_max: Option<u64>,
 }
 
 impl Feeding {
     fn limits(&self) -> Limits {
         let limits = Limits::default();
+        let query_groups_max = self.groups_max.unwrap_or(limits.query_groups_max);
+        let limits = Limits { query_groups_max, ..limits };
         if !self.one_row_slices {
             return limits;
         }
@@ -76,7 +82,25 @@ impl Feeding {
             ticks_ms,
             installed_after: 0,
             one_row_slices: false,
+            groups_max: None,
         }
+    }
+
+    /// The first tick of a query that is installed after so many.
+    fn start_ms(&self, installed_after: usize) -> u64 {
+        let (before, after) = self.ticks_ms.split_at(installed_after);
+        let first_ms = before.last().map(|last| last + 1).or(after.first().copied()).unwrap_or(0);
+        first_ms.next_multiple_of(self.refresh_ms)
+    }
+
+    /// The world as a view judges it that starts at a tick.
+    fn judged(&self, admitted: &World, start_ms: u64) -> World {
+        let bounds = self.groups_max.map(|max| GroupBounds {
+            groups_max: usize::try_from(max).unwrap_or(usize::MAX),
+            refresh_ms: self.refresh_ms,
+            start_ms,
+        });
+        World { bounds, ..admitted.clone() }
     }
 }
 
@@ -110,6 +134,24 @@ pub struct Compared {
     pub frontiers: usize,
     /// Rows in all compared views.
     pub rows: usize,
+    /// Rows that had no group of their own, at all of them; and views that had some before, and have none.
+    pub refused: usize,
+    pub exact_again: usize,
+    was_refused: bool,
+}
+
+impl Compared {
+    /// Both together.
+    #[must_use]
+    pub fn with(self, other: Compared) -> Compared {
+        Compared {
+            frontiers: self.frontiers + other.frontiers,
+            rows: self.rows + other.rows,
+            refused: self.refused + other.refused,
+            exact_again: self.exact_again + other.exact_again,
+            was_refused: other.was_refused,
+        }
+    }
 }
 
 /// One query of several that run side by side.
@@ -121,6 +163,8 @@ pub struct Query<'a> {
     pub split: &'a SplitPlan,
     /// How many ticks pass before it is installed; their rows are replayed to it.
     pub installed_after: usize,
+    /// How many of the feeding's refreshes are one of its. Heeded where a coordinator shares.
+    pub refresh_times: u64,
 }
 
 /// Runs the plan, cut as `split`, over the world and compares every output at every frontier.
@@ -131,7 +175,7 @@ pub fn compare(
     feed: &Feeding,
 ) -> Result<Compared, DriveError> {
     let installed_after = feed.installed_after;
-    compare_all(&[Query { plan, split, installed_after }], world, feed)
+    compare_all(&[Query { plan, split, installed_after, refresh_times: 1 }], world, feed)
 }
 
 /// As [`compare`], for several queries in the same engines.
@@ -156,8 +200,12 @@ pub fn compare_all(
         push_tick(&rig, world, feed, admissions.get(&tick_ms));
         for id in rig.close_tick(tick_ms)? {
             let frontier_ms = rig.frontier_ms(id).unwrap_or(0);
-            let plan = queries[id as usize].plan;
-            compare_views(plan, &admitted, frontier_ms, &rig.views(id), &mut compared)?;
+            let Query { plan, installed_after, .. } = queries[id as usize];
+            let world = feed.judged(&admitted, feed.start_ms(installed_after));
+            compare_views(plan, &world, frontier_ms, &rig.views(id), &mut compared)?;
+            if feed.groups_max.is_some() {
+                compare_refused(plan, &world, frontier_ms, &rig, id, &mut compared)?;
+            }
         }
     }
     Ok(compared)
@@ -174,6 +222,8 @@ pub fn compare_coordinated(
 ) -> Result<(Compared, usize), DriveError> {
     let (mut compared, mut sharing) = (Compared::default(), 0);
     let admitted = admission::as_admitted(world, feed);
+    // Feeds begin with the first query.
+    let admitted = feed.judged(&admitted, 0);
     let admissions = admission::admissions(world, feed);
     let (retention_ns, metadata, limits) = (world.retention_ns, &world.metadata, feed.limits());
     let mut rig =
@@ -187,7 +237,7 @@ pub fn compare_coordinated(
         }
         for (at, query) in queries.iter().enumerate() {
             if query.installed_after == number && !(at == 0 && number >= removed_after) {
-                let id = rig.install(query.split, feed.refresh_ms)?;
+                let id = rig.install(query.split, feed.refresh_ms * query.refresh_times)?;
                 let feeds = rig.feeds_of(id);
                 let shares =
                     |(other, ..): &(u64, usize, u64)| !rig.feeds_of(*other).is_disjoint(&feeds);
@@ -243,6 +293,27 @@ fn compare_views(
     Ok(())
 }
 
+/// The engine says of how many rows it has no group.
+fn compare_refused(
+    plan: &Plan,
+    world: &World,
+    tick_ms: u64,
+    rig: &Rig,
+    query: u64,
+    compared: &mut Compared,
+) -> Result<(), DriveError> {
+    let expected = model::refused(plan, world, tick_unix_ns(tick_ms))?;
+    let told: u64 = rig.overflow(query, tick_ms).values().sum();
+    compared.refused += expected;
+    compared.exact_again += usize::from(compared.was_refused && expected == 0);
+    compared.was_refused = expected > 0;
+    if told == expected as u64 {
+        return Ok(());
+    }
+    let difference = format!("  {told} rows are told to have no group, {expected} have none");
+    Err(DriveError::Differs { tick_ms, table: "lost".to_string(), difference })
+}
+
 /// Installs a query before tick number `number` and replays to it what was admitted until then.
 fn install(
     rig: &mut Rig,
@@ -253,10 +324,8 @@ fn install(
     number: usize,
     admissions: &Admissions,
 ) {
-    let (before, after) = feed.ticks_ms.split_at(number);
-    let first_ms = before.last().map(|last| last + 1).or(after.first().copied()).unwrap_or(0);
-    let start_tick_ms = first_ms.next_multiple_of(feed.refresh_ms);
-    rig.install(query, split, feed.refresh_ms, start_tick_ms);
+    let before = &feed.ticks_ms[..number];
+    rig.install(query, split, feed.refresh_ms, feed.start_ms(number));
     fill_table_functions(rig, query, split, world);
     rig.hold(query, true);
     for tick_ms in before {

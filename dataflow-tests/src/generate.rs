@@ -3,10 +3,12 @@
 //! (`choices`), so a failing case is reported small.
 
 pub mod exprs;
+pub mod limits;
 pub mod plans;
 pub mod pxl_text;
 pub mod rows;
 pub mod shop;
+pub mod stretch;
 pub mod traffic;
 
 use std::collections::BTreeMap;
@@ -17,6 +19,7 @@ use weir_types::Plan;
 
 pub use plans::Style;
 
+use crate::check::workers_asked_for;
 use crate::choices::Choices;
 use crate::drive::{FeedOrder, Feeding};
 use crate::model::{Table, World};
@@ -68,12 +71,17 @@ pub fn case(style: Style, rows_max: usize) -> impl Strategy<Value = Case> {
     let row = proptest::collection::vec(any::<u16>(), 28);
     (proptest::collection::vec(row, 0..rows_max), numbers(160), numbers(48)).prop_map(
         move |(rows, plan, feed)| {
-            let plan = plans::plan(style, &rows::TABLES, &mut Choices::new(&plan));
+            let mut plan = plans::plan(style, &rows::TABLES, &mut Choices::new(&plan));
             let mut feed_choices = Choices::new(&feed);
             let retention_ns =
                 feed_choices.pick(&[None, None, Some(2 * rows::SEC_NS), Some(3600 * rows::SEC_NS)]);
-            let world = World { retention_ns, ..world(&scanned(&plan), &rows) };
-            Case { world, plan, feed: feed_of(&mut feed_choices) }
+            let mut world = World { retention_ns, ..world(&scanned(&plan), &rows) };
+            let mut feed = feed_of(&mut feed_choices);
+            let factor = feed_choices.pick(&stretch::FACTORS);
+            // What reads the clock is made anew at each refresh: a month of them is no case.
+            let factor = if plan.reads_now() { 1 } else { factor };
+            stretch::stretch(&mut plan, &mut world, &mut feed, factor);
+            Case { world, plan, feed }
         },
     )
 }
@@ -112,7 +120,8 @@ pub fn feed_of(choices: &mut Choices<'_>) -> Feeding {
         1 => FeedOrder::RowByRow,
         _ => FeedOrder::Shuffled { seed: u64::from(choices.number()) },
     };
-    let workers = [1, 2, 4][choices.below(3)];
+    let by_chance = [1, 2, 4][choices.below(3)];
+    let workers = workers_asked_for().unwrap_or(by_chance);
     let nodes = 1 + choices.below(2);
     let tick_ms = choices.pick(&[1000, 100]);
     let refresh_ms = tick_ms * choices.pick(&[1, 1, 5]);
@@ -134,5 +143,6 @@ pub fn feed_of(choices: &mut Choices<'_>) -> Feeding {
         ticks_ms,
         installed_after,
         one_row_slices,
+        groups_max: None,
     }
 }

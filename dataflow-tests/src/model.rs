@@ -9,6 +9,7 @@
 
 mod aggregate;
 mod exact;
+mod groups;
 mod paths;
 mod scalar;
 
@@ -21,6 +22,8 @@ use weir_types::batch::{BatchBuilder, value_at};
 use weir_types::metadata::MetadataSnapshot;
 use weir_types::plan::{EndBound, JoinKind, OpKind, Side, StartBound, Window};
 use weir_types::{Column, DataType, Expr, Op, PackedRow, Plan, Relation, SemanticType, Value};
+
+pub use groups::{GroupBounds, refused};
 
 pub use aggregate::{PERCENTS, midpoint_of_float, midpoint_of_integer, nearest_ranks};
 
@@ -57,6 +60,8 @@ pub struct World {
     pub metadata: Arc<MetadataSnapshot>,
     /// Bounds scans without a start; `None`: nothing expires.
     pub retention_ns: Option<i64>,
+    /// How many groups an aggregate over a table may have; `None`: any number.
+    pub bounds: Option<GroupBounds>,
 }
 
 /// Why a plan could not be evaluated: it is wrong, or the model does not know a function.
@@ -86,7 +91,11 @@ pub fn evaluate(
             .iter()
             .map(|&input| Input { relation: &plan.ops[input].relation, rows: &done[input] })
             .collect();
-        let rows = Evaluation { id, op, world, now_unix_ns }.rows(&inputs)?;
+        let evaluation = Evaluation { id, op, world, now_unix_ns };
+        let rows = match groups::grouped(plan, id, world, now_unix_ns)? {
+            Some(grouped) => evaluation.aggregated(grouped.rows)?,
+            None => evaluation.rows(&inputs)?,
+        };
         check_types(id, op, &rows)?;
         done.push(rows);
     }
@@ -173,24 +182,9 @@ impl Evaluation<'_> {
                 .iter()
                 .map(|row| exprs.iter().map(|expr| self.expr(expr, row)).collect())
                 .collect(),
-            (OpKind::Aggregate { group, aggs }, [input]) => {
-                let mut groups: BTreeMap<Row, Vec<Row>> = BTreeMap::new();
-                if group.is_empty() {
-                    groups.insert(Row::new(), Vec::new());
-                }
-                for row in input.rows {
-                    let key = group.iter().map(|&column| row[column].clone()).collect();
-                    groups.entry(key).or_default().push(row.clone());
-                }
-                groups
-                    .into_iter()
-                    .map(|(mut row, rows)| {
-                        for call in aggs {
-                            row.push(aggregate::evaluate(call, &rows)?);
-                        }
-                        Ok(row)
-                    })
-                    .collect()
+            (OpKind::Aggregate { group, .. }, [input]) => {
+                let key = |row: &Row| group.iter().map(|&column| row[column].clone()).collect();
+                self.aggregated(input.rows.iter().map(|row| (key(row), row.clone())).collect())
             }
             (OpKind::Join { how, left_on, right_on, columns }, [left, right]) => {
                 Ok(join(*how, [left, right], [left_on, right_on], columns))
@@ -205,12 +199,44 @@ impl Evaluation<'_> {
         }
     }
 
+    /// The results of groups, by the key that each row is counted under.
+    fn aggregated(&self, rows: Vec<(Row, Row)>) -> Result<Vec<Row>, ModelError> {
+        let OpKind::Aggregate { group, aggs } = &self.op.kind else {
+            return Err(malformed(self.id, "it has no groups"));
+        };
+        let mut groups: BTreeMap<Row, Vec<Row>> = BTreeMap::new();
+        if group.is_empty() {
+            groups.insert(Row::new(), Vec::new());
+        }
+        for (key, row) in rows {
+            groups.entry(key).or_default().push(row);
+        }
+        let finished = |(mut row, rows): (Row, Vec<Row>)| {
+            for call in aggs {
+                row.push(aggregate::evaluate(call, &rows)?);
+            }
+            Ok(row)
+        };
+        groups.into_iter().map(finished).collect()
+    }
+
     fn scan(
         &self,
         table: &str,
         columns: &[String],
         window: &Window,
     ) -> Result<Vec<Row>, ModelError> {
+        let rows = self.numbered_scan(table, columns, window)?;
+        Ok(rows.into_iter().map(|(_, row)| row).collect())
+    }
+
+    /// With the number of each row in its table.
+    fn numbered_scan(
+        &self,
+        table: &str,
+        columns: &[String],
+        window: &Window,
+    ) -> Result<Vec<(usize, Row)>, ModelError> {
         let Some(table) = self.world.tables.get(table) else { return Ok(Vec::new()) };
         let time_idx = table.relation.time_idx().ok_or_else(|| malformed(self.id, "no time_"))?;
         let positions: Vec<usize> = columns
@@ -219,7 +245,7 @@ impl Evaluation<'_> {
             .collect::<Option<_>>()
             .ok_or_else(|| malformed(self.id, "no such column"))?;
         let mut out = Vec::new();
-        for Arrived { arrival_unix_ns, row } in &table.rows {
+        for (number, Arrived { arrival_unix_ns, row }) in table.rows.iter().enumerate() {
             let Value::Time64Ns(time_unix_ns) = row[time_idx] else {
                 return Err(malformed(self.id, "time_ is no time"));
             };
@@ -227,7 +253,8 @@ impl Evaluation<'_> {
             let future = time_unix_ns > arrival_unix_ns.saturating_add(FUTURE_NS_MAX);
             let inside = in_window(window, self.world.retention_ns, self.now_unix_ns, time_unix_ns);
             if admitted && !future && inside {
-                out.push(positions.iter().map(|&position| row[position].clone()).collect());
+                let row = positions.iter().map(|&position| row[position].clone()).collect();
+                out.push((number, row));
             }
         }
         Ok(out)

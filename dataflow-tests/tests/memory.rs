@@ -7,10 +7,12 @@ use std::sync::Mutex;
 
 use weir_dataflow_tests::drive::{Coordinated, DriveError, Rig, plain_split};
 use weir_dataflow_tests::generate::rows::{BASE_UNIX_NS, SEC_NS};
+use weir_engine::Limits;
 use weir_types::batch::RecordBatch;
 use weir_types::plan::{
     AggCall, EndBound, JoinKind, OpKind, Output, PLAN_VERSION, Scan, Side, StartBound, Window,
 };
+use weir_types::split::SplitPlan;
 use weir_types::{Column, DataType, Op, Plan, Relation, SemanticType};
 
 const TABLE: &str = "let_events";
@@ -297,4 +299,147 @@ fn state_is_counted_as_it_is() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+/// Scripts of every kind of state: groups with overflow, joins, limits, unions, aggregates of aggregates,
+/// bins, sketches, table functions. `{}` is what tells two of them apart above their windows.
+const MANY: [&str; 8] = [
+    "df = df.groupby(['service', 'latency']).agg(n=('latency', px.count), q=('latency', px.quantiles))\n\
+     df = df.head({})\npx.display(df)\n",
+    "b = df.groupby('service').agg(m=('latency', px.max))\n\
+     j = df.merge(b, how='outer', left_on='service', right_on='service', suffixes=['', '_r'])\n\
+     px.display(j[['service', 'latency', 'm']].head({}))\n",
+    "px.display(df.head({}))\n",
+    "px.display(df.append(df).head({}))\n",
+    "d = df.groupby(['service', 'latency']).agg(n=('latency', px.count))\n\
+     d = d.groupby('n').agg(m=('latency', px.max), k=('n', px.count))\npx.display(d.head({}))\n",
+    "df.w = px.bin(df.time_, px.seconds(1))\n\
+     df = df.groupby(['w', 'endpoint']).agg(n=('latency', px.mean), a=('service', px.any))\n\
+     px.display(df.head({}))\n",
+    "t = px.GetTables()\nt.n = {}\npx.display(t)\n\
+     px.display(df.groupby('service').agg(n=('latency', px.count)), 'counts')\n",
+    "df.now = px.now()\ndf = df[df.latency > {}]\ndf = df.groupby('now').agg(n=('latency', px.count))\n\
+     px.display(df)\n",
+];
+const CYCLES: u64 = 1000;
+/// Per cycle, of what a query has for its name: less than one row of any window. Each holds some hundred
+/// kilobytes while it lives.
+const LEFT_PER_CYCLE_BYTES: u64 = 8 << 10;
+const GROUPS_MAX: u64 = 100;
+
+fn many_splits() -> Vec<SplitPlan> {
+    let mut splits = Vec::new();
+    for number in 1..=3 {
+        for script in MANY {
+            let script = script.replace("{}", &number.to_string());
+            let text =
+                format!("import px\ndf = px.DataFrame('{TABLE}', start_time='-1h')\n{script}");
+            let script = weir_pxl::Script { name: "many", text: &text, vis: None };
+            let compiled = weir_pxl::compile(&script, &weir_pxl::CompileOptions::default());
+            let plan = compiled.unwrap_or_else(|why| panic!("{text}: {why:?}")).plan;
+            splits.push(weir_pxl::split(&plan));
+        }
+    }
+    splits
+}
+
+/// A thousand times queries of every kind are installed over a history, two of them at once over shared feeds,
+/// answer, and are dropped: after each round engines hold no byte, no query and no feed, dataflows are gone,
+/// and memory is what it was. Catches whatever is kept for a query that has ended, however little.
+#[test]
+fn a_thousand_installs_and_drops_leak_nothing() {
+    let _alone = MEASURING.lock();
+    let metadata = std::sync::Arc::default();
+    let limits = Limits { query_groups_max: GROUPS_MAX, ..Limits::default() };
+    let mut rig = Coordinated::start_with((1, 2), Some(3600 * SEC_NS), &metadata, &limits)
+        .expect("engines start");
+    let splits = many_splits();
+    let mut tick_ms = (BASE_UNIX_NS / 1_000_000) as u64;
+    rig.admit(0, TABLE, vec![batch(tick_ms)]);
+    rig.close_tick(tick_ms).expect("a tick");
+    let (mut before, mut held_most) = (0, 0);
+    for number in 0..WARM_UP + CYCLES {
+        if number == WARM_UP {
+            before = resident_bytes();
+        }
+        // Scripts of one kind differ above their windows: they read the same feeds.
+        let at = number as usize % MANY.len();
+        let (one, other) = (&splits[at], &splits[at + MANY.len()]);
+        let queries = [one, other].map(|split| rig.install(split, TICK_MS).expect("installed"));
+        tick_ms += TICK_MS;
+        rig.close_tick(tick_ms).expect("a tick");
+        for query in queries {
+            let rows: usize = rig.views(query).values().map(std::collections::BTreeMap::len).sum();
+            assert!(rows > 0 || rig.failed.is_empty(), "{:?}", rig.failed);
+        }
+        assert!(rig.failed.is_empty(), "{:?}", rig.failed);
+        held_most = held_most.max(rig.held_bytes());
+        for query in queries {
+            rig.remove(query).expect("a removal");
+        }
+        while rig.dataflows() > 0 || rig.held_bytes() > 0 {
+            rig.settle().expect("engines answer");
+        }
+        assert!(rig.cluster_stats().is_empty() && rig.node_stats(0).is_empty() && rig.feeds() == 0);
+    }
+    let left = resident_bytes().saturating_sub(before);
+    eprintln!("{CYCLES} cycles, of {held_most} bytes at most, left {left} bytes");
+    assert!(held_most > 100_000, "queries are known to hold state: {held_most}");
+    assert!(left < CYCLES * LEFT_PER_CYCLE_BYTES, "{CYCLES} cycles left {left} bytes");
+}
+
+/// A query that has taken a hundred megabytes and is dropped gives at least 95 % back: installed again and again, it
+/// finds room in what it left, once the allocator's arenas have their size. In a process of its own. Catches state that is forgotten, not freed.
+#[test]
+fn a_large_query_gives_its_memory_back() {
+    const LARGE: &str = "WEIR_TEST_LARGE";
+    if std::env::var(LARGE).is_ok() {
+        let figures = large_again_and_again();
+        println!("figures {} {} {}", figures[0], figures[1], figures[2]);
+        return;
+    }
+    let _alone = MEASURING.lock();
+    let mut measured = std::process::Command::new(std::env::current_exe().expect("a binary"));
+    measured.args(["--exact", "a_large_query_gives_its_memory_back", "--nocapture"]);
+    let output = measured.env(LARGE, "1").output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let figures = text.lines().find_map(|line| line.split_once("figures "));
+    let (_, figures) = figures.unwrap_or_else(|| panic!("{text}"));
+    let figures: Vec<u64> = figures.split(' ').filter_map(|figure| figure.parse().ok()).collect();
+    let [counted, first, later] = figures[..] else { panic!("{text}") };
+    eprintln!(
+        "{counted} bytes counted; resident {first} bytes the first time, {later} more each later time"
+    );
+    assert!(first > 64 << 20, "{first} bytes are too few to be measured");
+    assert!(later * 20 <= first, "{later} of {first} bytes were not given back");
+}
+
+/// What is counted of a large query, by how much the process grew for it, and for it each time after the second.
+fn large_again_and_again() -> [u64; 3] {
+    let script = KINDS[1].1;
+    let text = format!("import px\ndf = px.DataFrame('{TABLE}', start_time='-5m')\n{script}");
+    let script = weir_pxl::Script { name: "large", text: &text, vis: None };
+    let compiled = weir_pxl::compile(&script, &weir_pxl::CompileOptions::default());
+    let split = weir_pxl::split(&compiled.expect("it compiles").plan);
+    let mut rig = Rig::start(1, 2, None).expect("engines start");
+    let mut tick_ms = (BASE_UNIX_NS / 1_000_000) as u64;
+    cycle(&mut rig, 0, &mut tick_ms).expect("a cycle");
+    let mut counted = 0;
+    let mut sizes = vec![resident_bytes()];
+    for query in 1..=5 {
+        rig.install(query, &split, TICK_MS, tick_ms + TICK_MS);
+        let mut largest = 0;
+        for _ in 0..40 {
+            tick_ms += TICK_MS;
+            rig.push(0, TABLE, vec![batch(tick_ms)]);
+            rig.close_tick(tick_ms).expect("a tick");
+            largest = largest.max(resident_bytes());
+        }
+        counted = rig.engines().iter().map(|engine| engine.stats().held_bytes).sum();
+        sizes.push(largest);
+        rig.remove(query).expect("a removal");
+        let held: u64 = rig.engines().iter().map(|engine| engine.stats().held_bytes).sum();
+        assert_eq!(held, 0, "nothing is counted of a query that is gone");
+    }
+    [counted, sizes[1].saturating_sub(sizes[0]), sizes[5].saturating_sub(sizes[2]) / 3]
 }

@@ -33,6 +33,10 @@ pub struct Limits {
     /// Bytes that all queries may hold together. Above: the query that holds most fails, with the code
     /// `engine_budget`.
     pub state_bytes_max: u64,
+    /// Groups that one aggregate over a table holds. Above, and when bytes are short, rows of further groups
+    /// are counted in a row of their own, `__overflow__`, and the answer says so. Must be the same in
+    /// the node and the cluster part.
+    pub query_groups_max: u64,
     /// Bytes of pushed rows that wait for a tick to close. Above: the batch is dropped and counted
     /// as [`TableStats::queue_full_rows`].
     pub pending_bytes_max: u64,
@@ -60,6 +64,8 @@ impl Default for Limits {
         Limits {
             query_state_bytes_max: 1 << 30,
             state_bytes_max: 2 << 30,
+            // What a second's bins of five minutes need with 1,700 groups each; at 600 bytes, 300 MiB.
+            query_groups_max: 1 << 19,
             pending_bytes_max: 256 << 20,
             replayed_bytes_max: 64 << 20,
             under_way_bytes_max: 16 << 20,
@@ -197,6 +203,9 @@ pub struct Install {
     pub is_live: bool,
     /// At least 1. Results change only at multiples of it.
     pub refresh_ms: u64,
+    /// Of a node part, per exchange: up to this tick, and up to its event time, rows are already in the partial
+    /// results that the receiver has from elsewhere, and are not told again. Missing or 0: none are.
+    pub had_to_ms: Vec<u64>,
     /// The first tick at which results may appear; rounded up to a multiple of the refresh. Later for
     /// a query over feeds: the last tick that is closed for all of them.
     pub start_tick_ms: u64,
@@ -226,7 +235,7 @@ impl Install {
     /// Of a part that is fed from the beginning.
     #[must_use]
     pub fn new(query: QueryId, part: Part, refresh_ms: u64, start_tick_ms: u64) -> Install {
-        Install { query, part, is_live: true, refresh_ms, start_tick_ms }
+        Install { query, part, is_live: true, refresh_ms, start_tick_ms, had_to_ms: Vec::new() }
     }
 }
 
@@ -289,6 +298,8 @@ pub struct QueryStats {
     pub rows_in: u64,
     /// Rows or changes that came when their window was already past.
     pub late_rows: u64,
+    /// Rows that are counted as `__overflow__` now.
+    pub overflow_rows: u64,
     /// Time spent in its operators, over all workers.
     pub cpu_ns: u64,
     /// How often an operator had more to do than its turn allowed.
@@ -332,4 +343,6 @@ pub struct EngineStats {
     pub tables: Vec<TableStats>,
     /// What functions left out, in all.
     pub cuts: Cuts,
+    /// Rows that found no group of their own, in all.
+    pub overflow_rows_total: u64,
 }

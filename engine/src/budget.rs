@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 
 use crate::api::Limits;
+use crate::operators::Frame;
 use crate::query::QueryShared;
 use crate::queue::EngineShared;
 
@@ -227,6 +228,8 @@ pub(crate) struct Gauge {
     query: Arc<QueryShared>,
     engine: Arc<EngineShared>,
     purpose: Purpose,
+    /// Whose state it is, if it is an operator's.
+    frame: Option<Arc<Frame>>,
     bytes: i64,
 }
 
@@ -236,7 +239,13 @@ impl Gauge {
         engine: Arc<EngineShared>,
         purpose: Purpose,
     ) -> Gauge {
-        Gauge { query, engine, purpose, bytes: 0 }
+        Gauge { query, engine, purpose, frame: None, bytes: 0 }
+    }
+
+    /// Counts for an operator's frame as well.
+    pub(crate) fn of(mut self, frame: Arc<Frame>) -> Gauge {
+        self.frame = Some(frame);
+        self
     }
 
     pub(crate) fn set(&mut self, bytes: usize) {
@@ -248,6 +257,9 @@ impl Gauge {
         if change != 0 {
             self.bytes += change;
             self.query.hold(&self.engine, self.purpose, change);
+            if let Some(frame) = &self.frame {
+                frame.hold(change);
+            }
         }
     }
 }
@@ -255,6 +267,9 @@ impl Gauge {
 impl Drop for Gauge {
     fn drop(&mut self) {
         self.query.hold(&self.engine, self.purpose, -self.bytes);
+        if let Some(frame) = &self.frame {
+            frame.hold(-self.bytes);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The handle on an engine: thread-safe, never blocks for longer than a queue's short lock.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +10,7 @@ use timely::communication::WorkerGuards;
 use weir_functions::cuts::Cuts;
 use weir_types::PackedRow;
 use weir_types::batch::RecordBatch;
+use weir_types::figures::QueryFigures;
 use weir_types::metadata::{MetadataSnapshot, Wanted};
 use weir_types::plan::OpId;
 use weir_types::split::{Change, ExchangeId};
@@ -18,7 +20,7 @@ use crate::api::{
     TableStats, WorkerStats,
 };
 use crate::budget::{Gauge, Purpose};
-use crate::prepare::ReadyProgram;
+use crate::prepare::{ReadyProgram, ReceiveSpec};
 use crate::query::QueryShared;
 use crate::queue::{Command, EngineShared, PushedBatch, Rubbish};
 use crate::{weigh, worker};
@@ -158,7 +160,7 @@ impl Engine {
             self.shared.pending_bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
             return;
         }
-        self.shared.send(None, Command::Rows { table, batch: Arc::new(batch) }, false);
+        self.shared.tell(&Command::Rows { table, batch: Arc::new(batch) }, false);
     }
 
     /// Back-fill: rows of a table for one query, each batch with the tick that admitted it; what is of a tick
@@ -176,7 +178,7 @@ impl Engine {
         held.set(usize::try_from(bytes).unwrap_or(usize::MAX));
         let held = Arc::new(held);
         let command = Command::Replay { query, table: table.into(), batches, held };
-        self.shared.send(None, command, true);
+        self.shared.tell(&command, true);
     }
 
     /// Counts what waits for a query, until it is let go of.
@@ -281,6 +283,36 @@ impl Engine {
         self.shared.query(query).map(|query| query.cuts()).unwrap_or_default()
     }
 
+    /// By table: rows in the windows that a query reads, at a tick that it has come to, which have no group of
+    /// their own and are counted as `__overflow__`.
+    #[must_use]
+    pub fn overflow(&self, query: QueryId, tick_ms: u64) -> BTreeMap<String, u64> {
+        let mut rows = BTreeMap::new();
+        let Some(query) = self.shared.query(query) else { return rows };
+        let mut note = |holder: &QueryShared, exchange, spec: &ReceiveSpec| {
+            let count = holder.overflow_at(exchange, tick_ms);
+            if count > 0 {
+                *rows.entry(spec.table.to_string()).or_default() += count;
+            }
+        };
+        for (exchange, spec) in query.program.receives() {
+            note(&query, exchange, spec);
+        }
+        for FeedExchange { feed, exchange } in query.program.imports() {
+            let Some(feed) = self.shared.query(feed) else { continue };
+            if let Some(spec) = feed.program.receive(exchange) {
+                note(&feed, exchange, spec);
+            }
+        }
+        rows
+    }
+
+    /// Rows that found no group of their own, of all queries since the engine began.
+    #[must_use]
+    pub fn overflow_rows_total(&self) -> u64 {
+        self.shared.overflow_rows_total.load(Ordering::Relaxed)
+    }
+
     /// What bounds scans without a start.
     #[must_use]
     pub fn retention_ns(&self) -> Option<i64> {
@@ -306,7 +338,21 @@ impl Engine {
             workers: workers.collect(),
             tables: self.shared.tables(),
             cuts: self.shared.cuts(),
+            overflow_rows_total: self.overflow_rows_total(),
         }
+    }
+
+    /// What every query does, operator by operator.
+    #[must_use]
+    pub fn figures(&self) -> Vec<QueryFigures> {
+        let queries = self.shared.queries();
+        let figures = queries.iter().map(|query| QueryFigures {
+            query: query.id,
+            refresh_ms: query.refresh_ms,
+            refreshes: query.refresh_figures(),
+            operators: query.operator_figures(),
+        });
+        figures.collect()
     }
 
     /// True if a worker thread died. Every query has then failed and `Died` been said; a new engine is

@@ -14,6 +14,7 @@
 //!   order, which timely requires of dataflow construction;
 //! * `order` says such commands on to other processes of the same engine, in that order;
 //! * `budget` has what a query may hold and how long it may work before others have their turn;
+//! * `operators` counts what each operator does;
 //! * `worker` applies commands, steps timely and reports frontiers;
 //! * `prepare` checks and compiles a part once, off the workers; `render` builds its operators;
 //! * `render/publish` hands what a feed's windows tell to the dataflows of the queries that read them;
@@ -30,6 +31,7 @@ mod engine;
 mod generations;
 pub mod history;
 mod memory;
+mod operators;
 mod order;
 mod prepare;
 mod query;

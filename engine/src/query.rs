@@ -2,6 +2,7 @@
 //! operators (panics and errors contained, time and state counted, metadata at hand).
 
 use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -12,11 +13,14 @@ use weir_functions::cuts::{self, Cuts};
 use weir_functions::{EvalCtx, FunctionError};
 use weir_types::Clock;
 use weir_types::clock::tick_unix_ns;
+use weir_types::figures::{OperatorFigures, OperatorPlace, RefreshFigures};
 use weir_types::metadata::MetadataSnapshot;
+use weir_types::split::ExchangeId;
 use weir_types::text::panic_text;
 
 use crate::api::{EngineEvent, Install, Limits, QueryId, QueryStats};
 use crate::budget::{Gauge, Holdings, Purpose, Rounds, Turns, Unread};
+use crate::operators::{self, Frame};
 use crate::prepare::Program;
 use crate::queue::{Command, EngineShared};
 
@@ -62,9 +66,47 @@ pub(crate) struct QueryShared {
     pub(crate) rows_in: AtomicU64,
     pub(crate) late_rows: AtomicU64,
     frontier_tick_ms: AtomicU64,
+    /// Of the refreshes that were closed: how many, how late the last one was, and all of them together.
+    refreshes: AtomicU64,
+    late_ns: AtomicU64,
+    late_ns_total: AtomicU64,
+    /// Of all workers.
+    frames: Mutex<Vec<Arc<Frame>>>,
     /// What its functions left out.
     cuts: Mutex<Cuts>,
+    /// By exchange: how many rows have no group of their own.
+    overflow: Mutex<BTreeMap<ExchangeId, Levels>>,
     dues: Mutex<Vec<Arc<AtomicU64>>>,
+}
+
+/// A number of rows, with the ticks at which it changed last.
+#[derive(Default)]
+struct Levels(VecDeque<(u64, u64)>);
+
+/// Views that lag by more changes are told of the earliest one that is known.
+const LEVELS_MAX: usize = 256;
+
+impl Levels {
+    fn set(&mut self, tick_ms: u64, rows: u64) {
+        if self.0.back().map_or(0, |(_, rows)| *rows) == rows {
+            return;
+        }
+        if self.0.len() == LEVELS_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((tick_ms, rows));
+    }
+
+    /// Before all changes it was nothing.
+    fn at(&self, tick_ms: u64) -> u64 {
+        let until = self.0.iter().rev().find(|(changed_ms, _)| *changed_ms <= tick_ms);
+        let first = self.0.front().filter(|_| self.0.len() == LEVELS_MAX);
+        until.or(first).map_or(0, |(_, rows)| *rows)
+    }
+
+    fn last(&self) -> u64 {
+        self.0.back().map_or(0, |(_, rows)| *rows)
+    }
 }
 
 impl QueryShared {
@@ -86,7 +128,12 @@ impl QueryShared {
             rows_in: AtomicU64::new(0),
             late_rows: AtomicU64::new(0),
             frontier_tick_ms: AtomicU64::new(NO_FRONTIER),
+            refreshes: AtomicU64::new(0),
+            late_ns: AtomicU64::new(0),
+            late_ns_total: AtomicU64::new(0),
+            frames: Mutex::default(),
             cuts: Mutex::default(),
+            overflow: Mutex::default(),
             dues: Mutex::default(),
         }
     }
@@ -151,10 +198,41 @@ impl QueryShared {
         let old = self.frontier_tick_ms.load(Ordering::Relaxed);
         if self.is_live() && (old == NO_FRONTIER || tick_ms > old) {
             self.frontier_tick_ms.store(tick_ms, Ordering::Relaxed);
+            self.count_refreshes(old, tick_ms, engine.clock.now_unix_ns());
             if !self.program.is_feed() {
                 engine.emit(EngineEvent::Frontier { query: self.id, tick_ms });
             }
         }
+    }
+
+    /// All refreshes up to `tick_ms` are done now. Several at once are as late as the last one: those before
+    /// it were passed over, or said at the same time.
+    fn count_refreshes(&self, old_ms: u64, tick_ms: u64, now_unix_ns: i64) {
+        let from_ms =
+            if old_ms == NO_FRONTIER { tick_ms - self.refresh_ms.min(tick_ms) } else { old_ms };
+        let count = (tick_ms - from_ms) / self.refresh_ms;
+        let late_ns = now_unix_ns.saturating_sub(tick_unix_ns(tick_ms));
+        let late_ns = u64::try_from(late_ns).unwrap_or(0);
+        self.refreshes.fetch_add(count, Ordering::Relaxed);
+        self.late_ns.store(late_ns, Ordering::Relaxed);
+        self.late_ns_total.fetch_add(late_ns.saturating_mul(count), Ordering::Relaxed);
+    }
+
+    /// How its refreshes are kept.
+    pub(crate) fn refresh_figures(&self) -> RefreshFigures {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let frontier = load(&self.frontier_tick_ms);
+        RefreshFigures {
+            refreshes: load(&self.refreshes),
+            late_ns: load(&self.late_ns),
+            late_ns_total: load(&self.late_ns_total),
+            frontier_tick_ms: (frontier != NO_FRONTIER).then_some(frontier),
+        }
+    }
+
+    /// What each of its operators has done.
+    pub(crate) fn operator_figures(&self) -> Vec<OperatorFigures> {
+        operators::figures(&self.frames.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The earliest tick at which it changes without new input.
@@ -171,6 +249,20 @@ impl QueryShared {
         *self.cuts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// So many rows of an exchange's window are counted as overflow from a tick on.
+    pub(crate) fn note_overflow(&self, exchange: ExchangeId, tick_ms: u64, rows: u64) {
+        let mut overflow = self.overflow.lock().unwrap_or_else(PoisonError::into_inner);
+        overflow.entry(exchange).or_default().set(tick_ms, rows);
+    }
+    pub(crate) fn overflow_at(&self, exchange: ExchangeId, tick_ms: u64) -> u64 {
+        let overflow = self.overflow.lock().unwrap_or_else(PoisonError::into_inner);
+        overflow.get(&exchange).map_or(0, |levels| levels.at(tick_ms))
+    }
+    fn overflow_now(&self) -> u64 {
+        let overflow = self.overflow.lock().unwrap_or_else(PoisonError::into_inner);
+        overflow.values().map(Levels::last).sum()
+    }
+
     pub(crate) fn stats(&self) -> QueryStats {
         let frontier = self.frontier_tick_ms.load(Ordering::Relaxed);
         QueryStats {
@@ -181,6 +273,7 @@ impl QueryShared {
             unread_bytes: self.holdings.unread(),
             rows_in: self.rows_in.load(Ordering::Relaxed),
             late_rows: self.late_rows.load(Ordering::Relaxed),
+            overflow_rows: self.overflow_now(),
             cpu_ns: self.cpu_ns.load(Ordering::Relaxed),
             yields: self.yields.load(Ordering::Relaxed),
             operators: self.operators.load(Ordering::Relaxed),
@@ -203,7 +296,7 @@ pub(crate) struct Env {
     pub(crate) query: Arc<QueryShared>,
     pub(crate) engine: Arc<EngineShared>,
     /// Among the workers of this process, and of all.
-    local: usize,
+    pub(crate) local: usize,
     pub(crate) worker: usize,
     pub(crate) peers: usize,
     metadata: Rc<RefCell<Arc<MetadataSnapshot>>>,
@@ -213,6 +306,8 @@ pub(crate) struct Env {
     turns: Turns,
     /// When the operator began that runs now.
     began_ns: Cell<u64>,
+    /// Of the plan's operator that is being built.
+    place: Cell<OperatorPlace>,
 }
 
 impl Env {
@@ -234,6 +329,7 @@ impl Env {
             is_blocked: Cell::new(false),
             turns: Turns::new(rounds),
             began_ns: Cell::new(0),
+            place: Cell::default(),
         }
     }
 
@@ -267,6 +363,18 @@ impl Env {
         self.query.is_live()
     }
 
+    /// What is built from now on is of this operator.
+    pub(crate) fn build(&self, place: OperatorPlace) {
+        self.place.set(place);
+    }
+    /// Counters of a frame that is being built.
+    pub(crate) fn frame(&self, name: &'static str) -> Arc<Frame> {
+        let frame = Arc::new(Frame::new(name, self.place.get()));
+        let mut frames = self.query.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        frames.push(Arc::clone(&frame));
+        frame
+    }
+
     /// Every operator that holds capabilities registers, so that it runs once more to let go.
     pub(crate) fn register(&self, activator: Activator) {
         self.query.operators.fetch_add(1, Ordering::Relaxed);
@@ -298,6 +406,10 @@ impl Env {
     pub(crate) fn gauge(&self, purpose: Purpose) -> Gauge {
         Gauge::new(Arc::clone(&self.query), Arc::clone(&self.engine), purpose)
     }
+    /// What a frame holds.
+    pub(crate) fn gauge_of(&self, frame: &Arc<Frame>, purpose: Purpose) -> Gauge {
+        self.gauge(purpose).of(Arc::clone(frame))
+    }
 
     pub(crate) fn emit(&self, event: EngineEvent) {
         if self.is_live() {
@@ -310,7 +422,8 @@ impl Env {
     }
 
     /// Runs operator logic: a panic or an error ends this query, and nothing else.
-    pub(crate) fn guard(&self, name: &str, logic: impl FnOnce() -> Result<(), OpError>) {
+    pub(crate) fn guard(&self, frame: &Frame, logic: impl FnOnce() -> Result<(), OpError>) {
+        let name = frame.name;
         let start_ns = self.engine.clock.monotonic_ns();
         self.began_ns.set(start_ns);
         self.engine.runs(self.local, Some(self.query.id));
@@ -331,5 +444,6 @@ impl Env {
         let spent_ns = self.engine.clock.monotonic_ns().saturating_sub(start_ns);
         self.turns.spend(spent_ns);
         self.query.cpu_ns.fetch_add(spent_ns, Ordering::Relaxed);
+        frame.spent(spent_ns);
     }
 }

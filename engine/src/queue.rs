@@ -130,6 +130,8 @@ pub(crate) struct EngineShared {
     pub(crate) pending_bytes: AtomicU64,
     /// What functions of all queries left out, those included that have ended.
     cuts: Mutex<Cuts>,
+    /// Rows that found no group of their own, of all queries there have been.
+    pub(crate) overflow_rows_total: AtomicU64,
     /// What metadata functions read. A slot, not a command: a worker that is behind finds the newest and
     /// none of those before it.
     metadata: Mutex<Arc<MetadataSnapshot>>,
@@ -170,6 +172,7 @@ impl EngineShared {
             tables: Mutex::default(),
             pending_bytes: AtomicU64::new(0),
             cuts: Mutex::default(),
+            overflow_rows_total: AtomicU64::new(0),
             metadata: Mutex::default(),
             wants: Arc::default(),
             dead: AtomicBool::new(false),
@@ -276,6 +279,20 @@ impl EngineShared {
         }
         self.broadcast(Command::Install(query));
         Ok(())
+    }
+
+    /// To every worker of this process, in the same order for all. It is no order: other processes do not hear
+    /// of it.
+    pub(crate) fn tell(&self, command: &Command, wake: bool) {
+        let mut queues = lock(&self.queues);
+        if self.is_dead() {
+            return;
+        }
+        queues.of_workers.iter_mut().for_each(|queue| queue.push(command.clone()));
+        drop(queues);
+        if wake {
+            self.meter.wake_all();
+        }
     }
 
     /// To one worker; in turn without a choice. `wake`: it should look now rather than with the next

@@ -85,6 +85,8 @@ struct Worker<'w> {
     /// Rows that wait for their tick to close, with the number of their batch.
     pending: Vec<(u64, Arc<str>, Arc<PushedBatch>)>,
     next_batch: u64,
+    /// The number of the next batch of history: as of the others, the same on all workers of the process.
+    next_replayed: u64,
     metadata: Rc<RefCell<Arc<MetadataSnapshot>>>,
     rounds: Rc<Rounds>,
 }
@@ -119,6 +121,7 @@ pub(crate) fn run(timely: &mut TimelyWorker, shared: &Arc<EngineShared>) {
         draining: Vec::new(),
         pending: Vec::new(),
         next_batch: 0,
+        next_replayed: 0,
         metadata: Rc::default(),
         rounds: Rc::default(),
     };
@@ -163,10 +166,15 @@ impl Worker<'_> {
                 self.next_batch += 1;
             }
             Command::Replay { query, table, batches, held } => {
+                let first = self.next_replayed;
+                self.next_replayed += batches.len() as u64;
                 if let Some((installed, _)) = self.queries.get(&query) {
-                    for (tick_ms, batch) in &batches {
-                        let tick_ms = installed.admission_tick(*tick_ms);
-                        installed.sources.push_rows(&table, tick_ms, batch, Some(&held));
+                    for (number, (admitted_ms, batch)) in (first..).zip(&batches) {
+                        if !installed.sources.team.takes(number) {
+                            continue;
+                        }
+                        let ticks_ms = [installed.admission_tick(*admitted_ms), *admitted_ms];
+                        installed.sources.push_rows(&table, ticks_ms, batch, Some(&held));
                     }
                 }
             }
@@ -220,8 +228,8 @@ impl Worker<'_> {
             let dataflow = self.timely.next_dataflow_index();
             let queries = &self.queries;
             let feeds = |at: FeedExchange| {
-                let (feed, _) = queries.get(&at.feed)?;
-                feed.sources.publisher(at.exchange).cloned()
+                let feed = queries.get(&at.feed);
+                feed.map_or_else(Vec::new, |(feed, _)| feed.sources.publishers_of(at.exchange))
             };
             self.shared.runs(self.local, Some(id));
             let sources = render(self.timely, &env, &feeds);
@@ -272,7 +280,9 @@ impl Worker<'_> {
     fn close_tick(&mut self, tick_ms: u64) {
         let latest_ns = tick_unix_ns(tick_ms).saturating_add(FUTURE_NS_MAX);
         for (number, table, batch) in std::mem::take(&mut self.pending) {
-            self.shared.pending_bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
+            if self.local == 0 {
+                self.shared.pending_bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
+            }
             let batch = if batch.time_max_unix_ns <= latest_ns {
                 Some(batch)
             } else {
@@ -280,9 +290,9 @@ impl Worker<'_> {
             };
             let Some(batch) = batch else { continue };
             for (installed, _) in self.queries.values() {
-                if number >= installed.first_batch {
-                    let tick_ms = installed.admission_tick(tick_ms);
-                    installed.sources.push_rows(&table, tick_ms, &batch, None);
+                if number >= installed.first_batch && installed.sources.team.takes(number) {
+                    let ticks_ms = [installed.admission_tick(tick_ms), tick_ms];
+                    installed.sources.push_rows(&table, ticks_ms, &batch, None);
                 }
             }
         }
@@ -304,7 +314,9 @@ impl Worker<'_> {
         let keep: BooleanArray =
             times.values().iter().map(|&time| Some(time <= latest_ns)).collect();
         let dropped = (batch.rows.num_rows() - keep.true_count()) as u64;
-        self.shared.count_table(table, |stats| stats.future_rows += dropped);
+        if self.local == 0 {
+            self.shared.count_table(table, |stats| stats.future_rows += dropped);
+        }
         let kept = filter_record_batch(&batch.rows, &keep).ok()?;
         if kept.num_rows() == 0 { None } else { PushedBatch::new(kept).map(Arc::new) }
     }

@@ -7,6 +7,8 @@ mod answers;
 mod backfill;
 mod changes;
 mod config;
+mod figures;
+mod kept;
 mod names;
 mod queries;
 mod tables;
@@ -27,7 +29,9 @@ use weir_types::source::TableCounters;
 use weir_types::{PackedRow, RecordBatch};
 
 pub use self::config::CoreConfig;
+pub use self::kept::KEEP_EVERY_MS;
 
+use self::kept::Keeping;
 use self::queries::Query;
 use self::tables::EVENT_SAMPLES_MAX;
 use crate::admission::{Admission, Admitted, OPEN_BYTES_MAX};
@@ -78,6 +82,7 @@ pub struct NodeCore {
     answers_whole_ms: u64,
     /// How far behind the tick a row's event time may still be when everything is in order.
     settle_ns: i64,
+    keeping: Keeping,
 }
 
 impl NodeCore {
@@ -118,11 +123,15 @@ impl NodeCore {
             answers_told: 0,
             answers_whole_ms: 0,
             settle_ns,
+            keeping: Keeping::default(),
         }
     }
 
     /// Tells that the engine has died, and of what.
-    pub fn tell_death(&self, installation: Option<QueryId>) {
+    pub fn tell_death(&mut self, installation: Option<QueryId>) {
+        if let Some(id) = installation {
+            self.keeping_killed(id);
+        }
         let query = installation.and_then(|id| Some(self.queries.get(&id)?.name));
         self.send(FromNode::EngineDied { query });
     }
@@ -143,6 +152,7 @@ impl NodeCore {
             let span = Span::new(at_unix_ns, at_unix_ns);
             self.ledger.note(&table, "node_restart", Reach::Everybody, span, rows);
         }
+        self.keep_on();
     }
 
     /// Tells of entities that others keep.
@@ -162,6 +172,7 @@ impl NodeCore {
         for table in tables {
             self.covers_from_unix_ns.insert(table.clone(), since_unix_ns);
         }
+        self.keep_seeing_more(tables, since_unix_ns);
         #[expect(clippy::iter_over_hash_type, reason = "each for itself")]
         for query in self.queries.values_mut() {
             if query.tables.iter().any(|table| tables.contains(table)) {
@@ -311,6 +322,15 @@ impl NodeCore {
     /// Sends on what the engine handed out.
     pub fn on_event(&mut self, event: EngineEvent) {
         match event {
+            EngineEvent::Changes { query, changes, .. } if self.keeping.is_feeder(query) => {
+                self.keep_changes(query, changes);
+            }
+            EngineEvent::Frontier { query, tick_ms } if self.keeping.is_feeder(query) => {
+                self.keep_to(query, tick_ms);
+            }
+            EngineEvent::Failed { query, message } if self.keeping.is_feeder(query) => {
+                self.keeping_failed(query, &message);
+            }
             EngineEvent::Changes { query, exchange, tick_ms, changes, .. } => {
                 self.send_changes(query, exchange, tick_ms, changes);
             }
@@ -389,6 +409,7 @@ impl NodeCore {
         let mut running: Vec<(QueryId, Epoch)> =
             self.queries.values().map(|query| (query.name, query.epoch)).collect();
         running.sort_unstable();
+        let (figures, figures_left_out) = self.figures();
         self.send(FromNode::Status {
             tick_ms: self.last_tick_ms,
             tables,
@@ -400,6 +421,8 @@ impl NodeCore {
             losses_told: self.ledger.told_total(),
             entities_told: self.entities.told_total(),
             ordered: self.orders.outcomes(),
+            figures,
+            figures_left_out,
         });
     }
 

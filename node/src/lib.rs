@@ -23,5 +23,6 @@ pub mod orders;
 pub mod runtime;
 pub mod sources;
 pub mod stepped;
+pub mod store;
 #[cfg(test)]
 mod testing;

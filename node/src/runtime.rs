@@ -33,6 +33,7 @@ use crate::host::{self, FromSource, SourceActor, SourceFeed};
 use crate::loss_rows;
 use crate::metadata::Metadata;
 use crate::orders::{OrderQueue, Orders};
+use crate::store::Keeper;
 
 /// Orders from the cluster part that may wait; the bus keeps the others.
 const ORDERS_MAX: usize = 64;
@@ -54,6 +55,8 @@ pub struct NodeConfig {
     pub test_faults: bool,
     /// Answers table functions about this node.
     pub agent: Agent,
+    /// What long windows are made of, over restarts; without, they begin anew.
+    pub store: Option<Keeper>,
     /// What was lost. It outlives the node's thread: the next one goes on with it.
     pub ledger: NodeLedger,
     /// This process, in rows about its losses.
@@ -78,6 +81,7 @@ impl NodeConfig {
             history_bytes: 256 << 20,
             queries: Limits::default(),
             test_faults: false,
+            store: None,
             ledger: NodeLedger::default(),
             own_upid: Upid::default(),
             metadata: None,
@@ -220,8 +224,11 @@ fn node_thread(
         ..CoreConfig::new(config.info)
     };
     let entities = config.metadata.as_ref().map(|metadata| metadata.entities());
-    let core = NodeCore::new(core, engine.generations.engine(), port.sender.clone())
+    let mut core = NodeCore::new(core, engine.generations.engine(), port.sender.clone())
         .with_entities(entities.unwrap_or_default());
+    if let Some(keeper) = config.store {
+        core = core.with_store(keeper, u64::try_from(now_unix_ns / 1_000_000).unwrap_or(0));
+    }
     let states =
         sources.iter().map(|source| (source.name(), SourceState::of(source.tables(), now_unix_ns)));
     let tick_ms = config.tick_ms;

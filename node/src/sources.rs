@@ -1,9 +1,11 @@
-//! Which sources this node runs, put together: eBPF capture, `/proc`, and what finds out names; and the
+//! Which sources this node runs, put together: eBPF capture, `/proc`, what finds out names, and Weir's own
+//! dataflows; and the
 //! metadata that all of them keep fresh. Each is in a file of its own below.
 
 mod debug;
 mod ebpf;
 mod names;
+mod own;
 mod proc;
 mod stop;
 
@@ -18,6 +20,8 @@ use weir_types::source::CaptureFilters;
 
 use self::ebpf::SocketCapture;
 use self::names::{NameFinder, SharedCounters};
+use self::own::OwnDataflows;
+pub use self::own::{OwnRows, TellOwnRows};
 use self::proc::ProcRows;
 use self::stop::StopProgress;
 use crate::agent::DebugState;
@@ -36,6 +40,8 @@ pub struct SourcesConfig {
     pub test_faults: bool,
     /// What is not kept of what is captured.
     pub redactor: Redactor,
+    /// Tells what runs, if the cluster part is in this process.
+    pub own_rows: Option<TellOwnRows>,
 }
 
 /// The node's sources, before and while they run.
@@ -97,6 +103,7 @@ impl Sources {
             Arc::new(SocketCapture::new(tracer, *own_listener, filters.clone(), progress())),
             Arc::new(ProcRows { asid: *asid, progress: progress() }),
             Arc::new(NameFinder { counters: self.dns_counters.clone(), progress: progress() }),
+            Arc::new(OwnDataflows { tell: self.config.own_rows.clone(), progress: progress() }),
         ]
     }
 }

@@ -10,6 +10,7 @@ use weir_types::metadata::MetadataSnapshot;
 
 use crate::core::{CoreConfig, NodeCore};
 use crate::entities::NodeEntities;
+use crate::store::Keeper;
 
 /// The node, its bus, and the other end of it.
 pub struct SteppedNode {
@@ -38,12 +39,32 @@ impl SteppedNode {
         SteppedNode { core, name: name.to_string(), port, cluster_port }
     }
 
+    /// The same with a store, from which it goes on.
+    #[must_use]
+    pub fn with_store(self, keeper: Keeper, now_ms: u64) -> SteppedNode {
+        SteppedNode { core: self.core.with_store(keeper, now_ms), ..self }
+    }
+
     /// Gives what the node said to whoever hears it, with the node's name and the way back to it, and takes in
     /// what it was told, with all of its history that is asked for. True if anything moved.
     ///
     /// # Errors
     /// A message cannot be read.
     pub fn pump(
+        &mut self,
+        now_ms: u64,
+        hear: &mut dyn FnMut(&str, &NodeLink, Report),
+    ) -> Result<bool, BusError> {
+        let moved = self.carry(now_ms, hear)?;
+        while self.core.replay_slice() {}
+        Ok(moved)
+    }
+
+    /// The same without history: that is its holder's to ask for, slice by slice.
+    ///
+    /// # Errors
+    /// A message cannot be read.
+    pub fn carry(
         &mut self,
         now_ms: u64,
         hear: &mut dyn FnMut(&str, &NodeLink, Report),
@@ -57,7 +78,6 @@ impl SteppedNode {
             self.core.handle(message?, now_ms);
             moved = true;
         }
-        while self.core.replay_slice() {}
         Ok(moved)
     }
 }

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 const MAGIC: [u8; 4] = *b"WEIR";
 /// Raised with every change of a message's form.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 /// No message is larger: senders split before this.
 pub const MESSAGE_BYTES_MAX: u64 = 64 << 20;
 const HEADER_BYTES: usize = 6;
@@ -36,7 +36,11 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, EnvelopeError> {
     let mut bytes = Vec::with_capacity(128);
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
-    options().serialize_into(&mut bytes, message)?;
+    // With a limit bincode would measure the message before it writes it: two passes for one.
+    options().with_no_limit().serialize_into(&mut bytes, message)?;
+    if bytes.len() as u64 > MESSAGE_BYTES_MAX + HEADER_BYTES as u64 {
+        return Err(EnvelopeError::Body(Box::new(bincode::ErrorKind::SizeLimit)));
+    }
     Ok(bytes)
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use weir_types::PackedRow;
+use weir_types::figures::QueryFigures;
 use weir_types::ledger::Loss;
 use weir_types::metadata::{EntityChange, Machine};
 use weir_types::source::{BlindProcess, OrderId, OrderOutcome, SourceOrder};
@@ -76,6 +77,9 @@ pub struct TableStatus {
     /// Rows that wait for metadata now.
     pub metadata_held_count: u64,
 }
+
+/// Operators of which a node tells figures in one status: some hundred bytes each, once a second.
+pub const FIGURES_OPERATORS_MAX: usize = 4_096;
 
 /// Number of one installation of a feed on one node. Never used twice, ascending over all lives of the
 /// cluster part: what belongs to another installation is told by it.
@@ -184,6 +188,10 @@ pub enum FromNode {
         entities_told: u64,
         /// What became of the last orders to its sources.
         ordered: Vec<(OrderId, OrderOutcome)>,
+        /// What the operators of the feeds that run on it have done; of more than
+        /// [`FIGURES_OPERATORS_MAX`] the rest is left out, and counted.
+        figures: Vec<QueryFigures>,
+        figures_left_out: u64,
     },
     /// What was lost, before the `Progress` of the tick in which it was noticed. `sequence` counts
     /// per node incarnation from 0; `whole`: everything since the node's start, in place of what was

@@ -69,6 +69,11 @@ pub(crate) fn placement(name: &str) -> Placement {
     scalar::find(name).map_or(Placement::Anywhere, |def| def.placement)
 }
 
+/// Whether a call's result depends on what is known of processes, connections and addresses.
+pub(crate) fn reads_names(name: &str) -> bool {
+    scalar::reads_names(name)
+}
+
 /// Positions of arguments that must be literals.
 pub(crate) fn const_args(name: &str) -> &'static [usize] {
     scalar::find(name).map_or(&[], |def| def.const_args)

@@ -257,6 +257,25 @@ const CASES = {
     }
     return { context, page, problems };
   },
+  // Catches: a list of queries without what they cost, and a dataflow that does not reach down to the node.
+  async "a running query opens to its operators, down to the scan"() {
+    const { context, page, problems } = await open();
+    await page.goto(LINK);
+    await live(page);
+    await page.goto(`${ORIGIN}/#/s/px/http_data`);
+    await live(page);
+    const other = await context.newPage();
+    await other.goto(`${ORIGIN}/#/queries`);
+    await byId(other, "query").first().waitFor();
+    await other.getByRole("button", { name: "operators of px/http_data" }).first().click();
+    const operators = byId(other, "operators");
+    const scans = () => operators.getByText(/^scan http_events/).count();
+    await until("the scan of its table", scans, (count) => count > 0, other);
+    const rates = () => operators.locator("td", { hasText: "/s" }).count();
+    await until("rates", rates, (count) => count > 4, other);
+    await shot(other, "queries-operators");
+    return { context, page, problems };
+  },
   // Catches: tabs that stay on an error for good after their server has died.
   async "three open tabs come back by themselves after the server was killed and started again"() {
     if (process.env.WEIR_BIN === undefined) throw new Error("WEIR_BIN is needed");

@@ -48,6 +48,27 @@ function list<T>(json: unknown, name: string): T[] {
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
+/** An operator of a running query; operators are named by their ids in each other's inputs. */
+export interface RunningOperator {
+  readonly id: string;
+  readonly part: "query" | "feed" | "node";
+  /** Null: streams side by side, no operator of its own. */
+  readonly kind: string | null;
+  readonly text: string;
+  readonly inputs: readonly string[];
+  readonly rows_in_per_s: unknown;
+  readonly rows_out_per_s: unknown;
+  readonly cpu_ns_per_s: unknown;
+  readonly ns_per_row: unknown;
+  readonly held_bytes: unknown;
+  readonly readers?: readonly unknown[];
+}
+
+export interface RunningQuery {
+  readonly over_ns: unknown;
+  readonly operators: readonly RunningOperator[];
+}
+
 export const api = {
   logout: (): Promise<unknown> => call("POST", "logout", {}),
   login: (token: string): Promise<unknown> => call("POST", "login", { token }),
@@ -57,6 +78,8 @@ export const api = {
   funcs: async (): Promise<JsonObject[]> => list(await call("GET", "funcs"), "functions"),
   nodes: async (): Promise<JsonObject[]> => list(await call("GET", "nodes"), "nodes"),
   queries: async (): Promise<JsonObject[]> => list(await call("GET", "queries"), "queries"),
+  /** One running query, operator by operator, down to the scans on nodes. */
+  query: async (number: string): Promise<RunningQuery> => (await call("GET", `queries/${number}`)) as RunningQuery,
   stats: async (): Promise<JsonObject> => ((await call("GET", "stats")) ?? {}) as JsonObject,
   doctor: async (): Promise<DoctorReport> => (await call("GET", "doctor")) as DoctorReport,
   check: async (request: Request): Promise<{ ok: boolean; diagnostics: Diagnostic[] }> =>

@@ -26,7 +26,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 
 /// A child that is ended with its handle.
-struct Running {
+pub(super) struct Running {
     child: Child,
 }
 
@@ -52,7 +52,7 @@ impl Drop for Running {
     }
 }
 
-fn free_port() -> anyhow::Result<u16> {
+pub(super) fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
@@ -68,7 +68,7 @@ fn wait_for(what: &str, mut ready: impl FnMut() -> bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn start_nginx(dir: &Path, port: u16) -> anyhow::Result<Running> {
+pub(super) fn start_nginx(dir: &Path, port: u16) -> anyhow::Result<Running> {
     let root = dir.join("www");
     std::fs::create_dir_all(&root)?;
     std::fs::write(root.join("x"), "x".repeat(BODY_BYTES))?;
@@ -112,9 +112,9 @@ fn cpu_ns_with_children(pid: u32) -> u64 {
     all.chain([pid]).map(crate::up::cpu_ns_of).sum()
 }
 
-struct Load {
-    requests: u64,
-    failed: u64,
+pub(super) struct Load {
+    pub(super) requests: u64,
+    pub(super) failed: u64,
     cpu_ns: u64,
     latency: stats::Quantiles,
 }
@@ -166,7 +166,7 @@ fn is_whole(response: &[u8]) -> bool {
     head.is_some_and(|head| response.len() >= head + 4 + BODY_BYTES)
 }
 
-fn load(args: &CaptureArgs, port: u16) -> anyhow::Result<Load> {
+pub(super) fn load(args: &CaptureArgs, port: u16) -> anyhow::Result<Load> {
     let clock = WallClock;
     let (done, failed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let until_ns = clock.monotonic_ns() + args.seconds * 1_000_000_000;
@@ -194,12 +194,18 @@ fn load(args: &CaptureArgs, port: u16) -> anyhow::Result<Load> {
     })
 }
 
-struct Agent {
+pub(super) struct Agent {
     running: Running,
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
-fn start_agent(args: &CaptureArgs, dir: &Path, port: u16) -> anyhow::Result<Agent> {
+impl Agent {
+    pub(super) fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+}
+
+pub(super) fn start_agent(args: &CaptureArgs, dir: &Path, port: u16) -> anyhow::Result<Agent> {
     let data_dir: PathBuf = dir.join("data");
     let program = args.agent.clone().map_or_else(std::env::current_exe, Ok)?;
     let mut child = Command::new(program)
@@ -221,7 +227,7 @@ fn start_agent(args: &CaptureArgs, dir: &Path, port: u16) -> anyhow::Result<Agen
     Ok(Agent { running, connection })
 }
 
-fn stats(agent: &Agent) -> anyhow::Result<Json> {
+pub(super) fn stats(agent: &Agent) -> anyhow::Result<Json> {
     agent.connection.get("/api/v1/stats").map_err(|_| anyhow::anyhow!("the agent does not answer"))
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use serde::Serialize;
+use weir_cluster::view::ViewState;
 use weir_sinks::delivery::Changes;
 use weir_types::clock::tick_unix_ns;
 use weir_types::schema::Relation;
@@ -88,18 +89,7 @@ fn verify_through(
     let mut pipeline = start(args)?;
     let mut generator = Generator::new(SEED, args.rate);
     let mut batcher = Batcher::new(generator.names());
-    let outputs = pipeline.view().outputs();
-    let seen = outputs.iter().map(|output| {
-        let (relation, rows, changed) =
-            (output.info.relation.clone(), BTreeMap::new(), BTreeSet::new());
-        (output.info.table.clone(), Seen { relation, rows, changed })
-    });
-    let mut check = Check {
-        seen: seen.collect(),
-        reference: Reference::default(),
-        names: generator.names(),
-        compared: Compared::default(),
-    };
+    let mut check = Check::new(pipeline.view(), generator.names());
     for second in 0..args.seconds {
         let events = generator.second(tick_unix_ns(ORIGIN_MS), second);
         for (tick_ms, slice) in slices(&events, ORIGIN_MS + second * 1000) {
@@ -116,15 +106,28 @@ fn verify_through(
     Ok(check.compared)
 }
 
-struct Check {
+/// A view, and what it has to be.
+pub(super) struct Check {
     seen: BTreeMap<String, Seen>,
-    reference: Reference,
+    pub(super) reference: Reference,
     names: Arc<Names>,
-    compared: Compared,
+    pub(super) compared: Compared,
 }
 
 impl Check {
-    fn refresh(&mut self, changes: Vec<Changes>) -> anyhow::Result<()> {
+    /// Nothing has been seen of the view.
+    pub(super) fn new(view: &ViewState, names: Arc<Names>) -> Check {
+        let seen = view.outputs().into_iter().map(|output| {
+            let (relation, rows, changed) =
+                (output.info.relation.clone(), BTreeMap::new(), BTreeSet::new());
+            (output.info.table.clone(), Seen { relation, rows, changed })
+        });
+        let (seen, reference) = (seen.collect(), Reference::default());
+        Check { seen, reference, names, compared: Compared::default() }
+    }
+
+    /// Compares what changed, in the view or in what it has to be.
+    pub(super) fn refresh(&mut self, changes: Vec<Changes>) -> anyhow::Result<()> {
         for Changes { output, rows } in changes {
             let view = self.seen.get_mut(&output.info.table).context("an unknown output")?;
             view.apply(&rows).context(output.info.table.clone())?;
@@ -283,6 +286,8 @@ mod tests {
             refresh: Duration::from_millis(REFRESH_MS),
             paced: false,
             verify: true,
+            against: None,
+            pairs: 1,
         }
     }
 

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use weir_cluster::planner::{self, ScriptRequest};
+use weir_cluster::planner::{self, Prepared, ScriptRequest};
 use weir_cluster::service::stats;
 use weir_types::clock::tick_unix_ns;
 use weir_types::metadata::MetadataSnapshot;
 use weir_types::{Clock, WallClock};
 
 use super::generator::{Batcher, Event, Generator};
-use super::{LetArgs, let_verify};
+use super::{LetArgs, against, let_verify};
 use crate::failure::Failure;
 use crate::offline::pipeline::{Pipeline, PipelineConfig};
 use crate::output;
@@ -38,6 +38,12 @@ struct Measured {
 pub(crate) fn run(args: &LetArgs) -> Result<(), Failure> {
     if args.rate == 0 || args.seconds == 0 || args.rate > 10_000_000 {
         return Err(Failure::Usage("--rate is 1 to 10000000, --seconds at least 1".to_string()));
+    }
+    if let Some(other) = &args.against {
+        let mut report = against::run(other, &words(args), args.pairs)?;
+        report["bench"] = json!("let");
+        report["arguments"] = json!(words(args));
+        return output::line(&report.to_string());
     }
     let measured = measure(args)?;
     let compared = if args.verify {
@@ -69,20 +75,41 @@ pub(crate) fn run(args: &LetArgs) -> Result<(), Failure> {
     output::line(&report.to_string())
 }
 
+/// The same run on another command line.
+fn words(args: &LetArgs) -> Vec<String> {
+    let mut words: Vec<String> =
+        ["let", "--rate", &args.rate.to_string()].map(str::to_string).into();
+    for (flag, value) in [
+        ("--workers", args.workers.to_string()),
+        ("--seconds", args.seconds.to_string()),
+        ("--refresh", format!("{}ms", args.refresh.as_millis())),
+    ] {
+        words.extend([flag.to_string(), value]);
+    }
+    let switches = [("--paced", args.paced), ("--verify", args.verify)];
+    words.extend(switches.iter().filter(|(_, is_on)| *is_on).map(|(flag, _)| (*flag).to_string()));
+    words
+}
+
 pub(super) fn refresh_ms(args: &LetArgs) -> u64 {
     let wanted = u64::try_from(args.refresh.as_millis()).unwrap_or(u64::MAX).max(1);
     wanted.div_ceil(TICK_MS) * TICK_MS
 }
 
-pub(super) fn start(args: &LetArgs) -> anyhow::Result<Pipeline> {
+/// The workload's script, or another one, compiled.
+pub(super) fn prepared(text: Option<&str>, refresh_ms: u64) -> anyhow::Result<Prepared> {
     let request = ScriptRequest {
         script: Some("let".to_string()),
-        text: Some(SCRIPT.to_string()),
-        refresh_ms: Some(refresh_ms(args)),
+        text: Some(text.unwrap_or(SCRIPT).to_string()),
+        refresh_ms: Some(refresh_ms),
         ..ScriptRequest::default()
     };
-    let prepared = planner::prepare(&request, TICK_MS, None, &|_| true)
-        .map_err(|error| anyhow::anyhow!("{error}: {:?}", error.diagnostics()))?;
+    planner::prepare(&request, TICK_MS, None, &|_| true)
+        .map_err(|error| anyhow::anyhow!("{error}: {:?}", error.diagnostics()))
+}
+
+pub(super) fn start(args: &LetArgs) -> anyhow::Result<Pipeline> {
+    let prepared = prepared(None, refresh_ms(args))?;
     Pipeline::start(
         prepared.split,
         prepared.outputs,
@@ -112,7 +139,7 @@ pub(super) fn slices(
     })
 }
 
-fn engine_cpu_ns(pipeline: &Pipeline) -> u64 {
+pub(super) fn engine_cpu_ns(pipeline: &Pipeline) -> u64 {
     [&pipeline.node_engine, &pipeline.cluster_engine]
         .iter()
         .flat_map(|engine| engine.stats().workers)

@@ -1,13 +1,17 @@
 //! `weir bench`: measurements that anyone can repeat. Each prints one JSON object with its figures,
 //! its parameters, and `"verified": true` only if the answer was checked.
 
+mod against;
 mod capture;
 mod compile;
 mod generator;
 mod let_verify;
 mod let_workload;
+mod operators;
 mod programs;
 mod reference;
+mod rehydrate;
+mod views;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,8 +31,14 @@ pub(crate) struct BenchArgs {
 pub(crate) enum BenchCommand {
     /// The LET workload, from PxL text through compiler and engine.
     Let(LetArgs),
+    /// The first answer over a history: how soon, and what another view notices of it.
+    Rehydrate(RehydrateArgs),
     /// The agent's own cost on real traffic.
     Capture(CaptureArgs),
+    /// What views and their subscribers cost over real traffic.
+    Views(views::ViewsArgs),
+    /// Each operator's cost by change, over a state and over twice as much.
+    Operators(operators::OperatorsArgs),
     /// From PxL text to a split plan.
     Compile(CompileArgs),
 }
@@ -52,6 +62,25 @@ pub(crate) struct LetArgs {
     /// Check every refresh against an exact reference, in a pass of its own.
     #[arg(long)]
     pub(crate) verify: bool,
+    /// Another weir, run in turns with this one: what counts is the ratio.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) against: Option<PathBuf>,
+    /// With --against: how often each is run.
+    #[arg(long, default_value_t = 3, requires = "against")]
+    pub(crate) pairs: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RehydrateArgs {
+    /// Events per second of event time, in the history and meanwhile.
+    #[arg(long, default_value_t = 25_000)]
+    pub(crate) rate: u64,
+    /// Seconds of history.
+    #[arg(long, default_value_t = 300)]
+    pub(crate) seconds: u64,
+    /// Worker threads of each engine part.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) workers: usize,
 }
 
 #[derive(Debug, Args)]
@@ -83,7 +112,10 @@ pub(crate) struct CompileArgs {
 pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     match args.what {
         BenchCommand::Let(args) => let_workload::run(&args),
+        BenchCommand::Rehydrate(args) => rehydrate::run(&args),
         BenchCommand::Capture(args) => capture::run(&args),
+        BenchCommand::Views(args) => views::run(&args),
+        BenchCommand::Operators(args) => operators::run(&args),
         BenchCommand::Compile(args) => compile::run(&args),
     }
 }

@@ -88,6 +88,7 @@ fn tables_with_source() -> Vec<String> {
         retention: std::time::Duration::ZERO,
         test_faults: false,
         redactor: weir_sources::redact::Redactor::default(),
+        own_rows: None,
     };
     let of_node = weir_node::loss_rows::TABLES.iter().map(ToString::to_string);
     let sources = Sources::new(config).all();

@@ -4,6 +4,8 @@ pub(crate) mod ask;
 pub(crate) mod check;
 pub(crate) mod doctor;
 pub(crate) mod explain;
+pub(crate) mod explain_live;
 pub(crate) mod lists;
 pub(crate) mod live;
+pub(crate) mod rules;
 pub(crate) mod run;

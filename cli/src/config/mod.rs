@@ -28,7 +28,7 @@ const SINKS_MAX: usize = 64;
 const NAME_CHARS_MAX: usize = 64;
 
 /// A file's text, which may not be longer than this.
-fn bounded(path: &Path, bytes_max: u64) -> Result<String, String> {
+pub(crate) fn bounded(path: &Path, bytes_max: u64) -> Result<String, String> {
     let unreadable = |error| format!("could not read {}: {error}", path.display());
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let mut text = String::new();

@@ -24,6 +24,7 @@ const SESSIONS_FILE_BYTES_MAX: u64 = 64 << 10;
 
 const TOKEN: &str = "token";
 const SESSIONS: &str = "sessions";
+const WINDOWS: &str = "windows.db";
 const LOCK: &str = "lock";
 
 /// A data directory that this process has taken.
@@ -109,6 +110,14 @@ impl DataDir {
             }
         };
         Ok(DataDir { token, dir: Arc::new(dir), _lock: lock })
+    }
+
+    /// The file in which long windows are kept, made if it is not there, and the directory's owner's.
+    pub(crate) fn windows(&self) -> Result<PathBuf, Failure> {
+        if self.dir.create(WINDOWS)?.is_none() {
+            self.dir.file(WINDOWS, OFlags::RDWR, Privacy::Own)?;
+        }
+        self.dir.real_path_of(WINDOWS)
     }
 
     /// What was saved of the sessions of browsers, and how to save them again.

@@ -127,6 +127,13 @@ impl PrivateDir {
         self.path.join(name)
     }
 
+    /// Its path without any link in it, for those who open by name and follow none.
+    pub(super) fn real_path_of(&self, name: &str) -> Result<PathBuf, Failure> {
+        let real = std::fs::canonicalize(&self.path)
+            .map_err(|error| refused(&self.path, &format!("cannot be found: {error}")))?;
+        Ok(real.join(name))
+    }
+
     /// A file that is there, if it is a plain one, ours, and nobody else's business.
     pub(super) fn file(
         &self,

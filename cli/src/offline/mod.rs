@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use weir_cluster::coordinator::OVERFLOW;
 use weir_cluster::planner::{self, Prepared, ScriptRequest};
 use weir_cluster::view::SnapshotLimits;
 use weir_pxl::table_functions::{self, Answered};
@@ -102,23 +103,21 @@ fn admit(pipeline: &mut Pipeline, table: &str, relation: &Relation, rows: &[(i64
 
 impl Loaded {
     /// Everything is covered and complete: rows in files are not lost, but for those that no view
-    /// takes.
-    fn complete_at(&self, tick_ms: u64) -> Completeness {
+    /// takes. `overflow`: rows whose groups found no room.
+    fn complete_at(&self, tick_ms: u64, overflow: BTreeMap<String, u64>) -> Completeness {
         let at_unix_ns = tick_unix_ns(tick_ms);
-        let mut lost = BTreeMap::new();
+        let mut lost: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+        let complete = overflow.is_empty();
+        for (table, rows) in overflow {
+            lost.entry(table).or_default().insert(OVERFLOW.to_string(), rows);
+        }
         for (table, _, rows) in &self.tables {
             let count = rows.future.partition_point(|arrival| *arrival <= at_unix_ns);
             if count > 0 {
-                let reasons = BTreeMap::from([("future".to_string(), count as u64)]);
-                lost.insert(table.clone(), reasons);
+                lost.entry(table.clone()).or_default().insert("future".to_string(), count as u64);
             }
         }
-        Completeness {
-            complete_to_unix_ns: at_unix_ns,
-            complete: true,
-            lost,
-            ..Completeness::default()
-        }
+        Completeness { complete_to_unix_ns: at_unix_ns, complete, lost, ..Completeness::default() }
     }
 
     /// When the first and the last row arrived, dropped ones included. `None`: there are none.
@@ -175,10 +174,11 @@ pub(crate) fn run(
             rows,
         })
         .collect();
+    let overflow = pipeline.overflow(tick_ms);
     pipeline.stop();
     let completeness = format!(
         "{{{},\"truncated\":false,\"tables\":{}}}",
-        completeness_members(tick_ms, &loaded.complete_at(tick_ms)),
+        completeness_members(tick_ms, &loaded.complete_at(tick_ms, overflow)),
         crate::cmd::run::table_summary(&tables)
     );
     Ok(Answer { tables, completeness })
@@ -263,7 +263,7 @@ pub(crate) fn live(
             *from += count;
         }
         let Some(changed) = pipeline.close_tick(at_ms)? else { continue };
-        let completeness = loaded.complete_at(at_ms);
+        let completeness = loaded.complete_at(at_ms, pipeline.overflow(at_ms));
         if !emit(&pipeline, id, at_ms, completeness, changed, &mut snapshot, print)? {
             break;
         }

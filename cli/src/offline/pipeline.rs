@@ -49,16 +49,18 @@ pub(crate) struct Pipeline {
 
 const NODE_NAME: &str = "offline";
 
-fn engine(
+/// An engine for rows that are driven, not captured.
+pub(crate) fn engine(
     name: &str,
-    config: &PipelineConfig,
+    workers: usize,
+    test_faults: bool,
     emit: impl Fn(EngineEvent) + Send + Sync + 'static,
 ) -> anyhow::Result<Arc<Engine>> {
     let engine = Engine::start(
         EngineConfig {
-            workers: config.workers,
+            workers,
             retention_ns: None,
-            test_faults: config.test_faults,
+            test_faults,
             // Whoever drives the clock waits for each refresh: what waits is what was read, and none
             // of it may be dropped.
             limits: Limits { pending_bytes_max: u64::MAX, ..Limits::default() },
@@ -79,10 +81,10 @@ impl Pipeline {
     ) -> anyhow::Result<Pipeline> {
         let (send, events) = unbounded();
         let send_node = send.clone();
-        let node_engine = engine("node", config, move |event| {
+        let node_engine = engine("node", config.workers, config.test_faults, move |event| {
             drop(send_node.send(FromEngine::Node(event)));
         })?;
-        let cluster_engine = engine("cluster", config, move |event| {
+        let cluster_engine = engine("cluster", config.workers, config.test_faults, move |event| {
             drop(send.send(FromEngine::Cluster(event)));
         })?;
         let node = SteppedNode::start(NODE_NAME, &node_engine, None, &config.metadata);
@@ -157,6 +159,11 @@ impl Pipeline {
     }
 
     #[must_use]
+    /// By table: rows whose groups found no room.
+    pub(crate) fn overflow(&self, tick_ms: u64) -> BTreeMap<String, u64> {
+        self.cluster_engine.overflow(self.query, tick_ms)
+    }
+
     pub(crate) fn view(&self) -> &ViewState {
         &self.view
     }

@@ -26,7 +26,8 @@ use weir_cluster::view::SnapshotLimits;
 use weir_engine::Limits;
 use weir_node::agent::Agent;
 use weir_node::runtime::{NodeConfig, NodeRuntime};
-use weir_node::sources::{Sources, SourcesConfig};
+use weir_node::sources::{OwnRows, Sources, SourcesConfig, TellOwnRows};
+use weir_node::store::{FileStore, Keeper};
 use weir_proto::NodeInfo;
 use weir_proto::bus::in_process;
 use weir_sources::agent::OwnProcess;
@@ -231,11 +232,35 @@ fn query_limits(args: &QueryArgs) -> Limits {
     Limits {
         query_state_bytes_max: set(args.query_bytes_max, limits.query_state_bytes_max),
         state_bytes_max: set(args.queries_bytes_max, limits.state_bytes_max),
+        query_groups_max: args.query_groups_max.unwrap_or(limits.query_groups_max),
         ..limits
     }
 }
 
-fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
+/// Where long windows are kept. A server runs without, and says why.
+fn store(args: &UpArgs, data: &DataDir, node: &str, now_unix_ns: i64) -> Option<Keeper> {
+    if args.store_bytes == 0 {
+        return None;
+    }
+    let bytes_max = args.store_bytes as u64;
+    let now_ms = u64::try_from(now_unix_ns / 1_000_000).unwrap_or(0);
+    let path = match data.windows() {
+        Ok(path) => path,
+        Err(Failure::No(why)) => {
+            warn!(why, "long windows are not kept");
+            return None;
+        }
+        Err(failure) => {
+            warn!(?failure, "long windows are not kept");
+            return None;
+        }
+    };
+    let store = FileStore::new(&path, node, bytes_max);
+    let keeper = Keeper::start(Box::new(store), bytes_max, now_ms);
+    keeper.inspect_err(|error| warn!(%error, "long windows are not kept")).ok()
+}
+
+fn start_parts(args: &UpArgs, bound: SocketAddr, data: &DataDir) -> Result<Parts, Failure> {
     // Whatever is done to the wall clock, ticks go on and never go back.
     let clock: Arc<dyn Clock> = Arc::new(SteadyClock::new(WallClock));
     let tick_ms = tick_ms(args)?;
@@ -252,6 +277,8 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
             &args.redact_name,
             Some(weir_engine::push_without_pii),
         ),
+        // Once the cluster part is there.
+        own_rows: None,
     };
     let (node_port, cluster_port) = in_process();
     let config = ServiceConfig {
@@ -275,7 +302,8 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
     let switch = KillSwitch::root("weir");
     let service = Service::start(&config, cluster_port, clock.clone(), &switch)
         .context("could not start the cluster part")?;
-    let sources = Arc::new(Sources::new(sources_config.clone()));
+    let own_rows = Some(own_rows(&service));
+    let sources = Arc::new(Sources::new(SourcesConfig { own_rows, ..sources_config.clone() }));
     let ending = sources.clone();
     let incarnation = u64::try_from(clock.now_unix_ns()).unwrap_or(0);
     let info = NodeInfo::named(&sources_config.hostname, incarnation, ASID);
@@ -286,6 +314,7 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
         queries: query_limits(&args.queries),
         test_faults: args.test_faults,
         own_upid: own_upid(),
+        store: store(args, data, &info.name, clock.now_unix_ns()),
         metadata: Some(sources.metadata()),
         sources_ended: Box::new(move || wait_for_sources(&ending)),
         ..NodeConfig::new(info, Agent::new(sources.debug_state()))
@@ -293,6 +322,19 @@ fn start_parts(args: &UpArgs, bound: SocketAddr) -> Result<Parts, Failure> {
     let node = NodeRuntime::start(node_config, &sources.all(), node_port, clock, &switch)
         .context("could not start the node part")?;
     Ok(Parts { service, node, switch })
+}
+
+/// What the cluster part's samples of the running dataflows are in rows.
+fn own_rows(service: &Service) -> TellOwnRows {
+    let figures = service.figures.clone();
+    Arc::new(move |after_unix_ns| {
+        let sample = figures.now();
+        (sample.at_unix_ns > after_unix_ns).then(|| OwnRows {
+            at_unix_ns: sample.at_unix_ns,
+            batches: sample.rows(),
+            left_out_total: figures.left_out_total(),
+        })
+    })
 }
 
 /// Blocks until they have detached, which takes seconds, and says how far they are.
@@ -331,7 +373,7 @@ async fn serve(
     bound: SocketAddr,
     signals: Signals,
 ) -> Result<(), Failure> {
-    let parts = start_parts(&args, bound)?;
+    let parts = start_parts(&args, bound, &data)?;
     let Configured { sinks, directory, hangup } = configured;
     Sinks::start(&parts.service, &parts.switch, Some(directory), sinks);
     if let (Some(path), Some(hangup)) = (args.config.clone(), hangup) {

@@ -7,6 +7,7 @@ use weir_types::tables::TABLES;
 
 use super::{ApiError, ApiState, Asset, metrics};
 use crate::planner::{self, PlanError, ScriptRequest};
+use crate::service::figures::Sample;
 use crate::service::{ListFeeds, ListNodes, ListQueries, NotCompiled, Service};
 
 type Answer = Result<HttpResponse, ApiError>;
@@ -91,7 +92,25 @@ pub(super) async fn funcs() -> HttpResponse {
 pub(super) async fn queries(state: web::Data<ApiState>) -> Answer {
     let rows = state.service.coordinator.send(ListQueries).await.map_err(ask_failed)?;
     let feeds = state.service.coordinator.send(ListFeeds).await.map_err(ask_failed)?;
-    Ok(HttpResponse::Ok().json(json!({ "queries": rows, "feeds": feeds })))
+    let sample = state.service.figures.now();
+    let (mut queries, mut feeds) = (json!(rows), json!(feeds));
+    add_figures(&mut queries, "query", &sample);
+    add_figures(&mut feeds, "feed", &sample);
+    Ok(HttpResponse::Ok().json(json!({ "queries": queries, "feeds": feeds })))
+}
+
+/// What each of them does and holds, to lists of queries and of feeds, by their numbers.
+fn add_figures(rows: &mut Json, number: &str, sample: &Sample) {
+    for row in rows.as_array_mut().into_iter().flatten() {
+        let Some(query) = row[number].as_u64() else { continue };
+        let total = sample.total(query);
+        let late = sample.lateness_ns(query);
+        row["lateness_ns"] = json!(late);
+        row["rows_in_per_s"] = json!(sample.per_s(total.recent.rows_in).round());
+        row["rows_out_per_s"] = json!(sample.per_s(total.recent.rows_out).round());
+        row["held_bytes"] = json!(total.held_bytes);
+        row["cpu_ns_per_s"] = json!(sample.per_s(total.recent.busy_ns).round());
+    }
 }
 
 pub(super) async fn sinks(state: web::Data<ApiState>) -> HttpResponse {

@@ -97,8 +97,10 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
         "process": (state.process)(),
         "readers": readers_json(state),
         "compiles": state.service.compiles.counts_json(),
+        "plans": state.service.plans.counts_json(),
         "actors": state.service.health.summary(),
         "cut": state.service.cut_totals.all(),
+        "overflow_rows": state.service.engine.engine().overflow_rows_total(),
         "engine_generation": state.service.engine.generation(),
         "bus": bus_json(state),
         "api": state.counters.json(state.sessions.count()),
@@ -137,6 +139,8 @@ pub(super) async fn metrics_text(state: &ApiState) -> Result<String, ApiError> {
     let mut text = text_of(&nodes_of(state).await?);
     push_self_metrics(&mut text, &stats_json(state).await?);
     push_sinks(&mut text, &state.service.sinks.rows());
+    let figures = &state.service.figures;
+    super::operators::write_metrics(&mut text, &figures.now(), figures.left_out_total());
     super::parts::write_metrics(&mut text, &state.service.health.tree());
     state.counters.write_metrics(&mut text, state.sessions.count());
     Ok(text)
@@ -256,6 +260,18 @@ fn push_self_metrics(out: &mut String, stats: &Json) {
         let labels = [("code", code.as_str())];
         line(out, "weir_compile_refused_total", &labels, count.as_u64().unwrap_or(0));
     }
+    let help =
+        "Plans that were asked for: found compiled, compiled, and what was not kept of these.";
+    head(out, "weir_plan_cache_total", "counter", help);
+    for what in ["hits", "misses", "evicted", "too_large"] {
+        let count = stats["plans"][what].as_u64().unwrap_or(0);
+        line(out, "weir_plan_cache_total", &[("what", what)], count);
+    }
+    for (name, help) in [("entries", "Compiled plans that are kept."), ("bytes", "Their bytes.")] {
+        let metric = format!("weir_plan_cache_{name}");
+        head(out, &metric, "gauge", help);
+        let _ = writeln!(out, "{metric} {}", stats["plans"][name]);
+    }
     let help = "Messages of nodes that were not simply taken, and what was done about it.";
     head(out, "weir_bus_total", "counter", help);
     for (what, count) in stats["bus"].as_object().into_iter().flatten() {
@@ -266,6 +282,10 @@ fn push_self_metrics(out: &mut String, stats: &Json) {
     for (reason, count) in stats["cut"].as_object().into_iter().flatten() {
         line(out, "weir_cut_total", &[("reason", reason)], count.as_u64().unwrap_or(0));
     }
+    let help =
+        "Rows of groups beyond --query-groups-max or short of bytes, counted as __overflow__.";
+    head(out, "weir_overflow_rows_total", "counter", help);
+    let _ = writeln!(out, "weir_overflow_rows_total {}", stats["overflow_rows"]);
     let _ = write!(
         out,
         "# TYPE weir_engine_generation counter\nweir_engine_generation {}\n",

@@ -9,7 +9,9 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::guard::{Access, Body, Policy, admit, check};
-use super::{ApiError, ApiState, Asset, REQUEST_BYTES_MAX, faults, http, live, login, run};
+use super::{
+    ApiError, ApiState, Asset, REQUEST_BYTES_MAX, explain, faults, http, live, login, run,
+};
 
 /// A token and some punctuation.
 const LOGIN_BYTES_MAX: usize = 4 << 10;
@@ -104,6 +106,7 @@ pub(super) fn table(assets: &'static [Asset]) -> Vec<Route> {
         get("/api/v1/schema/{table}", to!(http::schema_of)),
         get("/api/v1/funcs", to!(http::funcs)),
         get("/api/v1/queries", to!(http::queries)),
+        get("/api/v1/queries/{query}", to!(explain::of_query)),
         get("/api/v1/nodes", to!(http::nodes)),
         get("/api/v1/sinks", to!(http::sinks)),
         get("/api/v1/stats", to!(http::stats)),
@@ -111,6 +114,7 @@ pub(super) fn table(assets: &'static [Asset]) -> Vec<Route> {
         get("/api/v1/live", to!(live::upgrade)).body(Body::Stream),
         post("/api/v1/run", to!(run::run)),
         post("/api/v1/check", to!(http::check)),
+        post("/api/v1/explain", to!(explain::of_script)),
         post("/api/v1/test/fault", to!(faults::kill)),
         post("/api/v1/test/order", to!(faults::order)),
     ];

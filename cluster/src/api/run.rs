@@ -15,7 +15,8 @@ use super::stream::{Asked, Pieces, StreamBody};
 use super::{ApiError, ApiState};
 use crate::planner::ScriptRequest;
 use crate::service::{
-    Client, Outbox, OutboxReader, Outgoing, ReaderCounters, Service, Subscribe, Wanted, prepare,
+    Client, Outbox, OutboxReader, Outgoing, RUN_JOINS_WITHIN_MS, ReaderCounters, Service,
+    Subscribe, Wanted, prepare,
 };
 
 /// Longest wait for the answer to begin.
@@ -45,7 +46,12 @@ async fn begin(
     service: &Service,
     mut request: ScriptRequest,
 ) -> Result<(OutboxReader, Vec<Outgoing>, Vec<Diagnostic>), ApiError> {
-    let wanted = Wanted::Once { stale: request.stale_ok };
+    // Who names a refresh has time for one.
+    let within_ms = request.refresh_ms.unwrap_or(RUN_JOINS_WITHIN_MS);
+    let wanted = match request.stale_ok {
+        true => Wanted::Stale { within_ms },
+        false => Wanted::Once { within_ms },
+    };
     request.refresh_ms = request.refresh_ms.or(Some(service.tick_ms));
     let installable = prepare(service, &request, wanted).await?;
     let warnings = installable.prepared.warnings.clone();

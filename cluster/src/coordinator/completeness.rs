@@ -77,6 +77,8 @@ struct Query {
     reads_names: bool,
     /// What functions left out in the engine here.
     cuts: CutLedger,
+    /// By table: rows in its windows without a group of their own, when it was asked last.
+    overflow: BTreeMap<String, u64>,
 }
 
 #[derive(Default)]
@@ -255,7 +257,8 @@ impl Book {
         reads_names: bool,
     ) {
         let (samples, cuts) = (BTreeSet::new(), CutLedger::default());
-        let entry = Query { feeds, windows, samples, reads_names, cuts };
+        let overflow = BTreeMap::new();
+        let entry = Query { feeds, windows, samples, reads_names, cuts, overflow };
         self.lock().queries.insert(query, entry);
     }
 
@@ -300,6 +303,14 @@ impl Book {
         }
     }
 
+    /// Rows that a query's windows hold without a group of their own, at the frontier that its completeness is
+    /// asked for next.
+    pub fn note_overflow(&self, query: QueryId, rows: BTreeMap<String, u64>) {
+        if let Some(entry) = self.lock().queries.get_mut(&query) {
+            entry.overflow = rows;
+        }
+    }
+
     /// On a node, for all that read a feed, since it told last.
     pub(super) fn note_node_cuts(&self, feed: QueryId, tick_ms: u64, cuts: &[(String, u64)]) {
         if let Some(entry) = self.lock().feeds.get_mut(&feed) {
@@ -316,7 +327,8 @@ impl Book {
         let frontier_unix_ns = tick_unix_ns(frontier_ms);
         let Some(entry) = inner.queries.get(&query) else { return Completeness::default() };
         if self.covers_everything || entry.windows.is_empty() {
-            let lost = inner.cut_within(entry, &Span::new(i64::MIN, frontier_unix_ns));
+            let mut lost = inner.cut_within(entry, &Span::new(i64::MIN, frontier_unix_ns));
+            entry.add_overflow(&mut lost);
             return Completeness {
                 complete_to_unix_ns: frontier_unix_ns,
                 complete: lost.is_empty(),
@@ -341,6 +353,7 @@ impl Book {
         let from_unix_ns = windows.values().map(|seen| seen.span.from_unix_ns).min();
         let window = Span::new(from_unix_ns.unwrap_or(i64::MIN), frontier_unix_ns);
         lost.extend(inner.cut_within(entry, &window));
+        entry.add_overflow(&mut lost);
         let whole = |feed: &Feed| !feed.nodes.is_empty() && !feed.broken;
         // What a node owed when the frontier was closed is not in it, though it may be here by now.
         let all_here = feeds().all(|feed| frontier_ms > feed.owed_to_ms)
@@ -362,6 +375,18 @@ impl Book {
                 && covered,
             lagging,
             lost,
+        }
+    }
+}
+
+/// What stands for rows without a group of their own where a loss names its reason: they are counted, but not
+/// where they belong.
+pub const OVERFLOW: &str = "overflow";
+
+impl Query {
+    fn add_overflow(&self, lost: &mut BTreeMap<String, BTreeMap<String, u64>>) {
+        for (table, rows) in &self.overflow {
+            lost.entry(table.clone()).or_default().insert(OVERFLOW.to_string(), *rows);
         }
     }
 }

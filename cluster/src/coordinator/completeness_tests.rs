@@ -280,6 +280,8 @@ fn orders_that_were_lost_are_given_again() {
         losses_told: 0,
         entities_told: 0,
         ordered: vec![],
+        figures: Vec::new(),
+        figures_left_out: 0,
     };
     rig.coordinator.on_clock(NOW_MS, 1_000);
     rig.say(status(vec![]));
@@ -320,6 +322,8 @@ fn orders_to_sources_are_given_until_they_are_done() {
             losses_told: 0,
             entities_told: 0,
             ordered,
+            figures: vec![],
+            figures_left_out: 0,
         });
         let given = std::iter::from_fn(|| rig.node.try_recv())
             .filter(|got| *got.as_ref().unwrap() == ToNode::Order { id, order: order.clone() });

@@ -13,8 +13,9 @@ use crate::feed::{Feed, Progress};
 const CLOCK_STEP_MAX_MS: u64 = 1_000;
 
 impl Query {
-    /// Moves its frontier, never back.
+    /// Moves its frontier to its last refresh by then, never back.
     fn close(&mut self, id: QueryId, tick_ms: u64, engine: &Engine) {
+        let tick_ms = tick_ms / self.refresh_ms * self.refresh_ms;
         if tick_ms > self.closed_ms {
             self.closed_ms = tick_ms;
             engine.close_query_tick(id, tick_ms);
@@ -95,8 +96,7 @@ impl Coordinator {
         }
         let moved_by_clock = |query: &Query| query.feeds.is_empty() && !query.readers.wait();
         for (&id, query) in self.queries.iter_mut().filter(|(_, query)| moved_by_clock(query)) {
-            let tick_ms = now_ms / query.refresh_ms * query.refresh_ms;
-            query.close(id, tick_ms, &self.engine);
+            query.close(id, now_ms, &self.engine);
         }
     }
 }

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tracing::{info, warn};
 use weir_proto::message::SourceStatus;
 use weir_proto::{Epoch, FromNode, Life, NodeInfo, NodeLink, Place, QueryId, Report, ToNode};
+use weir_types::figures::QueryFigures;
 use weir_types::ledger::Loss;
 
 use super::completeness::Covered;
@@ -32,6 +33,16 @@ const RESYNC_WAIT_MAX_MS: u64 = 3_000;
 const RESYNC_WAIT_MS: u64 = 50;
 /// After so long without one, the next is set up anew at once again.
 const RESYNC_CALM_MS: u64 = 10_000;
+
+/// What a status says of operators, taken out of it, with how many it left out.
+pub(crate) fn taken_figures(message: &mut FromNode) -> Option<(Vec<QueryFigures>, u64)> {
+    match message {
+        FromNode::Status { figures, figures_left_out, .. } => {
+            Some((std::mem::take(figures), *figures_left_out))
+        }
+        _ => None,
+    }
+}
 
 /// What became of messages that were not simply taken.
 #[derive(Debug, Default)]

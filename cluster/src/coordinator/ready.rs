@@ -28,6 +28,12 @@ impl ReadyPlan {
         let constants = Arc::new(constants(&split));
         ReadyPlan { split, programs, constants }
     }
+
+    /// What its rows of table functions take.
+    pub(crate) fn constant_bytes(&self) -> usize {
+        let rows = self.constants.iter().flat_map(|(_, rows)| rows);
+        rows.map(|row| row.0.len() + 4 * size_of::<PackedRow>()).sum()
+    }
 }
 
 fn constants(split: &SplitPlan) -> Vec<(OpId, Vec<PackedRow>)> {

@@ -19,6 +19,7 @@ use weir_engine::{Generations, RestartPace};
 use weir_proto::{FromNode, NodeLink, Report};
 use weir_types::Clock;
 
+use super::figures::Figures;
 use super::quarantine::Quarantine;
 use super::registry::{Registry, ViewId};
 use super::router::Router;
@@ -26,8 +27,11 @@ use super::settled::TellSettled;
 use crate::coordinator::{Book, BusCounters, Coordinator, Identity, Outcome};
 use crate::view::SnapshotLimits;
 
-pub use lists::{AvailableTables, FeedRow, ListFeeds, ListNodes, ListQueries, NodeRow, QueryRow};
-pub use views::{Refusal, Since, Subscribe, Subscribed, Unsubscribe, Wanted};
+pub use lists::{
+    AvailableTables, FeedRow, ListFeeds, ListNodes, ListQueries, Locate, Located, NodeRow,
+    QueryRow, Sought,
+};
+pub use views::{RUN_JOINS_WITHIN_MS, Refusal, Since, Subscribe, Subscribed, Unsubscribe, Wanted};
 
 /// A node's message.
 #[derive(Message)]
@@ -82,6 +86,7 @@ pub(crate) struct Shared {
     pub(crate) engine_part: Part,
     pub(crate) router: Arc<Router>,
     pub(crate) registry: Arc<Mutex<Registry>>,
+    pub(crate) figures: Arc<Figures>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tick_ms: u64,
     pub(crate) snapshots: SnapshotLimits,
@@ -106,6 +111,8 @@ pub struct CoordinatorActor {
     pace: RestartPace,
     /// A new engine is on its way.
     restarting: bool,
+    /// When it was last told which feeds there are, monotonic.
+    feeds_told_ms: Option<u64>,
     /// Whether it could be started, until the actor goes on with it.
     restarted: Option<bool>,
     /// Views that are to be installed anew, each once, and why.
@@ -128,7 +135,8 @@ impl Handler<NodeMessage> for CoordinatorActor {
     type Result = ();
     fn handle(&mut self, message: NodeMessage, _ctx: &mut Self::Context) {
         let now_ms = self.now_ms();
-        let NodeMessage { name, link, report } = message;
+        let NodeMessage { name, link, mut report } = message;
+        self.take_figures(&name, &mut report);
         if let Ok(mut registered) = self.shared.registered.lock() {
             match &report.message {
                 FromNode::Register { .. } => {
@@ -188,6 +196,7 @@ impl Handler<ClockTick> for CoordinatorActor {
         self.heal(ctx);
         let (now_ms, mono_ms) = (self.now_ms(), self.shared.clock.monotonic_ns() / 1_000_000);
         self.core.on_clock(now_ms, mono_ms);
+        self.tell_feeds(mono_ms);
         if !self.restarting {
             self.install_next();
             self.resync();

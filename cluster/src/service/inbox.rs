@@ -104,6 +104,7 @@ impl Inner {
 pub(crate) struct ViewInbox {
     inner: Mutex<Inner>,
     woken: AtomicBool,
+    has_answer: AtomicBool,
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
@@ -129,6 +130,15 @@ impl ViewInbox {
     /// The view is awake: what comes from now on wakes it again.
     pub(crate) fn awake(&self) {
         self.woken.store(false, Ordering::Release);
+    }
+
+    /// The view says whether it has an answer that a reader would be given now.
+    pub(crate) fn set_has_answer(&self, has_answer: bool) {
+        self.has_answer.store(has_answer, Ordering::Release);
+    }
+
+    pub(crate) fn has_answer(&self) -> bool {
+        self.has_answer.load(Ordering::Acquire)
     }
 
     /// False if the view is gone.

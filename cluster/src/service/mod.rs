@@ -8,12 +8,14 @@
 mod budget;
 mod compiles;
 mod coordinator_actor;
+pub mod figures;
 mod health;
 mod inbox;
 mod maintained;
 pub mod message;
 mod orders;
 mod outbox;
+mod plans;
 mod prepare;
 mod quarantine;
 mod query_actor;
@@ -23,7 +25,7 @@ mod settled;
 mod sinks;
 pub mod stats;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tracing::error;
@@ -35,14 +37,17 @@ use weir_types::Clock;
 pub use budget::{Admitted, Client, ReaderCounters, ReaderLimits, Readers};
 pub use compiles::{CompileLimits, Compiles, NotCompiled};
 pub use coordinator_actor::{
-    AvailableTables, CoordinatorActor, FeedRow, ListFeeds, ListNodes, ListQueries, NodeRow,
-    QueryRow, Refusal, Since, Subscribe, Subscribed, TestPanic, Unsubscribe, Wanted,
+    AvailableTables, CoordinatorActor, FeedRow, ListFeeds, ListNodes, ListQueries, Locate, Located,
+    NodeRow, QueryRow, RUN_JOINS_WITHIN_MS, Refusal, Since, Sought, Subscribe, Subscribed,
+    TestPanic, Unsubscribe, Wanted,
 };
+pub use figures::Figures;
 pub use health::{ActorSummary, Health};
 pub use message::Outgoing;
 pub use orders::{AskOrder, GiveOrder};
 pub(crate) use outbox::OutboxReader;
 pub use outbox::{Outbox, Popped};
+pub use plans::Plans;
 pub use prepare::{Installable, prepare};
 pub use registry::ViewId;
 pub use settled::Settled;
@@ -80,8 +85,12 @@ pub struct Service {
     pub clock: Arc<dyn Clock>,
     pub tick_ms: u64,
     pub compiles: Arc<Compiles>,
+    /// What is asked for again compiles nothing.
+    pub plans: Arc<Plans>,
     /// What functions left out.
     pub cut_totals: CutTotals,
+    /// What runs, operator by operator.
+    pub figures: Arc<Figures>,
     /// False while sources start: a table that nothing produces may still come.
     pub settled: Settled,
 }
@@ -96,30 +105,20 @@ impl Service {
     ) -> Result<Service, weir_engine::EngineError> {
         let switch = root.child("cluster");
         let router = Arc::new(Router::default());
-        let emit = Arc::clone(&router);
-        let engine = Generations::start(
-            EngineConfig {
-                workers: config.workers,
-                retention_ns: Some(config.retention_ns),
-                test_faults: config.test_faults,
-                limits: config.queries.clone(),
-                ..EngineConfig::new("cluster")
-            },
-            Arc::new(move |_generation, event| emit.emit(event)),
-        )?;
-        let engine = Arc::new(engine);
-        let stopped = Arc::clone(&engine);
-        let engine_part = switch.part("engine", Stop::call(STOP_MAX, move || stopped.stop()));
-        engine_part.running();
+        let (engine, engine_part) = start_engine(config, &router, &switch)?;
         let bus: Arc<BusCounters> = Arc::default();
         let book = Arc::new(Book::new(Some(config.retention_ns)));
         let cut_totals = book.cut_totals();
         let (tell_settled, settled) = Settled::new();
+        let registry: Arc<Mutex<registry::Registry>> = Arc::default();
+        let figures = Figures::new(Arc::clone(&engine), Arc::clone(&registry), Arc::clone(&clock));
+        let figures = Arc::new(figures);
         let shared = Shared {
             generations: Arc::clone(&engine),
             engine_part,
             router: Arc::clone(&router),
-            registry: Arc::default(),
+            registry,
+            figures: Arc::clone(&figures),
             clock: Arc::clone(&clock),
             tick_ms: config.tick_ms,
             snapshots: config.snapshots,
@@ -162,10 +161,36 @@ impl Service {
             clock,
             tick_ms: config.tick_ms,
             compiles: Compiles::new(config.compiles),
+            plans: Arc::default(),
             cut_totals,
+            figures,
             settled,
         })
     }
+}
+
+/// The cluster part's engine, whose events go through the router.
+fn start_engine(
+    config: &ServiceConfig,
+    router: &Arc<Router>,
+    switch: &KillSwitch,
+) -> Result<(Arc<Generations>, Part), weir_engine::EngineError> {
+    let emit = Arc::clone(router);
+    let engine = Generations::start(
+        EngineConfig {
+            workers: config.workers,
+            retention_ns: Some(config.retention_ns),
+            test_faults: config.test_faults,
+            limits: config.queries.clone(),
+            ..EngineConfig::new("cluster")
+        },
+        Arc::new(move |_generation, event| emit.emit(event)),
+    )?;
+    let engine = Arc::new(engine);
+    let stopped = Arc::clone(&engine);
+    let engine_part = switch.part("engine", Stop::call(STOP_MAX, move || stopped.stop()));
+    engine_part.running();
+    Ok((engine, engine_part))
 }
 
 /// A part that takes longer to stop is left behind. Engines finish the step that they are at.

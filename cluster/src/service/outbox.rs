@@ -10,9 +10,10 @@ use std::task::{Context, Poll};
 use super::budget::{Budget, Client, ReaderCounters, Readers};
 use super::message::Outgoing;
 
-/// Text that waits in the queue; what is more is kept as a net change, which is smaller. A few
-/// messages, so that a reader that reads never waits for the view.
-const QUEUE_BYTES_MAX: u64 = if cfg!(test) { 4_000 } else { 1 << 20 };
+/// Text that waits in the queue; what is more is kept as a net change, which is smaller. Room for a refresh
+/// in which a thousand requests with their bodies are replaced by others, about six million bytes with their
+/// text: it is written once for all readers, a net change for each.
+const QUEUE_BYTES_MAX: u64 = if cfg!(test) { 4_000 } else { 8 << 20 };
 
 /// Wakes a view.
 pub(crate) type WakeView = Arc<dyn Fn() + Send + Sync>;

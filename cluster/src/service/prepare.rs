@@ -1,10 +1,11 @@
 //! From a request to something that can be installed at once: compiled off the actors, within the compile
-//! limits, with its programs; a script that reads a table which nothing produces yet waits for sources that
+//! limits, with its programs, or taken from the plans that are kept; a script that reads a table which nothing produces yet waits for sources that
 //! start. It installs nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::plans::PlanKey;
 use super::{AvailableTables, NotCompiled, Service, Wanted};
 use crate::coordinator::ReadyPlan;
 use crate::planner::{self, Prepared, ScriptRequest};
@@ -29,7 +30,7 @@ pub async fn prepare(
     request: &ScriptRequest,
     wanted: Wanted,
 ) -> Result<Installable, NotCompiled> {
-    let once = wanted != Wanted::Live;
+    let is_stale = matches!(wanted, Wanted::Stale { .. });
     let mut settled = service.settled.clone();
     let is_settled = settled.now();
     let first = prepare_now(service, request).await;
@@ -37,7 +38,7 @@ pub async fn prepare(
         Ok(installable) => !installable.prepared.without_source.is_empty(),
         Err(error) => error.code() == "no_source",
     };
-    if is_settled || !lacks_source || once && request.stale_ok {
+    if is_settled || !lacks_source || is_stale {
         return first;
     }
     if settled.within(SOURCES_WAIT).await { prepare_now(service, request).await } else { first }
@@ -49,13 +50,21 @@ async fn prepare_now(
 ) -> Result<Installable, NotCompiled> {
     let tables = service.coordinator.send(AvailableTables).await;
     let tables = tables.map_err(|error| NotCompiled::Stopping(error.to_string()))?;
+    let key = Arc::new(PlanKey::new(request, tables));
+    let tick_ms = service.tick_ms;
+    if let Some(mut found) = service.plans.get(&key) {
+        found.prepared.refresh_ms = planner::refresh_ms(request, &found.prepared.plan, tick_ms)?;
+        return Ok(found);
+    }
     let request = request.clone();
-    let (tick_ms, engines) = (service.tick_ms, Arc::clone(&service.engine));
+    let (engines, plans) = (Arc::clone(&service.engine), Arc::clone(&service.plans));
     let compiled = service.compiles.run(move |allowance| {
-        let has_table = |name: &str| tables.iter().any(|table| table == name);
+        let has_table = |name: &str| key.has_table(name);
         let prepared = planner::prepare_within(&request, tick_ms, None, &has_table, allowance)?;
         let ready = ReadyPlan::new(Arc::clone(&prepared.split), &engines.engine());
-        Ok(Installable { prepared, ready })
+        let installable = Installable { prepared, ready };
+        plans.keep(key, &installable);
+        Ok(installable)
     });
     compiled.await
 }

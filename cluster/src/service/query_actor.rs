@@ -70,7 +70,9 @@ impl Surroundings for Around {
         self.clock.now_unix_ns()
     }
     fn completeness(&self, run: QueryId, frontier_ms: u64) -> Completeness {
-        self.book.note_cuts(run, frontier_ms, self.generations.engine().cuts(run));
+        let engine = self.generations.engine();
+        self.book.note_cuts(run, frontier_ms, engine.cuts(run));
+        self.book.note_overflow(run, engine.overflow(run, frontier_ms));
         self.book.completeness(run, frontier_ms)
     }
     fn take_samples(&self, run: QueryId, frontier_ms: u64) -> Vec<i64> {
@@ -140,6 +142,7 @@ impl QueryActor {
         while more && clock.monotonic_ns() < until_ns {
             more = self.maintained.step(&self.inbox, &self.around);
         }
+        self.inbox.set_has_answer(self.maintained.has_answer());
         self.announce_gone();
         if self.inbox.overflowed() {
             let message = "the server could not keep up with the view";

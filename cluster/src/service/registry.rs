@@ -9,10 +9,11 @@ use weir_actors::Address;
 use weir_proto::QueryId;
 use weir_types::canonical::PlanIdentity;
 
-use super::coordinator_actor::QueryRow;
+use super::coordinator_actor::{QueryRow, Wanted};
 use super::inbox::ViewInbox;
 use super::query_actor::QueryActor;
 use crate::coordinator::ReadyPlan;
+use crate::planner::Prepared;
 
 /// Number of a view. The queries that feed it, one after another, have numbers of their own.
 pub type ViewId = u64;
@@ -65,10 +66,36 @@ impl Registry {
         self.by_plan.get(plan)?.get(&refresh_ms).copied()
     }
 
-    /// The view of this plan that refreshes most often, if that is at least every `refresh_ms_max`.
-    pub(crate) fn find_any(&self, plan: &Arc<PlanIdentity>, refresh_ms_max: u64) -> Option<ViewId> {
-        let (refresh_ms, view) = self.by_plan.get(plan)?.first_key_value()?;
-        (*refresh_ms <= refresh_ms_max).then_some(*view)
+    /// The view of this plan that refreshes most often.
+    pub(crate) fn find_quickest(&self, plan: &Arc<PlanIdentity>) -> Option<ViewId> {
+        self.by_plan.get(plan)?.values().next().copied()
+    }
+
+    /// The view that gives a reader what it wants.
+    pub(crate) fn find_for(&self, plan: &Prepared, wanted: Wanted, now_ms: u64) -> Option<ViewId> {
+        let identity = &plan.identity;
+        match wanted {
+            Wanted::Live => self.find(identity, plan.refresh_ms),
+            Wanted::Once { within_ms } => self.find_due(identity, now_ms, within_ms),
+            Wanted::Stale { within_ms } => {
+                self.find_answered(identity).or_else(|| self.find_due(identity, now_ms, within_ms))
+            }
+        }
+    }
+
+    /// The view of this plan whose next frontier comes first, if it is not further away than `within_ms`.
+    fn find_due(&self, plan: &PlanIdentity, now_ms: u64, within_ms: u64) -> Option<ViewId> {
+        let next = |(&refresh_ms, &view): (&u64, &ViewId)| {
+            (now_ms.next_multiple_of(refresh_ms) - now_ms, view)
+        };
+        let (away_ms, view) = self.by_plan.get(plan)?.iter().map(next).min()?;
+        (away_ms <= within_ms).then_some(view)
+    }
+
+    /// The view of this plan that has an answer, and refreshes most often of those.
+    fn find_answered(&self, plan: &PlanIdentity) -> Option<ViewId> {
+        let has_answer = |view: &&ViewId| self.get(**view).is_some_and(|v| v.inbox.has_answer());
+        self.by_plan.get(plan)?.values().find(has_answer).copied()
     }
 
     pub(crate) fn insert(&mut self, view: ViewId, entry: Installed) {

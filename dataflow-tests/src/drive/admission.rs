@@ -37,7 +37,7 @@ pub(super) fn admissions(world: &World, feed: &Feeding) -> Admissions {
     out
 }
 
-fn admitted_at(table: &Table, arrived: &Arrived, feed: &Feeding) -> Option<u64> {
+pub(super) fn admitted_at(table: &Table, arrived: &Arrived, feed: &Feeding) -> Option<u64> {
     let time = &arrived.row[table.relation.time_idx()?];
     let Value::Time64Ns(time_unix_ns) = *time else { return None };
     if time_unix_ns > arrived.arrival_unix_ns.saturating_add(FUTURE_NS_MAX) {

@@ -3,6 +3,7 @@
 //! clock is done here by one loop; the coordinator decides what queries share.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use weir_cluster::coordinator::{Coordinator, Outcome};
 use weir_engine::{Engine, EngineConfig, EngineEvent, Limits, QueryId, QueryStats};
 use weir_node::stepped::SteppedNode;
+use weir_node::store::{FileStore, Keeper, STORE_BYTES_DEFAULT};
 use weir_proto::{NodeLink, Report};
 use weir_types::batch::RecordBatch;
 use weir_types::metadata::MetadataSnapshot;
@@ -19,6 +21,9 @@ use super::{DriveError, Views};
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 const HISTORY_BYTES: u64 = 256 << 20;
+
+/// Rows by table and reason.
+type Lost = BTreeMap<String, BTreeMap<String, u64>>;
 
 /// Who said something.
 #[derive(Clone, Copy)]
@@ -34,6 +39,8 @@ struct Node {
 
 struct Query {
     refresh_ms: u64,
+    /// One that reads a feed of a shorter refresh begins with its own first refresh from here on.
+    installed_ms: u64,
     frontier_ms: Option<u64>,
     views: Views,
 }
@@ -48,6 +55,12 @@ pub struct Coordinated {
     /// Queries that failed, with what was said of each.
     pub failed: BTreeMap<QueryId, String>,
     now_ms: u64,
+}
+
+/// The store of a node.
+#[must_use]
+pub fn store_path(directory: &Path, node: usize) -> PathBuf {
+    directory.join(format!("node-{node}.db"))
 }
 
 fn engine(
@@ -79,6 +92,17 @@ impl Coordinated {
         metadata: &Arc<MetadataSnapshot>,
         limits: &Limits,
     ) -> Result<Coordinated, DriveError> {
+        Self::start_stored((nodes, workers), retention_ns, metadata, limits, None)
+    }
+
+    /// The same, with a store for each node that goes on with what former ones kept there.
+    pub fn start_stored(
+        (nodes, workers): (usize, usize),
+        retention_ns: Option<i64>,
+        metadata: &Arc<MetadataSnapshot>,
+        limits: &Limits,
+        stores: Option<(&Path, u64)>,
+    ) -> Result<Coordinated, DriveError> {
         let config = |name: &str| EngineConfig {
             workers,
             retention_ns,
@@ -92,7 +116,14 @@ impl Coordinated {
         for number in 0..nodes {
             let name = format!("node-{number}");
             let engine = engine(config(&name), From::Node(number), &sender)?;
-            let node = SteppedNode::start(&name, &engine, Some(HISTORY_BYTES), metadata);
+            let mut node = SteppedNode::start(&name, &engine, Some(HISTORY_BYTES), metadata);
+            if let Some((directory, now_ms)) = stores {
+                let store =
+                    FileStore::new(&store_path(directory, number), &name, STORE_BYTES_DEFAULT);
+                let keeper = Keeper::start(Box::new(store), STORE_BYTES_DEFAULT, now_ms)
+                    .map_err(|error| DriveError::Bus(error.to_string()))?;
+                node = node.with_store(keeper, now_ms);
+            }
             all.push(Node { engine, node });
         }
         let mut rig = Coordinated {
@@ -103,16 +134,24 @@ impl Coordinated {
             events,
             queries: BTreeMap::new(),
             failed: BTreeMap::new(),
-            now_ms: 0,
+            now_ms: stores.map_or(0, |(_, now_ms)| now_ms),
         };
         rig.pump()?;
         Ok(rig)
     }
 
+    /// Waits until all that was sealed is in the nodes' stores.
+    pub fn sync_stores(&self) {
+        for Node { node, .. } in &self.nodes {
+            node.core.keeper().into_iter().for_each(Keeper::sync);
+        }
+    }
+
     /// Installs a query; its history is replayed with the next ticks.
     pub fn install(&mut self, split: &SplitPlan, refresh_ms: u64) -> Result<QueryId, DriveError> {
         let query = self.coordinator.new_query_id();
-        let new = Query { refresh_ms, frontier_ms: None, views: Views::new() };
+        let installed_ms = self.now_ms;
+        let new = Query { refresh_ms, installed_ms, frontier_ms: None, views: Views::new() };
         self.queries.insert(query, new);
         let split = Arc::new(split.clone());
         self.coordinator
@@ -155,9 +194,10 @@ impl Coordinated {
     }
 
     fn waits_for(&self, tick_ms: u64) -> bool {
-        self.queries
-            .values()
-            .any(|query| query.frontier_ms < Some(tick_ms / query.refresh_ms * query.refresh_ms))
+        self.queries.values().any(|query| {
+            let due_ms = tick_ms / query.refresh_ms * query.refresh_ms;
+            query.installed_ms <= due_ms && query.frontier_ms < Some(due_ms)
+        })
     }
 
     /// Waits for the next frontier of a query, without closing a tick.
@@ -272,6 +312,19 @@ impl Coordinated {
         self.queries.get(&query).map(|query| query.views.clone()).unwrap_or_default()
     }
 
+    /// Rows without a group of their own, by table.
+    #[must_use]
+    pub fn overflow(&self, query: QueryId, tick_ms: u64) -> BTreeMap<String, u64> {
+        self.cluster.overflow(query, tick_ms)
+    }
+
+    /// Whether its answer at a tick is complete, and what is lost of it, by table and reason.
+    #[must_use]
+    pub fn completeness(&self, query: QueryId, tick_ms: u64) -> (bool, Lost) {
+        let answer = self.coordinator.completeness(query, tick_ms);
+        (answer.complete, answer.lost)
+    }
+
     /// The feeds that a query reads.
     #[must_use]
     pub fn feeds_of(&self, query: QueryId) -> BTreeSet<QueryId> {
@@ -293,6 +346,13 @@ impl Coordinated {
     #[must_use]
     pub fn cluster_stats(&self) -> Vec<QueryStats> {
         self.cluster.stats().queries
+    }
+
+    /// What queries hold in all engines.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        let engines = self.nodes.iter().map(|node| &node.engine).chain([&self.cluster]);
+        engines.map(|engine| engine.stats().held_bytes).sum()
     }
 
     /// Dataflows of all workers that are there or still drain.

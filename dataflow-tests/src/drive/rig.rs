@@ -257,6 +257,12 @@ impl Rig {
         self.frontiers.get(&query).copied()
     }
 
+    /// Rows without a group of their own, by table.
+    #[must_use]
+    pub fn overflow(&self, query: QueryId, tick_ms: u64) -> BTreeMap<String, u64> {
+        self.cluster.engine.overflow(query, tick_ms)
+    }
+
     /// No longer expects anything of a query, for example of one that has failed.
     pub fn forget(&mut self, query: QueryId) {
         self.views.remove(&query);

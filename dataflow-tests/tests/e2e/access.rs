@@ -108,6 +108,7 @@ fn spellings(path: &str, host: &str) -> Vec<String> {
 /// A route's pattern with something in its places.
 fn concrete(pattern: &str) -> String {
     let path = pattern.replace("{name:.+}", "px/http_data").replace("{table}", "http_events");
+    let path = path.replace("{query}", "1");
     assert!(!path.contains('{'), "a value for the places of {pattern} is needed here");
     path
 }

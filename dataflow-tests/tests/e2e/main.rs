@@ -25,8 +25,11 @@ mod rates;
 mod readers;
 mod reduced;
 mod rows;
+mod rules;
+mod seen;
 mod servers;
 mod sinks;
+mod store;
 mod unix;
 
 /// True if this machine lets us capture and has nginx; says why not otherwise.

@@ -17,15 +17,11 @@ fn equals_the_model(split: impl Fn(&Plan) -> SplitPlan) {
     let cases = Cell::new(0);
     check(700, generate::case(Style::Compiled, 80), |case: Case| {
         let compared = compare(&case.plan, &split(&case.plan), &case.world, &case.feed)?;
-        let sum = total.get();
-        total.set(Compared {
-            frontiers: sum.frontiers + compared.frontiers,
-            rows: sum.rows + compared.rows,
-        });
+        total.set(total.get().with(compared));
         cases.set(cases.get() + 1);
         Ok::<_, DriveError>(())
     });
-    let Compared { frontiers, rows } = total.get();
+    let Compared { frontiers, rows, .. } = total.get();
     let enough = frontiers > 3 * cases.get() && rows > 20 * cases.get();
     assert!(enough, "hardly anything was compared: {:?} in {} cases", total.get(), cases.get());
 }
@@ -68,6 +64,7 @@ fn queries_side_by_side_equal_the_model() {
                 plan,
                 split: &splits[split],
                 installed_after: after % ticks,
+                refresh_times: 1,
             })
             .collect();
         compare_all(&queries, &case.world, &case.feed).map(|_| ())

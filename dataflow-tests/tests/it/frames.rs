@@ -118,6 +118,7 @@ pub(crate) fn gives(body: &str, tables: &[(&str, &[Row])], expected: &[(&str, &[
         ticks_ms: vec![BASE_MS, BASE_MS + 1000, now_ms],
         installed_after: 0,
         one_row_slices: false,
+        groups_max: None,
     };
     if let Err(error) = compare(&plan, &weir_pxl::split(&plan), &world, &feed) {
         panic!("{error}\n{body}");
@@ -130,6 +131,7 @@ fn agree(body: &str, tables: &[(&str, &[Row])]) {
     for (workers, order) in [(1, FeedOrder::Whole), (2, FeedOrder::RowByRow)] {
         let feed = Feeding {
             one_row_slices: false,
+            groups_max: None,
             order,
             workers,
             nodes: 2,
@@ -193,6 +195,7 @@ fn appended_to_itself_a_billion_times() {
     .plan;
     let feed = Feeding {
         one_row_slices: false,
+        groups_max: None,
         order: FeedOrder::Whole,
         workers: 2,
         nodes: 2,
@@ -447,6 +450,7 @@ fn windows_slide() {
         ticks_ms: [0, 100, 4900, 5000, 5100, 6000].map(|after| BASE_MS + after).to_vec(),
         installed_after: 0,
         one_row_slices: false,
+        groups_max: None,
     };
     let compared = compare(&plan, &weir_pxl::split(&plan), &world, &feed).expect("the same");
     assert_eq!((compared.frontiers, compared.rows), (6, 6));

@@ -139,6 +139,7 @@ fn feed(seed: u64) -> Feeding {
         ticks_ms: after_s.iter().map(|second| base_ms + second * 1000).collect(),
         installed_after: (seed % 4) as usize,
         one_row_slices: seed % 5 == 4,
+        groups_max: None,
     }
 }
 

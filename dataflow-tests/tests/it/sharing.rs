@@ -33,8 +33,8 @@ fn limited(plan: &Plan) -> Plan {
     plan
 }
 
-/// Random plans, one of them again and again with a limit above, installed at different ticks, while the
-/// first of them is removed: each equals the model at every frontier, with one and two workers and
+/// Random plans, one of them again and again with a limit above or with a longer refresh, installed at
+/// different ticks, while the first of them is removed: each equals the model at every frontier, with one and two workers and
 /// nodes. Catches a first state that is lost, repeated or of another tick, readers that disturb each
 /// other, and a feed that ends while somebody reads it.
 #[test]
@@ -53,7 +53,11 @@ fn shared_queries_equal_the_model() {
             .into_iter()
             .zip(&splits)
             .zip(when)
-            .map(|((plan, split), after)| Query { plan, split, installed_after: after % ticks })
+            .zip([1, when[0] as u64 % 4 + 1, 1, when[1] as u64 % 3 + 1])
+            .map(|(((plan, split), after), refresh_times)| {
+                let installed_after = after % ticks;
+                Query { plan, split, installed_after, refresh_times }
+            })
             .collect();
         let (compared, sharing) = compare_coordinated(&queries, when[4], &case.world, &case.feed)?;
         total.set(total.get() + compared.rows);
@@ -130,7 +134,11 @@ impl Demo {
     }
 
     fn install(&mut self, plan: &Plan) -> u64 {
-        self.rig.install(&weir_pxl::split(plan), 1000).expect("an installed query")
+        self.install_every(plan, 1000)
+    }
+
+    fn install_every(&mut self, plan: &Plan, refresh_ms: u64) -> u64 {
+        self.rig.install(&weir_pxl::split(plan), refresh_ms).expect("an installed query")
     }
 
     #[track_caller]
@@ -209,6 +217,60 @@ fn a_second_query_needs_no_back_fill() {
             demo.rig.settle().expect("engines answer");
         }
         assert!(demo.rig.node_stats(0).is_empty() && demo.rig.cluster_stats().is_empty());
+    }
+}
+
+/// Views of one plan share a feed, whatever their refresh, if the feed's is a part of theirs: the coarser one
+/// has frontiers at its own refreshes only, each the model's, and keeps the feed when the finer one goes. One
+/// that would have to wait for long, or whose refreshes are no ticks of the feed, has its own and answers
+/// at once. Catches a feed for every refresh, a first answer of a later time than its frontier, and views that
+/// stand still.
+#[test]
+fn one_feed_whatever_the_refresh() {
+    let (plain, filtered) = (script(""), script("df = df[df.most > 500]"));
+    for workers in [1, 2, 4] {
+        let mut demo = Demo::start(workers);
+        let fine = demo.install(&plain);
+        (0..3).for_each(|_| demo.tick(20));
+        let coarse = demo.install_every(&filtered, 5_000);
+        assert_eq!(demo.rig.feeds(), 1);
+        assert_eq!(
+            demo.rig.frontier_ms(coarse),
+            None,
+            "what is there is newer than its last refresh"
+        );
+        let mut frontiers = Vec::new();
+        for number in 0..12 {
+            demo.tick(20 + number);
+            demo.check(fine, &plain);
+            if let Some(frontier_ms) = demo.rig.frontier_ms(coarse) {
+                demo.check(coarse, &filtered);
+                frontiers.push(frontier_ms);
+            }
+        }
+        frontiers.dedup();
+        assert!(frontiers.len() >= 2 && frontiers.iter().all(|at| at.is_multiple_of(5_000)));
+        // No multiple, too many times, and too long.
+        for refresh_ms in [700, 11_000, 60_000] {
+            let other = demo.install_every(&filtered, refresh_ms);
+            assert_eq!(demo.rig.feeds(), 2, "{refresh_ms} ms");
+            demo.tick(20);
+            // Some have begun before the first event.
+            if demo.rig.wait_for_frontier(other).expect("an answer") > BASE_MS {
+                demo.check(other, &filtered);
+            }
+            demo.rig.remove(other).expect("a removal");
+            assert_eq!(demo.rig.feeds(), 1);
+        }
+        demo.rig.remove(fine).expect("a removal");
+        (0..7).for_each(|_| demo.tick(30));
+        demo.check(coarse, &filtered);
+        assert_eq!(demo.rig.frontier_ms(coarse), Some(demo.tick_ms / 5_000 * 5_000));
+        demo.rig.remove(coarse).expect("a removal");
+        assert_eq!(demo.rig.feeds(), 0);
+        while demo.rig.dataflows() > 0 {
+            demo.rig.settle().expect("engines answer");
+        }
     }
 }
 

@@ -230,6 +230,7 @@ pub(crate) fn expect_at(tick_ms: u64, plan: &Plan, world: &World, expected: &Exp
                 ticks_ms: ticks_ms.clone(),
                 installed_after,
                 one_row_slices: workers == 2 && nodes == 1,
+                groups_max: None,
             };
             for (name, split) in [("plain", plain_split(plan)), ("pushed", pushed_split(plan))] {
                 if let Err(error) = compare(plan, &split, world, &feed) {

@@ -58,6 +58,45 @@ fn windows_are_rounded_up() {
     expect(&plan, &rows, &[(100, n(1)), (31_900, n(1)), (32_000, n(0))]);
 }
 
+/// A week in panes of an hour: rows are seen at once, to the nanosecond, and leave hour by hour; a row that is
+/// days late corrects what still holds it; the least and the greatest are found again among the hours that are
+/// left. Catches panes that are made coarser at the near end, or leave at another hour than their rows.
+#[test]
+fn a_week_leaves_by_the_hour() {
+    let (hour, day) = (secs(3600), secs(86_400));
+    let mut draft = Draft::default();
+    let scan = draft.scan(&["time_", "number"], last(7 * day));
+    let aggs = [("count", "number"), ("max", "number"), ("min", "number")];
+    let all = draft.aggregate(scan, &[], &aggs);
+    let plan = draft.plan(all);
+    let rows = world(&[
+        at(1).number(9),
+        at(hour).number(1),
+        at(hour + 1).number(5),
+        at(3 * day).number(7).late(3 * day + 1),
+        at(6 * day).number(2),
+    ]);
+    let row = |count, max, min| vec![[count, max, min].map(Value::Int64).to_vec()];
+    let week_ms = 7 * 86_400_000;
+    expect_at(
+        1000,
+        &plan,
+        &rows,
+        &[
+            (1_000, row(1, 9, 9)),
+            (3_600_000, row(2, 9, 1)),
+            (3_601_000, row(3, 9, 1)),
+            (6 * 86_400_000, row(4, 9, 1)),
+            (6 * 86_400_000 + 1_000, row(5, 9, 1)),
+            // The first hour is (0, 1 h]: it leaves as a whole, an hour after the week.
+            (week_ms + 3_599_000, row(5, 9, 1)),
+            (week_ms + 3_600_000, row(3, 7, 2)),
+            (week_ms + 2 * 3_600_000, row(2, 7, 2)),
+            (week_ms + 3 * 86_400_000, row(1, 2, 2)),
+        ],
+    );
+}
+
 /// A row ahead of the clock waits until its time; ten seconds ahead is the most.
 #[test]
 fn early_rows_wait() {

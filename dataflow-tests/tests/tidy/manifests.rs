@@ -16,8 +16,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ("weir-engine", &["weir-functions", "weir-actors"]),
     ("weir-sources", &["weir-bpf", "weir-protocols"]),
     ("weir-sinks", &["weir-proto"]),
+    ("weir-rules", &[]),
     ("weir-node", &["weir-engine", "weir-actors", "weir-sources", "weir-proto"]),
-    ("weir-cluster", &["weir-engine", "weir-actors", "weir-sinks", "weir-pxl", "weir-proto"]),
+    (
+        "weir-cluster",
+        &["weir-engine", "weir-actors", "weir-sinks", "weir-rules", "weir-pxl", "weir-proto"],
+    ),
     ("weir", &["*"]),
     ("weir-dataflow-tests", &["*"]),
     ("xtask", &["*"]),

@@ -11,7 +11,7 @@ mod finish;
 mod pprof;
 mod registry;
 
-use weir_types::acc::{Acc, FloatSum, Sketch};
+use weir_types::acc::{self, Acc, FloatSum, Sketch};
 use weir_types::plan::AggCall;
 use weir_types::{DataType, RecordBatch, SemanticType, Value};
 
@@ -111,7 +111,7 @@ impl AggFn {
     #[must_use]
     pub fn zero(&self) -> Acc {
         if self.bag {
-            return Acc::Bag(std::collections::BTreeMap::new());
+            return Acc::Bag(acc::Bag::default());
         }
         match self.kind {
             AggKind::Count | AggKind::SumBool => Acc::Count(0),
@@ -124,7 +124,7 @@ impl AggFn {
             AggKind::Max => Acc::Max(None),
             AggKind::Any => Acc::Any(None),
             AggKind::Pprof | AggKind::RequestPaths | AggKind::Kmeans => {
-                Acc::Bag(std::collections::BTreeMap::new())
+                Acc::Bag(acc::Bag::default())
             }
         }
     }

@@ -6,6 +6,7 @@ use weir_functions::aggregate::Input;
 use weir_types::plan::{Op, OpId, OpKind, SlidingWindow};
 use weir_types::schema::Relation;
 use weir_types::split::{ClusterPlan, ExchangeId, Source};
+use weir_types::value::DataType;
 
 use super::Settings;
 use super::specs::{AggSpec, JoinSpec, LimitSpec, RowSpec, ShapeSpec, agg_spec};
@@ -14,14 +15,25 @@ use crate::api::{FeedExchange, Intake, QueryId};
 /// The receiving end of a source.
 #[derive(Clone)]
 pub(crate) struct ReceiveSpec {
+    pub(crate) table: Arc<str>,
     pub(crate) shape: ShapeSpec,
     pub(crate) sliding: Option<SlidingWindow>,
+    /// The event time of what is sent, and its columns' types.
+    pub(crate) time: usize,
+    pub(crate) types: Vec<DataType>,
 }
 
 impl ReceiveSpec {
     pub(super) fn new(source: &Source, settings: &Settings) -> Result<ReceiveSpec, String> {
-        let shape = ShapeSpec::new(&source.shape, &source.sent())?;
-        Ok(ReceiveSpec { shape, sliding: source.window().sliding(settings.retention_ns) })
+        let sent = source.sent();
+        let (shape, types) = (ShapeSpec::new(&source.shape, &sent)?, sent.types());
+        let is_of_rows = !matches!(shape, ShapeSpec::Partial(_));
+        if is_of_rows && types.get(source.time) != Some(&DataType::Time64Ns) {
+            return Err(format!("column {} is not an event time", source.time));
+        }
+        let sliding = source.window().sliding(settings.retention_ns);
+        let table = source.table().into();
+        Ok(ReceiveSpec { table, shape, sliding, time: source.time, types })
     }
 }
 
@@ -60,6 +72,24 @@ pub(crate) enum QueryOp {
     Aggregate(OpId, AggSpec),
     Join([OpId; 2], JoinSpec),
     Limit(OpId, LimitSpec),
+    /// It is a part of the operator above it.
+    Nothing,
+}
+
+impl QueryOp {
+    pub(super) fn inputs(&self) -> Vec<OpId> {
+        match self {
+            QueryOp::Import(_)
+            | QueryOp::Receive(..)
+            | QueryOp::TableFunction
+            | QueryOp::Nothing => Vec::new(),
+            QueryOp::Rows(input, _) | QueryOp::Aggregate(input, _) | QueryOp::Limit(input, _) => {
+                vec![*input]
+            }
+            QueryOp::Union(inputs) => inputs.clone(),
+            QueryOp::Join(inputs, _) => inputs.to_vec(),
+        }
+    }
 }
 
 impl QueryProgram {
@@ -85,6 +115,7 @@ impl QueryProgram {
         let outputs = outputs.map(|output| (output.op, output.table.as_str().into())).collect();
         let mut program = QueryProgram { ops, outputs, feeds: Vec::new() };
         program.count_feeds();
+        program.fuse();
         Ok(program)
     }
 

@@ -4,6 +4,7 @@
 
 mod ahead;
 mod cluster;
+mod fused;
 mod node;
 mod specs;
 
@@ -11,8 +12,8 @@ pub use ahead::{PlanPrograms, ReadyProgram, preparations_here};
 pub(crate) use cluster::{FeedProgram, QueryOp, QueryProgram, ReceiveSpec};
 pub(crate) use node::{NodeProgram, NodeStep};
 pub(crate) use specs::{
-    AggSpec, Depends, JoinSpec, LimitSpec, RowSpec, ScanSpec, ShapeSpec, absolute_bounds,
-    packed_zeros,
+    AggSpec, Depends, JoinSpec, LimitSpec, NewestSpec, RowSpec, ScanSpec, ShapeSpec,
+    absolute_bounds, packed_zeros,
 };
 
 use weir_types::split::ExchangeId;
@@ -90,7 +91,19 @@ impl Program {
         }
     }
 
-    fn receive(&self, exchange: ExchangeId) -> Option<&ReceiveSpec> {
+    /// What it receives itself, as a query.
+    pub(crate) fn receives(&self) -> impl Iterator<Item = (ExchangeId, &ReceiveSpec)> {
+        let ops = match self {
+            Program::Query(program) => program.ops.as_slice(),
+            Program::Node(_) | Program::Feed(_) => &[],
+        };
+        ops.iter().filter_map(|op| match op {
+            QueryOp::Receive(exchange, spec) => Some((*exchange, spec)),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn receive(&self, exchange: ExchangeId) -> Option<&ReceiveSpec> {
         match self {
             Program::Feed(program) => program.receives.get(exchange as usize),
             Program::Node(_) | Program::Query(_) => None,
@@ -106,8 +119,8 @@ impl Program {
     /// that never expire are told once and not kept.
     pub(crate) fn holds(&self, exchange: ExchangeId) -> bool {
         self.receive(exchange).is_some_and(|receive| match receive.shape {
-            ShapeSpec::Rows { .. } => receive.sliding.is_some(),
-            ShapeSpec::Partial(_) => true,
+            ShapeSpec::Rows => receive.sliding.is_some(),
+            ShapeSpec::Newest(_) | ShapeSpec::Partial(_) => true,
         })
     }
 }

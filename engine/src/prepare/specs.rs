@@ -45,6 +45,8 @@ pub(crate) struct RowSpec {
     pub(crate) kills_each_time: bool,
     pub(crate) input: Arc<Relation>,
     pub(crate) output: Arc<Relation>,
+    /// What is done with its rows in the same operator; `depends` is of all.
+    pub(crate) then: Vec<RowSpec>,
 }
 
 #[derive(Clone)]
@@ -74,17 +76,35 @@ pub(crate) struct LimitSpec {
     pub(crate) types: Vec<DataType>,
 }
 
+/// Rows that a limit follows.
+#[derive(Clone, Copy)]
+pub(crate) struct NewestSpec {
+    pub(crate) rows_max: u64,
+    /// The last column, a BOOLEAN, says which rows are certain to reach the limit. Without it all are.
+    pub(crate) has_certain: bool,
+}
+
 /// What a send ships, and the window that receives it takes in.
 #[derive(Clone)]
 pub(crate) enum ShapeSpec {
-    Rows { rows_max: Option<u64> },
+    Rows,
+    Newest(NewestSpec),
     Partial(AggSpec),
 }
 
 impl ShapeSpec {
     pub(super) fn new(shape: &Shape, input: &Relation) -> Result<ShapeSpec, String> {
         Ok(match shape {
-            Shape::Rows { rows_max } => ShapeSpec::Rows { rows_max: *rows_max },
+            Shape::Rows { rows_max: None } => ShapeSpec::Rows,
+            &Shape::Rows { rows_max: Some(rows_max) } => {
+                ShapeSpec::Newest(NewestSpec { rows_max, has_certain: false })
+            }
+            &Shape::Candidates { rows_max } => {
+                if input.types().last() != Some(&DataType::Boolean) {
+                    return Err("nothing says which rows reach the limit".to_string());
+                }
+                ShapeSpec::Newest(NewestSpec { rows_max, has_certain: true })
+            }
             Shape::Partial { group, aggs } => {
                 ShapeSpec::Partial(agg_spec(group, aggs, input, Input::AppendOnly)?)
             }
@@ -144,6 +164,7 @@ impl RowSpec {
             kills_each_time: test_faults && exprs.iter().any(|e| holds(e, TEST_DEATHS_LITERAL)),
             input: Arc::new(input.clone()),
             output: Arc::new(output.clone()),
+            then: Vec::new(),
         })
     }
 }

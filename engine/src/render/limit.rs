@@ -3,13 +3,12 @@
 //! map, the others in another, and rows move between the two.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::rc::Rc;
 
 use weir_types::PackedRow;
 
 use super::RowStream;
-use super::aggregate::pick;
 use super::between::between;
 use super::runs::{Runs, Waiting};
 use super::tick::{Emit, Progress, TickLogic, tick_operator};
@@ -39,20 +38,19 @@ trait Rank: Ord + Clone + 'static {
     fn row(&self) -> &PackedRow;
 }
 
-/// Packed bytes sort like values, so the packed time ranks as the time does.
-type Newest = Reverse<(Vec<u8>, PackedRow)>;
+type Newest = Reverse<(i64, PackedRow)>;
 type Least = PackedRow;
 
 impl Weigh for Newest {
     fn heap_bytes(&self) -> usize {
-        self.0.0.len() + HEAP_BYTES + self.0.1.0.len() + HEAP_BYTES
+        self.0.1.0.len() + HEAP_BYTES
     }
 }
 
 impl Rank for Newest {
     fn new(spec: &LimitSpec, row: PackedRow) -> Option<Newest> {
-        let time = pick(&row, &spec.types, spec.time.as_slice())?;
-        Some(Reverse((time, row)))
+        let time_unix_ns = row.i64_at(&spec.types, spec.time?)?;
+        Some(Reverse((time_unix_ns, row)))
     }
     fn row(&self) -> &PackedRow {
         &self.0.1
@@ -104,7 +102,9 @@ impl<R: Rank + Weigh> Limit<R> {
         if diff > 0 {
             let is_full = self.inside_count >= self.rows_max();
             let first = self.inside.last_key_value().is_some_and(|(last, _)| rank < *last);
-            if (is_full && !first) || self.outside.contains_key(&rank) {
+            // Others may have left before, and nobody moved up yet: those outside come first.
+            let is_behind = self.outside.first_key_value().is_some_and(|(next, _)| *next <= rank);
+            if (is_full && !first) || is_behind {
                 self.change_outside(rank, diff);
             } else {
                 self.change_inside(rank, diff);
@@ -155,15 +155,19 @@ impl<R: Rank + Weigh> Limit<R> {
 }
 
 fn change<R: Rank + Weigh>(rows: &mut BTreeMap<R, i64>, rank: R, diff: i64, bytes: &mut usize) {
-    if let Some(count) = rows.get_mut(&rank) {
-        *count += diff;
-        if *count == 0 {
-            *bytes -= entry_bytes(&rank);
-            rows.remove(&rank);
+    let entry_bytes = entry_bytes(&rank);
+    match rows.entry(rank) {
+        btree_map::Entry::Occupied(mut have) => {
+            *have.get_mut() += diff;
+            if *have.get() == 0 {
+                *bytes -= entry_bytes;
+                have.remove();
+            }
         }
-    } else {
-        *bytes += entry_bytes(&rank);
-        rows.insert(rank, diff);
+        btree_map::Entry::Vacant(slot) => {
+            *bytes += entry_bytes;
+            slot.insert(diff);
+        }
     }
 }
 

@@ -6,11 +6,16 @@
 
 mod aggregate;
 mod between;
+mod bounded;
 mod cluster;
 mod join;
 mod limit;
+mod newest;
+mod newest_window;
 mod node;
 mod output;
+mod overflow;
+mod pane_group;
 mod pane_window;
 mod partial;
 pub(crate) mod publish;
@@ -19,10 +24,11 @@ mod rowwise;
 mod runs;
 mod scan;
 mod send;
+mod send_newest;
 mod sliced;
 mod source;
+mod teams;
 mod tick;
-mod top_panes;
 mod union;
 mod window;
 
@@ -41,6 +47,7 @@ use weir_types::split::{Change, ExchangeId};
 
 use crate::api::FeedExchange;
 use crate::budget::Gauge;
+use crate::operators::RowCount;
 use crate::prepare::Program;
 use crate::query::Env;
 use crate::queue::PushedBatch;
@@ -48,26 +55,39 @@ use crate::weigh;
 use publish::Publisher;
 use scan::Arrived;
 use source::SourceHandle;
+use teams::Team;
 
 /// Rows of the node part.
 #[derive(Clone)]
 struct NodeBatch {
     rows: Rc<RecordBatch>,
+    /// The tick that admitted them, of rows from the history long ago.
+    admitted_ms: u64,
 }
 
 impl NodeBatch {
-    fn new(rows: RecordBatch) -> NodeBatch {
-        NodeBatch { rows: Rc::new(rows) }
+    fn new(rows: RecordBatch, admitted_ms: u64) -> NodeBatch {
+        NodeBatch { rows: Rc::new(rows), admitted_ms }
+    }
+    /// What became of these rows.
+    fn with(&self, rows: RecordBatch) -> NodeBatch {
+        NodeBatch::new(rows, self.admitted_ms)
     }
     fn slice(&self, from: usize, rows: usize) -> NodeBatch {
         if from == 0 && rows == self.rows.num_rows() {
             return self.clone();
         }
-        NodeBatch::new(self.rows.slice(from, rows))
+        self.with(self.rows.slice(from, rows))
     }
     /// Bytes of its rows; of a slice, of the slice alone. Cheap: it is asked at every step.
     fn bytes(&self) -> usize {
         self.rows.columns().iter().map(column_bytes).sum()
+    }
+}
+
+impl RowCount for NodeBatch {
+    fn rows(&self) -> usize {
+        self.rows.num_rows()
     }
 }
 
@@ -91,10 +111,20 @@ type BatchStream<'s> = Stream<'s, u64, Vec<NodeBatch>>;
 /// Rows of the cluster part, with time and difference: what differential takes.
 type RowStream<'s> = Stream<'s, u64, Vec<(PackedRow, u64, i64)>>;
 
+/// Where rows of a table come in.
+struct ScanInput {
+    table: Arc<str>,
+    handle: SourceHandle<Arrived>,
+    /// Some exchange that this worker folds is made of it.
+    is_used: bool,
+}
+
 /// Where a worker puts what arrives for one query, and what tells how far it got.
 #[derive(Default)]
 pub(crate) struct Sources {
-    scans: Vec<(Arc<str>, SourceHandle<Arrived>)>,
+    scans: Vec<ScanInput>,
+    /// Of the workers that share a node part, the ones it shares exchanges with.
+    pub(crate) team: Team,
     exchanges: Vec<(ExchangeId, SourceHandle<VecDeque<Change>>)>,
     table_functions: Vec<(OpId, SourceHandle<Arc<Vec<PackedRow>>>)>,
     /// Of a feed.
@@ -103,18 +133,21 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// `held`: what counts them, if they were counted before.
+    /// Rows that are seen from `tick_ms` on and were admitted then or before. `held`: what counts them, if they
+    /// were counted before.
     pub(crate) fn push_rows(
         &self,
         table: &str,
-        tick_ms: u64,
+        [tick_ms, admitted_ms]: [u64; 2],
         batch: &Arc<PushedBatch>,
         held: Option<&Arc<Gauge>>,
     ) {
-        for (_, handle) in self.scans.iter().filter(|(name, _)| &**name == table) {
+        let of_table = |scan: &&ScanInput| scan.is_used && &*scan.table == table;
+        for ScanInput { handle, .. } in self.scans.iter().filter(of_table) {
             let bytes = usize::try_from(batch.bytes).unwrap_or(usize::MAX);
             let held = held.map_or_else(|| handle.count_arrived(bytes), Arc::clone);
-            handle.push(tick_ms, (Arc::clone(batch), 0), held);
+            let arrived = Arrived { batch: Arc::clone(batch), admitted_ms, from: 0 };
+            handle.push(tick_ms, arrived, held);
         }
     }
 
@@ -145,13 +178,15 @@ impl Sources {
 
     /// From now on `tick_ms` is the least tick at which something may arrive.
     pub(crate) fn open(&self, tick_ms: u64) {
-        self.scans.iter().for_each(|(_, handle)| handle.open(tick_ms));
+        self.scans.iter().for_each(|scan| scan.handle.open(tick_ms));
         self.exchanges.iter().for_each(|(_, handle)| handle.open(tick_ms));
         self.table_functions.iter().for_each(|(_, handle)| handle.open(tick_ms));
     }
 
-    pub(crate) fn publisher(&self, exchange: ExchangeId) -> Option<&Rc<Publisher>> {
-        self.publishers.iter().find(|(id, _)| *id == exchange).map(|(_, publisher)| publisher)
+    /// All of an exchange: its groups and its overflow have a window each.
+    pub(crate) fn publishers_of(&self, exchange: ExchangeId) -> Vec<Rc<Publisher>> {
+        let of_it = self.publishers.iter().filter(|(id, _)| *id == exchange);
+        of_it.map(|(_, publisher)| Rc::clone(publisher)).collect()
     }
     pub(crate) fn publishers(&self) -> impl Iterator<Item = &Publisher> {
         self.publishers.iter().map(|(_, publisher)| &**publisher)
@@ -165,7 +200,7 @@ impl Sources {
 }
 
 /// The feeds that run on this worker.
-pub(crate) type Feeds<'a> = &'a dyn Fn(FeedExchange) -> Option<Rc<Publisher>>;
+pub(crate) type Feeds<'a> = &'a dyn Fn(FeedExchange) -> Vec<Rc<Publisher>>;
 
 /// Builds the dataflow of a part on this worker. All workers do so in the same order.
 pub(crate) fn render(timely: &mut TimelyWorker, env: &Rc<Env>, feeds: Feeds<'_>) -> Sources {

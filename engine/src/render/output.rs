@@ -35,7 +35,7 @@ impl TickLogic for Output {
         &mut self,
         tick_ms: u64,
         input: &mut Runs<PackedRow>,
-        _emit: &mut Emit,
+        emit: &mut Emit,
         fuel: &mut Fuel,
     ) -> Result<Progress, OpError> {
         if self.env.query.holdings.is_full(self.env.limits()) {
@@ -54,6 +54,7 @@ impl TickLogic for Output {
             }
         }
         if !rows.is_empty() {
+            emit.handed_out(rows.len());
             let (query, table) = (self.env.query.id, Arc::clone(&self.table));
             let unread = self.env.unread(bytes);
             self.env.emit(EngineEvent::Rows { query, table, tick_ms, rows, unread });

@@ -5,53 +5,80 @@
 //! the panes that are left, if the expired one could have decided them. Only groups that changed are
 //! finished anew. A group with a single pane has no total of its own: with a time bucket in the key
 //! that is nearly every group.
+//!
+//! How many groups there may be, and what becomes of rows of others, `bounded` says. Such rows go on to a
+//! second window of the same kind, which has the groups of overflow of all workers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use timely::dataflow::Stream;
+use timely::dataflow::operators::Concat;
+use timely::dataflow::{Scope, Stream};
 use weir_types::PackedRow;
 use weir_types::acc::Acc;
 use weir_types::plan::SlidingWindow;
 use weir_types::row::push_value;
-use weir_types::split::Change;
+use weir_types::split::{Change, ExchangeId};
+use weir_types::value::DataType;
 
-use super::between::between;
+use super::between::{Between, between};
+use super::bounded::Bounded;
+use super::overflow::{Naming, Places, Pressure, Verdict, pressure};
+use super::pane_group::{GROUP_BYTES, Group, Part};
 use super::partial::ONLY_PANE;
 use super::publish::{Held, Publish, Publisher, Walk};
 use super::runs::{Queue, Waiting};
 use super::tick::{Emit, Progress, TickLogic, tick_operator};
 use super::window::{Window, change_route};
-use super::{RowStream, route};
+use super::{RowStream, route, source};
 use crate::budget::Fuel;
 use crate::prepare::AggSpec;
 use crate::query::{Env, OpError};
 
+/// The window of an exchange of partials. `publisher`: asked for one for each window that there is.
 pub(super) fn pane_window<'s>(
+    scope: Scope<'s, u64>,
     env: &Rc<Env>,
     stream: Stream<'s, u64, Vec<Change>>,
-    spec: &AggSpec,
+    (exchange, spec): (ExchangeId, &AggSpec),
     sliding: Option<SlidingWindow>,
+    mut publisher: impl FnMut() -> Option<Rc<Publisher>>,
+) -> RowStream<'s> {
+    let window = |bounded| PaneWindow::new(env, spec, sliding, bounded);
+    if spec.group.is_empty() {
+        let mut logic = window(None);
+        if owns_ungrouped(env, spec) {
+            logic.group(PackedRow::default());
+        }
+        return run(env, stream, between(env, change_route), logic, publisher());
+    }
+    let types: Vec<DataType> = spec.group.iter().map(|&idx| spec.types[idx]).collect();
+    let (spilled, handle) = source::spilled(scope, env);
+    let places = Places::of_groups(env.limits());
+    let to_shard = move |change: &Change| match change {
+        Change::Partial { key, .. } => places.shard(&key.0),
+        Change::Row { .. } => 0,
+    };
+    let naming = Naming::with_times(types.clone());
+    let groups = window(Some(Bounded::spilling(places, naming, handle)));
+    let groups = run(env, stream, between(env, to_shard), groups, publisher());
+    // Workers refuse for themselves; what they refused is one row.
+    let last = Bounded::last(Places::of_times(env.limits()), Naming::of_all(types), exchange);
+    let rest = run(env, spilled, between(env, |_: &Change| 0), window(Some(last)), publisher());
+    groups.concat(rest)
+}
+
+fn run<'s, F: FnMut(&Change) -> u64 + 'static>(
+    env: &Rc<Env>,
+    stream: Stream<'s, u64, Vec<Change>>,
+    exchange: Between<F>,
+    logic: PaneWindow,
     publisher: Option<Rc<Publisher>>,
 ) -> RowStream<'s> {
-    let mut logic = PaneWindow {
-        window: Window { query: Arc::clone(&env.query), sliding },
-        spec: spec.clone(),
-        hash: foldhash::fast::RandomState::default(),
-        index: HashTable::new(),
-        groups: Vec::new(),
-        free: Vec::new(),
-        by_pane: BTreeMap::new(),
-        dirty: Vec::new(),
-        bytes: 0,
-    };
-    if owns_ungrouped(env, spec) {
-        logic.group(PackedRow::default());
-    }
-    let (exchange, name) = (between(env, change_route), "PaneWindow");
+    let name = "PaneWindow";
     match publisher {
         None => tick_operator(env, stream, exchange, name, logic),
         Some(publisher) => tick_operator(env, stream, exchange, name, Publish { logic, publisher }),
@@ -89,108 +116,8 @@ pub(super) fn emit_change(key: &[u8], old: Option<&[u8]>, new: Option<&[u8]>, em
     }
 }
 
-/// Partial results of some rows.
-#[derive(Clone)]
-struct Part {
-    rows: i64,
-    accs: Box<[Acc]>,
-}
-
-impl Part {
-    fn merge(&mut self, other: &Part) {
-        self.rows += other.rows;
-        self.accs.iter_mut().zip(&other.accs).for_each(|(acc, other)| acc.merge(other));
-    }
-    fn walk_bytes(&self) -> usize {
-        self.accs.iter().map(Acc::walk_bytes).sum()
-    }
-    fn bytes(&self) -> usize {
-        PART_BYTES + self.accs.iter().map(Acc::state_bytes).sum::<usize>()
-    }
-}
-
-struct Group {
-    key: PackedRow,
-    /// Ascending by pane.
-    panes: VecDeque<(i64, Part)>,
-    /// All panes together, if there are at least two.
-    total: Option<Part>,
-    /// The results that were told last.
-    told: Option<Box<[u8]>>,
-    is_dirty: bool,
-}
-
-/// A part beside its accumulators: its place in the group (with room to spare), the allocator's share, and
-/// its entry in the list of its pane.
-const PART_BYTES: usize = 64;
-/// A group beside its key and results: its slot, the least room of its list of panes, its entry in the
-/// index, and the allocator's share for each.
-const GROUP_BYTES: usize = 320;
-
-impl Group {
-    fn new(key: PackedRow) -> Group {
-        Group { key, panes: VecDeque::new(), total: None, told: None, is_dirty: false }
-    }
-
-    fn walk_bytes(&self) -> usize {
-        self.whole().map_or(0, Part::walk_bytes)
-    }
-
-    fn whole(&self) -> Option<&Part> {
-        self.total.as_ref().or_else(|| self.panes.front().map(|(_, part)| part))
-    }
-
-    /// Adds a part; true if its pane is new. `bytes` follows what is held.
-    fn add(&mut self, pane: i64, part: Part, bytes: &mut usize) -> bool {
-        if let Some(total) = &mut self.total {
-            *bytes -= total.bytes();
-            total.merge(&part);
-            *bytes += total.bytes();
-        }
-        // Mostly it is the newest pane or one after it.
-        let at = self.panes.iter().rposition(|(have, _)| *have <= pane);
-        if let Some(at) = at.filter(|&at| self.panes[at].0 == pane) {
-            let have = &mut self.panes[at].1;
-            *bytes -= have.bytes();
-            have.merge(&part);
-            *bytes += have.bytes();
-            return false;
-        }
-        *bytes += part.bytes();
-        self.panes.insert(at.map_or(0, |at| at + 1), (pane, part));
-        if self.panes.len() == 2 {
-            let mut total = self.panes[0].1.clone();
-            total.merge(&self.panes[1].1);
-            *bytes += total.bytes();
-            self.total = Some(total);
-        }
-        true
-    }
-
-    /// Drops the oldest pane.
-    fn expire_front(&mut self, spec: &AggSpec, bytes: &mut usize) {
-        let Some((_, gone)) = self.panes.pop_front() else { return };
-        *bytes -= gone.bytes();
-        let Some(mut total) = self.total.take() else { return };
-        *bytes -= total.bytes();
-        if self.panes.len() < 2 {
-            return;
-        }
-        total.rows -= gone.rows;
-        for (idx, (acc, gone)) in total.accs.iter_mut().zip(&gone.accs).enumerate() {
-            if acc.is_group() {
-                acc.subtract(gone);
-            } else if acc == gone {
-                *acc = spec.aggs[idx].zero();
-                self.panes.iter().for_each(|(_, part)| acc.merge(&part.accs[idx]));
-            }
-        }
-        *bytes += total.bytes();
-        self.total = Some(total);
-    }
-}
-
 struct PaneWindow {
+    env: Rc<Env>,
     window: Window,
     spec: AggSpec,
     hash: foldhash::fast::RandomState,
@@ -201,6 +128,9 @@ struct PaneWindow {
     by_pane: BTreeMap<i64, Vec<u32>>,
     dirty: Vec<u32>,
     bytes: usize,
+    /// With groups: how many there may be, and what becomes of the rest.
+    bounded: Option<Bounded>,
+    pressure: Pressure,
 }
 
 /// Only freed slots are `None`, and nothing refers to those.
@@ -213,13 +143,39 @@ fn key_hash(state: &foldhash::fast::RandomState, key: &[u8]) -> u64 {
 }
 
 impl PaneWindow {
+    fn new(
+        env: &Rc<Env>,
+        spec: &AggSpec,
+        sliding: Option<SlidingWindow>,
+        bounded: Option<Bounded>,
+    ) -> PaneWindow {
+        PaneWindow {
+            env: Rc::clone(env),
+            window: Window { query: Arc::clone(&env.query), sliding },
+            spec: spec.clone(),
+            hash: foldhash::fast::RandomState::default(),
+            index: HashTable::new(),
+            groups: Vec::new(),
+            free: Vec::new(),
+            by_pane: BTreeMap::new(),
+            dirty: Vec::new(),
+            bytes: 0,
+            bounded,
+            pressure: Pressure::None,
+        }
+    }
+
+    fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
+        let groups = &self.groups;
+        let is_it =
+            |&slot: &u32| groups[slot as usize].as_ref().is_some_and(|group| group.key.0 == key);
+        self.index.find(hash, is_it).copied()
+    }
+
     /// The slot of a group, made if need be and marked as changed.
     fn group(&mut self, key: PackedRow) -> u32 {
         let hash = key_hash(&self.hash, &key.0);
-        let groups = &self.groups;
-        let is_it =
-            |&slot: &u32| groups[slot as usize].as_ref().is_some_and(|group| group.key.0 == key.0);
-        let slot = match self.index.find(hash, is_it).copied() {
+        let slot = match self.find(hash, &key.0) {
             Some(slot) => slot,
             None => self.new_group(key, hash),
         };
@@ -269,19 +225,98 @@ impl PaneWindow {
             let Some(slot) = slot else { continue };
             let group = self.groups[slot as usize].as_mut().expect(NO_GROUP);
             fuel.burn(group.walk_bytes());
-            group.expire_front(&self.spec, &mut self.bytes);
+            let rows = group.expire_front(&self.spec, &mut self.bytes);
+            if let Some(bounded) = &mut self.bounded {
+                bounded.left(&group.key.0, rows, group.panes.is_empty());
+            }
             self.mark(slot);
         }
         true
     }
 
-    fn add(&mut self, key: PackedRow, pane: i64, part: Part, fuel: &mut Fuel) {
+    /// Takes in a part of a group that is held, or may be.
+    fn add(
+        &mut self,
+        key: PackedRow,
+        pane: i64,
+        part: Part,
+        fuel: &mut Fuel,
+    ) -> Result<(), OpError> {
+        if self.bounded.is_none() {
+            self.put(key, pane, part, fuel);
+            return Ok(());
+        }
+        let found = self.find(key_hash(&self.hash, &key.0), &key.0);
+        let group = found.and_then(|slot| self.groups[slot as usize].as_ref());
+        if let (Some(slot), Some(group)) = (found, group.filter(|group| !group.panes.is_empty())) {
+            if self.pressure < Pressure::Brim || group.has(pane) {
+                self.put_at(slot, pane, part, fuel);
+                return Ok(());
+            }
+            return self.refuse(&key, pane, part, fuel);
+        }
+        let Some(bounded) = &mut self.bounded else { return Ok(()) };
+        if bounded.is_name(&key.0) {
+            let rows = bounded.lost_by_name(part.rows);
+            return self.refuse(&key, pane, Part { rows, ..part }, fuel);
+        }
+        match bounded.ask(key, pane, part) {
+            (key, Verdict::Admitted((pane, part))) => self.put(key, pane, part, fuel),
+            (_, Verdict::Waits) => fuel.burn(0),
+            (_, Verdict::Refused(gone)) => {
+                for (key, (pane, part)) in gone {
+                    self.refuse(&key, pane, part, fuel)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, key: PackedRow, pane: i64, part: Part, fuel: &mut Fuel) {
         let slot = self.group(key);
+        self.put_at(slot, pane, part, fuel);
+    }
+
+    fn put_at(&mut self, slot: u32, pane: i64, part: Part, fuel: &mut Fuel) {
+        self.mark(slot);
         let group = self.groups[slot as usize].as_mut().expect(NO_GROUP);
+        if let Some(bounded) = &mut self.bounded {
+            bounded.came(&group.key.0, part.rows, group.panes.is_empty());
+        }
         if group.add(pane, part, &mut self.bytes) {
             self.by_pane.entry(pane).or_default().push(slot);
         }
         fuel.burn(group.key.0.len() + group.walk_bytes());
+    }
+
+    /// A part that finds no group of its own is counted as overflow.
+    fn refuse(
+        &mut self,
+        key: &PackedRow,
+        pane: i64,
+        part: Part,
+        fuel: &mut Fuel,
+    ) -> Result<(), OpError> {
+        let Some(bounded) = &mut self.bounded else { return Ok(()) };
+        fuel.burn(key.0.len() + part.walk_bytes());
+        if let Some((name, part)) = bounded.refuse(key, pane, part)? {
+            self.put(name, pane, part, fuel);
+        }
+        Ok(())
+    }
+
+    /// A slice of those who came in this tick and have found a place. True: there are no more.
+    fn admit(&mut self, fuel: &mut Fuel) -> bool {
+        while let Some(bounded) = &mut self.bounded {
+            if fuel.is_empty() {
+                return false;
+            }
+            let Some((key, parts)) = bounded.next() else { return true };
+            for (pane, part) in parts {
+                self.put(key.clone(), pane, part, fuel);
+            }
+        }
+        true
     }
 
     /// Tells a slice of the groups that changed. True: there are no more.
@@ -351,6 +386,10 @@ impl TickLogic for PaneWindow {
         {
             return Ok(Progress::More);
         }
+        self.pressure = pressure(&self.env.query, &self.env.engine);
+        if let Some(bounded) = &mut self.bounded {
+            bounded.begin(tick_ms, input.len(), self.pressure);
+        }
         loop {
             if fuel.is_empty() {
                 return Ok(Progress::More);
@@ -367,9 +406,21 @@ impl TickLogic for PaneWindow {
                 continue;
             }
             let pane = if first.is_some() { pane } else { ONLY_PANE };
-            self.add(key, pane, Part { rows, accs: accs.into() }, fuel);
+            self.add(key, pane, Part { rows, accs: accs.into() }, fuel)?;
+        }
+        if !self.admit(fuel) {
+            return Ok(Progress::More);
+        }
+        if let Some(bounded) = &mut self.bounded {
+            bounded.flush(&self.env, tick_ms);
         }
         Ok(Progress::done(self.tell(emit, fuel)))
+    }
+
+    fn advanced(&mut self, tick_ms: Option<u64>) {
+        if let (Some(bounded), Some(tick_ms)) = (&self.bounded, tick_ms) {
+            bounded.open(tick_ms);
+        }
     }
 
     fn due(&self) -> Option<u64> {
@@ -381,10 +432,11 @@ impl TickLogic for PaneWindow {
     }
 
     fn state_bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.bounded.as_ref().map_or(0, Bounded::bytes)
     }
 
     fn give_up(self) -> Box<dyn Send> {
-        Box::new((self.groups, self.index, self.by_pane))
+        let bounded = self.bounded.map(Bounded::give_up);
+        Box::new((self.groups, self.index, self.by_pane, bounded))
     }
 }

@@ -162,6 +162,7 @@ impl<L: Held> TickLogic for Publish<L> {
         if let Some(tick_ms) = tick_ms {
             self.publisher.open(tick_ms);
         }
+        self.logic.advanced(tick_ms);
     }
 
     fn due(&self) -> Option<u64> {

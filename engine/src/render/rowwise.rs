@@ -7,7 +7,7 @@
 //! What a row costs is not known before: a slice has as many rows as the last ones suggest. If that was
 //! too much ([`weir_functions::work`]), what was made of it is thrown away and fewer are tried in the next slice.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque, btree_map};
 use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use crate::weigh;
 
 impl RowSpec {
     fn name(&self) -> &'static str {
-        if self.filter { "Filter" } else { "Map" }
+        if self.steps().all(|step| step.filter) { "Filter" } else { "Map" }
     }
 
     fn check_fault(&self) {
@@ -52,13 +52,10 @@ impl RowSpec {
             return Ok(match keep.true_count() {
                 0 => None,
                 all if all == batch.rows.num_rows() => Some(batch),
-                _ => {
-                    let rows = Rc::new(filter_record_batch(&batch.rows, &keep)?);
-                    Some(NodeBatch { rows })
-                }
+                _ => Some(batch.with(filter_record_batch(&batch.rows, &keep)?)),
             });
         }
-        Ok(Some(NodeBatch::new(self.map(ctx, &batch.rows)?)))
+        Ok(Some(batch.with(self.map(ctx, &batch.rows)?)))
     }
 
     fn map(&self, ctx: &EvalCtx, batch: &RecordBatch) -> Result<RecordBatch, OpError> {
@@ -67,21 +64,42 @@ impl RowSpec {
         Ok(batch_of(&self.output, arrays?, batch.num_rows()))
     }
 
-    /// What each row becomes; `None` for a row that the filter leaves out.
+    /// What each row becomes; `None` for a row that a filter leaves out.
     fn rows<'a>(
         &self,
         ctx: &EvalCtx,
         rows: impl Iterator<Item = &'a PackedRow> + Clone,
     ) -> Result<Vec<Option<PackedRow>>, OpError> {
-        self.check_fault();
-        let batch = unpack_rows(&self.input, rows.clone()).ok_or(OpError::Row("Map"))?;
-        if self.filter {
-            let keep = self.exprs[0].eval_filter(ctx, &batch)?;
-            let kept = rows.enumerate().map(|(idx, row)| keep.value(idx).then(|| row.clone()));
-            return Ok(kept.collect());
+        let mut batch = unpack_rows(&self.input, rows.clone()).ok_or(OpError::Row("Map"))?;
+        // Which of the rows are left in the batch.
+        let mut left: Vec<usize> = (0..batch.num_rows()).collect();
+        let mut results = vec![None; left.len()];
+        for step in self.steps() {
+            step.check_fault();
+            if !step.filter {
+                batch = step.map(ctx, &batch)?;
+                continue;
+            }
+            let keep = step.exprs[0].eval_filter(ctx, &batch)?;
+            if keep.true_count() < left.len() {
+                batch = filter_record_batch(&batch, &keep)?;
+                let mut is_kept = keep.values().iter();
+                left.retain(|_| is_kept.next().unwrap_or(false));
+            }
         }
-        let mapped = self.map(ctx, &batch)?;
-        Ok(pack_rows(&mapped, &self.output.types()).into_iter().map(Some).collect())
+        match self.steps().filter(|step| !step.filter).last() {
+            Some(last) => {
+                let packed = pack_rows(&batch, &last.output.types());
+                left.into_iter().zip(packed).for_each(|(at, row)| results[at] = Some(row));
+            }
+            None => {
+                let mut left = left.into_iter().peekable();
+                for (at, row) in rows.enumerate() {
+                    results[at] = left.next_if_eq(&at).map(|_| row.clone());
+                }
+            }
+        }
+        Ok(results)
     }
 }
 
@@ -220,33 +238,57 @@ impl Recompute {
         Walk { ctx, after: None, is_through: !moves, part: VecDeque::new() }
     }
 
-    /// Takes in changed rows: as many of the part as can be evaluated at once.
+    /// Takes in changed rows: those that are known, and as many others as can be evaluated at once.
     fn apply(&mut self, walk: &mut Walk, emit: &mut Emit) -> Result<(), OpError> {
         let bytes = walk.part.iter().map(|(row, _)| row.0.len());
         let count = self.pace.count(bytes, self.env.limits()).min(walk.part.len());
-        let is_new = |row: &PackedRow| !self.rows.contains_key(row);
-        let changes = walk.part.iter().take(count);
-        let new: Vec<&PackedRow> = changes.map(|(row, _)| row).filter(|row| is_new(row)).collect();
-        let evaluate = || self.spec.rows(&walk.ctx, new.iter().copied());
+        let mut new: Vec<(PackedRow, i64)> = Vec::new();
+        for (row, diff) in walk.part.drain(..count) {
+            if let Some(unknown) = self.apply_known(row, diff, emit) {
+                new.push(unknown);
+            }
+        }
+        let evaluate = || self.spec.rows(&walk.ctx, new.iter().map(|(row, _)| row));
         let made = |results: &Vec<_>| packed_bytes(results);
         let results = paced(&self.env, &mut self.pace, new.len(), evaluate, made)?;
-        let Some(results) = results else { return Ok(()) };
-        for (&row, result) in new.iter().zip(results) {
-            self.bytes += live_bytes(row, result.as_ref());
-            self.rows.insert(row.clone(), Live { count: 0, result });
-        }
-        for (row, diff) in walk.part.drain(..count) {
-            let Some(live) = self.rows.get_mut(&row) else { continue };
-            live.count += diff;
-            if let Some(result) = &live.result {
-                emit.row(result.clone(), diff);
+        let Some(results) = results else {
+            new.into_iter().rev().for_each(|change| walk.part.push_front(change));
+            return Ok(());
+        };
+        for ((row, count), result) in new.into_iter().zip(results) {
+            if let Some(result) = &result {
+                emit.row(result.clone(), count);
             }
-            if live.count == 0 {
-                self.bytes -= live_bytes(&row, live.result.as_ref());
-                self.rows.remove(&row);
-            }
+            self.bytes += live_bytes(&row, result.as_ref());
+            self.rows.insert(row, Live { count, result });
         }
         Ok(())
+    }
+
+    /// Changes how often a row is there; gives it back if it is not known.
+    fn apply_known(
+        &mut self,
+        row: PackedRow,
+        diff: i64,
+        emit: &mut Emit,
+    ) -> Option<(PackedRow, i64)> {
+        let mut entry = match self.rows.entry(row) {
+            btree_map::Entry::Occupied(entry) => entry,
+            btree_map::Entry::Vacant(slot) => return Some((slot.into_key(), diff)),
+        };
+        entry.get_mut().count += diff;
+        if entry.get().count != 0 {
+            if let Some(result) = &entry.get().result {
+                emit.row(result.clone(), diff);
+            }
+            return None;
+        }
+        let (row, live) = entry.remove_entry();
+        self.bytes -= live_bytes(&row, live.result.as_ref());
+        if let Some(result) = live.result {
+            emit.row(result, diff);
+        }
+        None
     }
 
     /// Looks at the next rows anew.

@@ -32,6 +32,12 @@ impl<I> Default for Queue<I> {
     }
 }
 
+impl<I> Queue<I> {
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+}
+
 impl<I: Weigh + Send + 'static> Waiting for Queue<I> {
     type Item = I;
 

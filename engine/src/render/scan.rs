@@ -19,8 +19,12 @@ use crate::prepare::{ScanSpec, absolute_bounds};
 use crate::query::{Env, OpError, QueryShared};
 use crate::queue::PushedBatch;
 
-/// A table's batch, and how many of its rows have been looked at.
-pub(super) type Arrived = (Arc<PushedBatch>, usize);
+/// A table's batch, the tick that admitted it, and how many of its rows have been looked at.
+pub(super) struct Arrived {
+    pub(super) batch: Arc<PushedBatch>,
+    pub(super) admitted_ms: u64,
+    pub(super) from: usize,
+}
 
 /// So many slices' bytes of a batch are looked at at once: they are neither copied nor computed with.
 const SLICES_AT_ONCE: usize = 4;
@@ -29,6 +33,7 @@ pub(super) fn scan<'s>(
     scope: Scope<'s, u64>,
     env: &Rc<Env>,
     spec: &ScanSpec,
+    counts: bool,
 ) -> (BatchStream<'s>, SourceHandle<Arrived>) {
     let (start_unix_ns, end_unix_ns, before_ns) = absolute_bounds(&spec.window);
     let scan = Scan {
@@ -37,22 +42,25 @@ pub(super) fn scan<'s>(
         start_unix_ns: start_unix_ns.unwrap_or(i64::MIN),
         end_unix_ns: end_unix_ns.unwrap_or(i64::MAX),
         before_ns,
+        counts,
     };
     let limits = env.limits();
     let under_way_max = limits.under_way_bytes_max.min(limits.query_state_bytes_max / 8);
     let bytes_max = limits.slice_bytes_max.saturating_mul(SLICES_AT_ONCE) as u64;
-    source(scope, env, "Scan", move |tick_ms, (batch, from): &mut Arrived, sink| {
+    source(scope, env, "Scan", move |tick_ms, arrived: &mut Arrived, sink| {
         // What operators have before them goes first, or it would grow without end while a batch of the
         // history costs nothing to take up.
         if scan.query.holdings.under_way() > under_way_max {
             return Ok(Took::Nothing);
         }
+        let (batch, from) = (&arrived.batch, arrived.from);
         let rows = batch.rows.num_rows();
         let row_bytes = (batch.bytes / rows.max(1) as u64).max(1);
-        let count = usize::try_from(bytes_max / row_bytes).unwrap_or(rows).clamp(1, rows - *from);
-        scan.admit(tick_ms, batch, &batch.rows.slice(*from, count), sink)?;
-        *from += count;
-        Ok(if *from >= rows { Took::All } else { Took::Part })
+        let count = usize::try_from(bytes_max / row_bytes).unwrap_or(rows).clamp(1, rows - from);
+        let ticks_ms = [tick_ms, arrived.admitted_ms];
+        scan.admit(ticks_ms, batch, &batch.rows.slice(from, count), sink)?;
+        arrived.from += count;
+        Ok(if arrived.from >= rows { Took::All } else { Took::Part })
     })
 }
 
@@ -67,30 +75,41 @@ struct Scan {
     end_unix_ns: i64,
     /// The window ends this long before now.
     before_ns: i64,
+    /// It says how many rows there were.
+    counts: bool,
 }
 
 impl Scan {
+    fn count_late(&self, rows: usize) {
+        if self.counts {
+            self.query.late_rows.fetch_add(rows as u64, Ordering::Relaxed);
+        }
+    }
+
     fn admit(
         &self,
-        tick_ms: u64,
+        [tick_ms, admitted_ms]: [u64; 2],
         batch: &PushedBatch,
         part: &RecordBatch,
-        sink: Sink<'_, NodeBatch>,
+        sink: &mut Sink<'_, NodeBatch>,
     ) -> Result<(), OpError> {
-        self.query.rows_in.fetch_add(part.num_rows() as u64, Ordering::Relaxed);
+        if self.counts {
+            sink.took(part.num_rows());
+        }
         let rows = self.project(part)?;
         let now_ns = tick_unix_ns(tick_ms).saturating_sub(self.before_ns);
         let first_ns = self.first_at(tick_ms);
         let last_ns = now_ns.min(self.end_unix_ns);
         if batch.time_min_unix_ns >= first_ns && batch.time_max_unix_ns <= last_ns {
-            sink(tick_ms, &mut vec![NodeBatch::new(rows)]);
+            sink.give(tick_ms, &mut vec![NodeBatch::new(rows, admitted_ms)]);
             return Ok(());
         }
         if batch.time_max_unix_ns < first_ns || batch.time_min_unix_ns > self.end_unix_ns {
-            self.query.late_rows.fetch_add(rows.num_rows() as u64, Ordering::Relaxed);
+            self.count_late(rows.num_rows());
             return Ok(());
         }
         let times = part.column(batch.time_idx).as_primitive::<TimestampNanosecondType>();
+        let rows = NodeBatch::new(rows, admitted_ms);
         self.admit_one_by_one(tick_ms, times.values(), &rows, sink)
     }
 
@@ -110,8 +129,8 @@ impl Scan {
         &self,
         tick_ms: u64,
         times: &[i64],
-        rows: &RecordBatch,
-        sink: Sink<'_, NodeBatch>,
+        rows: &NodeBatch,
+        sink: &mut Sink<'_, NodeBatch>,
     ) -> Result<(), OpError> {
         // The refresh of each row.
         let mut outside = 0;
@@ -125,14 +144,16 @@ impl Scan {
                 if inside { due_ms } else { OUTSIDE }
             })
             .collect();
-        self.query.late_rows.fetch_add(outside, Ordering::Relaxed);
+        if self.counts {
+            self.query.late_rows.fetch_add(outside, Ordering::Relaxed);
+        }
         let mut distinct = ticks.clone();
         distinct.sort_unstable();
         distinct.dedup();
         for due_ms in distinct.into_iter().filter(|&due_ms| due_ms != OUTSIDE) {
             let mask: BooleanArray = ticks.iter().map(|&tick| Some(tick == due_ms)).collect();
-            let part = filter_record_batch(rows, &mask)?;
-            sink(due_ms, &mut vec![NodeBatch::new(part)]);
+            let part = filter_record_batch(&rows.rows, &mask)?;
+            sink.give(due_ms, &mut vec![rows.with(part)]);
         }
         Ok(())
     }

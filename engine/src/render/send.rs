@@ -1,44 +1,63 @@
 //! The end of a node part: what a refresh brought is folded as it comes, and handed out as changes when
-//! it is closed, a slice at a time and no faster than the receiver takes it.
+//! it is closed, a slice at a time and no faster than the receiver takes it. What a limit follows is sent
+//! by [`super::send_newest`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
+use arrow_array::BooleanArray;
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampNanosecondType;
+use arrow_select::filter::filter_record_batch;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::{Capability, Operator};
 use weir_types::PackedRow;
 use weir_types::batch::pack_rows;
+use weir_types::clock::tick_unix_ns;
 use weir_types::plan::SlidingWindow;
 use weir_types::split::{Change, ExchangeId};
 use weir_types::value::DataType;
 
 use super::partial::{Changes, ONLY_PANE, PartialTable, Scratch};
 use super::runs::{Runs, Waiting};
-use super::top_panes::TopPanes;
 use super::{BatchStream, NodeBatch};
 use crate::api::EngineEvent;
 use crate::budget::{Fuel, Gauge, Purpose};
+use crate::operators::{Frame, rows_of};
 use crate::prepare::AggSpec;
 use crate::query::{Env, OpError};
 use crate::weigh;
 
 /// What stands behind a `Send`.
-trait Collect: 'static {
+pub(super) trait Collect: 'static {
     fn add(&mut self, tick_ms: u64, batch: &NodeBatch) -> Result<(), OpError>;
     /// The earliest tick that holds something.
     fn first(&self) -> Option<u64>;
-    /// Takes a slice of a closed tick's changes; the tick is done when it is no longer the first.
+    /// A tick that is not closed holds so much that some of it should go out.
+    fn is_overfull(&self, _tick_ms: u64, _bytes_max: usize) -> bool {
+        false
+    }
+    /// Takes a slice of a tick's changes; a closed tick is done when it is no longer the first.
     fn take(&mut self, tick_ms: u64, fuel: &mut Fuel) -> Vec<Change>;
     fn state_bytes(&self) -> usize;
     fn give_up(self) -> Box<dyn Send>;
 }
 
+/// What the first refresh has folded, which may be a history of millions of groups, goes out early above so much:
+/// the receiver adds up equal groups anyway. Later ones go out when they are closed: whoever keeps changes up to
+/// a tick must not be given those of the next one before.
+const PARTIAL_BYTES_MAX: u64 = 32 << 20;
+
+fn partial_bytes_max(env: &Env) -> usize {
+    let max = PARTIAL_BYTES_MAX.min(env.limits().query_state_bytes_max / 8);
+    usize::try_from(max).unwrap_or(usize::MAX)
+}
+
 /// A stream that carries nothing: it is there to be probed.
-type Silent<'s> = Stream<'s, u64, Vec<()>>;
+pub(super) type Silent<'s> = Stream<'s, u64, Vec<()>>;
 
 struct Sender<C> {
     capability: Capability<u64>,
@@ -48,6 +67,7 @@ struct Sender<C> {
     collect: C,
     state: Gauge,
     held: Gauge,
+    frame: Arc<Frame>,
 }
 
 /// Why a sender has stopped.
@@ -79,6 +99,14 @@ impl<C: Collect> Sender<C> {
             if !env.is_live() {
                 return Ok(Stopped::Idle);
             }
+            let bytes_max = partial_bytes_max(env);
+            let start_ms = env.query.start_tick_ms();
+            while self.collect.is_overfull(start_ms, bytes_max) && !env.turn_is_over() {
+                if env.query.holdings.is_full(env.limits()) {
+                    return Ok(Stopped::Blocked);
+                }
+                self.hand_out(env, start_ms);
+            }
         }
         let is_closed =
             |tick_ms: &u64| frontier_ms.is_none_or(|frontier_ms| *tick_ms < frontier_ms);
@@ -90,15 +118,21 @@ impl<C: Collect> Sender<C> {
                 return Ok(Stopped::TurnOver);
             }
             is_first = false;
-            let changes = self.collect.take(tick_ms, &mut Fuel::new(env.limits()));
-            self.state.set(self.collect.state_bytes());
-            if !changes.is_empty() {
-                let (query, exchange) = (env.query.id, self.exchange);
-                let unread = env.unread(weigh::changes(&changes));
-                env.emit(EngineEvent::Changes { query, exchange, tick_ms, changes, unread });
-            }
+            self.hand_out(env, tick_ms);
         }
         Ok(Stopped::Idle)
+    }
+
+    /// Hands out a slice of a tick.
+    fn hand_out(&mut self, env: &Env, tick_ms: u64) {
+        let changes = self.collect.take(tick_ms, &mut Fuel::new(env.limits()));
+        self.state.set(self.collect.state_bytes());
+        if !changes.is_empty() {
+            self.frame.gave(changes.len());
+            let (query, exchange) = (env.query.id, self.exchange);
+            let unread = env.unread(weigh::changes(&changes));
+            env.emit(EngineEvent::Changes { query, exchange, tick_ms, changes, unread });
+        }
     }
 
     /// The least tick of which something is still to be handed out, or to come.
@@ -112,7 +146,7 @@ impl<C: Collect> Sender<C> {
     }
 }
 
-fn send<'s>(
+pub(super) fn send<'s>(
     env: &Rc<Env>,
     stream: BatchStream<'s>,
     exchange: ExchangeId,
@@ -128,10 +162,16 @@ fn send<'s>(
             env.register(activator.clone());
             capability.downgrade(&env.query.start_tick_ms());
             let due_slot = env.due_slot();
-            let (state, held) = (env.gauge(Purpose::State), env.gauge(Purpose::Waiting));
-            let batches = VecDeque::new();
-            let sender = Sender { capability, exchange, batches, collect, state, held };
-            let mut sender = Some(sender);
+            let frame = env.frame("Send");
+            let mut sender = Some(Sender {
+                capability,
+                exchange,
+                batches: VecDeque::new(),
+                collect,
+                state: env.gauge_of(&frame, Purpose::State),
+                held: env.gauge_of(&frame, Purpose::Waiting),
+                frame: Arc::clone(&frame),
+            });
             move |(input, frontier), _output| {
                 if !env.is_live()
                     && let Some(sender) = sender.take()
@@ -145,9 +185,10 @@ fn send<'s>(
                 };
                 let frontier_ms = frontier.frontier().first().copied();
                 let mut stopped = Stopped::Idle;
-                env.guard("Send", || {
+                env.guard(&frame, || {
                     input.for_each(|stamp, data| {
                         let Some(&tick_ms) = stamp.least() else { return };
+                        frame.took(rows_of(data));
                         there.batches.extend(data.drain(..).map(|batch| (tick_ms, batch)));
                     });
                     stopped = there.run(&env, frontier_ms)?;
@@ -183,12 +224,14 @@ pub(super) fn partials<'s>(
     time: usize,
     sliding: Option<SlidingWindow>,
 ) -> Silent<'s> {
+    let had_to_ms = env.query.install.had_to_ms.get(exchange as usize).copied().unwrap_or(0);
     let collect = Partials {
         spec: spec.clone(),
         time,
         sliding,
+        had_to_ms,
         tables: BTreeMap::new(),
-        current: None,
+        outgoing: BTreeMap::new(),
         scratch: Scratch::default(),
     };
     send(env, stream, exchange, collect)
@@ -198,32 +241,59 @@ struct Partials {
     spec: AggSpec,
     time: usize,
     sliding: Option<SlidingWindow>,
+    /// [`crate::Install::had_to_ms`] of this exchange.
+    had_to_ms: u64,
     tables: BTreeMap<u64, PartialTable>,
-    /// The tick that is being handed out.
-    current: Option<(u64, Changes)>,
+    /// What is being handed out.
+    outgoing: BTreeMap<u64, Changes>,
     scratch: Scratch,
+}
+
+impl Partials {
+    /// What of a batch the receiver does not have from elsewhere; `None`: nothing.
+    fn new_rows(&self, batch: &NodeBatch) -> Result<Option<NodeBatch>, OpError> {
+        if self.had_to_ms == 0 || batch.admitted_ms > self.had_to_ms {
+            return Ok(Some(batch.clone()));
+        }
+        // What came before its time was told when that had come.
+        let had_to_ns = tick_unix_ns(self.had_to_ms);
+        let times = batch.rows.column(self.time).as_primitive::<TimestampNanosecondType>();
+        let keep: BooleanArray =
+            times.values().iter().map(|&time| Some(time > had_to_ns)).collect();
+        if !keep.has_true() {
+            return Ok(None);
+        }
+        Ok(Some(batch.with(filter_record_batch(&batch.rows, &keep)?)))
+    }
 }
 
 impl Collect for Partials {
     fn add(&mut self, tick_ms: u64, batch: &NodeBatch) -> Result<(), OpError> {
+        let Some(batch) = &self.new_rows(batch)? else { return Ok(()) };
         let table = self.tables.entry(tick_ms).or_insert_with(|| PartialTable::new(&self.spec));
         table.add(&self.spec, self.time, self.sliding, batch, &mut self.scratch);
         Ok(())
     }
     fn first(&self) -> Option<u64> {
-        let current = self.current.as_ref().map(|(tick_ms, _)| *tick_ms);
-        current.or_else(|| self.tables.first_key_value().map(|(&tick_ms, _)| tick_ms))
+        let outgoing = self.outgoing.first_key_value().map(|(&tick_ms, _)| tick_ms);
+        let collected = self.tables.first_key_value().map(|(&tick_ms, _)| tick_ms);
+        outgoing.into_iter().chain(collected).min()
+    }
+    fn is_overfull(&self, tick_ms: u64, bytes_max: usize) -> bool {
+        let is_large = |table: &PartialTable| table.state_bytes() > bytes_max;
+        self.outgoing.contains_key(&tick_ms) || self.tables.get(&tick_ms).is_some_and(is_large)
     }
     fn take(&mut self, tick_ms: u64, fuel: &mut Fuel) -> Vec<Change> {
-        if self.current.is_none() {
-            let table = self.tables.remove(&tick_ms);
-            self.current = table.map(|table| (tick_ms, table.into_changes()));
+        if !self.outgoing.contains_key(&tick_ms)
+            && let Some(table) = self.tables.remove(&tick_ms)
+        {
+            self.outgoing.insert(tick_ms, table.into_changes());
         }
-        let Some((_, left)) = &mut self.current else { return Vec::new() };
+        let Some(left) = self.outgoing.get_mut(&tick_ms) else { return Vec::new() };
         let mut changes = Vec::new();
         while !fuel.is_empty() {
             let Some(change) = left.next() else {
-                self.current = None;
+                self.outgoing.remove(&tick_ms);
                 return changes;
             };
             fuel.burn(weigh::item(&change));
@@ -232,11 +302,11 @@ impl Collect for Partials {
         changes
     }
     fn state_bytes(&self) -> usize {
-        let current = self.current.as_ref().map_or(0, |(_, changes)| changes.state_bytes());
-        current + self.tables.values().map(PartialTable::state_bytes).sum::<usize>()
+        self.outgoing.values().map(Changes::state_bytes).sum::<usize>()
+            + self.tables.values().map(PartialTable::state_bytes).sum::<usize>()
     }
     fn give_up(self) -> Box<dyn Send> {
-        Box::new((self.tables, self.current.map(|(_, changes)| changes)))
+        Box::new((self.tables, self.outgoing))
     }
 }
 
@@ -245,7 +315,12 @@ pub(super) struct RowPacker {
     pub(super) types: Vec<DataType>,
     pub(super) time: usize,
     pub(super) sliding: Option<SlidingWindow>,
-    pub(super) rows_max: Option<u64>,
+}
+
+impl RowPacker {
+    pub(super) fn pane_of(&self, time_unix_ns: i64) -> i64 {
+        self.sliding.map_or(ONLY_PANE, |sliding| sliding.pane_of(time_unix_ns))
+    }
 }
 
 pub(super) fn rows<'s>(
@@ -254,85 +329,43 @@ pub(super) fn rows<'s>(
     exchange: ExchangeId,
     packer: RowPacker,
 ) -> Silent<'s> {
-    let top = packer.rows_max.map(|rows_max| TopPanes::new(rows_max, packer.sliding));
-    let rows = Rows { packer, top, ticks: BTreeMap::new(), current: None };
-    send(env, stream, exchange, rows)
+    send(env, stream, exchange, Rows { packer, ticks: BTreeMap::new(), current: None })
 }
 
 /// A row with its pane and event time.
-type Placed = (i64, (i64, PackedRow));
-
-/// Changes of rows in their panes.
-type PaneRuns = Runs<(i64, PackedRow)>;
+pub(super) type Placed = (i64, (i64, PackedRow));
 
 struct Rows {
     packer: RowPacker,
-    top: Option<TopPanes>,
     /// Per refresh, consolidated.
     ticks: BTreeMap<u64, Runs<Placed>>,
     /// The tick that is being handed out.
-    current: Option<Outgoing>,
-}
-
-struct Outgoing {
-    tick_ms: u64,
-    input: Runs<Placed>,
-    /// With a `TopPanes`: what it made of the input, which is then through.
-    changes: Option<PaneRuns>,
-    is_sealed: bool,
+    current: Option<(u64, Runs<Placed>)>,
 }
 
 impl Collect for Rows {
     fn add(&mut self, tick_ms: u64, batch: &NodeBatch) -> Result<(), OpError> {
         let packed = pack_rows(&batch.rows, &self.packer.types);
         let times = batch.rows.column(self.packer.time).as_primitive::<TimestampNanosecondType>();
-        let sliding = self.packer.sliding;
-        let pane_of = |time| sliding.map_or(ONLY_PANE, |sliding| sliding.pane_of(time));
         let rows = self.ticks.entry(tick_ms).or_default();
         for (row, &time) in packed.into_iter().zip(times.values()) {
-            rows.push(((pane_of(time), (time, row)), 1));
+            rows.push(((self.packer.pane_of(time), (time, row)), 1));
         }
         Ok(())
     }
     fn first(&self) -> Option<u64> {
-        let current = self.current.as_ref().map(|current| current.tick_ms);
+        let current = self.current.as_ref().map(|(tick_ms, _)| *tick_ms);
         current.or_else(|| self.ticks.first_key_value().map(|(&tick_ms, _)| tick_ms))
     }
     fn take(&mut self, tick_ms: u64, fuel: &mut Fuel) -> Vec<Change> {
-        if self.current.is_none() {
-            let mut input = self.ticks.remove(&tick_ms).unwrap_or_default();
-            input.seal();
-            if let Some(top) = &mut self.top {
-                top.begin(tick_ms);
-            }
-            let changes = self.top.as_ref().map(|_| PaneRuns::default());
-            self.current = Some(Outgoing { tick_ms, input, changes, is_sealed: false });
-        }
-        let Some(current) = &mut self.current else { return Vec::new() };
-        if let (Some(top), Some(changes)) = (&mut self.top, &mut current.changes) {
-            while !fuel.is_empty()
-                && let Some(((pane, (time, row)), copies)) = current.input.pop()
-            {
-                fuel.burn(row.0.len());
-                top.add((pane, time, row), copies, |pane, row, diff| {
-                    changes.push(((pane, row), diff));
-                });
-            }
-            if fuel.is_empty() {
-                return Vec::new();
-            }
-            if !current.is_sealed {
-                changes.seal();
-                current.is_sealed = true;
-            }
-        }
+        let (_, rows) = self.current.get_or_insert_with(|| {
+            let mut rows = self.ticks.remove(&tick_ms).unwrap_or_default();
+            rows.seal();
+            (tick_ms, rows)
+        });
         let mut out = Vec::new();
         while !fuel.is_empty() {
-            let next = match &mut current.changes {
-                Some(changes) => changes.pop(),
-                None => current.input.pop().map(|((pane, (_, row)), diff)| ((pane, row), diff)),
-            };
-            let Some(((pane, row), diff)) = next else {
+            let Some(((pane, (_, row)), diff)) = rows.pop() else {
                 self.current = None;
                 return out;
             };
@@ -343,15 +376,10 @@ impl Collect for Rows {
         out
     }
     fn state_bytes(&self) -> usize {
-        let current = self.current.as_ref().map_or(0, |current| {
-            current.input.bytes() + current.changes.as_ref().map_or(0, Waiting::bytes)
-        });
-        current
-            + self.ticks.values().map(Waiting::bytes).sum::<usize>()
-            + self.top.as_ref().map_or(0, TopPanes::state_bytes)
+        let current = self.current.as_ref().map_or(0, |(_, rows)| rows.bytes());
+        current + self.ticks.values().map(Waiting::bytes).sum::<usize>()
     }
     fn give_up(self) -> Box<dyn Send> {
-        let current = self.current.map(|current| (current.input, current.changes));
-        Box::new((self.ticks, current, self.top))
+        Box::new((self.ticks, self.current))
     }
 }

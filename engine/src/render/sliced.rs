@@ -10,6 +10,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::{Capability, Operator};
 
 use crate::budget::Purpose;
+use crate::operators::{RowCount, rows_of};
 use crate::query::{Env, OpError};
 
 /// What came in one message and is not done yet.
@@ -29,8 +30,8 @@ pub(super) fn sliced<'s, I, O>(
     mut logic: impl FnMut(u64, &mut VecDeque<I>, &mut Vec<O>) -> Result<(), OpError> + 'static,
 ) -> Stream<'s, u64, Vec<O>>
 where
-    I: Clone + 'static,
-    O: Clone + 'static,
+    I: Clone + RowCount + 'static,
+    O: Clone + RowCount + 'static,
 {
     let scope = stream.scope();
     let env = Rc::clone(env);
@@ -41,7 +42,8 @@ where
             drop(capability);
             let activator = scope.activator_for(info.address);
             env.register(activator.clone());
-            let mut held = env.gauge(Purpose::Waiting);
+            let frame = env.frame(name);
+            let mut held = env.gauge_of(&frame, Purpose::Waiting);
             let mut messages: VecDeque<Message<I>> = VecDeque::new();
             move |input, output| {
                 if !env.is_live() {
@@ -51,9 +53,10 @@ where
                     return;
                 }
                 let mut is_over = false;
-                env.guard(name, || {
+                env.guard(&frame, || {
                     input.for_each(|stamp, data| {
                         let Some(at) = stamp.retain_least(0) else { return };
+                        frame.took(rows_of(data));
                         let items: VecDeque<I> = std::mem::take(data).into();
                         let bytes = items.iter().map(&weigh).sum();
                         messages.push_back(Message { at, items, bytes });
@@ -72,6 +75,7 @@ where
                         let mut done = Vec::new();
                         logic(*message.at.time(), &mut message.items, &mut done)?;
                         if !done.is_empty() {
+                            frame.gave(rows_of(&done));
                             output.session(&message.at).give_container(&mut done);
                         }
                     }

@@ -17,7 +17,8 @@ use weir_types::split::Change;
 use super::RowStream;
 use super::publish::Told;
 use crate::budget::{Gauge, Purpose};
-use crate::query::{Env, OpError};
+use crate::operators::{Frame, RowCount, rows_of};
+use crate::query::{Env, OpError, QueryShared};
 use crate::weigh;
 
 /// Something that arrived, and how it is counted while it waits.
@@ -37,6 +38,7 @@ struct Queue<I> {
 
 pub(super) struct SourceHandle<I> {
     env: Rc<Env>,
+    frame: Arc<Frame>,
     queue: Rc<RefCell<Queue<I>>>,
     activator: Activator,
 }
@@ -51,7 +53,7 @@ impl<I> SourceHandle<I> {
         self.count_as(Purpose::Arrived, bytes)
     }
     fn count_as(&self, purpose: Purpose, bytes: usize) -> Arc<Gauge> {
-        let mut gauge = self.env.gauge(purpose);
+        let mut gauge = self.env.gauge_of(&self.frame, purpose);
         gauge.set(bytes);
         Arc::new(gauge)
     }
@@ -71,8 +73,26 @@ impl<I> SourceHandle<I> {
     }
 }
 
-/// Takes containers with the tick they belong to.
-pub(super) type Sink<'a, O> = &'a mut dyn FnMut(u64, &mut Vec<O>);
+/// Takes what a source makes of its items.
+pub(super) struct Sink<'a, O> {
+    give: &'a mut dyn FnMut(u64, &mut Vec<O>),
+    query: &'a QueryShared,
+    frame: &'a Frame,
+}
+
+impl<O: RowCount> Sink<'_, O> {
+    /// So many rows are looked at.
+    pub(super) fn took(&self, rows: usize) {
+        self.query.rows_in.fetch_add(rows as u64, Ordering::Relaxed);
+        self.frame.took(rows);
+    }
+
+    /// Takes a container with the tick it belongs to.
+    pub(super) fn give(&mut self, tick_ms: u64, rows: &mut Vec<O>) {
+        self.frame.gave(rows_of(rows));
+        (self.give)(tick_ms, rows);
+    }
+}
 
 /// What a source did with an item.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -99,12 +119,14 @@ pub(super) fn source<'s, I, O, L>(
 ) -> (Stream<'s, u64, Vec<O>>, SourceHandle<I>)
 where
     I: 'static,
-    O: Clone + 'static,
-    L: FnMut(u64, &mut I, Sink<'_, O>) -> Result<Took, OpError> + 'static,
+    O: Clone + RowCount + 'static,
+    L: FnMut(u64, &mut I, &mut Sink<'_, O>) -> Result<Took, OpError> + 'static,
 {
     let start_tick_ms = env.query.start_tick_ms();
     let queue =
         Rc::new(RefCell::new(Queue { items: VecDeque::new(), open_tick_ms: start_tick_ms }));
+    let frame = env.frame(name);
+    let frame_there = Arc::clone(&frame);
     let mut activator = None;
     let env_there = Rc::clone(env);
     let queue_there = Rc::clone(&queue);
@@ -121,7 +143,7 @@ where
             move |output| {
                 if let Some(capability) = capability.as_mut().filter(|_| env.is_live()) {
                     let mut is_over = false;
-                    env.guard(name, || {
+                    env.guard(&frame_there, || {
                         let mut is_first = true;
                         loop {
                             let Some(mut arrival) = queue_there.borrow_mut().items.pop_front()
@@ -133,10 +155,13 @@ where
                             let took = if is_over {
                                 Took::Nothing
                             } else {
-                                logic(arrival.tick_ms, &mut arrival.item, &mut |tick, rows| {
+                                let mut give = |tick: u64, rows: &mut Vec<O>| {
                                     let at = capability.delayed(&tick);
                                     output.session(&at).give_container(rows);
-                                })?
+                                };
+                                let (query, frame) = (&*env.query, &*frame_there);
+                                let mut sink = Sink { give: &mut give, query, frame };
+                                logic(arrival.tick_ms, &mut arrival.item, &mut sink)?
                             };
                             is_over |= took == Took::Nothing;
                             if took != Took::All {
@@ -163,7 +188,7 @@ where
         },
     );
     let activator = activator.expect("timely calls an operator's constructor at once");
-    (stream, SourceHandle { env: Rc::clone(env), queue, activator })
+    (stream, SourceHandle { env: Rc::clone(env), frame, queue, activator })
 }
 
 /// Changes of an exchange, as they came.
@@ -171,18 +196,28 @@ pub(super) fn changes<'s>(
     scope: Scope<'s, u64>,
     env: &Rc<Env>,
 ) -> (Stream<'s, u64, Vec<Change>>, SourceHandle<VecDeque<Change>>) {
-    let query = Arc::clone(&env.query);
     let rows_max = env.limits().slice_rows_max.max(1);
     source(scope, env, "Receive", move |tick_ms, changes: &mut VecDeque<Change>, sink| {
         let count = changes.len().min(rows_max);
-        query.rows_in.fetch_add(count as u64, Ordering::Relaxed);
+        sink.took(count);
         let mut slice: Vec<Change> = if count == changes.len() {
             std::mem::take(changes).into()
         } else {
             changes.drain(..count).collect()
         };
-        sink(tick_ms, &mut slice);
+        sink.give(tick_ms, &mut slice);
         Ok(Took::all(changes.is_empty()))
+    })
+}
+
+/// Changes that another operator of the same worker has made of what it was given.
+pub(super) fn spilled<'s>(
+    scope: Scope<'s, u64>,
+    env: &Rc<Env>,
+) -> (Stream<'s, u64, Vec<Change>>, SourceHandle<Vec<Change>>) {
+    source(scope, env, "Spill", move |tick_ms, changes: &mut Vec<Change>, sink| {
+        sink.give(tick_ms, changes);
+        Ok(Took::All)
     })
 }
 
@@ -193,11 +228,10 @@ pub(super) fn import<'s>(
     scope: Scope<'s, u64>,
     env: &Rc<Env>,
 ) -> (RowStream<'s>, SourceHandle<Import>) {
-    let query = Arc::clone(&env.query);
     let rows_max = env.limits().slice_rows_max.max(1);
     source(scope, env, "Import", move |tick_ms, (told, from): &mut Import, sink| {
         let until = told.len().min(from.saturating_add(rows_max));
-        query.rows_in.fetch_add((until - *from) as u64, Ordering::Relaxed);
+        sink.took(until - *from);
         let whole = *from == 0 && until == told.len();
         // The last of the readers need not copy.
         let mut rows = match Rc::get_mut(told).filter(|_| whole) {
@@ -205,7 +239,7 @@ pub(super) fn import<'s>(
             None => told[*from..until].to_vec(),
         };
         rows.iter_mut().for_each(|(_, at_ms, _)| *at_ms = tick_ms);
-        sink(tick_ms, &mut rows);
+        sink.give(tick_ms, &mut rows);
         *from = until;
         Ok(Took::all(until >= told.len()))
     })
@@ -230,7 +264,7 @@ pub(super) fn table_function<'s>(
         let come = rows.iter().map(|row| (row.clone(), tick_ms, 1));
         let mut container: Vec<_> = gone.chain(come).collect();
         differential_dataflow::consolidation::consolidate_updates(&mut container);
-        sink(tick_ms, &mut container);
+        sink.give(tick_ms, &mut container);
         current = Arc::clone(rows);
         gauge.set(bytes(&current));
         Ok(Took::All)

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
@@ -19,6 +20,7 @@ use weir_types::split::Change;
 use super::RowStream;
 use super::runs::Waiting;
 use crate::budget::{Fuel, Gauge, Purpose};
+use crate::operators::Frame;
 use crate::query::{DueSlot, Env, OpError};
 use crate::weigh::Weigh;
 
@@ -47,6 +49,8 @@ impl Timed for Change {
 pub(super) struct Emit {
     tick_ms: u64,
     rows: Vec<(PackedRow, u64, i64)>,
+    /// Rows that went another way.
+    elsewhere_count: usize,
 }
 
 impl Emit {
@@ -54,7 +58,12 @@ impl Emit {
         self.rows.push((row, self.tick_ms, diff));
     }
     pub(super) fn take(&mut self) -> Vec<(PackedRow, u64, i64)> {
+        self.elsewhere_count += self.rows.len();
         std::mem::take(&mut self.rows)
+    }
+    /// So many rows were handed out in another way.
+    pub(super) fn handed_out(&mut self, rows: usize) {
+        self.elsewhere_count += rows;
     }
 }
 
@@ -114,6 +123,7 @@ struct Ticks<L: TickLogic> {
     current: Option<(u64, L::Waiting)>,
     state: Gauge,
     held: Gauge,
+    frame: Arc<Frame>,
 }
 
 /// Why an operator has stopped.
@@ -126,6 +136,17 @@ enum Stopped {
 }
 
 impl<L: TickLogic> Ticks<L> {
+    fn new(logic: L, env: &Env, frame: &Arc<Frame>) -> Ticks<L> {
+        Ticks {
+            logic,
+            waiting: BTreeMap::new(),
+            current: None,
+            state: env.gauge_of(frame, Purpose::State),
+            held: env.gauge_of(frame, Purpose::Waiting),
+            frame: Arc::clone(frame),
+        }
+    }
+
     /// The next tick, from `least_ms` on and before `frontier` (`None`: all input is here), to run at.
     fn next(&self, least_ms: u64, frontier: Option<u64>) -> Option<u64> {
         let with_input = self.waiting.first_key_value().map(|(&tick_ms, _)| tick_ms);
@@ -179,8 +200,9 @@ impl<L: TickLogic> Ticks<L> {
             is_first = false;
             let Some((tick_ms, input)) = &mut self.current else { return Ok(Stopped::Idle) };
             let tick_ms = *tick_ms;
-            let mut emit = Emit { tick_ms, rows: Vec::new() };
+            let mut emit = Emit { tick_ms, rows: Vec::new(), elsewhere_count: 0 };
             let progress = self.logic.work(tick_ms, input, &mut emit, &mut fuel)?;
+            self.frame.gave(emit.rows.len() + emit.elsewhere_count);
             if !emit.rows.is_empty() {
                 give(tick_ms, &mut emit.rows);
             }
@@ -249,8 +271,8 @@ where
             env.register(activator.clone());
             capability.downgrade(&env.query.start_tick_ms());
             let due_slot = env.due_slot();
-            let (state, held) = (env.gauge(Purpose::State), env.gauge(Purpose::Waiting));
-            let ticks = Ticks { logic, waiting: BTreeMap::new(), current: None, state, held };
+            let frame = env.frame(name);
+            let ticks = Ticks::new(logic, &env, &frame);
             let mut parts = Some(Parts { capability, ticks });
             move |(input, frontier), output| {
                 if !env.is_live()
@@ -265,11 +287,12 @@ where
                 };
                 let frontier_ms = frontier.frontier().first().copied();
                 let mut stopped = Stopped::Idle;
-                env.guard(name, || {
+                env.guard(&frame, || {
                     let mut has_come = false;
                     input.for_each(|stamp, data| {
                         let Some(&least_ms) = stamp.least() else { return };
                         has_come = true;
+                        frame.took(data.len());
                         for item in data.drain(..) {
                             let (tick_ms, item) = item.split(least_ms);
                             ticks.waiting.entry(tick_ms).or_default().push(item);

@@ -31,6 +31,12 @@ impl Window {
         self.sliding.map(|sliding| sliding.first_pane_at(tick_unix_ns(tick_ms)))
     }
 
+    /// The least event time that is inside at a tick.
+    pub(super) fn first_unix_ns(&self, tick_ms: u64) -> i64 {
+        let start = self.sliding.map(|sliding| sliding.start_at(tick_unix_ns(tick_ms)));
+        start.map_or(i64::MIN, |start| start.saturating_add(1))
+    }
+
     /// True for what came when its pane had left; counted.
     pub(super) fn is_late(&self, first: Option<i64>, pane: i64, rows: i64) -> bool {
         let is_late = first.is_some_and(|first| pane < first);

@@ -6,6 +6,7 @@ use weir_engine::{EngineConfig, EngineEvent, Install, Limits, Part, TEST_PANIC_L
 use weir_types::split::{NodePlan, Shape};
 use weir_types::{DataType, Expr, Value};
 
+use crate::attacks::pump;
 use crate::harness::{
     Plan, Rig, agg, aggregated, call, column, config, install_of, int, raw_rows, sliding,
 };
@@ -143,14 +144,29 @@ fn refuses_what_it_cannot_run() {
 fn the_state_budget_holds() {
     let limits = Limits { query_state_bytes_max: 400_000, ..Limits::default() };
     let mut rig = Rig::new(EngineConfig { limits, ..config(1) }, 1000);
-    let (node, cluster) = aggregated(sliding(10), &[2], &[agg("count", 2, Some(0))]);
+    let (node, mut cluster, rows) = raw_rows(sliding(100), None);
+    cluster.output(rows, "out");
     rig.install(1, node, cluster, 20_000);
-    let rows: Vec<_> = (0..5_000).map(|v| (19_000, "a", v)).collect();
-    rig.push(&rows);
-    rig.engine.close_tick(20_000);
-    let event = wait_for(&rig, |event| matches!(event, EngineEvent::Failed { .. }));
-    let EngineEvent::Failed { query, message } = event else { unreachable!() };
-    assert_eq!(query, 1_000_001);
+    let mut failed = None;
+    for tick in 0..200 {
+        let rows: Vec<_> = (0..200).map(|v| (19_000 + tick * 1000, "a", tick * 200 + v)).collect();
+        rig.push(&rows);
+        let at_ms = u64::try_from(20_000 + tick * 1000).unwrap();
+        rig.engine.close_tick(at_ms);
+        pump(&rig, |event| match event {
+            EngineEvent::Frontier { tick_ms, .. } => *tick_ms >= at_ms,
+            EngineEvent::Failed { query, message } => {
+                failed = Some((*query, message.clone()));
+                true
+            }
+            _ => false,
+        });
+        if failed.is_some() {
+            break;
+        }
+    }
+    let (query, message) = failed.expect("rows of a hundred seconds are too many");
+    assert_eq!(query, 1);
     assert!(message.starts_with("state_budget: "), "{message}");
     assert_eq!(weir_engine::failure_code(&message), "state_budget");
 }

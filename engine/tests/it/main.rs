@@ -4,6 +4,7 @@
 mod attacks;
 mod faults;
 mod feeds;
+mod figures;
 mod harness;
 mod processes;
 mod relational;

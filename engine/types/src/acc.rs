@@ -8,14 +8,14 @@
 //! Which function uses which accumulator, how a row is added and how the result is read is
 //! `weir-functions`; this module is arithmetic only.
 
+mod bag;
 mod float_sum;
 mod sketch;
 mod sketch_builder;
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
+pub use bag::Bag;
 pub use float_sum::FloatSum;
 pub use sketch::{Sketch, bucket_midpoint, bucket_of_f64, bucket_of_i64};
 pub use sketch_builder::SketchBuilder;
@@ -48,7 +48,7 @@ pub enum Acc {
     /// The value of the row with the smallest (`time_`, value); time 0 where rows have none.
     Any(Option<(i64, Value)>),
     /// Packed argument tuples (`time_` first where the call has one) → count.
-    Bag(BTreeMap<Vec<u8>, i64>),
+    Bag(Bag),
 }
 
 impl Acc {
@@ -90,8 +90,8 @@ impl Acc {
             (Acc::Max(a), Acc::Max(b)) => keep(a, b, std::cmp::Ordering::Greater),
             (Acc::Any(a), Acc::Any(b)) => keep(a, b, std::cmp::Ordering::Less),
             (Acc::Bag(a), Acc::Bag(b)) => {
-                for (tuple, count) in b {
-                    add_to_bag(a, tuple, sign * count);
+                for (tuple, count) in b.tuples() {
+                    a.add(tuple, sign * count);
                 }
             }
             (a, b) => debug_assert!(false, "cannot combine {a:?} with {b:?}"),
@@ -103,7 +103,7 @@ impl Acc {
     #[must_use]
     pub fn walk_bytes(&self) -> usize {
         match self {
-            Acc::Bag(bag) => bag.len() * TUPLE_WALK_BYTES,
+            Acc::Bag(bag) => bag.tuples().len() * TUPLE_WALK_BYTES,
             _ => 0,
         }
     }
@@ -118,25 +118,9 @@ impl Acc {
                 Acc::Min(Some(Value::String(s)))
                 | Acc::Max(Some(Value::String(s)))
                 | Acc::Any(Some((_, Value::String(s)))) => s.capacity(),
-                Acc::Bag(bag) => bag.keys().map(|tuple| tuple.len() + 48).sum(),
+                Acc::Bag(bag) => bag.heap_bytes(),
                 _ => 0,
             }
-    }
-}
-
-/// Adds `count` copies of a tuple; entries that reach zero go.
-pub fn add_to_bag(bag: &mut BTreeMap<Vec<u8>, i64>, tuple: &[u8], count: i64) {
-    match bag.get_mut(tuple) {
-        Some(have) => {
-            *have += count;
-            if *have == 0 {
-                bag.remove(tuple);
-            }
-        }
-        None if count != 0 => {
-            bag.insert(tuple.to_vec(), count);
-        }
-        None => {}
     }
 }
 

@@ -20,7 +20,9 @@ use arrow_array::builder::{
 };
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampNanosecondType};
-use arrow_array::{Array, ArrayRef, BinaryArray, DictionaryArray, Int32Array};
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Int32Array,
+};
 use arrow_schema::{DataType as ArrowType, Field, Schema, TimeUnit};
 use hashbrown::HashMap;
 
@@ -112,34 +114,70 @@ pub fn u128_at(array: &ArrayRef, row: usize) -> Option<u128> {
     Some(u128::from_be_bytes(bytes.try_into().ok()?))
 }
 
+/// A column, looked at once for all of its rows.
+enum Packer<'a> {
+    Boolean(&'a BooleanArray),
+    Int64(&'a [i64]),
+    Float64(&'a [f64]),
+    String(StrColumn<'a>),
+    Uint128(&'a FixedSizeBinaryArray),
+}
+
+impl<'a> Packer<'a> {
+    /// # Panics
+    /// If the array is not of the type: a bug in the caller, never caused by data.
+    fn new(array: &'a ArrayRef, data_type: DataType) -> Packer<'a> {
+        match data_type {
+            DataType::Boolean => Packer::Boolean(array.as_boolean()),
+            DataType::Int64 => Packer::Int64(array.as_primitive::<Int64Type>().values()),
+            DataType::Float64 => Packer::Float64(array.as_primitive::<Float64Type>().values()),
+            DataType::String => {
+                Packer::String(StrColumn::of(array).expect("a STRING column is one of two arrays"))
+            }
+            DataType::Time64Ns => {
+                Packer::Int64(array.as_primitive::<TimestampNanosecondType>().values())
+            }
+            DataType::Uint128 => Packer::Uint128(array.as_fixed_size_binary()),
+        }
+    }
+
+    /// Bytes of the packed form at `row`, unless something has to be escaped.
+    fn len(&self, row: usize) -> usize {
+        match self {
+            Packer::Boolean(_) => 1,
+            Packer::Int64(_) | Packer::Float64(_) => 8,
+            Packer::String(column) => column.value(row).len() + 2,
+            Packer::Uint128(_) => 16,
+        }
+    }
+
+    fn push(&self, out: &mut Vec<u8>, row: usize) {
+        match self {
+            Packer::Boolean(array) => row::push_bool(out, array.value(row)),
+            Packer::Int64(values) => row::push_i64(out, values[row]),
+            Packer::Float64(values) => row::push_f64(out, values[row]),
+            Packer::String(column) => row::push_str(out, column.value(row)),
+            Packer::Uint128(array) => out.extend_from_slice(array.value(row)),
+        }
+    }
+}
+
 /// Appends the packed form of column `array` at `row`.
 pub fn push_packed(out: &mut Vec<u8>, array: &ArrayRef, data_type: DataType, row: usize) {
-    match data_type {
-        DataType::Boolean => row::push_bool(out, array.as_boolean().value(row)),
-        DataType::Int64 => row::push_i64(out, array.as_primitive::<Int64Type>().value(row)),
-        DataType::Float64 => row::push_f64(out, array.as_primitive::<Float64Type>().value(row)),
-        DataType::String => {
-            row::push_str(out, StrColumn::of(array).map_or(&[][..], |column| column.value(row)));
-        }
-        DataType::Time64Ns => {
-            row::push_i64(out, array.as_primitive::<TimestampNanosecondType>().value(row));
-        }
-        DataType::Uint128 => out.extend_from_slice(array.as_fixed_size_binary().value(row)),
-    }
+    Packer::new(array, data_type).push(out, row);
 }
 
 /// The rows of a batch in packed form. `types` are the batch's column types in order.
 #[must_use]
 pub fn pack_rows(batch: &RecordBatch, types: &[DataType]) -> Vec<PackedRow> {
-    (0..batch.num_rows())
-        .map(|row| {
-            let mut bytes = Vec::with_capacity(types.len() * 12);
-            for (array, &data_type) in batch.columns().iter().zip(types) {
-                push_packed(&mut bytes, array, data_type, row);
-            }
-            PackedRow(bytes)
-        })
-        .collect()
+    let columns = batch.columns().iter().zip(types);
+    let columns: Vec<Packer<'_>> = columns.map(|(array, &ty)| Packer::new(array, ty)).collect();
+    let pack = |row| {
+        let mut bytes = Vec::with_capacity(columns.iter().map(|column| column.len(row)).sum());
+        columns.iter().for_each(|column| column.push(&mut bytes, row));
+        PackedRow(bytes)
+    };
+    (0..batch.num_rows()).map(pack).collect()
 }
 
 /// A batch of packed rows. `None` if a row does not fit the relation.
@@ -153,7 +191,12 @@ pub fn unpack_rows<'a>(
     for row in rows {
         let mut reader = row::RowReader::new(&row.0);
         for (idx, &data_type) in types.iter().enumerate() {
-            builder.value(idx, &reader.next(data_type)?);
+            let raw = reader.next_raw(data_type)?;
+            if data_type == DataType::String {
+                builder.string(idx, &row::read_str(raw));
+            } else {
+                builder.value(idx, &row::decode(data_type, raw)?);
+            }
         }
         builder.end_row();
     }

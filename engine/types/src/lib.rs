@@ -12,6 +12,7 @@ pub mod canonical;
 pub mod clock;
 pub mod diagnostic;
 pub mod expr;
+pub mod figures;
 pub mod json;
 pub mod ledger;
 pub mod live;
@@ -28,6 +29,7 @@ pub mod testing;
 pub mod text;
 pub mod upid;
 pub mod value;
+mod wire;
 
 pub use batch::{BatchBuilder, RecordBatch};
 pub use clock::{Clock, ManualClock, SteadyClock, WallClock};

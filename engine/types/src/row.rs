@@ -6,13 +6,15 @@
 //! STRING its bytes with 0x00 escaped as 0x00 0xFF, ended by 0x00 0x00. The types are not stored:
 //! decoding needs the relation. It does *not* compress or share.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::value::{DataType, Value};
 
 /// A row in packed form. Comparing two rows of one relation compares them column by column.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct PackedRow(pub Vec<u8>);
+pub struct PackedRow(#[serde(with = "crate::wire::bytes")] pub Vec<u8>);
 
 impl PackedRow {
     #[must_use]
@@ -30,6 +32,16 @@ impl PackedRow {
         let mut reader = RowReader::new(&self.0);
         let values = types.iter().map(|&ty| reader.next(ty)).collect::<Option<Vec<_>>>()?;
         reader.is_done().then_some(values)
+    }
+
+    /// An INT64 or TIME64NS column of a row of these types.
+    #[must_use]
+    pub fn i64_at(&self, types: &[DataType], idx: usize) -> Option<i64> {
+        let mut reader = RowReader::new(&self.0);
+        let (&wanted, before) = types.get(..=idx)?.split_last()?;
+        before.iter().try_for_each(|&ty| reader.next_raw(ty).map(drop))?;
+        let is_i64 = matches!(wanted, DataType::Int64 | DataType::Time64Ns);
+        is_i64.then(|| read_i64(reader.next_raw(wanted)?)).flatten()
     }
 }
 
@@ -57,7 +69,7 @@ pub fn push_u128(bytes: &mut Vec<u8>, value: u128) {
     bytes.extend_from_slice(&value.to_be_bytes());
 }
 pub fn push_str(bytes: &mut Vec<u8>, value: &[u8]) {
-    if value.contains(&0) {
+    if memchr::memchr(0, value).is_some() {
         for &byte in value {
             bytes.push(byte);
             if byte == 0 {
@@ -100,16 +112,21 @@ impl<'a> RowReader<'a> {
         Some(head)
     }
     pub fn next(&mut self, ty: DataType) -> Option<Value> {
-        let raw = self.next_raw(ty)?;
-        Some(match ty {
-            DataType::Boolean => Value::Boolean(raw[0] != 0),
-            DataType::Int64 => Value::Int64(read_i64(raw)?),
-            DataType::Time64Ns => Value::Time64Ns(read_i64(raw)?),
-            DataType::Float64 => Value::Float64(read_f64(raw)?),
-            DataType::Uint128 => Value::Uint128(u128::from_be_bytes(raw.try_into().ok()?)),
-            DataType::String => Value::String(read_str(raw)),
-        })
+        decode(ty, self.next_raw(ty)?)
     }
+}
+
+/// The value of an encoded column, as [`RowReader::next_raw`] gives it.
+#[must_use]
+pub fn decode(ty: DataType, raw: &[u8]) -> Option<Value> {
+    Some(match ty {
+        DataType::Boolean => Value::Boolean(*raw.first()? != 0),
+        DataType::Int64 => Value::Int64(read_i64(raw)?),
+        DataType::Time64Ns => Value::Time64Ns(read_i64(raw)?),
+        DataType::Float64 => Value::Float64(read_f64(raw)?),
+        DataType::Uint128 => Value::Uint128(u128::from_be_bytes(raw.try_into().ok()?)),
+        DataType::String => Value::String(read_str(raw).into_owned()),
+    })
 }
 
 fn read_i64(raw: &[u8]) -> Option<i64> {
@@ -124,22 +141,27 @@ fn read_f64(raw: &[u8]) -> Option<f64> {
 fn string_len(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
-        at += bytes[at..].iter().position(|&byte| byte == 0)?;
+        at += memchr::memchr(0, bytes.get(at..)?)?;
         match bytes.get(at + 1)? {
             0 => return Some(at + 2),
             _ => at += 2,
         }
     }
 }
-fn read_str(raw: &[u8]) -> Vec<u8> {
-    let body = &raw[..raw.len() - 2];
+/// The bytes of an encoded string; copied only if something in it is escaped.
+#[must_use]
+pub fn read_str(raw: &[u8]) -> Cow<'_, [u8]> {
+    let body = &raw[..raw.len().saturating_sub(2)];
+    if memchr::memchr(0, body).is_none() {
+        return Cow::Borrowed(body);
+    }
     let mut out = Vec::with_capacity(body.len());
     let mut at = 0;
     while at < body.len() {
         out.push(body[at]);
         at += if body[at] == 0 { 2 } else { 1 };
     }
-    out
+    Cow::Owned(out)
 }
 
 #[cfg(test)]

@@ -18,15 +18,21 @@ use crate::schema::{Column, Relation};
 use crate::shared::Shared;
 use crate::value::{DataType, SemanticType};
 
+/// What stands in the STRING columns of the row that counts what has no group of its own.
+pub const OVERFLOW_KEY: &str = "__overflow__";
+
 /// Number of a source within what it was installed with: a query, or a feed and its node plan.
 pub type ExchangeId = u32;
 
 /// What an exchange carries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Shape {
-    /// Whole rows. With `rows_max`, only rows that are among the greatest n of their pane (by `time_`,
-    /// packed row) need to be sent: a `Limit` follows.
+    /// Whole rows. With `rows_max`, only those that can be among the newest n of the window need to be
+    /// sent and kept: a `Limit` follows.
     Rows { rows_max: Option<u64> },
+    /// The same where not every row reaches the limit, by what only the cluster part can tell. The last
+    /// column, a BOOLEAN, is true of rows that certainly do; the receiving end takes it off.
+    Candidates { rows_max: u64 },
     /// Per (group key, pane) partial accumulators of an aggregate over the rows.
     Partial { group: Vec<usize>, aggs: Vec<AggCall> },
 }
@@ -100,6 +106,9 @@ impl Source {
         let sent = self.sent().types();
         match &self.shape {
             Shape::Rows { .. } => sent,
+            Shape::Candidates { .. } => {
+                sent.split_last().map_or(&[][..], |(_, rest)| rest).to_vec()
+            }
             Shape::Partial { group, aggs } => {
                 let groups = group.iter().filter_map(|&idx| sent.get(idx).copied());
                 groups.chain(aggs.iter().map(|agg| agg.data_type)).collect()
@@ -176,6 +185,32 @@ impl NodePlan {
             NodeOp::Scan(scan) => Some(&scan.scan),
             NodeOp::Step { .. } => None,
         })
+    }
+
+    /// What it sends on an exchange, by itself: whatever else it sends, and whatever columns are called. `None` for
+    /// one that is not there, or not whole.
+    #[must_use]
+    pub fn source(&self, exchange: usize) -> Option<Source> {
+        let send = self.sends.get(exchange)?;
+        let (mut at, mut steps) = (send.from, Vec::new());
+        let scan = loop {
+            match self.ops.get(at)? {
+                NodeOp::Scan(scan) => break scan.clone(),
+                NodeOp::Step { below, step } => {
+                    steps.push(match &**step {
+                        Step::Filter(_) => step.clone(),
+                        Step::Map { exprs, .. } => {
+                            let labels = Labels::default();
+                            Shared::new(Step::Map { exprs: exprs.clone(), labels })
+                        }
+                    });
+                    // Below is before: this ends.
+                    at = Some(*below).filter(|below| *below < at)?;
+                }
+            }
+        };
+        steps.reverse();
+        Some(Source { scan, steps, time: send.time, shape: send.shape.clone() })
     }
 
     /// The tables that it scans, sorted, each once.

@@ -10,7 +10,9 @@ use weir_proto::{Epoch, FromNode, QueryId};
 use weir_types::split::NodePlan;
 
 use super::NodeCore;
-use super::backfill::{Replay, replay_from};
+use super::backfill::Replay;
+use super::kept::Waiting;
+use crate::store::Identity;
 
 /// A query as the node sees it. To its engine it has a number of its own, another one for each
 /// installation: so nothing that an engine says of a former one is taken for the present one's.
@@ -21,6 +23,16 @@ pub(super) struct Query {
     pub(super) tables: Vec<String>,
     /// Where the answer begins: what history covered when it was installed.
     pub(super) covers_from_unix_ns: i64,
+    /// The sources of it that are kept.
+    pub(super) kept: Vec<Identity>,
+    /// Until the store has said what it has.
+    pub(super) waiting: Option<Waiting>,
+    /// How many sources are being read from the store.
+    pub(super) loading: usize,
+    /// Something of the store was told.
+    pub(super) loaded_some: bool,
+    /// When it can begin.
+    pub(super) first_tick_ms: u64,
     /// What is still to be replayed; `None` once live.
     pub(super) replay: Option<Replay>,
     /// Of the next update or progress.
@@ -61,38 +73,54 @@ impl NodeCore {
         }
         let query = self.next_installation;
         self.next_installation += 1;
-        let tables = plan.scanned_tables();
-        let start_tick_ms = now_ms / refresh_ms * refresh_ms;
-        let mut cursors = Vec::new();
-        let mut covers_from_unix_ns = self.started_unix_ns;
-        if let Some(history) = &self.history {
-            for table in &tables {
-                let from_unix_ns = replay_from(&plan, table, now_ms);
-                cursors.push((table.clone(), history.cursor(table, from_unix_ns)));
-                covers_from_unix_ns = covers_from_unix_ns.max(self.covers_from(table));
-            }
-        }
-        let replay = Replay { cursors, extensions: 0 };
-        let is_live = replay.is_done();
-        let install = Install::new(query, Part::Node(Arc::new(plan)), refresh_ms, start_tick_ms);
-        self.engine.install(Install { is_live, ..install });
-        if !is_live {
-            self.engine.hold(query, true);
-        }
-        debug!(query, is_live, "query installed");
+        let plan = Arc::new(plan);
+        let keepable = self.keepable(&plan);
+        let waiting = self.wait_for_store(query, &keepable, &plan, (refresh_ms, now_ms));
+        let loading = waiting.as_ref().map_or(0, |waiting| waiting.unopened);
+        let at_once =
+            if waiting.is_none() { Some(Waiting::none(&plan, refresh_ms, now_ms)) } else { None };
         self.queries.insert(
             query,
             Query {
                 name,
                 epoch,
-                tables,
-                covers_from_unix_ns,
-                replay: (!is_live).then_some(replay),
+                tables: plan.scanned_tables(),
+                covers_from_unix_ns: self.started_unix_ns,
+                kept: keepable.iter().map(|(_, identity)| Arc::clone(identity)).collect(),
+                waiting,
+                loading,
+                loaded_some: false,
+                first_tick_ms: now_ms / refresh_ms * refresh_ms,
+                replay: None,
                 sequence: 0,
                 samples: VecDeque::new(),
                 cuts_told: Cuts::default(),
             },
         );
+        if let Some(waiting) = at_once {
+            self.begin(query, &waiting);
+        }
+        self.keep(&keepable, now_ms);
+    }
+
+    /// Runs what was ordered, now that it is known what is had of it.
+    pub(super) fn begin(&mut self, id: QueryId, waiting: &Waiting) {
+        let Waiting { plan, refresh_ms, now_ms, had_to_ms, .. } = waiting;
+        let now_ms = (*now_ms).max(self.last_tick_ms);
+        let replay = self.replay(plan, had_to_ms, now_ms);
+        let covers_from_unix_ns = self.covers(plan, had_to_ms, now_ms);
+        let Some(query) = self.queries.get_mut(&id) else { return };
+        query.covers_from_unix_ns = covers_from_unix_ns;
+        let is_live = replay.is_done() && query.loading == 0;
+        query.replay = (!is_live).then_some(replay);
+        let part = Part::Node(Arc::clone(plan));
+        let install = Install::new(id, part, *refresh_ms, query.first_tick_ms);
+        let had_to_ms = had_to_ms.clone();
+        self.engine.install(Install { is_live, had_to_ms, ..install });
+        if !is_live {
+            self.engine.hold(id, true);
+        }
+        debug!(id, is_live, "query installed");
     }
 
     /// Whoever reads a query that failed must hear of it, however full the bus was.
@@ -112,6 +140,7 @@ impl NodeCore {
     /// Ends queries that miss an event of the engine: what follows would be wrong.
     pub fn lost_events(&mut self, queries: impl IntoIterator<Item = QueryId>) {
         for id in queries {
+            self.keeping_failed(id, "the node could not keep up with its changes");
             self.fail(id, "the node could not keep up with the query's changes");
         }
     }

@@ -98,6 +98,7 @@ impl NodeThread {
             self.start_over();
         }
         self.core.leave();
+        self.core.close_store();
         info!("node stopped");
         self.part.stopped();
     }
@@ -322,6 +323,7 @@ impl NodeThread {
             ..SourceStatus::default()
         };
         let others = self.sources.iter().map(|(name, source)| source.status(name));
-        std::iter::once(own).chain(others).collect()
+        let store = self.core.keeper().map(|keeper| keeper.stats().status());
+        std::iter::once(own).chain(store).chain(others).collect()
     }
 }

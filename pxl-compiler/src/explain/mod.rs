@@ -3,6 +3,7 @@
 
 pub(crate) mod ast;
 pub(crate) mod ir;
+mod operators;
 pub(crate) mod text;
 
 use serde_json::{Value as Json, json};
@@ -11,6 +12,8 @@ use weir_types::{Diagnostic, Plan};
 use crate::compile::{CompileOptions, Script, compile_traced, on_large_stack};
 use crate::limits::EXPLAIN_BYTES_MAX;
 use crate::split::split_with_reasons;
+
+pub use operators::{OperatorTexts, SourceTexts, operator_texts};
 
 /// A stage of a compile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -91,15 +91,15 @@ fn aggregates(
     format!("by [{}]: {}", names(group, input), aggs.join(", "))
 }
 
-fn scan(scan: &Scan) -> String {
+pub(super) fn scan(scan: &Scan) -> String {
     format!("scan {} [{}] {}", scan.table, scan.columns.join(", "), window(&scan.window))
 }
 
-fn filter(predicate: &Expr, input: &Relation) -> String {
+pub(super) fn filter(predicate: &Expr, input: &Relation) -> String {
     format!("filter {}", expr(predicate, input))
 }
 
-fn map(exprs: &[Expr], input: &Relation, out: &Relation) -> String {
+pub(super) fn map(exprs: &[Expr], input: &Relation, out: &Relation) -> String {
     let exprs: Vec<String> = exprs
         .iter()
         .zip(&out.columns)
@@ -112,7 +112,7 @@ fn map(exprs: &[Expr], input: &Relation, out: &Relation) -> String {
 }
 
 /// One operator, with columns by name; `scan`: what the plan scans.
-fn op_kind<L>(
+pub(super) fn op_kind<L>(
     kind: &OpKind<L>,
     inputs: &[&Relation],
     out: &Relation,
@@ -245,10 +245,7 @@ pub(crate) fn cluster(split: &SplitPlan) -> String {
         }
         let inputs: Vec<&Relation> =
             op.inputs.iter().map(|&input| &plan.ops[input].relation).collect();
-        let receive = |exchange: &u32| {
-            let source = split.sources.get(*exchange as usize);
-            source.map_or_else(String::new, |source| received(*exchange, source, &op.relation))
-        };
+        let receive = |exchange: &u32| received_by(split, *exchange, &op.relation);
         line(&mut out, id, &op.inputs, &op_kind(&op.kind, &inputs, &op.relation, &receive));
     }
     for (at, output) in plan.outputs.iter().enumerate() {
@@ -257,15 +254,24 @@ pub(crate) fn cluster(split: &SplitPlan) -> String {
     out
 }
 
+/// The receiving end of a source.
+pub(super) fn received_by(split: &SplitPlan, exchange: u32, out: &Relation) -> String {
+    let source = split.sources.get(exchange as usize);
+    source.map_or_else(String::new, |source| received(exchange, source, out))
+}
+
 fn received(exchange: u32, source: &Source, out: &Relation) -> String {
     let what = shape(&source.shape, &source.sent(), out);
     format!("receive #{exchange} {what} {}", window(&source.window()))
 }
 
-fn shape(shape: &Shape, input: &Relation, out: &Relation) -> String {
+pub(super) fn shape(shape: &Shape, input: &Relation, out: &Relation) -> String {
     match shape {
         Shape::Rows { rows_max: None } => "rows".to_string(),
-        Shape::Rows { rows_max: Some(n) } => format!("newest {n} rows per pane"),
+        Shape::Rows { rows_max: Some(n) } => format!("newest {n} rows"),
+        Shape::Candidates { rows_max: n } => {
+            format!("newest {n} rows that reach the limit, and newer ones")
+        }
         Shape::Partial { group, aggs } => {
             let named = if std::ptr::eq(input, out) {
                 partial_names(group, aggs, input)

@@ -4,6 +4,7 @@
 //! is by the meaning that `weir_types::plan` defines, with one exception that is part of the
 //! language: a filter on unmodified columns goes before a limit (`filters_pushed`).
 
+pub(crate) mod bounds;
 pub(crate) mod checked;
 pub(crate) mod columns_pruned;
 pub(crate) mod constants_folded;
@@ -11,6 +12,7 @@ pub(crate) mod contains_dropped;
 pub(crate) mod copies_bounded;
 pub(crate) mod exports_typed;
 pub(crate) mod filters_pushed;
+pub(crate) mod late_filters_bounded;
 pub(crate) mod limits_pushed;
 pub(crate) mod maps_fused;
 pub(crate) mod metadata_keys;
@@ -77,6 +79,7 @@ pub(crate) const PASSES: &[Pass] = passes![
     maps_fused,
     constants_folded,
     node_functions_hoisted,
+    late_filters_bounded,
     columns_pruned,
     subplans_merged,
 ];

@@ -47,6 +47,9 @@ fn check_source(source: &Source) -> Checked {
     checked::is_time(&types, source.time)?;
     match &source.shape {
         Shape::Rows { .. } => Ok(()),
+        Shape::Candidates { .. } => holds(types.last() == Some(&DataType::Boolean), || {
+            "nothing says which rows reach the limit".to_string()
+        }),
         Shape::Partial { group, aggs } => checked::aggregated(group, aggs, &types).map(drop),
     }
 }

@@ -8,16 +8,20 @@
 //! * **Keeps:** what the outputs hold, and their relations.
 
 mod checked;
+mod newest;
 mod paths;
 
-use std::collections::HashMap;
-
 use weir_types::plan::{EndBound, OpKind, PLAN_VERSION};
-use weir_types::split::{ClusterPlan, ExchangeId, Shape, Source, SplitPlan};
-use weir_types::{Op, OpId, Plan, Relation};
+use weir_types::shared::Shared;
+use weir_types::split::{ClusterPlan, ExchangeId, Labels, Shape, Source, SplitPlan, Step};
+use weir_types::{Expr, Op, OpId, Plan, Relation};
 
-use crate::passes::walk::passed;
+use crate::passes::walk::{fresh_name, passed};
+use newest::{Newest, Wanted};
 use paths::Paths;
+
+/// What the column is called that says which rows reach a limit whatever the cluster part knows.
+const CERTAIN: &str = "_certain";
 
 /// An exchange and why the path was cut there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,10 +47,10 @@ pub fn split_with_reasons(plan: &Plan) -> (SplitPlan, Vec<Cut>) {
         sources: Vec::new(),
         cluster: ClusterPlan { version: PLAN_VERSION, ops: Vec::new(), outputs: Vec::new() },
         placed: vec![None; plan.ops.len()],
-        rows_max: HashMap::new(),
+        wanted: Vec::new(),
         cuts: Vec::new(),
     };
-    splitter.count_rows();
+    splitter.wanted = newest::wanted(plan, &splitter.paths);
     for id in 0..plan.ops.len() {
         if splitter.paths.get(id).is_none() {
             splitter.place(id);
@@ -72,41 +76,12 @@ struct Splitter<'a> {
     cluster: ClusterPlan,
     /// The cluster plan's operator that holds what the plan's gives.
     placed: Vec<Option<OpId>>,
-    /// How many rows per pane are enough of a node operator that is shipped as rows.
-    rows_max: HashMap<OpId, Option<u64>>,
+    /// Of what runs on nodes: how much of it is shipped as rows.
+    wanted: Vec<Option<Wanted>>,
     cuts: Vec<Cut>,
 }
 
 impl Splitter<'_> {
-    /// A node operator is shipped once as rows: with a bound only if all that read it are limits.
-    fn count_rows(&mut self) {
-        let mut want = |node: OpId, rows: Option<u64>| {
-            let have = self.rows_max.entry(node).or_insert(rows);
-            *have = match (*have, rows) {
-                (Some(a), Some(b)) => Some(a.max(b)),
-                _ => None,
-            };
-        };
-        let paths = &self.paths;
-        let on_node = |id: OpId| paths.get(id).is_some();
-        for (_, op) in self.plan.ops.iter().enumerate().filter(|(id, _)| !on_node(*id)) {
-            for &input in op.inputs.iter().filter(|&&input| on_node(input)) {
-                match &op.kind {
-                    OpKind::Limit { rows_max } => {
-                        want(input, Some(*rows_max).filter(|_| paths.newest_first(input)));
-                    }
-                    OpKind::Aggregate { .. } => {}
-                    _ => want(input, None),
-                }
-            }
-        }
-        for output in &self.plan.outputs {
-            if on_node(output.op) {
-                want(output.op, None);
-            }
-        }
-    }
-
     /// Puts one of the plan's operators into the cluster part.
     fn place(&mut self, id: OpId) {
         let op = &self.plan.ops[id];
@@ -131,12 +106,23 @@ impl Splitter<'_> {
             return placed;
         }
         let path = self.paths.get(id).expect("what is on no path was placed before its readers");
-        let rows_max = self.rows_max.get(&id).copied().flatten();
-        let source = self.paths.source(path, Shape::Rows { rows_max });
         let relation = path.relation.clone();
-        let reason = match rows_max {
-            Some(n) => format!("{why}: nodes ship the newest {n} rows per pane"),
-            None => format!("{why}: nodes ship rows (raw)"),
+        // A node operator is shipped once as rows, whoever reads it.
+        let (source, reason) = match self.wanted[id].take() {
+            Some(Wanted::Newest(Newest { rows_max: n, certain: None, .. })) => {
+                let source = self.paths.source(path, Shape::Rows { rows_max: Some(n) });
+                (source, format!("{why}: nodes ship the newest {n} rows"))
+            }
+            Some(Wanted::Newest(Newest { rows_max: n, certain: Some(certain), .. })) => {
+                let mut source = self.paths.source(path, Shape::Candidates { rows_max: n });
+                source.steps.push(Shared::new(marked(&relation, certain)));
+                let reason = "nodes ship the newest {n} rows that reach the limit, and newer ones";
+                (source, format!("{why}: {}", reason.replace("{n}", &n.to_string())))
+            }
+            Some(Wanted::All) | None => {
+                let source = self.paths.source(path, Shape::Rows { rows_max: None });
+                (source, format!("{why}: nodes ship rows (raw)"))
+            }
         };
         let wanted = &self.plan.ops[id].relation;
         let is_wider = relation.len() > wanted.len();
@@ -161,6 +147,15 @@ impl Splitter<'_> {
         self.cluster.ops.push(Op { kind, inputs, relation });
         self.cluster.ops.len() - 1
     }
+}
+
+/// The rows as they are, with whether each is certain to reach a limit.
+fn marked(relation: &Relation, certain: Expr) -> Step {
+    let mut exprs = passed(relation);
+    exprs.push(certain);
+    let mut labels: Vec<_> = relation.columns.iter().map(|column| column.name.clone()).collect();
+    labels.push(fresh_name(relation, CERTAIN));
+    Step::Map { exprs, labels: Labels(labels) }
 }
 
 fn reason_of(op: &Op) -> &'static str {

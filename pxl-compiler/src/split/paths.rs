@@ -53,12 +53,11 @@ impl Paths<'_> {
         self.placed[id].as_ref()
     }
 
-    /// True if the newest n rows of each pane are enough for a limit of n above `id`: its rows are
-    /// ordered by the `time_` that puts them into panes, and none of them is held back by the
-    /// window's end.
-    pub(super) fn newest_first(&self, id: OpId) -> bool {
+    /// True if `id`'s column `time` is the `time_` that puts rows into panes, and none of them is held back
+    /// by the window's end: the newest by this column stay the longest.
+    pub(super) fn is_newest_first(&self, id: OpId, time: usize) -> bool {
         let (path, scan) = path_down(&self.plan.ops, id, |_, _| true);
-        let mut time = self.plan.ops[id].relation.time_idx();
+        let mut time = Some(time);
         for &at in &path {
             time = time.and_then(|idx| passed_from(&self.plan.ops[at].kind, idx));
         }

@@ -1,6 +1,6 @@
 //! The two parts of a plan: where paths are cut and what is shipped.
 
-use weir_pxl::{bundle, split, split_with_reasons};
+use weir_pxl::{CompileOptions, Script, bundle, compile, split, split_with_reasons};
 use weir_types::Expr;
 use weir_types::plan::OpKind;
 use weir_types::split::{NodeOp, Shape, Source, SplitPlan, Step};
@@ -63,7 +63,7 @@ fn let_workload_ships_partials() {
     assert_eq!(received.count(), 3);
 }
 
-/// A limit ships the newest rows of each pane; with another reader all rows are shipped, once.
+/// A limit ships the newest rows; with another reader all rows are shipped, once.
 #[test]
 fn limits_ship_few_rows() {
     let head = "import px\ndf = px.DataFrame('jvm_stats', start_time='-1m')\n\
@@ -83,6 +83,70 @@ fn limits_ship_few_rows() {
     let ended = "import px\ndf = px.DataFrame('jvm_stats', start_time='-1m', end_time='-10s')\n\
                  px.display(df.head(7), 'older')\n";
     assert_eq!(shapes(&split_of(ended)), [Shape::Rows { rows_max: None }]);
+}
+
+/// Below a limit may stand what only the cluster part can tell: nodes count the rows that pass it whatever
+/// that is, and leave out those that cannot. Where nothing is certain, all rows are shipped.
+#[test]
+fn limits_reach_through_late_filters() {
+    let filtered = |condition: &str| {
+        let text = format!(
+            "import px\ndf = px.DataFrame('http_events', start_time='-1m')\n\
+             df.peer = px.ip_to_pod_id(df.remote_addr)\ndf = df[{condition}]\n\
+             px.display(df[['time_', 'latency']].head(7), 't')\n"
+        );
+        split_of(&text)
+    };
+    let candidates = Shape::Candidates { rows_max: 7 };
+    let either = filtered("df.trace_role == 2 or df.peer == ''");
+    assert_eq!(shapes(&either), std::slice::from_ref(&candidates));
+    let marks = |step: &Step| match step {
+        Step::Map { labels, .. } => labels.0.last().is_some_and(|name| name == "_certain"),
+        Step::Filter(_) => false,
+    };
+    assert!(either.sources[0].steps.last().is_some_and(|step| marks(step)), "{either:?}");
+    let received = &either.cluster.ops[0].relation;
+    assert!(received.index_of("_certain").is_none(), "it is taken off: {received:?}");
+    // A node knows that no row of another role passes.
+    let unknown = "px.ip_to_pod_id(df.remote_addr) == ''";
+    let both = filtered(&format!("df.trace_role == 2 and ({unknown} or df.latency > 5)"));
+    assert_eq!(shapes(&both), [candidates]);
+    let filters = both.sources[0].steps.iter().filter(|step| matches!(***step, Step::Filter(_)));
+    assert_eq!(filters.count(), 1, "{both:?}");
+    // Whether a row passes is for the cluster part alone to say.
+    assert_eq!(shapes(&filtered("df.peer == ''")), [Shape::Rows { rows_max: None }]);
+    assert_eq!(
+        shapes(&filtered("df.peer == '' and df.latency > 5")),
+        [Shape::Rows { rows_max: None }]
+    );
+}
+
+/// A left join keeps each row of its left side; its right side is shipped whole. Other joins lose rows, or
+/// make some of their own.
+#[test]
+fn limits_reach_through_left_joins() {
+    let joined = |how: &str| {
+        let text = format!(
+            "import px\ndf = px.DataFrame('jvm_stats', start_time='-1m')\n\
+             of = px.DataFrame('process_stats', start_time='-1m').groupby('upid').agg(\
+             n=('rss_bytes', px.max))\n\
+             both = df.merge(of, how='{how}', left_on='upid', right_on='upid', suffixes=['', '_of'])\n\
+             px.display(both[['time_', 'n']].head(7), 't')\n"
+        );
+        let shapes = shapes(&split_of(&text)).into_iter();
+        shapes.filter(|shape| *shape == Shape::Rows { rows_max: Some(7) }).count()
+    };
+    assert_eq!(["left", "inner", "outer"].map(joined), [1, 0, 0]);
+}
+
+/// What the newest requests view needs of a node is as many rows as it shows.
+#[test]
+fn the_newest_requests_are_chosen_on_the_node() {
+    let script = bundle::find("px/http_data").expect("it is in the bundle");
+    let script = Script { name: script.name, text: script.pxl, vis: script.vis };
+    let compiled = compile(&script, &CompileOptions::default());
+    let parts = split(&compiled.unwrap_or_else(|why| panic!("{why:?}")).plan);
+    assert_eq!(shapes(&parts), [Shape::Candidates { rows_max: 1000 }]);
 }
 
 /// Functions of the cluster part cut a path; node functions behind them are computed on the node.

@@ -5,29 +5,44 @@
 pub mod live;
 
 use weir_types::json::{time_text, uuid_text};
-use weir_types::row::RowReader;
+use weir_types::row::{RowReader, decode, read_str};
 use weir_types::schema::Relation;
-use weir_types::{PackedRow, Value};
+use weir_types::{DataType, PackedRow, Value};
+
+/// The next byte from `from` on that JSON text must escape; eight are looked at at once.
+fn next_escaped(bytes: &[u8], from: usize) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let must = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    let mut at = from;
+    while let Some(&chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let word = u64::from_le_bytes(chunk);
+        let below = |limit: u8, word: u64| word.wrapping_sub(ONES * u64::from(limit)) & !word;
+        let is = |byte: u8| below(1, word ^ (ONES * u64::from(byte)));
+        let found = (below(0x20, word) | is(b'"') | is(b'\\')) & HIGHS;
+        if found != 0 {
+            // The lowest hit is exact; above it a borrow may have set others.
+            return Some(at + found.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    bytes.get(at..)?.iter().position(|&byte| must(byte)).map(|rest| at + rest)
+}
 
 /// Appends `text` as a JSON string.
 pub fn push_string(out: &mut String, text: &str) {
+    use std::fmt::Write;
     out.push('"');
-    let mut clean_from = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        let escape = match byte {
-            b'"' => "\\\"",
-            b'\\' => "\\\\",
-            b'\n' => "\\n",
-            b'\r' => "\\r",
-            b'\t' => "\\t",
-            0..=0x1F => "",
-            _ => continue,
-        };
+    let (bytes, mut clean_from) = (text.as_bytes(), 0);
+    while let Some(at) = next_escaped(bytes, clean_from) {
         out.push_str(&text[clean_from..at]);
-        if escape.is_empty() {
-            out.push_str(&format!("\\u{byte:04x}"));
-        } else {
-            out.push_str(escape);
+        match bytes[at] {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            byte => write!(out, "\\u{byte:04x}").expect("writing to a String cannot fail"),
         }
         clean_from = at + 1;
     }
@@ -65,6 +80,15 @@ pub fn push_value(out: &mut String, value: &Value) {
             out.push_str(&uuid_text(*v));
             out.push('"');
         }
+    }
+}
+
+/// Appends a packed column; text is not copied before.
+fn push_packed(out: &mut String, data_type: DataType, raw: &[u8]) {
+    if data_type == DataType::String {
+        push_string(out, &String::from_utf8_lossy(&read_str(raw)));
+    } else if let Some(value) = decode(data_type, raw) {
+        push_value(out, &value);
     }
 }
 
@@ -109,12 +133,12 @@ impl RowWriter {
     pub fn push_members(&self, out: &mut String, row: &PackedRow) {
         let mut reader = RowReader::new(&row.0);
         for (idx, (key, &data_type)) in self.keys.iter().zip(&self.types).enumerate() {
-            let Some(value) = reader.next(data_type) else { return };
+            let Some(raw) = reader.next_raw(data_type) else { return };
             if idx > 0 {
                 out.push(',');
             }
             out.push_str(key);
-            push_value(out, &value);
+            push_packed(out, data_type, raw);
         }
     }
 
@@ -218,7 +242,7 @@ pub fn with_id(kind: &str, id: &str, body: &str) -> String {
 #[cfg(test)]
 mod tests {
     use weir_types::json::{row_to_json, value_to_json};
-    use weir_types::{Column, DataType, SemanticType};
+    use weir_types::{Column, SemanticType};
 
     use super::*;
 
@@ -253,6 +277,28 @@ mod tests {
         RowWriter::new(&relation).push_row(&mut text, &row);
         let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(parsed, serde_json::Value::Object(row_to_json(&relation, &row).unwrap()));
+    }
+
+    /// Every byte at every place of a text, alone and beside others that are escaped: catches a borrow
+    /// between bytes that are looked at together.
+    #[test]
+    fn every_byte_at_every_place() {
+        for byte in 0..=0x7F_u8 {
+            for at in 0..17 {
+                for other in [b'a', b'"', 0x1F, 0x20, 0x21, b'[', b'\\', b']', 0x7F] {
+                    let mut text = vec![other; 17];
+                    text[at] = byte;
+                    let text = String::from_utf8(text).unwrap();
+                    let mut out = String::new();
+                    push_string(&mut out, &text);
+                    assert_eq!(serde_json::from_str::<String>(&out).unwrap(), text, "{out}");
+                }
+            }
+        }
+        let wide = "é\u{1}日本語\"ü".repeat(5);
+        let mut out = String::new();
+        push_string(&mut out, &wide);
+        assert_eq!(serde_json::from_str::<String>(&out).unwrap(), wide);
     }
 
     /// A whole message reads back as the contract's shape.

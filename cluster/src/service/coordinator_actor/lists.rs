@@ -1,13 +1,18 @@
 //! What the coordinator answers about itself: tables, nodes, queries and feeds. It changes nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use actix::prelude::*;
 use serde::Serialize;
-use weir_proto::QueryId;
 use weir_proto::message::{SourceStatus, TableStatus};
+use weir_proto::{QueryId, Report};
+use weir_types::canonical::PlanIdentity;
+use weir_types::split::SplitPlan;
 
 use super::CoordinatorActor;
+use crate::coordinator::LocatedSource;
+use crate::coordinator::taken_figures;
 
 /// Tables that some node produces, and table functions that are answered.
 #[derive(Message)]
@@ -65,11 +70,55 @@ pub struct FeedRow {
     pub rows_in: u64,
     /// And those of them that came when their window was past: no answer from then on has a place for them.
     pub late_rows: u64,
+    /// Rows that are counted as `__overflow__` now: their groups found no room.
+    pub overflow_rows: u64,
 }
 
 #[derive(Message)]
 #[rtype(result = "Vec<FeedRow>")]
 pub struct ListFeeds;
+
+/// Which running query is meant.
+#[derive(Clone, Debug)]
+pub enum Sought {
+    Number(QueryId),
+    /// The one that refreshes most often of this plan; with a refresh, that one.
+    Plan(Arc<PlanIdentity>, Option<u64>),
+}
+
+/// The plan of a running query, and where its sources run.
+#[derive(Message)]
+#[rtype(result = "Option<Located>")]
+pub struct Locate(pub Sought);
+
+#[derive(Clone)]
+pub struct Located {
+    pub row: QueryRow,
+    pub split: Arc<SplitPlan>,
+    /// By the numbers of the plan's sources.
+    pub sources: Vec<Option<LocatedSource>>,
+}
+
+impl Handler<Locate> for CoordinatorActor {
+    type Result = MessageResult<Locate>;
+    fn handle(&mut self, Locate(sought): Locate, _ctx: &mut Self::Context) -> Self::Result {
+        let (row, split) = {
+            let registry = self.registry();
+            let view = match &sought {
+                Sought::Number(query) => registry.by_run(*query),
+                Sought::Plan(plan, None) => registry.find_quickest(plan),
+                Sought::Plan(plan, Some(refresh_ms)) => registry.find(plan, *refresh_ms),
+            };
+            let Some(entry) = view.and_then(|view| registry.get(view)) else {
+                return MessageResult(None);
+            };
+            let row = QueryRow { subscribers: entry.subscribers.len(), ..entry.row.clone() };
+            (row, Arc::clone(&entry.ready.split))
+        };
+        let sources = self.core.located(row.query, &split);
+        MessageResult(Some(Located { row, split, sources }))
+    }
+}
 
 impl Handler<AvailableTables> for CoordinatorActor {
     type Result = MessageResult<AvailableTables>;
@@ -122,6 +171,7 @@ impl Handler<ListFeeds> for CoordinatorActor {
             state_bytes: running.get(&info.feed).map_or(0, |stats| stats.state_bytes),
             rows_in: running.get(&info.feed).map_or(0, |stats| stats.rows_in),
             late_rows: running.get(&info.feed).map_or(0, |stats| stats.late_rows),
+            overflow_rows: running.get(&info.feed).map_or(0, |stats| stats.overflow_rows),
             feed: info.feed,
             tables: info.tables,
             exchanges: info.exchanges,
@@ -129,5 +179,25 @@ impl Handler<ListFeeds> for CoordinatorActor {
             readers: info.readers,
         });
         MessageResult(rows.collect())
+    }
+}
+
+/// Which feeds there are is told so often to those who look at them from outside.
+const FEEDS_TOLD_EVERY_MS: u64 = 500;
+
+impl CoordinatorActor {
+    /// What a node's operators have done goes to whoever takes samples; nothing here depends on it.
+    pub(super) fn take_figures(&self, name: &str, report: &mut Report) {
+        if let Some((figures, left_out)) = taken_figures(&mut report.message) {
+            self.shared.figures.heard(name, figures, left_out);
+        }
+    }
+
+    pub(super) fn tell_feeds(&mut self, mono_ms: u64) {
+        let told_ms = self.feeds_told_ms;
+        if told_ms.is_none_or(|told_ms| mono_ms.abs_diff(told_ms) >= FEEDS_TOLD_EVERY_MS) {
+            self.feeds_told_ms = Some(mono_ms);
+            self.shared.figures.set_feeds(self.core.feeds().collect());
+        }
     }
 }

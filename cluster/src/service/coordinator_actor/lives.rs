@@ -32,6 +32,7 @@ impl CoordinatorActor {
             own,
             pace: RestartPace::default(),
             restarting: false,
+            feeds_told_ms: None,
             restarted: None,
             to_install: VecDeque::new(),
             shared,

@@ -22,16 +22,20 @@ use crate::service::registry::{Installed, ViewId};
 const QUERIES_MAX: usize = 512;
 /// A view without readers goes on for so long: who comes back finds it as it was.
 const LINGER_MS: u64 = 5_000;
-/// `run` reads a view that is there already if it refreshes at least so often.
-const SHARED_REFRESH_MS_MAX: u64 = 1_000;
+/// `run` waits so long for the next frontier of a view that is there already; one that is further away costs a
+/// query of its own. Views that refresh every second or more often, as they do unless told otherwise, are all
+/// waited for.
+pub const RUN_JOINS_WITHIN_MS: u64 = 1_000;
 
 /// What a reader wants to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// The view from its last frontier on, at this refresh.
     Live,
-    /// One answer, of any view of this plan, at a frontier from now on; `stale`: the last one.
-    Once { stale: bool },
+    /// One answer, at a frontier from now on, of any view of this plan whose next one is not further away.
+    Once { within_ms: u64 },
+    /// The last answer of any view of this plan, however old; if there is none yet, as with `Once`.
+    Stale { within_ms: u64 },
 }
 
 /// Follow a view; it is installed if nobody follows it yet.
@@ -196,13 +200,8 @@ impl CoordinatorActor {
             let member = format!("\"table\":{}", serde_json::json!(output));
             Outgoing::error("no_source", &no_source_text(table), &member)
         });
-        let found = match wanted {
-            Wanted::Live => self.registry().find(&prepared.identity, prepared.refresh_ms),
-            Wanted::Once { .. } => {
-                let at_most = SHARED_REFRESH_MS_MAX.max(prepared.refresh_ms);
-                self.registry().find_any(&prepared.identity, at_most)
-            }
-        };
+        let now_ms = self.now_ms();
+        let found = self.registry().find_for(prepared, wanted, now_ms);
         let view = match found {
             Some(view) => view,
             None => self.install(&installable)?,
@@ -211,7 +210,7 @@ impl CoordinatorActor {
             number: self.registry().new_subscriber(),
             notices: notices.collect(),
             outputs: prepared.outputs.clone(),
-            from_ms: if wanted == (Wanted::Once { stale: false }) { self.now_ms() } else { 0 },
+            from_ms: if matches!(wanted, Wanted::Once { .. }) { now_ms } else { 0 },
             // Another view knows nothing of what it has.
             since_ms: since.map(|since| if since.view == view { since.tick_ms } else { 0 }),
             outbox: Arc::clone(&outbox),

@@ -168,6 +168,11 @@ impl Maintained {
         std::mem::take(&mut self.gone)
     }
 
+    /// Whether a reader would be given an answer now.
+    pub(crate) fn has_answer(&self) -> bool {
+        self.view.frontier_ms.is_some() && !self.rebasing
+    }
+
     /// Why the view cannot go on.
     pub(crate) fn too_large(&self) -> Option<&SnapshotTooLarge> {
         self.too_large.as_ref()

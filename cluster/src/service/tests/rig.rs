@@ -114,6 +114,8 @@ impl FakeNode {
             losses_told: 0,
             entities_told: self.entities_told,
             ordered: Vec::new(),
+            figures: Vec::new(),
+            figures_left_out: 0,
         });
     }
 
@@ -198,6 +200,18 @@ pub(super) struct Follower {
 }
 
 impl Follower {
+    fn new(reader: OutboxReader, subscribed: Subscribed) -> Follower {
+        Follower {
+            reader,
+            subscribed,
+            rows: BTreeMap::new(),
+            seen: None,
+            deliveries: 0,
+            errors: Vec::new(),
+            ended: None,
+        }
+    }
+
     /// Takes what waits.
     pub(super) fn drain(&mut self) {
         while let Popped::Message(message) = self.reader.outbox.pop() {
@@ -324,25 +338,37 @@ impl Rig {
     }
 
     pub(super) async fn follow(&mut self) -> Follower {
-        let (service, request) = (self.service.clone(), Rig::request());
+        self.follow_as(Some(TICK_MS), Wanted::Live).await
+    }
+
+    pub(super) async fn follow_as(&mut self, refresh_ms: Option<u64>, wanted: Wanted) -> Follower {
+        let (reader, subscribed) = self.ask(refresh_ms, wanted);
+        let subscribed = self.during("a subscription", subscribed).await;
+        Follower::new(reader, subscribed)
+    }
+
+    /// While the clock stands still: sources are known.
+    pub(super) async fn follow_now(&self, refresh_ms: Option<u64>, wanted: Wanted) -> Follower {
+        let (reader, subscribed) = self.ask(refresh_ms, wanted);
+        Follower::new(reader, subscribed.await)
+    }
+
+    fn ask(
+        &self,
+        refresh_ms: Option<u64>,
+        wanted: Wanted,
+    ) -> (OutboxReader, impl Future<Output = Subscribed> + use<>) {
+        let service = self.service.clone();
+        let request = ScriptRequest { refresh_ms, ..Rig::request() };
         let client = Client::new(&service.readers.limits);
         let outbox = Outbox::new(&client, &service.readers);
         let reader = OutboxReader { client, outbox: Arc::clone(&outbox) };
         let subscribed = async move {
-            let installable = prepare(&service, &request, Wanted::Live).await.unwrap();
-            let subscribe = Subscribe { installable, outbox, wanted: Wanted::Live, since: None };
+            let installable = prepare(&service, &request, wanted).await.unwrap();
+            let subscribe = Subscribe { installable, outbox, wanted, since: None };
             service.coordinator.send(subscribe).await.unwrap().unwrap()
         };
-        let subscribed = self.during("a subscription", subscribed).await;
-        Follower {
-            reader,
-            subscribed,
-            rows: BTreeMap::new(),
-            seen: None,
-            deliveries: 0,
-            errors: Vec::new(),
-            ended: None,
-        }
+        (reader, subscribed)
     }
 
     /// Lets time pass until the followers are as wanted; they read all the time.
@@ -372,6 +398,23 @@ impl Rig {
                 && follower.latencies() == expected
         };
         self.until(what, &mut [follower], agrees).await;
+    }
+
+    /// Lets nobody wait for the clock, but for each other.
+    pub(super) async fn standing_still(&mut self, follower: &mut Follower) {
+        for _ in 0..STEPS_MAX {
+            follower.drain();
+            if follower.seen.is_some() {
+                return;
+            }
+            actix::clock::sleep(Duration::from_micros(300)).await;
+        }
+        panic!("there was no answer without a tick");
+    }
+
+    pub(super) async fn leave(&mut self, follower: Follower) {
+        let Subscribed { view, number } = follower.subscribed;
+        self.service.coordinator.send(Unsubscribe { view, number }).await.unwrap();
     }
 
     pub(super) fn part(&self, path: &str) -> PartStatus {

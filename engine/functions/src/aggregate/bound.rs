@@ -7,7 +7,7 @@ use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
 use arrow_buffer::BooleanBuffer;
-use weir_types::acc::{Acc, add_to_bag};
+use weir_types::acc::{self, Acc};
 use weir_types::batch::{StrColumn, push_packed, value_at};
 use weir_types::{DataType, RecordBatch, Value, row};
 
@@ -161,7 +161,7 @@ fn keep_first(first: &mut Option<(i64, Value)>, time: i64, value: impl FnOnce() 
 }
 
 impl Bag<'_> {
-    fn add(&self, tuples: &mut std::collections::BTreeMap<Vec<u8>, i64>, row: usize, diff: i64) {
+    fn add(&self, tuples: &mut acc::Bag, row: usize, diff: i64) {
         if self.numbers.is_some_and(|numbers| numbers[row].is_nan()) {
             return;
         }
@@ -174,7 +174,7 @@ impl Bag<'_> {
                 push_packed(&mut tuple, array, *data_type, row);
             }
         }
-        add_to_bag(tuples, &tuple, diff);
+        tuples.add(&tuple, diff);
     }
 }
 

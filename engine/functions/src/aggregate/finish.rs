@@ -26,7 +26,7 @@ pub(super) fn value(agg: &AggFn, acc: &Acc) -> Value {
         Acc::Any(first) => {
             first.as_ref().map_or_else(|| agg.value_type().zero(), |(_, value)| value.clone())
         }
-        Acc::Bag(tuples) => from_bag(agg, tuples),
+        Acc::Bag(bag) => from_bag(agg, bag.tuples()),
     }
 }
 

@@ -74,6 +74,11 @@ pub const REASONS: &[ReasonDef] = &[
         Unit::Rows,
         "Rows of network namespaces beyond those that one pass takes.",
     ),
+    of(
+        "operators_full",
+        Unit::Rows,
+        "Operators that a sample of the running dataflows had no room for.",
+    ),
     of("metadata_grace_full", Unit::Rows, "Rows that went on without names: too many waited."),
     // Names: they concern the answers that ask for some.
     of(
@@ -102,6 +107,8 @@ pub const REASONS: &[ReasonDef] = &[
     of("cut_regex_work", Unit::Rows, "Texts that a pattern takes too long on, looked at in part."),
     of("cut_row_work", Unit::Rows, "Results left empty: the functions of their row took too long."),
     of("cut_values", Unit::Rows, "Values left out of profiles, models and clusters: too many."),
+    // The windows of aggregates.
+    of("overflow", Unit::Rows, "Rows counted as `__overflow__`: there are too many groups."),
     // Anything.
     of(OTHER, Unit::Events, "Losses beyond the number of reasons that are kept apart."),
 ];

@@ -5,7 +5,7 @@ use crate::tables::HistoryBudget::{Fixed, Share};
 use crate::tables::typed::Cells;
 use crate::tables::{Table, TableDef};
 
-pub(super) const SYSTEM: [TableDef; 11] = [
+pub(super) const SYSTEM: [TableDef; 14] = [
     ConnStats::DEF,
     ProcessStats::DEF,
     NetworkStats::DEF,
@@ -17,6 +17,9 @@ pub(super) const SYSTEM: [TableDef; 11] = [
     ProbeStatus::DEF,
     TcpStatsEvents::DEF,
     LetEvents::DEF,
+    WeirQueries::DEF,
+    WeirOperators::DEF,
+    WeirFeeds::DEF,
 ];
 
 declare! {
@@ -184,5 +187,59 @@ declare! {
         remote: Label None "Requesting service.",
         endpoint: Label None "Request path template.",
         status: Int None "Response status code.",
+    }
+}
+
+declare! {
+    table WeirQueries "weir_queries" "What each installed query does, every second; counts are since the row before.";
+    history Fixed { bytes: 4 << 20, percent_max: 2 };
+    row WeirQueriesRow<'a> {
+        time_: Time None "When it was looked at, Unix ns.",
+        query: Int None "Number of the query.",
+        name: Label ScriptReference "The script.",
+        refresh: Int DurationNs "How often it refreshes, ns.",
+        lateness: Int DurationNs "How late its last refresh was done, or the next one is, ns.",
+        readers: Int None "Who reads it now.",
+        rows_in: Int None "Changes that its operators took from feeds.",
+        rows_out: Int None "Changed rows of its outputs.",
+        held_bytes: Int Bytes "Bytes that its own operators keep, and that wait for them.",
+        busy: Int DurationNs "Time spent in its own operators, ns; that of feeds is in weir_feeds.",
+        interval: Int DurationNs "Time since the row before, ns.",
+    }
+}
+
+declare! {
+    table WeirOperators "weir_operators" "What each operator of the running dataflows does, every second; counts are since the row before.";
+    history Fixed { bytes: 16 << 20, percent_max: 5 };
+    row WeirOperatorsRow<'a> {
+        time_: Time None "When it was looked at, Unix ns.",
+        node: Label None "The node that it runs on; empty in the cluster part.",
+        part: Label None "What it belongs to: query, feed, or node (a feed's part on a node).",
+        query: Int None "Number of the query or feed.",
+        operator: Label None "Its place there: op, exchange or output, with a number.",
+        kind: Label None "What it does.",
+        rows_in: Int None "Rows, or changes, that it took.",
+        rows_out: Int None "Rows, or changes, that it gave.",
+        held_bytes: Int Bytes "Bytes that it keeps, and that wait for it.",
+        busy: Int DurationNs "Time spent in it, ns.",
+        interval: Int DurationNs "Time since the row before, ns.",
+    }
+}
+
+declare! {
+    table WeirFeeds "weir_feeds" "What queries share, every second: scans on nodes and the windows that receive them; counts are since the row before.";
+    history Fixed { bytes: 4 << 20, percent_max: 2 };
+    row WeirFeedsRow<'a> {
+        time_: Time None "When it was looked at, Unix ns.",
+        feed: Int None "Number of the feed.",
+        table_name: Label None "The tables that it scans.",
+        refresh: Int DurationNs "How often it refreshes, ns.",
+        lateness: Int DurationNs "How late its last refresh was done, or the next one is, ns.",
+        readers: Int None "Queries that read it now.",
+        rows_in: Int None "Rows that nodes scanned for it.",
+        rows_out: Int None "Changes that its windows told to each reader.",
+        held_bytes: Int Bytes "Bytes that its operators keep, and that wait for them, on nodes and in the cluster part.",
+        busy: Int DurationNs "Time spent in its operators, ns, on nodes and in the cluster part.",
+        interval: Int DurationNs "Time since the row before, ns.",
     }
 }

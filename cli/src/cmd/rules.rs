@@ -1,0 +1,138 @@
+//! `weir rules check FILE…` and `weir rules test FILE…`: no server needed. They end and print as promtool does:
+//! verdicts on stdout, reasons on stderr, 1 if one file is wrong.
+
+mod run;
+
+use std::path::{Path, PathBuf};
+
+use weir_cluster::planner::{self, Allowance, PlanError, ScriptRequest};
+use weir_rules::check::{ExprProblem, Report};
+use weir_rules::file::{Rule, RuleFile};
+use weir_rules::state::Columns;
+use weir_rules::unit;
+use weir_rules::yaml::FILE_BYTES_MAX;
+
+use crate::config::bounded;
+use crate::failure::Failure;
+use crate::{output, script};
+
+fn read(path: &Path) -> Result<String, String> {
+    bounded(path, FILE_BYTES_MAX as u64)
+}
+
+/// `weir rules check FILE…`
+pub(crate) fn check(paths: &[PathBuf]) -> Result<(), Failure> {
+    let mut wrong = false;
+    for path in paths {
+        let name = path.display().to_string();
+        output::text(&format!("Checking {name}"))?;
+        let report = match read(path) {
+            Ok(text) => weir_rules::check::check(&name, &text, &mut |rule| judge(rule).map(drop)),
+            Err(why) => Report { problems: vec![format!("{name}: {why}")], ..Report::default() },
+        };
+        for warning in &report.warnings {
+            output::note(&format!("  warning: {warning}"));
+        }
+        if report.problems.is_empty() {
+            output::text(&format!("  SUCCESS: {} rules found", report.rules))?;
+        } else {
+            wrong = true;
+            failed(&report.problems);
+        }
+        output::line("")?;
+    }
+    if wrong { Err(Failure::No(String::new())) } else { Ok(()) }
+}
+
+fn failed(problems: &[String]) {
+    output::note("  FAILED:");
+    for problem in problems {
+        output::note(problem);
+    }
+}
+
+/// The expression compiles and shows one table, whose columns can be an alert's. What an alert has nothing of a
+/// recorded view need not have either.
+fn judge(rule: &Rule) -> Result<Columns, Vec<ExprProblem>> {
+    let at_start = |message: String| vec![ExprProblem { line: 1, column: 1, message }];
+    let request = ScriptRequest { text: Some(rule.expr.clone()), ..ScriptRequest::default() };
+    let allowance =
+        Allowance { deadline: Some(script::compile_deadline()), ..Allowance::default() };
+    let compiled = planner::compile(&request, None, &allowance);
+    let (_, compiled) = compiled.map_err(|error| match error {
+        PlanError::Compile(diagnostics) => {
+            let problem = |diagnostic: &weir_types::Diagnostic| ExprProblem {
+                line: diagnostic.line as usize,
+                column: diagnostic.column as usize,
+                message: format!("could not compile expression: {}", diagnostic.message),
+            };
+            let errors = diagnostics
+                .iter()
+                .filter(|diagnostic| diagnostic.severity == weir_types::Severity::Error);
+            errors.map(problem).collect()
+        }
+        other => at_start(other.to_string()),
+    })?;
+    let outputs = planner::output_infos(&compiled);
+    match outputs.as_slice() {
+        [output] => Columns::of(&output.relation).map_err(at_start),
+        [] => Err(at_start("the expression displays no table".to_string())),
+        several => {
+            let names: Vec<&str> = several.iter().map(|output| output.table.as_str()).collect();
+            let names = names.join("`, `");
+            Err(at_start(format!("the expression displays `{names}`; a rule has one table")))
+        }
+    }
+}
+
+/// `weir rules test FILE…`
+pub(crate) fn test(paths: &[PathBuf]) -> Result<(), Failure> {
+    let mut wrong = false;
+    for path in paths {
+        output::text(&format!("Unit Testing:  {}", path.display()))?;
+        let failures = match read_tests(path) {
+            Ok((tests, rules)) => run::run(&tests, &rules),
+            Err(problems) => problems,
+        };
+        if failures.is_empty() {
+            output::line("  SUCCESS")?;
+        } else {
+            wrong = true;
+            failed(&failures);
+        }
+        output::line("")?;
+    }
+    if wrong { Err(Failure::No(String::new())) } else { Ok(()) }
+}
+
+type Loaded = (unit::TestFile, Vec<(String, RuleFile)>);
+
+/// A test file and the rule files that it names, from its own folder.
+fn read_tests(path: &Path) -> Result<Loaded, Vec<String>> {
+    let name = path.display().to_string();
+    let text = read(path).map_err(|why| vec![why])?;
+    let tests = unit::parse(&text).map_err(|problems| {
+        let shown = problems.iter().map(|problem| {
+            let place = problem.place;
+            format!("{name}:{}:{}: {}", place.line, place.column, problem.message)
+        });
+        shown.collect::<Vec<_>>()
+    })?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut rules = Vec::new();
+    let mut problems = Vec::new();
+    for file in &tests.rule_files {
+        let path = folder.join(file);
+        let name = path.display().to_string();
+        match read(&path) {
+            Ok(text) => {
+                let report =
+                    weir_rules::check::check(&name, &text, &mut |rule| judge(rule).map(drop));
+                problems.extend(report.problems);
+                rules.push((name, report.file));
+            }
+            Err(why) => problems.push(why),
+        }
+    }
+    if problems.is_empty() { Ok((tests, rules)) } else { Err(problems) }
+}

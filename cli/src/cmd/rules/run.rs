@@ -1,0 +1,99 @@
+//! Answers a test's expressions with the offline engine: the test's rows as files of a folder of its own, each
+//! look at a rule a `run --rows` at its time.
+
+use std::path::PathBuf;
+
+use weir_cluster::planner::ScriptRequest;
+use weir_rules::file::{Rule, RuleFile};
+use weir_rules::state::{Columns, Row};
+use weir_rules::unit::{self, Evaluate, Input, TestFile};
+
+use crate::failure::Failure;
+use crate::offline;
+
+pub(super) fn run(tests: &TestFile, rules: &[(String, RuleFile)]) -> Vec<String> {
+    unit::run(tests, rules, &mut Offline::default())
+}
+
+#[derive(Default)]
+struct Offline {
+    folder: Option<Folder>,
+}
+
+/// A folder that is gone with its owner.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What cannot be removed is the temporary folder's.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Folder {
+    fn new() -> std::io::Result<Folder> {
+        let mut name = [0u8; 8];
+        rustix::rand::getrandom(&mut name, rustix::rand::GetRandomFlags::empty())?;
+        let path =
+            std::env::temp_dir().join(format!("weir-rules-{:016x}", u64::from_ne_bytes(name)));
+        std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700)
+            .create(&path)?;
+        Ok(Folder(path))
+    }
+}
+
+/// The text of a failure; a script's diagnostics have been told by then.
+fn text(failure: Failure) -> String {
+    match failure {
+        Failure::No(text) | Failure::Usage(text) | Failure::Unreachable(text) => text,
+        Failure::Script { message, .. } => message,
+        Failure::Interrupted => "interrupted".to_string(),
+    }
+}
+
+impl Evaluate for Offline {
+    fn begin(&mut self, input: &Input) -> Result<(), String> {
+        let folder = Folder::new().map_err(|error| format!("could not make a folder: {error}"))?;
+        for (table, rows) in input {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+            if table.is_empty() || table.starts_with('.') || !table.chars().all(plain) {
+                return Err(format!("{table:?} is no name of a table"));
+            }
+            let mut lines = String::new();
+            for row in rows {
+                lines.push_str(&serde_json::Value::Object(row.clone()).to_string());
+                lines.push('\n');
+            }
+            let path = folder.0.join(format!("{table}.jsonl"));
+            std::fs::write(path, lines)
+                .map_err(|error| format!("could not write rows: {error}"))?;
+        }
+        self.folder = Some(folder);
+        Ok(())
+    }
+
+    fn columns(&mut self, rule: &Rule) -> Result<Columns, String> {
+        super::judge(rule).map_err(|problems| {
+            problems.first().map_or_else(String::new, |problem| problem.message.clone())
+        })
+    }
+
+    fn rows(
+        &mut self,
+        rule: &Rule,
+        columns: &Columns,
+        at_unix_ns: i64,
+    ) -> Result<Vec<Row>, String> {
+        let Some(folder) = &self.folder else { return Ok(Vec::new()) };
+        let request = ScriptRequest { text: Some(rule.expr.clone()), ..ScriptRequest::default() };
+        let answer = offline::run(&request, &folder.0, Some(at_unix_ns), false).map_err(text)?;
+        let table = answer.tables.first().ok_or("the expression displays no table")?;
+        let types = table.relation.types();
+        let rows = table.rows.iter().flat_map(|(row, count)| {
+            let row = row.unpack(&types).map(|values| columns.row(&values));
+            row.into_iter()
+                .flat_map(move |row| std::iter::repeat_n(row, usize::try_from(*count).unwrap_or(0)))
+        });
+        Ok(rows.collect())
+    }
+}

@@ -1,0 +1,48 @@
+//! Where an installed plan's sources run: the feed and exchange that each is had from, and what a node does for
+//! it. For those who show a running dataflow; it changes nothing.
+
+use weir_engine::FeedExchange;
+use weir_proto::QueryId;
+use weir_types::plan::OpId;
+use weir_types::split::{NodeOp, NodePlan, Source, SplitPlan};
+
+use super::Coordinator;
+
+/// A source of a plan, as it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocatedSource {
+    pub at: FeedExchange,
+    /// Operators of the feed's node plan: the scan, then each step.
+    pub steps: Vec<OpId>,
+    /// The queries that read the feed.
+    pub readers: Vec<QueryId>,
+}
+
+impl Coordinator {
+    /// What `query` reads, by the numbers of its plan's sources; `None` for one that nothing receives now.
+    #[must_use]
+    pub fn located(&self, query: QueryId, split: &SplitPlan) -> Vec<Option<LocatedSource>> {
+        let reads = |at: &&FeedExchange| {
+            self.feeds.get(&at.feed).is_some_and(|feed| feed.readers.contains(&query))
+        };
+        let located = |source: &Source| {
+            let at = *self.by_source.get(source)?.values().find(reads)?;
+            let feed = self.feeds.get(&at.feed)?;
+            let steps = steps_of(&feed.node, feed.node.sends.get(at.exchange as usize)?.from);
+            Some(LocatedSource { at, steps, readers: feed.readers.iter().copied().collect() })
+        };
+        split.sources.iter().map(located).collect()
+    }
+}
+
+/// An operator of a node plan with those below it, from the scan on.
+fn steps_of(node: &NodePlan, from: OpId) -> Vec<OpId> {
+    let mut steps = vec![from];
+    let mut at = from;
+    while let Some(NodeOp::Step { below, .. }) = node.ops.get(at) {
+        at = *below;
+        steps.push(at);
+    }
+    steps.reverse();
+    steps
+}

@@ -1,0 +1,148 @@
+//! A server that dies and starts anew over its store, again and again: what its long windows show must be what the
+//! model says of the rows that the store had by then and of those that came afterwards.
+
+use std::path::Path;
+
+use weir_node::store::{FileStore, KeptSource, PaneStore, STORE_BYTES_DEFAULT};
+use weir_types::Value;
+use weir_types::clock::tick_unix_ns;
+use weir_types::split::SplitPlan;
+
+use super::admission::{self, admitted_at};
+use super::{Compared, Coordinated, DriveError, Feeding, Query, compare_views, store_path};
+use crate::model::{Arrived, Row, World};
+
+/// When a server dies, and who waits for what.
+#[derive(Clone, Debug, Default)]
+pub struct Restarts {
+    /// Before which ticks, by number.
+    pub before: Vec<usize>,
+    /// So many ticks later the query is asked for again.
+    pub asked_after: usize,
+    /// All that nodes have said is heard before the end.
+    pub settled: bool,
+}
+
+/// A row with what becomes of it.
+struct Followed {
+    table: String,
+    node: usize,
+    admitted_ms: u64,
+    time_unix_ns: i64,
+    row: Row,
+    /// It died with a server that had it in memory only.
+    is_lost: bool,
+}
+
+/// Every row that some tick admits.
+fn follow(world: &World, feed: &Feeding) -> Vec<Followed> {
+    let mut all = Vec::new();
+    for (name, table) in &world.tables {
+        let Some(at) = table.relation.time_idx() else { continue };
+        for (number, arrived) in table.rows.iter().enumerate() {
+            let Some(admitted_ms) = admitted_at(table, arrived, feed) else { continue };
+            let Value::Time64Ns(time_unix_ns) = arrived.row[at] else { continue };
+            all.push(Followed {
+                table: name.clone(),
+                node: number % feed.nodes,
+                admitted_ms,
+                time_unix_ns,
+                row: arrived.row.clone(),
+                is_lost: false,
+            });
+        }
+    }
+    all
+}
+
+/// The world without what was lost.
+fn left(world: &World, rows: &[Followed]) -> World {
+    let mut left = world.clone();
+    left.tables.values_mut().for_each(|table| table.rows.clear());
+    for followed in rows.iter().filter(|followed| !followed.is_lost) {
+        if let Some(table) = left.tables.get_mut(&followed.table) {
+            let arrival_unix_ns = tick_unix_ns(followed.admitted_ms);
+            table.rows.push(Arrived { arrival_unix_ns, row: followed.row.clone() });
+        }
+    }
+    left
+}
+
+/// Up to which tick a node's store has the one source of the plan.
+fn kept_to(
+    directory: &Path,
+    node: usize,
+    split: &SplitPlan,
+    now_ms: u64,
+) -> Result<u64, DriveError> {
+    let mut store =
+        FileStore::new(&store_path(directory, node), &format!("node-{node}"), STORE_BYTES_DEFAULT);
+    let (stored, _) = store.open(now_ms).map_err(|error| DriveError::Bus(error.to_string()))?;
+    let plan = split.node();
+    let wanted = KeptSource::of_plan(&plan).next().and_then(|(_, source)| source.identity());
+    let of_plan = stored.iter().find(|stored| Some(&*stored.identity) == wanted.as_deref());
+    Ok(of_plan.map_or(0, |stored| stored.to_ms))
+}
+
+/// Runs a query of one kept source over servers that die; also gives how many rows were found again.
+pub fn compare_restarts(
+    query: &Query<'_>,
+    restarts: &Restarts,
+    world: &World,
+    feed: &Feeding,
+    directory: &Path,
+) -> Result<(Compared, usize), DriveError> {
+    let (mut compared, mut found_again) = (Compared::default(), 0);
+    let mut rows = follow(world, feed);
+    let admissions = admission::admissions(world, feed);
+    let start = |now_ms| {
+        let (shape, limits) = ((feed.nodes, feed.workers), feed.limits());
+        let stores = Some((directory, now_ms));
+        Coordinated::start_stored(shape, world.retention_ns, &world.metadata, &limits, stores)
+    };
+    let mut now_ms = 0;
+    let mut rig = start(now_ms)?;
+    let mut ask_at = query.installed_after;
+    let mut asked: Option<(u64, u64)> = None;
+    for (number, &tick_ms) in feed.ticks_ms.iter().enumerate() {
+        if restarts.before.contains(&number) && number > 0 {
+            if restarts.settled {
+                rig.settle()?;
+            }
+            drop(rig);
+            let kept: Result<Vec<u64>, DriveError> =
+                (0..feed.nodes).map(|node| kept_to(directory, node, query.split, now_ms)).collect();
+            let kept = kept?;
+            for row in rows.iter_mut().filter(|row| row.admitted_ms <= now_ms) {
+                let to_ms = kept[row.node];
+                row.is_lost |= row.admitted_ms > to_ms || row.time_unix_ns > tick_unix_ns(to_ms);
+                found_again += usize::from(!row.is_lost);
+            }
+            rig = start(now_ms)?;
+            asked = None;
+            ask_at = ask_at.max(number + restarts.asked_after);
+        }
+        if asked.is_none() && number >= ask_at {
+            asked = Some((rig.install(query.split, feed.refresh_ms)?, now_ms));
+        }
+        for (table, portion) in admissions.get(&tick_ms).into_iter().flatten() {
+            for (node, rows) in portion.iter().enumerate() {
+                let relation = &world.tables[table].relation;
+                rig.admit(node, table, admission::batches(table, relation, rows, feed.order));
+            }
+        }
+        now_ms = tick_ms;
+        let moved = rig.close_tick(tick_ms)?;
+        if let Some((id, since_ms)) = asked
+            && moved.contains(&id)
+            && let Some(frontier_ms) = rig.frontier_ms(id).filter(|at| *at > since_ms)
+        {
+            let left = left(world, &rows);
+            compare_views(query.plan, &left, frontier_ms, &rig.views(id), &mut compared)?;
+        }
+        if let Some((query, message)) = rig.failed.pop_first() {
+            return Err(DriveError::Failed { query, message });
+        }
+    }
+    Ok((compared, found_again))
+}

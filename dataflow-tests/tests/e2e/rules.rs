@@ -1,0 +1,100 @@
+//! `weir rules check` and `weir rules test`, as a shell sees them, on the pages' own examples.
+
+use std::path::Path;
+use std::time::Duration;
+
+use weir_dataflow_tests::harness::weir::run;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+const PAGE: &str = include_str!("../../../docs/howto/alerts.md");
+
+/// The page's YAML blocks: the rules, an objective, and a test of the rules.
+fn blocks() -> Vec<&'static str> {
+    let blocks = PAGE.split("```yaml\n").skip(1);
+    blocks.map(|rest| rest.split("```").next().unwrap()).collect()
+}
+
+/// Lines as they were printed.
+fn text(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+fn write(dir: &Path, name: &str, text: &str) -> String {
+    let path = dir.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_string()
+}
+
+/// What the page shows is taken, an objective's PxL included, and its test succeeds over the real engine; with
+/// another expectation it fails, and says what there was.
+#[test]
+fn the_page_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let [rules, slo, test] = blocks().try_into().unwrap();
+    let rules = write(dir.path(), "shop.yml", rules);
+    let slo = write(dir.path(), "slo.yml", &format!("groups:\n- name: slo\n  rules:\n{slo}"));
+    let output = run(&["rules", "check", &rules, &slo], DEADLINE).unwrap();
+    let shown = text(&output.stdout);
+    let wanted = format!(
+        "Checking {rules}\n  SUCCESS: 1 rules found\n\nChecking {slo}\n  SUCCESS: 1 rules found\n\n"
+    );
+    assert_eq!((shown.as_str(), output.status.code()), (wanted.as_str(), Some(0)), "{output:?}");
+
+    let good = write(dir.path(), "good.yml", test);
+    let output = run(&["rules", "test", &good], DEADLINE).unwrap();
+    let shown = text(&output.stdout);
+    let wanted = format!("Unit Testing:  {good}\n  SUCCESS\n\n");
+    assert_eq!((shown.as_str(), output.status.code()), (wanted.as_str(), Some(0)), "{output:?}");
+
+    let bad = write(dir.path(), "bad.yml", &test.replace("66.67%", "50%"));
+    let output = run(&["rules", "test", &bad], DEADLINE).unwrap();
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(
+        told.contains("alertname: HighErrorRate, time: 50s") && told.contains("66.67%"),
+        "{told}"
+    );
+}
+
+/// What is wrong with an expression stands where the file has it; so is what is no alert. One wrong file is
+/// enough for 1, and the others are judged all the same.
+#[test]
+fn wrong_files_are_refused_in_their_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let rule =
+        |expr: &str| format!("groups:\n- name: g\n  rules:\n  - alert: A\n    expr: {expr}\n");
+    let cases = [
+        (
+            "|\n      import px\n      px.display(px.DataFrame('nope'))",
+            ":7:31: group \"g\", rule 1, \"A\": could not",
+        ),
+        ("|\n      import px", "group \"g\", rule 1, \"A\": "),
+        (
+            "\"import px; px.display(px.DataFrame('http_events')); px.display(px.DataFrame('dns_events'))\"",
+            "a rule has one table",
+        ),
+        (
+            "|\n      import px\n      df = px.DataFrame('http_events')\n      df.value = df.req_path\n      \
+             px.display(df[['value']])",
+            "the column `value` is STRING; it has to be INT64 or FLOAT64",
+        ),
+        (
+            "|\n      import px\n      df = px.DataFrame('http_events')\n      df['a.b'] = df.req_path\n      \
+             df.a_b = df.req_path\n      px.display(df[['a.b', 'a_b']])",
+            "are both the label a_b",
+        ),
+    ];
+    for (expr, wanted) in cases {
+        let wrong = write(dir.path(), "wrong.yml", &rule(expr));
+        let good = write(dir.path(), "good.yml", "groups: []");
+        let output = run(&["rules", "check", &wrong, &good, "/nowhere.yml"], DEADLINE).unwrap();
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(
+            told.contains(&format!("  FAILED:\n{wrong}:")) && told.contains(wanted),
+            "{expr}: {told}"
+        );
+        assert!(told.contains("/nowhere.yml: could not read"), "{told}");
+        assert!(text(&output.stdout).contains("SUCCESS: 0 rules found"));
+    }
+}

@@ -1,0 +1,76 @@
+//! Long windows over restarts: what the store has and what history has make each answer, no row twice and none missing.
+
+use std::cell::Cell;
+
+use weir_dataflow_tests::check::check;
+use weir_dataflow_tests::drive::{
+    DriveError, Feeding, Query, Restarts, compare_restarts, pushed_split,
+};
+use weir_dataflow_tests::generate::stretch::stretch;
+use weir_dataflow_tests::generate::{self, Case, Style};
+use weir_node::store::KeptSource;
+use weir_types::plan::{EndBound, OpKind, StartBound, Window};
+
+/// Windows of minutes, hours and days: panes of 10 s, 1 min and 1 h.
+const WINDOWS_S: [i64; 4] = [301, 3600, 3601, 200_000];
+
+/// The case with long windows; `None` if it reads anything else than one source that is kept.
+fn long(mut case: Case, window: usize) -> Option<Case> {
+    let window_ns = WINDOWS_S[window % WINDOWS_S.len()] * 1_000_000_000;
+    for op in &mut case.plan.ops {
+        if let OpKind::Scan(scan) = &mut op.kind {
+            let start = StartBound::Relative { window_ns };
+            scan.window = Window { start, end: EndBound::Now };
+        }
+    }
+    let split = pushed_split(&case.plan);
+    let kept = KeptSource::of_plan(&split.node()).count();
+    (split.sources.len() == 1 && kept == 1).then_some(case)
+}
+
+/// Random plans over one long window, ticks seconds to hours apart, late and early rows, servers that die at
+/// random ticks: each answer equals the model over what the store had and what came since. Catches rows that are
+/// both in the store and replayed, rows that are in neither, panes that come back after they have left, corrections
+/// that are lost, and a store that is taken for another plan's.
+#[test]
+fn answers_go_on_over_restarts() {
+    let (rows, again, cases) = (Cell::new(0), Cell::new(0), Cell::new(0));
+    let what = (
+        generate::case(Style::Compiled, 40),
+        proptest::array::uniform4(0usize..16),
+        proptest::bool::ANY,
+        0usize..4,
+    );
+    check(600, what, |(case, [first, second, later, installed], settled, window)| {
+        let Some(mut case) = long(case, window) else { return Ok(()) };
+        // Ticks of hours leave nothing to find again in windows of minutes.
+        let factor = [1, 1, 10, 100][later % 4];
+        let factor = if case.plan.reads_now() { 1 } else { factor };
+        let mut plain = case.plan.clone();
+        stretch(&mut plain, &mut case.world, &mut case.feed, factor);
+        let ticks = case.feed.ticks_ms.len();
+        let restarts = Restarts {
+            before: vec![1 + first % ticks, 1 + second % ticks],
+            asked_after: later % 3,
+            settled,
+        };
+        let split = pushed_split(&case.plan);
+        let query = Query {
+            plan: &case.plan,
+            split: &split,
+            installed_after: installed % 4,
+            refresh_times: 1,
+        };
+        let directory = tempfile::tempdir().expect("a directory");
+        let feed = Feeding { installed_after: 0, ..case.feed.clone() };
+        let (compared, found) =
+            compare_restarts(&query, &restarts, &case.world, &feed, directory.path())?;
+        rows.set(rows.get() + compared.rows);
+        again.set(again.get() + found);
+        cases.set(cases.get() + 1);
+        Ok::<_, DriveError>(())
+    });
+    let (rows, again, cases) = (rows.get(), again.get(), cases.get());
+    assert!(cases > 20, "hardly any plan reads one kept source: {cases}");
+    assert!(rows > cases && again > cases, "{rows} rows, {again} found again in {cases} cases");
+}

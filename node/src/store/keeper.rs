@@ -1,0 +1,484 @@
+//! The thread that writes and reads a store: whoever keeps sources hands over what was added and goes on. What waits
+//! for the disk is counted in bytes; an addition is written whole, once its tick is sealed.
+//!
+//! While the disk refuses, what is sealed waits and is tried again. What turns out to be damaged is thrown away, and
+//! said to be gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use tracing::{error, info, warn};
+use weir_proto::message::SourceStatus;
+use weir_types::acc::Acc;
+use weir_types::split::Change;
+
+use super::{
+    Addition, Dropped, Identity, KEEPING_BYTES_MAX, PaneStore, STORE_BYTES_MIN, StoreError, Stored,
+};
+
+/// The source that the store is among the sources of a node.
+pub const STORE_SOURCE: &str = "store";
+/// Pages that wait for whoever reads; the thread then waits, too.
+const PAGES_MAX: usize = 4;
+/// A change beside its key and accumulators.
+const CHANGE_BYTES: usize = 64;
+
+/// Number of a reading.
+pub type LoadId = u64;
+
+enum ToKeeper {
+    Changes {
+        identity: Identity,
+        changes: Vec<Change>,
+        bytes: u64,
+    },
+    /// All changes up to a tick were handed over.
+    Seal(Addition),
+    /// What is not sealed is void.
+    Restart(Identity),
+    Load {
+        load: LoadId,
+        identity: Identity,
+        first_pane: i64,
+    },
+    Forget(Identity),
+    /// Says so when all of before is written.
+    Sync(Sender<()>),
+}
+
+/// What the store says.
+#[derive(Debug)]
+pub enum FromKeeper {
+    /// A reading begins: all up to this tick follows. `None`: there is nothing of it.
+    Opened {
+        load: LoadId,
+        to_ms: Option<u64>,
+    },
+    Page {
+        load: LoadId,
+        changes: Vec<Change>,
+    },
+    /// `whole`: nothing is missing.
+    End {
+        load: LoadId,
+        whole: bool,
+    },
+}
+
+/// The source is kept no longer. `damaged`: it could be again.
+#[derive(Debug)]
+pub struct Gone {
+    pub identity: Identity,
+    pub damaged: bool,
+}
+
+/// What a store did, since the start.
+#[derive(Debug, Default)]
+pub struct KeeperStats {
+    pub sources: AtomicU64,
+    pub bytes: AtomicU64,
+    pub waiting_bytes: AtomicU64,
+    pub additions_total: AtomicU64,
+    pub damaged_total: AtomicU64,
+    pub foreign_total: AtomicU64,
+    pub unused_total: AtomicU64,
+    pub over_budget_total: AtomicU64,
+    pub overrun_total: AtomicU64,
+    pub failed_total: AtomicU64,
+    pub refused_total: AtomicU64,
+    pub errors_total: AtomicU64,
+    /// Why it does not write; empty if it does.
+    reason: Mutex<String>,
+}
+
+impl KeeperStats {
+    fn count(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn set_reason(&self, reason: String) {
+        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+
+    /// As one of a node's sources.
+    #[must_use]
+    pub fn status(&self) -> SourceStatus {
+        let reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let counts = [
+            ("kept_sources", &self.sources),
+            ("kept_bytes", &self.bytes),
+            ("waiting_bytes", &self.waiting_bytes),
+            ("additions", &self.additions_total),
+            ("dropped_damaged", &self.damaged_total),
+            ("dropped_foreign", &self.foreign_total),
+            ("dropped_unused", &self.unused_total),
+            ("dropped_over_budget", &self.over_budget_total),
+            ("dropped_overrun", &self.overrun_total),
+            ("dropped_failed", &self.failed_total),
+            ("refused", &self.refused_total),
+            ("errors", &self.errors_total),
+        ];
+        SourceStatus {
+            name: STORE_SOURCE.to_string(),
+            state: if reason.is_empty() { "running" } else { "reduced" }.to_string(),
+            reason,
+            counts: counts
+                .map(|(name, count)| (name.to_string(), count.load(Ordering::Relaxed)))
+                .into(),
+            ..SourceStatus::default()
+        }
+    }
+}
+
+/// The handle on a store and its thread. Dropped, it waits until all that was sealed is written.
+pub struct Keeper {
+    orders: Option<Sender<ToKeeper>>,
+    said: Option<Receiver<FromKeeper>>,
+    gone: Receiver<Gone>,
+    stored: Vec<Stored>,
+    stats: Arc<KeeperStats>,
+    next_load: LoadId,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    /// Opens the store. One that cannot be opened is tried again with the first addition.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub fn start(
+        mut store: Box<dyn PaneStore>,
+        bytes_max: u64,
+        now_ms: u64,
+    ) -> std::io::Result<Keeper> {
+        let stats = Arc::<KeeperStats>::default();
+        let stored = match store.open(now_ms) {
+            Ok((stored, dropped)) => {
+                note_dropped(&stats, dropped);
+                stored
+            }
+            Err(error) => {
+                warn!(%error, "long windows are not kept for now");
+                KeeperStats::count(&stats.errors_total, 1);
+                stats.set_reason(error.to_string());
+                Vec::new()
+            }
+        };
+        let (orders, received) = unbounded();
+        let (says, said) = bounded(PAGES_MAX);
+        // Once a source at the most.
+        let (goes, gone) = unbounded();
+        let mut writer = Writer {
+            store,
+            bytes_max: bytes_max.max(STORE_BYTES_MIN),
+            open: BTreeMap::new(),
+            sealed: Vec::new(),
+            known: stored.iter().map(|stored| Arc::clone(&stored.identity)).collect(),
+            says,
+            goes,
+            stats: Arc::clone(&stats),
+        };
+        let thread = std::thread::Builder::new()
+            .name("store".to_string())
+            .spawn(move || writer.run(&received))?;
+        let (orders, said, thread) = (Some(orders), Some(said), Some(thread));
+        Ok(Keeper { orders, said, gone, stored, stats, next_load: 1, thread })
+    }
+
+    /// What was there when it was opened; given once.
+    pub(crate) fn take_stored(&mut self) -> Vec<Stored> {
+        std::mem::take(&mut self.stored)
+    }
+
+    #[must_use]
+    pub fn stats(&self) -> &Arc<KeeperStats> {
+        &self.stats
+    }
+
+    fn order(&self, order: ToKeeper) {
+        // Without its thread nothing is kept any more.
+        drop(self.orders.as_ref().map(|orders| orders.send(order)));
+    }
+
+    /// Takes changes of a source; false: too much waits for the disk.
+    #[must_use]
+    pub(crate) fn changes(&self, identity: &Identity, changes: Vec<Change>) -> bool {
+        let bytes = weight(&changes);
+        let waiting = self.stats.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if waiting > KEEPING_BYTES_MAX {
+            self.stats.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        self.order(ToKeeper::Changes { identity: Arc::clone(identity), changes, bytes });
+        true
+    }
+
+    pub(crate) fn seal(&self, addition: Addition) {
+        self.order(ToKeeper::Seal(addition));
+    }
+
+    pub(crate) fn restart(&self, identity: &Identity) {
+        self.order(ToKeeper::Restart(Arc::clone(identity)));
+    }
+
+    pub(crate) fn forget(&self, identity: &Identity) {
+        self.order(ToKeeper::Forget(Arc::clone(identity)));
+    }
+
+    /// Asks for what a source holds from a pane on.
+    pub(crate) fn load(&mut self, identity: &Identity, first_pane: i64) -> LoadId {
+        let load = self.next_load;
+        self.next_load += 1;
+        self.order(ToKeeper::Load { load, identity: Arc::clone(identity), first_pane });
+        load
+    }
+
+    /// What it said next, if anything.
+    pub(crate) fn heard(&self) -> Option<FromKeeper> {
+        self.said.as_ref()?.try_recv().ok()
+    }
+
+    pub(crate) fn heard_gone(&self) -> Option<Gone> {
+        self.gone.try_recv().ok()
+    }
+
+    /// Waits until all that was sealed before is written; of no use while something is read.
+    pub fn sync(&self) {
+        let (done, is_done) = bounded(1);
+        self.order(ToKeeper::Sync(done));
+        // An error says that the thread is gone: then nothing is written any more.
+        let _gone = is_done.recv();
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // Whoever read is gone, too.
+        self.said = None;
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+fn weight(changes: &[Change]) -> u64 {
+    let one = |change: &Change| match change {
+        Change::Partial { key, accs, .. } => {
+            CHANGE_BYTES + key.0.len() + accs.iter().map(Acc::state_bytes).sum::<usize>()
+        }
+        Change::Row { row, .. } => CHANGE_BYTES + row.0.len(),
+    };
+    changes.iter().map(|change| one(change) as u64).sum()
+}
+
+fn note_dropped(stats: &KeeperStats, dropped: Dropped) {
+    if dropped != Dropped::default() {
+        warn!(?dropped, "something of the store cannot be used and is dropped");
+    }
+    KeeperStats::count(&stats.damaged_total, dropped.damaged);
+    KeeperStats::count(&stats.foreign_total, dropped.foreign);
+    KeeperStats::count(&stats.unused_total, dropped.unused);
+}
+
+/// An addition, and the bytes that it waits with.
+struct Sealed {
+    addition: Addition,
+    bytes: u64,
+}
+
+struct Writer {
+    store: Box<dyn PaneStore>,
+    bytes_max: u64,
+    /// What is not sealed yet.
+    open: BTreeMap<Identity, (Vec<Change>, u64)>,
+    sealed: Vec<Sealed>,
+    /// What may be in the store.
+    known: BTreeSet<Identity>,
+    says: Sender<FromKeeper>,
+    goes: Sender<Gone>,
+    stats: Arc<KeeperStats>,
+}
+
+impl Writer {
+    fn run(&mut self, orders: &Receiver<ToKeeper>) {
+        self.keep_to_budget();
+        while let Ok(order) = orders.recv() {
+            self.follow(order);
+            while let Ok(order) = orders.try_recv() {
+                self.follow(order);
+            }
+            self.write();
+        }
+        self.write();
+    }
+
+    fn follow(&mut self, order: ToKeeper) {
+        match order {
+            ToKeeper::Changes { identity, changes, bytes } => {
+                let open = self.open.entry(identity).or_default();
+                open.0.extend(changes);
+                open.1 += bytes;
+            }
+            ToKeeper::Seal(addition) => {
+                let (changes, bytes) = self.open.remove(&addition.identity).unwrap_or_default();
+                self.known.insert(Arc::clone(&addition.identity));
+                self.sealed.push(Sealed { addition: Addition { changes, ..addition }, bytes });
+            }
+            ToKeeper::Restart(identity) => self.void(&identity),
+            ToKeeper::Load { load, identity, first_pane } => {
+                self.write();
+                self.load(load, &identity, first_pane);
+            }
+            ToKeeper::Forget(identity) => {
+                self.void(&identity);
+                self.take_back(|addition| addition.identity == identity);
+                self.known.remove(&identity);
+                if let Err(error) = self.store.forget(&identity) {
+                    self.failed(&error);
+                }
+            }
+            ToKeeper::Sync(done) => {
+                self.write();
+                // Whoever asked does not wait any more.
+                let _gone = done.send(());
+            }
+        }
+    }
+
+    fn void(&mut self, identity: &Identity) {
+        if let Some((_, bytes)) = self.open.remove(identity) {
+            self.stats.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Lets go of additions.
+    fn take_back(&mut self, which: impl Fn(&Addition) -> bool) {
+        let stats = Arc::clone(&self.stats);
+        self.sealed.retain(|sealed| {
+            let goes = which(&sealed.addition);
+            if goes {
+                stats.waiting_bytes.fetch_sub(sealed.bytes, Ordering::Relaxed);
+            }
+            !goes
+        });
+    }
+
+    fn write(&mut self) {
+        if self.sealed.is_empty() {
+            return;
+        }
+        let additions: Vec<Addition> =
+            self.sealed.iter_mut().map(|sealed| taken(&mut sealed.addition)).collect();
+        match self.store.add(&additions) {
+            Ok(()) => {
+                KeeperStats::count(&self.stats.additions_total, additions.len() as u64);
+                self.take_back(|_| true);
+                self.stats.set_reason(String::new());
+                self.keep_to_budget();
+            }
+            Err(error) => {
+                for (sealed, addition) in self.sealed.iter_mut().zip(additions) {
+                    sealed.addition = addition;
+                }
+                self.failed(&error);
+            }
+        }
+    }
+
+    /// What was least used goes until the rest fits; of equally used ones the largest.
+    fn keep_to_budget(&mut self) {
+        loop {
+            let sizes = match self.store.sizes() {
+                Ok(sizes) => sizes,
+                Err(error) => return self.failed(&error),
+            };
+            let bytes: u64 = sizes.iter().map(|(_, _, bytes)| bytes).sum();
+            self.stats.sources.store(sizes.len() as u64, Ordering::Relaxed);
+            self.stats.bytes.store(bytes, Ordering::Relaxed);
+            if bytes <= self.bytes_max {
+                return;
+            }
+            let least = sizes.into_iter().min_by_key(|(_, used_ms, bytes)| {
+                // Within seconds of each other they are in use alike.
+                (used_ms / 60_000, std::cmp::Reverse(*bytes))
+            });
+            let Some((identity, _, bytes)) = least else { return };
+            info!(bytes, max = self.bytes_max, "the store is full: a source is kept no longer");
+            KeeperStats::count(&self.stats.over_budget_total, 1);
+            if let Err(error) = self.store.forget(&identity) {
+                return self.failed(&error);
+            }
+            self.gone(identity, false);
+        }
+    }
+
+    fn gone(&mut self, identity: Identity, damaged: bool) {
+        self.void(&identity);
+        self.take_back(|addition| addition.identity == identity);
+        self.known.remove(&identity);
+        drop(self.goes.send(Gone { identity, damaged }));
+    }
+
+    fn load(&mut self, load: LoadId, identity: &Identity, first_pane: i64) {
+        let says = self.says.clone();
+        let mut is_read = true;
+        let result = self.store.read(
+            identity,
+            first_pane,
+            &mut |to_ms| drop(says.send(FromKeeper::Opened { load, to_ms })),
+            &mut |changes| {
+                is_read = says.send(FromKeeper::Page { load, changes }).is_ok();
+                is_read
+            },
+        );
+        let whole = result.is_ok();
+        drop(self.says.send(FromKeeper::End { load, whole }));
+        match result {
+            Ok(()) => {}
+            Err(StoreError::Damaged(why)) => {
+                warn!(why, "a kept source is damaged and is dropped");
+                KeeperStats::count(&self.stats.damaged_total, 1);
+                // What cannot even be taken away is thrown away with all the rest.
+                if self.store.forget(identity).is_err() {
+                    return self.throw_away();
+                }
+                self.gone(Arc::clone(identity), true);
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn failed(&mut self, error: &StoreError) {
+        KeeperStats::count(&self.stats.errors_total, 1);
+        match error {
+            StoreError::Damaged(why) => {
+                error!(why, "the store is damaged: all of it is dropped");
+                KeeperStats::count(&self.stats.damaged_total, self.known.len().max(1) as u64);
+                self.throw_away();
+            }
+            StoreError::Unwritable(why) => {
+                warn!(why, "the store cannot be written for now");
+                self.stats.set_reason(why.clone());
+            }
+        }
+    }
+
+    fn throw_away(&mut self) {
+        if let Err(error) = self.store.clear() {
+            self.stats.set_reason(error.to_string());
+        }
+        self.stats.sources.store(0, Ordering::Relaxed);
+        self.stats.bytes.store(0, Ordering::Relaxed);
+        let known = std::mem::take(&mut self.known);
+        known.into_iter().for_each(|identity| self.gone(identity, true));
+    }
+}
+
+fn taken(addition: &mut Addition) -> Addition {
+    let changes = std::mem::take(&mut addition.changes);
+    Addition { changes, ..addition.clone() }
+}
