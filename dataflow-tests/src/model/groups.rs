@@ -151,7 +151,8 @@ pub(super) fn grouped(
         return Ok(None);
     };
     let types = plan.ops[op.inputs[0]].relation.types();
-    let keeps_times = group.iter().any(|&column| types[column] != DataType::Time64Ns);
+    let bears_mark = |ty: DataType| !matches!(ty, DataType::Time64Ns | DataType::Boolean);
+    let keeps_times = group.iter().any(|&column| bears_mark(types[column]));
     let key_of = |row: &Row| -> Row { group.iter().map(|&column| row[column].clone()).collect() };
     let (mut groups, mut times) = (Places::default(), Places::default());
     let times_max = bounds.groups_max.min(TIMES_MAX);

@@ -64,9 +64,11 @@ pub(super) struct Naming {
 }
 
 impl Naming {
-    /// Of what does not fit into the groups. Without other columns than times there is one row for all.
+    /// Of what does not fit into the groups. Without a column that can bear a mark, which neither a time nor
+    /// a BOOLEAN can, there is one row for all: else every false one at its own time would read as overflow.
     pub(super) fn with_times(types: Vec<DataType>) -> Naming {
-        let keeps_times = types.iter().any(|ty| *ty != DataType::Time64Ns);
+        let bears_no_mark = |ty: &DataType| matches!(ty, DataType::Time64Ns | DataType::Boolean);
+        let keeps_times = !types.iter().all(bears_no_mark);
         Naming { types, keeps_times }
     }
 
@@ -328,6 +330,10 @@ mod tests {
             assert_eq!(values[4], Value::Time64Ns(time));
             assert!(naming.is_name(&name.0) && !naming.is_name(&some.0));
         }
+        // A real group of each time, which is not to be taken for overflow.
+        let naming = Naming::with_times(vec![DataType::Boolean, DataType::Time64Ns]);
+        let real = PackedRow::pack(&[Value::Boolean(false), Value::Time64Ns(7)]);
+        assert!(!naming.is_name(&real.0));
         let times = Naming::with_times(vec![DataType::Time64Ns]);
         let name = times.name(&PackedRow::pack(&[Value::Time64Ns(7)]).0).unwrap();
         assert_eq!(name, PackedRow::pack(&[Value::Time64Ns(0)]));

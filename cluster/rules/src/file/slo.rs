@@ -74,15 +74,17 @@ pub(super) fn expand(parts: &Parts<'_>, fields: &Fields<'_>, reader: &mut Reader
     let events = Events { name, table, define, condition, error, by, budget: budget(objective) };
     let rule = |window: &Window| {
         let mut labels = labels.clone();
-        add(&mut labels, "severity", &window.severity);
-        add(&mut labels, "window", &window.long.to_string());
+        add(&mut labels, "severity", Template::constant(&window.severity), &window.severity);
+        let long = window.long.to_string();
+        add(&mut labels, "window", Template::constant(&long), &long);
         let mut annotations: AlertParts = annotations.clone();
         let summary = format!(
-            "{name}: the error budget of an objective of {objective}% burns {{{{ printf \"%.1f\" $value }}}} times \
+            "{{{{ $labels.slo }}}}: the error budget of an objective of {objective}% burns {{{{ printf \"%.1f\" $value }}}} times \
              too fast over {} and over {}",
             window.long, window.short
         );
-        add(&mut annotations.annotations, "summary", &summary);
+        let template = Template::parse("slo", &summary).expect("our own template");
+        add(&mut annotations.annotations, "summary", template, &summary);
         Rule {
             place: *place,
             name: (*name).to_string(),
@@ -102,9 +104,8 @@ fn budget(objective: f64) -> f64 {
 }
 
 /// What is not set yet.
-fn add(texts: &mut Vec<Text>, name: &str, text: &str) {
+fn add(texts: &mut Vec<Text>, name: &str, template: Template, text: &str) {
     if texts.iter().all(|there| there.name != name) {
-        let template = Template::parse("slo", text).expect("our own template");
         texts.push(Text { name: name.to_string(), text: text.to_string(), template });
     }
 }

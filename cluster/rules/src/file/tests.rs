@@ -259,6 +259,9 @@ fn objectives_are_written_out() {
     assert_eq!(label(page, "severity").as_deref(), Some("page"));
     assert_eq!(label(ticket, "window").as_deref(), Some("6h"));
     assert_eq!(label(ticket, "team").as_deref(), Some("shop"));
+    // What would open a template is text.
+    let braces = "- {slo: 'a {{', objective: 99, table: t, error: e, windows: [{long: 1h, short: 5m, burn: 2, severity: '{{'}]}";
+    assert_eq!(label(&taken(&rules(braces)).groups[0].rules[0], "severity").as_deref(), Some("{{"));
     let wrong = problems(&rules(
         "- {slo: A, objective: 100, table: t, error: e, expr: x, windows: [{long: 5m, short: 1h, burn: 1}]}",
     ));

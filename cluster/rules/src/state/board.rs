@@ -193,7 +193,7 @@ impl Board {
         };
         self.news.push((labels.clone(), notice));
         self.next.remove(&(entry.next_unix_ns, labels.clone()));
-        entry.next_unix_ns = now_unix_ns.saturating_add(settings.resend_ns);
+        entry.next_unix_ns = now_unix_ns.saturating_add(settings.resend_ns.max(1));
         self.next.insert((entry.next_unix_ns, labels.clone()));
     }
 

@@ -427,6 +427,8 @@ impl Machine {
     pub(super) fn restore(&mut self, alerts: Vec<Alert>, saved_unix_ns: i64) {
         self.alerts = alerts.into_iter().map(|alert| (alert.labels.clone(), alert)).collect();
         self.restored = Some(Restored::Waiting { saved_unix_ns });
+        // Saved once more before an answer has come, it is as old as it was.
+        self.at_unix_ns = self.at_unix_ns.max(saved_unix_ns);
     }
 
     /// The rule is no more.

@@ -195,9 +195,7 @@ impl<'a> Run<'_, 'a> {
             args.push(self.operand(operand, dot)?);
         }
         args.extend(last);
-        let weight =
-            args.iter().map(|arg| if let Value::Text(text) = arg { text.len() } else { 8 });
-        self.charge(weight.sum())?;
+        self.charge(args.iter().map(Value::weight).sum())?;
         let value = function.call(&args)?;
         if let Value::Text(text) = &value {
             self.charge(text.len())?;

@@ -59,7 +59,13 @@ const FUNCTIONS: [Function; 37] = [
     }),
     function("html", 0, MANY, |args| escaped(args, html)),
     function("urlquery", 0, MANY, |args| escaped(args, url_query)),
-    function("args", 0, MANY, |args| Ok(Value::Args(std::rc::Rc::new(args.to_vec())))),
+    function("args", 0, MANY, |args| {
+        // Of args that hold args a few steps would make more than there is memory.
+        if args.iter().any(|arg| matches!(arg, Value::Args(_))) {
+            return Err("args of args are not supported".to_string());
+        }
+        Ok(Value::Args(std::rc::Rc::new(args.to_vec())))
+    }),
     function("title", 1, 1, |args| Ok(Value::text(title(text(&args[0])?)))),
     function("toUpper", 1, 1, |args| Ok(Value::text(text(&args[0])?.to_uppercase()))),
     function("toLower", 1, 1, |args| Ok(Value::text(text(&args[0])?.to_lowercase()))),
@@ -283,6 +289,10 @@ fn replace_all<'a>(args: &[Value<'a>]) -> Result<Value<'a>, String> {
     for found in pattern.captures_iter(whole) {
         let all = found.get(0).expect("a match has a whole");
         out.push_str(&whole[end..all.start()]);
+        // Each reference makes a part of the match at most.
+        if by.matches('$').count().saturating_mul(all.len()) > OUTPUT_BYTES_MAX {
+            return Err(format!("the text is longer than {OUTPUT_BYTES_MAX} bytes"));
+        }
         found.expand(by, &mut out);
         end = all.end();
         if out.len() > OUTPUT_BYTES_MAX {

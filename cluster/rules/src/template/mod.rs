@@ -59,6 +59,12 @@ pub struct Template {
 }
 
 impl Template {
+    /// This text as it is, whatever stands in it.
+    pub(crate) fn constant(text: &str) -> Template {
+        let constant = Some(text.to_string());
+        Template { name: String::new(), nodes: Vec::new(), constant, speaks_of_value: false }
+    }
+
     /// Reads a template; the name stands in messages of failed expansions.
     pub fn parse(name: &str, text: &str) -> Result<Template, TemplateError> {
         if text.len() > TEMPLATE_BYTES_MAX {

@@ -133,6 +133,8 @@ fn work_is_bounded() {
         let why = expand(&text, 1.0).unwrap_err();
         assert!(why.contains("longer than") || why.contains("steps"), "{why}");
     }
+    let nested = format!("{{{{ $x := args 1 1 }}}}{}", "{{ $x = args $x $x }}".repeat(40));
+    assert!(expand(&nested, 1.0).unwrap_err().contains("args of args"));
     assert!(expand(&"{{ if 1 }}".repeat(60), 1.0).unwrap_err().contains("nested deeper"));
     let parens = format!("{{{{ {}1{} }}}}", "(".repeat(5_000), ")".repeat(5_000));
     assert!(expand(&parens, 1.0).unwrap_err().contains("nested deeper"));

@@ -24,6 +24,16 @@ pub(super) enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
+    /// Bytes that a text of it has, more or less.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Value::Text(text) => text.len(),
+            Value::Labels(labels) => labels.iter().map(|(k, v)| k.len() + v.len() + 2).sum(),
+            Value::Args(args) => args.iter().map(Value::weight).sum(),
+            _ => 8,
+        }
+    }
+
     pub(super) fn text(text: impl Into<Cow<'a, str>>) -> Value<'a> {
         Value::Text(text.into())
     }

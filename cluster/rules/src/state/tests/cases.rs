@@ -156,6 +156,9 @@ fn restarts_keep_states() {
     world.at(1, &[(1, row("fires", 1.0)), (1, row("kept", 1.0))]);
     world.at(11, &[(1, row("waits", 1.0))]);
     world.at(15, &[(-1, row("kept", 1.0))]);
+    // The first life after it ends before it has an answer.
+    world.restart(yaml, 900);
+    world.told(900);
     world.restart(yaml, 1_000);
     assert_eq!(
         world.told(1_000),
