@@ -386,8 +386,8 @@ impl TickLogic for PaneWindow {
         {
             return Ok(Progress::More);
         }
-        self.pressure = pressure(&self.env.query, &self.env.engine);
         if let Some(bounded) = &mut self.bounded {
+            self.pressure = pressure(&self.env.query, &self.env.engine);
             bounded.begin(tick_ms, input.len(), self.pressure);
         }
         loop {
