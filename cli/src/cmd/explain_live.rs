@@ -20,15 +20,7 @@ pub(crate) fn run(connection: &Connection, args: ExplainArgs) -> Result<(), Fail
     let mut request = script::request(&args.script)?;
     request.refresh_ms =
         args.refresh.map(|refresh| u64::try_from(refresh.as_millis()).unwrap_or(u64::MAX));
-    let body = json!({
-        "script": request.script,
-        "text": request.text,
-        "vis": request.vis,
-        "func": request.func,
-        "args": request.args,
-        "refresh_ms": request.refresh_ms,
-    });
-    let answer = connection.post("/api/v1/explain", &body)?;
+    let answer = connection.post("/api/v1/explain", &script::body(&request))?;
     if args.output == "json" {
         return output::line(&answer.to_string());
     }

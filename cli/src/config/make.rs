@@ -22,6 +22,7 @@ use weir_sinks::sink::Writer;
 
 use super::bounded;
 use super::keys::{AuthConfig, BufferKind, Framing, Input, Kind, Secret, SinkConfig};
+use crate::script;
 
 /// No script is longer; what is read of one.
 const SCRIPT_BYTES_MAX: u64 = planner::SCRIPT_BYTES_MAX as u64;
@@ -185,7 +186,9 @@ fn input_spec(input: &Input, base: &Path) -> Result<(InputSpec, OutputInfo), Str
     let args = args.iter().map(|(name, value)| (name.clone(), value.text())).collect();
     let (script, func) = (script.clone(), func.clone());
     let request = ScriptRequest { script, text, func, args, ..ScriptRequest::default() };
-    let compiled = planner::compile(&request, None, &Allowance::default());
+    let allowance =
+        Allowance { deadline: Some(script::compile_deadline()), ..Allowance::default() };
+    let compiled = planner::compile(&request, None, &allowance);
     let (_, compiled) = compiled.map_err(|error| match error.diagnostics().first() {
         Some(first) => format!("{error}: {}:{}: {}", first.line, first.column, first.message),
         None => error.to_string(),
