@@ -5,7 +5,7 @@
 //! somebody records. Whoever evaluates says for which row it asks; what is asked for without that counts for all.
 
 use std::cell::{Cell, RefCell};
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hash};
 
 /// What changes with everything else: of rows that are to be looked at whenever something changed.
 pub const ALWAYS: u64 = 0;
@@ -85,7 +85,6 @@ pub(super) fn note(key: impl FnOnce() -> u64) {
 
 /// A key as it is written down: the same in all maps and processes.
 pub(super) fn hash_of<Q: Hash + ?Sized>(key: &Q) -> u64 {
-    let mut hasher = foldhash::fast::FixedState::with_seed(0x7265_6164).build_hasher();
-    key.hash(&mut hasher);
-    hasher.finish().max(ALWAYS + 1)
+    let state = foldhash::fast::FixedState::with_seed(0x7265_6164);
+    state.hash_one(key).max(ALWAYS + 1)
 }
