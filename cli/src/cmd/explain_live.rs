@@ -160,6 +160,8 @@ fn line(depth: usize, operator: &Json, is_new: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn operator(id: &str, part: &str, inputs: &[&str]) -> Json {
