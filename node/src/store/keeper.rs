@@ -5,22 +5,23 @@
 //! be damaged is thrown away, and said to be gone. A thread that died keeps nothing more: its holder is told, and lets
 //! go of what it kept.
 
+mod stats;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use tracing::{error, info, warn};
-use weir_proto::message::SourceStatus;
 use weir_types::split::Change;
 
+use self::stats::note_dropped;
+pub use self::stats::{KeeperStats, STORE_SOURCE};
 use super::{
-    Addition, Dropped, Identity, KEEPING_BYTES_MAX, PaneStore, STORE_BYTES_MIN, StoreError, Stored,
+    Addition, Identity, KEEPING_BYTES_MAX, PaneStore, STORE_BYTES_MIN, StoreError, Stored,
 };
 
-/// The source that the store is among the sources of a node.
-pub const STORE_SOURCE: &str = "store";
 /// Pages that wait for whoever reads; the thread then waits, too.
 const PAGES_MAX: usize = 4;
 /// A seal on its way: a disk that hangs must not let them pile up, though they carry nothing themselves.
@@ -77,71 +78,6 @@ pub enum FromKeeper {
 pub struct Gone {
     pub identity: Identity,
     pub damaged: bool,
-}
-
-/// What a store did, since the start.
-#[derive(Debug, Default)]
-pub struct KeeperStats {
-    pub sources: AtomicU64,
-    pub bytes: AtomicU64,
-    pub waiting_bytes: AtomicU64,
-    pub additions_total: AtomicU64,
-    pub damaged_total: AtomicU64,
-    pub foreign_total: AtomicU64,
-    pub unused_total: AtomicU64,
-    pub over_budget_total: AtomicU64,
-    pub overrun_total: AtomicU64,
-    pub failed_total: AtomicU64,
-    pub refused_total: AtomicU64,
-    pub errors_total: AtomicU64,
-    /// Why it does not write; empty if it does.
-    reason: Mutex<String>,
-    /// Its thread died: nothing is kept any more.
-    has_died: AtomicBool,
-}
-
-impl KeeperStats {
-    fn count(counter: &AtomicU64, count: u64) {
-        counter.fetch_add(count, Ordering::Relaxed);
-    }
-
-    fn set_reason(&self, reason: String) {
-        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = reason;
-    }
-
-    /// As one of a node's sources.
-    #[must_use]
-    pub fn status(&self) -> SourceStatus {
-        let reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let state = match (self.has_died.load(Ordering::Relaxed), reason.is_empty()) {
-            (true, _) => "failed",
-            (false, true) => "running",
-            (false, false) => "reduced",
-        };
-        let counts = [
-            ("kept_sources", &self.sources),
-            ("kept_bytes", &self.bytes),
-            ("waiting_bytes", &self.waiting_bytes),
-            ("additions", &self.additions_total),
-            ("dropped_damaged", &self.damaged_total),
-            ("dropped_foreign", &self.foreign_total),
-            ("dropped_unused", &self.unused_total),
-            ("dropped_over_budget", &self.over_budget_total),
-            ("dropped_overrun", &self.overrun_total),
-            ("dropped_failed", &self.failed_total),
-            ("refused", &self.refused_total),
-            ("errors", &self.errors_total),
-        ];
-        SourceStatus {
-            name: STORE_SOURCE.to_string(),
-            state: state.to_string(),
-            reason,
-            counts: counts
-                .map(|(name, count)| (name.to_string(), count.load(Ordering::Relaxed)))
-                .into(),
-            ..SourceStatus::default()
-        }
-    }
 }
 
 /// The handle on a store and its thread. Dropped, it waits until all that was sealed is written.
@@ -317,15 +253,6 @@ fn weight(changes: &[Change]) -> u64 {
 fn weight_of_one(change: &Change) -> u64 {
     let beside = size_of::<Change>() as u64;
     beside + change.content_bytes() as u64
-}
-
-fn note_dropped(stats: &KeeperStats, dropped: Dropped) {
-    if dropped != Dropped::default() {
-        warn!(?dropped, "something of the store cannot be used and is dropped");
-    }
-    KeeperStats::count(&stats.damaged_total, dropped.damaged);
-    KeeperStats::count(&stats.foreign_total, dropped.foreign);
-    KeeperStats::count(&stats.unused_total, dropped.unused);
 }
 
 /// An addition, and the bytes that it waits with.
