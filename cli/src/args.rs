@@ -56,6 +56,9 @@ pub(crate) enum Command {
     Nodes(OutputArgs),
     /// Sinks, how far they are and what hinders them.
     Sinks(OutputArgs),
+    /// Alerts that are pending or fire; rules, receivers and what happened.
+    #[command(alias = "alert")]
+    Alerts(AlertsArgs),
     /// Judge configuration files.
     Config(ConfigArgs),
     /// Judge and test files of alert rules.
@@ -81,6 +84,21 @@ pub(crate) enum Format {
 pub(crate) struct OutputArgs {
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<Format>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AlertsArgs {
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Format>,
+    /// The rules instead, and how they are.
+    #[arg(long, conflicts_with_all = ["receivers", "history"])]
+    pub(crate) rules: bool,
+    /// Who is told instead, and how that goes.
+    #[arg(long, conflicts_with = "history")]
+    pub(crate) receivers: bool,
+    /// What happened within a day instead, the newest last.
+    #[arg(long)]
+    pub(crate) history: bool,
 }
 
 #[derive(Debug, Args)]
@@ -289,7 +307,7 @@ pub(crate) struct UpArgs {
     /// Let marked requests and scripts panic, to test that the rest goes on.
     #[arg(long)]
     pub(crate) test_faults: bool,
-    /// A configuration file: sinks.
+    /// A configuration file: sinks, alert rules and where alerts go.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Not yet: TLS.

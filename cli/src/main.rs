@@ -47,6 +47,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Queries(args) => cmd::ask::queries(&connection, args),
         Command::Nodes(args) => cmd::ask::nodes(&connection, args),
         Command::Sinks(args) => cmd::ask::sinks(&connection, args),
+        Command::Alerts(args) => cmd::ask::alerts(&connection, &args),
         Command::Config(args) => match args.what {
             args::ConfigCommand::Check { files } => config::check(&files),
             args::ConfigCommand::Schema => config::schema(),

@@ -9,6 +9,7 @@ use ruff_text_size::Ranged;
 use weir_types::{Relation, Value};
 
 use super::args::{Arg, CallArgs};
+use super::named::{NamedBody, NamedState};
 use super::trace::{AgentConfig, Tracepoint};
 use super::types::{BUILTIN_TYPES, annotation_type};
 use super::{Decorator, Module, Object, ScopeId, UserFunction};
@@ -53,6 +54,8 @@ pub(crate) struct Evaluator<'a> {
     script_text: &'a str,
     views: Option<(&'a str, &'a [Stmt])>,
     views_scope: Option<ScopeId>,
+    pub(crate) named: &'a [NamedBody<'a>],
+    pub(crate) named_state: NamedState,
     scopes: Vec<Scope<'a>>,
     /// Scopes before this one stay: a function that was defined in one may read it.
     scopes_kept: ScopeId,
@@ -111,6 +114,7 @@ impl<'a> Evaluator<'a> {
         settings: Settings,
         script_text: &'a str,
         views: Option<(&'a str, &'a [Stmt])>,
+        named: &'a [NamedBody<'a>],
     ) -> Evaluator<'a> {
         Evaluator {
             findings,
@@ -120,6 +124,8 @@ impl<'a> Evaluator<'a> {
             script_text,
             views,
             views_scope: None,
+            named,
+            named_state: NamedState::default(),
             scopes: vec![Scope::default()],
             scopes_kept: 1,
             attributes: HashMap::new(),
@@ -138,6 +144,7 @@ impl<'a> Evaluator<'a> {
         match source {
             SourceId::Script => self.script_text,
             SourceId::Views => self.views.map_or("", |(text, _)| text),
+            SourceId::Named(idx) => self.named.get(usize::from(idx)).map_or("", |view| view.text),
             SourceId::Vis | SourceId::Outside => "",
         }
     }
@@ -206,6 +213,12 @@ impl<'a> Evaluator<'a> {
 
     pub(crate) fn new_scope(&mut self, parent: ScopeId) -> ScopeId {
         self.scopes.push(Scope { vars: HashMap::new(), parent: Some(parent) });
+        self.scopes.len() - 1
+    }
+
+    /// A scope that sees nothing of others.
+    pub(crate) fn own_scope(&mut self) -> ScopeId {
+        self.scopes.push(Scope::default());
         self.scopes.len() - 1
     }
 
@@ -438,8 +451,7 @@ impl<'a> Evaluator<'a> {
             let message = "not yet: the module 'pxviews' is not available".to_string();
             return fail(Code::NotYet, span, message);
         };
-        self.scopes.push(Scope::default());
-        let scope = self.scopes.len() - 1;
+        let scope = self.own_scope();
         self.views_scope = Some(scope);
         self.block(body, At { scope, source: SourceId::Views });
         Ok(())
