@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use weir_cluster::service::{AlertsSpec, HttpTo, MailTo, RULES_MAX, ReceiverSpec, Sender};
 use weir_rules::labels::{Labels, is_label_name};
 use weir_rules::notify::mail::Envelope;
+use weir_rules::pack;
 use weir_rules::state::{AlertRule, Columns, Settings};
 use weir_rules::yaml::FILE_BYTES_MAX;
 
@@ -85,6 +86,16 @@ pub(super) struct AlertsConfig {
     external_labels: BTreeMap<String, String>,
     /// After which Alertmanagers are told again.
     resend: Span,
+    /// Rules that come with Weir; `weir rules builtin` prints them.
+    builtin: BuiltinConfig,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct BuiltinConfig {
+    enabled: bool,
+    /// Names of those that do not run.
+    disabled: Vec<String>,
 }
 
 impl Default for AlertsConfig {
@@ -93,6 +104,7 @@ impl Default for AlertsConfig {
             external_url: String::new(),
             external_labels: BTreeMap::new(),
             resend: Span(Duration::from_secs(60)),
+            builtin: BuiltinConfig::default(),
         }
     }
 }
@@ -124,7 +136,7 @@ pub(super) fn files(base: &Path, patterns: &[String]) -> Result<Vec<PathBuf>, St
 
 /// What the configuration asks for. `written`: as the file and the environment have it.
 pub(super) fn spec(config: &Config, written: &Json, base: &Path) -> Result<AlertsSpec, String> {
-    let AlertsConfig { external_url, external_labels, resend } = &config.alerts;
+    let AlertsConfig { external_url, external_labels, resend, builtin } = &config.alerts;
     if let Some(name) = external_labels.keys().find(|name| !is_label_name(name)) {
         return Err(format!("alerts.external_labels: `{name}` is no name of a label"));
     }
@@ -140,6 +152,9 @@ pub(super) fn spec(config: &Config, written: &Json, base: &Path) -> Result<Alert
     for path in files(base, &config.rules)? {
         let text = bounded(&path, FILE_BYTES_MAX as u64).map_err(|why| format!("rules: {why}"))?;
         texts.push((path.display().to_string(), text));
+    }
+    if builtin.enabled {
+        texts.push((pack::BUILTIN_FILE.to_string(), pack::BUILTIN.to_string()));
     }
     let views = recorded(texts.iter().map(|(_, text)| text.as_str()));
     let mut names = BTreeSet::new();
@@ -165,6 +180,13 @@ pub(super) fn spec(config: &Config, written: &Json, base: &Path) -> Result<Alert
             alerts
                 .filter_map(|((group, rule), columns)| AlertRule::new(name, group, rule, columns)),
         );
+    }
+    for name in builtin.disabled.iter().filter(|_| builtin.enabled) {
+        let before = rules.len();
+        rules.retain(|rule| rule.file != pack::BUILTIN_FILE || rule.name != *name);
+        if rules.len() == before {
+            return Err(format!("alerts.builtin.disabled: there is no rule `{name}`"));
+        }
     }
     if rules.len() > RULES_MAX {
         return Err(format!("a server may have {RULES_MAX} alert rules"));

@@ -76,7 +76,7 @@ impl Traffic {
                     connections: 1,
                     keep_alive: false,
                 };
-                run_load(&load);
+                drop(run_load(&load));
             }
         });
         Traffic { stop, thread: Some(thread) }
@@ -158,7 +158,7 @@ fn fires_and_resolves_once() {
         weir.log().into_iter().find(|line| line.contains("nothing has changed"))
     });
     assert!(
-        refused.contains("shop.yml:17:") && refused.contains("undefined variable"),
+        refused.contains("shop.yml:18:") && refused.contains("undefined variable"),
         "{refused}"
     );
     std::fs::write(&file, rules("now: {{ $labels.req_path }}", "2s")).unwrap();
@@ -274,6 +274,8 @@ fn configurations_are_judged() {
         ),
         ("receivers: [{name: a, type: mail, url: 'smtp://h:25'}]", "unknown variant"),
         ("alerts: {external_labels: {a-b: c}}", "no name of a label"),
+        ("alerts: {builtin: {enabled: true, disabled: [DnsFailures]}}", "ok"),
+        ("alerts: {builtin: {enabled: true, disabled: [DnsFailure]}}", "no rule `DnsFailure`"),
     ];
     for (text, wanted) in cases {
         std::fs::write(&file, text).unwrap();

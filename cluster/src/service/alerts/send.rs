@@ -1,6 +1,9 @@
 //! One receiver: a thread that takes notices from its queue, sends them, tries again with growing waits, and says
 //! how it is. One that does not answer keeps nobody else waiting.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -73,11 +76,11 @@ impl Receiver {
     pub(super) fn start(
         name: &str,
         print: &str,
-        sender: Sender,
+        sender: &Sender,
+        queue: Arc<Queue>,
         part: Part,
         clock: Arc<dyn Clock>,
     ) -> std::io::Result<Receiver> {
-        let queue = Arc::new(Queue::new(sender.is_state()));
         let counts = Arc::new(Counts::default());
         let (kind, to, is_state) = (sender.kind(), sender.shown(), sender.is_state());
         let listener = Listener::default();

@@ -156,3 +156,90 @@ impl History {
         self.items.iter().cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use weir_rules::state::{Alert, RuleSet};
+    use weir_types::testing::misfits;
+
+    use super::*;
+
+    fn labels() -> Labels {
+        let pairs = [("alertname", "A"), ("svc", "x")];
+        Labels::new(pairs.iter().map(|(n, v)| ((*n).to_string(), (*v).to_string())).collect())
+    }
+
+    /// What the API and the websocket say of alerts and sinks is what is published, member for member, whatever the
+    /// values: the page's types are made of that.
+    #[test]
+    fn it_is_what_is_published() {
+        let text = include_str!("../../../../docs/api/messages.schema.json");
+        let schema: Json = serde_json::from_str(text).unwrap();
+        for (value, fired) in [(1.5, None), (f64::NAN, Some(2))] {
+            let alert = Listed {
+                alertname: "A".to_string(),
+                state: if fired.is_some() { "firing" } else { "pending" },
+                labels: labels(),
+                annotations: BTreeMap::from([("summary".to_string(), "s".to_string())]),
+                value,
+                active_unix_ns: 1,
+                fired_unix_ns: fired,
+                incomplete: fired.map(|_| "nodes lag: n2".to_string()),
+                error: None,
+            };
+            let shown = AlertsShown {
+                alerts: vec![alert],
+                rules: vec![RuleRow { state: "running", ..RuleRow::default() }],
+                receivers: vec![ReceiverRow { state: "running", ..ReceiverRow::default() }],
+                state_error: String::new(),
+            };
+            let mut json = shown.json();
+            assert_eq!(
+                misfits(&schema, &schema["$defs"]["AlertsStatus"], &json),
+                [""; 0],
+                "{json}"
+            );
+            let happened = Happened {
+                at_unix_ns: 1,
+                what: "firing".to_string(),
+                labels: labels(),
+                value: value.to_string(),
+            };
+            json["history"] = json!([happened.json()]);
+            json["alerts_total"] = json!(1);
+            assert_eq!(
+                misfits(&schema, &schema["$defs"]["AlertsStatus"], &json),
+                [""; 0],
+                "{json}"
+            );
+        }
+        let sink = json!({"sinks": [crate::service::SinkRow::default()]});
+        assert_eq!(misfits(&schema, &schema["$defs"]["SinksStatus"], &sink), [""; 0], "{sink}");
+        assert!(RuleSet::default().alerts().next().is_none());
+    }
+
+    /// What has happened is kept for a day, and within its bounds; the oldest go first.
+    #[test]
+    fn history_is_bounded() {
+        let alert = |at: i64| Change {
+            kind: ChangeKind::Firing,
+            alert: Alert {
+                labels: labels(),
+                source: labels(),
+                value: 0.0,
+                active_unix_ns: at,
+                fired_unix_ns: Some(at),
+                kept_since_unix_ns: None,
+            },
+        };
+        let mut history = History::default();
+        (0..5_000).for_each(|at| history.note(at, &[alert(at)]));
+        assert_eq!(history.items().len(), HISTORY_MAX);
+        assert_eq!(history.items()[0].at_unix_ns, 3_000);
+        history.note(HISTORY_NS + 4_000, &[alert(HISTORY_NS + 4_000)]);
+        assert_eq!(history.items()[0].at_unix_ns, 4_000, "a day");
+        let updated = Change { kind: ChangeKind::Updated, ..alert(0) };
+        history.note(HISTORY_NS + 9_000, &[updated]);
+        assert_eq!(history.items()[0].at_unix_ns, 4_000, "another value is no event");
+    }
+}
