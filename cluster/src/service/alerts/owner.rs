@@ -32,7 +32,7 @@ const SAID_MAX: usize = 8;
 /// While something is pending or kept, its times are written down so often: time while down is not time true.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// What happened is written down so often.
-const HISTORY_EVERY: Duration = Duration::from_secs(5);
+const HISTORY_EVERY: Duration = Duration::from_secs(1);
 /// Before a panic's successor begins.
 const REBIRTH: Duration = Duration::from_secs(1);
 /// A receiver that is in the middle of an attempt is left behind.
