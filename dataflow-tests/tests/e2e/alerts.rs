@@ -102,6 +102,35 @@ fn firing(weir: &Weir) -> Option<Json> {
     alerts(weir).into_iter().find(|alert| alert["state"] == "firing")
 }
 
+/// A changed text is there and nothing else changes; a file that is wrong changes nothing, and says why.
+fn reload_keeps_it(weir: &Weir, file: &Path, since: &str) {
+    std::fs::write(file, rules("now: {{ $labels.req_path }}", "2s")).unwrap();
+    until(weir, "the text changes", SOON, || {
+        firing(weir).filter(|alert| alert["annotations"]["summary"] == "now: /error")
+    });
+    std::fs::write(file, rules("{{ $nope }}", "2s")).unwrap();
+    let refused = until(weir, "a wrong file is refused", SOON, || {
+        weir.log().into_iter().find(|line| line.contains("nothing has changed"))
+    });
+    assert!(
+        refused.contains("shop.yml:18:") && refused.contains("undefined variable"),
+        "{refused}"
+    );
+    std::fs::write(file, rules("now: {{ $labels.req_path }}", "2s")).unwrap();
+    assert_eq!(firing(weir).unwrap()["fired_at"], since, "it went on");
+}
+
+/// What happened is remembered, of the server that died, too; and who is told, how that goes.
+fn tells_what_happened(weir: &Weir) {
+    let history = weir.run(&["alerts", "--history", "-o", "json"], DEADLINE).unwrap().json_lines();
+    let happened: Vec<&str> = history.iter().map(|item| item["what"].as_str().unwrap()).collect();
+    assert_eq!(happened, ["pending", "firing", "resolved"]);
+    let receivers = weir.run(&["alerts", "--receivers", "-o", "json"], DEADLINE).unwrap();
+    let receivers = receivers.json_lines();
+    let states: Vec<&str> = receivers.iter().map(|it| it["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["retrying", "running", "running"], "{receivers:#?}");
+}
+
 /// From the request that fails to Alertmanager and back: it fires with its labels and texts, over a recorded view;
 /// a changed annotation and a server that was killed (-9) keep it firing since the same moment, and tell nobody
 /// again; an Alertmanager that begins empty has it back within a resend; when the traffic is over it resolves, by
@@ -149,20 +178,7 @@ fn fires_and_resolves_once() {
     assert_eq!(starts[..19], since[..19], "{known}");
     assert!(known["generatorURL"].as_str().unwrap().starts_with("http://weir/#/alerts?"));
 
-    std::fs::write(&file, rules("now: {{ $labels.req_path }}", "2s")).unwrap();
-    until(&weir, "the text changes", SOON, || {
-        firing(&weir).filter(|alert| alert["annotations"]["summary"] == "now: /error")
-    });
-    std::fs::write(&file, rules("{{ $nope }}", "2s")).unwrap();
-    let refused = until(&weir, "a wrong file is refused", SOON, || {
-        weir.log().into_iter().find(|line| line.contains("nothing has changed"))
-    });
-    assert!(
-        refused.contains("shop.yml:18:") && refused.contains("undefined variable"),
-        "{refused}"
-    );
-    std::fs::write(&file, rules("now: {{ $labels.req_path }}", "2s")).unwrap();
-    assert_eq!(firing(&weir).unwrap()["fired_at"], since.as_str(), "it went on");
+    reload_keeps_it(&weir, &file, &since);
 
     // The server dies, and Alertmanager loses what it knew.
     let port = manager.addr.port();
@@ -188,13 +204,7 @@ fn fires_and_resolves_once() {
     until(&weir, "Alertmanager's hook knows", SOON, || {
         through.told("req_path").iter().any(|text| text.starts_with("resolved")).then_some(())
     });
-    let history = weir.run(&["alerts", "--history", "-o", "json"], DEADLINE).unwrap().json_lines();
-    let happened: Vec<&str> = history.iter().map(|item| item["what"].as_str().unwrap()).collect();
-    assert_eq!(happened, ["pending", "firing", "resolved"]);
-    let receivers = weir.run(&["alerts", "--receivers", "-o", "json"], DEADLINE).unwrap();
-    let receivers = receivers.json_lines();
-    let states: Vec<&str> = receivers.iter().map(|it| it["state"].as_str().unwrap()).collect();
-    assert_eq!(states, ["retrying", "running", "running"], "{receivers:#?}");
+    tells_what_happened(&weir);
 }
 
 /// A thousand alerts at once reach an Alertmanager, and one of them that the other end refuses alone is lost; a
