@@ -22,7 +22,7 @@ use crate::ir::Graph;
 use crate::limits::{CALL_DEPTH_MAX, EVAL_DEPTH_MAX, EVAL_STEPS_MAX, VALUE_BYTES_MAX};
 
 #[derive(Debug, Default)]
-struct Scope<'a> {
+pub(super) struct Scope<'a> {
     vars: HashMap<String, Object<'a>>,
     parent: Option<ScopeId>,
 }
@@ -56,7 +56,7 @@ pub(crate) struct Evaluator<'a> {
     views_scope: Option<ScopeId>,
     pub(crate) named: &'a [NamedBody<'a>],
     pub(crate) named_state: NamedState,
-    scopes: Vec<Scope<'a>>,
+    pub(super) scopes: Vec<Scope<'a>>,
     /// Scopes before this one stay: a function that was defined in one may read it.
     scopes_kept: ScopeId,
     /// Attributes that the script assigned to modules, functions and the like (`px.Pod = str`).
@@ -213,12 +213,6 @@ impl<'a> Evaluator<'a> {
 
     pub(crate) fn new_scope(&mut self, parent: ScopeId) -> ScopeId {
         self.scopes.push(Scope { vars: HashMap::new(), parent: Some(parent) });
-        self.scopes.len() - 1
-    }
-
-    /// A scope that sees nothing of others.
-    pub(crate) fn own_scope(&mut self) -> ScopeId {
-        self.scopes.push(Scope::default());
         self.scopes.len() - 1
     }
 
@@ -451,7 +445,8 @@ impl<'a> Evaluator<'a> {
             let message = "not yet: the module 'pxviews' is not available".to_string();
             return fail(Code::NotYet, span, message);
         };
-        let scope = self.own_scope();
+        self.scopes.push(Scope::default());
+        let scope = self.scopes.len() - 1;
         self.views_scope = Some(scope);
         self.block(body, At { scope, source: SourceId::Views });
         Ok(())

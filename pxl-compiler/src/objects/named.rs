@@ -5,7 +5,7 @@
 use ruff_python_ast::Suite;
 
 use super::args::Arg;
-use super::eval::{At, Evaluator};
+use super::eval::{At, Evaluator, Scope};
 use super::{Frame, Object};
 use crate::codes::Code;
 use crate::compile::NamedView;
@@ -104,7 +104,9 @@ impl<'a> Evaluator<'a> {
         self.enter_call(span)?;
         self.named_state.open.push(idx);
         let outer = std::mem::take(&mut self.named_state.displayed);
-        let scope = self.own_scope();
+        // It sees nothing of others.
+        self.scopes.push(Scope::default());
+        let scope = self.scopes.len() - 1;
         let source = SourceId::Named(u8::try_from(idx).unwrap_or(u8::MAX));
         self.block(&named[idx].body, At { scope, source });
         self.end_scope(scope);

@@ -13,11 +13,11 @@ use tracing::{error, info, warn};
 use weir_actors::{KillSwitch, Part, Stop};
 use weir_pxl::NamedView;
 use weir_rules::state::{Answer, Notice, Row, RuleId, RuleSet, Saved};
-use weir_sinks::delivery::{Completeness, Delivery};
+use weir_sinks::delivery::Delivery;
 use weir_types::Value;
 use weir_types::clock::tick_unix_ns;
-use weir_types::json::time_text;
 
+use self::shown::why_incomplete;
 use super::feeder::{Feeder, Said, What};
 use super::queue::Queue;
 use super::saved::{self, State, StateStore};
@@ -427,6 +427,9 @@ impl<'a> Owner<'a> {
         if has_news || is_changed || (is_time && self.set.is_waiting()) {
             self.save_with(&notices);
         }
+        if has_news {
+            self.save_history();
+        }
         for receiver in &self.kept.receivers {
             let wanted = notices.iter().filter(|it| receiver.is_state() || it.is_news());
             receiver.queue.push(wanted.cloned());
@@ -484,25 +487,4 @@ impl<'a> Owner<'a> {
             info!(why, "what happened to alerts could not be kept");
         }
     }
-}
-
-/// For people: what an answer lacks.
-fn why_incomplete(completeness: &Completeness) -> String {
-    if completeness.complete {
-        return String::new();
-    }
-    let mut parts = Vec::new();
-    if !completeness.lagging.is_empty() {
-        parts.push(format!("nodes lag: {}", completeness.lagging.join(", ")));
-    }
-    for (table, reasons) in &completeness.lost {
-        let lost: u64 = reasons.values().sum();
-        let reasons: Vec<&str> = reasons.keys().map(String::as_str).collect();
-        parts.push(format!("{lost} lost of {table} ({})", reasons.join(", ")));
-    }
-    if parts.is_empty() {
-        let since = time_text(completeness.covers_from_unix_ns);
-        parts.push(format!("its window reaches back before {since}"));
-    }
-    parts.join("; ")
 }

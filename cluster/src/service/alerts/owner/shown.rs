@@ -1,6 +1,7 @@
 //! What the owner of the rules shows of them when it is asked. It changes nothing.
 
 use weir_rules::state::RuleId;
+use weir_sinks::delivery::Completeness;
 use weir_types::json::time_text;
 
 use super::Owner;
@@ -77,4 +78,25 @@ impl Owner<'_> {
         }
         figures
     }
+}
+
+/// For people: what an answer lacks.
+pub(super) fn why_incomplete(completeness: &Completeness) -> String {
+    if completeness.complete {
+        return String::new();
+    }
+    let mut parts = Vec::new();
+    if !completeness.lagging.is_empty() {
+        parts.push(format!("nodes lag: {}", completeness.lagging.join(", ")));
+    }
+    for (table, reasons) in &completeness.lost {
+        let lost: u64 = reasons.values().sum();
+        let reasons: Vec<&str> = reasons.keys().map(String::as_str).collect();
+        parts.push(format!("{lost} lost of {table} ({})", reasons.join(", ")));
+    }
+    if parts.is_empty() {
+        let since = time_text(completeness.covers_from_unix_ns);
+        parts.push(format!("its window reaches back before {since}"));
+    }
+    parts.join("; ")
 }
