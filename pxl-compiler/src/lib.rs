@@ -33,7 +33,7 @@ pub mod vis;
 
 pub use budget::{Cancel, CancelOnDrop, Deadline};
 pub use codes::Code;
-pub use compile::{CompileOptions, Compiled, Script, compile};
+pub use compile::{CompileOptions, Compiled, NamedView, Script, compile};
 pub use explain::{Explained, OperatorTexts, SourceTexts, Stage, explain, operator_texts};
 pub use export::{Export, OtelAttribute, OtelData, OtelEndpoint, OtelValue, SpanKind};
 pub use hint::suggest;

@@ -171,6 +171,7 @@ impl Printer {
                 self.failed |= !goes_on;
                 return Ok(goes_on);
             }
+            LiveMessage::Status { .. } => {}
             LiveMessage::End { .. } => return Ok(false),
         }
         Ok(true)

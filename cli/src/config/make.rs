@@ -1,6 +1,7 @@
 //! From keys to sinks: which kind needs and takes which keys, whether its script shows what it is to write, and
 //! how its writer is made.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
@@ -257,18 +258,25 @@ fn text_of(secret: Option<&Secret>) -> String {
 
 /// Everything of it that no message may repeat.
 fn secrets(config: &SinkConfig) -> Vec<String> {
-    let AuthConfig { user: _, password, token } = &config.auth;
-    let mut secrets: Vec<String> = config.headers.values().map(|it| it.0.clone()).collect();
+    secrets_of(&text_of(config.url.as_ref()), &config.headers, &config.auth)
+}
+
+pub(super) fn secrets_of(
+    url: &str,
+    headers: &BTreeMap<String, Secret>,
+    auth: &AuthConfig,
+) -> Vec<String> {
+    let AuthConfig { user: _, password, token } = auth;
+    let mut secrets: Vec<String> = headers.values().map(|it| it.0.clone()).collect();
     secrets.extend([password, token].into_iter().flatten().map(|it| it.0.clone()));
-    let url = text_of(config.url.as_ref());
-    let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if let Some((user, _)) = host.rsplit_once('@') {
         secrets.push(user.to_string());
         secrets.extend(user.split_once(':').map(|(_, password)| password.to_string()));
     }
     secrets.extend(url.split_once('?').map(|(_, query)| query.to_string()));
-    secrets.push(url);
+    secrets.push(url.to_string());
     secrets.retain(|secret| !secret.is_empty());
     // The longest first, so that a part of one does not hide that it is one.
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
@@ -284,9 +292,16 @@ fn wants_scheme(config: &SinkConfig, schemes: &[&str]) -> Result<String, String>
 }
 
 fn http_headers(config: &SinkConfig) -> Result<Vec<(String, String)>, String> {
-    let AuthConfig { user, password, token } = &config.auth;
+    headers_of(&config.headers, &config.auth)
+}
+
+pub(super) fn headers_of(
+    headers: &BTreeMap<String, Secret>,
+    auth: &AuthConfig,
+) -> Result<Vec<(String, String)>, String> {
+    let AuthConfig { user, password, token } = auth;
     let mut headers: Vec<(String, String)> =
-        config.headers.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect();
+        headers.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect();
     if user.is_some() || password.is_some() {
         return Err("http takes `auth.token`, or user and password in `headers`".to_string());
     }

@@ -2,6 +2,7 @@
 //! environment as well ([`env`]). A configuration is read and judged as a whole, at the start and whenever it
 //! changes ([`watch`]); one that is wrong changes nothing.
 
+mod alerts;
 mod env;
 mod keys;
 mod make;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value as Json;
-use weir_cluster::service::SinkSpec;
+use weir_cluster::service::{AlertsSpec, SinkSpec};
 
 use crate::failure::Failure;
 use env::{Lookup, Overlay, without_values};
@@ -88,8 +89,17 @@ fn line_of(text: &str, name: &str) -> Option<usize> {
     Some(from + at + 2)
 }
 
+/// What a configuration asks for.
+#[derive(Default)]
+pub(crate) struct Loaded {
+    pub(crate) sinks: Vec<SinkSpec>,
+    pub(crate) alerts: AlertsSpec,
+    /// Of rule files, from which folder.
+    pub(crate) patterns: (PathBuf, Vec<String>),
+}
+
 /// Reads and judges a configuration. Nothing is opened or started.
-pub(crate) fn load(path: &Path) -> Result<Vec<SinkSpec>, String> {
+pub(crate) fn load(path: &Path) -> Result<Loaded, String> {
     let names = std::env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
         .filter(|name| name.starts_with("WEIR_"))
@@ -97,13 +107,16 @@ pub(crate) fn load(path: &Path) -> Result<Vec<SinkSpec>, String> {
     load_with(path, names, &|name| std::env::var_os(name))
 }
 
-fn load_with(path: &Path, names: Vec<String>, lookup: Lookup<'_>) -> Result<Vec<SinkSpec>, String> {
+fn load_with(path: &Path, names: Vec<String>, lookup: Lookup<'_>) -> Result<Loaded, String> {
     let (text, base) = read(path)?;
     let wrong = |why: String| format!("{}: {why}", path.display());
     let Parsed { config, json, used } = parse(&text, names, lookup).map_err(wrong)?;
     if config.sinks.len() > SINKS_MAX {
         return Err(wrong(format!("a server may have {SINKS_MAX} sinks")));
     }
+    let alerts = alerts::spec(&config, &json, &base);
+    let alerts = alerts.map_err(|why| wrong(without_values(&why, &used)))?;
+    let patterns = (base.clone(), config.rules.clone());
     let mut taken: BTreeMap<String, String> = BTreeMap::new();
     let mut specs = Vec::new();
     for (name, sink) in config.sinks {
@@ -125,7 +138,7 @@ fn load_with(path: &Path, names: Vec<String>, lookup: Lookup<'_>) -> Result<Vec<
         let written = json["sinks"][&name].clone();
         specs.push(make::spec(&name, sink, &written, &base).map_err(|why| at(&why))?);
     }
-    Ok(specs)
+    Ok(Loaded { sinks: specs, alerts, patterns })
 }
 
 /// `weir config check FILE…`

@@ -3,6 +3,10 @@
 use super::*;
 
 fn loaded(yaml: &str) -> Result<Vec<SinkSpec>, String> {
+    loaded_all(yaml).map(|loaded| loaded.sinks)
+}
+
+fn loaded_all(yaml: &str) -> Result<Loaded, String> {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("weir.yaml");
     std::fs::write(&path, yaml).expect("written");
@@ -95,7 +99,7 @@ fn secrets_are_not_repeated() {
     let with = |name: &str, value: &str| {
         let (name, value) = (name.to_string(), std::ffi::OsString::from(value));
         load_with(&path, vec![name.clone()], &|asked| (asked == name).then(|| value.clone()))
-            .map(|specs| specs.len())
+            .map(|loaded| loaded.sinks.len())
     };
     assert_eq!(with("WEIR_SINKS_A_URL", "http://127.0.0.1:1/$1 \": #"), Ok(1));
     for (name, value) in [

@@ -69,7 +69,7 @@ async fn begin(
         let (begun, ended) = match &message {
             Outgoing::Delivery(_) => (true, false),
             Outgoing::End(_) => (false, true),
-            Outgoing::Schema(_) | Outgoing::Error(_) => (false, false),
+            Outgoing::Schema(_) | Outgoing::Error(_) | Outgoing::Status { .. } => (false, false),
         };
         first.push(message);
         if begun {

@@ -133,7 +133,7 @@ impl Feeder {
         self.feed.status.follows(self.feed.at, reader.outbox.frontier());
         while let Some(message) = std::future::poll_fn(|cx| reader.poll(cx)).await {
             match message {
-                Outgoing::Schema(_) => {}
+                Outgoing::Schema(_) | Outgoing::Status { .. } => {}
                 Outgoing::Error(note) if note.code == "resume_expired" => goes_on = false,
                 // Of another output: ours has been looked at.
                 Outgoing::Error(note) if note.code == "no_source" => {}

@@ -216,7 +216,7 @@ impl Follower {
     pub(super) fn drain(&mut self) {
         while let Popped::Message(message) = self.reader.outbox.pop() {
             match message {
-                Outgoing::Schema(_) => {}
+                Outgoing::Schema(_) | Outgoing::Status { .. } => {}
                 Outgoing::Delivery(delivery) => self.add(&delivery),
                 Outgoing::Error(note) => self.errors.push(note.code.clone()),
                 Outgoing::End(reason) => self.ended = Some(reason.into_owned()),
