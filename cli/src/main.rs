@@ -55,6 +55,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             args::RulesCommand::Check { files } => cmd::rules::check(&files),
             args::RulesCommand::Test { files } => cmd::rules::test(&files),
         },
+        Command::Replay(args) => cmd::replay::run(&args),
         Command::Logout => cmd::ask::logout(&connection),
         Command::Bench(args) => bench::run(args),
         Command::DemoService(args) => demo::run_service(&args).map_err(Failure::from),

@@ -4,6 +4,7 @@
 //! ticks at which no view can change are skipped without a message.
 
 pub(crate) mod pipeline;
+mod captured;
 mod schedule;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,8 @@ use crate::failure::Failure;
 use crate::output::{self, AnswerTable};
 use crate::script;
 
+pub(crate) use self::captured::{Captured, run_captured};
+
 const SEC_NS: i64 = 1_000_000_000;
 const MS_NS: i64 = 1_000_000;
 
@@ -44,12 +47,12 @@ struct Loaded {
     metadata: Arc<MetadataSnapshot>,
 }
 
-fn load(
+/// Compiles the script, and says what is wrong with it.
+fn prepare(
     request: &ScriptRequest,
-    dir: &Path,
     tick_ms: u64,
     now_unix_ns: Option<i64>,
-) -> Result<Loaded, Failure> {
+) -> Result<Prepared, Failure> {
     let source = script::source_of(request);
     let failed = |error: planner::PlanError| {
         output::print_diagnostics(error.diagnostics(), &source.script());
@@ -57,6 +60,16 @@ fn load(
     };
     let prepared = planner::prepare(request, tick_ms, now_unix_ns, &|_| true).map_err(failed)?;
     output::print_diagnostics(&prepared.warnings, &source.script());
+    Ok(prepared)
+}
+
+fn load(
+    request: &ScriptRequest,
+    dir: &Path,
+    tick_ms: u64,
+    now_unix_ns: Option<i64>,
+) -> Result<Loaded, Failure> {
+    let prepared = prepare(request, tick_ms, now_unix_ns)?;
     let unreadable = |error: RowsError| Failure::from(anyhow::Error::from(error));
     let metadata = Arc::new(read_entities(dir).map_err(unreadable)?);
     let mut names: Vec<&str> = prepared.plan.scans().map(|(table, _)| table).collect();
@@ -145,9 +158,18 @@ pub(crate) fn run(
     now_unix_ns: Option<i64>,
     test_faults: bool,
 ) -> Result<Answer, Failure> {
-    let mut loaded = load(request, dir, 1, now_unix_ns)?;
+    let loaded = load(request, dir, 1, now_unix_ns)?;
     let last = loaded.arrivals().map_or(0, |(_, last)| last);
-    let now_unix_ns = now_unix_ns.unwrap_or((last + SEC_NS - 1) / SEC_NS * SEC_NS);
+    answer(loaded, now_unix_ns.unwrap_or_else(|| in_whole_seconds(last)), test_faults)
+}
+
+/// Rounded up.
+fn in_whole_seconds(time_unix_ns: i64) -> i64 {
+    time_unix_ns.saturating_add(SEC_NS - 1) / SEC_NS * SEC_NS
+}
+
+/// The script's answer about all rows that were there by then.
+fn answer(mut loaded: Loaded, now_unix_ns: i64, test_faults: bool) -> Result<Answer, Failure> {
     let tick_ms = u64::try_from(now_unix_ns.div_euclid(MS_NS)).unwrap_or(0).max(1);
     let config = PipelineConfig {
         workers: 1,
