@@ -8,12 +8,13 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
-use weir_cluster::service::{AlertsSpec, HttpTo, MailTo, RULES_MAX, ReceiverSpec, Sender};
+use weir_cluster::service::{AlertsSpec, MailTo, RULES_MAX, ReceiverSpec, Sender};
 use weir_rules::labels::{Labels, is_label_name};
 use weir_rules::notify::mail::Envelope;
 use weir_rules::pack;
 use weir_rules::state::{AlertRule, Columns, Settings};
 use weir_rules::yaml::FILE_BYTES_MAX;
+use weir_sinks::http_client::Target;
 
 use super::bounded;
 use super::keys::{AuthConfig, Config, Secret, Span};
@@ -280,7 +281,7 @@ fn http_to(
     headers: &BTreeMap<String, Secret>,
     auth: &AuthConfig,
     timeout: Span,
-) -> Result<HttpTo, String> {
+) -> Result<Target, String> {
     let Secret(url) = url;
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) {
@@ -289,5 +290,5 @@ fn http_to(
     is_timeout(timeout)?;
     let secrets = super::make::secrets_of(url, headers, auth);
     let headers = super::make::headers_of(headers, auth)?;
-    Ok(HttpTo { url: url.clone(), headers, timeout: timeout.0, secrets })
+    Ok(Target { url: url.clone(), headers, timeout: timeout.0, secrets })
 }

@@ -13,7 +13,8 @@ use weir_sinks::console::ConsoleSink;
 use weir_sinks::delivery::OutputInfo;
 use weir_sinks::encode::{Codec, Mode};
 use weir_sinks::file::FileSink;
-use weir_sinks::http::{self, HttpConfig, HttpSink};
+use weir_sinks::http::{self, HttpSink};
+use weir_sinks::http_client::Target;
 use weir_sinks::mode;
 use weir_sinks::nats::{NatsConfig, NatsSink};
 use weir_sinks::pipe::{Backoff, BatchLimits};
@@ -291,10 +292,6 @@ fn wants_scheme(config: &SinkConfig, schemes: &[&str]) -> Result<String, String>
     }
 }
 
-fn http_headers(config: &SinkConfig) -> Result<Vec<(String, String)>, String> {
-    headers_of(&config.headers, &config.auth)
-}
-
 pub(super) fn headers_of(
     headers: &BTreeMap<String, Secret>,
     auth: &AuthConfig,
@@ -335,16 +332,19 @@ fn writer(
             let path = config.path.clone().unwrap_or_default();
             Box::new(FileSink::new(base, &path, codec))
         }
-        Kind::Http => Box::new(HttpSink::new(HttpConfig {
-            url: wants_scheme(config, &["http://", "https://"])?,
-            framing: match config.framing {
+        Kind::Http => {
+            let target = Target {
+                url: wants_scheme(config, &["http://", "https://"])?,
+                headers: headers_of(&config.headers, &config.auth)?,
+                timeout,
+                secrets: secrets(config),
+            };
+            let framing = match config.framing {
                 Some(Framing::Lines) => http::Framing::Lines,
                 Some(Framing::Array) | None => http::Framing::Array,
-            },
-            headers: http_headers(config)?,
-            timeout,
-            secrets: secrets(config),
-        })),
+            };
+            Box::new(HttpSink::new(target, framing))
+        }
         Kind::Nats => Box::new(NatsSink::new(NatsConfig {
             name: name.to_string(),
             url: wants_scheme(config, &["nats://", "tls://"])?,

@@ -20,7 +20,7 @@ use weir_rules::state::{AlertRule, Settings};
 
 use super::Service;
 
-pub use post::{HttpTo, MailTo, Sender};
+pub use post::{MailTo, Sender};
 pub use saved::{STATE_BYTES_MAX, StateStore};
 pub use send::ReceiverRow;
 pub use status::{AlertsShown, Figures as AlertFigures, Happened, RuleRow};
