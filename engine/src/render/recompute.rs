@@ -77,6 +77,7 @@ impl Rows {
     fn live(&self, slot: u32) -> &Live {
         self.slots[slot as usize].as_ref().expect(NO_ROW)
     }
+
     fn live_mut(&mut self, slot: u32) -> &mut Live {
         self.slots[slot as usize].as_mut().expect(NO_ROW)
     }
