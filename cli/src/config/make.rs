@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 use weir_cluster::planner::{self, Allowance, ScriptRequest};
-use weir_cluster::service::{BufferSpec, InputSpec, SinkSpec, WriterSpec};
+use weir_cluster::service::{BufferSpec, InputSpec, SinkSpec, WriterSpec, read_by};
+use weir_pxl::NamedView;
 use weir_sinks::blackhole::BlackholeSink;
 use weir_sinks::buffer::disk::DISK_BYTES_MIN;
 use weir_sinks::console::ConsoleSink;
@@ -112,6 +113,7 @@ pub(super) fn spec(
     config: SinkConfig,
     written: &Json,
     base: &Path,
+    views: &[NamedView],
 ) -> Result<SinkSpec, String> {
     let kind = config.kind;
     judge_keys(kind, written)?;
@@ -135,7 +137,7 @@ pub(super) fn spec(
     let mut tables: Vec<String> = Vec::new();
     let mut inputs = Vec::new();
     for input in &config.inputs {
-        let (spec, output) = input_spec(input, base)?;
+        let (spec, output) = input_spec(input, base, views)?;
         judge(kind, mode, &output)?;
         if tables.contains(&output.table) {
             let table = &output.table;
@@ -176,8 +178,12 @@ fn prints(kind: Kind, written: &Json, inputs: &[InputSpec]) -> (String, String) 
     (format!("{feed} {inputs:?}"), writer.to_string())
 }
 
-/// An input, and the output that it shows.
-fn input_spec(input: &Input, base: &Path) -> Result<(InputSpec, OutputInfo), String> {
+/// An input, and the output that it shows. `views`: recorded ones, which its text may read.
+fn input_spec(
+    input: &Input,
+    base: &Path,
+    views: &[NamedView],
+) -> Result<(InputSpec, OutputInfo), String> {
     let Input { script, text, file, func, args, table } = input;
     let text = match (script, text, file) {
         (Some(_), None, None) => None,
@@ -187,7 +193,9 @@ fn input_spec(input: &Input, base: &Path) -> Result<(InputSpec, OutputInfo), Str
     };
     let args = args.iter().map(|(name, value)| (name.clone(), value.text())).collect();
     let (script, func) = (script.clone(), func.clone());
-    let request = ScriptRequest { script, text, func, args, ..ScriptRequest::default() };
+    // Only those: when another one changes, the sink goes on.
+    let views = text.as_deref().map(|text| read_by(views, text)).unwrap_or_default();
+    let request = ScriptRequest { script, text, func, args, views, ..ScriptRequest::default() };
     let allowance =
         Allowance { deadline: Some(script::compile_deadline()), ..Allowance::default() };
     let compiled = planner::compile(&request, None, &allowance);

@@ -37,7 +37,7 @@ use weir_types::Clock;
 
 pub use alerts::{
     AlertFigures, Alerts, AlertsShown, AlertsSpec, Happened, MailTo, RULES_MAX, ReceiverRow,
-    ReceiverSpec, RuleRow, STATE_BYTES_MAX, Sender, StateStore, Views,
+    ReceiverSpec, RuleRow, STATE_BYTES_MAX, Sender, StateStore, Views, read_by,
 };
 pub use budget::{Admitted, Client, ReaderCounters, ReaderLimits, Readers};
 pub use compiles::{CompileLimits, Compiles, NotCompiled};

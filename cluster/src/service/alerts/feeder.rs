@@ -60,7 +60,8 @@ impl Feeder {
         loop {
             let mut got = false;
             let ended = self.follow(&mut got).await;
-            if got {
+            // Whoever asks for all rows again and again gets them at leisure.
+            if got && !matches!(ended, Ended::Asked) {
                 wait = RETRY_FIRST;
             }
             let told = match ended {
