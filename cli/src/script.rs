@@ -147,9 +147,8 @@ pub(crate) fn request(args: &ScriptArgs) -> Result<ScriptRequest, Failure> {
     Ok(request)
 }
 
-/// What is asked for, as it is sent: without what is not said.
+/// What is asked for, as it is sent: without what is not said, and what only a server may say.
 pub(crate) fn body(request: &ScriptRequest) -> Json {
-    // Tables that rules record are what a server knows, not who asks.
     let ScriptRequest { script, text, vis, func, args, refresh_ms, stale_ok, views: _ } = request;
     let mut body = json!({"args": args});
     for (key, value) in [

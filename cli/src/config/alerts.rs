@@ -8,22 +8,22 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
-use weir_cluster::service::{AlertsSpec, HttpTo, MailTo, RULES_MAX, ReceiverSpec, Sender};
+use weir_cluster::service::{AlertsSpec, MailTo, RULES_MAX, ReceiverSpec, Sender};
 use weir_rules::labels::{Labels, is_label_name};
 use weir_rules::notify::mail::Envelope;
 use weir_rules::pack;
 use weir_rules::state::{AlertRule, Columns, Settings};
 use weir_rules::yaml::FILE_BYTES_MAX;
+use weir_sinks::http_client::Target;
 
-use super::bounded;
 use super::keys::{AuthConfig, Config, Secret, Span};
+use super::{bounded, judge_name};
 use crate::cmd::rules::{judge, recorded};
 
 /// Files that the patterns of `rules` may name.
 const FILES_MAX: usize = 256;
 /// Each has a thread and a queue.
 const RECEIVERS_MAX: usize = 32;
-const NAME_CHARS_MAX: usize = 64;
 const RECIPIENTS_MAX: usize = 50;
 
 /// An Alertmanager of API version 2. Each is told everything.
@@ -113,13 +113,15 @@ impl Default for AlertsConfig {
 pub(super) fn files(base: &Path, patterns: &[String]) -> Result<Vec<PathBuf>, String> {
     let mut found = BTreeSet::new();
     for pattern in patterns {
-        let whole = base.join(pattern);
-        let whole = whole.to_str().ok_or_else(|| format!("rules: `{pattern}` is no text"))?;
         if !pattern.contains(['*', '?', '[']) {
-            found.insert(PathBuf::from(whole));
+            found.insert(base.join(pattern));
             continue;
         }
-        let matches = glob::glob(whole)
+        let folder = base.to_str().ok_or("rules: the configuration's folder is no text")?;
+        // What looks like a pattern in the name of our folder is none.
+        let folder = glob::Pattern::escape(folder);
+        let whole = Path::new(&folder).join(pattern);
+        let matches = glob::glob(&whole.to_string_lossy())
             .map_err(|error| format!("rules: `{pattern}` is no pattern: {}", error.msg))?;
         for path in matches {
             found.insert(path.map_err(|error| format!("rules: {error}"))?);
@@ -211,10 +213,7 @@ fn receivers(config: &Config, written: &Json) -> Result<Vec<ReceiverSpec>, Strin
     for (idx, receiver) in config.receivers.iter().enumerate() {
         let name = &receiver.name;
         let at = |why: String| format!("receivers[{idx}] {name}: {why}");
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-        if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.chars().all(fits) {
-            return Err(at("a name consists of up to 64 letters, digits, `_`, `-` and `.`".into()));
-        }
+        judge_name(name).map_err(at)?;
         if specs.iter().any(|spec| spec.name == *name) {
             return Err(at("another receiver is called so".into()));
         }
@@ -280,7 +279,7 @@ fn http_to(
     headers: &BTreeMap<String, Secret>,
     auth: &AuthConfig,
     timeout: Span,
-) -> Result<HttpTo, String> {
+) -> Result<Target, String> {
     let Secret(url) = url;
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) {
@@ -289,5 +288,5 @@ fn http_to(
     is_timeout(timeout)?;
     let secrets = super::make::secrets_of(url, headers, auth);
     let headers = super::make::headers_of(headers, auth)?;
-    Ok(HttpTo { url: url.clone(), headers, timeout: timeout.0, secrets })
+    Ok(Target { url: url.clone(), headers, timeout: timeout.0, secrets })
 }

@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 use weir_cluster::planner::{self, Allowance, ScriptRequest};
-use weir_cluster::service::{BufferSpec, InputSpec, SinkSpec, WriterSpec};
+use weir_cluster::service::{BufferSpec, InputSpec, SinkSpec, WriterSpec, read_by};
+use weir_pxl::NamedView;
 use weir_sinks::blackhole::BlackholeSink;
 use weir_sinks::buffer::disk::DISK_BYTES_MIN;
 use weir_sinks::console::ConsoleSink;
 use weir_sinks::delivery::OutputInfo;
 use weir_sinks::encode::{Codec, Mode};
 use weir_sinks::file::FileSink;
-use weir_sinks::http::{self, HttpConfig, HttpSink};
+use weir_sinks::http::{self, HttpSink};
+use weir_sinks::http_client::Target;
 use weir_sinks::mode;
 use weir_sinks::nats::{NatsConfig, NatsSink};
 use weir_sinks::pipe::{Backoff, BatchLimits};
@@ -111,6 +113,7 @@ pub(super) fn spec(
     config: SinkConfig,
     written: &Json,
     base: &Path,
+    views: &[NamedView],
 ) -> Result<SinkSpec, String> {
     let kind = config.kind;
     judge_keys(kind, written)?;
@@ -134,7 +137,7 @@ pub(super) fn spec(
     let mut tables: Vec<String> = Vec::new();
     let mut inputs = Vec::new();
     for input in &config.inputs {
-        let (spec, output) = input_spec(input, base)?;
+        let (spec, output) = input_spec(input, base, views)?;
         judge(kind, mode, &output)?;
         if tables.contains(&output.table) {
             let table = &output.table;
@@ -175,8 +178,12 @@ fn prints(kind: Kind, written: &Json, inputs: &[InputSpec]) -> (String, String) 
     (format!("{feed} {inputs:?}"), writer.to_string())
 }
 
-/// An input, and the output that it shows.
-fn input_spec(input: &Input, base: &Path) -> Result<(InputSpec, OutputInfo), String> {
+/// An input, and the output that it shows. `views`: recorded ones, which its text may read.
+fn input_spec(
+    input: &Input,
+    base: &Path,
+    views: &[NamedView],
+) -> Result<(InputSpec, OutputInfo), String> {
     let Input { script, text, file, func, args, table } = input;
     let text = match (script, text, file) {
         (Some(_), None, None) => None,
@@ -186,7 +193,9 @@ fn input_spec(input: &Input, base: &Path) -> Result<(InputSpec, OutputInfo), Str
     };
     let args = args.iter().map(|(name, value)| (name.clone(), value.text())).collect();
     let (script, func) = (script.clone(), func.clone());
-    let request = ScriptRequest { script, text, func, args, ..ScriptRequest::default() };
+    // Only those: when another one changes, the sink goes on.
+    let views = text.as_deref().map(|text| read_by(views, text)).unwrap_or_default();
+    let request = ScriptRequest { script, text, func, args, views, ..ScriptRequest::default() };
     let allowance =
         Allowance { deadline: Some(script::compile_deadline()), ..Allowance::default() };
     let compiled = planner::compile(&request, None, &allowance);
@@ -291,10 +300,6 @@ fn wants_scheme(config: &SinkConfig, schemes: &[&str]) -> Result<String, String>
     }
 }
 
-fn http_headers(config: &SinkConfig) -> Result<Vec<(String, String)>, String> {
-    headers_of(&config.headers, &config.auth)
-}
-
 pub(super) fn headers_of(
     headers: &BTreeMap<String, Secret>,
     auth: &AuthConfig,
@@ -335,16 +340,19 @@ fn writer(
             let path = config.path.clone().unwrap_or_default();
             Box::new(FileSink::new(base, &path, codec))
         }
-        Kind::Http => Box::new(HttpSink::new(HttpConfig {
-            url: wants_scheme(config, &["http://", "https://"])?,
-            framing: match config.framing {
+        Kind::Http => {
+            let target = Target {
+                url: wants_scheme(config, &["http://", "https://"])?,
+                headers: headers_of(&config.headers, &config.auth)?,
+                timeout,
+                secrets: secrets(config),
+            };
+            let framing = match config.framing {
                 Some(Framing::Lines) => http::Framing::Lines,
                 Some(Framing::Array) | None => http::Framing::Array,
-            },
-            headers: http_headers(config)?,
-            timeout,
-            secrets: secrets(config),
-        })),
+            };
+            Box::new(HttpSink::new(target, framing))
+        }
         Kind::Nats => Box::new(NatsSink::new(NatsConfig {
             name: name.to_string(),
             url: wants_scheme(config, &["nats://", "tls://"])?,

@@ -28,6 +28,16 @@ const CONFIG_BYTES_MAX: u64 = 1 << 20;
 const SINKS_MAX: usize = 64;
 const NAME_CHARS_MAX: usize = 64;
 
+/// What sinks and receivers are called.
+fn judge_name(name: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.chars().all(fits) {
+        let text = "a name consists of up to 64 letters, digits, `_`, `-` and `.`";
+        return Err(text.to_string());
+    }
+    Ok(())
+}
+
 /// A file's text, which may not be longer than this.
 pub(crate) fn bounded(path: &Path, bytes_max: u64) -> Result<String, String> {
     let unreadable = |error| format!("could not read {}: {error}", path.display());
@@ -100,11 +110,15 @@ pub(crate) struct Loaded {
 
 /// Reads and judges a configuration. Nothing is opened or started.
 pub(crate) fn load(path: &Path) -> Result<Loaded, String> {
-    let names = std::env::vars_os()
+    load_with(path, names(), &|name| std::env::var_os(name))
+}
+
+/// What the environment has for us.
+fn names() -> Vec<String> {
+    std::env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
         .filter(|name| name.starts_with("WEIR_"))
-        .collect();
-    load_with(path, names, &|name| std::env::var_os(name))
+        .collect()
 }
 
 fn load_with(path: &Path, names: Vec<String>, lookup: Lookup<'_>) -> Result<Loaded, String> {
@@ -125,10 +139,10 @@ fn load_with(path: &Path, names: Vec<String>, lookup: Lookup<'_>) -> Result<Load
             let why = without_values(why, &used);
             format!("{}:{line} sinks.{name}: {why}", path.display())
         };
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-        let is_name = !name.is_empty() && name.len() <= NAME_CHARS_MAX && !name.starts_with('.');
-        if !is_name || !name.chars().all(fits) {
-            return Err(at("a name consists of up to 64 letters, digits, `_`, `-` and `.`"));
+        judge_name(&name).map_err(|why| at(&why))?;
+        if name.starts_with('.') {
+            // It has a folder of that name.
+            return Err(at("a sink's name does not begin with `.`"));
         }
         if let Some(place) = make::place_of(&sink, &base)
             && let Some(other) = taken.insert(place, name.clone())
@@ -136,9 +150,17 @@ fn load_with(path: &Path, names: Vec<String>, lookup: Lookup<'_>) -> Result<Load
             return Err(at(&format!("`{other}` writes to this place already")));
         }
         let written = json["sinks"][&name].clone();
-        specs.push(make::spec(&name, sink, &written, &base).map_err(|why| at(&why))?);
+        specs
+            .push(make::spec(&name, sink, &written, &base, &alerts.views).map_err(|why| at(&why))?);
     }
     Ok(Loaded { sinks: specs, alerts, patterns })
+}
+
+/// The rule files that a configuration names, whether they are right or not: to notice when they are mended.
+fn patterns(path: &Path) -> Option<(PathBuf, Vec<String>)> {
+    let (text, base) = read(path).ok()?;
+    let Parsed { config, .. } = parse(&text, names(), &|name| std::env::var_os(name)).ok()?;
+    Some((base, config.rules))
 }
 
 /// `weir config check FILE…`

@@ -75,7 +75,8 @@ pub(crate) async fn watch(
                 let Loaded { sinks, alerts, patterns: named } = loaded;
                 if named != patterns {
                     patterns = named;
-                    judged = look(&path, &patterns);
+                    // The configuration itself may have changed while it was read.
+                    judged.rules = look(&path, &patterns).rules;
                     before = judged.clone();
                 }
                 // Views that sinks may read are there first.
@@ -85,6 +86,16 @@ pub(crate) async fn watch(
             }
             Ok(Err(why)) => {
                 warn!(file = %path.display(), why, "a wrong configuration: nothing has changed");
+                // What is wrong may be a rule file that is named for the first time.
+                let file = path.clone();
+                let named = actix_web::web::block(move || super::patterns(&file)).await;
+                if let Ok(Some(named)) = named
+                    && named != patterns
+                {
+                    patterns = named;
+                    judged.rules = look(&path, &patterns).rules;
+                    before = judged.clone();
+                }
             }
             Err(_) => warn!(file = %path.display(), "the configuration could not be judged"),
         }

@@ -14,7 +14,7 @@ pub(super) fn write_metrics(out: &mut String, figures: &Option<AlertFigures>) {
         let count = figures.rules.get(state).copied().unwrap_or(0);
         line(out, "weir_alert_rules", &[("state", state)], count);
     }
-    let counts: [(&str, &str, &str, u64); 7] = [
+    let counts: [(&str, &str, &str, u64); 8] = [
         (
             "weir_alert_steps_total",
             "counter",
@@ -50,6 +50,12 @@ pub(super) fn write_metrics(out: &mut String, figures: &Option<AlertFigures>) {
             "counter",
             "Times that states could not be kept or read.",
             figures.state_errors,
+        ),
+        (
+            "weir_alert_notices_abandoned_total",
+            "counter",
+            "Notices that waited for a receiver that is there no more.",
+            figures.abandoned,
         ),
         ("weir_alert_state_bytes", "gauge", "What was kept last.", figures.state_bytes),
     ];

@@ -27,9 +27,11 @@ impl Coordinator {
         let feeds: Vec<_> =
             feeds.into_iter().flatten().filter_map(|id| Some((*id, self.feeds.get(id)?))).collect();
         let located = |source: &Source| {
-            let exchanges = feeds.iter().flat_map(|(id, feed)| feed.exchanges(*id));
-            let (_, at) = exchanges.into_iter().find(|(have, _)| *have == source)?;
-            let feed = self.feeds.get(&at.feed)?;
+            let (feed, at) = feeds.iter().find_map(|(id, feed)| {
+                let mut exchanges = feed.exchanges(*id);
+                let (_, at) = exchanges.find(|(have, _)| *have == source)?;
+                Some((feed, at))
+            })?;
             let steps = steps_of(&feed.node, feed.node.sends.get(at.exchange as usize)?.from);
             Some(LocatedSource { at, steps, readers: feed.readers.iter().copied().collect() })
         };

@@ -36,8 +36,8 @@ use weir_proto::bus::ClusterPort;
 use weir_types::Clock;
 
 pub use alerts::{
-    AlertFigures, Alerts, AlertsShown, AlertsSpec, Happened, HttpTo, MailTo, RULES_MAX,
-    ReceiverRow, ReceiverSpec, RuleRow, STATE_BYTES_MAX, Sender, StateStore, Views,
+    AlertFigures, Alerts, AlertsShown, AlertsSpec, Happened, MailTo, RULES_MAX, ReceiverRow,
+    ReceiverSpec, RuleRow, STATE_BYTES_MAX, Sender, StateStore, Views, read_by,
 };
 pub use budget::{Admitted, Client, ReaderCounters, ReaderLimits, Readers};
 pub use compiles::{CompileLimits, Compiles, NotCompiled};

@@ -2,10 +2,10 @@
 //! keys are of one class; a class is found by each of its keys. It knows rows by number only, and no metadata.
 
 use std::collections::BTreeSet;
-use std::hash::{BuildHasher, Hasher};
 
-use hashbrown::HashTable;
 use weir_types::metadata::reads::ALWAYS;
+
+use super::slots::{Keyed, Slots};
 
 /// A row that asked for more is looked at whenever something changed: of so many keys one is as good as always among
 /// those that did.
@@ -17,11 +17,24 @@ const KEY_BYTES: usize = size_of::<u64>() + size_of::<(u64, u32)>() * 3 / 2;
 /// A row in its class, with room to spare.
 const ROW_BYTES: usize = size_of::<u32>() * 3 / 2;
 
-#[derive(Default)]
 struct Class {
     /// Ascending.
     keys: Box<[u64]>,
     rows: Vec<u32>,
+}
+
+impl Keyed for Class {
+    type Key = [u64];
+
+    fn key(&self) -> &[u64] {
+        &self.keys
+    }
+}
+
+/// What a row is listed under that asked for these keys, ascending and each once.
+fn listed(keys: &[u64]) -> &[u64] {
+    let is_always = keys.len() > KEYS_MAX || keys.first() == Some(&ALWAYS);
+    if is_always { &[ALWAYS] } else { keys }
 }
 
 /// Where a row is listed.
@@ -33,68 +46,37 @@ pub(super) struct Place {
 
 #[derive(Default)]
 pub(super) struct Asked {
-    classes: Vec<Class>,
-    free: Vec<u32>,
-    by_keys: HashTable<u32>,
-    hash: foldhash::fast::RandomState,
+    classes: Slots<Class>,
     by_key: BTreeSet<(u64, u32)>,
     bytes: usize,
-}
-
-fn hash_of(state: &foldhash::fast::RandomState, keys: &[u64]) -> u64 {
-    let mut hasher = state.build_hasher();
-    keys.iter().for_each(|&key| hasher.write_u64(key));
-    hasher.finish()
 }
 
 impl Asked {
     /// Lists a row under what it asked for, ascending and each once.
     pub(super) fn put(&mut self, row: u32, keys: &[u64]) -> Place {
-        let keys = if keys.len() > KEYS_MAX { &[ALWAYS] } else { keys };
-        let hash = hash_of(&self.hash, keys);
-        let classes = &self.classes;
-        let known = self.by_keys.find(hash, |&class| *classes[class as usize].keys == *keys);
-        let class = match known {
-            Some(&class) => class,
-            None => self.new_class(hash, keys),
-        };
-        let rows = &mut self.classes[class as usize].rows;
+        let keys = listed(keys);
+        let make = |keys: &[u64]| Class { keys: keys.into(), rows: Vec::new() };
+        let (class, is_new) = self.classes.find_or_insert(keys, make);
+        if is_new {
+            self.bytes += CLASS_BYTES + KEY_BYTES * keys.len();
+            self.by_key.extend(keys.iter().map(|&key| (key, class)));
+        }
+        let rows = &mut self.classes.get_mut(class).rows;
         rows.push(row);
         self.bytes += ROW_BYTES;
         let at = u32::try_from(rows.len() - 1).expect("there are no more rows than numbers");
         Place { class, at }
     }
 
-    #[cold]
-    fn new_class(&mut self, hash: u64, keys: &[u64]) -> u32 {
-        let made = Class { keys: keys.into(), rows: Vec::new() };
-        self.bytes += CLASS_BYTES + KEY_BYTES * keys.len();
-        let class = match self.free.pop() {
-            Some(class) => {
-                self.classes[class as usize] = made;
-                class
-            }
-            None => {
-                self.classes.push(made);
-                u32::try_from(self.classes.len() - 1).expect("there are no more than rows")
-            }
-        };
-        let (classes, state) = (&self.classes, &self.hash);
-        let rehash = |&class: &u32| hash_of(state, &classes[class as usize].keys);
-        self.by_keys.insert_unique(hash, class, rehash);
-        self.by_key.extend(keys.iter().map(|&key| (key, class)));
-        class
-    }
-
     /// It is listed there for just these keys.
     pub(super) fn is_under(&self, place: Place, keys: &[u64]) -> bool {
-        *self.classes[place.class as usize].keys == *keys
+        *self.classes.get(place.class).keys == *listed(keys)
     }
 
     /// Takes a row off its list. The row that is in its place now, if there is one.
     pub(super) fn remove(&mut self, place: Place) -> Option<u32> {
         let Place { class, at } = place;
-        let rows = &mut self.classes[class as usize].rows;
+        let rows = &mut self.classes.get_mut(class).rows;
         rows.swap_remove(at as usize);
         self.bytes -= ROW_BYTES;
         if rows.is_empty() {
@@ -105,16 +87,11 @@ impl Asked {
     }
 
     fn forget(&mut self, class: u32) {
-        let gone = std::mem::take(&mut self.classes[class as usize]);
+        let gone = self.classes.remove(class);
         self.bytes -= CLASS_BYTES + KEY_BYTES * gone.keys.len();
-        let hash = hash_of(&self.hash, &gone.keys);
-        if let Ok(entry) = self.by_keys.find_entry(hash, |&have| have == class) {
-            entry.remove();
-        }
         for &key in &gone.keys {
             self.by_key.remove(&(key, class));
         }
-        self.free.push(class);
     }
 
     /// All rows that asked for one of the keys, each once.
@@ -123,7 +100,7 @@ impl Asked {
         let mut classes: Vec<u32> = keys.iter().flat_map(of_key).map(|&(_, class)| class).collect();
         classes.sort_unstable();
         classes.dedup();
-        let rows = classes.into_iter().flat_map(|class| &self.classes[class as usize].rows);
+        let rows = classes.into_iter().flat_map(|class| &self.classes.get(class).rows);
         rows.copied().collect()
     }
 
@@ -175,8 +152,7 @@ mod tests {
         for row in 0..60 {
             take(&mut asked, &mut plain, row);
         }
-        assert_eq!((asked.bytes(), asked.by_key.len(), asked.by_keys.len()), (0, 0, 0));
-        assert_eq!(asked.free.len(), asked.classes.len());
+        assert_eq!((asked.bytes(), asked.by_key.len(), asked.classes.len()), (0, 0, 0));
     }
 
     /// Who asks for very much is looked at always.
@@ -186,5 +162,9 @@ mod tests {
         let keys: Vec<u64> = (1..=KEYS_MAX as u64 + 1).collect();
         asked.put(7, &keys);
         assert_eq!((asked.who(&[5]), asked.who(&[ALWAYS])), (vec![], vec![7]));
+        // With others it is always as well, and both are of one class.
+        let place = asked.put(8, &[ALWAYS, 5]);
+        assert!(asked.is_under(place, &keys) && asked.is_under(place, &[ALWAYS, 6]));
+        assert_eq!((asked.who(&[5]), asked.who(&[ALWAYS])), (vec![], vec![7, 8]));
     }
 }

@@ -28,6 +28,7 @@ mod scan;
 mod send;
 mod send_newest;
 mod sliced;
+mod slots;
 mod source;
 mod teams;
 mod tick;

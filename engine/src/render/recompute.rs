@@ -3,11 +3,9 @@
 //! what was changed ([`super::asked`]), or all if nobody can say what that was.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
 use weir_functions::EvalCtx;
 use weir_types::PackedRow;
 use weir_types::metadata::{MetadataSnapshot, reads};
@@ -15,6 +13,7 @@ use weir_types::metadata::{MetadataSnapshot, reads};
 use super::asked::{Asked, Place};
 use super::rowwise::{paced, packed_bytes};
 use super::runs::{Runs, Waiting};
+use super::slots::{Keyed, Slots};
 use super::tick::{Emit, Progress, TickLogic};
 use crate::budget::{Fuel, Pace};
 use crate::prepare::{Depends, RowSpec};
@@ -23,6 +22,8 @@ use crate::weigh;
 
 /// Finding who asked for a key takes about a tenth of looking at a row: with more keys all rows are looked at.
 const KEYS_PER_ROW_MAX: usize = 8;
+/// Who asked is found in one go, others wait for it: with more keys all rows are looked at, which goes by slices.
+const KEYS_MAX: usize = 1 << 16;
 
 /// A live row: how often it is there, and what it became.
 struct Live {
@@ -43,86 +44,50 @@ fn live_bytes(row: &PackedRow, result: Option<&PackedRow>) -> usize {
 /// What a row became, and what it asked for: ascending, each key once.
 type Made = (Option<PackedRow>, Vec<u64>);
 
+impl Keyed for Live {
+    type Key = [u8];
+
+    fn key(&self) -> &[u8] {
+        &self.row.0
+    }
+}
+
 /// All live rows, by number, found by their bytes.
 #[derive(Default)]
 struct Rows {
-    slots: Vec<Option<Live>>,
-    free: Vec<u32>,
-    index: HashTable<u32>,
-    hash: foldhash::fast::RandomState,
+    live: Slots<Live>,
     asked: Asked,
     bytes: usize,
 }
 
-/// Only freed slots are `None`, and nothing refers to those.
-const NO_ROW: &str = "a listed row exists";
-
-fn row_hash(state: &foldhash::fast::RandomState, row: &PackedRow) -> u64 {
-    let mut hasher = state.build_hasher();
-    hasher.write(&row.0);
-    hasher.finish()
-}
-
 impl Rows {
-    fn len(&self) -> usize {
-        self.index.len()
-    }
-
-    fn find(&self, row: &PackedRow) -> Option<u32> {
-        let is_it =
-            |&slot: &u32| self.slots[slot as usize].as_ref().is_some_and(|live| live.row == *row);
-        self.index.find(row_hash(&self.hash, row), is_it).copied()
-    }
-
-    fn live(&self, slot: u32) -> &Live {
-        self.slots[slot as usize].as_ref().expect(NO_ROW)
-    }
-    fn live_mut(&mut self, slot: u32) -> &mut Live {
-        self.slots[slot as usize].as_mut().expect(NO_ROW)
-    }
-
     fn insert(&mut self, row: PackedRow, count: i64, (result, keys): Made) {
-        let hash = row_hash(&self.hash, &row);
         self.bytes += live_bytes(&row, result.as_ref());
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            u32::try_from(self.slots.len() - 1).expect("the state budget ends a query before")
-        });
-        let place = self.asked.put(slot, &keys);
-        self.slots[slot as usize] = Some(Live { row, count, result, place });
-        let (slots, state) = (&self.slots, &self.hash);
-        let rehash = |&slot: &u32| {
-            slots[slot as usize].as_ref().map_or(0, |live| row_hash(state, &live.row))
-        };
-        self.index.insert_unique(hash, slot, rehash);
+        let slot = self.live.insert(Live { row, count, result, place: Place::default() });
+        self.live.get_mut(slot).place = self.asked.put(slot, &keys);
     }
 
     fn remove(&mut self, slot: u32) -> Live {
-        let live = self.slots[slot as usize].take().expect(NO_ROW);
-        self.free.push(slot);
+        let live = self.live.remove(slot);
         self.take_off(live.place);
         self.bytes -= live_bytes(&live.row, live.result.as_ref());
-        let hash = row_hash(&self.hash, &live.row);
-        if let Ok(entry) = self.index.find_entry(hash, |&have| have == slot) {
-            entry.remove();
-        }
         live
     }
 
     fn take_off(&mut self, place: Place) {
         if let Some(moved) = self.asked.remove(place) {
-            self.live_mut(moved).place = place;
+            self.live.get_mut(moved).place = place;
         }
     }
 
     /// A row became this now. What it was before, if that was something else.
     fn renew(&mut self, slot: u32, (result, keys): Made) -> Option<Option<PackedRow>> {
-        let place = self.live(slot).place;
+        let place = self.live.get(slot).place;
         if !self.asked.is_under(place, &keys) {
             self.take_off(place);
-            self.live_mut(slot).place = self.asked.put(slot, &keys);
+            self.live.get_mut(slot).place = self.asked.put(slot, &keys);
         }
-        let live = self.slots[slot as usize].as_mut().expect(NO_ROW);
+        let live = self.live.get_mut(slot);
         if live.result == result {
             return None;
         }
@@ -132,7 +97,8 @@ impl Rows {
     }
 
     fn state_bytes(&self) -> usize {
-        self.bytes + self.asked.bytes()
+        // Room that was given back by rows stays.
+        self.bytes + self.live.free() * SLOT_BYTES + self.asked.bytes()
     }
 }
 
@@ -165,20 +131,15 @@ struct Walk {
     part: VecDeque<(PackedRow, i64)>,
 }
 
-/// What each of so many rows asked for.
+/// What each of so many rows asked for: whatever was asked for all of them is put down for each (`rowwise.rs`).
 fn by_row(mut asked: Vec<reads::Read>, rows: usize) -> impl Iterator<Item = Vec<u64>> {
     asked.sort_unstable();
     asked.dedup();
-    let of_all = asked.split_off(asked.partition_point(|(row, _)| *row < reads::ALL_ROWS));
     let mut asked = asked.into_iter().peekable();
     (0..rows).map(move |at| {
-        let mut keys: Vec<u64> = of_all.iter().map(|(_, key)| *key).collect();
+        let mut keys = Vec::new();
         while let Some((_, key)) = asked.next_if(|(row, _)| *row as usize == at) {
             keys.push(key);
-        }
-        if !of_all.is_empty() {
-            keys.sort_unstable();
-            keys.dedup();
         }
         keys
     })
@@ -233,13 +194,13 @@ impl Recompute {
         if self.spec.depends == Depends::Clock {
             return Anew::Every(0);
         }
-        if self.rows.len() == 0 || Arc::ptr_eq(&self.metadata, &ctx.metadata) {
+        if self.rows.live.len() == 0 || Arc::ptr_eq(&self.metadata, &ctx.metadata) {
             return Anew::Those(Vec::new());
         }
-        let keys_max = self.rows.len().saturating_mul(KEYS_PER_ROW_MAX);
-        match ctx.metadata.changed_since(&self.metadata) {
-            Some(keys) if keys.len() <= keys_max => Anew::Those(self.rows.asked.who(&keys)),
-            _ => Anew::Every(0),
+        let keys_max = self.rows.live.len().saturating_mul(KEYS_PER_ROW_MAX).min(KEYS_MAX);
+        match ctx.metadata.changed_since(&self.metadata, keys_max) {
+            Some(keys) => Anew::Those(self.rows.asked.who(&keys)),
+            None => Anew::Every(0),
         }
     }
 
@@ -249,7 +210,7 @@ impl Recompute {
         let count = self.pace.count(bytes, self.env.limits()).min(walk.part.len());
         let mut new: Vec<(PackedRow, i64)> = Vec::new();
         for (row, diff) in walk.part.drain(..count) {
-            match self.rows.find(&row) {
+            match self.rows.live.find(&row.0) {
                 Some(slot) => self.change(slot, diff, emit),
                 None => new.push((row, diff)),
             }
@@ -274,7 +235,7 @@ impl Recompute {
 
     /// Changes how often a row is there.
     fn change(&mut self, slot: u32, diff: i64, emit: &mut Emit) {
-        let live = self.rows.live_mut(slot);
+        let live = self.rows.live.get_mut(slot);
         live.count += diff;
         if live.count != 0 {
             if let Some(result) = &live.result {
@@ -290,8 +251,7 @@ impl Recompute {
         let rows: Box<dyn Iterator<Item = u32> + '_> = match anew {
             Anew::Those(those) => Box::new(those.iter().rev().copied()),
             Anew::Every(from) => {
-                let rest = self.rows.slots.get(*from..).unwrap_or_default();
-                let there = (*from..).zip(rest).filter(|(_, live)| live.is_some());
+                let there = self.rows.live.from(*from).filter(|(_, live)| live.is_some());
                 Box::new(there.filter_map(|(slot, _)| u32::try_from(slot).ok()))
             }
         };
@@ -300,7 +260,7 @@ impl Recompute {
         let mut bytes = Vec::new();
         while let Some(slot) = rows.next_if(|_| next.len() < self.pace.rows(0, self.env.limits())) {
             next.push(slot);
-            bytes.push(self.rows.live(slot).row.0.len());
+            bytes.push(self.rows.live.get(slot).row.0.len());
         }
         next.truncate(self.pace.count(bytes.into_iter(), self.env.limits()));
         next
@@ -313,8 +273,8 @@ impl Recompute {
             walk.is_through = true;
             return Ok(());
         };
-        let live = &self.rows;
-        let rows = slots.iter().map(|&slot| &live.live(slot).row);
+        let live = &self.rows.live;
+        let rows = slots.iter().map(|&slot| &live.get(slot).row);
         let made = evaluate((&self.env, &self.spec), &mut self.pace, &walk.ctx, slots.len(), rows)?;
         let Some(made) = made else { return Ok(()) };
         match &mut walk.anew {
@@ -323,7 +283,7 @@ impl Recompute {
         }
         for (slot, made) in slots.into_iter().zip(made) {
             let Some(former) = self.rows.renew(slot, made) else { continue };
-            let live = self.rows.live(slot);
+            let live = self.rows.live.get(slot);
             if let Some(former) = former {
                 emit.row(former, -live.count);
             }
@@ -373,7 +333,7 @@ impl TickLogic for Recompute {
 
     fn due(&self) -> Option<u64> {
         let moves = self.spec.depends == Depends::Clock || self.metadata_moved();
-        let last_ms = self.last_ms.filter(|_| moves && self.rows.len() > 0)?;
+        let last_ms = self.last_ms.filter(|_| moves && self.rows.live.len() > 0)?;
         Some(last_ms + self.env.query.refresh_ms)
     }
 

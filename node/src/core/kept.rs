@@ -407,7 +407,6 @@ impl NodeCore {
         kept.iter().for_each(|identity| self.let_go(identity));
         let loads: BTreeSet<LoadId> = self.keeping.loads.keys().copied().collect();
         for load in loads {
-            self.opened(load, None);
             self.ended(load, false);
         }
     }
@@ -431,6 +430,8 @@ impl NodeCore {
     }
 
     fn ended(&mut self, load: LoadId, whole: bool) {
+        // Of what never said that it has something nobody waits for that.
+        self.opened(load, None);
         let Some(Loading { query: id, .. }) = self.keeping.loads.remove(&load) else { return };
         let Some(query) = self.queries.get_mut(&id) else { return };
         query.loading -= 1;

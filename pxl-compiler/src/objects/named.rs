@@ -23,17 +23,25 @@ pub(crate) struct NamedBody<'a> {
 }
 
 /// Of all views those whose names occur in the text, or in that of one that does.
-pub(crate) fn wanted<'a>(views: &'a [NamedView], text: &'a str) -> Vec<&'a NamedView> {
+#[must_use]
+pub fn views_read_by<'a>(views: &'a [NamedView], text: &'a str) -> Vec<&'a NamedView> {
     let mut wanted: Vec<&NamedView> = Vec::new();
     let mut texts = vec![text];
     while let Some(text) = texts.pop() {
         for view in views.iter().filter(|view| text.contains(view.name.as_str())) {
-            if !wanted.iter().any(|have| have.name == view.name) && wanted.len() < VIEWS_MAX {
+            if !wanted.iter().any(|have| have.name == view.name) {
                 wanted.push(view);
                 texts.push(&view.text);
             }
         }
     }
+    wanted
+}
+
+/// The same, as many as one script may read.
+pub(crate) fn wanted<'a>(views: &'a [NamedView], text: &'a str) -> Vec<&'a NamedView> {
+    let mut wanted = views_read_by(views, text);
+    wanted.truncate(VIEWS_MAX);
     wanted
 }
 

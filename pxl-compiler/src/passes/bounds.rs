@@ -60,19 +60,19 @@ fn around(expr: &Expr, is_known: &dyn Fn(&Expr) -> bool) -> Around {
         return unknown();
     }
     let mut parts = parts.into_iter().zip(args).map(|(part, arg)| part.of(arg));
-    let (Some(left), right) = (parts.next(), parts.next()) else { return unknown() };
-    Around::Bounds(match (func.as_str(), right) {
-        ("logicalAnd", Some(right)) => Bounds {
+    // As many as each has: of another number nothing is known.
+    Around::Bounds(match (func.as_str(), parts.next(), parts.next(), parts.next()) {
+        ("logicalAnd", Some(left), Some(right), None) => Bounds {
             lower: both_of("logicalAnd", left.lower, right.lower),
             upper: either_of("logicalAnd", left.upper, right.upper),
         },
-        ("logicalOr", Some(right)) => Bounds {
+        ("logicalOr", Some(left), Some(right), None) => Bounds {
             lower: either_of("logicalOr", left.lower, right.lower),
             upper: both_of("logicalOr", left.upper, right.upper),
         },
-        ("logicalNot", None) => {
+        ("logicalNot", Some(one), None, None) => {
             let not = |expr| call("logicalNot", vec![expr]);
-            Bounds { lower: left.upper.map(not), upper: left.lower.map(not) }
+            Bounds { lower: one.upper.map(not), upper: one.lower.map(not) }
         }
         _ => Bounds { lower: None, upper: None },
     })

@@ -1,11 +1,11 @@
 // What fires and what may: alerts with the rows behind them, the rules, what happened, and who is told.
-import { useEffect, useState, type ReactNode } from "react";
+import { useState, type ReactNode } from "react";
 import type { Alert, AlertHappened, AlertReceiver, AlertRule } from "../messages";
 import { setScratch } from "../editor/scratch";
 import { plainText } from "../format/semantic";
 import { duration, grouped, joined, threeDigits, toNumber } from "../format/numbers";
 import { dateClock, timeMs } from "../format/time";
-import { useTableVersion } from "../hooks";
+import { useNow, useTableVersion } from "../hooks";
 import { useSession } from "../live/useSession";
 import { useStatus } from "../live/useStatus";
 import type { TableStore } from "../live/table-store";
@@ -34,15 +34,6 @@ function since(text: string, nowMs: number): string {
   if (days > 0) return `${days} d ${hours} h`;
   if (hours > 0) return `${hours} h ${minutes} min`;
   return minutes > 0 ? `${minutes} min ${seconds % 60} s` : `${seconds} s`;
-}
-
-function useClock(): number {
-  const [now, setNow] = useState(() => Date.now());
-  useEffect(() => {
-    const timer = setInterval(() => setNow(Date.now()), 1000);
-    return () => clearInterval(timer);
-  }, []);
-  return now;
 }
 
 export function AlertsPage(): ReactNode {
@@ -85,7 +76,8 @@ function Labels({ labels }: { readonly labels: Readonly<Record<string, string>> 
 }
 
 function AlertTable({ alerts, rules, receivers }: { readonly alerts: readonly Alert[]; readonly rules: readonly AlertRule[]; readonly receivers: readonly AlertReceiver[] }): ReactNode {
-  const nowMs = useClock();
+  useNow(1_000);
+  const nowMs = Date.now();
   const [open, setOpen] = useState<string | null>(null);
   return (
     <div className={css.wide}>

@@ -5,15 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
-use weir_pxl::Code;
 use weir_rules::state::RuleId;
 use weir_sinks::delivery::Delivery;
 
-use crate::planner::{PlanError, ScriptRequest, no_source_text, wanted_output};
-use crate::service::{
-    Client, Installable, NotCompiled, Outbox, OutboxReader, Outgoing, Service, Subscribe, Wanted,
-    prepare,
-};
+use crate::planner::{ScriptRequest, no_source_text, wanted_output};
+use crate::service::{Installable, OutboxReader, Outgoing, Service, Subscribe, Wanted, prepare};
 
 /// Waits between attempts to follow a view: from this, doubling, to that.
 const RETRY_FIRST: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 500 });
@@ -64,7 +60,8 @@ impl Feeder {
         loop {
             let mut got = false;
             let ended = self.follow(&mut got).await;
-            if got {
+            // Whoever asks for all rows again and again gets them at leisure.
+            if got && !matches!(ended, Ended::Asked) {
                 wait = RETRY_FIRST;
             }
             let told = match ended {
@@ -92,14 +89,9 @@ impl Feeder {
 
     async fn installable(&self) -> Result<Installable, Ended> {
         let prepared = prepare(&self.service, &self.request, Wanted::Live).await;
-        let mut installable = prepared.map_err(|error| {
-            let text = text_of(&error);
-            let is_time = error.diagnostics().iter().any(|it| it.code == Code::CompileTime.name());
-            match &error {
-                NotCompiled::Plan(PlanError::NoSource { .. }) => Ended::View(text),
-                NotCompiled::Plan(_) if !is_time => Ended::Failed(text),
-                _ => Ended::View(text),
-            }
+        let mut installable = prepared.map_err(|error| match error.is_final() {
+            true => Ended::Failed(error.text()),
+            false => Ended::View(error.text()),
         })?;
         let prepared = &mut installable.prepared;
         if let Some((_, table)) = prepared.without_source.first() {
@@ -121,9 +113,7 @@ impl Feeder {
         if let Err(why) = wanted_output(&installable.prepared.outputs, None) {
             return Ended::Failed(why);
         }
-        let client = Client::new(&self.service.readers.limits);
-        let outbox = Outbox::new(&client, &self.service.readers);
-        let reader = OutboxReader { client, outbox };
+        let reader = OutboxReader::new(&self.service.readers);
         let outbox = Arc::clone(&reader.outbox);
         let subscribe = Subscribe { installable, outbox, wanted: Wanted::Live, since: None };
         match self.service.coordinator.send(subscribe).await {
@@ -151,10 +141,4 @@ impl Feeder {
             }
         }
     }
-}
-
-/// With its code, and the first finding.
-fn text_of(error: &NotCompiled) -> String {
-    let first = error.diagnostics().first().map(|finding| format!(": {}", finding.message));
-    format!("{}: {error}{}", error.code(), first.unwrap_or_default())
 }

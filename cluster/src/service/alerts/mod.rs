@@ -10,7 +10,7 @@ mod saved;
 mod send;
 mod status;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -20,7 +20,7 @@ use weir_rules::state::{AlertRule, Settings};
 
 use super::Service;
 
-pub use post::{HttpTo, MailTo, Sender};
+pub use post::{MailTo, Sender};
 pub use saved::{STATE_BYTES_MAX, StateStore};
 pub use send::ReceiverRow;
 pub use status::{AlertsShown, Figures as AlertFigures, Happened, RuleRow};
@@ -54,24 +54,13 @@ pub struct AlertsSpec {
     pub receivers: Vec<ReceiverSpec>,
 }
 
-impl AlertsSpec {
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.rules.is_empty() && self.views.is_empty() && self.receivers.is_empty()
-    }
-}
-
 /// All alerts of a server.
 #[derive(Default)]
 pub struct Alerts {
-    commands: Mutex<Option<mpsc::Sender<Command>>>,
+    commands: OnceLock<mpsc::Sender<Command>>,
 }
 
 impl Alerts {
-    fn commands(&self) -> Option<mpsc::Sender<Command>> {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// Starts them on a thread of their own, as parts below `root`: what the last server left is taken up. What
     /// has happened is kept apart from what is, since it is longer and matters less.
     pub fn start(
@@ -82,7 +71,10 @@ impl Alerts {
         spec: AlertsSpec,
     ) {
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
-        *service.alerts.commands.lock().unwrap_or_else(PoisonError::into_inner) = Some(commands);
+        if service.alerts.commands.set(commands).is_err() {
+            // They run already.
+            return;
+        }
         service.views.set(&spec.views);
         let switch = root.child("alerts");
         let part = switch.part("rules", Stop::Asked { within: STOP_MAX });
@@ -93,7 +85,7 @@ impl Alerts {
 
     /// Makes the rules and receivers that run those that are configured. Says what it did.
     pub async fn apply(service: &Service, spec: AlertsSpec) -> Vec<String> {
-        let Some(commands) = service.alerts.commands() else { return Vec::new() };
+        let Some(commands) = service.alerts.commands.get() else { return Vec::new() };
         service.views.set(&spec.views);
         let (say, done) = oneshot::channel();
         let spec = Box::new(spec);
@@ -105,7 +97,7 @@ impl Alerts {
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
         let (say, answer) = oneshot::channel();
-        self.commands()?.send(command(say)).await.ok()?;
+        self.commands.get()?.send(command(say)).await.ok()?;
         answer.await.ok()
     }
 
@@ -125,6 +117,14 @@ impl Alerts {
     }
 }
 
+/// Of some views those that a text may mean, or one of those does, in order.
+#[must_use]
+pub fn read_by(views: &[NamedView], text: &str) -> Arc<[NamedView]> {
+    let mut found = weir_pxl::views_read_by(views, text);
+    found.sort();
+    found.into_iter().cloned().collect()
+}
+
 /// Views by name, as all scripts of a server may read them.
 #[derive(Default)]
 pub struct Views(Mutex<Arc<[NamedView]>>);
@@ -142,18 +142,6 @@ impl Views {
     /// Those that a text may mean, or one of those does: what a compile of it depends on.
     #[must_use]
     pub fn read_by(&self, text: &str) -> Arc<[NamedView]> {
-        let all = self.all();
-        let mut texts = vec![text];
-        let mut found: Vec<&NamedView> = Vec::new();
-        while let Some(text) = texts.pop() {
-            for view in all.iter().filter(|view| text.contains(view.name.as_str())) {
-                if !found.iter().any(|have| have.name == view.name) {
-                    found.push(view);
-                    texts.push(&view.text);
-                }
-            }
-        }
-        found.sort();
-        found.into_iter().cloned().collect()
+        read_by(&self.all(), text)
     }
 }

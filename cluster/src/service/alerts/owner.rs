@@ -1,6 +1,7 @@
 //! The owner of all rules: steps them by what their views deliver, keeps their state over restarts, and hands out
 //! what is to be told. It lives on a thread of its own; a panic of it begins anew from what it kept.
 
+mod receivers;
 mod shown;
 
 use std::collections::BTreeMap;
@@ -10,20 +11,19 @@ use std::time::Duration;
 use actix::clock::Instant;
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use tracing::{error, info, warn};
-use weir_actors::{KillSwitch, Part, Stop};
+use weir_actors::{KillSwitch, Part};
 use weir_pxl::NamedView;
-use weir_rules::state::{Answer, Notice, Row, RuleId, RuleSet, Saved};
+use weir_rules::state::{Answer, ChangeKind, Notice, Row, RuleId, RuleSet, Saved};
 use weir_sinks::delivery::Delivery;
 use weir_types::Value;
 use weir_types::clock::tick_unix_ns;
 
 use self::shown::why_incomplete;
+use super::AlertsSpec;
 use super::feeder::{Feeder, Said, What};
-use super::queue::Queue;
 use super::saved::{self, State, StateStore};
 use super::send::Receiver;
 use super::status::{AlertsShown, Figures, Happened, History};
-use super::{AlertsSpec, ReceiverSpec};
 use crate::planner::ScriptRequest;
 use crate::service::Service;
 
@@ -35,8 +35,6 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 const HISTORY_EVERY: Duration = Duration::from_secs(1);
 /// Before a panic's successor begins.
 const REBIRTH: Duration = Duration::from_secs(1);
-/// A receiver that is in the middle of an attempt is left behind.
-const RECEIVER_STOP_MAX: Duration = Duration::from_secs(1);
 
 pub(super) enum Command {
     Load { spec: Box<AlertsSpec>, done: oneshot::Sender<Vec<String>> },
@@ -58,6 +56,17 @@ struct Kept {
     /// Receivers' threads are not the owner's.
     receivers: Vec<Receiver>,
     state_errors: u64,
+    /// Notices that waited for a receiver that is there no more.
+    abandoned: u64,
+}
+
+impl Kept {
+    fn abandon(&mut self, receiver: &str, notices: usize) {
+        if notices > 0 {
+            warn!(receiver, lost = notices, "nobody to be told any more");
+            self.abandoned += notices as u64;
+        }
+    }
 }
 
 /// Runs owners until the server stops.
@@ -70,7 +79,7 @@ pub(super) async fn supervise(
     commands: mpsc::Receiver<Command>,
 ) {
     let commands = Arc::new(Mutex::new(commands));
-    let kept = Kept { spec, stores, receivers: Vec::new(), state_errors: 0 };
+    let kept = Kept { spec, stores, receivers: Vec::new(), state_errors: 0, abandoned: 0 };
     let kept = Arc::new(Mutex::new(kept));
     loop {
         let (service, switch, part_of) = (service.clone(), switch.clone(), part.clone());
@@ -110,6 +119,19 @@ struct Running {
     covers_from_unix_ns: Option<i64>,
     /// The next part is the first of a snapshot.
     wants_first: bool,
+    /// All rows were asked for, and have not come.
+    has_asked: bool,
+}
+
+impl Running {
+    /// `has_failed`: it never will have one, as it is.
+    fn has_no_view(&mut self, why: String, has_failed: bool) {
+        // Attempts go on and on; what is known is not said again.
+        if self.is_running || self.last_error != why {
+            warn!(rule = self.name, why, has_failed, "a rule has no view");
+        }
+        (self.is_running, self.has_failed, self.last_error) = (false, has_failed, why);
+    }
 }
 
 impl Drop for Running {
@@ -224,7 +246,7 @@ impl<'a> Owner<'a> {
         for (name, notices) in queues.into_iter().filter(|_| !is_rebirth) {
             match self.kept.receivers.iter().find(|receiver| receiver.name == name) {
                 Some(receiver) => receiver.queue.push(notices),
-                None => warn!(receiver = name, lost = notices.len(), "nobody to be told any more"),
+                None => self.kept.abandon(&name, notices.len()),
             }
         }
     }
@@ -295,44 +317,9 @@ impl<'a> Owner<'a> {
             last_error: String::new(),
             covers_from_unix_ns: None,
             wants_first: true,
+            has_asked: false,
         };
         self.running.insert(id, running);
-    }
-
-    fn load_receivers(&mut self, specs: &[ReceiverSpec]) -> Vec<String> {
-        let mut done = Vec::new();
-        let mut old = std::mem::take(&mut self.kept.receivers);
-        for spec in specs {
-            let at = old.iter().position(|receiver| receiver.name == spec.name);
-            let before = at.map(|at| old.remove(at));
-            if let Some(same) = before.as_ref().filter(|before| before.print == spec.print) {
-                // What it says when something was sent is the present owner's to hear.
-                same.tells(Arc::clone(&self.sent));
-                self.kept.receivers.extend(before);
-                continue;
-            }
-            done.push(match before {
-                Some(_) => format!("receiver {} goes on elsewhere", spec.name),
-                None => format!("receiver {} started", spec.name),
-            });
-            let waiting = before.map(|before| before.queue.waiting()).unwrap_or_default();
-            let queue = Arc::new(Queue::new(spec.sender.is_state()));
-            let ended = Arc::clone(&queue);
-            // What waits stays there, to be kept.
-            let stop = Stop::call(RECEIVER_STOP_MAX, move || ended.end());
-            let part = self.switch.part(&spec.name, stop);
-            let clock = Arc::clone(&self.service.clock);
-            match Receiver::start(&spec.name, &spec.print, &spec.sender, queue, part, clock) {
-                Ok(receiver) => {
-                    receiver.tells(Arc::clone(&self.sent));
-                    receiver.queue.push(waiting);
-                    self.kept.receivers.push(receiver);
-                }
-                Err(error) => warn!(receiver = spec.name, %error, "no thread for a receiver"),
-            }
-        }
-        done.extend(old.iter().map(|receiver| format!("receiver {} ended", receiver.name)));
-        done
     }
 
     fn hear(&mut self, said: Said) {
@@ -344,18 +331,11 @@ impl<'a> Owner<'a> {
         match what {
             What::Delivery { is_first, delivery } => {
                 running.wants_first |= is_first;
+                running.has_asked &= !is_first;
                 self.deliver(rule, &delivery);
             }
-            What::Waits(why) | What::Failed(why) if why.is_empty() => {}
-            What::Waits(why) => {
-                warn!(rule = running.name, why, "a rule waits for its view");
-                (running.is_running, running.last_error) = (false, why);
-            }
-            What::Failed(why) => {
-                warn!(rule = running.name, why, "a rule has no view");
-                (running.is_running, running.has_failed) = (false, true);
-                running.last_error = why;
-            }
+            What::Waits(why) => running.has_no_view(why, false),
+            What::Failed(why) => running.has_no_view(why, true),
         }
     }
 
@@ -394,10 +374,11 @@ impl<'a> Owner<'a> {
         }
         let step = self.set.step(id, &answer, &rows, self.service.clock.now_unix_ns());
         self.steps += 1;
-        if step.wants_snapshot {
+        if step.wants_snapshot && !std::mem::replace(&mut running.has_asked, true) {
             running.again.notify_one();
         }
-        self.has_changed |= !step.changes.is_empty();
+        // Another value of what fires already comes again with the first answer after a restart.
+        self.has_changed |= step.changes.iter().any(|it| it.kind != ChangeKind::Updated);
         self.history.note(answer.at_unix_ns, &step.changes);
     }
 
@@ -450,18 +431,14 @@ impl<'a> Owner<'a> {
             (receiver.name.clone(), waiting)
         });
         let state = State { rules: self.set.save(), queues: queues.collect() };
-        let text = saved::text_of(&state);
-        let saved = text.and_then(|text| {
-            self.state_bytes = text.len() as u64;
-            (self.kept.stores.state.save)(&text)?;
-            // Should this owner panic, its successor begins here.
-            self.kept.stores.state.saved = Ok(text);
-            Ok(())
-        });
+        let saved = self.kept.stores.state.keep(&state);
         (self.has_changed, self.saved_at) = (false, Instant::now());
         self.save_cost = begun.elapsed();
         match saved {
-            Ok(()) => self.state_error.clear(),
+            Ok(bytes) => {
+                self.state_bytes = bytes;
+                self.state_error.clear();
+            }
             Err(why) => {
                 self.kept.state_errors += 1;
                 if self.state_error.is_empty() {
@@ -476,13 +453,7 @@ impl<'a> Owner<'a> {
         if !std::mem::take(&mut self.history.is_changed) {
             return;
         }
-        let text = saved::text_of(&self.history.items());
-        let saved = text.and_then(|text| {
-            (self.kept.stores.history.save)(&text)?;
-            self.kept.stores.history.saved = Ok(text);
-            Ok(())
-        });
-        if let Err(why) = saved {
+        if let Err(why) = self.kept.stores.history.keep(&self.history.items()) {
             self.kept.state_errors += 1;
             info!(why, "what happened to alerts could not be kept");
         }

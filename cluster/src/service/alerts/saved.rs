@@ -30,6 +30,18 @@ impl StateStore {
     pub fn none() -> StateStore {
         StateStore { saved: Ok(String::new()), save: Arc::new(|_| Ok(())) }
     }
+
+    /// Keeps something over a restart; how many bytes it takes. Should its owner panic, its successor begins here,
+    /// even if it could not be written.
+    ///
+    /// # Errors
+    /// It is too long, or could not be written.
+    pub(super) fn keep<T: Serialize>(&mut self, state: &T) -> Result<u64, String> {
+        let text = text_of(state)?;
+        let (written, bytes) = ((self.save)(&text), text.len() as u64);
+        self.saved = Ok(text);
+        written.map(|()| bytes)
+    }
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -13,9 +13,10 @@ use tokio::sync::Notify;
 use tracing::warn;
 use weir_actors::Part;
 use weir_rules::state::Notice;
+use weir_sinks::sink::SinkError;
 use weir_types::Clock;
 
-use super::post::{Post, SendError, Sender};
+use super::post::{Post, Sender};
 use super::queue::{Queue, Waiting};
 
 /// Waits between attempts: from this, doubling, to that. Alerts are late if they wait for long.
@@ -177,11 +178,11 @@ impl Work {
                 wait = RETRY_FIRST;
                 continue;
             };
-            let (text, after) = match error {
-                SendError::Retry(text, after) => (text, after),
-                SendError::Unfit(text) => (text, None),
+            let text = error.to_string();
+            let next = match error {
+                SinkError::RetryAfter(_, after) => after.clamp(wait, RETRY_AFTER_MAX),
+                _ => wait,
             };
-            let next = after.map_or(wait, |after| after.clamp(wait, RETRY_AFTER_MAX));
             self.counts.errors.fetch_add(1, Ordering::Relaxed);
             self.is_hindered(&text);
             self.part.died(&text, next);
@@ -204,7 +205,7 @@ impl Work {
     }
 
     /// One attempt. What is refused for what is in it is halved until the one is found that is to blame.
-    fn send(&self, batch: &[Waiting]) -> Result<(), SendError> {
+    fn send(&self, batch: &[Waiting]) -> Result<(), SinkError> {
         let notices: Vec<Notice> = batch.iter().map(|(_, notice)| (**notice).clone()).collect();
         match self.post.send(&notices, self.clock.now_unix_ns()) {
             Ok(()) => {
@@ -212,7 +213,7 @@ impl Work {
                 self.done(batch);
                 Ok(())
             }
-            Err(SendError::Unfit(text)) => match batch {
+            Err(SinkError::Unfit(text)) => match batch {
                 [one] => {
                     let labels = &one.1.labels;
                     warn!(receiver = self.name, message = text, %labels, "refused for good");

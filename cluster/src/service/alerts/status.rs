@@ -76,6 +76,8 @@ pub struct Figures {
     pub refused: u64,
     pub state_errors: u64,
     pub state_bytes: u64,
+    /// Notices that waited for a receiver that is there no more.
+    pub abandoned: u64,
 }
 
 /// Something that happened to an alert.

@@ -360,9 +360,8 @@ impl Rig {
     ) -> (OutboxReader, impl Future<Output = Subscribed> + use<>) {
         let service = self.service.clone();
         let request = ScriptRequest { refresh_ms, ..Rig::request() };
-        let client = Client::new(&service.readers.limits);
-        let outbox = Outbox::new(&client, &service.readers);
-        let reader = OutboxReader { client, outbox: Arc::clone(&outbox) };
+        let reader = OutboxReader::new(&service.readers);
+        let outbox = Arc::clone(&reader.outbox);
         let subscribed = async move {
             let installable = prepare(&service, &request, wanted).await.unwrap();
             let subscribe = Subscribe { installable, outbox, wanted, since: None };

@@ -95,7 +95,7 @@ fn what_changes_a_row_was_asked_for() {
             for (expr, coded) in [(&columns, false), (&columns, true), (&constants, false)] {
                 let batch = batch_of_rows(types, &rows, coded);
                 for (then, now) in &pairs {
-                    let keys = now.changed_since(then).unwrap();
+                    let keys = now.changed_since(then, usize::MAX).unwrap();
                     let (before, asked_before) = asked(expr, then, &batch);
                     let (after, _) = asked(expr, now, &batch);
                     for row in 0..rows.len() {
@@ -129,7 +129,7 @@ fn a_row_asks_for_its_own() {
         let (_, asked) = asked(&expr, &then, &batch);
         let mut now = then.clone();
         now.apply(EntityChange::PodIp("10.0.1.7".to_string(), Some(vec![])));
-        let keys = now.changed_since(&then).unwrap();
+        let keys = now.changed_since(&then, usize::MAX).unwrap();
         let mut found: Vec<u32> =
             asked.iter().filter(|(_, key)| keys.contains(key)).map(|(row, _)| *row).collect();
         found.sort_unstable();

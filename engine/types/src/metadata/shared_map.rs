@@ -55,8 +55,8 @@ impl Written {
         self.add(key);
     }
 
-    /// `None`: one did not come from the other, or too long ago.
-    fn since(&self, former: &Written) -> Option<Vec<u64>> {
+    /// `None`: one did not come from the other, or too long ago, or there were more.
+    fn since(&self, former: &Written, keys_max: usize) -> Option<Vec<u64>> {
         if !Arc::ptr_eq(&self.recent, &former.recent) {
             return None;
         }
@@ -64,6 +64,9 @@ impl Written {
         // Counted from the newest.
         let until = usize::try_from(recent.total - self.total).ok()?;
         let count = usize::try_from(self.total.checked_sub(former.total)?).ok()?;
+        if count > keys_max {
+            return None;
+        }
         let end = recent.keys.len().checked_sub(until)?;
         Some(recent.keys.range(end.checked_sub(count)?..end).copied().collect())
     }
@@ -128,12 +131,12 @@ impl<K: Eq + Hash, V> SharedMap<K, V> {
         self.map.remove_mut(key)
     }
     /// Hashes of the keys that were changed since this was `former`, some more than once; `None`: it was not, or too
-    /// much was.
+    /// much was, at least more than `keys_max`.
     #[must_use]
-    pub fn changed_since(&self, former: &SharedMap<K, V>) -> Option<Vec<u64>> {
+    pub fn changed_since(&self, former: &SharedMap<K, V>, keys_max: usize) -> Option<Vec<u64>> {
         // No entry of either is one of the other's: nothing was asked for that could be found.
         let is_nothing = self.map.is_empty() && former.map.is_empty();
-        if is_nothing { Some(Vec::new()) } else { self.written.since(&former.written) }
+        if is_nothing { Some(Vec::new()) } else { self.written.since(&former.written, keys_max) }
     }
     /// Writes down from now on which keys are changed.
     pub fn follow(&mut self) {
@@ -214,26 +217,33 @@ mod tests {
         map.insert("a".to_string(), 3);
         let second = map.clone();
         map.remove("b");
-        assert_eq!(map.changed_since(&first), Some(vec![hash("b"), hash("a"), hash("b")]));
-        assert_eq!(map.changed_since(&second), Some(vec![hash("b")]));
-        assert_eq!(second.changed_since(&first), Some(vec![hash("b"), hash("a")]));
-        assert_eq!(map.changed_since(&map.clone()), Some(vec![]));
-        assert_eq!(first.changed_since(&second), None, "it is the former");
+        assert_eq!(
+            map.changed_since(&first, usize::MAX),
+            Some(vec![hash("b"), hash("a"), hash("b")])
+        );
+        assert_eq!(map.changed_since(&second, usize::MAX), Some(vec![hash("b")]));
+        assert_eq!(second.changed_since(&first, usize::MAX), Some(vec![hash("b"), hash("a")]));
+        assert_eq!(map.changed_since(&map.clone(), usize::MAX), Some(vec![]));
+        assert_eq!(first.changed_since(&second, usize::MAX), None, "it is the former");
         let mut other = second.clone();
         other.insert("c".to_string(), 4);
-        assert_eq!(other.changed_since(&first), None, "`map` went on from there before");
-        assert_eq!(other.changed_since(&other.clone()), Some(vec![]));
+        assert_eq!(
+            other.changed_since(&first, usize::MAX),
+            None,
+            "`map` went on from there before"
+        );
+        assert_eq!(other.changed_since(&other.clone(), usize::MAX), Some(vec![]));
         let mut rebuilt: SharedMap<String, u32> = SharedMap::new();
         rebuilt.insert("a".to_string(), 3);
-        assert_eq!(map.changed_since(&rebuilt), None);
+        assert_eq!(map.changed_since(&rebuilt, usize::MAX), None);
         let many = map.clone();
         (0..RECENT_MAX).for_each(|number| map.insert(number.to_string(), 0));
-        assert_eq!(map.changed_since(&many).map(|keys| keys.len()), Some(RECENT_MAX));
+        assert_eq!(map.changed_since(&many, usize::MAX).map(|keys| keys.len()), Some(RECENT_MAX));
         map.insert("d".to_string(), 0);
-        assert_eq!(map.changed_since(&many), None);
+        assert_eq!(map.changed_since(&many, usize::MAX), None);
         let empty: SharedMap<String, u32> = SharedMap::new();
-        assert_eq!(empty.changed_since(&SharedMap::new()), Some(vec![]));
-        assert_eq!(empty.changed_since(&map), None);
+        assert_eq!(empty.changed_since(&SharedMap::new(), usize::MAX), Some(vec![]));
+        assert_eq!(empty.changed_since(&map, usize::MAX), None);
     }
 
     /// Each look-up is written down for the row that it is for, while somebody records and not after that.

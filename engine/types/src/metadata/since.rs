@@ -6,20 +6,25 @@ use std::sync::Arc;
 use super::connections::Connections;
 use super::{MetadataSnapshot, reads};
 
-/// Changed keys; `None` once something was changed of which it cannot be told who asked for it.
-struct Changed(Option<Vec<u64>>);
+/// Changed keys; `None` once something was changed of which it cannot be told who asked for it, or too much was.
+struct Changed {
+    keys: Option<Vec<u64>>,
+    keys_max: usize,
+}
 
 impl Changed {
-    fn add(&mut self, keys: Option<Vec<u64>>) {
-        match (&mut self.0, keys) {
-            (Some(all), Some(keys)) => all.extend(keys),
-            (all, _) => *all = None,
+    /// `keys`: those of a map, no more than it is asked for.
+    fn add(&mut self, keys: impl FnOnce(usize) -> Option<Vec<u64>>) {
+        let Some(all) = &mut self.keys else { return };
+        match keys(self.keys_max.saturating_sub(all.len())) {
+            Some(keys) => all.extend(keys),
+            None => self.keys = None,
         }
     }
 
     fn require(&mut self, is_same: bool) {
         if !is_same {
-            self.0 = None;
+            self.keys = None;
         }
     }
 
@@ -27,10 +32,10 @@ impl Changed {
         // All of its parts, so that none is forgotten.
         let Connections { ends, met, own_netns, users, unix } = now;
         self.require(*own_netns == then.own_netns);
-        self.add(ends.changed_since(&then.ends));
-        self.add(met.changed_since(&then.met));
-        self.add(users.changed_since(&then.users));
-        self.add(unix.changed_since(&then.unix));
+        self.add(|max| ends.changed_since(&then.ends, max));
+        self.add(|max| met.changed_since(&then.met, max));
+        self.add(|max| users.changed_since(&then.users, max));
+        self.add(|max| unix.changed_since(&then.unix, max));
     }
 
     fn nodes(&mut self, now: &MetadataSnapshot, then: &MetadataSnapshot) {
@@ -48,10 +53,11 @@ impl Changed {
 
 impl MetadataSnapshot {
     /// The keys that were changed since it was `former`, each once and in order, with
-    /// [`ALWAYS`](reads::ALWAYS). `None`: anything may be another.
+    /// [`ALWAYS`](reads::ALWAYS). `None`: anything may be another, or there are more than `keys_max`, those that
+    /// were changed several times counted as often.
     #[must_use]
-    pub fn changed_since(&self, former: &MetadataSnapshot) -> Option<Vec<u64>> {
-        let mut changed = Changed(Some(vec![reads::ALWAYS]));
+    pub fn changed_since(&self, former: &MetadataSnapshot, keys_max: usize) -> Option<Vec<u64>> {
+        let mut changed = Changed { keys: Some(vec![reads::ALWAYS]), keys_max };
         // All of its parts, so that none is forgotten.
         let MetadataSnapshot {
             asid,
@@ -86,17 +92,17 @@ impl MetadataSnapshot {
         changed.require(*cidrs == former.cidrs && *service_cidr == former.service_cidr);
         changed.connections(connections, &former.connections);
         changed.nodes(self, former);
-        changed.add(processes.changed_since(&former.processes));
-        changed.add(libraries.changed_since(&former.libraries));
-        changed.add(pods.changed_since(&former.pods));
-        changed.add(services.changed_since(&former.services));
-        changed.add(containers.changed_since(&former.containers));
-        changed.add(namespaces.changed_since(&former.namespaces));
-        changed.add(pod_ips.changed_since(&former.pod_ips));
+        changed.add(|max| processes.changed_since(&former.processes, max));
+        changed.add(|max| libraries.changed_since(&former.libraries, max));
+        changed.add(|max| pods.changed_since(&former.pods, max));
+        changed.add(|max| services.changed_since(&former.services, max));
+        changed.add(|max| containers.changed_since(&former.containers, max));
+        changed.add(|max| namespaces.changed_since(&former.namespaces, max));
+        changed.add(|max| pod_ips.changed_since(&former.pod_ips, max));
         for (map, former) in
             [(replicasets, &former.replicasets), (deployments, &former.deployments)]
         {
-            changed.add(map.changed_since(former));
+            changed.add(|max| map.changed_since(former, max));
         }
         for (map, former) in [
             (pod_names, &former.pod_names),
@@ -107,9 +113,9 @@ impl MetadataSnapshot {
             (service_ips, &former.service_ips),
             (dns, &former.dns),
         ] {
-            changed.add(map.changed_since(former));
+            changed.add(|max| map.changed_since(former, max));
         }
-        let mut keys = changed.0?;
+        let mut keys = changed.keys?;
         keys.sort_unstable();
         keys.dedup();
         Some(keys)
@@ -140,19 +146,24 @@ mod tests {
             reads::hash_of(&4_u64),
         ];
         keys.sort_unstable();
-        assert_eq!(now.changed_since(&first), Some(keys));
-        assert_eq!(now.changed_since(&now.clone()), Some(vec![reads::ALWAYS]));
+        assert_eq!(now.changed_since(&first, usize::MAX), Some(keys));
+        assert_eq!(now.changed_since(&now.clone(), usize::MAX), Some(vec![reads::ALWAYS]));
+        assert_eq!(
+            now.changed_since(&first, 3),
+            None,
+            "with the one that is always, there are four"
+        );
         let renamed = MetadataSnapshot { hostname: "b".to_string(), ..now.clone() };
-        assert_eq!(renamed.changed_since(&now), None);
+        assert_eq!(renamed.changed_since(&now, usize::MAX), None);
         let nodes = [(7, now.connections.clone())];
         let there = MetadataSnapshot { by_node: Arc::new(nodes.into()), ..now.clone() };
-        assert_eq!(there.changed_since(&now), None);
+        assert_eq!(there.changed_since(&now, usize::MAX), None);
         let mut connections = now.connections.clone();
         connections.unix.remove(&4);
         let later =
             MetadataSnapshot { by_node: Arc::new([(7, connections)].into()), ..now.clone() };
         let mut keys = vec![reads::ALWAYS, reads::hash_of(&4_u64)];
         keys.sort_unstable();
-        assert_eq!(later.changed_since(&there), Some(keys));
+        assert_eq!(later.changed_since(&there, usize::MAX), Some(keys));
     }
 }

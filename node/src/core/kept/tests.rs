@@ -32,14 +32,15 @@ fn change(rows: i64) -> Change {
     Change::Partial { key: PackedRow::default(), pane: 100, rows, accs: vec![Acc::Count(rows)] }
 }
 
-/// A core whose store does what it is told; what leaves it is not looked at.
-fn core(store: &Scripted) -> NodeCore {
+/// A core whose store does what it is told, and the ends of its bus: without those nothing can be sent, and a query
+/// that is read fails. What leaves it is not looked at.
+fn core(store: &Scripted) -> (NodeCore, impl Sized + use<>) {
     let keeper = Keeper::start(Box::new(store.clone()), STORE_BYTES_DEFAULT, NOW_MS);
     let engine = Engine::start(EngineConfig::new("node"), Arc::new(|_| {})).expect("an engine");
-    let (port, _cluster) = in_process();
+    let (port, cluster) = in_process();
     let config = CoreConfig::new(NodeInfo::named("here", 1, 0));
     let core = NodeCore::new(config, Arc::new(engine), port.sender.clone());
-    core.with_store(keeper.expect("a thread"), NOW_MS)
+    (core.with_store(keeper.expect("a thread"), NOW_MS), (port, cluster))
 }
 
 fn install(core: &mut NodeCore, query: QueryId) {
@@ -71,7 +72,7 @@ fn held(store: &Scripted) -> Vec<Vec<i64>> {
 #[test]
 fn what_was_dropped_does_not_come_back_in_part() {
     let store = Scripted::default();
-    let mut core = core(&store);
+    let (mut core, _bus) = core(&store);
     install(&mut core, 1);
     let first = feeder(&core);
     core.keep_changes(first, vec![change(1)]);
@@ -97,8 +98,8 @@ fn what_was_dropped_does_not_come_back_in_part() {
 }
 
 /// A core whose store has something of the source, and two queries: the second one reads it.
-fn reading(store: &Scripted) -> NodeCore {
-    let mut core = core(store);
+fn reading(store: &Scripted) -> (NodeCore, impl Sized + use<>) {
+    let (mut core, bus) = core(store);
     install(&mut core, 1);
     let feeder = feeder(&core);
     core.keep_changes(feeder, vec![change(1)]);
@@ -106,7 +107,7 @@ fn reading(store: &Scripted) -> NodeCore {
     sync(&core);
     install(&mut core, 2);
     assert_eq!(core.keeping.loads.len(), 1);
-    core
+    (core, bus)
 }
 
 /// The pages of a reading that nobody waits for any more are not read: they would keep those from theirs who wait.
@@ -114,7 +115,7 @@ fn reading(store: &Scripted) -> NodeCore {
 fn what_is_not_wanted_is_not_read() {
     let store = Scripted::default();
     store.with(|script| script.pages = 1_000);
-    let mut core = reading(&store);
+    let (mut core, _bus) = reading(&store);
     while !core.keeping.loads.values().all(|loading| loading.is_opened) {
         core.hear_store();
         std::thread::yield_now();
@@ -136,6 +137,7 @@ fn what_is_not_wanted_is_not_read() {
         std::thread::yield_now();
     }
     assert_eq!(store.with(|script| script.read_pages.clone()), [3]);
+    assert!(core.queries.values().any(|query| query.name == 3), "and has not failed");
 }
 
 /// When the store's thread dies, whoever waits for it goes on with what history has, or fails if it was told that the
@@ -145,7 +147,7 @@ fn a_dead_store_keeps_nobody_waiting() {
     for dies in [Dies::Unopened, Dies::Opened] {
         let store = Scripted::default();
         store.with(|script| script.dies = Some(dies));
-        let mut core = reading(&store);
+        let (mut core, _bus) = reading(&store);
         while !core.keeping.loads.is_empty() {
             core.hear_store();
             std::thread::yield_now();

@@ -1,6 +1,6 @@
 //! What the owner of the rules shows of them when it is asked. It changes nothing.
 
-use weir_rules::state::RuleId;
+use weir_rules::state::{Machine, RuleId};
 use weir_sinks::delivery::Completeness;
 use weir_types::json::time_text;
 
@@ -21,7 +21,7 @@ impl Owner<'_> {
     fn rule_row(&self, id: RuleId) -> Option<RuleRow> {
         let (machine, running) = (self.set.machine(id)?, self.running.get(&id)?);
         let rule = machine.rule();
-        let firing = machine.alerts().filter(|alert| alert.fired_unix_ns.is_some()).count();
+        let (pending, firing) = counts(machine);
         let texts = |texts: &[weir_rules::file::Text]| {
             texts.iter().map(|text| (text.name.clone(), text.text.clone())).collect()
         };
@@ -37,7 +37,7 @@ impl Owner<'_> {
             keep_firing_for_ns: rule.parts.keep_firing.ns(),
             labels: texts(&rule.labels),
             annotations: texts(&rule.parts.annotations),
-            pending: machine.alerts().count() - firing,
+            pending,
             firing,
             evaluated_at: (evaluated > i64::MIN).then(|| time_text(evaluated)),
             incomplete: machine.incomplete().unwrap_or_default().to_string(),
@@ -61,15 +61,15 @@ impl Owner<'_> {
             steps: self.steps,
             state_errors: self.kept.state_errors,
             state_bytes: self.state_bytes,
+            abandoned: self.kept.abandoned,
             ..Figures::default()
         };
         for id in &self.ids {
             *figures.rules.entry(self.state_of(*id)).or_default() += 1;
             let Some(machine) = self.set.machine(*id) else { continue };
-            let firing =
-                machine.alerts().filter(|alert| alert.fired_unix_ns.is_some()).count() as u64;
-            figures.firing += firing;
-            figures.pending += machine.alerts().count() as u64 - firing;
+            let (pending, firing) = counts(machine);
+            figures.pending += pending as u64;
+            figures.firing += firing as u64;
             let counters = machine.counters;
             figures.repaired += counters.repaired;
             figures.merged += counters.merged;
@@ -78,6 +78,12 @@ impl Owner<'_> {
         }
         figures
     }
+}
+
+/// Its alerts that are pending, and those that fire.
+fn counts(machine: &Machine) -> (usize, usize) {
+    let firing = machine.alerts().filter(|alert| alert.fired_unix_ns.is_some()).count();
+    (machine.alerts().count() - firing, firing)
 }
 
 /// For people: what an answer lacks.

@@ -8,9 +8,9 @@ use std::sync::mpsc;
 use serde_json::Value as Json;
 use weir_rules::labels::Labels;
 use weir_rules::state::NoticeKind;
+use weir_sinks::http_client::Target;
 use weir_types::WallClock;
 
-use super::super::post::HttpTo;
 use super::*;
 
 /// What the other end says to a body; `None`: nothing, ever.
@@ -68,7 +68,7 @@ fn notice(svc: usize) -> Arc<Notice> {
 }
 
 fn receiver(addr: SocketAddr, is_alertmanager: bool, timeout_ms: u64) -> Receiver {
-    let to = HttpTo {
+    let to = Target {
         url: format!("http://{addr}/hidden-path"),
         headers: vec![("authorization".to_string(), "Bearer hidden-word".to_string())],
         timeout: Duration::from_millis(timeout_ms),
