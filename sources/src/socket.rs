@@ -102,6 +102,7 @@ struct Sink {
 
 struct TableRows {
     table: &'static str,
+    has_encrypted: bool,
     builder: BatchBuilder,
     rows: u64,
     ready: VecDeque<RecordBatch>,
@@ -334,7 +335,10 @@ impl Sink {
             seen_from_server(&mut endpoints, row.end_role);
         }
         let rows = &mut self.tables[row.protocol][row.of.table];
-        endpoints.write(&mut rows.builder);
+        match rows.has_encrypted {
+            true => endpoints.write(&mut rows.builder),
+            false => endpoints.write_without_encrypted(&mut rows.builder),
+        }
         write(&mut rows.builder);
         rows.end_row();
     }
@@ -342,8 +346,15 @@ impl Sink {
 
 impl TableRows {
     fn new(table: &'static str) -> TableRows {
-        let (builder, ready) = (builder(table), VecDeque::new());
-        TableRows { table, builder, rows: 0, ready, dropped_rows: 0 }
+        let def = tables::find(table).expect("the registry declares every table of this source");
+        TableRows {
+            table,
+            has_encrypted: def.has_encrypted(),
+            builder: def.builder(),
+            rows: 0,
+            ready: VecDeque::new(),
+            dropped_rows: 0,
+        }
     }
 
     fn end_row(&mut self) {
@@ -382,6 +393,3 @@ fn role_number(role: Role) -> i64 {
     }
 }
 
-fn builder(table: &str) -> BatchBuilder {
-    tables::find(table).expect("the registry declares every table of this source").builder()
-}

@@ -8,7 +8,7 @@ use weir_types::batch::pack_rows;
 use weir_types::metadata::MetadataSnapshot;
 use weir_types::{PackedRow, RecordBatch, tables};
 
-use super::{Answer, Loaded, answer_about, in_whole_seconds, prepare, time_of};
+use super::{Answer, Loaded, MS_NS, answer_about, prepare, time_of};
 use crate::failure::Failure;
 
 /// What rows of one replay may hold for a script. More are for `--out`, and for `weir run --rows` over
@@ -55,13 +55,13 @@ impl Captured {
     }
 }
 
-/// The script's answer as of the last packet, rounded up to a second as with `--rows`.
+/// The script's answer as of the last packet, rounded up to a tick, a millisecond.
 pub(crate) fn run_captured(
     request: &ScriptRequest,
     captured: Captured,
     last_packet_unix_ns: i64,
 ) -> Result<Answer, Failure> {
-    let now_unix_ns = in_whole_seconds(last_packet_unix_ns);
+    let now_unix_ns = last_packet_unix_ns.saturating_add(MS_NS - 1) / MS_NS * MS_NS;
     let prepared = prepare(request, 1, Some(now_unix_ns))?;
     let mut loaded = Vec::new();
     for (name, rows) in captured.tables {

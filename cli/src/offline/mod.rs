@@ -164,12 +164,7 @@ pub(crate) fn answer(
 ) -> Result<Answer, Failure> {
     let loaded = load(prepared, dir)?;
     let last = loaded.arrivals().map_or(0, |(_, last)| last);
-    answer_about(loaded, now_unix_ns.unwrap_or_else(|| in_whole_seconds(last)), test_faults)
-}
-
-/// Rounded up.
-fn in_whole_seconds(time_unix_ns: i64) -> i64 {
-    time_unix_ns.saturating_add(SEC_NS - 1) / SEC_NS * SEC_NS
+    answer_about(loaded, now_unix_ns.unwrap_or((last + SEC_NS - 1) / SEC_NS * SEC_NS), test_faults)
 }
 
 /// The script's answer about all rows that were there by then.

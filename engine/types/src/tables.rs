@@ -9,7 +9,7 @@ mod typed;
 use std::sync::OnceLock;
 
 pub use declared::*;
-pub use endpoints::{ENDPOINT_COLUMNS, Endpoints};
+pub use endpoints::Endpoints;
 pub use typed::{Table, TableBuilder};
 
 use crate::schema::{Column, Relation};
@@ -93,6 +93,11 @@ impl TableDef {
     #[must_use]
     pub fn dictionaries(&self) -> Vec<usize> {
         (0..self.columns.len()).filter(|&idx| self.columns[idx].low_cardinality).collect()
+    }
+    /// Whether its rows say that they were captured above TLS.
+    #[must_use]
+    pub fn has_encrypted(&self) -> bool {
+        self.columns.iter().any(|column| column.name == endpoints::ENCRYPTED.name)
     }
     /// An empty builder of this table's batches.
     #[must_use]

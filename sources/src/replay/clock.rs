@@ -9,6 +9,10 @@ const LARGE_STEPS_MAX: usize = 8;
 /// Packets of one clock are out of order by less; one that is older is of another.
 const DISORDER_NS: i64 = 10_000_000_000;
 
+/// A file holds captures one after the other, not hundreds: when its clock was set back more often, it
+/// holds packets of two clocks, and goes on with the later one.
+const SET_BACK_MAX: u32 = 64;
+
 /// What a packet's time means.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Passed {
@@ -24,6 +28,7 @@ pub(super) struct Clock {
     now_unix_ns: Option<i64>,
     stepped_unix_ns: i64,
     latest_unix_ns: i64,
+    set_back: u32,
 }
 
 impl Clock {
@@ -42,7 +47,8 @@ impl Clock {
             (self.now_unix_ns, self.stepped_unix_ns) = (Some(time_unix_ns), time_unix_ns);
             return Passed::Little;
         };
-        if time_unix_ns < now.saturating_sub(DISORDER_NS) {
+        if time_unix_ns < now.saturating_sub(DISORDER_NS) && self.set_back < SET_BACK_MAX {
+            self.set_back += 1;
             (self.now_unix_ns, self.stepped_unix_ns) = (Some(time_unix_ns), time_unix_ns);
             return Passed::SetBack;
         }

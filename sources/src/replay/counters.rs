@@ -26,6 +26,7 @@ pub struct TcpCounts {
     pub joined: u64,
     pub retransmitted_segments: u64,
     pub out_of_order_segments: u64,
+    pub foreign_segments: u64,
     pub missing_bytes: u64,
     pub cut_bytes: u64,
     pub full_bytes: u64,
@@ -59,6 +60,7 @@ impl From<TcpCounters> for TcpCounts {
             joined: tcp.joined,
             retransmitted_segments: tcp.retransmitted_segments,
             out_of_order_segments: tcp.out_of_order_segments,
+            foreign_segments: tcp.foreign_segments,
             missing_bytes: tcp.missing_bytes,
             cut_bytes: tcp.cut_bytes,
             full_bytes: tcp.full_bytes,
@@ -74,6 +76,7 @@ impl TcpCounts {
         self.joined += other.joined;
         self.retransmitted_segments += other.retransmitted_segments;
         self.out_of_order_segments += other.out_of_order_segments;
+        self.foreign_segments += other.foreign_segments;
         self.missing_bytes += other.missing_bytes;
         self.cut_bytes += other.cut_bytes;
         self.full_bytes += other.full_bytes;

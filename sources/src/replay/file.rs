@@ -1,11 +1,13 @@
-//! Capture files: pcap and pcapng, packet after packet, however large the file is.
+//! Capture files: pcap and pcapng, also within gzip, packet after packet, however large the file is.
 //!
 //! One packet is held at a time, in storage that is used again. What a file says of lengths is not
 //! believed before it is there: a packet keeps [`PACKET_BYTES_MAX`], the rest of it is stepped over.
 //! It does *not* know what packets hold.
 
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
 
 use super::input::Input;
 use super::pcapng::{self, Sections};
@@ -20,6 +22,28 @@ const CLAIMED_BYTES_MAX: u32 = 256 << 20;
 const LINK_TYPE_BITS: u32 = 0x03ff_ffff;
 /// Packets are read through storage of this size.
 const READ_BYTES: usize = 256 * 1024;
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// Beginnings of files that are captures, but not as they are.
+const OTHERS: [(&[u8], &str); 7] = [
+    (&GZIP, "what is in its gzip is neither pcap nor pcapng"),
+    (&[0x28, 0xb5, 0x2f, 0xfd], "it is compressed by zstd: unpack it first"),
+    (&[0xfd, b'7', b'z', b'X', b'Z'], "it is compressed by xz: unpack it first"),
+    (b"BZh", "it is compressed by bzip2: unpack it first"),
+    (&[0x04, 0x22, 0x4d, 0x18], "it is compressed by lz4: unpack it first"),
+    (b"PK\x03\x04", "it is a zip file: unpack it first"),
+    (b"snoop\0", "it is of snoop: `editcap -F pcapng` makes a pcapng of it"),
+];
+
+/// Why a file that begins like this is no capture.
+fn what_else(begins: &[u8]) -> &'static str {
+    let other = OTHERS.iter().find(|(magic, _)| begins.starts_with(magic));
+    other.map_or("it is neither pcap nor pcapng", |(_, why)| why)
+}
+
+/// What was compressed is broken, not the disk.
+pub(super) fn is_damage(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput)
+}
 
 /// What is known of a packet beside its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,13 +112,23 @@ pub(super) enum Next {
 impl CaptureFile {
     pub(super) fn open(path: &Path) -> Result<CaptureFile, ReplayError> {
         let unreadable = |source| ReplayError::Read { path: path.to_path_buf(), source };
+        let is_none = |why| ReplayError::NotACapture { path: path.to_path_buf(), why };
         let file = std::fs::File::open(path).map_err(unreadable)?;
-        let is_directory = file.metadata().map_err(unreadable)?.is_dir();
-        let from = Box::new(BufReader::with_capacity(READ_BYTES, file));
-        match (!is_directory).then(|| CaptureFile::new(from)) {
-            Some(Ok(Some(file))) => Ok(file),
-            Some(Err(source)) => Err(unreadable(source)),
-            None | Some(Ok(None)) => Err(ReplayError::NotACapture { path: path.to_path_buf() }),
+        if file.metadata().map_err(unreadable)?.is_dir() {
+            return Err(is_none("it is a directory"));
+        }
+        let mut from = BufReader::with_capacity(READ_BYTES, file);
+        let begins = from.fill_buf().map_err(unreadable)?;
+        let (is_gzip, why) = (begins.starts_with(&GZIP), what_else(begins));
+        let from: Box<dyn Read + Send> = match is_gzip {
+            true => Box::new(BufReader::with_capacity(READ_BYTES, MultiGzDecoder::new(from))),
+            false => Box::new(from),
+        };
+        match CaptureFile::new(from) {
+            Ok(Some(file)) => Ok(file),
+            Ok(None) => Err(is_none(why)),
+            Err(source) if is_damage(&source) => Err(is_none(why)),
+            Err(source) => Err(unreadable(source)),
         }
     }
 
@@ -119,6 +153,11 @@ impl CaptureFile {
             Format::Pcap(pcap) => pcap.next(input, bytes),
             Format::Pcapng(sections) => sections.next(input, bytes),
         }
+    }
+
+    /// Bytes read so far.
+    pub(super) fn at(&self) -> u64 {
+        self.input.at()
     }
 
     /// What was kept of the packet.

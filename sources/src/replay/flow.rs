@@ -8,13 +8,17 @@
 //! * What was handed on stands: repeated bytes are ignored, wherever they begin.
 //! * Which end accepts is known by a SYN, or its answer; else the protocol tells it later.
 
+mod joining;
+mod patience;
+
 use std::net::SocketAddr;
 
-use super::half::{Half, Held};
-use super::packet::{Cut, Tcp};
+use self::joining::Joining;
+use super::half::{AHEAD_MAX, Half, Held};
+use super::packet::Tcp;
 use crate::capture::{
-    CaptureEvent, ConnKey, DataEvent, Direction, Family, LostCounts, Opened, Process, Socket,
-    SocketEvent, SocketLoss, SocketType,
+    CaptureEvent, ConnKey, DataEvent, Direction, Family, Opened, Process, Socket, SocketEvent,
+    SocketLoss, SocketType,
 };
 
 /// Packets overtake each other on their way into a capture by less: what was acknowledged and did not
@@ -24,8 +28,6 @@ pub(super) const GRACE_NS: i64 = 50_000_000;
 /// lost packet on most paths.
 const HELD_BYTES_MAX: usize = 2 << 20;
 const HELD_SEGMENTS_MAX: usize = 4_096;
-/// Packets of a connection that was joined, kept until it is known where it begins.
-const JOINING_PACKETS_MAX: usize = 64;
 
 /// What the reassembly counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub struct TcpCounters {
     pub joined: u64,
     pub retransmitted_segments: u64,
     pub out_of_order_segments: u64,
+    /// Segments with numbers that their connection cannot have.
+    pub foreign_segments: u64,
     /// Bytes that were acknowledged, or followed by others, and are not in the capture.
     pub missing_bytes: u64,
     /// Bytes of captured segments that the capture's snapshot length cut off.
@@ -61,22 +65,10 @@ pub(super) struct Segment<'a> {
     pub(super) tcp: Tcp<'a>,
 }
 
-/// One that waits for the beginning.
-#[derive(Debug)]
-struct Kept {
-    side: usize,
-    time_unix_ns: i64,
-    tcp: Tcp<'static>,
-    payload: Vec<u8>,
-}
-
 #[derive(Debug)]
 enum Phase {
     /// It is not known where its streams begin.
-    Joining {
-        since_unix_ns: i64,
-        kept: Vec<Kept>,
-    },
+    Joining(Joining),
     Open,
     /// Nobody wants its bytes.
     Unwatched,
@@ -109,7 +101,7 @@ impl Flow {
             // Servers have the smaller ports; rows do not depend on it.
             local: usize::from(ends[1].port() < ends[0].port()),
             opened: Opened::Unknown,
-            phase: Phase::Joining { since_unix_ns: now_unix_ns, kept: Vec::new() },
+            phase: Phase::Joining(Joining::since(now_unix_ns)),
             halves: [Half::default(), Half::default()],
             stuck_since_ns: None,
             reset_ns: None,
@@ -132,7 +124,11 @@ impl Flow {
     }
 
     pub(super) fn held_bytes(&self) -> usize {
-        self.halves[0].held_bytes + self.halves[1].held_bytes
+        let joining = match &self.phase {
+            Phase::Joining(joining) => joining.held_bytes(),
+            Phase::Open | Phase::Unwatched | Phase::Over => 0,
+        };
+        joining + self.halves[0].held_bytes + self.halves[1].held_bytes
     }
 
     /// Whether this opens another connection between the same ends.
@@ -170,79 +166,15 @@ impl Flow {
                 }
                 return;
             }
-            Phase::Joining { kept, .. } => {
-                let (payload, time_unix_ns) =
-                    (segment.tcp.payload.bytes.to_vec(), segment.time_unix_ns);
-                let tcp = segment.tcp.without_payload();
-                kept.push(Kept { side, time_unix_ns, tcp, payload });
-                let is_known = self.halves.iter().all(Half::is_begun);
-                if is_known || kept.len() >= JOINING_PACKETS_MAX {
+            Phase::Joining(joining) => {
+                joining.keep(side, segment);
+                if joining.is_full() || self.halves.iter().all(Half::is_begun) {
                     self.join(counters, out);
                 }
             }
             Phase::Open => self.open_packet(side, segment, counters, out),
         }
         self.note_stuck(segment.time_unix_ns);
-    }
-
-    /// Who accepts, and where streams begin.
-    fn opening(&mut self, side: usize, tcp: &Tcp<'_>) {
-        if !matches!(self.phase, Phase::Joining { .. }) {
-            return;
-        }
-        self.opened = Opened::Accepted;
-        self.halves[side].begin(tcp.sequence.wrapping_add(1));
-        match tcp.acknowledged {
-            Some(acknowledged) => {
-                self.local = side;
-                if !self.halves[1 - side].is_begun() {
-                    self.halves[1 - side].begin(acknowledged);
-                }
-            }
-            None => self.local = 1 - side,
-        }
-    }
-
-    /// Begins with what was kept, where that begins.
-    fn join(&mut self, counters: &mut TcpCounters, out: &mut dyn Events) {
-        let Phase::Joining { kept, .. } = &mut self.phase else { return };
-        let kept = std::mem::take(kept);
-        self.phase = Phase::Open;
-        counters.connections += 1;
-        counters.joined += u64::from(self.opened == Opened::Unknown);
-        let earliest = |numbers: &mut dyn Iterator<Item = u32>| {
-            numbers.reduce(
-                |one, other| {
-                    if other.wrapping_sub(one).cast_signed() < 0 { other } else { one }
-                },
-            )
-        };
-        for side in 0..2 {
-            if self.halves[side].is_begun() {
-                continue;
-            }
-            let sent = kept.iter().filter(|kept| kept.side == side && !kept.tcp.rst);
-            let heard = kept.iter().filter(|kept| kept.side != side && !kept.tcp.rst);
-            let sent = earliest(&mut sent.map(|kept| kept.tcp.sequence));
-            let heard = earliest(&mut heard.filter_map(|kept| kept.tcp.acknowledged));
-            let begins = match self.opened {
-                // Watched from its beginning, whatever was acknowledged then was there.
-                Opened::Accepted => earliest(&mut sent.into_iter().chain(heard)),
-                _ => sent.or(heard),
-            };
-            if let Some(begins) = begins {
-                self.halves[side].begin(begins);
-            }
-        }
-        for Kept { side, time_unix_ns, tcp, payload } in kept {
-            let payload = Cut { bytes: &payload, wire_bytes: tcp.payload.wire_bytes };
-            self.open_packet(
-                side,
-                &Segment { time_unix_ns, tcp: Tcp { payload, ..tcp } },
-                counters,
-                out,
-            );
-        }
     }
 
     fn open_packet(
@@ -274,6 +206,10 @@ impl Flow {
             half.begin(sequence);
         }
         let Some(at) = half.offset(sequence) else { return };
+        if at > half.frontier.saturating_add(AHEAD_MAX) {
+            counters.foreign_segments += 1;
+            return;
+        }
         let wire_bytes = tcp.payload.wire_bytes as u64;
         if tcp.fin && half.fin.is_none() && at + wire_bytes >= half.frontier {
             half.fin = Some(at + wire_bytes);
@@ -311,15 +247,15 @@ impl Flow {
             return;
         }
         counters.out_of_order_segments += u64::from(at > half.frontier);
-        if half.held_bytes + payload.payload.len() > HELD_BYTES_MAX
-            || half.ahead.len() >= HELD_SEGMENTS_MAX
-        {
+        let has_room = |half: &Half| {
+            half.held_bytes + payload.payload.len() <= HELD_BYTES_MAX
+                && half.ahead.len() < HELD_SEGMENTS_MAX
+        };
+        if !has_room(half) {
             self.give_up(payload.time_unix_ns, counters, out);
         }
         let half = &mut self.halves[side];
-        let has_room = half.held_bytes + payload.payload.len() <= HELD_BYTES_MAX
-            && half.ahead.len() < HELD_SEGMENTS_MAX;
-        if !has_room {
+        if !has_room(half) {
             counters.full_bytes += payload.payload.len() as u64;
             return;
         }
@@ -385,96 +321,6 @@ impl Flow {
         true
     }
 
-    fn is_stuck(&self, side: usize) -> bool {
-        let half = &self.halves[side];
-        half.missing_to().is_some() || half.first_held().is_some_and(|(at, _)| at <= half.frontier)
-    }
-
-    fn note_stuck(&mut self, now_unix_ns: i64) {
-        self.halves.iter_mut().for_each(Half::note_unseen_end);
-        match (0..2).any(|side| self.is_stuck(side)) {
-            true => self.stuck_since_ns = self.stuck_since_ns.or(Some(now_unix_ns)),
-            false => self.stuck_since_ns = None,
-        }
-    }
-
-    /// Whether time alone can change anything.
-    pub(super) fn needs_time(&self) -> bool {
-        match self.phase {
-            Phase::Joining { ref kept, .. } => !kept.is_empty(),
-            Phase::Open => self.stuck_since_ns.is_some() || self.reset_ns.is_some(),
-            Phase::Unwatched | Phase::Over => false,
-        }
-    }
-
-    /// Time has passed.
-    pub(super) fn pass_time(
-        &mut self,
-        now_unix_ns: i64,
-        counters: &mut TcpCounters,
-        out: &mut dyn Events,
-    ) {
-        let is_over = |since: Option<i64>| {
-            since.is_some_and(|since| now_unix_ns.saturating_sub(since) >= GRACE_NS)
-        };
-        if let Phase::Joining { since_unix_ns, .. } = self.phase {
-            if is_over(Some(since_unix_ns)) {
-                self.join(counters, out);
-                self.note_stuck(now_unix_ns);
-            }
-        } else if is_over(self.stuck_since_ns) {
-            self.give_up(now_unix_ns, counters, out);
-            self.stuck_since_ns = None;
-            self.note_stuck(now_unix_ns);
-        }
-        if is_over(self.reset_ns) {
-            self.finish(now_unix_ns, counters, out);
-        }
-    }
-
-    /// Waits no longer for what is missing.
-    pub(super) fn give_up(
-        &mut self,
-        now_unix_ns: i64,
-        counters: &mut TcpCounters,
-        out: &mut dyn Events,
-    ) {
-        let before = [0, 1].map(|side: usize| self.halves[side].frontier);
-        for side in 0..2 {
-            if let Some(to) = self.halves[side].missing_to() {
-                self.lose(side, to, counters, out);
-            }
-        }
-        self.hand_on_waiting(counters, out);
-        if before == [0, 1].map(|side: usize| self.halves[side].frontier) {
-            self.give_up_first(counters, out);
-            self.hand_on_waiting(counters, out);
-        }
-        self.tell_ends(now_unix_ns, out);
-    }
-
-    /// The oldest segment that waits goes on, whatever it waits for.
-    fn give_up_first(&mut self, counters: &mut TcpCounters, out: &mut dyn Events) -> bool {
-        let first = |side: usize| self.halves[side].first_held();
-        let time = |side: usize| first(side).map_or(i64::MAX, |(_, held)| held.time_unix_ns);
-        let side = usize::from(time(1) < time(0));
-        let Some((at, _)) = first(side) else { return false };
-        if at > self.halves[side].frontier {
-            self.lose(side, at, counters, out);
-        }
-        self.hand_on_first(side, true, counters, out)
-    }
-
-    /// Bytes up to there are not in the capture.
-    fn lose(&mut self, side: usize, to: u64, counters: &mut TcpCounters, out: &mut dyn Events) {
-        let missing = to - self.halves[side].frontier;
-        counters.missing_bytes += missing;
-        let counts = LostCounts { unseen_bytes: missing, ..LostCounts::default() };
-        let socket_type = SocketType::Stream;
-        out.lost(&SocketLoss { key: Some(self.key), socket_type, counts });
-        self.halves[side].move_to(to);
-    }
-
     fn tell_ends(&mut self, now_unix_ns: i64, out: &mut dyn Events) {
         for side in 0..2 {
             if self.halves[side].is_finished() && !self.halves[side].fin_told {
@@ -489,23 +335,6 @@ impl Flow {
         if self.halves.iter().all(|half| half.fin_told && half.ahead.is_empty()) {
             self.end(now_unix_ns, out);
         }
-    }
-
-    /// Nothing more comes: hands on what is there.
-    pub(super) fn finish(
-        &mut self,
-        now_unix_ns: i64,
-        counters: &mut TcpCounters,
-        out: &mut dyn Events,
-    ) {
-        self.join(counters, out);
-        if matches!(self.phase, Phase::Open) {
-            self.give_up(now_unix_ns, counters, out);
-            while self.give_up_first(counters, out) {
-                self.hand_on_waiting(counters, out);
-            }
-        }
-        self.end(now_unix_ns, out);
     }
 
     fn end(&mut self, now_unix_ns: i64, out: &mut dyn Events) {

@@ -69,6 +69,11 @@ impl Flows {
         self.fragments.dropped
     }
 
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
     /// Takes a packet as it was captured.
     pub(super) fn packet(
         &mut self,

@@ -14,12 +14,17 @@ const DATAGRAMS_MAX: usize = 1_024;
 const DATAGRAM_BYTES_MAX: usize = 65_535;
 /// Parts of one; the smallest that links promise to carry gives a hundred.
 const PARTS_MAX: usize = 1_024;
+/// Bytes of all parts that wait; a part that is there twice, or overlaps, counts as it is.
+const HELD_BYTES_MAX: usize = 64 << 20;
+/// And of those of one datagram.
+const PARTS_BYTES_MAX: usize = 2 * DATAGRAM_BYTES_MAX;
 /// A host gives up after so long.
 const WITHIN_NS: i64 = 30_000_000_000;
 
 #[derive(Debug, Default)]
 struct Partial {
     parts: BTreeMap<usize, Vec<u8>>,
+    bytes: usize,
     /// Known with the last part.
     total: Option<usize>,
     number: u64,
@@ -30,6 +35,7 @@ pub(super) struct Fragments {
     partial: HashMap<FragmentKey, Partial, foldhash::fast::RandomState>,
     order: VecDeque<(FragmentKey, u64, i64)>,
     next_number: u64,
+    held_bytes: usize,
     /// Datagrams of which parts never came, or were cut.
     pub(super) dropped: u64,
 }
@@ -54,33 +60,63 @@ impl Fragments {
         if part.is_last {
             partial.total = partial.total.or(Some(end));
         }
-        partial.parts.entry(part.at).or_insert_with(|| part.bytes.bytes.to_vec());
-        if partial.parts.len() > PARTS_MAX {
+        let before = partial.bytes;
+        partial.add(part.at, part.bytes.bytes);
+        self.held_bytes += partial.bytes - before;
+        if partial.parts.len() > PARTS_MAX || partial.bytes > PARTS_BYTES_MAX {
             self.forget(&part.key);
             return None;
         }
-        let whole = partial.whole()?;
-        self.partial.remove(&part.key);
-        Some(whole)
+        let whole = partial.whole();
+        if whole.is_some() {
+            self.remove(&part.key);
+        }
+        whole
+    }
+
+    fn remove(&mut self, key: &FragmentKey) {
+        self.held_bytes -= self.partial.remove(key).map_or(0, |partial| partial.bytes);
     }
 
     fn forget(&mut self, key: &FragmentKey) {
-        self.partial.remove(key);
+        self.remove(key);
         self.dropped += 1;
+    }
+
+    fn is_waiting(&self, key: &FragmentKey, number: u64) -> bool {
+        self.partial.get(key).is_some_and(|partial| partial.number == number)
     }
 
     fn forget_old(&mut self, now_unix_ns: i64) {
         while let Some((key, number, since_ns)) = self.order.front().copied() {
-            let is_there = self.partial.get(&key).is_some_and(|partial| partial.number == number);
+            let is_there = self.is_waiting(&key, number);
             let is_old = now_unix_ns.saturating_sub(since_ns) > WITHIN_NS;
-            if is_there && !is_old && self.partial.len() <= DATAGRAMS_MAX {
-                return;
+            let has_room =
+                self.partial.len() <= DATAGRAMS_MAX && self.held_bytes <= HELD_BYTES_MAX;
+            if is_there && !is_old && has_room {
+                break;
             }
             if is_there {
                 self.forget(&key);
             }
             self.order.pop_front();
         }
+        // Those that became whole behind one that does not.
+        if self.order.len() > 4 * DATAGRAMS_MAX {
+            let mut order = std::mem::take(&mut self.order);
+            order.retain(|(key, number, _)| self.is_waiting(key, *number));
+            self.order = order;
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting_notes(&self) -> usize {
+        self.order.len()
     }
 
     /// No more parts come.
@@ -88,10 +124,19 @@ impl Fragments {
         self.dropped += self.partial.len() as u64;
         self.partial.clear();
         self.order.clear();
+        self.held_bytes = 0;
     }
 }
 
 impl Partial {
+    /// Of two that begin at one place the first stands.
+    fn add(&mut self, at: usize, bytes: &[u8]) {
+        if let std::collections::btree_map::Entry::Vacant(entry) = self.parts.entry(at) {
+            entry.insert(bytes.to_vec());
+            self.bytes += bytes.len();
+        }
+    }
+
     fn whole(&self) -> Option<Vec<u8>> {
         let total = self.total?;
         let mut reached = 0;

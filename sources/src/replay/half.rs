@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 const ORIGIN: u64 = 1 << 33;
 /// Nobody acknowledges more than a window that was never seen: what is further ahead is no number of
 /// this connection.
-const AHEAD_MAX: u64 = 1 << 30;
+pub(super) const AHEAD_MAX: u64 = 1 << 30;
+/// What a segment that waits takes beside its bytes, about.
+pub(super) const HELD_COST_BYTES: usize = 128;
 
 /// A segment that waits.
 #[derive(Debug)]
@@ -19,6 +21,12 @@ pub(super) struct Held {
     pub(super) payload: Vec<u8>,
     /// The offset up to which its sender had the other direction.
     pub(super) needs: u64,
+}
+
+impl Held {
+    fn cost_bytes(&self) -> usize {
+        HELD_COST_BYTES + self.payload.len()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -92,7 +100,7 @@ impl Half {
 
     pub(super) fn pop_held(&mut self) -> Option<(u64, Held)> {
         let (at, held) = self.ahead.pop_first()?;
-        self.held_bytes -= held.payload.len();
+        self.held_bytes -= held.cost_bytes();
         Some((at, held))
     }
 
@@ -103,9 +111,9 @@ impl Half {
         {
             return;
         }
-        self.held_bytes += held.payload.len();
+        self.held_bytes += held.cost_bytes();
         if let Some(old) = self.ahead.insert(at, held) {
-            self.held_bytes -= old.payload.len();
+            self.held_bytes -= old.cost_bytes();
         }
     }
 

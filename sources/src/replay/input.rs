@@ -1,6 +1,6 @@
 //! A file read forwards: what is asked for is there as a whole, or the file has ended.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
 use super::file::PACKET_BYTES_MAX;
 
@@ -39,7 +39,9 @@ impl<R: Read> Input<R> {
                     filled += count;
                     self.at += count as u64;
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // What was compressed ends in the middle.
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(Some(false)),
                 Err(error) => return Err(error),
             }
         }

@@ -42,9 +42,10 @@ pub use counters::{ReplayCounters, TableCounts};
 pub use flow::TcpCounters;
 pub use packet::Skip;
 
-/// Packets after which rows are handed out, however little time has passed: a packet holds some
-/// thousand exchanges at the most, and a tracer keeps half a million rows.
-const PACKETS_A_FLUSH: u32 = 128;
+/// After so many packets, or so many bytes, rows are handed out, however little time has passed: a
+/// tracer keeps half a million rows, and an exchange has a few bytes at the least.
+const PACKETS_A_FLUSH: u32 = 1_024;
+const BYTES_A_FLUSH: u64 = 1 << 20;
 
 /// How captures are replayed.
 #[derive(Clone, Debug, Default)]
@@ -60,8 +61,8 @@ pub struct ReplayConfig {
 pub enum ReplayError {
     #[error("could not read {path}")]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("{path} is no capture: it is neither pcap nor pcapng")]
-    NotACapture { path: PathBuf },
+    #[error("{path} is no capture: {why}")]
+    NotACapture { path: PathBuf, why: &'static str },
 }
 
 /// How a file ended.
@@ -93,6 +94,7 @@ pub struct Replay {
     ended: Option<Ending>,
     /// Since rows were handed out.
     packets_since: u32,
+    bytes_since: u64,
     rows: Vec<(&'static str, RecordBatch)>,
 }
 
@@ -116,6 +118,7 @@ impl Replay {
             next: None,
             ended: None,
             packets_since: 0,
+            bytes_since: 0,
             rows: Vec::new(),
         }
     }
@@ -126,8 +129,7 @@ impl Replay {
     /// The file cannot be read.
     pub fn next_time_unix_ns(&mut self) -> Result<Option<i64>, ReplayError> {
         if self.next.is_none() && self.ended.is_none() {
-            let next = self.file.next();
-            match next.map_err(|source| ReplayError::Read { path: self.path.clone(), source })? {
+            match self.read()? {
                 Next::Packet(mut packet) => {
                     // Before the epoch, and after the year 2116, is no time.
                     packet.time_unix_ns = packet.time_unix_ns.clamp(0, i64::MAX / 2);
@@ -137,6 +139,16 @@ impl Replay {
             }
         }
         Ok(self.next.map(|packet| packet.time_unix_ns))
+    }
+
+    fn read(&mut self) -> Result<Next, ReplayError> {
+        match self.file.next() {
+            Err(error) if file::is_damage(&error) => {
+                let (at, what) = (self.file.at(), "its compression is broken");
+                Ok(Next::End(Ending::Damaged { at, what }))
+            }
+            next => next.map_err(|source| ReplayError::Read { path: self.path.clone(), source }),
+        }
     }
 
     /// Takes the next packet in. False at the end.
@@ -160,7 +172,8 @@ impl Replay {
             *self.counters.skipped.entry(skip.name()).or_default() += 1;
         }
         self.packets_since += 1;
-        if self.packets_since >= PACKETS_A_FLUSH {
+        self.bytes_since += self.file.bytes().len() as u64;
+        if self.packets_since >= PACKETS_A_FLUSH || self.bytes_since >= BYTES_A_FLUSH {
             self.pass_time(self.clock.now_unix_ns());
         }
         Ok(true)
@@ -168,7 +181,7 @@ impl Replay {
 
     /// Lets time pass, also without a packet.
     pub fn pass_time(&mut self, now_unix_ns: i64) {
-        self.packets_since = 0;
+        (self.packets_since, self.bytes_since) = (0, 0);
         let mut out = Feed { tracer: &mut self.tracer, loss: &mut self.loss };
         self.flows.pass_time(now_unix_ns, &mut out);
         self.rows.append(&mut self.tracer.flush(now_unix_ns));

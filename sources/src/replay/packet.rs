@@ -143,6 +143,13 @@ pub(super) fn of_link(link_type: u32, packet: Cut<'_>) -> Result<Found<'_>, Skip
         // Linux' cooked captures, the older and the newer.
         113 => ethertype(packet.u16(14)?, packet.behind(16)?, 0),
         276 => ethertype(packet.u16(0)?, packet.behind(20)?, 0),
+        // Wireless, with and without what the card says of it.
+        105 => wireless(packet),
+        127 => wireless(packet.behind(usize::from(packet.u16(2)?.swap_bytes()))?),
+        // Packets that a firewall logs, behind what it says of them.
+        239 => firewall_log(packet),
+        // Of OpenBSD's tunnels, behind what it says of them.
+        109 => ip(packet.behind(12)?, 0),
         // PPP, with and without the bytes that it has in front on serial lines.
         9 => ppp(
             match packet.bytes {
@@ -169,6 +176,8 @@ fn ethertype(mut kind: u16, mut rest: Cut<'_>, depth: usize) -> Result<Found<'_>
                 rest = rest.behind(4)?;
             }
             0x8864 => return ppp(rest.behind(6)?, depth),
+            // A length: the kind is told by a header behind it.
+            0..=1_500 => return logical_link(rest.at_most(usize::from(kind)), depth),
             // MPLS: labels up to the one that says it is the last.
             0x8847 | 0x8848 => {
                 let is_last = rest.u8(2)? & 1 == 1;
@@ -179,6 +188,53 @@ fn ethertype(mut kind: u16, mut rest: Cut<'_>, depth: usize) -> Result<Found<'_>
             }
             _ => return Err(Skip::NotIp),
         }
+    }
+    Err(Skip::Nesting)
+}
+
+/// A header that has room for the kind of what is behind it.
+fn logical_link(frame: Cut<'_>, depth: usize) -> Result<Found<'_>, Skip> {
+    match frame.bytes {
+        [0xaa, 0xaa, 0x03, 0, 0, 0, ..] => match frame.u16(6)? {
+            kind @ (IPV4 | IPV6 | 0x8100) => ethertype(kind, frame.behind(8)?, depth),
+            _ => Err(Skip::NotIp),
+        },
+        _ => Err(Skip::NotIp),
+    }
+}
+
+/// A frame of IEEE 802.11 that carries data in the clear.
+fn wireless(frame: Cut<'_>) -> Result<Found<'_>, Skip> {
+    let (kind, flags) = (frame.u8(0)?, frame.u8(1)?);
+    let is_data = kind & 0x0c == 0x08 && kind & 0x40 == 0;
+    let is_encrypted = flags & 0x40 != 0;
+    if !is_data || is_encrypted {
+        return Err(Skip::NotIp);
+    }
+    let between_stations = if flags & 3 == 3 { 6 } else { 0 };
+    let quality = match (kind & 0x80 != 0, flags & 0x80 != 0) {
+        (true, true) => 6,
+        (true, false) => 2,
+        _ => 0,
+    };
+    logical_link(frame.behind(24 + between_stations + quality)?, 0)
+}
+
+/// Attributes, of which one is the packet.
+fn firewall_log(packet: Cut<'_>) -> Result<Found<'_>, Skip> {
+    const PAYLOAD: u16 = 9;
+    let mut rest = packet.behind(4)?;
+    for _ in 0..4 * NESTING_MAX {
+        // These numbers are in the byte order of the machine; those seen are little.
+        let (bytes, kind) = (rest.u16(0)?.swap_bytes(), rest.u16(2)?.swap_bytes());
+        let bytes = usize::from(bytes);
+        if kind == PAYLOAD && bytes >= 4 {
+            return ip(rest.behind(4)?.at_most(bytes - 4), 0);
+        }
+        if bytes < 4 {
+            return Err(Skip::Header);
+        }
+        rest = rest.behind(bytes.next_multiple_of(4))?;
     }
     Err(Skip::Nesting)
 }

@@ -1,5 +1,10 @@
 //! The forms that files have, and how they end.
 
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
 use super::packets::*;
 use super::*;
 
@@ -25,6 +30,58 @@ fn formats() {
     // Two sections in one file, in two byte orders.
     let both = [pcapng(true, 1, &packets[..4]), pcapng(false, 1, &packets[4..])].concat();
     assert_eq!(replay(&both).rows, expected);
+}
+
+/// Within gzip it is the same capture, also in several parts; cut or broken gzip gives what is before.
+#[test]
+fn gzip() {
+    let packets = talk().packets;
+    let file = pcap(1, &packets);
+    let expected = replay(&file).rows;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("capture.pcap.gz");
+    let zipped = |bytes: &[u8]| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let run = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        let mut replay = Replay::open(&path, ReplayConfig::default())?;
+        let mut batches = Vec::new();
+        let ending = replay.run(&mut |table, batch| {
+            batches.push((table, batch));
+            Ok::<(), ReplayError>(())
+        })?;
+        Ok::<_, ReplayError>((rows_of(&batches), ending))
+    };
+    let whole = zipped(&file);
+    assert_eq!(run(&whole).unwrap(), (expected.clone(), Ending::Whole));
+    let parts = [zipped(&file[..100]), zipped(&file[100..])].concat();
+    assert_eq!(run(&parts).unwrap(), (expected.clone(), Ending::Whole));
+    let (rows, ending) = run(&whole[..whole.len() - 9]).unwrap();
+    assert!(matches!(ending, Ending::Whole | Ending::Truncated { .. }), "{ending:?}");
+    assert!(rows.len() <= expected.len());
+    let mut broken = whole.clone();
+    let at = broken.len() - 6;
+    broken[at] ^= 0x55;
+    let (rows, ending) = run(&broken).unwrap();
+    assert_eq!(rows, expected);
+    assert!(matches!(ending, Ending::Damaged { .. }), "{ending:?}");
+    for (bytes, why) in [
+        (zipped(b"this is no capture"), "gzip"),
+        (vec![0x1f, 0x8b, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9], "gzip"),
+        (vec![0x28, 0xb5, 0x2f, 0xfd, 0, 0], "zstd"),
+        (b"snoop\0\0\0\0\0\0\x02".to_vec(), "snoop"),
+        (b"text".to_vec(), "neither"),
+    ] {
+        match run(&bytes) {
+            Err(error @ ReplayError::NotACapture { .. }) => {
+                assert!(error.to_string().contains(why), "{error}");
+            }
+            other => panic!("{why}: {other:?}"),
+        }
+    }
 }
 
 /// A resolution in powers of two, an offset in seconds, and simple packets, which have no time.

@@ -1,5 +1,7 @@
 //! Files that lie.
 
+use std::net::SocketAddr;
+
 use super::packets::*;
 use super::*;
 
@@ -88,6 +90,58 @@ fn numbers_that_lie() {
     }
     let found = replay_packets(&talk.packets);
     assert_eq!(numbers(&found.rows), [1]);
+}
+
+/// Two clocks in one file, packet by packet: it is read, and does not begin anew with every packet.
+#[test]
+fn two_clocks_at_once() {
+    let mut first = Talk::new("10.0.0.1:40000", "10.0.0.2:80", [1, 1], START_NS);
+    let mut second =
+        Talk::new("10.0.0.3:40000", "10.0.0.4:80", [1, 1], START_NS - 1_000_000 * MS);
+    first.open();
+    second.open();
+    (0..300).for_each(|number| {
+        first.exchange(number, 1_000);
+        second.exchange(number, 1_000);
+    });
+    let packets: Vec<Timed> =
+        first.packets.into_iter().zip(second.packets).flat_map(|(one, other)| [one, other]).collect();
+    let found = replay_packets(&packets);
+    assert!(found.counters.clock_restarts <= 64, "{}", found.counters.clock_restarts);
+    assert!(numbers(&found.rows).len() > 400, "{}", found.rows.len());
+}
+
+/// Connections that never get further than packets which wait: what they hold is bounded together.
+#[test]
+fn what_waits_is_bounded() {
+    let mut flows = Flows::new();
+    let mut events = 0_u64;
+    let server: SocketAddr = "10.0.0.2:80".parse().unwrap();
+    for number in 0..3_000_u32 {
+        let client = SocketAddr::from(([10, 3, (number >> 8) as u8, number as u8], 5_000));
+        for at in 0..40_u32 {
+            // Without an opening, or behind a hole.
+            let sequence = if number % 2 == 0 { at * 2_000 } else { 1_000_000 + at * 2_000 };
+            let flags = if at == 0 && number % 2 == 1 { SYN } else { PSH };
+            let packet = ethernet(&[], &tcp(client, server, (sequence, 0), flags, &[b'x'; 1_400]));
+            let cut = Cut { bytes: &packet, wire_bytes: packet.len() };
+            flows.packet(1, cut, START_NS, &mut Counted(&mut events)).unwrap();
+        }
+    }
+    assert!(flows.held_bytes() <= (64 << 20) + (1 << 20), "{}", flows.held_bytes());
+    flows.finish(&mut Counted(&mut events));
+    assert!(events >= 3_000 * 39, "{events}");
+    assert_eq!(flows.held_bytes(), 0);
+}
+
+struct Counted<'a>(&'a mut u64);
+
+impl Events for Counted<'_> {
+    fn event(&mut self, event: &CaptureEvent<'_>) {
+        *self.0 += u64::from(matches!(event, CaptureEvent::Data(_)));
+    }
+    fn lost(&mut self, _loss: &SocketLoss) {}
+    fn over(&mut self, _key: ConnKey) {}
 }
 
 /// Times at the ends of what a file can say.

@@ -1,9 +1,11 @@
 //! Links, tags, tunnels, both versions of IP, fragments, and datagrams.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::packets::*;
 use super::*;
+use crate::replay::fragments::Fragments;
+use crate::replay::packet::{Fragment, FragmentKey};
 
 /// A query for example.org and its answer.
 fn dns(id: u16) -> [Vec<u8>; 2] {
@@ -65,6 +67,24 @@ fn kinds_of_links() {
         is_answered(1, &around(&session), server);
         let labels = [&[2; 12][..], &[0x88, 0x47, 0, 0, 0x10, 64, 0, 0, 0x11, 64]].concat();
         is_answered(1, &around(&labels), server);
+        let snap = [0xaa, 0xaa, 3, 0, 0, 0, kind[0], kind[1]];
+        let framed = packets.each_ref().map(|ip| {
+            let bytes = ((ip.len() + snap.len()) as u16).to_be_bytes();
+            [&[2; 12][..], &bytes, &snap, ip, &[0xee; 4]].concat()
+        });
+        is_answered(1, &framed, server);
+        let plain = [&[0x08, 0x01][..], &[2; 22], &snap].concat();
+        is_answered(105, &around(&plain), server);
+        let quality = [&[0x88, 0x02][..], &[2; 22], &[0, 0], &snap].concat();
+        let radio = [&[0, 0, 12, 0][..], &[9; 8], &quality].concat();
+        is_answered(127, &around(&radio), server);
+        let logged = packets.each_ref().map(|ip| {
+            let bytes = (ip.len() as u16 + 4).to_le_bytes();
+            [&[2, 0, 0, 1, 8, 0, 1, 0, 8, 0, 3, 0, 5, 0, 10, 0, b'x', 0, 0, 0][..], &bytes, &[9, 0], ip]
+                .concat()
+        });
+        is_answered(239, &logged, server);
+        is_answered(109, &around(&[2; 12]), server);
         // In tunnels of other addresses.
         let [outer, other]: [SocketAddr; 2] =
             ["9.9.9.9:1".parse().unwrap(), "8.8.8.8:1".parse().unwrap()];
@@ -124,6 +144,34 @@ fn fragments() {
     let found = replay(&pcap(101, &lacking));
     assert_eq!((found.rows.len(), found.counters.fragments_dropped), (0, 1));
     assert_eq!(found.table("dns_events").unanswered, 1);
+}
+
+/// Parts that never become whole, that overlap, or come by the million, hold no more than they may, and
+/// what is dropped for it is counted.
+#[test]
+fn fragments_are_bounded() {
+    let mut random = SplitMix(5);
+    let mut fragments = Fragments::default();
+    let part = |id: u32, at: usize, is_last: bool, bytes: &[u8], out: &mut Fragments| {
+        let any: IpAddr = "10.0.0.1".parse().unwrap();
+        let key = FragmentKey { from: any, to: any, id, protocol: 17 };
+        let bytes = Cut { bytes, wire_bytes: bytes.len() };
+        out.take(&Fragment { key, at, is_last, bytes }, START_NS).is_some()
+    };
+    for _ in 0..20_000 {
+        let (id, at) = (random.below(3_000) as u32, 8 * random.below(100) as usize);
+        part(id, at, false, &[7; 60_000], &mut fragments);
+    }
+    assert!(fragments.held_bytes() <= (64 << 20) + 60_000, "{}", fragments.held_bytes());
+    assert!(fragments.dropped > 10_000);
+    let mut fragments = Fragments::default();
+    part(0, 8, true, b"never whole", &mut fragments);
+    for id in 1..100_000 {
+        assert!(!part(id, 0, false, &[1; 8], &mut fragments));
+        assert!(part(id, 8, true, &[2; 8], &mut fragments));
+    }
+    assert!(fragments.waiting_notes() <= 4 * 1_024 + 1);
+    assert_eq!(fragments.dropped, 0);
 }
 
 /// What is no TCP or UDP is skipped for a reason, and multicast DNS is no DNS.
