@@ -392,4 +392,3 @@ fn role_number(role: Role) -> i64 {
         Role::Server => ROLE_SERVER,
     }
 }
-

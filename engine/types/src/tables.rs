@@ -9,7 +9,7 @@ mod typed;
 use std::sync::OnceLock;
 
 pub use declared::*;
-pub use endpoints::Endpoints;
+pub use endpoints::{ENDPOINT_COLUMNS, Endpoints};
 pub use typed::{Table, TableBuilder};
 
 use crate::schema::{Column, Relation};

@@ -91,8 +91,7 @@ impl Fragments {
         while let Some((key, number, since_ns)) = self.order.front().copied() {
             let is_there = self.is_waiting(&key, number);
             let is_old = now_unix_ns.saturating_sub(since_ns) > WITHIN_NS;
-            let has_room =
-                self.partial.len() <= DATAGRAMS_MAX && self.held_bytes <= HELD_BYTES_MAX;
+            let has_room = self.partial.len() <= DATAGRAMS_MAX && self.held_bytes <= HELD_BYTES_MAX;
             if is_there && !is_old && has_room {
                 break;
             }

@@ -6,6 +6,9 @@ use super::{ColumnDef, column, label};
 use crate::batch::BatchBuilder;
 use crate::value::{DataType, SemanticType};
 
+/// How many columns [`Endpoints`] are, with `encrypted`.
+pub const ENDPOINT_COLUMNS: usize = 8;
+
 /// The first eight columns of a protocol's row.
 #[derive(Clone, Copy, Debug)]
 pub struct Endpoints<'a> {

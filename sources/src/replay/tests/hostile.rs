@@ -96,16 +96,19 @@ fn numbers_that_lie() {
 #[test]
 fn two_clocks_at_once() {
     let mut first = Talk::new("10.0.0.1:40000", "10.0.0.2:80", [1, 1], START_NS);
-    let mut second =
-        Talk::new("10.0.0.3:40000", "10.0.0.4:80", [1, 1], START_NS - 1_000_000 * MS);
+    let mut second = Talk::new("10.0.0.3:40000", "10.0.0.4:80", [1, 1], START_NS - 1_000_000 * MS);
     first.open();
     second.open();
     (0..300).for_each(|number| {
         first.exchange(number, 1_000);
         second.exchange(number, 1_000);
     });
-    let packets: Vec<Timed> =
-        first.packets.into_iter().zip(second.packets).flat_map(|(one, other)| [one, other]).collect();
+    let packets: Vec<Timed> = first
+        .packets
+        .into_iter()
+        .zip(second.packets)
+        .flat_map(|(one, other)| [one, other])
+        .collect();
     let found = replay_packets(&packets);
     assert!(found.counters.clock_restarts <= 64, "{}", found.counters.clock_restarts);
     assert!(numbers(&found.rows).len() > 400, "{}", found.rows.len());

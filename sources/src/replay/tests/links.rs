@@ -80,8 +80,13 @@ fn kinds_of_links() {
         is_answered(127, &around(&radio), server);
         let logged = packets.each_ref().map(|ip| {
             let bytes = (ip.len() as u16 + 4).to_le_bytes();
-            [&[2, 0, 0, 1, 8, 0, 1, 0, 8, 0, 3, 0, 5, 0, 10, 0, b'x', 0, 0, 0][..], &bytes, &[9, 0], ip]
-                .concat()
+            [
+                &[2, 0, 0, 1, 8, 0, 1, 0, 8, 0, 3, 0, 5, 0, 10, 0, b'x', 0, 0, 0][..],
+                &bytes,
+                &[9, 0],
+                ip,
+            ]
+            .concat()
         });
         is_answered(239, &logged, server);
         is_answered(109, &around(&[2; 12]), server);
