@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub(crate) use alerts::{AlertAddArgs, AlertsArgs, AlertsCommand};
-pub(crate) use replay::ReplayArgs;
+pub(crate) use replay::{PcapArgs, PcapSpeed, ReplayArgs};
 
 use crate::units::{parse_bytes, parse_duration, parse_time};
 
@@ -280,6 +280,8 @@ pub(crate) struct UpArgs {
     /// Capture only these: pid:N, port:N or cgroup:PATH; may be given more than once.
     #[arg(long, value_name = "WHAT")]
     pub(crate) trace: Vec<String>,
+    #[command(flatten)]
+    pub(crate) captures: PcapArgs,
     /// Another name that browsers may use for this server.
     #[arg(long, value_name = "NAME")]
     pub(crate) host: Vec<String>,

@@ -1,11 +1,12 @@
-//! Which sources this node runs, put together: eBPF capture, `/proc`, what finds out names, and Weir's own
-//! dataflows; and the
+//! Which sources this node runs, put together: eBPF capture, captures of packets, `/proc`, what finds out
+//! names, and Weir's own dataflows; and the
 //! metadata that all of them keep fresh. Each is in a file of its own below.
 
 mod debug;
 mod ebpf;
 mod names;
 mod own;
+mod pcap;
 mod proc;
 mod stop;
 
@@ -22,6 +23,8 @@ use self::ebpf::SocketCapture;
 use self::names::{NameFinder, SharedCounters};
 use self::own::OwnDataflows;
 pub use self::own::{OwnRows, TellOwnRows};
+use self::pcap::CapturedPackets;
+pub use self::pcap::{Captures, Speed};
 use self::proc::ProcRows;
 use self::stop::StopProgress;
 use crate::agent::DebugState;
@@ -51,6 +54,7 @@ pub struct Sources {
     /// For the debug state.
     dns_counters: SharedCounters,
     progress: StopProgress,
+    captures: Option<Captures>,
 }
 
 impl Sources {
@@ -63,7 +67,14 @@ impl Sources {
             dns_counters: Arc::default(),
             config,
             progress: StopProgress::default(),
+            captures: None,
         }
+    }
+
+    /// Takes these as well; and what happens here only if that is asked for by filters.
+    #[must_use]
+    pub fn with_captures(self, captures: Option<Captures>) -> Sources {
+        Sources { captures, ..self }
     }
 
     /// What keeps the names of what the sources see.
@@ -99,11 +110,21 @@ impl Sources {
         let progress = || self.progress.clone();
         let SourcesConfig { asid, own_listener, filters, .. } = &self.config;
         let tracer = ebpf::tracer_config(&self.config);
-        vec![
-            Arc::new(SocketCapture::new(tracer, *own_listener, filters.clone(), progress())),
+        let parsers = tracer.parsers.clone();
+        let mut all: Vec<Arc<dyn Source>> = Vec::new();
+        if self.captures.is_none() || !filters.is_everything() {
+            let filters = filters.clone();
+            all.push(Arc::new(SocketCapture::new(tracer, *own_listener, filters, progress())));
+        }
+        if let Some(captures) = self.captures.clone() {
+            all.push(Arc::new(CapturedPackets::new(captures, parsers, progress())));
+        }
+        let others: [Arc<dyn Source>; 3] = [
             Arc::new(ProcRows { asid: *asid, progress: progress() }),
             Arc::new(NameFinder { counters: self.dns_counters.clone(), progress: progress() }),
             Arc::new(OwnDataflows { tell: self.config.own_rows.clone(), progress: progress() }),
-        ]
+        ];
+        all.extend(others);
+        all
     }
 }

@@ -1,8 +1,8 @@
-//! Arguments of `weir replay`.
+//! Arguments of `weir replay`, and of `weir up` about captures.
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::Format;
 
@@ -38,4 +38,23 @@ pub(crate) struct ReplayArgs {
     /// Script arguments, after --: --name value.
     #[arg(last = true, value_name = "--name value", requires = "script")]
     pub(crate) script_args: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PcapSpeed {
+    /// As the packets came; the first one is now.
+    Recorded,
+    /// At once; the last packet is now.
+    Full,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PcapArgs {
+    /// Take a capture (pcap, pcapng) as a source, in place of what happens here; with --trace, beside it.
+    /// May be given more than once.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pcap: Vec<PathBuf>,
+    /// How fast captures are taken. Their times are moved alike.
+    #[arg(long, value_enum, value_name = "SPEED", default_value = "recorded", requires = "pcap")]
+    pub(crate) pcap_speed: PcapSpeed,
 }

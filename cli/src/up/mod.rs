@@ -26,18 +26,19 @@ use weir_cluster::view::SnapshotLimits;
 use weir_engine::Limits;
 use weir_node::agent::Agent;
 use weir_node::runtime::{NodeConfig, NodeRuntime};
-use weir_node::sources::{OwnRows, Sources, SourcesConfig, TellOwnRows};
+use weir_node::sources::{Captures, OwnRows, Sources, SourcesConfig, Speed, TellOwnRows};
 use weir_node::store::{FileStore, Keeper};
 use weir_proto::NodeInfo;
 use weir_proto::bus::in_process;
 use weir_sources::agent::OwnProcess;
 use weir_sources::redact::Redactor;
+use weir_sources::replay::{Replay, ReplayConfig};
 use weir_types::{Clock, SteadyClock, Upid, WallClock};
 
 pub(crate) use doctor::report as doctor_report;
 pub(crate) use process::{cpu_ns, cpu_ns_of, rss_bytes};
 
-use crate::args::{QueryArgs, ReaderArgs, UpArgs};
+use crate::args::{PcapArgs, PcapSpeed, QueryArgs, ReaderArgs, UpArgs};
 use crate::config;
 use crate::data_dir::{self, DataDir};
 use crate::demo::Demo;
@@ -260,6 +261,19 @@ fn store(args: &UpArgs, data: &DataDir, node: &str, now_unix_ns: i64) -> Option<
     keeper.inspect_err(|error| warn!(%error, "long windows are not kept")).ok()
 }
 
+/// What is to be taken of files. One that is none is a mistake of whoever names it.
+fn captures(args: &PcapArgs) -> Result<Option<Captures>, Failure> {
+    for file in &args.pcap {
+        let opened = Replay::open(file, ReplayConfig::default());
+        opened.map_err(|error| Failure::from(anyhow::Error::from(error)))?;
+    }
+    let speed = match args.pcap_speed {
+        PcapSpeed::Recorded => Speed::Recorded,
+        PcapSpeed::Full => Speed::Full,
+    };
+    Ok((!args.pcap.is_empty()).then(|| Captures { files: args.pcap.clone(), speed }))
+}
+
 fn start_parts(args: &UpArgs, bound: SocketAddr, data: &DataDir) -> Result<Parts, Failure> {
     // Whatever is done to the wall clock, ticks go on and never go back.
     let clock: Arc<dyn Clock> = Arc::new(SteadyClock::new(WallClock));
@@ -303,7 +317,8 @@ fn start_parts(args: &UpArgs, bound: SocketAddr, data: &DataDir) -> Result<Parts
     let service = Service::start(&config, cluster_port, clock.clone(), &switch)
         .context("could not start the cluster part")?;
     let own_rows = Some(own_rows(&service));
-    let sources = Arc::new(Sources::new(SourcesConfig { own_rows, ..sources_config.clone() }));
+    let sources = Sources::new(SourcesConfig { own_rows, ..sources_config.clone() });
+    let sources = Arc::new(sources.with_captures(captures(&args.captures)?));
     let ending = sources.clone();
     let incarnation = u64::try_from(clock.now_unix_ns()).unwrap_or(0);
     let info = NodeInfo::named(&sources_config.hostname, incarnation, ASID);

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
-use weir_dataflow_tests::harness::weir::{Output, output_of, run};
+use weir_dataflow_tests::harness::wait_until;
+use weir_dataflow_tests::harness::weir::{Output, Weir, output_of, run};
 
 use crate::can_capture;
 
@@ -245,4 +246,43 @@ fn injected_loss_makes_no_wrong_pairs() {
         let asked = asked.iter().find(|asked| asked[1] == row["req_path"]).expect("it was asked");
         assert_eq!((&row["req_method"], &row["resp_status"]), (&asked[0], &asked[3]), "{row}");
     }
+}
+
+/// A server takes a capture as a source, at once or as it was made, and its scripts see what is in it
+/// within their windows, next to nothing of what happens here.
+#[test]
+fn a_server_takes_captures() {
+    if !can_capture() {
+        return;
+    }
+    let Captured { dir, file, asked } = capture();
+    let script = dir.path().join("s.pxl");
+    let text = "import px\ndf = px.DataFrame('http_events', start_time='-5m')\n\
+        df = df.groupby(['resp_status', 'trace_role']).agg(n=('latency', px.count))\n\
+        px.display(df, 'statuses')\n";
+    std::fs::write(&script, text).unwrap();
+    let mut expected = std::collections::BTreeMap::<i64, i64>::new();
+    for asked in &asked {
+        *expected.entry(asked[3].as_i64().unwrap()).or_default() += 1;
+    }
+    for speed in ["full", "recorded"] {
+        let weir =
+            Weir::start(&["--pcap", file.to_str().unwrap(), "--pcap-speed", speed]).unwrap();
+        let answered = wait_until(DEADLINE, || {
+            let output = weir.run(&["run", script.to_str().unwrap(), "-o", "json"], DEADLINE).unwrap();
+            assert!(output.status.success(), "{output:?}");
+            let mut counts = std::collections::BTreeMap::new();
+            for row in output.json_lines() {
+                assert_eq!(row["trace_role"], 2);
+                counts.insert(row["resp_status"].as_i64().unwrap(), row["n"].as_i64().unwrap());
+            }
+            (counts.values().sum::<i64>() >= REQUESTS as i64).then_some(counts)
+        });
+        assert_eq!(answered, Some(expected.clone()), "{speed}");
+        let stats = weir.run(&["stats", "-o", "json"], DEADLINE).unwrap().json_lines();
+        assert_eq!(stats[0]["sources"]["pcap"]["state"], "running", "{}", stats[0]["sources"]);
+        assert_eq!(stats[0]["sources"]["ebpf"], Json::Null);
+    }
+    let wrong = run(&["up", "--listen", "127.0.0.1:0", "--pcap", "/nonexistent"], DEADLINE).unwrap();
+    assert_eq!(wrong.status.code(), Some(1), "{wrong:?}");
 }

@@ -91,6 +91,8 @@ pub struct Replay {
     counters: ReplayCounters,
     /// The packet that comes next, if one was looked at.
     next: Option<file::Packet>,
+    /// By how much times are moved.
+    moved_ns: i64,
     ended: Option<Ending>,
     /// Since rows were handed out.
     packets_since: u32,
@@ -116,6 +118,7 @@ impl Replay {
             config,
             counters: ReplayCounters { files: 1, ..ReplayCounters::default() },
             next: None,
+            moved_ns: 0,
             ended: None,
             packets_since: 0,
             bytes_since: 0,
@@ -131,14 +134,21 @@ impl Replay {
         if self.next.is_none() && self.ended.is_none() {
             match self.read()? {
                 Next::Packet(mut packet) => {
-                    // Before the epoch, and after the year 2116, is no time.
-                    packet.time_unix_ns = packet.time_unix_ns.clamp(0, i64::MAX / 2);
+                    packet.time_unix_ns = within_times(packet.time_unix_ns) + self.moved_ns;
                     self.next = Some(packet);
                 }
                 Next::End(ending) => self.ended = Some(ending),
             }
         }
         Ok(self.next.map(|packet| packet.time_unix_ns))
+    }
+
+    /// From here on all times are moved.
+    pub fn move_times(&mut self, by_ns: i64) {
+        self.moved_ns = by_ns;
+        if let Some(packet) = &mut self.next {
+            packet.time_unix_ns += by_ns;
+        }
     }
 
     fn read(&mut self) -> Result<Next, ReplayError> {
@@ -241,15 +251,38 @@ impl Replay {
         self.ended.unwrap_or(Ending::Whole)
     }
 
-    /// What was counted, complete after [`Replay::finish`].
+    /// What was counted so far, complete after [`Replay::finish`].
     #[must_use]
     pub fn counters(&self) -> ReplayCounters {
         let mut counters = self.counters.clone();
+        counters.add_tables(&self.tracer.counters());
         counters.tcp = self.flows.tcp.into();
         counters.fragments_dropped = self.flows.fragments_dropped();
         counters.datagram_flows_evicted = self.flows.datagrams_evicted;
         counters.events_dropped = self.loss.dropped;
         counters
+    }
+}
+
+/// Before the epoch, and after the year 2116, is no time.
+fn within_times(time_unix_ns: i64) -> i64 {
+    time_unix_ns.clamp(0, i64::MAX / 2)
+}
+
+/// The newest time of all packets of a capture; reads all of it. `None`: it has no packets.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn last_time_unix_ns(path: &Path) -> Result<Option<i64>, ReplayError> {
+    let mut file = CaptureFile::open(path)?;
+    let mut last = None;
+    loop {
+        match file.next() {
+            Ok(Next::Packet(packet)) => last = last.max(Some(within_times(packet.time_unix_ns))),
+            Ok(Next::End(_)) => return Ok(last),
+            Err(error) if file::is_damage(&error) => return Ok(last),
+            Err(source) => return Err(ReplayError::Read { path: path.to_path_buf(), source }),
+        }
     }
 }
 
