@@ -1,0 +1,339 @@
+//! Which response answers which request, where both carry an id: for all protocols that do.
+//!
+//! An id can be used again as soon as it was answered. So a loss mismatches nothing, unless an answer
+//! *and* a later request with its id are missing: a pair that could be of that kind is none. A response
+//! may come to us before its request, when two CPUs saw them; it waits for a moment.
+
+use std::collections::VecDeque;
+use std::hash::Hash;
+
+use hashbrown::HashMap;
+
+use crate::{Counters, REORDER_GRACE_NS, Side};
+
+/// Memory beside the value itself.
+pub(crate) trait Held {
+    fn held_bytes(&self) -> usize;
+}
+
+impl Held for () {
+    fn held_bytes(&self) -> usize {
+        0
+    }
+}
+
+impl Held for Vec<u8> {
+    fn held_bytes(&self) -> usize {
+        self.capacity()
+    }
+}
+
+/// What may wait on one connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Requests; beyond it the oldest is given up.
+    pub(crate) requests_max: usize,
+    /// What they hold together, and as much again for responses that came early.
+    pub(crate) bytes_max: usize,
+    /// After that long nobody waits for a response any more.
+    pub(crate) answer_within_ns: i64,
+}
+
+impl Default for Limits {
+    /// Clients have some hundreds of requests under way, rarely thousands; servers end what takes an
+    /// hour (a consumer's poll, a large migration).
+    fn default() -> Limits {
+        Limits { requests_max: 8_192, bytes_max: 2 << 20, answer_within_ns: 3_600_000_000_000 }
+    }
+}
+
+/// Responses that wait for their requests.
+const EARLY_MAX: usize = 256;
+
+#[derive(Debug)]
+struct Waiting<Q> {
+    request: Q,
+    number: u64,
+    begin_ns: i64,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct ById<K, Q, R> {
+    limits: Limits,
+    pending: HashMap<K, Waiting<Q>, foldhash::fast::RandomState>,
+    /// In the order in which they came; those that were answered meanwhile are stepped over.
+    order: VecDeque<(K, u64)>,
+    pending_bytes: usize,
+    early: VecDeque<(K, R, i64)>,
+    early_bytes: usize,
+    next_number: u64,
+    /// Until when messages of a side are known to be missing.
+    missing_ns: [Option<i64>; 2],
+    joined: bool,
+    pub(crate) counters: Counters,
+}
+
+impl<K: Copy + Eq + Hash, Q: Held, R: Held> ById<K, Q, R> {
+    /// `from_start`: no request was sent before those that are told.
+    pub(crate) fn new(from_start: bool, limits: Limits) -> ById<K, Q, R> {
+        ById {
+            limits,
+            pending: HashMap::default(),
+            order: VecDeque::new(),
+            pending_bytes: 0,
+            early: VecDeque::new(),
+            early_bytes: 0,
+            next_number: 0,
+            missing_ns: [None; 2],
+            joined: !from_start,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Messages of a side are missing, until then at the latest.
+    pub(crate) fn lost(&mut self, side: Side, to_unix_ns: i64) {
+        let missing = &mut self.missing_ns[side as usize];
+        if missing.is_none_or(|at| at < to_unix_ns) {
+            *missing = Some(to_unix_ns);
+        }
+        self.counters.resyncs += 1;
+    }
+
+    /// Takes a request. The pair, if its response was here before; with the response's time.
+    pub(crate) fn request(&mut self, key: K, request: Q, begin_ns: i64) -> Option<(Q, R, i64)> {
+        if let Some(at) =
+            self.early.iter().position(|(early, _, ns)| *early == key && *ns >= begin_ns)
+        {
+            let (_, response, ns) = self.early.remove(at)?;
+            self.early_bytes -= response.held_bytes();
+            self.counters.exchanges += 1;
+            return Some((request, response, ns));
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        if self.order.len() > 2 * self.limits.requests_max {
+            let mut order = std::mem::take(&mut self.order);
+            order.retain(|(key, number)| self.is_pending(key, *number));
+            self.order = order;
+        }
+        self.order.push_back((key, number));
+        self.pending_bytes += request.held_bytes();
+        if let Some(before) = self.pending.insert(key, Waiting { request, number, begin_ns }) {
+            // Its id is used again: nobody waits for it any more.
+            self.pending_bytes -= before.request.held_bytes();
+            self.unanswered(before.begin_ns);
+        }
+        while self.pending.len() > self.limits.requests_max
+            || self.pending_bytes > self.limits.bytes_max
+        {
+            if self.drop_oldest().is_none() {
+                break;
+            }
+            self.counters.given_up += 1;
+        }
+        None
+    }
+
+    /// What is known of the request with this id.
+    pub(crate) fn waiting(&self, key: &K) -> Option<&Q> {
+        self.pending.get(key).map(|waiting| &waiting.request)
+    }
+
+    /// Whether a response can be read without its request being here: it was, or it will not come.
+    pub(crate) fn is_known_or_late(&self, key: &K, response_ns: i64, now_unix_ns: i64) -> bool {
+        self.pending.contains_key(key)
+            || now_unix_ns.saturating_sub(response_ns) >= REORDER_GRACE_NS
+    }
+
+    /// The request that a response answers, with its time; without one it waits.
+    pub(crate) fn response(&mut self, key: K, response: R, begin_ns: i64) -> Option<(Q, R, i64)> {
+        match self.take(&key, begin_ns) {
+            Taken::Pair(request, ns) => {
+                self.counters.exchanges += 1;
+                Some((request, response, ns))
+            }
+            Taken::Doubtful => None,
+            Taken::Nothing => {
+                while self.early.len() >= EARLY_MAX || self.early_bytes > self.limits.bytes_max {
+                    self.drop_early();
+                }
+                self.early_bytes += response.held_bytes();
+                self.early.push_back((key, response, begin_ns));
+                None
+            }
+        }
+    }
+
+    fn take(&mut self, key: &K, response_ns: i64) -> Taken<Q> {
+        // An answer from before the request is of an earlier one with its id.
+        if self.pending.get(key).is_none_or(|waiting| waiting.begin_ns > response_ns) {
+            return Taken::Nothing;
+        }
+        let Some(found) = self.pending.remove(key) else { return Taken::Nothing };
+        self.pending_bytes -= found.request.held_bytes();
+        if self.pending.is_empty() {
+            self.order.clear();
+        }
+        if self.missing_ns.iter().all(|at| at.is_some_and(|at| at >= found.begin_ns)) {
+            self.counters.gap += 1;
+            return Taken::Doubtful;
+        }
+        Taken::Pair(found.request, found.begin_ns)
+    }
+
+    /// The newest or another request is no longer waited for, without an answer and without a loss.
+    pub(crate) fn forget(&mut self, key: &K) -> Option<Q> {
+        let found = self.pending.remove(key)?;
+        self.pending_bytes -= found.request.held_bytes();
+        Some(found.request)
+    }
+
+    /// Drops what waited too long.
+    pub(crate) fn pass_time(&mut self, now_unix_ns: i64) {
+        let is_over = |since: i64, ns| now_unix_ns.saturating_sub(since) >= ns;
+        while self.early.front().is_some_and(|(_, _, ns)| is_over(*ns, REORDER_GRACE_NS)) {
+            self.drop_early();
+        }
+        while let Some((key, number)) = self.order.front() {
+            let waiting = self.pending.get(key).filter(|waiting| waiting.number == *number);
+            match waiting.map(|waiting| waiting.begin_ns) {
+                None => {
+                    self.order.pop_front();
+                }
+                Some(since) if is_over(since, self.limits.answer_within_ns) => {
+                    self.drop_oldest();
+                    self.unanswered(since);
+                }
+                Some(_) => return,
+            }
+        }
+    }
+
+    /// Drops everything: nothing more comes.
+    pub(crate) fn close(&mut self) {
+        while !self.early.is_empty() {
+            self.drop_early();
+        }
+        while let Some(since) = self.drop_oldest() {
+            self.unanswered(since);
+        }
+        self.order = VecDeque::new();
+    }
+
+    /// Forgets everything for room.
+    pub(crate) fn give_up(&mut self) {
+        self.counters.given_up += (self.pending.len() + self.early.len()) as u64;
+        let counters = self.counters;
+        self.close();
+        self.counters = counters;
+        self.pending.shrink_to_fit();
+        self.early = VecDeque::new();
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.pending.is_empty() || !self.early.is_empty()
+    }
+
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.pending_bytes
+            + self.early_bytes
+            + self.pending.capacity() * (size_of::<K>() + size_of::<Waiting<Q>>() + 1)
+            + self.order.capacity() * size_of::<(K, u64)>()
+            + self.early.capacity() * size_of::<(K, R, i64)>()
+    }
+
+    fn is_pending(&self, key: &K, number: u64) -> bool {
+        self.pending.get(key).is_some_and(|waiting| waiting.number == number)
+    }
+
+    /// Whatever came first of what still waits; since when it did.
+    fn drop_oldest(&mut self) -> Option<i64> {
+        while let Some((key, number)) = self.order.pop_front() {
+            if self.is_pending(&key, number) {
+                let waiting = self.pending.remove(&key)?;
+                self.pending_bytes -= waiting.request.held_bytes();
+                return Some(waiting.begin_ns);
+            }
+        }
+        None
+    }
+
+    /// No response: the peer gave none, or it was among what is missing.
+    fn unanswered(&mut self, since_unix_ns: i64) {
+        match self.missing_ns[Side::Response as usize] {
+            Some(at) if at >= since_unix_ns => self.counters.gap += 1,
+            _ => self.counters.unanswered += 1,
+        }
+    }
+
+    /// No request: it was among what is missing, or before capture, or nobody asked.
+    fn drop_early(&mut self) {
+        let Some((_, response, _)) = self.early.pop_front() else { return };
+        self.early_bytes -= response.held_bytes();
+        match self.missing_ns[Side::Request as usize] {
+            Some(_) => self.counters.gap += 1,
+            None if self.joined => self.counters.unpaired += 1,
+            None => self.counters.unasked += 1,
+        }
+    }
+}
+
+enum Taken<Q> {
+    Pair(Q, i64),
+    /// There was one, and it may be another's.
+    Doubtful,
+    Nothing,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Pairs = ById<u16, Vec<u8>, ()>;
+
+    /// An id whose answer and whose next request are both missing is no pair; with one of both missing
+    /// it is. Catches the answer to a request that was not seen given to an older one.
+    #[test]
+    fn ids_that_come_again() {
+        let both = [Side::Request, Side::Response];
+        for (lost, pairs) in [(&both[..], 0), (&both[..1], 1), (&both[1..], 1), (&[], 1)] {
+            let mut ids = Pairs::new(true, Limits::default());
+            assert!(ids.request(7, b"first".to_vec(), 10).is_none());
+            for side in lost {
+                ids.lost(*side, 20);
+            }
+            assert_eq!(ids.response(7, (), 30).is_some(), pairs == 1, "{lost:?}");
+            assert_eq!((ids.counters.exchanges, ids.counters.gap), (pairs, 1 - pairs));
+        }
+    }
+
+    /// A response from before its request is of an earlier one with that id, and waits in vain.
+    #[test]
+    fn a_response_is_not_before_its_request() {
+        let mut ids = Pairs::new(true, Limits::default());
+        assert!(ids.request(7, Vec::new(), 10).is_none());
+        assert!(ids.response(7, (), 9).is_none());
+        assert!(ids.response(7, (), 11).is_some());
+        ids.pass_time(REORDER_GRACE_NS + 9);
+        assert_eq!((ids.counters.exchanges, ids.counters.unasked), (1, 1));
+        assert!(!ids.is_waiting());
+    }
+
+    /// What waits is bounded in number and bytes; what is given up is counted.
+    #[test]
+    fn what_waits_is_bounded() {
+        let limits = Limits { requests_max: 10, bytes_max: 1_000, answer_within_ns: 1 };
+        let mut ids = Pairs::new(false, limits);
+        for id in 0..100 {
+            assert!(ids.request(id, vec![0; 150], 0).is_none());
+        }
+        assert_eq!((ids.pending.len(), ids.counters.given_up), (6, 94));
+        for id in 200..1_000 {
+            assert!(ids.response(id, (), 0).is_none());
+        }
+        assert_eq!((ids.early.len(), ids.counters.unpaired), (EARLY_MAX, 800 - 256));
+        ids.give_up();
+        assert!(!ids.is_waiting() && ids.pending_bytes == 0);
+    }
+}

@@ -1,0 +1,1 @@
+//! Conversations as bytes in, rows as text out.
