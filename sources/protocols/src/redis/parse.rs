@@ -215,7 +215,11 @@ pub(super) fn recognise(beginning: &Beginning<'_>) -> Verdict {
     if b"*$%~>".contains(&first) && whole_replies(bytes) == Some(bytes.len()) {
         return Verdict::Is(Side::Response);
     }
-    let is_short = at_start && bytes.len() < NAME_BYTES_MAX && b"$*%~>".contains(&first);
+    let is_count = bytes.iter().skip(1).take_while(|byte| **byte != b'\r');
+    let is_short = at_start
+        && bytes.len() < NAME_BYTES_MAX
+        && b"$*%~>".contains(&first)
+        && is_count.into_iter().all(|byte| byte.is_ascii_digit() || *byte == b'-');
     if opened && at_start && matches!(bytes, b"+PONG\r\n" | b"+QUEUED\r\n") {
         // The answer to an inline command.
         return Verdict::Is(Side::Response);

@@ -49,6 +49,7 @@ struct Building {
     text: Vec<u8>,
     is_array: bool,
     is_push: bool,
+    has_element: bool,
     begin_ns: i64,
     number: u64,
     // Of commands.
@@ -136,6 +137,7 @@ impl Reader {
                         Step::Short => return self.lost(stream, now_unix_ns),
                         Step::Invalid => {
                             self.wrong += 1;
+                            self.building = None;
                             return self.lost(stream, now_unix_ns);
                         }
                     }
@@ -346,7 +348,7 @@ impl Building {
 
     /// Whether a row can show anything of it.
     fn is_seen(&self) -> bool {
-        self.words > 0 || (self.is_array && self.name.is_empty()) || !self.text.is_empty()
+        self.words > 0 || self.has_element
     }
 
     fn shows(&self) -> bool {
@@ -394,6 +396,7 @@ impl Building {
     }
 
     fn scalar(&mut self, text: &[u8], config: &Config) {
+        self.has_element = true;
         if !self.open.is_empty() {
             if self.shows() {
                 self.json.comma().string(text);

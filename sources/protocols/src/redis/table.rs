@@ -53,14 +53,13 @@ impl Secrets {
                 true
             }
             Secrets::BehindAuth { left, with_user } => {
-                let hides = *left == 1;
-                *left = left.saturating_sub(1);
-                if word.eq_ignore_ascii_case(b"auth") && !hides {
-                    *left = if *with_user { 2 } else { 1 };
-                } else if word.eq_ignore_ascii_case(b"auth2") && !hides {
-                    *left = 2;
-                }
-                hides
+                let before = *left;
+                *left = match before {
+                    0 if word.eq_ignore_ascii_case(b"auth") => 1 + u8::from(*with_user),
+                    0 if word.eq_ignore_ascii_case(b"auth2") => 2,
+                    before => before.saturating_sub(1),
+                };
+                before == 1
             }
             Secrets::Values { next_is_secret } => {
                 let hides = *next_is_secret;
