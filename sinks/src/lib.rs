@@ -7,7 +7,9 @@
 //!
 //! A sink's [`pipe`]: its [`mode`] makes [`element`]s of deliveries, a [`buffer`] keeps them, and a
 //! [`sink::Writer`] brings them to the other end as it likes ([`encode`]: lines). Writers, one folder a
-//! kind: [`blackhole`], [`console`], [`file`], [`http`], [`nats`], [`postgres`], [`prometheus`]. No subscriptions here.
+//! kind: [`blackhole`], [`console`], [`file`], [`http`], [`nats`], [`postgres`], [`prometheus`]. What
+//! several of them need, and receivers of alerts too, stands beside them ([`http_client`], [`secrets`]).
+//! No subscriptions here.
 #![forbid(unsafe_code)]
 
 pub mod blackhole;
@@ -19,11 +21,13 @@ pub mod element;
 pub mod encode;
 pub mod file;
 pub mod http;
+pub mod http_client;
 pub mod json;
 pub mod mode;
 pub mod nats;
 pub mod pipe;
 pub mod postgres;
 pub mod prometheus;
+pub mod secrets;
 pub mod sink;
 pub mod table;

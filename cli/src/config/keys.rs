@@ -12,6 +12,7 @@ use serde::Deserialize;
 use weir_sinks::buffer::WhenFull;
 use weir_sinks::encode::{Codec, Mode};
 
+use super::alerts::{AlertmanagerConfig, AlertsConfig, ReceiverConfig};
 use crate::units::{parse_bytes, parse_duration};
 
 /// What a server does besides answering.
@@ -20,6 +21,11 @@ use crate::units::{parse_bytes, parse_duration};
 pub(super) struct Config {
     /// Where results go, by name.
     pub(super) sinks: BTreeMap<String, SinkConfig>,
+    /// Files of alert rules; `*`, `?` and `[…]` stand for parts of names. They are read again when they change.
+    pub(super) rules: Vec<String>,
+    pub(super) alertmanagers: Vec<AlertmanagerConfig>,
+    pub(super) receivers: Vec<ReceiverConfig>,
+    pub(super) alerts: AlertsConfig,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]

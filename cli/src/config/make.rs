@@ -1,18 +1,21 @@
 //! From keys to sinks: which kind needs and takes which keys, whether its script shows what it is to write, and
 //! how its writer is made.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 use weir_cluster::planner::{self, Allowance, ScriptRequest};
-use weir_cluster::service::{BufferSpec, InputSpec, SinkSpec, WriterSpec};
+use weir_cluster::service::{BufferSpec, InputSpec, SinkSpec, WriterSpec, read_by};
+use weir_pxl::NamedView;
 use weir_sinks::blackhole::BlackholeSink;
 use weir_sinks::buffer::disk::DISK_BYTES_MIN;
 use weir_sinks::console::ConsoleSink;
 use weir_sinks::delivery::OutputInfo;
 use weir_sinks::encode::{Codec, Mode};
 use weir_sinks::file::FileSink;
-use weir_sinks::http::{self, HttpConfig, HttpSink};
+use weir_sinks::http::{self, HttpSink};
+use weir_sinks::http_client::Target;
 use weir_sinks::mode;
 use weir_sinks::nats::{NatsConfig, NatsSink};
 use weir_sinks::pipe::{Backoff, BatchLimits};
@@ -22,6 +25,7 @@ use weir_sinks::sink::Writer;
 
 use super::bounded;
 use super::keys::{AuthConfig, BufferKind, Framing, Input, Kind, Secret, SinkConfig};
+use crate::script;
 
 /// No script is longer; what is read of one.
 const SCRIPT_BYTES_MAX: u64 = planner::SCRIPT_BYTES_MAX as u64;
@@ -109,6 +113,7 @@ pub(super) fn spec(
     config: SinkConfig,
     written: &Json,
     base: &Path,
+    views: &[NamedView],
 ) -> Result<SinkSpec, String> {
     let kind = config.kind;
     judge_keys(kind, written)?;
@@ -132,7 +137,7 @@ pub(super) fn spec(
     let mut tables: Vec<String> = Vec::new();
     let mut inputs = Vec::new();
     for input in &config.inputs {
-        let (spec, output) = input_spec(input, base)?;
+        let (spec, output) = input_spec(input, base, views)?;
         judge(kind, mode, &output)?;
         if tables.contains(&output.table) {
             let table = &output.table;
@@ -173,8 +178,12 @@ fn prints(kind: Kind, written: &Json, inputs: &[InputSpec]) -> (String, String) 
     (format!("{feed} {inputs:?}"), writer.to_string())
 }
 
-/// An input, and the output that it shows.
-fn input_spec(input: &Input, base: &Path) -> Result<(InputSpec, OutputInfo), String> {
+/// An input, and the output that it shows. `views`: recorded ones, which its text may read.
+fn input_spec(
+    input: &Input,
+    base: &Path,
+    views: &[NamedView],
+) -> Result<(InputSpec, OutputInfo), String> {
     let Input { script, text, file, func, args, table } = input;
     let text = match (script, text, file) {
         (Some(_), None, None) => None,
@@ -184,8 +193,12 @@ fn input_spec(input: &Input, base: &Path) -> Result<(InputSpec, OutputInfo), Str
     };
     let args = args.iter().map(|(name, value)| (name.clone(), value.text())).collect();
     let (script, func) = (script.clone(), func.clone());
-    let request = ScriptRequest { script, text, func, args, ..ScriptRequest::default() };
-    let compiled = planner::compile(&request, None, &Allowance::default());
+    // Only those: when another one changes, the sink goes on.
+    let views = text.as_deref().map(|text| read_by(views, text)).unwrap_or_default();
+    let request = ScriptRequest { script, text, func, args, views, ..ScriptRequest::default() };
+    let allowance =
+        Allowance { deadline: Some(script::compile_deadline()), ..Allowance::default() };
+    let compiled = planner::compile(&request, None, &allowance);
     let (_, compiled) = compiled.map_err(|error| match error.diagnostics().first() {
         Some(first) => format!("{error}: {}:{}: {}", first.line, first.column, first.message),
         None => error.to_string(),
@@ -254,18 +267,25 @@ fn text_of(secret: Option<&Secret>) -> String {
 
 /// Everything of it that no message may repeat.
 fn secrets(config: &SinkConfig) -> Vec<String> {
-    let AuthConfig { user: _, password, token } = &config.auth;
-    let mut secrets: Vec<String> = config.headers.values().map(|it| it.0.clone()).collect();
+    secrets_of(&text_of(config.url.as_ref()), &config.headers, &config.auth)
+}
+
+pub(super) fn secrets_of(
+    url: &str,
+    headers: &BTreeMap<String, Secret>,
+    auth: &AuthConfig,
+) -> Vec<String> {
+    let AuthConfig { user: _, password, token } = auth;
+    let mut secrets: Vec<String> = headers.values().map(|it| it.0.clone()).collect();
     secrets.extend([password, token].into_iter().flatten().map(|it| it.0.clone()));
-    let url = text_of(config.url.as_ref());
-    let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if let Some((user, _)) = host.rsplit_once('@') {
         secrets.push(user.to_string());
         secrets.extend(user.split_once(':').map(|(_, password)| password.to_string()));
     }
     secrets.extend(url.split_once('?').map(|(_, query)| query.to_string()));
-    secrets.push(url);
+    secrets.push(url.to_string());
     secrets.retain(|secret| !secret.is_empty());
     // The longest first, so that a part of one does not hide that it is one.
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
@@ -280,10 +300,13 @@ fn wants_scheme(config: &SinkConfig, schemes: &[&str]) -> Result<String, String>
     }
 }
 
-fn http_headers(config: &SinkConfig) -> Result<Vec<(String, String)>, String> {
-    let AuthConfig { user, password, token } = &config.auth;
+pub(super) fn headers_of(
+    headers: &BTreeMap<String, Secret>,
+    auth: &AuthConfig,
+) -> Result<Vec<(String, String)>, String> {
+    let AuthConfig { user, password, token } = auth;
     let mut headers: Vec<(String, String)> =
-        config.headers.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect();
+        headers.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect();
     if user.is_some() || password.is_some() {
         return Err("http takes `auth.token`, or user and password in `headers`".to_string());
     }
@@ -317,16 +340,19 @@ fn writer(
             let path = config.path.clone().unwrap_or_default();
             Box::new(FileSink::new(base, &path, codec))
         }
-        Kind::Http => Box::new(HttpSink::new(HttpConfig {
-            url: wants_scheme(config, &["http://", "https://"])?,
-            framing: match config.framing {
+        Kind::Http => {
+            let target = Target {
+                url: wants_scheme(config, &["http://", "https://"])?,
+                headers: headers_of(&config.headers, &config.auth)?,
+                timeout,
+                secrets: secrets(config),
+            };
+            let framing = match config.framing {
                 Some(Framing::Lines) => http::Framing::Lines,
                 Some(Framing::Array) | None => http::Framing::Array,
-            },
-            headers: http_headers(config)?,
-            timeout,
-            secrets: secrets(config),
-        })),
+            };
+            Box::new(HttpSink::new(target, framing))
+        }
         Kind::Nats => Box::new(NatsSink::new(NatsConfig {
             name: name.to_string(),
             url: wants_scheme(config, &["nats://", "tls://"])?,

@@ -1,7 +1,7 @@
 //! The text that is scraped (exposition format 0.0.4). A name is a column's, with `_` for each character that
 //! names may not have and before a leading digit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weir_types::{DataType, Value};
 
@@ -84,7 +84,7 @@ fn push_number(out: &mut String, value: &Value) {
 /// All of it. A metric's series stand together.
 pub(super) fn scrape<'a>(prefix: &str, shown: impl Iterator<Item = &'a Shown>) -> String {
     let mut out = String::new();
-    let mut seen: BTreeMap<String, ()> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     for shown in shown {
         let info = &shown.output.info;
         let Ok(columns) = columns_of(info) else { continue };
@@ -128,7 +128,7 @@ pub(super) fn scrape<'a>(prefix: &str, shown: impl Iterator<Item = &'a Shown>) -
         }
         for (metric, text) in families {
             // Of two outputs with one name the first is shown: a metric may be there once.
-            if seen.insert(metric, ()).is_none() {
+            if seen.insert(metric) {
                 out.push_str(&text);
             }
         }
