@@ -26,6 +26,8 @@ mod http2;
 mod in_order;
 mod json_text;
 pub mod protocol;
+#[cfg(test)]
+mod recognition_tests;
 pub mod redact;
 mod redis;
 mod shown;
