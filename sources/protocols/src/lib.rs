@@ -15,20 +15,33 @@
 //! it, and begins again where the pairing is certain.
 #![forbid(unsafe_code)]
 
+mod by_id;
 pub mod columns;
 mod counters;
+mod cursor;
 pub mod dns;
+mod frames;
 pub mod http1;
 mod http2;
+mod in_order;
+mod json_text;
 pub mod protocol;
+#[cfg(test)]
+mod recognition_tests;
 pub mod redact;
+mod redis;
+mod shown;
 pub mod stream;
+#[cfg(test)]
+mod testing;
+mod tls;
 
 pub use counters::Counters;
 pub use protocol::{Config, ProtocolDef, REORDER_GRACE_NS};
 
 /// Every protocol; the first one that recognises a connection's bytes has it.
-pub static PROTOCOLS: &[ProtocolDef] = &[http2::PROTOCOL, http1::PROTOCOL, dns::PROTOCOL];
+pub static PROTOCOLS: &[ProtocolDef] =
+    &[tls::PROTOCOL, http2::PROTOCOL, http1::PROTOCOL, redis::PROTOCOL, dns::PROTOCOL];
 
 /// What a parser made of a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -160,12 +160,23 @@ pub struct RowOf {
 /// Where finished rows go: it fills the columns about the ends and ends the row.
 pub trait Rows {
     fn row(&mut self, of: &RowOf, write: &mut dyn FnMut(&mut BatchBuilder));
+
+    /// The same for what the answering side sent of its own accord: there roles are swapped.
+    fn push_row(&mut self, of: &RowOf, write: &mut dyn FnMut(&mut BatchBuilder)) {
+        self.row(of, write);
+    }
 }
 
 /// What the parsers of a protocol on one thread share.
 pub trait Shared: Any + Debug + Send {
     /// Memory held, for budgets.
     fn held_bytes(&self) -> usize;
+}
+
+impl Shared for () {
+    fn held_bytes(&self) -> usize {
+        0
+    }
 }
 
 /// What a call needs from outside.
@@ -199,6 +210,12 @@ pub trait Parser: Debug + Send {
 
     /// The bytes are no longer its protocol's: nothing more will come of them.
     fn is_done(&self) -> bool {
+        false
+    }
+
+    /// The bytes never were its protocol's: the guess was wrong, and what they are is to be looked at
+    /// again.
+    fn is_wrong(&self) -> bool {
         false
     }
 

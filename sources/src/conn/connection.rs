@@ -2,19 +2,20 @@
 //!
 //! A socket for datagrams has no streams: each of them goes to the parser by itself, with its peer.
 
-use weir_protocols::protocol::{
-    Context, Datagram, Opening, Parser, RowOf, Rows, Shared, Streams, Way,
-};
+use weir_protocols::protocol::{Context, Datagram, Opening, Parser, RowOf, Shared, Streams, Way};
 use weir_protocols::stream::{Segment, StreamBuffer};
 use weir_protocols::{Config, Counters, PROTOCOLS, REORDER_GRACE_NS};
 use weir_types::BatchBuilder;
 
 use super::ends::Ends;
 use super::infer::{Inference, ProtocolIdx, infer};
+use super::rows::ConnectionRows;
 use crate::capture::{DataEvent, Direction, Opened, Process, Socket, SocketType};
 
 /// Processes remembered per socket; with more of them only closing or silence ends it.
 const HOLDERS_MAX: usize = 4;
+/// Wrong guesses of what a connection speaks, after which nothing more is guessed.
+const WRONG_GUESSES_MAX: u8 = 3;
 /// Bytes kept while the protocol is not known; older ones are skipped.
 const UNDECIDED_BYTES_MAX: usize = 64 * 1024;
 
@@ -61,33 +62,6 @@ pub(super) struct Look<'a, 'e> {
     /// Of each protocol that is read.
     pub(super) shared: &'a mut [Option<Box<dyn Shared>>],
     pub(super) emit: &'a mut Emit<'e>,
-}
-
-/// What a parser writes its rows to.
-struct ConnectionRows<'a, 'e> {
-    protocol: ProtocolIdx,
-    ends: &'a Ends,
-    requests: Direction,
-    emit: &'a mut Emit<'e>,
-}
-
-impl Rows for ConnectionRows<'_, '_> {
-    fn row(&mut self, of: &RowOf, write: &mut dyn FnMut(&mut BatchBuilder)) {
-        let role = match of.requests {
-            Some(Way::In) => Role::Server,
-            Some(Way::Out) => Role::Client,
-            None => role_by_requests(self.requests),
-        };
-        let ConnectionRows { protocol, ends, .. } = *self;
-        let Socket { opened, socket_type, .. } = ends.socket;
-        let end_role = match (socket_type, opened) {
-            (SocketType::Datagram, _) => role,
-            (_, Opened::Accepted) => Role::Server,
-            (_, Opened::Connected) => Role::Client,
-            (_, Opened::Unknown) => role_by_requests(self.requests),
-        };
-        (self.emit)(&RowEnds { protocol, of: *of, ends, role, end_role }, write);
-    }
 }
 
 /// Bytes of datagrams that are missing between those that came.
@@ -154,6 +128,7 @@ pub struct Connection {
     /// The caller knows that its payload is of no use.
     told_to_stop: bool,
     counters_taken: Counters,
+    wrong_guesses: u8,
     /// Of datagrams that came in, and that went out.
     missing: [Missing; 2],
 }
@@ -201,6 +176,7 @@ impl Connection {
             holders: vec![process],
             holders_complete: true,
             counters_taken: Counters::default(),
+            wrong_guesses: 0,
             missing: [Missing::default(); 2],
         }
     }
@@ -289,6 +265,7 @@ impl Connection {
             tail: &[],
         };
         self.bytes(event.direction, segment);
+        self.give_up_wrong_guess();
         if let State::Undecided { events_seen } = self.state {
             self.infer(event, events_seen);
         }
@@ -336,6 +313,20 @@ impl Connection {
         *total += segment.total_bytes;
         if !matches!(self.state, State::Ignored) {
             stream.push(segment);
+        }
+    }
+
+    /// What was taken for a protocol that it is not, is looked at again, from this event on.
+    fn give_up_wrong_guess(&mut self) {
+        if !matches!(&self.state, State::Known { parser, .. } if parser.is_wrong()) {
+            return;
+        }
+        self.wrong_guesses += 1;
+        self.protocol = 0;
+        self.counters_taken = Counters::default();
+        match self.wrong_guesses > WRONG_GUESSES_MAX {
+            true => self.stop_reading(),
+            false => self.state = State::Undecided { events_seen: 0 },
         }
     }
 
@@ -484,7 +475,7 @@ impl Connection {
     }
 }
 
-fn role_by_requests(requests: Direction) -> Role {
+pub(super) fn role_by_requests(requests: Direction) -> Role {
     match requests {
         Direction::Ingress => Role::Server,
         Direction::Egress => Role::Client,

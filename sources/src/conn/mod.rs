@@ -22,6 +22,7 @@ mod connection;
 mod ends;
 mod infer;
 mod losses;
+mod rows;
 mod stats;
 mod tracker;
 

@@ -48,7 +48,7 @@ fn contains_ignore_case(text: &[u8], word: &[u8]) -> bool {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Encoding {
+pub(crate) enum Encoding {
     #[default]
     Identity,
     Gzip,
@@ -56,7 +56,7 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    pub(super) fn of(value: &[u8]) -> Encoding {
+    pub(crate) fn of(value: &[u8]) -> Encoding {
         let value = value.trim_ascii();
         let is = |word: &str| value.eq_ignore_ascii_case(word.as_bytes());
         if value.is_empty() || is("identity") {
@@ -83,7 +83,7 @@ pub struct Body {
 
 impl Body {
     /// Begins a body of which at most `shown_bytes_max` bytes are shown.
-    pub(super) fn begin(&mut self, kind: ContentKind, encoding: Encoding, shown_bytes_max: usize) {
+    pub(crate) fn begin(&mut self, kind: ContentKind, encoding: Encoding, shown_bytes_max: usize) {
         self.clear();
         self.kind = kind;
         self.encoding = encoding;
@@ -96,7 +96,7 @@ impl Body {
         self.cut = false;
     }
 
-    pub(super) fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.kept.capacity()
     }
 
@@ -105,11 +105,11 @@ impl Body {
     }
 
     /// Its end was not seen.
-    pub(super) fn mark_cut(&mut self) {
+    pub(crate) fn mark_cut(&mut self) {
         self.cut = true;
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.size_bytes += bytes.len() as u64;
         let kept_bytes_max = self.shown_bytes_max + COMPRESSED_EXTRA_BYTES;
         let room = if self.cut { 0 } else { kept_bytes_max.saturating_sub(self.kept.len()) };
@@ -119,7 +119,7 @@ impl Body {
     }
 
     /// `count` bytes of the body are missing.
-    pub(super) fn push_gap(&mut self, count: u64) {
+    pub(crate) fn push_gap(&mut self, count: u64) {
         self.size_bytes += count;
         self.cut |= count > 0;
     }

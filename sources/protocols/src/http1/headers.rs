@@ -10,13 +10,14 @@ use std::collections::HashMap;
 use super::body::TRUNCATED_SUFFIX;
 use super::parse::HeaderLine;
 use super::types::HEADERS_TEXT_BYTES_MAX;
+use crate::json_text::push_json_text;
 use crate::redact::{HeaderKind, REDACTED, Redactor};
 
 /// Header lines up to which names are compared each with each.
 const COMPARED_MAX: usize = 32;
 
 /// Appends the object.
-pub(super) fn write_headers(
+pub(crate) fn write_headers(
     head: &[u8],
     lines: &[HeaderLine],
     redactor: &Redactor,
@@ -116,35 +117,5 @@ fn push_value(out: &mut Vec<u8>, head: &[u8], urls: Option<&Redactor>, line: &He
     }
     if line.cut {
         out.extend_from_slice(TRUNCATED_SUFFIX.as_bytes());
-    }
-}
-
-/// Appends text as the inside of a JSON string; bytes that are not UTF-8 become U+FFFD.
-pub(super) fn push_json_text(out: &mut Vec<u8>, bytes: &[u8]) {
-    // Looks at all bytes whatever it finds: so it looks at many at once.
-    let is_plain = bytes.iter().fold(true, |plain, &byte| {
-        plain & (0x20..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\')
-    });
-    if is_plain {
-        out.extend_from_slice(bytes);
-        return;
-    }
-    for character in String::from_utf8_lossy(bytes).chars() {
-        let escaped: &[u8] = match character {
-            '"' => b"\\\"",
-            '\\' => b"\\\\",
-            '\n' => b"\\n",
-            '\r' => b"\\r",
-            '\t' => b"\\t",
-            control if u32::from(control) < 0x20 => {
-                out.extend_from_slice(format!("\\u{:04x}", u32::from(control)).as_bytes());
-                continue;
-            }
-            other => {
-                out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes());
-                continue;
-            }
-        };
-        out.extend_from_slice(escaped);
     }
 }

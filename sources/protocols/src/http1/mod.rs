@@ -1,6 +1,6 @@
 //! HTTP/1.0 and HTTP/1.1.
 //!
-//! Not here: HTTP/2 (another protocol that begins with `PRI `), WebSocket frames (after a 101 the
+//! Not here: HTTP/2 (another protocol, in its own folder), WebSocket frames (after a 101 the
 //! connection is opaque), TLS.
 //!
 //! ```text
@@ -20,8 +20,10 @@ mod stitch;
 mod table;
 mod types;
 
+pub(crate) use body::Encoding;
 pub use body::{Body, ContentKind, NON_TEXT, NOT_DECODED, TRUNCATED_SUFFIX, UNKNOWN_TYPE};
 pub use chunks::{ChunkStep, ChunkedDecoder};
+pub(crate) use headers::write_headers;
 pub use parse::{
     HeaderLine, RequestLine, StatusLine, recognise, recognise_first, without_proxy_header,
 };

@@ -129,6 +129,12 @@ pub struct HeaderLine {
 }
 
 impl HeaderLine {
+    /// Of texts that are somewhere in some bytes; these have less than 4 GiB.
+    pub(crate) fn at(name: std::ops::Range<usize>, value: std::ops::Range<usize>) -> HeaderLine {
+        let range = |range: std::ops::Range<usize>| (range.start as u32, range.end as u32);
+        HeaderLine { name: range(name), value: range(value), cut: false }
+    }
+
     #[must_use]
     pub fn name<'b>(&self, head: &'b [u8]) -> &'b [u8] {
         &head[self.name.0 as usize..self.name.1 as usize]

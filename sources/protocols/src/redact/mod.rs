@@ -127,6 +127,12 @@ impl Redactor {
         }
     }
 
+    /// Whether everything is shown as it is.
+    #[must_use]
+    pub fn hides_nothing(&self) -> bool {
+        self.is_off()
+    }
+
     /// Whether bodies are not shown at all.
     #[must_use]
     pub fn hides_bodies(&self) -> bool {

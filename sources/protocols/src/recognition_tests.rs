@@ -1,0 +1,114 @@
+//! Who takes what for its own: every protocol's samples, and traffic of none, are shown to all of them.
+
+use weir_types::random::SplitMix;
+
+use crate::protocol::{Beginning, Verdict};
+use crate::{PROTOCOLS, Side};
+
+/// What a connection begins with, or a call in the middle of one: whose it is.
+type Sample = (&'static str, Side, Vec<u8>);
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u32> = text.chars().filter_map(|digit| digit.to_digit(16)).collect();
+    digits.chunks(2).map(|pair| (16 * pair[0] + pair[1]) as u8).collect()
+}
+
+fn samples() -> Vec<Sample> {
+    use Side::{Request, Response};
+    let text = |text: &str| text.as_bytes().to_vec();
+    vec![
+        ("http1", Request, text("GET / HTTP/1.1\r\nHost: h\r\n\r\n")),
+        ("http1", Response, text("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")),
+        ("http2", Request, text("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")),
+        ("dns", Request, hex("001d 1234 0100 0001 0000 0000 0000 0765 7861 6d70 6c65 036f 7267 00 0001 0001")),
+        ("redis", Request, text("*1\r\n$4\r\nPING\r\n")),
+        ("redis", Request, text("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nhello\r\n")),
+        ("redis", Response, text("*2\r\n:1\r\n$-1\r\n")),
+    ]
+}
+
+/// Traffic of none of them.
+fn foreign() -> Vec<Vec<u8>> {
+    let text = |text: &str| text.as_bytes().to_vec();
+    let mut all = vec![
+        text("SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n"),
+        text("220 mail.example.org ESMTP Postfix\r\n"),
+        text("EHLO client.example.org\r\n"),
+        text("+OK POP3 server ready <1896.697170952@dbc.mtview.ca.us>\r\n"),
+        text("* OK [CAPABILITY IMAP4rev1] Dovecot ready.\r\n"),
+        text("a001 LOGIN user pass\r\n"),
+        text("get key\r\nset key 0 0 5\r\nhello\r\n"),
+        text("VALUE key 0 5\r\nhello\r\nEND\r\n"),
+        text("{\"jsonrpc\":\"2.0\",\"method\":\"ping\",\"id\":1}\n"),
+        text("The quick brown fox jumps over the lazy dog. It does so every day, and nobody knows why.\n"),
+        text("SELECT * FROM users WHERE id = 1"),
+        text("<?xml version=\"1.0\"?><stream:stream to='example.org' version='1.0'>"),
+        // TLS: a client's and a server's hello, and data.
+        hex("1603 0100 c801 0000 c403 0300 0102 0304 0506 0708 090a 0b0c 0d0e 0f10 1112 1314 1516 1718 191a 1b1c"),
+        hex("1603 0300 7a02 0000 7603 03a1 b2c3 d4e5 f607 1829 3a4b 5c6d 7e8f 9012 2334 4556 6778 899a abbc cdde"),
+        hex("1703 0300 1fff eedd ccbb aa99 8877 6655 4433 2211 00ff eedd ccbb aa99 8877 6655 4433 2211 0001 02"),
+        // A FastCGI request, a WebSocket frame, a QUIC initial, yamux, memcached's binary protocol.
+        hex("0101 0001 0008 0000 0001 0000 0000 0000 0104 0001 0019 0000 0e03 5343 5249 5054"),
+        hex("8185 37fa 213d 7f9f 4d51 58"),
+        hex("c300 0000 0108 8394 c8f0 3e51 5708 0000 449e 7b9a ec34 d1b1 c98d d768 9fb8 ec11"),
+        hex("0000 0001 0000 0001 0000 0000 0002 0001 0000 0001 0000 0000"),
+        hex("8000 0003 0000 0000 0000 0003 0000 0000 0000 0000 0000 0000 6b65 79"),
+        // An SMB negotiation, an LDAP bind, an RDP connection request, a BitTorrent handshake.
+        hex("0000 0054 ff53 4d42 7200 0000 0018 53c8 0000 0000 0000 0000 0000 0000 ffff feff"),
+        hex("300c 0201 0160 0702 0103 0400 8000"),
+        hex("0300 0013 0ee0 0000 0000 0001 0008 0003 0000 00"),
+        [b"\x13BitTorrent protocol".to_vec(), vec![0; 8]].concat(),
+        vec![0; 64],
+        vec![0xff; 64],
+        (0..=255).collect(),
+    ];
+    let mut random = SplitMix(7);
+    for length in [1, 2, 3, 4, 5, 8, 13, 16, 30, 60, 200, 1_000] {
+        for _ in 0..2_000 / length.clamp(1, 10) {
+            all.push((0..length).map(|_| random.next_u64() as u8).collect());
+        }
+    }
+    all
+}
+
+/// The first protocol that says it is its own, as connections ask.
+fn asked(bytes: &[u8], at_start: bool, opened: bool) -> Option<(&'static str, Side)> {
+    let beginning = Beginning { bytes, at_start, opened, is_datagram: false, ports: [40_000, 50_000] };
+    PROTOCOLS.iter().find_map(|def| match (def.recognise)(&beginning) {
+        Verdict::Is(side) => Some((def.name, side)),
+        Verdict::IsNot | Verdict::Unsure => None,
+    })
+}
+
+/// Each sample is its protocol's and nobody else's, whoever is asked first.
+#[test]
+fn samples_are_their_own() {
+    for (name, side, bytes) in samples() {
+        let shown = bytes.escape_ascii().to_string();
+        assert_eq!(asked(&bytes, true, true), Some((name, side)), "{shown}");
+        let beginning =
+            Beginning { bytes: &bytes, at_start: true, opened: true, is_datagram: false, ports: [0; 2] };
+        for def in PROTOCOLS.iter().filter(|def| def.name != name) {
+            let found = (def.recognise)(&beginning);
+            assert!(!matches!(found, Verdict::Is(_)), "{} takes {shown}", def.name);
+        }
+    }
+}
+
+/// Traffic of none, on connections that were opened and on such that were open before: nobody's.
+#[test]
+fn foreign_traffic_is_nobodys() {
+    let mut wrong = Vec::new();
+    for bytes in foreign() {
+        for (at_start, opened) in [(true, true), (true, false), (false, false), (false, true)] {
+            if let Some((name, _)) = asked(&bytes, at_start, opened)
+                // A server takes what looks like a word and a target for a request.
+                && name != "http1"
+            {
+                wrong.push(format!("{name} takes {}", bytes.escape_ascii()));
+            }
+        }
+    }
+    wrong.dedup();
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong[..wrong.len().min(20)].join("\n"));
+}

@@ -1,0 +1,495 @@
+//! One direction of a connection, token by token: messages of any size, split or cut anywhere.
+//!
+//! What a row shows is written while tokens come; nothing else of a message is kept.
+
+use super::parse::{Read, Token, is_reply, is_request, line, token};
+use super::table::Secrets;
+use super::types::{Command, CommandKind, DEPTH_MAX, NAME_BYTES_MAX, Reply};
+use crate::frames::{Doubt, Loss};
+use crate::json_text::{JsonText, cut};
+use crate::stream::StreamBuffer;
+use crate::{Config, Side};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Token,
+    /// So many bytes of a string, its line end included, are still to be stepped over.
+    Skipping(u64),
+    Hunting,
+}
+
+/// What came of a look at the stream.
+#[derive(Debug)]
+pub(super) enum Next {
+    Wait,
+    Command(Box<Command>),
+    Reply(Reply),
+    /// Messages are missing.
+    Lost(Loss),
+}
+
+/// An array that has not ended.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    elements_left: u64,
+    is_shown: bool,
+    /// It says something about what follows, and is none of its elements.
+    is_attribute: bool,
+}
+
+/// A message that is being read.
+#[derive(Debug, Default)]
+struct Building {
+    open: Vec<Open>,
+    json: JsonText,
+    /// Of a reply that is no array.
+    text: Vec<u8>,
+    is_array: bool,
+    is_push: bool,
+    has_element: bool,
+    begin_ns: i64,
+    number: u64,
+    // Of commands.
+    name: Vec<u8>,
+    words: u64,
+    first: Vec<u8>,
+    kind: CommandKind,
+    secrets: Secrets,
+}
+
+#[derive(Debug)]
+pub(super) struct Reader {
+    side: Side,
+    at: At,
+    building: Option<Box<Building>>,
+    doubt: Doubt,
+}
+
+impl Reader {
+    pub(super) fn new(side: Side, from_start: bool) -> Reader {
+        let at = if from_start { At::Token } else { At::Hunting };
+        let doubt = Doubt::new(from_start);
+        Reader { side, at, building: None, doubt }
+    }
+
+    pub(super) fn is_wrong(&self) -> bool {
+        self.doubt.is_wrong()
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.building.as_ref().map_or(0, |building| {
+            size_of::<Building>()
+                + building.json.held_bytes()
+                + building.text.capacity()
+                + building.first.capacity()
+                + building.open.capacity() * size_of::<Open>()
+        })
+    }
+
+    /// Whether a message begins in front of the stream. `false`: it is within one, or nothing is there.
+    pub(super) fn is_at_message(&self, stream: &StreamBuffer) -> bool {
+        self.building.is_none() && self.at == At::Token && !stream.unread().is_empty()
+    }
+
+    /// Steps on to where a message begins, if the stream is not within one; what is lost by that.
+    pub(super) fn to_message(
+        &mut self,
+        stream: &mut StreamBuffer,
+        now_unix_ns: i64,
+    ) -> Option<Loss> {
+        if self.at == At::Hunting { self.hunt(stream, now_unix_ns) } else { None }
+    }
+
+    /// Reads on until a message is complete or bytes are missing.
+    pub(super) fn next(
+        &mut self,
+        stream: &mut StreamBuffer,
+        config: &Config,
+        now_unix_ns: i64,
+    ) -> Next {
+        loop {
+            match self.at {
+                At::Skipping(left) => {
+                    if !self.skip(stream, left) {
+                        return Next::Wait;
+                    }
+                    if let Some(message) = self.element_ends(stream) {
+                        return message;
+                    }
+                }
+                At::Hunting => match self.hunt(stream, now_unix_ns) {
+                    Some(loss) => return Next::Lost(loss),
+                    None if self.at == At::Hunting => return Next::Wait,
+                    None => {}
+                },
+                At::Token => {
+                    let step = match self.side {
+                        Side::Request if self.building.is_none() => {
+                            self.begin_command(stream, config)
+                        }
+                        _ => self.token(stream, config),
+                    };
+                    match step {
+                        Step::On => {}
+                        Step::Message(message) => return message,
+                        Step::Short if stream.lost_bytes() == 0 => return Next::Wait,
+                        Step::Short => {
+                            self.doubt.lost();
+                            return self.lost(stream, now_unix_ns);
+                        }
+                        Step::Invalid => {
+                            self.doubt.missed();
+                            self.building = None;
+                            return self.lost(stream, now_unix_ns);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// False if more is to come.
+    fn skip(&mut self, stream: &mut StreamBuffer, left: u64) -> bool {
+        let there = left.min(stream.unread().len() as u64 + stream.lost_bytes());
+        stream.skip(there);
+        self.at = if left == there { At::Token } else { At::Skipping(left - there) };
+        left == there
+    }
+
+    /// A message that was begun is given as far as it was seen; the loss is told next.
+    fn lost(&mut self, stream: &mut StreamBuffer, now_unix_ns: i64) -> Next {
+        if let Some(building) = self.building.take()
+            && building.is_seen()
+        {
+            self.building = None;
+            let end_ns = stream.last_read_ns().unwrap_or(building.begin_ns);
+            return building.message(self.side, end_ns);
+        }
+        self.building = None;
+        Next::Lost(self.step_on(stream, now_unix_ns))
+    }
+
+    /// Leaves the place where nothing could be read.
+    fn step_on(&mut self, stream: &mut StreamBuffer, now_unix_ns: i64) -> Loss {
+        self.at = At::Hunting;
+        let loss = Loss::at(stream, now_unix_ns);
+        stream.skip_to_event();
+        loss
+    }
+
+    /// Steps on to a call that begins with a message. What was stepped over counts as missing: there
+    /// may be messages in it.
+    fn hunt(&mut self, stream: &mut StreamBuffer, now_unix_ns: i64) -> Option<Loss> {
+        let mut lost: Option<Loss> = None;
+        loop {
+            let bytes = stream.unread();
+            if bytes.is_empty() && stream.lost_bytes() == 0 {
+                return lost;
+            }
+            if stream.at_event_start() && !bytes.is_empty() {
+                let is_message = match self.side {
+                    Side::Request => is_request(bytes),
+                    Side::Response => is_reply(bytes),
+                };
+                if is_message {
+                    self.at = At::Token;
+                    return lost;
+                }
+                self.doubt.missed();
+            }
+            let loss = self.step_on(stream, now_unix_ns);
+            lost = Some(lost.map_or(loss, |lost| lost.and(loss)));
+        }
+    }
+
+    /// The array of a command, or an inline one.
+    fn begin_command(&mut self, stream: &mut StreamBuffer, config: &Config) -> Step {
+        let bytes = stream.unread();
+        let Some(&first) = bytes.first() else { return Step::Short };
+        let begin_ns = stream.unread_since_ns().unwrap_or(0);
+        if first == b'*' {
+            let (count, used) = match token(bytes) {
+                Read::Is(Token::Open { elements: count, .. }, used) => (count, used),
+                Read::Is(Token::Null, used) => (0, used),
+                Read::Short => return Step::Short,
+                Read::Is(..) | Read::Invalid => return Step::Invalid,
+            };
+            stream.consume(used);
+            // Servers pass over a command without words.
+            if count > 0 {
+                self.building = Some(Building::command(begin_ns, count, config));
+            }
+            return Step::On;
+        }
+        let (text, used) = match line(bytes) {
+            Read::Is(text, used) => (text, used),
+            Read::Short => return Step::Short,
+            Read::Invalid => match memchr::memchr(b'\n', bytes) {
+                Some(end) => (&bytes[..end], end + 1),
+                None => return Step::Invalid,
+            },
+        };
+        let words: Vec<Vec<u8>> = inline_words(text);
+        let is_text = text.iter().all(|byte| *byte >= b' ' || *byte == b'\t');
+        if !is_text || words.first().is_some_and(|word| !word[0].is_ascii_alphabetic()) {
+            return Step::Invalid;
+        }
+        let mut building = Building::command(begin_ns, words.len() as u64, config);
+        words.iter().for_each(|word| building.word(word, config));
+        let end_ns = stream.consume(used);
+        if words.is_empty() {
+            return Step::On;
+        }
+        Step::Message(building.message(Side::Request, end_ns))
+    }
+
+    fn token(&mut self, stream: &mut StreamBuffer, config: &Config) -> Step {
+        let bytes = stream.unread();
+        if self.building.is_none() {
+            if bytes.is_empty() {
+                return Step::Short;
+            }
+            let begin_ns = stream.unread_since_ns().unwrap_or(0);
+            self.building = Some(Building::reply(begin_ns, config));
+        }
+        let Some(building) = self.building.as_mut() else { return Step::Short };
+        let (token, used) = match token(bytes) {
+            Read::Is(token, used) => (token, used),
+            Read::Short => return Step::Short,
+            Read::Invalid => return Step::Invalid,
+        };
+        match token {
+            Token::Open { .. } if self.side == Side::Request => return Step::Invalid,
+            Token::Open { kind, elements } => {
+                if building.open.len() == DEPTH_MAX {
+                    return Step::Invalid;
+                }
+                building.open(kind, elements);
+                stream.consume(used);
+                if elements > 0 || !building.close() {
+                    return Step::On;
+                }
+            }
+            Token::String { kind, bytes: length } => {
+                let wanted = length.min(building.wanted_bytes(config) as u64) as usize;
+                let there = bytes.len() - used;
+                if there < wanted && stream.lost_bytes() == 0 {
+                    return Step::Short;
+                }
+                let seen = &bytes[used..used + there.min(wanted)];
+                match self.side {
+                    Side::Request => building.word(seen, config),
+                    Side::Response => building.string(kind, seen, config),
+                }
+                stream.consume(used);
+                self.at = At::Skipping(length + 2);
+                return Step::On;
+            }
+            Token::Null => {
+                match self.side {
+                    Side::Request => building.word(b"", config),
+                    Side::Response => building.scalar(b"<NULL>", config),
+                }
+                stream.consume(used);
+            }
+            Token::Scalar { kind, text } => {
+                building.simple(kind, text, config);
+                stream.consume(used);
+            }
+        }
+        self.element_ends(stream).map_or(Step::On, Step::Message)
+    }
+
+    /// An element is complete; the message too, if it was its last one.
+    fn element_ends(&mut self, stream: &StreamBuffer) -> Option<Next> {
+        let building = self.building.as_mut()?;
+        if !building.element_ends() {
+            return None;
+        }
+        self.doubt.message();
+        let building = self.building.take()?;
+        let end_ns = stream.last_read_ns().unwrap_or(building.begin_ns);
+        Some(building.message(self.side, end_ns))
+    }
+}
+
+enum Step {
+    On,
+    Short,
+    Invalid,
+    Message(Next),
+}
+
+/// Words of an inline command; quotes hold blanks together.
+fn inline_words(text: &[u8]) -> Vec<Vec<u8>> {
+    let mut words = Vec::new();
+    let (mut word, mut quote, mut begun) = (Vec::new(), None, false);
+    for &byte in text {
+        match (quote, byte) {
+            (Some(open), byte) if byte == open => quote = None,
+            (None, b'"' | b'\'') => (quote, begun) = (Some(byte), true),
+            (None, b' ' | b'\t' | b'\r') => {
+                if std::mem::take(&mut begun) || !word.is_empty() {
+                    words.push(std::mem::take(&mut word));
+                }
+            }
+            (_, byte) => word.push(byte),
+        }
+    }
+    if begun || !word.is_empty() {
+        words.push(word);
+    }
+    // A name is needed; an empty one is none.
+    if words.first().is_some_and(Vec::is_empty) { Vec::new() } else { words }
+}
+
+impl Building {
+    fn command(begin_ns: i64, words: u64, config: &Config) -> Box<Building> {
+        let mut json = JsonText::new(Vec::new(), config.body_bytes_max);
+        json.raw("[");
+        Box::new(Building {
+            open: vec![Open { elements_left: words, is_shown: true, is_attribute: false }],
+            json,
+            is_array: true,
+            begin_ns,
+            ..Building::default()
+        })
+    }
+
+    fn reply(begin_ns: i64, config: &Config) -> Box<Building> {
+        let json = JsonText::new(Vec::new(), config.body_bytes_max);
+        Box::new(Building { json, begin_ns, ..Building::default() })
+    }
+
+    /// Whether a row can show anything of it.
+    fn is_seen(&self) -> bool {
+        self.words > 0 || self.has_element
+    }
+
+    fn shows(&self) -> bool {
+        self.open.last().is_none_or(|open| open.is_shown) && !self.json.is_full()
+    }
+
+    /// How many of a string's bytes have to be there to be shown.
+    fn wanted_bytes(&self, config: &Config) -> usize {
+        match self.words {
+            // What kind of reply a command has is told by these.
+            0..=2 => config.body_bytes_max.max(NAME_BYTES_MAX),
+            _ => self.json.string_bytes_left().max(NAME_BYTES_MAX),
+        }
+    }
+
+    fn open(&mut self, kind: u8, elements: u64) {
+        let is_attribute = kind == b'|';
+        self.is_push |= kind == b'>';
+        let is_shown = !is_attribute && self.shows();
+        if is_shown {
+            self.is_array = true;
+            self.json.comma().raw("[");
+        }
+        self.open.push(Open { elements_left: elements, is_shown, is_attribute });
+    }
+
+    /// Closes the innermost array. False if that was an attribute: what it belongs to follows.
+    fn close(&mut self) -> bool {
+        let Some(open) = self.open.pop() else { return true };
+        if open.is_shown {
+            self.json.raw("]");
+        }
+        !open.is_attribute
+    }
+
+    /// Counts an element, and closes what ends with it. True if the message does.
+    fn element_ends(&mut self) -> bool {
+        while let Some(open) = self.open.last_mut() {
+            open.elements_left = open.elements_left.saturating_sub(1);
+            if open.elements_left > 0 || !self.close() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn scalar(&mut self, text: &[u8], config: &Config) {
+        self.has_element = true;
+        if !self.open.is_empty() {
+            if self.shows() {
+                self.json.comma().string(text);
+            }
+        } else {
+            let left = config.body_bytes_max.saturating_sub(self.text.len());
+            self.text.extend_from_slice(cut(text, left));
+        }
+    }
+
+    /// A string's first bytes.
+    fn string(&mut self, kind: u8, seen: &[u8], config: &Config) {
+        match kind {
+            b'!' => self.error(seen, config),
+            // Its format, three letters and a colon, is not its text.
+            b'=' if seen.get(3) == Some(&b':') => self.scalar(&seen[4..], config),
+            _ => self.scalar(seen, config),
+        }
+    }
+
+    fn error(&mut self, text: &[u8], config: &Config) {
+        let shown = [b"-", &text[..text.len().min(config.body_bytes_max)]].concat();
+        self.scalar(&shown, config);
+    }
+
+    fn simple(&mut self, kind: u8, text: &[u8], config: &Config) {
+        match (kind, text) {
+            (b'-', text) => self.error(text, config),
+            (b'#', b"t") => self.scalar(b"true", config),
+            (b'#', _) => self.scalar(b"false", config),
+            (b':', text) => {
+                self.number = super::parse::number(text).unwrap_or_default();
+                self.scalar(text, config);
+            }
+            (_, text) => self.scalar(text, config),
+        }
+    }
+
+    /// A word of a command, of which the first bytes were seen.
+    fn word(&mut self, seen: &[u8], config: &Config) {
+        let idx = self.words;
+        self.words += 1;
+        if idx == 0 {
+            self.name = seen[..seen.len().min(NAME_BYTES_MAX)].to_ascii_uppercase();
+            self.secrets = Secrets::of(&self.name, config);
+            self.kind = CommandKind::of(&self.name, b"", b"");
+            return;
+        }
+        if idx == 1 {
+            self.first = seen[..seen.len().min(NAME_BYTES_MAX)].to_vec();
+        } else if idx == 2 {
+            self.kind = CommandKind::of(&self.name, &self.first, seen);
+        }
+        if self.shows() {
+            self.secrets.write(&mut self.json, seen);
+        }
+    }
+
+    fn message(mut self: Box<Building>, side: Side, end_ns: i64) -> Next {
+        while !self.open.is_empty() {
+            self.close();
+        }
+        let json = std::mem::take(&mut self.json).finish();
+        match side {
+            Side::Request => Next::Command(Box::new(Command {
+                name: std::mem::take(&mut self.name),
+                args: if json == b"[" { b"[]".to_vec() } else { json },
+                args_count: self.words.saturating_sub(1),
+                kind: self.kind,
+                begin_ns: self.begin_ns,
+            })),
+            Side::Response => Next::Reply(Reply {
+                text: if self.is_array { json } else { std::mem::take(&mut self.text) },
+                begin_ns: self.begin_ns,
+                end_ns,
+                is_push3: self.is_push,
+                number: self.number,
+            }),
+        }
+    }
+}

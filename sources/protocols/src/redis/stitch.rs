@@ -1,0 +1,335 @@
+//! Which reply answers which command: the first one the first, but for what the server says of its own
+//! accord.
+//!
+//! Subscribing is answered by a confirmation for each channel; `CLIENT REPLY` turns answers off. Messages
+//! of channels are pushes: with RESP3 by their type, with RESP2 by their shape, as long as the connection
+//! is subscribed to something.
+
+use super::parse::{Opening, Read, opening};
+use super::read::{Next, Reader};
+use super::table::{write_push, write_row};
+use super::types::{Command, CommandKind, Reply};
+use crate::frames::{Loss, settle, settle_first_holes};
+use crate::in_order::{InOrder, Owner};
+use crate::protocol::{Context, Parser, Shared, Streams};
+use crate::stream::StreamBuffer;
+use crate::{Counters, REORDER_GRACE_NS, Side};
+
+/// Confirmations' text that a row shows at the most.
+const CONFIRMATIONS_BYTES_MAX: usize = 16 * 1024;
+
+/// What a message of the server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Reply,
+    /// Of a channel that is subscribed to, or that it no longer is.
+    Confirmation {
+        of: Channels,
+    },
+    Push,
+    /// Too little of it is there.
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Channels {
+    Plain,
+    Patterns,
+    Shards,
+}
+
+/// Confirmations of the front command, so far.
+#[derive(Debug, Default)]
+struct Confirming {
+    count: u64,
+    text: Vec<u8>,
+    begin_ns: i64,
+}
+
+#[derive(Debug)]
+pub(super) struct Redis {
+    commands: Reader,
+    replies: Reader,
+    queue: InOrder<Command>,
+    confirming: Confirming,
+    /// What the message being read is, and that it is nobody's.
+    reading: Option<(What, Owner)>,
+    /// Channels that are subscribed to: plain, patterns, shards.
+    channels: [u64; 3],
+    is_resp3: bool,
+    monitors: bool,
+    replies_off: bool,
+    skips_next: bool,
+    is_replica: bool,
+    from_start: bool,
+    counters: Counters,
+}
+
+impl Redis {
+    pub(super) fn new(from_start: bool) -> Redis {
+        Redis {
+            commands: Reader::new(Side::Request, from_start),
+            replies: Reader::new(Side::Response, from_start),
+            queue: InOrder::new(from_start),
+            confirming: Confirming::default(),
+            reading: None,
+            channels: [0; 3],
+            is_resp3: false,
+            monitors: false,
+            replies_off: false,
+            skips_next: false,
+            is_replica: false,
+            from_start,
+            counters: Counters::default(),
+        }
+    }
+
+    fn read_commands(&mut self, stream: &mut StreamBuffer, ctx: &Context<'_>) {
+        settle(stream, ctx.now_unix_ns);
+        loop {
+            match self.commands.next(stream, ctx.config, ctx.now_unix_ns) {
+                Next::Command(command) => self.command(*command),
+                Next::Lost(loss) => self.queue.requests_lost(loss),
+                Next::Reply(_) | Next::Wait => return,
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        let (kind, begin_ns) = (command.kind, command.begin_ns);
+        let was_off = std::mem::take(&mut self.skips_next) || self.replies_off;
+        match kind {
+            CommandKind::ReplyOff => self.replies_off = true,
+            CommandKind::ReplySkip => self.skips_next = !self.replies_off,
+            CommandKind::ReplyOn => self.replies_off = false,
+            _ => {}
+        }
+        let is_answered = match kind {
+            CommandKind::ReplyOff | CommandKind::ReplySkip => false,
+            CommandKind::ReplyOn | CommandKind::Subscribe | CommandKind::Unsubscribe => true,
+            _ => !was_off,
+        };
+        if is_answered {
+            self.queue.push(command, begin_ns);
+        } else {
+            self.counters.unanswered += 1;
+        }
+    }
+
+    fn read_replies(&mut self, stream: &mut StreamBuffer, ctx: &mut Context<'_>) {
+        settle(stream, ctx.now_unix_ns);
+        loop {
+            if let Some(loss) = self.replies.to_message(stream, ctx.now_unix_ns) {
+                self.replies_lost(loss);
+            }
+            if self.reading.is_none() && self.replies.is_at_message(stream) {
+                let what = self.what(stream);
+                let begin_ns = stream.unread_since_ns().unwrap_or(ctx.now_unix_ns);
+                let owner = match what {
+                    What::Unknown => return,
+                    What::Push => Owner::Nobody,
+                    What::Reply | What::Confirmation { .. } => {
+                        self.queue.owner(begin_ns, ctx.now_unix_ns)
+                    }
+                };
+                if owner == Owner::Wait {
+                    return;
+                }
+                self.reading = Some((what, owner));
+            }
+            match self.replies.next(stream, ctx.config, ctx.now_unix_ns) {
+                Next::Reply(reply) => {
+                    let (what, owner) = self.reading.take().unwrap_or((What::Reply, Owner::Nobody));
+                    self.reply(what, owner, &reply, ctx);
+                    if self.is_replica {
+                        return;
+                    }
+                }
+                Next::Lost(loss) => self.replies_lost(loss),
+                Next::Command(_) | Next::Wait => return,
+            }
+        }
+    }
+
+    fn replies_lost(&mut self, loss: Loss) {
+        self.reading = None;
+        self.confirming = Confirming::default();
+        self.queue.responses_lost(loss);
+    }
+
+    /// The front command is one that is confirmed.
+    fn asks(&self) -> bool {
+        self.queue.front().is_some_and(|front| {
+            matches!(front.kind, CommandKind::Subscribe | CommandKind::Unsubscribe)
+        })
+    }
+
+    /// What begins here, by its type and first word.
+    fn what(&self, stream: &StreamBuffer) -> What {
+        let bytes = stream.unread();
+        let is_push = bytes.first() == Some(&b'>');
+        let is_subscribed = self.channels != [0; 3];
+        let asks = self.asks();
+        let may_be = is_subscribed || asks || (!self.from_start && !self.queue.is_waiting());
+        if !is_push && (bytes.first() != Some(&b'*') || self.is_resp3 || !may_be) {
+            return What::Reply;
+        }
+        let (elements, word) = match opening(bytes) {
+            Read::Is(Opening { elements, word, .. }, _) => (elements, word),
+            Read::Short if stream.lost_bytes() == 0 => return What::Unknown,
+            Read::Short | Read::Invalid if is_push => return What::Push,
+            Read::Short | Read::Invalid => return What::Reply,
+        };
+        match (elements, word) {
+            (3, b"subscribe" | b"unsubscribe") if asks || !is_push => {
+                What::Confirmation { of: Channels::Plain }
+            }
+            (3, b"psubscribe" | b"punsubscribe") if asks || !is_push => {
+                What::Confirmation { of: Channels::Patterns }
+            }
+            (3, b"ssubscribe" | b"sunsubscribe") if asks || !is_push => {
+                What::Confirmation { of: Channels::Shards }
+            }
+            (3, b"message" | b"smessage") | (4, b"pmessage") => What::Push,
+            _ if is_push => What::Push,
+            _ => What::Reply,
+        }
+    }
+
+    fn reply(&mut self, what: What, owner: Owner, reply: &Reply, ctx: &mut Context<'_>) {
+        match (what, owner) {
+            (What::Push, _) => {
+                self.is_resp3 |= reply.is_push3;
+                self.counters.exchanges += 1;
+                write_push(ctx.rows, ctx.config, &reply.text, reply.begin_ns);
+            }
+            (_, Owner::Nobody | Owner::Wait) => {
+                if !(self.monitors && is_monitored(&reply.text)) {
+                    self.queue.unowned(reply.begin_ns, reply.end_ns);
+                }
+            }
+            (What::Confirmation { of }, Owner::Front) if self.asks() => self.confirm(of, reply, ctx),
+            (What::Confirmation { .. }, Owner::Front) => {
+                self.queue.unowned(reply.begin_ns, reply.end_ns);
+            }
+            (What::Reply | What::Unknown, Owner::Front) => {
+                if self.monitors && is_monitored(&reply.text) {
+                    return;
+                }
+                self.answer(&reply.text, reply.begin_ns, reply.end_ns, ctx);
+            }
+        }
+    }
+
+    /// One of the confirmations that the front command waits for.
+    fn confirm(&mut self, of: Channels, reply: &Reply, ctx: &mut Context<'_>) {
+        self.is_resp3 |= reply.is_push3;
+        let before = self.channels;
+        let [plain, patterns, shards] = &mut self.channels;
+        match of {
+            // Plain channels and patterns are counted together.
+            Channels::Plain => *plain = reply.number.saturating_sub(*patterns),
+            Channels::Patterns => *patterns = reply.number.saturating_sub(*plain),
+            Channels::Shards => *shards = reply.number,
+        }
+        let Some(front) = self.queue.front() else { return };
+        let wanted = match front.args_count {
+            0 => before[of as usize].max(1) + self.confirming.count,
+            count => count,
+        };
+        let confirming = &mut self.confirming;
+        if confirming.count == 0 {
+            confirming.begin_ns = reply.begin_ns;
+            confirming.text.push(b'[');
+        }
+        confirming.count += 1;
+        if confirming.text.len() + reply.text.len() < CONFIRMATIONS_BYTES_MAX {
+            confirming.text.extend_from_slice(if confirming.text.len() > 1 { b"," } else { b"" });
+            confirming.text.extend_from_slice(&reply.text);
+        }
+        if confirming.count >= wanted {
+            let Confirming { mut text, begin_ns, .. } = std::mem::take(&mut self.confirming);
+            text.push(b']');
+            self.answer(&text, begin_ns, reply.end_ns, ctx);
+        }
+    }
+
+    fn answer(&mut self, text: &[u8], begin_ns: i64, end_ns: i64, ctx: &mut Context<'_>) {
+        let Some((command, _)) = self.queue.answered(begin_ns, end_ns) else { return };
+        let is_error = text.first() == Some(&b'-');
+        match command.kind {
+            CommandKind::Monitor => self.monitors = !is_error,
+            CommandKind::Replicate => self.is_replica = !is_error,
+            _ if command.name == b"RESET" => {
+                (self.monitors, self.is_resp3, self.channels) = (false, false, [0; 3]);
+            }
+            _ if command.name == b"HELLO" && !is_error => {
+                self.is_resp3 = command.args.starts_with(b"[\"3\"");
+            }
+            _ => {}
+        }
+        write_row(ctx.rows, ctx.config, &command, text, begin_ns);
+    }
+}
+
+/// A line of what `MONITOR` shows: the time, then the database and the client.
+fn is_monitored(text: &[u8]) -> bool {
+    let time = text.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();
+    time >= 10 && text[time..].starts_with(b" [")
+}
+
+impl Parser for Redis {
+    fn advance(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
+        if self.is_replica {
+            return;
+        }
+        self.read_commands(streams.requests, ctx);
+        self.read_replies(streams.responses, ctx);
+    }
+
+    fn close(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
+        loop {
+            self.advance(streams, ctx);
+            if !settle_first_holes(streams) {
+                break;
+            }
+        }
+        ctx.now_unix_ns = ctx.now_unix_ns.saturating_add(REORDER_GRACE_NS);
+        self.advance(streams, ctx);
+        self.queue.close();
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_replica
+    }
+
+    fn is_wrong(&self) -> bool {
+        self.commands.is_wrong() || self.replies.is_wrong()
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.queue.is_waiting()
+    }
+
+    fn counters(&self) -> Counters {
+        let mut counters = self.queue.counters;
+        counters.add(self.counters);
+        counters
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.queue.held_bytes()
+            + self.commands.held_bytes()
+            + self.replies.held_bytes()
+            + self.confirming.text.capacity()
+    }
+
+    fn give_up(&mut self, _shared: &mut dyn Shared) {
+        self.queue.give_up();
+        self.confirming = Confirming::default();
+        // The command of the reply that is being read is gone.
+        if let Some((_, owner)) = &mut self.reading {
+            *owner = Owner::Nobody;
+        }
+    }
+}
