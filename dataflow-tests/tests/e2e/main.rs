@@ -26,6 +26,7 @@ mod rates;
 mod readers;
 mod reduced;
 mod replay;
+mod replay_protocols;
 mod rows;
 mod rules;
 mod seen;

@@ -14,11 +14,10 @@ use crate::can_capture;
 const DEADLINE: Duration = Duration::from_secs(120);
 const REQUESTS: usize = 300;
 
-/// `client.py PORT FILE SEED COUNT`: asks a server of everything it has, writes what went over the
-/// loopback meanwhile into a capture, and prints what it asked and got.
-const CLIENT: &str = r#"
-import http.client, json, random, socket, struct, sys, time
-port, path, seed, count = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+/// Puts what goes over the loopback from and to a port into a capture: `drain()` as it goes, `end()`.
+pub(crate) const SNIFF: &str = r#"
+import socket, struct, sys
+port, path = int(sys.argv[1]), sys.argv[2]
 raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
 raw.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
 raw.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS
@@ -41,6 +40,17 @@ def drain():
         second, ns = struct.unpack('qq', said[0][2])
         out.write(struct.pack('<IIII', second, ns, len(data), len(data)) + data)
 
+def end():
+    drain()
+    dropped = struct.unpack('II', raw.getsockopt(263, 6, 8))[1]  # PACKET_STATISTICS
+    assert dropped == 0, dropped
+    out.close()
+"#;
+
+/// `client.py PORT FILE SEED COUNT`: asks a server of everything it has, and prints what it asked and got.
+const CLIENT: &str = r#"
+import http.client, json, random, time
+seed, count = int(sys.argv[3]), int(sys.argv[4])
 rng = random.Random(seed)
 connection = http.client.HTTPConnection('127.0.0.1', port)
 for number in range(count):
@@ -55,10 +65,7 @@ for number in range(count):
     print(json.dumps([method, target, len(body or b''), answer.status, size, begin, time.time_ns()]))
     drain()
 connection.close()
-drain()
-dropped = struct.unpack('II', raw.getsockopt(263, 6, 8))[1]  # PACKET_STATISTICS
-assert dropped == 0, dropped
-out.close()
+end()
 "#;
 
 /// A capture of a client of nginx, and what the client says.
@@ -73,7 +80,7 @@ fn capture() -> Captured {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("nginx.pcap");
     let mut client = Command::new("python3");
-    client.args(["-c", CLIENT, &nginx.addr.port().to_string()]).arg(&file);
+    client.args(["-c", &[SNIFF, CLIENT].concat(), &nginx.addr.port().to_string()]).arg(&file);
     client.args(["7", &REQUESTS.to_string()]);
     let said = output_of(client, DEADLINE).unwrap();
     assert!(said.status.success(), "{said:?}");
@@ -81,20 +88,20 @@ fn capture() -> Captured {
     Captured { asked: said.json_lines(), dir, file }
 }
 
-fn replay(files: &[&Path], more: &[&str]) -> Output {
+pub(crate) fn replay(files: &[&Path], more: &[&str]) -> Output {
     let mut args = vec!["replay"];
     args.extend(files.iter().map(|file| file.to_str().unwrap()));
     args.extend(more);
     run(&args, DEADLINE).unwrap()
 }
 
-fn rows(file: &Path) -> Vec<Json> {
+pub(crate) fn rows(file: &Path) -> Vec<Json> {
     let text = std::fs::read_to_string(file).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The last line on stderr.
-fn counters(output: &Output) -> Json {
+pub(crate) fn counters(output: &Output) -> Json {
     serde_json::from_str(output.stderr.last().expect("counters")).unwrap()
 }
 
@@ -266,10 +273,10 @@ fn a_server_takes_captures() {
         *expected.entry(asked[3].as_i64().unwrap()).or_default() += 1;
     }
     for speed in ["full", "recorded"] {
-        let weir =
-            Weir::start(&["--pcap", file.to_str().unwrap(), "--pcap-speed", speed]).unwrap();
+        let weir = Weir::start(&["--pcap", file.to_str().unwrap(), "--pcap-speed", speed]).unwrap();
         let answered = wait_until(DEADLINE, || {
-            let output = weir.run(&["run", script.to_str().unwrap(), "-o", "json"], DEADLINE).unwrap();
+            let output =
+                weir.run(&["run", script.to_str().unwrap(), "-o", "json"], DEADLINE).unwrap();
             assert!(output.status.success(), "{output:?}");
             let mut counts = std::collections::BTreeMap::new();
             for row in output.json_lines() {
@@ -283,6 +290,7 @@ fn a_server_takes_captures() {
         assert_eq!(stats[0]["sources"]["pcap"]["state"], "running", "{}", stats[0]["sources"]);
         assert_eq!(stats[0]["sources"]["ebpf"], Json::Null);
     }
-    let wrong = run(&["up", "--listen", "127.0.0.1:0", "--pcap", "/nonexistent"], DEADLINE).unwrap();
+    let wrong =
+        run(&["up", "--listen", "127.0.0.1:0", "--pcap", "/nonexistent"], DEADLINE).unwrap();
     assert_eq!(wrong.status.code(), Some(1), "{wrong:?}");
 }

@@ -156,7 +156,9 @@ impl RunningCaptures {
                 let next_unix_ns = playing.next_unix_ns().filter(|next| *next <= now_unix_ns)?;
                 Some((next_unix_ns, playing))
             });
-            let Some((_, first)) = next.min_by_key(|(next_unix_ns, _)| *next_unix_ns) else { return };
+            let Some((_, first)) = next.min_by_key(|(next_unix_ns, _)| *next_unix_ns) else {
+                return;
+            };
             if let Err(error) = first.replay.step() {
                 warn!(error = with_causes(&error), "a capture cannot be read further");
                 first.end();

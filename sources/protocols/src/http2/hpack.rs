@@ -141,7 +141,8 @@ impl Decoder {
         is_kept: bool,
         each: &mut impl FnMut(Field<'_>),
     ) -> Result<(), Invalid> {
-        let (mut name, mut value) = (std::mem::take(&mut self.name), std::mem::take(&mut self.value));
+        let (mut name, mut value) =
+            (std::mem::take(&mut self.name), std::mem::take(&mut self.value));
         let read = self.read_literal(rest, prefix_bits, &mut name, &mut value);
         if let Ok(is_named) = read {
             let name = is_named.then_some(name.as_slice());
@@ -248,7 +249,8 @@ mod tests {
 
     fn fields(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<(String, String)>, Invalid> {
         let mut all = Vec::new();
-        let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or(b"?")).into_owned();
+        let text =
+            |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or(b"?")).into_owned();
         decoder.decode(block, |field| all.push((text(field.name), text(field.value))))?;
         Ok(all)
     }
@@ -264,7 +266,12 @@ mod tests {
         let second = b"\x82\x86\x84\xbe\x58\x86\xa8\xeb\x10\x64\x9c\xbf";
         let third = b"\x82\x87\x85\xbf\x40\x88\x25\xa8\x49\xe9\x5b\xa9\x7d\x7f\x89\x25\xa8\x49\xe9\x5b\xb8\xe8\xb4\xbf";
         let mut decoder = Decoder::new(true);
-        let common = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "www.example.com")];
+        let common = [
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":path", "/"),
+            (":authority", "www.example.com"),
+        ];
         assert_eq!(fields(&mut decoder, first), Ok(pairs(&common)));
         let more = [&common[..], &[("cache-control", "no-cache")]].concat();
         assert_eq!(fields(&mut decoder, second), Ok(pairs(&more)));
@@ -278,7 +285,13 @@ mod tests {
         assert_eq!(fields(&mut decoder, third), Ok(pairs(&other)));
         // Joined behind the first request: what it has put into the table is not known, all else is.
         let mut joined = Decoder::new(false);
-        let unknown = [(":method", "GET"), (":scheme", "http"), (":path", "/"), ("?", "?"), ("cache-control", "no-cache")];
+        let unknown = [
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":path", "/"),
+            ("?", "?"),
+            ("cache-control", "no-cache"),
+        ];
         assert_eq!(fields(&mut joined, second), Ok(pairs(&unknown)));
         // Of a connection that is known from its beginning the same is none.
         assert_eq!(fields(&mut Decoder::new(true), second), Err(Invalid));

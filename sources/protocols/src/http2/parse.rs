@@ -2,8 +2,8 @@
 
 use super::hpack::Decoder;
 use super::types::{
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME_HEAD_BYTES, GOAWAY, HAS_PRIORITY, HEADERS,
-    PADDED, PING, PREFACE, PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME_HEAD_BYTES, GOAWAY, HAS_PRIORITY,
+    HEADERS, PADDED, PING, PREFACE, PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE,
 };
 use crate::frames::{Framing, Head};
 use crate::protocol::{Beginning, Verdict};
@@ -105,7 +105,9 @@ impl Framing for Frames {
         }
         match FrameHead::of(bytes) {
             None => Head::Short,
-            Some(head) if head.is_possible() => Head::Bytes((FRAME_HEAD_BYTES + head.length) as u64),
+            Some(head) if head.is_possible() => {
+                Head::Bytes((FRAME_HEAD_BYTES + head.length) as u64)
+            }
             Some(_) => Head::Invalid,
         }
     }

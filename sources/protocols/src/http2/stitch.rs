@@ -10,8 +10,8 @@ use super::hpack::Decoder;
 use super::parse::{FrameHead, Frames, content};
 use super::table::write_columns;
 use super::types::{
-    BLOCK_BYTES_MAX, CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME_HEAD_BYTES, HEADERS, PREFACE,
-    PUSH_PROMISE, RST_STREAM, STREAMS_BYTES_MAX, STREAMS_MAX,
+    BLOCK_BYTES_MAX, CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME_HEAD_BYTES, HEADERS,
+    PREFACE, PUSH_PROMISE, RST_STREAM, STREAMS_BYTES_MAX, STREAMS_MAX,
 };
 use crate::frames::{Frame, FrameReader, Next, settle, settle_first_holes};
 use crate::protocol::{Context, Parser, RowOf, Shared, Streams};
@@ -101,7 +101,11 @@ impl Http2 {
                 [Next::Lost(_), _] => Side::Request,
                 [_, Next::Lost(_)] => Side::Response,
                 [Next::Frame(one), Next::Frame(other)] => {
-                    if other.time_unix_ns < one.time_unix_ns { Side::Response } else { Side::Request }
+                    if other.time_unix_ns < one.time_unix_ns {
+                        Side::Response
+                    } else {
+                        Side::Request
+                    }
                 }
                 [Next::Frame(_), Next::Wait] => Side::Request,
                 [Next::Wait, Next::Frame(_)] => Side::Response,
@@ -458,7 +462,8 @@ impl Parser for Http2 {
 
     fn held_bytes(&self) -> usize {
         let half = |half: &Half| {
-            half.decoder.held_bytes() + half.block.as_ref().map_or(0, |block| block.bytes.capacity())
+            half.decoder.held_bytes()
+                + half.block.as_ref().map_or(0, |block| block.bytes.capacity())
         };
         self.held_bytes + self.halves.iter().map(half).sum::<usize>()
     }

@@ -208,7 +208,9 @@ impl Redis {
                     self.queue.unowned(reply.begin_ns, reply.end_ns);
                 }
             }
-            (What::Confirmation { of }, Owner::Front) if self.asks() => self.confirm(of, reply, ctx),
+            (What::Confirmation { of }, Owner::Front) if self.asks() => {
+                self.confirm(of, reply, ctx)
+            }
             (What::Confirmation { .. }, Owner::Front) => {
                 self.queue.unowned(reply.begin_ns, reply.end_ns);
             }

@@ -61,7 +61,8 @@ pub(super) fn hello_side(bytes: &[u8]) -> Option<Option<Side>> {
         SERVER_HELLO => Some(Side::Response),
         _ => None,
     };
-    let fits = |at: usize, holds: &dyn Fn(u8) -> bool| bytes.get(at).is_none_or(|byte| holds(*byte));
+    let fits =
+        |at: usize, holds: &dyn Fn(u8) -> bool| bytes.get(at).is_none_or(|byte| holds(*byte));
     let is_hello = fits(0, &|byte| byte == HANDSHAKE)
         && fits(1, &|byte| byte == 3)
         && fits(2, &|byte| byte <= 4)

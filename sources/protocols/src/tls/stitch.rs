@@ -42,8 +42,14 @@ enum Said {
     Nothing,
     Client(Request),
     /// Its hello, or an answer that cannot be read.
-    Server { response: Option<Response>, is_retry: bool },
-    Alert { level: u8, alert: Alert },
+    Server {
+        response: Option<Response>,
+        is_retry: bool,
+    },
+    Alert {
+        level: u8,
+        alert: Alert,
+    },
     /// A hello of which bytes are missing.
     Cut(Side),
     /// No record of a handshake that is known.
@@ -277,8 +283,7 @@ impl Tls {
         let Some((mut request, response)) = self.answered.take() else { return };
         ctx.config.redactor.redact_pii(&mut request.body, 0);
         self.counters.exchanges += 1;
-        let of =
-            RowOf { table: 0, time_unix_ns: response.begin_ns, requests: None, peer: None };
+        let of = RowOf { table: 0, time_unix_ns: response.begin_ns, requests: None, peer: None };
         ctx.rows.row(&of, &mut |builder| write_columns(builder, &request, &response));
     }
 
@@ -353,16 +358,16 @@ impl Parser for Tls {
     fn held_bytes(&self) -> usize {
         let waiting = self.waiting.iter().flatten().map(|request| request.body.capacity());
         let answered = self.answered.as_ref();
-        let answered = answered.map_or(0, |(request, response)| {
-            request.body.capacity() + response.members.capacity()
-        });
+        let answered = answered
+            .map_or(0, |(request, response)| request.body.capacity() + response.members.capacity());
         waiting.sum::<usize>()
             + answered
             + self.halves.iter().map(|half| half.message.capacity()).sum::<usize>()
     }
 
     fn give_up(&mut self, _: &mut dyn Shared) {
-        let waiting = self.waiting.drain(..).flatten().count() + usize::from(self.answered.is_some());
+        let waiting =
+            self.waiting.drain(..).flatten().count() + usize::from(self.answered.is_some());
         self.counters.given_up += waiting as u64;
         (self.answered, self.early_alert) = (None, None);
         self.halves.iter_mut().for_each(Half::forget);
