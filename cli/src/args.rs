@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub(crate) use alerts::{AlertAddArgs, AlertsArgs, AlertsCommand};
-pub(crate) use replay::{PcapArgs, PcapSpeed, ReplayArgs};
+pub(crate) use replay::{PcapArgs, PcapSpeed, RecordArgs, RecordRedact, ReplayArgs};
 
 use crate::units::{parse_bytes, parse_duration, parse_time};
 
@@ -71,6 +71,8 @@ pub(crate) enum Command {
     Rules(RulesArgs),
     /// Captures of packets through the tracker and the parsers, into files of rows or a script.
     Replay(ReplayArgs),
+    /// What is captured here into a file that replay reads.
+    Record(RecordArgs),
     /// End all sessions of browsers on the server; the token stays.
     Logout,
     /// Measure, and print one JSON object.

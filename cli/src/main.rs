@@ -61,6 +61,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             args::RulesCommand::Test { files } => cmd::rules::test(&files),
         },
         Command::Replay(args) => cmd::replay::run(&args),
+        Command::Record(args) => cmd::record::run(&args),
         Command::Logout => cmd::ask::logout(&connection),
         Command::Bench(args) => bench::run(args),
         Command::DemoService(args) => demo::run_service(&args).map_err(Failure::from),

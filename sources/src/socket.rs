@@ -332,6 +332,7 @@ impl Sink {
             encrypted: false,
         };
         if self.sees_both_ends {
+            endpoints.upid = 0;
             seen_from_server(&mut endpoints, row.end_role);
         }
         let rows = &mut self.tables[row.protocol][row.of.table];

@@ -1,14 +1,16 @@
-//! Arguments of `weir replay`, and of `weir up` about captures.
+//! Arguments of `weir replay`, of `weir record`, and of `weir up` about captures.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::Format;
+use crate::units::{parse_bytes, parse_duration};
 
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
-    /// Captures: pcap or pcapng.
+    /// Captures (pcap or pcapng, also gzipped), or recordings of `weir record`.
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Write DIR/<file name>.jsonl for each, one row a line.
@@ -57,4 +59,33 @@ pub(crate) struct PcapArgs {
     /// How fast captures are taken. Their times are moved alike.
     #[arg(long, value_enum, value_name = "SPEED", default_value = "recorded", requires = "pcap")]
     pub(crate) pcap_speed: PcapSpeed,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecordArgs {
+    /// Where to; overwritten.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Record only these: pid:N, port:N or cgroup:PATH; may be given more than once.
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) trace: Vec<String>,
+    /// End after this long [default: when it is interrupted].
+    #[arg(long = "for", value_parser = parse_duration, value_name = "10s")]
+    pub(crate) for_: Option<Duration>,
+    /// End when the file has this size.
+    #[arg(long, value_parser = parse_bytes, default_value = "1GiB", value_name = "N")]
+    pub(crate) bytes_max: usize,
+    /// `secrets` overwrites the values of headers, URL parameters, form fields and JSON members that are
+    /// secrets by their name, in text; `off` records all as it is.
+    #[arg(long, value_enum, value_name = "MODE", default_value = "off")]
+    pub(crate) redact: RecordRedact,
+    /// Another name whose values are secrets, wherever it is a name or a part of one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) redact_name: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RecordRedact {
+    Off,
+    Secrets,
 }

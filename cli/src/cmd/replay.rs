@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use weir_sinks::json::RowWriter;
 use weir_sources::ParserConfig;
+use weir_sources::recording::{Recording, is_recording};
 use weir_sources::redact::Redactor;
-use weir_sources::replay::{Ending, Replay, ReplayConfig, ReplayCounters, ReplayError};
+use weir_sources::replay::{Ending, OnRows, Replay, ReplayConfig, ReplayCounters, ReplayError};
 use weir_types::batch::pack_rows;
 use weir_types::{RecordBatch, tables};
 
@@ -27,6 +28,42 @@ struct Sum {
     counters: ReplayCounters,
     truncated: Vec<String>,
     refused: Vec<String>,
+}
+
+/// A file on its way.
+enum Played {
+    Packets(Box<Replay>),
+    Events(Box<Recording>),
+}
+
+impl Played {
+    fn open(path: &Path, config: ReplayConfig) -> Result<Played, ReplayError> {
+        match is_recording(path) {
+            true => Recording::open(path, config).map(|events| Played::Events(Box::new(events))),
+            false => Replay::open(path, config).map(|packets| Played::Packets(Box::new(packets))),
+        }
+    }
+
+    fn run(&mut self, on_rows: &mut OnRows<'_, Stopped>) -> Result<Ending, Stopped> {
+        match self {
+            Played::Packets(packets) => packets.run(on_rows),
+            Played::Events(events) => events.run(on_rows),
+        }
+    }
+
+    fn counters(&self) -> ReplayCounters {
+        match self {
+            Played::Packets(packets) => packets.counters(),
+            Played::Events(events) => events.counters(),
+        }
+    }
+
+    fn last_time_unix_ns(&self) -> i64 {
+        match self {
+            Played::Packets(packets) => packets.last_time_unix_ns(),
+            Played::Events(events) => events.last_time_unix_ns(),
+        }
+    }
 }
 
 /// Rows that a replay could not go on with.
@@ -86,8 +123,8 @@ impl Sum {
         on_rows: &mut dyn FnMut(&'static str, RecordBatch) -> Result<(), Failure>,
     ) -> Result<i64, Failure> {
         let shown = path.display().to_string();
-        let mut replay = match Replay::open(path, config.clone()) {
-            Ok(replay) => replay,
+        let mut replay = match Played::open(path, config.clone()) {
+            Ok(played) => played,
             Err(error) => {
                 self.refuse(shown, error);
                 return Ok(0);

@@ -36,6 +36,7 @@ use weir_sources::replay::{Replay, ReplayConfig};
 use weir_types::{Clock, SteadyClock, Upid, WallClock};
 
 pub(crate) use doctor::report as doctor_report;
+pub(crate) use wanted::parse as parse_trace;
 pub(crate) use process::{cpu_ns, cpu_ns_of, rss_bytes};
 
 use crate::args::{PcapArgs, PcapSpeed, QueryArgs, ReaderArgs, UpArgs};

@@ -7,7 +7,7 @@ use weir_types::source::CaptureFilters;
 use crate::failure::Failure;
 
 /// `pid:N`, `port:N`, `cgroup:PATH`; none: everything.
-pub(super) fn parse(given: &[String]) -> Result<CaptureFilters, Failure> {
+pub(crate) fn parse(given: &[String]) -> Result<CaptureFilters, Failure> {
     let mut wanted = CaptureFilters::default();
     for what in given {
         let wrong =

@@ -6,8 +6,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use weir_dataflow_tests::harness::weir::output_of;
-use weir_dataflow_tests::harness::{free_port, process::Process};
+use weir_dataflow_tests::harness::free_port;
+use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
+use weir_dataflow_tests::harness::process::{Process, Signal};
+use weir_dataflow_tests::harness::weir::{binary, output_of};
 
 use crate::can_capture;
 use crate::replay::{SNIFF, counters, replay, rows};
@@ -68,6 +70,45 @@ fn rows_of(dir: &Path, port: u16, commands: &Json) -> (Vec<Json>, Json) {
     let output = replay(&[&file], &["--out", out.to_str().unwrap()]);
     assert!(output.status.success(), "{output:?}");
     (rows(&out.join("packets.pcap.jsonl")), counters(&output))
+}
+
+/// What a server's clients did while it was recorded is what its recording gives, once, and masked values
+/// are not in the file.
+#[test]
+fn recordings() {
+    if !can_capture() {
+        return;
+    }
+    let server = Nginx::start(NginxOptions::default()).unwrap();
+    let (dir, port) = (tempfile::tempdir().unwrap(), server.addr.port());
+    let file = dir.path().join("events.weir");
+    let mut command = Command::new(binary().unwrap());
+    command.arg("record").arg(&file).args(["--trace", &format!("port:{port}"), "--redact", "secrets"]);
+    let mut recorder = Process::start(command).unwrap();
+    recorder
+        .wait_ready(DEADLINE, |process| {
+            process.stderr.all().iter().any(|line| line.contains("recording")).then_some(())
+        })
+        .unwrap();
+    for number in 0..30 {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-H", "X-Api-Key: hidden-word", &format!("http://127.0.0.1:{port}/n/{number}")]);
+        assert!(output_of(curl, DEADLINE).unwrap().status.success());
+    }
+    assert!(recorder.stop(Signal::Interrupt, DEADLINE).unwrap().success());
+    let bytes = std::fs::read(&file).unwrap();
+    assert!(!bytes.windows(11).any(|window| window == b"hidden-word"), "it is masked");
+    let out = dir.path().join("rows");
+    let output = replay(&[&file], &["--out", out.to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+    let rows = rows(&out.join("events.weir.jsonl"));
+    let paths: Vec<&str> = rows.iter().map(|row| row["req_path"].as_str().unwrap()).collect();
+    let expected: Vec<String> = (0..30).map(|number| format!("/n/{number}")).collect();
+    assert_eq!(paths, expected, "{}", counters(&output));
+    for row in &rows {
+        assert_eq!((&row["trace_role"], &row["local_port"]), (&2.into(), &port.into()));
+        assert_eq!(row["upid"], "00000000-0000-0000-0000-000000000000");
+    }
 }
 
 /// Requests over HTTP/2, many at once on one connection: each is a row with its own answer.

@@ -87,7 +87,7 @@ impl TcpCounts {
 
 impl ReplayCounters {
     /// What a tracer counted; `conn_stats` is of ends that are watched, which a capture has none of.
-    pub(super) fn add_tables(&mut self, tables: &[CaptureCounters]) {
+    pub(crate) fn add_tables(&mut self, tables: &[CaptureCounters]) {
         for counted in tables.iter().filter(|counted| counted.table != "conn_stats") {
             let table = self.tables.entry(counted.table).or_default();
             table.rows += counted.rows;

@@ -24,7 +24,8 @@ const LINK_TYPE_BITS: u32 = 0x03ff_ffff;
 const READ_BYTES: usize = 256 * 1024;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// Beginnings of files that are captures, but not as they are.
-const OTHERS: [(&[u8], &str); 7] = [
+const OTHERS: [(&[u8], &str); 8] = [
+    (b"WEIRREC", "it is a recording, which `weir replay` reads"),
     (&GZIP, "what is in its gzip is neither pcap nor pcapng"),
     (&[0x28, 0xb5, 0x2f, 0xfd], "it is compressed by zstd: unpack it first"),
     (&[0xfd, b'7', b'z', b'X', b'Z'], "it is compressed by xz: unpack it first"),

@@ -10,7 +10,16 @@ use crate::http1::TRUNCATED_SUFFIX;
 
 /// The text without secrets; `None` if it holds none.
 pub(super) fn redacted(text: &[u8], more: &[Vec<u8>]) -> Option<Vec<u8>> {
-    let mut replaced = Replaced::new(text);
+    replace(Replaced::new(text), more).finish()
+}
+
+/// Where its secrets are.
+pub(super) fn places(text: &[u8], more: &[Vec<u8>]) -> Vec<std::ops::Range<usize>> {
+    replace(Replaced::places_in(text), more).places.unwrap_or_default()
+}
+
+fn replace<'t>(mut replaced: Replaced<'t>, more: &[Vec<u8>]) -> Replaced<'t> {
+    let text = replaced.text;
     let mut at = 0;
     // Where the string ends whose inside is being looked at.
     let mut inside_to = None;
@@ -49,7 +58,7 @@ pub(super) fn redacted(text: &[u8], more: &[Vec<u8>]) -> Option<Vec<u8>> {
         at = bytes.map_or(text.len(), |bytes| value + bytes);
         replaced.replace(value, at, format!("{quote}{REDACTED}{quote}{suffix}").as_bytes());
     }
-    replaced.finish()
+    replaced
 }
 
 fn escapes_before(text: &[u8]) -> usize {

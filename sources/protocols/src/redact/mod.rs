@@ -139,6 +139,20 @@ impl Redactor {
         self.mode == Mode::Bodies
     }
 
+    /// Overwrites the values of secrets in text with `*`, as far as they are words: nothing moves, and what
+    /// was JSON stays JSON but for numbers.
+    pub fn mask(&self, text: &mut [u8]) {
+        if self.is_off() {
+            return;
+        }
+        let mut places = url::places(text, &self.names);
+        places.append(&mut json::places(text, &self.names));
+        let is_word = |byte: u8| !b"\"\\{}[],: \r\n\t".contains(&byte);
+        for place in places {
+            text[place].iter_mut().filter(|byte| is_word(**byte)).for_each(|byte| *byte = b'*');
+        }
+    }
+
     /// Replaces the secrets in a body's text, which is `out` from `from` on and may have been cut.
     pub fn redact_body(&self, out: &mut Vec<u8>, from: usize, kind: Text) {
         let text = &out[from..];
@@ -163,11 +177,17 @@ struct Replaced<'t> {
     /// How much of it has been taken over.
     to: usize,
     out: Option<Vec<u8>>,
+    /// Where something is to be replaced, if only that is asked for.
+    places: Option<Vec<std::ops::Range<usize>>>,
 }
 
 impl<'t> Replaced<'t> {
     fn new(text: &'t [u8]) -> Replaced<'t> {
-        Replaced { text, to: 0, out: None }
+        Replaced { text, to: 0, out: None, places: None }
+    }
+
+    fn places_in(text: &'t [u8]) -> Replaced<'t> {
+        Replaced { places: Some(Vec::new()), ..Replaced::new(text) }
     }
 
     /// The end of the last part that was replaced.
@@ -177,6 +197,11 @@ impl<'t> Replaced<'t> {
 
     /// Parts come in their order.
     fn replace(&mut self, from: usize, to: usize, with: &[u8]) {
+        if let Some(places) = &mut self.places {
+            places.push(from..to);
+            self.to = to;
+            return;
+        }
         let out = self.out.get_or_insert_with(|| Vec::with_capacity(self.text.len()));
         out.extend_from_slice(&self.text[self.to..from]);
         out.extend_from_slice(with);

@@ -12,7 +12,16 @@ const USERINFO_BYTES_MAX: usize = 1024;
 /// The text without secrets; `None` if it holds none. `in_body`: a name may stand at the beginning
 /// and behind a blank, too.
 pub(super) fn redacted(text: &[u8], in_body: bool, more: &[Vec<u8>]) -> Option<Vec<u8>> {
-    let mut replaced = Replaced::new(text);
+    replace(Replaced::new(text), in_body, more).finish()
+}
+
+/// Where the secrets are of a text that may be both, a URL and a body.
+pub(super) fn places(text: &[u8], more: &[Vec<u8>]) -> Vec<std::ops::Range<usize>> {
+    replace(Replaced::places_in(text), true, more).places.unwrap_or_default()
+}
+
+fn replace<'t>(mut replaced: Replaced<'t>, in_body: bool, more: &[Vec<u8>]) -> Replaced<'t> {
+    let text = replaced.text;
     let mut at = 0;
     while let Some(found) = memchr::memchr2(b'=', b'@', &text[at..]) {
         let mark = at + found;
@@ -37,7 +46,7 @@ pub(super) fn redacted(text: &[u8], in_body: bool, more: &[Vec<u8>]) -> Option<V
             at = end;
         }
     }
-    replaced.finish()
+    replaced
 }
 
 /// Where the name ends that begins at `mark`.
