@@ -121,7 +121,10 @@ fn exchange() -> Vec<Entry<'static>> {
     ]
 }
 
-fn play(file: &[u8]) -> Result<(Vec<(String, usize)>, Ending, u64), ReplayError> {
+/// Rows by table and role, how the file ended, and events with bytes.
+type Played = (Vec<(String, usize)>, Ending, u64);
+
+fn play(file: &[u8]) -> Result<Played, ReplayError> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("recording");
     std::fs::write(&path, file).unwrap();

@@ -58,6 +58,9 @@ pub(super) enum Over {
     Open,
     /// There is no telling: the client does not wait for answers, or it is not known what it sent.
     Untold,
+    /// Its answer has begun then, and its own end is not seen: what begins later, and looks like a request,
+    /// is the next one.
+    Answering(i64),
 }
 
 /// What a reader needs from outside for a step.

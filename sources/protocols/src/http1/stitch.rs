@@ -290,13 +290,22 @@ impl Http1 {
             _ if self.pipelined => Over::Untold,
             // An open request is over when it is answered (`end_open`).
             Some(ended_ns) if self.requests.is_at_rest() => Over::After(ended_ns),
-            _ => Over::Open,
+            _ => self.answering_ns().map_or(Over::Open, Over::Answering),
         };
         let settled_ns = self.settled_ns(ctx);
         let refusal = self.answer.as_ref().filter(|_| self.queue.is_empty() && !self.continued);
         let refused_ns = refusal.map(|answer| answer.last_unix_ns);
         let method = Method::Other;
         Input { method, over, refused_ns, settled_ns, config: ctx.config, pool: ctx.pool }
+    }
+
+    /// Since when an open request is being answered, by what is open as well: neither shows that the
+    /// other is over.
+    fn answering_ns(&self) -> Option<i64> {
+        let is_both = self.requests.is_open() && self.responses.is_open();
+        let is_its = self.queue.is_empty() && self.owner == Owner::Front;
+        let answer = self.responses.current().filter(|_| is_both && is_its)?;
+        Some(answer.first_unix_ns)
     }
 
     fn response_input<'c>(&self, requests: &StreamBuffer, ctx: &'c mut Context<'_>) -> Input<'c> {

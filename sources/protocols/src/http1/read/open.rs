@@ -114,9 +114,18 @@ impl Reader {
             // What was taken for its own may have held the beginning of the next one.
             Over::After(over_ns) if self.unseen_until_ns > over_ns => Part::Lost,
             Over::After(_) => self.next_part(stream),
+            Over::Answering(since_ns)
+                if begins_ns > since_ns && !self.open_unseen && self.next_begins(stream) =>
+            {
+                Part::Next
+            }
             // The other direction's event that makes it the next one's may be on its way.
-            Over::Open if begins_ns > settled_ns && self.may_begin(stream) => Part::Wait,
-            Over::Open => Part::Its,
+            Over::Open | Over::Answering(_)
+                if begins_ns > settled_ns && self.may_begin(stream) =>
+            {
+                Part::Wait
+            }
+            Over::Open | Over::Answering(_) => Part::Its,
         }
     }
 

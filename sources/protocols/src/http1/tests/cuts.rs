@@ -27,6 +27,26 @@ fn a_hole_over_chunk_sizes_costs_no_exchange() {
     }
 }
 
+/// A capture that keeps only the beginning of each packet hides the ends of all heads: each request and each
+/// answer is a row all the same. Catches connections of which only the first exchange is a row.
+#[test]
+fn heads_that_are_all_cut() {
+    for (asked_seen, answered_seen) in [(30, 30), (30, 200), (200, 30)] {
+        let mut wire = Wire::new();
+        for idx in 0..6 {
+            let request = format!("GET /{idx} HTTP/1.1\r\nHost: example.org\r\nAccept: */*\r\n\r\n");
+            wire.tick(Side::Request, request.as_bytes(), asked_seen.min(request.len()));
+            let answer = "HTTP/1.1 200 OK\r\nServer: some\r\nContent-Length: 5\r\n\r\nhello";
+            wire.tick(Side::Response, answer.as_bytes(), answered_seen.min(answer.len()));
+        }
+        wire.close();
+        let expected: Vec<String> = (0..6).map(|idx| format!("/{idx}")).collect();
+        let paths: Vec<String> = wire.paths().iter().map(|(path, _)| path.to_string()).collect();
+        assert_eq!(paths, expected, "{asked_seen} {answered_seen}");
+        assert_eq!(wire.http.counters(), Counters { exchanges: 6, ..Counters::default() });
+    }
+}
+
 /// The last answer of a connection that is kept open, its end hidden: a row when nothing more comes,
 /// once, and what comes late belongs to it. Catches the last row of each kept connection.
 #[test]
