@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::LazyLock;
 
 use weir_protocols::columns::{Endpoints, ROLE_CLIENT, ROLE_SERVER};
-use weir_protocols::{Config, PROTOCOLS};
+use weir_protocols::{Config, Counters, PROTOCOLS};
 use weir_types::batch::BATCH_ROWS_MAX;
 use weir_types::tables::{
     ConnStats, ConnStatsRow, StirlingError, StirlingErrorRow, Table, TableBuilder,
@@ -86,8 +86,13 @@ const OWN_TABLES: [&str; 2] = [ConnStats::DEF.name, StirlingError::DEF.name];
 #[must_use]
 pub fn table_names() -> &'static [&'static str] {
     static NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| {
-        let of_protocols = PROTOCOLS.iter().flat_map(|def| def.tables);
-        of_protocols.chain(&OWN_TABLES).copied().collect()
+        let mut names: Vec<&str> = Vec::new();
+        for name in PROTOCOLS.iter().flat_map(|def| def.tables).chain(&OWN_TABLES) {
+            if !names.contains(name) {
+                names.push(name);
+            }
+        }
+        names
     });
     &NAMES
 }
@@ -215,37 +220,59 @@ impl SocketTracer {
     /// known may have been any table's.
     #[must_use]
     pub fn counters(&self) -> Vec<CaptureCounters> {
-        let mut all = Vec::new();
-        for (protocol, tables) in self.sink.tables.iter().enumerate() {
-            let parsed = self.tracker.parsed(protocol);
-            let losses = self.tracker.losses().concerning(protocol);
-            for rows in tables {
-                all.push(CaptureCounters {
-                    table: rows.table,
-                    rows: rows.rows,
-                    lost: vec![
-                        ("ring_full", losses.before.records),
-                        ("skipped_messages", losses.before.messages),
-                        ("unseen_bytes", losses.before.unseen_bytes),
-                        ("io_uring_bytes", losses.before.uring_bytes),
-                        ("batches_full", rows.dropped_rows),
-                        ("connections_full", losses.connections_evicted),
-                        ("bytes_full", losses.bytes_forgotten),
-                        ("parser_panic", losses.parser_panics),
-                        ("stream_full", losses.stream_overflow_bytes),
-                        ("gap", parsed.gap),
-                        ("unpaired", parsed.unpaired),
-                        ("given_up", parsed.given_up),
-                    ],
-                    unanswered: parsed.unanswered,
-                    unasked: parsed.unasked,
-                });
+        // Several protocols may fill one table.
+        let mut tables: Vec<(&'static str, Vec<(usize, &TableRows)>)> = Vec::new();
+        for (protocol, of_protocol) in self.sink.tables.iter().enumerate() {
+            for rows in of_protocol {
+                match tables.iter_mut().find(|(name, _)| *name == rows.table) {
+                    Some((_, filled)) => filled.push((protocol, rows)),
+                    None => tables.push((rows.table, vec![(protocol, rows)])),
+                }
             }
         }
+        let mut all: Vec<CaptureCounters> =
+            tables.iter().map(|(table, filled)| self.table_counters(table, filled)).collect();
         all.push(self.conn_stats_counters());
         let (table, rows) = ("stirling_error", self.errors_rows);
         all.push(CaptureCounters { table, rows, ..CaptureCounters::default() });
         all
+    }
+
+    /// Of a table that these protocols fill.
+    fn table_counters(
+        &self,
+        table: &'static str,
+        filled: &[(usize, &TableRows)],
+    ) -> CaptureCounters {
+        let protocols: Vec<usize> = filled.iter().map(|(protocol, _)| *protocol).collect();
+        let losses = self.tracker.losses().concerning(&protocols);
+        let mut parsed = Counters::default();
+        protocols.iter().for_each(|protocol| parsed.add(self.tracker.parsed(*protocol)));
+        let (mut rows, mut dropped_rows) = (0, 0);
+        for (_, of_protocol) in filled {
+            rows += of_protocol.rows;
+            dropped_rows += of_protocol.dropped_rows;
+        }
+        CaptureCounters {
+            table,
+            rows,
+            lost: vec![
+                ("ring_full", losses.before.records),
+                ("skipped_messages", losses.before.messages),
+                ("unseen_bytes", losses.before.unseen_bytes),
+                ("io_uring_bytes", losses.before.uring_bytes),
+                ("batches_full", dropped_rows),
+                ("connections_full", losses.connections_evicted),
+                ("bytes_full", losses.bytes_forgotten),
+                ("parser_panic", losses.parser_panics),
+                ("stream_full", losses.stream_overflow_bytes),
+                ("gap", parsed.gap),
+                ("unpaired", parsed.unpaired),
+                ("given_up", parsed.given_up),
+            ],
+            unanswered: parsed.unanswered,
+            unasked: parsed.unasked,
+        }
     }
 
     /// Of connections their opening, their end and their bytes count, not what these said: bytes that

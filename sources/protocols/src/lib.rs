@@ -47,7 +47,7 @@ pub use protocol::{Config, ProtocolDef, REORDER_GRACE_NS};
 
 /// Every protocol; the first one that recognises a connection's bytes has it.
 pub static PROTOCOLS: &[ProtocolDef] =
-    &[tls::PROTOCOL, http2::PROTOCOL, http1::PROTOCOL, redis::PROTOCOL, dns::PROTOCOL];
+    &[http2::PROTOCOL, tls::PROTOCOL, http1::PROTOCOL, redis::PROTOCOL, dns::PROTOCOL];
 
 /// What a parser made of a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

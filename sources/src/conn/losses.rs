@@ -78,14 +78,17 @@ impl LossBook {
         self.unknown.of(socket_type)
     }
 
-    /// What a protocol's tables lack: what was lost with its connections, and what may have been its own.
+    /// What a table of these protocols lacks: what was lost with their connections, and what may have been
+    /// theirs, once.
     #[must_use]
-    pub fn concerning(&self, protocol: ProtocolIdx) -> Losses {
-        let mut all = self.known[protocol].streams;
-        all.add(&self.known[protocol].datagrams);
-        all.add(&self.unknown.streams);
-        if PROTOCOLS[protocol].has_datagrams {
+    pub fn concerning(&self, protocols: &[ProtocolIdx]) -> Losses {
+        let mut all = self.unknown.streams;
+        if protocols.iter().any(|protocol| PROTOCOLS[*protocol].has_datagrams) {
             all.add(&self.unknown.datagrams);
+        }
+        for protocol in protocols {
+            all.add(&self.known[*protocol].streams);
+            all.add(&self.known[*protocol].datagrams);
         }
         all
     }

@@ -321,3 +321,19 @@ fn many_connections() {
     assert_eq!(numbers(&found.rows), [1]);
     assert_eq!(found.counters.tcp.evicted, 45_001 - 40_000);
 }
+
+/// A table that several protocols fill is counted once, with what may have been any of theirs once.
+#[test]
+fn tables_are_counted_once() {
+    let mut tracer = SocketTracer::new(SocketTracerConfig::default());
+    let counts = LostCounts { records: 5, ..LostCounts::default() };
+    tracer.lost(&SocketLoss { key: None, socket_type: crate::capture::SocketType::Stream, counts });
+    let counters = tracer.counters();
+    let mut names: Vec<&str> = counters.iter().map(|counted| counted.table).collect();
+    assert_eq!(names, crate::socket::table_names());
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), counters.len());
+    let http = counters.iter().find(|counted| counted.table == "http_events").unwrap();
+    assert_eq!(http.lost_for("ring_full"), 5);
+}
