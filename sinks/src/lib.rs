@@ -12,6 +12,7 @@
 
 pub mod blackhole;
 pub mod buffer;
+pub mod clickhouse;
 pub mod console;
 pub mod csv;
 pub mod delivery;
@@ -20,10 +21,18 @@ pub mod encode;
 pub mod file;
 pub mod http;
 pub mod json;
+pub mod kafka;
 pub mod mode;
 pub mod nats;
+pub mod otel;
 pub mod pipe;
 pub mod postgres;
 pub mod prometheus;
+pub mod remote_write;
+mod series;
 pub mod sink;
 pub mod table;
+pub mod websocket;
+#[cfg(test)]
+mod testing;
+mod words;

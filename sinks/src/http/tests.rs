@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::*;
 use crate::encode::Mode;
@@ -59,14 +60,13 @@ impl Server {
     }
 
     fn line(&self, framing: Framing) -> Line {
-        let config = HttpConfig {
+        let target = Target {
             url: self.url.clone(),
-            framing,
             headers: vec![("authorization".to_string(), "Bearer s3cret$1 \": #".to_string())],
             timeout: Duration::from_secs(5),
             secrets: vec!["s3cret$1 \": #".to_string(), "hidden-key".to_string()],
         };
-        let mut line = Line::in_memory(Mode::Changelog, Box::new(HttpSink::new(config)));
+        let mut line = Line::in_memory(Mode::Changelog, Box::new(HttpSink::new(target, framing)));
         line.start(false).unwrap();
         line
     }
@@ -149,14 +149,13 @@ fn nobody_there() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     drop(listener);
-    let config = HttpConfig {
+    let target = Target {
         url: format!("http://user:hidden-word@{addr}/"),
-        framing: Framing::Array,
         headers: vec![],
         timeout: Duration::from_secs(5),
         secrets: vec!["hidden-word".to_string()],
     };
-    let mut line = Line::in_memory(Mode::Append, Box::new(HttpSink::new(config)));
+    let mut line = Line::in_memory(Mode::Append, Box::new(HttpSink::new(target, Framing::Array)));
     line.start(false).unwrap();
     line.deliver(&delivery(1, &[("a", 1, 1)], true)).unwrap();
     let error = line.flush().unwrap_err();

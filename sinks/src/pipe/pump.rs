@@ -19,6 +19,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 pub enum Pumped {
     /// Nothing to do; for so long at most, if something waits for more of its batch.
     Idle(Option<Duration>),
+    /// Nothing to do, but for what the other end has to be told again after so long.
+    Quiet(Duration),
     /// The other end was found, and says what is there.
     Opened(Resume),
     Wrote,
@@ -38,6 +40,8 @@ pub struct Pump {
     pub(super) generation: u64,
     /// Since when something waits for more of its batch.
     waits_since: Option<Duration>,
+    /// When the other end was told last what it would forget.
+    refreshed: Duration,
     /// The last refusal of a single element.
     pub(super) last_refusal: Option<String>,
 }
@@ -67,6 +71,7 @@ impl Pump {
             is_open: false,
             generation,
             waits_since: None,
+            refreshed: now(),
             last_refusal: None,
         }
     }
@@ -115,7 +120,7 @@ impl Pump {
     fn write(&mut self) -> Result<Pumped, SinkError> {
         if !self.has_work() {
             self.waits_since = None;
-            return Ok(Pumped::Idle(None));
+            return self.refresh();
         }
         if let Some(left) = self.waits_for_more() {
             return Ok(Pumped::Idle(Some(left)));
@@ -130,6 +135,23 @@ impl Pump {
         Ok(Pumped::Wrote)
     }
 
+    /// Tells the other end again what it would forget, if it is time.
+    fn refresh(&mut self) -> Result<Pumped, SinkError> {
+        let Some(every) = self.writer.refreshes() else { return Ok(Pumped::Idle(None)) };
+        let left = every.saturating_sub(now().saturating_sub(self.refreshed));
+        if !left.is_zero() {
+            return Ok(Pumped::Quiet(left));
+        }
+        match self.writer.refresh() {
+            // Said again it would be refused again.
+            Err(SinkError::Unfit(text)) => self.last_refusal = Some(text),
+            done => done?,
+        }
+        self.refreshed = now();
+        self.wait = self.backoff.initial;
+        Ok(Pumped::Wrote)
+    }
+
     /// How long until what is there is a batch, even if nothing else comes.
     fn waits_for_more(&mut self) -> Option<Duration> {
         if self.batch.timeout.is_zero() {
@@ -139,7 +161,8 @@ impl Pump {
         let state = self.shared.lock();
         let is_full = !state.in_flight.is_empty()
             || state.is_stopping
-            || state.buffer.bytes() >= self.batch.bytes_max;
+            // Half of a full buffer is taken at once: it need not wait for more.
+            || state.buffer.bytes() >= self.batch.bytes_max.min(state.buffer.bytes_max() / 2);
         let left = self.batch.timeout.checked_sub(now().saturating_sub(since))?;
         (!is_full).then_some(left).filter(|left| !left.is_zero())
     }

@@ -100,7 +100,7 @@ impl Line {
     pub(crate) fn flush(&mut self) -> Result<(), SinkError> {
         loop {
             match self.pump.step() {
-                Pumped::Idle(None) => return Ok(()),
+                Pumped::Idle(None) | Pumped::Quiet(_) => return Ok(()),
                 Pumped::Refused(text) => return Err(SinkError::Refused(text)),
                 Pumped::Failed(error, _) => return Err(error),
                 _ => {}

@@ -13,8 +13,9 @@ use postgres::{Client, Config, NoTls};
 use crate::delivery::OutputInfo;
 use crate::element::Element;
 use crate::sink::{Notes, SinkError, Writer};
+use crate::words::Words;
 
-use self::rows::{Statements, Words};
+use self::rows::Statements;
 
 #[derive(Clone)]
 pub struct PostgresConfig {
@@ -53,11 +54,10 @@ impl PostgresSink {
             text = text.replace(secret.as_str(), "***");
         }
         let text = weir_types::text::line(&text).into_owned();
-        // Data exceptions and broken constraints are about what was sent.
+        // Data exceptions, broken constraints and limits of a row are about what was sent.
+        let is_unfit = |code: &str| ["22", "23", "54"].iter().any(|class| code.starts_with(class));
         match error.code() {
-            Some(code) if code.code().starts_with("22") || code.code().starts_with("23") => {
-                SinkError::Unfit(text)
-            }
+            Some(code) if is_unfit(code.code()) => SinkError::Unfit(text),
             _ => SinkError::Retry(text),
         }
     }
@@ -87,12 +87,12 @@ impl PostgresSink {
     }
 
     fn write_words(&mut self, client: &mut Client, words: &Words<'_>) -> Result<(), SinkError> {
-        let made = self.statements.as_ref().filter(|it| it.is_for(words.output()));
+        let made = self.statements.as_ref().filter(|it| it.is_for(words.output));
         let failed = |error: postgres::Error| self.failed(&error);
         let statements = match made {
             Some(_) => None,
             None => {
-                let statements = Statements::new(&self.config.table, words.output())
+                let statements = Statements::new(&self.config.table, words.output)
                     .map_err(SinkError::Refused)?;
                 client.batch_execute(&statements.create).map_err(failed)?;
                 Some(statements)
@@ -108,11 +108,11 @@ impl PostgresSink {
             transaction.execute(&statements.empty, &[]).map_err(failed)?;
         }
         if !words.deleted.is_empty() {
-            let keys: Vec<&[u8]> = words.deleted.iter().map(<[u8; 16]>::as_slice).collect();
+            let keys: Vec<&[u8]> = words.deleted.keys().map(<[u8; 16]>::as_slice).collect();
             transaction.execute(&statements.delete, &[&keys]).map_err(failed)?;
         }
         if !words.rows.is_empty() {
-            let (columns, cleaned) = words.columns();
+            let (columns, cleaned) = rows::columns(words);
             let parameters: Vec<&(dyn postgres::types::ToSql + Sync)> =
                 columns.iter().map(|column| &**column as _).collect();
             transaction.execute(&statements.upsert, &parameters).map_err(failed)?;
@@ -134,8 +134,8 @@ impl Writer for PostgresSink {
         for (words, elements) in Words::of(batch) {
             match self.write_words(&mut client, &words) {
                 Ok(()) => {
-                    if !self.statements.as_ref().is_some_and(|it| it.is_for(words.output())) {
-                        self.statements = Statements::new(&self.config.table, words.output()).ok();
+                    if !self.statements.as_ref().is_some_and(|it| it.is_for(words.output)) {
+                        self.statements = Statements::new(&self.config.table, words.output).ok();
                     }
                     *safe += elements;
                 }

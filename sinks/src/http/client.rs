@@ -1,0 +1,167 @@
+//! POSTs to a receiver, for all kinds of sink that speak HTTP. What an answer means is the contract's: 400, 413
+//! and 422 are about what was sent, and of a single element for good; everything else that is no success is tried
+//! again, when the other end says so if it does. No secret of the configuration is in what it says.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+use ureq::http::Response;
+use ureq::{Agent, Body};
+use weir_types::{Clock, WallClock};
+
+use crate::sink::SinkError;
+
+/// What is read of an answer.
+const ANSWER_BYTES_MAX: u64 = 64 << 10;
+const SHOWN_CHARS: usize = 200;
+/// Moved for now (307, 308): followed so often.
+const REDIRECTS_MAX: usize = 3;
+/// Shorter texts are no secrets, and would spoil every message.
+const SECRET_BYTES_MIN: usize = 4;
+
+/// Where it goes, and who says so.
+#[derive(Clone)]
+pub struct Target {
+    pub url: String,
+    /// Sent along.
+    pub headers: Vec<(String, String)>,
+    /// One attempt takes no longer, its answer included.
+    pub timeout: Duration,
+    /// What stands in no message.
+    pub secrets: Vec<String>,
+}
+
+pub(crate) struct Client {
+    agent: Agent,
+    target: Target,
+}
+
+/// `scheme://host` of a URL.
+fn origin(url: &str) -> Option<&str> {
+    let from = url.find("://")? + 3;
+    let end = url[from..].find(['/', '?', '#']).map_or(url.len(), |end| from + end);
+    Some(&url[..end])
+}
+
+/// A text without secrets, in one line.
+pub(crate) fn without_secrets(text: &str, secrets: &[String]) -> String {
+    let mut text = text.to_string();
+    for secret in secrets.iter().filter(|it| it.len() >= SECRET_BYTES_MIN) {
+        text = text.replace(secret.as_str(), "***");
+    }
+    let short: String = text.chars().take(SHOWN_CHARS).collect();
+    weir_types::text::line(&short).into_owned()
+}
+
+/// What `Retry-After` asks for: seconds, or a time of day.
+fn asked_wait(header: &str) -> Option<Duration> {
+    let header = header.trim();
+    if let Ok(seconds) = header.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = OffsetDateTime::parse(header, &Rfc2822).ok()?.unix_timestamp();
+    let now = WallClock.now_unix_ns() / 1_000_000_000;
+    Some(Duration::from_secs(u64::try_from(until - now).unwrap_or(0)))
+}
+
+impl Client {
+    pub(crate) fn new(target: Target) -> Client {
+        let agent: Agent = Agent::config_builder()
+            .timeout_global(Some(target.timeout))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .build()
+            .into();
+        Client { agent, target }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.target.url
+    }
+
+    pub(crate) fn said(&self, text: &str) -> String {
+        without_secrets(text, &self.target.secrets)
+    }
+
+    /// One attempt, and those that its answer leads to.
+    fn attempt(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Response<Body>, SinkError> {
+        let mut url = url.to_string();
+        let own = origin(&self.target.url).map(str::to_string);
+        for _ in 0..=REDIRECTS_MAX {
+            let mut request = self.agent.post(&url);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            // Elsewhere nobody is told who we are.
+            let is_own = own.as_deref() == origin(&url);
+            for (name, value) in self.target.headers.iter().filter(|_| is_own) {
+                request = request.header(name, value);
+            }
+            let answer = request
+                .send(body)
+                .map_err(|error| SinkError::Retry(self.said(&error.to_string())))?;
+            if !matches!(answer.status().as_u16(), 307 | 308) {
+                return Ok(answer);
+            }
+            let location = answer.headers().get("location").and_then(|to| to.to_str().ok());
+            let Some(location) = location else { return Ok(answer) };
+            url = match (location.starts_with('/'), origin(&url)) {
+                (true, Some(origin)) => format!("{origin}{location}"),
+                _ => location.to_string(),
+            };
+        }
+        Err(SinkError::Retry("it is redirected again and again".to_string()))
+    }
+
+    /// What a success is answered with.
+    pub(crate) fn post(&self, headers: &[(&str, &str)], body: &[u8]) -> Result<Vec<u8>, SinkError> {
+        self.post_to(&self.target.url, headers, body)
+    }
+
+    pub(crate) fn post_to(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Vec<u8>, SinkError> {
+        let mut answer = self.attempt(url, headers, body)?;
+        let status = answer.status().as_u16();
+        let after = answer.headers().get("retry-after").and_then(|after| after.to_str().ok());
+        let after = after.and_then(asked_wait);
+        // Read to its end, so that the connection is used again.
+        let said = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+        let said = said.unwrap_or_default();
+        if (200..300).contains(&status) {
+            return Ok(said);
+        }
+        let text = String::from_utf8_lossy(&said);
+        let text = self.said(&format!("HTTP {status}: {}", text.trim()));
+        Err(match (status, after) {
+            (400 | 413 | 422, _) => SinkError::Unfit(text),
+            (_, Some(after)) => SinkError::RetryAfter(text, after),
+            (_, None) => SinkError::Retry(text),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A wait is asked for in seconds or as a time of day; one that is over, or is none, asks for nothing.
+    #[test]
+    fn waits_are_seconds_or_times() {
+        assert_eq!(asked_wait(" 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(asked_wait("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        let far = asked_wait("Wed, 21 Oct 2099 07:28:00 GMT").unwrap();
+        assert!(far > Duration::from_secs(1 << 30), "{far:?}");
+        assert_eq!(asked_wait("soon"), None);
+    }
+}
