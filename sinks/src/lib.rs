@@ -32,7 +32,7 @@ pub mod remote_write;
 mod series;
 pub mod sink;
 pub mod table;
-pub mod websocket;
 #[cfg(test)]
 mod testing;
+pub mod websocket;
 mod words;

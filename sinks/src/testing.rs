@@ -124,8 +124,9 @@ impl Receiver {
                 kept.lock().unwrap().push(Request { path, head: head.to_lowercase(), body });
                 let (status, said) = left.lock().unwrap().pop_front().unwrap_or((200, vec![]));
                 let len = said.len();
-                let head =
-                    format!("HTTP/1.1 {status} X\r\ncontent-length: {len}\r\nconnection: close\r\n\r\n");
+                let head = format!(
+                    "HTTP/1.1 {status} X\r\ncontent-length: {len}\r\nconnection: close\r\n\r\n"
+                );
                 drop(stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&said)));
             }
         });

@@ -23,15 +23,20 @@ pub(super) struct Config {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Kind {
     Blackhole,
+    Clickhouse,
     Console,
     File,
     Http,
+    Kafka,
     Nats,
+    Opentelemetry,
     Postgres,
     Prometheus,
+    PrometheusRemoteWrite,
+    Websocket,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -45,22 +50,31 @@ pub(super) struct SinkConfig {
     pub(super) encoding: EncodingConfig,
     /// Of `file`: where to write. A relative path begins at the configuration's folder.
     pub(super) path: Option<PathBuf>,
-    /// Of network sinks: `http://…`, `https://…`, `nats://…`, `postgres://…`.
+    /// Of network sinks: `http://…`, `https://…`, `nats://…`, `postgres://…`, `ws://…`. `opentelemetry`: without
+    /// one, the endpoint that the script's `px.export` names.
     pub(super) url: Option<Secret>,
+    /// Of `kafka`: `HOST:PORT` of some brokers, by which the others are found.
+    #[serde(default)]
+    pub(super) brokers: Vec<String>,
+    /// Of `kafka`: where records go. It has to be there.
+    pub(super) topic: Option<String>,
+    /// Of `opentelemetry`: `http` unless set.
+    pub(super) protocol: Option<OtlpProtocol>,
     /// Of `http`: a batch is one array, or an object a line.
     pub(super) framing: Option<Framing>,
-    /// Of `http`: headers that are sent along.
+    /// Of sinks that speak HTTP: headers that are sent along.
     #[serde(default)]
     pub(super) headers: BTreeMap<String, Secret>,
     #[serde(default)]
     pub(super) auth: AuthConfig,
     /// Of `prometheus`: the address on which it can be scraped.
     pub(super) listen: Option<String>,
-    /// Of `prometheus`: what its metrics' names begin with. The name of the sink, unless set.
+    /// Of `prometheus`, `prometheus_remote_write` and `opentelemetry`: what metrics' names begin with. The name of
+    /// the sink, unless set.
     pub(super) prefix: Option<String>,
     /// Of `nats`: the subject under which elements are published.
     pub(super) subject: Option<String>,
-    /// Of `postgres`: the table that is kept equal to the view; made if it is not there.
+    /// Of `postgres` and `clickhouse`: the table that rows go to; made if it is not there.
     pub(super) table: Option<String>,
     #[serde(default)]
     pub(super) buffer: BufferConfig,
@@ -82,6 +96,14 @@ fn default_timeout() -> Span {
 pub(super) enum Framing {
     Array,
     Lines,
+}
+
+/// OTLP over HTTP (protobuf), or gRPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum OtlpProtocol {
+    Http,
+    Grpc,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -80,7 +80,8 @@ impl ClickHouseSink {
         // The whole answer is known before its status is.
         let query = escaped(statement);
         let url = format!("{base}{separator}wait_end_of_query=1&query={query}");
-        let answer = self.client.post_to(&url, &[("content-type", "text/plain")], body.as_bytes())?;
+        let answer =
+            self.client.post_to(&url, &[("content-type", "text/plain")], body.as_bytes())?;
         let text = String::from_utf8_lossy(&answer).trim().to_string();
         if text.contains("DB::Exception") {
             return Err(SinkError::Retry(self.client.said(&text)));

@@ -106,7 +106,9 @@ impl Statements {
         };
         let adds = columns
             .iter()
-            .map(|(name, held)| format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {name} {held}"))
+            .map(|(name, held)| {
+                format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {name} {held}")
+            })
             .collect();
         let key = |name: &str| {
             let mut key = String::new();

@@ -57,7 +57,11 @@ impl Process {
 
     /// What the table shows, as a reader of it is told to ask.
     fn view(&self) -> Vec<(String, i64)> {
-        let text = self.ask("SELECT k, n FROM `out``side` FINAL WHERE NOT _deleted ORDER BY k".replace("``", "\\`").as_str());
+        let text = self.ask(
+            "SELECT k, n FROM `out``side` FINAL WHERE NOT _deleted ORDER BY k"
+                .replace("``", "\\`")
+                .as_str(),
+        );
         let row = |line: &str| {
             let (key, n) = line.split_once('\t').unwrap();
             (key.to_string(), n.parse().unwrap())
@@ -157,15 +161,13 @@ fn logs_have_every_type() {
 #[test]
 fn an_exception_is_no_success() {
     let receiver = Receiver::start();
-    let config = ClickHouseConfig {
-        target: target(&receiver.url),
-        table: "t".to_string(),
-        is_upsert: true,
-    };
+    let config =
+        ClickHouseConfig { target: target(&receiver.url), table: "t".to_string(), is_upsert: true };
     let mut line = upserts(Box::new(ClickHouseSink::new(config)), 100);
     line.start(false).unwrap();
     line.deliver(&delivery(1_000, &[("a", 1, 1)], true)).unwrap();
-    let answers: [&[u8]; 6] = [b"26.9.1.1", b"", b"", b"", b"Code: 252. DB::Exception: Too many", b""];
+    let answers: [&[u8]; 6] =
+        [b"26.9.1.1", b"", b"", b"", b"Code: 252. DB::Exception: Too many", b""];
     for (at, said) in answers.iter().enumerate() {
         receiver.will_answer(200, if at == 0 { b"26.9.1.1\n" } else { said });
     }

@@ -54,6 +54,14 @@ pub(crate) fn without_secrets(text: &str, secrets: &[String]) -> String {
     weir_types::text::line(&short).into_owned()
 }
 
+/// The value of `Authorization` for a user and a password.
+#[must_use]
+pub fn basic(user: &str, password: &str) -> String {
+    use base64::Engine;
+    let engine = base64::engine::general_purpose::STANDARD;
+    format!("Basic {}", engine.encode(format!("{user}:{password}")))
+}
+
 /// What `Retry-After` asks for: seconds, or a time of day.
 fn asked_wait(header: &str) -> Option<Duration> {
     let header = header.trim();

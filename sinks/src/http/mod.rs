@@ -9,8 +9,8 @@ use crate::element::{Element, Op};
 use crate::encode;
 use crate::sink::{SinkError, Writer};
 
-pub use self::client::Target;
 use self::client::Client;
+pub use self::client::{Target, basic};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {

@@ -187,13 +187,14 @@ impl KafkaSink {
             let mut records = records.into_iter().peekable();
             while records.peek().is_some() {
                 let (mut batch, mut bytes) = (Vec::new(), 0);
-                while let Some(record) = records
-                    .next_if(|it| batch.is_empty() || bytes + it.approximate_size() <= BATCH_BYTES_MAX)
-                {
+                while let Some(record) = records.next_if(|it| {
+                    batch.is_empty() || bytes + it.approximate_size() <= BATCH_BYTES_MAX
+                }) {
                     bytes += record.approximate_size();
                     batch.push(record);
                 }
-                let sent = connected.partitions[partition].produce(batch, Compression::NoCompression);
+                let sent =
+                    connected.partitions[partition].produce(batch, Compression::NoCompression);
                 sent.await.map_err(|error| self.failed("not acknowledged", &error))?;
             }
         }

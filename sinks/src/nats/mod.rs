@@ -7,7 +7,8 @@ mod tests;
 
 use std::time::Duration;
 
-use async_nats::jetstream::{self, message::PublishMessage};
+use async_nats::jetstream::context::PublishError;
+use async_nats::jetstream::{self, ErrorCode, message::PublishMessage};
 use async_nats::{Client, ConnectOptions};
 use tokio::runtime::{Builder, Runtime};
 
@@ -17,8 +18,10 @@ use crate::sink::{SinkError, Writer};
 
 /// Published before the first acknowledgement is waited for.
 const IN_FLIGHT_MAX: usize = 256;
-/// What a message's subject and headers may take of the server's limit.
-const HEADER_BYTES: usize = 1024;
+/// What headers take of the server's limit, besides the id.
+const HEADER_BYTES: usize = b"NATS/1.0\r\nNats-Msg-Id: \r\n\r\n".len();
+/// The stream's own limit is lower than the server's.
+const TOO_LARGE_FOR_STREAM: ErrorCode = ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM;
 
 #[derive(Clone)]
 pub struct NatsConfig {
@@ -56,6 +59,20 @@ impl NatsSink {
             text = text.replace(secret.as_str(), "***");
         }
         SinkError::Retry(text)
+    }
+
+    fn unacknowledged(&self, error: &PublishError) -> SinkError {
+        let failed = self.failed("not acknowledged", error);
+        let said = std::error::Error::source(error)
+            .and_then(|source| source.downcast_ref::<jetstream::Error>());
+        match failed {
+            SinkError::Retry(text)
+                if said.is_some_and(|it| it.error_code() == TOO_LARGE_FOR_STREAM) =>
+            {
+                SinkError::Unfit(text)
+            }
+            failed => failed,
+        }
     }
 
     async fn connect(&self) -> Result<Connected, SinkError> {
@@ -96,14 +113,14 @@ impl NatsSink {
                 }
                 let mut text = String::new();
                 encode::push_json(&mut text, element);
-                if text.len() + HEADER_BYTES > bytes_max {
+                let id = format!("{}-{}", self.config.name, element.seq);
+                if text.len() + HEADER_BYTES + id.len() > bytes_max {
                     let len = text.len();
                     too_large = Some(format!(
                         "a message of {len} bytes, of which the server takes {bytes_max}"
                     ));
                     break;
                 }
-                let id = format!("{}-{}", self.config.name, element.seq);
                 let message = PublishMessage::build().payload(text.into()).message_id(id);
                 let subject = self.config.subject.clone();
                 let ack = connected.stream.send_publish(subject, message).await;
@@ -111,7 +128,7 @@ impl NatsSink {
             }
             for ack in acks {
                 if let Some(ack) = ack {
-                    ack.await.map_err(|error| self.failed("not acknowledged", &error))?;
+                    ack.await.map_err(|error| self.unacknowledged(&error))?;
                 }
                 *safe += 1;
             }

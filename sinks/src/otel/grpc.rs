@@ -208,9 +208,7 @@ impl Client {
 
     fn request(&self, service: Service) -> Result<Request<()>, String> {
         let path = match service {
-            Service::Metrics => {
-                "opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
-            }
+            Service::Metrics => "opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
             Service::Traces => "opentelemetry.proto.collector.trace.v1.TraceService/Export",
         };
         let (is_tls, host, port) = parts_of(&self.target.url)?;
@@ -219,7 +217,10 @@ impl Client {
         let mut request = Request::post(format!("{scheme}://{host}:{port}/{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
-            .header("grpc-timeout", format!("{}m", self.target.timeout.as_millis().min(99_999_999)));
+            .header(
+                "grpc-timeout",
+                format!("{}m", self.target.timeout.as_millis().min(99_999_999)),
+            );
         for (name, value) in &self.target.headers {
             // Header names are lower case in HTTP/2.
             request = request.header(name.to_ascii_lowercase(), value);
@@ -237,8 +238,8 @@ fn framed(message: &[u8]) -> Bytes {
 }
 
 /// Whether with TLS, host and port.
-fn parts_of(url: &str) -> Result<(bool, String, u16), String> {
-    let wrong = || "`url` is http://HOST:PORT or https://HOST:PORT".to_string();
+pub(super) fn parts_of(url: &str) -> Result<(bool, String, u16), String> {
+    let wrong = || "for gRPC `url` is http://HOST:PORT or https://HOST:PORT".to_string();
     let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
@@ -250,8 +251,7 @@ fn parts_of(url: &str) -> Result<(bool, String, u16), String> {
 
 async fn tls(stream: TcpStream, host: &str) -> Result<TlsStream<TcpStream>, String> {
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let mut config =
-        ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
     let name = ServerName::try_from(host.to_string()).map_err(|error| error.to_string())?;
     let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
@@ -263,18 +263,24 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
+            .collect()
     }
 
     /// Statuses mean what the contract says, and an asked for wait is found among the details.
     #[test]
     fn statuses_mean_what_the_contract_says() {
-        for (status, is_unfit) in [(3, true), (11, true), (12, true), (7, false), (14, false), (16, false)] {
+        for (status, is_unfit) in
+            [(3, true), (11, true), (12, true), (7, false), (14, false), (16, false)]
+        {
             let text = status.to_string();
             let error = judged(&headers(&[("grpc-status", &text)]), &[]).unwrap_err();
             assert_eq!(matches!(error, SinkError::Unfit(_)), is_unfit, "{error}");
         }
-        let too_large = [("grpc-status", "8"), ("grpc-message", "received message larger than max (9 vs. 4)")];
+        let too_large =
+            [("grpc-status", "8"), ("grpc-message", "received message larger than max (9 vs. 4)")];
         assert!(matches!(judged(&headers(&too_large), &[]), Err(SinkError::Unfit(_))));
         use base64::Engine;
         let info = RetryInfo { delay: Some(Delay { seconds: 4, nanos: 500_000_000 }) };

@@ -64,6 +64,12 @@ pub fn judge(info: &OutputInfo) -> Result<(), SinkError> {
     spec::gauges("weir", "x", info).map(drop).map_err(SinkError::Refused)
 }
 
+/// # Errors
+/// It is no address for gRPC.
+pub fn judge_address(url: &str) -> Result<(), String> {
+    grpc::parts_of(url).map(drop)
+}
+
 /// The address of one of the services: base and path, before what is asked.
 fn address(url: &str, service: Service) -> String {
     let (base, query) = url.split_once('?').map_or((url, ""), |(base, query)| (base, query));

@@ -73,9 +73,8 @@ impl Row<'_> {
     }
 
     fn attributes(&self, attributes: &[Attribute]) -> Vec<KeyValue> {
-        let one = |attribute: &Attribute| {
-            Some(pair(&attribute.name, self.source(&attribute.value)?))
-        };
+        let one =
+            |attribute: &Attribute| Some(pair(&attribute.name, self.source(&attribute.value)?));
         attributes.iter().filter_map(one).collect()
     }
 
@@ -165,7 +164,13 @@ impl Made {
         }
     }
 
-    fn push_metric(&mut self, at: (u16, usize), signal: &Signal, resource: &Resource, row: Row<'_>) {
+    fn push_metric(
+        &mut self,
+        at: (u16, usize),
+        signal: &Signal,
+        resource: &Resource,
+        row: Row<'_>,
+    ) {
         let (_, metrics) = self
             .metrics
             .entry(print_of(resource))
@@ -185,7 +190,12 @@ impl Made {
                     metric(name, description, unit, data)
                 });
                 if let Some(Data::Gauge(gauge)) = &mut metric.data {
-                    gauge.data_points.push(NumberPoint { time_unix_nano, value, attributes, flags });
+                    gauge.data_points.push(NumberPoint {
+                        time_unix_nano,
+                        value,
+                        attributes,
+                        flags,
+                    });
                 }
             }
             Signal::Summary { name, description, unit, count, sum, quantiles, attributes } => {
@@ -259,8 +269,7 @@ impl Made {
                 ResourceSpans { resource: Some(resource), scope_spans }
             })
             .collect();
-        let metrics =
-            (!metrics.is_empty()).then_some(MetricsRequest { resource_metrics: metrics });
+        let metrics = (!metrics.is_empty()).then_some(MetricsRequest { resource_metrics: metrics });
         let spans = (!spans.is_empty()).then_some(TraceRequest { resource_spans: spans });
         (metrics, spans)
     }

@@ -126,9 +126,7 @@ pub fn gauges(service: &str, prefix: &str, info: &OutputInfo) -> Result<Spec, St
     if signals.is_empty() {
         return Err(format!("`{}` has no number that is not in its key", info.table));
     }
-    let name = Attribute {
-        name: "service.name".to_string(),
-        value: Source::Literal(service.to_string()),
-    };
+    let name =
+        Attribute { name: "service.name".to_string(), value: Source::Literal(service.to_string()) };
     Ok(Spec { resource: vec![name], signals })
 }

@@ -93,7 +93,8 @@ impl Statements {
 /// The rows as one array a column, the keys first; and how many texts were cleaned.
 pub(super) fn columns(words: &Words<'_>) -> (Vec<Column>, u64) {
     let keys: Vec<Vec<u8>> = words.rows.keys().map(|key| key.to_vec()).collect();
-    let rows: Vec<Vec<Value>> = words.rows.values().map(|(row, _)| words.output.values(row)).collect();
+    let rows: Vec<Vec<Value>> =
+        words.rows.values().map(|(row, _)| words.output.values(row)).collect();
     let mut columns: Vec<Column> = vec![Box::new(keys)];
     let mut cleaned = 0;
     for (at, column) in words.output.info.relation.columns.iter().enumerate() {

@@ -75,7 +75,10 @@ impl Samples {
     fn into_request(self) -> WriteRequest {
         let timeseries = self.series.into_iter().map(|(labels, samples)| TimeSeries {
             labels: labels.into_iter().map(|(name, value)| Label { name, value }).collect(),
-            samples: samples.into_iter().map(|(timestamp, value)| Sample { value, timestamp }).collect(),
+            samples: samples
+                .into_iter()
+                .map(|(timestamp, value)| Sample { value, timestamp })
+                .collect(),
         });
         WriteRequest { timeseries: timeseries.collect() }
     }

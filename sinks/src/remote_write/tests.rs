@@ -89,7 +89,10 @@ fn what_does_not_change_is_said_again() {
         op: Op::Upsert,
         seq: tick_ms,
         tick_ms,
-        body: Body::Row(PackedRow::pack(&[weir_types::Value::str("a"), weir_types::Value::Int64(7)])),
+        body: Body::Row(PackedRow::pack(&[
+            weir_types::Value::str("a"),
+            weir_types::Value::Int64(7),
+        ])),
     };
     let mut safe = 0;
     sink.write(&[&upsert(1_000)], &mut safe).unwrap();
@@ -150,7 +153,9 @@ fn prometheus_takes_it() {
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         json["data"]["result"][0]["value"][1].as_str().unwrap_or("none").to_string()
     };
-    for (n, count, sum) in [(1, "200", "200"), (2, "200", "400"), (3, "200", "600"), (4, "195", "585")] {
+    for (n, count, sum) in
+        [(1, "200", "200"), (2, "200", "400"), (3, "200", "600"), (4, "195", "585")]
+    {
         assert_eq!(query("count(my_sink_n)", n), count, "{n}");
         assert_eq!(query("sum(my_sink_n)", n), sum, "{n}");
     }

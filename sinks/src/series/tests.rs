@@ -23,9 +23,9 @@ fn a_reset_says_what_is_gone() {
     }
     let gone = PackedRow::pack(&[Value::str("c")]);
     held.apply(&element(Op::Delete, 2, Body::Key(gone))).unwrap();
-    let steps = [element(Op::Reset, 3, Body::None), upsert("a"), element(Op::Progress, 3, Body::None)];
-    let gone: Vec<PackedRow> =
-        steps.iter().flat_map(|step| held.apply(step).unwrap()).collect();
+    let steps =
+        [element(Op::Reset, 3, Body::None), upsert("a"), element(Op::Progress, 3, Body::None)];
+    let gone: Vec<PackedRow> = steps.iter().flat_map(|step| held.apply(step).unwrap()).collect();
     assert_eq!(gone, [PackedRow::pack(&[Value::str("b")])]);
     assert!(steps.iter().all(|step| held.apply(step).unwrap().is_empty()));
     assert_eq!(held.outputs[&0].now.len(), 1);

@@ -49,7 +49,8 @@ impl WebsocketSink {
         let mut request = request.map_err(|error| error.to_string())?;
         for (name, value) in &self.target.headers {
             let name: HeaderName = name.parse().map_err(|_| "no header's name".to_string())?;
-            let value = HeaderValue::from_str(value).map_err(|_| "no header's value".to_string())?;
+            let value =
+                HeaderValue::from_str(value).map_err(|_| "no header's value".to_string())?;
             request.headers_mut().insert(name, value);
         }
         Ok(request)
@@ -89,11 +90,7 @@ impl WebsocketSink {
     }
 
     /// A batch, and what the other end makes of it.
-    fn send(
-        &self,
-        socket: &mut WebSocket<TcpStream>,
-        batch: &[&Element],
-    ) -> Result<(), SinkError> {
+    fn send(&self, socket: &mut WebSocket<TcpStream>, batch: &[&Element]) -> Result<(), SinkError> {
         let mut last_seq = None;
         for element in batch.iter().filter(|element| element.op != Op::Progress) {
             let mut text = String::new();
@@ -110,8 +107,9 @@ impl WebsocketSink {
             match socket.read() {
                 Ok(Message::Pong(payload)) if payload == ping => return Ok(()),
                 Ok(Message::Close(frame)) => {
-                    let (code, why) = frame
-                        .map_or((1005, String::new()), |it| (it.code.into(), it.reason.to_string()));
+                    let (code, why) = frame.map_or((1005, String::new()), |it| {
+                        (it.code.into(), it.reason.to_string())
+                    });
                     let text = format!("closed by the other end ({code}): {why}");
                     let text = without_secrets(&text, &self.target.secrets);
                     return Err(match UNFIT_CODES.contains(&code) {

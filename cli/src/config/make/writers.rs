@@ -1,0 +1,277 @@
+//! The writer of each kind of sink, as its keys say; and what of them no message may repeat.
+
+use std::path::Path;
+
+use weir_sinks::blackhole::BlackholeSink;
+use weir_sinks::clickhouse::{ClickHouseConfig, ClickHouseSink};
+use weir_sinks::console::ConsoleSink;
+use weir_sinks::encode::Mode;
+use weir_sinks::file::FileSink;
+use weir_sinks::http::{self, HttpSink, Target, basic};
+use weir_sinks::kafka::{KafkaConfig, KafkaSink};
+use weir_sinks::nats::{NatsConfig, NatsSink};
+use weir_sinks::otel::{OtelSink, Protocol};
+use weir_sinks::postgres::{PostgresConfig, PostgresSink};
+use weir_sinks::prometheus::PrometheusSink;
+use weir_sinks::remote_write::RemoteWriteSink;
+use weir_sinks::sink::Writer;
+use weir_sinks::websocket::WebsocketSink;
+
+use super::inputs::Found;
+use crate::config::keys::{AuthConfig, Framing, Kind, OtlpProtocol, Secret, SinkConfig};
+
+const HTTP: [&str; 2] = ["http://", "https://"];
+
+fn text_of(secret: Option<&Secret>) -> String {
+    secret.map(|secret| secret.0.clone()).unwrap_or_default()
+}
+
+/// Everything of it that no message may repeat.
+fn secrets(config: &SinkConfig) -> Vec<String> {
+    let AuthConfig { user, password, token } = &config.auth;
+    let mut secrets: Vec<String> = config.headers.values().map(|it| it.0.clone()).collect();
+    secrets.extend([password, token].into_iter().flatten().map(|it| it.0.clone()));
+    if let (Some(user), Some(password)) = (user, password) {
+        secrets.push(basic(&user.0, &password.0));
+    }
+    secrets.extend(secrets_in(&text_of(config.url.as_ref())));
+    secrets.retain(|secret| !secret.is_empty());
+    // The longest first, so that a part of one does not hide that it is one.
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets
+}
+
+/// Of a URL: itself, user and password, what is asked, and each value of that; as they are written, and as they
+/// are meant.
+fn secrets_in(url: &str) -> Vec<String> {
+    let mut secrets = vec![url.to_string()];
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if let Some((user, _)) = host.rsplit_once('@') {
+        secrets.push(user.to_string());
+        secrets.extend(user.split_once(':').map(|(_, password)| password.to_string()));
+    }
+    if let Some((_, query)) = url.split_once('?') {
+        secrets.push(query.to_string());
+        let values = query.split('&').filter_map(|pair| pair.split_once('='));
+        secrets.extend(values.map(|(_, value)| value.to_string()));
+    }
+    let meant: Vec<String> = secrets.iter().map(|text| unescaped(text)).collect();
+    secrets.extend(meant);
+    secrets
+}
+
+/// What a part of a URL means.
+fn unescaped(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while at < bytes.len() {
+        let hex = text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match (bytes[at], hex) {
+            (b'%', Some(byte)) => {
+                out.push(byte);
+                at += 3;
+            }
+            (byte, _) => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn with_scheme(url: String, schemes: &[&str]) -> Result<String, String> {
+    match schemes.iter().any(|scheme| url.starts_with(scheme)) {
+        true => Ok(url),
+        false => Err(format!("`url` begins with {}", schemes.join(" or "))),
+    }
+}
+
+fn wants_scheme(config: &SinkConfig, schemes: &[&str]) -> Result<String, String> {
+    with_scheme(text_of(config.url.as_ref()), schemes)
+}
+
+/// Those that are written, and who says so.
+fn headers(config: &SinkConfig) -> Result<Vec<(String, String)>, String> {
+    let AuthConfig { user, password, token } = &config.auth;
+    let mut headers: Vec<(String, String)> =
+        config.headers.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect();
+    match (user, password, token) {
+        (None, None, None) => {}
+        (None, None, Some(token)) => {
+            headers.push(("authorization".to_string(), format!("Bearer {}", token.0)));
+        }
+        (Some(user), password, None) if !user.0.contains(':') => {
+            let value = basic(&user.0, &text_of(password.as_ref()));
+            headers.push(("authorization".to_string(), value));
+        }
+        _ => {
+            return Err("`auth` is a `token`, or a `user` without `:` and a `password`".to_string());
+        }
+    }
+    for (name, value) in &headers {
+        let is_name = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        if name.is_empty() || !name.bytes().all(is_name) {
+            return Err(format!("`{name}` is no name of a header"));
+        }
+        if value.bytes().any(|byte| byte < 32 && byte != b'\t' || byte == 127) {
+            return Err(format!("the header `{name}` may have no line ends or control characters"));
+        }
+    }
+    Ok(headers)
+}
+
+fn target(config: &SinkConfig, url: String) -> Result<Target, String> {
+    let (timeout, secrets) = (config.timeout.0, secrets(config));
+    Ok(Target { url, headers: headers(config)?, timeout, secrets })
+}
+
+pub(super) fn writer(
+    name: &str,
+    config: &SinkConfig,
+    mode: Mode,
+    found: &Found,
+    base: &Path,
+) -> Result<Box<dyn Writer>, String> {
+    let codec = config.encoding.codec.unwrap_or_default();
+    let prefix = config.prefix.as_deref().unwrap_or(name);
+    Ok(match config.kind {
+        Kind::Blackhole => Box::new(BlackholeSink),
+        Kind::Clickhouse => Box::new(ClickHouseSink::new(ClickHouseConfig {
+            target: target(config, wants_scheme(config, &HTTP)?)?,
+            table: config.table.clone().unwrap_or_default(),
+            is_upsert: mode == Mode::Upsert,
+        })),
+        Kind::Console => Box::new(ConsoleSink::new(std::io::stderr(), codec)),
+        Kind::File => {
+            let path = config.path.clone().unwrap_or_default();
+            Box::new(FileSink::new(base, &path, codec))
+        }
+        Kind::Http => {
+            let framing = match config.framing {
+                Some(Framing::Lines) => http::Framing::Lines,
+                Some(Framing::Array) | None => http::Framing::Array,
+            };
+            Box::new(HttpSink::new(target(config, wants_scheme(config, &HTTP)?)?, framing))
+        }
+        Kind::Kafka => Box::new(KafkaSink::new(kafka(config, mode)?)),
+        Kind::Nats => Box::new(NatsSink::new(nats(name, config)?)),
+        Kind::Opentelemetry => Box::new(otel(config, prefix, found)?),
+        Kind::Postgres => Box::new(PostgresSink::new(postgres(config)?)),
+        Kind::Prometheus => {
+            let listen = config.listen.clone().unwrap_or_default();
+            if listen.parse::<std::net::SocketAddr>().is_err() {
+                return Err("`listen` is ADDR:PORT, like 127.0.0.1:9464".to_string());
+            }
+            Box::new(PrometheusSink::new(&listen, prefix))
+        }
+        Kind::PrometheusRemoteWrite => {
+            Box::new(RemoteWriteSink::new(target(config, wants_scheme(config, &HTTP)?)?, prefix))
+        }
+        Kind::Websocket => {
+            Box::new(WebsocketSink::new(target(config, wants_scheme(config, &["ws://"])?)?))
+        }
+    })
+}
+
+fn kafka(config: &SinkConfig, mode: Mode) -> Result<KafkaConfig, String> {
+    let is_broker = |broker: &String| {
+        let port = broker.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
+        port.is_some_and(|(host, port)| !host.is_empty() && port.is_ok())
+    };
+    if config.brokers.is_empty() || !config.brokers.iter().all(is_broker) {
+        return Err("`brokers` is a list of HOST:PORT".to_string());
+    }
+    let topic = config.topic.clone().unwrap_or_default();
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if topic.is_empty() || topic.len() > 249 || !topic.chars().all(fits) {
+        return Err("`topic` is up to 249 letters, digits, `.`, `_` and `-`".to_string());
+    }
+    let auth = &config.auth;
+    if auth.token.is_some() {
+        return Err("kafka takes `auth.user` and `auth.password` (SASL PLAIN)".to_string());
+    }
+    Ok(KafkaConfig {
+        brokers: config.brokers.clone(),
+        topic,
+        is_upsert: mode == Mode::Upsert,
+        user: auth.user.as_ref().map(|user| (user.0.clone(), text_of(auth.password.as_ref()))),
+        timeout: config.timeout.0,
+        secrets: secrets(config),
+    })
+}
+
+fn nats(name: &str, config: &SinkConfig) -> Result<NatsConfig, String> {
+    let auth = &config.auth;
+    Ok(NatsConfig {
+        name: name.to_string(),
+        url: wants_scheme(config, &["nats://", "tls://"])?,
+        subject: subject(config)?,
+        user: auth.user.as_ref().map(|user| (user.0.clone(), text_of(auth.password.as_ref()))),
+        token: auth.token.as_ref().map(|token| token.0.clone()),
+        timeout: config.timeout.0,
+        secrets: secrets(config),
+    })
+}
+
+fn postgres(config: &SinkConfig) -> Result<PostgresConfig, String> {
+    let auth = &config.auth;
+    Ok(PostgresConfig {
+        url: wants_scheme(config, &["postgres://", "postgresql://"])?,
+        table: config.table.clone().unwrap_or_default(),
+        user: auth.user.as_ref().map(|user| user.0.clone()),
+        password: auth.password.as_ref().map(|password| password.0.clone()),
+        timeout: config.timeout.0,
+        secrets: secrets(config),
+    })
+}
+
+fn otel(config: &SinkConfig, prefix: &str, found: &Found) -> Result<OtelSink, String> {
+    let protocol = |default: Protocol| match config.protocol {
+        Some(OtlpProtocol::Http) => Protocol::Http,
+        Some(OtlpProtocol::Grpc) => Protocol::Grpc,
+        None => default,
+    };
+    let (target, protocol) = match (&config.url, found.endpoints.first()) {
+        (Some(_), _) => (target(config, wants_scheme(config, &HTTP)?)?, protocol(Protocol::Http)),
+        (None, Some(endpoint)) => {
+            if found.endpoints.iter().any(|other| other != endpoint) {
+                return Err(
+                    "the exports name several endpoints: a sink needs one `url`".to_string()
+                );
+            }
+            // As Pixie has it: an address without a scheme, for gRPC.
+            let url = match (endpoint.url.contains("://"), endpoint.insecure) {
+                (true, _) => endpoint.url.clone(),
+                (false, true) => format!("http://{}", endpoint.url),
+                (false, false) => format!("https://{}", endpoint.url),
+            };
+            let mut target = target(config, with_scheme(url, &HTTP)?)?;
+            target.secrets.extend(endpoint.headers.iter().map(|(_, value)| value.clone()));
+            target.headers.extend(endpoint.headers.iter().cloned());
+            (target, protocol(Protocol::Grpc))
+        }
+        (None, None) => {
+            return Err(
+                "a sink of type opentelemetry needs a `url`, or a script whose `px.export` \
+                        names an endpoint"
+                    .to_string(),
+            );
+        }
+    };
+    if protocol == Protocol::Grpc {
+        weir_sinks::otel::judge_address(&target.url)?;
+    }
+    Ok(OtelSink::new(target, protocol, prefix, found.exports.clone()))
+}
+
+fn subject(config: &SinkConfig) -> Result<String, String> {
+    let subject = config.subject.clone().unwrap_or_default();
+    let is_token = |token: &str| !token.is_empty() && token != "*" && token != ">";
+    let is_text = !subject.chars().any(|c| c.is_whitespace() || c.is_control());
+    if !is_text || !subject.split('.').all(is_token) {
+        return Err("`subject` is made of words with dots between, without wildcards".to_string());
+    }
+    Ok(subject)
+}
