@@ -1,9 +1,13 @@
 //! The command line by the contract.
 
+mod alerts;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+pub(crate) use alerts::{AlertAddArgs, AlertsArgs, AlertsCommand};
 
 use crate::units::{parse_bytes, parse_duration, parse_time};
 
@@ -56,6 +60,9 @@ pub(crate) enum Command {
     Nodes(OutputArgs),
     /// Sinks, how far they are and what hinders them.
     Sinks(OutputArgs),
+    /// Alerts that are pending or fire; rules, receivers and what happened.
+    #[command(alias = "alert")]
+    Alerts(AlertsArgs),
     /// Judge configuration files.
     Config(ConfigArgs),
     /// Judge and test files of alert rules.
@@ -113,6 +120,8 @@ pub(crate) enum RulesCommand {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Print the rules that come with Weir.
+    Builtin,
     /// Run test files in promtool's shape, with rows as input; exit 1 if a test fails.
     Test {
         #[arg(required = true, value_name = "FILE")]
@@ -289,7 +298,7 @@ pub(crate) struct UpArgs {
     /// Let marked requests and scripts panic, to test that the rest goes on.
     #[arg(long)]
     pub(crate) test_faults: bool,
-    /// A configuration file: sinks.
+    /// A configuration file: sinks, alert rules and where alerts go.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Not yet: TLS.

@@ -47,12 +47,17 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Queries(args) => cmd::ask::queries(&connection, args),
         Command::Nodes(args) => cmd::ask::nodes(&connection, args),
         Command::Sinks(args) => cmd::ask::sinks(&connection, args),
+        Command::Alerts(args) => match &args.what {
+            Some(args::AlertsCommand::Add(add)) => cmd::alert_add::run(add),
+            None => cmd::ask::alerts(&connection, &args),
+        },
         Command::Config(args) => match args.what {
             args::ConfigCommand::Check { files } => config::check(&files),
             args::ConfigCommand::Schema => config::schema(),
         },
         Command::Rules(args) => match args.what {
             args::RulesCommand::Check { files } => cmd::rules::check(&files),
+            args::RulesCommand::Builtin => output::text(weir_rules::pack::BUILTIN.trim_end()),
             args::RulesCommand::Test { files } => cmd::rules::test(&files),
         },
         Command::Logout => cmd::ask::logout(&connection),

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use serde_json::{Value as Json, json};
 use weir_cluster::planner::ScriptRequest;
 use weir_pxl::{Script, bundle};
 use weir_types::text::without_bom;
@@ -144,6 +145,28 @@ pub(crate) fn request(args: &ScriptArgs) -> Result<ScriptRequest, Failure> {
         request.script = Some(args.script.clone());
     }
     Ok(request)
+}
+
+/// What is asked for, as it is sent: without what is not said, and what only a server may say.
+pub(crate) fn body(request: &ScriptRequest) -> Json {
+    let ScriptRequest { script, text, vis, func, args, refresh_ms, stale_ok, views: _, export: _ } =
+        request;
+    let mut body = json!({"args": args});
+    for (key, value) in [
+        ("script", json!(script)),
+        ("text", json!(text)),
+        ("vis", json!(vis)),
+        ("func", json!(func)),
+        ("refresh_ms", json!(refresh_ms)),
+    ] {
+        if !value.is_null() {
+            body[key] = value;
+        }
+    }
+    if *stale_ok {
+        body["stale_ok"] = json!(true);
+    }
+    body
 }
 
 /// Until when a script has to be compiled.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use weir_pxl::{Cancel, CompileOptions, Compiled, Deadline, OtelEndpoint, Script};
+use weir_pxl::{Cancel, CompileOptions, Compiled, Deadline, NamedView, OtelEndpoint, Script};
 use weir_types::canonical::PlanIdentity;
 use weir_types::plan::{OpId, OpKind, Plan, Scan, SlidingWindow};
 use weir_types::split::SplitPlan;
@@ -35,6 +35,9 @@ pub struct ScriptRequest {
     pub args: BTreeMap<String, String>,
     #[serde(default)]
     pub refresh_ms: Option<u64>,
+    /// Recorded views that its text may read: the server says which, never a client.
+    #[serde(skip)]
+    pub views: Arc<[NamedView]>,
     /// `run` only: the answer at the last frontier of a view that is there, at once, however old it is.
     #[serde(default)]
     pub stale_ok: bool,
@@ -157,6 +160,7 @@ pub fn compile(
             insecure: true,
             timeout_s: 0,
         }),
+        views: Arc::clone(&request.views),
         ..CompileOptions::default()
     };
     let mut compiled = weir_pxl::compile(&script, &options).map_err(PlanError::Compile)?;

@@ -5,6 +5,7 @@
 //! Waiting is by polling with a deadline, in one place ([`wait_until`]); no test sleeps to
 //! synchronise.
 
+pub mod alertmanager;
 pub mod http;
 pub mod live;
 pub mod nginx;

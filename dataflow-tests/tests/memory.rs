@@ -293,7 +293,7 @@ fn state_is_counted_as_it_is() {
         let number = |text: &str| text.trim().parse::<u64>().expect("a number");
         let (counted, real) = (number(figures.0), number(figures.1));
         eprintln!("{name}: {} KiB counted of {} KiB", counted >> 10, real >> 10);
-        assert!(real > 8 << 20, "{name}: {real} bytes are too few to be measured");
+        assert!(real > 4 << 20, "{name}: {real} bytes are too few to be measured");
         if counted * 10 < real * 7 {
             wrong.push(format!("{name}: {counted} bytes counted of {real}"));
         }
@@ -370,7 +370,7 @@ fn a_thousand_installs_and_drops_leak_nothing() {
         rig.close_tick(tick_ms).expect("a tick");
         for query in queries {
             let rows: usize = rig.views(query).values().map(std::collections::BTreeMap::len).sum();
-            assert!(rows > 0 || rig.failed.is_empty(), "{:?}", rig.failed);
+            assert!(rows > 0, "{number}: no answer of {query}; {:?}", rig.failed);
         }
         assert!(rig.failed.is_empty(), "{:?}", rig.failed);
         held_most = held_most.max(rig.held_bytes());

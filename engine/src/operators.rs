@@ -15,6 +15,9 @@ use weir_types::figures::{OperatorFigures, OperatorPlace};
 pub(crate) struct Frame {
     pub(crate) name: &'static str,
     place: OperatorPlace,
+    /// It says how many rows there were, and what was cut: on other workers another frame does the same to the same
+    /// rows.
+    pub(crate) counts: bool,
     rows_in: AtomicU64,
     rows_out: AtomicU64,
     held_bytes: AtomicI64,
@@ -23,10 +26,11 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    pub(crate) fn new(name: &'static str, place: OperatorPlace) -> Frame {
+    pub(crate) fn new(name: &'static str, place: OperatorPlace, counts: bool) -> Frame {
         Frame {
             name,
             place,
+            counts,
             rows_in: AtomicU64::new(0),
             rows_out: AtomicU64::new(0),
             held_bytes: AtomicI64::new(0),
@@ -36,10 +40,14 @@ impl Frame {
     }
 
     pub(crate) fn took(&self, rows: usize) {
-        self.rows_in.fetch_add(rows as u64, Ordering::Relaxed);
+        if self.counts {
+            self.rows_in.fetch_add(rows as u64, Ordering::Relaxed);
+        }
     }
     pub(crate) fn gave(&self, rows: usize) {
-        self.rows_out.fetch_add(rows as u64, Ordering::Relaxed);
+        if self.counts {
+            self.rows_out.fetch_add(rows as u64, Ordering::Relaxed);
+        }
     }
     pub(crate) fn hold(&self, change: i64) {
         self.held_bytes.fetch_add(change, Ordering::Relaxed);
@@ -106,7 +114,7 @@ mod tests {
         let mut frames = Vec::new();
         for _worker in 0..2 {
             for (name, rows_in, rows_out) in [("Keys", 5, 5), ("Keys", 2, 2), ("Join", 7, 11)] {
-                let frame = Frame::new(name, place);
+                let frame = Frame::new(name, place, true);
                 frame.took(rows_in);
                 frame.gave(rows_out);
                 frame.hold(10);
@@ -116,7 +124,7 @@ mod tests {
         }
         // Workers build at the same time.
         frames.swap(1, 3);
-        frames.push(Arc::new(Frame::new("Output", OperatorPlace::Output(0))));
+        frames.push(Arc::new(Frame::new("Output", OperatorPlace::Output(0), true)));
         let all = figures(&frames);
         assert_eq!(all.len(), 2);
         let expected = OperatorFigures {

@@ -306,8 +306,8 @@ pub(crate) struct Env {
     turns: Turns,
     /// When the operator began that runs now.
     began_ns: Cell<u64>,
-    /// Of the plan's operator that is being built.
-    place: Cell<OperatorPlace>,
+    /// Of the plan's operator that is being built, and whether this worker counts its rows.
+    place: Cell<(OperatorPlace, bool)>,
 }
 
 impl Env {
@@ -329,7 +329,7 @@ impl Env {
             is_blocked: Cell::new(false),
             turns: Turns::new(rounds),
             began_ns: Cell::new(0),
-            place: Cell::default(),
+            place: Cell::new((OperatorPlace::default(), true)),
         }
     }
 
@@ -365,11 +365,16 @@ impl Env {
 
     /// What is built from now on is of this operator.
     pub(crate) fn build(&self, place: OperatorPlace) {
-        self.place.set(place);
+        self.place.set((place, true));
+    }
+    /// The same of one that others may build for the same rows: one of them counts these.
+    pub(crate) fn build_alike(&self, place: OperatorPlace, counts: bool) {
+        self.place.set((place, counts));
     }
     /// Counters of a frame that is being built.
     pub(crate) fn frame(&self, name: &'static str) -> Arc<Frame> {
-        let frame = Arc::new(Frame::new(name, self.place.get()));
+        let (place, counts) = self.place.get();
+        let frame = Arc::new(Frame::new(name, place, counts));
         let mut frames = self.query.frames.lock().unwrap_or_else(PoisonError::into_inner);
         frames.push(Arc::clone(&frame));
         frame
@@ -438,7 +443,7 @@ impl Env {
         }
         self.engine.runs(self.local, None);
         let cuts = cuts::take();
-        if !cuts.is_empty() {
+        if frame.counts && !cuts.is_empty() {
             self.query.cut(&self.engine, &cuts);
         }
         let spent_ns = self.engine.clock.monotonic_ns().saturating_sub(start_ns);

@@ -188,11 +188,7 @@ impl EngineShared {
     /// To every worker, in the same order for all.
     pub(crate) fn broadcast(&self, command: Command) {
         {
-            let mut queues = lock(&self.queues);
-            if self.is_dead() && !matches!(command, Command::Shutdown) {
-                return;
-            }
-            queues.of_workers.iter_mut().for_each(|queue| queue.push(command.clone()));
+            let Some(mut queues) = self.put_all(&command) else { return };
             if self.config.processes() > 1
                 && self.config.leads()
                 && let Some(order) = Order::of(&command)
@@ -203,6 +199,16 @@ impl EngineShared {
             }
         }
         self.meter.wake_all();
+    }
+
+    /// Puts a command into the queue of each worker of this process. `None`: they are dead.
+    fn put_all(&self, command: &Command) -> Option<MutexGuard<'_, Queues>> {
+        let mut queues = lock(&self.queues);
+        if self.is_dead() && !matches!(command, Command::Shutdown) {
+            return None;
+        }
+        queues.of_workers.iter_mut().for_each(|queue| queue.push(command.clone()));
+        Some(queues)
     }
 
     /// What this process has to say to others, in order.
@@ -284,13 +290,8 @@ impl EngineShared {
     /// To every worker of this process, in the same order for all. It is no order: other processes do not hear
     /// of it.
     pub(crate) fn tell(&self, command: &Command, wake: bool) {
-        let mut queues = lock(&self.queues);
-        if self.is_dead() {
-            return;
-        }
-        queues.of_workers.iter_mut().for_each(|queue| queue.push(command.clone()));
-        drop(queues);
-        if wake {
+        let is_put = self.put_all(command).is_some();
+        if is_put && wake {
             self.meter.wake_all();
         }
     }
@@ -344,6 +345,9 @@ impl EngineShared {
     }
     pub(crate) fn queries(&self) -> Vec<Arc<QueryShared>> {
         lock(&self.queries).values().cloned().collect()
+    }
+    pub(crate) fn query_count(&self) -> usize {
+        lock(&self.queries).len()
     }
     /// Takes a query out of the list; whoever gets it drops it from the workers.
     pub(crate) fn take_query(&self, id: QueryId) -> Option<Arc<QueryShared>> {

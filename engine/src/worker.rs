@@ -283,17 +283,24 @@ impl Worker<'_> {
             if self.local == 0 {
                 self.shared.pending_bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
             }
-            let batch = if batch.time_max_unix_ns <= latest_ns {
-                Some(batch)
-            } else {
-                self.without_future(&table, &batch, latest_ns)
+            let is_whole = batch.time_max_unix_ns <= latest_ns;
+            let takes = |installed: &&Installed| {
+                number >= installed.first_batch && installed.sources.takes(&table, number)
+            };
+            let takers: Vec<&Installed> =
+                self.queries.values().map(|(installed, _)| installed).filter(takes).collect();
+            // One of the workers counts what is left out, whoever takes the rest.
+            if takers.is_empty() && (is_whole || self.local != 0) {
+                continue;
+            }
+            let batch = match is_whole {
+                true => Some(batch),
+                false => self.without_future(&table, &batch, latest_ns),
             };
             let Some(batch) = batch else { continue };
-            for (installed, _) in self.queries.values() {
-                if number >= installed.first_batch && installed.sources.team.takes(number) {
-                    let ticks_ms = [installed.admission_tick(tick_ms), tick_ms];
-                    installed.sources.push_rows(&table, ticks_ms, &batch, None);
-                }
+            for installed in takers {
+                let ticks_ms = [installed.admission_tick(tick_ms), tick_ms];
+                installed.sources.push_rows(&table, ticks_ms, &batch, None);
             }
         }
         for (installed, _) in self.queries.values_mut() {

@@ -1,4 +1,6 @@
 //! The whole way: text and vis.json to a plan, or to diagnostics.
+use std::sync::Arc;
+
 use serde_json::Value as Json;
 use weir_types::plan::{Output, StartBound};
 use weir_types::{Diagnostic, Plan, Relation};
@@ -13,6 +15,7 @@ use crate::ir::{ExportIr, Graph, IrId, IrKind, Sink};
 use crate::limits::{EXPLAIN_BYTES_MAX, STACK_BYTES};
 use crate::objects::eval::{Evaluator, Settings};
 use crate::objects::exec::ExecCall;
+use crate::objects::named::{self, NamedBody};
 use crate::objects::trace::{AgentConfig, Tracepoint};
 use crate::passes::{self, checked};
 use crate::row_key;
@@ -56,9 +59,19 @@ pub struct CompileOptions {
     pub deadline: Option<Deadline>,
     /// Instead of [`crate::limits::WORK_MAX`].
     pub work_max: Option<u64>,
+    /// Recorded views: tables that scripts may read by these names.
+    pub views: Arc<[NamedView]>,
     /// Only the passes that are part of the language: a plan that says what the script says, for
     /// judges of the others.
     pub unoptimised: bool,
+}
+
+/// A view that scripts read as `px.DataFrame('NAME')`, in place of a table.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamedView {
+    pub name: String,
+    /// PxL that displays one table.
+    pub text: String,
 }
 
 /// A compiled script. Vectors are per output, in the plan's order.
@@ -114,7 +127,11 @@ fn compile_here(
     let findings = Findings::default();
     let budget = Budget::new(options.cancel.clone(), options.deadline.clone())
         .with_work_max(options.work_max);
-    let compiled = run(script, options, &findings, &budget, trace);
+    let wanted = named::wanted(&options.views, script.text);
+    let named = named::parse(&wanted, &findings);
+    let compiled = named.as_deref().and_then(|named| {
+        run(script, named, &Context { options, findings: &findings, budget: &budget }, trace)
+    });
     // What ran out may have left anything behind.
     let is_over = budget.report(Span::NONE, &findings);
     let compiled = compiled.filter(|_| !is_over);
@@ -122,6 +139,7 @@ fn compile_here(
         file: script.name,
         script: LineIndex::new(script.text),
         vis: script.vis.map(LineIndex::new),
+        named: wanted.iter().map(|view| view.name.as_str()).collect(),
     };
     let failed = findings.has_errors();
     let found: Vec<Diagnostic> =
@@ -134,11 +152,11 @@ fn compile_here(
 
 fn run(
     script: &Script<'_>,
-    options: &CompileOptions,
-    findings: &Findings,
-    budget: &Budget,
+    named: &[NamedBody<'_>],
+    context: &Context<'_>,
     mut trace: Option<&mut Trace>,
 ) -> Option<Compiled> {
+    let Context { options, findings, budget } = *context;
     let pragmas = syntax::pragmas::read(script.text, findings);
     let vis = match script.vis {
         Some(text) => Some(vis::parse_into(text, findings)?),
@@ -149,7 +167,8 @@ fn run(
         trace.ast = explain::ast::module(&body);
     }
     let views_text = crate::bundle::PXVIEWS;
-    let uses_views = script.text.contains("pxviews");
+    let mut texts = named.iter().map(|view| view.text).chain([script.text]);
+    let uses_views = texts.any(|text| text.contains("pxviews"));
     let views = match uses_views {
         true => syntax::parse_module(views_text, SourceId::Views, findings),
         false => None,
@@ -166,7 +185,7 @@ fn run(
         plugin_times: options.plugin_times_unix_ns,
     };
     let views = views.as_ref().map(|body| (views_text, body.as_slice()));
-    let mut evaluator = Evaluator::new(findings, budget, settings, script.text, views);
+    let mut evaluator = Evaluator::new(findings, budget, settings, script.text, views, named);
     evaluator.run_module(&body);
     for (number, call) in calls.iter().enumerate() {
         evaluator.run_call(number, call);
@@ -182,8 +201,7 @@ fn run(
     shows_something(&graph, findings);
     passes::streams_checked::run(&graph, findings);
     passes::copies_bounded::run(&graph, findings);
-    let context = Context { options, findings, budget };
-    let (plan, exports) = planned(&graph, &settings, &context, &pragmas, trace)?;
+    let (plan, exports) = planned(&graph, &settings, context, &pragmas, trace)?;
     no_source(&graph, &plan, options, findings);
     if let Some(vis) = &vis {
         widget_columns(vis, &calls, &graph, &plan, findings);

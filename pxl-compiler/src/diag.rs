@@ -17,6 +17,8 @@ pub(crate) enum SourceId {
     Vis,
     /// A bundled PxL module.
     Views,
+    /// The text of a recorded view, by its number in the compile.
+    Named(u8),
     /// A value given from outside (script argument): nothing to point at.
     Outside,
 }
@@ -173,6 +175,8 @@ pub(crate) struct Texts<'a> {
     pub(crate) file: &'a str,
     pub(crate) script: LineIndex<'a>,
     pub(crate) vis: Option<LineIndex<'a>>,
+    /// Names of recorded views.
+    pub(crate) named: Vec<&'a str>,
 }
 
 impl Texts<'_> {
@@ -181,6 +185,9 @@ impl Texts<'_> {
             SourceId::Script => (Some(&self.script), self.file.to_string()),
             SourceId::Vis => (self.vis.as_ref(), vis_name(self.file)),
             SourceId::Views => (None, "pxviews".to_string()),
+            SourceId::Named(idx) => {
+                (None, self.named.get(usize::from(idx)).copied().unwrap_or_default().to_string())
+            }
             SourceId::Outside => (None, self.file.to_string()),
         };
         let at = |offset: u32| index.map_or((0, 0), |index| index.line_column(offset));

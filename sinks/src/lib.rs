@@ -7,7 +7,9 @@
 //!
 //! A sink's [`pipe`]: its [`mode`] makes [`element`]s of deliveries, a [`buffer`] keeps them, and a
 //! [`sink::Writer`] brings them to the other end as it likes ([`encode`]: lines). Writers, one folder a
-//! kind: [`blackhole`], [`console`], [`file`], [`http`], [`nats`], [`postgres`], [`prometheus`]. No subscriptions here.
+//! kind: [`blackhole`], [`clickhouse`], [`console`], [`file`], [`http`], [`kafka`], [`nats`], [`otel`], [`postgres`],
+//! [`prometheus`], [`remote_write`], [`websocket`]. What several of them need, and receivers of alerts too, stands
+//! beside them ([`http_client`], [`secrets`]). No subscriptions here.
 #![forbid(unsafe_code)]
 
 pub mod blackhole;
@@ -20,6 +22,7 @@ pub mod element;
 pub mod encode;
 pub mod file;
 pub mod http;
+pub mod http_client;
 pub mod json;
 pub mod kafka;
 pub mod mode;
@@ -29,6 +32,7 @@ pub mod pipe;
 pub mod postgres;
 pub mod prometheus;
 pub mod remote_write;
+pub mod secrets;
 mod series;
 pub mod sink;
 pub mod table;

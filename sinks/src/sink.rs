@@ -25,6 +25,18 @@ pub enum SinkError {
     Unfit(String),
 }
 
+/// What could not be written to a file: a full disk is waited for, as all else is.
+pub(crate) fn unwritten(what: &str, error: &std::io::Error) -> SinkError {
+    use std::io::ErrorKind;
+    let text = format!("could not write{what}: {error}");
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            SinkError::Full(text)
+        }
+        _ => SinkError::Retry(text),
+    }
+}
+
 /// What is at the other end when a writer begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resume {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::buffer::memory::MemoryBuffer;
 use crate::buffer::{Buffer, WhenFull};
 use crate::encode::Mode;
-use crate::http::Target;
+use crate::http_client::Target;
 use crate::pipe::tests::Line;
 use crate::sink::Writer;
 

@@ -1,4 +1,4 @@
-// Made by scripts/messages.mjs from docs/api/messages.schema.json, sha256 905ac4f37121744ce79c340fb7c5ee7ae525b1c1b2bb8e2026d6b1cd2e47536b. Do not edit.
+// Made by scripts/messages.mjs from docs/api/messages.schema.json, sha256 fbb36ca5fff443c94ec5efdaae6a978b5d454f1e2473e579af886338308d13a6. Do not edit.
 
 export type DataType = "BOOLEAN" | "INT64" | "FLOAT64" | "STRING" | "TIME64NS" | "UINT128";
 
@@ -103,7 +103,104 @@ export interface EndMessage {
   readonly reason: string;
 }
 
-export type ServerMessage = SchemaMessage | ChangesMessage | ProgressMessage | ErrorMessage | EndMessage;
+/** How complete the answer is that an alert was judged by. */
+export interface AlertCompleteness {
+  readonly complete: boolean;
+  readonly why: string;
+}
+
+/** An alert that is pending or fires. */
+export interface Alert {
+  readonly alertname: string;
+  readonly state: "pending" | "firing";
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly value: number | string;
+  readonly active_at: string;
+  readonly fired_at: string | null;
+  readonly completeness: AlertCompleteness;
+  readonly error: string | null;
+}
+
+/** A rule, and how it is. */
+export interface AlertRule {
+  readonly group: string;
+  readonly name: string;
+  readonly file: string;
+  readonly expr: string;
+  readonly state: "running" | "waiting" | "error" | "failed";
+  readonly for_ns: number;
+  readonly keep_firing_for_ns: number;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly pending: number;
+  readonly firing: number;
+  readonly evaluated_at: string | null;
+  readonly incomplete: string;
+  readonly last_error: string;
+}
+
+/** Who is told of alerts, and how that goes. */
+export interface AlertReceiver {
+  readonly name: string;
+  readonly type: string;
+  readonly to: string;
+  readonly state: "running" | "retrying";
+  readonly waiting: number;
+  readonly sent: number;
+  readonly lost: number;
+  readonly refused: number;
+  readonly errors: number;
+  readonly last_error: string;
+}
+
+/** What happened to an alert. */
+export interface AlertHappened {
+  readonly at: string;
+  readonly what: "pending" | "firing" | "resolved" | "retracted";
+  readonly alertname: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: number | string;
+}
+
+/** Alerts, rules and receivers; `GET /api/v1/alerts` answers without the last two. */
+export interface AlertsStatus {
+  readonly alerts: readonly Alert[];
+  readonly rules: readonly AlertRule[];
+  readonly receivers: readonly AlertReceiver[];
+  readonly state_error: string;
+  readonly alerts_total?: number;
+  readonly history?: readonly AlertHappened[];
+}
+
+/** A sink, and how it is. */
+export interface SinkStatus {
+  readonly name: string;
+  readonly type: string;
+  readonly state: "running" | "retrying" | "full" | "failed";
+  readonly acked?: string | null;
+  readonly frontier?: string | null;
+  readonly buffer_bytes?: number;
+  readonly rows_sent?: number;
+  readonly rows_lost?: number;
+  readonly last_error?: string;
+  readonly [member: string]: unknown;
+}
+
+/** All sinks. */
+export interface SinksStatus {
+  readonly sinks: readonly SinkStatus[];
+}
+
+/** What something of the server is, to who subscribed with `status`; a later one takes its place. */
+export interface StatusMessage {
+  readonly type: "status";
+  readonly id: string;
+  readonly status: "alerts" | "sinks";
+  readonly value: AlertsStatus | SinksStatus;
+}
+
+export type ServerMessage = SchemaMessage | ChangesMessage | ProgressMessage | ErrorMessage | EndMessage | StatusMessage;
 
 /** An argument of a script, as `GET /api/v1/scripts` lists it. */
 export interface ScriptArg {

@@ -34,6 +34,8 @@ export interface Vis {
 }
 
 export interface Request {
+  /** Not a script's answer, but what something of the server is. */
+  readonly status?: "alerts" | "sinks";
   readonly script?: string;
   readonly text?: string;
   /** The text's vis file, as JSON text. */
@@ -67,7 +69,7 @@ export interface TableInfo {
   readonly columns: readonly Column[];
 }
 
-const KINDS = new Set(["schema", "changes", "progress", "error", "end"]);
+const KINDS = new Set(["schema", "changes", "progress", "error", "end", "status"]);
 
 /** Reads one websocket message; `null` for a kind that this client does not know (newer servers may add some). */
 export function readMessage(text: string): ServerMessage | null {

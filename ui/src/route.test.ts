@@ -4,7 +4,7 @@ import { formatRoute, parseRoute, type Route } from "./route";
 describe("routes", () => {
   // Catches: a shared link that opens another view than the sender saw.
   it.each<Route>([
-    { page: "home" }, { page: "scratch" }, { page: "queries" }, { page: "nodes" }, { page: "scripts" },
+    { page: "home" }, { page: "scratch" }, { page: "alerts" }, { page: "sinks" }, { page: "queries" }, { page: "nodes" }, { page: "scripts" },
     { page: "script", script: "px/service_map", args: {} },
     { page: "script", script: "px/service_map", args: { start_time: "-5m", svc: "ns/a b&c=d?e#f%", empty: "" } },
   ])("survive the address bar: %j", (route) => {

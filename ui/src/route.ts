@@ -6,7 +6,7 @@ export type Route =
   | { readonly page: "home" }
   | { readonly page: "script"; readonly script: string; readonly args: Readonly<Record<string, string>> }
   | { readonly page: "scratch" }
-  | { readonly page: "queries" | "nodes" | "scripts" };
+  | { readonly page: "alerts" | "sinks" | "queries" | "nodes" | "scripts" };
 
 function decode(part: string): string {
   try {
@@ -24,7 +24,7 @@ export function parseRoute(hash: string): Route {
     return { page: "script", script: rest.map(decode).join("/"), args };
   }
   if (head === "x") return { page: "scratch" };
-  if (head === "queries" || head === "nodes" || head === "scripts") return { page: head };
+  if (head === "alerts" || head === "sinks" || head === "queries" || head === "nodes" || head === "scripts") return { page: head };
   return { page: "home" };
 }
 

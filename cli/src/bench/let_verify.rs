@@ -240,7 +240,9 @@ trait RemovePrefix {
 
 impl RemovePrefix for BTreeSet<PackedRow> {
     fn remove_prefix(&mut self, prefix: &PackedRow) {
-        while let Some(row) = self.range(prefix..).next().filter(|r| r.0.starts_with(&prefix.0)) {
+        while let Some(row) =
+            self.range::<PackedRow, _>(prefix..).next().filter(|r| r.0.starts_with(&prefix.0))
+        {
             let row = row.clone();
             self.remove(&row);
         }

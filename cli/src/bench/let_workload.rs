@@ -98,23 +98,30 @@ pub(super) fn refresh_ms(args: &LetArgs) -> u64 {
 
 /// The workload's script, or another one, compiled.
 pub(super) fn prepared(text: Option<&str>, refresh_ms: u64) -> anyhow::Result<Prepared> {
+    prepared_as("let", text.unwrap_or(SCRIPT), refresh_ms)
+}
+
+pub(super) fn prepared_as(name: &str, text: &str, refresh_ms: u64) -> anyhow::Result<Prepared> {
     let request = ScriptRequest {
-        script: Some("let".to_string()),
-        text: Some(text.unwrap_or(SCRIPT).to_string()),
+        script: Some(name.to_string()),
+        text: Some(text.to_string()),
         refresh_ms: Some(refresh_ms),
         ..ScriptRequest::default()
     };
     planner::prepare(&request, TICK_MS, None, &|_| true)
-        .map_err(|error| anyhow::anyhow!("{error}: {:?}", error.diagnostics()))
+        .map_err(|error| anyhow::anyhow!("{name}: {error}: {:?}", error.diagnostics()))
 }
 
 pub(super) fn start(args: &LetArgs) -> anyhow::Result<Pipeline> {
-    let prepared = prepared(None, refresh_ms(args))?;
+    start_prepared(prepared(None, refresh_ms(args))?, args.workers.max(1))
+}
+
+pub(super) fn start_prepared(prepared: Prepared, workers: usize) -> anyhow::Result<Pipeline> {
     Pipeline::start(
         prepared.split,
         prepared.outputs,
         &PipelineConfig {
-            workers: args.workers.max(1),
+            workers,
             refresh_ms: prepared.refresh_ms,
             start_ms: ORIGIN_MS,
             metadata: Arc::new(MetadataSnapshot::default()),

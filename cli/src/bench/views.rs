@@ -66,13 +66,11 @@ struct Seen {
     /// Frontier → what it held then.
     at: BTreeMap<String, Digest>,
     late_ns: Vec<u64>,
-    messages: u64,
     problem: Option<String>,
 }
 
 impl Seen {
     fn take(&mut self, message: &Json, now_unix_ns: i64) {
-        self.messages += 1;
         let text = |name: &str| message[name].as_str().unwrap_or_default();
         match text("type") {
             "changes" => {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::args::{Format, OutputArgs};
+use crate::args::{AlertsArgs, Format, OutputArgs};
 use crate::client::Connection;
 use crate::failure::Failure;
 use crate::listing::{flat, list, named};
@@ -72,6 +72,41 @@ pub(crate) fn sinks(connection: &Connection, args: OutputArgs) -> Result<(), Fai
     let columns =
         ["name", "type", "state", "acked", "frontier", "buffer_bytes", "rows_sent", "last_error"];
     list(&answer["sinks"], &columns, output::format_or_default(args.output))
+}
+
+pub(crate) fn alerts(connection: &Connection, args: &AlertsArgs) -> Result<(), Failure> {
+    let format = output::format_or_default(args.output);
+    if args.history {
+        let answer = connection.get("/api/v1/alerts/history")?;
+        return list(&answer["history"], &["at", "what", "alertname", "labels", "value"], format);
+    }
+    let answer = connection.get("/api/v1/alerts")?;
+    if args.rules {
+        let columns = ["group", "name", "state", "pending", "firing", "evaluated_at", "last_error"];
+        return list(&answer["rules"], &columns, format);
+    }
+    if args.receivers {
+        let columns =
+            ["name", "type", "to", "state", "waiting", "sent", "lost", "errors", "last_error"];
+        return list(&answer["receivers"], &columns, format);
+    }
+    let columns = ["alertname", "state", "labels", "value", "active_at", "fired_at", "error"];
+    list(&answer["alerts"], &columns, format)?;
+    if format == Format::Table {
+        let rules = answer["rules"].as_array().into_iter().flatten();
+        for rule in
+            rules.filter(|rule| rule["last_error"].as_str().is_some_and(|it| !it.is_empty()))
+        {
+            let text = |key: &str| rule[key].as_str().unwrap_or_default();
+            output::note(&format!(
+                "rule {} is {}: {}",
+                text("name"),
+                text("state"),
+                text("last_error")
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Who is logged in with a browser has to log in again.

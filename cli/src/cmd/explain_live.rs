@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use crate::args::ExplainArgs;
 use crate::client::Connection;
@@ -20,15 +20,7 @@ pub(crate) fn run(connection: &Connection, args: ExplainArgs) -> Result<(), Fail
     let mut request = script::request(&args.script)?;
     request.refresh_ms =
         args.refresh.map(|refresh| u64::try_from(refresh.as_millis()).unwrap_or(u64::MAX));
-    let body = json!({
-        "script": request.script,
-        "text": request.text,
-        "vis": request.vis,
-        "func": request.func,
-        "args": request.args,
-        "refresh_ms": request.refresh_ms,
-    });
-    let answer = connection.post("/api/v1/explain", &body)?;
+    let answer = connection.post("/api/v1/explain", &script::body(&request))?;
     if args.output == "json" {
         return output::line(&answer.to_string());
     }
@@ -168,6 +160,8 @@ fn line(depth: usize, operator: &Json, is_new: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn operator(id: &str, part: &str, inputs: &[&str]) -> Json {

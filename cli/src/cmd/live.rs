@@ -36,18 +36,7 @@ pub(crate) fn run(connection: &Connection, args: LiveArgs) -> Result<(), Failure
         let mut printer = Printer::new(format, None, source);
         return offline::live(&request, dir, &args, &interrupted, &mut |text| printer.take(text));
     }
-    let mut body = json!({"args": request.args});
-    for (key, value) in [
-        ("script", json!(request.script)),
-        ("text", json!(request.text)),
-        ("vis", json!(request.vis)),
-        ("func", json!(request.func)),
-        ("refresh_ms", json!(request.refresh_ms)),
-    ] {
-        if !value.is_null() {
-            body[key] = value;
-        }
-    }
+    let mut body = script::body(&request);
     tell_warnings(connection, &body, &source)?;
     let mut message = json!({"type": "subscribe", "id": "q1"});
     if let (Some(all), Some(body)) = (message.as_object_mut(), body.as_object_mut()) {
@@ -182,6 +171,7 @@ impl Printer {
                 self.failed |= !goes_on;
                 return Ok(goes_on);
             }
+            LiveMessage::Status { .. } => {}
             LiveMessage::End { .. } => return Ok(false),
         }
         Ok(true)

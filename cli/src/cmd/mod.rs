@@ -1,5 +1,6 @@
 //! One file a command. A command asks (a server, or the compiler at hand) and prints.
 
+pub(crate) mod alert_add;
 pub(crate) mod ask;
 pub(crate) mod check;
 pub(crate) mod doctor;

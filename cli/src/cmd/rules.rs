@@ -4,10 +4,12 @@
 mod run;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use weir_cluster::planner::{self, Allowance, PlanError, ScriptRequest};
+use weir_pxl::NamedView;
 use weir_rules::check::{ExprProblem, Report};
-use weir_rules::file::{Rule, RuleFile};
+use weir_rules::file::{Rule, RuleFile, RuleKind};
 use weir_rules::state::Columns;
 use weir_rules::unit;
 use weir_rules::yaml::FILE_BYTES_MAX;
@@ -20,14 +22,16 @@ fn read(path: &Path) -> Result<String, String> {
     bounded(path, FILE_BYTES_MAX as u64)
 }
 
-/// `weir rules check FILE…`
+/// `weir rules check FILE…`: a view that one of the files records may be read in all.
 pub(crate) fn check(paths: &[PathBuf]) -> Result<(), Failure> {
+    let texts: Vec<(String, Result<String, String>)> =
+        paths.iter().map(|path| (path.display().to_string(), read(path))).collect();
+    let views = recorded(texts.iter().filter_map(|(_, text)| text.as_deref().ok()));
     let mut wrong = false;
-    for path in paths {
-        let name = path.display().to_string();
+    for (name, text) in &texts {
         output::text(&format!("Checking {name}"))?;
-        let report = match read(path) {
-            Ok(text) => weir_rules::check::check(&name, &text, &mut |rule| judge(rule).map(drop)),
+        let report = match text {
+            Ok(text) => check_text(name, text, &views),
             Err(why) => Report { problems: vec![format!("{name}: {why}")], ..Report::default() },
         };
         for warning in &report.warnings {
@@ -44,6 +48,17 @@ pub(crate) fn check(paths: &[PathBuf]) -> Result<(), Failure> {
     if wrong { Err(Failure::No(String::new())) } else { Ok(()) }
 }
 
+/// What texts of rule files record; a text that is none records nothing.
+pub(crate) fn recorded<'a>(texts: impl Iterator<Item = &'a str>) -> Arc<[NamedView]> {
+    let files: Vec<RuleFile> =
+        texts.filter_map(|text| weir_rules::file::parse(text).ok()).collect();
+    views_of(files.iter())
+}
+
+pub(crate) fn check_text(name: &str, text: &str, views: &Arc<[NamedView]>) -> Report {
+    weir_rules::check::check(name, text, &mut |rule| judge(rule, views).map(drop))
+}
+
 fn failed(problems: &[String]) {
     output::note("  FAILED:");
     for problem in problems {
@@ -51,11 +66,26 @@ fn failed(problems: &[String]) {
     }
 }
 
+/// What rule files record: views that any of their expressions may read.
+pub(crate) fn views_of<'a>(files: impl Iterator<Item = &'a RuleFile>) -> Arc<[NamedView]> {
+    let rules = files.flat_map(|file| file.groups.iter().flat_map(|group| &group.rules));
+    let records = rules.filter(|rule| matches!(rule.kind, RuleKind::Record));
+    records.map(|rule| NamedView { name: rule.name.clone(), text: rule.expr.clone() }).collect()
+}
+
+fn request_of(rule: &Rule, views: &Arc<[NamedView]>) -> ScriptRequest {
+    let text = Some(rule.expr.clone());
+    ScriptRequest { text, views: Arc::clone(views), ..ScriptRequest::default() }
+}
+
 /// The expression compiles and shows one table, whose columns can be an alert's. What an alert has nothing of a
-/// recorded view need not have either.
-fn judge(rule: &Rule) -> Result<Columns, Vec<ExprProblem>> {
+/// recorded view need not have either; but it may not have a table's name.
+pub(crate) fn judge(rule: &Rule, views: &Arc<[NamedView]>) -> Result<Columns, Vec<ExprProblem>> {
     let at_start = |message: String| vec![ExprProblem { line: 1, column: 1, message }];
-    let request = ScriptRequest { text: Some(rule.expr.clone()), ..ScriptRequest::default() };
+    if matches!(rule.kind, RuleKind::Record) && weir_types::tables::find(&rule.name).is_some() {
+        return Err(at_start(format!("{:?} is a table already", rule.name)));
+    }
+    let request = request_of(rule, views);
     let allowance =
         Allowance { deadline: Some(script::compile_deadline()), ..Allowance::default() };
     let compiled = planner::compile(&request, None, &allowance);
@@ -119,20 +149,21 @@ fn read_tests(path: &Path) -> Result<Loaded, Vec<String>> {
         shown.collect::<Vec<_>>()
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut rules = Vec::new();
+    let mut texts = Vec::new();
     let mut problems = Vec::new();
     for file in &tests.rule_files {
         let path = folder.join(file);
-        let name = path.display().to_string();
         match read(&path) {
-            Ok(text) => {
-                let report =
-                    weir_rules::check::check(&name, &text, &mut |rule| judge(rule).map(drop));
-                problems.extend(report.problems);
-                rules.push((name, report.file));
-            }
+            Ok(text) => texts.push((path.display().to_string(), text)),
             Err(why) => problems.push(why),
         }
+    }
+    let views = recorded(texts.iter().map(|(_, text)| text.as_str()));
+    let mut rules = Vec::new();
+    for (name, text) in texts {
+        let report = check_text(&name, &text, &views);
+        problems.extend(report.problems);
+        rules.push((name, report.file));
     }
     if problems.is_empty() { Ok((tests, rules)) } else { Err(problems) }
 }

@@ -14,7 +14,7 @@ use crate::output::{self, AnswerTable};
 use crate::script;
 
 pub(crate) fn run(connection: &Connection, args: RunArgs) -> Result<(), Failure> {
-    let request = script::request(&args.script)?;
+    let mut request = script::request(&args.script)?;
     let format = output::format_or_default(args.output);
     if let Some(dir) = &args.rows {
         let answer = offline::run(&request, dir, args.now, args.test_faults)?;
@@ -25,18 +25,8 @@ pub(crate) fn run(connection: &Connection, args: RunArgs) -> Result<(), Failure>
     if args.now.is_some() {
         return Err(Failure::Usage("--now needs --rows: a server answers as of now".to_string()));
     }
-    let mut body = json!({"args": request.args, "stale_ok": args.stale_ok});
-    for (key, value) in [
-        ("script", &request.script),
-        ("text", &request.text),
-        ("vis", &request.vis),
-        ("func", &request.func),
-    ] {
-        if let Some(value) = value {
-            body[key] = json!(value);
-        }
-    }
-    let source = script::source_of(&request);
+    request.stale_ok = args.stale_ok;
+    let (source, body) = (script::source_of(&request), script::body(&request));
     let answer = connection.post("/api/v1/run", &body).map_err(|failure| failure.told(&source))?;
     output::print_diagnostics(&output::diagnostics_of(&answer["diagnostics"]), &source.script());
     let messages = answer["messages"].as_array().cloned().unwrap_or_default();

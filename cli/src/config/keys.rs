@@ -12,6 +12,7 @@ use serde::Deserialize;
 use weir_sinks::buffer::WhenFull;
 use weir_sinks::encode::{Codec, Mode};
 
+use super::alerts::{AlertmanagerConfig, AlertsConfig, ReceiverConfig};
 use crate::units::{parse_bytes, parse_duration};
 
 /// What a server does besides answering.
@@ -20,6 +21,11 @@ use crate::units::{parse_bytes, parse_duration};
 pub(super) struct Config {
     /// Where results go, by name.
     pub(super) sinks: BTreeMap<String, SinkConfig>,
+    /// Files of alert rules; `*`, `?` and `[…]` stand for parts of names. They are read again when they change.
+    pub(super) rules: Vec<String>,
+    pub(super) alertmanagers: Vec<AlertmanagerConfig>,
+    pub(super) receivers: Vec<ReceiverConfig>,
+    pub(super) alerts: AlertsConfig,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -173,7 +179,7 @@ impl Default for RetryConfig {
     }
 }
 
-/// One of `script`, `text` and `file`.
+/// One of `script`, `text`, `file` and `view`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Input {
@@ -183,6 +189,8 @@ pub(super) struct Input {
     pub(super) text: Option<String>,
     /// A script's file.
     pub(super) file: Option<PathBuf>,
+    /// A view that a rule of `rules` records.
+    pub(super) view: Option<String>,
     pub(super) func: Option<String>,
     #[serde(default)]
     pub(super) args: BTreeMap<String, Scalar>,

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 use weir_cluster::service::{BufferSpec, SinkSpec, WriterSpec};
+use weir_pxl::NamedView;
 use weir_sinks::buffer::disk::DISK_BYTES_MIN;
 use weir_sinks::delivery::OutputInfo;
 use weir_sinks::encode::{Codec, Mode};
@@ -125,12 +126,13 @@ fn judge_keys(kind: Kind, written: &Json) -> Result<(), String> {
     }
 }
 
-/// `written`: the sink as the file and the environment have it.
+/// `written`: the sink as the file and the environment have it. `views`: recorded ones, which it may read.
 pub(super) fn spec(
     name: &str,
     config: SinkConfig,
     written: &Json,
     base: &Path,
+    views: &[NamedView],
 ) -> Result<SinkSpec, String> {
     let kind = config.kind;
     judge_keys(kind, written)?;
@@ -144,7 +146,7 @@ pub(super) fn spec(
     if matches!(kind, Kind::Clickhouse | Kind::Postgres) && config.inputs.len() > 1 {
         return Err("a table has one input".to_string());
     }
-    let found = inputs::found(&config, base)?;
+    let found = inputs::found(&config, base, views)?;
     let mode = match (kind.only_mode(found.has_exports()), config.encoding.mode) {
         (Some(only), Some(mode)) if only != mode => {
             return Err(format!("a sink of type {} takes `mode: {only}` only here", kind.name()));

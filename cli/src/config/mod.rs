@@ -2,6 +2,8 @@
 //! environment as well ([`env`]). A configuration is read and judged as a whole, at the start and whenever it
 //! changes ([`watch`]); one that is wrong changes nothing.
 
+mod access;
+mod alerts;
 mod env;
 mod keys;
 mod make;
@@ -15,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value as Json;
-use weir_cluster::service::SinkSpec;
+use weir_cluster::service::{AlertsSpec, SinkSpec};
 
 use crate::failure::Failure;
 use env::{Lookup, Overlay, without_values};
@@ -26,6 +28,16 @@ const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// Each holds what a reader may.
 const SINKS_MAX: usize = 64;
 const NAME_CHARS_MAX: usize = 64;
+
+/// What sinks and receivers are called.
+fn judge_name(name: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.chars().all(fits) {
+        let text = "a name consists of up to 64 letters, digits, `_`, `-` and `.`";
+        return Err(text.to_string());
+    }
+    Ok(())
+}
 
 /// A file's text, which may not be longer than this.
 pub(crate) fn bounded(path: &Path, bytes_max: u64) -> Result<String, String> {
@@ -88,22 +100,38 @@ fn line_of(text: &str, name: &str) -> Option<usize> {
     Some(from + at + 2)
 }
 
-/// Reads and judges a configuration. Nothing is opened or started.
-pub(crate) fn load(path: &Path) -> Result<Vec<SinkSpec>, String> {
-    let names = std::env::vars_os()
-        .filter_map(|(name, _)| name.into_string().ok())
-        .filter(|name| name.starts_with("WEIR_"))
-        .collect();
-    load_with(path, names, &|name| std::env::var_os(name))
+/// What a configuration asks for.
+#[derive(Default)]
+pub(crate) struct Loaded {
+    pub(crate) sinks: Vec<SinkSpec>,
+    pub(crate) alerts: AlertsSpec,
+    /// Of rule files, from which folder.
+    pub(crate) patterns: (PathBuf, Vec<String>),
 }
 
-fn load_with(path: &Path, names: Vec<String>, lookup: Lookup<'_>) -> Result<Vec<SinkSpec>, String> {
+/// Reads and judges a configuration. Nothing is opened or started.
+pub(crate) fn load(path: &Path) -> Result<Loaded, String> {
+    load_with(path, names(), &|name| std::env::var_os(name))
+}
+
+/// What the environment has for us.
+fn names() -> Vec<String> {
+    std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| name.starts_with("WEIR_"))
+        .collect()
+}
+
+fn load_with(path: &Path, names: Vec<String>, lookup: Lookup<'_>) -> Result<Loaded, String> {
     let (text, base) = read(path)?;
     let wrong = |why: String| format!("{}: {why}", path.display());
     let Parsed { config, json, used } = parse(&text, names, lookup).map_err(wrong)?;
     if config.sinks.len() > SINKS_MAX {
         return Err(wrong(format!("a server may have {SINKS_MAX} sinks")));
     }
+    let alerts = alerts::spec(&config, &json, &base);
+    let alerts = alerts.map_err(|why| wrong(without_values(&why, &used)))?;
+    let patterns = (base.clone(), config.rules.clone());
     let mut taken: BTreeMap<String, String> = BTreeMap::new();
     let mut specs = Vec::new();
     for (name, sink) in config.sinks {
@@ -112,10 +140,10 @@ fn load_with(path: &Path, names: Vec<String>, lookup: Lookup<'_>) -> Result<Vec<
             let why = without_values(why, &used);
             format!("{}:{line} sinks.{name}: {why}", path.display())
         };
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-        let is_name = !name.is_empty() && name.len() <= NAME_CHARS_MAX && !name.starts_with('.');
-        if !is_name || !name.chars().all(fits) {
-            return Err(at("a name consists of up to 64 letters, digits, `_`, `-` and `.`"));
+        judge_name(&name).map_err(|why| at(&why))?;
+        if name.starts_with('.') {
+            // It has a folder of that name.
+            return Err(at("a sink's name does not begin with `.`"));
         }
         if let Some(place) = make::place_of(&sink, &base)
             && let Some(other) = taken.insert(place, name.clone())
@@ -123,9 +151,17 @@ fn load_with(path: &Path, names: Vec<String>, lookup: Lookup<'_>) -> Result<Vec<
             return Err(at(&format!("`{other}` writes to this place already")));
         }
         let written = json["sinks"][&name].clone();
-        specs.push(make::spec(&name, sink, &written, &base).map_err(|why| at(&why))?);
+        specs
+            .push(make::spec(&name, sink, &written, &base, &alerts.views).map_err(|why| at(&why))?);
     }
-    Ok(specs)
+    Ok(Loaded { sinks: specs, alerts, patterns })
+}
+
+/// The rule files that a configuration names, whether they are right or not: to notice when they are mended.
+fn patterns(path: &Path) -> Option<(PathBuf, Vec<String>)> {
+    let (text, base) = read(path).ok()?;
+    let Parsed { config, .. } = parse(&text, names(), &|name| std::env::var_os(name)).ok()?;
+    Some((base, config.rules))
 }
 
 /// `weir config check FILE…`

@@ -3,6 +3,10 @@
 use super::*;
 
 fn loaded(yaml: &str) -> Result<Vec<SinkSpec>, String> {
+    loaded_all(yaml).map(|loaded| loaded.sinks)
+}
+
+fn loaded_all(yaml: &str) -> Result<Loaded, String> {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("weir.yaml");
     std::fs::write(&path, yaml).expect("written");
@@ -95,7 +99,7 @@ fn secrets_are_not_repeated() {
     let with = |name: &str, value: &str| {
         let (name, value) = (name.to_string(), std::ffi::OsString::from(value));
         load_with(&path, vec![name.clone()], &|asked| (asked == name).then(|| value.clone()))
-            .map(|specs| specs.len())
+            .map(|loaded| loaded.sinks.len())
     };
     assert_eq!(with("WEIR_SINKS_A_URL", "http://127.0.0.1:1/$1 \": #"), Ok(1));
     for (name, value) in [
@@ -129,4 +133,41 @@ fn prints_tell_what_has_changed() {
          args: {start_time: '-1m'}}]",
     );
     assert!(first.0 != other.0 && first.1 == other.1);
+}
+
+/// A sink reads what a recording rule records, also where the folder's name looks like a pattern; it begins anew when
+/// that rule changes, and not when another one does. A rule file that is wrong is named all the same, so that it is
+/// noticed when it is mended.
+#[test]
+fn recorded_views_are_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let folder = dir.path().join("a[b]*");
+    std::fs::create_dir_all(folder.join("rules")).expect("made");
+    let path = folder.join("weir.yaml");
+    let yaml = "rules: ['rules/*.yml']\nsinks:\n  a: {type: blackhole, inputs: [{text: \
+                'import px; px.display(px.DataFrame(\"shop:failed\"))'}]}\n";
+    std::fs::write(&path, yaml).expect("written");
+    let rule = |record: &str, expr: &str| {
+        let expr = format!("import px\n      px.display(px.DataFrame('http_events'){expr})");
+        let text = format!(
+            "groups:\n- name: g\n  rules:\n  - record: {record}\n    expr: |\n      {expr}\n"
+        );
+        let file = record.replace(':', "_");
+        std::fs::write(folder.join(format!("rules/{file}.yml")), text).expect("written");
+    };
+    let print = || {
+        let loaded = load_with(&path, vec![], &|_| None)?;
+        Ok::<String, String>(loaded.sinks[0].feed_print.clone())
+    };
+    assert!(print().expect_err("nobody records it").contains("shop:failed"));
+    rule("shop:failed", "");
+    let first = print().expect("right");
+    rule("shop:other", "");
+    assert_eq!(print().expect("right"), first);
+    rule("shop:failed", ".head(5)");
+    assert_ne!(print().expect("right"), first);
+    rule("shop:other", ".nothing()");
+    assert!(print().is_err());
+    let (base, named) = patterns(&path).expect("it can be read");
+    assert_eq!(alerts::files(&base, &named).expect("they are there").len(), 2);
 }

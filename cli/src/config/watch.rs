@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tracing::{info, warn};
-use weir_cluster::service::{Service, Sinks};
+use weir_cluster::service::{Alerts, Service, Sinks};
 
-use super::load;
+use super::{Loaded, load};
 
-/// Between two looks at the file and at whether the signal came.
-const LOOK: Duration = Duration::from_millis(500);
+/// Between two looks at the files and at whether the signal came. A file that changed is read at the next look,
+/// if it has not changed again: who writes it may be in the middle.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What tells one state of a file from another.
 type Seen = Option<(u64, u64, i64, i64, u64)>;
@@ -21,6 +22,20 @@ type Seen = Option<(u64, u64, i64, i64, u64)>;
 fn seen(path: &Path) -> Seen {
     let file = std::fs::metadata(path).ok()?;
     Some((file.dev(), file.ino(), file.mtime(), file.mtime_nsec(), file.len()))
+}
+
+/// The configuration, and the rule files that it names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct AllSeen {
+    config: Seen,
+    rules: Result<Vec<(PathBuf, Seen)>, String>,
+}
+
+fn look(path: &Path, (base, patterns): &(PathBuf, Vec<String>)) -> AllSeen {
+    let rules = super::alerts::files(base, patterns);
+    let rules =
+        rules.map(|files| files.into_iter().map(|file| (file.clone(), seen(&file))).collect());
+    AllSeen { config: seen(path), rules }
 }
 
 /// Set by SIGHUP, which would end the process otherwise.
@@ -33,26 +48,54 @@ pub(crate) fn hangup() -> std::io::Result<Arc<AtomicBool>> {
     Ok(asked)
 }
 
-/// Never ends. What runs is what the file said when the server started.
-pub(crate) async fn watch(service: Service, path: PathBuf, asked: Arc<AtomicBool>) {
-    let mut last = seen(&path);
+/// Never ends. What runs is what the files said when the server started.
+pub(crate) async fn watch(
+    service: Service,
+    path: PathBuf,
+    mut patterns: (PathBuf, Vec<String>),
+    asked: Arc<AtomicBool>,
+) {
+    let mut judged = look(&path, &patterns);
+    let mut before = judged.clone();
     loop {
         actix::clock::sleep(LOOK).await;
-        let now = seen(&path);
-        let has_changed = now != last && now.is_some();
+        let (file, of) = (path.clone(), patterns.clone());
+        let Ok(now) = actix_web::web::block(move || look(&file, &of)).await else { continue };
+        let is_still = before == now;
+        before = now.clone();
+        let has_changed = now != judged && is_still && now.config.is_some();
         if !asked.swap(false, Ordering::SeqCst) && !has_changed {
             continue;
         }
-        last = now;
+        judged = now;
         let file = path.clone();
         let loaded = actix_web::web::block(move || load(&file)).await;
         match loaded {
-            Ok(Ok(specs)) => {
-                let done = Sinks::apply(&service, specs).await;
+            Ok(Ok(loaded)) => {
+                let Loaded { sinks, alerts, patterns: named } = loaded;
+                if named != patterns {
+                    patterns = named;
+                    // The configuration itself may have changed while it was read.
+                    judged.rules = look(&path, &patterns).rules;
+                    before = judged.clone();
+                }
+                // Views that sinks may read are there first.
+                let mut done = Alerts::apply(&service, alerts).await;
+                done.extend(Sinks::apply(&service, sinks).await);
                 info!(file = %path.display(), changes = done.join(", "), "read the configuration");
             }
             Ok(Err(why)) => {
                 warn!(file = %path.display(), why, "a wrong configuration: nothing has changed");
+                // What is wrong may be a rule file that is named for the first time.
+                let file = path.clone();
+                let named = actix_web::web::block(move || super::patterns(&file)).await;
+                if let Ok(Some(named)) = named
+                    && named != patterns
+                {
+                    patterns = named;
+                    judged.rules = look(&path, &patterns).rules;
+                    before = judged.clone();
+                }
             }
             Err(_) => warn!(file = %path.display(), "the configuration could not be judged"),
         }

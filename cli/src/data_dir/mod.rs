@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, OFlags, flock};
+use weir_cluster::service::{STATE_BYTES_MAX, StateStore};
 
 use crate::failure::Failure;
 use safe::{Missing, Privacy, PrivateDir};
@@ -25,6 +26,8 @@ const SESSIONS_FILE_BYTES_MAX: u64 = 64 << 10;
 const TOKEN: &str = "token";
 const SESSIONS: &str = "sessions";
 const WINDOWS: &str = "windows.db";
+const ALERTS: &str = "alerts";
+const ALERTS_HISTORY: &str = "alerts-history";
 const LOCK: &str = "lock";
 
 /// A data directory that this process has taken.
@@ -118,6 +121,23 @@ impl DataDir {
             self.dir.file(WINDOWS, OFlags::RDWR, Privacy::Own)?;
         }
         self.dir.real_path_of(WINDOWS)
+    }
+
+    /// What was kept under a name, and how to keep it again.
+    fn kept(&self, name: &'static str) -> StateStore {
+        let said = |failure: Failure| match failure {
+            Failure::No(text) => text,
+            other => format!("{other:?}"),
+        };
+        let saved = self.dir.read(name, 2 * STATE_BYTES_MAX as u64).map_err(said);
+        let saved = saved.map(Option::unwrap_or_default);
+        let dir = self.dir.clone();
+        StateStore { saved, save: Arc::new(move |text| dir.replace(name, text).map_err(said)) }
+    }
+
+    /// States of alerts, and what happened to them.
+    pub(crate) fn alerts(&self) -> (StateStore, StateStore) {
+        (self.kept(ALERTS), self.kept(ALERTS_HISTORY))
     }
 
     /// What was saved of the sessions of browsers, and how to save them again.

@@ -44,12 +44,12 @@ struct Loaded {
     metadata: Arc<MetadataSnapshot>,
 }
 
-fn load(
+/// Compiles a script; what is wrong with it is printed.
+fn prepare(
     request: &ScriptRequest,
-    dir: &Path,
     tick_ms: u64,
     now_unix_ns: Option<i64>,
-) -> Result<Loaded, Failure> {
+) -> Result<Prepared, Failure> {
     let source = script::source_of(request);
     let failed = |error: planner::PlanError| {
         output::print_diagnostics(error.diagnostics(), &source.script());
@@ -57,6 +57,10 @@ fn load(
     };
     let prepared = planner::prepare(request, tick_ms, now_unix_ns, &|_| true).map_err(failed)?;
     output::print_diagnostics(&prepared.warnings, &source.script());
+    Ok(prepared)
+}
+
+fn load(prepared: Prepared, dir: &Path) -> Result<Loaded, Failure> {
     let unreadable = |error: RowsError| Failure::from(anyhow::Error::from(error));
     let metadata = Arc::new(read_entities(dir).map_err(unreadable)?);
     let mut names: Vec<&str> = prepared.plan.scans().map(|(table, _)| table).collect();
@@ -145,7 +149,17 @@ pub(crate) fn run(
     now_unix_ns: Option<i64>,
     test_faults: bool,
 ) -> Result<Answer, Failure> {
-    let mut loaded = load(request, dir, 1, now_unix_ns)?;
+    answer(prepare(request, 1, now_unix_ns)?, dir, now_unix_ns, test_faults)
+}
+
+/// The same, of a script that was compiled before.
+pub(crate) fn answer(
+    prepared: Prepared,
+    dir: &Path,
+    now_unix_ns: Option<i64>,
+    test_faults: bool,
+) -> Result<Answer, Failure> {
+    let mut loaded = load(prepared, dir)?;
     let last = loaded.arrivals().map_or(0, |(_, last)| last);
     let now_unix_ns = now_unix_ns.unwrap_or((last + SEC_NS - 1) / SEC_NS * SEC_NS);
     let tick_ms = u64::try_from(now_unix_ns.div_euclid(MS_NS)).unwrap_or(0).max(1);
@@ -234,7 +248,7 @@ pub(crate) fn live(
     print: &mut dyn FnMut(&str) -> Result<bool, Failure>,
 ) -> Result<(), Failure> {
     let tick_ms = u64::try_from(args.tick.as_millis()).unwrap_or(u64::MAX).max(1);
-    let loaded = load(request, dir, tick_ms, None)?;
+    let loaded = load(prepare(request, tick_ms, None)?, dir)?;
     let id = "q1";
     for info in &loaded.prepared.outputs {
         print(&with_id("schema", id, &schema_body(info)))?;

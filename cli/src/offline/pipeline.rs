@@ -158,8 +158,8 @@ impl Pipeline {
         }
     }
 
-    #[must_use]
     /// By table: rows whose groups found no room.
+    #[must_use]
     pub(crate) fn overflow(&self, tick_ms: u64) -> BTreeMap<String, u64> {
         self.cluster_engine.overflow(self.query, tick_ms)
     }

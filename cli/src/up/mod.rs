@@ -20,7 +20,7 @@ use weir_cluster::api::faults::KillPart;
 use weir_cluster::api::{self, ApiConfig, Asset};
 use weir_cluster::coordinator::Identity;
 use weir_cluster::service::{
-    CompileLimits, ListNodes, ReaderLimits, Service, ServiceConfig, SinkSpec, Sinks,
+    Alerts, CompileLimits, ListNodes, ReaderLimits, Service, ServiceConfig, Sinks,
 };
 use weir_cluster::view::SnapshotLimits;
 use weir_engine::Limits;
@@ -115,8 +115,8 @@ pub(crate) fn run(args: UpArgs, directory: Option<PathBuf>) -> Result<(), Failur
     // From here on SIGHUP asks to read it again, and ends nothing.
     let hangup = args.config.as_ref().map(|_| config::watch::hangup()).transpose();
     let hangup = hangup.context("could not watch SIGHUP")?;
-    let sinks = args.config.as_deref().map(config::load).transpose();
-    let sinks = sinks.map_err(Failure::No)?.unwrap_or_default();
+    let loaded = args.config.as_deref().map(config::load).transpose();
+    let loaded = loaded.map_err(Failure::No)?.unwrap_or_default();
     let (listener, bound) = bind(&args)?;
     init_logs();
     raise_files_limit();
@@ -124,13 +124,13 @@ pub(crate) fn run(args: UpArgs, directory: Option<PathBuf>) -> Result<(), Failur
     let data = DataDir::open(&directory)?;
     let signals = Signals::watch()?;
     let system = actix::System::new();
-    let sinks = Configured { sinks, directory, hangup };
-    system.block_on(serve(args, sinks, data, listener, bound, signals))
+    let configured = Configured { loaded, directory, hangup };
+    system.block_on(serve(args, configured, data, listener, bound, signals))
 }
 
 /// What the configuration asks for, and where its sinks keep what they have to.
 struct Configured {
-    sinks: Vec<SinkSpec>,
+    loaded: config::Loaded,
     directory: PathBuf,
     /// Set by SIGHUP, where there is a configuration.
     hangup: Option<Arc<AtomicBool>>,
@@ -374,10 +374,13 @@ async fn serve(
     signals: Signals,
 ) -> Result<(), Failure> {
     let parts = start_parts(&args, bound, &data)?;
-    let Configured { sinks, directory, hangup } = configured;
+    let Configured { loaded, directory, hangup } = configured;
+    let config::Loaded { sinks, alerts, patterns } = loaded;
+    let (state, history) = data.alerts();
+    Alerts::start(&parts.service, &parts.switch, state, history, alerts);
     Sinks::start(&parts.service, &parts.switch, Some(directory), sinks);
     if let (Some(path), Some(hangup)) = (args.config.clone(), hangup) {
-        actix::spawn(config::watch::watch(parts.service.clone(), path, hangup));
+        actix::spawn(config::watch::watch(parts.service.clone(), path, patterns, hangup));
     }
     let demo = if args.demo { Some(Demo::start()?) } else { None };
     let config = ApiConfig {

@@ -11,6 +11,7 @@ pub mod duration;
 pub mod file;
 pub mod labels;
 pub mod notify;
+pub mod pack;
 pub mod state;
 pub mod template;
 pub mod unit;

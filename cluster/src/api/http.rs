@@ -8,7 +8,7 @@ use weir_types::tables::TABLES;
 use super::{ApiError, ApiState, Asset, metrics};
 use crate::planner::{self, PlanError, ScriptRequest};
 use crate::service::figures::Sample;
-use crate::service::{ListFeeds, ListNodes, ListQueries, NotCompiled, Service};
+use crate::service::{Happened, ListFeeds, ListNodes, ListQueries, NotCompiled, Service};
 
 type Answer = Result<HttpResponse, ApiError>;
 
@@ -117,6 +117,21 @@ pub(super) async fn sinks(state: web::Data<ApiState>) -> HttpResponse {
     HttpResponse::Ok().json(json!({ "sinks": state.service.sinks.rows() }))
 }
 
+pub(super) async fn alerts(state: web::Data<ApiState>) -> Answer {
+    let shown = state.service.alerts.shown().await.ok_or_else(no_alerts)?;
+    Ok(HttpResponse::Ok().json(shown.json()))
+}
+
+pub(super) async fn alerts_history(state: web::Data<ApiState>) -> Answer {
+    let history = state.service.alerts.history().await.ok_or_else(no_alerts)?;
+    let history: Vec<Json> = history.iter().map(Happened::json).collect();
+    Ok(HttpResponse::Ok().json(json!({ "history": history })))
+}
+
+fn no_alerts() -> ApiError {
+    ApiError::unavailable("alerts are not running: the server starts or stops")
+}
+
 pub(super) async fn nodes(state: web::Data<ApiState>) -> Answer {
     let rows = state.service.coordinator.send(ListNodes).await.map_err(ask_failed)?;
     let nodes: Vec<Json> = rows
@@ -171,7 +186,7 @@ pub(super) async fn prometheus(state: web::Data<ApiState>) -> Answer {
 }
 
 pub(super) async fn check(state: web::Data<ApiState>, request: web::Json<ScriptRequest>) -> Answer {
-    let request = request.into_inner();
+    let request = state.service.with_views(&request);
     let checked = state.service.compiles.run(move |allowance| {
         planner::compile(&request, None, allowance).map(|(_, compiled)| compiled.warnings)
     });

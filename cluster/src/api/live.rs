@@ -18,6 +18,7 @@ use tracing::info;
 
 use super::connection::Connection;
 use super::frames::{FramePieces, Frames};
+use super::status::{StatusOf, tell_status};
 use super::{ApiError, ApiState};
 use crate::planner::ScriptRequest;
 use crate::service::{Admitted, Outbox, Outgoing, ReaderCounters, Subscribe, Wanted, prepare};
@@ -39,6 +40,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 enum ClientMessage {
     Subscribe {
         id: String,
+        /// Not a script's answer, but what something of the server is: `alerts` or `sinks`.
+        #[serde(default)]
+        status: Option<StatusOf>,
         #[serde(flatten)]
         request: ScriptRequest,
     },
@@ -192,7 +196,9 @@ impl Socket {
             return;
         }
         match serde_json::from_str(text) {
-            Ok(ClientMessage::Subscribe { id, request }) => self.subscribe(id, request),
+            Ok(ClientMessage::Subscribe { id, status, request }) => {
+                self.subscribe(id, request, status);
+            }
             Ok(ClientMessage::Unsubscribe { id }) => match self.open.remove(&id) {
                 Some(open) => {
                     drop(open);
@@ -219,7 +225,7 @@ impl Socket {
         self.frames.say(id, &error_message(error));
     }
 
-    fn subscribe(&mut self, id: String, request: ScriptRequest) {
+    fn subscribe(&mut self, id: String, request: ScriptRequest, status: Option<StatusOf>) {
         let readers = &self.state.service.readers;
         let frames = &self.frames;
         self.open.retain(|id, _| frames.holds(id));
@@ -238,7 +244,13 @@ impl Socket {
         let outbox = Outbox::new(self.frames.client(), readers);
         self.frames.add(&id, &outbox);
         let state = self.state.clone();
-        let task = actix_web::rt::spawn(subscribe(state, request, Arc::clone(&outbox)));
+        let to = Arc::clone(&outbox);
+        let task = match status {
+            Some(of) => {
+                actix_web::rt::spawn(async move { tell_status(&state.service, of, &to).await })
+            }
+            None => actix_web::rt::spawn(subscribe(state, request, to)),
+        };
         self.open.insert(id, Open { outbox, task });
     }
 }

@@ -139,6 +139,7 @@ pub(super) async fn metrics_text(state: &ApiState) -> Result<String, ApiError> {
     let mut text = text_of(&nodes_of(state).await?);
     push_self_metrics(&mut text, &stats_json(state).await?);
     push_sinks(&mut text, &state.service.sinks.rows());
+    super::alerts::write_metrics(&mut text, &state.service.alerts.figures().await);
     let figures = &state.service.figures;
     super::operators::write_metrics(&mut text, &figures.now(), figures.left_out_total());
     super::parts::write_metrics(&mut text, &state.service.health.tree());

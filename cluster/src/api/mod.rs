@@ -5,6 +5,7 @@
 //! script, [`live`] carries subscriptions, [`login`] and [`sessions`] keep browsers. Answers are JSON;
 //! errors are `{"error":{"code","message","diagnostics"?}}` with a fitting status.
 
+mod alerts;
 pub mod auth;
 mod body;
 mod connection;
@@ -24,6 +25,7 @@ mod parts;
 pub mod routes;
 mod run;
 mod sessions;
+mod status;
 mod stream;
 
 use std::net::TcpListener;

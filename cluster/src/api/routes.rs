@@ -109,6 +109,8 @@ pub(super) fn table(assets: &'static [Asset]) -> Vec<Route> {
         get("/api/v1/queries/{query}", to!(explain::of_query)),
         get("/api/v1/nodes", to!(http::nodes)),
         get("/api/v1/sinks", to!(http::sinks)),
+        get("/api/v1/alerts", to!(http::alerts)),
+        get("/api/v1/alerts/history", to!(http::alerts_history)),
         get("/api/v1/stats", to!(http::stats)),
         get("/api/v1/doctor", to!(http::doctor)),
         get("/api/v1/live", to!(live::upgrade)).body(Body::Stream),

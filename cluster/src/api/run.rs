@@ -15,8 +15,8 @@ use super::stream::{Asked, Pieces, StreamBody};
 use super::{ApiError, ApiState};
 use crate::planner::ScriptRequest;
 use crate::service::{
-    Client, Outbox, OutboxReader, Outgoing, RUN_JOINS_WITHIN_MS, ReaderCounters, Service,
-    Subscribe, Wanted, prepare,
+    OutboxReader, Outgoing, RUN_JOINS_WITHIN_MS, ReaderCounters, Service, Subscribe, Wanted,
+    prepare,
 };
 
 /// Longest wait for the answer to begin.
@@ -55,9 +55,7 @@ async fn begin(
     request.refresh_ms = request.refresh_ms.or(Some(service.tick_ms));
     let installable = prepare(service, &request, wanted).await?;
     let warnings = installable.prepared.warnings.clone();
-    let client = Client::new(&service.readers.limits);
-    let outbox = Outbox::new(&client, &service.readers);
-    let reader = OutboxReader { client, outbox };
+    let reader = OutboxReader::new(&service.readers);
     let subscribe =
         Subscribe { installable, outbox: Arc::clone(&reader.outbox), wanted, since: None };
     let subscribed = service.coordinator.send(subscribe).await;
@@ -69,7 +67,7 @@ async fn begin(
         let (begun, ended) = match &message {
             Outgoing::Delivery(_) => (true, false),
             Outgoing::End(_) => (false, true),
-            Outgoing::Schema(_) | Outgoing::Error(_) => (false, false),
+            Outgoing::Schema(_) | Outgoing::Error(_) | Outgoing::Status { .. } => (false, false),
         };
         first.push(message);
         if begun {

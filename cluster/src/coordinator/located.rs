@@ -22,12 +22,16 @@ impl Coordinator {
     /// What `query` reads, by the numbers of its plan's sources; `None` for one that nothing receives now.
     #[must_use]
     pub fn located(&self, query: QueryId, split: &SplitPlan) -> Vec<Option<LocatedSource>> {
-        let reads = |at: &&FeedExchange| {
-            self.feeds.get(&at.feed).is_some_and(|feed| feed.readers.contains(&query))
-        };
+        // Of its own feeds, whether others may still come to read them or not.
+        let feeds = self.queries.get(&query).map(|query| &query.feeds);
+        let feeds: Vec<_> =
+            feeds.into_iter().flatten().filter_map(|id| Some((*id, self.feeds.get(id)?))).collect();
         let located = |source: &Source| {
-            let at = *self.by_source.get(source)?.values().find(reads)?;
-            let feed = self.feeds.get(&at.feed)?;
+            let (feed, at) = feeds.iter().find_map(|(id, feed)| {
+                let mut exchanges = feed.exchanges(*id);
+                let (_, at) = exchanges.find(|(have, _)| *have == source)?;
+                Some((feed, at))
+            })?;
             let steps = steps_of(&feed.node, feed.node.sends.get(at.exchange as usize)?.from);
             Some(LocatedSource { at, steps, readers: feed.readers.iter().copied().collect() })
         };

@@ -67,6 +67,22 @@ impl NotCompiled {
             NotCompiled::Busy | NotCompiled::Stopping(_) => &[],
         }
     }
+
+    /// With its code, and the first finding.
+    pub(super) fn text(&self) -> String {
+        let first = self.diagnostics().first().map(|finding| format!(": {}", finding.message));
+        format!("{}: {self}{}", self.code(), first.unwrap_or_default())
+    }
+
+    /// It is no use to try again: no source may come, and it is not others who took the time.
+    pub(super) fn is_final(&self) -> bool {
+        let is_time = |finding: &Diagnostic| finding.code == Code::CompileTime.name();
+        match self {
+            NotCompiled::Plan(PlanError::NoSource { .. }) => false,
+            NotCompiled::Plan(error) => !error.diagnostics().iter().any(is_time),
+            NotCompiled::Busy | NotCompiled::Stopping(_) => false,
+        }
+    }
 }
 
 /// What became of compiles, since the start.

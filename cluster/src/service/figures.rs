@@ -86,7 +86,6 @@ pub struct QueryNow {
     pub refreshes: RefreshFigures,
     pub lateness_ns: u64,
     pub readers: usize,
-    pub feeds: Vec<QueryId>,
 }
 
 /// One feed at a sample.
@@ -108,6 +107,7 @@ pub struct Sample {
     pub queries: Vec<QueryNow>,
     pub feeds: Vec<FeedNow>,
     pub operators: Vec<OperatorNow>,
+    totals: BTreeMap<QueryId, Totals>,
     /// Operators above the bound, on nodes or here.
     pub left_out: u64,
 }
@@ -119,6 +119,36 @@ pub struct Total {
     pub held_bytes: u64,
 }
 
+/// The same within the time that rates are over, and since the last sample.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    recent: Total,
+    last: Total,
+}
+
+impl Total {
+    fn add(&mut self, operator: &OperatorNow, counts: Counts) {
+        self.held_bytes += operator.figures.held_bytes;
+        self.recent.busy_ns += counts.busy_ns;
+        if operator.is_entry() {
+            self.recent.rows_in += counts.rows_in;
+        }
+        if operator.is_exit() {
+            self.recent.rows_out += counts.rows_out;
+        }
+    }
+}
+
+fn totals(operators: &[OperatorNow]) -> BTreeMap<QueryId, Totals> {
+    let mut all: BTreeMap<QueryId, Totals> = BTreeMap::new();
+    for operator in operators {
+        let totals = all.entry(operator.query).or_default();
+        totals.recent.add(operator, operator.recent);
+        totals.last.add(operator, operator.last);
+    }
+    all
+}
+
 impl Sample {
     pub fn operators_of(&self, query: QueryId) -> impl Iterator<Item = &OperatorNow> {
         self.operators.iter().filter(move |operator| operator.query == query)
@@ -128,23 +158,12 @@ impl Sample {
     /// it gave to readers.
     #[must_use]
     pub fn total(&self, query: QueryId) -> Total {
-        self.total_by(query, |operator| operator.recent)
+        self.totals.get(&query).copied().unwrap_or_default().recent
     }
 
-    fn total_by(&self, query: QueryId, of: impl Fn(&OperatorNow) -> Counts) -> Total {
-        let mut total = Total::default();
-        for operator in self.operators_of(query) {
-            let counts = of(operator);
-            total.held_bytes += operator.figures.held_bytes;
-            total.recent.busy_ns += counts.busy_ns;
-            if operator.is_entry() {
-                total.recent.rows_in += counts.rows_in;
-            }
-            if operator.is_exit() {
-                total.recent.rows_out += counts.rows_out;
-            }
-        }
-        total
+    /// The same since the last sample.
+    fn last_total(&self, query: QueryId) -> Total {
+        self.totals.get(&query).copied().unwrap_or_default().last
     }
 
     /// How late a query or feed is; 0 of one that is not known.
@@ -188,11 +207,25 @@ impl OperatorNow {
     }
 }
 
+/// A node that said nothing for so long is forgotten: when it comes back, it is as good as new.
+const NODE_FORGOTTEN_NS: i64 = 3_600_000_000_000;
+
 /// What a node said last.
+#[derive(Default)]
 struct NodeSaid {
     at_unix_ns: i64,
     figures: Vec<QueryFigures>,
     left_out: u64,
+    /// It has said nothing for a while.
+    is_silent: bool,
+    /// It speaks again: what it did meanwhile is of no sample.
+    is_back: bool,
+}
+
+impl NodeSaid {
+    fn is_silent_at(&self, now_unix_ns: i64) -> bool {
+        self.is_silent || now_unix_ns.saturating_sub(self.at_unix_ns) >= NODE_SILENT_NS
+    }
 }
 
 #[derive(Default)]
@@ -229,8 +262,7 @@ impl Figures {
 
     /// A node has told its figures.
     pub(crate) fn heard(&self, node: &str, figures: Vec<QueryFigures>, left_out: u64) {
-        let at_unix_ns = self.clock.now_unix_ns();
-        self.state().nodes.insert(node.into(), NodeSaid { at_unix_ns, figures, left_out });
+        self.state().heard(self.clock.now_unix_ns(), node, figures, left_out);
     }
 
     /// The feeds that there are.
@@ -266,7 +298,6 @@ impl Figures {
                 refreshes: RefreshFigures::default(),
                 lateness_ns: 0,
                 readers: entry.subscribers.len(),
-                feeds: entry.row.feeds.clone(),
             })
             .collect();
         queries.sort_by_key(|query| query.query);
@@ -281,6 +312,38 @@ impl Figures {
 }
 
 impl State {
+    fn heard(&mut self, now_unix_ns: i64, node: &str, figures: Vec<QueryFigures>, left_out: u64) {
+        let former = self.nodes.get(node);
+        let is_back = former.is_some_and(|said| said.is_back || said.is_silent_at(now_unix_ns));
+        let said =
+            NodeSaid { at_unix_ns: now_unix_ns, figures, left_out, is_silent: false, is_back };
+        self.nodes.insert(node.into(), said);
+    }
+
+    /// Nodes that say nothing do nothing; those that speak again are counted from here on.
+    fn note_silence(&mut self, now_unix_ns: i64) {
+        self.nodes
+            .retain(|_, said| now_unix_ns.saturating_sub(said.at_unix_ns) < NODE_FORGOTTEN_NS);
+        for (name, said) in &mut self.nodes {
+            if said.is_silent_at(now_unix_ns) {
+                let at_unix_ns = said.at_unix_ns;
+                *said = NodeSaid { at_unix_ns, is_silent: true, ..NodeSaid::default() };
+            }
+            if !std::mem::take(&mut said.is_back) {
+                continue;
+            }
+            for figures in &said.figures {
+                for operator in &figures.operators {
+                    let key = (Some(Arc::clone(name)), figures.query, operator.place);
+                    let counts = Counts::of(operator);
+                    self.past.iter_mut().for_each(|(_, past)| {
+                        past.insert(key.clone(), counts);
+                    });
+                }
+            }
+        }
+    }
+
     /// The newest sample, unless the next one is due.
     fn fresh(&self, now_unix_ns: i64) -> Option<Arc<Sample>> {
         let (at_unix_ns, _) = self.past.front()?;
@@ -294,7 +357,7 @@ impl State {
         mut queries: Vec<QueryNow>,
         here: &[QueryFigures],
     ) -> Sample {
-        self.nodes.retain(|_, said| now_unix_ns - said.at_unix_ns < NODE_SILENT_NS);
+        self.note_silence(now_unix_ns);
         let by_query: BTreeMap<QueryId, &QueryFigures> =
             here.iter().map(|figures| (figures.query, figures)).collect();
         let late = |query: QueryId, refresh_ms: u64| {
@@ -329,7 +392,8 @@ impl State {
         self.past.truncate(SAMPLES_MAX);
         self.left_out_total += left_out;
         let at_unix_ns = now_unix_ns;
-        Sample { at_unix_ns, over_ns, last_ns, queries, feeds, operators, left_out }
+        let totals = totals(&operators);
+        Sample { at_unix_ns, over_ns, last_ns, queries, feeds, operators, totals, left_out }
     }
 
     /// All of what is installed, and how many there was no room for.

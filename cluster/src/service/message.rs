@@ -26,6 +26,11 @@ pub enum Outgoing {
     Schema(Arc<OutputInfo>),
     Delivery(Arc<Delivery>),
     Error(Arc<ErrorNote>),
+    /// What something of the server is, as JSON; a later one takes its place.
+    Status {
+        of: &'static str,
+        value: Arc<str>,
+    },
     /// Nothing follows.
     End(Cow<'static, str>),
 }
@@ -48,6 +53,7 @@ impl Outgoing {
             Outgoing::Schema(info) => info.relation.columns.len() as u64 * 64,
             Outgoing::Delivery(delivery) => delivery.bytes(),
             Outgoing::Error(note) => (note.message.len() + note.members.len()) as u64,
+            Outgoing::Status { value, .. } => 2 * value.len() as u64,
             Outgoing::End(reason) => reason.len() as u64,
         };
         held + MESSAGE_OVERHEAD_BYTES
@@ -61,6 +67,9 @@ impl Outgoing {
             Outgoing::Schema(info) => one(LiveText::new("schema", schema_body(info))),
             Outgoing::Delivery(delivery) => Cow::Borrowed(delivery.live()),
             Outgoing::Error(note) => one(error_text(&note.code, &note.message, &note.members)),
+            Outgoing::Status { of, value } => {
+                one(LiveText::new("status", format!("\"status\":\"{of}\",\"value\":{value}}}")))
+            }
             Outgoing::End(reason) => one(end_text(reason)),
         }
     }

@@ -5,6 +5,7 @@
 //! accounts in [`budget`]). Engine workers never wait: rows and frontiers go straight into inboxes
 //! ([`router`]). The coordinator and the views have a thread each.
 
+mod alerts;
 mod budget;
 mod compiles;
 mod coordinator_actor;
@@ -34,6 +35,10 @@ use weir_engine::{EngineConfig, Generations, Limits};
 use weir_proto::bus::ClusterPort;
 use weir_types::Clock;
 
+pub use alerts::{
+    AlertFigures, Alerts, AlertsShown, AlertsSpec, Happened, MailTo, RULES_MAX, ReceiverRow,
+    ReceiverSpec, RuleRow, STATE_BYTES_MAX, Sender, StateStore, Views, read_by,
+};
 pub use budget::{Admitted, Client, ReaderCounters, ReaderLimits, Readers};
 pub use compiles::{CompileLimits, Compiles, NotCompiled};
 pub use coordinator_actor::{
@@ -45,7 +50,7 @@ pub use figures::Figures;
 pub use health::{ActorSummary, Health};
 pub use message::Outgoing;
 pub use orders::{AskOrder, GiveOrder};
-pub(crate) use outbox::OutboxReader;
+pub(crate) use outbox::{Offer, OutboxReader};
 pub use outbox::{Outbox, Popped};
 pub use plans::Plans;
 pub use prepare::{Installable, prepare};
@@ -55,6 +60,7 @@ pub use sinks::{BufferSpec, InputSpec, SinkRow, SinkSpec, SinkState, Sinks, Writ
 pub use stats::{Freshness, Quantiles};
 
 use crate::coordinator::{Book, BusCounters, CutTotals, Identity};
+use crate::planner::ScriptRequest;
 use crate::view::SnapshotLimits;
 use coordinator_actor::{EngineFailed, NodeMessage, Shared};
 use router::Router;
@@ -82,6 +88,9 @@ pub struct Service {
     pub health: Arc<Health>,
     pub bus: Arc<BusCounters>,
     pub sinks: Arc<Sinks>,
+    pub alerts: Arc<Alerts>,
+    /// Tables that recording rules define.
+    pub views: Arc<Views>,
     pub clock: Arc<dyn Clock>,
     pub tick_ms: u64,
     pub compiles: Arc<Compiles>,
@@ -158,6 +167,8 @@ impl Service {
             health,
             bus,
             sinks: Arc::default(),
+            alerts: Arc::default(),
+            views: Arc::default(),
             clock,
             tick_ms: config.tick_ms,
             compiles: Compiles::new(config.compiles),
@@ -166,6 +177,15 @@ impl Service {
             figures,
             settled,
         })
+    }
+}
+
+impl Service {
+    /// A request with the recorded views that its text may read.
+    #[must_use]
+    pub fn with_views(&self, request: &ScriptRequest) -> ScriptRequest {
+        let views = request.text.as_deref().map(|text| self.views.read_by(text));
+        ScriptRequest { views: views.unwrap_or_default(), ..request.clone() }
     }
 }
 

@@ -332,6 +332,13 @@ impl Drop for OutboxReader {
 }
 
 impl OutboxReader {
+    /// With a client of its own.
+    pub(crate) fn new(readers: &Arc<Readers>) -> OutboxReader {
+        let client = Client::new(&readers.limits);
+        let outbox = Outbox::new(&client, readers);
+        OutboxReader { client, outbox }
+    }
+
     /// The next message; `None`: nothing follows.
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Outgoing>> {
         self.client.register(cx.waker());

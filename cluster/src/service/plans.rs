@@ -44,11 +44,12 @@ impl PlanKey {
     }
 
     fn bytes(&self) -> usize {
-        let ScriptRequest { script, text, vis, func, args, .. } = &self.request;
+        let ScriptRequest { script, text, vis, func, args, views, .. } = &self.request;
         let texts = [script, text, vis, func].into_iter().flatten().map(String::len);
         let args = args.iter().map(|(name, value)| name.len() + value.len() + ENTRY_BYTES / 16);
         let tables = self.tables.iter().map(|table| table.len() + size_of::<String>());
-        texts.chain(args).chain(tables).sum()
+        let views = views.iter().map(|view| view.name.len() + view.text.len());
+        texts.chain(args).chain(tables).chain(views).sum()
     }
 }
 

@@ -50,6 +50,7 @@ async fn prepare_now(
 ) -> Result<Installable, NotCompiled> {
     let tables = service.coordinator.send(AvailableTables).await;
     let tables = tables.map_err(|error| NotCompiled::Stopping(error.to_string()))?;
+    let request = &service.with_views(request);
     let key = Arc::new(PlanKey::new(request, tables));
     let tick_ms = service.tick_ms;
     if let Some(mut found) = service.plans.get(&key) {

@@ -54,22 +54,16 @@ fn on_nodes(plan: &Plan) -> Vec<Option<Source>> {
                 time,
                 shape: Shape::Rows { rows_max: None },
             }),
-            OpKind::Filter { predicate } if !reads_now(predicate) => {
+            OpKind::Filter { predicate } if !predicate.reads_now() => {
                 stepped(below, Step::Filter(predicate.clone()))
             }
-            OpKind::Map { exprs } if !exprs.iter().any(reads_now) => {
+            OpKind::Map { exprs } if !exprs.iter().any(Expr::reads_now) => {
                 stepped(below, Step::Map { exprs: exprs.clone(), labels: Labels::default() })
             }
             _ => None,
         });
     }
     sources
-}
-
-fn reads_now(expr: &Expr) -> bool {
-    let mut found = false;
-    expr.walk(&mut |expr| found |= matches!(expr, Expr::Now { .. }));
-    found
 }
 
 struct Cutter<'a> {

@@ -40,19 +40,15 @@ fn chain(plan: &Plan, id: OpId) -> Option<(&Scan, Vec<OpId>)> {
     let op = &plan.ops[id];
     match &op.kind {
         OpKind::Scan(scan) => Some((scan, vec![id])),
-        OpKind::Filter { .. } | OpKind::Map { .. } if !op.kind.expressions().iter().any(is_now) => {
+        OpKind::Filter { .. } | OpKind::Map { .. }
+            if !op.kind.expressions().iter().any(Expr::reads_now) =>
+        {
             let (scan, mut ids) = chain(plan, op.inputs[0])?;
             ids.push(id);
             Some((scan, ids))
         }
         _ => None,
     }
-}
-
-fn is_now(expr: &Expr) -> bool {
-    let mut found = false;
-    expr.walk(&mut |expr| found |= matches!(expr, Expr::Now { .. }));
-    found
 }
 
 fn numbered(

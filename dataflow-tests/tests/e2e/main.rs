@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "these are tests")]
 
 mod access;
+mod alerts;
 mod api;
 mod capture;
 mod check;

@@ -56,7 +56,9 @@ fn who_never_reads_costs_little_and_not_for_long() {
         (now["websockets"] == 1).then_some(now)
     });
     let now = closed.expect("sleepers are closed");
-    assert_eq!(now["stalled"], 20, "{now}");
+    // On a machine too busy to fill its socket, a sleeper is first seen by the pings that it lets lie.
+    let ended = now["stalled"].as_u64().unwrap() + now["silent"].as_u64().unwrap();
+    assert_eq!(ended, 20, "{now}");
     assert!(held_max > 0 && held_max <= 256 << 20, "held {held_max}");
     assert!(rss_max < before + (600 << 20), "from {before} to {rss_max}");
     drop(sleepers);

@@ -98,3 +98,23 @@ fn wrong_files_are_refused_in_their_place() {
         assert!(text(&output.stdout).contains("SUCCESS: 0 rules found"));
     }
 }
+
+/// The rules that come with Weir are right, and each has a case in which it fires and one in which it does not, over
+/// the real engine. Catches a rule of the pack that can never fire.
+#[test]
+fn the_pack_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let builtin = run(&["rules", "builtin"], DEADLINE).unwrap();
+    let rules = write(dir.path(), "builtin.yml", &text(&builtin.stdout));
+    let cases = include_str!("../../../cluster/rules/pack/builtin_test.yml");
+    let test = write(dir.path(), "test.yml", cases);
+    let output = run(&["rules", "check", &rules], DEADLINE).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let output = run(&["rules", "test", &test], DEADLINE).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    for line in builtin.stdout.iter().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        let fires = format!("    alertname: {line}\n    exp_alerts:");
+        let silent = format!("alertname: {line}}}");
+        assert!(cases.contains(&fires) && cases.contains(&silent), "{line} has both cases");
+    }
+}

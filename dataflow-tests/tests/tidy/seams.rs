@@ -28,6 +28,22 @@ fn spans(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
+/// Whatever kind of test cargo knows is run: `scripts/test` names each, and a new one would be built and never run.
+#[test]
+fn every_kind_of_test_is_run() {
+    let script = files::read("scripts/test");
+    let names = files::with_extension(&["rs"]).into_iter().filter_map(|path| {
+        let (_, name) = path.split_once("/tests/")?;
+        let name = name.strip_suffix("/main.rs").or_else(|| name.strip_suffix(".rs"))?;
+        (!name.contains('/') && !path.contains("/src/")).then(|| name.to_string())
+    });
+    let names: BTreeSet<String> = names.collect();
+    assert!(names.contains("it") && names.contains("e2e"), "{names:?}");
+    let wrong: Vec<String> =
+        names.into_iter().filter(|name| !script.contains(&format!("--test {name}"))).collect();
+    files::assert_none("tests that scripts/test does not run", &wrong);
+}
+
 /// A hop of a walk: `file` `entry`, and the message by which it is entered, if it is by one.
 struct Hop {
     file: String,

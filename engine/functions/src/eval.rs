@@ -8,15 +8,16 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
-use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use arrow_array::{Array, ArrayRef, BooleanArray, DictionaryArray, RecordBatch};
 use arrow_schema::DataType as ArrowType;
 use weir_types::batch::{StrColumn, arrow_type, value_at};
+use weir_types::metadata::reads as names;
 use weir_types::{DataType, Expr, Value};
 
 use crate::cuts::{self, Cut};
 use crate::operand::{Call, Constants, Operand};
 use crate::output;
-use crate::scalar::{self, Overload, ScalarDef};
+use crate::scalar::{self, Overload, ScalarDef, put_for_codes};
 use crate::{EvalCtx, FunctionError, work};
 
 /// Deeper expressions are refused: evaluation recurses. A chain of 1,000 `or`s fits.
@@ -42,6 +43,8 @@ struct CallNode {
     prepared: Option<Constants>,
     /// How often each byte of a text is read, as it were.
     reads: u64,
+    /// It asks for what is known of names.
+    reads_names: bool,
 }
 
 impl std::fmt::Debug for CompiledExpr {
@@ -145,7 +148,8 @@ fn compile_call(
         })
         .collect();
     let prepared = def.prepare.map(|prepare| prepare(&literals));
-    Ok(Node::Call(CallNode { overload, args, prepared, reads: def.reads }))
+    let (reads, reads_names) = (def.reads, !def.pure);
+    Ok(Node::Call(CallNode { overload, args, prepared, reads, reads_names }))
 }
 
 /// The value of a call with literal arguments, if the function depends on nothing else.
@@ -173,12 +177,15 @@ fn eval_node(node: &Node, ctx: &EvalCtx, batch: &RecordBatch) -> Result<Operand,
         Node::Now { factor, offset_ns } => Ok(Operand::Scalar(Value::Int64(
             ctx.now_unix_ns.wrapping_mul(*factor).wrapping_add(*offset_ns),
         ))),
-        Node::Call(CallNode { overload, args, prepared, reads }) => {
+        Node::Call(CallNode { overload, args, prepared, reads, reads_names }) => {
             let args =
                 args.iter().map(|arg| eval_node(arg, ctx, batch)).collect::<Result<Vec<_>, _>>()?;
             let call =
                 Call { ctx, args: &args, rows: batch.num_rows(), prepared: prepared.as_ref() };
-            Ok(run(overload, &call, *reads))
+            Ok(match reads_names {
+                true => run_asking(overload, &call, *reads),
+                false => run(overload, &call, *reads),
+            })
         }
     }
 }
@@ -209,6 +216,8 @@ fn computed(overload: &Overload, call: &Call<'_>, reads: u64) -> Option<ArrayRef
     let fits = work::spend_read(bytes.saturating_mul(reads) + call.rows as u64 * ROW_BYTES);
     if !fits {
         cuts::note(Cut::RowWork, call.rows);
+        // What it would have asked for is not known.
+        names::note_always();
         return None;
     }
     Some((overload.kernel)(call))
@@ -237,25 +246,45 @@ fn read_bytes(arg: &Operand, rows: usize) -> u64 {
     }
 }
 
-fn run(overload: &Overload, call: &Call<'_>, reads: u64) -> Operand {
-    // What is not computed is as cheap as can be.
-    let nothing = || Operand::Scalar(overload.result.zero());
+/// The same of a function that asks for names: what it asks for is put down for the rows that it is asked for.
+fn run_asking(overload: &Overload, call: &Call<'_>, reads: u64) -> Operand {
+    let (result, asked) = names::during(|| run(overload, call, reads));
+    let Some(asked) = asked else { return result };
+    match shared_dictionary(call) {
+        // It ran once for all rows.
+        None if call.args.iter().all(|arg| matches!(arg, Operand::Scalar(_))) => {
+            names::put(asked.into_iter().map(|(_, key)| (names::ALL_ROWS, key)));
+        }
+        None => names::put(asked),
+        Some(dictionary) => put_for_codes(asked, dictionary.keys().values()),
+    }
+    result
+}
+
+/// The one dictionary that all columns among the arguments are: a kernel runs over its values.
+fn shared_dictionary<'a>(call: &'a Call<'_>) -> Option<&'a DictionaryArray<Int32Type>> {
     let mut arrays = call.args.iter().filter_map(|arg| match arg {
         Operand::Array(array) => Some(array),
         Operand::Scalar(_) => None,
     });
-    let Some(array) = arrays.next() else {
+    let array = arrays.next()?;
+    // The same column twice, as in links that show what they pass on, is still one dictionary.
+    let is_one = arrays.all(|other| Arc::ptr_eq(other, array));
+    let dictionary = array.as_dictionary_opt::<Int32Type>().filter(|_| is_one)?;
+    (dictionary.values().len() <= call.rows).then_some(dictionary)
+}
+
+fn run(overload: &Overload, call: &Call<'_>, reads: u64) -> Operand {
+    // What is not computed is as cheap as can be.
+    let nothing = || Operand::Scalar(overload.result.zero());
+    if call.args.iter().all(|arg| matches!(arg, Operand::Scalar(_))) {
         let once = Call { rows: 1, ..*call };
         let Some(result) = computed(overload, &once, reads) else { return nothing() };
         let value = value_at(&result, overload.result, 0)
             .expect("kernels give the type that their overload says");
         return Operand::Scalar(value);
-    };
-    // The same column twice, as in links that show what they pass on, is still one dictionary.
-    if arrays.all(|other| Arc::ptr_eq(other, array))
-        && let Some(dictionary) = array.as_dictionary_opt::<Int32Type>()
-        && dictionary.values().len() <= call.rows
-    {
+    }
+    if let Some(dictionary) = shared_dictionary(call) {
         let values = |arg: &Operand| match arg {
             Operand::Array(_) => Operand::Array(dictionary.values().clone()),
             Operand::Scalar(_) => arg.clone(),

@@ -411,12 +411,8 @@ mod tests {
         let long = "A".repeat(1 << 20);
         let pattern = Pattern::new(".*[^A-Z]|[A-Z]", false, 2 << 20).unwrap();
         assert_eq!(matches(&pattern, long.as_bytes()), Err(GaveUp));
-        let mut state = 1_u64;
-        let mut bit = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            b"01"[usize::from(state >> 63 == 1)]
-        };
-        let binary: Vec<u8> = (0..1 << 20).map(|_| bit()).collect();
+        let mut random = weir_types::random::SplitMix(1);
+        let binary: Vec<u8> = (0..1 << 20).map(|_| b"01"[random.below(2) as usize]).collect();
         let pattern = Pattern::new("[01]*1[01]{400}x", false, 2 << 20).unwrap();
         assert_eq!(pattern.is_match(&binary, 1), Err(GaveUp));
         let harmless = [

@@ -188,6 +188,7 @@ macro_rules! number_kernels1 {
     };
 }
 
+pub(crate) use metadata::put_for_codes;
 pub(crate) use {number_kernels, number_kernels1, overloads, ty};
 
 static REGISTRY: LazyLock<HashMap<&'static str, &'static ScalarDef>> = LazyLock::new(|| {

@@ -5,6 +5,7 @@
 //! hold one capability each, at their input's frontier, and let go of it when the query ends.
 
 mod aggregate;
+mod asked;
 mod between;
 mod bounded;
 mod cluster;
@@ -19,6 +20,7 @@ mod pane_group;
 mod pane_window;
 mod partial;
 pub(crate) mod publish;
+mod recompute;
 mod row_window;
 mod rowwise;
 mod runs;
@@ -26,6 +28,7 @@ mod scan;
 mod send;
 mod send_newest;
 mod sliced;
+mod slots;
 mod source;
 mod teams;
 mod tick;
@@ -36,7 +39,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, BinaryArray};
+use arrow_array::{Array, ArrayRef, BinaryArray, BooleanArray};
+use arrow_select::filter::filter_record_batch;
 use timely::dataflow::Stream;
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
 use timely::worker::Worker as TimelyWorker;
@@ -72,6 +76,17 @@ impl NodeBatch {
     /// What became of these rows.
     fn with(&self, rows: RecordBatch) -> NodeBatch {
         NodeBatch::new(rows, self.admitted_ms)
+    }
+    /// Its rows of which this is true; `None`: none of them.
+    fn kept(self, keep: &BooleanArray) -> Option<NodeBatch> {
+        match keep.true_count() {
+            0 => None,
+            all if all == self.rows.num_rows() => Some(self),
+            _ => {
+                let rows = filter_record_batch(&self.rows, keep);
+                Some(self.with(rows.expect("there is one mark for each row")))
+            }
+        }
     }
     fn slice(&self, from: usize, rows: usize) -> NodeBatch {
         if from == 0 && rows == self.rows.num_rows() {
@@ -119,6 +134,12 @@ struct ScanInput {
     is_used: bool,
 }
 
+impl ScanInput {
+    fn takes(&self, table: &str) -> bool {
+        self.is_used && &*self.table == table
+    }
+}
+
 /// Where a worker puts what arrives for one query, and what tells how far it got.
 #[derive(Default)]
 pub(crate) struct Sources {
@@ -133,6 +154,11 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
+    /// A batch of a table, by its number, is for this worker.
+    pub(crate) fn takes(&self, table: &str, number: u64) -> bool {
+        self.team.takes(number) && self.scans.iter().any(|scan| scan.takes(table))
+    }
+
     /// Rows that are seen from `tick_ms` on and were admitted then or before. `held`: what counts them, if they
     /// were counted before.
     pub(crate) fn push_rows(
@@ -142,8 +168,7 @@ impl Sources {
         batch: &Arc<PushedBatch>,
         held: Option<&Arc<Gauge>>,
     ) {
-        let of_table = |scan: &&ScanInput| scan.is_used && &*scan.table == table;
-        for ScanInput { handle, .. } in self.scans.iter().filter(of_table) {
+        for ScanInput { handle, .. } in self.scans.iter().filter(|scan| scan.takes(table)) {
             let bytes = usize::try_from(batch.bytes).unwrap_or(usize::MAX);
             let held = held.map_or_else(|| handle.count_arrived(bytes), Arc::clone);
             let arrived = Arrived { batch: Arc::clone(batch), admitted_ms, from: 0 };

@@ -70,6 +70,8 @@ impl Floor {
 
 #[cfg(test)]
 mod tests {
+    use weir_types::random::SplitMix;
+
     use super::*;
 
     /// Rows come in any order; the newest three by sorting are never refused, and what is refused is not
@@ -115,11 +117,8 @@ mod tests {
     /// By the definition: a row is outdone when n that have come are newer. Two thousand random feeds.
     #[test]
     fn equals_the_definition() {
-        let mut state = 7_u64;
-        let mut below = |end: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (state >> 33) % end
-        };
+        let mut random = SplitMix(7);
+        let mut below = |end: u64| random.below(end);
         for _ in 0..2_000 {
             let n = below(5);
             let mut floor = Floor::new(n);

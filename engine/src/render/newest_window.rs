@@ -119,7 +119,7 @@ impl NewestWindow {
                 return Err(OpError::Row("NewestWindow: a partial on an exchange of rows"));
             };
             fuel.burn(row.0.len());
-            if self.window.is_late(first, pane, 1) {
+            if self.window.is_late(first, pane, diff) {
                 continue;
             }
             if diff < 1 {

@@ -26,7 +26,7 @@ pub(super) fn render<'s>(
     let uses = team.steps(program);
     let mut done: Vec<BatchStream<'s>> = Vec::with_capacity(program.steps.len());
     for (at, step) in program.steps.iter().enumerate() {
-        env.build(OperatorPlace::Op(at));
+        env.build_alike(OperatorPlace::Op(at), uses[at].counts);
         let stream = match step {
             NodeStep::Scan(spec) => {
                 let (stream, handle) = scan::scan(scope, env, spec, uses[at].counts);

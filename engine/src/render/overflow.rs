@@ -258,7 +258,7 @@ pub(super) fn pressure(query: &QueryShared, engine: &EngineShared) -> Pressure {
         return Pressure::Full;
     }
     if engine.meter.held_bytes() > limits.state_bytes_max / 4 * 3 {
-        let queries = engine.queries().len().max(1) as u64;
+        let queries = engine.query_count().max(1) as u64;
         if own > limits.state_bytes_max / 2 / queries {
             return Pressure::Full;
         }

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use weir_types::PackedRow;
 use weir_types::acc::Acc;
 
+use super::slots::Keyed;
 use crate::prepare::AggSpec;
 
 /// Partial results of some rows.
@@ -45,6 +46,14 @@ const PART_BYTES: usize = 64;
 /// A group beside its key and results: its slot, the least room of its list of panes, its entry in the
 /// index, and the allocator's share for each.
 pub(super) const GROUP_BYTES: usize = 320;
+
+impl Keyed for Group {
+    type Key = [u8];
+
+    fn key(&self) -> &[u8] {
+        &self.key.0
+    }
+}
 
 impl Group {
     pub(super) fn new(key: PackedRow) -> Group {

@@ -10,11 +10,9 @@
 //! second window of the same kind, which has the groups of overflow of all workers.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
 use timely::dataflow::operators::Concat;
 use timely::dataflow::{Scope, Stream};
 use weir_types::PackedRow;
@@ -31,6 +29,7 @@ use super::pane_group::{GROUP_BYTES, Group, Part};
 use super::partial::ONLY_PANE;
 use super::publish::{Held, Publish, Publisher, Walk};
 use super::runs::{Queue, Waiting};
+use super::slots::Slots;
 use super::tick::{Emit, Progress, TickLogic, tick_operator};
 use super::window::{Window, change_route};
 use super::{RowStream, route, source};
@@ -120,10 +119,7 @@ struct PaneWindow {
     env: Rc<Env>,
     window: Window,
     spec: AggSpec,
-    hash: foldhash::fast::RandomState,
-    index: HashTable<u32>,
-    groups: Vec<Option<Group>>,
-    free: Vec<u32>,
+    groups: Slots<Group>,
     /// Which groups have a part in a pane.
     by_pane: BTreeMap<i64, Vec<u32>>,
     dirty: Vec<u32>,
@@ -131,15 +127,6 @@ struct PaneWindow {
     /// With groups: how many there may be, and what becomes of the rest.
     bounded: Option<Bounded>,
     pressure: Pressure,
-}
-
-/// Only freed slots are `None`, and nothing refers to those.
-const NO_GROUP: &str = "a listed group exists";
-
-fn key_hash(state: &foldhash::fast::RandomState, key: &[u8]) -> u64 {
-    let mut hasher = state.build_hasher();
-    hasher.write(key);
-    hasher.finish()
 }
 
 impl PaneWindow {
@@ -153,10 +140,7 @@ impl PaneWindow {
             env: Rc::clone(env),
             window: Window { query: Arc::clone(&env.query), sliding },
             spec: spec.clone(),
-            hash: foldhash::fast::RandomState::default(),
-            index: HashTable::new(),
-            groups: Vec::new(),
-            free: Vec::new(),
+            groups: Slots::default(),
             by_pane: BTreeMap::new(),
             dirty: Vec::new(),
             bytes: 0,
@@ -165,47 +149,19 @@ impl PaneWindow {
         }
     }
 
-    fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
-        let groups = &self.groups;
-        let is_it =
-            |&slot: &u32| groups[slot as usize].as_ref().is_some_and(|group| group.key.0 == key);
-        self.index.find(hash, is_it).copied()
-    }
-
     /// The slot of a group, made if need be and marked as changed.
     fn group(&mut self, key: PackedRow) -> u32 {
-        let hash = key_hash(&self.hash, &key.0);
-        let slot = match self.find(hash, &key.0) {
-            Some(slot) => slot,
-            None => self.new_group(key, hash),
-        };
+        let key_bytes = key.0.len();
+        let (slot, is_new) = self.groups.find_or_insert(key, Group::new);
+        if is_new {
+            self.bytes += GROUP_BYTES + key_bytes;
+        }
         self.mark(slot);
         slot
     }
 
-    fn new_group(&mut self, key: PackedRow, hash: u64) -> u32 {
-        self.bytes += GROUP_BYTES + key.0.len();
-        let group = Some(Group::new(key));
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.groups[slot as usize] = group;
-                slot
-            }
-            None => {
-                self.groups.push(group);
-                u32::try_from(self.groups.len() - 1).expect("the state budget ends a query before")
-            }
-        };
-        let (groups, state) = (&self.groups, &self.hash);
-        let rehash = |&slot: &u32| {
-            groups[slot as usize].as_ref().map_or(0, |group| key_hash(state, &group.key.0))
-        };
-        self.index.insert_unique(hash, slot, rehash);
-        slot
-    }
-
     fn mark(&mut self, slot: u32) {
-        let group = self.groups[slot as usize].as_mut().expect(NO_GROUP);
+        let group = self.groups.get_mut(slot);
         if !group.is_dirty {
             group.is_dirty = true;
             self.dirty.push(slot);
@@ -223,7 +179,7 @@ impl PaneWindow {
                 pane.remove();
             }
             let Some(slot) = slot else { continue };
-            let group = self.groups[slot as usize].as_mut().expect(NO_GROUP);
+            let group = self.groups.get_mut(slot);
             fuel.burn(group.walk_bytes());
             let rows = group.expire_front(&self.spec, &mut self.bytes);
             if let Some(bounded) = &mut self.bounded {
@@ -246,8 +202,8 @@ impl PaneWindow {
             self.put(key, pane, part, fuel);
             return Ok(());
         }
-        let found = self.find(key_hash(&self.hash, &key.0), &key.0);
-        let group = found.and_then(|slot| self.groups[slot as usize].as_ref());
+        let found = self.groups.find(&key.0);
+        let group = found.map(|slot| self.groups.get(slot));
         if let (Some(slot), Some(group)) = (found, group.filter(|group| !group.panes.is_empty())) {
             if self.pressure < Pressure::Brim || group.has(pane) {
                 self.put_at(slot, pane, part, fuel);
@@ -279,7 +235,7 @@ impl PaneWindow {
 
     fn put_at(&mut self, slot: u32, pane: i64, part: Part, fuel: &mut Fuel) {
         self.mark(slot);
-        let group = self.groups[slot as usize].as_mut().expect(NO_GROUP);
+        let group = self.groups.get_mut(slot);
         if let Some(bounded) = &mut self.bounded {
             bounded.came(&group.key.0, part.rows, group.panes.is_empty());
         }
@@ -323,7 +279,7 @@ impl PaneWindow {
     fn tell(&mut self, emit: &mut Emit, fuel: &mut Fuel) -> bool {
         while !fuel.is_empty() {
             let Some(slot) = self.dirty.pop() else { return true };
-            let group = self.groups[slot as usize].as_mut().expect(NO_GROUP);
+            let group = self.groups.get_mut(slot);
             group.is_dirty = false;
             let zero = || self.spec.aggs.iter().map(weir_functions::aggregate::AggFn::zero);
             let new = match group.whole() {
@@ -340,33 +296,26 @@ impl PaneWindow {
             group.told = new;
             if group.told.is_none() {
                 self.bytes -= GROUP_BYTES + group.key.0.len();
-                self.forget(slot);
+                self.groups.remove(slot);
             }
         }
         self.dirty.is_empty()
-    }
-
-    fn forget(&mut self, slot: u32) {
-        let group = self.groups[slot as usize].take().expect(NO_GROUP);
-        let hash = key_hash(&self.hash, &group.key.0);
-        if let Ok(entry) = self.index.find_entry(hash, |&have| have == slot) {
-            entry.remove();
-        }
-        self.free.push(slot);
     }
 }
 
 impl Held for PaneWindow {
     fn held(&self, walk: &mut Walk, fuel: &mut Fuel, rows: &mut Vec<(PackedRow, i64)>) -> bool {
-        while !fuel.is_empty() {
-            let Some(group) = self.groups.get(walk.slot) else { return true };
-            walk.slot += 1;
+        for (slot, group) in self.groups.from(walk.slot) {
+            if fuel.is_empty() {
+                return false;
+            }
+            walk.slot = slot + 1;
             let Some(group) = group else { continue };
             let Some(told) = group.told.as_deref() else { continue };
             fuel.burn(group.key.0.len() + told.len());
             rows.push((PackedRow([&*group.key.0, told].concat()), 1));
         }
-        false
+        true
     }
 }
 
@@ -386,8 +335,8 @@ impl TickLogic for PaneWindow {
         {
             return Ok(Progress::More);
         }
-        self.pressure = pressure(&self.env.query, &self.env.engine);
         if let Some(bounded) = &mut self.bounded {
+            self.pressure = pressure(&self.env.query, &self.env.engine);
             bounded.begin(tick_ms, input.len(), self.pressure);
         }
         loop {
@@ -437,6 +386,6 @@ impl TickLogic for PaneWindow {
 
     fn give_up(self) -> Box<dyn Send> {
         let bounded = self.bounded.map(Bounded::give_up);
-        Box::new((self.groups, self.index, self.by_pane, bounded))
+        Box::new((self.groups, self.by_pane, bounded))
     }
 }

@@ -125,7 +125,7 @@ impl TickLogic for RowWindow {
                 return Err(OpError::Row("RowWindow: a partial on an exchange of rows"));
             };
             fuel.burn(row.0.len());
-            if self.window.is_late(first, pane, 1) {
+            if self.window.is_late(first, pane, diff) {
                 continue;
             }
             if first.is_some() {

@@ -1,37 +1,33 @@
 //! Filters and maps: on batches in the node part, on changes of packed rows in the cluster part.
 //!
-//! An expression over the row alone maps a retraction to what it mapped the insertion to. One that
-//! reads metadata or the clock does not, so `Recompute` remembers what each live row became, and
-//! looks at all rows again when the metadata or the clock have moved.
+//! An expression over the row alone maps a retraction to what it mapped the insertion to. One that reads metadata or
+//! the clock does not: [`super::recompute`] remembers what each live row became.
 //!
 //! What a row costs is not known before: a slice has as many rows as the last ones suggest. If that was
 //! too much ([`weir_functions::work`]), what was made of it is thrown away and fewer are tried in the next slice.
 
-use std::collections::{BTreeMap, VecDeque, btree_map};
-use std::ops::Bound;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_select::filter::filter_record_batch;
 use timely::dataflow::channels::pact::Pipeline;
 use weir_functions::{EvalCtx, work};
 use weir_types::batch::{RecordBatch, batch_of, pack_rows, unpack_rows};
-use weir_types::metadata::MetadataSnapshot;
+use weir_types::metadata::reads;
 use weir_types::{Clock, PackedRow};
 
-use super::runs::{Runs, Waiting};
+use super::recompute::Recompute;
 use super::sliced::sliced;
-use super::tick::{Emit, Progress, TickLogic, tick_operator};
+use super::tick::tick_operator;
 use super::{BatchStream, NodeBatch, RowStream};
 use crate::api::TEST_PANIC_LITERAL;
-use crate::budget::{Fuel, Pace};
+use crate::budget::Pace;
 use crate::prepare::{Depends, RowSpec};
 use crate::query::{Env, OpError, TestDeath};
 use crate::weigh;
 
 impl RowSpec {
-    fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         if self.steps().all(|step| step.filter) { "Filter" } else { "Map" }
     }
 
@@ -49,11 +45,7 @@ impl RowSpec {
         self.check_fault();
         if self.filter {
             let keep = self.exprs[0].eval_filter(ctx, &batch.rows)?;
-            return Ok(match keep.true_count() {
-                0 => None,
-                all if all == batch.rows.num_rows() => Some(batch),
-                _ => Some(batch.with(filter_record_batch(&batch.rows, &keep)?)),
-            });
+            return Ok(batch.kept(&keep));
         }
         Ok(Some(batch.with(self.map(ctx, &batch.rows)?)))
     }
@@ -64,8 +56,8 @@ impl RowSpec {
         Ok(batch_of(&self.output, arrays?, batch.num_rows()))
     }
 
-    /// What each row becomes; `None` for a row that a filter leaves out.
-    fn rows<'a>(
+    /// What each row becomes; `None` for a row that a filter leaves out. What was asked for is put down row by row.
+    pub(super) fn rows<'a>(
         &self,
         ctx: &EvalCtx,
         rows: impl Iterator<Item = &'a PackedRow> + Clone,
@@ -77,10 +69,14 @@ impl RowSpec {
         for step in self.steps() {
             step.check_fault();
             if !step.filter {
-                batch = step.map(ctx, &batch)?;
+                let (mapped, asked) = reads::during(|| step.map(ctx, &batch));
+                put_for_left(asked, &left);
+                batch = mapped?;
                 continue;
             }
-            let keep = step.exprs[0].eval_filter(ctx, &batch)?;
+            let (keep, asked) = reads::during(|| step.exprs[0].eval_filter(ctx, &batch));
+            put_for_left(asked, &left);
+            let keep = keep?;
             if keep.true_count() < left.len() {
                 batch = filter_record_batch(&batch, &keep)?;
                 let mut is_kept = keep.values().iter();
@@ -100,6 +96,17 @@ impl RowSpec {
             }
         }
         Ok(results)
+    }
+}
+
+/// What was asked for rows of a batch was asked for those that they were made of.
+fn put_for_left(asked: Option<Vec<reads::Read>>, left: &[usize]) {
+    let number = |row: usize| u32::try_from(row).unwrap_or(reads::ALL_ROWS);
+    for (row, key) in asked.into_iter().flatten() {
+        match left.get(row as usize) {
+            Some(&row) => reads::put([(number(row), key)]),
+            None => reads::put(left.iter().map(|&row| (number(row), key))),
+        }
     }
 }
 
@@ -153,12 +160,12 @@ pub(super) fn on_rows<'s>(env: &Rc<Env>, stream: RowStream<'s>, spec: &RowSpec) 
     })
 }
 
-fn packed_bytes(results: &[Option<PackedRow>]) -> usize {
+pub(super) fn packed_bytes(results: &[Option<PackedRow>]) -> usize {
     results.iter().flatten().map(|row| row.0.len()).sum()
 }
 
 /// Evaluates so many rows, and learns from it how many the next ones should be. `None`: these were too many.
-fn paced<T>(
+pub(super) fn paced<T>(
     env: &Env,
     pace: &mut Pace,
     count: usize,
@@ -174,204 +181,4 @@ fn paced<T>(
     let spent_ns = env.engine.clock.monotonic_ns().saturating_sub(start_ns);
     pace.learn(count, spent_ns, made_bytes(&result), spent.is_half, env.limits());
     Ok(Some(result))
-}
-
-/// A live row: how often it is there, and what it became.
-struct Live {
-    count: i64,
-    result: Option<PackedRow>,
-}
-
-struct Recompute {
-    env: Rc<Env>,
-    spec: RowSpec,
-    rows: BTreeMap<PackedRow, Live>,
-    /// What the results were computed with.
-    metadata: Arc<MetadataSnapshot>,
-    pace: Pace,
-    /// The tick that is being worked on.
-    current: Option<Walk>,
-    bytes: usize,
-    last_ms: Option<u64>,
-}
-
-/// A tick: all rows are looked at anew with the same clock and metadata.
-struct Walk {
-    ctx: EvalCtx,
-    /// The last row that was; `None` before the first.
-    after: Option<PackedRow>,
-    is_through: bool,
-    /// Changes that are to be taken in next.
-    part: VecDeque<(PackedRow, i64)>,
-}
-
-fn live_bytes(row: &PackedRow, result: Option<&PackedRow>) -> usize {
-    (size_of::<PackedRow>() + size_of::<Live>()) * 3 / 2
-        + weigh::HEAP_BYTES
-        + row.0.len()
-        + result.map_or(0, |result| weigh::HEAP_BYTES + result.0.len())
-}
-
-impl Recompute {
-    fn new(env: &Rc<Env>, spec: &RowSpec) -> Recompute {
-        Recompute {
-            env: Rc::clone(env),
-            spec: spec.clone(),
-            rows: BTreeMap::new(),
-            metadata: env.metadata(),
-            pace: Pace::new(env.limits()),
-            current: None,
-            bytes: 0,
-            last_ms: None,
-        }
-    }
-
-    fn metadata_moved(&self) -> bool {
-        !Arc::ptr_eq(&self.metadata, &self.env.metadata())
-    }
-
-    fn begin(&mut self, tick_ms: u64) -> Walk {
-        self.last_ms = Some(tick_ms);
-        let moves = self.spec.depends == Depends::Clock || self.metadata_moved();
-        let ctx = self.env.ctx(tick_ms);
-        self.metadata = Arc::clone(&ctx.metadata);
-        Walk { ctx, after: None, is_through: !moves, part: VecDeque::new() }
-    }
-
-    /// Takes in changed rows: those that are known, and as many others as can be evaluated at once.
-    fn apply(&mut self, walk: &mut Walk, emit: &mut Emit) -> Result<(), OpError> {
-        let bytes = walk.part.iter().map(|(row, _)| row.0.len());
-        let count = self.pace.count(bytes, self.env.limits()).min(walk.part.len());
-        let mut new: Vec<(PackedRow, i64)> = Vec::new();
-        for (row, diff) in walk.part.drain(..count) {
-            if let Some(unknown) = self.apply_known(row, diff, emit) {
-                new.push(unknown);
-            }
-        }
-        let evaluate = || self.spec.rows(&walk.ctx, new.iter().map(|(row, _)| row));
-        let made = |results: &Vec<_>| packed_bytes(results);
-        let results = paced(&self.env, &mut self.pace, new.len(), evaluate, made)?;
-        let Some(results) = results else {
-            new.into_iter().rev().for_each(|change| walk.part.push_front(change));
-            return Ok(());
-        };
-        for ((row, count), result) in new.into_iter().zip(results) {
-            if let Some(result) = &result {
-                emit.row(result.clone(), count);
-            }
-            self.bytes += live_bytes(&row, result.as_ref());
-            self.rows.insert(row, Live { count, result });
-        }
-        Ok(())
-    }
-
-    /// Changes how often a row is there; gives it back if it is not known.
-    fn apply_known(
-        &mut self,
-        row: PackedRow,
-        diff: i64,
-        emit: &mut Emit,
-    ) -> Option<(PackedRow, i64)> {
-        let mut entry = match self.rows.entry(row) {
-            btree_map::Entry::Occupied(entry) => entry,
-            btree_map::Entry::Vacant(slot) => return Some((slot.into_key(), diff)),
-        };
-        entry.get_mut().count += diff;
-        if entry.get().count != 0 {
-            if let Some(result) = &entry.get().result {
-                emit.row(result.clone(), diff);
-            }
-            return None;
-        }
-        let (row, live) = entry.remove_entry();
-        self.bytes -= live_bytes(&row, live.result.as_ref());
-        if let Some(result) = live.result {
-            emit.row(result, diff);
-        }
-        None
-    }
-
-    /// Looks at the next rows anew.
-    fn recompute(&mut self, walk: &mut Walk, emit: &mut Emit) -> Result<(), OpError> {
-        let after = walk.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let bytes = self.rows.range((after, Bound::Unbounded)).map(|(row, _)| row.0.len());
-        let count = self.pace.count(bytes, self.env.limits());
-        let rest = self.rows.range_mut((after, Bound::Unbounded));
-        let mut part: Vec<(&PackedRow, &mut Live)> = rest.take(count).collect();
-        let Some((last, _)) = part.last() else {
-            walk.is_through = true;
-            return Ok(());
-        };
-        let last = (*last).clone();
-        let evaluate = || self.spec.rows(&walk.ctx, part.iter().map(|(row, _)| *row));
-        let made = |results: &Vec<_>| packed_bytes(results);
-        let results = paced(&self.env, &mut self.pace, part.len(), evaluate, made)?;
-        let Some(results) = results else { return Ok(()) };
-        walk.after = Some(last);
-        for ((row, live), result) in part.iter_mut().zip(results) {
-            if live.result == result {
-                continue;
-            }
-            self.bytes += live_bytes(row, result.as_ref());
-            self.bytes -= live_bytes(row, live.result.as_ref());
-            if let Some(old) = std::mem::replace(&mut live.result, result) {
-                emit.row(old, -live.count);
-            }
-            if let Some(new) = &live.result {
-                emit.row(new.clone(), live.count);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl TickLogic for Recompute {
-    type Waiting = Runs<PackedRow>;
-
-    fn work(
-        &mut self,
-        tick_ms: u64,
-        input: &mut Runs<PackedRow>,
-        emit: &mut Emit,
-        _fuel: &mut Fuel,
-    ) -> Result<Progress, OpError> {
-        let mut walk = match self.current.take() {
-            Some(walk) => walk,
-            None => self.begin(tick_ms),
-        };
-        if !walk.is_through {
-            self.recompute(&mut walk, emit)?;
-            if !walk.is_through {
-                self.current = Some(walk);
-                return Ok(Progress::More);
-            }
-        }
-        let limits = self.env.limits();
-        let mut bytes: usize = walk.part.iter().map(|(row, _)| row.0.len()).sum();
-        while walk.part.len() < self.pace.rows(0, limits) && bytes < limits.slice_bytes_max {
-            let Some((row, diff)) = input.pop() else { break };
-            bytes += row.0.len();
-            walk.part.push_back((row, diff));
-        }
-        if walk.part.is_empty() {
-            return Ok(Progress::Done);
-        }
-        self.apply(&mut walk, emit)?;
-        self.current = Some(walk);
-        Ok(Progress::More)
-    }
-
-    fn due(&self) -> Option<u64> {
-        let moves = self.spec.depends == Depends::Clock || self.metadata_moved();
-        let last_ms = self.last_ms.filter(|_| moves && !self.rows.is_empty())?;
-        Some(last_ms + self.env.query.refresh_ms)
-    }
-
-    fn state_bytes(&self) -> usize {
-        self.bytes
-    }
-
-    fn give_up(self) -> Box<dyn Send> {
-        Box::new(self.rows)
-    }
 }

@@ -164,6 +164,8 @@ impl<T: Ord + Weigh + Send + 'static> Waiting for Runs<T> {
 
 #[cfg(test)]
 mod tests {
+    use weir_types::random::SplitMix;
+
     use super::*;
 
     /// Runs that are merged give what sorting everything gives: catches a change that is lost, told twice
@@ -173,10 +175,9 @@ mod tests {
         for count in [0, 1, 100, RUN_LEN, 3 * RUN_LEN + 7] {
             let mut runs = Runs::default();
             let mut all = Vec::new();
-            let mut state = 7u64;
+            let mut random = SplitMix(7);
             for _ in 0..count {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                let change = ((state >> 40) as i64 % 5_000, (state >> 33) as i64 % 3 - 1);
+                let change = (random.below(5_000) as i64, random.below(3) as i64 - 1);
                 runs.push(change);
                 all.push(change);
             }

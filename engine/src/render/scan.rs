@@ -75,7 +75,7 @@ struct Scan {
     end_unix_ns: i64,
     /// The window ends this long before now.
     before_ns: i64,
-    /// It says how many rows there were.
+    /// It says how many rows were late.
     counts: bool,
 }
 
@@ -93,9 +93,7 @@ impl Scan {
         part: &RecordBatch,
         sink: &mut Sink<'_, NodeBatch>,
     ) -> Result<(), OpError> {
-        if self.counts {
-            sink.took(part.num_rows());
-        }
+        sink.took(part.num_rows());
         let rows = self.project(part)?;
         let now_ns = tick_unix_ns(tick_ms).saturating_sub(self.before_ns);
         let first_ns = self.first_at(tick_ms);
@@ -117,8 +115,7 @@ impl Scan {
     fn first_at(&self, tick_ms: u64) -> i64 {
         match self.spec.sliding {
             Some(sliding) => {
-                let start = sliding.start_at(tick_unix_ns(tick_ms));
-                start.saturating_add(1).max(self.start_unix_ns)
+                sliding.first_unix_ns_at(tick_unix_ns(tick_ms)).max(self.start_unix_ns)
             }
             None => self.start_unix_ns,
         }
@@ -133,20 +130,18 @@ impl Scan {
         sink: &mut Sink<'_, NodeBatch>,
     ) -> Result<(), OpError> {
         // The refresh of each row.
-        let mut outside = 0;
+        let mut outside = 0_usize;
         let ticks: Vec<u64> = times
             .iter()
             .map(|&time| {
                 let due_ms = self.query.refresh_from_ns(time.saturating_add(self.before_ns));
                 let due_ms = due_ms.max(tick_ms);
                 let inside = time >= self.first_at(due_ms) && time <= self.end_unix_ns;
-                outside += u64::from(!inside);
+                outside += usize::from(!inside);
                 if inside { due_ms } else { OUTSIDE }
             })
             .collect();
-        if self.counts {
-            self.query.late_rows.fetch_add(outside, Ordering::Relaxed);
-        }
+        self.count_late(outside);
         let mut distinct = ticks.clone();
         distinct.sort_unstable();
         distinct.dedup();

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use arrow_array::BooleanArray;
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampNanosecondType;
-use arrow_select::filter::filter_record_batch;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
@@ -251,25 +250,22 @@ struct Partials {
 
 impl Partials {
     /// What of a batch the receiver does not have from elsewhere; `None`: nothing.
-    fn new_rows(&self, batch: &NodeBatch) -> Result<Option<NodeBatch>, OpError> {
+    fn new_rows(&self, batch: &NodeBatch) -> Option<NodeBatch> {
         if self.had_to_ms == 0 || batch.admitted_ms > self.had_to_ms {
-            return Ok(Some(batch.clone()));
+            return Some(batch.clone());
         }
         // What came before its time was told when that had come.
         let had_to_ns = tick_unix_ns(self.had_to_ms);
         let times = batch.rows.column(self.time).as_primitive::<TimestampNanosecondType>();
         let keep: BooleanArray =
             times.values().iter().map(|&time| Some(time > had_to_ns)).collect();
-        if !keep.has_true() {
-            return Ok(None);
-        }
-        Ok(Some(batch.with(filter_record_batch(&batch.rows, &keep)?)))
+        batch.clone().kept(&keep)
     }
 }
 
 impl Collect for Partials {
     fn add(&mut self, tick_ms: u64, batch: &NodeBatch) -> Result<(), OpError> {
-        let Some(batch) = &self.new_rows(batch)? else { return Ok(()) };
+        let Some(batch) = &self.new_rows(batch) else { return Ok(()) };
         let table = self.tables.entry(tick_ms).or_insert_with(|| PartialTable::new(&self.spec));
         table.add(&self.spec, self.time, self.sliding, batch, &mut self.scratch);
         Ok(())

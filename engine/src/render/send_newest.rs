@@ -7,7 +7,6 @@ use std::rc::Rc;
 use arrow_array::BooleanArray;
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampNanosecondType;
-use arrow_select::filter::filter_record_batch;
 use weir_types::batch::pack_rows;
 use weir_types::clock::tick_unix_ns;
 use weir_types::split::{Change, ExchangeId};
@@ -79,18 +78,6 @@ impl Candidates {
     }
 }
 
-/// The batch's rows of which this is true.
-fn kept(batch: NodeBatch, keep: &BooleanArray) -> Option<NodeBatch> {
-    match keep.true_count() {
-        0 => None,
-        all if all == batch.rows.num_rows() => Some(batch),
-        _ => {
-            let rows = filter_record_batch(&batch.rows, keep);
-            Some(batch.with(rows.expect("there is one mark for each row")))
-        }
-    }
-}
-
 impl Newest {
     fn times<'b>(&self, batch: &'b NodeBatch) -> &'b [i64] {
         batch.rows.column(self.packer.time).as_primitive::<TimestampNanosecondType>().values()
@@ -124,7 +111,7 @@ impl Newest {
         for batch in std::mem::take(candidates).batches {
             let stays = |&time: &i64| Some(time >= least_ns && self.floor.admits(time));
             let keep: BooleanArray = self.times(&batch).iter().map(stays).collect();
-            if let Some(batch) = kept(batch, &keep) {
+            if let Some(batch) = batch.kept(&keep) {
                 candidates.push(batch);
             }
         }
@@ -138,7 +125,7 @@ impl Newest {
     fn begin(&mut self, tick_ms: u64) -> Outgoing {
         let mut candidates = self.ticks.remove(&tick_ms).unwrap_or_default();
         if let Some(sliding) = self.packer.sliding {
-            self.floor.expire(sliding.start_at(tick_unix_ns(tick_ms)).saturating_add(1));
+            self.floor.expire(sliding.first_unix_ns_at(tick_unix_ns(tick_ms)));
         }
         self.cut(&mut candidates);
         let packed = Runs::default();
@@ -149,7 +136,7 @@ impl Newest {
     fn pack(&mut self, batch: NodeBatch, packed: &mut Runs<Placed>, fuel: &mut Fuel) {
         let stays = |&time: &i64| Some(self.floor.admits(time));
         let keep: BooleanArray = self.times(&batch).iter().map(stays).collect();
-        let Some(batch) = kept(batch, &keep) else { return };
+        let Some(batch) = batch.kept(&keep) else { return };
         let certain: Vec<i64> = self.certain(&batch).collect();
         certain.into_iter().for_each(|time| self.floor.add(time, 1));
         let rows = pack_rows(&batch.rows, &self.packer.types);

@@ -83,7 +83,9 @@ pub(super) struct Sink<'a, O> {
 impl<O: RowCount> Sink<'_, O> {
     /// So many rows are looked at.
     pub(super) fn took(&self, rows: usize) {
-        self.query.rows_in.fetch_add(rows as u64, Ordering::Relaxed);
+        if self.frame.counts {
+            self.query.rows_in.fetch_add(rows as u64, Ordering::Relaxed);
+        }
         self.frame.took(rows);
     }
 

@@ -33,16 +33,15 @@ impl Window {
 
     /// The least event time that is inside at a tick.
     pub(super) fn first_unix_ns(&self, tick_ms: u64) -> i64 {
-        let start = self.sliding.map(|sliding| sliding.start_at(tick_unix_ns(tick_ms)));
-        start.map_or(i64::MIN, |start| start.saturating_add(1))
+        let first = self.sliding.map(|sliding| sliding.first_unix_ns_at(tick_unix_ns(tick_ms)));
+        first.unwrap_or(i64::MIN)
     }
 
-    /// True for what came when its pane had left; counted.
-    pub(super) fn is_late(&self, first: Option<i64>, pane: i64, rows: i64) -> bool {
+    /// True for what came when its pane had left; so many rows, or copies of one, are counted.
+    pub(super) fn is_late(&self, first: Option<i64>, pane: i64, diff: i64) -> bool {
         let is_late = first.is_some_and(|first| pane < first);
         if is_late {
-            let rows = u64::try_from(rows).unwrap_or(0);
-            self.query.late_rows.fetch_add(rows, Ordering::Relaxed);
+            self.query.late_rows.fetch_add(diff.unsigned_abs(), Ordering::Relaxed);
         }
         is_late
     }

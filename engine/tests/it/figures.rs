@@ -64,6 +64,47 @@ fn operators_count_their_rows() {
     }
 }
 
+/// Several sends of one filter share its rows among workers: each worker filters, and one of them counts, what was
+/// there and what was cut. Catches rows and cuts that are counted once for each send.
+#[test]
+fn sends_of_one_step_count_its_rows_once() {
+    let long: &'static str = Box::leak("x".repeat(600 << 10).into_boxed_str());
+    let rows_there: Vec<Event> = ROWS.iter().copied().chain([(18_000, long, 5)]).collect();
+    for workers in [1, 2, 4] {
+        let mut node = Plan::default();
+        let scan = node.scan(sliding(10));
+        let kept = node.filter(scan, odd());
+        let twice = call("add", vec![column(1, DataType::String); 2], DataType::String);
+        let time = column(0, DataType::Time64Ns);
+        let columns = [("time_", time), ("k", twice), ("v", column(2, DataType::Int64))];
+        let mapped = node.map(kept, &columns);
+        let mut cluster = Plan::default();
+        let received: Vec<usize> = (0..3)
+            .map(|exchange| {
+                node.send(mapped, exchange, Shape::Rows { rows_max: None });
+                cluster.receive_rows(exchange, sliding(10), None)
+            })
+            .collect();
+        let all = cluster.union(&received);
+        cluster.output(all, "out");
+        let mut rig = Rig::new(config(workers), 1000);
+        rig.install(1, node, cluster, 20_000);
+        rig.push(&rows_there);
+        rig.tick(20_000);
+        let figures = rig.engine.figures();
+        let node = of(&figures, 1_000_001);
+        assert_eq!(rows(node, OperatorPlace::Op(0)), ("Scan", 5, 5), "{workers}");
+        assert_eq!(rows(node, OperatorPlace::Op(1)), ("Filter", 5, 3), "{workers}");
+        assert_eq!(rows(node, OperatorPlace::Op(2)), ("Map", 3, 3), "{workers}");
+        for exchange in 0..3 {
+            let sent = rows(node, OperatorPlace::Exchange(exchange));
+            assert_eq!(sent, ("Send", 3, 3), "{workers}");
+        }
+        let cuts = rig.engine.cuts(1_000_001);
+        assert_eq!(cuts.iter().collect::<Vec<_>>(), [("cut_text", 1)], "{workers}");
+    }
+}
+
 /// What operators hold adds up to what the query holds, the time spent in them to its own, and a query that is
 /// idle holds nothing that waits: catches state that no operator owns up to.
 #[test]

@@ -6,6 +6,7 @@ mod faults;
 mod feeds;
 mod figures;
 mod harness;
+mod names;
 mod processes;
 mod relational;
 mod windows;

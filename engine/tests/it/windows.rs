@@ -1,11 +1,12 @@
 //! Windows, panes, late and early rows.
 
-use weir_types::DataType;
+use weir_engine::EngineEvent;
 use weir_types::plan::{EndBound, StartBound, Window};
-use weir_types::split::Shape;
+use weir_types::split::{Change, Shape};
+use weir_types::{DataType, PackedRow, Value};
 
 use crate::harness::{
-    Plan, Rig, SEC_NS, agg, aggregated, call, column, config, int, raw_rows, sliding,
+    Plan, Rig, SEC_NS, agg, aggregated, call, column, config, install_of, int, raw_rows, sliding,
 };
 
 /// Filter, map and a grouped aggregate in a 10-second window with panes of 100 ms: rows come in,
@@ -196,4 +197,19 @@ fn back_fill_joins_live() {
     rig.engine.hold(1_000_001, false);
     rig.tick(22_000);
     assert_eq!(rig.text(), ["a 7"]);
+}
+
+/// Rows that come when their pane has left are counted with their copies, those that are taken back too.
+#[test]
+fn late_copies_are_counted() {
+    let (_, mut cluster, received) = raw_rows(sliding(10), None);
+    cluster.output(received, "out");
+    let engine = Rig::new(config(2), 1000);
+    engine.engine.install(install_of(1, &cluster, 20_000));
+    let row = PackedRow::pack(&[Value::Time64Ns(1), Value::str("a"), Value::Int64(1)]);
+    let change = |diff| Change::Row { row: row.clone(), pane: 0, diff };
+    engine.engine.push_changes(1, 0, 20_000, vec![change(3), change(-2)]);
+    engine.engine.close_query_tick(1, 20_000);
+    while !matches!(engine.event(), EngineEvent::Frontier { tick_ms: 20_000, .. }) {}
+    assert_eq!(engine.engine.stats().queries[0].late_rows, 5);
 }

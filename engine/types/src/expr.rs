@@ -47,6 +47,14 @@ impl Expr {
         }
     }
 
+    /// True if some part of it reads the clock.
+    #[must_use]
+    pub fn reads_now(&self) -> bool {
+        let mut found = false;
+        self.walk(&mut |expr| found |= matches!(expr, Expr::Now { .. }));
+        found
+    }
+
     /// The positions of all columns that it reads, in order, without repeats.
     #[must_use]
     pub fn columns(&self) -> Vec<usize> {

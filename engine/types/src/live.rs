@@ -87,6 +87,13 @@ pub enum LiveMessage {
         #[serde(default)]
         diagnostics: Vec<Diagnostic>,
     },
+    /// What something of the server is; a later one takes its place.
+    Status {
+        id: String,
+        /// `alerts` or `sinks`.
+        status: String,
+        value: Json,
+    },
     End {
         id: String,
         reason: String,
@@ -155,6 +162,11 @@ mod tests {
             },
             error(Some("t".to_string()), vec![diagnostic]),
             error(None, Vec::new()),
+            LiveMessage::Status {
+                id: id(),
+                status: "sinks".to_string(),
+                value: json!({"sinks": [{"name": "n", "type": "file", "state": "running"}]}),
+            },
             LiveMessage::End { id: id(), reason: "r".to_string() },
         ]
     }

@@ -5,7 +5,9 @@
 
 mod changes;
 pub mod connections;
+pub mod reads;
 mod shared_map;
+mod since;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

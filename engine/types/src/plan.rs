@@ -106,7 +106,12 @@ impl SlidingWindow {
     /// The window's exclusive start at time `now_unix_ns`: ⌊(now − w)/p⌋·p.
     #[must_use]
     pub fn start_at(&self, now_unix_ns: i64) -> i64 {
-        now_unix_ns.saturating_sub(self.window_ns).div_euclid(self.pane_ns) * self.pane_ns
+        self.first_pane_at(now_unix_ns).saturating_mul(self.pane_ns)
+    }
+    /// The least event time that is inside the window at `now_unix_ns`.
+    #[must_use]
+    pub fn first_unix_ns_at(&self, now_unix_ns: i64) -> i64 {
+        self.start_at(now_unix_ns).saturating_add(1)
     }
     /// The first pane that is still inside the window at `now_unix_ns`.
     #[must_use]
@@ -309,11 +314,7 @@ impl Plan {
     /// True if a row expression reads the clock: such a plan refreshes at most once a second.
     #[must_use]
     pub fn reads_now(&self) -> bool {
-        let mut found = false;
-        for expr in self.ops.iter().flat_map(|op| op.kind.expressions()) {
-            expr.walk(&mut |expr| found |= matches!(expr, Expr::Now { .. }));
-        }
-        found
+        self.ops.iter().flat_map(|op| op.kind.expressions()).any(Expr::reads_now)
     }
 
     /// How often the view refreshes unless asked otherwise: 1 s for windows of a minute and more

@@ -16,6 +16,13 @@ use crate::value::{DataType, Value};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PackedRow(#[serde(with = "crate::wire::bytes")] pub Vec<u8>);
 
+/// As its bytes it is as equal, as ordered and hashed alike.
+impl std::borrow::Borrow<[u8]> for PackedRow {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl PackedRow {
     #[must_use]
     pub fn pack(values: &[Value]) -> PackedRow {

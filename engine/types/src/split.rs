@@ -297,3 +297,16 @@ pub enum Change {
     /// input rows behind it.
     Partial { key: PackedRow, pane: i64, rows: i64, accs: Vec<Acc> },
 }
+
+impl Change {
+    /// Bytes of its row, or of its key and accumulators, without what they lie in.
+    #[must_use]
+    pub fn content_bytes(&self) -> usize {
+        match self {
+            Change::Row { row, .. } => row.0.len(),
+            Change::Partial { key, accs, .. } => {
+                key.0.len() + accs.iter().map(Acc::state_bytes).sum::<usize>()
+            }
+        }
+    }
+}

@@ -1,7 +1,6 @@
 //! What the engine hands out, cut into messages that the bus takes.
 
 use weir_proto::{FromNode, Place, QueryId};
-use weir_types::acc::Acc;
 use weir_types::split::Change;
 
 use super::NodeCore;
@@ -40,12 +39,7 @@ impl NodeCore {
 fn in_one_message(changes: &[Change]) -> usize {
     let mut bytes = 0;
     let fits = |change: &&Change| {
-        bytes += match change {
-            Change::Row { row, .. } => row.0.len(),
-            Change::Partial { key, accs, .. } => {
-                key.0.len() + accs.iter().map(Acc::state_bytes).sum::<usize>()
-            }
-        };
+        bytes += change.content_bytes();
         bytes <= CHANGES_BYTES_PER_MESSAGE
     };
     changes.iter().take(CHANGES_PER_MESSAGE).take_while(fits).count().max(1)

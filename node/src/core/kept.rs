@@ -14,13 +14,14 @@ use weir_types::split::{Change, NodePlan, Source};
 
 use super::NodeCore;
 use super::backfill::Replay;
-use crate::store::keeper::{FromKeeper, Gone, LoadId};
+use crate::store::keeper::{FromKeeper, Gone, LoadId, Wanted};
 use crate::store::{Addition, Identity, KEPT_SOURCES_MAX, Keeper, KeptSource, Stored};
 
 /// What is admitted goes to the store so often: as much as a crash takes along.
 pub const KEEP_EVERY_MS: u64 = 2_000;
 /// Pages of a reading that are handed on at once, between two looks at everything else: no faster than a window
-/// takes them in.
+/// takes them in. One that nobody wants any more counts, too, as dropping it takes its time; there are no more of
+/// these than were on their way.
 const PAGES_AT_ONCE: usize = 1;
 
 /// Sources that engines died of and that are remembered.
@@ -54,10 +55,18 @@ pub(super) struct Keeping {
     keeper: Option<Keeper>,
     kept: BTreeMap<Identity, Kept>,
     feeders: HashMap<QueryId, Identity>,
-    /// Who waits for what is read, and on which exchange it goes on.
-    loads: HashMap<LoadId, (QueryId, usize)>,
+    loads: HashMap<LoadId, Loading>,
     /// Sources that engines died of: they are not kept again.
     deadly: BTreeSet<Identity>,
+}
+
+/// Who waits for what is read, and on which exchange it goes on.
+struct Loading {
+    query: QueryId,
+    exchange: usize,
+    /// The store has said whether it has something.
+    is_opened: bool,
+    _wanted: Wanted,
 }
 
 /// A query that waits to hear up to which tick the store has its sources.
@@ -93,6 +102,11 @@ impl Keeping {
     /// True if something is to be heard of the store.
     pub(super) fn loads(&self) -> bool {
         !self.loads.is_empty()
+    }
+
+    /// Nobody waits any more for what is read for a query.
+    pub(super) fn unload(&mut self, id: QueryId) {
+        self.loads.retain(|_, loading| loading.query != id);
     }
 
     fn of_feeder(&mut self, id: QueryId) -> Option<(&Identity, &mut Kept)> {
@@ -136,7 +150,7 @@ impl NodeCore {
 
     /// Which of a plan's exchanges can be kept, and as what.
     pub(super) fn keepable(&self, plan: &NodePlan) -> Vec<(usize, Identity)> {
-        if self.keeping.keeper.is_none() {
+        if self.keeping.keeper.as_ref().is_none_or(Keeper::is_dead) {
             return Vec::new();
         }
         let known = |(at, source): (usize, KeptSource)| Some((at, source.identity()?.into()));
@@ -182,7 +196,7 @@ impl NodeCore {
         let unused = self.keeping.kept.iter().filter(|(identity, _)| !self.is_read(identity));
         let least = unused.min_by_key(|(_, kept)| kept.used_ms).map(|(identity, _)| identity);
         let Some(identity) = least.cloned() else { return false };
-        self.let_go(&identity, true);
+        self.let_go(&identity);
         true
     }
 
@@ -210,12 +224,13 @@ impl NodeCore {
         self.keeping.kept.insert(identity, kept);
     }
 
-    /// Keeps a source no longer.
-    fn let_go(&mut self, identity: &Identity, forget: bool) {
+    /// Keeps a source no longer. The store may have dropped it: what is still on its way there must not bring a part
+    /// of it back.
+    fn let_go(&mut self, identity: &Identity) {
         let Some(kept) = self.keeping.kept.remove(identity) else { return };
         self.keeping.feeders.remove(&kept.feeder);
         self.engine.remove(kept.feeder);
-        if let Some(keeper) = self.keeping.keeper.as_ref().filter(|_| forget) {
+        if let Some(keeper) = &self.keeping.keeper {
             keeper.forget(identity);
         }
     }
@@ -258,10 +273,17 @@ impl NodeCore {
         let Some(identity) = self.keeping.feeders.get(&feeder).cloned() else { return };
         let Some(keeper) = &self.keeping.keeper else { return };
         if !keeper.changes(&identity, changes) {
-            warn!("the disk does not keep up: a source is kept no longer");
-            keeper.stats().overrun_total.fetch_add(1, Ordering::Relaxed);
-            self.let_go(&identity, true);
+            self.overrun(&identity);
         }
+    }
+
+    /// More waits for the disk than may.
+    fn overrun(&mut self, identity: &Identity) {
+        warn!("the disk does not keep up: a source is kept no longer");
+        if let Some(keeper) = &self.keeping.keeper {
+            keeper.stats().overrun_total.fetch_add(1, Ordering::Relaxed);
+        }
+        self.let_go(identity);
     }
 
     pub(super) fn keep_to(&mut self, feeder: QueryId, to_ms: u64) {
@@ -280,10 +302,14 @@ impl NodeCore {
         let Some(keeper) = &self.keeping.keeper else { return };
         if is_over {
             keeper.stats().unused_total.fetch_add(1, Ordering::Relaxed);
-            self.let_go(&identity, true);
+            self.let_go(&identity);
         } else if is_new || afresh {
             let changes = Vec::new();
-            keeper.seal(Addition { identity, afresh, changes, to_ms, used_ms, first_pane });
+            let sealed = Arc::clone(&identity);
+            let addition = Addition { identity, afresh, changes, to_ms, used_ms, first_pane };
+            if !keeper.seal(addition) {
+                self.overrun(&sealed);
+            }
         }
     }
 
@@ -294,7 +320,7 @@ impl NodeCore {
             if let Some(keeper) = &self.keeping.keeper {
                 keeper.stats().failed_total.fetch_add(1, Ordering::Relaxed);
             }
-            self.let_go(&identity, true);
+            self.let_go(&identity);
         }
     }
 
@@ -331,8 +357,10 @@ impl NodeCore {
             let kept = self.keeping.kept.get(identity).filter(|kept| kept.sealed_ms > 0);
             let Some(kept) = kept else { continue };
             let first_pane = kept.source.sliding.first_pane_at(tick_unix_ns(now_ms));
-            let load = keeper.load(identity, first_pane);
-            self.keeping.loads.insert(load, (id, *exchange));
+            let (load, wanted) = keeper.load(identity, first_pane);
+            let loading =
+                Loading { query: id, exchange: *exchange, is_opened: false, _wanted: wanted };
+            self.keeping.loads.insert(load, loading);
             unopened += 1;
         }
         let waiting = Waiting::none(plan, refresh_ms, now_ms);
@@ -344,7 +372,7 @@ impl NodeCore {
         while let Some(Gone { identity, damaged }) =
             self.keeping.keeper.as_ref().and_then(Keeper::heard_gone)
         {
-            self.let_go(&identity, false);
+            self.let_go(&identity);
             if damaged && self.is_read(&identity) {
                 self.keep(&[(0, identity)], self.last_tick_ms);
             }
@@ -357,22 +385,42 @@ impl NodeCore {
                 FromKeeper::Opened { load, to_ms } => self.opened(load, to_ms),
                 FromKeeper::Page { load, changes } => {
                     pages += 1;
-                    let Some(&(id, exchange)) = self.keeping.loads.get(&load) else { continue };
-                    let Some(query) = self.queries.get_mut(&id) else { continue };
-                    query.loaded_some = true;
-                    let (tick_ms, exchange) = (query.first_tick_ms, exchange as u32);
-                    self.send_changes(id, exchange, tick_ms, changes);
+                    let Some(loading) = self.keeping.loads.get(&load) else { continue };
+                    let (id, exchange) = (loading.query, loading.exchange as u32);
+                    let Some(query) = self.queries.get(&id) else { continue };
+                    self.send_changes(id, exchange, query.first_tick_ms, changes);
                 }
                 FromKeeper::End { load, whole } => self.ended(load, whole),
             }
         }
+        if self.keeping.keeper.as_ref().is_some_and(Keeper::is_dead) {
+            self.store_died();
+        }
     }
 
+    /// Nothing is kept any more, and nothing that was is read: who waits goes on without, or fails if it cannot.
+    fn store_died(&mut self) {
+        if let Some(keeper) = &self.keeping.keeper {
+            keeper.note_death();
+        }
+        let kept: Vec<Identity> = self.keeping.kept.keys().cloned().collect();
+        kept.iter().for_each(|identity| self.let_go(identity));
+        let loads: BTreeSet<LoadId> = self.keeping.loads.keys().copied().collect();
+        for load in loads {
+            self.ended(load, false);
+        }
+    }
+
+    /// `None`: the store has nothing of it, or says nothing more of what it had.
     fn opened(&mut self, load: LoadId, to_ms: Option<u64>) {
-        let Some(&(id, exchange)) = self.keeping.loads.get(&load) else { return };
+        let loading = self.keeping.loads.get_mut(&load);
+        let Some(loading) = loading.filter(|loading| !loading.is_opened) else { return };
+        loading.is_opened = true;
+        let (id, exchange) = (loading.query, loading.exchange);
         let Some(query) = self.queries.get_mut(&id) else { return };
         let Some(waiting) = &mut query.waiting else { return };
         waiting.had_to_ms[exchange] = to_ms.unwrap_or(0);
+        query.relies_on_store |= to_ms.is_some();
         waiting.unopened -= 1;
         if waiting.unopened == 0
             && let Some(waiting) = query.waiting.take()
@@ -382,11 +430,13 @@ impl NodeCore {
     }
 
     fn ended(&mut self, load: LoadId, whole: bool) {
-        let Some((id, _)) = self.keeping.loads.remove(&load) else { return };
+        // Of what never said that it has something nobody waits for that.
+        self.opened(load, None);
+        let Some(Loading { query: id, .. }) = self.keeping.loads.remove(&load) else { return };
         let Some(query) = self.queries.get_mut(&id) else { return };
         query.loading -= 1;
-        // Nothing of what was found damaged before it was opened has been told.
-        if !whole && query.loaded_some {
+        // Of what was found damaged before it was opened history shows what it has.
+        if !whole && query.relies_on_store {
             self.fail(id, "what was kept of its window could not be read");
         }
     }
@@ -428,3 +478,6 @@ impl NodeCore {
         kept.map_or(by_history, |kept| kept.covers_from_unix_ns.unwrap_or(since))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,8 +29,8 @@ pub(super) struct Query {
     pub(super) waiting: Option<Waiting>,
     /// How many sources are being read from the store.
     pub(super) loading: usize,
-    /// Something of the store was told.
-    pub(super) loaded_some: bool,
+    /// The store has said that it has some: what history has of that is not shown.
+    pub(super) relies_on_store: bool,
     /// When it can begin.
     pub(super) first_tick_ms: u64,
     /// What is still to be replayed; `None` once live.
@@ -51,6 +51,7 @@ impl NodeCore {
         if let Some(id) = over {
             self.queries.remove(&id);
             self.engine.remove(id);
+            self.keeping.unload(id);
         }
     }
 
@@ -89,7 +90,7 @@ impl NodeCore {
                 kept: keepable.iter().map(|(_, identity)| Arc::clone(identity)).collect(),
                 waiting,
                 loading,
-                loaded_some: false,
+                relies_on_store: false,
                 first_tick_ms: now_ms / refresh_ms * refresh_ms,
                 replay: None,
                 sequence: 0,
@@ -152,6 +153,7 @@ impl NodeCore {
     }
 
     pub(super) fn end_failed(&mut self, id: QueryId, message: String) {
+        self.keeping.unload(id);
         if let Some(entry) = self.queries.remove(&id) {
             self.ended_max = self.ended_max.max(entry.epoch);
             self.tell_failure((entry.name, entry.epoch), message);

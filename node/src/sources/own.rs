@@ -40,13 +40,11 @@ impl Source for OwnDataflows {
     }
 
     fn can_run(&self) -> Result<(), Refusal> {
-        let refusal = || Refusal::new("the cluster part is in another process");
-        self.tell.as_ref().map(drop).ok_or_else(refusal)
+        self.told_by().map(drop)
     }
 
     fn start(&self) -> Result<Box<dyn RunningSource>, Refusal> {
-        self.can_run()?;
-        let tell = self.tell.clone();
+        let tell = Arc::clone(self.told_by()?);
         Ok(Box::new(RunningOwn {
             tell,
             last_unix_ns: 0,
@@ -56,8 +54,14 @@ impl Source for OwnDataflows {
     }
 }
 
+impl OwnDataflows {
+    fn told_by(&self) -> Result<&TellOwnRows, Refusal> {
+        self.tell.as_ref().ok_or_else(|| Refusal::new("the cluster part is in another process"))
+    }
+}
+
 struct RunningOwn {
-    tell: Option<TellOwnRows>,
+    tell: TellOwnRows,
     /// Of the rows that were told last.
     last_unix_ns: i64,
     left_out: u64,
@@ -68,8 +72,7 @@ impl RunningSource for RunningOwn {
     fn poll(&mut self, _now_unix_ns: i64, _out: &mut dyn Output) {}
 
     fn flush(&mut self, _now_unix_ns: i64, out: &mut dyn Output) {
-        let Some(tell) = &self.tell else { return };
-        if let Some(own) = tell(self.last_unix_ns) {
+        if let Some(own) = (self.tell)(self.last_unix_ns) {
             self.last_unix_ns = own.at_unix_ns;
             self.left_out = own.left_out_total;
             for (table, batch) in own.batches {

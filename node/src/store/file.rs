@@ -266,6 +266,14 @@ fn remove(transaction: &Transaction<'_>, id: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Shortens the file by what is free in it. Each step of the statement frees one page.
+fn give_back_pages(connection: &Connection) -> Result<(), StoreError> {
+    let mut statement = connection.prepare("PRAGMA incremental_vacuum").map_err(judged)?;
+    let mut steps = statement.query([]).map_err(judged)?;
+    while steps.next().map_err(judged)?.is_some() {}
+    Ok(())
+}
+
 fn put(transaction: &Transaction<'_>, identity: &[u8], head: &Head) -> Result<(), StoreError> {
     let text = "UPDATE sources SET to_ms = ?2, used_ms = ?3, next_seq = ?4, chunks = ?5, \
                 bytes = ?6, digest = ?7, sum = ?8 WHERE id = ?1";
@@ -374,7 +382,7 @@ impl PaneStore for FileStore {
             remove(&transaction, id)?;
         }
         transaction.commit().map_err(judged)?;
-        self.connection()?.execute_batch("PRAGMA incremental_vacuum").map_err(judged)?;
+        give_back_pages(self.connection()?)?;
         self.panes.retain(|(source, _), _| Some(*source) != id);
         Ok(())
     }

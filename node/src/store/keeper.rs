@@ -1,33 +1,37 @@
 //! The thread that writes and reads a store: whoever keeps sources hands over what was added and goes on. What waits
 //! for the disk is counted in bytes; an addition is written whole, once its tick is sealed.
 //!
-//! While the disk refuses, what is sealed waits and is tried again. What turns out to be damaged is thrown away, and
-//! said to be gone.
+//! While the disk refuses, what is sealed waits, of each source as one addition, and is tried again. What turns out to
+//! be damaged is thrown away, and said to be gone. A thread that died keeps nothing more: its holder is told, and lets
+//! go of what it kept.
+
+mod stats;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use tracing::{error, info, warn};
-use weir_proto::message::SourceStatus;
-use weir_types::acc::Acc;
 use weir_types::split::Change;
 
+use self::stats::note_dropped;
+pub use self::stats::{KeeperStats, STORE_SOURCE};
 use super::{
-    Addition, Dropped, Identity, KEEPING_BYTES_MAX, PaneStore, STORE_BYTES_MIN, StoreError, Stored,
+    Addition, Identity, KEEPING_BYTES_MAX, PaneStore, STORE_BYTES_MIN, StoreError, Stored,
 };
 
-/// The source that the store is among the sources of a node.
-pub const STORE_SOURCE: &str = "store";
 /// Pages that wait for whoever reads; the thread then waits, too.
 const PAGES_MAX: usize = 4;
-/// A change beside its key and accumulators.
-const CHANGE_BYTES: usize = 64;
+/// A seal on its way: a disk that hangs must not let them pile up, though they carry nothing themselves.
+const SEAL_BYTES: u64 = 256;
 
 /// Number of a reading.
 pub type LoadId = u64;
+
+/// Held by whoever wants the pages of a reading: without, the thread reads no more of them.
+pub(crate) type Wanted = Arc<()>;
 
 enum ToKeeper {
     Changes {
@@ -43,6 +47,7 @@ enum ToKeeper {
         load: LoadId,
         identity: Identity,
         first_pane: i64,
+        wanted: Weak<()>,
     },
     Forget(Identity),
     /// Says so when all of before is written.
@@ -73,64 +78,6 @@ pub enum FromKeeper {
 pub struct Gone {
     pub identity: Identity,
     pub damaged: bool,
-}
-
-/// What a store did, since the start.
-#[derive(Debug, Default)]
-pub struct KeeperStats {
-    pub sources: AtomicU64,
-    pub bytes: AtomicU64,
-    pub waiting_bytes: AtomicU64,
-    pub additions_total: AtomicU64,
-    pub damaged_total: AtomicU64,
-    pub foreign_total: AtomicU64,
-    pub unused_total: AtomicU64,
-    pub over_budget_total: AtomicU64,
-    pub overrun_total: AtomicU64,
-    pub failed_total: AtomicU64,
-    pub refused_total: AtomicU64,
-    pub errors_total: AtomicU64,
-    /// Why it does not write; empty if it does.
-    reason: Mutex<String>,
-}
-
-impl KeeperStats {
-    fn count(counter: &AtomicU64, count: u64) {
-        counter.fetch_add(count, Ordering::Relaxed);
-    }
-
-    fn set_reason(&self, reason: String) {
-        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = reason;
-    }
-
-    /// As one of a node's sources.
-    #[must_use]
-    pub fn status(&self) -> SourceStatus {
-        let reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let counts = [
-            ("kept_sources", &self.sources),
-            ("kept_bytes", &self.bytes),
-            ("waiting_bytes", &self.waiting_bytes),
-            ("additions", &self.additions_total),
-            ("dropped_damaged", &self.damaged_total),
-            ("dropped_foreign", &self.foreign_total),
-            ("dropped_unused", &self.unused_total),
-            ("dropped_over_budget", &self.over_budget_total),
-            ("dropped_overrun", &self.overrun_total),
-            ("dropped_failed", &self.failed_total),
-            ("refused", &self.refused_total),
-            ("errors", &self.errors_total),
-        ];
-        SourceStatus {
-            name: STORE_SOURCE.to_string(),
-            state: if reason.is_empty() { "running" } else { "reduced" }.to_string(),
-            reason,
-            counts: counts
-                .map(|(name, count)| (name.to_string(), count.load(Ordering::Relaxed)))
-                .into(),
-            ..SourceStatus::default()
-        }
-    }
 }
 
 /// The handle on a store and its thread. Dropped, it waits until all that was sealed is written.
@@ -207,17 +154,31 @@ impl Keeper {
     #[must_use]
     pub(crate) fn changes(&self, identity: &Identity, changes: Vec<Change>) -> bool {
         let bytes = weight(&changes);
-        let waiting = self.stats.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if waiting > KEEPING_BYTES_MAX {
-            self.stats.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return false;
+        let taken = self.takes(bytes);
+        if taken {
+            self.order(ToKeeper::Changes { identity: Arc::clone(identity), changes, bytes });
         }
-        self.order(ToKeeper::Changes { identity: Arc::clone(identity), changes, bytes });
-        true
+        taken
     }
 
-    pub(crate) fn seal(&self, addition: Addition) {
-        self.order(ToKeeper::Seal(addition));
+    /// Counts what is to wait, if there is room for it.
+    fn takes(&self, bytes: u64) -> bool {
+        let waiting = self.stats.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let has_room = waiting <= KEEPING_BYTES_MAX;
+        if !has_room {
+            self.stats.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        has_room
+    }
+
+    /// All changes up to a tick were handed over; false: too much waits for the disk.
+    #[must_use]
+    pub(crate) fn seal(&self, addition: Addition) -> bool {
+        let taken = self.takes(SEAL_BYTES);
+        if taken {
+            self.order(ToKeeper::Seal(addition));
+        }
+        taken
     }
 
     pub(crate) fn restart(&self, identity: &Identity) {
@@ -228,12 +189,32 @@ impl Keeper {
         self.order(ToKeeper::Forget(Arc::clone(identity)));
     }
 
-    /// Asks for what a source holds from a pane on.
-    pub(crate) fn load(&mut self, identity: &Identity, first_pane: i64) -> LoadId {
+    /// Asks for what a source holds from a pane on, for as long as it is wanted.
+    pub(crate) fn load(&mut self, identity: &Identity, first_pane: i64) -> (LoadId, Wanted) {
         let load = self.next_load;
         self.next_load += 1;
-        self.order(ToKeeper::Load { load, identity: Arc::clone(identity), first_pane });
-        load
+        let held = Arc::new(());
+        let wanted = Arc::downgrade(&held);
+        self.order(ToKeeper::Load { load, identity: Arc::clone(identity), first_pane, wanted });
+        (load, held)
+    }
+
+    /// The thread has died, and all that it said was heard: nothing is kept or read any more.
+    pub(crate) fn is_dead(&self) -> bool {
+        let is_over = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+        // In this order: what it said last is there once it is over.
+        is_over && self.said.as_ref().is_none_or(Receiver::is_empty)
+    }
+
+    /// Says from now on that it keeps nothing.
+    pub(crate) fn note_death(&self) {
+        if !self.stats.has_died.swap(true, Ordering::Relaxed) {
+            error!("the store's thread died: long windows are kept no longer");
+            self.stats.set_reason("its thread died: long windows are kept no longer".to_string());
+            for gauge in [&self.stats.sources, &self.stats.bytes, &self.stats.waiting_bytes] {
+                gauge.store(0, Ordering::Relaxed);
+            }
+        }
     }
 
     /// What it said next, if anything.
@@ -266,22 +247,12 @@ impl Drop for Keeper {
 }
 
 fn weight(changes: &[Change]) -> u64 {
-    let one = |change: &Change| match change {
-        Change::Partial { key, accs, .. } => {
-            CHANGE_BYTES + key.0.len() + accs.iter().map(Acc::state_bytes).sum::<usize>()
-        }
-        Change::Row { row, .. } => CHANGE_BYTES + row.0.len(),
-    };
-    changes.iter().map(|change| one(change) as u64).sum()
+    changes.iter().map(weight_of_one).sum()
 }
 
-fn note_dropped(stats: &KeeperStats, dropped: Dropped) {
-    if dropped != Dropped::default() {
-        warn!(?dropped, "something of the store cannot be used and is dropped");
-    }
-    KeeperStats::count(&stats.damaged_total, dropped.damaged);
-    KeeperStats::count(&stats.foreign_total, dropped.foreign);
-    KeeperStats::count(&stats.unused_total, dropped.unused);
+fn weight_of_one(change: &Change) -> u64 {
+    let beside = size_of::<Change>() as u64;
+    beside + change.content_bytes() as u64
 }
 
 /// An addition, and the bytes that it waits with.
@@ -290,11 +261,36 @@ struct Sealed {
     bytes: u64,
 }
 
+impl Sealed {
+    /// Adds what was sealed later; how many bytes are not wanted any more.
+    fn fold(&mut self, later: Sealed) -> u64 {
+        if later.addition.afresh {
+            return std::mem::replace(self, later).bytes;
+        }
+        let Addition { changes, to_ms, used_ms, first_pane, .. } = later.addition;
+        let mut gone = 0;
+        if first_pane > self.addition.first_pane {
+            self.addition.changes.retain(|change| {
+                let stays = !matches!(change, Change::Partial { pane, .. } if *pane < first_pane);
+                gone += if stays { 0 } else { weight_of_one(change) };
+                stays
+            });
+            self.addition.first_pane = first_pane;
+        }
+        self.addition.changes.extend(changes);
+        self.addition.to_ms = self.addition.to_ms.max(to_ms);
+        self.addition.used_ms = self.addition.used_ms.max(used_ms);
+        self.bytes = self.bytes + later.bytes - gone;
+        gone
+    }
+}
+
 struct Writer {
     store: Box<dyn PaneStore>,
     bytes_max: u64,
     /// What is not sealed yet.
     open: BTreeMap<Identity, (Vec<Change>, u64)>,
+    /// One a source.
     sealed: Vec<Sealed>,
     /// What may be in the store.
     known: BTreeSet<Identity>,
@@ -324,14 +320,17 @@ impl Writer {
                 open.1 += bytes;
             }
             ToKeeper::Seal(addition) => {
+                self.stats.waiting_bytes.fetch_sub(SEAL_BYTES, Ordering::Relaxed);
                 let (changes, bytes) = self.open.remove(&addition.identity).unwrap_or_default();
                 self.known.insert(Arc::clone(&addition.identity));
-                self.sealed.push(Sealed { addition: Addition { changes, ..addition }, bytes });
+                self.seal(Sealed { addition: Addition { changes, ..addition }, bytes });
             }
             ToKeeper::Restart(identity) => self.void(&identity),
-            ToKeeper::Load { load, identity, first_pane } => {
-                self.write();
-                self.load(load, &identity, first_pane);
+            ToKeeper::Load { load, identity, first_pane, wanted } => {
+                if wanted.strong_count() > 0 {
+                    self.write();
+                    self.load(load, &identity, first_pane, &wanted);
+                }
             }
             ToKeeper::Forget(identity) => {
                 self.void(&identity);
@@ -347,6 +346,19 @@ impl Writer {
                 let _gone = done.send(());
             }
         }
+    }
+
+    /// What the disk refused waits with what came since, as one addition.
+    fn seal(&mut self, sealed: Sealed) {
+        let same = |waiting: &&mut Sealed| waiting.addition.identity == sealed.addition.identity;
+        let gone = match self.sealed.iter_mut().find(same) {
+            Some(waiting) => waiting.fold(sealed),
+            None => {
+                self.sealed.push(sealed);
+                0
+            }
+        };
+        self.stats.waiting_bytes.fetch_sub(gone, Ordering::Relaxed);
     }
 
     fn void(&mut self, identity: &Identity) {
@@ -423,16 +435,15 @@ impl Writer {
         drop(self.goes.send(Gone { identity, damaged }));
     }
 
-    fn load(&mut self, load: LoadId, identity: &Identity, first_pane: i64) {
+    fn load(&mut self, load: LoadId, identity: &Identity, first_pane: i64, wanted: &Weak<()>) {
         let says = self.says.clone();
-        let mut is_read = true;
         let result = self.store.read(
             identity,
             first_pane,
             &mut |to_ms| drop(says.send(FromKeeper::Opened { load, to_ms })),
             &mut |changes| {
-                is_read = says.send(FromKeeper::Page { load, changes }).is_ok();
-                is_read
+                // Whoever does not want it any more must not keep others from theirs.
+                wanted.strong_count() > 0 && says.send(FromKeeper::Page { load, changes }).is_ok()
             },
         );
         let whole = result.is_ok();

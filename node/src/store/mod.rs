@@ -127,4 +127,6 @@ pub trait PaneStore: Send {
 }
 
 #[cfg(test)]
+pub(crate) mod scripted;
+#[cfg(test)]
 mod tests;

@@ -66,9 +66,5 @@ impl KeptSource {
 }
 
 fn reads_now(source: &Source) -> bool {
-    let mut found = false;
-    for expr in source.steps.iter().flat_map(|step| step.expressions()) {
-        expr.walk(&mut |expr| found |= matches!(expr, Expr::Now { .. }));
-    }
-    found
+    source.steps.iter().flat_map(|step| step.expressions()).any(Expr::reads_now)
 }

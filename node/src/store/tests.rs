@@ -289,7 +289,7 @@ fn the_least_used_goes() {
     };
     for (table, used_ms) in [("old", 100_000), ("new", 999_000_000)] {
         assert!(keeper.changes(&identity(table), large(1)));
-        keeper.seal(Addition { used_ms, ..addition(table, 100_000, Vec::new()) });
+        assert!(keeper.seal(Addition { used_ms, ..addition(table, 100_000, Vec::new()) }));
         keeper.sync();
     }
     assert!(keeper.changes(&identity("new"), vec![change(1, 1, 1)]), "never sealed");
@@ -304,4 +304,61 @@ fn the_least_used_goes() {
     assert_eq!(stored.len(), 1);
     let (_, counts) = held(&mut store, "new").expect("whole").expect("there");
     assert_eq!(counts.len(), 100);
+}
+
+/// While the disk refuses, what was sealed of a source waits as one addition, however often and with however little;
+/// then all of it is written: not what was before a fresh start, nor panes that left meanwhile.
+#[test]
+fn what_waits_for_the_disk_is_one_addition_a_source() {
+    let store = scripted::Scripted::default();
+    store.with(|script| script.refuses = true);
+    let keeper = Keeper::start(Box::new(store.clone()), STORE_BYTES_DEFAULT, 1);
+    let keeper = keeper.expect("a thread");
+    let say = |table: &str, addition: Addition, changes: Vec<Change>| {
+        assert!(keeper.changes(&identity(table), changes));
+        assert!(keeper.seal(addition));
+    };
+    say("u", addition("u", 1, Vec::new()), vec![change(1, 5, 1)]);
+    for number in 1..1_000 {
+        say("t", addition("t", number, Vec::new()), vec![change(1, 5, 1)]);
+        assert!(keeper.seal(addition("u", number, Vec::new())));
+        if number % 100 == 0 {
+            keeper.sync();
+        }
+    }
+    let fresh = Addition { afresh: true, ..addition("t", 1_000, Vec::new()) };
+    say("t", fresh, vec![change(1, 5, 1), change(1, 7, 1)]);
+    let later = Addition { first_pane: 6, ..addition("t", 1_001, Vec::new()) };
+    say("t", later, vec![change(1, 8, 1)]);
+    keeper.sync();
+    assert_eq!(store.with(|script| script.additions_max), 2);
+    let waits = keeper.stats().status().counts["waiting_bytes"];
+    assert!((1..1_000).contains(&waits), "{waits}");
+    store.with(|script| script.refuses = false);
+    assert!(keeper.seal(addition("u", 1_001, Vec::new())));
+    keeper.sync();
+    let held = store.with(|script| script.held.clone());
+    let of_t = (1_001, vec![change(1, 7, 1), change(1, 8, 1)]);
+    assert_eq!(held[&identity("t")], of_t);
+    assert_eq!(held[&identity("u")], (1_001, vec![change(1, 5, 1)]));
+    assert_eq!(keeper.stats().status().counts["waiting_bytes"], 0);
+}
+
+/// What is forgotten leaves the file: catches one that stays as long as it ever was.
+#[test]
+fn forgotten_pages_leave_the_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("windows.db");
+    let (mut store, ..) = opened(&path);
+    let large = (0..20).map(|pane| Change::Partial {
+        key: PackedRow(vec![7; 100_000]),
+        pane,
+        rows: 1,
+        accs: vec![Acc::Count(1)],
+    });
+    store.add(&[addition("t", 1, large.collect())]).expect("added");
+    store.forget(&identity("t")).expect("forgotten");
+    drop(store);
+    let bytes = fs::metadata(&path).expect("a file").len();
+    assert!(bytes < 100_000, "{bytes} bytes with nothing in them");
 }

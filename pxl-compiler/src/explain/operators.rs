@@ -1,6 +1,5 @@
 //! What each operator of a split plan does, by its number: for those who show a running dataflow.
 
-use weir_types::Relation;
 use weir_types::split::{SplitPlan, Step, mapped, scanned};
 
 use super::text;
@@ -25,14 +24,7 @@ pub struct OperatorTexts {
 /// One line for each operator.
 #[must_use]
 pub fn operator_texts(split: &SplitPlan) -> OperatorTexts {
-    let plan = &split.cluster;
-    let cluster = plan.ops.iter().map(|op| {
-        let inputs: Vec<&Relation> =
-            op.inputs.iter().map(|&input| &plan.ops[input].relation).collect();
-        let receive = |exchange: &u32| text::received_by(split, *exchange, &op.relation);
-        text::op_kind(&op.kind, &inputs, &op.relation, &receive)
-    });
-    let cluster = cluster.collect();
+    let cluster = split.cluster.ops.iter().map(|op| text::cluster_op(split, op)).collect();
     let sources = split.sources.iter().map(|source| {
         let mut rows = scanned(&source.scan);
         let mut steps = vec![text::scan(&source.scan.scan)];

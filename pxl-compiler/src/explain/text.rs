@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use weir_types::plan::{EndBound, JoinKind, OpKind, Scan, Side, StartBound, Window};
-use weir_types::split::{NodeOp, NodePlanBuilder, Shape, Source, SplitPlan, Step, mapped, scanned};
+use weir_types::split::{
+    ExchangeId, NodeOp, NodePlanBuilder, Shape, Source, SplitPlan, Step, mapped, scanned,
+};
 use weir_types::{Expr, Op, Plan, Relation, Value, json};
 
 /// Long literals are cut.
@@ -112,7 +114,7 @@ pub(super) fn map(exprs: &[Expr], input: &Relation, out: &Relation) -> String {
 }
 
 /// One operator, with columns by name; `scan`: what the plan scans.
-pub(super) fn op_kind<L>(
+fn op_kind<L>(
     kind: &OpKind<L>,
     inputs: &[&Relation],
     out: &Relation,
@@ -243,10 +245,7 @@ pub(crate) fn cluster(split: &SplitPlan) -> String {
         if super::is_long(&mut out) {
             return out;
         }
-        let inputs: Vec<&Relation> =
-            op.inputs.iter().map(|&input| &plan.ops[input].relation).collect();
-        let receive = |exchange: &u32| received_by(split, *exchange, &op.relation);
-        line(&mut out, id, &op.inputs, &op_kind(&op.kind, &inputs, &op.relation, &receive));
+        line(&mut out, id, &op.inputs, &cluster_op(split, op));
     }
     for (at, output) in plan.outputs.iter().enumerate() {
         line(&mut out, plan.ops.len() + at, &[output.op], &format!("output {:?}", output.table));
@@ -254,8 +253,16 @@ pub(crate) fn cluster(split: &SplitPlan) -> String {
     out
 }
 
+/// One operator of the cluster part.
+pub(super) fn cluster_op(split: &SplitPlan, op: &Op<ExchangeId>) -> String {
+    let ops = &split.cluster.ops;
+    let inputs: Vec<&Relation> = op.inputs.iter().map(|&input| &ops[input].relation).collect();
+    let receive = |exchange: &ExchangeId| received_by(split, *exchange, &op.relation);
+    op_kind(&op.kind, &inputs, &op.relation, &receive)
+}
+
 /// The receiving end of a source.
-pub(super) fn received_by(split: &SplitPlan, exchange: u32, out: &Relation) -> String {
+fn received_by(split: &SplitPlan, exchange: u32, out: &Relation) -> String {
     let source = split.sources.get(exchange as usize);
     source.map_or_else(String::new, |source| received(exchange, source, out))
 }

@@ -9,6 +9,7 @@ use ruff_text_size::Ranged;
 use weir_types::{Relation, Value};
 
 use super::args::{Arg, CallArgs};
+use super::named::{NamedBody, NamedState};
 use super::trace::{AgentConfig, Tracepoint};
 use super::types::{BUILTIN_TYPES, annotation_type};
 use super::{Decorator, Module, Object, ScopeId, UserFunction};
@@ -21,7 +22,7 @@ use crate::ir::Graph;
 use crate::limits::{CALL_DEPTH_MAX, EVAL_DEPTH_MAX, EVAL_STEPS_MAX, VALUE_BYTES_MAX};
 
 #[derive(Debug, Default)]
-struct Scope<'a> {
+pub(super) struct Scope<'a> {
     vars: HashMap<String, Object<'a>>,
     parent: Option<ScopeId>,
 }
@@ -53,7 +54,9 @@ pub(crate) struct Evaluator<'a> {
     script_text: &'a str,
     views: Option<(&'a str, &'a [Stmt])>,
     views_scope: Option<ScopeId>,
-    scopes: Vec<Scope<'a>>,
+    pub(crate) named: &'a [NamedBody<'a>],
+    pub(crate) named_state: NamedState,
+    pub(super) scopes: Vec<Scope<'a>>,
     /// Scopes before this one stay: a function that was defined in one may read it.
     scopes_kept: ScopeId,
     /// Attributes that the script assigned to modules, functions and the like (`px.Pod = str`).
@@ -111,6 +114,7 @@ impl<'a> Evaluator<'a> {
         settings: Settings,
         script_text: &'a str,
         views: Option<(&'a str, &'a [Stmt])>,
+        named: &'a [NamedBody<'a>],
     ) -> Evaluator<'a> {
         Evaluator {
             findings,
@@ -120,6 +124,8 @@ impl<'a> Evaluator<'a> {
             script_text,
             views,
             views_scope: None,
+            named,
+            named_state: NamedState::default(),
             scopes: vec![Scope::default()],
             scopes_kept: 1,
             attributes: HashMap::new(),
@@ -138,6 +144,7 @@ impl<'a> Evaluator<'a> {
         match source {
             SourceId::Script => self.script_text,
             SourceId::Views => self.views.map_or("", |(text, _)| text),
+            SourceId::Named(idx) => self.named.get(usize::from(idx)).map_or("", |view| view.text),
             SourceId::Vis | SourceId::Outside => "",
         }
     }

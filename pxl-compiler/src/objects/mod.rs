@@ -11,6 +11,7 @@ pub(crate) mod expr;
 pub(crate) mod fold;
 pub(crate) mod frame;
 pub(crate) mod merge;
+pub(crate) mod named;
 pub(crate) mod otel;
 pub(crate) mod pandas;
 pub(crate) mod px;

@@ -151,6 +151,12 @@ impl<'a> Evaluator<'a> {
             Some(name) => name.text(func.name(), "name")?,
             None => "output".to_string(),
         };
+        if self.named_state.is_open() {
+            if !matches!(func, PxFunction::Debug) {
+                self.named_state.displayed.push(frame.op);
+            }
+            return Ok(Object::None);
+        }
         let name = match func {
             PxFunction::Debug => format!("_{name}"),
             _ if self.settings.exec_mode => return Ok(Object::None),

@@ -6,7 +6,7 @@ use super::args::{Arg, CallArgs};
 use super::eval::Evaluator;
 use super::{Frame, Object, time};
 use crate::codes::Code;
-use crate::diag::{Diag, Res, Span, Stop, fail};
+use crate::diag::{Diag, Res, Span, Stop};
 use crate::hint;
 use crate::ir::{IrKind, NameAt};
 use crate::registry;
@@ -22,6 +22,9 @@ impl<'a> Evaluator<'a> {
             return Err(Stop::Poisoned);
         };
         let name = table.name("DataFrame", "table")?;
+        if let Some(view) = self.named_view(&name) {
+            return self.named_frame(view, span, select, [&start, &end]);
+        }
         self.check_table(&name, table.span)?;
         let point = |arg: &Option<Arg<'a>>, name: &str| {
             arg.as_ref().map(|arg| time::point(arg, "DataFrame", name)).transpose()
@@ -37,22 +40,14 @@ impl<'a> Evaluator<'a> {
         let window_text = time::start_text(start_point, start.as_ref());
         let table = NameAt { name, span: table.span };
         let kind = IrKind::Source { table, window_text, window, empty };
-        let mut op = self.graph.add(kind, Vec::new(), span)?;
-        if let Some(select) = select {
-            let names = select.texts("DataFrame", "select")?;
-            if let Some(twice) = super::expr::first_repeated(&names) {
-                let message = format!("DataFrame(): column '{}' is selected twice", twice.name);
-                return fail(Code::ColumnTwice, twice.span, message);
-            }
-            if !names.is_empty() {
-                op = self.graph.add(IrKind::Select(names), vec![op], span)?;
-            }
-        }
+        let op = self.graph.add(kind, Vec::new(), span)?;
+        let op = self.selected(op, select, span)?;
         Ok(Object::Frame(Frame { op }))
     }
 
     fn check_table(&self, name: &str, span: Span) -> Res<()> {
-        let declared = self.settings.tables.iter().map(|(name, _)| name.as_str());
+        let views = self.named.iter().map(|view| view.name);
+        let declared = self.settings.tables.iter().map(|(name, _)| name.as_str()).chain(views);
         if weir_types::tables::find(name).is_some() || declared.clone().any(|have| have == name) {
             return Ok(());
         }

@@ -4,7 +4,7 @@
 
 use weir_types::{DataType, Expr, Value};
 
-use super::is_late;
+use super::is_late_itself;
 use crate::registry;
 
 /// Two conditions around a third.
@@ -15,49 +15,67 @@ pub(crate) struct Bounds {
     pub(crate) upper: Option<Expr>,
 }
 
-/// True for what a node can compute of a row alone, and what has the same value wherever it is computed.
+/// True for what a node can compute if it can compute the arguments, and what has the same value wherever it is
+/// computed.
 pub(crate) fn is_of_row_alone(expr: &Expr) -> bool {
-    let mut reads_names = false;
-    expr.walk(&mut |part| {
-        if let Expr::Call { func, .. } = part {
-            reads_names |= registry::reads_names(func);
-        }
-    });
-    !reads_names && !is_late(expr)
+    match expr {
+        Expr::Call { func, .. } => !registry::reads_names(func) && !is_late_itself(expr),
+        other => !is_late_itself(other),
+    }
 }
 
-/// Around a BOOLEAN expression, in which a part counts if it `is_known`. What holds a part that is not known
-/// is at best bounded itself: conditions are taken apart at *and*, *or* and *not* only.
+/// Around a BOOLEAN expression. `is_known` says it of one part by itself; what holds a part that is not known is at
+/// best bounded: conditions are taken apart at *and*, *or* and *not* only. Each part is looked at once.
 pub(crate) fn bounds(expr: &Expr, is_known: &dyn Fn(&Expr) -> bool) -> Bounds {
-    if is_known(expr) {
-        let both = Some(expr.clone());
-        return Bounds { lower: both.clone(), upper: both };
+    around(expr, is_known).of(expr)
+}
+
+/// What is known of an expression.
+enum Around {
+    /// All of it: it is its own bound, which is made where it is wanted.
+    Known,
+    Bounds(Bounds),
+}
+
+impl Around {
+    fn of(self, expr: &Expr) -> Bounds {
+        match self {
+            Around::Known => Bounds { lower: Some(expr.clone()), upper: Some(expr.clone()) },
+            Around::Bounds(bounds) => bounds,
+        }
     }
-    match expr {
-        Expr::Call { func, args, .. } => match (func.as_str(), args.as_slice()) {
-            ("logicalAnd", [left, right]) => {
-                let (left, right) = (bounds(left, is_known), bounds(right, is_known));
-                Bounds {
-                    lower: both_of("logicalAnd", left.lower, right.lower),
-                    upper: either_of("logicalAnd", left.upper, right.upper),
-                }
-            }
-            ("logicalOr", [left, right]) => {
-                let (left, right) = (bounds(left, is_known), bounds(right, is_known));
-                Bounds {
-                    lower: either_of("logicalOr", left.lower, right.lower),
-                    upper: both_of("logicalOr", left.upper, right.upper),
-                }
-            }
-            ("logicalNot", [of]) => {
-                let of = bounds(of, is_known);
-                let not = |expr| call("logicalNot", vec![expr]);
-                Bounds { lower: of.upper.map(not), upper: of.lower.map(not) }
-            }
-            _ => Bounds { lower: None, upper: None },
+}
+
+/// From the bottom up.
+fn around(expr: &Expr, is_known: &dyn Fn(&Expr) -> bool) -> Around {
+    let unknown = || Around::Bounds(Bounds { lower: None, upper: None });
+    let Expr::Call { func, args, .. } = expr else {
+        return if is_known(expr) { Around::Known } else { unknown() };
+    };
+    let parts: Vec<Around> = args.iter().map(|arg| around(arg, is_known)).collect();
+    if is_known(expr) && parts.iter().all(|part| matches!(part, Around::Known)) {
+        return Around::Known;
+    }
+    if !matches!(func.as_str(), "logicalAnd" | "logicalOr" | "logicalNot") {
+        return unknown();
+    }
+    let mut parts = parts.into_iter().zip(args).map(|(part, arg)| part.of(arg));
+    // As many as each has: of another number nothing is known.
+    Around::Bounds(match (func.as_str(), parts.next(), parts.next(), parts.next()) {
+        ("logicalAnd", Some(left), Some(right), None) => Bounds {
+            lower: both_of("logicalAnd", left.lower, right.lower),
+            upper: either_of("logicalAnd", left.upper, right.upper),
         },
+        ("logicalOr", Some(left), Some(right), None) => Bounds {
+            lower: either_of("logicalOr", left.lower, right.lower),
+            upper: both_of("logicalOr", left.upper, right.upper),
+        },
+        ("logicalNot", Some(one), None, None) => {
+            let not = |expr| call("logicalNot", vec![expr]);
+            Bounds { lower: one.upper.map(not), upper: one.lower.map(not) }
+        }
         _ => Bounds { lower: None, upper: None },
-    }
+    })
 }
 
 /// Both conditions at once.
@@ -89,20 +107,21 @@ pub(crate) fn is_constant(expr: &Expr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use weir_types::random::SplitMix;
+
     use super::*;
 
     /// Conditions of three known and two unknown columns, at random.
-    fn condition(state: &mut u64, depth: usize) -> Expr {
-        let mut below = |end: u64| {
-            *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (*state >> 33) % end
-        };
-        let (kind, idx) = (below(if depth == 0 { 1 } else { 4 }), below(5) as usize);
+    fn condition(random: &mut SplitMix, depth: usize) -> Expr {
+        let kind = random.below(if depth == 0 { 1 } else { 4 });
+        let idx = random.below(5) as usize;
         match kind {
             0 => Expr::Column { idx, data_type: DataType::Boolean },
-            1 => call("logicalNot", vec![condition(state, depth - 1)]),
-            2 => and(condition(state, depth - 1), condition(state, depth - 1)),
-            _ => call("logicalOr", vec![condition(state, depth - 1), condition(state, depth - 1)]),
+            1 => call("logicalNot", vec![condition(random, depth - 1)]),
+            2 => and(condition(random, depth - 1), condition(random, depth - 1)),
+            _ => {
+                call("logicalOr", vec![condition(random, depth - 1), condition(random, depth - 1)])
+            }
         }
     }
 
@@ -123,13 +142,14 @@ mod tests {
     /// reads what is not known: catches a wrong side under *not*, and an *or* that forgets a part.
     #[test]
     fn bounds_are_around_it() {
-        let is_known = |expr: &Expr| expr.columns().iter().all(|&idx| idx < 3);
-        let mut state = 11;
+        let is_known = |part: &Expr| !matches!(part, Expr::Column { idx, .. } if *idx >= 3);
+        let is_all_known = |expr: &Expr| expr.columns().iter().all(|&idx| idx < 3);
+        let mut random = SplitMix(11);
         let (mut lower_count, mut upper_count) = (0, 0);
         for _ in 0..5_000 {
-            let expr = condition(&mut state, 4);
+            let expr = condition(&mut random, 4);
             let Bounds { lower, upper } = bounds(&expr, &is_known);
-            assert!(lower.iter().chain(&upper).all(is_known), "{expr:?}");
+            assert!(lower.iter().chain(&upper).all(is_all_known), "{expr:?}");
             for row in 0..1 << 5 {
                 let it = value(&expr, row);
                 assert!(!lower.as_ref().is_some_and(|lower| value(lower, row)) || it, "{expr:?}");
@@ -139,5 +159,23 @@ mod tests {
             upper_count += usize::from(upper.is_some());
         }
         assert!(lower_count > 1_000 && upper_count > 1_000, "{lower_count} {upper_count}");
+    }
+
+    /// A condition as deep as they come is looked at part by part, each once: catches a walk through all that is
+    /// below for every part, which a script could make as long as it likes.
+    #[test]
+    fn each_part_is_looked_at_once() {
+        let parts = std::cell::Cell::new(0_usize);
+        let is_known = |part: &Expr| {
+            parts.set(parts.get() + 1);
+            !matches!(part, Expr::Column { idx: 0, .. })
+        };
+        let column = |idx| Expr::Column { idx, data_type: DataType::Boolean };
+        let deep =
+            (0..500).fold(column(0), |expr, _| and(expr, call("logicalNot", vec![column(1)])));
+        let Bounds { lower, upper } = bounds(&deep, &is_known);
+        assert_eq!(lower, None);
+        assert_eq!(upper.map(|upper| crate::passes::nodes(&upper)), Some(500 * 2 + 499));
+        assert!(parts.get() <= crate::passes::nodes(&deep), "{} looks", parts.get());
     }
 }

@@ -260,9 +260,20 @@ pub(crate) fn has_placement(expr: &Expr, wanted: weir_functions::Placement) -> b
 /// True if the expression must be computed in the cluster part: it calls a function of the cluster
 /// part, or reads the clock, whose value changes for rows that a node has long shipped.
 pub(crate) fn is_late(expr: &Expr) -> bool {
-    let mut reads_clock = false;
-    expr.walk(&mut |part| reads_clock |= matches!(part, Expr::Now { .. }));
-    reads_clock || has_placement(expr, weir_functions::Placement::Cluster)
+    let mut found = false;
+    expr.walk(&mut |part| found |= is_late_itself(part));
+    found
+}
+
+/// The same of one part of an expression, whatever its arguments are.
+pub(crate) fn is_late_itself(part: &Expr) -> bool {
+    match part {
+        Expr::Now { .. } => true,
+        Expr::Call { func, .. } => {
+            crate::registry::placement(func) == weir_functions::Placement::Cluster
+        }
+        Expr::Column { .. } | Expr::Literal(_) => false,
+    }
 }
 
 pub(crate) fn op_is_late(op: &Op) -> bool {

@@ -51,7 +51,10 @@ impl Newest {
             Some((Side::Left, idx)) => Some(*idx),
             _ => None,
         };
-        let is_left = |expr: &Expr| expr.columns().iter().all(|&idx| left(idx).is_some());
+        let is_left = |part: &Expr| match part {
+            Expr::Column { idx, .. } => left(*idx).is_some(),
+            _ => true,
+        };
         let certain = match self.certain {
             None => None,
             Some(certain) => {

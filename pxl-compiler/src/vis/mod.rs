@@ -192,7 +192,12 @@ impl Vis {
 pub fn parse(json: &str) -> Result<Vis, Vec<Diagnostic>> {
     let findings = Findings::default();
     let vis = parse_into(json, &findings);
-    let texts = Texts { file: "", script: LineIndex::new(""), vis: Some(LineIndex::new(json)) };
+    let texts = Texts {
+        file: "",
+        script: LineIndex::new(""),
+        vis: Some(LineIndex::new(json)),
+        named: Vec::new(),
+    };
     let errors = findings.has_errors();
     let found: Vec<Diagnostic> =
         findings.take().iter().map(|diag| texts.diagnostic(diag)).collect();

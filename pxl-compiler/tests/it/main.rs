@@ -18,6 +18,8 @@ mod golden;
 #[cfg(test)]
 mod language;
 #[cfg(test)]
+mod named;
+#[cfg(test)]
 mod never_panics;
 #[cfg(test)]
 mod plans;

@@ -185,6 +185,34 @@ fn the_clock_is_read_late() {
     assert!(!cluster_computes(&parts, &pod));
 }
 
+/// What a filter of the cluster part leaves out by the row alone is not sent, also where its condition reads a column
+/// that the cluster part computes; where others read that column, too, all rows are sent.
+#[test]
+fn late_columns_do_not_keep_rows_on_their_way() {
+    let text = |rest: &str| {
+        format!(
+            "import px\ndf = px.DataFrame('http_events', start_time='-1m')\n\
+             df.pod_id = px.ip_to_pod_id(df.remote_addr)\n\
+             df.is_known = df.pod_id != ''\nall = df\n\
+             df = df[df.is_known and df.resp_status > 400]\n\
+             px.display(df[['time_', 'pod_id', 'resp_status']], 't')\n{rest}"
+        )
+    };
+    let sends_less = |text: &str| {
+        let mut found = false;
+        for step in split_of(text).sources.iter().flat_map(|source| &source.steps) {
+            if let Step::Filter(predicate) = &**step {
+                predicate.walk(&mut |part| {
+                    found |= matches!(part, Expr::Call { func, .. } if func == "greaterThan");
+                });
+            }
+        }
+        found
+    };
+    assert!(sends_less(&text("")));
+    assert!(!sends_less(&text("px.display(all[['time_', 'pod_id', 'is_known']], 'u')\n")));
+}
+
 /// The time that puts rows into panes is the scanned row's, also where the script replaced it.
 #[test]
 fn panes_follow_the_scanned_time() {

@@ -11,8 +11,7 @@ use std::sync::Arc;
 
 use crate::delivery::OutputInfo;
 use crate::element::{Described, Element, Op};
-use crate::http::Target;
-use crate::http::client::Client;
+use crate::http_client::{Client, Target};
 use crate::sink::{Notes, SinkError, Writer};
 use crate::words::Words;
 
@@ -41,6 +40,14 @@ pub struct ClickHouseSink {
 /// Columns that no table can have.
 pub fn judge(info: &OutputInfo) -> Result<(), SinkError> {
     rows::judge(info).map_err(SinkError::Refused)
+}
+
+/// A statement without rows that is refused: no row is to be given up for it.
+fn about_no_row(error: SinkError) -> SinkError {
+    match error {
+        SinkError::Unfit(text) => SinkError::Retry(text),
+        error => error,
+    }
 }
 
 /// As part of a URL's query.
@@ -106,24 +113,30 @@ impl ClickHouseSink {
         let server = match self.server {
             Some(server) => server,
             None => {
-                let version = self.run("SELECT version()", "")?;
+                let version = self.run("SELECT version()", "").map_err(about_no_row)?;
                 *self.server.insert(Server::of(&version))
             }
         };
         let made = Statements::new(&self.table, self.is_upsert, server, output);
         let made = Arc::new(made.map_err(SinkError::Refused)?);
-        self.order(&made.create, "")?;
-        for add in &made.adds {
-            self.order(add, "")?;
-        }
+        self.make_table(&made).map_err(about_no_row)?;
         self.statements = Some(Arc::clone(&made));
         Ok(made)
+    }
+
+    /// With all columns, also if it is there and was made for fewer.
+    fn make_table(&self, statements: &Statements) -> Result<(), SinkError> {
+        self.order(&statements.create, "")?;
+        let description = self.run(&statements.describe, "")?;
+        let adds = statements.adds(&description);
+        let adds = adds.map_err(|text| SinkError::Retry(self.client.said(&text)))?;
+        adds.iter().try_for_each(|add| self.order(add, ""))
     }
 
     fn write_words(&mut self, words: &Words<'_>) -> Result<(), SinkError> {
         let statements = self.statements(words.output)?;
         if words.is_reset {
-            self.order(&statements.empty, "")?;
+            self.order(&statements.empty, "").map_err(about_no_row)?;
         }
         let (text, cleaned) = statements.upserts(words);
         if !text.is_empty() {

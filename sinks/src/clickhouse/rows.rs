@@ -62,8 +62,10 @@ pub(super) struct Statements {
     /// Names as JSON keys, with their colons.
     names: Vec<String>,
     pub(super) create: String,
-    /// Columns that an older table lacks.
-    pub(super) adds: Vec<String>,
+    /// What the table has.
+    pub(super) describe: String,
+    /// By name: what adds a column that an older table lacks.
+    adds: Vec<(String, String)>,
     pub(super) empty: String,
     pub(super) insert: String,
 }
@@ -104,12 +106,11 @@ impl Statements {
                 "ReplacingMergeTree ORDER BY `_seq`",
             ),
         };
-        let adds = columns
-            .iter()
-            .map(|(name, held)| {
-                format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {name} {held}")
-            })
-            .collect();
+        let named = output.info.relation.columns.iter().map(|column| &column.name);
+        let adds = named.zip(&columns).map(|(name, (quoted, held))| {
+            (name.clone(), format!("ALTER TABLE {table} ADD COLUMN {quoted} {held}"))
+        });
+        let adds = adds.collect();
         let key = |name: &str| {
             let mut key = String::new();
             push_string(&mut key, name);
@@ -120,6 +121,7 @@ impl Statements {
             output: Arc::clone(output),
             server,
             create: format!("CREATE TABLE IF NOT EXISTS {table} ({made}{own}) ENGINE = {engine}"),
+            describe: format!("DESCRIBE TABLE {table} FORMAT JSON"),
             adds,
             empty: format!("TRUNCATE TABLE {table}"),
             insert: format!("INSERT INTO {table} FORMAT JSONEachRow"),
@@ -128,6 +130,24 @@ impl Statements {
 
     pub(super) fn is_for(&self, output: &Arc<Described>) -> bool {
         Arc::ptr_eq(&self.output, output)
+    }
+
+    /// For a table that describes itself so: what adds the columns that it lacks. (Older servers know no
+    /// `ADD COLUMN IF NOT EXISTS`.)
+    pub(super) fn adds(&self, description: &str) -> Result<Vec<&str>, String> {
+        #[derive(serde::Deserialize)]
+        struct Description {
+            data: Vec<Have>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Have {
+            name: String,
+        }
+        let description: Description = serde_json::from_str(description)
+            .map_err(|error| format!("the table's description cannot be read: {error}"))?;
+        let has = |name: &String| description.data.iter().any(|have| have.name == *name);
+        let lacking = self.adds.iter().filter(|(name, _)| !has(name));
+        Ok(lacking.map(|(_, statement)| statement.as_str()).collect())
     }
 
     fn push_members(&self, out: &mut String, values: &[Value], cleaned: &mut u64) {

@@ -166,15 +166,31 @@ fn an_exception_is_no_success() {
     let mut line = upserts(Box::new(ClickHouseSink::new(config)), 100);
     line.start(false).unwrap();
     line.deliver(&delivery(1_000, &[("a", 1, 1)], true)).unwrap();
-    let answers: [&[u8]; 6] =
-        [b"26.9.1.1", b"", b"", b"", b"Code: 252. DB::Exception: Too many", b""];
-    for (at, said) in answers.iter().enumerate() {
-        receiver.will_answer(200, if at == 0 { b"26.9.1.1\n" } else { said });
+    let columns = br#"{"data":[{"name":"k"},{"name":"_key"}]}"#;
+    let first: [(u16, &[u8]); 5] = [
+        (200, b"26.9.1.1\n"),
+        (200, b""),
+        (200, columns),
+        (200, b""),
+        (200, b"Code: 252. DB::Exception: Too many"),
+    ];
+    for (status, said) in first {
+        receiver.will_answer(status, said);
     }
     assert!(matches!(line.flush(), Err(SinkError::Retry(text)) if text.contains("Too many")));
     assert_eq!(line.health().rows_sent, 0);
+    assert!(receiver.requests()[3].path.contains("ADD%20COLUMN%20%60n%60%20Int64"));
+    // A table that cannot be made is no row's fault.
+    for (status, said) in [(200, b"26.9".as_slice()), (400, b"Code: 62. DB::Exception: Syntax error")] {
+        receiver.will_answer(status, said);
+    }
+    assert!(matches!(line.flush(), Err(SinkError::Retry(text)) if text.contains("Syntax error")));
+    assert_eq!(line.health().rows_refused, 0);
+    for said in [b"26.9".as_slice(), b"", columns, b"", b""] {
+        receiver.will_answer(200, said);
+    }
     line.flush().unwrap();
-    assert_eq!(line.health().rows_sent, 1);
+    assert_eq!((line.health().rows_sent, line.health().rows_refused), (1, 0));
     let create = &receiver.requests()[1].path;
     assert!(create.contains("ReplacingMergeTree%28%60_seq%60%2C%20%60_deleted%60%29"), "{create}");
     assert_eq!(Server::of("18.16.1"), Server::of("0"));

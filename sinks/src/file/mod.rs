@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use crate::element::Element;
 use crate::encode::{self, Codec};
-use crate::sink::{Notes, Resume, SinkError, Writer};
+use crate::sink::{self, Notes, Resume, SinkError, Writer};
 
 use self::open::{Identity, Opened};
 
@@ -131,14 +131,7 @@ impl Current {
 }
 
 fn failed(error: &std::io::Error) -> SinkError {
-    use std::io::ErrorKind;
-    let text = format!("could not write: {error}");
-    match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-            SinkError::Full(text)
-        }
-        _ => SinkError::Retry(text),
-    }
+    sink::unwritten("", error)
 }
 
 impl Writer for FileSink {

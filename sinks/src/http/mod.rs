@@ -1,16 +1,13 @@
-//! Elements to a webhook: each batch one POST, a JSON array or an object a line ([`client`] says what its answer
-//! means).
+//! Elements to a webhook: each batch one POST, a JSON array or an object a line ([`crate::http_client`] says what
+//! its answer means).
 
-pub(crate) mod client;
 #[cfg(test)]
 mod tests;
 
 use crate::element::{Element, Op};
 use crate::encode;
+use crate::http_client::{Client, Target};
 use crate::sink::{SinkError, Writer};
-
-use self::client::Client;
-pub use self::client::{Target, basic};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
@@ -53,11 +50,11 @@ impl Writer for HttpSink {
     fn write(&mut self, batch: &[&Element], safe: &mut usize) -> Result<(), SinkError> {
         let text = self.text(batch);
         if !text.is_empty() {
-            let content = match self.framing {
+            let content_type = match self.framing {
                 Framing::Array => "application/json",
                 Framing::Lines => "application/x-ndjson",
             };
-            self.client.post(&[("content-type", content)], text.as_bytes())?;
+            self.client.post(&[("content-type", content_type)], text.as_bytes())?;
         }
         *safe = batch.len();
         Ok(())

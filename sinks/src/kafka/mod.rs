@@ -18,14 +18,14 @@ use rskafka::record::Record;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::element::{Element, Op};
-use crate::http::client::without_secrets;
+use crate::secrets;
 use crate::sink::{SinkError, Writer};
 
 use self::batches::{Keyed, key_prefix, record};
 
 /// Keys of a topic that are looked at after a reset.
 const KEYS_BYTES_MAX: usize = 64 << 20;
-/// What one batch of records may take: brokers allow 1 MB unless they are told otherwise.
+/// What one batch of records may take at first: brokers allow 1 MB unless they are told otherwise.
 const BATCH_BYTES_MAX: usize = 512 << 10;
 const FETCH_BYTES: std::ops::Range<i32> = 1..(4 << 20);
 const FETCH_WAIT_MS: i32 = 100;
@@ -43,6 +43,26 @@ pub struct KafkaConfig {
     pub secrets: Vec<String>,
 }
 
+fn is_too_large(error: &Error) -> bool {
+    use ProtocolError::{MessageTooLarge, RecordListTooLarge};
+    let Error::ServerError { protocol_error, .. } = error else { return false };
+    matches!(protocol_error, MessageTooLarge | RecordListTooLarge)
+}
+
+/// How many of the first records are a batch of so many bytes, and what they take; at least one.
+fn fitting(records: &[Record], bytes_max: usize) -> (usize, usize) {
+    let (mut count, mut bytes) = (0, 0);
+    for record in records {
+        let size = record.approximate_size();
+        if count > 0 && bytes + size > bytes_max {
+            break;
+        }
+        count += 1;
+        bytes += size;
+    }
+    (count, bytes)
+}
+
 struct Connected {
     _client: Client,
     partitions: Vec<PartitionClient>,
@@ -54,26 +74,26 @@ pub struct KafkaSink {
     connected: Option<Connected>,
     /// By input: keys that the topic has, and that were not said again since the reset.
     stale: BTreeMap<u16, BTreeSet<Vec<u8>>>,
+    /// What a batch of records may take, as far as the broker has said.
+    batch_bytes: usize,
 }
 
 impl KafkaSink {
     #[must_use]
     pub fn new(config: KafkaConfig) -> KafkaSink {
-        KafkaSink { config, runtime: None, connected: None, stale: BTreeMap::new() }
+        let (stale, batch_bytes) = (BTreeMap::new(), BATCH_BYTES_MAX);
+        KafkaSink { config, runtime: None, connected: None, stale, batch_bytes }
     }
 
     fn failed(&self, what: &str, error: &Error) -> SinkError {
         let text = format!("{what}: {}", weir_types::text::with_causes(error));
-        let text = without_secrets(&text, &self.config.secrets);
+        let text = secrets::line(&text, &self.config.secrets);
         match error {
-            Error::ServerError { protocol_error, .. } => match protocol_error {
-                ProtocolError::MessageTooLarge | ProtocolError::RecordListTooLarge => {
-                    SinkError::Unfit(text)
-                }
-                // Of a compacted topic that is to take records without a key, among others.
-                ProtocolError::Unknown(INVALID_RECORD) => SinkError::Unfit(text),
-                _ => SinkError::Retry(text),
-            },
+            error if is_too_large(error) => SinkError::Unfit(text),
+            // Of a compacted topic that is to take records without a key, among others.
+            Error::ServerError { protocol_error: ProtocolError::Unknown(INVALID_RECORD), .. } => {
+                SinkError::Unfit(text)
+            }
             _ => SinkError::Retry(text),
         }
     }
@@ -175,7 +195,7 @@ impl KafkaSink {
 
     /// Sends some records to each partition, and waits until all are acknowledged.
     async fn produce(
-        &self,
+        &mut self,
         connected: &Connected,
         records: Vec<(usize, Record)>,
     ) -> Result<(), SinkError> {
@@ -184,18 +204,25 @@ impl KafkaSink {
             of.entry(partition).or_default().push(record);
         }
         for (partition, records) in of {
-            let mut records = records.into_iter().peekable();
-            while records.peek().is_some() {
-                let (mut batch, mut bytes) = (Vec::new(), 0);
-                while let Some(record) = records.next_if(|it| {
-                    batch.is_empty() || bytes + it.approximate_size() <= BATCH_BYTES_MAX
-                }) {
-                    bytes += record.approximate_size();
-                    batch.push(record);
-                }
-                let sent =
-                    connected.partitions[partition].produce(batch, Compression::NoCompression);
-                sent.await.map_err(|error| self.failed("not acknowledged", &error))?;
+            self.produce_to(&connected.partitions[partition], &records).await?;
+        }
+        Ok(())
+    }
+
+    /// In batches that the broker takes: one that is too large only together is sent in smaller ones. Only a record
+    /// that is too large alone is nobody else's fault.
+    async fn produce_to(
+        &mut self,
+        partition: &PartitionClient,
+        mut records: &[Record],
+    ) -> Result<(), SinkError> {
+        while !records.is_empty() {
+            let (count, bytes) = fitting(records, self.batch_bytes);
+            let batch = records[..count].to_vec();
+            match partition.produce(batch, Compression::NoCompression).await {
+                Ok(_) => records = &records[count..],
+                Err(error) if count > 1 && is_too_large(&error) => self.batch_bytes = bytes / 2,
+                Err(error) => return Err(self.failed("not acknowledged", &error)),
             }
         }
         Ok(())

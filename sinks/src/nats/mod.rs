@@ -14,6 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::element::{Element, Op};
 use crate::encode;
+use crate::secrets;
 use crate::sink::{SinkError, Writer};
 
 /// Published before the first acknowledgement is waited for.
@@ -54,11 +55,8 @@ impl NatsSink {
     }
 
     fn failed(&self, what: &str, error: &dyn std::error::Error) -> SinkError {
-        let mut text = format!("{what}: {}", weir_types::text::with_causes(error));
-        for secret in self.config.secrets.iter().filter(|secret| !secret.is_empty()) {
-            text = text.replace(secret.as_str(), "***");
-        }
-        SinkError::Retry(text)
+        let text = format!("{what}: {}", weir_types::text::with_causes(error));
+        SinkError::Retry(secrets::hidden(&text, &self.config.secrets).into_owned())
     }
 
     fn unacknowledged(&self, error: &PublishError) -> SinkError {

@@ -18,8 +18,8 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::Service;
-use crate::http::Target;
-use crate::http::client::without_secrets;
+use crate::http_client::Target;
+use crate::secrets;
 use crate::sink::SinkError;
 
 /// What is read of an answer: it has a number and a sentence.
@@ -94,7 +94,7 @@ fn judged(headers: &HeaderMap, secrets: &[String]) -> Result<(), SinkError> {
     match text("grpc-status").parse::<u32>() {
         Ok(0) => Ok(()),
         Ok(status) => {
-            let shown = without_secrets(&format!("gRPC status {status}: {said}"), secrets);
+            let shown = secrets::line(&format!("gRPC status {status}: {said}"), secrets);
             let after = asked_wait(headers);
             let is_too_large =
                 status == RESOURCE_EXHAUSTED && after.is_none() && said.contains("larger than max");
@@ -115,7 +115,7 @@ impl Client {
     }
 
     fn retry(&self, text: &str) -> SinkError {
-        SinkError::Retry(without_secrets(text, &self.target.secrets))
+        SinkError::Retry(secrets::line(text, &self.target.secrets))
     }
 
     pub(super) fn call(&mut self, service: Service, message: &[u8]) -> Result<Vec<u8>, SinkError> {

@@ -18,8 +18,7 @@ use weir_types::{PackedRow, Value};
 
 use crate::delivery::OutputInfo;
 use crate::element::{Body, Described, Element, Op};
-use crate::http::Target;
-use crate::http::client::Client;
+use crate::http_client::{Client, Target};
 use crate::series::{Held, Instants, REFRESH_EVERY, REFRESH_ROWS};
 use crate::sink::{Notes, SinkError, Writer};
 

@@ -174,9 +174,9 @@ fn fill(
             Some(element) => element,
             None => match next(input) {
                 Some((op, body)) => {
-                    let seq = state.buffer.last_seq() + 1;
                     let (output, tick_ms) = (Arc::clone(&output), delivery.tick_ms);
-                    Element { output, op, seq, tick_ms, body }
+                    // Its number it gets where it goes into the buffer.
+                    Element { output, op, seq: 0, tick_ms, body }
                 }
                 None => break,
             },

@@ -12,6 +12,7 @@ use postgres::{Client, Config, NoTls};
 
 use crate::delivery::OutputInfo;
 use crate::element::Element;
+use crate::secrets;
 use crate::sink::{Notes, SinkError, Writer};
 use crate::words::Words;
 
@@ -49,10 +50,8 @@ impl PostgresSink {
     }
 
     fn failed(&self, error: &postgres::Error) -> SinkError {
-        let mut text = weir_types::text::with_causes(error);
-        for secret in self.config.secrets.iter().filter(|secret| !secret.is_empty()) {
-            text = text.replace(secret.as_str(), "***");
-        }
+        let text = weir_types::text::with_causes(error);
+        let text = secrets::hidden(&text, &self.config.secrets);
         let text = weir_types::text::line(&text).into_owned();
         // Data exceptions, broken constraints and limits of a row are about what was sent.
         let is_unfit = |code: &str| ["22", "23", "54"].iter().any(|class| code.starts_with(class));
@@ -87,39 +86,47 @@ impl PostgresSink {
     }
 
     fn write_words(&mut self, client: &mut Client, words: &Words<'_>) -> Result<(), SinkError> {
-        let made = self.statements.as_ref().filter(|it| it.is_for(words.output));
-        let failed = |error: postgres::Error| self.failed(&error);
+        let made = self.statements.take().filter(|made| made.is_for(words.output));
         let statements = match made {
-            Some(_) => None,
+            Some(made) => made,
             None => {
-                let statements = Statements::new(&self.config.table, words.output)
-                    .map_err(SinkError::Refused)?;
-                client.batch_execute(&statements.create).map_err(failed)?;
-                Some(statements)
+                let made = Statements::new(&self.config.table, words.output);
+                let made = made.map_err(SinkError::Refused)?;
+                client.batch_execute(&made.create).map_err(|error| self.failed(&error))?;
+                made
             }
         };
-        let statements = match (&statements, made) {
-            (Some(new), _) => new,
-            (None, Some(made)) => made,
-            (None, None) => return Ok(()),
-        };
-        let mut transaction = client.transaction().map_err(failed)?;
-        if words.is_reset {
-            transaction.execute(&statements.empty, &[]).map_err(failed)?;
-        }
-        if !words.deleted.is_empty() {
-            let keys: Vec<&[u8]> = words.deleted.keys().map(<[u8; 16]>::as_slice).collect();
-            transaction.execute(&statements.delete, &[&keys]).map_err(failed)?;
-        }
-        if !words.rows.is_empty() {
-            let (columns, cleaned) = rows::columns(words);
-            let parameters: Vec<&(dyn postgres::types::ToSql + Sync)> =
-                columns.iter().map(|column| &**column as _).collect();
-            transaction.execute(&statements.upsert, &parameters).map_err(failed)?;
-            self.notes.cleaned += cleaned;
-        }
-        transaction.commit().map_err(|error| self.failed(&error))
+        let done = transact(client, &statements, words).map_err(|error| self.failed(&error));
+        self.statements = Some(statements);
+        self.notes.cleaned += done?;
+        Ok(())
     }
+}
+
+/// All of it or nothing; how many texts were cleaned.
+fn transact(
+    client: &mut Client,
+    statements: &Statements,
+    words: &Words<'_>,
+) -> Result<u64, postgres::Error> {
+    let mut transaction = client.transaction()?;
+    let mut cleaned = 0;
+    if words.is_reset {
+        transaction.execute(&statements.empty, &[])?;
+    }
+    if !words.deleted.is_empty() {
+        let keys: Vec<&[u8]> = words.deleted.keys().map(<[u8; 16]>::as_slice).collect();
+        transaction.execute(&statements.delete, &[&keys])?;
+    }
+    if !words.rows.is_empty() {
+        let columns;
+        (columns, cleaned) = rows::columns(words);
+        let parameters: Vec<&(dyn postgres::types::ToSql + Sync)> =
+            columns.iter().map(|column| &**column as _).collect();
+        transaction.execute(&statements.upsert, &parameters)?;
+    }
+    transaction.commit()?;
+    Ok(cleaned)
 }
 
 impl Writer for PostgresSink {
@@ -133,12 +140,7 @@ impl Writer for PostgresSink {
         };
         for (words, elements) in Words::of(batch) {
             match self.write_words(&mut client, &words) {
-                Ok(()) => {
-                    if !self.statements.as_ref().is_some_and(|it| it.is_for(words.output)) {
-                        self.statements = Statements::new(&self.config.table, words.output).ok();
-                    }
-                    *safe += elements;
-                }
+                Ok(()) => *safe += elements,
                 Err(error @ SinkError::Unfit(_)) => {
                     self.client = Some(client);
                     return Err(error);

@@ -40,7 +40,7 @@ fn command(bin: &Path, name: &str, dir: &Path) -> Command {
 
 impl Server {
     fn spawn(bin: &Path, dir: &Path, port: u16) -> Child {
-        let child = command(bin, "postgres", dir)
+        let mut child = command(bin, "postgres", dir)
             .args(["-D", "data", "-p", &port.to_string(), "-k", dir.to_str().unwrap()])
             .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"])
             .spawn()
@@ -54,7 +54,8 @@ impl Server {
             }
             std::thread::park_timeout(Duration::from_millis(50));
         }
-        panic!("postgres does not answer");
+        child.kill().unwrap();
+        panic!("postgres does not answer: {:?}", child.wait());
     }
 
     fn start() -> Option<Server> {

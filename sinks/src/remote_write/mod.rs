@@ -14,8 +14,7 @@ use weir_types::PackedRow;
 
 use crate::delivery::OutputInfo;
 use crate::element::{Body, Described, Element, Op};
-use crate::http::Target;
-use crate::http::client::Client;
+use crate::http_client::{Client, Target};
 use crate::series::{self, Held, Instants, REFRESH_EVERY, REFRESH_ROWS, names};
 use crate::sink::{Notes, SinkError, Writer};
 

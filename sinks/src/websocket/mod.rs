@@ -16,8 +16,8 @@ use weir_types::{Clock, WallClock};
 
 use crate::element::{Element, Op};
 use crate::encode;
-use crate::http::Target;
-use crate::http::client::without_secrets;
+use crate::http_client::Target;
+use crate::secrets;
 use crate::sink::{SinkError, Writer};
 
 /// What the other end says is not read: no message of it may be larger.
@@ -41,7 +41,7 @@ impl WebsocketSink {
     }
 
     fn retry(&self, text: &str) -> SinkError {
-        SinkError::Retry(without_secrets(text, &self.target.secrets))
+        SinkError::Retry(secrets::line(text, &self.target.secrets))
     }
 
     fn request(&self) -> Result<Request, String> {
@@ -111,7 +111,7 @@ impl WebsocketSink {
                         (it.code.into(), it.reason.to_string())
                     });
                     let text = format!("closed by the other end ({code}): {why}");
-                    let text = without_secrets(&text, &self.target.secrets);
+                    let text = secrets::line(&text, &self.target.secrets);
                     return Err(match UNFIT_CODES.contains(&code) {
                         true => SinkError::Unfit(text),
                         false => SinkError::Retry(text),
@@ -130,7 +130,7 @@ impl WebsocketSink {
             if let Message::Close(Some(frame)) = message {
                 let code: u16 = frame.code.into();
                 let text = format!("closed by the other end ({code}): {}", frame.reason);
-                let text = without_secrets(&text, &self.target.secrets);
+                let text = secrets::line(&text, &self.target.secrets);
                 if UNFIT_CODES.contains(&code) {
                     return SinkError::Unfit(text);
                 }

@@ -215,7 +215,7 @@ fn ten_thousand_requests_ten_thousand_rows() {
 #[test]
 fn losses_are_counted_and_invent_nothing() {
     let mut net = Net::new();
-    let (mut lost, mut state) = (0u64, 12_345u64);
+    let (mut lost, mut random) = (0u64, weir_types::random::SplitMix(12_345));
     for idx in 0..20_000u32 {
         let socket = server_end(5000 + (idx % 16) as u16);
         let status = 200 + idx % 300;
@@ -223,8 +223,7 @@ fn losses_are_counted_and_invent_nothing() {
         for (direction, text) in
             [(Direction::Ingress, get(&format!("/{idx}"))), (Direction::Egress, answer)]
         {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            if (state >> 33) % 20 == 0 {
+            if random.below(20) == 0 {
                 net.move_on(socket, direction, text.len());
                 lost += 1;
             } else {

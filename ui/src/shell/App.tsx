@@ -6,9 +6,11 @@ import { LiveSocket } from "../live/socket";
 import type { ScriptInfo } from "../protocol";
 import { navigate, useRoute, type Route } from "../route";
 import { LivePage } from "../live/LivePage";
+import { AlertsPage } from "../pages/AlertsPage";
 import { NodesPage } from "../pages/NodesPage";
 import { QueriesPage } from "../pages/QueriesPage";
 import { ScriptsPage } from "../pages/ScriptsPage";
+import { SinksPage } from "../pages/SinksPage";
 import { CommandMenu } from "./CommandMenu";
 import { ShellContext, type Shell } from "./context";
 import { Icon, Logo, type IconName } from "./icons";
@@ -143,6 +145,8 @@ function Inside({ scripts, onRefused, onLogout }: InsideProps): ReactNode {
       <div className={css.page}>
         <Rail route={route} live={lastLive ?? { page: "home" }} onLogout={onLogout} />
         {(route.page === "script" || route.page === "scratch") && <LivePage route={route} onPick={() => setMenuOpen(true)} />}
+        {route.page === "alerts" && <AlertsPage />}
+        {route.page === "sinks" && <SinksPage />}
         {route.page === "queries" && <QueriesPage />}
         {route.page === "nodes" && <NodesPage />}
         {route.page === "scripts" && <ScriptsPage />}
@@ -152,7 +156,9 @@ function Inside({ scripts, onRefused, onLogout }: InsideProps): ReactNode {
   );
 }
 
-const VIEWS: readonly { readonly page: "queries" | "nodes" | "scripts"; readonly icon: IconName; readonly label: string }[] = [
+const VIEWS: readonly { readonly page: "alerts" | "sinks" | "queries" | "nodes" | "scripts"; readonly icon: IconName; readonly label: string }[] = [
+  { page: "alerts", icon: "alerts", label: "Alerts" },
+  { page: "sinks", icon: "sinks", label: "Sinks" },
   { page: "queries", icon: "queries", label: "Queries" },
   { page: "nodes", icon: "nodes", label: "Nodes" },
   { page: "scripts", icon: "scripts", label: "Scripts" },

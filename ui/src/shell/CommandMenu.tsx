@@ -27,7 +27,7 @@ export function CommandMenu({ open, onOpen, scripts }: { readonly open: boolean;
           ))}
         </Command.Group>
         <Command.Group heading="Views">
-          {(["queries", "nodes", "scripts"] as const).map((page) => (
+          {(["alerts", "sinks", "queries", "nodes", "scripts"] as const).map((page) => (
             <Command.Item key={page} value={`view ${page}`} onSelect={() => go({ page })}><b>{page[0]?.toUpperCase()}{page.slice(1)}</b></Command.Item>
           ))}
         </Command.Group>

@@ -3,6 +3,8 @@ import type { ReactNode } from "react";
 
 const PATHS = {
   live: "M1.5 8.5h3l2-5 3 9 2-4h3",
+  alerts: "M8 2v1.5M3.5 11.5V7.5a4.5 4.5 0 0 1 9 0v4M2 11.5h12M6.5 13.5h3",
+  sinks: "M2 3.5h12M4 3.5v5h8v-5M8 8.5v5M5.5 11.5L8 14l2.5-2.5",
   queries: "M2 4h12M2 8h8M2 12h10",
   nodes: "M3 2.5h10v4H3zM3 9.5h10v4H3zM5.5 4.5h.01M5.5 11.5h.01",
   scripts: "M4 1.5h5.5L13 5v9.5H4zM9 1.5V5.5h4M6.5 8.5h4M6.5 11h4",

@@ -11,21 +11,18 @@ mod cases;
 mod reference;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use clap::Args;
 use serde_json::{Value as Json, json};
-use weir_cluster::planner::{self, ScriptRequest};
 use weir_cluster::view::SnapshotLimits;
 use weir_types::clock::tick_unix_ns;
-use weir_types::metadata::MetadataSnapshot;
 use weir_types::tables::{LetEvents, LetEventsRow, TableBuilder};
 use weir_types::{PackedRow, RecordBatch};
 
 use self::cases::{CASES, Case};
-use super::let_workload::{ORIGIN_MS, TICK_MS};
+use super::let_workload::{ORIGIN_MS, engine_cpu_ns, prepared_as, start_prepared};
 use crate::failure::Failure;
-use crate::offline::pipeline::{Pipeline, PipelineConfig};
+use crate::offline::pipeline::Pipeline;
 use crate::output;
 
 const REFRESH_MS: u64 = 1_000;
@@ -153,23 +150,8 @@ fn batches(rows: &[Row]) -> Vec<RecordBatch> {
 }
 
 fn start(case: &Case) -> anyhow::Result<Pipeline> {
-    let request = ScriptRequest {
-        script: Some(case.name.to_string()),
-        text: Some(format!("{}{}", cases::PRELUDE, case.script)),
-        refresh_ms: Some(REFRESH_MS),
-        ..ScriptRequest::default()
-    };
-    let prepared = planner::prepare(&request, TICK_MS, None, &|_| true)
-        .map_err(|error| anyhow::anyhow!("{}: {error}: {:?}", case.name, error.diagnostics()))?;
-    let config = PipelineConfig {
-        workers: 1,
-        refresh_ms: REFRESH_MS,
-        start_ms: ORIGIN_MS,
-        metadata: Arc::new(MetadataSnapshot::default()),
-        table_functions: BTreeMap::new(),
-        test_faults: false,
-    };
-    Pipeline::start(prepared.split, prepared.outputs, &config)
+    let text = format!("{}{}", cases::PRELUDE, case.script);
+    start_prepared(prepared_as(case.name, &text, REFRESH_MS)?, 1)
 }
 
 type Multiset = BTreeMap<PackedRow, i64>;
@@ -193,11 +175,11 @@ fn pass(case: &Case, args: &OperatorsArgs, rows: u64) -> anyhow::Result<(u64, bo
         close(&mut pipeline, *second, rows)?;
     }
     close(&mut pipeline, WINDOW_S, &[])?;
-    let before_ns = super::let_workload::engine_cpu_ns(&pipeline);
+    let before_ns = engine_cpu_ns(&pipeline);
     for (second, rows) in feed.by_second.range(WINDOW_S + 1..) {
         close(&mut pipeline, *second, rows)?;
     }
-    let spent_ns = super::let_workload::engine_cpu_ns(&pipeline) - before_ns;
+    let spent_ns = engine_cpu_ns(&pipeline) - before_ns;
     let answer = shown(&pipeline)?;
     pipeline.stop();
     let inside = feed.at(end);

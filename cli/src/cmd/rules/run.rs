@@ -1,9 +1,13 @@
 //! Answers a test's expressions with the offline engine: the test's rows as files of a folder of its own, each
 //! look at a rule a `run --rows` at its time.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use weir_cluster::planner::ScriptRequest;
+use weir_cluster::planner::{self, Prepared};
+use weir_pxl::NamedView;
+use weir_rules::check::ExprProblem;
 use weir_rules::file::{Rule, RuleFile};
 use weir_rules::state::{Columns, Row};
 use weir_rules::unit::{self, Evaluate, Input, TestFile};
@@ -11,13 +15,19 @@ use weir_rules::unit::{self, Evaluate, Input, TestFile};
 use crate::failure::Failure;
 use crate::offline;
 
+use super::{judge, request_of};
+
 pub(super) fn run(tests: &TestFile, rules: &[(String, RuleFile)]) -> Vec<String> {
-    unit::run(tests, rules, &mut Offline::default())
+    let views = super::views_of(rules.iter().map(|(_, file)| file));
+    unit::run(tests, rules, &mut Offline { folder: None, views, prepared: BTreeMap::new() })
 }
 
-#[derive(Default)]
 struct Offline {
     folder: Option<Folder>,
+    /// What the files record.
+    views: Arc<[NamedView]>,
+    /// Each expression is compiled once, however often it is looked at.
+    prepared: BTreeMap<String, Prepared>,
 }
 
 /// A folder that is gone with its owner.
@@ -73,9 +83,17 @@ impl Evaluate for Offline {
     }
 
     fn columns(&mut self, rule: &Rule) -> Result<Columns, String> {
-        super::judge(rule).map_err(|problems| {
+        let message = |problems: Vec<ExprProblem>| {
             problems.first().map_or_else(String::new, |problem| problem.message.clone())
-        })
+        };
+        let columns = judge(rule, &self.views).map_err(message)?;
+        if !self.prepared.contains_key(&rule.expr) {
+            let request = request_of(rule, &self.views);
+            let prepared = planner::prepare(&request, 1, None, &|_| true);
+            let prepared = prepared.map_err(|error| error.to_string())?;
+            self.prepared.insert(rule.expr.clone(), prepared);
+        }
+        Ok(columns)
     }
 
     fn rows(
@@ -85,8 +103,8 @@ impl Evaluate for Offline {
         at_unix_ns: i64,
     ) -> Result<Vec<Row>, String> {
         let Some(folder) = &self.folder else { return Ok(Vec::new()) };
-        let request = ScriptRequest { text: Some(rule.expr.clone()), ..ScriptRequest::default() };
-        let answer = offline::run(&request, &folder.0, Some(at_unix_ns), false).map_err(text)?;
+        let prepared = self.prepared.get(&rule.expr).ok_or("it was not compiled")?.clone();
+        let answer = offline::answer(prepared, &folder.0, Some(at_unix_ns), false).map_err(text)?;
         let table = answer.tables.first().ok_or("the expression displays no table")?;
         let types = table.relation.types();
         let rows = table.rows.iter().flat_map(|(row, count)| {

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use weir_cluster::planner::{self, Allowance, PlanError, ScriptRequest};
-use weir_cluster::service::InputSpec;
-use weir_pxl::{Compiled, Export, OtelAttribute, OtelData, OtelEndpoint, OtelValue};
+use weir_cluster::service::{InputSpec, read_by};
+use weir_pxl::{Compiled, Export, NamedView, OtelAttribute, OtelData, OtelEndpoint, OtelValue};
 use weir_sinks::delivery::OutputInfo;
 use weir_sinks::otel::spec::{Attribute, Signal, Source, Spec};
 
 use crate::config::bounded;
 use crate::config::keys::{Input, Kind, SinkConfig};
+use crate::script;
 
 /// No script is longer; what is read of one.
 const SCRIPT_BYTES_MAX: u64 = planner::SCRIPT_BYTES_MAX as u64;
@@ -33,11 +34,15 @@ impl Found {
     }
 }
 
-/// What all inputs show.
-pub(super) fn found(config: &SinkConfig, base: &Path) -> Result<Found, String> {
+/// What all inputs show. `views`: recorded ones, which they may read.
+pub(super) fn found(
+    config: &SinkConfig,
+    base: &Path,
+    views: &[NamedView],
+) -> Result<Found, String> {
     let mut found = Found::default();
     for input in &config.inputs {
-        let request = request(input, base)?;
+        let request = request(input, base, views)?;
         let exports = match config.kind {
             Kind::Opentelemetry => exports_of(&request)?,
             _ => Vec::new(),
@@ -67,17 +72,33 @@ pub(super) fn found(config: &SinkConfig, base: &Path) -> Result<Found, String> {
     Ok(found)
 }
 
-fn request(input: &Input, base: &Path) -> Result<ScriptRequest, String> {
-    let Input { script, text, file, func, args, table: _ } = input;
-    let text = match (script, text, file) {
-        (Some(_), None, None) => None,
-        (None, Some(text), None) => Some(text.clone()),
-        (None, None, Some(file)) => Some(bounded(&base.join(file), SCRIPT_BYTES_MAX)?),
-        _ => return Err("an input is one of `script`, `text` and `file`".to_string()),
+fn request(input: &Input, base: &Path, views: &[NamedView]) -> Result<ScriptRequest, String> {
+    let Input { script, text, file, view, func, args, table } = input;
+    let text = match (script, text, file, view) {
+        (Some(_), None, None, None) => None,
+        (None, Some(text), None, None) => Some(text.clone()),
+        (None, None, Some(file), None) => Some(bounded(&base.join(file), SCRIPT_BYTES_MAX)?),
+        (None, None, None, Some(view)) => {
+            if func.is_some() || table.is_some() || !args.is_empty() {
+                return Err("an input `view` takes no `func`, `args` or `table`".to_string());
+            }
+            Some(of_view(view, views)?)
+        }
+        _ => return Err("an input is one of `script`, `text`, `file` and `view`".to_string()),
     };
     let args = args.iter().map(|(name, value)| (name.clone(), value.text())).collect();
     let (script, func) = (script.clone(), func.clone());
-    Ok(ScriptRequest { script, text, func, args, ..ScriptRequest::default() })
+    // Only those: when another one changes, the sink goes on.
+    let views = text.as_deref().map(|text| read_by(views, text)).unwrap_or_default();
+    Ok(ScriptRequest { script, text, func, args, views, ..ScriptRequest::default() })
+}
+
+/// The script that shows a recorded view as it is.
+fn of_view(view: &str, views: &[NamedView]) -> Result<String, String> {
+    if !views.iter().any(|have| have.name == view) {
+        return Err(format!("no rule of `rules` records a view `{view}`"));
+    }
+    Ok(format!("import px\npx.display(px.DataFrame('{view}'), '{view}')\n"))
 }
 
 fn said(error: &PlanError) -> String {
@@ -88,7 +109,9 @@ fn said(error: &PlanError) -> String {
 }
 
 fn compiled(request: &ScriptRequest) -> Result<Compiled, String> {
-    let compiled = planner::compile(request, None, &Allowance::default());
+    let allowance =
+        Allowance { deadline: Some(script::compile_deadline()), ..Allowance::default() };
+    let compiled = planner::compile(request, None, &allowance);
     Ok(compiled.map_err(|error| said(&error))?.1)
 }
 

@@ -1,4 +1,4 @@
-//! The writer of each kind of sink, as its keys say; and what of them no message may repeat.
+//! The writer of each kind of sink, as its keys say.
 
 use std::path::Path;
 
@@ -7,7 +7,8 @@ use weir_sinks::clickhouse::{ClickHouseConfig, ClickHouseSink};
 use weir_sinks::console::ConsoleSink;
 use weir_sinks::encode::Mode;
 use weir_sinks::file::FileSink;
-use weir_sinks::http::{self, HttpSink, Target, basic};
+use weir_sinks::http::{self, HttpSink};
+use weir_sinks::http_client::Target;
 use weir_sinks::kafka::{KafkaConfig, KafkaSink};
 use weir_sinks::nats::{NatsConfig, NatsSink};
 use weir_sinks::otel::{OtelSink, Protocol};
@@ -18,68 +19,10 @@ use weir_sinks::sink::Writer;
 use weir_sinks::websocket::WebsocketSink;
 
 use super::inputs::Found;
-use crate::config::keys::{AuthConfig, Framing, Kind, OtlpProtocol, Secret, SinkConfig};
+use crate::config::access::{secrets_of, target_of, text_of};
+use crate::config::keys::{Framing, Kind, OtlpProtocol, SinkConfig};
 
 const HTTP: [&str; 2] = ["http://", "https://"];
-
-fn text_of(secret: Option<&Secret>) -> String {
-    secret.map(|secret| secret.0.clone()).unwrap_or_default()
-}
-
-/// Everything of it that no message may repeat.
-fn secrets(config: &SinkConfig) -> Vec<String> {
-    let AuthConfig { user, password, token } = &config.auth;
-    let mut secrets: Vec<String> = config.headers.values().map(|it| it.0.clone()).collect();
-    secrets.extend([password, token].into_iter().flatten().map(|it| it.0.clone()));
-    if let (Some(user), Some(password)) = (user, password) {
-        secrets.push(basic(&user.0, &password.0));
-    }
-    secrets.extend(secrets_in(&text_of(config.url.as_ref())));
-    secrets.retain(|secret| !secret.is_empty());
-    // The longest first, so that a part of one does not hide that it is one.
-    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-    secrets
-}
-
-/// Of a URL: itself, user and password, what is asked, and each value of that; as they are written, and as they
-/// are meant.
-fn secrets_in(url: &str) -> Vec<String> {
-    let mut secrets = vec![url.to_string()];
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if let Some((user, _)) = host.rsplit_once('@') {
-        secrets.push(user.to_string());
-        secrets.extend(user.split_once(':').map(|(_, password)| password.to_string()));
-    }
-    if let Some((_, query)) = url.split_once('?') {
-        secrets.push(query.to_string());
-        let values = query.split('&').filter_map(|pair| pair.split_once('='));
-        secrets.extend(values.map(|(_, value)| value.to_string()));
-    }
-    let meant: Vec<String> = secrets.iter().map(|text| unescaped(text)).collect();
-    secrets.extend(meant);
-    secrets
-}
-
-/// What a part of a URL means.
-fn unescaped(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
-    while at < bytes.len() {
-        let hex = text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match (bytes[at], hex) {
-            (b'%', Some(byte)) => {
-                out.push(byte);
-                at += 3;
-            }
-            (byte, _) => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
 
 fn with_scheme(url: String, schemes: &[&str]) -> Result<String, String> {
     match schemes.iter().any(|scheme| url.starts_with(scheme)) {
@@ -92,39 +35,13 @@ fn wants_scheme(config: &SinkConfig, schemes: &[&str]) -> Result<String, String>
     with_scheme(text_of(config.url.as_ref()), schemes)
 }
 
-/// Those that are written, and who says so.
-fn headers(config: &SinkConfig) -> Result<Vec<(String, String)>, String> {
-    let AuthConfig { user, password, token } = &config.auth;
-    let mut headers: Vec<(String, String)> =
-        config.headers.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect();
-    match (user, password, token) {
-        (None, None, None) => {}
-        (None, None, Some(token)) => {
-            headers.push(("authorization".to_string(), format!("Bearer {}", token.0)));
-        }
-        (Some(user), password, None) if !user.0.contains(':') => {
-            let value = basic(&user.0, &text_of(password.as_ref()));
-            headers.push(("authorization".to_string(), value));
-        }
-        _ => {
-            return Err("`auth` is a `token`, or a `user` without `:` and a `password`".to_string());
-        }
-    }
-    for (name, value) in &headers {
-        let is_name = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-        if name.is_empty() || !name.bytes().all(is_name) {
-            return Err(format!("`{name}` is no name of a header"));
-        }
-        if value.bytes().any(|byte| byte < 32 && byte != b'\t' || byte == 127) {
-            return Err(format!("the header `{name}` may have no line ends or control characters"));
-        }
-    }
-    Ok(headers)
+fn target(config: &SinkConfig, url: String) -> Result<Target, String> {
+    target_of(url, &config.headers, &config.auth, config.timeout)
 }
 
-fn target(config: &SinkConfig, url: String) -> Result<Target, String> {
-    let (timeout, secrets) = (config.timeout.0, secrets(config));
-    Ok(Target { url, headers: headers(config)?, timeout, secrets })
+/// Everything of it that no message may repeat.
+fn secrets(config: &SinkConfig) -> Vec<String> {
+    secrets_of(&text_of(config.url.as_ref()), &config.headers, &config.auth)
 }
 
 pub(super) fn writer(

@@ -60,7 +60,7 @@ fn mail(
     let Envelope { from, to } = envelope;
     let host = from.rsplit('@').next().unwrap_or("localhost");
     let fingerprint = notices.first().map_or(0, |notice| notice.labels.fingerprint());
-    let subject = weir_types::text::line(&title(name, notices)).into_owned();
+    let subject = title(name, notices, |name| weir_types::text::line(name).into_owned());
     let text = paragraphs(notices, |text| weir_types::text::lines(text).into_owned());
     let body = match cut(&text, BODY_BYTES_MAX) {
         short if short.len() < text.len() => format!("{short}\n…\n"),

@@ -17,6 +17,8 @@ use crate::state::Notice;
 
 /// Alerts that a message for people spells out; of the others it says how many there are.
 const SHOWN_MAX: usize = 20;
+/// Of an alert's name, what a title has.
+const NAME_BYTES_MAX: usize = 200;
 /// A label's or an annotation's share of such a message.
 const TEXT_BYTES_MAX: usize = 1_000;
 
@@ -34,10 +36,10 @@ fn status(notices: &[&Notice]) -> &'static str {
     if notices.iter().any(|notice| notice.is_firing()) { "firing" } else { "resolved" }
 }
 
-/// `[FIRING:2] Name`
-fn title(name: &str, notices: &[&Notice]) -> String {
+/// `[FIRING:2] Name`. The name is cut, and goes through `escape` as a whole then.
+fn title(name: &str, notices: &[&Notice], escape: fn(&str) -> String) -> String {
     let firing = notices.iter().filter(|notice| notice.is_firing()).count();
-    let name = cut(name, 200);
+    let name = escape(cut(name, NAME_BYTES_MAX));
     match firing {
         0 => format!("[RESOLVED] {name}"),
         count => format!("[FIRING:{count}] {name}"),

@@ -15,7 +15,7 @@ const BREAK: char = '\u{200b}';
 #[must_use]
 pub fn bodies(notices: &[Notice]) -> Vec<Vec<u8>> {
     let message = |(name, group): (&str, Vec<&Notice>)| {
-        let text = format!("{}\n{}", title(&escaped(name), &group), paragraphs(&group, escaped));
+        let text = format!("{}\n{}", title(name, &group, escaped), paragraphs(&group, escaped));
         let text = match within(&text) {
             short if short.len() < text.len() => format!("{short}\n…"),
             whole => whole.to_string(),

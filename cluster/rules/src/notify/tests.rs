@@ -105,6 +105,12 @@ fn slack_pings_nobody() {
     let text = parsed(&slack::bodies(&many)[0])["text"].as_str().unwrap().to_string();
     assert!(text.len() < 4_100 && text.ends_with("…"), "{}", text.len());
     assert_eq!(text.matches('&').count(), text.matches("&amp;").count());
+    let mut named = notice(NoticeKind::Fired, "a", "");
+    let name = "<".repeat(300);
+    named.labels = Labels::new(map(&[("alertname", &name)]));
+    let text = parsed(&slack::bodies(&[named])[0])["text"].as_str().unwrap().to_string();
+    let title = text.lines().next().unwrap();
+    assert_eq!(title, format!("[FIRING:1] {}", "&lt;".repeat(200)), "a name is cut as it is");
 }
 
 fn decoded(text: &str) -> Vec<u8> {

@@ -56,9 +56,12 @@ impl Notice {
     }
 }
 
-#[derive(Debug)]
-struct Entry {
-    /// Rules whose alert fires, each with its alert.
+/// An alert that receivers were told of; what is saved of it outlives a restart.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Told {
+    labels: Labels,
+    /// Rules whose alert fires, each with its alert: known from their states.
+    #[serde(skip)]
     firing: BTreeMap<RuleId, (Arc<AlertRule>, Alert)>,
     started_unix_ns: i64,
     resolved_unix_ns: Option<i64>,
@@ -70,21 +73,9 @@ struct Entry {
     delay_ns: i64,
 }
 
-/// An entry as it outlives a restart. Which rules fire is known from their states.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct SavedEntry {
-    labels: Labels,
-    started_unix_ns: i64,
-    resolved_unix_ns: Option<i64>,
-    next_unix_ns: i64,
-    annotations: BTreeMap<String, String>,
-    generator_url: String,
-    delay_ns: i64,
-}
-
 #[derive(Debug, Default)]
 pub(super) struct Board {
-    entries: BTreeMap<Labels, Entry>,
+    entries: BTreeMap<Labels, Told>,
     next: BTreeSet<(i64, Labels)>,
     /// Resolved entries, the oldest first.
     resolved: BTreeSet<(i64, Labels)>,
@@ -128,7 +119,8 @@ impl Board {
             return;
         }
         self.drop_entry(&alert.labels);
-        let entry = Entry {
+        let entry = Told {
+            labels: alert.labels.clone(),
             firing: BTreeMap::from([(id, (Arc::clone(rule), alert.clone()))]),
             started_unix_ns: alert.fired_unix_ns.unwrap_or(now_unix_ns),
             resolved_unix_ns: None,
@@ -241,36 +233,19 @@ impl Board {
         }
     }
 
-    pub(super) fn save(&self) -> Vec<SavedEntry> {
-        let entries = self.entries.iter().map(|(labels, entry)| SavedEntry {
-            labels: labels.clone(),
-            started_unix_ns: entry.started_unix_ns,
-            resolved_unix_ns: entry.resolved_unix_ns,
-            next_unix_ns: entry.next_unix_ns,
-            annotations: entry.annotations.clone(),
-            generator_url: entry.generator_url.clone(),
-            delay_ns: entry.delay_ns,
-        });
-        entries.collect()
+    pub(super) fn save(&self) -> Vec<Told> {
+        let plain = |told: &Told| Told { firing: BTreeMap::new(), ..told.clone() };
+        self.entries.values().map(plain).collect()
     }
 
-    pub(super) fn restore(&mut self, saved: Vec<SavedEntry>) {
-        for saved in saved {
-            let labels = saved.labels;
-            self.next.insert((saved.next_unix_ns, labels.clone()));
-            if let Some(at) = saved.resolved_unix_ns {
+    pub(super) fn restore(&mut self, saved: Vec<Told>) {
+        for told in saved {
+            let labels = told.labels.clone();
+            self.next.insert((told.next_unix_ns, labels.clone()));
+            if let Some(at) = told.resolved_unix_ns {
                 self.resolved.insert((at, labels.clone()));
             }
-            let entry = Entry {
-                firing: BTreeMap::new(),
-                started_unix_ns: saved.started_unix_ns,
-                resolved_unix_ns: saved.resolved_unix_ns,
-                next_unix_ns: saved.next_unix_ns,
-                annotations: saved.annotations,
-                generator_url: saved.generator_url,
-                delay_ns: saved.delay_ns,
-            };
-            self.entries.insert(labels, entry);
+            self.entries.insert(labels, told);
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariants between steps: (1) `sets` holds exactly the label sets of rows that are there; (2) without an error,
 //! a label set in `sets` has an alert, and an alert without one is held (`held`) or kept (`kept_since`); (3) `due`
-//! holds each time at which an alert has to be looked at though no row changes.
+//! holds at most one time an alert, that at which it has to be looked at though no row changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -161,7 +161,8 @@ impl Machine {
             return step;
         }
         let holds = !answer.complete
-            && (self.rule.parts.incomplete == Incomplete::Hold || self.restored.is_some());
+            && (self.restored.is_some()
+                || (self.rule.parts.incomplete == Incomplete::Hold && !answer.young));
         if !holds {
             self.dirty.append(&mut self.held);
         }
@@ -194,6 +195,11 @@ impl Machine {
         {
             self.restored = None;
         }
+    }
+
+    /// Takes a part of a frontier's changes, of which [`Machine::step`] brings the last.
+    pub fn take(&mut self, snapshot: bool, changes: &[(i64, Row)]) {
+        self.apply(snapshot, changes);
     }
 
     fn apply(&mut self, snapshot: bool, changes: &[(i64, Row)]) {
@@ -334,6 +340,7 @@ impl Machine {
     /// The row is there: again, still, or with another value.
     fn refresh(&mut self, labels: &Labels, source: Labels, value: f64, changes: &mut Vec<Change>) {
         self.held.remove(labels);
+        self.unschedule(labels);
         let Some(alert) = self.alerts.get_mut(labels) else { return };
         alert.kept_since_unix_ns = None;
         alert.source = source;
@@ -364,20 +371,38 @@ impl Machine {
 
     fn end(&mut self, labels: &Labels, kind: ChangeKind, changes: &mut Vec<Change>) {
         self.held.remove(labels);
+        self.unschedule(labels);
         if let Some(alert) = self.alerts.remove(labels) {
             changes.push(Change { kind, alert });
         }
     }
 
-    /// Notes when an alert has to be looked at next. Times that no longer hold are found out when they come.
-    fn schedule(&mut self, alert: &Alert) {
+    /// When an alert has to be looked at next.
+    fn due_of(&self, alert: &Alert) -> Option<i64> {
         let parts = &self.rule.parts;
-        let at = match (alert.fired_unix_ns, alert.kept_since_unix_ns) {
-            (None, _) => alert.active_unix_ns.saturating_add(parts.hold.ns()),
-            (Some(_), Some(since)) => since.saturating_add(parts.keep_firing.ns()),
-            (Some(_), None) => return,
-        };
-        self.due.insert((at, alert.labels.clone()));
+        match (alert.fired_unix_ns, alert.kept_since_unix_ns) {
+            (None, _) => Some(alert.active_unix_ns.saturating_add(parts.hold.ns())),
+            (Some(_), Some(since)) => Some(since.saturating_add(parts.keep_firing.ns())),
+            (Some(_), None) => None,
+        }
+    }
+
+    fn schedule(&mut self, alert: &Alert) {
+        if let Some(at) = self.due_of(alert) {
+            self.due.insert((at, alert.labels.clone()));
+        }
+    }
+
+    /// Before an alert changes: a row that comes and goes would leave a time each time.
+    fn unschedule(&mut self, labels: &Labels) {
+        if let Some(at) = self.alerts.get(labels).and_then(|alert| self.due_of(alert)) {
+            self.due.remove(&(at, labels.clone()));
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn scheduled(&self) -> usize {
+        self.due.len()
     }
 
     fn schedule_all(&mut self) {
@@ -409,7 +434,7 @@ impl Machine {
                     }
                     false => self.miss(&labels, changes),
                 },
-                // Held, or an older time of an alert that began anew.
+                // Held, or pending without its row for now.
                 _ => {}
             }
         }

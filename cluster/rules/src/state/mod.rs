@@ -90,6 +90,8 @@ pub struct Answer<'a> {
     /// The rows are all there are, not changes of what was there.
     pub snapshot: bool,
     pub complete: bool,
+    /// It lacks nothing but what was before anything was kept: rows that leave it are really gone.
+    pub young: bool,
     /// Why it is not complete, for people.
     pub why: &'a str,
 }

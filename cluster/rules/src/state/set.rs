@@ -8,10 +8,10 @@ use serde_json::{Value as Json, json};
 use weir_types::Value;
 use weir_types::json::{time_text, value_to_json};
 
-use super::board::{Board, SavedEntry, annotations};
+use super::board::{Board, Told, annotations};
 use super::machine::{Machine, Step};
 use super::rows::Row;
-use super::{Alert, AlertRule, Answer, Identity, Notice};
+use super::{Alert, AlertRule, Answer, Change, Identity, Notice};
 use crate::labels::Labels;
 
 /// Names a rule while the process runs. It is kept over reloads that keep the rule.
@@ -92,10 +92,10 @@ impl Listed {
 }
 
 /// What outlives the process.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Saved {
     rules: Vec<SavedRule>,
-    board: Vec<SavedEntry>,
+    board: Vec<Told>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -112,6 +112,8 @@ pub struct RuleSet {
     machines: BTreeMap<RuleId, Machine>,
     board: Board,
     ids: u64,
+    /// What became of alerts whose rules are no more.
+    ended: Vec<Change>,
 }
 
 impl RuleSet {
@@ -167,9 +169,31 @@ impl RuleSet {
         }
         for (id, machine) in old {
             let rule = Arc::clone(machine.rule());
-            self.board.apply(id, &rule, &machine.finish(), &self.settings, now_unix_ns);
+            let changes = machine.finish();
+            self.board.apply(id, &rule, &changes, &self.settings, now_unix_ns);
+            self.ended.extend(changes);
         }
         ids
+    }
+
+    /// What became of alerts whose rules were loaded no more, since it was asked last.
+    pub fn take_ended(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// True while time counts: an alert is pending, or kept without its row.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        let waits =
+            |alert: &Alert| alert.fired_unix_ns.is_none() || alert.kept_since_unix_ns.is_some();
+        self.machines.values().any(|machine| machine.alerts().any(waits))
+    }
+
+    /// A part of what [`RuleSet::step`] takes as a whole or ends: changes of many rows come in several.
+    pub fn take(&mut self, id: RuleId, snapshot: bool, changes: &[(i64, Row)]) {
+        if let Some(machine) = self.machines.get_mut(&id) {
+            machine.take(snapshot, changes);
+        }
     }
 
     /// A frontier of a rule's view; the rows that changed, or all of them.

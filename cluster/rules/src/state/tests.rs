@@ -63,7 +63,7 @@ impl World {
         changes: &[(i64, Row)],
     ) -> (Vec<String>, Vec<String>) {
         let now = at_s * SECOND;
-        let answer = Answer { at_unix_ns: now, snapshot, complete, why: "n2 lags" };
+        let answer = Answer { at_unix_ns: now, snapshot, complete, young: false, why: "n2 lags" };
         let step = self.set.step(self.ids[rule], &answer, changes, now);
         let changed = step.changes.iter().map(|change| {
             let svc = change.alert.labels.get("svc").unwrap_or("-");

@@ -117,7 +117,8 @@ fn one(
         for ((rule, columns), id) in sources.iter().zip(&columns).zip(&ids) {
             let rows = evaluate.rows(rule, columns, at_unix_ns)?;
             let changes: Vec<(i64, Row)> = rows.into_iter().map(|row| (1, row)).collect();
-            let answer = Answer { at_unix_ns, snapshot: true, complete: true, why: "" };
+            let answer =
+                Answer { at_unix_ns, snapshot: true, complete: true, young: false, why: "" };
             set.step(*id, &answer, &changes, at_unix_ns);
             if let Some(error) = set.machine(*id).and_then(|machine| machine.error()) {
                 let at = Millis::new(step * interval);

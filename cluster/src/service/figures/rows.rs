@@ -54,7 +54,7 @@ impl Sample {
     fn query_rows(&self) -> RecordBatch {
         let mut rows = TableBuilder::<WeirQueries>::new();
         for query in &self.queries {
-            let total = self.total_by(query.query, |operator| operator.last);
+            let total = self.last_total(query.query);
             rows.push(&WeirQueriesRow {
                 time_: self.at_unix_ns,
                 query: int(query.query),
@@ -96,7 +96,7 @@ impl Sample {
     fn feed_rows(&self) -> RecordBatch {
         let mut rows = TableBuilder::<WeirFeeds>::new();
         for feed in &self.feeds {
-            let total = self.total_by(feed.info.feed, |operator| operator.last);
+            let total = self.last_total(feed.info.feed);
             rows.push(&WeirFeedsRow {
                 time_: self.at_unix_ns,
                 feed: int(feed.info.feed),

@@ -29,7 +29,6 @@ fn query(query: QueryId) -> QueryNow {
         refreshes: RefreshFigures::default(),
         lateness_ns: 0,
         readers: 1,
-        feeds: vec![2],
     }
 }
 
@@ -45,12 +44,8 @@ fn sample(state: &mut State, now_s: i64, rows: u64) -> Sample {
     state.feeds = Arc::new(vec![info]);
     let scan = operator(OperatorPlace::Op(0), "Scan", rows, rows * 10);
     let send = operator(OperatorPlace::Exchange(0), "Send", rows, rows * 10);
-    let said = NodeSaid {
-        at_unix_ns: now_s * SEC_NS,
-        figures: vec![figures(2, vec![scan, send]), figures(77, vec![OperatorFigures::default()])],
-        left_out: 0,
-    };
-    state.nodes.insert("node-1".into(), said);
+    let said = vec![figures(2, vec![scan, send]), figures(77, vec![OperatorFigures::default()])];
+    state.heard(now_s * SEC_NS, "node-1", said, 0);
     let window = operator(OperatorPlace::Exchange(0), "PaneWindow", rows, rows);
     let import = operator(OperatorPlace::Op(0), "Import", rows, rows);
     let output = operator(OperatorPlace::Output(0), "Output", rows, rows);
@@ -93,6 +88,30 @@ fn what_began_anew_is_counted_from_nothing() {
     sample(&mut state, 100, 1_000);
     let anew = sample(&mut state, 101, 30);
     assert_eq!(anew.total(1).recent.rows_in, 30);
+}
+
+/// A node that was silent and speaks again is counted from there on: what it did meanwhile would be a rate that never
+/// was. Then its rates are those of the others.
+#[test]
+fn a_node_that_is_back_makes_no_jump() {
+    let mut state = State::default();
+    sample(&mut state, 100, 1_000);
+    sample(&mut state, 101, 1_010);
+    let queries = || vec![query(1)];
+    for at in 102..110 {
+        let silent = state.sample(at * SEC_NS, queries(), &[]);
+        assert!(at < 107 || silent.total(2).held_bytes == 0, "{at}");
+    }
+    let back = sample(&mut state, 110, 900_000);
+    let on_node = |sample: &Sample| {
+        let rows = sample.operators_of(2).filter(|operator| operator.node.is_some());
+        rows.map(|operator| (operator.recent.rows_in, operator.last.rows_in)).collect::<Vec<_>>()
+    };
+    assert_eq!(on_node(&back), [(0, 0), (0, 0)]);
+    assert_eq!(back.total(2).held_bytes, 300);
+    sample(&mut state, 111, 900_010);
+    let later = sample(&mut state, 112, 900_030);
+    assert_eq!(on_node(&later), [(30, 20), (30, 20)]);
 }
 
 /// A node that says nothing any more does nothing, and operators above the bound are counted.

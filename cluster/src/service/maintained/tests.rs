@@ -93,7 +93,7 @@ impl Follower {
                 self.ended = Some(reason);
                 false
             }
-            LiveMessage::Schema { .. } => false,
+            LiveMessage::Schema { .. } | LiveMessage::Status { .. } => false,
         }
     }
 }

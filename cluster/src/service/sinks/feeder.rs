@@ -5,17 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing::{info, warn};
-use weir_pxl::Code;
 use weir_sinks::delivery::{Delivery, OutputInfo};
 use weir_sinks::pipe::{Filled, Intake, Shared};
 use weir_sinks::sink::SinkError;
 
 use super::InputSpec;
 use super::status::{SinkState, Status};
-use crate::planner::{PlanError, no_source_text, wanted_output};
+use crate::planner::{no_source_text, wanted_output};
 use crate::service::{
-    Client, Installable, NotCompiled, Outbox, OutboxReader, Outgoing, Service, Since, Subscribe,
-    Wanted, prepare,
+    Installable, OutboxReader, Outgoing, Service, Since, Subscribe, Wanted, prepare,
 };
 
 /// Waits between attempts to follow a view: from this, doubling, to that.
@@ -94,11 +92,10 @@ impl Feeder {
                 Ok(Some(installable))
             }
             Err(error) => {
-                let text = not_compiled_text(&error);
-                if state_after(&error) == SinkState::Failed {
-                    return Err(Failed(text));
+                if error.is_final() {
+                    return Err(Failed(error.text()));
                 }
-                self.note(SinkState::Retrying, &text);
+                self.note(SinkState::Retrying, &error.text());
                 Ok(None)
             }
         }
@@ -111,9 +108,7 @@ impl Feeder {
         let output = wanted_output(&installable.prepared.outputs, table).cloned();
         let output = output.map_err(Failed)?;
         let service = self.feed.service.clone();
-        let client = Client::new(&service.readers.limits);
-        let outbox = Outbox::new(&client, &service.readers);
-        let reader = OutboxReader { client, outbox };
+        let reader = OutboxReader::new(&service.readers);
         let outbox = Arc::clone(&reader.outbox);
         let since = self.since.filter(|_| !self.half);
         let subscribe = Subscribe { installable, outbox, wanted: Wanted::Live, since };
@@ -133,7 +128,7 @@ impl Feeder {
         self.feed.status.follows(self.feed.at, reader.outbox.frontier());
         while let Some(message) = std::future::poll_fn(|cx| reader.poll(cx)).await {
             match message {
-                Outgoing::Schema(_) => {}
+                Outgoing::Schema(_) | Outgoing::Status { .. } => {}
                 Outgoing::Error(note) if note.code == "resume_expired" => goes_on = false,
                 // Of another output: ours has been looked at.
                 Outgoing::Error(note) if note.code == "no_source" => {}
@@ -226,25 +221,4 @@ impl Feeder {
             Err(_) => Err(Failed("the sink panicked".to_string())),
         }
     }
-}
-
-/// Whether it is worth while to try again.
-fn state_after(error: &NotCompiled) -> SinkState {
-    match error {
-        // A source may come, and others may leave us the time.
-        NotCompiled::Plan(PlanError::NoSource { .. }) => SinkState::Retrying,
-        NotCompiled::Plan(_) if has_finding(error, Code::CompileTime) => SinkState::Retrying,
-        NotCompiled::Plan(_) => SinkState::Failed,
-        NotCompiled::Busy | NotCompiled::Stopping(_) => SinkState::Retrying,
-    }
-}
-
-fn has_finding(error: &NotCompiled, code: Code) -> bool {
-    error.diagnostics().iter().any(|finding| finding.code == code.name())
-}
-
-/// With its code, and the first finding.
-fn not_compiled_text(error: &NotCompiled) -> String {
-    let first = error.diagnostics().first().map(|finding| format!(": {}", finding.message));
-    format!("{}: {error}{}", error.code(), first.unwrap_or_default())
 }

@@ -9,7 +9,7 @@ mod status;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -84,9 +84,14 @@ struct Known {
 #[derive(Default)]
 pub struct Sinks {
     known: Mutex<BTreeMap<String, Known>>,
+    started: OnceLock<Started>,
+}
+
+/// What all of them begin with.
+struct Started {
     /// Where buffers are.
-    data_dir: Mutex<Option<PathBuf>>,
-    switch: Mutex<Option<KillSwitch>>,
+    data_dir: Option<PathBuf>,
+    switch: KillSwitch,
 }
 
 impl Sinks {
@@ -109,9 +114,7 @@ impl Sinks {
         data_dir: Option<PathBuf>,
         specs: Vec<SinkSpec>,
     ) {
-        let sinks = &service.sinks;
-        *sinks.data_dir.lock().unwrap_or_else(PoisonError::into_inner) = data_dir;
-        *sinks.switch.lock().unwrap_or_else(PoisonError::into_inner) = Some(root.child("sinks"));
+        service.sinks.started.get_or_init(|| Started { data_dir, switch: root.child("sinks") });
         for spec in specs {
             Sinks::start_one(service, spec);
         }
@@ -119,9 +122,7 @@ impl Sinks {
 
     fn start_one(service: &Service, spec: SinkSpec) {
         let sinks = &service.sinks;
-        let switch = sinks.switch.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(switch) = switch else { return };
-        let data_dir = sinks.data_dir.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(Started { data_dir, switch }) = sinks.started.get() else { return };
         let status = Arc::new(Status::new(&spec.name, spec.kind, spec.inputs.len()));
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let known = Known {
@@ -132,7 +133,7 @@ impl Sinks {
         };
         sinks.lock().insert(spec.name.clone(), known);
         let part = switch.part(&spec.name, Stop::Asked { within: STOP_MAX });
-        let owner = Owner::new(service.clone(), spec, data_dir, status, part);
+        let owner = Owner::new(service.clone(), spec, data_dir.clone(), status, part);
         actix::spawn(owner.run(receiver));
     }
 

@@ -216,7 +216,7 @@ impl Follower {
     pub(super) fn drain(&mut self) {
         while let Popped::Message(message) = self.reader.outbox.pop() {
             match message {
-                Outgoing::Schema(_) => {}
+                Outgoing::Schema(_) | Outgoing::Status { .. } => {}
                 Outgoing::Delivery(delivery) => self.add(&delivery),
                 Outgoing::Error(note) => self.errors.push(note.code.clone()),
                 Outgoing::End(reason) => self.ended = Some(reason.into_owned()),
@@ -360,9 +360,8 @@ impl Rig {
     ) -> (OutboxReader, impl Future<Output = Subscribed> + use<>) {
         let service = self.service.clone();
         let request = ScriptRequest { refresh_ms, ..Rig::request() };
-        let client = Client::new(&service.readers.limits);
-        let outbox = Outbox::new(&client, &service.readers);
-        let reader = OutboxReader { client, outbox: Arc::clone(&outbox) };
+        let reader = OutboxReader::new(&service.readers);
+        let outbox = Arc::clone(&reader.outbox);
         let subscribed = async move {
             let installable = prepare(&service, &request, wanted).await.unwrap();
             let subscribe = Subscribe { installable, outbox, wanted, since: None };

@@ -2,7 +2,8 @@
 //! snapshot. A miss is the type's zero. Names are `namespace/name`; several services are one JSON
 //! array, in bytewise order.
 //!
-//! Lookups are made once per distinct key of a batch and come out as dictionaries.
+//! Lookups are made once per distinct key of a batch and come out as dictionaries. Each says for which row it is made
+//! ([`reads`]): with only what a row asked for unchanged, it is not looked at again.
 
 mod host;
 mod pods;
@@ -14,7 +15,7 @@ use std::hash::Hash;
 
 use arrow_array::ArrayRef;
 use hashbrown::HashMap;
-use weir_types::metadata::MetadataSnapshot;
+use weir_types::metadata::{MetadataSnapshot, reads};
 
 use super::ScalarDef;
 use crate::json;
@@ -48,8 +49,9 @@ pub(super) fn coded<K: Hash + Eq + Copy>(
     let mut codes: HashMap<K, i32> = HashMap::new();
     let mut distinct: Vec<K> = Vec::new();
     let mut last: Option<(K, i32)> = None;
-    let keys = (0..rows)
+    let keys: Vec<i32> = (0..rows)
         .map(|row| {
+            reads::of_row(row);
             let key = key(row);
             let code = match last {
                 Some((same, code)) if same == key => code,
@@ -62,7 +64,30 @@ pub(super) fn coded<K: Hash + Eq + Copy>(
             code
         })
         .collect();
-    output::dictionary(keys, output::strings(distinct.len(), |idx, out| write(distinct[idx], out)))
+    let (texts, asked) = reads::during(|| {
+        output::strings(distinct.len(), |idx, out| {
+            reads::of_row(idx);
+            write(distinct[idx], out);
+        })
+    });
+    if let Some(asked) = asked {
+        put_for_codes(asked, &keys);
+    }
+    output::dictionary(keys, texts)
+}
+
+/// What was asked for each of some codes was asked for all rows that have it.
+pub(crate) fn put_for_codes(mut asked: Vec<reads::Read>, codes: &[i32]) {
+    asked.sort_unstable();
+    let of_all = asked.partition_point(|(code, _)| *code < reads::ALL_ROWS);
+    reads::put(asked.drain(of_all..));
+    let of_code = |code: u32| {
+        let from = asked.partition_point(|(have, _)| *have < code);
+        asked[from..].iter().take_while(move |(have, _)| *have == code)
+    };
+    for (row, code) in (0_u32..).zip(codes) {
+        reads::put(of_code(code.cast_unsigned()).map(|(_, key)| (row, *key)));
+    }
 }
 
 /// A text for each text; keys that are not UTF-8 are unknown.
@@ -85,6 +110,7 @@ fn time_of(call: &Call<'_>, time: impl Fn(&MetadataSnapshot, &str) -> Option<i64
     let key = call.str(0);
     let metadata = &*call.ctx.metadata;
     let value = |row| {
+        reads::of_row(row);
         std::str::from_utf8(key.get(row)).ok().and_then(|key| time(metadata, key)).unwrap_or(0)
     };
     output::times((0..call.rows).map(value).collect())

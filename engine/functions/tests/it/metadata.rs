@@ -13,8 +13,8 @@ use weir_types::{Upid, Value};
 
 use crate::support::*;
 
-const CART: Upid = Upid((1 << 96) | (10 << 64) | 5);
-const BARE: Upid = Upid((1 << 96) | (11 << 64) | 5);
+pub(crate) const CART: Upid = Upid((1 << 96) | (10 << 64) | 5);
+pub(crate) const BARE: Upid = Upid((1 << 96) | (11 << 64) | 5);
 
 fn owner(uid: &str, kind: &str, name: &str) -> Vec<(String, String, String)> {
     vec![(uid.to_string(), kind.to_string(), name.to_string())]
@@ -65,7 +65,7 @@ fn workload(id: &str, name: &str, owners: Vec<(String, String, String)>) -> Arc<
     })
 }
 
-fn snapshot() -> MetadataSnapshot {
+pub(crate) fn snapshot() -> MetadataSnapshot {
     let mut metadata = MetadataSnapshot {
         asid: 7,
         hostname: "here".into(),

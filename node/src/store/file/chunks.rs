@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, HashMap};
 use rusqlite::{Connection, Transaction, params};
 use weir_proto::envelope;
 use weir_types::PackedRow;
-use weir_types::acc::Acc;
 use weir_types::split::Change;
 
 use super::super::{Pages, StoreError};
@@ -98,9 +97,7 @@ fn line_bytes(body: usize) -> i64 {
 fn parts<'a, 'b>(changes: &'a [&'b Change]) -> Vec<&'a [&'b Change]> {
     let (mut parts, mut from, mut bytes) = (Vec::new(), 0, 0);
     for (at, change) in changes.iter().enumerate() {
-        if let Change::Partial { key, accs, .. } = change {
-            bytes += key.0.len() + accs.iter().map(Acc::state_bytes).sum::<usize>();
-        }
+        bytes += change.content_bytes();
         if bytes >= CHUNK_BYTES {
             parts.push(&changes[from..=at]);
             (from, bytes) = (at + 1, 0);

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::element::{Described, Element, Op};
-use crate::sink::SinkError;
+use crate::sink::{self, SinkError};
 
 use self::dir::BufferDir;
 use self::segment::{Read, SegmentReader};
@@ -99,10 +99,7 @@ impl DiskBuffer {
             .into_iter()
             .filter_map(|(name, len)| Some(Segment { id: id_of(&name)?, len }))
             .collect();
-        if *state.saved() == Saved::default() && !segments.is_empty() {
-            // Somebody took the numbers away.
-            state.goes_on_safely();
-        }
+        state.begin(!segments.is_empty());
         let saved = *state.saved();
         segments.sort_by_key(|segment| segment.id);
         segments.retain(|segment| {
@@ -441,14 +438,7 @@ fn push_lost(taken: &mut Vec<Taken>, lost: Option<Element>, place: Place) -> u64
 }
 
 fn unwritten(error: &std::io::Error) -> SinkError {
-    use std::io::ErrorKind;
-    let text = format!("could not write the buffer: {error}");
-    match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-            SinkError::Full(text)
-        }
-        _ => SinkError::Retry(text),
-    }
+    sink::unwritten(" the buffer", error)
 }
 
 /// The last number in a file, as far as it can be read.

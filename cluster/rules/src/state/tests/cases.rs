@@ -274,3 +274,18 @@ fn alerts_are_listed_by_contract() {
     });
     assert_eq!(listed, wanted);
 }
+
+/// A row that comes and goes leaves nothing behind: one time an alert to look at, whatever has been. Catches a
+/// list of times that grows with each flap.
+#[test]
+fn a_flapping_row_leaves_nothing() {
+    for yaml in [FOR, KEEP] {
+        let mut world = World::new(yaml);
+        for n in 0..200 {
+            world.at(2 * n, &[(1, row("x", 1.0))]);
+            world.at(2 * n + 1, &[(-1, row("x", 1.0))]);
+            let machine = world.set.machine(world.ids[0]).unwrap();
+            assert!(machine.scheduled() <= 1, "{yaml}: {}", machine.scheduled());
+        }
+    }
+}

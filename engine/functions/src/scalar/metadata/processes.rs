@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use arrow_array::ArrayRef;
-use weir_types::metadata::{Address, MetadataSnapshot, PodMeta, ProcessMeta};
+use weir_types::metadata::{Address, MetadataSnapshot, PodMeta, ProcessMeta, reads};
 use weir_types::{SemanticType, Upid};
 
 use super::super::{ScalarDef, def, overloads};
@@ -256,6 +256,8 @@ fn shared_libraries(call: &Call<'_>) -> ArrayRef {
         call.rows,
         |row| upid.get(row),
         |upid, out| {
+            // It is to be noted again and again, for as long as somebody wants to know.
+            reads::note_always();
             asked.borrow_mut().push(Upid(upid));
             if let Some(text) = known.get(&Upid(upid)) {
                 out.extend_from_slice(text.as_bytes());
@@ -310,10 +312,13 @@ fn upid_to_exec_hostname(call: &Call<'_>) -> ArrayRef {
 fn upid_to_exec_num_cpus(call: &Call<'_>) -> ArrayRef {
     let upid = call.u128(0);
     let metadata = &*call.ctx.metadata;
-    let cpus = |row| match metadata.process(Upid(upid.get(row))) {
-        Some(process) => process.node_num_cpus,
-        None if is_local(metadata, upid.get(row)) => metadata.num_cpus,
-        None => 0,
+    let cpus = |row| {
+        reads::of_row(row);
+        match metadata.process(Upid(upid.get(row))) {
+            Some(process) => process.node_num_cpus,
+            None if is_local(metadata, upid.get(row)) => metadata.num_cpus,
+            None => 0,
+        }
     };
     output::ints((0..call.rows).map(cpus).collect())
 }
@@ -325,6 +330,7 @@ fn is_local(metadata: &MetadataSnapshot, upid: u128) -> bool {
 fn peer_by_address(call: &Call<'_>) -> ArrayRef {
     let (addr, port) = (call.str(0), call.int(1));
     let user = |row| {
+        reads::of_row(row);
         let address = Address::of_row(addr.get(row), port.get(row));
         call.ctx.metadata.user(address, None)
     };
@@ -334,6 +340,7 @@ fn peer_by_address(call: &Call<'_>) -> ArrayRef {
 fn peer_by_address_at(call: &Call<'_>) -> ArrayRef {
     let (addr, port, time) = (call.str(0), call.int(1), call.int(2));
     let user = |row| {
+        reads::of_row(row);
         let address = Address::of_row(addr.get(row), port.get(row));
         call.ctx.metadata.user(address, Some(time.get(row)))
     };
@@ -345,6 +352,7 @@ fn connection_peer(call: &Call<'_>) -> ArrayRef {
     let (local_addr, local_port) = (call.str(1), call.int(2));
     let (remote_addr, remote_port) = (call.str(3), call.int(4));
     let peer = |row| {
+        reads::of_row(row);
         let local = Address::of_row(local_addr.get(row), local_port.get(row));
         let remote = Address::of_row(remote_addr.get(row), remote_port.get(row));
         call.ctx.metadata.peer(Upid(upid.get(row)), local, remote, time.get(row))
@@ -355,6 +363,7 @@ fn connection_peer(call: &Call<'_>) -> ArrayRef {
 fn peer_met(call: &Call<'_>) -> ArrayRef {
     let (upid, addr, port, time) = (call.u128(0), call.str(1), call.int(2), call.int(3));
     let peer = |row| {
+        reads::of_row(row);
         let remote = Address::of_row(addr.get(row), port.get(row));
         call.ctx.metadata.peer_met(Upid(upid.get(row)), remote, time.get(row))
     };

@@ -1,24 +1,24 @@
-//! POSTs to a receiver, for all kinds of sink that speak HTTP. What an answer means is the contract's: 400, 413
-//! and 422 are about what was sent, and of a single element for good; everything else that is no success is tried
-//! again, when the other end says so if it does. No secret of the configuration is in what it says.
+//! POSTs to a receiver, for all that is told by HTTP: sinks and receivers of alerts. What an answer means is the
+//! contract's: 400, 413 and 422 are about what was sent; everything else that is no success is tried again, when
+//! the other end says so if it does. No secret of the configuration is in what it says.
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use ureq::http::Response;
 use ureq::{Agent, Body};
 use weir_types::{Clock, WallClock};
 
+use crate::secrets;
 use crate::sink::SinkError;
 
-/// What is read of an answer.
+/// What is read of an answer, to be shown.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
-const SHOWN_CHARS: usize = 200;
 /// Moved for now (307, 308): followed so often.
 const REDIRECTS_MAX: usize = 3;
-/// Shorter texts are no secrets, and would spoil every message.
-const SECRET_BYTES_MIN: usize = 4;
 
 /// Where it goes, and who says so.
 #[derive(Clone)]
@@ -32,34 +32,23 @@ pub struct Target {
     pub secrets: Vec<String>,
 }
 
-pub(crate) struct Client {
+pub struct Client {
     agent: Agent,
     target: Target,
 }
 
 /// `scheme://host` of a URL.
-fn origin(url: &str) -> Option<&str> {
+#[must_use]
+pub fn origin(url: &str) -> Option<&str> {
     let from = url.find("://")? + 3;
     let end = url[from..].find(['/', '?', '#']).map_or(url.len(), |end| from + end);
     Some(&url[..end])
 }
 
-/// A text without secrets, in one line.
-pub(crate) fn without_secrets(text: &str, secrets: &[String]) -> String {
-    let mut text = text.to_string();
-    for secret in secrets.iter().filter(|it| it.len() >= SECRET_BYTES_MIN) {
-        text = text.replace(secret.as_str(), "***");
-    }
-    let short: String = text.chars().take(SHOWN_CHARS).collect();
-    weir_types::text::line(&short).into_owned()
-}
-
 /// The value of `Authorization` for a user and a password.
 #[must_use]
 pub fn basic(user: &str, password: &str) -> String {
-    use base64::Engine;
-    let engine = base64::engine::general_purpose::STANDARD;
-    format!("Basic {}", engine.encode(format!("{user}:{password}")))
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
 /// What `Retry-After` asks for: seconds, or a time of day.
@@ -74,7 +63,8 @@ fn asked_wait(header: &str) -> Option<Duration> {
 }
 
 impl Client {
-    pub(crate) fn new(target: Target) -> Client {
+    #[must_use]
+    pub fn new(target: Target) -> Client {
         let agent: Agent = Agent::config_builder()
             .timeout_global(Some(target.timeout))
             .http_status_as_error(false)
@@ -90,7 +80,29 @@ impl Client {
     }
 
     pub(crate) fn said(&self, text: &str) -> String {
-        without_secrets(text, &self.target.secrets)
+        secrets::line(text, &self.target.secrets)
+    }
+
+    /// Posts to the target's URL; what a success is answered with.
+    ///
+    /// # Errors
+    /// It did not arrive, or the answer is no success.
+    pub fn post(&self, headers: &[(&str, &str)], body: &[u8]) -> Result<Vec<u8>, SinkError> {
+        self.post_to(&self.target.url, headers, body)
+    }
+
+    /// Posts to another URL of the target.
+    ///
+    /// # Errors
+    /// It did not arrive, or the answer is no success.
+    pub fn post_to(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Vec<u8>, SinkError> {
+        let answer = self.attempt(url, headers, body)?;
+        self.judged(answer)
     }
 
     /// One attempt, and those that its answer leads to.
@@ -101,14 +113,14 @@ impl Client {
         body: &[u8],
     ) -> Result<Response<Body>, SinkError> {
         let mut url = url.to_string();
-        let own = origin(&self.target.url).map(str::to_string);
+        let own = origin(&self.target.url);
         for _ in 0..=REDIRECTS_MAX {
             let mut request = self.agent.post(&url);
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
             // Elsewhere nobody is told who we are.
-            let is_own = own.as_deref() == origin(&url);
+            let is_own = own == origin(&url);
             for (name, value) in self.target.headers.iter().filter(|_| is_own) {
                 request = request.header(name, value);
             }
@@ -128,18 +140,7 @@ impl Client {
         Err(SinkError::Retry("it is redirected again and again".to_string()))
     }
 
-    /// What a success is answered with.
-    pub(crate) fn post(&self, headers: &[(&str, &str)], body: &[u8]) -> Result<Vec<u8>, SinkError> {
-        self.post_to(&self.target.url, headers, body)
-    }
-
-    pub(crate) fn post_to(
-        &self,
-        url: &str,
-        headers: &[(&str, &str)],
-        body: &[u8],
-    ) -> Result<Vec<u8>, SinkError> {
-        let mut answer = self.attempt(url, headers, body)?;
+    fn judged(&self, mut answer: Response<Body>) -> Result<Vec<u8>, SinkError> {
         let status = answer.status().as_u16();
         let after = answer.headers().get("retry-after").and_then(|after| after.to_str().ok());
         let after = after.and_then(asked_wait);

@@ -1,0 +1,461 @@
+//! The owner of all rules: steps them by what their views deliver, keeps their state over restarts, and hands out
+//! what is to be told. It lives on a thread of its own; a panic of it begins anew from what it kept.
+
+mod receivers;
+mod shown;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::clock::Instant;
+use tokio::sync::{Mutex, Notify, mpsc, oneshot};
+use tracing::{error, info, warn};
+use weir_actors::{KillSwitch, Part};
+use weir_pxl::NamedView;
+use weir_rules::state::{Answer, ChangeKind, Notice, Row, RuleId, RuleSet, Saved};
+use weir_sinks::delivery::Delivery;
+use weir_types::Value;
+use weir_types::clock::tick_unix_ns;
+
+use self::shown::why_incomplete;
+use super::AlertsSpec;
+use super::feeder::{Feeder, Said, What};
+use super::saved::{self, State, StateStore};
+use super::send::Receiver;
+use super::status::{AlertsShown, Figures, Happened, History};
+use crate::planner::ScriptRequest;
+use crate::service::Service;
+
+/// Deliveries that wait for the rules; more stay with their views.
+const SAID_MAX: usize = 8;
+/// While something is pending or kept, its times are written down so often: time while down is not time true.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// What happened is written down so often.
+const HISTORY_EVERY: Duration = Duration::from_secs(1);
+/// Before a panic's successor begins.
+const REBIRTH: Duration = Duration::from_secs(1);
+
+pub(super) enum Command {
+    Load { spec: Box<AlertsSpec>, done: oneshot::Sender<Vec<String>> },
+    Show(oneshot::Sender<AlertsShown>),
+    History(oneshot::Sender<Vec<Happened>>),
+    Figures(oneshot::Sender<Figures>),
+}
+
+/// Where things are kept.
+pub(super) struct Stores {
+    pub(super) state: StateStore,
+    pub(super) history: StateStore,
+}
+
+/// What outlives a panic.
+struct Kept {
+    spec: AlertsSpec,
+    stores: Stores,
+    /// Receivers' threads are not the owner's.
+    receivers: Vec<Receiver>,
+    state_errors: u64,
+    /// Notices that waited for a receiver that is there no more.
+    abandoned: u64,
+}
+
+impl Kept {
+    fn abandon(&mut self, receiver: &str, notices: usize) {
+        if notices > 0 {
+            warn!(receiver, lost = notices, "nobody to be told any more");
+            self.abandoned += notices as u64;
+        }
+    }
+}
+
+/// Runs owners until the server stops.
+pub(super) async fn supervise(
+    service: Service,
+    switch: KillSwitch,
+    part: Part,
+    stores: Stores,
+    spec: AlertsSpec,
+    commands: mpsc::Receiver<Command>,
+) {
+    let commands = Arc::new(Mutex::new(commands));
+    let kept = Kept { spec, stores, receivers: Vec::new(), state_errors: 0, abandoned: 0 };
+    let kept = Arc::new(Mutex::new(kept));
+    loop {
+        let (service, switch, part_of) = (service.clone(), switch.clone(), part.clone());
+        let (commands, kept) = (Arc::clone(&commands), Arc::clone(&kept));
+        let life = actix::spawn(async move {
+            let mut commands = commands.lock_owned().await;
+            let mut kept = kept.lock_owned().await;
+            Owner::new(service, switch, part_of.clone(), &mut kept).run(&mut commands).await;
+        });
+        match life.await {
+            Ok(()) => break,
+            Err(_) => part.died("the owner of the rules panicked", REBIRTH),
+        }
+        tokio::select! {
+            () = part.stop_requested() => break,
+            () = actix::clock::sleep(REBIRTH) => {}
+        }
+    }
+    kept.lock().await.receivers.clear();
+    part.stopped();
+}
+
+/// A rule at work.
+struct Running {
+    name: String,
+    /// What its view is made of, besides its expression.
+    views: Arc<[NamedView]>,
+    feeder: tokio::task::JoinHandle<()>,
+    /// Which feeder's word counts.
+    number: u64,
+    again: Arc<Notify>,
+    /// It has an answer, and nothing hinders it.
+    is_running: bool,
+    has_failed: bool,
+    last_error: String,
+    /// What its first answer covered.
+    covers_from_unix_ns: Option<i64>,
+    /// The next part is the first of a snapshot.
+    wants_first: bool,
+    /// All rows were asked for, and have not come.
+    has_asked: bool,
+}
+
+impl Running {
+    /// `has_failed`: it never will have one, as it is.
+    fn has_no_view(&mut self, why: String, has_failed: bool) {
+        // Attempts go on and on; what is known is not said again.
+        if self.is_running || self.last_error != why {
+            warn!(rule = self.name, why, has_failed, "a rule has no view");
+        }
+        (self.is_running, self.has_failed, self.last_error) = (false, has_failed, why);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.feeder.abort();
+    }
+}
+
+struct Owner<'a> {
+    service: Service,
+    switch: KillSwitch,
+    part: Part,
+    kept: &'a mut Kept,
+    set: RuleSet,
+    ids: Vec<RuleId>,
+    running: BTreeMap<RuleId, Running>,
+    said: mpsc::Sender<Said>,
+    heard: mpsc::Receiver<Said>,
+    feeders: u64,
+    history: History,
+    /// Something left a queue.
+    sent: Arc<Notify>,
+    has_changed: bool,
+    saved_at: Instant,
+    /// How long that took.
+    save_cost: Duration,
+    state_error: String,
+    state_bytes: u64,
+    steps: u64,
+}
+
+impl<'a> Owner<'a> {
+    fn new(service: Service, switch: KillSwitch, part: Part, kept: &'a mut Kept) -> Owner<'a> {
+        let (said, heard) = mpsc::channel(SAID_MAX);
+        Owner {
+            set: RuleSet::new(kept.spec.settings.clone()),
+            service,
+            switch,
+            part,
+            kept,
+            ids: Vec::new(),
+            running: BTreeMap::new(),
+            said,
+            heard,
+            feeders: 0,
+            history: History::default(),
+            sent: Arc::default(),
+            has_changed: false,
+            saved_at: Instant::now(),
+            save_cost: Duration::ZERO,
+            state_error: String::new(),
+            state_bytes: 0,
+            steps: 0,
+        }
+    }
+
+    async fn run(mut self, commands: &mut mpsc::Receiver<Command>) {
+        let part = self.part.clone();
+        let mut stop = Box::pin(part.stop_requested());
+        self.begin();
+        self.part.running();
+        let mut history_at = Instant::now() + HISTORY_EVERY;
+        loop {
+            let sent = Arc::clone(&self.sent);
+            let wait = self.wait();
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                command = commands.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => break,
+                },
+                said = self.heard.recv() => {
+                    if let Some(said) = said {
+                        self.hear(said);
+                    }
+                }
+                () = sent.notified() => self.has_changed = true,
+                () = actix::clock::sleep(wait) => {}
+            }
+            self.tell();
+            if Instant::now() >= history_at {
+                history_at = Instant::now() + HISTORY_EVERY;
+                self.save_history();
+            }
+        }
+        self.running.clear();
+        self.save();
+        self.save_history();
+    }
+
+    /// Takes up what was left, and starts what is configured.
+    fn begin(&mut self) {
+        let taken = std::mem::replace(&mut self.kept.stores.state.saved, Ok(String::new()));
+        let state: State = taken.and_then(|text| saved::parse(&text)).unwrap_or_else(|why| {
+            self.kept.state_errors += 1;
+            self.state_error = format!("the alerts' state could not be read: {why}");
+            error!(why, "the alerts' state could not be read: alerts begin anew");
+            State::default()
+        });
+        let history = &mut self.kept.stores.history.saved;
+        let history = std::mem::replace(history, Ok(String::new()));
+        match history.and_then(|text| saved::parse(&text)) {
+            Ok(items) => self.history.restore(items),
+            Err(why) => warn!(why, "what happened to alerts could not be read"),
+        }
+        let State { rules, queues } = state;
+        let spec = self.kept.spec.clone();
+        // Those of an owner that panicked have what waits for them.
+        let is_rebirth = !self.kept.receivers.is_empty();
+        self.load(spec, Some(rules));
+        for (name, notices) in queues.into_iter().filter(|_| !is_rebirth) {
+            match self.kept.receivers.iter().find(|receiver| receiver.name == name) {
+                Some(receiver) => receiver.queue.push(notices),
+                None => self.kept.abandon(&name, notices.len()),
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Load { spec, done } => {
+                let changes = self.load(*spec, None);
+                drop(done.send(changes));
+            }
+            Command::Show(say) => drop(say.send(self.shown())),
+            Command::History(say) => drop(say.send(self.history.items())),
+            Command::Figures(say) => drop(say.send(self.figures())),
+        }
+    }
+
+    /// Which rules and receivers there are from now on.
+    fn load(&mut self, spec: AlertsSpec, saved: Option<Saved>) -> Vec<String> {
+        let now_unix_ns = self.service.clock.now_unix_ns();
+        let mut done = self.load_receivers(&spec.receivers);
+        self.ids = self.set.load(spec.settings.clone(), spec.rules.clone(), now_unix_ns);
+        if let Some(saved) = saved {
+            self.set.restore(saved, now_unix_ns);
+        }
+        let gone: Vec<RuleId> =
+            self.running.keys().filter(|id| !self.ids.contains(id)).copied().collect();
+        for id in gone {
+            if let Some(ended) = self.running.remove(&id) {
+                done.push(format!("rule {} ended", ended.name));
+            }
+        }
+        let over = self.set.take_ended();
+        self.history.note(now_unix_ns, &over);
+        for (id, rule) in self.ids.clone().into_iter().zip(&spec.rules) {
+            let views = self.service.views.read_by(&rule.expr);
+            match self.running.get(&id) {
+                Some(running) if running.views == views => continue,
+                Some(_) => done.push(format!("rule {} reads another view", rule.name)),
+                None => done.push(format!("rule {} started", rule.name)),
+            }
+            self.follow(id, &rule.name, &rule.expr, views);
+        }
+        self.kept.spec = spec;
+        self.has_changed = true;
+        done
+    }
+
+    fn follow(&mut self, id: RuleId, name: &str, expr: &str, views: Arc<[NamedView]>) {
+        self.feeders += 1;
+        let again = Arc::new(Notify::new());
+        let request = ScriptRequest { text: Some(expr.to_string()), ..ScriptRequest::default() };
+        let feeder = Feeder {
+            service: self.service.clone(),
+            rule: id,
+            number: self.feeders,
+            request,
+            said: self.said.clone(),
+            again: Arc::clone(&again),
+        };
+        let running = Running {
+            name: name.to_string(),
+            views,
+            feeder: actix::spawn(feeder.run()),
+            number: self.feeders,
+            again,
+            is_running: false,
+            has_failed: false,
+            last_error: String::new(),
+            covers_from_unix_ns: None,
+            wants_first: true,
+            has_asked: false,
+        };
+        self.running.insert(id, running);
+    }
+
+    fn hear(&mut self, said: Said) {
+        let Said { rule, feeder, what } = said;
+        let Some(running) = self.running.get_mut(&rule) else { return };
+        if running.number != feeder {
+            return;
+        }
+        match what {
+            What::Delivery { is_first, delivery } => {
+                running.wants_first |= is_first;
+                running.has_asked &= !is_first;
+                self.deliver(rule, &delivery);
+            }
+            What::Waits(why) => running.has_no_view(why, false),
+            What::Failed(why) => running.has_no_view(why, true),
+        }
+    }
+
+    /// A part of a frontier's changes; the last has its completeness.
+    fn deliver(&mut self, id: RuleId, delivery: &Delivery) {
+        let Some(running) = self.running.get_mut(&id) else { return };
+        let Some(machine) = self.set.machine(id) else { return };
+        let columns = &machine.rule().columns;
+        let mut rows: Vec<(i64, Row)> = Vec::new();
+        for changes in &delivery.changes {
+            let types = changes.output.info.relation.types();
+            rows.extend(changes.rows.iter().filter_map(|(row, diff)| {
+                let values: Vec<Value> = row.unpack(&types)?;
+                Some((*diff, columns.row(&values)))
+            }));
+        }
+        let snapshot = std::mem::replace(&mut running.wants_first, false);
+        let Some(completeness) = &delivery.completeness else {
+            self.set.take(id, snapshot, &rows);
+            return;
+        };
+        let covers_from = completeness.covers_from_unix_ns;
+        let covered_then = *running.covers_from_unix_ns.get_or_insert(covers_from);
+        let lacks_nothing = completeness.lagging.is_empty() && completeness.lost.is_empty();
+        let why = why_incomplete(completeness);
+        let answer = Answer {
+            at_unix_ns: tick_unix_ns(delivery.tick_ms),
+            snapshot,
+            complete: completeness.complete,
+            young: lacks_nothing && covers_from <= covered_then,
+            why: &why,
+        };
+        if !running.is_running {
+            (running.is_running, running.has_failed) = (true, false);
+            running.last_error = String::new();
+        }
+        let step = self.set.step(id, &answer, &rows, self.service.clock.now_unix_ns());
+        self.steps += 1;
+        if step.wants_snapshot && !std::mem::replace(&mut running.has_asked, true) {
+            running.again.notify_one();
+        }
+        // Another value of what fires already comes again with the first answer after a restart.
+        self.has_changed |= step.changes.iter().any(|it| it.kind != ChangeKind::Updated);
+        self.history.note(answer.at_unix_ns, &step.changes);
+    }
+
+    /// Until there is something to do without being asked.
+    fn wait(&self) -> Duration {
+        let now_unix_ns = self.service.clock.now_unix_ns();
+        let next = self.set.next_unix_ns().map_or(i64::MAX, |at| at.saturating_sub(now_unix_ns));
+        let next = Duration::from_nanos(u64::try_from(next).unwrap_or(0));
+        let save = if self.has_changed { self.save_wait() } else { SAVE_EVERY };
+        next.min(save)
+    }
+
+    /// Changes are written down at once, unless that takes long: then for a tenth of the time at most.
+    fn save_wait(&self) -> Duration {
+        (self.save_cost * 10).min(SAVE_EVERY).saturating_sub(self.saved_at.elapsed())
+    }
+
+    /// What is due is kept first, and then told: who begins anew knows what was told.
+    fn tell(&mut self) {
+        let now_unix_ns = self.service.clock.now_unix_ns();
+        let due = self.set.next_unix_ns().is_some_and(|at| at <= now_unix_ns);
+        let notices = if due { self.set.due(now_unix_ns) } else { Vec::new() };
+        let has_news = notices.iter().any(Notice::is_news);
+        let notices: Vec<Arc<Notice>> = notices.into_iter().map(Arc::new).collect();
+        let is_changed = self.has_changed && self.save_wait().is_zero();
+        let is_time = self.saved_at.elapsed() >= SAVE_EVERY;
+        if has_news || is_changed || (is_time && self.set.is_waiting()) {
+            self.save_with(&notices);
+        }
+        if has_news {
+            self.save_history();
+        }
+        for receiver in &self.kept.receivers {
+            let wanted = notices.iter().filter(|it| receiver.is_state() || it.is_news());
+            receiver.queue.push(wanted.cloned());
+        }
+    }
+
+    fn save(&mut self) {
+        self.save_with(&[]);
+    }
+
+    /// With what is about to be told.
+    fn save_with(&mut self, notices: &[Arc<Notice>]) {
+        let begun = Instant::now();
+        let told_once = self.kept.receivers.iter().filter(|receiver| !receiver.is_state());
+        let queues = told_once.map(|receiver| {
+            let mut waiting = receiver.queue.waiting();
+            waiting.extend(notices.iter().filter(|notice| notice.is_news()).cloned());
+            (receiver.name.clone(), waiting)
+        });
+        let state = State { rules: self.set.save(), queues: queues.collect() };
+        let saved = self.kept.stores.state.keep(&state);
+        (self.has_changed, self.saved_at) = (false, Instant::now());
+        self.save_cost = begun.elapsed();
+        match saved {
+            Ok(bytes) => {
+                self.state_bytes = bytes;
+                self.state_error.clear();
+            }
+            Err(why) => {
+                self.kept.state_errors += 1;
+                if self.state_error.is_empty() {
+                    error!(why, "the alerts' state could not be kept: a restart would tell again");
+                }
+                self.state_error = why;
+            }
+        }
+    }
+
+    fn save_history(&mut self) {
+        if !std::mem::take(&mut self.history.is_changed) {
+            return;
+        }
+        if let Err(why) = self.kept.stores.history.keep(&self.history.items()) {
+            self.kept.state_errors += 1;
+            info!(why, "what happened to alerts could not be kept");
+        }
+    }
+}

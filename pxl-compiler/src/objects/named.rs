@@ -1,0 +1,152 @@
+//! Named views: `px.DataFrame('NAME')` of what a recording rule displays. The view's script is evaluated in a
+//! scope of its own, once a compile, and its one table is the frame; equal sub-plans are shared later, as
+//! everywhere. Which views there are, the caller of the compiler says.
+
+use ruff_python_ast::Suite;
+
+use super::args::Arg;
+use super::eval::{At, Evaluator, Scope};
+use super::{Frame, Object};
+use crate::codes::Code;
+use crate::compile::NamedView;
+use crate::diag::{Diag, Findings, Res, SourceId, Span, Stop, fail};
+use crate::ir::{IrId, IrKind};
+
+/// Views that one script may read, those that its views read included.
+pub(crate) const VIEWS_MAX: usize = 64;
+
+/// A view that a script may read.
+pub(crate) struct NamedBody<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) text: &'a str,
+    body: Suite,
+}
+
+/// Of all views those whose names occur in the text, or in that of one that does.
+#[must_use]
+pub fn views_read_by<'a>(views: &'a [NamedView], text: &'a str) -> Vec<&'a NamedView> {
+    let mut wanted: Vec<&NamedView> = Vec::new();
+    let mut texts = vec![text];
+    while let Some(text) = texts.pop() {
+        for view in views.iter().filter(|view| text.contains(view.name.as_str())) {
+            if !wanted.iter().any(|have| have.name == view.name) {
+                wanted.push(view);
+                texts.push(&view.text);
+            }
+        }
+    }
+    wanted
+}
+
+/// The same, as many as one script may read.
+pub(crate) fn wanted<'a>(views: &'a [NamedView], text: &'a str) -> Vec<&'a NamedView> {
+    let mut wanted = views_read_by(views, text);
+    wanted.truncate(VIEWS_MAX);
+    wanted
+}
+
+pub(crate) fn parse<'a>(
+    wanted: &[&'a NamedView],
+    findings: &Findings,
+) -> Option<Vec<NamedBody<'a>>> {
+    let bodies = wanted.iter().enumerate().map(|(idx, view)| {
+        let source = SourceId::Named(u8::try_from(idx).unwrap_or(u8::MAX));
+        let body = crate::syntax::parse_module(&view.text, source, findings)?;
+        Some(NamedBody { name: &view.name, text: &view.text, body })
+    });
+    bodies.collect()
+}
+
+/// What has become of the views so far.
+#[derive(Default)]
+pub(crate) struct NamedState {
+    /// By their numbers, once they are evaluated.
+    frames: Vec<(usize, IrId)>,
+    /// Being evaluated, the innermost last.
+    open: Vec<usize>,
+    /// What the innermost has displayed.
+    pub(crate) displayed: Vec<IrId>,
+}
+
+impl NamedState {
+    pub(crate) fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+}
+
+impl<'a> Evaluator<'a> {
+    /// The view of that name, unless a table has it.
+    pub(crate) fn named_view(&self, name: &str) -> Option<usize> {
+        let is_table = weir_types::tables::find(name).is_some();
+        self.named.iter().position(|view| view.name == name).filter(|_| !is_table)
+    }
+
+    /// `px.DataFrame('NAME')`: with `select`, but in the view's own window.
+    pub(crate) fn named_frame(
+        &mut self,
+        idx: usize,
+        span: Span,
+        select: Option<Arg<'a>>,
+        bounds: [&Option<Arg<'a>>; 2],
+    ) -> Res<Object<'a>> {
+        if let Some(bound) = bounds.into_iter().flatten().next() {
+            let name = self.named[idx].name;
+            let message = format!("DataFrame(): the view '{name}' has its own window");
+            let hint = "change the window where the view is recorded";
+            return Err(Diag::error(Code::ArgumentValue, bound.span, message).hint(hint).into());
+        }
+        let op = match self.named_state.frames.iter().find(|(have, _)| *have == idx) {
+            Some((_, op)) => *op,
+            None => self.evaluated(idx, span)?,
+        };
+        let op = self.selected(op, select, span)?;
+        Ok(Object::Frame(Frame { op }))
+    }
+
+    fn evaluated(&mut self, idx: usize, span: Span) -> Res<IrId> {
+        let (named, name) = (self.named, self.named[idx].name);
+        if self.named_state.open.contains(&idx) {
+            let message = format!("the view '{name}' reads itself");
+            return fail(Code::RecursionLimit, span, message);
+        }
+        self.enter_call(span)?;
+        self.named_state.open.push(idx);
+        let outer = std::mem::take(&mut self.named_state.displayed);
+        // It sees nothing of others.
+        self.scopes.push(Scope::default());
+        let scope = self.scopes.len() - 1;
+        let source = SourceId::Named(u8::try_from(idx).unwrap_or(u8::MAX));
+        self.block(&named[idx].body, At { scope, source });
+        self.end_scope(scope);
+        let displayed = std::mem::replace(&mut self.named_state.displayed, outer);
+        self.named_state.open.pop();
+        self.leave_call();
+        match displayed.as_slice() {
+            [op] => {
+                self.named_state.frames.push((idx, *op));
+                Ok(*op)
+            }
+            // What it lacks has been reported, or is: it has to display something.
+            _ if self.findings.has_errors() => Err(Stop::Poisoned),
+            several => {
+                let count = several.len();
+                let message = format!("the view '{name}' displays {count} tables, not one");
+                fail(Code::NoOutput, span, message)
+            }
+        }
+    }
+
+    /// Only these columns, if it is said.
+    pub(crate) fn selected(&mut self, op: IrId, select: Option<Arg<'a>>, span: Span) -> Res<IrId> {
+        let Some(select) = select else { return Ok(op) };
+        let names = select.texts("DataFrame", "select")?;
+        if let Some(twice) = super::expr::first_repeated(&names) {
+            let message = format!("DataFrame(): column '{}' is selected twice", twice.name);
+            return fail(Code::ColumnTwice, twice.span, message);
+        }
+        if names.is_empty() {
+            return Ok(op);
+        }
+        self.graph.add(IrKind::Select(names), vec![op], span)
+    }
+}

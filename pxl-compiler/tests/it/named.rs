@@ -1,0 +1,76 @@
+//! Recorded views, read by name.
+
+use std::sync::Arc;
+
+use weir_pxl::{CompileOptions, Compiled, NamedView, Script, compile};
+use weir_types::Diagnostic;
+
+fn compiled(views: &[(&str, &str)], text: &str) -> Result<Compiled, Vec<Diagnostic>> {
+    let views = views
+        .iter()
+        .map(|(name, text)| NamedView { name: (*name).to_string(), text: (*text).to_string() });
+    let options =
+        CompileOptions { views: views.collect::<Arc<[NamedView]>>(), ..CompileOptions::default() };
+    compile(&Script { name: "s", text, vis: None }, &options)
+}
+
+const ERRORS: &str = "import px\n\
+    df = px.DataFrame('http_events', start_time='-5m')\n\
+    df = df[df.req_path != '/health']\n\
+    df.failed = px.select(df.resp_status >= 500, 1.0, 0.0)\n\
+    df = df.groupby('req_path').agg(rate=('failed', px.mean))\n\
+    px.debug(df)\n\
+    px.display(df, 'any name')\n";
+const HIGH: &str =
+    "import px\ndf = px.DataFrame('err:rate')\ndf = df[df.rate > 0.1]\npx.display(df, 'out')\n";
+
+/// A view is what its script displays: reading it gives the plan that the texts as one give, its window and key
+/// included; also through another view. Catches literals that are taken from the wrong text.
+#[test]
+fn a_view_is_its_script() {
+    let whole = format!(
+        "{}df = df[df.rate > 0.1]\npx.display(df, 'out')\n",
+        ERRORS.replace("px.debug(df)\npx.display(df, 'any name')\n", "")
+    );
+    let whole = compiled(&[], &whole).unwrap();
+    let read = compiled(&[("unused", "import"), ("err:rate", ERRORS)], HIGH).unwrap();
+    assert_eq!(read.plan.identity(), whole.plan.identity());
+    assert_eq!((&read.key, &read.window_text), (&whole.key, &whole.window_text));
+    let through = "import px\npx.display(px.DataFrame('err:rate', select=['rate', 'req_path']))";
+    let views = [("through", through), ("err:rate", ERRORS)];
+    let second = compiled(&views, &HIGH.replace("err:rate", "through")).unwrap();
+    assert_eq!(second.plan.outputs.len(), 1);
+    let twice = format!("{HIGH}b = px.DataFrame('err:rate')\npx.display(b, 'all')\n");
+    let twice = compiled(&[("err:rate", ERRORS)], &twice).unwrap();
+    assert_eq!(twice.plan.scans().count(), 1, "it is evaluated once");
+}
+
+/// What a view cannot be is said, where it is read or by its name: itself, nothing, several tables, something
+/// wrong; it has its own window, and no table's name. Catches a compiler that never ends.
+#[test]
+fn wrong_views_are_refused() {
+    let own = "import px\npx.display(px.DataFrame('v'))";
+    let two = "import px\npx.display(px.DataFrame('http_events'))\npx.display(px.DataFrame('dns_events'))";
+    let reads = "import px\npx.display(px.DataFrame('v'))";
+    let cases = [
+        (own, reads, "recursion_limit", "v"),
+        (two, reads, "no_output", "s"),
+        ("import px\npx.debug(px.DataFrame('http_events'))", reads, "no_output", "s"),
+        ("import px\nx = nothing", reads, "name_not_defined", "v"),
+        ("import px\n(", reads, "syntax_error", "v"),
+        (
+            ERRORS,
+            "import px\npx.display(px.DataFrame('v', start_time='-1m'))",
+            "argument_value",
+            "s",
+        ),
+        (ERRORS, "import px\npx.display(px.DataFrame('w'))", "table_not_found", "s"),
+    ];
+    for (view, text, code, file) in cases {
+        let found = compiled(&[("v", view)], text).unwrap_err();
+        assert_eq!((found[0].code.as_str(), found[0].file.as_str()), (code, file), "{found:#?}");
+    }
+    let table =
+        compiled(&[("http_events", own)], "import px\npx.display(px.DataFrame('http_events'))");
+    assert!(table.is_ok(), "a table's name is the table's: {table:?}");
+}

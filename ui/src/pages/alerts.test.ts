@@ -1,0 +1,38 @@
+import { describe, expect, it } from "vitest";
+import type { Alert, AlertReceiver, AlertRule } from "../messages";
+import { inOrder, isBehind, labelName, silenceLink } from "./alerts";
+
+const alert = (state: "pending" | "firing", at: string, labels: Record<string, string> = {}): Alert => ({
+  alertname: "A", state, labels: { alertname: "A", ...labels }, annotations: {}, value: 1, active_at: at,
+  fired_at: state === "firing" ? at : null, completeness: { complete: true, why: "" }, error: null,
+});
+const rule = (labels: Record<string, string>): AlertRule => ({
+  group: "g", name: "A", file: "f", expr: "e", state: "running", for_ns: 0, keep_firing_for_ns: 0, labels, annotations: {},
+  pending: 0, firing: 1, evaluated_at: null, incomplete: "", last_error: "",
+});
+
+describe("alerts", () => {
+  // Catches a list whose first lines are not what burns.
+  it("stand worst first, newest first", () => {
+    const all = [alert("pending", "3"), alert("firing", "1"), alert("firing", "2")];
+    expect(inOrder(all).map((each) => `${each.state} ${each.active_at}`)).toEqual(["firing 2", "firing 1", "pending 3"]);
+  });
+
+  // Catches rows of other alerts, and an alert without rows because its rule sets a label.
+  it("know their rows", () => {
+    const of = alert("firing", "1", { a_b: "x", severity: "page" });
+    const page = rule({ severity: "page" });
+    expect(isBehind({ "a.b": "x", value: 2.5, severity: "other" }, of, page)).toBe(true);
+    expect(isBehind({ "a.b": "y", value: 2.5, severity: "other" }, of, page)).toBe(false);
+    expect(isBehind({ "a.b": "x", empty: "" }, of, page)).toBe(true);
+    expect(labelName("9 ä")).toBe("_9__");
+  });
+
+  // A value of the traffic must not end the matcher, nor a receiver make a link that runs a script.
+  it("are silenced at the Alertmanager", () => {
+    const to = (url: string): AlertReceiver => ({ name: "m", type: "alertmanager", to: url, state: "running", waiting: 0, sent: 0, lost: 0, refused: 0, errors: 0, last_error: "" });
+    const link = silenceLink(alert("firing", "1", { path: 'a"} & #' }), [to("javascript:alert(1)"), to("http://am:9093")]);
+    expect(link).toBe(`http://am:9093/#/silences/new?filter=${encodeURIComponent('{alertname="A",path="a\\"} & #"}')}`);
+    expect(silenceLink(alert("firing", "1"), [])).toBeNull();
+  });
+});

@@ -1,0 +1,39 @@
+// What the alerts page computes of what it is told.
+import type { Alert, AlertReceiver, AlertRule } from "../messages";
+import type { Row } from "../protocol";
+
+/** Worst first: firing before pending, then the newest. */
+export function inOrder(alerts: readonly Alert[]): Alert[] {
+  const since = (alert: Alert): string => alert.fired_at ?? alert.active_at;
+  return [...alerts].sort((a, b) => (a.state === b.state ? since(b).localeCompare(since(a)) : a.state === "firing" ? -1 : 1));
+}
+
+/** Labels without the alert's name, as `name value` pairs. */
+export const labelsOf = (labels: Readonly<Record<string, string>>): [string, string][] =>
+  Object.entries(labels).filter(([name]) => name !== "alertname");
+
+/** As the server makes labels of columns. */
+export const labelName = (column: string): string => {
+  const name = column.replace(/[^a-zA-Z0-9_]/gu, "_");
+  return name === "" || /^[0-9]/.test(name) ? `_${name}` : name;
+};
+
+/** A row that is behind an alert: each text of its that is a label has the alert's value. A rule's own label wins over a column. */
+export function isBehind(row: Row, alert: Alert, rule: AlertRule): boolean {
+  return Object.entries(row).every(([column, value]) => {
+    const name = labelName(column);
+    if (typeof value !== "string" || name in rule.labels) return true;
+    const label = alert.labels[name];
+    return label === undefined ? value === "" || name === "value" : label === value;
+  });
+}
+
+const quoted = (text: string): string => `"${text.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n")}"`;
+
+/** Where an alert is silenced: the first Alertmanager's own form, filled in. */
+export function silenceLink(alert: Alert, receivers: readonly AlertReceiver[]): string | null {
+  const manager = receivers.find((receiver) => receiver.type === "alertmanager" && /^https?:\/\//.test(receiver.to));
+  if (manager === undefined) return null;
+  const matchers = Object.entries(alert.labels).map(([name, value]) => `${name}=${quoted(value)}`);
+  return `${manager.to}/#/silences/new?filter=${encodeURIComponent(`{${matchers.join(",")}}`)}`;
+}
