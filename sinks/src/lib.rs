@@ -7,8 +7,8 @@
 //!
 //! A sink's [`pipe`]: its [`mode`] makes [`element`]s of deliveries, a [`buffer`] keeps them, and a
 //! [`sink::Writer`] brings them to the other end as it likes ([`encode`]: lines). Writers, one folder a
-//! kind: [`blackhole`], [`clickhouse`], [`console`], [`file`], [`http`], [`kafka`], [`nats`], [`otel`], [`postgres`],
-//! [`prometheus`], [`remote_write`], [`websocket`]. What several of them need, and receivers of alerts too, stands
+//! kind: [`blackhole`], [`clickhouse`], [`console`], [`file`], [`http`], [`kafka`], [`nats`], [`otel`],
+//! [`parquet`], [`postgres`], [`prometheus`], [`remote_write`], [`websocket`]. What several of them need, and receivers of alerts too, stands
 //! beside them ([`http_client`], [`secrets`]). No subscriptions here.
 #![forbid(unsafe_code)]
 
@@ -28,6 +28,7 @@ pub mod kafka;
 pub mod mode;
 pub mod nats;
 pub mod otel;
+pub mod parquet;
 pub mod pipe;
 pub mod postgres;
 pub mod prometheus;

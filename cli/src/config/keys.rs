@@ -10,7 +10,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use weir_sinks::buffer::WhenFull;
-use weir_sinks::encode::{Codec, Mode};
+use weir_sinks::encode::Mode;
 
 use super::alerts::{AlertmanagerConfig, AlertsConfig, ReceiverConfig};
 use crate::units::{parse_bytes, parse_duration};
@@ -56,6 +56,7 @@ pub(super) struct SinkConfig {
     pub(super) encoding: EncodingConfig,
     /// Of `file`: where to write. A relative path begins at the configuration's folder.
     pub(super) path: Option<PathBuf>,
+    pub(super) rotate: Option<RotateConfig>,
     /// Of network sinks: `http://…`, `https://…`, `nats://…`, `postgres://…`, `ws://…`. `opentelemetry`: without
     /// one, the endpoint that the script's `px.export` names.
     pub(super) url: Option<Secret>,
@@ -117,7 +118,29 @@ pub(super) enum OtlpProtocol {
 pub(super) struct EncodingConfig {
     /// `changelog`, unless the kind of sink says otherwise.
     pub(super) mode: Option<Mode>,
-    pub(super) codec: Option<Codec>,
+    pub(super) codec: Option<CodecName>,
+}
+
+/// `parquet` is of files: a batch is a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum CodecName {
+    #[default]
+    Json,
+    Csv,
+    Parquet,
+}
+
+/// When a file is put aside under a name with the number of its last element.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RotateConfig {
+    /// Before it would be larger.
+    pub(super) max_bytes: Option<Size>,
+    /// When something is written and it was begun so long ago.
+    pub(super) every: Option<Span>,
+    /// So many of those that were put aside stay; all, unless set.
+    pub(super) keep: Option<usize>,
 }
 
 /// How it says who it is.

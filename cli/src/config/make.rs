@@ -12,12 +12,12 @@ use weir_cluster::service::{BufferSpec, SinkSpec, WriterSpec};
 use weir_pxl::NamedView;
 use weir_sinks::buffer::disk::DISK_BYTES_MIN;
 use weir_sinks::delivery::OutputInfo;
-use weir_sinks::encode::{Codec, Mode};
+use weir_sinks::encode::Mode;
 use weir_sinks::pipe::{Backoff, BatchLimits};
 use weir_sinks::sink::Writer;
-use weir_sinks::{clickhouse, mode, otel, postgres, prometheus, remote_write};
+use weir_sinks::{clickhouse, mode, otel, parquet, postgres, prometheus, remote_write};
 
-use super::keys::{BufferKind, Kind, SinkConfig};
+use super::keys::{BufferKind, CodecName, Kind, SinkConfig};
 
 /// Each is a reader of its own.
 const INPUTS_MAX: usize = 16;
@@ -76,7 +76,7 @@ impl Kind {
             Kind::Clickhouse => {
                 (&["url", "table", "headers", "auth", "timeout"], &["url", "table"])
             }
-            Kind::File => (&["path"], &["path"]),
+            Kind::File => (&["path", "rotate"], &["path"]),
             Kind::Http => (&["url", "framing", "headers", "auth", "timeout"], &["url"]),
             Kind::Kafka => (&["brokers", "topic", "auth", "timeout"], &["brokers", "topic"]),
             Kind::Nats => (&["url", "subject", "auth", "timeout"], &["url", "subject"]),
@@ -137,8 +137,11 @@ pub(super) fn spec(
     let kind = config.kind;
     judge_keys(kind, written)?;
     let codec = config.encoding.codec.unwrap_or_default();
-    if codec == Codec::Csv && (!kind.takes_csv() || config.inputs.len() > 1) {
+    if codec == CodecName::Csv && (!kind.takes_csv() || config.inputs.len() > 1) {
         return Err("`codec: csv` is for one input, and for files and consoles".to_string());
+    }
+    if codec == CodecName::Parquet && (kind != Kind::File || config.inputs.len() > 1) {
+        return Err("`codec: parquet` is for one input, and for files".to_string());
     }
     if config.inputs.is_empty() || config.inputs.len() > INPUTS_MAX {
         return Err(format!("a sink has 1 to {INPUTS_MAX} inputs"));
@@ -193,6 +196,9 @@ fn judge(
     let prefix = config.prefix.as_deref().unwrap_or(name);
     let judged = match config.kind {
         Kind::Clickhouse => outputs.iter().try_for_each(clickhouse::judge),
+        Kind::File if config.encoding.codec == Some(CodecName::Parquet) => {
+            outputs.iter().try_for_each(parquet::judge)
+        }
         Kind::Opentelemetry if mode == Mode::Upsert => outputs.iter().try_for_each(otel::judge),
         Kind::Postgres => outputs.iter().try_for_each(postgres::judge),
         Kind::Prometheus => prometheus::judge(prefix, outputs),

@@ -5,13 +5,14 @@ use std::path::Path;
 use weir_sinks::blackhole::BlackholeSink;
 use weir_sinks::clickhouse::{ClickHouseConfig, ClickHouseSink};
 use weir_sinks::console::ConsoleSink;
-use weir_sinks::encode::Mode;
-use weir_sinks::file::FileSink;
+use weir_sinks::encode::{Codec, Mode};
+use weir_sinks::file::{FileSink, Rotation};
 use weir_sinks::http::{self, HttpSink};
 use weir_sinks::http_client::Target;
 use weir_sinks::kafka::{KafkaConfig, KafkaSink};
 use weir_sinks::nats::{NatsConfig, NatsSink};
 use weir_sinks::otel::{OtelSink, Protocol};
+use weir_sinks::parquet::ParquetSink;
 use weir_sinks::postgres::{PostgresConfig, PostgresSink};
 use weir_sinks::prometheus::PrometheusSink;
 use weir_sinks::remote_write::RemoteWriteSink;
@@ -20,7 +21,7 @@ use weir_sinks::websocket::WebsocketSink;
 
 use super::inputs::Found;
 use crate::config::access::{secrets_of, target_of, text_of};
-use crate::config::keys::{Framing, Kind, OtlpProtocol, SinkConfig};
+use crate::config::keys::{CodecName, Framing, Kind, OtlpProtocol, RotateConfig, SinkConfig};
 
 const HTTP: [&str; 2] = ["http://", "https://"];
 
@@ -60,11 +61,8 @@ pub(super) fn writer(
             table: config.table.clone().unwrap_or_default(),
             is_upsert: mode == Mode::Upsert,
         })),
-        Kind::Console => Box::new(ConsoleSink::new(std::io::stderr(), codec)),
-        Kind::File => {
-            let path = config.path.clone().unwrap_or_default();
-            Box::new(FileSink::new(base, &path, codec))
-        }
+        Kind::Console => Box::new(ConsoleSink::new(std::io::stderr(), lines_of(codec))),
+        Kind::File => file(config, codec, base)?,
         Kind::Http => {
             let framing = match config.framing {
                 Some(Framing::Lines) => http::Framing::Lines,
@@ -90,6 +88,41 @@ pub(super) fn writer(
             Box::new(WebsocketSink::new(target(config, wants_scheme(config, &["ws://"])?)?))
         }
     })
+}
+
+/// Of those that write lines.
+fn lines_of(codec: CodecName) -> Codec {
+    match codec {
+        CodecName::Json | CodecName::Parquet => Codec::Json,
+        CodecName::Csv => Codec::Csv,
+    }
+}
+
+fn file(config: &SinkConfig, codec: CodecName, base: &Path) -> Result<Box<dyn Writer>, String> {
+    let path = config.path.clone().unwrap_or_default();
+    let RotateConfig { max_bytes, every, keep } = match &config.rotate {
+        Some(rotate) => rotate,
+        None => &RotateConfig::default(),
+    };
+    if max_bytes.is_some_and(|size| size.0 == 0) || every.is_some_and(|every| every.0.is_zero()) {
+        return Err("rotate.max_bytes and rotate.every are more than 0".to_string());
+    }
+    if codec == CodecName::Parquet {
+        if max_bytes.is_some() || every.is_some() {
+            let why = "with `codec: parquet` a batch is a file: `batch` says how large, and `rotate.keep` how many";
+            return Err(why.to_string());
+        }
+        return Ok(Box::new(ParquetSink::new(base, &path, *keep)));
+    }
+    if config.rotate.is_some() && max_bytes.is_none() && every.is_none() {
+        return Err("`rotate` has a `max_bytes` or `every`".to_string());
+    }
+    let rotation = config.rotate.as_ref().map(|_| Rotation {
+        bytes_max: max_bytes.map(|size| size.0),
+        every: every.map(|every| every.0),
+        keep: *keep,
+    });
+    Ok(Box::new(FileSink::new(base, &path, lines_of(codec), rotation)))
 }
 
 fn kafka(config: &SinkConfig, mode: Mode) -> Result<KafkaConfig, String> {
