@@ -2,6 +2,7 @@
 //! contract's: 400, 413 and 422 are about what was sent; everything else that is no success is tried again, when
 //! the other end says so if it does. No secret of the configuration is in what it says.
 
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use base64::Engine;
@@ -14,6 +15,7 @@ use weir_types::{Clock, WallClock};
 
 use crate::secrets;
 use crate::sink::SinkError;
+use crate::tls::Tls;
 
 /// What is read of an answer, to be shown.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
@@ -30,6 +32,7 @@ pub struct Target {
     pub timeout: Duration,
     /// What stands in no message.
     pub secrets: Vec<String>,
+    pub tls: Tls,
 }
 
 pub struct Client {
@@ -43,6 +46,24 @@ pub fn origin(url: &str) -> Option<&str> {
     let from = url.find("://")? + 3;
     let end = url[from..].find(['/', '?', '#']).map_or(url.len(), |end| from + end);
     Some(&url[..end])
+}
+
+/// Name and port.
+fn address_of(url: &str) -> Option<(&str, u16)> {
+    let (scheme, host) = origin(url)?.split_once("://")?;
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    let port = if scheme == "https" { 443 } else { 80 };
+    match host.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            let port = rest.strip_prefix(':').map_or(Some(port), |port| port.parse().ok());
+            Some((host, port?))
+        }
+        None => match host.split_once(':') {
+            Some((host, port)) => Some((host, port.parse().ok()?)),
+            None => Some((host, port)),
+        },
+    }
 }
 
 /// The value of `Authorization` for a user and a password.
@@ -70,6 +91,7 @@ impl Client {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
+            .tls_config(target.tls.of_http())
             .build()
             .into();
         Client { agent, target }
@@ -81,6 +103,24 @@ impl Client {
 
     pub(crate) fn said(&self, text: &str) -> String {
         secrets::line(text, &self.target.secrets)
+    }
+
+    /// Somebody listens at the target's address. More is not asked: what a GET would do there nobody knows.
+    ///
+    /// # Errors
+    /// Nobody does.
+    pub fn reach(&self) -> Result<(), SinkError> {
+        let failed = |text: &str| SinkError::Retry(self.said(text));
+        let address = address_of(&self.target.url).ok_or_else(|| failed("its URL has no address"))?;
+        let mut last = std::io::Error::other("its name has no address");
+        let unresolved = |error: std::io::Error| failed(&format!("could not connect: {error}"));
+        for address in address.to_socket_addrs().map_err(unresolved)? {
+            match TcpStream::connect_timeout(&address, self.target.timeout) {
+                Ok(_) => return Ok(()),
+                Err(error) => last = error,
+            }
+        }
+        Err(failed(&format!("could not connect: {last}")))
     }
 
     /// Posts to the target's URL; what a success is answered with.
@@ -163,6 +203,21 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Where it is reached, is read from a URL in all its forms.
+    #[test]
+    fn urls_have_addresses() {
+        for (url, wanted) in [
+            ("http://a/b:9", Some(("a", 80))),
+            ("https://u:p@a.b?x", Some(("a.b", 443))),
+            ("http://a:81/", Some(("a", 81))),
+            ("http://[::1]:82/", Some(("::1", 82))),
+            ("https://[::1]", Some(("::1", 443))),
+            ("http://a:x", None),
+        ] {
+            assert_eq!(address_of(url), wanted, "{url}");
+        }
+    }
 
     /// A wait is asked for in seconds or as a time of day; one that is over, or is none, asks for nothing.
     #[test]

@@ -9,7 +9,7 @@
 //! [`sink::Writer`] brings them to the other end as it likes ([`encode`]: lines). Writers, one folder a
 //! kind: [`blackhole`], [`clickhouse`], [`console`], [`file`], [`http`], [`kafka`], [`nats`], [`otel`],
 //! [`parquet`], [`postgres`], [`prometheus`], [`remote_write`], [`websocket`]. What several of them need, and receivers of alerts too, stands
-//! beside them ([`http_client`], [`secrets`]). No subscriptions here.
+//! beside them ([`http_client`], [`secrets`], [`tls`]). No subscriptions here.
 #![forbid(unsafe_code)]
 
 pub mod blackhole;
@@ -37,6 +37,7 @@ pub mod secrets;
 mod series;
 pub mod sink;
 pub mod table;
+pub mod tls;
 #[cfg(test)]
 mod testing;
 pub mod websocket;

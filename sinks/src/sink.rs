@@ -92,6 +92,14 @@ pub trait Writer: Send {
         Ok(())
     }
 
+    /// Whether the other end is there and lets us in, as far as that can be found out without writing.
+    ///
+    /// # Errors
+    /// It is not, now.
+    fn check(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     fn notes(&self) -> Notes {
         Notes::default()
     }

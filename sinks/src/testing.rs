@@ -15,6 +15,7 @@ use crate::encode::Mode;
 use crate::http_client::Target;
 use crate::pipe::tests::Line;
 use crate::sink::Writer;
+use crate::tls::Tls;
 
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
@@ -22,7 +23,7 @@ pub(crate) fn free_port() -> u16 {
 
 pub(crate) fn target(url: &str) -> Target {
     let timeout = Duration::from_secs(20);
-    Target { url: url.to_string(), headers: vec![], timeout, secrets: vec![] }
+    Target { url: url.to_string(), headers: vec![], timeout, secrets: vec![], tls: Tls::default() }
 }
 
 /// Upserts in batches of so many, with what is waiting in memory.

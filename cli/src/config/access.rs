@@ -1,10 +1,16 @@
 //! Who a sink or a receiver says it is, and what of that no message may repeat.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use weir_sinks::http_client::{Target, basic};
+use weir_sinks::tls::Tls;
 
-use super::keys::{AuthConfig, Secret, Span};
+use super::bounded;
+use super::keys::{AuthConfig, Secret, Span, TlsConfig};
+
+/// What is read of a file of certificates.
+const PEM_BYTES_MAX: u64 = 1 << 20;
 
 /// Shorter values in a URL's query are no secrets, and would spoil every message.
 const SECRET_VALUE_BYTES_MIN: usize = 4;
@@ -106,12 +112,30 @@ fn headers_of(
     Ok(headers)
 }
 
+/// What the files hold; judged.
+pub(super) fn tls_of(tls: &TlsConfig, base: &Path) -> Result<Tls, String> {
+    let TlsConfig { ca, cert, key } = tls;
+    let read = |key: &str, path: &Path| {
+        bounded(&base.join(path), PEM_BYTES_MAX).map_err(|why| format!("tls.{key}: {why}"))
+    };
+    let identity = match (cert, key) {
+        (Some(cert), Some(key)) => Some((read("cert", cert)?, read("key", key)?)),
+        (None, None) => None,
+        _ => return Err("`tls` has both `cert` and `key`, or neither".to_string()),
+    };
+    let authorities = ca.as_ref().map(|ca| read("ca", ca)).transpose()?;
+    let tls = Tls { authorities, identity };
+    tls.client_config(&[])?;
+    Ok(tls)
+}
+
 pub(super) fn target_of(
     url: String,
     headers: &BTreeMap<String, Secret>,
     auth: &AuthConfig,
     timeout: Span,
+    tls: Tls,
 ) -> Result<Target, String> {
     let secrets = secrets_of(&url, headers, auth);
-    Ok(Target { headers: headers_of(headers, auth)?, timeout: timeout.0, secrets, url })
+    Ok(Target { headers: headers_of(headers, auth)?, timeout: timeout.0, secrets, tls, url })
 }

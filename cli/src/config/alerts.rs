@@ -15,6 +15,7 @@ use weir_rules::pack;
 use weir_rules::state::{AlertRule, Columns, Settings};
 use weir_rules::yaml::FILE_BYTES_MAX;
 use weir_sinks::http_client::Target;
+use weir_sinks::tls::Tls;
 
 use super::access::target_of;
 use super::keys::{AuthConfig, Config, Secret, Span};
@@ -287,5 +288,5 @@ fn http_to(
         return Err("`url` begins with http:// or https://, and names a host".to_string());
     }
     is_timeout(timeout)?;
-    target_of(url.clone(), headers, auth, timeout)
+    target_of(url.clone(), headers, auth, timeout, Tls::default())
 }

@@ -74,6 +74,10 @@ pub(super) struct SinkConfig {
     pub(super) headers: BTreeMap<String, Secret>,
     #[serde(default)]
     pub(super) auth: AuthConfig,
+    /// Of network sinks with TLS.
+    pub(super) tls: Option<TlsConfig>,
+    #[serde(default)]
+    pub(super) healthcheck: HealthConfig,
     /// Of `prometheus`: the address on which it can be scraped.
     pub(super) listen: Option<String>,
     /// Of `prometheus`, `prometheus_remote_write` and `opentelemetry`: what metrics' names begin with. The name of
@@ -141,6 +145,31 @@ pub(super) struct RotateConfig {
     pub(super) every: Option<Span>,
     /// So many of those that were put aside stay; all, unless set.
     pub(super) keep: Option<usize>,
+}
+
+/// Files of PEM; a relative path begins at the configuration's folder. `kafka` and `postgres` speak TLS if it is there.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct TlsConfig {
+    /// Only these authorities are trusted; those that browsers trust, unless set.
+    pub(super) ca: Option<PathBuf>,
+    /// Our certificate, and its key.
+    pub(super) cert: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+}
+
+/// Whether it is looked at if the other end is there, before the first element and while nothing is to be written.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct HealthConfig {
+    pub(super) enabled: bool,
+    pub(super) every: Span,
+}
+
+impl Default for HealthConfig {
+    fn default() -> HealthConfig {
+        HealthConfig { enabled: true, every: Span(Duration::from_secs(30)) }
+    }
 }
 
 /// How it says who it is.

@@ -6,6 +6,7 @@ mod prints;
 mod writers;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value as Json;
 use weir_cluster::service::{BufferSpec, SinkSpec, WriterSpec};
@@ -17,7 +18,8 @@ use weir_sinks::pipe::{Backoff, BatchLimits};
 use weir_sinks::sink::Writer;
 use weir_sinks::{clickhouse, mode, otel, parquet, postgres, prometheus, remote_write};
 
-use super::keys::{BufferKind, CodecName, Kind, SinkConfig};
+use super::access::tls_of;
+use super::keys::{BufferKind, CodecName, HealthConfig, Kind, SinkConfig};
 
 /// Each is a reader of its own.
 const INPUTS_MAX: usize = 16;
@@ -29,6 +31,7 @@ const MEMORY_BYTES_MAX: u64 = 1 << 30;
 /// A batch is made as a whole.
 const BATCH_ROWS_MAX: usize = 1_000_000;
 const BATCH_BYTES_MAX: u64 = 64 << 20;
+const HEALTH_EVERY_MIN: Duration = Duration::from_secs(1);
 
 /// What two sinks may not share.
 pub(super) fn place_of(sink: &SinkConfig, base: &Path) -> Option<String> {
@@ -73,23 +76,23 @@ impl Kind {
     fn keys(self) -> (&'static [&'static str], &'static [&'static str]) {
         match self {
             Kind::Blackhole | Kind::Console => (&[], &[]),
-            Kind::Clickhouse => {
-                (&["url", "table", "headers", "auth", "timeout"], &["url", "table"])
-            }
+            Kind::Clickhouse => (&["url", "table", "headers"], &["url", "table"]),
             Kind::File => (&["path", "rotate"], &["path"]),
-            Kind::Http => (&["url", "framing", "headers", "auth", "timeout"], &["url"]),
-            Kind::Kafka => (&["brokers", "topic", "auth", "timeout"], &["brokers", "topic"]),
-            Kind::Nats => (&["url", "subject", "auth", "timeout"], &["url", "subject"]),
-            Kind::Opentelemetry => {
-                (&["url", "protocol", "prefix", "headers", "auth", "timeout"], &[])
-            }
-            Kind::Postgres => (&["url", "table", "auth", "timeout"], &["url", "table"]),
+            Kind::Http => (&["url", "framing", "headers"], &["url"]),
+            Kind::Kafka => (&["brokers", "topic"], &["brokers", "topic"]),
+            Kind::Nats => (&["url", "subject"], &["url", "subject"]),
+            Kind::Opentelemetry => (&["url", "protocol", "prefix", "headers"], &[]),
+            Kind::Postgres => (&["url", "table"], &["url", "table"]),
             Kind::Prometheus => (&["listen", "prefix"], &["listen"]),
-            Kind::PrometheusRemoteWrite => {
-                (&["url", "prefix", "headers", "auth", "timeout"], &["url"])
-            }
-            Kind::Websocket => (&["url", "headers", "auth", "timeout"], &["url"]),
+            Kind::PrometheusRemoteWrite => (&["url", "prefix", "headers"], &["url"]),
+            Kind::Websocket => (&["url", "headers"], &["url"]),
         }
+    }
+
+    /// There is another end, somewhere else.
+    fn is_network(self) -> bool {
+        use Kind::{Blackhole, Console, File, Prometheus};
+        !matches!(self, Blackhole | Console | File | Prometheus)
     }
 
     /// The mode that it needs; others take all.
@@ -110,13 +113,16 @@ impl Kind {
 }
 
 const OF_ALL: [&str; 6] = ["type", "inputs", "encoding", "buffer", "batch", "retry"];
+const OF_NETWORK: [&str; 4] = ["auth", "healthcheck", "timeout", "tls"];
 
 fn judge_keys(kind: Kind, written: &Json) -> Result<(), String> {
     let (has, needs) = kind.keys();
     let name = kind.name();
     let keys = written.as_object().into_iter().flat_map(|keys| keys.keys());
     for key in keys {
-        if !OF_ALL.contains(&key.as_str()) && !has.contains(&key.as_str()) {
+        let key = key.as_str();
+        let is_networks = kind.is_network() && OF_NETWORK.contains(&key);
+        if !OF_ALL.contains(&key) && !has.contains(&key) && !is_networks {
             return Err(format!("a sink of type {name} has no `{key}`"));
         }
     }
@@ -160,9 +166,11 @@ pub(super) fn spec(
     judge(name, &config, mode, &found.outputs)?;
     let buffer = buffer_spec(&config)?;
     let place = prints::place(kind, written);
-    let writer = writers::writer(name, &config, mode, &found, base)?;
+    let tls = config.tls.as_ref().map(|tls| tls_of(tls, base)).transpose()?;
+    let how = writers::How { name, mode, base, tls: tls.clone() };
+    let writer = writers::writer(&how, &config, &found)?;
     let writer = writer_spec(&config, writer, place)?;
-    let (feed_print, writer_print) = prints::prints(kind, written, &found.specs);
+    let (feed_print, writer_print) = prints::prints(kind, written, &found.specs, &tls);
     Ok(SinkSpec {
         name: name.to_string(),
         kind: kind.name(),
@@ -246,5 +254,10 @@ fn writer_spec(
         timeout: batch.timeout.0,
     };
     let backoff = Backoff { initial: retry.initial.0, max: retry.max.0 };
-    Ok(WriterSpec { writer, batch, backoff, place })
+    let HealthConfig { enabled, every } = config.healthcheck;
+    if every.0 < HEALTH_EVERY_MIN {
+        return Err("healthcheck.every is at least 1s".to_string());
+    }
+    let checks = (enabled && config.kind.is_network()).then_some(every.0);
+    Ok(WriterSpec { writer, batch, backoff, checks, place })
 }

@@ -10,7 +10,7 @@ use weir_dataflow_tests::harness::http::{Load, run_load};
 use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
 use weir_dataflow_tests::harness::receivers::{self, ClickHouse, Collector, Prometheus};
 use weir_dataflow_tests::harness::wait_until;
-use weir_dataflow_tests::harness::weir::Weir;
+use weir_dataflow_tests::harness::weir::{Weir, run};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const EACH: usize = 20;
@@ -20,6 +20,11 @@ const PATHS: [&str; 3] = ["/one", "/two", "/three"];
 const RULES: &str = "groups:\n- name: shop\n  rules:\n  - record: shop:paths\n    expr: |\n      \
     import px\n      df = px.DataFrame('http_events', start_time='-10m')\n      \
     df = df[df.trace_role == 2]\n      \
+    px.display(df.groupby('req_path').agg(n=('latency', px.count)))\n";
+
+const PATHS_SCRIPT: &str = "import px\n\
+    df = px.DataFrame('http_events')\n\
+    df = df[df.trace_role == 2]\n\
     px.display(df.groupby('req_path').agg(n=('latency', px.count)))\n";
 
 /// Each response as a point of a metric and as a span.
@@ -40,7 +45,10 @@ fn config(dir: &Path, house: SocketAddr, prometheus: SocketAddr, collector: Sock
          remote:\n    type: prometheus_remote_write\n    inputs: [{{view: 'shop:paths'}}]\n    \
          url: http://{prometheus}/api/v1/write\n  \
          points:\n    type: opentelemetry\n    inputs: [{{file: export.pxl}}]\n    \
-         protocol: grpc\n    url: http://{collector}\n"
+         protocol: grpc\n    url: http://{collector}\n  \
+         kept:\n    type: file\n    path: kept/http_events.parquet\n    \
+         inputs: [{{text: \"import px\\npx.display(px.DataFrame('http_events'))\"}}]\n    \
+         encoding: {{mode: append, codec: parquet}}\n    batch: {{timeout: 300ms}}\n"
     );
     let file = dir.join("weir.yaml");
     std::fs::write(&file, text).unwrap();
@@ -62,6 +70,19 @@ fn of_prometheus(prometheus: &Prometheus) -> BTreeMap<String, usize> {
         (labels["req_path"].as_str().unwrap().to_string(), value.parse().unwrap())
     };
     series.iter().map(pair).collect()
+}
+
+/// What the script of the rule answers over the files that were kept.
+fn of_files(dir: &Path) -> BTreeMap<String, usize> {
+    let script = dir.join("paths.pxl");
+    std::fs::write(&script, PATHS_SCRIPT).unwrap();
+    let (rows, script) = (dir.join("kept"), script.to_str().unwrap().to_string());
+    let args = ["run", &script, "--rows", rows.to_str().unwrap(), "-o", "jsonl"];
+    let output = run(&args, DEADLINE).unwrap();
+    let pair = |row: &Json| {
+        (row["req_path"].as_str().unwrap().to_string(), row["n"].as_u64().unwrap() as usize)
+    };
+    output.json_lines().iter().map(pair).collect()
 }
 
 /// Points and spans by path.
@@ -88,7 +109,8 @@ fn of_collector(collector: &Collector) -> (BTreeMap<String, usize>, BTreeMap<Str
 }
 
 /// A ClickHouse table and Prometheus' series, both of a recorded view, end as the traffic was; what a script exports
-/// arrives at a collector, each response as one point and one span. Nothing is lost or refused.
+/// arrives at a collector, each response as one point and one span; and of the rows that are kept as Parquet files, the
+/// same script answers the same offline. Nothing is lost or refused.
 #[test]
 fn receivers_have_what_was() {
     if !super::can_capture() {
@@ -117,19 +139,21 @@ fn receivers_have_what_was() {
         PATHS.map(|path| (path.to_string(), EACH)).into_iter().collect();
     let done = wait_until(DEADLINE, || {
         let (points, spans) = of_collector(&collector);
-        let all = [of_house(&house), of_prometheus(&prometheus), points, spans];
+        let all =
+            [of_house(&house), of_prometheus(&prometheus), points, spans, of_files(dir.path())];
         all.iter().all(|have| *have == wanted).then_some(())
     });
     let sinks = weir.run(&["sinks", "-o", "jsonl"], DEADLINE).unwrap().json_lines();
     assert!(
         done.is_some(),
-        "{:?} {:?} {:?}\n{sinks:#?}\n{:#?}",
+        "{:?} {:?} {:?} {:?}\n{sinks:#?}\n{:#?}",
         of_house(&house),
         of_prometheus(&prometheus),
         of_collector(&collector),
+        of_files(dir.path()),
         weir.log()
     );
-    assert_eq!(sinks.len(), 3, "{sinks:?}");
+    assert_eq!(sinks.len(), 4, "{sinks:?}");
     for sink in &sinks {
         assert_eq!((&sink["state"], &sink["rows_lost"]), (&"running".into(), &0.into()), "{sink}");
     }

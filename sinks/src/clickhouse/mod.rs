@@ -184,6 +184,10 @@ impl Writer for ClickHouseSink {
         done
     }
 
+    fn check(&mut self) -> Result<(), SinkError> {
+        self.run("SELECT 1", "").map(drop).map_err(about_no_row)
+    }
+
     fn notes(&self) -> Notes {
         self.notes
     }

@@ -181,7 +181,9 @@ fn an_exception_is_no_success() {
     assert_eq!(line.health().rows_sent, 0);
     assert!(receiver.requests()[3].path.contains("ADD%20COLUMN%20%60n%60%20Int64"));
     // A table that cannot be made is no row's fault.
-    for (status, said) in [(200, b"26.9".as_slice()), (400, b"Code: 62. DB::Exception: Syntax error")] {
+    for (status, said) in
+        [(200, b"26.9".as_slice()), (400, b"Code: 62. DB::Exception: Syntax error")]
+    {
         receiver.will_answer(status, said);
     }
     assert!(matches!(line.flush(), Err(SinkError::Retry(text)) if text.contains("Syntax error")));

@@ -39,11 +39,11 @@ impl Name {
 
     /// The last of so many numbers in a name of ours.
     fn last_in(&self, name: &str, count: usize) -> Option<u64> {
-        let middle = name.strip_prefix(self.stem.as_str())?.strip_suffix(self.extension.as_str())?;
+        let middle =
+            name.strip_prefix(self.stem.as_str())?.strip_suffix(self.extension.as_str())?;
         let numbers: Vec<&str> = middle.strip_prefix('-')?.split('-').collect();
-        let is_number = |text: &&str| {
-            text.len() == DIGITS && text.bytes().all(|digit| digit.is_ascii_digit())
-        };
+        let is_number =
+            |text: &&str| text.len() == DIGITS && text.bytes().all(|digit| digit.is_ascii_digit());
         if numbers.len() != count || !numbers.iter().all(is_number) {
             return None;
         }
@@ -60,9 +60,8 @@ impl Folder {
     /// The folder of a path, made if it is ours to make, and the path's last part.
     pub(crate) fn of(base: &Path, path: &Path) -> Result<(Folder, String), SinkError> {
         let name = path.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| {
-            SinkError::Refused(format!("{} names no file", path.display()))
-        })?;
+        let name =
+            name.ok_or_else(|| SinkError::Refused(format!("{} names no file", path.display())))?;
         let start = start_of(base)?;
         make_folders(&start, path)?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());

@@ -127,7 +127,9 @@ impl FileSink {
     fn put_aside_before(&self) -> Result<Resume, SinkError> {
         let (folder, name) = Folder::of(&self.base, &self.path)?;
         let aside = folder.aside(&Name::of(&name), 1)?;
-        Ok(aside.last().map_or_else(Resume::default, |(seq, _)| Resume { seq: *seq, has_rows: true }))
+        Ok(aside
+            .last()
+            .map_or_else(Resume::default, |(seq, _)| Resume { seq: *seq, has_rows: true }))
     }
 
     /// Puts the file aside, if it is time or would be with so many bytes more.

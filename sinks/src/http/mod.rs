@@ -59,4 +59,8 @@ impl Writer for HttpSink {
         *safe = batch.len();
         Ok(())
     }
+
+    fn check(&mut self) -> Result<(), SinkError> {
+        self.client.reach()
+    }
 }

@@ -8,6 +8,7 @@ mod murmur;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rskafka::BackoffConfig;
@@ -20,6 +21,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::element::{Element, Op};
 use crate::secrets;
 use crate::sink::{SinkError, Writer};
+use crate::tls::Tls;
 
 use self::batches::{Keyed, key_prefix, record};
 
@@ -41,6 +43,8 @@ pub struct KafkaConfig {
     pub timeout: Duration,
     /// What stands in no message.
     pub secrets: Vec<String>,
+    /// With TLS, if so.
+    pub tls: Option<Tls>,
 }
 
 fn is_too_large(error: &Error) -> bool {
@@ -91,9 +95,9 @@ impl KafkaSink {
         match error {
             error if is_too_large(error) => SinkError::Unfit(text),
             // Of a compacted topic that is to take records without a key, among others.
-            Error::ServerError { protocol_error: ProtocolError::Unknown(INVALID_RECORD), .. } => {
-                SinkError::Unfit(text)
-            }
+            Error::ServerError {
+                protocol_error: ProtocolError::Unknown(INVALID_RECORD), ..
+            } => SinkError::Unfit(text),
             _ => SinkError::Retry(text),
         }
     }
@@ -107,6 +111,10 @@ impl KafkaSink {
         if let Some((user, password)) = user {
             let credentials = Credentials::new(user.clone(), password.clone());
             builder = builder.sasl_config(SaslConfig::Plain(credentials));
+        }
+        if let Some(tls) = &self.config.tls {
+            let config = tls.client_config(&[]).map_err(SinkError::Refused)?;
+            builder = builder.tls_config(Arc::new(config));
         }
         let failed = |error: Error| self.failed("could not connect", &error);
         let client = builder.build().await.map_err(failed)?;
@@ -247,15 +255,36 @@ impl KafkaSink {
 /// Kafka's number of an error that the client has no name for.
 const INVALID_RECORD: i16 = 87;
 
-impl Writer for KafkaSink {
-    fn write(&mut self, batch: &[&Element], safe: &mut usize) -> Result<(), SinkError> {
-        let runtime = match self.runtime.take() {
-            Some(runtime) => runtime,
+impl KafkaSink {
+    fn runtime(&mut self) -> Result<Runtime, SinkError> {
+        match self.runtime.take() {
+            Some(runtime) => Ok(runtime),
             None => Builder::new_current_thread()
                 .enable_all()
                 .build()
-                .map_err(|error| SinkError::Retry(format!("no runtime: {error}")))?,
-        };
+                .map_err(|error| SinkError::Retry(format!("no runtime: {error}"))),
+        }
+    }
+}
+
+impl Writer for KafkaSink {
+    /// The topic is there, and its leaders answer.
+    fn check(&mut self) -> Result<(), SinkError> {
+        let runtime = self.runtime()?;
+        let timeout = self.config.timeout;
+        let done = runtime.block_on(async {
+            let late = |_| SinkError::Retry("no answer in time".to_string());
+            tokio::time::timeout(timeout, self.connect()).await.map_err(late)?
+        });
+        self.runtime = Some(runtime);
+        // One that is at work stays: others may have been told of it.
+        let connected = done?;
+        self.connected.get_or_insert(connected);
+        Ok(())
+    }
+
+    fn write(&mut self, batch: &[&Element], safe: &mut usize) -> Result<(), SinkError> {
+        let runtime = self.runtime()?;
         let connected = self.connected.take();
         let timeout = self.config.timeout;
         let done = runtime.block_on(async {

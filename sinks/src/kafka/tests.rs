@@ -75,6 +75,7 @@ impl Broker {
             user: None,
             timeout: Duration::from_secs(10),
             secrets: vec![],
+            tls: None,
         }
     }
 
@@ -211,6 +212,7 @@ fn nobody_there() {
         user: Some(("me".to_string(), "hidden-word".to_string())),
         timeout: Duration::from_millis(300),
         secrets: vec!["hidden-word".to_string()],
+        tls: None,
     };
     let mut line = Line::in_memory(crate::encode::Mode::Append, Box::new(KafkaSink::new(config)));
     line.start(false).unwrap();

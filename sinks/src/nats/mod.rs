@@ -16,6 +16,7 @@ use crate::element::{Element, Op};
 use crate::encode;
 use crate::secrets;
 use crate::sink::{SinkError, Writer};
+use crate::tls::Tls;
 
 /// Published before the first acknowledgement is waited for.
 const IN_FLIGHT_MAX: usize = 256;
@@ -35,6 +36,8 @@ pub struct NatsConfig {
     pub timeout: Duration,
     /// What stands in no message of ours.
     pub secrets: Vec<String>,
+    /// For `tls://`.
+    pub tls: Tls,
 }
 
 struct Connected {
@@ -79,6 +82,10 @@ impl NatsSink {
             .name(format!("weir sink {name}"))
             .connection_timeout(*timeout)
             .request_timeout(Some(*timeout));
+        if url.starts_with("tls://") {
+            let config = self.config.tls.client_config(&[]).map_err(SinkError::Refused)?;
+            options = options.require_tls(true).tls_client_config(config);
+        }
         if let Some((user, password)) = user {
             options = options.user_and_password(user.clone(), password.clone());
         }
@@ -138,15 +145,42 @@ impl NatsSink {
     }
 }
 
-impl Writer for NatsSink {
-    fn write(&mut self, batch: &[&Element], safe: &mut usize) -> Result<(), SinkError> {
-        let runtime = match self.runtime.take() {
-            Some(runtime) => runtime,
+impl NatsSink {
+    fn runtime(&mut self) -> Result<Runtime, SinkError> {
+        match self.runtime.take() {
+            Some(runtime) => Ok(runtime),
             None => Builder::new_current_thread()
                 .enable_all()
                 .build()
-                .map_err(|error| self.failed("no runtime", &error))?,
-        };
+                .map_err(|error| self.failed("no runtime", &error)),
+        }
+    }
+}
+
+impl Writer for NatsSink {
+    /// It is there, and what was sent has reached it.
+    fn check(&mut self) -> Result<(), SinkError> {
+        let runtime = self.runtime()?;
+        let connected = self.connected.take();
+        let done = runtime.block_on(async {
+            let connected = match connected {
+                Some(connected) => connected,
+                None => self.connect().await?,
+            };
+            let flushed = tokio::time::timeout(self.config.timeout, connected.client.flush()).await;
+            match flushed {
+                Ok(Ok(())) => Ok(connected),
+                Ok(Err(error)) => Err(self.failed("not there", &error)),
+                Err(_) => Err(SinkError::Retry("the server did not answer in time".to_string())),
+            }
+        });
+        self.runtime = Some(runtime);
+        self.connected = Some(done?);
+        Ok(())
+    }
+
+    fn write(&mut self, batch: &[&Element], safe: &mut usize) -> Result<(), SinkError> {
+        let runtime = self.runtime()?;
         let connected = self.connected.take();
         let done = runtime.block_on(async {
             let connected = match connected {

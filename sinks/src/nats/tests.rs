@@ -119,6 +119,7 @@ fn line(nats: &Nats) -> Line {
         token: None,
         timeout: Duration::from_secs(5),
         secrets: vec![],
+        tls: Tls::default(),
     };
     let mut line = Line::in_memory(Mode::Changelog, Box::new(NatsSink::new(config)));
     line.start(false).unwrap();

@@ -15,7 +15,6 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::Service;
 use crate::http_client::Target;
@@ -118,14 +117,33 @@ impl Client {
         SinkError::Retry(secrets::line(text, &self.target.secrets))
     }
 
-    pub(super) fn call(&mut self, service: Service, message: &[u8]) -> Result<Vec<u8>, SinkError> {
-        let runtime = match self.runtime.take() {
-            Some(runtime) => runtime,
+    fn runtime(&mut self) -> Result<Runtime, SinkError> {
+        match self.runtime.take() {
+            Some(runtime) => Ok(runtime),
             None => Builder::new_current_thread()
                 .enable_all()
                 .build()
-                .map_err(|error| self.retry(&format!("no runtime: {error}")))?,
-        };
+                .map_err(|error| self.retry(&format!("no runtime: {error}"))),
+        }
+    }
+
+    /// Somebody who speaks HTTP/2 is there.
+    pub(super) fn reach(&mut self) -> Result<(), SinkError> {
+        let runtime = self.runtime()?;
+        let done = runtime.block_on(self.reached());
+        self.runtime = Some(runtime);
+        self.connection = Some(done?);
+        Ok(())
+    }
+
+    async fn reached(&self) -> Result<SendRequest<Bytes>, SinkError> {
+        let connected = tokio::time::timeout(self.target.timeout, self.connect()).await;
+        let connected = connected.map_err(|_| self.retry("no answer in time"))?;
+        connected.map_err(|text| self.retry(&text))
+    }
+
+    pub(super) fn call(&mut self, service: Service, message: &[u8]) -> Result<Vec<u8>, SinkError> {
+        let runtime = self.runtime()?;
         let connection = self.connection.take();
         let done = runtime.block_on(self.attempts(connection, service, message));
         self.runtime = Some(runtime);
@@ -155,9 +173,7 @@ impl Client {
         {
             return Ok(done);
         }
-        let connected = tokio::time::timeout(self.target.timeout, self.connect()).await;
-        let connection = connected.map_err(late)?.map_err(|text| self.retry(&text))?;
-        call(connection).await
+        call(self.reached().await?).await
     }
 
     async fn connect(&self) -> Result<SendRequest<Bytes>, String> {
@@ -166,11 +182,18 @@ impl Client {
         let stream = stream.map_err(|error| format!("could not connect: {error}"))?;
         drop(stream.set_nodelay(true));
         let stream: Box<dyn Stream> =
-            if is_tls { Box::new(tls(stream, &host).await?) } else { Box::new(stream) };
+            if is_tls { Box::new(self.tls(stream, &host).await?) } else { Box::new(stream) };
         let (send, connection) =
             h2::client::handshake(stream).await.map_err(|error| format!("no HTTP/2: {error}"))?;
         tokio::spawn(async move { drop(connection.await) });
         Ok(send)
+    }
+
+    async fn tls(&self, stream: TcpStream, host: &str) -> Result<TlsStream<TcpStream>, String> {
+        let config = self.target.tls.client_config(&[b"h2"])?;
+        let name = ServerName::try_from(host.to_string()).map_err(|error| error.to_string())?;
+        let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+        connected.map_err(|error| format!("TLS: {error}"))
     }
 
     async fn attempt(
@@ -247,15 +270,6 @@ pub(super) fn parts_of(url: &str) -> Result<(bool, String, u16), String> {
     let port = port.parse().map_err(|_| wrong())?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     Ok((scheme == "https", host.to_string(), port))
-}
-
-async fn tls(stream: TcpStream, host: &str) -> Result<TlsStream<TcpStream>, String> {
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let name = ServerName::try_from(host.to_string()).map_err(|error| error.to_string())?;
-    let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
-    connected.map_err(|error| format!("TLS: {error}"))
 }
 
 #[cfg(test)]

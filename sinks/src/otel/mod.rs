@@ -246,6 +246,13 @@ impl Writer for OtelSink {
         done
     }
 
+    fn check(&mut self) -> Result<(), SinkError> {
+        match &mut self.transport {
+            Transport::Http(client) => client.reach(),
+            Transport::Grpc(client) => client.reach(),
+        }
+    }
+
     fn notes(&self) -> Notes {
         self.notes
     }

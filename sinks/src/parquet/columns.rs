@@ -96,8 +96,7 @@ fn write_groups(file: impl Write + Send, elements: &[&Element]) -> Result<u64> {
 fn values_of(element: &Element) -> Vec<Option<Value>> {
     let Element { output, op, seq, tick_ms, body } = element;
     let seq = i64::try_from(*seq).unwrap_or(i64::MAX);
-    let own =
-        [Value::str(op.name()), Value::Int64(seq), Value::Time64Ns(tick_unix_ns(*tick_ms))];
+    let own = [Value::str(op.name()), Value::Int64(seq), Value::Time64Ns(tick_unix_ns(*tick_ms))];
     let mut values: Vec<Option<Value>> = own.into_iter().map(Some).collect();
     values.resize(OWN.len() + output.info.relation.len(), None);
     let row = &mut values[OWN.len()..];

@@ -24,6 +24,8 @@ pub enum Pumped {
     /// The other end was found, and says what is there.
     Opened(Resume),
     Wrote,
+    /// The other end is there, as before.
+    Checked,
     /// It did not work; wait so long before the next step.
     Failed(SinkError, Duration),
     /// It never will.
@@ -42,6 +44,10 @@ pub struct Pump {
     waits_since: Option<Duration>,
     /// When the other end was told last what it would forget.
     refreshed: Duration,
+    /// How often it is looked at if the other end is there, while nothing is to be written; and when it was last
+    /// known to be.
+    checks: Option<Duration>,
+    checked: Option<Duration>,
     /// The last refusal of a single element.
     pub(super) last_refusal: Option<String>,
 }
@@ -53,6 +59,7 @@ impl Pump {
         writer: Box<dyn Writer>,
         batch: BatchLimits,
         backoff: Backoff,
+        checks: Option<Duration>,
     ) -> Pump {
         let wait = backoff.initial;
         // Whatever was before it is replaced.
@@ -72,6 +79,8 @@ impl Pump {
             generation,
             waits_since: None,
             refreshed: now(),
+            checks,
+            checked: None,
             last_refusal: None,
         }
     }
@@ -120,7 +129,7 @@ impl Pump {
     fn write(&mut self) -> Result<Pumped, SinkError> {
         if !self.has_work() {
             self.waits_since = None;
-            return self.refresh();
+            return self.check();
         }
         if let Some(left) = self.waits_for_more() {
             return Ok(Pumped::Idle(Some(left)));
@@ -131,8 +140,28 @@ impl Pump {
             return Ok(Pumped::Idle(None));
         }
         self.write_batch(&batch)?;
+        self.checked = Some(now());
         self.wait = self.backoff.initial;
         Ok(Pumped::Wrote)
+    }
+
+    /// Looks if the other end is there, if it is time.
+    fn check(&mut self) -> Result<Pumped, SinkError> {
+        let Some(every) = self.checks else { return self.refresh() };
+        let left = self.checked.map_or(Duration::ZERO, |checked| {
+            every.saturating_sub(now().saturating_sub(checked))
+        });
+        if !left.is_zero() || self.shared.lock().is_stopping {
+            return Ok(match self.refresh()? {
+                Pumped::Idle(None) => Pumped::Quiet(left),
+                Pumped::Quiet(other) => Pumped::Quiet(left.min(other)),
+                pumped => pumped,
+            });
+        }
+        self.writer.check()?;
+        self.checked = Some(now());
+        self.wait = self.backoff.initial;
+        Ok(Pumped::Checked)
     }
 
     /// Tells the other end again what it would forget, if it is time.

@@ -60,7 +60,7 @@ impl Line {
         let intake = pipe(buffer, when_full, mode, 1);
         let batch = BatchLimits { rows_max, bytes_max: 1 << 20, timeout: Duration::ZERO };
         let backoff = Backoff { initial: Duration::from_millis(1), max: Duration::from_millis(8) };
-        let pump = Pump::new(intake.shared(), writer, batch, backoff);
+        let pump = Pump::new(intake.shared(), writer, batch, backoff, None);
         Line { intake, pump }
     }
 

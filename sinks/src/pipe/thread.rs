@@ -156,7 +156,7 @@ fn run(pump: &mut Pump, say: &impl Fn(PumpEvent)) -> Option<String> {
         let is_stopping = stop_at.is_some();
         match pump.step() {
             Pumped::Opened(resume) => say(PumpEvent::Opened(resume)),
-            Pumped::Wrote => {
+            Pumped::Wrote | Pumped::Checked => {
                 let refusal = pump.last_refusal.take();
                 if !std::mem::replace(&mut is_running, true) || refusal.is_some() {
                     say(PumpEvent::Running(refusal));

@@ -6,14 +6,17 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use postgres::config::SslMode;
 use postgres::{Client, Config, NoTls};
 
 use crate::delivery::OutputInfo;
 use crate::element::Element;
 use crate::secrets;
 use crate::sink::{Notes, SinkError, Writer};
+use crate::tls::{PostgresTls, Tls};
 use crate::words::Words;
 
 use self::rows::Statements;
@@ -28,6 +31,8 @@ pub struct PostgresConfig {
     pub timeout: Duration,
     /// What stands in no message.
     pub secrets: Vec<String>,
+    /// With TLS, if so, or if the URL has `sslmode=require`.
+    pub tls: Option<Tls>,
 }
 
 pub struct PostgresSink {
@@ -77,7 +82,17 @@ impl PostgresSink {
             .connect_timeout(config.timeout)
             .tcp_user_timeout(config.timeout)
             .keepalives_idle(config.timeout);
-        let mut client = settings.connect(NoTls).map_err(|error| self.failed(&error))?;
+        let tls = config.tls.clone().or_else(|| {
+            (settings.get_ssl_mode() == SslMode::Require).then(Tls::default)
+        });
+        let connected = match tls {
+            Some(tls) => {
+                let tls = tls.client_config(&[]).map_err(SinkError::Refused)?;
+                settings.ssl_mode(SslMode::Require).connect(PostgresTls(Arc::new(tls)))
+            }
+            None => settings.connect(NoTls),
+        };
+        let mut client = connected.map_err(|error| self.failed(&error))?;
         let ms = config.timeout.as_millis();
         client
             .batch_execute(&format!("SET statement_timeout = {ms}; SET client_encoding = 'UTF8'"))
@@ -149,6 +164,19 @@ impl Writer for PostgresSink {
                 Err(error) => return Err(error),
             }
         }
+        self.client = Some(client);
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<(), SinkError> {
+        let mut client = match self.client.take() {
+            Some(client) => client,
+            None => {
+                self.statements = None;
+                self.connect()?
+            }
+        };
+        client.simple_query("SELECT 1").map_err(|error| self.failed(&error))?;
         self.client = Some(client);
         Ok(())
     }

@@ -93,6 +93,7 @@ impl Server {
             password: None,
             timeout: Duration::from_secs(10),
             secrets: vec![],
+            tls: None,
         };
         let buffer = crate::buffer::memory::MemoryBuffer::new(64 << 20, None);
         let mut line = Line::with(

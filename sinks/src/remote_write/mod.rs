@@ -223,6 +223,10 @@ impl Writer for RemoteWriteSink {
         Ok(())
     }
 
+    fn check(&mut self) -> Result<(), SinkError> {
+        self.client.reach()
+    }
+
     fn notes(&self) -> Notes {
         self.notes
     }

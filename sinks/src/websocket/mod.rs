@@ -4,9 +4,13 @@
 #[cfg(test)]
 mod tests;
 
+use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConnection, StreamOwned};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::handshake::client::Request;
 use tungstenite::http::{HeaderName, HeaderValue};
@@ -27,8 +31,14 @@ const UNFIT_CODES: [u16; 3] = [1003, 1007, 1009];
 
 pub struct WebsocketSink {
     target: Target,
-    socket: Option<WebSocket<TcpStream>>,
+    socket: Option<Socket>,
 }
+
+/// With TLS or without.
+trait Stream: Read + Write + Send {}
+impl<T: Read + Write + Send> Stream for T {}
+
+type Socket = WebSocket<Box<dyn Stream>>;
 
 fn now() -> Duration {
     Duration::from_nanos(WallClock.monotonic_ns())
@@ -56,16 +66,20 @@ impl WebsocketSink {
         Ok(request)
     }
 
-    fn connect(&self) -> Result<WebSocket<TcpStream>, SinkError> {
+    fn connect(&self) -> Result<Socket, SinkError> {
         let request = self.request().map_err(|text| self.retry(&text))?;
         let host = request.uri().host().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']').to_string();
-        let port = request.uri().port_u16().unwrap_or(80);
+        let is_tls = request.uri().scheme_str() == Some("wss");
+        let port = request.uri().port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         let failed = |error: std::io::Error| self.retry(&format!("could not connect: {error}"));
         let mut last = std::io::Error::other("the name has no address");
         for address in (host.as_str(), port).to_socket_addrs().map_err(failed)? {
             match TcpStream::connect_timeout(&address, self.target.timeout) {
-                Ok(stream) => return self.shake_hands(request, stream),
+                Ok(stream) => {
+                    let name = is_tls.then_some(host.as_str());
+                    return self.shake_hands(request, stream, name);
+                }
                 Err(error) => last = error,
             }
         }
@@ -76,11 +90,16 @@ impl WebsocketSink {
         &self,
         request: Request,
         stream: TcpStream,
-    ) -> Result<WebSocket<TcpStream>, SinkError> {
+        tls_name: Option<&str>,
+    ) -> Result<Socket, SinkError> {
         let failed = |error: std::io::Error| self.retry(&error.to_string());
         stream.set_read_timeout(Some(self.target.timeout)).map_err(failed)?;
         stream.set_write_timeout(Some(self.target.timeout)).map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
+        let stream: Box<dyn Stream> = match tls_name {
+            Some(name) => Box::new(self.tls(stream, name).map_err(|text| self.retry(&text))?),
+            None => Box::new(stream),
+        };
         let config = WebSocketConfig::default()
             .max_message_size(Some(HEARD_BYTES_MAX))
             .max_frame_size(Some(HEARD_BYTES_MAX));
@@ -89,8 +108,20 @@ impl WebsocketSink {
         Ok(socket)
     }
 
+    /// The handshake comes with the first bytes.
+    fn tls(
+        &self,
+        stream: TcpStream,
+        name: &str,
+    ) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
+        let config = self.target.tls.client_config(&[])?;
+        let name = ServerName::try_from(name.to_string()).map_err(|error| error.to_string())?;
+        let connection = ClientConnection::new(Arc::new(config), name);
+        Ok(StreamOwned::new(connection.map_err(|error| error.to_string())?, stream))
+    }
+
     /// A batch, and what the other end makes of it.
-    fn send(&self, socket: &mut WebSocket<TcpStream>, batch: &[&Element]) -> Result<(), SinkError> {
+    fn send(&self, socket: &mut Socket, batch: &[&Element]) -> Result<(), SinkError> {
         let mut last_seq = None;
         for element in batch.iter().filter(|element| element.op != Op::Progress) {
             let mut text = String::new();
@@ -99,7 +130,12 @@ impl WebsocketSink {
             last_seq = Some(element.seq);
         }
         let Some(seq) = last_seq else { return Ok(()) };
-        let ping = Bytes::from(seq.to_string().into_bytes());
+        self.ping(socket, &seq.to_string())
+    }
+
+    /// The other end has taken all that was before.
+    fn ping(&self, socket: &mut Socket, text: &str) -> Result<(), SinkError> {
+        let ping = Bytes::from(text.as_bytes().to_vec());
         let sent = socket.write(Message::Ping(ping.clone())).and_then(|()| socket.flush());
         sent.map_err(|error| self.broken(socket, &error))?;
         let begun = now();
@@ -125,7 +161,7 @@ impl WebsocketSink {
     }
 
     /// A connection that breaks while it is written to: perhaps the other end said why.
-    fn broken(&self, socket: &mut WebSocket<TcpStream>, error: &tungstenite::Error) -> SinkError {
+    fn broken(&self, socket: &mut Socket, error: &tungstenite::Error) -> SinkError {
         while let Ok(message) = socket.read() {
             if let Message::Close(Some(frame)) = message {
                 let code: u16 = frame.code.into();
@@ -151,6 +187,16 @@ impl Writer for WebsocketSink {
         self.send(&mut socket, batch)?;
         self.socket = Some(socket);
         *safe = batch.len();
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<(), SinkError> {
+        let mut socket = match self.socket.take() {
+            Some(socket) => socket,
+            None => self.connect()?,
+        };
+        self.ping(&mut socket, "check")?;
+        self.socket = Some(socket);
         Ok(())
     }
 

@@ -17,6 +17,7 @@ use weir_sinks::postgres::{PostgresConfig, PostgresSink};
 use weir_sinks::prometheus::PrometheusSink;
 use weir_sinks::remote_write::RemoteWriteSink;
 use weir_sinks::sink::Writer;
+use weir_sinks::tls::Tls;
 use weir_sinks::websocket::WebsocketSink;
 
 use super::inputs::Found;
@@ -36,8 +37,24 @@ fn wants_scheme(config: &SinkConfig, schemes: &[&str]) -> Result<String, String>
     with_scheme(text_of(config.url.as_ref()), schemes)
 }
 
-fn target(config: &SinkConfig, url: String) -> Result<Target, String> {
-    target_of(url, &config.headers, &config.auth, config.timeout)
+/// What a sink's writer depends on besides its keys.
+pub(super) struct How<'a> {
+    pub(super) name: &'a str,
+    pub(super) mode: Mode,
+    /// Where relative paths begin.
+    pub(super) base: &'a Path,
+    pub(super) tls: Option<Tls>,
+}
+
+impl How<'_> {
+    fn target(&self, config: &SinkConfig, url: String) -> Result<Target, String> {
+        let tls = self.tls.clone().unwrap_or_default();
+        target_of(url, &config.headers, &config.auth, config.timeout, tls)
+    }
+
+    fn of_http(&self, config: &SinkConfig) -> Result<Target, String> {
+        self.target(config, wants_scheme(config, &HTTP)?)
+    }
 }
 
 /// Everything of it that no message may repeat.
@@ -46,34 +63,32 @@ fn secrets(config: &SinkConfig) -> Vec<String> {
 }
 
 pub(super) fn writer(
-    name: &str,
+    how: &How<'_>,
     config: &SinkConfig,
-    mode: Mode,
     found: &Found,
-    base: &Path,
 ) -> Result<Box<dyn Writer>, String> {
     let codec = config.encoding.codec.unwrap_or_default();
-    let prefix = config.prefix.as_deref().unwrap_or(name);
+    let prefix = config.prefix.as_deref().unwrap_or(how.name);
     Ok(match config.kind {
         Kind::Blackhole => Box::new(BlackholeSink),
         Kind::Clickhouse => Box::new(ClickHouseSink::new(ClickHouseConfig {
-            target: target(config, wants_scheme(config, &HTTP)?)?,
+            target: how.of_http(config)?,
             table: config.table.clone().unwrap_or_default(),
-            is_upsert: mode == Mode::Upsert,
+            is_upsert: how.mode == Mode::Upsert,
         })),
         Kind::Console => Box::new(ConsoleSink::new(std::io::stderr(), lines_of(codec))),
-        Kind::File => file(config, codec, base)?,
+        Kind::File => file(config, codec, how.base)?,
         Kind::Http => {
             let framing = match config.framing {
                 Some(Framing::Lines) => http::Framing::Lines,
                 Some(Framing::Array) | None => http::Framing::Array,
             };
-            Box::new(HttpSink::new(target(config, wants_scheme(config, &HTTP)?)?, framing))
+            Box::new(HttpSink::new(how.of_http(config)?, framing))
         }
-        Kind::Kafka => Box::new(KafkaSink::new(kafka(config, mode)?)),
-        Kind::Nats => Box::new(NatsSink::new(nats(name, config)?)),
-        Kind::Opentelemetry => Box::new(otel(config, prefix, found)?),
-        Kind::Postgres => Box::new(PostgresSink::new(postgres(config)?)),
+        Kind::Kafka => Box::new(KafkaSink::new(kafka(how, config)?)),
+        Kind::Nats => Box::new(NatsSink::new(nats(how, config)?)),
+        Kind::Opentelemetry => Box::new(otel(how, config, prefix, found)?),
+        Kind::Postgres => Box::new(PostgresSink::new(postgres(how, config)?)),
         Kind::Prometheus => {
             let listen = config.listen.clone().unwrap_or_default();
             if listen.parse::<std::net::SocketAddr>().is_err() {
@@ -82,10 +97,11 @@ pub(super) fn writer(
             Box::new(PrometheusSink::new(&listen, prefix))
         }
         Kind::PrometheusRemoteWrite => {
-            Box::new(RemoteWriteSink::new(target(config, wants_scheme(config, &HTTP)?)?, prefix))
+            Box::new(RemoteWriteSink::new(how.of_http(config)?, prefix))
         }
         Kind::Websocket => {
-            Box::new(WebsocketSink::new(target(config, wants_scheme(config, &["ws://"])?)?))
+            let url = wants_scheme(config, &["ws://", "wss://"])?;
+            Box::new(WebsocketSink::new(how.target(config, url)?))
         }
     })
 }
@@ -125,7 +141,7 @@ fn file(config: &SinkConfig, codec: CodecName, base: &Path) -> Result<Box<dyn Wr
     Ok(Box::new(FileSink::new(base, &path, lines_of(codec), rotation)))
 }
 
-fn kafka(config: &SinkConfig, mode: Mode) -> Result<KafkaConfig, String> {
+fn kafka(how: &How<'_>, config: &SinkConfig) -> Result<KafkaConfig, String> {
     let is_broker = |broker: &String| {
         let port = broker.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
         port.is_some_and(|(host, port)| !host.is_empty() && port.is_ok())
@@ -145,27 +161,29 @@ fn kafka(config: &SinkConfig, mode: Mode) -> Result<KafkaConfig, String> {
     Ok(KafkaConfig {
         brokers: config.brokers.clone(),
         topic,
-        is_upsert: mode == Mode::Upsert,
+        is_upsert: how.mode == Mode::Upsert,
         user: auth.user.as_ref().map(|user| (user.0.clone(), text_of(auth.password.as_ref()))),
         timeout: config.timeout.0,
         secrets: secrets(config),
+        tls: how.tls.clone(),
     })
 }
 
-fn nats(name: &str, config: &SinkConfig) -> Result<NatsConfig, String> {
+fn nats(how: &How<'_>, config: &SinkConfig) -> Result<NatsConfig, String> {
     let auth = &config.auth;
     Ok(NatsConfig {
-        name: name.to_string(),
+        name: how.name.to_string(),
         url: wants_scheme(config, &["nats://", "tls://"])?,
         subject: subject(config)?,
         user: auth.user.as_ref().map(|user| (user.0.clone(), text_of(auth.password.as_ref()))),
         token: auth.token.as_ref().map(|token| token.0.clone()),
         timeout: config.timeout.0,
         secrets: secrets(config),
+        tls: how.tls.clone().unwrap_or_default(),
     })
 }
 
-fn postgres(config: &SinkConfig) -> Result<PostgresConfig, String> {
+fn postgres(how: &How<'_>, config: &SinkConfig) -> Result<PostgresConfig, String> {
     let auth = &config.auth;
     Ok(PostgresConfig {
         url: wants_scheme(config, &["postgres://", "postgresql://"])?,
@@ -174,17 +192,23 @@ fn postgres(config: &SinkConfig) -> Result<PostgresConfig, String> {
         password: auth.password.as_ref().map(|password| password.0.clone()),
         timeout: config.timeout.0,
         secrets: secrets(config),
+        tls: how.tls.clone(),
     })
 }
 
-fn otel(config: &SinkConfig, prefix: &str, found: &Found) -> Result<OtelSink, String> {
+fn otel(
+    how: &How<'_>,
+    config: &SinkConfig,
+    prefix: &str,
+    found: &Found,
+) -> Result<OtelSink, String> {
     let protocol = |default: Protocol| match config.protocol {
         Some(OtlpProtocol::Http) => Protocol::Http,
         Some(OtlpProtocol::Grpc) => Protocol::Grpc,
         None => default,
     };
     let (target, protocol) = match (&config.url, found.endpoints.first()) {
-        (Some(_), _) => (target(config, wants_scheme(config, &HTTP)?)?, protocol(Protocol::Http)),
+        (Some(_), _) => (how.of_http(config)?, protocol(Protocol::Http)),
         (None, Some(endpoint)) => {
             if found.endpoints.iter().any(|other| other != endpoint) {
                 return Err(
@@ -197,7 +221,7 @@ fn otel(config: &SinkConfig, prefix: &str, found: &Found) -> Result<OtelSink, St
                 (false, true) => format!("http://{}", endpoint.url),
                 (false, false) => format!("https://{}", endpoint.url),
             };
-            let mut target = target(config, with_scheme(url, &HTTP)?)?;
+            let mut target = how.target(config, with_scheme(url, &HTTP)?)?;
             target.secrets.extend(endpoint.headers.iter().map(|(_, value)| value.clone()));
             target.headers.extend(endpoint.headers.iter().cloned());
             (target, protocol(Protocol::Grpc))

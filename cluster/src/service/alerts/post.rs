@@ -118,9 +118,9 @@ impl Post {
                 let bodies = webhook::bodies(&self.name, external_url, notices);
                 bodies.iter().try_for_each(|body| client.post(&JSON, body).map(drop))
             }
-            Way::Slack(client) => {
-                slack::bodies(notices).iter().try_for_each(|body| client.post(&JSON, body).map(drop))
-            }
+            Way::Slack(client) => slack::bodies(notices)
+                .iter()
+                .try_for_each(|body| client.post(&JSON, body).map(drop)),
             Way::Smtp(to) => {
                 let mails = mail::mails(&to.envelope, notices, now_unix_ns);
                 mails.iter().try_for_each(|mail| send_mail(to, mail))

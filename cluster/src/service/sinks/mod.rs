@@ -53,6 +53,8 @@ pub struct WriterSpec {
     pub writer: Box<dyn Writer>,
     pub batch: BatchLimits,
     pub backoff: Backoff,
+    /// How often it is looked at if the other end is there, while nothing is to be written.
+    pub checks: Option<Duration>,
     /// Where it writes to. At another place nothing is known of what was written so far.
     pub place: String,
 }

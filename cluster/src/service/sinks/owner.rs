@@ -236,11 +236,11 @@ impl Owner {
     }
 
     fn start_pump(&mut self, shared: &Arc<Shared>, writer: WriterSpec) -> Result<(), String> {
-        let WriterSpec { writer, batch, backoff, place } = writer;
+        let WriterSpec { writer, batch, backoff, checks, place } = writer;
         self.has_moved |= !self.place.is_empty() && self.place != place;
         self.place = place;
         self.is_lasting = writer.is_lasting();
-        let pump = Pump::new(Arc::clone(shared), writer, batch, backoff);
+        let pump = Pump::new(Arc::clone(shared), writer, batch, backoff, checks);
         self.pumps += 1;
         let (events, of) = (self.events.clone(), self.pumps);
         let say = move |event| drop(events.blocking_send(Event::Pump(of, event)));
