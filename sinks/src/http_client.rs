@@ -111,7 +111,8 @@ impl Client {
     /// Nobody does.
     pub fn reach(&self) -> Result<(), SinkError> {
         let failed = |text: &str| SinkError::Retry(self.said(text));
-        let address = address_of(&self.target.url).ok_or_else(|| failed("its URL has no address"))?;
+        let address =
+            address_of(&self.target.url).ok_or_else(|| failed("its URL has no address"))?;
         let mut last = std::io::Error::other("its name has no address");
         let unresolved = |error: std::io::Error| failed(&format!("could not connect: {error}"));
         for address in address.to_socket_addrs().map_err(unresolved)? {

@@ -37,8 +37,8 @@ pub mod secrets;
 mod series;
 pub mod sink;
 pub mod table;
-pub mod tls;
 #[cfg(test)]
 mod testing;
+pub mod tls;
 pub mod websocket;
 mod words;

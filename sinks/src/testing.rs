@@ -77,6 +77,67 @@ impl Drop for Running {
     }
 }
 
+/// Certificates of an authority that nobody else trusts: `ca`, and of it `server` (127.0.0.1) and `client`.
+pub(crate) struct Certificates(tempfile::TempDir);
+
+impl Certificates {
+    /// `None`: there is no openssl.
+    pub(crate) fn make() -> Option<Certificates> {
+        let dir = tempfile::tempdir().unwrap();
+        let openssl = |args: &[&str]| {
+            let made = Command::new("openssl").args(args).current_dir(dir.path()).output().ok()?;
+            assert!(made.status.success(), "{args:?} {}", String::from_utf8_lossy(&made.stderr));
+            Some(())
+        };
+        let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+        let ca = ["-x509", "-days", "2", "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.crt"];
+        openssl(&[&["req"], &key[..], &ca[..]].concat())?;
+        std::fs::write(dir.path().join("ext"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+        for name in ["server", "client"] {
+            let [subject, key_file, request, made] = [
+                format!("/CN={name}"),
+                format!("{name}.key"),
+                format!("{name}.csr"),
+                format!("{name}.crt"),
+            ];
+            let asked = ["-subj", &subject, "-keyout", &key_file, "-out", &request];
+            openssl(&[&["req"], &key[..], &asked[..]].concat())?;
+            openssl(&[
+                "x509",
+                "-req",
+                "-in",
+                &request,
+                "-CA",
+                "ca.crt",
+                "-CAkey",
+                "ca.key",
+                "-CAcreateserial",
+                "-days",
+                "2",
+                "-extfile",
+                "ext",
+                "-out",
+                &made,
+            ])?;
+        }
+        Some(Certificates(dir))
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(crate) fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// Trusts the authority; with a certificate of our own, or without.
+    pub(crate) fn tls(&self, has_identity: bool) -> Tls {
+        let identity = has_identity.then(|| (self.text("client.crt"), self.text("client.key")));
+        Tls { authorities: Some(self.text("ca.crt")), identity }
+    }
+}
+
 /// What a GET is answered with, if it is a success.
 pub(crate) fn get(url: &str) -> Option<String> {
     ureq::get(url).call().ok()?.body_mut().read_to_string().ok()

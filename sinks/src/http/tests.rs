@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::encode::Mode;
-use crate::tls::Tls;
 use crate::pipe::tests::{Line, delivery};
+use crate::tls::Tls;
 
 /// Answers in their order, then 200; what came in.
 struct Server {

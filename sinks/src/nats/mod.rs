@@ -158,24 +158,13 @@ impl NatsSink {
 }
 
 impl Writer for NatsSink {
-    /// It is there, and what was sent has reached it.
+    /// On a connection of its own: the one that is at work would not say so for a while.
     fn check(&mut self) -> Result<(), SinkError> {
         let runtime = self.runtime()?;
-        let connected = self.connected.take();
-        let done = runtime.block_on(async {
-            let connected = match connected {
-                Some(connected) => connected,
-                None => self.connect().await?,
-            };
-            let flushed = tokio::time::timeout(self.config.timeout, connected.client.flush()).await;
-            match flushed {
-                Ok(Ok(())) => Ok(connected),
-                Ok(Err(error)) => Err(self.failed("not there", &error)),
-                Err(_) => Err(SinkError::Retry("the server did not answer in time".to_string())),
-            }
-        });
+        let done = runtime.block_on(self.connect());
         self.runtime = Some(runtime);
-        self.connected = Some(done?);
+        let connected = done?;
+        self.connected.get_or_insert(connected);
         Ok(())
     }
 

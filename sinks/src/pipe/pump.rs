@@ -148,9 +148,9 @@ impl Pump {
     /// Looks if the other end is there, if it is time.
     fn check(&mut self) -> Result<Pumped, SinkError> {
         let Some(every) = self.checks else { return self.refresh() };
-        let left = self.checked.map_or(Duration::ZERO, |checked| {
-            every.saturating_sub(now().saturating_sub(checked))
-        });
+        let left = self
+            .checked
+            .map_or(Duration::ZERO, |checked| every.saturating_sub(now().saturating_sub(checked)));
         if !left.is_zero() || self.shared.lock().is_stopping {
             return Ok(match self.refresh()? {
                 Pumped::Idle(None) => Pumped::Quiet(left),

@@ -82,9 +82,10 @@ impl PostgresSink {
             .connect_timeout(config.timeout)
             .tcp_user_timeout(config.timeout)
             .keepalives_idle(config.timeout);
-        let tls = config.tls.clone().or_else(|| {
-            (settings.get_ssl_mode() == SslMode::Require).then(Tls::default)
-        });
+        let tls = config
+            .tls
+            .clone()
+            .or_else(|| (settings.get_ssl_mode() == SslMode::Require).then(Tls::default));
         let connected = match tls {
             Some(tls) => {
                 let tls = tls.client_config(&[]).map_err(SinkError::Refused)?;

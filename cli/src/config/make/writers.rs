@@ -96,9 +96,7 @@ pub(super) fn writer(
             }
             Box::new(PrometheusSink::new(&listen, prefix))
         }
-        Kind::PrometheusRemoteWrite => {
-            Box::new(RemoteWriteSink::new(how.of_http(config)?, prefix))
-        }
+        Kind::PrometheusRemoteWrite => Box::new(RemoteWriteSink::new(how.of_http(config)?, prefix)),
         Kind::Websocket => {
             let url = wants_scheme(config, &["ws://", "wss://"])?;
             Box::new(WebsocketSink::new(how.target(config, url)?))

@@ -1,17 +1,18 @@
 //! TLS of sinks: which authorities are trusted, and who we say we are. Without authorities of one's own, those that
 //! browsers trust. The other end's name and certificate are always verified.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+mod of_postgres;
+#[cfg(test)]
+pub(crate) mod tests;
 
-use postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::TlsConnector;
+use std::sync::Arc;
+
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+pub(crate) use self::of_postgres::PostgresTls;
 
 /// What files of PEM hold.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
@@ -53,8 +54,7 @@ impl Tls {
         let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
-                let chain =
-                    certificates(certificate).map_err(|why| format!("tls.cert: {why}"))?;
+                let chain = certificates(certificate).map_err(|why| format!("tls.cert: {why}"))?;
                 let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
                     .map_err(|error| format!("tls.key: no key in PEM: {error}"))?;
                 let config = builder.with_client_auth_cert(chain, key);
@@ -83,75 +83,5 @@ impl Tls {
             config = config.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
         }
         config.build()
-    }
-}
-
-/// TLS for PostgreSQL's client.
-#[derive(Clone)]
-pub(crate) struct PostgresTls(pub(crate) Arc<ClientConfig>);
-
-pub(crate) struct PostgresConnect {
-    config: Arc<ClientConfig>,
-    name: ServerName<'static>,
-}
-
-pub(crate) struct PostgresStream<S>(tokio_rustls::client::TlsStream<S>);
-
-type Connecting<S> =
-    Pin<Box<dyn Future<Output = std::io::Result<PostgresStream<S>>> + Send + 'static>>;
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for PostgresTls {
-    type Stream = PostgresStream<S>;
-    type TlsConnect = PostgresConnect;
-    type Error = std::io::Error;
-
-    fn make_tls_connect(&mut self, domain: &str) -> std::io::Result<PostgresConnect> {
-        let name = ServerName::try_from(domain.to_string()).map_err(std::io::Error::other)?;
-        Ok(PostgresConnect { config: Arc::clone(&self.0), name })
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for PostgresConnect {
-    type Stream = PostgresStream<S>;
-    type Error = std::io::Error;
-    type Future = Connecting<S>;
-
-    fn connect(self, stream: S) -> Connecting<S> {
-        let connecting = TlsConnector::from(self.config).connect(self.name, stream);
-        Box::pin(async move { connecting.await.map(PostgresStream) })
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for PostgresStream<S> {
-    fn channel_binding(&self) -> ChannelBinding {
-        ChannelBinding::none()
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for PostgresStream<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PostgresStream<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
