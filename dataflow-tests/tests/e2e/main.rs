@@ -26,6 +26,7 @@ mod rates;
 mod readers;
 mod receivers;
 mod reduced;
+mod replay;
 mod rows;
 mod rules;
 mod seen;
