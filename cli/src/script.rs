@@ -149,7 +149,8 @@ pub(crate) fn request(args: &ScriptArgs) -> Result<ScriptRequest, Failure> {
 
 /// What is asked for, as it is sent: without what is not said, and what only a server may say.
 pub(crate) fn body(request: &ScriptRequest) -> Json {
-    let ScriptRequest { script, text, vis, func, args, refresh_ms, stale_ok, views: _ } = request;
+    let ScriptRequest { script, text, vis, func, args, refresh_ms, stale_ok, views: _, export: _ } =
+        request;
     let mut body = json!({"args": args});
     for (key, value) in [
         ("script", json!(script)),

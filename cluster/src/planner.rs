@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use weir_pxl::{Cancel, CompileOptions, Compiled, Deadline, NamedView, Script};
+use weir_pxl::{Cancel, CompileOptions, Compiled, Deadline, NamedView, OtelEndpoint, Script};
 use weir_types::canonical::PlanIdentity;
 use weir_types::plan::{OpId, OpKind, Plan, Scan, SlidingWindow};
 use weir_types::split::SplitPlan;
@@ -41,6 +41,9 @@ pub struct ScriptRequest {
     /// `run` only: the answer at the last frontier of a view that is there, at once, however old it is.
     #[serde(default)]
     pub stale_ok: bool,
+    /// Not what the script displays, but what this one of its `px.export`s does, as the only output.
+    #[serde(skip)]
+    pub export: Option<usize>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -150,11 +153,33 @@ pub fn compile(
         cancel: allowance.cancel.clone(),
         deadline: allowance.deadline.clone(),
         work_max: allowance.work_max,
+        // Whoever asks for an export knows where it goes.
+        otel_endpoint: request.export.map(|_| OtelEndpoint {
+            url: String::new(),
+            headers: Vec::new(),
+            insecure: true,
+            timeout_s: 0,
+        }),
         views: Arc::clone(&request.views),
         ..CompileOptions::default()
     };
-    let compiled = weir_pxl::compile(&script, &options).map_err(PlanError::Compile)?;
+    let mut compiled = weir_pxl::compile(&script, &options).map_err(PlanError::Compile)?;
+    if let Some(export) = request.export.and_then(|at| compiled.exports.get(at)) {
+        compiled.plan = export.plan.clone();
+        // Rows of an export are added, never looked up.
+        compiled.key = vec![Vec::new(); compiled.plan.outputs.len()];
+        compiled.window_text = vec![None; compiled.plan.outputs.len()];
+        compiled.widgets = vec![Vec::new(); compiled.plan.outputs.len()];
+        for output in &mut compiled.plan.outputs {
+            output.table = export_name(request.export.unwrap_or(0));
+        }
+    }
     Ok((name, compiled))
+}
+
+/// What the rows of an export are called.
+fn export_name(at: usize) -> String {
+    if at == 0 { "export".to_string() } else { format!("export_{}", at + 1) }
 }
 
 /// Calls `visit` with the operators at and below one, each once: a plan is a graph, and the ways

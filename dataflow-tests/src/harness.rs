@@ -10,6 +10,7 @@ pub mod http;
 pub mod live;
 pub mod nginx;
 pub mod process;
+pub mod receivers;
 pub mod servers;
 pub mod socket;
 pub mod weir;

@@ -369,8 +369,8 @@ fn exported(graph: &Graph, typed: &passes::typed::Typed, context: &Context<'_>) 
         let plan = passes::reachable(typed.plan(vec![output]));
         let plan = passed_through(plan, passes::PASSES, context, &mut |_, _| {})?;
         passes::placement_checked::run(&plan, &typed.sites, findings);
-        let message = format!("nothing here sends to {} yet", spec.endpoint.url);
-        let hint = "the export is checked and declared; its rows go nowhere";
+        let message = "only a sink sends what is exported".to_string();
+        let hint = "name the script as an input of a sink of `type: opentelemetry` in weir.yaml";
         findings.push(Diag::warning(Code::NoExporter, export.span, message).hint(hint));
         Some(Export { plan, endpoint: spec.endpoint, resource: spec.resource, data: spec.data })
     };

@@ -1,6 +1,8 @@
 //! Elements as text, one a line: JSON objects or CSV records, each with `op`, `seq` and the tick to which
 //! it belongs. It writes text, not files, and keeps nothing.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_types::Value;
@@ -23,6 +25,17 @@ pub enum Mode {
     Append,
     /// Rows of bins that can no longer change, each once.
     Final,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::Changelog => "changelog",
+            Mode::Upsert => "upsert",
+            Mode::Append => "append",
+            Mode::Final => "final",
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]

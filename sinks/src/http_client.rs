@@ -2,13 +2,20 @@
 //! contract's: 400, 413 and 422 are about what was sent; everything else that is no success is tried again, when
 //! the other end says so if it does. No secret of the configuration is in what it says.
 
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 use ureq::http::Response;
 use ureq::{Agent, Body};
+use weir_types::{Clock, WallClock};
 
 use crate::secrets;
 use crate::sink::SinkError;
+use crate::tls::Tls;
 
 /// What is read of an answer, to be shown.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
@@ -25,6 +32,7 @@ pub struct Target {
     pub timeout: Duration,
     /// What stands in no message.
     pub secrets: Vec<String>,
+    pub tls: Tls,
 }
 
 pub struct Client {
@@ -40,6 +48,41 @@ pub fn origin(url: &str) -> Option<&str> {
     Some(&url[..end])
 }
 
+/// Name and port.
+fn address_of(url: &str) -> Option<(&str, u16)> {
+    let (scheme, host) = origin(url)?.split_once("://")?;
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    let port = if scheme == "https" { 443 } else { 80 };
+    match host.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            let port = rest.strip_prefix(':').map_or(Some(port), |port| port.parse().ok());
+            Some((host, port?))
+        }
+        None => match host.split_once(':') {
+            Some((host, port)) => Some((host, port.parse().ok()?)),
+            None => Some((host, port)),
+        },
+    }
+}
+
+/// The value of `Authorization` for a user and a password.
+#[must_use]
+pub fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
+
+/// What `Retry-After` asks for: seconds, or a time of day.
+fn asked_wait(header: &str) -> Option<Duration> {
+    let header = header.trim();
+    if let Ok(seconds) = header.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = OffsetDateTime::parse(header, &Rfc2822).ok()?.unix_timestamp();
+    let now = WallClock.now_unix_ns() / 1_000_000_000;
+    Some(Duration::from_secs(u64::try_from(until - now).unwrap_or(0)))
+}
+
 impl Client {
     #[must_use]
     pub fn new(target: Target) -> Client {
@@ -48,29 +91,58 @@ impl Client {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
+            .tls_config(target.tls.of_http())
             .build()
             .into();
         Client { agent, target }
     }
 
-    fn said(&self, text: &str) -> String {
+    pub(crate) fn url(&self) -> &str {
+        &self.target.url
+    }
+
+    pub(crate) fn said(&self, text: &str) -> String {
         secrets::line(text, &self.target.secrets)
     }
 
-    /// Posts to the target's URL.
+    /// Somebody listens at the target's address. More is not asked: what a GET would do there nobody knows.
+    ///
+    /// # Errors
+    /// Nobody does.
+    pub fn reach(&self) -> Result<(), SinkError> {
+        let failed = |text: &str| SinkError::Retry(self.said(text));
+        let address =
+            address_of(&self.target.url).ok_or_else(|| failed("its URL has no address"))?;
+        let mut last = std::io::Error::other("its name has no address");
+        let unresolved = |error: std::io::Error| failed(&format!("could not connect: {error}"));
+        for address in address.to_socket_addrs().map_err(unresolved)? {
+            match TcpStream::connect_timeout(&address, self.target.timeout) {
+                Ok(_) => return Ok(()),
+                Err(error) => last = error,
+            }
+        }
+        Err(failed(&format!("could not connect: {last}")))
+    }
+
+    /// Posts to the target's URL; what a success is answered with.
     ///
     /// # Errors
     /// It did not arrive, or the answer is no success.
-    pub fn post(&self, content_type: &str, body: &[u8]) -> Result<(), SinkError> {
-        self.post_to(&self.target.url, content_type, body)
+    pub fn post(&self, headers: &[(&str, &str)], body: &[u8]) -> Result<Vec<u8>, SinkError> {
+        self.post_to(&self.target.url, headers, body)
     }
 
     /// Posts to another URL of the target.
     ///
     /// # Errors
     /// It did not arrive, or the answer is no success.
-    pub fn post_to(&self, url: &str, content_type: &str, body: &[u8]) -> Result<(), SinkError> {
-        let answer = self.attempt(url, content_type, body)?;
+    pub fn post_to(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Vec<u8>, SinkError> {
+        let answer = self.attempt(url, headers, body)?;
         self.judged(answer)
     }
 
@@ -78,13 +150,16 @@ impl Client {
     fn attempt(
         &self,
         url: &str,
-        content_type: &str,
+        headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Response<Body>, SinkError> {
         let mut url = url.to_string();
         let own = origin(&self.target.url);
         for _ in 0..=REDIRECTS_MAX {
-            let mut request = self.agent.post(&url).header("content-type", content_type);
+            let mut request = self.agent.post(&url);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
             // Elsewhere nobody is told who we are.
             let is_own = own == origin(&url);
             for (name, value) in self.target.headers.iter().filter(|_| is_own) {
@@ -106,20 +181,52 @@ impl Client {
         Err(SinkError::Retry("it is redirected again and again".to_string()))
     }
 
-    fn judged(&self, mut answer: Response<Body>) -> Result<(), SinkError> {
+    fn judged(&self, mut answer: Response<Body>) -> Result<Vec<u8>, SinkError> {
         let status = answer.status().as_u16();
         let after = answer.headers().get("retry-after").and_then(|after| after.to_str().ok());
-        let after = after.and_then(|after| after.trim().parse().ok()).map(Duration::from_secs);
+        let after = after.and_then(asked_wait);
         // Read to its end, so that the connection is used again.
-        let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+        let said = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+        let said = said.unwrap_or_default();
         if (200..300).contains(&status) {
-            return Ok(());
+            return Ok(said);
         }
-        let text = self.said(&format!("HTTP {status}: {}", body.unwrap_or_default().trim()));
+        let text = String::from_utf8_lossy(&said);
+        let text = self.said(&format!("HTTP {status}: {}", text.trim()));
         Err(match (status, after) {
             (400 | 413 | 422, _) => SinkError::Unfit(text),
             (_, Some(after)) => SinkError::RetryAfter(text, after),
             (_, None) => SinkError::Retry(text),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where it is reached, is read from a URL in all its forms.
+    #[test]
+    fn urls_have_addresses() {
+        for (url, wanted) in [
+            ("http://a/b:9", Some(("a", 80))),
+            ("https://u:p@a.b?x", Some(("a.b", 443))),
+            ("http://a:81/", Some(("a", 81))),
+            ("http://[::1]:82/", Some(("::1", 82))),
+            ("https://[::1]", Some(("::1", 443))),
+            ("http://a:x", None),
+        ] {
+            assert_eq!(address_of(url), wanted, "{url}");
+        }
+    }
+
+    /// A wait is asked for in seconds or as a time of day; one that is over, or is none, asks for nothing.
+    #[test]
+    fn waits_are_seconds_or_times() {
+        assert_eq!(asked_wait(" 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(asked_wait("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        let far = asked_wait("Wed, 21 Oct 2099 07:28:00 GMT").unwrap();
+        assert!(far > Duration::from_secs(1 << 30), "{far:?}");
+        assert_eq!(asked_wait("soon"), None);
     }
 }

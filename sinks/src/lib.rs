@@ -7,13 +7,14 @@
 //!
 //! A sink's [`pipe`]: its [`mode`] makes [`element`]s of deliveries, a [`buffer`] keeps them, and a
 //! [`sink::Writer`] brings them to the other end as it likes ([`encode`]: lines). Writers, one folder a
-//! kind: [`blackhole`], [`console`], [`file`], [`http`], [`nats`], [`postgres`], [`prometheus`]. What
-//! several of them need, and receivers of alerts too, stands beside them ([`http_client`], [`secrets`]).
-//! No subscriptions here.
+//! kind: [`blackhole`], [`clickhouse`], [`console`], [`file`], [`http`], [`kafka`], [`nats`], [`otel`],
+//! [`parquet`], [`postgres`], [`prometheus`], [`remote_write`], [`websocket`]. What several of them need, and receivers of alerts too, stands
+//! beside them ([`http_client`], [`secrets`], [`tls`]). No subscriptions here.
 #![forbid(unsafe_code)]
 
 pub mod blackhole;
 pub mod buffer;
+pub mod clickhouse;
 pub mod console;
 pub mod csv;
 pub mod delivery;
@@ -23,11 +24,21 @@ pub mod file;
 pub mod http;
 pub mod http_client;
 pub mod json;
+pub mod kafka;
 pub mod mode;
 pub mod nats;
+pub mod otel;
+pub mod parquet;
 pub mod pipe;
 pub mod postgres;
 pub mod prometheus;
+pub mod remote_write;
 pub mod secrets;
+mod series;
 pub mod sink;
 pub mod table;
+#[cfg(test)]
+mod testing;
+pub mod tls;
+pub mod websocket;
+mod words;

@@ -55,6 +55,8 @@ pub struct Notes {
     pub halves_cut: u64,
     /// Texts that the other end does not take as they are, and that were cleaned.
     pub cleaned: u64,
+    /// Parts of what it took that the other end says it did not keep.
+    pub rejected: u64,
 }
 
 pub trait Writer: Send {
@@ -76,6 +78,27 @@ pub trait Writer: Send {
     /// # Errors
     /// Those that are not safe come again.
     fn write(&mut self, batch: &[&Element], safe: &mut usize) -> Result<(), SinkError>;
+
+    /// How often [`Writer::refresh`] is to be called while nothing else is to do; `None`: never.
+    fn refreshes(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Tells the other end again what it would forget.
+    ///
+    /// # Errors
+    /// It is tried again later.
+    fn refresh(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// Whether the other end is there and lets us in, as far as that can be found out without writing.
+    ///
+    /// # Errors
+    /// It is not, now.
+    fn check(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
 
     fn notes(&self) -> Notes {
         Notes::default()

@@ -15,7 +15,9 @@ use weir_rules::pack;
 use weir_rules::state::{AlertRule, Columns, Settings};
 use weir_rules::yaml::FILE_BYTES_MAX;
 use weir_sinks::http_client::Target;
+use weir_sinks::tls::Tls;
 
+use super::access::target_of;
 use super::keys::{AuthConfig, Config, Secret, Span};
 use super::{bounded, judge_name};
 use crate::cmd::rules::{judge, recorded};
@@ -286,7 +288,5 @@ fn http_to(
         return Err("`url` begins with http:// or https://, and names a host".to_string());
     }
     is_timeout(timeout)?;
-    let secrets = super::make::secrets_of(url, headers, auth);
-    let headers = super::make::headers_of(headers, auth)?;
-    Ok(Target { url: url.clone(), headers, timeout: timeout.0, secrets })
+    target_of(url.clone(), headers, auth, timeout, Tls::default())
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use weir_sinks::buffer::WhenFull;
-use weir_sinks::encode::{Codec, Mode};
+use weir_sinks::encode::Mode;
 
 use super::alerts::{AlertmanagerConfig, AlertsConfig, ReceiverConfig};
 use crate::units::{parse_bytes, parse_duration};
@@ -29,15 +29,20 @@ pub(super) struct Config {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Kind {
     Blackhole,
+    Clickhouse,
     Console,
     File,
     Http,
+    Kafka,
     Nats,
+    Opentelemetry,
     Postgres,
     Prometheus,
+    PrometheusRemoteWrite,
+    Websocket,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -51,22 +56,36 @@ pub(super) struct SinkConfig {
     pub(super) encoding: EncodingConfig,
     /// Of `file`: where to write. A relative path begins at the configuration's folder.
     pub(super) path: Option<PathBuf>,
-    /// Of network sinks: `http://…`, `https://…`, `nats://…`, `postgres://…`.
+    pub(super) rotate: Option<RotateConfig>,
+    /// Of network sinks: `http://…`, `https://…`, `nats://…`, `postgres://…`, `ws://…`. `opentelemetry`: without
+    /// one, the endpoint that the script's `px.export` names.
     pub(super) url: Option<Secret>,
+    /// Of `kafka`: `HOST:PORT` of some brokers, by which the others are found.
+    #[serde(default)]
+    pub(super) brokers: Vec<String>,
+    /// Of `kafka`: where records go. It has to be there.
+    pub(super) topic: Option<String>,
+    /// Of `opentelemetry`: `http` unless set.
+    pub(super) protocol: Option<OtlpProtocol>,
     /// Of `http`: a batch is one array, or an object a line.
     pub(super) framing: Option<Framing>,
-    /// Of `http`: headers that are sent along.
+    /// Of sinks that speak HTTP: headers that are sent along.
     #[serde(default)]
     pub(super) headers: BTreeMap<String, Secret>,
     #[serde(default)]
     pub(super) auth: AuthConfig,
+    /// Of network sinks with TLS.
+    pub(super) tls: Option<TlsConfig>,
+    #[serde(default)]
+    pub(super) healthcheck: HealthConfig,
     /// Of `prometheus`: the address on which it can be scraped.
     pub(super) listen: Option<String>,
-    /// Of `prometheus`: what its metrics' names begin with. The name of the sink, unless set.
+    /// Of `prometheus`, `prometheus_remote_write` and `opentelemetry`: what metrics' names begin with. The name of
+    /// the sink, unless set.
     pub(super) prefix: Option<String>,
     /// Of `nats`: the subject under which elements are published.
     pub(super) subject: Option<String>,
-    /// Of `postgres`: the table that is kept equal to the view; made if it is not there.
+    /// Of `postgres` and `clickhouse`: the table that rows go to; made if it is not there.
     pub(super) table: Option<String>,
     #[serde(default)]
     pub(super) buffer: BufferConfig,
@@ -90,12 +109,67 @@ pub(super) enum Framing {
     Lines,
 }
 
+/// OTLP over HTTP (protobuf), or gRPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum OtlpProtocol {
+    Http,
+    Grpc,
+}
+
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct EncodingConfig {
     /// `changelog`, unless the kind of sink says otherwise.
     pub(super) mode: Option<Mode>,
-    pub(super) codec: Option<Codec>,
+    pub(super) codec: Option<CodecName>,
+}
+
+/// `parquet` is of files: a batch is a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum CodecName {
+    #[default]
+    Json,
+    Csv,
+    Parquet,
+}
+
+/// When a file is put aside under a name with the number of its last element.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RotateConfig {
+    /// Before it would be larger.
+    pub(super) max_bytes: Option<Size>,
+    /// When something is written and it was begun so long ago.
+    pub(super) every: Option<Span>,
+    /// So many of those that were put aside stay; all, unless set.
+    pub(super) keep: Option<usize>,
+}
+
+/// Files of PEM; a relative path begins at the configuration's folder. `kafka` and `postgres` speak TLS if it is there.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct TlsConfig {
+    /// Only these authorities are trusted; those that browsers trust, unless set.
+    pub(super) ca: Option<PathBuf>,
+    /// Our certificate, and its key.
+    pub(super) cert: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+}
+
+/// Whether it is looked at if the other end is there, before the first element and while nothing is to be written.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct HealthConfig {
+    pub(super) enabled: bool,
+    pub(super) every: Span,
+}
+
+impl Default for HealthConfig {
+    fn default() -> HealthConfig {
+        HealthConfig { enabled: true, every: Span(Duration::from_secs(30)) }
+    }
 }
 
 /// How it says who it is.
@@ -157,7 +231,7 @@ impl Default for RetryConfig {
     }
 }
 
-/// One of `script`, `text` and `file`.
+/// One of `script`, `text`, `file` and `view`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Input {
@@ -167,6 +241,8 @@ pub(super) struct Input {
     pub(super) text: Option<String>,
     /// A script's file.
     pub(super) file: Option<PathBuf>,
+    /// A view that a rule of `rules` records.
+    pub(super) view: Option<String>,
     pub(super) func: Option<String>,
     #[serde(default)]
     pub(super) args: BTreeMap<String, Scalar>,

@@ -1,34 +1,26 @@
-//! From keys to sinks: which kind needs and takes which keys, whether its script shows what it is to write, and
-//! how its writer is made.
+//! From keys to sinks: which kind needs and takes which keys, whether its scripts show what it is to write
+//! ([`inputs`]), and how its writer is made ([`writers`]).
 
-use std::collections::BTreeMap;
+mod inputs;
+mod prints;
+mod writers;
+
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value as Json;
-use weir_cluster::planner::{self, Allowance, ScriptRequest};
-use weir_cluster::service::{BufferSpec, InputSpec, SinkSpec, WriterSpec, read_by};
+use weir_cluster::service::{BufferSpec, SinkSpec, WriterSpec};
 use weir_pxl::NamedView;
-use weir_sinks::blackhole::BlackholeSink;
 use weir_sinks::buffer::disk::DISK_BYTES_MIN;
-use weir_sinks::console::ConsoleSink;
 use weir_sinks::delivery::OutputInfo;
-use weir_sinks::encode::{Codec, Mode};
-use weir_sinks::file::FileSink;
-use weir_sinks::http::{self, HttpSink};
-use weir_sinks::http_client::Target;
-use weir_sinks::mode;
-use weir_sinks::nats::{NatsConfig, NatsSink};
+use weir_sinks::encode::Mode;
 use weir_sinks::pipe::{Backoff, BatchLimits};
-use weir_sinks::postgres::{self, PostgresConfig, PostgresSink};
-use weir_sinks::prometheus::{self, PrometheusSink};
 use weir_sinks::sink::Writer;
+use weir_sinks::{clickhouse, mode, otel, parquet, postgres, prometheus, remote_write};
 
-use super::bounded;
-use super::keys::{AuthConfig, BufferKind, Framing, Input, Kind, Secret, SinkConfig};
-use crate::script;
+use super::access::tls_of;
+use super::keys::{BufferKind, CodecName, HealthConfig, Kind, SinkConfig};
 
-/// No script is longer; what is read of one.
-const SCRIPT_BYTES_MAX: u64 = planner::SCRIPT_BYTES_MAX as u64;
 /// Each is a reader of its own.
 const INPUTS_MAX: usize = 16;
 const MEMORY_BYTES: u64 = 16 << 20;
@@ -39,6 +31,7 @@ const MEMORY_BYTES_MAX: u64 = 1 << 30;
 /// A batch is made as a whole.
 const BATCH_ROWS_MAX: usize = 1_000_000;
 const BATCH_BYTES_MAX: u64 = 64 << 20;
+const HEALTH_EVERY_MIN: Duration = Duration::from_secs(1);
 
 /// What two sinks may not share.
 pub(super) fn place_of(sink: &SinkConfig, base: &Path) -> Option<String> {
@@ -50,7 +43,13 @@ pub(super) fn place_of(sink: &SinkConfig, base: &Path) -> Option<String> {
             format!("file {}", path.display())
         }),
         Kind::Prometheus => sink.listen.as_ref().map(|listen| format!("port {listen}")),
-        Kind::Postgres => sink.table.as_ref().map(|table| format!("table {} {table}", url())),
+        Kind::Clickhouse | Kind::Postgres => {
+            sink.table.as_ref().map(|table| format!("table {} {table}", url()))
+        }
+        // A compacted topic is one view's.
+        Kind::Kafka if sink.encoding.mode == Some(Mode::Upsert) => {
+            sink.topic.as_ref().map(|topic| format!("topic {:?} {topic}", sink.brokers))
+        }
         _ => None,
     }
 }
@@ -59,12 +58,17 @@ impl Kind {
     fn name(self) -> &'static str {
         match self {
             Kind::Blackhole => "blackhole",
+            Kind::Clickhouse => "clickhouse",
             Kind::Console => "console",
             Kind::File => "file",
             Kind::Http => "http",
+            Kind::Kafka => "kafka",
             Kind::Nats => "nats",
+            Kind::Opentelemetry => "opentelemetry",
             Kind::Postgres => "postgres",
             Kind::Prometheus => "prometheus",
+            Kind::PrometheusRemoteWrite => "prometheus_remote_write",
+            Kind::Websocket => "websocket",
         }
     }
 
@@ -72,17 +76,35 @@ impl Kind {
     fn keys(self) -> (&'static [&'static str], &'static [&'static str]) {
         match self {
             Kind::Blackhole | Kind::Console => (&[], &[]),
-            Kind::File => (&["path"], &["path"]),
-            Kind::Http => (&["url", "framing", "headers", "auth", "timeout"], &["url"]),
-            Kind::Nats => (&["url", "subject", "auth", "timeout"], &["url", "subject"]),
-            Kind::Postgres => (&["url", "table", "auth", "timeout"], &["url", "table"]),
+            Kind::Clickhouse => (&["url", "table", "headers"], &["url", "table"]),
+            Kind::File => (&["path", "rotate"], &["path"]),
+            Kind::Http => (&["url", "framing", "headers"], &["url"]),
+            Kind::Kafka => (&["brokers", "topic"], &["brokers", "topic"]),
+            Kind::Nats => (&["url", "subject"], &["url", "subject"]),
+            Kind::Opentelemetry => (&["url", "protocol", "prefix", "headers"], &[]),
+            Kind::Postgres => (&["url", "table"], &["url", "table"]),
             Kind::Prometheus => (&["listen", "prefix"], &["listen"]),
+            Kind::PrometheusRemoteWrite => (&["url", "prefix", "headers"], &["url"]),
+            Kind::Websocket => (&["url", "headers"], &["url"]),
         }
     }
 
+    /// There is another end, somewhere else.
+    fn is_network(self) -> bool {
+        use Kind::{Blackhole, Console, File, Prometheus};
+        !matches!(self, Blackhole | Console | File | Prometheus)
+    }
+
     /// The mode that it needs; others take all.
-    fn only_mode(self) -> Option<Mode> {
-        matches!(self, Kind::Postgres | Kind::Prometheus).then_some(Mode::Upsert)
+    fn only_mode(self, has_exports: bool) -> Option<Mode> {
+        match self {
+            Kind::Opentelemetry if has_exports => Some(Mode::Append),
+            Kind::Opentelemetry
+            | Kind::Postgres
+            | Kind::Prometheus
+            | Kind::PrometheusRemoteWrite => Some(Mode::Upsert),
+            _ => None,
+        }
     }
 
     fn takes_csv(self) -> bool {
@@ -91,13 +113,16 @@ impl Kind {
 }
 
 const OF_ALL: [&str; 6] = ["type", "inputs", "encoding", "buffer", "batch", "retry"];
+const OF_NETWORK: [&str; 4] = ["auth", "healthcheck", "timeout", "tls"];
 
 fn judge_keys(kind: Kind, written: &Json) -> Result<(), String> {
     let (has, needs) = kind.keys();
     let name = kind.name();
     let keys = written.as_object().into_iter().flat_map(|keys| keys.keys());
     for key in keys {
-        if !OF_ALL.contains(&key.as_str()) && !has.contains(&key.as_str()) {
+        let key = key.as_str();
+        let is_networks = kind.is_network() && OF_NETWORK.contains(&key);
+        if !OF_ALL.contains(&key) && !has.contains(&key) && !is_networks {
             return Err(format!("a sink of type {name} has no `{key}`"));
         }
     }
@@ -107,7 +132,7 @@ fn judge_keys(kind: Kind, written: &Json) -> Result<(), String> {
     }
 }
 
-/// `written`: the sink as the file and the environment have it.
+/// `written`: the sink as the file and the environment have it. `views`: recorded ones, which it may read.
 pub(super) fn spec(
     name: &str,
     config: SinkConfig,
@@ -118,43 +143,38 @@ pub(super) fn spec(
     let kind = config.kind;
     judge_keys(kind, written)?;
     let codec = config.encoding.codec.unwrap_or_default();
-    if codec == Codec::Csv && (!kind.takes_csv() || config.inputs.len() > 1) {
+    if codec == CodecName::Csv && (!kind.takes_csv() || config.inputs.len() > 1) {
         return Err("`codec: csv` is for one input, and for files and consoles".to_string());
     }
-    let mode = match (kind.only_mode(), config.encoding.mode) {
+    if codec == CodecName::Parquet && (kind != Kind::File || config.inputs.len() > 1) {
+        return Err("`codec: parquet` is for one input, and for files".to_string());
+    }
+    if config.inputs.is_empty() || config.inputs.len() > INPUTS_MAX {
+        return Err(format!("a sink has 1 to {INPUTS_MAX} inputs"));
+    }
+    if matches!(kind, Kind::Clickhouse | Kind::Postgres) && config.inputs.len() > 1 {
+        return Err("a table has one input".to_string());
+    }
+    let found = inputs::found(&config, base, views)?;
+    let mode = match (kind.only_mode(found.has_exports()), config.encoding.mode) {
         (Some(only), Some(mode)) if only != mode => {
-            return Err(format!("a sink of type {} takes `mode: upsert` only", kind.name()));
+            return Err(format!("a sink of type {} takes `mode: {only}` only here", kind.name()));
         }
         (Some(only), _) => only,
         (None, mode) => mode.unwrap_or_default(),
     };
-    if config.inputs.is_empty() || config.inputs.len() > INPUTS_MAX {
-        return Err(format!("a sink has 1 to {INPUTS_MAX} inputs"));
-    }
-    if kind == Kind::Postgres && config.inputs.len() > 1 {
-        return Err("a table has one input".to_string());
-    }
-    let mut tables: Vec<String> = Vec::new();
-    let mut inputs = Vec::new();
-    for input in &config.inputs {
-        let (spec, output) = input_spec(input, base, views)?;
-        judge(kind, mode, &output)?;
-        if tables.contains(&output.table) {
-            let table = &output.table;
-            return Err(format!(
-                "two inputs are called `{table}`: their rows could not be told apart"
-            ));
-        }
-        tables.push(output.table);
-        inputs.push(spec);
-    }
+    judge(name, &config, mode, &found.outputs)?;
     let buffer = buffer_spec(&config)?;
-    let writer = writer_spec(name, &config, codec, base)?;
-    let (feed_print, writer_print) = prints(kind, written, &inputs);
+    let place = prints::place(kind, written);
+    let tls = config.tls.as_ref().map(|tls| tls_of(tls, base)).transpose()?;
+    let how = writers::How { name, mode, base, tls: tls.clone() };
+    let writer = writers::writer(&how, &config, &found)?;
+    let writer = writer_spec(&config, writer, place)?;
+    let (feed_print, writer_print) = prints::prints(kind, written, &found.specs, &tls);
     Ok(SinkSpec {
         name: name.to_string(),
         kind: kind.name(),
-        inputs,
+        inputs: found.specs,
         mode,
         buffer,
         writer: Some(writer),
@@ -163,57 +183,34 @@ pub(super) fn spec(
     })
 }
 
-/// What makes a sink the one that runs already: what it takes in, and how it writes.
-fn prints(kind: Kind, written: &Json, inputs: &[InputSpec]) -> (String, String) {
-    let (mut feed, mut writer) = (written.clone(), written.clone());
-    let of_feed = ["inputs", "encoding", "buffer"];
-    // Whoever scrapes sees all rows: a new exporter has to be told them again.
-    let is_one = kind == Kind::Prometheus;
-    for (json, is_feed) in [(&mut feed, true), (&mut writer, false)] {
-        if let Some(keys) = json.as_object_mut() {
-            keys.retain(|key, _| is_one || of_feed.contains(&key.as_str()) == is_feed);
+/// The scripts show what the sink is to take, in the mode in which it is to.
+fn judge(
+    name: &str,
+    config: &SinkConfig,
+    mode: Mode,
+    outputs: &[OutputInfo],
+) -> Result<(), String> {
+    let mut tables: Vec<&str> = Vec::new();
+    for output in outputs {
+        mode::judge(mode, output).map_err(|error| error.to_string())?;
+        let table = output.table.as_str();
+        if tables.contains(&table) {
+            return Err(format!(
+                "two inputs are called `{table}`: their rows could not be told apart"
+            ));
         }
+        tables.push(table);
     }
-    // Of a script in a file its text counts.
-    (format!("{feed} {inputs:?}"), writer.to_string())
-}
-
-/// An input, and the output that it shows. `views`: recorded ones, which its text may read.
-fn input_spec(
-    input: &Input,
-    base: &Path,
-    views: &[NamedView],
-) -> Result<(InputSpec, OutputInfo), String> {
-    let Input { script, text, file, func, args, table } = input;
-    let text = match (script, text, file) {
-        (Some(_), None, None) => None,
-        (None, Some(text), None) => Some(text.clone()),
-        (None, None, Some(file)) => Some(bounded(&base.join(file), SCRIPT_BYTES_MAX)?),
-        _ => return Err("an input is one of `script`, `text` and `file`".to_string()),
-    };
-    let args = args.iter().map(|(name, value)| (name.clone(), value.text())).collect();
-    let (script, func) = (script.clone(), func.clone());
-    // Only those: when another one changes, the sink goes on.
-    let views = text.as_deref().map(|text| read_by(views, text)).unwrap_or_default();
-    let request = ScriptRequest { script, text, func, args, views, ..ScriptRequest::default() };
-    let allowance =
-        Allowance { deadline: Some(script::compile_deadline()), ..Allowance::default() };
-    let compiled = planner::compile(&request, None, &allowance);
-    let (_, compiled) = compiled.map_err(|error| match error.diagnostics().first() {
-        Some(first) => format!("{error}: {}:{}: {}", first.line, first.column, first.message),
-        None => error.to_string(),
-    })?;
-    let outputs = planner::output_infos(&compiled);
-    let output = planner::wanted_output(&outputs, table.as_deref())?.clone();
-    Ok((InputSpec { request, table: table.clone() }, output))
-}
-
-/// The script shows what the sink is to take, in the mode in which it is to.
-fn judge(kind: Kind, mode: Mode, output: &OutputInfo) -> Result<(), String> {
-    mode::judge(mode, output).map_err(|error| error.to_string())?;
-    let judged = match kind {
-        Kind::Postgres => postgres::judge(output),
-        Kind::Prometheus => prometheus::judge(output),
+    let prefix = config.prefix.as_deref().unwrap_or(name);
+    let judged = match config.kind {
+        Kind::Clickhouse => outputs.iter().try_for_each(clickhouse::judge),
+        Kind::File if config.encoding.codec == Some(CodecName::Parquet) => {
+            outputs.iter().try_for_each(parquet::judge)
+        }
+        Kind::Opentelemetry if mode == Mode::Upsert => outputs.iter().try_for_each(otel::judge),
+        Kind::Postgres => outputs.iter().try_for_each(postgres::judge),
+        Kind::Prometheus => prometheus::judge(prefix, outputs),
+        Kind::PrometheusRemoteWrite => remote_write::judge(prefix, outputs),
         _ => Ok(()),
     };
     judged.map_err(|error| error.to_string())
@@ -234,10 +231,9 @@ fn buffer_spec(config: &SinkConfig) -> Result<BufferSpec, String> {
 }
 
 fn writer_spec(
-    name: &str,
     config: &SinkConfig,
-    codec: Codec,
-    base: &Path,
+    writer: Box<dyn Writer>,
+    place: String,
 ) -> Result<WriterSpec, String> {
     let (batch, retry) = (&config.batch, &config.retry);
     if !(1..=BATCH_ROWS_MAX).contains(&batch.max_rows) {
@@ -258,134 +254,10 @@ fn writer_spec(
         timeout: batch.timeout.0,
     };
     let backoff = Backoff { initial: retry.initial.0, max: retry.max.0 };
-    Ok(WriterSpec { writer: writer(name, config, codec, base)?, batch, backoff })
-}
-
-fn text_of(secret: Option<&Secret>) -> String {
-    secret.map(|secret| secret.0.clone()).unwrap_or_default()
-}
-
-/// Everything of it that no message may repeat.
-fn secrets(config: &SinkConfig) -> Vec<String> {
-    secrets_of(&text_of(config.url.as_ref()), &config.headers, &config.auth)
-}
-
-pub(super) fn secrets_of(
-    url: &str,
-    headers: &BTreeMap<String, Secret>,
-    auth: &AuthConfig,
-) -> Vec<String> {
-    let AuthConfig { user: _, password, token } = auth;
-    let mut secrets: Vec<String> = headers.values().map(|it| it.0.clone()).collect();
-    secrets.extend([password, token].into_iter().flatten().map(|it| it.0.clone()));
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if let Some((user, _)) = host.rsplit_once('@') {
-        secrets.push(user.to_string());
-        secrets.extend(user.split_once(':').map(|(_, password)| password.to_string()));
+    let HealthConfig { enabled, every } = config.healthcheck;
+    if every.0 < HEALTH_EVERY_MIN {
+        return Err("healthcheck.every is at least 1s".to_string());
     }
-    secrets.extend(url.split_once('?').map(|(_, query)| query.to_string()));
-    secrets.push(url.to_string());
-    secrets.retain(|secret| !secret.is_empty());
-    // The longest first, so that a part of one does not hide that it is one.
-    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-    secrets
-}
-
-fn wants_scheme(config: &SinkConfig, schemes: &[&str]) -> Result<String, String> {
-    let url = text_of(config.url.as_ref());
-    match schemes.iter().any(|scheme| url.starts_with(scheme)) {
-        true => Ok(url),
-        false => Err(format!("`url` begins with {}", schemes.join(" or "))),
-    }
-}
-
-pub(super) fn headers_of(
-    headers: &BTreeMap<String, Secret>,
-    auth: &AuthConfig,
-) -> Result<Vec<(String, String)>, String> {
-    let AuthConfig { user, password, token } = auth;
-    let mut headers: Vec<(String, String)> =
-        headers.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect();
-    if user.is_some() || password.is_some() {
-        return Err("http takes `auth.token`, or user and password in `headers`".to_string());
-    }
-    if let Some(token) = token {
-        headers.push(("authorization".to_string(), format!("Bearer {}", token.0)));
-    }
-    for (name, value) in &headers {
-        let is_name = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-        if name.is_empty() || !name.bytes().all(is_name) {
-            return Err(format!("`{name}` is no name of a header"));
-        }
-        if value.bytes().any(|byte| byte < 32 && byte != b'\t' || byte == 127) {
-            return Err(format!("the header `{name}` may have no line ends or control characters"));
-        }
-    }
-    Ok(headers)
-}
-
-fn writer(
-    name: &str,
-    config: &SinkConfig,
-    codec: Codec,
-    base: &Path,
-) -> Result<Box<dyn Writer>, String> {
-    let timeout = config.timeout.0;
-    let auth = &config.auth;
-    Ok(match config.kind {
-        Kind::Blackhole => Box::new(BlackholeSink),
-        Kind::Console => Box::new(ConsoleSink::new(std::io::stderr(), codec)),
-        Kind::File => {
-            let path = config.path.clone().unwrap_or_default();
-            Box::new(FileSink::new(base, &path, codec))
-        }
-        Kind::Http => {
-            let target = Target {
-                url: wants_scheme(config, &["http://", "https://"])?,
-                headers: headers_of(&config.headers, &config.auth)?,
-                timeout,
-                secrets: secrets(config),
-            };
-            let framing = match config.framing {
-                Some(Framing::Lines) => http::Framing::Lines,
-                Some(Framing::Array) | None => http::Framing::Array,
-            };
-            Box::new(HttpSink::new(target, framing))
-        }
-        Kind::Nats => Box::new(NatsSink::new(NatsConfig {
-            name: name.to_string(),
-            url: wants_scheme(config, &["nats://", "tls://"])?,
-            subject: subject(config)?,
-            user: auth.user.as_ref().map(|user| (user.0.clone(), text_of(auth.password.as_ref()))),
-            token: auth.token.as_ref().map(|token| token.0.clone()),
-            timeout,
-            secrets: secrets(config),
-        })),
-        Kind::Postgres => Box::new(PostgresSink::new(PostgresConfig {
-            url: wants_scheme(config, &["postgres://", "postgresql://"])?,
-            table: config.table.clone().unwrap_or_default(),
-            user: auth.user.as_ref().map(|user| user.0.clone()),
-            password: auth.password.as_ref().map(|password| password.0.clone()),
-            timeout,
-            secrets: secrets(config),
-        })),
-        Kind::Prometheus => {
-            let listen = config.listen.clone().unwrap_or_default();
-            if listen.parse::<std::net::SocketAddr>().is_err() {
-                return Err("`listen` is ADDR:PORT, like 127.0.0.1:9464".to_string());
-            }
-            Box::new(PrometheusSink::new(&listen, config.prefix.as_deref().unwrap_or(name)))
-        }
-    })
-}
-
-fn subject(config: &SinkConfig) -> Result<String, String> {
-    let subject = config.subject.clone().unwrap_or_default();
-    let is_token = |token: &str| !token.is_empty() && token != "*" && token != ">";
-    let is_text = !subject.chars().any(|c| c.is_whitespace() || c.is_control());
-    if !is_text || !subject.split('.').all(is_token) {
-        return Err("`subject` is made of words with dots between, without wildcards".to_string());
-    }
-    Ok(subject)
+    let checks = (enabled && config.kind.is_network()).then_some(every.0);
+    Ok(WriterSpec { writer, batch, backoff, checks, place })
 }

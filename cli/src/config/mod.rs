@@ -2,6 +2,7 @@
 //! environment as well ([`env`]). A configuration is read and judged as a whole, at the start and whenever it
 //! changes ([`watch`]); one that is wrong changes nothing.
 
+mod access;
 mod alerts;
 mod env;
 mod keys;

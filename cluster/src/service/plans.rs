@@ -44,8 +44,7 @@ impl PlanKey {
     }
 
     fn bytes(&self) -> usize {
-        let ScriptRequest { script, text, vis, func, args, views, refresh_ms: _, stale_ok: _ } =
-            &self.request;
+        let ScriptRequest { script, text, vis, func, args, views, .. } = &self.request;
         let texts = [script, text, vis, func].into_iter().flatten().map(String::len);
         let args = args.iter().map(|(name, value)| name.len() + value.len() + ENTRY_BYTES / 16);
         let tables = self.tables.iter().map(|table| table.len() + size_of::<String>());

@@ -24,6 +24,7 @@ mod oracle;
 mod peers;
 mod rates;
 mod readers;
+mod receivers;
 mod reduced;
 mod replay;
 mod replay_protocols;

@@ -1,12 +1,14 @@
 //! Elements in a file, appended: JSON or CSV lines.
 //!
 //! A batch is safe once it is in the file: written, synced, and the file still the one at its path. A write
-//! that stops halfway is taken back, so a line is whole or not there. A file that was moved away (rotation)
+//! that stops halfway is taken back, so a line is whole or not there. A file that is large or old enough is put
+//! aside, if that is asked for, under a name with the number of its last element. A file that others moved away
 //! is left as it is and a new one begun; one that was removed gets what was written since the last sync
 //! again. Links are not followed, and only a plain file of ours is written to, by one process at a time.
 //! Half a line at the end, which a crash left, is cut off and counted; what is in the file already does not
 //! get there twice.
 
+pub(crate) mod folder;
 mod open;
 #[cfg(test)]
 mod tests;
@@ -14,15 +16,30 @@ mod tests;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::element::Element;
+use weir_types::{Clock, WallClock};
+
+use crate::element::{Element, Op};
 use crate::encode::{self, Codec};
 use crate::sink::{self, Notes, Resume, SinkError, Writer};
 
+use self::folder::{Folder, Name};
 use self::open::{Identity, Opened};
 
 /// A file that was replaced while it was written is written to anew so often before it is tried later.
 const REPLACED_MAX: usize = 3;
+
+/// When a file is put aside, and how many of those stay. It is looked at when something is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rotation {
+    /// It would be larger.
+    pub bytes_max: Option<u64>,
+    /// It was begun so long ago.
+    pub every: Option<Duration>,
+    /// All stay, unless set.
+    pub keep: Option<usize>,
+}
 
 /// The file that is written to.
 struct Current {
@@ -30,6 +47,8 @@ struct Current {
     identity: Identity,
     /// Up to here it is ours and whole.
     len: u64,
+    /// When it was made.
+    begun_unix_ns: i64,
 }
 
 pub struct FileSink {
@@ -37,7 +56,10 @@ pub struct FileSink {
     base: PathBuf,
     path: PathBuf,
     codec: Codec,
+    rotation: Option<Rotation>,
     current: Option<Current>,
+    /// The number of the last element that was written.
+    written_seq: u64,
     /// Nothing was opened yet: what is there is of a former life.
     is_first: bool,
     /// What was in it then.
@@ -48,12 +70,14 @@ pub struct FileSink {
 impl FileSink {
     /// `path`: where to write, from `base` on if it is relative.
     #[must_use]
-    pub fn new(base: &Path, path: &Path, codec: Codec) -> FileSink {
+    pub fn new(base: &Path, path: &Path, codec: Codec, rotation: Option<Rotation>) -> FileSink {
         FileSink {
             base: base.to_path_buf(),
             path: path.to_path_buf(),
             codec,
+            rotation,
             current: None,
+            written_seq: 0,
             is_first: true,
             resume: Resume::default(),
             notes: Notes::default(),
@@ -71,7 +95,11 @@ impl FileSink {
             let codec = self.codec;
             let opened = open::open(&self.base, &self.path, codec)?;
             let Opened { file, identity, len, last, has_half } = opened;
-            if std::mem::take(&mut self.is_first) && len > 0 {
+            let is_first = std::mem::take(&mut self.is_first);
+            if is_first && len == 0 && self.rotation.is_some() {
+                self.resume = self.put_aside_before()?;
+            }
+            if is_first && len > 0 {
                 let Some(seq) = encode::seq_of(&last, codec) else {
                     self.is_first = true;
                     return Err(SinkError::Refused(format!(
@@ -86,9 +114,45 @@ impl FileSink {
                 file.set_len(len).map_err(|error| failed(&error))?;
                 self.notes.halves_cut += 1;
             }
-            self.current = Some(Current { file, identity, len });
+            if is_first {
+                self.written_seq = self.resume.seq;
+            }
+            let begun_unix_ns = begun_unix_ns(&file);
+            self.current = Some(Current { file, identity, len, begun_unix_ns });
         }
         self.current.as_mut().ok_or_else(|| SinkError::Retry("the file is closed".to_string()))
+    }
+
+    /// What the last one that was put aside ends with: whoever ended right after that left no other file.
+    fn put_aside_before(&self) -> Result<Resume, SinkError> {
+        let (folder, name) = Folder::of(&self.base, &self.path)?;
+        let aside = folder.aside(&Name::of(&name), 1)?;
+        Ok(aside
+            .last()
+            .map_or_else(Resume::default, |(seq, _)| Resume { seq: *seq, has_rows: true }))
+    }
+
+    /// Puts the file aside, if it is time or would be with so many bytes more.
+    fn rotate(&mut self, more: u64) -> Result<(), SinkError> {
+        let Some(rotation) = self.rotation else { return Ok(()) };
+        let written_seq = self.written_seq;
+        let current = self.current()?;
+        let is_large = rotation.bytes_max.is_some_and(|max| current.len + more > max);
+        let age_ns = WallClock.now_unix_ns().saturating_sub(current.begun_unix_ns);
+        let age = Duration::from_nanos(u64::try_from(age_ns).unwrap_or(0));
+        let is_old = rotation.every.is_some_and(|every| age >= every);
+        if current.len == 0 || !(is_large || is_old) {
+            return Ok(());
+        }
+        let (folder, file) = Folder::of(&self.base, &self.path)?;
+        let name = Name::of(&file);
+        folder.rename(&file, &name.with(&[written_seq]))?;
+        folder.sync();
+        self.current = None;
+        if let Some(keep) = rotation.keep {
+            folder.keep_newest(&name, 1, keep);
+        }
+        Ok(())
     }
 
     /// One attempt. False: the file was removed while it was written to.
@@ -130,6 +194,16 @@ impl Current {
     }
 }
 
+/// Where the file system does not say when it was made, it is as old as what was last written.
+fn begun_unix_ns(file: &File) -> i64 {
+    let made = file.metadata().and_then(|it| it.created().or_else(|_| it.modified())).ok();
+    let since = made.and_then(|made| made.duration_since(std::time::UNIX_EPOCH).ok());
+    since.map_or_else(
+        || WallClock.now_unix_ns(),
+        |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
+    )
+}
+
 fn failed(error: &std::io::Error) -> SinkError {
     sink::unwritten("", error)
 }
@@ -149,6 +223,9 @@ impl Writer for FileSink {
                 header = header.or_else(|| encode::header(self.codec, &element.output));
             }
         }
+        if !text.is_empty() {
+            self.rotate(text.len() as u64)?;
+        }
         let mut attempts = 0;
         while !text.is_empty() && !self.append(header.as_deref(), &text)? {
             attempts += 1;
@@ -157,6 +234,8 @@ impl Writer for FileSink {
                 return Err(SinkError::Retry(text));
             }
         }
+        let last = batch.iter().rev().find(|element| element.op != Op::Progress);
+        self.written_seq = self.written_seq.max(last.map_or(0, |element| element.seq));
         *safe = batch.len();
         Ok(())
     }

@@ -35,7 +35,7 @@ pub(super) struct Opened {
     pub(super) has_half: bool,
 }
 
-fn failed(path: &Path, error: Errno) -> SinkError {
+pub(super) fn failed(path: &Path, error: Errno) -> SinkError {
     let at = path.display();
     match error {
         Errno::LOOP => SinkError::Refused(format!(
@@ -51,12 +51,12 @@ fn failed(path: &Path, error: Errno) -> SinkError {
     }
 }
 
-fn resolve(path: &Path) -> ResolveFlags {
+pub(super) fn resolve(path: &Path) -> ResolveFlags {
     let no_links = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     if path.is_absolute() { no_links } else { no_links | ResolveFlags::BENEATH }
 }
 
-fn start_of(base: &Path) -> Result<OwnedFd, SinkError> {
+pub(super) fn start_of(base: &Path) -> Result<OwnedFd, SinkError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     fs::open(base, flags, Mode::empty()).map_err(|error| failed(base, error))
 }
@@ -80,7 +80,7 @@ pub(super) fn is_removed(file: &File) -> bool {
 }
 
 /// Makes the folders of a relative path, ours alone.
-fn make_folders(start: &OwnedFd, path: &Path) -> Result<(), SinkError> {
+pub(super) fn make_folders(start: &OwnedFd, path: &Path) -> Result<(), SinkError> {
     let Some(parent) = path.parent().filter(|_| path.is_relative()) else { return Ok(()) };
     let mut at = std::path::PathBuf::new();
     for part in parent.components() {
@@ -133,7 +133,7 @@ pub(super) fn open(base: &Path, path: &Path, codec: Codec) -> Result<Opened, Sin
 }
 
 /// Two writers would mix their lines: the second waits until the first has gone.
-fn lock(file: impl AsFd, path: &Path) -> Result<(), SinkError> {
+pub(super) fn lock(file: impl AsFd, path: &Path) -> Result<(), SinkError> {
     match fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(()),
         Err(Errno::WOULDBLOCK) => Err(SinkError::Retry(format!(

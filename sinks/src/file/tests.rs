@@ -12,7 +12,7 @@ fn encoding(mode: Mode, codec: Codec) -> Encoding {
 }
 
 fn unstarted(base: &Path, path: &Path, encoding: Encoding) -> Line {
-    Line::in_memory(encoding.mode, Box::new(FileSink::new(base, path, encoding.codec)))
+    Line::in_memory(encoding.mode, Box::new(FileSink::new(base, path, encoding.codec, None)))
 }
 
 fn sink(base: &Path, encoding: Encoding) -> Line {
@@ -311,4 +311,61 @@ fn sent_is_what_was_written() {
     sink.flush().unwrap();
     assert_eq!(counts(&sink), (2, 0));
     assert_eq!(said(&text(dir.path())).len(), 2);
+}
+
+fn rotating(base: &Path, rotation: Rotation) -> Line {
+    let sink = FileSink::new(base, Path::new("out/t.jsonl"), Codec::Json, Some(rotation));
+    let mut line = Line::in_memory(Mode::Changelog, Box::new(sink));
+    line.start(false).unwrap();
+    line
+}
+
+/// A file that would be too large is put aside with the number of its last element in its name, and only the newest
+/// of those stay; all of them are whole, and the numbers go on from one to the next, also where a life ended right
+/// after one was put aside. Without that a new life would begin again with 1.
+#[test]
+fn large_files_are_put_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let rotation = Rotation { bytes_max: Some(600), every: None, keep: Some(3) };
+    let mut sink = rotating(dir.path(), rotation);
+    for tick in 1..=10 {
+        sink.deliver(&delivery(tick, &[("a", 1, 1), ("b", 2, 1)], true)).unwrap();
+        sink.flush().unwrap();
+    }
+    drop(sink);
+    let names = || {
+        let all = std::fs::read_dir(dir.path().join("out")).unwrap();
+        let mut names: Vec<String> =
+            all.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let aside = |seq: u64| format!("t-{seq:020}.jsonl");
+    assert_eq!(names(), [aside(8), aside(12), aside(16), "t.jsonl".to_string()]);
+    let mut numbers = Vec::new();
+    for name in names() {
+        let text = std::fs::read_to_string(dir.path().join("out").join(name)).unwrap();
+        numbers.extend(said(&text).into_iter().map(|(_, seq, _)| seq));
+    }
+    assert_eq!(numbers, (5..=20).collect::<Vec<u64>>());
+
+    std::fs::remove_file(dir.path().join("out/t.jsonl")).unwrap();
+    let mut next = rotating(dir.path(), rotation);
+    next.deliver(&delivery(11, &[("a", 1, 1)], true)).unwrap();
+    next.flush().unwrap();
+    assert_eq!(said(&text(dir.path()))[0].1, 17);
+}
+
+/// A file that is old enough is put aside when something is written.
+#[test]
+fn old_files_are_put_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let every = Some(std::time::Duration::from_nanos(1));
+    let mut sink = rotating(dir.path(), Rotation { every, ..Rotation::default() });
+    for tick in 1..=3 {
+        sink.deliver(&delivery(tick, &[("a", 1, 1)], true)).unwrap();
+        sink.flush().unwrap();
+    }
+    assert_eq!(std::fs::read_dir(dir.path().join("out")).unwrap().count(), 3);
+    assert_eq!(said(&text(dir.path())).len(), 1);
 }

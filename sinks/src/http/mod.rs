@@ -54,9 +54,13 @@ impl Writer for HttpSink {
                 Framing::Array => "application/json",
                 Framing::Lines => "application/x-ndjson",
             };
-            self.client.post(content_type, text.as_bytes())?;
+            self.client.post(&[("content-type", content_type)], text.as_bytes())?;
         }
         *safe = batch.len();
         Ok(())
+    }
+
+    fn check(&mut self) -> Result<(), SinkError> {
+        self.client.reach()
     }
 }

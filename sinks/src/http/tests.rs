@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::*;
 use crate::encode::Mode;
 use crate::pipe::tests::{Line, delivery};
+use crate::tls::Tls;
 
 /// Answers in their order, then 200; what came in.
 struct Server {
@@ -65,6 +66,7 @@ impl Server {
             headers: vec![("authorization".to_string(), "Bearer s3cret$1 \": #".to_string())],
             timeout: Duration::from_secs(5),
             secrets: vec!["s3cret$1 \": #".to_string(), "hidden-key".to_string()],
+            tls: Tls::default(),
         };
         let mut line = Line::in_memory(Mode::Changelog, Box::new(HttpSink::new(target, framing)));
         line.start(false).unwrap();
@@ -154,6 +156,7 @@ fn nobody_there() {
         headers: vec![],
         timeout: Duration::from_secs(5),
         secrets: vec!["hidden-word".to_string()],
+        tls: Tls::default(),
     };
     let mut line = Line::in_memory(Mode::Append, Box::new(HttpSink::new(target, Framing::Array)));
     line.start(false).unwrap();

@@ -7,7 +7,8 @@ mod tests;
 
 use std::time::Duration;
 
-use async_nats::jetstream::{self, message::PublishMessage};
+use async_nats::jetstream::context::PublishError;
+use async_nats::jetstream::{self, ErrorCode, message::PublishMessage};
 use async_nats::{Client, ConnectOptions};
 use tokio::runtime::{Builder, Runtime};
 
@@ -15,11 +16,14 @@ use crate::element::{Element, Op};
 use crate::encode;
 use crate::secrets;
 use crate::sink::{SinkError, Writer};
+use crate::tls::Tls;
 
 /// Published before the first acknowledgement is waited for.
 const IN_FLIGHT_MAX: usize = 256;
-/// What a message's subject and headers may take of the server's limit.
-const HEADER_BYTES: usize = 1024;
+/// What headers take of the server's limit, besides the id.
+const HEADER_BYTES: usize = b"NATS/1.0\r\nNats-Msg-Id: \r\n\r\n".len();
+/// The stream's own limit is lower than the server's.
+const TOO_LARGE_FOR_STREAM: ErrorCode = ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM;
 
 #[derive(Clone)]
 pub struct NatsConfig {
@@ -32,6 +36,8 @@ pub struct NatsConfig {
     pub timeout: Duration,
     /// What stands in no message of ours.
     pub secrets: Vec<String>,
+    /// For `tls://`.
+    pub tls: Tls,
 }
 
 struct Connected {
@@ -56,12 +62,30 @@ impl NatsSink {
         SinkError::Retry(secrets::hidden(&text, &self.config.secrets).into_owned())
     }
 
+    fn unacknowledged(&self, error: &PublishError) -> SinkError {
+        let failed = self.failed("not acknowledged", error);
+        let said = std::error::Error::source(error)
+            .and_then(|source| source.downcast_ref::<jetstream::Error>());
+        match failed {
+            SinkError::Retry(text)
+                if said.is_some_and(|it| it.error_code() == TOO_LARGE_FOR_STREAM) =>
+            {
+                SinkError::Unfit(text)
+            }
+            failed => failed,
+        }
+    }
+
     async fn connect(&self) -> Result<Connected, SinkError> {
         let NatsConfig { name, url, user, token, timeout, .. } = &self.config;
         let mut options = ConnectOptions::new()
             .name(format!("weir sink {name}"))
             .connection_timeout(*timeout)
             .request_timeout(Some(*timeout));
+        if url.starts_with("tls://") {
+            let config = self.config.tls.client_config(&[]).map_err(SinkError::Refused)?;
+            options = options.require_tls(true).tls_client_config(config);
+        }
         if let Some((user, password)) = user {
             options = options.user_and_password(user.clone(), password.clone());
         }
@@ -94,14 +118,14 @@ impl NatsSink {
                 }
                 let mut text = String::new();
                 encode::push_json(&mut text, element);
-                if text.len() + HEADER_BYTES > bytes_max {
+                let id = format!("{}-{}", self.config.name, element.seq);
+                if text.len() + HEADER_BYTES + id.len() > bytes_max {
                     let len = text.len();
                     too_large = Some(format!(
                         "a message of {len} bytes, of which the server takes {bytes_max}"
                     ));
                     break;
                 }
-                let id = format!("{}-{}", self.config.name, element.seq);
                 let message = PublishMessage::build().payload(text.into()).message_id(id);
                 let subject = self.config.subject.clone();
                 let ack = connected.stream.send_publish(subject, message).await;
@@ -109,7 +133,7 @@ impl NatsSink {
             }
             for ack in acks {
                 if let Some(ack) = ack {
-                    ack.await.map_err(|error| self.failed("not acknowledged", &error))?;
+                    ack.await.map_err(|error| self.unacknowledged(&error))?;
                 }
                 *safe += 1;
             }
@@ -121,15 +145,31 @@ impl NatsSink {
     }
 }
 
-impl Writer for NatsSink {
-    fn write(&mut self, batch: &[&Element], safe: &mut usize) -> Result<(), SinkError> {
-        let runtime = match self.runtime.take() {
-            Some(runtime) => runtime,
+impl NatsSink {
+    fn runtime(&mut self) -> Result<Runtime, SinkError> {
+        match self.runtime.take() {
+            Some(runtime) => Ok(runtime),
             None => Builder::new_current_thread()
                 .enable_all()
                 .build()
-                .map_err(|error| self.failed("no runtime", &error))?,
-        };
+                .map_err(|error| self.failed("no runtime", &error)),
+        }
+    }
+}
+
+impl Writer for NatsSink {
+    /// On a connection of its own: the one that is at work would not say so for a while.
+    fn check(&mut self) -> Result<(), SinkError> {
+        let runtime = self.runtime()?;
+        let done = runtime.block_on(self.connect());
+        self.runtime = Some(runtime);
+        let connected = done?;
+        self.connected.get_or_insert(connected);
+        Ok(())
+    }
+
+    fn write(&mut self, batch: &[&Element], safe: &mut usize) -> Result<(), SinkError> {
+        let runtime = self.runtime()?;
         let connected = self.connected.take();
         let done = runtime.block_on(async {
             let connected = match connected {

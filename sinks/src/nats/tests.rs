@@ -11,6 +11,7 @@ use futures_util::StreamExt;
 use super::*;
 use crate::encode::Mode;
 use crate::pipe::tests::{Line, delivery};
+use crate::testing::{Certificates, Running};
 
 struct Nats {
     child: Child,
@@ -119,6 +120,7 @@ fn line(nats: &Nats) -> Line {
         token: None,
         timeout: Duration::from_secs(5),
         secrets: vec![],
+        tls: Tls::default(),
     };
     let mut line = Line::in_memory(Mode::Changelog, Box::new(NatsSink::new(config)));
     line.start(false).unwrap();
@@ -167,4 +169,51 @@ fn acknowledged_by_the_stream_only() {
     let wanted: Vec<u64> = (1..=803).filter(|seq| *seq != 802).collect();
     assert_eq!(numbers, wanted);
     assert!(messages.iter().all(|(id, row)| *id == format!("out-{}", row["seq"])));
+}
+
+/// A server that speaks TLS only, and lets in only whom it knows; whether it is there is found out without writing.
+#[test]
+fn both_ends_are_known() {
+    let Some(files) = Certificates::make() else {
+        return weir_types::testing::skipped("there is no openssl");
+    };
+    let (port, dir) = (free_port(), tempfile::tempdir().unwrap());
+    let config = dir.path().join("nats.conf");
+    let path = |name: &str| files.path(name).display().to_string();
+    let text = format!(
+        "jetstream {{ store_dir: \"{}\" }}\ntls {{ cert_file: \"{}\", key_file: \"{}\", ca_file: \"{}\", \
+         verify: true }}\n",
+        dir.path().display(),
+        path("server.crt"),
+        path("server.key"),
+        path("ca.crt")
+    );
+    std::fs::write(&config, text).unwrap();
+    let args = ["-a", "127.0.0.1", "-p", &port.to_string(), "-c", config.to_str().unwrap()]
+        .map(str::to_string);
+    let is_up = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+    let Some(mut running) = Running::start(std::path::Path::new("nats-server"), &args, is_up)
+    else {
+        return weir_types::testing::skipped("there is no nats-server");
+    };
+    let sink = |tls: Tls| {
+        NatsSink::new(NatsConfig {
+            name: "out".to_string(),
+            url: format!("tls://127.0.0.1:{port}"),
+            subject: "weir.rows".to_string(),
+            user: None,
+            token: None,
+            timeout: Duration::from_secs(5),
+            secrets: vec![],
+            tls,
+        })
+    };
+    let mut known = sink(files.tls(true));
+    known.check().unwrap();
+    known.check().unwrap();
+    for tls in [files.tls(false), Tls::default()] {
+        assert!(matches!(sink(tls).check(), Err(SinkError::Retry(_))));
+    }
+    running.kill();
+    assert!(matches!(known.check(), Err(SinkError::Retry(_))));
 }

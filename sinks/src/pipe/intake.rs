@@ -34,6 +34,10 @@ struct Input {
     delivery: Option<Arc<Delivery>>,
     /// Made, and without room so far.
     ready: Option<Element>,
+    /// Rows were dropped: what is at the other end is not what the view is.
+    lacks_rows: bool,
+    /// For how many moves of the other end it has begun anew.
+    moves: u64,
 }
 
 pub struct Intake {
@@ -41,8 +45,6 @@ pub struct Intake {
     when_full: WhenFull,
     mode: Mode,
     inputs: Vec<Input>,
-    /// Rows were dropped: what is at the other end is not what the view is.
-    has_dropped: bool,
 }
 
 impl Intake {
@@ -54,9 +56,11 @@ impl Intake {
             has_news: false,
             delivery: None,
             ready: None,
+            lacks_rows: false,
+            moves: 0,
         };
         let inputs = (0..inputs).map(input).collect();
-        Intake { shared, when_full, mode, inputs, has_dropped: false }
+        Intake { shared, when_full, mode, inputs }
     }
 
     #[must_use]
@@ -94,9 +98,11 @@ impl Intake {
             input.maker.begin_anew();
             input.delivery = None;
             input.ready = None;
+            let moves = self.shared.moves();
+            let is_moved = std::mem::replace(&mut input.moves, moves) != moves;
             // Final rows are never void.
-            input.resets |= input.has_rows && self.mode != Mode::Final;
-            self.has_dropped = false;
+            input.resets |= (input.has_rows || is_moved) && self.mode != Mode::Final;
+            input.lacks_rows = false;
         }
         Ok(())
     }
@@ -118,24 +124,33 @@ impl Intake {
     /// The buffer cannot be written. It goes on where it stopped.
     pub fn fill(&mut self, at: usize) -> Result<Filled, SinkError> {
         let Some(input) = self.inputs.get_mut(at) else { return Ok(Filled::Done) };
-        let shared = Arc::clone(&self.shared);
-        loop {
+        let (shared, mut has_dropped) = (Arc::clone(&self.shared), false);
+        let filled = loop {
             let mut state = shared.lock();
-            let filled = fill(input, &mut state, &shared, self.when_full, &mut self.has_dropped);
+            let filled = fill(input, &mut state, &shared, self.when_full, &mut has_dropped);
             shared.note(&state);
             drop(state);
             shared.work.notify_all();
-            if let Some(filled) = filled? {
-                return Ok(filled);
+            match filled {
+                Ok(None) => {}
+                Ok(Some(filled)) => break Ok(filled),
+                Err(error) => break Err(error),
             }
+        };
+        if has_dropped {
+            // What was dropped may have been any input's.
+            self.inputs.iter_mut().for_each(|input| input.lacks_rows = true);
         }
+        filled
     }
 
-    /// What is at the other end lacks something, and there is room to write it anew.
+    /// What is at the other end lacks something of an input, and there is room to write it anew.
     #[must_use]
-    pub fn wants_snapshot(&self) -> bool {
+    pub fn wants_snapshot(&self, at: usize) -> bool {
         let is_state = matches!(self.mode, Mode::Upsert | Mode::Changelog);
-        is_state && self.has_dropped && self.shared.is_roomy()
+        let moves = self.shared.moves();
+        let lacks = |input: &Input| input.lacks_rows || input.moves != moves;
+        is_state && self.inputs.get(at).is_some_and(lacks) && self.shared.is_roomy()
     }
 }
 

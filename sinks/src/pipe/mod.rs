@@ -9,6 +9,7 @@ pub(crate) mod tests;
 mod thread;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use weir_types::{Clock, WallClock};
 use crate::buffer::{Buffer, Taken, WhenFull};
 use crate::element::{Element, Op};
 use crate::encode::Mode;
-use crate::sink::SinkHealth;
+use crate::sink::{Resume, SinkHealth};
 
 pub use self::intake::{Filled, Intake};
 pub use self::pump::{Pump, Pumped};
@@ -45,6 +46,8 @@ pub struct Shared {
     state: Mutex<State>,
     health: Mutex<SinkHealth>,
     bytes_max: u64,
+    /// How often the other end became another place, which knows nothing of what was written so far.
+    moves: AtomicU64,
     /// The buffer has room again.
     room: Notify,
     /// Something came, or it is asked to stop.
@@ -81,6 +84,7 @@ impl Shared {
             state: Mutex::new(state),
             health: Mutex::default(),
             bytes_max,
+            moves: AtomicU64::new(0),
             room: Notify::new(),
             work: std::sync::Condvar::new(),
         };
@@ -99,6 +103,17 @@ impl Shared {
     #[must_use]
     pub fn health(&self) -> SinkHealth {
         self.health_mut().clone()
+    }
+
+    /// The other end is another place now, with this in it: what is buffered goes there, and then all that the
+    /// views show.
+    pub fn moved(&self, resume: Resume) {
+        self.lock().buffer.skip_to(resume.seq + 1);
+        self.moves.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn moves(&self) -> u64 {
+        self.moves.load(Ordering::SeqCst)
     }
 
     /// Ready when the buffer may have room again.

@@ -19,9 +19,13 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 pub enum Pumped {
     /// Nothing to do; for so long at most, if something waits for more of its batch.
     Idle(Option<Duration>),
+    /// Nothing to do, but for what the other end has to be told again after so long.
+    Quiet(Duration),
     /// The other end was found, and says what is there.
     Opened(Resume),
     Wrote,
+    /// The other end is there, as before.
+    Checked,
     /// It did not work; wait so long before the next step.
     Failed(SinkError, Duration),
     /// It never will.
@@ -38,6 +42,12 @@ pub struct Pump {
     pub(super) generation: u64,
     /// Since when something waits for more of its batch.
     waits_since: Option<Duration>,
+    /// When the other end was told last what it would forget.
+    refreshed: Duration,
+    /// How often it is looked at if the other end is there, while nothing is to be written; and when it was last
+    /// known to be.
+    checks: Option<Duration>,
+    checked: Option<Duration>,
     /// The last refusal of a single element.
     pub(super) last_refusal: Option<String>,
 }
@@ -49,6 +59,7 @@ impl Pump {
         writer: Box<dyn Writer>,
         batch: BatchLimits,
         backoff: Backoff,
+        checks: Option<Duration>,
     ) -> Pump {
         let wait = backoff.initial;
         // Whatever was before it is replaced.
@@ -67,6 +78,9 @@ impl Pump {
             is_open: false,
             generation,
             waits_since: None,
+            refreshed: now(),
+            checks,
+            checked: None,
             last_refusal: None,
         }
     }
@@ -115,7 +129,7 @@ impl Pump {
     fn write(&mut self) -> Result<Pumped, SinkError> {
         if !self.has_work() {
             self.waits_since = None;
-            return Ok(Pumped::Idle(None));
+            return self.check();
         }
         if let Some(left) = self.waits_for_more() {
             return Ok(Pumped::Idle(Some(left)));
@@ -126,6 +140,43 @@ impl Pump {
             return Ok(Pumped::Idle(None));
         }
         self.write_batch(&batch)?;
+        self.checked = Some(now());
+        self.wait = self.backoff.initial;
+        Ok(Pumped::Wrote)
+    }
+
+    /// Looks if the other end is there, if it is time.
+    fn check(&mut self) -> Result<Pumped, SinkError> {
+        let Some(every) = self.checks else { return self.refresh() };
+        let left = self
+            .checked
+            .map_or(Duration::ZERO, |checked| every.saturating_sub(now().saturating_sub(checked)));
+        if !left.is_zero() || self.shared.lock().is_stopping {
+            return Ok(match self.refresh()? {
+                Pumped::Idle(None) => Pumped::Quiet(left),
+                Pumped::Quiet(other) => Pumped::Quiet(left.min(other)),
+                pumped => pumped,
+            });
+        }
+        self.writer.check()?;
+        self.checked = Some(now());
+        self.wait = self.backoff.initial;
+        Ok(Pumped::Checked)
+    }
+
+    /// Tells the other end again what it would forget, if it is time.
+    fn refresh(&mut self) -> Result<Pumped, SinkError> {
+        let Some(every) = self.writer.refreshes() else { return Ok(Pumped::Idle(None)) };
+        let left = every.saturating_sub(now().saturating_sub(self.refreshed));
+        if !left.is_zero() {
+            return Ok(Pumped::Quiet(left));
+        }
+        match self.writer.refresh() {
+            // Said again it would be refused again.
+            Err(SinkError::Unfit(text)) => self.last_refusal = Some(text),
+            done => done?,
+        }
+        self.refreshed = now();
         self.wait = self.backoff.initial;
         Ok(Pumped::Wrote)
     }
@@ -139,7 +190,8 @@ impl Pump {
         let state = self.shared.lock();
         let is_full = !state.in_flight.is_empty()
             || state.is_stopping
-            || state.buffer.bytes() >= self.batch.bytes_max;
+            // Half of a full buffer is taken at once: it need not wait for more.
+            || state.buffer.bytes() >= self.batch.bytes_max.min(state.buffer.bytes_max() / 2);
         let left = self.batch.timeout.checked_sub(now().saturating_sub(since))?;
         (!is_full).then_some(left).filter(|left| !left.is_zero())
     }

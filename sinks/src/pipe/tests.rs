@@ -60,7 +60,7 @@ impl Line {
         let intake = pipe(buffer, when_full, mode, 1);
         let batch = BatchLimits { rows_max, bytes_max: 1 << 20, timeout: Duration::ZERO };
         let backoff = Backoff { initial: Duration::from_millis(1), max: Duration::from_millis(8) };
-        let pump = Pump::new(intake.shared(), writer, batch, backoff);
+        let pump = Pump::new(intake.shared(), writer, batch, backoff, None);
         Line { intake, pump }
     }
 
@@ -100,7 +100,7 @@ impl Line {
     pub(crate) fn flush(&mut self) -> Result<(), SinkError> {
         loop {
             match self.pump.step() {
-                Pumped::Idle(None) => return Ok(()),
+                Pumped::Idle(None) | Pumped::Quiet(_) => return Ok(()),
                 Pumped::Refused(text) => return Err(SinkError::Refused(text)),
                 Pumped::Failed(error, _) => return Err(error),
                 _ => {}
@@ -145,6 +145,13 @@ fn number(element: &Element) -> i64 {
 impl Writer for Kept {
     fn open(&mut self) -> Result<Resume, SinkError> {
         Ok(Resume::default())
+    }
+
+    fn check(&mut self) -> Result<(), SinkError> {
+        match *self.is_down.lock().unwrap() {
+            true => Err(SinkError::Retry("down".to_string())),
+            false => Ok(()),
+        }
     }
 
     fn write(&mut self, batch: &[&Element], safe: &mut usize) -> Result<(), SinkError> {
@@ -284,4 +291,33 @@ fn final_rows_are_whole() {
     assert_eq!(tick(18, &[(5, 1, 1)]), [6]);
     assert_eq!(tick(19, &[(5, 1, -1)]), [6]);
     assert_eq!(tick(30, &[(10, 1, -1)]), [6, 1]);
+}
+
+/// Whether the other end is there is looked at before anything is to be written, and again after a while in which
+/// nothing was; what is written is as good as a look. Catches a sink that runs as long as nothing happens.
+#[test]
+fn the_other_end_is_looked_at() {
+    let kept = Kept::default();
+    let intake =
+        pipe(Buffer::Memory(MemoryBuffer::new(1 << 20, None)), WhenFull::Block, Mode::Append, 1);
+    let batch = BatchLimits { rows_max: 10, bytes_max: 1 << 20, timeout: Duration::ZERO };
+    let second = Duration::from_secs(1);
+    let backoff = Backoff { initial: second, max: 4 * second };
+    let steps = |every: Duration| {
+        let checks = Some(every);
+        let mut pump = Pump::new(intake.shared(), Box::new(kept.clone()), batch, backoff, checks);
+        assert!(matches!(pump.step(), Pumped::Opened(_)));
+        pump
+    };
+    *kept.is_down.lock().unwrap() = true;
+    let mut rare = steps(Duration::from_secs(3_600));
+    assert!(matches!(rare.step(), Pumped::Failed(SinkError::Retry(_), wait) if wait == second));
+    assert!(matches!(rare.step(), Pumped::Failed(_, wait) if wait == 2 * second));
+    *kept.is_down.lock().unwrap() = false;
+    assert!(matches!(rare.step(), Pumped::Checked));
+    assert!(matches!(rare.step(), Pumped::Quiet(left) if left > 3_000 * second));
+    let mut often = steps(Duration::from_nanos(1));
+    assert!(matches!(often.step(), Pumped::Checked));
+    *kept.is_down.lock().unwrap() = true;
+    assert!(matches!(often.step(), Pumped::Failed(..)));
 }

@@ -83,11 +83,21 @@ impl PumpThread {
 }
 
 impl Shared {
-    /// Until there is something to write, or it is to stop.
-    fn wait_for_work(&self, generation: u64) {
+    /// Until there is something to write, it is to stop, or the time is over.
+    fn wait_for_work(&self, generation: u64, at_most: Option<Duration>) {
+        let begun = now();
         let mut state = self.lock();
         while !state.is_over(generation) && state.buffer.is_empty() && state.in_flight.is_empty() {
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let Some(at_most) = at_most else {
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = at_most.saturating_sub(now().saturating_sub(begun));
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.work.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -146,14 +156,15 @@ fn run(pump: &mut Pump, say: &impl Fn(PumpEvent)) -> Option<String> {
         let is_stopping = stop_at.is_some();
         match pump.step() {
             Pumped::Opened(resume) => say(PumpEvent::Opened(resume)),
-            Pumped::Wrote => {
+            Pumped::Wrote | Pumped::Checked => {
                 let refusal = pump.last_refusal.take();
                 if !std::mem::replace(&mut is_running, true) || refusal.is_some() {
                     say(PumpEvent::Running(refusal));
                 }
             }
-            Pumped::Idle(_) if is_stopping => return None,
-            Pumped::Idle(None) => pump.shared.wait_for_work(pump.generation),
+            Pumped::Idle(_) | Pumped::Quiet(_) if is_stopping => return None,
+            Pumped::Idle(None) => pump.shared.wait_for_work(pump.generation, None),
+            Pumped::Quiet(left) => pump.shared.wait_for_work(pump.generation, Some(left)),
             Pumped::Idle(Some(at_most)) => pump.shared.wait_for_more(pump.generation, at_most),
             Pumped::Failed(..) if is_stopping => return None,
             Pumped::Failed(error, again_in) => {

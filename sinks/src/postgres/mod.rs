@@ -6,16 +6,20 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use postgres::config::SslMode;
 use postgres::{Client, Config, NoTls};
 
 use crate::delivery::OutputInfo;
 use crate::element::Element;
 use crate::secrets;
 use crate::sink::{Notes, SinkError, Writer};
+use crate::tls::{PostgresTls, Tls};
+use crate::words::Words;
 
-use self::rows::{Statements, Words};
+use self::rows::Statements;
 
 #[derive(Clone)]
 pub struct PostgresConfig {
@@ -27,6 +31,8 @@ pub struct PostgresConfig {
     pub timeout: Duration,
     /// What stands in no message.
     pub secrets: Vec<String>,
+    /// With TLS, if so, or if the URL has `sslmode=require`.
+    pub tls: Option<Tls>,
 }
 
 pub struct PostgresSink {
@@ -52,11 +58,10 @@ impl PostgresSink {
         let text = weir_types::text::with_causes(error);
         let text = secrets::hidden(&text, &self.config.secrets);
         let text = weir_types::text::line(&text).into_owned();
-        // Data exceptions and broken constraints are about what was sent.
+        // Data exceptions, broken constraints and limits of a row are about what was sent.
+        let is_unfit = |code: &str| ["22", "23", "54"].iter().any(|class| code.starts_with(class));
         match error.code() {
-            Some(code) if code.code().starts_with("22") || code.code().starts_with("23") => {
-                SinkError::Unfit(text)
-            }
+            Some(code) if is_unfit(code.code()) => SinkError::Unfit(text),
             _ => SinkError::Retry(text),
         }
     }
@@ -77,7 +82,18 @@ impl PostgresSink {
             .connect_timeout(config.timeout)
             .tcp_user_timeout(config.timeout)
             .keepalives_idle(config.timeout);
-        let mut client = settings.connect(NoTls).map_err(|error| self.failed(&error))?;
+        let tls = config
+            .tls
+            .clone()
+            .or_else(|| (settings.get_ssl_mode() == SslMode::Require).then(Tls::default));
+        let connected = match tls {
+            Some(tls) => {
+                let tls = tls.client_config(&[]).map_err(SinkError::Refused)?;
+                settings.ssl_mode(SslMode::Require).connect(PostgresTls(Arc::new(tls)))
+            }
+            None => settings.connect(NoTls),
+        };
+        let mut client = connected.map_err(|error| self.failed(&error))?;
         let ms = config.timeout.as_millis();
         client
             .batch_execute(&format!("SET statement_timeout = {ms}; SET client_encoding = 'UTF8'"))
@@ -86,11 +102,11 @@ impl PostgresSink {
     }
 
     fn write_words(&mut self, client: &mut Client, words: &Words<'_>) -> Result<(), SinkError> {
-        let made = self.statements.take().filter(|made| made.is_for(words.output()));
+        let made = self.statements.take().filter(|made| made.is_for(words.output));
         let statements = match made {
             Some(made) => made,
             None => {
-                let made = Statements::new(&self.config.table, words.output());
+                let made = Statements::new(&self.config.table, words.output);
                 let made = made.map_err(SinkError::Refused)?;
                 client.batch_execute(&made.create).map_err(|error| self.failed(&error))?;
                 made
@@ -115,12 +131,12 @@ fn transact(
         transaction.execute(&statements.empty, &[])?;
     }
     if !words.deleted.is_empty() {
-        let keys: Vec<&[u8]> = words.deleted.iter().map(<[u8; 16]>::as_slice).collect();
+        let keys: Vec<&[u8]> = words.deleted.keys().map(<[u8; 16]>::as_slice).collect();
         transaction.execute(&statements.delete, &[&keys])?;
     }
     if !words.rows.is_empty() {
         let columns;
-        (columns, cleaned) = words.columns();
+        (columns, cleaned) = rows::columns(words);
         let parameters: Vec<&(dyn postgres::types::ToSql + Sync)> =
             columns.iter().map(|column| &**column as _).collect();
         transaction.execute(&statements.upsert, &parameters)?;
@@ -149,6 +165,19 @@ impl Writer for PostgresSink {
                 Err(error) => return Err(error),
             }
         }
+        self.client = Some(client);
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<(), SinkError> {
+        let mut client = match self.client.take() {
+            Some(client) => client,
+            None => {
+                self.statements = None;
+                self.connect()?
+            }
+        };
+        client.simple_query("SELECT 1").map_err(|error| self.failed(&error))?;
         self.client = Some(client);
         Ok(())
     }

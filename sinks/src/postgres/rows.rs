@@ -1,22 +1,19 @@
-//! What a batch says about a table: the last word about each key, as arrays of columns, and the statements
-//! that take them.
+//! The statements that keep a table, and a batch's rows as the arrays that they take.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use postgres::types::ToSql;
-use sha2::{Digest, Sha256};
 use weir_types::json::{time_text, uuid_text};
-use weir_types::{DataType, PackedRow, Value};
+use weir_types::{DataType, Value};
 
 use crate::delivery::OutputInfo;
-use crate::element::{Body, Described, Element, Op};
+use crate::element::Described;
+use crate::words::Words;
 
 const KEY: &str = "_key";
 /// Longer names are cut by the server, and may meet.
 const NAME_BYTES_MAX: usize = 63;
 
-pub(super) type Key = [u8; 16];
 type Column = Box<dyn ToSql + Sync>;
 
 pub(super) fn judge(info: &OutputInfo) -> Result<(), String> {
@@ -93,91 +90,37 @@ impl Statements {
     }
 }
 
-/// The last word of some elements about each key.
-pub(super) struct Words<'a> {
-    output: &'a Arc<Described>,
-    /// Everything before is void.
-    pub(super) is_reset: bool,
-    pub(super) rows: BTreeMap<Key, &'a PackedRow>,
-    pub(super) deleted: BTreeSet<Key>,
-}
-
-fn key_of(packed: &PackedRow) -> Key {
-    let mut key = [0; 16];
-    key.copy_from_slice(&Sha256::digest(&packed.0)[..16]);
-    key
-}
-
-impl<'a> Words<'a> {
-    /// Of a batch, one for each output in it, with how many elements each is of.
-    pub(super) fn of(batch: &[&'a Element]) -> Vec<(Words<'a>, usize)> {
-        let same = |a: &&Element, b: &&Element| Arc::ptr_eq(&a.output, &b.output);
-        let words = |part: &[&'a Element]| (Words::of_one(part), part.len());
-        batch.chunk_by(same).map(words).collect()
+/// The rows as one array a column, the keys first; and how many texts were cleaned.
+pub(super) fn columns(words: &Words<'_>) -> (Vec<Column>, u64) {
+    let keys: Vec<Vec<u8>> = words.rows.keys().map(|key| key.to_vec()).collect();
+    let rows: Vec<Vec<Value>> =
+        words.rows.values().map(|(row, _)| words.output.values(row)).collect();
+    let mut columns: Vec<Column> = vec![Box::new(keys)];
+    let mut cleaned = 0;
+    for (at, column) in words.output.info.relation.columns.iter().enumerate() {
+        let values = rows.iter().map(|row| row.get(at));
+        columns.push(match column.data_type {
+            DataType::Boolean => Box::new(of(values, |value| match value {
+                Value::Boolean(value) => Some(*value),
+                _ => None,
+            })),
+            DataType::Int64 => Box::new(of(values, |value| match value {
+                Value::Int64(value) => Some(*value),
+                _ => None,
+            })),
+            DataType::Float64 => Box::new(of(values, |value| match value {
+                Value::Float64(value) => Some(*value),
+                _ => None,
+            })),
+            _ => Box::new(of(values, |value| match value {
+                Value::String(bytes) => Some(clean(bytes, &mut cleaned)),
+                Value::Time64Ns(time) => Some(time_text(*time)),
+                Value::Uint128(value) => Some(uuid_text(*value)),
+                _ => None,
+            })),
+        });
     }
-
-    fn of_one(part: &[&'a Element]) -> Words<'a> {
-        let output = &part[0].output;
-        let (rows, deleted) = (BTreeMap::new(), BTreeSet::new());
-        let mut words = Words { output, is_reset: false, rows, deleted };
-        for element in part {
-            match (element.op, &element.body) {
-                (Op::Reset, _) => {
-                    words.is_reset = true;
-                    words.rows.clear();
-                    words.deleted.clear();
-                }
-                (Op::Upsert, Body::Row(row)) => {
-                    let key = key_of(&PackedRow::pack(&output.key_values(&element.body)));
-                    words.deleted.remove(&key);
-                    words.rows.insert(key, row);
-                }
-                (Op::Delete, Body::Key(key)) => {
-                    let key = key_of(key);
-                    words.rows.remove(&key);
-                    words.deleted.insert(key);
-                }
-                _ => {}
-            }
-        }
-        words
-    }
-
-    pub(super) fn output(&self) -> &'a Arc<Described> {
-        self.output
-    }
-
-    /// The rows as one array a column, the keys first; and how many texts were cleaned.
-    pub(super) fn columns(&self) -> (Vec<Column>, u64) {
-        let keys: Vec<Vec<u8>> = self.rows.keys().map(|key| key.to_vec()).collect();
-        let rows: Vec<Vec<Value>> = self.rows.values().map(|row| self.output.values(row)).collect();
-        let mut columns: Vec<Column> = vec![Box::new(keys)];
-        let mut cleaned = 0;
-        for (at, column) in self.output.info.relation.columns.iter().enumerate() {
-            let values = rows.iter().map(|row| row.get(at));
-            columns.push(match column.data_type {
-                DataType::Boolean => Box::new(of(values, |value| match value {
-                    Value::Boolean(value) => Some(*value),
-                    _ => None,
-                })),
-                DataType::Int64 => Box::new(of(values, |value| match value {
-                    Value::Int64(value) => Some(*value),
-                    _ => None,
-                })),
-                DataType::Float64 => Box::new(of(values, |value| match value {
-                    Value::Float64(value) => Some(*value),
-                    _ => None,
-                })),
-                _ => Box::new(of(values, |value| match value {
-                    Value::String(bytes) => Some(clean(bytes, &mut cleaned)),
-                    Value::Time64Ns(time) => Some(time_text(*time)),
-                    Value::Uint128(value) => Some(uuid_text(*value)),
-                    _ => None,
-                })),
-            });
-        }
-        (columns, cleaned)
-    }
+    (columns, cleaned)
 }
 
 fn of<'a, T>(

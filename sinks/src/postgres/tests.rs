@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use super::*;
 use crate::encode::Mode;
 use crate::pipe::tests::{Line, delivery};
+use crate::testing::Certificates;
 
 struct Server {
     child: Child,
@@ -40,11 +41,14 @@ fn command(bin: &Path, name: &str, dir: &Path) -> Command {
 
 impl Server {
     fn spawn(bin: &Path, dir: &Path, port: u16) -> Child {
-        let mut child = command(bin, "postgres", dir)
+        let mut command_of = command(bin, "postgres", dir);
+        command_of
             .args(["-D", "data", "-p", &port.to_string(), "-k", dir.to_str().unwrap()])
-            .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"])
-            .spawn()
-            .unwrap();
+            .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]);
+        if dir.join("data/server.key").exists() {
+            command_of.args(["-c", "ssl=on"]);
+        }
+        let mut child = command_of.spawn().unwrap();
         for _ in 0..600 {
             let ready = command(bin, "pg_isready", dir)
                 .args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()])
@@ -85,15 +89,20 @@ impl Server {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
-    fn line(&self, rows_max: usize) -> Line {
-        let config = PostgresConfig {
+    fn config(&self) -> PostgresConfig {
+        PostgresConfig {
             url: self.url(),
             table: "out\"side".to_string(),
             user: None,
             password: None,
             timeout: Duration::from_secs(10),
             secrets: vec![],
-        };
+            tls: None,
+        }
+    }
+
+    fn line(&self, rows_max: usize) -> Line {
+        let config = self.config();
         let buffer = crate::buffer::memory::MemoryBuffer::new(64 << 20, None);
         let mut line = Line::with(
             crate::buffer::Buffer::Memory(buffer),
@@ -170,4 +179,40 @@ fn the_table_is_the_view() {
     have.sort();
     assert_eq!(have, wanted);
     assert_eq!((line.health().notes.cleaned, line.health().rows_refused), (1, 0));
+}
+
+/// With TLS its certificate has to be of an authority that we know; whether it is there is found out without writing.
+/// Catches a connection in clear, or one that is not verified.
+#[test]
+fn with_tls_the_server_is_known() {
+    let Some(mut server) = Server::start() else {
+        return weir_types::testing::skipped("there is no PostgreSQL");
+    };
+    let Some(files) = Certificates::make() else {
+        return weir_types::testing::skipped("there is no openssl");
+    };
+    let with = |server: &Server, tls: Tls| {
+        PostgresSink::new(PostgresConfig { tls: Some(tls), ..server.config() })
+    };
+    // It has none yet.
+    assert!(with(&server, files.tls(false)).check().is_err());
+    server.kill();
+    let data = server.dir.path().join("data");
+    let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&data).unwrap());
+    for name in ["server.crt", "server.key"] {
+        let file = data.join(name);
+        std::fs::copy(files.path(name), &file).unwrap();
+        std::os::unix::fs::chown(&file, Some(owner), None).unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    }
+    server.child = Server::spawn(&server.bin, server.dir.path(), server.port);
+    let mut known = with(&server, files.tls(false));
+    known.check().unwrap();
+    let mut client = known.client.take().unwrap();
+    let row = client.query_one("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[]);
+    assert!(row.unwrap().get::<_, bool>(0));
+    assert!(matches!(with(&server, Tls::default()).check(), Err(SinkError::Retry(_))));
+    let mut required = server.config();
+    required.url.push_str("?sslmode=require");
+    assert!(PostgresSink::new(required).check().is_err(), "nobody else trusts it");
 }

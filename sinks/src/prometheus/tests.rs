@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use weir_types::{Column, DataType, SemanticType, Value};
+use weir_types::{Column, DataType, PackedRow, SemanticType, Value};
 
 use super::*;
 use crate::buffer::{Buffer, WhenFull, memory::MemoryBuffer};
@@ -45,7 +45,10 @@ fn series_follow_the_rows() {
     line.open().unwrap();
     line.intake.start(0, &wide(), false).unwrap();
     let keys = ["plain", "a\"b", "line\nend", "back\\slash", "é\u{0}"];
-    let rows = keys.iter().map(|key| (row(key, 1, f64::INFINITY), 1)).collect();
+    // The last one again, as it is after cleaning: a series is there once.
+    let same = "é\u{FFFD}";
+    let all = || keys.iter().chain([&same]);
+    let rows = all().map(|key| (row(key, 1, f64::INFINITY), 1)).collect();
     line.deliver(&delivery_of(wide(), 1_000, rows, true)).unwrap();
     line.flush().unwrap();
     let address = address.parse().unwrap();
@@ -58,7 +61,7 @@ fn series_follow_the_rows() {
     assert!(samples.contains(&"my_sink_n{k=\"back\\\\slash\"} 1"), "{text}");
     assert_eq!(text.matches("# TYPE my_sink_n gauge\n").count(), 1);
 
-    let gone = keys.iter().map(|key| (row(key, 1, f64::INFINITY), -1)).collect();
+    let gone = all().map(|key| (row(key, 1, f64::INFINITY), -1)).collect();
     line.deliver(&delivery_of(wide(), 2_000, gone, true)).unwrap();
     line.flush().unwrap();
     assert!(!scrape(address).contains("plain"), "all are gone at the next scrape");
@@ -88,14 +91,18 @@ fn names_are_judged() {
             .map(|(name, data_type)| Column::new(*name, *data_type, SemanticType::None))
             .collect();
         info.key = key.iter().map(ToString::to_string).collect();
-        judge(&info).map_err(|error| error.to_string()).err().unwrap_or_default()
+        judge("x", &[info]).map_err(|error| error.to_string()).err().unwrap_or_default()
     };
     let (string, number) = (DataType::String, DataType::Int64);
     assert!(with(&[("a.b", string), ("a_b", number)], &["a.b"]).contains("both be called `a_b`"));
     assert!(with(&[("__name__", string), ("n", number)], &["__name__"]).contains("rename"));
     assert!(with(&[("k", string), ("v", string)], &["k"]).contains("no number"));
     assert_eq!(with(&[("le", string), ("1st", number)], &["le"]), "");
-    assert_eq!(text::name_of("1st-é"), "_1st__");
+    assert_eq!(names::name_of("1st-é"), "_1st__");
+    let mut twice = [info(), info()];
+    (twice[0].table, twice[1].table) = ("a".to_string(), "a_n".to_string());
+    twice[0].relation.columns[1].name = "n_n".to_string();
+    assert!(judge("x", &twice).unwrap_err().to_string().contains("`x_a_n_n`"));
 }
 
 /// A request that never ends or is none does not keep others from scraping.

@@ -1,5 +1,5 @@
 //! Rows from files instead of a kernel: `DIR/<table>.jsonl` or `.parquet`, for testing scripts and
-//! rules offline.
+//! rules offline; or the many files that a sink wrote of a table, for asking about yesterday.
 //!
 //! A row is an object; `time_` is required, `_arrival_` (ns, default `time_`) says when the row was
 //! admitted, a column that it lacks is its type's zero, unknown fields are ignored. A table without
@@ -39,8 +39,8 @@ pub enum RowsError {
     Parquet { path: PathBuf, source: ::parquet::errors::ParquetError },
     #[error("{path}: column `{column}` {message}")]
     Column { path: PathBuf, column: String, message: String },
-    #[error("{path} is there and {table}.parquet too: which of them holds the table?")]
-    TwoFiles { path: PathBuf, table: String },
+    #[error("{path} is there and {other} too: which of them holds the table?")]
+    TwoFiles { path: PathBuf, other: String },
     #[error("{path} is not a directory of <table>.jsonl or .parquet files")]
     NotADirectory { path: PathBuf },
 }
@@ -105,12 +105,18 @@ fn for_each_row(
         return Err(RowsError::NotADirectory { path: dir.to_path_buf() });
     }
     let path = dir.join(format!("{table}.jsonl"));
-    let parquet = dir.join(format!("{table}.parquet"));
+    let mut parquet = dir.join(format!("{table}.parquet"));
+    let mut parts = parts_of(dir, table)?;
+    let there = [&path, &parquet].into_iter().filter(|path| path.is_file()).chain(parts.first());
+    if let [path, other, ..] = there.collect::<Vec<_>>().as_slice() {
+        let other = other.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        return Err(RowsError::TwoFiles { path: path.to_path_buf(), other });
+    }
     if parquet.is_file() {
-        if path.is_file() {
-            return Err(RowsError::TwoFiles { path, table: table.to_string() });
-        }
-        return parquet::for_each_row(&parquet, relation, take);
+        parts.push(std::mem::take(&mut parquet));
+    }
+    if !parts.is_empty() {
+        return parts.iter().try_for_each(|part| parquet::for_each_row(part, relation, take));
     }
     for line in lines_of(&path)? {
         let (number, line) = line?;
@@ -121,6 +127,27 @@ fn for_each_row(
         take(arrival, &values).map_err(wrong)?;
     }
     Ok(())
+}
+
+/// Files of a sink with `codec: parquet`, `<table>-FIRST-LAST.parquet` with twenty digits each, in their order.
+fn parts_of(dir: &Path, table: &str) -> Result<Vec<PathBuf>, RowsError> {
+    let unread = |source| RowsError::Read { path: dir.to_path_buf(), source };
+    let is_part = |name: &str| {
+        let middle = name.strip_prefix(table).and_then(|rest| rest.strip_suffix(".parquet"));
+        let numbers = middle.and_then(|middle| middle.strip_prefix('-')?.split_once('-'));
+        let is_number =
+            |text: &str| text.len() == 20 && text.bytes().all(|digit| digit.is_ascii_digit());
+        numbers.is_some_and(|(first, last)| is_number(first) && is_number(last))
+    };
+    let mut parts = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(unread)? {
+        let entry = entry.map_err(unread)?;
+        if entry.file_name().to_str().is_some_and(is_part) {
+            parts.push(entry.path());
+        }
+    }
+    parts.sort();
+    Ok(parts)
 }
 
 /// The whole text of a file; `None` if there is none.

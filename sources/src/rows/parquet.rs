@@ -185,6 +185,7 @@ pub(super) fn for_each_row(
     let reader = SerializedFileReader::new(file).map_err(failed)?;
     let schema = reader.metadata().file_metadata().schema_descr();
     let arrival = find(path, schema, "_arrival_", DataType::Time64Ns)?;
+    let op = find(path, schema, "_op", DataType::String)?;
     let columns = relation
         .columns
         .iter()
@@ -200,7 +201,7 @@ pub(super) fn for_each_row(
     for group_idx in 0..reader.num_row_groups() {
         let group = reader.get_row_group(group_idx).map_err(failed)?;
         let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
-        for wanted in columns.iter().chain([&arrival]).flatten() {
+        for wanted in columns.iter().chain([&arrival, &op]).flatten() {
             let compression = group.metadata().column(wanted.leaf).compression();
             check_compression(compression).map_err(|message| RowsError::Column {
                 path: path.to_path_buf(),
@@ -218,7 +219,7 @@ pub(super) fn for_each_row(
             }),
             None => Ok(Vec::new()),
         };
-        let arrivals = read(&arrival)?;
+        let (arrivals, ops) = (read(&arrival)?, read(&op)?);
         let mut values = columns.iter().map(read).collect::<Result<Vec<_>, RowsError>>()?;
         for row in 0..rows {
             let wrong = |message: String| RowsError::Row {
@@ -226,6 +227,9 @@ pub(super) fn for_each_row(
                 line: first_row + row,
                 message,
             };
+            if !is_row(ops.get(row).and_then(Option::as_ref)).map_err(wrong)? {
+                continue;
+            }
             let mut value_of = |idx: usize| {
                 let cell: Option<&mut Option<Value>> = values[idx].get_mut(row);
                 cell.and_then(Option::take)
@@ -246,6 +250,20 @@ pub(super) fn for_each_row(
         first_row += rows;
     }
     Ok(())
+}
+
+/// Of a file that a sink wrote, what its column `_op` says. A row that was taken away again, or has got another value,
+/// is none: what such a file says adds up only in order.
+fn is_row(op: Option<&Value>) -> Result<bool, String> {
+    let Some(Value::String(op)) = op else { return Ok(true) };
+    match op.as_slice() {
+        b"append" | b"final" => Ok(true),
+        b"reset" | b"lost" => Ok(false),
+        op => Err(format!(
+            "`_op` is `{}`: of what a sink wrote, rows of the modes `append` and `final` are read",
+            String::from_utf8_lossy(op)
+        )),
+    }
 }
 
 /// What writers offer beside these is rare, and each codec is a library more.

@@ -12,7 +12,7 @@ use weir_sinks::http_client::{Client, Target, origin};
 use weir_sinks::secrets;
 use weir_sinks::sink::SinkError;
 
-const JSON: &str = "application/json";
+const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 
 /// Where mail goes.
 #[derive(Clone)]
@@ -112,15 +112,15 @@ impl Post {
     pub(super) fn send(&self, notices: &[Notice], now_unix_ns: i64) -> Result<(), SinkError> {
         match &self.way {
             Way::Alertmanager { client, url } => {
-                client.post_to(url, JSON, &alertmanager::body(notices))
+                client.post_to(url, &JSON, &alertmanager::body(notices)).map(drop)
             }
             Way::Webhook { client, external_url } => {
                 let bodies = webhook::bodies(&self.name, external_url, notices);
-                bodies.iter().try_for_each(|body| client.post(JSON, body))
+                bodies.iter().try_for_each(|body| client.post(&JSON, body).map(drop))
             }
-            Way::Slack(client) => {
-                slack::bodies(notices).iter().try_for_each(|body| client.post(JSON, body))
-            }
+            Way::Slack(client) => slack::bodies(notices)
+                .iter()
+                .try_for_each(|body| client.post(&JSON, body).map(drop)),
             Way::Smtp(to) => {
                 let mails = mail::mails(&to.envelope, notices, now_unix_ns);
                 mails.iter().try_for_each(|mail| send_mail(to, mail))

@@ -186,7 +186,7 @@ impl Feeder {
         self.feed.status.is_blocked(at, false);
         self.half = delivery.completeness.is_none();
         let wants_snapshot =
-            self.feed.intake.try_lock().is_ok_and(|intake| intake.wants_snapshot());
+            self.feed.intake.try_lock().is_ok_and(|intake| intake.wants_snapshot(at));
         if !wants_snapshot {
             self.wait = RETRY_FIRST;
         }

@@ -53,6 +53,10 @@ pub struct WriterSpec {
     pub writer: Box<dyn Writer>,
     pub batch: BatchLimits,
     pub backoff: Backoff,
+    /// How often it is looked at if the other end is there, while nothing is to be written.
+    pub checks: Option<Duration>,
+    /// Where it writes to. At another place nothing is known of what was written so far.
+    pub place: String,
 }
 
 /// One sink as it is configured.
@@ -139,12 +143,13 @@ impl Sinks {
     /// other end changed, what is buffered goes to the new one. Says what it did.
     pub async fn apply(service: &Service, specs: Vec<SinkSpec>) -> Vec<String> {
         let mut done = Vec::new();
+        let (mut ending, mut starting) = (Vec::new(), Vec::new());
         let names: Vec<&String> = specs.iter().map(|spec| &spec.name).collect();
         let gone: Vec<String> =
             service.sinks.lock().keys().filter(|name| !names.contains(name)).cloned().collect();
         for name in gone {
-            Sinks::stop(service, &name).await;
             done.push(format!("{name} ended"));
+            ending.push(name);
         }
         for spec in specs {
             let name = spec.name.clone();
@@ -167,15 +172,21 @@ impl Sinks {
                     done.push(format!("{name} goes on elsewhere"));
                 }
                 Some(_) => {
-                    Sinks::stop(service, &name).await;
-                    Sinks::start_one(service, spec);
+                    ending.push(name.clone());
+                    starting.push(spec);
                     done.push(format!("{name} began anew"));
                 }
                 None => {
-                    Sinks::start_one(service, spec);
+                    starting.push(spec);
                     done.push(format!("{name} started"));
                 }
             }
+        }
+        // All at once: one that hangs takes its time, and the others do not wait for it.
+        let stops = ending.iter().map(|name| Sinks::stop(service, name));
+        futures_util::future::join_all(stops).await;
+        for spec in starting {
+            Sinks::start_one(service, spec);
         }
         done
     }

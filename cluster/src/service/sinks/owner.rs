@@ -53,6 +53,9 @@ pub(super) struct Owner {
     pump: Option<PumpThread>,
     /// The pump's writer keeps what it is given over restarts.
     is_lasting: bool,
+    /// Where it writes to, and whether that has become another place that was not opened yet.
+    place: String,
+    has_moved: bool,
     feeders: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -82,6 +85,8 @@ impl Owner {
             pumps: 0,
             pump: None,
             is_lasting: false,
+            place: String::new(),
+            has_moved: false,
             feeders: Vec::new(),
         }
     }
@@ -134,9 +139,21 @@ impl Owner {
 
     /// Until it is asked to stop, or can never go on.
     async fn go_on(&mut self, commands: &mut mpsc::Receiver<Command>) -> Ended {
-        let intake = match self.open_buffer().await {
-            Ok(intake) => intake,
-            Err(why) => return Ended::Failed(why),
+        // A buffer that cannot be opened does not keep it from being stopped, or sent elsewhere.
+        let intake = loop {
+            let command = tokio::select! {
+                biased;
+                command = commands.recv() => command,
+                opened = self.open_buffer() => match opened {
+                    Ok(intake) => break intake,
+                    Err(why) => return Ended::Failed(why),
+                },
+            };
+            match command {
+                Some(Command::Replace(writer)) => self.spec.writer = Some(writer),
+                Some(Command::Stop(say)) => return Ended::Asked(Some(say)),
+                None => return Ended::Asked(None),
+            }
         };
         let shared = intake.shared();
         self.status.has_pipe(Arc::clone(&shared));
@@ -219,9 +236,11 @@ impl Owner {
     }
 
     fn start_pump(&mut self, shared: &Arc<Shared>, writer: WriterSpec) -> Result<(), String> {
-        let WriterSpec { writer, batch, backoff } = writer;
+        let WriterSpec { writer, batch, backoff, checks, place } = writer;
+        self.has_moved |= !self.place.is_empty() && self.place != place;
+        self.place = place;
         self.is_lasting = writer.is_lasting();
-        let pump = Pump::new(Arc::clone(shared), writer, batch, backoff);
+        let pump = Pump::new(Arc::clone(shared), writer, batch, backoff, checks);
         self.pumps += 1;
         let (events, of) = (self.events.clone(), self.pumps);
         let say = move |event| drop(events.blocking_send(Event::Pump(of, event)));
@@ -262,8 +281,12 @@ impl Owner {
         self.status.writer_is(SinkState::Running, "");
         self.part.running();
         if !self.feeders.is_empty() {
+            if std::mem::take(&mut self.has_moved) {
+                shared.moved(resume);
+            }
             return;
         }
+        self.has_moved = false;
         if let Ok(mut intake) = intake.lock() {
             intake.resume(resume, self.is_lasting);
         }

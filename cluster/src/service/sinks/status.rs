@@ -168,7 +168,7 @@ impl Status {
         let frontier = frontier.and_then(|ticks| ticks.into_iter().min());
         let text = |tick_ms: Option<u64>| tick_ms.map(|tick_ms| time_text(tick_unix_ns(tick_ms)));
         let notes = health.notes;
-        let (dropped, refused) = (health.rows_dropped, health.rows_refused);
+        let (dropped, refused) = (health.rows_dropped, health.rows_refused + notes.rejected);
         let damaged = health.rows_damaged;
         SinkRow {
             name: self.name.clone(),

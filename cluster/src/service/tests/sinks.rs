@@ -44,6 +44,8 @@ fn spec_of(gate: &Gate, input: ScriptRequest, table: Option<String>) -> SinkSpec
         writer: Box::new(gate.clone()),
         batch: BatchLimits { rows_max: 1_000, bytes_max: 1 << 20, timeout: Duration::ZERO },
         backoff: Backoff { initial: ms(5), max: ms(50) },
+        checks: None,
+        place: String::new(),
     };
     SinkSpec {
         name: "out".to_string(),

@@ -92,14 +92,15 @@ impl DiskBuffer {
     /// Its folder cannot be used.
     pub fn open(data_dir: &Path, name: &str, bytes_max: u64) -> Result<DiskBuffer, SinkError> {
         let dir = BufferDir::open(data_dir, name)?;
-        let state = StateFile::open(&dir)?;
-        let saved = *state.saved();
+        let mut state = StateFile::open(&dir)?;
         let mut damage = Damage { elements: 0, parts: u64::from(state.is_damaged) };
         let mut segments: Vec<Segment> = dir
             .names()?
             .into_iter()
             .filter_map(|(name, len)| Some(Segment { id: id_of(&name)?, len }))
             .collect();
+        state.begin(!segments.is_empty());
+        let saved = *state.saved();
         segments.sort_by_key(|segment| segment.id);
         segments.retain(|segment| {
             let is_done = segment.id < saved.acked_segment;
@@ -115,7 +116,8 @@ impl DiskBuffer {
         let newest = segments.last().map_or(0, |segment| segment.id).max(saved.acked_segment);
         let found = segments.last().map_or(0, |segment| last_seq_in(&dir, segment.id));
         let given_seq = found.max(saved.written_seq).max(saved.acked_seq);
-        let is_gap_known = !state.is_damaged && saved != Saved::default();
+        let known = Saved { sent_seq: 0, ..saved };
+        let is_gap_known = !state.is_damaged && known != Saved::default();
         Ok(DiskBuffer {
             segment_bytes: (bytes_max / SEGMENTS_PER_BUFFER)
                 .clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX),

@@ -5,6 +5,8 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use weir_types::{Clock, WallClock};
+
 use crate::sink::SinkError;
 
 use super::dir::BufferDir;
@@ -93,7 +95,30 @@ impl StateFile {
         let newest = copies.into_iter().flatten().max_by_key(|(generation, _)| *generation);
         let is_damaged = has_text && newest.is_none();
         let (generation, saved) = newest.unwrap_or_default();
-        Ok(StateFile { file, saved, generation, is_damaged })
+        let mut state = StateFile { file, saved, generation, is_damaged };
+        if is_damaged {
+            state.goes_on_safely();
+        }
+        Ok(state)
+    }
+
+    /// What numbers were given before is not known: from here on they are higher than any that can have been, by
+    /// the microseconds of the clock. A number given twice would be taken for a repeat, and dropped.
+    fn goes_on_safely(&mut self) {
+        let now_us = u64::try_from(WallClock.now_unix_ns() / 1_000).unwrap_or(0);
+        self.saved.sent_seq = self.saved.sent_seq.max(now_us);
+    }
+
+    /// Nobody has saved anything: it was just made, or taken away. From here on somebody has; `has_elements`: there
+    /// are some, so that numbers were given.
+    pub(super) fn begin(&mut self, has_elements: bool) {
+        if self.generation > 0 || self.is_damaged {
+            return;
+        }
+        if has_elements {
+            self.goes_on_safely();
+        }
+        self.save(self.saved);
     }
 
     #[must_use]

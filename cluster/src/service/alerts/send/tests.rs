@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use weir_rules::labels::Labels;
 use weir_rules::state::NoticeKind;
 use weir_sinks::http_client::Target;
+use weir_sinks::tls::Tls;
 use weir_types::WallClock;
 
 use super::*;
@@ -73,6 +74,7 @@ fn receiver(addr: SocketAddr, is_alertmanager: bool, timeout_ms: u64) -> Receive
         headers: vec![("authorization".to_string(), "Bearer hidden-word".to_string())],
         timeout: Duration::from_millis(timeout_ms),
         secrets: vec!["hidden-word".to_string(), "hidden-path".to_string()],
+        tls: Tls::default(),
     };
     let sender = match is_alertmanager {
         true => Sender::Alertmanager(to),

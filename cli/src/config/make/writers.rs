@@ -1,0 +1,249 @@
+//! The writer of each kind of sink, as its keys say.
+
+use std::path::Path;
+
+use weir_sinks::blackhole::BlackholeSink;
+use weir_sinks::clickhouse::{ClickHouseConfig, ClickHouseSink};
+use weir_sinks::console::ConsoleSink;
+use weir_sinks::encode::{Codec, Mode};
+use weir_sinks::file::{FileSink, Rotation};
+use weir_sinks::http::{self, HttpSink};
+use weir_sinks::http_client::Target;
+use weir_sinks::kafka::{KafkaConfig, KafkaSink};
+use weir_sinks::nats::{NatsConfig, NatsSink};
+use weir_sinks::otel::{OtelSink, Protocol};
+use weir_sinks::parquet::ParquetSink;
+use weir_sinks::postgres::{PostgresConfig, PostgresSink};
+use weir_sinks::prometheus::PrometheusSink;
+use weir_sinks::remote_write::RemoteWriteSink;
+use weir_sinks::sink::Writer;
+use weir_sinks::tls::Tls;
+use weir_sinks::websocket::WebsocketSink;
+
+use super::inputs::Found;
+use crate::config::access::{secrets_of, target_of, text_of};
+use crate::config::keys::{CodecName, Framing, Kind, OtlpProtocol, RotateConfig, SinkConfig};
+
+const HTTP: [&str; 2] = ["http://", "https://"];
+
+fn with_scheme(url: String, schemes: &[&str]) -> Result<String, String> {
+    match schemes.iter().any(|scheme| url.starts_with(scheme)) {
+        true => Ok(url),
+        false => Err(format!("`url` begins with {}", schemes.join(" or "))),
+    }
+}
+
+fn wants_scheme(config: &SinkConfig, schemes: &[&str]) -> Result<String, String> {
+    with_scheme(text_of(config.url.as_ref()), schemes)
+}
+
+/// What a sink's writer depends on besides its keys.
+pub(super) struct How<'a> {
+    pub(super) name: &'a str,
+    pub(super) mode: Mode,
+    /// Where relative paths begin.
+    pub(super) base: &'a Path,
+    pub(super) tls: Option<Tls>,
+}
+
+impl How<'_> {
+    fn target(&self, config: &SinkConfig, url: String) -> Result<Target, String> {
+        let tls = self.tls.clone().unwrap_or_default();
+        target_of(url, &config.headers, &config.auth, config.timeout, tls)
+    }
+
+    fn of_http(&self, config: &SinkConfig) -> Result<Target, String> {
+        self.target(config, wants_scheme(config, &HTTP)?)
+    }
+}
+
+/// Everything of it that no message may repeat.
+fn secrets(config: &SinkConfig) -> Vec<String> {
+    secrets_of(&text_of(config.url.as_ref()), &config.headers, &config.auth)
+}
+
+pub(super) fn writer(
+    how: &How<'_>,
+    config: &SinkConfig,
+    found: &Found,
+) -> Result<Box<dyn Writer>, String> {
+    let codec = config.encoding.codec.unwrap_or_default();
+    let prefix = config.prefix.as_deref().unwrap_or(how.name);
+    Ok(match config.kind {
+        Kind::Blackhole => Box::new(BlackholeSink),
+        Kind::Clickhouse => Box::new(ClickHouseSink::new(ClickHouseConfig {
+            target: how.of_http(config)?,
+            table: config.table.clone().unwrap_or_default(),
+            is_upsert: how.mode == Mode::Upsert,
+        })),
+        Kind::Console => Box::new(ConsoleSink::new(std::io::stderr(), lines_of(codec))),
+        Kind::File => file(config, codec, how.base)?,
+        Kind::Http => {
+            let framing = match config.framing {
+                Some(Framing::Lines) => http::Framing::Lines,
+                Some(Framing::Array) | None => http::Framing::Array,
+            };
+            Box::new(HttpSink::new(how.of_http(config)?, framing))
+        }
+        Kind::Kafka => Box::new(KafkaSink::new(kafka(how, config)?)),
+        Kind::Nats => Box::new(NatsSink::new(nats(how, config)?)),
+        Kind::Opentelemetry => Box::new(otel(how, config, prefix, found)?),
+        Kind::Postgres => Box::new(PostgresSink::new(postgres(how, config)?)),
+        Kind::Prometheus => {
+            let listen = config.listen.clone().unwrap_or_default();
+            if listen.parse::<std::net::SocketAddr>().is_err() {
+                return Err("`listen` is ADDR:PORT, like 127.0.0.1:9464".to_string());
+            }
+            Box::new(PrometheusSink::new(&listen, prefix))
+        }
+        Kind::PrometheusRemoteWrite => Box::new(RemoteWriteSink::new(how.of_http(config)?, prefix)),
+        Kind::Websocket => {
+            let url = wants_scheme(config, &["ws://", "wss://"])?;
+            Box::new(WebsocketSink::new(how.target(config, url)?))
+        }
+    })
+}
+
+/// Of those that write lines.
+fn lines_of(codec: CodecName) -> Codec {
+    match codec {
+        CodecName::Json | CodecName::Parquet => Codec::Json,
+        CodecName::Csv => Codec::Csv,
+    }
+}
+
+fn file(config: &SinkConfig, codec: CodecName, base: &Path) -> Result<Box<dyn Writer>, String> {
+    let path = config.path.clone().unwrap_or_default();
+    let RotateConfig { max_bytes, every, keep } = match &config.rotate {
+        Some(rotate) => rotate,
+        None => &RotateConfig::default(),
+    };
+    if max_bytes.is_some_and(|size| size.0 == 0) || every.is_some_and(|every| every.0.is_zero()) {
+        return Err("rotate.max_bytes and rotate.every are more than 0".to_string());
+    }
+    if codec == CodecName::Parquet {
+        if max_bytes.is_some() || every.is_some() {
+            let why = "with `codec: parquet` a batch is a file: `batch` says how large, and `rotate.keep` how many";
+            return Err(why.to_string());
+        }
+        return Ok(Box::new(ParquetSink::new(base, &path, *keep)));
+    }
+    if config.rotate.is_some() && max_bytes.is_none() && every.is_none() {
+        return Err("`rotate` has a `max_bytes` or `every`".to_string());
+    }
+    let rotation = config.rotate.as_ref().map(|_| Rotation {
+        bytes_max: max_bytes.map(|size| size.0),
+        every: every.map(|every| every.0),
+        keep: *keep,
+    });
+    Ok(Box::new(FileSink::new(base, &path, lines_of(codec), rotation)))
+}
+
+fn kafka(how: &How<'_>, config: &SinkConfig) -> Result<KafkaConfig, String> {
+    let is_broker = |broker: &String| {
+        let port = broker.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
+        port.is_some_and(|(host, port)| !host.is_empty() && port.is_ok())
+    };
+    if config.brokers.is_empty() || !config.brokers.iter().all(is_broker) {
+        return Err("`brokers` is a list of HOST:PORT".to_string());
+    }
+    let topic = config.topic.clone().unwrap_or_default();
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if topic.is_empty() || topic.len() > 249 || !topic.chars().all(fits) {
+        return Err("`topic` is up to 249 letters, digits, `.`, `_` and `-`".to_string());
+    }
+    let auth = &config.auth;
+    if auth.token.is_some() {
+        return Err("kafka takes `auth.user` and `auth.password` (SASL PLAIN)".to_string());
+    }
+    Ok(KafkaConfig {
+        brokers: config.brokers.clone(),
+        topic,
+        is_upsert: how.mode == Mode::Upsert,
+        user: auth.user.as_ref().map(|user| (user.0.clone(), text_of(auth.password.as_ref()))),
+        timeout: config.timeout.0,
+        secrets: secrets(config),
+        tls: how.tls.clone(),
+    })
+}
+
+fn nats(how: &How<'_>, config: &SinkConfig) -> Result<NatsConfig, String> {
+    let auth = &config.auth;
+    Ok(NatsConfig {
+        name: how.name.to_string(),
+        url: wants_scheme(config, &["nats://", "tls://"])?,
+        subject: subject(config)?,
+        user: auth.user.as_ref().map(|user| (user.0.clone(), text_of(auth.password.as_ref()))),
+        token: auth.token.as_ref().map(|token| token.0.clone()),
+        timeout: config.timeout.0,
+        secrets: secrets(config),
+        tls: how.tls.clone().unwrap_or_default(),
+    })
+}
+
+fn postgres(how: &How<'_>, config: &SinkConfig) -> Result<PostgresConfig, String> {
+    let auth = &config.auth;
+    Ok(PostgresConfig {
+        url: wants_scheme(config, &["postgres://", "postgresql://"])?,
+        table: config.table.clone().unwrap_or_default(),
+        user: auth.user.as_ref().map(|user| user.0.clone()),
+        password: auth.password.as_ref().map(|password| password.0.clone()),
+        timeout: config.timeout.0,
+        secrets: secrets(config),
+        tls: how.tls.clone(),
+    })
+}
+
+fn otel(
+    how: &How<'_>,
+    config: &SinkConfig,
+    prefix: &str,
+    found: &Found,
+) -> Result<OtelSink, String> {
+    let protocol = |default: Protocol| match config.protocol {
+        Some(OtlpProtocol::Http) => Protocol::Http,
+        Some(OtlpProtocol::Grpc) => Protocol::Grpc,
+        None => default,
+    };
+    let (target, protocol) = match (&config.url, found.endpoints.first()) {
+        (Some(_), _) => (how.of_http(config)?, protocol(Protocol::Http)),
+        (None, Some(endpoint)) => {
+            if found.endpoints.iter().any(|other| other != endpoint) {
+                return Err(
+                    "the exports name several endpoints: a sink needs one `url`".to_string()
+                );
+            }
+            // As Pixie has it: an address without a scheme, for gRPC.
+            let url = match (endpoint.url.contains("://"), endpoint.insecure) {
+                (true, _) => endpoint.url.clone(),
+                (false, true) => format!("http://{}", endpoint.url),
+                (false, false) => format!("https://{}", endpoint.url),
+            };
+            let mut target = how.target(config, with_scheme(url, &HTTP)?)?;
+            target.secrets.extend(endpoint.headers.iter().map(|(_, value)| value.clone()));
+            target.headers.extend(endpoint.headers.iter().cloned());
+            (target, protocol(Protocol::Grpc))
+        }
+        (None, None) => {
+            return Err(
+                "a sink of type opentelemetry needs a `url`, or a script whose `px.export` \
+                        names an endpoint"
+                    .to_string(),
+            );
+        }
+    };
+    if protocol == Protocol::Grpc {
+        weir_sinks::otel::judge_address(&target.url)?;
+    }
+    Ok(OtelSink::new(target, protocol, prefix, found.exports.clone()))
+}
+
+fn subject(config: &SinkConfig) -> Result<String, String> {
+    let subject = config.subject.clone().unwrap_or_default();
+    let is_token = |token: &str| !token.is_empty() && token != "*" && token != ">";
+    let is_text = !subject.chars().any(|c| c.is_whitespace() || c.is_control());
+    if !is_text || !subject.split('.').all(is_token) {
+        return Err("`subject` is made of words with dots between, without wildcards".to_string());
+    }
+    Ok(subject)
+}

@@ -1,0 +1,235 @@
+//! Against a real collector, where there is one (`~/.cache/weir/otelcol/otelcol`), and a receiver that answers as it
+//! is told.
+
+use std::net::TcpStream;
+
+use weir_types::{Column, DataType, SemanticType};
+
+use super::message::{Any, AnyValue, Data, KeyValue, MetricsRequest, Number, NumberPoint};
+use super::spec::{Attribute, Signal, Source};
+use super::*;
+use crate::encode::Mode;
+use crate::pipe::tests::{Line, delivery, delivery_of, info};
+use crate::testing::{Receiver, Running, cache, free_port, target, upserts};
+
+fn wide() -> OutputInfo {
+    let mut info = info();
+    info.relation.columns[0].semantic = SemanticType::ServiceName;
+    info.relation.columns[1].semantic = SemanticType::DurationNs;
+    info
+}
+
+fn sink(url: &str, protocol: Protocol) -> Box<OtelSink> {
+    Box::new(OtelSink::new(target(url), protocol, "my sink", BTreeMap::new()))
+}
+
+fn text(pair: &KeyValue) -> String {
+    match pair.value.as_ref().and_then(|value: &AnyValue| value.value.as_ref()) {
+        Some(Any::Text(text)) => format!("{}={text}", pair.key),
+        other => format!("{}={other:?}", pair.key),
+    }
+}
+
+/// Points with their attributes, of all gauges.
+fn points(body: &[u8]) -> Vec<(String, String, NumberPoint)> {
+    let request = MetricsRequest::decode(body).unwrap();
+    let metrics = request.resource_metrics.into_iter().flat_map(|it| it.scope_metrics);
+    let mut points = Vec::new();
+    for metric in metrics.flat_map(|it| it.metrics) {
+        let Some(Data::Gauge(gauge)) = metric.data else { panic!("{metric:?}") };
+        for point in gauge.data_points {
+            let attributes: Vec<String> = point.attributes.iter().map(text).collect();
+            points.push((format!("{} {}", metric.name, metric.unit), attributes.join(","), point));
+        }
+    }
+    points
+}
+
+/// Rows are gauges under their own names, at their ticks, with OpenTelemetry's names where a meaning has one; one
+/// that is gone says so, also after a reset and a failed attempt; what a receiver did not keep is counted.
+#[test]
+fn rows_are_gauges() {
+    let receiver = Receiver::start();
+    let mut line = upserts(sink(&format!("{}/base/?k=v", receiver.url), Protocol::Http), 100);
+    line.open().unwrap();
+    line.intake.start(0, &wide(), false).unwrap();
+    let row = |key: &str, n: i64| PackedRow::pack(&[Value::str(key), Value::Int64(n)]);
+    let rows = vec![(row("a\u{0}", 7), 1), (row("b", 8), 1)];
+    // One point of it was not kept (partial_success, rejected).
+    receiver.will_answer(200, &[0x0a, 2, 8, 1]);
+    line.deliver(&delivery_of(wide(), 1_000, rows, true)).unwrap();
+    line.flush().unwrap();
+    assert_eq!((line.health().rows_sent, line.health().notes.rejected), (2, 1));
+    let request = receiver.requests().remove(0);
+    assert_eq!(request.path, "/base/v1/metrics?k=v");
+    let have = points(&request.body);
+    assert_eq!(have.len(), 2);
+    let (name, attributes, point) = &have[0];
+    assert_eq!((name.as_str(), attributes.as_str()), ("my sink.n ns", "service.name=a\0"));
+    assert_eq!((point.time_unix_nano, point.value), (1_000_000_000, Some(Number::Int(7))));
+
+    line.intake.start(0, &wide(), false).unwrap();
+    line.deliver(&delivery_of(wide(), 2_000, vec![(row("c", 1), 1)], true)).unwrap();
+    receiver.will_answer(503, b"");
+    assert!(line.flush().is_err());
+    line.flush().unwrap();
+    let gone: Vec<String> = points(&receiver.requests().last().unwrap().body)
+        .into_iter()
+        .filter(|(_, _, point)| point.flags == 1 && point.value.is_none())
+        .map(|(_, attributes, _)| attributes)
+        .collect();
+    assert_eq!(gone, ["service.name=a\0", "service.name=b"]);
+}
+
+fn column(name: &str) -> Source {
+    Source::Column { name: name.to_string(), is_json_array: false }
+}
+
+fn declared() -> (OutputInfo, Spec) {
+    let mut info = info();
+    info.key = vec![];
+    let times =
+        [("time_", DataType::Time64Ns), ("end", DataType::Time64Ns), ("id", DataType::String)];
+    for (name, data_type) in times {
+        info.relation.columns.push(Column::new(name, data_type, SemanticType::None));
+    }
+    let literal = |text: &str| Source::Literal(text.to_string());
+    let attribute = |name: &str, value: Source| Attribute { name: name.to_string(), value };
+    let service = Source::Column { name: "k".to_string(), is_json_array: true };
+    let spec = Spec {
+        resource: vec![attribute("service.name", service)],
+        signals: vec![
+            Signal::Summary {
+                name: "s".to_string(),
+                description: String::new(),
+                unit: "By".to_string(),
+                count: "n".to_string(),
+                sum: "n".to_string(),
+                quantiles: vec![(0.5, "n".to_string())],
+                attributes: vec![],
+            },
+            Signal::Span {
+                name: literal("call"),
+                start_time: "time_".to_string(),
+                end_time: "end".to_string(),
+                trace_id: Some("id".to_string()),
+                span_id: None,
+                parent_span_id: None,
+                kind: 2,
+                attributes: vec![attribute("n", column("n"))],
+            },
+        ],
+    };
+    (info, spec)
+}
+
+fn call(key: &str, n: i64) -> PackedRow {
+    PackedRow::pack(&[
+        Value::str(key),
+        Value::Int64(n),
+        Value::Time64Ns(1_767_225_601_000_000_001),
+        Value::Time64Ns(1_767_225_602_000_000_000),
+        Value::str("0af7651916cd43dd8448eb211c80319c"),
+    ])
+}
+
+/// A real collector takes metrics and spans, by HTTP and by gRPC, over a restart; a row of two services is two
+/// resources, and a span that comes again has the same ids.
+#[test]
+fn a_collector_takes_it() {
+    let (dir, ports) = (tempfile::tempdir().unwrap(), [free_port(), free_port()]);
+    let out = dir.path().join("out.jsonl");
+    let config = format!(
+        "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{}'}}, grpc: {{endpoint: '127.0.0.1:{}'}}}}}}}}\n\
+         exporters: {{file: {{path: '{}', append: true, flush_interval: 50ms}}}}\n\
+         service:\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines:\n    \
+         metrics: {{receivers: [otlp], exporters: [file]}}\n    traces: {{receivers: [otlp], exporters: [file]}}\n",
+        ports[0],
+        ports[1],
+        out.display(),
+    );
+    let file = dir.path().join("c.yaml");
+    std::fs::write(&file, config).unwrap();
+    let args = ["--config".to_string(), format!("file:{}", file.display())];
+    let start = || {
+        let is_up = || ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok());
+        Running::start(&cache("otelcol/otelcol"), &args, is_up)
+    };
+    let Some(mut collector) = start() else {
+        return weir_types::testing::skipped("there is no OpenTelemetry collector");
+    };
+    for (protocol, port) in [(Protocol::Http, ports[0]), (Protocol::Grpc, ports[1])] {
+        let url = format!("http://127.0.0.1:{port}");
+        let mut gauges = upserts(sink(&url, protocol), 100);
+        gauges.start(false).unwrap();
+        gauges.deliver(&delivery(1_000, &[("a", 7, 1)], true)).unwrap();
+        gauges.flush().unwrap();
+        collector.kill();
+        gauges.deliver(&delivery(2_000, &[("a", 7, -1), ("a", 8, 1)], true)).unwrap();
+        assert!(matches!(gauges.flush(), Err(SinkError::Retry(_))));
+        collector = start().unwrap();
+        gauges.flush().unwrap();
+        assert_eq!((gauges.health().rows_sent, gauges.health().rows_refused), (2, 0));
+
+        let (info, spec) = declared();
+        for _ in 0..2 {
+            let declared = BTreeMap::from([(0, spec.clone())]);
+            let sink = OtelSink::new(target(&url), protocol, "x", declared);
+            let mut line = Line::in_memory(Mode::Append, Box::new(sink));
+            line.open().unwrap();
+            line.intake.start(0, &info, false).unwrap();
+            let rows = vec![(call("[\"one\", \"two\"]", 5), 1), (call("plain", 6), 1)];
+            line.deliver(&delivery_of(info.clone(), 3_000, rows, true)).unwrap();
+            line.flush().unwrap();
+        }
+        let wanted = |lines: &[serde_json::Value]| spans(lines).len() >= 6;
+        let lines = lines(&out, wanted);
+        let text = format!("{lines:?}");
+        assert!(text.contains("my sink.n") && text.contains("quantileValues"), "{text}");
+        let spans = spans(&lines);
+        let mut ids: Vec<&String> = spans.iter().map(|(_, id)| id).collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!((spans.len(), ids.len()), (6, 3), "{spans:?}");
+        let mut services: Vec<&str> = spans.iter().map(|(service, _)| service.as_str()).collect();
+        services.sort_unstable();
+        assert_eq!(services, ["one", "one", "plain", "plain", "two", "two"]);
+        std::fs::write(&out, "").unwrap();
+    }
+}
+
+/// What the collector has written, once it is what is waited for.
+fn lines(
+    file: &std::path::Path,
+    is_all: impl Fn(&[serde_json::Value]) -> bool,
+) -> Vec<serde_json::Value> {
+    for _ in 0..400 {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let lines: Vec<_> = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line.trim_matches('\0')).ok())
+            .collect();
+        if is_all(&lines) {
+            return lines;
+        }
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    panic!("{}", std::fs::read_to_string(file).unwrap_or_default());
+}
+
+/// Services and span ids.
+fn spans(lines: &[serde_json::Value]) -> Vec<(String, String)> {
+    let empty = vec![];
+    let all = lines.iter().flat_map(|line| line["resourceSpans"].as_array().unwrap_or(&empty));
+    let mut spans = Vec::new();
+    for resource in all {
+        let service = resource["resource"]["attributes"][0]["value"]["stringValue"].as_str();
+        for span in resource["scopeSpans"][0]["spans"].as_array().unwrap() {
+            assert_eq!(span["traceId"], "0af7651916cd43dd8448eb211c80319c");
+            assert_eq!(span["startTimeUnixNano"], "1767225601000000001");
+            spans
+                .push((service.unwrap().to_string(), span["spanId"].as_str().unwrap().to_string()));
+        }
+    }
+    spans
+}

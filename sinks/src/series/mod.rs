@@ -1,0 +1,164 @@
+//! Rows of upserts as the time series that they are, for receivers of samples: which rows there are now, which
+//! series went, and at which instants samples are. Text and bytes are made elsewhere.
+
+pub(crate) mod names;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_types::{Clock, PackedRow, Value, WallClock};
+
+use crate::csv;
+use crate::element::{Body, Described, Element, Op};
+use crate::sink::SinkError;
+
+/// What is held of all outputs: more is refused and counted.
+const ROWS_BYTES_MAX: u64 = 64 << 20;
+const ROW_OVERHEAD_BYTES: u64 = 160;
+
+/// The rows of one output, by key.
+pub(crate) struct Rows {
+    pub(crate) output: Arc<Described>,
+    pub(crate) now: BTreeMap<PackedRow, PackedRow>,
+    /// After a reset: what will be there once its tick is complete.
+    next: Option<BTreeMap<PackedRow, PackedRow>>,
+}
+
+/// The rows that are shown.
+#[derive(Default)]
+pub(crate) struct Held {
+    pub(crate) outputs: BTreeMap<u16, Rows>,
+    bytes: u64,
+}
+
+fn bytes_of(key: &PackedRow, row: &PackedRow) -> u64 {
+    (key.0.len() + row.0.len()) as u64 + ROW_OVERHEAD_BYTES
+}
+
+fn bytes_of_all(rows: &BTreeMap<PackedRow, PackedRow>) -> u64 {
+    rows.iter().map(|(key, row)| bytes_of(key, row)).sum()
+}
+
+impl Held {
+    /// Takes an element in; the same one again changes nothing. What is returned are the keys that a reset took
+    /// away, once it is known which they are.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub(crate) fn apply(&mut self, element: &Element) -> Result<Vec<PackedRow>, SinkError> {
+        let rows = self.outputs.entry(element.output.input).or_insert_with(|| Rows {
+            output: Arc::clone(&element.output),
+            now: BTreeMap::new(),
+            next: None,
+        });
+        if !Arc::ptr_eq(&rows.output, &element.output) {
+            rows.output = Arc::clone(&element.output);
+        }
+        match (element.op, &element.body) {
+            (Op::Reset, _) => {
+                if let Some(before) = rows.next.replace(BTreeMap::new()) {
+                    self.bytes = self.bytes.saturating_sub(bytes_of_all(&before));
+                }
+            }
+            (Op::Progress, _) => {
+                if let Some(next) = rows.next.take() {
+                    self.bytes = self.bytes.saturating_sub(bytes_of_all(&rows.now));
+                    let before = std::mem::replace(&mut rows.now, next);
+                    return Ok(before.into_keys().filter(|k| !rows.now.contains_key(k)).collect());
+                }
+            }
+            (Op::Upsert, Body::Row(row)) => {
+                let key = PackedRow::pack(&element.output.key_values(&element.body));
+                let cost = bytes_of(&key, row);
+                let held = rows.next.as_mut().unwrap_or(&mut rows.now);
+                let before = held.get(&key).map_or(0, |before| bytes_of(&key, before));
+                if self.bytes + cost > ROWS_BYTES_MAX + before {
+                    let text = format!("more than {ROWS_BYTES_MAX} bytes of rows to be shown");
+                    return Err(SinkError::Unfit(text));
+                }
+                self.bytes = self.bytes + cost - before;
+                held.insert(key, row.clone());
+            }
+            (Op::Delete, Body::Key(key)) => {
+                let held = rows.next.as_mut().unwrap_or(&mut rows.now);
+                if let Some(before) = held.remove(key) {
+                    self.bytes = self.bytes.saturating_sub(bytes_of(key, &before));
+                }
+            }
+            _ => {}
+        }
+        Ok(Vec::new())
+    }
+}
+
+/// When samples are: at their ticks, but never at or before an instant at which something was said already. For
+/// each input, as their ticks do not wait for each other.
+#[derive(Clone, Default)]
+pub(crate) struct Instants {
+    of: BTreeMap<u16, Instant>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Instant {
+    tick_ms: u64,
+    /// What the tick's samples have.
+    at_ms: u64,
+    /// When the tick came, on the steady clock.
+    came: Duration,
+}
+
+impl Instants {
+    /// Of a tick's samples.
+    pub(crate) fn at(&mut self, input: u16, tick_ms: u64) -> u64 {
+        let last = self.of.entry(input).or_default();
+        if tick_ms > last.tick_ms {
+            *last = Instant { tick_ms, at_ms: tick_ms.max(last.at_ms + 1), came: steady() };
+        }
+        last.at_ms
+    }
+
+    /// Of samples that are said again, though no tick came.
+    pub(crate) fn later(&mut self, input: u16) -> u64 {
+        let last = self.of.entry(input).or_default();
+        let passed = u64::try_from(steady().saturating_sub(last.came).as_millis()).unwrap_or(0);
+        last.at_ms = (last.tick_ms + passed).max(last.at_ms + 1);
+        last.at_ms
+    }
+}
+
+fn steady() -> Duration {
+    Duration::from_nanos(WallClock.monotonic_ns())
+}
+
+/// A value as a sample; `None` of what is no number.
+pub(crate) fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Boolean(value) => Some(f64::from(u8::from(*value))),
+        // Receivers of samples have no other numbers.
+        Value::Int64(value) => Some(*value as f64),
+        Value::Float64(value) => Some(*value),
+        _ => None,
+    }
+}
+
+/// A label's text; true if it had to be cleaned.
+pub(crate) fn label(value: &Value) -> (String, bool) {
+    let text = csv::field_text(value);
+    let is_text = match value {
+        Value::String(bytes) => std::str::from_utf8(bytes).is_ok(),
+        _ => true,
+    };
+    match text.contains('\0') {
+        true => (text.replace('\0', "\u{FFFD}"), true),
+        false => (text, !is_text),
+    }
+}
+
+/// How often receivers are told again what did not change: what they do not hear of for five minutes, Prometheus
+/// and its like hold for gone.
+pub(crate) const REFRESH_EVERY: Duration = Duration::from_secs(60);
+/// Rows that are said again in one request.
+pub(crate) const REFRESH_ROWS: usize = 2_000;
