@@ -6,6 +6,7 @@
 //! synchronise.
 
 pub mod alertmanager;
+pub mod fleet;
 pub mod http;
 pub mod live;
 pub mod nginx;

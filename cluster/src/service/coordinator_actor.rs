@@ -102,6 +102,7 @@ pub(crate) struct Shared {
     pub(crate) quarantine: Arc<Mutex<Quarantine>>,
     /// Whether every source of the nodes runs or was refused.
     pub(crate) settled: TellSettled,
+    pub(crate) node_forget: Duration,
 }
 
 pub struct CoordinatorActor {

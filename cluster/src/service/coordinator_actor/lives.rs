@@ -28,6 +28,7 @@ impl CoordinatorActor {
                 .with_identity(shared.identity.clone())
                 .with_book(Arc::clone(&shared.book))
                 .with_counters(Arc::clone(&shared.bus))
+                .with_forget(shared.node_forget)
                 .with_epochs_from(u64::try_from(shared.clock.now_unix_ns()).unwrap_or(1)),
             own,
             pace: RestartPace::default(),
