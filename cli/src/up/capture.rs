@@ -10,7 +10,7 @@ use tracing::warn;
 use weir_actors::KillSwitch;
 use weir_cluster::api::faults::KillPart;
 use weir_node::agent::Agent;
-use weir_node::runtime::{NodeConfig, NodeRuntime};
+use weir_node::runtime::{NodeConfig, NodeRuntime, TellStatus};
 use weir_node::sources::{Sources, SourcesConfig, TellOwnRows};
 use weir_node::store::{FileStore, Keeper};
 use weir_proto::{NodeInfo, NodePort};
@@ -39,6 +39,8 @@ pub(super) struct NodeSpec<'a> {
     pub(super) incarnation: u64,
     /// The API of this process, if it has one.
     pub(super) own_listener: Option<SocketAddr>,
+    /// How the bus is, if there is one between machines.
+    pub(super) bus_status: Option<TellStatus>,
     /// What runs, if the cluster part is in this process.
     pub(super) own_rows: Option<TellOwnRows>,
 }
@@ -50,18 +52,18 @@ pub(super) fn start(
     clock: Arc<dyn Clock>,
     switch: &KillSwitch,
 ) -> Result<NodeRuntime, Failure> {
-    let NodeSpec { common, capture, data, name, asid, incarnation, own_listener, own_rows } = spec;
+    let NodeSpec { common, capture, data, name, asid, incarnation, .. } = spec;
     let redactor =
         Redactor::new(capture.redact, &capture.redact_name, Some(weir_engine::push_without_pii));
     let sources = Arc::new(Sources::new(SourcesConfig {
         asid,
         hostname: hostname(),
-        own_listener,
+        own_listener: spec.own_listener,
         filters: wanted::parse(&capture.trace)?,
         retention: common.retention,
         test_faults: common.test_faults,
         redactor,
-        own_rows,
+        own_rows: spec.own_rows,
     }));
     let ending = sources.clone();
     let info = NodeInfo { hostname: hostname(), ..NodeInfo::named(&name, incarnation, asid) };
@@ -74,6 +76,7 @@ pub(super) fn start(
         own_upid: own_upid(asid),
         store: store(capture, data, &name, clock.now_unix_ns()),
         metadata: Some(sources.metadata()),
+        bus_status: spec.bus_status,
         sources_ended: Box::new(move || wait_for_sources(&ending)),
         ..NodeConfig::new(info, Agent::new(sources.debug_state()))
     };

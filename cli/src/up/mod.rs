@@ -59,7 +59,7 @@ fn raise_files_limit() {
 fn init_logs() {
     use std::io::IsTerminal;
     let filter = tracing_subscriber::EnvFilter::try_from_env("WEIR_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,actix_server=warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,actix_server=warn,async_nats=error"));
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let _already_set = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -146,6 +146,7 @@ fn start_parts(
         asid: ASID,
         incarnation: u64::try_from(clock.now_unix_ns()).unwrap_or(0),
         own_listener: Some(bound),
+        bus_status: None,
         own_rows: Some(serve::own_rows(&service)),
     };
     let node = capture::start(spec, node_port, clock, &switch)?;

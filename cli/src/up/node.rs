@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use tracing::info;
 use weir_actors::{KillSwitch, Stop};
 use weir_proto::bus::NodeSender;
-use weir_proto::nats::{NatsConfig, NatsNode, NatsNodeConfig, NodeBusState, is_node_name};
+use weir_proto::message::SourceStatus;
+use weir_proto::nats::{BusStats, NatsConfig, NatsNode, NatsNodeConfig, NodeBusState, is_node_name};
 
 use super::capture::{self, NodeSpec};
 use super::signals::Signals;
@@ -66,7 +67,7 @@ async fn serve(
     let config = NatsNodeConfig { bus, name: name.clone(), incarnation, asid };
     let started = NatsNode::start(config, Arc::clone(&clock));
     let (end, port) = started.map_err(|error| Failure::No(format!("no thread for the bus: {error}")))?;
-    let state = end.state();
+    let (state, stats) = (end.state(), end.stats());
     // Stopped last: what the node says when it stops is still carried.
     let mut closing = end;
     let part = switch.part("bus", Stop::call(2 * CLOSE_TIME_MAX, move || closing.close(CLOSE_TIME_MAX)));
@@ -79,6 +80,7 @@ async fn serve(
         asid,
         incarnation,
         own_listener: None,
+        bus_status: Some(Box::new(move || status(&stats))),
         own_rows: None,
     };
     let sender = port.sender.clone();
@@ -99,6 +101,17 @@ async fn serve(
     match refused {
         Some(why) => Err(Failure::No(why)),
         None => Ok(()),
+    }
+}
+
+/// What the bus counts, as the node tells it with its sources.
+fn status(stats: &BusStats) -> SourceStatus {
+    let counts = stats.list().into_iter().map(|(name, count)| (name.to_string(), count));
+    SourceStatus {
+        name: "bus".to_string(),
+        state: "running".to_string(),
+        counts: counts.collect(),
+        ..SourceStatus::default()
     }
 }
 

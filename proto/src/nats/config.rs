@@ -206,10 +206,7 @@ impl NatsConfig {
         loop {
             let options = self.options(name, stats)?;
             match options.connect(self.servers.clone()).await {
-                Ok(client) => {
-                    info!(bus = self.shown(), "connected to the bus server");
-                    return Ok(client);
-                }
+                Ok(client) => return Ok(client),
                 Err(error) => {
                     let why = self.hidden(&with_causes(&error));
                     if attempts % 10 == 0 {

@@ -24,8 +24,6 @@ const ACK_EVERY_BYTES: usize = 1 << 20;
 /// How often an end says that it lives and how much it has sent: what is lost at the end of a burst is
 /// noticed after this, and who is silent for several of them is not there.
 pub(super) const PING_EVERY_MS: u64 = 500;
-/// Smaller messages gain nothing by being deflated.
-const DEFLATE_MIN_BYTES: usize = 1 << 10;
 /// A frame costs so much beside its bytes while it is kept.
 const FRAME_OVERHEAD_BYTES: usize = 64;
 
@@ -99,6 +97,7 @@ pub(super) struct End {
     pub(super) session: u64,
     out: Outgoing,
     inc: Incoming,
+    deflate_from_bytes: usize,
     owes_ack: bool,
     pinged_ms: Option<u64>,
     pub(super) heard_ms: u64,
@@ -112,6 +111,8 @@ pub(super) struct Bounds {
     pub(super) kept_bytes_max: usize,
     /// Of a message in one frame.
     pub(super) part_bytes_max: usize,
+    /// Smaller messages go as they are.
+    pub(super) deflate_from_bytes: usize,
 }
 
 impl End {
@@ -144,7 +145,21 @@ impl End {
             busy: false,
         };
         let counts = Counts::default();
-        End { session, out, inc, owes_ack: false, pinged_ms: None, heard_ms: now_ms, counts }
+        End {
+            session,
+            out,
+            inc,
+            deflate_from_bytes: bounds.deflate_from_bytes,
+            owes_ack: false,
+            pinged_ms: None,
+            heard_ms: now_ms,
+            counts,
+        }
+    }
+
+    /// What was counted since this was asked last.
+    pub(super) fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
     }
 
     /// Bytes that are kept for the other end.
@@ -165,7 +180,7 @@ impl End {
     /// Takes a message on its way.
     pub(super) fn give(&mut self, message: &[u8]) -> Result<(), Over> {
         self.counts.bytes_given += message.len() as u64;
-        let deflated = if message.len() >= DEFLATE_MIN_BYTES { deflate(message) } else { None };
+        let deflated = if message.len() >= self.deflate_from_bytes { deflate(message) } else { None };
         let (bytes, flag) = match &deflated {
             Some(smaller) => (smaller.as_slice(), DEFLATED),
             None => (message, 0),

@@ -5,7 +5,8 @@ use rand::{Rng, SeedableRng};
 
 use super::*;
 
-const BOUNDS: Bounds = Bounds { kept_bytes_max: 64 << 20, part_bytes_max: 1_000 };
+const BOUNDS: Bounds =
+    Bounds { kept_bytes_max: 64 << 20, part_bytes_max: 1_000, deflate_from_bytes: 1_024 };
 const STEP_MS: u64 = 100;
 
 /// One direction: frames on their way, each with the step in which it arrives.
@@ -165,7 +166,7 @@ fn only_what_was_done_is_forgotten() {
 /// bytes that inflate without end, a message that never ends.
 #[test]
 fn bounded_and_unbelieving() {
-    let mut end = End::new(1, Bounds { kept_bytes_max: 10_000, part_bytes_max: 100 }, 0, 0);
+    let mut end = End::new(1, Bounds { kept_bytes_max: 10_000, part_bytes_max: 100, ..BOUNDS }, 0, 0);
     let mut rng = SmallRng::seed_from_u64(1);
     let random: Vec<u8> = (0..4_000).map(|_| rng.random_range(0..=255_u8)).collect();
     end.give(&random).unwrap();

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::end::{Bounds, End, Over};
 use super::frame::{Body, Frame};
 use super::hello::{Hello, Refused, token};
-use super::settle;
+use super::{CLUSTER_DEFLATE_FROM_BYTES, settle};
 use super::stats::BusStats;
 
 /// Nodes of one cluster. A thousand is what it is measured with.
@@ -96,7 +96,11 @@ impl Links {
             return Err(Refused::new("too_many_nodes", message));
         }
         self.last_session = now_unix_ns.max(self.last_session + 1);
-        let bounds = Bounds { kept_bytes_max: KEPT_BYTES_MAX, part_bytes_max };
+        let bounds = Bounds {
+            kept_bytes_max: KEPT_BYTES_MAX,
+            part_bytes_max,
+            deflate_from_bytes: CLUSTER_DEFLATE_FROM_BYTES,
+        };
         let mut new = None;
         let link = self.links.entry(token.clone()).or_insert_with(|| {
             let (received, inbox) = mpsc::channel(crate::bus::FROM_NODE_MESSAGES_MAX);
@@ -107,7 +111,7 @@ impl Links {
             let (end, handed_on, heard_ms, left) = (None, 0, now_ms, false);
             Link { name, incarnation, asid, build, end, received, applied, handed_on, heard_ms, left }
         });
-        if let Some(former) = &link.end {
+        if let Some(former) = &mut link.end {
             settle(stats, former);
             self.waiting_bytes = self.waiting_bytes.saturating_sub(former.waiting_bytes());
         }
@@ -153,6 +157,7 @@ impl Links {
             has_room
         };
         let done = end.receive(&frame, now_ms, &mut hand_on);
+        settle(stats, end);
         self.waiting_bytes = (self.waiting_bytes + end.waiting_bytes()).saturating_sub(before);
         if let Err(over) = done {
             self.over(token, over, stats);
@@ -193,8 +198,8 @@ impl Links {
     }
 
     fn close(&mut self, token: &str, stats: &BusStats) {
-        if let Some(end) = self.links.get_mut(token).and_then(|link| link.end.take()) {
-            settle(stats, &end);
+        if let Some(mut end) = self.links.get_mut(token).and_then(|link| link.end.take()) {
+            settle(stats, &mut end);
             self.waiting_bytes = self.waiting_bytes.saturating_sub(end.waiting_bytes());
         }
     }

@@ -15,6 +15,7 @@ mod hello;
 mod hub;
 mod link;
 mod node;
+mod simulated;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use config::{NatsAuth, NatsConfig, NatsConfigError};
 pub use hello::is_node_name;
 pub use hub::{HubConfig, HubState, NatsHub, NodeFigures};
 pub use node::{NatsNode, NatsNodeConfig, NodeBusState};
+pub use simulated::{SimulatedBus, SimulatedNode};
 pub use stats::BusStats;
 
 /// A server that takes less carries nothing of ours.
@@ -41,9 +43,15 @@ fn part_bytes_max(payload_max: usize) -> Result<usize, String> {
     Ok(payload_max.min(FRAME_BYTES_MAX) - frame::DATA_HEADER_BYTES)
 }
 
-/// What a session counted goes into the books when it is over.
-fn settle(stats: &BusStats, end: &end::End) {
-    BusStats::count(&stats.frames_resent_total, end.counts.frames_resent);
-    BusStats::count(&stats.frames_repeated_total, end.counts.frames_repeated);
-    BusStats::count(&stats.gaps_total, end.counts.gaps);
+/// A node's messages are deflated from so many bytes on: smaller ones gain nothing.
+const NODE_DEFLATE_FROM_BYTES: usize = 1 << 10;
+/// The cluster part tells all nodes the same on a thread that others wait for: it deflates what is large only.
+const CLUSTER_DEFLATE_FROM_BYTES: usize = 64 << 10;
+
+/// What a session has counted goes into the books.
+fn settle(stats: &BusStats, end: &mut end::End) {
+    let counts = end.take_counts();
+    BusStats::count(&stats.frames_resent_total, counts.frames_resent);
+    BusStats::count(&stats.frames_repeated_total, counts.frames_repeated);
+    BusStats::count(&stats.gaps_total, counts.gaps);
 }

@@ -16,7 +16,7 @@ use super::end::{Bounds, End, Over};
 use super::frame::{Body, Frame};
 use super::hello::{Hello, Welcome, token};
 use super::stats::BusStats;
-use super::{part_bytes_max, settle};
+use super::{NODE_DEFLATE_FROM_BYTES, part_bytes_max, settle};
 use crate::bus::{BusError, Carrier, NodePort};
 
 /// What a node keeps for the cluster part while that is slow or cannot be reached: minutes of a busy node's
@@ -161,10 +161,10 @@ impl Shared {
     }
 
     fn end_session(&self, state: &mut State, over: Over) {
-        if let Some(end) = state.end.take() {
+        if let Some(mut end) = state.end.take() {
             warn!(%over, "the session with the cluster part is over; another one begins");
             BusStats::count(&self.stats.sessions_over_total, 1);
-            settle(&self.stats, &end);
+            settle(&self.stats, &mut end);
         }
     }
 
@@ -179,8 +179,8 @@ impl Shared {
         }
         if frame.body == Body::Unknown {
             info!("the cluster part does not know us: joining again");
-            if let Some(end) = state.end.take() {
-                settle(&self.stats, &end);
+            if let Some(mut end) = state.end.take() {
+                settle(&self.stats, &mut end);
             }
             return;
         }
@@ -189,7 +189,9 @@ impl Shared {
             *handed_on += u64::from(has_room);
             has_room
         };
-        if let Err(over) = end.receive(&frame, self.now_ms(), &mut hand_on) {
+        let taken = end.receive(&frame, self.now_ms(), &mut hand_on);
+        settle(&self.stats, end);
+        if let Err(over) = taken {
             self.end_session(&mut state, over);
         }
     }
@@ -306,7 +308,8 @@ async fn join(shared: &Shared, client: &Client, joined_before: bool) -> bool {
 
 fn bounds(client: &Client) -> Result<Bounds, String> {
     let part_bytes_max = part_bytes_max(client.max_payload())?;
-    Ok(Bounds { kept_bytes_max: KEPT_BYTES_MAX, part_bytes_max })
+    let deflate_from_bytes = NODE_DEFLATE_FROM_BYTES;
+    Ok(Bounds { kept_bytes_max: KEPT_BYTES_MAX, part_bytes_max, deflate_from_bytes })
 }
 
 /// Sends what there is to send until the session is over.
