@@ -496,3 +496,5 @@ impl Coordinator {
 
 #[cfg(test)]
 mod completeness_tests;
+#[cfg(test)]
+mod membership_tests;

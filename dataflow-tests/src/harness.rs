@@ -7,6 +7,7 @@
 
 pub mod alertmanager;
 pub mod fleet;
+pub mod hosts;
 pub mod http;
 pub mod live;
 pub mod nginx;

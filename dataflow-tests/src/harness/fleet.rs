@@ -27,6 +27,7 @@ pub fn has_bus_server() -> bool {
 pub struct BusServer {
     process: Option<Process>,
     pub addr: SocketAddr,
+    listen: &'static str,
     config: String,
     dir: TempDir,
 }
@@ -34,10 +35,19 @@ pub struct BusServer {
 impl BusServer {
     /// With this configuration, which may be empty.
     pub fn start(config: &str) -> Result<BusServer> {
+        BusServer::start_at("127.0.0.1", config)
+    }
+
+    /// For other machines, too: it listens on all addresses of this one.
+    pub fn start_open(config: &str) -> Result<BusServer> {
+        BusServer::start_at("0.0.0.0", config)
+    }
+
+    fn start_at(listen: &'static str, config: &str) -> Result<BusServer> {
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let dir = tempfile::tempdir().map_err(io_error("make a directory"))?;
         let config = config.replace("DIR", &dir.path().to_string_lossy());
-        let mut server = BusServer { process: None, addr, config, dir };
+        let mut server = BusServer { process: None, addr, listen, config, dir };
         server.spawn()?;
         Ok(server)
     }
@@ -46,7 +56,7 @@ impl BusServer {
         let path = self.dir.path().join("nats.conf");
         std::fs::write(&path, &self.config).map_err(io_error("write nats.conf"))?;
         let mut command = Command::new("nats-server");
-        command.args(["-a", "127.0.0.1", "-p", &self.addr.port().to_string(), "-c"]).arg(&path);
+        command.args(["-a", self.listen, "-p", &self.addr.port().to_string(), "-c"]).arg(&path);
         let mut process = Process::start(command)?;
         process.wait_ready(READY_DEADLINE, |_| TcpStream::connect(self.addr).ok())?;
         self.process = Some(process);

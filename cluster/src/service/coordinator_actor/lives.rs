@@ -67,6 +67,15 @@ impl CoordinatorActor {
         }
     }
 
+    /// Nodes that were given up are not known to the next life either.
+    pub(super) fn forget_given_up(&self) {
+        if let Ok(mut registered) = self.shared.registered.lock()
+            && registered.len() > self.core.nodes().len()
+        {
+            registered.retain(|name, _| self.core.nodes().contains_key(name));
+        }
+    }
+
     /// A dead engine is replaced.
     pub(super) fn heal(&mut self, ctx: &mut Context<Self>) {
         if self.restarting || !self.shared.generations.is_dead() {
