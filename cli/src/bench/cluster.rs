@@ -129,9 +129,8 @@ impl Template {
 /// A message of a template as a simulated node says it.
 fn as_said_by(node: &BTreeMap<QueryId, Epoch>, message: &FromNode) -> Option<FromNode> {
     let mut message = message.clone();
-    let own = |query: &QueryId, place: &mut Place| {
-        node.get(query).map(|epoch| place.epoch = *epoch)
-    };
+    let own =
+        |query: &QueryId, place: &mut Place| node.get(query).map(|epoch| place.epoch = *epoch);
     match &mut message {
         FromNode::Update { query, place, .. }
         | FromNode::Progress { query, place, .. }
@@ -378,8 +377,8 @@ impl Sums {
         let outputs = view.outputs();
         let edges = outputs.iter().find(|output| &*output.info.table == "edges");
         let relation = edges.map(|output| &output.info.relation);
-        let count_at =
-            relation.and_then(|relation| relation.columns.iter().position(|column| column.name == "n"));
+        let count_at = relation
+            .and_then(|relation| relation.columns.iter().position(|column| column.name == "n"));
         let types = relation.map(|relation| relation.types()).unwrap_or_default();
         Sums { types, count_at: count_at.unwrap_or(0), edges: 0 }
     }

@@ -46,7 +46,9 @@ fn auth(args: &BusArgs) -> Result<NatsAuth, Failure> {
     let mut ways = Vec::new();
     if let Some(user) = &args.bus_user {
         let password = password.or_else(|| env(PASSWORD)).ok_or_else(|| {
-            Failure::Usage(format!("--bus-user: the password is missing (--bus-password-file or {PASSWORD})"))
+            Failure::Usage(format!(
+                "--bus-user: the password is missing (--bus-password-file or {PASSWORD})"
+            ))
         })?;
         ways.push(NatsAuth::User { user: user.clone(), password });
     }

@@ -58,8 +58,9 @@ fn raise_files_limit() {
 /// Logs to stderr: errors and changes of state; `WEIR_LOG` asks for more.
 fn init_logs() {
     use std::io::IsTerminal;
-    let filter = tracing_subscriber::EnvFilter::try_from_env("WEIR_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,actix_server=warn,async_nats=error"));
+    let filter = tracing_subscriber::EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| {
+        tracing_subscriber::EnvFilter::new("info,actix_server=warn,async_nats=error")
+    });
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let _already_set = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -11,7 +11,9 @@ use tracing::info;
 use weir_actors::{KillSwitch, Stop};
 use weir_proto::bus::NodeSender;
 use weir_proto::message::SourceStatus;
-use weir_proto::nats::{BusStats, NatsConfig, NatsNode, NatsNodeConfig, NodeBusState, is_node_name};
+use weir_proto::nats::{
+    BusStats, NatsConfig, NatsNode, NatsNodeConfig, NodeBusState, is_node_name,
+};
 
 use super::capture::{self, NodeSpec};
 use super::signals::Signals;
@@ -46,9 +48,9 @@ pub(crate) fn run(args: NodeArgs, directory: Option<PathBuf>) -> Result<(), Fail
 /// of one cluster that have the same are told apart by nobody, and the second is refused.
 fn asid_of(name: &str) -> u32 {
     // FNV-1a: the same in every build, for ever.
-    let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    });
+    let hash = name
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     // 0 is the cluster part's, 1 the embedded server's; it is positive as an INT64 of 32 bits, too.
     (hash & 0x7fff_ffff).max(2)
 }
@@ -66,11 +68,13 @@ async fn serve(
     let asid = asid_of(&name);
     let config = NatsNodeConfig { bus, name: name.clone(), incarnation, asid };
     let started = NatsNode::start(config, Arc::clone(&clock));
-    let (end, port) = started.map_err(|error| Failure::No(format!("no thread for the bus: {error}")))?;
+    let (end, port) =
+        started.map_err(|error| Failure::No(format!("no thread for the bus: {error}")))?;
     let (state, stats) = (end.state(), end.stats());
     // Stopped last: what the node says when it stops is still carried.
     let mut closing = end;
-    let part = switch.part("bus", Stop::call(2 * CLOSE_TIME_MAX, move || closing.close(CLOSE_TIME_MAX)));
+    let part =
+        switch.part("bus", Stop::call(2 * CLOSE_TIME_MAX, move || closing.close(CLOSE_TIME_MAX)));
     part.running();
     let spec = NodeSpec {
         common: &args.common,

@@ -289,7 +289,8 @@ fn push_self_metrics(out: &mut String, stats: &Json) {
     for (what, count) in stats["bus"].as_object().into_iter().flatten() {
         line(out, "weir_bus_total", &[("what", what)], count.as_u64().unwrap_or(0));
     }
-    let help = "What the bus between machines counts: sessions, frames that were sent again, bytes.";
+    let help =
+        "What the bus between machines counts: sessions, frames that were sent again, bytes.";
     head(out, "weir_network_total", "counter", help);
     for (what, count) in stats["network"].as_object().into_iter().flatten() {
         line(out, "weir_network_total", &[("what", what)], count.as_u64().unwrap_or(0));

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tracing::{info, warn};
 use weir_proto::message::SourceStatus;
 use weir_proto::{Epoch, FromNode, Life, NodeInfo, NodeLink, Place, QueryId, Report, ToNode};
-use weir_types::figures::QueryFigures;
 use weir_types::clock::tick_unix_ns;
+use weir_types::figures::QueryFigures;
 use weir_types::ledger::Loss;
 
 use super::completeness::Covered;

@@ -178,7 +178,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 impl Way {
     pub fn to(server: SocketAddr) -> Result<Way> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(io_error("bind a port"))?;
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(io_error("bind a port"))?;
         let addr = listener.local_addr().map_err(io_error("read the bound port"))?;
         let rules = Arc::<Rules>::default();
         let own = Arc::clone(&rules);

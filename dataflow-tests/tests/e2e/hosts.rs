@@ -86,8 +86,10 @@ impl Machine {
 
 fn counts(rows: &[(Json, i64)]) -> Vec<(i64, i64)> {
     let count = |row: &Json, times: i64| row["n"].as_i64().unwrap() * times;
-    let mut counts: Vec<(i64, i64)> =
-        rows.iter().map(|(row, times)| (row["local_port"].as_i64().unwrap(), count(row, *times))).collect();
+    let mut counts: Vec<(i64, i64)> = rows
+        .iter()
+        .map(|(row, times)| (row["local_port"].as_i64().unwrap(), count(row, *times)))
+        .collect();
     counts.sort_unstable();
     counts
 }
@@ -153,7 +155,7 @@ fn five_machines_on_a_bad_network() {
                 machine.load(5);
             }
         }
-        let wanted = frontiers + (round + 1) * 50;
+        let wanted = frontiers + (round + 1) * 10;
         live.wait_for(DEADLINE, |view| view.frontiers.len() > wanted).unwrap();
         assert_eq!(lagging(&live), "[\"m2\"]");
         assert_eq!(live.view.progress.as_ref().unwrap()["complete"], false);

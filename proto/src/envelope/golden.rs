@@ -57,19 +57,18 @@ fn status() -> FromNode {
         epoch_max: 5,
         losses_told: 6,
         entities_told: 7,
-        ordered: vec![(8, OrderOutcome::Refused { reason: text("no") }), (9, OrderOutcome::NotMine)],
+        ordered: vec![
+            (8, OrderOutcome::Refused { reason: text("no") }),
+            (9, OrderOutcome::NotMine),
+        ],
         figures: vec![QueryFigures { query: 3, refresh_ms: 100, ..QueryFigures::default() }],
         figures_left_out: 10,
     }
 }
 
 fn update() -> FromNode {
-    let accs = vec![
-        Acc::Count(2),
-        Acc::SumInt(-9),
-        Acc::MeanInt { sum: -1, count: 3 },
-        Acc::Min(None),
-    ];
+    let accs =
+        vec![Acc::Count(2), Acc::SumInt(-9), Acc::MeanInt { sum: -1, count: 3 }, Acc::Min(None)];
     let changes = vec![
         Change::Row { row: PackedRow(vec![1, 2]), pane: -3, diff: -1 },
         Change::Partial { key: PackedRow(vec![9]), pane: 5, rows: 2, accs },

@@ -31,7 +31,10 @@ const PREFIX_BYTES_MAX: usize = 128;
 pub enum NatsAuth {
     #[default]
     None,
-    User { user: String, password: String },
+    User {
+        user: String,
+        password: String,
+    },
     Token(String),
     /// The text of a credentials file: a JWT and its seed.
     Credentials(String),
@@ -201,7 +204,11 @@ impl NatsConfig {
     ///
     /// # Errors
     /// The configuration can never work.
-    pub(super) async fn connect(&self, name: &str, stats: &Arc<BusStats>) -> Result<Client, String> {
+    pub(super) async fn connect(
+        &self,
+        name: &str,
+        stats: &Arc<BusStats>,
+    ) -> Result<Client, String> {
         let mut attempts = 0;
         loop {
             let options = self.options(name, stats)?;
@@ -210,7 +217,10 @@ impl NatsConfig {
                 Err(error) => {
                     let why = self.hidden(&with_causes(&error));
                     if attempts % 10 == 0 {
-                        warn!(bus = self.shown(), why, "the bus server cannot be reached; trying on");
+                        warn!(
+                            bus = self.shown(),
+                            why, "the bus server cannot be reached; trying on"
+                        );
                     }
                 }
             }
@@ -255,7 +265,8 @@ fn noted(event: &Event, config: &NatsConfig, stats: &BusStats, failures: &Atomic
 fn parse_server(text: &str) -> Result<(String, NatsAuth), NatsConfigError> {
     let (scheme, rest) = text.split_once("://").unwrap_or(("nats", text));
     // Whatever is wrong, nothing before the host is repeated.
-    let (login, host) = rest.rsplit_once('@').map_or((None, rest), |(login, host)| (Some(login), host));
+    let (login, host) =
+        rest.rsplit_once('@').map_or((None, rest), |(login, host)| (Some(login), host));
     let host = host.trim_end_matches('/');
     let wrong = || NatsConfigError::Address(format!("{scheme}://{host}"));
     if !["nats", "tls"].contains(&scheme) || host.is_empty() {

@@ -180,7 +180,8 @@ impl End {
     /// Takes a message on its way.
     pub(super) fn give(&mut self, message: &[u8]) -> Result<(), Over> {
         self.counts.bytes_given += message.len() as u64;
-        let deflated = if message.len() >= self.deflate_from_bytes { deflate(message) } else { None };
+        let deflated =
+            if message.len() >= self.deflate_from_bytes { deflate(message) } else { None };
         let (bytes, flag) = match &deflated {
             Some(smaller) => (smaller.as_slice(), DEFLATED),
             None => (message, 0),
@@ -391,7 +392,8 @@ impl Incoming {
 
 /// `None`: it would not be smaller.
 fn deflate(message: &[u8]) -> Option<Vec<u8>> {
-    let mut encoder = DeflateEncoder::new(Vec::with_capacity(message.len() / 2), Compression::fast());
+    let mut encoder =
+        DeflateEncoder::new(Vec::with_capacity(message.len() / 2), Compression::fast());
     encoder.write_all(message).ok()?;
     encoder.finish().ok().filter(|deflated| deflated.len() < message.len())
 }

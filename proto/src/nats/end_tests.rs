@@ -166,7 +166,8 @@ fn only_what_was_done_is_forgotten() {
 /// bytes that inflate without end, a message that never ends.
 #[test]
 fn bounded_and_unbelieving() {
-    let mut end = End::new(1, Bounds { kept_bytes_max: 10_000, part_bytes_max: 100, ..BOUNDS }, 0, 0);
+    let mut end =
+        End::new(1, Bounds { kept_bytes_max: 10_000, part_bytes_max: 100, ..BOUNDS }, 0, 0);
     let mut rng = SmallRng::seed_from_u64(1);
     let random: Vec<u8> = (0..4_000).map(|_| rng.random_range(0..=255_u8)).collect();
     end.give(&random).unwrap();
@@ -182,9 +183,9 @@ fn bounded_and_unbelieving() {
     assert_eq!(end.receive(&frame(data), 0, &mut none), Err(Over::Garbled));
     let mut end = End::new(1, BOUNDS, 0, 0);
     let part = vec![1; 16 << 20];
-    let taken = (0..9).map(|sequence| {
+    let mut taken = (0..9).map(|sequence| {
         let data = Body::Data { sequence, flags: MORE, part: &part };
         end.receive(&frame(data), 0, &mut none)
     });
-    assert_eq!(taken.last(), Some(Err(Over::Garbled)));
+    assert!(taken.any(|taken| taken == Err(Over::Garbled)), "a message without end");
 }

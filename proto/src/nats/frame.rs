@@ -136,7 +136,8 @@ mod tests {
             let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(hex, golden.replace(' ', ""), "{frame:?}");
             assert_eq!(Frame::decode(&bytes), Some(frame));
-            let fixed = if let Body::Data { .. } = frame.body { DATA_HEADER_BYTES } else { hex.len() / 2 };
+            let fixed =
+                if let Body::Data { .. } = frame.body { DATA_HEADER_BYTES } else { hex.len() / 2 };
             for len in 0..fixed {
                 assert_eq!(Frame::decode(&bytes[..len]), None, "{frame:?} cut at {len}");
             }

@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use super::end::{Bounds, End, Over};
 use super::frame::{Body, Frame};
 use super::hello::{Hello, Refused, token};
-use super::{CLUSTER_DEFLATE_FROM_BYTES, settle};
 use super::stats::BusStats;
+use super::{CLUSTER_DEFLATE_FROM_BYTES, settle};
 
 /// Nodes of one cluster. A thousand is what it is measured with.
 pub(super) const NODES_MAX: usize = 4_096;
@@ -84,7 +84,9 @@ impl Links {
             return Err(Refused::new("name_in_use", message));
         }
         let same_asid = |link: &&Link| link.asid == hello.asid && link.name != hello.name;
-        if let Some(other) = self.links.values().find(same_asid).filter(|link| link.is_alive(now_ms)) {
+        if let Some(other) =
+            self.links.values().find(same_asid).filter(|link| link.is_alive(now_ms))
+        {
             let message = format!(
                 "the short id {} of the name {} is that of the node {}: give one of them another --name",
                 hello.asid, hello.name, other.name
@@ -109,7 +111,18 @@ impl Links {
             let (name, build) = (hello.name.clone(), String::new());
             let (incarnation, asid) = (hello.incarnation, hello.asid);
             let (end, handed_on, heard_ms, left) = (None, 0, now_ms, false);
-            Link { name, incarnation, asid, build, end, received, applied, handed_on, heard_ms, left }
+            Link {
+                name,
+                incarnation,
+                asid,
+                build,
+                end,
+                received,
+                applied,
+                handed_on,
+                heard_ms,
+                left,
+            }
         });
         if let Some(former) = &mut link.end {
             settle(stats, former);
@@ -130,9 +143,10 @@ impl Links {
         let Some(frame) = Frame::decode(bytes) else {
             return BusStats::count(&stats.strange_frames_total, 1);
         };
-        let link = self.links.get_mut(token).filter(|link| {
-            link.end.as_ref().is_some_and(|end| end.session == frame.session)
-        });
+        let link = self
+            .links
+            .get_mut(token)
+            .filter(|link| link.end.as_ref().is_some_and(|end| end.session == frame.session));
         let Some(link) = link else {
             BusStats::count(&stats.strange_frames_total, 1);
             return self.not_known(token, &frame, now_ms);
@@ -233,8 +247,12 @@ impl Links {
     /// Links that nobody was heard on for so long are no more.
     pub(super) fn forget(&mut self, silent_ms: u64, now_ms: u64) {
         let gone = |link: &Link| now_ms.saturating_sub(link.heard_ms) > silent_ms;
-        let over: Vec<String> =
-            self.links.iter().filter(|(_, link)| gone(link)).map(|(token, _)| token.clone()).collect();
+        let over: Vec<String> = self
+            .links
+            .iter()
+            .filter(|(_, link)| gone(link))
+            .map(|(token, _)| token.clone())
+            .collect();
         for token in over {
             if let Some(Link { end: Some(end), .. }) = self.links.remove(&token) {
                 self.waiting_bytes = self.waiting_bytes.saturating_sub(end.waiting_bytes());

@@ -288,7 +288,10 @@ async fn join(shared: &Shared, client: &Client, joined_before: bool) -> bool {
                 let why = weir_types::text::line(&refused.message).into_owned();
                 refusals += 1;
                 if attempts.is_multiple_of(20) {
-                    warn!(code = refused.code, why, "the cluster part does not let us in; trying on");
+                    warn!(
+                        code = refused.code,
+                        why, "the cluster part does not let us in; trying on"
+                    );
                 }
                 let for_good = ["name_in_use", "asid_in_use", "name"].contains(&&*refused.code);
                 if for_good && !joined_before && refusals >= REFUSALS_MAX {

@@ -35,8 +35,7 @@ impl Server {
         std::fs::write(&path, config).unwrap();
         let args = ["-a", "127.0.0.1", "-p", &port.to_string(), "-c", path.to_str().unwrap()];
         let mut command = Command::new("nats-server");
-        let child =
-            command.args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
+        let child = command.args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
         for _ in 0..1_000 {
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 return Some(child);
@@ -83,7 +82,10 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-async fn until<T: Clone>(state: &mut tokio::sync::watch::Receiver<T>, is: impl FnMut(&T) -> bool) -> T {
+async fn until<T: Clone>(
+    state: &mut tokio::sync::watch::Receiver<T>,
+    is: impl FnMut(&T) -> bool,
+) -> T {
     let waited = tokio::time::timeout(DEADLINE, state.wait_for(is)).await;
     waited.expect("in time").expect("it lives").clone()
 }
@@ -106,7 +108,10 @@ async fn answers_until(port: &mut ClusterPort, next: &mut u64, last: u64) {
         let report = report.expect("the link lives").expect("it is readable");
         if let FromNode::Answer { sequence, function, rows } = report.message {
             assert_eq!(sequence, *next);
-            assert_eq!(FromNode::Answer { sequence, function: function.clone(), rows }, answer(sequence, function.len()));
+            assert_eq!(
+                FromNode::Answer { sequence, function: function.clone(), rows },
+                answer(sequence, function.len())
+            );
             *next += 1;
         }
     }
@@ -171,7 +176,10 @@ fn cluster_parts_come_and_go() {
         let (second, _) = hub(server.bus());
         let failed = until(&mut second.state(), |state| *state != HubState::Connecting).await;
         let HubState::Failed(why) = failed else { panic!("{failed:?}") };
-        assert!(why.contains("another cluster part (on here)") && why.contains("--bus-subject"), "{why}");
+        assert!(
+            why.contains("another cluster part (on here)") && why.contains("--bus-subject"),
+            "{why}"
+        );
         let (other, _) = hub(server.bus().with_prefix("other").unwrap());
         until(&mut other.state(), |state| *state == HubState::Serving).await;
         let (end, mut port) = node(server.bus(), "a", 1);
@@ -207,7 +215,8 @@ fn who_may_come_in() {
         let (mut first, _port) = node(with(me()), "a", 1);
         until(&mut first.state(), |state| *state == NodeBusState::Joined).await;
         let (second, _second_port) = node(with(me()), "a", 2);
-        let refused = until(&mut second.state(), |state| matches!(state, NodeBusState::Refused(_))).await;
+        let refused =
+            until(&mut second.state(), |state| matches!(state, NodeBusState::Refused(_))).await;
         let NodeBusState::Refused(why) = refused else { unreachable!("it was waited for") };
         assert!(why.contains("a node named a is alive already") && why.contains("--name"), "{why}");
         assert_eq!(*first.state().borrow(), NodeBusState::Joined);
@@ -236,7 +245,8 @@ fn too_small_a_server_is_refused() {
     runtime().block_on(async {
         let (_hub, _nodes) = hub(server.bus());
         let (mut end, _port) = node(server.bus(), "a", 1);
-        let refused = until(&mut end.state(), |state| matches!(state, NodeBusState::Refused(_))).await;
+        let refused =
+            until(&mut end.state(), |state| matches!(state, NodeBusState::Refused(_))).await;
         assert!(format!("{refused:?}").contains("raise its max_payload"), "{refused:?}");
         end.close(Duration::ZERO);
     });
