@@ -1,6 +1,7 @@
 //! The command line by the contract.
 
 mod alerts;
+mod replay;
 mod roles;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub(crate) use alerts::{AlertAddArgs, AlertsArgs, AlertsCommand};
+pub(crate) use replay::ReplayArgs;
 pub(crate) use roles::{BusArgs, CaptureArgs, ClusterArgs, CommonArgs, NodeArgs, ServeArgs};
 
 use crate::units::{parse_bytes, parse_duration, parse_time};
@@ -73,6 +75,8 @@ pub(crate) enum Command {
     Config(ConfigArgs),
     /// Judge and test files of alert rules.
     Rules(RulesArgs),
+    /// Captures of packets through the tracker and the parsers, into files of rows or a script.
+    Replay(ReplayArgs),
     /// End all sessions of browsers on the server; the token stays.
     Logout,
     /// Measure, and print one JSON object.

@@ -45,7 +45,10 @@ pub struct RowEnds<'a> {
     pub protocol: ProtocolIdx,
     pub of: RowOf,
     pub ends: &'a Ends,
+    /// Of the watched end in this exchange.
     pub role: Role,
+    /// Of the watched end in the connection, whatever this exchange is; of datagrams the same.
+    pub end_role: Role,
 }
 
 /// Where rows go: it gets each row with what writes its protocol's columns.
@@ -76,7 +79,14 @@ impl Rows for ConnectionRows<'_, '_> {
             None => role_by_requests(self.requests),
         };
         let ConnectionRows { protocol, ends, .. } = *self;
-        (self.emit)(&RowEnds { protocol, of: *of, ends, role }, write);
+        let Socket { opened, socket_type, .. } = ends.socket;
+        let end_role = match (socket_type, opened) {
+            (SocketType::Datagram, _) => role,
+            (_, Opened::Accepted) => Role::Server,
+            (_, Opened::Connected) => Role::Client,
+            (_, Opened::Unknown) => role_by_requests(self.requests),
+        };
+        (self.emit)(&RowEnds { protocol, of: *of, ends, role, end_role }, write);
     }
 }
 
