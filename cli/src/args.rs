@@ -2,6 +2,7 @@
 
 mod alerts;
 mod replay;
+mod roles;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub(crate) use alerts::{AlertAddArgs, AlertsArgs, AlertsCommand};
 pub(crate) use replay::{PcapArgs, PcapSpeed, RecordArgs, RecordRedact, ReplayArgs};
+pub(crate) use roles::{BusArgs, CaptureArgs, ClusterArgs, CommonArgs, NodeArgs, ServeArgs};
 
 use crate::units::{parse_bytes, parse_duration, parse_time};
 
@@ -38,6 +40,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the server: capture, queries and the live page, in one process.
     Up(UpArgs),
+    /// Capture on this machine, for a cluster part that is reached over a bus.
+    Node(NodeArgs),
+    /// Queries and the live page over the nodes of a bus.
+    Cluster(ClusterArgs),
     /// One answer of a script.
     Run(RunArgs),
     /// Keep answering a script.
@@ -261,68 +267,15 @@ pub(crate) struct DoctorArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct UpArgs {
-    /// Where to listen; port 0 picks one.
-    #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDR:PORT")]
-    pub(crate) listen: String,
     /// Start the demo shop: a few small services with traffic between them.
     #[arg(long)]
     pub(crate) demo: bool,
-    /// Logical time step: all that arrives within one is admitted together.
-    #[arg(long, value_parser = parse_duration, default_value = "100ms", value_name = "100ms")]
-    pub(crate) tick: Duration,
-    /// Memory for recent rows of all tables; accepts KiB, MiB, GiB.
-    #[arg(long, value_parser = parse_bytes, default_value = "512MiB", value_name = "N")]
-    pub(crate) history_bytes: usize,
-    /// Disk for windows of more than five minutes, in DIR/windows.db, so that they survive a restart; 0: they do not.
-    #[arg(long, value_parser = parse_bytes, default_value = "256MiB", value_name = "N")]
-    pub(crate) store_bytes: usize,
-    /// How far back a scan without start_time reaches.
-    #[arg(long, value_parser = parse_duration, default_value = "1h", value_name = "1h")]
-    pub(crate) retention: Duration,
-    /// Capture only these: pid:N, port:N or cgroup:PATH; may be given more than once.
-    #[arg(long, value_name = "WHAT")]
-    pub(crate) trace: Vec<String>,
     #[command(flatten)]
-    pub(crate) captures: PcapArgs,
-    /// Another name that browsers may use for this server.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) host: Vec<String>,
-    /// Let everybody in who can reach the port.
-    #[arg(long)]
-    pub(crate) insecure_no_auth: bool,
-    /// Largest snapshot that a subscriber may get.
-    #[arg(long, default_value_t = weir_cluster::view::SNAPSHOT_ROWS_MAX, value_name = "N")]
-    pub(crate) snapshot_rows_max: usize,
-    /// And its bytes.
-    #[arg(long, value_parser = parse_bytes, default_value = "256MiB", value_name = "N")]
-    pub(crate) snapshot_bytes_max: usize,
+    pub(crate) common: CommonArgs,
     #[command(flatten)]
-    pub(crate) readers: ReaderArgs,
+    pub(crate) capture: CaptureArgs,
     #[command(flatten)]
-    pub(crate) queries: QueryArgs,
-    /// Worker threads of the cluster part.
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub(crate) workers: usize,
-    /// Let marked requests and scripts panic, to test that the rest goes on.
-    #[arg(long)]
-    pub(crate) test_faults: bool,
-    /// A configuration file: sinks, alert rules and where alerts go.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Not yet: TLS.
-    #[arg(long, value_name = "FILE", hide = true)]
-    pub(crate) tls_cert: Option<PathBuf>,
-    /// Not yet: TLS.
-    #[arg(long, value_name = "FILE", hide = true)]
-    pub(crate) tls_key: Option<PathBuf>,
-    /// What is not stored of what is captured: `off` keeps everything, `secrets` hides the values
-    /// of headers, URL parameters, form fields and JSON members that are secrets by their name,
-    /// `bodies` hides all bodies as well, `pii` what looks like personal data.
-    #[arg(long, value_name = "MODE", default_value = "secrets")]
-    pub(crate) redact: weir_sources::redact::Mode,
-    /// Another name whose values are secrets, wherever it is a name or a part of one.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) redact_name: Vec<String>,
+    pub(crate) serve: ServeArgs,
 }
 
 /// What queries may cost.

@@ -34,6 +34,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     let connection = client::Connection::new(server.0, data_dir.clone());
     match command {
         Command::Up(args) => up::run(args, data_dir),
+        Command::Node(args) => up::node(args, data_dir),
+        Command::Cluster(args) => up::cluster(args, data_dir),
         Command::Run(args) => cmd::run::run(&connection, args),
         Command::Live(args) => cmd::live::run(&connection, args),
         Command::Check(args) => cmd::check::run(args),

@@ -20,6 +20,7 @@ mod windows;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::warn;
 use weir_engine::{Engine, FeedExchange, Install, Intake, Part, ReadyProgram};
@@ -87,6 +88,22 @@ pub struct Node {
     link: NodeLink,
 }
 
+impl Node {
+    /// Whether rows of one of the tables can arise on it. A node that tells of no sources may have any.
+    fn may_have(&self, tables: &[String]) -> bool {
+        let has = |source: &SourceStatus| {
+            source.state != "refused" && source.tables.iter().any(|table| tables.contains(table))
+        };
+        self.sources.is_empty() || self.sources.iter().any(has)
+    }
+
+    /// Its life, as others may know it.
+    #[must_use]
+    pub fn life(&self) -> Life {
+        self.life
+    }
+}
+
 struct Query {
     /// What it reads; none if it reads table functions only.
     feeds: BTreeSet<QueryId>,
@@ -107,8 +124,12 @@ pub struct Coordinator {
     next_epoch: Epoch,
     next_order: OrderId,
     lag_max_ms: u64,
+    /// A node that is silent for longer is not waited for any more.
+    forget_ms: u64,
     /// The monotonic clock when it was looked at last.
     mono_ms: Option<u64>,
+    /// When it was looked at first, monotonic and Unix.
+    began_ms: Option<(u64, u64)>,
     book: Arc<Book>,
     counters: Arc<BusCounters>,
     pace: Pace,
@@ -141,7 +162,9 @@ impl Coordinator {
             next_epoch: 1,
             next_order: 1,
             lag_max_ms: NODE_LAG_MAX_MS,
+            forget_ms: u64::MAX,
             mono_ms: None,
+            began_ms: None,
             book,
             counters: Arc::default(),
             pace: Pace::default(),
@@ -172,6 +195,13 @@ impl Coordinator {
     #[must_use]
     pub fn with_counters(self, counters: Arc<BusCounters>) -> Coordinator {
         Coordinator { counters, ..self }
+    }
+
+    /// Gives a node up that is silent for so long after it began to lag.
+    #[must_use]
+    pub fn with_forget(self, after: Duration) -> Coordinator {
+        let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        Coordinator { forget_ms: self.lag_max_ms.saturating_add(after_ms), ..self }
     }
 
     /// Begins with an epoch, and with a number of an order, above all that former coordinators gave: the
@@ -369,7 +399,7 @@ impl Coordinator {
         let (Some(node), Some(entry)) = (self.nodes.get(name), self.feeds.get_mut(&feed)) else {
             return Ok(());
         };
-        if entry.broken_ms.is_some() {
+        if entry.broken_ms.is_some() || !node.may_have(&entry.tables) {
             return Ok(());
         }
         let epoch = self.next_epoch;
@@ -466,3 +496,5 @@ impl Coordinator {
 
 #[cfg(test)]
 mod completeness_tests;
+#[cfg(test)]
+mod membership_tests;

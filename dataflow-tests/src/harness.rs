@@ -6,6 +6,8 @@
 //! synchronise.
 
 pub mod alertmanager;
+pub mod fleet;
+pub mod hosts;
 pub mod http;
 pub mod live;
 pub mod nginx;

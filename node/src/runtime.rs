@@ -20,6 +20,7 @@ use weir_engine::{EngineConfig, EngineError, Generations, Limits, RestartPace};
 use weir_proto::NodeInfo;
 use weir_proto::ToNode;
 use weir_proto::bus::{BusError, NodePort};
+use weir_proto::message::SourceStatus;
 use weir_sources::source::Source;
 use weir_types::ledger::NodeLedger;
 use weir_types::{Clock, Upid};
@@ -45,6 +46,9 @@ const ENGINE_EVENTS_MAX: usize = 262_144;
 /// How long a part is waited for when all is stopped: detaching programs takes seconds.
 const STOP_TIME_MAX: Duration = Duration::from_secs(15);
 
+/// Says how something is.
+pub type TellStatus = Box<dyn Fn() -> SourceStatus + Send>;
+
 pub struct NodeConfig {
     pub info: NodeInfo,
     pub tick_ms: u64,
@@ -63,6 +67,8 @@ pub struct NodeConfig {
     pub own_upid: Upid,
     /// Who keeps the names of what the sources see; without, no row waits for any.
     pub metadata: Option<Arc<Metadata>>,
+    /// How the bus is, if it is one between machines: told with the sources.
+    pub bus_status: Option<TellStatus>,
     /// Waits, on a thread that may, until the sources have let go of the machine; called after they were
     /// asked to stop.
     pub sources_ended: Box<dyn FnOnce() + Send>,
@@ -85,6 +91,7 @@ impl NodeConfig {
             ledger: NodeLedger::default(),
             own_upid: Upid::default(),
             metadata: None,
+            bus_status: None,
             sources_ended: Box::new(|| ()),
         }
     }
@@ -248,6 +255,7 @@ fn node_thread(
         last_tick_ms: u64::try_from(now_unix_ns / 1_000_000).unwrap_or(0) / tick_ms * tick_ms,
         last_status_ms: 0,
         agent: config.agent,
+        bus_status: config.bus_status,
         names: config.metadata.map(|metadata| metadata.names()).unwrap_or_default(),
         last_answers_ms: 0,
         clock,

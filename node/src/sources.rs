@@ -34,8 +34,8 @@ use crate::metadata::Metadata;
 pub struct SourcesConfig {
     pub asid: u32,
     pub hostname: String,
-    /// The API's own socket: watching must not create what is watched.
-    pub own_listener: SocketAddr,
+    /// The API's own socket, if there is one: watching must not create what is watched.
+    pub own_listener: Option<SocketAddr>,
     /// What to capture, as `--trace` says it, until it is ordered otherwise.
     pub filters: CaptureFilters,
     /// How long rows are kept, and with them the names of what is over.

@@ -1,6 +1,7 @@
 //! Ports: bounded queues of encoded messages between a node and the cluster part. Whoever carries the
 //! bytes is a [`Carrier`]; in one process it is the queue of the other end ([`in_process`]), over a network
-//! a transport that puts what it receives into the queues of [`node_port`] and [`cluster_port`]. A carrier
+//! a transport that puts what it receives into the queues of [`NodePort::over`] and [`ClusterPort::over`]
+//! ([`crate::nats`]). A carrier
 //! may lose, repeat, delay and reorder: the messages are made for it ([`crate::message`]).
 //!
 //! Sending never blocks: engine workers send. A full queue is an error that the sender handles and
@@ -106,6 +107,11 @@ pub struct NodePort {
 }
 
 impl NodePort {
+    /// A port whose received messages come through `inbox`.
+    #[must_use]
+    pub fn over(to_cluster: Arc<dyn Carrier>, inbox: mpsc::Receiver<Vec<u8>>) -> NodePort {
+        NodePort { sender: NodeSender(Way::new(to_cluster)), inbox }
+    }
     /// The next message; `None` once the cluster part is gone.
     pub async fn recv(&mut self) -> Option<Result<ToNode, BusError>> {
         let bytes = self.inbox.recv().await?;
@@ -141,16 +147,41 @@ impl NodeLink {
 pub struct ClusterPort {
     pub link: NodeLink,
     inbox: mpsc::Receiver<Vec<u8>>,
+    /// Messages that were taken, and whose taker came back for the next: they are done.
+    applied: Arc<AtomicU64>,
+    /// One was taken and is not done yet.
+    in_hand: bool,
 }
 
 impl ClusterPort {
+    /// A port whose received messages come through `inbox`; `applied` counts those that are done.
+    #[must_use]
+    pub fn over(
+        to_node: Arc<dyn Carrier>,
+        inbox: mpsc::Receiver<Vec<u8>>,
+        applied: Arc<AtomicU64>,
+    ) -> ClusterPort {
+        ClusterPort { link: NodeLink(Way::new(to_node)), inbox, applied, in_hand: false }
+    }
+    /// The next message. Whoever asks for it is done with the one before.
     pub async fn recv(&mut self) -> Option<Result<Report, BusError>> {
+        self.done();
         let bytes = self.inbox.recv().await?;
-        Some(envelope::decode(&bytes).map_err(BusError::from))
+        Some(self.take(&bytes))
     }
     pub fn try_recv(&mut self) -> Option<Result<Report, BusError>> {
+        self.done();
         let bytes = self.inbox.try_recv().ok()?;
-        Some(envelope::decode(&bytes).map_err(BusError::from))
+        Some(self.take(&bytes))
+    }
+    fn done(&mut self) {
+        if std::mem::take(&mut self.in_hand) {
+            self.applied.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    fn take(&mut self, bytes: &[u8]) -> Result<Report, BusError> {
+        self.in_hand = true;
+        envelope::decode(bytes).map_err(BusError::from)
     }
 }
 
@@ -158,7 +189,7 @@ impl ClusterPort {
 #[must_use]
 pub fn node_port(to_cluster: Arc<dyn Carrier>) -> (mpsc::Sender<Vec<u8>>, NodePort) {
     let (received, inbox) = mpsc::channel(TO_NODE_MESSAGES_MAX);
-    (received, NodePort { sender: NodeSender(Way::new(to_cluster)), inbox })
+    (received, NodePort::over(to_cluster, inbox))
 }
 
 /// The cluster part's port to one node over any carrier; the sender is where the transport puts what
@@ -166,7 +197,7 @@ pub fn node_port(to_cluster: Arc<dyn Carrier>) -> (mpsc::Sender<Vec<u8>>, NodePo
 #[must_use]
 pub fn cluster_port(to_node: Arc<dyn Carrier>) -> (mpsc::Sender<Vec<u8>>, ClusterPort) {
     let (received, inbox) = mpsc::channel(FROM_NODE_MESSAGES_MAX);
-    (received, ClusterPort { link: NodeLink(Way::new(to_node)), inbox })
+    (received, ClusterPort::over(to_node, inbox, Arc::default()))
 }
 
 /// A link within one process.
@@ -174,8 +205,7 @@ pub fn cluster_port(to_node: Arc<dyn Carrier>) -> (mpsc::Sender<Vec<u8>>, Cluste
 pub fn in_process() -> (NodePort, ClusterPort) {
     let (up, from_node) = mpsc::channel(FROM_NODE_MESSAGES_MAX);
     let (down, node) = node_port(Arc::new(up));
-    let link = NodeLink(Way::new(Arc::new(down)));
-    (node, ClusterPort { link, inbox: from_node })
+    (node, ClusterPort::over(Arc::new(down), from_node, Arc::default()))
 }
 
 #[cfg(test)]

@@ -9,6 +9,9 @@ use serde::de::DeserializeOwned;
 const MAGIC: [u8; 4] = *b"WEIR";
 /// Raised with every change of a message's form.
 pub const VERSION: u16 = 5;
+/// The oldest that is understood: nodes may be one minor version of Weir behind the cluster part. There was none
+/// before this one.
+pub const VERSION_MIN: u16 = 5;
 /// No message is larger: senders split before this.
 pub const MESSAGE_BYTES_MAX: u64 = 64 << 20;
 const HEADER_BYTES: usize = 6;
@@ -17,10 +20,16 @@ const HEADER_BYTES: usize = 6;
 pub enum EnvelopeError {
     #[error("message is not of Weir's bus (wrong first bytes)")]
     Magic,
-    #[error("message has version {have}, this build speaks {VERSION}")]
+    #[error("message has version {have}, this build speaks {VERSION_MIN} to {VERSION}")]
     Version { have: u16 },
     #[error("could not encode or decode a message of the bus")]
     Body(#[from] bincode::Error),
+}
+
+/// Whether messages of a version are understood here.
+#[must_use]
+pub fn is_spoken(version: u16) -> bool {
+    (VERSION_MIN..=VERSION).contains(&version)
 }
 
 fn options() -> impl Options {
@@ -49,11 +58,14 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, EnvelopeError> {
         return Err(EnvelopeError::Magic);
     }
     let have = u16::from_le_bytes([bytes[4], bytes[5]]);
-    if have != VERSION {
+    if !is_spoken(have) {
         return Err(EnvelopeError::Version { have });
     }
     Ok(options().deserialize(&bytes[HEADER_BYTES..])?)
 }
+
+#[cfg(test)]
+mod golden;
 
 #[cfg(test)]
 mod tests {

@@ -68,6 +68,8 @@ pub(crate) struct Generator {
     callers: Vec<Vec<usize>>,
     median_ns: Vec<f64>,
     rate: u64,
+    /// How many times as many services there are.
+    spread: u64,
     names: Arc<Names>,
 }
 
@@ -110,8 +112,22 @@ impl Generator {
             callers,
             median_ns,
             rate,
+            spread: 1,
             names: Arc::new(names),
         }
+    }
+
+    /// The same events over so many services instead, in multiples of [`SERVICES`]: each keeps its place among
+    /// forty of them.
+    pub(crate) fn spread(mut self, services: usize) -> Generator {
+        let names = Names {
+            services: (0..services).map(|n| format!("shop/service-{n:03}")).collect(),
+            endpoints: self.names.endpoints.clone(),
+            pods: self.names.pods.clone(),
+        };
+        self.spread = (services / SERVICES).max(1) as u64;
+        self.names = Arc::new(names);
+        self
     }
 
     pub(crate) fn names(&self) -> Arc<Names> {
@@ -126,6 +142,11 @@ impl Generator {
         let callers = &self.callers[service];
         let remote = callers[self.random.below(callers.len() as u64) as usize];
         let median_ns = self.median_ns[service * ENDPOINTS + endpoint];
+        // Without, no number is drawn: the workload of other benchmarks is as it was.
+        let service = match self.spread {
+            1 => service,
+            spread => service + SERVICES * self.random.below(spread) as usize,
+        };
         let mut latency_ns = median_ns * (self.random.normal() * 0.8).exp();
         if self.random.unit() < 0.01 {
             latency_ns *= 10.0;

@@ -3,6 +3,7 @@
 
 mod against;
 mod capture;
+mod cluster;
 mod compile;
 mod generator;
 mod let_verify;
@@ -33,6 +34,8 @@ pub(crate) enum BenchCommand {
     Let(LetArgs),
     /// The first answer over a history: how soon, and what another view notices of it.
     Rehydrate(RehydrateArgs),
+    /// The cluster part over many simulated nodes, in virtual time.
+    Cluster(ClusterArgs),
     /// The agent's own cost on real traffic.
     Capture(CaptureArgs),
     /// What views and their subscribers cost over real traffic.
@@ -84,6 +87,36 @@ pub(crate) struct RehydrateArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ClusterArgs {
+    #[arg(long, default_value_t = 1_000)]
+    pub(crate) nodes: usize,
+    /// Services on each node, in multiples of 40; an event belongs to one of 20 endpoints of a service.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) services: usize,
+    /// Events per second of event time on each node.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) rate: u64,
+    /// Seconds of event time.
+    #[arg(long, default_value_t = 30)]
+    pub(crate) seconds: u64,
+    /// Worker threads of the cluster part's engine.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) workers: usize,
+    #[arg(long, value_parser = parse_duration, default_value = "1s")]
+    pub(crate) refresh: Duration,
+    /// Once more, with each event twice: what crosses the bus is by changed groups, not by events.
+    #[arg(long)]
+    pub(crate) double: bool,
+}
+
+impl ClusterArgs {
+    pub(crate) fn refresh_ms(&self) -> u64 {
+        let wanted = u64::try_from(self.refresh.as_millis()).unwrap_or(u64::MAX).max(1);
+        wanted.div_ceil(let_workload::TICK_MS) * let_workload::TICK_MS
+    }
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct CaptureArgs {
     /// Requests per second; 0 means as fast as it goes.
     #[arg(long, default_value_t = 2_000)]
@@ -113,6 +146,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     match args.what {
         BenchCommand::Let(args) => let_workload::run(&args),
         BenchCommand::Rehydrate(args) => rehydrate::run(&args),
+        BenchCommand::Cluster(args) => cluster::run(&args),
         BenchCommand::Capture(args) => capture::run(&args),
         BenchCommand::Views(args) => views::run(&args),
         BenchCommand::Operators(args) => operators::run(&args),

@@ -55,7 +55,16 @@ pub(crate) fn queries(connection: &Connection, args: OutputArgs) -> Result<(), F
 
 pub(crate) fn nodes(connection: &Connection, args: OutputArgs) -> Result<(), Failure> {
     let answer = connection.get("/api/v1/nodes")?;
-    let columns = ["name", "hostname", "asid", "version", "lagging", "last_heard_ms_ago"];
+    let columns = [
+        "name",
+        "hostname",
+        "asid",
+        "incarnation",
+        "version",
+        "lagging",
+        "lag_ms",
+        "last_heard_ms_ago",
+    ];
     let format = output::format_or_default(args.output);
     list(&answer["nodes"], &columns, format)?;
     if format == Format::Table {

@@ -83,7 +83,7 @@ fn tables_with_source() -> Vec<String> {
     let config = SourcesConfig {
         asid: 0,
         hostname: String::new(),
-        own_listener: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
+        own_listener: None,
         filters: CaptureFilters::default(),
         retention: std::time::Duration::ZERO,
         test_faults: false,

@@ -28,6 +28,7 @@ const SESSIONS: &str = "sessions";
 const WINDOWS: &str = "windows.db";
 const ALERTS: &str = "alerts";
 const ALERTS_HISTORY: &str = "alerts-history";
+const NODES: &str = "nodes";
 const LOCK: &str = "lock";
 
 /// A data directory that this process has taken.
@@ -138,6 +139,11 @@ impl DataDir {
     /// States of alerts, and what happened to them.
     pub(crate) fn alerts(&self) -> (StateStore, StateStore) {
         (self.kept(ALERTS), self.kept(ALERTS_HISTORY))
+    }
+
+    /// The names of the nodes of a cluster, a line each.
+    pub(crate) fn nodes(&self) -> StateStore {
+        self.kept(NODES)
     }
 
     /// What was saved of the sessions of browsers, and how to save them again.

@@ -18,7 +18,7 @@ fn ask_failed(error: weir_actors::SendError) -> ApiError {
 
 pub(super) async fn readyz(state: web::Data<ApiState>) -> Answer {
     let nodes = state.service.coordinator.send(ListNodes).await.map_err(ask_failed)?;
-    if nodes.is_empty() {
+    if nodes.is_empty() && !state.service.serves_alone {
         return Err(ApiError::unavailable("no node has registered yet"));
     }
     Ok(HttpResponse::Ok().body("ready\n"))

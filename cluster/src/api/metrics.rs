@@ -103,6 +103,7 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
         "overflow_rows": state.service.engine.engine().overflow_rows_total(),
         "engine_generation": state.service.engine.generation(),
         "bus": bus_json(state),
+        "network": network_json(state),
         "api": state.counters.json(state.sessions.count()),
     });
     Ok(stats)
@@ -111,6 +112,16 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
 /// Messages of nodes that were not simply taken, and what was done about it.
 fn bus_json(state: &ApiState) -> Json {
     let counts = state.service.bus.list().into_iter();
+    counts
+        .map(|(name, count)| (name.to_string(), json!(count)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+/// What the bus between machines counts; null without one.
+fn network_json(state: &ApiState) -> Json {
+    let Some(stats) = &state.service.network else { return Json::Null };
+    let counts = stats.list().into_iter();
     counts
         .map(|(name, count)| (name.to_string(), json!(count)))
         .collect::<serde_json::Map<_, _>>()
@@ -278,6 +289,12 @@ fn push_self_metrics(out: &mut String, stats: &Json) {
     for (what, count) in stats["bus"].as_object().into_iter().flatten() {
         line(out, "weir_bus_total", &[("what", what)], count.as_u64().unwrap_or(0));
     }
+    let help =
+        "What the bus between machines counts: sessions, frames that were sent again, bytes.";
+    head(out, "weir_network_total", "counter", help);
+    for (what, count) in stats["network"].as_object().into_iter().flatten() {
+        line(out, "weir_network_total", &[("what", what)], count.as_u64().unwrap_or(0));
+    }
     let help = "Values that functions left out or cut, by reason (see weir_lost_total).";
     head(out, "weir_cut_total", "counter", help);
     for (reason, count) in stats["cut"].as_object().into_iter().flatten() {
@@ -388,7 +405,9 @@ mod tests {
             hostname: String::new(),
             version: String::new(),
             asid: 0,
+            incarnation: 1,
             lagging: false,
+            lag_ms: None,
             last_heard_ms_ago: 0,
             sources: vec![source],
             tables: vec![table],

@@ -102,6 +102,7 @@ pub(crate) struct Shared {
     pub(crate) quarantine: Arc<Mutex<Quarantine>>,
     /// Whether every source of the nodes runs or was refused.
     pub(crate) settled: TellSettled,
+    pub(crate) node_forget: Duration,
 }
 
 pub struct CoordinatorActor {
@@ -196,6 +197,7 @@ impl Handler<ClockTick> for CoordinatorActor {
         self.heal(ctx);
         let (now_ms, mono_ms) = (self.now_ms(), self.shared.clock.monotonic_ns() / 1_000_000);
         self.core.on_clock(now_ms, mono_ms);
+        self.forget_given_up();
         self.tell_feeds(mono_ms);
         if !self.restarting {
             self.install_next();

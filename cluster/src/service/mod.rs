@@ -29,10 +29,12 @@ pub mod stats;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tracing::error;
 use weir_actors::{Address, Config, KillSwitch, Part, Stop, Supervisor};
 use weir_engine::{EngineConfig, Generations, Limits};
 use weir_proto::bus::ClusterPort;
+use weir_proto::nats::BusStats;
 use weir_types::Clock;
 
 pub use alerts::{
@@ -76,6 +78,26 @@ pub struct ServiceConfig {
     pub test_faults: bool,
     /// This process, as table functions show it.
     pub identity: Identity,
+    /// A node that is silent for so long after it began to lag is not waited for any more.
+    pub node_forget: Duration,
+    /// Nodes that were there when this server ended last.
+    pub awaited_nodes: Vec<String>,
+    /// The server is one also while no node is there.
+    pub serves_alone: bool,
+    /// What the network bus counts, if there is one.
+    pub network: Option<Arc<BusStats>>,
+}
+
+/// Where nodes come from: each once, with its name and its port.
+pub type NodePorts = mpsc::Receiver<(String, ClusterPort)>;
+
+/// One node, in this process.
+#[must_use]
+pub fn one_node(port: ClusterPort) -> NodePorts {
+    let (sender, ports) = mpsc::channel(1);
+    // There is room for one.
+    drop(sender.try_send(("local".to_string(), port)));
+    ports
 }
 
 /// Handles to the running cluster part.
@@ -102,13 +124,17 @@ pub struct Service {
     pub figures: Arc<Figures>,
     /// False while sources start: a table that nothing produces may still come.
     pub settled: Settled,
+    /// As configured.
+    pub serves_alone: bool,
+    pub network: Option<Arc<BusStats>>,
+    pub node_forget: Duration,
 }
 
 impl Service {
-    /// Starts the cluster part in the current actix system, below `root`, with one node on `port`.
+    /// Starts the cluster part in the current actix system, below `root`, with the nodes that come.
     pub fn start(
         config: &ServiceConfig,
-        port: ClusterPort,
+        ports: NodePorts,
         clock: Arc<dyn Clock>,
         root: &KillSwitch,
     ) -> Result<Service, weir_engine::EngineError> {
@@ -116,7 +142,8 @@ impl Service {
         let router = Arc::new(Router::default());
         let (engine, engine_part) = start_engine(config, &router, &switch)?;
         let bus: Arc<BusCounters> = Arc::default();
-        let book = Arc::new(Book::new(Some(config.retention_ns)));
+        let book = Book::new(Some(config.retention_ns)).awaiting(config.awaited_nodes.clone());
+        let book = Arc::new(book);
         let cut_totals = book.cut_totals();
         let (tell_settled, settled) = Settled::new();
         let registry: Arc<Mutex<registry::Registry>> = Arc::default();
@@ -140,6 +167,7 @@ impl Service {
             bus: Arc::clone(&bus),
             quarantine: Arc::default(),
             settled: tell_settled,
+            node_forget: config.node_forget,
         };
         // However often it dies, views wait for it: there is no server without it.
         let config_of_actor = Config {
@@ -154,9 +182,8 @@ impl Service {
         let coordinator = supervised.addr().clone();
         actix::spawn(pump_engine(router, coordinator.clone()));
         // Messages of many megabytes are decoded apart from the actors.
-        let name = "local".to_string();
-        let link = switch.child("links").part(&name, Stop::Asked { within: STOP_MAX });
-        actix::Arbiter::new().spawn(pump_node(name, port, coordinator.clone(), link));
+        let links = switch.child("links");
+        actix::Arbiter::new().spawn(pump_nodes(ports, coordinator.clone(), links));
         let health = Arc::new(Health::new(root.clone()));
         actix::spawn(health::watch(Arc::clone(&health)));
         Ok(Service {
@@ -176,6 +203,9 @@ impl Service {
             cut_totals,
             figures,
             settled,
+            serves_alone: config.serves_alone,
+            network: config.network.clone(),
+            node_forget: config.node_forget,
         })
     }
 }
@@ -228,6 +258,18 @@ async fn pump_engine(router: Arc<Router>, coordinator: Address<CoordinatorActor>
             }
             actix::clock::sleep(RETRY).await;
         }
+    }
+}
+
+/// Gives each node that comes a task of its own.
+async fn pump_nodes(
+    mut ports: NodePorts,
+    coordinator: Address<CoordinatorActor>,
+    switch: KillSwitch,
+) {
+    while let Some((name, port)) = ports.recv().await {
+        let part = switch.part(&name, Stop::Asked { within: STOP_MAX });
+        actix::spawn(pump_node(name, port, coordinator.clone(), part));
     }
 }
 

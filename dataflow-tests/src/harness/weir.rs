@@ -102,11 +102,38 @@ impl Weir {
 
     fn start_with(
         data_dir: TempDir,
+        command: Command,
+        listen: &str,
+        args: &[&str],
+    ) -> Result<Weir> {
+        Weir::start_role("up", data_dir, command, listen, args)
+    }
+
+    /// `weir cluster` over a bus.
+    pub fn start_cluster(bus: &str, args: &[&str]) -> Result<Weir> {
+        let data_dir = tempfile::tempdir().map_err(io_error("make a data directory"))?;
+        Weir::start_cluster_at(data_dir, ANY_PORT, bus, args)
+    }
+
+    /// The same in a directory that another was in, on a given address.
+    pub fn start_cluster_at(
+        data_dir: TempDir,
+        listen: &str,
+        bus: &str,
+        args: &[&str],
+    ) -> Result<Weir> {
+        let args = [&["--bus", bus], args].concat();
+        Weir::start_role("cluster", data_dir, Command::new(binary()?), listen, &args)
+    }
+
+    fn start_role(
+        role: &str,
+        data_dir: TempDir,
         mut command: Command,
         listen: &str,
         args: &[&str],
     ) -> Result<Weir> {
-        command.args(["up", "--listen", listen, "--data-dir"]).arg(data_dir.path()).args(args);
+        command.args([role, "--listen", listen, "--data-dir"]).arg(data_dir.path()).args(args);
         let mut process = Process::start(command)?;
         let url = process.wait_ready(READY_DEADLINE, |process| {
             let lines = process.stdout.all();

@@ -68,6 +68,7 @@ pub(super) struct NodeThread {
     pub(super) last_tick_ms: u64,
     pub(super) last_status_ms: u64,
     pub(super) agent: Agent,
+    pub(super) bus_status: Option<super::TellStatus>,
     pub(super) names: Names,
     pub(super) last_answers_ms: u64,
 }
@@ -324,6 +325,7 @@ impl NodeThread {
         };
         let others = self.sources.iter().map(|(name, source)| source.status(name));
         let store = self.core.keeper().map(|keeper| keeper.stats().status());
-        std::iter::once(own).chain(store).chain(others).collect()
+        let bus = self.bus_status.as_ref().map(|tell| tell());
+        std::iter::once(own).chain(store).chain(bus).chain(others).collect()
     }
 }

@@ -43,7 +43,7 @@ fn refused(error: &(impl std::error::Error + 'static)) -> Refusal {
 pub(super) struct SocketCapture {
     tracer: SocketTracerConfig,
     /// The API's own socket: watching must not create what is watched.
-    own_listener: SocketAddr,
+    own_listener: Option<SocketAddr>,
     filtering: Filtering,
     progress: StopProgress,
 }
@@ -51,7 +51,7 @@ pub(super) struct SocketCapture {
 impl SocketCapture {
     pub(super) fn new(
         tracer: SocketTracerConfig,
-        own_listener: SocketAddr,
+        own_listener: Option<SocketAddr>,
         filters: CaptureFilters,
         progress: StopProgress,
     ) -> SocketCapture {
@@ -78,7 +78,9 @@ impl Source for SocketCapture {
         let filters = in_kernel(filters_of(&self.filtering));
         let config = EbpfConfig { filters, ..EbpfConfig::default() };
         let mut ebpf = EbpfSource::start(&config).map_err(|error| refused(&error))?;
-        ebpf.exclude_listener(self.own_listener).map_err(|error| refused(&error))?;
+        if let Some(own) = self.own_listener {
+            ebpf.exclude_listener(own).map_err(|error| refused(&error))?;
+        }
         Ok(Box::new(RunningCapture {
             ebpf: Some(ebpf),
             tracer: SocketTracer::new(self.tracer.clone()),

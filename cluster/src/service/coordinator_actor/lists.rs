@@ -25,7 +25,11 @@ pub struct NodeRow {
     pub hostname: String,
     pub version: String,
     pub asid: u32,
+    /// When this life of it began, Unix ns: a node that restarted has another one.
+    pub incarnation: u64,
     pub lagging: bool,
+    /// How far behind now is what it has delivered for the queries that run on it; null while none does.
+    pub lag_ms: Option<u64>,
     pub last_heard_ms_ago: u64,
     #[serde(skip)]
     pub sources: Vec<SourceStatus>,
@@ -139,7 +143,9 @@ impl Handler<ListNodes> for CoordinatorActor {
             hostname: node.info.hostname.clone(),
             version: node.info.version.clone(),
             asid: node.info.asid,
+            incarnation: node.life().incarnation,
             lagging: node.lagging,
+            lag_ms: self.core.lag_ms(name, now_ms),
             last_heard_ms_ago: now_ms.saturating_sub(node.last_heard_ms),
             sources: node.sources.clone(),
             tables: node.tables.clone(),

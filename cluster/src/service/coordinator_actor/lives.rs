@@ -28,6 +28,7 @@ impl CoordinatorActor {
                 .with_identity(shared.identity.clone())
                 .with_book(Arc::clone(&shared.book))
                 .with_counters(Arc::clone(&shared.bus))
+                .with_forget(shared.node_forget)
                 .with_epochs_from(u64::try_from(shared.clock.now_unix_ns()).unwrap_or(1)),
             own,
             pace: RestartPace::default(),
@@ -63,6 +64,15 @@ impl CoordinatorActor {
         // The last life may have gone down before it heard that the engine was started anew.
         if !self.shared.generations.is_dead() {
             self.shared.engine_part.running();
+        }
+    }
+
+    /// Nodes that were given up are not known to the next life either.
+    pub(super) fn forget_given_up(&self) {
+        if let Ok(mut registered) = self.shared.registered.lock()
+            && registered.len() > self.core.nodes().len()
+        {
+            registered.retain(|name, _| self.core.nodes().contains_key(name));
         }
     }
 

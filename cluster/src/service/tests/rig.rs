@@ -283,10 +283,14 @@ impl Rig {
             compiles: CompileLimits::default(),
             test_faults: true,
             identity: Identity::default(),
+            node_forget: Duration::from_secs(600),
+            awaited_nodes: Vec::new(),
+            serves_alone: false,
+            network: None,
         };
         let root = KillSwitch::root("weir");
         let handed_in: Arc<dyn Clock> = clock.clone();
-        let service = Service::start(&config, cluster_port, handed_in, &root).unwrap();
+        let service = Service::start(&config, one_node(cluster_port), handed_in, &root).unwrap();
         let mut node = FakeNode::new(node_port);
         node.state = state;
         node.register();

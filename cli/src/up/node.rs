@@ -1,0 +1,166 @@
+//! `weir node`: the capturing part alone. Its cluster part is at the other end of a bus, now or later; it has no
+//! page and no API.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::info;
+use weir_actors::{KillSwitch, Stop};
+use weir_proto::bus::NodeSender;
+use weir_proto::message::SourceStatus;
+use weir_proto::nats::{
+    BusStats, NatsConfig, NatsNode, NatsNodeConfig, NodeBusState, is_node_name,
+};
+
+use super::capture::{self, NodeSpec};
+use super::signals::Signals;
+use super::{bus, clock, hostname, init_logs, raise_files_limit, stop};
+use crate::args::NodeArgs;
+use crate::data_dir::{self, DataDir};
+use crate::failure::Failure;
+use crate::output;
+
+/// What was said last may take so long to be heard when a node stops.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(3);
+/// How often it looks whether sources have started.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+pub(crate) fn run(args: NodeArgs, directory: Option<PathBuf>) -> Result<(), Failure> {
+    let bus = bus::config(&args.bus)?;
+    let name = args.name.clone().unwrap_or_else(hostname);
+    if !is_node_name(&name) {
+        return Err(Failure::Usage(format!(
+            "{name:?} is no name for a node: letters, digits, . and -, at most 253 (--name)"
+        )));
+    }
+    init_logs();
+    raise_files_limit();
+    let directory = directory.unwrap_or_else(data_dir::default_path);
+    let data = DataDir::open(&directory)?;
+    let signals = Signals::watch()?;
+    actix::System::new().block_on(serve(args, bus, name, data, signals))
+}
+
+/// The short id of a node: of its name, so that it is the same in each life and on each cluster part. Two names
+/// of one cluster that have the same are told apart by nobody, and the second is refused.
+fn asid_of(name: &str) -> u32 {
+    // FNV-1a: the same in every build, for ever.
+    let hash = name
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    // 0 is the cluster part's, 1 the embedded server's; it is positive as an INT64 of 32 bits, too.
+    (hash & 0x7fff_ffff).max(2)
+}
+
+async fn serve(
+    args: NodeArgs,
+    bus: NatsConfig,
+    name: String,
+    data: DataDir,
+    signals: Signals,
+) -> Result<(), Failure> {
+    let clock = clock();
+    let switch = KillSwitch::root("weir");
+    let incarnation = u64::try_from(clock.now_unix_ns()).unwrap_or(0);
+    let asid = asid_of(&name);
+    let config = NatsNodeConfig { bus, name: name.clone(), incarnation, asid };
+    let started = NatsNode::start(config, Arc::clone(&clock));
+    let (end, port) =
+        started.map_err(|error| Failure::No(format!("no thread for the bus: {error}")))?;
+    let (state, stats) = (end.state(), end.stats());
+    // Stopped last: what the node says when it stops is still carried.
+    let mut closing = end;
+    let part =
+        switch.part("bus", Stop::call(2 * CLOSE_TIME_MAX, move || closing.close(CLOSE_TIME_MAX)));
+    part.running();
+    let spec = NodeSpec {
+        common: &args.common,
+        capture: &args.capture,
+        data: &data,
+        name: name.clone(),
+        asid,
+        incarnation,
+        own_listener: None,
+        bus_status: Some(Box::new(move || status(&stats))),
+        own_rows: None,
+    };
+    let sender = port.sender.clone();
+    let _node = capture::start(spec, port, clock, &switch)?;
+    let asked = Arc::clone(&signals.asked);
+    let runs = async {
+        if ready(&sender, state.clone(), &asked).await {
+            drop(output::line(&format!("ready {name}")));
+        }
+        signals.wait().await
+    };
+    let refused = tokio::select! {
+        why = refusal(state.clone()) => Some(why),
+        done = runs => done.map(|()| None)?,
+    };
+    info!("stopping: detaching takes some seconds");
+    stop(&switch).await;
+    match refused {
+        Some(why) => Err(Failure::No(why)),
+        None => Ok(()),
+    }
+}
+
+/// What the bus counts, as the node tells it with its sources.
+fn status(stats: &BusStats) -> SourceStatus {
+    let counts = stats.list().into_iter().map(|(name, count)| (name.to_string(), count));
+    SourceStatus {
+        name: "bus".to_string(),
+        state: "running".to_string(),
+        counts: counts.collect(),
+        ..SourceStatus::default()
+    }
+}
+
+/// Why the node is not let in; never, if it is.
+async fn refusal(mut state: watch::Receiver<NodeBusState>) -> String {
+    let refused = state.wait_for(|state| matches!(state, NodeBusState::Refused(_))).await;
+    match refused.as_deref() {
+        Ok(NodeBusState::Refused(why)) => why.clone(),
+        _ => std::future::pending().await,
+    }
+}
+
+/// True once the bus server was reached and all sources run or were refused: then the node introduces itself.
+/// Whether a cluster part is there already is its own business. False if it is asked to stop first.
+async fn ready(
+    sender: &NodeSender,
+    mut state: watch::Receiver<NodeBusState>,
+    asked: &AtomicBool,
+) -> bool {
+    let reached = |state: &NodeBusState| *state != NodeBusState::Connecting;
+    loop {
+        let has_spoken = sender.stats().messages_total.load(Ordering::Relaxed) > 0;
+        if has_spoken && reached(&state.borrow_and_update()) {
+            return true;
+        }
+        if asked.load(Ordering::SeqCst) {
+            return false;
+        }
+        actix::clock::sleep(LOOK_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The short id of a name is the same in every build, never one of those that others have, and differs for
+    /// the names of a large cluster.
+    #[test]
+    fn short_ids() {
+        assert_eq!(asid_of("node-1"), asid_of("node-1"));
+        let ids: std::collections::BTreeSet<u32> =
+            (0..2_000).map(|number| asid_of(&format!("node-{number}.example"))).collect();
+        assert_eq!(ids.len(), 2_000);
+        assert!(ids.iter().all(|id| *id >= 2 && *id < 1 << 31));
+        assert_eq!(asid_of("a"), 0x640c_292c);
+    }
+}

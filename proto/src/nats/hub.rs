@@ -1,0 +1,377 @@
+//! The cluster part's end of a NATS bus: a thread of its own that lets nodes in and has a port for each. Whoever
+//! takes the ports gets a new one with each node that was not known.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use async_nats::{Client, Subscriber};
+use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, mpsc, watch};
+use tracing::{info, warn};
+use weir_types::Clock;
+
+use super::config::NatsConfig;
+use super::hello::{Hello, Refused, Welcome, token};
+use super::link::{LetIn, Links, NODES_MAX};
+use super::part_bytes_max;
+use super::stats::BusStats;
+use crate::bus::{BusError, Carrier, ClusterPort};
+use crate::envelope;
+use crate::message::ToNode;
+
+/// It looks what is to be said to all nodes so often.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long another cluster part has to answer.
+const OTHER_TIME_MAX: Duration = Duration::from_secs(1);
+/// How often cluster parts say that they are there.
+const ANNOUNCE_EVERY: Duration = Duration::from_secs(2);
+
+/// How far the hub is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HubState {
+    Connecting,
+    /// Nodes are let in.
+    Serving,
+    /// It cannot go on: why.
+    Failed(String),
+}
+
+#[derive(Clone, Debug)]
+pub struct HubConfig {
+    pub bus: NatsConfig,
+    /// Who this cluster part is, among others by mistake on the same bus.
+    pub hostname: String,
+    /// A node that is silent for so long is forgotten.
+    pub forget_ms: u64,
+}
+
+/// What is known of a node's link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NodeFigures {
+    pub name: String,
+    pub incarnation: u64,
+    pub build: String,
+    pub silent_ms: u64,
+    pub has_session: bool,
+    /// Bytes that wait for the node.
+    pub kept_bytes: usize,
+    /// Bytes of it that wait here to be done.
+    pub waiting_bytes: usize,
+}
+
+/// Which cluster part serves the bus.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Server {
+    id: u64,
+    host: String,
+    build: String,
+}
+
+struct Shared {
+    config: HubConfig,
+    own: Server,
+    links: Mutex<Links>,
+    /// Nodes to which something is to be said.
+    dirty: Mutex<BTreeSet<String>>,
+    wake: Notify,
+    stopping: Notify,
+    client: OnceLock<Client>,
+    ports: mpsc::Sender<(String, ClusterPort)>,
+    clock: Arc<dyn Clock>,
+    stats: Arc<BusStats>,
+    tell: watch::Sender<HubState>,
+}
+
+/// A handle to the running hub.
+pub struct NatsHub {
+    shared: Arc<Shared>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// The way to one node.
+struct LinkCarrier {
+    shared: Arc<Shared>,
+    token: String,
+}
+
+impl Carrier for LinkCarrier {
+    fn carry(&self, bytes: Vec<u8>) -> Result<(), BusError> {
+        self.shared.give(&self.token, &bytes);
+        Ok(())
+    }
+}
+
+impl NatsHub {
+    /// Starts the thread. Nodes come through the receiver, each once.
+    ///
+    /// # Errors
+    /// No thread could be started.
+    pub fn start(
+        config: HubConfig,
+        clock: Arc<dyn Clock>,
+    ) -> std::io::Result<(NatsHub, mpsc::Receiver<(String, ClusterPort)>)> {
+        let (tell, _) = watch::channel(HubState::Connecting);
+        let (ports, nodes) = mpsc::channel(NODES_MAX);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let id = u64::try_from(clock.now_unix_ns()).unwrap_or(1);
+        let build = env!("CARGO_PKG_VERSION").to_string();
+        let shared = Arc::new(Shared {
+            own: Server { id, host: config.hostname.clone(), build },
+            config,
+            links: Mutex::default(),
+            dirty: Mutex::default(),
+            wake: Notify::new(),
+            stopping: Notify::new(),
+            client: OnceLock::new(),
+            ports,
+            clock,
+            stats: Arc::default(),
+            tell,
+        });
+        let own = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("bus".to_string())
+            .spawn(move || runtime.block_on(run(own)))?;
+        Ok((NatsHub { shared, thread: Some(thread) }, nodes))
+    }
+
+    /// How far it is, now and later.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<HubState> {
+        self.shared.tell.subscribe()
+    }
+
+    #[must_use]
+    pub fn stats(&self) -> Arc<BusStats> {
+        Arc::clone(&self.shared.stats)
+    }
+
+    /// Every link, in the order of names.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<NodeFigures> {
+        let now_ms = self.shared.now_ms();
+        let links = self.shared.links();
+        let figures = links.links.values().map(|link| NodeFigures {
+            name: link.name.clone(),
+            incarnation: link.incarnation,
+            build: link.build.clone(),
+            silent_ms: now_ms.saturating_sub(link.heard_ms),
+            has_session: link.end.is_some(),
+            kept_bytes: link.end.as_ref().map_or(0, super::end::End::kept_bytes),
+            waiting_bytes: link.end.as_ref().map_or(0, super::end::End::waiting_bytes),
+        });
+        figures.collect()
+    }
+
+    /// Ends the thread.
+    pub fn close(&mut self) {
+        self.shared.stopping.notify_one();
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+/// Whoever panicked left whole values.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    fn links(&self) -> MutexGuard<'_, Links> {
+        lock(&self.links)
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.clock.monotonic_ns() / 1_000_000
+    }
+
+    fn subject(&self, what: &str) -> String {
+        format!("{}.{what}", self.config.bus.prefix)
+    }
+
+    fn is_dirty(&self, token: &str) {
+        let mut dirty = lock(&self.dirty);
+        if !dirty.contains(token) {
+            dirty.insert(token.to_string());
+        }
+        drop(dirty);
+        self.wake.notify_one();
+    }
+
+    fn give(&self, token: &str, message: &[u8]) {
+        self.links().give(token, message, &self.stats);
+        self.is_dirty(token);
+    }
+
+    fn fail(&self, why: String) {
+        self.tell.send_replace(HubState::Failed(why));
+    }
+
+    fn on_hello(self: &Arc<Shared>, bytes: &[u8], payload_max: usize) -> Option<Welcome> {
+        let hello = Hello::decode(bytes)?;
+        let part = match part_bytes_max(payload_max) {
+            Ok(part) => part,
+            Err(why) => return Some(Welcome::refused(Refused::new("max_payload", why))),
+        };
+        let now_unix_ns = u64::try_from(self.clock.now_unix_ns()).unwrap_or(0);
+        let now = (now_unix_ns, self.now_ms());
+        let let_in = self.links().hello(&hello, part, now, &self.stats);
+        let Hello { name, incarnation, .. } = &hello;
+        match let_in {
+            Err(refused) => {
+                BusStats::count(&self.stats.refused_total, 1);
+                let (why, name) = (&refused.message, weir_types::text::line(name));
+                warn!(node = %name, code = refused.code, why, "a node is not let in");
+                Some(Welcome::refused(refused))
+            }
+            Ok(LetIn { session, new }) => {
+                info!(node = name, incarnation, session, build = hello.build, "a node joined");
+                let token = token(name);
+                if let Some((inbox, applied)) = new {
+                    let shared = Arc::clone(self);
+                    let carrier = LinkCarrier { shared, token: token.clone() };
+                    let port = ClusterPort::over(Arc::new(carrier), inbox, applied);
+                    // There is room for all that may be let in.
+                    drop(self.ports.try_send((name.clone(), port)));
+                }
+                if let Ok(message) = envelope::encode(&ToNode::Introduce) {
+                    self.give(&token, &message);
+                }
+                Some(Welcome::session(session))
+            }
+        }
+    }
+}
+
+async fn run(shared: Arc<Shared>) {
+    tokio::select! {
+        () = shared.stopping.notified() => {}
+        worked = work(Arc::clone(&shared)) => if let Err(why) = worked { shared.fail(why) },
+    }
+    if let Some(client) = shared.client.get() {
+        drop(tokio::time::timeout(OTHER_TIME_MAX, client.flush()).await);
+    }
+}
+
+async fn work(shared: Arc<Shared>) -> Result<(), String> {
+    let bus = &shared.config.bus;
+    let client = bus.connect("weir cluster", &shared.stats).await?;
+    drop(shared.client.set(client.clone()));
+    find_other(&shared, &client).await?;
+    let said = |error: async_nats::SubscribeError| bus.hidden(&error.to_string());
+    let others = client.subscribe(shared.subject("cluster")).await.map_err(said)?;
+    let up = client.subscribe(shared.subject("up.*")).await.map_err(said)?;
+    let hellos = client.subscribe(shared.subject("hello")).await.map_err(said)?;
+    tokio::spawn(receive(Arc::clone(&shared), up));
+    tokio::spawn(welcome(Arc::clone(&shared), client.clone(), hellos));
+    drop(client.flush().await);
+    shared.tell.send_replace(HubState::Serving);
+    tokio::select! {
+        failed = stay_alone(&shared, &client, others) => Err(failed),
+        () = send(&shared, &client) => Ok(()),
+    }
+}
+
+/// Refuses to serve a bus that another cluster part serves.
+async fn find_other(shared: &Shared, client: &Client) -> Result<(), String> {
+    let own = serde_json::to_vec(&shared.own).unwrap_or_default();
+    let asked = client.request(shared.subject("cluster"), own.into());
+    let answer = tokio::time::timeout(OTHER_TIME_MAX, asked).await;
+    let other: Option<Server> = match &answer {
+        Ok(Ok(message)) => serde_json::from_slice(&message.payload).ok(),
+        _ => None,
+    };
+    match other {
+        Some(other) => Err(in_use(&shared.config.bus, &other)),
+        None => Ok(()),
+    }
+}
+
+fn in_use(bus: &NatsConfig, other: &Server) -> String {
+    let host: String = weir_types::text::line(&other.host).chars().take(64).collect();
+    let (at, prefix) = (bus.shown(), &bus.prefix);
+    format!(
+        "another cluster part (on {host}) serves the bus {at} under the subjects {prefix}.*: stop it, or give \
+         this cluster and its nodes another --bus-subject"
+    )
+}
+
+/// Answers other cluster parts, and ends when one that began later serves the bus: then this one was thought
+/// dead.
+async fn stay_alone(shared: &Shared, client: &Client, mut others: Subscriber) -> String {
+    let own = serde_json::to_vec(&shared.own).unwrap_or_default();
+    let mut announce = tokio::time::interval(ANNOUNCE_EVERY);
+    loop {
+        let message = tokio::select! {
+            _ = announce.tick() => {
+                drop(client.publish(shared.subject("cluster"), own.clone().into()).await);
+                continue;
+            }
+            message = others.next() => message,
+        };
+        let Some(message) = message else { return "the bus is closed".to_string() };
+        let other: Option<Server> = serde_json::from_slice(&message.payload).ok();
+        if let Some(reply) = message.reply {
+            drop(client.publish(reply, own.clone().into()).await);
+        } else if let Some(other) = other.filter(|other| other.id > shared.own.id) {
+            return in_use(&shared.config.bus, &other);
+        }
+    }
+}
+
+async fn receive(shared: Arc<Shared>, mut up: Subscriber) {
+    while let Some(message) = up.next().await {
+        let Some((_, token)) = message.subject.rsplit_once('.') else { continue };
+        shared.links().on_frame(token, &message.payload, shared.now_ms(), &shared.stats);
+        shared.is_dirty(token);
+    }
+}
+
+async fn welcome(shared: Arc<Shared>, client: Client, mut hellos: Subscriber) {
+    while let Some(message) = hellos.next().await {
+        let welcome = shared.on_hello(&message.payload, client.max_payload());
+        if let (Some(reply), Some(welcome)) = (message.reply, welcome) {
+            drop(client.publish(reply, welcome.encode().into()).await);
+        }
+    }
+}
+
+/// Sends what there is to send, to whom there is something, and looks at all of them now and then.
+async fn send(shared: &Shared, client: &Client) {
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    loop {
+        let tokens: Vec<String> = tokio::select! {
+            () = shared.wake.notified() => std::mem::take(&mut *lock(&shared.dirty)).into_iter().collect(),
+            _ = look.tick() => {
+                let mut links = shared.links();
+                links.forget(shared.config.forget_ms, shared.now_ms());
+                links.links.keys().cloned().collect()
+            }
+        };
+        for token in tokens {
+            let subject = shared.subject(&format!("down.{token}"));
+            loop {
+                let frame = shared.links().next_frame(&token, shared.now_ms());
+                let Some(frame) = frame else { break };
+                if frame.len() > client.max_payload() {
+                    shared.links().close_all(&shared.stats);
+                    break;
+                }
+                publish(shared, client, subject.clone(), frame).await;
+            }
+        }
+        let unknown = shared.links().take_unknown(shared.now_ms());
+        for (token, frame) in unknown {
+            publish(shared, client, shared.subject(&format!("down.{token}")), frame).await;
+        }
+    }
+}
+
+async fn publish(shared: &Shared, client: &Client, subject: String, frame: Vec<u8>) {
+    BusStats::count(&shared.stats.bytes_sent_total, frame.len() as u64);
+    // What was lost is sent again.
+    drop(client.publish(subject, frame.into()).await);
+}
