@@ -134,7 +134,9 @@ fn layouts_are_the_programs_own() {
             exclusions,
             own_pid,
             own_netns,
-            payload_max_bytes
+            payload_max_bytes,
+            tls_generation,
+            _pad
         }
     );
 }

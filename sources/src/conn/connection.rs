@@ -1,6 +1,7 @@
 //! One socket: its two streams, its parser, who uses it and who is at the other end.
 //!
-//! A socket for datagrams has no streams: each of them goes to the parser by itself, with its peer.
+//! A socket for datagrams has no streams: each of them goes to the parser by itself, with its peer. Once it
+//! is told what was said over TLS, the streams are that, and the socket's own bytes are none of anybody's.
 
 use weir_protocols::protocol::{
     Context, Datagram, Opening, Parser, RowOf, Rows, Shared, Streams, Way,
@@ -46,6 +47,8 @@ pub struct RowEnds<'a> {
     pub of: RowOf,
     pub ends: &'a Ends,
     pub role: Role,
+    /// It was said over TLS.
+    pub encrypted: bool,
 }
 
 /// Where rows go: it gets each row with what writes its protocol's columns.
@@ -64,6 +67,7 @@ pub(super) struct Look<'a, 'e> {
 struct ConnectionRows<'a, 'e> {
     protocol: ProtocolIdx,
     ends: &'a Ends,
+    encrypted: bool,
     requests: Direction,
     emit: &'a mut Emit<'e>,
 }
@@ -75,8 +79,8 @@ impl Rows for ConnectionRows<'_, '_> {
             Some(Way::Out) => Role::Client,
             None => role_by_requests(self.requests),
         };
-        let ConnectionRows { protocol, ends, .. } = *self;
-        (self.emit)(&RowEnds { protocol, of: *of, ends, role }, write);
+        let ConnectionRows { protocol, ends, encrypted, .. } = *self;
+        (self.emit)(&RowEnds { protocol, of: *of, ends, role, encrypted }, write);
     }
 }
 
@@ -117,6 +121,9 @@ pub struct Connection {
     pub ends: Ends,
     /// As `conn_stats` names it; 0 if it is not known.
     pub protocol: u8,
+    /// It is known what was said over TLS.
+    pub is_encrypted: bool,
+    /// Of the socket. While what was said over TLS is told, that stands for them; the close tells them.
     pub bytes_sent: u64,
     pub bytes_received: u64,
     pub last_event_ns: i64,
@@ -137,6 +144,8 @@ pub struct Connection {
     ingress: StreamBuffer,
     egress: StreamBuffer,
     state: State,
+    /// Whether bytes came in, and went out, since the streams began.
+    moved: [bool; 2],
     wrote: bool,
     holders: Vec<Process>,
     holders_complete: bool,
@@ -172,6 +181,7 @@ impl Connection {
         Connection {
             ends: Ends::new(socket, process),
             protocol: 0,
+            is_encrypted: false,
             bytes_sent: 0,
             bytes_received: 0,
             last_event_ns: time_unix_ns,
@@ -187,6 +197,7 @@ impl Connection {
             ingress: StreamBuffer::default(),
             egress: StreamBuffer::default(),
             state: State::Undecided { events_seen: 0 },
+            moved: [false; 2],
             wrote: false,
             holders: vec![process],
             holders_complete: true,
@@ -261,6 +272,31 @@ impl Connection {
         self.holders.len() < before && self.holders.is_empty() && self.holders_complete
     }
 
+    /// What follows was said over TLS: the streams begin anew. What they held has been finished.
+    pub(super) fn begin_plain(&mut self) {
+        self.stop_reading();
+        self.state = State::Undecided { events_seen: 0 };
+        self.moved = [false; 2];
+        self.is_encrypted = true;
+        self.protocol = 0;
+        self.told_to_stop = false;
+        self.counters_taken = Counters::default();
+        self.responses_end_ns = None;
+    }
+
+    /// Takes bytes of the socket and emits what they complete.
+    pub(super) fn socket_data(
+        &mut self,
+        event: &DataEvent<'_>,
+        look: &mut Look<'_, '_>,
+    ) -> Outcome {
+        if self.is_encrypted {
+            self.seen(&event.socket, event.process, event.time_unix_ns);
+            return self.outcome();
+        }
+        self.data(event, look)
+    }
+
     /// Takes an event's bytes and emits what they complete.
     pub(super) fn data(&mut self, event: &DataEvent<'_>, look: &mut Look<'_, '_>) -> Outcome {
         self.seen(&event.socket, event.process, event.time_unix_ns);
@@ -294,6 +330,7 @@ impl Connection {
             Direction::Egress => (Way::Out, &mut self.bytes_sent),
         };
         *total += u64::from(event.total_bytes);
+        self.moved[usize::from(event.direction == Direction::Egress)] = true;
         let datagram = Datagram {
             way,
             peer: event.socket.remote,
@@ -313,6 +350,9 @@ impl Connection {
         bytes: u64,
         time_unix_ns: i64,
     ) {
+        if self.is_encrypted {
+            return;
+        }
         let segment =
             Segment { position, total_bytes: bytes, time_unix_ns, payload: &[], tail: &[] };
         self.bytes(direction, segment);
@@ -324,6 +364,7 @@ impl Connection {
             Direction::Egress => (&mut self.egress, &mut self.bytes_sent),
         };
         *total += segment.total_bytes;
+        self.moved[usize::from(direction == Direction::Egress)] |= segment.total_bytes > 0;
         if !matches!(self.state, State::Ignored) {
             stream.push(segment);
         }
@@ -336,7 +377,7 @@ impl Connection {
         };
         let start = if stream.at_event_start() { stream.unread() } else { &[] };
         let from_start = event.socket.opened != Opened::Unknown && stream.position() == 0;
-        let both_sides = self.bytes_sent > 0 && self.bytes_received > 0;
+        let both_sides = self.moved == [true; 2];
         match infer(event, start, events_seen, both_sides) {
             Inference::Undecided => {
                 if stream.unread().len() > UNDECIDED_BYTES_MAX {
@@ -388,7 +429,8 @@ impl Connection {
         let State::Known { protocol, parser, requests } = &mut self.state else { return };
         let (protocol, requests) = (*protocol, *requests);
         let Some(shared) = look.shared[protocol].as_deref_mut() else { return };
-        let mut rows = ConnectionRows { protocol, ends: &self.ends, requests, emit: look.emit };
+        let (ends, encrypted) = (&self.ends, self.is_encrypted);
+        let mut rows = ConnectionRows { protocol, ends, encrypted, requests, emit: look.emit };
         let mut ctx =
             Context { now_unix_ns: look.now_unix_ns, config: look.config, shared, rows: &mut rows };
         let (ingress, egress) = (&mut self.ingress, &mut self.egress);

@@ -70,6 +70,14 @@ pub struct TrackerCounters {
     pub ends_untold: u64,
 }
 
+/// A socket whose payload is of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StopCopying {
+    pub key: ConnKey,
+    /// Neither is what is said over TLS; else that may still be.
+    pub encrypted: bool,
+}
+
 /// A connection whose parser panicked.
 #[derive(Clone, Debug)]
 pub struct ParserPanic {
@@ -120,7 +128,7 @@ pub struct Tracker {
     parsed: Vec<Counters>,
     losses: LossBook,
     stats: ConnStats,
-    stop_copying: VecDeque<ConnKey>,
+    stop_copying: VecDeque<StopCopying>,
     panics: Vec<ParserPanic>,
     sockets: Vec<SocketOwner>,
     /// On the events' clock: it follows the kernel's, whatever is done to the wall clock.
@@ -175,6 +183,7 @@ impl Tracker {
         self.newest_event_ns = self.newest_event_ns.max(Some(time_unix_ns));
         match event {
             CaptureEvent::Data(data) => self.data(data, emit),
+            CaptureEvent::Plain(data) => self.plain(data, emit),
             CaptureEvent::Connect { at, error } => self.connect(at, *error),
             CaptureEvent::Accept { at } => self.opened(at),
             CaptureEvent::UnixNames { at, local, remote, peer_inode } => {
@@ -194,7 +203,25 @@ impl Tracker {
 
     fn data(&mut self, event: &DataEvent<'_>, emit: &mut Emit<'_>) {
         let slot = self.slot_of(&event.socket, event.process, event.time_unix_ns);
-        self.look(slot, emit, |conn, look| conn.data(event, look));
+        self.look(slot, emit, |conn, look| conn.socket_data(event, look));
+    }
+
+    fn plain(&mut self, event: &DataEvent<'_>, emit: &mut Emit<'_>) {
+        let slot = self.slot_of(&event.socket, event.process, event.time_unix_ns);
+        let is_first = self.conn_mut(slot).is_some_and(|conn| !conn.is_encrypted);
+        if is_first {
+            // The handshake was a message of its own, or there were others before it.
+            self.look(slot, emit, |conn, look| {
+                conn.finish(look);
+                Outcome::Tracked
+            });
+        }
+        self.look(slot, emit, |conn, look| {
+            if is_first {
+                conn.begin_plain();
+            }
+            conn.data(event, look)
+        });
     }
 
     fn gap(
@@ -364,7 +391,8 @@ impl Tracker {
             self.parsed[protocol].add(counted);
         }
         if ignored && conn.ignore() {
-            push_bounded(&mut self.stop_copying, conn.ends.socket.key);
+            let (key, encrypted) = (conn.ends.socket.key, conn.is_encrypted);
+            push_bounded(&mut self.stop_copying, StopCopying { key, encrypted });
         }
         if let Some(process) = conn.take_new_holder() {
             self.held.entry(process).or_default().insert(slot);
@@ -421,7 +449,7 @@ impl Tracker {
     }
 
     /// Sockets whose payload is of no use since the last call.
-    pub fn take_stop_copying(&mut self) -> Vec<ConnKey> {
+    pub fn take_stop_copying(&mut self) -> Vec<StopCopying> {
         self.stop_copying.drain(..).collect()
     }
 
@@ -480,7 +508,7 @@ impl Tracker {
     }
 }
 
-fn push_bounded(queue: &mut VecDeque<ConnKey>, key: ConnKey) {
+fn push_bounded(queue: &mut VecDeque<StopCopying>, key: StopCopying) {
     if queue.len() >= STOP_COPYING_MAX {
         queue.pop_front();
     }

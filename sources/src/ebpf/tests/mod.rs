@@ -42,6 +42,7 @@ struct Seen {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum What {
     Data { direction: Direction, position: u64, total: u32, payload: Vec<u8> },
+    Plain { direction: Direction, position: u64, total: u32, payload: Vec<u8> },
     Gap { direction: Direction, position: u64, bytes: u64 },
     Connect { error: i32 },
     Accept,
@@ -92,6 +93,13 @@ impl Seen {
                 fd: *fd,
                 socket: Some(*socket),
             },
+            CaptureEvent::Plain(data) => {
+                let seen = Seen::of(&CaptureEvent::Data(*data));
+                let What::Data { direction, position, total, payload } = seen.what else {
+                    unreachable!("data is data")
+                };
+                Seen { what: What::Plain { direction, position, total, payload }, ..seen }
+            }
             CaptureEvent::Gap { at, direction, position, bytes } => on_socket(
                 at,
                 What::Gap { direction: *direction, position: *position, bytes: *bytes },
@@ -156,6 +164,7 @@ fn start(config: &EbpfConfig) -> Option<EbpfSource> {
 fn follow_port(port: u16) -> EbpfConfig {
     EbpfConfig {
         filters: Filters { ports: BTreeSet::from([port]), ..Filters::default() },
+        tls: false,
         ..EbpfConfig::default()
     }
 }
@@ -163,6 +172,7 @@ fn follow_port(port: u16) -> EbpfConfig {
 fn follow_self() -> EbpfConfig {
     EbpfConfig {
         filters: Filters { pids: BTreeSet::from([std::process::id()]), ..Filters::default() },
+        tls: false,
         ..EbpfConfig::default()
     }
 }
