@@ -295,6 +295,9 @@ pub(crate) struct UpArgs {
     /// Worker threads of the cluster part.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) workers: usize,
+    /// Do not look at what programs say over TLS: no probes in their TLS libraries.
+    #[arg(long)]
+    pub(crate) no_tls_capture: bool,
     /// Let marked requests and scripts panic, to test that the rest goes on.
     #[arg(long)]
     pub(crate) test_faults: bool,

@@ -35,6 +35,8 @@ pub struct SourcesConfig {
     pub own_listener: SocketAddr,
     /// What to capture, as `--trace` says it, until it is ordered otherwise.
     pub filters: CaptureFilters,
+    /// Look at what programs say over TLS, too.
+    pub tls: bool,
     /// How long rows are kept, and with them the names of what is over.
     pub retention: Duration,
     pub test_faults: bool,
@@ -97,10 +99,16 @@ impl Sources {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<dyn Source>> {
         let progress = || self.progress.clone();
-        let SourcesConfig { asid, own_listener, filters, .. } = &self.config;
+        let SourcesConfig { asid, own_listener, filters, tls, .. } = &self.config;
         let tracer = ebpf::tracer_config(&self.config);
         vec![
-            Arc::new(SocketCapture::new(tracer, *own_listener, filters.clone(), progress())),
+            Arc::new(SocketCapture::new(
+                tracer,
+                *own_listener,
+                filters.clone(),
+                *tls,
+                progress(),
+            )),
             Arc::new(ProcRows { asid: *asid, progress: progress() }),
             Arc::new(NameFinder { counters: self.dns_counters.clone(), progress: progress() }),
             Arc::new(OwnDataflows { tell: self.config.own_rows.clone(), progress: progress() }),

@@ -270,6 +270,7 @@ fn start_parts(args: &UpArgs, bound: SocketAddr, data: &DataDir) -> Result<Parts
         hostname: hostname(),
         own_listener: bound,
         filters: wanted::parse(&args.trace)?,
+        tls: !args.no_tls_capture,
         retention: args.retention,
         test_faults: args.test_faults,
         redactor: Redactor::new(

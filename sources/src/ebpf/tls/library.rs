@@ -84,6 +84,21 @@ const FUNCTIONS: [(&str, &str, Probe); 22] = [
 const NAMES: [&str; 8] =
     ["ssl", "gnutls", "tls", "conscrypt", "cygrpc", "libnode", "libpython", "libcurl"];
 
+/// TLS that is known, and cannot be read by probes in functions with known names: parts of names of files,
+/// and why.
+const CLOSED: [(&str, &str); 4] = [
+    ("libjvm.so", "TLS of Java's own (JSSE) is compiled as the program runs"),
+    ("libssl3.so", "NSS has one function for what is encrypted and what is not"),
+    ("cygrpc", "its BoringSSL has no symbols"),
+    ("conscrypt", "its BoringSSL has no symbols"),
+];
+
+/// Why a file without known functions is not probed, if it is known for its TLS.
+pub(super) fn why_closed(path: &str) -> Option<&'static str> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    CLOSED.iter().find(|(part, _)| name.contains(part)).map(|(_, why)| *why)
+}
+
 /// Where in a file which probes go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Points {

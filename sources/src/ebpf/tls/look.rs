@@ -31,17 +31,19 @@ pub fn look(proc: &Path, pid: u32) -> io::Result<Vec<TlsLook>> {
     let mut found = Vec::new();
     for mapping in maps::of_process(proc, pid)? {
         let is_program = mapping.path == exe;
-        if !library::may_have_tls(&mapping.path, is_program) {
+        let closed = library::why_closed(&mapping.path);
+        if closed.is_none() && !library::may_have_tls(&mapping.path, is_program) {
             continue;
         }
         let points = open_mapped(proc, pid, &mapping)
             .map_err(|error| with_causes(&error))
             .and_then(|file| library::points(&file).map_err(|error| with_causes(&error)));
         let (library, functions, reason) = match points {
-            Ok(points) if points.library.is_empty() && is_program => continue,
-            Ok(points) if points.library.is_empty() => {
-                ("", 0, Some("it has none of the functions that are known".to_string()))
-            }
+            Ok(points) if points.library.is_empty() => match closed {
+                Some(why) => ("", 0, Some(why.to_string())),
+                // Most files of such names, and most programs, have no TLS in them.
+                None => continue,
+            },
             Ok(points) => (points.library, points.at.len(), None),
             Err(reason) => ("", 0, Some(reason)),
         };

@@ -32,8 +32,10 @@ pub struct TlsFile {
     pub file: FileId,
     /// As the first process that was seen with it names it.
     pub path: String,
-    /// `openssl`, `gnutls` or `wolfssl`, by its functions.
+    /// `openssl`, `gnutls` or `wolfssl`, by its functions; empty if it could not be read.
     pub library: &'static str,
+    /// The first process that was seen with it; 0 if there was none yet.
+    pub pid: u32,
     /// Functions that are probed.
     pub functions: usize,
     /// Why they are not.

@@ -293,6 +293,7 @@ impl Work {
             file: mapping.file,
             path: mapping.path.clone(),
             library: "",
+            pid: holders.first().copied().unwrap_or(0),
             functions: 0,
             refused: None,
         };
@@ -302,9 +303,13 @@ impl Work {
                 return;
             }
             Ok(points) => points,
-            Err(error) => {
+            Err(error) if library::may_have_tls(&mapping.path, false) => {
                 told.refused = Some(with_causes(&error));
                 self.refuse(told);
+                return;
+            }
+            Err(_) => {
+                self.without.insert(mapping.file);
                 return;
             }
         };
