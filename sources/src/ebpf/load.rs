@@ -28,7 +28,7 @@ impl Build {
     const CHEAPEST_FIRST: [Build; 3] = [Build::Linux6_2, Build::Linux5_15, Build::Linux5_8];
 
     /// Below this version a build is not tried.
-    fn kernel_min(self) -> (u32, u32) {
+    pub(super) fn kernel_min(self) -> (u32, u32) {
         match self {
             Build::Auto | Build::Linux5_8 => (5, 8),
             Build::Linux5_15 if cfg!(target_arch = "aarch64") => (5, 18),

@@ -145,7 +145,11 @@ impl EbpfSource {
                 &load::object_of(build).map_err(|error| with_causes(&error))?,
                 &mut ebpf,
                 &btf,
-                can_run::kernel_version(),
+                // A build that was asked for is to do as on the kernels that it is for.
+                match config.build {
+                    Build::Auto | Build::Linux6_2 => can_run::kernel_version(),
+                    older => older.kernel_min(),
+                },
             )
         });
         let mut maps = FilterMaps::new(&mut ebpf, config)?;

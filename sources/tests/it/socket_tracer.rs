@@ -7,13 +7,14 @@ use weir_sources::capture::{
     CaptureEvent, ConnKey, DataEvent, Direction, Family, IN_PROGRESS, Liveness, LostCounts, Opened,
     Process, ProcessEvent, Socket, SocketEvent, SocketLoss, SocketType,
 };
-use weir_sources::conn::TrackerLimits;
+use weir_sources::conn::{StopCopying, TrackerLimits};
 use weir_sources::socket::{SocketTracer, SocketTracerConfig, TEST_PANIC_TOKEN};
 use weir_types::{RecordBatch, Upid};
 
 use crate::rows_of::Rows;
 
 mod charged;
+mod encrypted;
 
 const SECOND_NS: i64 = 1_000_000_000;
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi";

@@ -116,8 +116,12 @@ struct Capture {
 
 impl Capture {
     fn of_port(port: u16) -> Option<Capture> {
+        Capture::with(port, EbpfConfig::default())
+    }
+
+    fn with(port: u16, config: EbpfConfig) -> Option<Capture> {
         let filters = Filters { ports: BTreeSet::from([port]), ..Filters::default() };
-        let config = EbpfConfig { filters, ..EbpfConfig::default() };
+        let config = EbpfConfig { filters, ..config };
         let source = match EbpfSource::start(&config) {
             Ok(source) => source,
             Err(

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::process::Command;
 
+use weir_sources::ebpf::{Build, EbpfConfig};
+
 use super::{Capture, Place, Server, check, free_port, has, is_of, log_of};
 
 const NGINX: &str = r#"
@@ -112,10 +114,10 @@ print("\n".join(lines))
 #[test]
 fn python_on_threads() {
     let (place, port) = (Place::new(), free_port());
-    python_pair(PYTHON, &place, port);
+    python_pair(PYTHON, &place, port, EbpfConfig::default());
 }
 
-fn python_pair(program: &str, place: &Place, port: u16) {
+fn python_pair(program: &str, place: &Place, port: u16, config: EbpfConfig) {
     if !has("python3") {
         return;
     }
@@ -125,7 +127,7 @@ fn python_pair(program: &str, place: &Place, port: u16) {
         command.arg(&program).arg(place.path("")).arg(port.to_string()).arg(role);
         command
     };
-    let Some(mut capture) = Capture::of_port(port) else { return };
+    let Some(mut capture) = Capture::with(port, config) else { return };
     let server = Server::run(&mut command("server"), port);
     let log = log_of(&capture.watch(&mut command("client")));
     assert_eq!(log.len(), 600);
@@ -178,5 +180,33 @@ asyncio.run(serve() if role == "server" else main())
 #[test]
 fn python_with_memory_bios() {
     let (place, port) = (Place::new(), free_port());
-    python_pair(ASYNCIO, &place, port);
+    python_pair(ASYNCIO, &place, port, EbpfConfig::default());
+}
+
+/// The builds for older kernels, with a perf event for each function, do the same. Catches a form of
+/// attachment, or a build, that loses or doubles calls.
+#[test]
+fn builds_for_older_kernels() {
+    for build in [Build::Linux5_8, Build::Linux5_15] {
+        let config = EbpfConfig { build, ..EbpfConfig::default() };
+        python_pair(PYTHON, &Place::new(), free_port(), config);
+    }
+}
+
+/// Without TLS capture no row comes of it, neither plain ones nor of cipher bytes.
+#[test]
+fn switched_off_it_gives_no_rows() {
+    if !has("openssl") || !has("curl") {
+        return;
+    }
+    let (place, port) = (Place::new(), free_port());
+    let config = EbpfConfig { tls: false, ..EbpfConfig::default() };
+    let Some(mut capture) = Capture::with(port, config) else { return };
+    let program = place.write("pair.py", PYTHON);
+    let mut server = Command::new("python3");
+    server.arg(&program).arg(place.path("")).arg(port.to_string()).arg("server");
+    let _server = Server::run(&mut server, port);
+    let config = place.write("curl", &curl_config(port, 0, 20).replace("/x/", "/py/"));
+    capture.watch(Command::new("sh").arg("-c").arg(format!("curl -K {} || true", config.display())));
+    assert_eq!(capture.rows().len(), 0);
 }
