@@ -196,6 +196,7 @@ enum weir_conn_flags {
     WEIR_CONN_TLS = 32,     // a TLS library uses it
     WEIR_CONN_PLAIN = 64,   // what is said over TLS is told: the socket's own bytes are of no use
     WEIR_CONN_JOINED = 128, // TLS was under way when it was found
+    WEIR_CONN_LIKE_TLS = 256, // what it moves looks like TLS
 };
 
 // Values of stopped_conns, and weir_conn.stopped.

@@ -263,6 +263,10 @@ struct probe_ctx {
 #define ARGUMENT_2(ctx) ((ctx)->si)
 #define ARGUMENT_4(ctx) ((ctx)->cx)
 #define RESULT(ctx) ((ctx)->ax)
+#define GOROUTINE(ctx) ((ctx)->r14)
+#define GO_ARGUMENT_1(ctx) ((ctx)->ax)
+#define GO_ARGUMENT_2(ctx) ((ctx)->bx)
+#define GO_RESULT_1(ctx) ((ctx)->ax)
 #else
 struct probe_ctx {
     __u64 regs[31];
@@ -272,6 +276,10 @@ struct probe_ctx {
 #define ARGUMENT_2(ctx) ((ctx)->regs[1])
 #define ARGUMENT_4(ctx) ((ctx)->regs[3])
 #define RESULT(ctx) ((ctx)->regs[0])
+#define GOROUTINE(ctx) ((ctx)->regs[28])
+#define GO_ARGUMENT_1(ctx) ((ctx)->regs[0])
+#define GO_ARGUMENT_2(ctx) ((ctx)->regs[1])
+#define GO_RESULT_1(ctx) ((ctx)->regs[0])
 #endif
 
 // What the system call passes in from user memory: the 64-bit user ABI, not the kernel's.

@@ -102,13 +102,7 @@ impl Sources {
         let SourcesConfig { asid, own_listener, filters, tls, .. } = &self.config;
         let tracer = ebpf::tracer_config(&self.config);
         vec![
-            Arc::new(SocketCapture::new(
-                tracer,
-                *own_listener,
-                filters.clone(),
-                *tls,
-                progress(),
-            )),
+            Arc::new(SocketCapture::new(tracer, *own_listener, filters.clone(), *tls, progress())),
             Arc::new(ProcRows { asid: *asid, progress: progress() }),
             Arc::new(NameFinder { counters: self.dns_counters.clone(), progress: progress() }),
             Arc::new(OwnDataflows { tell: self.config.own_rows.clone(), progress: progress() }),

@@ -377,4 +377,5 @@ LEAVE(splice) {
 
 #include "ends.h"
 #include "tls.h"
+#include "tls_go.h"
 #include "uring.h"

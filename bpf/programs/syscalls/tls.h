@@ -69,8 +69,7 @@ static __always_inline bool tls_socket(struct weir_tls_call *now, __u64 id, bool
     struct weir_conn *conn = bpf_map_lookup_elem(&conns, &to->conn);
     if (!conn || (conn->flags & WEIR_CONN_TLS))
         return false; // another session's
-    // The first bytes of a handshake are read before any are written.
-    tls_found(conn, conn->moved_bytes[WEIR_EGRESS] ? 0 : TLS_RECORD_HANDSHAKE);
+    conn->flags |= WEIR_CONN_TLS;
     bpf_map_update_elem(&tls_conns, &key, to, BPF_ANY);
     now->waiting = 0;
     return true;

@@ -32,10 +32,11 @@ static __always_inline bool tls_is_looked_for(struct call *call) {
     return true;
 }
 
-static __always_inline void tls_found(struct weir_conn *conn, __u8 record) {
-    if (!(conn->flags & WEIR_CONN_TLS) && record != TLS_RECORD_HANDSHAKE)
+// The first bytes that look like TLS: of a handshake, or TLS was under way.
+static __always_inline void tls_like(struct weir_conn *conn, __u8 record) {
+    if (!(conn->flags & WEIR_CONN_LIKE_TLS) && record != TLS_RECORD_HANDSHAKE)
         conn->flags |= WEIR_CONN_JOINED;
-    conn->flags |= WEIR_CONN_TLS;
+    conn->flags |= WEIR_CONN_LIKE_TLS;
 }
 
 static __noinline void tls_match(__u64 session, __u64 pid_tgid, const struct weir_conn_key *conn,
@@ -54,13 +55,15 @@ static __noinline void tls_saw(struct call *call, __u32 direction, __u64 buffer)
                    head[0] < TLS_RECORD_FIRST || head[0] > TLS_RECORD_LAST || head[1] != 3 ||
                    head[2] > 4))
         return;
+    if (!known)
+        tls_like(conn, head[0]);
     __u64 id = call->pid_tgid;
     struct weir_tls_call *now = bpf_map_lookup_elem(&tls_calls, &id);
     if (now && now->session) {
         now->conn = call->key;
         now->fd = call->fd;
         now->nested = 1;
-        tls_found(conn, head[0]);
+        conn->flags |= WEIR_CONN_TLS;
         return;
     }
     if (known)
@@ -69,7 +72,7 @@ static __noinline void tls_saw(struct call *call, __u32 direction, __u64 buffer)
         if (!now || !now->waiting)
             return;
         tls_match(now->waiting, id, &call->key, call->fd);
-        tls_found(conn, head[0]);
+        conn->flags |= WEIR_CONN_TLS;
         now->waiting = 0;
         return;
     }

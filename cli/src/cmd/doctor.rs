@@ -50,7 +50,9 @@ fn rows(report: &Json) -> Json {
     }
     for found in report["process"]["tls"].as_array().into_iter().flatten() {
         let name = format!("process tls {}", text_of(&found["path"]));
-        rows.push(json!({"name": name, "ok": found["reason"].is_null(), "detail": tls_text(found)}));
+        rows.push(
+            json!({"name": name, "ok": found["reason"].is_null(), "detail": tls_text(found)}),
+        );
     }
     for found in report["process"]["obstacles"].as_array().into_iter().flatten() {
         rows.push(json!({"name": found["code"], "ok": false, "detail": found["text"]}));
@@ -165,7 +167,11 @@ fn tls_text(found: &Json) -> String {
     match found["reason"].as_str() {
         Some(reason) => format!("{path} cannot be probed: {reason}"),
         None => {
-            format!("{path}: {}, {} functions to probe", text_of(&found["library"]), found["functions"])
+            format!(
+                "{path}: {}, {} functions to probe",
+                text_of(&found["library"]),
+                found["functions"]
+            )
         }
     }
 }

@@ -38,7 +38,9 @@ pub(crate) enum ElfError {
 
 #[derive(Clone, Copy, Debug)]
 struct Section {
+    name: u32,
     kind: u32,
+    address: u64,
     offset: u64,
     bytes: u64,
     link: u32,
@@ -63,17 +65,16 @@ pub(crate) struct Function {
 pub(crate) struct Elf<'a> {
     file: &'a File,
     sections: Vec<Section>,
+    names: Vec<u8>,
     segments: Vec<Segment>,
 }
 
 impl<'a> Elf<'a> {
     pub(crate) fn open(file: &'a File) -> Result<Elf<'a>, ElfError> {
-        let header = read(file, 0, HEADER_BYTES as u64, "header").map_err(|error| match error {
-            ElfError::Read(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                ElfError::NotElf
-            }
-            other => other,
-        })?;
+        if file.metadata()?.len() < HEADER_BYTES as u64 {
+            return Err(ElfError::NotElf);
+        }
+        let header = read(file, 0, HEADER_BYTES as u64, "header")?;
         if !header.starts_with(b"\x7fELF") {
             return Err(ElfError::NotElf);
         }
@@ -86,7 +87,8 @@ impl<'a> Elf<'a> {
         let (segments_at, sections_at) = (u64_at(&header, 32), u64_at(&header, 40));
         let segments = u64::from(u16_at(&header, 56));
         let sections = u64::from(u16_at(&header, 60));
-        let mut elf = Elf { file, sections: vec![], segments: vec![] };
+        let names_idx = usize::from(u16_at(&header, 62));
+        let mut elf = Elf { file, sections: vec![], names: vec![], segments: vec![] };
         let table = read(file, segments_at, segments * SEGMENT_BYTES, "segment table")?;
         elf.segments = table.chunks_exact(SEGMENT_BYTES as usize).filter_map(segment).collect();
         if sections > HEADERS_MAX {
@@ -95,6 +97,9 @@ impl<'a> Elf<'a> {
         if sections_at != 0 && sections != 0 {
             let table = read(file, sections_at, sections * SECTION_BYTES, "section table")?;
             elf.sections = table.chunks_exact(SECTION_BYTES as usize).map(section).collect();
+        }
+        if let Some(names) = elf.sections.get(names_idx) {
+            elf.names = read(file, names.offset, names.bytes, "section names")?;
         }
         Ok(elf)
     }
@@ -130,6 +135,31 @@ impl<'a> Elf<'a> {
     }
 }
 
+impl Elf<'_> {
+    fn section_named(&self, name: &str) -> Option<&Section> {
+        self.sections.iter().find(|section| {
+            let rest = self.names.get(section.name as usize..).unwrap_or_default();
+            rest.strip_prefix(name.as_bytes()).is_some_and(|end| end.first() == Some(&0))
+        })
+    }
+
+    /// Where a section is once it is loaded.
+    pub(crate) fn section_address(&self, name: &str) -> Option<u64> {
+        Some(self.section_named(name)?.address)
+    }
+
+    /// Address and contents of a section.
+    pub(crate) fn section(&self, name: &str) -> Result<Option<(u64, Vec<u8>)>, ElfError> {
+        let Some(section) = self.section_named(name) else { return Ok(None) };
+        Ok(Some((section.address, read(self.file, section.offset, section.bytes, "section")?)))
+    }
+
+    /// Bytes at a place in the file.
+    pub(crate) fn bytes(&self, offset: u64, bytes: u64) -> Result<Vec<u8>, ElfError> {
+        read(self.file, offset, bytes, "function")
+    }
+}
+
 fn segment(header: &[u8]) -> Option<Segment> {
     let segment = Segment {
         offset: u64_at(header, 8),
@@ -141,7 +171,9 @@ fn segment(header: &[u8]) -> Option<Segment> {
 
 fn section(header: &[u8]) -> Section {
     Section {
+        name: u32_at(header, 0),
         kind: u32_at(header, 4),
+        address: u64_at(header, 16),
         offset: u64_at(header, 24),
         bytes: u64_at(header, 32),
         link: u32_at(header, 40),
@@ -162,11 +194,11 @@ fn u16_at(bytes: &[u8], at: usize) -> u16 {
     chunk(bytes, at).map_or(0, u16::from_le_bytes)
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     chunk(bytes, at).map_or(0, u32::from_le_bytes)
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     chunk(bytes, at).map_or(0, u64::from_le_bytes)
 }
 

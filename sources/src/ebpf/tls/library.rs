@@ -3,10 +3,11 @@
 //! Libraries are told by what they export, not by what they are called: a program with OpenSSL inside is
 //! probed like the library itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 
 use super::elf::{Elf, ElfError};
+use super::go::{self, GoError};
 
 /// What is attached to a function, beside the program at its beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,10 +22,14 @@ pub(super) enum Probe {
     Handshake,
     /// Where the end of a session begins.
     Free,
+    /// Go's, at a beginning and at returns.
+    GoBegin,
+    GoRead,
+    GoWrite,
 }
 
 impl Probe {
-    pub(super) const ALL: [Probe; 8] = [
+    pub(super) const ALL: [Probe; 11] = [
         Probe::Begin,
         Probe::Read,
         Probe::Write,
@@ -33,6 +38,9 @@ impl Probe {
         Probe::Sendfile,
         Probe::Handshake,
         Probe::Free,
+        Probe::GoBegin,
+        Probe::GoRead,
+        Probe::GoWrite,
     ];
 
     pub(super) fn program(self) -> &'static str {
@@ -45,12 +53,16 @@ impl Probe {
             Probe::Sendfile => "tls_sendfile",
             Probe::Handshake => "tls_handshake",
             Probe::Free => "tls_free",
+            Probe::GoBegin => "go_begin",
+            Probe::GoRead => "go_read",
+            Probe::GoWrite => "go_write",
         }
     }
 
     /// It runs where the function returns.
     pub(super) fn is_return(self) -> bool {
-        !matches!(self, Probe::Begin | Probe::Free)
+        use Probe::{Begin, Free, GoBegin, GoRead, GoWrite};
+        !matches!(self, Begin | Free | GoBegin | GoRead | GoWrite)
     }
 }
 
@@ -104,21 +116,24 @@ pub(super) fn why_closed(path: &str) -> Option<&'static str> {
 pub(super) struct Points {
     /// Of which library most functions are; empty if there are none.
     pub(super) library: &'static str,
-    /// File offsets of functions.
-    pub(super) at: BTreeMap<u64, Probe>,
+    /// With file offsets.
+    pub(super) at: BTreeSet<(Probe, u64)>,
 }
 
 impl Points {
     /// Offsets by the program that goes there.
     pub(super) fn by_probe(&self) -> BTreeMap<Probe, Vec<u64>> {
         let mut by_probe: BTreeMap<Probe, Vec<u64>> = BTreeMap::new();
-        for (offset, probe) in &self.at {
-            if *probe != Probe::Free {
-                by_probe.entry(Probe::Begin).or_default().push(*offset);
-            }
+        for (probe, offset) in &self.at {
             by_probe.entry(*probe).or_default().push(*offset);
         }
         by_probe
+    }
+
+    /// How many functions are probed.
+    pub(super) fn functions(&self) -> usize {
+        let begins = [Probe::Begin, Probe::Free, Probe::GoBegin];
+        self.at.iter().filter(|(probe, _)| begins.contains(probe)).count()
     }
 }
 
@@ -129,17 +144,26 @@ pub(super) fn may_have_tls(path: &str, is_program: bool) -> bool {
 }
 
 /// The functions to probe: none if the file has no way to read and none to write.
-pub(super) fn points(file: &File) -> Result<Points, ElfError> {
+pub(super) fn points(file: &File) -> Result<Points, GoError> {
     let elf = Elf::open(file)?;
+    if let Some(points) = go::points(&elf)? {
+        return Ok(points);
+    }
+    Ok(of_libraries(&elf)?)
+}
+
+fn of_libraries(elf: &Elf<'_>) -> Result<Points, ElfError> {
     let mut points = Points::default();
     elf.functions(&mut |name, function| {
         let known = FUNCTIONS.iter().find(|(_, known, _)| known.as_bytes() == name);
-        if let Some((library, _, probe)) = known {
-            points.library = library;
-            points.at.insert(function.offset, *probe);
+        let Some((library, _, probe)) = known else { return };
+        points.library = library;
+        points.at.insert((*probe, function.offset));
+        if *probe != Probe::Free {
+            points.at.insert((Probe::Begin, function.offset));
         }
     })?;
-    let has = |probes: [Probe; 2]| points.at.values().any(|probe| probes.contains(probe));
+    let has = |probes: [Probe; 2]| points.at.iter().any(|(probe, _)| probes.contains(probe));
     if !has([Probe::Read, Probe::ReadEx]) || !has([Probe::Write, Probe::WriteEx]) {
         return Ok(Points::default());
     }

@@ -44,7 +44,7 @@ pub fn look(proc: &Path, pid: u32) -> io::Result<Vec<TlsLook>> {
                 // Most files of such names, and most programs, have no TLS in them.
                 None => continue,
             },
-            Ok(points) => (points.library, points.at.len(), None),
+            Ok(points) => (points.library, points.functions(), None),
             Err(reason) => ("", 0, Some(reason)),
         };
         let (path, file) = (mapping.path, mapping.file);

@@ -14,6 +14,7 @@
 //! Not here: which socket it is (the programs find out), and what the bytes mean.
 
 mod elf;
+mod go;
 mod library;
 mod look;
 mod maps;
@@ -32,7 +33,7 @@ pub struct TlsFile {
     pub file: FileId,
     /// As the first process that was seen with it names it.
     pub path: String,
-    /// `openssl`, `gnutls` or `wolfssl`, by its functions; empty if it could not be read.
+    /// `openssl`, `gnutls`, `wolfssl` or `go`, by its functions; empty if it could not be read.
     pub library: &'static str,
     /// The first process that was seen with it; 0 if there was none yet.
     pub pid: u32,

@@ -1,6 +1,6 @@
 //! The thread that finds files with TLS in them and holds their probes.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -18,6 +18,7 @@ use super::super::can_run::ProgramStatus;
 use super::super::stop::Stopping;
 use super::super::wake::{Wake, wait_any_readable};
 use super::TlsFile;
+use super::go::GoError;
 use super::library;
 use super::maps::{self, FileId, Mapping};
 use super::mmaps::{Mapped, MmapEvents};
@@ -35,6 +36,8 @@ const QUEUE_MAX: usize = 8_192;
 const HOLDERS_MAX: usize = 16;
 /// How often files are looked at that no process may run any more.
 const SWEEP_INTERVAL_NS: u64 = 15_000_000_000;
+/// The same while there is no room for more.
+const CROWDED_SWEEP_INTERVAL_NS: u64 = 1_000_000_000;
 /// How often all processes are looked at where the kernel does not tell what they map.
 const RESCAN_INTERVAL_NS: u64 = 5_000_000_000;
 /// A file that nobody runs is kept so long: short-lived programs come back.
@@ -150,9 +153,9 @@ struct Work {
     programs: TlsPrograms,
     wake: Wake,
     shared: Arc<Shared>,
-    files: HashMap<FileId, Probed>,
+    files: BTreeMap<FileId, Probed>,
     /// Files with TLS that cannot be probed; and all those without.
-    refused: HashMap<FileId, TlsFile>,
+    refused: BTreeMap<FileId, TlsFile>,
     without: BTreeSet<FileId>,
     queue: VecDeque<Mapped>,
     events: Option<MmapEvents>,
@@ -167,8 +170,8 @@ impl Work {
             programs,
             wake,
             shared,
-            files: HashMap::new(),
-            refused: HashMap::new(),
+            files: BTreeMap::new(),
+            refused: BTreeMap::new(),
             without: BTreeSet::new(),
             queue: VecDeque::new(),
             // Before the first look: what is mapped during it is told.
@@ -303,7 +306,10 @@ impl Work {
                 return;
             }
             Ok(points) => points,
-            Err(error) if library::may_have_tls(&mapping.path, false) => {
+            Err(error)
+                if !matches!(error, GoError::Elf(_))
+                    || library::may_have_tls(&mapping.path, false) =>
+            {
                 told.refused = Some(with_causes(&error));
                 self.refuse(told);
                 return;
@@ -314,7 +320,7 @@ impl Work {
             }
         };
         told.library = points.library;
-        told.functions = points.at.len();
+        told.functions = points.functions();
         let files_max = if self.programs.are_costly() { COSTLY_FILES_MAX } else { FILES_MAX };
         if self.files.len() >= files_max && !self.let_go_unused() {
             told.refused = Some(format!("{files_max} files are probed already"));
@@ -352,7 +358,7 @@ impl Work {
     fn sweep(&mut self, now_ns: u64) {
         let mut unheld: Vec<FileId> = Vec::new();
         for (file, probed) in &mut self.files {
-            probed.holders.retain(|pid| Path::new(&format!("/proc/{pid}")).exists());
+            probed.holders.retain(|pid| std::fs::exists(format!("/proc/{pid}")).unwrap_or(true));
             if probed.holders.is_empty() {
                 unheld.push(*file);
             }
@@ -391,7 +397,12 @@ impl Work {
 
     /// Makes room by what nobody runs now. Whether there was any.
     fn let_go_unused(&mut self) -> bool {
-        let unused = |probed: &Probed| probed.unused_since_ns.is_some() || probed.is_usual;
+        let now_ns = WallClock.monotonic_ns();
+        if now_ns - self.swept_ns >= CROWDED_SWEEP_INTERVAL_NS {
+            self.swept_ns = now_ns;
+            self.sweep(now_ns);
+        }
+        let unused = |probed: &Probed| probed.unused_since_ns.is_some();
         let oldest = self.files.iter().filter(|(_, probed)| unused(probed));
         let Some(file) =
             oldest.min_by_key(|(_, probed)| probed.unused_since_ns).map(|(file, _)| *file)

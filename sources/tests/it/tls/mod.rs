@@ -15,7 +15,9 @@ use weir_types::{Clock, RecordBatch, WallClock};
 
 use crate::rows_of::Rows;
 
+mod go;
 mod pairs;
+mod runtimes;
 
 /// What a client asked and got: its log has a line for each exchange, `path status bytes`.
 type Log = BTreeMap<String, (i64, i64)>;
@@ -162,12 +164,16 @@ impl Capture {
             std::io::Read::read_to_string(&mut output, &mut text).unwrap();
             text
         });
+        self.watch_child(&mut client);
+        reader.join().unwrap()
+    }
+
+    fn watch_child(&mut self, client: &mut Child) {
         while client.try_wait().unwrap().is_none() {
             self.source.wait(Duration::from_millis(20));
             self.drain();
         }
         assert!(client.wait().unwrap().success());
-        reader.join().unwrap()
     }
 
     /// All rows of HTTP, once everything is over.

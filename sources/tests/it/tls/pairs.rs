@@ -24,7 +24,7 @@ http {
 "#;
 
 /// A configuration of curl's: requests one after the other over one connection, in a mix of what bodies do.
-fn curl_config(port: u16, from: u32, count: u32) -> String {
+pub(super) fn curl_config(port: u16, from: u32, count: u32) -> String {
     let mut text = String::new();
     for idx in from..from + count {
         let path = match idx % 5 {
@@ -71,7 +71,7 @@ fn curl_and_nginx() {
 }
 
 /// A server that answers each request with a body that its path asks for, and a client that logs.
-const PYTHON: &str = r#"
+pub(super) const PYTHON: &str = r#"
 import http.server, http.client, ssl, sys, threading
 place, port, role = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 class Answer(http.server.BaseHTTPRequestHandler):
@@ -207,6 +207,7 @@ fn switched_off_it_gives_no_rows() {
     server.arg(&program).arg(place.path("")).arg(port.to_string()).arg("server");
     let _server = Server::run(&mut server, port);
     let config = place.write("curl", &curl_config(port, 0, 20).replace("/x/", "/py/"));
-    capture.watch(Command::new("sh").arg("-c").arg(format!("curl -K {} || true", config.display())));
+    capture
+        .watch(Command::new("sh").arg("-c").arg(format!("curl -K {} || true", config.display())));
     assert_eq!(capture.rows().len(), 0);
 }
