@@ -24,6 +24,7 @@ use super::mmaps::path_of;
 
 /// Attachments to many places at once arrived in 6.6.
 const MULTI_KERNEL_MIN: (u32, u32) = (6, 6);
+const RELEASE_PATH: &str = "/proc/sys/kernel/osrelease";
 const UPROBE_TYPE_PATH: &str = "/sys/bus/event_source/devices/uprobe/type";
 
 const BPF_PROG_LOAD: libc::c_long = 5;
@@ -76,6 +77,13 @@ impl TlsPrograms {
 
     /// All of a file's probes, or none.
     pub(super) fn attach(&self, file: &File, points: &Points) -> io::Result<Vec<Attachment>> {
+        let has_returns = points.by_probe().keys().any(|probe| probe.is_return());
+        if has_returns && !returns_are_safe(&std::fs::read_to_string(RELEASE_PATH)?) {
+            return Err(io::Error::other(
+                "this kernel ends programs under seccomp filters that have return probes \
+                 (6.11 to 6.13, mended in 6.14)",
+            ));
+        }
         let path = CString::new(path_of(file)).map_err(io::Error::other)?;
         let mut attachments = Vec::new();
         for (probe, offsets) in points.by_probe() {
@@ -90,6 +98,22 @@ impl TlsPrograms {
             }
         }
         Ok(attachments)
+    }
+}
+
+/// On x86-64 a return probe is a system call of its own from 6.11 on, which filters of seccomp refuse and the
+/// program does not survive; 6.14 and late fixes of 6.12 and 6.13 let it pass.
+fn returns_are_safe(release: &str) -> bool {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|digits| digits.parse::<u32>().unwrap_or_default());
+    let mut next = || numbers.next().unwrap_or_default();
+    match (next(), next(), next()) {
+        _ if !cfg!(target_arch = "x86_64") => true,
+        (6, 11, _) => false,
+        (6, 12, patch) => patch >= 20,
+        (6, 13, patch) => patch >= 8,
+        _ => true,
     }
 }
 
@@ -257,4 +281,20 @@ fn event(
         ..PerfEventAttr::default()
     };
     attach_event(owned(perf_event_open(&attr, 0))?, program.as_raw_fd())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Kernels that would end a program for a return probe are known, with and without the fix. Catches
+    /// harm to a program that is only watched.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn return_probes_that_harm() {
+        let unsafe_ones = ["6.11.0-rc1", "6.11.11-generic", "6.12.9-amd64", "6.13.2", "6.12"];
+        assert!(unsafe_ones.iter().all(|release| !returns_are_safe(release)));
+        let safe = ["5.15.0-105-generic", "6.1.190", "6.10.14", "6.12.117", "6.13.8", "6.18.44-x"];
+        assert!(safe.iter().all(|release| returns_are_safe(release)));
+    }
 }

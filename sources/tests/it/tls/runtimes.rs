@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::process::{Command, Stdio};
 
 use weir_sources::ebpf::EbpfConfig;
+use weir_types::{Clock, WallClock};
 
 use super::pairs::{PYTHON, curl_config};
 use super::{Capture, Log, Place, Server, check, free_port, has, is_of, log_of};
@@ -166,18 +167,30 @@ fn libraries_of_containers() {
     let (own, image) = (place.path("own"), place.path("image"));
     let script = format!(
         "set -e\nmkdir -p {image}\nmount -t tmpfs none {image}\ncp {own}/* {image}/\n\
-         export LD_LIBRARY_PATH={image}\ncurl -V > /dev/null\nsleep 0.2\ncurl -K {config}\n",
+         export LD_LIBRARY_PATH={image}\ncurl -V > /dev/null\nread go\ncurl -K {config}\n",
         image = image.display(),
         own = own.display(),
         config = config.display(),
     );
     let mut client = Command::new("unshare");
-    client.args(["--mount", "sh", "-c", &script]);
-    let log = log_of(&capture.watch(&mut client));
+    client.args(["--mount", "sh", "-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut client = client.spawn().unwrap();
+    let is_probed = |capture: &Capture| {
+        let files = capture.source.tls_files();
+        files.iter().any(|file| file.path.contains("/image/") && file.refused.is_none())
+    };
+    let began_ns = WallClock.monotonic_ns();
+    while !is_probed(&capture) {
+        assert!(WallClock.monotonic_ns() - began_ns < 60_000_000_000, "it is not probed");
+        capture.drain();
+    }
+    std::io::Write::write_all(&mut client.stdin.take().unwrap(), b"go\n").unwrap();
+    capture.watch_child(&mut client);
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut client.stdout.take().unwrap(), &mut text).unwrap();
+    let log = log_of(&text);
     assert_eq!(log.len(), 60);
     check(&mut capture, &log, &|pid| is_of(pid, server.pid()));
-    let files = capture.source.tls_files();
-    assert!(files.iter().any(|file| file.path.contains("/image/") && file.refused.is_none()));
     assert_eq!(std::fs::read_dir(&image).unwrap().count(), 0, "it is in the namespace only");
 }
 
