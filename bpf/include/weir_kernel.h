@@ -263,6 +263,7 @@ struct probe_ctx {
 #define ARGUMENT_2(ctx) ((ctx)->si)
 #define ARGUMENT_4(ctx) ((ctx)->cx)
 #define RESULT(ctx) ((ctx)->ax)
+#define CALLED_AT(ctx) ((ctx)->sp - 8) // the return address is off the stack
 #define GOROUTINE(ctx) ((ctx)->r14)
 #define GO_ARGUMENT_1(ctx) ((ctx)->ax)
 #define GO_ARGUMENT_2(ctx) ((ctx)->bx)
@@ -276,6 +277,7 @@ struct probe_ctx {
 #define ARGUMENT_2(ctx) ((ctx)->regs[1])
 #define ARGUMENT_4(ctx) ((ctx)->regs[3])
 #define RESULT(ctx) ((ctx)->regs[0])
+#define CALLED_AT(ctx) ((ctx)->sp)
 #define GOROUTINE(ctx) ((ctx)->regs[28])
 #define GO_ARGUMENT_1(ctx) ((ctx)->regs[0])
 #define GO_ARGUMENT_2(ctx) ((ctx)->regs[1])

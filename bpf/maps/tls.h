@@ -17,7 +17,7 @@ struct weir_tls_call {
     __s32 fd;
     __s32 read_fd;
     __u32 nested; // 1: `conn` is there
-    __u32 depth;  // calls of the same session within the call
+    __u32 _pad;
 };
 
 // The least recently used threads are forgotten: a call that one of them is in is lost then.

@@ -26,18 +26,15 @@ SEC("uprobe") int tls_begin(struct probe_ctx *ctx) {
             return 0;
     }
     __u64 session = ARGUMENT_1(ctx), stack = ctx->sp;
-    // Some functions are made of others. A call that never returned (longjmp) is not taken for one
-    // around this: that would have begun further up the stack.
-    if (now->session == session && now->stack > stack) {
-        now->depth += 1;
+    // Some functions are made of others: the outer one counts. What a call that never returned (longjmp)
+    // has left is not taken for that: it would have to be further up the stack.
+    if (now->session == session && now->stack > stack)
         return 0;
-    }
     now->buffer = ARGUMENT_2(ctx);
     now->length_at = ARGUMENT_4(ctx);
     now->stack = stack;
     now->began_mono_ns = bpf_ktime_get_ns();
     now->nested = 0;
-    now->depth = 0;
     now->session = session;
     return 0;
 }
@@ -56,7 +53,7 @@ static __always_inline bool tls_socket(struct weir_tls_call *now, __u64 id, bool
             bpf_map_update_elem(&tls_conns, &key, to, BPF_ANY);
         return true;
     }
-    if (known) {
+    if (known && bpf_map_lookup_elem(&conns, &known->conn)) {
         *to = *known;
         return true;
     }
@@ -136,12 +133,10 @@ static __always_inline int tls_return(struct probe_ctx *ctx, enum tls_result kin
     struct call call = { .cfg = configured() };
     __u64 id = bpf_get_current_pid_tgid();
     struct weir_tls_call *now = bpf_map_lookup_elem(&tls_calls, &id);
-    if (!now || !now->session)
+    // The return of another call than the one that is noted has another stack: that of one within it, or of
+    // a coroutine.
+    if (!now || !now->session || now->stack != CALLED_AT(ctx))
         return 0;
-    if (now->depth) {
-        now->depth -= 1;
-        return 0;
-    }
     __s32 result = (__s32)RESULT(ctx);
     __u64 moved = 0;
     if (kind == TLS_BYTES && result > 0)

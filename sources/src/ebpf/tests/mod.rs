@@ -26,6 +26,7 @@ mod lifecycle;
 mod load;
 mod records;
 mod rings;
+mod tls;
 mod unix;
 mod unseen;
 

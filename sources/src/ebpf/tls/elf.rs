@@ -23,7 +23,7 @@ const MACHINE: u16 = if cfg!(target_arch = "aarch64") { 183 } else { 62 };
 
 /// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ElfError {
+pub(in crate::ebpf) enum ElfError {
     #[error("it is no ELF file")]
     NotElf,
     #[error("it is of a 32-bit program")]
@@ -55,14 +55,14 @@ struct Segment {
 
 /// A function's place in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Function {
-    pub(crate) offset: u64,
+pub(in crate::ebpf) struct Function {
+    pub(in crate::ebpf) offset: u64,
     /// 0 if the file does not say.
-    pub(crate) bytes: u64,
+    pub(in crate::ebpf) bytes: u64,
 }
 
 /// An open ELF file of this machine's kind.
-pub(crate) struct Elf<'a> {
+pub(in crate::ebpf) struct Elf<'a> {
     file: &'a File,
     sections: Vec<Section>,
     names: Vec<u8>,
@@ -70,7 +70,7 @@ pub(crate) struct Elf<'a> {
 }
 
 impl<'a> Elf<'a> {
-    pub(crate) fn open(file: &'a File) -> Result<Elf<'a>, ElfError> {
+    pub(in crate::ebpf) fn open(file: &'a File) -> Result<Elf<'a>, ElfError> {
         if file.metadata()?.len() < HEADER_BYTES as u64 {
             return Err(ElfError::NotElf);
         }
@@ -105,7 +105,10 @@ impl<'a> Elf<'a> {
     }
 
     /// Calls `f` with each function that has a name, dynamic symbols first.
-    pub(crate) fn functions(&self, f: &mut dyn FnMut(&[u8], Function)) -> Result<(), ElfError> {
+    pub(in crate::ebpf) fn functions(
+        &self,
+        f: &mut dyn FnMut(&[u8], Function),
+    ) -> Result<(), ElfError> {
         for kind in [SHT_DYNSYM, SHT_SYMTAB] {
             for table in self.sections.iter().filter(|section| section.kind == kind) {
                 let Some(strings) = self.sections.get(table.link as usize) else { continue };
@@ -126,7 +129,7 @@ impl<'a> Elf<'a> {
     }
 
     /// Where the file has what is at this address once it is loaded.
-    pub(crate) fn file_offset(&self, address: u64) -> Option<u64> {
+    pub(in crate::ebpf) fn file_offset(&self, address: u64) -> Option<u64> {
         let holds = |segment: &&Segment| {
             address >= segment.address && address - segment.address < segment.bytes
         };
@@ -144,18 +147,18 @@ impl Elf<'_> {
     }
 
     /// Where a section is once it is loaded.
-    pub(crate) fn section_address(&self, name: &str) -> Option<u64> {
+    pub(in crate::ebpf) fn section_address(&self, name: &str) -> Option<u64> {
         Some(self.section_named(name)?.address)
     }
 
     /// Address and contents of a section.
-    pub(crate) fn section(&self, name: &str) -> Result<Option<(u64, Vec<u8>)>, ElfError> {
+    pub(in crate::ebpf) fn section(&self, name: &str) -> Result<Option<(u64, Vec<u8>)>, ElfError> {
         let Some(section) = self.section_named(name) else { return Ok(None) };
         Ok(Some((section.address, read(self.file, section.offset, section.bytes, "section")?)))
     }
 
     /// Bytes at a place in the file.
-    pub(crate) fn bytes(&self, offset: u64, bytes: u64) -> Result<Vec<u8>, ElfError> {
+    pub(in crate::ebpf) fn bytes(&self, offset: u64, bytes: u64) -> Result<Vec<u8>, ElfError> {
         read(self.file, offset, bytes, "function")
     }
 }
@@ -194,11 +197,11 @@ fn u16_at(bytes: &[u8], at: usize) -> u16 {
     chunk(bytes, at).map_or(0, u16::from_le_bytes)
 }
 
-pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(in crate::ebpf) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     chunk(bytes, at).map_or(0, u32::from_le_bytes)
 }
 
-pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(in crate::ebpf) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     chunk(bytes, at).map_or(0, u64::from_le_bytes)
 }
 

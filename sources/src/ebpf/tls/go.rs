@@ -19,7 +19,7 @@ const FUNCTION_BYTES_MAX: u64 = 64 << 10;
 
 /// Why a Go program is not probed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum GoError {
+pub(in crate::ebpf) enum GoError {
     #[error("it is built by Go before 1.18")]
     TooOld,
     #[error("its table of functions has another form")]

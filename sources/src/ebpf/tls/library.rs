@@ -11,7 +11,7 @@ use super::go::{self, GoError};
 
 /// What is attached to a function, beside the program at its beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Probe {
+pub(in crate::ebpf) enum Probe {
     /// Where any call begins.
     Begin,
     Read,
@@ -113,7 +113,7 @@ pub(super) fn why_closed(path: &str) -> Option<&'static str> {
 
 /// Where in a file which probes go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Points {
+pub(in crate::ebpf) struct Points {
     /// Of which library most functions are; empty if there are none.
     pub(super) library: &'static str,
     /// With file offsets.
@@ -144,7 +144,7 @@ pub(super) fn may_have_tls(path: &str, is_program: bool) -> bool {
 }
 
 /// The functions to probe: none if the file has no way to read and none to write.
-pub(super) fn points(file: &File) -> Result<Points, GoError> {
+pub(in crate::ebpf) fn points(file: &File) -> Result<Points, GoError> {
     let elf = Elf::open(file)?;
     if let Some(points) = go::points(&elf)? {
         return Ok(points);

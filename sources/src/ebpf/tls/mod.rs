@@ -22,6 +22,8 @@ mod mmaps;
 mod prober;
 mod programs;
 
+#[cfg(test)]
+pub(in crate::ebpf) use library::points as file_points;
 pub use look::{TlsLook, look};
 pub use maps::FileId;
 pub(in crate::ebpf) use prober::{Prober, start};

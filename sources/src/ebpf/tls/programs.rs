@@ -45,14 +45,14 @@ enum Form {
 }
 
 /// The programs, in the kernel.
-pub(crate) struct TlsPrograms {
+pub(in crate::ebpf) struct TlsPrograms {
     fds: BTreeMap<Probe, OwnedFd>,
     form: Form,
 }
 
 impl TlsPrograms {
     /// `object` is what `ebpf` was loaded from, and its maps are still there.
-    pub(crate) fn load(
+    pub(in crate::ebpf) fn load(
         object: &[u8],
         ebpf: &mut Ebpf,
         btf: &Btf,
@@ -76,7 +76,11 @@ impl TlsPrograms {
     }
 
     /// All of a file's probes, or none.
-    pub(super) fn attach(&self, file: &File, points: &Points) -> io::Result<Vec<Attachment>> {
+    pub(in crate::ebpf) fn attach(
+        &self,
+        file: &File,
+        points: &Points,
+    ) -> io::Result<Vec<Attachment>> {
         let has_returns = points.by_probe().keys().any(|probe| probe.is_return());
         if has_returns && !returns_are_safe(&std::fs::read_to_string(RELEASE_PATH)?) {
             return Err(io::Error::other(
