@@ -56,6 +56,14 @@ enum What {
 }
 
 impl Seen {
+    fn plain(data: &DataEvent<'_>) -> Seen {
+        let seen = Seen::of(&CaptureEvent::Data(*data));
+        let What::Data { direction, position, total, payload } = seen.what else {
+            unreachable!("data is data")
+        };
+        Seen { what: What::Plain { direction, position, total, payload }, ..seen }
+    }
+
     fn of(event: &CaptureEvent<'_>) -> Seen {
         let on_socket = |at: &SocketEvent, what| Seen {
             what,
@@ -94,13 +102,7 @@ impl Seen {
                 fd: *fd,
                 socket: Some(*socket),
             },
-            CaptureEvent::Plain(data) => {
-                let seen = Seen::of(&CaptureEvent::Data(*data));
-                let What::Data { direction, position, total, payload } = seen.what else {
-                    unreachable!("data is data")
-                };
-                Seen { what: What::Plain { direction, position, total, payload }, ..seen }
-            }
+            CaptureEvent::Plain(data) => Seen::plain(data),
             CaptureEvent::Gap { at, direction, position, bytes } => on_socket(
                 at,
                 What::Gap { direction: *direction, position: *position, bytes: *bytes },
