@@ -120,6 +120,18 @@ fn pair_of(place: &Place, program: &Path) {
     check(&mut capture, &log, &|pid| is_of(pid, server.pid()));
 }
 
+/// The same for programs that other versions of Go have built of it: `WEIR_GO_PAIRS` has their paths, separated
+/// by colons.
+#[test]
+fn go_of_other_versions() {
+    let place = Place::new();
+    let paths = std::env::var("WEIR_GO_PAIRS").unwrap_or_default();
+    paths
+        .split(':')
+        .filter(|path| !path.is_empty())
+        .for_each(|path| pair_of(&place, path.as_ref()));
+}
+
 /// HTTP/1.1 between Go programs, whose goroutines move between threads and whose stacks grow while they are
 /// probed. Catches calls that are told of another goroutine, and probes that end a program.
 #[test]
