@@ -46,7 +46,10 @@ pub struct RowEnds<'a> {
     pub protocol: ProtocolIdx,
     pub of: RowOf,
     pub ends: &'a Ends,
+    /// Of the watched end in this exchange.
     pub role: Role,
+    /// Of the watched end in the connection, whatever this exchange is; of datagrams the same.
+    pub end_role: Role,
     /// It was said over TLS.
     pub encrypted: bool,
 }
@@ -80,7 +83,14 @@ impl Rows for ConnectionRows<'_, '_> {
             None => role_by_requests(self.requests),
         };
         let ConnectionRows { protocol, ends, encrypted, .. } = *self;
-        (self.emit)(&RowEnds { protocol, of: *of, ends, role, encrypted }, write);
+        let Socket { opened, socket_type, .. } = ends.socket;
+        let end_role = match (socket_type, opened) {
+            (SocketType::Datagram, _) => role,
+            (_, Opened::Accepted) => Role::Server,
+            (_, Opened::Connected) => Role::Client,
+            (_, Opened::Unknown) => role_by_requests(self.requests),
+        };
+        (self.emit)(&RowEnds { protocol, of: *of, ends, role, end_role, encrypted }, write);
     }
 }
 
