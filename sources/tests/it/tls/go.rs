@@ -115,6 +115,7 @@ fn pair_of(place: &Place, program: &Path) {
     };
     let Some(mut capture) = Capture::of_port(port) else { return };
     let server = Server::run(&mut command("server"), port);
+    capture.wait_until_probed(&program.to_string_lossy());
     let log = log_of(&capture.watch(&mut command("client")));
     assert_eq!(log.len(), 600);
     check(&mut capture, &log, &|pid| is_of(pid, server.pid()));

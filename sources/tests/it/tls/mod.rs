@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use weir_sources::ebpf::tls::TlsFile;
 use weir_sources::ebpf::{CannotRun, EbpfConfig, EbpfSource, Filters};
 use weir_sources::socket::{SocketTracer, SocketTracerConfig};
 use weir_types::{Clock, RecordBatch, WallClock};
@@ -152,6 +153,18 @@ impl Capture {
         let batches =
             self.tracer.flush_asking(WallClock.now_unix_ns(), &mut |key| source.liveness(key));
         self.batches.extend(batches);
+    }
+
+    /// Until a file whose path has this part is probed: a new one takes some milliseconds.
+    fn wait_until_probed(&mut self, part: &str) {
+        let is_probed = |file: &TlsFile| file.path.contains(part) && file.refused.is_none();
+        let began_ns = WallClock.monotonic_ns();
+        while !self.source.tls_files().iter().any(is_probed) {
+            let files = self.source.tls_files();
+            assert!(WallClock.monotonic_ns() - began_ns < 60_000_000_000, "{part}: {files:?}");
+            self.source.wait(Duration::from_millis(20));
+            self.drain();
+        }
     }
 
     /// Watches until the client has ended; what it wrote to its output.

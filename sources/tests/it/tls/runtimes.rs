@@ -4,7 +4,6 @@ use std::fmt::Write;
 use std::process::{Command, Stdio};
 
 use weir_sources::ebpf::EbpfConfig;
-use weir_types::{Clock, WallClock};
 
 use super::pairs::{PYTHON, curl_config};
 use super::{Capture, Log, Place, Server, check, free_port, has, is_of, log_of};
@@ -175,15 +174,7 @@ fn libraries_of_containers() {
     let mut client = Command::new("unshare");
     client.args(["--mount", "sh", "-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut client = client.spawn().unwrap();
-    let is_probed = |capture: &Capture| {
-        let files = capture.source.tls_files();
-        files.iter().any(|file| file.path.contains("/image/") && file.refused.is_none())
-    };
-    let began_ns = WallClock.monotonic_ns();
-    while !is_probed(&capture) {
-        assert!(WallClock.monotonic_ns() - began_ns < 60_000_000_000, "it is not probed");
-        capture.drain();
-    }
+    capture.wait_until_probed("/image/");
     std::io::Write::write_all(&mut client.stdin.take().unwrap(), b"go\n").unwrap();
     capture.watch_child(&mut client);
     let mut text = String::new();
