@@ -16,7 +16,7 @@ use weir_types::tables::{
 };
 use weir_types::{BatchBuilder, RecordBatch, Upid, tables};
 
-use crate::capture::{CaptureEvent, Liveness, SocketLoss};
+use crate::capture::{CaptureEvent, ConnKey, Liveness, SocketLoss};
 use crate::conn::{
     Ask, Ends, ParserPanic, Role, RowEnds, SocketOwner, StatsEntry, StatsKey, StopCopying, Tracker,
     TrackerCounters, TrackerLimits, address_text,
