@@ -3,13 +3,16 @@
 //! A socket for datagrams has no streams: each of them goes to the parser by itself, with its peer. Once it
 //! is told what was said over TLS, the streams are that, and the socket's own bytes are none of anybody's.
 
-use weir_protocols::protocol::{
-    Context, Datagram, Opening, Parser, RowOf, Rows, Shared, Streams, Way,
-};
-use weir_protocols::stream::{Segment, StreamBuffer};
-use weir_protocols::{Config, Counters, PROTOCOLS, REORDER_GRACE_NS};
-use weir_types::BatchBuilder;
+mod missing;
+mod rows;
 
+use weir_protocols::protocol::{Context, Datagram, Opening, Parser, Shared, Streams, Way};
+use weir_protocols::stream::{Segment, StreamBuffer};
+use weir_protocols::{Config, Counters, PROTOCOLS};
+
+use self::missing::Missing;
+use self::rows::{ConnectionRows, role_by_requests};
+pub use self::rows::{Emit, RowEnds};
 use super::ends::Ends;
 use super::infer::{Inference, ProtocolIdx, infer};
 use crate::capture::{DataEvent, Direction, Opened, Process, Socket, SocketType};
@@ -40,23 +43,6 @@ enum State {
     Ignored,
 }
 
-/// A row of a connection, but for the columns that its protocol writes.
-#[derive(Clone, Copy)]
-pub struct RowEnds<'a> {
-    pub protocol: ProtocolIdx,
-    pub of: RowOf,
-    pub ends: &'a Ends,
-    /// Of the watched end in this exchange.
-    pub role: Role,
-    /// Of the watched end in the connection, whatever this exchange is; of datagrams the same.
-    pub end_role: Role,
-    /// It was said over TLS.
-    pub encrypted: bool,
-}
-
-/// Where rows go: it gets each row with what writes its protocol's columns.
-pub type Emit<'a> = dyn FnMut(&RowEnds<'_>, &mut dyn FnMut(&mut BatchBuilder)) + 'a;
-
 /// What a look at a connection needs from outside.
 pub(super) struct Look<'a, 'e> {
     pub(super) now_unix_ns: i64,
@@ -64,65 +50,6 @@ pub(super) struct Look<'a, 'e> {
     /// Of each protocol that is read.
     pub(super) shared: &'a mut [Option<Box<dyn Shared>>],
     pub(super) emit: &'a mut Emit<'e>,
-}
-
-/// What a parser writes its rows to.
-struct ConnectionRows<'a, 'e> {
-    protocol: ProtocolIdx,
-    ends: &'a Ends,
-    encrypted: bool,
-    requests: Direction,
-    emit: &'a mut Emit<'e>,
-}
-
-impl Rows for ConnectionRows<'_, '_> {
-    fn row(&mut self, of: &RowOf, write: &mut dyn FnMut(&mut BatchBuilder)) {
-        let role = match of.requests {
-            Some(Way::In) => Role::Server,
-            Some(Way::Out) => Role::Client,
-            None => role_by_requests(self.requests),
-        };
-        let ConnectionRows { protocol, ends, encrypted, .. } = *self;
-        let Socket { opened, socket_type, .. } = ends.socket;
-        let end_role = match (socket_type, opened) {
-            (SocketType::Datagram, _) => role,
-            (_, Opened::Accepted) => Role::Server,
-            (_, Opened::Connected) => Role::Client,
-            (_, Opened::Unknown) => role_by_requests(self.requests),
-        };
-        (self.emit)(&RowEnds { protocol, of: *of, ends, role, end_role, encrypted }, write);
-    }
-}
-
-/// Bytes of datagrams that are missing between those that came.
-#[derive(Clone, Copy, Debug, Default)]
-struct Missing {
-    /// Behind the last datagram.
-    position: u64,
-    bytes: u64,
-    since_unix_ns: i64,
-}
-
-impl Missing {
-    /// Whether datagrams are missing for good before this one: others of its way may come late.
-    fn before(&mut self, event: &DataEvent<'_>) -> bool {
-        let (begins, bytes) = (event.position, u64::from(event.total_bytes));
-        if begins < self.position {
-            self.bytes = self.bytes.saturating_sub(bytes);
-        } else {
-            if begins > self.position && self.bytes == 0 {
-                self.since_unix_ns = event.time_unix_ns;
-            }
-            self.bytes += begins - self.position;
-            self.position = begins.saturating_add(bytes);
-        }
-        let passed_ns = event.time_unix_ns.saturating_sub(self.since_unix_ns);
-        let is_gap = self.bytes > 0 && passed_ns >= REORDER_GRACE_NS;
-        if is_gap {
-            self.bytes = 0;
-        }
-        is_gap
-    }
 }
 
 /// See the module's documentation.
@@ -523,12 +450,5 @@ impl Connection {
 
     pub(super) fn overflow_bytes(&self) -> u64 {
         self.ingress.overflow_bytes() + self.egress.overflow_bytes()
-    }
-}
-
-fn role_by_requests(requests: Direction) -> Role {
-    match requests {
-        Direction::Ingress => Role::Server,
-        Direction::Egress => Role::Client,
     }
 }

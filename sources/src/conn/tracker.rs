@@ -1,5 +1,6 @@
 //! All connections, by socket: creates them, feeds them, ends them, and keeps them within bounds.
 
+mod bytes;
 mod lifetime;
 
 use std::collections::VecDeque;
@@ -15,8 +16,8 @@ use super::infer::ProtocolIdx;
 use super::losses::LossBook;
 use super::stats::{ConnStats, StatsEntry, StatsKey};
 use crate::capture::{
-    CaptureEvent, ConnKey, DataEvent, Direction, IN_PROGRESS, Opened, Process, Socket, SocketEvent,
-    SocketLoss, SocketType,
+    CaptureEvent, ConnKey, IN_PROGRESS, Opened, Process, Socket, SocketEvent, SocketLoss,
+    SocketType,
 };
 use weir_types::text::panic_text;
 
@@ -199,48 +200,6 @@ impl Tracker {
             }
             CaptureEvent::Exit { at, .. } => self.exited(at.process),
         }
-    }
-
-    fn data(&mut self, event: &DataEvent<'_>, emit: &mut Emit<'_>) {
-        let slot = self.slot_of(&event.socket, event.process, event.time_unix_ns);
-        self.look(slot, emit, |conn, look| conn.socket_data(event, look));
-    }
-
-    fn plain(&mut self, event: &DataEvent<'_>, emit: &mut Emit<'_>) {
-        let slot = self.slot_of(&event.socket, event.process, event.time_unix_ns);
-        let is_first = self.conn_mut(slot).is_some_and(|conn| !conn.is_encrypted);
-        if is_first {
-            // The handshake was a message of its own, or there were others before it.
-            self.look(slot, emit, |conn, look| {
-                conn.finish(look);
-                Outcome::Tracked
-            });
-        }
-        self.look(slot, emit, |conn, look| {
-            if is_first {
-                conn.begin_plain();
-            }
-            conn.data(event, look)
-        });
-    }
-
-    fn gap(
-        &mut self,
-        at: &SocketEvent,
-        direction: Direction,
-        position: u64,
-        bytes: u64,
-        emit: &mut Emit<'_>,
-    ) {
-        if at.socket.socket_type == SocketType::Datagram {
-            return;
-        }
-        let slot = self.slot_of(&at.socket, at.process, at.time_unix_ns);
-        self.look(slot, emit, |conn, look| {
-            conn.seen(&at.socket, at.process, at.time_unix_ns);
-            conn.gap(direction, position, bytes, at.time_unix_ns);
-            conn.advance(look)
-        });
     }
 
     /// A connect that is under way is no connection yet; one that has failed never was.
