@@ -6,8 +6,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// Bytes of one symbol table or string table: those of large runtimes have 40 MB.
-const TABLE_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of one symbol table or string table: those of large runtimes have 40 MB. Two are held at a time.
+const TABLE_BYTES_MAX: u64 = 128 << 20;
 /// Sections and segments that are looked at; more than twice what the largest known files have.
 const HEADERS_MAX: u64 = 4_096;
 
@@ -110,7 +110,8 @@ impl<'a> Elf<'a> {
         f: &mut dyn FnMut(&[u8], Function),
     ) -> Result<(), ElfError> {
         for kind in [SHT_DYNSYM, SHT_SYMTAB] {
-            for table in self.sections.iter().filter(|section| section.kind == kind) {
+            // There is one of each; a file may claim thousands.
+            if let Some(table) = self.sections.iter().find(|section| section.kind == kind) {
                 let Some(strings) = self.sections.get(table.link as usize) else { continue };
                 let symbols = read(self.file, table.offset, table.bytes, "symbol table")?;
                 let strings = read(self.file, strings.offset, strings.bytes, "string table")?;

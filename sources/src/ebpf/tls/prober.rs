@@ -1,9 +1,9 @@
 //! The thread that finds files with TLS in them and holds their probes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,7 @@ use super::TlsFile;
 use super::go::GoError;
 use super::library;
 use super::maps::{self, FileId, Mapping};
-use super::mmaps::{Mapped, MmapEvents};
+use super::mmaps::{Mapped, MmapEvents, path_of};
 use super::programs::TlsPrograms;
 
 /// Files that are probed at once; others wait until one is let go.
@@ -44,6 +44,8 @@ const RESCAN_INTERVAL_NS: u64 = 5_000_000_000;
 const UNUSED_NS: u64 = 120_000_000_000;
 /// The first look at all processes takes a millisecond for each ten; capture does not wait longer.
 const FIRST_LOOK_MAX: Duration = Duration::from_secs(10);
+/// How long its end is waited for.
+const STOP_MAX_NS: u64 = 5_000_000_000;
 /// A wait without anything to do.
 const IDLE_WAIT: Duration = Duration::from_secs(5);
 
@@ -132,6 +134,14 @@ impl Prober {
     pub(in crate::ebpf) fn stop(self) -> Vec<Attachment> {
         self.shared.ending.store(true, Ordering::Relaxed);
         self.wake.wake();
+        // It may hang in a file of somebody's (one of FUSE, say): then the kernel detaches when the process ends.
+        let until_ns = WallClock.monotonic_ns() + STOP_MAX_NS;
+        while !self.thread.is_finished() {
+            if WallClock.monotonic_ns() > until_ns {
+                return Vec::new();
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
         // If it panicked, its attachments went with it.
         self.thread.join().unwrap_or_default()
     }
@@ -272,7 +282,7 @@ impl Work {
         for folder in LIBRARY_FOLDERS {
             for name in LIBRARY_NAMES {
                 let path = format!("{folder}/{name}");
-                let Ok(file) = File::open(&path) else { continue };
+                let Ok(file) = open_regular(Path::new(&path)) else { continue };
                 let Ok(about) = file.metadata() else { continue };
                 let file_id = FileId {
                     major: libc::major(about.dev()),
@@ -432,16 +442,55 @@ fn pids() -> Vec<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
+/// Opens a file that somebody else has put there: what is none is looked at, never opened. A pipe would be
+/// waited for, and devices do things when they are opened.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let place = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
+    if !place.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    File::open(path_of(&place))
+}
+
 /// The mapped file itself, whatever has its path by now: through the mapping where that is allowed, else by
 /// its path in the process's own tree of files.
 pub(super) fn open_mapped(proc: &Path, pid: u32, mapping: &Mapping) -> io::Result<File> {
     let Mapping { path, start, end, file: FileId { inode, .. } } = mapping;
-    if let Ok(file) = File::open(proc.join(format!("{pid}/map_files/{start:x}-{end:x}"))) {
+    if let Ok(file) = open_regular(&proc.join(format!("{pid}/map_files/{start:x}-{end:x}"))) {
         return Ok(file);
     }
-    let file = File::open(proc.join(format!("{pid}/root{path}")))?;
+    let file = open_regular(&proc.join(format!("{pid}/root{path}")))?;
     if file.metadata()?.ino() != *inode {
         return Err(io::Error::other("another file has its name by now"));
     }
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pipe, a folder or a device in a library's place is refused at once. Catches a process that stops the
+    /// prober by a file which never opens.
+    #[test]
+    fn only_regular_files_are_opened() {
+        let place = tempfile::tempdir().unwrap();
+        let pipe = place.path().join("libssl.so.3");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.is_ok_and(|status| status.success()));
+        let mapping = Mapping {
+            file: FileId::default(),
+            path: pipe.to_string_lossy().into_owned(),
+            start: 0,
+            end: 0,
+        };
+        let pid = std::process::id();
+        assert!(open_mapped(Path::new("/proc"), pid, &mapping).is_err());
+        assert!(open_regular(place.path()).is_err() && open_regular("/dev/null".as_ref()).is_err());
+        std::fs::remove_file(&pipe).unwrap();
+        std::fs::write(&pipe, "x").unwrap();
+        assert!(open_regular(&pipe).is_ok());
+        let another = open_mapped(Path::new("/proc"), pid, &mapping);
+        assert!(another.is_err_and(|error| error.to_string().contains("another file")));
+    }
 }
