@@ -21,11 +21,15 @@ enum weir_kind {
     WEIR_FORK = 8,
     WEIR_END = 9,        // no byte follows in this direction
     WEIR_UNIX_NAMES = 10, // of a Unix socket and its peer, before all else of it
+    WEIR_PLAIN = 11,      // what was said over TLS: positions count these bytes apart from the socket's
 };
 
 enum weir_direction { WEIR_EGRESS = 0, WEIR_INGRESS = 1 };
 enum weir_opened { WEIR_OPENED_UNKNOWN = 0, WEIR_OPENED_CONNECT = 1, WEIR_OPENED_ACCEPT = 2 };
-enum weir_record_flags { WEIR_LAST_REFERENCE = 1 };
+enum weir_record_flags {
+    WEIR_LAST_REFERENCE = 1,
+    WEIR_JOINED = 2, // plain: TLS was under way before it was watched, position 0 is not its start
+};
 
 // Follow lists in force: a call passes if it matches any of them, or if there are none.
 enum weir_allow { WEIR_ALLOW_PIDS = 1, WEIR_ALLOW_PORTS = 2, WEIR_ALLOW_CGROUPS = 4 };
@@ -51,11 +55,17 @@ enum weir_counter {
     WEIR_COUNT_SHED_CALLS,      // long ones of which less was copied because the ring filled
     WEIR_COUNT_LOST_DATAGRAMS,  // of the lost records, those of datagrams
     WEIR_COUNT_SKIPPED_DATAGRAMS, // of the skipped messages
+    WEIR_COUNT_TLS_UNMATCHED_BYTES, // said over TLS on a socket that could not be told
     WEIR_COUNT_MAX,
 };
 
 // Why a process's bytes are not seen.
-enum weir_blind_reason { WEIR_BLIND_OTHER = 0, WEIR_BLIND_URING = 1, WEIR_BLIND_COMPAT = 2 };
+enum weir_blind_reason {
+    WEIR_BLIND_OTHER = 0,
+    WEIR_BLIND_URING = 1,
+    WEIR_BLIND_COMPAT = 2,
+    WEIR_BLIND_TLS = 3, // what it says over TLS is seen, but not on which socket
+};
 
 struct weir_blind_key {
     __u32 pid;
@@ -160,6 +170,8 @@ struct weir_config {
     __u32 own_pid;
     __u32 own_netns;
     __u32 payload_max_bytes;
+    __u32 tls_generation; // 0: nobody looks for TLS; changes when another library is looked at
+    __u32 _pad;
 };
 
 struct weir_listener_key {
@@ -181,10 +193,21 @@ enum weir_conn_flags {
     WEIR_CONN_ENDED = 4,   // that its ingress has ended is told
     WEIR_CONN_URING = 8,   // io_uring was seen on it
     WEIR_CONN_ALLOWED = 16, // datagrams of it have passed the ports' filter
+    WEIR_CONN_TLS = 32,     // a TLS library uses it
+    WEIR_CONN_PLAIN = 64,   // what is said over TLS is told: the socket's own bytes are of no use
+    WEIR_CONN_JOINED = 128, // TLS was under way when it was found
+    WEIR_CONN_LIKE_TLS = 256, // what it moves looks like TLS
+};
+
+// Values of stopped_conns, and weir_conn.stopped.
+enum weir_stopped {
+    WEIR_STOP_SOCKET = 1, // the socket's own bytes are not wanted
+    WEIR_STOP_ALL = 3,    // nor is what is said over TLS
 };
 
 struct weir_conn {
     __u64 moved_bytes[2]; // by weir_direction
+    __u64 plain_bytes[2]; // said over TLS
     __u32 generation;
     __u32 filter_generation; // under which `excluded` and `port_allowed` were found
     __u32 stop_generation;   // under which `stopped` was found
@@ -194,6 +217,7 @@ struct weir_conn {
     __u8 sequenced; // see programs/syscalls/sequence.h
     __u32 sequence_base[2]; // sequence number of position 0, by weir_direction
     __u32 flags;            // weir_conn_flags
-    __u32 _pad;
+    __u16 tls_generation;   // under which `tls_looks` were counted
+    __u16 tls_looks;        // calls that were looked at for TLS
     struct weir_addresses addresses;
 };

@@ -253,6 +253,37 @@ struct pt_regs {
 #error "no register layout for this architecture"
 #endif
 
+// What a uprobe program gets: the user's registers, laid out as the user ABI fixes them.
+#if defined(__TARGET_ARCH_x86)
+struct probe_ctx {
+    __u64 r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di;
+    __u64 orig_ax, ip, cs, flags, sp, ss;
+};
+#define ARGUMENT_1(ctx) ((ctx)->di)
+#define ARGUMENT_2(ctx) ((ctx)->si)
+#define ARGUMENT_4(ctx) ((ctx)->cx)
+#define RESULT(ctx) ((ctx)->ax)
+#define CALLED_AT(ctx) ((ctx)->sp - 8) // the return address is off the stack
+#define GOROUTINE(ctx) ((ctx)->r14)
+#define GO_ARGUMENT_1(ctx) ((ctx)->ax)
+#define GO_ARGUMENT_2(ctx) ((ctx)->bx)
+#define GO_RESULT_1(ctx) ((ctx)->ax)
+#else
+struct probe_ctx {
+    __u64 regs[31];
+    __u64 sp, pc, pstate;
+};
+#define ARGUMENT_1(ctx) ((ctx)->regs[0])
+#define ARGUMENT_2(ctx) ((ctx)->regs[1])
+#define ARGUMENT_4(ctx) ((ctx)->regs[3])
+#define RESULT(ctx) ((ctx)->regs[0])
+#define CALLED_AT(ctx) ((ctx)->sp)
+#define GOROUTINE(ctx) ((ctx)->regs[28])
+#define GO_ARGUMENT_1(ctx) ((ctx)->regs[0])
+#define GO_ARGUMENT_2(ctx) ((ctx)->regs[1])
+#define GO_RESULT_1(ctx) ((ctx)->regs[0])
+#endif
+
 // What the system call passes in from user memory: the 64-bit user ABI, not the kernel's.
 struct user_iovec {
     __u64 base;

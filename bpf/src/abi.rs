@@ -23,6 +23,7 @@ pub const KIND_EXIT: u32 = 7;
 pub const KIND_FORK: u32 = 8;
 pub const KIND_END: u32 = 9;
 pub const KIND_UNIX_NAMES: u32 = 10;
+pub const KIND_PLAIN: u32 = 11;
 
 pub const DIRECTION_EGRESS: u16 = 0;
 pub const DIRECTION_INGRESS: u16 = 1;
@@ -33,6 +34,12 @@ pub const OPENED_ACCEPT: u8 = 2;
 
 /// In [`SocketRecord::flags`] of a close: nobody else holds the socket.
 pub const FLAG_LAST_REFERENCE: u16 = 1;
+/// In [`SocketRecord::flags`] of what was said over TLS: it was under way before it was watched.
+pub const FLAG_JOINED: u16 = 2;
+
+/// Values of `stopped_conns`: the socket's own bytes are not wanted; nor is what is said over TLS.
+pub const STOP_SOCKET: u8 = 1;
+pub const STOP_ALL: u8 = 3;
 
 pub const ALLOW_PIDS: u32 = 1;
 pub const ALLOW_PORTS: u32 = 2;
@@ -84,11 +91,14 @@ pub enum Counter {
     LostDatagrams,
     /// Of the skipped messages, those that are datagrams.
     SkippedDatagrams,
+    /// Said over TLS on a socket that could not be told.
+    TlsUnmatchedBytes,
 }
 
 pub const BLIND_OTHER: u32 = 0;
 pub const BLIND_URING: u32 = 1;
 pub const BLIND_COMPAT: u32 = 2;
+pub const BLIND_TLS: u32 = 3;
 
 /// Key of `blind`: a process, and why its bytes are not seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -196,7 +206,8 @@ pub struct SocketRecord {
     pub generation: u32,
     pub fd: i32,
     pub addresses: Addresses,
-    /// Data, gaps, ends: bytes moved before in this direction. Close: egress bytes in all. Unix names:
+    /// Data, gaps, ends: bytes moved before in this direction; of what was said over TLS those said
+    /// before. Close: egress bytes in all. Unix names:
     /// inode of the peer, 0 if it has none yet.
     pub position_bytes: u64,
     /// Data and gaps: bytes moved by the call. Close: ingress bytes in all.
@@ -261,6 +272,9 @@ pub struct Config {
     /// Inode of our network namespace.
     pub own_netns: u32,
     pub payload_max_bytes: u32,
+    /// 0: nobody looks for TLS. Changes when another library is looked at.
+    pub tls_generation: u32,
+    pub _pad: u32,
 }
 
 /// Key of `excluded_listeners`. An all-zero address: any address.
@@ -302,7 +316,7 @@ plain! {
     Addresses, 48;
     SocketRecord, 144;
     ProcessRecord, 72;
-    Config, 48;
+    Config, 56;
     ListenerKey, 20;
     PairKey, 36;
     BlindKey, 8;

@@ -38,6 +38,8 @@ pub struct SourcesConfig {
     pub own_listener: Option<SocketAddr>,
     /// What to capture, as `--trace` says it, until it is ordered otherwise.
     pub filters: CaptureFilters,
+    /// Look at what programs say over TLS, too.
+    pub tls: bool,
     /// How long rows are kept, and with them the names of what is over.
     pub retention: Duration,
     pub test_faults: bool,
@@ -108,13 +110,14 @@ impl Sources {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<dyn Source>> {
         let progress = || self.progress.clone();
-        let SourcesConfig { asid, own_listener, filters, .. } = &self.config;
+        let SourcesConfig { asid, own_listener, filters, tls, .. } = &self.config;
         let tracer = ebpf::tracer_config(&self.config);
         let parsers = tracer.parsers.clone();
         let mut all: Vec<Arc<dyn Source>> = Vec::new();
         if self.captures.is_none() || !filters.is_everything() {
             let filters = filters.clone();
-            all.push(Arc::new(SocketCapture::new(tracer, *own_listener, filters, progress())));
+            let capture = SocketCapture::new(tracer, *own_listener, filters, *tls, progress());
+            all.push(Arc::new(capture));
         }
         if let Some(captures) = self.captures.clone() {
             all.push(Arc::new(CapturedPackets::new(captures, parsers, progress())));

@@ -16,7 +16,9 @@
 //!    last bytes ([`TAIL_BYTES_MAX`] at most) at their own position, at the same time.
 //! 4. Times are Unix nanoseconds and grow with the kernel's clock, also over steps of the wall
 //!    clock: later in the kernel is never earlier here.
-//! 5. A write's time is when the call began, a read's when it returned: so a request's write is
+//! 5. What was said over TLS ([`CaptureEvent::Plain`]) has positions of its own, from 0 on. Once it is told
+//!    of a socket, nothing more comes of the socket's own bytes.
+//! 6. A write's time is when the call began, a read's when it returned: so a request's write is
 //!    before its read, and a response's write before its read, on one machine.
 
 use std::net::SocketAddr;
@@ -204,6 +206,9 @@ pub enum Liveness {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CaptureEvent<'a> {
     Data(DataEvent<'a>),
+    /// What the process said or was told over TLS on this socket, as its TLS library had it in the clear.
+    /// `opened` is unknown if TLS was under way before it was watched.
+    Plain(DataEvent<'a>),
     /// `connect` returned. `error` is the positive errno, 0 if connected. [`IN_PROGRESS`] means that
     /// it will be told of again, by then without a process (pid 0), once it is done or has failed; if
     /// it is never told, the first bytes show that it is connected.
@@ -278,7 +283,7 @@ impl CaptureEvent<'_> {
     #[must_use]
     pub fn after_looking_away(mut self, times: u32) -> Self {
         let socket = match &mut self {
-            CaptureEvent::Data(data) => &mut data.socket,
+            CaptureEvent::Data(data) | CaptureEvent::Plain(data) => &mut data.socket,
             CaptureEvent::Connect { at, .. }
             | CaptureEvent::Accept { at }
             | CaptureEvent::Close { at, .. }
@@ -299,7 +304,7 @@ impl CaptureEvent<'_> {
     #[must_use]
     pub fn time_unix_ns(&self) -> i64 {
         match self {
-            CaptureEvent::Data(data) => data.time_unix_ns,
+            CaptureEvent::Data(data) | CaptureEvent::Plain(data) => data.time_unix_ns,
             CaptureEvent::Connect { at, .. }
             | CaptureEvent::Accept { at }
             | CaptureEvent::Close { at, .. }

@@ -18,7 +18,7 @@ use weir_types::{BatchBuilder, RecordBatch, Upid, tables};
 
 use crate::capture::{CaptureEvent, ConnKey, Liveness, SocketLoss};
 use crate::conn::{
-    Ask, Ends, ParserPanic, Role, RowEnds, SocketOwner, StatsEntry, StatsKey, Tracker,
+    Ask, Ends, ParserPanic, Role, RowEnds, SocketOwner, StatsEntry, StatsKey, StopCopying, Tracker,
     TrackerCounters, TrackerLimits, address_text,
 };
 
@@ -195,7 +195,7 @@ impl SocketTracer {
     }
 
     /// Sockets whose payload is of no use: the kernel need not copy it any more.
-    pub fn take_stop_copying(&mut self) -> Vec<ConnKey> {
+    pub fn take_stop_copying(&mut self) -> Vec<StopCopying> {
         self.tracker.take_stop_copying()
     }
 
@@ -315,7 +315,7 @@ impl SocketTracer {
             trace_role: role_number(entry.role),
             addr_family: if key.remote.is_ipv4() { 1 } else { 2 },
             protocol: i64::from(entry.protocol),
-            ssl: false,
+            ssl: entry.encrypted,
             conn_open: count(entry.opened),
             conn_close: count(entry.closed),
             conn_active: count(entry.opened.saturating_sub(entry.closed)),
@@ -356,7 +356,7 @@ impl Sink {
             local_addr,
             local_port,
             trace_role: role_number(row.role),
-            encrypted: false,
+            encrypted: row.encrypted,
         };
         if self.sees_both_ends {
             endpoints.upid = 0;

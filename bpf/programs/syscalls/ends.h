@@ -109,7 +109,7 @@ LEAVE(shutdown) {
         return 0;
     call.conn = bpf_map_lookup_elem(&conns, &call.key);
     if (!call.conn || !(call.conn->flags & WEIR_CONN_TOLD) || !is_wanted(&call) ||
-        is_stopped(&call))
+        is_silent(&call))
         return 0;
     struct weir_slot *s = slot();
     if (!s)

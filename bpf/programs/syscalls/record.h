@@ -33,7 +33,8 @@ static __always_inline void deliver(const struct weir_config *cfg, struct weir_s
         bytes = WEIR_PAYLOAD_MAX + WEIR_TAIL_MAX;
     slot->record.payload_bytes = bytes;
     __u64 flags = wake_flags(cfg->wake_bytes, sizeof(slot->record) + bytes);
-    bool moves_bytes = slot->record.kind == WEIR_DATA || slot->record.kind == WEIR_GAP;
+    __u32 kind = slot->record.kind;
+    bool moves_bytes = kind == WEIR_DATA || kind == WEIR_GAP || kind == WEIR_PLAIN;
     if (bpf_ringbuf_output(&events, slot, sizeof(slot->record) + bytes, flags)) {
         note_loss(&slot->record.key, slot->record.generation, slot->record.addresses.socket_type,
                   WEIR_LOST_RECORDS, 1);
@@ -44,7 +45,7 @@ static __always_inline void deliver(const struct weir_config *cfg, struct weir_s
             count(WEIR_COUNT_LOST_BYTES, slot->record.total_bytes);
         return;
     }
-    if (slot->record.kind == WEIR_DATA && slot->record.total_bytes > bytes)
+    if ((kind == WEIR_DATA || kind == WEIR_PLAIN) && slot->record.total_bytes > bytes)
         count(WEIR_COUNT_CUT_BYTES, slot->record.total_bytes - bytes);
 }
 

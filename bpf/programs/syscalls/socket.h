@@ -126,7 +126,8 @@ static __noinline struct weir_conn *enter_conn(const struct weir_config *cfg, st
     if (before && !before->moved_bytes[0] && !before->moved_bytes[1])
         fresh.generation = before->generation;
     fresh.stop_generation = cfg->stop_generation;
-    fresh.stopped = bpf_map_lookup_elem(&stopped_conns, key) ? 1 : 0;
+    __u8 *stopped = bpf_map_lookup_elem(&stopped_conns, key);
+    fresh.stopped = stopped ? *stopped : 0;
     if (fresh.addresses.family != AF_UNIX && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP) {
         fresh.sequenced = WEIR_SEQUENCE_TCP;
         if (opened != WEIR_OPENED_UNKNOWN)
@@ -238,11 +239,20 @@ static __always_inline __u64 unseen_bytes(struct call *call, __u32 direction, __
     return ahead ? unexpected(conn, &call->key, direction, ahead, bytes) : 0;
 }
 
+// Whether nobody wants the socket's own bytes.
 static __always_inline bool is_stopped(struct call *call) {
     struct weir_conn *conn = call->conn;
     if (conn->stop_generation != call->cfg->stop_generation) {
         conn->stop_generation = call->cfg->stop_generation;
-        conn->stopped = bpf_map_lookup_elem(&stopped_conns, &call->key) ? 1 : 0;
+        __u8 *stopped = bpf_map_lookup_elem(&stopped_conns, &call->key);
+        conn->stopped = stopped ? *stopped : 0;
     }
-    return conn->stopped;
+    return conn->stopped || (conn->flags & WEIR_CONN_PLAIN);
+}
+
+// Whether nobody wants anything of the socket: of one with TLS its end still matters.
+static __always_inline bool is_silent(struct call *call) {
+    bool stopped = is_stopped(call);
+    struct weir_conn *conn = call->conn;
+    return conn->flags & WEIR_CONN_PLAIN ? conn->stopped == WEIR_STOP_ALL : stopped;
 }

@@ -20,8 +20,10 @@
 #include "../../maps/writes.h"
 #include "../../maps/blind.h"
 #include "../../maps/losses.h"
+#include "../../maps/tls.h"
 #include "socket.h"
 #include "record.h"
+#include "tls_sockets.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
@@ -84,7 +86,7 @@ static __noinline int report_ended(struct call *call) {
     call->conn = bpf_map_lookup_elem(&conns, &call->key);
     if (!call->conn || call->conn->addresses.socket_type != SOCK_STREAM ||
         (call->conn->flags & WEIR_CONN_ENDED) || !(call->conn->flags & WEIR_CONN_TOLD) ||
-        !is_wanted(call) || is_stopped(call))
+        !is_wanted(call) || is_silent(call))
         return 0;
     call->conn->flags |= WEIR_CONN_ENDED;
     struct weir_slot *s = slot();
@@ -193,6 +195,8 @@ static __always_inline int one_buffer(struct sys_exit_ctx *ctx, __u32 direction,
         return 0;
     __u64 moved = ctx->ret;
     advance(&call, s, direction, unseen_bytes(&call, direction, moved), moved);
+    if (tls_is_looked_for(&call))
+        tls_saw(&call, direction, args.a[1]);
     if (is_stopped(&call)) {
         count(WEIR_COUNT_STOPPED_BYTES, moved);
         return 0;
@@ -225,6 +229,7 @@ static __always_inline int iovecs(struct sys_exit_ctx *ctx, __u32 direction) {
         return 0;
     __u64 moved = ctx->ret;
     advance(&call, s, direction, unseen_bytes(&call, direction, moved), moved);
+    tls_saw_iovecs(&call, direction, args.a[1]);
     if (is_stopped(&call)) {
         count(WEIR_COUNT_STOPPED_BYTES, moved);
         return 0;
@@ -242,6 +247,7 @@ static __always_inline void one_message(struct call *call, struct weir_slot *s, 
     if (!is_datagram_wanted(call, s, header->name))
         return;
     advance(call, s, direction, unseen, moved);
+    tls_saw_iovecs(call, direction, header->iov);
     if (is_stopped(call)) {
         count(WEIR_COUNT_STOPPED_BYTES, moved);
         return;
@@ -370,4 +376,6 @@ LEAVE(splice) {
 }
 
 #include "ends.h"
+#include "tls.h"
+#include "tls_go.h"
 #include "uring.h"

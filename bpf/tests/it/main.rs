@@ -121,6 +121,11 @@ fn layouts_are_the_programs_own() {
             cmdline_bytes
         }
     );
+}
+
+/// As above, for what steers the programs.
+#[test]
+fn the_configuration_is_the_programs_own() {
     check!(
         "weir_config",
         Config {
@@ -134,7 +139,9 @@ fn layouts_are_the_programs_own() {
             exclusions,
             own_pid,
             own_netns,
-            payload_max_bytes
+            payload_max_bytes,
+            tls_generation,
+            _pad
         }
     );
 }

@@ -39,6 +39,9 @@ pub(crate) struct CaptureArgs {
     pub(crate) trace: Vec<String>,
     #[command(flatten)]
     pub(crate) captures: PcapArgs,
+    /// Do not look at what programs say over TLS: no probes in their TLS libraries.
+    #[arg(long)]
+    pub(crate) no_tls_capture: bool,
     /// What is not stored of what is captured: `off` keeps everything, `secrets` hides the values
     /// of headers, URL parameters, form fields and JSON members that are secrets by their name,
     /// `bodies` hides all bodies as well, `pii` what looks like personal data.

@@ -85,6 +85,7 @@ fn tables_with_source() -> Vec<String> {
         hostname: String::new(),
         own_listener: None,
         filters: CaptureFilters::default(),
+        tls: true,
         retention: std::time::Duration::ZERO,
         test_faults: false,
         redactor: weir_sources::redact::Redactor::default(),

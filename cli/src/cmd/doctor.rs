@@ -44,9 +44,15 @@ pub(crate) fn run(connection: &Connection, args: DoctorArgs) -> Result<(), Failu
 fn rows(report: &Json) -> Json {
     let mut rows = report["checks"].as_array().cloned().unwrap_or_default();
     for (key, value) in report["process"].as_object().into_iter().flatten() {
-        if key != "obstacles" {
+        if key != "obstacles" && key != "tls" {
             rows.push(json!({"name": format!("process {key}"), "detail": value}));
         }
+    }
+    for found in report["process"]["tls"].as_array().into_iter().flatten() {
+        let name = format!("process tls {}", text_of(&found["path"]));
+        rows.push(
+            json!({"name": name, "ok": found["reason"].is_null(), "detail": tls_text(found)}),
+        );
     }
     for found in report["process"]["obstacles"].as_array().into_iter().flatten() {
         rows.push(json!({"name": found["code"], "ok": false, "detail": found["text"]}));
@@ -114,11 +120,15 @@ fn print_table(report: &Json) -> Result<(), Failure> {
         ))?;
     }
     for (key, value) in report["process"].as_object().into_iter().flatten() {
-        if key == "obstacles" || key == "missed" {
+        if key == "obstacles" || key == "missed" || key == "tls" {
             continue;
         }
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_string);
         output::text(&format!("     {key:<32} {value}"))?;
+    }
+    for found in report["process"]["tls"].as_array().into_iter().flatten() {
+        let mark = if found["reason"].is_null() { "ok  " } else { "no  " };
+        output::text(&format!("{mark} {:<32} {}", "tls", tls_text(found)))?;
     }
     for obstacle in report["process"]["obstacles"].as_array().into_iter().flatten() {
         output::text(&format!(
@@ -132,6 +142,38 @@ fn print_table(report: &Json) -> Result<(), Failure> {
         output::text(&format!("no   {reason:<32} {} bytes passed by the server", missed["bytes"]))?;
     }
     output::text(report["hint"].as_str().unwrap_or_default())
+}
+
+/// The files of a process that have TLS in them, and whether what is said through them can be read.
+fn tls_of(pid: u32) -> Json {
+    let files = weir_sources::ebpf::tls::look(Path::new("/proc"), pid).unwrap_or_default();
+    let told = files.into_iter().map(|file| {
+        json!({
+            "path": file.path,
+            "library": file.library,
+            "functions": file.functions,
+            "reason": file.reason,
+        })
+    });
+    told.collect()
+}
+
+fn text_of(value: &Json) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn tls_text(found: &Json) -> String {
+    let path = text_of(&found["path"]);
+    match found["reason"].as_str() {
+        Some(reason) => format!("{path} cannot be probed: {reason}"),
+        None => {
+            format!(
+                "{path}: {}, {} functions to probe",
+                text_of(&found["library"]),
+                found["functions"]
+            )
+        }
+    }
 }
 
 /// What a running server says.
@@ -168,6 +210,7 @@ fn look_at(pid: u32, can_capture: bool, server: &Server) -> Result<Json, Failure
         found if found.iter().any(|obstacle| obstacle.all) => "no",
         _ => "partly",
     };
+    let tls = tls_of(pid);
     let obstacles = obstacles.iter().map(|found| json!({"code": found.code, "text": found.text}));
     Ok(json!({
         "pid": pid,
@@ -182,5 +225,6 @@ fn look_at(pid: u32, can_capture: bool, server: &Server) -> Result<Json, Failure
         "filters": server.filters,
         "missed": missed,
         "obstacles": obstacles.collect::<Vec<_>>(),
+        "tls": tls,
     }))
 }

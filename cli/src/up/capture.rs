@@ -61,6 +61,7 @@ pub(super) fn start(
         hostname: hostname(),
         own_listener: spec.own_listener,
         filters: wanted::parse(&capture.trace)?,
+        tls: !capture.no_tls_capture,
         retention: common.retention,
         test_faults: common.test_faults,
         redactor,

@@ -45,6 +45,7 @@ pub(super) struct SocketCapture {
     /// The API's own socket: watching must not create what is watched.
     own_listener: Option<SocketAddr>,
     filtering: Filtering,
+    tls: bool,
     progress: StopProgress,
 }
 
@@ -53,10 +54,11 @@ impl SocketCapture {
         tracer: SocketTracerConfig,
         own_listener: Option<SocketAddr>,
         filters: CaptureFilters,
+        tls: bool,
         progress: StopProgress,
     ) -> SocketCapture {
         let filtering = Arc::new(Mutex::new(filters));
-        SocketCapture { tracer, own_listener, filtering, progress }
+        SocketCapture { tracer, own_listener, filtering, tls, progress }
     }
 }
 
@@ -76,7 +78,7 @@ impl Source for SocketCapture {
     fn start(&self) -> Result<Box<dyn RunningSource>, Refusal> {
         let counted = self.progress.count();
         let filters = in_kernel(filters_of(&self.filtering));
-        let config = EbpfConfig { filters, ..EbpfConfig::default() };
+        let config = EbpfConfig { filters, tls: self.tls, ..EbpfConfig::default() };
         let mut ebpf = EbpfSource::start(&config).map_err(|error| refused(&error))?;
         if let Some(own) = self.own_listener {
             ebpf.exclude_listener(own).map_err(|error| refused(&error))?;
@@ -216,12 +218,26 @@ impl RunningSource for RunningCapture {
             reason: process.reason.name().to_string(),
             bytes: process.bytes,
         });
-        told.collect()
+        // A library that cannot be probed: it is not known how much it says.
+        let files = self.ebpf.as_ref().map(EbpfSource::tls_files).unwrap_or_default();
+        let refused = files.into_iter().filter(|file| file.refused.is_some() && file.pid != 0);
+        let unprobed = refused.map(|file| BlindProcess {
+            pid: file.pid,
+            reason: "tls_not_probed".to_string(),
+            bytes: 0,
+        });
+        told.chain(unprobed).collect()
     }
 
     fn counts(&self) -> BTreeMap<String, u64> {
         let counts = self.ebpf.as_ref().map(EbpfSource::counters).unwrap_or_default();
-        counts.beside_losses().map(|(name, count)| (name.to_string(), count)).into()
+        let mut all: BTreeMap<String, u64> =
+            counts.beside_losses().map(|(name, count)| (name.to_string(), count)).into();
+        let files = self.ebpf.as_ref().map(EbpfSource::tls_files).unwrap_or_default();
+        let refused = files.iter().filter(|file| file.refused.is_some()).count() as u64;
+        all.insert("tls_files".to_string(), files.len() as u64 - refused);
+        all.insert("tls_files_refused".to_string(), refused);
+        all
     }
 
     fn missing(&self) -> String {

@@ -1,15 +1,20 @@
 //! One socket: its two streams, its parser, who uses it and who is at the other end.
 //!
-//! A socket for datagrams has no streams: each of them goes to the parser by itself, with its peer.
+//! A socket for datagrams has no streams: each of them goes to the parser by itself, with its peer. Once it
+//! is told what was said over TLS, the streams are that, and the socket's own bytes are none of anybody's.
 
-use weir_protocols::protocol::{Context, Datagram, Opening, Parser, RowOf, Shared, Streams, Way};
+mod missing;
+mod rows;
+
+use weir_protocols::protocol::{Context, Datagram, Opening, Parser, Shared, Streams, Way};
 use weir_protocols::stream::{Segment, StreamBuffer};
-use weir_protocols::{Config, Counters, PROTOCOLS, REORDER_GRACE_NS};
-use weir_types::BatchBuilder;
+use weir_protocols::{Config, Counters, PROTOCOLS};
 
+use self::missing::Missing;
+use self::rows::{ConnectionRows, role_by_requests};
+pub use self::rows::{Emit, RowEnds};
 use super::ends::Ends;
 use super::infer::{Inference, ProtocolIdx, infer};
-use super::rows::ConnectionRows;
 use crate::capture::{DataEvent, Direction, Opened, Process, Socket, SocketType};
 
 /// Processes remembered per socket; with more of them only closing or silence ends it.
@@ -40,21 +45,6 @@ enum State {
     Ignored,
 }
 
-/// A row of a connection, but for the columns that its protocol writes.
-#[derive(Clone, Copy)]
-pub struct RowEnds<'a> {
-    pub protocol: ProtocolIdx,
-    pub of: RowOf,
-    pub ends: &'a Ends,
-    /// Of the watched end in this exchange.
-    pub role: Role,
-    /// Of the watched end in the connection, whatever this exchange is; of datagrams the same.
-    pub end_role: Role,
-}
-
-/// Where rows go: it gets each row with what writes its protocol's columns.
-pub type Emit<'a> = dyn FnMut(&RowEnds<'_>, &mut dyn FnMut(&mut BatchBuilder)) + 'a;
-
 /// What a look at a connection needs from outside.
 pub(super) struct Look<'a, 'e> {
     pub(super) now_unix_ns: i64,
@@ -64,43 +54,15 @@ pub(super) struct Look<'a, 'e> {
     pub(super) emit: &'a mut Emit<'e>,
 }
 
-/// Bytes of datagrams that are missing between those that came.
-#[derive(Clone, Copy, Debug, Default)]
-struct Missing {
-    /// Behind the last datagram.
-    position: u64,
-    bytes: u64,
-    since_unix_ns: i64,
-}
-
-impl Missing {
-    /// Whether datagrams are missing for good before this one: others of its way may come late.
-    fn before(&mut self, event: &DataEvent<'_>) -> bool {
-        let (begins, bytes) = (event.position, u64::from(event.total_bytes));
-        if begins < self.position {
-            self.bytes = self.bytes.saturating_sub(bytes);
-        } else {
-            if begins > self.position && self.bytes == 0 {
-                self.since_unix_ns = event.time_unix_ns;
-            }
-            self.bytes += begins - self.position;
-            self.position = begins.saturating_add(bytes);
-        }
-        let passed_ns = event.time_unix_ns.saturating_sub(self.since_unix_ns);
-        let is_gap = self.bytes > 0 && passed_ns >= REORDER_GRACE_NS;
-        if is_gap {
-            self.bytes = 0;
-        }
-        is_gap
-    }
-}
-
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Connection {
     pub ends: Ends,
     /// As `conn_stats` names it; 0 if it is not known.
     pub protocol: u8,
+    /// It is known what was said over TLS.
+    pub is_encrypted: bool,
+    /// Of the socket. While what was said over TLS is told, that stands for them; the close tells them.
     pub bytes_sent: u64,
     pub bytes_received: u64,
     pub last_event_ns: i64,
@@ -121,6 +83,8 @@ pub struct Connection {
     ingress: StreamBuffer,
     egress: StreamBuffer,
     state: State,
+    /// Whether bytes came in, and went out, since the streams began.
+    moved: [bool; 2],
     wrote: bool,
     holders: Vec<Process>,
     holders_complete: bool,
@@ -157,6 +121,7 @@ impl Connection {
         Connection {
             ends: Ends::new(socket, process),
             protocol: 0,
+            is_encrypted: false,
             bytes_sent: 0,
             bytes_received: 0,
             last_event_ns: time_unix_ns,
@@ -172,6 +137,7 @@ impl Connection {
             ingress: StreamBuffer::default(),
             egress: StreamBuffer::default(),
             state: State::Undecided { events_seen: 0 },
+            moved: [false; 2],
             wrote: false,
             holders: vec![process],
             holders_complete: true,
@@ -247,6 +213,31 @@ impl Connection {
         self.holders.len() < before && self.holders.is_empty() && self.holders_complete
     }
 
+    /// What follows was said over TLS: the streams begin anew. What they held has been finished.
+    pub(super) fn begin_plain(&mut self) {
+        self.stop_reading();
+        self.state = State::Undecided { events_seen: 0 };
+        self.moved = [false; 2];
+        self.is_encrypted = true;
+        self.protocol = 0;
+        self.told_to_stop = false;
+        self.counters_taken = Counters::default();
+        self.responses_end_ns = None;
+    }
+
+    /// Takes bytes of the socket and emits what they complete.
+    pub(super) fn socket_data(
+        &mut self,
+        event: &DataEvent<'_>,
+        look: &mut Look<'_, '_>,
+    ) -> Outcome {
+        if self.is_encrypted {
+            self.seen(&event.socket, event.process, event.time_unix_ns);
+            return self.outcome();
+        }
+        self.data(event, look)
+    }
+
     /// Takes an event's bytes and emits what they complete.
     pub(super) fn data(&mut self, event: &DataEvent<'_>, look: &mut Look<'_, '_>) -> Outcome {
         self.seen(&event.socket, event.process, event.time_unix_ns);
@@ -281,6 +272,7 @@ impl Connection {
             Direction::Egress => (Way::Out, &mut self.bytes_sent),
         };
         *total += u64::from(event.total_bytes);
+        self.moved[usize::from(event.direction == Direction::Egress)] = true;
         let datagram = Datagram {
             way,
             peer: event.socket.remote,
@@ -300,6 +292,9 @@ impl Connection {
         bytes: u64,
         time_unix_ns: i64,
     ) {
+        if self.is_encrypted {
+            return;
+        }
         let segment =
             Segment { position, total_bytes: bytes, time_unix_ns, payload: &[], tail: &[] };
         self.bytes(direction, segment);
@@ -311,6 +306,7 @@ impl Connection {
             Direction::Egress => (&mut self.egress, &mut self.bytes_sent),
         };
         *total += segment.total_bytes;
+        self.moved[usize::from(direction == Direction::Egress)] |= segment.total_bytes > 0;
         if !matches!(self.state, State::Ignored) {
             stream.push(segment);
         }
@@ -337,7 +333,7 @@ impl Connection {
         };
         let start = if stream.at_event_start() { stream.unread() } else { &[] };
         let from_start = event.socket.opened != Opened::Unknown && stream.position() == 0;
-        let both_sides = self.bytes_sent > 0 && self.bytes_received > 0;
+        let both_sides = self.moved == [true; 2];
         match infer(event, start, events_seen, both_sides) {
             Inference::Undecided => {
                 if stream.unread().len() > UNDECIDED_BYTES_MAX {
@@ -389,7 +385,8 @@ impl Connection {
         let State::Known { protocol, parser, requests } = &mut self.state else { return };
         let (protocol, requests) = (*protocol, *requests);
         let Some(shared) = look.shared[protocol].as_deref_mut() else { return };
-        let mut rows = ConnectionRows { protocol, ends: &self.ends, requests, emit: look.emit };
+        let (ends, encrypted) = (&self.ends, self.is_encrypted);
+        let mut rows = ConnectionRows { protocol, ends, encrypted, requests, emit: look.emit };
         let mut ctx =
             Context { now_unix_ns: look.now_unix_ns, config: look.config, shared, rows: &mut rows };
         let (ingress, egress) = (&mut self.ingress, &mut self.egress);
@@ -472,12 +469,5 @@ impl Connection {
 
     pub(super) fn overflow_bytes(&self) -> u64 {
         self.ingress.overflow_bytes() + self.egress.overflow_bytes()
-    }
-}
-
-pub(super) fn role_by_requests(requests: Direction) -> Role {
-    match requests {
-        Direction::Ingress => Role::Server,
-        Direction::Egress => Role::Client,
     }
 }

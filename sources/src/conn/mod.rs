@@ -11,6 +11,8 @@
 //!   is asked ([`crate::capture::Liveness`]). Where it cannot tell, the end of all processes seen on it
 //!   stands for that; and in the end a long silence does. The end takes effect a moment later
 //!   ([`weir_protocols::REORDER_GRACE_NS`]): events of other CPUs may still be on their way.
+//! * What is said over TLS, where it is told, is what a connection says: its socket's own bytes before that
+//!   are read as far as they can be, those after it are not read.
 //! * A connect that is under way, or has failed, is no connection.
 //! * What an event costs does not depend on how much is remembered.
 //! * A socket for datagrams is no connection, and `conn_stats` has none of it; it is kept as long as it
@@ -22,7 +24,6 @@ mod connection;
 mod ends;
 mod infer;
 mod losses;
-mod rows;
 mod stats;
 mod tracker;
 
@@ -31,7 +32,9 @@ pub use ends::{EndOf, Ends};
 pub use infer::ProtocolIdx;
 pub use losses::{LossBook, Losses};
 pub use stats::{ConnStats, STATS_KEYS_MAX, StatsEntry, StatsKey};
-pub use tracker::{Ask, ParserPanic, SocketOwner, Tracker, TrackerCounters, TrackerLimits};
+pub use tracker::{
+    Ask, ParserPanic, SocketOwner, StopCopying, Tracker, TrackerCounters, TrackerLimits,
+};
 
 pub(crate) use ends::address_text;
 

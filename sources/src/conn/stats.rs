@@ -30,6 +30,8 @@ pub struct StatsKey {
 pub struct StatsEntry {
     pub role: Role,
     pub protocol: u8,
+    /// As its protocol: of what was seen last.
+    pub encrypted: bool,
     pub opened: u64,
     pub closed: u64,
     pub bytes_sent: u64,
@@ -71,6 +73,7 @@ impl ConnStats {
             entry.bytes_received += conn.bytes_received - bytes_received;
             entry.closed += u64::from(closed);
             entry.protocol = conn.protocol;
+            entry.encrypted = conn.is_encrypted;
             entry.change(key, changed);
         }
         conn.counted = Counted {
@@ -101,6 +104,7 @@ impl ConnStats {
         let entry = self.entries.entry(key).or_insert(StatsEntry {
             role,
             protocol: conn.protocol,
+            encrypted: conn.is_encrypted,
             opened: 0,
             closed: 0,
             bytes_sent: 0,

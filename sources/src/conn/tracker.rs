@@ -1,5 +1,6 @@
 //! All connections, by socket: creates them, feeds them, ends them, and keeps them within bounds.
 
+mod bytes;
 mod lifetime;
 
 use std::collections::VecDeque;
@@ -15,8 +16,8 @@ use super::infer::ProtocolIdx;
 use super::losses::LossBook;
 use super::stats::{ConnStats, StatsEntry, StatsKey};
 use crate::capture::{
-    CaptureEvent, ConnKey, DataEvent, Direction, IN_PROGRESS, Opened, Process, Socket, SocketEvent,
-    SocketLoss, SocketType,
+    CaptureEvent, ConnKey, IN_PROGRESS, Opened, Process, Socket, SocketEvent, SocketLoss,
+    SocketType,
 };
 use weir_types::text::panic_text;
 
@@ -70,6 +71,14 @@ pub struct TrackerCounters {
     pub ends_untold: u64,
 }
 
+/// A socket whose payload is of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StopCopying {
+    pub key: ConnKey,
+    /// Neither is what is said over TLS; else that may still be.
+    pub encrypted: bool,
+}
+
 /// A connection whose parser panicked.
 #[derive(Clone, Debug)]
 pub struct ParserPanic {
@@ -120,7 +129,7 @@ pub struct Tracker {
     parsed: Vec<Counters>,
     losses: LossBook,
     stats: ConnStats,
-    stop_copying: VecDeque<ConnKey>,
+    stop_copying: VecDeque<StopCopying>,
     panics: Vec<ParserPanic>,
     sockets: Vec<SocketOwner>,
     /// On the events' clock: it follows the kernel's, whatever is done to the wall clock.
@@ -175,6 +184,7 @@ impl Tracker {
         self.newest_event_ns = self.newest_event_ns.max(Some(time_unix_ns));
         match event {
             CaptureEvent::Data(data) => self.data(data, emit),
+            CaptureEvent::Plain(data) => self.plain(data, emit),
             CaptureEvent::Connect { at, error } => self.connect(at, *error),
             CaptureEvent::Accept { at } => self.opened(at),
             CaptureEvent::UnixNames { at, local, remote, peer_inode } => {
@@ -190,30 +200,6 @@ impl Tracker {
             }
             CaptureEvent::Exit { at, .. } => self.exited(at.process),
         }
-    }
-
-    fn data(&mut self, event: &DataEvent<'_>, emit: &mut Emit<'_>) {
-        let slot = self.slot_of(&event.socket, event.process, event.time_unix_ns);
-        self.look(slot, emit, |conn, look| conn.data(event, look));
-    }
-
-    fn gap(
-        &mut self,
-        at: &SocketEvent,
-        direction: Direction,
-        position: u64,
-        bytes: u64,
-        emit: &mut Emit<'_>,
-    ) {
-        if at.socket.socket_type == SocketType::Datagram {
-            return;
-        }
-        let slot = self.slot_of(&at.socket, at.process, at.time_unix_ns);
-        self.look(slot, emit, |conn, look| {
-            conn.seen(&at.socket, at.process, at.time_unix_ns);
-            conn.gap(direction, position, bytes, at.time_unix_ns);
-            conn.advance(look)
-        });
     }
 
     /// A connect that is under way is no connection yet; one that has failed never was.
@@ -364,7 +350,8 @@ impl Tracker {
             self.parsed[protocol].add(counted);
         }
         if ignored && conn.ignore() {
-            push_bounded(&mut self.stop_copying, conn.ends.socket.key);
+            let (key, encrypted) = (conn.ends.socket.key, conn.is_encrypted);
+            push_bounded(&mut self.stop_copying, StopCopying { key, encrypted });
         }
         if let Some(process) = conn.take_new_holder() {
             self.held.entry(process).or_default().insert(slot);
@@ -421,7 +408,7 @@ impl Tracker {
     }
 
     /// Sockets whose payload is of no use since the last call.
-    pub fn take_stop_copying(&mut self) -> Vec<ConnKey> {
+    pub fn take_stop_copying(&mut self) -> Vec<StopCopying> {
         self.stop_copying.drain(..).collect()
     }
 
@@ -480,7 +467,7 @@ impl Tracker {
     }
 }
 
-fn push_bounded(queue: &mut VecDeque<ConnKey>, key: ConnKey) {
+fn push_bounded(queue: &mut VecDeque<StopCopying>, key: StopCopying) {
     if queue.len() >= STOP_COPYING_MAX {
         queue.pop_front();
     }

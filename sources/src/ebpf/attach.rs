@@ -98,8 +98,16 @@ pub(super) const PROGRAMS: [ProgramEntry; 27] = [
 
 /// A program's hold on its tracepoint: dropping it detaches, which takes about 0.1 s.
 pub(super) enum Attachment {
-    PerfEvent { _fd: OwnedFd },
-    Raw { _link: RawTracePointLink },
+    PerfEvent {
+        _fd: OwnedFd,
+    },
+    Raw {
+        _link: RawTracePointLink,
+    },
+    /// At any number of places.
+    Link {
+        _fd: OwnedFd,
+    },
 }
 
 /// Load and attach the wanted programs of an object, each on its own.
@@ -170,22 +178,41 @@ pub(super) fn shortened(text: &str) -> String {
     format!("{} […] {}", String::from_iter(head), String::from_iter(tail))
 }
 
-/// The first version of `struct perf_event_attr`, which every kernel accepts.
+/// The second version of `struct perf_event_attr`, which every kernel accepts.
 #[repr(C)]
-#[derive(Default)]
-struct PerfEventAttr {
-    kind: u32,
-    size: u32,
-    config: u64,
-    sample_period: u64,
-    sample_type: u64,
-    read_format: u64,
-    flags: u64,
-    wakeup_events: u32,
-    breakpoint_type: u32,
-    config1: u64,
+pub(super) struct PerfEventAttr {
+    pub(super) kind: u32,
+    pub(super) size: u32,
+    pub(super) config: u64,
+    pub(super) sample_period: u64,
+    pub(super) sample_type: u64,
+    pub(super) read_format: u64,
+    pub(super) flags: u64,
+    /// Records, or bytes if the flags say so.
+    pub(super) wakeup_events: u32,
+    pub(super) breakpoint_type: u32,
+    pub(super) config1: u64,
+    pub(super) config2: u64,
 }
-const _: () = assert!(size_of::<PerfEventAttr>() == 64);
+const _: () = assert!(size_of::<PerfEventAttr>() == 72);
+
+impl Default for PerfEventAttr {
+    fn default() -> PerfEventAttr {
+        PerfEventAttr {
+            kind: 0,
+            size: size_of::<PerfEventAttr>() as u32,
+            config: 0,
+            sample_period: 0,
+            sample_type: 0,
+            read_format: 0,
+            flags: 0,
+            wakeup_events: 0,
+            breakpoint_type: 0,
+            config1: 0,
+            config2: 0,
+        }
+    }
+}
 
 const PERF_TYPE_TRACEPOINT: u32 = 2;
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
@@ -193,28 +220,36 @@ const PERF_EVENT_IOC_ENABLE: libc::Ioctl = 0x2400;
 const PERF_EVENT_IOC_SET_BPF: libc::Ioctl = 0x4004_2408;
 
 /// One perf event on CPU 0 does for all CPUs: programs run wherever the tracepoint fires.
-#[expect(unsafe_code, reason = "perf_event_open has no safe wrapper")]
 fn attach(tracepoint_id: u64, program_fd: RawFd) -> io::Result<Attachment> {
     let attr = PerfEventAttr {
         kind: PERF_TYPE_TRACEPOINT,
-        size: size_of::<PerfEventAttr>() as u32,
         config: tracepoint_id,
         sample_period: 1,
         wakeup_events: 1,
         ..PerfEventAttr::default()
     };
-    // SAFETY: `attr` is a perf_event_attr of the size it names, and outlives the call.
-    let fd = unsafe {
+    attach_event(owned(perf_event_open(&attr, 0))?, program_fd)
+}
+
+/// The event's descriptor, or -1: of all processes on this CPU.
+#[expect(unsafe_code, reason = "perf_event_open has no safe wrapper")]
+pub(super) fn perf_event_open(attr: &PerfEventAttr, cpu: libc::c_int) -> libc::c_long {
+    // SAFETY: `attr` is a perf_event_attr of the size it names; it and what it points to outlive the call.
+    unsafe {
         libc::syscall(
             libc::SYS_perf_event_open,
-            &raw const attr,
+            std::ptr::from_ref(attr),
             -1 as libc::pid_t,
-            0 as libc::c_int,
+            cpu,
             -1 as libc::c_int,
             PERF_FLAG_FD_CLOEXEC,
         )
-    };
-    let fd = owned(fd)?;
+    }
+}
+
+/// Has a perf event run a program.
+#[expect(unsafe_code, reason = "perf events have no safe wrapper")]
+pub(super) fn attach_event(fd: OwnedFd, program_fd: RawFd) -> io::Result<Attachment> {
     // SAFETY: an ioctl on a perf event's descriptor, whose argument is a number.
     let set = unsafe { libc::ioctl(fd.as_raw_fd(), PERF_EVENT_IOC_SET_BPF, program_fd) };
     if set < 0 {

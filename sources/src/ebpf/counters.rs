@@ -48,6 +48,8 @@ pub struct Counters {
     pub compat_sockets: u64,
     /// Bytes that those moved.
     pub compat_bytes: u64,
+    /// Said over TLS on sockets that could not be told.
+    pub tls_unmatched_bytes: u64,
     /// Process starts and ends that found their ring full.
     pub process_lost_records: u64,
     /// Records that could not be decoded: a bug if ever not 0.
@@ -86,6 +88,7 @@ impl Counters {
             bad_registers: get(Counter::BadRegisters),
             compat_sockets: get(Counter::CompatSockets),
             compat_bytes: get(Counter::CompatBytes),
+            tls_unmatched_bytes: get(Counter::TlsUnmatchedBytes),
             ..Counters::read_lost(map)
         }
     }
@@ -95,9 +98,10 @@ impl Counters {
     /// left out on purpose (filters, our own connections, streams that nobody reads) are no losses, nor
     /// is what is cut from long calls, which rows say themselves.
     #[must_use]
-    pub fn losses_anywhere(&self) -> [(&'static str, u64); 4] {
+    pub fn losses_anywhere(&self) -> [(&'static str, u64); 5] {
         [
             ("compat32_bytes", self.compat_bytes),
+            ("tls_unmatched_bytes", self.tls_unmatched_bytes),
             ("connections_failed", self.conns_failed),
             ("bad_registers", self.bad_registers),
             ("malformed_records", self.malformed_records),
@@ -132,6 +136,8 @@ pub enum BlindReason {
     IoUring,
     /// It is a 32-bit program, whose system calls have no tracepoints.
     Compat32,
+    /// What it says over TLS is seen, but not on which socket.
+    Tls,
 }
 
 impl BlindReason {
@@ -142,6 +148,7 @@ impl BlindReason {
             BlindReason::Other => "unseen",
             BlindReason::IoUring => "io_uring",
             BlindReason::Compat32 => "compat32",
+            BlindReason::Tls => "tls_unmatched",
         }
     }
 }
@@ -178,6 +185,7 @@ impl BlindMap {
                 reason: match key.reason {
                     abi::BLIND_URING => BlindReason::IoUring,
                     abi::BLIND_COMPAT => BlindReason::Compat32,
+                    abi::BLIND_TLS => BlindReason::Tls,
                     _ => BlindReason::Other,
                 },
                 times: value.times,

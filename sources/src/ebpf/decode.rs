@@ -96,6 +96,15 @@ pub(super) fn socket_events<'a>(record: &'a [u8], clock: &KernelClock) -> Option
             tail = last.map(CaptureEvent::Data);
             CaptureEvent::Data(head)
         }
+        abi::KIND_PLAIN => {
+            let mut at = at;
+            if record.flags & abi::FLAG_JOINED != 0 {
+                at.socket.opened = Opened::Unknown;
+            }
+            let (head, last) = data(&record, at, payload)?;
+            tail = last.map(CaptureEvent::Plain);
+            CaptureEvent::Plain(head)
+        }
         abi::KIND_GAP => CaptureEvent::Gap {
             at,
             direction: direction(&record)?,

@@ -176,8 +176,12 @@ impl FilterMaps {
         take(&mut self.cgroup_ids, "allowed cgroups", &of.cgroup_ids - &but.cgroup_ids)
     }
 
-    pub(super) fn stop_copying(&mut self, key: abi::ConnKey) -> Result<(), FilterError> {
-        insert(&mut self.stopped, "stopped sockets", Pod(key))?;
+    /// `value`: `abi::STOP_*`.
+    pub(super) fn stop_copying(&mut self, key: abi::ConnKey, value: u8) -> Result<(), FilterError> {
+        let list = "stopped sockets";
+        self.stopped
+            .insert(Pod(key), value, 0)
+            .map_err(|source| FilterError::Map { list, source })?;
         self.config.stop_generation = self.config.stop_generation.wrapping_add(1);
         self.write_config()
     }
@@ -198,6 +202,15 @@ impl FilterMaps {
     pub(super) fn forget_pair(&mut self, a: SocketAddr, b: SocketAddr) -> Result<(), FilterError> {
         remove(&mut self.pairs, "excluded pairs", Pod(pair_key(a, b)))?;
         self.filters_changed()
+    }
+
+    /// TLS is looked for; another number has sockets looked at anew.
+    pub(super) fn set_tls_generation(&mut self, generation: u32) -> Result<(), FilterError> {
+        if self.config.tls_generation == generation {
+            return Ok(());
+        }
+        self.config.tls_generation = generation;
+        self.write_config()
     }
 
     fn filters_changed(&mut self) -> Result<(), FilterError> {

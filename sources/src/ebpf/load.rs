@@ -1,5 +1,7 @@
 //! Getting the objects into the kernel: which build of them, and their maps.
 
+use std::borrow::Cow;
+
 use aya::maps::{MapData, PerCpuArray, RingBuf};
 use aya::programs::TracePoint;
 use aya::{Btf, Ebpf, EbpfLoader};
@@ -26,7 +28,7 @@ impl Build {
     const CHEAPEST_FIRST: [Build; 3] = [Build::Linux6_2, Build::Linux5_15, Build::Linux5_8];
 
     /// Below this version a build is not tried.
-    fn kernel_min(self) -> (u32, u32) {
+    pub(super) fn kernel_min(self) -> (u32, u32) {
         match self {
             Build::Auto | Build::Linux5_8 => (5, 8),
             Build::Linux5_15 if cfg!(target_arch = "aarch64") => (5, 18),
@@ -68,19 +70,22 @@ pub(super) fn syscalls(config: &EbpfConfig, btf: &Btf) -> Result<(Ebpf, Build), 
     Err(last_error.unwrap_or_else(can_run::kernel_too_old))
 }
 
-fn syscalls_build(config: &EbpfConfig, btf: &Btf, build: Build) -> Result<Ebpf, CannotRun> {
-    let completed;
-    let object = match build {
-        Build::Auto | Build::Linux5_8 => weir_bpf::syscalls_5_8_object(),
-        Build::Linux5_15 => weir_bpf::syscalls_5_15_object(),
+/// As it is loaded.
+pub(super) fn object_of(build: Build) -> Result<Cow<'static, [u8]>, CannotRun> {
+    Ok(match build {
+        Build::Auto | Build::Linux5_8 => weir_bpf::syscalls_5_8_object().into(),
+        Build::Linux5_15 => weir_bpf::syscalls_5_15_object().into(),
         Build::Linux6_2 => {
             let kernel = std::fs::read(BTF_PATH).map_err(|_| CannotRun::NoBtf)?;
             let id = weir_bpf::btf::function_id(&kernel, weir_bpf::CAST_FUNCTION)
                 .ok_or(CannotRun::NoKernelFunction(weir_bpf::CAST_FUNCTION))?;
-            completed = weir_bpf::with_cast_function(weir_bpf::syscalls_6_2_object(), id);
-            &completed
+            weir_bpf::with_cast_function(weir_bpf::syscalls_6_2_object(), id).into()
         }
-    };
+    })
+}
+
+fn syscalls_build(config: &EbpfConfig, btf: &Btf, build: Build) -> Result<Ebpf, CannotRun> {
+    let object = object_of(build)?;
     let cpus = aya::util::nr_cpus().map_or(1, |cpus| u32::try_from(cpus).unwrap_or(u32::MAX));
     let mut ebpf = EbpfLoader::new()
         .btf(Some(btf))
@@ -88,7 +93,9 @@ fn syscalls_build(config: &EbpfConfig, btf: &Btf, build: Build) -> Result<Ebpf, 
         .map_max_entries("slots", cpus)
         .map_max_entries("cpus", cpus)
         .map_max_entries("conns", config.conns_max)
-        .load(object)
+        .map_max_entries("tls_slots", if config.tls { 2 * cpus } else { 1 })
+        .map_max_entries("tls_conns", if config.tls { config.conns_max } else { 1 })
+        .load(&object)
         .map_err(|source| CannotRun::Load { program: "syscalls", source })?;
     // One program tells whether the kernel takes this build.
     let program = ebpf.program_mut("exit_read").ok_or(CannotRun::BadObject("exit_read"))?;

@@ -22,6 +22,7 @@ use aya::{Btf, Ebpf};
 use weir_bpf::abi;
 
 use crate::capture::{CaptureEvent, ConnKey, Liveness, SocketLoss};
+use crate::conn::StopCopying;
 
 mod attach;
 mod can_run;
@@ -35,6 +36,7 @@ mod losses;
 mod stop;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 mod wake;
 
 pub use can_run::{CannotRun, ProgramStatus, can_run, machine_can_run};
@@ -51,6 +53,8 @@ use decode::HeldExits;
 use filters::FilterMaps;
 use load::ProcessPart;
 use losses::LossMap;
+use tls::{Prober, TlsFile, TlsPrograms};
+use weir_types::text::with_causes;
 
 /// The most records that one [`EbpfSource::drain`] hands out: a few milliseconds of work.
 pub const DRAIN_RECORDS_MAX: usize = 16_384;
@@ -68,6 +72,8 @@ pub struct EbpfConfig {
     pub payload_bytes_max: u32,
     /// Look at the operations of `io_uring`, too. Without it their bytes are gaps of known size.
     pub io_uring: bool,
+    /// Look at the calls of TLS libraries, too. Without it what they say is not seen.
+    pub tls: bool,
     pub filters: Filters,
     pub build: Build,
 }
@@ -79,6 +85,7 @@ impl Default for EbpfConfig {
             conns_max: 65_536,
             payload_bytes_max: 30_720,
             io_uring: true,
+            tls: true,
             filters: Filters::default(),
             build: Build::Auto,
         }
@@ -117,6 +124,7 @@ pub struct EbpfSource {
     malformed_records: u64,
     build: Build,
     wake: Wake,
+    tls: Option<Prober>,
     /// Keeps the programs loaded.
     ebpf: Ebpf,
 }
@@ -131,6 +139,19 @@ impl EbpfSource {
         let mut programs = Vec::new();
         let mut attachments = Vec::new();
         let (mut ebpf, build) = load::syscalls(config, &btf)?;
+        // Before the maps are taken, which they share.
+        let tls_programs = config.tls.then(|| {
+            TlsPrograms::load(
+                &load::object_of(build).map_err(|error| with_causes(&error))?,
+                &mut ebpf,
+                &btf,
+                // A build that was asked for is to do as on the kernels that it is for.
+                match config.build {
+                    Build::Auto | Build::Linux6_2 => can_run::kernel_version(),
+                    older => older.kernel_min(),
+                },
+            )
+        });
         let mut maps = FilterMaps::new(&mut ebpf, config)?;
         let wanted = |name: &str| config.io_uring || name != attach::URING_PROGRAM;
         attach::attach_all(
@@ -151,7 +172,12 @@ impl EbpfSource {
         let blind = BlindMap::take(&mut ebpf)?;
         let losses = LossMap::take(&mut ebpf)?;
         let process = load::process(&btf, &tracefs, &mut attachments, &mut programs);
+        let tls = tls::start(tls_programs, &mut programs);
+        maps.set_tls_generation(tls.as_ref().map_or(0, Prober::generation))?;
         maps.enable()?;
+        if let Some(tls) = &tls {
+            tls.wait_for_first_look();
+        }
         Ok(EbpfSource {
             attachments,
             programs,
@@ -168,6 +194,7 @@ impl EbpfSource {
             malformed_records: 0,
             build,
             wake: Wake::new().map_err(|source| CannotRun::NoWake { source })?,
+            tls,
             ebpf,
         })
     }
@@ -188,6 +215,10 @@ impl EbpfSource {
     /// [`DRAIN_RECORDS_MAX`] records.
     pub fn drain(&mut self, f: &mut dyn FnMut(CaptureEvent<'_>)) -> DrainStats {
         self.clock.keep();
+        if let Some(tls) = &self.tls {
+            // Failing, sockets that were looked at too often are not looked at again.
+            let _ = self.maps.set_tls_generation(tls.generation());
+        }
         let stats = self.drain_rings(f);
         self.delivered_records += stats.records as u64;
         self.delivered_payload_bytes += stats.payload_bytes;
@@ -220,7 +251,7 @@ impl EbpfSource {
             match decode::socket_events(&item, &self.clock) {
                 Some(told) => {
                     for event in told.events() {
-                        if let CaptureEvent::Data(data) = &event {
+                        if let CaptureEvent::Data(data) | CaptureEvent::Plain(data) = &event {
                             stats.payload_bytes += data.payload.len() as u64;
                         }
                         f(event);
@@ -244,9 +275,12 @@ impl EbpfSource {
         self.wake.clone()
     }
 
-    /// Bytes of this socket are not wanted any more; its close is still reported.
-    pub fn stop_copying(&mut self, key: ConnKey) -> Result<(), FilterError> {
-        self.maps.stop_copying(abi::ConnKey { sock: key.sock, inode: key.inode })
+    /// Bytes of this socket are not wanted any more, nor is what is said over TLS on it if that is `encrypted`;
+    /// its close is still reported.
+    pub fn stop_copying(&mut self, stop: StopCopying) -> Result<(), FilterError> {
+        let value = if stop.encrypted { abi::STOP_ALL } else { abi::STOP_SOCKET };
+        let ConnKey { sock, inode, .. } = stop.key;
+        self.maps.stop_copying(abi::ConnKey { sock, inode }, value)
     }
 
     /// Whether anybody still holds this socket; costs a system call.
@@ -288,6 +322,12 @@ impl EbpfSource {
         self.maps.set_filters(filters)
     }
 
+    /// Files with TLS in them that processes run, and why they are not probed.
+    #[must_use]
+    pub fn tls_files(&self) -> Vec<TlsFile> {
+        self.tls.as_ref().map(Prober::files).unwrap_or_default()
+    }
+
     /// What happened so far, in the kernel and here.
     #[must_use]
     pub fn counters(&self) -> Counters {
@@ -322,7 +362,9 @@ impl EbpfSource {
     fn disarm(&mut self) -> Vec<Attachment> {
         // A failure means that the programs go on until they are detached, which comes next.
         let _ = self.maps.disable();
-        std::mem::take(&mut self.attachments)
+        let mut attachments = std::mem::take(&mut self.attachments);
+        attachments.extend(self.tls.take().into_iter().flat_map(Prober::stop));
+        attachments
     }
 }
 

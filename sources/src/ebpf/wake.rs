@@ -36,16 +36,26 @@ impl Wake {
 }
 
 /// Waits until `fd` can be read or somebody wakes, `timeout` at most; an interrupted wait is a short one.
-#[expect(unsafe_code, reason = "std has no poll")]
 pub(super) fn wait_readable(fd: RawFd, wake: &Wake, timeout: Duration) {
+    wait_any_readable([fd], wake, timeout);
+}
+
+/// The same for several.
+#[expect(unsafe_code, reason = "std has no poll")]
+pub(super) fn wait_any_readable(
+    fds: impl IntoIterator<Item = RawFd>,
+    wake: &Wake,
+    timeout: Duration,
+) {
     let poll = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-    let mut polled = [poll(fd), poll(wake.0.as_raw_fd())];
+    let mut polled = vec![poll(wake.0.as_raw_fd())];
+    polled.extend(fds.into_iter().map(poll));
     // Rounded up: a wait of nothing would be a busy one.
     let timeout_ms = timeout.as_nanos().div_ceil(1_000_000);
     let timeout_ms = libc::c_int::try_from(timeout_ms).unwrap_or(libc::c_int::MAX);
-    // SAFETY: two pollfds, which outlive the call.
-    unsafe { libc::poll(polled.as_mut_ptr(), 2, timeout_ms) };
-    if polled[1].revents != 0 {
+    // SAFETY: as many pollfds, which outlive the call.
+    unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, timeout_ms) };
+    if polled[0].revents != 0 {
         wake.clear();
     }
 }

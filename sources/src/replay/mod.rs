@@ -195,8 +195,8 @@ impl Replay {
         let mut out = Feed { tracer: &mut self.tracer, loss: &mut self.loss };
         self.flows.pass_time(now_unix_ns, &mut out);
         self.rows.append(&mut self.tracer.flush(now_unix_ns));
-        for key in self.tracer.take_stop_copying() {
-            self.flows.unwatch(key);
+        for stop in self.tracer.take_stop_copying() {
+            self.flows.unwatch(stop.key);
         }
         drop(self.tracer.take_sockets());
     }
@@ -310,7 +310,7 @@ struct Feed<'a> {
 
 impl Events for Feed<'_> {
     fn event(&mut self, event: &CaptureEvent<'_>) {
-        if let CaptureEvent::Data(data) = event
+        if let CaptureEvent::Data(data) | CaptureEvent::Plain(data) = event
             && self.loss.part > 0.0
             && self.loss.random.unit() < self.loss.part
         {

@@ -9,3 +9,4 @@ mod proc_source;
 mod reverse_dns;
 mod rows_of;
 mod socket_tracer;
+mod tls;

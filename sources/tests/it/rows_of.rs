@@ -37,6 +37,12 @@ impl Rows {
             other => panic!("{column} is {other:?}"),
         }
     }
+    pub(crate) fn bool(&self, row: usize, column: &str) -> bool {
+        match self.value(row, column) {
+            Value::Boolean(value) => *value,
+            other => panic!("{column} is {other:?}"),
+        }
+    }
     pub(crate) fn text(&self, row: usize, column: &str) -> String {
         match self.value(row, column) {
             Value::String(value) => String::from_utf8(value.clone()).unwrap(),

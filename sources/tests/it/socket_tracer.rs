@@ -7,13 +7,14 @@ use weir_sources::capture::{
     CaptureEvent, ConnKey, DataEvent, Direction, Family, IN_PROGRESS, Liveness, LostCounts, Opened,
     Process, ProcessEvent, Socket, SocketEvent, SocketLoss, SocketType,
 };
-use weir_sources::conn::TrackerLimits;
+use weir_sources::conn::{StopCopying, TrackerLimits};
 use weir_sources::socket::{SocketTracer, SocketTracerConfig, TEST_PANIC_TOKEN};
 use weir_types::{RecordBatch, Upid};
 
 use crate::rows_of::Rows;
 
 mod charged;
+mod encrypted;
 
 const SECOND_NS: i64 = 1_000_000_000;
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi";
@@ -131,6 +132,9 @@ impl Net {
     fn rows(&mut self, table: &'static str) -> Rows {
         self.flush_after(1_000);
         Rows::of(table, &self.batches)
+    }
+    fn stopped(&mut self) -> Vec<ConnKey> {
+        self.tracer.take_stop_copying().into_iter().map(|stop| stop.key).collect()
     }
     fn unpaired(&self) -> u64 {
         let counters = &self.tracer.counters()[0];
@@ -321,8 +325,8 @@ fn unknown_protocols_are_counted_only() {
         net.read(socket, NGINX, "*1\r\n$4\r\nPING\r\n");
         net.write(socket, NGINX, "+PONG\r\n");
     }
-    assert_eq!(net.tracer.take_stop_copying(), [socket.key]);
-    assert!(net.tracer.take_stop_copying().is_empty());
+    assert_eq!(net.stopped(), [socket.key]);
+    assert!(net.stopped().is_empty());
     net.flush_after(10 * SECOND_NS);
     let rows = net.rows("conn_stats");
     assert_eq!(rows.len(), 1);
@@ -340,7 +344,7 @@ fn upgrades_stop_copying() {
     let socket = server_end(4000);
     net.read(socket, NGINX, "GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n");
     net.write(socket, NGINX, "HTTP/1.1 101 Switching Protocols\r\n\r\n");
-    assert_eq!(net.tracer.take_stop_copying(), [socket.key]);
+    assert_eq!(net.stopped(), [socket.key]);
     net.read(socket, NGINX, &get("/not-http-any-more"));
     assert_eq!(net.rows("http_events").texts("req_path"), ["/ws"]);
 }
@@ -561,7 +565,7 @@ fn a_parser_panic_is_contained() {
     let errors = net.rows("stirling_error");
     assert_eq!(errors.texts("error"), ["a parser panicked: injected by a test"]);
     assert_eq!(errors.text(0, "source_connector"), "socket_tracer");
-    assert_eq!(net.tracer.take_stop_copying(), [bad.key]);
+    assert_eq!(net.stopped(), [bad.key]);
     assert!(net.tracer.counters()[0].lost.contains(&("parser_panic", 1)));
 
     let mut net = Net::new();
@@ -717,7 +721,7 @@ fn datagrams_of_one_socket_have_many_peers() {
     for _ in 0..10 {
         net.data(other, WRK, Direction::Egress, b"\x40not a known protocol, but QUIC perhaps");
     }
-    assert_eq!(net.tracer.take_stop_copying(), [other.key]);
+    assert_eq!(net.stopped(), [other.key]);
 }
 
 /// DNS over TCP, its length in a call of its own, two messages in one: two rows; `conn_stats` says so.

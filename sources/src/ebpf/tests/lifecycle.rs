@@ -1,6 +1,7 @@
 //! Opening, sharing, closing; processes.
 
 use super::*;
+use crate::conn::StopCopying;
 use std::process::{Command, Stdio};
 
 /// The order of times over both ends is the order of cause and effect, though records of a write
@@ -190,7 +191,8 @@ fn stopped_socket() {
     pair.say("first");
     let seen = drain(&mut source);
     let first = seen.iter().find(|event| event.is_from(pair.client_addr)).unwrap();
-    source.stop_copying(first.socket.unwrap().key).unwrap();
+    let key = first.socket.unwrap().key;
+    source.stop_copying(StopCopying { key, encrypted: false }).unwrap();
     pair.say("second");
     let seen = drain(&mut source);
     assert_eq!(text(&seen, pair.client_addr, Direction::Egress), "");

@@ -26,6 +26,7 @@ mod lifecycle;
 mod load;
 mod records;
 mod rings;
+mod tls;
 mod unix;
 mod unseen;
 
@@ -42,6 +43,7 @@ struct Seen {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum What {
     Data { direction: Direction, position: u64, total: u32, payload: Vec<u8> },
+    Plain { direction: Direction, position: u64, total: u32, payload: Vec<u8> },
     Gap { direction: Direction, position: u64, bytes: u64 },
     Connect { error: i32 },
     Accept,
@@ -54,6 +56,14 @@ enum What {
 }
 
 impl Seen {
+    fn plain(data: &DataEvent<'_>) -> Seen {
+        let seen = Seen::of(&CaptureEvent::Data(*data));
+        let What::Data { direction, position, total, payload } = seen.what else {
+            unreachable!("data is data")
+        };
+        Seen { what: What::Plain { direction, position, total, payload }, ..seen }
+    }
+
     fn of(event: &CaptureEvent<'_>) -> Seen {
         let on_socket = |at: &SocketEvent, what| Seen {
             what,
@@ -92,6 +102,7 @@ impl Seen {
                 fd: *fd,
                 socket: Some(*socket),
             },
+            CaptureEvent::Plain(data) => Seen::plain(data),
             CaptureEvent::Gap { at, direction, position, bytes } => on_socket(
                 at,
                 What::Gap { direction: *direction, position: *position, bytes: *bytes },
@@ -156,6 +167,7 @@ fn start(config: &EbpfConfig) -> Option<EbpfSource> {
 fn follow_port(port: u16) -> EbpfConfig {
     EbpfConfig {
         filters: Filters { ports: BTreeSet::from([port]), ..Filters::default() },
+        tls: false,
         ..EbpfConfig::default()
     }
 }
@@ -163,6 +175,7 @@ fn follow_port(port: u16) -> EbpfConfig {
 fn follow_self() -> EbpfConfig {
     EbpfConfig {
         filters: Filters { pids: BTreeSet::from([std::process::id()]), ..Filters::default() },
+        tls: false,
         ..EbpfConfig::default()
     }
 }

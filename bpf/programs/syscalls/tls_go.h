@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// What Go programs say over crypto/tls, seen at (*tls.Conn).Read and Write.
+//
+// Never by return probes: Go moves its stacks, and ends a program that has a strange return address. One
+// program runs where the function begins, one at each of its return instructions. Goroutines move between
+// threads, so a call is found again by its goroutine (the register that Go keeps it in, from 1.18 on). A
+// stack that grows has the function begin twice: the second time stands.
+//
+// The socket is found by the descriptor that the connection holds: tls.Conn begins with its net.Conn, an
+// interface; that of a *net.TCPConn or *net.UnixConn leads to a netFD, which begins with a poll.FD. Of
+// another net.Conn what is there is no descriptor of a socket that moves TLS, or the wrong one's at worst
+// with a chance that nobody has seen.
+#pragma once
+
+// poll.FD.Sysfd, behind the mutex.
+#define GO_SYSFD_AT 16
+
+struct weir_go_key {
+    __u64 goroutine;
+    __u64 pid;
+};
+
+struct weir_go_call {
+    __u64 conn;
+    __u64 buffer;
+    __u64 began_mono_ns;
+};
+
+// The least recently used are forgotten: what such a call says is lost.
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, 16384);
+    __type(key, struct weir_go_key);
+    __type(value, struct weir_go_call);
+} go_calls SEC(".maps");
+
+SEC("uprobe") int go_begin(struct probe_ctx *ctx) {
+    const struct weir_config *cfg = configured();
+    if (!cfg)
+        return 0;
+    struct weir_go_key key = { .goroutine = GOROUTINE(ctx) };
+    key.pid = bpf_get_current_pid_tgid() >> 32;
+    if (process_match(cfg, key.pid) == PROCESS_REJECTED)
+        return 0;
+    struct weir_go_call call = { .conn = GO_ARGUMENT_1(ctx), .buffer = GO_ARGUMENT_2(ctx) };
+    call.began_mono_ns = bpf_ktime_get_ns();
+    bpf_map_update_elem(&go_calls, &key, &call, BPF_ANY);
+    return 0;
+}
+
+// The descriptor below a *tls.Conn, or -1.
+static __always_inline __s32 go_descriptor(__u64 conn) {
+    __u64 net_conn = 0, net_fd = 0, fd = 0;
+    // An interface: its type, then its value.
+    if (bpf_probe_read_user(&net_conn, 8, (void *)(conn + 8)) || !net_conn ||
+        bpf_probe_read_user(&net_fd, 8, (void *)net_conn) || !net_fd ||
+        bpf_probe_read_user(&fd, 8, (void *)(net_fd + GO_SYSFD_AT)) || fd > 0x7fffffff)
+        return -1;
+    return (__s32)fd;
+}
+
+static __always_inline int go_end(struct probe_ctx *ctx, __u32 direction) {
+    struct weir_go_key key = { .goroutine = GOROUTINE(ctx) };
+    __u64 id = bpf_get_current_pid_tgid();
+    key.pid = id >> 32;
+    struct weir_go_call *began = bpf_map_lookup_elem(&go_calls, &key);
+    if (!began)
+        return 0;
+    struct weir_go_call go = *began;
+    bpf_map_delete_elem(&go_calls, &key);
+    struct call call = { .cfg = configured() };
+    __s64 moved = (__s64)GO_RESULT_1(ctx);
+    if (!call.cfg || moved <= 0)
+        return 0;
+    call.match = process_match(call.cfg, id >> 32);
+    call.pid_tgid = id;
+    call.task = CURRENT();
+    call.began_mono_ns = go.began_mono_ns;
+    call.fd = go_descriptor(go.conn);
+    if (call.fd >= 0 && find_socket(&call))
+        call.conn = bpf_map_lookup_elem(&conns, &call.key);
+    if (!call.conn || !(call.conn->flags & (WEIR_CONN_LIKE_TLS | WEIR_CONN_TLS))) {
+        if (call.match == PROCESS_WANTED) {
+            count(WEIR_COUNT_TLS_UNMATCHED_BYTES, moved);
+            note_blind(id >> 32, WEIR_BLIND_TLS, moved);
+        }
+        return 0;
+    }
+    call.conn->flags |= WEIR_CONN_TLS;
+    if (call.conn->filter_generation != call.cfg->filter_generation)
+        judge(call.cfg, call.conn);
+    if (is_wanted(&call))
+        tls_tell(&call, direction, go.buffer, moved);
+    return 0;
+}
+
+SEC("uprobe") int go_read(struct probe_ctx *ctx) { return go_end(ctx, WEIR_INGRESS); }
+SEC("uprobe") int go_write(struct probe_ctx *ctx) { return go_end(ctx, WEIR_EGRESS); }

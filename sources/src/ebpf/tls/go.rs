@@ -1,0 +1,160 @@
+//! Go programs: where `crypto/tls` reads and writes, also in programs without symbols.
+//!
+//! Functions are found in the symbol table or, in stripped programs, in the table that Go's own runtime needs
+//! (`.gopclntab`). Return probes would end a Go program, so each return instruction is found instead.
+
+use super::elf::{Elf, ElfError, Function, u32_at, u64_at};
+use super::library::{Points, Probe};
+
+/// What is probed, and by which program at its returns.
+const FUNCTIONS: [(&str, Probe); 2] =
+    [("crypto/tls.(*Conn).Read", Probe::GoRead), ("crypto/tls.(*Conn).Write", Probe::GoWrite)];
+
+/// `.gopclntab` of Go 1.18 and 1.19, and from 1.20 on. Before, arguments were passed in another way.
+const MAGICS: [u32; 2] = [0xffff_fff0, 0xffff_fff1];
+/// Where `runtime.moduledata`, which has a section of its own from 1.26 on, has the address of the code.
+const MODULE_TEXT_AT: usize = 176;
+/// Bytes of one function that are looked at: the largest of these have 3,000.
+const FUNCTION_BYTES_MAX: u64 = 64 << 10;
+
+/// Why a Go program is not probed.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::ebpf) enum GoError {
+    #[error("it is built by Go before 1.18")]
+    TooOld,
+    #[error("its table of functions has another form")]
+    NoTable,
+    #[error("the returns of {0} were not found")]
+    NoReturns(&'static str),
+    #[error(transparent)]
+    Elf(#[from] ElfError),
+}
+
+/// Its functions; none if it is no Go program, or has no TLS in it.
+pub(super) fn points(elf: &Elf<'_>) -> Result<Option<Points>, GoError> {
+    let Some((_, table)) = elf.section(".gopclntab")?.or(elf.section(".data.rel.ro.gopclntab")?)
+    else {
+        return Ok(None);
+    };
+    if !MAGICS.contains(&u32_at(&table, 0)) {
+        return Err(GoError::TooOld);
+    }
+    let mut found: [Option<Function>; 2] = [None; 2];
+    elf.functions(&mut |name, function| {
+        for ((wanted, _), found) in FUNCTIONS.iter().zip(&mut found) {
+            if wanted.as_bytes() == name && function.bytes > 0 {
+                *found = Some(function);
+            }
+        }
+    })?;
+    if found.iter().any(Option::is_none) {
+        let start = text_start(elf, &table)?.ok_or(GoError::NoTable)?;
+        for ((wanted, _), found) in FUNCTIONS.iter().zip(&mut found) {
+            *found = in_table(&table, wanted.as_bytes()).and_then(|(from, bytes)| {
+                let offset = elf.file_offset(start.checked_add(from)?)?;
+                Some(Function { offset, bytes })
+            });
+        }
+    }
+    let mut points = Points { library: "go", ..Points::default() };
+    for ((name, probe), function) in FUNCTIONS.into_iter().zip(found) {
+        // A program that never reads, say, has no such function.
+        let Some(Function { offset, bytes }) = function else { continue };
+        let code = elf.bytes(offset, bytes.min(FUNCTION_BYTES_MAX))?;
+        let returns = returns(&code);
+        if returns.is_empty() {
+            return Err(GoError::NoReturns(name));
+        }
+        points.at.insert((Probe::GoBegin, offset));
+        points.at.extend(returns.into_iter().map(|at| (probe, offset + at)));
+    }
+    Ok((!points.at.is_empty()).then_some(points))
+}
+
+/// The address that the table's offsets begin at.
+fn text_start(elf: &Elf<'_>, table: &[u8]) -> Result<Option<u64>, ElfError> {
+    // Since 1.26 it is not in the table any more.
+    match u64_at(table, 24) {
+        0 => {}
+        start => return Ok(Some(start)),
+    }
+    let module = elf.section(".go.module")?;
+    let start = module.map_or(0, |(_, module)| u64_at(&module, MODULE_TEXT_AT));
+    Ok(match start {
+        // Of a program that may be anywhere it is filled in when that is known.
+        0 => elf.section_address(".text"),
+        start => Some(start),
+    })
+}
+
+/// Offset and length of a function in the code, by the runtime's table.
+fn in_table(table: &[u8], wanted: &[u8]) -> Option<(u64, u64)> {
+    let at = |field: usize| usize::try_from(u64_at(table, field)).ok();
+    let (count, names, functions) = (at(8)?, at(32)?, at(64)?);
+    for idx in 0..count.min(table.len() / 8) {
+        let entry = functions.checked_add(idx * 8)?;
+        let about = functions.checked_add(u32_at(table, entry + 4) as usize)?;
+        let name = names.checked_add(u32_at(table, about.checked_add(4)?) as usize)?;
+        let rest = table.get(name..)?.strip_prefix(wanted);
+        if rest.is_some_and(|rest| rest.first() == Some(&0)) {
+            let (from, to) = (u32_at(table, entry), u32_at(table, entry + 8));
+            return Some((u64::from(from), u64::from(to.checked_sub(from)?)));
+        }
+    }
+    None
+}
+
+/// Where in a function's code it returns. Instructions are decoded: the byte of a return may be in others.
+#[cfg(target_arch = "x86_64")]
+fn returns(code: &[u8]) -> Vec<u64> {
+    let mut decoder = iced_x86::Decoder::with_ip(64, code, 0, iced_x86::DecoderOptions::NONE);
+    let mut found = Vec::new();
+    while decoder.can_decode() {
+        let instruction = decoder.decode();
+        if instruction.mnemonic() == iced_x86::Mnemonic::Ret {
+            found.push(instruction.ip());
+        }
+    }
+    found
+}
+
+/// Instructions have four bytes; Go returns by the link register only.
+#[cfg(target_arch = "aarch64")]
+fn returns(code: &[u8]) -> Vec<u64> {
+    const RET: [u8; 4] = 0xd65f_03c0_u32.to_le_bytes();
+    let instructions = code.chunks_exact(4).enumerate();
+    instructions.filter(|(_, code)| *code == RET).map(|(idx, _)| idx as u64 * 4).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A return's byte within another instruction is none. Catches a probe that breaks an instruction in two.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn returns_are_instructions() {
+        // mov eax, 0xc3c3c3c3; ret; mov rax, [rbx+0xc3]; ret
+        let code = [0xb8, 0xc3, 0xc3, 0xc3, 0xc3, 0xc3, 0x48, 0x8b, 0x83, 0xc3, 0, 0, 0, 0xc3];
+        assert_eq!(returns(&code), [5, 13]);
+        assert!(returns(&[]).is_empty());
+    }
+
+    /// A table whose numbers lead anywhere gives nothing, and no panic.
+    #[test]
+    fn tables_are_not_trusted() {
+        let mut random = weir_types::random::SplitMix(3);
+        for _ in 0..5_000 {
+            let mut table = vec![0u8; 200];
+            for byte in &mut table {
+                *byte = u8::try_from(random.below(256)).unwrap();
+            }
+            if random.below(2) == 0 {
+                for field in [8, 32, 64] {
+                    table[field + 1..field + 8].fill(0);
+                }
+            }
+            assert_eq!(in_table(&table, b"crypto/tls.(*Conn).Read"), None);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! TLS libraries by the names of their functions: which probe goes where in a file.
+//!
+//! Libraries are told by what they export, not by what they are called: a program with OpenSSL inside is
+//! probed like the library itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+
+use super::elf::{Elf, ElfError};
+use super::go::{self, GoError};
+
+/// What is attached to a function, beside the program at its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::ebpf) enum Probe {
+    /// Where any call begins.
+    Begin,
+    Read,
+    Write,
+    ReadEx,
+    WriteEx,
+    Sendfile,
+    Handshake,
+    /// Where the end of a session begins.
+    Free,
+    /// Go's, at a beginning and at returns.
+    GoBegin,
+    GoRead,
+    GoWrite,
+}
+
+impl Probe {
+    pub(super) const ALL: [Probe; 11] = [
+        Probe::Begin,
+        Probe::Read,
+        Probe::Write,
+        Probe::ReadEx,
+        Probe::WriteEx,
+        Probe::Sendfile,
+        Probe::Handshake,
+        Probe::Free,
+        Probe::GoBegin,
+        Probe::GoRead,
+        Probe::GoWrite,
+    ];
+
+    pub(super) fn program(self) -> &'static str {
+        match self {
+            Probe::Begin => "tls_begin",
+            Probe::Read => "tls_read",
+            Probe::Write => "tls_write",
+            Probe::ReadEx => "tls_read_ex",
+            Probe::WriteEx => "tls_write_ex",
+            Probe::Sendfile => "tls_sendfile",
+            Probe::Handshake => "tls_handshake",
+            Probe::Free => "tls_free",
+            Probe::GoBegin => "go_begin",
+            Probe::GoRead => "go_read",
+            Probe::GoWrite => "go_write",
+        }
+    }
+
+    /// It runs where the function returns.
+    pub(super) fn is_return(self) -> bool {
+        use Probe::{Begin, Free, GoBegin, GoRead, GoWrite};
+        !matches!(self, Begin | Free | GoBegin | GoRead | GoWrite)
+    }
+}
+
+/// Functions of the libraries that are known. Others of them are made of these.
+const FUNCTIONS: [(&str, &str, Probe); 22] = [
+    ("openssl", "SSL_read", Probe::Read),
+    ("openssl", "SSL_write", Probe::Write),
+    ("openssl", "SSL_read_ex", Probe::ReadEx),
+    ("openssl", "SSL_write_ex", Probe::WriteEx),
+    ("openssl", "SSL_read_early_data", Probe::ReadEx),
+    ("openssl", "SSL_write_early_data", Probe::WriteEx),
+    ("openssl", "SSL_sendfile", Probe::Sendfile),
+    ("openssl", "SSL_do_handshake", Probe::Handshake),
+    ("openssl", "SSL_free", Probe::Free),
+    ("gnutls", "gnutls_record_recv", Probe::Read),
+    ("gnutls", "gnutls_record_recv_seq", Probe::Read),
+    ("gnutls", "gnutls_record_send", Probe::Write),
+    ("gnutls", "gnutls_record_send2", Probe::Write),
+    ("gnutls", "gnutls_record_send_early_data", Probe::Write),
+    ("gnutls", "gnutls_handshake", Probe::Handshake),
+    ("gnutls", "gnutls_deinit", Probe::Free),
+    ("wolfssl", "wolfSSL_read", Probe::Read),
+    ("wolfssl", "wolfSSL_write", Probe::Write),
+    ("wolfssl", "wolfSSL_connect", Probe::Handshake),
+    ("wolfssl", "wolfSSL_accept", Probe::Handshake),
+    ("wolfssl", "wolfSSL_negotiate", Probe::Handshake),
+    ("wolfssl", "wolfSSL_free", Probe::Free),
+];
+
+/// Shared libraries whose names hold one of these may have them; of programs every one may.
+const NAMES: [&str; 8] =
+    ["ssl", "gnutls", "tls", "conscrypt", "cygrpc", "libnode", "libpython", "libcurl"];
+
+/// TLS that is known, and cannot be read by probes in functions with known names: parts of names of files,
+/// and why.
+const CLOSED: [(&str, &str); 4] = [
+    ("libjvm.so", "TLS of Java's own (JSSE) is compiled as the program runs"),
+    ("libssl3.so", "NSS has one function for what is encrypted and what is not"),
+    ("cygrpc", "its BoringSSL has no symbols"),
+    ("conscrypt", "its BoringSSL has no symbols"),
+];
+
+/// Why a file without known functions is not probed, if it is known for its TLS.
+pub(super) fn why_closed(path: &str) -> Option<&'static str> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    CLOSED.iter().find(|(part, _)| name.contains(part)).map(|(_, why)| *why)
+}
+
+/// Where in a file which probes go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::ebpf) struct Points {
+    /// Of which library most functions are; empty if there are none.
+    pub(super) library: &'static str,
+    /// With file offsets.
+    pub(super) at: BTreeSet<(Probe, u64)>,
+}
+
+impl Points {
+    /// Offsets by the program that goes there.
+    pub(super) fn by_probe(&self) -> BTreeMap<Probe, Vec<u64>> {
+        let mut by_probe: BTreeMap<Probe, Vec<u64>> = BTreeMap::new();
+        for (probe, offset) in &self.at {
+            by_probe.entry(*probe).or_default().push(*offset);
+        }
+        by_probe
+    }
+
+    /// How many functions are probed.
+    pub(super) fn functions(&self) -> usize {
+        let begins = [Probe::Begin, Probe::Free, Probe::GoBegin];
+        self.at.iter().filter(|(probe, _)| begins.contains(probe)).count()
+    }
+}
+
+/// Whether a mapped file may have TLS in it, as far as its name tells.
+pub(super) fn may_have_tls(path: &str, is_program: bool) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    is_program || NAMES.iter().any(|part| name.contains(part))
+}
+
+/// The functions to probe: none if the file has no way to read and none to write.
+pub(in crate::ebpf) fn points(file: &File) -> Result<Points, GoError> {
+    let elf = Elf::open(file)?;
+    if let Some(points) = go::points(&elf)? {
+        return Ok(points);
+    }
+    Ok(of_libraries(&elf)?)
+}
+
+fn of_libraries(elf: &Elf<'_>) -> Result<Points, ElfError> {
+    let mut points = Points::default();
+    elf.functions(&mut |name, function| {
+        let known = FUNCTIONS.iter().find(|(_, known, _)| known.as_bytes() == name);
+        let Some((library, _, probe)) = known else { return };
+        points.library = library;
+        points.at.insert((*probe, function.offset));
+        if *probe != Probe::Free {
+            points.at.insert((Probe::Begin, function.offset));
+        }
+    })?;
+    let has = |probes: [Probe; 2]| points.at.iter().any(|(probe, _)| probes.contains(probe));
+    if !has([Probe::Read, Probe::ReadEx]) || !has([Probe::Write, Probe::WriteEx]) {
+        return Ok(Points::default());
+    }
+    Ok(points)
+}

@@ -1,0 +1,304 @@
+//! The programs that look at TLS libraries: loaded, and attached to functions of files.
+//!
+//! From Linux 6.6 on one link holds a program at any number of places, and detaching it takes 40 ms; the
+//! loader of the other programs does not know that form, so these are relocated and loaded here. Before 6.6
+//! each place is a perf event of its own, which costs a descriptor and 0.1 to 0.2 s at its end.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use aya::maps::{Map, MapData};
+use aya::programs::UProbe;
+use aya::{Btf, Ebpf};
+use aya_obj::generated::bpf_insn;
+use weir_types::text::with_causes;
+
+use super::super::attach::{
+    Attachment, PerfEventAttr, attach_event, owned, perf_event_open, shortened,
+};
+use super::library::{Points, Probe};
+use super::mmaps::path_of;
+
+/// Attachments to many places at once arrived in 6.6.
+const MULTI_KERNEL_MIN: (u32, u32) = (6, 6);
+const RELEASE_PATH: &str = "/proc/sys/kernel/osrelease";
+const UPROBE_TYPE_PATH: &str = "/sys/bus/event_source/devices/uprobe/type";
+
+const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_PROG_TYPE_KPROBE: u32 = 2;
+const BPF_TRACE_UPROBE_MULTI: u32 = 48;
+const BPF_F_UPROBE_MULTI_RETURN: u32 = 1;
+/// Bytes of the verifier's log that are asked for after it has refused a program.
+const LOG_BYTES: usize = 64 << 10;
+
+/// How programs hold on to functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// One link for all places.
+    Links,
+    /// A perf event a place, of this type.
+    Events { kind: u32 },
+}
+
+/// The programs, in the kernel.
+pub(in crate::ebpf) struct TlsPrograms {
+    fds: BTreeMap<Probe, OwnedFd>,
+    form: Form,
+}
+
+impl TlsPrograms {
+    /// `object` is what `ebpf` was loaded from, and its maps are still there.
+    pub(in crate::ebpf) fn load(
+        object: &[u8],
+        ebpf: &mut Ebpf,
+        btf: &Btf,
+        kernel: (u32, u32),
+    ) -> Result<TlsPrograms, String> {
+        if kernel >= MULTI_KERNEL_MIN
+            && let Ok(fds) = load_for_links(object, ebpf, btf)
+        {
+            return Ok(TlsPrograms { fds, form: Form::Links });
+        }
+        let kind = std::fs::read_to_string(UPROBE_TYPE_PATH)
+            .map_err(|error| format!("no uprobes in this kernel: {UPROBE_TYPE_PATH}: {error}"))?;
+        let kind = kind.trim().parse().map_err(|_| "no uprobes in this kernel".to_string())?;
+        let fds = load_for_events(ebpf)?;
+        Ok(TlsPrograms { fds, form: Form::Events { kind } })
+    }
+
+    /// Whether an attachment costs a descriptor and a tenth of a second for each place.
+    pub(super) fn are_costly(&self) -> bool {
+        self.form != Form::Links
+    }
+
+    /// All of a file's probes, or none.
+    pub(in crate::ebpf) fn attach(
+        &self,
+        file: &File,
+        points: &Points,
+    ) -> io::Result<Vec<Attachment>> {
+        let has_returns = points.by_probe().keys().any(|probe| probe.is_return());
+        if has_returns && !returns_are_safe(&std::fs::read_to_string(RELEASE_PATH)?) {
+            return Err(io::Error::other(
+                "this kernel ends programs under seccomp filters that have return probes \
+                 (6.11 to 6.13, mended in 6.14)",
+            ));
+        }
+        let path = CString::new(path_of(file)).map_err(io::Error::other)?;
+        let mut attachments = Vec::new();
+        for (probe, offsets) in points.by_probe() {
+            let program = self.fds.get(&probe).ok_or(io::ErrorKind::NotFound)?;
+            match self.form {
+                Form::Links => attachments.push(link(program, &path, &offsets, probe.is_return())?),
+                Form::Events { kind } => {
+                    for offset in offsets {
+                        attachments.push(event(program, &path, offset, probe, kind)?);
+                    }
+                }
+            }
+        }
+        Ok(attachments)
+    }
+}
+
+/// On x86-64 a return probe is a system call of its own from 6.11 on, which filters of seccomp refuse and the
+/// program does not survive; 6.14 and late fixes of 6.12 and 6.13 let it pass.
+fn returns_are_safe(release: &str) -> bool {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|digits| digits.parse::<u32>().unwrap_or_default());
+    let mut next = || numbers.next().unwrap_or_default();
+    match (next(), next(), next()) {
+        _ if !cfg!(target_arch = "x86_64") => true,
+        (6, 11, _) => false,
+        (6, 12, patch) => patch >= 20,
+        (6, 13, patch) => patch >= 8,
+        _ => true,
+    }
+}
+
+fn load_for_events(ebpf: &mut Ebpf) -> Result<BTreeMap<Probe, OwnedFd>, String> {
+    let mut fds = BTreeMap::new();
+    for probe in Probe::ALL {
+        let name = probe.program();
+        let program = ebpf.program_mut(name).ok_or("not in the object")?;
+        let program: &mut UProbe =
+            program.try_into().map_err(|_| format!("{name} is no uprobe program"))?;
+        program.load().map_err(|error| shortened(&with_causes(&error)))?;
+        let fd = program.fd().map_err(|error| with_causes(&error))?;
+        let fd = fd.as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
+        fds.insert(probe, fd);
+    }
+    Ok(fds)
+}
+
+fn load_for_links(
+    object: &[u8],
+    ebpf: &Ebpf,
+    btf: &Btf,
+) -> Result<BTreeMap<Probe, OwnedFd>, String> {
+    let mut parsed = aya_obj::Object::parse(object).map_err(|error| with_causes(&error))?;
+    parsed.relocate_btf(btf).map_err(|error| with_causes(&error))?;
+    let maps: Vec<(String, aya_obj::Map)> = parsed.maps.drain().collect();
+    let with_fds: Vec<(&str, i32, &aya_obj::Map)> = maps
+        .iter()
+        .filter_map(|(name, map)| Some((name.as_str(), map_fd(ebpf.map(name)?)?, map)))
+        .collect();
+    let text: HashSet<usize> = parsed.functions.keys().map(|(section, _)| *section).collect();
+    parsed.relocate_maps(with_fds.into_iter(), &text).map_err(|error| with_causes(&error))?;
+    parsed.relocate_calls(&text).map_err(|error| with_causes(&error))?;
+    let mut fds = BTreeMap::new();
+    for probe in Probe::ALL {
+        let name = probe.program();
+        let program = parsed.programs.get(name).ok_or("not in the object")?;
+        let function = parsed.functions.get(&program.function_key()).ok_or("not in the object")?;
+        let fd = load_program(name, &function.instructions, &program.license)
+            .map_err(|error| format!("{name}: {error}"))?;
+        fds.insert(probe, fd);
+    }
+    Ok(fds)
+}
+
+fn map_fd(map: &Map) -> Option<i32> {
+    let data: &MapData = match map {
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::RingBuf(data) => data,
+        _ => return None,
+    };
+    Some(data.fd().as_fd().as_raw_fd())
+}
+
+/// The part of `union bpf_attr` that loads a program.
+#[repr(C)]
+#[derive(Default)]
+struct LoadAttr {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    prog_name: [u8; 16],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
+}
+const _: () = assert!(size_of::<LoadAttr>() == 72);
+
+fn load_program(name: &str, code: &[bpf_insn], license: &CString) -> io::Result<OwnedFd> {
+    let mut attr = LoadAttr {
+        prog_type: BPF_PROG_TYPE_KPROBE,
+        insn_cnt: u32::try_from(code.len()).map_err(io::Error::other)?,
+        insns: code.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        expected_attach_type: BPF_TRACE_UPROBE_MULTI,
+        ..LoadAttr::default()
+    };
+    let name = name.as_bytes();
+    let bytes = name.len().min(attr.prog_name.len() - 1);
+    attr.prog_name[..bytes].copy_from_slice(&name[..bytes]);
+    let first = bpf(BPF_PROG_LOAD, &attr);
+    if first.is_ok() {
+        return first;
+    }
+    let mut log = vec![0u8; LOG_BYTES];
+    attr.log_level = 1;
+    attr.log_size = LOG_BYTES as u32;
+    attr.log_buf = log.as_mut_ptr() as u64;
+    let again = bpf(BPF_PROG_LOAD, &attr);
+    let text = String::from_utf8_lossy(log.split(|byte| *byte == 0).next().unwrap_or_default());
+    again.map_err(|error| io::Error::new(error.kind(), shortened(&format!("{error}: {text}"))))
+}
+
+/// The part of `union bpf_attr` that attaches a program to many places.
+#[repr(C)]
+struct LinkAttr {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    path: u64,
+    offsets: u64,
+    ref_ctr_offsets: u64,
+    cookies: u64,
+    count: u32,
+    multi_flags: u32,
+    pid: u32,
+    _pad: u32,
+}
+const _: () = assert!(size_of::<LinkAttr>() == 64);
+
+fn link(
+    program: &OwnedFd,
+    path: &CString,
+    offsets: &[u64],
+    is_return: bool,
+) -> io::Result<Attachment> {
+    let attr = LinkAttr {
+        prog_fd: u32::try_from(program.as_raw_fd()).map_err(io::Error::other)?,
+        target_fd: 0,
+        attach_type: BPF_TRACE_UPROBE_MULTI,
+        flags: 0,
+        path: path.as_ptr() as u64,
+        offsets: offsets.as_ptr() as u64,
+        ref_ctr_offsets: 0,
+        cookies: 0,
+        count: u32::try_from(offsets.len()).map_err(io::Error::other)?,
+        multi_flags: if is_return { BPF_F_UPROBE_MULTI_RETURN } else { 0 },
+        pid: 0,
+        _pad: 0,
+    };
+    Ok(Attachment::Link { _fd: bpf(BPF_LINK_CREATE, &attr)? })
+}
+
+#[expect(unsafe_code, reason = "the bpf call has no safe wrapper")]
+fn bpf<T>(command: libc::c_long, attr: &T) -> io::Result<OwnedFd> {
+    // SAFETY: `attr` is a part of bpf_attr of the size that is given; it and what it points to outlive the call.
+    let fd =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attr), size_of::<T>()) };
+    owned(fd)
+}
+
+fn event(
+    program: &OwnedFd,
+    path: &CString,
+    offset: u64,
+    probe: Probe,
+    kind: u32,
+) -> io::Result<Attachment> {
+    let attr = PerfEventAttr {
+        kind,
+        config: u64::from(probe.is_return()),
+        sample_period: 1,
+        wakeup_events: 1,
+        config1: path.as_ptr() as u64,
+        config2: offset,
+        ..PerfEventAttr::default()
+    };
+    attach_event(owned(perf_event_open(&attr, 0))?, program.as_raw_fd())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Kernels that would end a program for a return probe are known, with and without the fix. Catches
+    /// harm to a program that is only watched.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn return_probes_that_harm() {
+        let unsafe_ones = ["6.11.0-rc1", "6.11.11-generic", "6.12.9-amd64", "6.13.2", "6.12"];
+        assert!(unsafe_ones.iter().all(|release| !returns_are_safe(release)));
+        let safe = ["5.15.0-105-generic", "6.1.190", "6.10.14", "6.12.117", "6.13.8", "6.18.44-x"];
+        assert!(safe.iter().all(|release| returns_are_safe(release)));
+    }
+}
