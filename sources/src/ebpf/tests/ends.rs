@@ -32,11 +32,17 @@ impl Traced {
         Some(Traced { source: start(config)?, tracer, ahead_ns: 0, batches: Vec::new() })
     }
 
+    /// Takes what has happened up to now.
+    pub(super) fn take(&mut self) {
+        let tracer = &mut self.tracer;
+        while self.source.drain(&mut |event| tracer.on_event(&event)).more {}
+    }
+
     /// Takes what has happened, and lets the tracer's time pass: so much that what is closed ends.
     pub(super) fn settle(&mut self) {
         for _ in 0..4 {
+            self.take();
             let tracer = &mut self.tracer;
-            while self.source.drain(&mut |event| tracer.on_event(&event)).more {}
             self.source.losses(&mut |loss| tracer.lost(loss));
             self.ahead_ns += SECOND_NS;
             let source = &self.source;

@@ -25,6 +25,7 @@ mod filters;
 mod lifecycle;
 mod load;
 mod records;
+mod redis;
 mod rings;
 mod tls;
 mod unix;
