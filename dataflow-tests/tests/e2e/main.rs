@@ -20,6 +20,7 @@ mod knowledge;
 mod leftovers;
 mod literate;
 mod names;
+mod nats;
 mod oracle;
 mod peers;
 mod rates;

@@ -25,6 +25,7 @@ pub mod http1;
 mod http2;
 mod in_order;
 mod json_text;
+mod kafka;
 mod nats;
 pub mod protocol;
 pub mod redact;
@@ -40,7 +41,7 @@ pub use protocol::{Config, ProtocolDef, REORDER_GRACE_NS};
 
 /// Every protocol; the first one that recognises a connection's bytes has it.
 pub static PROTOCOLS: &[ProtocolDef] =
-    &[http2::PROTOCOL, http1::PROTOCOL, nats::PROTOCOL, redis::PROTOCOL, dns::PROTOCOL];
+    &[http2::PROTOCOL, http1::PROTOCOL, nats::PROTOCOL, redis::PROTOCOL, kafka::PROTOCOL, dns::PROTOCOL];
 
 /// What a parser made of a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

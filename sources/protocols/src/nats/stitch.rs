@@ -76,7 +76,7 @@ impl Pairing {
         match told.kind {
             Kind::Pong => match self.server_ping(told.time_unix_ns).filter(|_| is_sure) {
                 Some(ping) => done.push(pong(ping, told.time_unix_ns)),
-                None => self.without_request(is_sure),
+                None => self.unowned(told.time_unix_ns, done),
             },
             Kind::Ping if !is_sure => self.counters.gap += 1,
             Kind::Ping | Kind::Connect if is_sure => self.wait(told, done),
@@ -101,7 +101,9 @@ impl Pairing {
                 let is_asked =
                     |told: &Told| told.kind == Kind::Ping && told.time_unix_ns <= time_unix_ns;
                 let at = self.waiting.iter().position(is_asked);
-                let Some(at) = at.filter(|_| is_sure) else { return self.without_request(is_sure) };
+                let Some(at) = at.filter(|_| is_sure) else {
+                    return self.unowned(time_unix_ns, done);
+                };
                 // What was sent before it was not to be answered.
                 for _ in 0..at {
                     done.extend(self.take().map(Done::alone));
@@ -111,7 +113,7 @@ impl Pairing {
             Kind::Err if answer == NOT_THE_ANSWER && self.is_verbose == Some(true) => {
                 match self.waiting.front_mut().filter(|front| front.time_unix_ns <= time_unix_ns) {
                     Some(front) => front.fault = answer,
-                    None => done.push(Done { time_unix_ns, told, response: answer }),
+                    None => self.unowned(time_unix_ns, done),
                 }
             }
             Kind::Ok | Kind::Err => match self.answered(told.kind, time_unix_ns) {
@@ -121,17 +123,14 @@ impl Pairing {
                     done.push(Done { time_unix_ns, told: request, response });
                 }
                 // An error that nobody waits for: of an operation that was not to be answered.
-                None if told.kind == Kind::Err => {
+                None if told.kind == Kind::Err && self.is_verbose == Some(false) => {
                     done.push(Done { time_unix_ns, told, response: answer });
                 }
                 None => {
-                    // Everything is answered, and we do not know what of it this is for.
-                    if is_sure {
-                        self.forget(done);
-                        self.unsure_until_ns = time_unix_ns + SETTLES_WITHIN_NS;
+                    if told.kind == Kind::Ok {
+                        self.is_verbose = Some(true);
                     }
-                    self.is_verbose = Some(true);
-                    self.without_request(is_sure);
+                    self.unowned(time_unix_ns, done);
                 }
             },
             _ => {
@@ -176,7 +175,8 @@ impl Pairing {
         match (side, kind) {
             (Side::Request, Kind::Pong) => !self.server_pings.is_empty(),
             (Side::Response, Kind::Pong) => self.waiting.iter().any(|told| told.kind == Kind::Ping),
-            (Side::Response, Kind::Ok) => {
+            (Side::Response, Kind::Err) if self.is_verbose == Some(false) => true,
+            (Side::Response, Kind::Ok | Kind::Err) => {
                 self.waiting.front().is_some_and(|told| told.kind != Kind::Ping)
             }
             _ => true,
@@ -190,7 +190,7 @@ impl Pairing {
             let until_ns = self.waiting.back().map_or(0, |told| told.time_unix_ns);
             self.counters.resyncs += 1;
             self.forget(done);
-            self.unsure_until_ns = until_ns + SETTLES_WITHIN_NS;
+            self.unsure_until(until_ns);
         }
     }
 
@@ -200,11 +200,21 @@ impl Pairing {
         Some(told)
     }
 
-    fn without_request(&mut self, is_sure: bool) {
-        match is_sure {
-            true => self.counters.unasked += 1,
-            false => self.counters.gap += 1,
+    /// An answer to nothing that is known: what it is for may have been lost, or be read later, and then
+    /// be taken for what the next answer is for. So nothing is paired for a while.
+    fn unowned(&mut self, at_unix_ns: i64, done: &mut Vec<Done>) {
+        if at_unix_ns >= self.unsure_until_ns {
+            self.counters.unasked += 1;
+            self.forget(done);
+            self.unsure_until(at_unix_ns);
+        } else {
+            self.counters.gap += 1;
         }
+    }
+
+    fn unsure_until(&mut self, lost_at_unix_ns: i64) {
+        let settled_ns = lost_at_unix_ns.saturating_add(SETTLES_WITHIN_NS);
+        self.unsure_until_ns = self.unsure_until_ns.max(settled_ns);
     }
 
     /// Operations become rows without an answer; PINGs are given up.
@@ -224,7 +234,7 @@ impl Pairing {
         self.counters.gap += 1;
         self.counters.resyncs += 1;
         self.forget(done);
-        self.unsure_until_ns = at_unix_ns + SETTLES_WITHIN_NS;
+        self.unsure_until(at_unix_ns);
     }
 
     /// What has waited for too long is not answered any more.
@@ -257,8 +267,7 @@ impl Pairing {
     /// For room.
     pub(super) fn give_up(&mut self) {
         self.counters.given_up += (self.waiting.len() + self.server_pings.len()) as u64;
-        let unsure_until_ns = self.waiting.back().map_or(0, |told| told.time_unix_ns);
-        self.unsure_until_ns = self.unsure_until_ns.max(unsure_until_ns + SETTLES_WITHIN_NS);
+        self.unsure_until(self.waiting.back().map_or(0, |told| told.time_unix_ns));
         self.waiting = VecDeque::new();
         self.server_pings = VecDeque::new();
         self.waiting_bytes = 0;

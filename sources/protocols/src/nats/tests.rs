@@ -9,7 +9,7 @@ use crate::testing::{
     Call, Row, Wire, check_any_bytes, check_every_split, check_random_gaps, check_recovery,
     check_recognised, verdict,
 };
-use crate::{REORDER_GRACE_NS, Side};
+use crate::Side;
 
 const INFO: &str = "INFO {\"server_id\":\"N1\",\"max_payload\":1048576}\r\n";
 const QUIET: &str = "CONNECT {\"verbose\":false,\"lang\":\"x\"}\r\n";
@@ -211,8 +211,9 @@ fn is_right(cells: &[String]) -> bool {
         // Nobody's that is known.
         ("-ERR", _) => true,
         ("PUB", None) => {
-            let number: u64 = body.split('"').nth(3).unwrap()[1..].parse().unwrap();
-            resp.is_empty() || (resp == "+OK" && !number.is_multiple_of(3))
+            let number = body.split('"').nth(3).unwrap()[1..].parse::<u64>();
+            let is_accepted = number.is_ok_and(|number| !number.is_multiple_of(3));
+            resp.is_empty() || (resp == "+OK" && is_accepted)
         }
         ("PING", _) => resp == "PONG",
         ("CONNECT", _) => resp.is_empty() || resp == "+OK",
@@ -276,7 +277,7 @@ fn recognised() {
 }
 
 /// A connection that was joined: what came before is left, what follows is read; whether it is verbose
-/// shows. The guess is given up if what comes is not NATS.
+/// shows.
 #[test]
 fn joined_midway() {
     let mut wire = Wire::begun(&PROTOCOL, false);
@@ -290,10 +291,4 @@ fn joined_midway() {
         |name: &str, payload: &str| format!(r#"{{"subject":"{name}","payload":"{payload}"}}"#);
     let [a, b, c] = [body("a", "x"), body("b", "y"), body("c", "z")];
     assert_eq!(got, [[a.as_str(), ""], [&b, ""], [&c, "+OK"]]);
-    let mut wire = Wire::new(&PROTOCOL);
-    for _ in 0..70 {
-        wire.ask(b"GET / HTTP/1.1\r\n\r\n");
-    }
-    wire.wait(REORDER_GRACE_NS);
-    assert!(wire.parser.is_wrong());
 }
