@@ -16,6 +16,7 @@ mod dns;
 mod entities;
 mod filters;
 mod generations;
+mod kafka;
 mod knowledge;
 mod leftovers;
 mod literate;

@@ -15,6 +15,7 @@
 //! it, and begins again where the pairing is certain.
 #![forbid(unsafe_code)]
 
+mod amqp;
 mod by_id;
 pub mod columns;
 mod counters;
@@ -40,8 +41,15 @@ pub use counters::Counters;
 pub use protocol::{Config, ProtocolDef, REORDER_GRACE_NS};
 
 /// Every protocol; the first one that recognises a connection's bytes has it.
-pub static PROTOCOLS: &[ProtocolDef] =
-    &[http2::PROTOCOL, http1::PROTOCOL, nats::PROTOCOL, redis::PROTOCOL, kafka::PROTOCOL, dns::PROTOCOL];
+pub static PROTOCOLS: &[ProtocolDef] = &[
+    http2::PROTOCOL,
+    http1::PROTOCOL,
+    nats::PROTOCOL,
+    redis::PROTOCOL,
+    amqp::PROTOCOL,
+    kafka::PROTOCOL,
+    dns::PROTOCOL,
+];
 
 /// What a parser made of a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
