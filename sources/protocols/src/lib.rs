@@ -16,21 +16,29 @@
 #![forbid(unsafe_code)]
 
 mod amqp;
+#[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod by_id;
 pub mod columns;
 mod counters;
+#[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod cursor;
 pub mod dns;
+#[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod frames;
 pub mod http1;
 mod http2;
+#[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod in_order;
+#[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod json_text;
 mod kafka;
 mod nats;
 pub mod protocol;
+#[cfg(test)]
+mod recognition_tests;
 pub mod redact;
 mod redis;
+#[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod shown;
 pub mod stream;
 #[cfg(test)]

@@ -314,7 +314,7 @@ fn recognised() {
     }
 }
 
-/// A connection that was joined within a body: what follows is read, from the next method on.
+/// A connection that was joined within a body: what follows is read, from the next method on. What is not AMQP is given up.
 #[test]
 fn joined_midway() {
     let mut wire = Wire::begun(&PROTOCOL, false);
@@ -328,4 +328,9 @@ fn joined_midway() {
     assert_eq!(wire.rows().len(), 1);
     assert!(is_right(&wire.rows()[0].cells));
     assert_eq!(wire.counters().unpaired, 1);
+    let mut wire = Wire::new(&PROTOCOL);
+    for _ in 0..70 {
+        wire.ask(b"GET / HTTP/1.1\r\n\r\n");
+    }
+    assert!(wire.parser.is_wrong());
 }

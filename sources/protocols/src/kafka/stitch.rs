@@ -6,5 +6,6 @@ use crate::by_id::{ById, Limits};
 use super::parse::Pairing;
 
 pub(super) fn pairing(from_start: bool) -> Pairing {
-    ById::new(from_start, Limits::default())
+    // Clients count their requests.
+    ById::new(from_start, Limits { ids_repeat: false, ..Limits::default() })
 }

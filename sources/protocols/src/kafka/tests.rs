@@ -440,4 +440,9 @@ fn joined_midway() {
     wire.wait(REORDER_GRACE_NS);
     assert_eq!(wire.rows().len(), 4);
     assert!(wire.rows().iter().all(|row| is_right(&row.cells)));
+    let mut wire = Wire::new(&PROTOCOL);
+    for _ in 0..70 {
+        wire.ask(b"GET / HTTP/1.1\r\n\r\n");
+    }
+    assert!(wire.parser.is_wrong());
 }

@@ -277,7 +277,7 @@ fn recognised() {
 }
 
 /// A connection that was joined: what came before is left, what follows is read; whether it is verbose
-/// shows.
+/// shows. The guess is given up if what comes is not NATS.
 #[test]
 fn joined_midway() {
     let mut wire = Wire::begun(&PROTOCOL, false);
@@ -291,4 +291,9 @@ fn joined_midway() {
         |name: &str, payload: &str| format!(r#"{{"subject":"{name}","payload":"{payload}"}}"#);
     let [a, b, c] = [body("a", "x"), body("b", "y"), body("c", "z")];
     assert_eq!(got, [[a.as_str(), ""], [&b, ""], [&c, "+OK"]]);
+    let mut wire = Wire::new(&PROTOCOL);
+    for _ in 0..70 {
+        wire.ask(b"GET / HTTP/1.1\r\n\r\n");
+    }
+    assert!(wire.parser.is_wrong());
 }
