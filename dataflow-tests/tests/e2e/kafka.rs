@@ -81,7 +81,8 @@ impl Row {
     /// Topic and partition of a Produce, and where it was stored.
     fn produced(&self) -> String {
         let topic = &self.asked["topics"][0];
-        let (name, index) = (topic["name"].as_str().unwrap_or("?"), &topic["partitions"][0]["index"]);
+        let (name, index) =
+            (topic["name"].as_str().unwrap_or("?"), &topic["partitions"][0]["index"]);
         if self.answered.is_empty() {
             return format!("oneway {name} {index}");
         }
@@ -115,8 +116,9 @@ fn compare(rows: &[Row], log: &[String]) {
         rows.iter().filter(|row| row.cmd == cmd && row.client == client).collect()
     };
     for client in ["acked", "oneway"] {
-        let produced: Vec<String> =
-            of(PRODUCE, client).iter().map(|row| row.produced()).collect();
+        let produced = of(PRODUCE, client).into_iter().map(Row::produced);
+        // What a broker refused that was not yet the leader, the client has sent again.
+        let produced: Vec<String> = produced.filter(|line| !line.ends_with(" -1")).collect();
         assert_eq!(produced.iter().collect::<Vec<_>>(), logged(client));
     }
     let created = of(CREATE_TOPICS, "admin").into_iter().map(|row| {

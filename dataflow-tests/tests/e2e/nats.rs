@@ -90,7 +90,8 @@ async fn operate(
 ) {
     let subject = format!("app.{}.{}", random.next_u64() % 7, random.next_u64() % 1_000);
     let text = "payload \u{e9}\n\"".repeat((random.next_u64() % 12) as usize);
-    let message = |cmd: &str, headers: Json| (cmd.to_string(), subject.clone(), text.clone(), headers);
+    let message =
+        |cmd: &str, headers: Json| (cmd.to_string(), subject.clone(), text.clone(), headers);
     match random.next_u64() % 6 {
         0..=2 => {
             client.publish(subject.clone(), text.clone().into()).await.unwrap();

@@ -70,12 +70,7 @@ static METHODS: [Method; 66] = [
         "_:h queue:s passive:b durable:b exclusive:b auto_delete:b no_wait:b arguments:t",
     ),
     method((50, 11), Server, &[], "queue:s message_count:l consumer_count:l"),
-    method(
-        (50, 20),
-        Client,
-        &[21],
-        "_:h queue:s exchange:s routing_key:s no_wait:b arguments:t",
-    ),
+    method((50, 20), Client, &[21], "_:h queue:s exchange:s routing_key:s no_wait:b arguments:t"),
     method((50, 21), Server, &[], ""),
     method((50, 30), Client, &[31], "_:h queue:s no_wait:b"),
     method((50, 31), Server, &[], "message_count:l"),
@@ -138,7 +133,8 @@ static METHODS: [Method; 66] = [
 
 pub(super) fn find(class_id: u16, method_id: u16) -> Option<&'static Method> {
     let key = (class_id, method_id);
-    let at = METHODS.binary_search_by_key(&key, |method| (method.class_id, method.method_id)).ok()?;
+    let at =
+        METHODS.binary_search_by_key(&key, |method| (method.class_id, method.method_id)).ok()?;
     Some(&METHODS[at])
 }
 

@@ -77,7 +77,10 @@ pub(super) fn payload<'a>(frame: &'a [u8], head: &FrameHead) -> Option<&'a [u8]>
 }
 
 /// The method whose frame has this payload, and its arguments.
-pub(super) fn method<'a>(head: &FrameHead, payload: &'a [u8]) -> Option<(&'static Method, &'a [u8])> {
+pub(super) fn method<'a>(
+    head: &FrameHead,
+    payload: &'a [u8],
+) -> Option<(&'static Method, &'a [u8])> {
     let mut cursor = Cursor::new(payload);
     let method = find(cursor.u16_be()?, cursor.u16_be()?)?;
     // What concerns the connection goes over channel 0, and nothing else does.

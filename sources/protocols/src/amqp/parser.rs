@@ -36,7 +36,10 @@ pub(super) struct Amqp {
 /// What a frame says.
 enum Said {
     Method(Told),
-    Content { channel: u16, body_bytes: u64 },
+    Content {
+        channel: u16,
+        body_bytes: u64,
+    },
     /// Nothing that rows show.
     Nothing,
 }
@@ -138,9 +141,9 @@ fn write_row(row: &Done, rows: &mut dyn crate::protocol::Rows) {
     let Done { request, response } = row;
     let time_unix_ns = response.as_ref().map_or(request.time_unix_ns, |told| told.time_unix_ns);
     let latency_ns = time_unix_ns.saturating_sub(request.time_unix_ns).max(0);
-    let answered = response.as_ref().map_or((0, 0), |told| {
-        (i64::from(told.method.class_id), i64::from(told.method.method_id))
-    });
+    let answered = response
+        .as_ref()
+        .map_or((0, 0), |told| (i64::from(told.method.class_id), i64::from(told.method.method_id)));
     let of = RowOf { table: 0, time_unix_ns, requests: None, peer: None };
     rows.row(&of, &mut |builder: &mut BatchBuilder| {
         let row = AmqpEventsRow {

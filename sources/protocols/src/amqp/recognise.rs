@@ -42,9 +42,8 @@ pub(super) fn is_frame(side: Side, bytes: &[u8]) -> bool {
     let Ok(head) = frame_head(bytes) else { return false };
     match head.frame_type {
         FrameType::ProtocolHeader => side == Side::Request,
-        FrameType::Method => certain_method(bytes).is_some_and(|by| {
-            by == By::Both || (by == By::Client) == (side == Side::Request)
-        }),
+        FrameType::Method => certain_method(bytes)
+            .is_some_and(|by| by == By::Both || (by == By::Client) == (side == Side::Request)),
         // Their ends have to be there, or their beginnings to be long.
         FrameType::ContentHeader | FrameType::ContentBody | FrameType::Heartbeat => {
             bytes.len() as u64 >= head.total_bytes()

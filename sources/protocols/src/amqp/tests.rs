@@ -58,7 +58,12 @@ fn declared(channel: u16, queue: &str) -> Vec<u8> {
 }
 
 fn table(members: &[(&str, &[u8])]) -> Vec<u8> {
-    long(&members.iter().flat_map(|(name, value)| [short(name), value.to_vec()].concat()).collect::<Vec<_>>())
+    long(
+        &members
+            .iter()
+            .flat_map(|(name, value)| [short(name), value.to_vec()].concat())
+            .collect::<Vec<_>>(),
+    )
 }
 
 fn ask(bytes: Vec<u8>) -> Call {
@@ -83,7 +88,8 @@ fn opening() -> Vec<Call> {
         answer(method(0, 10, 10, &start)),
         ask(method(0, 10, 11, &start_ok)),
         answer(method(0, 10, 30, &tune)),
-        ask([method(0, 10, 31, &tune), method(0, 10, 40, &[&short("/")[..], &[0, 0]].concat())].concat()),
+        ask([method(0, 10, 31, &tune), method(0, 10, 40, &[&short("/")[..], &[0, 0]].concat())]
+            .concat()),
         answer(method(0, 10, 41, &[0])),
         ask(method(1, 20, 10, &[0])),
         answer(method(1, 20, 11, &[0; 4])),
@@ -176,7 +182,10 @@ fn channels_and_times() {
     no_wait[bits] = 0b1_0000;
     wire.ask(&no_wait);
     let row = wire.rows().last().unwrap();
-    assert_eq!((row.cells[1].as_str(), row.cells[7].as_str(), row.cells[8].as_str()), ("3", "", "0"));
+    assert_eq!(
+        (row.cells[1].as_str(), row.cells[7].as_str(), row.cells[8].as_str()),
+        ("3", "", "0")
+    );
     // Two messages whose frames are mixed.
     let [one, two] = [1, 2].map(|channel| publish(channel, &format!("k{channel}"), b"12345"));
     let head = one.len() - 5 - 8 - 22;
@@ -199,8 +208,7 @@ fn large_messages() {
     let body = vec![b'x'; 128 * 1024];
     let head = [&[0, 60, 0, 0][..], &(body.len() as u64).to_be_bytes(), &[0, 0]].concat();
     let arguments = [&[0, 0][..], &short("x"), &short("k"), &[0]].concat();
-    let message =
-        [method(1, 60, 40, &arguments), frame(2, 1, &head), frame(3, 1, &body)].concat();
+    let message = [method(1, 60, 40, &arguments), frame(2, 1, &head), frame(3, 1, &body)].concat();
     wire.cut_call(Side::Request, &message, 30_720);
     wire.ask(&publish(1, "next", b"1"));
     let text = format!("S{}", String::from_utf8(long(&vec![b'y'; 200])).unwrap_or_default());

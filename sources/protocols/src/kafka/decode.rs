@@ -75,7 +75,7 @@ pub(super) struct Decoder<'a> {
     learns: bool,
     redactor: &'a Redactor,
     /// What a Produce request asks for: 0 for no response.
-    pub(super) acks: Option<i16>,
+    pub(super) acks: Option<i64>,
 }
 
 /// What has been seen of the structure that is being read.
@@ -210,34 +210,14 @@ impl<'a> Decoder<'a> {
                 }
                 self.text(name, if value == 0 { "false" } else { "true" });
             }
-            Kind::Int8 => {
-                let value = self.cursor.u8()?;
-                self.int(name, i64::from(value as i8));
-            }
-            Kind::Int16 => {
-                let value = self.cursor.i16_be()?;
+            Kind::Int8 | Kind::Int16 | Kind::UInt16 | Kind::Int32 | Kind::UInt32 | Kind::Int64 => {
+                let value = self.read_int(kind)?;
                 if name == Some("acks") {
                     self.acks = Some(value);
                     if !(-1..=1).contains(&value) {
                         return self.invalid();
                     }
                 }
-                self.int(name, i64::from(value));
-            }
-            Kind::UInt16 => {
-                let value = self.cursor.u16_be()?;
-                self.int(name, i64::from(value));
-            }
-            Kind::Int32 => {
-                let value = self.cursor.i32_be()?;
-                self.int(name, i64::from(value));
-            }
-            Kind::UInt32 => {
-                let value = self.cursor.u32_be()?;
-                self.int(name, i64::from(value));
-            }
-            Kind::Int64 => {
-                let value = self.cursor.i64_be()?;
                 self.int(name, value);
             }
             Kind::Float64 => {
@@ -271,6 +251,18 @@ impl<'a> Decoder<'a> {
         Some(())
     }
 
+    fn read_int(&mut self, kind: &Kind) -> Option<i64> {
+        let cursor = &mut self.cursor;
+        match kind {
+            Kind::Int8 => cursor.u8().map(|value| i64::from(value as i8)),
+            Kind::Int16 => cursor.i16_be().map(i64::from),
+            Kind::UInt16 => cursor.u16_be().map(i64::from),
+            Kind::Int32 => cursor.i32_be().map(i64::from),
+            Kind::UInt32 => cursor.u32_be().map(i64::from),
+            _ => cursor.i64_be(),
+        }
+    }
+
     fn array(&mut self, name: Option<&'static str>, element: &'static Kind) -> Option<()> {
         let Some(count) = self.length(false)? else {
             self.text(name, "null");
@@ -300,7 +292,9 @@ impl<'a> Decoder<'a> {
         let names = matches!(name, Some("name" | "config_name" | "key"));
         let hidden = self.redactor.hides_bodies()
             || (matches!(name, Some("value" | "config_value"))
-                && beside.name.is_some_and(|name| self.redactor.header(name) == HeaderKind::Secret));
+                && beside
+                    .name
+                    .is_some_and(|name| self.redactor.header(name) == HeaderKind::Secret));
         if names {
             *beside = Beside { name: text, has_name: true };
         }
@@ -353,7 +347,9 @@ impl<'a> Decoder<'a> {
         let records = self.cursor.up_to(bytes);
         if let Some(json) = self.key(name) {
             json.raw("{\"size\":").int(bytes);
-            if records.len() == bytes && let Some(count) = count_of(records) {
+            if records.len() == bytes
+                && let Some(count) = count_of(records)
+            {
                 json.raw(",\"records\":").int(count);
             }
             json.raw("}");

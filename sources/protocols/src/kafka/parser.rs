@@ -104,9 +104,7 @@ impl Kafka {
             return Read::Yes;
         };
         // How it is to be read the request says, which may still come.
-        if !self.is_closing
-            && !self.pairing.is_known_or_late(&id, response_ns, ctx.now_unix_ns)
-        {
+        if !self.is_closing && !self.pairing.is_known_or_late(&id, response_ns, ctx.now_unix_ns) {
             return Read::Later;
         }
         let body = match self.pairing.waiting(&id) {

@@ -98,8 +98,7 @@ impl Maker<'_> {
         let layout = api(asked.api_key).and_then(|api| Layout::of_response(api, asked, body));
         if let Some(layout) = layout {
             let learns = TELL_TOPICS.contains(&asked.api_key);
-            let mut decoder =
-                Decoder::checking(body, missing_bytes(frame), &layout, self.redactor);
+            let mut decoder = Decoder::checking(body, missing_bytes(frame), &layout, self.redactor);
             decoder.write(&mut json, self.topics, learns).fit(&layout);
         }
         self.finish(json)

@@ -198,7 +198,9 @@ fn ids_pair_within_a_connection() {
         one.answer(answer);
     }
     for (line, n) in one.lines().iter().zip([3, 2, 1, 0]) {
-        let want = format!("\"key\":\"g{n}\",\"key_type\":0}} | {{\"throttle_time_ms\":0,\"error_code\":0");
+        let want = format!(
+            "\"key\":\"g{n}\",\"key_type\":0}} | {{\"throttle_time_ms\":0,\"error_code\":0"
+        );
         assert!(line.contains(&want) && line.contains(&format!("\"host\":\"h{n}\"")), "{line}");
     }
     assert_eq!(other.rows().len(), 0);
@@ -377,9 +379,8 @@ fn recognised() {
             let taken = verdict(&PROTOCOL, &response, opened);
             assert!(!matches!(taken, Verdict::Is(_)), "{key} {version}: {taken:?}");
         }
-        let odd = header(&request).is_some_and(|header| {
-            is_odd_metadata(&header, behind_header(&request, &header))
-        });
+        let odd = header(&request)
+            .is_some_and(|header| is_odd_metadata(&header, behind_header(&request, &header)));
         for at in (4..request.len()).filter(|_| !odd) {
             let begun = is_request(&request[..at]);
             assert_ne!(begun, Recognised::No, "{key} {version} at {at}");
@@ -392,10 +393,16 @@ fn recognised() {
     };
     let others = [
         // ZooKeeper's connect, PostgreSQL's startup, FastCGI, MySQL's greeting, CQL, AMQP, yamux, SMB.
-        hex("0000002c 00000000 00000000 00000000 00007530 00000000 00000000 00000010 00000000000000000000000000000000"),
-        hex("0000002c 00000000 00000000 00000a01 00007530 01000abc de001234 00000010 00000000000000000000000000000000"),
+        hex(
+            "0000002c 00000000 00000000 00000000 00007530 00000000 00000000 00000010 00000000000000000000000000000000",
+        ),
+        hex(
+            "0000002c 00000000 00000000 00000a01 00007530 01000abc de001234 00000010 00000000000000000000000000000000",
+        ),
         [&[0, 0, 0, 41, 0, 3, 0, 0][..], b"user\0postgres\0database\0postgres\0\0\0"].concat(),
-        hex("01010001 00080000 00010000 00000000 01040001 00190000 0e035343 52495054 5f46494c 454e414d 45"),
+        hex(
+            "01010001 00080000 00010000 00000000 01040001 00190000 0e035343 52495054 5f46494c 454e414d 45",
+        ),
         hex("4a000000 0a382e30 2e333000 0a000000 11223344 55667788 00"),
         hex("04000000 01000000 16000100 0b43514c 5f564552 53494f4e 0005332e 302e30"),
         hex("01000000 0000 0c 000a 000b 00000000 00000000 ce"),

@@ -3,13 +3,13 @@
 use weir_types::random::SplitMix;
 
 use super::PROTOCOL;
+use crate::Side;
 use crate::protocol::Verdict;
 use crate::redact::{Mode, Redactor};
 use crate::testing::{
-    Call, Row, Wire, check_any_bytes, check_every_split, check_random_gaps, check_recovery,
-    check_recognised, verdict,
+    Call, Row, Wire, check_any_bytes, check_every_split, check_random_gaps, check_recognised,
+    check_recovery, verdict,
 };
-use crate::Side;
 
 const INFO: &str = "INFO {\"server_id\":\"N1\",\"max_payload\":1048576}\r\n";
 const QUIET: &str = "CONNECT {\"verbose\":false,\"lang\":\"x\"}\r\n";
