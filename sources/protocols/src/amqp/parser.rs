@@ -27,8 +27,8 @@ impl Shared for OfThread {
 #[derive(Debug)]
 pub(super) struct Amqp {
     readers: [FrameReader; 2],
-    /// Where the next frame of each side begins, unless some are missing.
-    expected: [u64; 2],
+    /// What a side says is read: of a connection that was joined, from its first message on.
+    is_begun: [bool; 2],
     pairing: Pairing,
     is_closing: bool,
 }
@@ -48,8 +48,12 @@ impl Amqp {
     pub(super) fn new(from_start: bool) -> Amqp {
         let readers =
             [Side::Request, Side::Response].map(|side| FrameReader::new(side, from_start));
-        let expected = [if from_start { 0 } else { u64::MAX }; 2];
-        Amqp { readers, expected, pairing: Pairing::new(from_start), is_closing: false }
+        Amqp {
+            readers,
+            is_begun: [from_start; 2],
+            pairing: Pairing::new(from_start),
+            is_closing: false,
+        }
     }
 
     /// Reads one frame of a side. False if there is none.
@@ -60,19 +64,16 @@ impl Amqp {
         let frame = match reader.next(stream, &Frames, ctx.now_unix_ns) {
             Next::Wait => return false,
             Next::Lost(loss) => {
-                self.expected[side as usize] = u64::MAX;
                 self.pairing.lost(side, loss.to_unix_ns, done);
                 return true;
             }
             Next::Frame(frame) => frame,
         };
-        let begin = stream.position();
-        if std::mem::replace(&mut self.expected[side as usize], begin) != begin {
-            self.pairing.lost(side, frame.time_unix_ns, done);
+        if !std::mem::replace(&mut self.is_begun[side as usize], true) {
+            self.pairing.unsure_until(frame.time_unix_ns);
         }
         let Some(said) = said(&stream.unread()[..frame.seen_bytes], frame, ctx.config) else {
             let loss = reader.refuse(stream, ctx.now_unix_ns);
-            self.expected[side as usize] = u64::MAX;
             self.pairing.lost(side, loss.to_unix_ns, done);
             return true;
         };
@@ -92,7 +93,6 @@ impl Amqp {
             Said::Nothing => {}
         }
         reader.take(stream, frame);
-        self.expected[side as usize] = begin + frame.total_bytes;
         true
     }
 

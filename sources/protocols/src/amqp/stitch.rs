@@ -77,7 +77,11 @@ impl Pairing {
                 None if !is_sure => self.counters.gap += 1,
                 None => self.unowned(told.time_unix_ns),
             }
-        } else if told.method.answers.is_empty() || told.no_wait {
+        } else if told.method.answers.is_empty() || told.no_wait == Some(true) {
+            self.finish(side, Done { request: told, response: None }, done);
+        } else if told.no_wait.is_none() {
+            // Its answer would be taken for that of the next one.
+            self.uncertain(told.time_unix_ns);
             self.finish(side, Done { request: told, response: None }, done);
         } else if is_sure {
             self.held_bytes += told.text.capacity();
@@ -95,13 +99,18 @@ impl Pairing {
             true => self.counters.unpaired += 1,
             false => self.counters.unasked += 1,
         }
+        self.uncertain(at_unix_ns);
+    }
+
+    fn uncertain(&mut self, at_unix_ns: i64) {
         self.counters.gap += self.waiting.len() as u64;
         self.counters.resyncs += 1;
         self.forget();
         self.unsure_until(at_unix_ns);
     }
 
-    fn unsure_until(&mut self, lost_at_unix_ns: i64) {
+    /// What was asked until then may be answered for a while.
+    pub(super) fn unsure_until(&mut self, lost_at_unix_ns: i64) {
         let settled_ns = lost_at_unix_ns.saturating_add(SETTLES_WITHIN_NS);
         self.unsure_until_ns = self.unsure_until_ns.max(settled_ns);
     }

@@ -6,9 +6,8 @@ use crate::json_text::JsonText;
 use crate::protocol::Config;
 use crate::redact::REDACTED;
 
-/// The text of `req_msg` or `resp_msg`, and whether its sender wants no answer; one whose arguments are cut
-/// before they say so, waits for none.
-pub(super) fn told(method: &Method, arguments: &[u8], config: &Config) -> (Vec<u8>, bool) {
+/// The text of `req_msg` or `resp_msg`, and whether its sender wants no answer, if that is there.
+pub(super) fn told(method: &Method, arguments: &[u8], config: &Config) -> (Vec<u8>, Option<bool>) {
     let json = JsonText::new(Vec::new(), usize::MAX).with_more_structure(usize::MAX / 2);
     let hides = !config.redactor.hides_nothing();
     let mut reader = Reader { cursor: Cursor::new(arguments), json, hides, no_wait: false };
@@ -16,8 +15,8 @@ pub(super) fn told(method: &Method, arguments: &[u8], config: &Config) -> (Vec<u
     // What is not there is left out.
     let is_whole = reader.arguments(method.arguments).is_some();
     reader.json.raw("}");
-    let may_not_wait = || declared(method.arguments).any(|(name, _)| name == "no_wait");
-    let no_wait = reader.no_wait || (!is_whole && may_not_wait());
+    let says_so = || declared(method.arguments).any(|(name, _)| name == "no_wait");
+    let no_wait = (is_whole || reader.no_wait || !says_so()).then_some(reader.no_wait);
     let mut text = reader.json.finish();
     config.end_json(&mut text, 0);
     text.shrink_to_fit();

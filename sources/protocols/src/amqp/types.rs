@@ -56,6 +56,6 @@ pub(super) struct Told {
     pub(super) method: &'static Method,
     /// JSON, to which the content's size is still to be added if there is one.
     pub(super) text: Vec<u8>,
-    /// Whoever sent it wants no answer.
-    pub(super) no_wait: bool,
+    /// Whoever sent it wants no answer; `None`: it is cut before it says so.
+    pub(super) no_wait: Option<bool>,
 }

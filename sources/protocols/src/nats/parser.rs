@@ -27,8 +27,8 @@ impl Shared for OfThread {
 #[derive(Debug)]
 pub(super) struct Nats {
     readers: [FrameReader; 2],
-    /// Where the next operation of each side begins, unless some are missing.
-    expected: [u64; 2],
+    /// What a side says is read: of a connection that was joined, from its first message on.
+    is_begun: [bool; 2],
     pairing: Pairing,
     is_closing: bool,
 }
@@ -37,8 +37,12 @@ impl Nats {
     pub(super) fn new(from_start: bool) -> Nats {
         let readers =
             [Side::Request, Side::Response].map(|side| FrameReader::new(side, from_start));
-        let expected = [if from_start { 0 } else { u64::MAX }; 2];
-        Nats { readers, expected, pairing: Pairing::new(from_start), is_closing: false }
+        Nats {
+            readers,
+            is_begun: [from_start; 2],
+            pairing: Pairing::new(from_start),
+            is_closing: false,
+        }
     }
 
     /// Reads one operation of a side. False if there is none.
@@ -49,15 +53,13 @@ impl Nats {
         let frame = match reader.next(stream, &Operations, ctx.now_unix_ns) {
             Next::Wait => return false,
             Next::Lost(loss) => {
-                self.expected[side as usize] = u64::MAX;
                 self.pairing.lost(loss.to_unix_ns, done);
                 return true;
             }
             Next::Frame(frame) => frame,
         };
-        let begin = stream.position();
-        if std::mem::replace(&mut self.expected[side as usize], begin) != begin {
-            self.pairing.lost(frame.time_unix_ns, done);
+        if !std::mem::replace(&mut self.is_begun[side as usize], true) {
+            self.pairing.unsure_until(frame.time_unix_ns);
         }
         let unread = &stream.unread()[..frame.seen_bytes];
         let ends_well = !frame.is_whole() || unread.ends_with(b"\n");
@@ -92,7 +94,6 @@ impl Nats {
             }
         }
         reader.take(stream, frame);
-        self.expected[side as usize] = begin + frame.total_bytes;
         true
     }
 

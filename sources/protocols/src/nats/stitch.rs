@@ -212,7 +212,8 @@ impl Pairing {
         }
     }
 
-    fn unsure_until(&mut self, lost_at_unix_ns: i64) {
+    /// What was asked until then may be answered for a while.
+    pub(super) fn unsure_until(&mut self, lost_at_unix_ns: i64) {
         let settled_ns = lost_at_unix_ns.saturating_add(SETTLES_WITHIN_NS);
         self.unsure_until_ns = self.unsure_until_ns.max(settled_ns);
     }
