@@ -64,36 +64,6 @@ pub(super) struct Look<'a, 'e> {
     pub(super) emit: &'a mut Emit<'e>,
 }
 
-<<<<<<< HEAD
-=======
-/// What a parser writes its rows to.
-struct ConnectionRows<'a, 'e> {
-    protocol: ProtocolIdx,
-    ends: &'a Ends,
-    requests: Direction,
-    emit: &'a mut Emit<'e>,
-}
-
-impl Rows for ConnectionRows<'_, '_> {
-    fn row(&mut self, of: &RowOf, write: &mut dyn FnMut(&mut BatchBuilder)) {
-        let role = match of.requests {
-            Some(Way::In) => Role::Server,
-            Some(Way::Out) => Role::Client,
-            None => role_by_requests(self.requests),
-        };
-        let ConnectionRows { protocol, ends, .. } = *self;
-        let Socket { opened, socket_type, .. } = ends.socket;
-        let end_role = match (socket_type, opened) {
-            (SocketType::Datagram, _) => role,
-            (_, Opened::Accepted) => Role::Server,
-            (_, Opened::Connected) => Role::Client,
-            (_, Opened::Unknown) => role_by_requests(self.requests),
-        };
-        (self.emit)(&RowEnds { protocol, of: *of, ends, role, end_role }, write);
-    }
-}
-
->>>>>>> main
 /// Bytes of datagrams that are missing between those that came.
 #[derive(Clone, Copy, Debug, Default)]
 struct Missing {
