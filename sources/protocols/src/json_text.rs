@@ -13,17 +13,30 @@ pub(crate) struct JsonText {
     from: usize,
     string_bytes: usize,
     string_bytes_left: usize,
+    more_structure_bytes: usize,
 }
 
 impl JsonText {
     /// `string_bytes_max`: for all strings together.
     pub(crate) fn new(out: Vec<u8>, string_bytes_max: usize) -> JsonText {
         let from = out.len();
-        JsonText { out, from, string_bytes: 0, string_bytes_left: string_bytes_max }
+        let string_bytes_left = string_bytes_max;
+        JsonText { out, from, string_bytes: 0, string_bytes_left, more_structure_bytes: 0 }
+    }
+
+    /// For columns that are longer than others.
+    pub(crate) fn with_more_structure(mut self, bytes: usize) -> JsonText {
+        self.more_structure_bytes = bytes;
+        self
     }
 
     pub(crate) fn finish(self) -> Vec<u8> {
         self.out
+    }
+
+    /// Bytes so far.
+    pub(crate) fn written(&self) -> usize {
+        self.out.len() - self.from
     }
 
     pub(crate) fn string_bytes_left(&self) -> usize {
@@ -36,7 +49,8 @@ impl JsonText {
 
     /// No more elements: those that were begun are to be ended.
     pub(crate) fn is_full(&self) -> bool {
-        (self.out.len() - self.from).saturating_sub(self.string_bytes) > STRUCTURE_BYTES_MAX
+        (self.out.len() - self.from).saturating_sub(self.string_bytes)
+            > STRUCTURE_BYTES_MAX.saturating_add(self.more_structure_bytes)
     }
 
     /// Structure, or a number: as it is.

@@ -15,6 +15,7 @@
 //! it, and begins again where the pairing is certain.
 #![forbid(unsafe_code)]
 
+mod amqp;
 #[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod by_id;
 pub mod columns;
@@ -30,7 +31,9 @@ mod http2;
 mod in_order;
 #[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod json_text;
+mod kafka;
 mod mqtt;
+mod nats;
 pub mod protocol;
 #[cfg(test)]
 mod recognition_tests;
@@ -42,13 +45,23 @@ pub mod stream;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod turns;
 
 pub use counters::Counters;
 pub use protocol::{Config, ProtocolDef, REORDER_GRACE_NS};
 
 /// Every protocol; the first one that recognises a connection's bytes has it.
-pub static PROTOCOLS: &[ProtocolDef] =
-    &[http2::PROTOCOL, tls::PROTOCOL, http1::PROTOCOL, redis::PROTOCOL, mqtt::PROTOCOL, dns::PROTOCOL];
+pub static PROTOCOLS: &[ProtocolDef] = &[
+    http2::PROTOCOL,
+    tls::PROTOCOL,
+    http1::PROTOCOL,
+    nats::PROTOCOL,
+    redis::PROTOCOL,
+    amqp::PROTOCOL,
+    mqtt::PROTOCOL,
+    kafka::PROTOCOL,
+    dns::PROTOCOL,
+];
 
 /// What a parser made of a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -168,7 +168,9 @@ impl Wire {
     }
     /// The columns of all rows but the latency, joined by ` | `.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let line = |row: &Row| row.cells[..row.cells.len() - 1].join(" | ");
+        let columns = tables::find(self.def.tables[0]).unwrap().columns;
+        let has_latency = columns.last().is_some_and(|column| column.name == "latency");
+        let line = |row: &Row| row.cells[..row.cells.len() - usize::from(has_latency)].join(" | ");
         self.sink.rows.iter().map(line).collect()
     }
     pub(crate) fn counters(&self) -> Counters {
@@ -277,6 +279,40 @@ pub(crate) fn check_any_bytes(def: &'static ProtocolDef, seeds: u64, calls: &[Ca
         }
         wire.settle();
         wire.close();
+    }
+}
+
+/// After any losses, a few calls that show them (`probe`) and a pause, the same conversation gives all
+/// its rows again: what was lost does not go on.
+pub(crate) fn check_recovery(
+    def: &'static ProtocolDef,
+    seeds: u64,
+    calls: &[Call],
+    probe: &[Call],
+    pause_ns: i64,
+) {
+    let whole = lines_of(def, calls);
+    for seed in 0..seeds {
+        let mut random = SplitMix(seed);
+        let mut wire = Wire::begun(def, seed % 4 != 3);
+        for (side, bytes) in calls {
+            faulty(&mut wire, &mut random, *side, bytes, 6);
+        }
+        for (side, bytes) in probe {
+            wire.call(*side, bytes);
+        }
+        wire.settle();
+        wire.wait(pause_ns);
+        let from_ns = wire.now_ns;
+        for (side, bytes) in calls {
+            wire.call(*side, bytes);
+        }
+        wire.settle();
+        wire.close();
+        let lines = wire.lines().into_iter().zip(wire.rows());
+        let again: Vec<_> =
+            lines.filter(|(_, row)| row.time_ns > from_ns).map(|(line, _)| line).collect();
+        assert_eq!(again, whole, "seed {seed}");
     }
 }
 
