@@ -25,10 +25,12 @@ pub mod http1;
 mod http2;
 mod in_order;
 mod json_text;
+mod pgsql;
 pub mod protocol;
 pub mod redact;
 mod redis;
 mod shown;
+mod sql_secrets;
 pub mod stream;
 #[cfg(test)]
 mod testing;
@@ -38,7 +40,7 @@ pub use protocol::{Config, ProtocolDef, REORDER_GRACE_NS};
 
 /// Every protocol; the first one that recognises a connection's bytes has it.
 pub static PROTOCOLS: &[ProtocolDef] =
-    &[http2::PROTOCOL, http1::PROTOCOL, redis::PROTOCOL, dns::PROTOCOL];
+    &[http2::PROTOCOL, http1::PROTOCOL, redis::PROTOCOL, pgsql::PROTOCOL, dns::PROTOCOL];
 
 /// What a parser made of a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
