@@ -105,7 +105,10 @@ fn dollar_end(text: &[u8], at: usize) -> Option<usize> {
         .then_some(())?;
     let from = at + tag_bytes + 2;
     let end = [tag, b"$"].concat();
-    Some(memchr::memmem::find(&text[from..], &end).map_or(text.len(), |found| from + found + end.len()))
+    Some(
+        memchr::memmem::find(&text[from..], &end)
+            .map_or(text.len(), |found| from + found + end.len()),
+    )
 }
 
 #[cfg(test)]
@@ -129,9 +132,16 @@ mod tests {
         for (text, want) in cases {
             let shown = String::from_utf8(redacted(text.as_bytes()).unwrap()).unwrap();
             assert!(want.is_empty() || shown == want, "{shown}");
-            assert!(shown.contains("<REDACTED>") && !shown.contains("s3") && !shown.contains("s4"), "{shown}");
+            assert!(
+                shown.contains("<REDACTED>") && !shown.contains("s3") && !shown.contains("s4"),
+                "{shown}"
+            );
         }
-        for text in ["SELECT 'password'", "SELECT password FROM t WHERE id = 's'", "INSERT INTO t VALUES ('a')"] {
+        for text in [
+            "SELECT 'password'",
+            "SELECT password FROM t WHERE id = 's'",
+            "INSERT INTO t VALUES ('a')",
+        ] {
             assert_eq!(redacted(text.as_bytes()), None, "{text}");
         }
     }

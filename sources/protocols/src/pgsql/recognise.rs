@@ -107,7 +107,9 @@ fn content(side: Side, tag: u8, payload: &[u8], is_whole: bool) -> Recognised {
     };
     match side {
         Side::Request => of_request(tag, payload, is_whole).map_or_else(|| Recognised::Unsure, of),
-        Side::Response => of_response(tag, payload, is_whole).map_or_else(|| Recognised::Unsure, of),
+        Side::Response => {
+            of_response(tag, payload, is_whole).map_or_else(|| Recognised::Unsure, of)
+        }
     }
 }
 
@@ -135,9 +137,8 @@ fn of_request(tag: u8, payload: &[u8], is_whole: bool) -> Option<Option<bool>> {
         }
         is::DESCRIBE | is::CLOSE if is_whole => {
             let (kind, name) = payload.split_first()?;
-            let is_it = b"SP".contains(kind) && name.split_last().is_some_and(|(end, name)| {
-                *end == 0 && is_name(name)
-            });
+            let is_it = b"SP".contains(kind)
+                && name.split_last().is_some_and(|(end, name)| *end == 0 && is_name(name));
             return if is_it { None } else { Some(Some(false)) };
         }
         is::EXECUTE if is_whole => {
@@ -157,7 +158,8 @@ fn of_response(tag: u8, payload: &[u8], is_whole: bool) -> Option<Option<bool>> 
             let count = cursor.u16_be()?;
             for _ in 0..count {
                 let name = cursor.until_zero()?;
-                let [_, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, 0, 0 | 1] = *cursor.bytes(18)?
+                let [_, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, 0, 0 | 1] =
+                    *cursor.bytes(18)?
                 else {
                     return Some(false);
                 };
@@ -173,7 +175,8 @@ fn of_response(tag: u8, payload: &[u8], is_whole: bool) -> Option<Option<bool>> 
         }
         is::COMPLETE if is_whole => {
             let text = payload.strip_suffix(b"\0").unwrap_or_default();
-            let is_tag = |byte: &u8| byte.is_ascii_uppercase() || *byte == b' ' || byte.is_ascii_digit();
+            let is_tag =
+                |byte: &u8| byte.is_ascii_uppercase() || *byte == b' ' || byte.is_ascii_digit();
             let fits = text.first().is_some_and(u8::is_ascii_uppercase) && text.iter().all(is_tag);
             return if fits { None } else { Some(Some(false)) };
         }
@@ -204,7 +207,8 @@ fn is_name(name: &[u8]) -> bool {
 /// Text that begins as statements do; empty ones are sent to see whether the server is there.
 fn is_sql(text: &[u8]) -> bool {
     let begin = text.trim_ascii_start();
-    let begins = begin.first().is_none_or(|first| first.is_ascii_alphabetic() || b"(/-;".contains(first));
+    let begins =
+        begin.first().is_none_or(|first| first.is_ascii_alphabetic() || b"(/-;".contains(first));
     let is_text = |byte: &u8| *byte >= b' ' || byte.is_ascii_whitespace();
     begins && text.iter().take(512).all(is_text) && memchr::memchr(0, text).is_none()
 }

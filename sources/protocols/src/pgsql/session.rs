@@ -148,7 +148,8 @@ impl Session {
 
     /// The columns of an execution's rows, as far as their types are known.
     pub(super) fn columns(&self, number: u64, formats: &[u16], out: &mut Vec<Column>) {
-        let types: &[u32] = self.statements.get(&number).map_or(&[], |statement| &statement.columns);
+        let types: &[u32] =
+            self.statements.get(&number).map_or(&[], |statement| &statement.columns);
         out.clear();
         let is_binary = |idx: usize| match formats {
             [one] => *one == 1,

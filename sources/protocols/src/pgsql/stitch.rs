@@ -29,7 +29,9 @@ enum Reading {
     /// The front request's response, which has begun.
     Response,
     /// What is nobody's, from then on, up to ReadyForQuery.
-    Skipped { begin_ns: i64 },
+    Skipped {
+        begin_ns: i64,
+    },
 }
 
 /// See the module's documentation.
@@ -136,7 +138,8 @@ impl Pgsql {
             request::PARSE => self.parse(payload, frame, config),
             request::BIND => self.bind(payload, frame, config),
             request::EXECUTE => {
-                let portal = cursor.until_zero().and_then(|name| self.session.portal(name)).cloned();
+                let portal =
+                    cursor.until_zero().and_then(|name| self.session.portal(name)).cloned();
                 let portal = portal.unwrap_or_else(|| Portal {
                     text: (*b"query=[] params=[]").into(),
                     statement: 0,
@@ -157,7 +160,9 @@ impl Pgsql {
                 let name_shown = crate::json_text::cut(name, config.body_bytes_max);
                 let text = [kind.as_bytes(), name_shown].concat();
                 match (tag, is_portal) {
-                    (request::DESCRIBE, _) => self.push(Kind::Describe, text.into(), statement, frame),
+                    (request::DESCRIBE, _) => {
+                        self.push(Kind::Describe, text.into(), statement, frame)
+                    }
                     (_, true) => {
                         self.session.unbind(name);
                         self.push(Kind::Close, text.into(), 0, frame);
@@ -273,7 +278,13 @@ impl Pgsql {
     }
 
     /// A message of the server's. False if it has to wait.
-    fn response(&mut self, bytes: &[u8], is_whole: bool, frame: &Frame, ctx: &mut Context<'_>) -> bool {
+    fn response(
+        &mut self,
+        bytes: &[u8],
+        is_whole: bool,
+        frame: &Frame,
+        ctx: &mut Context<'_>,
+    ) -> bool {
         let (tag, payload, at_ns) = (bytes[0], &bytes[HEAD_BYTES..], frame.time_unix_ns);
         match tag {
             response::NOTIFICATION => {
@@ -284,7 +295,9 @@ impl Pgsql {
                 self.noticed_ns.get_or_insert(at_ns);
                 return true;
             }
-            response::PARAMETER_STATUS | response::BACKEND_KEY_DATA | response::NEGOTIATE_VERSION => {
+            response::PARAMETER_STATUS
+            | response::BACKEND_KEY_DATA
+            | response::NEGOTIATE_VERSION => {
                 return true;
             }
             _ => {}

@@ -108,7 +108,10 @@ fn wire() -> Wire {
 fn logged_in() -> Wire {
     let mut wire = wire();
     wire.ask(&startup("user=bob database=shop"));
-    wire.answer(&[message(b'R', &[0; 4]), text(b'S', "TimeZone\0UTC"), message(b'K', &[7; 8]), ready()].concat());
+    wire.answer(
+        &[message(b'R', &[0; 4]), text(b'S', "TimeZone\0UTC"), message(b'K', &[7; 8]), ready()]
+            .concat(),
+    );
     wire
 }
 
@@ -136,14 +139,22 @@ fn logins() {
     plain.answer(&[message(b'R', b"\0\0\0\x0cv=x"), message(b'R', &[0; 4]), ready()].concat());
     plain.ask(&query("SELECT 1"));
     plain.answer(&[columns(&[("a", 23)]), row(&[Some(b"1")]), tag("SELECT 1"), ready()].concat());
-    let want = ["Startup | user=bob database=shop application_name=psql | AUTHENTICATION OK", "Query | SELECT 1 | a\n1\nSELECT 1"];
+    let want = [
+        "Startup | user=bob database=shop application_name=psql | AUTHENTICATION OK",
+        "Query | SELECT 1 | a\n1\nSELECT 1",
+    ];
     assert_eq!(plain.lines(), want);
     assert_eq!(plain.rows()[0].time_ns, 1_000 + 6_000);
     let mut refused = wire();
     refused.ask(&startup("user=eve"));
     refused.answer(&error("28P01", "password authentication failed"));
     refused.close();
-    assert_eq!(refused.lines(), ["Startup | user=eve | ERROR RESPONSE [Severity=ERROR Code=28P01 Message=password authentication failed]"]);
+    assert_eq!(
+        refused.lines(),
+        [
+            "Startup | user=eve | ERROR RESPONSE [Severity=ERROR Code=28P01 Message=password authentication failed]"
+        ]
+    );
     for (asked, answer) in [(ask_tls, b"S"), (ask_gss, b"G")] {
         let mut secret = wire();
         secret.ask(&asked);
@@ -164,12 +175,33 @@ fn logins() {
 #[test]
 fn simple_queries() {
     let cases: [(&str, Vec<Vec<u8>>, &str); 6] = [
-        ("SELECT a, b", vec![columns(&[("a", 25), ("b", 25)]), row(&[Some(b"x"), None]), row(&[Some(b""), Some(b"y")]), tag("SELECT 2")], "a,b\nx,[NULL]\n,y\nSELECT 2"),
+        (
+            "SELECT a, b",
+            vec![
+                columns(&[("a", 25), ("b", 25)]),
+                row(&[Some(b"x"), None]),
+                row(&[Some(b""), Some(b"y")]),
+                tag("SELECT 2"),
+            ],
+            "a,b\nx,[NULL]\n,y\nSELECT 2",
+        ),
         ("SELECT a WHERE f", vec![columns(&[("a", 25)]), tag("SELECT 0")], "a\nSELECT 0"),
         ("", vec![message(b'I', &[])], ""),
-        ("INSERT; SELECT 1", vec![tag("INSERT 0 1"), columns(&[("c", 23)]), row(&[Some(b"1")]), tag("SELECT 1")], "INSERT 0 1\nc\n1\nSELECT 1"),
-        ("CREATE; DROP x", vec![tag("CREATE TABLE"), error("42P01", "no \"x\"")], "CREATE TABLE\nERROR RESPONSE [Severity=ERROR Code=42P01 Message=no \"x\"]"),
-        ("DROP x", vec![text(b'N', "SNOTICE\0C00000\0Mskipped\0"), tag("DROP TABLE")], "DROP TABLE"),
+        (
+            "INSERT; SELECT 1",
+            vec![tag("INSERT 0 1"), columns(&[("c", 23)]), row(&[Some(b"1")]), tag("SELECT 1")],
+            "INSERT 0 1\nc\n1\nSELECT 1",
+        ),
+        (
+            "CREATE; DROP x",
+            vec![tag("CREATE TABLE"), error("42P01", "no \"x\"")],
+            "CREATE TABLE\nERROR RESPONSE [Severity=ERROR Code=42P01 Message=no \"x\"]",
+        ),
+        (
+            "DROP x",
+            vec![text(b'N', "SNOTICE\0C00000\0Mskipped\0"), tag("DROP TABLE")],
+            "DROP TABLE",
+        ),
     ];
     let mut wire = logged_in();
     let mut want = Vec::new();
@@ -226,8 +258,31 @@ fn extended_queries() {
     answers.iter().for_each(|bytes| one_by_one.answer(bytes));
     assert_eq!(lines(&one_by_one), want);
     let mut failed = at_once;
-    failed.ask(&[parse("", "SELEC", &[]), bind("", "", &[], 0), execute(""), sync(), parse("", "SELECT 2", &[]), bind("", "", &[], 0), execute(""), sync()].concat());
-    failed.answer(&[error("42601", "syntax error"), ready(), PARSED.to_vec(), BOUND.to_vec(), row(&[Some(b"2")]), tag("SELECT 1"), ready()].concat());
+    failed.ask(
+        &[
+            parse("", "SELEC", &[]),
+            bind("", "", &[], 0),
+            execute(""),
+            sync(),
+            parse("", "SELECT 2", &[]),
+            bind("", "", &[], 0),
+            execute(""),
+            sync(),
+        ]
+        .concat(),
+    );
+    failed.answer(
+        &[
+            error("42601", "syntax error"),
+            ready(),
+            PARSED.to_vec(),
+            BOUND.to_vec(),
+            row(&[Some(b"2")]),
+            tag("SELECT 1"),
+            ready(),
+        ]
+        .concat(),
+    );
     let want = [
         "Parse | SELEC | ERROR RESPONSE [Severity=ERROR Code=42601 Message=syntax error]",
         "Parse | SELECT 2 | PARSE COMPLETE",
@@ -237,7 +292,14 @@ fn extended_queries() {
     assert_eq!(lines(&failed)[6..], want);
     failed.close();
     assert_eq!(failed.counters(), Counters { exchanges: 11, unanswered: 2, ..Counters::default() });
-    check_every_split(&PROTOCOL, &[(Side::Request, startup("user=bob")), (Side::Response, ready()), (Side::Request, asked.concat()), (Side::Response, answers.concat())]);
+    let begin = [message(b'R', &[0; 4]), ready()].concat();
+    let calls = [
+        (Side::Request, startup("user=bob")),
+        (Side::Response, begin),
+        (Side::Request, asked.concat()),
+        (Side::Response, answers.concat()),
+    ];
+    check_every_split(&PROTOCOL, &calls);
 }
 
 /// A statement whose preparation was not seen has no text, and one that was refused has none either: the
@@ -282,7 +344,10 @@ fn copies() {
     wire.ask(&[data("1\tQ\n"), data("2\n"), done()].concat());
     wire.answer(&[tag("COPY 2"), ready()].concat());
     wire.ask(&query("COPY t TO STDOUT"));
-    wire.answer(&[message(b'H', &[0, 0, 0]), data("1\n"), data("2\n"), done(), tag("COPY 2"), ready()].concat());
+    wire.answer(
+        &[message(b'H', &[0, 0, 0]), data("1\n"), data("2\n"), done(), tag("COPY 2"), ready()]
+            .concat(),
+    );
     wire.ask(&[parse("c", "COPY t FROM STDIN", &[]), sync()].concat());
     wire.answer(&[PARSED.to_vec(), ready()].concat());
     wire.ask(&[bind("", "c", &[], 0), execute(""), sync()].concat());
@@ -322,7 +387,11 @@ fn notifications() {
     wire.ask(&query("LISTEN news"));
     wire.answer(&[notify.clone(), tag("LISTEN"), ready()].concat());
     wire.answer(&notify);
-    let want = ["NotificationResponse |  | pid=9 channel=news payload=hello", "Query | LISTEN news | LISTEN", "NotificationResponse |  | pid=9 channel=news payload=hello"];
+    let want = [
+        "NotificationResponse |  | pid=9 channel=news payload=hello",
+        "Query | LISTEN news | LISTEN",
+        "NotificationResponse |  | pid=9 channel=news payload=hello",
+    ];
     assert_eq!(lines(&wire), want);
     assert!(wire.rows()[1].is_push && !wire.rows()[2].is_push);
 }
@@ -332,8 +401,10 @@ fn notifications() {
 #[test]
 fn large_results_and_holes() {
     let value = "v".repeat(3_000_000);
-    let whole = [columns(&[("a", 25)]), row(&[Some(value.as_bytes())]), tag("SELECT 1"), ready()].concat();
-    let rows: Vec<u8> = (0..20_000).flat_map(|n| row(&[Some(format!("row {n}").as_bytes())])).collect();
+    let whole =
+        [columns(&[("a", 25)]), row(&[Some(value.as_bytes())]), tag("SELECT 1"), ready()].concat();
+    let rows: Vec<u8> =
+        (0..20_000).flat_map(|n| row(&[Some(format!("row {n}").as_bytes())])).collect();
     let many = [columns(&[("a", 25)]), rows, tag("SELECT 20000"), ready()].concat();
     for answer in [&whole, &many] {
         for seen in [answer.len(), 30_720, 40] {
@@ -365,13 +436,28 @@ fn large_results_and_holes() {
     wire.settle();
     for n in 0..3 {
         wire.ask(&query(&format!("SELECT {n}")));
-        wire.answer(&[columns(&[("n", 23)]), row(&[Some(n.to_string().as_bytes())]), tag("SELECT 1"), ready()].concat());
+        wire.answer(
+            &[
+                columns(&[("n", 23)]),
+                row(&[Some(n.to_string().as_bytes())]),
+                tag("SELECT 1"),
+                ready(),
+            ]
+            .concat(),
+        );
     }
     wire.settle();
     wire.close();
     let lines = lines(&wire);
     assert!(lines[0].starts_with("Query | SELECT a | a\nrow 0\nrow 1\n"));
-    assert_eq!(lines[1..], ["Query | SELECT 0 | n\n0\nSELECT 1", "Query | SELECT 1 | n\n1\nSELECT 1", "Query | SELECT 2 | n\n2\nSELECT 1"]);
+    assert_eq!(
+        lines[1..],
+        [
+            "Query | SELECT 0 | n\n0\nSELECT 1",
+            "Query | SELECT 1 | n\n1\nSELECT 1",
+            "Query | SELECT 2 | n\n2\nSELECT 1"
+        ]
+    );
 }
 
 /// A request that is cut is shown as far as it came.
@@ -387,7 +473,10 @@ fn large_requests() {
         wire.settle();
         wire.close();
         let shown = &sql[..512.min(seen - 5)];
-        assert_eq!(lines(&wire), [format!("Query | {shown} | INSERT 0 1"), "Query | SELECT 1 | SELECT 1".to_string()]);
+        assert_eq!(
+            lines(&wire),
+            [format!("Query | {shown} | INSERT 0 1"), "Query | SELECT 1 | SELECT 1".to_string()]
+        );
     }
 }
 
@@ -399,14 +488,24 @@ fn passwords_are_hidden() {
         wire.config.redactor = Redactor::new(mode, &[], None);
         wire.ask(&query("ALTER ROLE bob PASSWORD 's3'"));
         wire.answer(&[tag("ALTER ROLE"), ready()].concat());
-        wire.ask(&[parse("", "ALTER ROLE bob PASSWORD 's3'", &[]), bind("", "", &[], 0), sync()].concat());
+        wire.ask(
+            &[parse("", "ALTER ROLE bob PASSWORD 's3'", &[]), bind("", "", &[], 0), sync()]
+                .concat(),
+        );
         wire.answer(&[PARSED, BOUND, &ready()].concat());
         lines(&wire).join("\n")
     };
     let shown = with(Mode::Secrets);
-    assert_eq!((shown.matches("s3").count(), shown.matches("PASSWORD '<REDACTED>'").count()), (0, 3), "{shown}");
+    assert_eq!(
+        (shown.matches("s3").count(), shown.matches("PASSWORD '<REDACTED>'").count()),
+        (0, 3),
+        "{shown}"
+    );
     assert_eq!(with(Mode::Off).matches("PASSWORD 's3'").count(), 3);
-    assert_eq!(with(Mode::Bodies), "Query | <REDACTED> | <REDACTED>\nParse | <REDACTED> | <REDACTED>\nBind | <REDACTED> | <REDACTED>");
+    assert_eq!(
+        with(Mode::Bodies),
+        "Query | <REDACTED> | <REDACTED>\nParse | <REDACTED> | <REDACTED>\nBind | <REDACTED> | <REDACTED>"
+    );
 }
 
 /// What a session remembers and what waits is bounded; pairs stay right when room ends.
@@ -415,7 +514,13 @@ fn room_ends() {
     let mut wire = logged_in();
     let sql = "x".repeat(5_000);
     for n in 0..10_000 {
-        wire.ask(&[parse(&format!("s{n}"), &sql, &[0; 50]), bind(&format!("p{n}"), &format!("s{n}"), &[Some(b"1")], 1)].concat());
+        wire.ask(
+            &[
+                parse(&format!("s{n}"), &sql, &[0; 50]),
+                bind(&format!("p{n}"), &format!("s{n}"), &[Some(b"1")], 1),
+            ]
+            .concat(),
+        );
     }
     wire.ask(&sync());
     wire.answer(&[[PARSED, BOUND].concat().repeat(10_000), ready()].concat());
@@ -455,11 +560,15 @@ fn pgsql_is_recognised() {
     );
     for cut in 1..begin.len() - 1 {
         let found = verdict(&PROTOCOL, &begin[..cut], true);
-        assert!(found == Verdict::Unsure || (cut > 8 && found == Verdict::Is(Side::Request)), "{cut}: {found:?}");
+        assert!(
+            found == Verdict::Unsure || (cut > 8 && found == Verdict::Is(Side::Request)),
+            "{cut}: {found:?}"
+        );
     }
     // A connection that is joined within a large result.
     let mut joined = Wire::begun(&PROTOCOL, false);
-    joined.answer(&[&b"rest of a row"[..], &row(&[Some(b"1")]), &tag("SELECT 9"), &ready()].concat());
+    joined
+        .answer(&[&b"rest of a row"[..], &row(&[Some(b"1")]), &tag("SELECT 9"), &ready()].concat());
     joined.ask(&query("SELECT 2"));
     joined.answer(&[tag("SELECT 2"), ready()].concat());
     joined.settle();
@@ -481,12 +590,30 @@ fn echoes(random: &mut SplitMix) -> Vec<Call> {
             let word = format!("w{n}-{}", "y".repeat((random.next_u64() % 40) as usize));
             match random.next_u64() % 4 {
                 0 => {
-                    asked.extend([parse("", &word, &[]), bind("", "", &[], 0), execute(""), sync()].concat());
-                    answers.extend([PARSED, BOUND, &row(&[Some(word.as_bytes())]), &tag(&word), &ready()].concat());
+                    asked.extend(
+                        [parse("", &word, &[]), bind("", "", &[], 0), execute(""), sync()].concat(),
+                    );
+                    answers.extend(
+                        [PARSED, BOUND, &row(&[Some(word.as_bytes())]), &tag(&word), &ready()]
+                            .concat(),
+                    );
                 }
                 1 => {
-                    asked.extend([parse(&word, &word, &[]), describe("S", &word), bind("", &word, &[], 0), sync(), execute(""), sync()].concat());
-                    answers.extend([PARSED, &columns(&[(&word, 23)]), BOUND, &ready(), &tag(&word), &ready()].concat());
+                    asked.extend(
+                        [
+                            parse(&word, &word, &[]),
+                            describe("S", &word),
+                            bind("", &word, &[], 0),
+                            sync(),
+                            execute(""),
+                            sync(),
+                        ]
+                        .concat(),
+                    );
+                    answers.extend(
+                        [PARSED, &columns(&[(&word, 23)]), BOUND, &ready(), &tag(&word), &ready()]
+                            .concat(),
+                    );
                 }
                 2 => {
                     asked.extend(query(&word));
@@ -494,7 +621,8 @@ fn echoes(random: &mut SplitMix) -> Vec<Call> {
                 }
                 _ => {
                     asked.extend(query(&word));
-                    let rows = row(&[Some(word.as_bytes())]).repeat((random.next_u64() % 9) as usize);
+                    let rows =
+                        row(&[Some(word.as_bytes())]).repeat((random.next_u64() % 9) as usize);
                     answers.extend([columns(&[(&word, 25)]), rows, tag(&word), ready()].concat());
                 }
             }
@@ -507,7 +635,9 @@ fn echoes(random: &mut SplitMix) -> Vec<Call> {
 
 /// The word of a text, which may have been cut.
 fn word(text: &str) -> &str {
-    let at = ["query=[", "Message=", "name="].into_iter().find_map(|mark| Some(text.find(mark)? + mark.len()));
+    let at = ["query=[", "Message=", "name="]
+        .into_iter()
+        .find_map(|mark| Some(text.find(mark)? + mark.len()));
     let rest = &text[at.unwrap_or(0)..];
     rest.split(['\n', ']', ' ', ',']).next().unwrap_or_default()
 }
@@ -519,7 +649,11 @@ fn no_gap_makes_a_wrong_pair() {
         let (asked, shown) = (word(&cells[1]), word(&cells[2]));
         let is_plain = ["PARSE", "BIND", "", "AUTHENTICATION"].contains(&shown);
         let is_cut = cells[2].starts_with("ERROR") && !cells[2].contains("Message=w");
-        is_plain || is_cut || asked.is_empty() || asked.starts_with(shown) || shown.starts_with(asked)
+        is_plain
+            || is_cut
+            || asked.is_empty()
+            || asked.starts_with(shown)
+            || shown.starts_with(asked)
     });
     assert!(right > 600 * 25, "{right} pairs were found");
 }

@@ -127,7 +127,8 @@ fn push_numeric(out: &mut Vec<u8>, cursor: &mut Cursor<'_>) -> Option<()> {
     if words.iter().any(|word| *word > 9_999) || weight.abs() > NUMERIC_WORDS_MAX {
         return None;
     }
-    let word = |at: i32| usize::try_from(weight - at).ok().and_then(|idx| words.get(idx)).unwrap_or(&0);
+    let word =
+        |at: i32| usize::try_from(weight - at).ok().and_then(|idx| words.get(idx)).unwrap_or(&0);
     match sign {
         0 => {}
         0x4000 => out.push(b'-'),
@@ -170,7 +171,8 @@ mod tests {
     #[test]
     fn binary_values_are_written_as_the_server_does() {
         let us = |days: i64, seconds: i64| (days * DAY_US + seconds * 1_000_000).to_be_bytes();
-        let numeric = |words: &[i16]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<_>>();
+        let numeric =
+            |words: &[i16]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<_>>();
         let cases: Vec<(u32, Vec<u8>, &str)> = vec![
             (16, vec![1], "t"),
             (21, (-2i16).to_be_bytes().to_vec(), "-2"),
