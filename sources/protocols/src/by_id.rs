@@ -1,8 +1,10 @@
 //! Which response answers which request, where both carry an id: for all protocols that do.
 //!
 //! An id can be used again as soon as it was answered. So a loss mismatches nothing, unless an answer
-//! *and* a later request with its id are missing: a pair that could be of that kind is none. A response
-//! may come to us before its request, when two CPUs saw them; it waits for a moment.
+//! *and* a later request with its id are missing: a pair that could be of that kind is none. That requests
+//! are missing is known only when the next one comes: so behind missing responses a pair waits for it, and
+//! is given by [`ById::settled`]. A response may come to us before its request, when two CPUs saw them; it
+//! waits for a moment.
 
 use std::collections::VecDeque;
 use std::hash::Hash;
@@ -37,24 +39,44 @@ pub(crate) struct Limits {
     pub(crate) bytes_max: usize,
     /// After that long nobody waits for a response any more.
     pub(crate) answer_within_ns: i64,
+    /// Ids are used again while the connection lasts.
+    pub(crate) ids_repeat: bool,
 }
 
 impl Default for Limits {
     /// Clients have some hundreds of requests under way, rarely thousands; servers end what takes an
     /// hour (a consumer's poll, a large migration).
     fn default() -> Limits {
-        Limits { requests_max: 8_192, bytes_max: 2 << 20, answer_within_ns: 3_600_000_000_000 }
+        Limits {
+            requests_max: 8_192,
+            bytes_max: 2 << 20,
+            answer_within_ns: 3_600_000_000_000,
+            ids_repeat: true,
+        }
     }
 }
 
 /// Responses that wait for their requests.
 const EARLY_MAX: usize = 256;
+/// Pairs that wait for the next request, to know whether one before it is missing.
+const UNSURE_MAX: usize = 1_024;
+/// And how long they do.
+const UNSURE_NS: i64 = 1_000_000_000;
 
 #[derive(Debug)]
 struct Waiting<Q> {
     request: Q,
     number: u64,
     begin_ns: i64,
+}
+
+/// A request and the response with its id.
+#[derive(Debug)]
+pub(crate) struct Pair<Q, R> {
+    pub(crate) request: Q,
+    pub(crate) response: R,
+    pub(crate) begin_ns: i64,
+    pub(crate) response_ns: i64,
 }
 
 /// See the module's documentation.
@@ -67,6 +89,10 @@ pub(crate) struct ById<K, Q, R> {
     pending_bytes: usize,
     early: VecDeque<(K, R, i64)>,
     early_bytes: usize,
+    unsure: VecDeque<Pair<Q, R>>,
+    unsure_bytes: usize,
+    /// When the newest request began: up to there it is known what is missing.
+    requests_to_ns: Option<i64>,
     next_number: u64,
     /// Until when messages of a side are known to be missing.
     missing_ns: [Option<i64>; 2],
@@ -84,6 +110,9 @@ impl<K: Copy + Eq + Hash, Q: Held, R: Held> ById<K, Q, R> {
             pending_bytes: 0,
             early: VecDeque::new(),
             early_bytes: 0,
+            unsure: VecDeque::new(),
+            unsure_bytes: 0,
+            requests_to_ns: None,
             next_number: 0,
             missing_ns: [None; 2],
             joined: !from_start,
@@ -94,14 +123,13 @@ impl<K: Copy + Eq + Hash, Q: Held, R: Held> ById<K, Q, R> {
     /// Messages of a side are missing, until then at the latest.
     pub(crate) fn lost(&mut self, side: Side, to_unix_ns: i64) {
         let missing = &mut self.missing_ns[side as usize];
-        if missing.is_none_or(|at| at < to_unix_ns) {
-            *missing = Some(to_unix_ns);
-        }
+        *missing = (*missing).max(Some(to_unix_ns));
         self.counters.resyncs += 1;
     }
 
     /// Takes a request. The pair, if its response was here before; with the response's time.
     pub(crate) fn request(&mut self, key: K, request: Q, begin_ns: i64) -> Option<(Q, R, i64)> {
+        self.requests_to_ns = self.requests_to_ns.max(Some(begin_ns));
         if let Some(at) =
             self.early.iter().position(|(early, _, ns)| *early == key && *ns >= begin_ns)
         {
@@ -148,38 +176,68 @@ impl<K: Copy + Eq + Hash, Q: Held, R: Held> ById<K, Q, R> {
 
     /// The request that a response answers, with its time; without one it waits.
     pub(crate) fn response(&mut self, key: K, response: R, begin_ns: i64) -> Option<(Q, R, i64)> {
-        match self.take(&key, begin_ns) {
-            Taken::Pair(request, ns) => {
-                self.counters.exchanges += 1;
-                Some((request, response, ns))
-            }
-            Taken::Doubtful => None,
-            Taken::Nothing => {
-                while self.early.len() >= EARLY_MAX || self.early_bytes > self.limits.bytes_max {
-                    self.drop_early();
-                }
-                self.early_bytes += response.held_bytes();
-                self.early.push_back((key, response, begin_ns));
-                None
-            }
-        }
-    }
-
-    fn take(&mut self, key: &K, response_ns: i64) -> Taken<Q> {
         // An answer from before the request is of an earlier one with its id.
-        if self.pending.get(key).is_none_or(|waiting| waiting.begin_ns > response_ns) {
-            return Taken::Nothing;
-        }
-        let Some(found) = self.pending.remove(key) else { return Taken::Nothing };
+        let is_known =
+            self.pending.get(&key).is_some_and(|waiting| waiting.begin_ns <= begin_ns);
+        let found = if is_known { self.pending.remove(&key) } else { None };
+        let Some(found) = found else {
+            while self.early.len() >= EARLY_MAX || self.early_bytes > self.limits.bytes_max {
+                self.drop_early();
+            }
+            self.early_bytes += response.held_bytes();
+            self.early.push_back((key, response, begin_ns));
+            return None;
+        };
         self.pending_bytes -= found.request.held_bytes();
         if self.pending.is_empty() {
             self.order.clear();
         }
-        if self.missing_ns.iter().all(|at| at.is_some_and(|at| at >= found.begin_ns)) {
-            self.counters.gap += 1;
-            return Taken::Doubtful;
+        let pair = Pair {
+            request: found.request,
+            response,
+            begin_ns: found.begin_ns,
+            response_ns: begin_ns,
+        };
+        if !self.is_missing(Side::Response, pair.begin_ns) || !self.limits.ids_repeat {
+            self.counters.exchanges += 1;
+            return Some((pair.request, pair.response, pair.begin_ns));
         }
-        Taken::Pair(found.request, found.begin_ns)
+        self.unsure_bytes += pair.held_bytes();
+        self.unsure.push_back(pair);
+        while self.unsure.len() > UNSURE_MAX || self.unsure_bytes > self.limits.bytes_max {
+            self.drop_unsure();
+        }
+        None
+    }
+
+    /// A pair of which it was not known whether they belong together, and now is. To be asked for until
+    /// there is none, after requests have been read.
+    pub(crate) fn settled(&mut self) -> Option<Pair<Q, R>> {
+        loop {
+            let first = self.unsure.front()?;
+            if self.is_missing(Side::Request, first.begin_ns) {
+                self.drop_unsure();
+            } else if self.requests_to_ns >= Some(first.response_ns) {
+                let pair = self.unsure.pop_front()?;
+                self.unsure_bytes -= pair.held_bytes();
+                self.counters.exchanges += 1;
+                return Some(pair);
+            } else {
+                return None;
+            }
+        }
+    }
+
+    /// Messages of that side are missing since then.
+    fn is_missing(&self, side: Side, since_unix_ns: i64) -> bool {
+        self.missing_ns[side as usize].is_some_and(|at| at >= since_unix_ns)
+    }
+
+    fn drop_unsure(&mut self) {
+        if let Some(pair) = self.unsure.pop_front() {
+            self.unsure_bytes -= pair.held_bytes();
+            self.counters.gap += 1;
+        }
     }
 
     /// The newest or another request is no longer waited for, without an answer and without a loss.
@@ -194,6 +252,9 @@ impl<K: Copy + Eq + Hash, Q: Held, R: Held> ById<K, Q, R> {
         let is_over = |since: i64, ns| now_unix_ns.saturating_sub(since) >= ns;
         while self.early.front().is_some_and(|(_, _, ns)| is_over(*ns, REORDER_GRACE_NS)) {
             self.drop_early();
+        }
+        while self.unsure.front().is_some_and(|pair| is_over(pair.response_ns, UNSURE_NS)) {
+            self.drop_unsure();
         }
         while let Some((key, number)) = self.order.front() {
             let waiting = self.pending.get(key).filter(|waiting| waiting.number == *number);
@@ -215,6 +276,9 @@ impl<K: Copy + Eq + Hash, Q: Held, R: Held> ById<K, Q, R> {
         while !self.early.is_empty() {
             self.drop_early();
         }
+        while !self.unsure.is_empty() {
+            self.drop_unsure();
+        }
         while let Some(since) = self.drop_oldest() {
             self.unanswered(since);
         }
@@ -223,21 +287,25 @@ impl<K: Copy + Eq + Hash, Q: Held, R: Held> ById<K, Q, R> {
 
     /// Forgets everything for room.
     pub(crate) fn give_up(&mut self) {
-        self.counters.given_up += (self.pending.len() + self.early.len()) as u64;
+        let waiting = self.pending.len() + self.early.len() + self.unsure.len();
+        self.counters.given_up += waiting as u64;
         let counters = self.counters;
         self.close();
         self.counters = counters;
         self.pending.shrink_to_fit();
         self.early = VecDeque::new();
+        self.unsure = VecDeque::new();
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
-        !self.pending.is_empty() || !self.early.is_empty()
+        !self.pending.is_empty() || !self.early.is_empty() || !self.unsure.is_empty()
     }
 
     pub(crate) fn held_bytes(&self) -> usize {
         self.pending_bytes
             + self.early_bytes
+            + self.unsure_bytes
+            + self.unsure.capacity() * size_of::<Pair<Q, R>>()
             + self.pending.capacity() * (size_of::<K>() + size_of::<Waiting<Q>>() + 1)
             + self.order.capacity() * size_of::<(K, u64)>()
             + self.early.capacity() * size_of::<(K, R, i64)>()
@@ -261,16 +329,19 @@ impl<K: Copy + Eq + Hash, Q: Held, R: Held> ById<K, Q, R> {
 
     /// No response: the peer gave none, or it was among what is missing.
     fn unanswered(&mut self, since_unix_ns: i64) {
-        match self.missing_ns[Side::Response as usize] {
-            Some(at) if at >= since_unix_ns => self.counters.gap += 1,
-            _ => self.counters.unanswered += 1,
+        match self.is_missing(Side::Response, since_unix_ns) {
+            true => self.counters.gap += 1,
+            false => self.counters.unanswered += 1,
         }
     }
 
     /// No request: it was among what is missing, or before capture, or nobody asked.
     fn drop_early(&mut self) {
-        let Some((_, response, _)) = self.early.pop_front() else { return };
+        let Some((_, response, ns)) = self.early.pop_front() else { return };
         self.early_bytes -= response.held_bytes();
+        // Its request may still be known: one of which the end is missing.
+        let missing = &mut self.missing_ns[Side::Response as usize];
+        *missing = (*missing).max(Some(ns));
         match self.missing_ns[Side::Request as usize] {
             Some(_) => self.counters.gap += 1,
             None if self.joined => self.counters.unpaired += 1,
@@ -279,11 +350,10 @@ impl<K: Copy + Eq + Hash, Q: Held, R: Held> ById<K, Q, R> {
     }
 }
 
-enum Taken<Q> {
-    Pair(Q, i64),
-    /// There was one, and it may be another's.
-    Doubtful,
-    Nothing,
+impl<Q: Held, R: Held> Held for Pair<Q, R> {
+    fn held_bytes(&self) -> usize {
+        self.request.held_bytes() + self.response.held_bytes()
+    }
 }
 
 #[cfg(test)]
@@ -293,18 +363,38 @@ mod tests {
     type Pairs = ById<u16, Vec<u8>, ()>;
 
     /// An id whose answer and whose next request are both missing is no pair; with one of both missing
-    /// it is. Catches the answer to a request that was not seen given to an older one.
+    /// it is, as soon as that is known. Catches the answer to a request that was not seen given to an
+    /// older one.
     #[test]
     fn ids_that_come_again() {
         let both = [Side::Request, Side::Response];
-        for (lost, pairs) in [(&both[..], 0), (&both[..1], 1), (&both[1..], 1), (&[], 1)] {
+        for (lost, at_once, pairs) in [(&both[..], 0, 0), (&both[..1], 1, 1), (&both[1..], 0, 1), (&[], 1, 1)] {
             let mut ids = Pairs::new(true, Limits::default());
             assert!(ids.request(7, b"first".to_vec(), 10).is_none());
             for side in lost {
                 ids.lost(*side, 20);
             }
-            assert_eq!(ids.response(7, (), 30).is_some(), pairs == 1, "{lost:?}");
+            let found = u64::from(ids.response(7, (), 30).is_some());
+            assert_eq!(found, at_once, "{lost:?}");
+            assert!(ids.settled().is_none());
+            assert!(ids.request(8, Vec::new(), 40).is_none());
+            let settled = ids.settled().map(|pair| (pair.request, pair.begin_ns, pair.response_ns));
+            assert_eq!(settled, (found < pairs).then(|| (b"first".to_vec(), 10, 30)));
             assert_eq!((ids.counters.exchanges, ids.counters.gap), (pairs, 1 - pairs));
+        }
+        // The hole among the requests is seen only with the request behind it, or never.
+        for next in [Some(40), None] {
+            let mut ids = Pairs::new(true, Limits::default());
+            assert!(ids.request(7, Vec::new(), 10).is_none());
+            ids.lost(Side::Response, 30);
+            assert!(ids.response(7, (), 30).is_none());
+            if let Some(next) = next {
+                ids.lost(Side::Request, next);
+                assert!(ids.request(7, Vec::new(), next).is_none());
+            }
+            ids.pass_time(30 + UNSURE_NS);
+            assert!(ids.settled().is_none());
+            assert_eq!((ids.counters.exchanges, ids.counters.gap), (0, 1));
         }
     }
 
@@ -323,7 +413,12 @@ mod tests {
     /// What waits is bounded in number and bytes; what is given up is counted.
     #[test]
     fn what_waits_is_bounded() {
-        let limits = Limits { requests_max: 10, bytes_max: 1_000, answer_within_ns: 1 };
+        let limits = Limits {
+            requests_max: 10,
+            bytes_max: 1_000,
+            answer_within_ns: 1,
+            ids_repeat: true,
+        };
         let mut ids = Pairs::new(false, limits);
         for id in 0..100 {
             assert!(ids.request(id, vec![0; 150], 0).is_none());

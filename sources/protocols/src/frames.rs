@@ -6,7 +6,8 @@
 //!
 //! ```text
 //!   Head ──length──▶ Frame ──take──▶ Skipping (what of it has not come) ──▶ Head
-//!     └── a hole, or no head ──▶ Lost, once ──▶ Hunting ──found──▶ Head
+//!     └── a hole, or no head ──▶ Lost ──▶ Hunting ──found──▶ Head
+//!                                  └───────────┘ what was stepped over
 //! ```
 
 use crate::Side;
@@ -15,8 +16,11 @@ use crate::stream::StreamBuffer;
 /// How much of a message is looked at, at the most; the rest is stepped over as it comes. Rows show
 /// less; what has to be read as a whole (a list of columns) is far shorter.
 pub(crate) const SEEN_BYTES_MAX: usize = 64 * 1024;
-/// Messages in a row that were none, after which a connection is taken for something else.
+/// Places in a row where a message had to begin and none did, after which a connection is taken for
+/// something else.
 const WRONG_MAX: u32 = 3;
+/// The same where bytes are missing before: calls may be the inside of a large message.
+const WRONG_BEHIND_LOSS_MAX: u32 = 4_096;
 
 /// What the bytes at a message's beginning say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +64,7 @@ pub(crate) enum Next {
     Wait,
     /// To be taken with [`FrameReader::take`], now or later.
     Frame(Frame),
-    /// Messages are missing, or parts of some whose heads are; said once.
+    /// Messages are missing, or parts of some whose heads are; said again as more is stepped over.
     Lost(Loss),
 }
 
@@ -74,14 +78,58 @@ pub(crate) struct Loss {
 }
 
 impl Loss {
-    /// Of the bytes in front of a stream.
+    /// Of the bytes in front of a stream, up to the next event.
     pub(crate) fn at(stream: &StreamBuffer, now_unix_ns: i64) -> Loss {
         let from_unix_ns = stream.next_byte_ns().or(stream.last_read_ns()).unwrap_or(now_unix_ns);
-        let to_unix_ns = match stream.at_unseen() || stream.behind_unread_is_unseen() {
+        let to_unix_ns = match stream.is_unseen_before_event() {
             true => stream.behind_hole_ns().unwrap_or(now_unix_ns),
             false => from_unix_ns,
         };
         Loss { from_unix_ns, to_unix_ns }
+    }
+
+    /// Both, and what is between.
+    pub(crate) fn and(self, other: Loss) -> Loss {
+        Loss {
+            from_unix_ns: self.from_unix_ns.min(other.from_unix_ns),
+            to_unix_ns: self.to_unix_ns.max(other.to_unix_ns),
+        }
+    }
+}
+
+/// Whether what is read is the protocol that it was taken for.
+///
+/// Where nothing is missing, each message begins behind the one before. Behind a loss calls may be the
+/// inside of something large; only very many of them are a sign.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doubt {
+    /// Since the last message: places and calls that had to begin with one and did not.
+    missed: u32,
+    in_sync: bool,
+}
+
+impl Doubt {
+    pub(crate) fn new(from_start: bool) -> Doubt {
+        Doubt { missed: 0, in_sync: from_start }
+    }
+
+    /// A message was read.
+    pub(crate) fn message(&mut self) {
+        *self = Doubt { missed: 0, in_sync: true };
+    }
+
+    /// Bytes are missing.
+    pub(crate) fn lost(&mut self) {
+        self.in_sync = false;
+    }
+
+    /// There is no message where one begins, if this is the protocol.
+    pub(crate) fn missed(&mut self) {
+        self.missed = self.missed.saturating_add(1);
+    }
+
+    pub(crate) fn is_wrong(self) -> bool {
+        self.missed >= if self.in_sync { WRONG_MAX } else { WRONG_BEHIND_LOSS_MAX }
     }
 }
 
@@ -98,15 +146,14 @@ enum At {
 pub(crate) struct FrameReader {
     side: Side,
     at: At,
-    /// Messages in a row that were none.
-    wrong: u32,
+    doubt: Doubt,
 }
 
 impl FrameReader {
     /// `from_start`: the stream begins with a message.
     pub(crate) fn new(side: Side, from_start: bool) -> FrameReader {
         let at = if from_start { At::Head } else { At::Hunting };
-        FrameReader { side, at, wrong: 0 }
+        FrameReader { side, at, doubt: Doubt::new(from_start) }
     }
 
     /// What comes next.
@@ -128,9 +175,10 @@ impl FrameReader {
                     stream.skip(there);
                     self.at = At::Skipping(left - there);
                 }
-                At::Hunting => match self.hunt(stream, framing) {
-                    true => self.at = At::Head,
-                    false => return Next::Wait,
+                At::Hunting => match self.hunt(stream, framing, now_unix_ns) {
+                    Some(loss) => return Next::Lost(loss),
+                    None if self.at == At::Hunting => return Next::Wait,
+                    None => {}
                 },
                 At::Head => match framing.head(self.side, unread) {
                     Head::Bytes(total_bytes) => {
@@ -143,13 +191,11 @@ impl FrameReader {
                         return Next::Frame(Frame { seen_bytes, total_bytes, time_unix_ns });
                     }
                     Head::Short if lost_bytes == 0 => return Next::Wait,
-                    head => {
-                        self.wrong += u32::from(head == Head::Invalid);
-                        self.at = At::Hunting;
-                        let loss = Loss::at(stream, now_unix_ns);
-                        self.step_on(stream);
-                        return Next::Lost(loss);
+                    Head::Short => {
+                        self.doubt.lost();
+                        return Next::Lost(self.step_on(stream, now_unix_ns));
                     }
+                    Head::Invalid => return Next::Lost(self.refuse(stream, now_unix_ns)),
                 },
             }
         }
@@ -158,7 +204,7 @@ impl FrameReader {
     /// Steps over the message that was given last, as far as it is there; and says when the last of
     /// these bytes was moved.
     pub(crate) fn take(&mut self, stream: &mut StreamBuffer, frame: Frame) -> i64 {
-        self.wrong = 0;
+        self.doubt.message();
         let there = frame.total_bytes.min(stream.unread().len() as u64 + stream.lost_bytes());
         self.at = At::Skipping(frame.total_bytes - there);
         stream.skip(there)
@@ -166,36 +212,49 @@ impl FrameReader {
 
     /// What came was given as a message, and is none: it counts as missing from here on.
     pub(crate) fn refuse(&mut self, stream: &mut StreamBuffer, now_unix_ns: i64) -> Loss {
-        let loss = Loss::at(stream, now_unix_ns);
-        self.wrong += 1;
-        self.at = At::Hunting;
-        self.step_on(stream);
-        loss
+        self.doubt.missed();
+        self.step_on(stream, now_unix_ns)
     }
 
     /// Whether what came lately is none of this protocol's.
     pub(crate) fn is_wrong(&self) -> bool {
-        self.wrong >= WRONG_MAX
+        self.doubt.is_wrong()
     }
 
     /// Leaves the place where nothing could be read, so that hunting ends.
-    fn step_on(&self, stream: &mut StreamBuffer) {
+    fn step_on(&mut self, stream: &mut StreamBuffer, now_unix_ns: i64) -> Loss {
+        self.at = At::Hunting;
+        let loss = Loss::at(stream, now_unix_ns);
         stream.skip_to_event();
+        loss
     }
 
-    fn hunt(&self, stream: &mut StreamBuffer, framing: &impl Framing) -> bool {
+    /// Steps on to a call that begins with a message. What was stepped over counts as missing: there
+    /// may be messages in it.
+    fn hunt(
+        &mut self,
+        stream: &mut StreamBuffer,
+        framing: &impl Framing,
+        now_unix_ns: i64,
+    ) -> Option<Loss> {
+        let mut lost: Option<Loss> = None;
         loop {
             let bytes = stream.unread();
             if bytes.is_empty() && stream.lost_bytes() == 0 {
-                return false;
+                return lost;
             }
-            if stream.at_event_start()
-                && let Some(at) = framing.find(self.side, &bytes[..bytes.len().min(SEEN_BYTES_MAX)])
-            {
-                stream.skip(at as u64);
-                return true;
+            if stream.at_event_start() && !bytes.is_empty() {
+                let bytes = &bytes[..bytes.len().min(SEEN_BYTES_MAX)];
+                if let Some(at) = framing.find(self.side, bytes) {
+                    let loss = Loss::at(stream, now_unix_ns);
+                    stream.skip(at as u64);
+                    self.at = At::Head;
+                    return if at == 0 { lost } else { Some(lost.map_or(loss, |lost| lost.and(loss))) };
+                }
+                self.doubt.missed();
             }
-            stream.skip_to_event();
+            let loss = self.step_on(stream, now_unix_ns);
+            lost = Some(lost.map_or(loss, |lost| lost.and(loss)));
         }
     }
 }
@@ -211,4 +270,85 @@ pub(crate) fn settle_first_holes(streams: &mut crate::protocol::Streams<'_>) -> 
     streams.requests.settle_hole();
     streams.responses.settle_hole();
     holes != [None, None]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::Segment;
+
+    /// A byte that says how long, then so many; none is longer than 200.
+    struct Lines;
+
+    impl Framing for Lines {
+        fn head(&self, _: Side, bytes: &[u8]) -> Head {
+            match bytes.first() {
+                None => Head::Short,
+                Some(length @ 1..=200) => Head::Bytes(u64::from(*length)),
+                Some(_) => Head::Invalid,
+            }
+        }
+        fn find(&self, _: Side, bytes: &[u8]) -> Option<usize> {
+            (bytes.first() == Some(&2)).then_some(0)
+        }
+    }
+
+    fn push(stream: &mut StreamBuffer, position: u64, time_unix_ns: i64, payload: &[u8], total: u64) {
+        stream.push(Segment { position, total_bytes: total, time_unix_ns, payload, tail: &[] });
+    }
+
+    fn read(reader: &mut FrameReader, stream: &mut StreamBuffer) -> Next {
+        let next = reader.next(stream, &Lines, 1_000);
+        if let Next::Frame(frame) = next {
+            reader.take(stream, frame);
+        }
+        next
+    }
+
+    /// A call that is cut within a head, then one that nobody saw: what is lost may have come until the
+    /// next one that was seen. Catches a loss that is said to end with the cut call.
+    #[test]
+    fn an_unseen_call_behind_a_cut_one() {
+        let (mut stream, mut reader) = (StreamBuffer::default(), FrameReader::new(Side::Request, true));
+        push(&mut stream, 0, 10, &[2, 0], 50);
+        push(&mut stream, 80, 30, &[2, 0], 2);
+        stream.settle_hole();
+        assert!(matches!(read(&mut reader, &mut stream), Next::Frame(_)));
+        let loss = Loss { from_unix_ns: 10, to_unix_ns: 30 };
+        assert_eq!(read(&mut reader, &mut stream), Next::Lost(loss));
+        assert!(matches!(read(&mut reader, &mut stream), Next::Frame(_)));
+        assert_eq!(read(&mut reader, &mut stream), Next::Wait);
+    }
+
+    /// What is stepped over while the next message is looked for, is told: it may hold some.
+    #[test]
+    fn hunting_tells_what_it_steps_over() {
+        let (mut stream, mut reader) = (StreamBuffer::default(), FrameReader::new(Side::Request, true));
+        push(&mut stream, 0, 10, &[0], 1);
+        let loss = |from_unix_ns, to_unix_ns| Next::Lost(Loss { from_unix_ns, to_unix_ns });
+        assert_eq!(read(&mut reader, &mut stream), loss(10, 10));
+        push(&mut stream, 1, 20, &[7, 7], 2);
+        push(&mut stream, 9, 40, &[7], 1);
+        assert_eq!(read(&mut reader, &mut stream), loss(20, 20));
+        stream.settle_hole();
+        assert_eq!(read(&mut reader, &mut stream), loss(20, 40));
+        assert_eq!(read(&mut reader, &mut stream), Next::Wait);
+    }
+
+    /// Three places without a message where one must be are a wrong guess; behind a hole they are not.
+    #[test]
+    fn wrong_guesses() {
+        for (hole, is_wrong) in [(0, true), (9, false)] {
+            let (mut stream, mut reader) = (StreamBuffer::default(), FrameReader::new(Side::Request, true));
+            for at in 0..10 {
+                push(&mut stream, hole + at, 10, &[0], 1);
+                stream.settle_hole();
+                while read(&mut reader, &mut stream) != Next::Wait {}
+                assert_eq!(reader.is_wrong(), is_wrong && at >= 2, "{at}");
+            }
+            push(&mut stream, hole + 10, 10, &[2, 0], 2);
+            assert!(matches!(read(&mut reader, &mut stream), Next::Frame(_)));
+            assert!(!reader.is_wrong());
+        }
+    }
 }

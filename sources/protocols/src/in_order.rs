@@ -6,7 +6,10 @@
 //! that was never seen to send while it waited for an answer, does not begin to inside a gap; so when a
 //! call of requests begins, all before it has been answered, and its first request is answered by the
 //! first response after it. A client that does send meanwhile (it *overlaps*) is paired again only after
-//! both directions were silent for [`QUIET_NS`]. What does not fit is dropped and counted, never guessed.
+//! both directions were silent for [`QUIET_NS`]; if it is seen to only after pairing was taken up again
+//! by the assumption, pairing ends at once. Where a response may be missing behind a call, the next one
+//! is not taken for it: a later call may be missing as well. What does not fit is dropped and counted,
+//! never guessed.
 //!
 //! The parser reads requests first, then asks for each response whose it is ([`InOrder::owner`]). It
 //! does *not* hold responses: one that comes before its request stays in its stream for a moment.
@@ -54,13 +57,19 @@ pub(crate) struct InOrder<Q> {
     held_bytes: usize,
     /// The next response is the front request's.
     certain: bool,
+    /// It is so by the assumption, not since the beginning or after silence.
+    assumed: bool,
     /// Requests are missing behind the last one.
     requests_lost: Option<Loss>,
     /// Until when responses are missing, since pairing was certain last.
     responses_lost_ns: Option<i64>,
+    /// Bytes were missing, other than those from before it was watched.
+    had_loss: bool,
     /// When the last response that was read began, and when it ended.
     last_begin_ns: Option<i64>,
     last_end_ns: Option<i64>,
+    /// When the last response of nobody's began.
+    unowned_ns: Option<i64>,
     /// The client sent while it waited, by a later call.
     overlaps: bool,
     joined: bool,
@@ -74,10 +83,13 @@ impl<Q: Held> InOrder<Q> {
             waiting: VecDeque::new(),
             held_bytes: 0,
             certain: from_start,
+            assumed: false,
             requests_lost: None,
             responses_lost_ns: None,
+            had_loss: false,
             last_begin_ns: None,
             last_end_ns: None,
+            unowned_ns: None,
             overlaps: false,
             joined: !from_start,
             counters: Counters::default(),
@@ -91,6 +103,10 @@ impl<Q: Held> InOrder<Q> {
             self.clear();
             self.uncertain();
             self.requests_lost = Some(Loss { from_unix_ns: begin_ns, to_unix_ns: begin_ns });
+        }
+        // Its end was waited for in vain: what came meanwhile may have been its answer.
+        if self.unowned_ns >= Some(begin_ns) {
+            self.uncertain();
         }
         let after_loss = self.requests_lost.take();
         let bytes = request.held_bytes();
@@ -106,20 +122,23 @@ impl<Q: Held> InOrder<Q> {
 
     /// Requests are missing behind those that were told.
     pub(crate) fn requests_lost(&mut self, loss: Loss) {
-        self.counters.resyncs += 1;
-        let from_unix_ns =
-            self.requests_lost.map_or(loss.from_unix_ns, |before| before.from_unix_ns);
-        self.requests_lost = Some(Loss { from_unix_ns, ..loss });
+        self.had_loss |= self.has_begun();
+        self.requests_lost = Some(self.requests_lost.map_or(loss, |before| before.and(loss)));
     }
 
     /// Responses are missing behind those that were told.
     pub(crate) fn responses_lost(&mut self, loss: Loss) {
-        self.counters.resyncs += 1;
+        self.had_loss |= self.has_begun();
         self.responses_lost_ns = self.responses_lost_ns.max(Some(loss.to_unix_ns));
         self.uncertain();
     }
 
+    fn has_begun(&self) -> bool {
+        self.certain || !self.waiting.is_empty() || self.last_begin_ns.is_some()
+    }
+
     fn uncertain(&mut self) {
+        self.counters.resyncs += u64::from(self.certain);
         self.certain = false;
     }
 
@@ -127,6 +146,10 @@ impl<Q: Held> InOrder<Q> {
     /// lost.
     pub(crate) fn owner(&mut self, begin_ns: i64, now_unix_ns: i64) -> Owner {
         let may_come = now_unix_ns.saturating_sub(begin_ns) < REORDER_GRACE_NS;
+        if self.certain && self.assumed && self.sends_meanwhile(begin_ns) {
+            self.overlaps = true;
+            self.uncertain();
+        }
         if self.certain {
             match self.waiting.front() {
                 Some(front) if front.after_loss.is_some() => self.uncertain(),
@@ -143,6 +166,13 @@ impl<Q: Held> InOrder<Q> {
         self.owner_by_time(begin_ns)
     }
 
+    /// A later call than the front request's was seen before this response.
+    fn sends_meanwhile(&self, begin_ns: i64) -> bool {
+        let Some(front_ns) = self.front_begin_ns() else { return false };
+        let next = self.waiting.partition_point(|waiting| waiting.begin_ns <= front_ns);
+        self.waiting.get(next).is_some_and(|waiting| waiting.begin_ns < begin_ns)
+    }
+
     fn owner_by_time(&mut self, begin_ns: i64) -> Owner {
         let count = self.waiting.partition_point(|waiting| waiting.begin_ns <= begin_ns);
         let Some(last) = count.checked_sub(1).and_then(|idx| self.waiting.get(idx)) else {
@@ -153,7 +183,11 @@ impl<Q: Held> InOrder<Q> {
         let before_ns = first.checked_sub(1).map(|idx| self.waiting[idx].begin_ns);
         let quiet_since_ns = [before_ns, self.last_end_ns, self.responses_lost_ns];
         let quiet_since_ns = quiet_since_ns.into_iter().flatten().max();
-        let is_quiet = quiet_since_ns.is_none_or(|at| call_ns.saturating_sub(at) >= QUIET_NS);
+        let is_quiet =
+            quiet_since_ns.map_or(!self.joined, |at| call_ns.saturating_sub(at) >= QUIET_NS);
+        // Calls before it that nothing answered, seen or lost.
+        let heard_ns = self.last_begin_ns.max(self.responses_lost_ns);
+        self.overlaps |= before_ns.is_some_and(|at| heard_ns.is_none_or(|heard| heard < at));
         let call = self.waiting.range(first..).take_while(|waiting| waiting.begin_ns == call_ns);
         let (mut requests, mut holes, mut lost_in_call) = (0, 0, false);
         for (idx, waiting) in call.enumerate() {
@@ -169,7 +203,7 @@ impl<Q: Held> InOrder<Q> {
         let more_lost = next_lost.or(self.requests_lost);
         let more_lost = more_lost.is_some_and(|loss| loss.from_unix_ns <= begin_ns)
             && first + requests == count;
-        let answer_lost = self.responses_lost_ns.is_some_and(|at| at >= call_ns) && requests > 1;
+        let answer_lost = self.responses_lost_ns.is_some_and(|at| at >= call_ns);
         let answered = self.last_begin_ns.is_some_and(|at| at >= call_ns);
         let fits = holes == 0 && !lost_in_call && !more_lost && !answer_lost && !answered;
         if !fits || (self.overlaps && !is_quiet) {
@@ -180,6 +214,7 @@ impl<Q: Held> InOrder<Q> {
             front.after_loss = None;
         }
         self.certain = true;
+        self.assumed = !is_quiet;
         self.responses_lost_ns = None;
         Owner::Front
     }
@@ -242,9 +277,10 @@ impl<Q: Held> InOrder<Q> {
     /// A response of nobody's was stepped over.
     pub(crate) fn unowned(&mut self, begin_ns: i64, end_ns: i64) {
         self.passed(begin_ns, end_ns);
+        self.unowned_ns = self.unowned_ns.max(Some(begin_ns));
         match (self.certain && self.requests_lost.is_none(), self.joined) {
             (true, _) => self.counters.unasked += 1,
-            (false, true) if self.counters.resyncs == 0 => self.counters.unpaired += 1,
+            (false, true) if !self.had_loss => self.counters.unpaired += 1,
             (false, _) => self.counters.gap += 1,
         }
     }
@@ -278,7 +314,8 @@ impl<Q: Held> InOrder<Q> {
     /// Drops everything: nothing more comes.
     pub(crate) fn close(&mut self) {
         let kept = self.waiting.iter().filter(|waiting| waiting.request.is_some()).count() as u64;
-        if self.certain && self.waiting.iter().all(|waiting| waiting.after_loss.is_none()) {
+        let is_whole = self.certain && self.requests_lost.is_none();
+        if is_whole && self.waiting.iter().all(|waiting| waiting.after_loss.is_none()) {
             self.counters.unanswered += kept;
         } else {
             self.counters.gap += kept;
@@ -342,7 +379,7 @@ mod tests {
         lost_request.push(vec![3], 30);
         assert_eq!([15, 25, 35].map(|at| answer(&mut lost_request, at)), [Some(1), None, Some(3)]);
         let mut lost_response = queue(true);
-        [10, 20, 30].map(|at| lost_response.push(vec![at as u8], at));
+        [10, 20, 30].iter().for_each(|at| lost_response.push(vec![*at as u8], *at));
         assert_eq!(answer(&mut lost_response, 15), Some(10));
         lost_response.responses_lost(loss(25));
         assert_eq!(answer(&mut lost_response, 35), Some(30));
@@ -376,6 +413,51 @@ mod tests {
         assert_eq!(answer(&mut overlap, 25), None);
         overlap.push(vec![6], 25 + QUIET_NS);
         assert_eq!(answer(&mut overlap, 26 + QUIET_NS), Some(6));
+    }
+
+    /// An answer is missing behind a call of one request: what comes next may be a later call's, which is
+    /// missing as well. Catches a reply given to a command that was asked long before.
+    #[test]
+    fn both_halves_are_missing() {
+        let mut both = queue(true);
+        both.push(vec![1], 10);
+        both.responses_lost(Loss { from_unix_ns: 10, to_unix_ns: 35 });
+        assert_eq!(answer(&mut both, 35), None, "perhaps of a request at 30");
+        both.requests_lost(Loss { from_unix_ns: 10, to_unix_ns: 40 });
+        both.push(vec![4], 40);
+        assert_eq!(answer(&mut both, 45), Some(4));
+    }
+
+    /// A request of which the end is missing, which is known only when the next one comes: its answer is
+    /// given up before. Catches the next answer given to it.
+    #[test]
+    fn a_request_is_known_late() {
+        let mut late = queue(true);
+        assert_eq!(answer(&mut late, 15), None);
+        late.push(vec![1], 10);
+        late.push(vec![2], 20);
+        assert_eq!(answer(&mut late, 25), Some(2));
+    }
+
+    /// A client that is seen to send while it waits, after it was taken for one that does not, is no
+    /// longer paired; nor is one that did before the first response was seen.
+    #[test]
+    fn joined_while_requests_overlap() {
+        let mut late = queue(false);
+        late.push(vec![2], 10);
+        assert_eq!(answer(&mut late, 11), Some(2), "request 1's, which nobody can know");
+        late.push(vec![3], 12);
+        late.push(vec![4], 13);
+        assert_eq!([14, 15, 16].map(|at| answer(&mut late, at)), [None; 3]);
+        late.push(vec![5], 16 + QUIET_NS);
+        assert_eq!(answer(&mut late, 17 + QUIET_NS), Some(5), "after silence");
+        late.push(vec![6], 18 + QUIET_NS);
+        late.push(vec![7], 19 + QUIET_NS);
+        assert_eq!([20, 21].map(|at| answer(&mut late, at + QUIET_NS)), [Some(6), Some(7)]);
+        let mut early = queue(false);
+        early.push(vec![2], 10);
+        early.push(vec![3], 11);
+        assert_eq!([12, 13].map(|at| answer(&mut early, at)), [None; 2]);
     }
 
     /// Whether a request came before a response has to be certain before either is dropped.

@@ -27,6 +27,8 @@ mod in_order;
 mod json_text;
 mod pgsql;
 pub mod protocol;
+#[cfg(test)]
+mod recognition_tests;
 pub mod redact;
 mod redis;
 mod shown;

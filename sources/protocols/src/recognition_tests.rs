@@ -20,10 +20,10 @@ fn samples() -> Vec<Sample> {
         ("http1", Request, text("GET / HTTP/1.1\r\nHost: h\r\n\r\n")),
         ("http1", Response, text("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")),
         ("http2", Request, text("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")),
-        ("dns", Request, hex("001c 1234 0100 0001 0000 0000 0000 0765 7861 6d70 6c65 036f 7267 00 0001 0001")),
+        ("dns", Request, hex("001d 1234 0100 0001 0000 0000 0000 0765 7861 6d70 6c65 036f 7267 00 0001 0001")),
         ("redis", Request, text("*1\r\n$4\r\nPING\r\n")),
         ("redis", Request, text("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nhello\r\n")),
-        ("redis", Response, text("*2\r\n$1\r\na\r\n$-1\r\n")),
+        ("redis", Response, text("*2\r\n:1\r\n$-1\r\n")),
     ]
 }
 

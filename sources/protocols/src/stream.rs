@@ -338,6 +338,16 @@ impl StreamBuffer {
         self.marks.iter().any(|mark| mark.position == end && mark.from == From::Unseen)
     }
 
+    /// Whether bytes whose event was lost come before the next event begins: of them nobody knows
+    /// when they were moved.
+    #[must_use]
+    pub fn is_unseen_before_event(&self) -> bool {
+        let mut marks = self.marks.iter();
+        let is_unseen = |mark: &Mark| mark.from == From::Unseen;
+        marks.next().is_some_and(is_unseen)
+            || marks.take_while(|mark| mark.from != From::Event).any(is_unseen)
+    }
+
     /// When the first event behind what is unread and lost was seen. `None` if there is none yet.
     #[must_use]
     pub fn behind_hole_ns(&self) -> Option<i64> {

@@ -1,7 +1,5 @@
 //! A connection on which tests speak a protocol: messages as bytes in, rows as text out.
 
-use std::fmt::Debug;
-
 use weir_types::batch::value_at;
 use weir_types::random::SplitMix;
 use weir_types::{BatchBuilder, Value, tables};
@@ -146,6 +144,10 @@ impl Wire {
         self.wait(2 * crate::REORDER_GRACE_NS);
         self.wait(2 * crate::REORDER_GRACE_NS);
     }
+    /// Memory is short.
+    pub(crate) fn give_up(&mut self) {
+        self.parser.give_up(self.shared.as_mut());
+    }
     pub(crate) fn close(&mut self) -> &[Row] {
         self.run(|parser, streams, ctx| parser.close(streams, ctx));
         assert!(!self.parser.is_waiting(), "{:?}", self.parser);
@@ -281,15 +283,5 @@ pub(crate) fn check_recognised(def: &ProtocolDef, samples: &[(Side, &[u8])]) {
     for (side, bytes) in samples {
         let found = verdict(def, bytes, true);
         assert_eq!(found, Verdict::Is(*side), "{}", String::from_utf8_lossy(bytes));
-    }
-}
-
-/// Shows bytes where a test fails.
-#[derive(Clone, Copy)]
-pub(crate) struct Shown<'a>(pub(crate) &'a [u8]);
-
-impl Debug for Shown<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0.escape_ascii())
     }
 }

@@ -9,6 +9,9 @@ const ELEMENTS_MAX: u64 = 1 << 31;
 /// Largest string: servers refuse half a GiB unless told otherwise.
 const STRING_BYTES_MAX: u64 = 1 << 40;
 
+/// Longer numbers do not fit into what counts them.
+const COUNT_DIGITS_MAX: usize = 19;
+
 /// One token: a line, without what follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Token<'a> {
@@ -47,6 +50,9 @@ pub(super) fn token(bytes: &[u8]) -> Read<Token<'_>> {
     }
     let (text, used) = match line(bytes) {
         Read::Is(text, used) => (&text[1..], used),
+        Read::Short if !b"_+-:,#(".contains(&kind) && !may_be_count(&bytes[1..]) => {
+            return Read::Invalid;
+        }
         Read::Short => return Read::Short,
         Read::Invalid => return Read::Invalid,
     };
@@ -66,6 +72,12 @@ pub(super) fn token(bytes: &[u8]) -> Read<Token<'_>> {
     found.map_or(Read::Invalid, |token| Read::Is(token, used))
 }
 
+/// Whether a line that has not ended may be a count.
+fn may_be_count(text: &[u8]) -> bool {
+    let text = text.strip_suffix(b"\r").unwrap_or(text);
+    text.len() < COUNT_DIGITS_MAX && text.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-')
+}
+
 fn elements(kind: u8, text: &[u8]) -> Option<Token<'static>> {
     let count = number(text).filter(|count| *count <= ELEMENTS_MAX)?;
     let elements = if matches!(kind, b'%' | b'|') { 2 * count } else { count };
@@ -73,7 +85,7 @@ fn elements(kind: u8, text: &[u8]) -> Option<Token<'static>> {
 }
 
 pub(super) fn number(text: &[u8]) -> Option<u64> {
-    let is_number = !text.is_empty() && text.len() < 19 && text.iter().all(u8::is_ascii_digit);
+    let is_number = !text.is_empty() && text.len() < COUNT_DIGITS_MAX && text.iter().all(u8::is_ascii_digit);
     is_number.then(|| text.iter().fold(0, |n, digit| 10 * n + u64::from(digit - b'0')))
 }
 
@@ -122,27 +134,32 @@ pub(super) fn opening(bytes: &[u8]) -> Read<Opening<'_>> {
     }
 }
 
-/// How many bytes whole replies at the beginning take; `None` if that is no reply or not all there.
-fn whole_replies(bytes: &[u8]) -> Option<usize> {
+/// Whether bytes are replies one behind the other, and how many bytes the whole ones take.
+fn whole_replies(bytes: &[u8]) -> Read<()> {
     let mut open: Vec<u64> = Vec::new();
-    let (mut at, mut whole) = (0, None);
+    let mut at = 0;
     while at < bytes.len() {
-        let Read::Is(token, used) = token(&bytes[at..]) else { return whole };
+        let (token, used) = match token(&bytes[at..]) {
+            Read::Is(token, used) => (token, used),
+            Read::Short => return Read::Short,
+            Read::Invalid => return Read::Invalid,
+        };
         at += used;
         match token {
             Token::Open { elements, .. } if elements > 0 => {
                 if open.len() == DEPTH_MAX {
-                    return None;
+                    return Read::Invalid;
                 }
                 open.push(elements);
                 continue;
             }
             Token::String { bytes: length, .. } => {
-                let end = usize::try_from(length).ok().and_then(|length| at.checked_add(length))?;
-                match bytes.get(end..end + 2) {
-                    Some(b"\r\n") => at = end + 2,
-                    Some(_) => return None,
-                    None => return whole,
+                let end = usize::try_from(length).ok().and_then(|length| at.checked_add(length));
+                let Some(end) = end.filter(|end| *end < bytes.len()) else { return Read::Short };
+                match &bytes[end..bytes.len().min(end + 2)] {
+                    b"\r\n" => at = end + 2,
+                    b"\r" => return Read::Short,
+                    _ => return Read::Invalid,
                 }
             }
             _ => {}
@@ -154,11 +171,8 @@ fn whole_replies(bytes: &[u8]) -> Option<usize> {
             }
             open.pop();
         }
-        if open.is_empty() {
-            whole = Some(at);
-        }
     }
-    whole
+    if open.is_empty() { Read::Is((), at) } else { Read::Short }
 }
 
 /// What a reply that can hardly be anything else begins with.
@@ -212,17 +226,16 @@ pub(super) fn recognise(beginning: &Beginning<'_>) -> Verdict {
         Read::Short if at_start && first == b'*' => return Verdict::Unsure,
         Read::Is(..) | Read::Short | Read::Invalid => {}
     }
-    if b"*$%~>".contains(&first) && whole_replies(bytes) == Some(bytes.len()) {
-        return Verdict::Is(Side::Response);
-    }
-    let is_count = bytes.iter().skip(1).take_while(|byte| **byte != b'\r');
-    let is_short = at_start
-        && bytes.len() < NAME_BYTES_MAX
-        && b"$*%~>".contains(&first)
-        && is_count.into_iter().all(|byte| byte.is_ascii_digit() || *byte == b'-');
     if opened && at_start && matches!(bytes, b"+PONG\r\n" | b"+QUEUED\r\n") {
         // The answer to an inline command.
         return Verdict::Is(Side::Response);
     }
-    if is_short && token(bytes) != Read::Invalid { Verdict::Unsure } else { Verdict::IsNot }
+    if !b"*$%~>".contains(&first) {
+        return Verdict::IsNot;
+    }
+    match whole_replies(bytes) {
+        Read::Is(..) => Verdict::Is(Side::Response),
+        Read::Short if at_start => Verdict::Unsure,
+        Read::Short | Read::Invalid => Verdict::IsNot,
+    }
 }

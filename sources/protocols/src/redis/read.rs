@@ -5,13 +5,10 @@
 use super::parse::{Read, Token, is_reply, is_request, line, token};
 use super::table::Secrets;
 use super::types::{Command, CommandKind, DEPTH_MAX, NAME_BYTES_MAX, Reply};
-use crate::frames::Loss;
+use crate::frames::{Doubt, Loss};
 use crate::json_text::{JsonText, cut};
 use crate::stream::StreamBuffer;
 use crate::{Config, Side};
-
-/// Tokens in a row that were none, after which a connection is taken for something else.
-const WRONG_MAX: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
@@ -65,17 +62,18 @@ pub(super) struct Reader {
     side: Side,
     at: At,
     building: Option<Box<Building>>,
-    wrong: u32,
+    doubt: Doubt,
 }
 
 impl Reader {
     pub(super) fn new(side: Side, from_start: bool) -> Reader {
         let at = if from_start { At::Token } else { At::Hunting };
-        Reader { side, at, building: None, wrong: 0 }
+        let doubt = Doubt::new(from_start);
+        Reader { side, at, building: None, doubt }
     }
 
     pub(super) fn is_wrong(&self) -> bool {
-        self.wrong >= WRONG_MAX
+        self.doubt.is_wrong()
     }
 
     pub(super) fn held_bytes(&self) -> usize {
@@ -88,18 +86,18 @@ impl Reader {
         })
     }
 
-    /// Brings the stream to the beginning of a message. `false`: it is within one, or nothing is there.
-    pub(super) fn is_at_message(&mut self, stream: &mut StreamBuffer) -> bool {
-        if self.building.is_some() {
-            return false;
-        }
-        if let At::Skipping(left) = self.at {
-            self.skip(stream, left);
-        }
-        if self.at == At::Hunting && self.hunt(stream) {
-            self.at = At::Token;
-        }
-        self.at == At::Token && !stream.unread().is_empty()
+    /// Whether a message begins in front of the stream. `false`: it is within one, or nothing is there.
+    pub(super) fn is_at_message(&self, stream: &StreamBuffer) -> bool {
+        self.building.is_none() && self.at == At::Token && !stream.unread().is_empty()
+    }
+
+    /// Steps on to where a message begins, if the stream is not within one; what is lost by that.
+    pub(super) fn to_message(
+        &mut self,
+        stream: &mut StreamBuffer,
+        now_unix_ns: i64,
+    ) -> Option<Loss> {
+        if self.at == At::Hunting { self.hunt(stream, now_unix_ns) } else { None }
     }
 
     /// Reads on until a message is complete or bytes are missing.
@@ -119,9 +117,10 @@ impl Reader {
                         return message;
                     }
                 }
-                At::Hunting => match self.hunt(stream) {
-                    true => self.at = At::Token,
-                    false => return Next::Wait,
+                At::Hunting => match self.hunt(stream, now_unix_ns) {
+                    Some(loss) => return Next::Lost(loss),
+                    None if self.at == At::Hunting => return Next::Wait,
+                    None => {}
                 },
                 At::Token => {
                     let step = match self.side {
@@ -134,9 +133,12 @@ impl Reader {
                         Step::On => {}
                         Step::Message(message) => return message,
                         Step::Short if stream.lost_bytes() == 0 => return Next::Wait,
-                        Step::Short => return self.lost(stream, now_unix_ns),
+                        Step::Short => {
+                            self.doubt.lost();
+                            return self.lost(stream, now_unix_ns);
+                        }
                         Step::Invalid => {
-                            self.wrong += 1;
+                            self.doubt.missed();
                             self.building = None;
                             return self.lost(stream, now_unix_ns);
                         }
@@ -161,29 +163,42 @@ impl Reader {
         {
             self.building = None;
             let end_ns = stream.last_read_ns().unwrap_or(building.begin_ns);
-            return building.message(self.side, end_ns, true);
+            return building.message(self.side, end_ns);
         }
         self.building = None;
+        Next::Lost(self.step_on(stream, now_unix_ns))
+    }
+
+    /// Leaves the place where nothing could be read.
+    fn step_on(&mut self, stream: &mut StreamBuffer, now_unix_ns: i64) -> Loss {
         self.at = At::Hunting;
         let loss = Loss::at(stream, now_unix_ns);
         stream.skip_to_event();
-        Next::Lost(loss)
+        loss
     }
 
-    fn hunt(&self, stream: &mut StreamBuffer) -> bool {
+    /// Steps on to a call that begins with a message. What was stepped over counts as missing: there
+    /// may be messages in it.
+    fn hunt(&mut self, stream: &mut StreamBuffer, now_unix_ns: i64) -> Option<Loss> {
+        let mut lost: Option<Loss> = None;
         loop {
             let bytes = stream.unread();
             if bytes.is_empty() && stream.lost_bytes() == 0 {
-                return false;
+                return lost;
             }
-            let is_message = match self.side {
-                Side::Request => is_request(bytes),
-                Side::Response => is_reply(bytes),
-            };
-            if stream.at_event_start() && is_message {
-                return true;
+            if stream.at_event_start() && !bytes.is_empty() {
+                let is_message = match self.side {
+                    Side::Request => is_request(bytes),
+                    Side::Response => is_reply(bytes),
+                };
+                if is_message {
+                    self.at = At::Token;
+                    return lost;
+                }
+                self.doubt.missed();
             }
-            stream.skip_to_event();
+            let loss = self.step_on(stream, now_unix_ns);
+            lost = Some(lost.map_or(loss, |lost| lost.and(loss)));
         }
     }
 
@@ -225,7 +240,7 @@ impl Reader {
         if words.is_empty() {
             return Step::On;
         }
-        Step::Message(building.message(Side::Request, end_ns, false))
+        Step::Message(building.message(Side::Request, end_ns))
     }
 
     fn token(&mut self, stream: &mut StreamBuffer, config: &Config) -> Step {
@@ -291,10 +306,10 @@ impl Reader {
         if !building.element_ends() {
             return None;
         }
-        self.wrong = 0;
+        self.doubt.message();
         let building = self.building.take()?;
         let end_ns = stream.last_read_ns().unwrap_or(building.begin_ns);
-        Some(building.message(self.side, end_ns, false))
+        Some(building.message(self.side, end_ns))
     }
 }
 
@@ -455,7 +470,7 @@ impl Building {
         }
     }
 
-    fn message(mut self: Box<Building>, side: Side, end_ns: i64, is_cut: bool) -> Next {
+    fn message(mut self: Box<Building>, side: Side, end_ns: i64) -> Next {
         while !self.open.is_empty() {
             self.close();
         }
@@ -472,7 +487,6 @@ impl Building {
                 text: if self.is_array { json } else { std::mem::take(&mut self.text) },
                 begin_ns: self.begin_ns,
                 end_ns,
-                is_cut,
                 is_push3: self.is_push,
                 number: self.number,
             }),

@@ -9,7 +9,7 @@ use super::parse::{Opening, Read, opening};
 use super::read::{Next, Reader};
 use super::table::{write_push, write_row};
 use super::types::{Command, CommandKind, Reply};
-use crate::frames::{settle, settle_first_holes};
+use crate::frames::{Loss, settle, settle_first_holes};
 use crate::in_order::{InOrder, Owner};
 use crate::protocol::{Context, Parser, Shared, Streams};
 use crate::stream::StreamBuffer;
@@ -119,6 +119,9 @@ impl Redis {
     fn read_replies(&mut self, stream: &mut StreamBuffer, ctx: &mut Context<'_>) {
         settle(stream, ctx.now_unix_ns);
         loop {
+            if let Some(loss) = self.replies.to_message(stream, ctx.now_unix_ns) {
+                self.replies_lost(loss);
+            }
             if self.reading.is_none() && self.replies.is_at_message(stream) {
                 let what = self.what(stream);
                 let begin_ns = stream.unread_since_ns().unwrap_or(ctx.now_unix_ns);
@@ -142,14 +145,23 @@ impl Redis {
                         return;
                     }
                 }
-                Next::Lost(loss) => {
-                    self.reading = None;
-                    self.confirming = Confirming::default();
-                    self.queue.responses_lost(loss);
-                }
+                Next::Lost(loss) => self.replies_lost(loss),
                 Next::Command(_) | Next::Wait => return,
             }
         }
+    }
+
+    fn replies_lost(&mut self, loss: Loss) {
+        self.reading = None;
+        self.confirming = Confirming::default();
+        self.queue.responses_lost(loss);
+    }
+
+    /// The front command is one that is confirmed.
+    fn asks(&self) -> bool {
+        self.queue.front().is_some_and(|front| {
+            matches!(front.kind, CommandKind::Subscribe | CommandKind::Unsubscribe)
+        })
     }
 
     /// What begins here, by its type and first word.
@@ -157,9 +169,7 @@ impl Redis {
         let bytes = stream.unread();
         let is_push = bytes.first() == Some(&b'>');
         let is_subscribed = self.channels != [0; 3];
-        let asks = self.queue.front().is_some_and(|front| {
-            matches!(front.kind, CommandKind::Subscribe | CommandKind::Unsubscribe)
-        });
+        let asks = self.asks();
         let may_be = is_subscribed || asks || (!self.from_start && !self.queue.is_waiting());
         if !is_push && (bytes.first() != Some(&b'*') || self.is_resp3 || !may_be) {
             return What::Reply;
@@ -198,7 +208,10 @@ impl Redis {
                     self.queue.unowned(reply.begin_ns, reply.end_ns);
                 }
             }
-            (What::Confirmation { of }, Owner::Front) => self.confirm(of, reply, ctx),
+            (What::Confirmation { of }, Owner::Front) if self.asks() => self.confirm(of, reply, ctx),
+            (What::Confirmation { .. }, Owner::Front) => {
+                self.queue.unowned(reply.begin_ns, reply.end_ns);
+            }
             (What::Reply | What::Unknown, Owner::Front) => {
                 if self.monitors && is_monitored(&reply.text) {
                     return;
@@ -314,5 +327,9 @@ impl Parser for Redis {
     fn give_up(&mut self, _shared: &mut dyn Shared) {
         self.queue.give_up();
         self.confirming = Confirming::default();
+        // The command of the reply that is being read is gone.
+        if let Some((_, owner)) = &mut self.reading {
+            *owner = Owner::Nobody;
+        }
     }
 }

@@ -74,8 +74,6 @@ pub(super) struct Reply {
     pub(super) text: Vec<u8>,
     pub(super) begin_ns: i64,
     pub(super) end_ns: i64,
-    /// A part of it is missing, and perhaps others behind it.
-    pub(super) is_cut: bool,
     /// Its type is that of pushes, which only RESP3 has.
     pub(super) is_push3: bool,
     /// The last number in it: how many channels are subscribed to, if it confirms that.
