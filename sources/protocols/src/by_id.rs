@@ -177,8 +177,7 @@ impl<K: Copy + Eq + Hash, Q: Held, R: Held> ById<K, Q, R> {
     /// The request that a response answers, with its time; without one it waits.
     pub(crate) fn response(&mut self, key: K, response: R, begin_ns: i64) -> Option<(Q, R, i64)> {
         // An answer from before the request is of an earlier one with its id.
-        let is_known =
-            self.pending.get(&key).is_some_and(|waiting| waiting.begin_ns <= begin_ns);
+        let is_known = self.pending.get(&key).is_some_and(|waiting| waiting.begin_ns <= begin_ns);
         let found = if is_known { self.pending.remove(&key) } else { None };
         let Some(found) = found else {
             while self.early.len() >= EARLY_MAX || self.early_bytes > self.limits.bytes_max {
@@ -368,7 +367,9 @@ mod tests {
     #[test]
     fn ids_that_come_again() {
         let both = [Side::Request, Side::Response];
-        for (lost, at_once, pairs) in [(&both[..], 0, 0), (&both[..1], 1, 1), (&both[1..], 0, 1), (&[], 1, 1)] {
+        for (lost, at_once, pairs) in
+            [(&both[..], 0, 0), (&both[..1], 1, 1), (&both[1..], 0, 1), (&[], 1, 1)]
+        {
             let mut ids = Pairs::new(true, Limits::default());
             assert!(ids.request(7, b"first".to_vec(), 10).is_none());
             for side in lost {
@@ -413,12 +414,8 @@ mod tests {
     /// What waits is bounded in number and bytes; what is given up is counted.
     #[test]
     fn what_waits_is_bounded() {
-        let limits = Limits {
-            requests_max: 10,
-            bytes_max: 1_000,
-            answer_within_ns: 1,
-            ids_repeat: true,
-        };
+        let limits =
+            Limits { requests_max: 10, bytes_max: 1_000, answer_within_ns: 1, ids_repeat: true };
         let mut ids = Pairs::new(false, limits);
         for id in 0..100 {
             assert!(ids.request(id, vec![0; 150], 0).is_none());

@@ -249,7 +249,11 @@ impl FrameReader {
                     let loss = Loss::at(stream, now_unix_ns);
                     stream.skip(at as u64);
                     self.at = At::Head;
-                    return if at == 0 { lost } else { Some(lost.map_or(loss, |lost| lost.and(loss))) };
+                    return if at == 0 {
+                        lost
+                    } else {
+                        Some(lost.map_or(loss, |lost| lost.and(loss)))
+                    };
                 }
                 self.doubt.missed();
             }
@@ -293,7 +297,13 @@ mod tests {
         }
     }
 
-    fn push(stream: &mut StreamBuffer, position: u64, time_unix_ns: i64, payload: &[u8], total: u64) {
+    fn push(
+        stream: &mut StreamBuffer,
+        position: u64,
+        time_unix_ns: i64,
+        payload: &[u8],
+        total: u64,
+    ) {
         stream.push(Segment { position, total_bytes: total, time_unix_ns, payload, tail: &[] });
     }
 
@@ -309,7 +319,8 @@ mod tests {
     /// next one that was seen. Catches a loss that is said to end with the cut call.
     #[test]
     fn an_unseen_call_behind_a_cut_one() {
-        let (mut stream, mut reader) = (StreamBuffer::default(), FrameReader::new(Side::Request, true));
+        let (mut stream, mut reader) =
+            (StreamBuffer::default(), FrameReader::new(Side::Request, true));
         push(&mut stream, 0, 10, &[2, 0], 50);
         push(&mut stream, 80, 30, &[2, 0], 2);
         stream.settle_hole();
@@ -323,7 +334,8 @@ mod tests {
     /// What is stepped over while the next message is looked for, is told: it may hold some.
     #[test]
     fn hunting_tells_what_it_steps_over() {
-        let (mut stream, mut reader) = (StreamBuffer::default(), FrameReader::new(Side::Request, true));
+        let (mut stream, mut reader) =
+            (StreamBuffer::default(), FrameReader::new(Side::Request, true));
         push(&mut stream, 0, 10, &[0], 1);
         let loss = |from_unix_ns, to_unix_ns| Next::Lost(Loss { from_unix_ns, to_unix_ns });
         assert_eq!(read(&mut reader, &mut stream), loss(10, 10));
@@ -339,7 +351,8 @@ mod tests {
     #[test]
     fn wrong_guesses() {
         for (hole, is_wrong) in [(0, true), (9, false)] {
-            let (mut stream, mut reader) = (StreamBuffer::default(), FrameReader::new(Side::Request, true));
+            let (mut stream, mut reader) =
+                (StreamBuffer::default(), FrameReader::new(Side::Request, true));
             for at in 0..10 {
                 push(&mut stream, hole + at, 10, &[0], 1);
                 stream.settle_hole();

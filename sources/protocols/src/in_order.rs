@@ -145,6 +145,14 @@ impl<Q: Held> InOrder<Q> {
     /// Whose a response is that began then. [`Owner::Front`] holds until it is answered or something is
     /// lost.
     pub(crate) fn owner(&mut self, begin_ns: i64, now_unix_ns: i64) -> Owner {
+        let owner = self.find_owner(begin_ns, now_unix_ns);
+        if owner == Owner::Nobody {
+            self.unowned_ns = self.unowned_ns.max(Some(begin_ns));
+        }
+        owner
+    }
+
+    fn find_owner(&mut self, begin_ns: i64, now_unix_ns: i64) -> Owner {
         let may_come = now_unix_ns.saturating_sub(begin_ns) < REORDER_GRACE_NS;
         if self.certain && self.assumed && self.sends_meanwhile(begin_ns) {
             self.overlaps = true;
@@ -277,7 +285,6 @@ impl<Q: Held> InOrder<Q> {
     /// A response of nobody's was stepped over.
     pub(crate) fn unowned(&mut self, begin_ns: i64, end_ns: i64) {
         self.passed(begin_ns, end_ns);
-        self.unowned_ns = self.unowned_ns.max(Some(begin_ns));
         match (self.certain && self.requests_lost.is_none(), self.joined) {
             (true, _) => self.counters.unasked += 1,
             (false, true) if !self.had_loss => self.counters.unpaired += 1,

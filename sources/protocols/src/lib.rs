@@ -15,15 +15,20 @@
 //! it, and begins again where the pairing is certain.
 #![forbid(unsafe_code)]
 
+#[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod by_id;
 pub mod columns;
 mod counters;
+#[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod cursor;
 pub mod dns;
+#[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod frames;
 pub mod http1;
 mod http2;
+#[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod in_order;
+#[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod json_text;
 mod pgsql;
 pub mod protocol;
@@ -31,6 +36,7 @@ pub mod protocol;
 mod recognition_tests;
 pub mod redact;
 mod redis;
+#[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod shown;
 mod sql_secrets;
 pub mod stream;

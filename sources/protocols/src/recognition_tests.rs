@@ -20,7 +20,11 @@ fn samples() -> Vec<Sample> {
         ("http1", Request, text("GET / HTTP/1.1\r\nHost: h\r\n\r\n")),
         ("http1", Response, text("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")),
         ("http2", Request, text("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")),
-        ("dns", Request, hex("001d 1234 0100 0001 0000 0000 0000 0765 7861 6d70 6c65 036f 7267 00 0001 0001")),
+        (
+            "dns",
+            Request,
+            hex("001d 1234 0100 0001 0000 0000 0000 0765 7861 6d70 6c65 036f 7267 00 0001 0001"),
+        ),
         ("redis", Request, text("*1\r\n$4\r\nPING\r\n")),
         ("redis", Request, text("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nhello\r\n")),
         ("redis", Response, text("*2\r\n:1\r\n$-1\r\n")),
@@ -40,13 +44,21 @@ fn foreign() -> Vec<Vec<u8>> {
         text("get key\r\nset key 0 0 5\r\nhello\r\n"),
         text("VALUE key 0 5\r\nhello\r\nEND\r\n"),
         text("{\"jsonrpc\":\"2.0\",\"method\":\"ping\",\"id\":1}\n"),
-        text("The quick brown fox jumps over the lazy dog. It does so every day, and nobody knows why.\n"),
+        text(
+            "The quick brown fox jumps over the lazy dog. It does so every day, and nobody knows why.\n",
+        ),
         text("SELECT * FROM users WHERE id = 1"),
         text("<?xml version=\"1.0\"?><stream:stream to='example.org' version='1.0'>"),
         // TLS: a client's and a server's hello, and data.
-        hex("1603 0100 c801 0000 c403 0300 0102 0304 0506 0708 090a 0b0c 0d0e 0f10 1112 1314 1516 1718 191a 1b1c"),
-        hex("1603 0300 7a02 0000 7603 03a1 b2c3 d4e5 f607 1829 3a4b 5c6d 7e8f 9012 2334 4556 6778 899a abbc cdde"),
-        hex("1703 0300 1fff eedd ccbb aa99 8877 6655 4433 2211 00ff eedd ccbb aa99 8877 6655 4433 2211 0001 02"),
+        hex(
+            "1603 0100 c801 0000 c403 0300 0102 0304 0506 0708 090a 0b0c 0d0e 0f10 1112 1314 1516 1718 191a 1b1c",
+        ),
+        hex(
+            "1603 0300 7a02 0000 7603 03a1 b2c3 d4e5 f607 1829 3a4b 5c6d 7e8f 9012 2334 4556 6778 899a abbc cdde",
+        ),
+        hex(
+            "1703 0300 1fff eedd ccbb aa99 8877 6655 4433 2211 00ff eedd ccbb aa99 8877 6655 4433 2211 0001 02",
+        ),
         // A FastCGI request, a WebSocket frame, a QUIC initial, yamux, memcached's binary protocol.
         hex("0101 0001 0008 0000 0001 0000 0000 0000 0104 0001 0019 0000 0e03 5343 5249 5054"),
         hex("8185 37fa 213d 7f9f 4d51 58"),
@@ -73,7 +85,8 @@ fn foreign() -> Vec<Vec<u8>> {
 
 /// The first protocol that says it is its own, as connections ask.
 fn asked(bytes: &[u8], at_start: bool, opened: bool) -> Option<(&'static str, Side)> {
-    let beginning = Beginning { bytes, at_start, opened, is_datagram: false, ports: [40_000, 50_000] };
+    let beginning =
+        Beginning { bytes, at_start, opened, is_datagram: false, ports: [40_000, 50_000] };
     PROTOCOLS.iter().find_map(|def| match (def.recognise)(&beginning) {
         Verdict::Is(side) => Some((def.name, side)),
         Verdict::IsNot | Verdict::Unsure => None,
@@ -86,8 +99,13 @@ fn samples_are_their_own() {
     for (name, side, bytes) in samples() {
         let shown = bytes.escape_ascii().to_string();
         assert_eq!(asked(&bytes, true, true), Some((name, side)), "{shown}");
-        let beginning =
-            Beginning { bytes: &bytes, at_start: true, opened: true, is_datagram: false, ports: [0; 2] };
+        let beginning = Beginning {
+            bytes: &bytes,
+            at_start: true,
+            opened: true,
+            is_datagram: false,
+            ports: [0; 2],
+        };
         for def in PROTOCOLS.iter().filter(|def| def.name != name) {
             let found = (def.recognise)(&beginning);
             assert!(!matches!(found, Verdict::Is(_)), "{} takes {shown}", def.name);

@@ -85,7 +85,8 @@ fn elements(kind: u8, text: &[u8]) -> Option<Token<'static>> {
 }
 
 pub(super) fn number(text: &[u8]) -> Option<u64> {
-    let is_number = !text.is_empty() && text.len() < COUNT_DIGITS_MAX && text.iter().all(u8::is_ascii_digit);
+    let is_number =
+        !text.is_empty() && text.len() < COUNT_DIGITS_MAX && text.iter().all(u8::is_ascii_digit);
     is_number.then(|| text.iter().fold(0, |n, digit| 10 * n + u64::from(digit - b'0')))
 }
 

@@ -92,7 +92,7 @@ impl Reader {
     }
 
     /// Steps on to where a message begins, if the stream is not within one; what is lost by that.
-    pub(super) fn to_message(
+    pub(super) fn find_message(
         &mut self,
         stream: &mut StreamBuffer,
         now_unix_ns: i64,
@@ -470,7 +470,7 @@ impl Building {
         }
     }
 
-    fn message(mut self: Box<Building>, side: Side, end_ns: i64) -> Next {
+    fn message(mut self, side: Side, end_ns: i64) -> Next {
         while !self.open.is_empty() {
             self.close();
         }

@@ -119,7 +119,7 @@ impl Redis {
     fn read_replies(&mut self, stream: &mut StreamBuffer, ctx: &mut Context<'_>) {
         settle(stream, ctx.now_unix_ns);
         loop {
-            if let Some(loss) = self.replies.to_message(stream, ctx.now_unix_ns) {
+            if let Some(loss) = self.replies.find_message(stream, ctx.now_unix_ns) {
                 self.replies_lost(loss);
             }
             if self.reading.is_none() && self.replies.is_at_message(stream) {
@@ -208,7 +208,9 @@ impl Redis {
                     self.queue.unowned(reply.begin_ns, reply.end_ns);
                 }
             }
-            (What::Confirmation { of }, Owner::Front) if self.asks() => self.confirm(of, reply, ctx),
+            (What::Confirmation { of }, Owner::Front) if self.asks() => {
+                self.confirm(of, reply, ctx)
+            }
             (What::Confirmation { .. }, Owner::Front) => {
                 self.queue.unowned(reply.begin_ns, reply.end_ns);
             }
