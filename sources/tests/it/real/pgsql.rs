@@ -1,7 +1,7 @@
 //! PostgreSQL, with a client of its own protocol and with psql.
 
 use std::io::{Read as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use postgres::error::SqlState;
@@ -11,14 +11,22 @@ use weir_types::random::SplitMix;
 
 use super::*;
 
-const BIN: &str = "/usr/lib/postgresql/15/bin";
+/// Debian has its programs in a folder of their version.
+const VERSIONS: &str = "/usr/lib/postgresql";
 const OPERATIONS: usize = 1_000;
 const COLUMNS: [&str; 3] = ["req_cmd", "req", "resp"];
 /// As many bytes of a text as a row shows.
 const SHOWN_BYTES: usize = 512;
 
-fn server(dir: &Path, port: u16) -> Server {
-    let postgres = |program: &str| as_user("postgres", &format!("{BIN}/{program}"));
+fn programs() -> Option<PathBuf> {
+    let versions = std::fs::read_dir(VERSIONS).ok()?;
+    let bin = versions.filter_map(|version| Some(version.ok()?.path().join("bin")));
+    bin.filter(|bin| bin.join("postgres").exists()).max()
+}
+
+fn server(bin: &Path, dir: &Path, port: u16) -> Server {
+    let path = |program: &str| bin.join(program).display().to_string();
+    let postgres = |program: &str| as_user("postgres", &path(program));
     run(Command::new("chown").arg("postgres").arg(dir));
     let data = dir.join("data");
     run(postgres("initdb").current_dir(dir).arg("-D").arg(&data).args(["-A", "trust", "-U", "postgres", "-N"]));
@@ -27,8 +35,8 @@ fn server(dir: &Path, port: u16) -> Server {
     let mut command = postgres("postgres");
     command.current_dir(dir).arg("-D").arg(&data).args(["-p", &port.to_string(), "-k"]).arg(dir);
     command.args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]);
-    let is_ready = move || {
-        let mut probe = Command::new(format!("{BIN}/pg_isready"));
+    let is_ready = || {
+        let mut probe = Command::new(path("pg_isready"));
         probe.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
         probe.status().is_ok_and(|status| status.success())
     };
@@ -198,13 +206,13 @@ impl Logged {
 /// another's.
 #[test]
 fn postgresql_and_its_client() {
-    if !Path::new(BIN).join("postgres").exists() {
-        weir_types::testing::skipped(format_args!("there is no {BIN}/postgres"));
+    let Some(bin) = programs() else {
+        weir_types::testing::skipped(format_args!("there is no postgres in {VERSIONS}"));
         return;
-    }
+    };
     let dir = tempfile::Builder::new().prefix("weir-pg").tempdir().unwrap();
     let port = free_port();
-    let server = server(dir.path(), port);
+    let server = server(&bin, dir.path(), port);
     let mut direct = Config::new();
     direct.host("127.0.0.1").port(port).user("postgres");
     direct.connect(NoTls).unwrap().batch_execute(
