@@ -128,13 +128,10 @@ fn of_request(tag: u8, payload: &[u8], is_whole: bool) -> Option<Option<bool>> {
             };
             is_parse(&mut cursor)
         }
-        is::BIND => {
-            let is_bind = super::parse::Bind::of(payload).and_then(|bind| {
-                let fits = is_name(bind.portal) && is_name(bind.statement);
-                bind.values(|_, _, _| ()).map(|_| fits)
-            });
-            is_bind
-        }
+        is::BIND => super::parse::Bind::of(payload).and_then(|bind| {
+            let fits = is_name(bind.portal) && is_name(bind.statement);
+            bind.values(|_, _, _| ()).map(|_| fits)
+        }),
         is::DESCRIBE | is::CLOSE if is_whole => {
             let (kind, name) = payload.split_first()?;
             let is_it = b"SP".contains(kind)

@@ -2,18 +2,19 @@
 //! given to the socket tracer as a capture would give it. Rows are compared with what the client knows.
 
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
+use weir_types::clock::{Clock as _, WallClock};
 use weir_types::random::SplitMix;
 
 use crate::rows_of::Rows;
 use relay::{Faults, Relay, Wire};
 
+// mod mysql;
 mod pgsql;
 mod relay;
 
 /// Starting a server on a busy machine.
-const READY: Duration = Duration::from_secs(60);
+const READY_NS: u64 = 60_000_000_000;
 
 /// Ends with the test.
 struct Server {
@@ -26,9 +27,9 @@ impl Server {
     fn start(command: &mut Command, signal: &'static str, is_ready: impl Fn() -> bool) -> Server {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut server = Server { child: child.spawn().unwrap(), signal };
-        let begin = Instant::now();
+        let begin_ns = WallClock.monotonic_ns();
         while !is_ready() {
-            assert!(begin.elapsed() < READY, "{command:?} is not ready");
+            assert!(WallClock.monotonic_ns() - begin_ns < READY_NS, "{command:?} is not ready");
             assert!(server.child.try_wait().unwrap().is_none(), "{command:?} has ended");
             std::thread::yield_now();
         }
@@ -84,7 +85,8 @@ fn found(table: &'static str, columns: &[&str], wire: &Wire, faults: &Faults) ->
             .collect()
     };
     let port = |row| u16::try_from(rows.int(row, "remote_port")).unwrap();
-    let found = (0..rows.len()).map(|row| Want { client_port: port(row), cells: cells(row) }).collect();
+    let found =
+        (0..rows.len()).map(|row| Want { client_port: port(row), cells: cells(row) }).collect();
     (rows, found)
 }
 

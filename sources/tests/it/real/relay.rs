@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use weir_sources::capture::{
-    CaptureEvent, ConnKey, DataEvent, Direction, Family, Opened, PAYLOAD_BYTES_MAX, Process, Socket,
-    SocketEvent, SocketType, TAIL_BYTES_MAX,
+    CaptureEvent, ConnKey, DataEvent, Direction, Family, Opened, PAYLOAD_BYTES_MAX, Process,
+    Socket, SocketEvent, SocketType, TAIL_BYTES_MAX,
 };
 use weir_sources::socket::{SocketTracer, SocketTracerConfig};
+use weir_types::clock::{Clock as _, WallClock};
 use weir_types::random::SplitMix;
 use weir_types::{RecordBatch, Upid};
 
@@ -51,12 +52,13 @@ pub(super) struct Relay {
     moving: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
-fn now_ns() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    i64::try_from(since.as_nanos()).unwrap()
-}
-
-fn carry(mut from: TcpStream, mut to: TcpStream, client_port: u16, direction: Direction, kept: &Mutex<Wire>) {
+fn carry(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    client_port: u16,
+    direction: Direction,
+    kept: &Mutex<Wire>,
+) {
     let mut buffer = vec![0; CALL_BYTES];
     loop {
         let read = from.read(&mut buffer).unwrap_or_default();
@@ -64,7 +66,7 @@ fn carry(mut from: TcpStream, mut to: TcpStream, client_port: u16, direction: Di
         let bytes = buffer[..read].to_vec();
         {
             let mut kept = kept.lock().unwrap();
-            kept.pieces.push(Piece { client_port, direction, time_unix_ns: now_ns(), bytes });
+            kept.pieces.push(Piece { client_port, direction, time_unix_ns: WallClock.now_unix_ns(), bytes });
         }
         if read == 0 || to.write_all(&buffer[..read]).is_err() {
             let _ = to.shutdown(Shutdown::Write);
@@ -77,7 +79,8 @@ impl Relay {
     pub(super) fn to(server_port: u16) -> Relay {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (kept, moving) = (Arc::new(Mutex::new(Wire::default())), Arc::new(Mutex::new(Vec::new())));
+        let (kept, moving) =
+            (Arc::new(Mutex::new(Wire::default())), Arc::new(Mutex::new(Vec::new())));
         let (to_kept, to_moving) = (kept.clone(), moving.clone());
         let accepting = std::thread::spawn(move || {
             for client in listener.incoming() {
@@ -92,7 +95,8 @@ impl Relay {
                 ];
                 for (from, to, direction) in ends {
                     let kept = to_kept.clone();
-                    let mover = std::thread::spawn(move || carry(from, to, client_port, direction, &kept));
+                    let mover =
+                        std::thread::spawn(move || carry(from, to, client_port, direction, &kept));
                     to_moving.lock().unwrap().push(mover);
                 }
             }
@@ -137,14 +141,16 @@ impl Wire {
     /// When the response was seen that holds this text first.
     pub(super) fn response_ns(&self, text: &[u8]) -> Option<i64> {
         let holds = |piece: &&Piece| {
-            piece.direction == Direction::Egress && piece.bytes.windows(text.len()).any(|part| part == text)
+            piece.direction == Direction::Egress
+                && piece.bytes.windows(text.len()).any(|part| part == text)
         };
         self.pieces.iter().find(holds).map(|piece| piece.time_unix_ns)
     }
 
     /// The rows that a capture of it gives.
     pub(super) fn rows(&self, faults: &Faults) -> Vec<(&'static str, RecordBatch)> {
-        let config = SocketTracerConfig { asid: 7, own_upid: Upid::new(7, 1, 1), ..Default::default() };
+        let config =
+            SocketTracerConfig { asid: 7, own_upid: Upid::new(7, 1, 1), ..Default::default() };
         let mut tracer = SocketTracer::new(config);
         let mut random = SplitMix(faults.seed);
         let mut positions: HashMap<(u16, Direction), u64> = HashMap::new();
@@ -159,12 +165,19 @@ impl Wire {
             if is_before {
                 continue;
             }
-            let at = SocketEvent { time_unix_ns: piece.time_unix_ns, process: SERVER, cgroup_id: 0, fd: 5, socket };
+            let at = SocketEvent {
+                time_unix_ns: piece.time_unix_ns,
+                process: SERVER,
+                cgroup_id: 0,
+                fd: 5,
+                socket,
+            };
             if is_new {
                 tracer.on_event(&CaptureEvent::Accept { at });
             }
             if piece.bytes.is_empty() {
-                let event = CaptureEvent::Close { at, last: true, egress_bytes: 0, ingress_bytes: 0 };
+                let event =
+                    CaptureEvent::Close { at, last: true, egress_bytes: 0, ingress_bytes: 0 };
                 if direction == Direction::Egress {
                     tracer.on_event(&event);
                 }
