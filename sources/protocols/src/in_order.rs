@@ -232,6 +232,16 @@ impl<Q: Held> InOrder<Q> {
         self.waiting.front()?.request.as_ref()
     }
 
+    /// The request that was told last.
+    pub(crate) fn last_mut(&mut self) -> Option<&mut Q> {
+        self.waiting.back_mut()?.request.as_mut()
+    }
+
+    /// Forgets those that need no answer, without counting them; for the end of a connection.
+    pub(crate) fn retain(&mut self, is_kept: impl Fn(&Q) -> bool) {
+        self.waiting.retain(|waiting| waiting.request.as_ref().is_none_or(&is_kept));
+    }
+
     pub(crate) fn front_begin_ns(&self) -> Option<i64> {
         self.waiting.front().map(|waiting| waiting.begin_ns)
     }

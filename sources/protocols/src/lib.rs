@@ -34,6 +34,7 @@ mod json_text;
 mod kafka;
 mod mqtt;
 mod nats;
+mod pgsql;
 pub mod protocol;
 #[cfg(test)]
 mod recognition_tests;
@@ -41,6 +42,7 @@ pub mod redact;
 mod redis;
 #[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod shown;
+mod sql_secrets;
 pub mod stream;
 #[cfg(test)]
 mod testing;
@@ -57,6 +59,7 @@ pub static PROTOCOLS: &[ProtocolDef] = &[
     http1::PROTOCOL,
     nats::PROTOCOL,
     redis::PROTOCOL,
+    pgsql::PROTOCOL,
     amqp::PROTOCOL,
     mqtt::PROTOCOL,
     kafka::PROTOCOL,

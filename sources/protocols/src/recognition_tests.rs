@@ -36,6 +36,14 @@ fn samples() -> Vec<Sample> {
         ("redis", Request, text("*1\r\n$4\r\nPING\r\n")),
         ("redis", Request, text("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nhello\r\n")),
         ("redis", Response, text("*2\r\n:1\r\n$-1\r\n")),
+        ("pgsql", Request, hex("0000 0008 04d2 162f")),
+        (
+            "pgsql",
+            Request,
+            hex("0000 0020 0003 0000 7573 6572 0062 6f62 0064 6174 6162 6173 6500 7368 6f70 0000"),
+        ),
+        ("pgsql", Request, hex("51 0000 000d 5345 4c45 4354 2031 00")),
+        ("pgsql", Response, hex("43 0000 000f 494e 5345 5254 2030 2031 00 5a 0000 0005 49")),
     ]
 }
 

@@ -6,6 +6,7 @@ mod fixture;
 mod local_metadata;
 mod looking_away;
 mod proc_source;
+mod real;
 mod reverse_dns;
 mod rows_of;
 mod socket_tracer;

@@ -49,6 +49,13 @@ impl Rows {
             other => panic!("{column} is {other:?}"),
         }
     }
+    /// Text that may have been cut within a character.
+    pub(crate) fn text_lossy(&self, row: usize, column: &str) -> String {
+        match self.value(row, column) {
+            Value::String(value) => String::from_utf8_lossy(value).into_owned(),
+            other => panic!("{column} is {other:?}"),
+        }
+    }
     pub(crate) fn upid(&self, row: usize) -> weir_types::Upid {
         match self.value(row, "upid") {
             Value::Uint128(value) => weir_types::Upid(*value),

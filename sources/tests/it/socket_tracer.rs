@@ -322,8 +322,8 @@ fn unknown_protocols_are_counted_only() {
     let mut net = Net::new();
     let socket = server_end(4000);
     for _ in 0..20 {
-        net.read(socket, NGINX, "*1\r\n$4\r\nPING\r\n");
-        net.write(socket, NGINX, "+PONG\r\n");
+        net.read(socket, NGINX, "{\"id\":1,\"ask\":1}\n");
+        net.write(socket, NGINX, "{\"id\":1,\"say\":2}\n");
     }
     assert_eq!(net.stopped(), [socket.key]);
     assert!(net.stopped().is_empty());
@@ -332,7 +332,7 @@ fn unknown_protocols_are_counted_only() {
     assert_eq!(rows.len(), 1);
     let columns = ["remote_port", "trace_role", "addr_family", "protocol", "conn_open"];
     assert_eq!(columns.map(|column| rows.int(0, column)), [0, 2, 1, 0, 1]);
-    assert_eq!((rows.int(0, "bytes_sent"), rows.int(0, "bytes_recv")), (20 * 7, 20 * 14));
+    assert_eq!((rows.int(0, "bytes_sent"), rows.int(0, "bytes_recv")), (20 * 17, 20 * 17));
     assert_eq!(rows.text(0, "remote_addr"), "127.0.0.1");
     assert_eq!(net.rows("http_events").len(), 0);
 }

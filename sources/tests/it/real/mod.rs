@@ -1,0 +1,155 @@
+//! Real servers and their ordinary clients: what goes over the wire between them is kept by a relay, and
+//! given to the socket tracer as a capture would give it. Rows are compared with what the client knows.
+
+use std::process::{Child, Command, Stdio};
+
+use weir_types::clock::{Clock as _, WallClock};
+use weir_types::random::SplitMix;
+
+use crate::rows_of::Rows;
+use relay::{Faults, Relay, Wire};
+
+// mod mysql;
+mod pgsql;
+mod relay;
+
+/// Starting a server on a busy machine.
+const READY_NS: u64 = 60_000_000_000;
+
+/// Ends with the test.
+struct Server {
+    child: Child,
+    /// How it is told to end at once.
+    signal: &'static str,
+}
+
+impl Server {
+    fn start(command: &mut Command, signal: &'static str, is_ready: impl Fn() -> bool) -> Server {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut server = Server { child: child.spawn().unwrap(), signal };
+        let begin_ns = WallClock.monotonic_ns();
+        while !is_ready() {
+            assert!(WallClock.monotonic_ns() - begin_ns < READY_NS, "{command:?} is not ready");
+            assert!(server.child.try_wait().unwrap().is_none(), "{command:?} has ended");
+            std::thread::yield_now();
+        }
+        server
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let pid = self.child.id().to_string();
+        let _ = Command::new("kill").args([self.signal, &pid]).status();
+        let _ = self.child.wait();
+    }
+}
+
+/// A command as another user, for servers that refuse to be root; as oneself if one is not root.
+fn as_user(user: &str, program: &str) -> Command {
+    let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
+    if !is_root {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", user, "--regid", user, "--clear-groups", program]);
+    command
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {output:?}");
+}
+
+/// What a row has to be: its columns, in the order in which its connection's rows come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Want {
+    client_port: u16,
+    cells: Vec<String>,
+}
+
+fn found(table: &'static str, columns: &[&str], wire: &Wire, faults: &Faults) -> (Rows, Vec<Want>) {
+    let rows = Rows::of(table, &wire.rows(faults));
+    let cells = |row: usize| {
+        columns
+            .iter()
+            .map(|column| match *column {
+                "req_cmd" if table == "mysql_events" => rows.int(row, column).to_string(),
+                "resp_status" => rows.int(row, column).to_string(),
+                column => rows.text_lossy(row, column),
+            })
+            .collect()
+    };
+    let port = |row| u16::try_from(rows.int(row, "remote_port")).unwrap();
+    let found =
+        (0..rows.len()).map(|row| Want { client_port: port(row), cells: cells(row) }).collect();
+    (rows, found)
+}
+
+/// Every row is the one that the client's log has there, connection by connection.
+fn check_equal(want: &[Want], found: &[Want]) {
+    let mut ports: Vec<u16> = want.iter().map(|one| one.client_port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    for port in ports {
+        let of = |all: &[Want]| -> Vec<Want> {
+            all.iter().filter(|one| one.client_port == port).cloned().collect()
+        };
+        let (want, found) = (of(want), of(found));
+        for (idx, (want, found)) in want.iter().zip(&found).enumerate() {
+            assert_eq!(found, want, "row {idx} of {port}");
+        }
+        assert_eq!(found.len(), want.len(), "rows of {port}");
+    }
+}
+
+/// With losses no row is another's: all are in the log, in its order, or the beginning of one that is.
+/// How many there were.
+fn check_no_wrong(want: &[Want], found: &[Want], seed: u64) -> usize {
+    let mut ports: Vec<u16> = found.iter().map(|one| one.client_port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    for port in ports {
+        let mut log = want.iter().filter(|one| one.client_port == port);
+        for row in found.iter().filter(|one| one.client_port == port) {
+            let is_it = |one: &Want| {
+                one.cells.iter().zip(&row.cells).all(|(whole, seen)| is_begun(whole, seen))
+            };
+            assert!(log.any(is_it), "seed {seed}: {row:?} is not in the log, or not there");
+        }
+    }
+    found.len()
+}
+
+/// Whether a text is what was seen of another: its beginning, or with a statement that was not seen.
+fn is_begun(whole: &str, seen: &str) -> bool {
+    let values = |text: &str| text.split_once("] params=[").map(|(_, values)| values.to_string());
+    let is_unknown = seen.starts_with("query=[] params=[");
+    whole.starts_with(seen)
+        || whole.starts_with(seen.trim_end_matches(']'))
+        || (is_unknown && values(whole) == values(seen))
+        || (is_unknown && values(seen).is_some_and(|values| values == "]"))
+}
+
+/// Losses of every kind, at random: none of them makes a wrong row, and most rows are still there.
+fn check_with_losses(table: &'static str, columns: &[&str], wire: &Wire, want: &[Want]) {
+    let mut least = usize::MAX;
+    for seed in 0..40 {
+        let faults = Faults { seed, one_in: 40 + 40 * (seed % 4), joined_at: 0 };
+        let (_, found) = found(table, columns, wire, &faults);
+        least = least.min(check_no_wrong(want, &found, seed));
+    }
+    assert!(least > want.len() / 2, "{least} of {}", want.len());
+    // From the middle on, as connections are that were open before.
+    let mut random = SplitMix(9);
+    for seed in 100..120 {
+        let joined_at = random.below(wire.len() as u64 / 2) as usize;
+        let (_, found) = found(table, columns, wire, &Faults { seed, one_in: 0, joined_at });
+        let seen = check_no_wrong(want, &found, seed);
+        assert!(seen > want.len() / 4, "{seen} rows from {joined_at} on");
+    }
+}
