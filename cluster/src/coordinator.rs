@@ -13,6 +13,7 @@ mod entities;
 mod frontiers;
 mod inbound;
 mod located;
+mod membership;
 mod orders;
 mod ready;
 mod wanted;
@@ -20,7 +21,6 @@ mod windows;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tracing::warn;
 use weir_engine::{Engine, FeedExchange, Install, Intake, Part, ReadyProgram};
@@ -86,22 +86,6 @@ pub struct Node {
     /// To its sources.
     orders: orders::Orders,
     link: NodeLink,
-}
-
-impl Node {
-    /// Whether rows of one of the tables can arise on it. A node that tells of no sources may have any.
-    fn may_have(&self, tables: &[String]) -> bool {
-        let has = |source: &SourceStatus| {
-            source.state != "refused" && source.tables.iter().any(|table| tables.contains(table))
-        };
-        self.sources.is_empty() || self.sources.iter().any(has)
-    }
-
-    /// Its life, as others may know it.
-    #[must_use]
-    pub fn life(&self) -> Life {
-        self.life
-    }
 }
 
 struct Query {
@@ -195,13 +179,6 @@ impl Coordinator {
     #[must_use]
     pub fn with_counters(self, counters: Arc<BusCounters>) -> Coordinator {
         Coordinator { counters, ..self }
-    }
-
-    /// Gives a node up that is silent for so long after it began to lag.
-    #[must_use]
-    pub fn with_forget(self, after: Duration) -> Coordinator {
-        let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-        Coordinator { forget_ms: self.lag_max_ms.saturating_add(after_ms), ..self }
     }
 
     /// Begins with an epoch, and with a number of an order, above all that former coordinators gave: the

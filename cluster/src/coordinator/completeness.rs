@@ -5,7 +5,7 @@
 //! thread. What a node said before a tick's progress is in the book before that tick can close, so no
 //! answer is out before what it lacks.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use weir_engine::Cuts;
@@ -15,6 +15,7 @@ use weir_types::clock::tick_unix_ns;
 use weir_types::ledger::{Ledger, Loss, METADATA, Span};
 
 use super::cuts::{CutLedger, CutTotals, FUNCTIONS};
+use super::membership::Departures;
 use super::windows::{Seen, Windows};
 
 /// Freshness samples that wait for their frontier, per query.
@@ -81,22 +82,11 @@ struct Query {
     overflow: BTreeMap<String, u64>,
 }
 
-/// Departures that are remembered each for itself; of more, the oldest two become one.
-const DEPARTED_MAX: usize = 1_024;
-
-/// A node that is no more, and with it its history.
-struct Departed {
-    /// It was heard of until then: windows that reach back to that may lack rows of it.
-    heard_unix_ns: i64,
-    /// What was installed before then has all of it; `None`: nothing has.
-    complete_before: Option<i64>,
-}
-
 #[derive(Default)]
 struct Inner {
     nodes: BTreeMap<String, Node>,
     /// Nodes that are no more, in the order in which they went.
-    departed: VecDeque<Departed>,
+    departed: Departures,
     /// Nodes that a former coordinator knew, and that have not come to the present one.
     awaited: BTreeSet<String>,
     feeds: BTreeMap<QueryId, Feed>,
@@ -149,7 +139,7 @@ impl Book {
     pub(super) fn forget_awaited(&self, heard_unix_ns: i64) {
         let mut inner = self.lock();
         if !std::mem::take(&mut inner.awaited).is_empty() {
-            inner.departed.push_back(Departed { heard_unix_ns, complete_before: None });
+            inner.departed.add(heard_unix_ns, None);
         }
     }
 
@@ -186,15 +176,7 @@ impl Book {
     /// `orderly`: feeds that it was in have all that it had.
     pub(super) fn node_left(&self, name: &str, heard_unix_ns: i64, orderly: bool) {
         let mut inner = self.lock();
-        let complete_before = orderly.then_some(heard_unix_ns);
-        inner.departed.push_back(Departed { heard_unix_ns, complete_before });
-        if inner.departed.len() > DEPARTED_MAX
-            && let Some(oldest) = inner.departed.pop_front()
-            && let Some(next) = inner.departed.front_mut()
-        {
-            next.heard_unix_ns = next.heard_unix_ns.max(oldest.heard_unix_ns);
-            next.complete_before = next.complete_before.min(oldest.complete_before);
-        }
+        inner.departed.add(heard_unix_ns, orderly.then_some(heard_unix_ns));
         inner.awaited.remove(name);
         if let Some(gone) = inner.nodes.remove(name) {
             inner.past.add(&gone.losses.ledger);
@@ -379,7 +361,12 @@ impl Book {
         let live = || feeds().flat_map(|feed| inner.live(feed));
         let complete_to = live().map(|covered| covered.complete_to_unix_ns).min();
         let covers_from = live().map(|covered| covered.covers_from_unix_ns).max();
-        let covers_from = covers_from.max(inner.departed_from(feeds()));
+        let covers_from = covers_from.max(
+            feeds()
+                .map(|feed| feed.installed_unix_ns)
+                .max()
+                .and_then(|at| inner.departed.lacked_to(at)),
+        );
         let covers_from_unix_ns = covers_from.unwrap_or(frontier_unix_ns);
         let windows = entry.windows.at(frontier_unix_ns, self.retention_ns);
         // The window's start is out, what is covered begins with its first moment.
@@ -442,15 +429,6 @@ impl Inner {
     fn live<'a>(&'a self, feed: &'a Feed) -> impl Iterator<Item = &'a Covered> {
         let is_live = |name: &String| self.nodes.get(name).is_some_and(|node| !node.lagging);
         feed.nodes.iter().filter(move |(name, _)| is_live(name)).map(|(_, covered)| covered)
-    }
-
-    /// The event time since which feeds lack nothing of nodes that are no more.
-    fn departed_from<'a>(&self, feeds: impl Iterator<Item = &'a Feed>) -> Option<i64> {
-        let installed_unix_ns = feeds.map(|feed| feed.installed_unix_ns).max()?;
-        let lacks = |gone: &&Departed| {
-            gone.complete_before.is_none_or(|before_unix_ns| installed_unix_ns > before_unix_ns)
-        };
-        self.departed.iter().filter(lacks).map(|gone| gone.heard_unix_ns).max()
     }
 
     fn lost_within(

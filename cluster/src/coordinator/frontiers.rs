@@ -61,33 +61,6 @@ impl Coordinator {
         }
     }
 
-    /// Gives up nodes that are silent for too long: nobody waits for them any more.
-    fn forget_nodes(&mut self, now_ms: u64) {
-        let mono_ms = self.mono_ms.unwrap_or(0);
-        let (began_mono_ms, began_ms) = *self.began_ms.get_or_insert((mono_ms, now_ms));
-        if mono_ms.saturating_sub(began_mono_ms) > self.forget_ms {
-            self.book.forget_awaited(weir_types::clock::tick_unix_ns(began_ms));
-        }
-        let is_gone = |node: &super::Node| node.silent_ms > self.forget_ms;
-        let gone: Vec<String> = self
-            .nodes
-            .iter()
-            .filter(|(_, node)| is_gone(node))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in gone {
-            warn!(node = name, "node is given up: it is silent for too long");
-            self.gone(&name, false);
-        }
-    }
-
-    /// How far behind `now_ms` a node is in what it has delivered, over all feeds that it runs.
-    #[must_use]
-    pub fn lag_ms(&self, name: &str, now_ms: u64) -> Option<u64> {
-        let ticks = self.feeds.values().filter_map(|feed| Some(feed.nodes.get(name)?.tick_ms));
-        ticks.min().map(|tick_ms| now_ms.saturating_sub(tick_ms))
-    }
-
     /// Called about every tick: marks silent nodes, and moves feeds that no node holds and queries of
     /// table functions only along with the clock. `mono_ms`: what silence is measured by, since the
     /// wall clock may be set.

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tracing::{info, warn};
 use weir_proto::message::SourceStatus;
 use weir_proto::{Epoch, FromNode, Life, NodeInfo, NodeLink, Place, QueryId, Report, ToNode};
-use weir_types::clock::tick_unix_ns;
 use weir_types::figures::QueryFigures;
 use weir_types::ledger::Loss;
 
@@ -413,31 +412,6 @@ impl Coordinator {
         for feed in feeds {
             if let Err(error) = self.install_on(name, feed) {
                 warn!(node = name, feed, %error, "could not install a feed on a new node");
-            }
-        }
-    }
-
-    /// A node is no more. `orderly`: it said so, after all that it had.
-    pub(super) fn gone(&mut self, name: &str, orderly: bool) {
-        let heard_ms = self.nodes.remove(name).map_or(0, |node| node.last_heard_ms);
-        self.book.node_left(name, tick_unix_ns(heard_ms), orderly);
-        let feeds: Vec<QueryId> = self.feeds.keys().copied().collect();
-        for feed in feeds {
-            if let Some(entry) = self.feeds.get_mut(&feed) {
-                entry.nodes.remove(name);
-            }
-            self.close(feed);
-        }
-    }
-
-    /// A source that could not run may do so by now: what reads its tables is installed.
-    fn check_sources(&mut self, name: &str) {
-        let lacks = |feed: &crate::feed::Feed| !feed.nodes.contains_key(name);
-        let feeds: Vec<QueryId> =
-            self.feeds.iter().filter(|(_, feed)| lacks(feed)).map(|(&id, _)| id).collect();
-        for feed in feeds {
-            if let Err(error) = self.install_on(name, feed) {
-                warn!(node = name, feed, %error, "could not install a feed on a node");
             }
         }
     }

@@ -81,12 +81,16 @@ impl Host {
             return Ok(());
         }
         self.nft("add table inet faults")?;
+        let some = match percent {
+            100.. => String::new(),
+            percent => format!("numgen random mod 100 < {percent} "),
+        };
         for (chain, device) in [("input", "iifname"), ("output", "oifname")] {
             self.nft(&format!(
                 "add chain inet faults {chain} {{ type filter hook {chain} priority 0; }}"
             ))?;
             self.nft(&format!(
-                "add rule inet faults {chain} {device} up0 numgen random mod 100 < {percent} drop"
+                "add rule inet faults {chain} {device} up0 {some}drop"
             ))?;
         }
         Ok(())

@@ -26,6 +26,7 @@ pub struct SimulatedNode {
 }
 
 /// The cluster part's links, and where simulated nodes join.
+#[derive(Default)]
 pub struct SimulatedBus {
     links: Arc<Mutex<Links>>,
     stats: Arc<BusStats>,
@@ -45,12 +46,6 @@ impl Carrier for LinkCarrier {
     fn carry(&self, bytes: Vec<u8>) -> Result<(), BusError> {
         lock(&self.links).give(&self.token, &bytes, &self.stats);
         Ok(())
-    }
-}
-
-impl Default for SimulatedBus {
-    fn default() -> SimulatedBus {
-        SimulatedBus { links: Arc::default(), stats: Arc::default() }
     }
 }
 
