@@ -20,6 +20,22 @@ fn samples() -> Vec<Sample> {
         ("http1", Request, text("GET / HTTP/1.1\r\nHost: h\r\n\r\n")),
         ("http1", Response, text("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")),
         ("http2", Request, text("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")),
+        ("http2", Request, hex("0000 0401 0400 0000 0783 86be bf")),
+        ("http2", Response, hex("0000 0604 0000 0000 0000 0300 0000 64 0000 0004 0100 0000 00")),
+        (
+            "tls",
+            Request,
+            hex(
+                "1603 0100 c801 0000 c403 0300 0102 0304 0506 0708 090a 0b0c 0d0e 0f10 1112 1314 1516 1718 191a 1b1c",
+            ),
+        ),
+        (
+            "tls",
+            Response,
+            hex(
+                "1603 0300 7a02 0000 7603 03a1 b2c3 d4e5 f607 1829 3a4b 5c6d 7e8f 9012 2334 4556 6778 899a abbc cdde",
+            ),
+        ),
         (
             "dns",
             Request,
@@ -65,13 +81,7 @@ fn foreign() -> Vec<Vec<u8>> {
         ),
         text("SELECT * FROM users WHERE id = 1"),
         text("<?xml version=\"1.0\"?><stream:stream to='example.org' version='1.0'>"),
-        // TLS: a client's and a server's hello, and data.
-        hex(
-            "1603 0100 c801 0000 c403 0300 0102 0304 0506 0708 090a 0b0c 0d0e 0f10 1112 1314 1516 1718 191a 1b1c",
-        ),
-        hex(
-            "1603 0300 7a02 0000 7603 03a1 b2c3 d4e5 f607 1829 3a4b 5c6d 7e8f 9012 2334 4556 6778 899a abbc cdde",
-        ),
+        // TLS behind its hellos.
         hex(
             "1703 0300 1fff eedd ccbb aa99 8877 6655 4433 2211 00ff eedd ccbb aa99 8877 6655 4433 2211 0001 02",
         ),
