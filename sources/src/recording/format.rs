@@ -16,6 +16,7 @@ const END: u8 = 5;
 const UNIX_NAMES: u8 = 6;
 const GAP: u8 = 7;
 const EXIT: u8 = 8;
+const PLAIN: u8 = 9;
 const LOST: u8 = 16;
 const TICK: u8 = 17;
 const WHOLE: u8 = 18;
@@ -54,8 +55,8 @@ pub(super) fn write(entry: &Entry<'_>, out: &mut Vec<u8>) -> bool {
 
 fn write_event(event: &CaptureEvent<'_>, put: &mut Put<'_>) -> bool {
     match event {
-        CaptureEvent::Data(data) => {
-            put.u8(DATA);
+        CaptureEvent::Data(data) | CaptureEvent::Plain(data) => {
+            put.u8(if matches!(event, CaptureEvent::Plain(_)) { PLAIN } else { DATA });
             let DataEvent { time_unix_ns, process, cgroup_id, fd, socket, .. } = *data;
             put.at(&SocketEvent { time_unix_ns, process, cgroup_id, fd, socket });
             put.direction(data.direction);
@@ -162,9 +163,9 @@ fn read_event<'a>(kind: u8, take: &mut Take<'a>) -> Option<CaptureEvent<'a>> {
     }
     let at = take.at()?;
     Some(match kind {
-        DATA => {
+        DATA | PLAIN => {
             let SocketEvent { time_unix_ns, process, cgroup_id, fd, socket } = at;
-            CaptureEvent::Data(DataEvent {
+            let data = DataEvent {
                 time_unix_ns,
                 process,
                 cgroup_id,
@@ -174,7 +175,8 @@ fn read_event<'a>(kind: u8, take: &mut Take<'a>) -> Option<CaptureEvent<'a>> {
                 position: take.u64()?,
                 total_bytes: take.u32()?,
                 payload: take.bytes()?,
-            })
+            };
+            if kind == PLAIN { CaptureEvent::Plain(data) } else { CaptureEvent::Data(data) }
         }
         CONNECT => CaptureEvent::Connect { at, error: take.u32()?.cast_signed() },
         ACCEPT => CaptureEvent::Accept { at },

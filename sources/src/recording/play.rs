@@ -127,7 +127,7 @@ impl Ends {
 
 fn socket_of<'e>(event: &'e CaptureEvent<'_>) -> Option<&'e Socket> {
     match event {
-        CaptureEvent::Data(data) => Some(&data.socket),
+        CaptureEvent::Data(data) | CaptureEvent::Plain(data) => Some(&data.socket),
         CaptureEvent::Connect { at, .. }
         | CaptureEvent::Accept { at }
         | CaptureEvent::Close { at, .. }
@@ -156,7 +156,7 @@ impl Recording {
         let (mut first, mut ends) = (Entries::open(path)?, Ends::default());
         while let Step::Entry = first.next()? {
             match format::read(&first.bytes) {
-                Some(Entry::Event(event @ CaptureEvent::Data(_))) => {
+                Some(Entry::Event(event @ (CaptureEvent::Data(_) | CaptureEvent::Plain(_)))) => {
                     socket_of(&event).into_iter().for_each(|socket| ends.note(socket));
                 }
                 Some(Entry::End) | None => break,
@@ -232,7 +232,7 @@ impl Recording {
         if socket_of(event).is_some_and(|socket| self.ends.is_other(socket)) {
             return;
         }
-        if let CaptureEvent::Data(data) = event {
+        if let CaptureEvent::Data(data) | CaptureEvent::Plain(data) = event {
             self.counters.packets += 1;
             self.counters.bytes += u64::from(data.total_bytes);
             if self.loss > 0.0 && self.random.unit() < self.loss {

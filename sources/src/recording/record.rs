@@ -75,7 +75,7 @@ impl Out {
 
     fn event(&mut self, event: &CaptureEvent<'_>) {
         self.counts.events += 1;
-        let CaptureEvent::Data(data) = event else {
+        let (CaptureEvent::Data(data) | CaptureEvent::Plain(data)) = event else {
             if let (CaptureEvent::Close { at, last: true, .. }, Some(mask)) = (event, &mut self.mask) {
                 mask.forget(at.socket.key);
             }
@@ -87,7 +87,11 @@ impl Out {
         payload.clear();
         payload.extend_from_slice(data.payload);
         mask.apply(data.socket.key, data.direction, &mut payload);
-        self.entry(&Entry::Event(CaptureEvent::Data(DataEvent { payload: &payload, ..*data })));
+        let masked = DataEvent { payload: &payload, ..*data };
+        self.entry(&Entry::Event(match event {
+            CaptureEvent::Plain(_) => CaptureEvent::Plain(masked),
+            _ => CaptureEvent::Data(masked),
+        }));
         self.payload = payload;
     }
 }
@@ -136,9 +140,9 @@ impl Recorder {
             }
         }
         drop(self.tracer.take_sockets());
-        for key in self.tracer.take_stop_copying() {
+        for stop in self.tracer.take_stop_copying() {
             // Its bytes go on being copied, and recorded.
-            let _ = self.source.stop_copying(key);
+            let _ = self.source.stop_copying(stop);
         }
     }
 

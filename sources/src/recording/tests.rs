@@ -49,6 +49,12 @@ fn data(
     })
 }
 
+/// The same, said over TLS.
+fn plain(event: CaptureEvent<'_>) -> CaptureEvent<'_> {
+    let CaptureEvent::Data(data) = event else { return event };
+    CaptureEvent::Plain(data)
+}
+
 fn entries() -> Vec<Entry<'static>> {
     let inet6 = socket("[::1]:80", "[fe80::1]:40000", Opened::Accepted);
     let unix = Socket { family: Family::Unix, local: None, remote: None, ..inet6 };
@@ -59,6 +65,7 @@ fn entries() -> Vec<Entry<'static>> {
     let ended = ProcessEvent { time_unix_ns: 6, process, parent_pid: 4, cgroup_id: 5, comm: [b'c'; 16] };
     vec![
         Entry::Event(data(inet6, Direction::Ingress, (77, 88), b"payload")),
+        Entry::Event(plain(data(inet6, Direction::Egress, (78, 89), b"in the clear"))),
         Entry::Event(CaptureEvent::Connect { at, error: 115 }),
         Entry::Event(CaptureEvent::Accept { at: other }),
         Entry::Event(CaptureEvent::Close { at, last: true, egress_bytes: 1, ingress_bytes: 2 }),
