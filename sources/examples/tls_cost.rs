@@ -4,6 +4,8 @@
 //! this process, the programs' own time and how many rows there were. The cost in the traced programs is the
 //! difference of their CPU time with and without it (`/proc/PID/schedstat`).
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "its answer")]
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -45,7 +45,11 @@ pub const REASONS: &[ReasonDef] = &[
     of("unseen_bytes", Unit::Bytes, "Bytes moved by no call that was looked at, as by io_uring."),
     of("io_uring_bytes", Unit::Bytes, "Bytes moved by operations of io_uring that cannot be read."),
     of("compat32_bytes", Unit::Bytes, "Bytes moved by programs of 32 bits, which are not traced."),
-    of("tls_unmatched_bytes", Unit::Bytes, "Bytes said over TLS on sockets that could not be told."),
+    of(
+        "tls_unmatched_bytes",
+        Unit::Bytes,
+        "Bytes said over TLS on sockets that could not be told.",
+    ),
     of(
         "connections_failed",
         Unit::Events,

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::library;
 use super::maps;
 use super::prober::open_mapped;
+use super::programs;
 use weir_types::text::with_causes;
 
 /// A file of a process that may have TLS in it.
@@ -44,7 +45,10 @@ pub fn look(proc: &Path, pid: u32) -> io::Result<Vec<TlsLook>> {
                 // Most files of such names, and most programs, have no TLS in them.
                 None => continue,
             },
-            Ok(points) => (points.library, points.functions(), None),
+            Ok(points) => {
+                let harm = programs::harm(&points).map(str::to_string);
+                (points.library, points.functions(), harm)
+            }
             Err(reason) => ("", 0, Some(reason)),
         };
         let (path, file) = (mapping.path, mapping.file);

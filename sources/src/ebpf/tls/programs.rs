@@ -81,12 +81,8 @@ impl TlsPrograms {
         file: &File,
         points: &Points,
     ) -> io::Result<Vec<Attachment>> {
-        let has_returns = points.by_probe().keys().any(|probe| probe.is_return());
-        if has_returns && !returns_are_safe(&std::fs::read_to_string(RELEASE_PATH)?) {
-            return Err(io::Error::other(
-                "this kernel ends programs under seccomp filters that have return probes \
-                 (6.11 to 6.13, mended in 6.14)",
-            ));
+        if let Some(harm) = harm(points) {
+            return Err(io::Error::other(harm));
         }
         let path = CString::new(path_of(file)).map_err(io::Error::other)?;
         let mut attachments = Vec::new();
@@ -103,6 +99,15 @@ impl TlsPrograms {
         }
         Ok(attachments)
     }
+}
+
+/// Why this kernel's probes at these points would harm a program.
+pub(super) fn harm(points: &Points) -> Option<&'static str> {
+    let has_returns = points.at.iter().any(|(probe, _)| probe.is_return());
+    let release = std::fs::read_to_string(RELEASE_PATH).unwrap_or_default();
+    (has_returns && !returns_are_safe(&release)).then_some(
+        "this kernel ends programs under seccomp filters that have return probes (6.11 to 6.13, mended in 6.14)",
+    )
 }
 
 /// On x86-64 a return probe is a system call of its own from 6.11 on, which filters of seccomp refuse and the
