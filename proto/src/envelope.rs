@@ -65,7 +65,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, EnvelopeError> {
 }
 
 #[cfg(test)]
-mod golden;
+mod golden_tests;
 
 #[cfg(test)]
 mod tests {

@@ -107,6 +107,11 @@ pub enum ToNode {
     Order { id: OrderId, order: SourceOrder },
 }
 
+/// What a node is asked that has just joined.
+pub(crate) fn who_are_you() -> ToNode {
+    ToNode::Introduce
+}
+
 /// Which life of a node something is of: its process's, and how often it began anew within. Later ones are
 /// greater.
 #[derive(

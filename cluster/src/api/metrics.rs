@@ -234,6 +234,21 @@ fn counts_of(nodes: &[NodeRow]) -> BTreeMap<(&str, &str), u64> {
     all
 }
 
+/// Of what goes between nodes and the cluster part.
+fn push_bus(out: &mut String, stats: &Json) {
+    let help = "Messages of nodes that were not simply taken, and what was done about it.";
+    head(out, "weir_bus_total", "counter", help);
+    for (what, count) in stats["bus"].as_object().into_iter().flatten() {
+        line(out, "weir_bus_total", &[("what", what)], count.as_u64().unwrap_or(0));
+    }
+    let help =
+        "What the bus between machines counts: sessions, frames that were sent again, bytes.";
+    head(out, "weir_network_total", "counter", help);
+    for (what, count) in stats["network"].as_object().into_iter().flatten() {
+        line(out, "weir_network_total", &[("what", what)], count.as_u64().unwrap_or(0));
+    }
+}
+
 /// Of readers, actors and the engine.
 fn push_self_metrics(out: &mut String, stats: &Json) {
     for (name, kind) in [
@@ -284,17 +299,7 @@ fn push_self_metrics(out: &mut String, stats: &Json) {
         head(out, &metric, "gauge", help);
         let _ = writeln!(out, "{metric} {}", stats["plans"][name]);
     }
-    let help = "Messages of nodes that were not simply taken, and what was done about it.";
-    head(out, "weir_bus_total", "counter", help);
-    for (what, count) in stats["bus"].as_object().into_iter().flatten() {
-        line(out, "weir_bus_total", &[("what", what)], count.as_u64().unwrap_or(0));
-    }
-    let help =
-        "What the bus between machines counts: sessions, frames that were sent again, bytes.";
-    head(out, "weir_network_total", "counter", help);
-    for (what, count) in stats["network"].as_object().into_iter().flatten() {
-        line(out, "weir_network_total", &[("what", what)], count.as_u64().unwrap_or(0));
-    }
+    push_bus(out, stats);
     let help = "Values that functions left out or cut, by reason (see weir_lost_total).";
     head(out, "weir_cut_total", "counter", help);
     for (reason, count) in stats["cut"].as_object().into_iter().flatten() {

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
+use weir_types::{Clock, WallClock};
 
 use super::process::{Process, Signal};
 use super::{Result, free_port, io_error, pause, wait_until, weir};
@@ -236,11 +237,11 @@ fn join(client: TcpStream, server: SocketAddr, rules: &Arc<Rules>) {
 
 /// What is read now leaves once its delay is over; order is kept, and reading goes on meanwhile.
 fn carry(mut from: TcpStream, mut to: TcpStream, rules: &Arc<Rules>) {
-    let (given, taken) = std::sync::mpsc::channel::<(std::time::Instant, Vec<u8>)>();
+    let (given, taken) = std::sync::mpsc::channel::<(u64, Vec<u8>)>();
     let own = Arc::clone(rules);
     let writer = std::thread::spawn(move || {
-        for (due, bytes) in taken {
-            pause(due.saturating_duration_since(std::time::Instant::now()));
+        for (due_ns, bytes) in taken {
+            pause(Duration::from_nanos(due_ns.saturating_sub(WallClock.monotonic_ns())));
             wait_while_cut(&own);
             if to.write_all(&bytes).is_err() {
                 break;
@@ -252,8 +253,9 @@ fn carry(mut from: TcpStream, mut to: TcpStream, rules: &Arc<Rules>) {
     loop {
         wait_while_cut(rules);
         let Ok(count @ 1..) = from.read(&mut bytes) else { break };
-        let delay = Duration::from_millis(rules.delay_ms.load(Ordering::SeqCst));
-        if given.send((std::time::Instant::now() + delay, bytes[..count].to_vec())).is_err() {
+        let delay_ns = rules.delay_ms.load(Ordering::SeqCst) * 1_000_000;
+        let due_ns = WallClock.monotonic_ns() + delay_ns;
+        if given.send((due_ns, bytes[..count].to_vec())).is_err() {
             break;
         }
     }

@@ -89,9 +89,7 @@ impl Host {
             self.nft(&format!(
                 "add chain inet faults {chain} {{ type filter hook {chain} priority 0; }}"
             ))?;
-            self.nft(&format!(
-                "add rule inet faults {chain} {device} up0 {some}drop"
-            ))?;
+            self.nft(&format!("add rule inet faults {chain} {device} up0 {some}drop"))?;
         }
         Ok(())
     }

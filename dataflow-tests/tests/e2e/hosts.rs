@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use weir_dataflow_tests::harness::fleet::{BusServer, Node, has_bus_server, settles};
 use weir_dataflow_tests::harness::hosts::{self, Host};
 use weir_dataflow_tests::harness::http::{Load, run_load};
@@ -144,7 +144,7 @@ fn five_machines_on_a_bad_network() {
     // What it serves while it is cut off nobody here can ask for: its own processes do.
     machines[1].host.drop_percent(100).unwrap();
     live.wait_for(DEADLINE, |view| {
-        view.progress.as_ref().is_some_and(|progress| progress["lagging"].to_string() == "[\"m2\"]")
+        view.progress.as_ref().is_some_and(|progress| progress["lagging"] == json!(["m2"]))
     })
     .unwrap();
     served_within(&mut machines[1], 30);
@@ -167,12 +167,14 @@ fn five_machines_on_a_bad_network() {
     bus.restart().unwrap();
     agrees(&mut live, &machines);
     live.wait_for(DEADLINE, |view| {
-        view.progress.as_ref().is_some_and(|progress| progress["lagging"].to_string() == "[]")
+        view.progress.as_ref().is_some_and(|progress| progress["lagging"] == json!([]))
     })
     .unwrap();
     for machine in &mut machines {
         drop(machine.server.take());
-        assert!(machine.node.take().unwrap().stop().unwrap().success());
+        let stopped = machine.node.take().unwrap().stop().unwrap();
+        // Of the one whose clock is ahead this is the end of the program that sets it.
+        assert!(stopped.success() || machine.is_ahead, "{}: {stopped}", machine.name);
     }
 }
 

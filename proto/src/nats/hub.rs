@@ -19,7 +19,7 @@ use super::part_bytes_max;
 use super::stats::BusStats;
 use crate::bus::{BusError, Carrier, ClusterPort};
 use crate::envelope;
-use crate::message::ToNode;
+use crate::message::who_are_you;
 
 /// It looks what is to be said to all nodes so often.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -237,7 +237,7 @@ impl Shared {
                     // There is room for all that may be let in.
                     drop(self.ports.try_send((name.clone(), port)));
                 }
-                if let Ok(message) = envelope::encode(&ToNode::Introduce) {
+                if let Ok(message) = envelope::encode(&who_are_you()) {
                     self.give(&token, &message);
                 }
                 Some(Welcome::session(session))

@@ -162,6 +162,47 @@ fn nothing_is_lost_with_the_server() {
     });
 }
 
+/// A cluster part that takes nothing for so long that the node cannot keep all of it: the session ends, another one
+/// begins, the node is asked who it is, and what is said then arrives; of what was said before, a beginning does, in
+/// order and once. Catches a node that grows without end, and one that is lost for good.
+#[test]
+fn too_much_ends_the_session_and_not_the_node() {
+    let Some(server) = Server::start("") else {
+        return weir_types::testing::skipped("there is no nats-server");
+    };
+    runtime().block_on(async {
+        let (_hub, mut nodes) = hub(server.bus());
+        let (mut end, mut port) = node(server.bus(), "a", 1);
+        until(&mut end.state(), |state| *state == NodeBusState::Joined).await;
+        let (_, mut from_node) = nodes.recv().await.unwrap();
+        let introduced = tokio::time::timeout(DEADLINE, port.recv()).await.unwrap();
+        assert_eq!(introduced.unwrap().unwrap(), ToNode::Introduce);
+        let mut sent = 0;
+        let count = |name: &str| {
+            end.stats().list().into_iter().find(|(of, _)| *of == name).map_or(0, |(_, count)| count)
+        };
+        while count("sessions_over") == 0 {
+            assert!(sent < 1_000, "it keeps everything");
+            port.sender.send(Life::default(), answer(sent, 1 << 20)).unwrap();
+            sent += 1;
+        }
+        let again = tokio::time::timeout(DEADLINE, port.recv()).await.unwrap();
+        assert_eq!(again.unwrap().unwrap(), ToNode::Introduce, "it is asked who it is");
+        port.sender.send(Life::default(), answer(5_000, 10)).unwrap();
+        let (mut before, mut last) = (0, None);
+        while last != Some(5_000) {
+            let report = tokio::time::timeout(DEADLINE, from_node.recv()).await.expect("in time");
+            let FromNode::Answer { sequence, .. } = report.unwrap().unwrap().message else {
+                continue;
+            };
+            assert!(last.is_none_or(|last| sequence > last), "{sequence} after {last:?}");
+            assert!(sequence == 5_000 || sequence == before, "a gap within the session");
+            (before, last) = (sequence + 1, Some(sequence));
+        }
+        end.close(DEADLINE);
+    });
+}
+
 /// A cluster part that dies and comes back is joined again in a new session, and told who is there; a second one
 /// on the same bus is refused with a message, one with other subjects is not.
 #[test]
