@@ -36,8 +36,8 @@ use weir_sources::replay::{Replay, ReplayConfig};
 use weir_types::{Clock, SteadyClock, Upid, WallClock};
 
 pub(crate) use doctor::report as doctor_report;
-pub(crate) use wanted::parse as parse_trace;
 pub(crate) use process::{cpu_ns, cpu_ns_of, rss_bytes};
+pub(crate) use wanted::parse as parse_trace;
 
 use crate::args::{PcapArgs, PcapSpeed, QueryArgs, ReaderArgs, UpArgs};
 use crate::config;

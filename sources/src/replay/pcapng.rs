@@ -69,8 +69,12 @@ macro_rules! or_truncated {
 impl Sections {
     /// Reads the first block's header behind its type. `None`: it is none.
     pub(super) fn first(input: &mut From) -> std::io::Result<Option<Sections>> {
-        let mut sections =
-            Sections { order: Order::Little, interfaces: Vec::new(), time_unix_ns: 0, is_cut: false };
+        let mut sections = Sections {
+            order: Order::Little,
+            interfaces: Vec::new(),
+            time_unix_ns: 0,
+            is_cut: false,
+        };
         let mut length = [0; 4];
         if !input.read(&mut length)? {
             return Ok(None);
