@@ -29,15 +29,17 @@ pub(crate) fn run(args: &RecordArgs) -> Result<(), Failure> {
         watched.map_err(|error| Failure::No(format!("could not watch signals: {error}")))?;
     }
     // What is said on this machine is nobody else's to read.
-    let file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&args.file);
+    let file =
+        OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&args.file);
     let file = file.map_err(unwritable)?;
     let config = RecorderConfig { filters, redactor, bytes_max: args.bytes_max as u64 };
-    let mut recorder = Recorder::start(file, config)
-        .map_err(|error| Failure::from(anyhow::Error::from(error)))?;
+    let mut recorder =
+        Recorder::start(file, config).map_err(|error| Failure::from(anyhow::Error::from(error)))?;
     output::note(&format!("weir: recording to {shown}"));
     let clock = SteadyClock::new(WallClock);
     let began_unix_ns = clock.now_unix_ns();
-    let for_ns = args.for_.map_or(i64::MAX, |for_| i64::try_from(for_.as_nanos()).unwrap_or(i64::MAX));
+    let for_ns =
+        args.for_.map_or(i64::MAX, |for_| i64::try_from(for_.as_nanos()).unwrap_or(i64::MAX));
     loop {
         let now_unix_ns = clock.now_unix_ns();
         let is_over = now_unix_ns.saturating_sub(began_unix_ns) >= for_ns;

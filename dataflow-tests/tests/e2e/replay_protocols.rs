@@ -63,8 +63,10 @@ fn nginx(dir: &Path, port: u16, is_tls: bool) -> Process {
             openssl.args(["-subj", "/CN=a.example", "-keyout"]).arg(dir.join("key.pem"));
             openssl.arg("-out").arg(dir.join("cert.pem"));
             assert!(output_of(openssl, DEADLINE).unwrap().status.success());
-            format!("ssl_certificate {at}/cert.pem; ssl_certificate_key {at}/key.pem; \
-                     ssl_protocols TLSv1.2 TLSv1.3; ssl_ecdh_curve X25519;")
+            format!(
+                "ssl_certificate {at}/cert.pem; ssl_certificate_key {at}/key.pem; \
+                     ssl_protocols TLSv1.2 TLSv1.3; ssl_ecdh_curve X25519;"
+            )
         }
         false => String::new(),
     };
@@ -111,7 +113,12 @@ fn recordings() {
     let (dir, port) = (tempfile::tempdir().unwrap(), server.addr.port());
     let file = dir.path().join("events.weir");
     let mut command = Command::new(binary().unwrap());
-    command.arg("record").arg(&file).args(["--trace", &format!("port:{port}"), "--redact", "secrets"]);
+    command.arg("record").arg(&file).args([
+        "--trace",
+        &format!("port:{port}"),
+        "--redact",
+        "secrets",
+    ]);
     let mut recorder = Process::start(command).unwrap();
     recorder
         .wait_ready(DEADLINE, |process| {
@@ -120,7 +127,12 @@ fn recordings() {
         .unwrap();
     for number in 0..30 {
         let mut curl = Command::new("curl");
-        curl.args(["-s", "-H", "X-Api-Key: hidden-word", &format!("http://127.0.0.1:{port}/n/{number}")]);
+        curl.args([
+            "-s",
+            "-H",
+            "X-Api-Key: hidden-word",
+            &format!("http://127.0.0.1:{port}/n/{number}"),
+        ]);
         assert!(output_of(curl, DEADLINE).unwrap().status.success());
     }
     assert!(recorder.stop(Signal::Interrupt, DEADLINE).unwrap().success());
@@ -189,7 +201,11 @@ fn tls() {
         let url = format!("https://a.example:{port}/");
         let resolve = format!("a.example:{port}:127.0.0.1");
         let words = ["curl", "-s", "--resolve", &resolve].map(str::to_string);
-        words.into_iter().chain(more.iter().map(ToString::to_string)).chain([url]).collect::<Vec<_>>()
+        words
+            .into_iter()
+            .chain(more.iter().map(ToString::to_string))
+            .chain([url])
+            .collect::<Vec<_>>()
     };
     let commands = json!([
         curl(&["-k"]),
@@ -211,8 +227,13 @@ fn tls() {
     }
     let [newest, older, doubting, oldest] = &all[..] else { panic!("{all:?}") };
     assert_eq!(newest.0["alpn"], json!(["h2", "http/1.1"]));
-    assert_eq!((&newest.0["versions"][0], &newest.1["version"]), (&"TLS1.3".into(), &"TLS1.3".into()));
-    assert!(newest.1.get("alpn").is_none() && newest.1["cipher"].as_str().unwrap().starts_with("0x13"));
+    assert_eq!(
+        (&newest.0["versions"][0], &newest.1["version"]),
+        (&"TLS1.3".into(), &"TLS1.3".into())
+    );
+    assert!(
+        newest.1.get("alpn").is_none() && newest.1["cipher"].as_str().unwrap().starts_with("0x13")
+    );
     assert_eq!((&older.0["alpn"], &older.1["alpn"]), (&json!(["http/1.1"]), &"http/1.1".into()));
     assert_eq!((&older.1["version"], older.1.get("alert")), (&"TLS1.2".into(), None));
     // Unknown authority, or a certificate of one's own.

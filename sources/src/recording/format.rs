@@ -31,7 +31,8 @@ pub(super) fn write(entry: &Entry<'_>, out: &mut Vec<u8>) -> bool {
             put.u8(u8::from(key.is_some()));
             put.key(&key.unwrap_or_default());
             put.u8(u8::from(*socket_type == SocketType::Datagram));
-            for count in [counts.records, counts.messages, counts.unseen_bytes, counts.uring_bytes] {
+            for count in [counts.records, counts.messages, counts.unseen_bytes, counts.uring_bytes]
+            {
                 put.u64(count);
             }
         }
@@ -136,11 +137,14 @@ pub(super) fn read(bytes: &[u8]) -> Option<Entry<'_>> {
             let mut answers = Vec::new();
             for _ in 0..take.u32()? {
                 let key = take.key()?;
-                answers.push((key, match take.u8()? {
-                    0 => Liveness::Open,
-                    1 => Liveness::Gone,
-                    _ => Liveness::Unknown,
-                }));
+                answers.push((
+                    key,
+                    match take.u8()? {
+                        0 => Liveness::Open,
+                        1 => Liveness::Gone,
+                        _ => Liveness::Unknown,
+                    },
+                ));
             }
             Entry::Tick { now_unix_ns, answers }
         }
@@ -186,9 +190,7 @@ fn read_event<'a>(kind: u8, take: &mut Take<'a>) -> Option<CaptureEvent<'a>> {
             egress_bytes: take.u64()?,
             ingress_bytes: take.u64()?,
         },
-        END => {
-            CaptureEvent::End { at, direction: take.direction()?, position: take.u64()? }
-        }
+        END => CaptureEvent::End { at, direction: take.direction()?, position: take.u64()? },
         UNIX_NAMES => CaptureEvent::UnixNames {
             at,
             local: take.bytes()?,

@@ -31,11 +31,16 @@ impl Mask {
         for line in bytes.split_inclusive_mut(|byte| *byte == b'\n') {
             let value = match name_end(line) {
                 _ if is_secret => 0,
-                Some(colon) if self.redactor.header(&line[..colon]) == HeaderKind::Secret => colon + 1,
+                Some(colon) if self.redactor.header(&line[..colon]) == HeaderKind::Secret => {
+                    colon + 1
+                }
                 _ => continue,
             };
             is_secret = line.last() != Some(&b'\n');
-            line[value..].iter_mut().filter(|byte| !b" \r\n".contains(byte)).for_each(|byte| *byte = b'*');
+            line[value..]
+                .iter_mut()
+                .filter(|byte| !b" \r\n".contains(byte))
+                .for_each(|byte| *byte = b'*');
         }
         if is_secret && self.open.len() < OPEN_MAX {
             self.open.insert((key, direction));

@@ -22,12 +22,14 @@ use crate::socket::{SocketTracer, SocketTracerConfig};
 /// Ends of connections that are remembered; of further ones both ends are played.
 const ENDS_MAX: usize = 1 << 20;
 
-/// Whether a file is a recording; what cannot be read is none.
+/// Whether a file is a recording. What cannot be read is none, nor what can be read only once: a recording
+/// is read twice.
 #[must_use]
 pub fn is_recording(path: &Path) -> bool {
+    let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
     let mut magic = [0; MAGIC.len()];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut magic));
-    read.is_ok() && magic == MAGIC
+    let read = |mut file: File| file.read_exact(&mut magic);
+    is_file && File::open(path).and_then(read).is_ok() && magic == MAGIC
 }
 
 /// The file, entry by entry.

@@ -76,7 +76,9 @@ impl Out {
     fn event(&mut self, event: &CaptureEvent<'_>) {
         self.counts.events += 1;
         let (CaptureEvent::Data(data) | CaptureEvent::Plain(data)) = event else {
-            if let (CaptureEvent::Close { at, last: true, .. }, Some(mask)) = (event, &mut self.mask) {
+            if let (CaptureEvent::Close { at, last: true, .. }, Some(mask)) =
+                (event, &mut self.mask)
+            {
                 mask.forget(at.socket.key);
             }
             return self.entry(&Entry::Event(*event));

@@ -62,7 +62,8 @@ fn entries() -> Vec<Entry<'static>> {
     let at = SocketEvent { time_unix_ns: -5, process, cgroup_id: 3, fd: -1, socket: inet6 };
     let other = SocketEvent { socket: unix, ..at };
     let (local, remote): (&[u8], &[u8]) = (b"\0abstract", b"");
-    let ended = ProcessEvent { time_unix_ns: 6, process, parent_pid: 4, cgroup_id: 5, comm: [b'c'; 16] };
+    let ended =
+        ProcessEvent { time_unix_ns: 6, process, parent_pid: 4, cgroup_id: 5, comm: [b'c'; 16] };
     vec![
         Entry::Event(data(inet6, Direction::Ingress, (77, 88), b"payload")),
         Entry::Event(plain(data(inet6, Direction::Egress, (78, 89), b"in the clear"))),
@@ -71,14 +72,22 @@ fn entries() -> Vec<Entry<'static>> {
         Entry::Event(CaptureEvent::Close { at, last: true, egress_bytes: 1, ingress_bytes: 2 }),
         Entry::Event(CaptureEvent::End { at, direction: Direction::Egress, position: 3 }),
         Entry::Event(CaptureEvent::UnixNames { at: other, local, remote, peer_inode: 4 }),
-        Entry::Event(CaptureEvent::Gap { at, direction: Direction::Ingress, position: 5, bytes: 6 }),
+        Entry::Event(CaptureEvent::Gap {
+            at,
+            direction: Direction::Ingress,
+            position: 5,
+            bytes: 6,
+        }),
         Entry::Event(CaptureEvent::Exit { at: ended, exit_code: -9 }),
         Entry::Lost(SocketLoss {
             key: Some(inet6.key),
             socket_type: SocketType::Datagram,
             counts: LostCounts { records: 1, messages: 2, unseen_bytes: 3, uring_bytes: 4 },
         }),
-        Entry::Tick { now_unix_ns: 9, answers: vec![(inet6.key, Liveness::Gone), (unix.key, Liveness::Open)] },
+        Entry::Tick {
+            now_unix_ns: 9,
+            answers: vec![(inet6.key, Liveness::Gone), (unix.key, Liveness::Open)],
+        },
         Entry::End,
     ]
 }
@@ -197,7 +206,10 @@ fn masks() {
     let head = "GET /a?token=abc&n=1 HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer xyz\r\nX-Shoe: 44\r\n\r\n";
     let masked = "GET /a?token=***&n=1 HTTP/1.1\r\nHost: b\r\nAuthorization: ****** ***\r\nX-Shoe: **\r\n\r\n";
     assert_eq!(apply(head), masked);
-    assert_eq!(apply(r#"{"user":"a","password":"b\"c","n":[1]}"#), r#"{"user":"a","password":"*\"*","n":[1]}"#);
+    assert_eq!(
+        apply(r#"{"user":"a","password":"b\"c","n":[1]}"#),
+        r#"{"user":"a","password":"*\"*","n":[1]}"#
+    );
     assert_eq!(apply("HTTP/1.1 200 OK\r\nSet-Cookie: a=b"), "HTTP/1.1 200 OK\r\nSet-Cookie: ***");
     assert_eq!(apply("cdef\r\nX: 1\r\n"), "****\r\nX: 1\r\n");
     assert_eq!(apply("plain: text\r\n\0\x01\x02"), "plain: text\r\n\0\x01\x02");

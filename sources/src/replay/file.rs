@@ -88,6 +88,8 @@ struct Pcap {
     link_type: u32,
     /// Bytes of a packet's header: a variant has eight more.
     header_bytes: usize,
+    /// It ends within its own header.
+    is_cut: bool,
 }
 
 #[derive(Debug)]
@@ -183,11 +185,9 @@ impl Pcap {
             return Ok(None);
         };
         let mut rest = [0; 20];
-        if !input.read(&mut rest)? {
-            return Ok(None);
-        }
+        let is_cut = !input.read(&mut rest)?;
         let link_type = order.u32(&rest[16..]) & LINK_TYPE_BITS;
-        Ok(Some(Pcap { order, unit_ns, link_type, header_bytes }))
+        Ok(Some(Pcap { order, unit_ns, link_type, header_bytes, is_cut }))
     }
 
     fn next(
@@ -196,6 +196,9 @@ impl Pcap {
         bytes: &mut Vec<u8>,
     ) -> std::io::Result<Next> {
         let at = input.at();
+        if self.is_cut {
+            return Ok(Next::End(Ending::Truncated { at }));
+        }
         let mut header = [0; 24];
         match input.read_or_end(&mut header[..self.header_bytes])? {
             None => return Ok(Next::End(Ending::Whole)),

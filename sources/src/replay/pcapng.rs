@@ -42,6 +42,8 @@ pub(super) struct Sections {
     interfaces: Vec<Interface>,
     /// Of the packet before: simple ones have none.
     time_unix_ns: i64,
+    /// It ends within its first block.
+    is_cut: bool,
 }
 
 pub(super) fn is_section(magic: [u8; 4]) -> bool {
@@ -67,19 +69,31 @@ macro_rules! or_truncated {
 impl Sections {
     /// Reads the first block's header behind its type. `None`: it is none.
     pub(super) fn first(input: &mut From) -> std::io::Result<Option<Sections>> {
-        let mut sections =
-            Sections { order: Order::Little, interfaces: Vec::new(), time_unix_ns: 0 };
+        let mut sections = Sections {
+            order: Order::Little,
+            interfaces: Vec::new(),
+            time_unix_ns: 0,
+            is_cut: false,
+        };
         let mut length = [0; 4];
         if !input.read(&mut length)? {
             return Ok(None);
         }
         Ok(match sections.section(input, length, 0)? {
             Block::Other => Some(sections),
+            // Its byte order is there: it is one.
+            Block::Ends(Ending::Truncated { .. }) if input.at() >= 12 => {
+                sections.is_cut = true;
+                Some(sections)
+            }
             Block::Packet(_) | Block::Ends(_) => None,
         })
     }
 
     pub(super) fn next(&mut self, input: &mut From, bytes: &mut Vec<u8>) -> std::io::Result<Next> {
+        if self.is_cut {
+            return Ok(Next::End(Ending::Truncated { at: input.at() }));
+        }
         loop {
             let at = input.at();
             let mut header = [0; 8];

@@ -5,6 +5,9 @@ use crate::Config;
 use crate::http1::{Body, ContentKind, Encoding, HeaderLine};
 use crate::redact::REDACTED;
 
+/// Types of gRPC begin so.
+const GRPC_TYPE: &[u8] = b"application/grpc";
+
 /// A header block, read.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
@@ -76,25 +79,31 @@ impl Fields {
 pub(super) struct Message {
     pub(super) fields: Fields,
     pub(super) body: Body,
-    pub(super) is_grpc: bool,
     pub(super) begin_ns: i64,
     pub(super) is_ended: bool,
 }
 
 impl Message {
     pub(super) fn new(fields: Fields, begin_ns: i64, config: &Config) -> Message {
-        let content_type = fields.get(b"content-type");
-        let is_grpc = content_type.is_some_and(|value| value.starts_with(b"application/grpc"));
-        let kind = match content_type {
+        let kind = match fields.get(b"content-type") {
             // Messages with their lengths, whatever they are written in.
-            Some(_) if is_grpc => ContentKind::Other,
+            Some(value) if value.starts_with(GRPC_TYPE) => ContentKind::Other,
             Some(value) => ContentKind::of(value),
             None => ContentKind::Missing,
         };
         let encoding = fields.get(b"content-encoding").map_or(Encoding::Identity, Encoding::of);
         let mut body = Body::default();
         body.begin(kind, encoding, config.body_bytes_max);
-        Message { fields, body, is_grpc, begin_ns, is_ended: false }
+        Message { fields, body, begin_ns, is_ended: false }
+    }
+
+    /// By its type; where that is not known, by fields that only gRPC has.
+    pub(super) fn is_grpc(&self) -> bool {
+        let is_named = |line: &HeaderLine| line.name(&self.fields.text).starts_with(b"grpc-");
+        match self.fields.get(b"content-type") {
+            Some(value) => value.starts_with(GRPC_TYPE),
+            None => self.fields.has_unknown && self.fields.lines.iter().any(is_named),
+        }
     }
 
     /// Fields behind the body.

@@ -34,7 +34,7 @@ pub(super) fn write_columns(
     let row = HttpEventsRow {
         major_version: 2,
         minor_version: 0,
-        content_type: match request.is_grpc || response.is_grpc {
+        content_type: match request.is_grpc() || response.is_grpc() {
             true => GRPC,
             false => i64::from(response.body.kind() == ContentKind::Json),
         },

@@ -315,6 +315,19 @@ fn joined_midway() {
     assert_eq!(joined[2], whole[3]);
 }
 
+/// gRPC whose type is not known is known by its own fields.
+#[test]
+fn grpc_when_joined() {
+    let mut wire = Wire::begun(&PROTOCOL, false);
+    wire.ask(&frame(1, 5, 7, &[&[0x83, HTTP, NEWEST][..], &plain("grpc-timeout", "1S")].concat()));
+    wire.answer(
+        &[frame(1, 4, 7, &[OK, NEWEST]), frame(1, 5, 7, &plain("grpc-status", "0"))].concat(),
+    );
+    wire.settle();
+    wire.close();
+    assert!(wire.lines()[0].starts_with("2 | 0 | 2 | "), "{:?}", wire.lines());
+}
+
 /// The preface is seen after all: nothing before it matters. The first frame may be right behind it.
 #[test]
 fn preface_when_joined() {

@@ -120,9 +120,7 @@ impl Reader {
                 Part::Next
             }
             // The other direction's event that makes it the next one's may be on its way.
-            Over::Open | Over::Answering(_)
-                if begins_ns > settled_ns && self.may_begin(stream) =>
-            {
+            Over::Open | Over::Answering(_) if begins_ns > settled_ns && self.may_begin(stream) => {
                 Part::Wait
             }
             Over::Open | Over::Answering(_) => Part::Its,

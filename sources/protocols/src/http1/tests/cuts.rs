@@ -34,7 +34,8 @@ fn heads_that_are_all_cut() {
     for (asked_seen, answered_seen) in [(30, 30), (30, 200), (200, 30)] {
         let mut wire = Wire::new();
         for idx in 0..6 {
-            let request = format!("GET /{idx} HTTP/1.1\r\nHost: example.org\r\nAccept: */*\r\n\r\n");
+            let request =
+                format!("GET /{idx} HTTP/1.1\r\nHost: example.org\r\nAccept: */*\r\n\r\n");
             wire.tick(Side::Request, request.as_bytes(), asked_seen.min(request.len()));
             let answer = "HTTP/1.1 200 OK\r\nServer: some\r\nContent-Length: 5\r\n\r\nhello";
             wire.tick(Side::Response, answer.as_bytes(), answered_seen.min(answer.len()));
