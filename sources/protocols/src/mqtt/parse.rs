@@ -110,12 +110,11 @@ fn is_plausible(fixed: Fixed, bytes: &[u8]) -> bool {
         SUBSCRIBE | UNSUBSCRIBE => {
             let id = cursor.u16_be().unwrap_or(0);
             // Version 5 has the length of its properties first: mostly none.
-            let topic = |mut cursor: Cursor<'_>| {
-                let length = cursor.u16_be()?;
-                cursor.bytes(length.into()).filter(|topic| is_topic(topic, true))
+            let begins = |mut cursor: Cursor<'_>| {
+                string(&mut cursor).is_some_and(|topic| is_topic(topic, true))
             };
             let behind = Cursor::new(cursor.rest().get(1..).unwrap_or_default());
-            id > 0 && (topic(cursor).is_some() || topic(behind).is_some())
+            id > 0 && (begins(cursor) || begins(behind))
         }
         CONNACK => is_whole && body[0] < 2 && (body.len() == 2 && body[1] < 6 || body.len() > 2),
         PUBACK | PUBREC | PUBREL | PUBCOMP | SUBACK | UNSUBACK => {
