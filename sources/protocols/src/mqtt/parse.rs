@@ -194,12 +194,13 @@ pub(super) fn packet(bytes: &[u8], level: Option<u8>, config: &Config) -> Result
     let body = &bytes[fixed.bytes..];
     let body = &body[..end.min(body.len())];
     let if_missing = if body.len() < end { NoPacket::Cut } else { NoPacket::Invalid };
-    read(fixed, Cursor::new(body), level, config).ok_or(if_missing)
+    read(fixed, Cursor::new(body), body.len() == end, level, config).ok_or(if_missing)
 }
 
 fn read(
     fixed: Fixed,
     mut cursor: Cursor<'_>,
+    is_whole: bool,
     level: Option<u8>,
     config: &Config,
 ) -> Option<Packet> {
@@ -228,7 +229,7 @@ fn read(
             // Version 5 leaves out the code of success.
             match (cursor.u8(), level) {
                 (Some(code), _) => drop(json.key("reason_code").int(code)),
-                (None, Some(LEVEL_5)) => drop(json.key("reason_code").int(0u8)),
+                (None, Some(LEVEL_5)) if is_whole => drop(json.key("reason_code").int(0u8)),
                 (None, _) => {}
             }
             Role::Answer((fixed.kind, id))
@@ -246,7 +247,8 @@ fn read(
             Role::Answer((fixed.kind, id))
         }
         PINGRESP => Role::Answer((PINGRESP, 0)),
-        _ => Role::OneWay,
+        DISCONNECT | AUTH => Role::OneWay,
+        _ => return None,
     };
     json.raw("}");
     let mut body = json.finish();
