@@ -1,6 +1,7 @@
 //! The command line by the contract.
 
 mod alerts;
+mod replay;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub(crate) use alerts::{AlertAddArgs, AlertsArgs, AlertsCommand};
+pub(crate) use replay::ReplayArgs;
 
 use crate::units::{parse_bytes, parse_duration, parse_time};
 
@@ -67,6 +69,8 @@ pub(crate) enum Command {
     Config(ConfigArgs),
     /// Judge and test files of alert rules.
     Rules(RulesArgs),
+    /// Captures of packets through the tracker and the parsers, into files of rows or a script.
+    Replay(ReplayArgs),
     /// End all sessions of browsers on the server; the token stays.
     Logout,
     /// Measure, and print one JSON object.

@@ -60,6 +60,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             args::RulesCommand::Builtin => output::text(weir_rules::pack::BUILTIN.trim_end()),
             args::RulesCommand::Test { files } => cmd::rules::test(&files),
         },
+        Command::Replay(args) => cmd::replay::run(&args),
         Command::Logout => cmd::ask::logout(&connection),
         Command::Bench(args) => bench::run(args),
         Command::DemoService(args) => demo::run_service(&args).map_err(Failure::from),

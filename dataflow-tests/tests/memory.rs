@@ -408,7 +408,7 @@ fn a_large_query_gives_its_memory_back() {
     let figures: Vec<u64> = figures.split(' ').filter_map(|figure| figure.parse().ok()).collect();
     let [counted, first, later] = figures[..] else { panic!("{text}") };
     eprintln!(
-        "{counted} bytes counted; resident {first} bytes the first time, {later} more each later time"
+        "{counted} bytes counted; resident {first} bytes the first time, at least {later} more each later time"
     );
     assert!(first > 64 << 20, "{first} bytes are too few to be measured");
     assert!(later * 20 <= first, "{later} of {first} bytes were not given back");
@@ -441,5 +441,7 @@ fn large_again_and_again() -> [u64; 3] {
         let held: u64 = rig.engines().iter().map(|engine| engine.stats().held_bytes).sum();
         assert_eq!(held, 0, "nothing is counted of a query that is gone");
     }
-    [counted, sizes[1].saturating_sub(sizes[0]), sizes[5].saturating_sub(sizes[2]) / 3]
+    // What is forgotten is forgotten every time; how the allocator cuts its arenas differs from time to time.
+    let later = sizes[2..].windows(2).map(|pair| pair[1].saturating_sub(pair[0])).min();
+    [counted, sizes[1].saturating_sub(sizes[0]), later.expect("three later times")]
 }

@@ -2,6 +2,7 @@
 //!
 //! * [`capture`]: what capturing sources hand on; [`ebpf`] is one of them.
 //! * [`conn`] puts bytes into connections, [`socket`] makes rows of what protocols find in them.
+//! * [`replay`] takes captures of packets instead of a kernel.
 //! * [`proc`] and [`rows`] give rows of their own; [`metadata`] gives names to processes,
 //!   [`dns`] to addresses; [`agent`] is what the process says of itself.
 //! * [`source`] is what all of these are to the node that runs them.
@@ -16,6 +17,7 @@ pub mod dns;
 pub mod ebpf;
 pub mod metadata;
 pub mod proc;
+pub mod replay;
 pub mod rows;
 pub mod socket;
 pub mod source;

@@ -40,6 +40,9 @@ pub struct SocketTracerConfig {
     pub parsers: Config,
     /// `--test-faults`: requests can ask for a panic ([`TEST_PANIC_TOKEN`]).
     pub test_faults: bool,
+    /// Of a connection what both ends do is seen, as in a capture of packets: its rows are those of the
+    /// end that accepts or answers, and no end is a process's.
+    pub sees_both_ends: bool,
 }
 
 /// What a table of this source lost, and what it gave.
@@ -92,12 +95,14 @@ pub fn table_names() -> &'static [&'static str] {
 /// Where exchanges become rows.
 struct Sink {
     asid: u32,
+    sees_both_ends: bool,
     /// By protocol, by their places in its declaration.
     tables: Vec<Vec<TableRows>>,
 }
 
 struct TableRows {
     table: &'static str,
+    has_encrypted: bool,
     builder: BatchBuilder,
     rows: u64,
     ready: VecDeque<RecordBatch>,
@@ -113,6 +118,7 @@ impl SocketTracer {
             tracker: Tracker::new(config.limits, parsers),
             sink: Sink {
                 asid: config.asid,
+                sees_both_ends: config.sees_both_ends,
                 tables: PROTOCOLS
                     .iter()
                     .map(|def| def.tables.iter().map(|table| TableRows::new(table)).collect())
@@ -154,7 +160,12 @@ impl SocketTracer {
         for rows in self.sink.tables.iter_mut().flatten() {
             rows.take(&mut batches);
         }
-        for (key, entry) in self.tracker.take_stats().unwrap_or_default() {
+        let mut stats = self.tracker.take_stats().unwrap_or_default();
+        if self.config.sees_both_ends {
+            // They are of processes, of which there are none.
+            stats.clear();
+        }
+        for (key, entry) in stats {
             self.stats_row(now_unix_ns, &key, &entry);
             if self.conn_stats.rows() == BATCH_ROWS_MAX {
                 batches.push(("conn_stats", self.conn_stats.finish()));
@@ -187,6 +198,12 @@ impl SocketTracer {
     /// [`crate::metadata::LocalMetadata::observed`]: connections too short for its refreshes.
     pub fn take_sockets(&mut self) -> Vec<SocketOwner> {
         self.tracker.take_sockets()
+    }
+
+    /// Nothing more comes of a socket: ends its connection now.
+    pub fn over(&mut self, key: ConnKey) {
+        let sink = &mut self.sink;
+        self.tracker.over(key, &mut |row, write| sink.row(row, write));
     }
 
     /// Takes what the source has lost: after its events of the same time.
@@ -304,7 +321,7 @@ impl Sink {
         // Of a socket with many peers the one that this row is about.
         let other = row.of.peer.filter(|peer| Some(*peer) != socket.remote);
         let other_addr = other.map(|peer| address_text(socket, Some(peer)));
-        let endpoints = Endpoints {
+        let mut endpoints = Endpoints {
             time_unix_ns: row.of.time_unix_ns,
             upid: Upid::new(self.asid, process.pid, process.start_ticks).0,
             remote_addr: other_addr.as_deref().unwrap_or(remote_addr),
@@ -314,8 +331,14 @@ impl Sink {
             trace_role: role_number(row.role),
             encrypted: false,
         };
+        if self.sees_both_ends {
+            seen_from_server(&mut endpoints, row.end_role);
+        }
         let rows = &mut self.tables[row.protocol][row.of.table];
-        endpoints.write(&mut rows.builder);
+        match rows.has_encrypted {
+            true => endpoints.write(&mut rows.builder),
+            false => endpoints.write_without_encrypted(&mut rows.builder),
+        }
         write(&mut rows.builder);
         rows.end_row();
     }
@@ -323,8 +346,15 @@ impl Sink {
 
 impl TableRows {
     fn new(table: &'static str) -> TableRows {
-        let (builder, ready) = (builder(table), VecDeque::new());
-        TableRows { table, builder, rows: 0, ready, dropped_rows: 0 }
+        let def = tables::find(table).expect("the registry declares every table of this source");
+        TableRows {
+            table,
+            has_encrypted: def.has_encrypted(),
+            builder: def.builder(),
+            rows: 0,
+            ready: VecDeque::new(),
+            dropped_rows: 0,
+        }
     }
 
     fn end_row(&mut self) {
@@ -347,13 +377,18 @@ impl TableRows {
     }
 }
 
+/// Makes the end that accepts the local one, also of what it begins.
+fn seen_from_server(endpoints: &mut Endpoints<'_>, end_role: Role) {
+    if end_role == Role::Client {
+        std::mem::swap(&mut endpoints.local_addr, &mut endpoints.remote_addr);
+        std::mem::swap(&mut endpoints.local_port, &mut endpoints.remote_port);
+    }
+    endpoints.trace_role = ROLE_SERVER;
+}
+
 fn role_number(role: Role) -> i64 {
     match role {
         Role::Client => ROLE_CLIENT,
         Role::Server => ROLE_SERVER,
     }
-}
-
-fn builder(table: &str) -> BatchBuilder {
-    tables::find(table).expect("the registry declares every table of this source").builder()
 }

@@ -8,5 +8,6 @@ pub(crate) mod explain;
 pub(crate) mod explain_live;
 pub(crate) mod lists;
 pub(crate) mod live;
+pub(crate) mod replay;
 pub(crate) mod rules;
 pub(crate) mod run;

@@ -3,6 +3,7 @@
 //! The clock is the rows' arrivals: a row is admitted at the first tick at or after its arrival, and
 //! ticks at which no view can change are skipped without a message.
 
+mod captured;
 pub(crate) mod pipeline;
 mod schedule;
 
@@ -32,6 +33,8 @@ use crate::args::LiveArgs;
 use crate::failure::Failure;
 use crate::output::{self, AnswerTable};
 use crate::script;
+
+pub(crate) use self::captured::{Captured, run_captured};
 
 const SEC_NS: i64 = 1_000_000_000;
 const MS_NS: i64 = 1_000_000;
@@ -159,9 +162,17 @@ pub(crate) fn answer(
     now_unix_ns: Option<i64>,
     test_faults: bool,
 ) -> Result<Answer, Failure> {
-    let mut loaded = load(prepared, dir)?;
+    let loaded = load(prepared, dir)?;
     let last = loaded.arrivals().map_or(0, |(_, last)| last);
-    let now_unix_ns = now_unix_ns.unwrap_or((last + SEC_NS - 1) / SEC_NS * SEC_NS);
+    answer_about(loaded, now_unix_ns.unwrap_or((last + SEC_NS - 1) / SEC_NS * SEC_NS), test_faults)
+}
+
+/// The script's answer about all rows that were there by then.
+fn answer_about(
+    mut loaded: Loaded,
+    now_unix_ns: i64,
+    test_faults: bool,
+) -> Result<Answer, Failure> {
     let tick_ms = u64::try_from(now_unix_ns.div_euclid(MS_NS)).unwrap_or(0).max(1);
     let config = PipelineConfig {
         workers: 1,

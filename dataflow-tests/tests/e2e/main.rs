@@ -25,6 +25,7 @@ mod peers;
 mod rates;
 mod readers;
 mod reduced;
+mod replay;
 mod rows;
 mod rules;
 mod seen;

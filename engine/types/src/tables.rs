@@ -94,6 +94,11 @@ impl TableDef {
     pub fn dictionaries(&self) -> Vec<usize> {
         (0..self.columns.len()).filter(|&idx| self.columns[idx].low_cardinality).collect()
     }
+    /// Whether its rows say that they were captured above TLS.
+    #[must_use]
+    pub fn has_encrypted(&self) -> bool {
+        self.columns.iter().any(|column| column.name == endpoints::ENCRYPTED.name)
+    }
     /// An empty builder of this table's batches.
     #[must_use]
     pub fn builder(&self) -> crate::batch::BatchBuilder {

@@ -46,7 +46,10 @@ pub struct RowEnds<'a> {
     pub protocol: ProtocolIdx,
     pub of: RowOf,
     pub ends: &'a Ends,
+    /// Of the watched end in this exchange.
     pub role: Role,
+    /// Of the watched end in the connection, whatever this exchange is; of datagrams the same.
+    pub end_role: Role,
 }
 
 /// Where rows go: it gets each row with what writes its protocol's columns.

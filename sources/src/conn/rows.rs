@@ -6,7 +6,7 @@ use weir_types::BatchBuilder;
 use super::connection::{Emit, Role, RowEnds, role_by_requests};
 use super::ends::Ends;
 use super::infer::ProtocolIdx;
-use crate::capture::Direction;
+use crate::capture::{Direction, Opened, Socket, SocketType};
 
 /// What a parser writes its rows to.
 pub(super) struct ConnectionRows<'a, 'e> {
@@ -19,7 +19,14 @@ pub(super) struct ConnectionRows<'a, 'e> {
 impl ConnectionRows<'_, '_> {
     fn emit(&mut self, of: &RowOf, role: Role, write: &mut dyn FnMut(&mut BatchBuilder)) {
         let ConnectionRows { protocol, ends, .. } = *self;
-        (self.emit)(&RowEnds { protocol, of: *of, ends, role }, write);
+        let Socket { opened, socket_type, .. } = ends.socket;
+        let end_role = match (socket_type, opened) {
+            (SocketType::Datagram, _) => role,
+            (_, Opened::Accepted) => Role::Server,
+            (_, Opened::Connected) => Role::Client,
+            (_, Opened::Unknown) => role_by_requests(self.requests),
+        };
+        (self.emit)(&RowEnds { protocol, of: *of, ends, role, end_role }, write);
     }
 }
 

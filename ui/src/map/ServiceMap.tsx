@@ -10,6 +10,7 @@ import { entityScript, useShell } from "../shell/context";
 import { Icon, StatusMark } from "../shell/icons";
 import { boundsOf, COMPACT, edgeKey, entryPoint, MapLayout, smoothPath, validRoute, type Box, type LayoutNode, type Point } from "./layout";
 import { adjacencyGraph, requestGraph, type MapEdge, type MapModel, type MapNode } from "./model";
+import { fitting, NAME_FONT, NOTE_FONT, textWidth } from "./text";
 import css from "./map.module.css";
 
 const NODE_HEIGHT = 44;
@@ -23,8 +24,19 @@ const FIT_ZOOM_MIN = 0.6;
 const ROOMY_ZOOM_MIN = 0.78;
 const FIT_MARGIN_PX = 28;
 
-const nodeWidth = (node: MapNode): number =>
-  Math.round(Math.min(220, Math.max(104, 34 + 7 * Math.max(node.label.length, (node.group.length + node.caption.length) * 0.86 + 2))) / 4) * 4;
+const NODE_WIDTH_MIN = 104;
+const NODE_WIDTH_MAX = 220;
+/** Left of a node's text, and right of it; a mark stands beside the name. */
+const TEXT_LEFT_PX = 20;
+const TEXT_RIGHT_PX = 12;
+const MARK_PX = 14;
+
+const noteOf = (node: MapNode): string => [node.group, node.caption].filter((text) => text !== "").join(" · ");
+
+function nodeWidth(node: MapNode): number {
+  const texts = Math.max(textWidth(node.label, NAME_FONT) + MARK_PX, textWidth(noteOf(node), NOTE_FONT));
+  return Math.ceil(Math.min(NODE_WIDTH_MAX, Math.max(NODE_WIDTH_MIN, TEXT_LEFT_PX + texts + TEXT_RIGHT_PX)) / 4) * 4;
+}
 
 /** Widths by name, growing only, so that a longer number does not shift a node's edges. */
 function useLayoutNodes(model: MapModel): LayoutNode[] {
@@ -296,9 +308,9 @@ function Node({ node, at, width, dim, focused, scale, onMove, onFocus }: NodePro
     from.moved = true;
     onMove({ x: from.at.x + dx / scale, y: from.at.y + dy / scale });
   };
-  const second = [node.group, node.caption].filter((text) => text !== "").join(" · ");
-  const fits = Math.floor((width - 30) / 6.6);
-  const label = node.label.length > fits ? `${node.label.slice(0, fits - 1)}…` : node.label;
+  const room = width - TEXT_LEFT_PX - TEXT_RIGHT_PX;
+  const second = fitting(noteOf(node), NOTE_FONT, room);
+  const label = fitting(node.label, NAME_FONT, node.level === "none" ? room : room - MARK_PX);
   return (
     <g className={css.node} data-level={node.level} data-dim={dim} data-focused={focused} tabIndex={0} role="button" aria-label={node.id} data-testid="map-node"
       transform={`translate(${at.x - width / 2} ${at.y - NODE_HEIGHT / 2})`} onPointerDown={onDown} onPointerMove={onPointerMove}
@@ -307,8 +319,8 @@ function Node({ node, at, width, dim, focused, scale, onMove, onFocus }: NodePro
       <title>{node.id}</title>
       <rect width={width} height={NODE_HEIGHT} rx="8" className={css.nodeBox} />
       <rect x="8" y="10" width="4" height={NODE_HEIGHT - 20} rx="2" style={{ fill: node.members > 0 ? "var(--ink-3)" : hue(node.id) }} />
-      <text x="20" y={second === "" ? 27 : 19} className={css.nodeName}>{label}</text>
-      {second !== "" && <text x="20" y="34" className={css.nodeNote}>{second}</text>}
+      <text x={TEXT_LEFT_PX} y={second === "" ? 27 : 19} className={css.nodeName}>{label}</text>
+      {second !== "" && <text x={TEXT_LEFT_PX} y="34" className={css.nodeNote}>{second}</text>}
       {node.level !== "none" && <g transform={`translate(${width - 18} 9)`}><StatusMark status={node.level === "high" ? "bad" : "warn"} /></g>}
     </g>
   );

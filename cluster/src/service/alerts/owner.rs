@@ -297,7 +297,12 @@ impl<'a> Owner<'a> {
     fn follow(&mut self, id: RuleId, name: &str, expr: &str, views: Arc<[NamedView]>) {
         self.feeders += 1;
         let again = Arc::new(Notify::new());
-        let request = ScriptRequest { text: Some(expr.to_string()), ..ScriptRequest::default() };
+        // Where views are listed it is called what it is.
+        let request = ScriptRequest {
+            script: Some(format!("rule {name}")),
+            text: Some(expr.to_string()),
+            ..ScriptRequest::default()
+        };
         let feeder = Feeder {
             service: self.service.clone(),
             rule: id,

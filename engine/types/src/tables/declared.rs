@@ -43,7 +43,7 @@ macro_rules! column {
     };
 }
 
-/// Declares a table: with the endpoints' columns in front, or without.
+/// Declares a table: with the endpoints' columns in front, with those but for `encrypted`, or without.
 macro_rules! declare {
     (
         table $table:ident $name:literal $desc:literal;
@@ -52,21 +52,9 @@ macro_rules! declare {
             $($column:ident: $kind:ident $semantic:ident $text:literal,)+
         }
     ) => {
-        #[doc = $desc]
-        #[derive(Clone, Copy, Debug)]
-        pub struct $row$(<$life>)? {
-            $(#[doc = $text] pub $column: cell!($kind),)+
-        }
-
-        impl$(<$life>)? $row$(<$life>)? {
-            fn put(&self, cells: &mut Cells<'_>) {
-                $(cells.put(self.$column);)+
-            }
-            /// Writes these columns into a row of which the endpoints' are written.
-            pub fn write(&self, builder: &mut BatchBuilder) {
-                self.put(&mut Cells::behind_endpoints(builder));
-            }
-        }
+        declare!(@ row $desc $row $(<$life>)? {
+            $($column: $kind $text,)+
+        });
         declare!(@ table $table $name $desc $history,
             type Row<'a> = (Endpoints<'a>, $row$(<$life>)?);
             [
@@ -84,6 +72,54 @@ macro_rules! declare {
                 row.0.put(cells);
                 row.1.put(cells);
             });
+    };
+    (
+        table $table:ident $name:literal $desc:literal;
+        history $history:expr;
+        row $row:ident$(<$life:lifetime>)? endpoints without encrypted $when:literal {
+            $($column:ident: $kind:ident $semantic:ident $text:literal,)+
+        }
+    ) => {
+        declare!(@ row $desc $row $(<$life>)? {
+            $($column: $kind $text,)+
+        });
+        declare!(@ table $table $name $desc $history,
+            type Row<'a> = (Endpoints<'a>, $row$(<$life>)?);
+            [
+                endpoints::time($when),
+                endpoints::UPID,
+                endpoints::REMOTE_ADDR,
+                endpoints::REMOTE_PORT,
+                endpoints::LOCAL_ADDR,
+                endpoints::LOCAL_PORT,
+                endpoints::TRACE_ROLE,
+                $(column!($kind $column $semantic $text),)+
+            ],
+            |row, cells| {
+                row.0.put_without_encrypted(cells);
+                row.1.put(cells);
+            });
+    };
+    (
+        @ row $desc:literal $row:ident $(<$life:lifetime>)? {
+            $($column:ident: $kind:ident $text:literal,)+
+        }
+    ) => {
+        #[doc = $desc]
+        #[derive(Clone, Copy, Debug)]
+        pub struct $row$(<$life>)? {
+            $(#[doc = $text] pub $column: cell!($kind),)+
+        }
+
+        impl$(<$life>)? $row$(<$life>)? {
+            fn put(&self, cells: &mut Cells<'_>) {
+                $(cells.put(self.$column);)+
+            }
+            /// Writes these columns, the last ones of a row, of which the endpoints' are written.
+            pub fn write(&self, builder: &mut BatchBuilder) {
+                self.put(&mut Cells::last(builder, [$(stringify!($column)),+].len()));
+            }
+        }
     };
     (
         table $table:ident $name:literal $desc:literal;

@@ -1,11 +1,12 @@
-//! The eight columns that every table of a protocol begins with: who talked to whom.
+//! The eight columns that every table of a protocol begins with: who talked to whom. The table of TLS
+//! handshakes has no `encrypted`.
 
 use super::typed::Cells;
 use super::{ColumnDef, column, label};
 use crate::batch::BatchBuilder;
 use crate::value::{DataType, SemanticType};
 
-/// How many columns [`Endpoints`] are.
+/// How many columns [`Endpoints`] are, with `encrypted`.
 pub const ENDPOINT_COLUMNS: usize = 8;
 
 /// The first eight columns of a protocol's row.
@@ -30,7 +31,17 @@ impl Endpoints<'_> {
         self.put(&mut Cells::of(builder));
     }
 
+    /// The same for a table that has no `encrypted`.
+    pub fn write_without_encrypted(&self, builder: &mut BatchBuilder) {
+        self.put_without_encrypted(&mut Cells::of(builder));
+    }
+
     pub(super) fn put(&self, cells: &mut Cells<'_>) {
+        self.put_without_encrypted(cells);
+        cells.put(self.encrypted);
+    }
+
+    pub(super) fn put_without_encrypted(&self, cells: &mut Cells<'_>) {
         cells.put(self.time_unix_ns);
         cells.put(self.upid);
         cells.put(self.remote_addr.as_bytes());
@@ -38,7 +49,6 @@ impl Endpoints<'_> {
         cells.put(self.local_addr.as_bytes());
         cells.put(self.local_port);
         cells.put(self.trace_role);
-        cells.put(self.encrypted);
     }
 }
 

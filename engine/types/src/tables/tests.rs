@@ -104,3 +104,38 @@ fn columns_say_what_they_hold() {
         }
     }
 }
+
+/// A table without `encrypted` has a protocol's own columns one place further in front, however a row
+/// is written.
+#[test]
+fn rows_without_encrypted_have_their_columns_in_place() {
+    let endpoints = Endpoints {
+        time_unix_ns: 5,
+        upid: 6,
+        remote_addr: "10.0.0.1",
+        remote_port: 7,
+        local_addr: "10.0.0.2",
+        local_port: 8,
+        trace_role: 2,
+        encrypted: true,
+    };
+    let row = TlsEventsRow { req_type: 22, req_body: b"{}", resp_body: b"[]", latency: 9 };
+    let mut typed = TableBuilder::<TlsEvents>::new();
+    typed.push(&(endpoints, row));
+    let mut builder = TlsEvents::DEF.builder();
+    endpoints.write_without_encrypted(&mut builder);
+    row.write(&mut builder);
+    builder.end_row();
+    assert!(!TlsEvents::DEF.has_encrypted() && HttpEvents::DEF.has_encrypted());
+    let relation = TlsEvents::DEF.relation();
+    for batch in [typed.finish(), builder.finish()] {
+        let value = |name: &str| {
+            let idx = relation.index_of(name).unwrap();
+            crate::batch::value_at(batch.column(idx), relation.columns[idx].data_type, 0).unwrap()
+        };
+        assert_eq!(value("trace_role"), crate::Value::Int64(2));
+        assert_eq!(value("req_type"), crate::Value::Int64(22));
+        assert_eq!(value("resp_body"), crate::Value::String(b"[]".to_vec()));
+        assert_eq!(value("latency"), crate::Value::Int64(9));
+    }
+}

@@ -39,7 +39,6 @@ use std::marker::PhantomData;
 use arrow_array::RecordBatch;
 
 use super::TableDef;
-use super::endpoints::ENDPOINT_COLUMNS;
 use crate::batch::BatchBuilder;
 
 /// A declared table.
@@ -62,8 +61,10 @@ impl<'a> Cells<'a> {
         Cells { builder, column_idx: 0 }
     }
 
-    pub(super) fn behind_endpoints(builder: &'a mut BatchBuilder) -> Cells<'a> {
-        Cells { builder, column_idx: ENDPOINT_COLUMNS }
+    /// The last ones: a table's own, behind the endpoints.
+    pub(super) fn last(builder: &'a mut BatchBuilder, count: usize) -> Cells<'a> {
+        let column_idx = builder.relation().len() - count;
+        Cells { builder, column_idx }
     }
 
     pub(super) fn put(&mut self, cell: impl Cell) {

@@ -138,6 +138,13 @@ impl Tracker {
         self.remove(slot);
     }
 
+    /// Nothing more comes of a socket: its connection ends now.
+    pub fn over(&mut self, key: ConnKey, emit: &mut Emit<'_>) {
+        if let Some(&slot) = self.by_key.get(&key) {
+            self.end(slot, emit);
+        }
+    }
+
     /// Ends every connection: the input is over.
     pub fn finish(&mut self, emit: &mut Emit<'_>) {
         for slot in 0..self.slots.len() {

@@ -164,14 +164,7 @@ declare! {
 declare! {
     table TlsEvents "tls_events" "TLS handshakes. Tracing is off by default.";
     history Share;
-    row TlsEventsRow<'a> {
-        time_: Time None "When the response was sent, Unix ns.",
-        upid: Uint128 Upid "The traced process.",
-        remote_addr: Label IpAddress "IP address of the peer; `-` when unknown, `unix_socket:<path>` for Unix peers.",
-        remote_port: Int Port "Port of the peer; -1 when unknown.",
-        local_addr: Label IpAddress "IP address of the traced side; `-` when unknown.",
-        local_port: Int Port "Port of the traced side; -1 when unknown.",
-        trace_role: Int None "The traced side: 1 client, 2 server, 4 unknown.",
+    row TlsEventsRow<'a> endpoints without encrypted "When the response began, Unix ns." {
         req_type: Int None "Record type: 0x14 change cipher, 0x15 alert, 0x16 handshake, 0x17 application, 0x18 heartbeat.",
         req_body: Text None "Client side, JSON.",
         resp_body: Text None "Server side, JSON.",

@@ -1,0 +1,230 @@
+//! `weir replay`: captures through the tracker and the parsers, into files of rows or into a script.
+//!
+//! Its last line on stderr counts, as JSON, whatever came of the files.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use weir_sinks::json::RowWriter;
+use weir_sources::ParserConfig;
+use weir_sources::redact::Redactor;
+use weir_sources::replay::{Ending, Replay, ReplayConfig, ReplayCounters, ReplayError};
+use weir_types::batch::pack_rows;
+use weir_types::{RecordBatch, tables};
+
+use crate::args::ReplayArgs;
+use crate::failure::Failure;
+use crate::offline::{self, Captured};
+use crate::output;
+use crate::script;
+
+/// What all files together came to.
+#[derive(Default)]
+struct Sum {
+    counters: ReplayCounters,
+    truncated: Vec<String>,
+    refused: Vec<String>,
+}
+
+/// Rows that a replay could not go on with.
+enum Stopped {
+    File(ReplayError),
+    Output(Failure),
+}
+
+impl From<ReplayError> for Stopped {
+    fn from(error: ReplayError) -> Stopped {
+        Stopped::File(error)
+    }
+}
+
+pub(crate) fn run(args: &ReplayArgs) -> Result<(), Failure> {
+    if !(0.0..=1.0).contains(&args.loss) {
+        return Err(Failure::Usage("--loss is a part of all: 0 to 1".to_string()));
+    }
+    let mut sum = Sum::default();
+    let done = match (&args.out, &args.script) {
+        (Some(dir), _) => into_files(args, dir, &mut sum),
+        (None, Some(script)) => into_script(args, script, &mut sum),
+        (None, None) => Err(Failure::Usage("say where to: --out DIR or --script S".to_string())),
+    };
+    if let Err(Failure::Usage(_)) = done {
+        return done;
+    }
+    let failed = match done {
+        Err(failure) => {
+            failure.print(None);
+            Some(failure)
+        }
+        Ok(()) => None,
+    };
+    output::raw_note(&sum.json());
+    match failed {
+        // It has been said already.
+        Some(_) => Err(Failure::No(String::new())),
+        None if !sum.refused.is_empty() => Err(Failure::No(String::new())),
+        None => Ok(()),
+    }
+}
+
+impl Sum {
+    fn json(&self) -> String {
+        let mut object = json!(self.counters);
+        object["truncated"] = json!(self.truncated);
+        object["refused"] = json!(self.refused);
+        object.to_string()
+    }
+
+    /// Replays one file. What is wrong with it is said and noted, and others go on.
+    fn file(
+        &mut self,
+        path: &Path,
+        config: &ReplayConfig,
+        on_rows: &mut dyn FnMut(&'static str, RecordBatch) -> Result<(), Failure>,
+    ) -> Result<i64, Failure> {
+        let shown = path.display().to_string();
+        let mut replay = match Replay::open(path, config.clone()) {
+            Ok(replay) => replay,
+            Err(error) => {
+                self.refuse(shown, error);
+                return Ok(0);
+            }
+        };
+        let ending = replay.run(&mut |table, batch| on_rows(table, batch).map_err(Stopped::Output));
+        match ending {
+            Ok(Ending::Whole) => {}
+            Ok(Ending::Truncated { at }) => {
+                output::note(&format!(
+                    "weir: {shown}: warning: cut within the packet at byte {at}"
+                ));
+                self.truncated.push(shown);
+            }
+            Ok(Ending::Damaged { at, what }) => {
+                output::note(&format!("weir: {shown}: warning: damaged at byte {at}: {what}"));
+                self.truncated.push(shown);
+            }
+            Err(Stopped::File(error)) => self.refuse(shown, error),
+            Err(Stopped::Output(failure)) => {
+                self.counters.add(&replay.counters());
+                return Err(failure);
+            }
+        }
+        self.counters.add(&replay.counters());
+        Ok(replay.last_time_unix_ns())
+    }
+
+    fn refuse(&mut self, shown: String, error: ReplayError) {
+        output::note(&format!("weir: {:#}", anyhow::Error::from(error)));
+        self.refused.push(shown);
+    }
+}
+
+fn config(args: &ReplayArgs, number: usize) -> ReplayConfig {
+    let pii = Some(weir_engine::push_without_pii as fn(&mut Vec<u8>, &[u8]));
+    let redactor = Redactor::new(args.redact, &args.redact_name, pii);
+    ReplayConfig {
+        parsers: ParserConfig { redactor, ..ParserConfig::default() },
+        loss: args.loss,
+        // Each file loses its own events.
+        seed: args.seed.wrapping_add(number as u64),
+    }
+}
+
+/// `<file name>.jsonl` for each; two of one name would overwrite each other.
+fn outputs(files: &[PathBuf], dir: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut taken: BTreeMap<PathBuf, &Path> = BTreeMap::new();
+    let mut outputs = Vec::new();
+    for file in files {
+        let name = file.file_name().unwrap_or(file.as_os_str());
+        let mut name = name.to_os_string();
+        name.push(".jsonl");
+        let output = dir.join(name);
+        if let Some(other) = taken.insert(output.clone(), file) {
+            let (one, two) = (other.display(), file.display());
+            return Err(Failure::Usage(format!(
+                "{one} and {two} would both be {}",
+                output.display()
+            )));
+        }
+        outputs.push(output);
+    }
+    Ok(outputs)
+}
+
+fn into_files(args: &ReplayArgs, dir: &Path, sum: &mut Sum) -> Result<(), Failure> {
+    let outputs = outputs(&args.files, dir)?;
+    let unwritable = |path: &Path, error: std::io::Error| {
+        Failure::No(format!("could not write {}: {error}", path.display()))
+    };
+    std::fs::create_dir_all(dir).map_err(|error| unwritable(dir, error))?;
+    for (number, (path, output)) in args.files.iter().zip(&outputs).enumerate() {
+        let mut to: Option<Lines> = None;
+        let mut write = |table: &'static str, batch: RecordBatch| {
+            let lines = match &mut to {
+                Some(lines) => lines,
+                None => {
+                    to.insert(Lines::create(output).map_err(|error| unwritable(output, error))?)
+                }
+            };
+            lines.write(table, &batch).map_err(|error| unwritable(output, error))
+        };
+        let refused = sum.refused.len();
+        sum.file(path, &config(args, number), &mut write)?;
+        // A capture without rows gives an empty file, what is none gives no file.
+        if to.is_none() && sum.refused.len() == refused {
+            to = Some(Lines::create(output).map_err(|error| unwritable(output, error))?);
+        }
+        if let Some(mut lines) = to {
+            lines.file.flush().map_err(|error| unwritable(output, error))?;
+        }
+    }
+    Ok(())
+}
+
+/// A file of rows, one a line.
+struct Lines {
+    file: BufWriter<File>,
+    writers: BTreeMap<&'static str, RowWriter>,
+}
+
+impl Lines {
+    fn create(path: &Path) -> std::io::Result<Lines> {
+        Ok(Lines { file: BufWriter::new(File::create(path)?), writers: BTreeMap::new() })
+    }
+
+    fn write(&mut self, table: &'static str, batch: &RecordBatch) -> std::io::Result<()> {
+        let Some(relation) = tables::relation(table) else { return Ok(()) };
+        let writer = self.writers.entry(table).or_insert_with(|| RowWriter::new(relation));
+        for row in pack_rows(batch, &relation.types()) {
+            self.file.write_all(writer.named_row(table, &row).as_bytes())?;
+            self.file.write_all(b"\n")?;
+        }
+        Ok(())
+    }
+}
+
+fn into_script(args: &ReplayArgs, name: &str, sum: &mut Sum) -> Result<(), Failure> {
+    let request = script::request(&crate::args::ScriptArgs {
+        script: name.to_string(),
+        func: args.func.clone(),
+        script_args: args.script_args.clone(),
+    })?;
+    let format = output::format_or_default(args.output);
+    let mut captured = Captured::new(&request)?;
+    let mut last_unix_ns = 0;
+    for (number, path) in args.files.iter().enumerate() {
+        let last =
+            sum.file(path, &config(args, number), &mut |table, batch| captured.take(table, batch))?;
+        last_unix_ns = last.max(last_unix_ns);
+    }
+    if sum.refused.len() == args.files.len() {
+        return Ok(());
+    }
+    let answer = offline::run_captured(&request, captured, last_unix_ns)?;
+    output::print_answer(&answer.tables, format)?;
+    output::raw_note(&answer.completeness);
+    Ok(())
+}
