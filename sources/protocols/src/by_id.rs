@@ -133,10 +133,10 @@ impl<K: Copy + Eq + Hash, Q: Held, R: Held> ById<K, Q, R> {
         if let Some(at) =
             self.early.iter().position(|(early, _, ns)| *early == key && *ns >= begin_ns)
         {
-            let (_, response, ns) = self.early.remove(at)?;
+            let (_, response, response_ns) = self.early.remove(at)?;
             self.early_bytes -= response.held_bytes();
-            self.counters.exchanges += 1;
-            return Some((request, response, ns));
+            let pair = self.sure(Pair { request, response, begin_ns, response_ns })?;
+            return Some((pair.request, pair.response, pair.response_ns));
         }
         let number = self.next_number;
         self.next_number += 1;
@@ -197,9 +197,15 @@ impl<K: Copy + Eq + Hash, Q: Held, R: Held> ById<K, Q, R> {
             begin_ns: found.begin_ns,
             response_ns: begin_ns,
         };
+        let pair = self.sure(pair)?;
+        Some((pair.request, pair.response, pair.begin_ns))
+    }
+
+    /// The pair, if its two halves belong together for certain; if not, it waits.
+    fn sure(&mut self, pair: Pair<Q, R>) -> Option<Pair<Q, R>> {
         if !self.is_missing(Side::Response, pair.begin_ns) || !self.limits.ids_repeat {
             self.counters.exchanges += 1;
-            return Some((pair.request, pair.response, pair.begin_ns));
+            return Some(pair);
         }
         self.unsure_bytes += pair.held_bytes();
         self.unsure.push_back(pair);
@@ -397,6 +403,18 @@ mod tests {
             assert!(ids.settled().is_none());
             assert_eq!((ids.counters.exchanges, ids.counters.gap), (0, 1));
         }
+    }
+
+    /// A request that is known only after a later one's answer came, and whose own is missing.
+    #[test]
+    fn an_early_answer_of_a_later_request() {
+        let mut ids = Pairs::new(true, Limits::default());
+        ids.lost(Side::Response, 30);
+        assert!(ids.response(7, (), 30).is_none());
+        assert!(ids.request(7, Vec::new(), 10).is_none() && ids.settled().is_none());
+        ids.lost(Side::Request, 40);
+        assert!(ids.request(8, Vec::new(), 40).is_none() && ids.settled().is_none());
+        assert_eq!((ids.counters.exchanges, ids.counters.gap), (0, 1));
     }
 
     /// A response from before its request is of an earlier one with that id, and waits in vain.

@@ -72,7 +72,11 @@ fn tables_are_those_of_the_reference() {
             columns += have.len();
         }
     }
-    assert_eq!((tables, columns), (20, 226), "the reference's count without tcp_stats_events, and MQTT, which is ours");
+    assert_eq!(
+        (tables, columns),
+        (20, 226),
+        "the reference's count without tcp_stats_events, and MQTT, which is ours"
+    );
 }
 
 /// A column without a description, or a quantity without its unit, is a question for the reader of

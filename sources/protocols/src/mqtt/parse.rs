@@ -110,12 +110,11 @@ fn is_plausible(fixed: Fixed, bytes: &[u8]) -> bool {
         SUBSCRIBE | UNSUBSCRIBE => {
             let id = cursor.u16_be().unwrap_or(0);
             // Version 5 has the length of its properties first: mostly none.
-            let has_topic = |mut cursor: Cursor<'_>| {
-                let topic = cursor.u16_be().and_then(|length| cursor.bytes(length.into()));
-                topic.is_some_and(|topic| is_topic(topic, true))
+            let begins = |mut cursor: Cursor<'_>| {
+                string(&mut cursor).is_some_and(|topic| is_topic(topic, true))
             };
             let behind = Cursor::new(cursor.rest().get(1..).unwrap_or_default());
-            id > 0 && (has_topic(cursor) || has_topic(behind))
+            id > 0 && (begins(cursor) || begins(behind))
         }
         CONNACK => is_whole && body[0] < 2 && (body.len() == 2 && body[1] < 6 || body.len() > 2),
         PUBACK | PUBREC | PUBREL | PUBCOMP | SUBACK | UNSUBACK => {
@@ -195,12 +194,13 @@ pub(super) fn packet(bytes: &[u8], level: Option<u8>, config: &Config) -> Result
     let body = &bytes[fixed.bytes..];
     let body = &body[..end.min(body.len())];
     let if_missing = if body.len() < end { NoPacket::Cut } else { NoPacket::Invalid };
-    read(fixed, Cursor::new(body), level, config).ok_or(if_missing)
+    read(fixed, Cursor::new(body), body.len() == end, level, config).ok_or(if_missing)
 }
 
 fn read(
     fixed: Fixed,
     mut cursor: Cursor<'_>,
+    is_whole: bool,
     level: Option<u8>,
     config: &Config,
 ) -> Option<Packet> {
@@ -229,7 +229,7 @@ fn read(
             // Version 5 leaves out the code of success.
             match (cursor.u8(), level) {
                 (Some(code), _) => drop(json.key("reason_code").int(code)),
-                (None, Some(LEVEL_5)) => drop(json.key("reason_code").int(0u8)),
+                (None, Some(LEVEL_5)) if is_whole => drop(json.key("reason_code").int(0u8)),
                 (None, _) => {}
             }
             Role::Answer((fixed.kind, id))
@@ -247,7 +247,8 @@ fn read(
             Role::Answer((fixed.kind, id))
         }
         PINGRESP => Role::Answer((PINGRESP, 0)),
-        _ => Role::OneWay,
+        DISCONNECT | AUTH => Role::OneWay,
+        _ => return None,
     };
     json.raw("}");
     let mut body = json.finish();

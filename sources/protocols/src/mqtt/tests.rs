@@ -37,11 +37,7 @@ fn connect(level: u8) -> Vec<u8> {
 }
 
 fn connack(level: u8, code: u8) -> Vec<u8> {
-    packet(
-        CONNACK,
-        0,
-        if level == 5 { &[0, code, 0][..] } else { &[0, code][..] }.to_vec().as_slice(),
-    )
+    packet(CONNACK, 0, &[&[0, code], none(level)].concat())
 }
 
 /// No properties where the level has them.
