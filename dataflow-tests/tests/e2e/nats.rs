@@ -206,7 +206,8 @@ fn compare(rows: &[Row], log: &Log, verbose: &Verbose) {
     assert!(of(["PUB", "HPUB"], "rpc.").len() > OPERATIONS / 10);
     let (port, said) = verbose;
     let own = rows.iter().filter(|row| row.client_port == *port && row.cmd != "INFO");
-    let said_of = |row: &Row| [&row.cmd, row.text("subject"), &row.resp].map(str::to_string);
+    let said_of =
+        |row: &Row| [row.cmd.as_str(), row.text("subject"), row.resp.as_str()].map(str::to_string);
     // What was answered by one call has one time, and so no order.
     let (mut own, mut said) = (own.map(said_of).collect::<Vec<_>>(), said.clone());
     own.sort();
