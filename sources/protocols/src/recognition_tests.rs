@@ -48,7 +48,11 @@ fn samples() -> Vec<Sample> {
         ("nats", Response, text("INFO {\"server_id\":\"N\",\"max_payload\":1048576}\r\n")),
         ("amqp", Request, b"AMQP\0\0\x09\x01".to_vec()),
         ("amqp", Response, hex("01 0000 0000000c 000a 001e 0000 00020000 003c ce")),
-        ("kafka", Request, hex("0000001e000a000100000003000f61696f6b61666b612d302e31342e300002673200")),
+        (
+            "kafka",
+            Request,
+            hex("0000001e000a000100000003000f61696f6b61666b612d302e31342e300002673200"),
+        ),
         ("redis", Request, text("*1\r\n$4\r\nPING\r\n")),
         ("redis", Request, text("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nhello\r\n")),
         ("redis", Response, text("*2\r\n:1\r\n$-1\r\n")),

@@ -82,7 +82,7 @@ impl Nats {
         match side {
             Side::Request => {
                 let asks = (kind == Kind::Connect).then(|| asks_for_answers(line.rest));
-                self.pairing.from_client(told, asks, done);
+                self.pairing.client_says(told, asks, done);
             }
             Side::Response => {
                 let answer = match kind {
@@ -90,7 +90,7 @@ impl Nats {
                     Kind::Ok => b"+OK".to_vec(),
                     _ => Vec::new(),
                 };
-                self.pairing.from_server(told, answer, done);
+                self.pairing.server_says(told, answer, done);
             }
         }
         reader.take(stream, frame);

@@ -65,7 +65,7 @@ impl Pairing {
     }
 
     /// `is_verbose`: what a CONNECT asks for.
-    pub(super) fn from_client(
+    pub(super) fn client_says(
         &mut self,
         told: Told,
         is_verbose: Option<bool>,
@@ -85,7 +85,7 @@ impl Pairing {
         }
     }
 
-    pub(super) fn from_server(&mut self, told: Told, answer: Vec<u8>, done: &mut Vec<Done>) {
+    pub(super) fn server_says(&mut self, told: Told, answer: Vec<u8>, done: &mut Vec<Done>) {
         let time_unix_ns = told.time_unix_ns;
         let is_sure = time_unix_ns >= self.unsure_until_ns;
         match told.kind {

@@ -183,15 +183,16 @@ fn verbose(random: &mut SplitMix) -> Vec<Call> {
     let mut number = 0;
     while number < 60 {
         let (mut asked, mut answered) = (String::new(), String::new());
-        for n in number..number + 1 + random.next_u64() % 4 {
+        let count = 1 + random.next_u64() % 4;
+        for n in number..number + count {
             let text = "x".repeat(random.next_u64() as usize % 700);
             asked.push_str(&format!("PUB s{n} {}\r\n{text}\r\n", text.len()));
             answered.push_str(&match n % 3 {
                 0 => format!("-ERR 's{n}'\r\n"),
                 _ => "+OK\r\n".to_string(),
             });
-            number = n + 1;
         }
+        number += count;
         if random.next_u64().is_multiple_of(3) {
             asked.push_str("PING\r\n");
             answered.push_str("PONG\r\n");
