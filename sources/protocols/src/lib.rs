@@ -48,8 +48,14 @@ pub use counters::Counters;
 pub use protocol::{Config, ProtocolDef, REORDER_GRACE_NS};
 
 /// Every protocol; the first one that recognises a connection's bytes has it.
-pub static PROTOCOLS: &[ProtocolDef] =
-    &[http2::PROTOCOL, http1::PROTOCOL, redis::PROTOCOL, pgsql::PROTOCOL, mysql::PROTOCOL, dns::PROTOCOL];
+pub static PROTOCOLS: &[ProtocolDef] = &[
+    http2::PROTOCOL,
+    http1::PROTOCOL,
+    redis::PROTOCOL,
+    pgsql::PROTOCOL,
+    mysql::PROTOCOL,
+    dns::PROTOCOL,
+];
 
 /// What a parser made of a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

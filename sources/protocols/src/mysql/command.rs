@@ -101,8 +101,8 @@ impl Reading<'_> {
     /// The statement's text, behind attributes.
     fn query<'a>(&self, payload: &'a [u8]) -> &'a [u8] {
         // No statement begins so.
-        let has_attributes =
-            self.abilities.query_attributes() || (!self.abilities.is_known && payload.starts_with(&[0, 1]));
+        let has_attributes = self.abilities.query_attributes()
+            || (!self.abilities.is_known && payload.starts_with(&[0, 1]));
         if !has_attributes {
             return payload;
         }
@@ -159,7 +159,8 @@ fn push_values(
     bytes_max: usize,
     is_whole: bool,
 ) {
-    let count = if named { varint(&mut cursor).map(|count| count as usize) } else { statement.parameters };
+    let count =
+        if named { varint(&mut cursor).map(|count| count as usize) } else { statement.parameters };
     let long_values = &statement.long_values;
     let is_sent = |idx: usize| {
         let idx = u16::try_from(idx).ok()?;
@@ -234,7 +235,11 @@ impl<'v, F: Fn(usize) -> Option<&'v [u8]>> Values<'_, F> {
             };
             let left = bytes_max.saturating_sub(out.len() - from);
             if left > 0 {
-                out.extend_from_slice(if idx > 0 && !(is_there.is_none() && value.is_empty()) { b", " } else { b"" });
+                out.extend_from_slice(if idx > 0 && !(is_there.is_none() && value.is_empty()) {
+                    b", "
+                } else {
+                    b""
+                });
                 out.extend_from_slice(cut(&value, left));
             }
             if is_there.is_none() {

@@ -62,7 +62,11 @@ impl Abilities {
 pub(super) enum Hello<'a> {
     /// It goes on encrypted.
     Tls,
-    Login { user: &'a [u8], db: &'a [u8], abilities: Abilities },
+    Login {
+        user: &'a [u8],
+        db: &'a [u8],
+        abilities: Abilities,
+    },
 }
 
 impl<'a> Hello<'a> {

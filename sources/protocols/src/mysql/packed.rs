@@ -86,7 +86,8 @@ impl Unpacker {
                     let total = u64::from(int24(&bytes[4..]));
                     let packed = &bytes[HEAD_BYTES..];
                     if total == 0 {
-                        let (packed, total) = (packed.to_vec(), frame.total_bytes - HEAD_BYTES as u64);
+                        let (packed, total) =
+                            (packed.to_vec(), frame.total_bytes - HEAD_BYTES as u64);
                         self.push(total, frame.time_unix_ns, &packed);
                     } else {
                         let whole = usize::try_from(total).unwrap_or(usize::MAX);
@@ -127,10 +128,12 @@ fn unpack(packing: Packing, packed: &[u8], bytes_max: usize) -> Vec<u8> {
         Packing::Zlib => {
             flate2::read::ZlibDecoder::new(packed).take(bytes_max as u64).read_to_end(&mut out)
         }
-        Packing::Zstd => zstd::stream::read::Decoder::with_buffer(packed).and_then(|mut decoder| {
-            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-            decoder.take(bytes_max as u64).read_to_end(&mut out)
-        }),
+        Packing::Zstd => {
+            zstd::stream::read::Decoder::with_buffer(packed).and_then(|mut decoder| {
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+                decoder.take(bytes_max as u64).read_to_end(&mut out)
+            })
+        }
     };
     out
 }

@@ -152,9 +152,8 @@ pub(super) struct Packets;
 
 impl Framing for Packets {
     fn head(&self, _side: Side, bytes: &[u8]) -> Head {
-        length(bytes).map_or(Head::Short, |length| {
-            Head::Bytes(u64::from(length) + HEAD_BYTES as u64)
-        })
+        length(bytes)
+            .map_or(Head::Short, |length| Head::Bytes(u64::from(length) + HEAD_BYTES as u64))
     }
 
     fn find(&self, side: Side, bytes: &[u8]) -> Option<usize> {

@@ -17,7 +17,9 @@ pub(super) fn recognise(beginning: &Beginning<'_>) -> Verdict {
     }
     let Some((packet, rest)) = Packet::split(bytes) else {
         // Lengths of what comes first are short; some write the head by a call of its own.
-        let may_be = at_start && bytes.get(1).is_none_or(|byte| *byte < 4) && bytes.get(2).is_none_or(|byte| *byte == 0);
+        let may_be = at_start
+            && bytes.get(1).is_none_or(|byte| *byte < 4)
+            && bytes.get(2).is_none_or(|byte| *byte == 0);
         return if may_be { Verdict::Unsure } else { Verdict::IsNot };
     };
     if is_greeting(&packet) && rest.is_empty() {
@@ -34,11 +36,8 @@ pub(super) fn recognise(beginning: &Beginning<'_>) -> Verdict {
     if is_response_call(bytes) {
         return Verdict::Is(Side::Response);
     }
-    let may_become = at_start
-        && opened
-        && !packet.is_whole()
-        && packet.payload.len() < 64
-        && may_begin(&packet);
+    let may_become =
+        at_start && opened && !packet.is_whole() && packet.payload.len() < 64 && may_begin(&packet);
     match may_become {
         true => Verdict::of(Recognised::Unsure, Recognised::Unsure),
         false => Verdict::IsNot,
@@ -48,7 +47,9 @@ pub(super) fn recognise(beginning: &Beginning<'_>) -> Verdict {
 fn is_plausible(hello: Hello<'_>) -> bool {
     match hello {
         Hello::Tls => true,
-        Hello::Login { user, .. } => user.iter().all(|byte| !byte.is_ascii_control()) && user.len() <= 256,
+        Hello::Login { user, .. } => {
+            user.iter().all(|byte| !byte.is_ascii_control()) && user.len() <= 256
+        }
     }
 }
 
@@ -56,7 +57,9 @@ fn is_plausible(hello: Hello<'_>) -> bool {
 fn may_begin(packet: &Packet<'_>) -> bool {
     match (packet.number, packet.payload) {
         (0, []) => packet.payload_bytes < 1 << 16,
-        (0, [10, version @ ..]) => version.iter().take(4).all(|byte| byte.is_ascii_digit() || *byte == b'.'),
+        (0, [10, version @ ..]) => {
+            version.iter().take(4).all(|byte| byte.is_ascii_digit() || *byte == b'.')
+        }
         (1, payload) => packet.payload_bytes < 1 << 12 && payload.len() < 4,
         _ => false,
     }
@@ -67,7 +70,11 @@ pub(super) fn is_command_call(bytes: &[u8]) -> bool {
     let Some((packet, rest)) = Packet::split(bytes) else { return false };
     let Some((&code, payload)) = packet.payload.split_first() else { return false };
     let is_whole = packet.is_whole();
-    let ends = if is_whole { rest.is_empty() || rest.get(3).is_none_or(|number| *number <= 1) } else { true };
+    let ends = if is_whole {
+        rest.is_empty() || rest.get(3).is_none_or(|number| *number <= 1)
+    } else {
+        true
+    };
     if packet.number != 0 || !ends {
         return false;
     }
@@ -87,12 +94,23 @@ pub(super) fn is_command_call(bytes: &[u8]) -> bool {
             }
             command::INIT_DB => {
                 let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-$".contains(byte);
-                is_whole && !payload.is_empty() && payload.len() <= 64 && payload.iter().all(is_name)
+                is_whole
+                    && !payload.is_empty()
+                    && payload.len() <= 64
+                    && payload.iter().all(is_name)
             }
-            command::PING | command::RESET_CONNECTION => packet.payload_bytes == 1 && rest.is_empty(),
-            command::STMT_RESET => packet.payload_bytes == 5 && rest.is_empty() && is_small(payload),
-            command::STMT_CLOSE => packet.payload_bytes == 5 && is_small(payload) && (!rest.is_empty() || is_whole),
-            command::STMT_FETCH => packet.payload_bytes == 9 && rest.is_empty() && is_small(payload),
+            command::PING | command::RESET_CONNECTION => {
+                packet.payload_bytes == 1 && rest.is_empty()
+            }
+            command::STMT_RESET => {
+                packet.payload_bytes == 5 && rest.is_empty() && is_small(payload)
+            }
+            command::STMT_CLOSE => {
+                packet.payload_bytes == 5 && is_small(payload) && (!rest.is_empty() || is_whole)
+            }
+            command::STMT_FETCH => {
+                packet.payload_bytes == 9 && rest.is_empty() && is_small(payload)
+            }
             _ => false,
         }
 }
@@ -104,7 +122,8 @@ fn is_small(payload: &[u8]) -> bool {
 
 fn is_sql(text: &[u8]) -> bool {
     let begin = text.trim_ascii_start();
-    let begins = begin.first().is_some_and(|first| first.is_ascii_alphabetic() || b"(/-#".contains(first));
+    let begins =
+        begin.first().is_some_and(|first| first.is_ascii_alphabetic() || b"(/-#".contains(first));
     let is_text = |byte: &u8| *byte >= b' ' || byte.is_ascii_whitespace();
     begins && text.len() >= 3 && text.iter().take(256).all(is_text)
 }

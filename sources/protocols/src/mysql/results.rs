@@ -4,8 +4,8 @@ use std::io::Write;
 
 use super::login::Abilities;
 use super::packet::{
-    CURSOR_EXISTS, Done, EOF, ERR, LOCAL_INFILE, MORE_RESULTS, OK, PAYLOAD_BYTES_MAX, Packet, command,
-    varint,
+    CURSOR_EXISTS, Done, EOF, ERR, LOCAL_INFILE, MORE_RESULTS, OK, PAYLOAD_BYTES_MAX, Packet,
+    command, varint,
 };
 use crate::cursor::Cursor;
 
@@ -28,11 +28,15 @@ enum At {
     /// A result begins.
     #[default]
     Result,
-    Columns { left: u64 },
+    Columns {
+        left: u64,
+    },
     ColumnsEnd,
     Rows,
     /// Packets that describe a statement's parameters and columns.
-    Described { left: u64 },
+    Described {
+        left: u64,
+    },
     /// Columns of a table, up to the end of the list.
     Fields,
 }
@@ -78,7 +82,8 @@ impl Results {
     }
 
     pub(super) fn packet(&mut self, code: u8, packet: &Packet<'_>, abilities: Abilities) -> Step {
-        let continued = std::mem::replace(&mut self.continues, packet.payload_bytes == PAYLOAD_BYTES_MAX);
+        let continued =
+            std::mem::replace(&mut self.continues, packet.payload_bytes == PAYLOAD_BYTES_MAX);
         if continued {
             return Step::Goes;
         }
@@ -121,7 +126,10 @@ impl Results {
         let first = packet.first();
         let has_rows = matches!(
             code,
-            command::QUERY | command::STMT_EXECUTE | command::STMT_BULK_EXECUTE | command::PROCESS_INFO
+            command::QUERY
+                | command::STMT_EXECUTE
+                | command::STMT_BULK_EXECUTE
+                | command::PROCESS_INFO
         );
         match (code, first) {
             (command::CONNECT | command::CHANGE_USER, Some(OK)) => self.done(packet),
@@ -161,7 +169,8 @@ impl Results {
         if abilities.may_omit_columns_before() {
             are_described = cursor.u8() != Some(0);
         }
-        let Some(count) = varint(&mut cursor).filter(|count| (1..=COLUMNS_MAX).contains(count)) else {
+        let Some(count) = varint(&mut cursor).filter(|count| (1..=COLUMNS_MAX).contains(count))
+        else {
             return Step::Wrong;
         };
         if abilities.may_omit_columns() {
@@ -261,7 +270,8 @@ impl Results {
         let code = cursor.skip(1).and_then(|()| cursor.u16_le()).unwrap_or_default();
         let text = cursor.rest();
         // The state behind a sign, which old servers do not send.
-        let text = if text.first() == Some(&b'#') { text.get(6..).unwrap_or_default() } else { text };
+        let text =
+            if text.first() == Some(&b'#') { text.get(6..).unwrap_or_default() } else { text };
         self.status = status::ERROR;
         self.begin_result();
         // Writing to memory does not fail.

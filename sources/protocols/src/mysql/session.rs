@@ -26,7 +26,10 @@ pub(super) struct Statement {
 impl Statement {
     fn held_bytes(&self) -> usize {
         let long: usize = self.long_values.values().map(|value| value.capacity() + 64).sum();
-        self.text.capacity() + self.types.capacity() * size_of::<Type>() + long + 2 * size_of::<Statement>()
+        self.text.capacity()
+            + self.types.capacity() * size_of::<Type>()
+            + long
+            + 2 * size_of::<Statement>()
     }
 }
 
@@ -88,7 +91,13 @@ impl Session {
     }
 
     /// A piece of a value; so many bytes of it are kept.
-    pub(super) fn add_long_value(&mut self, id: u32, parameter: u16, bytes: &[u8], bytes_max: usize) {
+    pub(super) fn add_long_value(
+        &mut self,
+        id: u32,
+        parameter: u16,
+        bytes: &[u8],
+        bytes_max: usize,
+    ) {
         self.change(id, |statement| {
             if statement.long_values.len() >= LONG_VALUES_MAX
                 && !statement.long_values.contains_key(&parameter)

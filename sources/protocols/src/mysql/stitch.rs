@@ -226,7 +226,9 @@ impl Mysql {
     /// A packet of the server's.
     fn response(&mut self, packet: &Packet<'_>, frame: &Frame, ctx: &mut Context<'_>) -> Heard {
         let (at_ns, next_number) = (frame.time_unix_ns, self.last_number.wrapping_add(1));
-        if self.reading == Reading::Nothing || (self.reading == Reading::Skipped && packet.number == 1 && next_number != 1) {
+        if self.reading == Reading::Nothing
+            || (self.reading == Reading::Skipped && packet.number == 1 && next_number != 1)
+        {
             if is_greeting(packet) {
                 return Heard::Taken;
             }
@@ -287,7 +289,8 @@ impl Mysql {
     /// It has ended, or no more of it will be known.
     fn end_response(&mut self, ctx: &mut Context<'_>) {
         self.reading = Reading::Nothing;
-        let (begin_ns, end_ns) = (self.results.begin_ns, self.results.end_ns.max(self.results.begin_ns));
+        let (begin_ns, end_ns) =
+            (self.results.begin_ns, self.results.end_ns.max(self.results.begin_ns));
         let Some(front) = self.queue.front() else { return };
         self.waiting_text_bytes = self.waiting_text_bytes.saturating_sub(front.body.capacity());
         if front.is_given_up {
@@ -391,7 +394,8 @@ impl Parser for Mysql {
     }
 
     fn held_bytes(&self) -> usize {
-        let packed = |packed: &[Unpacker; 2]| packed.iter().map(Unpacker::held_bytes).sum::<usize>();
+        let packed =
+            |packed: &[Unpacker; 2]| packed.iter().map(Unpacker::held_bytes).sum::<usize>();
         self.queue.held_bytes()
             + self.waiting_text_bytes
             + self.session.held_bytes()

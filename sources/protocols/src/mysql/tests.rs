@@ -25,7 +25,11 @@ fn packet(number: u8, payload: &[u8]) -> Vec<u8> {
 
 /// Packets numbered from one on.
 fn packets(payloads: &[Vec<u8>]) -> Vec<u8> {
-    payloads.iter().zip(1..).flat_map(|(payload, number): (_, u32)| packet(number as u8, payload)).collect()
+    payloads
+        .iter()
+        .zip(1..)
+        .flat_map(|(payload, number): (_, u32)| packet(number as u8, payload))
+        .collect()
 }
 
 fn command(code: u8, payload: &[u8]) -> Vec<u8> {
@@ -129,8 +133,14 @@ fn logins() {
     switched.answer(&packet(6, &ok(0, 2)));
     switched.ask(&query("SELECT 1"));
     switched.answer(&packets(&results(&["1"], 2)));
-    assert_eq!(switched.lines(), ["11 | user=bob db=shop | 2 | affected_rows = 0", "3 | SELECT 1 | 2 | Resultset rows = 1"]);
-    assert_eq!((switched.rows()[0].time_ns, switched.rows()[0].cells[4].as_str()), (1_000 + 7_000, "5000"));
+    assert_eq!(
+        switched.lines(),
+        ["11 | user=bob db=shop | 2 | affected_rows = 0", "3 | SELECT 1 | 2 | Resultset rows = 1"]
+    );
+    assert_eq!(
+        (switched.rows()[0].time_ns, switched.rows()[0].cells[4].as_str()),
+        (1_000 + 7_000, "5000")
+    );
     let mut refused = wire();
     refused.answer(&greeting());
     refused.ask(&login(PLAIN));
@@ -162,17 +172,30 @@ fn text_commands() {
         all
     };
     let mixed = [vec![ok(3, 2 | 8)], results(&["x"], 2)].concat();
-    let broken = [vec![vec![1], column("a"), eof(2), row("x")], vec![error(1317, "interrupted")]].concat();
+    let broken =
+        [vec![vec![1], column("a"), eof(2), row("x")], vec![error(1317, "interrupted")]].concat();
     let cases: [(Vec<u8>, Vec<Vec<u8>>, &str); 14] = [
         (query("SELECT a"), results(&["x", "y"], 2), "3 | SELECT a | 2 | Resultset rows = 2"),
         (query("SELECT a"), results(&[], 2), "3 | SELECT a | 2 | Resultset rows = 0"),
         (query("INSERT"), vec![ok(5, 2)], "3 | INSERT | 2 | affected_rows = 5"),
         (query("CALL p()"), procedure, "3 | CALL p() | 2 | Resultset rows = 2, Resultset rows = 0"),
-        (query("UPDATE; SELECT"), mixed, "3 | UPDATE; SELECT | 2 | affected_rows = 3, Resultset rows = 1"),
-        (query("SELECT * FROM x"), vec![error(1146, "Table 'x' doesn't exist")], "3 | SELECT * FROM x | 3 | 1146 Table 'x' doesn't exist"),
+        (
+            query("UPDATE; SELECT"),
+            mixed,
+            "3 | UPDATE; SELECT | 2 | affected_rows = 3, Resultset rows = 1",
+        ),
+        (
+            query("SELECT * FROM x"),
+            vec![error(1146, "Table 'x' doesn't exist")],
+            "3 | SELECT * FROM x | 3 | 1146 Table 'x' doesn't exist",
+        ),
         (query("SELECT a"), broken, "3 | SELECT a | 3 | 1317 interrupted"),
         (command(2, b"shop"), vec![ok(0, 2)], "2 | shop | 2 | affected_rows = 0"),
-        (command(9, b""), vec![b"Uptime: 5  Threads: 1".to_vec()], "9 |  | 2 | Uptime: 5  Threads: 1"),
+        (
+            command(9, b""),
+            vec![b"Uptime: 5  Threads: 1".to_vec()],
+            "9 |  | 2 | Uptime: 5  Threads: 1",
+        ),
         (command(4, b"items\0"), vec![column("a"), column("b"), eof(2)], "4 | items | 2 | "),
         (command(0x0a, b""), results(&["1"], 2), "10 |  | 2 | Resultset rows = 1"),
         (command(0x1b, &[0, 0]), vec![eof(2)], "27 |  | 2 | "),
@@ -192,7 +215,13 @@ fn text_commands() {
     file.answer(&packet(602u32 as u8, &ok(7, 2)));
     file.ask(&query("SELECT 1"));
     file.answer(&packets(&results(&["1"], 2)));
-    assert_eq!(lines(&file), ["3 | LOAD DATA LOCAL INFILE 'f' | 2 | affected_rows = 7", "3 | SELECT 1 | 2 | Resultset rows = 1"]);
+    assert_eq!(
+        lines(&file),
+        [
+            "3 | LOAD DATA LOCAL INFILE 'f' | 2 | affected_rows = 7",
+            "3 | SELECT 1 | 2 | Resultset rows = 1"
+        ]
+    );
 }
 
 /// An execution with one text, one number and one null, of the statement with this number.
@@ -202,7 +231,13 @@ fn execution(id: u32) -> Vec<u8> {
 }
 
 fn prepared(id: u32, columns: u16, parameters: u16) -> Vec<Vec<u8>> {
-    let head = [&[0][..], &id.to_le_bytes(), &columns.to_le_bytes(), &parameters.to_le_bytes(), &[0, 0, 0]];
+    let head = [
+        &[0][..],
+        &id.to_le_bytes(),
+        &columns.to_le_bytes(),
+        &parameters.to_le_bytes(),
+        &[0, 0, 0],
+    ];
     let mut all = vec![head.concat()];
     for count in [parameters, columns] {
         all.extend((0..count).map(|_| column("?")));
@@ -254,7 +289,8 @@ fn prepared_statements() {
         format!("23 | {values} | 2 | Resultset rows = 0"),
         "28 |  | 2 | Resultset rows = 2".to_string(),
         "25 |  | 1 | ".to_string(),
-        "23 | query=[] params=[hello, 7, NULL] | 3 | 1243 Unknown prepared statement handler".to_string(),
+        "23 | query=[] params=[hello, 7, NULL] | 3 | 1243 Unknown prepared statement handler"
+            .to_string(),
         "1 |  | 1 | ".to_string(),
     ];
     assert_eq!(lines(&wire), want);
@@ -265,7 +301,10 @@ fn prepared_statements() {
         joined.answer(&packets(&binary_rows(1)));
         joined.settle();
     }
-    assert_eq!(joined.lines(), ["23 | query=[] params=[hello, 7, NULL] | 2 | Resultset rows = 1"; 2]);
+    assert_eq!(
+        joined.lines(),
+        ["23 | query=[] params=[hello, 7, NULL] | 2 | Resultset rows = 1"; 2]
+    );
     // Prepared and executed at once, as MariaDB's clients do: the statement is the last one.
     let mut at_once = logged_in(PLAIN);
     at_once.ask(&[command(0x16, b"SELECT ?, ?, ?"), execution(u32::MAX)].concat());
@@ -280,9 +319,18 @@ fn other_abilities() {
     wire.ask(&command(3, b"\0\x01SELECT 1"));
     wire.answer(&packets(&[vec![1], column("a"), row("x"), end(2)]));
     wire.ask(&command(3, b"\x01\x01\0\x01\xfd\0\x03key\x05valueSELECT 2"));
-    wire.answer(&packets(&[vec![1], column("a"), end(2 | 8), vec![1], column("a"), row("x"), end(2)]));
+    wire.answer(&packets(&[
+        vec![1],
+        column("a"),
+        end(2 | 8),
+        vec![1],
+        column("a"),
+        row("x"),
+        end(2),
+    ]));
     wire.ask(&command(0x16, b"SELECT ?"));
-    let described = prepared(4, 1, 1).into_iter().filter(|payload| payload[0] != 0xfe).collect::<Vec<_>>();
+    let described =
+        prepared(4, 1, 1).into_iter().filter(|payload| payload[0] != 0xfe).collect::<Vec<_>>();
     wire.answer(&packets(&described));
     wire.ask(&command(0x17, b"\x04\0\0\0\x08\x01\0\0\0\x01\0\x01\x08\0\0\x05\0\0\0\0\0\0\0"));
     wire.answer(&packets(&[ok(1, 2)]));
@@ -298,7 +346,8 @@ fn other_abilities() {
 /// Packs bytes as a side does; small ones stay as they are.
 fn pack(bytes: &[u8], number: u8, is_zstd: bool) -> Vec<u8> {
     let head = |packed: usize, whole: usize| {
-        [&(packed as u32).to_le_bytes()[..3], &[number], &(whole as u32).to_le_bytes()[..3]].concat()
+        [&(packed as u32).to_le_bytes()[..3], &[number], &(whole as u32).to_le_bytes()[..3]]
+            .concat()
     };
     if bytes.len() < 50 {
         return [head(bytes.len(), 0), bytes.to_vec()].concat();
@@ -306,7 +355,8 @@ fn pack(bytes: &[u8], number: u8, is_zstd: bool) -> Vec<u8> {
     let packed = if is_zstd {
         zstd::stream::encode_all(bytes, 3).unwrap()
     } else {
-        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+        let mut encoder =
+            flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
     };
@@ -321,7 +371,9 @@ fn packed_sessions() {
     let answer = |n: usize| packets(&results(&vec!["some text"; n], 2));
     for (bits, is_zstd) in [(COMPRESS, false), (ZSTD, true)] {
         let mut wire = logged_in(PLAIN | bits);
-        let want = |n: usize| format!("3 | SELECT {n} /* {} */ | 2 | Resultset rows = {n}", "x".repeat(n * 10));
+        let want = |n: usize| {
+            format!("3 | SELECT {n} /* {} */ | 2 | Resultset rows = {n}", "x".repeat(n * 10))
+        };
         for n in 0..30 {
             wire.ask(&pack(&select(n), 0, is_zstd));
             for (bytes, number) in answer(n).chunks(100).zip(1..) {
@@ -354,7 +406,13 @@ fn packed_sessions() {
 #[test]
 fn large_packets_and_holes() {
     let value = "v".repeat(3_000_000);
-    let one = packets(&[vec![1], column("a"), eof(2), [b"\xfd\xc0\xc6\x2d".to_vec(), value.clone().into_bytes()].concat(), eof(2)]);
+    let one = packets(&[
+        vec![1],
+        column("a"),
+        eof(2),
+        [b"\xfd\xc0\xc6\x2d".to_vec(), value.clone().into_bytes()].concat(),
+        eof(2),
+    ]);
     let many = packets(&results(&vec!["a row"; 20_000], 2));
     let sql = format!("INSERT '{value}'");
     for seen in [usize::MAX, 30_720, 600, 90] {
@@ -374,7 +432,13 @@ fn large_packets_and_holes() {
         assert_eq!(lines[0], format!("3 | {shown} | 2 | affected_rows = 1"));
         assert_eq!(lines.last().map(String::as_str), Some("3 | SELECT b | 2 | Resultset rows = 1"));
         if seen == usize::MAX {
-            assert_eq!(lines[1..3], ["3 | SELECT a | 2 | Resultset rows = 1", "3 | SELECT a | 2 | Resultset rows = 20000"]);
+            assert_eq!(
+                lines[1..3],
+                [
+                    "3 | SELECT a | 2 | Resultset rows = 1",
+                    "3 | SELECT a | 2 | Resultset rows = 20000"
+                ]
+            );
         }
     }
     // A row that needs two packets.
@@ -396,7 +460,10 @@ fn passwords_are_hidden() {
         wire.answer(&packets(&[ok(0, 2)]));
         lines(&wire)[0].clone()
     };
-    assert_eq!(with(Mode::Secrets), "3 | ALTER USER bob IDENTIFIED BY '<REDACTED>' | 2 | affected_rows = 0");
+    assert_eq!(
+        with(Mode::Secrets),
+        "3 | ALTER USER bob IDENTIFIED BY '<REDACTED>' | 2 | affected_rows = 0"
+    );
     assert_eq!(with(Mode::Off), "3 | ALTER USER bob IDENTIFIED BY 's3' | 2 | affected_rows = 0");
     assert_eq!(with(Mode::Bodies), "3 | <REDACTED> | 2 | <REDACTED>");
 }
@@ -420,7 +487,10 @@ fn room_ends() {
     wire.ask(&query("SELECT 1"));
     wire.answer(&packets(&results(&["1"], 2)));
     wire.close();
-    assert_eq!(lines(&wire).last().map(String::as_str), Some("3 | SELECT 1 | 2 | Resultset rows = 1"));
+    assert_eq!(
+        lines(&wire).last().map(String::as_str),
+        Some("3 | SELECT 1 | 2 | Resultset rows = 1")
+    );
     let counters = wire.counters();
     assert_eq!(counters.exchanges + counters.given_up, 1 + 10_000 + 20_000 + 1);
     assert!(counters.given_up > 0);
@@ -449,7 +519,11 @@ fn mysql_is_recognised() {
 
 /// A conversation whose rows can be told right from wrong: a response's count of rows is its command's.
 fn counts(random: &mut SplitMix) -> Vec<Call> {
-    let mut calls = vec![(Side::Response, greeting()), (Side::Request, login(PLAIN)), (Side::Response, packet(2, &ok(0, 2)))];
+    let mut calls = vec![
+        (Side::Response, greeting()),
+        (Side::Request, login(PLAIN)),
+        (Side::Response, packet(2, &ok(0, 2))),
+    ];
     for n in 1..50u64 {
         let count = (random.next_u64() % 100) as usize + 1;
         let (asked, answer) = match random.next_u64() % 4 {
@@ -471,8 +545,13 @@ fn no_gap_makes_a_wrong_pair() {
         let digits = |text: &str| -> String { text.chars().filter(char::is_ascii_digit).collect() };
         let asked = digits(cells[1].split(' ').next().unwrap_or_default());
         let shown = digits(cells[3].split(" no").next().unwrap_or_default());
-        let shown = if cells[2] == "3" { format!("{}", shown.parse::<u64>().unwrap_or(1_000) - 1_000) } else { shown };
-        let is_empty = cells[3].is_empty() || cells[0] == "11" || !cells[1].contains(' ') || shown == "0";
+        let shown = if cells[2] == "3" {
+            format!("{}", shown.parse::<u64>().unwrap_or(1_000) - 1_000)
+        } else {
+            shown
+        };
+        let is_empty =
+            cells[3].is_empty() || cells[0] == "11" || !cells[1].contains(' ') || shown == "0";
         is_empty || asked == shown
     });
     assert!(right > 600 * 25, "{right} pairs were found");

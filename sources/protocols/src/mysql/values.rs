@@ -38,7 +38,12 @@ pub(super) fn push_text(out: &mut Vec<u8>, value: &[u8]) {
 }
 
 /// Reads a value and appends it; `None` if it is not all there, or no value of its type.
-pub(super) fn push_value(out: &mut Vec<u8>, of: Type, cursor: &mut Cursor<'_>, bytes_max: usize) -> Option<()> {
+pub(super) fn push_value(
+    out: &mut Vec<u8>,
+    of: Type,
+    cursor: &mut Cursor<'_>,
+    bytes_max: usize,
+) -> Option<()> {
     match of.code {
         0x06 => out.extend_from_slice(NULL),
         0x01 => push_int(out, u64::from(cursor.u8()?), 8, of.is_unsigned),
@@ -146,7 +151,12 @@ mod tests {
             (0x05, false, &0.1f64.to_le_bytes(), "0.1"),
             (0x0c, false, &[7, 0xe8, 7, 2, 29, 12, 0, 1], "2024-02-29 12:00:01"),
             (0x0a, false, &[4, 0xe8, 7, 2, 29], "2024-02-29"),
-            (0x0c, false, &[11, 0xe8, 7, 2, 29, 12, 0, 1, 0x40, 0x42, 0x0f, 0], "2024-02-29 12:00:01.1000000"),
+            (
+                0x0c,
+                false,
+                &[11, 0xe8, 7, 2, 29, 12, 0, 1, 0x40, 0x42, 0x0f, 0],
+                "2024-02-29 12:00:01.1000000",
+            ),
             (0x0b, false, &[8, 1, 1, 0, 0, 0, 2, 3, 4], "-26:03:04"),
             (0xfd, false, b"\x03abc", "abc"),
             (0xfc, false, b"\x02\x00\xff", "0x00ff"),

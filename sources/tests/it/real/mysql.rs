@@ -13,13 +13,21 @@ fn server(dir: &Path, port: u16) -> Server {
     run(Command::new("chown").arg("mysql").arg(dir));
     let (data, socket) = (dir.join("data"), dir.join("s.sock"));
     let mut install = Command::new("mariadb-install-db");
-    install.args(["--no-defaults", "--user=mysql", "--skip-test-db", "--auth-root-authentication-method=normal"]);
+    install.args([
+        "--no-defaults",
+        "--user=mysql",
+        "--skip-test-db",
+        "--auth-root-authentication-method=normal",
+    ]);
     run(install.arg(format!("--datadir={}", data.display())));
     let mut command = Command::new(SERVER);
     command.args(["--no-defaults", "--user=mysql", "--bind-address=127.0.0.1", "--local-infile=1"]);
     command.args(["--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0"]);
     command.args([format!("--port={port}"), format!("--datadir={}", data.display())]);
-    command.args([format!("--socket={}", socket.display()), format!("--pid-file={}/pid", dir.display())]);
+    command.args([
+        format!("--socket={}", socket.display()),
+        format!("--pid-file={}/pid", dir.display()),
+    ]);
     Server::start(&mut command, "-TERM", || admin(&socket, "SELECT 1"))
 }
 
@@ -66,7 +74,15 @@ fn mariadb_and_its_client() {
         logs.push(client(relay.port, seed, options, dir.path()));
     }
     let mut login = Command::new("mariadb");
-    login.args(["--no-defaults", "-h127.0.0.1", "-ubob", "-popen sesame", "--skip-ssl", "-e", "SELECT 43"]);
+    login.args([
+        "--no-defaults",
+        "-h127.0.0.1",
+        "-ubob",
+        "-popen sesame",
+        "--skip-ssl",
+        "-e",
+        "SELECT 43",
+    ]);
     run(login.arg(format!("-P{}", relay.port)));
     drop(server);
     check(&relay.finish(), logs);
@@ -104,7 +120,8 @@ fn check(wire: &Wire, logs: Vec<Vec<Vec<String>>>) {
         }));
     }
     assert!(want.len() > 3 * OPERATIONS as usize);
-    let of_perl: Vec<Want> = all.iter().filter(|one| one.client_port != ports[3]).cloned().collect();
+    let of_perl: Vec<Want> =
+        all.iter().filter(|one| one.client_port != ports[3]).cloned().collect();
     check_equal(&want, &of_perl);
     check_with_losses("mysql_events", &COLUMNS, wire, &all);
 }
