@@ -33,6 +33,7 @@ mod in_order;
 mod json_text;
 mod kafka;
 mod mqtt;
+mod mysql;
 mod nats;
 mod pgsql;
 pub mod protocol;
@@ -60,6 +61,7 @@ pub static PROTOCOLS: &[ProtocolDef] = &[
     nats::PROTOCOL,
     redis::PROTOCOL,
     pgsql::PROTOCOL,
+    mysql::PROTOCOL,
     amqp::PROTOCOL,
     mqtt::PROTOCOL,
     kafka::PROTOCOL,

@@ -9,7 +9,7 @@ use weir_types::random::SplitMix;
 use crate::rows_of::Rows;
 use relay::{Faults, Relay, Wire};
 
-// mod mysql;
+mod mysql;
 mod pgsql;
 mod relay;
 

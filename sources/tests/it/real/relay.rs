@@ -66,7 +66,12 @@ fn carry(
         let bytes = buffer[..read].to_vec();
         {
             let mut kept = kept.lock().unwrap();
-            kept.pieces.push(Piece { client_port, direction, time_unix_ns: WallClock.now_unix_ns(), bytes });
+            kept.pieces.push(Piece {
+                client_port,
+                direction,
+                time_unix_ns: WallClock.now_unix_ns(),
+                bytes,
+            });
         }
         if read == 0 || to.write_all(&buffer[..read]).is_err() {
             let _ = to.shutdown(Shutdown::Write);
