@@ -375,12 +375,12 @@ async fn serve(
 ) -> Result<(), Failure> {
     let parts = start_parts(&args, bound, &data)?;
     let Configured { loaded, directory, hangup } = configured;
-    let config::Loaded { sinks, alerts, patterns } = loaded;
+    let config::Loaded { sinks, alerts, patterns, seen } = loaded;
     let (state, history) = data.alerts();
     Alerts::start(&parts.service, &parts.switch, state, history, alerts);
     Sinks::start(&parts.service, &parts.switch, Some(directory), sinks);
     if let (Some(path), Some(hangup)) = (args.config.clone(), hangup) {
-        actix::spawn(config::watch::watch(parts.service.clone(), path, patterns, hangup));
+        actix::spawn(config::watch::watch(parts.service.clone(), path, patterns, seen, hangup));
     }
     let demo = if args.demo { Some(Demo::start()?) } else { None };
     let config = ApiConfig {

@@ -19,6 +19,7 @@ mod generations;
 mod knowledge;
 mod leftovers;
 mod literate;
+mod monitoring;
 mod names;
 mod oracle;
 mod peers;
