@@ -326,12 +326,13 @@ fn push_process(out: &mut String, stats: &Json) {
             "From a tick to when its changes were handed to a reader, since the start.",
         ),
     ] {
-        head(out, metric, "gauge", help);
+        head(out, metric, "summary", help);
         for (quantile, member) in [("0.5", "p50"), ("0.99", "p99"), ("0.999", "p999"), ("1", "max")]
         {
             let value = seconds(ns(&stats[name][member]));
             let _ = writeln!(out, "{metric}{{quantile=\"{quantile}\"}} {value}");
         }
+        let _ = writeln!(out, "{metric}_count {}", ns(&stats[name]["count"]));
     }
 }
 

@@ -45,11 +45,11 @@ mod tests {
                 (made.get() > 1).then(|| made.get().to_string())
             };
             let long = Duration::from_secs(3_600);
-            assert_eq!(text.get(long, make).await, None);
+            assert_eq!(text.get(long, &make).await, None);
             for _ in 0..100 {
-                assert_eq!(text.get(long, make).await.as_deref(), Some("2"));
+                assert_eq!(text.get(long, &make).await.as_deref(), Some("2"));
             }
-            assert_eq!(text.get(Duration::ZERO, make).await.as_deref(), Some("3"));
+            assert_eq!(text.get(Duration::ZERO, &make).await.as_deref(), Some("3"));
         });
     }
 }
