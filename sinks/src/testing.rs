@@ -151,11 +151,14 @@ pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
 }
 
+/// Statuses with what is said.
+type Answers = Arc<Mutex<VecDeque<(u16, Vec<u8>)>>>;
+
 /// Answers in their order, then the last one; keeps what came in.
 pub(crate) struct Receiver {
     pub(crate) url: String,
     pub(crate) requests: Arc<Mutex<Vec<Request>>>,
-    answers: Arc<Mutex<VecDeque<(u16, Vec<u8>)>>>,
+    answers: Answers,
 }
 
 impl Receiver {
@@ -163,7 +166,7 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
-        let answers: Arc<Mutex<VecDeque<(u16, Vec<u8>)>>> = Arc::default();
+        let answers = Answers::default();
         let (kept, left) = (Arc::clone(&requests), Arc::clone(&answers));
         std::thread::spawn(move || {
             for stream in listener.incoming() {

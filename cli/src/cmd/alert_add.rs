@@ -1,6 +1,7 @@
 //! `weir alerts add`: an alert rule from a script and a condition over its columns. The rule is ordinary: the script
 //! becomes a recorded view, the condition an expression over it; both are checked before anything is written.
 
+use std::io::Write;
 use std::path::Path;
 
 use weir_cluster::planner::{self, Allowance, ScriptRequest};
@@ -44,14 +45,34 @@ fn bounded_or_none(file: &Path) -> Result<Option<String>, Failure> {
     }
 }
 
-/// Whoever reads the file meanwhile sees the old or the new one.
+/// The time that other compiles have.
+fn allowance() -> Allowance {
+    Allowance { deadline: Some(script::compile_deadline()), ..Allowance::default() }
+}
+
+/// Whoever reads the file meanwhile sees the old or the new one. What is written is a file that was not there, under
+/// a name that nobody knows before: no link is followed, and nothing of others is replaced.
 fn replace(file: &Path, text: &str) -> Result<(), Failure> {
     let failed =
         |error: std::io::Error| Failure::No(format!("could not write {}: {error}", file.display()));
+    let mut random = [0u8; 8];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| failed(error.into()))?;
     let mut beside = file.as_os_str().to_owned();
-    beside.push(".new");
-    std::fs::write(&beside, text).map_err(failed)?;
-    std::fs::rename(&beside, file).map_err(failed)
+    beside.push(format!(".{:016x}.new", u64::from_ne_bytes(random)));
+    let written = write_new(Path::new(&beside), file, text);
+    let done = written.and_then(|()| std::fs::rename(&beside, file));
+    done.inspect_err(|_| drop(std::fs::remove_file(&beside))).map_err(failed)
+}
+
+/// With the rights of the file whose place it takes, if that is there.
+fn write_new(path: &Path, of: &Path, text: &str) -> std::io::Result<()> {
+    let mut new = std::fs::File::create_new(path)?;
+    new.write_all(text.as_bytes())?;
+    if let Ok(there) = std::fs::metadata(of) {
+        new.set_permissions(there.permissions())?;
+    }
+    new.sync_all()
 }
 
 fn judged(name: &str, text: &str) -> Result<(), Failure> {
@@ -67,7 +88,7 @@ fn view_text(request: &ScriptRequest) -> Result<String, Failure> {
     let source = script::source_of(request);
     let (text, vis) = (source.script().text, source.script().vis);
     if text.is_empty() {
-        let error = planner::compile(request, None, &Allowance::default()).err();
+        let error = planner::compile(request, None, &allowance()).err();
         return Err(Failure::No(error.map_or_else(String::new, |error| error.to_string())));
     }
     let vis = vis.map(vis::parse).transpose();
@@ -135,7 +156,7 @@ fn annotation<'a>(text: &'a str, func: &str, arg: &str) -> Option<&'a str> {
 /// The one table that a script displays.
 fn shown_by(text: &str) -> Result<OutputInfo, Failure> {
     let request = ScriptRequest { text: Some(text.to_string()), ..ScriptRequest::default() };
-    let compiled = planner::compile(&request, None, &Allowance::default());
+    let compiled = planner::compile(&request, None, &allowance());
     let (_, compiled) = compiled.map_err(|error| {
         let first = error.diagnostics().first().map(|first| format!(": {}", first.message));
         Failure::No(format!("{error}{}", first.unwrap_or_default()))

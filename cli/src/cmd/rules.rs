@@ -3,6 +3,7 @@
 
 mod run;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,13 +28,14 @@ pub(crate) fn check(paths: &[PathBuf]) -> Result<(), Failure> {
     let texts: Vec<(String, Result<String, String>)> =
         paths.iter().map(|path| (path.display().to_string(), read(path))).collect();
     let views = recorded(texts.iter().filter_map(|(_, text)| text.as_deref().ok()));
-    let mut wrong = false;
+    let (mut wrong, mut names) = (false, BTreeSet::new());
     for (name, text) in &texts {
         output::text(&format!("Checking {name}"))?;
-        let report = match text {
+        let mut report = match text {
             Ok(text) => check_text(name, text, &views),
             Err(why) => Report { problems: vec![format!("{name}: {why}")], ..Report::default() },
         };
+        report.problems.extend(recorded_twice(name, &report.file, &mut names));
         for warning in &report.warnings {
             output::note(&format!("  warning: {warning}"));
         }
@@ -46,6 +48,26 @@ pub(crate) fn check(paths: &[PathBuf]) -> Result<(), Failure> {
         output::line("")?;
     }
     if wrong { Err(Failure::No(String::new())) } else { Ok(()) }
+}
+
+/// A view has one definition, in whichever file: those that were recorded before, under `names`.
+pub(crate) fn recorded_twice(
+    name: &str,
+    file: &RuleFile,
+    names: &mut BTreeSet<String>,
+) -> Vec<String> {
+    let rules = file.groups.iter().flat_map(|group| &group.rules);
+    let records = rules.filter(|rule| matches!(rule.kind, RuleKind::Record));
+    let twice = records.filter(|rule| !names.insert(rule.name.clone()));
+    let problem = |rule: &Rule| {
+        let place = rule.place;
+        let view = &rule.name;
+        format!(
+            "{name}:{}:{}: the view `{view}` is recorded twice: it has one definition",
+            place.line, place.column
+        )
+    };
+    twice.map(problem).collect()
 }
 
 /// What texts of rule files record; a text that is none records nothing.

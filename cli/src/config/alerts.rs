@@ -20,7 +20,7 @@ use weir_sinks::tls::Tls;
 use super::access::target_of;
 use super::keys::{AuthConfig, Config, Secret, Span};
 use super::{bounded, judge_name};
-use crate::cmd::rules::{judge, recorded};
+use crate::cmd::rules::{judge, recorded, recorded_twice};
 
 /// Files that the patterns of `rules` may name.
 const FILES_MAX: usize = 256;
@@ -161,17 +161,13 @@ pub(super) fn spec(config: &Config, written: &Json, base: &Path) -> Result<Alert
         texts.push((pack::BUILTIN_FILE.to_string(), pack::BUILTIN.to_string()));
     }
     let views = recorded(texts.iter().map(|(_, text)| text.as_str()));
-    let mut names = BTreeSet::new();
-    if let Some(twice) = views.iter().find(|view| !names.insert(&view.name)) {
-        let name = &twice.name;
-        return Err(format!("rules: the view `{name}` is recorded twice: it has one definition"));
-    }
-    let mut rules = Vec::new();
+    let (mut rules, mut names) = (Vec::new(), BTreeSet::new());
     for (name, text) in &texts {
         let mut columns: Vec<Columns> = Vec::new();
-        let report = weir_rules::check::check(name, text, &mut |rule| {
+        let mut report = weir_rules::check::check(name, text, &mut |rule| {
             judge(rule, &views).map(|found| columns.push(found))
         });
+        report.problems.extend(recorded_twice(name, &report.file, &mut names));
         if let Some(first) = report.problems.first() {
             let more = report.problems.len() - 1;
             let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };

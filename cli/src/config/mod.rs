@@ -107,6 +107,8 @@ pub(crate) struct Loaded {
     pub(crate) alerts: AlertsSpec,
     /// Of rule files, from which folder.
     pub(crate) patterns: (PathBuf, Vec<String>),
+    /// How all these files looked before they were read.
+    pub(crate) seen: watch::AllSeen,
 }
 
 /// Reads and judges a configuration. Nothing is opened or started.
@@ -123,15 +125,17 @@ fn names() -> Vec<String> {
 }
 
 fn load_with(path: &Path, names: Vec<String>, lookup: Lookup<'_>) -> Result<Loaded, String> {
+    let before = watch::look(path, &(PathBuf::new(), Vec::new()));
     let (text, base) = read(path)?;
     let wrong = |why: String| format!("{}: {why}", path.display());
     let Parsed { config, json, used } = parse(&text, names, lookup).map_err(wrong)?;
     if config.sinks.len() > SINKS_MAX {
         return Err(wrong(format!("a server may have {SINKS_MAX} sinks")));
     }
+    let patterns = (base.clone(), config.rules.clone());
+    let seen = watch::look(path, &patterns).with_config_of(before);
     let alerts = alerts::spec(&config, &json, &base);
     let alerts = alerts.map_err(|why| wrong(without_values(&why, &used)))?;
-    let patterns = (base.clone(), config.rules.clone());
     let mut taken: BTreeMap<String, String> = BTreeMap::new();
     let mut specs = Vec::new();
     for (name, sink) in config.sinks {
@@ -154,7 +158,7 @@ fn load_with(path: &Path, names: Vec<String>, lookup: Lookup<'_>) -> Result<Load
         specs
             .push(make::spec(&name, sink, &written, &base, &alerts.views).map_err(|why| at(&why))?);
     }
-    Ok(Loaded { sinks: specs, alerts, patterns })
+    Ok(Loaded { sinks: specs, alerts, patterns, seen })
 }
 
 /// The rule files that a configuration names, whether they are right or not: to notice when they are mended.

@@ -26,12 +26,25 @@ fn seen(path: &Path) -> Seen {
 
 /// The configuration, and the rule files that it names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct AllSeen {
+pub(crate) struct AllSeen {
     config: Seen,
     rules: Result<Vec<(PathBuf, Seen)>, String>,
 }
 
-fn look(path: &Path, (base, patterns): &(PathBuf, Vec<String>)) -> AllSeen {
+impl Default for AllSeen {
+    fn default() -> AllSeen {
+        AllSeen { config: None, rules: Ok(Vec::new()) }
+    }
+}
+
+impl AllSeen {
+    /// The configuration as it was seen then.
+    pub(super) fn with_config_of(self, before: AllSeen) -> AllSeen {
+        AllSeen { config: before.config, ..self }
+    }
+}
+
+pub(super) fn look(path: &Path, (base, patterns): &(PathBuf, Vec<String>)) -> AllSeen {
     let rules = super::alerts::files(base, patterns);
     let rules =
         rules.map(|files| files.into_iter().map(|file| (file.clone(), seen(&file))).collect());
@@ -48,14 +61,16 @@ pub(crate) fn hangup() -> std::io::Result<Arc<AtomicBool>> {
     Ok(asked)
 }
 
-/// Never ends. What runs is what the files said when the server started.
+/// Never ends. What runs is what the files said when they were read; `seen`: how they looked then.
 pub(crate) async fn watch(
     service: Service,
     path: PathBuf,
     mut patterns: (PathBuf, Vec<String>),
+    seen: AllSeen,
     asked: Arc<AtomicBool>,
 ) {
-    let mut judged = look(&path, &patterns);
+    // As things were before they were read: what has changed since is noticed.
+    let mut judged = seen;
     let mut before = judged.clone();
     loop {
         actix::clock::sleep(LOOK).await;
@@ -72,13 +87,9 @@ pub(crate) async fn watch(
         let loaded = actix_web::web::block(move || load(&file)).await;
         match loaded {
             Ok(Ok(loaded)) => {
-                let Loaded { sinks, alerts, patterns: named } = loaded;
-                if named != patterns {
-                    patterns = named;
-                    // The configuration itself may have changed while it was read.
-                    judged.rules = look(&path, &patterns).rules;
-                    before = judged.clone();
-                }
+                let Loaded { sinks, alerts, patterns: named, seen } = loaded;
+                (patterns, judged) = (named, seen);
+                before = judged.clone();
                 // Views that sinks may read are there first.
                 let mut done = Alerts::apply(&service, alerts).await;
                 done.extend(Sinks::apply(&service, sinks).await);

@@ -177,12 +177,12 @@ pub(super) fn open(
     kill_part: Option<KillPart>,
 ) -> Result<(), Failure> {
     let Configured { loaded, directory, hangup } = configured;
-    let config::Loaded { sinks, alerts, patterns } = loaded;
+    let config::Loaded { sinks, alerts, patterns, seen } = loaded;
     let (state, history) = data.alerts();
     Alerts::start(service, switch, state, history, alerts);
     Sinks::start(service, switch, Some(directory), sinks);
     if let (Some(path), Some(hangup)) = (args.config.clone(), hangup) {
-        actix::spawn(config::watch::watch(service.clone(), path, patterns, hangup));
+        actix::spawn(config::watch::watch(service.clone(), path, patterns, seen, hangup));
     }
     let config = ApiConfig {
         service: service.clone(),

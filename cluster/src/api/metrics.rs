@@ -251,36 +251,9 @@ fn push_bus(out: &mut String, stats: &Json) {
 
 /// Of readers, actors and the engine.
 fn push_self_metrics(out: &mut String, stats: &Json) {
-    for (name, kind) in [
-        ("websockets", "gauge"),
-        ("held_bytes", "gauge"),
-        ("behind", "counter"),
-        ("too_slow", "counter"),
-        ("stalled", "counter"),
-        ("silent", "counter"),
-        ("refused", "counter"),
-    ] {
-        let suffix = if kind == "counter" { "_total" } else { "" };
-        let value = &stats["readers"][name];
-        let metric = format!("weir_readers_{name}{suffix}");
-        let _ = write!(out, "# TYPE {metric} {kind}\n{metric} {value}\n");
-    }
-    for (name, kind) in [
-        ("handled", "counter"),
-        ("slow_handled", "counter"),
-        ("restarts", "counter"),
-        ("stalled", "gauge"),
-        ("failed", "gauge"),
-        ("handler_ns_max", "gauge"),
-        ("slowest_cpu_ns", "gauge"),
-    ] {
-        let suffix = if kind == "counter" { "_total" } else { "" };
-        let metric = format!("weir_actor_{name}{suffix}");
-        let _ = writeln!(out, "# TYPE {metric} {kind}");
-        for (actor, summary) in stats["actors"].as_object().into_iter().flatten() {
-            let _ = writeln!(out, "{metric}{{actor=\"{actor}\"}} {}", summary[name]);
-        }
-    }
+    push_readers(out, &stats["readers"]);
+    push_actors(out, &stats["actors"]);
+    push_process(out, stats);
     let help = "Scripts refused for what compiling them would cost, by code.";
     head(out, "weir_compile_refused_total", "counter", help);
     for (code, count) in stats["compiles"]["limits"].as_object().into_iter().flatten() {
@@ -309,11 +282,85 @@ fn push_self_metrics(out: &mut String, stats: &Json) {
         "Rows of groups beyond --query-groups-max or short of bytes, counted as __overflow__.";
     head(out, "weir_overflow_rows_total", "counter", help);
     let _ = writeln!(out, "weir_overflow_rows_total {}", stats["overflow_rows"]);
-    let _ = write!(
-        out,
-        "# TYPE weir_engine_generation counter\nweir_engine_generation {}\n",
-        stats["engine_generation"]
-    );
+    let help = "Which engine it is since the start: one more each time that one died.";
+    head(out, "weir_engine_generation", "gauge", help);
+    let _ = writeln!(out, "weir_engine_generation {}", stats["engine_generation"]);
+}
+
+fn push_readers(out: &mut String, readers: &Json) {
+    for (name, metric, kind, help) in [
+        ("websockets", "weir_readers_websockets", "gauge", "Websockets that are open."),
+        ("held_bytes", "weir_readers_held_bytes", "gauge", "What readers have not taken yet."),
+        ("behind", "weir_readers_behind_total", "counter", "Times that a reader fell behind."),
+        ("too_slow", "weir_readers_too_slow_total", "counter", "Readers that were too slow."),
+        ("stalled", "weir_readers_stalled_total", "counter", "Readers that took nothing."),
+        ("silent", "weir_readers_silent_total", "counter", "Readers that did not answer."),
+        ("refused", "weir_readers_refused_total", "counter", "Readers there was no room for."),
+    ] {
+        head(out, metric, kind, help);
+        let _ = writeln!(out, "{metric} {}", readers[name]);
+    }
+}
+
+fn push_actors(out: &mut String, actors: &Json) {
+    for (name, metric, kind, help) in [
+        ("handled", "weir_actor_handled_total", "counter", "Messages handled."),
+        ("slow_handled", "weir_actor_slow_handled_total", "counter", "Those that took long."),
+        ("restarts", "weir_actor_restarts_total", "counter", "Times that it began anew."),
+        ("stalled", "weir_actor_stalled", "gauge", "Those that handle one message for long."),
+        ("failed", "weir_actor_failed", "gauge", "Those that do not begin any more."),
+    ] {
+        head(out, metric, kind, help);
+        for (actor, summary) in actors.as_object().into_iter().flatten() {
+            let _ = writeln!(out, "{metric}{{actor=\"{actor}\"}} {}", summary[name]);
+        }
+    }
+    for (name, metric, help) in [
+        ("handler_ns_max", "weir_actor_handler_seconds_max", "The longest handling of a message."),
+        ("slowest_cpu_ns", "weir_actor_slowest_cpu_seconds", "What that took of a processor."),
+    ] {
+        head(out, metric, "gauge", help);
+        for (actor, summary) in actors.as_object().into_iter().flatten() {
+            let ns = summary[name].as_u64().unwrap_or(0);
+            let _ = writeln!(out, "{metric}{{actor=\"{actor}\"}} {}", seconds(ns));
+        }
+    }
+}
+
+/// What the process costs, and how fresh what readers see is.
+fn push_process(out: &mut String, stats: &Json) {
+    let (process, ns) = (&stats["process"], |value: &Json| value.as_u64().unwrap_or(0));
+    let metric = "process_cpu_seconds_total";
+    head(out, metric, "counter", "Processor time of all threads.");
+    let _ = writeln!(out, "{metric} {}", seconds(ns(&process["cpu_ns"])));
+    let metric = "process_resident_memory_bytes";
+    head(out, metric, "gauge", "Resident memory.");
+    let _ = writeln!(out, "{metric} {}", ns(&process["rss_bytes"]));
+    for (name, metric, help) in [
+        (
+            "event_to_view_ns",
+            "weir_event_to_view_seconds",
+            "From the end of an event to when a change by it was handed to a reader, since the start.",
+        ),
+        (
+            "tick_to_change_ns",
+            "weir_tick_to_change_seconds",
+            "From a tick to when its changes were handed to a reader, since the start.",
+        ),
+    ] {
+        head(out, metric, "summary", help);
+        for (quantile, member) in [("0.5", "p50"), ("0.99", "p99"), ("0.999", "p999"), ("1", "max")]
+        {
+            let value = seconds(ns(&stats[name][member]));
+            let _ = writeln!(out, "{metric}{{quantile=\"{quantile}\"}} {value}");
+        }
+        let _ = writeln!(out, "{metric}_count {}", ns(&stats[name]["count"]));
+    }
+}
+
+/// As Prometheus has times.
+pub(super) fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
 }
 
 fn push_sinks(out: &mut String, sinks: &[SinkRow]) {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::metrics::{head, line};
+use super::metrics::{head, line, seconds};
 use crate::service::figures::{Counts, Sample};
 
 /// Operators of one kind in one part.
@@ -19,11 +19,13 @@ pub(super) fn write_metrics(out: &mut String, sample: &Sample, left_out_total: u
     for (metric, help, value) in [
         ("weir_queries", "Installed queries.", sample.queries.len() as u64),
         ("weir_feeds", "Feeds, which queries share.", sample.feeds.len() as u64),
-        ("weir_query_lateness_max_ns", "How late the latest query is.", lateness_ns),
     ] {
         head(out, metric, "gauge", help);
         let _ = writeln!(out, "{metric} {value}");
     }
+    let metric = "weir_query_lateness_max_seconds";
+    head(out, metric, "gauge", "How late the latest query is.");
+    let _ = writeln!(out, "{metric} {}", seconds(lateness_ns));
     let mut kinds: BTreeMap<(&str, &str), Kind> = BTreeMap::new();
     for operator in &sample.operators {
         let kind = kinds.entry((operator.part(), &operator.figures.kind)).or_default();
@@ -32,15 +34,12 @@ pub(super) fn write_metrics(out: &mut String, sample: &Sample, left_out_total: u
     }
     let per_s = |count: u64| sample.per_s(count) as u64;
     type Of<'a> = &'a dyn Fn(&Kind) -> u64;
-    let per_kind: [(&str, &str, Of<'_>); 4] = [
-        ("weir_operator_rows_in_per_s", "Rows, or changes, that operators took.", &|kind| {
+    let per_kind: [(&str, &str, Of<'_>); 3] = [
+        ("weir_operator_rows_in_per_second", "Rows, or changes, that operators took.", &|kind| {
             per_s(kind.recent.rows_in)
         }),
-        ("weir_operator_rows_out_per_s", "Rows, or changes, that operators gave.", &|kind| {
+        ("weir_operator_rows_out_per_second", "Rows, or changes, that operators gave.", &|kind| {
             per_s(kind.recent.rows_out)
-        }),
-        ("weir_operator_cpu_ns_per_s", "Time spent in operators.", &|kind| {
-            per_s(kind.recent.busy_ns)
         }),
         ("weir_operator_held_bytes", "What operators keep, and what waits for them.", &|kind| {
             kind.held_bytes
@@ -51,6 +50,12 @@ pub(super) fn write_metrics(out: &mut String, sample: &Sample, left_out_total: u
         for ((part, kind), value) in &kinds {
             line(out, metric, &[("part", part), ("kind", kind)], of(value));
         }
+    }
+    let metric = "weir_operator_cpu_seconds_per_second";
+    head(out, metric, "gauge", "Time spent in operators: cores.");
+    for ((part, kind), value) in &kinds {
+        let busy = seconds(per_s(value.recent.busy_ns));
+        let _ = writeln!(out, "{metric}{{part=\"{part}\",kind=\"{kind}\"}} {busy}");
     }
     let metric = "weir_operators_left_out_total";
     head(out, metric, "counter", "Operators that samples had no room for.");

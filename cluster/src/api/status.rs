@@ -11,6 +11,8 @@ use crate::service::{Happened, Offer, Outbox, Outgoing, Service};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(500);
+/// A text is told to whoever looks within this.
+const FRESH: Duration = Duration::from_millis(400);
 /// What has not changed is said again after so many looks, as a sign of life.
 const AGAIN_LOOKS: u32 = 20;
 /// Alerts that are shown; how many there are is said.
@@ -39,6 +41,15 @@ impl StatusOf {
             StatusOf::Alerts => alerts(service).await,
         }
     }
+
+    /// The same as a text, made once for all who ask at about the same time.
+    async fn text(self, service: &Service) -> Option<Arc<str>> {
+        let shared = match self {
+            StatusOf::Alerts => &service.alerts_text,
+            StatusOf::Sinks => &service.sinks_text,
+        };
+        shared.get(FRESH, async || Some(self.now(service).await?.to_string())).await
+    }
 }
 
 async fn alerts(service: &Service) -> Option<Json> {
@@ -60,8 +71,7 @@ pub(super) async fn tell_status(service: &Service, of: StatusOf, outbox: &Outbox
     let mut last: Option<Arc<str>> = None;
     let mut looks = 0;
     loop {
-        if let Some(value) = of.now(service).await {
-            let value: Arc<str> = value.to_string().into();
+        if let Some(value) = of.text(service).await {
             looks += 1;
             if last.as_ref() != Some(&value) || looks > AGAIN_LOOKS {
                 let message = Outgoing::Status { of: of.name(), value: Arc::clone(&value) };

@@ -23,6 +23,7 @@ mod query_actor;
 mod registry;
 mod router;
 mod settled;
+mod shared_text;
 mod sinks;
 pub mod stats;
 
@@ -58,6 +59,7 @@ pub use plans::Plans;
 pub use prepare::{Installable, prepare};
 pub use registry::ViewId;
 pub use settled::Settled;
+pub use shared_text::SharedText;
 pub use sinks::{BufferSpec, InputSpec, SinkRow, SinkSpec, SinkState, Sinks, WriterSpec};
 pub use stats::{Freshness, Quantiles};
 
@@ -111,6 +113,9 @@ pub struct Service {
     pub bus: Arc<BusCounters>,
     pub sinks: Arc<Sinks>,
     pub alerts: Arc<Alerts>,
+    /// What of the server is told to sockets.
+    pub alerts_text: Arc<SharedText>,
+    pub sinks_text: Arc<SharedText>,
     /// Tables that recording rules define.
     pub views: Arc<Views>,
     pub clock: Arc<dyn Clock>,
@@ -195,6 +200,8 @@ impl Service {
             bus,
             sinks: Arc::default(),
             alerts: Arc::default(),
+            alerts_text: Arc::default(),
+            sinks_text: Arc::default(),
             views: Arc::default(),
             clock,
             tick_ms: config.tick_ms,

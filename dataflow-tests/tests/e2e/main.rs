@@ -21,6 +21,7 @@ mod kafka;
 mod knowledge;
 mod leftovers;
 mod literate;
+mod monitoring;
 mod names;
 mod nats;
 mod nodes;

@@ -198,7 +198,7 @@ fn the_topic_is_the_view() {
     let wanted: BTreeMap<String, i64> =
         wanted.into_iter().map(|(key, n)| (key.to_string(), n)).collect();
     assert_eq!(broker.view(), wanted);
-    let last = broker.records().into_iter().filter(|it| it.value.is_some()).next_back().unwrap();
+    let last = broker.records().into_iter().rfind(|it| it.value.is_some()).unwrap();
     assert!(last.headers.contains_key("seq"), "{:?}", last.headers);
 }
 

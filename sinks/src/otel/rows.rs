@@ -29,12 +29,15 @@ pub(super) struct Row<'a> {
     pub(super) is_gone: bool,
 }
 
+/// By the attributes of a resource, as they are told apart.
+type ByResource<T> = BTreeMap<Vec<(String, String)>, (Resource, T)>;
+
 /// What goes out in one request, or two.
 #[derive(Default)]
 pub(super) struct Made {
     /// Of a resource, by where they are declared (output, number).
-    metrics: BTreeMap<Vec<(String, String)>, (Resource, BTreeMap<(u16, usize), Metric>)>,
-    spans: BTreeMap<Vec<(String, String)>, (Resource, Vec<Span>)>,
+    metrics: ByResource<BTreeMap<(u16, usize), Metric>>,
+    spans: ByResource<Vec<Span>>,
 }
 
 fn any(value: &Value) -> Any {

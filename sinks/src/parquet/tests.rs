@@ -63,7 +63,7 @@ fn batches_are_files() {
     std::fs::write(dir.path().join("out/.t.parquet.part"), "PAR1 half").unwrap();
 
     let mut next = line(dir.path(), Some(2));
-    assert!(!dir.path().join("out/.t.parquet.part").exists());
+    assert!(!dir.path().join("out/.t.parquet.part").try_exists().unwrap());
     next.intake.start(0, &info(), false).unwrap();
     next.deliver(&delivery(3, &[("c", 9, 1)], true)).unwrap();
     next.flush().unwrap();

@@ -45,7 +45,7 @@ impl Server {
         command_of
             .args(["-D", "data", "-p", &port.to_string(), "-k", dir.to_str().unwrap()])
             .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]);
-        if dir.join("data/server.key").exists() {
+        if dir.join("data/server.key").is_file() {
             command_of.args(["-c", "ssl=on"]);
         }
         let mut child = command_of.spawn().unwrap();

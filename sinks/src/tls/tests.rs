@@ -93,6 +93,8 @@ impl<S: Write> Write for Again<S> {
     }
 }
 
+type Make = fn(crate::http_client::Target) -> Box<dyn Writer>;
+
 fn written(writer: Box<dyn Writer>) -> Result<u64, SinkError> {
     let mut line = Line::in_memory(Mode::Append, writer);
     line.start(false)?;
@@ -110,7 +112,7 @@ fn both_ends_are_known() {
         return weir_types::testing::skipped("there is no openssl");
     };
     let port = serve(&files);
-    let kinds: [(&str, fn(crate::http_client::Target) -> Box<dyn Writer>); 2] = [
+    let kinds: [(&str, Make); 2] = [
         ("https", |target| Box::new(HttpSink::new(target, Framing::Array))),
         ("wss", |target| Box::new(WebsocketSink::new(target))),
     ];

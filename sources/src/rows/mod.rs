@@ -105,18 +105,18 @@ fn for_each_row(
         return Err(RowsError::NotADirectory { path: dir.to_path_buf() });
     }
     let path = dir.join(format!("{table}.jsonl"));
-    let mut parquet = dir.join(format!("{table}.parquet"));
-    let mut parts = parts_of(dir, table)?;
+    let parquet = dir.join(format!("{table}.parquet"));
+    let parts = parts_of(dir, table)?;
     let there = [&path, &parquet].into_iter().filter(|path| path.is_file()).chain(parts.first());
     if let [path, other, ..] = there.collect::<Vec<_>>().as_slice() {
         let other = other.file_name().unwrap_or_default().to_string_lossy().into_owned();
         return Err(RowsError::TwoFiles { path: path.to_path_buf(), other });
     }
     if parquet.is_file() {
-        parts.push(std::mem::take(&mut parquet));
+        return parquet::for_each_row(&parquet, false, relation, take);
     }
     if !parts.is_empty() {
-        return parts.iter().try_for_each(|part| parquet::for_each_row(part, relation, take));
+        return parts.iter().try_for_each(|part| parquet::for_each_row(part, true, relation, take));
     }
     for line in lines_of(&path)? {
         let (number, line) = line?;

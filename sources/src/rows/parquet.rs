@@ -173,9 +173,11 @@ fn find<'a>(
     Ok(Some(Wanted { leaf, name, data_type, meaning }))
 }
 
-/// Hands on every row: its arrival, where the file has one, and its values in the relation's order.
+/// Hands on every row: its arrival, where the file has one, and its values in the relation's order. `is_sinks`: the
+/// file is one of those that a sink writes.
 pub(super) fn for_each_row(
     path: &Path,
+    is_sinks: bool,
     relation: &Relation,
     take: &mut TakeRow<'_>,
 ) -> Result<(), RowsError> {
@@ -185,7 +187,7 @@ pub(super) fn for_each_row(
     let reader = SerializedFileReader::new(file).map_err(failed)?;
     let schema = reader.metadata().file_metadata().schema_descr();
     let arrival = find(path, schema, "_arrival_", DataType::Time64Ns)?;
-    let op = find(path, schema, "_op", DataType::String)?;
+    let op = if is_sinks { find(path, schema, "_op", DataType::String)? } else { None };
     let columns = relation
         .columns
         .iter()
@@ -230,17 +232,7 @@ pub(super) fn for_each_row(
             if !is_row(ops.get(row).and_then(Option::as_ref)).map_err(wrong)? {
                 continue;
             }
-            let mut value_of = |idx: usize| {
-                let cell: Option<&mut Option<Value>> = values[idx].get_mut(row);
-                cell.and_then(Option::take)
-            };
-            let cells: Vec<Option<Value>> = (0..relation.len()).map(&mut value_of).collect();
-            if time_idx.is_some_and(|idx| cells[idx].is_none()) {
-                return Err(wrong("the row has no `time_`".to_string()));
-            }
-            let zeros = relation.columns.iter().map(|column| column.data_type.zero());
-            let cells = cells.into_iter().zip(zeros);
-            let cells: Vec<Value> = cells.map(|(cell, zero)| cell.unwrap_or(zero)).collect();
+            let cells = row_of(&mut values, row, relation).map_err(wrong)?;
             let arrival = match arrivals.get(row) {
                 Some(Some(Value::Time64Ns(at))) => Some(*at),
                 _ => None,
@@ -250,6 +242,21 @@ pub(super) fn for_each_row(
         first_row += rows;
     }
     Ok(())
+}
+
+/// A row of these columns; what is not there is its type's zero.
+fn row_of(
+    columns: &mut [Vec<Option<Value>>],
+    row: usize,
+    relation: &Relation,
+) -> Result<Vec<Value>, String> {
+    let cell = |column: &mut Vec<Option<Value>>| column.get_mut(row).and_then(Option::take);
+    let cells: Vec<Option<Value>> = columns.iter_mut().map(cell).collect();
+    if relation.time_idx().is_some_and(|idx| cells[idx].is_none()) {
+        return Err("the row has no `time_`".to_string());
+    }
+    let zeros = relation.columns.iter().map(|column| column.data_type.zero());
+    Ok(cells.into_iter().zip(zeros).map(|(cell, zero)| cell.unwrap_or(zero)).collect())
 }
 
 /// Of a file that a sink wrote, what its column `_op` says. A row that was taken away again, or has got another value,

@@ -54,12 +54,18 @@ pub(super) struct State {
 /// # Errors
 /// It would be too long to be read again.
 pub(super) fn text_of<T: Serialize>(state: &T) -> Result<String, String> {
-    let body = serde_json::to_string(state).map_err(|error| error.to_string())?;
-    let (sum, len) = (crc32fast::hash(body.as_bytes()), body.len());
+    // Its head is as long whatever it says, so that it can be put before what follows once that is known.
+    let head = |sum: u32, len: usize| format!("{NAME} {VERSION} {sum:08x} {len:020}\n");
+    let mut text = head(0, 0).into_bytes();
+    let from = text.len();
+    serde_json::to_writer(&mut text, state).map_err(|error| error.to_string())?;
+    let (sum, len) = (crc32fast::hash(&text[from..]), text.len() - from);
     if len > STATE_BYTES_MAX {
         return Err(format!("the state has {len} bytes, more than {STATE_BYTES_MAX}"));
     }
-    Ok(format!("{NAME} {VERSION} {sum:08x} {len}\n{body}\n"))
+    text[..from].copy_from_slice(head(sum, len).as_bytes());
+    text.push(b'\n');
+    String::from_utf8(text).map_err(|error| error.to_string())
 }
 
 /// # Errors
