@@ -30,7 +30,6 @@ mod http2;
 mod in_order;
 #[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod json_text;
-mod mqtt;
 pub mod protocol;
 #[cfg(test)]
 mod recognition_tests;
@@ -47,7 +46,7 @@ pub use protocol::{Config, ProtocolDef, REORDER_GRACE_NS};
 
 /// Every protocol; the first one that recognises a connection's bytes has it.
 pub static PROTOCOLS: &[ProtocolDef] =
-    &[http2::PROTOCOL, http1::PROTOCOL, redis::PROTOCOL, mqtt::PROTOCOL, dns::PROTOCOL];
+    &[http2::PROTOCOL, http1::PROTOCOL, redis::PROTOCOL, dns::PROTOCOL];
 
 /// What a parser made of a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,8 +25,6 @@ fn samples() -> Vec<Sample> {
             Request,
             hex("001d 1234 0100 0001 0000 0000 0000 0765 7861 6d70 6c65 036f 7267 00 0001 0001"),
         ),
-        ("mqtt", Request, hex("10 10 0004 4d51 5454 04 02 003c 0004 6465 7631")),
-        ("mqtt", Request, hex("10 11 0004 4d51 5454 05 02 003c 00 0004 6465 7631")),
         ("redis", Request, text("*1\r\n$4\r\nPING\r\n")),
         ("redis", Request, text("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nhello\r\n")),
         ("redis", Response, text("*2\r\n:1\r\n$-1\r\n")),
