@@ -32,7 +32,6 @@ mod in_order;
 #[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod json_text;
 mod kafka;
-mod mqtt;
 mod mysql;
 mod nats;
 mod pgsql;
@@ -63,7 +62,6 @@ pub static PROTOCOLS: &[ProtocolDef] = &[
     pgsql::PROTOCOL,
     mysql::PROTOCOL,
     amqp::PROTOCOL,
-    mqtt::PROTOCOL,
     kafka::PROTOCOL,
     dns::PROTOCOL,
 ];

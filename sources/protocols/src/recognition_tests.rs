@@ -41,8 +41,6 @@ fn samples() -> Vec<Sample> {
             Request,
             hex("001d 1234 0100 0001 0000 0000 0000 0765 7861 6d70 6c65 036f 7267 00 0001 0001"),
         ),
-        ("mqtt", Request, hex("10 10 0004 4d51 5454 04 02 003c 0004 6465 7631")),
-        ("mqtt", Request, hex("10 11 0004 4d51 5454 05 02 003c 00 0004 6465 7631")),
         ("nats", Request, text("CONNECT {\"verbose\":false}\r\nPING\r\n")),
         ("nats", Request, text("PUB a.b 5\r\nhello\r\n")),
         ("nats", Response, text("INFO {\"server_id\":\"N\",\"max_payload\":1048576}\r\n")),

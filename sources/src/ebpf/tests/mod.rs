@@ -24,7 +24,6 @@ mod ends;
 mod filters;
 mod lifecycle;
 mod load;
-mod mqtt;
 mod records;
 mod redis;
 mod rings;
