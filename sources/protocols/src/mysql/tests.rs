@@ -421,7 +421,10 @@ fn large_packets_and_holes() {
         wire.answer(&packets(&[ok(1, 2)]));
         for answer in [&one, &many] {
             wire.ask(&query("SELECT a"));
-            wire.cut_call(Side::Response, answer, seen.min(answer.len()));
+            match seen == usize::MAX {
+                true => answer.chunks(60_000).for_each(|bytes| wire.answer(bytes)),
+                false => wire.cut_call(Side::Response, answer, seen.min(answer.len())),
+            }
         }
         wire.ask(&query("SELECT b"));
         wire.answer(&packets(&results(&["b"], 2)));
@@ -546,7 +549,7 @@ fn no_gap_makes_a_wrong_pair() {
         let asked = digits(cells[1].split(' ').next().unwrap_or_default());
         let shown = digits(cells[3].split(" no").next().unwrap_or_default());
         let shown = if cells[2] == "3" {
-            format!("{}", shown.parse::<u64>().unwrap_or(1_000) - 1_000)
+            format!("{}", shown.parse::<u64>().unwrap_or(0).saturating_sub(1_000))
         } else {
             shown
         };

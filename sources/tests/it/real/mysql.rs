@@ -34,7 +34,7 @@ fn server(dir: &Path, port: u16) -> Server {
 /// By the server's own socket, beside what is kept.
 fn admin(socket: &Path, sql: &str) -> bool {
     let mut command = Command::new("mariadb");
-    command.args(["--no-defaults", "-uroot", "-S"]).arg(socket).args(["-e", sql]);
+    command.args(["--no-defaults", "-uroot", "--delimiter=//", "-S"]).arg(socket).args(["-e", sql]);
     command.output().is_ok_and(|output| output.status.success())
 }
 
@@ -62,7 +62,8 @@ fn mariadb_and_its_client() {
     let server = server(dir.path(), port);
     let socket = dir.path().join("s.sock");
     for sql in [
-        "CREATE DATABASE shop; CREATE TABLE shop.items (id int, name text)",
+        "CREATE DATABASE shop",
+        "CREATE TABLE shop.items (id int, name text)",
         "CREATE PROCEDURE shop.pair(n int) BEGIN SELECT n; SELECT n UNION SELECT n + 1; END",
         "CREATE USER bob@localhost IDENTIFIED BY 'open sesame'",
     ] {

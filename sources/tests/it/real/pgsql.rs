@@ -163,7 +163,7 @@ impl Logged {
         transaction.commit().unwrap();
         drop(portal);
         let text = format!("query=[{sql}] params=[3]");
-        self.expect("Query", "BEGIN", "BEGIN");
+        self.expect("Query", "START TRANSACTION", "START TRANSACTION");
         self.expect("Parse", &sql, "PARSE COMPLETE");
         self.expect("Describe", "type=kStatement name=", "p");
         self.expect("Bind", &text, "BIND COMPLETE");
