@@ -160,6 +160,9 @@ fn logins() {
     assert_eq!(lines(&changed), ["17 | user=eve db=other | 2 | affected_rows = 0"]);
 }
 
+/// What is asked, what is answered, and the row.
+type Case = (Vec<u8>, Vec<Vec<u8>>, &'static str);
+
 /// Commands of text, and what becomes of them: rows, none, several results, a procedure's, an error, also
 /// behind rows; a file of the client's.
 #[test]
@@ -174,7 +177,7 @@ fn text_commands() {
     let mixed = [vec![ok(3, 2 | 8)], results(&["x"], 2)].concat();
     let broken =
         [vec![vec![1], column("a"), eof(2), row("x")], vec![error(1317, "interrupted")]].concat();
-    let cases: [(Vec<u8>, Vec<Vec<u8>>, &str); 14] = [
+    let cases: [Case; 14] = [
         (query("SELECT a"), results(&["x", "y"], 2), "3 | SELECT a | 2 | Resultset rows = 2"),
         (query("SELECT a"), results(&[], 2), "3 | SELECT a | 2 | Resultset rows = 0"),
         (query("INSERT"), vec![ok(5, 2)], "3 | INSERT | 2 | affected_rows = 5"),
