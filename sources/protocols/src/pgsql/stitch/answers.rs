@@ -1,16 +1,15 @@
 //! What the server says: whose it is, and the rows that come of it.
 
 use super::{Pgsql, Reading};
-use crate::Side;
+use crate::REORDER_GRACE_NS;
 use crate::cursor::Cursor;
-use crate::frames::{Loss, Next, settle};
+use crate::frames::{Frame, Loss, Next, settle};
 use crate::in_order::Owner;
 use crate::pgsql::parse::{HEAD_BYTES, Messages};
 use crate::pgsql::reply::type_ids;
 use crate::pgsql::table::{write_notification, write_row};
 use crate::pgsql::types::{Kind, Request, response};
 use crate::protocol::Context;
-use crate::frames::Frame;
 use crate::stream::StreamBuffer;
 
 impl Pgsql {
