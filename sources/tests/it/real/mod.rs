@@ -85,8 +85,11 @@ fn found(table: &'static str, columns: &[&str], wire: &Wire, faults: &Faults) ->
             .collect()
     };
     let port = |row| u16::try_from(rows.int(row, "remote_port")).unwrap();
+    // What the server says of its own accord has its row at once, an answer may wait for certainty.
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by_key(|row| rows.int(*row, "time_"));
     let found =
-        (0..rows.len()).map(|row| Want { client_port: port(row), cells: cells(row) }).collect();
+        order.into_iter().map(|row| Want { client_port: port(row), cells: cells(row) }).collect();
     (rows, found)
 }
 
