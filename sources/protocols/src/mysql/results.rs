@@ -14,6 +14,9 @@ pub(super) const COLUMNS_MAX: u64 = 4_096;
 /// Text of a response; each result adds a few words.
 const TEXT_BYTES_MAX: usize = 4_096;
 
+/// No list's end is larger: an error's text has 512 bytes at the most.
+const END_BYTES_MAX: u64 = 1_024;
+
 /// `resp_status` of a row.
 pub(super) mod status {
     pub(crate) const UNKNOWN: i64 = 0;
@@ -65,6 +68,8 @@ pub(super) struct Results {
     /// The last packet's payload goes on in the next one.
     continues: bool,
     prepared: Option<(u32, usize)>,
+    /// A packet of the answer was read.
+    pub(super) has_begun: bool,
     pub(super) begin_ns: i64,
     pub(super) end_ns: i64,
 }
@@ -87,6 +92,18 @@ impl Results {
         if continued {
             return Step::Goes;
         }
+        let is_list = matches!(self.at, At::ColumnsEnd | At::Rows | At::Fields);
+        if is_list
+            && packet.payload.is_empty()
+            && (1..=END_BYTES_MAX).contains(&packet.payload_bytes)
+        {
+            // Too little of it was seen to tell a row from the end.
+            return Step::Wrong;
+        }
+        if is_progress(packet) {
+            return Step::Goes;
+        }
+        self.has_begun = true;
         if packet.first() == Some(ERR) && packet.payload_bytes < PAYLOAD_BYTES_MAX {
             self.error(packet);
             return Step::Over;
@@ -278,4 +295,9 @@ impl Results {
         let _ = write!(self.text, "{code} ");
         self.push(text);
     }
+}
+
+/// Says how far the server has come with a long command; MariaDB's.
+fn is_progress(packet: &Packet<'_>) -> bool {
+    packet.payload.starts_with(&[ERR, 0xff, 0xff]) && packet.payload_bytes < PAYLOAD_BYTES_MAX
 }
