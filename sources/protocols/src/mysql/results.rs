@@ -3,10 +3,8 @@
 use std::io::Write;
 
 use super::login::Abilities;
-use super::packet::{
-    CURSOR_EXISTS, Done, EOF, ERR, LOCAL_INFILE, MORE_RESULTS, OK, PAYLOAD_BYTES_MAX, Packet,
-    command, varint,
-};
+use super::parse::{Done, PAYLOAD_BYTES_MAX, Packet, varint};
+use super::types::{CURSOR_EXISTS, EOF, ERR, LOCAL_INFILE, MORE_RESULTS, OK, command, status};
 use crate::cursor::Cursor;
 
 /// Columns that a table can have.
@@ -16,14 +14,6 @@ const TEXT_BYTES_MAX: usize = 4_096;
 
 /// No list's end is larger: an error's text has 512 bytes at the most.
 const END_BYTES_MAX: u64 = 1_024;
-
-/// `resp_status` of a row.
-pub(super) mod status {
-    pub(crate) const UNKNOWN: i64 = 0;
-    pub(crate) const NONE: i64 = 1;
-    pub(crate) const OK: i64 = 2;
-    pub(crate) const ERROR: i64 = 3;
-}
 
 /// What comes next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,7 +102,7 @@ impl Results {
             At::Result => self.result(code, packet, abilities),
             At::Columns { left } => {
                 let mut cursor = Cursor::new(packet.payload);
-                let is_column = super::packet::string(&mut cursor) == Some(b"def");
+                let is_column = super::parse::string(&mut cursor) == Some(b"def");
                 if !is_column && packet.is_whole() {
                     return Step::Wrong;
                 }

@@ -3,13 +3,14 @@
 //! A response begins with packet number 1, and each of its packets has the next number: where that is not
 //! so, something is missing. Some commands are never answered; they are rows at once.
 
-use super::command::{Command, Reading as CommandReading, login_text};
+use super::command::{Reading as CommandReading, login_text};
 use super::login::{Abilities, Hello, is_greeting};
 use super::packed::Unpacker;
-use super::packet::{Packet, Packets, command, is_command, is_one_way};
-use super::results::{Results, Step, status};
+use super::parse::{Packet, Packets};
+use super::results::{Results, Step};
 use super::session::Session;
 use super::table::write_row;
+use super::types::{Command, command, is_command, is_one_way, status};
 use crate::frames::{Frame, FrameReader, Loss, Next, settle, settle_first_holes};
 use crate::in_order::{InOrder, Owner};
 use crate::protocol::{Context, Parser, Shared, Streams};
