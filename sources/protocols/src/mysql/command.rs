@@ -1,12 +1,12 @@
 //! Commands as their rows show them.
 
 use super::login::{Abilities, change_user};
-use super::packet::{Packet, command, string, varint};
+use super::parse::{Packet, string, varint};
 use super::session::{Session, Statement};
 use super::table::push_statement;
+use super::types::command;
 use super::values::{NULL, Type, is_type, push_text, push_value};
 use crate::Config;
-use crate::by_id::Held;
 use crate::cursor::Cursor;
 use crate::json_text::cut;
 
@@ -16,23 +16,6 @@ const GUESSED_PARAMETERS_MAX: usize = 256;
 const LAST_STATEMENT: u32 = u32::MAX;
 /// Flag of an execution: the number of values comes with it.
 const HAS_COUNT: u8 = 8;
-
-/// A command that waits for its response.
-#[derive(Debug, Default)]
-pub(super) struct Command {
-    pub(super) code: u8,
-    pub(super) body: Vec<u8>,
-    /// There was no room for its text: it gets no row.
-    pub(super) is_given_up: bool,
-    pub(super) begin_ns: i64,
-}
-
-impl Held for Command {
-    /// Bound the stitcher keeps itself ([`super::stitch`]): every command's place and code has to stay.
-    fn held_bytes(&self) -> usize {
-        0
-    }
-}
 
 /// What a command's text depends on.
 #[derive(Debug)]

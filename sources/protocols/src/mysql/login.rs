@@ -1,6 +1,6 @@
 //! What a connection begins with: the server's greeting, and the client's answer.
 
-use super::packet::{Packet, string};
+use super::parse::{Packet, string};
 use crate::cursor::Cursor;
 
 /// What both have agreed to, as far as it changes how packets are read.

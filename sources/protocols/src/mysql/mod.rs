@@ -4,7 +4,7 @@
 //! encrypt. What clients say to prove who they are is never looked at.
 //!
 //! ```text
-//!   streams ─▶ packed: unpacks what is compressed ─▶ packets ─▶ login, session: what is known of the session
+//!   streams ─▶ packed: unpacks what is compressed ─▶ parse: packets ─▶ login, session: what both know
 //!                  requests ─▶ command: the text of a row's request ─┐
 //!                  responses ─▶ results: a response's state ─────────┴▶ stitch, by order ─▶ table: columns
 //! ```
@@ -15,7 +15,7 @@
 mod command;
 mod login;
 mod packed;
-mod packet;
+mod parse;
 mod recognise;
 mod results;
 mod session;
@@ -23,6 +23,7 @@ mod stitch;
 mod table;
 #[cfg(test)]
 mod tests;
+mod types;
 mod values;
 
 use crate::protocol::{Parsing, ProtocolDef};

@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use super::packet::Packet;
+use super::parse::Packet;
 use crate::Side;
 use crate::frames::{FrameReader, Framing, Head, Next};
 use crate::stream::{Segment, StreamBuffer};

@@ -1,8 +1,9 @@
 //! Whether bytes are MySQL: by what a connection begins with, or by packets whose numbers and contents fit.
 
 use super::login::{Hello, is_greeting};
-use super::packet::{Done, ERR, HEAD_BYTES, OK, Packet, command, is_command, varint};
+use super::parse::{Done, HEAD_BYTES, Packet, varint};
 use super::results::COLUMNS_MAX;
+use super::types::{ERR, OK, command, is_command};
 use crate::cursor::Cursor;
 use crate::protocol::{Beginning, Verdict};
 use crate::{Recognised, Side};

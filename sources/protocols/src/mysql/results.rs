@@ -3,10 +3,8 @@
 use std::io::Write;
 
 use super::login::Abilities;
-use super::packet::{
-    CURSOR_EXISTS, Done, EOF, ERR, LOCAL_INFILE, MORE_RESULTS, OK, PAYLOAD_BYTES_MAX, Packet,
-    command, varint,
-};
+use super::parse::{Done, PAYLOAD_BYTES_MAX, Packet, varint};
+use super::types::{CURSOR_EXISTS, EOF, ERR, LOCAL_INFILE, MORE_RESULTS, OK, command, status};
 use crate::cursor::Cursor;
 
 /// Columns that a table can have.
@@ -14,13 +12,8 @@ pub(super) const COLUMNS_MAX: u64 = 4_096;
 /// Text of a response; each result adds a few words.
 const TEXT_BYTES_MAX: usize = 4_096;
 
-/// `resp_status` of a row.
-pub(super) mod status {
-    pub(crate) const UNKNOWN: i64 = 0;
-    pub(crate) const NONE: i64 = 1;
-    pub(crate) const OK: i64 = 2;
-    pub(crate) const ERROR: i64 = 3;
-}
+/// No list's end is larger: an error's text has 512 bytes at the most.
+const END_BYTES_MAX: u64 = 1_024;
 
 /// What comes next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +58,8 @@ pub(super) struct Results {
     /// The last packet's payload goes on in the next one.
     continues: bool,
     prepared: Option<(u32, usize)>,
+    /// A packet of the answer was read.
+    pub(super) has_begun: bool,
     pub(super) begin_ns: i64,
     pub(super) end_ns: i64,
 }
@@ -87,6 +82,18 @@ impl Results {
         if continued {
             return Step::Goes;
         }
+        let is_list = matches!(self.at, At::ColumnsEnd | At::Rows | At::Fields);
+        if is_list
+            && packet.payload.is_empty()
+            && (1..=END_BYTES_MAX).contains(&packet.payload_bytes)
+        {
+            // Too little of it was seen to tell a row from the end.
+            return Step::Wrong;
+        }
+        if is_progress(packet) {
+            return Step::Goes;
+        }
+        self.has_begun = true;
         if packet.first() == Some(ERR) && packet.payload_bytes < PAYLOAD_BYTES_MAX {
             self.error(packet);
             return Step::Over;
@@ -95,7 +102,7 @@ impl Results {
             At::Result => self.result(code, packet, abilities),
             At::Columns { left } => {
                 let mut cursor = Cursor::new(packet.payload);
-                let is_column = super::packet::string(&mut cursor) == Some(b"def");
+                let is_column = super::parse::string(&mut cursor) == Some(b"def");
                 if !is_column && packet.is_whole() {
                     return Step::Wrong;
                 }
@@ -278,4 +285,9 @@ impl Results {
         let _ = write!(self.text, "{code} ");
         self.push(text);
     }
+}
+
+/// Says how far the server has come with a long command; MariaDB's.
+fn is_progress(packet: &Packet<'_>) -> bool {
+    packet.payload.starts_with(&[ERR, 0xff, 0xff]) && packet.payload_bytes < PAYLOAD_BYTES_MAX
 }

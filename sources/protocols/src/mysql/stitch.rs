@@ -3,13 +3,14 @@
 //! A response begins with packet number 1, and each of its packets has the next number: where that is not
 //! so, something is missing. Some commands are never answered; they are rows at once.
 
-use super::command::{Command, Reading as CommandReading, login_text};
+use super::command::{Reading as CommandReading, login_text};
 use super::login::{Abilities, Hello, is_greeting};
 use super::packed::Unpacker;
-use super::packet::{Packet, Packets, command, is_command, is_one_way};
-use super::results::{Results, Step, status};
+use super::parse::{Packet, Packets};
+use super::results::{Results, Step};
 use super::session::Session;
 use super::table::write_row;
+use super::types::{Command, command, is_command, is_one_way, status};
 use crate::frames::{Frame, FrameReader, Loss, Next, settle, settle_first_holes};
 use crate::in_order::{InOrder, Owner};
 use crate::protocol::{Context, Parser, Shared, Streams};
@@ -34,6 +35,8 @@ enum Reading {
 struct Last {
     number: u8,
     payload_bytes: u64,
+    /// It went on with the one before, over the highest number.
+    has_wrapped: bool,
 }
 
 impl Last {
@@ -125,13 +128,15 @@ impl Mysql {
     /// A packet of the client's. False if it is none.
     fn request(&mut self, packet: &Packet<'_>, frame: &Frame, ctx: &mut Context<'_>) -> bool {
         let before = self.last_request;
-        self.last_request = Last { number: packet.number, payload_bytes: packet.payload_bytes };
+        let has_wrapped = before.goes_on(packet);
+        self.last_request =
+            Last { number: packet.number, payload_bytes: packet.payload_bytes, has_wrapped };
         if self.is_new && packet.number > 0 {
             self.is_new = false;
             return self.hello(packet, frame);
         }
         // What follows a long command, a file, or what is said within a login.
-        if packet.number > 0 || before.goes_on(packet) {
+        if packet.number > 0 || has_wrapped {
             return true;
         }
         self.is_new = false;
@@ -226,14 +231,27 @@ impl Mysql {
     /// A packet of the server's.
     fn response(&mut self, packet: &Packet<'_>, frame: &Frame, ctx: &mut Context<'_>) -> Heard {
         let (at_ns, next_number) = (frame.time_unix_ns, self.last_number.wrapping_add(1));
+        let code = self.queue.front().map_or(0, |front| front.code);
+        let interleaves = self.reading == Reading::Response && self.results.may_interleave(code);
+        if interleaves && packet.number == 1 && next_number != 1 && !self.last_request.has_wrapped {
+            // Another one begins: the end of this one could not be told.
+            let loss =
+                Loss { from_unix_ns: self.results.begin_ns, to_unix_ns: self.results.end_ns };
+            self.responses_lost(loss, ctx);
+        }
         if self.reading == Reading::Nothing
             || (self.reading == Reading::Skipped && packet.number == 1 && next_number != 1)
         {
-            if is_greeting(packet) {
+            // No response begins so: a greeting, also one of which too little was seen to tell.
+            if packet.number == 0 || is_greeting(packet) {
                 return Heard::Taken;
             }
-            let asks = self.queue.front().map(|front| front.code);
-            if packet.number != 1 && asks != Some(command::CONNECT) {
+            let logs_in = |front: &Command| front.code == command::CONNECT;
+            if packet.number == 1 && self.queue.front().is_some_and(logs_in) {
+                // A login is packet 1 itself: its answer went by unseen, and this is a later one's.
+                self.login_lost(ctx);
+            }
+            if packet.number != 1 && !self.queue.front().is_some_and(logs_in) {
                 // More of what has ended: an end that was not expected.
                 return Heard::Taken;
             }
@@ -249,8 +267,7 @@ impl Mysql {
                 }
             }
         } else if self.reading == Reading::Response {
-            let code = self.queue.front().map_or(0, |front| front.code);
-            if packet.number != next_number && !self.results.may_interleave(code) {
+            if packet.number != next_number && !interleaves {
                 return Heard::Wrong;
             }
         }
@@ -258,8 +275,8 @@ impl Mysql {
             return Heard::Taken;
         }
         let Some(code) = self.queue.front().map(|front| front.code) else { return Heard::Wrong };
-        if code == command::CONNECT {
-            // Logged in, or not, with the last word.
+        if code == command::CONNECT || !self.results.has_begun {
+            // Logged in, or not, with the last word; and what says how far it is, is no answer.
             self.results.begin_ns = at_ns;
         }
         match self.results.packet(code, packet, self.abilities) {
@@ -300,6 +317,14 @@ impl Mysql {
         let Some((command, _)) = self.queue.answered(begin_ns, end_ns) else { return };
         let response = (self.results.status, self.results.text.as_slice());
         write_row(ctx.rows, ctx.config, &command, response, begin_ns);
+    }
+
+    /// The answer to the login, which is the front command, will not come.
+    fn login_lost(&mut self, ctx: &mut Context<'_>) {
+        let Some((command, at_ns)) = self.queue.drop_front() else { return };
+        self.waiting_text_bytes = self.waiting_text_bytes.saturating_sub(command.body.capacity());
+        self.counters.gap += 1;
+        self.responses_lost(Loss { from_unix_ns: at_ns, to_unix_ns: at_ns }, ctx);
     }
 
     fn responses_lost(&mut self, loss: Loss, ctx: &mut Context<'_>) {

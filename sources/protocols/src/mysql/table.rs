@@ -3,7 +3,7 @@
 use weir_types::BatchBuilder;
 use weir_types::tables::MysqlEventsRow;
 
-use super::command::Command;
+use super::types::Command;
 use crate::Config;
 use crate::protocol::{RowOf, Rows};
 use crate::redact::REDACTED;

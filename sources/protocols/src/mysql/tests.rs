@@ -160,6 +160,37 @@ fn logins() {
     assert_eq!(lines(&changed), ["17 | user=eve db=other | 2 | affected_rows = 0"]);
 }
 
+/// MariaDB says how far it has come before it answers, which is no answer: not in front of a plain one,
+/// nor while a file is taken, nor between rows.
+#[test]
+fn progress_is_no_answer() {
+    let progress = b"\xff\xff\xff\x01\x01\x02\x10\x27\0\x0fcopy to tmp tab".to_vec();
+    let answers = [
+        (vec![progress.clone(), progress.clone(), ok(5, 2)], "2 | affected_rows = 5"),
+        (vec![progress.clone(), error(1146, "no table")], "3 | 1146 no table"),
+        (
+            vec![vec![1], column("a"), eof(2), progress.clone(), row("x"), eof(2)],
+            "2 | Resultset rows = 1",
+        ),
+    ];
+    for (answer, want) in answers {
+        assert_eq!(line(&query("ALTER"), &answer), format!("3 | ALTER | {want}"));
+    }
+    let mut wire = logged_in(PLAIN);
+    wire.ask(&query("LOAD DATA"));
+    wire.answer(&packet(1, b"\xfbfile"));
+    wire.ask(&[packet(2, b"1\n2\n"), packet(3, b"")].concat());
+    wire.answer(&[packet(4, &progress), packet(5, &progress)].concat());
+    wire.answer(&packet(6, &ok(2, 2)));
+    assert_eq!(lines(&wire), ["3 | LOAD DATA | 2 | affected_rows = 2"]);
+    // A response begins with its answer.
+    let mut slow = logged_in(PLAIN);
+    slow.ask(&query("ALTER"));
+    slow.answer(&packet(1, &progress));
+    slow.answer(&packet(2, &ok(0, 2)));
+    assert_eq!(slow.rows()[1].cells[4], "2000");
+}
+
 /// What is asked, what is answered, and the row.
 type Case = (Vec<u8>, Vec<Vec<u8>>, &'static str);
 
@@ -542,6 +573,28 @@ fn counts(random: &mut SplitMix) -> Vec<Call> {
         calls.push((Side::Response, packets(&answer)));
     }
     calls
+}
+
+/// Of a greeting, or of the answer to a login, nothing but its head is seen: the answers behind it are
+/// their own commands' or nobody's. Catches one that is taken for the login's, and moves all behind it.
+#[test]
+fn heads_alone_move_no_pair() {
+    for (greeting_seen, ok_seen) in [(4, 11), (99, 4), (4, 4)] {
+        let mut wire = wire();
+        wire.cut_call(Side::Response, &greeting(), greeting_seen.min(greeting().len()));
+        wire.ask(&login(PLAIN));
+        wire.cut_call(Side::Response, &packet(2, &ok(0, 2)), ok_seen);
+        for n in 1..20u8 {
+            wire.ask(&query(&format!("INSERT {n}")));
+            wire.answer(&packets(&[ok(n, 2)]));
+        }
+        wire.settle();
+        wire.close();
+        let lines = wire.lines();
+        let want = |n| format!("3 | INSERT {n} | 2 | affected_rows = {n}");
+        let right = lines.iter().filter(|line| (1..20).any(|n| **line == want(n))).count();
+        assert!(right >= 18 && right + 1 >= lines.len(), "{lines:?}");
+    }
 }
 
 /// Whatever is lost, no response is another command's.

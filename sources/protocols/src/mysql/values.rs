@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::packet::string;
+use super::parse::string;
 use crate::cursor::Cursor;
 
 pub(super) const NULL: &[u8] = b"NULL";
@@ -56,7 +56,7 @@ pub(super) fn push_value(
         0x0b => push_time(out, cursor)?,
         code if is_type(code) => {
             let mut whole = *cursor;
-            let length = super::packet::varint(&mut whole)?;
+            let length = super::parse::varint(&mut whole)?;
             let value = string(cursor)?;
             push_text(out, &value[..value.len().min(bytes_max)]);
             (value.len() as u64 == length).then_some(())?;

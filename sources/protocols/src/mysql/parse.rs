@@ -1,5 +1,6 @@
-//! Packets: their heads, commands' numbers, and the parts that results are made of.
+//! Packets: their heads, and the parts that results are made of.
 
+use super::types::EOF;
 use crate::Side;
 use crate::cursor::Cursor;
 use crate::frames::{Framing, Head};
@@ -8,54 +9,6 @@ use crate::frames::{Framing, Head};
 pub(super) const HEAD_BYTES: usize = 4;
 /// The payload of a packet of this size goes on in the next one.
 pub(super) const PAYLOAD_BYTES_MAX: u64 = 0xff_ffff;
-
-/// Commands, by the first byte of their packet.
-pub(super) mod command {
-    pub(crate) const QUIT: u8 = 0x01;
-    pub(crate) const INIT_DB: u8 = 0x02;
-    pub(crate) const QUERY: u8 = 0x03;
-    pub(crate) const FIELD_LIST: u8 = 0x04;
-    pub(crate) const CREATE_DB: u8 = 0x05;
-    pub(crate) const DROP_DB: u8 = 0x06;
-    pub(crate) const STATISTICS: u8 = 0x09;
-    pub(crate) const PROCESS_INFO: u8 = 0x0a;
-    /// Not sent as a command: stands for a login.
-    pub(crate) const CONNECT: u8 = 0x0b;
-    pub(crate) const PING: u8 = 0x0e;
-    pub(crate) const CHANGE_USER: u8 = 0x11;
-    pub(crate) const BINLOG_DUMP: u8 = 0x12;
-    pub(crate) const TABLE_DUMP: u8 = 0x13;
-    pub(crate) const STMT_PREPARE: u8 = 0x16;
-    pub(crate) const STMT_EXECUTE: u8 = 0x17;
-    pub(crate) const STMT_SEND_LONG_DATA: u8 = 0x18;
-    pub(crate) const STMT_CLOSE: u8 = 0x19;
-    pub(crate) const STMT_RESET: u8 = 0x1a;
-    pub(crate) const STMT_FETCH: u8 = 0x1c;
-    pub(crate) const BINLOG_DUMP_GTID: u8 = 0x1e;
-    pub(crate) const RESET_CONNECTION: u8 = 0x1f;
-    /// MariaDB's.
-    pub(crate) const STMT_BULK_EXECUTE: u8 = 0xfa;
-}
-
-/// Whether it is a command that a client sends.
-pub(super) fn is_command(byte: u8) -> bool {
-    matches!(byte, 0x01..=0x0a | 0x0c..=0x0e | 0x11..=0x1f | command::STMT_BULK_EXECUTE)
-}
-
-/// Whether a command is never answered.
-pub(super) fn is_one_way(byte: u8) -> bool {
-    matches!(byte, command::QUIT | command::STMT_CLOSE | command::STMT_SEND_LONG_DATA)
-}
-
-/// First bytes of a response's packets.
-pub(super) const OK: u8 = 0x00;
-pub(super) const ERR: u8 = 0xff;
-pub(super) const EOF: u8 = 0xfe;
-pub(super) const LOCAL_INFILE: u8 = 0xfb;
-
-/// Bits of the server's status.
-pub(super) const MORE_RESULTS: u16 = 0x08;
-pub(super) const CURSOR_EXISTS: u16 = 0x40;
 
 /// A packet: its number, and as much of its payload as was seen.
 #[derive(Clone, Copy, Debug)]
