@@ -136,6 +136,24 @@ fn is_begun(whole: &str, seen: &str) -> bool {
         || whole.starts_with(seen.trim_end_matches(']'))
         || (is_unknown && values(whole) == values(seen))
         || (is_unknown && values(seen).is_some_and(|values| values == "]"))
+        || is_untyped(whole, seen)
+}
+
+/// Binary values are shown as bytes as long as nobody has said of what type they are.
+fn is_untyped(whole: &str, seen: &str) -> bool {
+    let parts = |text: &str| {
+        let (statement, values) = text.split_once("params=[")?;
+        Some((statement.to_string(), values.split(", ").map(str::to_string).collect::<Vec<_>>()))
+    };
+    let (Some((whole_of, whole)), Some((seen_of, seen))) = (parts(whole), parts(seen)) else {
+        return false;
+    };
+    let is_it = |(whole, seen): (&String, &String)| {
+        whole.starts_with(seen.trim_end_matches(']')) || seen.starts_with("\\x")
+    };
+    (whole_of == seen_of || seen_of == "query=[] ")
+        && whole.len() >= seen.len()
+        && whole.iter().zip(&seen).all(is_it)
 }
 
 /// Losses of every kind, at random: none of them makes a wrong row, and most rows are still there.

@@ -280,32 +280,6 @@ fn postgresql_and_its_client() {
     check(&wire, want);
 }
 
-/// Binary values of parameters are shown as bytes while the answer that says their types waits for certainty. Such
-/// rows as they would be with types, and how many there were.
-fn typed(want: &[Want], mut found: Vec<Want>) -> (Vec<Want>, usize) {
-    let mut untyped = 0;
-    let mut ports: Vec<u16> = want.iter().map(|one| one.client_port).collect();
-    ports.dedup();
-    for port in ports {
-        let of_port = |one: &&Want| one.client_port == port;
-        let found = found.iter_mut().filter(|one| one.client_port == port);
-        for (found, want) in found.zip(want.iter().filter(of_port)) {
-            let split = |one: &Want| {
-                one.cells[1].split_once("params=[").map(|(a, b)| (a.to_string(), b.to_string()))
-            };
-            let (Some((found_sql, values)), Some((want_sql, _))) = (split(found), split(want)) else {
-                continue;
-            };
-            let are_bytes = values.split(", ").all(|value| value.starts_with("\\x"));
-            if found_sql == want_sql && are_bytes && found.cells[1] != want.cells[1] {
-                untyped += 1;
-                found.cells[1].clone_from(&want.cells[1]);
-            }
-        }
-    }
-    (found, untyped)
-}
-
 fn check(wire: &Wire, logs: Vec<Vec<Want>>) {
     let begin = |port: u16, req: &str| Want {
         client_port: port,
@@ -347,10 +321,9 @@ fn check(wire: &Wire, logs: Vec<Vec<Want>>) {
         let is_it = |one: &Want| is_kept(one) && ports.contains(&one.client_port);
         found.into_iter().filter(is_it).map(plain).collect()
     };
-    let (found, untyped) = typed(&want, of_client(all.clone()));
-    check_equal(&want, &found);
-    // Behind a call of which only the beginning is copied; there are few of those.
-    assert!(untyped * 50 < want.len(), "{untyped} of {}", want.len());
+    // Of a large result only the beginning is copied: the rest is a hole, and costs what is in it.
+    let seen = check_no_wrong(&want, &of_client(all.clone()), 0);
+    assert!(seen * 100 >= want.len() * 97, "{seen} of {}", want.len());
     assert!(want.len() > 2 * OPERATIONS, "{}", want.len());
     let at = |text: &str| (0..rows.len()).find(|at| rows.text_lossy(*at, "req") == text).unwrap();
     for (text, answer) in [("SELECT 42 AS psql", &b"\x0242"[..]), ("SELECT 43 AS psql", b"\x0243")]
