@@ -77,7 +77,7 @@ impl Logged {
         self.expect("Bind", &text, "BIND COMPLETE");
         self.expect("Execute", &text, resp);
     }
-    fn operation(&mut self, n: usize, random: &mut SplitMix) {
+    fn operation(&mut self, n: usize, has_large: bool, random: &mut SplitMix) {
         let number = i32::try_from(random.below(2_000)).unwrap() - 1_000;
         let word = format!("w{n}");
         match random.below(12) {
@@ -91,7 +91,7 @@ impl Logged {
             7 => self.copy_in(n, random),
             8 => self.copy_out(n),
             9 => self.notified(n),
-            10 => self.large(n, random),
+            10 if has_large => self.large(n, random),
             _ => self.typed(n),
         }
     }
@@ -233,6 +233,9 @@ impl Logged {
     }
 }
 
+/// The connection that asks for large results.
+const LARGE: usize = 3;
+
 /// 1,000 operations of every kind on several connections, then psql and a login with a password: every
 /// row is as the client knows it, in order and at its time, and a statement's name that the server chose
 /// to have is the client's; nothing of a password is in any row. With losses and joined midway none is
@@ -262,7 +265,7 @@ fn postgresql_and_its_client() {
     for connection in 0..4 {
         let mut logged = Logged::new(relay.port);
         for n in 0..OPERATIONS / 4 {
-            logged.operation(1 + n + connection * 1_000, &mut random);
+            logged.operation(1 + n + connection * 1_000, connection == LARGE, &mut random);
         }
         let Logged { client, want: of_this, .. } = logged;
         client.close().unwrap();
@@ -321,9 +324,18 @@ fn check(wire: &Wire, logs: Vec<Vec<Want>>) {
         let is_it = |one: &Want| is_kept(one) && ports.contains(&one.client_port);
         found.into_iter().filter(is_it).map(plain).collect()
     };
-    // Of a large result only the beginning is copied: the rest is a hole, and costs what is in it.
-    let seen = check_no_wrong(&want, &of_client(all.clone()), 0);
-    assert!(seen * 100 >= want.len() * 97, "{seen} of {}", want.len());
+    let found = of_client(all.clone());
+    check_no_wrong(&want, &found, 0);
+    let rows_of = |all: &[Want], port: u16| all.iter().filter(|one| one.client_port == port).count();
+    for (connection, port) in ports.iter().enumerate() {
+        let (seen, rows) = (rows_of(&found, *port), rows_of(&want, *port));
+        match connection {
+            // Of a large result only the beginning is copied, and what follows is not certain for a while: the
+            // client sends three messages in one call, and none alone.
+            LARGE => assert!(seen * 10 > rows, "{seen} of {rows} rows behind large results"),
+            _ => assert_eq!(seen, rows, "rows of {port}"),
+        }
+    }
     assert!(want.len() > 2 * OPERATIONS, "{}", want.len());
     let at = |text: &str| (0..rows.len()).find(|at| rows.text_lossy(*at, "req") == text).unwrap();
     for (text, answer) in [("SELECT 42 AS psql", &b"\x0242"[..]), ("SELECT 43 AS psql", b"\x0243")]
