@@ -1,6 +1,9 @@
 # A client of MariaDB's: does operations of every kind and prints the rows that there have to be, a line
 # each: command, text, status, answer. Usage: mysql.pl PORT SEED OPERATIONS OPTIONS FILE
 use strict;
+# The client encodes text itself: bytes would be encoded twice.
+use utf8;
+binmode(STDOUT, ":utf8");
 use DBI qw(:sql_types);
 my ($port, $seed, $operations, $options, $file) = @ARGV;
 my $db = DBI->connect("DBI:MariaDB:host=127.0.0.1;port=$port;mariadb_local_infile=1;$options", "root", "",
