@@ -242,8 +242,11 @@ impl Pgsql {
 
     fn notification(&mut self, payload: &[u8], at_ns: i64, ctx: &mut Context<'_>) {
         let mut cursor = Cursor::new(payload);
-        let process = cursor.u32_be().unwrap_or_default();
-        let channel = cursor.until_zero().unwrap_or_default();
+        let (Some(process @ 1..), Some(channel)) = (cursor.u32_be(), cursor.until_zero()) else {
+            // Its beginning was not seen, or it is none.
+            self.counters.gap += 1;
+            return;
+        };
         let message = cursor.rest();
         let message = message.strip_suffix(b"\0").unwrap_or(message);
         let mut text = format!("pid={process} channel=").into_bytes();
