@@ -53,6 +53,8 @@ pub(super) struct Mysql {
     responses: FrameReader,
     /// Of either side, once both have agreed to pack.
     packed: Option<Box<[Unpacker; 2]>>,
+    /// Packed packets are numbered anew with each flush: their numbers say nothing.
+    has_numbers: bool,
     queue: InOrder<Command>,
     waiting_text_bytes: usize,
     session: Session,
@@ -76,6 +78,7 @@ impl Mysql {
             requests: FrameReader::new(Side::Request, from_start),
             responses: FrameReader::new(Side::Response, from_start),
             packed: None,
+            has_numbers: true,
             queue: InOrder::new(from_start),
             waiting_text_bytes: 0,
             session: Session::default(),
@@ -233,7 +236,8 @@ impl Mysql {
         let (at_ns, next_number) = (frame.time_unix_ns, self.last_number.wrapping_add(1));
         let code = self.queue.front().map_or(0, |front| front.code);
         let interleaves = self.reading == Reading::Response && self.results.may_interleave(code);
-        if interleaves && packet.number == 1 && next_number != 1 && !self.last_request.has_wrapped {
+        let begins = self.has_numbers && packet.number == 1 && next_number != 1;
+        if interleaves && begins && !self.last_request.has_wrapped {
             // Another one begins: the end of this one could not be told.
             let loss =
                 Loss { from_unix_ns: self.results.begin_ns, to_unix_ns: self.results.end_ns };
@@ -267,7 +271,7 @@ impl Mysql {
                 }
             }
         } else if self.reading == Reading::Response {
-            if packet.number != next_number && !interleaves {
+            if self.has_numbers && packet.number != next_number && !interleaves {
                 return Heard::Wrong;
             }
         }
@@ -299,6 +303,7 @@ impl Mysql {
             self.packed = packing.map(|packing| {
                 Box::new([Side::Request, Side::Response].map(|side| Unpacker::new(side, packing)))
             });
+            self.has_numbers = self.packed.is_none();
         }
         self.end_response(ctx);
     }

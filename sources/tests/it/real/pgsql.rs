@@ -272,11 +272,15 @@ fn postgresql_and_its_client() {
         want.push(of_this);
     }
     let url = format!("host=127.0.0.1 port={} dbname=postgres", relay.port);
-    run(Command::new("psql").args([&format!("{url} user=postgres"), "-XAc", "SELECT 42 AS psql"]));
+    run(Command::new("psql").args([
+        &format!("{url} user=postgres"),
+        "-XAc",
+        "SELECT 918273 AS psql",
+    ]));
     run(Command::new("psql").env("PGPASSWORD", "open sesame").args([
         &format!("{url} user=bob"),
         "-XAc",
-        "SELECT 43 AS psql",
+        "SELECT 918274 AS psql",
     ]));
     drop(server);
     let wire = relay.finish();
@@ -293,10 +297,10 @@ fn check(wire: &Wire, logs: Vec<Vec<Want>>) {
         all.iter().filter(|one| one.cells[0] == "Startup").map(|one| one.client_port).collect();
     assert_eq!(ports.len(), 4 + 2);
     let psql = ports.split_off(4);
-    for (port, n) in psql.into_iter().zip([42, 43]) {
+    for (port, n) in psql.into_iter().zip([918273, 918274]) {
         let of: Vec<&Want> = all.iter().filter(|one| one.client_port == port).collect();
         assert_eq!(of.len(), 2, "{of:?}");
-        let user = if n == 42 { "postgres" } else { "bob" };
+        let user = if n == 918273 { "postgres" } else { "bob" };
         assert!(of[0].cells[1].starts_with(&format!("user={user} database=postgres ")), "{of:?}");
         assert_eq!(
             of[1].cells,
@@ -326,7 +330,8 @@ fn check(wire: &Wire, logs: Vec<Vec<Want>>) {
     };
     let found = of_client(all.clone());
     check_no_wrong(&want, &found, 0);
-    let rows_of = |all: &[Want], port: u16| all.iter().filter(|one| one.client_port == port).count();
+    let rows_of =
+        |all: &[Want], port: u16| all.iter().filter(|one| one.client_port == port).count();
     for (connection, port) in ports.iter().enumerate() {
         let (seen, rows) = (rows_of(&found, *port), rows_of(&want, *port));
         match connection {
@@ -338,7 +343,8 @@ fn check(wire: &Wire, logs: Vec<Vec<Want>>) {
     }
     assert!(want.len() > 2 * OPERATIONS, "{}", want.len());
     let at = |text: &str| (0..rows.len()).find(|at| rows.text_lossy(*at, "req") == text).unwrap();
-    for (text, answer) in [("SELECT 42 AS psql", &b"\x0242"[..]), ("SELECT 43 AS psql", b"\x0243")]
+    for (text, answer) in
+        [("SELECT 918273 AS psql", &b"\x06918273"[..]), ("SELECT 918274 AS psql", b"\x06918274")]
     {
         let response_ns = wire.response_ns(answer).unwrap();
         assert_eq!(rows.int(at(text), "time_"), response_ns);
