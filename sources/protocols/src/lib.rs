@@ -32,7 +32,6 @@ mod in_order;
 #[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod json_text;
 mod kafka;
-mod mysql;
 mod nats;
 mod pgsql;
 pub mod protocol;
@@ -60,7 +59,6 @@ pub static PROTOCOLS: &[ProtocolDef] = &[
     nats::PROTOCOL,
     redis::PROTOCOL,
     pgsql::PROTOCOL,
-    mysql::PROTOCOL,
     amqp::PROTOCOL,
     kafka::PROTOCOL,
     dns::PROTOCOL,

@@ -9,7 +9,6 @@ use weir_types::random::SplitMix;
 use crate::rows_of::Rows;
 use relay::{Faults, Relay, Wire};
 
-mod mysql;
 mod pgsql;
 mod relay;
 
@@ -74,16 +73,7 @@ struct Want {
 
 fn found(table: &'static str, columns: &[&str], wire: &Wire, faults: &Faults) -> (Rows, Vec<Want>) {
     let rows = Rows::of(table, &wire.rows(faults));
-    let cells = |row: usize| {
-        columns
-            .iter()
-            .map(|column| match *column {
-                "req_cmd" if table == "mysql_events" => rows.int(row, column).to_string(),
-                "resp_status" => rows.int(row, column).to_string(),
-                column => rows.text_lossy(row, column),
-            })
-            .collect()
-    };
+    let cells = |row: usize| columns.iter().map(|column| rows.text_lossy(row, column)).collect();
     let port = |row| u16::try_from(rows.int(row, "remote_port")).unwrap();
     // What the server says of its own accord has its row at once, an answer may wait for certainty.
     let mut order: Vec<usize> = (0..rows.len()).collect();
@@ -91,23 +81,6 @@ fn found(table: &'static str, columns: &[&str], wire: &Wire, faults: &Faults) ->
     let found =
         order.into_iter().map(|row| Want { client_port: port(row), cells: cells(row) }).collect();
     (rows, found)
-}
-
-/// Every row is the one that the client's log has there, connection by connection.
-fn check_equal(want: &[Want], found: &[Want]) {
-    let mut ports: Vec<u16> = want.iter().map(|one| one.client_port).collect();
-    ports.sort_unstable();
-    ports.dedup();
-    for port in ports {
-        let of = |all: &[Want]| -> Vec<Want> {
-            all.iter().filter(|one| one.client_port == port).cloned().collect()
-        };
-        let (want, found) = (of(want), of(found));
-        for (idx, (want, found)) in want.iter().zip(&found).enumerate() {
-            assert_eq!(found, want, "row {idx} of {port}");
-        }
-        assert_eq!(found.len(), want.len(), "rows of {port}");
-    }
 }
 
 /// With losses no row is another's: all are in the log, in its order, or the beginning of one that is.
@@ -119,8 +92,11 @@ fn check_no_wrong(want: &[Want], found: &[Want], seed: u64) -> usize {
     for port in ports {
         let mut log = want.iter().filter(|one| one.client_port == port);
         for row in found.iter().filter(|one| one.client_port == port) {
+            // Of a statement that was not seen the values are bytes, as they came.
+            let is_unknown = row.cells[1].starts_with("query=[] params=[");
             let is_it = |one: &Want| {
-                one.cells.iter().zip(&row.cells).all(|(whole, seen)| is_begun(whole, seen))
+                let mut cells = one.cells.iter().zip(&row.cells).enumerate();
+                cells.all(|(idx, (whole, seen))| (is_unknown && idx == 2) || is_begun(whole, seen))
             };
             assert!(log.any(is_it), "seed {seed}: {row:?} is not in the log, or not there");
         }
