@@ -137,22 +137,3 @@ fn is_untyped(whole: &str, seen: &str) -> bool {
         && whole.len() >= seen.len()
         && whole.iter().zip(&seen).all(is_it)
 }
-
-/// Losses of every kind, at random: none of them makes a wrong row.
-fn check_with_losses(table: &'static str, columns: &[&str], wire: &Wire, want: &[Want]) {
-    let mut least = usize::MAX;
-    for seed in 0..40 {
-        let faults = Faults { seed, one_in: 40 + 40 * (seed % 4), joined_at: 0 };
-        let (_, found) = found(table, columns, wire, &faults);
-        least = least.min(check_no_wrong(want, &found, seed));
-    }
-    assert!(least > 0, "{least} of {}", want.len());
-    // From the middle on, as connections are that were open before.
-    let mut random = SplitMix(9);
-    for seed in 100..120 {
-        let joined_at = random.below(wire.len() as u64 / 2) as usize;
-        let (_, found) = found(table, columns, wire, &Faults { seed, one_in: 0, joined_at });
-        let seen = check_no_wrong(want, &found, seed);
-        assert!(seen > 0, "{seen} rows from {joined_at} on");
-    }
-}
