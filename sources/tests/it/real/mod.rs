@@ -4,7 +4,6 @@
 use std::process::{Child, Command, Stdio};
 
 use weir_types::clock::{Clock as _, WallClock};
-use weir_types::random::SplitMix;
 
 use crate::rows_of::Rows;
 use relay::{Faults, Relay, Wire};
