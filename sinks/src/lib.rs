@@ -27,6 +27,7 @@ pub mod json;
 pub mod kafka;
 pub mod mode;
 pub mod nats;
+mod one_thread;
 pub mod otel;
 pub mod parquet;
 pub mod pipe;

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -143,7 +143,7 @@ pub(crate) fn get(url: &str) -> Option<String> {
     ureq::get(url).call().ok()?.body_mut().read_to_string().ok()
 }
 
-/// What came: its path, its head in lower case, its body.
+/// What came: its path, its head (of a [`Receiver`] in lower case), its body.
 #[derive(Clone)]
 pub(crate) struct Request {
     pub(crate) path: String,
@@ -161,41 +161,50 @@ pub(crate) struct Receiver {
     answers: Answers,
 }
 
+/// A server for HTTP that answers each request, on a connection of its own, with what it is told to. Where it is.
+pub(crate) fn serve(mut answer: impl FnMut(Request) -> Vec<u8> + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let (mut head, mut len) = (String::new(), 0);
+            loop {
+                let mut line = String::new();
+                if reader.read_line(&mut line).unwrap_or(0) == 0 || line == "\r\n" {
+                    break;
+                }
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                    len = value.trim().parse().unwrap();
+                }
+                head.push_str(&line);
+            }
+            let mut body = vec![0; len];
+            reader.read_exact(&mut body).unwrap();
+            let path = head.split(' ').nth(1).unwrap_or_default().to_string();
+            drop(stream.write_all(&answer(Request { path, head, body })));
+        }
+    });
+    addr
+}
+
 impl Receiver {
     pub(crate) fn start() -> Receiver {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
         let answers = Answers::default();
         let (kept, left) = (Arc::clone(&requests), Arc::clone(&answers));
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                let mut reader = BufReader::new(stream.try_clone().unwrap());
-                let (mut head, mut len) = (String::new(), 0);
-                loop {
-                    let mut line = String::new();
-                    if reader.read_line(&mut line).unwrap_or(0) == 0 || line == "\r\n" {
-                        break;
-                    }
-                    if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-                        len = value.trim().parse().unwrap();
-                    }
-                    head.push_str(&line);
-                }
-                let mut body = vec![0; len];
-                reader.read_exact(&mut body).unwrap();
-                let path = head.split(' ').nth(1).unwrap_or_default().to_string();
-                kept.lock().unwrap().push(Request { path, head: head.to_lowercase(), body });
-                let (status, said) = left.lock().unwrap().pop_front().unwrap_or((200, vec![]));
-                let len = said.len();
-                let head = format!(
-                    "HTTP/1.1 {status} X\r\ncontent-length: {len}\r\nconnection: close\r\n\r\n"
-                );
-                drop(stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&said)));
-            }
+        let addr = serve(move |request| {
+            let request = Request { head: request.head.to_lowercase(), ..request };
+            kept.lock().unwrap().push(request);
+            let (status, said) = left.lock().unwrap().pop_front().unwrap_or((200, vec![]));
+            let len = said.len();
+            let head = format!(
+                "HTTP/1.1 {status} X\r\ncontent-length: {len}\r\nconnection: close\r\n\r\n"
+            );
+            [head.as_bytes(), &said].concat()
         });
-        Receiver { url, requests, answers }
+        Receiver { url: format!("http://{addr}"), requests, answers }
     }
 
     pub(crate) fn will_answer(&self, status: u16, said: &[u8]) {

@@ -276,7 +276,33 @@ pub enum CaptureEvent<'a> {
     },
 }
 
-impl CaptureEvent<'_> {
+impl<'a> CaptureEvent<'a> {
+    /// What was moved, in the clear or not.
+    #[must_use]
+    pub fn data(&self) -> Option<&DataEvent<'a>> {
+        match self {
+            CaptureEvent::Data(data) | CaptureEvent::Plain(data) => Some(data),
+            _ => None,
+        }
+    }
+
+    /// The socket that it happened to, if it did to one.
+    #[must_use]
+    pub fn socket(&self) -> Option<&Socket> {
+        match self {
+            CaptureEvent::Data(data) | CaptureEvent::Plain(data) => Some(&data.socket),
+            CaptureEvent::Connect { at, .. }
+            | CaptureEvent::Accept { at }
+            | CaptureEvent::Close { at, .. }
+            | CaptureEvent::End { at, .. }
+            | CaptureEvent::UnixNames { at, .. }
+            | CaptureEvent::Gap { at, .. } => Some(&at.socket),
+            CaptureEvent::Fork { .. } | CaptureEvent::Exec { .. } | CaptureEvent::Exit { .. } => {
+                None
+            }
+        }
+    }
+
     /// The same, if the source has looked away in between, `times` often. Positions of TCP tell how much went by
     /// meanwhile; those of Unix sockets do not, so each is taken for another one from then on: what it says now is
     /// no answer to what it said before.

@@ -8,7 +8,7 @@ use weir_types::batch::pack_rows;
 use weir_types::metadata::MetadataSnapshot;
 use weir_types::{PackedRow, RecordBatch, tables};
 
-use super::{Answer, Loaded, MS_NS, answer_about, prepare, time_of};
+use super::{Answer, Loaded, MS_NS, answer_about, prepare, prepare_quietly, relation_of, time_of};
 use crate::failure::Failure;
 
 /// What rows of one replay may hold for a script. More are for `--out`, and for `weir run --rows` over
@@ -24,7 +24,7 @@ pub(crate) struct Captured {
 impl Captured {
     /// Compiles the script, to know what it reads: its mistakes are told before a file is read.
     pub(crate) fn new(request: &ScriptRequest) -> Result<Captured, Failure> {
-        let prepared = prepare(request, 1, None)?;
+        let prepared = prepare_quietly(request, 1, None)?;
         let mut names: Vec<String> =
             prepared.plan.scans().map(|(table, _)| table.to_string()).collect();
         names.sort_unstable();
@@ -65,9 +65,7 @@ pub(crate) fn run_captured(
     let prepared = prepare(request, 1, Some(now_unix_ns))?;
     let mut loaded = Vec::new();
     for (name, rows) in captured.tables {
-        let declared = prepared.declared_tables.iter().find(|(table, _)| *table == name);
-        let relation = declared.map(|(_, relation)| relation).or_else(|| tables::relation(&name));
-        let Some(relation) = relation.cloned() else { continue };
+        let Some(relation) = relation_of(&prepared, &name).cloned() else { continue };
         let mut rows: Vec<(i64, PackedRow)> =
             rows.into_iter().map(|row| (time_of(&relation, &row), row)).collect();
         rows.sort_by_key(|(arrival, _)| *arrival);

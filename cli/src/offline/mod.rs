@@ -53,14 +53,29 @@ fn prepare(
     tick_ms: u64,
     now_unix_ns: Option<i64>,
 ) -> Result<Prepared, Failure> {
+    let prepared = prepare_quietly(request, tick_ms, now_unix_ns)?;
+    output::print_diagnostics(&prepared.warnings, &script::source_of(request).script());
+    Ok(prepared)
+}
+
+/// The same, of a script that is compiled once more when more is known: warnings are told then.
+fn prepare_quietly(
+    request: &ScriptRequest,
+    tick_ms: u64,
+    now_unix_ns: Option<i64>,
+) -> Result<Prepared, Failure> {
     let source = script::source_of(request);
     let failed = |error: planner::PlanError| {
         output::print_diagnostics(error.diagnostics(), &source.script());
         Failure::No(error.to_string())
     };
-    let prepared = planner::prepare(request, tick_ms, now_unix_ns, &|_| true).map_err(failed)?;
-    output::print_diagnostics(&prepared.warnings, &source.script());
-    Ok(prepared)
+    planner::prepare(request, tick_ms, now_unix_ns, &|_| true).map_err(failed)
+}
+
+/// A table's columns, as the script declares it or as it is declared.
+fn relation_of<'a>(prepared: &'a Prepared, table: &str) -> Option<&'a Relation> {
+    let declared = prepared.declared_tables.iter().find(|(name, _)| name == table);
+    declared.map(|(_, relation)| relation).or_else(|| tables::relation(table))
 }
 
 fn load(prepared: Prepared, dir: &Path) -> Result<Loaded, Failure> {
@@ -71,9 +86,7 @@ fn load(prepared: Prepared, dir: &Path) -> Result<Loaded, Failure> {
     names.dedup();
     let mut loaded = Vec::new();
     for name in names {
-        let declared = prepared.declared_tables.iter().find(|(table, _)| table == name);
-        let relation = declared.map(|(_, relation)| relation).or_else(|| tables::relation(name));
-        let Some(relation) = relation else { continue };
+        let Some(relation) = relation_of(&prepared, name) else { continue };
         let rows = read_table(dir, name, relation).map_err(unreadable)?;
         if !rows.future.is_empty() {
             output::note(&format!("{name}: {} rows dropped: `future`", rows.future.len()));

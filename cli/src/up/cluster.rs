@@ -14,9 +14,9 @@ use weir_proto::nats::{HubConfig, HubState, NatsConfig, NatsHub};
 
 use super::serve::{self, Configured, Nodes};
 use super::signals::Signals;
-use super::{bus, clock, hostname, init_logs, raise_files_limit, stop};
+use super::{begin, bus, clock, hostname, stop};
 use crate::args::ClusterArgs;
-use crate::data_dir::{self, DataDir};
+use crate::data_dir::DataDir;
 use crate::failure::Failure;
 
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(3);
@@ -33,11 +33,7 @@ pub(crate) fn run(args: ClusterArgs, directory: Option<PathBuf>) -> Result<(), F
     let bus = bus::config(&args.bus)?;
     let configured = Configured::load(&args.serve)?;
     let listening = serve::bind(&args.serve)?;
-    init_logs();
-    raise_files_limit();
-    let directory = directory.unwrap_or_else(data_dir::default_path);
-    let data = DataDir::open(&directory)?;
-    let signals = Signals::watch()?;
+    let (directory, data, signals) = begin(directory)?;
     let configured = configured.in_directory(directory);
     actix::System::new().block_on(open(args, bus, (configured, data), listening, signals))
 }

@@ -77,13 +77,19 @@ pub(crate) fn run(args: UpArgs, directory: Option<PathBuf>) -> Result<(), Failur
     serve::refuse_not_yet(&args.serve)?;
     let configured = Configured::load(&args.serve)?;
     let listening = serve::bind(&args.serve)?;
+    let (directory, data, signals) = begin(directory)?;
+    let configured = configured.in_directory(directory);
+    actix::System::new().block_on(both(args, configured, data, listening, signals))
+}
+
+/// What every role does once its arguments are right: logs, files, its directory, signals.
+fn begin(directory: Option<PathBuf>) -> Result<(PathBuf, DataDir, Signals), Failure> {
     init_logs();
     raise_files_limit();
     let directory = directory.unwrap_or_else(data_dir::default_path);
     let data = DataDir::open(&directory)?;
     let signals = Signals::watch()?;
-    let configured = configured.in_directory(directory);
-    actix::System::new().block_on(both(args, configured, data, listening, signals))
+    Ok((directory, data, signals))
 }
 
 fn hostname() -> String {

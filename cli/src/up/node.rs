@@ -17,9 +17,9 @@ use weir_proto::nats::{
 
 use super::capture::{self, NodeSpec};
 use super::signals::Signals;
-use super::{bus, clock, hostname, init_logs, raise_files_limit, stop};
+use super::{begin, bus, clock, hostname, stop};
 use crate::args::NodeArgs;
-use crate::data_dir::{self, DataDir};
+use crate::data_dir::DataDir;
 use crate::failure::Failure;
 use crate::output;
 
@@ -36,11 +36,7 @@ pub(crate) fn run(args: NodeArgs, directory: Option<PathBuf>) -> Result<(), Fail
             "{name:?} is no name for a node: letters, digits, . and -, at most 253 (--name)"
         )));
     }
-    init_logs();
-    raise_files_limit();
-    let directory = directory.unwrap_or_else(data_dir::default_path);
-    let data = DataDir::open(&directory)?;
-    let signals = Signals::watch()?;
+    let (_, data, signals) = begin(directory)?;
     actix::System::new().block_on(serve(args, bus, name, data, signals))
 }
 

@@ -170,6 +170,15 @@ pub struct Load {
     pub keep_alive: bool,
 }
 
+impl Load {
+    /// So many requests, as fast as two connections go.
+    #[must_use]
+    pub fn of(addr: SocketAddr, path: &str, requests: usize) -> Load {
+        let paths = vec![path.to_string()];
+        Load { addr, paths, requests, requests_per_sec: 0, connections: 2, keep_alive: true }
+    }
+}
+
 /// One request as the client saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exchange {

@@ -179,6 +179,19 @@ impl Weir {
         output_of(self.command(args)?, deadline)
     }
 
+    /// The rows of a script of a side (1 client, 2 server), in the order of their times.
+    pub fn rows_of_side(&self, script: &Path, role: i64, deadline: Duration) -> Result<Vec<Json>> {
+        let script = script.to_string_lossy();
+        let run = self.run(&["run", &script, "-o", "jsonl"], deadline)?;
+        if !run.status.success() {
+            return Err(HarnessError::Live(format!("run: {run:?}")));
+        }
+        let mut rows = run.json_lines();
+        rows.retain(|row| row["trace_role"] == role);
+        rows.sort_by_key(|row| row["time_"].as_str().unwrap_or_default().to_string());
+        Ok(rows)
+    }
+
     /// `weir stats -o json`.
     pub fn stats(&self) -> Result<Json> {
         let output = self.run(&["stats", "-o", "json"], READY_DEADLINE)?;

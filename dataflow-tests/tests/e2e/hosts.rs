@@ -72,15 +72,7 @@ impl Machine {
     }
 
     fn load(&mut self, requests: usize) {
-        let load = Load {
-            addr: self.host.at(self.port),
-            paths: vec!["/a".to_string()],
-            requests,
-            requests_per_sec: 0,
-            connections: 2,
-            keep_alive: true,
-        };
-        self.sent += run_load(&load).len() as i64;
+        self.sent += run_load(&Load::of(self.host.at(self.port), "/a", requests)).len() as i64;
     }
 }
 

@@ -47,11 +47,7 @@ impl Row {
 
 /// The rows of a side, in order.
 fn rows(weir: &Weir, script: &Path, role: i64) -> Vec<Row> {
-    let run = weir.run(&["run", script.to_str().unwrap(), "-o", "jsonl"], DEADLINE).unwrap();
-    assert!(run.status.success(), "{run:?}");
-    let mut rows = run.json_lines();
-    rows.retain(|row| row["trace_role"] == role);
-    rows.sort_by_key(|row| row["time_"].as_str().unwrap().to_string());
+    let rows = weir.rows_of_side(script, role, DEADLINE).unwrap();
     let text = |row: &Json, name: &str| row[name].as_str().unwrap().to_string();
     let client_port = if role == 2 { "remote_port" } else { "local_port" };
     let row = |row: &Json| Row {

@@ -61,15 +61,7 @@ impl Site {
     }
 
     fn load(&mut self, requests: usize) {
-        let load = Load {
-            addr: self.nginx.addr,
-            paths: vec!["/a".to_string()],
-            requests,
-            requests_per_sec: 0,
-            connections: 2,
-            keep_alive: true,
-        };
-        self.sent += run_load(&load).len() as i64;
+        self.sent += run_load(&Load::of(self.nginx.addr, "/a", requests)).len() as i64;
     }
 }
 

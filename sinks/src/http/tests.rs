@@ -1,7 +1,6 @@
 //! Against a server that answers as it is told.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use super::*;
 use crate::encode::Mode;
 use crate::pipe::tests::{Line, delivery};
+use crate::testing;
 use crate::tls::Tls;
 
 /// Answers in their order, then 200; what came in.
@@ -23,40 +23,22 @@ const POISON: &str = "poison";
 
 impl Server {
     fn start() -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/in?key=hidden-key", listener.local_addr().unwrap());
         let bodies: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
         let answers: Arc<Mutex<VecDeque<String>>> = Arc::default();
         let (kept, left) = (Arc::clone(&bodies), Arc::clone(&answers));
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                let mut reader = BufReader::new(stream.try_clone().unwrap());
-                let (mut head, mut len) = (String::new(), 0);
-                loop {
-                    let mut line = String::new();
-                    if reader.read_line(&mut line).unwrap_or(0) == 0 || line == "\r\n" {
-                        break;
-                    }
-                    if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-                        len = value.trim().parse().unwrap();
-                    }
-                    head.push_str(&line);
-                }
-                let mut body = vec![0; len];
-                reader.read_exact(&mut body).unwrap();
-                let body = String::from_utf8(body).unwrap();
-                let mut left = left.lock().unwrap();
-                let answer = match left.len() {
-                    _ if body.contains(POISON) => "413 Too Large\r\n".to_string(),
-                    0 => "200 OK\r\n".to_string(),
-                    _ => left.pop_front().unwrap(),
-                };
-                kept.lock().unwrap().push((head, body));
-                let end = "content-length: 2\r\nconnection: close\r\n\r\nno";
-                drop(stream.write_all(format!("HTTP/1.1 {answer}{end}").as_bytes()));
-            }
+        let addr = testing::serve(move |request| {
+            let body = String::from_utf8(request.body).unwrap();
+            let mut left = left.lock().unwrap();
+            let answer = match left.len() {
+                _ if body.contains(POISON) => "413 Too Large\r\n".to_string(),
+                0 => "200 OK\r\n".to_string(),
+                _ => left.pop_front().unwrap(),
+            };
+            kept.lock().unwrap().push((request.head, body));
+            let end = "content-length: 2\r\nconnection: close\r\n\r\nno";
+            format!("HTTP/1.1 {answer}{end}").into_bytes()
         });
+        let url = format!("http://{addr}/in?key=hidden-key");
         Server { url, bodies, answers }
     }
 

@@ -16,12 +16,12 @@ use rskafka::client::error::{Error, ProtocolError};
 use rskafka::client::partition::{Compression, OffsetAt, PartitionClient, UnknownTopicHandling};
 use rskafka::client::{Client, ClientBuilder, Credentials, SaslConfig};
 use rskafka::record::Record;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 use crate::element::{Element, Op};
-use crate::secrets;
 use crate::sink::{SinkError, Writer};
 use crate::tls::Tls;
+use crate::{one_thread, secrets};
 
 use self::batches::{Keyed, key_prefix, record};
 
@@ -257,13 +257,8 @@ const INVALID_RECORD: i16 = 87;
 
 impl KafkaSink {
     fn runtime(&mut self) -> Result<Runtime, SinkError> {
-        match self.runtime.take() {
-            Some(runtime) => Ok(runtime),
-            None => Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(|error| SinkError::Retry(format!("no runtime: {error}"))),
-        }
+        one_thread::take(&mut self.runtime)
+            .map_err(|error| SinkError::Retry(format!("no runtime: {error}")))
     }
 }
 

@@ -84,7 +84,7 @@ impl Broker {
     }
 
     fn work<T>(&self, work: impl AsyncFnOnce(Client) -> T) -> T {
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = one_thread::take(&mut None).unwrap();
         runtime.block_on(async {
             let address = format!("127.0.0.1:{}", self.port);
             work(ClientBuilder::new(vec![address]).build().await.unwrap()).await

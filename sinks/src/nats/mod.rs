@@ -10,13 +10,13 @@ use std::time::Duration;
 use async_nats::jetstream::context::PublishError;
 use async_nats::jetstream::{self, ErrorCode, message::PublishMessage};
 use async_nats::{Client, ConnectOptions};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 use crate::element::{Element, Op};
 use crate::encode;
-use crate::secrets;
 use crate::sink::{SinkError, Writer};
 use crate::tls::Tls;
+use crate::{one_thread, secrets};
 
 /// Published before the first acknowledgement is waited for.
 const IN_FLIGHT_MAX: usize = 256;
@@ -147,13 +147,7 @@ impl NatsSink {
 
 impl NatsSink {
     fn runtime(&mut self) -> Result<Runtime, SinkError> {
-        match self.runtime.take() {
-            Some(runtime) => Ok(runtime),
-            None => Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(|error| self.failed("no runtime", &error)),
-        }
+        one_thread::take(&mut self.runtime).map_err(|error| self.failed("no runtime", &error))
     }
 }
 

@@ -65,7 +65,7 @@ impl Nats {
     }
 
     fn runtime() -> Runtime {
-        Builder::new_current_thread().enable_all().build().unwrap()
+        one_thread::take(&mut None).unwrap()
     }
 
     async fn context(&self) -> jetstream::Context {

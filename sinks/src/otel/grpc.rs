@@ -11,15 +11,15 @@ use http::{HeaderMap, Request};
 use prost::Message;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::Service;
 use crate::http_client::Target;
-use crate::secrets;
 use crate::sink::SinkError;
+use crate::{one_thread, secrets};
 
 /// What is read of an answer: it has a number and a sentence.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -118,13 +118,8 @@ impl Client {
     }
 
     fn runtime(&mut self) -> Result<Runtime, SinkError> {
-        match self.runtime.take() {
-            Some(runtime) => Ok(runtime),
-            None => Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(|error| self.retry(&format!("no runtime: {error}"))),
-        }
+        one_thread::take(&mut self.runtime)
+            .map_err(|error| self.retry(&format!("no runtime: {error}")))
     }
 
     /// Somebody who speaks HTTP/2 is there.

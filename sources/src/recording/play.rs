@@ -10,14 +10,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use weir_types::RecordBatch;
-use weir_types::random::SplitMix;
 
 use super::{ENTRY_BYTES_MAX, Entry, MAGIC, format};
-use crate::capture::{
-    CaptureEvent, ConnKey, Liveness, LostCounts, Opened, Socket, SocketLoss, SocketType,
-};
-use crate::replay::{Ending, OnRows, ReplayConfig, ReplayCounters, ReplayError};
-use crate::socket::{SocketTracer, SocketTracerConfig};
+use crate::capture::{CaptureEvent, ConnKey, Liveness, Opened, Socket, SocketType};
+use crate::replay::{self, Ending, Loss, OnRows, ReplayConfig, ReplayCounters, ReplayError};
+use crate::socket::SocketTracer;
 
 /// Ends of connections that are remembered; of further ones both ends are played.
 const ENDS_MAX: usize = 1 << 20;
@@ -127,26 +124,12 @@ impl Ends {
     }
 }
 
-fn socket_of<'e>(event: &'e CaptureEvent<'_>) -> Option<&'e Socket> {
-    match event {
-        CaptureEvent::Data(data) | CaptureEvent::Plain(data) => Some(&data.socket),
-        CaptureEvent::Connect { at, .. }
-        | CaptureEvent::Accept { at }
-        | CaptureEvent::Close { at, .. }
-        | CaptureEvent::End { at, .. }
-        | CaptureEvent::UnixNames { at, .. }
-        | CaptureEvent::Gap { at, .. } => Some(&at.socket),
-        CaptureEvent::Fork { .. } | CaptureEvent::Exec { .. } | CaptureEvent::Exit { .. } => None,
-    }
-}
-
 /// See the module's documentation.
 pub struct Recording {
     entries: Entries,
     ends: Ends,
     tracer: SocketTracer,
-    loss: f64,
-    random: SplitMix,
+    loss: Loss,
     counters: ReplayCounters,
     last_unix_ns: i64,
 }
@@ -158,8 +141,8 @@ impl Recording {
         let (mut first, mut ends) = (Entries::open(path)?, Ends::default());
         while let Step::Entry = first.next()? {
             match format::read(&first.bytes) {
-                Some(Entry::Event(event @ (CaptureEvent::Data(_) | CaptureEvent::Plain(_)))) => {
-                    socket_of(&event).into_iter().for_each(|socket| ends.note(socket));
+                Some(Entry::Event(event)) => {
+                    event.data().into_iter().for_each(|data| ends.note(&data.socket));
                 }
                 Some(Entry::End) | None => break,
                 Some(_) => {}
@@ -168,13 +151,8 @@ impl Recording {
         Ok(Recording {
             entries: Entries::open(path)?,
             ends,
-            tracer: SocketTracer::new(SocketTracerConfig {
-                parsers: config.parsers,
-                sees_both_ends: true,
-                ..SocketTracerConfig::default()
-            }),
-            loss: config.loss,
-            random: SplitMix(config.seed),
+            tracer: replay::tracer(&config),
+            loss: Loss::new(&config),
             counters: ReplayCounters { files: 1, ..ReplayCounters::default() },
             last_unix_ns: 0,
         })
@@ -231,18 +209,16 @@ impl Recording {
 
     fn event(&mut self, event: &CaptureEvent<'_>) {
         self.last_unix_ns = self.last_unix_ns.max(event.time_unix_ns());
-        if socket_of(event).is_some_and(|socket| self.ends.is_other(socket)) {
+        if event.socket().is_some_and(|socket| self.ends.is_other(socket)) {
             return;
         }
-        if let CaptureEvent::Data(data) | CaptureEvent::Plain(data) = event {
+        if let Some(data) = event.data() {
             self.counters.packets += 1;
             self.counters.bytes += u64::from(data.total_bytes);
-            if self.loss > 0.0 && self.random.unit() < self.loss {
-                self.counters.events_dropped += 1;
-                let counts = LostCounts { records: 1, ..LostCounts::default() };
-                let (key, socket_type) = (Some(data.socket.key), data.socket.socket_type);
-                return self.tracer.lost(&SocketLoss { key, socket_type, counts });
-            }
+        }
+        if let Some(loss) = self.loss.drops(event) {
+            self.counters.events_dropped = self.loss.dropped();
+            return self.tracer.lost(&loss);
         }
         self.tracer.on_event(event);
     }

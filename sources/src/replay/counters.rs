@@ -19,19 +19,15 @@ pub struct TableCounts {
     pub lost: BTreeMap<&'static str, u64>,
 }
 
-/// Of the reassembly of TCP; see [`TcpCounters`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct TcpCounts {
-    pub connections: u64,
-    pub joined: u64,
-    pub retransmitted_segments: u64,
-    pub out_of_order_segments: u64,
-    pub foreign_segments: u64,
-    pub missing_bytes: u64,
-    pub cut_bytes: u64,
-    pub full_bytes: u64,
-    pub resets: u64,
-    pub evicted: u64,
+impl TableCounts {
+    fn add(&mut self, other: &TableCounts) {
+        self.rows += other.rows;
+        self.unanswered += other.unanswered;
+        self.unasked += other.unasked;
+        for (reason, count) in &other.lost {
+            *self.lost.entry(reason).or_default() += count;
+        }
+    }
 }
 
 /// All of it.
@@ -43,7 +39,7 @@ pub struct ReplayCounters {
     pub bytes: u64,
     /// Reason → packets that were not looked at further.
     pub skipped: BTreeMap<&'static str, u64>,
-    pub tcp: TcpCounts,
+    pub tcp: TcpCounters,
     pub fragments_dropped: u64,
     pub datagram_flows_evicted: u64,
     /// By `--loss`.
@@ -53,49 +49,17 @@ pub struct ReplayCounters {
     pub tables: BTreeMap<&'static str, TableCounts>,
 }
 
-impl From<TcpCounters> for TcpCounts {
-    fn from(tcp: TcpCounters) -> TcpCounts {
-        TcpCounts {
-            connections: tcp.connections,
-            joined: tcp.joined,
-            retransmitted_segments: tcp.retransmitted_segments,
-            out_of_order_segments: tcp.out_of_order_segments,
-            foreign_segments: tcp.foreign_segments,
-            missing_bytes: tcp.missing_bytes,
-            cut_bytes: tcp.cut_bytes,
-            full_bytes: tcp.full_bytes,
-            resets: tcp.resets,
-            evicted: tcp.evicted,
-        }
-    }
-}
-
-impl TcpCounts {
-    fn add(&mut self, other: &TcpCounts) {
-        self.connections += other.connections;
-        self.joined += other.joined;
-        self.retransmitted_segments += other.retransmitted_segments;
-        self.out_of_order_segments += other.out_of_order_segments;
-        self.foreign_segments += other.foreign_segments;
-        self.missing_bytes += other.missing_bytes;
-        self.cut_bytes += other.cut_bytes;
-        self.full_bytes += other.full_bytes;
-        self.resets += other.resets;
-        self.evicted += other.evicted;
-    }
-}
-
 impl ReplayCounters {
     /// What a tracer counted; `conn_stats` is of ends that are watched, which a capture has none of.
     pub(crate) fn add_tables(&mut self, tables: &[CaptureCounters]) {
         for counted in tables.iter().filter(|counted| counted.table != "conn_stats") {
-            let table = self.tables.entry(counted.table).or_default();
-            table.rows += counted.rows;
-            table.unanswered += counted.unanswered;
-            table.unasked += counted.unasked;
-            for (reason, count) in counted.lost.iter().filter(|(_, count)| *count > 0) {
-                *table.lost.entry(reason).or_default() += count;
-            }
+            let lost = counted.lost.iter().filter(|(_, count)| *count > 0);
+            self.tables.entry(counted.table).or_default().add(&TableCounts {
+                rows: counted.rows,
+                unanswered: counted.unanswered,
+                unasked: counted.unasked,
+                lost: lost.map(|(reason, count)| (*reason, *count)).collect(),
+            });
         }
     }
 
@@ -113,13 +77,7 @@ impl ReplayCounters {
         self.events_dropped += other.events_dropped;
         self.clock_restarts += other.clock_restarts;
         for (name, counted) in &other.tables {
-            let table = self.tables.entry(name).or_default();
-            table.rows += counted.rows;
-            table.unanswered += counted.unanswered;
-            table.unasked += counted.unasked;
-            for (reason, count) in &counted.lost {
-                *table.lost.entry(reason).or_default() += count;
-            }
+            self.tables.entry(name).or_default().add(counted);
         }
     }
 }

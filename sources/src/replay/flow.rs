@@ -13,6 +13,8 @@ mod patience;
 
 use std::net::SocketAddr;
 
+use serde::Serialize;
+
 use self::joining::Joining;
 use super::half::{AHEAD_MAX, Half, Held};
 use super::packet::Tcp;
@@ -30,7 +32,7 @@ const HELD_BYTES_MAX: usize = 2 << 20;
 const HELD_SEGMENTS_MAX: usize = 4_096;
 
 /// What the reassembly counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TcpCounters {
     pub connections: u64,
     /// Joined after their beginning.
@@ -48,6 +50,22 @@ pub struct TcpCounters {
     pub resets: u64,
     /// Ended for room.
     pub evicted: u64,
+}
+
+impl TcpCounters {
+    /// Those of another reassembly.
+    pub(super) fn add(&mut self, other: &TcpCounters) {
+        self.connections += other.connections;
+        self.joined += other.joined;
+        self.retransmitted_segments += other.retransmitted_segments;
+        self.out_of_order_segments += other.out_of_order_segments;
+        self.foreign_segments += other.foreign_segments;
+        self.missing_bytes += other.missing_bytes;
+        self.cut_bytes += other.cut_bytes;
+        self.full_bytes += other.full_bytes;
+        self.resets += other.resets;
+        self.evicted += other.evicted;
+    }
 }
 
 /// Where events go.

@@ -114,7 +114,7 @@ impl Replay {
             tracer: tracer(&config),
             flows: Flows::new(),
             clock: Clock::default(),
-            loss: Loss { part: config.loss, random: SplitMix(config.seed), dropped: 0 },
+            loss: Loss::new(&config),
             config,
             counters: ReplayCounters { files: 1, ..ReplayCounters::default() },
             next: None,
@@ -233,16 +233,21 @@ impl Replay {
     /// # Errors
     /// The file cannot be read, or rows could not be taken.
     pub fn run<E: From<ReplayError>>(&mut self, on_rows: &mut OnRows<'_, E>) -> Result<Ending, E> {
-        while self.step()? {
-            for (table, batch) in self.take_rows() {
-                on_rows(table, batch)?;
+        let failed = loop {
+            match self.step() {
+                Ok(true) => self.hand_out(on_rows)?,
+                Ok(false) => break None,
+                Err(error) => break Some(error),
             }
-        }
+        };
+        // Also of a file that cannot be read on: what is open has its rows, or is lost.
         let ending = self.finish();
-        for (table, batch) in self.take_rows() {
-            on_rows(table, batch)?;
-        }
-        Ok(ending)
+        self.hand_out(on_rows)?;
+        failed.map_or(Ok(ending), |error| Err(error.into()))
+    }
+
+    fn hand_out<E>(&mut self, on_rows: &mut OnRows<'_, E>) -> Result<(), E> {
+        self.take_rows().into_iter().try_for_each(|(table, batch)| on_rows(table, batch))
     }
 
     /// Ends what is open.
@@ -256,10 +261,10 @@ impl Replay {
     pub fn counters(&self) -> ReplayCounters {
         let mut counters = self.counters.clone();
         counters.add_tables(&self.tracer.counters());
-        counters.tcp = self.flows.tcp.into();
+        counters.tcp = self.flows.tcp;
         counters.fragments_dropped = self.flows.fragments_dropped();
         counters.datagram_flows_evicted = self.flows.datagrams_evicted;
-        counters.events_dropped = self.loss.dropped;
+        counters.events_dropped = self.loss.dropped();
         counters
     }
 }
@@ -286,7 +291,7 @@ pub fn last_time_unix_ns(path: &Path) -> Result<Option<i64>, ReplayError> {
     }
 }
 
-fn tracer(config: &ReplayConfig) -> SocketTracer {
+pub(crate) fn tracer(config: &ReplayConfig) -> SocketTracer {
     SocketTracer::new(SocketTracerConfig {
         parsers: config.parsers.clone(),
         sees_both_ends: true,
@@ -296,10 +301,32 @@ fn tracer(config: &ReplayConfig) -> SocketTracer {
 
 /// Drops a part of what comes by.
 #[derive(Debug)]
-struct Loss {
+pub(crate) struct Loss {
     part: f64,
     random: SplitMix,
     dropped: u64,
+}
+
+impl Loss {
+    pub(crate) fn new(config: &ReplayConfig) -> Loss {
+        Loss { part: config.loss, random: SplitMix(config.seed), dropped: 0 }
+    }
+
+    /// What is lost if this event is dropped; `None`: it stays.
+    pub(crate) fn drops(&mut self, event: &CaptureEvent<'_>) -> Option<SocketLoss> {
+        let data = event.data()?;
+        if self.part <= 0.0 || self.random.unit() >= self.part {
+            return None;
+        }
+        self.dropped += 1;
+        let counts = LostCounts { records: 1, ..LostCounts::default() };
+        let (key, socket_type) = (Some(data.socket.key), data.socket.socket_type);
+        Some(SocketLoss { key, socket_type, counts })
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
+    }
 }
 
 /// Events on their way to the tracer.
@@ -310,17 +337,10 @@ struct Feed<'a> {
 
 impl Events for Feed<'_> {
     fn event(&mut self, event: &CaptureEvent<'_>) {
-        if let CaptureEvent::Data(data) | CaptureEvent::Plain(data) = event
-            && self.loss.part > 0.0
-            && self.loss.random.unit() < self.loss.part
-        {
-            self.loss.dropped += 1;
-            let counts = LostCounts { records: 1, ..LostCounts::default() };
-            let (key, socket_type) = (Some(data.socket.key), data.socket.socket_type);
-            self.tracer.lost(&SocketLoss { key, socket_type, counts });
-            return;
+        match self.loss.drops(event) {
+            Some(loss) => self.tracer.lost(&loss),
+            None => self.tracer.on_event(event),
         }
-        self.tracer.on_event(event);
     }
 
     fn lost(&mut self, loss: &SocketLoss) {

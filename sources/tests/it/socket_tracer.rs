@@ -82,9 +82,15 @@ impl Net {
         *position += bytes as u64;
         before
     }
-    fn data(&mut self, socket: Socket, process: Process, direction: Direction, bytes: &[u8]) {
-        let position = self.move_on(socket, direction, bytes.len());
-        self.tracer.on_event(&CaptureEvent::Data(DataEvent {
+    /// What a call moved from there on, as much of it as is copied.
+    fn moved<'b>(
+        &self,
+        (socket, process): (Socket, Process),
+        direction: Direction,
+        position: u64,
+        bytes: &'b [u8],
+    ) -> DataEvent<'b> {
+        DataEvent {
             time_unix_ns: self.now_ns,
             process,
             cgroup_id: 0,
@@ -94,7 +100,12 @@ impl Net {
             position,
             total_bytes: bytes.len() as u32,
             payload: &bytes[..bytes.len().min(30_720)],
-        }));
+        }
+    }
+    fn data(&mut self, socket: Socket, process: Process, direction: Direction, bytes: &[u8]) {
+        let position = self.move_on(socket, direction, bytes.len());
+        let moved = self.moved((socket, process), direction, position, bytes);
+        self.tracer.on_event(&CaptureEvent::Data(moved));
     }
     fn read(&mut self, socket: Socket, process: Process, text: &str) {
         self.data(socket, process, Direction::Ingress, text.as_bytes());

@@ -48,37 +48,24 @@ macro_rules! declare {
     (
         table $table:ident $name:literal $desc:literal;
         history $history:expr;
-        row $row:ident$(<$life:lifetime>)? endpoints $when:literal {
-            $($column:ident: $kind:ident $semantic:ident $text:literal,)+
-        }
+        row $row:ident$(<$life:lifetime>)? endpoints $when:literal $columns:tt
     ) => {
-        declare!(@ row $desc $row $(<$life>)? {
-            $($column: $kind $text,)+
-        });
-        declare!(@ table $table $name $desc $history,
-            type Row<'a> = (Endpoints<'a>, $row$(<$life>)?);
-            [
-                endpoints::time($when),
-                endpoints::UPID,
-                endpoints::REMOTE_ADDR,
-                endpoints::REMOTE_PORT,
-                endpoints::LOCAL_ADDR,
-                endpoints::LOCAL_PORT,
-                endpoints::TRACE_ROLE,
-                endpoints::ENCRYPTED,
-                $(column!($kind $column $semantic $text),)+
-            ],
-            |row, cells| {
-                row.0.put(cells);
-                row.1.put(cells);
-            });
+        declare!(@ endpoints $table $name $desc $history, $row$(<$life>)?, $when, $columns,
+            put [endpoints::ENCRYPTED,]);
     };
     (
         table $table:ident $name:literal $desc:literal;
         history $history:expr;
-        row $row:ident$(<$life:lifetime>)? endpoints without encrypted $when:literal {
-            $($column:ident: $kind:ident $semantic:ident $text:literal,)+
-        }
+        row $row:ident$(<$life:lifetime>)? endpoints without encrypted $when:literal $columns:tt
+    ) => {
+        declare!(@ endpoints $table $name $desc $history, $row$(<$life>)?, $when, $columns,
+            put_without_encrypted []);
+    };
+    (
+        @ endpoints $table:ident $name:literal $desc:literal $history:expr,
+        $row:ident$(<$life:lifetime>)?, $when:literal,
+        { $($column:ident: $kind:ident $semantic:ident $text:literal,)+ },
+        $put:ident [$($encrypted:tt)*]
     ) => {
         declare!(@ row $desc $row $(<$life>)? {
             $($column: $kind $text,)+
@@ -93,10 +80,11 @@ macro_rules! declare {
                 endpoints::LOCAL_ADDR,
                 endpoints::LOCAL_PORT,
                 endpoints::TRACE_ROLE,
+                $($encrypted)*
                 $(column!($kind $column $semantic $text),)+
             ],
             |row, cells| {
-                row.0.put_without_encrypted(cells);
+                row.0.$put(cells);
                 row.1.put(cells);
             });
     };

@@ -1,4 +1,4 @@
-//! AMQP: see [`weir_protocols_fuzz::drive_streams`].
+//! AMQP: see [`weir_protocols_fuzz::drive`].
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_protocols_fuzz::drive_streams("amqp", input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_protocols_fuzz::drive("amqp", input));

@@ -1,4 +1,4 @@
-//! HTTP/2: see [`weir_protocols_fuzz::drive_streams`].
+//! HTTP/2: see [`weir_protocols_fuzz::drive`].
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_protocols_fuzz::drive_streams("http2", input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_protocols_fuzz::drive("http2", input));

@@ -1,4 +1,4 @@
-//! Kafka: see [`weir_protocols_fuzz::drive_streams`].
+//! Kafka: see [`weir_protocols_fuzz::drive`].
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_protocols_fuzz::drive_streams("kafka", input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_protocols_fuzz::drive("kafka", input));

@@ -1,4 +1,4 @@
-//! NATS: see [`weir_protocols_fuzz::drive_streams`].
+//! NATS: see [`weir_protocols_fuzz::drive`].
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_protocols_fuzz::drive_streams("nats", input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_protocols_fuzz::drive("nats", input));

@@ -1,4 +1,4 @@
-//! PostgreSQL: see [`weir_protocols_fuzz::drive_streams`].
+//! PostgreSQL: see [`weir_protocols_fuzz::drive`].
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_protocols_fuzz::drive_streams("pgsql", input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_protocols_fuzz::drive("pgsql", input));

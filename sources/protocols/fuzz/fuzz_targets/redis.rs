@@ -1,4 +1,4 @@
-//! Redis: see [`weir_protocols_fuzz::drive_streams`].
+//! Redis: see [`weir_protocols_fuzz::drive`].
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_protocols_fuzz::drive_streams("redis", input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_protocols_fuzz::drive("redis", input));

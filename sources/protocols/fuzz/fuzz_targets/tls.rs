@@ -1,4 +1,4 @@
-//! TLS handshakes: see [`weir_protocols_fuzz::drive_streams`].
+//! TLS handshakes: see [`weir_protocols_fuzz::drive`].
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_protocols_fuzz::drive_streams("tls", input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_protocols_fuzz::drive("tls", input));

@@ -1,9 +1,10 @@
-//! Drives a protocol's parser with any bytes on both streams, in any pieces, with any losses.
+//! Drives a protocol's parser with any bytes on both streams, in any pieces, with any losses; also as datagrams
+//! where it has those.
 //!
 //! The input is a list of events: a byte of flags, a byte of length, the bytes. What must hold: no
 //! panic, bounded memory, and every exchange counted once.
 
-use weir_protocols::protocol::{Context, Opening, RowOf, Rows, Streams};
+use weir_protocols::protocol::{Context, Datagram, Opening, RowOf, Rows, Streams, Way};
 use weir_protocols::stream::{Segment, StreamBuffer};
 use weir_protocols::{Config, PROTOCOLS, REORDER_GRACE_NS};
 use weir_types::tables::Endpoints;
@@ -45,7 +46,7 @@ impl Rows for Sink {
 }
 
 /// The protocol of that name, with one input.
-pub fn drive_streams(protocol: &str, input: &[u8]) {
+pub fn drive(protocol: &str, input: &[u8]) {
     let def = PROTOCOLS.iter().find(|def| def.name == protocol).expect("it is one of them");
     let parsing = def.parsing.as_ref().expect("it is read");
     let Some((first, mut rest)) = input.split_first() else { return };
@@ -61,16 +62,27 @@ pub fn drive_streams(protocol: &str, input: &[u8]) {
         rest = after;
         let side = usize::from(flags & 1);
         now_unix_ns += if flags & 8 == 0 { 1_000 } else { REORDER_GRACE_NS };
+        let is_datagram = def.has_datagrams && flags & 32 != 0;
         let [requests, responses] = &mut streams;
-        let missing = u64::from(flags >> 1 & 3) * 7;
-        positions[side] += u64::from(flags >> 4 & 1) * 5;
-        let (position, total_bytes) = (positions[side], payload.len() as u64 + missing);
-        positions[side] += total_bytes;
-        let stream = if side == 0 { &mut *requests } else { &mut *responses };
-        let tail = &[];
-        stream.push(Segment { position, total_bytes, time_unix_ns: now_unix_ns, payload, tail });
+        if !is_datagram {
+            let missing = u64::from(flags >> 1 & 3) * 7;
+            positions[side] += u64::from(flags >> 4 & 1) * 5;
+            let (position, total_bytes) = (positions[side], payload.len() as u64 + missing);
+            positions[side] += total_bytes;
+            let stream = if side == 0 { &mut *requests } else { &mut *responses };
+            let tail = &[];
+            stream.push(Segment { position, total_bytes, time_unix_ns: now_unix_ns, payload, tail });
+        }
         let shared = shared.as_mut();
         let mut ctx = Context { now_unix_ns, config: &config, shared, rows: &mut sink };
+        if is_datagram {
+            let way = if side == 0 { Way::In } else { Way::Out };
+            let peer = (flags & 64 == 0).then(|| ([127, 0, 0, 1], 53).into());
+            let after_gap = flags & 16 != 0;
+            let bytes = payload;
+            let datagram = Datagram { way, peer, time_unix_ns: now_unix_ns, bytes, after_gap };
+            parser.datagram(&datagram, &mut ctx);
+        }
         parser.advance(&mut Streams { requests, responses }, &mut ctx);
     }
     let [requests, responses] = &mut streams;

@@ -24,17 +24,8 @@ impl Net {
         apart.key.inode += 1 << 40;
         self.move_on(apart, direction, lost);
         let position = self.move_on(apart, direction, text.len());
-        self.tracer.on_event(&CaptureEvent::Plain(DataEvent {
-            time_unix_ns: self.now_ns,
-            process,
-            cgroup_id: 0,
-            fd: 5,
-            socket,
-            direction,
-            position,
-            total_bytes: text.len() as u32,
-            payload: text.as_bytes(),
-        }));
+        let moved = self.moved((socket, process), direction, position, text.as_bytes());
+        self.tracer.on_event(&CaptureEvent::Plain(moved));
     }
     fn handshake(&mut self, socket: Socket, process: Process) {
         self.data(socket, process, Direction::Ingress, HELLO);
