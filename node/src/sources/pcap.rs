@@ -125,7 +125,7 @@ impl Playing {
             Ok(next) => next,
             Err(error) => {
                 warn!(error = with_causes(&error), "a capture cannot be read further");
-                self.is_over = true;
+                self.end();
                 None
             }
         }

@@ -251,7 +251,7 @@ impl EbpfSource {
             match decode::socket_events(&item, &self.clock) {
                 Some(told) => {
                     for event in told.events() {
-                        if let CaptureEvent::Data(data) | CaptureEvent::Plain(data) = &event {
+                        if let Some(data) = event.data() {
                             stats.payload_bytes += data.payload.len() as u64;
                         }
                         f(event);

@@ -17,6 +17,9 @@ use crate::socket::{SocketTracer, SocketTracerConfig};
 /// How often rows are asked for.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Takes of the kernel's buffer in a row.
+const DRAINS_MAX: usize = 64;
+
 /// What is recorded.
 #[derive(Clone, Debug)]
 pub struct RecorderConfig {
@@ -127,17 +130,24 @@ impl Recorder {
         self.drain();
         self.tick(now_unix_ns);
         self.out.counts.is_full = self.out.counts.file_bytes >= self.bytes_max;
-        !self.out.counts.is_full && self.out.failed.is_none()
+        !self.is_over()
     }
 
+    /// The file is full, or cannot be written.
+    fn is_over(&self) -> bool {
+        self.out.counts.file_bytes >= self.bytes_max || self.out.failed.is_some()
+    }
+
+    /// Takes what the kernel has. Not to the end, should more come than can be written: whether time or the file is
+    /// over is looked at in between.
     fn drain(&mut self) {
-        loop {
+        for _ in 0..DRAINS_MAX {
             let Recorder { source, tracer, out, .. } = self;
             let drained = source.drain(&mut |event| {
                 out.event(&event);
                 tracer.on_event(&event);
             });
-            if !drained.more {
+            if !drained.more || self.is_over() {
                 break;
             }
         }

@@ -50,6 +50,9 @@ impl<R: Read> Input<R> {
 
     /// Steps over bytes. False: the file ends before.
     pub(super) fn skip(&mut self, mut count: u64) -> std::io::Result<bool> {
+        if count == 0 {
+            return Ok(true);
+        }
         let mut piece = [0; SKIP_BYTES];
         while count > 0 {
             let take = usize::try_from(count).unwrap_or(SKIP_BYTES).min(SKIP_BYTES);

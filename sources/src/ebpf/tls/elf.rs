@@ -10,6 +10,10 @@ use std::os::unix::fs::FileExt;
 const TABLE_BYTES_MAX: u64 = 128 << 20;
 /// Sections and segments that are looked at; more than twice what the largest known files have.
 const HEADERS_MAX: u64 = 4_096;
+/// Each place is looked for in all of them; programs have a dozen.
+const SEGMENTS_MAX: u64 = 256;
+/// No function that is looked for has a longer name.
+const NAME_BYTES_MAX: usize = 64;
 
 const HEADER_BYTES: usize = 64;
 const SECTION_BYTES: u64 = 64;
@@ -53,6 +57,14 @@ struct Segment {
     bytes: u64,
 }
 
+/// A function as the table of symbols has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::ebpf) struct Symbol {
+    pub(in crate::ebpf) address: u64,
+    /// 0 if the file does not say.
+    pub(in crate::ebpf) bytes: u64,
+}
+
 /// A function's place in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::ebpf) struct Function {
@@ -88,6 +100,9 @@ impl<'a> Elf<'a> {
         let segments = u64::from(u16_at(&header, 56));
         let sections = u64::from(u16_at(&header, 60));
         let names_idx = usize::from(u16_at(&header, 62));
+        if segments > SEGMENTS_MAX {
+            return Err(ElfError::TooLarge("segment table"));
+        }
         let mut elf = Elf { file, sections: vec![], names: vec![], segments: vec![] };
         let table = read(file, segments_at, segments * SEGMENT_BYTES, "segment table")?;
         elf.segments = table.chunks_exact(SEGMENT_BYTES as usize).filter_map(segment).collect();
@@ -104,10 +119,10 @@ impl<'a> Elf<'a> {
         Ok(elf)
     }
 
-    /// Calls `f` with each function that has a name, dynamic symbols first.
+    /// Calls `f` with each function that has a name of no more than [`NAME_BYTES_MAX`], dynamic symbols first.
     pub(in crate::ebpf) fn functions(
         &self,
-        f: &mut dyn FnMut(&[u8], Function),
+        f: &mut dyn FnMut(&[u8], Symbol),
     ) -> Result<(), ElfError> {
         for kind in [SHT_DYNSYM, SHT_SYMTAB] {
             // There is one of each; a file may claim thousands.
@@ -119,14 +134,22 @@ impl<'a> Elf<'a> {
                     let is_function = symbol[4] & 0xf == STT_FUNC && u16_at(symbol, 6) != 0;
                     let name = strings.get(u32_at(symbol, 0) as usize..);
                     let (true, Some(name)) = (is_function, name) else { continue };
-                    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-                    if let Some(offset) = self.file_offset(u64_at(symbol, 8)) {
-                        f(name, Function { offset, bytes: u64_at(symbol, 16) });
+                    // A name without an end is not looked for through all of the table, millions of times.
+                    let name = &name[..name.len().min(NAME_BYTES_MAX + 1)];
+                    if let Some(end) = name.iter().position(|byte| *byte == 0) {
+                        let (address, bytes) = (u64_at(symbol, 8), u64_at(symbol, 16));
+                        f(&name[..end], Symbol { address, bytes });
                     }
                 }
             }
         }
         Ok(())
+    }
+
+    /// Where the file has a function.
+    pub(in crate::ebpf) fn function(&self, symbol: Symbol) -> Option<Function> {
+        let Symbol { address, bytes } = symbol;
+        Some(Function { offset: self.file_offset(address)?, bytes })
     }
 
     /// Where the file has what is at this address once it is loaded.
@@ -156,6 +179,16 @@ impl Elf<'_> {
     pub(in crate::ebpf) fn section(&self, name: &str) -> Result<Option<(u64, Vec<u8>)>, ElfError> {
         let Some(section) = self.section_named(name) else { return Ok(None) };
         Ok(Some((section.address, read(self.file, section.offset, section.bytes, "section")?)))
+    }
+
+    /// The first bytes of a section, or as many as it has.
+    pub(in crate::ebpf) fn section_begin(
+        &self,
+        name: &str,
+        bytes: u64,
+    ) -> Result<Vec<u8>, ElfError> {
+        let Some(section) = self.section_named(name) else { return Ok(Vec::new()) };
+        read(self.file, section.offset, section.bytes.min(bytes), "section")
     }
 
     /// Bytes at a place in the file.
@@ -194,7 +227,7 @@ fn read(file: &File, offset: u64, bytes: u64, what: &'static str) -> Result<Vec<
     Ok(buffer)
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
+pub(in crate::ebpf) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     chunk(bytes, at).map_or(0, u16::from_le_bytes)
 }
 
@@ -211,7 +244,7 @@ fn chunk<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Write;
 
     use super::*;
@@ -220,6 +253,52 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
         file
+    }
+
+    /// A file with these functions (where its name is in the strings, address), of which all is loaded as it is.
+    pub(in crate::ebpf::tls) fn made(
+        symbols: &[(u32, u64)],
+        strings: &[u8],
+        segments: u16,
+    ) -> File {
+        let symbols_bytes = (symbols.len() * SYMBOL_BYTES) as u64;
+        let segments_at = HEADER_BYTES as u64;
+        let sections_at = segments_at + u64::from(segments) * SEGMENT_BYTES;
+        let symbols_at = sections_at + 2 * SECTION_BYTES;
+        let strings_at = symbols_at + symbols_bytes;
+        let put = |bytes: &mut Vec<u8>, at: usize, value: u64, width: usize| {
+            bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
+        };
+        let mut file = vec![0; usize::try_from(strings_at).unwrap()];
+        file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        put(&mut file, 18, MACHINE.into(), 2);
+        put(&mut file, 32, segments_at, 8);
+        put(&mut file, 40, sections_at, 8);
+        put(&mut file, 56, segments.into(), 2);
+        put(&mut file, 60, 2, 2);
+        for idx in 0..usize::from(segments) {
+            let at = HEADER_BYTES + idx * SEGMENT_BYTES as usize;
+            put(&mut file, at, PT_LOAD.into(), 4);
+            put(&mut file, at + 32, u32::MAX.into(), 8);
+        }
+        let sections =
+            [(SHT_SYMTAB, symbols_at, symbols_bytes, 1), (3, strings_at, strings.len() as u64, 0)];
+        for (idx, (kind, offset, bytes, link)) in sections.into_iter().enumerate() {
+            let at = usize::try_from(sections_at).unwrap() + idx * SECTION_BYTES as usize;
+            put(&mut file, at + 4, kind.into(), 4);
+            put(&mut file, at + 24, offset, 8);
+            put(&mut file, at + 32, bytes, 8);
+            put(&mut file, at + 40, link, 4);
+        }
+        for (idx, (name, address)) in symbols.iter().enumerate() {
+            let at = usize::try_from(symbols_at).unwrap() + idx * SYMBOL_BYTES;
+            put(&mut file, at, u64::from(*name), 4);
+            put(&mut file, at + 4, STT_FUNC.into(), 1);
+            put(&mut file, at + 6, 1, 2);
+            put(&mut file, at + 8, *address, 8);
+        }
+        file.extend_from_slice(strings);
+        of(&file)
     }
 
     fn names(file: &File) -> Result<usize, ElfError> {
@@ -256,5 +335,17 @@ mod tests {
         bits32[4] = 2;
         bits32[18] = 8;
         assert!(matches!(names(&of(&bits32)), Err(ElfError::OtherMachine)));
+    }
+
+    /// A million functions whose names have no end are passed over at once, each in a few steps, and so are many
+    /// segments. Catches a file that keeps the prober, and whoever waits for it, for hours.
+    #[test]
+    fn what_a_file_costs_has_a_bound() {
+        let endless = vec![b'x'; 16 << 20];
+        assert_eq!(names(&made(&vec![(0, 0); 1 << 20], &endless, 1)).unwrap(), 0);
+        let long = [vec![b'x'; NAME_BYTES_MAX], b"\0y\0".to_vec()].concat();
+        assert_eq!(names(&made(&[(0, 0), (65, 0), (67, 0)], &long, 1)).unwrap(), 2);
+        let many = made(&[], b"", u16::try_from(SEGMENTS_MAX).unwrap() + 1);
+        assert!(matches!(names(&many), Err(ElfError::TooLarge("segment table"))));
     }
 }

@@ -10,6 +10,8 @@ use super::library::{Points, Probe};
 const FUNCTIONS: [(&str, Probe); 2] =
     [("crypto/tls.(*Conn).Read", Probe::GoRead), ("crypto/tls.(*Conn).Write", Probe::GoWrite)];
 
+/// The table of functions, as the linkers call it.
+const TABLES: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
 /// `.gopclntab` of Go 1.18 and 1.19, and from 1.20 on. Before, arguments were passed in another way.
 const MAGICS: [u32; 2] = [0xffff_fff0, 0xffff_fff1];
 /// Where `runtime.moduledata`, which has a section of its own from 1.26 on, has the address of the code.
@@ -32,22 +34,23 @@ pub(in crate::ebpf) enum GoError {
 
 /// Its functions; none if it is no Go program, or has no TLS in it.
 pub(super) fn points(elf: &Elf<'_>) -> Result<Option<Points>, GoError> {
-    let Some((_, table)) = elf.section(".gopclntab")?.or(elf.section(".data.rel.ro.gopclntab")?)
-    else {
+    let Some(name) = TABLES.into_iter().find(|name| elf.section_address(name).is_some()) else {
         return Ok(None);
     };
-    if !MAGICS.contains(&u32_at(&table, 0)) {
+    if !MAGICS.contains(&u32_at(&elf.section_begin(name, 4)?, 0)) {
         return Err(GoError::TooOld);
     }
     let mut found: [Option<Function>; 2] = [None; 2];
     elf.functions(&mut |name, function| {
         for ((wanted, _), found) in FUNCTIONS.iter().zip(&mut found) {
             if wanted.as_bytes() == name && function.bytes > 0 {
-                *found = Some(function);
+                *found = elf.function(function).or(*found);
             }
         }
     })?;
     if found.iter().any(Option::is_none) {
+        // Tens of megabytes, which only a program without symbols needs.
+        let table = elf.section(name)?.map_or(Vec::new(), |(_, table)| table);
         let start = text_start(elf, &table)?.ok_or(GoError::NoTable)?;
         for ((wanted, _), found) in FUNCTIONS.iter().zip(&mut found) {
             *found = in_table(&table, wanted.as_bytes()).and_then(|(from, bytes)| {
@@ -93,11 +96,11 @@ fn in_table(table: &[u8], wanted: &[u8]) -> Option<(u64, u64)> {
     let (count, names, functions) = (at(8)?, at(32)?, at(64)?);
     for idx in 0..count.min(table.len() / 8) {
         let entry = functions.checked_add(idx * 8)?;
-        let about = functions.checked_add(u32_at(table, entry + 4) as usize)?;
+        let about = functions.checked_add(u32_at(table, entry.checked_add(4)?) as usize)?;
         let name = names.checked_add(u32_at(table, about.checked_add(4)?) as usize)?;
         let rest = table.get(name..)?.strip_prefix(wanted);
         if rest.is_some_and(|rest| rest.first() == Some(&0)) {
-            let (from, to) = (u32_at(table, entry), u32_at(table, entry + 8));
+            let (from, to) = (u32_at(table, entry), u32_at(table, entry.checked_add(8)?));
             return Some((u64::from(from), u64::from(to.checked_sub(from)?)));
         }
     }

@@ -111,6 +111,9 @@ pub(super) fn why_closed(path: &str) -> Option<&'static str> {
     CLOSED.iter().find(|(part, _)| name.contains(part)).map(|(_, why)| *why)
 }
 
+/// Places in one file: libraries have forty, and each costs the kernel.
+const POINTS_MAX: usize = 256;
+
 /// Where in a file which probes go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::ebpf) struct Points {
@@ -146,10 +149,14 @@ pub(super) fn may_have_tls(path: &str, is_program: bool) -> bool {
 /// The functions to probe: none if the file has no way to read and none to write.
 pub(in crate::ebpf) fn points(file: &File) -> Result<Points, GoError> {
     let elf = Elf::open(file)?;
-    if let Some(points) = go::points(&elf)? {
-        return Ok(points);
+    let points = match go::points(&elf)? {
+        Some(points) => points,
+        None => of_libraries(&elf)?,
+    };
+    match points.at.len() > POINTS_MAX {
+        true => Err(ElfError::TooLarge("number of places to probe").into()),
+        false => Ok(points),
     }
-    Ok(of_libraries(&elf)?)
 }
 
 fn of_libraries(elf: &Elf<'_>) -> Result<Points, ElfError> {
@@ -157,6 +164,11 @@ fn of_libraries(elf: &Elf<'_>) -> Result<Points, ElfError> {
     elf.functions(&mut |name, function| {
         let known = FUNCTIONS.iter().find(|(_, known, _)| known.as_bytes() == name);
         let Some((library, _, probe)) = known else { return };
+        // One more than there may be: what is refused is not collected.
+        if points.at.len() > POINTS_MAX {
+            return;
+        }
+        let Some(function) = elf.function(function) else { return };
         points.library = library;
         points.at.insert((*probe, function.offset));
         if *probe != Probe::Free {
@@ -168,4 +180,24 @@ fn of_libraries(elf: &Elf<'_>) -> Result<Points, ElfError> {
         return Ok(Points::default());
     }
     Ok(points)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::elf::tests::made;
+    use super::*;
+
+    /// A library with thousands of places to probe is refused as a whole; each is kept by the kernel, and some
+    /// kernels have a descriptor for it.
+    #[test]
+    fn places_have_a_bound() {
+        let strings = b"SSL_read\0SSL_write\0";
+        let symbols = |count: u64| -> Vec<(u32, u64)> {
+            (0..count).map(|idx| (if idx % 2 == 0 { 0 } else { 9 }, 64 + idx)).collect()
+        };
+        let few = points(&made(&symbols(4), strings, 1)).unwrap();
+        assert_eq!(few.functions(), 4);
+        let many = points(&made(&symbols(5_000), strings, 1));
+        assert!(many.is_err_and(|error| error.to_string().contains("places to probe")));
+    }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::library;
 use super::maps;
-use super::prober::open_mapped;
+use super::opened::open_mapped;
 use super::programs;
 use weir_types::text::with_causes;
 

@@ -1,12 +1,12 @@
 //! What the kernel tells of files whose code is mapped: programs that start, libraries that are loaded, late
 //! ones too. A few records a process, of the whole machine.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::super::attach::{PerfEventAttr, owned, perf_event_open};
+use super::elf::{u16_at, u32_at, u64_at};
 use super::maps::{FileId, Mapping};
 
 /// Of each CPU's ring: room for the libraries of a thousand programs. A power of two.
@@ -172,30 +172,4 @@ fn mapped(record: &[u8]) -> Option<Mapped> {
     let path = String::from_utf8_lossy(name).into_owned();
     let mapping = Mapping { file, path, start, end: start.checked_add(u64_at(record, 24))? };
     (file.inode != 0).then_some(Mapped { pid: u32_at(record, 8), mapping })
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    bytes
-        .get(at..)
-        .and_then(|rest| rest.first_chunk())
-        .map_or(0, |chunk| u16::from_ne_bytes(*chunk))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes
-        .get(at..)
-        .and_then(|rest| rest.first_chunk())
-        .map_or(0, |chunk| u32::from_ne_bytes(*chunk))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    bytes
-        .get(at..)
-        .and_then(|rest| rest.first_chunk())
-        .map_or(0, |chunk| u64::from_ne_bytes(*chunk))
-}
-
-/// An open file of a descriptor that the kernel's calls take as a path.
-pub(super) fn path_of(file: &File) -> String {
-    format!("/proc/self/fd/{}", file.as_raw_fd())
 }

@@ -19,6 +19,7 @@ mod library;
 mod look;
 mod maps;
 mod mmaps;
+mod opened;
 mod prober;
 mod programs;
 

@@ -1,10 +1,10 @@
 //! The thread that finds files with TLS in them and holds their probes.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -21,7 +21,8 @@ use super::TlsFile;
 use super::go::GoError;
 use super::library;
 use super::maps::{self, FileId, Mapping};
-use super::mmaps::{Mapped, MmapEvents, path_of};
+use super::mmaps::{Mapped, MmapEvents};
+use super::opened::{open_mapped, open_regular};
 use super::programs::TlsPrograms;
 
 /// Files that are probed at once; others wait until one is let go.
@@ -203,7 +204,7 @@ impl Work {
                 if self.shared.ending.load(Ordering::Relaxed) {
                     break;
                 }
-                self.mapped(&mapped);
+                self.mapped(&mapped, &OnceCell::new());
             }
             self.looked();
             let now_ns = WallClock.monotonic_ns();
@@ -240,26 +241,29 @@ impl Work {
         self.rescan |= lost || full;
     }
 
-    /// Puts the code of all processes into the queue, as far as it has not been looked at.
+    /// Looks at the code of all processes.
     fn scan(&mut self) {
         self.rescan = false;
         self.rescanned_ns = WallClock.monotonic_ns();
         for pid in pids() {
+            if self.shared.ending.load(Ordering::Relaxed) {
+                return;
+            }
+            let program = OnceCell::new();
             for mapping in maps::of_process(Path::new("/proc"), pid).unwrap_or_default() {
-                if !self.without.contains(&mapping.file) && self.queue.len() < QUEUE_MAX {
-                    self.queue.push_back(Mapped { pid, mapping });
-                }
+                self.mapped(&Mapped { pid, mapping }, &program);
             }
         }
     }
 
-    fn mapped(&mut self, Mapped { pid, mapping }: &Mapped) {
+    /// `program`: the path of what the process runs, once somebody has asked.
+    fn mapped(&mut self, Mapped { pid, mapping }: &Mapped, program: &OnceCell<Option<PathBuf>>) {
         if let Some(probed) = self.files.get_mut(&mapping.file) {
             probed.unused_since_ns = None;
-            if probed.holders.len() == HOLDERS_MAX {
-                probed.holders.remove(0);
-            }
             if !probed.holders.contains(pid) {
+                if probed.holders.len() == HOLDERS_MAX {
+                    probed.holders.remove(0);
+                }
                 probed.holders.push(*pid);
             }
             return;
@@ -267,9 +271,12 @@ impl Work {
         if self.without.contains(&mapping.file) || self.refused.contains_key(&mapping.file) {
             return;
         }
-        let is_program = std::fs::read_link(format!("/proc/{pid}/exe"))
-            .is_ok_and(|exe| exe.to_string_lossy() == mapping.path);
-        if !library::may_have_tls(&mapping.path, is_program) {
+        let is_program = || {
+            let program =
+                program.get_or_init(|| std::fs::read_link(format!("/proc/{pid}/exe")).ok());
+            program.as_ref().is_some_and(|program| program.to_string_lossy() == mapping.path)
+        };
+        if !library::may_have_tls(&mapping.path, false) && !is_program() {
             return;
         }
         // Where it cannot be opened its process has ended, or is none of ours to look into.
@@ -440,57 +447,4 @@ impl Work {
 fn pids() -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
-}
-
-/// Opens a file that somebody else has put there: what is none is looked at, never opened. A pipe would be
-/// waited for, and devices do things when they are opened.
-fn open_regular(path: &Path) -> io::Result<File> {
-    let place = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
-    if !place.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    File::open(path_of(&place))
-}
-
-/// The mapped file itself, whatever has its path by now: through the mapping where that is allowed, else by
-/// its path in the process's own tree of files.
-pub(super) fn open_mapped(proc: &Path, pid: u32, mapping: &Mapping) -> io::Result<File> {
-    let Mapping { path, start, end, file: FileId { inode, .. } } = mapping;
-    if let Ok(file) = open_regular(&proc.join(format!("{pid}/map_files/{start:x}-{end:x}"))) {
-        return Ok(file);
-    }
-    let file = open_regular(&proc.join(format!("{pid}/root{path}")))?;
-    if file.metadata()?.ino() != *inode {
-        return Err(io::Error::other("another file has its name by now"));
-    }
-    Ok(file)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A pipe, a folder or a device in a library's place is refused at once. Catches a process that stops the
-    /// prober by a file which never opens.
-    #[test]
-    fn only_regular_files_are_opened() {
-        let place = tempfile::tempdir().unwrap();
-        let pipe = place.path().join("libssl.so.3");
-        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
-        assert!(made.is_ok_and(|status| status.success()));
-        let mapping = Mapping {
-            file: FileId::default(),
-            path: pipe.to_string_lossy().into_owned(),
-            start: 0,
-            end: 0,
-        };
-        let pid = std::process::id();
-        assert!(open_mapped(Path::new("/proc"), pid, &mapping).is_err());
-        assert!(open_regular(place.path()).is_err() && open_regular("/dev/null".as_ref()).is_err());
-        std::fs::remove_file(&pipe).unwrap();
-        std::fs::write(&pipe, "x").unwrap();
-        assert!(open_regular(&pipe).is_ok());
-        let another = open_mapped(Path::new("/proc"), pid, &mapping);
-        assert!(another.is_err_and(|error| error.to_string().contains("another file")));
-    }
 }

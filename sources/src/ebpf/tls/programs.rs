@@ -20,7 +20,7 @@ use super::super::attach::{
     Attachment, PerfEventAttr, attach_event, owned, perf_event_open, shortened,
 };
 use super::library::{Points, Probe};
-use super::mmaps::path_of;
+use super::opened::path_of;
 
 /// Attachments to many places at once arrived in 6.6.
 const MULTI_KERNEL_MIN: (u32, u32) = (6, 6);
