@@ -77,7 +77,7 @@ impl Source for CapturedPackets {
     }
 
     fn start(&self) -> Result<Box<dyn RunningSource>, Refusal> {
-        if self.was_started.swap(true, Ordering::SeqCst) {
+        if self.was_started.load(Ordering::SeqCst) {
             return Err(Refusal::new("it stopped within its captures, which are taken once"));
         }
         let counted = self.progress.count();
@@ -96,6 +96,8 @@ impl Source for CapturedPackets {
             Speed::Recorded => times.into_iter().min(),
             Speed::Full => times.into_iter().max(),
         };
+        // From here on rows may come of them: what could not be opened may be tried again.
+        self.was_started.store(true, Ordering::SeqCst);
         Ok(Box::new(RunningCaptures { playing, now_is, is_moved: false, _counted: counted }))
     }
 }

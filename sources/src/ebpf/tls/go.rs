@@ -26,6 +26,8 @@ pub(in crate::ebpf) enum GoError {
     TooOld,
     #[error("its table of functions has another form")]
     NoTable,
+    #[error("it has more than {0} places to probe")]
+    TooMany(usize),
     #[error("the returns of {0} were not found")]
     NoReturns(&'static str),
     #[error(transparent)]

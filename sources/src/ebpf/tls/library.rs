@@ -154,7 +154,7 @@ pub(in crate::ebpf) fn points(file: &File) -> Result<Points, GoError> {
         None => of_libraries(&elf)?,
     };
     match points.at.len() > POINTS_MAX {
-        true => Err(ElfError::TooLarge("number of places to probe").into()),
+        true => Err(GoError::TooMany(POINTS_MAX)),
         false => Ok(points),
     }
 }
