@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir_engine::FeedExchange;
+use weir_proto::message::KEPT_FROM_NS;
 use weir_proto::{Epoch, QueryId};
+use weir_types::plan::StartBound;
 use weir_types::split::{NodePlan, Source};
 
 /// A query that refreshes less often than a feed waits for its own first refresh, since what the feed holds
@@ -50,6 +52,36 @@ pub(crate) struct Progress {
     pub(crate) tick_ms: u64,
 }
 
+/// Nodes that went and of which a feed holds rows are remembered each by its life; of more, nobody is known by name.
+pub(crate) const LEFT_MAX: usize = 1_024;
+
+/// Of which nodes that are no more a feed holds rows. They stay in its windows until they leave these by their
+/// time, so whoever comes back must not send them a second time.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    lives: BTreeSet<(String, u64)>,
+    /// There were more than are remembered.
+    is_full: bool,
+}
+
+impl Left {
+    pub(crate) fn note(&mut self, name: &str, incarnation: u64) {
+        let life = (name.to_string(), incarnation);
+        if self.lives.len() < LEFT_MAX {
+            self.lives.insert(life);
+        } else {
+            self.is_full |= !self.lives.contains(&life);
+        }
+    }
+
+    /// Whether a node that comes may send again what is held: its process has all that it had, a later one only
+    /// what the node keeps on disk.
+    pub(crate) fn may_repeat(&self, name: &str, incarnation: u64, kept_on_disk: bool) -> bool {
+        let is_it = |(of, life): &(String, u64)| of == name && (kept_on_disk || *life == incarnation);
+        self.is_full || self.lives.iter().any(is_it)
+    }
+}
+
 /// A feed that runs.
 pub(crate) struct Feed {
     /// By the number of their exchange.
@@ -63,6 +95,7 @@ pub(crate) struct Feed {
     /// The last tick that all live nodes have reported.
     pub(crate) closed_ms: u64,
     pub(crate) nodes: BTreeMap<String, Progress>,
+    pub(crate) left: Left,
     pub(crate) readers: BTreeSet<QueryId>,
     /// Since when, monotonic, it misses something that was lost on the way: its readers have to be
     /// installed anew.
@@ -81,8 +114,29 @@ impl Feed {
             closed_ms: 0,
             broken_ms: None,
             nodes: BTreeMap::new(),
+            left: Left::default(),
             readers: BTreeSet::new(),
         }
+    }
+
+    /// Whether nodes may keep some of it on disk, and have it in their next life again.
+    fn is_kept_on_disk(&self) -> bool {
+        self.sources.iter().any(|source| match source.window().start {
+            StartBound::Relative { window_ns } => window_ns > KEPT_FROM_NS,
+            _ => false,
+        })
+    }
+
+    /// A node is in it no more; the rows that it sent are.
+    pub(crate) fn node_left(&mut self, name: &str, incarnation: u64) {
+        if self.nodes.remove(name).is_some_and(|progress| progress.next_sequence > 0) {
+            self.left.note(name, incarnation);
+        }
+    }
+
+    /// Whether a node that comes may send rows that it has already.
+    pub(crate) fn may_repeat(&self, name: &str, incarnation: u64) -> bool {
+        self.left.may_repeat(name, incarnation, self.is_kept_on_disk())
     }
 
     /// What it shares, and where it is to be had.

@@ -10,6 +10,9 @@ use weir_types::metadata::{EntityChange, Machine};
 use weir_types::source::{BlindProcess, OrderId, OrderOutcome, SourceOrder};
 use weir_types::split::{Change, ExchangeId, NodePlan};
 
+/// Partial results of windows longer than this may be kept by nodes over their lives.
+pub const KEPT_FROM_NS: i64 = 300_000_000_000;
+
 /// Number of an installed query, unique within a cluster process's life.
 pub type QueryId = u64;
 

@@ -23,8 +23,8 @@ const EVENT_SAMPLES_MAX: usize = 4_096;
 
 /// What a node told of its losses in its present life.
 #[derive(Default)]
-struct NodeLosses {
-    ledger: Ledger,
+pub(super) struct NodeLosses {
+    pub(super) ledger: Ledger,
     next_sequence: u64,
     /// How many times it has told, as far as is known.
     told: u64,
@@ -139,7 +139,7 @@ impl Book {
     pub(super) fn forget_awaited(&self, heard_unix_ns: i64) {
         let mut inner = self.lock();
         if !std::mem::take(&mut inner.awaited).is_empty() {
-            inner.departed.add(heard_unix_ns, None);
+            inner.departed.add(None, heard_unix_ns, None);
         }
     }
 
@@ -156,11 +156,15 @@ impl Book {
 /// Nodes.
 impl Book {
     /// A node, or a new life of it, begins. A life that is over tells nothing any more: what it lost
-    /// still is lost. `goes_on`: its ledger does, too.
-    pub(super) fn node_came(&self, name: &str, goes_on: bool) {
+    /// still is lost. `goes_on`: its ledger does, too, also if it had been given up.
+    pub(super) fn node_came(&self, name: &str, incarnation: u64, goes_on: bool) {
         let mut inner = self.lock();
         inner.awaited.remove(name);
-        let former = inner.nodes.remove(name).unwrap_or_default();
+        let former = inner.nodes.remove(name);
+        let back = inner.departed.came_back(name, incarnation);
+        let goes_on = goes_on || back.is_some();
+        let mut former = former.unwrap_or_default();
+        former.losses = back.unwrap_or(former.losses);
         let losses = if goes_on {
             former.losses
         } else {
@@ -174,15 +178,15 @@ impl Book {
     }
 
     /// `orderly`: feeds that it was in have all that it had.
-    pub(super) fn node_left(&self, name: &str, heard_unix_ns: i64, orderly: bool) {
+    pub(super) fn node_left(&self, who: (&str, u64), heard_unix_ns: i64, orderly: bool) {
         let mut inner = self.lock();
-        inner.departed.add(heard_unix_ns, orderly.then_some(heard_unix_ns));
-        inner.awaited.remove(name);
-        if let Some(gone) = inner.nodes.remove(name) {
-            inner.past.add(&gone.losses.ledger);
+        inner.awaited.remove(who.0);
+        let losses = inner.nodes.remove(who.0).map(|gone| gone.losses).unwrap_or_default();
+        if let Some(oldest) = inner.departed.left(who, heard_unix_ns, orderly, losses) {
+            inner.past.add(&oldest.ledger);
         }
         for feed in inner.feeds.values_mut() {
-            feed.nodes.remove(name);
+            feed.nodes.remove(who.0);
         }
     }
 
@@ -464,10 +468,10 @@ impl Inner {
         lost: &mut BTreeMap<String, BTreeMap<String, u64>>,
     ) {
         let mut within = BTreeMap::new();
-        for node in self.nodes.values() {
-            node.losses.ledger.lost_within(table, span, since, &mut within);
+        let living = self.nodes.values().map(|node| &node.losses.ledger);
+        for ledger in living.chain(self.departed.ledgers()).chain([&self.past]) {
+            ledger.lost_within(table, span, since, &mut within);
         }
-        self.past.lost_within(table, span, since, &mut within);
         if within.is_empty() {
             return;
         }

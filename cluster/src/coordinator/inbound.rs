@@ -228,7 +228,9 @@ impl Coordinator {
         else {
             return;
         };
+        let mut sources_changed = false;
         if let Some(node) = self.nodes.get_mut(name) {
+            sources_changed = !Node::runs(&sources).eq(Node::runs(&node.sources));
             node.tables = tables;
             node.sources = sources;
             node.refused_total = refused_total;
@@ -236,7 +238,9 @@ impl Coordinator {
         self.next_epoch = self.next_epoch.max(epoch_max.saturating_add(1));
         self.told_losses(name, losses_told);
         self.told_entities(name, entities_told, None);
-        self.check_sources(name);
+        if sources_changed {
+            self.check_sources(name);
+        }
         self.check_orders(name, &running);
         self.check_asked(name, &functions);
         self.check_ordered(name, &ordered);
@@ -310,7 +314,7 @@ impl Coordinator {
         false
     }
 
-    fn break_feed(&mut self, id: QueryId) {
+    pub(super) fn break_feed(&mut self, id: QueryId) {
         let now_ms = self.mono_ms.unwrap_or(0);
         let Some(feed) = self.feeds.get_mut(&id).filter(|feed| feed.broken_ms.is_none()) else {
             return;
@@ -377,14 +381,9 @@ impl Coordinator {
         self.strangers.remove(name);
         self.next_epoch = self.next_epoch.max(epoch_max.saturating_add(1));
         let former = self.nodes.remove(name);
-        if former.is_some() {
-            // Windows may hold what it has sent before, and will send again from its history.
-            let feeds = self.feeds.iter().filter(|(_, feed)| feed.nodes.contains_key(name));
-            let feeds: Vec<QueryId> = feeds.map(|(&id, _)| id).collect();
-            feeds.into_iter().for_each(|feed| self.break_feed(feed));
-        }
+        self.break_what_may_repeat(name, life.incarnation);
         let goes_on = known.is_some_and(|known| known.incarnation == life.incarnation);
-        self.book.node_came(name, goes_on);
+        self.book.node_came(name, life.incarnation, goes_on);
         let (tables, orders) =
             former.map(|former| (former.tables, former.orders)).unwrap_or_default();
         let node = Node {

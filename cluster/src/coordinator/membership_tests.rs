@@ -20,22 +20,23 @@ struct Node {
     node: NodePort,
     cluster: ClusterPort,
     sequence: u64,
+    incarnation: u64,
 }
 
 impl Node {
     fn new(name: &'static str) -> Node {
         let (node, cluster) = in_process();
-        Node { name, node, cluster, sequence: 0 }
+        Node { name, node, cluster, sequence: 0, incarnation: 1 }
     }
 
     fn say(&self, coordinator: &mut Coordinator, message: FromNode, now_ms: u64) {
-        let life = Life { incarnation: 1, generation: 0 };
+        let life = Life { incarnation: self.incarnation, generation: 0 };
         let link = self.cluster.link.clone();
         coordinator.on_message(self.name, &link, Report { life, message }, now_ms);
     }
 
     fn register(&self, coordinator: &mut Coordinator, sources: Vec<SourceStatus>) {
-        let info = NodeInfo::named(self.name, 1, 1);
+        let info = NodeInfo::named(self.name, self.incarnation, 1);
         self.say(coordinator, FromNode::Register { info, sources, epoch_max: 0 }, NOW_MS);
     }
 
@@ -90,7 +91,11 @@ fn coordinator() -> Coordinator {
 }
 
 fn install(coordinator: &mut Coordinator, now_ms: u64) -> QueryId {
-    let request = ScriptRequest { text: Some(SCRIPT.to_string()), ..ScriptRequest::default() };
+    install_script(coordinator, SCRIPT, now_ms)
+}
+
+fn install_script(coordinator: &mut Coordinator, script: &str, now_ms: u64) -> QueryId {
+    let request = ScriptRequest { text: Some(script.to_string()), ..ScriptRequest::default() };
     let prepared = prepare(&request, 100, None, &|_| true).unwrap();
     let query = coordinator.new_query_id();
     coordinator.install(query, prepared.split, 100, now_ms).unwrap();
@@ -214,4 +219,119 @@ fn who_was_there_before_is_awaited() {
             assert!(told.complete, "{told:?}");
         }
     }
+}
+
+/// A count over a window that nodes keep on disk.
+const LONG: &str = "import px\ndf = px.DataFrame('http_events', start_time='-1h')\n\
+                    px.display(df.groupby('service').agg(n=('latency', px.count)))";
+
+/// How a node goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Goes {
+    Silently,
+    InOrder,
+}
+
+/// Node `b` runs a script's feed, goes, and comes back in this life: whether what reads the feed is set up anew.
+fn is_set_up_anew(script: &str, goes: Goes, incarnation: u64, has_spoken: bool) -> bool {
+    let mut all = coordinator();
+    let (mut a, mut b) = (Node::new("a"), Node::new("b"));
+    a.register(&mut all, vec![]);
+    b.register(&mut all, vec![]);
+    let query = install_script(&mut all, script, NOW_MS);
+    let (at_a, at_b) = (a.ordered().unwrap(), b.ordered().unwrap());
+    all.on_clock(NOW_MS, 0);
+    if has_spoken {
+        b.progress(&mut all, at_b, NOW_MS + 100);
+    }
+    if goes == Goes::InOrder {
+        b.say(&mut all, FromNode::Leave, NOW_MS + 200);
+    }
+    let mut passed_ms = 0;
+    while all.nodes().contains_key("b") {
+        passed_ms += 1_000;
+        a.progress(&mut all, at_a, NOW_MS + passed_ms);
+        all.on_clock(NOW_MS + passed_ms, passed_ms);
+    }
+    assert!(all.take_resyncs().is_empty(), "nobody is set up anew for a node that goes");
+    (b.incarnation, b.sequence) = (incarnation, 0);
+    b.register(&mut all, vec![]);
+    let anew = all.take_resyncs();
+    assert!(anew.is_empty() || anew == [query], "{anew:?}");
+    assert_eq!(anew.is_empty(), b.ordered().is_some(), "it runs what is not set up anew");
+    assert_eq!(anew.is_empty(), all.counters().list().contains(&("broken", 0)));
+    !anew.is_empty()
+}
+
+/// What a feed holds of a node that went is not counted again when the node is back: in the same life it sends its
+/// history again, in a later one what it kept on disk; then the feed is set up anew. A later life whose rows are all
+/// new, or one of which the feed holds nothing, costs nobody anything. Catches rows that are counted twice after ten
+/// minutes of silence, and a storm of back-fills for nodes that are upgraded.
+#[test]
+fn rows_of_who_comes_back_are_not_counted_again() {
+    for goes in [Goes::Silently, Goes::InOrder] {
+        assert!(is_set_up_anew(SCRIPT, goes, 1, true), "the same life, {goes:?}");
+        assert!(is_set_up_anew(LONG, goes, 2, true), "kept on disk, {goes:?}");
+        assert!(!is_set_up_anew(SCRIPT, goes, 2, true), "all is new, {goes:?}");
+        assert!(!is_set_up_anew(SCRIPT, goes, 1, false), "nothing is held of it, {goes:?}");
+    }
+}
+
+/// More nodes may come and go than a feed remembers: then whoever comes is taken for one of them.
+#[test]
+fn who_left_is_remembered_within_a_bound() {
+    let mut left = crate::feed::Left::default();
+    let come_back = |left: &crate::feed::Left, name: &str| left.may_repeat(name, 1, false);
+    for number in 0..crate::feed::LEFT_MAX {
+        left.note(&format!("n{number}"), 1);
+    }
+    assert!(come_back(&left, "n0") && !come_back(&left, "other"));
+    left.note("n0", 1);
+    assert!(!come_back(&left, "other"), "it was remembered already");
+    left.note("one more", 1);
+    assert!(come_back(&left, "n0") && come_back(&left, "one more") && come_back(&left, "other"));
+}
+
+/// What a node has lost is told once, also when it was given up and is back; and then nothing is missed of what it
+/// had any more. Catches losses of one life that are counted as those of two.
+#[test]
+fn losses_of_who_comes_back_are_counted_once() {
+    let mut all = coordinator();
+    let (mut a, mut b) = (Node::new("a"), Node::new("b"));
+    a.register(&mut all, vec![]);
+    b.register(&mut all, vec![]);
+    let query = install(&mut all, NOW_MS);
+    let at_a = a.ordered().unwrap();
+    let span = weir_types::ledger::Span::new(tick_unix_ns(NOW_MS), tick_unix_ns(NOW_MS + 11 * MINUTE_MS));
+    let lost = weir_types::ledger::Loss {
+        table: "http_events".to_string(),
+        reason: "ring_full".to_string(),
+        reach: weir_types::ledger::Reach::Everybody,
+        span,
+        count: 5,
+    };
+    let tell = |b: &Node, all: &mut Coordinator| {
+        let losses = FromNode::Losses { sequence: 0, whole: true, losses: vec![lost.clone()] };
+        b.say(all, losses, NOW_MS + 100);
+    };
+    tell(&b, &mut all);
+    all.on_clock(NOW_MS, 0);
+    let mut passed_ms = 0;
+    while all.nodes().contains_key("b") {
+        passed_ms += 1_000;
+        a.progress(&mut all, at_a, NOW_MS + passed_ms);
+        all.on_clock(NOW_MS + passed_ms, passed_ms);
+    }
+    let told = |all: &Coordinator| {
+        let told = all.completeness(query, NOW_MS + passed_ms);
+        (told.lost["http_events"]["ring_full"], told.covers_from_unix_ns)
+    };
+    assert_eq!(told(&all), (5, tick_unix_ns(NOW_MS + 100)));
+    b.register(&mut all, vec![]);
+    assert_eq!(told(&all).0, 5, "of the same life");
+    tell(&b, &mut all);
+    assert_eq!(told(&all), (5, 0), "its history is here again");
+    b.incarnation = 2;
+    b.register(&mut all, vec![]);
+    assert_eq!(told(&all).0, 5, "what a former life lost is lost");
 }

@@ -1,5 +1,5 @@
 //! Nodes, a coordinator and real engines over a bus that loses, repeats, reorders, delays and is cut, while
-//! either end starts anew: no answer that says it is complete is wrong or without its names, nothing is ever
+//! either end starts anew, and nodes are given up and come back: no answer that says it is complete is wrong or without its names, nothing is ever
 //! counted twice, and once the bus is well again every view is what the model says.
 
 #![expect(clippy::unwrap_used, reason = "a test")]
@@ -38,6 +38,8 @@ const BAD_STEPS: u64 = 14;
 /// Steps within which everything must be right again: orders and back-fills are tried again for seconds,
 /// then what a dead node took along has to leave the windows.
 const GOOD_STEPS_MAX: u64 = 40;
+/// In half of the cases nodes are given up so soon after they began to lag, and are cut off for longer than that.
+const FORGET: Duration = Duration::from_secs(1);
 /// An engine that says nothing for so long has lost its way.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -117,6 +119,9 @@ struct World {
     now_ms: u64,
     /// How many answers said that they are complete, and were compared.
     complete: usize,
+    gives_up: bool,
+    /// How many nodes were given up.
+    given_up: usize,
     /// What happened, for who has to find out why.
     log: Vec<String>,
 }
@@ -145,6 +150,11 @@ fn core(
         NodeCore::new(config, engine.clone(), port.sender.clone()).with_entities(entities.clone());
     core.register(Vec::new());
     core
+}
+
+fn coordinator(engine: &Arc<Engine>, book: &Arc<Book>, gives_up: bool) -> Coordinator {
+    let all = Coordinator::new(engine.clone()).with_book(book.clone());
+    if gives_up { all.with_forget(FORGET) } else { all }
 }
 
 fn batch(rows: &[Row]) -> RecordBatch {
@@ -203,7 +213,8 @@ impl World {
         });
         let nodes = nodes.collect();
         let book = Arc::new(Book::default());
-        let coordinator = Coordinator::new(cluster.clone()).with_book(book.clone());
+        let gives_up = seed.is_multiple_of(2);
+        let coordinator = coordinator(&cluster, &book, gives_up);
         let mut world = World {
             rng,
             nodes,
@@ -218,6 +229,8 @@ impl World {
             step: 0,
             now_ms: START_MS,
             complete: 0,
+            gives_up,
+            given_up: 0,
             log: vec![format!("seed {seed}")],
         };
         world.pump();
@@ -334,7 +347,13 @@ impl World {
             self.close_node(number, self.now_ms);
             self.pump();
         }
+        let known = self.coordinator.nodes().len();
         self.coordinator.on_clock(self.now_ms, self.step * TICK_MS);
+        let given_up = known - self.coordinator.nodes().len();
+        if given_up > 0 {
+            self.log.push(format!("step {}: {given_up} given up", self.step));
+            self.given_up += given_up;
+        }
         for run in self.coordinator.take_resyncs() {
             self.log.push(format!("step {}: resync of {run}", self.step));
             if let Some(at) = self.views.iter().position(|view| view.run == run) {
@@ -353,7 +372,10 @@ impl World {
             self.log.push(format!("step {}: {name} {number}", self.step));
         }
         match what {
-            0 => self.nodes[number].cut_until = self.step + self.rng.random_range(2..7),
+            0 => {
+                let steps_max = if self.gives_up { 11 } else { 7 };
+                self.nodes[number].cut_until = self.step + self.rng.random_range(2..steps_max);
+            }
             // Its thread or engine died: the history stays.
             1 => {
                 let node = &mut self.nodes[number];
@@ -378,8 +400,7 @@ impl World {
             3 => {
                 (self.engine, self.events) = engine("cluster");
                 // As the server takes the time: above all that was given before.
-                self.coordinator = Coordinator::new(self.engine.clone())
-                    .with_book(self.book.clone())
+                self.coordinator = coordinator(&self.engine, &self.book, self.gives_up)
                     .with_epochs_from(self.step * 1_000);
                 self.coordinator.on_clock(self.now_ms, self.step * TICK_MS);
                 (0..self.views.len()).for_each(|at| {
@@ -517,7 +538,8 @@ impl World {
     }
 }
 
-fn run(seed: u64) -> usize {
+/// How many complete answers were compared, and how many nodes were given up.
+fn run(seed: u64) -> (usize, usize) {
     let mut world = World::new(seed);
     let faults = Faults {
         lost: world.rng.random_range(0..30),
@@ -544,7 +566,7 @@ fn run(seed: u64) -> usize {
             world.look(Duration::from_micros(200));
         }
         if world.step > BAD_STEPS + 13 && world.is_well() {
-            return world.complete;
+            return (world.complete, world.given_up);
         }
     }
     let told = world.views.iter().map(|view| {
@@ -565,12 +587,18 @@ fn run(seed: u64) -> usize {
 /// Runs a share of the cases, so that they use all processors.
 fn run_share(share: u64) {
     let cases = 2_000 / 4;
-    let complete: usize = (share * cases..(share + 1) * cases).map(run).sum();
-    assert!(complete as u64 > cases, "{complete} complete answers: hardly anything was compared");
+    let (mut complete, mut given_up) = (0, 0);
+    for seed in share * cases..(share + 1) * cases {
+        let (compared, gone) = run(seed);
+        complete += compared as u64;
+        given_up += gone as u64;
+    }
+    assert!(complete > cases, "{complete} complete answers: hardly anything was compared");
+    assert!(given_up > cases / 10, "{given_up} nodes were given up: hardly any came back");
 }
 
 /// 2,000 cases in four shares. Catches progress that is believed over a gap, a repeat that is added again, a
-/// node that counts twice after it began anew, an order that is lost for good, a frontier that stands still
+/// node that counts twice after it began anew or was given up and is back, an order that is lost for good, a frontier that stands still
 /// for ever, and answers that call themselves complete while somebody still owes rows or losses.
 #[test]
 fn views_are_right_over_a_bad_bus_1() {

@@ -7,7 +7,8 @@ use weir_types::split::{NodePlan, Shape, Source};
 
 /// Windows longer than this are kept: those whose panes are 10 s or more. Shorter ones are whole again within
 /// minutes, and mostly filled from the history.
-pub const KEPT_FROM_NS: i64 = 300_000_000_000;
+pub use weir_proto::message::KEPT_FROM_NS;
+
 /// Raised when what is in a store means something else.
 const FORM_VERSION: u32 = 1;
 /// A source is never larger: its plan came in a message.
