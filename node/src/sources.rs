@@ -30,12 +30,29 @@ use self::stop::StopProgress;
 use crate::agent::DebugState;
 use crate::metadata::Metadata;
 
+/// How the connection of a bus between machines is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BusConnection {
+    pub is_connected: bool,
+    /// Another number for another connection.
+    pub number: u64,
+}
+
+/// A bus between machines, whose traffic is Weir's own and nobody's else.
+#[derive(Clone)]
+pub struct OwnBus {
+    /// What only this bus says, each a sign of it.
+    pub marks: Vec<Vec<u8>>,
+    pub connection: Arc<dyn Fn() -> BusConnection + Send + Sync>,
+}
+
 #[derive(Clone)]
 pub struct SourcesConfig {
     pub asid: u32,
     pub hostname: String,
     /// The API's own socket, if there is one: watching must not create what is watched.
     pub own_listener: Option<SocketAddr>,
+    pub own_bus: Option<OwnBus>,
     /// What to capture, as `--trace` says it, until it is ordered otherwise.
     pub filters: CaptureFilters,
     /// Look at what programs say over TLS, too.
@@ -110,16 +127,13 @@ impl Sources {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<dyn Source>> {
         let progress = || self.progress.clone();
-        let SourcesConfig { asid, own_listener, filters, tls, .. } = &self.config;
-        let tracer = ebpf::tracer_config(&self.config);
-        let parsers = tracer.parsers.clone();
+        let SourcesConfig { asid, filters, .. } = &self.config;
         let mut all: Vec<Arc<dyn Source>> = Vec::new();
         if self.captures.is_none() || !filters.is_everything() {
-            let filters = filters.clone();
-            let capture = SocketCapture::new(tracer, *own_listener, filters, *tls, progress());
-            all.push(Arc::new(capture));
+            all.push(Arc::new(SocketCapture::new(&self.config, progress())));
         }
         if let Some(captures) = self.captures.clone() {
+            let parsers = ebpf::tracer_config(&self.config).parsers;
             all.push(Arc::new(CapturedPackets::new(captures, parsers, progress())));
         }
         let others: [Arc<dyn Source>; 3] = [

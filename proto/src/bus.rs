@@ -25,6 +25,8 @@ pub const TO_NODE_MESSAGES_MAX: usize = 4_096;
 pub enum BusError {
     #[error("the bus queue is full ({max} messages)")]
     Full { max: usize },
+    #[error("more than {max_bytes} bytes wait for the other end of the bus")]
+    FullBytes { max_bytes: usize },
     #[error("the other end of the bus is gone")]
     Closed,
     #[error(transparent)]
@@ -76,7 +78,7 @@ impl Way {
                 self.stats.messages_total.fetch_add(1, Ordering::Relaxed);
                 self.stats.bytes_total.fetch_add(len, Ordering::Relaxed);
             }
-            Err(BusError::Full { .. }) => {
+            Err(BusError::Full { .. } | BusError::FullBytes { .. }) => {
                 self.stats.refused_total.fetch_add(1, Ordering::Relaxed);
             }
             Err(_) => {}

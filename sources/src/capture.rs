@@ -303,6 +303,23 @@ impl<'a> CaptureEvent<'a> {
         }
     }
 
+    /// Who did it to a socket; 0 where nobody is known to have.
+    #[must_use]
+    pub fn process_pid(&self) -> Option<u32> {
+        match self {
+            CaptureEvent::Data(data) | CaptureEvent::Plain(data) => Some(data.process.pid),
+            CaptureEvent::Connect { at, .. }
+            | CaptureEvent::Accept { at }
+            | CaptureEvent::Close { at, .. }
+            | CaptureEvent::End { at, .. }
+            | CaptureEvent::UnixNames { at, .. }
+            | CaptureEvent::Gap { at, .. } => Some(at.process.pid),
+            CaptureEvent::Fork { .. } | CaptureEvent::Exec { .. } | CaptureEvent::Exit { .. } => {
+                None
+            }
+        }
+    }
+
     /// The same, if the source has looked away in between, `times` often. Positions of TCP tell how much went by
     /// meanwhile; those of Unix sockets do not, so each is taken for another one from then on: what it says now is
     /// no answer to what it said before.

@@ -5,6 +5,7 @@
 //! * [`replay`] takes captures of packets instead of a kernel, [`recording`] keeps events for later.
 //! * [`proc`] and [`rows`] give rows of their own; [`metadata`] gives names to processes,
 //!   [`dns`] to addresses; [`agent`] is what the process says of itself.
+//! * [`own`] knows which of what is captured is Weir's own.
 //! * [`source`] is what all of these are to the node that runs them.
 //!
 //! Not here: actors, the engine, and when anything runs (`weir-node`).
@@ -16,6 +17,7 @@ pub mod conn;
 pub mod dns;
 pub mod ebpf;
 pub mod metadata;
+pub mod own;
 pub mod proc;
 pub mod recording;
 pub mod replay;

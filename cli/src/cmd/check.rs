@@ -84,6 +84,7 @@ fn tables_with_source() -> Vec<String> {
         asid: 0,
         hostname: String::new(),
         own_listener: None,
+        own_bus: None,
         filters: CaptureFilters::default(),
         tls: true,
         retention: std::time::Duration::ZERO,

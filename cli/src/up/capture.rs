@@ -11,7 +11,7 @@ use weir_actors::KillSwitch;
 use weir_cluster::api::faults::KillPart;
 use weir_node::agent::Agent;
 use weir_node::runtime::{NodeConfig, NodeRuntime, TellStatus};
-use weir_node::sources::{Captures, Sources, SourcesConfig, Speed, TellOwnRows};
+use weir_node::sources::{Captures, OwnBus, Sources, SourcesConfig, Speed, TellOwnRows};
 use weir_node::store::{FileStore, Keeper};
 use weir_proto::{NodeInfo, NodePort};
 use weir_sources::agent::OwnProcess;
@@ -40,6 +40,8 @@ pub(super) struct NodeSpec<'a> {
     pub(super) incarnation: u64,
     /// The API of this process, if it has one.
     pub(super) own_listener: Option<SocketAddr>,
+    /// The bus, if there is one between machines.
+    pub(super) own_bus: Option<OwnBus>,
     /// How the bus is, if there is one between machines.
     pub(super) bus_status: Option<TellStatus>,
     /// What runs, if the cluster part is in this process.
@@ -60,6 +62,7 @@ pub(super) fn start(
         asid,
         hostname: hostname(),
         own_listener: spec.own_listener,
+        own_bus: spec.own_bus,
         filters: wanted::parse(&capture.trace)?,
         tls: !capture.no_tls_capture,
         retention: common.retention,

@@ -3,7 +3,6 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -47,36 +46,34 @@ async fn open(
 ) -> Result<(), Failure> {
     let clock = clock();
     let switch = KillSwitch::root("weir");
-    let forget_ms = (args.node_forget + LINK_GRACE).as_millis();
+    let forget_ms = args.node_forget.saturating_add(LINK_GRACE).as_millis();
     let config = HubConfig {
         bus,
         hostname: hostname(),
         forget_ms: u64::try_from(forget_ms).unwrap_or(u64::MAX),
     };
+    let kept = data.nodes();
+    let awaited = awaited(&kept)?;
     let started = NatsHub::start(config, Arc::clone(&clock));
     let (mut hub, ports) =
         started.map_err(|error| Failure::No(format!("no thread for the bus: {error}")))?;
     let (state, network) = (hub.state(), hub.stats());
     let part = switch.part("bus", Stop::call(CLOSE_TIME_MAX, move || hub.close()));
     part.running();
-    let kept = data.nodes();
-    let awaited: Vec<String> =
-        kept.saved.as_deref().unwrap_or_default().lines().map(str::to_string).collect();
     let forget = args.node_forget;
     let nodes = Nodes { ports, network: Some(network), awaited: awaited.clone(), forget };
     let service = serve::start((&args.common, &args.serve), nodes, clock, &switch)?;
     actix::spawn(keep_nodes(service.clone(), kept, awaited));
     let bound = listening.1;
     serve::open((&service, &switch), &args.serve, configured, &data, listening, None)?;
-    let asked = Arc::clone(&signals.asked);
     let mut reached = state.clone();
     let runs = async {
         let serving = reached.wait_for(|state| *state == HubState::Serving);
         tokio::select! {
-            ready = serving => if ready.is_ok() && !asked.load(Ordering::SeqCst) {
+            ready = serving => if ready.is_ok() {
                 serve::announce(bound, &data, args.serve.insecure_no_auth);
             },
-            () = stop_asked(&asked) => {}
+            stopped = signals.wait() => return stopped,
         }
         signals.wait().await
     };
@@ -92,9 +89,15 @@ async fn open(
     }
 }
 
-async fn stop_asked(asked: &std::sync::atomic::AtomicBool) {
-    while !asked.load(Ordering::SeqCst) {
-        actix::clock::sleep(Duration::from_millis(100)).await;
+/// Who was there when the server ended last. Not to know it is no beginning: answers would be called complete
+/// that lack some of them.
+fn awaited(kept: &StateStore) -> Result<Vec<String>, Failure> {
+    match &kept.saved {
+        Ok(names) => Ok(names.lines().map(str::to_string).collect()),
+        Err(why) => Err(Failure::No(format!(
+            "which nodes there were cannot be read: {why}; without the file `nodes` in the data directory the \
+             server begins without knowing them"
+        ))),
     }
 }
 
@@ -112,6 +115,7 @@ async fn failure(mut state: watch::Receiver<HubState>) -> String {
 async fn keep_nodes(service: Service, kept: StateStore, mut written: Vec<String>) {
     let since_ns = service.clock.monotonic_ns();
     let waits_ns = u64::try_from(service.node_forget.as_nanos()).unwrap_or(u64::MAX);
+    let mut failed = None;
     loop {
         actix::clock::sleep(KEEP_NODES_EVERY).await;
         let Ok(nodes) = service.coordinator.send(ListNodes).await else { return };
@@ -125,11 +129,31 @@ async fn keep_nodes(service: Service, kept: StateStore, mut written: Vec<String>
         if names == written {
             continue;
         }
-        written = names;
-        let (text, save) = (written.join("\n"), Arc::clone(&kept.save));
+        let (text, save) = (names.join("\n"), Arc::clone(&kept.save));
         let saved = actix_web::web::block(move || save(&text)).await;
-        if let Ok(Err(why)) = saved {
-            warn!(why, "which nodes there are could not be written down");
+        match saved.map_err(|error| error.to_string()).flatten() {
+            Ok(()) => (written, failed) = (names, None),
+            // Tried again, and said once.
+            Err(why) if failed.as_ref() != Some(&why) => {
+                warn!(why, "which nodes there are could not be written down; trying on");
+                failed = Some(why);
+            }
+            Err(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names that cannot be read are no empty list.
+    #[test]
+    fn who_was_there_is_known_or_nothing_begins() {
+        let with = |saved| StateStore { saved, ..StateStore::none() };
+        let names = |saved| awaited(&with(saved)).map_err(|failure| format!("{failure:?}"));
+        assert_eq!(names(Ok(String::new())), Ok(Vec::new()));
+        assert_eq!(names(Ok("a\nb.c".to_string())), Ok(vec!["a".to_string(), "b.c".to_string()]));
+        assert!(names(Err("no UTF-8".to_string())).unwrap_err().contains("no UTF-8"));
     }
 }

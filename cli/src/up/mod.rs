@@ -154,6 +154,7 @@ fn start_parts(
         asid: ASID,
         incarnation: u64::try_from(clock.now_unix_ns()).unwrap_or(0),
         own_listener: Some(bound),
+        own_bus: None,
         bus_status: None,
         own_rows: Some(serve::own_rows(&service)),
     };

@@ -3,12 +3,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::info;
 use weir_actors::{KillSwitch, Stop};
+use weir_node::sources::{BusConnection, OwnBus};
 use weir_proto::bus::NodeSender;
 use weir_proto::message::SourceStatus;
 use weir_proto::nats::{
@@ -62,6 +63,7 @@ async fn serve(
     let switch = KillSwitch::root("weir");
     let incarnation = u64::try_from(clock.now_unix_ns()).unwrap_or(0);
     let asid = asid_of(&name);
+    let marks = bus.marks();
     let config = NatsNodeConfig { bus, name: name.clone(), incarnation, asid };
     let started = NatsNode::start(config, Arc::clone(&clock));
     let (end, port) =
@@ -80,15 +82,16 @@ async fn serve(
         asid,
         incarnation,
         own_listener: None,
+        own_bus: Some(own_bus(marks, Arc::clone(&stats))),
         bus_status: Some(Box::new(move || status(&stats))),
         own_rows: None,
     };
     let sender = port.sender.clone();
     let _node = capture::start(spec, port, clock, &switch)?;
-    let asked = Arc::clone(&signals.asked);
     let runs = async {
-        if ready(&sender, state.clone(), &asked).await {
-            drop(output::line(&format!("ready {name}")));
+        tokio::select! {
+            () = ready(&sender, state.clone()) => drop(output::line(&format!("ready {name}"))),
+            stopped = signals.wait() => return stopped,
         }
         signals.wait().await
     };
@@ -102,6 +105,16 @@ async fn serve(
         Some(why) => Err(Failure::No(why)),
         None => Ok(()),
     }
+}
+
+/// What the node does over its bus is not to be captured.
+fn own_bus(marks: Vec<Vec<u8>>, stats: Arc<BusStats>) -> OwnBus {
+    let connection = move || {
+        let (connected, disconnected) = stats.connections();
+        let (is_connected, number) = (connected > disconnected, connected + disconnected);
+        BusConnection { is_connected, number }
+    };
+    OwnBus { marks, connection: Arc::new(connection) }
 }
 
 /// What the bus counts, as the node tells it with its sources.
@@ -124,22 +137,11 @@ async fn refusal(mut state: watch::Receiver<NodeBusState>) -> String {
     }
 }
 
-/// True once the bus server was reached and all sources run or were refused: then the node introduces itself.
-/// Whether a cluster part is there already is its own business. False if it is asked to stop first.
-async fn ready(
-    sender: &NodeSender,
-    mut state: watch::Receiver<NodeBusState>,
-    asked: &AtomicBool,
-) -> bool {
-    let reached = |state: &NodeBusState| *state != NodeBusState::Connecting;
-    loop {
-        let has_spoken = sender.stats().messages_total.load(Ordering::Relaxed) > 0;
-        if has_spoken && reached(&state.borrow_and_update()) {
-            return true;
-        }
-        if asked.load(Ordering::SeqCst) {
-            return false;
-        }
+/// Ends once the bus server was reached and all sources run or were refused: then the node introduces itself.
+/// Whether a cluster part is there already is its own business.
+async fn ready(sender: &NodeSender, mut state: watch::Receiver<NodeBusState>) {
+    let reached = state.wait_for(|state| *state != NodeBusState::Connecting).await.is_ok();
+    while !reached || sender.stats().messages_total.load(Ordering::Relaxed) == 0 {
         actix::clock::sleep(LOOK_EVERY).await;
     }
 }

@@ -31,9 +31,11 @@ impl Signals {
         Ok(Signals { asked, woken })
     }
 
-    pub(super) async fn wait(self) -> Result<(), Failure> {
+    /// Ends once a stop is asked for, however often it is waited for.
+    pub(super) async fn wait(&self) -> Result<(), Failure> {
         let failed = |error| Failure::No(format!("could not wait for signals: {error}"));
-        let woken = tokio::net::UnixStream::from_std(self.woken).map_err(failed)?;
+        let woken = self.woken.try_clone().and_then(tokio::net::UnixStream::from_std);
+        let woken = woken.map_err(failed)?;
         while !self.asked.load(Ordering::SeqCst) {
             woken.readable().await.map_err(failed)?;
             let mut bytes = [0; 16];

@@ -223,7 +223,7 @@ fn who_was_there_before_is_awaited() {
 
 /// A count over a window that nodes keep on disk.
 const LONG: &str = "import px\ndf = px.DataFrame('http_events', start_time='-1h')\n\
-                    px.display(df.groupby('service').agg(n=('latency', px.count)))";
+                    px.display(df.groupby('req_path').agg(n=('latency', px.count)))";
 
 /// How a node goes.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -4,18 +4,17 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, consumer::pull, stream};
 use futures_util::StreamExt;
 use serde_json::Value as Json;
-use weir_dataflow_tests::harness::process::Process;
+use weir_dataflow_tests::harness::fleet::BusServer;
 use weir_dataflow_tests::harness::weir::Weir;
-use weir_dataflow_tests::harness::{free_port, wait_until};
+use weir_dataflow_tests::harness::wait_until;
 use weir_types::random::SplitMix;
 
-use crate::can_capture;
+use crate::ports::can_run;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const OPERATIONS: usize = 1_000;
@@ -219,20 +218,14 @@ fn compare(rows: &[Row], log: &Log, verbose: &Verbose) {
 /// both sides are what the clients' logs say, in order, and nothing is lost or of anything else.
 #[test]
 fn operations_of_a_real_server() {
-    if !Path::new("/usr/sbin/nats-server").try_exists().unwrap_or(false) {
-        return weir_types::testing::skipped("there is no nats-server");
-    }
-    if !can_capture() {
+    if !can_run() {
         return;
     }
-    let (dir, port) = (tempfile::tempdir().unwrap(), free_port().unwrap());
-    let mut command = Command::new("/usr/sbin/nats-server");
-    command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"]).arg(dir.path());
+    let server = BusServer::start("jetstream { store_dir: \"DIR\" }\n").unwrap();
+    let port = server.addr.port();
     let weir = Weir::start(&["--trace", &format!("port:{port}")]).unwrap();
-    let server = Process::start(command).unwrap();
-    assert!(wait_until(DEADLINE, || TcpStream::connect(("127.0.0.1", port)).ok()).is_some());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let log = runtime.block_on(mixed_operations(&format!("nats://127.0.0.1:{port}")));
+    let log = runtime.block_on(mixed_operations(&server.url()));
     drop(runtime);
     let verbose = verbose_operations(port);
     let script = tempfile::Builder::new().suffix(".pxl").tempfile().unwrap();

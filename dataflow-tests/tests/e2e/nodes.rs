@@ -4,35 +4,13 @@
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use tempfile::NamedTempFile;
-use weir_dataflow_tests::harness::fleet::{
-    BusServer, Node, Way, has_bus_server, listening_ports, settles,
-};
+use weir_dataflow_tests::harness::fleet::{BusServer, Node, Way, listening_ports, settles};
 use weir_dataflow_tests::harness::http::{Load, run_load};
 use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
 use weir_dataflow_tests::harness::process::Signal;
 use weir_dataflow_tests::harness::weir::{self, Live, Weir};
 
-use crate::can_capture;
-
-const DEADLINE: Duration = Duration::from_secs(90);
-
-fn can_run() -> bool {
-    if !has_bus_server() {
-        weir_types::testing::skipped("there is no nats-server");
-    }
-    has_bus_server() && can_capture()
-}
-
-/// Requests by the port that served them.
-fn script() -> NamedTempFile {
-    let script = tempfile::Builder::new().suffix(".pxl").tempfile().unwrap();
-    let text = "import px\ndf = px.DataFrame('http_events', start_time='-10m')\n\
-                df = df[df.trace_role == 2]\n\
-                df = df.groupby('local_port').agg(n=('latency', px.count))\npx.display(df, 'ports')\n";
-    std::fs::write(script.path(), text).unwrap();
-    script
-}
+use crate::ports::{self, DEADLINE, can_run, counts};
 
 /// A web server, and the node that watches it.
 struct Site {
@@ -65,49 +43,17 @@ impl Site {
     }
 }
 
-fn counts(rows: &[(Json, i64)]) -> Vec<(i64, i64)> {
-    let mut counts: Vec<(i64, i64)> = rows
-        .iter()
-        .map(|(row, count)| {
-            (row["local_port"].as_i64().unwrap(), row["n"].as_i64().unwrap() * count)
-        })
-        .collect();
-    counts.sort_unstable();
-    counts
-}
-
-fn wanted(sites: &[&Site]) -> Vec<(i64, i64)> {
-    let mut counts: Vec<(i64, i64)> =
-        sites.iter().filter(|site| site.sent > 0).map(|site| (site.port(), site.sent)).collect();
-    counts.sort_unstable();
-    counts
-}
-
-/// Waits until the view holds exactly what the sites have served; nothing is ever there twice.
+/// Waits until the view holds exactly what the sites have served.
 fn agrees(live: &mut Live, sites: &[&Site]) {
-    let want = wanted(sites);
-    live.wait_for(DEADLINE, |view| {
-        let have = counts(&view.rows("ports"));
-        for (port, count) in &have {
-            let sent = sites.iter().find(|site| site.port() == *port).map_or(0, |site| site.sent);
-            assert!(*count <= sent, "{count} of {sent} requests of {port}");
-        }
-        have == want
-    })
-    .unwrap();
-    assert!(live.view.errors.is_empty(), "{:?}", live.view.errors);
+    ports::agrees(live, served(sites));
+}
+
+fn served(sites: &[&Site]) -> Vec<(i64, i64)> {
+    sites.iter().map(|site| (site.port(), site.sent)).collect()
 }
 
 fn nodes(cluster: &Weir) -> Vec<Json> {
     cluster.run(&["nodes", "-o", "jsonl"], DEADLINE).unwrap().json_lines()
-}
-
-fn is_lagging(live: &Live, name: &str) -> bool {
-    let progress = live.view.progress.clone().unwrap_or_default();
-    let lagging =
-        progress["lagging"].as_array().is_some_and(|all| all.iter().any(|one| one == name));
-    assert!(!lagging || progress["complete"] == false, "{progress}");
-    lagging
 }
 
 /// One cluster part and two nodes, each of which sees the traffic of another server: the view is the sum of both,
@@ -123,9 +69,7 @@ fn views_are_the_sum_of_all_nodes() {
     let (mut a, mut b) = (Site::start("a", &bus.url()), Site::start("b.eu", &bus.url()));
     let cluster = Weir::start_cluster(&bus.url(), &[]).unwrap();
     settles(DEADLINE, "both nodes are there", || nodes(&cluster).len() == 2);
-    let script = script();
-    let script = script.path().to_str().unwrap();
-    let mut live = cluster.live(script, &["--refresh", "200ms"]).unwrap();
+    let (mut live, _script) = ports::live(&cluster);
     a.load(40);
     b.load(30);
     agrees(&mut live, &[&a, &b]);
@@ -144,21 +88,19 @@ fn views_are_the_sum_of_all_nodes() {
     agrees(&mut live, &[&a, &b]);
     drop(a.node.take().unwrap().kill().unwrap());
     b.load(10);
-    live.wait_for(DEADLINE, |view| {
-        view.progress.as_ref().is_some_and(|p| p["lagging"].to_string().contains("\"a\""))
-    })
-    .unwrap();
-    assert!(is_lagging(&live, "a"));
+    ports::are_lagging(&mut live, &["a"]);
     // What the former life had seen went with it; the answer says since when it is whole.
     a.start_node();
     a.sent = 0;
     a.load(15);
     let frontiers = live.view.frontiers.len();
+    let mut want = served(&[&a, &b]);
+    want.sort_unstable();
     live.wait_for(DEADLINE, |view| {
-        counts(&view.rows("ports")) == wanted(&[&a, &b]) && view.frontiers.len() > frontiers + 5
+        counts(&view.rows("ports")) == want && view.frontiers.len() > frontiers + 5
     })
     .unwrap();
-    assert!(!is_lagging(&live, "a"));
+    assert!(ports::lagging(&live).is_empty());
     assert!(b.node.take().unwrap().stop().unwrap().success());
     settles(DEADLINE, "a node that stops is listed no more", || nodes(&cluster).len() == 1);
     a.load(5);
@@ -187,11 +129,9 @@ fn the_cluster_part_comes_back() {
     let (mut a, mut b) = (Site::start("a", &bus.url()), Site::start("b", &bus.url()));
     let mut cluster = Weir::start_cluster(&bus.url(), &[]).unwrap();
     settles(DEADLINE, "both nodes are there", || nodes(&cluster).len() == 2);
-    let script = script();
-    let script = script.path().to_str().unwrap();
     a.load(40);
     b.load(30);
-    let mut live = cluster.live(script, &["--refresh", "200ms"]).unwrap();
+    let (mut live, _script) = ports::live(&cluster);
     agrees(&mut live, &[&a, &b]);
     drop(live);
     let dir = tempfile::tempdir().unwrap();
@@ -210,12 +150,12 @@ fn the_cluster_part_comes_back() {
     a.load(7);
     let cluster =
         Weir::start_cluster_at(cluster.into_data_dir(), "127.0.0.1:0", &bus.url(), &[]).unwrap();
-    let mut live = cluster.live(script, &["--refresh", "200ms"]).unwrap();
+    let (mut live, _script) = ports::live(&cluster);
     live.wait_for(DEADLINE, |view| {
         let progress = view.progress.clone().unwrap_or_default();
         assert_eq!(progress["complete"], false, "{progress}");
         assert!(progress["lagging"].to_string().contains("\"b\""), "{progress}");
-        counts(&view.rows("ports")) == wanted(&[&a])
+        counts(&view.rows("ports")) == served(&[&a])
     })
     .unwrap();
 }
@@ -233,18 +173,14 @@ fn a_partition_heals() {
     let (mut a, mut b) = (Site::start("a", &way.url()), Site::start("b", &bus.url()));
     let cluster = Weir::start_cluster(&bus.url(), &[]).unwrap();
     settles(DEADLINE, "both nodes are there", || nodes(&cluster).len() == 2);
-    let script = script();
-    let mut live = cluster.live(script.path().to_str().unwrap(), &["--refresh", "200ms"]).unwrap();
+    let (mut live, _script) = ports::live(&cluster);
     a.load(20);
     b.load(20);
     agrees(&mut live, &[&a, &b]);
     way.cut(true);
     let before = a.sent;
     a.load(30);
-    live.wait_for(DEADLINE, |view| {
-        view.progress.as_ref().is_some_and(|p| p["lagging"].to_string().contains("\"a\""))
-    })
-    .unwrap();
+    ports::are_lagging(&mut live, &["a"]);
     b.load(10);
     let (port, b_want) = (a.port(), (b.port(), b.sent));
     let frontiers = live.view.frontiers.len();
@@ -259,10 +195,7 @@ fn a_partition_heals() {
     way.cut(false);
     a.load(10);
     agrees(&mut live, &[&a, &b]);
-    live.wait_for(DEADLINE, |view| {
-        view.progress.as_ref().is_some_and(|p| p["lagging"].as_array().is_some_and(Vec::is_empty))
-    })
-    .unwrap();
+    ports::are_lagging(&mut live, &[]);
     a.load(10);
     agrees(&mut live, &[&a, &b]);
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use tracing::warn;
 use weir_sources::ParserConfig;
-use weir_sources::capture::{CaptureEvent, Liveness, SocketType};
+use weir_sources::capture::Liveness;
 use weir_sources::ebpf::{self, EbpfConfig, EbpfSource, Filters};
 use weir_sources::metadata::Observation;
+use weir_sources::own::OwnSockets;
 use weir_sources::socket::{self, CaptureCounters, SocketTracer, SocketTracerConfig};
 use weir_sources::source::{Output, Refusal, RunningSource, Source, Waker};
 use weir_types::ledger::METADATA;
@@ -17,10 +18,14 @@ use weir_types::source::{BlindProcess, CaptureFilters, OrderOutcome, SourceOrder
 use weir_types::text::with_causes;
 
 use super::stop::{Counted, StopProgress};
+use super::{BusConnection, OwnBus, SourcesConfig};
 
 /// After so many drains in a row that gave nothing, the ring is looked at less often.
 const QUIET_DRAINS: u32 = 3;
 const QUIET_INTERVAL: Duration = Duration::from_millis(50);
+
+/// So often it is asked which of our own connections are still open: about every second.
+const OWN_CHECK_FLUSHES: u64 = 10;
 
 /// What is captured now: a source that starts anew goes on with it.
 type Filtering = Arc<Mutex<CaptureFilters>>;
@@ -44,21 +49,22 @@ pub(super) struct SocketCapture {
     tracer: SocketTracerConfig,
     /// The API's own socket: watching must not create what is watched.
     own_listener: Option<SocketAddr>,
+    own_bus: Option<OwnBus>,
     filtering: Filtering,
     tls: bool,
     progress: StopProgress,
 }
 
 impl SocketCapture {
-    pub(super) fn new(
-        tracer: SocketTracerConfig,
-        own_listener: Option<SocketAddr>,
-        filters: CaptureFilters,
-        tls: bool,
-        progress: StopProgress,
-    ) -> SocketCapture {
-        let filtering = Arc::new(Mutex::new(filters));
-        SocketCapture { tracer, own_listener, filtering, tls, progress }
+    pub(super) fn new(config: &SourcesConfig, progress: StopProgress) -> SocketCapture {
+        SocketCapture {
+            tracer: tracer_config(config),
+            own_listener: config.own_listener,
+            own_bus: config.own_bus.clone(),
+            filtering: Arc::new(Mutex::new(config.filters.clone())),
+            tls: config.tls,
+            progress,
+        }
     }
 }
 
@@ -83,7 +89,15 @@ impl Source for SocketCapture {
         if let Some(own) = self.own_listener {
             ebpf.exclude_listener(own).map_err(|error| refused(&error))?;
         }
+        let marks = self.own_bus.as_ref().map(|bus| bus.marks.clone()).unwrap_or_default();
+        let mut own = OwnSockets::of_this_process(marks);
+        // Before anything is drained that the programs have seen meanwhile.
+        own.look();
         Ok(Box::new(RunningCapture {
+            own,
+            own_bus: self.own_bus.clone(),
+            bus_looked_at: None,
+            flushes: 0,
             ebpf: Some(ebpf),
             tracer: SocketTracer::new(self.tracer.clone()),
             quiet_drains: 0,
@@ -96,6 +110,11 @@ impl Source for SocketCapture {
 }
 
 struct RunningCapture {
+    own: OwnSockets,
+    own_bus: Option<OwnBus>,
+    /// What the bus said of its connection when ours were looked at last.
+    bus_looked_at: Option<BusConnection>,
+    flushes: u64,
     /// `None` only while it is being stopped.
     ebpf: Option<EbpfSource>,
     tracer: SocketTracer,
@@ -108,13 +127,36 @@ struct RunningCapture {
     _counted: Counted,
 }
 
-/// Names that a script asks for are looked up by this process: watching must not create what is watched.
-fn is_own_datagram(event: &CaptureEvent<'_>) -> bool {
-    let CaptureEvent::Data(data) = event else { return false };
-    data.socket.socket_type == SocketType::Datagram && data.process.pid == std::process::id()
-}
-
 impl RunningCapture {
+    /// While the bus connects, and once it has, its connection may be seen from the other end first.
+    fn look_for_own(&mut self) {
+        let Some(bus) = &self.own_bus else { return };
+        let now = (bus.connection)();
+        if !now.is_connected || self.bus_looked_at != Some(now) {
+            self.bus_looked_at = Some(now);
+            self.own.look();
+        }
+    }
+
+    /// What is known to be ours the kernel leaves out, as long as it is open.
+    fn exclude_own(&mut self) {
+        let Some(ebpf) = &mut self.ebpf else { return };
+        let warned = |error| warn!(%error, "could not leave out a connection of our own");
+        for (local, remote) in self.own.take_new() {
+            ebpf.exclude_pair(local, remote).unwrap_or_else(warned);
+        }
+        self.flushes += 1;
+        if !self.flushes.is_multiple_of(OWN_CHECK_FLUSHES) {
+            return;
+        }
+        self.own.check(&mut |key| ebpf.liveness(key));
+        for (local, remote) in self.own.take_over() {
+            // From whichever end it was known.
+            ebpf.forget_pair(local, remote).unwrap_or_else(warned);
+            ebpf.forget_pair(remote, local).unwrap_or_else(warned);
+        }
+    }
+
     fn count(&self, out: &mut dyn Output) {
         let in_kernel = self.ebpf.as_ref().map(EbpfSource::counters);
         for CaptureCounters { table, lost, unanswered, unasked, .. } in self.tracer.counters() {
@@ -147,12 +189,14 @@ impl RunningCapture {
 
 impl RunningSource for RunningCapture {
     fn poll(&mut self, _now_unix_ns: i64, out: &mut dyn Output) {
+        self.look_for_own();
         let Some(ebpf) = &mut self.ebpf else { return };
         self.quiet_drains = self.quiet_drains.saturating_add(1);
         loop {
             let (tracer, looked_away) = (&mut self.tracer, self.looked_away);
+            let own = &mut self.own;
             let drained = ebpf.drain(&mut |event| {
-                if is_own_datagram(&event) {
+                if own.is_own(&event) {
                     return;
                 }
                 if let Some(observation) = Observation::of_process(&event) {
@@ -192,6 +236,7 @@ impl RunningSource for RunningCapture {
         for (table, batch) in batches {
             out.rows(table, batch);
         }
+        self.exclude_own();
         self.count(out);
     }
 
@@ -235,6 +280,8 @@ impl RunningSource for RunningCapture {
             counts.beside_losses().map(|(name, count)| (name.to_string(), count)).into();
         let files = self.ebpf.as_ref().map(EbpfSource::tls_files).unwrap_or_default();
         let refused = files.iter().filter(|file| file.refused.is_some()).count() as u64;
+        all.insert("own_sockets".to_string(), self.own.known() as u64);
+        all.insert("own_sockets_full".to_string(), self.own.full_total());
         all.insert("tls_files".to_string(), files.len() as u64 - refused);
         all.insert("tls_files_refused".to_string(), refused);
         all
@@ -290,7 +337,7 @@ impl Drop for RunningCapture {
 }
 
 /// What a tracer of this node does.
-pub(super) fn tracer_config(config: &super::SourcesConfig) -> SocketTracerConfig {
+pub(super) fn tracer_config(config: &SourcesConfig) -> SocketTracerConfig {
     SocketTracerConfig {
         asid: config.asid,
         test_faults: config.test_faults,

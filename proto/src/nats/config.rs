@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use weir_types::text::with_causes;
 
 use super::stats::BusStats;
+use super::{CLUSTER_CLIENT, NODE_CLIENT, frame};
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 /// A server that does not answer two of these is gone: partitions do not end connections.
@@ -145,6 +146,17 @@ impl NatsConfig {
     #[must_use]
     pub fn shown(&self) -> String {
         self.servers.join(",")
+    }
+
+    /// What is said to the server, or by it, about this bus only: whoever sees one of these at the beginning of what a
+    /// connection carries sees one of ours.
+    #[must_use]
+    pub fn marks(&self) -> Vec<Vec<u8>> {
+        let subjects = ["up.", "down.", "hello ", "cluster "];
+        let said = subjects.iter().map(|subject| format!(" {}.{subject}", self.prefix));
+        let names = [NODE_CLIENT, CLUSTER_CLIENT].map(|name| format!("\"name\":\"{name}"));
+        let said = said.chain(names).map(String::into_bytes);
+        said.chain([frame::mark()]).collect()
     }
 
     /// A text of the library or the server, without what is secret.

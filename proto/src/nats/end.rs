@@ -24,6 +24,8 @@ const ACK_EVERY_BYTES: usize = 1 << 20;
 /// How often an end says that it lives and how much it has sent: what is lost at the end of a burst is
 /// noticed after this, and who is silent for several of them is not there.
 pub(super) const PING_EVERY_MS: u64 = 500;
+/// Whoever was not heard for so many pings may be gone.
+const HEARD_MS: u64 = 6 * PING_EVERY_MS;
 /// A frame costs so much beside its bytes while it is kept.
 const FRAME_OVERHEAD_BYTES: usize = 64;
 
@@ -36,15 +38,12 @@ pub(super) enum Over {
     Garbled,
 }
 
-/// What it counts since it began.
+/// What it counts since it was asked last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) frames_resent: u64,
     pub(super) frames_repeated: u64,
     pub(super) gaps: u64,
-    pub(super) bytes_sent: u64,
-    /// Before they were deflated.
-    pub(super) bytes_given: u64,
 }
 
 struct Kept {
@@ -80,9 +79,8 @@ struct Incoming {
     next: u64,
     /// Parts of a message that is not whole.
     partial: Vec<u8>,
-    /// Messages that were handed on and not done yet: what follows each, and its bytes.
-    handed_on: VecDeque<(u64, usize)>,
-    waiting_bytes: usize,
+    /// Messages that were handed on and not done yet: what follows each.
+    handed_on: VecDeque<u64>,
     applied_to: u64,
     /// How many messages were known to be done when something was taken off `handed_on` last.
     applied_count: u64,
@@ -135,7 +133,6 @@ impl End {
             next: 0,
             partial: Vec::new(),
             handed_on: VecDeque::new(),
-            waiting_bytes: 0,
             applied_to: 0,
             applied_count,
             saw_attempt: 0,
@@ -162,14 +159,19 @@ impl End {
         std::mem::take(&mut self.counts)
     }
 
-    /// Bytes that are kept for the other end.
-    pub(super) fn kept_bytes(&self) -> usize {
-        self.out.kept_bytes
+    /// Messages that are kept for the other end, and go with the session.
+    pub(super) fn kept_messages(&self) -> usize {
+        self.out.kept.iter().filter(|kept| kept.flags & MORE == 0).count()
     }
 
-    /// Bytes that were handed on here and are not done.
-    pub(super) fn waiting_bytes(&self) -> usize {
-        self.inc.waiting_bytes
+    /// Bytes that were received of a message that is not whole.
+    pub(super) fn partial_bytes(&self) -> usize {
+        self.inc.partial.len()
+    }
+
+    /// Whether the other end was heard lately: what it has no room for it will have room for.
+    pub(super) fn is_heard(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.heard_ms) < HEARD_MS
     }
 
     /// All that was given has been done by the other end.
@@ -177,9 +179,8 @@ impl End {
         self.out.kept.is_empty()
     }
 
-    /// Takes a message on its way.
+    /// Takes a message on its way, or nothing of it.
     pub(super) fn give(&mut self, message: &[u8]) -> Result<(), Over> {
-        self.counts.bytes_given += message.len() as u64;
         let deflated =
             if message.len() >= self.deflate_from_bytes { deflate(message) } else { None };
         let (bytes, flag) = match &deflated {
@@ -234,7 +235,6 @@ impl End {
             self.counts.frames_resent += 1;
         }
         self.out.sent_max = self.out.sent_max.max(self.out.cursor);
-        self.counts.bytes_sent += bytes.len() as u64;
         Some(bytes)
     }
 
@@ -253,18 +253,19 @@ impl End {
         self.frame(saw_attempt, body)
     }
 
-    /// Takes a frame of this session. Whole messages go to `hand_on`, which says whether it has room.
+    /// Takes a frame of this session, and gives the message that is whole with it. `has_room`: whoever takes
+    /// messages has room for one; otherwise nothing of any is taken, and it is sent again later.
     pub(super) fn receive(
         &mut self,
         frame: &Frame<'_>,
         now_ms: u64,
-        hand_on: &mut dyn FnMut(Vec<u8>) -> bool,
-    ) -> Result<(), Over> {
+        has_room: bool,
+    ) -> Result<Option<Vec<u8>>, Over> {
         self.heard_ms = now_ms;
         match frame.body {
             Body::Data { sequence, flags, part } => {
                 self.inc.saw(frame.attempt, sequence.saturating_add(1));
-                return self.on_data((frame.attempt, sequence), flags, part, hand_on);
+                return self.on_data((frame.attempt, sequence), flags, part, has_room);
             }
             Body::Ping { sent_to } => {
                 self.inc.saw(frame.attempt, sent_to);
@@ -282,7 +283,7 @@ impl End {
             }
             Body::Unknown | Body::Bye => {}
         }
-        Ok(())
+        Ok(None)
     }
 
     fn on_data(
@@ -290,12 +291,12 @@ impl End {
         (attempt, sequence): (u32, u64),
         flags: u8,
         part: &[u8],
-        hand_on: &mut dyn FnMut(Vec<u8>) -> bool,
-    ) -> Result<(), Over> {
+        has_room: bool,
+    ) -> Result<Option<Vec<u8>>, Over> {
         let inc = &mut self.inc;
         if sequence < inc.next {
             self.counts.frames_repeated += 1;
-            return Ok(());
+            return Ok(None);
         }
         if sequence > inc.next {
             // Told once an attempt; what comes after is sent again anyway.
@@ -304,30 +305,28 @@ impl End {
                 self.counts.gaps += 1;
                 self.owes_ack = true;
             }
-            return Ok(());
+            return Ok(None);
+        }
+        // Before anything is made of it: what is turned away comes again and again.
+        inc.busy = !has_room;
+        if inc.busy {
+            self.owes_ack = true;
+            return Ok(None);
         }
         if inc.partial.len() + part.len() > MESSAGE_BYTES_MAX as usize + 64 {
             return Err(Over::Garbled);
         }
-        if flags & MORE != 0 {
-            inc.partial.extend_from_slice(part);
-        } else {
-            let whole = [inc.partial.as_slice(), part].concat();
-            let message = if flags & DEFLATED != 0 { inflate(&whole)? } else { whole };
-            let bytes = message.len();
-            inc.busy = !hand_on(message);
-            if inc.busy {
-                self.owes_ack = true;
-                return Ok(());
-            }
-            inc.partial = Vec::new();
-            inc.handed_on.push_back((sequence + 1, bytes));
-            inc.waiting_bytes += bytes;
+        inc.partial.extend_from_slice(part);
+        let mut message = None;
+        if flags & MORE == 0 {
+            let whole = std::mem::take(&mut inc.partial);
+            message = Some(if flags & DEFLATED != 0 { inflate(&whole)? } else { whole });
+            inc.handed_on.push_back(sequence + 1);
         }
         inc.next = sequence + 1;
         inc.unacknowledged_bytes += part.len();
         self.owes_ack |= inc.unacknowledged_bytes >= ACK_EVERY_BYTES;
-        Ok(())
+        Ok(message)
     }
 }
 
@@ -381,11 +380,10 @@ impl Incoming {
 
     fn applied(&mut self, count: u64) {
         while self.applied_count < count
-            && let Some((to, bytes)) = self.handed_on.pop_front()
+            && let Some(to) = self.handed_on.pop_front()
         {
             self.applied_count += 1;
             self.applied_to = to;
-            self.waiting_bytes -= bytes;
         }
     }
 }

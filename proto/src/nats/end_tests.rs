@@ -78,16 +78,9 @@ impl Pair {
             }
             for bytes in self.ways[at].due(self.step) {
                 let frame = Frame::decode(&bytes).unwrap();
-                let (got, room) = (&mut self.got[1 - at], self.room);
-                let done = self.done[1 - at];
-                let mut hand_on = |message: Vec<u8>| {
-                    let fits = got.len() - (done as usize) < room;
-                    if fits {
-                        got.push(message);
-                    }
-                    fits
-                };
-                self.ends[1 - at].receive(&frame, now_ms, &mut hand_on).unwrap();
+                let got = &mut self.got[1 - at];
+                let has_room = got.len() - (self.done[1 - at] as usize) < self.room;
+                got.extend(self.ends[1 - at].receive(&frame, now_ms, has_room).unwrap());
             }
         }
     }
@@ -128,7 +121,7 @@ fn everything_arrives_once_and_in_order() {
         }
         assert_eq!(pair.got[1], sent[0], "seed {seed}");
         assert_eq!(pair.got[0], sent[1], "seed {seed}");
-        assert!(pair.ends.iter().all(|end| end.kept_bytes() == 0 && end.waiting_bytes() == 0));
+        assert!(pair.ends.iter().all(|end| end.out.kept_bytes == 0 && end.partial_bytes() == 0));
         if seed % 7 == 0 {
             assert!(pair.ends.iter().all(|end| end.counts.frames_resent == 0), "nothing was lost");
         }
@@ -146,14 +139,15 @@ fn only_what_was_done_is_forgotten() {
     messages.iter().for_each(|message| pair.ends[0].give(message).unwrap());
     (0..50).for_each(|_| pair.pass());
     assert_eq!(pair.got[1].len(), 2, "no more has room");
-    let kept = pair.ends[0].kept_bytes();
+    assert_eq!(pair.ends[0].kept_messages(), 5);
+    let kept = pair.ends[0].out.kept_bytes;
     assert_eq!(kept, 5 * (500 + FRAME_OVERHEAD_BYTES), "nothing was done");
     let resent = pair.ends[0].counts.frames_resent;
     assert!(resent < 100, "{resent} frames again for a reader without room");
     pair.done[1] = 2;
     (0..50).for_each(|_| pair.pass());
     assert_eq!(pair.got[1].len(), 4);
-    assert_eq!(pair.ends[0].kept_bytes(), 3 * (500 + FRAME_OVERHEAD_BYTES));
+    assert_eq!(pair.ends[0].out.kept_bytes, 3 * (500 + FRAME_OVERHEAD_BYTES));
     pair.done[1] = 4;
     (0..50).for_each(|_| pair.pass());
     pair.done[1] = 5;
@@ -172,20 +166,22 @@ fn bounded_and_unbelieving() {
     let random: Vec<u8> = (0..4_000).map(|_| rng.random_range(0..=255_u8)).collect();
     end.give(&random).unwrap();
     assert_eq!(end.give(&random), Err(Over::Full { max: 10_000 }));
-    let mut none = |_: Vec<u8>| true;
     let ack = |to| Body::Ack { received_to: to, applied_to: to, saw_to: to, busy: false };
     let frame = |body| Frame { session: 1, attempt: 0, body };
-    let kept = end.kept_bytes();
-    end.receive(&frame(ack(u64::MAX)), 0, &mut none).unwrap();
-    assert_eq!(end.kept_bytes(), kept, "nothing was sent yet");
+    let kept = end.out.kept_bytes;
+    end.receive(&frame(ack(u64::MAX)), 0, true).unwrap();
+    assert_eq!(end.out.kept_bytes, kept, "nothing was sent yet");
+    let turned_away = end.receive(&frame(Body::Data { sequence: 0, flags: 0, part: b"a" }), 0, false);
+    assert_eq!((turned_away, end.partial_bytes()), (Ok(None), 0));
     let bomb = deflate(&vec![0; MESSAGE_BYTES_MAX as usize + 1_000]).unwrap();
     let data = Body::Data { sequence: 0, flags: DEFLATED, part: &bomb };
-    assert_eq!(end.receive(&frame(data), 0, &mut none), Err(Over::Garbled));
+    assert_eq!(end.receive(&frame(data), 0, false), Ok(None), "nothing is inflated for who has no room");
+    assert_eq!(end.receive(&frame(data), 0, true), Err(Over::Garbled));
     let mut end = End::new(1, BOUNDS, 0, 0);
     let part = vec![1; 16 << 20];
     let mut taken = (0..9).map(|sequence| {
         let data = Body::Data { sequence, flags: MORE, part: &part };
-        end.receive(&frame(data), 0, &mut none)
+        end.receive(&frame(data), 0, true)
     });
     assert!(taken.any(|taken| taken == Err(Over::Garbled)), "a message without end");
 }

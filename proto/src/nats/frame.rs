@@ -6,6 +6,13 @@
 const MAGIC: [u8; 2] = *b"WB";
 /// Of the frames, not of the messages in them.
 pub(super) const FRAME_VERSION: u8 = 1;
+
+/// What stands in whatever says a frame to a bus server, and in nothing that is not ours: the end of the server's
+/// own line and the beginning of a frame.
+pub(super) fn mark() -> Vec<u8> {
+    [b"\r\n".as_slice(), &MAGIC, &[FRAME_VERSION]].concat()
+}
+
 const COMMON_BYTES: usize = 16;
 /// What a data frame has beside its part of a message.
 pub(super) const DATA_HEADER_BYTES: usize = COMMON_BYTES + 9;

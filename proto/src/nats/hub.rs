@@ -14,10 +14,10 @@ use weir_types::Clock;
 
 use super::config::NatsConfig;
 use super::hello::{Hello, Refused, Welcome, token};
-use super::link::{LetIn, Links, NODES_MAX};
-use super::part_bytes_max;
+use super::link::{self, LetIn, LinkCarrier, Links, NODES_MAX};
 use super::stats::BusStats;
-use crate::bus::{BusError, Carrier, ClusterPort};
+use super::{CLUSTER_CLIENT, part_bytes_max};
+use crate::bus::{Carrier, ClusterPort};
 use crate::envelope;
 use crate::message::who_are_you;
 
@@ -47,20 +47,6 @@ pub struct HubConfig {
     pub forget_ms: u64,
 }
 
-/// What is known of a node's link.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct NodeFigures {
-    pub name: String,
-    pub incarnation: u64,
-    pub build: String,
-    pub silent_ms: u64,
-    pub has_session: bool,
-    /// Bytes that wait for the node.
-    pub kept_bytes: usize,
-    /// Bytes of it that wait here to be done.
-    pub waiting_bytes: usize,
-}
-
 /// Which cluster part serves the bus.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Server {
@@ -72,7 +58,7 @@ struct Server {
 struct Shared {
     config: HubConfig,
     own: Server,
-    links: Mutex<Links>,
+    links: Arc<Mutex<Links>>,
     /// Nodes to which something is to be said.
     dirty: Mutex<BTreeSet<String>>,
     wake: Notify,
@@ -88,19 +74,6 @@ struct Shared {
 pub struct NatsHub {
     shared: Arc<Shared>,
     thread: Option<std::thread::JoinHandle<()>>,
-}
-
-/// The way to one node.
-struct LinkCarrier {
-    shared: Arc<Shared>,
-    token: String,
-}
-
-impl Carrier for LinkCarrier {
-    fn carry(&self, bytes: Vec<u8>) -> Result<(), BusError> {
-        self.shared.give(&self.token, &bytes);
-        Ok(())
-    }
 }
 
 impl NatsHub {
@@ -120,7 +93,7 @@ impl NatsHub {
         let shared = Arc::new(Shared {
             own: Server { id, host: config.hostname.clone(), build },
             config,
-            links: Mutex::default(),
+            links: Arc::default(),
             dirty: Mutex::default(),
             wake: Notify::new(),
             stopping: Notify::new(),
@@ -148,23 +121,6 @@ impl NatsHub {
         Arc::clone(&self.shared.stats)
     }
 
-    /// Every link, in the order of names.
-    #[must_use]
-    pub fn nodes(&self) -> Vec<NodeFigures> {
-        let now_ms = self.shared.now_ms();
-        let links = self.shared.links();
-        let figures = links.links.values().map(|link| NodeFigures {
-            name: link.name.clone(),
-            incarnation: link.incarnation,
-            build: link.build.clone(),
-            silent_ms: now_ms.saturating_sub(link.heard_ms),
-            has_session: link.end.is_some(),
-            kept_bytes: link.end.as_ref().map_or(0, super::end::End::kept_bytes),
-            waiting_bytes: link.end.as_ref().map_or(0, super::end::End::waiting_bytes),
-        });
-        figures.collect()
-    }
-
     /// Ends the thread.
     pub fn close(&mut self) {
         self.shared.stopping.notify_one();
@@ -174,14 +130,9 @@ impl NatsHub {
     }
 }
 
-/// Whoever panicked left whole values.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Shared {
     fn links(&self) -> MutexGuard<'_, Links> {
-        lock(&self.links)
+        link::lock(&self.links)
     }
 
     fn now_ms(&self) -> u64 {
@@ -192,8 +143,9 @@ impl Shared {
         format!("{}.{what}", self.config.bus.prefix)
     }
 
+    /// There is something to say to a node. Whoever panicked left whole values.
     fn is_dirty(&self, token: &str) {
-        let mut dirty = lock(&self.dirty);
+        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
         if !dirty.contains(token) {
             dirty.insert(token.to_string());
         }
@@ -201,9 +153,21 @@ impl Shared {
         self.wake.notify_one();
     }
 
-    fn give(&self, token: &str, message: &[u8]) {
-        self.links().give(token, message, &self.stats);
-        self.is_dirty(token);
+    fn take_dirty(&self) -> Vec<String> {
+        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *dirty).into_iter().collect()
+    }
+
+    /// The way to a node.
+    fn carrier(self: &Arc<Shared>, token: String) -> LinkCarrier {
+        let (clock, waker) = (Arc::clone(&self.clock), Arc::clone(self));
+        LinkCarrier {
+            links: Arc::clone(&self.links),
+            stats: Arc::clone(&self.stats),
+            token,
+            now_ms: Box::new(move || clock.monotonic_ns() / 1_000_000),
+            given: Box::new(move |token| waker.is_dirty(token)),
+        }
     }
 
     fn fail(&self, why: String) {
@@ -229,16 +193,14 @@ impl Shared {
             }
             Ok(LetIn { session, new }) => {
                 info!(node = name, incarnation, session, build = hello.build, "a node joined");
-                let token = token(name);
-                if let Some((inbox, applied)) = new {
-                    let shared = Arc::clone(self);
-                    let carrier = LinkCarrier { shared, token: token.clone() };
-                    let port = ClusterPort::over(Arc::new(carrier), inbox, applied);
-                    // There is room for all that may be let in.
-                    drop(self.ports.try_send((name.clone(), port)));
-                }
+                let carrier = self.carrier(token(name));
                 if let Ok(message) = envelope::encode(&who_are_you()) {
-                    self.give(&token, &message);
+                    // It has just begun: there is room.
+                    drop(carrier.carry(message));
+                }
+                if let Some(inbox) = new {
+                    // There is room for all that may be let in.
+                    drop(self.ports.try_send((name.clone(), carrier.port(inbox))));
                 }
                 Some(Welcome::session(session))
             }
@@ -258,7 +220,7 @@ async fn run(shared: Arc<Shared>) {
 
 async fn work(shared: Arc<Shared>) -> Result<(), String> {
     let bus = &shared.config.bus;
-    let client = bus.connect("weir cluster", &shared.stats).await?;
+    let client = bus.connect(CLUSTER_CLIENT, &shared.stats).await?;
     drop(shared.client.set(client.clone()));
     find_other(&shared, &client).await?;
     let said = |error: async_nats::SubscribeError| bus.hidden(&error.to_string());
@@ -344,11 +306,11 @@ async fn send(shared: &Shared, client: &Client) {
     let mut look = tokio::time::interval(LOOK_EVERY);
     loop {
         let tokens: Vec<String> = tokio::select! {
-            () = shared.wake.notified() => std::mem::take(&mut *lock(&shared.dirty)).into_iter().collect(),
+            () = shared.wake.notified() => shared.take_dirty(),
             _ = look.tick() => {
                 let mut links = shared.links();
-                links.forget(shared.config.forget_ms, shared.now_ms());
-                links.links.keys().cloned().collect()
+                links.forget(shared.config.forget_ms, shared.now_ms(), &shared.stats);
+                links.tokens()
             }
         };
         for token in tokens {
@@ -363,7 +325,7 @@ async fn send(shared: &Shared, client: &Client) {
                 publish(shared, client, subject.clone(), frame).await;
             }
         }
-        let unknown = shared.links().take_unknown(shared.now_ms());
+        let unknown = shared.links().take_unknown();
         for (token, frame) in unknown {
             publish(shared, client, shared.subject(&format!("down.{token}")), frame).await;
         }

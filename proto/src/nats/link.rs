@@ -1,9 +1,9 @@
 //! The cluster part's links to nodes, without a server or a clock: who has a session, who is let in, where
 //! frames go and what is to be said next.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
@@ -11,30 +11,58 @@ use super::end::{Bounds, End, Over};
 use super::frame::{Body, Frame};
 use super::hello::{Hello, Refused, token};
 use super::stats::BusStats;
-use super::{CLUSTER_DEFLATE_FROM_BYTES, settle};
+use super::{CLUSTER_DEFLATE_FROM_BYTES, settle, settle_over};
+use crate::bus::{BusError, Carrier, ClusterPort};
 
 /// Nodes of one cluster. A thousand is what it is measured with.
 pub(super) const NODES_MAX: usize = 4_096;
 /// What the cluster part keeps for one node that cannot be reached: orders.
 const KEPT_BYTES_MAX: usize = 16 << 20;
-/// What may wait, of all nodes together, for the cluster part to do it. Whoever sends keeps the rest.
-const WAITING_BYTES_MAX: usize = 256 << 20;
+/// Once so much waits here, of all nodes together, to be done or to become whole, nothing more is taken: whoever
+/// sends keeps it. One message may go beyond it, and one more that makes room (see [`Links::has_room`]); so no more
+/// than this and three messages of the largest kind are ever here.
+const ROOM_BYTES_MAX: usize = 128 << 20;
 /// A node that was heard within so much is alive: nobody else has its name.
 const ALIVE_MS: u64 = 2_000;
 /// Whoever speaks in a session that is not known is told so no more often than this.
 const UNKNOWN_EVERY_MS: u64 = 250;
 
-pub(super) struct Link {
-    pub(super) name: String,
-    pub(super) incarnation: u64,
-    pub(super) asid: u32,
-    pub(super) build: String,
-    pub(super) end: Option<End>,
-    received: mpsc::Sender<Vec<u8>>,
-    /// Messages that whoever takes them has done, over all sessions.
+/// Messages of a link that were handed on and are not done, over all sessions: a new one changes nothing of them.
+struct Waiting {
+    /// Bytes of each, in order.
+    bytes: VecDeque<usize>,
+    done: u64,
+    /// How many whoever takes them has done.
     applied: Arc<AtomicU64>,
-    handed_on: u64,
-    pub(super) heard_ms: u64,
+}
+
+impl Waiting {
+    /// Bytes of those that were done since this was asked last.
+    fn take_done(&mut self) -> usize {
+        let applied = self.applied.load(Ordering::Relaxed);
+        let mut bytes = 0;
+        while self.done < applied
+            && let Some(of_one) = self.bytes.pop_front()
+        {
+            self.done += 1;
+            bytes += of_one;
+        }
+        bytes
+    }
+
+    fn handed_on(&self) -> u64 {
+        self.done + self.bytes.len() as u64
+    }
+}
+
+struct Link {
+    name: String,
+    incarnation: u64,
+    asid: u32,
+    end: Option<End>,
+    received: mpsc::Sender<Vec<u8>>,
+    waiting: Waiting,
+    heard_ms: u64,
     left: bool,
 }
 
@@ -54,11 +82,51 @@ pub(super) struct LetIn {
 #[derive(Default)]
 pub(super) struct Links {
     /// By their part of a subject.
-    pub(super) links: BTreeMap<String, Link>,
+    links: BTreeMap<String, Link>,
+    /// Of messages that were handed on and are not done.
     waiting_bytes: usize,
+    /// Of messages that are not whole.
+    partial_bytes: usize,
+    /// Who goes on with a message though there is no room.
+    beyond: Option<String>,
     last_session: u64,
     /// Sessions that are not known, by whose they are said to be; and when that was told last.
-    unknown: BTreeMap<String, (u64, u64, bool)>,
+    unknown: BTreeMap<String, (u64, u64)>,
+    /// Of those, who is to be told.
+    to_tell: BTreeSet<String>,
+}
+
+/// Links, shared by whoever receives and all that send. Whoever panicked left whole values.
+pub(super) fn lock(links: &Mutex<Links>) -> MutexGuard<'_, Links> {
+    links.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The way to one node.
+pub(super) struct LinkCarrier {
+    pub(super) links: Arc<Mutex<Links>>,
+    pub(super) stats: Arc<BusStats>,
+    pub(super) token: String,
+    pub(super) now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// Called when there is something for the node.
+    pub(super) given: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Carrier for LinkCarrier {
+    fn carry(&self, bytes: Vec<u8>) -> Result<(), BusError> {
+        lock(&self.links).give(&self.token, &bytes, (self.now_ms)(), &self.stats)?;
+        (self.given)(&self.token);
+        Ok(())
+    }
+}
+
+impl LinkCarrier {
+    /// The port over this way and what comes from the node.
+    pub(super) fn port(
+        self,
+        (inbox, applied): (mpsc::Receiver<Vec<u8>>, Arc<AtomicU64>),
+    ) -> ClusterPort {
+        ClusterPort::over(Arc::new(self), inbox, applied)
+    }
 }
 
 impl Links {
@@ -70,33 +138,9 @@ impl Links {
         (now_unix_ns, now_ms): (u64, u64),
         stats: &BusStats,
     ) -> Result<LetIn, Refused> {
-        if let Some(refused) = hello.refusal() {
-            return Err(refused);
-        }
         let token = token(&hello.name);
-        let known = self.links.get(&token);
-        let other = known.filter(|link| link.incarnation != hello.incarnation);
-        if other.is_some_and(|link| link.is_alive(now_ms)) {
-            let message = format!(
-                "a node named {} is alive already: give this one another --name, or stop the other",
-                hello.name
-            );
-            return Err(Refused::new("name_in_use", message));
-        }
-        let same_asid = |link: &&Link| link.asid == hello.asid && link.name != hello.name;
-        if let Some(other) =
-            self.links.values().find(same_asid).filter(|link| link.is_alive(now_ms))
-        {
-            let message = format!(
-                "the short id {} of the name {} is that of the node {}: give one of them another --name",
-                hello.asid, hello.name, other.name
-            );
-            return Err(Refused::new("asid_in_use", message));
-        }
-        if known.is_none() && self.links.len() >= NODES_MAX {
-            let message = format!("{NODES_MAX} nodes are here, and more are not taken");
-            return Err(Refused::new("too_many_nodes", message));
-        }
+        self.may_come(hello, &token, now_ms)?;
+        self.close(&token, stats);
         self.last_session = now_unix_ns.max(self.last_session + 1);
         let bounds = Bounds {
             kept_bytes_max: KEPT_BYTES_MAX,
@@ -108,33 +152,54 @@ impl Links {
             let (received, inbox) = mpsc::channel(crate::bus::FROM_NODE_MESSAGES_MAX);
             let applied = Arc::<AtomicU64>::default();
             new = Some((inbox, Arc::clone(&applied)));
-            let (name, build) = (hello.name.clone(), String::new());
-            let (incarnation, asid) = (hello.incarnation, hello.asid);
-            let (end, handed_on, heard_ms, left) = (None, 0, now_ms, false);
             Link {
-                name,
-                incarnation,
-                asid,
-                build,
-                end,
+                name: hello.name.clone(),
+                incarnation: hello.incarnation,
+                asid: hello.asid,
+                end: None,
                 received,
-                applied,
-                handed_on,
-                heard_ms,
-                left,
+                waiting: Waiting { bytes: VecDeque::new(), done: 0, applied },
+                heard_ms: now_ms,
+                left: false,
             }
         });
-        if let Some(former) = &mut link.end {
-            settle(stats, former);
-            self.waiting_bytes = self.waiting_bytes.saturating_sub(former.waiting_bytes());
-        }
-        link.end = Some(End::new(self.last_session, bounds, link.handed_on, now_ms));
+        link.end = Some(End::new(self.last_session, bounds, link.waiting.handed_on(), now_ms));
         (link.incarnation, link.asid, link.left) = (hello.incarnation, hello.asid, false);
-        link.build = weir_types::text::line(&hello.build).chars().take(64).collect();
         link.heard_ms = now_ms;
         self.unknown.remove(&token);
         BusStats::count(&stats.sessions_total, 1);
         Ok(LetIn { session: self.last_session, new })
+    }
+
+    /// A name, and its short id, belong to one live node.
+    fn may_come(&self, hello: &Hello, token: &str, now_ms: u64) -> Result<(), Refused> {
+        if let Some(refused) = hello.refusal() {
+            return Err(refused);
+        }
+        let known = self.links.get(token);
+        let other = known.filter(|link| link.incarnation != hello.incarnation);
+        if other.is_some_and(|link| link.is_alive(now_ms)) {
+            let message = format!(
+                "a node named {} is alive already: give this one another --name, or stop the other",
+                hello.name
+            );
+            return Err(Refused::new("name_in_use", message));
+        }
+        let has_its_asid = |link: &&Link| {
+            link.asid == hello.asid && link.name != hello.name && link.is_alive(now_ms)
+        };
+        if let Some(other) = self.links.values().find(has_its_asid) {
+            let message = format!(
+                "the short id {} of the name {} is that of the node {}: give one of them another --name",
+                hello.asid, hello.name, other.name
+            );
+            return Err(Refused::new("asid_in_use", message));
+        }
+        if known.is_none() && self.links.len() >= NODES_MAX {
+            let message = format!("{NODES_MAX} nodes are here, and more are not taken");
+            return Err(Refused::new("too_many_nodes", message));
+        }
+        Ok(())
     }
 
     /// A frame of a node.
@@ -143,11 +208,10 @@ impl Links {
         let Some(frame) = Frame::decode(bytes) else {
             return BusStats::count(&stats.strange_frames_total, 1);
         };
-        let link = self
-            .links
-            .get_mut(token)
-            .filter(|link| link.end.as_ref().is_some_and(|end| end.session == frame.session));
-        let Some(link) = link else {
+        let is_its = |link: &&mut Link| {
+            link.end.as_ref().is_some_and(|end| end.session == frame.session)
+        };
+        let Some(link) = self.links.get_mut(token).filter(is_its) else {
             BusStats::count(&stats.strange_frames_total, 1);
             return self.not_known(token, &frame, now_ms);
         };
@@ -157,24 +221,62 @@ impl Links {
             self.close(token, stats);
             return;
         }
-        let Link { end: Some(end), received, handed_on, .. } = link else { return };
-        let before = end.waiting_bytes();
-        let room = WAITING_BYTES_MAX.saturating_sub(self.waiting_bytes);
-        let mut taken = 0;
-        let mut hand_on = |message: Vec<u8>| {
-            let bytes = message.len();
-            // The first of a node always has room: else one of many megabytes would never have.
-            let fits = taken + bytes <= room || before == 0;
-            let has_room = fits && received.try_send(message).is_ok();
-            *handed_on += u64::from(has_room);
-            taken += bytes * usize::from(has_room);
-            has_room
+        let has_room = !matches!(frame.body, Body::Data { .. }) || self.has_room(token, now_ms, stats);
+        let Some(Link { end: Some(end), received, waiting, .. }) = self.links.get_mut(token) else {
+            return;
         };
-        let done = end.receive(&frame, now_ms, &mut hand_on);
+        self.partial_bytes -= end.partial_bytes();
+        let taken = end.receive(&frame, now_ms, has_room);
+        self.partial_bytes += end.partial_bytes();
         settle(stats, end);
-        self.waiting_bytes = (self.waiting_bytes + end.waiting_bytes()).saturating_sub(before);
-        if let Err(over) = done {
-            self.over(token, over, stats);
+        match taken {
+            Ok(None) => {}
+            Ok(Some(message)) => {
+                self.beyond.take_if(|beyond| beyond == token);
+                let bytes = message.len();
+                // There was room for one before, and nobody else puts any in. Without its reader it is for nobody.
+                if received.try_send(message).is_ok() {
+                    waiting.bytes.push_back(bytes);
+                    self.waiting_bytes += bytes;
+                }
+            }
+            Err(over) => self.over(token, over, stats),
+        }
+    }
+
+    /// Whether a frame of a message may be taken. Where all the room is that of messages which are not whole, one
+    /// of them goes on: nothing else would ever make room.
+    fn has_room(&mut self, token: &str, now_ms: u64, stats: &BusStats) -> bool {
+        let Some(link) = self.links.get_mut(token) else { return false };
+        self.waiting_bytes -= link.waiting.take_done();
+        if link.received.capacity() == 0 {
+            return false;
+        }
+        if self.waiting_bytes + self.partial_bytes < ROOM_BYTES_MAX {
+            return true;
+        }
+        self.take_done();
+        if self.waiting_bytes + self.partial_bytes < ROOM_BYTES_MAX {
+            return true;
+        }
+        if self.waiting_bytes > 0 {
+            return false;
+        }
+        if let Some(beyond) = self.beyond.take_if(|beyond| beyond != token) {
+            if self.links.get(&beyond).is_some_and(|link| link.is_alive(now_ms)) {
+                self.beyond = Some(beyond);
+                return false;
+            }
+            // It began and is silent: its place is another's, and it begins another session when it is back.
+            self.close(&beyond, stats);
+        }
+        self.beyond = Some(token.to_string());
+        true
+    }
+
+    fn take_done(&mut self) {
+        for link in self.links.values_mut() {
+            self.waiting_bytes -= link.waiting.take_done();
         }
     }
 
@@ -184,24 +286,23 @@ impl Links {
         }
         if self.unknown.len() >= NODES_MAX {
             self.unknown.clear();
+            self.to_tell.clear();
         }
-        let entry = self.unknown.entry(token.to_string()).or_insert((frame.session, 0, true));
-        let due = entry.1 == 0 || now_ms.saturating_sub(entry.1) >= UNKNOWN_EVERY_MS;
-        *entry = (frame.session, entry.1, entry.2 || due);
+        let (session, told_ms) = self.unknown.entry(token.to_string()).or_default();
+        *session = frame.session;
+        if *told_ms == 0 || now_ms.saturating_sub(*told_ms) >= UNKNOWN_EVERY_MS {
+            *told_ms = now_ms.max(1);
+            self.to_tell.insert(token.to_string());
+        }
     }
 
     /// Who is to be told that its session is not known, each once.
-    pub(super) fn take_unknown(&mut self, now_ms: u64) -> Vec<(String, Vec<u8>)> {
-        let mut told = Vec::new();
-        for (token, (session, told_ms, due)) in &mut self.unknown {
-            if std::mem::take(due) {
-                *told_ms = now_ms.max(1);
-                let body = Body::Unknown;
-                let frame = Frame { session: *session, attempt: 0, body };
-                told.push((token.clone(), frame.encode()));
-            }
-        }
-        told
+    pub(super) fn take_unknown(&mut self) -> Vec<(String, Vec<u8>)> {
+        let told = std::mem::take(&mut self.to_tell).into_iter().filter_map(|token| {
+            let &(session, _) = self.unknown.get(&token)?;
+            Some((token, Frame { session, attempt: 0, body: Body::Unknown }.encode()))
+        });
+        told.collect()
     }
 
     fn over(&mut self, token: &str, over: Over, stats: &BusStats) {
@@ -211,52 +312,69 @@ impl Links {
         self.close(token, stats);
     }
 
+    /// Ends a session. What was handed on is done all the same, and counts as long as it waits.
     fn close(&mut self, token: &str, stats: &BusStats) {
-        if let Some(mut end) = self.links.get_mut(token).and_then(|link| link.end.take()) {
-            settle(stats, &mut end);
-            self.waiting_bytes = self.waiting_bytes.saturating_sub(end.waiting_bytes());
+        self.beyond.take_if(|beyond| beyond == token);
+        if let Some(end) = self.links.get_mut(token).and_then(|link| link.end.take()) {
+            self.partial_bytes -= end.partial_bytes();
+            settle_over(stats, end);
         }
     }
 
     /// A message for a node. Without a session it is dropped: whatever it orders is ordered again.
-    pub(super) fn give(&mut self, token: &str, message: &[u8], stats: &BusStats) {
-        let end = self.links.get_mut(token).and_then(|link| link.end.as_mut());
-        match end.map(|end| end.give(message)) {
-            Some(Ok(())) => {}
-            Some(Err(over)) => self.over(token, over, stats),
-            None => BusStats::count(&stats.unsent_total, 1),
+    fn give(
+        &mut self,
+        token: &str,
+        message: &[u8],
+        now_ms: u64,
+        stats: &BusStats,
+    ) -> Result<(), BusError> {
+        let Some(end) = self.links.get_mut(token).and_then(|link| link.end.as_mut()) else {
+            BusStats::count(&stats.unsent_total, 1);
+            return Ok(());
+        };
+        match end.give(message) {
+            Ok(()) => Ok(()),
+            Err(Over::Full { max }) if end.is_heard(now_ms) => {
+                Err(BusError::FullBytes { max_bytes: max })
+            }
+            Err(over) => {
+                BusStats::count(&stats.unsent_total, 1);
+                self.over(token, over, stats);
+                Ok(())
+            }
         }
     }
 
     /// The next bytes for a node.
     pub(super) fn next_frame(&mut self, token: &str, now_ms: u64) -> Option<Vec<u8>> {
         let link = self.links.get_mut(token)?;
-        let end = link.end.as_mut()?;
-        let before = end.waiting_bytes();
-        let frame = end.next_frame(link.applied.load(Ordering::Relaxed), now_ms);
-        self.waiting_bytes = (self.waiting_bytes + end.waiting_bytes()).saturating_sub(before);
-        frame
+        self.waiting_bytes -= link.waiting.take_done();
+        let applied = link.waiting.done;
+        link.end.as_mut()?.next_frame(applied, now_ms)
+    }
+
+    /// All nodes' parts of subjects.
+    pub(super) fn tokens(&self) -> Vec<String> {
+        self.links.keys().cloned().collect()
     }
 
     /// Another server takes smaller frames: all sessions begin anew.
     pub(super) fn close_all(&mut self, stats: &BusStats) {
-        let tokens: Vec<String> = self.links.keys().cloned().collect();
-        tokens.iter().for_each(|token| self.close(token, stats));
+        self.tokens().iter().for_each(|token| self.close(token, stats));
     }
 
-    /// Links that nobody was heard on for so long are no more.
-    pub(super) fn forget(&mut self, silent_ms: u64, now_ms: u64) {
-        let gone = |link: &Link| now_ms.saturating_sub(link.heard_ms) > silent_ms;
-        let over: Vec<String> = self
-            .links
-            .iter()
-            .filter(|(_, link)| gone(link))
-            .map(|(token, _)| token.clone())
-            .collect();
+    /// Links that nobody was heard on for so long are no more, once nothing of them waits.
+    pub(super) fn forget(&mut self, silent_ms: u64, now_ms: u64, stats: &BusStats) {
+        self.take_done();
+        let is_over = |link: &Link| {
+            now_ms.saturating_sub(link.heard_ms) > silent_ms && link.waiting.bytes.is_empty()
+        };
+        let over = self.links.iter().filter(|(_, link)| is_over(link));
+        let over: Vec<String> = over.map(|(token, _)| token.clone()).collect();
         for token in over {
-            if let Some(Link { end: Some(end), .. }) = self.links.remove(&token) {
-                self.waiting_bytes = self.waiting_bytes.saturating_sub(end.waiting_bytes());
-            }
+            self.close(&token, stats);
+            self.links.remove(&token);
         }
     }
 }
@@ -264,6 +382,7 @@ impl Links {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nats::frame::MORE;
 
     fn hello(name: &str, incarnation: u64, asid: u32) -> Hello {
         Hello::new(name, incarnation, asid)
@@ -304,21 +423,119 @@ mod tests {
     #[test]
     fn strangers_are_told() {
         let (mut links, stats) = (Links::default(), BusStats::default());
-        for now_ms in 0..1_000 {
+        for now_ms in 0..1_100 {
             links.on_frame("x", &ping(5), now_ms, &stats);
         }
-        let told = links.take_unknown(1_000);
+        let told = links.take_unknown();
         let frame = Frame { session: 5, attempt: 0, body: Body::Unknown };
         assert_eq!(told, [("x".to_string(), frame.encode())]);
-        links.on_frame("x", &ping(5), 1_001, &stats);
-        assert!(links.take_unknown(1_001).is_empty());
+        links.on_frame("x", &ping(5), 1_101, &stats);
+        assert!(links.take_unknown().is_empty());
         links.on_frame("x", &ping(5), 1_300, &stats);
-        assert_eq!(links.take_unknown(1_300).len(), 1);
-        links.give("x", b"order", &stats);
+        assert_eq!(links.take_unknown().len(), 1);
+        links.give("x", b"order", 1_300, &stats).unwrap();
         assert_eq!(stats.unsent_total.load(Ordering::Relaxed), 1);
         for number in 0..2 * NODES_MAX {
             links.on_frame(&format!("x{number}"), &ping(5), 2_000, &stats);
         }
-        assert!(links.unknown.len() <= NODES_MAX);
+        assert!(links.unknown.len() <= NODES_MAX && links.to_tell.len() <= NODES_MAX);
+    }
+
+    /// A short id belongs to one live node whoever had it before: a dead one of another name does not hide the live
+    /// one. Catches a search that looks at the first in the order of names only.
+    #[test]
+    fn a_dead_node_hides_no_live_one() {
+        let mut links = Links::default();
+        assert!(join(&mut links, &hello("a", 1, 7), 10_000).is_ok());
+        assert!(join(&mut links, &hello("b", 2, 7), 20_000).is_ok(), "its former owner is dead");
+        assert_eq!(join(&mut links, &hello("c", 3, 7), 20_100).err().unwrap(), "asid_in_use");
+    }
+
+    fn data(session: u64, sequence: u64, flags: u8, part: &[u8]) -> Vec<u8> {
+        Frame { session, attempt: 0, body: Body::Data { sequence, flags, part } }.encode()
+    }
+
+    /// What waits is bounded over all nodes and all their sessions, messages that are not whole with it: beyond the
+    /// bound nothing is taken, a node that joins again has no more room than before, and what it had said is still
+    /// there to be done. Catches a reconnect that forgets what waits, and a first message that always has room.
+    #[test]
+    fn what_waits_is_bounded() {
+        let (mut links, stats) = (Links::default(), BusStats::default());
+        let message = vec![1; 16 << 20];
+        let mut joined = join(&mut links, &hello("a", 1, 7), 1_000).ok().unwrap();
+        let (mut inbox, applied) = joined.new.take().unwrap();
+        for now_ms in 1_000..1_100 {
+            links.on_frame("a", &data(joined.session, 0, 0, &message), now_ms, &stats);
+            joined = join(&mut links, &hello("a", 1, 7), now_ms).ok().unwrap();
+        }
+        assert_eq!(inbox.len(), ROOM_BYTES_MAX / message.len());
+        assert_eq!(links.waiting_bytes, ROOM_BYTES_MAX);
+        let other = join(&mut links, &hello("b", 2, 8), 1_100).ok().unwrap();
+        let mut other_inbox = other.new.unwrap().0;
+        links.on_frame("b", &data(other.session, 0, 0, &message), 1_100, &stats);
+        assert!(other_inbox.try_recv().is_err(), "the first of a node needs room, too");
+        assert_eq!(inbox.try_recv().unwrap(), message);
+        applied.fetch_add(1, Ordering::Relaxed);
+        links.on_frame("b", &data(other.session, 0, 0, &message), 1_101, &stats);
+        assert_eq!(other_inbox.try_recv().unwrap(), message, "what was done made room for one");
+        assert_eq!(links.waiting_bytes, ROOM_BYTES_MAX);
+    }
+
+    /// Nodes that are in the midst of a message each.
+    struct Begun {
+        links: Links,
+        nodes: Vec<LetIn>,
+        stats: BusStats,
+    }
+
+    impl Begun {
+        fn new(nodes: usize, bytes: usize) -> Begun {
+            let mut begun =
+                Begun { links: Links::default(), nodes: Vec::new(), stats: BusStats::default() };
+            for number in 0..nodes {
+                let asid = u32::try_from(number).unwrap() + 2;
+                let joined = join(&mut begun.links, &hello(&format!("n{number}"), 1, asid), 1_000);
+                begun.nodes.push(joined.ok().unwrap());
+                begun.say(number, (0, MORE), &vec![1; bytes], 1_000);
+            }
+            begun
+        }
+
+        /// A node's next part; what is whole with it is taken, and its length given.
+        fn say(&mut self, number: usize, at: (u64, u8), part: &[u8], now_ms: u64) -> usize {
+            let node = &mut self.nodes[number];
+            let frame = data(node.session, at.0, at.1, part);
+            self.links.on_frame(&format!("n{number}"), &frame, now_ms, &self.stats);
+            let (inbox, _) = node.new.as_mut().unwrap();
+            inbox.try_recv().map_or(0, |message| message.len())
+        }
+
+        fn done(&mut self, number: usize) {
+            self.nodes[number].new.as_ref().unwrap().1.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Where all room is taken by messages that are not whole, one of them is finished and done, then the next:
+    /// nothing stands still for ever, and no two go beyond the bound at once. One that falls silent gives its place
+    /// up.
+    #[test]
+    fn parts_do_not_block_each_other() {
+        let (part, end) = (8 << 20, [2; 100]);
+        let mut all = Begun::new(ROOM_BYTES_MAX / part, part);
+        assert_eq!(all.links.partial_bytes, ROOM_BYTES_MAX);
+        assert_eq!(all.say(3, (1, MORE), &end, 1_001), 0);
+        assert_eq!(all.links.partial_bytes, ROOM_BYTES_MAX + end.len());
+        assert_eq!(all.say(4, (1, 0), &end, 1_001), 0, "one at a time");
+        assert_eq!(all.say(3, (2, 0), &end, 1_002), part + 2 * end.len());
+        assert_eq!(all.say(4, (1, 0), &end, 1_003), 0, "what is whole is to be done first");
+        all.done(3);
+        assert_eq!(all.say(4, (1, 0), &end, 1_004), part + end.len(), "there is room again");
+        all.done(4);
+        assert_eq!(all.say(3, (3, MORE), &vec![1; 2 * part], 1_005), 0);
+        assert_eq!(all.say(5, (1, MORE), &end, 1_100), 0);
+        assert_eq!(all.links.beyond.as_deref(), Some("n5"));
+        assert_eq!(all.say(6, (1, 0), &end, 1_200), 0);
+        assert_eq!(all.say(6, (1, 0), &end, 9_000), part + end.len(), "nobody waits for the silent");
+        assert!(all.links.links["n5"].end.is_none(), "it begins anew");
     }
 }

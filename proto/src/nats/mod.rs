@@ -22,7 +22,7 @@ mod tests;
 
 pub use config::{NatsAuth, NatsConfig, NatsConfigError};
 pub use hello::is_node_name;
-pub use hub::{HubConfig, HubState, NatsHub, NodeFigures};
+pub use hub::{HubConfig, HubState, NatsHub};
 pub use node::{NatsNode, NatsNodeConfig, NodeBusState};
 pub use simulated::{SimulatedBus, SimulatedNode};
 pub use stats::BusStats;
@@ -31,6 +31,10 @@ pub use stats::BusStats;
 const PAYLOAD_BYTES_MIN: usize = 1 << 10;
 /// Larger frames are not worth it: what is lost is sent again frame by frame.
 const FRAME_BYTES_MAX: usize = 128 << 10;
+
+/// What the ends are called to the bus server: a node's name follows.
+const NODE_CLIENT: &str = "weir node";
+const CLUSTER_CLIENT: &str = "weir cluster";
 
 /// How much of a message goes into a frame.
 fn part_bytes_max(payload_max: usize) -> Result<usize, String> {
@@ -48,10 +52,29 @@ const NODE_DEFLATE_FROM_BYTES: usize = 1 << 10;
 /// The cluster part tells all nodes the same on a thread that others wait for: it deflates what is large only.
 const CLUSTER_DEFLATE_FROM_BYTES: usize = 64 << 10;
 
+/// What a node keeps for the cluster part while that is slow or cannot be reached: minutes of a busy node's
+/// changes. Beyond it nothing is taken, or the session is over if nobody is heard at its other end.
+const NODE_KEPT_BYTES_MAX: usize = 64 << 20;
+
+/// Of a node's end, over a server that takes messages of so many bytes.
+fn node_bounds(payload_max: usize) -> Result<end::Bounds, String> {
+    Ok(end::Bounds {
+        kept_bytes_max: NODE_KEPT_BYTES_MAX,
+        part_bytes_max: part_bytes_max(payload_max)?,
+        deflate_from_bytes: NODE_DEFLATE_FROM_BYTES,
+    })
+}
+
 /// What a session has counted goes into the books.
 fn settle(stats: &BusStats, end: &mut end::End) {
     let counts = end.take_counts();
     BusStats::count(&stats.frames_resent_total, counts.frames_resent);
     BusStats::count(&stats.frames_repeated_total, counts.frames_repeated);
     BusStats::count(&stats.gaps_total, counts.gaps);
+}
+
+/// And what goes with it when it is over.
+fn settle_over(stats: &BusStats, mut end: end::End) {
+    settle(stats, &mut end);
+    BusStats::count(&stats.dropped_total, end.kept_messages() as u64);
 }

@@ -12,16 +12,13 @@ use tracing::{info, warn};
 use weir_types::Clock;
 
 use super::config::NatsConfig;
-use super::end::{Bounds, End, Over};
+use super::end::{End, Over};
 use super::frame::{Body, Frame};
 use super::hello::{Hello, Welcome, token};
 use super::stats::BusStats;
-use super::{NODE_DEFLATE_FROM_BYTES, part_bytes_max, settle};
+use super::{NODE_CLIENT, node_bounds, settle, settle_over};
 use crate::bus::{BusError, Carrier, NodePort};
 
-/// What a node keeps for the cluster part while that is slow or cannot be reached: minutes of a busy node's
-/// changes. Beyond it the session is over, and what is missed comes from history.
-const KEPT_BYTES_MAX: usize = 64 << 20;
 const HELLO_TIME_MAX: Duration = Duration::from_secs(2);
 const HELLO_EVERY: Duration = Duration::from_millis(500);
 /// So many refusals in a row before it has ever joined: it will not be let in. Longer than a former life of
@@ -78,17 +75,27 @@ pub struct NatsNode {
 struct NodeCarrier(Arc<Shared>);
 
 impl Carrier for NodeCarrier {
+    /// Refuses what there is no room for as long as the other end is heard: it is slow, and another session would
+    /// have it fill all anew and be slower. Whoever is not heard is not waited for: what is kept goes.
     fn carry(&self, bytes: Vec<u8>) -> Result<(), BusError> {
-        let mut state = self.0.lock();
+        let NodeCarrier(shared) = self;
+        let mut state = shared.lock();
         let Some(end) = &mut state.end else {
-            BusStats::count(&self.0.stats.unsent_total, 1);
+            BusStats::count(&shared.stats.unsent_total, 1);
             return Ok(());
         };
-        if let Err(over) = end.give(&bytes) {
-            self.0.end_session(&mut state, over);
+        match end.give(&bytes) {
+            Ok(()) => {}
+            Err(Over::Full { max }) if end.is_heard(shared.now_ms()) => {
+                return Err(BusError::FullBytes { max_bytes: max });
+            }
+            Err(over) => {
+                BusStats::count(&shared.stats.unsent_total, 1);
+                shared.end_session(&mut state, over);
+            }
         }
         drop(state);
-        self.0.wake.notify_one();
+        shared.wake.notify_one();
         Ok(())
     }
 }
@@ -161,10 +168,10 @@ impl Shared {
     }
 
     fn end_session(&self, state: &mut State, over: Over) {
-        if let Some(mut end) = state.end.take() {
+        if let Some(end) = state.end.take() {
             warn!(%over, "the session with the cluster part is over; another one begins");
             BusStats::count(&self.stats.sessions_over_total, 1);
-            settle(&self.stats, &mut end);
+            settle_over(&self.stats, end);
         }
     }
 
@@ -179,20 +186,18 @@ impl Shared {
         }
         if frame.body == Body::Unknown {
             info!("the cluster part does not know us: joining again");
-            if let Some(mut end) = state.end.take() {
-                settle(&self.stats, &mut end);
+            if let Some(end) = state.end.take() {
+                settle_over(&self.stats, end);
             }
             return;
         }
-        let mut hand_on = |message: Vec<u8>| {
-            let has_room = received.try_send(message).is_ok();
-            *handed_on += u64::from(has_room);
-            has_room
-        };
-        let taken = end.receive(&frame, self.now_ms(), &mut hand_on);
+        let taken = end.receive(&frame, self.now_ms(), received.capacity() > 0);
         settle(&self.stats, end);
-        if let Err(over) = taken {
-            self.end_session(&mut state, over);
+        match taken {
+            Ok(None) => {}
+            // There was room before. Without its reader it is for nobody.
+            Ok(Some(message)) => *handed_on += u64::from(received.try_send(message).is_ok()),
+            Err(over) => self.end_session(&mut state, over),
         }
     }
 
@@ -220,7 +225,7 @@ async fn run(shared: Arc<Shared>) {
 
 async fn work(shared: Arc<Shared>) {
     let NatsNodeConfig { bus, name, .. } = &shared.config;
-    let client = match bus.connect(&format!("weir node {name}"), &shared.stats).await {
+    let client = match bus.connect(&format!("{NODE_CLIENT} {name}"), &shared.stats).await {
         Ok(client) => client,
         Err(why) => {
             shared.tell.send_replace(NodeBusState::Refused(why));
@@ -261,7 +266,7 @@ async fn join(shared: &Shared, client: &Client, joined_before: bool) -> bool {
     let NatsNodeConfig { bus, name, incarnation, asid } = &shared.config;
     let hello = Hello::new(name, *incarnation, *asid).encode();
     let (subject, mut refusals, mut attempts) = (format!("{}.hello", bus.prefix), 0, 0_u32);
-    let bounds = match bounds(client) {
+    let bounds = match node_bounds(client.max_payload()) {
         Ok(bounds) => bounds,
         Err(why) => {
             shared.tell.send_replace(NodeBusState::Refused(why));
@@ -309,12 +314,6 @@ async fn join(shared: &Shared, client: &Client, joined_before: bool) -> bool {
     }
 }
 
-fn bounds(client: &Client) -> Result<Bounds, String> {
-    let part_bytes_max = part_bytes_max(client.max_payload())?;
-    let deflate_from_bytes = NODE_DEFLATE_FROM_BYTES;
-    Ok(Bounds { kept_bytes_max: KEPT_BYTES_MAX, part_bytes_max, deflate_from_bytes })
-}
-
 /// Sends what there is to send until the session is over.
 async fn send(shared: &Shared, client: &Client) {
     let subject = shared.subject("up");
@@ -331,7 +330,9 @@ async fn send(shared: &Shared, client: &Client) {
         };
         if frame.len() > client.max_payload() {
             // Another server, which takes less: in another session all is cut anew.
-            shared.lock().end = None;
+            if let Some(end) = shared.lock().end.take() {
+                settle_over(&shared.stats, end);
+            }
             return;
         }
         BusStats::count(&shared.stats.bytes_sent_total, frame.len() as u64);

@@ -21,6 +21,8 @@ pub struct BusStats {
     pub gaps_total: AtomicU64,
     /// Messages that were given while no session was there to carry them.
     pub unsent_total: AtomicU64,
+    /// Messages that were kept for the other end when their session ended, and went with it.
+    pub dropped_total: AtomicU64,
     pub bytes_sent_total: AtomicU64,
     pub bytes_received_total: AtomicU64,
     /// Frames of sessions that are over, or of nobody.
@@ -32,9 +34,17 @@ impl BusStats {
         counter.fetch_add(by, Ordering::Relaxed);
     }
 
+    /// How often the server was reached, and how often it went.
+    #[must_use]
+    pub fn connections(&self) -> (u64, u64) {
+        let [connected, disconnected] = [&self.connected_total, &self.disconnected_total]
+            .map(|counter| counter.load(Ordering::Relaxed));
+        (connected, disconnected)
+    }
+
     /// Name → count.
     #[must_use]
-    pub fn list(&self) -> [(&'static str, u64); 13] {
+    pub fn list(&self) -> [(&'static str, u64); 14] {
         [
             ("connected", &self.connected_total),
             ("disconnected", &self.disconnected_total),
@@ -46,6 +56,7 @@ impl BusStats {
             ("frames_repeated", &self.frames_repeated_total),
             ("gaps", &self.gaps_total),
             ("unsent", &self.unsent_total),
+            ("dropped", &self.dropped_total),
             ("bytes_sent", &self.bytes_sent_total),
             ("bytes_received", &self.bytes_received_total),
             ("strange_frames", &self.strange_frames_total),

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use weir_types::WallClock;
 
 use super::*;
-use crate::bus::{ClusterPort, NodePort};
+use crate::bus::{BusError, ClusterPort, NodePort};
 use crate::message::{FromNode, Life, ToNode};
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -155,18 +155,23 @@ fn nothing_is_lost_with_the_server() {
         }
         // The last is done when the next is asked for.
         assert!(from_node.try_recv().is_none());
-        let sessions = hub.stats().list().into_iter().find(|(name, _)| *name == "sessions");
-        assert_eq!(sessions, Some(("sessions", 1)), "no session was given up");
+        assert_eq!(count(&hub.stats(), "sessions"), 1, "no session was given up");
         end.close(DEADLINE);
         hub.close();
     });
 }
 
-/// A cluster part that takes nothing for so long that the node cannot keep all of it: the session ends, another one
-/// begins, the node is asked who it is, and what is said then arrives; of what was said before, a beginning does, in
-/// order and once. Catches a node that grows without end, and one that is lost for good.
+/// The count of an end's statistics.
+fn count(stats: &BusStats, name: &str) -> u64 {
+    stats.list().into_iter().find(|(of, _)| *of == name).map_or(0, |(_, count)| count)
+}
+
+/// A cluster part that lives and takes nothing: once the node keeps all that it may, what is given more is refused,
+/// to whoever gives it and as often as that is; the session goes on, and what was taken arrives, in order and once, as
+/// soon as it is asked for. Catches a node that grows without end, one that says yes and drops, and a session that
+/// ends because of it: then all would be said again, to somebody who is slow already.
 #[test]
-fn too_much_ends_the_session_and_not_the_node() {
+fn too_much_for_a_slow_cluster_part_is_refused() {
     let Some(server) = Server::start("") else {
         return weir_types::testing::skipped("there is no nats-server");
     };
@@ -178,27 +183,58 @@ fn too_much_ends_the_session_and_not_the_node() {
         let introduced = tokio::time::timeout(DEADLINE, port.recv()).await.unwrap();
         assert_eq!(introduced.unwrap().unwrap(), ToNode::Introduce);
         let mut sent = 0;
-        let count = |name: &str| {
-            end.stats().list().into_iter().find(|(of, _)| *of == name).map_or(0, |(_, count)| count)
-        };
-        while count("sessions_over") == 0 {
+        let refused = loop {
             assert!(sent < 1_000, "it keeps everything");
-            port.sender.send(Life::default(), answer(sent, 1 << 20)).unwrap();
-            sent += 1;
+            match port.sender.send(Life::default(), answer(sent, 1 << 20)) {
+                Ok(()) => sent += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(refused, BusError::FullBytes { .. }), "{refused}");
+        assert_eq!(port.sender.stats().refused_total.load(std::sync::atomic::Ordering::Relaxed), 1);
+        answers_until(&mut from_node, &mut 0, sent - 1).await;
+        assert!(from_node.try_recv().is_none());
+        while port.sender.send(Life::default(), answer(sent, 1 << 20)).is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        let mut next = sent;
+        answers_until(&mut from_node, &mut next, sent).await;
+        assert_eq!(count(&end.stats(), "sessions_over"), 0);
+        assert_eq!(count(&end.stats(), "sessions"), 1);
+        end.close(DEADLINE);
+    });
+}
+
+/// A cluster part that is not heard any more: what is kept for it goes once it is too much, counted message by
+/// message, and nobody is held up; when it is heard again the node is asked who it is, and what is said then
+/// arrives. Catches a node that is lost for good, and messages that go without a count.
+#[test]
+fn too_much_for_nobody_ends_the_session_and_not_the_node() {
+    let Some(mut server) = Server::start("") else {
+        return weir_types::testing::skipped("there is no nats-server");
+    };
+    runtime().block_on(async {
+        let (_hub, mut nodes) = hub(server.bus());
+        let (mut end, mut port) = node(server.bus(), "a", 1);
+        until(&mut end.state(), |state| *state == NodeBusState::Joined).await;
+        let (_, mut from_node) = nodes.recv().await.unwrap();
+        let introduced = tokio::time::timeout(DEADLINE, port.recv()).await.unwrap();
+        assert_eq!(introduced.unwrap().unwrap(), ToNode::Introduce);
+        server.kill();
+        let (stats, mut given) = (end.stats(), 0);
+        while count(&stats, "sessions_over") == 0 {
+            if port.sender.send(Life::default(), answer(given, 1 << 20)).is_ok() {
+                given += 1;
+            } else {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+        assert_eq!(count(&stats, "dropped") + count(&stats, "unsent"), given);
+        server.restart();
         let again = tokio::time::timeout(DEADLINE, port.recv()).await.unwrap();
         assert_eq!(again.unwrap().unwrap(), ToNode::Introduce, "it is asked who it is");
         port.sender.send(Life::default(), answer(5_000, 10)).unwrap();
-        let (mut before, mut last) = (0, None);
-        while last != Some(5_000) {
-            let report = tokio::time::timeout(DEADLINE, from_node.recv()).await.expect("in time");
-            let FromNode::Answer { sequence, .. } = report.unwrap().unwrap().message else {
-                continue;
-            };
-            assert!(last.is_none_or(|last| sequence > last), "{sequence} after {last:?}");
-            assert!(sequence == 5_000 || sequence == before, "a gap within the session");
-            (before, last) = (sequence + 1, Some(sequence));
-        }
+        answers_until(&mut from_node, &mut 5_000, 5_000).await;
         end.close(DEADLINE);
     });
 }
