@@ -77,7 +77,8 @@ impl Left {
     /// Whether a node that comes may send again what is held: its process has all that it had, a later one only
     /// what the node keeps on disk.
     pub(crate) fn may_repeat(&self, name: &str, incarnation: u64, kept_on_disk: bool) -> bool {
-        let is_it = |(of, life): &(String, u64)| of == name && (kept_on_disk || *life == incarnation);
+        let is_it =
+            |(of, life): &(String, u64)| of == name && (kept_on_disk || *life == incarnation);
         self.is_full || self.lives.iter().any(is_it)
     }
 }

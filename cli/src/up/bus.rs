@@ -7,8 +7,10 @@ use weir_proto::nats::{NatsAuth, NatsConfig};
 use crate::args::BusArgs;
 use crate::failure::Failure;
 
-/// Longer files hold no secret of a bus.
-const SECRET_BYTES_MAX: u64 = 64 << 10;
+/// Longer files hold no secret of a bus, and no list of authorities.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Of a seed of an nkey.
+const SEED_CHARS: usize = 58;
 const PASSWORD: &str = "WEIR_BUS_PASSWORD";
 const TOKEN: &str = "WEIR_BUS_TOKEN";
 
@@ -19,18 +21,24 @@ pub(super) fn config(args: &BusArgs) -> Result<NatsConfig, Failure> {
     let config = config.with_prefix(&args.bus_subject);
     let config = config.map_err(|error| Failure::Usage(format!("--bus-subject: {error}")))?;
     let mut config = config.with_auth(auth(args)?).map_err(wrong)?;
-    for (flag, file) in [
-        ("--bus-tls-ca", &args.bus_tls_ca),
-        ("--bus-tls-cert", &args.bus_tls_cert),
-        ("--bus-tls-key", &args.bus_tls_key),
+    for (flag, file, what, begins) in [
+        ("--bus-tls-ca", &args.bus_tls_ca, "certificate", "-----BEGIN CERTIFICATE-----"),
+        ("--bus-tls-cert", &args.bus_tls_cert, "certificate", "-----BEGIN CERTIFICATE-----"),
+        ("--bus-tls-key", &args.bus_tls_key, "private key", "PRIVATE KEY-----"),
     ] {
-        if let Some(path) = file {
-            std::fs::File::open(path).map_err(|error| unreadable(flag, path, &error))?;
+        let Some(path) = file else { continue };
+        // The library takes a file without any for an empty list, and then nobody is trusted.
+        if !text_in(flag, path)?.contains(begins) {
+            return Err(holds_none(flag, path, &format!("{what} in PEM")));
         }
     }
     config.tls_ca.clone_from(&args.bus_tls_ca);
     config.tls_client = args.bus_tls_cert.clone().zip(args.bus_tls_key.clone());
     Ok(config)
+}
+
+fn holds_none(flag: &str, path: &Path, what: &str) -> Failure {
+    Failure::Usage(format!("{flag} {}: there is no {what} in it", path.display()))
 }
 
 fn unreadable(flag: &str, path: &Path, error: &std::io::Error) -> Failure {
@@ -55,8 +63,19 @@ fn auth(args: &BusArgs) -> Result<NatsAuth, Failure> {
     if let Some(token) = file("--bus-token-file", &args.bus_token_file)?.or_else(|| env(TOKEN)) {
         ways.push(NatsAuth::Token(token));
     }
-    ways.extend(file("--bus-creds", &args.bus_creds)?.map(NatsAuth::Credentials));
-    ways.extend(file("--bus-nkey", &args.bus_nkey)?.map(NatsAuth::Nkey));
+    if let Some(path) = &args.bus_creds {
+        let text = text_in("--bus-creds", path)?;
+        if !text.contains("BEGIN NATS USER JWT") || seed_in(&text).is_none() {
+            return Err(holds_none("--bus-creds", path, "JWT of a user with its seed"));
+        }
+        ways.push(NatsAuth::Credentials(text));
+    }
+    if let Some(path) = &args.bus_nkey {
+        let text = text_in("--bus-nkey", path)?;
+        let seed =
+            seed_in(&text).ok_or_else(|| holds_none("--bus-nkey", path, "seed of a user"))?;
+        ways.push(NatsAuth::Nkey(seed));
+    }
     match (ways.pop(), ways.is_empty()) {
         (None, _) => Ok(NatsAuth::None),
         (Some(way), true) => Ok(way),
@@ -67,12 +86,31 @@ fn auth(args: &BusArgs) -> Result<NatsAuth, Failure> {
 }
 
 fn secret_in(flag: &str, path: &Path) -> Result<String, Failure> {
+    let text = text_in(flag, path)?.trim().to_string();
+    if text.is_empty() { Err(holds_none(flag, path, "secret")) } else { Ok(text) }
+}
+
+fn text_in(flag: &str, path: &Path) -> Result<String, Failure> {
     use std::io::Read;
     let mut text = String::new();
     let read = std::fs::File::open(path)
-        .and_then(|file| file.take(SECRET_BYTES_MAX).read_to_string(&mut text));
-    read.map_err(|error| unreadable(flag, path, &error))?;
-    Ok(text.trim().to_string())
+        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text));
+    match read.map_err(|error| unreadable(flag, path, &error))? as u64 {
+        ..=FILE_BYTES_MAX => Ok(text),
+        _ => Err(Failure::Usage(format!(
+            "{flag} {}: it has more than {FILE_BYTES_MAX} bytes",
+            path.display()
+        ))),
+    }
+}
+
+/// The seed of a user: a line of its own, whatever is around it.
+fn seed_in(text: &str) -> Option<String> {
+    let is_seed = |line: &&str| {
+        let is_base32 = |c: char| c.is_ascii_uppercase() || ('2'..='7').contains(&c);
+        line.len() == SEED_CHARS && line.starts_with("SU") && line.chars().all(is_base32)
+    };
+    text.lines().map(str::trim).find(is_seed).map(str::to_string)
 }
 
 #[cfg(test)]
@@ -107,7 +145,16 @@ mod tests {
         assert!(!format!("{token:?}").contains("s3cret"));
         for (words, says) in [
             (&["--bus-user", "me"][..], "WEIR_BUS_PASSWORD"),
-            (&["--bus-token-file", path, "--bus-nkey", path], "one login"),
+            (
+                &["--bus-user", "me", "--bus-password-file", path, "--bus-token-file", path],
+                "one login",
+            ),
+            (&["--bus-token-file", "/dev/null"], "there is no secret in it"),
+            (&["--bus-nkey", path], "there is no seed of a user in it"),
+            (&["--bus-creds", path], "there is no JWT of a user with its seed in it"),
+            (&["--bus-tls-ca", path], "there is no certificate in PEM in it"),
+            (&["--bus-tls-cert", path, "--bus-tls-key", path], "--bus-tls-cert"),
+            (&["--bus-tls-ca", "/dev/zero"], "more than"),
             (&["--bus-creds", "/nonexistent"], "--bus-creds /nonexistent"),
             (&["--bus-tls-ca", "/nonexistent"], "--bus-tls-ca /nonexistent"),
             (&["--bus-subject", "a b"], "--bus-subject"),
@@ -115,6 +162,10 @@ mod tests {
             let Err(Failure::Usage(text)) = with(words) else { panic!("{words:?}") };
             assert!(text.contains(says) && !text.contains("s3cret"), "{text}");
         }
+        let seed = format!("SU{}", "A2".repeat(28));
+        std::fs::write(file.path(), format!("-----BEGIN SEED-----\n{seed}\n-----END-----\n"))
+            .unwrap();
+        assert_eq!(with(&["--bus-nkey", path]).unwrap().auth, NatsAuth::Nkey(seed));
         let Err(Failure::Usage(text)) = parsed(&["--bus", "http://me:s3cret@h"]) else { panic!() };
         assert!(!text.contains("s3cret"), "{text}");
     }

@@ -102,7 +102,8 @@ impl Node {
 
     /// Whether rows of one of the tables can arise on it. A node that tells of no sources may have any.
     pub(super) fn may_have(&self, tables: &[String]) -> bool {
-        let has = |(runs, of): (bool, &[String])| runs && of.iter().any(|table| tables.contains(table));
+        let has =
+            |(runs, of): (bool, &[String])| runs && of.iter().any(|table| tables.contains(table));
         self.sources.is_empty() || Node::runs(&self.sources).any(has)
     }
 

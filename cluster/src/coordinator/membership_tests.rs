@@ -302,7 +302,8 @@ fn losses_of_who_comes_back_are_counted_once() {
     b.register(&mut all, vec![]);
     let query = install(&mut all, NOW_MS);
     let at_a = a.ordered().unwrap();
-    let span = weir_types::ledger::Span::new(tick_unix_ns(NOW_MS), tick_unix_ns(NOW_MS + 11 * MINUTE_MS));
+    let span =
+        weir_types::ledger::Span::new(tick_unix_ns(NOW_MS), tick_unix_ns(NOW_MS + 11 * MINUTE_MS));
     let lost = weir_types::ledger::Loss {
         table: "http_events".to_string(),
         reason: "ring_full".to_string(),

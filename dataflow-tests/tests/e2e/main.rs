@@ -37,6 +37,7 @@ mod replay;
 mod replay_protocols;
 mod rows;
 mod rules;
+mod secure;
 mod seen;
 mod servers;
 mod sinks;

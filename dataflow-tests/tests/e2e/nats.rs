@@ -10,8 +10,8 @@ use async_nats::jetstream::{self, consumer::pull, stream};
 use futures_util::StreamExt;
 use serde_json::Value as Json;
 use weir_dataflow_tests::harness::fleet::BusServer;
-use weir_dataflow_tests::harness::weir::Weir;
 use weir_dataflow_tests::harness::wait_until;
+use weir_dataflow_tests::harness::weir::Weir;
 use weir_types::random::SplitMix;
 
 use crate::ports::can_run;

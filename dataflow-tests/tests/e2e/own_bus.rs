@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use serde_json::Value as Json;
 use weir_dataflow_tests::harness::fleet::{BusServer, Node, settles};
-use weir_dataflow_tests::harness::weir::Weir;
 use weir_dataflow_tests::harness::wait_until;
+use weir_dataflow_tests::harness::weir::Weir;
 
 use crate::ports::{DEADLINE, can_run, script_of};
 

@@ -373,8 +373,8 @@ impl World {
         }
         match what {
             0 => {
-                let steps_max = if self.gives_up { 11 } else { 7 };
-                self.nodes[number].cut_until = self.step + self.rng.random_range(2..steps_max);
+                let steps = if self.gives_up { 5..11 } else { 2..7 };
+                self.nodes[number].cut_until = self.step + self.rng.random_range(steps);
             }
             // Its thread or engine died: the history stays.
             1 => {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event};
 use tracing::{info, warn};
-use weir_types::text::with_causes;
 
+use super::refused::{Failure, Lasts};
 use super::stats::BusStats;
 use super::{CLUSTER_CLIENT, NODE_CLIENT, frame};
 
@@ -20,6 +20,9 @@ const SERVER_PING_EVERY: Duration = Duration::from_secs(2);
 /// Waits between attempts to connect double up to this.
 const RECONNECT_WAIT_MAX_MS: u64 = 2_000;
 const RECONNECT_WAIT_MS: u64 = 50;
+/// So often in a row a server may refuse us in a way that somebody has to change, before it was ever reached: a dozen
+/// seconds. Once it was reached, it is tried for ever.
+const REFUSALS_MAX: u32 = 10;
 /// Frames between us and the library. What does not fit waits in our own windows, where it is counted.
 const CLIENT_FRAMES_MAX: usize = 64;
 /// Frames that were received and not looked at: more are dropped by the library, counted, and sent again.
@@ -162,15 +165,16 @@ impl NatsConfig {
     /// A text of the library or the server, without what is secret.
     pub(super) fn hidden(&self, text: &str) -> String {
         let mut text = text.to_string();
-        let secrets = match &self.auth {
-            NatsAuth::None => [None, None],
-            NatsAuth::User { password, .. } => [Some(password), None],
-            NatsAuth::Token(secret) | NatsAuth::Credentials(secret) | NatsAuth::Nkey(secret) => {
-                [Some(secret), None]
-            }
+        let secret = match &self.auth {
+            NatsAuth::None => "",
+            NatsAuth::User { password: secret, .. }
+            | NatsAuth::Token(secret)
+            | NatsAuth::Credentials(secret)
+            | NatsAuth::Nkey(secret) => secret.as_str(),
         };
-        for secret in secrets.into_iter().flatten().filter(|secret| !secret.is_empty()) {
-            text = text.replace(secret.as_str(), "***");
+        // Of credentials each part is one.
+        for part in secret.lines().filter(|part| !part.is_empty() && !part.starts_with('-')) {
+            text = text.replace(part, "***");
         }
         weir_types::text::line(&text).into_owned()
     }
@@ -221,18 +225,19 @@ impl NatsConfig {
         name: &str,
         stats: &Arc<BusStats>,
     ) -> Result<Client, String> {
-        let mut attempts = 0;
+        let (mut attempts, mut refusals) = (0, 0);
         loop {
             let options = self.options(name, stats)?;
             match options.connect(self.servers.clone()).await {
                 Ok(client) => return Ok(client),
                 Err(error) => {
-                    let why = self.hidden(&with_causes(&error));
+                    let Failure { why, lasts } = Failure::of(&error, self);
+                    refusals = if lasts == Lasts::UntilChanged { refusals + 1 } else { 0 };
+                    if lasts == Lasts::ForGood || refusals >= REFUSALS_MAX {
+                        return Err(format!("{}: {why}", self.shown()));
+                    }
                     if attempts % 10 == 0 {
-                        warn!(
-                            bus = self.shown(),
-                            why, "the bus server cannot be reached; trying on"
-                        );
+                        warn!(bus = self.shown(), why, "the bus server cannot be used; trying on");
                     }
                 }
             }

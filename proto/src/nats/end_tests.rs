@@ -171,11 +171,16 @@ fn bounded_and_unbelieving() {
     let kept = end.out.kept_bytes;
     end.receive(&frame(ack(u64::MAX)), 0, true).unwrap();
     assert_eq!(end.out.kept_bytes, kept, "nothing was sent yet");
-    let turned_away = end.receive(&frame(Body::Data { sequence: 0, flags: 0, part: b"a" }), 0, false);
+    let turned_away =
+        end.receive(&frame(Body::Data { sequence: 0, flags: 0, part: b"a" }), 0, false);
     assert_eq!((turned_away, end.partial_bytes()), (Ok(None), 0));
     let bomb = deflate(&vec![0; MESSAGE_BYTES_MAX as usize + 1_000]).unwrap();
     let data = Body::Data { sequence: 0, flags: DEFLATED, part: &bomb };
-    assert_eq!(end.receive(&frame(data), 0, false), Ok(None), "nothing is inflated for who has no room");
+    assert_eq!(
+        end.receive(&frame(data), 0, false),
+        Ok(None),
+        "nothing is inflated for who has no room"
+    );
     assert_eq!(end.receive(&frame(data), 0, true), Err(Over::Garbled));
     let mut end = End::new(1, BOUNDS, 0, 0);
     let part = vec![1; 16 << 20];

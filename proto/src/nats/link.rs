@@ -208,9 +208,8 @@ impl Links {
         let Some(frame) = Frame::decode(bytes) else {
             return BusStats::count(&stats.strange_frames_total, 1);
         };
-        let is_its = |link: &&mut Link| {
-            link.end.as_ref().is_some_and(|end| end.session == frame.session)
-        };
+        let is_its =
+            |link: &&mut Link| link.end.as_ref().is_some_and(|end| end.session == frame.session);
         let Some(link) = self.links.get_mut(token).filter(is_its) else {
             BusStats::count(&stats.strange_frames_total, 1);
             return self.not_known(token, &frame, now_ms);
@@ -221,7 +220,8 @@ impl Links {
             self.close(token, stats);
             return;
         }
-        let has_room = !matches!(frame.body, Body::Data { .. }) || self.has_room(token, now_ms, stats);
+        let has_room =
+            !matches!(frame.body, Body::Data { .. }) || self.has_room(token, now_ms, stats);
         let Some(Link { end: Some(end), received, waiting, .. }) = self.links.get_mut(token) else {
             return;
         };
@@ -535,7 +535,11 @@ mod tests {
         assert_eq!(all.say(5, (1, MORE), &end, 1_100), 0);
         assert_eq!(all.links.beyond.as_deref(), Some("n5"));
         assert_eq!(all.say(6, (1, 0), &end, 1_200), 0);
-        assert_eq!(all.say(6, (1, 0), &end, 9_000), part + end.len(), "nobody waits for the silent");
+        assert_eq!(
+            all.say(6, (1, 0), &end, 9_000),
+            part + end.len(),
+            "nobody waits for the silent"
+        );
         assert!(all.links.links["n5"].end.is_none(), "it begins anew");
     }
 }

@@ -15,6 +15,7 @@ mod hello;
 mod hub;
 mod link;
 mod node;
+mod refused;
 mod simulated;
 mod stats;
 #[cfg(test)]
