@@ -27,6 +27,9 @@ const QUIET_INTERVAL: Duration = Duration::from_millis(50);
 /// So often it is asked which of our own connections are still open: about every second.
 const OWN_CHECK_FLUSHES: u64 = 10;
 
+/// Of the kernel's lists of connections so much is read a flush, taken over many, while the bus connects.
+const LOOK_BYTES_PER_FLUSH: usize = 256 << 10;
+
 /// What is captured now: a source that starts anew goes on with it.
 type Filtering = Arc<Mutex<CaptureFilters>>;
 
@@ -97,6 +100,7 @@ impl Source for SocketCapture {
             own,
             own_bus: self.own_bus.clone(),
             bus_looked_at: None,
+            look_wait_flushes: 0,
             flushes: 0,
             ebpf: Some(ebpf),
             tracer: SocketTracer::new(self.tracer.clone()),
@@ -114,6 +118,8 @@ struct RunningCapture {
     own_bus: Option<OwnBus>,
     /// What the bus said of its connection when ours were looked at last.
     bus_looked_at: Option<BusConnection>,
+    /// While the bus connects, they are not looked at again before so many flushes.
+    look_wait_flushes: usize,
     flushes: u64,
     /// `None` only while it is being stopped.
     ebpf: Option<EbpfSource>,
@@ -132,9 +138,10 @@ impl RunningCapture {
     fn look_for_own(&mut self) {
         let Some(bus) = &self.own_bus else { return };
         let now = (bus.connection)();
-        if !now.is_connected || self.bus_looked_at != Some(now) {
+        let is_due = !now.is_connected && self.look_wait_flushes == 0;
+        if is_due || self.bus_looked_at != Some(now) {
             self.bus_looked_at = Some(now);
-            self.own.look();
+            self.look_wait_flushes = 1 + self.own.look() / LOOK_BYTES_PER_FLUSH;
         }
     }
 
@@ -146,6 +153,7 @@ impl RunningCapture {
             ebpf.exclude_pair(local, remote).unwrap_or_else(warned);
         }
         self.flushes += 1;
+        self.look_wait_flushes = self.look_wait_flushes.saturating_sub(1);
         if !self.flushes.is_multiple_of(OWN_CHECK_FLUSHES) {
             return;
         }
