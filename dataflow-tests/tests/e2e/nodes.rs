@@ -199,3 +199,30 @@ fn a_partition_heals() {
     a.load(10);
     agrees(&mut live, &[&a, &b]);
 }
+
+/// A node that is cut off for so long that it is given up, and is back in the same life with all that it had seen: the
+/// view, which holds what it had sent before, counts each request once. Catches a history that is added to itself.
+#[test]
+fn who_was_given_up_counts_once() {
+    if !can_run() {
+        return;
+    }
+    let bus = BusServer::start("").unwrap();
+    let way = Way::to(bus.addr).unwrap();
+    let (mut a, mut b) = (Site::start("a", &way.url()), Site::start("b", &bus.url()));
+    let cluster = Weir::start_cluster(&bus.url(), &["--node-forget", "1s"]).unwrap();
+    settles(DEADLINE, "both nodes are there", || nodes(&cluster).len() == 2);
+    let (mut live, _script) = ports::live(&cluster);
+    a.load(20);
+    b.load(20);
+    agrees(&mut live, &[&a, &b]);
+    way.cut(true);
+    a.load(10);
+    settles(DEADLINE, "the node is given up", || nodes(&cluster).len() == 1);
+    b.load(5);
+    way.cut(false);
+    settles(DEADLINE, "the node is back", || nodes(&cluster).len() == 2);
+    agrees(&mut live, &[&a, &b]);
+    a.load(5);
+    agrees(&mut live, &[&a, &b]);
+}
