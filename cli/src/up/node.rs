@@ -140,7 +140,9 @@ async fn refusal(mut state: watch::Receiver<NodeBusState>) -> String {
 /// Ends once the bus server was reached and all sources run or were refused: then the node introduces itself.
 /// Whether a cluster part is there already is its own business.
 async fn ready(sender: &NodeSender, mut state: watch::Receiver<NodeBusState>) {
-    let reached = state.wait_for(|state| *state != NodeBusState::Connecting).await.is_ok();
+    let is_reached =
+        |state: &NodeBusState| matches!(state, NodeBusState::Waiting | NodeBusState::Joined);
+    let reached = state.wait_for(is_reached).await.is_ok();
     while !reached || sender.stats().messages_total.load(Ordering::Relaxed) == 0 {
         actix::clock::sleep(LOOK_EVERY).await;
     }
