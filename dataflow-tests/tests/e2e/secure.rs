@@ -238,7 +238,7 @@ fn every_login_comes_in() {
 }
 
 /// A wrong password, none, a wrong token, nkey or expired credentials; an authority that is not trusted, a certificate
-/// for another name, one that has expired, none of ours where one is asked for, TLS with a server that has none: both
+/// for another name, one that has expired, none of ours where one is asked for or one with another's key, TLS with a server that has none: both
 /// roles end with status 1 and one sentence that says what to change. Catches somebody who waits for ever without a
 /// word, and a certificate that is taken unseen.
 #[test]
@@ -260,7 +260,10 @@ fn nobody_else_does() {
     let creds = file("creds", &credentials);
     let tls = |name: &str| certificates.tls(name, false);
     let trusting = ["--bus-tls-ca", ca.as_str()];
-    let cases: [(String, &str, &[&str], &[&str]); 10] = [
+    let (cert, key) = (certificates.path("client.pem"), certificates.path("server.key"));
+    let mismatched =
+        [trusting.as_slice(), &["--bus-tls-cert", &cert, "--bus-tls-key", &key]].concat();
+    let cases: [(String, &str, &[&str], &[&str]); 11] = [
         (user.to_string(), "nats", &by_user, &["refuses the login by user me"]),
         (user.to_string(), "nats", &[], &["asks for a login", "--bus-creds"]),
         (
@@ -284,6 +287,12 @@ fn nobody_else_does() {
             "tls",
             &trusting,
             &["asks for a certificate of ours", "--bus-tls-cert"],
+        ),
+        (
+            certificates.tls("server", true),
+            "tls",
+            &mismatched,
+            &["TLS cannot be set up here", "certificate or key"],
         ),
         (String::new(), "tls", &trusting, &["no server with TLS"]),
     ];
