@@ -164,17 +164,22 @@ pub fn compile(
         ..CompileOptions::default()
     };
     let mut compiled = weir_pxl::compile(&script, &options).map_err(PlanError::Compile)?;
-    if let Some(export) = request.export.and_then(|at| compiled.exports.get(at)) {
-        compiled.plan = export.plan.clone();
+    if let Some(at) = request.export
+        && let Some(plan) = plan_of_export(&compiled, at)
+    {
         // Rows of an export are added, never looked up.
-        compiled.key = vec![Vec::new(); compiled.plan.outputs.len()];
-        compiled.window_text = vec![None; compiled.plan.outputs.len()];
-        compiled.widgets = vec![Vec::new(); compiled.plan.outputs.len()];
-        for output in &mut compiled.plan.outputs {
-            output.table = export_name(request.export.unwrap_or(0));
-        }
+        (compiled.key, compiled.window_text, compiled.widgets) = Default::default();
+        compiled.plan = plan;
     }
     Ok((name, compiled))
+}
+
+fn plan_of_export(compiled: &Compiled, at: usize) -> Option<Plan> {
+    let mut plan = compiled.exports.get(at)?.plan.clone();
+    for output in &mut plan.outputs {
+        output.table = export_name(at);
+    }
+    Some(plan)
 }
 
 /// What the rows of an export are called.
@@ -311,17 +316,27 @@ pub fn wanted_output<'a>(
     })
 }
 
+/// What subscribers to one of the exports are told of it, of a script that was compiled for any of them.
+#[must_use]
+pub fn export_infos(compiled: &Compiled, at: usize) -> Vec<OutputInfo> {
+    plan_of_export(compiled, at).map_or_else(Vec::new, |plan| infos_of(&plan, compiled, false))
+}
+
 /// What subscribers are told of each output.
 #[must_use]
 pub fn output_infos(compiled: &Compiled) -> Vec<OutputInfo> {
-    compiled
-        .plan
-        .outputs
+    infos_of(&compiled.plan, compiled, true)
+}
+
+/// `is_shown`: keys, windows and widgets are those of the plan's outputs.
+fn infos_of(plan: &Plan, compiled: &Compiled, is_shown: bool) -> Vec<OutputInfo> {
+    plan.outputs
         .iter()
         .enumerate()
-        .map(|(idx, output)| {
+        .map(|(number, output)| {
+            let idx = if is_shown { number } else { usize::MAX };
             let (mut pane_ns, mut narrowest) = (0, None::<SlidingWindow>);
-            visit_below(&compiled.plan, output.op, |kind| {
+            visit_below(plan, output.op, |kind| {
                 if let OpKind::Scan(Scan { window, .. }) = kind
                     && let Some(sliding) = window.sliding(None)
                 {
@@ -333,7 +348,7 @@ pub fn output_infos(compiled: &Compiled) -> Vec<OutputInfo> {
             });
             OutputInfo {
                 table: output.table.clone(),
-                relation: compiled.plan.ops[output.op].relation.clone(),
+                relation: plan.ops[output.op].relation.clone(),
                 key: compiled.key.get(idx).cloned().unwrap_or_default(),
                 window_from: compiled.window_text.get(idx).cloned().flatten().unwrap_or_default(),
                 pane_ms: u64::try_from(pane_ns / 1_000_000).unwrap_or(0),

@@ -46,6 +46,7 @@ fn spec_of(gate: &Gate, input: ScriptRequest, table: Option<String>) -> SinkSpec
         backoff: Backoff { initial: ms(5), max: ms(50) },
         checks: None,
         place: String::new(),
+        target: "http://gate:1/…".to_string(),
     };
     SinkSpec {
         name: "out".to_string(),
