@@ -103,7 +103,7 @@ fn how_many_views_one_reads_is_bounded() {
         }
     }
     let mut long = String::from(script);
-    (0..200_000).for_each(|n| long.push_str(&format!("\n# v{}", n % 3)));
+    (0..50_000).for_each(|n| long.push_str(&format!("\n# v{}", n % 3)));
     let views: Vec<(String, String)> = (0..5_000).map(|n| view(n, false)).collect();
     let views: Vec<(&str, &str)> =
         views.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();

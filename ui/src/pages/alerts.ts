@@ -8,6 +8,13 @@ export function inOrder(alerts: readonly Alert[]): Alert[] {
   return [...alerts].sort((a, b) => (a.state === b.state ? since(b).localeCompare(since(a)) : a.state === "firing" ? -1 : 1));
 }
 
+/** The rule whose alert it is: several, of one group or of two, may have its name. */
+export const ruleOf = (alert: Alert, rules: readonly AlertRule[]): AlertRule | undefined =>
+  rules.find((rule) => String(rule.id) === String(alert.rule));
+
+/** What tells one alert from all others: two rules may have alerts of equal labels. */
+export const alertKey = (alert: Alert): string => `${String(alert.rule)} ${JSON.stringify(labelsOf(alert.labels).sort())}`;
+
 /** Labels without the alert's name, as `name value` pairs. */
 export const labelsOf = (labels: Readonly<Record<string, string>>): [string, string][] =>
   Object.entries(labels).filter(([name]) => name !== "alertname");

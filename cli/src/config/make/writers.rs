@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use weir_pxl::OtelEndpoint;
 use weir_sinks::blackhole::BlackholeSink;
 use weir_sinks::clickhouse::{ClickHouseConfig, ClickHouseSink};
 use weir_sinks::console::ConsoleSink;
@@ -109,8 +110,8 @@ pub(super) fn writer(
 /// Where it writes to, as lists and messages may say it.
 pub(super) fn target(config: &SinkConfig, found: &Found) -> String {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    let url = config.url.as_ref().map(|url| url.0.as_str());
-    let url = shown(url.or(found.endpoints.first().map(|it| it.url.as_str())).unwrap_or_default());
+    let url = config.url.as_ref().map(|url| url.0.clone());
+    let url = shown(&url.or(found.endpoints.first().map(url_of)).unwrap_or_default());
     match config.kind {
         Kind::Blackhole => String::new(),
         Kind::Console => "standard error".to_string(),
@@ -232,12 +233,7 @@ fn otel(
                     "the exports name several endpoints: a sink needs one `url`".to_string()
                 );
             }
-            // As Pixie has it: an address without a scheme, for gRPC.
-            let url = match (endpoint.url.contains("://"), endpoint.insecure) {
-                (true, _) => endpoint.url.clone(),
-                (false, true) => format!("http://{}", endpoint.url),
-                (false, false) => format!("https://{}", endpoint.url),
-            };
+            let url = url_of(endpoint);
             // Secret and judged as those of the file, which come first.
             let mut headers = config.headers.clone();
             for (name, value) in &endpoint.headers {
@@ -261,6 +257,15 @@ fn otel(
         weir_sinks::otel::judge_address(&target.url)?;
     }
     Ok(OtelSink::new(target, protocol, prefix, found.exports.clone()))
+}
+
+/// As Pixie has it: an address without a scheme, for gRPC.
+fn url_of(endpoint: &OtelEndpoint) -> String {
+    match (endpoint.url.contains("://"), endpoint.insecure) {
+        (true, _) => endpoint.url.clone(),
+        (false, true) => format!("http://{}", endpoint.url),
+        (false, false) => format!("https://{}", endpoint.url),
+    }
 }
 
 fn subject(config: &SinkConfig) -> Result<String, String> {

@@ -237,3 +237,26 @@ impl Inner {
         all.find(|text| !text.is_empty()).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the other end is blamed for says where that is, once. Catches `Connection refused` without by whom.
+    #[test]
+    fn errors_say_where() {
+        let status = Status::new("a", 1);
+        for (target, message, wanted) in [
+            ("http://h:1/…", "could not connect", "http://h:1/…: could not connect"),
+            ("http://h:1/…", "h:1 says no", "h:1 says no"),
+            ("nats://h:4222 subject a.b", "no answer", "nats://h:4222: no answer"),
+            ("out/a.jsonl", "/x/out/a.jsonl is no plain file", "/x/out/a.jsonl is no plain file"),
+            ("out/a.jsonl", "could not write: no space", "out/a.jsonl: could not write: no space"),
+            ("", "x", "x"),
+        ] {
+            status.goes_to("http", target);
+            assert_eq!(status.blamed(message), wanted);
+            assert_eq!(status.row().target, target);
+        }
+    }
+}
