@@ -117,7 +117,7 @@ pub(crate) struct Wrong {
     pub(crate) why: String,
     /// The rule files that it names, right or wrong, and how they and the configuration looked before they were read:
     /// when one of them is mended, that is noticed. `None`: it could not be read so far.
-    pub(crate) named: Option<(Patterns, watch::AllSeen)>,
+    pub(crate) named: Option<Box<(Patterns, watch::AllSeen)>>,
 }
 
 /// Rule files as they are named, and the folder from which on.
@@ -147,7 +147,7 @@ fn load_with(path: &Path, names: Vec<String>, lookup: Lookup<'_>) -> Result<Load
     let seen = watch::look(path, &patterns).with_config_of(before);
     match judged(path, &text, &base, parsed) {
         Ok((sinks, alerts)) => Ok(Loaded { sinks, alerts, patterns, seen }),
-        Err(why) => Err(Wrong { why, named: Some((patterns, seen)) }),
+        Err(why) => Err(Wrong { why, named: Some(Box::new((patterns, seen))) }),
     }
 }
 

@@ -241,7 +241,7 @@ fn recorded_views_are_read() {
     rule("shop:failed", ".head(5)");
     assert_ne!(print().expect("right"), first);
     rule("shop:other", ".nothing()");
-    let ((base, named), seen) = print().expect_err("it is wrong").named.expect("it can be read");
+    let ((base, named), seen) = *print().expect_err("it is wrong").named.expect("it can be read");
     assert_eq!(alerts::files(&base, &named).expect("they are there").len(), 2);
     // Mended after it was read and before anybody looks again.
     assert_eq!(watch::look(&path, &(base.clone(), named.clone())), seen);

@@ -100,7 +100,7 @@ pub(crate) async fn watch(
                 // What is wrong may be a rule file that is named for the first time. How it looked before it was
                 // read counts: it may have been mended since.
                 if let Some(named) = named {
-                    (patterns, judged) = named;
+                    (patterns, judged) = *named;
                     before = judged.clone();
                 }
             }
