@@ -105,7 +105,7 @@ fn a_sinks_row_is_true() {
         until(&mut rig, "its view goes on", |row| row.frontier > frontier).await;
         assert_eq!(row(&rig).acked, stuck.acked, "and nothing is acknowledged");
         assert!(row(&rig).acked < row(&rig).frontier);
-        assert_eq!(rig.part("weir/sinks/out").last_reason, "shut");
+        assert_eq!(rig.part("weir/sinks/out").last_reason, "http://gate:1/…: shut");
         gate.shut.store(false, Ordering::SeqCst);
         until(&mut rig, "it has written", |row| row.rows_sent == 3).await;
 
