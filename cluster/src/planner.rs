@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use weir_pxl::{Cancel, CompileOptions, Compiled, Deadline, NamedView, OtelEndpoint, Script};
 use weir_types::canonical::PlanIdentity;
 use weir_types::plan::{OpId, OpKind, Plan, Scan, SlidingWindow};
@@ -38,12 +38,27 @@ pub struct ScriptRequest {
     /// Recorded views that its text may read: the server says which, never a client.
     #[serde(skip)]
     pub views: Arc<[NamedView]>,
+    /// The answer as it was at this time, about what is still held: windows end there, and do not slide. Names are
+    /// those of now.
+    #[serde(default)]
+    pub at_unix_ns: Option<i64>,
+    /// Views that its text may read besides those of the server, or in place of them.
+    #[serde(default)]
+    pub with_views: Vec<ViewText>,
     /// `run` only: the answer at the last frontier of a view that is there, at once, however old it is.
     #[serde(default)]
     pub stale_ok: bool,
     /// Not what the script displays, but what this one of its `px.export`s does, as the only output.
     #[serde(skip)]
     pub export: Option<usize>,
+}
+
+/// A recorded view that is not the server's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ViewText {
+    pub name: String,
+    pub text: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +71,8 @@ pub enum PlanError {
     TooLong,
     #[error("refresh must be between {REFRESH_MS_MIN} ms and {REFRESH_MS_MAX} ms")]
     Refresh,
+    #[error("the script reads the clock: what it said at another time is not known")]
+    ReadsClock,
     #[error("the script does not compile")]
     Compile(Vec<Diagnostic>),
     #[error("{}", no_source_text(table))]
@@ -79,6 +96,7 @@ impl PlanError {
             PlanError::NoScript => "bad_request",
             PlanError::TooLong => "script_too_large",
             PlanError::Refresh => "bad_refresh",
+            PlanError::ReadsClock => "reads_clock",
             PlanError::Compile(_) => "compile_error",
             PlanError::NoSource { .. } => "no_source",
         }
@@ -147,7 +165,7 @@ pub fn compile(
     let (name, text, vis) = resolve(request)?;
     let script = Script { name: &name, text: &text, vis: vis.as_deref() };
     let options = CompileOptions {
-        now_unix_ns,
+        now_unix_ns: now_unix_ns.or(request.at_unix_ns),
         args: request.args.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
         func: request.func.clone(),
         cancel: allowance.cancel.clone(),
@@ -170,6 +188,12 @@ pub fn compile(
         // Rows of an export are added, never looked up.
         (compiled.key, compiled.window_text, compiled.widgets) = Default::default();
         compiled.plan = plan;
+    }
+    if let Some(at_unix_ns) = request.at_unix_ns {
+        if compiled.plan.reads_now() {
+            return Err(PlanError::ReadsClock);
+        }
+        compiled.plan.set_as_of(at_unix_ns);
     }
     Ok((name, compiled))
 }

@@ -26,6 +26,7 @@ mod names;
 mod nats;
 mod nodes;
 mod oracle;
+mod past;
 mod peers;
 mod rates;
 mod readers;

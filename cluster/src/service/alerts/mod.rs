@@ -20,6 +20,7 @@ use weir_rules::state::{AlertRule, Settings};
 
 use super::Service;
 
+pub use feeder::RULE_REFRESH_MS;
 pub use post::{MailTo, Sender};
 pub use saved::{STATE_BYTES_MAX, StateStore};
 pub use send::ReceiverRow;

@@ -6,6 +6,7 @@ mod shown;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::clock::Instant;
@@ -267,6 +268,7 @@ impl<'a> Owner<'a> {
     fn load(&mut self, spec: AlertsSpec, saved: Option<Saved>) -> Vec<String> {
         let now_unix_ns = self.service.clock.now_unix_ns();
         let mut done = self.load_receivers(&spec.receivers);
+        self.service.rules.store(spec.rules.len(), Ordering::Relaxed);
         self.ids = self.set.load(spec.settings.clone(), spec.rules.clone(), now_unix_ns);
         if let Some(saved) = saved {
             self.set.restore(saved, now_unix_ns);
