@@ -1,4 +1,4 @@
-// Made by scripts/messages.mjs from docs/api/messages.schema.json, sha256 a11c9722ef10da6f667be64cb84c77b982495d55b23211dcd1b3530b0bfddeb7. Do not edit.
+// Made by scripts/messages.mjs from docs/api/messages.schema.json, sha256 c792cfc1173ae051814820fdfbe80040eb7bcb2ac2e4b0d84e77f5bd49dc811f. Do not edit.
 
 export type DataType = "BOOLEAN" | "INT64" | "FLOAT64" | "STRING" | "TIME64NS" | "UINT128";
 
@@ -173,6 +173,17 @@ export interface AlertsStatus {
   readonly state_error: string;
   readonly alerts_total?: number;
   readonly history?: readonly AlertHappened[];
+}
+
+/** What a rule would have done over times of the past, as `POST /api/v1/alerts/preview` answers. */
+export interface RulePreview {
+  readonly looks: number;
+  readonly incomplete: number;
+  readonly fired: number;
+  readonly firing: number;
+  readonly errors: number;
+  readonly last_error: string;
+  readonly [member: string]: unknown;
 }
 
 /** A sink, and how it is. */

@@ -150,7 +150,7 @@ impl Service {
         let switch = root.child("cluster");
         let router = Arc::new(Router::default());
         let (engine, engine_part) = start_engine(config, &router, &switch)?;
-        let bus: Arc<BusCounters> = Arc::default();
+        let (bus, rules): (Arc<BusCounters>, Arc<AtomicUsize>) = Default::default();
         let book = Book::new(Some(config.retention_ns)).awaiting(config.awaited_nodes.clone());
         let book = Arc::new(book);
         let cut_totals = book.cut_totals();
@@ -158,7 +158,6 @@ impl Service {
         let registry: Arc<Mutex<registry::Registry>> = Arc::default();
         let figures = Figures::new(Arc::clone(&engine), Arc::clone(&registry), Arc::clone(&clock));
         let figures = Arc::new(figures);
-        let rules: Arc<AtomicUsize> = Arc::default();
         let shared = Shared {
             generations: Arc::clone(&engine),
             engine_part,
@@ -193,8 +192,7 @@ impl Service {
         let coordinator = supervised.addr().clone();
         actix::spawn(pump_engine(router, coordinator.clone()));
         // Messages of many megabytes are decoded apart from the actors.
-        let links = switch.child("links");
-        actix::Arbiter::new().spawn(pump_nodes(ports, coordinator.clone(), links));
+        actix::Arbiter::new().spawn(pump_nodes(ports, coordinator.clone(), switch.child("links")));
         let health = Arc::new(Health::new(root.clone()));
         actix::spawn(health::watch(Arc::clone(&health)));
         Ok(Service {

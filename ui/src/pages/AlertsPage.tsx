@@ -1,6 +1,7 @@
 // What fires and what may: alerts with the rows behind them, the rules, what happened, and who is told.
 import { useState, type ReactNode } from "react";
 import type { Alert, AlertHappened, AlertReceiver, AlertRule } from "../messages";
+import { api } from "../api";
 import { setScratch } from "../editor/scratch";
 import { plainText } from "../format/semantic";
 import { duration, grouped, joined, threeDigits, toNumber } from "../format/numbers";
@@ -11,7 +12,7 @@ import { useStatus } from "../live/useStatus";
 import type { TableStore } from "../live/table-store";
 import { navigate } from "../route";
 import { StatusMark } from "../shell/icons";
-import { alertKey, inOrder, isBehind, labelsOf, ruleOf, silenceLink } from "./alerts";
+import { alertKey, inOrder, isBehind, labelsOf, previewText, ruleOf, silenceLink } from "./alerts";
 import { ListPage } from "./ListPage";
 import css from "./pages.module.css";
 import own from "./alerts.module.css";
@@ -174,6 +175,7 @@ function Rules({ rules }: { readonly rules: readonly AlertRule[] }): ReactNode {
                   <td colSpan={6} className={css.inside}>
                     <pre className={own.expr}>{rule.expr}</pre>
                     <p className={css.none}>{rule.file} · <button type="button" className={own.link} onClick={() => look(rule)}>open as a live view</button></p>
+                    <Preview rule={rule} />
                   </td>
                 </tr>
               ),
@@ -182,6 +184,24 @@ function Rules({ rules }: { readonly rules: readonly AlertRule[] }): ReactNode {
         </table>
       </div>
     </section>
+  );
+}
+
+/** What the rule would have done over what is still held: asked for, since each look is a query. */
+function Preview({ rule }: { readonly rule: AlertRule }): ReactNode {
+  const [said, setSaid] = useState<string | null>(null);
+  const [isAsking, setAsking] = useState(false);
+  const ask = (): void => {
+    setAsking(true);
+    void api.preview(rule.id)
+      .then((made) => setSaid(previewText(made)), (error: unknown) => setSaid(`No preview: ${error instanceof Error ? error.message : String(error)}.`))
+      .finally(() => setAsking(false));
+  };
+  return (
+    <p className={css.none} data-testid="preview" aria-live="polite">
+      {isAsking ? "looking at the last hour …" : said ?? ""}
+      {!isAsking && <>{said === null ? "" : " "}<button type="button" className={own.link} onClick={ask}>{said === null ? "what would it have done in the last hour?" : "again"}</button></>}
+    </p>
   );
 }
 

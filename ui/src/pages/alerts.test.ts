@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Alert, AlertReceiver, AlertRule } from "../messages";
-import { alertKey, inOrder, isBehind, labelName, ruleOf, silenceLink } from "./alerts";
+import { alertKey, inOrder, isBehind, labelName, previewText, ruleOf, silenceLink } from "./alerts";
 
 const alert = (state: "pending" | "firing", at: string, labels: Record<string, string> = {}): Alert => ({
   alertname: "A", rule: 1, state, labels: { alertname: "A", ...labels }, annotations: {}, value: 1, active_at: at,
@@ -36,6 +36,14 @@ describe("alerts", () => {
     expect(ruleOf({ ...first, rule: 3 }, rules)).toBeUndefined();
     expect(alertKey(first)).not.toBe(alertKey(second));
     expect(alertKey(first)).not.toBe(alertKey(alert("firing", "1", { a: "y" })));
+  });
+
+  // Catches a preview that says nothing of what it could not see.
+  it("are foretold in words", () => {
+    const made = { looks: 121, incomplete: 0, fired: 3, firing: 0, errors: 0, last_error: "" };
+    expect(previewText(made)).toBe("It would have fired 3 times in the last hour (121 looks).");
+    expect(previewText({ ...made, fired: 0, incomplete: 7 })).toBe("It would not have fired in the last hour (121 looks, 7 of them at answers that are not complete).");
+    expect(previewText({ ...made, fired: 1, errors: 2, last_error: "limit" })).toContain("have fired once in the last hour (121 looks); 2 gave no alerts: limit.");
   });
 
   // A value of the traffic must not end the matcher, nor a receiver make a link that runs a script.

@@ -107,6 +107,11 @@ impl Alerts {
         self.ask(Command::Show).await
     }
 
+    /// A rule as it runs, by the number that lists have.
+    pub async fn rule(&self, number: u64) -> Option<(AlertRule, Settings)> {
+        self.ask(|say| Command::Rule(number, say)).await.flatten()
+    }
+
     /// What happened lately, the newest last.
     pub async fn history(&self) -> Option<Vec<Happened>> {
         self.ask(Command::History).await

@@ -14,7 +14,9 @@ use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use tracing::{error, info, warn};
 use weir_actors::{KillSwitch, Part};
 use weir_pxl::NamedView;
-use weir_rules::state::{Answer, ChangeKind, Notice, Row, RuleId, RuleSet, Saved};
+use weir_rules::state::{
+    AlertRule, Answer, ChangeKind, Notice, Row, RuleId, RuleSet, Saved, Settings,
+};
 use weir_sinks::delivery::Delivery;
 use weir_types::Value;
 use weir_types::clock::tick_unix_ns;
@@ -40,6 +42,7 @@ const REBIRTH: Duration = Duration::from_secs(1);
 pub(super) enum Command {
     Load { spec: Box<AlertsSpec>, done: oneshot::Sender<Vec<String>> },
     Show(oneshot::Sender<AlertsShown>),
+    Rule(u64, oneshot::Sender<Option<(AlertRule, Settings)>>),
     History(oneshot::Sender<Vec<Happened>>),
     Figures(oneshot::Sender<Figures>),
 }
@@ -252,6 +255,12 @@ impl<'a> Owner<'a> {
         }
     }
 
+    fn rule(&self, number: u64) -> Option<(AlertRule, Settings)> {
+        let id = self.ids.iter().find(|id| id.number() == number)?;
+        let rule = AlertRule::clone(self.set.machine(*id)?.rule());
+        Some((rule, self.kept.spec.settings.clone()))
+    }
+
     fn obey(&mut self, command: Command) {
         match command {
             Command::Load { spec, done } => {
@@ -259,6 +268,7 @@ impl<'a> Owner<'a> {
                 drop(done.send(changes));
             }
             Command::Show(say) => drop(say.send(self.shown())),
+            Command::Rule(number, say) => drop(say.send(self.rule(number))),
             Command::History(say) => drop(say.send(self.history.items())),
             Command::Figures(say) => drop(say.send(self.figures())),
         }
