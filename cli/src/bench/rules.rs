@@ -182,11 +182,12 @@ fn firing(agent: &Agent, traffic: &CaptureArgs, port: u16, wanted: usize) -> any
     let done = AtomicBool::new(false);
     let short = CaptureArgs { seconds: 1, agent: None, ..*traffic };
     std::thread::scope(|scope| {
-        scope.spawn(
-            || {
-                while !done.load(Ordering::SeqCst) && capture::load(&short, port).is_ok() {}
-            },
-        );
+        scope.spawn(|| {
+            let mut goes_on = true;
+            while goes_on {
+                goes_on = capture::load(&short, port).is_ok() && !done.load(Ordering::SeqCst);
+            }
+        });
         let mut count = 0;
         let waited = wait_for(agent, "alerts to fire", |alerts| {
             let all = alerts["alerts"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -87,7 +87,9 @@ async fn looked(
                 };
                 let delivery = match message {
                     Outgoing::Delivery(delivery) => delivery,
-                    Outgoing::Error(note) => return Err(ApiError::ended(&note.code, note.message)),
+                    Outgoing::Error(note) => {
+                        return Err(ApiError::ended(&note.code, note.message.as_str()));
+                    }
                     Outgoing::Schema(_) | Outgoing::End(_) | Outgoing::Status { .. } => continue,
                 };
                 for changes in &delivery.changes {
