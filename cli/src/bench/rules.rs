@@ -42,9 +42,9 @@ pub(crate) struct RulesArgs {
     pub(crate) agent: Option<PathBuf>,
 }
 
-/// Rules that fire while there are requests, and rules that never do, by turns.
-fn rule_file(rules: usize, views: usize) -> String {
-    let mut text = String::from("groups:\n- name: bench\n  rules:\n");
+/// What the rules read. Each in a file of its own: a file may have as many rules as a server.
+fn view_file(views: usize) -> String {
+    let mut text = String::from("groups:\n- name: views\n  rules:\n");
     for view in 0..views {
         text.push_str(&format!(
             "  - record: bench:paths{view}\n    expr: |\n      import px\n      \
@@ -53,6 +53,12 @@ fn rule_file(rules: usize, views: usize) -> String {
             60 + view
         ));
     }
+    text
+}
+
+/// Rules that fire while there are requests, and rules that never do, by turns.
+fn rule_file(rules: usize, views: usize) -> String {
+    let mut text = String::from("groups:\n- name: bench\n  rules:\n");
     for rule in 0..rules {
         let least = if rule % 2 == 0 { 0 } else { 1_000_000_000_000 };
         text.push_str(&format!(
@@ -85,7 +91,8 @@ struct Cost {
 
 fn measure(args: &RulesArgs, dir: &Path) -> anyhow::Result<Json> {
     let config = dir.join("weir.yaml");
-    std::fs::write(&config, "rules: [rules.yml]\n")?;
+    std::fs::write(&config, "rules: [views.yml, rules.yml]\n")?;
+    std::fs::write(dir.join("views.yml"), view_file(args.views))?;
     std::fs::write(dir.join("rules.yml"), rule_file(args.rules, args.views))?;
     let traffic = CaptureArgs {
         rate: args.rate,
@@ -206,11 +213,13 @@ mod tests {
     /// The rules are right, each is another expression, and there are as many as were asked for.
     #[test]
     fn rules_are_rules() {
-        let file = weir_rules::file::parse(&rule_file(100, 7)).expect("right");
-        let mut texts: Vec<&str> =
-            file.groups[0].rules.iter().map(|rule| rule.expr.as_str()).collect();
-        texts.sort_unstable();
-        texts.dedup();
-        assert_eq!((file.groups[0].rules.len(), texts.len()), (107, 107));
+        for (text, count) in [(rule_file(2_000, 7), 2_000), (view_file(7), 7)] {
+            let file = weir_rules::file::parse(&text).expect("right");
+            let mut texts: Vec<&str> =
+                file.groups[0].rules.iter().map(|rule| rule.expr.as_str()).collect();
+            texts.sort_unstable();
+            texts.dedup();
+            assert_eq!((file.groups[0].rules.len(), texts.len()), (count, count));
+        }
     }
 }
