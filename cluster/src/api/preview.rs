@@ -8,7 +8,9 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use weir_rules::preview::{Preview, Report};
-use weir_rules::state::{AlertRule, Answer, Row, Settings};
+use weir_rules::state::{AlertRule, Answer, Columns, Row, Settings};
+use weir_sinks::delivery::Completeness;
+use weir_types::PackedRow;
 
 use super::run::begin;
 use super::{ApiError, ApiState};
@@ -74,37 +76,48 @@ async fn looked(
     for back in (0..=last_s / step_s).rev() {
         let at_unix_ns = (to_s - back * step_s) * NANOS_PER_SEC;
         let request = ScriptRequest { at_unix_ns: Some(at_unix_ns), ..request.clone() };
-        let (reader, first, _) = begin(service, request).await?;
-        let (mut first, mut rows) = (first.into_iter(), Vec::<(i64, Row)>::new());
-        let complete =
-            loop {
-                let message = match first.next() {
-                    Some(message) => Some(message),
-                    None => std::future::poll_fn(|cx| reader.poll(cx)).await,
-                };
-                let Some(message) = message else {
-                    return Err(ApiError::ended("ended", "the query ended without an answer"));
-                };
-                let delivery = match message {
-                    Outgoing::Delivery(delivery) => delivery,
-                    Outgoing::Error(note) => {
-                        return Err(ApiError::ended(&note.code, note.message.as_str()));
-                    }
-                    Outgoing::Schema(_) | Outgoing::End(_) | Outgoing::Status { .. } => continue,
-                };
-                for changes in &delivery.changes {
-                    let types = changes.output.info.relation.types();
-                    rows.extend(changes.rows.iter().filter_map(|(row, diff)| {
-                        Some((*diff, columns.row(&row.unpack(&types)?)))
-                    }));
-                }
-                if let Some(completeness) = &delivery.completeness {
-                    break completeness.complete;
-                }
-            };
+        let (rows, Completeness { complete, lagging, lost, .. }) =
+            answer(service, request, &columns).await?;
+        // Rows that leave are gone, though what was before is not held any more.
+        let young = lagging.is_empty() && lost.is_empty();
         let why = if complete { "" } else { "the answer was not complete" };
-        let answer = Answer { at_unix_ns, snapshot: true, complete, young: false, why };
+        let answer = Answer { at_unix_ns, snapshot: true, complete, young, why };
         preview.look(&answer, &rows);
     }
     Ok(preview.report())
+}
+
+/// All rows of one answer, and how complete it is.
+async fn answer(
+    service: &Service,
+    request: ScriptRequest,
+    columns: &Columns,
+) -> Result<(Vec<(i64, Row)>, Completeness), ApiError> {
+    let (reader, first, _) = begin(service, request).await?;
+    let (mut first, mut rows) = (first.into_iter(), Vec::new());
+    loop {
+        let message = match first.next() {
+            Some(message) => Some(message),
+            None => std::future::poll_fn(|cx| reader.poll(cx)).await,
+        };
+        let Some(message) = message else {
+            return Err(ApiError::ended("ended", "the query ended without an answer"));
+        };
+        let delivery = match message {
+            Outgoing::Delivery(delivery) => delivery,
+            Outgoing::Error(note) => {
+                return Err(ApiError::ended(&note.code, note.message.as_str()));
+            }
+            Outgoing::Schema(_) | Outgoing::End(_) | Outgoing::Status { .. } => continue,
+        };
+        for changes in &delivery.changes {
+            let types = changes.output.info.relation.types();
+            let row =
+                |(row, diff): &(PackedRow, i64)| Some((*diff, columns.row(&row.unpack(&types)?)));
+            rows.extend(changes.rows.iter().filter_map(row));
+        }
+        if let Some(completeness) = &delivery.completeness {
+            return Ok((rows, completeness.clone()));
+        }
+    }
 }

@@ -101,8 +101,14 @@ fn report(
         } else {
             "what the server holds does not reach back so far, or something was lost"
         };
-        let answer =
-            Answer { at_unix_ns: *at_unix_ns, snapshot: true, complete, young: false, why };
+        // Rows that leave are gone, though what was before is not held any more.
+        let is_empty = |what: &str| match progress.map(|progress| &progress[what]) {
+            Some(Json::Array(items)) => items.is_empty(),
+            Some(Json::Object(members)) => members.is_empty(),
+            _ => false,
+        };
+        let young = is_empty("lagging") && is_empty("lost");
+        let answer = Answer { at_unix_ns: *at_unix_ns, snapshot: true, complete, young, why };
         preview.look(&answer, &rows);
     }
     Ok(preview.report())
