@@ -94,7 +94,7 @@ fn over_what_a_server_holds() {
         connections: 1,
         keep_alive: true,
     };
-    run_load(&load).unwrap();
+    assert_eq!(run_load(&load).len(), 20);
     let dir = tempfile::tempdir().unwrap();
     let rules = rules(dir.path(), "4s");
     let looks = ["rules", "test", &rules, "--last", "40s", "--step", "1s", "-o", "jsonl"];
