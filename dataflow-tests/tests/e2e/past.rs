@@ -114,14 +114,17 @@ fn over_what_a_server_holds() {
     let at = |event: &Json| weir_types::json::parse_time(event["at"].as_str().unwrap()).unwrap();
     let fired_for_s = (at(&events[1]) - at(&events[0])) / 1_000_000_000;
     assert!((4..=7).contains(&fired_for_s), "a second of requests in a window of four: {events:?}");
-    // What happens now is not what was then.
-    let rows = weir.run(&["queries", "-o", "json"], DEADLINE).unwrap();
-    assert!(rows.status.success());
 
-    let add =
-        ["alerts", "add", "Fails", "--script", "px/http_data", "--when", "resp_status >= 500"];
-    let add = [&add[..], &["--dry-run", "--last", "30s"]].concat();
+    let script = dir.path().join("failed.pxl");
+    let text = "import px\ndf = px.DataFrame('http_events', start_time='-4s')\n\
+                df = df[df.resp_status >= 500]\n\
+                px.display(df.groupby('req_path').agg(n=('latency', px.count)))\n";
+    std::fs::write(&script, text).unwrap();
+    let add = ["alerts", "add", "Fails", "--script", script.to_str().unwrap(), "--when", "n > 0"];
+    let add = [&add[..], &["--dry-run", "--last", "90s"]].concat();
     let output = weir.run(&add, DEADLINE).unwrap();
     let text = output.stdout.join("\n");
-    assert!(text.contains("alert: \"Fails\"") && text.contains("Fails: would"), "{output:?}");
+    assert!(text.contains("alert: \"Fails\""), "{output:?}");
+    assert!(text.contains("Fails: would have fired once from "), "{output:?}");
+    assert!(std::fs::read_dir(dir.path()).unwrap().count() == 2, "nothing was written");
 }
