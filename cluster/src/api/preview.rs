@@ -72,7 +72,7 @@ async fn looked(
     let request = ScriptRequest { script, text, ..ScriptRequest::default() };
     let mut preview = Preview::new(rule, settings);
     let step_s = (last_s / LOOKS).max(1);
-    let to_s = service.clock.now_unix_ns() / NANOS_PER_SEC / step_s * step_s;
+    let to_s = service.clock.now_unix_ns() / NANOS_PER_SEC;
     for back in (0..=last_s / step_s).rev() {
         let at_unix_ns = (to_s - back * step_s) * NANOS_PER_SEC;
         let request = ScriptRequest { at_unix_ns: Some(at_unix_ns), ..request.clone() };

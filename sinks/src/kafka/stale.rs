@@ -97,3 +97,38 @@ impl Stale {
         self.keys.iter()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(key: &str, value: Option<&str>) -> Record {
+        Record {
+            key: Some(key.as_bytes().to_vec()),
+            value: value.map(|value| value.as_bytes().to_vec()),
+            headers: Default::default(),
+            timestamp: Default::default(),
+        }
+    }
+
+    /// What an attempt has read counts for the next one of the same reset, also what that attempt had written itself;
+    /// another reset, or a topic of other partitions, is read from its beginning. Bytes are those of the keys.
+    #[test]
+    fn reading_goes_on() {
+        let mut stale = Stale::since(7, b"t/".to_vec());
+        assert!(stale.is_of(7, 3), "nothing was read yet");
+        stale.at = vec![Some(5), None, None];
+        assert!(stale.is_of(7, 3) && !stale.is_of(8, 3) && !stale.is_of(7, 4));
+        for (key, value) in [("t/a", Some("1")), ("t/b", Some("1")), ("u/c", Some("1"))] {
+            stale.note(record(key, value));
+        }
+        stale.said(b"t/a");
+        // Written by the attempt that failed; it is told of again.
+        stale.note(record("t/a", Some("2")));
+        stale.note(record("t/a", Some("3")));
+        assert_eq!((stale.keys().count(), stale.bytes), (2, 6));
+        stale.said(b"t/a");
+        stale.note(record("t/b", None));
+        assert_eq!((stale.keys().count(), stale.bytes), (0, 0));
+    }
+}

@@ -74,6 +74,9 @@ pub(crate) fn of_texts(
     past: &Past<'_>,
     format: Format,
 ) -> Result<(), Failure> {
+    if format == Format::Csv {
+        return Err(Failure::Usage("it is no table: -o table, json or jsonl".to_string()));
+    }
     let rules = rules_of(texts)?;
     let reports = match past {
         Past::Captures(files) => captures::reports(&rules, files)?,
@@ -88,10 +91,9 @@ pub(crate) fn of_texts(
             let all: Vec<Json> = all.map(|(rule, report)| report_json(rule, report)).collect();
             output::line(&json!(all).to_string())
         }
-        Format::Jsonl => all
+        Format::Jsonl | Format::Csv => all
             .into_iter()
             .try_for_each(|(rule, report)| output::line(&report_json(rule, report).to_string())),
-        Format::Csv => Err(Failure::Usage("it is no table: -o table, json or jsonl".to_string())),
     }
 }
 

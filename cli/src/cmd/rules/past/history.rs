@@ -27,7 +27,7 @@ fn ns(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// The times that are looked at: whole steps, up to now.
+/// The times that are looked at: whole steps apart, the last the present second.
 fn times(last: Duration, step: Option<Duration>, now_unix_ns: i64) -> Result<Vec<i64>, Failure> {
     let step = step.unwrap_or((last / LOOKS).max(STEP_MIN));
     if step < STEP_MIN || last < step {
@@ -43,7 +43,7 @@ fn times(last: Duration, step: Option<Duration>, now_unix_ns: i64) -> Result<Vec
         );
         return Err(Failure::Usage(text));
     }
-    let to = now_unix_ns / step_ns * step_ns;
+    let to = now_unix_ns / SEC_NS * SEC_NS;
     Ok((0..=count).rev().map(|back| to - back * step_ns).collect())
 }
 
@@ -126,10 +126,10 @@ mod tests {
             let times = times(s(last), step, now).expect("it fits");
             times.into_iter().map(|at| at / SEC_NS).collect::<Vec<_>>()
         };
-        assert_eq!(seconds(40, Some(s(10)), 105 * SEC_NS), [60, 70, 80, 90, 100]);
+        assert_eq!(seconds(40, Some(s(10)), 105 * SEC_NS), [65, 75, 85, 95, 105]);
         assert_eq!(seconds(2, None, 10 * SEC_NS + 1), [8, 9, 10]);
         assert_eq!(seconds(3_600, None, 7_215 * SEC_NS).len(), 121);
-        assert_eq!(seconds(3, Some(Duration::from_millis(1_500)), 9 * SEC_NS), [6, 8]);
+        assert_eq!(seconds(3, Some(Duration::from_millis(1_500)), 9 * SEC_NS), [7, 9]);
         assert!(times(s(1), Some(s(10)), 0).is_err());
         assert!(times(s(1), Some(Duration::ZERO), 0).is_err());
         assert!(times(s(86_400), Some(s(1)), 0).is_err());
