@@ -3,6 +3,7 @@
 mod alerts;
 mod replay;
 mod roles;
+mod rules;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 pub(crate) use alerts::{AlertAddArgs, AlertsArgs, AlertsCommand};
 pub(crate) use replay::{PcapArgs, PcapSpeed, RecordArgs, RecordRedact, ReplayArgs};
 pub(crate) use roles::{BusArgs, CaptureArgs, ClusterArgs, CommonArgs, NodeArgs, ServeArgs};
+pub(crate) use rules::{RulesArgs, RulesCommand, RulesTestArgs};
 
 use crate::units::{parse_bytes, parse_duration, parse_time};
 
@@ -117,28 +119,6 @@ pub(crate) enum ConfigCommand {
     },
     /// Their JSON Schema.
     Schema,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RulesArgs {
-    #[command(subcommand)]
-    pub(crate) what: RulesCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum RulesCommand {
-    /// No server needed; exit 1 if one of them is wrong, with file, line and reason.
-    Check {
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-    },
-    /// Print the rules that come with Weir.
-    Builtin,
-    /// Run test files in promtool's shape, with rows as input; exit 1 if a test fails.
-    Test {
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-    },
 }
 
 #[derive(Debug, Args)]

@@ -86,6 +86,19 @@ impl Connection {
         self.finish(request.call())
     }
 
+    /// What is no JSON.
+    pub(crate) fn text(&self, path: &str) -> Result<String, Failure> {
+        let mut request = Connection::agent().get(format!("{}{path}", self.server));
+        if let Some(token) = self.token()? {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let mut answer = request.call().map_err(|error| self.unreachable(&error))?;
+        let status = answer.status();
+        let body = answer.body_mut().with_config().limit(1 << 30).read_to_string();
+        let body = body.map_err(|error| self.unreachable(&error))?;
+        if status.is_success() { Ok(body) } else { Err(self.refused(status.as_u16(), &body)) }
+    }
+
     pub(crate) fn post(&self, path: &str, body: &Json) -> Result<Json, Failure> {
         let mut request = Connection::agent().post(format!("{}{path}", self.server));
         if let Some(token) = self.token()? {

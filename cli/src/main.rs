@@ -50,7 +50,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Nodes(args) => cmd::ask::nodes(&connection, args),
         Command::Sinks(args) => cmd::ask::sinks(&connection, args),
         Command::Alerts(args) => match &args.what {
-            Some(args::AlertsCommand::Add(add)) => cmd::alert_add::run(add),
+            Some(args::AlertsCommand::Add(add)) => cmd::alert_add::run(&connection, add),
             None => cmd::ask::alerts(&connection, &args),
         },
         Command::Config(args) => match args.what {
@@ -60,7 +60,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Rules(args) => match args.what {
             args::RulesCommand::Check { files } => cmd::rules::check(&files),
             args::RulesCommand::Builtin => output::text(weir_rules::pack::BUILTIN.trim_end()),
-            args::RulesCommand::Test { files } => cmd::rules::test(&files),
+            args::RulesCommand::Test(args) => cmd::rules::test(&connection, &args),
         },
         Command::Replay(args) => cmd::replay::run(&args),
         Command::Record(args) => cmd::record::run(&args),

@@ -149,15 +149,18 @@ pub(crate) fn request(args: &ScriptArgs) -> Result<ScriptRequest, Failure> {
 
 /// What is asked for, as it is sent: without what is not said, and what only a server may say.
 pub(crate) fn body(request: &ScriptRequest) -> Json {
-    let ScriptRequest { script, text, vis, func, args, refresh_ms, stale_ok, views: _, export: _ } =
-        request;
+    let ScriptRequest { script, text, vis, func, args, refresh_ms, stale_ok, .. } = request;
     let mut body = json!({"args": args});
+    if !request.with_views.is_empty() {
+        body["with_views"] = json!(request.with_views);
+    }
     for (key, value) in [
         ("script", json!(script)),
         ("text", json!(text)),
         ("vis", json!(vis)),
         ("func", json!(func)),
         ("refresh_ms", json!(refresh_ms)),
+        ("at_unix_ns", json!(request.at_unix_ns)),
     ] {
         if !value.is_null() {
             body[key] = value;

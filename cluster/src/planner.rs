@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use weir_pxl::{Cancel, CompileOptions, Compiled, Deadline, NamedView, OtelEndpoint, Script};
 use weir_types::canonical::PlanIdentity;
 use weir_types::plan::{OpId, OpKind, Plan, Scan, SlidingWindow};
@@ -38,12 +38,27 @@ pub struct ScriptRequest {
     /// Recorded views that its text may read: the server says which, never a client.
     #[serde(skip)]
     pub views: Arc<[NamedView]>,
+    /// The answer as it was at this time, about what is still held: windows end there, and do not slide. Names are
+    /// those of now.
+    #[serde(default)]
+    pub at_unix_ns: Option<i64>,
+    /// Views that its text may read besides those of the server, or in place of them.
+    #[serde(default)]
+    pub with_views: Vec<ViewText>,
     /// `run` only: the answer at the last frontier of a view that is there, at once, however old it is.
     #[serde(default)]
     pub stale_ok: bool,
     /// Not what the script displays, but what this one of its `px.export`s does, as the only output.
     #[serde(skip)]
     pub export: Option<usize>,
+}
+
+/// A recorded view that is not the server's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ViewText {
+    pub name: String,
+    pub text: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +71,8 @@ pub enum PlanError {
     TooLong,
     #[error("refresh must be between {REFRESH_MS_MIN} ms and {REFRESH_MS_MAX} ms")]
     Refresh,
+    #[error("the script reads the clock: what it said at another time is not known")]
+    ReadsClock,
     #[error("the script does not compile")]
     Compile(Vec<Diagnostic>),
     #[error("{}", no_source_text(table))]
@@ -79,6 +96,7 @@ impl PlanError {
             PlanError::NoScript => "bad_request",
             PlanError::TooLong => "script_too_large",
             PlanError::Refresh => "bad_refresh",
+            PlanError::ReadsClock => "reads_clock",
             PlanError::Compile(_) => "compile_error",
             PlanError::NoSource { .. } => "no_source",
         }
@@ -147,7 +165,7 @@ pub fn compile(
     let (name, text, vis) = resolve(request)?;
     let script = Script { name: &name, text: &text, vis: vis.as_deref() };
     let options = CompileOptions {
-        now_unix_ns,
+        now_unix_ns: now_unix_ns.or(request.at_unix_ns),
         args: request.args.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
         func: request.func.clone(),
         cancel: allowance.cancel.clone(),
@@ -164,17 +182,28 @@ pub fn compile(
         ..CompileOptions::default()
     };
     let mut compiled = weir_pxl::compile(&script, &options).map_err(PlanError::Compile)?;
-    if let Some(export) = request.export.and_then(|at| compiled.exports.get(at)) {
-        compiled.plan = export.plan.clone();
+    if let Some(at) = request.export
+        && let Some(plan) = plan_of_export(&compiled, at)
+    {
         // Rows of an export are added, never looked up.
-        compiled.key = vec![Vec::new(); compiled.plan.outputs.len()];
-        compiled.window_text = vec![None; compiled.plan.outputs.len()];
-        compiled.widgets = vec![Vec::new(); compiled.plan.outputs.len()];
-        for output in &mut compiled.plan.outputs {
-            output.table = export_name(request.export.unwrap_or(0));
+        (compiled.key, compiled.window_text, compiled.widgets) = Default::default();
+        compiled.plan = plan;
+    }
+    if let Some(at_unix_ns) = request.at_unix_ns {
+        if compiled.plan.reads_now() {
+            return Err(PlanError::ReadsClock);
         }
+        compiled.plan.set_as_of(at_unix_ns);
     }
     Ok((name, compiled))
+}
+
+fn plan_of_export(compiled: &Compiled, at: usize) -> Option<Plan> {
+    let mut plan = compiled.exports.get(at)?.plan.clone();
+    for output in &mut plan.outputs {
+        output.table = export_name(at);
+    }
+    Some(plan)
 }
 
 /// What the rows of an export are called.
@@ -311,17 +340,27 @@ pub fn wanted_output<'a>(
     })
 }
 
+/// What subscribers to one of the exports are told of it, of a script that was compiled for any of them.
+#[must_use]
+pub fn export_infos(compiled: &Compiled, at: usize) -> Vec<OutputInfo> {
+    plan_of_export(compiled, at).map_or_else(Vec::new, |plan| infos_of(&plan, compiled, false))
+}
+
 /// What subscribers are told of each output.
 #[must_use]
 pub fn output_infos(compiled: &Compiled) -> Vec<OutputInfo> {
-    compiled
-        .plan
-        .outputs
+    infos_of(&compiled.plan, compiled, true)
+}
+
+/// `is_shown`: keys, windows and widgets are those of the plan's outputs.
+fn infos_of(plan: &Plan, compiled: &Compiled, is_shown: bool) -> Vec<OutputInfo> {
+    plan.outputs
         .iter()
         .enumerate()
-        .map(|(idx, output)| {
+        .map(|(number, output)| {
+            let idx = if is_shown { number } else { usize::MAX };
             let (mut pane_ns, mut narrowest) = (0, None::<SlidingWindow>);
-            visit_below(&compiled.plan, output.op, |kind| {
+            visit_below(plan, output.op, |kind| {
                 if let OpKind::Scan(Scan { window, .. }) = kind
                     && let Some(sliding) = window.sliding(None)
                 {
@@ -333,7 +372,7 @@ pub fn output_infos(compiled: &Compiled) -> Vec<OutputInfo> {
             });
             OutputInfo {
                 table: output.table.clone(),
-                relation: compiled.plan.ops[output.op].relation.clone(),
+                relation: plan.ops[output.op].relation.clone(),
                 key: compiled.key.get(idx).cloned().unwrap_or_default(),
                 window_from: compiled.window_text.get(idx).cloned().flatten().unwrap_or_default(),
                 pane_ms: u64::try_from(pane_ns / 1_000_000).unwrap_or(0),

@@ -127,8 +127,8 @@ fn compile_here(
     let findings = Findings::default();
     let budget = Budget::new(options.cancel.clone(), options.deadline.clone())
         .with_work_max(options.work_max);
-    let wanted = named::wanted(&options.views, script.text);
-    let named = named::parse(&wanted, &findings);
+    let wanted = named::wanted(&options.views, script.text, &findings);
+    let named = named::parse(&wanted, &findings).filter(|_| !findings.has_errors());
     let compiled = named.as_deref().and_then(|named| {
         run(script, named, &Context { options, findings: &findings, budget: &budget }, trace)
     });

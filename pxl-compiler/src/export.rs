@@ -1,17 +1,32 @@
 //! What `px.export` declares: rows of a frame as OpenTelemetry metrics or spans. The declaration is
 //! complete and typed; sending it is not the compiler's work.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use weir_types::Plan;
 
-/// Where OTLP goes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Where OTLP goes. It may hold secrets: shown for debugging it says whether it has a URL and names headers.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OtelEndpoint {
     pub url: String,
     pub headers: Vec<(String, String)>,
     /// Without TLS.
     pub insecure: bool,
     pub timeout_s: i64,
+}
+
+impl fmt::Debug for OtelEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        let url = if self.url.is_empty() { "" } else { "***" };
+        f.debug_struct("OtelEndpoint")
+            .field("url", &url)
+            .field("headers", &names)
+            .field("insecure", &self.insecure)
+            .field("timeout_s", &self.timeout_s)
+            .finish()
+    }
 }
 
 /// A frame and what becomes of its rows.

@@ -154,5 +154,5 @@ pub fn seq_of(line: &str, codec: Codec) -> Option<u64> {
             }
         }
     };
-    seq.filter(|seq: &u64| *seq < u64::MAX / 2)
+    seq.filter(|seq: &u64| *seq < crate::sink::SEQ_END)
 }

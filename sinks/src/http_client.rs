@@ -187,12 +187,19 @@ impl Client {
         let after = after.and_then(asked_wait);
         // Read to its end, so that the connection is used again.
         let said = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
-        let said = said.unwrap_or_default();
-        if (200..300).contains(&status) {
-            return Ok(said);
-        }
-        let text = String::from_utf8_lossy(&said);
-        let text = self.said(&format!("HTTP {status}: {}", text.trim()));
+        let said = said.map_err(|error| match error {
+            ureq::Error::BodyExceedsLimit(_) => {
+                format!("its answer is longer than {ANSWER_BYTES_MAX} bytes")
+            }
+            error => format!("its answer could not be read: {error}"),
+        });
+        let said = match (said, status) {
+            // What it says decides whether it is a success: not read, nobody knows.
+            (Ok(said), 200..300) => return Ok(said),
+            (Ok(said), _) => String::from_utf8_lossy(&said).into_owned(),
+            (Err(why), _) => why,
+        };
+        let text = self.said(&format!("HTTP {status}: {}", said.trim()));
         Err(match (status, after) {
             (400 | 413 | 422, _) => SinkError::Unfit(text),
             (_, Some(after)) => SinkError::RetryAfter(text, after),

@@ -37,6 +37,9 @@ pub(crate) fn unwritten(what: &str, error: &std::io::Error) -> SinkError {
     }
 }
 
+/// Numbers of elements are smaller; what claims to hold a larger one is not what this sink wrote.
+pub(crate) const SEQ_END: u64 = u64::MAX / 2;
+
 /// What is at the other end when a writer begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resume {
@@ -55,8 +58,30 @@ pub struct Notes {
     pub halves_cut: u64,
     /// Texts that the other end does not take as they are, and that were cleaned.
     pub cleaned: u64,
-    /// Parts of what it took that the other end says it did not keep.
+    /// Parts of elements that are called safe and are not there: the other end says that it did not keep them, or
+    /// refuses the end of a series, or a row stands for more than it may.
     pub rejected: u64,
+}
+
+impl Notes {
+    /// What came since `before`.
+    pub(crate) fn since(self, before: Notes) -> Notes {
+        Notes {
+            replaced: self.replaced.saturating_sub(before.replaced),
+            halves_cut: self.halves_cut.saturating_sub(before.halves_cut),
+            cleaned: self.cleaned.saturating_sub(before.cleaned),
+            rejected: self.rejected.saturating_sub(before.rejected),
+        }
+    }
+}
+
+impl std::ops::AddAssign for Notes {
+    fn add_assign(&mut self, more: Notes) {
+        self.replaced += more.replaced;
+        self.halves_cut += more.halves_cut;
+        self.cleaned += more.cleaned;
+        self.rejected += more.rejected;
+    }
 }
 
 pub trait Writer: Send {

@@ -1,6 +1,7 @@
 // The HTTP side: login, scripts, schema, checks. Every failure is an ApiError with the server's own
 // words; 401 is told apart because the page then shows how to log in.
 import { parseLossless } from "./lossless";
+import type { RulePreview } from "./messages";
 import type { Diagnostic, DoctorReport, Request, ScriptInfo, ScriptText, TableInfo } from "./protocol";
 
 export class ApiError extends Error {
@@ -80,6 +81,8 @@ export const api = {
   queries: async (): Promise<JsonObject[]> => list(await call("GET", "queries"), "queries"),
   /** One running query, operator by operator, down to the scans on nodes. */
   query: async (number: string): Promise<RunningQuery> => (await call("GET", `queries/${number}`)) as RunningQuery,
+  /** What a rule would have done in the last hour. */
+  preview: async (rule: unknown): Promise<RulePreview> => (await call("POST", "alerts/preview", { rule: Number(rule) })) as RulePreview,
   stats: async (): Promise<JsonObject> => ((await call("GET", "stats")) ?? {}) as JsonObject,
   doctor: async (): Promise<DoctorReport> => (await call("GET", "doctor")) as DoctorReport,
   check: async (request: Request): Promise<{ ok: boolean; diagnostics: Diagnostic[] }> =>

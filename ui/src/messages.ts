@@ -1,4 +1,4 @@
-// Made by scripts/messages.mjs from docs/api/messages.schema.json, sha256 fbb36ca5fff443c94ec5efdaae6a978b5d454f1e2473e579af886338308d13a6. Do not edit.
+// Made by scripts/messages.mjs from docs/api/messages.schema.json, sha256 c792cfc1173ae051814820fdfbe80040eb7bcb2ac2e4b0d84e77f5bd49dc811f. Do not edit.
 
 export type DataType = "BOOLEAN" | "INT64" | "FLOAT64" | "STRING" | "TIME64NS" | "UINT128";
 
@@ -112,6 +112,7 @@ export interface AlertCompleteness {
 /** An alert that is pending or fires. */
 export interface Alert {
   readonly alertname: string;
+  readonly rule: number;
   readonly state: "pending" | "firing";
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations: Readonly<Record<string, string>>;
@@ -124,6 +125,7 @@ export interface Alert {
 
 /** A rule, and how it is. */
 export interface AlertRule {
+  readonly id: number;
   readonly group: string;
   readonly name: string;
   readonly file: string;
@@ -173,10 +175,22 @@ export interface AlertsStatus {
   readonly history?: readonly AlertHappened[];
 }
 
+/** What a rule would have done over times of the past, as `POST /api/v1/alerts/preview` answers. */
+export interface RulePreview {
+  readonly looks: number;
+  readonly incomplete: number;
+  readonly fired: number;
+  readonly firing: number;
+  readonly errors: number;
+  readonly last_error: string;
+  readonly [member: string]: unknown;
+}
+
 /** A sink, and how it is. */
 export interface SinkStatus {
   readonly name: string;
   readonly type: string;
+  readonly target?: string;
   readonly state: "running" | "retrying" | "full" | "failed";
   readonly acked?: string | null;
   readonly frontier?: string | null;

@@ -1,10 +1,12 @@
 //! `weir alerts`: what it shows, and what it adds.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
 use super::Format;
+use crate::units::parse_duration;
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -56,6 +58,12 @@ pub(crate) struct AlertAddArgs {
     /// The rule file that it is added to, made if it is not there; without it the rule is printed.
     #[arg(long)]
     pub(crate) file: Option<PathBuf>,
+    /// Print the rule, and what it would have done over what the server still holds; nothing is written.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// With --dry-run: of how long.
+    #[arg(long, value_parser = parse_duration, value_name = "1h", default_value = "1h", requires = "dry_run")]
+    pub(crate) last: Duration,
     /// Script arguments, after --: --name value.
     #[arg(last = true, value_name = "--name value")]
     pub(crate) script_args: Vec<String>,

@@ -63,7 +63,7 @@ pub(crate) struct PcapArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RecordArgs {
-    /// Where to; overwritten.
+    /// Where to; a recording that is there is replaced once capturing has begun.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// Record only these: pid:N, port:N or cgroup:PATH; may be given more than once.

@@ -205,7 +205,13 @@ impl Agent {
     }
 }
 
-pub(super) fn start_agent(args: &CaptureArgs, dir: &Path, port: u16) -> anyhow::Result<Agent> {
+/// `config`: its weir.yaml.
+pub(super) fn start_agent(
+    args: &CaptureArgs,
+    dir: &Path,
+    port: u16,
+    config: Option<&Path>,
+) -> anyhow::Result<Agent> {
     let data_dir: PathBuf = dir.join("data");
     let program = args.agent.clone().map_or_else(std::env::current_exe, Ok)?;
     let mut child = Command::new(program)
@@ -213,6 +219,7 @@ pub(super) fn start_agent(args: &CaptureArgs, dir: &Path, port: u16) -> anyhow::
         .arg(args.history_bytes.to_string())
         .args(["--trace", &format!("port:{port}"), "--data-dir"])
         .arg(&data_dir)
+        .args(config.into_iter().flat_map(|file| [Path::new("--config"), file]))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -267,7 +274,7 @@ fn measure_in(args: &CaptureArgs, dir: &Path) -> anyhow::Result<Json> {
     let alone = load(args, port)?;
     let nginx_alone_ns = cpu_ns_with_children(nginx.pid()) - nginx_start;
     output::note("load with the agent …");
-    let mut agent = start_agent(args, dir, port)?;
+    let mut agent = start_agent(args, dir, port, None)?;
     let before = stats(&agent)?;
     let idle_start = crate::up::cpu_ns_of(agent.running.pid());
     std::thread::park_timeout(Duration::from_secs(2));

@@ -12,6 +12,7 @@ mod operators;
 mod programs;
 mod reference;
 mod rehydrate;
+mod rules;
 mod views;
 
 use std::path::PathBuf;
@@ -40,6 +41,8 @@ pub(crate) enum BenchCommand {
     Capture(CaptureArgs),
     /// What views and their subscribers cost over real traffic.
     Views(views::ViewsArgs),
+    /// What many alert rules cost over real traffic.
+    Rules(rules::RulesArgs),
     /// Each operator's cost by change, over a state and over twice as much.
     Operators(operators::OperatorsArgs),
     /// From PxL text to a split plan.
@@ -149,6 +152,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
         BenchCommand::Cluster(args) => cluster::run(&args),
         BenchCommand::Capture(args) => capture::run(&args),
         BenchCommand::Views(args) => views::run(&args),
+        BenchCommand::Rules(args) => rules::run(&args),
         BenchCommand::Operators(args) => operators::run(&args),
         BenchCommand::Compile(args) => compile::run(&args),
     }

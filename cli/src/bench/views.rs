@@ -223,7 +223,7 @@ fn measure(args: &ViewsArgs, dir: &std::path::Path) -> anyhow::Result<Json> {
     };
     let port = capture::free_port()?;
     let _nginx = capture::start_nginx(dir, port)?;
-    let agent = capture::start_agent(&traffic, dir, port)?;
+    let agent = capture::start_agent(&traffic, dir, port, None)?;
     output::note("nobody looks …");
     let (alone, _) = load(&traffic, port, &agent)?;
     let rss_alone = rss_bytes(&agent)?;

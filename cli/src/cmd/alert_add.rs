@@ -9,13 +9,15 @@ use weir_pxl::vis::{self, ArgValue};
 use weir_sinks::delivery::OutputInfo;
 use weir_types::DataType;
 
+use super::rules::past::{self, Past};
 use super::rules::{check_text, recorded};
-use crate::args::{AlertAddArgs, ScriptArgs};
+use crate::args::{AlertAddArgs, Format, ScriptArgs};
+use crate::client::Connection;
 use crate::config::bounded;
 use crate::failure::Failure;
 use crate::{output, script};
 
-pub(crate) fn run(args: &AlertAddArgs) -> Result<(), Failure> {
+pub(crate) fn run(connection: &Connection, args: &AlertAddArgs) -> Result<(), Failure> {
     let request = script::request(&ScriptArgs {
         script: args.script.clone(),
         func: args.func.clone(),
@@ -25,6 +27,12 @@ pub(crate) fn run(args: &AlertAddArgs) -> Result<(), Failure> {
     let shown = shown_by(&view)?;
     let name = args.name.clone().unwrap_or_else(|| default_name(&args.script, &request));
     let rule = rule_text(args, &name, &view, &shown)?;
+    if args.dry_run {
+        judged("the rule", &rule)?;
+        output::text(rule.trim_end())?;
+        let past = Past::Server { connection, last: args.last, step: None };
+        return past::of_texts(&[("the rule".to_string(), rule)], &past, Format::Table);
+    }
     let Some(file) = &args.file else {
         return judged("the rule", &rule).and_then(|()| output::text(rule.trim_end()));
     };

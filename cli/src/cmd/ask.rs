@@ -78,8 +78,17 @@ pub(crate) fn nodes(connection: &Connection, args: OutputArgs) -> Result<(), Fai
 
 pub(crate) fn sinks(connection: &Connection, args: OutputArgs) -> Result<(), Failure> {
     let answer = connection.get("/api/v1/sinks")?;
-    let columns =
-        ["name", "type", "state", "acked", "frontier", "buffer_bytes", "rows_sent", "last_error"];
+    let columns = [
+        "name",
+        "type",
+        "target",
+        "state",
+        "acked",
+        "frontier",
+        "buffer_bytes",
+        "rows_sent",
+        "last_error",
+    ];
     list(&answer["sinks"], &columns, output::format_or_default(args.output))
 }
 

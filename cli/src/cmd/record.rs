@@ -1,9 +1,10 @@
-//! `weir record`: captured events into a file that `weir replay` reads.
+//! `weir record`: captured events into a file that `weir replay` reads. A recording that is there is replaced once
+//! capturing has begun, not before.
 //!
 //! Its last line on stderr counts, as JSON, what was recorded. An interrupt ends it in order.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
+mod file;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -28,13 +29,15 @@ pub(crate) fn run(args: &RecordArgs) -> Result<(), Failure> {
         let watched = signal_hook::flag::register(signal, interrupted.clone());
         watched.map_err(|error| Failure::No(format!("could not watch signals: {error}")))?;
     }
-    // What is said on this machine is nobody else's to read.
-    let file =
-        OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&args.file);
-    let file = file.map_err(unwritable)?;
+    let out = file::open(&args.file).map_err(|why| Failure::No(format!("{shown} {why}")))?;
     let config = RecorderConfig { filters, redactor, bytes_max: args.bytes_max as u64 };
-    let mut recorder =
-        Recorder::start(file, config).map_err(|error| Failure::from(anyhow::Error::from(error)))?;
+    let mut recorder = Recorder::start(out.file, config).map_err(|error| {
+        if out.is_new {
+            // Nothing was recorded; a file of a former recording is as it was.
+            drop(std::fs::remove_file(&args.file));
+        }
+        Failure::from(anyhow::Error::from(error))
+    })?;
     output::note(&format!("weir: recording to {shown}"));
     let clock = SteadyClock::new(WallClock);
     let began_unix_ns = clock.now_unix_ns();

@@ -11,7 +11,7 @@ use serde_json::json;
 use weir_sinks::json::RowWriter;
 use weir_sources::ParserConfig;
 use weir_sources::recording::{Recording, is_recording};
-use weir_sources::redact::Redactor;
+use weir_sources::redact::{Mode, Redactor};
 use weir_sources::replay::{Ending, OnRows, Replay, ReplayConfig, ReplayCounters, ReplayError};
 use weir_types::batch::pack_rows;
 use weir_types::{RecordBatch, tables};
@@ -159,9 +159,29 @@ impl Sum {
     }
 }
 
-fn config(args: &ReplayArgs, number: usize) -> ReplayConfig {
+/// The rows of files, as a server would have them; when the last packet came. What is wrong with a file is said.
+pub(crate) fn rows_of(
+    files: &[PathBuf],
+    on_rows: &mut dyn FnMut(&'static str, RecordBatch) -> Result<(), Failure>,
+) -> Result<i64, Failure> {
+    let (mut sum, mut last_unix_ns) = (Sum::default(), 0);
+    let redactor = redactor(Mode::Secrets, &[]);
+    let parsers = ParserConfig { redactor, ..ParserConfig::default() };
+    let config = ReplayConfig { parsers, ..ReplayConfig::default() };
+    for path in files {
+        last_unix_ns = sum.file(path, &config, on_rows)?.max(last_unix_ns);
+    }
+    // It has been said which, and why.
+    if sum.refused.is_empty() { Ok(last_unix_ns) } else { Err(Failure::No(String::new())) }
+}
+
+fn redactor(mode: Mode, names: &[String]) -> Redactor {
     let pii = Some(weir_engine::push_without_pii as fn(&mut Vec<u8>, &[u8]));
-    let redactor = Redactor::new(args.redact, &args.redact_name, pii);
+    Redactor::new(mode, names, pii)
+}
+
+fn config(args: &ReplayArgs, number: usize) -> ReplayConfig {
+    let redactor = redactor(args.redact, &args.redact_name);
     ReplayConfig {
         parsers: ParserConfig { redactor, ..ParserConfig::default() },
         loss: args.loss,

@@ -1,6 +1,7 @@
 //! `weir rules check FILE…` and `weir rules test FILE…`: no server needed. They end and print as promtool does:
 //! verdicts on stdout, reasons on stderr, 1 if one file is wrong.
 
+pub(crate) mod past;
 mod run;
 
 use std::collections::BTreeSet;
@@ -15,6 +16,8 @@ use weir_rules::state::Columns;
 use weir_rules::unit;
 use weir_rules::yaml::FILE_BYTES_MAX;
 
+use crate::args::RulesTestArgs;
+use crate::client::Connection;
 use crate::config::bounded;
 use crate::failure::Failure;
 use crate::{output, script};
@@ -138,8 +141,14 @@ pub(crate) fn judge(rule: &Rule, views: &Arc<[NamedView]>) -> Result<Columns, Ve
 }
 
 /// `weir rules test FILE…`
-pub(crate) fn test(paths: &[PathBuf]) -> Result<(), Failure> {
-    let mut wrong = false;
+pub(crate) fn test(connection: &Connection, args: &RulesTestArgs) -> Result<(), Failure> {
+    if args.last.is_some() || !args.pcap.is_empty() {
+        return past::run(connection, args);
+    }
+    if args.output.is_some() {
+        return Err(Failure::Usage("-o is for --pcap and --last".to_string()));
+    }
+    let (paths, mut wrong) = (&args.files, false);
     for path in paths {
         output::text(&format!("Unit Testing:  {}", path.display()))?;
         let failures = match read_tests(path) {

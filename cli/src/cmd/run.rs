@@ -37,7 +37,7 @@ pub(crate) fn run(connection: &Connection, args: RunArgs) -> Result<(), Failure>
     if failed && tables.is_empty() { Err(Failure::No(String::new())) } else { Ok(()) }
 }
 
-fn tables_of(messages: &[Json]) -> Result<Vec<AnswerTable>, Failure> {
+pub(crate) fn tables_of(messages: &[Json]) -> Result<Vec<AnswerTable>, Failure> {
     let wrong = |error: serde_json::Error| Failure::No(format!("unreadable answer: {error}"));
     let mut tables: Vec<AnswerTable> = Vec::new();
     for message in messages {
@@ -75,6 +75,12 @@ fn netted(rows: Vec<(PackedRow, i64)>) -> Vec<(PackedRow, i64)> {
         *counts.entry(row).or_default() += count;
     }
     counts.into_iter().filter(|(_, count)| *count != 0).collect()
+}
+
+/// What the answer says that it lacks, if it does.
+pub(crate) fn error_of(messages: &[Json]) -> Option<String> {
+    let error = messages.iter().find(|message| message["type"] == "error")?;
+    Some(error["message"].as_str().unwrap_or_default().to_string())
 }
 
 fn print_errors(messages: &[Json]) -> bool {

@@ -21,8 +21,6 @@ use weir_sinks::{clickhouse, mode, otel, parquet, postgres, prometheus, remote_w
 use super::access::tls_of;
 use super::keys::{BufferKind, CodecName, HealthConfig, Kind, SinkConfig};
 
-/// Each is a reader of its own.
-const INPUTS_MAX: usize = 16;
 const MEMORY_BYTES: u64 = 16 << 20;
 const DISK_BYTES: u64 = 256 << 20;
 /// A buffer in memory is at least and at most this.
@@ -149,13 +147,13 @@ pub(super) fn spec(
     if codec == CodecName::Parquet && (kind != Kind::File || config.inputs.len() > 1) {
         return Err("`codec: parquet` is for one input, and for files".to_string());
     }
-    if config.inputs.is_empty() || config.inputs.len() > INPUTS_MAX {
-        return Err(format!("a sink has 1 to {INPUTS_MAX} inputs"));
+    if config.inputs.is_empty() || config.inputs.len() > inputs::INPUTS_MAX {
+        return Err(format!("a sink has 1 to {} inputs", inputs::INPUTS_MAX));
     }
     if matches!(kind, Kind::Clickhouse | Kind::Postgres) && config.inputs.len() > 1 {
         return Err("a table has one input".to_string());
     }
-    let found = inputs::found(&config, base, views)?;
+    let found = inputs::found(name, &config, base, views)?;
     let mode = match (kind.only_mode(found.has_exports()), config.encoding.mode) {
         (Some(only), Some(mode)) if only != mode => {
             return Err(format!("a sink of type {} takes `mode: {only}` only here", kind.name()));
@@ -169,7 +167,8 @@ pub(super) fn spec(
     let tls = config.tls.as_ref().map(|tls| tls_of(tls, base)).transpose()?;
     let how = writers::How { name, mode, base, tls: tls.clone() };
     let writer = writers::writer(&how, &config, &found)?;
-    let writer = writer_spec(&config, writer, place)?;
+    let target = writers::target(&config, &found);
+    let writer = WriterSpec { target, place, ..writer_spec(&config, writer)? };
     let (feed_print, writer_print) = prints::prints(kind, written, &found.specs, &tls);
     Ok(SinkSpec {
         name: name.to_string(),
@@ -230,11 +229,8 @@ fn buffer_spec(config: &SinkConfig) -> Result<BufferSpec, String> {
     Ok(BufferSpec { is_disk, bytes_max, when_full: config.buffer.when_full })
 }
 
-fn writer_spec(
-    config: &SinkConfig,
-    writer: Box<dyn Writer>,
-    place: String,
-) -> Result<WriterSpec, String> {
+/// How it writes; where is said elsewhere.
+fn writer_spec(config: &SinkConfig, writer: Box<dyn Writer>) -> Result<WriterSpec, String> {
     let (batch, retry) = (&config.batch, &config.retry);
     if !(1..=BATCH_ROWS_MAX).contains(&batch.max_rows) {
         return Err(format!("batch.max_rows is 1 to {BATCH_ROWS_MAX}"));
@@ -259,5 +255,6 @@ fn writer_spec(
         return Err("healthcheck.every is at least 1s".to_string());
     }
     let checks = (enabled && config.kind.is_network()).then_some(every.0);
-    Ok(WriterSpec { writer, batch, backoff, checks, place })
+    let (place, target) = (String::new(), String::new());
+    Ok(WriterSpec { writer, batch, backoff, checks, place, target })
 }

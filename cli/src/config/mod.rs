@@ -106,13 +106,25 @@ pub(crate) struct Loaded {
     pub(crate) sinks: Vec<SinkSpec>,
     pub(crate) alerts: AlertsSpec,
     /// Of rule files, from which folder.
-    pub(crate) patterns: (PathBuf, Vec<String>),
+    pub(crate) patterns: Patterns,
     /// How all these files looked before they were read.
     pub(crate) seen: watch::AllSeen,
 }
 
+/// Why a configuration is wrong.
+#[derive(Debug)]
+pub(crate) struct Wrong {
+    pub(crate) why: String,
+    /// The rule files that it names, right or wrong, and how they and the configuration looked before they were read:
+    /// when one of them is mended, that is noticed. `None`: it could not be read so far.
+    pub(crate) named: Option<Box<(Patterns, watch::AllSeen)>>,
+}
+
+/// Rule files as they are named, and the folder from which on.
+pub(crate) type Patterns = (PathBuf, Vec<String>);
+
 /// Reads and judges a configuration. Nothing is opened or started.
-pub(crate) fn load(path: &Path) -> Result<Loaded, String> {
+pub(crate) fn load(path: &Path) -> Result<Loaded, Wrong> {
     load_with(path, names(), &|name| std::env::var_os(name))
 }
 
@@ -124,23 +136,39 @@ fn names() -> Vec<String> {
         .collect()
 }
 
-fn load_with(path: &Path, names: Vec<String>, lookup: Lookup<'_>) -> Result<Loaded, String> {
+fn load_with(path: &Path, names: Vec<String>, lookup: Lookup<'_>) -> Result<Loaded, Wrong> {
     let before = watch::look(path, &(PathBuf::new(), Vec::new()));
-    let (text, base) = read(path)?;
+    let (text, base) = read(path).map_err(|why| Wrong { why, named: None })?;
+    let parsed = parse(&text, names, lookup).map_err(|why| {
+        let why = format!("{}: {why}", path.display());
+        Wrong { why, named: None }
+    })?;
+    let patterns = (base.clone(), parsed.config.rules.clone());
+    let seen = watch::look(path, &patterns).with_config_of(before);
+    match judged(path, &text, &base, parsed) {
+        Ok((sinks, alerts)) => Ok(Loaded { sinks, alerts, patterns, seen }),
+        Err(why) => Err(Wrong { why, named: Some(Box::new((patterns, seen))) }),
+    }
+}
+
+fn judged(
+    path: &Path,
+    text: &str,
+    base: &Path,
+    parsed: Parsed,
+) -> Result<(Vec<SinkSpec>, AlertsSpec), String> {
     let wrong = |why: String| format!("{}: {why}", path.display());
-    let Parsed { config, json, used } = parse(&text, names, lookup).map_err(wrong)?;
+    let Parsed { config, json, used } = parsed;
     if config.sinks.len() > SINKS_MAX {
         return Err(wrong(format!("a server may have {SINKS_MAX} sinks")));
     }
-    let patterns = (base.clone(), config.rules.clone());
-    let seen = watch::look(path, &patterns).with_config_of(before);
-    let alerts = alerts::spec(&config, &json, &base);
+    let alerts = alerts::spec(&config, &json, base);
     let alerts = alerts.map_err(|why| wrong(without_values(&why, &used)))?;
     let mut taken: BTreeMap<String, String> = BTreeMap::new();
     let mut specs = Vec::new();
     for (name, sink) in config.sinks {
         let at = |why: &str| {
-            let line = line_of(&text, &name).map_or(String::new(), |line| format!("{line}:"));
+            let line = line_of(text, &name).map_or(String::new(), |line| format!("{line}:"));
             let why = without_values(why, &used);
             format!("{}:{line} sinks.{name}: {why}", path.display())
         };
@@ -149,23 +177,15 @@ fn load_with(path: &Path, names: Vec<String>, lookup: Lookup<'_>) -> Result<Load
             // It has a folder of that name.
             return Err(at("a sink's name does not begin with `.`"));
         }
-        if let Some(place) = make::place_of(&sink, &base)
+        if let Some(place) = make::place_of(&sink, base)
             && let Some(other) = taken.insert(place, name.clone())
         {
             return Err(at(&format!("`{other}` writes to this place already")));
         }
         let written = json["sinks"][&name].clone();
-        specs
-            .push(make::spec(&name, sink, &written, &base, &alerts.views).map_err(|why| at(&why))?);
+        specs.push(make::spec(&name, sink, &written, base, &alerts.views).map_err(|why| at(&why))?);
     }
-    Ok(Loaded { sinks: specs, alerts, patterns, seen })
-}
-
-/// The rule files that a configuration names, whether they are right or not: to notice when they are mended.
-fn patterns(path: &Path) -> Option<(PathBuf, Vec<String>)> {
-    let (text, base) = read(path).ok()?;
-    let Parsed { config, .. } = parse(&text, names(), &|name| std::env::var_os(name)).ok()?;
-    Some((base, config.rules))
+    Ok((specs, alerts))
 }
 
 /// `weir config check FILE…`
@@ -174,7 +194,7 @@ pub(crate) fn check(paths: &[PathBuf]) -> Result<(), Failure> {
     for path in paths {
         match load(path) {
             Ok(_) => crate::output::line(&format!("{}: ok", path.display()))?,
-            Err(why) => {
+            Err(Wrong { why, .. }) => {
                 Failure::No(why).print(None);
                 wrong += 1;
             }

@@ -10,7 +10,7 @@ fn loaded_all(yaml: &str) -> Result<Loaded, String> {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("weir.yaml");
     std::fs::write(&path, yaml).expect("written");
-    load_with(&path, vec![], &|_| None)
+    load_with(&path, vec![], &|_| None).map_err(|wrong| wrong.why)
 }
 
 fn why_of(yaml: &str) -> String {
@@ -100,6 +100,7 @@ fn secrets_are_not_repeated() {
         let (name, value) = (name.to_string(), std::ffi::OsString::from(value));
         load_with(&path, vec![name.clone()], &|asked| (asked == name).then(|| value.clone()))
             .map(|loaded| loaded.sinks.len())
+            .map_err(|wrong| wrong.why)
     };
     assert_eq!(with("WEIR_SINKS_A_URL", "http://127.0.0.1:1/$1 \": #"), Ok(1));
     for (name, value) in [
@@ -135,6 +136,79 @@ fn prints_tell_what_has_changed() {
     assert!(first.0 != other.0 && first.1 == other.1);
 }
 
+/// What only says how a file is put aside is no other place: its rows are not written anew.
+#[test]
+fn how_it_writes_is_no_place() {
+    let place = |rotate: &str| {
+        let yaml = format!(
+            "sinks:\n  a: {{type: file, path: a.jsonl, {rotate} \
+             inputs: [{{script: px/service_stats, func: svc_let}}]}}\n"
+        );
+        let spec = loaded(&yaml).expect("right").remove(0);
+        (spec.writer.expect("a writer").place, spec.writer_print)
+    };
+    let [first, second] = ["", "rotate: {max_bytes: 1MiB},"].map(place);
+    assert!(first.0 == second.0 && first.1 != second.1);
+}
+
+const EXPORT: &str = "import px\n\
+    df = px.DataFrame('http_events', start_time='-1m')\n\
+    df.path = df.req_path\n\
+    def out(name):\n  \
+      px.export(df, px.otel.Data(endpoint=px.otel.Endpoint(url='me:hidden-word@otel:4317', \
+      headers={'api-key': 'hidden-word-2', 'other': 'hidden'}), resource={'service.name': df.path}, \
+      data=[px.otel.metric.Gauge(name=name, value=df.latency)]))\n";
+
+fn otel(text: &str, keys: &str) -> Result<SinkSpec, String> {
+    let text = serde_json::Value::from(text);
+    let inputs = format!("{{text: {text}}}");
+    let loaded =
+        loaded(&format!("sinks:\n  a: {{type: opentelemetry, {keys} inputs: [{inputs}]}}\n"));
+    loaded.map(|mut specs| specs.remove(0))
+}
+
+/// Exports are inputs, as many as a sink has; what scripts declare of where they go is as secret as what the file
+/// does, and judged as that. Catches a script that makes a reader of each of a hundred exports.
+#[test]
+fn exports_are_inputs() {
+    let calls = |count: usize| (0..count).map(|n| format!("out('m{n}')\n")).collect::<String>();
+    let spec = otel(&format!("{EXPORT}{}", calls(16)), "").expect("right");
+    assert_eq!(spec.inputs.len(), 16);
+    let numbers: Vec<Option<usize>> = spec.inputs.iter().map(|it| it.request.export).collect();
+    assert_eq!(numbers, (0..16).map(Some).collect::<Vec<_>>());
+    assert_eq!(spec.inputs[0].request.script.as_deref(), Some("sink a"), "as views are listed");
+    assert_eq!(spec.writer.expect("a writer").target, "https://otel:4317");
+    let why = otel(&format!("{EXPORT}{}", calls(17)), "").err().expect("too many");
+    assert!(why.contains("1 to 16 inputs"), "{why}");
+    let broken = EXPORT.replace("hidden-word-2", "hidden\\r\\nword");
+    let why = otel(&format!("{broken}{}", calls(1)), "").err().expect("no header");
+    assert!(why.contains("no line ends") && !why.contains("hidden"), "{why}");
+    let mine = otel(&format!("{broken}{}", calls(1)), "headers: {API-Key: x},");
+    assert!(mine.is_ok(), "the file's header is the one that is sent");
+}
+
+/// Lists say where a sink writes to, and nothing that only its receiver is to know.
+#[test]
+fn targets_are_said_without_secrets() {
+    let input = "inputs: [{script: px/service_stats, func: svc_let}]";
+    for (keys, wanted) in [
+        ("type: http, url: 'https://me:hidden@h:8/hidden?k=hidden#hidden'", "https://h:8/…"),
+        ("type: http, url: 'https://me:hid/den@h:8/'", "https://…"),
+        ("type: http, url: 'http://[::1]:8/'", "http://[::1]:8"),
+        (
+            "type: postgres, encoding: {mode: upsert}, table: t, url: 'postgres://u:hidden@h/db'",
+            "postgres://h/… table t",
+        ),
+        ("type: kafka, brokers: ['a:1', 'b:2'], topic: t", "a:1,b:2 topic t"),
+        ("type: nats, url: 'nats://hidden@h:4222', subject: a.b", "nats://h:4222 subject a.b"),
+        ("type: file, path: out/a.jsonl", "out/a.jsonl"),
+        ("type: blackhole", ""),
+    ] {
+        let spec = loaded(&format!("sinks:\n  a: {{{keys}, {input}}}\n")).expect(keys).remove(0);
+        assert_eq!(spec.writer.expect("a writer").target, wanted, "{keys}");
+    }
+}
+
 /// A sink reads what a recording rule records, also where the folder's name looks like a pattern; it begins anew when
 /// that rule changes, and not when another one does. A rule file that is wrong is named all the same, so that it is
 /// noticed when it is mended.
@@ -157,9 +231,9 @@ fn recorded_views_are_read() {
     };
     let print = || {
         let loaded = load_with(&path, vec![], &|_| None)?;
-        Ok::<String, String>(loaded.sinks[0].feed_print.clone())
+        Ok::<String, Wrong>(loaded.sinks[0].feed_print.clone())
     };
-    assert!(print().expect_err("nobody records it").contains("shop:failed"));
+    assert!(print().expect_err("nobody records it").why.contains("shop:failed"));
     rule("shop:failed", "");
     let first = print().expect("right");
     rule("shop:other", "");
@@ -167,7 +241,10 @@ fn recorded_views_are_read() {
     rule("shop:failed", ".head(5)");
     assert_ne!(print().expect("right"), first);
     rule("shop:other", ".nothing()");
-    assert!(print().is_err());
-    let (base, named) = patterns(&path).expect("it can be read");
+    let ((base, named), seen) = *print().expect_err("it is wrong").named.expect("it can be read");
     assert_eq!(alerts::files(&base, &named).expect("they are there").len(), 2);
+    // Mended after it was read and before anybody looks again.
+    assert_eq!(watch::look(&path, &(base.clone(), named.clone())), seen);
+    rule("shop:other", ".head(77)");
+    assert_ne!(watch::look(&path, &(base, named)), seen);
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 use weir_cluster::service::{Alerts, Service, Sinks};
 
-use super::{Loaded, load};
+use super::{Loaded, Patterns, Wrong, load};
 
 /// Between two looks at the files and at whether the signal came. A file that changed is read at the next look,
 /// if it has not changed again: who writes it may be in the middle.
@@ -44,7 +44,7 @@ impl AllSeen {
     }
 }
 
-pub(super) fn look(path: &Path, (base, patterns): &(PathBuf, Vec<String>)) -> AllSeen {
+pub(super) fn look(path: &Path, (base, patterns): &Patterns) -> AllSeen {
     let rules = super::alerts::files(base, patterns);
     let rules =
         rules.map(|files| files.into_iter().map(|file| (file.clone(), seen(&file))).collect());
@@ -65,7 +65,7 @@ pub(crate) fn hangup() -> std::io::Result<Arc<AtomicBool>> {
 pub(crate) async fn watch(
     service: Service,
     path: PathBuf,
-    mut patterns: (PathBuf, Vec<String>),
+    mut patterns: Patterns,
     seen: AllSeen,
     asked: Arc<AtomicBool>,
 ) {
@@ -95,16 +95,12 @@ pub(crate) async fn watch(
                 done.extend(Sinks::apply(&service, sinks).await);
                 info!(file = %path.display(), changes = done.join(", "), "read the configuration");
             }
-            Ok(Err(why)) => {
+            Ok(Err(Wrong { why, named })) => {
                 warn!(file = %path.display(), why, "a wrong configuration: nothing has changed");
-                // What is wrong may be a rule file that is named for the first time.
-                let file = path.clone();
-                let named = actix_web::web::block(move || super::patterns(&file)).await;
-                if let Ok(Some(named)) = named
-                    && named != patterns
-                {
-                    patterns = named;
-                    judged.rules = look(&path, &patterns).rules;
+                // What is wrong may be a rule file that is named for the first time. How it looked before it was
+                // read counts: it may have been mended since.
+                if let Some(named) = named {
+                    (patterns, judged) = *named;
                     before = judged.clone();
                 }
             }

@@ -34,7 +34,7 @@ use crate::failure::Failure;
 use crate::output::{self, AnswerTable};
 use crate::script;
 
-pub(crate) use self::captured::{Captured, run_captured};
+pub(crate) use self::captured::{Captured, follow, run_captured};
 
 const SEC_NS: i64 = 1_000_000_000;
 const MS_NS: i64 = 1_000_000;

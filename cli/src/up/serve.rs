@@ -77,7 +77,7 @@ impl Configured {
         let hangup = args.config.as_ref().map(|_| config::watch::hangup()).transpose();
         let hangup = hangup.context("could not watch SIGHUP")?;
         let loaded = args.config.as_deref().map(config::load).transpose();
-        let loaded = loaded.map_err(Failure::No)?.unwrap_or_default();
+        let loaded = loaded.map_err(|wrong| Failure::No(wrong.why))?.unwrap_or_default();
         Ok(Configured { loaded, directory: PathBuf::new(), hangup })
     }
 

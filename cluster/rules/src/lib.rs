@@ -12,6 +12,7 @@ pub mod file;
 pub mod labels;
 pub mod notify;
 pub mod pack;
+pub mod preview;
 pub mod state;
 pub mod template;
 pub mod unit;

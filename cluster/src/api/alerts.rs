@@ -1,6 +1,6 @@
 //! Alerts among the server's own numbers. Names of metrics are part of the contract.
 
-use super::metrics::{head, line};
+use super::metrics::{Family, families, head, line, single};
 use crate::service::{AlertFigures, ReceiverRow};
 
 pub(super) fn write_metrics(out: &mut String, figures: &Option<AlertFigures>) {
@@ -60,15 +60,13 @@ pub(super) fn write_metrics(out: &mut String, figures: &Option<AlertFigures>) {
         ("weir_alert_state_bytes", "gauge", "What was kept last.", figures.state_bytes),
     ];
     for (metric, kind, help, value) in counts {
-        head(out, metric, kind, help);
-        out.push_str(&format!("{metric} {value}\n"));
+        single(out, metric, kind, help, value);
     }
     write_receivers(out, &figures.receivers);
 }
 
 fn write_receivers(out: &mut String, receivers: &[ReceiverRow]) {
-    type Of = fn(&ReceiverRow) -> u64;
-    let per_receiver: [(&str, &str, &str, Of); 6] = [
+    const PER_RECEIVER: [Family<ReceiverRow>; 6] = [
         ("weir_alert_notices_sent_total", "counter", "Notices that arrived.", |row| row.sent),
         ("weir_alert_notices_lost_total", "counter", "Notices that never will.", |row| row.lost),
         (
@@ -83,10 +81,6 @@ fn write_receivers(out: &mut String, receivers: &[ReceiverRow]) {
             u64::from(row.state == "running")
         }),
     ];
-    for (metric, kind, help, of) in per_receiver {
-        head(out, metric, kind, help);
-        for row in receivers {
-            line(out, metric, &[("receiver", &row.name)], of(row));
-        }
-    }
+    let rows = receivers.iter().map(|row| (row.name.as_str(), row));
+    families(out, "receiver", &PER_RECEIVER, rows);
 }

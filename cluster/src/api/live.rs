@@ -44,7 +44,7 @@ enum ClientMessage {
         #[serde(default)]
         status: Option<StatusOf>,
         #[serde(flatten)]
-        request: ScriptRequest,
+        request: Box<ScriptRequest>,
     },
     Unsubscribe {
         id: String,
@@ -197,7 +197,7 @@ impl Socket {
         }
         match serde_json::from_str(text) {
             Ok(ClientMessage::Subscribe { id, status, request }) => {
-                self.subscribe(id, request, status);
+                self.subscribe(id, *request, status);
             }
             Ok(ClientMessage::Unsubscribe { id }) => match self.open.remove(&id) {
                 Some(open) => {

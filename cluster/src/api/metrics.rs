@@ -2,7 +2,7 @@
 //! metrics are part of the contract; what each loss means is in [`weir_types::ledger::REASONS`].
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use serde_json::{Value as Json, json};
 use weir_proto::message::TableStatus;
@@ -102,30 +102,19 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
         "cut": state.service.cut_totals.all(),
         "overflow_rows": state.service.engine.engine().overflow_rows_total(),
         "engine_generation": state.service.engine.generation(),
-        "bus": bus_json(state),
-        "network": network_json(state),
+        // Messages of nodes that were not simply taken, and what was done about it.
+        "bus": counts_json(state.service.bus.list()),
+        // Null without a bus between machines.
+        "network": state.service.network.as_ref().map(|stats| counts_json(stats.list())),
         "api": state.counters.json(state.sessions.count()),
     });
     Ok(stats)
 }
 
-/// Messages of nodes that were not simply taken, and what was done about it.
-fn bus_json(state: &ApiState) -> Json {
-    let counts = state.service.bus.list().into_iter();
-    counts
-        .map(|(name, count)| (name.to_string(), json!(count)))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
-}
-
-/// What the bus between machines counts; null without one.
-fn network_json(state: &ApiState) -> Json {
-    let Some(stats) = &state.service.network else { return Json::Null };
-    let counts = stats.list().into_iter();
-    counts
-        .map(|(name, count)| (name.to_string(), json!(count)))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
+/// Counts by their names.
+fn counts_json(counts: impl IntoIterator<Item = (&'static str, u64)>) -> Json {
+    let counts = counts.into_iter().map(|(name, count)| (name.to_string(), json!(count)));
+    counts.collect::<serde_json::Map<_, _>>().into()
 }
 
 /// What readers hold and what became of them.
@@ -159,10 +148,7 @@ pub(super) async fn metrics_text(state: &ApiState) -> Result<String, ApiError> {
 }
 
 fn text_of(nodes: &[NodeRow]) -> String {
-    let tables = tables_of(nodes);
-    let mut out = String::new();
-    type Of = fn(&Table) -> u64;
-    let per_table: [(&str, &str, &str, Of); 5] = [
+    const PER_TABLE: [Family<Table>; 5] = [
         ("weir_table_rows_total", "counter", "Rows stored.", |table| table.rows),
         ("weir_table_history_bytes", "gauge", "Bytes of history.", |table| table.bytes),
         (
@@ -184,12 +170,9 @@ fn text_of(nodes: &[NodeRow]) -> String {
             |table| table.metadata_held,
         ),
     ];
-    for (metric, kind, help, of) in per_table {
-        head(&mut out, metric, kind, help);
-        for (table, value) in &tables {
-            line(&mut out, metric, &[("table", table)], of(value));
-        }
-    }
+    let tables = tables_of(nodes);
+    let mut out = String::new();
+    families(&mut out, "table", &PER_TABLE, tables.iter().map(|(name, table)| (*name, table)));
     let reasons = REASONS.iter().map(|reason| format!("{} = {}", reason.name, reason.desc));
     let reasons = reasons.collect::<Vec<_>>().join(" ");
     let help = format!("What we failed to see or to keep, by reason: {reasons}");
@@ -201,10 +184,7 @@ fn text_of(nodes: &[NodeRow]) -> String {
         }
     }
     let help = "Messages that found a queue of a node full; whoever was concerned was told.";
-    head(&mut out, "weir_refused_total", "counter", help);
-    for (queue, count) in refused_of(nodes) {
-        line(&mut out, "weir_refused_total", &[("queue", queue)], count);
-    }
+    counter_by(&mut out, "weir_refused_total", help, "queue", refused_of(nodes));
     push_counts(&mut out, nodes);
     head(&mut out, "weir_node_lagging", "gauge", "1 for a node that has been silent for too long.");
     for node in nodes {
@@ -234,57 +214,34 @@ fn counts_of(nodes: &[NodeRow]) -> BTreeMap<(&str, &str), u64> {
     all
 }
 
-/// Of what goes between nodes and the cluster part.
-fn push_bus(out: &mut String, stats: &Json) {
-    let help = "Messages of nodes that were not simply taken, and what was done about it.";
-    head(out, "weir_bus_total", "counter", help);
-    for (what, count) in stats["bus"].as_object().into_iter().flatten() {
-        line(out, "weir_bus_total", &[("what", what)], count.as_u64().unwrap_or(0));
-    }
-    let help =
-        "What the bus between machines counts: sessions, frames that were sent again, bytes.";
-    head(out, "weir_network_total", "counter", help);
-    for (what, count) in stats["network"].as_object().into_iter().flatten() {
-        line(out, "weir_network_total", &[("what", what)], count.as_u64().unwrap_or(0));
-    }
-}
-
 /// Of readers, actors and the engine.
 fn push_self_metrics(out: &mut String, stats: &Json) {
     push_readers(out, &stats["readers"]);
     push_actors(out, &stats["actors"]);
     push_process(out, stats);
     let help = "Scripts refused for what compiling them would cost, by code.";
-    head(out, "weir_compile_refused_total", "counter", help);
-    for (code, count) in stats["compiles"]["limits"].as_object().into_iter().flatten() {
-        let labels = [("code", code.as_str())];
-        line(out, "weir_compile_refused_total", &labels, count.as_u64().unwrap_or(0));
-    }
+    let refused = counts_in(&stats["compiles"]["limits"]);
+    counter_by(out, "weir_compile_refused_total", help, "code", refused);
     let help =
         "Plans that were asked for: found compiled, compiled, and what was not kept of these.";
-    head(out, "weir_plan_cache_total", "counter", help);
-    for what in ["hits", "misses", "evicted", "too_large"] {
-        let count = stats["plans"][what].as_u64().unwrap_or(0);
-        line(out, "weir_plan_cache_total", &[("what", what)], count);
-    }
+    let kinds = ["hits", "misses", "evicted", "too_large"];
+    let kinds = kinds.map(|what| (what, stats["plans"][what].as_u64().unwrap_or(0)));
+    counter_by(out, "weir_plan_cache_total", help, "what", kinds);
     for (name, help) in [("entries", "Compiled plans that are kept."), ("bytes", "Their bytes.")] {
-        let metric = format!("weir_plan_cache_{name}");
-        head(out, &metric, "gauge", help);
-        let _ = writeln!(out, "{metric} {}", stats["plans"][name]);
+        single(out, &format!("weir_plan_cache_{name}"), "gauge", help, &stats["plans"][name]);
     }
-    push_bus(out, stats);
+    let help = "Messages of nodes that were not simply taken, and what was done about it.";
+    counter_by(out, "weir_bus_total", help, "what", counts_in(&stats["bus"]));
+    let help =
+        "What the bus between machines counts: sessions, frames that were sent again, bytes.";
+    counter_by(out, "weir_network_total", help, "what", counts_in(&stats["network"]));
     let help = "Values that functions left out or cut, by reason (see weir_lost_total).";
-    head(out, "weir_cut_total", "counter", help);
-    for (reason, count) in stats["cut"].as_object().into_iter().flatten() {
-        line(out, "weir_cut_total", &[("reason", reason)], count.as_u64().unwrap_or(0));
-    }
+    counter_by(out, "weir_cut_total", help, "reason", counts_in(&stats["cut"]));
     let help =
         "Rows of groups beyond --query-groups-max or short of bytes, counted as __overflow__.";
-    head(out, "weir_overflow_rows_total", "counter", help);
-    let _ = writeln!(out, "weir_overflow_rows_total {}", stats["overflow_rows"]);
+    single(out, "weir_overflow_rows_total", "counter", help, &stats["overflow_rows"]);
     let help = "Which engine it is since the start: one more each time that one died.";
-    head(out, "weir_engine_generation", "gauge", help);
-    let _ = writeln!(out, "weir_engine_generation {}", stats["engine_generation"]);
+    single(out, "weir_engine_generation", "gauge", help, &stats["engine_generation"]);
 }
 
 fn push_readers(out: &mut String, readers: &Json) {
@@ -297,8 +254,7 @@ fn push_readers(out: &mut String, readers: &Json) {
         ("silent", "weir_readers_silent_total", "counter", "Readers that did not answer."),
         ("refused", "weir_readers_refused_total", "counter", "Readers there was no room for."),
     ] {
-        head(out, metric, kind, help);
-        let _ = writeln!(out, "{metric} {}", readers[name]);
+        single(out, metric, kind, help, &readers[name]);
     }
 }
 
@@ -330,12 +286,10 @@ fn push_actors(out: &mut String, actors: &Json) {
 /// What the process costs, and how fresh what readers see is.
 fn push_process(out: &mut String, stats: &Json) {
     let (process, ns) = (&stats["process"], |value: &Json| value.as_u64().unwrap_or(0));
-    let metric = "process_cpu_seconds_total";
-    head(out, metric, "counter", "Processor time of all threads.");
-    let _ = writeln!(out, "{metric} {}", seconds(ns(&process["cpu_ns"])));
-    let metric = "process_resident_memory_bytes";
-    head(out, metric, "gauge", "Resident memory.");
-    let _ = writeln!(out, "{metric} {}", ns(&process["rss_bytes"]));
+    let (metric, cpu) = ("process_cpu_seconds_total", seconds(ns(&process["cpu_ns"])));
+    single(out, metric, "counter", "Processor time of all threads.", cpu);
+    let (metric, rss) = ("process_resident_memory_bytes", ns(&process["rss_bytes"]));
+    single(out, metric, "gauge", "Resident memory.", rss);
     for (name, metric, help) in [
         (
             "event_to_view_ns",
@@ -364,12 +318,9 @@ pub(super) fn seconds(ns: u64) -> f64 {
 }
 
 fn push_sinks(out: &mut String, sinks: &[SinkRow]) {
-    type Of = fn(&SinkRow) -> u64;
-    let per_sink: [(&str, &str, &str, Of); 13] = [
+    const PER_SINK: [Family<SinkRow>; 14] = [
         ("weir_sink_rows_sent_total", "counter", "Row changes written.", |sink| sink.rows_sent),
-        ("weir_sink_rows_lost_total", "counter", "Accepted, and never written.", |sink| {
-            sink.rows_lost
-        }),
+        ("weir_sink_rows_lost_total", "counter", "Accepted, and not there.", |sink| sink.rows_lost),
         ("weir_sink_rows_dropped_total", "counter", "Lost: no room in the buffer.", |sink| {
             sink.rows_dropped
         }),
@@ -384,6 +335,12 @@ fn push_sinks(out: &mut String, sinks: &[SinkRow]) {
             "counter",
             "Lost: missing in the buffer's files.",
             |sink| sink.rows_damaged,
+        ),
+        (
+            "weir_sink_rejected_total",
+            "counter",
+            "Lost: parts of what was sent (points, spans, ends of series) that were not kept.",
+            |sink| sink.rejected,
         ),
         ("weir_sink_parts_damaged_total", "counter", "Unreadable parts of the buffer.", |sink| {
             sink.parts_damaged
@@ -409,12 +366,51 @@ fn push_sinks(out: &mut String, sinks: &[SinkRow]) {
             u64::from(sink.state == SinkState::Running)
         }),
     ];
-    for (metric, kind, help, of) in per_sink {
+    families(out, "sink", &PER_SINK, sinks.iter().map(|sink| (sink.name.as_str(), sink)));
+}
+
+/// A metric of which each of some things has one value: its name, its type, what it says, and where it is.
+pub(super) type Family<T> = (&'static str, &'static str, &'static str, fn(&T) -> u64);
+
+/// Some metrics of some things, which a label names.
+pub(super) fn families<'a, T: 'a>(
+    out: &mut String,
+    label: &str,
+    families: &[Family<T>],
+    things: impl Iterator<Item = (&'a str, &'a T)> + Clone,
+) {
+    for (metric, kind, help, of) in families {
         head(out, metric, kind, help);
-        for sink in sinks {
-            line(out, metric, &[("sink", &sink.name)], of(sink));
+        for (name, thing) in things.clone() {
+            line(out, metric, &[(label, name)], of(thing));
         }
     }
+}
+
+/// A metric of one value.
+pub(super) fn single(out: &mut String, metric: &str, kind: &str, help: &str, value: impl Display) {
+    head(out, metric, kind, help);
+    let _ = writeln!(out, "{metric} {value}");
+}
+
+/// A counter of kinds, which a label names.
+fn counter_by<'a>(
+    out: &mut String,
+    metric: &str,
+    help: &str,
+    label: &str,
+    counts: impl IntoIterator<Item = (&'a str, u64)>,
+) {
+    head(out, metric, "counter", help);
+    for (name, count) in counts {
+        line(out, metric, &[(label, name)], count);
+    }
+}
+
+/// What of a member of the statistics are counts.
+fn counts_in(stats: &Json) -> impl Iterator<Item = (&str, u64)> {
+    let counts = stats.as_object().into_iter().flatten();
+    counts.map(|(name, count)| (name.as_str(), count.as_u64().unwrap_or(0)))
 }
 
 pub(super) fn head(out: &mut String, metric: &str, kind: &str, help: &str) {

@@ -22,6 +22,7 @@ mod login;
 mod metrics;
 mod operators;
 mod parts;
+mod preview;
 pub mod routes;
 mod run;
 mod sessions;
@@ -95,6 +96,8 @@ pub(crate) struct ApiState {
     doctor: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     kill_part: Option<faults::KillPart>,
     process: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// What rules would have done is found out for one at a time.
+    pub(crate) previews: tokio::sync::Mutex<()>,
 }
 
 impl ApiState {
@@ -104,7 +107,8 @@ impl ApiState {
         let token = auth.token.clone().unwrap_or_default();
         let SessionStore { saved, save } = sessions;
         let sessions = Sessions::restore(token, &saved, save, counters.clone());
-        ApiState { service, auth, sessions, counters, doctor, kill_part, process }
+        let previews = tokio::sync::Mutex::default();
+        ApiState { service, auth, sessions, counters, doctor, kill_part, process, previews }
     }
 
     fn now_unix_s(&self) -> u64 {

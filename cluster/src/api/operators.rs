@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::metrics::{head, line, seconds};
+use super::metrics::{head, line, seconds, single};
 use crate::service::figures::{Counts, Sample};
 
 /// Operators of one kind in one part.
@@ -20,12 +20,10 @@ pub(super) fn write_metrics(out: &mut String, sample: &Sample, left_out_total: u
         ("weir_queries", "Installed queries.", sample.queries.len() as u64),
         ("weir_feeds", "Feeds, which queries share.", sample.feeds.len() as u64),
     ] {
-        head(out, metric, "gauge", help);
-        let _ = writeln!(out, "{metric} {value}");
+        single(out, metric, "gauge", help, value);
     }
-    let metric = "weir_query_lateness_max_seconds";
-    head(out, metric, "gauge", "How late the latest query is.");
-    let _ = writeln!(out, "{metric} {}", seconds(lateness_ns));
+    let (metric, late) = ("weir_query_lateness_max_seconds", seconds(lateness_ns));
+    single(out, metric, "gauge", "How late the latest query is.", late);
     let mut kinds: BTreeMap<(&str, &str), Kind> = BTreeMap::new();
     for operator in &sample.operators {
         let kind = kinds.entry((operator.part(), &operator.figures.kind)).or_default();
@@ -58,6 +56,5 @@ pub(super) fn write_metrics(out: &mut String, sample: &Sample, left_out_total: u
         let _ = writeln!(out, "{metric}{{part=\"{part}\",kind=\"{kind}\"}} {busy}");
     }
     let metric = "weir_operators_left_out_total";
-    head(out, metric, "counter", "Operators that samples had no room for.");
-    let _ = writeln!(out, "{metric} {left_out_total}");
+    single(out, metric, "counter", "Operators that samples had no room for.", left_out_total);
 }

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use weir_actors::{GroupStatus, PartStatus, State, TreeStatus};
 use weir_types::json::time_text;
 
-use super::metrics::{head, line};
+use super::metrics::{Family, families, head, line, single};
 
 /// The members `parts`, `part_groups` and `parts_unlisted`, of whatever object shows them.
 pub(super) fn add_json(into: &mut Json, tree: &TreeStatus, now_unix_ns: i64) {
@@ -35,8 +35,7 @@ pub(super) fn add_json(into: &mut Json, tree: &TreeStatus, now_unix_ns: i64) {
 }
 
 pub(super) fn write_metrics(out: &mut String, tree: &TreeStatus) {
-    type Of = fn(&PartStatus) -> u64;
-    let per_part: [(&str, &str, &str, Of); 3] = [
+    const PER_PART: [Family<PartStatus>; 3] = [
         ("weir_part_up", "gauge", "1 while the part runs.", |part| {
             u64::from(part.state == State::Running)
         }),
@@ -45,12 +44,8 @@ pub(super) fn write_metrics(out: &mut String, tree: &TreeStatus) {
         }),
         ("weir_part_deaths_total", "counter", "Times that it died.", |part| part.deaths),
     ];
-    for (metric, kind, help, of) in per_part {
-        head(out, metric, kind, help);
-        for part in &tree.parts {
-            line(out, metric, &[("part", &part.path)], of(part));
-        }
-    }
+    let parts = tree.parts.iter().map(|part| (part.path.as_str(), part));
+    families(out, "part", &PER_PART, parts);
     let help = "Parts of a kind that come and go, by state.";
     head(out, "weir_part_group", "gauge", help);
     for group in &tree.groups {
@@ -64,8 +59,7 @@ pub(super) fn write_metrics(out: &mut String, tree: &TreeStatus) {
         line(out, "weir_part_group_deaths_total", &[("part", &group.path)], group.deaths);
     }
     let help = "Parts above the number that is listed by name.";
-    head(out, "weir_parts_unlisted", "gauge", help);
-    out.push_str(&format!("weir_parts_unlisted {}\n", tree.unlisted));
+    single(out, "weir_parts_unlisted", "gauge", help, tree.unlisted);
 }
 
 #[cfg(test)]

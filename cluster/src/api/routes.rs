@@ -10,7 +10,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::guard::{Access, Body, Policy, admit, check};
 use super::{
-    ApiError, ApiState, Asset, REQUEST_BYTES_MAX, explain, faults, http, live, login, run,
+    ApiError, ApiState, Asset, REQUEST_BYTES_MAX, explain, faults, http, live, login, preview, run,
 };
 
 /// A token and some punctuation.
@@ -111,6 +111,7 @@ pub(super) fn table(assets: &'static [Asset]) -> Vec<Route> {
         get("/api/v1/sinks", to!(http::sinks)),
         get("/api/v1/alerts", to!(http::alerts)),
         get("/api/v1/alerts/history", to!(http::alerts_history)),
+        post("/api/v1/alerts/preview", to!(preview::preview)),
         get("/api/v1/stats", to!(http::stats)),
         get("/api/v1/doctor", to!(http::doctor)),
         get("/api/v1/live", to!(live::upgrade)).body(Body::Stream),

@@ -42,7 +42,7 @@ pub(super) async fn run(
 }
 
 /// Up to the first rows: what fails until then has a status of its own.
-async fn begin(
+pub(super) async fn begin(
     service: &Service,
     mut request: ScriptRequest,
 ) -> Result<(OutboxReader, Vec<Outgoing>, Vec<Diagnostic>), ApiError> {

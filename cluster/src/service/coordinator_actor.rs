@@ -10,6 +10,7 @@ mod lives;
 mod views;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -103,6 +104,8 @@ pub(crate) struct Shared {
     /// Whether every source of the nodes runs or was refused.
     pub(crate) settled: TellSettled,
     pub(crate) node_forget: Duration,
+    /// How many alert rules there are.
+    pub(crate) rules: Arc<AtomicUsize>,
 }
 
 pub struct CoordinatorActor {

@@ -27,6 +27,7 @@ mod shared_text;
 mod sinks;
 pub mod stats;
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -36,11 +37,12 @@ use weir_actors::{Address, Config, KillSwitch, Part, Stop, Supervisor};
 use weir_engine::{EngineConfig, Generations, Limits};
 use weir_proto::bus::ClusterPort;
 use weir_proto::nats::BusStats;
+use weir_pxl::NamedView;
 use weir_types::Clock;
 
 pub use alerts::{
-    AlertFigures, Alerts, AlertsShown, AlertsSpec, Happened, MailTo, RULES_MAX, ReceiverRow,
-    ReceiverSpec, RuleRow, STATE_BYTES_MAX, Sender, StateStore, Views, read_by,
+    AlertFigures, Alerts, AlertsShown, AlertsSpec, Happened, MailTo, RULE_REFRESH_MS, RULES_MAX,
+    ReceiverRow, ReceiverSpec, RuleRow, STATE_BYTES_MAX, Sender, StateStore, Views, read_by,
 };
 pub use budget::{Admitted, Client, ReaderCounters, ReaderLimits, Readers};
 pub use compiles::{CompileLimits, Compiles, NotCompiled};
@@ -64,7 +66,7 @@ pub use sinks::{BufferSpec, InputSpec, SinkRow, SinkSpec, SinkState, Sinks, Writ
 pub use stats::{Freshness, Quantiles};
 
 use crate::coordinator::{Book, BusCounters, CutTotals, Identity};
-use crate::planner::ScriptRequest;
+use crate::planner::{ScriptRequest, ViewText};
 use crate::view::SnapshotLimits;
 use coordinator_actor::{EngineFailed, NodeMessage, Shared};
 use router::Router;
@@ -133,6 +135,8 @@ pub struct Service {
     pub serves_alone: bool,
     pub network: Option<Arc<BusStats>>,
     pub node_forget: Duration,
+    /// Alert rules that there are: besides those of readers there may be a query for each.
+    pub(crate) rules: Arc<AtomicUsize>,
 }
 
 impl Service {
@@ -146,7 +150,7 @@ impl Service {
         let switch = root.child("cluster");
         let router = Arc::new(Router::default());
         let (engine, engine_part) = start_engine(config, &router, &switch)?;
-        let bus: Arc<BusCounters> = Arc::default();
+        let (bus, rules): (Arc<BusCounters>, Arc<AtomicUsize>) = Default::default();
         let book = Book::new(Some(config.retention_ns)).awaiting(config.awaited_nodes.clone());
         let book = Arc::new(book);
         let cut_totals = book.cut_totals();
@@ -173,6 +177,7 @@ impl Service {
             quarantine: Arc::default(),
             settled: tell_settled,
             node_forget: config.node_forget,
+            rules: Arc::clone(&rules),
         };
         // However often it dies, views wait for it: there is no server without it.
         let config_of_actor = Config {
@@ -213,6 +218,7 @@ impl Service {
             serves_alone: config.serves_alone,
             network: config.network.clone(),
             node_forget: config.node_forget,
+            rules,
         })
     }
 }
@@ -221,8 +227,19 @@ impl Service {
     /// A request with the recorded views that its text may read.
     #[must_use]
     pub fn with_views(&self, request: &ScriptRequest) -> ScriptRequest {
-        let views = request.text.as_deref().map(|text| self.views.read_by(text));
-        ScriptRequest { views: views.unwrap_or_default(), ..request.clone() }
+        let Some(text) = &request.text else { return request.clone() };
+        let views = match request.with_views.as_slice() {
+            [] => self.views.read_by(text),
+            given => {
+                let view =
+                    |it: &ViewText| NamedView { name: it.name.clone(), text: it.text.clone() };
+                let is_given = |name: &str| given.iter().any(|view| view.name == name);
+                let own = self.views.all();
+                let own = own.iter().filter(|view| !is_given(&view.name)).cloned();
+                read_by(&given.iter().map(view).chain(own).collect::<Vec<_>>(), text)
+            }
+        };
+        ScriptRequest { views, with_views: Vec::new(), ..request.clone() }
     }
 }
 

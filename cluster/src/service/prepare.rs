@@ -59,12 +59,16 @@ async fn prepare_now(
     }
     let request = request.clone();
     let (engines, plans) = (Arc::clone(&service.engine), Arc::clone(&service.plans));
+    // Nobody asks for that time again.
+    let is_kept = request.at_unix_ns.is_none();
     let compiled = service.compiles.run(move |allowance| {
         let has_table = |name: &str| key.has_table(name);
         let prepared = planner::prepare_within(&request, tick_ms, None, &has_table, allowance)?;
         let ready = ReadyPlan::new(Arc::clone(&prepared.split), &engines.engine());
         let installable = Installable { prepared, ready };
-        plans.keep(key, &installable);
+        if is_kept {
+            plans.keep(key, &installable);
+        }
         Ok(installable)
     });
     compiled.await

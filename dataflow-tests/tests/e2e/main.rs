@@ -27,6 +27,7 @@ mod nats;
 mod nodes;
 mod oracle;
 mod own_bus;
+mod past;
 mod peers;
 mod ports;
 mod rates;

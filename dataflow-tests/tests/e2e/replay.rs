@@ -69,13 +69,13 @@ end()
 "#;
 
 /// A capture of a client of nginx, and what the client says.
-struct Captured {
-    dir: tempfile::TempDir,
-    file: PathBuf,
-    asked: Vec<Json>,
+pub(crate) struct Captured {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) file: PathBuf,
+    pub(crate) asked: Vec<Json>,
 }
 
-fn capture() -> Captured {
+pub(crate) fn capture() -> Captured {
     let nginx = Nginx::start(NginxOptions::default()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("nginx.pcap");

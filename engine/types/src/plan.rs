@@ -65,6 +65,23 @@ pub struct Window {
 }
 
 impl Window {
+    /// The window as it was at a time: between set ends, which are those that it had then.
+    #[must_use]
+    pub fn as_of(&self, at_unix_ns: i64) -> Window {
+        let start = match self.start {
+            StartBound::Relative { window_ns } => StartBound::Absolute {
+                start_unix_ns: SlidingWindow::of(window_ns).first_unix_ns_at(at_unix_ns),
+            },
+            start => start,
+        };
+        let end_unix_ns = match self.end {
+            EndBound::Now => at_unix_ns,
+            EndBound::Relative { before_ns } => at_unix_ns.saturating_sub(before_ns),
+            EndBound::Absolute { end_unix_ns } => end_unix_ns.min(at_unix_ns),
+        };
+        Window { start, end: EndBound::Absolute { end_unix_ns } }
+    }
+
     /// The sliding window's length rounded up to whole panes, and its pane width, both in ns.
     /// `retention_ns` bounds a scan without a start. `None`: rows never expire.
     #[must_use]
@@ -311,6 +328,15 @@ impl Plan {
         })
     }
 
+    /// What the plan answers about a time of the past: see [`Window::as_of`].
+    pub fn set_as_of(&mut self, at_unix_ns: i64) {
+        for op in &mut self.ops {
+            if let OpKind::Scan(scan) = &mut op.kind {
+                scan.window = scan.window.as_of(at_unix_ns);
+            }
+        }
+    }
+
     /// True if a row expression reads the clock: such a plan refreshes at most once a second.
     #[must_use]
     pub fn reads_now(&self) -> bool {
@@ -333,6 +359,34 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A window as of a time holds the rows that the sliding one held then, also where that is within a pane; what is
+    /// set already stays, but nothing after that time is in it.
+    #[test]
+    fn windows_as_of_a_time_are_those_of_then() {
+        let at = 1_234_567_890_123_456_789;
+        for window_ns in [1, SEC_NS, 90 * SEC_NS, 3_600 * SEC_NS, 10 * 86_400 * SEC_NS] {
+            let sliding = SlidingWindow::of(window_ns);
+            let start = StartBound::Relative { window_ns };
+            let then = Window { start, end: EndBound::Now }.as_of(at);
+            let StartBound::Absolute { start_unix_ns } = then.start else { panic!("{then:?}") };
+            // The first row that is in it, and the last that is not.
+            assert!(sliding.pane_of(start_unix_ns) >= sliding.first_pane_at(at), "{window_ns}");
+            assert!(sliding.pane_of(start_unix_ns - 1) < sliding.first_pane_at(at), "{window_ns}");
+            assert_eq!(then.end, EndBound::Absolute { end_unix_ns: at });
+        }
+        let start = StartBound::Absolute { start_unix_ns: 5 };
+        for (end, wanted) in [
+            (EndBound::Relative { before_ns: 3 }, at - 3),
+            (EndBound::Absolute { end_unix_ns: 9 }, 9),
+            (EndBound::Absolute { end_unix_ns: i64::MAX }, at),
+        ] {
+            let then = Window { start, end }.as_of(at);
+            assert_eq!(then, Window { start, end: EndBound::Absolute { end_unix_ns: wanted } });
+        }
+        let all = Window { start: StartBound::Beginning, end: EndBound::Now }.as_of(at);
+        assert_eq!(all.start, StartBound::Beginning);
+    }
 
     /// The pane rule of the architecture, by its examples: catches a wrong rounding direction.
     #[test]

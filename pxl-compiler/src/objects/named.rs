@@ -2,6 +2,8 @@
 //! scope of its own, once a compile, and its one table is the frame; equal sub-plans are shared later, as
 //! everywhere. Which views there are, the caller of the compiler says.
 
+use std::collections::{HashMap, HashSet};
+
 use ruff_python_ast::Suite;
 
 use super::args::Arg;
@@ -22,14 +24,20 @@ pub(crate) struct NamedBody<'a> {
     body: Suite,
 }
 
-/// Of all views those whose names occur in the text, or in that of one that does.
+/// Of all views those whose names occur in the text, or in that of one that does; one more than a script may read, if
+/// there are so many. Each text is gone through once, and no more of them than that.
 #[must_use]
 pub fn views_read_by<'a>(views: &'a [NamedView], text: &'a str) -> Vec<&'a NamedView> {
+    let by_name: HashMap<&str, &NamedView> =
+        views.iter().map(|view| (view.name.as_str(), view)).collect();
     let mut wanted: Vec<&NamedView> = Vec::new();
+    let mut seen: HashSet<&str> = HashSet::new();
     let mut texts = vec![text];
-    while let Some(text) = texts.pop() {
-        for view in views.iter().filter(|view| text.contains(view.name.as_str())) {
-            if !wanted.iter().any(|have| have.name == view.name) {
+    while let Some(text) = texts.pop().filter(|_| !by_name.is_empty()) {
+        // What a view may be called is one such word.
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | ':')));
+        for view in words.filter_map(|word| by_name.get(word)) {
+            if wanted.len() <= VIEWS_MAX && seen.insert(&view.name) {
                 wanted.push(view);
                 texts.push(&view.text);
             }
@@ -38,10 +46,20 @@ pub fn views_read_by<'a>(views: &'a [NamedView], text: &'a str) -> Vec<&'a Named
     wanted
 }
 
-/// The same, as many as one script may read.
-pub(crate) fn wanted<'a>(views: &'a [NamedView], text: &'a str) -> Vec<&'a NamedView> {
-    let mut wanted = views_read_by(views, text);
-    wanted.truncate(VIEWS_MAX);
+/// The same, if it is not more than one script may read.
+pub(crate) fn wanted<'a>(
+    views: &'a [NamedView],
+    text: &'a str,
+    findings: &Findings,
+) -> Vec<&'a NamedView> {
+    let wanted = views_read_by(views, text);
+    if wanted.len() > VIEWS_MAX {
+        let message = format!(
+            "the script names more than {VIEWS_MAX} views, those that its views read included"
+        );
+        findings.push(Diag::error(Code::TooComplex, Span::NONE, message));
+        return Vec::new();
+    }
     wanted
 }
 

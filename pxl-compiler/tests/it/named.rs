@@ -74,3 +74,38 @@ fn wrong_views_are_refused() {
         compiled(&[("http_events", own)], "import px\npx.display(px.DataFrame('http_events'))");
     assert!(table.is_ok(), "a table's name is the table's: {table:?}");
 }
+
+/// A script reads so many views, and one more is refused with the number; names of others in its text cost nothing.
+/// Catches views that are left out unsaid, and a text that is searched for each of thousands of names.
+#[test]
+fn how_many_views_one_reads_is_bounded() {
+    let view = |n: usize, reads: bool| {
+        let text = match reads {
+            // A chain: each reads the next.
+            true => format!("import px\npx.display(px.DataFrame('v{}'))", n + 1),
+            false => ERRORS.to_string(),
+        };
+        (format!("v{n}"), text)
+    };
+    let script = "import px\npx.display(px.DataFrame('v0'))";
+    for (count, is_fine) in [(20, true), (65, false), (5_000, false)] {
+        let views: Vec<(String, String)> = (0..count).map(|n| view(n, n + 1 < count)).collect();
+        let views: Vec<(&str, &str)> =
+            views.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let done = compiled(&views, script);
+        match is_fine {
+            true => assert!(done.is_ok(), "{done:?}"),
+            false => {
+                let found = done.unwrap_err();
+                assert_eq!(found[0].code, "too_complex", "{found:?}");
+                assert!(found[0].message.contains("64 views"), "{found:?}");
+            }
+        }
+    }
+    let mut long = String::from(script);
+    (0..50_000).for_each(|n| long.push_str(&format!("\n# v{}", n % 3)));
+    let views: Vec<(String, String)> = (0..5_000).map(|n| view(n, false)).collect();
+    let views: Vec<(&str, &str)> =
+        views.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    assert!(compiled(&views, &long).is_ok());
+}

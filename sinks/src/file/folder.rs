@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::sink::SinkError;
+use crate::sink::{SEQ_END, SinkError};
 
 use super::open::{failed, lock, make_folders, resolve, start_of};
 
@@ -47,7 +47,7 @@ impl Name {
         if numbers.len() != count || !numbers.iter().all(is_number) {
             return None;
         }
-        numbers.last()?.parse().ok()
+        numbers.last()?.parse().ok().filter(|number| *number < SEQ_END)
     }
 }
 

@@ -374,3 +374,20 @@ fn old_files_are_put_aside() {
     assert_eq!(std::fs::read_dir(dir.path().join("out")).unwrap().count(), 3);
     assert_eq!(said(&text(dir.path())).len(), 1);
 }
+
+/// A file beside ours that claims a number which no sink gives is not ours. Catches counting on from the end of all
+/// numbers.
+#[test]
+fn a_name_with_an_impossible_number_is_not_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = Name::of("out.jsonl");
+    for number in [u64::MAX, u64::MAX / 2] {
+        std::fs::write(dir.path().join(name.with(&[number])), "{}").unwrap();
+    }
+    std::fs::write(dir.path().join("out-99999999999999999999.jsonl"), "{}").unwrap();
+    std::fs::write(dir.path().join(name.with(&[7])), "{}").unwrap();
+    let rotation = Rotation { bytes_max: Some(1 << 20), ..Rotation::default() };
+    let path = dir.path().join("out.jsonl");
+    let mut sink = FileSink::new(dir.path(), &path, Codec::Json, Some(rotation));
+    assert_eq!(sink.open().unwrap(), Resume { seq: 7, has_rows: true });
+}

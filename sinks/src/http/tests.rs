@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::*;
 use crate::encode::Mode;
 use crate::pipe::tests::{Line, delivery};
-use crate::testing;
+use crate::testing::{self, Receiver, target};
 use crate::tls::Tls;
 
 /// Answers in their order, then 200; what came in.
@@ -146,4 +146,23 @@ fn nobody_there() {
     let error = line.flush().unwrap_err();
     assert!(matches!(&error, SinkError::Retry(text) if !text.contains("hidden")), "{error}");
     assert!(line.health().buffer_bytes > 0);
+}
+
+/// An answer that is too long to be read is no success, and says so: nobody knows what it says. Catches one that is
+/// taken for an empty answer.
+#[test]
+fn a_very_long_answer_is_no_success() {
+    let receiver = Receiver::start();
+    let client = crate::http_client::Client::new(target(&receiver.url));
+    for (status, is_unfit) in [(200, false), (400, true)] {
+        receiver.will_answer(status, &vec![b'x'; (64 << 10) + 1]);
+        let error = client.post(&[], b"").unwrap_err();
+        assert!(
+            error.to_string().contains(&format!("HTTP {status}: its answer is longer")),
+            "{error}"
+        );
+        assert_eq!(matches!(error, SinkError::Unfit(_)), is_unfit, "{error}");
+    }
+    receiver.will_answer(200, &vec![b'x'; 64 << 10]);
+    assert_eq!(client.post(&[], b"").unwrap().len(), 64 << 10);
 }

@@ -4,16 +4,17 @@
 
 mod batches;
 mod murmur;
+mod stale;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rskafka::BackoffConfig;
 use rskafka::client::error::{Error, ProtocolError};
-use rskafka::client::partition::{Compression, OffsetAt, PartitionClient, UnknownTopicHandling};
+use rskafka::client::partition::{Compression, PartitionClient, UnknownTopicHandling};
 use rskafka::client::{Client, ClientBuilder, Credentials, SaslConfig};
 use rskafka::record::Record;
 use tokio::runtime::Runtime;
@@ -24,13 +25,10 @@ use crate::tls::Tls;
 use crate::{one_thread, secrets};
 
 use self::batches::{Keyed, key_prefix, record};
+use self::stale::{ReadError, Stale};
 
-/// Keys of a topic that are looked at after a reset.
-const KEYS_BYTES_MAX: usize = 64 << 20;
 /// What one batch of records may take at first: brokers allow 1 MB unless they are told otherwise.
 const BATCH_BYTES_MAX: usize = 512 << 10;
-const FETCH_BYTES: std::ops::Range<i32> = 1..(4 << 20);
-const FETCH_WAIT_MS: i32 = 100;
 
 #[derive(Clone)]
 pub struct KafkaConfig {
@@ -77,7 +75,7 @@ pub struct KafkaSink {
     runtime: Option<Runtime>,
     connected: Option<Connected>,
     /// By input: keys that the topic has, and that were not said again since the reset.
-    stale: BTreeMap<u16, BTreeSet<Vec<u8>>>,
+    stale: BTreeMap<u16, Stale>,
     /// What a batch of records may take, as far as the broker has said.
     batch_bytes: usize,
 }
@@ -132,39 +130,34 @@ impl KafkaSink {
         Ok(Connected { _client: client, partitions })
     }
 
-    /// Keys with a value that the topic has of an output.
-    async fn keys_in(
-        &self,
+    /// Finds out which keys the topic has of an element's output, before the view is told anew.
+    async fn read_keys(
+        &mut self,
         connected: &Connected,
-        prefix: &[u8],
-    ) -> Result<BTreeSet<Vec<u8>>, SinkError> {
-        let failed = |error: Error| self.failed("could not read the topic", &error);
-        let (mut keys, mut bytes) = (BTreeSet::new(), 0);
-        for partition in &connected.partitions {
-            let mut at = partition.get_offset(OffsetAt::Earliest).await.map_err(failed)?;
-            let end = partition.get_offset(OffsetAt::Latest).await.map_err(failed)?;
-            while at < end {
-                let fetched = partition.fetch_records(at, FETCH_BYTES, FETCH_WAIT_MS).await;
-                let (records, _) = fetched.map_err(failed)?;
-                let Some(last) = records.last() else { break };
-                at = last.offset + 1;
-                for Record { key, value, .. } in records.into_iter().map(|it| it.record) {
-                    let Some(key) = key.filter(|key| key.starts_with(prefix)) else { continue };
-                    if value.is_none() {
-                        bytes -= if keys.remove(&key) { key.len() } else { 0 };
-                    } else if !keys.contains(&key) {
-                        bytes += key.len();
-                        keys.insert(key);
-                    }
-                }
-                if bytes > KEYS_BYTES_MAX {
-                    return Err(SinkError::Refused(format!(
-                        "the topic's keys take more than {KEYS_BYTES_MAX} bytes: use another topic"
-                    )));
-                }
-            }
+        element: &Element,
+    ) -> Result<(), SinkError> {
+        let (input, partitions) = (element.output.input, &connected.partitions);
+        let have = self.stale.get(&input);
+        if have.is_none_or(|stale| !stale.is_of(element.seq, partitions.len())) {
+            let prefix = key_prefix(&element.output).into_bytes();
+            self.stale.insert(input, Stale::since(element.seq, prefix));
         }
-        Ok(keys)
+        let Some(stale) = self.stale.get_mut(&input) else { return Ok(()) };
+        stale.read(partitions).await.map_err(|error| match error {
+            ReadError::Kafka(error) => self.failed("could not read the topic", &error),
+            ReadError::TooManyKeys(text) => SinkError::Refused(text),
+        })
+    }
+
+    /// What an attempt is said to be at that ended by time.
+    fn late(&self) -> SinkError {
+        let records: u64 = self.stale.values().map(|stale| stale.records).sum();
+        SinkError::Retry(match records {
+            0 => "no answer in time".to_string(),
+            _ => format!(
+                "no answer in time; {records} records of the topic were read for its keys, which goes on"
+            ),
+        })
     }
 
     /// Some elements as records.
@@ -179,13 +172,9 @@ impl KafkaSink {
             let input = element.output.input;
             if self.config.is_upsert {
                 match element.op {
-                    Op::Reset => {
-                        let prefix = key_prefix(&element.output);
-                        let keys = self.keys_in(connected, prefix.as_bytes()).await?;
-                        self.stale.insert(input, keys);
-                    }
+                    Op::Reset => self.read_keys(connected, element).await?,
                     Op::Progress => {
-                        let stale = self.stale.get(&input).into_iter().flatten();
+                        let stale = self.stale.get(&input).into_iter().flat_map(Stale::keys);
                         let gone = stale.map(|key| Keyed::tombstone(key, element));
                         records.extend(gone.map(|gone| gone.into_record(count)));
                     }
@@ -194,7 +183,7 @@ impl KafkaSink {
             }
             let Some(made) = record(element, self.config.is_upsert) else { continue };
             if let (Some(stale), Some(key)) = (self.stale.get_mut(&input), &made.key) {
-                stale.remove(key);
+                stale.said(key);
             }
             records.push(made.into_record(count));
         }
@@ -292,10 +281,9 @@ impl Writer for KafkaSink {
                 Ok((connected, done))
             };
             // The client has times of its own for each request; this is for all of them.
-            tokio::time::timeout(timeout.saturating_mul(ATTEMPT_TIMEOUTS), work)
-                .await
-                .unwrap_or_else(|_| Err(SinkError::Retry("no answer in time".to_string())))
+            tokio::time::timeout(timeout.saturating_mul(ATTEMPT_TIMEOUTS), work).await
         });
+        let done = done.unwrap_or_else(|_| Err(self.late()));
         self.runtime = Some(runtime);
         let (connected, done) = done?;
         // What was sent and not acknowledged is not to go out behind our back.

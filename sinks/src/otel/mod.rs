@@ -19,7 +19,7 @@ use weir_types::{PackedRow, Value};
 use crate::delivery::OutputInfo;
 use crate::element::{Body, Described, Element, Op};
 use crate::http_client::{Client, Target};
-use crate::series::{Held, Instants, REFRESH_EVERY, REFRESH_ROWS};
+use crate::series::{Held, Instants, Owed, REFRESH_EVERY, REFRESH_ROWS};
 use crate::sink::{Notes, SinkError, Writer};
 
 use self::message::Answer;
@@ -44,17 +44,22 @@ enum Transport {
     Grpc(Box<grpc::Client>),
 }
 
-pub struct OtelSink {
+/// The other end, and what it said that it did not keep.
+struct Sender {
     transport: Transport,
+    notes: Notes,
+}
+
+pub struct OtelSink {
+    sender: Sender,
     prefix: String,
     /// What was declared of inputs; of the others all numbers are gauges.
     declared: BTreeMap<u16, Spec>,
     specs: BTreeMap<u16, Spec>,
     held: Held,
     instants: Instants,
-    /// Rows that went and were not said to, with what they were of and when.
-    owed: Vec<(std::sync::Arc<Described>, PackedRow, u64)>,
-    notes: Notes,
+    /// Rows that went and were not said to.
+    owed: Owed,
 }
 
 /// # Errors
@@ -94,18 +99,18 @@ impl OtelSink {
         prefix: &str,
         declared: BTreeMap<u16, Spec>,
     ) -> OtelSink {
+        let transport = match protocol {
+            Protocol::Http => Transport::Http(Client::new(target)),
+            Protocol::Grpc => Transport::Grpc(Box::new(grpc::Client::new(target))),
+        };
         OtelSink {
-            transport: match protocol {
-                Protocol::Http => Transport::Http(Client::new(target)),
-                Protocol::Grpc => Transport::Grpc(Box::new(grpc::Client::new(target))),
-            },
+            sender: Sender { transport, notes: Notes::default() },
             prefix: prefix.to_string(),
             declared,
             specs: BTreeMap::new(),
             held: Held::default(),
             instants: Instants::default(),
-            owed: Vec::new(),
-            notes: Notes::default(),
+            owed: Owed::default(),
         }
     }
 
@@ -128,37 +133,27 @@ impl OtelSink {
         Ok(())
     }
 
-    /// What a batch says, and the instants after it.
-    fn make(&mut self, batch: &[&Element]) -> Result<(Made, Instants), SinkError> {
-        let (mut made, mut instants) = (Made::default(), self.instants.clone());
-        for element in batch {
-            let output = &element.output;
-            self.learn(output)?;
-            if self.declared.contains_key(&output.input) {
-                if let Some(spec) = self.specs.get(&output.input) {
-                    push_declared(&mut made, spec, element);
+    /// Says of rows that went that they did.
+    fn pay(&mut self) -> Result<(), SinkError> {
+        let OtelSink { sender, specs, owed, .. } = self;
+        let mut rejected = 0;
+        let done = owed.pay(&mut rejected, |rows| {
+            let mut made = Made::default();
+            for (output, key, at_ms) in rows {
+                if let Some(spec) = specs.get(&output.input) {
+                    push_gone(&mut made, spec, output, key, *at_ms);
                 }
-                continue;
             }
-            let at_ms = instants.at(output.input, element.tick_ms);
-            let gone = self.held.apply(element)?;
-            self.owed.extend(gone.into_iter().map(|key| (output.clone(), key, at_ms)));
-            let Some(spec) = self.specs.get(&output.input) else { continue };
-            match (element.op, &element.body) {
-                (Op::Upsert, Body::Row(row)) => push_row(&mut made, spec, output, row, at_ms),
-                (Op::Delete, Body::Key(key)) => push_gone(&mut made, spec, output, key, at_ms),
-                _ => {}
-            }
-        }
-        for (output, key, at_ms) in &self.owed {
-            if let Some(spec) = self.specs.get(&output.input) {
-                push_gone(&mut made, spec, output, key, *at_ms);
-            }
-        }
-        Ok((made, instants))
+            sender.send(made)
+        });
+        self.sender.notes.rejected += rejected;
+        done
     }
+}
 
+impl Sender {
     fn send(&mut self, made: Made) -> Result<(), SinkError> {
+        let left_out = made.left_out;
         let (metrics, spans) = made.into_requests();
         if let Some(metrics) = metrics {
             self.post(Service::Metrics, &metrics.encode_to_vec())?;
@@ -166,6 +161,7 @@ impl OtelSink {
         if let Some(spans) = spans {
             self.post(Service::Traces, &spans.encode_to_vec())?;
         }
+        self.notes.rejected += left_out;
         Ok(())
     }
 
@@ -215,11 +211,37 @@ fn push_gone(made: &mut Made, spec: &Spec, output: &Described, packed: &PackedRo
 
 impl Writer for OtelSink {
     fn write(&mut self, batch: &[&Element], safe: &mut usize) -> Result<(), SinkError> {
-        let (made, instants) = self.make(batch)?;
-        self.send(made)?;
-        self.instants = instants;
-        self.owed.clear();
-        *safe = batch.len();
+        // Older than all that is not safe.
+        self.pay()?;
+        let (mut made, mut instants) = (Made::default(), self.instants.clone());
+        for (at, element) in batch.iter().enumerate() {
+            let output = &element.output;
+            self.learn(output)?;
+            let Some(spec) = self.specs.get(&output.input) else { continue };
+            if self.declared.contains_key(&output.input) {
+                push_declared(&mut made, spec, element);
+                continue;
+            }
+            let at_ms = instants.at(output.input, element.tick_ms);
+            if element.op == Op::Progress && self.held.is_being_renewed(output.input) {
+                // What came before is older than the end of what turns out to be gone.
+                self.sender.send(std::mem::take(&mut made))?;
+                (self.instants, *safe) = (instants.clone(), at);
+                let gone = self.held.apply(element)?;
+                self.owed.push(output, gone, at_ms);
+                self.pay()?;
+                *safe = at + 1;
+                continue;
+            }
+            self.held.apply(element)?;
+            match (element.op, &element.body) {
+                (Op::Upsert, Body::Row(row)) => push_row(&mut made, spec, output, row, at_ms),
+                (Op::Delete, Body::Key(key)) => push_gone(&mut made, spec, output, key, at_ms),
+                _ => {}
+            }
+        }
+        self.sender.send(made)?;
+        (self.instants, *safe) = (instants, batch.len());
         Ok(())
     }
 
@@ -228,32 +250,29 @@ impl Writer for OtelSink {
     }
 
     fn refresh(&mut self) -> Result<(), SinkError> {
-        let held = std::mem::take(&mut self.held);
-        let mut done = Ok(());
-        for (input, rows) in &held.outputs {
+        for (input, rows) in &self.held.outputs {
             let at_ms = self.instants.later(*input);
-            let Some(spec) = self.specs.get(input).cloned() else { continue };
+            let Some(spec) = self.specs.get(input) else { continue };
             let all: Vec<&PackedRow> = rows.now.values().collect();
             for part in all.chunks(REFRESH_ROWS) {
                 let mut made = Made::default();
                 for row in part {
-                    push_row(&mut made, &spec, &rows.output, row, at_ms);
+                    push_row(&mut made, spec, &rows.output, row, at_ms);
                 }
-                done = done.and_then(|()| self.send(made));
+                self.sender.send(made)?;
             }
         }
-        self.held = held;
-        done
+        Ok(())
     }
 
     fn check(&mut self) -> Result<(), SinkError> {
-        match &mut self.transport {
+        match &mut self.sender.transport {
             Transport::Http(client) => client.reach(),
             Transport::Grpc(client) => client.reach(),
         }
     }
 
     fn notes(&self) -> Notes {
-        self.notes
+        self.sender.notes
     }
 }

@@ -38,6 +38,8 @@ pub(super) struct Made {
     /// Of a resource, by where they are declared (output, number).
     metrics: ByResource<BTreeMap<(u16, usize), Metric>>,
     spans: ByResource<Vec<Span>>,
+    /// Resources that rows stand for beyond what one may.
+    pub(super) left_out: u64,
 }
 
 fn any(value: &Value) -> Any {
@@ -81,9 +83,9 @@ impl Row<'_> {
         attributes.iter().filter_map(one).collect()
     }
 
-    /// The resources that it stands for.
-    fn resources(&self, attributes: &[Attribute]) -> Vec<Resource> {
-        let mut all = vec![Resource { attributes: Vec::new() }];
+    /// The resources that it stands for, and how many more there would be.
+    fn resources(&self, attributes: &[Attribute]) -> (Vec<Resource>, u64) {
+        let (mut all, mut count) = (vec![Resource { attributes: Vec::new() }], 1usize);
         for attribute in attributes {
             let Some(value) = self.source(&attribute.value) else { continue };
             let names = match (&attribute.value, &value) {
@@ -99,10 +101,13 @@ impl Row<'_> {
                 resource.attributes.push(pair(&attribute.name, value.clone()));
                 resource
             };
-            all = all.iter().flat_map(|it| values.iter().map(move |v| with(it, v))).collect();
-            all.truncate(RESOURCES_PER_ROW_MAX);
+            count = count.saturating_mul(values.len());
+            // No more are made than are kept.
+            let more = all.iter().flat_map(|it| values.iter().map(move |value| with(it, value)));
+            all = more.take(RESOURCES_PER_ROW_MAX).collect();
         }
-        all
+        let left_out = count - all.len();
+        (all, left_out as u64)
     }
 
     fn int(&self, name: &str) -> i64 {
@@ -157,7 +162,9 @@ fn print_of(resource: &Resource) -> Vec<(String, String)> {
 
 impl Made {
     pub(super) fn push(&mut self, spec: &Spec, row: Row<'_>) {
-        for resource in row.resources(&spec.resource) {
+        let (resources, left_out) = row.resources(&spec.resource);
+        self.left_out += left_out;
+        for resource in resources {
             for (at, signal) in spec.signals.iter().enumerate() {
                 match signal {
                     Signal::Span { .. } => self.push_span(signal, &resource, row),

@@ -81,6 +81,51 @@ fn rows_are_gauges() {
     assert_eq!(gone, ["service.name=a\0", "service.name=b"]);
 }
 
+/// A row that went and that the receiver will not hear of is counted, and only that: other rows go on. Catches what is
+/// owed and refused for ever, for which all that comes later is refused, too.
+#[test]
+fn what_is_owed_keeps_no_row() {
+    let receiver = Receiver::start();
+    let mut line = upserts(sink(&receiver.url, Protocol::Http), 100);
+    line.start(false).unwrap();
+    line.deliver(&delivery(1_000, &[("a", 7, 1), ("b", 8, 1)], true)).unwrap();
+    line.flush().unwrap();
+    line.intake.start(0, &info(), false).unwrap();
+    line.deliver(&delivery(2_000, &[("c", 9, 1)], true)).unwrap();
+    // The row, what went, the first of it; then all is taken.
+    for status in [200, 400, 400] {
+        receiver.will_answer(status, b"");
+    }
+    line.flush().unwrap();
+    let health = line.health();
+    assert_eq!((health.rows_sent, health.rows_refused, health.notes.rejected), (3, 0, 1));
+    let last = points(&receiver.requests().last().unwrap().body);
+    assert_eq!((last.len(), last[0].1.as_str(), last[0].2.flags), (1, "k=b", 1));
+}
+
+/// A row whose column names more resources than one row may stand for makes as many as it may; the others are
+/// counted. Catches a text of the traffic that becomes millions of them.
+#[test]
+fn resources_of_a_row_are_bounded() {
+    let receiver = Receiver::start();
+    let (info, mut spec) = declared();
+    spec.resource.push(spec.resource[0].clone());
+    spec.signals.truncate(1);
+    let declared = BTreeMap::from([(0, spec)]);
+    let sink = OtelSink::new(target(&receiver.url), Protocol::Http, "x", declared);
+    let mut line = Line::in_memory(Mode::Append, Box::new(sink));
+    line.open().unwrap();
+    line.intake.start(0, &info, false).unwrap();
+    let names: Vec<String> = (0..20_000).map(|n| format!("s{n}")).collect();
+    let rows = vec![(call(&serde_json::json!(names).to_string(), 5), 1)];
+    line.deliver(&delivery_of(info, 3_000, rows, true)).unwrap();
+    line.flush().unwrap();
+    let request = MetricsRequest::decode(receiver.requests()[0].body.as_slice()).unwrap();
+    // The second time each of 64 has 20,000 again.
+    assert_eq!(request.resource_metrics.len(), 64);
+    assert_eq!(line.health().notes.rejected, 20_000 * 20_000 - 64);
+}
+
 fn column(name: &str) -> Source {
     Source::Column { name: name.to_string(), is_json_array: false }
 }

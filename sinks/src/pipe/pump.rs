@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::buffer::Taken;
 use crate::element::Element;
-use crate::sink::{Resume, SinkError, Writer};
+use crate::sink::{Notes, Resume, SEQ_END, SinkError, Writer};
 
 use super::{Backoff, BatchLimits, Shared, now};
 
@@ -50,6 +50,8 @@ pub struct Pump {
     checked: Option<Duration>,
     /// The last refusal of a single element.
     pub(super) last_refusal: Option<String>,
+    /// What the writer has noticed and was counted.
+    noted: Notes,
 }
 
 impl Pump {
@@ -82,6 +84,7 @@ impl Pump {
             checks,
             checked: None,
             last_refusal: None,
+            noted: Notes::default(),
         }
     }
 
@@ -103,7 +106,9 @@ impl Pump {
     /// Opens, or writes one batch.
     pub fn step(&mut self) -> Pumped {
         let done = if self.is_open { self.write() } else { self.open() };
-        self.shared.health_mut().notes = self.writer.notes();
+        // Another writer's counts begin anew; those of the sink do not.
+        let notes = self.writer.notes();
+        self.shared.health_mut().notes += notes.since(std::mem::replace(&mut self.noted, notes));
         match done {
             Ok(pumped) => pumped,
             Err(SinkError::Refused(text)) => Pumped::Refused(text),
@@ -121,6 +126,10 @@ impl Pump {
 
     fn open(&mut self) -> Result<Pumped, SinkError> {
         let resume = self.writer.open()?;
+        if resume.seq >= SEQ_END {
+            let text = format!("there is an element {}, which no sink has written", resume.seq);
+            return Err(SinkError::Refused(text));
+        }
         self.is_open = true;
         self.wait = self.backoff.initial;
         Ok(Pumped::Opened(resume))

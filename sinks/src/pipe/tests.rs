@@ -10,7 +10,7 @@ use super::*;
 use crate::buffer::disk::DiskBuffer;
 use crate::buffer::memory::MemoryBuffer;
 use crate::delivery::{Changes, Completeness, Delivery, Output, OutputInfo};
-use crate::sink::{Resume, SinkError, Writer};
+use crate::sink::{Notes, Resume, SinkError, Writer};
 
 pub(crate) fn info() -> OutputInfo {
     OutputInfo {
@@ -320,4 +320,51 @@ fn the_other_end_is_looked_at() {
     assert!(matches!(often.step(), Pumped::Checked));
     *kept.is_down.lock().unwrap() = true;
     assert!(matches!(often.step(), Pumped::Failed(..)));
+}
+
+/// Notices what was told it, and finds what it was told.
+struct Notices(Notes, Resume);
+
+impl Writer for Notices {
+    fn open(&mut self) -> Result<Resume, SinkError> {
+        Ok(self.1)
+    }
+
+    fn write(&mut self, batch: &[&Element], safe: &mut usize) -> Result<(), SinkError> {
+        *safe = batch.len();
+        self.0.cleaned += 1;
+        Ok(())
+    }
+
+    fn notes(&self) -> Notes {
+        self.0
+    }
+}
+
+/// What writers notice adds up over those that a sink has had, and one that finds a number which nobody gives is
+/// refused. Catches counters that fall when a sink is configured anew, and numbers that begin at 0 again.
+#[test]
+fn notices_are_counted_once_and_stay() {
+    let notices = |cleaned: u64, seq: u64| {
+        let notes = Notes { cleaned, ..Notes::default() };
+        Box::new(Notices(notes, Resume { seq, has_rows: false }))
+    };
+    let mut line = Line::in_memory(Mode::Append, notices(2, 0));
+    line.start(false).unwrap();
+    line.deliver(&delivery(1_000, &[("a", 1, 1)], true)).unwrap();
+    line.flush().unwrap();
+    line.flush().unwrap();
+    assert_eq!(line.health().notes.cleaned, 3);
+    let (batch, backoff) = (
+        BatchLimits { rows_max: 10, bytes_max: 1 << 20, timeout: Duration::ZERO },
+        Backoff { initial: Duration::from_millis(1), max: Duration::from_millis(8) },
+    );
+    line.pump = Pump::new(line.intake.shared(), notices(0, 0), batch, backoff, None);
+    line.deliver(&delivery(2_000, &[("b", 1, 1)], true)).unwrap();
+    line.open().unwrap();
+    line.flush().unwrap();
+    assert_eq!(line.health().notes.cleaned, 4);
+
+    let mut line = Line::in_memory(Mode::Append, notices(0, u64::MAX));
+    assert!(matches!(line.start(false), Err(SinkError::Refused(_))));
 }

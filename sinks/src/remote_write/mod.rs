@@ -15,7 +15,7 @@ use weir_types::PackedRow;
 use crate::delivery::OutputInfo;
 use crate::element::{Body, Described, Element, Op};
 use crate::http_client::{Client, Target};
-use crate::series::{self, Held, Instants, REFRESH_EVERY, REFRESH_ROWS, names};
+use crate::series::{self, Held, Instants, Owed, REFRESH_EVERY, REFRESH_ROWS, names};
 use crate::sink::{Notes, SinkError, Writer};
 
 use self::message::{Label, Sample, TimeSeries, WriteRequest};
@@ -43,8 +43,8 @@ pub struct RemoteWriteSink {
     prefix: String,
     held: Held,
     instants: Instants,
-    /// Series that are to be ended and were not yet.
-    owed: Vec<(Labels, i64)>,
+    /// Rows whose series are to be ended and were not yet.
+    owed: Owed,
     notes: Notes,
 }
 
@@ -135,32 +135,60 @@ impl RemoteWriteSink {
             prefix: prefix.to_string(),
             held: Held::default(),
             instants: Instants::default(),
-            owed: Vec::new(),
+            owed: Owed::default(),
             notes: Notes::default(),
         }
     }
 
-    fn send(&self, samples: Samples) -> Result<(), SinkError> {
-        if samples.series.is_empty() {
-            return Ok(());
-        }
-        let bytes = samples.into_request().encode_to_vec();
-        let packed = snap::raw::Encoder::new().compress_vec(&bytes);
-        let packed = packed.map_err(|error| SinkError::Unfit(error.to_string()))?;
-        self.client.post(&HEADERS, &packed).map(drop)
+    fn send(&mut self, samples: Samples) -> Result<(), SinkError> {
+        let cleaned = samples.cleaned;
+        send(&self.client, samples)?;
+        self.notes.cleaned += cleaned;
+        Ok(())
     }
 
-    /// What a batch says, and the instants after it.
-    fn samples(&mut self, batch: &[&Element]) -> Result<(Samples, Instants), SinkError> {
+    /// Ends the series that are to be ended.
+    fn pay(&mut self) -> Result<(), SinkError> {
+        let RemoteWriteSink { client, prefix, owed, notes, .. } = self;
+        owed.pay(&mut notes.rejected, |rows| {
+            let mut samples = Samples::default();
+            for (output, key, at_ms) in rows {
+                samples.push_row(prefix, output, Row::Gone(key), *at_ms);
+            }
+            send(client, samples)
+        })
+    }
+}
+
+fn send(client: &Client, samples: Samples) -> Result<(), SinkError> {
+    if samples.series.is_empty() {
+        return Ok(());
+    }
+    let bytes = samples.into_request().encode_to_vec();
+    let packed = snap::raw::Encoder::new().compress_vec(&bytes);
+    let packed = packed.map_err(|error| SinkError::Unfit(error.to_string()))?;
+    client.post(&HEADERS, &packed).map(drop)
+}
+
+impl Writer for RemoteWriteSink {
+    fn write(&mut self, batch: &[&Element], safe: &mut usize) -> Result<(), SinkError> {
+        // Older than all that is not safe.
+        self.pay()?;
         let (mut samples, mut instants) = (Samples::default(), self.instants.clone());
-        for element in batch {
+        for (at, element) in batch.iter().enumerate() {
             let (output, input) = (&element.output, element.output.input);
             let at_ms = instants.at(input, element.tick_ms);
-            let gone = self.held.apply(element)?;
-            for key in &gone {
-                let ended = series_of(&self.prefix, output, Row::Gone(key));
-                self.owed.extend(ended.into_iter().map(|(labels, ..)| (labels, millis(at_ms))));
+            if element.op == Op::Progress && self.held.is_being_renewed(input) {
+                // What came before is older than the end of what turns out to be gone.
+                self.send(std::mem::take(&mut samples))?;
+                (self.instants, *safe) = (instants.clone(), at);
+                let gone = self.held.apply(element)?;
+                self.owed.push(output, gone, at_ms);
+                self.pay()?;
+                *safe = at + 1;
+                continue;
             }
+            self.held.apply(element)?;
             match (element.op, &element.body) {
                 (Op::Upsert, Body::Row(row)) => {
                     samples.push_row(&self.prefix, output, Row::There(row), at_ms);
@@ -171,36 +199,8 @@ impl RemoteWriteSink {
                 _ => {}
             }
         }
-        for (labels, at_ms) in &self.owed {
-            let series = samples.series.entry(labels.clone()).or_default();
-            series.entry(*at_ms).or_insert(f64::from_bits(STALE));
-        }
-        Ok((samples, instants))
-    }
-
-    /// One attempt.
-    fn attempt(&mut self, batch: &[&Element]) -> Result<(), SinkError> {
-        let (samples, instants) = self.samples(batch)?;
-        let cleaned = samples.cleaned;
         self.send(samples)?;
-        self.notes.cleaned += cleaned;
-        self.instants = instants;
-        self.owed.clear();
-        Ok(())
-    }
-}
-
-impl Writer for RemoteWriteSink {
-    fn write(&mut self, batch: &[&Element], safe: &mut usize) -> Result<(), SinkError> {
-        let mut done = self.attempt(batch);
-        if matches!(done, Err(SinkError::Unfit(_))) && !self.owed.is_empty() {
-            // Perhaps it is about the series that end: no row is to be refused for them.
-            self.notes.rejected += self.owed.len() as u64;
-            self.owed.clear();
-            done = self.attempt(batch);
-        }
-        done?;
-        *safe = batch.len();
+        (self.instants, *safe) = (instants, batch.len());
         Ok(())
     }
 
@@ -217,7 +217,7 @@ impl Writer for RemoteWriteSink {
                 for row in part {
                     samples.push_row(&self.prefix, &rows.output, Row::There(row), at_ms);
                 }
-                self.send(samples)?;
+                send(&self.client, samples)?;
             }
         }
         Ok(())

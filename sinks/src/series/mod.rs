@@ -5,7 +5,7 @@ pub(crate) mod names;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,7 +42,58 @@ fn bytes_of_all(rows: &BTreeMap<PackedRow, PackedRow>) -> u64 {
     rows.iter().map(|(key, row)| bytes_of(key, row)).sum()
 }
 
+/// A row that went: whose it was, its key, and when.
+pub(crate) type Gone = (Arc<Described>, PackedRow, u64);
+
+/// Rows that a reset took away and of which the other end was not told yet. It is told before anything else is
+/// looked at, so they are of one reset and take no more than [`Held`] may.
+#[derive(Default)]
+pub(crate) struct Owed {
+    rows: VecDeque<Gone>,
+}
+
+impl Owed {
+    pub(crate) fn push(&mut self, output: &Arc<Described>, keys: Vec<PackedRow>, at_ms: u64) {
+        self.rows.extend(keys.into_iter().map(|key| (Arc::clone(output), key, at_ms)));
+    }
+
+    /// Tells the other end, in parts. What it will never take is counted in `rejected`, and not said again.
+    ///
+    /// # Errors
+    /// It is not there now: what is left is owed still.
+    pub(crate) fn pay(
+        &mut self,
+        rejected: &mut u64,
+        mut say: impl FnMut(&[Gone]) -> Result<(), SinkError>,
+    ) -> Result<(), SinkError> {
+        let (mut size, mut in_a_row) = (REFRESH_ROWS, 0);
+        while !self.rows.is_empty() {
+            let count = size.min(self.rows.len());
+            match say(&self.rows.make_contiguous()[..count]) {
+                Ok(()) => {
+                    self.rows.drain(..count);
+                    (size, in_a_row) = ((size * 2).min(REFRESH_ROWS), 0);
+                }
+                Err(SinkError::Unfit(_)) if count > 1 => size = count.div_ceil(2),
+                Err(SinkError::Unfit(_)) => {
+                    in_a_row += 1;
+                    let refused = if in_a_row < REFUSED_MAX { 1 } else { self.rows.len() };
+                    self.rows.drain(..refused);
+                    *rejected += refused as u64;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Held {
+    /// A reset came, and what is there instead is not complete yet.
+    pub(crate) fn is_being_renewed(&self, input: u16) -> bool {
+        self.outputs.get(&input).is_some_and(|rows| rows.next.is_some())
+    }
+
     /// Takes an element in; the same one again changes nothing. What is returned are the keys that a reset took
     /// away, once it is known which they are.
     ///
@@ -160,5 +211,7 @@ pub(crate) fn label(value: &Value) -> (String, bool) {
 /// How often receivers are told again what did not change: what they do not hear of for five minutes, Prometheus
 /// and its like hold for gone.
 pub(crate) const REFRESH_EVERY: Duration = Duration::from_secs(60);
+/// So many refused one by one and it is about all of them.
+const REFUSED_MAX: usize = 100;
 /// Rows that are said again in one request.
 pub(crate) const REFRESH_ROWS: usize = 2_000;

@@ -4,9 +4,10 @@
 #[cfg(test)]
 mod tests;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -32,6 +33,45 @@ const UNFIT_CODES: [u16; 3] = [1003, 1007, 1009];
 pub struct WebsocketSink {
     target: Target,
     socket: Option<Socket>,
+    until: Until,
+}
+
+/// When what is at work ends, in nanoseconds of the steady clock.
+type Until = Arc<AtomicU64>;
+
+/// A connection whose reads and writes are over at one time, however little comes at once: somebody who sends drops
+/// without an end keeps nobody.
+struct Timed {
+    stream: TcpStream,
+    until: Until,
+}
+
+impl Timed {
+    fn left(&self) -> std::io::Result<Duration> {
+        let left = self.until.load(Ordering::Relaxed).saturating_sub(WallClock.monotonic_ns());
+        match left {
+            0 => Err(std::io::Error::new(ErrorKind::TimedOut, "it took too long")),
+            left => Ok(Duration::from_nanos(left)),
+        }
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        self.stream.set_read_timeout(Some(self.left()?))?;
+        self.stream.read(into)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, from: &[u8]) -> std::io::Result<usize> {
+        self.stream.set_write_timeout(Some(self.left()?))?;
+        self.stream.write(from)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.stream.flush()
+    }
 }
 
 /// With TLS or without.
@@ -40,14 +80,16 @@ impl<T: Read + Write + Send> Stream for T {}
 
 type Socket = WebSocket<Box<dyn Stream>>;
 
-fn now() -> Duration {
-    Duration::from_nanos(WallClock.monotonic_ns())
-}
-
 impl WebsocketSink {
     #[must_use]
     pub fn new(target: Target) -> WebsocketSink {
-        WebsocketSink { target, socket: None }
+        WebsocketSink { target, socket: None, until: Until::default() }
+    }
+
+    /// From now on it takes so long at most.
+    fn begin(&self, within: Duration) {
+        let within = u64::try_from(within.as_nanos()).unwrap_or(u64::MAX);
+        self.until.store(WallClock.monotonic_ns().saturating_add(within), Ordering::Relaxed);
     }
 
     fn retry(&self, text: &str) -> SinkError {
@@ -93,9 +135,8 @@ impl WebsocketSink {
         tls_name: Option<&str>,
     ) -> Result<Socket, SinkError> {
         let failed = |error: std::io::Error| self.retry(&error.to_string());
-        stream.set_read_timeout(Some(self.target.timeout)).map_err(failed)?;
-        stream.set_write_timeout(Some(self.target.timeout)).map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
+        let stream = Timed { stream, until: Arc::clone(&self.until) };
         let stream: Box<dyn Stream> = match tls_name {
             Some(name) => Box::new(self.tls(stream, name).map_err(|text| self.retry(&text))?),
             None => Box::new(stream),
@@ -111,9 +152,9 @@ impl WebsocketSink {
     /// The handshake comes with the first bytes.
     fn tls(
         &self,
-        stream: TcpStream,
+        stream: Timed,
         name: &str,
-    ) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
+    ) -> Result<StreamOwned<ClientConnection, Timed>, String> {
         let config = self.target.tls.client_config(&[])?;
         let name = ServerName::try_from(name.to_string()).map_err(|error| error.to_string())?;
         let connection = ClientConnection::new(Arc::new(config), name);
@@ -138,7 +179,6 @@ impl WebsocketSink {
         let ping = Bytes::from(text.as_bytes().to_vec());
         let sent = socket.write(Message::Ping(ping.clone())).and_then(|()| socket.flush());
         sent.map_err(|error| self.broken(socket, &error))?;
-        let begun = now();
         loop {
             match socket.read() {
                 Ok(Message::Pong(payload)) if payload == ping => return Ok(()),
@@ -153,14 +193,15 @@ impl WebsocketSink {
                         false => SinkError::Retry(text),
                     });
                 }
-                Ok(_) if now().saturating_sub(begun) < self.target.timeout => {}
-                Ok(_) => return Err(self.retry("no pong in time")),
+                // Not for ever: the connection's time is over some day.
+                Ok(_) => {}
                 Err(error) => return Err(self.retry(&error.to_string())),
             }
         }
     }
 
-    /// A connection that breaks while it is written to: perhaps the other end said why.
+    /// A connection that breaks while it is written to: perhaps the other end said why. It is heard as long as an
+    /// attempt may take, whatever it says.
     fn broken(&self, socket: &mut Socket, error: &tungstenite::Error) -> SinkError {
         while let Ok(message) = socket.read() {
             if let Message::Close(Some(frame)) = message {
@@ -179,6 +220,7 @@ impl WebsocketSink {
 
 impl Writer for WebsocketSink {
     fn write(&mut self, batch: &[&Element], safe: &mut usize) -> Result<(), SinkError> {
+        self.begin(self.target.timeout);
         let mut socket = match self.socket.take() {
             Some(socket) => socket,
             None => self.connect()?,
@@ -191,6 +233,7 @@ impl Writer for WebsocketSink {
     }
 
     fn check(&mut self) -> Result<(), SinkError> {
+        self.begin(self.target.timeout);
         let mut socket = match self.socket.take() {
             Some(socket) => socket,
             None => self.connect()?,
@@ -202,6 +245,7 @@ impl Writer for WebsocketSink {
 
     fn close(&mut self) {
         if let Some(mut socket) = self.socket.take() {
+            self.begin(self.target.timeout);
             drop(socket.close(None));
             drop(socket.flush());
         }

@@ -84,3 +84,42 @@ fn nobody_there() {
     let error = line.flush().unwrap_err();
     assert!(matches!(&error, SinkError::Retry(text) if !text.contains("hidden")), "{error}");
 }
+
+/// Shakes hands, then says the same without an end, and neither reads nor answers.
+fn babble(words: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let socket = tungstenite::accept(stream.unwrap()).unwrap();
+            let mut stream = socket.get_ref();
+            // A text that goes on first, for what continues it.
+            drop(stream.write_all(&[0x01, 0x00]));
+            while stream.write_all(words).is_ok() {}
+        }
+    });
+    url
+}
+
+/// An attempt is over in its time, though the other end goes on talking: with messages, with pieces of one that
+/// never ends, while we write and while we wait for the pong. Catches loops that read until nothing comes.
+#[test]
+fn whoever_goes_on_talking_keeps_nobody() {
+    let words: [&'static [u8]; 2] = [&[0x80, 0x00, 0x01, 0x00], &[0x00, 0x00]];
+    // More than two sockets hold: it is not written before the time is over.
+    let sizes = [1, 24 << 20];
+    for (words, size) in words.into_iter().flat_map(|words| sizes.map(|size| (words, size))) {
+        let mut target = target(&babble(words));
+        target.timeout = Duration::from_millis(300);
+        let delivery = delivery(1, &[(&"x".repeat(size), 1, 1)], true);
+        let (say, heard) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = Line::in_memory(Mode::Append, Box::new(WebsocketSink::new(target)));
+            line.start(false).unwrap();
+            line.deliver(&delivery).unwrap();
+            say.send(line.flush().map_err(|error| error.to_string())).unwrap();
+        });
+        let done = heard.recv_timeout(Duration::from_secs(60));
+        assert!(matches!(done, Ok(Err(_))), "{size} bytes, {words:?}: {done:?}");
+    }
+}

@@ -1,7 +1,7 @@
 //! Captures on this machine into a recording.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Seek, Write};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -102,7 +102,7 @@ impl Out {
 }
 
 impl Recorder {
-    /// Begins. The file is empty.
+    /// Begins. What the file held goes once capturing has begun: whoever may not capture loses no recording.
     ///
     /// # Errors
     /// What is in the way of capturing.
@@ -119,7 +119,8 @@ impl Recorder {
             counts: RecordCounts { file_bytes: MAGIC.len() as u64, ..RecordCounts::default() },
             failed: None,
         };
-        out.failed = out.file.write_all(&MAGIC).err();
+        let emptied = out.file.get_ref().set_len(0).and_then(|()| out.file.rewind());
+        out.failed = emptied.and_then(|()| out.file.write_all(&MAGIC)).err();
         let tracer = SocketTracer::new(SocketTracerConfig::default());
         Ok(Recorder { source, tracer, out, bytes_max })
     }

@@ -1,6 +1,7 @@
 // What fires and what may: alerts with the rows behind them, the rules, what happened, and who is told.
 import { useState, type ReactNode } from "react";
 import type { Alert, AlertHappened, AlertReceiver, AlertRule } from "../messages";
+import { api } from "../api";
 import { setScratch } from "../editor/scratch";
 import { plainText } from "../format/semantic";
 import { duration, grouped, joined, threeDigits, toNumber } from "../format/numbers";
@@ -11,7 +12,7 @@ import { useStatus } from "../live/useStatus";
 import type { TableStore } from "../live/table-store";
 import { navigate } from "../route";
 import { StatusMark } from "../shell/icons";
-import { inOrder, isBehind, labelsOf, silenceLink } from "./alerts";
+import { alertKey, inOrder, isBehind, labelsOf, previewText, ruleOf, silenceLink } from "./alerts";
 import { ListPage } from "./ListPage";
 import css from "./pages.module.css";
 import own from "./alerts.module.css";
@@ -85,8 +86,8 @@ function AlertTable({ alerts, rules, receivers }: { readonly alerts: readonly Al
         <thead><tr><th>alert</th><th>labels</th><th data-right="true">value</th><th data-right="true">since</th><th /></tr></thead>
         <tbody>
           {alerts.map((alert) => {
-            const key = JSON.stringify(alert.labels);
-            const rule = rules.find((each) => each.name === alert.alertname);
+            const key = alertKey(alert);
+            const rule = ruleOf(alert, rules);
             const link = silenceLink(alert, receivers);
             const isOpen = open === key;
             return [
@@ -139,7 +140,7 @@ function BehindRows({ store, alert, rule }: { readonly store: TableStore; readon
 const RULE_STATUS: Readonly<Record<AlertRule["state"], "ok" | "wait" | "warn" | "bad">> = { running: "ok", waiting: "wait", error: "warn", failed: "bad" };
 
 function Rules({ rules }: { readonly rules: readonly AlertRule[] }): ReactNode {
-  const [open, setOpen] = useState<number | null>(null);
+  const [open, setOpen] = useState<string | null>(null);
   const look = (rule: AlertRule): void => {
     setScratch({ text: rule.expr, func: "", args: {}, from: "", vis: null });
     navigate({ page: "scratch" });
@@ -152,11 +153,11 @@ function Rules({ rules }: { readonly rules: readonly AlertRule[] }): ReactNode {
         <table className={css.records}>
           <thead><tr><th>rule</th><th>group</th><th data-right="true">for</th><th data-right="true">kept</th><th data-right="true">pending</th><th data-right="true">firing</th></tr></thead>
           <tbody>
-            {rules.map((rule, idx) => [
-              <tr key={idx} data-testid="rule">
+            {rules.map((rule) => [
+              <tr key={String(rule.id)} data-testid="rule">
                 <td>
                   <span className={own.name}>
-                    <button type="button" className={css.open} aria-expanded={open === idx} aria-label={`text of ${rule.name}`} onClick={() => setOpen(open === idx ? null : idx)}>{open === idx ? "▾" : "▸"}</button>
+                    <button type="button" className={css.open} aria-expanded={open === String(rule.id)} aria-label={`text of ${rule.name}`} onClick={() => setOpen(open === String(rule.id) ? null : String(rule.id))}>{open === String(rule.id) ? "▾" : "▸"}</button>
                     <StatusMark status={RULE_STATUS[rule.state]} />
                     <b>{rule.name}</b>{rule.state !== "running" && <span className={own.state}>{rule.state}</span>}
                   </span>
@@ -169,11 +170,12 @@ function Rules({ rules }: { readonly rules: readonly AlertRule[] }): ReactNode {
                 <td data-right="true">{grouped(rule.pending)}</td>
                 <td data-right="true">{grouped(rule.firing)}</td>
               </tr>,
-              open === idx && (
-                <tr key={`${idx} text`}>
+              open === String(rule.id) && (
+                <tr key={`${String(rule.id)} text`}>
                   <td colSpan={6} className={css.inside}>
                     <pre className={own.expr}>{rule.expr}</pre>
                     <p className={css.none}>{rule.file} · <button type="button" className={own.link} onClick={() => look(rule)}>open as a live view</button></p>
+                    <Preview rule={rule} />
                   </td>
                 </tr>
               ),
@@ -182,6 +184,24 @@ function Rules({ rules }: { readonly rules: readonly AlertRule[] }): ReactNode {
         </table>
       </div>
     </section>
+  );
+}
+
+/** What the rule would have done over what is still held: asked for, since each look is a query. */
+function Preview({ rule }: { readonly rule: AlertRule }): ReactNode {
+  const [said, setSaid] = useState<string | null>(null);
+  const [isAsking, setAsking] = useState(false);
+  const ask = (): void => {
+    setAsking(true);
+    void api.preview(rule.id)
+      .then((made) => setSaid(previewText(made)), (error: unknown) => setSaid(`No preview: ${error instanceof Error ? error.message : String(error)}.`))
+      .finally(() => setAsking(false));
+  };
+  return (
+    <p className={css.none} data-testid="preview" aria-live="polite">
+      {isAsking ? "looking at the last hour …" : said ?? ""}
+      {!isAsking && <>{said === null ? "" : " "}<button type="button" className={own.link} onClick={ask}>{said === null ? "what would it have done in the last hour?" : "again"}</button></>}
+    </p>
   );
 }
 

@@ -32,7 +32,7 @@ export function RecordTable({ records, first, empty }: { readonly records: reado
         <thead><tr>{names.map((name) => <th key={name} data-right={records.some((record) => isNumber(record[name]))}>{name.replace(/_(ns|ms|bytes|unix_ns)$/, "").replaceAll("_", " ")}</th>)}</tr></thead>
         <tbody>
           {records.map((record, at) => (
-            <tr key={String(record["id"] ?? record["name"] ?? at)}>
+            <tr key={`${String(record["id"] ?? record["name"] ?? "")} ${at}`}>
               {names.map((name) => <td key={name} data-right={isNumber(record[name])}><Field name={name} value={record[name]} /></td>)}
             </tr>
           ))}

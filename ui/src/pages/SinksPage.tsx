@@ -33,7 +33,7 @@ export function SinksPage(): ReactNode {
             <tbody>
               {sinks.map((sink) => (
                 <tr key={sink.name} data-testid="sink" data-state={sink.state}>
-                  <td><span className={own.name}><StatusMark status={STATUS[sink.state]} /><b>{sink.name}</b><span className={own.state}>{sink.type}{sink.state === "running" ? "" : ` · ${sink.state}`}</span></span></td>
+                  <td><span className={own.name}><StatusMark status={STATUS[sink.state]} /><b>{sink.name}</b><span className={own.state}>{sink.type}{sink.state === "running" ? "" : ` · ${sink.state}`}</span></span>{sink.target !== undefined && sink.target !== "" && <div className={own.where} data-testid="target">{sink.target}</div>}</td>
                   <td data-right="true">{lag(sink)}</td>
                   <td data-right="true">{joined(bytes(toNumber(sink.buffer_bytes ?? 0)))}</td>
                   <td data-right="true">{grouped(sink.rows_sent ?? 0)}</td>

@@ -1,13 +1,13 @@
 import { describe, expect, it } from "vitest";
 import type { Alert, AlertReceiver, AlertRule } from "../messages";
-import { inOrder, isBehind, labelName, silenceLink } from "./alerts";
+import { alertKey, inOrder, isBehind, labelName, previewText, ruleOf, silenceLink } from "./alerts";
 
 const alert = (state: "pending" | "firing", at: string, labels: Record<string, string> = {}): Alert => ({
-  alertname: "A", state, labels: { alertname: "A", ...labels }, annotations: {}, value: 1, active_at: at,
+  alertname: "A", rule: 1, state, labels: { alertname: "A", ...labels }, annotations: {}, value: 1, active_at: at,
   fired_at: state === "firing" ? at : null, completeness: { complete: true, why: "" }, error: null,
 });
 const rule = (labels: Record<string, string>): AlertRule => ({
-  group: "g", name: "A", file: "f", expr: "e", state: "running", for_ns: 0, keep_firing_for_ns: 0, labels, annotations: {},
+  id: 1, group: "g", name: "A", file: "f", expr: "e", state: "running", for_ns: 0, keep_firing_for_ns: 0, labels, annotations: {},
   pending: 0, firing: 1, evaluated_at: null, incomplete: "", last_error: "",
 });
 
@@ -26,6 +26,24 @@ describe("alerts", () => {
     expect(isBehind({ "a.b": "y", value: 2.5, severity: "other" }, of, page)).toBe(false);
     expect(isBehind({ "a.b": "x", empty: "" }, of, page)).toBe(true);
     expect(labelName("9 ä")).toBe("_9__");
+  });
+
+  // Catches the rule of another group that has the same name, and rows of a list that have one key.
+  it("know their rule, though another has its name", () => {
+    const rules = [rule({}), { ...rule({}), id: 2, group: "h", expr: "f" }];
+    const [first, second] = [alert("firing", "1", { a: "x" }), { ...alert("firing", "1", { a: "x" }), rule: 2 }];
+    expect([ruleOf(first, rules)?.expr, ruleOf(second, rules)?.expr]).toEqual(["e", "f"]);
+    expect(ruleOf({ ...first, rule: 3 }, rules)).toBeUndefined();
+    expect(alertKey(first)).not.toBe(alertKey(second));
+    expect(alertKey(first)).not.toBe(alertKey(alert("firing", "1", { a: "y" })));
+  });
+
+  // Catches a preview that says nothing of what it could not see.
+  it("are foretold in words", () => {
+    const made = { looks: 121, incomplete: 0, fired: 3, firing: 0, errors: 0, last_error: "" };
+    expect(previewText(made)).toBe("It would have fired 3 times in the last hour (121 looks).");
+    expect(previewText({ ...made, fired: 0, incomplete: 7 })).toBe("It would not have fired in the last hour (121 looks, 7 of them at answers that are not complete).");
+    expect(previewText({ ...made, fired: 1, errors: 2, last_error: "limit" })).toContain("have fired once in the last hour (121 looks); 2 gave no alerts: limit.");
   });
 
   // A value of the traffic must not end the matcher, nor a receiver make a link that runs a script.

@@ -1,11 +1,29 @@
 // What the alerts page computes of what it is told.
-import type { Alert, AlertReceiver, AlertRule } from "../messages";
+import { grouped, toNumber } from "../format/numbers";
+import type { Alert, AlertReceiver, AlertRule, RulePreview } from "../messages";
 import type { Row } from "../protocol";
 
 /** Worst first: firing before pending, then the newest. */
 export function inOrder(alerts: readonly Alert[]): Alert[] {
   const since = (alert: Alert): string => alert.fired_at ?? alert.active_at;
   return [...alerts].sort((a, b) => (a.state === b.state ? since(b).localeCompare(since(a)) : a.state === "firing" ? -1 : 1));
+}
+
+/** The rule whose alert it is: several, of one group or of two, may have its name. */
+export const ruleOf = (alert: Alert, rules: readonly AlertRule[]): AlertRule | undefined =>
+  rules.find((rule) => String(rule.id) === String(alert.rule));
+
+/** What tells one alert from all others: two rules may have alerts of equal labels. */
+export const alertKey = (alert: Alert): string => `${String(alert.rule)} ${JSON.stringify(labelsOf(alert.labels).sort())}`;
+
+/** What a rule would have done, in a sentence. */
+export function previewText(made: RulePreview): string {
+  const count = (value: unknown): number => toNumber(value);
+  const fired = count(made.fired);
+  const times = fired === 0 ? "not have fired" : fired === 1 ? "have fired once" : `have fired ${grouped(fired)} times`;
+  const lacks = count(made.incomplete) > 0 ? `, ${grouped(made.incomplete)} of them at answers that are not complete` : "";
+  const wrong = count(made.errors) > 0 ? `; ${grouped(made.errors)} gave no alerts: ${made.last_error}` : "";
+  return `It would ${times} in the last hour (${grouped(made.looks)} looks${lacks})${wrong}.`;
 }
 
 /** Labels without the alert's name, as `name value` pairs. */

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::rc::Rc;
 
 use weir_cluster::planner::{self, Allowance, PlanError, ScriptRequest};
 use weir_cluster::service::{InputSpec, read_by};
@@ -15,6 +16,9 @@ use crate::script;
 
 /// No script is longer; what is read of one.
 const SCRIPT_BYTES_MAX: u64 = planner::SCRIPT_BYTES_MAX as u64;
+
+/// Each is a reader of its own.
+pub(super) const INPUTS_MAX: usize = 16;
 
 /// What the inputs of a sink come to.
 #[derive(Default)]
@@ -34,34 +38,38 @@ impl Found {
     }
 }
 
-/// What all inputs show. `views`: recorded ones, which they may read.
+/// What all inputs of the sink of that name show. `views`: recorded ones, which they may read. A script is compiled
+/// once, however many inputs and exports are of it.
 pub(super) fn found(
+    name: &str,
     config: &SinkConfig,
     base: &Path,
     views: &[NamedView],
 ) -> Result<Found, String> {
-    let mut found = Found::default();
+    let (mut found, mut known) = (Found::default(), Vec::new());
     for input in &config.inputs {
-        let request = request(input, base, views)?;
-        let exports = match config.kind {
-            Kind::Opentelemetry => exports_of(&request)?,
-            _ => Vec::new(),
-        };
-        if exports.is_empty() {
-            let compiled = compiled(&request)?;
+        let request = request(name, input, base, views)?;
+        // Without exports this is what it is without being asked for one.
+        let export = (config.kind == Kind::Opentelemetry).then_some(0);
+        let asked = ScriptRequest { export, ..request.clone() };
+        let compiled = compiled(asked, &mut known)?;
+        if export.is_none() || compiled.exports.is_empty() {
             let outputs = planner::output_infos(&compiled);
             let output = planner::wanted_output(&outputs, input.table.as_deref())?;
             found.outputs.push(output.clone());
             found.specs.push(InputSpec { request, table: input.table.clone() });
             continue;
         }
-        for (at, export) in exports.into_iter().enumerate() {
+        if found.specs.len() + compiled.exports.len() > INPUTS_MAX {
+            return Err(format!("a sink has 1 to {INPUTS_MAX} inputs, each export being one"));
+        }
+        for (at, export) in compiled.exports.iter().enumerate() {
             let request = ScriptRequest { export: Some(at), ..request.clone() };
             let number = u16::try_from(found.specs.len()).unwrap_or(u16::MAX);
-            found.outputs.extend(planner::output_infos(&compiled(&request)?));
-            found.exports.insert(number, spec_of(&export));
+            found.outputs.extend(planner::export_infos(&compiled, at));
+            found.exports.insert(number, spec_of(export));
             if !export.endpoint.url.is_empty() {
-                found.endpoints.push(export.endpoint);
+                found.endpoints.push(export.endpoint.clone());
             }
             found.specs.push(InputSpec { request, table: None });
         }
@@ -72,7 +80,12 @@ pub(super) fn found(
     Ok(found)
 }
 
-fn request(input: &Input, base: &Path, views: &[NamedView]) -> Result<ScriptRequest, String> {
+fn request(
+    name: &str,
+    input: &Input,
+    base: &Path,
+    views: &[NamedView],
+) -> Result<ScriptRequest, String> {
     let Input { script, text, file, view, func, args, table } = input;
     let text = match (script, text, file, view) {
         (Some(_), None, None, None) => None,
@@ -87,7 +100,9 @@ fn request(input: &Input, base: &Path, views: &[NamedView]) -> Result<ScriptRequ
         _ => return Err("an input is one of `script`, `text`, `file` and `view`".to_string()),
     };
     let args = args.iter().map(|(name, value)| (name.clone(), value.text())).collect();
-    let (script, func) = (script.clone(), func.clone());
+    // Where views are listed, one that has no name of its own is called what it is for.
+    let script = script.clone().or_else(|| Some(format!("sink {name}")));
+    let func = func.clone();
     // Only those: when another one changes, the sink goes on.
     let views = text.as_deref().map(|text| read_by(views, text)).unwrap_or_default();
     Ok(ScriptRequest { script, text, func, args, views, ..ScriptRequest::default() })
@@ -108,17 +123,19 @@ fn said(error: &PlanError) -> String {
     }
 }
 
-fn compiled(request: &ScriptRequest) -> Result<Compiled, String> {
+/// What was compiled for this sink.
+type Known = Vec<(ScriptRequest, Rc<Compiled>)>;
+
+fn compiled(request: ScriptRequest, known: &mut Known) -> Result<Rc<Compiled>, String> {
+    if let Some((_, compiled)) = known.iter().find(|(have, _)| *have == request) {
+        return Ok(Rc::clone(compiled));
+    }
     let allowance =
         Allowance { deadline: Some(script::compile_deadline()), ..Allowance::default() };
-    let compiled = planner::compile(request, None, &allowance);
-    Ok(compiled.map_err(|error| said(&error))?.1)
-}
-
-/// What a script exports, if it does.
-fn exports_of(request: &ScriptRequest) -> Result<Vec<Export>, String> {
-    let request = ScriptRequest { export: Some(0), ..request.clone() };
-    Ok(compiled(&request)?.exports)
+    let compiled = planner::compile(&request, None, &allowance);
+    let compiled = Rc::new(compiled.map_err(|error| said(&error))?.1);
+    known.push((request, Rc::clone(&compiled)));
+    Ok(compiled)
 }
 
 fn source(value: &OtelValue) -> Source {

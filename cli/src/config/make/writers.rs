@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use weir_pxl::OtelEndpoint;
 use weir_sinks::blackhole::BlackholeSink;
 use weir_sinks::clickhouse::{ClickHouseConfig, ClickHouseSink};
 use weir_sinks::console::ConsoleSink;
@@ -21,8 +22,10 @@ use weir_sinks::tls::Tls;
 use weir_sinks::websocket::WebsocketSink;
 
 use super::inputs::Found;
-use crate::config::access::{secrets_of, target_of, text_of};
-use crate::config::keys::{CodecName, Framing, Kind, OtlpProtocol, RotateConfig, SinkConfig};
+use crate::config::access::{secrets_of, shown, target_of, text_of};
+use crate::config::keys::{
+    CodecName, Framing, Kind, OtlpProtocol, RotateConfig, Secret, SinkConfig,
+};
 
 const HTTP: [&str; 2] = ["http://", "https://"];
 
@@ -102,6 +105,23 @@ pub(super) fn writer(
             Box::new(WebsocketSink::new(how.target(config, url)?))
         }
     })
+}
+
+/// Where it writes to, as lists and messages may say it.
+pub(super) fn target(config: &SinkConfig, found: &Found) -> String {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let url = config.url.as_ref().map(|url| url.0.clone());
+    let url = shown(&url.or(found.endpoints.first().map(url_of)).unwrap_or_default());
+    match config.kind {
+        Kind::Blackhole => String::new(),
+        Kind::Console => "standard error".to_string(),
+        Kind::File => config.path.as_deref().unwrap_or(Path::new("")).display().to_string(),
+        Kind::Kafka => format!("{} topic {}", config.brokers.join(","), text(&config.topic)),
+        Kind::Nats => format!("{url} subject {}", text(&config.subject)),
+        Kind::Clickhouse | Kind::Postgres => format!("{url} table {}", text(&config.table)),
+        Kind::Prometheus => format!("http://{}/metrics", text(&config.listen)),
+        Kind::Http | Kind::Opentelemetry | Kind::PrometheusRemoteWrite | Kind::Websocket => url,
+    }
 }
 
 /// Of those that write lines.
@@ -213,15 +233,16 @@ fn otel(
                     "the exports name several endpoints: a sink needs one `url`".to_string()
                 );
             }
-            // As Pixie has it: an address without a scheme, for gRPC.
-            let url = match (endpoint.url.contains("://"), endpoint.insecure) {
-                (true, _) => endpoint.url.clone(),
-                (false, true) => format!("http://{}", endpoint.url),
-                (false, false) => format!("https://{}", endpoint.url),
-            };
-            let mut target = how.target(config, with_scheme(url, &HTTP)?)?;
-            target.secrets.extend(endpoint.headers.iter().map(|(_, value)| value.clone()));
-            target.headers.extend(endpoint.headers.iter().cloned());
+            let url = url_of(endpoint);
+            // Secret and judged as those of the file, which come first.
+            let mut headers = config.headers.clone();
+            for (name, value) in &endpoint.headers {
+                if !headers.keys().any(|have| have.eq_ignore_ascii_case(name)) {
+                    headers.insert(name.clone(), Secret(value.clone()));
+                }
+            }
+            let (url, tls) = (with_scheme(url, &HTTP)?, how.tls.clone().unwrap_or_default());
+            let target = target_of(url, &headers, &config.auth, config.timeout, tls)?;
             (target, protocol(Protocol::Grpc))
         }
         (None, None) => {
@@ -236,6 +257,15 @@ fn otel(
         weir_sinks::otel::judge_address(&target.url)?;
     }
     Ok(OtelSink::new(target, protocol, prefix, found.exports.clone()))
+}
+
+/// As Pixie has it: an address without a scheme, for gRPC.
+fn url_of(endpoint: &OtelEndpoint) -> String {
+    match (endpoint.url.contains("://"), endpoint.insecure) {
+        (true, _) => endpoint.url.clone(),
+        (false, true) => format!("http://{}", endpoint.url),
+        (false, false) => format!("https://{}", endpoint.url),
+    }
 }
 
 fn subject(config: &SinkConfig) -> Result<String, String> {

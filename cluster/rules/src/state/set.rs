@@ -15,8 +15,16 @@ use super::{Alert, AlertRule, Answer, Change, Identity, Notice};
 use crate::labels::Labels;
 
 /// Names a rule while the process runs. It is kept over reloads that keep the rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId(u64);
+
+impl RuleId {
+    /// As lists say it.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
 
 /// What holds for all rules.
 #[derive(Clone, Debug)]
@@ -59,6 +67,8 @@ fn escaped(text: &str) -> String {
 #[derive(Clone, Debug)]
 pub struct Listed {
     pub alertname: String,
+    /// Whose it is: several rules may have its name.
+    pub rule: RuleId,
     /// `pending` or `firing`.
     pub state: &'static str,
     pub labels: Labels,
@@ -79,6 +89,7 @@ impl Listed {
         let why = self.incomplete.as_deref();
         json!({
             "alertname": self.alertname,
+            "rule": self.rule.number(),
             "state": self.state,
             "labels": self.labels,
             "annotations": self.annotations,
@@ -233,9 +244,10 @@ impl RuleSet {
 
     /// All alerts, rule after rule.
     pub fn alerts(&self) -> impl Iterator<Item = Listed> {
-        self.machines.values().flat_map(|machine| {
+        self.machines.iter().flat_map(|(id, machine)| {
             machine.alerts().map(|alert| Listed {
                 alertname: machine.rule().name.clone(),
+                rule: *id,
                 state: if alert.fired_unix_ns.is_some() { "firing" } else { "pending" },
                 labels: alert.labels.clone(),
                 annotations: annotations(machine.rule(), alert, &self.settings),

@@ -15,7 +15,7 @@ use crate::service::{Installable, OutboxReader, Outgoing, Service, Subscribe, Wa
 const RETRY_FIRST: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 500 });
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// An alert is not to wait for a long window's refresh of a second.
-const REFRESH_MS: u64 = 200;
+pub const RULE_REFRESH_MS: u64 = 200;
 
 /// What a feeder tells the owner of the rules.
 pub(super) struct Said {
@@ -99,7 +99,7 @@ impl Feeder {
         }
         if !prepared.plan.reads_now() {
             let tick_ms = self.service.tick_ms.max(1);
-            let refresh_ms = REFRESH_MS.div_ceil(tick_ms) * tick_ms;
+            let refresh_ms = RULE_REFRESH_MS.div_ceil(tick_ms) * tick_ms;
             prepared.refresh_ms = prepared.refresh_ms.min(refresh_ms);
         }
         Ok(installable)

@@ -20,6 +20,7 @@ use weir_rules::state::{AlertRule, Settings};
 
 use super::Service;
 
+pub use feeder::RULE_REFRESH_MS;
 pub use post::{MailTo, Sender};
 pub use saved::{STATE_BYTES_MAX, StateStore};
 pub use send::ReceiverRow;
@@ -104,6 +105,11 @@ impl Alerts {
     /// Alerts, rules and receivers as they are now. `None`: the server is stopping.
     pub async fn shown(&self) -> Option<AlertsShown> {
         self.ask(Command::Show).await
+    }
+
+    /// A rule as it runs, by the number that lists have.
+    pub async fn rule(&self, number: u64) -> Option<(AlertRule, Settings)> {
+        self.ask(|say| Command::Rule(number, say)).await.flatten()
     }
 
     /// What happened lately, the newest last.

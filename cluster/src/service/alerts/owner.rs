@@ -6,6 +6,7 @@ mod shown;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::clock::Instant;
@@ -13,7 +14,9 @@ use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use tracing::{error, info, warn};
 use weir_actors::{KillSwitch, Part};
 use weir_pxl::NamedView;
-use weir_rules::state::{Answer, ChangeKind, Notice, Row, RuleId, RuleSet, Saved};
+use weir_rules::state::{
+    AlertRule, Answer, ChangeKind, Notice, Row, RuleId, RuleSet, Saved, Settings,
+};
 use weir_sinks::delivery::Delivery;
 use weir_types::Value;
 use weir_types::clock::tick_unix_ns;
@@ -39,6 +42,7 @@ const REBIRTH: Duration = Duration::from_secs(1);
 pub(super) enum Command {
     Load { spec: Box<AlertsSpec>, done: oneshot::Sender<Vec<String>> },
     Show(oneshot::Sender<AlertsShown>),
+    Rule(u64, oneshot::Sender<Option<(AlertRule, Settings)>>),
     History(oneshot::Sender<Vec<Happened>>),
     Figures(oneshot::Sender<Figures>),
 }
@@ -251,6 +255,12 @@ impl<'a> Owner<'a> {
         }
     }
 
+    fn rule(&self, number: u64) -> Option<(AlertRule, Settings)> {
+        let id = self.ids.iter().find(|id| id.number() == number)?;
+        let rule = AlertRule::clone(self.set.machine(*id)?.rule());
+        Some((rule, self.kept.spec.settings.clone()))
+    }
+
     fn obey(&mut self, command: Command) {
         match command {
             Command::Load { spec, done } => {
@@ -258,6 +268,7 @@ impl<'a> Owner<'a> {
                 drop(done.send(changes));
             }
             Command::Show(say) => drop(say.send(self.shown())),
+            Command::Rule(number, say) => drop(say.send(self.rule(number))),
             Command::History(say) => drop(say.send(self.history.items())),
             Command::Figures(say) => drop(say.send(self.figures())),
         }
@@ -267,6 +278,7 @@ impl<'a> Owner<'a> {
     fn load(&mut self, spec: AlertsSpec, saved: Option<Saved>) -> Vec<String> {
         let now_unix_ns = self.service.clock.now_unix_ns();
         let mut done = self.load_receivers(&spec.receivers);
+        self.service.rules.store(spec.rules.len(), Ordering::Relaxed);
         self.ids = self.set.load(spec.settings.clone(), spec.rules.clone(), now_unix_ns);
         if let Some(saved) = saved {
             self.set.restore(saved, now_unix_ns);

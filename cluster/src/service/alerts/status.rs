@@ -20,6 +20,8 @@ const HISTORY_BYTES_MAX: usize = 2 << 20;
 /// A rule as lists show it.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct RuleRow {
+    /// As its alerts name it, as long as the server runs.
+    pub id: u64,
     pub group: String,
     pub name: String,
     pub file: String,
@@ -161,7 +163,7 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use weir_rules::state::{Alert, RuleSet};
+    use weir_rules::state::{Alert, RuleId, RuleSet};
     use weir_types::testing::misfits;
 
     use super::*;
@@ -180,6 +182,7 @@ mod tests {
         for (value, fired) in [(1.5, None), (f64::NAN, Some(2))] {
             let alert = Listed {
                 alertname: "A".to_string(),
+                rule: RuleId::default(),
                 state: if fired.is_some() { "firing" } else { "pending" },
                 labels: labels(),
                 annotations: BTreeMap::from([("summary".to_string(), "s".to_string())]),

@@ -1,5 +1,6 @@
 //! Who follows which view: subscribing finds or installs one, the last reader takes it along, or it lingers.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use actix::prelude::*;
@@ -85,11 +86,13 @@ pub struct Unsubscribe {
 
 impl CoordinatorActor {
     fn install(&mut self, installable: &Installable) -> Result<ViewId, Refusal> {
-        if self.registry().len() >= QUERIES_MAX {
+        // The rules that are configured are bounded by themselves: they take no room from readers.
+        let queries_max = QUERIES_MAX + self.shared.rules.load(Ordering::Relaxed);
+        if self.registry().len() >= queries_max {
             self.end_lingering(u64::MAX);
         }
-        if self.registry().len() >= QUERIES_MAX {
-            let message = format!("{QUERIES_MAX} queries are installed already");
+        if self.registry().len() >= queries_max {
+            let message = format!("{queries_max} queries are installed already");
             return Err(Refusal::new("queries_max", message));
         }
         let Installable { prepared, ready } = installable;

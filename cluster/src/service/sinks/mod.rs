@@ -57,6 +57,8 @@ pub struct WriterSpec {
     pub checks: Option<Duration>,
     /// Where it writes to. At another place nothing is known of what was written so far.
     pub place: String,
+    /// The same for people, without secrets; empty: there is nothing to say.
+    pub target: String,
 }
 
 /// One sink as it is configured.
@@ -125,7 +127,9 @@ impl Sinks {
     fn start_one(service: &Service, spec: SinkSpec) {
         let sinks = &service.sinks;
         let Some(Started { data_dir, switch }) = sinks.started.get() else { return };
-        let status = Arc::new(Status::new(&spec.name, spec.kind, spec.inputs.len()));
+        let status = Arc::new(Status::new(&spec.name, spec.inputs.len()));
+        let target = spec.writer.as_ref().map_or("", |writer| writer.target.as_str());
+        status.goes_to(spec.kind, target);
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let known = Known {
             status: Arc::clone(&status),
@@ -163,11 +167,12 @@ impl Sinks {
                 Some((true, false, commands)) => {
                     let (print, kind) = (spec.writer_print.clone(), spec.kind);
                     let Some(writer) = spec.writer else { continue };
+                    let target = writer.target.clone();
                     if commands.send(Command::Replace(writer)).await.is_ok()
                         && let Some(known) = service.sinks.lock().get_mut(&name)
                     {
                         known.writer_print = print;
-                        known.status.is_now(kind);
+                        known.status.goes_to(kind, &target);
                     }
                     done.push(format!("{name} goes on elsewhere"));
                 }

@@ -230,13 +230,14 @@ impl Owner {
     }
 
     fn note_error(&self, state: SinkState, message: &str, again_in: Duration) {
+        let message = &*self.status.blamed(message);
         warn!(sink = self.spec.name, message, "a sink cannot go on");
         self.status.writer_is(state, message);
         self.part.died(message, again_in);
     }
 
     fn start_pump(&mut self, shared: &Arc<Shared>, writer: WriterSpec) -> Result<(), String> {
-        let WriterSpec { writer, batch, backoff, checks, place } = writer;
+        let WriterSpec { writer, batch, backoff, checks, place, target: _ } = writer;
         self.has_moved |= !self.place.is_empty() && self.place != place;
         self.place = place;
         self.is_lasting = writer.is_lasting();
@@ -261,7 +262,7 @@ impl Owner {
             PumpEvent::Running(refusal) => {
                 self.status.writer_is(SinkState::Running, "");
                 self.part.running();
-                if let Some(text) = refusal {
+                if let Some(text) = refusal.map(|text| self.status.blamed(&text)) {
                     warn!(sink = self.spec.name, message = text, "refused for good, and counted");
                     self.status.refused_one(text);
                 }
@@ -271,7 +272,7 @@ impl Owner {
                 let state = if is_full { SinkState::Full } else { SinkState::Retrying };
                 self.note_error(state, &error.to_string(), again_in);
             }
-            PumpEvent::Ended(why) => return Some(why),
+            PumpEvent::Ended(why) => return Some(self.status.blamed(&why)),
         }
         None
     }

@@ -25,6 +25,8 @@ pub struct SinkRow {
     pub name: String,
     #[serde(rename = "type")]
     pub kind: &'static str,
+    /// Where it writes to, without secrets.
+    pub target: String,
     pub state: SinkState,
     /// Everything up to this tick is safe at the other end.
     pub acked: Option<String>,
@@ -32,11 +34,13 @@ pub struct SinkRow {
     pub frontier: Option<String>,
     pub buffer_bytes: u64,
     pub rows_sent: u64,
-    /// Accepted and never written: the sum of the following, and what a sink held that ended for good.
+    /// Accepted and not there: the sum of the following, and what a sink held that ended for good.
     pub rows_lost: u64,
     pub rows_dropped: u64,
     pub rows_refused: u64,
     pub rows_damaged: u64,
+    /// Parts of what was sent that are not there: points and spans that the other end did not keep, ends of series.
+    pub rejected: u64,
     /// Pieces of a buffer on disk that could not be read.
     pub parts_damaged: u64,
     pub resets: u64,
@@ -70,6 +74,7 @@ struct InputStatus {
 #[derive(Default)]
 struct Inner {
     kind: &'static str,
+    target: String,
     shared: Option<Arc<Shared>>,
     writer: PartStatus,
     /// What was said when an element was refused for good.
@@ -86,9 +91,9 @@ pub(super) struct Status {
 }
 
 impl Status {
-    pub(super) fn new(name: &str, kind: &'static str, inputs: usize) -> Status {
+    pub(super) fn new(name: &str, inputs: usize) -> Status {
         let inputs = (0..inputs).map(|_| InputStatus::default()).collect();
-        let inner = Inner { kind, inputs, ..Inner::default() };
+        let inner = Inner { inputs, ..Inner::default() };
         Status { name: name.to_string(), inner: Mutex::new(inner) }
     }
 
@@ -96,8 +101,22 @@ impl Status {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn is_now(&self, kind: &'static str) {
-        self.lock().kind = kind;
+    /// What kind it is, and where it writes to.
+    pub(super) fn goes_to(&self, kind: &'static str, target: &str) {
+        let mut inner = self.lock();
+        inner.kind = kind;
+        inner.target = target.to_string();
+    }
+
+    /// What the other end is blamed for, with where that is.
+    pub(super) fn blamed(&self, message: &str) -> String {
+        let inner = self.lock();
+        let place = inner.target.split(' ').next().unwrap_or_default();
+        let name = place.trim_end_matches("/…").rsplit('/').next().unwrap_or_default();
+        match name.is_empty() || message.contains(name) {
+            true => message.to_string(),
+            false => format!("{place}: {message}"),
+        }
     }
 
     pub(super) fn has_pipe(&self, shared: Arc<Shared>) {
@@ -168,20 +187,22 @@ impl Status {
         let frontier = frontier.and_then(|ticks| ticks.into_iter().min());
         let text = |tick_ms: Option<u64>| tick_ms.map(|tick_ms| time_text(tick_unix_ns(tick_ms)));
         let notes = health.notes;
-        let (dropped, refused) = (health.rows_dropped, health.rows_refused + notes.rejected);
-        let damaged = health.rows_damaged;
+        let (dropped, refused) = (health.rows_dropped, health.rows_refused);
+        let (damaged, rejected) = (health.rows_damaged, notes.rejected);
         SinkRow {
             name: self.name.clone(),
             kind: inner.kind,
+            target: inner.target.clone(),
             state: inner.state(),
             acked: text(health.acked_ms),
             frontier: text(frontier),
             buffer_bytes: health.buffer_bytes,
             rows_sent: health.rows_sent,
-            rows_lost: dropped + refused + damaged + inner.rows_lost,
+            rows_lost: dropped + refused + damaged + rejected + inner.rows_lost,
             rows_dropped: dropped,
             rows_refused: refused,
             rows_damaged: damaged,
+            rejected,
             parts_damaged: health.parts_damaged,
             resets: health.resets,
             replaced: notes.replaced,
@@ -214,5 +235,28 @@ impl Inner {
         let parts = self.parts().map(|part| part.error.as_str());
         let mut all = failed.chain(parts).chain(std::iter::once(self.refusal.as_str()));
         all.find(|text| !text.is_empty()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the other end is blamed for says where that is, once. Catches `Connection refused` without by whom.
+    #[test]
+    fn errors_say_where() {
+        let status = Status::new("a", 1);
+        for (target, message, wanted) in [
+            ("http://h:1/…", "could not connect", "http://h:1/…: could not connect"),
+            ("http://h:1/…", "h:1 says no", "h:1 says no"),
+            ("nats://h:4222 subject a.b", "no answer", "nats://h:4222: no answer"),
+            ("out/a.jsonl", "/x/out/a.jsonl is no plain file", "/x/out/a.jsonl is no plain file"),
+            ("out/a.jsonl", "could not write: no space", "out/a.jsonl: could not write: no space"),
+            ("", "x", "x"),
+        ] {
+            status.goes_to("http", target);
+            assert_eq!(status.blamed(message), wanted);
+            assert_eq!(status.row().target, target);
+        }
     }
 }

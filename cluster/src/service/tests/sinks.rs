@@ -46,6 +46,7 @@ fn spec_of(gate: &Gate, input: ScriptRequest, table: Option<String>) -> SinkSpec
         backoff: Backoff { initial: ms(5), max: ms(50) },
         checks: None,
         place: String::new(),
+        target: "http://gate:1/…".to_string(),
     };
     SinkSpec {
         name: "out".to_string(),
@@ -104,7 +105,7 @@ fn a_sinks_row_is_true() {
         until(&mut rig, "its view goes on", |row| row.frontier > frontier).await;
         assert_eq!(row(&rig).acked, stuck.acked, "and nothing is acknowledged");
         assert!(row(&rig).acked < row(&rig).frontier);
-        assert_eq!(rig.part("weir/sinks/out").last_reason, "shut");
+        assert_eq!(rig.part("weir/sinks/out").last_reason, "http://gate:1/…: shut");
         gate.shut.store(false, Ordering::SeqCst);
         until(&mut rig, "it has written", |row| row.rows_sent == 3).await;
 

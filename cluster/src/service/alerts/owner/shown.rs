@@ -28,6 +28,7 @@ impl Owner<'_> {
         let error = machine.error().map(ToString::to_string);
         let evaluated = machine.at_unix_ns();
         Some(RuleRow {
+            id: id.number(),
             group: rule.group.clone(),
             name: rule.name.clone(),
             file: rule.file.clone(),

@@ -1,0 +1,130 @@
+//! What alert rules would have done over traffic of the past: over a capture, and over what a server still holds.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use weir_dataflow_tests::harness::http::{Load, run_load};
+use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
+use weir_dataflow_tests::harness::wait_until;
+use weir_dataflow_tests::harness::weir::{Weir, run};
+
+use crate::can_capture;
+use crate::replay::capture;
+
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Requests that failed, by path; and one that never fires. Over a view that the file records.
+fn rules(dir: &Path, window: &str) -> String {
+    let text = format!(
+        "groups:\n- name: shop\n  rules:\n  - record: shop:failed\n    expr: |\n      \
+         import px\n      df = px.DataFrame('http_events', start_time='-{window}')\n      \
+         df = df[df.resp_status >= 500]\n      \
+         px.display(df.groupby('req_path').agg(value=('latency', px.count)))\n  \
+         - alert: Failing\n    expr: |\n      import px\n      df = px.DataFrame('shop:failed')\n      \
+         px.display(df[df.value > 0])\n  \
+         - alert: Never\n    expr: |\n      import px\n      df = px.DataFrame('shop:failed')\n      \
+         px.display(df[df.value > 1000000])\n    for: 1s\n"
+    );
+    let file = dir.join("shop.yml");
+    std::fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_string()
+}
+
+/// What a client of a real server was refused is what would have fired over a capture of it, each alert once; for
+/// people it says how often. A file that is no capture is an error.
+#[test]
+fn over_a_capture() {
+    if !can_capture() {
+        return;
+    }
+    let captured = capture();
+    let failed = captured.asked.iter().filter(|asked| asked[3].as_i64().unwrap() >= 500).count();
+    assert!(failed > 10, "the client asked for what fails");
+    let rules = rules(captured.dir.path(), "1s");
+    let pcap = captured.file.to_str().unwrap();
+    let output = run(&["rules", "test", &rules, "--pcap", pcap, "-o", "jsonl"], DEADLINE).unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let [failing, never] = output.json_lines().try_into().unwrap();
+    assert_eq!(failing["rule"], "Failing");
+    assert_eq!(failing["fired"].as_u64().unwrap() as usize, failed, "{failing}");
+    let fired = failing["fired"].as_u64().unwrap();
+    let over = failing["resolved"].as_u64().unwrap() + failing["firing"].as_u64().unwrap();
+    assert_eq!(fired, over, "each ended, or fires in the end");
+    let mut paths: Vec<&str> = failing["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|event| event["what"] == "firing")
+        .map(|event| event["labels"]["req_path"].as_str().unwrap())
+        .collect();
+    paths.sort_unstable();
+    let mut wanted: Vec<&str> = captured
+        .asked
+        .iter()
+        .filter(|asked| asked[3].as_i64().unwrap() >= 500)
+        .map(|asked| asked[1].as_str().unwrap())
+        .collect();
+    wanted.sort_unstable();
+    assert_eq!(paths, wanted);
+    assert_eq!((&never["fired"], &never["pending"]), (&0.into(), &0.into()));
+
+    let shown = run(&["rules", "test", &rules, "--pcap", pcap, "-o", "table"], DEADLINE).unwrap();
+    let text = shown.stdout.join("\n");
+    assert!(text.contains(&format!("Failing: would have fired {failed} times from ")), "{text}");
+    assert!(text.contains("Never: would not have fired from "), "{text}");
+    let output = run(&["rules", "test", &rules, "--pcap", &rules], DEADLINE).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+/// On a server that never had the rule: what it holds of the past tells that it would have fired, when, and that it
+/// was over as the window slid. Catches looks at the past that are about now.
+#[test]
+fn over_what_a_server_holds() {
+    if !can_capture() {
+        return;
+    }
+    let nginx = Nginx::start(NginxOptions::default()).unwrap();
+    let weir = Weir::start(&["--trace", &format!("port:{}", nginx.addr.port())]).unwrap();
+    let load = Load {
+        addr: nginx.addr,
+        paths: vec!["/error".to_string()],
+        requests: 20,
+        requests_per_sec: 20,
+        connections: 1,
+        keep_alive: true,
+    };
+    assert_eq!(run_load(&load).len(), 20);
+    let dir = tempfile::tempdir().unwrap();
+    let rules = rules(dir.path(), "4s");
+    let looks = ["rules", "test", &rules, "--last", "40s", "--step", "1s", "-o", "jsonl"];
+    let report = wait_until(DEADLINE, || {
+        let output = weir.run(&looks, DEADLINE).unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let reports = output.json_lines();
+        (reports[0]["resolved"] == 1).then_some(reports)
+    });
+    let [failing, never] = report.expect("it resolves").try_into().unwrap();
+    assert_eq!((&failing["fired"], &failing["firing"]), (&1.into(), &0.into()), "{failing}");
+    assert_eq!(never["fired"], 0, "{never}");
+    assert_eq!(failing["looks"], 41, "{failing}");
+    let events = failing["events"].as_array().unwrap();
+    let whats: Vec<&str> = events.iter().map(|event| event["what"].as_str().unwrap()).collect();
+    assert_eq!(whats, ["firing", "resolved"], "{failing}");
+    let at = |event: &Json| weir_types::json::parse_time(event["at"].as_str().unwrap()).unwrap();
+    let fired_for_s = (at(&events[1]) - at(&events[0])) / 1_000_000_000;
+    assert!((4..=7).contains(&fired_for_s), "a second of requests in a window of four: {events:?}");
+
+    let script = dir.path().join("failed.pxl");
+    let text = "import px\ndf = px.DataFrame('http_events', start_time='-4s')\n\
+                df = df[df.resp_status >= 500]\n\
+                px.display(df.groupby('req_path').agg(n=('latency', px.count)))\n";
+    std::fs::write(&script, text).unwrap();
+    let add = ["alerts", "add", "Fails", "--script", script.to_str().unwrap(), "--when", "n > 0"];
+    let add = [&add[..], &["--dry-run", "--last", "90s"]].concat();
+    let output = weir.run(&add, DEADLINE).unwrap();
+    let text = output.stdout.join("\n");
+    assert!(text.contains("alert: \"Fails\""), "{output:?}");
+    assert!(text.contains("Fails: would have fired once from "), "{output:?}");
+    assert!(std::fs::read_dir(dir.path()).unwrap().count() == 2, "nothing was written");
+}
