@@ -11,6 +11,7 @@
 //! ```
 
 use crate::Side;
+use crate::protocol::{Context, Parser, Streams};
 use crate::stream::StreamBuffer;
 
 /// How much of a message is looked at, at the most; the rest is stepped over as it comes. Rows show
@@ -269,11 +270,23 @@ pub(crate) fn settle(stream: &mut StreamBuffer, now_unix_ns: i64) {
 }
 
 /// Whether holes are left; those in front are given up. For the end of a connection.
-pub(crate) fn settle_first_holes(streams: &mut crate::protocol::Streams<'_>) -> bool {
+pub(crate) fn settle_first_holes(streams: &mut Streams<'_>) -> bool {
     let holes = [&streams.requests, &streams.responses].map(|stream| stream.hole_since_ns());
     streams.requests.settle_hole();
     streams.responses.settle_hole();
     holes != [None, None]
+}
+
+/// Reads all there is, and gives up hole by hole; for the end of a connection.
+pub(crate) fn read_to_end(
+    parser: &mut impl Parser,
+    streams: &mut Streams<'_>,
+    ctx: &mut Context<'_>,
+) {
+    parser.advance(streams, ctx);
+    while settle_first_holes(streams) {
+        parser.advance(streams, ctx);
+    }
 }
 
 #[cfg(test)]

@@ -16,20 +16,15 @@
 #![forbid(unsafe_code)]
 
 mod amqp;
-#[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod by_id;
 pub mod columns;
 mod counters;
-#[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod cursor;
 pub mod dns;
-#[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod frames;
 pub mod http1;
 mod http2;
-#[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod in_order;
-#[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod json_text;
 mod kafka;
 mod nats;
@@ -39,8 +34,6 @@ pub mod protocol;
 mod recognition_tests;
 pub mod redact;
 mod redis;
-#[allow(dead_code, reason = "protocols that use the rest come one by one")]
-mod shown;
 mod sql_secrets;
 pub mod stream;
 #[cfg(test)]
