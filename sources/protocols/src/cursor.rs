@@ -63,6 +63,9 @@ impl<'a> Cursor<'a> {
         i16_be i16, from_be_bytes;
         i32_be i32, from_be_bytes;
         i64_be i64, from_be_bytes;
+        u16_le u16, from_le_bytes;
+        u32_le u32, from_le_bytes;
+        u64_le u64, from_le_bytes;
     }
 
     /// Bytes up to a zero byte, which is read and not given.

@@ -27,6 +27,7 @@ mod http2;
 mod in_order;
 mod json_text;
 mod kafka;
+mod mysql;
 mod nats;
 mod pgsql;
 pub mod protocol;
@@ -52,6 +53,7 @@ pub static PROTOCOLS: &[ProtocolDef] = &[
     nats::PROTOCOL,
     redis::PROTOCOL,
     pgsql::PROTOCOL,
+    mysql::PROTOCOL,
     amqp::PROTOCOL,
     kafka::PROTOCOL,
     dns::PROTOCOL,

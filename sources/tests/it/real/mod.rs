@@ -8,6 +8,7 @@ use weir_types::clock::{Clock as _, WallClock};
 use crate::rows_of::Rows;
 use relay::{Faults, Relay, Wire};
 
+mod mysql;
 mod pgsql;
 mod relay;
 
@@ -72,7 +73,16 @@ struct Want {
 
 fn found(table: &'static str, columns: &[&str], wire: &Wire, faults: &Faults) -> (Rows, Vec<Want>) {
     let rows = Rows::of(table, &wire.rows(faults));
-    let cells = |row: usize| columns.iter().map(|column| rows.text_lossy(row, column)).collect();
+    let cells = |row: usize| {
+        columns
+            .iter()
+            .map(|column| match *column {
+                "req_cmd" if table == "mysql_events" => rows.int(row, column).to_string(),
+                "resp_status" => rows.int(row, column).to_string(),
+                column => rows.text_lossy(row, column),
+            })
+            .collect()
+    };
     let port = |row| u16::try_from(rows.int(row, "remote_port")).unwrap();
     // What the server says of its own accord has its row at once, an answer may wait for certainty.
     let mut order: Vec<usize> = (0..rows.len()).collect();
@@ -80,6 +90,23 @@ fn found(table: &'static str, columns: &[&str], wire: &Wire, faults: &Faults) ->
     let found =
         order.into_iter().map(|row| Want { client_port: port(row), cells: cells(row) }).collect();
     (rows, found)
+}
+
+/// Every row is the one that the client's log has there, connection by connection.
+fn check_equal(want: &[Want], found: &[Want]) {
+    let mut ports: Vec<u16> = want.iter().map(|one| one.client_port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    for port in ports {
+        let of = |all: &[Want]| -> Vec<Want> {
+            all.iter().filter(|one| one.client_port == port).cloned().collect()
+        };
+        let (want, found) = (of(want), of(found));
+        for (idx, (want, found)) in want.iter().zip(&found).enumerate() {
+            assert_eq!(found, want, "row {idx} of {port}");
+        }
+        assert_eq!(found.len(), want.len(), "rows of {port}");
+    }
 }
 
 /// With losses no row is another's: all are in the log, in its order, or the beginning of one that is.
