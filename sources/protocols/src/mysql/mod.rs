@@ -9,13 +9,14 @@
 //!                  responses ─▶ results: a response's state ─────────┴▶ stitch, by order ─▶ table: columns
 //! ```
 //!
-//! A packet's head hardly tells it from other bytes, but its number does: a command is number 0, and each
-//! packet of a response has the next one.
+//! A packet's head hardly tells it from other bytes, but its number does ([`place`]): a command is number 0,
+//! and each packet of a response has the next one.
 
 mod command;
 mod login;
 mod packed;
 mod parse;
+mod place;
 mod recognise;
 mod results;
 mod session;

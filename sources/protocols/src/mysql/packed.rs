@@ -3,12 +3,15 @@
 use std::io::Read as _;
 
 use super::parse::Packet;
+use super::place::Pack;
 use crate::Side;
-use crate::frames::{FrameReader, Framing, Head, Next};
+use crate::frames::{FrameReader, Framing, Head, Loss, Next};
 use crate::stream::{Segment, StreamBuffer};
 
 /// Packed length, number, and length as it was.
 const HEAD_BYTES: usize = 7;
+/// Where the number stands, in front of the length as it was.
+const NUMBER_AT: usize = 3;
 /// What is unpacked of a pack at the most; the rest is a gap of known size. Servers pack 16 KiB at a time,
 /// unless a row is larger.
 const UNPACKED_BYTES_MAX: usize = 128 * 1024;
@@ -67,38 +70,64 @@ pub(super) struct Unpacker {
     reader: FrameReader,
     inner: StreamBuffer,
     position: u64,
+    pack: Pack,
+    is_behind_loss: bool,
 }
 
 impl Unpacker {
     pub(super) fn new(side: Side, packing: Packing) -> Unpacker {
         let reader = FrameReader::new(side, true);
-        Unpacker { packing, reader, inner: StreamBuffer::default(), position: 0 }
+        Unpacker {
+            packing,
+            reader,
+            inner: StreamBuffer::default(),
+            position: 0,
+            pack: Pack::default(),
+            is_behind_loss: true,
+        }
     }
 
-    /// The unpacked stream, with what the packed one brings. True: there may be more when that is read.
+    /// Unpacks the next pack, unless enough is there to be read. False if it does not.
     pub(super) fn fill(&mut self, outer: &mut StreamBuffer, now_unix_ns: i64) -> bool {
-        while self.inner.unread().len() < UNREAD_BYTES_MAX {
-            match self.reader.next(outer, &Packs(self.packing), now_unix_ns) {
-                Next::Wait => return false,
-                Next::Lost(loss) => self.push(LOST_BYTES, loss.to_unix_ns, &[]),
-                Next::Frame(frame) => {
-                    let bytes = &outer.unread()[..frame.seen_bytes];
-                    let total = u64::from(int24(&bytes[4..]));
-                    let packed = &bytes[HEAD_BYTES..];
-                    if total == 0 {
-                        let (packed, total) =
-                            (packed.to_vec(), frame.total_bytes - HEAD_BYTES as u64);
-                        self.push(total, frame.time_unix_ns, &packed);
-                    } else {
-                        let whole = usize::try_from(total).unwrap_or(usize::MAX);
-                        let bytes = unpack(self.packing, packed, whole.min(UNPACKED_BYTES_MAX));
-                        self.push(total, frame.time_unix_ns, &bytes);
-                    }
-                    self.reader.take(outer, frame);
+        if self.inner.unread().len() >= UNREAD_BYTES_MAX {
+            return false;
+        }
+        match self.reader.next(outer, &Packs(self.packing), now_unix_ns) {
+            Next::Wait => return false,
+            Next::Lost(loss) => {
+                self.is_behind_loss = true;
+                self.pack.lose(loss);
+                self.push(LOST_BYTES, loss.to_unix_ns, &[]);
+            }
+            Next::Frame(frame) => {
+                let bytes = &outer.unread()[..frame.seen_bytes];
+                let number = bytes[NUMBER_AT];
+                let unread_at = self.inner.position();
+                self.pack = self.pack.next(number, self.position, unread_at, self.is_behind_loss);
+                self.is_behind_loss = false;
+                let total = u64::from(int24(&bytes[NUMBER_AT + 1..]));
+                let packed = &bytes[HEAD_BYTES..];
+                if total == 0 {
+                    self.push(frame.total_bytes - HEAD_BYTES as u64, frame.time_unix_ns, packed);
+                } else {
+                    let whole = usize::try_from(total).unwrap_or(usize::MAX);
+                    let bytes = unpack(self.packing, packed, whole.min(UNPACKED_BYTES_MAX));
+                    self.push(total, frame.time_unix_ns, &bytes);
+                }
+                let loss = Loss::at(outer, now_unix_ns);
+                let end_ns = self.reader.take(outer, frame);
+                if !frame.is_whole() {
+                    let to_unix_ns = loss.to_unix_ns.max(end_ns);
+                    self.pack.lose(Loss { to_unix_ns, ..loss });
                 }
             }
         }
         true
+    }
+
+    /// The one that was unpacked last.
+    pub(super) fn pack(&self) -> Pack {
+        self.pack
     }
 
     fn push(&mut self, total_bytes: u64, time_unix_ns: i64, payload: &[u8]) {

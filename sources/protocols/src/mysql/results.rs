@@ -58,6 +58,10 @@ pub(super) struct Results {
     /// The last packet's payload goes on in the next one.
     continues: bool,
     prepared: Option<(u32, usize)>,
+    /// The client is to send a file.
+    pub(super) takes_file: bool,
+    /// What was taken for the end is it for certain.
+    pub(super) is_end_known: bool,
     /// A packet of the answer was read.
     pub(super) has_begun: bool,
     pub(super) begin_ns: i64,
@@ -68,12 +72,13 @@ impl Results {
     pub(super) fn begin(&mut self, begin_ns: i64) {
         let mut text = std::mem::take(&mut self.text);
         text.clear();
-        *self = Results { text, begin_ns, end_ns: begin_ns, ..Results::default() };
+        let is_end_known = true;
+        *self = Results { text, is_end_known, begin_ns, end_ns: begin_ns, ..Results::default() };
     }
 
     /// The client's packets may come between the server's.
     pub(super) fn may_interleave(&self, code: u8) -> bool {
-        matches!(code, command::CONNECT | command::CHANGE_USER) || self.text == b"LOCAL INFILE"
+        matches!(code, command::CONNECT | command::CHANGE_USER) || self.takes_file
     }
 
     pub(super) fn packet(&mut self, code: u8, packet: &Packet<'_>, abilities: Abilities) -> Step {
@@ -140,6 +145,8 @@ impl Results {
         );
         match (code, first) {
             (command::CONNECT | command::CHANGE_USER, Some(OK)) => self.done(packet),
+            // Too little of it was seen to tell the last one.
+            (command::CONNECT | command::CHANGE_USER, None) => Step::Wrong,
             // Another way to prove who one is, or more to prove.
             (command::CONNECT | command::CHANGE_USER, _) => Step::Goes,
             (command::STATISTICS, _) => {
@@ -162,7 +169,7 @@ impl Results {
             (_, Some(EOF)) if !has_rows && packet.is_eof() => self.ok(),
             (_, Some(EOF)) if !has_rows => self.done(packet),
             (command::QUERY, Some(LOCAL_INFILE)) if self.results == 0 => {
-                self.text = b"LOCAL INFILE".to_vec();
+                self.takes_file = true;
                 Step::Goes
             }
             (_, Some(_)) if has_rows => self.columns(packet, abilities),
@@ -197,7 +204,10 @@ impl Results {
             cursor.skip(1)?;
             Some((cursor.u32_le()?, cursor.u16_le()?, cursor.u16_le()?))
         };
-        let Some((id, columns, parameters)) = parts() else { return self.ok() };
+        let Some((id, columns, parameters)) = parts() else {
+            self.is_end_known = false;
+            return self.ok();
+        };
         self.status = status::OK;
         let ends = |count: u16| u64::from(count > 0 && abilities.has_eof());
         let left = u64::from(columns) + ends(columns) + u64::from(parameters) + ends(parameters);
@@ -212,6 +222,7 @@ impl Results {
 
     fn described(&mut self, packet: &Packet<'_>, left: u64, abilities: Abilities) -> Step {
         // Nobody said whether lists are ended.
+        self.is_end_known = abilities.is_known;
         let is_extra = packet.is_eof() && !abilities.has_eof();
         let left = if is_extra { left } else { left - 1 };
         self.at = At::Described { left };
@@ -228,11 +239,12 @@ impl Results {
 
     /// An OK packet.
     fn done(&mut self, packet: &Packet<'_>) -> Step {
-        if self.text == b"LOCAL INFILE" {
-            self.text.clear();
-        }
+        self.takes_file = false;
         self.status = status::OK;
-        let Some(done) = Done::of(packet) else { return Step::Over };
+        let Some(done) = Done::of(packet) else {
+            self.is_end_known = false;
+            return Step::Over;
+        };
         // A procedure's own end is no result.
         if self.results == 0 || done.affected_rows > 0 {
             self.begin_result();
@@ -247,7 +259,9 @@ impl Results {
         self.begin_result();
         // Writing to memory does not fail.
         let _ = write!(self.text, "Resultset rows = {}", self.rows);
-        Done::of(packet).map_or(Step::Over, |done| self.more(done))
+        let done = Done::of(packet);
+        self.is_end_known = done.is_some();
+        done.map_or(Step::Over, |done| self.more(done))
     }
 
     fn more(&mut self, done: Done) -> Step {
@@ -270,9 +284,6 @@ impl Results {
     }
 
     fn error(&mut self, packet: &Packet<'_>) {
-        if self.text == b"LOCAL INFILE" {
-            self.text.clear();
-        }
         let mut cursor = Cursor::new(packet.payload);
         let code = cursor.skip(1).and_then(|()| cursor.u16_le()).unwrap_or_default();
         let text = cursor.rest();

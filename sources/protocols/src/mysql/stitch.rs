@@ -1,12 +1,14 @@
 //! Which response answers which command: the first one the first.
 //!
-//! A response begins with packet number 1, and each of its packets has the next number: where that is not
-//! so, something is missing. Some commands are never answered; they are rows at once.
+//! A response begins with the number behind its command's last one, and each of its packets has the next
+//! number: where that is not so, something is missing, and nothing is paired until it is certain again. Some
+//! commands are never answered; they are rows at once.
 
 use super::command::{Reading as CommandReading, login_text};
-use super::login::{Abilities, Hello, is_greeting};
+use super::login::{Abilities, Hello};
 use super::packed::Unpacker;
-use super::parse::{Packet, Packets};
+use super::parse::{PAYLOAD_BYTES_MAX, Packet, Packets};
+use super::place::{Pack, Place};
 use super::results::{Results, Step};
 use super::session::Session;
 use super::table::write_row;
@@ -15,6 +17,7 @@ use crate::frames::{Frame, FrameReader, Loss, Next, settle, settle_first_holes};
 use crate::in_order::{InOrder, Owner};
 use crate::protocol::{Context, Parser, Shared, Streams};
 use crate::stream::StreamBuffer;
+use crate::turns::by_time;
 use crate::{Counters, REORDER_GRACE_NS, Side};
 
 /// What commands that wait may show in all; those beyond it get no row.
@@ -35,8 +38,8 @@ enum Reading {
 struct Last {
     number: u8,
     payload_bytes: u64,
-    /// It went on with the one before, over the highest number.
-    has_wrapped: bool,
+    /// What it belongs to waits for an answer, and is the last that does.
+    is_queued: bool,
 }
 
 impl Last {
@@ -53,8 +56,6 @@ pub(super) struct Mysql {
     responses: FrameReader,
     /// Of either side, once both have agreed to pack.
     packed: Option<Box<[Unpacker; 2]>>,
-    /// Packed packets are numbered anew with each flush: their numbers say nothing.
-    has_numbers: bool,
     queue: InOrder<Command>,
     waiting_text_bytes: usize,
     session: Session,
@@ -63,7 +64,10 @@ pub(super) struct Mysql {
     results: Results,
     reading: Reading,
     last_request: Last,
-    last_number: u8,
+    /// Number of the server's last packet; `None` where the next one may have any.
+    last_number: Option<u8>,
+    /// The last response has ended where it was said to.
+    is_end_known: bool,
     /// A login is under way.
     logs_in: bool,
     /// The client has not said yet who it is.
@@ -78,7 +82,6 @@ impl Mysql {
             requests: FrameReader::new(Side::Request, from_start),
             responses: FrameReader::new(Side::Response, from_start),
             packed: None,
-            has_numbers: true,
             queue: InOrder::new(from_start),
             waiting_text_bytes: 0,
             session: Session::default(),
@@ -87,7 +90,8 @@ impl Mysql {
             results: Results::default(),
             reading: Reading::Nothing,
             last_request: Last::default(),
-            last_number: 0,
+            last_number: None,
+            is_end_known: true,
             logs_in: false,
             is_new: from_start,
             is_done: false,
@@ -95,54 +99,87 @@ impl Mysql {
         }
     }
 
-    fn read_requests(&mut self, stream: &mut StreamBuffer, ctx: &mut Context<'_>) {
-        while !self.is_done {
-            match self.requests.next(stream, &Packets, ctx.now_unix_ns) {
-                Next::Wait => return,
-                Next::Lost(loss) => {
-                    self.is_new = false;
-                    self.last_request = Last::default();
-                    self.queue.requests_lost(loss);
-                }
-                Next::Frame(frame) => {
-                    let bytes = &stream.unread()[..frame.seen_bytes];
-                    let Some(packet) = Packet::of(bytes, frame.total_bytes) else {
-                        // Too little of it is there to say what it is.
-                        let loss = Loss::at(stream, ctx.now_unix_ns);
-                        self.requests.take(stream, frame);
-                        self.queue.requests_lost(loss);
-                        continue;
-                    };
-                    // A command is packed if the login succeeds, which is not known yet.
-                    if self.logs_in && packet.number == 0 && self.abilities.packing().is_some() {
-                        return;
-                    }
-                    if self.request(&packet, &frame, ctx) {
-                        self.requests.take(stream, frame);
-                    } else {
-                        let loss = self.requests.refuse(stream, ctx.now_unix_ns);
-                        self.queue.requests_lost(loss);
-                    }
-                }
+    /// Reads a packet of the client's. `pack`: what the stream brought last, if it is unpacked.
+    fn next_request(
+        &mut self,
+        stream: &mut StreamBuffer,
+        pack: Option<Pack>,
+        ctx: &mut Context<'_>,
+    ) -> Turn {
+        let frame = match self.requests.next(stream, &Packets, ctx.now_unix_ns) {
+            Next::Wait => return Turn::Over,
+            Next::Lost(loss) => {
+                self.requests_lost(pack.map_or(loss, |pack| pack.loss(loss)));
+                return Turn::Taken;
             }
+            Next::Frame(frame) => frame,
+        };
+        let bytes = &stream.unread()[..frame.seen_bytes];
+        let Some(packet) = Packet::of(bytes, frame.total_bytes) else {
+            // Too little of it is there to say what it is.
+            let loss = Loss::at(stream, ctx.now_unix_ns);
+            self.requests.take(stream, frame);
+            self.requests_lost(loss);
+            return Turn::Taken;
+        };
+        // A command is packed if the login succeeds, which is not known yet.
+        if self.logs_in && packet.number == 0 && self.abilities.packing().is_some() {
+            return Turn::Waits;
         }
+        let place = match pack {
+            Some(pack) => pack.place(stream.position()),
+            None => Place::of_packet(&packet, None),
+        };
+        // A command can begin in one pack and end in the next.
+        let last_number = pack.map_or(place.number, Pack::number);
+        if self.request(&packet, place, last_number, &frame, ctx) {
+            self.requests.take(stream, frame);
+        } else {
+            let loss = self.requests.refuse(stream, ctx.now_unix_ns);
+            self.requests_lost(loss);
+        }
+        Turn::Taken
+    }
+
+    fn requests_lost(&mut self, loss: Loss) {
+        self.is_new = false;
+        self.last_request = Last::default();
+        self.queue.requests_lost(loss);
     }
 
     /// A packet of the client's. False if it is none.
-    fn request(&mut self, packet: &Packet<'_>, frame: &Frame, ctx: &mut Context<'_>) -> bool {
+    fn request(
+        &mut self,
+        packet: &Packet<'_>,
+        place: Place,
+        last_number: u8,
+        frame: &Frame,
+        ctx: &mut Context<'_>,
+    ) -> bool {
         let before = self.last_request;
-        let has_wrapped = before.goes_on(packet);
-        self.last_request =
-            Last { number: packet.number, payload_bytes: packet.payload_bytes, has_wrapped };
+        let goes_on = packet.number > 0 || before.goes_on(packet) || place.continues;
+        self.last_request = Last {
+            number: packet.number,
+            payload_bytes: packet.payload_bytes,
+            is_queued: before.is_queued && goes_on,
+        };
         if self.is_new && packet.number > 0 {
             self.is_new = false;
             return self.hello(packet, frame);
         }
         // What follows a long command, a file, or what is said within a login.
-        if packet.number > 0 || has_wrapped {
+        if goes_on {
+            self.goes_on_to(last_number);
+            if before.payload_bytes < PAYLOAD_BYTES_MAX {
+                self.check_asked(frame.time_unix_ns);
+            }
             return true;
         }
         self.is_new = false;
+        // Behind a loss it may be a part of the file that is being sent.
+        if self.reading == Reading::Response && self.results.takes_file && !before.is_queued {
+            return false;
+        }
         let Some(code) = packet.first() else { return packet.payload_bytes > 0 };
         if !is_command(code) {
             return false;
@@ -155,18 +192,43 @@ impl Mysql {
         };
         let body = reading.body(packet);
         let begin_ns = frame.time_unix_ns;
+        let command = Command { code, body, is_given_up: false, begin_ns, last_number };
         if is_one_way(code) {
             self.counters.exchanges += 1;
-            let command = Command { code, body, is_given_up: false, begin_ns };
             write_row(ctx.rows, ctx.config, &command, (status::NONE, b""), begin_ns);
             return true;
         }
         self.is_done |=
             matches!(code, command::BINLOG_DUMP | command::BINLOG_DUMP_GTID | command::TABLE_DUMP);
         if !self.is_done {
-            self.push(code, body, begin_ns);
+            self.push(command);
         }
         true
+    }
+
+    /// What the client has begun goes on up to that number.
+    fn goes_on_to(&mut self, last_number: u8) {
+        if self.last_request.is_queued
+            && let Some(command) = self.queue.last_mut()
+        {
+            command.last_number = last_number;
+        }
+    }
+
+    /// More comes behind a whole packet: the server has asked for it, or what was taken for a command is a part
+    /// of a file.
+    fn check_asked(&mut self, at_ns: i64) {
+        let is_file = self.reading == Reading::Response && self.results.takes_file;
+        let is_file = is_file && self.queue.waits() == 1;
+        let Some(last) = self.queue.last_mut().filter(|_| self.last_request.is_queued) else {
+            return;
+        };
+        let is_talk = matches!(last.code, command::CONNECT | command::CHANGE_USER);
+        if !is_talk && !is_file && !last.is_given_up {
+            last.is_given_up = true;
+            self.counters.gap += 1;
+            self.queue.requests_lost(Loss { from_unix_ns: at_ns, to_unix_ns: at_ns });
+        }
     }
 
     fn hello(&mut self, packet: &Packet<'_>, frame: &Frame) -> bool {
@@ -175,108 +237,112 @@ impl Mysql {
             Some(Hello::Login { user, db, abilities }) => {
                 self.abilities = abilities;
                 self.logs_in = true;
-                self.push(command::CONNECT, login_text(user, db), frame.time_unix_ns);
+                self.push(Command {
+                    code: command::CONNECT,
+                    body: login_text(user, db),
+                    is_given_up: false,
+                    begin_ns: frame.time_unix_ns,
+                    last_number: packet.number,
+                });
             }
             None => return false,
         }
         true
     }
 
-    fn push(&mut self, code: u8, body: Vec<u8>, begin_ns: i64) {
-        let is_given_up = self.waiting_text_bytes + body.capacity() > WAITING_TEXT_BYTES_MAX;
-        let body = if is_given_up { Vec::new() } else { body };
-        self.waiting_text_bytes += body.capacity();
-        self.counters.given_up += u64::from(is_given_up);
-        self.queue.push(Command { code, body, is_given_up, begin_ns }, begin_ns);
+    fn push(&mut self, mut command: Command) {
+        command.is_given_up =
+            self.waiting_text_bytes + command.body.capacity() > WAITING_TEXT_BYTES_MAX;
+        if command.is_given_up {
+            command.body = Vec::new();
+            self.counters.given_up += 1;
+        }
+        self.waiting_text_bytes += command.body.capacity();
+        let begin_ns = command.begin_ns;
+        self.queue.push(command, begin_ns);
+        self.last_request.is_queued = true;
         if self.queue.waits() == 1 {
             // The queue may have begun anew.
             self.waiting_text_bytes = self.queue.requests().map(|one| one.body.capacity()).sum();
         }
     }
 
-    fn read_responses(&mut self, stream: &mut StreamBuffer, ctx: &mut Context<'_>) {
-        while !self.is_done {
-            match self.responses.next(stream, &Packets, ctx.now_unix_ns) {
-                Next::Wait => return,
-                Next::Lost(loss) => self.responses_lost(loss, ctx),
-                Next::Frame(frame) => {
-                    let bytes = &stream.unread()[..frame.seen_bytes];
-                    let Some(packet) = Packet::of(bytes, frame.total_bytes) else {
-                        let loss = Loss::at(stream, ctx.now_unix_ns);
-                        self.responses.take(stream, frame);
-                        self.responses_lost(loss, ctx);
-                        continue;
-                    };
-                    match self.response(&packet, &frame, ctx) {
-                        Heard::Wait => return,
-                        Heard::Taken => {
-                            self.last_number = packet.number;
-                            self.results.end_ns = self.responses.take(stream, frame);
-                        }
-                        Heard::Over(step) => {
-                            self.last_number = packet.number;
-                            self.results.end_ns = self.responses.take(stream, frame);
-                            self.over(step, ctx);
-                            if self.packed.is_some() {
-                                return;
-                            }
-                        }
-                        Heard::Wrong => {
-                            let loss = self.responses.refuse(stream, ctx.now_unix_ns);
-                            self.responses_lost(loss, ctx);
-                        }
-                    }
-                }
+    /// Reads a packet of the server's.
+    fn next_response(
+        &mut self,
+        stream: &mut StreamBuffer,
+        pack: Option<Pack>,
+        ctx: &mut Context<'_>,
+    ) -> Turn {
+        let frame = match self.responses.next(stream, &Packets, ctx.now_unix_ns) {
+            Next::Wait => return Turn::Over,
+            Next::Lost(loss) => {
+                self.responses_lost(pack.map_or(loss, |pack| pack.loss(loss)), ctx);
+                return Turn::Taken;
             }
+            Next::Frame(frame) => frame,
+        };
+        let bytes = &stream.unread()[..frame.seen_bytes];
+        let Some(packet) = Packet::of(bytes, frame.total_bytes) else {
+            let loss = Loss::at(stream, ctx.now_unix_ns);
+            self.responses.take(stream, frame);
+            self.responses_lost(loss, ctx);
+            return Turn::Taken;
+        };
+        let place = match pack {
+            Some(pack) => pack.place(stream.position()),
+            None => Place::of_packet(&packet, self.last_number),
+        };
+        let heard = self.response(&packet, place, pack.is_some(), &frame, ctx);
+        match heard {
+            Heard::Wait => return Turn::Waits,
+            Heard::Wrong => {
+                let loss = self.responses.refuse(stream, ctx.now_unix_ns);
+                self.responses_lost(loss, ctx);
+                return Turn::Taken;
+            }
+            Heard::Taken | Heard::Over(_) => {}
         }
+        // Behind a greeting any number may come.
+        let has_number = packet.number > 0 || self.reading != Reading::Nothing;
+        self.last_number = has_number.then_some(packet.number);
+        self.results.end_ns = self.responses.take(stream, frame);
+        if let Heard::Over(step) = heard {
+            self.over(step, ctx);
+        }
+        Turn::Taken
     }
 
     /// A packet of the server's.
-    fn response(&mut self, packet: &Packet<'_>, frame: &Frame, ctx: &mut Context<'_>) -> Heard {
-        let (at_ns, next_number) = (frame.time_unix_ns, self.last_number.wrapping_add(1));
+    fn response(
+        &mut self,
+        packet: &Packet<'_>,
+        place: Place,
+        is_packed: bool,
+        frame: &Frame,
+        ctx: &mut Context<'_>,
+    ) -> Heard {
+        let at_ns = frame.time_unix_ns;
         let code = self.queue.front().map_or(0, |front| front.code);
-        let interleaves = self.reading == Reading::Response && self.results.may_interleave(code);
-        let begins = self.has_numbers && packet.number == 1 && next_number != 1;
-        if interleaves && begins && !self.last_request.has_wrapped {
-            // Another one begins: the end of this one could not be told.
-            let loss =
-                Loss { from_unix_ns: self.results.begin_ns, to_unix_ns: self.results.end_ns };
-            self.responses_lost(loss, ctx);
-        }
-        if self.reading == Reading::Nothing
-            || (self.reading == Reading::Skipped && packet.number == 1 && next_number != 1)
-        {
-            // No response begins so: a greeting, also one of which too little was seen to tell.
-            if packet.number == 0 || is_greeting(packet) {
-                return Heard::Taken;
-            }
-            let logs_in = |front: &Command| front.code == command::CONNECT;
-            if packet.number == 1 && self.queue.front().is_some_and(logs_in) {
-                // A login is packet 1 itself: its answer went by unseen, and this is a later one's.
-                self.login_lost(ctx);
-            }
-            if packet.number != 1 && !self.queue.front().is_some_and(logs_in) {
-                // More of what has ended: an end that was not expected.
-                return Heard::Taken;
-            }
-            match self.queue.owner(at_ns, ctx.now_unix_ns) {
-                Owner::Wait => return Heard::Wait,
-                Owner::Front => {
-                    self.reading = Reading::Response;
-                    self.results.begin(at_ns);
-                }
-                Owner::Nobody => {
-                    self.reading = Reading::Skipped;
-                    self.queue.unowned(at_ns, at_ns);
-                }
-            }
-        } else if self.reading == Reading::Response {
-            if self.has_numbers && packet.number != next_number && !interleaves {
+        if self.reading == Reading::Response && place.begins() {
+            let interleaves = self.results.may_interleave(code);
+            if !interleaves && !is_packed {
                 return Heard::Wrong;
             }
+            if !interleaves || !self.expects(place) {
+                if interleaves && may_come(at_ns, ctx) {
+                    return Heard::Wait;
+                }
+                // Another one begins: the end of this one could not be told.
+                let loss =
+                    Loss { from_unix_ns: self.results.begin_ns, to_unix_ns: self.results.end_ns };
+                self.responses_lost(loss, ctx);
+            }
         }
-        if self.reading == Reading::Skipped {
-            return Heard::Taken;
+        if self.reading != Reading::Response
+            && let Some(heard) = self.outside(packet, place, is_packed, at_ns, ctx)
+        {
+            return heard;
         }
         let Some(code) = self.queue.front().map(|front| front.code) else { return Heard::Wrong };
         if code == command::CONNECT || !self.results.has_begun {
@@ -290,8 +356,63 @@ impl Mysql {
         }
     }
 
+    /// A packet that is not within a response that is known. `None`: one begins with it.
+    fn outside(
+        &mut self,
+        packet: &Packet<'_>,
+        place: Place,
+        is_packed: bool,
+        at_ns: i64,
+        ctx: &mut Context<'_>,
+    ) -> Option<Heard> {
+        // No response begins so: a greeting, also one of which too little was seen to tell.
+        if !is_packed && packet.number == 0 {
+            return Some(Heard::Taken);
+        }
+        if !place.begins() && (self.reading == Reading::Skipped || !self.is_end_known) {
+            // More of what has ended or is nobody's; or the answer to what was asked, or is still to be read.
+            match self.queue.front().is_some_and(|front| front.begin_ns <= at_ns) {
+                true => {
+                    self.queue.responses_lost(Loss { from_unix_ns: at_ns, to_unix_ns: at_ns });
+                }
+                false => self.queue.heard(at_ns),
+            }
+            return Some(Heard::Taken);
+        }
+        let logs_in = |front: &Command| front.code == command::CONNECT;
+        if place.number == 1 && self.queue.front().is_some_and(logs_in) {
+            // A login is packet 1 itself: its answer went by unseen, and this is a later one's.
+            self.login_lost(ctx);
+        }
+        match self.queue.owner(at_ns, ctx.now_unix_ns) {
+            Owner::Wait => Some(Heard::Wait),
+            Owner::Front if self.expects(place) => {
+                self.reading = Reading::Response;
+                self.results.begin(at_ns);
+                None
+            }
+            // The rest of its command may still come.
+            Owner::Front if may_come(at_ns, ctx) => Some(Heard::Wait),
+            owner => {
+                if owner == Owner::Front {
+                    self.queue.responses_lost(Loss { from_unix_ns: at_ns, to_unix_ns: at_ns });
+                }
+                self.reading = Reading::Skipped;
+                self.queue.unowned(at_ns, at_ns);
+                Some(Heard::Taken)
+            }
+        }
+    }
+
+    /// Whether the front command's response begins, or goes on behind the client's last packet, so.
+    fn expects(&self, place: Place) -> bool {
+        let next = |front: &Command| front.last_number.wrapping_add(1) == place.number;
+        place.is_first && self.queue.front().is_some_and(next)
+    }
+
     /// The response that is being read has ended.
     fn over(&mut self, step: Step, ctx: &mut Context<'_>) {
+        self.is_end_known = self.results.is_end_known;
         if let (Step::Prepared { id, parameters }, Some(front)) = (step, self.queue.front()) {
             let text = front.body.clone();
             self.session.prepare(id, text, Some(parameters));
@@ -303,7 +424,6 @@ impl Mysql {
             self.packed = packing.map(|packing| {
                 Box::new([Side::Request, Side::Response].map(|side| Unpacker::new(side, packing)))
             });
-            self.has_numbers = self.packed.is_none();
         }
         self.end_response(ctx);
     }
@@ -338,6 +458,7 @@ impl Mysql {
             self.end_response(ctx);
         }
         self.reading = Reading::Nothing;
+        (self.last_number, self.is_end_known) = (None, false);
         self.logs_in = false;
         self.queue.responses_lost(loss);
     }
@@ -346,29 +467,93 @@ impl Mysql {
         settle(streams.requests, ctx.now_unix_ns);
         settle(streams.responses, ctx.now_unix_ns);
         if self.packed.is_none() {
-            self.read_requests(streams.requests, ctx);
-            self.read_responses(streams.responses, ctx);
-            if self.packed.is_none() {
-                return;
+            while !self.is_done
+                && self.packed.is_none()
+                && by_time(streams).into_iter().any(|side| self.step(side, streams, ctx))
+            {
             }
-            self.requests = FrameReader::new(Side::Request, true);
-            self.responses = FrameReader::new(Side::Response, true);
-        }
-        let Some(mut packed) = self.packed.take() else { return };
-        loop {
-            let [requests, responses] = &mut *packed;
-            let more_requests = requests.fill(streams.requests, ctx.now_unix_ns);
-            self.read_requests(requests.stream(), ctx);
-            let before = responses.stream().position();
-            let more_responses = responses.fill(streams.responses, ctx.now_unix_ns);
-            self.read_responses(responses.stream(), ctx);
-            let reads_on = responses.stream().position() > before;
-            if !(more_requests || (more_responses && reads_on)) {
-                break;
+            if self.packed.is_some() {
+                self.requests = FrameReader::new(Side::Request, true);
+                self.responses = FrameReader::new(Side::Response, true);
             }
         }
-        self.packed = Some(packed);
+        if let Some(mut packed) = self.packed.take() {
+            self.read_packed(&mut packed, streams, ctx);
+            self.packed = Some(packed);
+        }
     }
+
+    /// Reads a packet of a side. False if there is none.
+    fn step(&mut self, side: Side, streams: &mut Streams<'_>, ctx: &mut Context<'_>) -> bool {
+        let turn = match side {
+            Side::Request => self.next_request(streams.requests, None, ctx),
+            Side::Response => self.next_response(streams.responses, None, ctx),
+        };
+        turn == Turn::Taken
+    }
+
+    /// Reads pack by pack, since packets have their numbers from there.
+    fn read_packed(
+        &mut self,
+        [requests, responses]: &mut [Unpacker; 2],
+        streams: &mut Streams<'_>,
+        ctx: &mut Context<'_>,
+    ) {
+        loop {
+            let pack = Some(responses.pack());
+            let turn = loop {
+                match self.next_response(responses.stream(), pack, ctx) {
+                    Turn::Taken if !self.is_done => {}
+                    turn => break turn,
+                }
+            };
+            let order = by_time(streams);
+            let mut fills = |side| match side {
+                Side::Request => {
+                    let fills = requests.fill(streams.requests, ctx.now_unix_ns);
+                    fills.then_some(side)
+                }
+                // What is there is read first.
+                Side::Response => {
+                    let fills =
+                        turn == Turn::Over && responses.fill(streams.responses, ctx.now_unix_ns);
+                    fills.then_some(side)
+                }
+            };
+            match order.into_iter().find_map(&mut fills) {
+                None => return,
+                Some(Side::Response) => {}
+                Some(Side::Request) => self.read_requests(requests, ctx),
+            }
+        }
+    }
+
+    /// Reads what a pack has brought.
+    fn read_requests(&mut self, requests: &mut Unpacker, ctx: &mut Context<'_>) {
+        let pack = requests.pack();
+        while !self.is_done && self.next_request(requests.stream(), Some(pack), ctx) == Turn::Taken
+        {
+        }
+        if pack.continues() && requests.stream().unread().is_empty() {
+            self.goes_on_to(pack.number());
+        }
+    }
+}
+
+/// What became of the front of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// Something was read.
+    Taken,
+    /// Something else has to come first.
+    Waits,
+    /// There is nothing.
+    Over,
+}
+
+/// What this may depend on can still come: events of two directions overtake each other.
+fn may_come(at_ns: i64, ctx: &Context<'_>) -> bool {
+    ctx.now_unix_ns.saturating_sub(at_ns) < REORDER_GRACE_NS
 }
 
 /// What became of a packet of the server's.
@@ -436,6 +621,7 @@ impl Parser for Mysql {
 
     fn give_up(&mut self, _shared: &mut dyn Shared) {
         self.queue.give_up();
+        self.last_request = Last::default();
         self.session.clear();
         self.waiting_text_bytes = 0;
         if self.reading == Reading::Response {

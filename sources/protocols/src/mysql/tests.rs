@@ -436,6 +436,63 @@ fn packed_sessions() {
     }
 }
 
+/// Packets of a response of which the first has this number.
+fn packets_from(first: u8, payloads: &[Vec<u8>]) -> Vec<u8> {
+    let numbers = (0..).map(|idx: u32| first.wrapping_add(idx as u8));
+    payloads.iter().zip(numbers).flat_map(|(payload, number)| packet(number, payload)).collect()
+}
+
+/// A statement that takes several packs, or several packets: its response begins with the number behind
+/// theirs. Catches one that is taken for the rest of what has ended, and the next response in its place.
+#[test]
+fn statements_in_several_parts() {
+    let sql = |n: usize| format!("SELECT {n} /* {} */", "zyx".repeat(10_000));
+    let want = |n: usize| format!("3 | {} | 2 | Resultset rows = {n}", &sql(n)[..512]);
+    for parts in [1, 2, 3, 7, 300] {
+        let mut wire = logged_in(PLAIN | COMPRESS);
+        for n in [2, 3] {
+            let asked = query(&sql(n));
+            let piece = asked.len().div_ceil(parts);
+            for (bytes, number) in asked.chunks(piece).zip(0u32..) {
+                wire.ask(&pack(bytes, number as u8, false));
+            }
+            let parts = asked.chunks(piece).count();
+            let answer = packets_from(parts as u8, &results(&vec!["a row"; n], 2));
+            for (bytes, number) in answer.chunks(40).zip(parts..) {
+                wire.answer(&pack(bytes, number as u8, false));
+            }
+            // One that begins with the number behind the last one's.
+            wire.ask(&pack(&query("SELECT 1"), 0, false));
+            wire.answer(&pack(&packets(&results(&["1"], 2)), 1, false));
+            wire.ask(
+                &[pack(&query("DO")[..3], 0, false), pack(&query("DO")[3..], 1, false)].concat(),
+            );
+            wire.answer(&pack(&packets_from(2, &[ok(9, 2)]), 2, false));
+        }
+        let one = "3 | SELECT 1 | 2 | Resultset rows = 1".to_string();
+        let other = "3 | DO | 2 | affected_rows = 9".to_string();
+        let want = [want(2), one.clone(), other.clone(), want(3), one, other];
+        assert_eq!(lines(&wire), want, "{parts} packs");
+        assert_eq!(wire.counters(), Counters { exchanges: 7, ..Counters::default() });
+    }
+    let mut wire = logged_in(PLAIN);
+    let large = |last: usize| {
+        let mut payload = b"\x03INSERT ".to_vec();
+        payload.resize(0xff_ffff, b'x');
+        [packet(0, &payload), packet(1, &vec![b'x'; last])].concat()
+    };
+    let shown = format!("INSERT {}", "x".repeat(505));
+    for last in [0, 10] {
+        large(last).chunks(60_000).for_each(|bytes| wire.ask(bytes));
+        wire.answer(&packets_from(2, &[ok(4, 2)]));
+        wire.ask(&query("SELECT 1"));
+        wire.answer(&packets(&results(&["1"], 2)));
+    }
+    let want =
+        [&*format!("3 | {shown} | 2 | affected_rows = 4"), "3 | SELECT 1 | 2 | Resultset rows = 1"];
+    assert_eq!(lines(&wire), [want, want].concat());
+}
+
 /// Large rows and statements; what is cut costs the message that it is in, and the next exchange is right.
 #[test]
 fn large_packets_and_holes() {
@@ -563,6 +620,17 @@ fn counts(random: &mut SplitMix) -> Vec<Call> {
     ];
     for n in 1..50u64 {
         let count = (random.next_u64() % 100) as usize + 1;
+        if random.next_u64().is_multiple_of(8) {
+            // A file of the client's.
+            calls.push((Side::Request, query(&format!("c{count} {n}"))));
+            calls.push((Side::Response, packet(1, b"\xfbfile")));
+            let parts = 2 + (random.next_u64() % 300) as u32;
+            let file = |number: u32| packet(number as u8, b"\x03one line of it");
+            calls.extend((2..parts).map(|number| (Side::Request, file(number))));
+            calls.push((Side::Request, packet(parts as u8, b"")));
+            calls.push((Side::Response, packet((parts + 1) as u8, &ok(count as u8, 2))));
+            continue;
+        }
         let (asked, answer) = match random.next_u64() % 4 {
             0 => (query(&format!("c{count} {n}")), vec![error(1_000 + count as u16, "no")]),
             1 => (query(&format!("c{count} {n}")), vec![ok(count as u8, 2)]),
@@ -597,23 +665,72 @@ fn heads_alone_move_no_pair() {
     }
 }
 
+/// The same over a packed session: commands and responses in any number of packs, of which a response's go on
+/// with the numbers of its command's; inner numbers are the packs', as MariaDB has them, or begin with one.
+fn packed_counts(random: &mut SplitMix) -> Vec<Call> {
+    let mut calls = vec![
+        (Side::Response, greeting()),
+        (Side::Request, login(PLAIN | COMPRESS)),
+        (Side::Response, packet(2, &ok(0, 2))),
+    ];
+    let is_synced = random.next_u64().is_multiple_of(2);
+    for n in 1..50u64 {
+        let count = (random.next_u64() % 100) as usize + 1;
+        let filling = match random.next_u64() % 4 {
+            0 => "some text ".repeat(random.next_u64() as usize % 900),
+            _ => String::new(),
+        };
+        let asked = query(&format!("c{count} {n} {filling}"));
+        let parts = if filling.is_empty() { 1 } else { 1 + random.next_u64() as usize % 5 };
+        let mut number = 0u8;
+        let mut send = |side: Side, bytes: &[u8], parts: usize, random: &mut SplitMix| {
+            let mut all = Vec::new();
+            for piece in bytes.chunks(bytes.len().div_ceil(parts)) {
+                all.push(pack(piece, number, false));
+                number += 1;
+            }
+            match random.next_u64().is_multiple_of(2) {
+                true => calls.push((side, all.concat())),
+                false => calls.extend(all.into_iter().map(|bytes| (side, bytes))),
+            }
+            number
+        };
+        let first = send(Side::Request, &asked, parts, random);
+        let answer = match random.next_u64() % 3 {
+            0 => vec![error(1_000 + count as u16, "no")],
+            1 => vec![ok(count as u8, 2)],
+            _ => results(&vec!["row of text"; count], 2),
+        };
+        let answer = packets_from(if is_synced { first } else { 1 }, &answer);
+        send(Side::Response, &answer, 1 + random.next_u64() as usize % 3, random);
+    }
+    calls
+}
+
+/// Whether a response's number is that of its command, as far as either is there.
+fn is_right(cells: &[String]) -> bool {
+    let digits = |text: &str| -> String { text.chars().filter(char::is_ascii_digit).collect() };
+    let asked = digits(cells[1].split(' ').next().unwrap_or_default());
+    let shown = digits(cells[3].split(" no").next().unwrap_or_default());
+    let shown = if cells[2] == "3" {
+        format!("{}", shown.parse::<u64>().unwrap_or(0).saturating_sub(1_000))
+    } else {
+        shown
+    };
+    let is_empty =
+        cells[3].is_empty() || cells[0] == "11" || !cells[1].contains(' ') || shown == "0";
+    is_empty || asked == shown
+}
+
 /// Whatever is lost, no response is another command's.
 #[test]
 fn no_gap_makes_a_wrong_pair() {
-    let right = check_random_gaps(&PROTOCOL, 600, 16, counts, |cells| {
-        let digits = |text: &str| -> String { text.chars().filter(char::is_ascii_digit).collect() };
-        let asked = digits(cells[1].split(' ').next().unwrap_or_default());
-        let shown = digits(cells[3].split(" no").next().unwrap_or_default());
-        let shown = if cells[2] == "3" {
-            format!("{}", shown.parse::<u64>().unwrap_or(0).saturating_sub(1_000))
-        } else {
-            shown
-        };
-        let is_empty =
-            cells[3].is_empty() || cells[0] == "11" || !cells[1].contains(' ') || shown == "0";
-        is_empty || asked == shown
-    });
-    assert!(right > 600 * 25, "{right} pairs were found");
+    for (conversation, least) in
+        [(counts as fn(&mut SplitMix) -> Vec<Call>, 20), (packed_counts, 10)]
+    {
+        let right = check_random_gaps(&PROTOCOL, 600, 16, conversation, is_right);
+        assert!(right > 600 * least, "{right} pairs were found");
+    }
 }
 
 /// However a conversation is split, and whatever bytes come, nothing else comes of it.

@@ -63,9 +63,11 @@ pub(super) mod status {
 pub(super) struct Command {
     pub(super) code: u8,
     pub(super) body: Vec<u8>,
-    /// There was no room for its text: it gets no row.
+    /// There was no room for its text, or it may be none: it gets no row.
     pub(super) is_given_up: bool,
     pub(super) begin_ns: i64,
+    /// Number of the last packet, or pack, of the client's that belongs to it.
+    pub(super) last_number: u8,
 }
 
 impl Held for Command {
