@@ -98,6 +98,10 @@ impl Results {
         if is_progress(packet) {
             return Step::Goes;
         }
+        if packet.first() == Some(ERR) && packet.payload.len() < PROGRESS.len() {
+            // Too little of it was seen to tell progress from an error.
+            return Step::Wrong;
+        }
         self.has_begun = true;
         if packet.first() == Some(ERR) && packet.payload_bytes < PAYLOAD_BYTES_MAX {
             self.error(packet);
@@ -298,7 +302,10 @@ impl Results {
     }
 }
 
-/// Says how far the server has come with a long command; MariaDB's.
+/// What says how far the server has come with a long command, which is MariaDB's, begins so; an error's number
+/// is another.
+const PROGRESS: [u8; 3] = [ERR, 0xff, 0xff];
+
 fn is_progress(packet: &Packet<'_>) -> bool {
-    packet.payload.starts_with(&[ERR, 0xff, 0xff]) && packet.payload_bytes < PAYLOAD_BYTES_MAX
+    packet.payload.starts_with(&PROGRESS) && packet.payload_bytes < PAYLOAD_BYTES_MAX
 }

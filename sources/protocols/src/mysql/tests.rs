@@ -183,6 +183,17 @@ fn progress_is_no_answer() {
     wire.answer(&[packet(4, &progress), packet(5, &progress)].concat());
     wire.answer(&packet(6, &ok(2, 2)));
     assert_eq!(lines(&wire), ["3 | LOAD DATA | 2 | affected_rows = 2"]);
+    // Of one that is cut it cannot be told.
+    for seen in 1..4 {
+        let mut cut = logged_in(PLAIN);
+        cut.ask(&query("ALTER"));
+        cut.cut_call(Side::Response, &packet(1, &progress), 4 + seen);
+        cut.answer(&packet(2, &ok(3, 2)));
+        cut.settle();
+        cut.close();
+        let want = if seen < 3 { "0 | " } else { "2 | affected_rows = 3" };
+        assert_eq!(lines(&cut), [format!("3 | ALTER | {want}")]);
+    }
     // A response begins with its answer.
     let mut slow = logged_in(PLAIN);
     slow.ask(&query("ALTER"));

@@ -125,24 +125,6 @@ fn check(wire: &Wire, logs: Vec<Vec<Vec<String>>>) {
     assert!(want.len() > 3 * OPERATIONS as usize);
     let of_perl: Vec<Want> =
         all.iter().filter(|one| one.client_port != ports[3]).cloned().collect();
-    for port in &ports[..3] {
-        eprintln!("DBG port {port}");
-        let w: Vec<_> = want.iter().filter(|one| one.client_port == *port).collect();
-        let f: Vec<_> = of_perl.iter().filter(|one| one.client_port == *port).collect();
-        let at = w.iter().zip(&f).position(|(a, b)| a != b);
-        eprintln!("DBG first {at:?} of {} {}", w.len(), f.len());
-        if let Some(at) = at {
-            for i in at.saturating_sub(4)..at + 4 {
-                let cut = |one: &&Want| {
-                    one.cells
-                        .iter()
-                        .map(|c| c.chars().take(60).collect::<String>())
-                        .collect::<Vec<_>>()
-                };
-                eprintln!("DBG want {:?}\nDBG have {:?}", cut(&w[i]), cut(&f[i]));
-            }
-        }
-    }
     check_equal(&want, &of_perl);
     check_with_losses(wire, &all);
 }
@@ -153,7 +135,8 @@ fn check_with_losses(wire: &Wire, want: &[Want]) {
     for seed in 0..40 {
         let faults = Faults { seed, one_in: 40 + 40 * (seed % 4), joined_at: 0 };
         let (_, found) = found("mysql_events", &COLUMNS, wire, &faults);
-        least = least.min(check_no_wrong(want, &found, seed));
+        check_in_order(want, &found, seed, is_it);
+        least = least.min(found.len());
     }
     assert!(least > want.len() / 4, "{least} of {}", want.len());
     // From the middle on, as connections are that were open before.
@@ -162,7 +145,26 @@ fn check_with_losses(wire: &Wire, want: &[Want]) {
         let joined_at = random.below(wire.len() as u64 / 2) as usize;
         let faults = Faults { seed, one_in: 0, joined_at };
         let (_, found) = found("mysql_events", &COLUMNS, wire, &faults);
-        let seen = check_no_wrong(want, &found, seed);
-        assert!(seen > want.len() / 4, "{seen} rows from {joined_at} on");
+        check_in_order(want, &found, seed, is_it);
+        assert!(found.len() > want.len() / 4, "{} rows from {joined_at} on", found.len());
+    }
+}
+
+/// Whether a row is what was seen of another one: what became of it may be unknown, and so its statement.
+fn is_it(whole: &Want, seen: &Want) -> bool {
+    let [is_command, is_answer] = [0, 3].map(|idx| whole.cells[idx].starts_with(&seen.cells[idx]));
+    let is_status = seen.cells[2] == "0" || seen.cells[2] == whole.cells[2];
+    is_command && is_answer && is_status && is_statement(&whole.cells[1], &seen.cells[1])
+}
+
+fn is_statement(whole: &str, seen: &str) -> bool {
+    let parts = |text: &str| {
+        let (statement, values) = text.strip_suffix(']')?.split_once("] params=[")?;
+        Some((statement.to_string(), values.to_string()))
+    };
+    match (parts(whole), parts(seen)) {
+        (Some(whole), Some(seen)) => whole.0.starts_with(&seen.0) && whole.1.starts_with(&seen.1),
+        // It may be cut within a character.
+        _ => whole.starts_with(seen.trim_end_matches('\u{fffd}')),
     }
 }
