@@ -147,7 +147,7 @@ impl<Q: Held> InOrder<Q> {
     pub(crate) fn owner(&mut self, begin_ns: i64, now_unix_ns: i64) -> Owner {
         let owner = self.find_owner(begin_ns, now_unix_ns);
         if owner == Owner::Nobody {
-            self.heard(begin_ns);
+            self.unowned_ns = self.unowned_ns.max(Some(begin_ns));
         }
         owner
     }
@@ -290,11 +290,6 @@ impl<Q: Held> InOrder<Q> {
             (false, true) if !self.had_loss => self.counters.unpaired += 1,
             (false, _) => self.counters.gap += 1,
         }
-    }
-
-    /// Something came then that may be a response's beginning, and nobody's that is known.
-    pub(crate) fn heard(&mut self, begin_ns: i64) {
-        self.unowned_ns = self.unowned_ns.max(Some(begin_ns));
     }
 
     fn passed(&mut self, begin_ns: i64, end_ns: i64) {
