@@ -750,4 +750,7 @@ fn any_pieces_and_any_bytes() {
     let calls = counts(&mut SplitMix(1));
     check_every_split(&PROTOCOL, &calls[..20]);
     check_any_bytes(&PROTOCOL, 600, &calls);
+    let packed = packed_counts(&mut SplitMix(1));
+    check_every_split(&PROTOCOL, &packed[..40]);
+    check_any_bytes(&PROTOCOL, 600, &packed);
 }
