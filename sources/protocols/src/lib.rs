@@ -46,6 +46,8 @@ pub mod stream;
 #[cfg(test)]
 mod testing;
 mod tls;
+#[cfg(test)]
+mod trials;
 mod turns;
 
 pub use counters::Counters;

@@ -131,6 +131,11 @@ impl Wire {
         });
         self.run(|parser, streams, ctx| parser.advance(streams, ctx));
     }
+    /// An event as it comes, at the present time.
+    pub(crate) fn push(&mut self, side: Side, segment: Segment<'_>) {
+        self.streams[side as usize].push(segment);
+        self.run(|parser, streams, ctx| parser.advance(streams, ctx));
+    }
     /// A call that nobody saw.
     pub(crate) fn lose(&mut self, side: Side, bytes: u64) -> u64 {
         let position = self.positions[side as usize];
@@ -208,8 +213,9 @@ pub(crate) fn check_every_split(def: &'static ProtocolDef, calls: &[Call]) {
 }
 
 /// What a random fault does to a conversation.
-fn faulty(wire: &mut Wire, random: &mut SplitMix, side: Side, bytes: &[u8], one_in: u64) {
-    match random.next_u64() % one_in {
+pub(crate) fn faulty(wire: &mut Wire, random: &mut SplitMix, side: Side, bytes: &[u8], one_in: u64) {
+    let what = random.next_u64() % one_in; if std::env::var("DBG").is_ok() { println!("fault {what}"); }
+    match what {
         0 => {
             wire.lose(side, bytes.len() as u64);
             wire.now_ns += 1_000;

@@ -15,6 +15,8 @@ enum At {
     Token,
     /// So many bytes of a string, its line end included, are still to be stepped over.
     Skipping(u64),
+    /// Within a message that was given as far as it was seen.
+    Broken,
     Hunting,
 }
 
@@ -24,8 +26,15 @@ pub(super) enum Next {
     Wait,
     Command(Box<Command>),
     Reply(Reply),
-    /// Messages are missing.
-    Lost(Loss),
+    Lost(Missing),
+}
+
+/// Messages are missing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Missing {
+    pub(super) loss: Loss,
+    /// At least so many; `None`: what is there was not understood, and may be anything.
+    pub(super) at_least: Option<u64>,
 }
 
 /// An array that has not ended.
@@ -46,6 +55,7 @@ struct Building {
     text: Vec<u8>,
     is_array: bool,
     is_push: bool,
+    is_simple: bool,
     has_element: bool,
     begin_ns: i64,
     number: u64,
@@ -96,8 +106,12 @@ impl Reader {
         &mut self,
         stream: &mut StreamBuffer,
         now_unix_ns: i64,
-    ) -> Option<Loss> {
-        if self.at == At::Hunting { self.hunt(stream, now_unix_ns) } else { None }
+    ) -> Option<Missing> {
+        match self.at {
+            At::Hunting => self.hunt(stream, now_unix_ns),
+            At::Broken => Some(self.step_on(stream, now_unix_ns, Some(0))),
+            At::Token | At::Skipping(_) => None,
+        }
     }
 
     /// Reads on until a message is complete or bytes are missing.
@@ -117,8 +131,9 @@ impl Reader {
                         return message;
                     }
                 }
+                At::Broken => return Next::Lost(self.step_on(stream, now_unix_ns, Some(0))),
                 At::Hunting => match self.hunt(stream, now_unix_ns) {
-                    Some(loss) => return Next::Lost(loss),
+                    Some(missing) => return Next::Lost(missing),
                     None if self.at == At::Hunting => return Next::Wait,
                     None => {}
                 },
@@ -140,7 +155,7 @@ impl Reader {
                         Step::Invalid => {
                             self.doubt.missed();
                             self.building = None;
-                            return self.lost(stream, now_unix_ns);
+                            return Next::Lost(self.step_on(stream, now_unix_ns, None));
                         }
                     }
                 }
@@ -161,26 +176,32 @@ impl Reader {
         if let Some(building) = self.building.take()
             && building.is_seen()
         {
-            self.building = None;
+            self.at = At::Broken;
             let end_ns = stream.last_read_ns().unwrap_or(building.begin_ns);
             return building.message(self.side, end_ns);
         }
-        self.building = None;
-        Next::Lost(self.step_on(stream, now_unix_ns))
+        // What begins here is a message; of replies one that comes unasked is none.
+        let may_be_push = stream.unread().first() == Some(&b'>');
+        Next::Lost(self.step_on(stream, now_unix_ns, Some(u64::from(!may_be_push))))
     }
 
     /// Leaves the place where nothing could be read.
-    fn step_on(&mut self, stream: &mut StreamBuffer, now_unix_ns: i64) -> Loss {
+    fn step_on(
+        &mut self,
+        stream: &mut StreamBuffer,
+        now_unix_ns: i64,
+        at_least: Option<u64>,
+    ) -> Missing {
         self.at = At::Hunting;
         let loss = Loss::at(stream, now_unix_ns);
         stream.skip_to_event();
-        loss
+        Missing { loss, at_least }
     }
 
     /// Steps on to a call that begins with a message. What was stepped over counts as missing: there
     /// may be messages in it.
-    fn hunt(&mut self, stream: &mut StreamBuffer, now_unix_ns: i64) -> Option<Loss> {
-        let mut lost: Option<Loss> = None;
+    fn hunt(&mut self, stream: &mut StreamBuffer, now_unix_ns: i64) -> Option<Missing> {
+        let mut lost: Option<Missing> = None;
         loop {
             let bytes = stream.unread();
             if bytes.is_empty() && stream.lost_bytes() == 0 {
@@ -197,8 +218,13 @@ impl Reader {
                 }
                 self.doubt.missed();
             }
-            let loss = self.step_on(stream, now_unix_ns);
-            lost = Some(lost.map_or(loss, |lost| lost.and(loss)));
+            // The inside of a value may look like a message further on.
+            let at_least = if bytes.is_empty() { Some(0) } else { None };
+            let more = self.step_on(stream, now_unix_ns, at_least);
+            lost = Some(lost.map_or(more, |before| Missing {
+                loss: before.loss.and(more.loss),
+                at_least: before.at_least.and(more.at_least),
+            }));
         }
     }
 
@@ -446,7 +472,10 @@ impl Building {
                 self.number = super::parse::number(text).unwrap_or_default();
                 self.scalar(text, config);
             }
-            (_, text) => self.scalar(text, config),
+            (_, text) => {
+                self.is_simple = kind == b'+';
+                self.scalar(text, config);
+            }
         }
     }
 
@@ -462,6 +491,7 @@ impl Building {
         }
         if idx == 1 {
             self.first = seen[..seen.len().min(NAME_BYTES_MAX)].to_vec();
+            self.kind = CommandKind::of(&self.name, &self.first, b"");
         } else if idx == 2 {
             self.kind = CommandKind::of(&self.name, &self.first, seen);
         }
@@ -482,11 +512,13 @@ impl Building {
                 args_count: self.words.saturating_sub(1),
                 kind: self.kind,
                 begin_ns: self.begin_ns,
+                is_given_up: false,
             })),
             Side::Response => Next::Reply(Reply {
                 text: if self.is_array { json } else { std::mem::take(&mut self.text) },
                 begin_ns: self.begin_ns,
                 end_ns,
+                is_simple: self.is_simple && !self.is_array,
                 is_push3: self.is_push,
                 number: self.number,
             }),

@@ -1,6 +1,6 @@
 //! Commands and replies as rows show them, and which words are commands.
 
-use crate::by_id::Held;
+use crate::in_order::Asked;
 
 /// Open arrays within arrays that are read; servers give a few.
 pub(super) const DEPTH_MAX: usize = 32;
@@ -21,11 +21,32 @@ pub(super) struct Command {
     pub(super) kind: CommandKind,
     /// Its time is known, and what became of it.
     pub(super) begin_ns: i64,
+    /// There was no room for its text: it gets no row.
+    pub(super) is_given_up: bool,
 }
 
-impl Held for Command {
+impl Asked for Command {
     fn held_bytes(&self) -> usize {
         self.name.capacity() + self.args.capacity()
+    }
+
+    fn forget_text(&mut self) {
+        self.is_given_up = true;
+        (self.name, self.args) = (Vec::new(), Vec::new());
+    }
+
+    fn is_owed(&self) -> bool {
+        !self.is_given_up
+    }
+
+    fn responses(&self) -> Option<u64> {
+        match self.kind {
+            CommandKind::Subscribe => Some(self.args_count.max(1)),
+            CommandKind::Unsubscribe => Some(self.args_count).filter(|count| *count > 0),
+            // What follows is told apart by its look only.
+            CommandKind::Monitor | CommandKind::Replicate => None,
+            _ => Some(1),
+        }
     }
 }
 
@@ -46,6 +67,12 @@ pub(super) enum CommandKind {
     ReplyOff,
     ReplySkip,
     ReplyOn,
+    /// One reply, from which on the protocol has this version.
+    Hello {
+        is_resp3: bool,
+    },
+    /// One reply, from which on all is as at the beginning.
+    Reset,
 }
 
 impl CommandKind {
@@ -56,6 +83,8 @@ impl CommandKind {
             b"UNSUBSCRIBE" | b"PUNSUBSCRIBE" | b"SUNSUBSCRIBE" => CommandKind::Unsubscribe,
             b"MONITOR" => CommandKind::Monitor,
             b"PSYNC" | b"SYNC" => CommandKind::Replicate,
+            b"HELLO" if !first.is_empty() => CommandKind::Hello { is_resp3: first == b"3" },
+            b"RESET" => CommandKind::Reset,
             b"CLIENT" if first.eq_ignore_ascii_case(b"reply") => {
                 match second.to_ascii_lowercase().as_slice() {
                     b"off" => CommandKind::ReplyOff,
@@ -74,6 +103,8 @@ pub(super) struct Reply {
     pub(super) text: Vec<u8>,
     pub(super) begin_ns: i64,
     pub(super) end_ns: i64,
+    /// A line, and neither a string nor an array.
+    pub(super) is_simple: bool,
     /// Its type is that of pushes, which only RESP3 has.
     pub(super) is_push3: bool,
     /// The last number in it: how many channels are subscribed to, if it confirms that.
