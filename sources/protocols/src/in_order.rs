@@ -42,6 +42,11 @@ pub(crate) trait Asked {
     fn responses(&self) -> Option<u64> {
         Some(1)
     }
+
+    /// Its response has no parts that could be taken for responses.
+    fn is_plain(&self) -> bool {
+        false
+    }
 }
 
 #[derive(Debug)]
@@ -165,6 +170,13 @@ impl<Q: Asked> InOrder<Q> {
         }
     }
 
+    /// What is missing began within a response that was taken, and the rest of it may look like others.
+    pub(crate) fn has_parts(&mut self) {
+        if let Pairing::Uncertain(evidence) = &mut self.pairing {
+            evidence.has_parts();
+        }
+    }
+
     /// The server says what cannot be told from an answer.
     pub(crate) fn is_unsure(&mut self) {
         self.uncertain(Evidence::without_responses());
@@ -205,7 +217,7 @@ impl<Q: Asked> InOrder<Q> {
                     self.uncertain(Evidence::without_requests());
                 }
                 Some(front) if front.begin_ns <= begin_ns => return Owner::Front,
-                None if self.requests_lost.is_none() && may_come => return Owner::Wait,
+                None if may_come => return Owner::Wait,
                 // A server's own word, or the answer to what is missing.
                 Some(_) | None => return Owner::Nobody,
             }
@@ -221,20 +233,44 @@ impl<Q: Asked> InOrder<Q> {
     /// Those before it are dropped.
     fn prove(&mut self, begin_ns: i64) -> Owner {
         let count = self.waiting.partition_point(|waiting| waiting.begin_ns <= begin_ns);
+        let mut owner_idx = self.owner_by_count(count);
         for _ in 0..count {
             let Pairing::Uncertain(evidence) = &mut self.pairing else { return Owner::Front };
             let Some(front) = self.waiting.front_mut() else { break };
             let at = (front.begin_ns, front.after_loss);
-            if evidence.proves(at, &self.activity) {
+            if owner_idx == Some(0) || evidence.proves(at, &self.activity) {
                 front.after_loss = None;
                 self.pairing = Pairing::Certain;
                 return Owner::Front;
             }
-            evidence.request(at, front.request.responses(), &self.activity);
+            owner_idx = owner_idx.map(|idx| idx - 1);
+            let request = &front.request;
+            evidence.request(at, request.responses(), request.is_plain(), &self.activity);
             self.activity.request(front.begin_ns);
             self.drop_uncertain();
         }
         Owner::Nobody
+    }
+
+    /// Which of the first `count` requests a response answers that began after them and before the next, if
+    /// counts prove it. That no request is missing before the response is told by the next one only.
+    fn owner_by_count(&self, count: usize) -> Option<usize> {
+        let Pairing::Uncertain(evidence) = &self.pairing else { return None };
+        self.waiting.get(count)?;
+        let is_known = |waiting: &Waiting<Q>| waiting.after_loss.is_none();
+        let are_plain = self.waiting.range(..count).all(|waiting| waiting.request.is_plain());
+        if !are_plain || !self.waiting.range(..=count).all(is_known) {
+            return None;
+        }
+        let each = self.waiting.range(..count).map(|waiting| waiting.request.responses());
+        let before = each.sum::<Option<u64>>()?.checked_sub(1)?;
+        let mut passed = 0;
+        let owner = self.waiting.range(..count).position(|waiting| {
+            let is_it = passed == before;
+            passed += waiting.request.responses().unwrap_or_default();
+            is_it
+        });
+        owner.filter(|_| evidence.are_answered(before))
     }
 
     /// Drops the front request, of which it is not known what answered it.

@@ -213,9 +213,8 @@ pub(crate) fn check_every_split(def: &'static ProtocolDef, calls: &[Call]) {
 }
 
 /// What a random fault does to a conversation.
-pub(crate) fn faulty(wire: &mut Wire, random: &mut SplitMix, side: Side, bytes: &[u8], one_in: u64) {
-    let what = random.next_u64() % one_in; if std::env::var("DBG").is_ok() { println!("fault {what}"); }
-    match what {
+fn faulty(wire: &mut Wire, random: &mut SplitMix, side: Side, bytes: &[u8], one_in: u64) {
+    match random.next_u64() % one_in {
         0 => {
             wire.lose(side, bytes.len() as u64);
             wire.now_ns += 1_000;

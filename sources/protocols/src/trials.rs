@@ -126,9 +126,7 @@ fn conversation(
         };
         let sends = left > 0
             && room > 0
-            && (waiting == 0
-                || matches!(client, Client::Keeps(_))
-                || random.below(2) == 0);
+            && (waiting == 0 || matches!(client, Client::Keeps(_)) || random.below(2) == 0);
         let (side, from, count) = match sends {
             true => (Side::Request, asked, batch.min(room).min(left)),
             false if random.below(3) == 0 => (Side::Response, answered, waiting),
@@ -256,11 +254,10 @@ pub(crate) fn trial(
     events.sort_by_key(|event| event.comes_ns);
     let mut wire = Wire::begun(def, faults.joined_at == 0);
     for event in &events {
-        let Event { side, position, time_ns: time_unix_ns, total_bytes, .. } = *event; let time_ns = time_unix_ns;
+        let Event { side, position, time_ns: time_unix_ns, total_bytes, .. } = *event;
         let (payload, tail) = (event.payload.as_slice(), event.tail.as_slice());
         wire.now_ns = wire.now_ns.max(event.comes_ns);
         wire.push(side, Segment { position, total_bytes, time_unix_ns, payload, tail });
-        if std::env::var("DBG").is_ok() { println!("{time_ns} {side:?} at {position} {total_bytes} {:?} {:?}", String::from_utf8_lossy(payload), wire.counters()); }
     }
     wire.settle();
     let rows = wire.close().to_vec();

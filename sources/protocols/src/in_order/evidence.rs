@@ -3,8 +3,8 @@
 //!
 //! Three things prove it:
 //! 1. **Counts.** Every request is known, and for certain as many responses are missing as were waited for:
-//!    more cannot be, as no response comes before its request. What was read as a response behind the hole
-//!    is none, but a part of one that began in it.
+//!    more cannot be, as no response comes before its request. What was read behind the hole counts only
+//!    where it cannot have been a part of a response that began in it.
 //! 2. **Silence** in both directions for [`QUIET_NS`], behind a response, with nothing known to be
 //!    unanswered and nothing missing next to it. The assumption: a server answers within that time, or a
 //!    client sends nothing behind what it does not.
@@ -126,6 +126,8 @@ pub(super) struct Evidence {
     answered: u64,
     /// Responses that are missing for certain.
     missing: u64,
+    /// What was read as a response is one.
+    is_plain: bool,
     /// The first loss was told.
     is_begun: bool,
     turn: Turn,
@@ -142,6 +144,7 @@ impl Evidence {
             asked: 0,
             answered: 0,
             missing: 0,
+            is_plain: true,
             is_begun: responses_known,
             turn: Turn::default(),
             turns: Turns::default(),
@@ -176,10 +179,17 @@ impl Evidence {
         // It may be known late, behind its own answer.
         let is_next = activity.response_begin_ns < Some(begin_ns);
         let nothing_lost_since = activity.responses_lost_ns <= Some(begin_ns);
-        let are_all_missing =
-            self.requests_known && self.is_counted && self.asked == self.missing;
-        let by_count = is_next && nothing_lost_since && are_all_missing;
+        let are_all_missing = self.requests_known && self.is_counted && self.asked == self.missing;
+        let by_count = is_next && nothing_lost_since && (are_all_missing || self.are_answered(0));
         by_silence || by_count || self.turns_with(begin_ns, activity).prove()
+    }
+
+    /// Whether as many of all that were told, and so many behind them, have not been answered as responses
+    /// are missing.
+    pub(super) fn are_answered(&self, more: u64) -> bool {
+        let unanswered = (self.asked + more).checked_sub(self.answered);
+        let is_counted = self.requests_known && self.is_counted && self.is_plain;
+        is_counted && unanswered == Some(self.missing)
     }
 
     /// The turns up to a request that begins the next one; none if it does not.
@@ -199,8 +209,10 @@ impl Evidence {
         &mut self,
         (begin_ns, after_loss): (i64, Option<Loss>),
         responses: Option<u64>,
+        is_plain: bool,
         activity: &Activity,
     ) {
+        self.is_plain &= is_plain;
         let count = responses.unwrap_or_default();
         self.asked(responses);
         self.requests_known &= after_loss.is_none();
@@ -260,6 +272,10 @@ impl Evidence {
             self.missing += at_least.unwrap_or_default();
         }
         (self.turn, self.turns) = (Turn::default(), Turns::default());
+    }
+
+    pub(super) fn has_parts(&mut self) {
+        self.is_plain = false;
     }
 
     /// So many requests were given up, and counted as that; what else waited is not known.

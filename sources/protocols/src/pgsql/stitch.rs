@@ -333,9 +333,7 @@ impl Parser for Pgsql {
     }
 
     fn held_bytes(&self) -> usize {
-        self.queue.held_bytes()
-            + self.session.held_bytes()
-            + self.reply.held_bytes()
+        self.queue.held_bytes() + self.session.held_bytes() + self.reply.held_bytes()
     }
 
     fn give_up(&mut self, _shared: &mut dyn Shared) {

@@ -35,6 +35,8 @@ pub(super) struct Missing {
     pub(super) loss: Loss,
     /// At least so many; `None`: what is there was not understood, and may be anything.
     pub(super) at_least: Option<u64>,
+    /// They begin within one that was given.
+    pub(super) is_within: bool,
 }
 
 /// An array that has not ended.
@@ -109,7 +111,7 @@ impl Reader {
     ) -> Option<Missing> {
         match self.at {
             At::Hunting => self.hunt(stream, now_unix_ns),
-            At::Broken => Some(self.step_on(stream, now_unix_ns, Some(0))),
+            At::Broken => Some(self.step_out(stream, now_unix_ns)),
             At::Token | At::Skipping(_) => None,
         }
     }
@@ -131,7 +133,7 @@ impl Reader {
                         return message;
                     }
                 }
-                At::Broken => return Next::Lost(self.step_on(stream, now_unix_ns, Some(0))),
+                At::Broken => return Next::Lost(self.step_out(stream, now_unix_ns)),
                 At::Hunting => match self.hunt(stream, now_unix_ns) {
                     Some(missing) => return Next::Lost(missing),
                     None if self.at == At::Hunting => return Next::Wait,
@@ -185,6 +187,11 @@ impl Reader {
         Next::Lost(self.step_on(stream, now_unix_ns, Some(u64::from(!may_be_push))))
     }
 
+    /// Leaves a message that was given as far as it was seen.
+    fn step_out(&mut self, stream: &mut StreamBuffer, now_unix_ns: i64) -> Missing {
+        Missing { is_within: true, ..self.step_on(stream, now_unix_ns, Some(0)) }
+    }
+
     /// Leaves the place where nothing could be read.
     fn step_on(
         &mut self,
@@ -195,7 +202,7 @@ impl Reader {
         self.at = At::Hunting;
         let loss = Loss::at(stream, now_unix_ns);
         stream.skip_to_event();
-        Missing { loss, at_least }
+        Missing { loss, at_least, is_within: false }
     }
 
     /// Steps on to a call that begins with a message. What was stepped over counts as missing: there
@@ -224,6 +231,7 @@ impl Reader {
             lost = Some(lost.map_or(more, |before| Missing {
                 loss: before.loss.and(more.loss),
                 at_least: before.at_least.and(more.at_least),
+                is_within: false,
             }));
         }
     }

@@ -175,6 +175,9 @@ impl Redis {
         let confirms = std::mem::take(&mut self.confirming).count > 0;
         let at_least = missing.at_least.map(|count| if is_quiet { count } else { 0 });
         self.queue.responses_lost(missing.loss, at_least.filter(|_| !confirms));
+        if missing.is_within {
+            self.queue.has_parts();
+        }
     }
 
     /// The front command is one that is confirmed.
@@ -297,7 +300,6 @@ impl Redis {
             write_row(ctx.rows, ctx.config, &command, text, begin_ns);
         }
     }
-
 }
 
 /// A line of what `MONITOR` shows: the time, then the database and the client. No reply looks like that.
