@@ -16,6 +16,16 @@ impl Config {
         self.redactor.redact_pii(out, from);
     }
 
+    /// A text that was cut, as a column shows it.
+    pub(crate) fn shown(&self, text: &[u8]) -> Vec<u8> {
+        if self.redactor.hides_bodies() && !text.is_empty() {
+            return REDACTED.as_bytes().to_vec();
+        }
+        let mut shown = text.to_vec();
+        self.redactor.redact_pii(&mut shown, 0);
+        shown
+    }
+
     /// Ends JSON that was written from `from` on: without secrets by their names.
     pub(crate) fn end_json(&self, out: &mut Vec<u8>, from: usize) {
         self.redactor.redact_body(out, from, Text::Json);

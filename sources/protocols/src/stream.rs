@@ -435,9 +435,25 @@ impl StreamBuffer {
         time_unix_ns
     }
 
+    /// Whether the end of a call begins here whose middle was not copied.
+    #[must_use]
+    pub fn at_end_of_cut(&self) -> bool {
+        let starts = |mark: &Mark| mark.position == self.position && mark.from == From::Tail;
+        !self.unread().is_empty() && self.marks.front().is_some_and(starts)
+    }
+
     /// Steps to the start of the next event, over everything lost in between, or to the frontier.
     pub fn skip_to_event(&mut self) {
-        let starts = |mark: &&Mark| mark.position > self.position && mark.from == From::Event;
+        self.skip_to(|from| from == From::Event);
+    }
+
+    /// The same, or to the end of a call whose middle was not copied.
+    pub fn skip_to_seen(&mut self) {
+        self.skip_to(|from| from != From::Unseen);
+    }
+
+    fn skip_to(&mut self, is_it: impl Fn(From) -> bool) {
+        let starts = |mark: &&Mark| mark.position > self.position && is_it(mark.from);
         let next = self.marks.iter().find(starts).map(|mark| mark.position);
         let to = next.unwrap_or(self.frontier()).min(self.frontier());
         self.skip(to - self.position);
