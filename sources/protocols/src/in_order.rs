@@ -43,6 +43,11 @@ pub(crate) trait Asked {
         Some(1)
     }
 
+    /// What it is, one bit of many.
+    fn mark(&self) -> u32 {
+        0
+    }
+
     /// Its response has no parts that could be taken for responses.
     fn is_plain(&self) -> bool {
         false
@@ -121,9 +126,8 @@ impl<Q: Asked> InOrder<Q> {
         if self.waiting.len() >= REQUESTS_MAX {
             self.give_up();
         }
-        let is_certain = matches!(self.pairing, Pairing::Certain);
         // Its end was waited for in vain: what came meanwhile may have been its answer.
-        if is_certain && self.unowned_ns >= Some(begin_ns) {
+        if self.is_certain() && self.unowned_ns >= Some(begin_ns) {
             self.uncertain(Evidence::without_requests());
             for _ in 0..std::mem::take(&mut self.unclaimed) {
                 self.drop_response();
@@ -192,7 +196,7 @@ impl<Q: Asked> InOrder<Q> {
 
     /// Pairing is uncertain from here on; evidence that there is goes on.
     fn uncertain(&mut self, evidence: Evidence) {
-        if matches!(self.pairing, Pairing::Certain) {
+        if self.is_certain() {
             self.counters.resyncs += 1;
             self.pairing = Pairing::Uncertain(evidence);
         }
@@ -211,7 +215,7 @@ impl<Q: Asked> InOrder<Q> {
 
     fn find_owner(&mut self, begin_ns: i64, now_unix_ns: i64) -> Owner {
         let may_come = now_unix_ns.saturating_sub(begin_ns) < REORDER_GRACE_NS;
-        if matches!(self.pairing, Pairing::Certain) {
+        if self.is_certain() {
             match self.waiting.front() {
                 Some(front) if front.after_loss.is_some() => {
                     self.uncertain(Evidence::without_requests());
@@ -227,6 +231,56 @@ impl<Q: Asked> InOrder<Q> {
             return Owner::Wait;
         }
         self.prove(begin_ns)
+    }
+
+    /// Responses are missing, and no request: looks for proof in what the response is that began then and was
+    /// not told yet. It answers the first request behind the loss or one before that; `fits` says whether it
+    /// can be that one's, `may_be` whether one before it, `may_be_of` whether one of those that were
+    /// dropped.
+    pub(crate) fn prove_by(
+        &mut self,
+        begin_ns: i64,
+        fits: impl Fn(&Q) -> bool,
+        may_be: impl Fn(&Q) -> bool,
+        may_be_of: impl Fn(u32) -> bool,
+    ) {
+        let Pairing::Uncertain(evidence) = &self.pairing else { return };
+        let lost_ns = self.activity.responses_lost_ns.unwrap_or(i64::MAX);
+        let idx = self.waiting.partition_point(|waiting| waiting.begin_ns < lost_ns);
+        let Some(first) = self.waiting.get(idx) else { return };
+        let is_known = evidence.knows_requests()
+            && self.waiting.range(..=idx).all(|waiting| waiting.after_loss.is_none());
+        let is_next =
+            first.begin_ns <= begin_ns && self.activity.response_begin_ns < Some(first.begin_ns);
+        let mut before = self.waiting.range(..idx).map(|waiting| &waiting.request);
+        if is_known
+            && is_next
+            && fits(&first.request)
+            && !may_be_of(evidence.marks)
+            && !before.any(may_be)
+        {
+            for _ in 0..idx {
+                self.drop_uncertain();
+            }
+            self.pairing = Pairing::Certain;
+        }
+    }
+
+    /// A part of a response of nobody's was stepped over.
+    pub(crate) fn heard(&mut self, at_ns: i64) {
+        self.activity.response(at_ns, at_ns);
+    }
+
+    pub(crate) fn is_certain(&self) -> bool {
+        matches!(self.pairing, Pairing::Certain)
+    }
+
+    /// No request is missing since pairing was certain.
+    pub(crate) fn knows_requests(&self) -> bool {
+        match &self.pairing {
+            Pairing::Certain => true,
+            Pairing::Uncertain(evidence) => evidence.knows_requests(),
+        }
     }
 
     /// Looks for proof, request by request, that one of them is answered by the response that began then.
@@ -256,7 +310,9 @@ impl<Q: Asked> InOrder<Q> {
     /// counts prove it. That no request is missing before the response is told by the next one only.
     fn owner_by_count(&self, count: usize) -> Option<usize> {
         let Pairing::Uncertain(evidence) = &self.pairing else { return None };
-        self.waiting.get(count)?;
+        if !evidence.is_any_missing() || self.waiting.len() <= count {
+            return None;
+        }
         let is_known = |waiting: &Waiting<Q>| waiting.after_loss.is_none();
         let are_plain = self.waiting.range(..count).all(|waiting| waiting.request.is_plain());
         if !are_plain || !self.waiting.range(..=count).all(is_known) {
@@ -278,10 +334,11 @@ impl<Q: Asked> InOrder<Q> {
         let Some(front) = self.waiting.pop_front() else { return };
         self.held_bytes -= front.request.held_bytes();
         self.shrink();
-        if let Pairing::Uncertain(evidence) = &mut self.pairing
-            && front.request.is_owed()
-        {
-            evidence.dropped_request();
+        if let Pairing::Uncertain(evidence) = &mut self.pairing {
+            evidence.marks |= front.request.mark();
+            if front.request.is_owed() {
+                evidence.dropped_request();
+            }
         }
         self.count_dropped();
     }

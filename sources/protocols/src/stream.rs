@@ -21,7 +21,12 @@
 //! 3. Marks ascend; the first mark covers `position` unless nothing was ever appended.
 //! 4. At most `bytes_max` bytes are stored; what does not fit becomes lost bytes and is counted.
 
+mod parts;
+
 use std::collections::{BTreeMap, VecDeque};
+
+pub use self::parts::Segment;
+use self::parts::{Ahead, From, Mark, Part};
 
 /// Default bound of what one direction stores: heads are at most 64 KiB, bodies are consumed as
 /// they come, so this is room for a burst that waits for a hole to fill.
@@ -36,54 +41,6 @@ const IDLE_CAPACITY_BYTES: usize = 4096;
 const IDLE_MARKS: usize = 64;
 /// What an event ahead costs beside its bytes: its entry, and its share of the map's nodes.
 const AHEAD_ENTRY_BYTES: usize = 2 * (size_of::<Ahead>() + size_of::<u64>());
-
-/// Bytes of one event of one direction.
-#[derive(Clone, Copy, Debug)]
-pub struct Segment<'a> {
-    pub position: u64,
-    pub total_bytes: u64,
-    pub time_unix_ns: i64,
-    /// The first of `total_bytes`.
-    pub payload: &'a [u8],
-    /// The last of them, if `payload` does not reach so far; what is in between is lost.
-    pub tail: &'a [u8],
-}
-
-/// What begins at a mark.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum From {
-    /// An event.
-    Event,
-    /// More of the event before it, behind a part that was not copied.
-    Tail,
-    /// Bytes whose events were lost; the mark's time is that of the event before them.
-    Unseen,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Mark {
-    position: u64,
-    time_unix_ns: i64,
-    from: From,
-}
-
-/// A segment, or a part of one.
-#[derive(Clone, Copy)]
-struct Part<'a> {
-    position: u64,
-    total_bytes: u64,
-    time_unix_ns: i64,
-    payload: &'a [u8],
-    from: From,
-}
-
-#[derive(Debug)]
-struct Ahead {
-    total_bytes: u64,
-    time_unix_ns: i64,
-    payload: Vec<u8>,
-    from: From,
-}
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -506,5 +463,4 @@ impl StreamBuffer {
 }
 
 #[cfg(test)]
-#[path = "stream_tests.rs"]
 mod tests;

@@ -97,10 +97,36 @@ struct Call {
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) rows: Vec<Row>,
-    /// Rows of exchanges of which every byte was seen.
-    pub(crate) seen_rows: usize,
-    pub(crate) exchanges: usize,
+    /// Of which exchanges every byte was seen.
+    pub(crate) seen: Vec<bool>,
     pub(crate) counters: crate::Counters,
+}
+
+impl Outcome {
+    /// How many of the rows are of exchanges of which every byte was seen, and how many such there could
+    /// be. A row that is wrong panics: `exchange` says of which exchange each half of it is, as far as it
+    /// does.
+    pub(crate) fn shown(
+        &self,
+        exchanges: &[Exchange],
+        exchange: impl Fn(&Row) -> [Option<usize>; 2],
+    ) -> (usize, usize) {
+        let is_seen = |row: &&Row| {
+            let [asked, answered] = exchange(row);
+            assert!(asked.is_none() || answered.is_none() || asked == answered, "{row:?}");
+            asked.or(answered).is_some_and(|idx| self.seen[idx])
+        };
+        let shown = self.rows.iter().filter(is_seen).count();
+        let there = exchanges.iter().zip(&self.seen).filter(|(_, seen)| **seen);
+        (shown, there.map(|(one, _)| one.rows).sum())
+    }
+}
+
+/// The number behind a `w`, in front of a dash: of which exchange a text is, if it was not cut before that.
+pub(crate) fn number(text: &str) -> Option<usize> {
+    let (_, rest) = text.split_once('w')?;
+    let (number, _) = rest.split_once('-')?;
+    number.parse().ok()
 }
 
 /// What a client and its server say.
@@ -261,7 +287,5 @@ pub(crate) fn trial(
     }
     wire.settle();
     let rows = wire.close().to_vec();
-    let seen_rows =
-        exchanges.iter().zip(&seen).filter(|(_, seen)| **seen).map(|(one, _)| one.rows).sum();
-    Outcome { rows, seen_rows, exchanges: exchanges.len(), counters: wire.counters() }
+    Outcome { rows, seen, counters: wire.counters() }
 }

@@ -32,9 +32,9 @@ const ANSWER_NS_MIN: i64 = 1_000;
 pub(super) struct Activity {
     request_ns: Option<i64>,
     /// When a response was last heard or missing, and when that ended.
-    response_begin_ns: Option<i64>,
+    pub(super) response_begin_ns: Option<i64>,
     response_end_ns: Option<i64>,
-    responses_lost_ns: Option<i64>,
+    pub(super) responses_lost_ns: Option<i64>,
 }
 
 impl Activity {
@@ -69,7 +69,8 @@ impl Activity {
 /// Requests by one call, and their responses.
 #[derive(Clone, Copy, Debug, Default)]
 struct Turn {
-    begin_ns: i64,
+    /// `None`: no call was told since the last loss.
+    begin_ns: Option<i64>,
     asked: u64,
     answered: u64,
     /// Nothing else was under way when it began.
@@ -133,6 +134,8 @@ pub(super) struct Evidence {
     turn: Turn,
     turns: Turns,
     dropped: Dropped,
+    /// What the requests are that were dropped ([`super::Asked::mark`]).
+    pub(super) marks: u32,
 }
 
 impl Evidence {
@@ -149,6 +152,7 @@ impl Evidence {
             turn: Turn::default(),
             turns: Turns::default(),
             dropped: Dropped::default(),
+            marks: 0,
         }
     }
 
@@ -188,8 +192,18 @@ impl Evidence {
     /// are missing.
     pub(super) fn are_answered(&self, more: u64) -> bool {
         let unanswered = (self.asked + more).checked_sub(self.answered);
-        let is_counted = self.requests_known && self.is_counted && self.is_plain;
+        let is_counted = self.knows_requests() && self.is_counted && self.is_plain;
         is_counted && unanswered == Some(self.missing)
+    }
+
+    /// No request is missing; of the responses some are.
+    pub(super) fn knows_requests(&self) -> bool {
+        self.requests_known
+    }
+
+    /// Some responses are missing for certain.
+    pub(super) fn is_any_missing(&self) -> bool {
+        self.missing > 0
     }
 
     /// The turns up to a request that begins the next one; none if it does not.
@@ -197,9 +211,11 @@ impl Evidence {
         let Some(end_ns) = activity.response_end_ns else { return Turns::default() };
         let mut turns = self.turns;
         let is_over = self.turn.is_alone && self.turn.asked == self.turn.answered;
-        match is_over && begin_ns > self.turn.begin_ns && begin_ns > end_ns {
-            true => turns.add(end_ns - self.turn.begin_ns, begin_ns - end_ns),
-            false => turns = Turns::default(),
+        match self.turn.begin_ns {
+            Some(from_ns) if is_over && begin_ns > from_ns && begin_ns > end_ns => {
+                turns.add(end_ns - from_ns, begin_ns - end_ns);
+            }
+            _ => turns = Turns::default(),
         }
         turns
     }
@@ -216,7 +232,7 @@ impl Evidence {
         let count = responses.unwrap_or_default();
         self.asked(responses);
         self.requests_known &= after_loss.is_none();
-        let is_same_call = self.turn.asked > 0 && begin_ns == self.turn.begin_ns;
+        let is_same_call = self.turn.begin_ns == Some(begin_ns);
         if is_same_call && after_loss.is_none() && responses.is_some() {
             self.turn.asked += count;
             return;
@@ -227,7 +243,8 @@ impl Evidence {
         };
         let waiting = self.turn.asked.saturating_sub(self.turn.answered);
         let is_alone = waiting == 0 && after_loss.is_none() && responses.is_some();
-        self.turn = Turn { begin_ns, asked: waiting + count, answered: 0, is_alone };
+        self.turn =
+            Turn { begin_ns: Some(begin_ns), asked: waiting + count, answered: 0, is_alone };
     }
 
     /// So many responses will come, or have.

@@ -147,6 +147,12 @@ impl Framing for Messages {
         head(side, bytes)
     }
 
+    fn find_end(&self, side: Side, bytes: &[u8]) -> Option<usize> {
+        let at = bytes.len().checked_sub(READY_HEAD.len() + 1)?;
+        let is_ready = bytes[at..].starts_with(READY_HEAD) && b"ITE".contains(bytes.last()?);
+        (side == Side::Response && is_ready).then_some(at)
+    }
+
     fn find(&self, side: Side, bytes: &[u8]) -> Option<usize> {
         if super::recognise::is_chain(side, bytes) {
             return Some(0);

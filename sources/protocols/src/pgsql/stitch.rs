@@ -8,6 +8,7 @@ mod answers;
 
 use std::sync::Arc;
 
+use super::fits::{Broken, is_single};
 use super::parse::{Bind, HEAD_BYTES, Messages, Opening, opening};
 use super::reply::{Reply, type_ids};
 use super::session::{Portal, Session};
@@ -48,6 +49,8 @@ pub(super) struct Pgsql {
     asks_encryption: u32,
     /// An error was sent: nothing is answered up to the next Sync.
     failed: bool,
+    /// The response that the last loss began in.
+    broken: Option<Broken>,
     /// When the server spoke of its own accord, since the last response.
     noticed_ns: Option<i64>,
     copies_ended: u32,
@@ -67,6 +70,7 @@ impl Pgsql {
             opens: from_start,
             asks_encryption: 0,
             failed: false,
+            broken: None,
             noticed_ns: None,
             copies_ended: 0,
             is_done: false,
@@ -128,6 +132,9 @@ impl Pgsql {
                 let mut text = Vec::new();
                 push_statement(config, &mut text, payload.strip_suffix(b"\0").unwrap_or(payload));
                 self.push(Kind::Query, text.into(), 0, frame);
+                if let Some(last) = self.queue.last_mut() {
+                    last.is_single = frame.is_whole() && is_single(payload);
+                }
             }
             request::PARSE => self.parse(payload, frame, config),
             request::BIND => self.bind(payload, frame, config),
@@ -255,6 +262,7 @@ impl Pgsql {
             begin_ns,
             copies_ended: self.copies_ended,
             may_be_unheard: false,
+            is_single: false,
         };
         self.queue.push(request, begin_ns);
     }

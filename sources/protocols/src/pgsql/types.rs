@@ -67,6 +67,32 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    const ALL: [Kind; 9] = [
+        Kind::Startup,
+        Kind::Query,
+        Kind::Parse,
+        Kind::Bind,
+        Kind::Describe,
+        Kind::Execute,
+        Kind::Close,
+        Kind::Sync,
+        Kind::FunctionCall,
+    ];
+
+    fn mark(self) -> u32 {
+        1 << self as u32
+    }
+
+    /// Whether a message can be one of a response to any of these.
+    pub(super) fn is_any_of(marks: u32, tag: u8) -> bool {
+        Kind::ALL.iter().any(|kind| marks & kind.mark() != 0 && kind.has(tag))
+    }
+
+    /// Whether its response can have this message.
+    pub(super) fn has(self, tag: u8) -> bool {
+        self.is_answered_by(tag) || self.goes_on_with(tag)
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Kind::Startup => "Startup",
@@ -160,6 +186,8 @@ pub(super) struct Request {
     pub(super) copies_ended: u32,
     /// A Sync: such a copy was ended behind it.
     pub(super) may_be_unheard: bool,
+    /// A query: it is a single statement for certain.
+    pub(super) is_single: bool,
 }
 
 impl Asked for Request {
@@ -174,6 +202,14 @@ impl Asked for Request {
 
     fn is_owed(&self) -> bool {
         self.kind.has_row() && !self.is_given_up
+    }
+
+    fn mark(&self) -> u32 {
+        self.kind.mark()
+    }
+
+    fn is_plain(&self) -> bool {
+        true
     }
 
     /// Counted is what ends with ReadyForQuery.

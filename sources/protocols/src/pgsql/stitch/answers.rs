@@ -5,10 +5,11 @@ use crate::REORDER_GRACE_NS;
 use crate::cursor::Cursor;
 use crate::frames::{Frame, Loss, Next, settle};
 use crate::in_order::{Asked, Owner};
+use crate::pgsql::fits::{Broken, may_have};
 use crate::pgsql::parse::{HEAD_BYTES, Messages};
 use crate::pgsql::reply::type_ids;
 use crate::pgsql::table::{write_notification, write_row};
-use crate::pgsql::types::{Kind, response};
+use crate::pgsql::types::{Kind, Request, response};
 use crate::protocol::Context;
 use crate::stream::StreamBuffer;
 
@@ -64,7 +65,7 @@ impl Pgsql {
             self.responses_lost(Loss { from_unix_ns: at_ns, to_unix_ns: at_ns }, None, ctx);
         }
         let begins = self.reading == Reading::Nothing;
-        if begins && !self.begin_response(tag, at_ns, ctx) {
+        if begins && !self.begin_response(tag, payload, at_ns, ctx) {
             return false;
         }
         match self.reading {
@@ -76,10 +77,11 @@ impl Pgsql {
                 }
             }
             Reading::Skipped { begin_ns } => {
-                if tag == response::PARSE_COMPLETE {
+                if tag == response::PARSE_COMPLETE && !self.queue.knows_requests() {
                     // Of a statement whose name is not known.
                     self.session.clear();
                 }
+                self.queue.heard(at_ns);
                 if tag == response::READY {
                     self.reading = Reading::Nothing;
                     self.queue.unowned(begin_ns, at_ns);
@@ -90,10 +92,11 @@ impl Pgsql {
     }
 
     /// Whose the response is that begins with this message. False if it has to wait.
-    fn begin_response(&mut self, tag: u8, at_ns: i64, ctx: &Context<'_>) -> bool {
+    fn begin_response(&mut self, tag: u8, payload: &[u8], at_ns: i64, ctx: &Context<'_>) -> bool {
         if self.failed && tag == response::READY {
             return self.end_failed(at_ns, ctx.now_unix_ns);
         }
+        self.prove(tag, payload, at_ns);
         let owner = self.queue.owner(at_ns, ctx.now_unix_ns);
         let begin_ns = self.noticed_ns.take();
         let front = self.queue.front();
@@ -119,6 +122,19 @@ impl Pgsql {
             (Owner::Nobody, _) => self.reading = Reading::Skipped { begin_ns: at_ns },
         }
         true
+    }
+
+    /// Behind a loss: whether this message can answer one request only.
+    fn prove(&mut self, tag: u8, payload: &[u8], at_ns: i64) {
+        if self.broken.as_ref().is_some_and(|broken| broken.may_have(tag, payload)) {
+            return;
+        }
+        self.queue.prove_by(
+            at_ns,
+            |request| request.kind.is_answered_by(tag),
+            |request| may_have(request, tag, payload),
+            |marks| Kind::is_any_of(marks, tag),
+        );
     }
 
     /// ReadyForQuery after an error: it answers the next Sync; what is before that was passed over.
@@ -204,30 +220,38 @@ impl Pgsql {
         }
     }
 
-    /// The response that is being read has ended, or no more of it will be known.
-    pub(super) fn end_response(&mut self, ctx: &mut Context<'_>) {
+    /// The response that is being read has ended, or no more of it will be known. The request.
+    pub(super) fn end_response(&mut self, ctx: &mut Context<'_>) -> Option<Request> {
         self.reading = Reading::Nothing;
         let (begin_ns, end_ns) = (self.reply.begin_ns, self.reply.end_ns.max(self.reply.begin_ns));
-        let Some(request) = self.queue.answered(begin_ns, end_ns) else { return };
+        let request = self.queue.answered(begin_ns, end_ns)?;
         if request.is_owed() {
             write_row(ctx.rows, ctx.config, &request, self.reply.text(), begin_ns);
         }
+        Some(request)
     }
 
     /// Responses are missing. What has come of one is shown; of those behind it nothing is known.
     fn responses_lost(&mut self, loss: Loss, at_least: Option<u64>, ctx: &mut Context<'_>) {
         let reading = std::mem::replace(&mut self.reading, Reading::Nothing);
-        let counts = self.queue.front().is_some_and(|front| front.responses() == Some(1));
         self.failed = false;
         self.noticed_ns = None;
-        match reading {
-            Reading::Response => self.end_response(ctx),
-            Reading::Skipped { begin_ns } => self.queue.unowned_part(begin_ns, begin_ns),
-            Reading::Nothing => {}
+        if let Reading::Skipped { begin_ns } = reading {
+            self.queue.unowned_part(begin_ns, begin_ns);
         }
-        match reading == Reading::Response && counts {
-            true => self.queue.response_broken(loss, at_least),
-            false => self.queue.responses_lost(loss, at_least),
+        let has_columns = !self.reply.columns.is_empty();
+        let broken = match reading {
+            Reading::Response => self.end_response(ctx),
+            Reading::Skipped { .. } | Reading::Nothing => None,
+        };
+        // Of others it is not known what they belong to.
+        let was_certain = self.queue.is_certain();
+        match broken.as_ref().and_then(|request| request.responses()) {
+            Some(1..) => self.queue.response_broken(loss, at_least),
+            _ => self.queue.responses_lost(loss, at_least),
+        }
+        if was_certain {
+            self.broken = broken.map(|request| Broken::new(request, has_columns));
         }
     }
 

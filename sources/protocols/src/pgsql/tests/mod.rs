@@ -1,5 +1,7 @@
 //! Conversations as bytes in, rows as text out.
 
+mod pairing;
+
 use weir_types::random::SplitMix;
 
 use super::PROTOCOL;
