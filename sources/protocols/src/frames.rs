@@ -40,6 +40,11 @@ pub(crate) trait Framing {
     /// Where in these bytes, which begin a call, a message begins that can hardly be anything else.
     fn find(&self, side: Side, bytes: &[u8]) -> Option<usize>;
 
+    /// These bytes, which begin a call, are too few to tell: more may show that a message begins with them.
+    fn may_find(&self, _side: Side, _bytes: &[u8]) -> bool {
+        false
+    }
+
     /// The same in bytes that end a call and of which the beginning may be the inside of anything.
     fn find_end(&self, _side: Side, _bytes: &[u8]) -> Option<usize> {
         None
@@ -243,9 +248,14 @@ impl FrameReader {
         let side = self.side;
         let hunt = hunt(stream, &mut self.doubt, now_unix_ns, |bytes, place| {
             let bytes = &bytes[..bytes.len().min(SEEN_BYTES_MAX)];
+            let is_short = bytes.len() < SEEN_BYTES_MAX;
             match place {
-                Place::Call => framing.find(side, bytes),
-                Place::End => framing.find_end(side, bytes),
+                Place::Call => match framing.find(side, bytes) {
+                    Some(at) => Found::At(at),
+                    None if is_short && framing.may_find(side, bytes) => Found::Unsure,
+                    None => Found::Nothing,
+                },
+                Place::End => framing.find_end(side, bytes).map_or(Found::Nothing, Found::At),
             }
         });
         if hunt.is_found {
@@ -264,6 +274,16 @@ pub(crate) enum Place {
     End,
 }
 
+/// What was found there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// A message, behind so many bytes.
+    At(usize),
+    Nothing,
+    /// More bytes have to come.
+    Unsure,
+}
+
 /// What came of looking for a message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hunt {
@@ -275,12 +295,12 @@ pub(crate) struct Hunt {
     pub(crate) is_found: bool,
 }
 
-/// Steps on to where a message begins, if `find` knows one: by its place in the bytes that are given.
+/// Steps on to where a message begins, if `find` knows one.
 pub(crate) fn hunt(
     stream: &mut StreamBuffer,
     doubt: &mut Doubt,
     now_unix_ns: i64,
-    find: impl Fn(&[u8], Place) -> Option<usize>,
+    find: impl Fn(&[u8], Place) -> Found,
 ) -> Hunt {
     let mut hunt = Hunt { lost: None, has_passed: false, is_found: false };
     loop {
@@ -294,16 +314,17 @@ pub(crate) fn hunt(
         let found = match stream.at_event_start() {
             true if is_there => find(bytes, Place::Call),
             _ if is_end => find(bytes, Place::End),
-            _ => None,
+            _ => Found::Nothing,
         };
         let loss = Loss::at(stream, now_unix_ns);
-        hunt.is_found = found.is_some();
+        hunt.is_found = matches!(found, Found::At(_));
         match found {
-            Some(0) => return hunt,
-            Some(at) => {
+            Found::At(0) => return hunt,
+            Found::Unsure if stream.lost_bytes() == 0 => return hunt,
+            Found::At(at) => {
                 stream.skip(at as u64);
             }
-            None => {
+            Found::Nothing | Found::Unsure => {
                 if is_there && stream.at_event_start() {
                     doubt.missed();
                 }

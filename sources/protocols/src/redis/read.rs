@@ -5,9 +5,9 @@
 mod building;
 
 use self::building::Building;
-use super::parse::{Read, Token, is_reply, is_request, line, token};
+use super::parse::{Read, Token, is_reply, is_request, line, opening, token};
 use super::types::{Command, DEPTH_MAX, Reply};
-use crate::frames::{Doubt, Loss, Place, hunt};
+use crate::frames::{Doubt, Found, Loss, Place, hunt};
 use crate::stream::StreamBuffer;
 use crate::{Config, Side};
 
@@ -174,11 +174,17 @@ impl Reader {
     fn hunt(&mut self, stream: &mut StreamBuffer, now_unix_ns: i64) -> Option<Missing> {
         let side = self.side;
         let hunt = hunt(stream, &mut self.doubt, now_unix_ns, |bytes, place| {
-            let is_message = match side {
-                Side::Request => is_request(bytes),
-                Side::Response => is_reply(bytes),
+            let (is_message, is_short) = match side {
+                Side::Request => {
+                    (is_request(bytes), bytes[0] == b'*' && opening(bytes) == Read::Short)
+                }
+                Side::Response => (is_reply(bytes), token(bytes) == Read::Short),
             };
-            (place == Place::Call && is_message).then_some(0)
+            match place {
+                Place::Call if is_message => Found::At(0),
+                Place::Call if is_short => Found::Unsure,
+                Place::Call | Place::End => Found::Nothing,
+            }
         });
         if hunt.is_found {
             self.at = At::Token;
