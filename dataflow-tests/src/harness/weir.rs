@@ -1,5 +1,6 @@
 //! The real binary: a server started with `weir up`, and the command line run against it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -10,7 +11,7 @@ use tempfile::TempDir;
 
 use super::live::LiveView;
 use super::process::{Process, Signal};
-use super::{HarnessError, Result, http, io_error};
+use super::{HarnessError, Result, http, io_error, wait_until};
 
 /// Attaching and detaching probes takes seconds on a busy machine.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
@@ -197,6 +198,21 @@ impl Weir {
         let output = self.run(&["stats", "-o", "json"], READY_DEADLINE)?;
         serde_json::from_str(&output.stdout.join("\n"))
             .map_err(|error| HarnessError::Live(format!("stats: {error}: {output:?}")))
+    }
+
+    /// Reason → what was lost of a table, once the node has told of so many of its rows: it does so now and
+    /// then, so that a table may be younger than what is known of it.
+    pub fn lost_of(&self, table: &str, rows_min: usize) -> Result<BTreeMap<String, u64>> {
+        let mut last = Json::Null;
+        let told = wait_until(READY_DEADLINE, || {
+            last = self.stats().ok()?["tables"].take();
+            let rows = last[table]["rows"].as_u64()?;
+            let lost = last[table]["lost"].as_object()?;
+            let counts = lost.iter().map(|(reason, count)| (reason.clone(), count.as_u64()));
+            (rows >= rows_min as u64)
+                .then(|| counts.map(|(reason, count)| Some((reason, count?))).collect())?
+        });
+        told.ok_or_else(|| HarnessError::Live(format!("{table}: not {rows_min} rows: {last}")))
     }
 
     /// `GET path` of the API with the token.

@@ -253,9 +253,8 @@ fn resolvers_and_their_clients() {
         })
     })
     .unwrap();
-    let stats = weir.stats().unwrap();
-    let lost = stats["tables"]["dns_events"]["lost"].as_object().unwrap();
-    assert!(lost.values().all(|count| count == 0), "{stats}");
+    let lost = weir.lost_of("dns_events", 1).unwrap();
+    assert!(lost.values().all(|count| *count == 0), "{lost:?}");
     drop((server, forwarder));
 }
 

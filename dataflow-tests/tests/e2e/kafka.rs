@@ -158,16 +158,18 @@ fn operations_of_a_real_broker() {
     let script = tempfile::Builder::new().suffix(".pxl").tempfile().unwrap();
     std::fs::write(script.path(), SCRIPT).unwrap();
     let acked = log.iter().filter(|line| line.starts_with("acked ")).count();
+    let mut seen = 0;
     for role in [2, 1] {
         let complete = wait_until(DEADLINE, || {
             let rows = rows(&weir, script.path(), role);
             let is_acked = |row: &&Row| row.cmd == PRODUCE && row.client == "acked";
             (rows.iter().filter(is_acked).count() >= acked).then_some(rows)
         });
-        compare(&complete.unwrap_or_else(|| rows(&weir, script.path(), role)), &log);
+        let rows = complete.unwrap_or_else(|| rows(&weir, script.path(), role));
+        compare(&rows, &log);
+        seen += rows.len();
     }
-    let stats = weir.stats().unwrap();
-    let lost = stats["tables"]["kafka_events.beta"]["lost"].as_object().unwrap();
-    assert!(lost.values().all(|count| count == 0), "{stats}");
+    let lost = weir.lost_of("kafka_events.beta", seen).unwrap();
+    assert!(lost.values().all(|count| *count == 0), "{lost:?}");
     drop(server);
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tracing::warn;
 use weir_sources::ParserConfig;
 use weir_sources::capture::{CaptureEvent, Liveness, SocketType};
-use weir_sources::ebpf::{self, EbpfConfig, EbpfSource, Filters};
+use weir_sources::ebpf::{self, BLIND_PROCESSES_MAX, EbpfConfig, EbpfSource, Filters};
 use weir_sources::metadata::Observation;
 use weir_sources::socket::{self, CaptureCounters, SocketTracer, SocketTracerConfig};
 use weir_sources::source::{Output, Refusal, RunningSource, Source, Waker};
@@ -220,13 +220,13 @@ impl RunningSource for RunningCapture {
         });
         // A library that cannot be probed: it is not known how much it says.
         let files = self.ebpf.as_ref().map(EbpfSource::tls_files).unwrap_or_default();
-        let refused = files.into_iter().filter(|file| file.refused.is_some() && file.pid != 0);
-        let unprobed = refused.map(|file| BlindProcess {
-            pid: file.pid,
+        let refused = files.into_iter().filter(|file| file.refused.is_some());
+        let unprobed = refused.flat_map(|file| file.pids).map(|pid| BlindProcess {
+            pid,
             reason: "tls_not_probed".to_string(),
             bytes: 0,
         });
-        told.chain(unprobed).collect()
+        told.chain(unprobed).take(BLIND_PROCESSES_MAX).collect()
     }
 
     fn counts(&self) -> BTreeMap<String, u64> {

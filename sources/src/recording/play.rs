@@ -19,6 +19,9 @@ use crate::socket::SocketTracer;
 /// Ends of connections that are remembered; of further ones both ends are played.
 const ENDS_MAX: usize = 1 << 20;
 
+/// Bytes of entries without a tick among them, after which rows are handed out all the same.
+const BYTES_WITHOUT_TICK_MAX: u64 = 8 << 20;
+
 /// Whether a file is a recording. What cannot be read is none, nor what can be read only once: a recording
 /// is read twice.
 #[must_use]
@@ -132,6 +135,8 @@ pub struct Recording {
     loss: Loss,
     counters: ReplayCounters,
     last_unix_ns: i64,
+    /// Since rows were asked for. A recorder does so ever again; a file may be anybody's.
+    bytes_since: u64,
 }
 
 impl Recording {
@@ -155,6 +160,7 @@ impl Recording {
             loss: Loss::new(&config),
             counters: ReplayCounters { files: 1, ..ReplayCounters::default() },
             last_unix_ns: 0,
+            bytes_since: 0,
         })
     }
 
@@ -178,6 +184,7 @@ impl Recording {
                     break Ending::Damaged { at, what };
                 }
             };
+            self.bytes_since += bytes.len() as u64;
             self.entries.bytes = bytes;
             for (table, batch) in rows {
                 on_rows(table, batch)?;
@@ -199,12 +206,21 @@ impl Recording {
                 let rows = self.tracer.flush_asking(*now_unix_ns, &mut |key| {
                     answers.get(&key).copied().unwrap_or(Liveness::Unknown)
                 });
-                drop((self.tracer.take_stop_copying(), self.tracer.take_sockets()));
-                return rows;
+                return self.handed_out(rows);
             }
             Entry::End => {}
         }
-        Vec::new()
+        if self.bytes_since < BYTES_WITHOUT_TICK_MAX {
+            return Vec::new();
+        }
+        let rows = self.tracer.flush(self.last_unix_ns);
+        self.handed_out(rows)
+    }
+
+    fn handed_out<R>(&mut self, rows: R) -> R {
+        self.bytes_since = 0;
+        drop((self.tracer.take_stop_copying(), self.tracer.take_sockets()));
+        rows
     }
 
     fn event(&mut self, event: &CaptureEvent<'_>) {

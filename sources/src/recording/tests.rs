@@ -174,6 +174,26 @@ fn each_exchange_is_there_once() {
     }
 }
 
+/// Rows are handed out also where a file has no ticks. Catches one that makes its player keep all rows.
+#[test]
+fn recordings_without_ticks() {
+    let server = socket("10.0.0.2:80", "10.0.0.1:40000", Opened::Accepted);
+    let asked = b"GET /a HTTP/1.1\r\nHost: b\r\n\r\n";
+    let answered = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let count = 60_000;
+    let pairs = (0..count).flat_map(|idx: u64| {
+        let (ask, answer) = (idx * asked.len() as u64, idx * answered.len() as u64);
+        let time = 1_000 * (idx as i64 + 1);
+        let asked = data(server, Direction::Ingress, (ask, time), asked);
+        [asked, data(server, Direction::Egress, (answer, time + 500), answered)].map(Entry::Event)
+    });
+    let file = bytes_of(&pairs.chain([Entry::End]).collect::<Vec<_>>());
+    let (rows, ending, _) = play(&file).unwrap();
+    assert_eq!(ending, Ending::Whole);
+    assert_eq!(rows.iter().map(|(_, rows)| *rows as u64).sum::<u64>(), count);
+    assert!(rows.len() as u64 >= file.len() as u64 / (8 << 20), "{} batches", rows.len());
+}
+
 /// A file that is cut gives what is before the cut; a length that cannot be and a kind that is not known
 /// end it.
 #[test]

@@ -222,6 +222,12 @@ impl Replay {
         std::mem::take(&mut self.rows)
     }
 
+    /// Bytes on the wire of the packets so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.counters.bytes
+    }
+
     /// The newest packet's time.
     #[must_use]
     pub fn last_time_unix_ns(&self) -> i64 {

@@ -15,6 +15,7 @@
 
 mod elf;
 mod go;
+mod known;
 mod library;
 mod look;
 mod maps;
@@ -38,8 +39,8 @@ pub struct TlsFile {
     pub path: String,
     /// `openssl`, `gnutls`, `wolfssl` or `go`, by its functions; empty if it could not be read.
     pub library: &'static str,
-    /// The first process that was seen with it; 0 if there was none yet.
-    pub pid: u32,
+    /// Some of the processes that run it, all where they are few.
+    pub pids: Vec<u32>,
     /// Functions that are probed.
     pub functions: usize,
     /// Why they are not.

@@ -1,7 +1,7 @@
 //! The thread that finds files with TLS in them and holds their probes.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use weir_types::text::with_causes;
 use weir_types::{Clock, WallClock};
 
 use super::super::attach::Attachment;
@@ -19,7 +18,8 @@ use super::super::stop::Stopping;
 use super::super::wake::{Wake, wait_any_readable};
 use super::TlsFile;
 use super::go::GoError;
-use super::library;
+use super::known::{Known, KnownFiles, refused, refused_for};
+use super::library::{self, Points};
 use super::maps::{self, FileId, Mapping};
 use super::mmaps::{Mapped, MmapEvents};
 use super::opened::{open_mapped, open_regular};
@@ -33,16 +33,12 @@ const COSTLY_FILES_MAX: usize = 24;
 const EXAMINED_MAX: usize = 8_192;
 /// Mapped files that wait to be looked at; beyond it everything is looked at anew.
 const QUEUE_MAX: usize = 8_192;
-/// Processes that are remembered a file. When all are gone, others are searched for.
-const HOLDERS_MAX: usize = 16;
 /// How often files are looked at that no process may run any more.
 const SWEEP_INTERVAL_NS: u64 = 15_000_000_000;
 /// The same while there is no room for more.
 const CROWDED_SWEEP_INTERVAL_NS: u64 = 1_000_000_000;
 /// How often all processes are looked at where the kernel does not tell what they map.
 const RESCAN_INTERVAL_NS: u64 = 5_000_000_000;
-/// A file that nobody runs is kept so long: short-lived programs come back.
-const UNUSED_NS: u64 = 120_000_000_000;
 /// The first look at all processes takes a millisecond for each ten; capture does not wait longer.
 const FIRST_LOOK_MAX: Duration = Duration::from_secs(10);
 /// How long its end is waited for.
@@ -148,25 +144,12 @@ impl Prober {
     }
 }
 
-/// A file that is probed.
-struct Probed {
-    told: TlsFile,
-    attachments: Vec<Attachment>,
-    /// Some of the processes that run it.
-    holders: Vec<u32>,
-    /// Since when nobody does.
-    unused_since_ns: Option<u64>,
-    /// It is where libraries usually are: processes to come will run it.
-    is_usual: bool,
-}
-
 struct Work {
     programs: TlsPrograms,
     wake: Wake,
     shared: Arc<Shared>,
-    files: BTreeMap<FileId, Probed>,
-    /// Files with TLS that cannot be probed; and all those without.
-    refused: BTreeMap<FileId, TlsFile>,
+    files: KnownFiles,
+    /// Files without TLS.
     without: BTreeSet<FileId>,
     queue: VecDeque<Mapped>,
     events: Option<MmapEvents>,
@@ -181,8 +164,7 @@ impl Work {
             programs,
             wake,
             shared,
-            files: BTreeMap::new(),
-            refused: BTreeMap::new(),
+            files: KnownFiles::default(),
             without: BTreeSet::new(),
             queue: VecDeque::new(),
             // Before the first look: what is mapped during it is told.
@@ -219,11 +201,16 @@ impl Work {
                 wait_any_readable(fds, &self.wake, IDLE_WAIT);
             }
         }
-        self.files.into_values().flat_map(|probed| probed.attachments).collect()
+        self.files.into_attachments()
     }
 
-    fn looked(&self) {
-        self.shared.state().looked = true;
+    fn looked(&mut self) {
+        let mut state = self.shared.state();
+        if std::mem::take(&mut self.files.is_changed) {
+            state.files = self.files.told();
+        }
+        state.looked = true;
+        drop(state);
         self.shared.looked.notify_all();
     }
 
@@ -258,17 +245,7 @@ impl Work {
 
     /// `program`: the path of what the process runs, once somebody has asked.
     fn mapped(&mut self, Mapped { pid, mapping }: &Mapped, program: &OnceCell<Option<PathBuf>>) {
-        if let Some(probed) = self.files.get_mut(&mapping.file) {
-            probed.unused_since_ns = None;
-            if !probed.holders.contains(pid) {
-                if probed.holders.len() == HOLDERS_MAX {
-                    probed.holders.remove(0);
-                }
-                probed.holders.push(*pid);
-            }
-            return;
-        }
-        if self.without.contains(&mapping.file) || self.refused.contains_key(&mapping.file) {
+        if self.files.held_by(mapping.file, *pid) || self.without.contains(&mapping.file) {
             return;
         }
         let is_program = || {
@@ -281,7 +258,7 @@ impl Work {
         }
         // Where it cannot be opened its process has ended, or is none of ours to look into.
         if let Ok(file) = open_mapped(Path::new("/proc"), *pid, mapping) {
-            self.examine(&file, mapping, vec![*pid], false);
+            self.examine(&file, mapping, vec![*pid]);
         }
     }
 
@@ -296,120 +273,63 @@ impl Work {
                     minor: libc::minor(about.dev()),
                     inode: about.ino(),
                 };
-                if !self.files.contains_key(&file_id) {
+                if !self.files.contains(file_id) {
                     let mapping = Mapping { file: file_id, path, start: 0, end: 0 };
-                    self.examine(&file, &mapping, vec![], true);
+                    self.examine(&file, &mapping, vec![]);
                 }
             }
         }
     }
 
-    fn examine(&mut self, file: &File, mapping: &Mapping, holders: Vec<u32>, is_usual: bool) {
-        if self.without.len() + self.refused.len() >= EXAMINED_MAX {
+    /// `pids`: who runs it; nobody yet where libraries usually are.
+    fn examine(&mut self, file: &File, mapping: &Mapping, pids: Vec<u32>) {
+        if self.without.len() + self.files.refused_count() >= EXAMINED_MAX {
             self.without.clear();
-            self.refused.clear();
+            self.files.forget_refused(|_| true);
         }
-        let mut told = TlsFile {
+        let told = TlsFile {
             file: mapping.file,
             path: mapping.path.clone(),
             library: "",
-            pid: holders.first().copied().unwrap_or(0),
+            pids,
             functions: 0,
             refused: None,
         };
-        let points = match library::points(file) {
-            Ok(points) if points.library.is_empty() => {
+        match library::points(file) {
+            Ok(points) if points.library.is_empty() => _ = self.without.insert(mapping.file),
+            Ok(points) => {
+                let known = self.probe(file, &points, told);
+                self.files.insert(known);
+            }
+            Err(GoError::Elf(_)) if !library::may_have_tls(&mapping.path, false) => {
                 self.without.insert(mapping.file);
-                return;
             }
-            Ok(points) => points,
-            Err(error)
-                if !matches!(error, GoError::Elf(_))
-                    || library::may_have_tls(&mapping.path, false) =>
-            {
-                told.refused = Some(with_causes(&error));
-                self.refuse(told);
-                return;
-            }
-            Err(_) => {
-                self.without.insert(mapping.file);
-                return;
-            }
-        };
-        told.library = points.library;
-        told.functions = points.functions();
+            Err(error) => self.files.insert(refused(told, &error)),
+        }
+    }
+
+    fn probe(&mut self, file: &File, points: &Points, told: TlsFile) -> Known {
+        let told =
+            TlsFile { library: points.library, functions: points.functions(), ..told };
         let files_max = if self.programs.are_costly() { COSTLY_FILES_MAX } else { FILES_MAX };
-        if self.files.len() >= files_max && !self.let_go_unused() {
-            told.refused = Some(format!("{files_max} files are probed already"));
-            self.refuse(told);
-            return;
+        if self.files.probed_count() >= files_max && !self.let_go_unused() {
+            return refused_for(told, format!("{files_max} files are probed already"));
         }
-        match self.programs.attach(file, &points) {
+        match self.programs.attach(file, points) {
             Ok(attachments) => {
-                let unused_since_ns = holders.is_empty().then(|| WallClock.monotonic_ns());
-                let probed = Probed { told, attachments, holders, unused_since_ns, is_usual };
-                self.files.insert(mapping.file, probed);
                 self.shared.generation.fetch_add(1, Ordering::Relaxed);
+                let is_usual = told.pids.is_empty();
+                let unused_since_ns = is_usual.then(|| WallClock.monotonic_ns());
+                Known { told, attachments, unused_since_ns, is_usual }
             }
-            Err(error) => {
-                told.refused = Some(format!("could not attach: {error}"));
-                self.refuse(told);
-            }
+            Err(error) => refused_for(told, format!("could not attach: {error}")),
         }
-        self.tell();
-    }
-
-    fn refuse(&mut self, told: TlsFile) {
-        self.refused.insert(told.file, told);
-        self.tell();
-    }
-
-    fn tell(&self) {
-        let probed = self.files.values().map(|probed| &probed.told);
-        let mut files: Vec<TlsFile> = probed.chain(self.refused.values()).cloned().collect();
-        files.sort_unstable_by(|a, b| (&a.path, a.file).cmp(&(&b.path, b.file)));
-        self.shared.state().files = files;
     }
 
     /// Lets go what nobody has run for a while.
     fn sweep(&mut self, now_ns: u64) {
-        let mut unheld: Vec<FileId> = Vec::new();
-        for (file, probed) in &mut self.files {
-            probed.holders.retain(|pid| std::fs::exists(format!("/proc/{pid}")).unwrap_or(true));
-            if probed.holders.is_empty() {
-                unheld.push(*file);
-            }
-        }
-        if unheld.iter().any(|file| self.files.get(file).is_some_and(|probed| !probed.is_usual)) {
-            self.find_holders(&unheld);
-        }
-        let mut go = Vec::new();
-        for file in unheld {
-            let Some(probed) = self.files.get_mut(&file) else { continue };
-            if !probed.holders.is_empty() {
-                probed.unused_since_ns = None;
-                continue;
-            }
-            let since_ns = *probed.unused_since_ns.get_or_insert(now_ns);
-            if now_ns - since_ns >= UNUSED_NS && !probed.is_usual {
-                go.push(file);
-            }
-        }
-        self.let_go(&go);
-    }
-
-    /// Children hold what their parents mapped.
-    fn find_holders(&mut self, unheld: &[FileId]) {
-        for pid in pids() {
-            for mapping in maps::of_process(Path::new("/proc"), pid).unwrap_or_default() {
-                if unheld.contains(&mapping.file)
-                    && let Some(probed) = self.files.get_mut(&mapping.file)
-                    && probed.holders.len() < HOLDERS_MAX
-                {
-                    probed.holders.push(pid);
-                }
-            }
-        }
+        let gone = self.files.sweep(now_ns, pids);
+        self.detach(gone);
     }
 
     /// Makes room by what nobody runs now. Whether there was any.
@@ -419,26 +339,18 @@ impl Work {
             self.swept_ns = now_ns;
             self.sweep(now_ns);
         }
-        let unused = |probed: &Probed| probed.unused_since_ns.is_some();
-        let oldest = self.files.iter().filter(|(_, probed)| unused(probed));
-        let Some(file) =
-            oldest.min_by_key(|(_, probed)| probed.unused_since_ns).map(|(file, _)| *file)
-        else {
-            return false;
-        };
-        self.let_go(&[file]);
+        let Some(file) = self.files.longest_unused() else { return false };
+        let gone = self.files.let_go(&[file]);
+        self.detach(gone);
         true
     }
 
-    fn let_go(&mut self, files: &[FileId]) {
-        let gone = files.iter().filter_map(|file| self.files.remove(file));
-        let attachments: Vec<Attachment> = gone.flat_map(|probed| probed.attachments).collect();
+    fn detach(&mut self, attachments: Vec<Attachment>) {
         if !attachments.is_empty() {
             // On threads of their own, which nobody waits for.
             drop(Stopping::begin(attachments));
-            // There is room for them by now.
-            self.refused.retain(|_, told| told.library.is_empty());
-            self.tell();
+            // Those that could have been probed have room by now.
+            self.files.forget_refused(|told| !told.library.is_empty());
         }
     }
 }
