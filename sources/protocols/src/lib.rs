@@ -35,11 +35,14 @@ pub mod protocol;
 mod recognition_tests;
 pub mod redact;
 mod redis;
+mod shown;
 mod sql_secrets;
 pub mod stream;
 #[cfg(test)]
 mod testing;
 mod tls;
+#[cfg(test)]
+mod trials;
 mod turns;
 
 pub use counters::Counters;

@@ -139,6 +139,11 @@ impl Wire {
         let datagram = Datagram { time_unix_ns: self.now_ns, ..datagram };
         self.run(|parser, _, ctx| parser.datagram(&datagram, ctx));
     }
+    /// An event as it comes, at the present time.
+    pub(crate) fn push(&mut self, side: Side, segment: Segment<'_>) {
+        self.streams[side as usize].push(segment);
+        self.run(|parser, streams, ctx| parser.advance(streams, ctx));
+    }
     /// A call that nobody saw.
     pub(crate) fn lose(&mut self, side: Side, bytes: u64) -> u64 {
         let position = self.positions[side as usize];

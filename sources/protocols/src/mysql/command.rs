@@ -3,7 +3,6 @@
 use super::login::{Abilities, change_user};
 use super::parse::{Packet, string, varint};
 use super::session::{Session, Statement};
-use super::table::push_statement;
 use super::types::command;
 use super::values::{NULL, Type, is_type, push_text, push_value};
 use crate::Config;
@@ -35,10 +34,10 @@ impl Reading<'_> {
         let mut body = Vec::new();
         match code {
             command::QUERY => {
-                push_statement(self.config, &mut body, self.query(payload));
+                self.config.push_statement(&mut body, self.query(payload));
             }
             command::STMT_PREPARE => {
-                push_statement(self.config, &mut body, payload);
+                self.config.push_statement(&mut body, payload);
                 self.last_prepared.clone_from(&body);
             }
             command::INIT_DB | command::CREATE_DB | command::DROP_DB => {

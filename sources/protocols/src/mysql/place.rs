@@ -3,7 +3,8 @@
 //! In a packed session packets are numbered anew with each flush, if at all; what counts there is the number
 //! of the pack that a packet begins in. Not here: what packets say.
 
-use super::parse::Packet;
+use super::parse::{HEAD_BYTES, Packet};
+use super::types::OK;
 use crate::frames::Loss;
 
 /// What numbers say of a packet.
@@ -90,9 +91,52 @@ impl Pack {
     }
 }
 
+/// Fewest bytes of a packet.
+const PACKET_BYTES_MIN: u64 = HEAD_BYTES as u64;
+/// So many packets have different numbers.
+const NUMBERS: u64 = 256;
+
+/// Behind a loss in what the server says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Behind {
+    /// Where the last packet before it ended.
+    pub(super) from: u64,
+    /// Number of a response's packet of which the next ones are missing.
+    pub(super) within: Option<u8>,
+}
+
+impl Behind {
+    /// Whether what begins there with number 1 may be a row: far enough behind there can be one with that number,
+    /// and a row can look like an OK packet. Not like an error or a count of columns.
+    pub(super) fn may_be_row(self, packet: &Packet<'_>, position: u64) -> bool {
+        let missing = match self.within {
+            // From the next one to the one in front of number 1.
+            Some(last) => u64::from(0_u8.wrapping_sub(last)),
+            None => NUMBERS,
+        };
+        let bytes = position.saturating_sub(self.from);
+        packet.first() == Some(OK) && bytes >= missing * PACKET_BYTES_MIN
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Rows of a response have other numbers than 1, unless enough is missing.
+    #[test]
+    fn rows_that_look_like_responses() {
+        let bytes = b"\x07\0\0\x01\0\0\0\x02\0\0\0";
+        let packet = Packet::of(bytes, bytes.len() as u64).unwrap();
+        for (within, least) in [(None, 1_024), (Some(2), 1_016), (Some(254), 8), (Some(0), 0)] {
+            let behind = Behind { from: 100, within };
+            assert!(behind.may_be_row(&packet, 100 + least), "{within:?}");
+            assert!(least == 0 || !behind.may_be_row(&packet, 99 + least), "{within:?}");
+        }
+        let bytes = b"\x01\0\0\x01\x03";
+        let packet = Packet::of(bytes, bytes.len() as u64).unwrap();
+        assert!(!Behind { from: 0, within: None }.may_be_row(&packet, 1 << 20));
+    }
 
     /// Packs go on where they are numbered on, also over the highest number; behind a loss nobody knows.
     #[test]

@@ -163,8 +163,11 @@ pub(super) fn is_response_call(bytes: &[u8]) -> bool {
     columns > 0
 }
 
+/// Catalog, five other names, and numbers; a row that begins so and has one column is shorter.
+const COLUMN_BYTES_MIN: u64 = 22;
+
 fn is_column(packet: &Packet<'_>) -> bool {
-    packet.payload.starts_with(b"\x03def")
+    packet.payload.starts_with(b"\x03def") && packet.payload_bytes >= COLUMN_BYTES_MIN
 }
 
 fn is_error(packet: &Packet<'_>) -> bool {

@@ -10,6 +10,7 @@ mod responses;
 use super::login::Abilities;
 use super::packed::Unpacker;
 use super::parse::Packet;
+use super::place::Behind;
 use super::results::Results;
 use super::session::Session;
 use super::types::{Command, status};
@@ -26,7 +27,9 @@ enum Reading {
     /// The front command's response, which has begun.
     Response,
     /// What is nobody's.
-    Skipped,
+    Skipped {
+        begin_ns: i64,
+    },
 }
 
 /// The client's last packet.
@@ -53,7 +56,6 @@ pub(super) struct Mysql {
     /// Of either side, once both have agreed to pack.
     packed: Option<Box<[Unpacker; 2]>>,
     queue: InOrder<Command>,
-    waiting_text_bytes: usize,
     session: Session,
     last_prepared: Vec<u8>,
     abilities: Abilities,
@@ -64,6 +66,11 @@ pub(super) struct Mysql {
     last_number: Option<u8>,
     /// The last response has ended where it was said to.
     is_end_known: bool,
+    /// Where the server's last packet ended, and what is known of what was lost behind it.
+    known_to: u64,
+    behind: Option<Behind>,
+    /// When the last packet of the server's came that was taken for more of the one before.
+    passed_ns: Option<i64>,
     /// A login is under way.
     logs_in: bool,
     /// The client has not said yet who it is.
@@ -79,7 +86,6 @@ impl Mysql {
             responses: FrameReader::new(Side::Response, from_start),
             packed: None,
             queue: InOrder::new(from_start),
-            waiting_text_bytes: 0,
             session: Session::default(),
             last_prepared: Vec::new(),
             abilities: Abilities::default(),
@@ -87,7 +93,10 @@ impl Mysql {
             reading: Reading::Nothing,
             last_request: Last::default(),
             last_number: None,
-            is_end_known: true,
+            is_end_known: false,
+            known_to: 0,
+            behind: None,
+            passed_ns: None,
             logs_in: false,
             is_new: from_start,
             is_done: false,
@@ -189,9 +198,13 @@ impl Parser for Mysql {
         read_to_end(self, streams, ctx);
         ctx.now_unix_ns = ctx.now_unix_ns.saturating_add(REORDER_GRACE_NS);
         self.advance(streams, ctx);
-        if self.reading == Reading::Response {
-            self.results.status = status::UNKNOWN;
-            self.end_response(ctx);
+        match self.reading {
+            Reading::Nothing => {}
+            Reading::Response => {
+                self.results.status = status::UNKNOWN;
+                self.end_response(ctx);
+            }
+            Reading::Skipped { begin_ns } => self.queue.unowned(begin_ns, self.results.end_ns),
         }
         self.reading = Reading::Nothing;
         self.queue.close();
@@ -222,7 +235,6 @@ impl Parser for Mysql {
         let packed =
             |packed: &[Unpacker; 2]| packed.iter().map(Unpacker::held_bytes).sum::<usize>();
         self.queue.held_bytes()
-            + self.waiting_text_bytes
             + self.session.held_bytes()
             + self.last_prepared.capacity()
             + self.results.text.capacity()
@@ -233,9 +245,8 @@ impl Parser for Mysql {
         self.queue.give_up();
         self.last_request = Last::default();
         self.session.clear();
-        self.waiting_text_bytes = 0;
         if self.reading == Reading::Response {
-            self.reading = Reading::Skipped;
+            self.reading = Reading::Skipped { begin_ns: self.results.begin_ns };
         }
     }
 }

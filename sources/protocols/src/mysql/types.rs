@@ -1,6 +1,6 @@
 //! Commands and responses as rows show them, and the bytes that stand for their kinds.
 
-use crate::by_id::Held;
+use crate::in_order::Asked;
 
 /// Commands, by the first byte of their packet.
 pub(super) mod command {
@@ -63,16 +63,35 @@ pub(super) mod status {
 pub(super) struct Command {
     pub(super) code: u8,
     pub(super) body: Vec<u8>,
-    /// There was no room for its text, or it may be none: it gets no row.
+    /// There was no room for its text: it gets no row.
     pub(super) is_given_up: bool,
+    /// It may be a part of a file: so it gets none, and nobody knows whether it has a response.
+    pub(super) may_be_none: bool,
     pub(super) begin_ns: i64,
     /// Number of the last packet, or pack, of the client's that belongs to it.
     pub(super) last_number: u8,
 }
 
-impl Held for Command {
-    /// Bound the stitcher keeps itself ([`super::stitch`]): every command's place and code has to stay.
+impl Asked for Command {
     fn held_bytes(&self) -> usize {
-        0
+        self.body.capacity()
+    }
+
+    fn forget_text(&mut self) {
+        self.is_given_up = true;
+        self.body = Vec::new();
+    }
+
+    fn is_owed(&self) -> bool {
+        !self.is_given_up && !self.may_be_none
+    }
+
+    fn responses(&self) -> Option<u64> {
+        (!self.may_be_none).then_some(1)
+    }
+
+    /// Where a part could be taken for a response, that is said ([`super::place::Behind`]).
+    fn is_plain(&self) -> bool {
+        true
     }
 }

@@ -87,8 +87,7 @@ impl KnownFiles {
     }
 
     pub(super) fn told(&self) -> Vec<TlsFile> {
-        let mut files: Vec<TlsFile> =
-            self.files.values().map(|known| known.told.clone()).collect();
+        let mut files: Vec<TlsFile> = self.files.values().map(|known| known.told.clone()).collect();
         files.sort_unstable_by(|a, b| (&a.path, a.file).cmp(&(&b.path, b.file)));
         files
     }

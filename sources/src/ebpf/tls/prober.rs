@@ -309,8 +309,7 @@ impl Work {
     }
 
     fn probe(&mut self, file: &File, points: &Points, told: TlsFile) -> Known {
-        let told =
-            TlsFile { library: points.library, functions: points.functions(), ..told };
+        let told = TlsFile { library: points.library, functions: points.functions(), ..told };
         let files_max = if self.programs.are_costly() { COSTLY_FILES_MAX } else { FILES_MAX };
         if self.files.probed_count() >= files_max && !self.let_go_unused() {
             return refused_for(told, format!("{files_max} files are probed already"));

@@ -2,6 +2,7 @@
 
 use super::{Last, Mysql, Reading, Turn};
 use crate::frames::{Frame, Loss, Next};
+use crate::in_order::Asked as _;
 use crate::mysql::command::{Reading as CommandReading, login_text};
 use crate::mysql::login::Hello;
 use crate::mysql::parse::{PAYLOAD_BYTES_MAX, Packet, Packets};
@@ -10,9 +11,6 @@ use crate::mysql::table::write_row;
 use crate::mysql::types::{Command, command, is_command, is_one_way, status};
 use crate::protocol::Context;
 use crate::stream::StreamBuffer;
-
-/// What commands that wait may show in all; those beyond it get no row.
-const WAITING_TEXT_BYTES_MAX: usize = 1 << 20;
 
 impl Mysql {
     /// Reads a packet of the client's. `pack`: what the stream brought last, if it is unpacked.
@@ -108,7 +106,7 @@ impl Mysql {
         };
         let body = reading.body(packet);
         let begin_ns = frame.time_unix_ns;
-        let command = Command { code, body, is_given_up: false, begin_ns, last_number };
+        let command = Command { code, body, begin_ns, last_number, ..Command::default() };
         if is_one_way(code) {
             self.counters.exchanges += 1;
             write_row(ctx.rows, ctx.config, &command, (status::NONE, b""), begin_ns);
@@ -135,14 +133,14 @@ impl Mysql {
     /// of a file.
     fn check_asked(&mut self, at_ns: i64) {
         let is_file = self.reading == Reading::Response && self.results.takes_file;
-        let is_file = is_file && self.queue.waits() == 1;
+        let is_file = is_file && self.queue.requests().nth(1).is_none();
         let Some(last) = self.queue.last_mut().filter(|_| self.last_request.is_queued) else {
             return;
         };
         let is_talk = matches!(last.code, command::CONNECT | command::CHANGE_USER);
-        if !is_talk && !is_file && !last.is_given_up {
-            last.is_given_up = true;
-            self.counters.gap += 1;
+        if !is_talk && !is_file && !last.may_be_none {
+            self.counters.gap += u64::from(last.is_owed());
+            last.may_be_none = true;
             self.queue.requests_lost(Loss { from_unix_ns: at_ns, to_unix_ns: at_ns });
         }
     }
@@ -156,9 +154,9 @@ impl Mysql {
                 self.push(Command {
                     code: command::CONNECT,
                     body: login_text(user, db),
-                    is_given_up: false,
                     begin_ns: frame.time_unix_ns,
                     last_number: packet.number,
+                    ..Command::default()
                 });
             }
             None => return false,
@@ -166,20 +164,13 @@ impl Mysql {
         true
     }
 
-    fn push(&mut self, mut command: Command) {
-        command.is_given_up =
-            self.waiting_text_bytes + command.body.capacity() > WAITING_TEXT_BYTES_MAX;
-        if command.is_given_up {
-            command.body = Vec::new();
-            self.counters.given_up += 1;
+    fn push(&mut self, command: Command) {
+        // It comes late: what was passed over meanwhile may have been its answer.
+        if self.passed_ns >= Some(command.begin_ns) {
+            self.queue.is_unsure();
         }
-        self.waiting_text_bytes += command.body.capacity();
         let begin_ns = command.begin_ns;
         self.queue.push(command, begin_ns);
         self.last_request.is_queued = true;
-        if self.queue.waits() == 1 {
-            // The queue may have begun anew.
-            self.waiting_text_bytes = self.queue.requests().map(|one| one.body.capacity()).sum();
-        }
     }
 }

@@ -2,10 +2,10 @@
 
 use super::{Mysql, Reading, Turn};
 use crate::frames::{Frame, Loss, Next};
-use crate::in_order::Owner;
+use crate::in_order::{Asked as _, Owner};
 use crate::mysql::packed::Unpacker;
 use crate::mysql::parse::{Packet, Packets};
-use crate::mysql::place::{Pack, Place};
+use crate::mysql::place::{Behind, Pack, Place};
 use crate::mysql::results::Step;
 use crate::mysql::table::write_row;
 use crate::mysql::types::{Command, command, status};
@@ -33,7 +33,20 @@ impl Mysql {
         let frame = match self.responses.next(stream, &Packets, ctx.now_unix_ns) {
             Next::Wait => return Turn::Over,
             Next::Lost(loss) => {
-                self.responses_lost(pack.map_or(loss, |pack| pack.loss(loss)), ctx);
+                // What is missing between two responses is one at least, or the end of one that has begun.
+                let at_least = match self.reading {
+                    Reading::Response => 1,
+                    Reading::Nothing => u64::from(self.is_end_known),
+                    Reading::Skipped { .. } => 0,
+                };
+                let within = match self.reading {
+                    Reading::Nothing => None,
+                    // Without a number it may have any.
+                    Reading::Response | Reading::Skipped { .. } => self.last_number.or(Some(0)),
+                };
+                self.behind = self.behind.or(Some(Behind { from: self.known_to, within }));
+                let loss = pack.map_or(loss, |pack| pack.loss(loss));
+                self.responses_lost(loss, Some(at_least), ctx);
                 return Turn::Taken;
             }
             Next::Frame(frame) => frame,
@@ -42,26 +55,37 @@ impl Mysql {
         let Some(packet) = Packet::of(bytes, frame.total_bytes) else {
             let loss = Loss::at(stream, ctx.now_unix_ns);
             self.responses.take(stream, frame);
-            self.responses_lost(loss, ctx);
+            self.responses_lost(loss, None, ctx);
             return Turn::Taken;
         };
         let place = match pack {
             Some(pack) => pack.place(stream.position()),
             None => Place::of_packet(&packet, self.last_number),
         };
+        if let Some(behind) = self.behind.take()
+            && behind.may_be_row(&packet, stream.position())
+        {
+            self.queue.is_unsure();
+        }
+        let end = stream.position() + frame.total_bytes;
         let heard = self.response(&packet, place, pack.is_some(), &frame, ctx);
         match heard {
             Heard::Wait => return Turn::Waits,
             Heard::Wrong => {
+                // Of one that is cut it is not known what follows; it is passed over, with the response's end.
+                let is_cut = !frame.is_whole() && self.reading == Reading::Response;
+                self.behind = Some(Behind { from: self.known_to, within: Some(packet.number) });
                 let loss = self.responses.refuse(stream, ctx.now_unix_ns);
-                self.responses_lost(loss, ctx);
+                self.responses_lost(loss, is_cut.then_some(1), ctx);
                 return Turn::Taken;
             }
             Heard::Taken | Heard::Over(_) => {}
         }
         // Behind a greeting any number may come.
-        let has_number = packet.number > 0 || self.reading != Reading::Nothing;
-        self.last_number = has_number.then_some(packet.number);
+        let is_greeting = packet.number == 0 && self.reading == Reading::Nothing;
+        self.is_end_known |= is_greeting;
+        self.last_number = (!is_greeting).then_some(packet.number);
+        self.known_to = end;
         self.results.end_ns = self.responses.take(stream, frame);
         if let Heard::Over(step) = heard {
             self.over(step, ctx);
@@ -92,7 +116,7 @@ impl Mysql {
                 // Another one begins: the end of this one could not be told.
                 let loss =
                     Loss { from_unix_ns: self.results.begin_ns, to_unix_ns: self.results.end_ns };
-                self.responses_lost(loss, ctx);
+                self.responses_lost(loss, None, ctx);
             }
         }
         if self.reading != Reading::Response
@@ -125,10 +149,26 @@ impl Mysql {
         if !is_packed && packet.number == 0 {
             return Some(Heard::Taken);
         }
-        if !place.begins() && (self.reading == Reading::Skipped || !self.is_end_known) {
+        let skipped_ns = match self.reading {
+            Reading::Skipped { begin_ns } => Some(begin_ns),
+            Reading::Nothing | Reading::Response => None,
+        };
+        if !place.begins() && (skipped_ns.is_some() || !self.is_end_known) {
             // More of what has ended or is nobody's; or the answer to what was asked, or is still to be read.
-            self.queue.responses_lost(Loss { from_unix_ns: at_ns, to_unix_ns: at_ns });
+            self.passed_ns = self.passed_ns.max(Some(at_ns));
+            self.queue.heard(at_ns);
+            let is_expected = |one: &Command| one.last_number.wrapping_add(1) == place.number;
+            let mut asked = self.queue.requests().take_while(|one| one.begin_ns <= at_ns);
+            let may_answer = asked.any(is_expected);
+            drop(asked);
+            if may_answer {
+                self.queue.is_unsure();
+            }
             return Some(Heard::Taken);
+        }
+        if let Some(begin_ns) = skipped_ns {
+            self.queue.unowned(begin_ns, self.results.end_ns.max(begin_ns));
+            self.reading = Reading::Nothing;
         }
         let logs_in = |front: &Command| front.code == command::CONNECT;
         if place.number == 1 && self.queue.front().is_some_and(logs_in) {
@@ -146,10 +186,10 @@ impl Mysql {
             Owner::Front if may_come(at_ns, ctx) => Some(Heard::Wait),
             owner => {
                 if owner == Owner::Front {
-                    self.queue.responses_lost(Loss { from_unix_ns: at_ns, to_unix_ns: at_ns });
+                    self.queue
+                        .responses_lost(Loss { from_unix_ns: at_ns, to_unix_ns: at_ns }, None);
                 }
-                self.reading = Reading::Skipped;
-                self.queue.unowned(at_ns, at_ns);
+                self.reading = Reading::Skipped { begin_ns: at_ns };
                 Some(Heard::Taken)
             }
         }
@@ -184,34 +224,37 @@ impl Mysql {
         self.reading = Reading::Nothing;
         let (begin_ns, end_ns) =
             (self.results.begin_ns, self.results.end_ns.max(self.results.begin_ns));
-        let Some(front) = self.queue.front() else { return };
-        self.waiting_text_bytes = self.waiting_text_bytes.saturating_sub(front.body.capacity());
-        if front.is_given_up {
-            self.queue.drop_front();
-            return;
+        let Some(command) = self.queue.answered(begin_ns, end_ns) else { return };
+        if command.is_owed() {
+            let response = (self.results.status, self.results.text.as_slice());
+            write_row(ctx.rows, ctx.config, &command, response, begin_ns);
         }
-        let Some((command, _)) = self.queue.answered(begin_ns, end_ns) else { return };
-        let response = (self.results.status, self.results.text.as_slice());
-        write_row(ctx.rows, ctx.config, &command, response, begin_ns);
     }
 
     /// The answer to the login, which is the front command, will not come.
     fn login_lost(&mut self, ctx: &mut Context<'_>) {
-        let Some((command, at_ns)) = self.queue.drop_front() else { return };
-        self.waiting_text_bytes = self.waiting_text_bytes.saturating_sub(command.body.capacity());
-        self.counters.gap += 1;
-        self.responses_lost(Loss { from_unix_ns: at_ns, to_unix_ns: at_ns }, ctx);
+        let Some(command) = self.queue.drop_front() else { return };
+        self.counters.gap += u64::from(command.is_owed());
+        let at_ns = command.begin_ns;
+        self.responses_lost(Loss { from_unix_ns: at_ns, to_unix_ns: at_ns }, None, ctx);
     }
 
-    fn responses_lost(&mut self, loss: Loss, ctx: &mut Context<'_>) {
-        if self.reading == Reading::Response {
-            self.results.status = status::UNKNOWN;
-            self.end_response(ctx);
+    /// Responses are missing, at least so many if that is known. What has come of one is shown.
+    fn responses_lost(&mut self, loss: Loss, at_least: Option<u64>, ctx: &mut Context<'_>) {
+        match std::mem::replace(&mut self.reading, Reading::Nothing) {
+            Reading::Nothing => self.queue.responses_lost(loss, at_least),
+            Reading::Response => {
+                self.results.status = status::UNKNOWN;
+                self.end_response(ctx);
+                self.queue.response_broken(loss, at_least);
+            }
+            Reading::Skipped { begin_ns } => {
+                self.queue.unowned_part(begin_ns, self.results.end_ns.max(begin_ns));
+                self.queue.responses_lost(loss, at_least);
+            }
         }
-        self.reading = Reading::Nothing;
         (self.last_number, self.is_end_known) = (None, false);
         self.logs_in = false;
-        self.queue.responses_lost(loss);
     }
 }
 
