@@ -94,7 +94,12 @@ impl Mysql {
         if self.reading == Reading::Response && self.results.takes_file && !before.is_queued {
             return false;
         }
-        let Some(code) = packet.first() else { return packet.payload_bytes > 0 };
+        let Some(code) = packet.first() else {
+            // Nobody knows which command it is, and whether it has a response.
+            let at_ns = frame.time_unix_ns;
+            self.requests_lost(Loss { from_unix_ns: at_ns, to_unix_ns: at_ns });
+            return packet.payload_bytes > 0;
+        };
         if !is_command(code) {
             return false;
         }
