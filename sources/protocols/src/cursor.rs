@@ -66,7 +66,6 @@ impl<'a> Cursor<'a> {
         u16_le u16, from_le_bytes;
         u32_le u32, from_le_bytes;
         u64_le u64, from_le_bytes;
-        i32_le i32, from_le_bytes;
     }
 
     /// Bytes up to a zero byte, which is read and not given.

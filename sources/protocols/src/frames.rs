@@ -11,6 +11,7 @@
 //! ```
 
 use crate::Side;
+use crate::protocol::{Context, Parser, Streams};
 use crate::stream::StreamBuffer;
 
 /// How much of a message is looked at, at the most; the rest is stepped over as it comes. Rows show
@@ -39,6 +40,16 @@ pub(crate) trait Framing {
 
     /// Where in these bytes, which begin a call, a message begins that can hardly be anything else.
     fn find(&self, side: Side, bytes: &[u8]) -> Option<usize>;
+
+    /// These bytes, which begin a call, are too few to tell: more may show that a message begins with them.
+    fn may_find(&self, _side: Side, _bytes: &[u8]) -> bool {
+        false
+    }
+
+    /// The same in bytes that end a call and of which the beginning may be the inside of anything.
+    fn find_end(&self, _side: Side, _bytes: &[u8]) -> Option<usize> {
+        None
+    }
 }
 
 /// The message in front of a stream.
@@ -225,40 +236,106 @@ impl FrameReader {
     fn step_on(&mut self, stream: &mut StreamBuffer, now_unix_ns: i64) -> Loss {
         self.at = At::Hunting;
         let loss = Loss::at(stream, now_unix_ns);
-        stream.skip_to_event();
+        stream.skip_to_seen();
         loss
     }
 
-    /// Steps on to a call that begins with a message. What was stepped over counts as missing: there
-    /// may be messages in it.
     fn hunt(
         &mut self,
         stream: &mut StreamBuffer,
         framing: &impl Framing,
         now_unix_ns: i64,
     ) -> Option<Loss> {
-        let mut lost: Option<Loss> = None;
-        loop {
-            let bytes = stream.unread();
-            if bytes.is_empty() && stream.lost_bytes() == 0 {
-                return lost;
+        let side = self.side;
+        let hunt = hunt(stream, &mut self.doubt, now_unix_ns, |bytes, place| {
+            let bytes = &bytes[..bytes.len().min(SEEN_BYTES_MAX)];
+            let is_short = bytes.len() < SEEN_BYTES_MAX;
+            match place {
+                Place::Call => match framing.find(side, bytes) {
+                    Some(at) => Found::At(at),
+                    None if is_short && framing.may_find(side, bytes) => Found::Unsure,
+                    None => Found::Nothing,
+                },
+                Place::End => framing.find_end(side, bytes).map_or(Found::Nothing, Found::At),
             }
-            if stream.at_event_start() && !bytes.is_empty() {
-                let bytes = &bytes[..bytes.len().min(SEEN_BYTES_MAX)];
-                if let Some(at) = framing.find(self.side, bytes) {
-                    let loss = Loss::at(stream, now_unix_ns);
-                    stream.skip(at as u64);
-                    self.at = At::Head;
-                    return if at == 0 {
-                        lost
-                    } else {
-                        Some(lost.map_or(loss, |lost| lost.and(loss)))
-                    };
+        });
+        if hunt.is_found {
+            self.at = At::Head;
+        }
+        hunt.lost
+    }
+}
+
+/// Where a message may be looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A call begins here.
+    Call,
+    /// The end of a call, whose middle was not copied, begins here and is all there is.
+    End,
+}
+
+/// What was found there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// A message, behind so many bytes.
+    At(usize),
+    Nothing,
+    /// More bytes have to come.
+    Unsure,
+}
+
+/// What came of looking for a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hunt {
+    /// What was stepped over counts as missing: there may be messages in it.
+    pub(crate) lost: Option<Loss>,
+    /// Some of it was there, and not understood.
+    pub(crate) has_passed: bool,
+    /// The stream is at a message.
+    pub(crate) is_found: bool,
+}
+
+/// Steps on to where a message begins, if `find` knows one.
+pub(crate) fn hunt(
+    stream: &mut StreamBuffer,
+    doubt: &mut Doubt,
+    now_unix_ns: i64,
+    find: impl Fn(&[u8], Place) -> Found,
+) -> Hunt {
+    let mut hunt = Hunt { lost: None, has_passed: false, is_found: false };
+    loop {
+        let is_end = stream.at_end_of_cut();
+        let bytes = match stream.unread() {
+            [] if stream.lost_bytes() == 0 => return hunt,
+            bytes if is_end => &bytes[..bytes.len().min(stream.run_bytes() as usize)],
+            bytes => bytes,
+        };
+        let is_there = !bytes.is_empty();
+        let found = match stream.at_event_start() {
+            true if is_there => find(bytes, Place::Call),
+            _ if is_end => find(bytes, Place::End),
+            _ => Found::Nothing,
+        };
+        let loss = Loss::at(stream, now_unix_ns);
+        hunt.is_found = matches!(found, Found::At(_));
+        match found {
+            Found::At(0) => return hunt,
+            Found::Unsure if stream.lost_bytes() == 0 => return hunt,
+            Found::At(at) => {
+                stream.skip(at as u64);
+            }
+            Found::Nothing | Found::Unsure => {
+                if is_there && stream.at_event_start() {
+                    doubt.missed();
                 }
-                self.doubt.missed();
+                stream.skip_to_seen();
             }
-            let loss = self.step_on(stream, now_unix_ns);
-            lost = Some(lost.map_or(loss, |lost| lost.and(loss)));
+        }
+        hunt.has_passed |= is_there;
+        hunt.lost = Some(hunt.lost.map_or(loss, |lost| lost.and(loss)));
+        if hunt.is_found {
+            return hunt;
         }
     }
 }
@@ -269,11 +346,23 @@ pub(crate) fn settle(stream: &mut StreamBuffer, now_unix_ns: i64) {
 }
 
 /// Whether holes are left; those in front are given up. For the end of a connection.
-pub(crate) fn settle_first_holes(streams: &mut crate::protocol::Streams<'_>) -> bool {
+pub(crate) fn settle_first_holes(streams: &mut Streams<'_>) -> bool {
     let holes = [&streams.requests, &streams.responses].map(|stream| stream.hole_since_ns());
     streams.requests.settle_hole();
     streams.responses.settle_hole();
     holes != [None, None]
+}
+
+/// Reads all there is, and gives up hole by hole; for the end of a connection.
+pub(crate) fn read_to_end(
+    parser: &mut impl Parser,
+    streams: &mut Streams<'_>,
+    ctx: &mut Context<'_>,
+) {
+    parser.advance(streams, ctx);
+    while settle_first_holes(streams) {
+        parser.advance(streams, ctx);
+    }
 }
 
 #[cfg(test)]

@@ -34,11 +34,6 @@ impl JsonText {
         self.out
     }
 
-    /// Bytes so far.
-    pub(crate) fn written(&self) -> usize {
-        self.out.len() - self.from
-    }
-
     pub(crate) fn string_bytes_left(&self) -> usize {
         self.string_bytes_left
     }
@@ -102,9 +97,13 @@ pub(crate) fn cut(text: &[u8], bytes_max: usize) -> &[u8] {
     if text.len() <= bytes_max {
         return text;
     }
-    let is_inside = |at: usize| text[at] & 0xc0 == 0x80;
-    let at = (bytes_max.saturating_sub(3)..=bytes_max).rev().find(|at| !is_inside(*at));
-    &text[..at.unwrap_or(bytes_max)]
+    &text[..character_start(text, bytes_max)]
+}
+
+/// The last position up to `at` that does not split a character.
+pub(crate) fn character_start(text: &[u8], at: usize) -> usize {
+    let is_start = |at: &usize| text.get(*at).is_none_or(|byte| byte & 0xc0 != 0x80);
+    (at.saturating_sub(3)..=at).rev().find(is_start).unwrap_or(at)
 }
 
 /// Appends text as the inside of a JSON string; bytes that are not UTF-8 become U+FFFD.

@@ -16,22 +16,18 @@
 #![forbid(unsafe_code)]
 
 mod amqp;
-#[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod by_id;
 pub mod columns;
 mod counters;
-#[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod cursor;
 pub mod dns;
-#[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod frames;
 pub mod http1;
 mod http2;
-#[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod in_order;
-#[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod json_text;
 mod kafka;
+mod mysql;
 mod nats;
 mod pgsql;
 pub mod protocol;
@@ -39,13 +35,14 @@ pub mod protocol;
 mod recognition_tests;
 pub mod redact;
 mod redis;
-#[allow(dead_code, reason = "protocols that use the rest come one by one")]
 mod shown;
 mod sql_secrets;
 pub mod stream;
 #[cfg(test)]
 mod testing;
 mod tls;
+#[cfg(test)]
+mod trials;
 mod turns;
 
 pub use counters::Counters;
@@ -59,6 +56,7 @@ pub static PROTOCOLS: &[ProtocolDef] = &[
     nats::PROTOCOL,
     redis::PROTOCOL,
     pgsql::PROTOCOL,
+    mysql::PROTOCOL,
     amqp::PROTOCOL,
     kafka::PROTOCOL,
     dns::PROTOCOL,

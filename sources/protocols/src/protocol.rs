@@ -157,6 +157,14 @@ pub struct RowOf {
     pub peer: Option<SocketAddr>,
 }
 
+impl RowOf {
+    /// A row of a connection's, in its protocol's only table.
+    #[must_use]
+    pub fn at(time_unix_ns: i64) -> RowOf {
+        RowOf { table: 0, time_unix_ns, requests: None, peer: None }
+    }
+}
+
 /// Where finished rows go: it fills the columns about the ends and ends the row.
 pub trait Rows {
     fn row(&mut self, of: &RowOf, write: &mut dyn FnMut(&mut BatchBuilder));

@@ -54,6 +54,8 @@ fn samples() -> Vec<Sample> {
         ("redis", Request, text("*1\r\n$4\r\nPING\r\n")),
         ("redis", Request, text("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nhello\r\n")),
         ("redis", Response, text("*2\r\n:1\r\n$-1\r\n")),
+        ("mysql", Request, text("\t\0\0\0\x03SELECT 1")),
+        ("mysql", Response, hex("0700 0001 0000 0002 0000 00")),
         ("pgsql", Request, hex("0000 0008 04d2 162f")),
         (
             "pgsql",

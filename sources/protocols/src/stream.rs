@@ -21,7 +21,12 @@
 //! 3. Marks ascend; the first mark covers `position` unless nothing was ever appended.
 //! 4. At most `bytes_max` bytes are stored; what does not fit becomes lost bytes and is counted.
 
+mod parts;
+
 use std::collections::{BTreeMap, VecDeque};
+
+pub use self::parts::Segment;
+use self::parts::{Ahead, From, Mark, Part};
 
 /// Default bound of what one direction stores: heads are at most 64 KiB, bodies are consumed as
 /// they come, so this is room for a burst that waits for a hole to fill.
@@ -36,54 +41,6 @@ const IDLE_CAPACITY_BYTES: usize = 4096;
 const IDLE_MARKS: usize = 64;
 /// What an event ahead costs beside its bytes: its entry, and its share of the map's nodes.
 const AHEAD_ENTRY_BYTES: usize = 2 * (size_of::<Ahead>() + size_of::<u64>());
-
-/// Bytes of one event of one direction.
-#[derive(Clone, Copy, Debug)]
-pub struct Segment<'a> {
-    pub position: u64,
-    pub total_bytes: u64,
-    pub time_unix_ns: i64,
-    /// The first of `total_bytes`.
-    pub payload: &'a [u8],
-    /// The last of them, if `payload` does not reach so far; what is in between is lost.
-    pub tail: &'a [u8],
-}
-
-/// What begins at a mark.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum From {
-    /// An event.
-    Event,
-    /// More of the event before it, behind a part that was not copied.
-    Tail,
-    /// Bytes whose events were lost; the mark's time is that of the event before them.
-    Unseen,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Mark {
-    position: u64,
-    time_unix_ns: i64,
-    from: From,
-}
-
-/// A segment, or a part of one.
-#[derive(Clone, Copy)]
-struct Part<'a> {
-    position: u64,
-    total_bytes: u64,
-    time_unix_ns: i64,
-    payload: &'a [u8],
-    from: From,
-}
-
-#[derive(Debug)]
-struct Ahead {
-    total_bytes: u64,
-    time_unix_ns: i64,
-    payload: Vec<u8>,
-    from: From,
-}
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -435,9 +392,25 @@ impl StreamBuffer {
         time_unix_ns
     }
 
+    /// Whether the end of a call begins here whose middle was not copied.
+    #[must_use]
+    pub fn at_end_of_cut(&self) -> bool {
+        let starts = |mark: &Mark| mark.position == self.position && mark.from == From::Tail;
+        !self.unread().is_empty() && self.marks.front().is_some_and(starts)
+    }
+
     /// Steps to the start of the next event, over everything lost in between, or to the frontier.
     pub fn skip_to_event(&mut self) {
-        let starts = |mark: &&Mark| mark.position > self.position && mark.from == From::Event;
+        self.skip_to(|from| from == From::Event);
+    }
+
+    /// The same, or to the end of a call whose middle was not copied.
+    pub fn skip_to_seen(&mut self) {
+        self.skip_to(|from| from != From::Unseen);
+    }
+
+    fn skip_to(&mut self, is_it: impl Fn(From) -> bool) {
+        let starts = |mark: &&Mark| mark.position > self.position && is_it(mark.from);
         let next = self.marks.iter().find(starts).map(|mark| mark.position);
         let to = next.unwrap_or(self.frontier()).min(self.frontier());
         self.skip(to - self.position);
@@ -490,5 +463,4 @@ impl StreamBuffer {
 }
 
 #[cfg(test)]
-#[path = "stream_tests.rs"]
 mod tests;

@@ -5,15 +5,17 @@ use weir_types::random::SplitMix;
 use weir_types::{BatchBuilder, Value, tables};
 
 use crate::protocol::{
-    Beginning, Context, Opening, Parser, ProtocolDef, RowOf, Rows, Shared, Streams, Verdict,
+    Beginning, Context, Datagram, Opening, Parser, ProtocolDef, RowOf, Rows, Shared, Streams,
+    Verdict,
 };
 use crate::stream::{Segment, StreamBuffer};
 use crate::{Config, Counters, Side};
 
-/// A row: its time, and its protocol's own columns as text, in their order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A row: whose it is, and its protocol's own columns as text, in their order.
+#[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) time_ns: i64,
+    pub(crate) of: RowOf,
     pub(crate) is_push: bool,
     pub(crate) cells: Vec<String>,
 }
@@ -58,7 +60,7 @@ impl Sink {
             }
         });
         let cells = cells.collect();
-        self.rows.push(Row { time_ns: of.time_unix_ns, is_push, cells });
+        self.rows.push(Row { time_ns: of.time_unix_ns, of: *of, is_push, cells });
     }
 }
 
@@ -129,6 +131,17 @@ impl Wire {
             payload: &bytes[..seen],
             tail: &[],
         });
+        self.run(|parser, streams, ctx| parser.advance(streams, ctx));
+    }
+    /// A datagram, all of which is copied, at the present time.
+    pub(crate) fn datagram(&mut self, datagram: Datagram<'_>) {
+        self.now_ns += 1_000;
+        let datagram = Datagram { time_unix_ns: self.now_ns, ..datagram };
+        self.run(|parser, _, ctx| parser.datagram(&datagram, ctx));
+    }
+    /// An event as it comes, at the present time.
+    pub(crate) fn push(&mut self, side: Side, segment: Segment<'_>) {
+        self.streams[side as usize].push(segment);
         self.run(|parser, streams, ctx| parser.advance(streams, ctx));
     }
     /// A call that nobody saw.

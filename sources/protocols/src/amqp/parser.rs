@@ -6,9 +6,9 @@ use weir_types::tables::AmqpEventsRow;
 use super::parse::{Frames, body_bytes, frame_head, method, payload};
 use super::stitch::{Done, Pairing};
 use super::table::told;
-use super::types::{FrameType, METHOD_FRAME, Told};
-use crate::frames::{Frame, FrameReader, Next, settle, settle_first_holes};
-use crate::protocol::{Config, Context, Parser, RowOf, Shared, Streams, shared_as};
+use super::types::{FrameType, METHOD_FRAME, Said, Told};
+use crate::frames::{Frame, FrameReader, Next, read_to_end, settle};
+use crate::protocol::{Context, Parser, RowOf, Shared, Streams, shared_as};
 use crate::turns::{by_time, of_side};
 use crate::{Counters, REORDER_GRACE_NS, Side};
 
@@ -34,8 +34,9 @@ pub(super) struct Amqp {
 }
 
 /// What a frame says.
-enum Said {
-    Method(Told),
+enum Says<'a> {
+    /// And its arguments, which are read when they are wanted.
+    Method(Said, &'a [u8]),
     Content {
         channel: u16,
         body_bytes: u64,
@@ -72,25 +73,27 @@ impl Amqp {
         if !std::mem::replace(&mut self.is_begun[side as usize], true) {
             self.pairing.unsure_until(frame.time_unix_ns);
         }
-        let Some(said) = said(&stream.unread()[..frame.seen_bytes], frame, ctx.config) else {
+        let Some(says) = says(&stream.unread()[..frame.seen_bytes], frame) else {
             let loss = reader.refuse(stream, ctx.now_unix_ns);
             self.pairing.lost(side, loss.to_unix_ns, done);
             return true;
         };
-        match said {
-            Said::Method(told) => {
+        match says {
+            Says::Method(said, arguments) => {
                 // What it answers may still come: events of two directions overtake each other.
                 let may_come = !self.is_closing
-                    && ctx.now_unix_ns.saturating_sub(told.time_unix_ns) < REORDER_GRACE_NS;
-                if may_come && !self.pairing.expects(side, &told) {
+                    && ctx.now_unix_ns.saturating_sub(said.time_unix_ns) < REORDER_GRACE_NS;
+                if may_come && !self.pairing.expects(side, &said) {
                     return false;
                 }
-                self.pairing.method(side, told, done);
+                let (text, no_wait) = told(said.method, arguments, ctx.config);
+                ctx.config.check_fault(&text);
+                self.pairing.method(side, Told { said, text, no_wait }, done);
             }
-            Said::Content { channel, body_bytes } => {
+            Says::Content { channel, body_bytes } => {
                 self.pairing.content(side, channel, body_bytes, done);
             }
-            Said::Nothing => {}
+            Says::Nothing => {}
         }
         reader.take(stream, frame);
         true
@@ -109,10 +112,10 @@ impl Amqp {
 const METHOD_NUMBERS_BYTES: usize = 4;
 
 /// `None`: it is no frame after all, or nobody knows what it says.
-fn said(bytes: &[u8], frame: Frame, config: &Config) -> Option<Said> {
+fn says(bytes: &[u8], frame: Frame) -> Option<Says<'_>> {
     let head = frame_head(bytes).ok()?;
     if head.frame_type == FrameType::ProtocolHeader {
-        return Some(Said::Nothing);
+        return Some(Says::Nothing);
     }
     let payload = payload(bytes, &head)?;
     Some(match head.frame_type {
@@ -122,37 +125,36 @@ fn said(bytes: &[u8], frame: Frame, config: &Config) -> Option<Said> {
             }
             // Of an extension that is not known.
             let Some((method, arguments)) = method(&head, payload) else {
-                return Some(Said::Nothing);
+                return Some(Says::Nothing);
             };
-            let (text, no_wait) = told(method, arguments, config);
-            config.check_fault(&text);
             let (time_unix_ns, channel) = (frame.time_unix_ns, head.channel);
-            Said::Method(Told { time_unix_ns, channel, method, text, no_wait })
+            Says::Method(Said { time_unix_ns, channel, method }, arguments)
         }
         FrameType::ContentHeader => match body_bytes(payload) {
-            Some(body_bytes) => Said::Content { channel: head.channel, body_bytes },
-            None => Said::Nothing,
+            Some(body_bytes) => Says::Content { channel: head.channel, body_bytes },
+            None => Says::Nothing,
         },
-        _ => Said::Nothing,
+        _ => Says::Nothing,
     })
 }
 
 fn write_row(row: &Done, rows: &mut dyn crate::protocol::Rows) {
     let Done { request, response } = row;
-    let time_unix_ns = response.as_ref().map_or(request.time_unix_ns, |told| told.time_unix_ns);
-    let latency_ns = time_unix_ns.saturating_sub(request.time_unix_ns).max(0);
-    let answered = response
-        .as_ref()
-        .map_or((0, 0), |told| (i64::from(told.method.class_id), i64::from(told.method.method_id)));
+    let (asked, answer) = (&request.said, response.as_ref().map(|told| told.said));
+    let time_unix_ns = answer.map_or(asked.time_unix_ns, |said| said.time_unix_ns);
+    let latency_ns = time_unix_ns.saturating_sub(asked.time_unix_ns).max(0);
+    let numbers = |said: &Said| (i64::from(said.method.class_id), i64::from(said.method.method_id));
+    let (req_class_id, req_method_id) = numbers(asked);
+    let (resp_class_id, resp_method_id) = answer.as_ref().map_or((0, 0), numbers);
     let of = RowOf { table: 0, time_unix_ns, requests: None, peer: None };
     rows.row(&of, &mut |builder: &mut BatchBuilder| {
         let row = AmqpEventsRow {
             frame_type: METHOD_FRAME,
-            channel: i64::from(request.channel),
-            req_class_id: i64::from(request.method.class_id),
-            req_method_id: i64::from(request.method.method_id),
-            resp_class_id: answered.0,
-            resp_method_id: answered.1,
+            channel: i64::from(asked.channel),
+            req_class_id,
+            req_method_id,
+            resp_class_id,
+            resp_method_id,
             req_msg: &request.text,
             resp_msg: response.as_ref().map_or(b"", |told| &told.text),
             latency: latency_ns,
@@ -174,10 +176,7 @@ impl Parser for Amqp {
 
     fn close(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
         self.is_closing = true;
-        self.advance(streams, ctx);
-        while settle_first_holes(streams) {
-            self.advance(streams, ctx);
-        }
+        read_to_end(self, streams, ctx);
         self.pairing.close(&mut shared_as::<OfThread>(ctx.shared).done);
         self.write(ctx);
     }

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::methods::is_answer;
-use super::types::Told;
+use super::types::{Said, Told};
 use crate::{Counters, Side};
 
 /// Methods that wait for an answer, and as many for their content.
@@ -51,38 +51,38 @@ impl Pairing {
     }
 
     /// Whether a method can be taken now: an answer whose request may still come has to wait.
-    pub(super) fn expects(&self, side: Side, told: &Told) -> bool {
-        !is_answer(told.method.class_id, told.method.method_id) || self.asked(side, told).is_some()
+    pub(super) fn expects(&self, side: Side, said: &Said) -> bool {
+        !is_answer(said.method.class_id, said.method.method_id) || self.asked(side, said).is_some()
     }
 
     /// The request that a method of this side answers.
-    fn asked(&self, side: Side, told: &Told) -> Option<usize> {
+    fn asked(&self, side: Side, said: &Said) -> Option<usize> {
         self.waiting.iter().position(|(by, request)| {
             *by != side
-                && request.channel == told.channel
-                && request.method.class_id == told.method.class_id
-                && request.method.answers.contains(&told.method.method_id)
-                && request.time_unix_ns <= told.time_unix_ns
+                && request.said.channel == said.channel
+                && request.said.method.class_id == said.method.class_id
+                && request.said.method.answers.contains(&said.method.method_id)
+                && request.said.time_unix_ns <= said.time_unix_ns
         })
     }
 
     pub(super) fn method(&mut self, side: Side, told: Told, done: &mut Vec<Done>) {
-        self.content_is_missing(side, told.channel, done);
-        let is_sure = told.time_unix_ns >= self.unsure_until_ns;
-        if is_answer(told.method.class_id, told.method.method_id) {
-            match self.asked(side, &told).and_then(|at| self.waiting.remove(at)) {
+        self.content_is_missing(side, told.said.channel, done);
+        let is_sure = told.said.time_unix_ns >= self.unsure_until_ns;
+        if is_answer(told.said.method.class_id, told.said.method.method_id) {
+            match self.asked(side, &told.said).and_then(|at| self.waiting.remove(at)) {
                 Some((_, request)) => {
                     self.held_bytes -= request.text.capacity();
                     self.finish(side, Done { request, response: Some(told) }, done);
                 }
                 None if !is_sure => self.counters.gap += 1,
-                None => self.unowned(told.time_unix_ns),
+                None => self.unowned(told.said.time_unix_ns),
             }
-        } else if told.method.answers.is_empty() || told.no_wait == Some(true) {
+        } else if told.said.method.answers.is_empty() || told.no_wait == Some(true) {
             self.finish(side, Done { request: told, response: None }, done);
         } else if told.no_wait.is_none() {
             // Its answer would be taken for that of the next one.
-            self.uncertain(told.time_unix_ns);
+            self.uncertain(told.said.time_unix_ns);
             self.finish(side, Done { request: told, response: None }, done);
         } else if is_sure {
             self.held_bytes += told.text.capacity();
@@ -118,7 +118,7 @@ impl Pairing {
 
     /// What has a content waits for its size.
     fn finish(&mut self, side: Side, mut row: Done, done: &mut Vec<Done>) {
-        if !row.last().method.has_content {
+        if !row.last().said.method.has_content {
             done.push(row);
             return;
         }
@@ -140,7 +140,7 @@ impl Pairing {
     }
 
     fn take_without_content(&mut self, side: Side, channel: u16) -> Option<Done> {
-        let is_it = |(by, row): &(Side, Done)| *by == side && row.request.channel == channel;
+        let is_it = |(by, row): &(Side, Done)| *by == side && row.request.said.channel == channel;
         let at = self.without_content.iter().position(is_it)?;
         let (_, row) = self.without_content.remove(at)?;
         self.held_bytes -= bytes_of(&row);
@@ -156,7 +156,7 @@ impl Pairing {
             done.push(row);
         }
         if self.waiting.len() > WAITING_MAX || self.held_bytes > WAITING_BYTES_MAX {
-            let newest_ns = self.waiting.back().map_or(0, |(_, told)| told.time_unix_ns);
+            let newest_ns = self.waiting.back().map_or(0, |(_, told)| told.said.time_unix_ns);
             self.counters.given_up += self.waiting.len() as u64;
             self.counters.resyncs += 1;
             self.forget();
@@ -183,12 +183,20 @@ impl Pairing {
         }
     }
 
+    /// What has waited for too long is not answered any more. Should it be all the same, that is not the
+    /// answer to what came after it: so nothing is paired for as long again.
     pub(super) fn pass_time(&mut self, now_unix_ns: i64) {
         let oldest_ns = now_unix_ns.saturating_sub(ANSWER_WITHIN_NS);
-        while self.waiting.front().is_some_and(|(_, told)| told.time_unix_ns < oldest_ns) {
-            let (_, told) = self.waiting.pop_front().expect("it is not empty");
-            self.held_bytes -= told.text.capacity();
-            self.counters.unanswered += 1;
+        let is_late = |(_, told): &&(Side, Told)| told.said.time_unix_ns < oldest_ns;
+        let late = self.waiting.iter().take_while(is_late).count();
+        if late > 0 {
+            for (_, told) in self.waiting.drain(..late) {
+                self.held_bytes -= told.text.capacity();
+            }
+            self.counters.unanswered += late as u64;
+            self.uncertain(now_unix_ns);
+            let until_ns = now_unix_ns.saturating_add(ANSWER_WITHIN_NS);
+            self.unsure_until_ns = self.unsure_until_ns.max(until_ns);
         }
     }
 
@@ -201,7 +209,7 @@ impl Pairing {
 
     /// For room.
     pub(super) fn give_up(&mut self) {
-        let newest_ns = self.waiting.back().map_or(0, |(_, told)| told.time_unix_ns);
+        let newest_ns = self.waiting.back().map_or(0, |(_, told)| told.said.time_unix_ns);
         self.unsure_until(newest_ns);
         self.counters.given_up += (self.waiting.len() + self.without_content.len()) as u64;
         self.waiting = VecDeque::new();

@@ -4,7 +4,7 @@ use super::types::{DEPTH_MAX, Method};
 use crate::cursor::Cursor;
 use crate::json_text::JsonText;
 use crate::protocol::Config;
-use crate::redact::REDACTED;
+use crate::redact::{REDACTED, Text};
 
 /// The text of `req_msg` or `resp_msg`, and whether its sender wants no answer, if that is there.
 pub(super) fn told(method: &Method, arguments: &[u8], config: &Config) -> (Vec<u8>, Option<bool>) {
@@ -18,7 +18,7 @@ pub(super) fn told(method: &Method, arguments: &[u8], config: &Config) -> (Vec<u
     let says_so = || declared(method.arguments).any(|(name, _)| name == "no_wait");
     let no_wait = (is_whole || reader.no_wait || !says_so()).then_some(reader.no_wait);
     let mut text = reader.json.finish();
-    config.end_json(&mut text, 0);
+    config.redactor.redact_body(&mut text, 0, Text::Json);
     text.shrink_to_fit();
     (text, no_wait)
 }

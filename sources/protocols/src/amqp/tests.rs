@@ -342,3 +342,21 @@ fn joined_midway() {
     }
     assert!(wire.parser.is_wrong());
 }
+
+/// What was not answered within a minute may be answered later, and that is not the answer to another.
+#[test]
+fn a_late_answer_is_no_later_ones() {
+    let mut wire = Wire::new(&PROTOCOL);
+    for (side, bytes) in opening() {
+        wire.call(side, &bytes);
+    }
+    let from = wire.rows().len();
+    wire.ask(&declare(1, "a"));
+    wire.wait(61_000_000_000);
+    wire.ask(&declare(1, "b"));
+    wire.answer(&declared(1, "a"));
+    wire.answer(&declared(1, "b"));
+    wire.close();
+    assert!(wire.rows()[from..].iter().all(|row| is_right(&row.cells)), "{:?}", wire.rows());
+    assert_eq!(wire.counters().unanswered, 1);
+}

@@ -48,12 +48,18 @@ pub(super) struct Method {
     pub(super) arguments: &'static str,
 }
 
-/// A method that was sent, as a row shows it.
-#[derive(Debug)]
-pub(super) struct Told {
+/// A method that was sent, without its arguments.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Said {
     pub(super) time_unix_ns: i64,
     pub(super) channel: u16,
     pub(super) method: &'static Method,
+}
+
+/// The same as a row shows it.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) said: Said,
     /// JSON, to which the content's size is still to be added if there is one.
     pub(super) text: Vec<u8>,
     /// Whoever sent it wants no answer; `None`: it is cut before it says so.

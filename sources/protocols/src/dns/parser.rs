@@ -7,11 +7,12 @@ use super::parse::{HEADER_BYTES, Header};
 use super::recognise::{LENGTH_BYTES, of_message};
 use super::stitch::{Key, Pairing, Told};
 use super::table::{Bodies, push_header};
+use crate::frames::{read_to_end, settle};
 use crate::protocol::{
     Context, Datagram, Parser, RowOf, Rows, Shared, Streams, Verdict, Way, shared_as,
 };
 use crate::stream::StreamBuffer;
-use crate::{Counters, REORDER_GRACE_NS, Side};
+use crate::{Counters, Side};
 
 /// What the parsers of a thread share: storage for texts.
 #[derive(Debug, Default)]
@@ -63,7 +64,7 @@ impl Dns {
     }
 
     fn read(&mut self, side: Side, stream: &mut StreamBuffer, ctx: &mut Context<'_>) {
-        stream.settle_holes_before(ctx.now_unix_ns.saturating_sub(REORDER_GRACE_NS));
+        settle(stream, ctx.now_unix_ns);
         loop {
             match self.readers[side as usize].next(stream) {
                 Next::Wait => return,
@@ -240,15 +241,7 @@ impl Parser for Dns {
     }
 
     fn close(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
-        loop {
-            self.advance(streams, ctx);
-            let holes = [&streams.requests, &streams.responses].map(|s| s.hole_since_ns());
-            if holes == [None, None] {
-                break;
-            }
-            streams.requests.settle_hole();
-            streams.responses.settle_hole();
-        }
+        read_to_end(self, streams, ctx);
         self.pairing.close();
     }
 

@@ -3,17 +3,13 @@
 use std::net::SocketAddr;
 
 use proptest::prelude::*;
-use weir_types::batch::value_at;
-use weir_types::{BatchBuilder, Value, tables};
 
 use super::PROTOCOL;
 use super::parser::tell;
-use crate::protocol::{
-    Beginning, Context, Datagram, Opening, Parser, RowOf, Rows, Shared, Streams, Verdict, Way,
-};
+use crate::protocol::{Beginning, Datagram, Verdict, Way};
 use crate::redact::{Mode, Redactor};
-use crate::stream::{Segment, StreamBuffer};
-use crate::{Config, Counters, REORDER_GRACE_NS, Side};
+use crate::testing::{Row, Wire};
+use crate::{Counters, REORDER_GRACE_NS, Side};
 
 /// A message's parts, to be put together.
 #[derive(Clone, Default)]
@@ -54,133 +50,33 @@ fn response(id: u16, name: &str, rtype: u16, answers: u16) -> Message {
     Message::new(id, 0x8180, [1, answers, 0, 0]).name(name).words(&[rtype, 1])
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Row {
-    time_ns: i64,
-    latency_ns: i64,
-    requests: Option<Way>,
+fn peer(port: u16) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1], port))
+}
+
+/// A message from or to a peer.
+fn tell_peer(wire: &mut Wire, way: Way, port: u16, message: &Message) {
+    tell_anybody(wire, way, Some(peer(port)), message, false);
+}
+
+fn tell_anybody(
+    wire: &mut Wire,
+    way: Way,
     peer: Option<SocketAddr>,
-    texts: [String; 4],
+    message: &Message,
+    after_gap: bool,
+) {
+    let bytes = message.0.as_slice();
+    wire.datagram(Datagram { way, peer, time_unix_ns: 0, bytes, after_gap });
 }
 
-#[derive(Default)]
-struct Sink(Vec<Row>);
-
-impl Rows for Sink {
-    fn row(&mut self, of: &RowOf, write: &mut dyn FnMut(&mut BatchBuilder)) {
-        let table = tables::find(PROTOCOL.tables[of.table]).unwrap();
-        let mut builder = table.builder();
-        let endpoints = crate::columns::Endpoints {
-            time_unix_ns: of.time_unix_ns,
-            upid: 1,
-            remote_addr: "-",
-            remote_port: -1,
-            local_addr: "-",
-            local_port: -1,
-            trace_role: 4,
-            encrypted: false,
-        };
-        endpoints.write(&mut builder);
-        write(&mut builder);
-        builder.end_row();
-        let (batch, relation) = (builder.finish(), table.relation());
-        let value = |name: &str| {
-            let idx = relation.index_of(name).unwrap();
-            value_at(batch.column(idx), relation.columns[idx].data_type, 0).unwrap()
-        };
-        let texts = ["req_header", "req_body", "resp_header", "resp_body"].map(|name| {
-            let Value::String(text) = value(name) else { panic!("{name}") };
-            String::from_utf8(text).unwrap()
-        });
-        let Value::Int64(latency_ns) = value("latency") else { panic!("latency") };
-        self.0.push(Row {
-            time_ns: of.time_unix_ns,
-            latency_ns,
-            requests: of.requests,
-            peer: of.peer,
-            texts,
-        });
-    }
+fn latency_ns(row: &Row) -> i64 {
+    row.cells[4].parse().unwrap()
 }
 
-/// A parser, its two streams, and a clock that ticks with every event.
-struct Wire {
-    parser: Box<dyn Parser>,
-    shared: Box<dyn Shared>,
-    streams: [StreamBuffer; 2],
-    positions: [u64; 2],
-    now_ns: i64,
-    config: Config,
-    rows: Sink,
-}
-
-impl Wire {
-    fn new() -> Wire {
-        Wire::begun(true)
-    }
-    fn begun(from_start: bool) -> Wire {
-        let parsing = PROTOCOL.parsing.as_ref().unwrap();
-        Wire {
-            parser: (parsing.new)(&Opening { from_start }),
-            shared: (parsing.shared)(),
-            streams: Default::default(),
-            positions: [0; 2],
-            now_ns: 1_000,
-            config: Config::default(),
-            rows: Sink::default(),
-        }
-    }
-    fn run(&mut self, work: impl FnOnce(&mut dyn Parser, &mut Streams<'_>, &mut Context<'_>)) {
-        let [requests, responses] = &mut self.streams;
-        let mut ctx = Context {
-            now_unix_ns: self.now_ns,
-            config: &self.config,
-            shared: self.shared.as_mut(),
-            rows: &mut self.rows,
-        };
-        work(self.parser.as_mut(), &mut Streams { requests, responses }, &mut ctx);
-    }
-    fn datagram(&mut self, way: Way, peer: u16, message: &Message) {
-        self.gapped_datagram(way, Some(SocketAddr::from(([10, 0, 0, 1], peer))), message, false);
-    }
-    fn gapped_datagram(
-        &mut self,
-        way: Way,
-        peer: Option<SocketAddr>,
-        message: &Message,
-        after_gap: bool,
-    ) {
-        self.now_ns += 1_000;
-        let (time_unix_ns, bytes) = (self.now_ns, message.0.as_slice());
-        let datagram = Datagram { way, peer, time_unix_ns, bytes, after_gap };
-        self.run(|parser, _, ctx| parser.datagram(&datagram, ctx));
-    }
-    /// A call on a stream, of which the first `seen` bytes are copied.
-    fn stream(&mut self, side: Side, bytes: &[u8], seen: usize) {
-        self.now_ns += 1_000;
-        let position = self.positions[side as usize];
-        self.positions[side as usize] += bytes.len() as u64;
-        self.streams[side as usize].push(Segment {
-            position,
-            total_bytes: bytes.len() as u64,
-            time_unix_ns: self.now_ns,
-            payload: &bytes[..seen],
-            tail: &[],
-        });
-        self.run(|parser, streams, ctx| parser.advance(streams, ctx));
-    }
-    fn wait(&mut self, ns: i64) {
-        self.now_ns += ns;
-        self.run(|parser, streams, ctx| parser.advance(streams, ctx));
-    }
-    fn close(&mut self) -> &[Row] {
-        self.run(|parser, streams, ctx| parser.close(streams, ctx));
-        &self.rows.0
-    }
-    fn ids(&self) -> Vec<String> {
-        let id = |row: &Row| row.texts[2][8..].split(',').next().unwrap().to_string();
-        self.rows.0.iter().map(id).collect()
-    }
+fn ids(wire: &Wire) -> Vec<String> {
+    let id = |row: &Row| row.cells[2][8..].split(',').next().unwrap().to_string();
+    wire.rows().iter().map(id).collect()
 }
 
 fn framed(message: &Message) -> Vec<u8> {
@@ -194,17 +90,17 @@ fn answers(message: &Message) -> String {
 /// A query and its response, as all four columns have them; EDNS is counted and not an answer.
 #[test]
 fn an_exchange_is_a_row() {
-    let mut wire = Wire::new();
+    let mut wire = Wire::new(&PROTOCOL);
     let mut edns = query(4711, "www.example.com", 28).bytes(&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
     edns.0[11] = 1;
-    wire.datagram(Way::Out, 53, &edns);
+    tell_peer(&mut wire, Way::Out, 53, &edns);
     let answer = response(4711, "www.example.com", 28, 2)
         .record(5, b"\x03web\xc0\x10")
         .record(28, &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
-    wire.datagram(Way::In, 53, &answer);
-    let [row] = wire.rows.0.as_slice() else { panic!("{:?}", wire.rows.0) };
+    tell_peer(&mut wire, Way::In, 53, &answer);
+    let [row] = wire.rows() else { panic!("{:?}", wire.rows()) };
     assert_eq!(
-        row.texts,
+        row.cells[..4],
         [
             "{\"txid\":4711,\"qr\":0,\"opcode\":0,\"aa\":0,\"tc\":0,\"rd\":1,\"ra\":0,\"ad\":0,\"cd\":0,\
              \"rcode\":0,\"num_queries\":1,\"num_answers\":0,\"num_auth\":0,\"num_addl\":1}",
@@ -216,9 +112,9 @@ fn an_exchange_is_a_row() {
              \"addr\":\"2001:db8::1\"}]}",
         ]
     );
-    assert_eq!((row.time_ns, row.latency_ns, row.requests), (3_000, 1_000, Some(Way::Out)));
-    assert_eq!(row.peer, Some(SocketAddr::from(([10, 0, 0, 1], 53))));
-    assert_eq!(wire.parser.counters(), Counters { exchanges: 1, ..Counters::default() });
+    assert_eq!((row.time_ns, latency_ns(row), row.of.requests), (3_000, 1_000, Some(Way::Out)));
+    assert_eq!(row.of.peer, Some(peer(53)));
+    assert_eq!(wire.counters(), Counters { exchanges: 1, ..Counters::default() });
 }
 
 /// What records hold, as zone files have it. The data were written by hand from the standards.
@@ -309,7 +205,7 @@ fn amplification_is_bounded() {
 /// read: a row with what there is.
 #[test]
 fn what_is_cut_is_a_row() {
-    let mut wire = Wire::new();
+    let mut wire = Wire::new(&PROTOCOL);
     let whole = response(1, "a.b", 1, 2).record(1, &[1, 2, 3, 4]).record(1, &[5, 6, 7, 8]);
     let cases = [
         (Message::new(1, 0x8380, [1, 0, 0, 0]).name("a.b").words(&[1, 1]), "\"tc\":1", "[]"),
@@ -318,51 +214,51 @@ fn what_is_cut_is_a_row() {
         (Message::new(1, 0x8001, [0; 4]), "\"rcode\":1", "[]"),
     ];
     for (response, header, body) in cases {
-        wire.datagram(Way::Out, 53, &query(1, "a.b", 1));
-        wire.datagram(Way::In, 53, &response);
-        let row = wire.rows.0.last().unwrap();
-        assert!(row.texts[2].contains(header) && row.texts[3].contains(body), "{row:?}");
+        tell_peer(&mut wire, Way::Out, 53, &query(1, "a.b", 1));
+        tell_peer(&mut wire, Way::In, 53, &response);
+        let row = wire.rows().last().unwrap();
+        assert!(row.cells[2].contains(header) && row.cells[3].contains(body), "{row:?}");
     }
-    assert_eq!(wire.rows.0.len(), 4);
+    assert_eq!(wire.rows().len(), 4);
 }
 
 /// Pairing by id and peer: out of order, a response before its query, a query that is repeated, an id
 /// that is used again, a reader who does not ask for the sender.
 #[test]
 fn responses_find_their_queries() {
-    let mut wire = Wire::new();
+    let mut wire = Wire::new(&PROTOCOL);
     for id in [1, 2] {
-        wire.datagram(Way::Out, 53, &query(id, "a", 1));
+        tell_peer(&mut wire, Way::Out, 53, &query(id, "a", 1));
     }
-    wire.datagram(Way::Out, 54, &query(1, "a", 1));
-    wire.datagram(Way::In, 54, &response(1, "a", 1, 0));
-    wire.datagram(Way::In, 53, &response(2, "a", 1, 0));
-    wire.datagram(Way::In, 53, &response(1, "a", 1, 0));
-    let latencies: Vec<i64> = wire.rows.0.iter().map(|row| row.latency_ns).collect();
+    tell_peer(&mut wire, Way::Out, 54, &query(1, "a", 1));
+    tell_peer(&mut wire, Way::In, 54, &response(1, "a", 1, 0));
+    tell_peer(&mut wire, Way::In, 53, &response(2, "a", 1, 0));
+    tell_peer(&mut wire, Way::In, 53, &response(1, "a", 1, 0));
+    let latencies: Vec<i64> = wire.rows().iter().map(latency_ns).collect();
     assert_eq!(
-        (wire.ids(), latencies),
+        (ids(&wire), latencies),
         (["1", "2", "1"].map(String::from).into(), vec![1_000, 3_000, 5_000])
     );
     // Before its query: two CPUs.
-    wire.datagram(Way::In, 53, &response(3, "a", 1, 0));
-    wire.datagram(Way::Out, 53, &query(3, "a", 1));
-    assert_eq!(wire.rows.0[3].latency_ns, 0);
+    tell_peer(&mut wire, Way::In, 53, &response(3, "a", 1, 0));
+    tell_peer(&mut wire, Way::Out, 53, &query(3, "a", 1));
+    assert_eq!(latency_ns(&wire.rows()[3]), 0);
     // Repeated: from its first sending; the second response is one too many.
     for _ in 0..2 {
-        wire.datagram(Way::Out, 53, &query(4, "a", 1));
+        tell_peer(&mut wire, Way::Out, 53, &query(4, "a", 1));
     }
     for _ in 0..2 {
-        wire.datagram(Way::In, 53, &response(4, "a", 1, 0));
+        tell_peer(&mut wire, Way::In, 53, &response(4, "a", 1, 0));
     }
-    assert_eq!(wire.rows.0[4].latency_ns, 2_000);
+    assert_eq!(latency_ns(&wire.rows()[4]), 2_000);
     // Another question under the same id: the first one has no answer any more.
-    wire.datagram(Way::Out, 53, &query(5, "a", 1));
-    wire.datagram(Way::Out, 53, &query(5, "b", 1));
-    wire.gapped_datagram(Way::In, None, &response(5, "b", 1, 0), false);
-    assert_eq!(wire.rows.0[5].texts[1], r#"{"queries":[{"name":"b","type":"A"}]}"#);
+    tell_peer(&mut wire, Way::Out, 53, &query(5, "a", 1));
+    tell_peer(&mut wire, Way::Out, 53, &query(5, "b", 1));
+    tell_anybody(&mut wire, Way::In, None, &response(5, "b", 1, 0), false);
+    assert_eq!(wire.rows()[5].cells[1], r#"{"queries":[{"name":"b","type":"A"}]}"#);
     wire.wait(REORDER_GRACE_NS);
     let counters = Counters { exchanges: 6, unanswered: 1, unasked: 1, ..Counters::default() };
-    assert_eq!((wire.close().len(), wire.parser.counters()), (6, counters));
+    assert_eq!((wire.close().len(), wire.counters()), (6, counters));
     assert!(!wire.parser.is_waiting());
 }
 
@@ -370,60 +266,56 @@ fn responses_find_their_queries() {
 /// that came twice; letters' case is no difference, and the peer is whoever was named, on either side.
 #[test]
 fn a_response_repeats_its_question() {
-    let mut wire = Wire::new();
-    wire.datagram(Way::Out, 53, &query(1, "a", 1));
-    wire.datagram(Way::Out, 53, &query(1, "b", 1));
-    wire.datagram(Way::In, 53, &response(1, "a", 1, 0));
-    assert!(wire.rows.0.is_empty(), "late, and of another question");
-    wire.datagram(Way::In, 53, &response(1, "B", 1, 0));
-    assert_eq!(wire.rows.0[0].texts[1], r#"{"queries":[{"name":"b","type":"A"}]}"#);
+    let mut wire = Wire::new(&PROTOCOL);
+    tell_peer(&mut wire, Way::Out, 53, &query(1, "a", 1));
+    tell_peer(&mut wire, Way::Out, 53, &query(1, "b", 1));
+    tell_peer(&mut wire, Way::In, 53, &response(1, "a", 1, 0));
+    assert!(wire.rows().is_empty(), "late, and of another question");
+    tell_peer(&mut wire, Way::In, 53, &response(1, "B", 1, 0));
+    assert_eq!(wire.rows()[0].cells[1], r#"{"queries":[{"name":"b","type":"A"}]}"#);
     // Twice, and then its id is used again.
-    wire.datagram(Way::In, 53, &response(1, "b", 1, 0));
-    wire.datagram(Way::Out, 53, &query(1, "c", 1));
-    assert_eq!(wire.rows.0.len(), 1);
-    wire.datagram(Way::In, 53, &response(1, "c", 1, 0));
-    assert_eq!(wire.rows.0[1].texts[1], r#"{"queries":[{"name":"c","type":"A"}]}"#);
+    tell_peer(&mut wire, Way::In, 53, &response(1, "b", 1, 0));
+    tell_peer(&mut wire, Way::Out, 53, &query(1, "c", 1));
+    assert_eq!(wire.rows().len(), 1);
+    tell_peer(&mut wire, Way::In, 53, &response(1, "c", 1, 0));
+    assert_eq!(wire.rows()[1].cells[1], r#"{"queries":[{"name":"c","type":"A"}]}"#);
     wire.wait(REORDER_GRACE_NS);
     let counters = Counters { exchanges: 2, unanswered: 1, unasked: 2, ..Counters::default() };
-    assert_eq!((wire.close().len(), wire.parser.counters()), (2, counters));
+    assert_eq!((wire.close().len(), wire.counters()), (2, counters));
 }
 
 /// What has no answer is the peer's doing, unless messages are missing; what nobody asked is not lost,
 /// unless it was asked before capture or among what is missing.
 #[test]
 fn losses_have_their_names() {
-    let mut wire = Wire::new();
-    wire.datagram(Way::In, 53, &response(1, "a", 1, 0));
+    let mut wire = Wire::new(&PROTOCOL);
+    tell_peer(&mut wire, Way::In, 53, &response(1, "a", 1, 0));
     wire.wait(REORDER_GRACE_NS);
-    wire.datagram(Way::Out, 53, &query(2, "a", 1));
+    tell_peer(&mut wire, Way::Out, 53, &query(2, "a", 1));
     wire.wait(61_000_000_000);
-    assert_eq!(
-        wire.parser.counters(),
-        Counters { unpaired: 1, unanswered: 1, ..Counters::default() }
-    );
-    wire.datagram(Way::Out, 53, &query(3, "a", 1));
-    wire.gapped_datagram(Way::In, None, &response(4, "a", 1, 0), true);
+    assert_eq!(wire.counters(), Counters { unpaired: 1, unanswered: 1, ..Counters::default() });
+    tell_peer(&mut wire, Way::Out, 53, &query(3, "a", 1));
+    tell_anybody(&mut wire, Way::In, None, &response(4, "a", 1, 0), true);
     wire.wait(61_000_000_000);
     let counters =
         Counters { unpaired: 1, unanswered: 1, unasked: 1, gap: 1, ..Counters::default() };
-    assert_eq!(wire.parser.counters(), counters);
+    assert_eq!(wire.counters(), counters);
 }
 
 /// Queries that nobody answers are bounded in number and bytes, and counted.
 #[test]
 fn what_waits_is_bounded() {
-    let mut wire = Wire::new();
+    let mut wire = Wire::new(&PROTOCOL);
     for idx in 0..20_000_u16 {
         let name = format!("{}.{idx}", "x".repeat(60));
-        wire.datagram(Way::In, idx, &query(idx, &name, 1));
+        tell_peer(&mut wire, Way::In, idx, &query(idx, &name, 1));
     }
     let held = wire.parser.held_bytes();
     assert!(held <= PROTOCOL.parsing.as_ref().unwrap().parser_bytes_max, "{held}");
-    let given_up = wire.parser.counters().given_up;
+    let given_up = wire.counters().given_up;
     assert!(given_up >= 20_000 - 4_096);
-    let shared = wire.shared.as_mut();
-    wire.parser.give_up(shared);
-    assert_eq!(wire.parser.counters(), Counters { given_up: 20_000, ..Counters::default() });
+    wire.give_up();
+    assert_eq!(wire.counters(), Counters { given_up: 20_000, ..Counters::default() });
     assert!(!wire.parser.is_waiting());
 }
 
@@ -435,52 +327,52 @@ fn streams_are_framed_by_length() {
         .flat_map(|id| framed(&response(id, "stream.example", 1, 1).record(1, &[1, 2, 3, 4])))
         .collect();
     for piece in [1, 2, 3, 7, 50, 5_000] {
-        let mut wire = Wire::new();
+        let mut wire = Wire::new(&PROTOCOL);
         for bytes in queries.chunks(piece) {
-            wire.stream(Side::Request, bytes, bytes.len());
+            wire.call(Side::Request, bytes);
         }
         for bytes in responses.chunks(piece) {
-            wire.stream(Side::Response, bytes, bytes.len());
+            wire.call(Side::Response, bytes);
         }
         assert_eq!(wire.close().len(), 20, "in pieces of {piece}");
-        assert_eq!(wire.parser.counters(), Counters { exchanges: 20, ..Counters::default() });
+        assert_eq!(wire.counters(), Counters { exchanges: 20, ..Counters::default() });
     }
     // A message of 30 answers of which the kernel copied 100 bytes, then others.
-    let mut wire = Wire::new();
+    let mut wire = Wire::new(&PROTOCOL);
     let long = (0..30).fold(response(1, "a", 1, 30), |message, _| message.record(1, &[1, 2, 3, 4]));
     for id in 1..=3 {
         let bytes = framed(&query(id, "a", 1));
-        wire.stream(Side::Request, &bytes, bytes.len());
+        wire.call(Side::Request, &bytes);
     }
-    wire.stream(Side::Response, &framed(&long), 100);
+    wire.cut_call(Side::Response, &framed(&long), 100);
     for id in [2, 3] {
         let bytes = framed(&response(id, "a", 1, 0));
-        wire.stream(Side::Response, &bytes, bytes.len());
+        wire.call(Side::Response, &bytes);
     }
     wire.close();
-    assert_eq!(wire.ids(), ["2", "3"]);
-    assert_eq!(wire.parser.counters(), Counters { exchanges: 2, gap: 1, ..Counters::default() });
+    assert_eq!(ids(&wire), ["2", "3"]);
+    assert_eq!(wire.counters(), Counters { exchanges: 2, gap: 1, ..Counters::default() });
 }
 
 /// Behind a hole over lengths, and where it was open before, the parser begins again with a call.
 #[test]
 fn streams_are_resumed() {
-    let mut wire = Wire::begun(false);
+    let mut wire = Wire::begun(&PROTOCOL, false);
     let tail = b"the end of something";
-    wire.stream(Side::Request, tail, tail.len());
+    wire.call(Side::Request, tail);
     for id in 1..=4 {
         let bytes = framed(&query(id, "a", 1));
         let seen = if id == 2 { 1 } else { bytes.len() };
-        wire.stream(Side::Request, &bytes, seen);
+        wire.cut_call(Side::Request, &bytes, seen);
     }
-    wire.stream(Side::Response, tail, tail.len());
+    wire.call(Side::Response, tail);
     for id in 1..=4 {
         let bytes = framed(&response(id, "a", 1, 0));
-        wire.stream(Side::Response, &bytes, bytes.len());
+        wire.call(Side::Response, &bytes);
     }
     wire.close();
-    assert_eq!(wire.ids(), ["1", "3", "4"]);
-    assert_eq!(wire.parser.counters(), Counters { exchanges: 3, gap: 1, ..Counters::default() });
+    assert_eq!(ids(&wire), ["1", "3", "4"]);
+    assert_eq!(wire.counters(), Counters { exchanges: 3, gap: 1, ..Counters::default() });
 }
 
 fn verdict(bytes: &[u8], is_datagram: bool, ports: [u16; 2]) -> Verdict {
@@ -544,12 +436,12 @@ proptest! {
                 prop_assert!(!unescaped.contains('\\'));
             }
         }
-        let mut wire = Wire::begun(good);
-        wire.datagram(Way::In, 53, &Message(message.clone()));
-        wire.datagram(Way::Out, 53, &Message(message.clone()));
+        let mut wire = Wire::begun(&PROTOCOL, good);
+        tell_peer(&mut wire, Way::In, 53, &Message(message.clone()));
+        tell_peer(&mut wire, Way::Out, 53, &Message(message.clone()));
         for (idx, piece) in message.chunks(40).enumerate() {
             let side = if idx % 3 == 0 { Side::Response } else { Side::Request };
-            wire.stream(side, piece, piece.len() - usize::from(idx % 5 == 4));
+            wire.cut_call(side, piece, piece.len() - usize::from(idx % 5 == 4));
         }
         wire.wait(REORDER_GRACE_NS);
         wire.close();

@@ -6,6 +6,7 @@
 
 use std::io::Read;
 
+use crate::json_text::character_start;
 use crate::redact::{REDACTED, Redactor, Text};
 
 /// Follows a body that was cut, or of which bytes are missing.
@@ -185,10 +186,4 @@ impl Body {
         }
         self.show_text(&text, !ended, out);
     }
-}
-
-/// The last position ≤ `at` that does not split a UTF-8 character.
-fn character_start(text: &[u8], at: usize) -> usize {
-    let is_start = |idx: usize| text.get(idx).is_none_or(|byte| byte & 0xc0 != 0x80);
-    (at.saturating_sub(3)..=at).rev().find(|&idx| is_start(idx)).unwrap_or(at)
 }

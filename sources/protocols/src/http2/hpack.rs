@@ -4,6 +4,7 @@
 //! counts from its newest end.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::huffman;
 use super::static_table::STATIC_TABLE;
@@ -14,16 +15,35 @@ const ENTRY_COST_BYTES: usize = 32;
 /// Until the peers agree on another one.
 const TABLE_BYTES_DEFAULT: usize = 4_096;
 
-/// A name with its value; `None`: nobody saw it being sent.
+/// A field's name. Fields name it by its place, so that those with the same name share it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Name {
+    Static(&'static [u8]),
+    Sent(Arc<[u8]>),
+    /// Nobody saw it being sent.
+    Unknown,
+}
+
+impl Name {
+    fn text(&self) -> Option<&[u8]> {
+        match self {
+            Name::Static(text) => Some(text),
+            Name::Sent(text) => Some(text),
+            Name::Unknown => None,
+        }
+    }
+}
+
+/// A name with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
-    name: Option<Vec<u8>>,
+    name: Name,
     value: Vec<u8>,
 }
 
 impl Entry {
     fn cost_bytes(&self) -> usize {
-        ENTRY_COST_BYTES + self.name.as_ref().map_or(0, Vec::len) + self.value.len()
+        ENTRY_COST_BYTES + self.name.text().map_or(0, <[u8]>::len) + self.value.len()
     }
 }
 
@@ -47,6 +67,7 @@ pub(super) struct Decoder {
     table_bytes_max: usize,
     /// There may be entries behind the ones that are known.
     has_unknown: bool,
+    /// Storage for what a literal spells.
     name: Vec<u8>,
     value: Vec<u8>,
 }
@@ -117,7 +138,7 @@ impl Decoder {
             }
             at => match self.entries.get(at - STATIC_TABLE.len()) {
                 Some(Entry { name, value }) => {
-                    each(Field { name: name.as_deref(), value: Some(value) });
+                    each(Field { name: name.text(), value: Some(value) });
                 }
                 None => {
                     self.check_unknown(at - STATIC_TABLE.len())?;
@@ -141,47 +162,34 @@ impl Decoder {
         is_kept: bool,
         each: &mut impl FnMut(Field<'_>),
     ) -> Result<(), Invalid> {
-        let (mut name, mut value) =
-            (std::mem::take(&mut self.name), std::mem::take(&mut self.value));
-        let read = self.read_literal(rest, prefix_bits, &mut name, &mut value);
-        if let Ok(is_named) = read {
-            let name = is_named.then_some(name.as_slice());
-            each(Field { name, value: Some(&value) });
-            if is_kept {
-                self.insert(Entry { name: name.map(<[u8]>::to_vec), value: value.clone() });
+        let known = match integer(rest, prefix_bits)?.checked_sub(1) {
+            None => {
+                self.name.clear();
+                string(rest, &mut self.name)?;
+                None
             }
+            Some(at) => Some(self.name_at(at)?),
+        };
+        self.value.clear();
+        string(rest, &mut self.value)?;
+        let name = known.as_ref().map_or(Some(self.name.as_slice()), Name::text);
+        each(Field { name, value: Some(&self.value) });
+        if is_kept {
+            let name = known.unwrap_or_else(|| Name::Sent(self.name.as_slice().into()));
+            self.insert(Entry { name, value: self.value.clone() });
         }
-        (self.name, self.value) = (name, value);
-        read.map(|_| ())
+        Ok(())
     }
 
-    /// Whether its name is known.
-    fn read_literal(
-        &self,
-        rest: &mut &[u8],
-        prefix_bits: u32,
-        name: &mut Vec<u8>,
-        value: &mut Vec<u8>,
-    ) -> Result<bool, Invalid> {
-        name.clear();
-        value.clear();
-        let mut is_named = true;
-        match integer(rest, prefix_bits)?.checked_sub(1) {
-            None => string(rest, name)?,
-            Some(at) if at < STATIC_TABLE.len() => {
-                name.extend_from_slice(STATIC_TABLE[at].0.as_bytes());
-            }
-            Some(at) => match self.entries.get(at - STATIC_TABLE.len()) {
-                Some(Entry { name: Some(known), .. }) => name.extend_from_slice(known),
-                Some(Entry { name: None, .. }) => is_named = false,
-                None => {
-                    self.check_unknown(at - STATIC_TABLE.len())?;
-                    is_named = false;
-                }
-            },
+    /// The name of the field at a place.
+    fn name_at(&self, at: usize) -> Result<Name, Invalid> {
+        let Some(place) = at.checked_sub(STATIC_TABLE.len()) else {
+            return Ok(Name::Static(STATIC_TABLE[at].0.as_bytes()));
+        };
+        match self.entries.get(place) {
+            Some(entry) => Ok(entry.name.clone()),
+            None => self.check_unknown(place).map(|()| Name::Unknown),
         }
-        string(rest, value)?;
-        Ok(is_named)
     }
 
     fn resize(&mut self, rest: &mut &[u8]) -> Result<(), Invalid> {
@@ -310,6 +318,18 @@ mod tests {
         assert_eq!(second[1..], all[1..]);
         assert_eq!(decoder.entries.len(), 4);
         assert_eq!(fields(&mut decoder, b"\xc2"), Err(Invalid));
+    }
+
+    /// A name that is known is not copied, however many fields have it.
+    #[test]
+    fn names_are_shared() {
+        let mut decoder = Decoder::new(true);
+        fields(&mut decoder, b"\x40\x03x-a\x011\x7e\x012\x7e\x013\x41\x01h").unwrap();
+        let [authority, third, second, first] = [0, 1, 2, 3].map(|at| &decoder.entries[at].name);
+        let Name::Sent(name) = first else { panic!("{first:?}") };
+        assert_eq!((&**name, Arc::strong_count(name)), (&b"x-a"[..], 3));
+        assert!([second, third].iter().all(|other| *other == first));
+        assert_eq!(authority, &Name::Static(b":authority"));
     }
 
     /// Numbers without an end, texts that are longer than their block, a table of gigabytes, a size in the

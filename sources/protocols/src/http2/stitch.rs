@@ -13,9 +13,10 @@ use super::types::{
     BLOCK_BYTES_MAX, CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME_HEAD_BYTES, HEADERS,
     PREFACE, PUSH_PROMISE, RST_STREAM, STREAMS_BYTES_MAX, STREAMS_MAX,
 };
-use crate::frames::{Frame, FrameReader, Next, settle, settle_first_holes};
+use crate::frames::{Frame, FrameReader, Next, read_to_end, settle};
 use crate::protocol::{Context, Parser, RowOf, Shared, Streams};
 use crate::redact::HeaderKind;
+use crate::turns::of_side;
 use crate::{Config, Counters, REORDER_GRACE_NS, Side};
 
 /// How long a response that has ended waits for the end of its request.
@@ -120,7 +121,7 @@ impl Http2 {
     }
 
     fn look(&mut self, side: Side, streams: &mut Streams<'_>, ctx: &Context<'_>) -> Next {
-        self.halves[side as usize].reader.next(stream_of(streams, side), &Frames, ctx.now_unix_ns)
+        self.halves[side as usize].reader.next(of_side(streams, side), &Frames, ctx.now_unix_ns)
     }
 
     fn frame(
@@ -130,7 +131,7 @@ impl Http2 {
         streams: &mut Streams<'_>,
         ctx: &mut Context<'_>,
     ) {
-        let stream = stream_of(streams, side);
+        let stream = of_side(streams, side);
         let bytes = &stream.unread()[..frame.seen_bytes];
         if bytes.starts_with(&PREFACE[..1]) && bytes == PREFACE {
             self.begins();
@@ -422,13 +423,6 @@ impl Http2 {
     }
 }
 
-fn stream_of<'s>(streams: &'s mut Streams<'_>, side: Side) -> &'s mut crate::stream::StreamBuffer {
-    match side {
-        Side::Request => streams.requests,
-        Side::Response => streams.responses,
-    }
-}
-
 impl Parser for Http2 {
     fn advance(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
         settle(streams.requests, ctx.now_unix_ns);
@@ -438,10 +432,7 @@ impl Parser for Http2 {
     }
 
     fn close(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
-        self.advance(streams, ctx);
-        while settle_first_holes(streams) {
-            self.advance(streams, ctx);
-        }
+        read_to_end(self, streams, ctx);
         for exchange in std::mem::take(&mut self.streams).into_values() {
             self.finish(exchange, ctx);
         }

@@ -13,6 +13,8 @@ use crate::redact::{HeaderKind, REDACTED, Redactor};
 
 /// Topics whose names are known by their ids; with more of them others are forgotten.
 const TOPICS_MAX: usize = 4_096;
+/// Longest name of a topic, as brokers have it; a longer one is none, and rows show the id.
+const TOPIC_NAME_BYTES_MAX: usize = 249;
 /// Tagged fields behind one structure.
 const TAGS_MAX: u32 = 1_024;
 /// Bytes that prove who somebody is.
@@ -29,24 +31,29 @@ pub(super) type Uuid = [u8; 16];
 #[derive(Debug, Default)]
 pub(super) struct Topics {
     names: HashMap<Uuid, Box<[u8]>, foldhash::fast::RandomState>,
+    /// Of all of them together.
+    name_bytes: usize,
 }
 
 impl Topics {
     fn learn(&mut self, id: Uuid, name: &[u8]) {
-        if name.is_empty() || id == [0; 16] {
+        if name.is_empty() || name.len() > TOPIC_NAME_BYTES_MAX || id == [0; 16] {
             return;
         }
-        if self.names.len() >= TOPICS_MAX && !self.names.contains_key(&id) {
+        let known = self.names.get(&id);
+        if known.is_some_and(|known| **known == *name) {
+            return;
+        }
+        if known.is_none() && self.names.len() >= TOPICS_MAX {
             self.names.clear();
+            self.name_bytes = 0;
         }
-        if self.names.get(&id).is_none_or(|known| **known != *name) {
-            self.names.insert(id, name.into());
-        }
+        let before = self.names.insert(id, name.into());
+        self.name_bytes = self.name_bytes + name.len() - before.map_or(0, |before| before.len());
     }
 
     pub(super) fn held_bytes(&self) -> usize {
-        // Names have at most 249 bytes, and mostly some dozens.
-        self.names.capacity() * (size_of::<(Uuid, Box<[u8]>)>() + 1) + self.names.len() * 64
+        self.names.capacity() * (size_of::<(Uuid, Box<[u8]>)>() + 1) + self.name_bytes
     }
 }
 
@@ -421,4 +428,42 @@ fn as_base64(id: Uuid) -> [u8; 22] {
         *digit = DIGITS[(six & 63) as usize];
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What names of topics hold is counted to the byte, also where one changes; what is longer than Kafka's
+    /// names is none. Catches a count that is a guess, and names without a bound.
+    #[test]
+    fn names_of_topics_are_counted() {
+        let mut topics = Topics::default();
+        let check = |topics: &Topics| {
+            let names: usize = topics.names.values().map(|name| name.len()).sum();
+            let entries = topics.names.capacity() * (size_of::<(Uuid, Box<[u8]>)>() + 1);
+            assert_eq!(topics.held_bytes(), entries + names);
+        };
+        for n in 1..=10 {
+            topics.learn([n; 16], &[b'a' + n; 249]);
+            check(&topics);
+        }
+        let before = topics.held_bytes();
+        topics.learn([11; 16], &[b'x'; 250]);
+        topics.learn([3; 16], &[b'x'; 250]);
+        assert_eq!((topics.names.len(), topics.held_bytes()), (10, before));
+        for _ in 0..2 {
+            topics.learn([3; 16], b"short");
+            assert_eq!(topics.held_bytes(), before - 244);
+            check(&topics);
+        }
+        // With one too many all are forgotten, and none is counted any more.
+        for n in 0..=TOPICS_MAX as u32 {
+            let mut id = [1; 16];
+            id[..4].copy_from_slice(&n.to_be_bytes());
+            topics.learn(id, format!("topic-{n}").as_bytes());
+            check(&topics);
+        }
+        assert!(topics.names.len() < TOPICS_MAX);
+    }
 }

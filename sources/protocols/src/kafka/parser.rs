@@ -8,7 +8,7 @@ use super::parse::{Frames, Pairing, correlation_id, header};
 use super::stitch::pairing;
 use super::table::Maker;
 use super::types::Asked;
-use crate::frames::{Frame, FrameReader, Next, settle, settle_first_holes};
+use crate::frames::{Frame, FrameReader, Next, read_to_end, settle};
 use crate::protocol::{Context, Parser, RowOf, Shared, Streams, shared_as};
 use crate::stream::StreamBuffer;
 use crate::turns::{by_time, of_side};
@@ -162,10 +162,7 @@ impl Parser for Kafka {
 
     fn close(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
         self.is_closing = true;
-        self.advance(streams, ctx);
-        while settle_first_holes(streams) {
-            self.advance(streams, ctx);
-        }
+        read_to_end(self, streams, ctx);
         self.pairing.close();
     }
 

@@ -7,7 +7,7 @@ use super::parse::{Operations, whole_line};
 use super::stitch::{Done, Pairing, Told};
 use super::table::{asks_for_answers, push_body};
 use super::types::Kind;
-use crate::frames::{FrameReader, Next, settle, settle_first_holes};
+use crate::frames::{FrameReader, Next, read_to_end, settle};
 use crate::protocol::{Context, Parser, RowOf, Shared, Streams, shared_as};
 use crate::turns::{by_time, of_side};
 use crate::{Counters, REORDER_GRACE_NS, Side};
@@ -128,10 +128,7 @@ impl Parser for Nats {
 
     fn close(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
         self.is_closing = true;
-        self.advance(streams, ctx);
-        while settle_first_holes(streams) {
-            self.advance(streams, ctx);
-        }
+        read_to_end(self, streams, ctx);
         self.pairing.close(&mut shared_as::<OfThread>(ctx.shared).done);
         self.write(ctx);
     }

@@ -91,10 +91,7 @@ impl Pairing {
         match told.kind {
             Kind::Ping if is_sure => {
                 self.server_pings.push_back(told);
-                if self.server_pings.len() > WAITING_MAX {
-                    self.counters.given_up += self.server_pings.len() as u64;
-                    self.server_pings.clear();
-                }
+                self.keep_bounds(time_unix_ns, done);
             }
             Kind::Ping => self.counters.gap += 1,
             Kind::Pong => {
@@ -184,13 +181,19 @@ impl Pairing {
     }
 
     fn wait(&mut self, told: Told, done: &mut Vec<Done>) {
+        let time_unix_ns = told.time_unix_ns;
         self.waiting_bytes += told.body.capacity();
         self.waiting.push_back(told);
-        if self.waiting.len() > WAITING_MAX || self.waiting_bytes > WAITING_BYTES_MAX {
-            let until_ns = self.waiting.back().map_or(0, |told| told.time_unix_ns);
+        self.keep_bounds(time_unix_ns, done);
+    }
+
+    /// Where too much waits, behind what came last, all that waits is forgotten.
+    fn keep_bounds(&mut self, newest_unix_ns: i64, done: &mut Vec<Done>) {
+        let waiting = self.waiting.len().max(self.server_pings.len());
+        if waiting > WAITING_MAX || self.waiting_bytes > WAITING_BYTES_MAX {
             self.counters.resyncs += 1;
             self.forget(done);
-            self.unsure_until(until_ns);
+            self.unsure_until(newest_unix_ns);
         }
     }
 
@@ -238,15 +241,28 @@ impl Pairing {
         self.unsure_until(at_unix_ns);
     }
 
-    /// What has waited for too long is not answered any more.
+    /// What has waited for too long is not answered any more. Should it be all the same, that is not the
+    /// answer to what came after it: so nothing is paired for as long again.
     pub(super) fn pass_time(&mut self, now_unix_ns: i64, done: &mut Vec<Done>) {
         let oldest_ns = now_unix_ns.saturating_sub(ANSWER_WITHIN_NS);
-        while self.waiting.front().is_some_and(|told| told.time_unix_ns < oldest_ns) {
+        let mut may_be_answered = false;
+        while let Some(front) = self.waiting.front()
+            && front.time_unix_ns < oldest_ns
+        {
+            // A CONNECT that is not to be answered never is.
+            may_be_answered |= front.kind != Kind::Connect || self.is_verbose != Some(false);
             self.unanswered(done);
         }
         while self.server_pings.front().is_some_and(|told| told.time_unix_ns < oldest_ns) {
             self.server_pings.pop_front();
             self.counters.unanswered += 1;
+            may_be_answered = true;
+        }
+        if may_be_answered {
+            self.counters.resyncs += 1;
+            self.forget(done);
+            let until_ns = now_unix_ns.saturating_add(ANSWER_WITHIN_NS);
+            self.unsure_until_ns = self.unsure_until_ns.max(until_ns);
         }
     }
 
@@ -268,7 +284,8 @@ impl Pairing {
     /// For room.
     pub(super) fn give_up(&mut self) {
         self.counters.given_up += (self.waiting.len() + self.server_pings.len()) as u64;
-        self.unsure_until(self.waiting.back().map_or(0, |told| told.time_unix_ns));
+        let newest = [self.waiting.back(), self.server_pings.back()].into_iter().flatten();
+        self.unsure_until(newest.map(|told| told.time_unix_ns).max().unwrap_or(0));
         self.waiting = VecDeque::new();
         self.server_pings = VecDeque::new();
         self.waiting_bytes = 0;

@@ -298,3 +298,48 @@ fn joined_midway() {
     }
     assert!(wire.parser.is_wrong());
 }
+
+/// PINGs beyond those that may wait, and such that time has passed over, can still be answered: their PONGs
+/// are not those of later ones, from either side; nor is a late `+OK` a later operation's.
+#[test]
+fn late_answers_are_no_later_ones() {
+    let pairs = |wire: &mut Wire, what: &str| {
+        let pairs = wire.close().iter().filter(|row| row.cells[2] == what).count();
+        (pairs, wire.counters())
+    };
+    let mut wire = Wire::new(&PROTOCOL);
+    speak(&mut wire, &quiet()[..3]);
+    for _ in 0..5_000 {
+        wire.answer(b"PING\r\n");
+    }
+    wire.ask(b"PONG\r\n");
+    wire.settle();
+    let (found, counters) = pairs(&mut wire, "PONG");
+    assert_eq!((found, counters.resyncs > 0), (1, true), "{counters:?}");
+    for side in [Side::Response, Side::Request] {
+        let other = if side == Side::Request { Side::Response } else { Side::Request };
+        let mut wire = Wire::new(&PROTOCOL);
+        speak(&mut wire, &quiet()[..3]);
+        wire.call(side, b"PING\r\n");
+        wire.wait(61_000_000_000);
+        wire.call(side, b"PING\r\n");
+        wire.call(other, b"PONG\r\n");
+        let (found, counters) = pairs(&mut wire, "PONG");
+        assert_eq!((found, counters.unanswered), (1, 1), "{side:?}");
+        // The same where they are forgotten for room.
+        let mut wire = Wire::new(&PROTOCOL);
+        speak(&mut wire, &quiet()[..3]);
+        wire.call(side, b"PING\r\n");
+        wire.give_up();
+        wire.call(side, b"PING\r\n");
+        wire.call(other, b"PONG\r\n");
+        assert_eq!(pairs(&mut wire, "PONG").0, 1, "{side:?}");
+    }
+    let mut wire = Wire::new(&PROTOCOL);
+    speak(&mut wire, &[answer(INFO), ask(VERBOSE), answer("+OK\r\n"), ask("PUB a 1\r\nx\r\n")]);
+    wire.wait(61_000_000_000);
+    speak(&mut wire, &[ask("PUB b 1\r\nx\r\n"), answer("+OK\r\n"), answer("-ERR 'no'\r\n")]);
+    let rows = wire.close();
+    let got: Vec<[&str; 2]> = rows[1..].iter().map(cmd_and_resp).collect();
+    assert_eq!(got, [["CONNECT", "+OK"], ["PUB", ""], ["PUB", ""]]);
+}

@@ -9,8 +9,10 @@
 //! ```
 //!
 //! Every message has its length in front, and every cycle ends with ReadyForQuery: behind a loss, reading
-//! goes on there, or where a call begins with a message.
+//! goes on there, or where a call begins with a message. Pairing does where as many of these were seen as
+//! were asked for, or where what comes can be the answer to nothing else that was asked (`fits`).
 
+mod fits;
 mod parse;
 mod recognise;
 mod reply;

@@ -1,9 +1,9 @@
 //! Heads of messages, and their parts.
 
 use super::types::{request, response};
-use crate::Side;
 use crate::cursor::Cursor;
 use crate::frames::{Framing, Head};
+use crate::{Recognised, Side};
 
 /// Before a message: its tag and its length, which counts itself.
 pub(super) const HEAD_BYTES: usize = 5;
@@ -145,6 +145,16 @@ impl Framing for Messages {
             };
         }
         head(side, bytes)
+    }
+
+    fn may_find(&self, side: Side, bytes: &[u8]) -> bool {
+        super::recognise::chain(side, bytes) == Recognised::Unsure
+    }
+
+    fn find_end(&self, side: Side, bytes: &[u8]) -> Option<usize> {
+        let at = bytes.len().checked_sub(READY_HEAD.len() + 1)?;
+        let is_ready = bytes[at..].starts_with(READY_HEAD) && b"ITE".contains(bytes.last()?);
+        (side == Side::Response && is_ready).then_some(at)
     }
 
     fn find(&self, side: Side, bytes: &[u8]) -> Option<usize> {

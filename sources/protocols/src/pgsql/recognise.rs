@@ -76,26 +76,29 @@ fn may_become(side: Side, bytes: &[u8]) -> bool {
 /// Whether these bytes are messages up to their end, or up to one that is not all there, and at least one
 /// of them can hardly be anything else.
 pub(super) fn is_chain(side: Side, bytes: &[u8]) -> bool {
+    chain(side, bytes) == Recognised::Yes
+}
+
+/// The same; unsure where none of the messages is one of which that can be said.
+pub(super) fn chain(side: Side, bytes: &[u8]) -> Recognised {
     let (mut rest, mut is_sure) = (bytes, false);
     for _ in 0..MESSAGES_MAX {
-        if rest.is_empty() {
-            return is_sure;
-        }
         let length = match head(side, rest) {
+            _ if rest.is_empty() => break,
             Head::Bytes(length) => length,
-            Head::Short => return is_sure,
-            Head::Invalid => return false,
+            Head::Short => break,
+            Head::Invalid => return Recognised::No,
         };
         let end = usize::try_from(length).unwrap_or(usize::MAX).min(rest.len());
         let is_whole = end as u64 == length;
         match content(side, rest[0], &rest[HEAD_BYTES.min(end)..end], is_whole) {
             Recognised::Yes => is_sure = true,
             Recognised::Unsure => {}
-            Recognised::No => return false,
+            Recognised::No => return Recognised::No,
         }
         rest = &rest[end..];
     }
-    is_sure
+    if is_sure { Recognised::Yes } else { Recognised::Unsure }
 }
 
 fn content(side: Side, tag: u8, payload: &[u8], is_whole: bool) -> Recognised {

@@ -8,10 +8,10 @@ mod answers;
 
 use std::sync::Arc;
 
+use super::fits::{Broken, is_single};
 use super::parse::{Bind, HEAD_BYTES, Messages, Opening, opening};
 use super::reply::{Reply, type_ids};
 use super::session::{Portal, Session};
-use super::table::push_statement;
 use super::types::{Kind, Request, request};
 use super::values::{NULL, push_binary};
 use crate::cursor::Cursor;
@@ -20,9 +20,6 @@ use crate::in_order::InOrder;
 use crate::protocol::{Context, Parser, Shared, Streams};
 use crate::stream::StreamBuffer;
 use crate::{Config, Counters, REORDER_GRACE_NS, Side};
-
-/// What requests that wait may show in all; those beyond it get no row.
-const WAITING_TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// What the server's next message belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +39,6 @@ pub(super) struct Pgsql {
     requests: FrameReader,
     responses: FrameReader,
     queue: InOrder<Request>,
-    waiting_text_bytes: usize,
     session: Session,
     reply: Reply,
     reading: Reading,
@@ -52,8 +48,8 @@ pub(super) struct Pgsql {
     asks_encryption: u32,
     /// An error was sent: nothing is answered up to the next Sync.
     failed: bool,
-    /// The end of a cycle is wanted, behind a loss.
-    resyncs: bool,
+    /// The response that the last loss began in.
+    broken: Option<Broken>,
     /// When the server spoke of its own accord, since the last response.
     noticed_ns: Option<i64>,
     copies_ended: u32,
@@ -67,14 +63,13 @@ impl Pgsql {
             requests: FrameReader::new(Side::Request, from_start),
             responses: FrameReader::new(Side::Response, from_start),
             queue: InOrder::new(from_start),
-            waiting_text_bytes: 0,
             session: Session::default(),
             reply: Reply::default(),
             reading: Reading::Nothing,
             opens: from_start,
             asks_encryption: 0,
             failed: false,
-            resyncs: !from_start,
+            broken: None,
             noticed_ns: None,
             copies_ended: 0,
             is_done: false,
@@ -83,8 +78,8 @@ impl Pgsql {
     }
 
     fn read_requests(&mut self, stream: &mut StreamBuffer, ctx: &Context<'_>) {
-        settle(stream, ctx.now_unix_ns);
         while self.asks_encryption == 0 && !self.is_done {
+            settle(stream, ctx.now_unix_ns);
             let messages = Messages { opens: self.opens };
             match self.requests.next(stream, &messages, ctx.now_unix_ns) {
                 Next::Wait => return,
@@ -134,8 +129,11 @@ impl Pgsql {
         match bytes[0] {
             request::QUERY => {
                 let mut text = Vec::new();
-                push_statement(config, &mut text, payload.strip_suffix(b"\0").unwrap_or(payload));
+                config.push_statement(&mut text, payload.strip_suffix(b"\0").unwrap_or(payload));
                 self.push(Kind::Query, text.into(), 0, frame);
+                if let Some(last) = self.queue.last_mut() {
+                    last.is_single = frame.is_whole() && is_single(payload);
+                }
             }
             request::PARSE => self.parse(payload, frame, config),
             request::BIND => self.bind(payload, frame, config),
@@ -148,8 +146,7 @@ impl Pgsql {
                     formats: [].into(),
                 });
                 let Portal { text, statement, formats } = portal;
-                self.push(Kind::Execute, text, statement, frame);
-                self.set_formats(formats);
+                self.push_with(Kind::Execute, text, statement, formats, frame);
             }
             tag @ (request::DESCRIBE | request::CLOSE) => {
                 let is_portal = cursor.u8() == Some(b'P');
@@ -179,6 +176,10 @@ impl Pgsql {
             request::FUNCTION_CALL => self.push(Kind::FunctionCall, [].into(), 0, frame),
             request::COPY_DONE | request::COPY_FAIL => {
                 self.copies_ended = self.copies_ended.wrapping_add(1);
+                // Sent while the server took the copy, it was passed over.
+                if let Some(last) = self.queue.last_mut() {
+                    last.may_be_unheard |= last.kind == Kind::Sync;
+                }
             }
             // Flush, CopyData, passwords, Terminate.
             _ => {}
@@ -191,7 +192,7 @@ impl Pgsql {
         let rest = cursor.rest();
         let statement = cursor.until_zero();
         let mut text = Vec::new();
-        push_statement(config, &mut text, statement.unwrap_or(rest));
+        config.push_statement(&mut text, statement.unwrap_or(rest));
         let types = if statement.is_some() { type_ids(&mut cursor) } else { Vec::new() };
         let number = match name {
             Some(name) => self.session.prepare(name, text.clone(), types),
@@ -239,25 +240,30 @@ impl Pgsql {
     }
 
     fn push(&mut self, kind: Kind, text: Arc<[u8]>, statement: u64, frame: &Frame) {
-        let is_given_up = self.waiting_text_bytes + text.len() > WAITING_TEXT_BYTES_MAX;
-        let text = if is_given_up { [].into() } else { text };
-        self.waiting_text_bytes += text.len();
-        self.counters.given_up += u64::from(is_given_up && kind.has_row());
-        let (begin_ns, copies_ended) = (frame.time_unix_ns, self.copies_ended);
-        let formats = [].into();
-        let request =
-            Request { kind, text, is_given_up, statement, formats, begin_ns, copies_ended };
-        self.queue.push(request, begin_ns);
-        if !self.queue.is_waiting() || self.queue.waits() == 1 {
-            // The queue may have begun anew.
-            self.waiting_text_bytes = self.queue.requests().map(|request| request.text.len()).sum();
-        }
+        self.push_with(kind, text, statement, [].into(), frame);
     }
 
-    fn set_formats(&mut self, formats: Arc<[u16]>) {
-        if let Some(last) = self.queue.last_mut() {
-            last.formats = formats;
-        }
+    fn push_with(
+        &mut self,
+        kind: Kind,
+        text: Arc<[u8]>,
+        statement: u64,
+        formats: Arc<[u16]>,
+        frame: &Frame,
+    ) {
+        let begin_ns = frame.time_unix_ns;
+        let request = Request {
+            kind,
+            text,
+            is_given_up: false,
+            statement,
+            formats,
+            begin_ns,
+            copies_ended: self.copies_ended,
+            may_be_unheard: false,
+            is_single: false,
+        };
+        self.queue.push(request, begin_ns);
     }
 
     /// Takes the answer to a question for encryption. True if anything goes on now.
@@ -312,7 +318,6 @@ impl Parser for Pgsql {
             self.end_response(ctx);
         }
         self.reading = Reading::Nothing;
-        self.queue.retain(|request| request.kind.has_row());
         self.queue.close();
     }
 
@@ -335,16 +340,12 @@ impl Parser for Pgsql {
     }
 
     fn held_bytes(&self) -> usize {
-        self.queue.held_bytes()
-            + self.waiting_text_bytes
-            + self.session.held_bytes()
-            + self.reply.held_bytes()
+        self.queue.held_bytes() + self.session.held_bytes() + self.reply.held_bytes()
     }
 
     fn give_up(&mut self, _shared: &mut dyn Shared) {
         self.queue.give_up();
         self.session.clear();
-        self.waiting_text_bytes = 0;
         self.failed = false;
         if self.reading == Reading::Response {
             self.reading = Reading::Skipped { begin_ns: self.reply.begin_ns };

@@ -6,17 +6,6 @@ use weir_types::tables::PgsqlEventsRow;
 use super::types::Request;
 use crate::Config;
 use crate::protocol::{RowOf, Rows};
-use crate::redact::REDACTED;
-
-/// Appends a statement as rows show it, without passwords.
-pub(super) fn push_statement(config: &Config, out: &mut Vec<u8>, statement: &[u8]) {
-    let shown = crate::json_text::cut(statement, config.body_bytes_max);
-    let redacted = match config.redactor.hides_nothing() {
-        true => None,
-        false => crate::sql_secrets::redacted(shown),
-    };
-    out.extend_from_slice(redacted.as_deref().unwrap_or(shown));
-}
 
 /// The row of a request with its response.
 pub(super) fn write_row(
@@ -28,9 +17,9 @@ pub(super) fn write_row(
 ) {
     config.check_fault(&request.text);
     let latency = time_unix_ns.saturating_sub(request.begin_ns).max(0);
-    let (req, resp) = (shown(config, &request.text), shown(config, response));
+    let (req, resp) = (config.shown(&request.text), config.shown(response));
     let req_cmd = request.kind.name().as_bytes();
-    rows.row(&row_of(time_unix_ns), &mut |builder: &mut BatchBuilder| {
+    rows.row(&RowOf::at(time_unix_ns), &mut |builder: &mut BatchBuilder| {
         PgsqlEventsRow { req_cmd, req: &req, resp: &resp, latency }.write(builder);
     });
 }
@@ -42,22 +31,9 @@ pub(super) fn write_notification(
     text: &[u8],
     time_unix_ns: i64,
 ) {
-    let resp = shown(config, text);
-    rows.push_row(&row_of(time_unix_ns), &mut |builder: &mut BatchBuilder| {
+    let resp = config.shown(text);
+    rows.push_row(&RowOf::at(time_unix_ns), &mut |builder: &mut BatchBuilder| {
         let req_cmd = b"NotificationResponse";
         PgsqlEventsRow { req_cmd, req: b"", resp: &resp, latency: 0 }.write(builder);
     });
-}
-
-fn row_of(time_unix_ns: i64) -> RowOf {
-    RowOf { table: 0, time_unix_ns, requests: None, peer: None }
-}
-
-fn shown(config: &Config, text: &[u8]) -> Vec<u8> {
-    if config.redactor.hides_bodies() && !text.is_empty() {
-        return REDACTED.as_bytes().to_vec();
-    }
-    let mut shown = text.to_vec();
-    config.redactor.redact_pii(&mut shown, 0);
-    shown
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::by_id::Held;
+use crate::in_order::Asked;
 
 /// What the client sends, by the first byte.
 pub(super) mod request {
@@ -67,6 +67,32 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    const ALL: [Kind; 9] = [
+        Kind::Startup,
+        Kind::Query,
+        Kind::Parse,
+        Kind::Bind,
+        Kind::Describe,
+        Kind::Execute,
+        Kind::Close,
+        Kind::Sync,
+        Kind::FunctionCall,
+    ];
+
+    fn mark(self) -> u32 {
+        1 << self as u32
+    }
+
+    /// Whether a message can be one of a response to any of these.
+    pub(super) fn is_any_of(marks: u32, tag: u8) -> bool {
+        Kind::ALL.iter().any(|kind| marks & kind.mark() != 0 && kind.has(tag))
+    }
+
+    /// Whether its response can have this message.
+    pub(super) fn has(self, tag: u8) -> bool {
+        self.is_answered_by(tag) || self.goes_on_with(tag)
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Kind::Startup => "Startup",
@@ -158,12 +184,41 @@ pub(super) struct Request {
     pub(super) begin_ns: i64,
     /// How many times a copy to the server was ended before it.
     pub(super) copies_ended: u32,
+    /// A Sync: such a copy was ended behind it.
+    pub(super) may_be_unheard: bool,
+    /// A query: it is a single statement for certain.
+    pub(super) is_single: bool,
 }
 
-impl Held for Request {
-    /// Bound the stitcher keeps itself ([`super::stitch`]): every request's place and kind has to stay.
+impl Asked for Request {
     fn held_bytes(&self) -> usize {
-        0
+        self.text.len() + size_of_val(&*self.formats)
+    }
+
+    fn forget_text(&mut self) {
+        self.is_given_up = true;
+        (self.text, self.formats) = ([].into(), [].into());
+    }
+
+    fn is_owed(&self) -> bool {
+        self.kind.has_row() && !self.is_given_up
+    }
+
+    fn mark(&self) -> u32 {
+        self.kind.mark()
+    }
+
+    fn is_plain(&self) -> bool {
+        true
+    }
+
+    /// Counted is what ends with ReadyForQuery.
+    fn responses(&self) -> Option<u64> {
+        match self.kind {
+            Kind::Sync if self.may_be_unheard => None,
+            Kind::Sync | Kind::Query | Kind::Startup | Kind::FunctionCall => Some(1),
+            Kind::Parse | Kind::Bind | Kind::Describe | Kind::Execute | Kind::Close => Some(0),
+        }
     }
 }
 

@@ -2,11 +2,12 @@
 //!
 //! What a row shows is written while tokens come; nothing else of a message is kept.
 
-use super::parse::{Read, Token, is_reply, is_request, line, token};
-use super::table::Secrets;
-use super::types::{Command, CommandKind, DEPTH_MAX, NAME_BYTES_MAX, Reply};
-use crate::frames::{Doubt, Loss};
-use crate::json_text::{JsonText, cut};
+mod building;
+
+use self::building::Building;
+use super::parse::{Read, Token, is_reply, is_request, line, opening, token};
+use super::types::{Command, DEPTH_MAX, Reply};
+use crate::frames::{Doubt, Found, Loss, Place, hunt};
 use crate::stream::StreamBuffer;
 use crate::{Config, Side};
 
@@ -15,6 +16,8 @@ enum At {
     Token,
     /// So many bytes of a string, its line end included, are still to be stepped over.
     Skipping(u64),
+    /// Within a message that was given as far as it was seen.
+    Broken,
     Hunting,
 }
 
@@ -24,37 +27,17 @@ pub(super) enum Next {
     Wait,
     Command(Box<Command>),
     Reply(Reply),
-    /// Messages are missing.
-    Lost(Loss),
+    Lost(Missing),
 }
 
-/// An array that has not ended.
+/// Messages are missing.
 #[derive(Clone, Copy, Debug)]
-struct Open {
-    elements_left: u64,
-    is_shown: bool,
-    /// It says something about what follows, and is none of its elements.
-    is_attribute: bool,
-}
-
-/// A message that is being read.
-#[derive(Debug, Default)]
-struct Building {
-    open: Vec<Open>,
-    json: JsonText,
-    /// Of a reply that is no array.
-    text: Vec<u8>,
-    is_array: bool,
-    is_push: bool,
-    has_element: bool,
-    begin_ns: i64,
-    number: u64,
-    // Of commands.
-    name: Vec<u8>,
-    words: u64,
-    first: Vec<u8>,
-    kind: CommandKind,
-    secrets: Secrets,
+pub(super) struct Missing {
+    pub(super) loss: Loss,
+    /// At least so many; `None`: what is there was not understood, and may be anything.
+    pub(super) at_least: Option<u64>,
+    /// They begin within one that was given.
+    pub(super) is_within: bool,
 }
 
 #[derive(Debug)]
@@ -77,13 +60,7 @@ impl Reader {
     }
 
     pub(super) fn held_bytes(&self) -> usize {
-        self.building.as_ref().map_or(0, |building| {
-            size_of::<Building>()
-                + building.json.held_bytes()
-                + building.text.capacity()
-                + building.first.capacity()
-                + building.open.capacity() * size_of::<Open>()
-        })
+        self.building.as_ref().map_or(0, |building| building.held_bytes())
     }
 
     /// Whether a message begins in front of the stream. `false`: it is within one, or nothing is there.
@@ -96,8 +73,12 @@ impl Reader {
         &mut self,
         stream: &mut StreamBuffer,
         now_unix_ns: i64,
-    ) -> Option<Loss> {
-        if self.at == At::Hunting { self.hunt(stream, now_unix_ns) } else { None }
+    ) -> Option<Missing> {
+        match self.at {
+            At::Hunting => self.hunt(stream, now_unix_ns),
+            At::Broken => Some(self.step_out(stream, now_unix_ns)),
+            At::Token | At::Skipping(_) => None,
+        }
     }
 
     /// Reads on until a message is complete or bytes are missing.
@@ -117,8 +98,9 @@ impl Reader {
                         return message;
                     }
                 }
+                At::Broken => return Next::Lost(self.step_out(stream, now_unix_ns)),
                 At::Hunting => match self.hunt(stream, now_unix_ns) {
-                    Some(loss) => return Next::Lost(loss),
+                    Some(missing) => return Next::Lost(missing),
                     None if self.at == At::Hunting => return Next::Wait,
                     None => {}
                 },
@@ -140,7 +122,7 @@ impl Reader {
                         Step::Invalid => {
                             self.doubt.missed();
                             self.building = None;
-                            return self.lost(stream, now_unix_ns);
+                            return Next::Lost(self.step_on(stream, now_unix_ns, None));
                         }
                     }
                 }
@@ -161,45 +143,55 @@ impl Reader {
         if let Some(building) = self.building.take()
             && building.is_seen()
         {
-            self.building = None;
+            self.at = At::Broken;
             let end_ns = stream.last_read_ns().unwrap_or(building.begin_ns);
             return building.message(self.side, end_ns);
         }
-        self.building = None;
-        Next::Lost(self.step_on(stream, now_unix_ns))
+        // What begins here is a message; of replies one that comes unasked is none.
+        let may_be_push = stream.unread().first() == Some(&b'>');
+        Next::Lost(self.step_on(stream, now_unix_ns, Some(u64::from(!may_be_push))))
+    }
+
+    /// Leaves a message that was given as far as it was seen.
+    fn step_out(&mut self, stream: &mut StreamBuffer, now_unix_ns: i64) -> Missing {
+        Missing { is_within: true, ..self.step_on(stream, now_unix_ns, Some(0)) }
     }
 
     /// Leaves the place where nothing could be read.
-    fn step_on(&mut self, stream: &mut StreamBuffer, now_unix_ns: i64) -> Loss {
+    fn step_on(
+        &mut self,
+        stream: &mut StreamBuffer,
+        now_unix_ns: i64,
+        at_least: Option<u64>,
+    ) -> Missing {
         self.at = At::Hunting;
         let loss = Loss::at(stream, now_unix_ns);
         stream.skip_to_event();
-        loss
+        Missing { loss, at_least, is_within: false }
     }
 
-    /// Steps on to a call that begins with a message. What was stepped over counts as missing: there
-    /// may be messages in it.
-    fn hunt(&mut self, stream: &mut StreamBuffer, now_unix_ns: i64) -> Option<Loss> {
-        let mut lost: Option<Loss> = None;
-        loop {
-            let bytes = stream.unread();
-            if bytes.is_empty() && stream.lost_bytes() == 0 {
-                return lost;
-            }
-            if stream.at_event_start() && !bytes.is_empty() {
-                let is_message = match self.side {
-                    Side::Request => is_request(bytes),
-                    Side::Response => is_reply(bytes),
-                };
-                if is_message {
-                    self.at = At::Token;
-                    return lost;
+    /// Steps on to a call that begins with a message.
+    fn hunt(&mut self, stream: &mut StreamBuffer, now_unix_ns: i64) -> Option<Missing> {
+        let side = self.side;
+        let hunt = hunt(stream, &mut self.doubt, now_unix_ns, |bytes, place| {
+            let (is_message, is_short) = match side {
+                Side::Request => {
+                    (is_request(bytes), bytes[0] == b'*' && opening(bytes) == Read::Short)
                 }
-                self.doubt.missed();
+                Side::Response => (is_reply(bytes), token(bytes) == Read::Short),
+            };
+            match place {
+                Place::Call if is_message => Found::At(0),
+                Place::Call if is_short => Found::Unsure,
+                Place::Call | Place::End => Found::Nothing,
             }
-            let loss = self.step_on(stream, now_unix_ns);
-            lost = Some(lost.map_or(loss, |lost| lost.and(loss)));
+        });
+        if hunt.is_found {
+            self.at = At::Token;
         }
+        // What was not understood may be the inside of a value, which looks like a message further on.
+        let at_least = (!hunt.has_passed).then_some(0);
+        hunt.lost.map(|loss| Missing { loss, at_least, is_within: false })
     }
 
     /// The array of a command, or an inline one.
@@ -261,7 +253,7 @@ impl Reader {
         match token {
             Token::Open { .. } if self.side == Side::Request => return Step::Invalid,
             Token::Open { kind, elements } => {
-                if building.open.len() == DEPTH_MAX {
+                if building.depth() == DEPTH_MAX {
                     return Step::Invalid;
                 }
                 building.open(kind, elements);
@@ -341,155 +333,4 @@ fn inline_words(text: &[u8]) -> Vec<Vec<u8>> {
     }
     // A name is needed; an empty one is none.
     if words.first().is_some_and(Vec::is_empty) { Vec::new() } else { words }
-}
-
-impl Building {
-    fn command(begin_ns: i64, words: u64, config: &Config) -> Box<Building> {
-        let mut json = JsonText::new(Vec::new(), config.body_bytes_max);
-        json.raw("[");
-        Box::new(Building {
-            open: vec![Open { elements_left: words, is_shown: true, is_attribute: false }],
-            json,
-            is_array: true,
-            begin_ns,
-            ..Building::default()
-        })
-    }
-
-    fn reply(begin_ns: i64, config: &Config) -> Box<Building> {
-        let json = JsonText::new(Vec::new(), config.body_bytes_max);
-        Box::new(Building { json, begin_ns, ..Building::default() })
-    }
-
-    /// Whether a row can show anything of it.
-    fn is_seen(&self) -> bool {
-        self.words > 0 || self.has_element
-    }
-
-    fn shows(&self) -> bool {
-        self.open.last().is_none_or(|open| open.is_shown) && !self.json.is_full()
-    }
-
-    /// How many of a string's bytes have to be there to be shown.
-    fn wanted_bytes(&self, config: &Config) -> usize {
-        match self.words {
-            // What kind of reply a command has is told by these.
-            0..=2 => config.body_bytes_max.max(NAME_BYTES_MAX),
-            _ => self.json.string_bytes_left().max(NAME_BYTES_MAX),
-        }
-    }
-
-    fn open(&mut self, kind: u8, elements: u64) {
-        let is_attribute = kind == b'|';
-        self.is_push |= kind == b'>';
-        let is_shown = !is_attribute && self.shows();
-        if is_shown {
-            self.is_array = true;
-            self.json.comma().raw("[");
-        }
-        self.open.push(Open { elements_left: elements, is_shown, is_attribute });
-    }
-
-    /// Closes the innermost array. False if that was an attribute: what it belongs to follows.
-    fn close(&mut self) -> bool {
-        let Some(open) = self.open.pop() else { return true };
-        if open.is_shown {
-            self.json.raw("]");
-        }
-        !open.is_attribute
-    }
-
-    /// Counts an element, and closes what ends with it. True if the message does.
-    fn element_ends(&mut self) -> bool {
-        while let Some(open) = self.open.last_mut() {
-            open.elements_left = open.elements_left.saturating_sub(1);
-            if open.elements_left > 0 || !self.close() {
-                return false;
-            }
-        }
-        true
-    }
-
-    fn scalar(&mut self, text: &[u8], config: &Config) {
-        self.has_element = true;
-        if !self.open.is_empty() {
-            if self.shows() {
-                self.json.comma().string(text);
-            }
-        } else {
-            let left = config.body_bytes_max.saturating_sub(self.text.len());
-            self.text.extend_from_slice(cut(text, left));
-        }
-    }
-
-    /// A string's first bytes.
-    fn string(&mut self, kind: u8, seen: &[u8], config: &Config) {
-        match kind {
-            b'!' => self.error(seen, config),
-            // Its format, three letters and a colon, is not its text.
-            b'=' if seen.get(3) == Some(&b':') => self.scalar(&seen[4..], config),
-            _ => self.scalar(seen, config),
-        }
-    }
-
-    fn error(&mut self, text: &[u8], config: &Config) {
-        let shown = [b"-", &text[..text.len().min(config.body_bytes_max)]].concat();
-        self.scalar(&shown, config);
-    }
-
-    fn simple(&mut self, kind: u8, text: &[u8], config: &Config) {
-        match (kind, text) {
-            (b'-', text) => self.error(text, config),
-            (b'#', b"t") => self.scalar(b"true", config),
-            (b'#', _) => self.scalar(b"false", config),
-            (b':', text) => {
-                self.number = super::parse::number(text).unwrap_or_default();
-                self.scalar(text, config);
-            }
-            (_, text) => self.scalar(text, config),
-        }
-    }
-
-    /// A word of a command, of which the first bytes were seen.
-    fn word(&mut self, seen: &[u8], config: &Config) {
-        let idx = self.words;
-        self.words += 1;
-        if idx == 0 {
-            self.name = seen[..seen.len().min(NAME_BYTES_MAX)].to_ascii_uppercase();
-            self.secrets = Secrets::of(&self.name, config);
-            self.kind = CommandKind::of(&self.name, b"", b"");
-            return;
-        }
-        if idx == 1 {
-            self.first = seen[..seen.len().min(NAME_BYTES_MAX)].to_vec();
-        } else if idx == 2 {
-            self.kind = CommandKind::of(&self.name, &self.first, seen);
-        }
-        if self.shows() {
-            self.secrets.write(&mut self.json, seen);
-        }
-    }
-
-    fn message(mut self, side: Side, end_ns: i64) -> Next {
-        while !self.open.is_empty() {
-            self.close();
-        }
-        let json = std::mem::take(&mut self.json).finish();
-        match side {
-            Side::Request => Next::Command(Box::new(Command {
-                name: std::mem::take(&mut self.name),
-                args: if json == b"[" { b"[]".to_vec() } else { json },
-                args_count: self.words.saturating_sub(1),
-                kind: self.kind,
-                begin_ns: self.begin_ns,
-            })),
-            Side::Response => Next::Reply(Reply {
-                text: if self.is_array { json } else { std::mem::take(&mut self.text) },
-                begin_ns: self.begin_ns,
-                end_ns,
-                is_push3: self.is_push,
-                number: self.number,
-            }),
-        }
-    }
 }

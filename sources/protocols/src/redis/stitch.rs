@@ -6,11 +6,11 @@
 //! is subscribed to something.
 
 use super::parse::{Opening, Read, opening};
-use super::read::{Next, Reader};
+use super::read::{Missing, Next, Reader};
 use super::table::{write_push, write_row};
 use super::types::{Command, CommandKind, Reply};
-use crate::frames::{Loss, settle, settle_first_holes};
-use crate::in_order::{InOrder, Owner};
+use crate::frames::{settle, settle_first_holes};
+use crate::in_order::{Asked, InOrder, Owner};
 use crate::protocol::{Context, Parser, Shared, Streams};
 use crate::stream::StreamBuffer;
 use crate::{Counters, REORDER_GRACE_NS, Side};
@@ -27,6 +27,8 @@ enum What {
         of: Channels,
     },
     Push,
+    /// It looks like a push, and may be a reply: which one it is depends on what is missing.
+    Unsure,
     /// Too little of it is there.
     Unknown,
 }
@@ -62,6 +64,9 @@ pub(super) struct Redis {
     skips_next: bool,
     is_replica: bool,
     from_start: bool,
+    has_subscribed: bool,
+    /// No command is missing that decides what the server says of its own accord.
+    is_known: bool,
     counters: Counters,
 }
 
@@ -80,16 +85,21 @@ impl Redis {
             skips_next: false,
             is_replica: false,
             from_start,
+            has_subscribed: false,
+            is_known: from_start,
             counters: Counters::default(),
         }
     }
 
     fn read_commands(&mut self, stream: &mut StreamBuffer, ctx: &Context<'_>) {
-        settle(stream, ctx.now_unix_ns);
         loop {
+            settle(stream, ctx.now_unix_ns);
             match self.commands.next(stream, ctx.config, ctx.now_unix_ns) {
                 Next::Command(command) => self.command(*command),
-                Next::Lost(loss) => self.queue.requests_lost(loss),
+                Next::Lost(Missing { loss, .. }) => {
+                    self.is_known = false;
+                    self.queue.requests_lost(loss);
+                }
                 Next::Reply(_) | Next::Wait => return,
             }
         }
@@ -109,6 +119,7 @@ impl Redis {
             CommandKind::ReplyOn | CommandKind::Subscribe | CommandKind::Unsubscribe => true,
             _ => !was_off,
         };
+        self.has_subscribed |= kind == CommandKind::Subscribe;
         if is_answered {
             self.queue.push(command, begin_ns);
         } else {
@@ -117,10 +128,10 @@ impl Redis {
     }
 
     fn read_replies(&mut self, stream: &mut StreamBuffer, ctx: &mut Context<'_>) {
-        settle(stream, ctx.now_unix_ns);
         loop {
-            if let Some(loss) = self.replies.find_message(stream, ctx.now_unix_ns) {
-                self.replies_lost(loss);
+            settle(stream, ctx.now_unix_ns);
+            if let Some(missing) = self.replies.find_message(stream, ctx.now_unix_ns) {
+                self.replies_lost(missing);
             }
             if self.reading.is_none() && self.replies.is_at_message(stream) {
                 let what = self.what(stream);
@@ -128,6 +139,10 @@ impl Redis {
                 let owner = match what {
                     What::Unknown => return,
                     What::Push => Owner::Nobody,
+                    What::Unsure => {
+                        self.queue.is_unsure();
+                        Owner::Nobody
+                    }
                     What::Reply | What::Confirmation { .. } => {
                         self.queue.owner(begin_ns, ctx.now_unix_ns)
                     }
@@ -145,16 +160,24 @@ impl Redis {
                         return;
                     }
                 }
-                Next::Lost(loss) => self.replies_lost(loss),
+                Next::Lost(missing) => self.replies_lost(missing),
                 Next::Command(_) | Next::Wait => return,
             }
         }
     }
 
-    fn replies_lost(&mut self, loss: Loss) {
+    fn replies_lost(&mut self, missing: Missing) {
         self.reading = None;
-        self.confirming = Confirming::default();
-        self.queue.responses_lost(loss);
+        // Of which channels the server speaks may have been said there.
+        self.is_known &= self.is_resp3 || !self.has_subscribed;
+        // Where it speaks of its own accord, what is missing may be just that.
+        let is_quiet = self.is_known && self.channels == [0; 3] && !self.is_resp3 && !self.monitors;
+        let confirms = std::mem::take(&mut self.confirming).count > 0;
+        let at_least = missing.at_least.map(|count| if is_quiet { count } else { 0 });
+        self.queue.responses_lost(missing.loss, at_least.filter(|_| !confirms));
+        if missing.is_within {
+            self.queue.has_parts();
+        }
     }
 
     /// The front command is one that is confirmed.
@@ -168,10 +191,11 @@ impl Redis {
     fn what(&self, stream: &StreamBuffer) -> What {
         let bytes = stream.unread();
         let is_push = bytes.first() == Some(&b'>');
-        let is_subscribed = self.channels != [0; 3];
         let asks = self.asks();
-        let may_be = is_subscribed || asks || (!self.from_start && !self.queue.is_waiting());
-        if !is_push && (bytes.first() != Some(&b'*') || self.is_resp3 || !may_be) {
+        let is_joined = !self.from_start && !self.queue.is_waiting();
+        let may_be = self.channels != [0; 3] || asks || is_joined;
+        let can_be = may_be || !self.is_known;
+        if !is_push && (bytes.first() != Some(&b'*') || self.is_resp3 || !can_be) {
             return What::Reply;
         }
         let (elements, word) = match opening(bytes) {
@@ -180,7 +204,7 @@ impl Redis {
             Read::Short | Read::Invalid if is_push => return What::Push,
             Read::Short | Read::Invalid => return What::Reply,
         };
-        match (elements, word) {
+        let what = match (elements, word) {
             (3, b"subscribe" | b"unsubscribe") if asks || !is_push => {
                 What::Confirmation { of: Channels::Plain }
             }
@@ -193,7 +217,8 @@ impl Redis {
             (3, b"message" | b"smessage") | (4, b"pmessage") => What::Push,
             _ if is_push => What::Push,
             _ => What::Reply,
-        }
+        };
+        if what == What::Reply || is_push || may_be { what } else { What::Unsure }
     }
 
     fn reply(&mut self, what: What, owner: Owner, reply: &Reply, ctx: &mut Context<'_>) {
@@ -204,7 +229,7 @@ impl Redis {
                 write_push(ctx.rows, ctx.config, &reply.text, reply.begin_ns);
             }
             (_, Owner::Nobody | Owner::Wait) => {
-                if !(self.monitors && is_monitored(&reply.text)) {
+                if !is_monitored(reply) {
                     self.queue.unowned(reply.begin_ns, reply.end_ns);
                 }
             }
@@ -214,11 +239,10 @@ impl Redis {
             (What::Confirmation { .. }, Owner::Front) => {
                 self.queue.unowned(reply.begin_ns, reply.end_ns);
             }
-            (What::Reply | What::Unknown, Owner::Front) => {
-                if self.monitors && is_monitored(&reply.text) {
-                    return;
+            (What::Reply | What::Unsure | What::Unknown, Owner::Front) => {
+                if !is_monitored(reply) {
+                    self.answer(&reply.text, reply.begin_ns, reply.end_ns, ctx);
                 }
-                self.answer(&reply.text, reply.begin_ns, reply.end_ns, ctx);
             }
         }
     }
@@ -257,27 +281,32 @@ impl Redis {
     }
 
     fn answer(&mut self, text: &[u8], begin_ns: i64, end_ns: i64, ctx: &mut Context<'_>) {
-        let Some((command, _)) = self.queue.answered(begin_ns, end_ns) else { return };
+        let Some(command) = self.queue.answered(begin_ns, end_ns) else { return };
         let is_error = text.first() == Some(&b'-');
         match command.kind {
             CommandKind::Monitor => self.monitors = !is_error,
             CommandKind::Replicate => self.is_replica = !is_error,
-            _ if command.name == b"RESET" => {
+            CommandKind::Reset => {
                 (self.monitors, self.is_resp3, self.channels) = (false, false, [0; 3]);
             }
-            _ if command.name == b"HELLO" && !is_error => {
-                self.is_resp3 = command.args.starts_with(b"[\"3\"");
+            CommandKind::Hello { is_resp3 } if !is_error => self.is_resp3 = is_resp3,
+            // Where the server speaks of channels without a sign of its own, it refuses these.
+            CommandKind::Plain if !is_error && !self.is_resp3 && command.name != b"PING" => {
+                (self.is_known, self.channels) = (true, [0; 3]);
             }
             _ => {}
         }
-        write_row(ctx.rows, ctx.config, &command, text, begin_ns);
+        if command.is_owed() {
+            write_row(ctx.rows, ctx.config, &command, text, begin_ns);
+        }
     }
 }
 
-/// A line of what `MONITOR` shows: the time, then the database and the client.
-fn is_monitored(text: &[u8]) -> bool {
+/// A line of what `MONITOR` shows: the time, then the database and the client. No reply looks like that.
+fn is_monitored(reply: &Reply) -> bool {
+    let text = &reply.text;
     let time = text.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();
-    time >= 10 && text[time..].starts_with(b" [")
+    reply.is_simple && time >= 10 && text[time..].starts_with(b" [")
 }
 
 impl Parser for Redis {

@@ -94,8 +94,8 @@ pub(super) fn write_row(
     config.check_fault(&command.args);
     let latency = time_unix_ns.saturating_sub(command.begin_ns).max(0);
     let args = shown_args(config, command);
-    let resp = shown(config, reply);
-    rows.row(&row_of(time_unix_ns), &mut |builder: &mut BatchBuilder| {
+    let resp = config.shown(reply);
+    rows.row(&RowOf::at(time_unix_ns), &mut |builder: &mut BatchBuilder| {
         let row = RedisEventsRow { req_cmd: &command.name, req_args: &args, resp: &resp, latency };
         row.write(builder);
     });
@@ -103,28 +103,15 @@ pub(super) fn write_row(
 
 /// The row of what the server sent of its own accord.
 pub(super) fn write_push(rows: &mut dyn Rows, config: &Config, text: &[u8], time_unix_ns: i64) {
-    let resp = shown(config, text);
-    rows.push_row(&row_of(time_unix_ns), &mut |builder: &mut BatchBuilder| {
+    let resp = config.shown(text);
+    rows.push_row(&RowOf::at(time_unix_ns), &mut |builder: &mut BatchBuilder| {
         let row = RedisEventsRow { req_cmd: b"PUSH", req_args: b"[]", resp: &resp, latency: 0 };
         row.write(builder);
     });
-}
-
-fn row_of(time_unix_ns: i64) -> RowOf {
-    RowOf { table: 0, time_unix_ns, requests: None, peer: None }
 }
 
 fn shown_args(config: &Config, command: &Command) -> Vec<u8> {
     let mut args = command.args.clone();
     config.redactor.redact_pii(&mut args, 0);
     args
-}
-
-fn shown(config: &Config, text: &[u8]) -> Vec<u8> {
-    if config.redactor.hides_bodies() && !text.is_empty() {
-        return REDACTED.as_bytes().to_vec();
-    }
-    let mut shown = text.to_vec();
-    config.redactor.redact_pii(&mut shown, 0);
-    shown
 }

@@ -1,6 +1,6 @@
 //! Commands and replies as rows show them, and which words are commands.
 
-use crate::by_id::Held;
+use crate::in_order::Asked;
 
 /// Open arrays within arrays that are read; servers give a few.
 pub(super) const DEPTH_MAX: usize = 32;
@@ -21,13 +21,47 @@ pub(super) struct Command {
     pub(super) kind: CommandKind,
     /// Its time is known, and what became of it.
     pub(super) begin_ns: i64,
+    /// There was no room for its text: it gets no row.
+    pub(super) is_given_up: bool,
 }
 
-impl Held for Command {
+impl Asked for Command {
     fn held_bytes(&self) -> usize {
         self.name.capacity() + self.args.capacity()
     }
+
+    fn forget_text(&mut self) {
+        self.is_given_up = true;
+        (self.name, self.args) = (Vec::new(), Vec::new());
+    }
+
+    fn is_owed(&self) -> bool {
+        !self.is_given_up
+    }
+
+    fn responses(&self) -> Option<u64> {
+        match self.kind {
+            CommandKind::Subscribe => Some(self.args_count.max(1)),
+            CommandKind::Unsubscribe => Some(self.args_count).filter(|count| *count > 0),
+            // What follows is told apart by its look only.
+            CommandKind::Monitor | CommandKind::Replicate => None,
+            _ => Some(1),
+        }
+    }
+
+    fn is_plain(&self) -> bool {
+        PLAIN.split_ascii_whitespace().any(|name| name.as_bytes() == self.name)
+    }
 }
+
+/// Commands whose reply is never an array: behind a hole a part of one looks like a reply.
+const PLAIN: &str = "APPEND AUTH BITCOUNT BITOP DBSIZE DECR DECRBY DEL DISCARD DUMP ECHO EXISTS EXPIRE \
+    EXPIREAT FLUSHALL FLUSHDB GET GETBIT GETDEL GETEX GETRANGE GETSET HDEL HEXISTS HGET HINCRBY \
+    HINCRBYFLOAT HLEN HMSET HSET HSETNX HSTRLEN INCR INCRBY INCRBYFLOAT LASTSAVE LINDEX LINSERT LLEN \
+    LMOVE LPUSH LPUSHX LREM LSET LTRIM MSET MSETNX MULTI PERSIST PEXPIRE PEXPIREAT PFADD PFCOUNT PFMERGE \
+    PSETEX PTTL PUBLISH RANDOMKEY RENAME RENAMENX RPOPLPUSH RPUSH RPUSHX SADD SCARD SELECT SET SETBIT \
+    SETEX SETNX SETRANGE SISMEMBER SMOVE SREM STRLEN TOUCH TTL TYPE UNLINK UNWATCH WATCH XACK XADD XDEL \
+    XLEN XTRIM ZCARD ZCOUNT ZINCRBY ZLEXCOUNT ZREM ZREMRANGEBYRANK ZREMRANGEBYSCORE ZSCORE";
 
 /// What a command's reply is like, or what it changes for those behind it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +80,12 @@ pub(super) enum CommandKind {
     ReplyOff,
     ReplySkip,
     ReplyOn,
+    /// One reply, from which on the protocol has this version.
+    Hello {
+        is_resp3: bool,
+    },
+    /// One reply, from which on all is as at the beginning.
+    Reset,
 }
 
 impl CommandKind {
@@ -56,6 +96,8 @@ impl CommandKind {
             b"UNSUBSCRIBE" | b"PUNSUBSCRIBE" | b"SUNSUBSCRIBE" => CommandKind::Unsubscribe,
             b"MONITOR" => CommandKind::Monitor,
             b"PSYNC" | b"SYNC" => CommandKind::Replicate,
+            b"HELLO" if !first.is_empty() => CommandKind::Hello { is_resp3: first == b"3" },
+            b"RESET" => CommandKind::Reset,
             b"CLIENT" if first.eq_ignore_ascii_case(b"reply") => {
                 match second.to_ascii_lowercase().as_slice() {
                     b"off" => CommandKind::ReplyOff,
@@ -74,6 +116,8 @@ pub(super) struct Reply {
     pub(super) text: Vec<u8>,
     pub(super) begin_ns: i64,
     pub(super) end_ns: i64,
+    /// A line, and neither a string nor an array.
+    pub(super) is_simple: bool,
     /// Its type is that of pushes, which only RESP3 has.
     pub(super) is_push3: bool,
     /// The last number in it: how many channels are subscribed to, if it confirms that.

@@ -1,7 +1,7 @@
 //! Which answer a ClientHello has, and when no alert in the clear can follow it any more.
 //!
 //! Hellos are answered in their order: by a ServerHello, or by an alert instead of one. Where one may be
-//! missing, those that wait are given up.
+//! missing, those that wait are given up; where more wait than a handshake has, the connection is.
 
 use std::collections::VecDeque;
 
@@ -13,12 +13,12 @@ use super::types::{
     ALERT, APPLICATION, CHANGE_CIPHER, CLIENT_HELLO, HANDSHAKE, HELLO_BYTES_MAX, Request, Response,
     SERVER_HELLO,
 };
-use crate::frames::{Frame, FrameReader, Next, settle, settle_first_holes};
+use crate::frames::{Frame, FrameReader, Next, read_to_end, settle};
 use crate::protocol::{Context, Parser, RowOf, Shared, Streams};
 use crate::stream::StreamBuffer;
 use crate::{Counters, Side};
 
-/// Hellos that wait for an answer; a handshake has two at the most.
+/// Hellos that wait for an answer; a handshake has two at the most. Beyond it nothing more is read.
 const REQUESTS_MAX: usize = 4;
 /// So long a row waits for an alert: handshakes take far less.
 const ALERT_WITHIN_NS: i64 = 5_000_000_000;
@@ -75,6 +75,8 @@ pub(super) struct Tls {
     answered: Option<(Request, Response)>,
     /// The server has asked for another hello.
     is_retrying: bool,
+    /// Nothing more is read.
+    is_given_up: bool,
     is_wrong: bool,
     counters: Counters,
 }
@@ -186,12 +188,17 @@ impl Tls {
             early_alert: None,
             answered: None,
             is_retrying: false,
+            is_given_up: false,
             is_wrong: false,
             counters: Counters::default(),
         }
     }
 
     fn read(&mut self, side: Side, stream: &mut StreamBuffer, ctx: &mut Context<'_>) -> bool {
+        if self.is_given_up {
+            stream.skip(u64::MAX);
+            return false;
+        }
         let half = &mut self.halves[side as usize];
         match half.reader.next(stream, &Records, ctx.now_unix_ns) {
             Next::Wait => false,
@@ -216,10 +223,7 @@ impl Tls {
             Said::Client(request) => {
                 self.write(ctx);
                 self.halves.iter_mut().for_each(|half| half.is_encrypted = false);
-                if self.waiting.len() >= REQUESTS_MAX {
-                    self.counters.given_up += u64::from(self.waiting.pop_front().is_some());
-                }
-                self.waiting.push_back(Some(request));
+                self.wait(Some(request));
             }
             Said::Server { response, is_retry } => {
                 self.is_retrying = is_retry;
@@ -228,17 +232,40 @@ impl Tls {
             Said::Alert { level, alert } => self.alert(level, alert, ctx),
             Said::Cut(Side::Request) => {
                 self.counters.gap += 1;
-                if self.waiting.len() < REQUESTS_MAX {
-                    self.waiting.push_back(None);
-                }
+                self.wait(None);
             }
             Said::Cut(Side::Response) => self.answer(None, ctx),
         }
     }
 
+    /// `None`: a hello that could not be read.
+    fn wait(&mut self, request: Option<Request>) {
+        self.waiting.push_back(request);
+        if self.waiting.len() > REQUESTS_MAX {
+            self.end();
+        }
+    }
+
+    /// Whose answer is whose cannot be told any more.
+    fn end(&mut self) {
+        let waiting =
+            self.waiting.drain(..).flatten().count() + usize::from(self.answered.is_some());
+        self.counters.given_up += waiting as u64;
+        (self.answered, self.early_alert) = (None, None);
+        self.halves.iter_mut().for_each(Half::forget);
+        self.is_given_up = true;
+    }
+
     /// `None`: an answer that could not be read.
     fn answer(&mut self, response: Option<Response>, ctx: &mut Context<'_>) {
         self.write(ctx);
+        if let (Some(Some(request)), Some(response)) = (self.waiting.front(), &response)
+            && response.begin_ns < request.begin_ns
+        {
+            // Of a hello that is missing.
+            self.counters.gap += 1;
+            return;
+        }
         match (self.waiting.pop_front(), response) {
             (Some(Some(request)), Some(mut response)) => {
                 if let Some(early) = self.early_alert.take() {
@@ -326,10 +353,7 @@ impl Parser for Tls {
     }
 
     fn close(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
-        self.advance(streams, ctx);
-        while settle_first_holes(streams) {
-            self.advance(streams, ctx);
-        }
+        read_to_end(self, streams, ctx);
         // A server that warned, and left.
         if let Some(alert) = self.early_alert.filter(|alert| alert.side == Side::Response) {
             self.answer_by(alert, ctx);
@@ -340,7 +364,7 @@ impl Parser for Tls {
     }
 
     fn is_done(&self) -> bool {
-        self.is_handshake_over() && self.answered.is_none()
+        self.is_given_up || (self.is_handshake_over() && self.answered.is_none())
     }
 
     fn is_wrong(&self) -> bool {
@@ -366,10 +390,8 @@ impl Parser for Tls {
     }
 
     fn give_up(&mut self, _: &mut dyn Shared) {
-        let waiting =
-            self.waiting.drain(..).flatten().count() + usize::from(self.answered.is_some());
-        self.counters.given_up += waiting as u64;
-        (self.answered, self.early_alert) = (None, None);
-        self.halves.iter_mut().for_each(Half::forget);
+        if self.held_bytes() > 0 {
+            self.end();
+        }
     }
 }

@@ -8,6 +8,7 @@ use weir_types::clock::{Clock as _, WallClock};
 use crate::rows_of::Rows;
 use relay::{Faults, Relay, Wire};
 
+mod mysql;
 mod pgsql;
 mod relay;
 
@@ -72,7 +73,16 @@ struct Want {
 
 fn found(table: &'static str, columns: &[&str], wire: &Wire, faults: &Faults) -> (Rows, Vec<Want>) {
     let rows = Rows::of(table, &wire.rows(faults));
-    let cells = |row: usize| columns.iter().map(|column| rows.text_lossy(row, column)).collect();
+    let cells = |row: usize| {
+        columns
+            .iter()
+            .map(|column| match *column {
+                "req_cmd" if table == "mysql_events" => rows.int(row, column).to_string(),
+                "resp_status" => rows.int(row, column).to_string(),
+                column => rows.text_lossy(row, column),
+            })
+            .collect()
+    };
     let port = |row| u16::try_from(rows.int(row, "remote_port")).unwrap();
     // What the server says of its own accord has its row at once, an answer may wait for certainty.
     let mut order: Vec<usize> = (0..rows.len()).collect();
@@ -82,31 +92,50 @@ fn found(table: &'static str, columns: &[&str], wire: &Wire, faults: &Faults) ->
     (rows, found)
 }
 
+/// Every row is the one that the client's log has there, connection by connection.
+fn check_equal(want: &[Want], found: &[Want]) {
+    let mut ports: Vec<u16> = want.iter().map(|one| one.client_port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    for port in ports {
+        let of = |all: &[Want]| -> Vec<Want> {
+            all.iter().filter(|one| one.client_port == port).cloned().collect()
+        };
+        let (want, found) = (of(want), of(found));
+        for (idx, (want, found)) in want.iter().zip(&found).enumerate() {
+            assert_eq!(found, want, "row {idx} of {port}");
+        }
+        assert_eq!(found.len(), want.len(), "rows of {port}");
+    }
+}
+
 /// With losses no row is another's: all are in the log, in its order, or the beginning of one that is.
-/// How many there were.
-fn check_no_wrong(want: &[Want], found: &[Want], seed: u64) -> usize {
+fn check_no_wrong(want: &[Want], found: &[Want], seed: u64) {
+    check_in_order(want, found, seed, |one, row| {
+        let is_executed = row.cells[0] == "Execute";
+        let is_untyped = row.cells[1].starts_with("query=[] ") || row.cells[1].contains("=[\\x");
+        let mut cells = one.cells.iter().zip(&row.cells).enumerate();
+        cells.all(|(idx, (whole, seen))| {
+            // Of a statement that was not seen the types are not known: values are bytes, as they came.
+            is_begun(whole, seen)
+                || (is_executed && is_untyped && idx == 2)
+                || (is_executed && idx == 2 && whole.lines().last() == seen.lines().last())
+        })
+    });
+}
+
+/// Every row is one of the log's, in its order, connection by connection.
+fn check_in_order(want: &[Want], found: &[Want], seed: u64, is_it: impl Fn(&Want, &Want) -> bool) {
     let mut ports: Vec<u16> = found.iter().map(|one| one.client_port).collect();
     ports.sort_unstable();
     ports.dedup();
     for port in ports {
         let mut log = want.iter().filter(|one| one.client_port == port);
         for row in found.iter().filter(|one| one.client_port == port) {
-            let is_executed = row.cells[0] == "Execute";
-            let is_untyped =
-                row.cells[1].starts_with("query=[] ") || row.cells[1].contains("=[\\x");
-            let is_it = |one: &Want| {
-                let mut cells = one.cells.iter().zip(&row.cells).enumerate();
-                cells.all(|(idx, (whole, seen))| {
-                    // Of a statement that was not seen the types are not known: values are bytes, as they came.
-                    is_begun(whole, seen)
-                        || (is_executed && is_untyped && idx == 2)
-                        || (is_executed && idx == 2 && whole.lines().last() == seen.lines().last())
-                })
-            };
-            assert!(log.any(is_it), "seed {seed}: {row:?} is not in the log, or not there");
+            let is_there = log.any(|one| is_it(one, row));
+            assert!(is_there, "seed {seed}: {row:?} is not in the log, or not there");
         }
     }
-    found.len()
 }
 
 /// Whether a text is what was seen of another: its beginning, or with a statement that was not seen.

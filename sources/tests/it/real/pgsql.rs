@@ -80,7 +80,7 @@ impl Logged {
     fn operation(&mut self, n: usize, random: &mut SplitMix) {
         let number = i32::try_from(random.below(2_000)).unwrap() - 1_000;
         let word = format!("w{n}");
-        match random.below(11) {
+        match random.below(12) {
             0 => self.simple(n, number),
             1 => self.insert(n, &word),
             2 => self.several(n, &word),
@@ -91,6 +91,7 @@ impl Logged {
             7 => self.copy_in(n, random),
             8 => self.copy_out(n),
             9 => self.notified(n),
+            10 => self.large(n, random),
             _ => self.typed(n),
         }
     }
@@ -201,6 +202,25 @@ impl Logged {
         );
         self.expect("Query", &format!("LISTEN news; NOTIFY news, 'hello {n}'"), "LISTEN\nNOTIFY");
     }
+    /// Results that are larger than what is copied of a call: one value, or many rows.
+    fn large(&mut self, n: usize, random: &mut SplitMix) {
+        let count = 10_000 + random.below(20_000);
+        let value = format!("SELECT repeat('v{n} ', {count}) AS v");
+        let many = format!("SELECT g || ' row {n}' AS v FROM generate_series(1, {count}) g");
+        let shown = [
+            (&value, format!("{}\nSELECT 1", format!("v{n} ").repeat(SHOWN_BYTES))),
+            (&many, (1..SHOWN_BYTES).map(|g| format!("{g} row {n}\n")).collect()),
+        ];
+        for (sql, rows) in shown {
+            if random.below(2) == 0 {
+                self.client.simple_query(sql).unwrap();
+                self.expect("Query", sql, &format!("v\n{rows}"));
+            } else {
+                self.client.query(sql, &[]).unwrap();
+                self.expect_run(sql, "v", "", &rows);
+            }
+        }
+    }
     fn typed(&mut self, n: usize) {
         let sql = format!(
             "SELECT 1.50::numeric AS a, '2024-02-29 12:00:01.5'::timestamp AS b, '\\xdeadbeef'::bytea AS c, {n}::float8 / 4 AS d, '{{\"k\": 1}}'::jsonb AS e"
@@ -217,8 +237,8 @@ impl Logged {
 
 /// 1,000 operations of every kind on several connections, then psql and a login with a password: every
 /// row is as the client knows it, in order and at its time, and a statement's name that the server chose
-/// to have is the client's; nothing of a password is in any row. What holes cost is tested
-/// in the protocol itself.
+/// to have is the client's; nothing of a password is in any row. Results that are larger than what is
+/// copied of a call cost nothing but their end. What other holes cost is tested in the protocol itself.
 #[test]
 fn postgresql_and_its_client() {
     let Some(bin) = programs() else {

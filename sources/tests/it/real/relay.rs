@@ -134,6 +134,11 @@ fn socket(client_port: u16, opened: Opened) -> Socket {
 }
 
 impl Wire {
+    /// How many pieces went over it.
+    pub(super) fn len(&self) -> usize {
+        self.pieces.len()
+    }
+
     /// Whether these bytes went over it.
     pub(super) fn has(&self, text: &[u8]) -> bool {
         self.pieces.iter().any(|piece| piece.bytes.windows(text.len()).any(|part| part == text))

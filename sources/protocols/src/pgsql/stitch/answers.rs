@@ -4,7 +4,8 @@ use super::{Pgsql, Reading};
 use crate::REORDER_GRACE_NS;
 use crate::cursor::Cursor;
 use crate::frames::{Frame, Loss, Next, settle};
-use crate::in_order::Owner;
+use crate::in_order::{Asked, Owner};
+use crate::pgsql::fits::{Broken, may_have};
 use crate::pgsql::parse::{HEAD_BYTES, Messages};
 use crate::pgsql::reply::type_ids;
 use crate::pgsql::table::{write_notification, write_row};
@@ -14,12 +15,12 @@ use crate::stream::StreamBuffer;
 
 impl Pgsql {
     pub(super) fn read_responses(&mut self, stream: &mut StreamBuffer, ctx: &mut Context<'_>) {
-        settle(stream, ctx.now_unix_ns);
         while self.asks_encryption == 0 && !self.is_done {
+            settle(stream, ctx.now_unix_ns);
             let messages = Messages { opens: false };
             match self.responses.next(stream, &messages, ctx.now_unix_ns) {
                 Next::Wait => return,
-                Next::Lost(loss) => self.responses_lost(loss, ctx),
+                Next::Lost(loss) => self.responses_lost(loss, Some(0), ctx),
                 Next::Frame(frame) => {
                     let bytes = &stream.unread()[..frame.seen_bytes];
                     let is_whole = frame.is_whole();
@@ -61,10 +62,10 @@ impl Pgsql {
             && !self.queue.front().is_some_and(|front| front.kind.goes_on_with(tag))
         {
             // Something is missing that nobody noticed.
-            self.responses_lost(Loss { from_unix_ns: at_ns, to_unix_ns: at_ns }, ctx);
+            self.responses_lost(Loss { from_unix_ns: at_ns, to_unix_ns: at_ns }, None, ctx);
         }
         let begins = self.reading == Reading::Nothing;
-        if begins && !self.begin_response(tag, at_ns, ctx) {
+        if begins && !self.begin_response(tag, payload, at_ns, ctx) {
             return false;
         }
         match self.reading {
@@ -76,10 +77,11 @@ impl Pgsql {
                 }
             }
             Reading::Skipped { begin_ns } => {
-                if tag == response::PARSE_COMPLETE {
+                if tag == response::PARSE_COMPLETE && !self.queue.knows_requests() {
                     // Of a statement whose name is not known.
                     self.session.clear();
                 }
+                self.queue.heard(at_ns);
                 if tag == response::READY {
                     self.reading = Reading::Nothing;
                     self.queue.unowned(begin_ns, at_ns);
@@ -90,15 +92,11 @@ impl Pgsql {
     }
 
     /// Whose the response is that begins with this message. False if it has to wait.
-    fn begin_response(&mut self, tag: u8, at_ns: i64, ctx: &Context<'_>) -> bool {
-        if self.resyncs && tag == response::READY {
-            self.resyncs = false;
-            self.queue.responses_lost(Loss { from_unix_ns: at_ns, to_unix_ns: at_ns });
-            return true;
-        }
+    fn begin_response(&mut self, tag: u8, payload: &[u8], at_ns: i64, ctx: &Context<'_>) -> bool {
         if self.failed && tag == response::READY {
             return self.end_failed(at_ns, ctx.now_unix_ns);
         }
+        self.prove(tag, payload, at_ns);
         let owner = self.queue.owner(at_ns, ctx.now_unix_ns);
         let begin_ns = self.noticed_ns.take();
         let front = self.queue.front();
@@ -117,14 +115,26 @@ impl Pgsql {
             }
             (Owner::Front, _) => {
                 // It is not what the request asks for: one of both was not understood.
-                self.queue.responses_lost(Loss { from_unix_ns: at_ns, to_unix_ns: at_ns });
+                self.queue.responses_lost(Loss { from_unix_ns: at_ns, to_unix_ns: at_ns }, None);
                 self.failed = false;
                 self.reading = Reading::Skipped { begin_ns: at_ns };
             }
             (Owner::Nobody, _) => self.reading = Reading::Skipped { begin_ns: at_ns },
         }
-        self.resyncs = false;
         true
+    }
+
+    /// Behind a loss: whether this message can answer one request only.
+    fn prove(&mut self, tag: u8, payload: &[u8], at_ns: i64) {
+        if self.broken.as_ref().is_some_and(|broken| broken.may_have(tag, payload)) {
+            return;
+        }
+        self.queue.prove_by(
+            at_ns,
+            |request| request.kind.is_answered_by(tag),
+            |request| may_have(request, tag, payload),
+            |marks| Kind::is_any_of(marks, tag),
+        );
     }
 
     /// ReadyForQuery after an error: it answers the next Sync; what is before that was passed over.
@@ -134,15 +144,17 @@ impl Pgsql {
             return false;
         }
         self.failed = false;
-        while let Some(request) = self.drop_front() {
-            self.counters.unanswered += u64::from(request.kind.has_row() && !request.is_given_up);
+        // Behind a hole nobody knows which one it answers.
+        while let Some(request) = self.queue.drop_front() {
+            self.counters.unanswered += u64::from(request.is_owed());
             if request.kind == Kind::Parse {
                 self.session.refused(request.statement);
             }
             if request.kind == Kind::Sync {
-                break;
+                return true;
             }
         }
+        self.queue.is_unsure();
         true
     }
 
@@ -204,40 +216,43 @@ impl Pgsql {
             && front.kind == Kind::Sync
             && front.copies_ended == copies_ended
         {
-            self.drop_front();
+            self.queue.drop_front();
         }
     }
 
-    /// The response that is being read has ended, or no more of it will be known.
-    pub(super) fn end_response(&mut self, ctx: &mut Context<'_>) {
+    /// The response that is being read has ended, or no more of it will be known. The request.
+    pub(super) fn end_response(&mut self, ctx: &mut Context<'_>) -> Option<Request> {
         self.reading = Reading::Nothing;
         let (begin_ns, end_ns) = (self.reply.begin_ns, self.reply.end_ns.max(self.reply.begin_ns));
-        let Some(front) = self.queue.front() else { return };
-        if !front.kind.has_row() || front.is_given_up {
-            self.drop_front();
-            return;
+        let request = self.queue.answered(begin_ns, end_ns)?;
+        if request.is_owed() {
+            write_row(ctx.rows, ctx.config, &request, self.reply.text(), begin_ns);
         }
-        let Some((request, _)) = self.queue.answered(begin_ns, end_ns) else { return };
-        self.waiting_text_bytes = self.waiting_text_bytes.saturating_sub(request.text.len());
-        write_row(ctx.rows, ctx.config, &request, self.reply.text(), begin_ns);
-    }
-
-    fn drop_front(&mut self) -> Option<Request> {
-        let (request, _) = self.queue.drop_front()?;
-        self.waiting_text_bytes = self.waiting_text_bytes.saturating_sub(request.text.len());
         Some(request)
     }
 
     /// Responses are missing. What has come of one is shown; of those behind it nothing is known.
-    fn responses_lost(&mut self, loss: Loss, ctx: &mut Context<'_>) {
-        match self.reading {
-            Reading::Response => self.end_response(ctx),
-            Reading::Skipped { begin_ns } => self.queue.unowned(begin_ns, begin_ns),
-            Reading::Nothing => {}
-        }
-        (self.reading, self.failed, self.resyncs) = (Reading::Nothing, false, true);
+    fn responses_lost(&mut self, loss: Loss, at_least: Option<u64>, ctx: &mut Context<'_>) {
+        let reading = std::mem::replace(&mut self.reading, Reading::Nothing);
+        self.failed = false;
         self.noticed_ns = None;
-        self.queue.responses_lost(loss);
+        if let Reading::Skipped { begin_ns } = reading {
+            self.queue.unowned_part(begin_ns, begin_ns);
+        }
+        let has_columns = !self.reply.columns.is_empty();
+        let broken = match reading {
+            Reading::Response => self.end_response(ctx),
+            Reading::Skipped { .. } | Reading::Nothing => None,
+        };
+        // Of others it is not known what they belong to.
+        let was_certain = self.queue.is_certain();
+        match broken.as_ref().and_then(|request| request.responses()) {
+            Some(1..) => self.queue.response_broken(loss, at_least),
+            _ => self.queue.responses_lost(loss, at_least),
+        }
+        if was_certain {
+            self.broken = broken.map(|request| Broken::new(request, has_columns));
+        }
     }
 
     fn notification(&mut self, payload: &[u8], at_ns: i64, ctx: &mut Context<'_>) {

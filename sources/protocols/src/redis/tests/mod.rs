@@ -1,5 +1,7 @@
 //! Conversations as bytes in, rows as text out.
 
+mod pairing;
+
 use weir_types::random::SplitMix;
 
 use super::PROTOCOL;
@@ -119,7 +121,7 @@ fn large_values() {
 }
 
 /// Many large values by one call of which little was copied: what is cut is lost with what is in the
-/// hole, and the next call is right.
+/// hole; the next call is not guessed, as more answers may be to come.
 #[test]
 fn a_pipeline_that_is_cut() {
     let mut wire = wire();
@@ -127,17 +129,21 @@ fn a_pipeline_that_is_cut() {
     let answers: Vec<u8> = (0..10).flat_map(|n| bulk(&n.to_string().repeat(10_000))).collect();
     wire.ask(&asked);
     wire.cut_call(Side::Response, &answers, 30_720);
+    wire.ask(&command("GET j"));
+    wire.answer(&bulk("perhaps of k9"));
+    wire.settle();
+    wire.wait(1_000_000_000);
     wire.ask(&command("GET k"));
     wire.answer(&bulk("after"));
     wire.settle();
     wire.close();
     let lines = wire.lines();
-    assert_eq!(lines.len(), 4 + 1, "three whole, one cut, and the next call");
+    assert_eq!(lines.len(), 4 + 1, "three whole, one cut, and the next call behind a pause");
     for (n, line) in lines[..4].iter().enumerate() {
         assert!(line.starts_with(&format!("GET | [\"k{n}\"] | {}", n.to_string().repeat(500))));
     }
     assert_eq!(lines[4], "GET | [\"k\"] | after");
-    assert_eq!(wire.counters().gap, 6);
+    assert_eq!(wire.counters().gap, 7);
 }
 
 /// Pub/sub with RESP2 and RESP3: one row for a subscription, one for each message, with roles swapped; a
@@ -290,6 +296,7 @@ fn columns_are_bounded() {
     wire.ask(&command("GET a"));
     wire.answer(&b"*1\r\n".repeat(100_000));
     wire.settle();
+    wire.wait(1_000_000_000);
     wire.ask(&command("GET b"));
     wire.answer(&bulk("b"));
     wire.settle();
@@ -309,7 +316,7 @@ fn halves() {
     // Joined between a command and its reply.
     let mut joined = Wire::begun(&PROTOCOL, false);
     joined.answer(&bulk("of before"));
-    joined.settle();
+    joined.wait(1_000_000_000);
     joined.ask(&command("GET k"));
     joined.answer(&bulk("v"));
     joined.settle();
@@ -368,6 +375,7 @@ fn wrong_guesses_are_given_up() {
     reply[10..].chunks(1_000).for_each(|bytes| right.answer(bytes));
     right.settle();
     assert!(!right.parser.is_wrong());
+    right.wait(1_000_000_000);
     right.ask(&command("GET j"));
     right.answer(&bulk("v"));
     right.settle();
@@ -422,7 +430,7 @@ fn no_gap_makes_a_wrong_pair() {
         let shown = shown.split("\",\"").next().unwrap_or_default();
         word.starts_with(shown) || shown.starts_with(word)
     });
-    assert!(right > 2_000 * 8, "{right} pairs were found");
+    assert!(right > 1_500, "{right} pairs were found");
 }
 
 /// Any bytes: no panic, bounded memory.

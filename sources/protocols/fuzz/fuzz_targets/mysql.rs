@@ -1,0 +1,4 @@
+//! MySQL: see [`weir_protocols_fuzz::drive_streams`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_protocols_fuzz::drive_streams("mysql", input));

@@ -1,0 +1,91 @@
+//! Whatever a client does and whatever is lost: no reply is another command's, and what is certain is shown.
+
+use super::*;
+use crate::trials::{CLIENTS, Client, Exchange, Faults, PACES, Pace, number, trial};
+
+/// Exchanges that can be told right from wrong: each reply repeats its command's word.
+fn echoes(random: &mut SplitMix, count: usize) -> Vec<Exchange> {
+    let one = |n: usize| {
+        let word = format!("w{n}-{}", "y".repeat(random.below(40) as usize));
+        let (name, answer) = match random.below(3) {
+            0 => ("LRANGE", format!("*2\r\n+{word}\r\n:1\r\n").into_bytes()),
+            1 => ("ECHO", format!("+{word}\r\n").into_bytes()),
+            _ => ("ECHO", bulk(&word)),
+        };
+        Exchange { asked: command(&format!("{name} {word}")), answer, rows: 1 }
+    };
+    (0..count).map(one).collect()
+}
+
+/// How many rows there are, of those that could be. A wrong one, or a loss that is counted twice, panics.
+fn run(seeds: u64, who: (Client, Pace), faults: Faults) -> (usize, usize) {
+    let mut sum = (0, 0);
+    for seed in 0..seeds {
+        let exchanges = echoes(&mut SplitMix(seed ^ 0xabcd), 120);
+        let outcome = trial(&PROTOCOL, seed, who, &faults, &exchanges);
+        let (right, seen) = outcome
+            .shown(&exchanges, |row| [&row.cells[1], &row.cells[2]].map(|text| number(text)));
+        sum = (sum.0 + right, sum.1 + seen);
+        let counters = outcome.counters;
+        let told = counters.exchanges + counters.gap + counters.unpaired + counters.given_up;
+        let told = told + counters.unanswered + counters.unasked;
+        assert!(told <= exchanges.len() as u64, "{who:?} {faults:?} {seed}: {counters:?}");
+    }
+    sum
+}
+
+fn everybody() -> impl Iterator<Item = (Client, Pace)> {
+    CLIENTS.into_iter().flat_map(|client| PACES.map(|pace| (client, pace)))
+}
+
+/// Without losses every row is there, whoever sends how.
+#[test]
+fn without_losses() {
+    for who in everybody() {
+        assert_eq!(run(20, who, Faults::one_in(0)), (20 * 120, 20 * 120), "{who:?}");
+    }
+}
+
+/// Lost requests, lost responses, both, few and many, and a connection that is joined midway: whatever the
+/// client does, no row is wrong. Catches a client that sends while it waits and was not seen to before
+/// something was lost.
+#[test]
+fn no_loss_makes_a_wrong_pair() {
+    for who in everybody() {
+        for faults in [
+            Faults::one_in(30),
+            Faults::one_in(8),
+            Faults { responses: false, ..Faults::one_in(30) },
+            Faults { requests: false, ..Faults::one_in(30) },
+            Faults { joined_at: 7, ..Faults::one_in(0) },
+            Faults { joined_at: 8, ..Faults::one_in(50) },
+        ] {
+            run(30, who, faults);
+        }
+    }
+}
+
+/// What a loss costs: where a client rests now and then, or takes its time between prompt answers, most
+/// of what was seen is shown, also on a connection that is joined midway.
+#[test]
+fn certainty_comes_back() {
+    let share = |who, faults| {
+        let (right, seen) = run(60, who, faults);
+        100 * right / seen
+    };
+    let few = Faults::one_in(100);
+    let joined = Faults { joined_at: 7, ..Faults::one_in(0) };
+    for (client, of_few, of_joined) in [
+        (Client::Waits, 85, 85),
+        (Client::Batches, 75, 60),
+        (Client::Keeps(2), 60, 60),
+        (Client::Anytime, 65, 50),
+    ] {
+        let who = (client, Pace::Rests);
+        let (few, joined) = (share(who, few), share(who, joined));
+        assert!(few >= of_few && joined >= of_joined, "{client:?}: {few} % and {joined} %");
+    }
+    let who = (Client::Waits, Pace::Prompt);
+    let (few, joined) = (share(who, few), share(who, joined));
+    assert!(few >= 50 && joined >= 50, "{few} % and {joined} %");
+}
