@@ -192,8 +192,7 @@ impl Service {
         let coordinator = supervised.addr().clone();
         actix::spawn(pump_engine(router, coordinator.clone()));
         // Messages of many megabytes are decoded apart from the actors.
-        let links = switch.group("links");
-        actix::Arbiter::new().spawn(pump_nodes(ports, coordinator.clone(), links));
+        actix::Arbiter::new().spawn(pump_nodes(ports, coordinator.clone(), switch.group("links")));
         let health = Arc::new(Health::new(root.clone()));
         actix::spawn(health::watch(Arc::clone(&health)));
         Ok(Service {
