@@ -116,4 +116,11 @@ impl Framing for Packets {
         };
         begins.then_some(0)
     }
+
+    fn find_end(&self, side: Side, bytes: &[u8]) -> Option<usize> {
+        match side {
+            Side::Request => None,
+            Side::Response => super::recognise::end_of_rows(bytes),
+        }
+    }
 }

@@ -198,3 +198,24 @@ fn is_prepared(packet: &Packet<'_>, rest: &[u8]) -> bool {
         && (follows == (columns > 0 || parameters > 0))
         && (follows || rest.is_empty())
 }
+
+/// What can end a list of rows, with an OK packet in place of an EOF packet.
+const ENDS_BYTES: [usize; 2] = [HEAD_BYTES + 5, HEAD_BYTES + 7];
+
+/// Where the packet begins that ends these bytes, if that is the end of rows.
+pub(super) fn end_of_rows(bytes: &[u8]) -> Option<usize> {
+    ENDS_BYTES.into_iter().find_map(|total| {
+        let at = bytes.len().checked_sub(total)?;
+        let (packet, rest) = Packet::split(&bytes[at..])?;
+        let is_it = rest.is_empty() && is_end_of_rows(&packet);
+        (is_it && packet.payload_bytes as usize + HEAD_BYTES == total).then_some(at)
+    })
+}
+
+/// Behind at least a count, a column and the end of columns.
+pub(super) fn is_end_of_rows(packet: &Packet<'_>) -> bool {
+    packet.number != 1
+        && packet.is_whole()
+        && packet.ends_list()
+        && Done::of(packet).is_some_and(|done| done.status != 0 && done.status & 0x8000 == 0)
+}

@@ -6,6 +6,7 @@ use crate::in_order::{Asked as _, Owner};
 use crate::mysql::packed::Unpacker;
 use crate::mysql::parse::{Packet, Packets};
 use crate::mysql::place::{Behind, Pack, Place};
+use crate::mysql::recognise::is_end_of_rows;
 use crate::mysql::results::Step;
 use crate::mysql::table::write_row;
 use crate::mysql::types::{Command, command, status};
@@ -62,12 +63,20 @@ impl Mysql {
             Some(pack) => pack.place(stream.position()),
             None => Place::of_packet(&packet, self.last_number),
         };
-        if let Some(behind) = self.behind.take()
-            && behind.may_be_row(&packet, stream.position())
-        {
-            self.queue.is_unsure();
-        }
         let end = stream.position() + frame.total_bytes;
+        if let Some(behind) = self.behind.take() {
+            if pack.is_none() && is_end_of_rows(&packet) {
+                // Of what is missing; what comes behind it may still belong to that.
+                self.behind = Some(Behind { from: end, within: Some(packet.number) });
+                self.queue.heard(frame.time_unix_ns);
+                self.known_to = end;
+                self.responses.take(stream, frame);
+                return Turn::Taken;
+            }
+            if behind.may_be_row(&packet, stream.position()) {
+                self.queue.is_unsure();
+            }
+        }
         let heard = self.response(&packet, place, pack.is_some(), &frame, ctx);
         match heard {
             Heard::Wait => return Turn::Waits,

@@ -1,5 +1,7 @@
 //! Conversations as bytes in, rows as text out.
 
+mod pairing;
+
 use std::io::Write as _;
 
 use weir_types::random::SplitMix;
