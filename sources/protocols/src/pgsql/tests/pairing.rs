@@ -81,13 +81,12 @@ fn run_one(seed: u64, who: (Client, Pace), speech: Speech, faults: Faults) -> (u
     let exchanges: Vec<Exchange> = std::iter::once(begin).chain(exchanges).collect();
     let outcome = trial(&PROTOCOL, seed, who, &faults, &exchanges);
     let of = |text: &str| number(text).map(|n| n + 1);
-    let shown = outcome.shown(&exchanges, |row| match row.cells[0].as_str() {
+    outcome.shown(&exchanges, |row| match row.cells[0].as_str() {
         "Startup" => [Some(0), None],
         // A portal without a name is told from another by its neighbours only.
         "Describe" => [None, of(&row.cells[2])],
         _ => [of(&row.cells[1]), of(&row.cells[2])],
-    });
-    shown
+    })
 }
 
 fn everybody() -> impl Iterator<Item = (Client, Pace)> {
