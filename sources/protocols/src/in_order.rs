@@ -127,7 +127,7 @@ impl<Q: Asked> InOrder<Q> {
             self.give_up();
         }
         // Its end was waited for in vain: what came meanwhile may have been its answer.
-        if self.is_certain() && self.unowned_ns >= Some(begin_ns) {
+        if self.unowned_ns >= Some(begin_ns) {
             self.uncertain(Evidence::without_requests());
             for _ in 0..std::mem::take(&mut self.unclaimed) {
                 self.drop_response();

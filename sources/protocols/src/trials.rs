@@ -32,6 +32,9 @@ pub(crate) enum Client {
     Anytime,
     /// One at a time, then as many as it likes, and again.
     Changes,
+    /// So many threads share the connection, each of which waits for its answer and then thinks for so long,
+    /// give or take; answers take as long as they take.
+    Threads { count: usize, think_ns: u64, answer_ns: u64, jitter_ns: u64 },
 }
 
 pub(crate) const CLIENTS: [Client; 6] = [
@@ -149,6 +152,7 @@ fn conversation(
             Client::Anytime => (6usize.saturating_sub(waiting), 1 + random.below(3) as usize),
             Client::Changes if asked / 30 % 2 == 0 => (usize::from(waiting == 0), 1),
             Client::Changes => (3usize.saturating_sub(waiting), 1),
+            Client::Threads { .. } => return threads(random, client, exchanges),
         };
         let sends = left > 0
             && room > 0
@@ -191,6 +195,27 @@ fn conversation(
             now_ns += 500;
         }
     }
+    calls
+}
+
+/// What threads that share a connection say, and are answered in turn.
+fn threads(random: &mut SplitMix, client: Client, exchanges: &[Exchange]) -> Vec<Call> {
+    let Client::Threads { count, think_ns, answer_ns, jitter_ns } = client else { panic!() };
+    let mut jitter = |ns: u64| (ns + random.below(jitter_ns)) as i64;
+    let mut ready_ns: Vec<i64> = (0..count).map(|_| 1_000_000 + jitter(think_ns)).collect();
+    let (mut calls, mut free_ns) = (Vec::new(), 0);
+    for (idx, one) in exchanges.iter().enumerate() {
+        let thread = (0..count).min_by_key(|thread| ready_ns[*thread]).unwrap();
+        let asked_ns = ready_ns[thread];
+        free_ns = (asked_ns + jitter(answer_ns)).max(free_ns + 1_000);
+        ready_ns[thread] = free_ns + jitter(think_ns).max(1_000);
+        for (side, time_ns, bytes) in
+            [(Side::Request, asked_ns, &one.asked), (Side::Response, free_ns, &one.answer)]
+        {
+            calls.push(Call { side, time_ns, bytes: bytes.clone(), exchanges: idx..idx + 1 });
+        }
+    }
+    calls.sort_by_key(|call| call.time_ns);
     calls
 }
 

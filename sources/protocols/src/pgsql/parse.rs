@@ -1,5 +1,6 @@
 //! Heads of messages, and their parts.
 
+use super::session::COLUMNS_MAX;
 use super::types::{request, response};
 use crate::cursor::Cursor;
 use crate::frames::{Framing, Head};
@@ -191,8 +192,8 @@ impl<'a> Bind<'a> {
         Some(Bind { portal, statement, formats, count, values: cursor })
     }
 
-    /// Each value, `None` for null, and whether it is binary. Then the formats of results, if all is
-    /// there.
+    /// Each value, `None` for null, and whether it is binary. Then the formats of results, of no more
+    /// columns than there can be, if all is there.
     pub(super) fn values(
         mut self,
         mut each: impl FnMut(usize, bool, Option<&'a [u8]>),
@@ -210,7 +211,7 @@ impl<'a> Bind<'a> {
             };
             each(idx, is_binary, value);
         }
-        let count = self.values.u16_be()?;
+        let count = usize::from(self.values.u16_be()?).min(COLUMNS_MAX);
         (0..count).map(|_| self.values.u16_be()).collect()
     }
 }

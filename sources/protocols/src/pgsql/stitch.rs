@@ -150,11 +150,15 @@ impl Pgsql {
             }
             tag @ (request::DESCRIBE | request::CLOSE) => {
                 let is_portal = cursor.u8() == Some(b'P');
-                let name = cursor.until_zero().unwrap_or_default();
-                let statement = match is_portal {
-                    true => self.session.portal(name).map_or(0, |portal| portal.statement),
-                    false => self.session.number(name),
+                let whole_name = cursor.until_zero();
+                let statement = match (is_portal, whole_name) {
+                    (true, Some(name)) => {
+                        self.session.portal(name).map_or(0, |portal| portal.statement)
+                    }
+                    (false, Some(name)) => self.session.number(name),
+                    (_, None) => 0,
                 };
+                let name = whole_name.unwrap_or_default();
                 let kind = if is_portal { "type=kPortal name=" } else { "type=kStatement name=" };
                 let name_shown = crate::json_text::cut(name, config.body_bytes_max);
                 let text = [kind.as_bytes(), name_shown].concat();
@@ -196,7 +200,10 @@ impl Pgsql {
         let types = if statement.is_some() { type_ids(&mut cursor) } else { Vec::new() };
         let number = match name {
             Some(name) => self.session.prepare(name, text.clone(), types),
-            None => 0,
+            None => {
+                self.session.clear();
+                0
+            }
         };
         self.push(Kind::Parse, text.into(), number, frame);
     }
@@ -204,6 +211,11 @@ impl Pgsql {
     fn bind(&mut self, payload: &[u8], frame: &Frame, config: &Config) {
         let mut text = b"query=[".to_vec();
         let Some(bind) = Bind::of(payload) else {
+            // What had its portal's name has it no longer.
+            match Cursor::new(payload).until_zero() {
+                Some(portal) => self.session.unbind(portal),
+                None => self.session.requests_lost(),
+            }
             text.extend_from_slice(b"] params=[]");
             self.push(Kind::Bind, text.into(), 0, frame);
             return;

@@ -131,11 +131,19 @@ impl Reader {
     }
 
     /// False if more is to come.
-    fn skip(&mut self, stream: &mut StreamBuffer, left: u64) -> bool {
-        let there = left.min(stream.unread().len() as u64 + stream.lost_bytes());
-        stream.skip(there);
-        self.at = if left == there { At::Token } else { At::Skipping(left - there) };
-        left == there
+    fn skip(&mut self, stream: &mut StreamBuffer, mut left: u64) -> bool {
+        while left > 0 {
+            let there = left.min(stream.unread().len() as u64 + stream.lost_bytes());
+            if there == 0 {
+                self.at = At::Skipping(left);
+                return false;
+            }
+            // What is behind a hole is there once that was stepped over.
+            stream.skip(there);
+            left -= there;
+        }
+        self.at = At::Token;
+        true
     }
 
     /// A message that was begun is given as far as it was seen; the loss is told next.

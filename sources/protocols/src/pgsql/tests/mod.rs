@@ -498,6 +498,43 @@ fn large_requests() {
     }
 }
 
+/// A Bind that is cut before its values, or within its names: what is executed then is not what the portal
+/// held before.
+#[test]
+fn a_bind_that_is_cut() {
+    for seen in [5, 6, 9, 12] {
+        let mut wire = logged_in();
+        wire.ask(&[parse("", "SELECT 1", &[]), bind("", "", &[], 0), execute(""), sync()].concat());
+        wire.answer(&[PARSED, BOUND, &tag("SELECT 1"), &ready()].concat());
+        let values: [Option<&[u8]>; 1] = [Some(b"value")];
+        let bound = bind("", "s2", &values, 0);
+        wire.cut_call(Side::Request, &bound, seen);
+        wire.ask(&[execute(""), sync()].concat());
+        wire.answer(&[BOUND, &tag("UPDATE 2"), &ready()].concat());
+        wire.settle();
+        wire.close();
+        let of_second: Vec<_> =
+            lines(&wire).into_iter().filter(|line| line.ends_with("UPDATE 2")).collect();
+        assert!(of_second.iter().all(|line| !line.contains("SELECT 1")), "{seen}: {of_second:?}");
+    }
+}
+
+/// A Bind may ask for formats of more columns than there are: what is kept of it has a bound.
+#[test]
+fn formats_are_bounded() {
+    let mut wire = logged_in();
+    let mut body = b"\0s\0\0\0\0\0".to_vec();
+    body.extend(30_000u16.to_be_bytes());
+    body.extend([0, 1].repeat(30_000));
+    for _ in 0..400 {
+        wire.ask(&[message(b'B', &body), execute(""), sync()].concat());
+    }
+    let held = wire.parser.held_bytes();
+    assert!(held < 4 << 20, "{held}");
+    wire.close();
+    assert!(wire.counters().given_up > 0, "{:?}", wire.counters());
+}
+
 /// Passwords within statements are hidden, and everything where bodies are not kept.
 #[test]
 fn passwords_are_hidden() {

@@ -65,24 +65,28 @@ fn exchanges(random: &mut SplitMix, count: usize, speech: Speech) -> Vec<Exchang
 fn run(seeds: u64, who: (Client, Pace), speech: Speech, faults: Faults) -> (usize, usize) {
     let mut sum = (0, 0);
     for seed in 0..seeds {
-        let exchanges = exchanges(&mut SplitMix(seed ^ 0xabcd), 120, speech);
-        let begin = Exchange {
-            asked: startup("user=w0-"),
-            answer: [message(b'R', &[0; 4]), ready()].concat(),
-            rows: 1,
-        };
-        let exchanges: Vec<Exchange> = std::iter::once(begin).chain(exchanges).collect();
-        let outcome = trial(&PROTOCOL, seed, who, &faults, &exchanges);
-        let of = |text: &str| number(text).map(|n| n + 1);
-        let shown = outcome.shown(&exchanges, |row| match row.cells[0].as_str() {
-            "Startup" => [Some(0), None],
-            // A portal without a name is told from another by its neighbours only.
-            "Describe" => [None, of(&row.cells[2])],
-            _ => [of(&row.cells[1]), of(&row.cells[2])],
-        });
+        let shown = run_one(seed, who, speech, faults);
         sum = (sum.0 + shown.0, sum.1 + shown.1);
     }
     sum
+}
+
+fn run_one(seed: u64, who: (Client, Pace), speech: Speech, faults: Faults) -> (usize, usize) {
+    let exchanges = exchanges(&mut SplitMix(seed ^ 0xabcd), 120, speech);
+    let begin = Exchange {
+        asked: startup("user=w0-"),
+        answer: [message(b'R', &[0; 4]), ready()].concat(),
+        rows: 1,
+    };
+    let exchanges: Vec<Exchange> = std::iter::once(begin).chain(exchanges).collect();
+    let outcome = trial(&PROTOCOL, seed, who, &faults, &exchanges);
+    let of = |text: &str| number(text).map(|n| n + 1);
+    outcome.shown(&exchanges, |row| match row.cells[0].as_str() {
+        "Startup" => [Some(0), None],
+        // A portal without a name is told from another by its neighbours only.
+        "Describe" => [None, of(&row.cells[2])],
+        _ => [of(&row.cells[1]), of(&row.cells[2])],
+    })
 }
 
 fn everybody() -> impl Iterator<Item = (Client, Pace)> {

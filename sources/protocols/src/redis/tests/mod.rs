@@ -7,6 +7,7 @@ use weir_types::random::SplitMix;
 use super::PROTOCOL;
 use crate::protocol::Verdict;
 use crate::redact::{Mode, Redactor};
+use crate::stream::Segment;
 use crate::testing::{
     Call, Wire, check_any_bytes, check_every_split, check_random_gaps, check_recognised, verdict,
 };
@@ -118,6 +119,22 @@ fn large_values() {
         assert_eq!(lines[1].matches('x').count(), 512.min(seen - 10));
         assert_eq!(lines[2], "GET | [\"j\"] | after");
     }
+}
+
+/// A hole within a word, with what follows it there already: the command is read to its end at once, and its
+/// reply is its own. Catches a reader that waits for the next call.
+#[test]
+fn a_hole_within_a_word() {
+    let mut wire = wire();
+    let asked = command("ECHO abcdefgh");
+    let (seen, lost) = (20, 4);
+    wire.now_ns += 1_000;
+    let (total_bytes, time_unix_ns) = (asked.len() as u64, wire.now_ns);
+    let tail = &asked[seen + lost..];
+    let segment = Segment { position: 0, total_bytes, time_unix_ns, payload: &asked[..seen], tail };
+    wire.push(Side::Request, segment);
+    wire.answer(&bulk("abcdefgh"));
+    assert_eq!(wire.lines(), [r#"ECHO | ["ab"] | abcdefgh"#]);
 }
 
 /// Many large values by one call of which little was copied: what is cut is lost with what is in the

@@ -65,6 +65,33 @@ fn no_loss_makes_a_wrong_pair() {
     }
 }
 
+/// Threads that share a connection look as if they took turns, for long or for ever: no row is wrong,
+/// whether their thinking, the answers or neither takes long, regularly or not. Catches a proof by turns that
+/// a second request under way can give.
+#[test]
+fn threads_are_no_turns() {
+    for count in [2, 3, 7] {
+        for (think_ns, answer_ns) in [
+            (1_000, 100_000),
+            (100_000, 100_000),
+            (80_000, 100_000),
+            (900_000, 1_000_000),
+            (5_000_000, 200_000),
+        ] {
+            for jitter_ns in [1, think_ns / 20 + 1, think_ns / 2 + 1, think_ns, 20 * think_ns] {
+                let client = Client::Threads { count, think_ns, answer_ns, jitter_ns };
+                for faults in [
+                    Faults { joined_at: 5, ..Faults::one_in(0) },
+                    Faults { joined_at: 6, ..Faults::one_in(0) },
+                    Faults::one_in(20),
+                ] {
+                    run(12, (client, Pace::Any), faults);
+                }
+            }
+        }
+    }
+}
+
 /// What a loss costs: where a client rests now and then, or takes its time between prompt answers, most
 /// of what was seen is shown, also on a connection that is joined midway.
 #[test]
