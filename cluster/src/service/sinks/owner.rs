@@ -272,7 +272,8 @@ impl Owner {
                 let state = if is_full { SinkState::Full } else { SinkState::Retrying };
                 self.note_error(state, &error.to_string(), again_in);
             }
-            PumpEvent::Ended(why) => return Some(self.status.blamed(&why)),
+            // A panic is ours, and what is refused says what it is about.
+            PumpEvent::Ended(why) => return Some(why),
         }
         None
     }
