@@ -263,6 +263,7 @@ fn alerts_are_listed_by_contract() {
     let listed = world.set.alerts().next().unwrap().json();
     let wanted = serde_json::json!({
         "alertname": "A",
+        "rule": world.ids[0].number(),
         "state": "firing",
         "labels": {"alertname": "A", "svc": "x"},
         "annotations": {"s": "v +Inf"},
