@@ -3,6 +3,7 @@
 use super::*;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 /// A way of writing or reading: given a descriptor and bytes, does one system call.
 type Sender = fn(i32, &[u8]) -> isize;
@@ -450,8 +451,12 @@ fn unix_streams() {
     near.read_exact(&mut buffer).unwrap();
     if let Some(mut source) = started {
         let pid = child.id();
-        let seen: Vec<Seen> =
-            drain(&mut source).into_iter().filter(|event| event.process.pid == pid).collect();
+        let mut seen: Vec<Seen> = Vec::new();
+        // What it wrote can be read before its call has returned, which tells of it.
+        let until = Instant::now() + Duration::from_secs(10);
+        while seen.len() < 2 && Instant::now() < until {
+            seen.extend(drain(&mut source).into_iter().filter(|event| event.process.pid == pid));
+        }
         let [names, event] = seen.as_slice() else { panic!("{seen:?}") };
         assert_eq!(names.what, What::UnixNames { local: Vec::new(), remote: Vec::new() });
         let payload = b"from the child".to_vec();
