@@ -17,9 +17,9 @@ use weir_types::clock::tick_unix_ns;
 use weir_types::{PackedRow, Value};
 
 use crate::delivery::OutputInfo;
-use crate::element::{Body, Described, Element, Op};
+use crate::element::{Body, Described, Element};
 use crate::http_client::{Client, Target};
-use crate::series::{Held, Instants, Owed, REFRESH_EVERY, REFRESH_ROWS};
+use crate::series::{self, Pushed, REFRESH_EVERY, Receiver};
 use crate::sink::{Notes, SinkError, Writer};
 
 use self::message::Answer;
@@ -47,6 +47,8 @@ enum Transport {
 /// The other end, and what it said that it did not keep.
 struct Sender {
     transport: Transport,
+    /// What rows of each input become.
+    specs: BTreeMap<u16, Spec>,
     notes: Notes,
 }
 
@@ -55,11 +57,7 @@ pub struct OtelSink {
     prefix: String,
     /// What was declared of inputs; of the others all numbers are gauges.
     declared: BTreeMap<u16, Spec>,
-    specs: BTreeMap<u16, Spec>,
-    held: Held,
-    instants: Instants,
-    /// Rows that went and were not said to.
-    owed: Owed,
+    pushed: Pushed,
 }
 
 /// # Errors
@@ -104,19 +102,16 @@ impl OtelSink {
             Protocol::Grpc => Transport::Grpc(Box::new(grpc::Client::new(target))),
         };
         OtelSink {
-            sender: Sender { transport, notes: Notes::default() },
+            sender: Sender { transport, specs: BTreeMap::new(), notes: Notes::default() },
             prefix: prefix.to_string(),
             declared,
-            specs: BTreeMap::new(),
-            held: Held::default(),
-            instants: Instants::default(),
-            owed: Owed::default(),
+            pushed: Pushed::default(),
         }
     }
 
     /// Known from here on.
     fn learn(&mut self, output: &Described) -> Result<(), SinkError> {
-        if self.specs.contains_key(&output.input) {
+        if self.sender.specs.contains_key(&output.input) {
             return Ok(());
         }
         let spec = match self.declared.get(&output.input) {
@@ -129,42 +124,12 @@ impl OtelSink {
                 spec::gauges("weir", &prefix, &output.info).map_err(SinkError::Refused)?
             }
         };
-        self.specs.insert(output.input, spec);
+        self.sender.specs.insert(output.input, spec);
         Ok(())
-    }
-
-    /// Says of rows that went that they did.
-    fn pay(&mut self) -> Result<(), SinkError> {
-        let OtelSink { sender, specs, owed, .. } = self;
-        let mut rejected = 0;
-        let done = owed.pay(&mut rejected, |rows| {
-            let mut made = Made::default();
-            for (output, key, at_ms) in rows {
-                if let Some(spec) = specs.get(&output.input) {
-                    push_gone(&mut made, spec, output, key, *at_ms);
-                }
-            }
-            sender.send(made)
-        });
-        self.sender.notes.rejected += rejected;
-        done
     }
 }
 
 impl Sender {
-    fn send(&mut self, made: Made) -> Result<(), SinkError> {
-        let left_out = made.left_out;
-        let (metrics, spans) = made.into_requests();
-        if let Some(metrics) = metrics {
-            self.post(Service::Metrics, &metrics.encode_to_vec())?;
-        }
-        if let Some(spans) = spans {
-            self.post(Service::Traces, &spans.encode_to_vec())?;
-        }
-        self.notes.rejected += left_out;
-        Ok(())
-    }
-
     fn post(&mut self, service: Service, bytes: &[u8]) -> Result<(), SinkError> {
         let answer = match &mut self.transport {
             Transport::Http(client) => {
@@ -209,40 +174,49 @@ fn push_gone(made: &mut Made, spec: &Spec, output: &Described, packed: &PackedRo
     made.push(spec, Row { output, values: &values, packed, time_unix_ns, is_gone: true });
 }
 
+impl Receiver for Sender {
+    type Made = Made;
+
+    fn push(&self, made: &mut Made, output: &Described, row: series::Row<'_>, at_ms: u64) {
+        let Some(spec) = self.specs.get(&output.input) else { return };
+        match row {
+            series::Row::There(packed) => push_row(made, spec, output, packed, at_ms),
+            series::Row::Gone(key) => push_gone(made, spec, output, key, at_ms),
+        }
+    }
+
+    fn send(&mut self, made: Made) -> Result<u64, SinkError> {
+        let left_out = made.left_out;
+        let (metrics, spans) = made.into_requests();
+        if let Some(metrics) = metrics {
+            self.post(Service::Metrics, &metrics.encode_to_vec())?;
+        }
+        if let Some(spans) = spans {
+            self.post(Service::Traces, &spans.encode_to_vec())?;
+        }
+        self.notes.rejected += left_out;
+        Ok(0)
+    }
+
+    fn notes(&mut self) -> &mut Notes {
+        &mut self.notes
+    }
+}
+
 impl Writer for OtelSink {
-    fn write(&mut self, batch: &[&Element], safe: &mut usize) -> Result<(), SinkError> {
-        // Older than all that is not safe.
-        self.pay()?;
-        let (mut made, mut instants) = (Made::default(), self.instants.clone());
-        for (at, element) in batch.iter().enumerate() {
-            let output = &element.output;
-            self.learn(output)?;
-            let Some(spec) = self.specs.get(&output.input) else { continue };
-            if self.declared.contains_key(&output.input) {
-                push_declared(&mut made, spec, element);
-                continue;
-            }
-            let at_ms = instants.at(output.input, element.tick_ms);
-            if element.op == Op::Progress && self.held.is_being_renewed(output.input) {
-                // What came before is older than the end of what turns out to be gone.
-                self.sender.send(std::mem::take(&mut made))?;
-                (self.instants, *safe) = (instants.clone(), at);
-                let gone = self.held.apply(element)?;
-                self.owed.push(output, gone, at_ms);
-                self.pay()?;
-                *safe = at + 1;
-                continue;
-            }
-            self.held.apply(element)?;
-            match (element.op, &element.body) {
-                (Op::Upsert, Body::Row(row)) => push_row(&mut made, spec, output, row, at_ms),
-                (Op::Delete, Body::Key(key)) => push_gone(&mut made, spec, output, key, at_ms),
-                _ => {}
+    fn write(&mut self, elements: &[&Element], safe: &mut usize) -> Result<(), SinkError> {
+        let mut batch = self.pushed.begin(&mut self.sender, safe)?;
+        for (at, element) in elements.iter().enumerate() {
+            self.learn(&element.output)?;
+            let input = element.output.input;
+            match self.sender.specs.get(&input) {
+                Some(spec) if self.declared.contains_key(&input) => {
+                    push_declared(batch.made(), spec, element);
+                }
+                _ => self.pushed.take(&mut self.sender, &mut batch, (at, element))?,
             }
         }
-        self.sender.send(made)?;
-        (self.instants, *safe) = (instants, batch.len());
-        Ok(())
+        self.pushed.end(&mut self.sender, batch, elements.len())
     }
 
     fn refreshes(&self) -> Option<Duration> {
@@ -250,19 +224,7 @@ impl Writer for OtelSink {
     }
 
     fn refresh(&mut self) -> Result<(), SinkError> {
-        for (input, rows) in &self.held.outputs {
-            let at_ms = self.instants.later(*input);
-            let Some(spec) = self.specs.get(input) else { continue };
-            let all: Vec<&PackedRow> = rows.now.values().collect();
-            for part in all.chunks(REFRESH_ROWS) {
-                let mut made = Made::default();
-                for row in part {
-                    push_row(&mut made, spec, &rows.output, row, at_ms);
-                }
-                self.sender.send(made)?;
-            }
-        }
-        Ok(())
+        self.pushed.refresh(&mut self.sender)
     }
 
     fn check(&mut self) -> Result<(), SinkError> {

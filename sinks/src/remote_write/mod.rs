@@ -10,12 +10,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prost::Message;
-use weir_types::PackedRow;
 
 use crate::delivery::OutputInfo;
-use crate::element::{Body, Described, Element, Op};
+use crate::element::{Body, Described, Element};
 use crate::http_client::{Client, Target};
-use crate::series::{self, Held, Instants, Owed, REFRESH_EVERY, REFRESH_ROWS, names};
+use crate::series::{self, Pushed, REFRESH_EVERY, Receiver, Row, names};
 use crate::sink::{Notes, SinkError, Writer};
 
 use self::message::{Label, Sample, TimeSeries, WriteRequest};
@@ -38,14 +37,16 @@ struct Samples {
     cleaned: u64,
 }
 
-pub struct RemoteWriteSink {
+/// The other end.
+struct Sender {
     client: Client,
     prefix: String,
-    held: Held,
-    instants: Instants,
-    /// Rows whose series are to be ended and were not yet.
-    owed: Owed,
     notes: Notes,
+}
+
+pub struct RemoteWriteSink {
+    sender: Sender,
+    pushed: Pushed,
 }
 
 /// # Errors
@@ -81,12 +82,6 @@ impl Samples {
         });
         WriteRequest { timeseries: timeseries.collect() }
     }
-}
-
-#[derive(Clone, Copy)]
-enum Row<'a> {
-    There(&'a PackedRow),
-    Gone(&'a PackedRow),
 }
 
 /// The series of a row with their values, and how many texts were cleaned for each.
@@ -130,78 +125,44 @@ fn quiet(value: f64) -> f64 {
 impl RemoteWriteSink {
     #[must_use]
     pub fn new(target: Target, prefix: &str) -> RemoteWriteSink {
-        RemoteWriteSink {
-            client: Client::new(target),
-            prefix: prefix.to_string(),
-            held: Held::default(),
-            instants: Instants::default(),
-            owed: Owed::default(),
-            notes: Notes::default(),
-        }
-    }
-
-    fn send(&mut self, samples: Samples) -> Result<(), SinkError> {
-        let cleaned = samples.cleaned;
-        send(&self.client, samples)?;
-        self.notes.cleaned += cleaned;
-        Ok(())
-    }
-
-    /// Ends the series that are to be ended.
-    fn pay(&mut self) -> Result<(), SinkError> {
-        let RemoteWriteSink { client, prefix, owed, notes, .. } = self;
-        owed.pay(&mut notes.rejected, |rows| {
-            let mut samples = Samples::default();
-            for (output, key, at_ms) in rows {
-                samples.push_row(prefix, output, Row::Gone(key), *at_ms);
-            }
-            send(client, samples)
-        })
+        let (client, prefix) = (Client::new(target), prefix.to_string());
+        let sender = Sender { client, prefix, notes: Notes::default() };
+        RemoteWriteSink { sender, pushed: Pushed::default() }
     }
 }
 
-fn send(client: &Client, samples: Samples) -> Result<(), SinkError> {
-    if samples.series.is_empty() {
-        return Ok(());
+impl Receiver for Sender {
+    type Made = Samples;
+
+    fn push(&self, made: &mut Samples, output: &Described, row: Row<'_>, at_ms: u64) {
+        made.push_row(&self.prefix, output, row, at_ms);
     }
-    let bytes = samples.into_request().encode_to_vec();
-    let packed = snap::raw::Encoder::new().compress_vec(&bytes);
-    let packed = packed.map_err(|error| SinkError::Unfit(error.to_string()))?;
-    client.post(&HEADERS, &packed).map(drop)
+
+    fn send(&mut self, samples: Samples) -> Result<u64, SinkError> {
+        if samples.series.is_empty() {
+            return Ok(samples.cleaned);
+        }
+        let cleaned = samples.cleaned;
+        let bytes = samples.into_request().encode_to_vec();
+        let packed = snap::raw::Encoder::new().compress_vec(&bytes);
+        let packed = packed.map_err(|error| SinkError::Unfit(error.to_string()))?;
+        self.client.post(&HEADERS, &packed)?;
+        Ok(cleaned)
+    }
+
+    fn notes(&mut self) -> &mut Notes {
+        &mut self.notes
+    }
 }
 
 impl Writer for RemoteWriteSink {
-    fn write(&mut self, batch: &[&Element], safe: &mut usize) -> Result<(), SinkError> {
-        // Older than all that is not safe.
-        self.pay()?;
-        let (mut samples, mut instants) = (Samples::default(), self.instants.clone());
-        for (at, element) in batch.iter().enumerate() {
-            let (output, input) = (&element.output, element.output.input);
-            let at_ms = instants.at(input, element.tick_ms);
-            if element.op == Op::Progress && self.held.is_being_renewed(input) {
-                // What came before is older than the end of what turns out to be gone.
-                self.send(std::mem::take(&mut samples))?;
-                (self.instants, *safe) = (instants.clone(), at);
-                let gone = self.held.apply(element)?;
-                self.owed.push(output, gone, at_ms);
-                self.pay()?;
-                *safe = at + 1;
-                continue;
-            }
-            self.held.apply(element)?;
-            match (element.op, &element.body) {
-                (Op::Upsert, Body::Row(row)) => {
-                    samples.push_row(&self.prefix, output, Row::There(row), at_ms);
-                }
-                (Op::Delete, Body::Key(key)) => {
-                    samples.push_row(&self.prefix, output, Row::Gone(key), at_ms);
-                }
-                _ => {}
-            }
+    fn write(&mut self, elements: &[&Element], safe: &mut usize) -> Result<(), SinkError> {
+        let RemoteWriteSink { sender, pushed } = self;
+        let mut batch = pushed.begin(sender, safe)?;
+        for (at, element) in elements.iter().enumerate() {
+            pushed.take(sender, &mut batch, (at, element))?;
         }
-        self.send(samples)?;
-        (self.instants, *safe) = (instants, batch.len());
-        Ok(())
+        pushed.end(sender, batch, elements.len())
     }
 
     fn refreshes(&self) -> Option<Duration> {
@@ -209,25 +170,14 @@ impl Writer for RemoteWriteSink {
     }
 
     fn refresh(&mut self) -> Result<(), SinkError> {
-        for (input, rows) in &self.held.outputs {
-            let at_ms = self.instants.later(*input);
-            let all: Vec<&PackedRow> = rows.now.values().collect();
-            for part in all.chunks(REFRESH_ROWS) {
-                let mut samples = Samples::default();
-                for row in part {
-                    samples.push_row(&self.prefix, &rows.output, Row::There(row), at_ms);
-                }
-                send(&self.client, samples)?;
-            }
-        }
-        Ok(())
+        self.pushed.refresh(&mut self.sender)
     }
 
     fn check(&mut self) -> Result<(), SinkError> {
-        self.client.reach()
+        self.sender.client.reach()
     }
 
     fn notes(&self) -> Notes {
-        self.notes
+        self.sender.notes
     }
 }

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use weir_types::PackedRow;
+
 use super::*;
+use crate::element::Op;
 use crate::pipe::tests::{Line, delivery, info};
 use crate::sink::SinkError;
 use crate::testing::{Receiver, Running, free_port, get, target, upserts};

@@ -13,7 +13,7 @@ use weir_types::{Clock, PackedRow, Value, WallClock};
 
 use crate::csv;
 use crate::element::{Body, Described, Element, Op};
-use crate::sink::SinkError;
+use crate::sink::{Notes, SinkError};
 
 /// What is held of all outputs: more is refused and counted.
 const ROWS_BYTES_MAX: u64 = 64 << 20;
@@ -143,6 +143,154 @@ impl Held {
         }
         Ok(Vec::new())
     }
+}
+
+/// A row's place in the series: it is there, or gone and this is its key.
+#[derive(Clone, Copy)]
+pub(crate) enum Row<'a> {
+    There(&'a PackedRow),
+    Gone(&'a PackedRow),
+}
+
+/// Where samples go, and what they are made into. What is to be said of which rows, and when, is [`Pushed`]'s.
+pub(crate) trait Receiver {
+    type Made: Default;
+
+    fn push(&self, made: &mut Self::Made, output: &Described, row: Row<'_>, at_ms: u64);
+
+    /// Sends it. Gives how many texts had to be cleaned.
+    ///
+    /// # Errors
+    /// It did not arrive.
+    fn send(&mut self, made: Self::Made) -> Result<u64, SinkError>;
+
+    fn notes(&mut self) -> &mut Notes;
+}
+
+/// Rows as samples that are pushed.
+#[derive(Default)]
+pub(crate) struct Pushed {
+    held: Held,
+    instants: Instants,
+    /// Rows that went and were not said to.
+    owed: Owed,
+}
+
+/// A batch of elements on its way, of which so much is safe.
+pub(crate) struct Batch<'a, S: Receiver> {
+    made: S::Made,
+    instants: Instants,
+    safe: &'a mut usize,
+}
+
+impl<S: Receiver> Batch<'_, S> {
+    /// What becomes samples without being held.
+    pub(crate) fn made(&mut self) -> &mut S::Made {
+        &mut self.made
+    }
+}
+
+impl Pushed {
+    /// Begins a batch. What is owed is older than all of it.
+    ///
+    /// # Errors
+    /// It did not arrive.
+    pub(crate) fn begin<'a, S: Receiver>(
+        &mut self,
+        to: &mut S,
+        safe: &'a mut usize,
+    ) -> Result<Batch<'a, S>, SinkError> {
+        self.pay(to)?;
+        Ok(Batch { made: S::Made::default(), instants: self.instants.clone(), safe })
+    }
+
+    /// Takes the element at that place of the batch.
+    ///
+    /// # Errors
+    /// There is no room for it, or what had to be said before did not arrive.
+    pub(crate) fn take<S: Receiver>(
+        &mut self,
+        to: &mut S,
+        batch: &mut Batch<'_, S>,
+        (at, element): (usize, &Element),
+    ) -> Result<(), SinkError> {
+        let output = &element.output;
+        let at_ms = batch.instants.at(output.input, element.tick_ms);
+        if element.op == Op::Progress && self.held.is_being_renewed(output.input) {
+            // What came before is older than the end of what turns out to be gone.
+            say(to, std::mem::take(&mut batch.made))?;
+            (self.instants, *batch.safe) = (batch.instants.clone(), at);
+            let gone = self.held.apply(element)?;
+            self.owed.push(output, gone, at_ms);
+            self.pay(to)?;
+            *batch.safe = at + 1;
+            return Ok(());
+        }
+        self.held.apply(element)?;
+        match (element.op, &element.body) {
+            (Op::Upsert, Body::Row(row)) => {
+                to.push(&mut batch.made, output, Row::There(row), at_ms);
+            }
+            (Op::Delete, Body::Key(key)) => to.push(&mut batch.made, output, Row::Gone(key), at_ms),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Ends a batch of so many elements.
+    ///
+    /// # Errors
+    /// It did not arrive.
+    pub(crate) fn end<S: Receiver>(
+        &mut self,
+        to: &mut S,
+        batch: Batch<'_, S>,
+        count: usize,
+    ) -> Result<(), SinkError> {
+        say(to, batch.made)?;
+        (self.instants, *batch.safe) = (batch.instants, count);
+        Ok(())
+    }
+
+    /// Says again what did not change.
+    ///
+    /// # Errors
+    /// It did not arrive.
+    pub(crate) fn refresh<S: Receiver>(&mut self, to: &mut S) -> Result<(), SinkError> {
+        for (input, rows) in &self.held.outputs {
+            let at_ms = self.instants.later(*input);
+            let all: Vec<&PackedRow> = rows.now.values().collect();
+            for part in all.chunks(REFRESH_ROWS) {
+                let mut made = S::Made::default();
+                for row in part {
+                    to.push(&mut made, &rows.output, Row::There(row), at_ms);
+                }
+                to.send(made)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says of rows that went that they did.
+    fn pay<S: Receiver>(&mut self, to: &mut S) -> Result<(), SinkError> {
+        let mut rejected = 0;
+        let done = self.owed.pay(&mut rejected, |rows| {
+            let mut made = S::Made::default();
+            for (output, key, at_ms) in rows {
+                to.push(&mut made, output, Row::Gone(key), *at_ms);
+            }
+            to.send(made).map(drop)
+        });
+        to.notes().rejected += rejected;
+        done
+    }
+}
+
+/// Says what was not said before: what is said again was counted.
+fn say<S: Receiver>(to: &mut S, made: S::Made) -> Result<(), SinkError> {
+    let cleaned = to.send(made)?;
+    to.notes().cleaned += cleaned;
+    Ok(())
 }
 
 /// When samples are: at their ticks, but never at or before an instant at which something was said already. For
