@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde_json::Value as Json;
+use tempfile::NamedTempFile;
 use weir_dataflow_tests::harness::fleet::{BusServer, Node, Way, listening_ports, settles};
 use weir_dataflow_tests::harness::http::{Load, run_load};
 use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
@@ -160,6 +161,32 @@ fn the_cluster_part_comes_back() {
     .unwrap();
 }
 
+/// Two nodes, of which `a` has a way to the bus that can be cut, and a view of what they served so far.
+struct Parted {
+    _bus: BusServer,
+    way: Way,
+    a: Site,
+    b: Site,
+    cluster: Weir,
+    live: Live,
+    _script: NamedTempFile,
+}
+
+impl Parted {
+    fn start(cluster_args: &[&str]) -> Parted {
+        let bus = BusServer::start("").unwrap();
+        let way = Way::to(bus.addr).unwrap();
+        let (mut a, mut b) = (Site::start("a", &way.url()), Site::start("b", &bus.url()));
+        let cluster = Weir::start_cluster(&bus.url(), cluster_args).unwrap();
+        settles(DEADLINE, "both nodes are there", || nodes(&cluster).len() == 2);
+        let (mut live, _script) = ports::live(&cluster);
+        a.load(20);
+        b.load(20);
+        agrees(&mut live, &[&a, &b]);
+        Parted { _bus: bus, way, a, b, cluster, live, _script }
+    }
+}
+
 /// The way of one node to the bus is cut for thirty seconds under traffic, with nobody told, and slow after that.
 /// The node is missed by name, the view goes on with the others, and when the way is mended what happened
 /// meanwhile is added, once. Catches a node that is believed complete, and what a partition loses or doubles.
@@ -168,15 +195,8 @@ fn a_partition_heals() {
     if !can_run() {
         return;
     }
-    let bus = BusServer::start("").unwrap();
-    let way = Way::to(bus.addr).unwrap();
-    let (mut a, mut b) = (Site::start("a", &way.url()), Site::start("b", &bus.url()));
-    let cluster = Weir::start_cluster(&bus.url(), &[]).unwrap();
-    settles(DEADLINE, "both nodes are there", || nodes(&cluster).len() == 2);
-    let (mut live, _script) = ports::live(&cluster);
-    a.load(20);
-    b.load(20);
-    agrees(&mut live, &[&a, &b]);
+    let Parted { _bus, way, mut a, mut b, cluster: _cluster, mut live, _script } =
+        Parted::start(&[]);
     way.cut(true);
     let before = a.sent;
     a.load(30);
@@ -207,15 +227,8 @@ fn who_was_given_up_counts_once() {
     if !can_run() {
         return;
     }
-    let bus = BusServer::start("").unwrap();
-    let way = Way::to(bus.addr).unwrap();
-    let (mut a, mut b) = (Site::start("a", &way.url()), Site::start("b", &bus.url()));
-    let cluster = Weir::start_cluster(&bus.url(), &["--node-forget", "1s"]).unwrap();
-    settles(DEADLINE, "both nodes are there", || nodes(&cluster).len() == 2);
-    let (mut live, _script) = ports::live(&cluster);
-    a.load(20);
-    b.load(20);
-    agrees(&mut live, &[&a, &b]);
+    let Parted { _bus, way, mut a, mut b, cluster, mut live, _script } =
+        Parted::start(&["--node-forget", "1s"]);
     way.cut(true);
     a.load(10);
     settles(DEADLINE, "the node is given up", || nodes(&cluster).len() == 1);

@@ -166,6 +166,17 @@ fn count(stats: &BusStats, name: &str) -> u64 {
     stats.list().into_iter().find(|(of, _)| *of == name).map_or(0, |(_, count)| count)
 }
 
+/// A cluster part, what it hears of a node, and that node, which was asked who it is.
+async fn joined(server: &Server) -> (NatsHub, ClusterPort, NatsNode, NodePort) {
+    let (hub, mut nodes) = hub(server.bus());
+    let (end, mut port) = node(server.bus(), "a", 1);
+    until(&mut end.state(), |state| *state == NodeBusState::Joined).await;
+    let (_, from_node) = nodes.recv().await.unwrap();
+    let introduced = tokio::time::timeout(DEADLINE, port.recv()).await.unwrap();
+    assert_eq!(introduced.unwrap().unwrap(), ToNode::Introduce);
+    (hub, from_node, end, port)
+}
+
 /// A cluster part that lives and takes nothing: once the node keeps all that it may, what is given more is refused,
 /// to whoever gives it and as often as that is; the session goes on, and what was taken arrives, in order and once, as
 /// soon as it is asked for. Catches a node that grows without end, one that says yes and drops, and a session that
@@ -176,12 +187,7 @@ fn too_much_for_a_slow_cluster_part_is_refused() {
         return weir_types::testing::skipped("there is no nats-server");
     };
     runtime().block_on(async {
-        let (_hub, mut nodes) = hub(server.bus());
-        let (mut end, mut port) = node(server.bus(), "a", 1);
-        until(&mut end.state(), |state| *state == NodeBusState::Joined).await;
-        let (_, mut from_node) = nodes.recv().await.unwrap();
-        let introduced = tokio::time::timeout(DEADLINE, port.recv()).await.unwrap();
-        assert_eq!(introduced.unwrap().unwrap(), ToNode::Introduce);
+        let (_hub, mut from_node, mut end, port) = joined(&server).await;
         let mut sent = 0;
         let refused = loop {
             assert!(sent < 1_000, "it keeps everything");
@@ -214,12 +220,7 @@ fn too_much_for_nobody_ends_the_session_and_not_the_node() {
         return weir_types::testing::skipped("there is no nats-server");
     };
     runtime().block_on(async {
-        let (_hub, mut nodes) = hub(server.bus());
-        let (mut end, mut port) = node(server.bus(), "a", 1);
-        until(&mut end.state(), |state| *state == NodeBusState::Joined).await;
-        let (_, mut from_node) = nodes.recv().await.unwrap();
-        let introduced = tokio::time::timeout(DEADLINE, port.recv()).await.unwrap();
-        assert_eq!(introduced.unwrap().unwrap(), ToNode::Introduce);
+        let (_hub, mut from_node, mut end, mut port) = joined(&server).await;
         server.kill();
         let (stats, mut given) = (end.stats(), 0);
         while count(&stats, "sessions_over") == 0 {

@@ -61,6 +61,16 @@ pub(crate) enum Pace {
 
 pub(crate) const PACES: [Pace; 4] = [Pace::Busy, Pace::Prompt, Pace::Any, Pace::Rests];
 
+/// Each client at each pace.
+pub(crate) fn everybody() -> impl Iterator<Item = (Client, Pace)> {
+    CLIENTS.into_iter().flat_map(|client| PACES.map(|pace| (client, pace)))
+}
+
+/// How many rows there are in so many trials, and how many there could be: the sums of what one says.
+pub(crate) fn sum(seeds: u64, one: impl FnMut(u64) -> (usize, usize)) -> (usize, usize) {
+    (0..seeds).map(one).fold((0, 0), |sum, of_one| (sum.0 + of_one.0, sum.1 + of_one.1))
+}
+
 /// What is lost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Faults {

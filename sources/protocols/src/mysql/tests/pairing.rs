@@ -1,7 +1,7 @@
 //! Whatever a client does and whatever is lost: no response is another command's, and what is certain is shown.
 
 use super::*;
-use crate::trials::{CLIENTS, Client, Exchange, Faults, PACES, Pace, number, trial};
+use crate::trials::{Client, Exchange, Faults, Pace, everybody, number, sum, trial};
 
 /// Exchanges that can be told right from wrong: each response says its command's number, one way or another.
 fn exchanges(random: &mut SplitMix, count: usize) -> Vec<Exchange> {
@@ -32,18 +32,10 @@ fn of_row(row: &crate::testing::Row) -> [Option<usize>; 2] {
 
 /// How many rows there are, of those that could be. A wrong one, or a loss that is counted twice, panics.
 fn run(seeds: u64, who: (Client, Pace), faults: Faults) -> (usize, usize) {
-    let mut sum = (0, 0);
-    for seed in 0..seeds {
+    sum(seeds, |seed| {
         let exchanges = exchanges(&mut SplitMix(seed ^ 0xabcd), 120);
-        let outcome = trial(&PROTOCOL, seed, who, &faults, &exchanges);
-        let (right, seen) = outcome.shown(&exchanges, of_row);
-        sum = (sum.0 + right, sum.1 + seen);
-    }
-    sum
-}
-
-fn everybody() -> impl Iterator<Item = (Client, Pace)> {
-    CLIENTS.into_iter().flat_map(|client| PACES.map(|pace| (client, pace)))
+        trial(&PROTOCOL, seed, who, &faults, &exchanges).shown(&exchanges, of_row)
+    })
 }
 
 /// Without losses every row is there, whoever sends how.

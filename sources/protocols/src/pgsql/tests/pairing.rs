@@ -2,7 +2,7 @@
 //! are larger than what is copied of a call nearly everything is shown.
 
 use super::*;
-use crate::trials::{CLIENTS, Client, Exchange, Faults, PACES, Pace, number, trial};
+use crate::trials::{Client, Exchange, Faults, PACES, Pace, everybody, number, sum, trial};
 
 /// Copied of a call, in these trials.
 const COPIED_BYTES: usize = 2_000;
@@ -63,12 +63,7 @@ fn exchanges(random: &mut SplitMix, count: usize, speech: Speech) -> Vec<Exchang
 
 /// How many rows there are, of those that could be. A wrong one panics.
 fn run(seeds: u64, who: (Client, Pace), speech: Speech, faults: Faults) -> (usize, usize) {
-    let mut sum = (0, 0);
-    for seed in 0..seeds {
-        let shown = run_one(seed, who, speech, faults);
-        sum = (sum.0 + shown.0, sum.1 + shown.1);
-    }
-    sum
+    sum(seeds, |seed| run_one(seed, who, speech, faults))
 }
 
 fn run_one(seed: u64, who: (Client, Pace), speech: Speech, faults: Faults) -> (usize, usize) {
@@ -87,10 +82,6 @@ fn run_one(seed: u64, who: (Client, Pace), speech: Speech, faults: Faults) -> (u
         "Describe" => [None, of(&row.cells[2])],
         _ => [of(&row.cells[1]), of(&row.cells[2])],
     })
-}
-
-fn everybody() -> impl Iterator<Item = (Client, Pace)> {
-    CLIENTS.into_iter().flat_map(|client| PACES.map(|pace| (client, pace)))
 }
 
 fn cut() -> Faults {

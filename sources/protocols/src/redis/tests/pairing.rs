@@ -1,7 +1,7 @@
 //! Whatever a client does and whatever is lost: no reply is another command's, and what is certain is shown.
 
 use super::*;
-use crate::trials::{CLIENTS, Client, Exchange, Faults, PACES, Pace, number, trial};
+use crate::trials::{Client, Exchange, Faults, Pace, everybody, number, sum, trial};
 
 /// Exchanges that can be told right from wrong: each reply repeats its command's word.
 fn echoes(random: &mut SplitMix, count: usize) -> Vec<Exchange> {
@@ -19,23 +19,15 @@ fn echoes(random: &mut SplitMix, count: usize) -> Vec<Exchange> {
 
 /// How many rows there are, of those that could be. A wrong one, or a loss that is counted twice, panics.
 fn run(seeds: u64, who: (Client, Pace), faults: Faults) -> (usize, usize) {
-    let mut sum = (0, 0);
-    for seed in 0..seeds {
+    sum(seeds, |seed| {
         let exchanges = echoes(&mut SplitMix(seed ^ 0xabcd), 120);
         let outcome = trial(&PROTOCOL, seed, who, &faults, &exchanges);
-        let (right, seen) = outcome
-            .shown(&exchanges, |row| [&row.cells[1], &row.cells[2]].map(|text| number(text)));
-        sum = (sum.0 + right, sum.1 + seen);
         let counters = outcome.counters;
         let told = counters.exchanges + counters.gap + counters.unpaired + counters.given_up;
         let told = told + counters.unanswered + counters.unasked;
         assert!(told <= exchanges.len() as u64, "{who:?} {faults:?} {seed}: {counters:?}");
-    }
-    sum
-}
-
-fn everybody() -> impl Iterator<Item = (Client, Pace)> {
-    CLIENTS.into_iter().flat_map(|client| PACES.map(|pace| (client, pace)))
+        outcome.shown(&exchanges, |row| [&row.cells[1], &row.cells[2]].map(|text| number(text)))
+    })
 }
 
 /// Without losses every row is there, whoever sends how.
