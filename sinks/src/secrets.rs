@@ -23,6 +23,21 @@ pub fn line(text: &str, secrets: &[String]) -> String {
     weir_types::text::line(&short).into_owned()
 }
 
+/// A URL as lists may show it: scheme, host and port; and whether more of it follows. Users and passwords are left
+/// out, and so are paths and queries, in which receivers of webhooks have their secrets.
+#[must_use]
+pub fn shown_url(url: &str) -> (String, bool) {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let scheme = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
+    let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if path.contains('@') {
+        // Perhaps a password with a slash in it: nobody knows where it ends.
+        return (format!("{scheme}…"), false);
+    }
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    (format!("{scheme}{host}"), path.len() > 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,5 +51,19 @@ mod tests {
         let cut = format!("{}tok:longer", "é".repeat(SHOWN_CHARS - 2));
         assert_eq!(line(&cut, &secrets), format!("{}**", "é".repeat(SHOWN_CHARS - 2)));
         assert_eq!(line("a\nb\u{1b}", &secrets).lines().count(), 1);
+    }
+
+    /// Of a URL only where it leads to. Catches a password with a slash in it, of which a part is taken for the host.
+    #[test]
+    fn urls_without_secrets() {
+        for (url, shown, has_more) in [
+            ("https://user:pass@host:1/hook?token=x", "https://host:1", true),
+            ("https://user:pa/ss@host:1/", "https://…", false),
+            ("nats://[::1]:4222", "nats://[::1]:4222", false),
+            ("host:9092/", "host:9092", false),
+            ("user@host", "host", false),
+        ] {
+            assert_eq!(shown_url(url), (shown.to_string(), has_more), "{url}");
+        }
     }
 }

@@ -59,21 +59,6 @@ fn secrets_in(url: &str) -> Vec<String> {
     secrets
 }
 
-/// A URL as lists may show it: scheme, host and port. Users and passwords are left out, and so are paths and queries,
-/// in which receivers of webhooks have their secrets.
-pub(super) fn shown(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let scheme = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
-    let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    if path.contains('@') {
-        // Perhaps a password with a slash in it: nobody knows where it ends.
-        return format!("{scheme}…");
-    }
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    let more = if path.len() > 1 { "/…" } else { "" };
-    format!("{scheme}{host}{more}")
-}
-
 /// What a part of a URL means.
 fn unescaped(text: &str) -> String {
     let bytes = text.as_bytes();

@@ -17,12 +17,13 @@ use weir_sinks::parquet::ParquetSink;
 use weir_sinks::postgres::{PostgresConfig, PostgresSink};
 use weir_sinks::prometheus::PrometheusSink;
 use weir_sinks::remote_write::RemoteWriteSink;
+use weir_sinks::secrets::shown_url;
 use weir_sinks::sink::Writer;
 use weir_sinks::tls::Tls;
 use weir_sinks::websocket::WebsocketSink;
 
 use super::inputs::Found;
-use crate::config::access::{secrets_of, shown, target_of, text_of};
+use crate::config::access::{secrets_of, target_of, text_of};
 use crate::config::keys::{
     CodecName, Framing, Kind, OtlpProtocol, RotateConfig, Secret, SinkConfig,
 };
@@ -111,7 +112,9 @@ pub(super) fn writer(
 pub(super) fn target(config: &SinkConfig, found: &Found) -> String {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let url = config.url.as_ref().map(|url| url.0.clone());
-    let url = shown(&url.or(found.endpoints.first().map(url_of)).unwrap_or_default());
+    let url = url.or(found.endpoints.first().map(url_of)).unwrap_or_default();
+    let (url, has_more) = shown_url(&url);
+    let url = if has_more { format!("{url}/…") } else { url };
     match config.kind {
         Kind::Blackhole => String::new(),
         Kind::Console => "standard error".to_string(),

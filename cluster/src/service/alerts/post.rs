@@ -8,8 +8,8 @@ use lettre::{SmtpTransport, Transport};
 use weir_rules::notify::mail::Envelope;
 use weir_rules::notify::{alertmanager, mail, slack, webhook};
 use weir_rules::state::Notice;
-use weir_sinks::http_client::{Client, Target, origin};
-use weir_sinks::secrets;
+use weir_sinks::http_client::{Client, Target};
+use weir_sinks::secrets::{self, shown_url};
 use weir_sinks::sink::SinkError;
 
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
@@ -56,14 +56,7 @@ impl Sender {
             Sender::Alertmanager(to) | Sender::Webhook { to, .. } | Sender::Slack(to) => &to.url,
             Sender::Smtp(to) => &to.url,
         };
-        let origin = origin(url).unwrap_or(url);
-        match origin.rsplit_once('@') {
-            Some((scheme, host)) => {
-                let scheme = scheme.find("://").map_or("", |at| &scheme[..at + 3]);
-                format!("{scheme}{host}")
-            }
-            None => origin.to_string(),
-        }
+        shown_url(url).0
     }
 
     pub(super) fn open(&self, name: &str) -> Post {
