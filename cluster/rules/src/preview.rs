@@ -13,6 +13,17 @@ use crate::state::{AlertRule, Answer, Change, ChangeKind, Row, RuleId, RuleSet, 
 /// What is told one by one of a rule; of more only the number.
 pub const EVENTS_MAX: usize = 1_000;
 
+/// Looks at the past, unless it is said how far they are apart.
+pub const LOOKS: u32 = 120;
+
+const NANOS_PER_SEC: i64 = 1_000_000_000;
+
+/// The times that are looked at: steps of whole seconds apart, on which panes end; the last is the present second.
+pub fn times(last_s: i64, step_s: i64, now_unix_ns: i64) -> impl Iterator<Item = i64> {
+    let to_s = now_unix_ns / NANOS_PER_SEC;
+    (0..=last_s / step_s).rev().map(move |back| (to_s - back * step_s) * NANOS_PER_SEC)
+}
+
 /// Something that would have happened to an alert.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
-use weir_rules::preview::{Preview, Report};
+use weir_rules::preview::{LOOKS, Preview, Report, times};
 use weir_rules::state::{AlertRule, Answer, Columns, Row, Settings};
 use weir_sinks::delivery::Completeness;
 use weir_types::PackedRow;
@@ -17,12 +17,9 @@ use super::{ApiError, ApiState};
 use crate::planner::ScriptRequest;
 use crate::service::{Outgoing, Service};
 
-const NANOS_PER_SEC: i64 = 1_000_000_000;
 /// How far back it may go.
 const LAST_S_MAX: i64 = 24 * 3_600;
 const LAST_S: i64 = 3_600;
-/// Looks over that time.
-const LOOKS: i64 = 120;
 const PREVIEW_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[derive(Deserialize)]
@@ -71,10 +68,8 @@ async fn looked(
     let (text, columns) = (Some(rule.expr.clone()), rule.columns.clone());
     let request = ScriptRequest { script, text, ..ScriptRequest::default() };
     let mut preview = Preview::new(rule, settings);
-    let step_s = (last_s / LOOKS).max(1);
-    let to_s = service.clock.now_unix_ns() / NANOS_PER_SEC;
-    for back in (0..=last_s / step_s).rev() {
-        let at_unix_ns = (to_s - back * step_s) * NANOS_PER_SEC;
+    let step_s = (last_s / i64::from(LOOKS)).max(1);
+    for at_unix_ns in times(last_s, step_s, service.clock.now_unix_ns()) {
         let request = ScriptRequest { at_unix_ns: Some(at_unix_ns), ..request.clone() };
         let (rows, Completeness { complete, lagging, lost, .. }) =
             answer(service, request, &columns).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use weir_cluster::planner::{ScriptRequest, ViewText};
 use weir_cluster::service::read_by;
-use weir_rules::preview::Report;
+use weir_rules::preview::{self, LOOKS, Report};
 use weir_rules::state::Answer;
 use weir_types::{Clock, WallClock};
 
@@ -16,9 +16,7 @@ use crate::cmd::run::{error_of, tables_of};
 use crate::failure::Failure;
 use crate::{output, script};
 
-/// Looks, unless it is said how far they are apart.
-const LOOKS: u32 = 120;
-/// And at the most: each is a query.
+/// Looks at the most: each is a query.
 const LOOKS_MAX: i64 = 2_000;
 const STEP_MIN: Duration = Duration::from_secs(1);
 const SEC_NS: i64 = 1_000_000_000;
@@ -27,24 +25,22 @@ fn ns(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// The times that are looked at: whole steps apart, the last the present second.
+/// The times that are looked at, if they are not too many.
 fn times(last: Duration, step: Option<Duration>, now_unix_ns: i64) -> Result<Vec<i64>, Failure> {
     let step = step.unwrap_or((last / LOOKS).max(STEP_MIN));
     if step < STEP_MIN || last < step {
         let text = "--step is at least 1s, and --last at least a step".to_string();
         return Err(Failure::Usage(text));
     }
-    // Whole seconds, on which panes end.
-    let step_ns = (ns(step).saturating_add(SEC_NS - 1) / SEC_NS).saturating_mul(SEC_NS);
-    let count = ns(last) / step_ns;
+    let (last_s, step_s) = (ns(last) / SEC_NS, ns(step).saturating_add(SEC_NS - 1) / SEC_NS);
+    let count = last_s / step_s;
     if count > LOOKS_MAX {
         let text = format!(
             "that would be {count} looks, and {LOOKS_MAX} are the most: make --step longer"
         );
         return Err(Failure::Usage(text));
     }
-    let to = now_unix_ns / SEC_NS * SEC_NS;
-    Ok((0..=count).rev().map(|back| to - back * step_ns).collect())
+    Ok(preview::times(last_s, step_s, now_unix_ns).collect())
 }
 
 pub(super) fn reports(
