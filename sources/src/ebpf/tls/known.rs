@@ -63,7 +63,7 @@ impl KnownFiles {
     /// The process runs the file. Whether that is known.
     pub(super) fn held_by(&mut self, file: FileId, pid: u32) -> bool {
         let Some(known) = self.files.get_mut(&file) else { return false };
-        self.is_changed |= known.held_by(pid);
+        self.is_changed |= known.held_by(pid) && !known.is_probed();
         true
     }
 
@@ -100,7 +100,7 @@ impl KnownFiles {
             let before = known.told.pids.len();
             let runs = |pid: &u32| std::fs::exists(format!("/proc/{pid}")).unwrap_or(true);
             known.told.pids.retain(runs);
-            self.is_changed |= known.told.pids.len() < before;
+            self.is_changed |= known.told.pids.len() < before && !known.is_probed();
             if known.told.pids.is_empty() {
                 unheld.push(*file);
                 is_sought |= !known.is_usual;

@@ -39,7 +39,7 @@ pub struct TlsFile {
     pub path: String,
     /// `openssl`, `gnutls`, `wolfssl` or `go`, by its functions; empty if it could not be read.
     pub library: &'static str,
-    /// Some of the processes that run it, all where they are few.
+    /// Some of the processes that run it, all where they are few; not told of what is probed.
     pub pids: Vec<u32>,
     /// Functions that are probed.
     pub functions: usize,
