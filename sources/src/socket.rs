@@ -52,7 +52,8 @@ pub struct CaptureCounters {
     pub rows: u64,
     /// Reason → rows or events that we failed to see or keep, all reasons always present: `gap`,
     /// exchanges of which a half was seen but bytes were missing; `unpaired`, halves of exchanges
-    /// that began before the connection was watched; `given_up`, requests forgotten for room.
+    /// that began before the connection was watched; `given_up`, requests forgotten for
+    /// room, or because their connection stopped being understood.
     pub lost: Vec<(&'static str, u64)>,
     /// Not lost: requests that the peer left without an answer.
     pub unanswered: u64,

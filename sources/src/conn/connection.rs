@@ -92,6 +92,8 @@ pub struct Connection {
     /// The caller knows that its payload is of no use.
     told_to_stop: bool,
     counters_taken: Counters,
+    /// What a former parser counted in the end.
+    given_up: Option<(ProtocolIdx, Counters)>,
     wrong_guesses: u8,
     /// Of datagrams that came in, and that went out.
     missing: [Missing; 2],
@@ -142,6 +144,7 @@ impl Connection {
             holders: vec![process],
             holders_complete: true,
             counters_taken: Counters::default(),
+            given_up: None,
             wrong_guesses: 0,
             missing: [Missing::default(); 2],
         }
@@ -256,7 +259,7 @@ impl Connection {
             tail: &[],
         };
         self.bytes(event.direction, segment);
-        self.give_up_wrong_guess();
+        self.give_up_wrong_guess(look);
         if let State::Undecided { events_seen } = self.state {
             self.infer(event, events_seen);
         }
@@ -312,10 +315,18 @@ impl Connection {
         }
     }
 
-    /// What was taken for a protocol that it is not, is looked at again, from this event on.
-    fn give_up_wrong_guess(&mut self) {
-        if !matches!(&self.state, State::Known { parser, .. } if parser.is_wrong()) {
+    /// What was taken for a protocol that it is not, is looked at again, from this event on. Where it was understood
+    /// before, what waits is lost: of all else nobody knows that it is anything.
+    fn give_up_wrong_guess(&mut self, look: &mut Look<'_, '_>) {
+        let State::Known { protocol, parser, .. } = &mut self.state else { return };
+        if !parser.is_wrong() {
             return;
+        }
+        if parser.counters().exchanges > 0
+            && let Some(shared) = look.shared[*protocol].as_deref_mut()
+        {
+            parser.give_up(shared);
+            self.given_up = Some((*protocol, parser.counters().since(self.counters_taken)));
         }
         self.wrong_guesses += 1;
         self.protocol = 0;
@@ -422,12 +433,17 @@ impl Connection {
         PROTOCOLS.iter().position(|def| self.protocol == def.number)
     }
 
-    /// What its parser counted since the last call.
-    pub(super) fn take_counters(&mut self) -> Option<(ProtocolIdx, Counters)> {
-        let State::Known { protocol, parser, .. } = &self.state else { return None };
-        let now = parser.counters();
-        let before = std::mem::replace(&mut self.counters_taken, now);
-        Some((*protocol, now.since(before)))
+    /// What its parser, and one that was given up, counted since the last call.
+    pub(super) fn take_counters(&mut self) -> impl Iterator<Item = (ProtocolIdx, Counters)> {
+        let now = match &self.state {
+            State::Known { protocol, parser, .. } => {
+                let now = parser.counters();
+                let before = std::mem::replace(&mut self.counters_taken, now);
+                Some((*protocol, now.since(before)))
+            }
+            State::Undecided { .. } | State::Ignored => None,
+        };
+        self.given_up.take().into_iter().chain(now)
     }
 
     /// Whether time alone can change anything.

@@ -346,7 +346,7 @@ impl Tracker {
                 });
             }
         }
-        if let Some((protocol, counted)) = conn.take_counters() {
+        for (protocol, counted) in conn.take_counters() {
             self.parsed[protocol].add(counted);
         }
         if ignored && conn.ignore() {
@@ -385,7 +385,10 @@ impl Tracker {
     }
 
     fn take_parsed(&mut self, slot: u32) {
-        if let Some((protocol, counted)) = self.conn_mut(slot).and_then(Connection::take_counters) {
+        let Some(conn) = self.slots.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        for (protocol, counted) in conn.take_counters() {
             self.parsed[protocol].add(counted);
         }
     }

@@ -63,7 +63,11 @@ pub const REASONS: &[ReasonDef] = &[
     of("unpaired", Unit::Events, "Exchanges of which one half was lost."),
     of("gap", Unit::Events, "Exchanges lost in a hole of their connection's bytes."),
     of("truncated", Unit::Events, "Exchanges cut short by a hole of their connection's bytes."),
-    of("given_up", Unit::Events, "Requests forgotten for room."),
+    of(
+        "given_up",
+        Unit::Events,
+        "Requests forgotten for room, or because their connection stopped being understood.",
+    ),
     of("parser_panic", Unit::Events, "Connections given up because their parser panicked."),
     of("connections_full", Unit::Events, "Connections dropped for room while they were open."),
     of("bytes_full", Unit::Events, "Times that a connection's bytes were dropped for room."),

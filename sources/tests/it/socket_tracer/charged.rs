@@ -61,6 +61,30 @@ fn losses_are_charged_to_what_they_concern() {
     assert_eq!(ring_full(&net), [6, 5, 6]);
 }
 
+/// A connection that was understood and then says what nobody understands is looked at anew; what waited is lost, and
+/// that is said. Catches requests that go with a parser and are in no answer. One that was never understood was no
+/// such connection, and lost nothing.
+#[test]
+fn what_waits_is_lost_with_its_parser() {
+    for (answer, lost) in [("+PONG\r\n", 2), ("", 0)] {
+        let mut net = Net::new();
+        let end = server_end(4_000);
+        net.read(end, NGINX, "*1\r\n$4\r\nPING\r\n");
+        if !answer.is_empty() {
+            net.write(end, NGINX, answer);
+            net.flush_after(SECOND_NS);
+        }
+        net.read(end, NGINX, "*2\r\n$3\r\nGET\r\n$1\r\na\r\n*2\r\n$3\r\nGET\r\n$1\r\nb\r\n");
+        for _ in 0..8 {
+            net.read(end, NGINX, "\x01\x02 nothing of the kind \x03");
+            net.flush_after(SECOND_NS / 10);
+        }
+        net.close(end, NGINX, true);
+        net.flush_after(SECOND_NS);
+        assert_eq!(lost_of(&net, "redis_events", "given_up"), lost, "{answer:?}");
+    }
+}
+
 /// Sockets for datagrams that go for room are no connection of `conn_stats`, and what is not known to be
 /// HTTP but cannot be is no loss of it.
 #[test]
