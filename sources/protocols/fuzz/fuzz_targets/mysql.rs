@@ -1,4 +1,4 @@
-//! MySQL: see [`weir_protocols_fuzz::drive_streams`].
+//! MySQL: see [`weir_protocols_fuzz::drive`].
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_protocols_fuzz::drive_streams("mysql", input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_protocols_fuzz::drive("mysql", input));
