@@ -221,7 +221,7 @@ fn operations_of_a_real_server() {
     if !can_run() {
         return;
     }
-    let server = BusServer::start("jetstream { store_dir: \"DIR\" }\n").unwrap();
+    let server = BusServer::start("jetstream { store_dir: \"@DIR@\" }\n").unwrap();
     let port = server.addr.port();
     let weir = Weir::start(&["--trace", &format!("port:{port}")]).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
