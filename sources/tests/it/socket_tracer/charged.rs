@@ -76,7 +76,7 @@ fn what_waits_is_lost_with_its_parser() {
         }
         net.read(end, NGINX, "*2\r\n$3\r\nGET\r\n$1\r\na\r\n*2\r\n$3\r\nGET\r\n$1\r\nb\r\n");
         for _ in 0..8 {
-            net.read(end, NGINX, "\x01\x02 nothing of the kind \x03");
+            net.write(end, NGINX, "\x01\x02 nothing of the kind \x03");
             net.flush_after(SECOND_NS / 10);
         }
         net.close(end, NGINX, true);
