@@ -92,10 +92,7 @@ pub(super) fn write_members(json: &mut JsonText, document: Document<'_>, hidden:
 }
 
 /// Writes a value; of a document the beginning, then that is to be gone into.
-fn begin<'a>(
-    json: &mut JsonText,
-    value: Value<'a>,
-) -> Option<(Document<'a>, bool, &'static str)> {
+fn begin<'a>(json: &mut JsonText, value: Value<'a>) -> Option<(Document<'a>, bool, &'static str)> {
     match value {
         Value::Document(inner) => {
             json.raw("{");

@@ -54,7 +54,12 @@ pub(super) fn packed(behind_head: &[u8]) -> Option<Packed<'_>> {
     );
     let fits = u64::from(total_bytes) <= MESSAGE_BYTES_MAX;
     let bytes = cursor.rest();
-    (is_kind && fits).then_some(Packed { op_code, total_bytes: total_bytes as usize, compressor, bytes })
+    (is_kind && fits).then_some(Packed {
+        op_code,
+        total_bytes: total_bytes as usize,
+        compressor,
+        bytes,
+    })
 }
 
 /// Whether there is room for a packed message in one of that length.

@@ -4,9 +4,9 @@ use super::bson::{Document, Reader, Stop};
 use super::packed;
 use super::recognise::{is_message, may_become};
 use super::types::{
-    CHECKSUM_PRESENT, FLAGS_UNKNOWN, HEAD_BYTES, Head, MESSAGE_BYTES_MAX,
-    MORE_TO_COME, OP_COMMAND, OP_COMMAND_REPLY, OP_COMPRESSED, OP_DELETE, OP_GET_MORE, OP_INSERT,
-    OP_KILL_CURSORS, OP_MSG, OP_QUERY, OP_REPLY, OP_UPDATE, QUERY_EXHAUST, SEQUENCES_MAX,
+    CHECKSUM_PRESENT, FLAGS_UNKNOWN, HEAD_BYTES, Head, MESSAGE_BYTES_MAX, MORE_TO_COME, OP_COMMAND,
+    OP_COMMAND_REPLY, OP_COMPRESSED, OP_DELETE, OP_GET_MORE, OP_INSERT, OP_KILL_CURSORS, OP_MSG,
+    OP_QUERY, OP_REPLY, OP_UPDATE, QUERY_EXHAUST, SEQUENCES_MAX,
 };
 use crate::Side;
 use crate::cursor::Cursor;
@@ -74,11 +74,29 @@ pub(super) enum Message<'a> {
     Reply(Reply<'a>),
     Query(Query<'a>),
     /// What writes and is not answered; the document is of deletes and updates.
-    Insert { to: &'a [u8], documents: Reader<'a> },
-    Update { to: &'a [u8], flags: u32, which: Document<'a>, change: Option<Document<'a>> },
-    Delete { to: &'a [u8], flags: u32, which: Document<'a> },
-    GetMore { of: &'a [u8], count: i32, cursor: i64 },
-    KillCursors { cursors: Reader<'a> },
+    Insert {
+        to: &'a [u8],
+        documents: Reader<'a>,
+    },
+    Update {
+        to: &'a [u8],
+        flags: u32,
+        which: Document<'a>,
+        change: Option<Document<'a>>,
+    },
+    Delete {
+        to: &'a [u8],
+        flags: u32,
+        which: Document<'a>,
+    },
+    GetMore {
+        of: &'a [u8],
+        count: i32,
+        cursor: i64,
+    },
+    KillCursors {
+        cursors: Reader<'a>,
+    },
 }
 
 /// OP_MSG, as far as it is there.
@@ -162,13 +180,13 @@ pub(super) fn message(op_code: u32, bytes: &[u8], total: usize) -> Result<Messag
             reader.u32()?;
             Ok(Message::KillCursors { cursors: reader })
         }
-        _ => Err(Stop::Invalid),
+        _ => Ok(Message::Other),
     }
 }
 
 /// Sections up to the checksum, if there is one. It is not looked at: whoever sent it did.
 fn msg(bytes: &[u8], total: usize) -> Result<Msg<'_>, Stop> {
-    let flags = Reader::new(bytes, true).u32()?;
+    let flags = Reader::new(bytes, bytes.len() >= total).u32()?;
     if flags & FLAGS_UNKNOWN != 0 {
         return Err(Stop::Invalid);
     }

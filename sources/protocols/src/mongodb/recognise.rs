@@ -40,7 +40,8 @@ pub(super) fn is_message(side: Side, bytes: &[u8]) -> bool {
 pub(super) fn may_become(bytes: &[u8]) -> bool {
     if bytes.len() < HEAD_BYTES {
         let kind = bytes.get(12..).unwrap_or_default();
-        let kinds = [OP_REPLY, OP_MSG, OP_COMPRESSED].into_iter().chain(OP_UPDATE..=OP_COMMAND_REPLY);
+        let kinds =
+            [OP_REPLY, OP_MSG, OP_COMPRESSED].into_iter().chain(OP_UPDATE..=OP_COMMAND_REPLY);
         let mut kinds = kinds.map(u32::to_le_bytes);
         return bytes.get(3).is_none_or(|byte| *byte <= 2)
             && kinds.any(|bytes| bytes.starts_with(kind));
@@ -148,7 +149,9 @@ fn msg_fit(msg: &Msg<'_>, bytes: &[u8], total: usize) -> Fit {
     };
     // A body in front is no longer than its message.
     let length = match bytes.get(4..9) {
-        Some([0, length @ ..]) => length.iter().rev().fold(0, |word, byte| word << 8 | usize::from(*byte)),
+        Some([0, length @ ..]) => {
+            length.iter().rev().fold(0, |word, byte| word << 8 | usize::from(*byte))
+        }
         _ => 0,
     };
     if length + 5 > total { Fit::No } else { both(body, sequences) }
@@ -179,7 +182,9 @@ fn series_fit(mut documents: Reader<'_>) -> Fit {
 }
 
 fn kill_fit(bytes: &[u8], total: usize, cursors: Reader<'_>) -> Fit {
-    let count = bytes.get(4..8).map_or(0, |count| count.iter().rev().fold(0, |word, byte| word << 8 | usize::from(*byte)));
+    let count = bytes
+        .get(4..8)
+        .map_or(0, |count| count.iter().rev().fold(0, |word, byte| word << 8 | usize::from(*byte)));
     let fits = bytes.starts_with(&[0; 4]) && count > 0 && total == 8 + 8 * count;
     match fits {
         true if cursors.is_at_end() || bytes.len() >= total => Fit::Whole,

@@ -81,7 +81,7 @@ impl Maker<'_> {
         Some(match message {
             Message::Msg(msg) => self.msg_request(&msg),
             Message::Query(query) => self.query(&query),
-            Message::Reply(_) => unread,
+            Message::Reply(_) | Message::Other => unread,
             old => self.old(&old),
         })
     }
@@ -267,7 +267,9 @@ impl Maker<'_> {
                 self.cursors(&mut json, *cursors);
                 ("killCursors", &[][..])
             }
-            Message::Msg(_) | Message::Reply(_) | Message::Query(_) => ("", &[][..]),
+            Message::Msg(_) | Message::Reply(_) | Message::Query(_) | Message::Other => {
+                ("", &[][..])
+            }
         };
         if !to.is_empty() {
             self.text(&mut json, "$db", namespace(to).0);
@@ -294,7 +296,12 @@ impl Maker<'_> {
     }
 
     /// A response to what was asked, if that is known. `None`: the message is none.
-    pub(super) fn response(self, head: &Head, frame: &[u8], asked: Option<&Asked>) -> Option<Answer> {
+    pub(super) fn response(
+        self,
+        head: &Head,
+        frame: &[u8],
+        asked: Option<&Asked>,
+    ) -> Option<Answer> {
         let request_id = head.request_id;
         let unread = Answer { request_id, is_unread: true, ..Answer::default() };
         let Some((op_code, bytes, total)) = opened(head, frame) else { return Some(unread) };
