@@ -135,3 +135,18 @@ pub(crate) fn push_json_text(out: &mut Vec<u8>, bytes: &[u8]) {
         out.extend_from_slice(escaped);
     }
 }
+
+/// Appends bytes as base64, with its `=`.
+pub(crate) fn push_base64(bytes: &[u8], out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for part in bytes.chunks(3) {
+        let word = part.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte))
+            << (8 * (3 - part.len()));
+        for digit in 0..4 {
+            match digit <= part.len() {
+                true => out.push(DIGITS[(word >> (18 - 6 * digit) & 63) as usize]),
+                false => out.push(b'='),
+            }
+        }
+    }
+}

@@ -27,6 +27,7 @@ mod http2;
 mod in_order;
 mod json_text;
 mod kafka;
+mod mongodb;
 mod mysql;
 mod nats;
 mod pgsql;
@@ -44,6 +45,7 @@ mod tls;
 #[cfg(test)]
 mod trials;
 mod turns;
+mod unpacked;
 
 pub use counters::Counters;
 pub use protocol::{Config, ProtocolDef, REORDER_GRACE_NS};
@@ -53,6 +55,7 @@ pub static PROTOCOLS: &[ProtocolDef] = &[
     http2::PROTOCOL,
     tls::PROTOCOL,
     http1::PROTOCOL,
+    mongodb::PROTOCOL,
     nats::PROTOCOL,
     redis::PROTOCOL,
     pgsql::PROTOCOL,

@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::parse::{Cursor, Record, push_number};
 use super::table::push_int;
 use super::types::push_type;
+use crate::json_text::push_base64;
 
 /// Appends a record's data.
 pub(super) fn push_data(message: &[u8], record: &Record, out: &mut Vec<u8>) {
@@ -40,20 +41,6 @@ fn push_hex(bytes: &[u8], out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     for byte in bytes {
         out.extend([DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-    }
-}
-
-fn push_base64(bytes: &[u8], out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for part in bytes.chunks(3) {
-        let word = part.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte))
-            << (8 * (3 - part.len()));
-        for digit in 0..4 {
-            match digit <= part.len() {
-                true => out.push(DIGITS[(word >> (18 - 6 * digit) & 63) as usize]),
-                false => out.push(b'='),
-            }
-        }
     }
 }
 

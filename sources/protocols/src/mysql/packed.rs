@@ -1,12 +1,11 @@
 //! Packets that are packed: some at a time, by zlib or zstd, and each pack with a head of its own.
 
-use std::io::Read as _;
-
 use super::parse::Packet;
 use super::place::Pack;
 use crate::Side;
 use crate::frames::{FrameReader, Framing, Head, Loss, Next};
 use crate::stream::{Segment, StreamBuffer};
+use crate::unpacked;
 
 /// Packed length, number, and length as it was.
 const HEAD_BYTES: usize = 7;
@@ -19,8 +18,6 @@ const UNPACKED_BYTES_MAX: usize = 128 * 1024;
 const UNREAD_BYTES_MAX: usize = 64 * 1024;
 /// Stands for bytes of which nobody knows how many they are: more than any packet.
 const LOST_BYTES: u64 = 1 << 32;
-/// Window of zstd that is allowed, as a power of two.
-const ZSTD_WINDOW_LOG_MAX: u32 = 22;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Packing {
@@ -151,18 +148,8 @@ impl Unpacker {
 
 /// As many bytes as there are, up to so many.
 fn unpack(packing: Packing, packed: &[u8], bytes_max: usize) -> Vec<u8> {
-    let mut out = Vec::new();
-    // What was unpacked before an error (it was cut, or it is none) is kept.
-    let _ = match packing {
-        Packing::Zlib => {
-            flate2::read::ZlibDecoder::new(packed).take(bytes_max as u64).read_to_end(&mut out)
-        }
-        Packing::Zstd => {
-            zstd::stream::read::Decoder::with_buffer(packed).and_then(|mut decoder| {
-                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-                decoder.take(bytes_max as u64).read_to_end(&mut out)
-            })
-        }
-    };
-    out
+    match packing {
+        Packing::Zlib => unpacked::zlib(packed, bytes_max),
+        Packing::Zstd => unpacked::zstd(packed, bytes_max),
+    }
 }

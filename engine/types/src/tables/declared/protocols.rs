@@ -151,7 +151,7 @@ declare! {
 declare! {
     table MongodbEvents "mongodb_events" "MongoDB commands with their responses.";
     history Share;
-    row MongodbEventsRow<'a> endpoints "When the request was sent, Unix ns." {
+    row MongodbEventsRow<'a> endpoints "When the response began, Unix ns." {
         req_cmd: Label None "Command name.",
         req_body: Text None "Request document, JSON.",
         resp_status: Label None "Status of the response.",
