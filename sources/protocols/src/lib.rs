@@ -19,6 +19,7 @@ mod amqp;
 mod by_id;
 pub mod columns;
 mod counters;
+mod cql;
 mod cursor;
 pub mod dns;
 mod frames;
@@ -59,6 +60,7 @@ pub static PROTOCOLS: &[ProtocolDef] = &[
     mysql::PROTOCOL,
     amqp::PROTOCOL,
     kafka::PROTOCOL,
+    cql::PROTOCOL,
     dns::PROTOCOL,
 ];
 
