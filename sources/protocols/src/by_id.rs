@@ -98,13 +98,22 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
         }
     }
 
+    /// Of a protocol whose clients go back as a rule: after a loss nothing from before it is paired, though
+    /// no id was seen twice yet.
+    pub(crate) fn with_ids_again(mut self) -> ById<K, Q, R> {
+        self.ids_repeat = true;
+        self
+    }
+
     /// Messages of a side are missing, until then at the latest.
     pub(crate) fn lost(&mut self, side: Side, to_unix_ns: i64) {
         let missing = &mut self.missing_ns[side as usize];
         *missing = (*missing).max(Some(to_unix_ns));
         self.counters.resyncs += 1;
         if side == Side::Response && self.ids_repeat {
-            while self.drop_oldest().is_some() {
+            // What was asked later was not answered by what is missing.
+            while self.oldest_ns().is_some_and(|since| since <= to_unix_ns) {
+                self.drop_oldest();
                 self.counters.gap += 1;
             }
         }
@@ -114,6 +123,11 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
     pub(crate) fn request(&mut self, key: K, request: Q, begin_ns: i64) -> Option<(Q, R, i64)> {
         self.ids_repeat |= self.highest >= Some(key);
         self.highest = self.highest.max(Some(key));
+        if self.ids_repeat && self.is_missing(Side::Response, begin_ns) {
+            // It comes late: its answer may have been among what is missing.
+            self.counters.gap += 1;
+            return None;
+        }
         if let Some(at) =
             self.early.iter().position(|(early, _, ns)| *early == key && *ns >= begin_ns)
         {
@@ -241,6 +255,17 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
 
     fn is_pending(&self, key: &K, number: u64) -> bool {
         self.pending.get(key).is_some_and(|waiting| waiting.number == number)
+    }
+
+    /// Since when what came first of what still waits does.
+    fn oldest_ns(&mut self) -> Option<i64> {
+        while let Some((key, number)) = self.order.front() {
+            match self.pending.get(key).filter(|waiting| waiting.number == *number) {
+                Some(waiting) => return Some(waiting.begin_ns),
+                None => self.order.pop_front(),
+            };
+        }
+        None
     }
 
     /// Whatever came first of what still waits; since when it did.

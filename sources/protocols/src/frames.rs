@@ -158,13 +158,21 @@ pub(crate) struct FrameReader {
     side: Side,
     at: At,
     doubt: Doubt,
+    seen_bytes_max: usize,
 }
 
 impl FrameReader {
     /// `from_start`: the stream begins with a message.
     pub(crate) fn new(side: Side, from_start: bool) -> FrameReader {
         let at = if from_start { At::Head } else { At::Hunting };
-        FrameReader { side, at, doubt: Doubt::new(from_start) }
+        let doubt = Doubt::new(from_start);
+        FrameReader { side, at, doubt, seen_bytes_max: SEEN_BYTES_MAX }
+    }
+
+    /// For messages that hold others: so much of each is looked at. No more than half of what a stream holds.
+    pub(crate) fn seeing(mut self, bytes_max: usize) -> FrameReader {
+        self.seen_bytes_max = bytes_max;
+        self
     }
 
     /// What comes next.
@@ -193,7 +201,7 @@ impl FrameReader {
                 },
                 At::Head => match framing.head(self.side, unread) {
                     Head::Bytes(total_bytes) => {
-                        let wanted = total_bytes.min(SEEN_BYTES_MAX as u64) as usize;
+                        let wanted = total_bytes.min(self.seen_bytes_max as u64) as usize;
                         if unread.len() < wanted && lost_bytes == 0 {
                             return Next::Wait;
                         }

@@ -19,6 +19,7 @@ mod amqp;
 mod by_id;
 pub mod columns;
 mod counters;
+mod cql;
 mod cursor;
 pub mod dns;
 mod frames;
@@ -62,6 +63,7 @@ pub static PROTOCOLS: &[ProtocolDef] = &[
     mysql::PROTOCOL,
     amqp::PROTOCOL,
     kafka::PROTOCOL,
+    cql::PROTOCOL,
     dns::PROTOCOL,
 ];
 

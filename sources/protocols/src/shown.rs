@@ -25,3 +25,21 @@ impl Config {
         shown
     }
 }
+
+/// Appends text as it is, or bytes that are none in hexadecimal digits.
+pub(crate) fn push_text(out: &mut Vec<u8>, value: &[u8]) {
+    let is_text = std::str::from_utf8(value).map_or_else(
+        // One that was cut within a character.
+        |error| error.error_len().is_none(),
+        |text| text.chars().all(|c| !c.is_control() || "\t\r\n".contains(c)),
+    );
+    if is_text {
+        out.extend_from_slice(value);
+        return;
+    }
+    out.extend_from_slice(b"0x");
+    for byte in value {
+        let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
+        out.extend([digit(byte >> 4), digit(byte & 15)]);
+    }
+}

@@ -4,10 +4,11 @@ use super::login::{Abilities, change_user};
 use super::parse::{Packet, string, varint};
 use super::session::{Session, Statement};
 use super::types::command;
-use super::values::{NULL, Type, is_type, push_text, push_value};
+use super::values::{NULL, Type, is_type, push_value};
 use crate::Config;
 use crate::cursor::Cursor;
 use crate::json_text::cut;
+use crate::shown::push_text;
 
 /// Parameters that are tried for a statement whose number of them is not known.
 const GUESSED_PARAMETERS_MAX: usize = 256;

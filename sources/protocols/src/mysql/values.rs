@@ -4,6 +4,7 @@ use std::io::Write;
 
 use super::parse::string;
 use crate::cursor::Cursor;
+use crate::shown::push_text;
 
 pub(super) const NULL: &[u8] = b"NULL";
 
@@ -17,24 +18,6 @@ pub(super) struct Type {
 /// Whether there is such a type.
 pub(super) fn is_type(code: u8) -> bool {
     matches!(code, 0x00..=0x10 | 0xf5..=0xff)
-}
-
-/// Appends text as it is, or bytes that are none in hexadecimal digits.
-pub(super) fn push_text(out: &mut Vec<u8>, value: &[u8]) {
-    let is_text = std::str::from_utf8(value).map_or_else(
-        // One that was cut within a character.
-        |error| error.error_len().is_none(),
-        |text| text.chars().all(|c| !c.is_control() || "\t\r\n".contains(c)),
-    );
-    if is_text {
-        out.extend_from_slice(value);
-        return;
-    }
-    out.extend_from_slice(b"0x");
-    for byte in value {
-        let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
-        out.extend([digit(byte >> 4), digit(byte & 15)]);
-    }
 }
 
 /// Reads a value and appends it; `None` if it is not all there, or no value of its type.
