@@ -26,7 +26,7 @@ const CLICKHOUSE_USERS: &str = "<yandex><profiles><default/></profiles><users><d
     <password></password><networks><ip>127.0.0.1</ip></networks><profile>default</profile>\
     <quota>default</quota></default></users><quotas><default/></quotas></yandex>";
 
-/// Where `scripts/receivers` puts it.
+/// Where `scripts/test-servers` puts it.
 fn collector() -> PathBuf {
     let home = std::env::var_os("HOME").unwrap_or_default();
     Path::new(&home).join(".cache/weir/otelcol/otelcol")

@@ -1,4 +1,4 @@
-// A collector for the tests of sinks: OTLP in, JSON lines in a file out. scripts/receivers builds it.
+// A collector for the tests of sinks: OTLP in, JSON lines in a file out. scripts/test-servers builds it.
 package main
 
 import (

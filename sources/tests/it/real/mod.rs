@@ -8,6 +8,7 @@ use weir_types::clock::{Clock as _, WallClock};
 use crate::rows_of::Rows;
 use relay::{Faults, Relay, Wire};
 
+mod mongodb;
 mod mysql;
 mod pgsql;
 mod relay;
@@ -78,7 +79,7 @@ fn found(table: &'static str, columns: &[&str], wire: &Wire, faults: &Faults) ->
             .iter()
             .map(|column| match *column {
                 "req_cmd" if table == "mysql_events" => rows.int(row, column).to_string(),
-                "resp_status" => rows.int(row, column).to_string(),
+                "resp_status" if table == "mysql_events" => rows.int(row, column).to_string(),
                 column => rows.text_lossy(row, column),
             })
             .collect()

@@ -156,7 +156,7 @@ fn failures_are_tried_again() {
     assert_eq!(told.recv().unwrap().1["version"], "4");
 }
 
-/// Python's mail server, where `scripts/receivers` has put it: it prints what it gets.
+/// Python's mail server, where `scripts/test-servers` has put it: it prints what it gets.
 struct MailServer {
     child: std::process::Child,
     said: mpsc::Receiver<String>,

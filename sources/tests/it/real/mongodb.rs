@@ -1,0 +1,115 @@
+//! A server of MongoDB's wire protocol, with PyMongo.
+
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value as Json;
+use weir_types::random::SplitMix;
+
+use super::*;
+
+const OPERATIONS: u32 = 1_000;
+const COLUMNS: [&str; 4] = ["req_cmd", "req_body", "resp_status", "resp_body"];
+/// What the library says of its own accord.
+const OWN: [&str; 4] = ["hello", "ismaster", "isMaster", "endSessions"];
+
+/// Where `scripts/test-servers` puts what the system has no packages of.
+fn cache(part: &str) -> PathBuf {
+    Path::new(&std::env::var("HOME").unwrap_or_default()).join(".cache/weir").join(part)
+}
+
+fn is_missing() -> bool {
+    let (jars, python) = (cache("mongodb/lib"), cache("mongodb/python"));
+    let is_there = |path: &Path| std::fs::read_dir(path).is_ok_and(|mut all| all.next().is_some());
+    if is_there(&jars) && is_there(&python) {
+        return false;
+    }
+    weir_types::testing::skipped("there is no server and client of MongoDB in ~/.cache/weir");
+    true
+}
+
+fn server(port: u16) -> Server {
+    let mut command = Command::new("java");
+    command.args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
+    command.arg(cache("mongodb/lib").join("*"));
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/real/Mongodb.java"));
+    command.arg(port.to_string());
+    Server::start(&mut command, "-TERM", || TcpStream::connect(("127.0.0.1", port)).is_ok())
+}
+
+/// What a client says that there has to be.
+fn client(port: u16, seed: u32) -> Vec<Vec<String>> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/real/mongodb.py");
+    let mut command = Command::new("python3");
+    command.env("PYTHONPATH", cache("mongodb/python"));
+    command.args([script, &port.to_string(), &seed.to_string(), &OPERATIONS.to_string()]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().map(|line| line.split('\t').map(str::to_string).collect()).collect()
+}
+
+/// A document whatever the order of its keys and the writing of its numbers.
+fn normal(text: &str) -> String {
+    fn even(value: Json) -> Json {
+        match value {
+            Json::Number(number) => Json::from(number.as_f64()),
+            Json::Array(all) => all.into_iter().map(even).collect(),
+            Json::Object(all) => all.into_iter().map(|(key, value)| (key, even(value))).collect(),
+            other => other,
+        }
+    }
+    even(serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))).to_string()
+}
+
+fn normal_row(row: &Want) -> Want {
+    let mut cells = row.cells.clone();
+    for idx in [1, 3] {
+        cells[idx] = normal(&cells[idx]);
+    }
+    Want { client_port: row.client_port, cells }
+}
+
+/// A thousand operations of every kind on each of two connections: every row is as the client knows it, in order. With
+/// losses and joined midway none is another's.
+#[test]
+fn a_mongodb_server_and_its_client() {
+    if is_missing() {
+        return;
+    }
+    let port = free_port();
+    let server = server(port);
+    let relay = Relay::to(port);
+    let logs: Vec<_> = [1, 2].map(|seed| client(relay.port, seed)).into();
+    drop(server);
+    let wire = relay.finish();
+    let (_, all) = found("mongodb_events", &COLUMNS, &wire, &Faults::default());
+    let is_own = |one: &&Want| OWN.contains(&one.cells[0].as_str());
+    assert!(all.iter().any(|row| is_own(&row)));
+    let asked: Vec<Want> = all.iter().filter(|one| !is_own(one)).map(normal_row).collect();
+    let mut ports: Vec<u16> = asked.iter().map(|one| one.client_port).collect();
+    ports.dedup();
+    let of_logs = ports.iter().zip(&logs).flat_map(|(port, log)| {
+        log.iter().map(|cells| Want { client_port: *port, cells: cells.clone() })
+    });
+    let want: Vec<Want> = of_logs.map(|row| normal_row(&row)).collect();
+    assert!(want.len() > 2 * OPERATIONS as usize);
+    check_equal(&want, &asked);
+    check_with_losses(&wire, &all);
+}
+
+/// Whatever is lost of what went over the wire, and wherever it is joined, no row is another's.
+fn check_with_losses(wire: &Wire, want: &[Want]) {
+    let is_it = |whole: &Want, seen: &Want| whole.cells == seen.cells;
+    let (mut random, mut all) = (SplitMix(9), 0);
+    for seed in 0..30 {
+        let joined_at =
+            if seed % 3 == 0 { random.below(wire.len() as u64 / 2) as usize } else { 0 };
+        let faults = Faults { seed, one_in: 40 + 200 * (seed % 4), joined_at };
+        let (_, found) = found("mongodb_events", &COLUMNS, wire, &faults);
+        check_in_order(want, &found, seed, is_it);
+        all += found.len();
+    }
+    assert!(all > 30 * want.len() / 2, "{all} of 30 times {}", want.len());
+}
