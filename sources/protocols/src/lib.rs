@@ -27,6 +27,7 @@ mod http2;
 mod in_order;
 mod json_text;
 mod kafka;
+mod mux;
 mod mysql;
 mod nats;
 mod pgsql;
@@ -59,6 +60,7 @@ pub static PROTOCOLS: &[ProtocolDef] = &[
     mysql::PROTOCOL,
     amqp::PROTOCOL,
     kafka::PROTOCOL,
+    mux::PROTOCOL,
     dns::PROTOCOL,
 ];
 
