@@ -112,8 +112,7 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
 
     /// Messages of a side are missing, until then at the latest.
     pub(crate) fn lost(&mut self, side: Side, to_unix_ns: i64) {
-        let missing = &mut self.missing_ns[side as usize];
-        *missing = (*missing).max(Some(to_unix_ns));
+        self.is_lost(side, to_unix_ns);
         self.counters.resyncs += 1;
         if side == Side::Response && self.ids_repeat {
             self.drop_asked_until(to_unix_ns);
@@ -146,7 +145,12 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
 
     /// Takes a request. The pair, if its response was here before; with the response's time.
     pub(crate) fn request(&mut self, key: K, request: Q, begin_ns: i64) -> Option<(Q, R, i64)> {
-        self.ids_repeat |= self.highest >= Some(key);
+        if !self.ids_repeat && self.highest >= Some(key) {
+            self.ids_repeat = true;
+            if let Some(missing_ns) = self.missing_ns[Side::Response as usize] {
+                self.drop_asked_until(missing_ns);
+            }
+        }
         self.highest = self.highest.max(Some(key));
         if self.ids_repeat && self.is_missing(Side::Response, begin_ns) {
             // Its answer may be.
@@ -219,9 +223,23 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
         count
     }
 
-    /// Whatever waits with this id is answered, and nobody can say by what.
-    pub(crate) fn lose(&mut self, key: K) {
-        self.counters.gap += self.forget(key);
+    /// What waits with this id, or will when it comes, is answered, and nobody can say by what.
+    pub(crate) fn lose(&mut self, key: K, at_unix_ns: i64) {
+        self.counters.gap += self.forget(key).max(1);
+        self.is_lost(Side::Response, at_unix_ns);
+    }
+
+    /// An answer was paired that is no answer to that: whose it was is not known.
+    pub(crate) fn mistaken(&mut self, at_unix_ns: i64) {
+        self.counters.exchanges -= 1;
+        self.counters.unanswered += 1;
+        self.counters.unasked += 1;
+        self.is_lost(Side::Response, at_unix_ns);
+    }
+
+    fn is_lost(&mut self, side: Side, to_unix_ns: i64) {
+        let missing = &mut self.missing_ns[side as usize];
+        *missing = (*missing).max(Some(to_unix_ns));
     }
 
     /// What is known of the request with this id.
@@ -244,6 +262,7 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
             // Of the first one no answer came, and this one may be late.
             self.counters.unanswered += self.forget(key);
             self.counters.unasked += 1;
+            self.is_lost(Side::Response, begin_ns);
             return None;
         }
         let found = if is_known { self.pending.remove(&key) } else { None };
@@ -360,8 +379,7 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
         let Some((_, response, ns)) = self.early.pop_front() else { return };
         self.early_bytes -= response.held_bytes();
         // Its request may still be known: one of which the end is missing.
-        let missing = &mut self.missing_ns[Side::Response as usize];
-        *missing = (*missing).max(Some(ns));
+        self.is_lost(Side::Response, ns);
         match self.missing_ns[Side::Request as usize] {
             Some(_) => self.counters.gap += 1,
             None if self.joined => self.counters.unpaired += 1,

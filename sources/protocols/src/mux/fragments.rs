@@ -25,6 +25,8 @@ pub(super) enum Part {
     More,
     /// Perhaps a beginning.
     Unsure,
+    /// Perhaps a beginning, of more than can be told apart.
+    Untold,
     /// No message begins so, and nothing is missing in front of it.
     Wrong,
 }
@@ -45,18 +47,18 @@ impl Fragments {
         Fragments { begun: Tags::default(), are_used: !from_start, ended }
     }
 
-    /// Takes a frame of a type that has fragments. `None`: too many have begun.
-    pub(super) fn frame(&mut self, head: &FrameHead, shape: Shape) -> Option<Part> {
+    /// Takes a frame of a type that has fragments.
+    pub(super) fn frame(&mut self, head: &FrameHead, shape: Shape) -> Part {
         let key = (head.kind, head.tag);
         if self.begun.contains(&key) {
             if !head.goes_on {
                 self.begun.remove(&key);
                 self.has_ended(head.tag);
             }
-            return Some(Part::More);
+            return Part::More;
         }
         let part = match (&self.ended, shape) {
-            (None, Shape::None) => return Some(Part::Wrong),
+            (None, Shape::None) => return Part::Wrong,
             (Some(_), Shape::None) => Part::Unsure,
             (None, _) | (_, Shape::Certain) => Part::Begin,
             (Some(ended), _) if !self.are_used || ended.contains(&head.tag) => Part::Begin,
@@ -65,13 +67,13 @@ impl Fragments {
         if head.goes_on {
             self.are_used = true;
             if self.begun.len() >= BEGUN_MAX {
-                return None;
+                return Part::Untold;
             }
             self.begun.insert(key);
         } else {
             self.has_ended(head.tag);
         }
-        Some(part)
+        part
     }
 
     fn has_ended(&mut self, tag: u32) {

@@ -2,7 +2,7 @@
 
 use super::shape::{Shape, shape};
 use super::types::{
-    FRAME_BYTES_MAX, GOES_ON, HEAD_BYTES, LENGTH_BYTES, has_fragments, is_sent_by, kind,
+    FRAME_BYTES_MAX, GOES_ON, HEAD_BYTES, LENGTH_BYTES, has_fragments, is_one_way, is_sent_by, kind,
 };
 use crate::Side;
 use crate::cursor::Cursor;
@@ -43,6 +43,16 @@ impl FrameHead {
         let body = bytes.get(HEAD_BYTES..end).unwrap_or_default();
         (body, body.len() as u64 == self.body_bytes())
     }
+
+    /// What this body looks like; what follows in other frames counts as not there.
+    pub(super) fn shape(&self, body: &[u8], is_whole: bool) -> Shape {
+        shape(self.kind, body, is_whole && !self.goes_on)
+    }
+
+    /// Tag 0 is that of what nothing answers.
+    pub(super) fn tag_fits(&self) -> bool {
+        (self.tag == 0) == is_one_way(self.kind)
+    }
 }
 
 /// `Err`: no frame of that side, or too few bytes.
@@ -78,7 +88,7 @@ impl Framing for Frames {
     fn find(&self, side: Side, bytes: &[u8]) -> Option<usize> {
         let head = frame_head(side, bytes).ok()?;
         let (body, is_whole) = head.body(bytes);
-        let is_certain = match shape(head.kind, body, is_whole) {
+        let is_certain = match head.shape(body, is_whole) {
             Shape::Certain => true,
             // It ends with the call, or another one follows.
             Shape::Fits if is_whole => {
@@ -96,15 +106,8 @@ impl Framing for Frames {
             Ok(head) => {
                 let (body, is_whole) = head.body(bytes);
                 let is_short = !is_whole && head.total_bytes <= SEEN_BYTES_MAX as u64;
-                is_short && shape(head.kind, body, is_whole) != Shape::None
+                is_short && head.shape(body, is_whole) == Shape::SoFar
             }
         }
-    }
-}
-
-impl FrameHead {
-    /// Tag 0 is that of what nothing answers.
-    pub(super) fn tag_fits(&self) -> bool {
-        (self.tag == 0) == super::types::is_one_way(self.kind)
     }
 }

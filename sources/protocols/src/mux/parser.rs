@@ -2,14 +2,14 @@
 
 use super::fragments::{Fragments, Part};
 use super::parse::{FrameHead, Frames, frame_head};
-use super::shape::{Shape, shape};
+use super::shape::Shape;
 use super::stitch::{Message, Pairing, other};
 use super::table::write_row;
 use super::types::{
     Done, HEAD_BYTES, TINIT_CHECK, asks, has_fragments, is_discard, is_error, kind,
 };
 use crate::cursor::Cursor;
-use crate::frames::{FrameReader, Loss, Next, read_to_end, settle};
+use crate::frames::{FrameReader, Loss, Next, read_to_end_and_begun, settle};
 use crate::protocol::{Context, Parser, Shared, Streams};
 use crate::turns::{by_time, of_side};
 use crate::{Counters, Side};
@@ -44,40 +44,44 @@ impl Mux {
             Next::Frame(frame) => frame,
         };
         let bytes = &stream.unread()[..frame.seen_bytes];
-        let Some((head, shape)) = read(side, bytes) else {
-            let loss = reader.refuse(stream, ctx.now_unix_ns);
+        let Some((head, part)) = self.told_apart(side, bytes) else {
+            let loss = self.readers[side as usize].refuse(stream, ctx.now_unix_ns);
             self.lost(side, loss);
             return true;
         };
-        let body = &bytes[HEAD_BYTES..];
+        let (body, at_ns) = (&bytes[HEAD_BYTES..], frame.time_unix_ns);
         if asks(head.kind) {
             ctx.config.check_fault(body);
         }
-        let fragments = &mut self.fragments[side as usize];
-        let part = match has_fragments(head.kind) {
-            true => fragments.frame(&head, shape),
-            false => Some(Part::Begin),
-        };
-        if part == Some(Part::Wrong) {
-            let loss = reader.refuse(stream, ctx.now_unix_ns);
-            self.lost(side, loss);
-            return true;
+        if part == Part::Untold {
+            self.lost(side, Loss { from_unix_ns: at_ns, to_unix_ns: at_ns });
         }
-        let at_ns = frame.time_unix_ns;
         let message = Message { kind: head.kind, tag: head.tag, time_unix_ns: at_ns };
         match part {
-            None => self.lost(side, Loss { from_unix_ns: at_ns, to_unix_ns: at_ns }),
-            Some(Part::Begin) => {
+            Part::Begin => {
                 if let Some(done) = self.message(side, message, body) {
                     write_row(&done, ctx.rows);
                 }
             }
-            Some(Part::Unsure) if asks(head.kind) => self.pairing.missed(side),
-            Some(Part::Unsure) => self.pairing.may_answer(other(side), message),
-            Some(Part::More | Part::Wrong) => {}
+            Part::Unsure | Part::Untold if asks(head.kind) => self.pairing.missed(side),
+            Part::Unsure | Part::Untold => self.pairing.may_answer(other(side), message),
+            Part::More | Part::Wrong => {}
         }
         self.readers[side as usize].take(of_side(streams, side), frame);
         true
+    }
+
+    /// A frame's head, and which part of a message it is; `None`: it is none.
+    fn told_apart(&mut self, side: Side, bytes: &[u8]) -> Option<(FrameHead, Part)> {
+        let head = frame_head(side, bytes).ok()?;
+        let (body, is_whole) = head.body(bytes);
+        let shape = head.shape(body, is_whole);
+        let part = match (has_fragments(head.kind), shape) {
+            (true, shape) => self.fragments[side as usize].frame(&head, shape),
+            (false, Shape::None) => Part::Wrong,
+            (false, _) => Part::Begin,
+        };
+        (part != Part::Wrong).then_some((head, part))
     }
 
     /// A message begins; the row that it completes.
@@ -115,14 +119,6 @@ impl Mux {
     }
 }
 
-/// A frame's head, and what its body looks like; `None`: it is none.
-fn read(side: Side, bytes: &[u8]) -> Option<(FrameHead, Shape)> {
-    let head = frame_head(side, bytes).ok()?;
-    let (body, is_whole) = head.body(bytes);
-    let shape = shape(head.kind, body, is_whole);
-    (shape != Shape::None || has_fragments(head.kind)).then_some((head, shape))
-}
-
 impl Parser for Mux {
     fn advance(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
         settle(streams.requests, ctx.now_unix_ns);
@@ -132,7 +128,7 @@ impl Parser for Mux {
     }
 
     fn close(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
-        read_to_end(self, streams, ctx);
+        read_to_end_and_begun(self, streams, ctx);
         self.pairing.close();
     }
 

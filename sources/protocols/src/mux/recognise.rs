@@ -3,7 +3,7 @@
 //! whether Tinit is known, look the same from both sides: what follows them decides.
 
 use super::parse::{FrameHead, frame_head};
-use super::shape::{Shape, shape};
+use super::shape::Shape;
 use super::stitch::other;
 use super::types::{HEAD_BYTES, TINIT_CHECK, is_error, is_sent_by, kind};
 use crate::Side;
@@ -50,10 +50,11 @@ fn said(bytes: &[u8]) -> Said {
     }
     let (body, is_whole) = head.body(bytes);
     let is_one_sided = !is_sent_by(other(side), head.kind);
-    match shape(head.kind, body, is_whole) {
+    match head.shape(body, is_whole) {
         Shape::None => Said::Nothing,
         Shape::Certain if is_one_sided => Said::By(side),
         Shape::SoFar => Said::Short,
+        Shape::Fits if is_one_sided && !is_whole => Said::Short,
         Shape::Certain | Shape::Fits if !decides_nothing(&head, body, is_whole) => Said::Nothing,
         Shape::Certain | Shape::Fits if !is_whole => Said::Short,
         Shape::Certain | Shape::Fits => Said::Anyone(HEAD_BYTES + body.len()),

@@ -22,6 +22,8 @@ const VERSION: u16 = 1;
 const STATUS_MAX: u8 = 2;
 /// Finagle's trace ids in a Treq: key, length.
 const TRACE_ID: (u8, u8) = (1, 24);
+/// Bytes of names and paths that prove a body by themselves, which is not all there.
+const PROOF_BYTES_MIN: usize = 16;
 /// What Thrift's binary messages begin with, behind which is their kind: call, reply, exception, one-way.
 const THRIFT: [u8; 3] = [0x80, 0x01, 0x00];
 
@@ -50,6 +52,7 @@ pub(super) fn shape(kind: i8, body: &[u8], is_whole: bool) -> Shape {
     };
     match read {
         None if is_whole => Shape::None,
+        None if reader.is_plain && reader.proofs >= PROOF_BYTES_MIN => Shape::Certain,
         None => Shape::SoFar,
         Some(()) if is_certain(&reader) => Shape::Certain,
         Some(()) => Shape::Fits,
@@ -80,29 +83,29 @@ fn init(body: &[u8], is_whole: bool) -> Shape {
 /// Reads a body; `None`: it ends before it should.
 struct Reader<'a> {
     cursor: Cursor<'a>,
-    /// What there was that hardly anything else has.
-    proofs: u32,
+    /// Bytes of what hardly anything else has.
+    proofs: usize,
     /// Names and paths were such.
     is_plain: bool,
 }
 
 impl Reader<'_> {
-    /// A text with its length in front, printable and beginning so. Whether there is one.
-    fn text(&mut self, begins: &[u8]) -> Option<bool> {
-        let bytes = self.cursor.u16_be()?;
-        let text = self.cursor.bytes(usize::from(bytes))?;
+    /// A text with its length in front, printable and beginning so. How long it is.
+    fn text(&mut self, begins: &[u8]) -> Option<usize> {
+        let bytes = usize::from(self.cursor.u16_be()?);
+        let text = self.cursor.bytes(bytes)?;
         let is_plain = text.iter().all(|byte| (0x20..0x7f).contains(byte));
         self.is_plain &= is_plain && (text.is_empty() || text.starts_with(begins));
-        Some(bytes > 0)
+        Some(bytes)
     }
 
     fn contexts(&mut self) -> Option<()> {
         for _ in 0..self.cursor.u16_be()? {
-            let has_name = self.text(b"")?;
+            let name_bytes = self.text(b"")?;
             let bytes = self.cursor.u16_be()?;
             self.cursor.skip(usize::from(bytes))?;
-            self.is_plain &= has_name;
-            self.proofs += 1;
+            self.is_plain &= name_bytes > 0;
+            self.proofs += name_bytes.max(1);
         }
         Some(())
     }
@@ -110,11 +113,12 @@ impl Reader<'_> {
     /// Contexts, where it goes, and how names are to be understood.
     fn dispatch(&mut self) -> Option<()> {
         self.contexts()?;
-        self.proofs += u32::from(self.text(b"/")?);
+        self.proofs += self.text(b"/")?;
         for _ in 0..self.cursor.u16_be()? {
-            self.is_plain &= self.text(b"/")?;
+            let prefix_bytes = self.text(b"/")?;
             self.text(b"")?;
-            self.proofs += 1;
+            self.is_plain &= prefix_bytes > 0;
+            self.proofs += prefix_bytes.max(1);
         }
         Some(())
     }
@@ -128,7 +132,7 @@ impl Reader<'_> {
         for _ in 0..self.cursor.u8()? {
             let (key, bytes) = (self.cursor.u8()?, self.cursor.u8()?);
             self.cursor.skip(usize::from(bytes))?;
-            self.proofs += u32::from((key, bytes) == TRACE_ID);
+            self.proofs += usize::from((key, bytes) == TRACE_ID);
         }
         Some(())
     }

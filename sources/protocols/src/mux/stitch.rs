@@ -55,10 +55,7 @@ impl Pairing {
     /// The same by what may be the middle of an answer: whatever waits for it, waits no longer.
     pub(super) fn may_answer(&mut self, asker: Side, message: Message) {
         let pairs = &mut self.asked[asker as usize];
-        match pairs.waiting(&message.tag) {
-            Some(_) => pairs.lose(message.tag),
-            None => pairs.counters.gap += 1,
-        }
+        pairs.lose(message.tag, message.time_unix_ns);
     }
 
     /// Whether a side waits for an answer with this tag.
@@ -116,9 +113,7 @@ pub(super) fn other(side: Side) -> Side {
 
 fn done(pairs: &mut OfSide, asked: Message, answer: Message) -> Option<Done> {
     if !is_answer(asked.kind, answer.kind) {
-        pairs.counters.exchanges -= 1;
-        pairs.counters.unanswered += 1;
-        pairs.counters.unasked += 1;
+        pairs.mistaken(answer.time_unix_ns);
         return None;
     }
     Some(Done {

@@ -32,12 +32,12 @@ fn short(text: &[u8]) -> Vec<u8> {
 /// A body with a context, a path and an entry of names, as there are.
 fn to(context: Option<&str>, path: &str, names: Option<&str>, payload: &[u8]) -> Vec<u8> {
     let mut body = vec![0, u8::from(context.is_some())];
-    for name in context {
+    if let Some(name) = context {
         body.extend([short(name.as_bytes()), short(&[7; 32])].concat());
     }
     body.extend(short(path.as_bytes()));
     body.extend([0, u8::from(names.is_some())]);
-    for name in names {
+    if let Some(name) = names {
         body.extend([short(b"/s"), short(name.as_bytes())].concat());
     }
     [&body, payload].concat()
@@ -90,7 +90,7 @@ fn session() -> (Vec<Call>, Vec<[i64; 3]>) {
     let lease = frame(TLEASE, 0, &[0, 0, 0, 0, 0, 0, 0, 3, 232]);
     let [begun, ended] = [6, 7].map(|tag| {
         let body = to(TRACE, "/svc", Some("/host"), &[CALL, &[9; 50]].concat());
-        fragments(TDISPATCH, tag, &body, 60)
+        fragments(TDISPATCH, tag, &body, 100)
     });
     let [slow, fast] =
         [6, 7].map(|tag| fragments(RDISPATCH, tag, &[&[0, 0, 0], REPLY, &[0; 40]].concat(), 25));

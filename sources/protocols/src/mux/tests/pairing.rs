@@ -21,7 +21,7 @@ fn exchanges(random: &mut SplitMix, count: usize) -> Vec<Exchange> {
             0 => (frame(TPING, tag, b""), frame(RPING, tag, b"")),
             1 => (frame(TDISPATCH, tag, &body), frame(RERR, tag, b"no")),
             2 => (
-                fragments(TDISPATCH, tag, &body, 50).concat(),
+                fragments(TDISPATCH, tag, &body, 80).concat(),
                 fragments(RDISPATCH, tag, &reply, 30).concat(),
             ),
             _ => (frame(TDISPATCH, tag, &body), frame(RDISPATCH, tag, &reply)),
