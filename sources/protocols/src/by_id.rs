@@ -4,7 +4,8 @@
 //! as soon as it was answered: where an answer *and* a later request with its id are missing, the later
 //! answer would be taken for the first one's. So of a client that was seen to go back, nothing is paired
 //! that was asked before a loss. A response may come to us before its request, when two CPUs saw them; it
-//! waits for a moment.
+//! waits for a moment. So may a request before the answer to the one before it that had its id: both wait,
+//! and if that answer does not come, nobody knows whose the next one is.
 
 use std::collections::VecDeque;
 use std::hash::Hash;
@@ -51,6 +52,8 @@ impl Default for Limits {
 
 /// Responses that wait for their requests.
 const EARLY_MAX: usize = 256;
+/// Requests with the id of one that waits.
+const AGAIN_MAX: usize = 256;
 
 #[derive(Debug)]
 struct Waiting<Q> {
@@ -67,6 +70,8 @@ pub(crate) struct ById<K, Q, R> {
     /// In the order in which they came; those that were answered meanwhile are stepped over.
     order: VecDeque<(K, u64)>,
     pending_bytes: usize,
+    /// With ids of such as wait, in the order in which they came.
+    again: VecDeque<(K, Q, i64)>,
     early: VecDeque<(K, R, i64)>,
     early_bytes: usize,
     next_number: u64,
@@ -87,6 +92,7 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
             pending: HashMap::default(),
             order: VecDeque::new(),
             pending_bytes: 0,
+            again: VecDeque::new(),
             early: VecDeque::new(),
             early_bytes: 0,
             next_number: 0,
@@ -98,8 +104,7 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
         }
     }
 
-    /// Of a protocol whose clients go back as a rule: after a loss nothing from before it is paired, though
-    /// no id was seen twice yet.
+    /// For protocols whose ids are few: all clients use them again.
     pub(crate) fn with_ids_again(mut self) -> ById<K, Q, R> {
         self.ids_repeat = true;
         self
@@ -107,24 +112,48 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
 
     /// Messages of a side are missing, until then at the latest.
     pub(crate) fn lost(&mut self, side: Side, to_unix_ns: i64) {
-        let missing = &mut self.missing_ns[side as usize];
-        *missing = (*missing).max(Some(to_unix_ns));
+        self.is_lost(side, to_unix_ns);
         self.counters.resyncs += 1;
         if side == Side::Response && self.ids_repeat {
-            // What was asked later was not answered by what is missing.
-            while self.oldest_ns().is_some_and(|since| since <= to_unix_ns) {
-                self.drop_oldest();
-                self.counters.gap += 1;
+            self.drop_asked_until(to_unix_ns);
+        }
+    }
+
+    /// Answers to these may be among what is missing; what was asked later was answered later.
+    fn drop_asked_until(&mut self, to_unix_ns: i64) {
+        let before = self.pending.len() + self.again.len();
+        let (mut bytes, mut freed) = (0, Vec::new());
+        self.again.retain(|(_, request, begin_ns)| {
+            let stays = *begin_ns > to_unix_ns;
+            bytes += if stays { 0 } else { request.held_bytes() };
+            stays
+        });
+        self.pending.retain(|key, waiting| {
+            let stays = waiting.begin_ns > to_unix_ns;
+            if !stays {
+                bytes += waiting.request.held_bytes();
+                freed.push(*key);
             }
+            stays
+        });
+        self.pending_bytes -= bytes;
+        self.counters.gap += (before - self.pending.len() - self.again.len()) as u64;
+        if !self.again.is_empty() {
+            freed.into_iter().for_each(|key| self.next_with(key));
         }
     }
 
     /// Takes a request. The pair, if its response was here before; with the response's time.
     pub(crate) fn request(&mut self, key: K, request: Q, begin_ns: i64) -> Option<(Q, R, i64)> {
-        self.ids_repeat |= self.highest >= Some(key);
+        if !self.ids_repeat && self.highest >= Some(key) {
+            self.ids_repeat = true;
+            if let Some(missing_ns) = self.missing_ns[Side::Response as usize] {
+                self.drop_asked_until(missing_ns);
+            }
+        }
         self.highest = self.highest.max(Some(key));
         if self.ids_repeat && self.is_missing(Side::Response, begin_ns) {
-            // It comes late: its answer may have been among what is missing.
+            // Its answer may be.
             self.counters.gap += 1;
             return None;
         }
@@ -136,6 +165,28 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
             self.counters.exchanges += 1;
             return Some((request, response, response_ns));
         }
+        self.pending_bytes += request.held_bytes();
+        match self.pending.contains_key(&key) {
+            true => self.again.push_back((key, request, begin_ns)),
+            false => self.insert(key, request, begin_ns),
+        }
+        while self.again.len() > AGAIN_MAX
+            || self.pending.len() + self.again.len() > self.limits.requests_max
+            || self.pending_bytes > self.limits.bytes_max
+        {
+            let given_up = match self.again.front() {
+                Some((key, ..)) => self.forget(*key),
+                None => u64::from(self.drop_oldest().is_some()),
+            };
+            if given_up == 0 {
+                break;
+            }
+            self.counters.given_up += given_up;
+        }
+        None
+    }
+
+    fn insert(&mut self, key: K, request: Q, begin_ns: i64) {
         let number = self.next_number;
         self.next_number += 1;
         if self.order.len() > 2 * self.limits.requests_max {
@@ -144,21 +195,51 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
             self.order = order;
         }
         self.order.push_back((key, number));
-        self.pending_bytes += request.held_bytes();
-        if let Some(before) = self.pending.insert(key, Waiting { request, number, begin_ns }) {
-            // Its id is used again: nobody waits for it any more.
-            self.pending_bytes -= before.request.held_bytes();
-            self.unanswered(before.begin_ns);
+        self.pending.insert(key, Waiting { request, number, begin_ns });
+    }
+
+    /// The id of a request that waited no longer is free: for the next one that has it.
+    fn next_with(&mut self, key: K) {
+        let at = self.again.iter().position(|(again, ..)| *again == key);
+        if let Some((key, request, begin_ns)) = at.and_then(|at| self.again.remove(at)) {
+            self.insert(key, request, begin_ns);
         }
-        while self.pending.len() > self.limits.requests_max
-            || self.pending_bytes > self.limits.bytes_max
-        {
-            if self.drop_oldest().is_none() {
-                break;
-            }
-            self.counters.given_up += 1;
+    }
+
+    /// Forgets whatever waits with this id; how many that were.
+    fn forget(&mut self, key: K) -> u64 {
+        let mut bytes = 0;
+        let before = self.again.len();
+        self.again.retain(|(again, request, _)| {
+            bytes += if *again == key { request.held_bytes() } else { 0 };
+            *again != key
+        });
+        let mut count = (before - self.again.len()) as u64;
+        if let Some(waiting) = self.pending.remove(&key) {
+            bytes += waiting.request.held_bytes();
+            count += 1;
         }
-        None
+        self.pending_bytes -= bytes;
+        count
+    }
+
+    /// What waits with this id, or will when it comes, is answered, and nobody can say by what.
+    pub(crate) fn lose(&mut self, key: K, at_unix_ns: i64) {
+        self.counters.gap += self.forget(key).max(1);
+        self.is_lost(Side::Response, at_unix_ns);
+    }
+
+    /// An answer was paired that is no answer to that: whose it was is not known.
+    pub(crate) fn mistaken(&mut self, at_unix_ns: i64) {
+        self.counters.exchanges -= 1;
+        self.counters.unanswered += 1;
+        self.counters.unasked += 1;
+        self.is_lost(Side::Response, at_unix_ns);
+    }
+
+    fn is_lost(&mut self, side: Side, to_unix_ns: i64) {
+        let missing = &mut self.missing_ns[side as usize];
+        *missing = (*missing).max(Some(to_unix_ns));
     }
 
     /// What is known of the request with this id.
@@ -176,6 +257,14 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
     pub(crate) fn response(&mut self, key: K, response: R, begin_ns: i64) -> Option<(Q, R, i64)> {
         // An answer from before the request is of an earlier one with its id.
         let is_known = self.pending.get(&key).is_some_and(|waiting| waiting.begin_ns <= begin_ns);
+        let is_it = |(again, _, ns): &(K, Q, i64)| *again == key && *ns <= begin_ns;
+        if is_known && self.again.iter().any(is_it) {
+            // Of the first one no answer came, and this one may be late.
+            self.counters.unanswered += self.forget(key);
+            self.counters.unasked += 1;
+            self.is_lost(Side::Response, begin_ns);
+            return None;
+        }
         let found = if is_known { self.pending.remove(&key) } else { None };
         let Some(found) = found else {
             while self.early.len() >= EARLY_MAX || self.early_bytes > self.limits.bytes_max {
@@ -188,6 +277,9 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
         self.pending_bytes -= found.request.held_bytes();
         if self.pending.is_empty() {
             self.order.clear();
+        }
+        if !self.again.is_empty() {
+            self.next_with(key);
         }
         self.counters.exchanges += 1;
         Some((found.request, response, found.begin_ns))
@@ -228,11 +320,12 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
             self.unanswered(since);
         }
         self.order = VecDeque::new();
+        self.again = VecDeque::new();
     }
 
     /// Forgets everything for room.
     pub(crate) fn give_up(&mut self) {
-        let waiting = self.pending.len() + self.early.len();
+        let waiting = self.pending.len() + self.again.len() + self.early.len();
         self.counters.given_up += waiting as u64;
         let counters = self.counters;
         self.close();
@@ -250,6 +343,7 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
             + self.early_bytes
             + self.pending.capacity() * (size_of::<K>() + size_of::<Waiting<Q>>() + 1)
             + self.order.capacity() * size_of::<(K, u64)>()
+            + self.again.capacity() * size_of::<(K, Q, i64)>()
             + self.early.capacity() * size_of::<(K, R, i64)>()
     }
 
@@ -274,6 +368,9 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
             if self.is_pending(&key, number) {
                 let waiting = self.pending.remove(&key)?;
                 self.pending_bytes -= waiting.request.held_bytes();
+                if !self.again.is_empty() {
+                    self.next_with(key);
+                }
                 return Some(waiting.begin_ns);
             }
         }
@@ -293,8 +390,7 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
         let Some((_, response, ns)) = self.early.pop_front() else { return };
         self.early_bytes -= response.held_bytes();
         // Its request may still be known: one of which the end is missing.
-        let missing = &mut self.missing_ns[Side::Response as usize];
-        *missing = (*missing).max(Some(ns));
+        self.is_lost(Side::Response, ns);
         match self.missing_ns[Side::Request as usize] {
             Some(_) => self.counters.gap += 1,
             None if self.joined => self.counters.unpaired += 1,

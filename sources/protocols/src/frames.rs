@@ -12,7 +12,7 @@
 
 use crate::Side;
 use crate::protocol::{Context, Parser, Streams};
-use crate::stream::StreamBuffer;
+use crate::stream::{Segment, StreamBuffer};
 
 /// How much of a message is looked at, at the most; the rest is stepped over as it comes. Rows show
 /// less; what has to be read as a whole (a list of columns) is far shorter.
@@ -22,6 +22,8 @@ pub(crate) const SEEN_BYTES_MAX: usize = 64 * 1024;
 const WRONG_MAX: u32 = 3;
 /// The same where bytes are missing before: calls may be the inside of a large message.
 const WRONG_BEHIND_LOSS_MAX: u32 = 4_096;
+/// Stands for what will not come any more: more than any message claims.
+const MISSING_BYTES: u64 = 1 << 40;
 
 /// What the bytes at a message's beginning say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -373,10 +375,32 @@ pub(crate) fn read_to_end(
     }
 }
 
+/// The same; and of what has begun and did not end, what there is.
+pub(crate) fn read_to_end_and_begun(
+    parser: &mut impl Parser,
+    streams: &mut Streams<'_>,
+    ctx: &mut Context<'_>,
+) {
+    read_to_end(parser, streams, ctx);
+    let both = [&mut *streams.requests, &mut *streams.responses];
+    if both.map(|stream| end(stream, ctx.now_unix_ns)).contains(&true) {
+        parser.advance(streams, ctx);
+    }
+}
+
+/// Nothing follows what is unread, if anything is.
+fn end(stream: &mut StreamBuffer, time_unix_ns: i64) -> bool {
+    let has_begun = !stream.unread().is_empty() && stream.lost_bytes() == 0;
+    if has_begun {
+        let (position, total_bytes) = (stream.frontier(), MISSING_BYTES);
+        stream.push(Segment { position, total_bytes, time_unix_ns, payload: &[], tail: &[] });
+    }
+    has_begun
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream::Segment;
 
     /// A byte that says how long, then so many; none is longer than 200.
     struct Lines;

@@ -29,6 +29,7 @@ mod in_order;
 mod json_text;
 mod kafka;
 mod mongodb;
+mod mux;
 mod mysql;
 mod nats;
 mod pgsql;
@@ -64,6 +65,7 @@ pub static PROTOCOLS: &[ProtocolDef] = &[
     amqp::PROTOCOL,
     kafka::PROTOCOL,
     cql::PROTOCOL,
+    mux::PROTOCOL,
     dns::PROTOCOL,
 ];
 

@@ -81,6 +81,22 @@ fn samples() -> Vec<Sample> {
         ("cql", Request, hex("0400 0002 0700 0000 0f00 0000 0853 454c 4543 5420 3100 0100")),
         ("cql", Response, hex("8400 0001 0200 0000 00")),
         ("cql", Response, hex("8400 0002 0800 0000 0400 0000 01")),
+        // A handshake behind the question for it, a dispatch without names, and what answers that.
+        (
+            "mux",
+            Request,
+            hex("0000 000f 7f00 0001 7469 6e69 7420 6368 6563 6b 0000 0006 4400 0001 0001"),
+        ),
+        (
+            "mux",
+            Request,
+            hex("0000 001b 0200 0002 0000 0000 0000 8001 0001 0000 0004 7069 6e67 0000 0000 00"),
+        ),
+        (
+            "mux",
+            Response,
+            hex("0000 0018 fe00 0002 0000 0080 0100 0200 0000 0470 696e 6700 0000 0000"),
+        ),
         ("redis", Request, text("*1\r\n$4\r\nPING\r\n")),
         ("redis", Request, text("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nhello\r\n")),
         ("redis", Response, text("*2\r\n:1\r\n$-1\r\n")),
@@ -125,6 +141,11 @@ fn foreign() -> Vec<Vec<u8>> {
         hex("c300 0000 0108 8394 c8f0 3e51 5708 0000 449e 7b9a ec34 d1b1 c98d d768 9fb8 ec11"),
         hex("0000 0001 0000 0001 0000 0000 0002 0001 0000 0001 0000 0000"),
         hex("8000 0003 0000 0000 0000 0003 0000 0000 0000 0000 0000 0000 6b65 79"),
+        // Thrift in frames: a call, its reply, the old way, the compact way.
+        hex("0000 0011 8001 0001 0000 0004 7069 6e67 0000 0001 00"),
+        hex("0000 0011 8001 0002 0000 0004 7069 6e67 0000 0001 00"),
+        hex("0000 000e 0000 0004 7069 6e67 0100 0000 0100"),
+        hex("0000 0009 8221 0104 7069 6e67 00"),
         // An SMB negotiation, an LDAP bind, an RDP connection request, a BitTorrent handshake.
         hex("0000 0054 ff53 4d42 7200 0000 0018 53c8 0000 0000 0000 0000 0000 0000 ffff feff"),
         hex("300c 0201 0160 0702 0103 0400 8000"),

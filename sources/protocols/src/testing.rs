@@ -182,8 +182,12 @@ impl Wire {
     /// The columns of all rows but the latency, joined by ` | `.
     pub(crate) fn lines(&self) -> Vec<String> {
         let columns = tables::find(self.def.tables[0]).unwrap().columns;
-        let has_latency = columns.last().is_some_and(|column| column.name == "latency");
-        let line = |row: &Row| row.cells[..row.cells.len() - usize::from(has_latency)].join(" | ");
+        let own = |row: &Row| columns.len() - row.cells.len();
+        let line = |row: &Row| {
+            let named = columns[own(row)..].iter().zip(&row.cells);
+            let shown = named.filter(|(column, _)| column.name != "latency");
+            shown.map(|(_, cell)| cell.as_str()).collect::<Vec<_>>().join(" | ")
+        };
         self.sink.rows.iter().map(line).collect()
     }
     pub(crate) fn counters(&self) -> Counters {

@@ -112,6 +112,8 @@ pub(crate) struct Outcome {
     pub(crate) rows: Vec<Row>,
     /// Of which exchanges every byte was seen.
     pub(crate) seen: Vec<bool>,
+    /// When each exchange's request began, and its response.
+    pub(crate) begun_ns: Vec<[i64; 2]>,
     pub(crate) counters: crate::Counters,
 }
 
@@ -280,6 +282,26 @@ fn captured(
     (Some(event), is_whole)
 }
 
+/// When the halves of exchanges began: each side sends them in their order.
+fn begun_ns(calls: &[Call], exchanges: &[Exchange]) -> Vec<[i64; 2]> {
+    let mut begun = vec![[0; 2]; exchanges.len()];
+    for side in [Side::Request, Side::Response] {
+        let (mut from, mut sent) = (0, 0);
+        let mut halves = exchanges.iter().zip(&mut begun).peekable();
+        for call in calls.iter().filter(|call| call.side == side) {
+            sent += call.bytes.len();
+            while let Some((one, begun)) = halves.next_if(|_| from < sent) {
+                begun[side as usize] = call.time_ns;
+                from += match side {
+                    Side::Request => one.asked.len(),
+                    Side::Response => one.answer.len(),
+                };
+            }
+        }
+    }
+    begun
+}
+
 /// One conversation of so many exchanges, captured with these faults.
 pub(crate) fn trial(
     def: &'static ProtocolDef,
@@ -322,5 +344,6 @@ pub(crate) fn trial(
     }
     wire.settle();
     let rows = wire.close().to_vec();
-    Outcome { rows, seen, counters: wire.counters() }
+    let begun_ns = begun_ns(&calls, exchanges);
+    Outcome { rows, seen, begun_ns, counters: wire.counters() }
 }

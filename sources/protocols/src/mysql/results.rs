@@ -4,7 +4,9 @@ use std::io::Write;
 
 use super::login::Abilities;
 use super::parse::{Done, PAYLOAD_BYTES_MAX, Packet, varint};
-use super::types::{CURSOR_EXISTS, EOF, ERR, LOCAL_INFILE, MORE_RESULTS, OK, command, status};
+use super::types::{
+    CURSOR_EXISTS, EOF, ERR, LOCAL_INFILE, MORE_RESULTS, OK, command, is_stream, status,
+};
 use crate::cursor::Cursor;
 
 /// Columns that a table can have.
@@ -153,6 +155,7 @@ impl Results {
             (command::CONNECT | command::CHANGE_USER, None) => Step::Wrong,
             // Another way to prove who one is, or more to prove.
             (command::CONNECT | command::CHANGE_USER, _) => Step::Goes,
+            (code, _) if is_stream(code) => self.ok(),
             (command::STATISTICS, _) => {
                 self.push(packet.payload);
                 self.ok()

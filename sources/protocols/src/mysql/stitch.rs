@@ -14,7 +14,7 @@ use super::place::Behind;
 use super::results::Results;
 use super::session::Session;
 use super::types::{Command, status};
-use crate::frames::{FrameReader, read_to_end, settle};
+use crate::frames::{FrameReader, read_to_end_and_begun, settle};
 use crate::in_order::InOrder;
 use crate::protocol::{Context, Parser, Shared, Streams};
 use crate::turns::{by_time, of_side};
@@ -75,6 +75,8 @@ pub(super) struct Mysql {
     logs_in: bool,
     /// The client has not said yet who it is.
     is_new: bool,
+    /// Nothing that the client has said is missing.
+    is_whole: bool,
     is_done: bool,
     counters: Counters,
 }
@@ -99,6 +101,7 @@ impl Mysql {
             passed_ns: None,
             logs_in: false,
             is_new: from_start,
+            is_whole: from_start,
             is_done: false,
             counters: Counters::default(),
         }
@@ -178,6 +181,16 @@ impl Mysql {
     }
 }
 
+/// How many commands there are that wait for the end of a login, which has not come.
+fn commands_in(mut bytes: &[u8]) -> u64 {
+    let mut count = 0;
+    while let Some((packet, rest)) = Packet::split(bytes) {
+        count += u64::from(packet.number == 0);
+        bytes = rest;
+    }
+    count
+}
+
 /// What became of the front of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
@@ -195,7 +208,7 @@ impl Parser for Mysql {
     }
 
     fn close(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
-        read_to_end(self, streams, ctx);
+        read_to_end_and_begun(self, streams, ctx);
         ctx.now_unix_ns = ctx.now_unix_ns.saturating_add(REORDER_GRACE_NS);
         self.advance(streams, ctx);
         match self.reading {
@@ -207,6 +220,9 @@ impl Parser for Mysql {
             Reading::Skipped { begin_ns } => self.queue.unowned(begin_ns, self.results.end_ns),
         }
         self.reading = Reading::Nothing;
+        if self.logs_in && !self.is_done {
+            self.counters.gap += commands_in(streams.requests.unread());
+        }
         self.queue.close();
     }
 

@@ -4,6 +4,7 @@ use crate::in_order::Asked;
 
 /// Commands, by the first byte of their packet.
 pub(super) mod command {
+    pub(crate) const SLEEP: u8 = 0x00;
     pub(crate) const QUIT: u8 = 0x01;
     pub(crate) const INIT_DB: u8 = 0x02;
     pub(crate) const QUERY: u8 = 0x03;
@@ -38,6 +39,11 @@ pub(super) fn is_command(byte: u8) -> bool {
 /// Whether a command is never answered.
 pub(super) fn is_one_way(byte: u8) -> bool {
     matches!(byte, command::QUIT | command::STMT_CLOSE | command::STMT_SEND_LONG_DATA)
+}
+
+/// Whether a command is answered by a stream without an end, or refused.
+pub(super) fn is_stream(byte: u8) -> bool {
+    matches!(byte, command::BINLOG_DUMP | command::BINLOG_DUMP_GTID | command::TABLE_DUMP)
 }
 
 /// First bytes of a response's packets.

@@ -127,8 +127,10 @@ declare! {
     table MuxEvents "mux_events" "Mux (Finagle) exchanges.";
     history Share;
     row MuxEventsRow endpoints "When the response was sent, Unix ns." {
-        req_type: Int None "Frame type.",
+        req_type: Int None "Type of the message that asks.",
         latency: Int DurationNs "Response time minus request time, ns.",
+        resp_type: Int None "Type of the message that answers; 0 if nothing does.",
+        tag: Int None "Tag of both messages.",
     }
 }
 

@@ -23,6 +23,7 @@ impl Mysql {
         let frame = match self.requests.next(stream, &Packets, ctx.now_unix_ns) {
             Next::Wait => return Turn::Over,
             Next::Lost(loss) => {
+                self.is_whole = false;
                 self.requests_lost(pack.map_or(loss, |pack| pack.loss(loss)));
                 return Turn::Taken;
             }
@@ -50,6 +51,7 @@ impl Mysql {
             self.requests.take(stream, frame);
         } else {
             let loss = self.requests.refuse(stream, ctx.now_unix_ns);
+            self.is_whole = false;
             self.requests_lost(loss);
         }
         Turn::Taken
@@ -92,7 +94,14 @@ impl Mysql {
         self.is_new = false;
         // Behind a loss it may be a part of the file that is being sent.
         if self.reading == Reading::Response && self.results.takes_file && !before.is_queued {
-            return false;
+            self.counters.gap += 1;
+            if self.is_whole {
+                self.requests_lost(Loss {
+                    from_unix_ns: frame.time_unix_ns,
+                    to_unix_ns: frame.time_unix_ns,
+                });
+            }
+            return self.is_whole;
         }
         let Some(code) = packet.first() else {
             // Nobody knows which command it is, and whether it has a response.
@@ -100,7 +109,9 @@ impl Mysql {
             self.requests_lost(Loss { from_unix_ns: at_ns, to_unix_ns: at_ns });
             return packet.payload_bytes > 0;
         };
-        if !is_command(code) {
+        // Where nothing is missing it is a command, which the server need not know.
+        if !is_command(code) && !(self.is_whole && self.abilities.is_known) {
+            self.counters.gap += u64::from(self.abilities.is_known);
             return false;
         }
         let mut reading = CommandReading {
@@ -111,17 +122,18 @@ impl Mysql {
         };
         let body = reading.body(packet);
         let begin_ns = frame.time_unix_ns;
-        let command = Command { code, body, begin_ns, last_number, ..Command::default() };
+        let mut command = Command { code, body, begin_ns, last_number, ..Command::default() };
+        if code == command::CONNECT {
+            // Nobody sends that as a command; what answers it is no answer to a login.
+            self.counters.gap += 1;
+            (command.code, command.may_be_none) = (command::SLEEP, true);
+        }
         if is_one_way(code) {
             self.counters.exchanges += 1;
             write_row(ctx.rows, ctx.config, &command, (status::NONE, b""), begin_ns);
             return true;
         }
-        self.is_done |=
-            matches!(code, command::BINLOG_DUMP | command::BINLOG_DUMP_GTID | command::TABLE_DUMP);
-        if !self.is_done {
-            self.push(command);
-        }
+        self.push(command);
         true
     }
 

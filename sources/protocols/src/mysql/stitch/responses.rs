@@ -9,7 +9,7 @@ use crate::mysql::place::{Behind, Pack, Place};
 use crate::mysql::recognise::is_end_of_rows;
 use crate::mysql::results::Step;
 use crate::mysql::table::write_row;
-use crate::mysql::types::{Command, command, status};
+use crate::mysql::types::{Command, command, is_stream, status};
 use crate::protocol::Context;
 use crate::stream::StreamBuffer;
 use crate::{REORDER_GRACE_NS, Side};
@@ -217,8 +217,10 @@ impl Mysql {
             let text = front.body.clone();
             self.session.prepare(id, text, Some(parameters));
         }
-        let is_login = self.queue.front().is_some_and(|front| front.code == command::CONNECT);
-        if is_login {
+        let code = self.queue.front().map(|front| front.code);
+        // What a replica asked for has begun: a stream of its own.
+        self.is_done |= code.is_some_and(is_stream) && self.results.status == status::OK;
+        if code == Some(command::CONNECT) {
             self.logs_in = false;
             let packing = self.abilities.packing().filter(|_| self.results.status == status::OK);
             self.packed = packing.map(|packing| {

@@ -1,5 +1,6 @@
 //! Conversations as bytes in, rows as text out.
 
+mod hostile;
 mod pairing;
 
 use std::io::Write as _;
