@@ -435,6 +435,20 @@ mod tests {
         }
     }
 
+    /// Where ids come again as a rule, a loss makes uncertain what was asked before it, the first time as well
+    /// and also if it is told late; what is asked later is answered.
+    #[test]
+    fn ids_that_come_again_as_a_rule() {
+        let mut ids = Pairs::new(true, Limits::default()).with_ids_again();
+        assert!(ids.request(1, b"before".to_vec(), 10).is_none());
+        assert!(ids.request(2, b"behind".to_vec(), 30).is_none());
+        ids.lost(Side::Response, 20);
+        assert!(ids.request(3, b"late".to_vec(), 15).is_none());
+        assert_eq!(ids.counters.gap, 2);
+        let found = [1, 2, 3].map(|id| ids.response(id, (), 40).map(|(request, (), _)| request));
+        assert_eq!(found, [None, Some(b"behind".to_vec()), None]);
+    }
+
     /// A response from before its request is of an earlier one with that id, and waits in vain.
     #[test]
     fn a_response_is_not_before_its_request() {
