@@ -30,13 +30,11 @@ pub(super) fn cgroup(text: &[u8]) -> CgroupNames {
     let mut names = CgroupNames::default();
     for line in String::from_utf8_lossy(text).lines() {
         let Some(path) = line.splitn(3, ':').nth(2) else { continue };
+        if names.container_id.is_empty() {
+            names.container_id = container_in(path).unwrap_or_default().to_string();
+        }
         let mut slice = "";
         for part in path.split('/') {
-            if names.container_id.is_empty()
-                && let Some(id) = container_id(part)
-            {
-                names.container_id = id.to_string();
-            }
             if let Some(name) = part.strip_suffix(".slice") {
                 slice = name;
             }
@@ -53,13 +51,23 @@ pub(super) fn cgroup(text: &[u8]) -> CgroupNames {
     names
 }
 
-/// `docker-<64 hex>.scope`, `cri-containerd-<64 hex>.scope`, `<64 hex>`, …
+/// The container that a path leads to: the outermost, whatever runs in it; below Kubernetes' own groups, which
+/// may be in a container themselves, the outermost there.
+fn container_in(path: &str) -> Option<&str> {
+    let of_pods = path.split('/').skip_while(|part| !part.contains("kubepods"));
+    let mut parts = of_pods.chain(path.split('/'));
+    parts.find_map(container_id)
+}
+
+/// `docker-<64 hex>.scope`, `cri-containerd-<64 hex>.scope`, `<slice>:cri-containerd:<64 hex>`, `crio-<64 hex>`,
+/// `libpod-<64 hex>.scope`, `<64 hex>`, … What watches a container (`crio-conmon-<64 hex>.scope`) is not in it.
 fn container_id(part: &str) -> Option<&str> {
     const ID_LENGTH: usize = 64;
     let part = part.strip_suffix(".scope").unwrap_or(part);
-    let id = part.rsplit(['-', ':']).next()?;
+    let (before, id) = part.rsplit_once(['-', ':']).unwrap_or(("", part));
     let is_id = id.len() == ID_LENGTH && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_id.then_some(id)
+    let is_monitor = before.rsplit(['-', ':']).next() == Some("conmon");
+    (is_id && !is_monitor).then_some(id)
 }
 
 /// The value of a variable in `/proc/PID/environ` (`NAME=value`, separated by zero bytes).

@@ -30,6 +30,67 @@ fn names_from_control_groups() {
     check("garbage", "", "", "");
 }
 
+/// Containers as Docker, containerd, CRI-O and podman name their groups, by both drivers of runc and both versions
+/// of control groups; a container in a container is the one that Kubernetes knows. Catches a monitor that is taken
+/// for what it watches, and a node of a cluster in containers that is taken for each of its pods.
+#[test]
+fn containers_of_runtimes() {
+    const OTHER: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
+    let check = |path: String, want: &str| {
+        for line in [format!("0::{path}\n"), format!("0::/\n4:memory:{path}\n")] {
+            assert_eq!(cgroup(line.as_bytes()).container_id, want, "{line}");
+        }
+    };
+    let uid = "0f6d2f8c-8f0a-4c53-9d83-0f2b6f7f2c11";
+    let slice_uid = uid.replace('-', "_");
+    let slices =
+        format!("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{slice_uid}.slice");
+    let plain = format!("/kubepods/burstable/pod{uid}");
+    for (path, prefix) in [(&slices, "cri-containerd-"), (&slices, "crio-"), (&slices, "docker-")] {
+        check(format!("{path}/{prefix}{ID}.scope"), ID);
+        // What is in the container may make groups of its own.
+        check(format!("{path}/{prefix}{ID}.scope/system.slice/docker-{OTHER}.scope"), ID);
+    }
+    check(format!("{plain}/{ID}"), ID);
+    check(format!("{plain}/crio-{ID}"), ID);
+    check(
+        format!(
+            "/system.slice/containerd.service/kubepods-besteffort-pod{slice_uid}.slice:cri-containerd:{ID}"
+        ),
+        ID,
+    );
+    check(format!("/docker/{ID}"), ID);
+    check(format!("/system.slice/docker-{ID}.scope"), ID);
+    check(format!("/machine.slice/libpod-{ID}.scope/container"), ID);
+    check(
+        format!("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope"),
+        ID,
+    );
+    check(format!("/libpod_parent/libpod-{ID}"), ID);
+    // As seen from a control group namespace of its own.
+    check(format!("/../../kubepods-besteffort-pod{slice_uid}.slice/cri-containerd-{ID}.scope"), ID);
+    check(format!("/../cri-containerd-{ID}.scope"), ID);
+    // A node that is a container itself.
+    check(
+        format!(
+            "/docker/{OTHER}/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{slice_uid}.slice/cri-containerd-{ID}.scope"
+        ),
+        ID,
+    );
+    check(format!("/docker/{OTHER}{plain}/{ID}"), ID);
+    check(format!("/system.slice/docker-{OTHER}.scope/system.slice/kubelet.service"), OTHER);
+    for monitor in [
+        format!("{slices}/crio-conmon-{ID}.scope"),
+        format!("{plain}/crio-conmon-{ID}"),
+        format!("/machine.slice/libpod-conmon-{ID}.scope"),
+        format!("{slices}/"),
+        format!("/docker/{}", &ID[1..]),
+        format!("/docker/{}g", &ID[1..]),
+    ] {
+        check(monitor, "");
+    }
+}
+
 /// What runs is named after the script, the module or the jar, else after the executable.
 #[test]
 fn programs_are_what_an_interpreter_runs() {
