@@ -13,7 +13,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 pub(crate) use alerts::{AlertAddArgs, AlertsArgs, AlertsCommand};
 pub(crate) use replay::{PcapArgs, PcapSpeed, RecordArgs, RecordRedact, ReplayArgs};
 pub(crate) use roles::{
-    BusArgs, CaptureArgs, ClusterArgs, CommonArgs, KubernetesArgs, NodeArgs, ServeArgs,
+    BusArgs, CaptureArgs, ClusterArgs, CommonArgs, KubernetesArgs, KubernetesNodeArgs, NodeArgs,
+    ServeArgs,
 };
 pub(crate) use rules::{RulesArgs, RulesCommand, RulesTestArgs};
 
@@ -259,7 +260,7 @@ pub(crate) struct UpArgs {
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
     #[command(flatten)]
-    pub(crate) kubernetes: KubernetesArgs,
+    pub(crate) kubernetes: KubernetesNodeArgs,
 }
 
 /// What queries may cost.

@@ -141,8 +141,9 @@ impl Sources {
             let parsers = ebpf::tracer_config(&self.config).parsers;
             all.push(Arc::new(CapturedPackets::new(captures, parsers, progress())));
         }
+        let of_pods = self.config.kubernetes.is_some();
         let others: [Arc<dyn Source>; 3] = [
-            Arc::new(ProcRows { asid: *asid, progress: progress() }),
+            Arc::new(ProcRows { asid: *asid, of_pods, progress: progress() }),
             Arc::new(NameFinder { counters: self.dns_counters.clone(), progress: progress() }),
             Arc::new(OwnDataflows { tell: self.config.own_rows.clone(), progress: progress() }),
         ];

@@ -80,7 +80,7 @@ fn init_logs() {
 pub(crate) fn run(args: UpArgs, directory: Option<PathBuf>) -> Result<(), Failure> {
     serve::refuse_not_yet(&args.serve)?;
     let configured = Configured::load(&args.serve)?;
-    let kubernetes = kubernetes::config(&args.kubernetes)?;
+    let kubernetes = kubernetes::of_node(&args.kubernetes)?;
     let listening = serve::bind(&args.serve)?;
     let (directory, data, signals) = begin(directory)?;
     let configured = (configured.in_directory(directory), kubernetes);

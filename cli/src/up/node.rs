@@ -37,7 +37,7 @@ pub(crate) fn run(args: NodeArgs, directory: Option<PathBuf>) -> Result<(), Fail
             "{name:?} is no name for a node: letters, digits, . and -, at most 253 (--name)"
         )));
     }
-    let kubernetes = kubernetes::config(&args.kubernetes)?;
+    let kubernetes = kubernetes::of_node(&args.kubernetes)?;
     let (_, data, signals) = begin(directory)?;
     actix::System::new().block_on(serve(args, (bus, kubernetes), name, data, signals))
 }

@@ -333,6 +333,7 @@ fn watches_tell_what_the_server_has() {
         watch: Duration::from_secs(4),
         retry_first: Duration::from_millis(100),
         retry_last: Duration::from_secs(1),
+        quiet: Duration::from_secs(2),
     };
     let scope = Scope::Node("n1".to_string());
     let watches = Watches::start(server.access(WEIR), scope, pace).unwrap();

@@ -9,6 +9,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, Error};
 use serde_json::Value as Json;
 use tokio::sync::{mpsc, oneshot};
+use tracing::warn;
 
 use super::access::{Access, texts};
 use super::kinds::{Scope, WATCHED, Watched};
@@ -20,9 +21,13 @@ use crate::metadata::k8s::{Change, key};
 const BATCH_MAX: usize = 256;
 const BATCHES_MAX: usize = 16;
 /// Texts of one object; the server itself takes none of more than some megabytes.
-const OBJECT_BYTES_MAX: usize = 256 << 10;
+const OBJECT_BYTES_MAX: usize = 1 << 20;
 /// Objects that are asked for at once.
 const PAGE: u32 = 250;
+
+/// Large, and read by nobody.
+const UNREAD: &[(&str, &[&str])] =
+    &[("spec", &["containers", "initContainers", "template", "volumes"]), ("status", &["images"])];
 
 /// How patient the watches are.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +37,8 @@ pub struct Pace {
     /// The wait after the first error; it doubles with each further one, up to the last.
     pub retry_first: Duration,
     pub retry_last: Duration,
+    /// A watch that was resumed and says nothing wrong for so long is well: that nothing happens is no event.
+    pub quiet: Duration,
 }
 
 impl Default for Pace {
@@ -40,6 +47,7 @@ impl Default for Pace {
             watch: Duration::from_secs(120),
             retry_first: Duration::from_millis(500),
             retry_last: Duration::from_secs(30),
+            quiet: Duration::from_secs(15),
         }
     }
 }
@@ -131,6 +139,7 @@ async fn watch_all(
             send: send.clone(),
             states: states.clone(),
             listed: BTreeSet::new(),
+            is_listed: false,
             errors: 0,
         };
         one.run(client.clone(), scope.fields(watched.kind))
@@ -172,6 +181,8 @@ struct KindWatch {
     states: States,
     /// What the list that is coming in has so far.
     listed: BTreeSet<String>,
+    /// It came in as a whole.
+    is_listed: bool,
     /// In a row.
     errors: u32,
 }
@@ -185,7 +196,15 @@ impl KindWatch {
         let mut config = watcher::Config::default().timeout(seconds).page_size(PAGE);
         config.field_selector = fields;
         let mut events = std::pin::pin!(watcher(api, config));
-        while let Some(event) = events.next().await {
+        loop {
+            let next = events.next();
+            let resumes = self.errors > 0 && self.is_listed;
+            let patience = if resumes { self.pace.quiet } else { Duration::MAX };
+            let Ok(event) = tokio::time::timeout(patience, next).await else {
+                self.is_well();
+                continue;
+            };
+            let Some(event) = event else { return };
             let mut batch = Vec::new();
             let mut error = self.take(event, &mut batch);
             // What is there already goes with it.
@@ -209,7 +228,10 @@ impl KindWatch {
         batch: &mut Vec<Change>,
     ) -> Option<watcher::Error> {
         match event {
-            Ok(Event::Init) => self.listed.clear(),
+            Ok(Event::Init) => {
+                self.listed.clear();
+                self.is_listed = false;
+            }
             Ok(Event::InitApply(object)) => {
                 if let Some(object) = self.read(object) {
                     self.listed.insert(key(&object));
@@ -218,6 +240,7 @@ impl KindWatch {
             }
             Ok(Event::InitDone) => {
                 let keys = std::mem::take(&mut self.listed);
+                self.is_listed = true;
                 batch.push(Change::Listed(self.watched.kind, keys));
                 self.states.of(&self.watched, |state| state.listed_total += 1);
                 self.is_well();
@@ -227,7 +250,9 @@ impl KindWatch {
                 self.is_well();
             }
             Ok(Event::Delete(object)) => {
-                let gone = self.read(object);
+                // Whatever it was when it went.
+                let data = Json::Object(serde_json::Map::new());
+                let gone = self.read(DynamicObject { data, ..object });
                 batch.extend(gone.map(|object| Change::Gone(self.watched.kind, key(&object))));
                 self.is_well();
             }
@@ -254,17 +279,31 @@ impl KindWatch {
     fn read(&self, object: DynamicObject) -> Option<Object> {
         let json = json_of(object);
         let resource = self.watched.resource();
-        let fits = text_bytes(&json) <= OBJECT_BYTES_MAX;
-        let read = if fits {
-            Object::read(&resource.api_version, &resource.kind, &json).ok().flatten()
+        let wrong = if text_bytes(&json) > OBJECT_BYTES_MAX {
+            "it is too large".to_string()
         } else {
-            None
+            match Object::read(&resource.api_version, &resource.kind, &json) {
+                Ok(Some(object)) => {
+                    self.states.of(&self.watched, |state| state.changes_total += 1);
+                    return Some(object);
+                }
+                Ok(None) => "it is of no kind that is read".to_string(),
+                Err(error) => error.to_string(),
+            }
         };
-        self.states.of(&self.watched, |state| match &read {
-            Some(_) => state.changes_total += 1,
-            None => state.refused_total += 1,
+        let mut is_first = false;
+        self.states.of(&self.watched, |state| {
+            is_first = state.refused_total == 0;
+            state.refused_total += 1;
         });
-        read
+        if is_first {
+            let (name, resource) = (json.pointer("/metadata/name"), self.watched.plural);
+            warn!(
+                ?name,
+                resource, wrong, "Kubernetes: an object is left out; further ones are counted"
+            );
+        }
+        None
     }
 }
 
@@ -276,10 +315,10 @@ fn json_of(mut object: DynamicObject) -> Json {
     let meta = serde_json::to_value(object.metadata).unwrap_or_default();
     if let Json::Object(fields) = &mut json {
         fields.insert("metadata".to_string(), meta);
-        if let Some(Json::Object(spec)) = fields.get_mut("spec") {
-            ["containers", "initContainers", "template", "volumes"].iter().for_each(|name| {
-                spec.shift_remove(*name);
-            });
+        for (part, unread) in UNREAD {
+            if let Some(Json::Object(part)) = fields.get_mut(*part) {
+                unread.iter().for_each(|name| drop(part.shift_remove(*name)));
+            }
         }
     }
     json

@@ -17,10 +17,17 @@ use crate::metadata::k8s::Linked;
 
 const SEC_NS: i64 = 1_000_000_000;
 
-/// Whose pod a process is, by its container.
+/// What holds a pod's namespaces; nobody's program.
+const PAUSE: &str = "pause";
+
+/// Whose pod a process is: by its container, or, until the pod's state names that, by its control group.
 pub(super) fn pod_of(kubernetes: &Linked, info: &ProcessInfo) -> Option<String> {
-    let container = kubernetes.snapshot().containers.get(&info.container_id)?;
-    Some(container.pod_id.clone())
+    let snapshot = kubernetes.snapshot();
+    if let Some(container) = snapshot.containers.get(&info.container_id) {
+        return Some(container.pod_id.clone());
+    }
+    let is_pods = info.executable != PAUSE && snapshot.pods.contains_key(&info.pod_uid);
+    is_pods.then(|| info.pod_uid.clone())
 }
 
 /// What a change of Kubernetes' entities does to processes of this machine.
@@ -28,6 +35,8 @@ pub(super) fn pod_of(kubernetes: &Linked, info: &ProcessInfo) -> Option<String> 
 struct Touched {
     /// Containers that came, went, or are another pod's.
     containers: BTreeSet<String>,
+    /// Pods that came or went.
+    pods: BTreeSet<String>,
     /// Names that are free for others now.
     freed: HashSet<EntityKey, foldhash::fast::FixedState>,
 }
@@ -43,6 +52,11 @@ impl Touched {
                         touched.containers.insert(id.clone());
                     }
                 }
+                EntityChange::Pod(id, now) => {
+                    if former.pods.contains_key(id) != now.is_some() {
+                        touched.pods.insert(id.clone());
+                    }
+                }
                 EntityChange::PodName(_, None)
                 | EntityChange::ServiceName(_, None)
                 | EntityChange::ContainerName(_, None)
@@ -54,7 +68,7 @@ impl Touched {
     }
 
     fn concerns(&self, info: &ProcessInfo, is_pods: bool) -> bool {
-        if self.containers.contains(&info.container_id) {
+        if self.containers.contains(&info.container_id) || self.pods.contains(&info.pod_uid) {
             return true;
         }
         let frees = |key: EntityKey| self.freed.contains(&key);

@@ -100,6 +100,35 @@ fn processes_and_pods_find_each_other() {
     assert_eq!(seen[0], seen[1]);
 }
 
+/// Until the pod's state names the container, its control group says whose a process is; what only holds the pod's
+/// namespaces is nobody's.
+#[test]
+fn a_pod_is_known_before_its_container() {
+    let mut model = model();
+    let tell_of = |model: &mut Model, pid: u32, executable: &str| {
+        let info = ProcessInfo {
+            upid: upid(pid),
+            exe: "/x".to_string(),
+            executable: executable.to_string(),
+            container: "c".to_string(),
+            container_id: format!("{CONTAINER}{pid}"),
+            pod_uid: "p".to_string(),
+            ..ProcessInfo::default()
+        };
+        model.found(Found::Answer(Answer::Process { version: u64::MAX, info: Box::new(info) }));
+    };
+    tell_of(&mut model, 10, "server");
+    tell_of(&mut model, 11, "pause");
+    tell(&mut model, vec![object("Pod", "p", &json!({}))]);
+    tell_of(&mut model, 12, "server");
+    let pods =
+        |model: &Model| [10, 11, 12].map(|pid| model.snapshot.processes[&upid(pid)].pod_id.clone());
+    assert_eq!(pods(&model), ["p", "local-11-5", "p"]);
+    tell(&mut model, vec![pod("p", &format!("{CONTAINER}10"))]);
+    assert_eq!(pods(&model), ["p", "local-11-5", "p"]);
+    assert_eq!(model.snapshot.pods.len(), 2);
+}
+
 /// What is gone is kept as long as rows are; then the process stands for itself again, and nothing of the pod is
 /// left. Its end, and its being read again, change nothing of whose it is.
 #[test]

@@ -43,6 +43,7 @@ impl Model {
             info.namespace = former.namespace;
             info.container = former.container;
             info.container_id = former.container_id;
+            info.pod_uid = former.pod_uid;
             info.netns = former.netns;
         }
         self.put(info, ended);
