@@ -196,6 +196,7 @@ fn names_of_both() {
 #[test]
 fn an_ending_pod_keeps_its_services() {
     let mut model = model();
+    model.second(SEC_NS);
     let slice = |endpoints: Json| {
         object(
             "EndpointSlice",
