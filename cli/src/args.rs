@@ -12,7 +12,10 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub(crate) use alerts::{AlertAddArgs, AlertsArgs, AlertsCommand};
 pub(crate) use replay::{PcapArgs, PcapSpeed, RecordArgs, RecordRedact, ReplayArgs};
-pub(crate) use roles::{BusArgs, CaptureArgs, ClusterArgs, CommonArgs, NodeArgs, ServeArgs};
+pub(crate) use roles::{
+    BusArgs, CaptureArgs, ClusterArgs, CommonArgs, KubernetesArgs, KubernetesNodeArgs, NodeArgs,
+    ServeArgs,
+};
 pub(crate) use rules::{RulesArgs, RulesCommand, RulesTestArgs};
 
 use crate::units::{parse_bytes, parse_duration, parse_time};
@@ -256,6 +259,8 @@ pub(crate) struct UpArgs {
     pub(crate) capture: CaptureArgs,
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
+    #[command(flatten)]
+    pub(crate) kubernetes: KubernetesNodeArgs,
 }
 
 /// What queries may cost.

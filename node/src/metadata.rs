@@ -51,6 +51,8 @@ const OBSERVATIONS_AT_ONCE: usize = 1_024;
 const SECOND: Duration = Duration::from_secs(1);
 /// A snapshot comes at latest so long after a change; a mark makes it come at once.
 const PUBLISH_AFTER: Duration = Duration::from_millis(20);
+/// Linking what Kubernetes has takes the work of all of it: so often at most.
+const LINK_AFTER: Duration = Duration::from_millis(100);
 /// How long the start waits for the names of what runs already.
 const FIRST_LOOK_MAX: Duration = Duration::from_secs(2);
 
@@ -247,6 +249,7 @@ impl Metadata {
             outstanding: 0,
             mark: 0,
             published: now(),
+            linked: now(),
             looked: Some(looked),
             warned: false,
         };
@@ -355,6 +358,8 @@ struct Keeper {
     mark: u64,
     /// When that was, since the start of the clock.
     published: Duration,
+    /// When what Kubernetes has was linked last.
+    linked: Duration,
     /// Told once all that runs at the start has been read.
     looked: Option<Sender<()>>,
     warned: bool,
@@ -429,6 +434,10 @@ impl Keeper {
 
     /// The engine has it, and the cluster part is told, before anybody hears that they do.
     fn publish(&mut self) {
+        if since(self.linked) >= LINK_AFTER {
+            self.model.link_kubernetes();
+            self.linked = now();
+        }
         if let Some((snapshot, touched)) = self.model.take_changed() {
             if let Some(engine) = self.engine.upgrade() {
                 engine.set_metadata(snapshot.clone());

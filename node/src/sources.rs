@@ -1,9 +1,10 @@
 //! Which sources this node runs, put together: eBPF capture, captures of packets, `/proc`, what finds out
-//! names, and Weir's own dataflows; and the
+//! names, Kubernetes where there is one, and Weir's own dataflows; and the
 //! metadata that all of them keep fresh. Each is in a file of its own below.
 
 mod debug;
 mod ebpf;
+mod kubernetes;
 mod names;
 mod own;
 mod pcap;
@@ -20,6 +21,8 @@ use weir_sources::source::Source;
 use weir_types::source::CaptureFilters;
 
 use self::ebpf::SocketCapture;
+use self::kubernetes::Kubernetes;
+pub use self::kubernetes::KubernetesConfig;
 use self::names::{NameFinder, SharedCounters};
 use self::own::OwnDataflows;
 pub use self::own::{OwnRows, TellOwnRows};
@@ -62,6 +65,8 @@ pub struct SourcesConfig {
     pub test_faults: bool,
     /// What is not kept of what is captured.
     pub redactor: Redactor,
+    /// Where Kubernetes says whose processes these are, if it does.
+    pub kubernetes: Option<KubernetesConfig>,
     /// Tells what runs, if the cluster part is in this process.
     pub own_rows: Option<TellOwnRows>,
 }
@@ -136,12 +141,16 @@ impl Sources {
             let parsers = ebpf::tracer_config(&self.config).parsers;
             all.push(Arc::new(CapturedPackets::new(captures, parsers, progress())));
         }
+        let of_pods = self.config.kubernetes.is_some();
         let others: [Arc<dyn Source>; 3] = [
-            Arc::new(ProcRows { asid: *asid, progress: progress() }),
+            Arc::new(ProcRows { asid: *asid, of_pods, progress: progress() }),
             Arc::new(NameFinder { counters: self.dns_counters.clone(), progress: progress() }),
             Arc::new(OwnDataflows { tell: self.config.own_rows.clone(), progress: progress() }),
         ];
         all.extend(others);
+        if let Some(config) = self.config.kubernetes.clone() {
+            all.push(Arc::new(Kubernetes { config, progress: progress() }));
+        }
         all
     }
 }

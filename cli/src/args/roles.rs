@@ -52,6 +52,27 @@ pub(crate) struct CaptureArgs {
     pub(crate) redact_name: Vec<String>,
 }
 
+/// Of what Kubernetes knows. In a pod it is asked by itself.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct KubernetesArgs {
+    /// Ask the API server of this file's present context which pods there are, outside of a pod, too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Do not ask Kubernetes, in a pod either.
+    #[arg(long, conflicts_with = "kubeconfig")]
+    pub(crate) no_kubernetes: bool,
+}
+
+/// The same of one of its nodes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct KubernetesNodeArgs {
+    #[command(flatten)]
+    pub(crate) kubernetes: KubernetesArgs,
+    /// The node whose pods these are, as Kubernetes calls it [default: the host's name].
+    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    pub(crate) node_name: Option<String>,
+}
+
 /// Of the part that answers.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -140,6 +161,8 @@ pub(crate) struct NodeArgs {
     pub(crate) common: CommonArgs,
     #[command(flatten)]
     pub(crate) capture: CaptureArgs,
+    #[command(flatten)]
+    pub(crate) kubernetes: KubernetesNodeArgs,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -153,6 +176,8 @@ pub(crate) struct ClusterArgs {
     pub(crate) common: CommonArgs,
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
+    #[command(flatten)]
+    pub(crate) kubernetes: KubernetesArgs,
     /// Not yet: several processes.
     #[arg(long, default_value_t = 1, hide = true)]
     pub(crate) processes: usize,

@@ -90,6 +90,7 @@ fn tables_with_source() -> Vec<String> {
         retention: std::time::Duration::ZERO,
         test_faults: false,
         redactor: weir_sources::redact::Redactor::default(),
+        kubernetes: None,
         own_rows: None,
     };
     let of_node = weir_node::loss_rows::TABLES.iter().map(ToString::to_string);

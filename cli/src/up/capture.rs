@@ -11,7 +11,9 @@ use weir_actors::KillSwitch;
 use weir_cluster::api::faults::KillPart;
 use weir_node::agent::Agent;
 use weir_node::runtime::{NodeConfig, NodeRuntime, TellStatus};
-use weir_node::sources::{Captures, OwnBus, Sources, SourcesConfig, Speed, TellOwnRows};
+use weir_node::sources::{
+    Captures, KubernetesConfig, OwnBus, Sources, SourcesConfig, Speed, TellOwnRows,
+};
 use weir_node::store::{FileStore, Keeper};
 use weir_proto::{NodeInfo, NodePort};
 use weir_sources::agent::OwnProcess;
@@ -44,6 +46,8 @@ pub(super) struct NodeSpec<'a> {
     pub(super) own_bus: Option<OwnBus>,
     /// How the bus is, if there is one between machines.
     pub(super) bus_status: Option<TellStatus>,
+    /// Whose pods these are, where there is a Kubernetes.
+    pub(super) kubernetes: Option<KubernetesConfig>,
     /// What runs, if the cluster part is in this process.
     pub(super) own_rows: Option<TellOwnRows>,
 }
@@ -68,6 +72,7 @@ pub(super) fn start(
         retention: common.retention,
         test_faults: common.test_faults,
         redactor,
+        kubernetes: spec.kubernetes,
         own_rows: spec.own_rows,
     });
     let sources = Arc::new(sources.with_captures(captures(&capture.captures)?));

@@ -10,10 +10,11 @@ use tracing::{info, warn};
 use weir_actors::{KillSwitch, Stop};
 use weir_cluster::service::{ListNodes, Service, StateStore};
 use weir_proto::nats::{HubConfig, HubState, NatsConfig, NatsHub};
+use weir_sources::k8s::Access;
 
 use super::serve::{self, Configured, Nodes};
 use super::signals::Signals;
-use super::{begin, bus, clock, hostname, stop};
+use super::{begin, bus, clock, hostname, kubernetes, stop};
 use crate::args::ClusterArgs;
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
@@ -31,15 +32,22 @@ pub(crate) fn run(args: ClusterArgs, directory: Option<PathBuf>) -> Result<(), F
     }
     let bus = bus::config(&args.bus)?;
     let configured = Configured::load(&args.serve)?;
+    let kubernetes = kubernetes::access(&args.kubernetes)?;
     let listening = serve::bind(&args.serve)?;
     let (directory, data, signals) = begin(directory)?;
     let configured = configured.in_directory(directory);
-    actix::System::new().block_on(open(args, bus, (configured, data), listening, signals))
+    actix::System::new().block_on(open(
+        args,
+        (bus, kubernetes),
+        (configured, data),
+        listening,
+        signals,
+    ))
 }
 
 async fn open(
     args: ClusterArgs,
-    bus: NatsConfig,
+    (bus, kubernetes): (NatsConfig, Option<Access>),
     (configured, data): (Configured, DataDir),
     listening: (TcpListener, SocketAddr),
     signals: Signals,
@@ -63,6 +71,9 @@ async fn open(
     let forget = args.node_forget;
     let nodes = Nodes { ports, network: Some(network), awaited: awaited.clone(), forget };
     let service = serve::start((&args.common, &args.serve), nodes, clock, &switch)?;
+    if let Some(access) = kubernetes {
+        actix::spawn(kubernetes::tell(access, service.clone(), args.common.retention));
+    }
     actix::spawn(keep_nodes(service.clone(), kept, awaited));
     let bound = listening.1;
     serve::open((&service, &switch), &args.serve, configured, &data, listening, None)?;

@@ -6,6 +6,7 @@ mod bus;
 mod capture;
 mod cluster;
 mod doctor;
+mod kubernetes;
 mod node;
 mod process;
 mod serve;
@@ -23,6 +24,7 @@ use weir_cluster::api::Asset;
 use weir_cluster::service::{ListNodes, Service, one_node};
 use weir_engine::Limits;
 use weir_node::runtime::NodeRuntime;
+use weir_node::sources::KubernetesConfig;
 use weir_proto::bus::in_process;
 use weir_types::{Clock, SteadyClock, WallClock};
 
@@ -60,7 +62,9 @@ fn raise_files_limit() {
 fn init_logs() {
     use std::io::IsTerminal;
     let filter = tracing_subscriber::EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| {
-        tracing_subscriber::EnvFilter::new("info,actix_server=warn,async_nats=error")
+        tracing_subscriber::EnvFilter::new(
+            "info,actix_server=warn,async_nats=error,kube_client=error,kube_runtime=error",
+        )
     });
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let _already_set = tracing_subscriber::fmt()
@@ -76,9 +80,10 @@ fn init_logs() {
 pub(crate) fn run(args: UpArgs, directory: Option<PathBuf>) -> Result<(), Failure> {
     serve::refuse_not_yet(&args.serve)?;
     let configured = Configured::load(&args.serve)?;
+    let kubernetes = kubernetes::of_node(&args.kubernetes)?;
     let listening = serve::bind(&args.serve)?;
     let (directory, data, signals) = begin(directory)?;
-    let configured = configured.in_directory(directory);
+    let configured = (configured.in_directory(directory), kubernetes);
     actix::System::new().block_on(both(args, configured, data, listening, signals))
 }
 
@@ -134,6 +139,7 @@ fn start_parts(
     args: &UpArgs,
     bound: std::net::SocketAddr,
     data: &DataDir,
+    kubernetes: Option<KubernetesConfig>,
 ) -> Result<Parts, Failure> {
     let clock = clock();
     let switch = KillSwitch::root("weir");
@@ -156,6 +162,7 @@ fn start_parts(
         own_listener: Some(bound),
         own_bus: None,
         bus_status: None,
+        kubernetes,
         own_rows: Some(serve::own_rows(&service)),
     };
     let node = capture::start(spec, node_port, clock, &switch)?;
@@ -164,13 +171,13 @@ fn start_parts(
 
 async fn both(
     args: UpArgs,
-    configured: Configured,
+    (configured, kubernetes): (Configured, Option<KubernetesConfig>),
     data: DataDir,
     listening: (std::net::TcpListener, std::net::SocketAddr),
     signals: Signals,
 ) -> Result<(), Failure> {
     let bound = listening.1;
-    let parts = start_parts(&args, bound, &data)?;
+    let parts = start_parts(&args, bound, &data, kubernetes)?;
     let demo = if args.demo { Some(Demo::start()?) } else { None };
     let kill_part = args.common.test_faults.then(|| capture::kill_part(&parts.node));
     let Parts { service, switch, node } = parts;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::info;
 use weir_actors::{KillSwitch, Stop};
-use weir_node::sources::{BusConnection, OwnBus};
+use weir_node::sources::{BusConnection, KubernetesConfig, OwnBus};
 use weir_proto::bus::NodeSender;
 use weir_proto::message::SourceStatus;
 use weir_proto::nats::{
@@ -18,7 +18,7 @@ use weir_proto::nats::{
 
 use super::capture::{self, NodeSpec};
 use super::signals::Signals;
-use super::{begin, bus, clock, hostname, stop};
+use super::{begin, bus, clock, hostname, kubernetes, stop};
 use crate::args::NodeArgs;
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
@@ -37,8 +37,9 @@ pub(crate) fn run(args: NodeArgs, directory: Option<PathBuf>) -> Result<(), Fail
             "{name:?} is no name for a node: letters, digits, . and -, at most 253 (--name)"
         )));
     }
+    let kubernetes = kubernetes::of_node(&args.kubernetes)?;
     let (_, data, signals) = begin(directory)?;
-    actix::System::new().block_on(serve(args, bus, name, data, signals))
+    actix::System::new().block_on(serve(args, (bus, kubernetes), name, data, signals))
 }
 
 /// The short id of a node: of its name, so that it is the same in each life and on each cluster part. Two names
@@ -54,7 +55,7 @@ fn asid_of(name: &str) -> u32 {
 
 async fn serve(
     args: NodeArgs,
-    bus: NatsConfig,
+    (bus, kubernetes): (NatsConfig, Option<KubernetesConfig>),
     name: String,
     data: DataDir,
     signals: Signals,
@@ -84,6 +85,7 @@ async fn serve(
         own_listener: None,
         own_bus: Some(own_bus(marks, Arc::clone(&stats))),
         bus_status: Some(Box::new(move || status(&stats))),
+        kubernetes,
         own_rows: None,
     };
     let sender = port.sender.clone();

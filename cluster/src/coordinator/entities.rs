@@ -9,6 +9,8 @@
 //! is nothing to put together, and its maps are shared. A life that is over, or a node that is silent, is
 //! kept as long as rows are, then its entities go.
 
+mod wide;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -69,6 +71,8 @@ pub(super) struct Merged {
     /// In the order in which they came.
     lives: Vec<OfLife>,
     all: MetadataSnapshot,
+    /// What is known of the whole cluster, if anybody tells it.
+    wide: Option<MetadataSnapshot>,
     /// Of each machine what means something there only.
     machines: BTreeMap<u32, MetadataSnapshot>,
     keep_ms: u64,
@@ -177,6 +181,7 @@ impl Merged {
         Merged {
             lives: Vec::new(),
             all: MetadataSnapshot::default(),
+            wide: None,
             machines: BTreeMap::new(),
             keep_ms: retention_ms.unwrap_or(KEEP_MS),
             touched_total: 0,
@@ -198,7 +203,7 @@ impl Merged {
             (life.gone_ms, life.is_whole, life.asked_ms) = (None, false, None);
             return;
         }
-        if self.lives.len() == 1 {
+        if self.lives.len() == 1 && !self.is_merged() {
             self.part_machines();
         }
         self.lives.push(OfLife {
@@ -246,7 +251,7 @@ impl Merged {
                 self.show_all(at, keys);
             }
             // One life alone has no former ones, and is shown as it is.
-            Taken::Whole { former } if self.lives.len() > 1 => {
+            Taken::Whole { former } if self.is_merged() => {
                 let present = &self.lives[at].snapshot;
                 let differs = |key: &EntityKey| former.entity(key) != present.entity(key);
                 let gone = former.entities().map(|change| change.key());
@@ -274,19 +279,21 @@ impl Merged {
 
     fn show_all(&mut self, at: usize, keys: &[EntityKey]) {
         self.touched_total += keys.len() as u64;
-        if self.lives.len() > 1 {
+        if self.is_merged() {
             let asid = self.lives[at].asid;
             keys.iter().for_each(|key| self.show(asid, key));
         }
     }
 
-    /// The last life that has the entry says what it is.
+    /// Who knows the whole cluster says what an entry is, else the last life that has it.
     fn show(&mut self, asid: u32, key: &EntityKey) {
         let is_of_machine = key.is_of_machine();
         let mut lives = self.lives.iter().rev();
         let last = lives
             .find(|life| (!is_of_machine || life.asid == asid) && life.snapshot.has_entity(key));
-        let change = last.map_or_else(|| key.over(), |life| life.snapshot.entity(key));
+        let last = last.map(|life| &life.snapshot);
+        let wide = self.wide.as_ref().filter(|wide| !is_of_machine && wide.has_entity(key));
+        let change = wide.or(last).map_or_else(|| key.over(), |known| known.entity(key));
         let shown = match is_of_machine {
             true => self.machines.entry(asid).or_default(),
             false => &mut self.all,
@@ -298,7 +305,7 @@ impl Merged {
         let gone = self.lives.remove(at);
         let keys: Vec<EntityKey> = gone.snapshot.entities().map(|change| change.key()).collect();
         self.touched_total += keys.len() as u64;
-        if self.lives.len() > 1 {
+        if self.is_merged() {
             keys.iter().for_each(|key| self.show(gone.asid, key));
         }
         if !self.lives.iter().any(|life| life.asid == gone.asid) {
@@ -328,13 +335,14 @@ impl Merged {
     /// Everything, as the engine here reads it.
     pub(super) fn snapshot(&self) -> Arc<MetadataSnapshot> {
         let Some(last) = self.lives.last() else { return Arc::default() };
-        if self.lives.len() == 1 {
+        if !self.is_merged() {
             return Arc::new(last.snapshot.clone());
         }
         let mut all = self.all.clone();
         all.set_machine(last.snapshot.machine());
         let mut known = std::collections::BTreeSet::new();
         let cidrs = self.lives.iter().flat_map(|life| &life.snapshot.cidrs);
+        let cidrs = cidrs.chain(self.wide_cidrs());
         all.cidrs = cidrs.filter(|cidr| known.insert(*cidr)).cloned().collect();
         let mut by_node = BTreeMap::new();
         for (asid, machine) in &self.machines {

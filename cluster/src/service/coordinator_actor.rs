@@ -8,6 +8,7 @@
 mod lists;
 mod lives;
 mod views;
+mod wide;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::AtomicUsize;
@@ -33,6 +34,7 @@ pub use lists::{
     QueryRow, Sought,
 };
 pub use views::{RUN_JOINS_WITHIN_MS, Refusal, Since, Subscribe, Subscribed, Unsubscribe, Wanted};
+pub use wide::TakeWide;
 
 /// A node's message.
 #[derive(Message)]

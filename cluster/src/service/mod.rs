@@ -49,7 +49,7 @@ pub use compiles::{CompileLimits, Compiles, NotCompiled};
 pub use coordinator_actor::{
     AvailableTables, CoordinatorActor, FeedRow, ListFeeds, ListNodes, ListQueries, Locate, Located,
     NodeRow, QueryRow, RUN_JOINS_WITHIN_MS, Refusal, Since, Sought, Subscribe, Subscribed,
-    TestPanic, Unsubscribe, Wanted,
+    TakeWide, TestPanic, Unsubscribe, Wanted,
 };
 pub use figures::Figures;
 pub use health::{ActorSummary, Health};

@@ -14,6 +14,8 @@ const TABLES: [&str; 2] = ["process_stats", "network_stats"];
 
 pub(super) struct ProcRows {
     pub(super) asid: u32,
+    /// Kubernetes knows the pods here.
+    pub(super) of_pods: bool,
     pub(super) progress: StopProgress,
 }
 
@@ -35,6 +37,7 @@ impl Source for ProcRows {
 
     fn start(&self) -> Result<Box<dyn RunningSource>, Refusal> {
         let source = ProcSource::new(self.asid).map_err(|error| Refusal::new(error.to_string()))?;
+        let source = source.with_pods(self.of_pods);
         Ok(Box::new(RunningProc { source, _counted: self.progress.count() }))
     }
 }

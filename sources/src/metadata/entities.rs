@@ -71,8 +71,18 @@ impl Entities {
         self.machine.start_unix_ns(info.upid.start_ticks())
     }
 
-    /// Puts a process in that is not there.
-    pub(super) fn add(&mut self, to: &mut MetadataSnapshot, info: &ProcessInfo, ended: bool) {
+    /// Puts a process in that is not there. `of_pod`: it is one of that pod's, and stands for none.
+    pub(super) fn add(
+        &mut self,
+        to: &mut MetadataSnapshot,
+        info: &ProcessInfo,
+        ended: bool,
+        of_pod: Option<&str>,
+    ) {
+        if let Some(pod_id) = of_pod {
+            to.processes.insert(info.upid, Arc::new(self.process(info, pod_id, ended)));
+            return;
+        }
         let (pod_id, pod_name) = (info.pod_id(), info.pod());
         let start_unix_ns = self.start_unix_ns(info);
         to.processes.insert(info.upid, Arc::new(self.process(info, &pod_id, ended)));
@@ -102,9 +112,18 @@ impl Entities {
     }
 
     /// Takes a process out that was added just so.
-    pub(super) fn remove(&mut self, from: &mut MetadataSnapshot, info: &ProcessInfo, ended: bool) {
-        let (pod_id, pod_name) = (info.pod_id(), info.pod());
+    pub(super) fn remove(
+        &mut self,
+        from: &mut MetadataSnapshot,
+        info: &ProcessInfo,
+        ended: bool,
+        is_pods: bool,
+    ) {
         from.processes.remove(&info.upid);
+        if is_pods {
+            return;
+        }
+        let (pod_id, pod_name) = (info.pod_id(), info.pod());
         from.pods.remove(&pod_id);
         unname(&mut from.pod_names, &pod_name, &pod_id);
         let name = service_name(info);

@@ -20,7 +20,7 @@ mod entities;
 mod forgotten;
 pub mod k8s;
 mod model;
-mod names;
+pub(crate) mod names;
 mod observation;
 pub mod reader;
 pub mod scan;
@@ -61,6 +61,8 @@ pub struct ProcessInfo {
     /// The container's name, else its id, empty outside containers.
     pub container: String,
     pub container_id: String,
+    /// Of the pod of Kubernetes whose control group it is in, empty outside of pods.
+    pub pod_uid: String,
     /// Inode of its network namespace, 0 if not known.
     pub netns: u32,
 }
@@ -81,7 +83,8 @@ impl ProcessInfo {
     fn bytes(&self) -> usize {
         const ENTRIES_BYTES: usize = 1_024;
         let texts = [&self.cmdline, &self.exe, &self.comm, &self.executable, &self.service];
-        let texts = texts.into_iter().chain([&self.namespace, &self.container, &self.container_id]);
+        let more = [&self.namespace, &self.container, &self.container_id, &self.pod_uid];
+        let texts = texts.into_iter().chain(more);
         ENTRIES_BYTES + 2 * texts.map(String::len).sum::<usize>()
     }
 }

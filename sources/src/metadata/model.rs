@@ -10,10 +10,12 @@
 //! | Unix sockets | `UNIX_ENDS_MAX` | the same |
 //! | orders | [`ORDERS_MAX`] | left out, counted: a later turn orders again |
 //! | libraries | [`LIBRARIES_MAX`] | those not asked for the longest go |
+//! | objects of Kubernetes | [`super::k8s::OBJECTS_MAX`] | new ones are not taken, counted |
 //!
 //! The work of an observation does not depend on how much is remembered ([`ModelCounters::touched_total`]).
 
 mod connections;
+mod kubernetes;
 mod processes;
 
 use std::collections::VecDeque;
@@ -28,6 +30,7 @@ use weir_types::metadata::{EntityKey, MetadataSnapshot, SharedMap};
 use super::addresses::Addresses;
 use super::ends::{EndCounters, Ends};
 use super::entities::Entities;
+use super::k8s::{Change, Linked};
 use super::reader::{Answer, Order};
 use super::scan::Listed;
 use super::unix_ends::UnixEnds;
@@ -79,6 +82,8 @@ pub enum Found {
     Names(Vec<(IpAddr, Option<String>)>),
     /// Somebody asked for the libraries of these.
     LibrariesWanted(Vec<Upid>),
+    /// What the watches of the API server tell, in their order.
+    Kubernetes(Vec<Change>),
 }
 
 /// All of it only grows.
@@ -92,6 +97,8 @@ pub struct ModelCounters {
     /// Of the kernel's tables.
     pub sockets_left_out_total: u64,
     pub addresses_forgotten_total: u64,
+    /// Objects of Kubernetes that found no room.
+    pub objects_refused_total: u64,
     pub ends: EndCounters,
     /// Times that a process was put in or taken out, and entries of ends written.
     pub touched_total: u64,
@@ -102,7 +109,8 @@ impl ModelCounters {
     #[must_use]
     pub fn full_total(&self) -> u64 {
         let left_out = self.orders_left_out_total + self.sockets_left_out_total;
-        self.processes_refused_total + left_out + self.ends.refused_total
+        let refused = self.processes_refused_total + self.objects_refused_total;
+        refused + left_out + self.ends.refused_total
     }
 
     /// All that was forgotten before its time.
@@ -116,6 +124,8 @@ impl ModelCounters {
 #[derive(Debug)]
 struct Known {
     info: Arc<ProcessInfo>,
+    /// Of Kubernetes, if it is one of its pods'.
+    pod_id: Option<String>,
     ended: bool,
     first_second: u64,
     /// Grows when it starts another program: what was read before is of the former.
@@ -144,6 +154,7 @@ pub struct Model {
     /// Pids that are no user process, and when that was seen.
     kernel_threads: SharedMap<u32, u64>,
     entities: Entities,
+    kubernetes: Linked,
     ends: Ends,
     unix_ends: UnixEnds,
     addresses: Addresses,
@@ -177,6 +188,7 @@ impl Model {
             kernel_threads: SharedMap::new(),
             snapshot,
             entities,
+            kubernetes: Linked::default(),
             ends: Ends::default(),
             unix_ends: UnixEnds::default(),
             addresses: Addresses::default(),
@@ -191,7 +203,9 @@ impl Model {
 
     /// The snapshot, if there is anything new since the last one, and which of its entries were touched.
     pub fn take_changed(&mut self) -> Option<(Arc<MetadataSnapshot>, Vec<EntityKey>)> {
-        let touched = self.snapshot.take_touched();
+        let mut touched = self.snapshot.take_touched();
+        self.restore_kubernetes(&touched);
+        touched.extend(self.snapshot.take_touched());
         let is_new = std::mem::take(&mut self.changed) || !touched.is_empty();
         is_new.then(|| (Arc::new(self.snapshot.clone()), touched))
     }
@@ -209,6 +223,7 @@ impl Model {
         ModelCounters {
             ends,
             addresses_forgotten_total: self.addresses.forgotten_total,
+            objects_refused_total: self.kubernetes.refused_total(),
             touched_total: self.counters.touched_total + ends.touched_total,
             ..self.counters
         }
@@ -239,6 +254,7 @@ impl Model {
         while self.ended.front().is_some_and(|(ended, _)| seconds - ended > keep) {
             self.forget_oldest();
         }
+        self.forget_kubernetes();
         let connections = &mut self.snapshot.connections;
         self.changed |= self.addresses.forget_old(seconds, keep, connections);
         self.changed |= self.ends.forget_old(seconds, keep, connections);
@@ -287,6 +303,7 @@ impl Model {
                 }
             }
             Found::LibrariesWanted(upids) => upids.into_iter().for_each(|upid| self.want(upid)),
+            Found::Kubernetes(changes) => self.kubernetes.apply(changes, self.now_unix_ns),
         }
     }
 

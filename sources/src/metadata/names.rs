@@ -17,8 +17,10 @@ const NAME_BYTES_MAX: usize = 200;
 
 /// What the control groups of a process say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct CgroupNames {
+pub(crate) struct CgroupNames {
     pub(super) container_id: String,
+    /// Of the pod of Kubernetes that the container is in; empty where it is in none.
+    pub(crate) pod_uid: String,
     /// Systemd unit without `.service`.
     pub(super) unit: String,
     /// The slice that the unit is in, without `.slice`.
@@ -26,17 +28,19 @@ pub(super) struct CgroupNames {
 }
 
 /// From `/proc/PID/cgroup`: `id:controllers:path`, one line a hierarchy.
-pub(super) fn cgroup(text: &[u8]) -> CgroupNames {
+pub(crate) fn cgroup(text: &[u8]) -> CgroupNames {
     let mut names = CgroupNames::default();
     for line in String::from_utf8_lossy(text).lines() {
         let Some(path) = line.splitn(3, ':').nth(2) else { continue };
+        if names.container_id.is_empty() {
+            names.container_id = container_in(path).unwrap_or_default().to_string();
+            // What is beside the containers is not in the pod.
+            if !names.container_id.is_empty() {
+                names.pod_uid = path.split(['/', ':']).find_map(pod_uid).unwrap_or_default();
+            }
+        }
         let mut slice = "";
         for part in path.split('/') {
-            if names.container_id.is_empty()
-                && let Some(id) = container_id(part)
-            {
-                names.container_id = id.to_string();
-            }
             if let Some(name) = part.strip_suffix(".slice") {
                 slice = name;
             }
@@ -53,13 +57,36 @@ pub(super) fn cgroup(text: &[u8]) -> CgroupNames {
     names
 }
 
-/// `docker-<64 hex>.scope`, `cri-containerd-<64 hex>.scope`, `<64 hex>`, …
+/// The container that a path leads to: the outermost, whatever runs in it; below Kubernetes' own groups, which
+/// may be in a container themselves, the outermost there.
+fn container_in(path: &str) -> Option<&str> {
+    let of_pods = path.split('/').skip_while(|part| !part.contains("kubepods"));
+    let mut parts = of_pods.chain(path.split('/'));
+    parts.find_map(container_id)
+}
+
+/// `docker-<64 hex>.scope`, `cri-containerd-<64 hex>.scope`, `<slice>:cri-containerd:<64 hex>`, `crio-<64 hex>`,
+/// `libpod-<64 hex>.scope`, `<64 hex>`, … What watches a container (`crio-conmon-<64 hex>.scope`) is not in it.
 fn container_id(part: &str) -> Option<&str> {
     const ID_LENGTH: usize = 64;
     let part = part.strip_suffix(".scope").unwrap_or(part);
-    let id = part.rsplit(['-', ':']).next()?;
+    let (before, id) = part.rsplit_once(['-', ':']).unwrap_or(("", part));
     let is_id = id.len() == ID_LENGTH && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_id.then_some(id)
+    let is_monitor = before.rsplit(['-', ':']).next() == Some("conmon");
+    (is_id && !is_monitor).then_some(id)
+}
+
+/// `pod<uid>`, or `kubepods-burstable-pod<uid>.slice` with `_` for each `-` of the uid.
+fn pod_uid(part: &str) -> Option<String> {
+    const UID_LENGTH: usize = 36;
+    let part = part.strip_suffix(".slice").unwrap_or(part);
+    let (before, uid) = part.split_at_checked(part.len().checked_sub(UID_LENGTH)?)?;
+    let is_pods = before == "pod" || (before.contains("kubepods") && before.ends_with("-pod"));
+    let is_uid = |(idx, byte): (usize, u8)| match idx {
+        8 | 13 | 18 | 23 => matches!(byte, b'-' | b'_'),
+        _ => byte.is_ascii_hexdigit(),
+    };
+    (is_pods && uid.bytes().enumerate().all(is_uid)).then(|| uid.replace('_', "-"))
 }
 
 /// The value of a variable in `/proc/PID/environ` (`NAME=value`, separated by zero bytes).

@@ -104,7 +104,7 @@ impl ProcessReader {
         let otel = names::environment(environ, "OTEL_SERVICE_NAME").unwrap_or_default();
         let netns = self.fs.link_number(pid, "ns/net").unwrap_or(0);
         let executable = names::executable(&exe, &raw, &stat.comm);
-        let CgroupNames { container_id, unit, slice } = cgroup;
+        let CgroupNames { container_id, pod_uid, unit, slice } = cgroup;
         let compose = self.compose.find(&container_id);
         let first = |names: [&str; 3]| {
             names.into_iter().find(|name| !name.is_empty()).unwrap_or("").to_string()
@@ -122,6 +122,7 @@ impl ProcessReader {
             namespace: first([&compose.project, &slice, LOCAL_NAMESPACE]),
             container: first([&compose.name, &container_id, ""]),
             container_id,
+            pod_uid,
             netns: u32::try_from(netns).unwrap_or(0),
         }
     }

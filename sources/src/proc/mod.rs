@@ -73,6 +73,8 @@ pub struct ProcSource {
     namespaces: Namespaces,
     /// pid → passes until it is looked at again.
     kernel_threads: HashMap<u32, u32, foldhash::fast::FixedState>,
+    /// Kubernetes knows the pods here.
+    of_pods: bool,
     pids: Vec<u32>,
     process_stats: TableBuilder<ProcessStats>,
     network_stats: TableBuilder<NetworkStats>,
@@ -93,6 +95,12 @@ impl ProcSource {
         self
     }
 
+    /// Network namespaces of pods are those of Kubernetes' pods, by the uids in their control groups.
+    #[must_use]
+    pub fn with_pods(self, of_pods: bool) -> ProcSource {
+        ProcSource { of_pods, ..self }
+    }
+
     /// Reads a directory that looks like `/proc`.
     pub fn with_root(asid: u32, root: &Path) -> Result<ProcSource, ProcError> {
         let mut fs = ProcFs::new(root);
@@ -105,6 +113,7 @@ impl ProcSource {
             units,
             namespaces: Namespaces::new(NAMESPACES_MAX),
             kernel_threads: HashMap::default(),
+            of_pods: false,
             pids,
             process_stats: TableBuilder::new(),
             network_stats: TableBuilder::new(),
@@ -144,8 +153,9 @@ impl ProcSource {
             *passes -= 1;
             *passes > 0
         });
-        let rows = self.namespaces.rows(&mut self.fs, now_unix_ns, &mut self.network_stats) as u64;
-        self.counters.network_rows += rows;
+        let Self { of_pods, fs, network_stats, .. } = self;
+        let rows = self.namespaces.rows(*of_pods, fs, now_unix_ns, network_stats);
+        self.counters.network_rows += rows as u64;
         if self.process_stats.rows() > 0 {
             batches.push((ProcessStats::DEF.name, self.process_stats.finish()));
         }

@@ -5,7 +5,7 @@ use weir_types::tables::{NetworkStats, NetworkStatsRow, TableBuilder};
 
 use super::fs::ProcFs;
 use super::parse;
-use crate::metadata::local_pod_id;
+use crate::metadata::{local_pod_id, names};
 
 /// A process's namespace is read again after so many passes (`setns` is rare).
 const NAMESPACE_PASSES: u32 = 60;
@@ -75,9 +75,10 @@ impl Namespaces {
         self.left_out.len() as u64
     }
 
-    /// Appends a row for each namespace; gives the number of rows.
+    /// Appends a row for each namespace; gives the number of rows. `of_pods`: Kubernetes knows the pods here.
     pub(super) fn rows(
         &mut self,
+        of_pods: bool,
         fs: &mut ProcFs,
         now_unix_ns: i64,
         to: &mut TableBuilder<NetworkStats>,
@@ -93,7 +94,7 @@ impl Namespaces {
             let sums = parse::net_dev(text);
             let pod_id = match own {
                 Some(own) if own == namespace => String::new(),
-                _ => local_pod_id(pid, start_ticks),
+                _ => pod_of(fs, of_pods, pid).unwrap_or_else(|| local_pod_id(pid, start_ticks)),
             };
             let [
                 rx_bytes,
@@ -121,6 +122,12 @@ impl Namespaces {
         }
         rows
     }
+}
+
+/// The pod whose control group the process is in: often it is the one that only holds the namespace.
+fn pod_of(fs: &mut ProcFs, of_pods: bool, pid: u32) -> Option<String> {
+    let found = of_pods.then(|| fs.read(pid, "cgroup").map(names::cgroup))?.ok()?;
+    (!found.pod_uid.is_empty()).then_some(found.pod_uid)
 }
 
 fn self_namespace(fs: &mut ProcFs) -> Option<u64> {

@@ -51,6 +51,53 @@ fn say(
     !merged.lives[at].is_behind()
 }
 
+/// What is known of the whole cluster outranks what nodes say, whenever each of them comes, and only while it is
+/// known; connections are of nodes as before. Catches a name that stays, and nodes that are hidden.
+#[test]
+fn the_whole_cluster_outranks_nodes() {
+    for wide_first in [true, false] {
+        let mut merged = merged();
+        let tell = |merged: &mut Merged, whole: bool, changes: Vec<EntityChange>| {
+            merged.take_wide(whole, vec!["10.0.0.0/8".to_string()], changes)
+        };
+        assert!(!tell(&mut merged, false, vec![service("s", "lost")]), "nothing was told before");
+        if wide_first {
+            assert!(tell(&mut merged, true, vec![service("s", "wide")]));
+        }
+        merged.came("a", 1, 1, 0);
+        let owner = Upid::new(1, 2, 3);
+        let all = vec![service("s", "a"), service("own", "a's"), unix_end(1, 2, owner)];
+        assert!(say(&mut merged, ("a", 1), 0, WHOLE, all));
+        if !wide_first {
+            assert_eq!(name_of(&merged.snapshot(), "s"), "a");
+            assert!(tell(&mut merged, true, vec![service("s", "wide")]));
+        }
+        let snapshot = merged.snapshot();
+        assert_eq!(
+            (name_of(&snapshot, "s"), name_of(&snapshot, "own")),
+            ("wide".into(), "a's".into())
+        );
+        assert_eq!(snapshot.cidrs, ["10.0.0.0/8"]);
+        assert_eq!(snapshot.by_node.get(&1).map(|node| node.unix.len()), Some(1));
+        assert!(say(&mut merged, ("a", 1), 1, CHANGES, vec![service("s", "a2")]));
+        assert_eq!(name_of(&merged.snapshot(), "s"), "wide");
+        assert!(tell(&mut merged, false, vec![gone("s"), service("t", "more")]));
+        let snapshot = merged.snapshot();
+        assert_eq!(
+            (name_of(&snapshot, "s"), name_of(&snapshot, "t")),
+            ("a2".into(), "more".into())
+        );
+        assert!(tell(&mut merged, true, vec![service("s", "anew")]));
+        let snapshot = merged.snapshot();
+        assert_eq!(
+            (name_of(&snapshot, "s"), name_of(&snapshot, "t")),
+            ("anew".into(), String::new())
+        );
+        merged.forget(0);
+        assert_eq!(name_of(&merged.snapshot(), "own"), "");
+    }
+}
+
 /// Everything comes in parts and counts once the last one is there; a change after that is one entry's
 /// work, with sixty thousand remembered and snapshots held, with one node and with two. Catches a snapshot
 /// that is built anew.

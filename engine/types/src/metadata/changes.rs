@@ -109,6 +109,23 @@ macro_rules! entities {
                     })))+
             }
 
+            /// What makes this one of `former`.
+            #[must_use]
+            pub fn differences(&self, former: &MetadataSnapshot) -> Vec<EntityChange> {
+                let mut found = Vec::new();
+                $(for (key, value) in self.$($field).+.iter() {
+                    if former.$($field).+.get(key) != Some(value) {
+                        found.push(EntityChange::$kind(key.clone(), Some(value.clone())));
+                    }
+                }
+                for key in former.$($field).+.keys() {
+                    if !self.$($field).+.contains_key(key) {
+                        found.push(EntityChange::$kind(key.clone(), None));
+                    }
+                })+
+                found
+            }
+
             /// How many entries there are.
             #[must_use]
             pub fn entity_count(&self) -> usize {
@@ -221,6 +238,12 @@ mod tests {
         };
         assert_eq!(all(&there), all(&here));
         assert_eq!(here.entity_count(), 1_002);
+        let mut former = MetadataSnapshot::default();
+        former.apply(process(8_000));
+        former.dns.insert("10.0.0.1".to_string(), "cache".to_string());
+        here.differences(&former).into_iter().for_each(|change| former.apply(change));
+        assert_eq!(all(&former), all(&here));
+        assert!(here.differences(&former).is_empty());
         assert!(!there.has_entity(&EntityKey::Process(gone)));
     }
 }

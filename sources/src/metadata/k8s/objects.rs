@@ -12,6 +12,9 @@ fn null_as_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
+/// The label by which an endpoint slice belongs to a service.
+pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
 /// Structs whose fields may all be absent or `null`, with names as Kubernetes spells them.
 macro_rules! objects {
     ($($(#[$doc:meta])* $name:ident { $($(#[$attr:meta])* $field:ident: $ty:ty,)* })*) => {
@@ -24,6 +27,14 @@ macro_rules! objects {
             pub $field: $ty,)*
         })*
     };
+}
+
+impl PodStatus {
+    /// Of all containers, those that have ended before the others began included.
+    pub fn containers(&self) -> impl Iterator<Item = &ContainerStatus> {
+        let first = self.init_container_statuses.iter().chain(&self.container_statuses);
+        first.chain(&self.ephemeral_container_statuses)
+    }
 }
 
 /// RFC 3339 text as Unix nanoseconds; 0 where absent.
@@ -90,6 +101,8 @@ objects! {
     }
     ContainerStatus {
         name: String,
+        /// How the container before this one ended, if there was one.
+        last_state: ContainerState,
         /// With the runtime's prefix, as in `containerd://1f3c…`.
         #[serde(rename = "containerID")]
         container_id: String,
@@ -102,6 +115,8 @@ objects! {
         terminated: Option<StateDetail>,
     }
     StateDetail {
+        #[serde(rename = "containerID")]
+        container_id: String,
         message: String,
         reason: String,
         started_at: Time,
@@ -132,6 +147,20 @@ objects! {
     }
     EndpointAddress {
         target_ref: ObjectReference,
+    }
+    /// Some of the pods behind the service that its label [`SERVICE_NAME`] names.
+    EndpointSlice {
+        metadata: ObjectMeta,
+        endpoints: Vec<SliceEndpoint>,
+    }
+    SliceEndpoint {
+        conditions: EndpointConditions,
+        target_ref: ObjectReference,
+    }
+    EndpointConditions {
+        ready: Option<bool>,
+        serving: Option<bool>,
+        terminating: Option<bool>,
     }
     ObjectReference {
         kind: String,
@@ -209,12 +238,26 @@ impl<'de> Deserialize<'de> for Quantity {
     }
 }
 
+/// The kinds that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    Pod,
+    Service,
+    Endpoints,
+    EndpointSlice,
+    ReplicaSet,
+    Deployment,
+    Namespace,
+    Node,
+}
+
 /// One object of a kind that is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Object {
     Pod(Box<Pod>),
     Service(Service),
     Endpoints(Endpoints),
+    EndpointSlice(EndpointSlice),
     ReplicaSet(Workload),
     Deployment(Workload),
     Namespace(Namespace),
@@ -234,6 +277,9 @@ impl Object {
             ("", "Pod") => Object::Pod(Deserialize::deserialize(deserializer)?),
             ("", "Service") => Object::Service(Deserialize::deserialize(deserializer)?),
             ("", "Endpoints") => Object::Endpoints(Deserialize::deserialize(deserializer)?),
+            ("discovery.k8s.io", "EndpointSlice") => {
+                Object::EndpointSlice(Deserialize::deserialize(deserializer)?)
+            }
             ("", "Namespace") => Object::Namespace(Deserialize::deserialize(deserializer)?),
             ("", "Node") => Object::Node(Deserialize::deserialize(deserializer)?),
             ("apps" | "extensions" | "", "ReplicaSet") => {
@@ -245,5 +291,32 @@ impl Object {
             _ => return Ok(None),
         };
         Ok(Some(object))
+    }
+
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Object::Pod(_) => Kind::Pod,
+            Object::Service(_) => Kind::Service,
+            Object::Endpoints(_) => Kind::Endpoints,
+            Object::EndpointSlice(_) => Kind::EndpointSlice,
+            Object::ReplicaSet(_) => Kind::ReplicaSet,
+            Object::Deployment(_) => Kind::Deployment,
+            Object::Namespace(_) => Kind::Namespace,
+            Object::Node(_) => Kind::Node,
+        }
+    }
+
+    #[must_use]
+    pub fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Object::Pod(pod) => &pod.metadata,
+            Object::Service(service) => &service.metadata,
+            Object::Endpoints(endpoints) => &endpoints.metadata,
+            Object::EndpointSlice(slice) => &slice.metadata,
+            Object::ReplicaSet(workload) | Object::Deployment(workload) => &workload.metadata,
+            Object::Namespace(namespace) => &namespace.metadata,
+            Object::Node(node) => &node.metadata,
+        }
     }
 }

@@ -9,7 +9,8 @@ use weir_types::metadata::{
 };
 
 use super::objects::{
-    Condition, ContainerState, ContainerStatus, ObjectMeta, Pod, StateDetail, Workload,
+    Condition, ContainerState, ContainerStatus, EndpointConditions, ObjectMeta, ObjectReference,
+    Pod, SERVICE_NAME, StateDetail, Workload,
 };
 use super::{Store, container_id, full_name, id};
 
@@ -115,20 +116,17 @@ impl Store {
         }
         let mut services = self.services_of_pods(&names, snapshot);
         let mut containers = Claims::default();
-        let mut pod_ips: BTreeMap<String, Vec<(i64, String)>> = BTreeMap::new();
         for (id, pod) in &self.pods {
-            for ip in indexed_ips(pod) {
-                let owners = pod_ips.entry(ip.to_string()).or_default();
-                owners.push((pod.metadata.creation_timestamp.0, id.clone()));
+            for status in pod.status.containers() {
+                add_container(snapshot, &mut containers, id, status);
             }
-            add_containers(snapshot, &mut containers, id, pod);
             let service_ids = services.remove(id).unwrap_or_default();
             snapshot.pods.insert(id.clone(), Arc::new(pod_meta(id, pod, service_ids)));
         }
-        for (ip, mut owners) in pod_ips {
-            owners.sort();
-            snapshot.pod_ips.insert(ip, owners);
+        for former in &self.former {
+            add_container(snapshot, &mut containers, &former.pod, &former.status);
         }
+        snapshot.pod_ips = self.pod_ips();
         snapshot.pod_names = names.into_map();
         snapshot.container_names = containers.into_map();
     }
@@ -140,42 +138,45 @@ impl Store {
         snapshot: &MetadataSnapshot,
     ) -> BTreeMap<String, Vec<String>> {
         let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (name, endpoints) in &self.endpoints {
-            let Some(service) = snapshot.service_names.get(name) else { continue };
+        let mut link = |service: &str, namespace: &str, target: &ObjectReference| {
+            let service = snapshot.service_names.get(&format!("{namespace}/{service}"));
+            let (Some(service), "Pod") = (service, target.kind.as_str()) else { return };
+            let namespace = match target.namespace.as_str() {
+                "" => namespace,
+                given => given,
+            };
+            let by_name = format!("{namespace}/{}", target.name);
+            let pod = match target.uid.as_str() {
+                "" => pod_names.owner(&by_name),
+                uid => Some(uid),
+            };
+            let Some(pod) = pod else { return };
+            let services = found.entry(pod.to_string()).or_default();
+            if !services.contains(service) {
+                services.push(service.clone());
+            }
+        };
+        for endpoints in self.endpoints.values() {
+            let meta = &endpoints.metadata;
             for address in endpoints.subsets.iter().flat_map(|subset| &subset.addresses) {
-                let target = &address.target_ref;
-                if target.kind != "Pod" {
-                    continue;
-                }
-                let namespace = match target.namespace.as_str() {
-                    "" => &endpoints.metadata.namespace,
-                    given => given,
-                };
-                let by_name = format!("{namespace}/{}", target.name);
-                let pod = match target.uid.as_str() {
-                    "" => pod_names.owner(&by_name),
-                    uid => Some(uid),
-                };
-                let Some(pod) = pod else { continue };
-                let services = found.entry(pod.to_string()).or_default();
-                if !services.contains(service) {
-                    services.push(service.clone());
-                }
+                link(&meta.name, &meta.namespace, &address.target_ref);
+            }
+        }
+        for slice in self.slices.values() {
+            let meta = &slice.metadata;
+            let Some(service) = meta.labels.get(SERVICE_NAME) else { continue };
+            for endpoint in slice.endpoints.iter().filter(|one| serves(&one.conditions)) {
+                link(service, &meta.namespace, &endpoint.target_ref);
             }
         }
         found
     }
 }
 
-/// The addresses by which the pod is found: none on the host's network, where all pods share them.
-fn indexed_ips(pod: &Pod) -> impl Iterator<Item = &str> {
-    let status = &pod.status;
-    let more = status.pod_ips.iter().map(|entry| entry.ip.as_str());
-    let mut ips: Vec<&str> = std::iter::once(status.pod_ip.as_str()).chain(more).collect();
-    ips.sort_unstable();
-    ips.dedup();
-    let on_host = pod.spec.host_network || status.pod_ip == status.host_ip;
-    ips.into_iter().filter(move |ip| !on_host && !ip.is_empty())
+/// Whether requests go to it: it is ready, or is ending and answers what it has.
+fn serves(conditions: &EndpointConditions) -> bool {
+    let is_ending = conditions.terminating == Some(true) && conditions.serving == Some(true);
+    conditions.ready != Some(false) || is_ending
 }
 
 fn pod_meta(id: &str, pod: &Pod, service_ids: Vec<String>) -> PodMeta {
@@ -219,23 +220,21 @@ fn phase(pod: &Pod) -> &str {
     }
 }
 
-fn add_containers(snapshot: &mut MetadataSnapshot, names: &mut Claims, pod_id: &str, pod: &Pod) {
-    let status = &pod.status;
-    let statuses = status
-        .init_container_statuses
-        .iter()
-        .chain(&status.container_statuses)
-        .chain(&status.ephemeral_container_statuses);
-    for status in statuses {
-        let container = container_meta(status, pod_id);
-        // Before its first start a container has no id yet.
-        if container.id.is_empty() {
-            continue;
-        }
-        let age = (container.start_unix_ns, container.stop_unix_ns == 0, container.id.clone());
-        names.add(container.name.clone(), age);
-        snapshot.containers.insert(container.id.clone(), Arc::new(container));
+/// What is known of it already is newer.
+fn add_container(
+    snapshot: &mut MetadataSnapshot,
+    names: &mut Claims,
+    pod_id: &str,
+    status: &ContainerStatus,
+) {
+    let container = container_meta(status, pod_id);
+    // Before its first start a container has no id yet.
+    if container.id.is_empty() || snapshot.containers.contains_key(&container.id) {
+        return;
     }
+    let age = (container.start_unix_ns, container.stop_unix_ns == 0, container.id.clone());
+    names.add(container.name.clone(), age);
+    snapshot.containers.insert(container.id.clone(), Arc::new(container));
 }
 
 fn container_meta(status: &ContainerStatus, pod_id: &str) -> ContainerMeta {

@@ -7,7 +7,7 @@ use weir_types::Upid;
 
 use super::{
     ENDED_MAX, Known, Model, PROCESS_BYTES_MAX, PROCESSES_MAX, READS_PER_SECOND, TURN_SECONDS,
-    YOUNG_SECONDS,
+    YOUNG_SECONDS, kubernetes,
 };
 use crate::capture::Process;
 use crate::metadata::{LOCAL_NAMESPACE, ProcessInfo, names};
@@ -43,6 +43,7 @@ impl Model {
             info.namespace = former.namespace;
             info.container = former.container;
             info.container_id = former.container_id;
+            info.pod_uid = former.pod_uid;
             info.netns = former.netns;
         }
         self.put(info, ended);
@@ -118,14 +119,16 @@ impl Model {
             self.changed |= former.is_some();
             return;
         }
-        self.entities.add(&mut self.snapshot, &info, ended);
+        let pod_id = kubernetes::pod_of(&self.kubernetes, &info);
+        self.entities.add(&mut self.snapshot, &info, ended, pod_id.as_deref());
         self.counters.touched_total += 1;
         self.bytes += bytes;
         self.changed = true;
         self.stamp += 1;
         let (first_second, version) =
             former.as_ref().map_or((self.seconds, 0), |known| (known.first_second, known.version));
-        let known = Known { info: Arc::new(info), ended, first_second, version, stamp: self.stamp };
+        let info = Arc::new(info);
+        let known = Known { info, pod_id, ended, first_second, version, stamp: self.stamp };
         self.known.insert(upid, known);
         if !ended {
             self.live.insert(upid.pid(), upid);
@@ -149,7 +152,8 @@ impl Model {
     /// Takes out what is known of a process; its place among the ended stays.
     pub(super) fn take_out(&mut self, upid: Upid) -> Option<Known> {
         let known = self.known.remove(&upid)?;
-        self.entities.remove(&mut self.snapshot, &known.info, known.ended);
+        let is_pods = known.pod_id.is_some();
+        self.entities.remove(&mut self.snapshot, &known.info, known.ended, is_pods);
         self.counters.touched_total += 1;
         self.bytes -= known.info.bytes();
         if self.live.get(&upid.pid()) == Some(&upid) {
