@@ -97,6 +97,8 @@ pub(super) enum Message<'a> {
     KillCursors {
         cursors: Reader<'a>,
     },
+    /// What is not read.
+    Other,
 }
 
 /// OP_MSG, as far as it is there.
