@@ -133,9 +133,16 @@ fn write_row(
 
 impl Parser for Mongodb {
     fn advance(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
-        settle(streams.requests, ctx.now_unix_ns);
-        settle(streams.responses, ctx.now_unix_ns);
-        while by_time(streams).into_iter().any(|side| self.step(side, streams, ctx)) {}
+        // Behind one hole another may have been there for long enough.
+        let mut has_read = true;
+        while has_read {
+            has_read = false;
+            settle(streams.requests, ctx.now_unix_ns);
+            settle(streams.responses, ctx.now_unix_ns);
+            while by_time(streams).into_iter().any(|side| self.step(side, streams, ctx)) {
+                has_read = true;
+            }
+        }
         self.stitch.pass_time(ctx.now_unix_ns);
     }
 

@@ -170,7 +170,7 @@ fn msg_side(msg: &Msg<'_>, head: &Head) -> Side {
 
 /// One document and more.
 fn series_fit(mut documents: Reader<'_>) -> Fit {
-    let mut all = if documents.is_empty() { Fit::No } else { Fit::Whole };
+    let mut all = if documents.is_at_end() { Fit::No } else { Fit::Whole };
     while !documents.is_empty() && all == Fit::Whole {
         all = match documents.document() {
             Ok(document) => fit(document),
