@@ -41,7 +41,8 @@ impl Access {
     /// # Errors
     /// What of it is wrong.
     pub fn of_pod() -> Result<Option<Access>, AccessError> {
-        if std::env::var_os(HOST).is_none() || !Path::new(TOKEN).exists() {
+        let is_missing = matches!(Path::new(TOKEN).try_exists(), Ok(false));
+        if std::env::var_os(HOST).is_none() || is_missing {
             return Ok(None);
         }
         let wrong =

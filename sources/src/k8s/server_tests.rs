@@ -38,7 +38,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
         if holds() {
             return;
         }
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::park_timeout(Duration::from_millis(50));
     }
     panic!("not within a minute: {what}");
 }
@@ -116,7 +116,7 @@ impl Server {
         let log = self.dir.path().join("api.log");
         self.api = Some(Running::start(&self.program, &args, &log));
         until("the API server is there", || {
-            self.dir.path().join("certs/apiserver.crt").exists() && {
+            self.dir.path().join("certs/apiserver.crt").is_file() && {
                 let client = self.client();
                 self.runtime.block_on(client.apiserver_version()).is_ok()
             }

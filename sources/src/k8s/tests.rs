@@ -43,7 +43,7 @@ current-context: x
         if failed_twice(&watches) {
             break;
         }
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::park_timeout(Duration::from_millis(20));
     }
     assert!(failed_twice(&watches), "{:?}", watches.states());
     assert!(watches.missing().contains("pods: "), "{}", watches.missing());

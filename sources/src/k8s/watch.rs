@@ -235,7 +235,7 @@ impl KindWatch {
             Ok(Event::InitApply(object)) => {
                 if let Some(object) = self.read(object) {
                     self.listed.insert(key(&object));
-                    batch.push(Change::Put(object));
+                    batch.push(Change::Put(Box::new(object)));
                 }
             }
             Ok(Event::InitDone) => {
@@ -246,7 +246,7 @@ impl KindWatch {
                 self.is_well();
             }
             Ok(Event::Apply(object)) => {
-                batch.extend(self.read(object).map(Change::Put));
+                batch.extend(self.read(object).map(|object| Change::Put(Box::new(object))));
                 self.is_well();
             }
             Ok(Event::Delete(object)) => {

@@ -39,7 +39,7 @@ pub const FORMER_MAX: usize = 8_192;
 /// What a watch tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    Put(Object),
+    Put(Box<Object>),
     /// The object of that key ([`key`]) is gone.
     Gone(Kind, String),
     /// All that there is of a kind, by keys: the rest is gone.
@@ -120,7 +120,7 @@ impl Store {
     /// Takes in what a watch tells at that time.
     pub fn apply(&mut self, change: Change, now_unix_ns: i64) {
         match change {
-            Change::Put(object) => self.put_at(object, now_unix_ns),
+            Change::Put(object) => self.put_at(*object, now_unix_ns),
             Change::Gone(kind, key) => self.is_gone(kind, key, now_unix_ns),
             Change::Listed(kind, keys) => {
                 let have: Vec<String> = of_kind!(self, kind, |map| map.keys().cloned().collect());

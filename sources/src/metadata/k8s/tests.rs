@@ -123,7 +123,7 @@ fn slices_link_services() {
     let all = |store: &Store| pods.map(|pod| services(store, pod));
     assert_eq!(all(&store), ["svc", "svc", "", "svc", ""]);
     // An endpoint moves to another slice, and a slice goes.
-    let read = |json: Json| list::read(&json.to_string()).unwrap().remove(0);
+    let read = |json: Json| Box::new(list::read(&json.to_string()).unwrap().remove(0));
     store.apply(Change::Put(read(slice("s-2", "s", Json::Null))), 1);
     assert_eq!(all(&store), ["svc", "", "", "", ""]);
     store.apply(Change::Put(read(slice("s-1", "s", json!([endpoint("other", json!({}))])))), 2);
@@ -153,7 +153,7 @@ fn finished(phase: &str, minute: u32) -> Json {
 #[test]
 fn an_ended_pod_gives_its_address_back() {
     let job = with_address("job", 20, finished("Succeeded", 30));
-    let alone = store(&[job.clone()]).snapshot();
+    let alone = store(std::slice::from_ref(&job)).snapshot();
     let at = |snapshot: &MetadataSnapshot, time: i64| {
         let pod = snapshot.pod_by_ip("10.0.0.1", Some(minute(time)));
         pod.map(|pod| pod.id.clone()).unwrap_or_default()
@@ -178,7 +178,7 @@ fn an_ended_pod_gives_its_address_back() {
 /// else has it; what a new list lacks is gone. Nothing of it stays after that.
 #[test]
 fn what_is_gone_is_kept_for_a_while() {
-    let read = |json: &Json| list::read(&json.to_string()).unwrap().remove(0);
+    let read = |json: &Json| Box::new(list::read(&json.to_string()).unwrap().remove(0));
     let pod = with_address("p", 1, json!({}));
     let workload = |kind: &str| {
         let mut json = object(kind, "w", kind, 1, &json!({}));
@@ -235,7 +235,7 @@ fn what_is_gone_is_kept_for_a_while() {
 /// is bounded.
 #[test]
 fn containers_before_are_known() {
-    let read = |json: &Json| list::read(&json.to_string()).unwrap().remove(0);
+    let read = |json: &Json| Box::new(list::read(&json.to_string()).unwrap().remove(0));
     let pod = |id: &str, last: Json| {
         let status = json!({"name": "c", "containerID": format!("cri-o://{id}"),
             "state": {"running": {"startedAt": "2026-01-01T00:01:00Z"}}, "lastState": last});

@@ -52,10 +52,8 @@ impl Touched {
                         touched.containers.insert(id.clone());
                     }
                 }
-                EntityChange::Pod(id, now) => {
-                    if former.pods.contains_key(id) != now.is_some() {
-                        touched.pods.insert(id.clone());
-                    }
+                EntityChange::Pod(id, now) if former.pods.contains_key(id) != now.is_some() => {
+                    touched.pods.insert(id.clone());
                 }
                 EntityChange::PodName(_, None)
                 | EntityChange::ServiceName(_, None)

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use weir_types::metadata::MetadataSnapshot;
 
 use super::*;
-use crate::metadata::k8s::objects::Kind;
+use crate::metadata::k8s::objects::{Kind, Object};
 use crate::metadata::k8s::{Change, list};
 use crate::metadata::reader::Answer;
 use crate::metadata::{Found, Machine};
@@ -40,7 +40,7 @@ fn object(kind: &str, name: &str, rest: &Json) -> Change {
     let mut object = json!({"kind": kind, "metadata": {"name": name, "namespace": "system", "uid": name,
         "creationTimestamp": "2026-01-01T00:00:00Z"}});
     object.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
-    Change::Put(list::read(&object.to_string()).unwrap().remove(0))
+    Change::Put(Box::new(list::read(&object.to_string()).unwrap().remove(0)))
 }
 
 fn pod(name: &str, container_id: &str) -> Change {
@@ -209,7 +209,9 @@ fn an_ending_pod_keeps_its_services() {
     tell(&mut model, vec![object("Service", "s", &json!({})), pod("p", CONTAINER), slice(target)]);
     assert_eq!(model.snapshot.pods["p"].service_ids, ["s"]);
     let mut ending = pod("p", CONTAINER);
-    if let Change::Put(crate::metadata::k8s::objects::Object::Pod(pod)) = &mut ending {
+    if let Change::Put(object) = &mut ending
+        && let Object::Pod(pod) = object.as_mut()
+    {
         pod.metadata.deletion_timestamp.0 = 5;
     }
     tell(&mut model, vec![ending, slice(Json::Null)]);
