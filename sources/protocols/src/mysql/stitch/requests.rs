@@ -110,7 +110,8 @@ impl Mysql {
             return packet.payload_bytes > 0;
         };
         // Where nothing is missing it is a command, which the server need not know.
-        if !is_command(code) && !(self.is_whole && self.abilities.is_known) {
+        let may_be_unknown = self.is_whole && self.abilities.is_known;
+        if !is_command(code) && !may_be_unknown {
             self.counters.gap += u64::from(self.abilities.is_known);
             return false;
         }
