@@ -174,6 +174,46 @@ fn messages_are_rows() {
     assert_eq!((counters.unasked, counters.resyncs), (0, 0));
 }
 
+/// What a client and a server of Finagle 22.7 have said to each other: they discard, and take the tag again at once.
+#[test]
+fn of_finagle() {
+    let context = [
+        b"\0\x02\0(com.twitter.finagle.tracing.TraceContext\0 ".to_vec(),
+        b"bg\"\x97\x82\xac\xc3\x0b".repeat(3),
+        vec![0; 8],
+        b"\0\x1bcom.twitter.finagle.Retries\0\x04\0\0\0\0\0\0\0\0".to_vec(),
+    ];
+    let asked = |tag| frame(TDISPATCH, tag, &[&context.concat(), CALL].concat());
+    assert_eq!(asked(2).len(), 142);
+    let discard = frame(OLD_TDISCARDED, 0, b"\0\0\x02java.lang.RuntimeException: cancelled");
+    let mut calls = opening();
+    calls.extend([
+        ask(frame(TPING, 1, b"")),
+        answer(frame(RPING, 1, b"")),
+        ask(asked(2)),
+        ask(asked(3)),
+        answer(dispatched(3, REPLY)),
+        ask(discard),
+        answer(frame(RDISCARDED, 2, b"")),
+        ask(asked(2)),
+        answer(dispatched(2, REPLY)),
+        answer(frame(TDRAIN, 1, b"")),
+        ask(frame(RDRAIN, 1, b"")),
+    ]);
+    let want = [
+        "127 | 127 | 1",
+        "68 | -68 | 1",
+        "65 | -65 | 1",
+        "2 | -2 | 3",
+        "-62 | 0 | 0",
+        "2 | -66 | 2",
+        "2 | -2 | 2",
+        "64 | -64 | 1",
+    ];
+    assert_eq!(lines_of(&PROTOCOL, &calls), want);
+    assert_eq!(verdict(&PROTOCOL, &asked(2), false), Verdict::Is(Side::Request));
+}
+
 /// Time is that of the response's first byte, latency counts from the request's; of fragments the first ones are
 /// these. A message that nothing answers has none.
 #[test]
