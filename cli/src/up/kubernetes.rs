@@ -15,6 +15,8 @@ use crate::failure::Failure;
 
 /// So often at most the cluster part hears of changes.
 const LINK_EVERY: Duration = Duration::from_millis(100);
+/// If nothing changes, it is asked after so many turns whether it still knows the rest.
+const ASK_TURNS: u32 = 20;
 /// Of what waits so much is taken in one turn.
 const BATCHES_AT_ONCE: usize = 16;
 
@@ -50,7 +52,7 @@ pub(super) async fn tell(access: Access, service: Service, keep: Duration) {
         Err(error) => return warn!(%error, "no thread to watch Kubernetes"),
     };
     let keep_ns = i64::try_from(keep.as_nanos()).unwrap_or(i64::MAX);
-    let (mut linked, mut whole) = (Linked::default(), true);
+    let (mut linked, mut whole, mut quiet_turns) = (Linked::default(), true, 0_u32);
     loop {
         actix::clock::sleep(LINK_EVERY).await;
         let now_unix_ns = service.clock.now_unix_ns();
@@ -64,7 +66,8 @@ pub(super) async fn tell(access: Access, service: Service, keep: Duration) {
         let Ok((back, changes)) = actix_web::web::block(link).await else { return };
         linked = back;
         let changes = if whole { linked.snapshot().entities().collect() } else { changes };
-        if changes.is_empty() {
+        quiet_turns = if changes.is_empty() { quiet_turns.wrapping_add(1) } else { 0 };
+        if !quiet_turns.is_multiple_of(ASK_TURNS) {
             continue;
         }
         let cidrs = linked.snapshot().cidrs.clone();

@@ -43,7 +43,7 @@ impl Merged {
     }
 
     pub(super) fn wide_cidrs(&self) -> impl Iterator<Item = &String> {
-        self.wide.iter().flat_map(|wide: &MetadataSnapshot| &wide.cidrs)
+        self.wide.iter().flat_map(|wide| &wide.cidrs)
     }
 }
 
@@ -55,8 +55,10 @@ impl Coordinator {
         cidrs: Vec<String>,
         changes: Vec<EntityChange>,
     ) -> bool {
+        let is_same = self.entities.wide_cidrs().eq(cidrs.iter());
+        let is_news = whole || !changes.is_empty() || !is_same;
         let taken = self.entities.take_wide(whole, cidrs, changes);
-        if taken {
+        if taken && is_news {
             self.engine.set_metadata(self.entities.snapshot());
         }
         taken
