@@ -2,8 +2,9 @@
 //!
 //! Clients count their requests, so that a loss mismatches nothing. One that does not may use an id again
 //! as soon as it was answered: where an answer *and* a later request with its id are missing, the later
-//! answer would be taken for the first one's. So of a client that was seen to go back, nothing is paired
-//! that was asked before a loss. A response may come to us before its request, when two CPUs saw them; it
+//! answer would be taken for the first one's. So of a client that was seen to go back, or of which the
+//! protocol says so, nothing is paired that was asked before responses were lost, also if we come to know
+//! of the request behind the loss. A response may come to us before its request, when two CPUs saw them; it
 //! waits for a moment.
 
 use std::collections::VecDeque;
@@ -39,13 +40,20 @@ pub(crate) struct Limits {
     pub(crate) bytes_max: usize,
     /// After that long nobody waits for a response any more.
     pub(crate) answer_within_ns: i64,
+    /// Ids are used again as soon as they are free: nobody has to be seen to do so.
+    pub(crate) ids_repeat: bool,
 }
 
 impl Default for Limits {
     /// Clients have some hundreds of requests under way, rarely thousands; servers end what takes an
     /// hour (a consumer's poll, a large migration).
     fn default() -> Limits {
-        Limits { requests_max: 8_192, bytes_max: 2 << 20, answer_within_ns: 3_600_000_000_000 }
+        Limits {
+            requests_max: 8_192,
+            bytes_max: 2 << 20,
+            answer_within_ns: 3_600_000_000_000,
+            ids_repeat: false,
+        }
     }
 }
 
@@ -91,7 +99,7 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
             early_bytes: 0,
             next_number: 0,
             highest: None,
-            ids_repeat: false,
+            ids_repeat: limits.ids_repeat,
             missing_ns: [None; 2],
             joined: !from_start,
             counters: Counters::default(),
@@ -103,11 +111,6 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
         let missing = &mut self.missing_ns[side as usize];
         *missing = (*missing).max(Some(to_unix_ns));
         self.counters.resyncs += 1;
-        if side == Side::Response && self.ids_repeat {
-            while self.drop_oldest().is_some() {
-                self.counters.gap += 1;
-            }
-        }
     }
 
     /// Takes a request. The pair, if its response was here before; with the response's time.
@@ -119,8 +122,7 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
         {
             let (_, response, response_ns) = self.early.remove(at)?;
             self.early_bytes -= response.held_bytes();
-            self.counters.exchanges += 1;
-            return Some((request, response, response_ns));
+            return self.is_pair(begin_ns).then_some((request, response, response_ns));
         }
         let number = self.next_number;
         self.next_number += 1;
@@ -158,6 +160,14 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
             || now_unix_ns.saturating_sub(response_ns) >= REORDER_GRACE_NS
     }
 
+    /// Nobody waits for the answer of the request with this id any more.
+    pub(crate) fn forget(&mut self, key: &K) {
+        if let Some(waiting) = self.pending.remove(key) {
+            self.pending_bytes -= waiting.request.held_bytes();
+            self.unanswered(waiting.begin_ns);
+        }
+    }
+
     /// The request that a response answers, with its time; without one it waits.
     pub(crate) fn response(&mut self, key: K, response: R, begin_ns: i64) -> Option<(Q, R, i64)> {
         // An answer from before the request is of an earlier one with its id.
@@ -175,8 +185,23 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
         if self.pending.is_empty() {
             self.order.clear();
         }
-        self.counters.exchanges += 1;
-        Some((found.request, response, found.begin_ns))
+        self.is_pair(found.begin_ns).then_some((found.request, response, found.begin_ns))
+    }
+
+    /// Whether a response with the id of a request that began then is its own; counts it, or the loss.
+    fn is_pair(&mut self, begin_ns: i64) -> bool {
+        let is_pair = !self.ids_repeat || !self.is_missing(Side::Response, begin_ns);
+        match is_pair {
+            true => self.counters.exchanges += 1,
+            false => self.counters.gap += 1,
+        }
+        is_pair
+    }
+
+    /// Whether a request waits whose id is not known to be free.
+    pub(crate) fn is_taken(&self, key: &K) -> bool {
+        let waiting = self.pending.get(key);
+        waiting.is_some_and(|waiting| !self.is_missing(Side::Response, waiting.begin_ns))
     }
 
     /// Messages of that side are missing since then.
@@ -314,6 +339,29 @@ mod tests {
         }
     }
 
+    /// Of ids that are used again as soon as they are free, the first request is no exception, nor is one
+    /// that is known only after the answer that came early: behind lost responses it is no pair.
+    #[test]
+    fn ids_of_a_protocol_that_repeats_them() {
+        let limits = Limits { ids_repeat: true, ..Limits::default() };
+        for is_early in [false, true] {
+            let mut ids = Pairs::new(true, limits);
+            if !is_early {
+                assert!(ids.request(7, Vec::new(), 10).is_none() && ids.is_taken(&7));
+            }
+            ids.lost(Side::Response, 20);
+            assert!(!ids.is_taken(&7));
+            assert!(ids.response(7, (), 30).is_none());
+            if is_early {
+                assert!(ids.request(7, Vec::new(), 10).is_none());
+            }
+            assert!(ids.request(7, Vec::new(), 40).is_none());
+            assert!(ids.response(7, (), 50).is_some());
+            assert_eq!((ids.counters.exchanges, ids.counters.gap), (1, 1), "{is_early}");
+            assert!(!ids.is_waiting());
+        }
+    }
+
     /// A response from before its request is of an earlier one with that id, and waits in vain.
     #[test]
     fn a_response_is_not_before_its_request() {
@@ -329,7 +377,12 @@ mod tests {
     /// What waits is bounded in number and bytes; what is given up is counted.
     #[test]
     fn what_waits_is_bounded() {
-        let limits = Limits { requests_max: 10, bytes_max: 1_000, answer_within_ns: 1 };
+        let limits = Limits {
+            requests_max: 10,
+            bytes_max: 1_000,
+            answer_within_ns: 1,
+            ..Limits::default()
+        };
         let mut ids = Pairs::new(false, limits);
         for id in 0..100 {
             assert!(ids.request(id, vec![0; 150], 0).is_none());

@@ -27,6 +27,7 @@ mod http2;
 mod in_order;
 mod json_text;
 mod kafka;
+mod mqtt;
 mod mysql;
 mod nats;
 mod pgsql;
@@ -58,6 +59,7 @@ pub static PROTOCOLS: &[ProtocolDef] = &[
     pgsql::PROTOCOL,
     mysql::PROTOCOL,
     amqp::PROTOCOL,
+    mqtt::PROTOCOL,
     kafka::PROTOCOL,
     dns::PROTOCOL,
 ];
