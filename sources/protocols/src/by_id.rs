@@ -57,7 +57,7 @@ impl Default for Limits {
     }
 }
 
-/// Responses that wait for their requests.
+/// Responses that wait for their requests, and such that may have been of one that is not known yet.
 const EARLY_MAX: usize = 256;
 
 #[derive(Debug)]
@@ -77,6 +77,10 @@ pub(crate) struct ById<K, Q, R> {
     pending_bytes: usize,
     early: VecDeque<(K, R, i64)>,
     early_bytes: usize,
+    /// Responses that an older request with their id may have had.
+    spent: VecDeque<(K, i64)>,
+    /// When the last of the responses was that were dropped: those of requests that were not known.
+    dropped_ns: Option<i64>,
     next_number: u64,
     highest: Option<K>,
     /// A request had an id that was not higher than all before.
@@ -97,6 +101,8 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
             pending_bytes: 0,
             early: VecDeque::new(),
             early_bytes: 0,
+            spent: VecDeque::new(),
+            dropped_ns: None,
             next_number: 0,
             highest: None,
             ids_repeat: limits.ids_repeat,
@@ -117,6 +123,10 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
     pub(crate) fn request(&mut self, key: K, request: Q, begin_ns: i64) -> Option<(Q, R, i64)> {
         self.ids_repeat |= self.highest >= Some(key);
         self.highest = self.highest.max(Some(key));
+        if self.limits.ids_repeat && self.is_spent(key, begin_ns) {
+            self.counters.gap += 1;
+            return None;
+        }
         if let Some(at) =
             self.early.iter().position(|(early, _, ns)| *early == key && *ns >= begin_ns)
         {
@@ -185,7 +195,27 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
         if self.pending.is_empty() {
             self.order.clear();
         }
-        self.is_pair(found.begin_ns).then_some((found.request, response, found.begin_ns))
+        if !self.is_pair(found.begin_ns) {
+            if self.spent.len() >= EARLY_MAX
+                && let Some((_, ns)) = self.spent.pop_front()
+            {
+                self.dropped_ns = self.dropped_ns.max(Some(ns));
+            }
+            self.spent.push_back((key, begin_ns));
+            return None;
+        }
+        Some((found.request, response, found.begin_ns))
+    }
+
+    /// Whether the response of a request that comes to be known now may be gone: taken for that of an older
+    /// one, or because it waited for too long.
+    fn is_spent(&mut self, key: K, begin_ns: i64) -> bool {
+        if self.dropped_ns >= Some(begin_ns) {
+            return true;
+        }
+        let is_it = |(spent, ns): &(K, i64)| *spent == key && *ns >= begin_ns;
+        let at = self.spent.iter().position(is_it);
+        at.and_then(|at| self.spent.remove(at)).is_some()
     }
 
     /// Whether a response with the id of a request that began then is its own; counts it, or the loss.
@@ -212,6 +242,12 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
     /// Drops what waited too long.
     pub(crate) fn pass_time(&mut self, now_unix_ns: i64) {
         let is_over = |since: i64, ns| now_unix_ns.saturating_sub(since) >= ns;
+        while let Some((_, ns)) =
+            self.spent.front().filter(|(_, ns)| is_over(*ns, REORDER_GRACE_NS))
+        {
+            self.dropped_ns = self.dropped_ns.max(Some(*ns));
+            self.spent.pop_front();
+        }
         while self.early.front().is_some_and(|(_, _, ns)| is_over(*ns, REORDER_GRACE_NS)) {
             self.drop_early();
         }
@@ -235,6 +271,9 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
         while !self.early.is_empty() {
             self.drop_early();
         }
+        let spent_ns = self.spent.iter().map(|(_, ns)| *ns).max();
+        self.dropped_ns = self.dropped_ns.max(spent_ns);
+        self.spent = VecDeque::new();
         while let Some(since) = self.drop_oldest() {
             self.unanswered(since);
         }
@@ -262,6 +301,7 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
             + self.pending.capacity() * (size_of::<K>() + size_of::<Waiting<Q>>() + 1)
             + self.order.capacity() * size_of::<(K, u64)>()
             + self.early.capacity() * size_of::<(K, R, i64)>()
+            + self.spent.capacity() * size_of::<(K, i64)>()
     }
 
     fn is_pending(&self, key: &K, number: u64) -> bool {
@@ -293,8 +333,11 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
         let Some((_, response, ns)) = self.early.pop_front() else { return };
         self.early_bytes -= response.held_bytes();
         // Its request may still be known: one of which the end is missing.
-        let missing = &mut self.missing_ns[Side::Response as usize];
-        *missing = (*missing).max(Some(ns));
+        self.dropped_ns = self.dropped_ns.max(Some(ns));
+        if !self.limits.ids_repeat {
+            let missing = &mut self.missing_ns[Side::Response as usize];
+            *missing = (*missing).max(Some(ns));
+        }
         match self.missing_ns[Side::Request as usize] {
             Some(_) => self.counters.gap += 1,
             None if self.joined => self.counters.unpaired += 1,
@@ -362,6 +405,29 @@ mod tests {
         }
     }
 
+    /// A response that is taken for that of an older request, which it may not be, is that of a request that
+    /// is known later. Catches the next response with that id given to it.
+    #[test]
+    fn a_response_that_an_older_request_took() {
+        let limits = Limits { ids_repeat: true, ..Limits::default() };
+        for passes in [false, true] {
+            let mut ids = Pairs::new(true, limits);
+            assert!(ids.request(7, b"old".to_vec(), 10).is_none());
+            ids.lost(Side::Response, 20);
+            assert!(ids.response(7, (), 50).is_none(), "of that which began at 40");
+            assert!(ids.response(7, (), 70).is_none(), "of a third one, which is lost");
+            if passes {
+                ids.pass_time(REORDER_GRACE_NS + 80);
+            }
+            assert!(ids.request(7, b"late".to_vec(), 40).is_none());
+            ids.pass_time(REORDER_GRACE_NS + 80);
+            assert_eq!((ids.counters.exchanges, ids.counters.gap), (0, 2), "{passes}");
+            let begin_ns = REORDER_GRACE_NS + 90;
+            assert!(ids.request(7, Vec::new(), begin_ns).is_none());
+            assert!(ids.response(7, (), begin_ns).is_some());
+        }
+    }
+
     /// A response from before its request is of an earlier one with that id, and waits in vain.
     #[test]
     fn a_response_is_not_before_its_request() {
@@ -377,12 +443,8 @@ mod tests {
     /// What waits is bounded in number and bytes; what is given up is counted.
     #[test]
     fn what_waits_is_bounded() {
-        let limits = Limits {
-            requests_max: 10,
-            bytes_max: 1_000,
-            answer_within_ns: 1,
-            ..Limits::default()
-        };
+        let limits =
+            Limits { requests_max: 10, bytes_max: 1_000, answer_within_ns: 1, ..Limits::default() };
         let mut ids = Pairs::new(false, limits);
         for id in 0..100 {
             assert!(ids.request(id, vec![0; 150], 0).is_none());

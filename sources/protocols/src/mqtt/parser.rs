@@ -3,7 +3,7 @@
 use super::packet::packet;
 use super::parse::{NoPacket, Packets};
 use super::session::Session;
-use super::stitch::{At, Done, Pairing};
+use super::stitch::{At, Pairing};
 use super::table::write_row;
 use crate::frames::{FrameReader, Loss, Next, read_to_end, settle};
 use crate::protocol::{Context, Parser, Shared, Streams};
@@ -55,19 +55,17 @@ impl Mqtt {
         let bytes = &stream.unread()[..frame.seen_bytes];
         match packet(bytes, side, &mut self.session, ctx.config) {
             Ok(packet) => {
-                ctx.config.check_fault(&packet.body);
-                let mut done = Vec::new();
-                let at = At {
-                    begin_ns: frame.time_unix_ns,
-                    now_unix_ns: ctx.now_unix_ns,
-                    is_closing: self.is_closing,
-                };
-                if !self.pairing.take(side, packet, at, &mut done) {
+                let (begin_ns, now_unix_ns) = (frame.time_unix_ns, ctx.now_unix_ns);
+                let at = At { begin_ns, now_unix_ns, is_closing: self.is_closing };
+                if !self.pairing.is_ready(side, packet.role, at) {
                     self.is_stalled = true;
                     return false;
                 }
+                ctx.config.check_fault(&packet.body);
                 reader.take(stream, frame);
-                done.iter().for_each(|row: &Done| write_row(row, ctx.rows));
+                if let Some(row) = self.pairing.take(side, packet, at) {
+                    write_row(&row, ctx.rows);
+                }
             }
             Err(NoPacket::Invalid) => {
                 let loss = reader.refuse(stream, ctx.now_unix_ns);
@@ -91,10 +89,15 @@ impl Mqtt {
 
 impl Parser for Mqtt {
     fn advance(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
-        settle(streams.requests, ctx.now_unix_ns);
-        settle(streams.responses, ctx.now_unix_ns);
         self.is_stalled = false;
-        while by_time(streams).into_iter().any(|side| self.step(side, streams, ctx)) {}
+        // Behind one hole may be another; what waits is dropped when all are passed that are old enough.
+        loop {
+            settle(streams.requests, ctx.now_unix_ns);
+            settle(streams.responses, ctx.now_unix_ns);
+            if !by_time(streams).into_iter().any(|side| self.step(side, streams, ctx)) {
+                break;
+            }
+        }
         self.pairing.pass_time(ctx.now_unix_ns);
     }
 

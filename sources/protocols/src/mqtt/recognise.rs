@@ -111,7 +111,9 @@ fn well_formed(fixed: Fixed, body: &[u8], level: Option<u8>) -> Recognised {
         },
         _ if !is_whole => Recognised::Unsure,
         CONNACK => by(body[0] < 2 && reason(CONNACK, &body[1..])),
-        PUBACK | PUBREC | PUBREL | PUBCOMP => by(body[..2] != [0, 0] && reason(fixed.kind, &body[2..])),
+        PUBACK | PUBREC | PUBREL | PUBCOMP => {
+            by(body[..2] != [0, 0] && reason(fixed.kind, &body[2..]))
+        }
         SUBACK | UNSUBACK => by(body[..2] != [0, 0] && reasons(fixed.kind, &body[2..], level)),
         DISCONNECT | AUTH => by(reason(fixed.kind, body)),
         _ => Recognised::Yes,
@@ -220,7 +222,9 @@ fn reason(kind: u8, behind_id: &[u8]) -> bool {
 /// Reason codes, of version 5 behind properties.
 fn reasons(kind: u8, behind_id: &[u8], level: Option<u8>) -> bool {
     let before = match kind {
-        SUBACK => !behind_id.is_empty() && behind_id.iter().all(|code| matches!(code, 0..=2 | 0x80)),
+        SUBACK => {
+            !behind_id.is_empty() && behind_id.iter().all(|code| matches!(code, 0..=2 | 0x80))
+        }
         _ => behind_id.is_empty(),
     };
     let mut cursor = Cursor::new(behind_id);

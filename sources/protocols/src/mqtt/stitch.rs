@@ -19,7 +19,7 @@ const LIMITS: Limits = Limits {
     answer_within_ns: 3_600_000_000_000,
     ids_repeat: true,
 };
-/// Ids that were sent anew, and for how long answers to both may come.
+/// Ids that are used twice, and for how long answers to both may come.
 const SENT_ANEW_MAX: usize = 256;
 const SENT_ANEW_NS: i64 = 60_000_000_000;
 
@@ -78,9 +78,20 @@ pub(super) struct Pairing {
     /// Requests of the client, and of the server.
     asked: [ById<Key, Kept, Kept>; 2],
     pings: InOrder<Ping>,
-    /// By who asks, and until when.
+    /// By who asks: a second one came while the first waited, and the answer to that may be missing.
+    doubled: VecDeque<(Side, Key)>,
+    /// It is not: an answer to either came, and until then another may come.
     sent_anew: VecDeque<(Side, Key, i64)>,
+    /// Whose the answer to a ping is that is taken next.
+    pong_owner: Owner,
     own: Counters,
+}
+
+fn push_bounded<T>(list: &mut VecDeque<T>, one: T) {
+    if list.len() >= SENT_ANEW_MAX {
+        list.pop_front();
+    }
+    list.push_back(one);
 }
 
 fn other(side: Side) -> Side {
@@ -96,7 +107,9 @@ impl Pairing {
         Pairing {
             asked: [book(), book()],
             pings: InOrder::new(from_start),
+            doubled: VecDeque::new(),
             sent_anew: VecDeque::new(),
+            pong_owner: Owner::Nobody,
             own: Counters::default(),
         }
     }
@@ -117,97 +130,96 @@ impl Pairing {
         self.asked[other(side) as usize].lost(Side::Response, to_unix_ns);
     }
 
-    /// Takes a packet of a side. False: not yet, as one that is before it may still come.
-    pub(super) fn take(
-        &mut self,
-        side: Side,
-        packet: Packet,
-        at: At,
-        done: &mut Vec<Done>,
-    ) -> bool {
+    /// Whether a packet can be taken: what is before it may still come.
+    pub(super) fn is_ready(&mut self, side: Side, role: Role, at: At) -> bool {
+        match self.resolved(side, role) {
+            Role::Request(key) => !at.may_come() || !self.asked[side as usize].is_taken(&key),
+            Role::Pong => {
+                let now_unix_ns = if at.is_closing { i64::MAX } else { at.now_unix_ns };
+                self.pong_owner = self.pings.owner(at.begin_ns, now_unix_ns);
+                self.pong_owner != Owner::Wait
+            }
+            _ => true,
+        }
+    }
+
+    /// Who asks for authentication: while a client connects the server does, later the client.
+    fn resolved(&self, side: Side, role: Role) -> Role {
+        let is_connecting = || self.asked[0].waiting(&(CONNACK, 0)).is_some();
+        match role {
+            Role::Auth if is_connecting() == (side == Side::Response) => Role::Request((AUTH, 0)),
+            Role::Auth => Role::Answer((AUTH, 0)),
+            role => role,
+        }
+    }
+
+    /// Takes a packet of a side, which is ready.
+    pub(super) fn take(&mut self, side: Side, packet: Packet, at: At) -> Option<Done> {
         let Packet { kind, role, body } = packet;
         let kept = Kept { kind, body };
-        match role {
+        match self.resolved(side, role) {
             Role::OneWay => {
                 self.own.exchanges += 1;
-                done.push(Done { request: kept, begin_ns: at.begin_ns, answer: None });
-                true
+                Some(Done { request: kept, begin_ns: at.begin_ns, answer: None })
             }
-            Role::Request(key) => self.request(side, key, kept, at, done),
-            Role::Answer(key) => self.answer(side, key, kept, at, done),
-            Role::Ping => {
+            Role::Request(key) => self.request(side, key, kept, at),
+            Role::Answer(key) => self.answer(side, key, kept, at),
+            Role::Pong => self.pong(kept, at),
+            Role::Ping | Role::Auth => {
                 self.pings.push(Ping { kept, begin_ns: at.begin_ns }, at.begin_ns);
-                true
-            }
-            Role::Pong => self.pong(kept, at, done),
-            Role::Auth => {
-                // While a client connects the server asks, later the client does.
-                let is_connecting = self.asked[0].waiting(&(CONNACK, 0)).is_some();
-                match is_connecting == (side == Side::Response) {
-                    true => self.request(side, (AUTH, 0), kept, at, done),
-                    false => self.answer(side, (AUTH, 0), kept, at, done),
-                }
+                None
             }
         }
     }
 
-    fn request(&mut self, side: Side, key: Key, kept: Kept, at: At, done: &mut Vec<Done>) -> bool {
-        let book = &mut self.asked[side as usize];
-        let is_taken = book.is_taken(&key);
-        if is_taken && at.may_come() {
-            return false;
-        }
-        if is_taken {
-            book.forget(&key);
-            if self.sent_anew.len() >= SENT_ANEW_MAX {
-                self.sent_anew.pop_front();
-            }
-            let until_ns = at.begin_ns.saturating_add(SENT_ANEW_NS);
-            self.sent_anew.push_back((side, key, until_ns));
-        }
+    fn request(&mut self, side: Side, key: Key, kept: Kept, at: At) -> Option<Done> {
         if self.is_sent_anew(side, key, at) {
             self.own.given_up += 1;
-            return true;
+            return None;
         }
         let book = &mut self.asked[side as usize];
-        if let Some((request, answer, answer_ns)) = book.request(key, kept, at.begin_ns) {
-            let begin_ns = at.begin_ns;
-            done.push(Done { request, begin_ns, answer: Some((answer, answer_ns)) });
+        self.doubled.retain(|doubled| *doubled != (side, key));
+        if book.is_taken(&key) {
+            push_bounded(&mut self.doubled, (side, key));
         }
-        true
+        let (request, answer, answer_ns) = book.request(key, kept, at.begin_ns)?;
+        Some(Done { request, begin_ns: at.begin_ns, answer: Some((answer, answer_ns)) })
     }
 
-    fn answer(&mut self, side: Side, key: Key, kept: Kept, at: At, done: &mut Vec<Done>) -> bool {
+    fn answer(&mut self, side: Side, key: Key, kept: Kept, at: At) -> Option<Done> {
         let asks = other(side);
         // Its request is counted.
         if self.is_sent_anew(asks, key, at) {
-            return true;
+            return None;
         }
         let book = &mut self.asked[asks as usize];
-        if let Some((request, answer, begin_ns)) = book.response(key, kept, at.begin_ns) {
-            done.push(Done { request, begin_ns, answer: Some((answer, at.begin_ns)) });
+        if let Some(idx) = self.doubled.iter().position(|doubled| *doubled == (asks, key)) {
+            self.doubled.remove(idx);
+            // Unless the first one's answer is missing by now.
+            if book.is_taken(&key) {
+                book.forget(&key);
+                let until_ns = at.begin_ns.saturating_add(SENT_ANEW_NS);
+                push_bounded(&mut self.sent_anew, (asks, key, until_ns));
+                return None;
+            }
         }
-        true
+        let (request, answer, begin_ns) = book.response(key, kept, at.begin_ns)?;
+        Some(Done { request, begin_ns, answer: Some((answer, at.begin_ns)) })
     }
 
     fn is_sent_anew(&self, side: Side, key: Key, at: At) -> bool {
-        let is_it = |anew: &(Side, Key, i64)| (anew.0, anew.1) == (side, key) && anew.2 > at.begin_ns;
+        let is_it =
+            |anew: &(Side, Key, i64)| (anew.0, anew.1) == (side, key) && anew.2 > at.begin_ns;
         self.sent_anew.iter().any(is_it)
     }
 
-    fn pong(&mut self, kept: Kept, at: At, done: &mut Vec<Done>) -> bool {
-        let now_unix_ns = if at.is_closing { i64::MAX } else { at.now_unix_ns };
-        match self.pings.owner(at.begin_ns, now_unix_ns) {
-            Owner::Wait => return false,
-            Owner::Nobody => self.pings.unowned(at.begin_ns, at.begin_ns),
-            Owner::Front => {
-                if let Some(ping) = self.pings.answered(at.begin_ns, at.begin_ns) {
-                    let Ping { kept: request, begin_ns } = ping;
-                    done.push(Done { request, begin_ns, answer: Some((kept, at.begin_ns)) });
-                }
-            }
+    fn pong(&mut self, kept: Kept, at: At) -> Option<Done> {
+        if self.pong_owner != Owner::Front {
+            self.pings.unowned(at.begin_ns, at.begin_ns);
+            return None;
         }
-        true
+        let Ping { kept: request, begin_ns } = self.pings.answered(at.begin_ns, at.begin_ns)?;
+        Some(Done { request, begin_ns, answer: Some((kept, at.begin_ns)) })
     }
 
     pub(super) fn pass_time(&mut self, now_unix_ns: i64) {
@@ -240,6 +252,7 @@ impl Pairing {
     pub(super) fn held_bytes(&self) -> usize {
         self.asked.iter().map(ById::held_bytes).sum::<usize>()
             + self.pings.held_bytes()
+            + self.doubled.capacity() * size_of::<(Side, Key)>()
             + self.sent_anew.capacity() * size_of::<(Side, Key, i64)>()
     }
 }
