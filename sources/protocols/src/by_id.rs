@@ -2,8 +2,8 @@
 //!
 //! Clients count their requests, so that a loss mismatches nothing. One that does not may use an id again
 //! as soon as it was answered: where an answer *and* a later request with its id are missing, the later
-//! answer would be taken for the first one's. So of a client that was seen to go back, nothing is paired
-//! that was asked before a loss. A response may come to us before its request, when two CPUs saw them; it
+//! answer would be taken for the first one's. So of a client that was seen to go back, or of which the
+//! protocol says so, nothing is paired that was asked before a loss, also if the request is told behind it. A response may come to us before its request, when two CPUs saw them; it
 //! waits for a moment. So may a request before the answer to the one before it that had its id: both wait,
 //! and if that answer does not come, nobody knows whose the next one is.
 
@@ -57,6 +57,8 @@ impl Default for Limits {
 const EARLY_MAX: usize = 256;
 /// Requests with the id of one that waits.
 const AGAIN_MAX: usize = 256;
+/// Requests that were given up, whose answers may come nevertheless.
+const DOUBTED_MAX: usize = 256;
 
 #[derive(Debug)]
 struct Waiting<Q> {
@@ -77,6 +79,8 @@ pub(crate) struct ById<K, Q, R> {
     again: VecDeque<(K, Q, i64)>,
     early: VecDeque<(K, R, i64)>,
     early_bytes: usize,
+    /// Requests that are counted as lost, though their answers may come: which are not counted again.
+    doubted: VecDeque<(K, i64)>,
     next_number: u64,
     highest: Option<K>,
     /// A request had an id that was not higher than all before.
@@ -98,6 +102,7 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
             again: VecDeque::new(),
             early: VecDeque::new(),
             early_bytes: 0,
+            doubted: VecDeque::new(),
             next_number: 0,
             highest: None,
             ids_repeat: false,
@@ -126,24 +131,36 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
     fn drop_asked_until(&mut self, to_unix_ns: i64) {
         let before = self.pending.len() + self.again.len();
         let (mut bytes, mut freed) = (0, Vec::new());
-        self.again.retain(|(_, request, begin_ns)| {
+        self.again.retain(|(key, request, begin_ns)| {
             let stays = *begin_ns > to_unix_ns;
-            bytes += if stays { 0 } else { request.held_bytes() };
+            if !stays {
+                bytes += request.held_bytes();
+                freed.push((*key, *begin_ns));
+            }
             stays
         });
         self.pending.retain(|key, waiting| {
             let stays = waiting.begin_ns > to_unix_ns;
             if !stays {
                 bytes += waiting.request.held_bytes();
-                freed.push(*key);
+                freed.push((*key, waiting.begin_ns));
             }
             stays
         });
         self.pending_bytes -= bytes;
         self.counters.gap += (before - self.pending.len() - self.again.len()) as u64;
-        if !self.again.is_empty() {
-            freed.into_iter().for_each(|key| self.next_with(key));
+        for (key, begin_ns) in freed {
+            self.next_with(key);
+            self.doubt(key, begin_ns);
         }
+    }
+
+    /// A request is counted as lost: its answer may be missing, or come and be of another one.
+    fn doubt(&mut self, key: K, begin_ns: i64) {
+        if self.doubted.len() >= DOUBTED_MAX {
+            self.doubted.pop_front();
+        }
+        self.doubted.push_back((key, begin_ns));
     }
 
     /// Takes a request. The pair, if its response was here before; with the response's time.
@@ -158,8 +175,11 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
         if self.ids_repeat && self.is_missing(Side::Response, begin_ns) {
             // Its answer may be.
             self.counters.gap += 1;
+            self.doubt(key, begin_ns);
             return None;
         }
+        // Its id was free: no more answers to those that had it.
+        self.doubted.retain(|(doubted, _)| *doubted != key);
         if let Some(at) =
             self.early.iter().position(|(early, _, ns)| *early == key && *ns >= begin_ns)
         {
@@ -203,6 +223,9 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
 
     /// The id of a request that waited no longer is free: for the next one that has it.
     fn next_with(&mut self, key: K) {
+        if self.pending.contains_key(&key) {
+            return;
+        }
         let at = self.again.iter().position(|(again, ..)| *again == key);
         if let Some((key, request, begin_ns)) = at.and_then(|at| self.again.remove(at)) {
             self.insert(key, request, begin_ns);
@@ -333,6 +356,7 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
         }
         self.order = VecDeque::new();
         self.again = VecDeque::new();
+        self.doubted = VecDeque::new();
     }
 
     /// Forgets everything for room.
@@ -357,6 +381,7 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
             + self.order.capacity() * size_of::<(K, u64)>()
             + self.again.capacity() * size_of::<(K, Q, i64)>()
             + self.early.capacity() * size_of::<(K, R, i64)>()
+            + self.doubted.capacity() * size_of::<(K, i64)>()
     }
 
     fn is_pending(&self, key: &K, number: u64) -> bool {
@@ -388,10 +413,15 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
 
     /// No request: it was among what is missing, or before capture, or nobody asked.
     fn drop_early(&mut self) {
-        let Some((_, response, ns)) = self.early.pop_front() else { return };
+        let Some((key, response, ns)) = self.early.pop_front() else { return };
         self.early_bytes -= response.held_bytes();
         // Its request may still be known: one of which the end is missing.
         self.is_lost(Side::Response, ns);
+        let is_its = |(doubted, begin_ns): &(K, i64)| *doubted == key && *begin_ns <= ns;
+        if let Some(at) = self.doubted.iter().position(is_its) {
+            self.doubted.remove(at);
+            return;
+        }
         match self.missing_ns[Side::Request as usize] {
             Some(_) => self.counters.gap += 1,
             None if self.joined => self.counters.unpaired += 1,

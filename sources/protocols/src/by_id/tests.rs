@@ -48,6 +48,71 @@ fn ids_that_come_again_as_a_rule() {
     assert_eq!(found, [None, Some(b"behind".to_vec()), None]);
 }
 
+/// A request that a loss made uncertain is counted once, whether its answer comes or not, and whichever comes
+/// first; the next one with its id is answered.
+#[test]
+fn a_lost_request_is_counted_once() {
+    for is_early in [false, true] {
+        let mut ids = Pairs::new(true, Limits::default()).with_ids_again();
+        if !is_early {
+            assert!(ids.request(7, Vec::new(), 10).is_none());
+        }
+        ids.lost(Side::Response, 20);
+        assert!(ids.response(7, (), 30).is_none());
+        if is_early {
+            assert!(ids.request(7, Vec::new(), 10).is_none());
+        }
+        ids.pass_time(REORDER_GRACE_NS + 30);
+        assert!(ids.request(7, Vec::new(), 40).is_none());
+        assert!(ids.response(7, (), 50).is_some());
+        assert!(ids.response(7, (), 60).is_none());
+        ids.pass_time(REORDER_GRACE_NS + 60);
+        let want = Counters { exchanges: 1, gap: 1, unasked: 1, resyncs: 1, ..Counters::default() };
+        assert_eq!(ids.counters, want, "{is_early}");
+        assert!(!ids.is_waiting());
+    }
+}
+
+/// The answer to a request that is told late waits for it, and is not that of an older one. Once it is
+/// dropped, the next answer with that id is not given to it.
+#[test]
+fn a_request_that_is_told_late() {
+    for passes in [false, true] {
+        let mut ids = Pairs::new(true, Limits::default()).with_ids_again();
+        assert!(ids.request(7, b"old".to_vec(), 10).is_none());
+        ids.lost(Side::Response, 20);
+        assert!(ids.response(7, (), 50).is_none(), "of that which began at 40");
+        assert!(ids.response(7, (), 70).is_none(), "of a third one, which is lost");
+        if passes {
+            ids.pass_time(REORDER_GRACE_NS + 80);
+        }
+        let found = ids.request(7, b"late".to_vec(), 40);
+        let want = (!passes).then(|| (b"late".to_vec(), (), 50));
+        assert_eq!(found, want);
+        ids.pass_time(REORDER_GRACE_NS + 80);
+        assert_eq!(ids.counters.exchanges, u64::from(!passes));
+        let begin_ns = REORDER_GRACE_NS + 90;
+        assert!(ids.request(7, Vec::new(), begin_ns).is_none());
+        assert!(ids.response(7, (), begin_ns).is_some());
+    }
+}
+
+/// An answer between two requests with its id is the first one's, however late it is told; one behind both
+/// is nobody's.
+#[test]
+fn two_requests_with_an_id() {
+    for (answer_ns, is_first) in [(15, true), (25, false)] {
+        let mut ids = Pairs::new(true, Limits::default()).with_ids_again();
+        assert!(ids.request(7, b"first".to_vec(), 10).is_none());
+        assert!(ids.request(7, b"second".to_vec(), 20).is_none());
+        assert_eq!(ids.is_asked_again(7, answer_ns), !is_first);
+        let found = ids.response(7, (), answer_ns).map(|(request, ..)| request);
+        assert_eq!(found, is_first.then(|| b"first".to_vec()));
+        assert_eq!(ids.waiting(&7), is_first.then(|| b"second".to_vec()).as_ref());
+        assert_eq!(ids.counters.unanswered, if is_first { 0 } else { 2 });
+    }
+}
+
 /// A response from before its request is of an earlier one with that id, and waits in vain.
 #[test]
 fn a_response_is_not_before_its_request() {
