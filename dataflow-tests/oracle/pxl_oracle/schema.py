@@ -26,6 +26,7 @@ TABLES = {
         " resp_class_id:I resp_method_id:I req_msg:S resp_msg:S latency:I",
         "mongodb_events": _C8 + " req_cmd:S req_body:S resp_status:S resp_body:S latency:I",
         "tls_events": _C7 + " req_type:I req_body:S resp_body:S latency:I",
+        "mqtt_events": _C8 + " req_type:I req_body:S resp_type:I resp_body:S latency:I",
         "conn_stats": "time_:T upid:U remote_addr:S remote_port:I trace_role:I addr_family:I"
         " protocol:I ssl:B conn_open:I conn_close:I conn_active:I bytes_sent:I bytes_recv:I",
         "process_stats": "time_:T upid:U major_faults:I minor_faults:I cpu_utime_ns:I"

@@ -2,8 +2,8 @@
 //!
 //! Clients count their requests, so that a loss mismatches nothing. One that does not may use an id again
 //! as soon as it was answered: where an answer *and* a later request with its id are missing, the later
-//! answer would be taken for the first one's. So of a client that was seen to go back, nothing is paired
-//! that was asked before a loss. A response may come to us before its request, when two CPUs saw them; it
+//! answer would be taken for the first one's. So of a client that was seen to go back, or of which the
+//! protocol says so, nothing is paired that was asked before a loss, also if the request is told behind it. A response may come to us before its request, when two CPUs saw them; it
 //! waits for a moment. So may a request before the answer to the one before it that had its id: both wait,
 //! and if that answer does not come, nobody knows whose the next one is.
 
@@ -13,6 +13,9 @@ use std::hash::Hash;
 use hashbrown::HashMap;
 
 use crate::{Counters, REORDER_GRACE_NS, Side};
+
+#[cfg(test)]
+mod tests;
 
 /// Memory beside the value itself.
 pub(crate) trait Held {
@@ -54,6 +57,8 @@ impl Default for Limits {
 const EARLY_MAX: usize = 256;
 /// Requests with the id of one that waits.
 const AGAIN_MAX: usize = 256;
+/// Requests that were given up, whose answers may come nevertheless.
+const DOUBTED_MAX: usize = 256;
 
 #[derive(Debug)]
 struct Waiting<Q> {
@@ -74,6 +79,8 @@ pub(crate) struct ById<K, Q, R> {
     again: VecDeque<(K, Q, i64)>,
     early: VecDeque<(K, R, i64)>,
     early_bytes: usize,
+    /// Requests that are counted as lost, though their answers may come: which are not counted again.
+    doubted: VecDeque<(K, i64)>,
     next_number: u64,
     highest: Option<K>,
     /// A request had an id that was not higher than all before.
@@ -95,6 +102,7 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
             again: VecDeque::new(),
             early: VecDeque::new(),
             early_bytes: 0,
+            doubted: VecDeque::new(),
             next_number: 0,
             highest: None,
             ids_repeat: false,
@@ -123,24 +131,36 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
     fn drop_asked_until(&mut self, to_unix_ns: i64) {
         let before = self.pending.len() + self.again.len();
         let (mut bytes, mut freed) = (0, Vec::new());
-        self.again.retain(|(_, request, begin_ns)| {
+        self.again.retain(|(key, request, begin_ns)| {
             let stays = *begin_ns > to_unix_ns;
-            bytes += if stays { 0 } else { request.held_bytes() };
+            if !stays {
+                bytes += request.held_bytes();
+                freed.push((*key, *begin_ns));
+            }
             stays
         });
         self.pending.retain(|key, waiting| {
             let stays = waiting.begin_ns > to_unix_ns;
             if !stays {
                 bytes += waiting.request.held_bytes();
-                freed.push(*key);
+                freed.push((*key, waiting.begin_ns));
             }
             stays
         });
         self.pending_bytes -= bytes;
         self.counters.gap += (before - self.pending.len() - self.again.len()) as u64;
-        if !self.again.is_empty() {
-            freed.into_iter().for_each(|key| self.next_with(key));
+        for (key, begin_ns) in freed {
+            self.next_with(key);
+            self.doubt(key, begin_ns);
         }
+    }
+
+    /// A request is counted as lost: its answer may be missing, or come and be of another one.
+    fn doubt(&mut self, key: K, begin_ns: i64) {
+        if self.doubted.len() >= DOUBTED_MAX {
+            self.doubted.pop_front();
+        }
+        self.doubted.push_back((key, begin_ns));
     }
 
     /// Takes a request. The pair, if its response was here before; with the response's time.
@@ -155,8 +175,11 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
         if self.ids_repeat && self.is_missing(Side::Response, begin_ns) {
             // Its answer may be.
             self.counters.gap += 1;
+            self.doubt(key, begin_ns);
             return None;
         }
+        // Its id was free: no more answers to those that had it.
+        self.doubted.retain(|(doubted, _)| *doubted != key);
         if let Some(at) =
             self.early.iter().position(|(early, _, ns)| *early == key && *ns >= begin_ns)
         {
@@ -200,6 +223,9 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
 
     /// The id of a request that waited no longer is free: for the next one that has it.
     fn next_with(&mut self, key: K) {
+        if self.pending.contains_key(&key) {
+            return;
+        }
         let at = self.again.iter().position(|(again, ..)| *again == key);
         if let Some((key, request, begin_ns)) = at.and_then(|at| self.again.remove(at)) {
             self.insert(key, request, begin_ns);
@@ -253,12 +279,21 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
             || now_unix_ns.saturating_sub(response_ns) >= REORDER_GRACE_NS
     }
 
+    fn is_asked(&self, key: K, until_ns: i64) -> bool {
+        self.pending.get(&key).is_some_and(|waiting| waiting.begin_ns <= until_ns)
+    }
+
+    /// Whether two requests with this id wait that began until then: whose its next answer is, nobody knows.
+    pub(crate) fn is_asked_again(&self, key: K, until_ns: i64) -> bool {
+        let is_it = |(again, _, ns): &(K, Q, i64)| *again == key && *ns <= until_ns;
+        self.again.iter().any(is_it) && self.is_asked(key, until_ns)
+    }
+
     /// The request that a response answers, with its time; without one it waits.
     pub(crate) fn response(&mut self, key: K, response: R, begin_ns: i64) -> Option<(Q, R, i64)> {
         // An answer from before the request is of an earlier one with its id.
-        let is_known = self.pending.get(&key).is_some_and(|waiting| waiting.begin_ns <= begin_ns);
-        let is_it = |(again, _, ns): &(K, Q, i64)| *again == key && *ns <= begin_ns;
-        if is_known && self.again.iter().any(is_it) {
+        let is_known = self.is_asked(key, begin_ns);
+        if self.is_asked_again(key, begin_ns) {
             // Of the first one no answer came, and this one may be late.
             self.counters.unanswered += self.forget(key);
             self.counters.unasked += 1;
@@ -321,6 +356,7 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
         }
         self.order = VecDeque::new();
         self.again = VecDeque::new();
+        self.doubted = VecDeque::new();
     }
 
     /// Forgets everything for room.
@@ -345,21 +381,11 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
             + self.order.capacity() * size_of::<(K, u64)>()
             + self.again.capacity() * size_of::<(K, Q, i64)>()
             + self.early.capacity() * size_of::<(K, R, i64)>()
+            + self.doubted.capacity() * size_of::<(K, i64)>()
     }
 
     fn is_pending(&self, key: &K, number: u64) -> bool {
         self.pending.get(key).is_some_and(|waiting| waiting.number == number)
-    }
-
-    /// Since when what came first of what still waits does.
-    fn oldest_ns(&mut self) -> Option<i64> {
-        while let Some((key, number)) = self.order.front() {
-            match self.pending.get(key).filter(|waiting| waiting.number == *number) {
-                Some(waiting) => return Some(waiting.begin_ns),
-                None => self.order.pop_front(),
-            };
-        }
-        None
     }
 
     /// Whatever came first of what still waits; since when it did.
@@ -387,94 +413,19 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
 
     /// No request: it was among what is missing, or before capture, or nobody asked.
     fn drop_early(&mut self) {
-        let Some((_, response, ns)) = self.early.pop_front() else { return };
+        let Some((key, response, ns)) = self.early.pop_front() else { return };
         self.early_bytes -= response.held_bytes();
         // Its request may still be known: one of which the end is missing.
         self.is_lost(Side::Response, ns);
+        let is_its = |(doubted, begin_ns): &(K, i64)| *doubted == key && *begin_ns <= ns;
+        if let Some(at) = self.doubted.iter().position(is_its) {
+            self.doubted.remove(at);
+            return;
+        }
         match self.missing_ns[Side::Request as usize] {
             Some(_) => self.counters.gap += 1,
             None if self.joined => self.counters.unpaired += 1,
             None => self.counters.unasked += 1,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    type Pairs = ById<u16, Vec<u8>, ()>;
-
-    /// Of a client that counts, whose ids come but once, a pair is one whatever is missing; of one that goes
-    /// back, an answer behind missing ones may be that of a request that is missing. Catches the answer to a
-    /// request that was not seen given to an older one.
-    #[test]
-    fn ids_that_come_again() {
-        let both = [Side::Request, Side::Response];
-        for repeats in [false, true] {
-            for (lost, may_be_wrong) in
-                [(&both[..], true), (&both[1..], true), (&both[..1], false), (&[], false)]
-            {
-                let mut ids = Pairs::new(true, Limits::default());
-                for id in [5, if repeats { 5 } else { 6 }] {
-                    assert!(ids.request(id, Vec::new(), 1).is_none());
-                    assert!(ids.response(id, (), 2).is_some());
-                }
-                assert!(ids.request(7, b"first".to_vec(), 10).is_none());
-                for side in lost {
-                    ids.lost(*side, 20);
-                }
-                let found = ids.response(7, (), 30).map(|(request, (), _)| request);
-                let is_pair = !(repeats && may_be_wrong);
-                assert_eq!(found, is_pair.then(|| b"first".to_vec()), "{lost:?} {repeats}");
-                let lost = u64::from(!is_pair);
-                assert_eq!((ids.counters.exchanges, ids.counters.gap), (3 - lost, lost));
-                assert!(ids.request(8, Vec::new(), 40).is_none());
-                assert!(ids.response(8, (), 50).is_some());
-            }
-        }
-    }
-
-    /// Where ids come again as a rule, a loss makes uncertain what was asked before it, the first time as well
-    /// and also if it is told late; what is asked later is answered.
-    #[test]
-    fn ids_that_come_again_as_a_rule() {
-        let mut ids = Pairs::new(true, Limits::default()).with_ids_again();
-        assert!(ids.request(1, b"before".to_vec(), 10).is_none());
-        assert!(ids.request(2, b"behind".to_vec(), 30).is_none());
-        ids.lost(Side::Response, 20);
-        assert!(ids.request(3, b"late".to_vec(), 15).is_none());
-        assert_eq!(ids.counters.gap, 2);
-        let found = [1, 2, 3].map(|id| ids.response(id, (), 40).map(|(request, (), _)| request));
-        assert_eq!(found, [None, Some(b"behind".to_vec()), None]);
-    }
-
-    /// A response from before its request is of an earlier one with that id, and waits in vain.
-    #[test]
-    fn a_response_is_not_before_its_request() {
-        let mut ids = Pairs::new(true, Limits::default());
-        assert!(ids.request(7, Vec::new(), 10).is_none());
-        assert!(ids.response(7, (), 9).is_none());
-        assert!(ids.response(7, (), 11).is_some());
-        ids.pass_time(REORDER_GRACE_NS + 9);
-        assert_eq!((ids.counters.exchanges, ids.counters.unasked), (1, 1));
-        assert!(!ids.is_waiting());
-    }
-
-    /// What waits is bounded in number and bytes; what is given up is counted.
-    #[test]
-    fn what_waits_is_bounded() {
-        let limits = Limits { requests_max: 10, bytes_max: 1_000, answer_within_ns: 1 };
-        let mut ids = Pairs::new(false, limits);
-        for id in 0..100 {
-            assert!(ids.request(id, vec![0; 150], 0).is_none());
-        }
-        assert_eq!((ids.pending.len(), ids.counters.given_up), (6, 94));
-        for id in 200..1_000 {
-            assert!(ids.response(id, (), 0).is_none());
-        }
-        assert_eq!((ids.early.len(), ids.counters.unpaired), (EARLY_MAX, 800 - 256));
-        ids.give_up();
-        assert!(!ids.is_waiting() && ids.pending_bytes == 0);
     }
 }

@@ -29,6 +29,7 @@ mod in_order;
 mod json_text;
 mod kafka;
 mod mongodb;
+mod mqtt;
 mod mux;
 mod mysql;
 mod nats;
@@ -63,6 +64,7 @@ pub static PROTOCOLS: &[ProtocolDef] = &[
     pgsql::PROTOCOL,
     mysql::PROTOCOL,
     amqp::PROTOCOL,
+    mqtt::PROTOCOL,
     kafka::PROTOCOL,
     cql::PROTOCOL,
     mux::PROTOCOL,

@@ -46,6 +46,9 @@ fn samples() -> Vec<Sample> {
         ("nats", Response, text("INFO {\"server_id\":\"N\",\"max_payload\":1048576}\r\n")),
         ("amqp", Request, b"AMQP\0\0\x09\x01".to_vec()),
         ("amqp", Response, hex("01 0000 0000000c 000a 001e 0000 00020000 003c ce")),
+        ("mqtt", Request, hex("1010 0004 4d51 5454 04 02 003c 0004 6465 7631")),
+        ("mqtt", Request, hex("1011 0004 4d51 5454 05 02 003c 00 0004 6465 7631")),
+        ("mqtt", Request, hex("1012 0006 4d51 4973 6470 03 02 003c 0004 6465 7631")),
         (
             "kafka",
             Request,

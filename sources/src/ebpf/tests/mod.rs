@@ -24,6 +24,7 @@ mod ends;
 mod filters;
 mod lifecycle;
 mod load;
+mod mqtt;
 mod records;
 mod redis;
 mod rings;

@@ -7,7 +7,7 @@ use crate::tables::endpoints::{self, Endpoints};
 use crate::tables::typed::Cells;
 use crate::tables::{Table, TableDef};
 
-pub(super) const PROTOCOLS: [TableDef; 12] = [
+pub(super) const PROTOCOLS: [TableDef; 13] = [
     HttpEvents::DEF,
     MysqlEvents::DEF,
     CqlEvents::DEF,
@@ -20,6 +20,7 @@ pub(super) const PROTOCOLS: [TableDef; 12] = [
     AmqpEvents::DEF,
     MongodbEvents::DEF,
     TlsEvents::DEF,
+    MqttEvents::DEF,
 ];
 
 declare! {
@@ -169,6 +170,18 @@ declare! {
         req_type: Int None "Record type: 0x14 change cipher, 0x15 alert, 0x16 handshake, 0x17 application, 0x18 heartbeat.",
         req_body: Text None "Client side, JSON.",
         resp_body: Text None "Server side, JSON.",
+        latency: Int DurationNs "Response time minus request time, ns.",
+    }
+}
+
+declare! {
+    table MqttEvents "mqtt_events" "MQTT packets with their answers, whichever side asks.";
+    history Share;
+    row MqttEventsRow<'a> endpoints "When the answer began, or the packet that nothing answers, Unix ns." {
+        req_type: Int None "Type of the packet, 1 CONNECT to 15 AUTH.",
+        req_body: Text None "What it says, JSON; passwords are never shown.",
+        resp_type: Int None "Type of the answer; 0 where there is none.",
+        resp_body: Text None "What the answer says, JSON; empty where there is none.",
         latency: Int DurationNs "Response time minus request time, ns.",
     }
 }
