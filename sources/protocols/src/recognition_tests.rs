@@ -14,8 +14,15 @@ fn hex(text: &str) -> Vec<u8> {
 }
 
 fn samples() -> Vec<Sample> {
+    [of_the_web(), of_brokers(), of_databases()].concat()
+}
+
+fn text(text: &str) -> Vec<u8> {
+    text.as_bytes().to_vec()
+}
+
+fn of_the_web() -> Vec<Sample> {
     use Side::{Request, Response};
-    let text = |text: &str| text.as_bytes().to_vec();
     vec![
         ("http1", Request, text("GET / HTTP/1.1\r\nHost: h\r\n\r\n")),
         ("http1", Response, text("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")),
@@ -41,6 +48,12 @@ fn samples() -> Vec<Sample> {
             Request,
             hex("001d 1234 0100 0001 0000 0000 0000 0765 7861 6d70 6c65 036f 7267 00 0001 0001"),
         ),
+    ]
+}
+
+fn of_brokers() -> Vec<Sample> {
+    use Side::{Request, Response};
+    vec![
         ("nats", Request, text("CONNECT {\"verbose\":false}\r\nPING\r\n")),
         ("nats", Request, text("PUB a.b 5\r\nhello\r\n")),
         ("nats", Response, text("INFO {\"server_id\":\"N\",\"max_payload\":1048576}\r\n")),
@@ -54,6 +67,12 @@ fn samples() -> Vec<Sample> {
             Request,
             hex("0000001e000a000100000003000f61696f6b61666b612d302e31342e300002673200"),
         ),
+    ]
+}
+
+fn of_databases() -> Vec<Sample> {
+    use Side::{Request, Response};
+    vec![
         (
             "mongodb",
             Request,
@@ -118,7 +137,6 @@ fn samples() -> Vec<Sample> {
 
 /// Traffic of none of them.
 fn foreign() -> Vec<Vec<u8>> {
-    let text = |text: &str| text.as_bytes().to_vec();
     let mut all = vec![
         text("SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n"),
         text("220 mail.example.org ESMTP Postfix\r\n"),

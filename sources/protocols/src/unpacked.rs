@@ -112,7 +112,8 @@ mod tests {
         let text = [words.as_bytes(), &[7; 5_000]].concat();
         let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), Default::default());
         encoder.write_all(&text).unwrap();
-        let packs: [(fn(&[u8], usize) -> Vec<u8>, Vec<u8>); 3] = [
+        type Unpack = fn(&[u8], usize) -> Vec<u8>;
+        let packs: [(Unpack, Vec<u8>); 3] = [
             (snappy, snap::raw::Encoder::new().compress_vec(&text).unwrap()),
             (zlib, encoder.finish().unwrap()),
             (zstd, zstd::stream::encode_all(text.as_slice(), 3).unwrap()),
@@ -132,7 +133,7 @@ mod tests {
         let half = snap::raw::Encoder::new().compress_vec(&text).unwrap();
         assert!(snappy(&half[..half.len() / 2], text.len()).len() > text.len() / 4);
         // A long literal that is cut, and what is none.
-        let noise: Vec<u8> = (0..50_000_u32).map(|n| (n * n >> 7) as u8).collect();
+        let noise: Vec<u8> = (0..50_000_u32).map(|n| ((n * n) >> 7) as u8).collect();
         let packed = snap::raw::Encoder::new().compress_vec(&noise).unwrap();
         for seen in [10, 1_000, 30_000] {
             let out = snappy(&packed[..seen], noise.len());

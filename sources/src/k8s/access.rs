@@ -86,12 +86,16 @@ impl Access {
     }
 }
 
-/// What is wrong, and what was wrong below it, each said once.
+/// What is wrong, and what was wrong below it, each said once, by its first line: what follows may be a part of the
+/// file, and so of a token.
 pub(super) fn texts(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let first_line = |error: &dyn std::error::Error| {
+        error.to_string().lines().next().unwrap_or_default().to_string()
+    };
+    let mut text = first_line(error);
     let mut below = error.source();
     while let Some(error) = below {
-        let more = error.to_string();
+        let more = first_line(error);
         if !text.contains(&more) {
             text = format!("{text}: {more}");
         }

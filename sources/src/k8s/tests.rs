@@ -78,3 +78,13 @@ fn the_role_is_what_is_watched() {
     watched.sort();
     assert_eq!(found, watched);
 }
+
+/// What is wrong with a file is said with its place, and nothing that is in it: it may be a token.
+#[test]
+fn wrong_files_are_not_shown() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text = "apiVersion: v1\nusers: [{name: u, user: {token: [s3cret]}}]\n";
+    std::fs::write(file.path(), text).unwrap();
+    let said = Access::of_file(file.path()).unwrap_err().to_string();
+    assert!(said.contains("line 2") && !said.contains("s3cret"), "{said}");
+}

@@ -113,16 +113,26 @@ fn pair(asked: Vec<u8>, answer: Vec<u8>) -> [Call; 2] {
     [(Side::Request, asked), (Side::Response, answer)]
 }
 
+/// A request, its response, and the row that they are.
+type Add<'a> = dyn FnMut(Vec<u8>, Vec<u8>, &str) + 'a;
+
 /// A session of all kinds of messages, and the rows it is.
 fn session(version: u8) -> (Vec<Call>, Vec<String>) {
-    let ask = |code, body: &[u8]| frame(version, 3, code, body);
-    let answer = ask;
     let mut calls: Vec<Call> = Vec::new();
     let mut lines: Vec<String> = Vec::new();
     let mut add = |asked: Vec<u8>, answer: Vec<u8>, line: &str| {
         calls.extend(pair(asked, answer));
         lines.push(line.to_string());
     };
+    opening(version, &mut add);
+    queries(version, &mut add);
+    statements(version, &mut add);
+    (calls, lines)
+}
+
+fn opening(version: u8, add: &mut Add<'_>) {
+    let ask = |code, body: &[u8]| frame(version, 3, code, body);
+    let answer = ask;
     let multimap = [
         vec![0, 2],
         [string("COMPRESSION"), vec![0, 2], string("snappy"), string("lz4")].concat(),
@@ -159,6 +169,10 @@ fn session(version: u8) -> (Vec<Call>, Vec<String>) {
         answer(opcode::READY, b""),
         r#"11 | ["SCHEMA_CHANGE","STATUS_CHANGE"] | 2 | "#,
     );
+}
+
+fn queries(version: u8, add: &mut Add<'_>) {
+    let answer = |code, body: &[u8]| frame(version, 3, code, body);
     add(
         query(version, 3, "USE shop"),
         answer(opcode::RESULT, &[&[0, 0, 0, 3][..], &string("shop")].concat()),
@@ -180,6 +194,11 @@ fn session(version: u8) -> (Vec<Call>, Vec<String>) {
         answer(opcode::RESULT, &[&[0, 0, 0, 5][..], &change].concat()),
         "7 | CREATE TABLE t (id int PRIMARY KEY) | 8 | Response type = SCHEMA_CHANGE",
     );
+}
+
+fn statements(version: u8, add: &mut Add<'_>) {
+    let ask = |code, body: &[u8]| frame(version, 3, code, body);
+    let answer = ask;
     let text = "INSERT INTO orders (id, name, at) VALUES (?, ?, ?)";
     let flags: &[u8] = if version == 5 { &[0; 4] } else { &[] };
     let types: [(&str, &[u8]); 3] = [("id", &[0, 9]), ("name", &[0, 13]), ("at", &[0, 11])];
@@ -210,7 +229,6 @@ fn session(version: u8) -> (Vec<Call>, Vec<String>) {
         answer(opcode::RESULT, &[0, 0, 0, 1]),
         r#"13 | [{"query":"DELETE FROM a"},{"id":"5c6e15d4084b0fd0d55a6e4b1648927c"}] | 8 | Response type = VOID"#,
     );
-    (calls, lines)
 }
 
 /// Every kind of message, in every version, with every field; the time is that of the response.
