@@ -21,8 +21,8 @@ use weir_sources::source::Source;
 use weir_types::source::CaptureFilters;
 
 use self::ebpf::SocketCapture;
-use self::kubernetes::Kubernetes;
 pub use self::kubernetes::KubernetesConfig;
+use self::kubernetes::KubernetesWatch;
 use self::names::{NameFinder, SharedCounters};
 use self::own::OwnDataflows;
 pub use self::own::{OwnRows, TellOwnRows};
@@ -149,7 +149,7 @@ impl Sources {
         ];
         all.extend(others);
         if let Some(config) = self.config.kubernetes.clone() {
-            all.push(Arc::new(Kubernetes { config, progress: progress() }));
+            all.push(Arc::new(KubernetesWatch { config, progress: progress() }));
         }
         all
     }

@@ -21,12 +21,12 @@ pub struct KubernetesConfig {
     pub scope: Scope,
 }
 
-pub(super) struct Kubernetes {
+pub(super) struct KubernetesWatch {
     pub(super) config: KubernetesConfig,
     pub(super) progress: StopProgress,
 }
 
-impl Source for Kubernetes {
+impl Source for KubernetesWatch {
     fn name(&self) -> Arc<str> {
         "kubernetes".into()
     }
