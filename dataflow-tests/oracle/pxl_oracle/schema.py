@@ -21,7 +21,7 @@ TABLES = {
         "dns_events": _C8 + " req_header:S req_body:S resp_header:S resp_body:S latency:I",
         "nats_events.beta": _C8 + " cmd:S body:S resp:S",
         "kafka_events.beta": _C8 + " req_cmd:I client_id:S req_body:S resp:S latency:I",
-        "mux_events": _C8 + " req_type:I latency:I",
+        "mux_events": _C8 + " req_type:I latency:I resp_type:I tag:I",
         "amqp_events": _C8 + " frame_type:I channel:I req_class_id:I req_method_id:I"
         " resp_class_id:I resp_method_id:I req_msg:S resp_msg:S latency:I",
         "mongodb_events": _C8 + " req_cmd:S req_body:S resp_status:S resp_body:S latency:I",

@@ -38,7 +38,7 @@ pub fn read_entities(dir: &Path) -> Result<MetadataSnapshot, RowsError> {
     if !dir.is_dir() {
         return Err(RowsError::NotADirectory { path: dir.to_path_buf() });
     }
-    let mut store = Store::default();
+    let mut store = Store::of_list();
     let path = dir.join("objects.json");
     if let Some(text) = read_if_there(&path)? {
         let objects = list::read(&text).map_err(|error| RowsError::Row {

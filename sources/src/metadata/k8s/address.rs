@@ -26,6 +26,9 @@ impl Store {
 
     /// When the pod gave its addresses back.
     fn end_of(&self, id: &str, pod: &Pod) -> i64 {
+        if self.keeps_addresses {
+            return OPEN;
+        }
         let gone = self.gone.get(&(Kind::Pod, id.to_string())).copied().unwrap_or(OPEN);
         if !matches!(pod.status.phase.as_str(), "Succeeded" | "Failed") {
             return gone;

@@ -69,6 +69,8 @@ pub struct Store {
     gone: BTreeMap<(Kind, String), i64>,
     former: VecDeque<Former>,
     refused_total: u64,
+    /// An address is that of the pod made last by then, whether it has ended or not.
+    keeps_addresses: bool,
 }
 
 /// Does something to the map of a kind.
@@ -112,6 +114,13 @@ macro_rules! of_kind {
 }
 
 impl Store {
+    /// For a list in a file, which says how things were at one time and not what was before: addresses go by when pods
+    /// were made alone, as with whoever wrote such a list.
+    #[must_use]
+    pub fn of_list() -> Store {
+        Store { keeps_addresses: true, ..Store::default() }
+    }
+
     /// Takes an object in; it takes the place of an earlier state of itself.
     pub fn put(&mut self, object: Object) {
         self.put_at(object, 0);

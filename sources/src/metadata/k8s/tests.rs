@@ -299,3 +299,18 @@ fn quantities() {
     }
     assert_eq!(Store::default().node_num_cpus("n"), 0);
 }
+
+/// In a list of one time the pod made last by then has the address, also if it has ended: nothing says since when
+/// nobody has it.
+#[test]
+fn a_list_does_not_end_addresses() {
+    let pods =
+        [with_address("server", 10, json!({})), with_address("job", 20, finished("Succeeded", 30))];
+    let mut store = Store::of_list();
+    let read = |json: &Json| list::read(&json.to_string()).unwrap().remove(0);
+    pods.iter().for_each(|pod| store.put(read(pod)));
+    let snapshot = store.snapshot();
+    for (time, id) in [(15, "server"), (25, "job"), (35, "job")] {
+        assert_eq!(snapshot.pod_by_ip("10.0.0.1", Some(minute(time))).unwrap().id, id);
+    }
+}
