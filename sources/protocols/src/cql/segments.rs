@@ -1,9 +1,9 @@
 //! Version 5: frames in segments, several in one or one over several, and the stream that they make.
 
-use super::unpack::lz4_block;
 use crate::Side;
 use crate::frames::{Frame, FrameReader};
 use crate::stream::{Segment, StreamBuffer};
+use crate::unpacked;
 
 /// Behind each segment: a CRC32.
 const END_BYTES: usize = 4;
@@ -96,7 +96,7 @@ impl SegmentHead {
         };
         let bytes_max = bytes_max.min(self.brings_bytes() as usize);
         match self.unpacked_bytes > 0 {
-            true => lz4_block(payload, bytes_max).unwrap_or_default(),
+            true => unpacked::lz4(payload, bytes_max).unwrap_or_default(),
             false => payload[..payload.len().min(bytes_max)].to_vec(),
         }
     }

@@ -73,7 +73,9 @@ impl Packed<'_> {
         let bytes_max = self.total_bytes.min(SEEN_BYTES_MAX);
         match self.compressor {
             Compressor::None => self.bytes[..self.bytes.len().min(bytes_max)].to_vec(),
-            Compressor::Snappy => unpacked::snappy(self.bytes, bytes_max),
+            Compressor::Snappy => {
+                unpacked::snappy(self.bytes, bytes_max).map(|(_, bytes)| bytes).unwrap_or_default()
+            }
             Compressor::Zlib => unpacked::zlib(self.bytes, bytes_max),
             Compressor::Zstd => unpacked::zstd(self.bytes, bytes_max),
         }
