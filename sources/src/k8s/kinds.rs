@@ -1,6 +1,6 @@
 //! Which kinds are watched, and of which of their objects.
 
-use kube::api::ApiResource;
+use kube::api::{ApiResource, GroupVersionKind};
 
 use crate::metadata::k8s::objects::Kind;
 
@@ -36,17 +36,8 @@ pub const WATCHED: [Watched; 7] = [
 
 impl Watched {
     pub(super) fn resource(&self) -> ApiResource {
-        let api_version = match self.group {
-            "" => "v1".to_string(),
-            group => format!("{group}/v1"),
-        };
-        ApiResource {
-            group: self.group.to_string(),
-            version: "v1".to_string(),
-            api_version,
-            kind: self.name.to_string(),
-            plural: self.plural.to_string(),
-        }
+        let kind = GroupVersionKind::gvk(self.group, "v1", self.name);
+        ApiResource::from_gvk_with_plural(&kind, self.plural)
     }
 }
 

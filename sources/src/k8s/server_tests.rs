@@ -8,7 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use kube::Client;
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch,
+    PatchParams, PostParams,
+};
 use serde_json::{Value as Json, json};
 use tokio::runtime::Runtime;
 use weir_types::metadata::MetadataSnapshot;
@@ -144,14 +147,8 @@ impl Server {
     }
 
     fn api(&self, group: &str, kind: &str, plural: &str) -> Api<DynamicObject> {
-        let api_version = if group.is_empty() { "v1".to_string() } else { format!("{group}/v1") };
-        let resource = kube::api::ApiResource {
-            group: group.to_string(),
-            version: "v1".to_string(),
-            api_version,
-            kind: kind.to_string(),
-            plural: plural.to_string(),
-        };
+        let named = GroupVersionKind::gvk(group, "v1", kind);
+        let resource = ApiResource::from_gvk_with_plural(&named, plural);
         let is_global = ["Namespace", "Node", "ClusterRole", "ClusterRoleBinding"].contains(&kind);
         match is_global {
             true => Api::all_with(self.client(), &resource),
@@ -163,8 +160,7 @@ impl Server {
         let api = self.api(group, kind, plural);
         let mut object = object.clone();
         object["kind"] = json!(kind);
-        object["apiVersion"] =
-            if group.is_empty() { json!("v1") } else { json!(format!("{group}/v1")) };
+        object["apiVersion"] = json!(GroupVersionKind::gvk(group, "v1", kind).api_version());
         let object: DynamicObject = serde_json::from_value(object).unwrap();
         self.runtime.block_on(api.create(&PostParams::default(), &object)).unwrap();
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
-use kube::api::{Api, DynamicObject};
+use kube::api::{Api, ApiResource, DynamicObject};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, Error};
 use serde_json::Value as Json;
@@ -134,6 +134,7 @@ async fn watch_all(
     let each = WATCHED.iter().zip(0_u64..).map(|(watched, number)| {
         let one = KindWatch {
             watched: *watched,
+            resource: watched.resource(),
             pace,
             spread: spread(&scope).wrapping_add(number * 7),
             send: send.clone(),
@@ -175,6 +176,7 @@ fn spread(scope: &Scope) -> u64 {
 /// The watch of one kind.
 struct KindWatch {
     watched: Watched,
+    resource: ApiResource,
     pace: Pace,
     spread: u64,
     send: mpsc::Sender<Vec<Change>>,
@@ -191,7 +193,7 @@ impl KindWatch {
     /// Ends once nobody takes anything any more.
     async fn run(mut self, client: Client, fields: Option<String>) {
         self.states.of(&self.watched, |_| {});
-        let api: Api<DynamicObject> = Api::all_with(client, &self.watched.resource());
+        let api: Api<DynamicObject> = Api::all_with(client, &self.resource);
         let seconds = u32::try_from(self.pace.watch.as_secs()).unwrap_or(u32::MAX).max(1);
         let mut config = watcher::Config::default().timeout(seconds).page_size(PAGE);
         config.field_selector = fields;
@@ -278,11 +280,10 @@ impl KindWatch {
     /// What is read of an object.
     fn read(&self, object: DynamicObject) -> Option<Object> {
         let json = json_of(object);
-        let resource = self.watched.resource();
         let wrong = if text_bytes(&json) > OBJECT_BYTES_MAX {
             "it is too large".to_string()
         } else {
-            match Object::read(&resource.api_version, &resource.kind, &json) {
+            match Object::read(&self.resource.api_version, &self.resource.kind, &json) {
                 Ok(Some(object)) => {
                     self.states.of(&self.watched, |state| state.changes_total += 1);
                     return Some(object);
