@@ -3,9 +3,10 @@
 //! Clients count their requests, so that a loss mismatches nothing. One that does not may use an id again
 //! as soon as it was answered: where an answer *and* a later request with its id are missing, the later
 //! answer would be taken for the first one's. So of a client that was seen to go back, or of which the
-//! protocol says so, nothing is paired that was asked before a loss, also if the request is told behind it. A response may come to us before its request, when two CPUs saw them; it
-//! waits for a moment. So may a request before the answer to the one before it that had its id: both wait,
-//! and if that answer does not come, nobody knows whose the next one is.
+//! protocol says so, nothing is paired that was asked before a loss, also if the request is told behind it.
+//! A response may come to us before its request, when two CPUs saw them; it waits for a moment. So may a
+//! request before the answer to the one before it that had its id: both wait, and if that answer does not
+//! come, nobody knows whose the next one is.
 
 use std::collections::VecDeque;
 use std::hash::Hash;
@@ -223,7 +224,7 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
 
     /// The id of a request that waited no longer is free: for the next one that has it.
     fn next_with(&mut self, key: K) {
-        if self.pending.contains_key(&key) {
+        if self.again.is_empty() || self.pending.contains_key(&key) {
             return;
         }
         let at = self.again.iter().position(|(again, ..)| *again == key);
@@ -313,9 +314,7 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
         if self.pending.is_empty() {
             self.order.clear();
         }
-        if !self.again.is_empty() {
-            self.next_with(key);
-        }
+        self.next_with(key);
         self.counters.exchanges += 1;
         Some((found.request, response, found.begin_ns))
     }
@@ -394,9 +393,7 @@ impl<K: Copy + Ord + Hash, Q: Held, R: Held> ById<K, Q, R> {
             if self.is_pending(&key, number) {
                 let waiting = self.pending.remove(&key)?;
                 self.pending_bytes -= waiting.request.held_bytes();
-                if !self.again.is_empty() {
-                    self.next_with(key);
-                }
+                self.next_with(key);
                 return Some(waiting.begin_ns);
             }
         }

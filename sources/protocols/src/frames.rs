@@ -13,6 +13,7 @@
 use crate::Side;
 use crate::protocol::{Context, Parser, Streams};
 use crate::stream::{Segment, StreamBuffer};
+use crate::turns::by_time;
 
 /// How much of a message is looked at, at the most; the rest is stepped over as it comes. Rows show
 /// less; what has to be read as a whole (a list of columns) is far shorter.
@@ -353,6 +354,29 @@ pub(crate) fn hunt(
 /// Cuts a loop over both streams short: holes that are old enough will not be filled.
 pub(crate) fn settle(stream: &mut StreamBuffer, now_unix_ns: i64) {
     stream.settle_holes_before(now_unix_ns.saturating_sub(crate::REORDER_GRACE_NS));
+}
+
+/// The same of both streams.
+pub(crate) fn settle_both(streams: &mut Streams<'_>, now_unix_ns: i64) {
+    settle(streams.requests, now_unix_ns);
+    settle(streams.responses, now_unix_ns);
+}
+
+/// Reads what both sides have said, the earlier first: `step` reads one message of a side, and says whether there was
+/// one. Behind one hole another may have been there for long enough, too.
+pub(crate) fn read_by_time(
+    streams: &mut Streams<'_>,
+    ctx: &mut Context<'_>,
+    mut step: impl FnMut(Side, &mut Streams<'_>, &mut Context<'_>) -> bool,
+) {
+    let mut has_read = true;
+    while has_read {
+        has_read = false;
+        settle_both(streams, ctx.now_unix_ns);
+        while by_time(streams).into_iter().any(|side| step(side, streams, ctx)) {
+            has_read = true;
+        }
+    }
 }
 
 /// Whether holes are left; those in front are given up. For the end of a connection.

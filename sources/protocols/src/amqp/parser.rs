@@ -7,9 +7,9 @@ use super::parse::{Frames, body_bytes, frame_head, method, payload};
 use super::stitch::{Done, Pairing};
 use super::table::told;
 use super::types::{FrameType, METHOD_FRAME, Said, Told};
-use crate::frames::{Frame, FrameReader, Next, read_to_end, settle};
+use crate::frames::{Frame, FrameReader, Next, read_by_time, read_to_end};
 use crate::protocol::{Context, Parser, RowOf, Shared, Streams, shared_as};
-use crate::turns::{by_time, of_side};
+use crate::turns::of_side;
 use crate::{Counters, REORDER_GRACE_NS, Side};
 
 /// What the parsers of a thread share: rows on their way.
@@ -165,11 +165,11 @@ fn write_row(row: &Done, rows: &mut dyn crate::protocol::Rows) {
 
 impl Parser for Amqp {
     fn advance(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
-        settle(streams.requests, ctx.now_unix_ns);
-        settle(streams.responses, ctx.now_unix_ns);
-        while by_time(streams).into_iter().any(|side| self.step(side, streams, ctx)) {
+        read_by_time(streams, ctx, |side, streams, ctx| {
+            let has_read = self.step(side, streams, ctx);
             self.write(ctx);
-        }
+            has_read
+        });
         self.pairing.pass_time(ctx.now_unix_ns);
         self.write(ctx);
     }

@@ -142,6 +142,12 @@ impl<'a> Body<'a> {
         Some(Body { seen: unpacked.into(), missing })
     }
 
+    /// The same; of a body that cannot be read, nothing, and all of it missing.
+    pub(super) fn walk_or_nothing<'b>(body: Option<&'b Body<'_>>, head: &FrameHead) -> Walk<'b> {
+        let walk = body.and_then(|body| body.walk(head).ok());
+        walk.unwrap_or(Walk::new(&[], u64::from(head.body_bytes)))
+    }
+
     /// What the opcode says is there, behind what flags have put in front of it.
     pub(super) fn walk(&self, head: &FrameHead) -> Walked<Walk<'_>> {
         let mut walk = Walk::new(&self.seen, self.missing);

@@ -11,8 +11,7 @@ use super::table::write_row;
 use super::types::{Head, Said, flag, opcode};
 use super::unpack::Packing;
 use super::values::Type;
-use super::walk::Walk;
-use crate::frames::{Frame, FrameReader, Next, read_to_end, settle};
+use crate::frames::{Frame, FrameReader, Next, read_to_end, settle_both};
 use crate::protocol::{Context, Parser, Shared, Streams, shared_as};
 use crate::stream::StreamBuffer;
 use crate::turns::of_side;
@@ -178,8 +177,7 @@ impl Cql {
             return Read::Later;
         }
         let body = Body::of(head, bytes, self.packing);
-        let walk = body.as_ref().and_then(|body| body.walk(head).ok());
-        let walk = walk.unwrap_or(Walk::new(&[], u64::from(head.body_bytes)));
+        let walk = Body::walk_or_nothing(body.as_ref(), head);
         if head.opcode == opcode::STARTUP {
             self.packing = packing(walk);
         }
@@ -212,8 +210,7 @@ impl Cql {
             return Read::Later;
         }
         let body = Body::of(head, bytes, self.packing);
-        let walk = body.as_ref().and_then(|body| body.walk(head).ok());
-        let walk = walk.unwrap_or(Walk::new(&[], u64::from(head.body_bytes)));
+        let walk = Body::walk_or_nothing(body.as_ref(), head);
         let answer = Said { opcode: head.opcode, text: text(head, walk, ctx.config) };
         if is_push {
             self.pairing.counters.exchanges += 1;
@@ -244,8 +241,7 @@ impl Cql {
 
 impl Parser for Cql {
     fn advance(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
-        settle(streams.requests, ctx.now_unix_ns);
-        settle(streams.responses, ctx.now_unix_ns);
+        settle_both(streams, ctx.now_unix_ns);
         while self.by_time(streams).into_iter().any(|side| self.step(side, streams, ctx)) {}
         self.pairing.pass_time(ctx.now_unix_ns);
     }

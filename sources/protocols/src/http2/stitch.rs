@@ -13,7 +13,7 @@ use super::types::{
     BLOCK_BYTES_MAX, CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME_HEAD_BYTES, HEADERS,
     PREFACE, PUSH_PROMISE, RST_STREAM, STREAMS_BYTES_MAX, STREAMS_MAX,
 };
-use crate::frames::{Frame, FrameReader, Next, read_to_end, settle};
+use crate::frames::{Frame, FrameReader, Next, read_to_end, settle_both};
 use crate::protocol::{Context, Parser, RowOf, Shared, Streams};
 use crate::redact::HeaderKind;
 use crate::turns::of_side;
@@ -425,8 +425,7 @@ impl Http2 {
 
 impl Parser for Http2 {
     fn advance(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
-        settle(streams.requests, ctx.now_unix_ns);
-        settle(streams.responses, ctx.now_unix_ns);
+        settle_both(streams, ctx.now_unix_ns);
         self.read(streams, ctx);
         self.pass_time(ctx);
     }

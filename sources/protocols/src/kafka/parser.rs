@@ -8,10 +8,10 @@ use super::parse::{Frames, Pairing, correlation_id, header};
 use super::stitch::pairing;
 use super::table::Maker;
 use super::types::Asked;
-use crate::frames::{Frame, FrameReader, Next, read_to_end, settle};
+use crate::frames::{Frame, FrameReader, Next, read_by_time, read_to_end};
 use crate::protocol::{Context, Parser, RowOf, Shared, Streams, shared_as};
 use crate::stream::StreamBuffer;
-use crate::turns::{by_time, of_side};
+use crate::turns::of_side;
 use crate::{Counters, Side};
 
 /// What the parsers of a thread share: names of topics, which have ids of their own.
@@ -154,9 +154,7 @@ fn write_row(
 
 impl Parser for Kafka {
     fn advance(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
-        settle(streams.requests, ctx.now_unix_ns);
-        settle(streams.responses, ctx.now_unix_ns);
-        while by_time(streams).into_iter().any(|side| self.step(side, streams, ctx)) {}
+        read_by_time(streams, ctx, |side, streams, ctx| self.step(side, streams, ctx));
         self.pairing.pass_time(ctx.now_unix_ns);
     }
 

@@ -7,10 +7,10 @@ use super::parse::{Messages, head};
 use super::stitch::{Pair, Stitch};
 use super::table::Maker;
 use super::types::{Answer, Asked};
-use crate::frames::{Frame, FrameReader, Next, read_to_end, settle};
+use crate::frames::{Frame, FrameReader, Next, read_by_time, read_to_end};
 use crate::protocol::{Context, Parser, RowOf, Shared, Streams};
 use crate::stream::StreamBuffer;
-use crate::turns::{by_time, of_side};
+use crate::turns::of_side;
 use crate::{Counters, Side};
 
 #[derive(Debug)]
@@ -133,16 +133,7 @@ fn write_row(
 
 impl Parser for Mongodb {
     fn advance(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
-        // Behind one hole another may have been there for long enough.
-        let mut has_read = true;
-        while has_read {
-            has_read = false;
-            settle(streams.requests, ctx.now_unix_ns);
-            settle(streams.responses, ctx.now_unix_ns);
-            while by_time(streams).into_iter().any(|side| self.step(side, streams, ctx)) {
-                has_read = true;
-            }
-        }
+        read_by_time(streams, ctx, |side, streams, ctx| self.step(side, streams, ctx));
         self.stitch.pass_time(ctx.now_unix_ns);
     }
 

@@ -5,9 +5,9 @@ use super::parse::{NoPacket, Packets};
 use super::session::Session;
 use super::stitch::{At, Pairing};
 use super::table::write_row;
-use crate::frames::{FrameReader, Loss, Next, read_to_end, settle};
+use crate::frames::{FrameReader, Loss, Next, read_by_time, read_to_end};
 use crate::protocol::{Context, Parser, Shared, Streams};
-use crate::turns::{by_time, of_side};
+use crate::turns::of_side;
 use crate::{Counters, Side};
 
 #[derive(Debug)]
@@ -90,14 +90,7 @@ impl Mqtt {
 impl Parser for Mqtt {
     fn advance(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
         self.is_stalled = false;
-        // Behind one hole may be another; what waits is dropped when all are passed that are old enough.
-        loop {
-            settle(streams.requests, ctx.now_unix_ns);
-            settle(streams.responses, ctx.now_unix_ns);
-            if !by_time(streams).into_iter().any(|side| self.step(side, streams, ctx)) {
-                break;
-            }
-        }
+        read_by_time(streams, ctx, |side, streams, ctx| self.step(side, streams, ctx));
         self.pairing.pass_time(ctx.now_unix_ns);
     }
 

@@ -9,9 +9,9 @@ use super::types::{
     Done, HEAD_BYTES, TINIT_CHECK, asks, has_fragments, is_discard, is_error, kind,
 };
 use crate::cursor::Cursor;
-use crate::frames::{FrameReader, Loss, Next, read_to_end_and_begun, settle};
+use crate::frames::{FrameReader, Loss, Next, read_by_time, read_to_end_and_begun};
 use crate::protocol::{Context, Parser, Shared, Streams};
-use crate::turns::{by_time, of_side};
+use crate::turns::of_side;
 use crate::{Counters, Side};
 
 #[derive(Debug)]
@@ -121,9 +121,7 @@ impl Mux {
 
 impl Parser for Mux {
     fn advance(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
-        settle(streams.requests, ctx.now_unix_ns);
-        settle(streams.responses, ctx.now_unix_ns);
-        while by_time(streams).into_iter().any(|side| self.step(side, streams, ctx)) {}
+        read_by_time(streams, ctx, |side, streams, ctx| self.step(side, streams, ctx));
         self.pairing.pass_time(ctx.now_unix_ns);
     }
 

@@ -14,7 +14,7 @@ use super::place::Behind;
 use super::results::Results;
 use super::session::Session;
 use super::types::{Command, status};
-use crate::frames::{FrameReader, read_to_end_and_begun, settle};
+use crate::frames::{FrameReader, read_to_end_and_begun, settle_both};
 use crate::in_order::InOrder;
 use crate::protocol::{Context, Parser, Shared, Streams};
 use crate::turns::{by_time, of_side};
@@ -108,8 +108,7 @@ impl Mysql {
     }
 
     fn read(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
-        settle(streams.requests, ctx.now_unix_ns);
-        settle(streams.responses, ctx.now_unix_ns);
+        settle_both(streams, ctx.now_unix_ns);
         if self.packed.is_none() {
             while !self.is_done
                 && self.packed.is_none()

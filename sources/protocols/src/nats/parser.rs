@@ -7,9 +7,9 @@ use super::parse::{Operations, whole_line};
 use super::stitch::{Done, Pairing, Told};
 use super::table::{asks_for_answers, push_body};
 use super::types::Kind;
-use crate::frames::{FrameReader, Next, read_to_end, settle};
+use crate::frames::{FrameReader, Next, read_by_time, read_to_end};
 use crate::protocol::{Context, Parser, RowOf, Shared, Streams, shared_as};
-use crate::turns::{by_time, of_side};
+use crate::turns::of_side;
 use crate::{Counters, REORDER_GRACE_NS, Side};
 
 /// What the parsers of a thread share: rows on their way.
@@ -116,11 +116,11 @@ impl Nats {
 
 impl Parser for Nats {
     fn advance(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
-        settle(streams.requests, ctx.now_unix_ns);
-        settle(streams.responses, ctx.now_unix_ns);
-        while by_time(streams).into_iter().any(|side| self.step(side, streams, ctx)) {
+        read_by_time(streams, ctx, |side, streams, ctx| {
+            let has_read = self.step(side, streams, ctx);
             self.write(ctx);
-        }
+            has_read
+        });
         let OfThread { done } = shared_as::<OfThread>(ctx.shared);
         self.pairing.pass_time(ctx.now_unix_ns, done);
         self.write(ctx);

@@ -13,7 +13,7 @@ use super::types::{
     ALERT, APPLICATION, CHANGE_CIPHER, CLIENT_HELLO, HANDSHAKE, HELLO_BYTES_MAX, Request, Response,
     SERVER_HELLO,
 };
-use crate::frames::{Frame, FrameReader, Next, read_to_end, settle};
+use crate::frames::{Frame, FrameReader, Next, read_to_end, settle_both};
 use crate::protocol::{Context, Parser, RowOf, Shared, Streams};
 use crate::stream::StreamBuffer;
 use crate::{Counters, Side};
@@ -339,8 +339,7 @@ impl Tls {
 
 impl Parser for Tls {
     fn advance(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
-        settle(streams.requests, ctx.now_unix_ns);
-        settle(streams.responses, ctx.now_unix_ns);
+        settle_both(streams, ctx.now_unix_ns);
         // What a client says first, as far as it is there, then its server: an answer behind its hello.
         loop {
             let asked = self.read(Side::Request, streams.requests, ctx);
