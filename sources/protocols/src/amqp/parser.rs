@@ -7,9 +7,9 @@ use super::parse::{Frames, body_bytes, frame_head, method, payload};
 use super::stitch::{Done, Pairing};
 use super::table::told;
 use super::types::{FrameType, METHOD_FRAME, Said, Told};
-use crate::frames::{Frame, FrameReader, Next, read_by_time, read_to_end};
+use crate::frames::{Frame, FrameReader, Next};
 use crate::protocol::{Context, Parser, RowOf, Shared, Streams, shared_as};
-use crate::turns::of_side;
+use crate::turns::{of_side, read_by_time, read_to_end};
 use crate::{Counters, REORDER_GRACE_NS, Side};
 
 /// What the parsers of a thread share: rows on their way.

@@ -11,10 +11,10 @@ use super::table::write_row;
 use super::types::{Head, Said, flag, opcode};
 use super::unpack::Packing;
 use super::values::Type;
-use crate::frames::{Frame, FrameReader, Next, read_to_end, settle_both};
+use crate::frames::{Frame, FrameReader, Next};
 use crate::protocol::{Context, Parser, Shared, Streams, shared_as};
 use crate::stream::StreamBuffer;
-use crate::turns::of_side;
+use crate::turns::{of_side, read_to_end, settle_both};
 use crate::{Counters, REORDER_GRACE_NS, Side};
 
 #[derive(Debug)]

@@ -7,11 +7,11 @@ use super::parse::{HEADER_BYTES, Header};
 use super::recognise::{LENGTH_BYTES, of_message};
 use super::stitch::{Key, Pairing, Told};
 use super::table::{Bodies, push_header};
-use crate::frames::{read_to_end, settle};
 use crate::protocol::{
     Context, Datagram, Parser, RowOf, Rows, Shared, Streams, Verdict, Way, shared_as,
 };
 use crate::stream::StreamBuffer;
+use crate::turns::{read_to_end, settle};
 use crate::{Counters, Side};
 
 /// What the parsers of a thread share: storage for texts.

@@ -13,10 +13,10 @@ use super::types::{
     BLOCK_BYTES_MAX, CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME_HEAD_BYTES, HEADERS,
     PREFACE, PUSH_PROMISE, RST_STREAM, STREAMS_BYTES_MAX, STREAMS_MAX,
 };
-use crate::frames::{Frame, FrameReader, Next, read_to_end, settle_both};
+use crate::frames::{Frame, FrameReader, Next};
 use crate::protocol::{Context, Parser, RowOf, Shared, Streams};
 use crate::redact::HeaderKind;
-use crate::turns::of_side;
+use crate::turns::{of_side, read_to_end, settle_both};
 use crate::{Config, Counters, REORDER_GRACE_NS, Side};
 
 /// How long a response that has ended waits for the end of its request.

@@ -8,10 +8,10 @@ use super::parse::{Frames, Pairing, correlation_id, header};
 use super::stitch::pairing;
 use super::table::Maker;
 use super::types::Asked;
-use crate::frames::{Frame, FrameReader, Next, read_by_time, read_to_end};
+use crate::frames::{Frame, FrameReader, Next};
 use crate::protocol::{Context, Parser, RowOf, Shared, Streams, shared_as};
 use crate::stream::StreamBuffer;
-use crate::turns::of_side;
+use crate::turns::{of_side, read_by_time, read_to_end};
 use crate::{Counters, Side};
 
 /// What the parsers of a thread share: names of topics, which have ids of their own.

@@ -7,10 +7,10 @@ use super::parse::{Messages, head};
 use super::stitch::{Pair, Stitch};
 use super::table::Maker;
 use super::types::{Answer, Asked};
-use crate::frames::{Frame, FrameReader, Next, read_by_time, read_to_end};
+use crate::frames::{Frame, FrameReader, Next};
 use crate::protocol::{Context, Parser, RowOf, Shared, Streams};
 use crate::stream::StreamBuffer;
-use crate::turns::of_side;
+use crate::turns::{of_side, read_by_time, read_to_end};
 use crate::{Counters, Side};
 
 #[derive(Debug)]

@@ -5,9 +5,9 @@ use super::parse::{NoPacket, Packets};
 use super::session::Session;
 use super::stitch::{At, Pairing};
 use super::table::write_row;
-use crate::frames::{FrameReader, Loss, Next, read_by_time, read_to_end};
+use crate::frames::{FrameReader, Loss, Next};
 use crate::protocol::{Context, Parser, Shared, Streams};
-use crate::turns::of_side;
+use crate::turns::{of_side, read_by_time, read_to_end};
 use crate::{Counters, Side};
 
 #[derive(Debug)]

@@ -9,9 +9,9 @@ use super::types::{
     Done, HEAD_BYTES, TINIT_CHECK, asks, has_fragments, is_discard, is_error, kind,
 };
 use crate::cursor::Cursor;
-use crate::frames::{FrameReader, Loss, Next, read_by_time, read_to_end_and_begun};
+use crate::frames::{FrameReader, Loss, Next};
 use crate::protocol::{Context, Parser, Shared, Streams};
-use crate::turns::of_side;
+use crate::turns::{of_side, read_by_time, read_to_end_and_begun};
 use crate::{Counters, Side};
 
 #[derive(Debug)]

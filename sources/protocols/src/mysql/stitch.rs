@@ -14,10 +14,10 @@ use super::place::Behind;
 use super::results::Results;
 use super::session::Session;
 use super::types::{Command, status};
-use crate::frames::{FrameReader, read_to_end_and_begun, settle_both};
+use crate::frames::FrameReader;
 use crate::in_order::InOrder;
 use crate::protocol::{Context, Parser, Shared, Streams};
-use crate::turns::{by_time, of_side};
+use crate::turns::{by_time, of_side, read_to_end_and_begun, settle_both};
 use crate::{Counters, REORDER_GRACE_NS, Side};
 
 /// What the server's next packet belongs to.

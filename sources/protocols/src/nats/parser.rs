@@ -7,9 +7,9 @@ use super::parse::{Operations, whole_line};
 use super::stitch::{Done, Pairing, Told};
 use super::table::{asks_for_answers, push_body};
 use super::types::Kind;
-use crate::frames::{FrameReader, Next, read_by_time, read_to_end};
+use crate::frames::{FrameReader, Next};
 use crate::protocol::{Context, Parser, RowOf, Shared, Streams, shared_as};
-use crate::turns::of_side;
+use crate::turns::{of_side, read_by_time, read_to_end};
 use crate::{Counters, REORDER_GRACE_NS, Side};
 
 /// What the parsers of a thread share: rows on their way.

@@ -15,10 +15,11 @@ use super::session::{Portal, Session};
 use super::types::{Kind, Request, request};
 use super::values::{NULL, push_binary};
 use crate::cursor::Cursor;
-use crate::frames::{Frame, FrameReader, Next, settle, settle_first_holes};
+use crate::frames::{Frame, FrameReader, Next};
 use crate::in_order::InOrder;
 use crate::protocol::{Context, Parser, Shared, Streams};
 use crate::stream::StreamBuffer;
+use crate::turns::{settle, settle_first_holes};
 use crate::{Config, Counters, REORDER_GRACE_NS, Side};
 
 /// What the server's next message belongs to.

@@ -9,10 +9,10 @@ use super::parse::{Opening, Read, opening};
 use super::read::{Missing, Next, Reader};
 use super::table::{write_push, write_row};
 use super::types::{Command, CommandKind, Reply};
-use crate::frames::{settle, settle_first_holes};
 use crate::in_order::{Asked, InOrder, Owner};
 use crate::protocol::{Context, Parser, Shared, Streams};
 use crate::stream::StreamBuffer;
+use crate::turns::{settle, settle_first_holes};
 use crate::{Counters, REORDER_GRACE_NS, Side};
 
 /// Confirmations' text that a row shows at the most.

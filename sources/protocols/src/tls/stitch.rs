@@ -13,9 +13,10 @@ use super::types::{
     ALERT, APPLICATION, CHANGE_CIPHER, CLIENT_HELLO, HANDSHAKE, HELLO_BYTES_MAX, Request, Response,
     SERVER_HELLO,
 };
-use crate::frames::{Frame, FrameReader, Next, read_to_end, settle_both};
+use crate::frames::{Frame, FrameReader, Next};
 use crate::protocol::{Context, Parser, RowOf, Shared, Streams};
 use crate::stream::StreamBuffer;
+use crate::turns::{read_to_end, settle_both};
 use crate::{Counters, Side};
 
 /// Hellos that wait for an answer; a handshake has two at the most. Beyond it nothing more is read.

@@ -3,7 +3,7 @@
 use super::{Pgsql, Reading};
 use crate::REORDER_GRACE_NS;
 use crate::cursor::Cursor;
-use crate::frames::{Frame, Loss, Next, settle};
+use crate::frames::{Frame, Loss, Next};
 use crate::in_order::{Asked, Owner};
 use crate::pgsql::fits::{Broken, may_have};
 use crate::pgsql::parse::{HEAD_BYTES, Messages};
@@ -12,6 +12,7 @@ use crate::pgsql::table::{write_notification, write_row};
 use crate::pgsql::types::{Kind, Request, response};
 use crate::protocol::Context;
 use crate::stream::StreamBuffer;
+use crate::turns::settle;
 
 impl Pgsql {
     pub(super) fn read_responses(&mut self, stream: &mut StreamBuffer, ctx: &mut Context<'_>) {
