@@ -11,7 +11,7 @@
 //! ```
 
 use crate::Side;
-use crate::stream::{Segment, StreamBuffer};
+use crate::stream::StreamBuffer;
 
 /// How much of a message is looked at, at the most; the rest is stepped over as it comes. Rows show
 /// less; what has to be read as a whole (a list of columns) is far shorter.
@@ -350,6 +350,7 @@ pub(crate) fn hunt(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream::Segment;
 
     /// A byte that says how long, then so many; none is longer than 200.
     struct Lines;
