@@ -8,12 +8,13 @@ import { hue } from "../hues";
 import { scriptLink } from "../route";
 import { entityScript, useShell } from "../shell/context";
 import { Icon, StatusMark } from "../shell/icons";
-import { boundsOf, COMPACT, edgeKey, entryPoint, MapLayout, smoothPath, validRoute, type Box, type LayoutNode, type Point } from "./layout";
+import { NODE_HEIGHT, wayOf, type Way } from "./edges";
+import { labelBox, placeLabels, type Label } from "./labels";
+import { boundsOf, COMPACT, edgeKey, entryPoint, MapLayout, type Box, type LayoutNode, type Point } from "./layout";
 import { adjacencyGraph, requestGraph, type MapEdge, type MapModel, type MapNode } from "./model";
-import { fitting, NAME_FONT, NOTE_FONT, textWidth } from "./text";
+import { fitting, LABEL_FONT, NAME_FONT, NOTE_FONT, textWidth } from "./text";
 import css from "./map.module.css";
 
-const NODE_HEIGHT = 44;
 const MOVE_MS = 450;
 const ZOOM_MIN = 0.15;
 const ZOOM_MAX = 3;
@@ -62,7 +63,6 @@ export const ServiceMap = memo(function ServiceMap({ store, spec, kind }: { read
   const host = useRef<HTMLDivElement>(null);
   const size = useSize(host);
   const layout = useFittingLayout(nodes, model.edges, size);
-  const isCompact = layout.spacing === COMPACT;
   const [arranged, setArranged] = useState(0);
   const { shown, moveTo } = useAnimatedPositions(layout, nodes, model.edges, arranged, size.width > 0);
   const view = useView(host, size, nodes, layout);
@@ -79,8 +79,10 @@ export const ServiceMap = memo(function ServiceMap({ store, spec, kind }: { read
     return ids;
   }, [focus, model.edges]);
   const most = model.edges.reduce((max, edge) => Math.max(max, edge.weight), 0);
+  const drawn = drawnEdges(model.edges, nodes, layout, shown);
   const width = new Map(nodes.map((node) => [node.id, node.width]));
-  const pairs = new Set(model.edges.map((edge) => `${edge.from}\u0000${edge.to}`));
+  const places = placeLabels(drawn.map(({ label }) => label), boxesOf(nodes, shown));
+  const isDim = (edge: MapEdge): boolean => near !== null && edge.from !== focus && edge.to !== focus;
   const hoveredNow = hovered === null ? undefined : model.edges.find((edge) => edge.from === hovered.edge.from && edge.to === hovered.edge.to);
 
   return (
@@ -94,11 +96,12 @@ export const ServiceMap = memo(function ServiceMap({ store, spec, kind }: { read
           ))}
         </defs>
         <g transform={view.transform}>
-          {model.edges.map((edge) => (
-            <Edge key={edgeKey(edge)} edge={edge} layout={layout} from={shown.get(edge.from)} to={shown.get(edge.to)}
-              fromWidth={width.get(edge.from) ?? 0} toWidth={width.get(edge.to) ?? 0} share={most > 0 ? edge.weight / most : 0}
-              twoWay={edge.from !== edge.to && pairs.has(`${edge.to}\u0000${edge.from}`)} dim={near !== null && edge.from !== focus && edge.to !== focus}
-              isCompact={isCompact}
+          {drawn.map(({ edge, way }) => (
+            <Edge key={edgeKey(edge)} edge={edge} way={way} share={most > 0 ? edge.weight / most : 0} dim={isDim(edge)}
+              onHover={(at) => setHovered(at === null ? null : { edge, at })} />
+          ))}
+          {drawn.map(({ edge, label }) => (
+            <EdgeLabel key={edgeKey(edge)} edge={edge} label={label} at={places.get(label.key)} dim={isDim(edge)}
               onHover={(at) => setHovered(at === null ? null : { edge, at })} />
           ))}
           {model.nodes.map((node) => (
@@ -227,56 +230,64 @@ function fitTo(box: Box, size: { width: number; height: number }, least: number)
   return { zoom, x, y: size.height / 2 - (box.y + box.height / 2) * zoom };
 }
 
-interface EdgeProps {
+interface DrawnEdge {
   readonly edge: MapEdge;
-  readonly layout: MapLayout;
-  readonly from: Point | undefined;
-  readonly to: Point | undefined;
-  readonly fromWidth: number;
-  readonly toWidth: number;
-  readonly share: number;
-  readonly twoWay: boolean;
+  readonly way: Way;
+  readonly label: Label;
+}
+
+/** Edges between nodes that have a place, with their ways and what stands on them. */
+function drawnEdges(edges: readonly MapEdge[], nodes: readonly LayoutNode[], layout: MapLayout, shown: ReadonlyMap<string, Point>): DrawnEdge[] {
+  const width = new Map(nodes.map((node) => [node.id, node.width]));
+  const pairs = new Set(edges.map(edgeKey));
+  // In a small widget there is room for alarms only, and for those in short.
+  const isCompact = layout.spacing === COMPACT;
+  return edges.flatMap((edge) => {
+    const [from, to] = [shown.get(edge.from), shown.get(edge.to)];
+    if (from === undefined || to === undefined) return [];
+    const twoWay = edge.from !== edge.to && pairs.has(edgeKey({ from: edge.to, to: edge.from }));
+    const way = wayOf(edge, layout, { from, to, fromWidth: width.get(edge.from) ?? 0, toWidth: width.get(edge.to) ?? 0, twoWay });
+    const lines = (isCompact ? [edge.alarmShort] : [edge.label, edge.alarm]).filter((text) => text !== "");
+    const textPx = Math.max(0, ...lines.map((text) => textWidth(text, LABEL_FONT)));
+    return [{ edge, way, label: { key: edgeKey(edge), lines, textPx, along: way.along, mustShow: edge.level !== "none" } }];
+  });
+}
+
+function boxesOf(nodes: readonly LayoutNode[], shown: ReadonlyMap<string, Point>): Box[] {
+  return nodes.flatMap(({ id, width, height }) => {
+    const at = shown.get(id);
+    return at === undefined ? [] : [{ x: at.x - width / 2, y: at.y - height / 2, width, height }];
+  });
+}
+
+interface OverEdge {
+  readonly edge: MapEdge;
   readonly dim: boolean;
-  /** There is room for alarms only, and for those in short. */
-  readonly isCompact: boolean;
   readonly onHover: (at: Point | null) => void;
 }
 
-function edgePath({ edge, layout, from, to, fromWidth, toWidth, twoWay }: EdgeProps): { path: string; middle: Point } {
-  if (from === undefined || to === undefined) return { path: "", middle: { x: 0, y: 0 } };
-  if (edge.from === edge.to) {
-    const [x, y] = [from.x, from.y - NODE_HEIGHT / 2];
-    return { path: `M${x - 16} ${y}C${x - 28} ${y - 34} ${x + 28} ${y - 34} ${x + 16} ${y - 2}`, middle: { x, y: y - 26 } };
-  }
-  const route = validRoute(layout, edge, from, to);
-  if (route !== null) return { path: smoothPath(route.points), middle: route.label };
-  const lift = twoWay ? 8 : 0;
-  const forward = to.x >= from.x;
-  const side = forward ? 1 : -1;
-  const start = { x: from.x + (side * fromWidth) / 2, y: from.y + lift * side };
-  const end = { x: to.x - side * (toWidth / 2 + 2), y: to.y + lift * side };
-  const overlap = (end.x - start.x) * side < 24;
-  const bend = overlap ? 60 : Math.max(32, Math.abs(end.x - start.x) * 0.45);
-  const c1 = { x: start.x + side * bend, y: start.y };
-  const c2 = { x: end.x - side * bend, y: end.y };
-  const middle = { x: (start.x + 3 * c1.x + 3 * c2.x + end.x) / 8, y: (start.y + 3 * c1.y + 3 * c2.y + end.y) / 8 };
-  return { path: `M${start.x} ${start.y}C${c1.x} ${c1.y} ${c2.x} ${c2.y} ${end.x} ${end.y}`, middle };
+const hoverHandlers = (onHover: OverEdge["onHover"]): object => ({
+  onPointerMove: (event: PointerEvent) => onHover({ x: event.nativeEvent.offsetX, y: event.nativeEvent.offsetY }),
+  onPointerLeave: () => onHover(null),
+});
+
+function Edge({ edge, way, share, dim, onHover }: OverEdge & { readonly way: Way; readonly share: number }): ReactNode {
+  return (
+    <g className={css.edge} data-level={edge.level} data-dim={dim} {...hoverHandlers(onHover)}>
+      <path d={way.path} className={css.edgeHit} />
+      <path d={way.path} className={css.edgeLine} strokeWidth={1.4 + 5.6 * Math.sqrt(share)} markerEnd={`url(#arrow-${edge.level})`} />
+    </g>
+  );
 }
 
-function Edge(props: EdgeProps): ReactNode {
-  const { edge, share, dim, isCompact, onHover } = props;
-  const { path, middle } = edgePath(props);
-  if (path === "") return null;
-  const lines = (isCompact ? [edge.alarmShort] : [edge.label, edge.alarm]).filter((text) => text !== "");
-  const half = Math.max(...lines.map((text) => text.length), 0) * 3 + 5;
-  const top = middle.y - (isCompact ? 18 : lines.length * 7);
-  const hover = (event: PointerEvent): void => onHover({ x: event.nativeEvent.offsetX, y: event.nativeEvent.offsetY });
+/** Above all edges: no line crosses a number. */
+function EdgeLabel({ edge, label, at, dim, onHover }: OverEdge & { readonly label: Label; readonly at: Point | undefined }): ReactNode {
+  if (at === undefined) return null;
+  const box = labelBox(label, at);
   return (
-    <g className={css.edge} data-level={edge.level} data-dim={dim} onPointerMove={hover} onPointerLeave={() => onHover(null)}>
-      <path d={path} className={css.edgeHit} />
-      <path d={path} className={css.edgeLine} strokeWidth={1.4 + 5.6 * Math.sqrt(share)} markerEnd={`url(#arrow-${edge.level})`} />
-      {lines.length > 0 && <rect x={middle.x - half} y={top - 1} width={half * 2} height={lines.length * 14 + 2} rx="7" className={css.labelBack} />}
-      {lines.map((text, at) => <text key={at} x={middle.x} y={top + 11 + at * 14} textAnchor="middle" className={css.label}>{text}</text>)}
+    <g className={css.edge} data-level={edge.level} data-dim={dim} data-testid="map-label" {...hoverHandlers(onHover)}>
+      <rect x={box.x} y={box.y} width={box.width} height={box.height} rx="7" className={css.labelBack} />
+      {label.lines.map((text, line) => <text key={line} x={at.x} y={box.y + 12 + line * 14} textAnchor="middle" className={css.label}>{text}</text>)}
     </g>
   );
 }

@@ -1,8 +1,9 @@
 // How wide a text is drawn, so that boxes fit what stands in them, whatever the system's font is.
 
-/** As `map.module.css` draws a node's name, and the line below it. */
+/** As `map.module.css` draws a node's name, the line below it, and what stands on an edge. */
 export const NAME_FONT = { px: 13, weight: 600 } as const;
 export const NOTE_FONT = { px: 11.5, weight: 400 } as const;
+export const LABEL_FONT = { px: 11.5, weight: 600 } as const;
 export type Font = { readonly px: number; readonly weight: number };
 /** The width of a text in a font, named as in CSS. */
 type Measure = (text: string, font: string) => number;
