@@ -43,6 +43,8 @@ mod shown;
 mod sql_secrets;
 pub mod stream;
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
 mod testing;
 mod tls;
 #[cfg(test)]

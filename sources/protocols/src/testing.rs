@@ -4,9 +4,10 @@ use weir_types::batch::value_at;
 use weir_types::random::SplitMix;
 use weir_types::{BatchBuilder, Value, tables};
 
+use crate::corpus::Conversation;
 use crate::protocol::{
     Beginning, Context, Datagram, Opening, Parser, ProtocolDef, RowOf, Rows, Shared, Streams,
-    Verdict,
+    Verdict, Way,
 };
 use crate::stream::{Segment, StreamBuffer};
 use crate::{Config, Counters, Side};
@@ -83,6 +84,7 @@ pub(crate) struct Wire {
     pub(crate) now_ns: i64,
     pub(crate) config: Config,
     sink: Sink,
+    conversation: Conversation,
 }
 
 impl Wire {
@@ -101,6 +103,7 @@ impl Wire {
             now_ns: 1_000,
             config: Config::default(),
             sink: Sink { def, rows: Vec::new() },
+            conversation: Conversation::new(def.name, from_start),
         }
     }
     fn run(&mut self, work: impl FnOnce(&mut dyn Parser, &mut Streams<'_>, &mut Context<'_>)) {
@@ -123,7 +126,8 @@ impl Wire {
     /// A call of which the first `seen` bytes are copied.
     pub(crate) fn cut_call(&mut self, side: Side, bytes: &[u8], seen: usize) {
         self.now_ns += 1_000;
-        let position = self.lose(side, bytes.len() as u64);
+        self.conversation.call(side, &bytes[..seen], seen < bytes.len());
+        let position = self.step(side, bytes.len() as u64);
         self.streams[side as usize].push(Segment {
             position,
             total_bytes: bytes.len() as u64,
@@ -137,15 +141,22 @@ impl Wire {
     pub(crate) fn datagram(&mut self, datagram: Datagram<'_>) {
         self.now_ns += 1_000;
         let datagram = Datagram { time_unix_ns: self.now_ns, ..datagram };
+        self.conversation.datagram(datagram.way == Way::In, datagram.bytes);
         self.run(|parser, _, ctx| parser.datagram(&datagram, ctx));
     }
     /// An event as it comes, at the present time.
     pub(crate) fn push(&mut self, side: Side, segment: Segment<'_>) {
+        let is_cut = segment.total_bytes > segment.payload.len() as u64;
+        self.conversation.call(side, segment.payload, is_cut);
         self.streams[side as usize].push(segment);
         self.run(|parser, streams, ctx| parser.advance(streams, ctx));
     }
     /// A call that nobody saw.
     pub(crate) fn lose(&mut self, side: Side, bytes: u64) -> u64 {
+        self.conversation.lost(side);
+        self.step(side, bytes)
+    }
+    fn step(&mut self, side: Side, bytes: u64) -> u64 {
         let position = self.positions[side as usize];
         self.positions[side as usize] += bytes;
         position
@@ -158,6 +169,7 @@ impl Wire {
     }
     /// Time passes.
     pub(crate) fn wait(&mut self, ns: i64) {
+        self.conversation.waited();
         self.now_ns += ns;
         self.run(|parser, streams, ctx| parser.advance(streams, ctx));
     }
