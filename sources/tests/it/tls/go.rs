@@ -110,7 +110,7 @@ pub(super) fn build(source: &Path, program: &Path, toolchain: &str, flags: &[&st
     assert!(go.current_dir(source).env("GOTOOLCHAIN", toolchain).status().unwrap().success());
 }
 
-pub(super) fn built(place: &Place, name: &str, toolchain: &str, flags: &[&str]) -> PathBuf {
+fn built(place: &Place, name: &str, toolchain: &str, flags: &[&str]) -> PathBuf {
     let (source, program) = (module(place, name), place.path(name).join("pair"));
     build(&source, &program, toolchain, flags);
     program

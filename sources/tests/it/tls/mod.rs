@@ -3,7 +3,7 @@
 //! Needs the rights that capture needs, and the programs; without them each test says `skipped` and passes
 //! (but not where everything is required).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -22,7 +22,6 @@ mod grpc;
 mod http2;
 mod pairs;
 mod runtimes;
-mod safety;
 
 /// What a client asked and got: its log has a line for each exchange, `path status bytes`.
 type Log = BTreeMap<String, (i64, i64)>;
@@ -126,16 +125,8 @@ impl Capture {
         Capture::with(port, EbpfConfig::default())
     }
 
-    fn of_ports(ports: &[u16]) -> Option<Capture> {
-        Capture::start(ports, EbpfConfig::default())
-    }
-
     fn with(port: u16, config: EbpfConfig) -> Option<Capture> {
-        Capture::start(&[port], config)
-    }
-
-    fn start(ports: &[u16], config: EbpfConfig) -> Option<Capture> {
-        let filters = Filters { ports: ports.iter().copied().collect(), ..Filters::default() };
+        let filters = Filters { ports: BTreeSet::from([port]), ..Filters::default() };
         let config = EbpfConfig { filters, ..config };
         let source = match EbpfSource::start(&config) {
             Ok(source) => source,
