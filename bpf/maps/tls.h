@@ -71,13 +71,16 @@ struct {
 #define TAKE(taken) (*(taken) = 1)
 #endif
 
-static __always_inline struct weir_tls_slot *take_tls_slot(void) {
+// Which one it is, is put into `index`.
+static __always_inline struct weir_tls_slot *take_tls_slot(__u32 *index) {
     __u32 first = bpf_get_smp_processor_id() * WEIR_TLS_SLOTS_PER_CPU;
     for (__u32 i = 0; i < WEIR_TLS_SLOTS_PER_CPU; i++) {
         __u32 key = first + i;
         struct weir_tls_slot *found = bpf_map_lookup_elem(&tls_slots, &key);
-        if (found && TAKE(&found->taken))
+        if (found && TAKE(&found->taken)) {
+            *index = key;
             return found;
+        }
     }
     return 0;
 }

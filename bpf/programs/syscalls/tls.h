@@ -97,6 +97,25 @@ static __always_inline void tls_copy(struct weir_slot *s, __u64 buffer, __u64 mo
     s->record.payload_bytes = bytes + tail;
 }
 
+// Records of one call beside its last: many exchanges share a connection of HTTP/2, and a program may write what it
+// has for all of them at once. Beyond these only the call's last bytes are copied.
+#define TLS_FULL_RECORDS_MAX 3
+
+// Copy and deliver a full record, of what the slot says already. A global function is verified once.
+__attribute__((noinline)) int tls_full(__u32 index, __u64 buffer, __u64 position) {
+    const struct weir_config *cfg = configured();
+    struct weir_tls_slot *taken = bpf_map_lookup_elem(&tls_slots, &index);
+    if (!cfg || !taken)
+        return 0;
+    struct weir_slot *s = &taken->slot;
+    s->record.position_bytes = position;
+    s->record.total_bytes = WEIR_PAYLOAD_MAX;
+    bool failed = bpf_probe_read_user(s->payload, WEIR_PAYLOAD_MAX, (void *)buffer);
+    count(WEIR_COUNT_FAULTS, failed);
+    deliver(cfg, s, failed ? 0 : WEIR_PAYLOAD_MAX);
+    return 0;
+}
+
 // Bytes that were said over the socket of `call`.
 static __noinline void tls_tell(struct call *call, __u32 direction, __u64 buffer, __u64 moved) {
     struct weir_conn *conn = call->conn;
@@ -108,7 +127,8 @@ static __noinline void tls_tell(struct call *call, __u32 direction, __u64 buffer
         count(WEIR_COUNT_STOPPED_BYTES, moved);
         return;
     }
-    struct weir_tls_slot *taken = take_tls_slot();
+    __u32 index = 0;
+    struct weir_tls_slot *taken = take_tls_slot(&index);
     if (!taken) {
         note_loss(&call->key, conn->generation, SOCK_STREAM, WEIR_LOST_RECORDS, 1);
         count(WEIR_COUNT_LOST_RECORDS, 1);
@@ -119,10 +139,24 @@ static __noinline void tls_tell(struct call *call, __u32 direction, __u64 buffer
     __u64 time_mono_ns = direction == WEIR_EGRESS ? call->began_mono_ns : bpf_ktime_get_ns();
     fill_record(call, &s->record, WEIR_PLAIN, time_mono_ns);
     s->record.direction = direction;
+    s->record.flags = conn->flags & WEIR_CONN_JOINED ? WEIR_JOINED : 0;
+    __u64 want = payload_want(call, moved);
+    // Not where less is wanted than there is room for: then it is too much already.
+    if (buffer && want == WEIR_PAYLOAD_MAX) {
+        for (__u32 i = 0; i < TLS_FULL_RECORDS_MAX; i++) {
+            if (moved <= WEIR_PAYLOAD_MAX + WEIR_TAIL_MAX)
+                break;
+            tls_full(index, buffer, position);
+            buffer += WEIR_PAYLOAD_MAX;
+            position += WEIR_PAYLOAD_MAX;
+            moved -= WEIR_PAYLOAD_MAX;
+        }
+        if (want > moved)
+            want = moved;
+    }
     s->record.position_bytes = position;
     s->record.total_bytes = moved;
-    s->record.flags = conn->flags & WEIR_CONN_JOINED ? WEIR_JOINED : 0;
-    tls_copy(s, buffer, moved, payload_want(call, moved));
+    tls_copy(s, buffer, moved, want);
     deliver(call->cfg, s, s->record.payload_bytes);
     give_tls_slot(taken);
 }

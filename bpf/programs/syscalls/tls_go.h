@@ -6,6 +6,10 @@
 // threads, so a call is found again by its goroutine (the register that Go keeps it in, from 1.18 on). A
 // stack that grows has the function begin twice: the second time stands.
 //
+// Who reads a connection waits in Read nearly always, so also when Weir comes. The arguments of a call whose
+// beginning nobody saw are where Go keeps them as long as it runs: behind the return address, in order. They are
+// taken from there if they fit: a buffer with room for the result, and a connection whose socket moves TLS.
+//
 // The socket is found by the descriptor that the connection holds: tls.Conn begins with its net.Conn, an
 // interface; that of a *net.TCPConn or *net.UnixConn leads to a netFD, which begins with a poll.FD. Of
 // another net.Conn what is there is no descriptor of a socket that moves TLS, or the wrong one's at worst
@@ -59,24 +63,41 @@ static __always_inline __s32 go_descriptor(__u64 conn) {
     return (__s32)fd;
 }
 
+// The call that ends at this return instruction, as far as its stack tells. False: it does not.
+static __always_inline bool go_kept_call(struct probe_ctx *ctx, __s64 moved, struct weir_go_call *to) {
+    // The connection, then the buffer's address and length.
+    __u64 kept[3] = {};
+    if (bpf_probe_read_user(kept, sizeof(kept), (void *)(ctx->sp + 8)) || kept[2] < (__u64)moved)
+        return false;
+    to->conn = kept[0];
+    to->buffer = kept[1];
+    to->began_mono_ns = bpf_ktime_get_ns();
+    return true;
+}
+
 static __always_inline int go_end(struct probe_ctx *ctx, __u32 direction) {
     struct weir_go_key key = { .goroutine = GOROUTINE(ctx) };
     __u64 id = bpf_get_current_pid_tgid();
     key.pid = id >> 32;
-    struct weir_go_call *began = bpf_map_lookup_elem(&go_calls, &key);
-    if (!began)
-        return 0;
-    struct weir_go_call go = *began;
-    bpf_map_delete_elem(&go_calls, &key);
     struct call call = { .cfg = configured() };
-    __s64 moved = (__s64)GO_RESULT_1(ctx);
-    if (!call.cfg || moved <= 0)
+    if (!call.cfg)
         return 0;
-    call.match = process_match(call.cfg, id >> 32);
+    call.match = process_match(call.cfg, key.pid);
+    if (call.match == PROCESS_REJECTED)
+        return 0;
+    __s64 moved = (__s64)GO_RESULT_1(ctx);
+    struct weir_go_call go = {};
+    struct weir_go_call *began = bpf_map_lookup_elem(&go_calls, &key);
+    if (began) {
+        go = *began;
+        bpf_map_delete_elem(&go_calls, &key);
+    }
+    if (moved <= 0)
+        return 0;
     call.pid_tgid = id;
     call.task = CURRENT();
+    call.fd = began || go_kept_call(ctx, moved, &go) ? go_descriptor(go.conn) : -1;
     call.began_mono_ns = go.began_mono_ns;
-    call.fd = go_descriptor(go.conn);
     if (call.fd >= 0 && find_socket(&call))
         call.conn = bpf_map_lookup_elem(&conns, &call.key);
     if (!call.conn || !(call.conn->flags & (WEIR_CONN_LIKE_TLS | WEIR_CONN_TLS))) {

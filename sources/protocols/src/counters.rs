@@ -6,7 +6,7 @@
 pub struct Counters {
     pub exchanges: u64,
     /// Lost: exchanges of which a half or both were seen, and not paired because bytes were
-    /// missing on the connection.
+    /// missing on the connection. Of HTTP/2 also those that are told and of whose bodies parts may be missing.
     pub gap: u64,
     /// Lost: halves of exchanges that had begun before the connection was watched.
     pub unpaired: u64,

@@ -136,6 +136,8 @@ pub(super) struct Exchange {
     pub(super) is_lost: bool,
     /// Frames were lost on the connection since it began.
     pub(super) after_loss: bool,
+    /// Some of them may have been of its bodies: its row is there, and tells less.
+    pub(super) may_lack: bool,
     /// When something of it came last.
     pub(super) last_ns: i64,
     pub(super) counted_bytes: usize,

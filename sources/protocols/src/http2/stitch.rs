@@ -344,6 +344,7 @@ impl Http2 {
                 && !message.is_ended
             {
                 message.body.mark_cut();
+                exchange.may_lack = true;
             }
         }
         self.limbo = self.streams.len();
@@ -380,6 +381,7 @@ impl Http2 {
                 if !response.is_ended {
                     response.body.mark_cut();
                 }
+                self.counters.gap += u64::from(exchange.may_lack);
                 self.write(&request, &response, ctx);
             }
             (None, None) if !exchange.is_lost => {}

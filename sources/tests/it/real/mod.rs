@@ -9,15 +9,15 @@ use crate::rows_of::Rows;
 use relay::{Faults, Relay, Wire};
 
 mod mongodb;
-mod mysql;
-mod pgsql;
+pub(crate) mod mysql;
+pub(crate) mod pgsql;
 mod relay;
 
 /// Starting a server on a busy machine.
 const READY_NS: u64 = 60_000_000_000;
 
 /// Ends with the test.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     /// How it is told to end at once.
     signal: &'static str,

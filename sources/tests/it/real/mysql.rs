@@ -9,9 +9,10 @@ use super::*;
 
 const SERVER: &str = "/usr/sbin/mariadbd";
 const OPERATIONS: u32 = 350;
-const COLUMNS: [&str; 4] = ["req_cmd", "req_body", "resp_status", "resp_body"];
+pub(crate) const COLUMNS: [&str; 4] = ["req_cmd", "req_body", "resp_status", "resp_body"];
 
-fn server(dir: &Path, port: u16) -> Server {
+/// `options`: what else it is told.
+pub(crate) fn server(dir: &Path, port: u16, options: &[String]) -> Server {
     run(Command::new("chown").arg("mysql").arg(dir));
     let (data, socket) = (dir.join("data"), dir.join("s.sock"));
     let mut install = Command::new("mariadb-install-db");
@@ -30,7 +31,16 @@ fn server(dir: &Path, port: u16) -> Server {
         format!("--socket={}", socket.display()),
         format!("--pid-file={}/pid", dir.display()),
     ]);
-    Server::start(&mut command, "-TERM", || admin(&socket, "SELECT 1"))
+    command.args(options);
+    let server = Server::start(&mut command, "-TERM", || admin(&socket, "SELECT 1"));
+    for sql in [
+        "CREATE DATABASE shop",
+        "CREATE TABLE shop.items (id int, name text)",
+        "CREATE PROCEDURE shop.pair(n int) BEGIN SELECT n; SELECT n UNION SELECT n + 1; END",
+    ] {
+        assert!(admin(&socket, sql), "{sql}");
+    }
+    server
 }
 
 /// By the server's own socket, beside what is kept.
@@ -40,7 +50,7 @@ fn admin(socket: &Path, sql: &str) -> bool {
     command.output().is_ok_and(|output| output.status.success())
 }
 
-fn is_missing() -> bool {
+pub(crate) fn is_missing() -> bool {
     let has_client = Command::new("perl").args(["-MDBD::MariaDB", "-e", "1"]).output();
     let why = match has_client {
         _ if !Path::new(SERVER).is_file() => format!("there is no {SERVER}"),
@@ -61,16 +71,9 @@ fn mariadb_and_its_client() {
     }
     let dir = tempfile::Builder::new().prefix("weir-my").tempdir().unwrap();
     let port = free_port();
-    let server = server(dir.path(), port);
+    let server = server(dir.path(), port, &[]);
     let socket = dir.path().join("s.sock");
-    for sql in [
-        "CREATE DATABASE shop",
-        "CREATE TABLE shop.items (id int, name text)",
-        "CREATE PROCEDURE shop.pair(n int) BEGIN SELECT n; SELECT n UNION SELECT n + 1; END",
-        "CREATE USER bob@localhost IDENTIFIED BY 'open sesame'",
-    ] {
-        assert!(admin(&socket, sql), "{sql}");
-    }
+    assert!(admin(&socket, "CREATE USER bob@localhost IDENTIFIED BY 'open sesame'"));
     let relay = Relay::to(port);
     let mut logs = Vec::new();
     for (seed, options) in [(1, ""), (2, ""), (3, "mariadb_compression=1")] {
@@ -91,12 +94,17 @@ fn mariadb_and_its_client() {
     check(&relay.finish(), logs);
 }
 
-/// What a client says that there has to be.
-fn client(port: u16, seed: u32, options: &str, dir: &Path) -> Vec<Vec<String>> {
+/// A client that prints what rows there have to be.
+pub(crate) fn client_of(port: u16, seed: u32, options: &str, dir: &Path) -> Command {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/real/mysql.pl");
     let mut command = Command::new("perl");
     command.args([script, &port.to_string(), &seed.to_string(), &OPERATIONS.to_string(), options]);
-    let output = command.arg(dir.join("lines")).output().unwrap();
+    command.arg(dir.join(format!("lines{seed}")));
+    command
+}
+
+fn client(port: u16, seed: u32, options: &str, dir: &Path) -> Vec<Vec<String>> {
+    let output = client_of(port, seed, options, dir).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.lines().map(|line| line.split('\t').map(str::to_string).collect()).collect()

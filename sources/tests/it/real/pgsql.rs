@@ -18,13 +18,14 @@ const COLUMNS: [&str; 3] = ["req_cmd", "req", "resp"];
 /// As many bytes of a text as a row shows.
 const SHOWN_BYTES: usize = 512;
 
-fn programs() -> Option<PathBuf> {
+pub(crate) fn programs() -> Option<PathBuf> {
     let versions = std::fs::read_dir(VERSIONS).ok()?;
     let bin = versions.filter_map(|version| Some(version.ok()?.path().join("bin")));
     bin.filter(|bin| bin.join("postgres").is_file()).max()
 }
 
-fn server(bin: &Path, dir: &Path, port: u16) -> Server {
+/// `options`: what else it is told.
+pub(crate) fn server(bin: &Path, dir: &Path, port: u16, options: &[String]) -> Server {
     let path = |program: &str| bin.join(program).display().to_string();
     let postgres = |program: &str| as_user("postgres", &path(program));
     run(Command::new("chown").arg("postgres").arg(dir));
@@ -38,7 +39,7 @@ fn server(bin: &Path, dir: &Path, port: u16) -> Server {
     std::fs::write(data.join("pg_hba.conf"), rules).unwrap();
     let mut command = postgres("postgres");
     command.current_dir(dir).arg("-D").arg(&data).args(["-p", &port.to_string(), "-k"]).arg(dir);
-    command.args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]);
+    command.args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]).args(options);
     let is_ready = || {
         let mut probe = Command::new(path("pg_isready"));
         probe.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
@@ -247,7 +248,7 @@ fn postgresql_and_its_client() {
     };
     let dir = tempfile::Builder::new().prefix("weir-pg").tempdir().unwrap();
     let port = free_port();
-    let server = server(&bin, dir.path(), port);
+    let server = server(&bin, dir.path(), port, &[]);
     let mut direct = Config::new();
     direct.host("127.0.0.1").port(port).user("postgres");
     direct

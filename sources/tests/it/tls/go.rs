@@ -1,9 +1,9 @@
-//! Go at both ends: `net/http` over `crypto/tls`, with symbols and stripped.
+//! Go at both ends: `net/http` over `crypto/tls`, HTTP/1.1 and HTTP/2, with symbols and stripped.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Capture, Place, Server, check, free_port, has, is_of, log_of};
+use super::{Capture, Form, HTTP1, HTTP2, Place, Server, check_as, free_port, has, is_of, log_of};
 
 /// A server and a client in one program.
 const PAIR: &str = r#"
@@ -34,7 +34,11 @@ func deep(n int) int {
 
 func main() {
 	place, port, role := os.Args[1], os.Args[2], os.Args[3]
+	isTwo := len(os.Args) > 4
 	none := map[string]func(*http.Server, *tls.Conn, http.Handler){}
+	if isTwo {
+		none = nil
+	}
 	if role == "server" {
 		answer := func(w http.ResponseWriter, r *http.Request) {
 			io.Copy(io.Discard, r.Body)
@@ -56,7 +60,7 @@ func main() {
 	pem, _ := os.ReadFile(place + "/cert.pem")
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(pem)
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, MaxIdleConnsPerHost: 6}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, MaxIdleConnsPerHost: 6, ForceAttemptHTTP2: isTwo}
 	client := &http.Client{Transport: transport}
 	var wait sync.WaitGroup
 	var lock sync.Mutex
@@ -87,30 +91,52 @@ func main() {
 }
 "#;
 
-fn build(place: &Place, name: &str, flags: &[&str]) -> PathBuf {
+/// An older Go, which `scripts/test-servers` gets.
+const OLDER: &str = "go1.21.13";
+
+/// The folder of a program of its own.
+fn module(place: &Place, name: &str) -> PathBuf {
     let source = place.path(name);
     std::fs::create_dir_all(&source).unwrap();
     std::fs::write(source.join("main.go"), PAIR).unwrap();
     std::fs::write(source.join("go.mod"), "module pair\ngo 1.18\n").unwrap();
-    let program = source.join("pair");
-    let built = Command::new("go")
-        .args(["build", "-p", "1"])
-        .args(flags)
-        .arg("-o")
-        .arg(&program)
-        .arg(".")
-        .current_dir(source)
-        .status()
-        .unwrap();
-    assert!(built.success());
+    source
+}
+
+/// Builds the program of a folder.
+pub(super) fn build(source: &Path, program: &Path, toolchain: &str, flags: &[&str]) {
+    let mut go = Command::new("go");
+    go.args(["build", "-p", "1"]).args(flags).arg("-o").arg(program).arg(".");
+    assert!(go.current_dir(source).env("GOTOOLCHAIN", toolchain).status().unwrap().success());
+}
+
+fn built(place: &Place, name: &str, toolchain: &str, flags: &[&str]) -> PathBuf {
+    let (source, program) = (module(place, name), place.path(name).join("pair"));
+    build(&source, &program, toolchain, flags);
     program
 }
 
-fn pair_of(place: &Place, program: &Path) {
+/// Whether an older Go is there; said on stderr if not.
+fn has_older() -> bool {
+    let output = Command::new("go").args(["env", "GOMODCACHE"]).output().unwrap();
+    let cache = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
+    let mut found = std::fs::read_dir(cache.join("golang.org")).into_iter().flatten().flatten();
+    let name = format!("toolchain@v0.0.1-{OLDER}.");
+    let is_there = found.any(|one| one.file_name().to_string_lossy().starts_with(&name));
+    if !is_there {
+        weir_types::testing::skipped(format!("{OLDER} is not there (scripts/test-servers)"));
+    }
+    is_there
+}
+
+fn pair_of(place: &Place, program: &Path, form: &Form) {
     let port = free_port();
     let command = |role: &str| {
         let mut command = Command::new(program);
         command.arg(place.path("")).arg(port.to_string()).arg(role);
+        if form.major == 2 {
+            command.arg("2");
+        }
         command
     };
     let Some(mut capture) = Capture::of_port(port) else { return };
@@ -118,7 +144,7 @@ fn pair_of(place: &Place, program: &Path) {
     capture.wait_until_probed(&program.to_string_lossy());
     let log = log_of(&capture.watch(&mut command("client")));
     assert_eq!(log.len(), 600);
-    check(&mut capture, &log, &|pid| is_of(pid, server.pid()));
+    check_as(form, &mut capture, &log, &|pid| is_of(pid, server.pid()));
 }
 
 /// The same for programs that other versions of Go have built of it: `WEIR_GO_PAIRS` has their paths, separated
@@ -127,21 +153,34 @@ fn pair_of(place: &Place, program: &Path) {
 fn go_of_other_versions() {
     let place = Place::new();
     let paths = std::env::var("WEIR_GO_PAIRS").unwrap_or_default();
-    paths
-        .split(':')
-        .filter(|path| !path.is_empty())
-        .for_each(|path| pair_of(&place, path.as_ref()));
+    for path in paths.split(':').filter(|path| !path.is_empty()) {
+        pair_of(&place, path.as_ref(), &HTTP1);
+        pair_of(&place, path.as_ref(), &HTTP2);
+    }
+    if has("go") && has_older() {
+        let program = built(&place, "older", OLDER, &["-ldflags=-s -w"]);
+        pair_of(&place, &program, &HTTP1);
+        pair_of(&place, &program, &HTTP2);
+    }
 }
 
-/// HTTP/1.1 between Go programs, whose goroutines move between threads and whose stacks grow while they are
-/// probed. Catches calls that are told of another goroutine, and probes that end a program.
+/// Go programs, whose goroutines move between threads and whose stacks grow while they are probed. Catches calls
+/// that are told of another goroutine, and probes that end a program; over HTTP/2, where many exchanges share a
+/// connection, header blocks in another order than they were written.
 #[test]
 fn go_with_symbols_and_without() {
     if !has("go") {
         return;
     }
     let place = Place::new();
-    pair_of(&place, &build(&place, "plain", &[]));
-    pair_of(&place, &build(&place, "stripped", &["-ldflags=-s -w"]));
-    pair_of(&place, &build(&place, "pie", &["-buildmode=pie", "-ldflags=-s -w"]));
+    let builds: [(&str, &[&str]); 3] = [
+        ("plain", &[]),
+        ("stripped", &["-ldflags=-s -w"]),
+        ("pie", &["-buildmode=pie", "-ldflags=-s -w"]),
+    ];
+    for (name, flags) in builds {
+        let program = built(&place, name, "local", flags);
+        pair_of(&place, &program, &HTTP1);
+        pair_of(&place, &program, &HTTP2);
+    }
 }

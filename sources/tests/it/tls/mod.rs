@@ -16,7 +16,10 @@ use weir_types::{Clock, RecordBatch, WallClock};
 
 use crate::rows_of::Rows;
 
+mod databases;
 mod go;
+mod grpc;
+mod http2;
 mod pairs;
 mod runtimes;
 
@@ -189,15 +192,24 @@ impl Capture {
         assert!(client.wait().unwrap().success());
     }
 
-    /// All rows of HTTP, once everything is over.
+    /// All rows of HTTP, once everything is over; there are none of other protocols.
     fn rows(&mut self) -> Rows {
+        self.rows_of("http_events")
+    }
+
+    fn rows_of(&mut self, table: &'static str) -> Rows {
         // The servers' last calls may return after the client's end.
         for _ in 0..10 {
             self.source.wait(Duration::from_millis(20));
             self.drain();
         }
         self.batches.extend(self.tracer.finish(WallClock.now_unix_ns()));
-        Rows::of("http_events", &self.batches)
+        // Handshakes and statistics are told of all.
+        let other = self.batches.iter().find(|(name, _)| {
+            ![table, "conn_stats", "tls_events"].contains(name) && name.contains("_events")
+        });
+        assert!(other.is_none(), "rows of another protocol: {other:?}");
+        Rows::of(table, &self.batches)
     }
 
     fn lost(&self) -> String {
@@ -212,28 +224,46 @@ impl Capture {
     }
 }
 
+/// How a row of HTTP is found in the log, and of which version it is.
+struct Form {
+    major: i64,
+    key: fn(&Rows, usize) -> String,
+}
+
+const HTTP1: Form = Form { major: 1, key: path };
+const HTTP2: Form = Form { major: 2, key: path };
+
+fn path(rows: &Rows, row: usize) -> String {
+    rows.text(row, "req_path")
+}
+
 /// Each exchange of the log is a row at the client and one at the server, as the client knows it; there are no
 /// others, and all are told to be encrypted.
 fn check(capture: &mut Capture, log: &Log, server: &dyn Fn(u32) -> bool) {
+    check_as(&HTTP1, capture, log, server);
+}
+
+fn check_as(form: &Form, capture: &mut Capture, log: &Log, server: &dyn Fn(u32) -> bool) {
     let rows = capture.rows();
     let mut seen: BTreeMap<(String, i64), u32> = BTreeMap::new();
     for row in 0..rows.len() {
-        let (path, role) = (rows.text(row, "req_path"), rows.int(row, "trace_role"));
-        let Some((status, bytes)) = log.get(&path) else { panic!("nobody asked for {path}") };
-        assert_eq!(rows.int(row, "resp_status"), *status, "{path}");
-        assert_eq!(rows.int(row, "resp_body_size"), *bytes, "{path}");
-        assert!(rows.bool(row, "encrypted"), "{path}");
-        assert_eq!(server(rows.upid(row).pid()), role == 2, "{path}");
+        let (key, role) = ((form.key)(&rows, row), rows.int(row, "trace_role"));
+        let Some((status, bytes)) = log.get(&key) else { panic!("nobody asked for {key}") };
+        assert_eq!(rows.int(row, "resp_status"), *status, "{key}");
+        assert_eq!(rows.int(row, "resp_body_size"), *bytes, "{key}");
+        assert_eq!(rows.int(row, "major_version"), form.major, "{key}");
+        assert!(rows.bool(row, "encrypted"), "{key}");
+        assert_eq!(server(rows.upid(row).pid()), role == 2, "{key}");
         let local = rows.int(row, "local_port");
         assert_eq!(rows.text(row, "remote_addr"), "127.0.0.1");
         assert!(local > 0 && rows.int(row, "remote_port") > 0 && rows.int(row, "latency") > 0);
-        *seen.entry((path, role)).or_default() += 1;
+        *seen.entry((key, role)).or_default() += 1;
     }
     let twice: Vec<_> = seen.iter().filter(|(_, count)| **count > 1).collect();
     assert!(twice.is_empty(), "twice: {twice:?}");
     let missing: Vec<_> = log
         .keys()
-        .flat_map(|path| [(path.clone(), 1), (path.clone(), 2)])
+        .flat_map(|key| [(key.clone(), 1), (key.clone(), 2)])
         .filter(|key| !seen.contains_key(key))
         .collect();
     // Of a thousand one may be missing.

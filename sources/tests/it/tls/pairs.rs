@@ -14,7 +14,7 @@ http {
   access_log off; client_body_temp_path PLACE/body; proxy_temp_path PLACE/proxy;
   fastcgi_temp_path PLACE/fcgi; uwsgi_temp_path PLACE/uwsgi; scgi_temp_path PLACE/scgi;
   server {
-    listen 127.0.0.1:PORT ssl; ssl_certificate PLACE/cert.pem; ssl_certificate_key PLACE/key.pem;
+    listen 127.0.0.1:PORT LISTEN; ssl_certificate PLACE/cert.pem; ssl_certificate_key PLACE/key.pem;
     keepalive_requests 100000;
     location / { return 200 "hello $uri\n"; }
     location /none { return 404 "no\n"; }
@@ -22,6 +22,15 @@ http {
   }
 }
 "#;
+
+/// What `listen` says of the port: TLS, and HTTP/2 or not.
+pub(super) fn nginx(place: &Place, port: u16, listen: &str) -> Server {
+    place.write("large.txt", &"large ".repeat(20_000));
+    let dir = place.path("").to_string_lossy().trim_end_matches('/').to_string();
+    let config = NGINX.replace("PLACE", &dir).replace("PORT", &port.to_string());
+    let config = place.write("nginx.conf", &config.replace("LISTEN", listen));
+    Server::run(Command::new("nginx").arg("-c").arg(config).arg("-p").arg(dir), port)
+}
 
 /// A configuration of curl's: requests one after the other over one connection, in a mix of what bodies do.
 pub(super) fn curl_config(port: u16, from: u32, count: u32) -> String {
@@ -51,12 +60,8 @@ fn curl_and_nginx() {
         return;
     }
     let (place, port) = (Place::new(), free_port());
-    place.write("large.txt", &"large ".repeat(20_000));
-    let dir = place.path("").to_string_lossy().trim_end_matches('/').to_string();
-    let config = NGINX.replace("PLACE", &dir).replace("PORT", &port.to_string());
-    let config = place.write("nginx.conf", &config);
     let Some(mut capture) = Capture::of_port(port) else { return };
-    let server = Server::run(Command::new("nginx").arg("-c").arg(config).arg("-p").arg(dir), port);
+    let server = nginx(&place, port, "ssl");
     let mut script = String::from("set -e\n");
     for client in 0..8 {
         let config = place.write(&format!("curl{client}"), &curl_config(port, client * 100, 100));
