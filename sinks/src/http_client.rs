@@ -1,4 +1,4 @@
-//! POSTs to a receiver, for all that is told by HTTP: sinks and receivers of alerts. What an answer means is the
+//! Requests to a receiver, POSTs most of them, for all that is told by HTTP: sinks and receivers of alerts. What an answer means is the
 //! contract's: 400, 413 and 422 are about what was sent; everything else that is no success is tried again, when
 //! the other end says so if it does. No secret of the configuration is in what it says.
 
@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use ureq::http::Response;
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, RequestBuilder};
 use weir_types::{Clock, WallClock};
 
 use crate::secrets;
@@ -83,6 +83,20 @@ fn asked_wait(header: &str) -> Option<Duration> {
     Some(Duration::from_secs(u64::try_from(until - now).unwrap_or(0)))
 }
 
+/// A method, with what goes along.
+enum Asked<'a> {
+    Post(&'a [u8]),
+    Put(&'a [u8]),
+    Get,
+}
+
+fn with<B>(mut request: RequestBuilder<B>, headers: &[(&str, &str)]) -> RequestBuilder<B> {
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request
+}
+
 impl Client {
     #[must_use]
     pub fn new(target: Target) -> Client {
@@ -142,32 +156,48 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Vec<u8>, SinkError> {
-        let answer = self.attempt(url, headers, body)?;
+        let answer = self.attempt(&Asked::Post(body), url, headers)?;
+        self.judged(answer)
+    }
+
+    /// Puts something at a URL of the target.
+    pub(crate) fn put_to(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Vec<u8>, SinkError> {
+        let answer = self.attempt(&Asked::Put(body), url, headers)?;
+        self.judged(answer)
+    }
+
+    /// What is at a URL of the target, as far as it is short.
+    pub(crate) fn get_from(&self, url: &str) -> Result<Vec<u8>, SinkError> {
+        let answer = self.attempt(&Asked::Get, url, &[])?;
         self.judged(answer)
     }
 
     /// One attempt, and those that its answer leads to.
     fn attempt(
         &self,
+        asked: &Asked<'_>,
         url: &str,
         headers: &[(&str, &str)],
-        body: &[u8],
     ) -> Result<Response<Body>, SinkError> {
         let mut url = url.to_string();
         let own = origin(&self.target.url);
         for _ in 0..=REDIRECTS_MAX {
-            let mut request = self.agent.post(&url);
-            for (name, value) in headers {
-                request = request.header(*name, *value);
-            }
             // Elsewhere nobody is told who we are.
             let is_own = own == origin(&url);
-            for (name, value) in self.target.headers.iter().filter(|_| is_own) {
-                request = request.header(name, value);
-            }
-            let answer = request
-                .send(body)
-                .map_err(|error| SinkError::Retry(self.said(&error.to_string())))?;
+            let who = self.target.headers.iter().filter(|_| is_own);
+            let who = who.map(|(name, value)| (name.as_str(), value.as_str()));
+            let headers: Vec<_> = headers.iter().copied().chain(who).collect();
+            let answer = match asked {
+                Asked::Post(body) => with(self.agent.post(&url), &headers).send(*body),
+                Asked::Put(body) => with(self.agent.put(&url), &headers).send(*body),
+                Asked::Get => with(self.agent.get(&url), &headers).call(),
+            };
+            let answer = answer.map_err(|error| SinkError::Retry(self.said(&error.to_string())))?;
             if !matches!(answer.status().as_u16(), 307 | 308) {
                 return Ok(answer);
             }

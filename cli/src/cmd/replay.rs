@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{self, Mode as FileMode, OFlags};
+use rustix::io::Errno;
 use serde_json::json;
 use weir_sinks::json::RowWriter;
 use weir_sources::ParserConfig;
@@ -248,8 +250,23 @@ struct Lines {
 }
 
 impl Lines {
+    /// A file that is there is written anew, if it is one: of a link, that which it leads to is somebody else's.
     fn create(path: &Path) -> std::io::Result<Lines> {
-        Ok(Lines { file: BufWriter::new(File::create(path)?), writers: BTreeMap::new() })
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW;
+        let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let opened =
+            fs::open(path, flags, FileMode::from_raw_mode(0o666)).map_err(|error| match error {
+                Errno::LOOP => {
+                    std::io::Error::other("it is a symbolic link, which is not followed")
+                }
+                error => error.into(),
+            })?;
+        let file = File::from(opened);
+        if !file.metadata()?.is_file() {
+            return Err(std::io::Error::other("it is no plain file"));
+        }
+        file.set_len(0)?;
+        Ok(Lines { file: BufWriter::new(file), writers: BTreeMap::new() })
     }
 
     fn write(&mut self, table: &'static str, batch: &RecordBatch) -> std::io::Result<()> {
@@ -284,4 +301,30 @@ fn into_script(args: &ReplayArgs, name: &str, sum: &mut Sum) -> Result<(), Failu
     output::print_answer(&answer.tables, format)?;
     output::raw_note(&answer.completeness);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows go into plain files of the directory, over older ones. Catches a link there, laid by others, through which
+    /// a file elsewhere is emptied.
+    #[test]
+    fn links_are_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("elsewhere"), "kept").unwrap();
+        for to in ["elsewhere", "not-there"] {
+            std::os::unix::fs::symlink(at(to), at("a.jsonl")).unwrap();
+            let error = Lines::create(&at("a.jsonl")).err().unwrap();
+            assert!(error.to_string().contains("symbolic link"), "{error}");
+            std::fs::remove_file(at("a.jsonl")).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(at("elsewhere")).unwrap(), "kept");
+        assert!(!at("not-there").try_exists().unwrap());
+        assert!(Lines::create(Path::new("/dev/null")).is_err());
+        std::fs::write(at("a.jsonl"), "longer than nothing").unwrap();
+        drop(Lines::create(&at("a.jsonl")).unwrap());
+        assert_eq!(std::fs::read_to_string(at("a.jsonl")).unwrap(), "");
+    }
 }

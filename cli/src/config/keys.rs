@@ -54,12 +54,15 @@ pub(super) struct SinkConfig {
     pub(super) inputs: Vec<Input>,
     #[serde(default)]
     pub(super) encoding: EncodingConfig,
-    /// Of `file`: where to write. A relative path begins at the configuration's folder.
+    /// Of `file`: where to write. A relative path begins at the configuration's folder; `s3://BUCKET/NAME` is in a store
+    /// that speaks S3.
     pub(super) path: Option<PathBuf>,
     pub(super) rotate: Option<RotateConfig>,
     /// Of network sinks: `http://…`, `https://…`, `nats://…`, `postgres://…`, `ws://…`. `opentelemetry`: without
-    /// one, the endpoint that the script's `px.export` names.
+    /// one, the endpoint that the script's `px.export` names. `file`: the store's, Amazon's unless set.
     pub(super) url: Option<Secret>,
+    /// Of `file` in a store: `us-east-1` unless set.
+    pub(super) region: Option<String>,
     /// Of `kafka`: `HOST:PORT` of some brokers, by which the others are found.
     #[serde(default)]
     pub(super) brokers: Vec<String>,
@@ -172,8 +175,8 @@ impl Default for HealthConfig {
     }
 }
 
-/// How it says who it is.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+/// How it says who it is. In a store that speaks S3: the id of an access key, its secret, and a session's token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct AuthConfig {
     pub(super) user: Option<Secret>,

@@ -19,7 +19,7 @@ use weir_sinks::sink::Writer;
 use weir_sinks::{clickhouse, mode, otel, parquet, postgres, prometheus, remote_write};
 
 use super::access::tls_of;
-use super::keys::{BufferKind, CodecName, HealthConfig, Kind, SinkConfig};
+use super::keys::{BufferKind, CodecName, HealthConfig, Kind, SinkConfig, Size, Span};
 
 const MEMORY_BYTES: u64 = 16 << 20;
 const DISK_BYTES: u64 = 256 << 20;
@@ -29,12 +29,18 @@ const MEMORY_BYTES_MAX: u64 = 1 << 30;
 /// A batch is made as a whole.
 const BATCH_ROWS_MAX: usize = 1_000_000;
 const BATCH_BYTES_MAX: u64 = 64 << 20;
+/// How long an object of a store waits for more rows, and what an attempt at putting it there may take.
+const STORE_WAIT: Duration = Duration::from_secs(60);
+const STORE_TIMEOUT: Duration = Duration::from_secs(120);
 const HEALTH_EVERY_MIN: Duration = Duration::from_secs(1);
 
 /// What two sinks may not share.
 pub(super) fn place_of(sink: &SinkConfig, base: &Path) -> Option<String> {
     let url = || sink.url.as_ref().map_or("", |url| url.0.as_str());
     match sink.kind {
+        Kind::File if sink.is_in_store() => {
+            sink.path.as_ref().map(|path| format!("store {} {}", url(), path.display()))
+        }
         Kind::File => sink.path.as_ref().map(|path| {
             // Without `.` in between.
             let path: PathBuf = base.join(path).components().collect();
@@ -75,7 +81,7 @@ impl Kind {
         match self {
             Kind::Blackhole | Kind::Console => (&[], &[]),
             Kind::Clickhouse => (&["url", "table", "headers"], &["url", "table"]),
-            Kind::File => (&["path", "rotate"], &["path"]),
+            Kind::File => (&["path", "rotate", "url", "region"], &["path"]),
             Kind::Http => (&["url", "framing", "headers"], &["url"]),
             Kind::Kafka => (&["brokers", "topic"], &["brokers", "topic"]),
             Kind::Nats => (&["url", "subject"], &["url", "subject"]),
@@ -85,12 +91,6 @@ impl Kind {
             Kind::PrometheusRemoteWrite => (&["url", "prefix", "headers"], &["url"]),
             Kind::Websocket => (&["url", "headers"], &["url"]),
         }
-    }
-
-    /// There is another end, somewhere else.
-    fn is_network(self) -> bool {
-        use Kind::{Blackhole, Console, File, Prometheus};
-        !matches!(self, Blackhole | Console | File | Prometheus)
     }
 
     /// The mode that it needs; others take all.
@@ -110,18 +110,42 @@ impl Kind {
     }
 }
 
+impl SinkConfig {
+    /// It is a file's, and the file is an object in a store.
+    fn is_in_store(&self) -> bool {
+        let path = self.path.as_deref().and_then(Path::to_str);
+        self.kind == Kind::File && path.is_some_and(|path| path.starts_with("s3://"))
+    }
+
+    /// There is another end, somewhere else.
+    fn is_network(&self) -> bool {
+        use Kind::{Blackhole, Console, File, Prometheus};
+        !matches!(self.kind, Blackhole | Console | File | Prometheus) || self.is_in_store()
+    }
+}
+
 const OF_ALL: [&str; 6] = ["type", "inputs", "encoding", "buffer", "batch", "retry"];
 const OF_NETWORK: [&str; 4] = ["auth", "healthcheck", "timeout", "tls"];
 
-fn judge_keys(kind: Kind, written: &Json) -> Result<(), String> {
-    let (has, needs) = kind.keys();
-    let name = kind.name();
+/// Of `file`: where it is, decides which keys it has.
+const OF_STORE: [&str; 2] = ["url", "region"];
+const OF_DISK: [&str; 1] = ["rotate"];
+
+fn judge_keys(config: &SinkConfig, written: &Json) -> Result<(), String> {
+    let (has, needs) = config.kind.keys();
+    let name = config.kind.name();
+    let (others, place) = match (config.kind, config.is_in_store()) {
+        (Kind::File, true) => (OF_DISK.as_slice(), " in a store"),
+        (Kind::File, false) => (OF_STORE.as_slice(), ""),
+        _ => ([].as_slice(), ""),
+    };
     let keys = written.as_object().into_iter().flat_map(|keys| keys.keys());
     for key in keys {
         let key = key.as_str();
-        let is_networks = kind.is_network() && OF_NETWORK.contains(&key);
-        if !OF_ALL.contains(&key) && !has.contains(&key) && !is_networks {
-            return Err(format!("a sink of type {name} has no `{key}`"));
+        let is_networks = config.is_network() && OF_NETWORK.contains(&key);
+        let is_its = has.contains(&key) && !others.contains(&key);
+        if !OF_ALL.contains(&key) && !is_its && !is_networks {
+            return Err(format!("a sink of type {name}{place} has no `{key}`"));
         }
     }
     match needs.iter().find(|key| written[**key].is_null()) {
@@ -133,13 +157,16 @@ fn judge_keys(kind: Kind, written: &Json) -> Result<(), String> {
 /// `written`: the sink as the file and the environment have it. `views`: recorded ones, which it may read.
 pub(super) fn spec(
     name: &str,
-    config: SinkConfig,
+    mut config: SinkConfig,
     written: &Json,
     base: &Path,
     views: &[NamedView],
 ) -> Result<SinkSpec, String> {
     let kind = config.kind;
-    judge_keys(kind, written)?;
+    judge_keys(&config, written)?;
+    if config.is_in_store() {
+        made_large(&mut config, written);
+    }
     let codec = config.encoding.codec.unwrap_or_default();
     if codec == CodecName::Csv && (!kind.takes_csv() || config.inputs.len() > 1) {
         return Err("`codec: csv` is for one input, and for files and consoles".to_string());
@@ -180,6 +207,23 @@ pub(super) fn spec(
         feed_print,
         writer_print,
     })
+}
+
+/// Each batch becomes an object: what nobody asked otherwise for is large, and has time.
+fn made_large(config: &mut SinkConfig, written: &Json) {
+    let unless = |key: &str| written["batch"][key].is_null();
+    if unless("max_rows") {
+        config.batch.max_rows = BATCH_ROWS_MAX;
+    }
+    if unless("max_bytes") {
+        config.batch.max_bytes = Size(BATCH_BYTES_MAX);
+    }
+    if unless("timeout") {
+        config.batch.timeout = Span(STORE_WAIT);
+    }
+    if written["timeout"].is_null() {
+        config.timeout = Span(STORE_TIMEOUT);
+    }
 }
 
 /// The scripts show what the sink is to take, in the mode in which it is to.
@@ -254,7 +298,7 @@ fn writer_spec(config: &SinkConfig, writer: Box<dyn Writer>) -> Result<WriterSpe
     if every.0 < HEALTH_EVERY_MIN {
         return Err("healthcheck.every is at least 1s".to_string());
     }
-    let checks = (enabled && config.kind.is_network()).then_some(every.0);
+    let checks = (enabled && config.is_network()).then_some(every.0);
     let (place, target) = (String::new(), String::new());
     Ok(WriterSpec { writer, batch, backoff, checks, place, target })
 }

@@ -76,6 +76,20 @@ fn keys_are_judged() {
         ("type: nats, url: 'nats://x', subject: a.b, batch: {timeout: 100ms}", "ok"),
         ("type: postgres, url: 'postgres://x/y', table: s.t", "ok"),
         ("type: prometheus, listen: '127.0.0.1:0'", "ok"),
+        ("type: file, path: 's3://kept/a/x.jsonl'", "ok"),
+        (
+            "type: file, path: 's3://kept/x', url: 'http://127.0.0.1:1', region: x-1, auth: {user: a, \
+             password: b, token: c}, healthcheck: {enabled: false}, timeout: 1s, encoding: {codec: csv}",
+            "ok",
+        ),
+        ("type: file, path: 's3://kept/x', rotate: {every: 1h}", "in a store has no `rotate`"),
+        ("type: file, path: x, url: 'http://x'", "has no `url`"),
+        ("type: file, path: x, timeout: 1s", "has no `timeout`"),
+        ("type: file, path: 's3://kept'", "s3://BUCKET/NAME"),
+        ("type: file, path: 's3://kept/x', url: 'http://u@x'", "without user"),
+        ("type: file, path: 's3://kept/x', url: 'http://'", "no URL of a store"),
+        ("type: file, path: 's3://kept/x', auth: {user: a}", "auth.password"),
+        ("type: file, path: 's3://kept/x', region: 'a b'", "`region` is"),
     ];
     for (keys, wanted) in cases {
         let why = why_of(&format!("sinks:\n  a: {{{keys}, {INPUT}}}\n"));

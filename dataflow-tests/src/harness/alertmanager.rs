@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 use tempfile::TempDir;
+use weir_types::{Clock, WallClock};
 
 use super::process::{Process, Signal};
 use super::{Result, free_port, http, io_error};
@@ -77,7 +78,7 @@ pub const SILENT: u16 = 0;
 /// Takes POSTs and writes their bodies down.
 pub struct Hook {
     pub addr: SocketAddr,
-    bodies: Arc<Mutex<Vec<String>>>,
+    bodies: Arc<Mutex<Vec<(i64, String)>>>,
     status: Arc<AtomicU16>,
 }
 
@@ -106,6 +107,12 @@ impl Hook {
     /// All that came and was taken.
     #[must_use]
     pub fn bodies(&self) -> Vec<String> {
+        self.arrived().into_iter().map(|(_, body)| body).collect()
+    }
+
+    /// The same, each with the Unix time at which it was there, in nanoseconds.
+    #[must_use]
+    pub fn arrived(&self) -> Vec<(i64, String)> {
         self.bodies.lock().map(|bodies| bodies.clone()).unwrap_or_default()
     }
 
@@ -131,7 +138,7 @@ impl Hook {
 /// One connection, until it ends.
 fn serve(
     stream: &TcpStream,
-    bodies: &Mutex<Vec<String>>,
+    bodies: &Mutex<Vec<(i64, String)>>,
     status: &AtomicU16,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
@@ -161,7 +168,8 @@ fn serve(
         if status == 200
             && let Ok(mut bodies) = bodies.lock()
         {
-            bodies.push(String::from_utf8_lossy(&body).into_owned());
+            let text = String::from_utf8_lossy(&body).into_owned();
+            bodies.push((WallClock.now_unix_ns(), text));
         }
         write!(writer, "HTTP/1.1 {status} x\r\ncontent-length: 2\r\n\r\nok")?;
     }

@@ -1,5 +1,6 @@
-//! Real receivers of sinks on loopback ports: a Prometheus, a ClickHouse server, an OpenTelemetry collector. Each is
-//! empty at its start, in a directory of its own, and ends with the value that stands for it.
+//! Real receivers of sinks on loopback ports: a Prometheus, a ClickHouse server, an OpenTelemetry collector, a
+//! PostgreSQL, a store that speaks S3. Each is empty at its start, in a directory of its own, and ends with the value
+//! that stands for it; it may be killed and begin again with what it has.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
-use super::process::Process;
+use super::process::{Process, Signal};
 use super::{Result, free_port, http, io_error};
 
 const PROMETHEUS: &str = "/usr/bin/prometheus";
@@ -26,10 +27,14 @@ const CLICKHOUSE_USERS: &str = "<yandex><profiles><default/></profiles><users><d
     <password></password><networks><ip>127.0.0.1</ip></networks><profile>default</profile>\
     <quota>default</quota></default></users><quotas><default/></quotas></yandex>";
 
-/// Where `scripts/test-servers` puts it.
-fn collector() -> PathBuf {
+/// Where `scripts/test-servers` puts what it builds.
+fn built(name: &str) -> PathBuf {
     let home = std::env::var_os("HOME").unwrap_or_default();
-    Path::new(&home).join(".cache/weir/otelcol/otelcol")
+    Path::new(&home).join(".cache/weir").join(name).join(name)
+}
+
+fn collector() -> PathBuf {
+    built("otelcol")
 }
 
 /// True if this machine has all of them.
@@ -44,23 +49,63 @@ fn escaped(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
+/// A program with its arguments.
+type Start = Vec<String>;
+
+fn start_of(program: impl AsRef<Path>, args: &[String]) -> Start {
+    let program = program.as_ref().display().to_string();
+    [program].into_iter().chain(args.iter().cloned()).collect()
+}
+
 /// A server with its directory.
 pub struct Receiver {
-    _process: Process,
+    process: Process,
     pub addr: SocketAddr,
     dir: TempDir,
+    start: Start,
+    /// What it answers with 200 once it is ready; it has only to listen, if there is none.
+    ready: Option<&'static str>,
 }
 
 impl Receiver {
     fn start(
         dir: TempDir,
         addr: SocketAddr,
-        command: Command,
-        is_ready: impl Fn() -> bool,
+        start: Start,
+        ready: Option<&'static str>,
     ) -> Result<Receiver> {
+        let process = Receiver::spawn(&start, dir.path(), addr, ready)?;
+        Ok(Receiver { process, addr, dir, start, ready })
+    }
+
+    fn spawn(
+        start: &[String],
+        dir: &Path,
+        addr: SocketAddr,
+        ready: Option<&str>,
+    ) -> Result<Process> {
+        let mut command = Command::new(&start[0]);
+        command.args(&start[1..]).current_dir(dir);
         let mut process = Process::start(command)?;
-        process.wait_ready(DEADLINE, |_| is_ready().then_some(()))?;
-        Ok(Receiver { _process: process, addr, dir })
+        process.wait_ready(DEADLINE, |_| {
+            let is_ready = match ready {
+                Some(path) => answers(addr, path),
+                None => TcpStream::connect(addr).is_ok(),
+            };
+            is_ready.then_some(())
+        })?;
+        Ok(process)
+    }
+
+    /// Ends it where it stands.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.stop(Signal::Kill, DEADLINE).map(drop)
+    }
+
+    /// Begins again, at the same place, with what was written.
+    pub fn again(&mut self) -> Result<()> {
+        self.process = Receiver::spawn(&self.start, self.dir.path(), self.addr, self.ready)?;
+        Ok(())
     }
 
     fn get(&self, path: &str) -> Result<String> {
@@ -92,13 +137,14 @@ impl Prometheus {
             targets.join(", ")
         );
         std::fs::write(&config, text).map_err(io_error("write its configuration"))?;
-        let mut command = Command::new(PROMETHEUS);
-        command
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", dir.path().join("d").display()))
-            .arg(format!("--web.listen-address={addr}"))
-            .arg("--web.enable-remote-write-receiver");
-        Receiver::start(dir, addr, command, || answers(addr, "/-/ready")).map(Prometheus)
+        let args = [
+            format!("--config.file={}", config.display()),
+            format!("--storage.tsdb.path={}", dir.path().join("d").display()),
+            format!("--web.listen-address={addr}"),
+            "--web.enable-remote-write-receiver".to_string(),
+        ];
+        let start = start_of(PROMETHEUS, &args);
+        Receiver::start(dir, addr, start, Some("/-/ready")).map(Prometheus)
     }
 
     /// The series of an instant query: labels and values.
@@ -127,9 +173,8 @@ impl ClickHouse {
         let written = std::fs::write(&file, config)
             .and_then(|()| std::fs::write(dir.path().join("users.xml"), CLICKHOUSE_USERS));
         written.map_err(io_error("write its configuration"))?;
-        let mut command = Command::new(CLICKHOUSE);
-        command.arg(format!("--config-file={}", file.display()));
-        Receiver::start(dir, addr, command, || answers(addr, "/ping")).map(ClickHouse)
+        let start = start_of(CLICKHOUSE, &[format!("--config-file={}", file.display())]);
+        Receiver::start(dir, addr, start, Some("/ping")).map(ClickHouse)
     }
 
     /// Rows as lines, with tabs between values.
@@ -156,9 +201,9 @@ impl Collector {
             out.display()
         );
         std::fs::write(&config, text).map_err(io_error("write its configuration"))?;
-        let mut command = Command::new(collector());
-        command.arg("--config").arg(format!("file:{}", config.display()));
-        Receiver::start(dir, addr, command, || TcpStream::connect(addr).is_ok()).map(Collector)
+        let args = ["--config".to_string(), format!("file:{}", config.display())];
+        let start = start_of(collector(), &args);
+        Receiver::start(dir, addr, start, None).map(Collector)
     }
 
     /// What it was sent so far.
@@ -167,5 +212,98 @@ impl Collector {
         let text = std::fs::read_to_string(self.0.dir.path().join("out.jsonl"));
         let text = text.unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+}
+
+/// A PostgreSQL whose user `postgres` needs no password. Root starts it as that user.
+pub struct Postgres(pub Receiver);
+
+/// Of Debian's newest version that is there.
+fn postgres_bin() -> Option<PathBuf> {
+    let all = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+    let mut versions: Vec<PathBuf> = all.filter_map(|it| Some(it.ok()?.path())).collect();
+    versions.sort();
+    versions.pop().map(|version| version.join("bin"))
+}
+
+impl Postgres {
+    /// `None`: there is none.
+    pub fn start() -> Option<Result<Postgres>> {
+        postgres_bin().map(|bin| Postgres::start_from(&bin))
+    }
+
+    fn start_from(bin: &Path) -> Result<Postgres> {
+        let (dir, addr) = place()?;
+        let name = dir.path().display().to_string();
+        let as_user = |program: &str, args: &[&str]| {
+            let program = bin.join(program).display().to_string();
+            let user = ["--reuid", "postgres", "--regid", "postgres", "--clear-groups"];
+            let all = user.into_iter().chain([program.as_str()]).chain(args.iter().copied());
+            start_of("setpriv", &all.map(str::to_string).collect::<Vec<String>>())
+        };
+        let run = |start: &[String]| {
+            let done = Command::new(&start[0]).args(&start[1..]).current_dir("/").output();
+            done.map_err(io_error("make its database"))
+        };
+        let data = format!("{name}/data");
+        run(&start_of("chown", &["postgres".to_string(), name.clone()]))?;
+        run(&as_user("initdb", &["-D", &data, "-A", "trust", "-U", "postgres", "-N"]))?;
+        let port = addr.port().to_string();
+        let on = "listen_addresses=127.0.0.1";
+        let start = as_user("postgres", &["-D", &data, "-p", &port, "-k", &name, "-c", on]);
+        Receiver::start(dir, addr, start, None).map(Postgres)
+    }
+
+    /// Rows as lines, with `|` between values; none while it does not answer.
+    #[must_use]
+    pub fn ask(&self, query: &str) -> Vec<String> {
+        let port = self.0.addr.port().to_string();
+        let args = ["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-Atc", query];
+        let said = Command::new("psql").args(args).output();
+        let text = said.map(|said| String::from_utf8_lossy(&said.stdout).into_owned());
+        text.unwrap_or_default().lines().map(str::to_string).collect()
+    }
+}
+
+/// A store that speaks S3, with a bucket `kept`, whose objects are files.
+pub struct Store(pub Receiver);
+
+/// Who is let into the [`Store`].
+pub const STORE_USER: &str = "the-id";
+pub const STORE_PASSWORD: &str = "the/secret+key";
+
+impl Store {
+    /// `None`: there is none.
+    pub fn start() -> Option<Result<Store>> {
+        let program = built("versitygw");
+        program.try_exists().unwrap_or(false).then(|| Store::start_from(&program))
+    }
+
+    fn start_from(program: &Path) -> Result<Store> {
+        let (dir, addr) = place()?;
+        std::fs::create_dir(dir.path().join("kept")).map_err(io_error("make a bucket"))?;
+        let (name, addr_text) = (dir.path().display().to_string(), addr.to_string());
+        let access = ["--access", STORE_USER, "--secret", STORE_PASSWORD, "--port", &addr_text];
+        let args = access.into_iter().chain(["--quiet", "posix", &name]);
+        let start = start_of(program, &args.map(str::to_string).collect::<Vec<String>>());
+        Receiver::start(dir, addr, start, None).map(Store)
+    }
+
+    /// The lines of all objects of the bucket, in the order of their names.
+    pub fn lines(&self) -> Result<Vec<Json>> {
+        let all = std::fs::read_dir(self.0.dir.path().join("kept"));
+        let all = all.map_err(io_error("list a bucket"))?;
+        let mut paths: Vec<PathBuf> = all.filter_map(|it| Some(it.ok()?.path())).collect();
+        paths.retain(|path| path.is_file());
+        paths.sort();
+        let mut lines = Vec::new();
+        for path in paths {
+            let text = std::fs::read_to_string(&path).map_err(io_error("read an object"))?;
+            for line in text.lines() {
+                let json = serde_json::from_str(line);
+                lines.push(json.map_err(|error| super::HarnessError::Live(error.to_string()))?);
+            }
+        }
+        Ok(lines)
     }
 }

@@ -37,8 +37,18 @@ impl Name {
         name + &self.extension
     }
 
+    /// What all such names begin with.
+    pub(crate) fn before_numbers(&self) -> String {
+        format!("{}-", self.stem)
+    }
+
+    /// What is just before all names whose first number is this one, in the order of names.
+    pub(crate) fn without_extension(&self, number: u64) -> String {
+        format!("{}-{number:0DIGITS$}", self.stem)
+    }
+
     /// The last of so many numbers in a name of ours.
-    fn last_in(&self, name: &str, count: usize) -> Option<u64> {
+    pub(crate) fn last_in(&self, name: &str, count: usize) -> Option<u64> {
         let middle =
             name.strip_prefix(self.stem.as_str())?.strip_suffix(self.extension.as_str())?;
         let numbers: Vec<&str> = middle.strip_prefix('-')?.split('-').collect();

@@ -8,7 +8,7 @@ use rskafka::client::partition::{OffsetAt, UnknownTopicHandling};
 
 use super::*;
 use crate::pipe::tests::{Line, delivery, info};
-use crate::testing::{Running, cache, free_port, upserts};
+use crate::testing::{Certificates, Running, cache, free_port, upserts};
 
 /// What the broker takes of a batch of records.
 const MESSAGE_BYTES_MAX: usize = 10 << 10;
@@ -25,6 +25,8 @@ struct Broker {
     running: Running,
     args: Vec<String>,
     port: u16,
+    /// The port for those who speak no TLS.
+    plain: u16,
     _dir: tempfile::TempDir,
 }
 
@@ -40,8 +42,17 @@ fn spawn(args: &[String], port: u16) -> Option<Running> {
     Running::start(Path::new("java"), args, || TcpStream::connect(("127.0.0.1", port)).is_ok())
 }
 
+/// What makes a broker listen with TLS as well, for those who have a certificate of the authority.
+const TLS: &str = "ssl.keystore.type=PEM\nssl.keystore.location=DIR/server.pem\n\
+    ssl.truststore.type=PEM\nssl.truststore.location=CA\nssl.client.auth=required\n";
+
 impl Broker {
     fn start() -> Option<Broker> {
+        Broker::start_with(None)
+    }
+
+    /// Its port is one for TLS, if there are certificates.
+    fn start_with(files: Option<&Certificates>) -> Option<Broker> {
         let lib: PathBuf = cache("kafka/lib");
         std::fs::read_dir(&lib).ok()?;
         let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
@@ -50,6 +61,24 @@ impl Broker {
             .replace(":CONTROL", &format!(":{}", free_port()))
             .replace("LIMIT", &MESSAGE_BYTES_MAX.to_string())
             .replace("DIR", dir.path().to_str().unwrap());
+        let (text, plain) = match files {
+            None => (text, port),
+            Some(files) => {
+                let plain = free_port();
+                let pem = files.text("server.key") + &files.text("server.crt");
+                std::fs::write(dir.path().join("server.pem"), pem).unwrap();
+                let text = text
+                    .replace(
+                        &format!("PLAINTEXT://127.0.0.1:{port}"),
+                        &format!("PLAINTEXT://127.0.0.1:{plain},SSL://127.0.0.1:{port}"),
+                    )
+                    .replace("PLAINTEXT:PLAINTEXT\n", "PLAINTEXT:PLAINTEXT,SSL:SSL\n");
+                let tls = TLS
+                    .replace("DIR", dir.path().to_str().unwrap())
+                    .replace("CA\n", &format!("{}\n", files.path("ca.crt").display()));
+                (text + &tls, plain)
+            }
+        };
         let file = dir.path().join("server.properties");
         std::fs::write(&file, text).unwrap();
         let file = file.to_str().unwrap();
@@ -59,7 +88,7 @@ impl Broker {
         assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
         let args = java(&lib, "kafka.Kafka", &[file]);
         let running = spawn(&args, port)?;
-        Some(Broker { running, args, port, _dir: dir })
+        Some(Broker { running, args, port, plain, _dir: dir })
     }
 
     fn again(&mut self) {
@@ -86,7 +115,7 @@ impl Broker {
     fn work<T>(&self, work: impl AsyncFnOnce(Client) -> T) -> T {
         let runtime = one_thread::take(&mut None).unwrap();
         runtime.block_on(async {
-            let address = format!("127.0.0.1:{}", self.port);
+            let address = format!("127.0.0.1:{}", self.plain);
             work(ClientBuilder::new(vec![address]).build().await.unwrap()).await
         })
     }
@@ -200,6 +229,34 @@ fn the_topic_is_the_view() {
     assert_eq!(broker.view(), wanted);
     let last = broker.records().into_iter().rfind(|it| it.value.is_some()).unwrap();
     assert!(last.headers.contains_key("seq"), "{:?}", last.headers);
+}
+
+/// A broker with TLS is reached if its authority is known and ours is known to it, also after it began anew; without,
+/// nothing arrives, and it is tried again. Catches a client that does not verify.
+#[test]
+fn with_tls_both_ends_are_known() {
+    let Some(files) = Certificates::make() else {
+        return weir_types::testing::skipped("there is no openssl");
+    };
+    let Some(mut broker) = Broker::start_with(Some(&files)) else {
+        return weir_types::testing::skipped("there is no Kafka");
+    };
+    broker.make_topic();
+    let with = |tls: Option<Tls>| {
+        let config = KafkaConfig { tls, timeout: Duration::from_secs(5), ..broker.config(true) };
+        Box::new(KafkaSink::new(config))
+    };
+    for tls in [None, Some(Tls::default()), Some(files.tls(false))] {
+        assert!(matches!(with(tls).check(), Err(SinkError::Retry(_))));
+    }
+    let mut line = upserts(with(Some(files.tls(true))), 100);
+    line.start(false).unwrap();
+    line.deliver(&delivery(1, &[("a", 1, 1)], true)).unwrap();
+    flush(&mut line);
+    broker.again();
+    line.deliver(&delivery(2, &[("a", 1, -1), ("a", 2, 1)], true)).unwrap();
+    flush(&mut line);
+    assert_eq!(broker.view(), BTreeMap::from([("[\"a\"]".to_string(), 2)]));
 }
 
 /// Nobody there is no end, and says no secret.

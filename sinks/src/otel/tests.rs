@@ -11,6 +11,7 @@ use super::*;
 use crate::encode::Mode;
 use crate::pipe::tests::{Line, delivery, delivery_of, info};
 use crate::testing::{Receiver, Running, cache, free_port, target, upserts};
+use crate::tls::Tls;
 
 fn wide() -> OutputInfo {
     let mut info = info();
@@ -178,28 +179,97 @@ fn call(key: &str, n: i64) -> PackedRow {
     ])
 }
 
+/// Where a collector listens, by HTTP and by gRPC, and how it is started.
+struct Collector {
+    ports: [u16; 2],
+    args: [String; 2],
+}
+
+impl Collector {
+    /// `tls`: more of each protocol's section. What it takes it writes into `out.jsonl`.
+    fn at(dir: &std::path::Path, tls: &str) -> Collector {
+        let ports = [free_port(), free_port()];
+        let config = format!(
+            "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{}'{tls}}}, grpc: {{endpoint: '127.0.0.1:{}'{tls}}}}}}}}}\n\
+             exporters: {{file: {{path: '{}', append: true, flush_interval: 50ms}}}}\n\
+             service:\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines:\n    \
+             metrics: {{receivers: [otlp], exporters: [file]}}\n    traces: {{receivers: [otlp], exporters: [file]}}\n",
+            ports[0],
+            ports[1],
+            dir.join("out.jsonl").display(),
+        );
+        let file = dir.join("c.yaml");
+        std::fs::write(&file, config).unwrap();
+        Collector { ports, args: ["--config".to_string(), format!("file:{}", file.display())] }
+    }
+
+    /// `None`: there is none.
+    fn start(&self) -> Option<Running> {
+        let is_up = |port: &u16| TcpStream::connect(("127.0.0.1", *port)).is_ok();
+        Running::start(&cache("otelcol/otelcol"), &self.args, || self.ports.iter().all(is_up))
+    }
+}
+
+/// A collector with TLS takes what comes from those who know its authority and whom it knows, by HTTP and by gRPC, over
+/// a restart; from others nothing, and it is tried again. Catches a client that does not verify.
+#[test]
+fn with_tls_both_ends_are_known() {
+    let Some(files) = crate::testing::Certificates::make() else {
+        return weir_types::testing::skipped("there is no openssl");
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| files.path(name).display().to_string();
+    let tls = format!(
+        ", tls: {{cert_file: '{}', key_file: '{}', client_ca_file: '{}'}}",
+        path("server.crt"),
+        path("server.key"),
+        path("ca.crt")
+    );
+    let place = Collector::at(dir.path(), &tls);
+    let Some(mut collector) = place.start() else {
+        return weir_types::testing::skipped("there is no OpenTelemetry collector");
+    };
+    for (protocol, port) in [(Protocol::Http, place.ports[0]), (Protocol::Grpc, place.ports[1])] {
+        let with = |host: &str, tls: Tls| {
+            let mut target = target(&format!("https://{host}:{port}"));
+            target.tls = tls;
+            let mut line =
+                upserts(Box::new(OtelSink::new(target, protocol, "x", BTreeMap::new())), 100);
+            line.start(false).unwrap();
+            line.deliver(&delivery(1_000, &[("a", 7, 1)], true)).unwrap();
+            line
+        };
+        for (host, tls) in [
+            ("127.0.0.1", Tls::default()),
+            ("127.0.0.1", files.tls(false)),
+            // Its certificate is for another name.
+            ("localhost", files.tls(true)),
+        ] {
+            let done = with(host, tls).flush();
+            assert!(matches!(done, Err(SinkError::Retry(_))), "{protocol:?} {host} {done:?}");
+        }
+        let mut known = with("127.0.0.1", files.tls(true));
+        known.flush().unwrap();
+        collector.kill();
+        known.deliver(&delivery(2_000, &[("a", 7, -1), ("a", 8, 1)], true)).unwrap();
+        assert!(matches!(known.flush(), Err(SinkError::Retry(_))));
+        collector = place.start().unwrap();
+        known.flush().unwrap();
+        assert_eq!((known.health().rows_sent, known.health().rows_refused), (2, 0));
+    }
+    let out = dir.path().join("out.jsonl");
+    lines(&out, |lines| lines.iter().filter(|it| it["resourceMetrics"].is_array()).count() >= 4);
+}
+
 /// A real collector takes metrics and spans, by HTTP and by gRPC, over a restart; a row of two services is two
 /// resources, and a span that comes again has the same ids.
 #[test]
 fn a_collector_takes_it() {
-    let (dir, ports) = (tempfile::tempdir().unwrap(), [free_port(), free_port()]);
+    let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out.jsonl");
-    let config = format!(
-        "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{}'}}, grpc: {{endpoint: '127.0.0.1:{}'}}}}}}}}\n\
-         exporters: {{file: {{path: '{}', append: true, flush_interval: 50ms}}}}\n\
-         service:\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines:\n    \
-         metrics: {{receivers: [otlp], exporters: [file]}}\n    traces: {{receivers: [otlp], exporters: [file]}}\n",
-        ports[0],
-        ports[1],
-        out.display(),
-    );
-    let file = dir.path().join("c.yaml");
-    std::fs::write(&file, config).unwrap();
-    let args = ["--config".to_string(), format!("file:{}", file.display())];
-    let start = || {
-        let is_up = || ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok());
-        Running::start(&cache("otelcol/otelcol"), &args, is_up)
-    };
+    let place = Collector::at(dir.path(), "");
+    let ports = place.ports;
+    let start = || place.start();
     let Some(mut collector) = start() else {
         return weir_types::testing::skipped("there is no OpenTelemetry collector");
     };

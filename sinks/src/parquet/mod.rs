@@ -8,6 +8,7 @@ mod columns;
 mod tests;
 
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -44,6 +45,11 @@ pub fn judge(info: &OutputInfo) -> Result<(), SinkError> {
     columns::judge(info).map_err(SinkError::Refused)
 }
 
+/// Writes some elements of one output as a file; how many texts were cleaned.
+pub(crate) fn write(out: impl Write + Send, elements: &[&Element]) -> Result<u64, SinkError> {
+    columns::write(out, elements).map_err(|error| sink::unwritten("", &error))
+}
+
 impl ParquetSink {
     /// `path`: what files are called, without their numbers, from `base` on if it is relative.
     #[must_use]
@@ -77,7 +83,7 @@ impl ParquetSink {
         opened.folder.remove(&opened.part);
         let file = opened.folder.create(&opened.part)?;
         let failed = |error: std::io::Error| sink::unwritten("", &error);
-        let written = columns::write(&file, &elements).map_err(failed);
+        let written = write(&file, &elements);
         let done = written.and_then(|cleaned| {
             file.sync_all().map_err(failed)?;
             opened.folder.rename(&opened.part, &opened.name.with(&[first, last]))?;

@@ -1,5 +1,7 @@
 //! The writer of each kind of sink, as its keys say.
 
+mod stores;
+
 use std::path::Path;
 
 use weir_pxl::OtelEndpoint;
@@ -27,6 +29,9 @@ use crate::config::access::{secrets_of, target_of, text_of};
 use crate::config::keys::{
     CodecName, Framing, Kind, OtlpProtocol, RotateConfig, Secret, SinkConfig,
 };
+
+/// Variables of the environment that scripts may name.
+const OF_EXPORTS: &str = "WEIR_EXPORT_";
 
 const HTTP: [&str; 2] = ["http://", "https://"];
 
@@ -81,6 +86,7 @@ pub(super) fn writer(
             is_upsert: how.mode == Mode::Upsert,
         })),
         Kind::Console => Box::new(ConsoleSink::new(std::io::stderr(), lines_of(codec))),
+        Kind::File if config.is_in_store() => Box::new(stores::s3(how, config, codec)?),
         Kind::File => file(config, codec, how.base)?,
         Kind::Http => {
             let framing = match config.framing {
@@ -241,7 +247,8 @@ fn otel(
             let mut headers = config.headers.clone();
             for (name, value) in &endpoint.headers {
                 if !headers.keys().any(|have| have.eq_ignore_ascii_case(name)) {
-                    headers.insert(name.clone(), Secret(value.clone()));
+                    let value = exported(name, value, |name| std::env::var(name).ok())?;
+                    headers.insert(name.clone(), Secret(value));
                 }
             }
             let (url, tls) = (with_scheme(url, &HTTP)?, how.tls.clone().unwrap_or_default());
@@ -262,6 +269,24 @@ fn otel(
     Ok(OtelSink::new(target, protocol, prefix, found.exports.clone()))
 }
 
+/// What a script's header says: `${WEIR_EXPORT_NAME}` is what that variable holds. No other can be named: a script
+/// sends what it says wherever it likes.
+fn exported(
+    header: &str,
+    value: &str,
+    lookup: impl Fn(&str) -> Option<String>,
+) -> Result<String, String> {
+    let Some(name) = value.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else {
+        return Ok(value.to_string());
+    };
+    if !name.starts_with(OF_EXPORTS) {
+        return Err(format!(
+            "the header `{header}` of `px.export` may name variables that begin with {OF_EXPORTS} only"
+        ));
+    }
+    lookup(name).ok_or_else(|| format!("the header `{header}` of `px.export` needs {name}"))
+}
+
 /// As Pixie has it: an address without a scheme, for gRPC.
 fn url_of(endpoint: &OtelEndpoint) -> String {
     match (endpoint.url.contains("://"), endpoint.insecure) {
@@ -279,4 +304,31 @@ fn subject(config: &SinkConfig) -> Result<String, String> {
         return Err("`subject` is made of words with dots between, without wildcards".to_string());
     }
     Ok(subject)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A header of a script may name variables that are meant for that, which are used as they are, and no others.
+    /// Catches a script that sends away whatever the server was started with.
+    #[test]
+    fn scripts_name_only_what_is_meant_for_them() {
+        let lookup = |name: &str| match name {
+            "WEIR_EXPORT_KEY" => Some("$1 \": #".to_string()),
+            "HOME" | "WEIR_TOKEN" => Some("hidden-word".to_string()),
+            _ => None,
+        };
+        let value = |value: &str| exported("api-key", value, lookup);
+        assert_eq!(value("plain $X ${Y} z").unwrap(), "plain $X ${Y} z");
+        assert_eq!(value("${WEIR_EXPORT_KEY}").unwrap(), "$1 \": #");
+        assert!(value("${WEIR_EXPORT_NONE}").unwrap_err().contains("needs WEIR_EXPORT_NONE"));
+        for name in ["${HOME}", "${WEIR_TOKEN}", "${}"] {
+            let why = value(name).unwrap_err();
+            assert!(
+                why.contains("begin with WEIR_EXPORT_") && !why.contains("hidden-word"),
+                "{why}"
+            );
+        }
+    }
 }

@@ -1,0 +1,395 @@
+//! Sinks over a long time in which everything dies: each receiver is killed and begins again, and so does the server.
+//! What they hold in the end is the view, or every row at least once, a repeat by its number. `WEIR_KILLS_SECONDS` says
+//! how long the traffic goes on (30 unless set; the long form is 600).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use weir_dataflow_tests::harness::alertmanager::{Hook, SILENT};
+use weir_dataflow_tests::harness::http::{Load, run_load};
+use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
+use weir_dataflow_tests::harness::process::Signal;
+use weir_dataflow_tests::harness::receivers::{
+    self, ClickHouse, Collector, Postgres, Prometheus, Receiver, STORE_PASSWORD, STORE_USER, Store,
+};
+use weir_dataflow_tests::harness::weir::Weir;
+use weir_dataflow_tests::harness::{Result, pause, wait_until};
+use weir_types::{Clock, WallClock};
+
+const DEADLINE: Duration = Duration::from_secs(120);
+const ROUNDS: u32 = 2;
+const GROUPS: usize = 20;
+const PER_SEC: u32 = 60;
+/// What a sink whose other end never answers may cost.
+const GROWTH_BYTES_MAX: u64 = 64 << 20;
+
+const VIEW: &str = "import px\n\
+    df = px.DataFrame('http_events', start_time='-60m')\n\
+    df = df[df.trace_role == 2]\n\
+    df.shop = px.substring(df.req_path, 0, 4)\n\
+    px.display(df.groupby('shop').agg(n=('latency', px.count)))\n";
+const ROWS: &str = "import px\n\
+    df = px.DataFrame('http_events', start_time='-60m')\n\
+    df = df[df.trace_role == 2]\n\
+    px.display(df[['time_', 'req_path']])\n";
+const EXPORT: &str = "import px\n\
+    df = px.DataFrame('http_events', start_time='-60m')\n\
+    df = df[df.trace_role == 2]\n\
+    px.export(df, px.otel.Data(resource={'service.name': 'shop'}, data=[\n\
+    \x20   px.otel.trace.Span(name=df.req_path, start_time=df.time_, end_time=df.time_)]))\n";
+
+fn seconds(name: &str, default: u64) -> Duration {
+    let asked = std::env::var(name).ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(asked.unwrap_or(default))
+}
+
+/// All that rows are sent to.
+struct Stage {
+    house: ClickHouse,
+    tables: Postgres,
+    store: Store,
+    collector: Collector,
+    prometheus: Prometheus,
+    hook: Hook,
+    dir: tempfile::TempDir,
+}
+
+type Counts = BTreeMap<String, i64>;
+
+impl Stage {
+    fn start() -> Option<Stage> {
+        if !receivers::are_installed() {
+            weir_types::testing::skipped("there is no ClickHouse, Prometheus or collector");
+            return None;
+        }
+        let (Some(tables), Some(store)) = (Postgres::start(), Store::start()) else {
+            weir_types::testing::skipped("there is no PostgreSQL or no store that speaks S3");
+            return None;
+        };
+        Some(Stage {
+            house: ClickHouse::start().unwrap(),
+            tables: tables.unwrap(),
+            store: store.unwrap(),
+            collector: Collector::start().unwrap(),
+            prometheus: Prometheus::start(&[]).unwrap(),
+            hook: Hook::start(200).unwrap(),
+            dir: tempfile::tempdir().unwrap(),
+        })
+    }
+
+    fn config(&self) -> String {
+        let file = |name: &str, text: &str| {
+            let path = self.dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_string()
+        };
+        file("view.pxl", VIEW);
+        file("rows.pxl", ROWS);
+        file("export.pxl", EXPORT);
+        let sink = |(name, input, mode, keys): &(&str, &str, &str, String)| {
+            format!(
+                "  {name}:\n    inputs: [{{file: {input}.pxl}}]\n    encoding: {{mode: {mode}}}\n    \
+                 buffer: {{type: disk}}\n    retry: {{initial: 100ms, max: 1s}}\n    {keys}\n"
+            )
+        };
+        let sinks: String = self.sinks().iter().map(sink).collect();
+        file("weir.yaml", &format!("sinks:\n{sinks}"))
+    }
+
+    /// Name, input, mode and further keys of each.
+    fn sinks(&self) -> [(&'static str, &'static str, &'static str, String); 8] {
+        let [house, tables, store, collector, prometheus] =
+            [&self.house.0, &self.tables.0, &self.store.0, &self.collector.0, &self.prometheus.0]
+                .map(|receiver| receiver.addr);
+        let (view, rows, upsert, append) = ("view", "rows", "upsert", "append");
+        let keys = |keys: &[&str]| keys.join("\n    ");
+        let url = |url: String| format!("url: {url}");
+        let auth = format!("auth: {{user: {STORE_USER}, password: {STORE_PASSWORD}}}");
+        let to_house =
+            keys(&["type: clickhouse", "table: shops", &url(format!("http://{house}/"))]);
+        let to_tables = url(format!("postgres://postgres@{tables}/postgres"));
+        let to_tables = keys(&["type: postgres", "table: shops", &to_tables]);
+        let to_remote = url(format!("http://{prometheus}/api/v1/write"));
+        let to_remote = keys(&["type: prometheus_remote_write", &to_remote]);
+        let to_store = url(format!("http://{store}"));
+        let place = "path: s3://kept/rows.jsonl";
+        let to_store = keys(&["type: file", place, &to_store, &auth, "batch: {timeout: 500ms}"]);
+        let to_spans = url(format!("http://{collector}"));
+        let to_spans = keys(&["type: opentelemetry", "protocol: grpc", &to_spans]);
+        let to_hook = url(format!("http://{}/", self.hook.addr));
+        [
+            ("file", view, upsert, keys(&["type: file", "path: view.jsonl"])),
+            ("lines", rows, append, keys(&["type: file", "path: rows.jsonl"])),
+            ("house", view, upsert, to_house),
+            ("tables", view, upsert, to_tables),
+            ("remote", view, upsert, to_remote),
+            ("store", rows, append, to_store),
+            ("spans", "export", append, to_spans),
+            ("hook", rows, append, keys(&["type: http", "framing: lines", &to_hook])),
+        ]
+    }
+
+    /// What is done to the receiver of a number; the last has its own ways.
+    fn each(&mut self, number: usize, what: fn(&mut Receiver) -> Result<()>) {
+        let receiver = match number {
+            0 => &mut self.house.0,
+            1 => &mut self.tables.0,
+            2 => &mut self.store.0,
+            3 => &mut self.collector.0,
+            4 => &mut self.prometheus.0,
+            _ => return,
+        };
+        what(receiver).unwrap();
+    }
+
+    fn of_file(&self) -> Counts {
+        let mut held = Counts::new();
+        for element in elements(&self.dir.path().join("view.jsonl")) {
+            let key = || element["key"][0].as_str().unwrap().to_string();
+            match element["op"].as_str().unwrap() {
+                "upsert" => drop(held.insert(key(), element["row"]["n"].as_i64().unwrap())),
+                "delete" => drop(held.remove(&key())),
+                "reset" => held.clear(),
+                op => panic!("{op}: {element}"),
+            }
+        }
+        held
+    }
+
+    fn of_house(&self) -> Counts {
+        let rows = self.house.ask("SELECT shop, n FROM shops FINAL WHERE NOT _deleted");
+        pairs(&rows.unwrap_or_default(), '\t')
+    }
+
+    fn of_tables(&self) -> Counts {
+        pairs(&self.tables.ask("SELECT shop, n FROM shops"), '|')
+    }
+
+    fn of_prometheus(&self) -> Counts {
+        let series = self.prometheus.ask("remote_n").unwrap_or_default();
+        let pair = |(labels, value): &(Json, String)| {
+            Some((labels["shop"].as_str()?.to_string(), value.parse().ok()?))
+        };
+        series.iter().filter_map(pair).collect()
+    }
+
+    /// Names of spans.
+    fn of_collector(&self) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let empty = vec![];
+        let all = |value: &Json| value.as_array().unwrap_or(&empty).clone();
+        for request in self.collector.requests() {
+            for resource in all(&request["resourceSpans"]) {
+                for span in all(&resource["scopeSpans"][0]["spans"]) {
+                    found.insert(span["name"].as_str().unwrap().to_string());
+                }
+            }
+        }
+        found
+    }
+
+    fn of_hook(&self) -> Vec<Json> {
+        let lines = |body: String| {
+            body.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Json>>()
+        };
+        self.hook.bodies().into_iter().flat_map(lines).collect()
+    }
+}
+
+fn elements(file: &Path) -> Vec<Json> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    // The last line may still be on its way.
+    text.lines().map_while(|line| serde_json::from_str(line).ok()).collect()
+}
+
+fn pairs(rows: &[String], between: char) -> Counts {
+    let pair = |row: &String| {
+        let (key, n) = row.split_once(between)?;
+        Some((key.to_string(), n.parse().ok()?))
+    };
+    rows.iter().filter_map(pair).collect()
+}
+
+/// The rows of elements that came at least once. What came again is what it was.
+fn once(elements: &[Json]) -> BTreeSet<String> {
+    let mut by_seq: BTreeMap<u64, &Json> = BTreeMap::new();
+    for element in elements {
+        let before = by_seq.insert(element["seq"].as_u64().unwrap(), element);
+        assert!(before.is_none_or(|before| before == element), "{before:?} {element}");
+        assert_ne!(element["op"], "lost", "{element}");
+    }
+    let paths = by_seq.values().filter_map(|element| element["row"]["req_path"].as_str());
+    paths.map(str::to_string).collect()
+}
+
+/// Requests for so long, each with a path of its own, which are added to those that were.
+fn traffic(addr: SocketAddr, time: Duration, sent: &mut Vec<String>) {
+    let requests = (time.as_secs_f64() * f64::from(PER_SEC)) as usize;
+    let paths: Vec<String> =
+        (sent.len()..sent.len() + requests).map(|n| format!("/{:03}/{n}", n % GROUPS)).collect();
+    let load = Load {
+        addr,
+        paths: paths.clone(),
+        requests,
+        requests_per_sec: PER_SEC,
+        connections: 2,
+        keep_alive: true,
+    };
+    assert_eq!(run_load(&load).len(), requests);
+    sent.extend(paths);
+}
+
+fn view_of(weir: &Weir, stage: &Stage) -> Counts {
+    let script = stage.dir.path().join("view.pxl");
+    let output = weir.run(&["run", script.to_str().unwrap(), "-o", "jsonl"], DEADLINE).unwrap();
+    let pair = |row: &Json| Some((row["shop"].as_str()?.to_string(), row["n"].as_i64()?));
+    output.json_lines().iter().filter_map(pair).collect()
+}
+
+/// Killed once all that was sent is in the buffers, and back.
+fn killed(mut weir: Weir, stage: &Stage, sent: &[String], args: &[&str]) -> Weir {
+    let lines = stage.dir.path().join("rows.jsonl");
+    let done = wait_until(DEADLINE, || (once(&elements(&lines)).len() == sent.len()).then_some(()));
+    assert!(done.is_some(), "{} of {}", once(&elements(&lines)).len(), sent.len());
+    pause(Duration::from_secs(1));
+    weir.end(Signal::Kill).unwrap();
+    Weir::start_in(weir.into_data_dir(), args).unwrap()
+}
+
+/// Every receiver is killed twice and begins again, and so does the server, with signal 9, while there is traffic. In
+/// the end those that are kept equal to the view are, and those that get rows have each at least once; nothing is lost.
+#[test]
+fn everything_dies_and_nothing_is_lost() {
+    if !super::can_capture() {
+        return;
+    }
+    let Some(mut stage) = Stage::start() else { return };
+    let config = stage.config();
+    let nginx = Nginx::start(NginxOptions::default()).unwrap();
+    let trace = format!("port:{}", nginx.addr.port());
+    let args = ["--trace", &trace, "--config", &config];
+    let mut weir = Weir::start(&args).unwrap();
+    let slice = seconds("WEIR_KILLS_SECONDS", 30) / (ROUNDS * 12);
+    let mut sent = Vec::new();
+    traffic(nginx.addr, slice, &mut sent);
+    for _ in 0..ROUNDS {
+        for number in 0..6 {
+            // Of spans that it has taken the collector writes the last down after 50 ms.
+            pause(Duration::from_millis(500));
+            stage.each(number, Receiver::kill);
+            stage.hook.answers(if number == 5 { 503 } else { 200 });
+            traffic(nginx.addr, slice, &mut sent);
+            stage.each(number, Receiver::again);
+            stage.hook.answers(200);
+            traffic(nginx.addr, slice, &mut sent);
+        }
+        weir = killed(weir, &stage, &sent, &args);
+    }
+    traffic(nginx.addr, slice, &mut sent);
+
+    let wanted: BTreeSet<String> = sent.iter().cloned().collect();
+    let lines = stage.dir.path().join("rows.jsonl");
+    let done = wait_until(DEADLINE, || {
+        let view = view_of(&weir, &stage);
+        let kept = [stage.of_file(), stage.of_house(), stage.of_tables(), stage.of_prometheus()];
+        let rows = [
+            once(&elements(&lines)),
+            once(&stage.of_hook()),
+            once(&stage.store.lines().unwrap()),
+            stage.of_collector(),
+        ];
+        let is_whole = kept.iter().all(|have| *have == view) && !view.is_empty();
+        (is_whole && rows.iter().all(|have| *have == wanted)).then_some(())
+    });
+    let sinks = weir.run(&["sinks", "-o", "jsonl"], DEADLINE).unwrap().json_lines();
+    assert!(
+        done.is_some(),
+        "view {:?}\nfile {:?}\nhouse {:?}\ntables {:?}\nremote {:?}\nof {}: lines {} hook {} store {} spans {}\n{sinks:#?}",
+        view_of(&weir, &stage),
+        stage.of_file(),
+        stage.of_house(),
+        stage.of_tables(),
+        stage.of_prometheus(),
+        wanted.len(),
+        once(&elements(&lines)).len(),
+        once(&stage.of_hook()).len(),
+        once(&stage.store.lines().unwrap()).len(),
+        stage.of_collector().len(),
+    );
+    assert_eq!(sinks.len(), 8, "{sinks:?}");
+    for sink in &sinks {
+        assert_eq!((&sink["state"], &sink["rows_lost"]), (&"running".into(), &0.into()), "{sink}");
+    }
+}
+
+/// A receiver that takes the connection and never answers costs the server its buffer and nothing else, and no reader
+/// waits for it. `WEIR_SILENT_SECONDS` says how long (15 unless set; the long form is 600), `WEIR_SILENT_PER_SEC` how
+/// many requests (500; the long form is 2,500, each a row of both ends).
+#[test]
+fn who_never_answers_costs_a_buffer() {
+    if !super::can_capture() {
+        return;
+    }
+    let hook = Hook::start(SILENT).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("weir.yaml");
+    let text = format!(
+        "sinks:\n  silent:\n    type: http\n    url: http://{}/\n    \
+         inputs: [{{text: \"import px\\npx.display(px.DataFrame('http_events', start_time='-5s'))\"}}]\n    \
+         encoding: {{mode: append}}\n    buffer: {{max_bytes: 1MiB, when_full: drop_oldest}}\n",
+        hook.addr
+    );
+    std::fs::write(&file, text).unwrap();
+    let nginx = Nginx::start(NginxOptions::default()).unwrap();
+    let trace = format!("port:{}", nginx.addr.port());
+    let file = file.to_str().unwrap();
+    // History has a bound of its own, which is reached before it is measured.
+    let args = ["--trace", &trace, "--config", file, "--history-bytes", "8MiB"];
+    let weir = Weir::start(&args).unwrap();
+    let time = seconds("WEIR_SILENT_SECONDS", 15);
+    let asked = std::env::var("WEIR_SILENT_PER_SEC").ok().and_then(|text| text.parse().ok());
+    let per_sec: u32 = asked.unwrap_or(500);
+    let load = |time: Duration| Load {
+        addr: nginx.addr,
+        paths: (0..100).map(|n| format!("/{n}")).collect(),
+        requests: time.as_secs() as usize * per_sec as usize,
+        requests_per_sec: per_sec,
+        connections: 4,
+        keep_alive: true,
+    };
+    let sink = || {
+        let sinks = weir.run(&["sinks", "-o", "jsonl"], DEADLINE).unwrap().json_lines();
+        sinks.into_iter().next().unwrap()
+    };
+    drop(run_load(&load(time / 3)));
+    let full = wait_until(DEADLINE, || {
+        let sink = sink();
+        (sink["rows_lost"].as_u64()? > 0).then_some(sink)
+    });
+    assert!(full.is_some(), "{} {:#?}", sink(), weir.log());
+    let before = weir.rss_bytes();
+    let most = std::thread::scope(|scope| {
+        let client = scope.spawn(|| run_load(&load(time)).len());
+        let mut most = before;
+        while !client.is_finished() {
+            most = most.max(weir.rss_bytes());
+            pause(Duration::from_millis(100));
+        }
+        client.join().unwrap();
+        most
+    });
+    eprintln!("resident: {before} bytes before, {most} at most; {}", sink());
+    assert!(most < before + GROWTH_BYTES_MAX, "{before} {most}");
+    assert!(sink()["buffer_bytes"].as_u64().unwrap() <= 2 << 20, "{}", sink());
+    // Others are answered meanwhile.
+    let script = dir.path().join("count.pxl");
+    std::fs::write(&script, VIEW).unwrap();
+    let began_ns = WallClock.monotonic_ns();
+    let output = weir.run(&["run", script.to_str().unwrap(), "-o", "jsonl"], DEADLINE).unwrap();
+    assert!(!output.json_lines().is_empty(), "{output:?}");
+    let took = Duration::from_nanos(WallClock.monotonic_ns() - began_ns);
+    assert!(took < Duration::from_secs(20), "{took:?}");
+}
