@@ -7,10 +7,10 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/weir/target
 # Further arguments for `weir up`: make run ARGS='--listen 127.0.0.1:8000'
 ARGS ?=
 
-.PHONY: help run build ui test test-rust test-ui test-kubernetes fuzz e2e fmt lint bench prepare clean
+.PHONY: help run build ui test test-rust test-ui test-kubernetes fuzz manifests image e2e fmt lint bench prepare clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build, start `weir up --demo`, print the login link
 	@scripts/run $(ARGS)
@@ -30,11 +30,17 @@ test-rust: ## the workspace's tests only
 test-ui: ## the page's unit tests only
 	@scripts/test ui
 
-test-kubernetes: ## build kube-apiserver once (minutes), and test against it; needs Go and etcd
+test-kubernetes: ## build kube-apiserver and helm once (minutes), and test against them; needs Go and etcd
 	@scripts/kubernetes
 
 fuzz: ## each parser under a fuzzer for FUZZ_SECONDS (300), all processors
 	@scripts/fuzz $(TARGETS)
+
+manifests: ## render deploy/manifests from the chart; needs Go
+	@scripts/helm render
+
+image: ## a container image of the release binary, without Docker: deploy/image.tar
+	@scripts/image
 
 e2e: ## the page in a real browser against the demo
 	@scripts/test e2e

@@ -1,6 +1,7 @@
 //! The command line by the contract.
 
 mod alerts;
+mod deploy;
 mod replay;
 mod roles;
 mod rules;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub(crate) use alerts::{AlertAddArgs, AlertsArgs, AlertsCommand};
+pub(crate) use deploy::{DeployArgs, Preset, ProbeArgs, ProbeWhat};
 pub(crate) use replay::{PcapArgs, PcapSpeed, RecordArgs, RecordRedact, ReplayArgs};
 pub(crate) use roles::{
     BusArgs, CaptureArgs, ClusterArgs, CommonArgs, KubernetesArgs, KubernetesNodeArgs, NodeArgs,
@@ -49,6 +51,10 @@ pub(crate) enum Command {
     Node(NodeArgs),
     /// Queries and the live page over the nodes of a bus.
     Cluster(ClusterArgs),
+    /// Put Weir into a cluster of Kubernetes, and show how far it is.
+    Deploy(DeployArgs),
+    /// Whether a server or a node is well; exit 1 or 3 if it is not.
+    Probe(ProbeArgs),
     /// One answer of a script.
     Run(RunArgs),
     /// Keep answering a script.

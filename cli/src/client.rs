@@ -2,6 +2,7 @@
 
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::Value as Json;
 use tungstenite::client::IntoClientRequest;
@@ -97,6 +98,18 @@ impl Connection {
         let body = answer.body_mut().with_config().limit(1 << 30).read_to_string();
         let body = body.map_err(|error| self.unreachable(&error))?;
         if status.is_success() { Ok(body) } else { Err(self.refused(status.as_u16(), &body)) }
+    }
+
+    /// Whether a path that needs no token is answered in time with a status of 2xx.
+    pub(crate) fn probe(&self, path: &str, time_max: Duration) -> Result<(), Failure> {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None);
+        let agent: ureq::Agent = config.timeout_global(Some(time_max)).build().into();
+        let answer = agent.get(format!("{}{path}", self.server)).call();
+        let status = answer.map_err(|error| self.unreachable(&error))?.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        Err(Failure::No(format!("{} answers {path} with {status}", self.server)))
     }
 
     pub(crate) fn post(&self, path: &str, body: &Json) -> Result<Json, Failure> {

@@ -11,6 +11,7 @@ mod cmd;
 mod config;
 mod data_dir;
 mod demo;
+mod deploy;
 mod failure;
 mod listing;
 mod offline;
@@ -36,6 +37,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Up(args) => up::run(args, data_dir),
         Command::Node(args) => up::node(args, data_dir),
         Command::Cluster(args) => up::cluster(args, data_dir),
+        Command::Deploy(args) => deploy::run(&args),
+        Command::Probe(args) => cmd::probe::run(&connection, data_dir, &args),
         Command::Run(args) => cmd::run::run(&connection, args),
         Command::Live(args) => cmd::live::run(&connection, args),
         Command::Check(args) => cmd::check::run(args),

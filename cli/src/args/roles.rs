@@ -82,6 +82,9 @@ pub(crate) struct ServeArgs {
     /// Another name that browsers may use for this server.
     #[arg(long, value_name = "NAME")]
     pub(crate) host: Vec<String>,
+    /// A file with the server's token, in place of one that is made once and kept in the data directory.
+    #[arg(long, env = "WEIR_TOKEN_FILE", value_name = "FILE", conflicts_with = "insecure_no_auth")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Let everybody in who can reach the port.
     #[arg(long)]
     pub(crate) insecure_no_auth: bool,
@@ -154,7 +157,7 @@ impl std::fmt::Debug for BusArgs {
 pub(crate) struct NodeArgs {
     #[command(flatten)]
     pub(crate) bus: BusArgs,
-    /// What the node is called [default: the host's name].
+    /// What the node is called [default: --node-name, else the host's name].
     #[arg(long, env = "WEIR_NODE_NAME", value_name = "NAME")]
     pub(crate) name: Option<String>,
     #[command(flatten)]

@@ -8,6 +8,7 @@ pub(crate) mod explain;
 pub(crate) mod explain_live;
 pub(crate) mod lists;
 pub(crate) mod live;
+pub(crate) mod probe;
 pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod rules;

@@ -7,6 +7,7 @@ mod safe;
 mod tests;
 
 use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,6 +31,11 @@ const ALERTS: &str = "alerts";
 const ALERTS_HISTORY: &str = "alerts-history";
 const NODES: &str = "nodes";
 const LOCK: &str = "lock";
+const BEAT: &str = "alive";
+/// No sign of life is longer.
+const BEAT_FILE_BYTES_MAX: u64 = 64;
+/// A token that is given is not shorter: it would be guessed.
+const TOKEN_CHARS_MIN: usize = 16;
 
 /// A data directory that this process has taken.
 pub(crate) struct DataDir {
@@ -74,7 +80,39 @@ fn read_token(dir: &PrivateDir) -> Result<Option<String>, Failure> {
     Ok(text.map(|text| text.trim().to_string()).filter(|token| !token.is_empty()))
 }
 
-fn new_token() -> Result<String, Failure> {
+/// A token that somebody else keeps, such as a mounted secret: its file may be a link, and others may read it.
+pub(crate) fn token_of_file(path: &Path) -> Result<String, Failure> {
+    let wrong = |why: &str| Failure::Usage(format!("--token-file {}: {why}", path.display()));
+    let mut text = String::new();
+    let read = File::open(path)
+        .and_then(|file| file.take(TOKEN_FILE_BYTES_MAX + 1).read_to_string(&mut text));
+    let read = read.map_err(|error| wrong(&error.to_string()))?;
+    let token = text.trim();
+    if read as u64 > TOKEN_FILE_BYTES_MAX {
+        return Err(wrong("it is too long for a token"));
+    }
+    if token.len() < TOKEN_CHARS_MIN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(wrong("a token has at least 16 letters, digits or signs, and no blanks"));
+    }
+    Ok(token.to_string())
+}
+
+/// What a node wrote down last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Beat {
+    pub(crate) is_ready: bool,
+    pub(crate) at_unix_ns: i64,
+}
+
+/// The last sign of life of the node of a directory; `None`: there is none, or none that could be read.
+pub(crate) fn last_beat(path: &Path) -> Result<Option<Beat>, Failure> {
+    let Some(dir) = PrivateDir::open(path, Missing::Leave)? else { return Ok(None) };
+    let text = dir.read(BEAT, BEAT_FILE_BYTES_MAX)?.unwrap_or_default();
+    let Some((state, at)) = text.trim().split_once(' ') else { return Ok(None) };
+    Ok(at.parse().ok().map(|at_unix_ns| Beat { is_ready: state == "ready", at_unix_ns }))
+}
+
+pub(crate) fn new_token() -> Result<String, Failure> {
     let mut bytes = [0u8; TOKEN_BYTES];
     let got = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
     if got.ok() != Some(TOKEN_BYTES) {
@@ -100,19 +138,21 @@ fn lock(dir: &PrivateDir, path: &Path) -> Result<File, Failure> {
 }
 
 impl DataDir {
-    /// Creates what is missing and takes the directory for this process.
-    pub(crate) fn open(path: &Path) -> Result<DataDir, Failure> {
+    /// Creates what is missing and takes the directory for this process. `given`: the token, in place of its own;
+    /// it is kept there as well, for commands of the same user.
+    pub(crate) fn open(path: &Path, given: Option<String>) -> Result<DataDir, Failure> {
         let dir = PrivateDir::open(path, Missing::Create)?
             .ok_or_else(|| Failure::No(format!("{} cannot be made", path.display())))?;
         let lock = lock(&dir, path)?;
-        let token = match read_token(&dir)? {
-            Some(token) => token,
-            None => {
-                let token = new_token()?;
-                dir.replace(TOKEN, &format!("{token}\n"))?;
-                token
-            }
+        let kept = read_token(&dir)?;
+        let token = match (given, &kept) {
+            (Some(token), _) => token,
+            (None, Some(token)) => token.clone(),
+            (None, None) => new_token()?,
         };
+        if kept.as_ref() != Some(&token) {
+            dir.replace(TOKEN, &format!("{token}\n"))?;
+        }
         Ok(DataDir { token, dir: Arc::new(dir), _lock: lock })
     }
 
@@ -139,6 +179,15 @@ impl DataDir {
     /// States of alerts, and what happened to them.
     pub(crate) fn alerts(&self) -> (StateStore, StateStore) {
         (self.kept(ALERTS), self.kept(ALERTS_HISTORY))
+    }
+
+    /// Writes down that this process lives.
+    pub(crate) fn beat(&self) -> impl Fn(Beat) -> Result<(), Failure> + Clone + Send + use<> {
+        let dir = self.dir.clone();
+        move |beat| {
+            let state = if beat.is_ready { "ready" } else { "starting" };
+            dir.replace(BEAT, &format!("{state} {}\n", beat.at_unix_ns))
+        }
     }
 
     /// The names of the nodes of a cluster, a line each.

@@ -11,7 +11,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 fn refusal(path: &Path) -> String {
-    match DataDir::open(path) {
+    match DataDir::open(path, None) {
         Err(Failure::No(text)) => text,
         Err(other) => panic!("{other:?}"),
         Ok(_) => panic!("{} was taken", path.display()),
@@ -30,7 +30,7 @@ fn client_refusal(path: &Path) -> String {
 fn keeps_the_token_and_locks() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a/b");
-    let first = DataDir::open(&path).unwrap();
+    let first = DataDir::open(&path, None).unwrap();
     assert_eq!(first.token.len(), 2 * TOKEN_BYTES);
     assert_eq!(mode(&path), 0o700);
     assert_eq!(mode(&path.join("token")), 0o600);
@@ -38,7 +38,7 @@ fn keeps_the_token_and_locks() {
     let token = first.token.clone();
     assert_eq!(token_in(&path).unwrap(), Some(token.clone()));
     drop(first);
-    assert_eq!(DataDir::open(&path).unwrap().token, token);
+    assert_eq!(DataDir::open(&path, None).unwrap().token, token);
 }
 
 /// A directory that is not there has no token, and looking makes none: catches a client that creates.
@@ -63,10 +63,10 @@ fn links_are_not_followed() {
                 fs::write(&victim, "root's own").unwrap();
                 fs::set_permissions(&victim, Permissions::from_mode(0o600)).unwrap();
             }
-            drop(DataDir::open(&path).unwrap());
+            drop(DataDir::open(&path, None).unwrap());
             let _ = fs::remove_file(path.join(name));
             symlink(&victim, path.join(name)).unwrap();
-            let said = match DataDir::open(&path) {
+            let said = match DataDir::open(&path, None) {
                 Ok(data) => match data.sessions() {
                     Err(Failure::No(text)) => text,
                     _ => panic!("{name} was followed"),
@@ -122,7 +122,7 @@ fn only_plain_files() {
     for name in ["lock", "token"] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("data");
-        drop(DataDir::open(&path).unwrap());
+        drop(DataDir::open(&path, None).unwrap());
         let file = path.join(name);
         fs::hard_link(&file, dir.path().join("elsewhere")).unwrap();
         assert!(refusal(&path).contains("hard link"));
@@ -141,7 +141,7 @@ fn only_plain_files() {
 fn modes_are_judged() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data");
-    drop(DataDir::open(&path).unwrap());
+    drop(DataDir::open(&path, None).unwrap());
     for (what, mode, part) in [
         ("token", 0o640, "chmod 600"),
         ("token", 0o602, "chmod 600"),
@@ -157,7 +157,7 @@ fn modes_are_judged() {
     }
     // What others may only read is closed; but not somebody's directory for other things.
     fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
-    drop(DataDir::open(&path).unwrap());
+    drop(DataDir::open(&path, None).unwrap());
     assert_eq!(mode(&path), 0o700);
     let other = dir.path().join("other");
     fs::create_dir(&other).unwrap();
@@ -177,7 +177,7 @@ fn owners_are_judged() {
     }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data");
-    drop(DataDir::open(&path).unwrap());
+    drop(DataDir::open(&path, None).unwrap());
     for name in ["lock", "token"] {
         chown(path.join(name), Some(12_345), None).unwrap();
         assert!(refusal(&path).contains("12345"));
@@ -200,7 +200,7 @@ fn owners_are_judged() {
 fn keeps_sessions() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data");
-    let data = DataDir::open(&path).unwrap();
+    let data = DataDir::open(&path, None).unwrap();
     let store = data.sessions().unwrap();
     assert_eq!(store.saved, "");
     (store.save)("one").unwrap();
@@ -208,5 +208,59 @@ fn keeps_sessions() {
     assert_eq!(mode(&path.join("sessions")), 0o600);
     drop(store);
     drop(data);
-    assert_eq!(DataDir::open(&path).unwrap().sessions().unwrap().saved, "two");
+    assert_eq!(DataDir::open(&path, None).unwrap().sessions().unwrap().saved, "two");
+}
+
+/// A token that is given is the server's, also to commands of its user, and one that would be guessed is refused.
+#[test]
+fn given_tokens() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    let own = DataDir::open(&path, None).unwrap().token.clone();
+    let file = dir.path().join("secret");
+    fs::write(&file, "a-token-of-16-and-more\n").unwrap();
+    let link = dir.path().join("mounted");
+    symlink(&file, &link).unwrap();
+    let given = token_of_file(&link).unwrap();
+    assert_eq!(DataDir::open(&path, Some(given.clone())).unwrap().token, given);
+    assert_eq!(token_in(&path).unwrap(), Some(given.clone()));
+    assert!(given != own && mode(&path.join("token")) == 0o600);
+    let blanks = " ".repeat(5_000);
+    for text in [
+        "",
+        "short",
+        "with blanks in it, and long",
+        "\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}",
+        &blanks,
+    ] {
+        fs::write(&file, text).unwrap();
+        let Err(Failure::Usage(why)) = token_of_file(&file) else { panic!("{text}") };
+        assert!(why.contains("--token-file") && (text.is_empty() || !why.contains(text)), "{why}");
+    }
+    for path in ["/nonexistent", "/dev/zero", "/"] {
+        assert!(matches!(token_of_file(Path::new(path)), Err(Failure::Usage(_))), "{path}");
+    }
+}
+
+/// What a node writes down is what a probe reads; what is none is no life.
+#[test]
+fn signs_of_life() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    assert_eq!(last_beat(&path).unwrap(), None);
+    let data = DataDir::open(&path, None).unwrap();
+    assert_eq!(last_beat(&path).unwrap(), None);
+    for beat in [
+        Beat { is_ready: false, at_unix_ns: 1 },
+        Beat { is_ready: true, at_unix_ns: 1_790_000_000_000_000_000 },
+    ] {
+        data.beat()(beat).unwrap();
+        assert_eq!(last_beat(&path).unwrap(), Some(beat));
+    }
+    for text in ["", "ready", "ready x", "1 ready"] {
+        fs::write(path.join("alive"), text).unwrap();
+        assert_eq!(last_beat(&path).unwrap(), None, "{text}");
+    }
+    fs::write(path.join("alive"), "x".repeat(100)).unwrap();
+    assert!(last_beat(&path).is_err());
 }

@@ -34,7 +34,8 @@ pub(crate) fn run(args: ClusterArgs, directory: Option<PathBuf>) -> Result<(), F
     let configured = Configured::load(&args.serve)?;
     let kubernetes = kubernetes::access(&args.kubernetes)?;
     let listening = serve::bind(&args.serve)?;
-    let (directory, data, signals) = begin(directory)?;
+    let token = serve::token(&args.serve)?;
+    let (directory, data, signals) = begin(directory, token)?;
     let configured = configured.in_directory(directory);
     actix::System::new().block_on(open(
         args,
@@ -82,7 +83,7 @@ async fn open(
         let serving = reached.wait_for(|state| *state == HubState::Serving);
         tokio::select! {
             ready = serving => if ready.is_ok() {
-                serve::announce(bound, &data, args.serve.insecure_no_auth);
+                serve::announce(bound, &data, &args.serve);
             },
             stopped = signals.wait() => return stopped,
         }

@@ -82,17 +82,21 @@ pub(crate) fn run(args: UpArgs, directory: Option<PathBuf>) -> Result<(), Failur
     let configured = Configured::load(&args.serve)?;
     let kubernetes = kubernetes::of_node(&args.kubernetes)?;
     let listening = serve::bind(&args.serve)?;
-    let (directory, data, signals) = begin(directory)?;
+    let token = serve::token(&args.serve)?;
+    let (directory, data, signals) = begin(directory, token)?;
     let configured = (configured.in_directory(directory), kubernetes);
     actix::System::new().block_on(both(args, configured, data, listening, signals))
 }
 
 /// What every role does once its arguments are right: logs, files, its directory, signals.
-fn begin(directory: Option<PathBuf>) -> Result<(PathBuf, DataDir, Signals), Failure> {
+fn begin(
+    directory: Option<PathBuf>,
+    token: Option<String>,
+) -> Result<(PathBuf, DataDir, Signals), Failure> {
     init_logs();
     raise_files_limit();
     let directory = directory.unwrap_or_else(data_dir::default_path);
-    let data = DataDir::open(&directory)?;
+    let data = DataDir::open(&directory, token)?;
     let signals = Signals::watch()?;
     Ok((directory, data, signals))
 }
@@ -183,7 +187,7 @@ async fn both(
     let Parts { service, switch, node } = parts;
     serve::open((&service, &switch), &args.serve, configured, &data, listening, kill_part)?;
     if wait_ready(&service, &signals).await {
-        serve::announce(bound, &data, args.serve.insecure_no_auth);
+        serve::announce(bound, &data, &args.serve);
     }
     signals.wait().await?;
     info!("stopping: detaching takes some seconds");

@@ -3,11 +3,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tracing::info;
+use tracing::{info, warn};
 use weir_actors::{KillSwitch, Stop};
 use weir_node::sources::{BusConnection, KubernetesConfig, OwnBus};
 use weir_proto::bus::NodeSender;
@@ -15,30 +15,34 @@ use weir_proto::message::SourceStatus;
 use weir_proto::nats::{
     BusStats, NatsConfig, NatsNode, NatsNodeConfig, NodeBusState, is_node_name,
 };
+use weir_types::Clock;
 
 use super::capture::{self, NodeSpec};
 use super::signals::Signals;
 use super::{begin, bus, clock, hostname, kubernetes, stop};
 use crate::args::NodeArgs;
-use crate::data_dir::DataDir;
+use crate::data_dir::{Beat, DataDir};
 use crate::failure::Failure;
 use crate::output;
 
 /// What was said last may take so long to be heard when a node stops.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(3);
+/// How often it writes down that it lives.
+const BEAT_EVERY: Duration = Duration::from_secs(5);
 /// How often it looks whether sources have started.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 pub(crate) fn run(args: NodeArgs, directory: Option<PathBuf>) -> Result<(), Failure> {
     let bus = bus::config(&args.bus)?;
-    let name = args.name.clone().unwrap_or_else(hostname);
+    let name = args.name.clone().or_else(|| args.kubernetes.node_name.clone());
+    let name = name.unwrap_or_else(hostname);
     if !is_node_name(&name) {
         return Err(Failure::Usage(format!(
             "{name:?} is no name for a node: letters, digits, . and -, at most 253 (--name)"
         )));
     }
     let kubernetes = kubernetes::of_node(&args.kubernetes)?;
-    let (_, data, signals) = begin(directory)?;
+    let (_, data, signals) = begin(directory, None)?;
     actix::System::new().block_on(serve(args, (bus, kubernetes), name, data, signals))
 }
 
@@ -65,6 +69,8 @@ async fn serve(
     let incarnation = u64::try_from(clock.now_unix_ns()).unwrap_or(0);
     let asid = asid_of(&name);
     let marks = bus.marks();
+    let has_started = Arc::new(AtomicBool::new(false));
+    let alive = Arc::clone(&clock);
     let config = NatsNodeConfig { bus, name: name.clone(), incarnation, asid };
     let started = NatsNode::start(config, Arc::clone(&clock));
     let (end, port) =
@@ -90,9 +96,13 @@ async fn serve(
     };
     let sender = port.sender.clone();
     let _node = capture::start(spec, port, clock, &switch)?;
+    actix::spawn(beat(data.beat(), alive, state.clone(), Arc::clone(&has_started)));
     let runs = async {
         tokio::select! {
-            () = ready(&sender, state.clone()) => drop(output::line(&format!("ready {name}"))),
+            () = ready(&sender, state.clone()) => {
+                has_started.store(true, Ordering::SeqCst);
+                drop(output::line(&format!("ready {name}")));
+            }
             stopped = signals.wait() => return stopped,
         }
         signals.wait().await
@@ -119,6 +129,30 @@ fn own_bus(marks: Vec<Vec<u8>>, stats: Arc<BusStats>) -> OwnBus {
     OwnBus { marks, connection: Arc::new(connection) }
 }
 
+/// Writes down, for ever, that the node lives, and whether it is ready: it has started, and the bus is there.
+async fn beat(
+    write: impl Fn(Beat) -> Result<(), Failure> + Clone + Send + 'static,
+    clock: Arc<dyn Clock>,
+    state: watch::Receiver<NodeBusState>,
+    has_started: Arc<AtomicBool>,
+) {
+    let mut has_failed = false;
+    loop {
+        let is_ready = has_started.load(Ordering::SeqCst) && is_reached(&state.borrow());
+        let (beat, write) = (Beat { is_ready, at_unix_ns: clock.now_unix_ns() }, write.clone());
+        let written = actix_web::web::block(move || write(beat)).await;
+        // Said once: whoever looks for it finds the node dead.
+        if !matches!(written, Ok(Ok(()))) && !std::mem::replace(&mut has_failed, true) {
+            warn!(why = ?written, "that this node lives could not be written down");
+        }
+        actix::clock::sleep(BEAT_EVERY).await;
+    }
+}
+
+fn is_reached(state: &NodeBusState) -> bool {
+    matches!(state, NodeBusState::Waiting | NodeBusState::Joined)
+}
+
 /// What the bus counts, as the node tells it with its sources.
 fn status(stats: &BusStats) -> SourceStatus {
     let counts = stats.list().into_iter().map(|(name, count)| (name.to_string(), count));
@@ -142,8 +176,6 @@ async fn refusal(mut state: watch::Receiver<NodeBusState>) -> String {
 /// Ends once the bus server was reached and all sources run or were refused: then the node introduces itself.
 /// Whether a cluster part is there already is its own business.
 async fn ready(sender: &NodeSender, mut state: watch::Receiver<NodeBusState>) {
-    let is_reached =
-        |state: &NodeBusState| matches!(state, NodeBusState::Waiting | NodeBusState::Joined);
     let reached = state.wait_for(is_reached).await.is_ok();
     while !reached || sender.stats().messages_total.load(Ordering::Relaxed) == 0 {
         actix::clock::sleep(LOOK_EVERY).await;

@@ -25,7 +25,7 @@ use weir_types::Clock;
 use super::{ASSETS, doctor_report, hostname, process, query_limits, tick_ms};
 use crate::args::{CommonArgs, ReaderArgs, ServeArgs};
 use crate::config;
-use crate::data_dir::DataDir;
+use crate::data_dir::{self, DataDir};
 use crate::failure::Failure;
 use crate::output;
 
@@ -38,6 +38,11 @@ pub(super) fn refuse_not_yet(args: &ServeArgs) -> Result<(), Failure> {
         Some((flag, _)) => Err(Failure::Usage(format!("{flag} is not supported yet"))),
         None => Ok(()),
     }
+}
+
+/// The token that is to be the server's; `None`: its own.
+pub(super) fn token(args: &ServeArgs) -> Result<Option<String>, Failure> {
+    args.token_file.as_deref().map(data_dir::token_of_file).transpose()
 }
 
 pub(super) fn bind(args: &ServeArgs) -> Result<(TcpListener, SocketAddr), Failure> {
@@ -203,10 +208,13 @@ pub(super) fn open(
 }
 
 /// The contract's two lines. Whoever has closed stdout does not wait for the second.
-pub(super) fn announce(bound: SocketAddr, data: &DataDir, open: bool) {
-    if open {
+pub(super) fn announce(bound: SocketAddr, data: &DataDir, args: &ServeArgs) {
+    if args.insecure_no_auth {
         warn!("--insecure-no-auth: everybody who can reach the port may come in");
         output::note(&format!("open http://{bound}/"));
+    } else if args.token_file.is_some() {
+        // Whoever gave it has it; what is said here may be kept where others read it.
+        output::note(&format!("open http://{bound}/#token= with the token of --token-file"));
     } else {
         output::note(&format!("open http://{bound}/#token={}", data.token));
     }

@@ -8,7 +8,7 @@ use crate::metadata::k8s::objects::Kind;
 #[derive(Clone, Copy, Debug)]
 pub struct Watched {
     pub kind: Kind,
-    group: &'static str,
+    pub group: &'static str,
     name: &'static str,
     /// As roles name it.
     pub plural: &'static str,
@@ -23,7 +23,7 @@ const fn watched(
     Watched { kind, group, name, plural }
 }
 
-/// All that are watched. Each is in `deploy/rbac.yaml`.
+/// All that are watched. Each is in the role of `deploy/chart`, which a test of `cli` compares with this.
 pub const WATCHED: [Watched; 7] = [
     watched(Kind::Namespace, "", "Namespace", "namespaces"),
     watched(Kind::Node, "", "Node", "nodes"),

@@ -50,35 +50,6 @@ current-context: x
     assert!(watches.take().is_none() && !watches.are_synced());
 }
 
-/// The role that we give away is what is watched, in both directions: catches a kind that nobody may read, and a right
-/// that nobody needs.
-#[test]
-fn the_role_is_what_is_watched() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/rbac.yaml");
-    let text = std::fs::read_to_string(path).unwrap();
-    let rules = text.split("rules:").nth(1).and_then(|rest| rest.split("---").next()).unwrap();
-    let mut found = Vec::new();
-    let mut group = String::new();
-    for line in rules.lines().map(str::trim) {
-        let list = |line: &str| line.replace(['[', ']', '"', ' '], "");
-        if let Some(groups) = line.strip_prefix("- apiGroups:") {
-            group = list(groups);
-        } else if let Some(resources) = line.strip_prefix("resources:") {
-            let names = list(resources);
-            found.extend(names.split(',').map(|name| format!("{group}/{name}")));
-        } else if let Some(verbs) = line.strip_prefix("verbs:") {
-            assert_eq!(list(verbs), "get,list,watch");
-        } else {
-            assert!(line.is_empty(), "{line}");
-        }
-    }
-    let mut watched: Vec<String> =
-        WATCHED.iter().map(|one| format!("{}/{}", one.resource().group, one.plural)).collect();
-    found.sort();
-    watched.sort();
-    assert_eq!(found, watched);
-}
-
 /// What is wrong with a file is said with its place, and nothing that is in it: it may be a token.
 #[test]
 fn wrong_files_are_not_shown() {
