@@ -113,7 +113,7 @@ fn the_directory_is_no_link() {
     }
     assert_eq!(fs::read_dir(&real).unwrap().count(), 0);
     // Our own link further up is a way like any other.
-    assert!(DataDir::open(&link.join("below")).is_ok());
+    assert!(DataDir::open(&link.join("below"), None).is_ok());
 }
 
 /// Hard links, pipes, devices and directories are no files of ours; a pipe does not keep us waiting.

@@ -84,8 +84,9 @@ impl Drop for Conversation {
         }
         let mut hasher = DefaultHasher::new();
         self.input.hash(&mut hasher);
-        let written = std::fs::create_dir_all(&dir)
-            .and_then(|()| std::fs::write(dir.join(format!("{:016x}", hasher.finish())), &self.input));
+        let written = std::fs::create_dir_all(&dir).and_then(|()| {
+            std::fs::write(dir.join(format!("{:016x}", hasher.finish())), &self.input)
+        });
         // A drop must not panic: tests may be about to.
         if let Err(error) = written {
             eprintln!("{}: {error}", dir.display());

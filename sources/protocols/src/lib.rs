@@ -18,6 +18,8 @@
 mod amqp;
 mod by_id;
 pub mod columns;
+#[cfg(test)]
+mod corpus;
 mod counters;
 mod cql;
 mod cursor;
@@ -42,8 +44,6 @@ mod redis;
 mod shown;
 mod sql_secrets;
 pub mod stream;
-#[cfg(test)]
-mod corpus;
 #[cfg(test)]
 mod testing;
 mod tls;
