@@ -16,7 +16,7 @@ const CONFIG: &str = "process.roles=broker,controller\nnode.id=1\n\
     controller.quorum.voters=1@127.0.0.1:CONTROL\ncontroller.listener.names=CONTROLLER\n\
     listeners=PLAINTEXT://127.0.0.1:PORT,CONTROLLER://127.0.0.1:CONTROL\n\
     advertised.listeners=PLAINTEXT://127.0.0.1:PORT\n\
-    listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\nlog.dirs=DIR/data\n\
+    listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,CONTROLLER:PLAINTEXT\nlog.dirs=DIR/data\n\
     offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
     transaction.state.log.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n\
     message.max.bytes=LIMIT\nlog.cleanup.policy=compact\nauto.create.topics.enable=false\n";
@@ -67,12 +67,10 @@ impl Broker {
                 let plain = free_port();
                 let pem = files.text("server.key") + &files.text("server.crt");
                 std::fs::write(dir.path().join("server.pem"), pem).unwrap();
-                let text = text
-                    .replace(
-                        &format!("PLAINTEXT://127.0.0.1:{port}"),
-                        &format!("PLAINTEXT://127.0.0.1:{plain},SSL://127.0.0.1:{port}"),
-                    )
-                    .replace("PLAINTEXT:PLAINTEXT\n", "PLAINTEXT:PLAINTEXT,SSL:SSL\n");
+                let text = text.replace(
+                    &format!("PLAINTEXT://127.0.0.1:{port}"),
+                    &format!("PLAINTEXT://127.0.0.1:{plain},SSL://127.0.0.1:{port}"),
+                );
                 let tls = TLS
                     .replace("DIR", dir.path().to_str().unwrap())
                     .replace("CA\n", &format!("{}\n", files.path("ca.crt").display()));
