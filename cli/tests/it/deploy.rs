@@ -267,6 +267,10 @@ fn against_an_api_server() {
     assert!(said.succeeds().contains("namespace/weir created (dry run)"), "{}", said.out);
     let missing = "create, get, patch clusterroles (rbac.authorization.k8s.io)";
     let told = ["nothing was changed", missing, "secrets in namespace weir"];
+    // A young server gives the right to ask for rights a moment after it answers.
+    until("the API server has its roles", || {
+        !server.deploy(&["--context", "viewer"]).err.contains("may not look at")
+    });
     server.deploy(&["--context", "viewer"]).fails(1, &told);
     let namespaces = server.api("v1", "Namespace", "namespaces", "");
     let found = server.runtime.block_on(namespaces.get_opt("weir")).unwrap();
