@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use weir_sources::k8s::{kubeconfig, texts};
 use weir_types::text::with_causes;
 
 use crate::failure::Failure;
 
-/// A kubeconfig file is not larger.
-const FILE_BYTES_MAX: u64 = 4 << 20;
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// No answer takes longer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
@@ -19,7 +18,7 @@ pub(super) async fn config(path: Option<&Path>, context: Option<&str>) -> Result
     let paths = paths(path);
     let mut file: Option<Kubeconfig> = None;
     for found in paths.iter().filter(|found| path.is_some() || found.is_file()) {
-        let read = read(found)?;
+        let read = kubeconfig(found).map_err(|error| Failure::Usage(error.to_string()))?;
         file = Some(match file {
             Some(before) => before.merge(read).map_err(|error| wrong(found, &error))?,
             None => read,
@@ -64,18 +63,8 @@ fn nowhere(paths: &[PathBuf]) -> Failure {
     ))
 }
 
-/// By the first line of what is wrong: what follows may be a part of the file, and so of a token.
 fn wrong(path: &Path, error: &dyn std::error::Error) -> Failure {
-    let text = with_causes(error);
-    Failure::Usage(format!("{}: {}", path.display(), text.lines().next().unwrap_or_default()))
-}
-
-fn read(path: &Path) -> Result<Kubeconfig, Failure> {
-    let file = std::fs::metadata(path).map_err(|error| wrong(path, &error))?;
-    if !file.is_file() || file.len() > FILE_BYTES_MAX {
-        return Err(Failure::Usage(format!("{}: it is no kubeconfig file", path.display())));
-    }
-    Kubeconfig::read_from(path).map_err(|error| wrong(path, &error))
+    Failure::Usage(format!("{}: {}", path.display(), texts(error)))
 }
 
 async fn of_file(

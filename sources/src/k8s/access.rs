@@ -56,11 +56,7 @@ impl Access {
     /// What cannot be read, or is missing in it.
     pub fn of_file(path: &Path) -> Result<Access, AccessError> {
         let wrong = |message: String| AccessError::File { path: path.to_path_buf(), message };
-        let file = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?;
-        if !file.is_file() || file.len() > FILE_BYTES_MAX {
-            return Err(wrong("it is no kubeconfig file".to_string()));
-        }
-        let file = Kubeconfig::read_from(path).map_err(|error| wrong(texts(&error)))?;
+        let file = kubeconfig(path)?;
         if file.contexts.is_empty() {
             return Err(wrong("it has no context".to_string()));
         }
@@ -86,9 +82,22 @@ impl Access {
     }
 }
 
+/// A kubeconfig file, as it is written.
+///
+/// # Errors
+/// It cannot be read, or is none.
+pub fn kubeconfig(path: &Path) -> Result<Kubeconfig, AccessError> {
+    let wrong = |message: String| AccessError::File { path: path.to_path_buf(), message };
+    let file = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?;
+    if !file.is_file() || file.len() > FILE_BYTES_MAX {
+        return Err(wrong("it is no kubeconfig file".to_string()));
+    }
+    Kubeconfig::read_from(path).map_err(|error| wrong(texts(&error)))
+}
+
 /// What is wrong, and what was wrong below it, each said once, by its first line: what follows may be a part of the
 /// file, and so of a token.
-pub(super) fn texts(error: &dyn std::error::Error) -> String {
+pub fn texts(error: &dyn std::error::Error) -> String {
     let first_line = |error: &dyn std::error::Error| {
         error.to_string().lines().next().unwrap_or_default().to_string()
     };

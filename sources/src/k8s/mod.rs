@@ -22,7 +22,7 @@ mod server_tests;
 #[cfg(test)]
 mod tests;
 
-pub use access::{Access, AccessError};
+pub use access::{Access, AccessError, kubeconfig, texts};
 pub use kinds::{Scope, WATCHED, Watched};
 pub use state::{KindState, WatchState};
 pub use watch::{Pace, Watches};
