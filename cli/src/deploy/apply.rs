@@ -1,6 +1,8 @@
 //! One object into a cluster, or out of it, and what that changed.
 
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams,
+};
 use kube::core::params::ValidationDirective;
 use serde_json::Value as Json;
 
@@ -28,13 +30,8 @@ impl Outcome {
 /// Objects of a kind; `None`: they are in no namespace.
 pub(super) fn api(cluster: &Cluster, kind: &Kind, namespace: Option<&str>) -> Api<DynamicObject> {
     let version = kind.api_version.rsplit('/').next().unwrap_or_default();
-    let resource = ApiResource {
-        group: kind.group().to_string(),
-        version: version.to_string(),
-        api_version: kind.api_version.to_string(),
-        kind: kind.name.to_string(),
-        plural: kind.plural.to_string(),
-    };
+    let named = GroupVersionKind::gvk(kind.group(), version, kind.name);
+    let resource = ApiResource::from_gvk_with_plural(&named, kind.plural);
     match namespace {
         Some(namespace) => Api::namespaced_with(cluster.client.clone(), namespace, &resource),
         None => Api::all_with(cluster.client.clone(), &resource),

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{
+    Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams,
+};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use serde_json::{Value as Json, json};
 use tokio::runtime::Runtime;
@@ -145,13 +147,8 @@ impl Server {
         namespace: &str,
     ) -> Api<DynamicObject> {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        let resource = ApiResource {
-            group: group.to_string(),
-            version: version.to_string(),
-            api_version: api_version.to_string(),
-            kind: kind.to_string(),
-            plural: plural.to_string(),
-        };
+        let named = GroupVersionKind::gvk(group, version, kind);
+        let resource = ApiResource::from_gvk_with_plural(&named, plural);
         match namespace {
             "" => Api::all_with(self.client(), &resource),
             namespace => Api::namespaced_with(self.client(), namespace, &resource),
