@@ -75,8 +75,12 @@ impl Connection {
     }
 
     fn agent() -> ureq::Agent {
+        Connection::agent_within(None)
+    }
+
+    fn agent_within(time_max: Option<Duration>) -> ureq::Agent {
         let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None);
-        config.build().into()
+        config.timeout_global(time_max).build().into()
     }
 
     pub(crate) fn get(&self, path: &str) -> Result<Json, Failure> {
@@ -102,8 +106,7 @@ impl Connection {
 
     /// Whether a path that needs no token is answered in time with a status of 2xx.
     pub(crate) fn probe(&self, path: &str, time_max: Duration) -> Result<(), Failure> {
-        let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None);
-        let agent: ureq::Agent = config.timeout_global(Some(time_max)).build().into();
+        let agent = Connection::agent_within(Some(time_max));
         let answer = agent.get(format!("{}{path}", self.server)).call();
         let status = answer.map_err(|error| self.unreachable(&error))?.status();
         if status.is_success() {
