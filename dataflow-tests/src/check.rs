@@ -13,7 +13,12 @@ const SEED: u64 = 0x5765_6972;
 /// Shrinking runs real engines: it may not take for ever.
 const SHRINK_MS_MAX: u32 = 40_000;
 
-fn number_from_env(name: &str) -> Option<u64> {
+/// What a variable asks for, such as more cases or a longer run.
+///
+/// # Panics
+/// It is set, and no number.
+#[must_use]
+pub fn number_from_env(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }

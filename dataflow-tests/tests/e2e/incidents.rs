@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value as Json;
+use weir_dataflow_tests::check::number_from_env;
 use weir_dataflow_tests::harness::alertmanager::{self, Alertmanager, Hook};
 use weir_dataflow_tests::harness::http::{Load, run_load};
 use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
@@ -73,8 +74,8 @@ fn each_is_told_once_and_soon() {
     if !alertmanager::is_installed() {
         return weir_types::testing::skipped("prometheus-alertmanager is not installed");
     }
-    let asked = std::env::var("WEIR_INCIDENTS").ok().and_then(|text| text.parse().ok());
-    let count: usize = asked.unwrap_or(60);
+    let asked = number_from_env("WEIR_INCIDENTS");
+    let count = usize::try_from(asked.unwrap_or(60)).unwrap();
     let nginx = Nginx::start(NginxOptions::default()).unwrap();
     let (told, direct) = (Hook::start(200).unwrap(), Hook::start(200).unwrap());
     let manager = Alertmanager::start(None, told.addr).unwrap();

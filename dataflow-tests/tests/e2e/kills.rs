@@ -4,10 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value as Json;
+use weir_dataflow_tests::check::number_from_env;
 use weir_dataflow_tests::harness::alertmanager::{Hook, SILENT};
 use weir_dataflow_tests::harness::http::{Load, run_load};
 use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
@@ -18,6 +18,8 @@ use weir_dataflow_tests::harness::receivers::{
 use weir_dataflow_tests::harness::weir::Weir;
 use weir_dataflow_tests::harness::{Result, pause, wait_until};
 use weir_types::{Clock, WallClock};
+
+use crate::sinks::elements;
 
 const DEADLINE: Duration = Duration::from_secs(120);
 const ROUNDS: u32 = 2;
@@ -42,8 +44,7 @@ const EXPORT: &str = "import px\n\
     \x20   px.otel.trace.Span(name=df.req_path, start_time=df.time_, end_time=df.time_)]))\n";
 
 fn seconds(name: &str, default: u64) -> Duration {
-    let asked = std::env::var(name).ok().and_then(|text| text.parse().ok());
-    Duration::from_secs(asked.unwrap_or(default))
+    Duration::from_secs(number_from_env(name).unwrap_or(default))
 }
 
 /// All that rows are sent to.
@@ -199,12 +200,6 @@ impl Stage {
     }
 }
 
-fn elements(file: &Path) -> Vec<Json> {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    // The last line may still be on its way.
-    text.lines().map_while(|line| serde_json::from_str(line).ok()).collect()
-}
-
 fn pairs(rows: &[String], between: char) -> Counts {
     let pair = |row: &String| {
         let (key, n) = row.split_once(between)?;
@@ -350,8 +345,8 @@ fn who_never_answers_costs_a_buffer() {
     let args = ["--trace", &trace, "--config", file, "--history-bytes", "8MiB"];
     let weir = Weir::start(&args).unwrap();
     let time = seconds("WEIR_SILENT_SECONDS", 15);
-    let asked = std::env::var("WEIR_SILENT_PER_SEC").ok().and_then(|text| text.parse().ok());
-    let per_sec: u32 = asked.unwrap_or(500);
+    let per_sec = number_from_env("WEIR_SILENT_PER_SEC").unwrap_or(500);
+    let per_sec = u32::try_from(per_sec).unwrap();
     let load = |time: Duration| Load {
         addr: nginx.addr,
         paths: (0..100).map(|n| format!("/{n}")).collect(),

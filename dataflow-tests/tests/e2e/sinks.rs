@@ -31,7 +31,8 @@ fn config(dir: &Path) -> String {
     )
 }
 
-fn elements(file: &Path) -> Vec<Json> {
+/// What a sink has written into a file so far.
+pub(crate) fn elements(file: &Path) -> Vec<Json> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     // The last line may still be on its way.
     text.lines().map_while(|line| serde_json::from_str(line).ok()).collect()

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
+use weir_dataflow_tests::check::number_from_env;
 use weir_dataflow_tests::drive::{Compared, FeedOrder, Feeding, compare};
 use weir_dataflow_tests::generate::rows::{BASE_UNIX_NS, SEC_NS};
 use weir_dataflow_tests::generate::shop::{Shop, shop};
@@ -169,7 +170,7 @@ fn judge(case: &Case, shop: &Shop, seed: u64) -> Result<Compared, String> {
 /// and wrong metadata in exactly the combinations that people run.
 #[test]
 fn scripts_equal_the_model() {
-    let seeds = std::env::var("WEIR_SCRIPT_SEEDS").ok().and_then(|text| text.parse().ok());
+    let seeds = number_from_env("WEIR_SCRIPT_SEEDS");
     let shop = shop();
     let (mut wrong, mut silent) = (Vec::new(), Vec::new());
     for case in cases() {
