@@ -1,6 +1,6 @@
-//! Requests to a receiver, POSTs most of them, for all that is told by HTTP: sinks and receivers of alerts. What an answer means is the
-//! contract's: 400, 413 and 422 are about what was sent; everything else that is no success is tried again, when
-//! the other end says so if it does. No secret of the configuration is in what it says.
+//! Requests to a receiver, POSTs most of them, for all that is told by HTTP: sinks and receivers of alerts. What an
+//! answer means is the contract's: 400, 413 and 422 are about what was sent; everything else that is no success is tried
+//! again, when the other end says so if it does. No secret of the configuration is in what it says.
 
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;

@@ -8,8 +8,8 @@
 //! A sink's [`pipe`]: its [`mode`] makes [`element`]s of deliveries, a [`buffer`] keeps them, and a
 //! [`sink::Writer`] brings them to the other end as it likes ([`encode`]: lines). Writers, one folder a
 //! kind: [`blackhole`], [`clickhouse`], [`console`], [`file`], [`http`], [`kafka`], [`nats`], [`otel`],
-//! [`parquet`], [`postgres`], [`prometheus`], [`remote_write`], [`s3`], [`websocket`]. What several of them need, and receivers of alerts too,
-//! stands beside them ([`http_client`], [`secrets`], [`tls`]). No subscriptions here.
+//! [`parquet`], [`postgres`], [`prometheus`], [`remote_write`], [`s3`], [`websocket`]. What several of them need, and
+//! receivers of alerts too, stands beside them ([`http_client`], [`secrets`], [`tls`]). No subscriptions here.
 #![forbid(unsafe_code)]
 
 pub mod blackhole;
