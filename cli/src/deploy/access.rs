@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
-use weir_sources::k8s::{kubeconfig, texts};
+use weir_sources::k8s::{AnswerLimits, kubeconfig, texts};
 use weir_types::text::with_causes;
 
 use crate::failure::Failure;
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
-/// No answer takes longer.
+/// No answer takes longer, or is larger.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+pub(super) const LIMITS: AnswerLimits =
+    AnswerLimits { bytes_max: 16 << 20, time_max: ANSWER_TIME_MAX };
 
 /// The cluster of a context of a kubeconfig file, or that of the pod we are in.
 pub(super) async fn config(path: Option<&Path>, context: Option<&str>) -> Result<Config, Failure> {

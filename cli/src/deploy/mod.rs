@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 
 use kube::Client;
 use serde_json::json;
+use weir_sources::k8s::client;
 
 use self::manifests::Object;
 use crate::args::DeployArgs;
@@ -48,7 +49,7 @@ pub(crate) fn run(args: &DeployArgs) -> Result<(), Failure> {
     runtime.block_on(async {
         let config = access::config(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
         let server = config.cluster_url.to_string();
-        let client = Client::try_from(config);
+        let client = client(config, access::LIMITS);
         let client = client.map_err(|error| access::failure(&server, "reach it", &error))?;
         let namespace = args.namespace.clone();
         let cluster = Cluster { client, server, namespace, dry_run: args.dry_run };

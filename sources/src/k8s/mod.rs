@@ -13,6 +13,7 @@
 //! (whoever starts it says so).
 
 mod access;
+mod client;
 mod kinds;
 mod state;
 mod watch;
@@ -23,6 +24,7 @@ mod server_tests;
 mod tests;
 
 pub use access::{Access, AccessError, kubeconfig, texts};
+pub use client::{AnswerLimits, client};
 pub use kinds::{Scope, WATCHED, Watched};
 pub use state::{KindState, WatchState};
 pub use watch::{Pace, Watches};

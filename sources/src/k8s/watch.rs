@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
 use super::access::{Access, texts};
+use super::client::{AnswerLimits, client};
 use super::kinds::{Scope, WATCHED, Watched};
 use super::state::{KindState, States, WatchState, bounded};
 use crate::metadata::k8s::objects::Object;
@@ -24,6 +25,8 @@ const BATCHES_MAX: usize = 16;
 const OBJECT_BYTES_MAX: usize = 1 << 20;
 /// Objects that are asked for at once.
 const PAGE: u32 = 250;
+/// A page of them, or what one watch says before it is begun anew, is no larger.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// Large, and read by nobody.
 const UNREAD: &[(&str, &[&str])] =
@@ -150,9 +153,11 @@ async fn watch_all(
 
 /// Files that it is made of may come later.
 async fn connect(access: &Access, pace: Pace, states: &States) -> Client {
+    let time_max = pace.watch + Duration::from_secs(30);
+    let limits = AnswerLimits { bytes_max: ANSWER_BYTES_MAX, time_max };
     let mut errors = 0;
     loop {
-        match Client::try_from(access.config(pace.watch + Duration::from_secs(30))) {
+        match client(access.config(limits.time_max), limits) {
             Ok(client) => return client,
             Err(error) => {
                 let why = bounded(&texts(&error));
