@@ -10,10 +10,10 @@ use weir_types::text::with_causes;
 use crate::failure::Failure;
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
-/// No answer takes longer, or is larger.
+/// No answer takes longer, or is larger; about forty rights are asked for at once.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 pub(super) const LIMITS: AnswerLimits =
-    AnswerLimits { bytes_max: 16 << 20, time_max: ANSWER_TIME_MAX };
+    AnswerLimits { bytes_max: 4 << 20, time_max: ANSWER_TIME_MAX };
 
 /// The cluster of a context of a kubeconfig file, or that of the pod we are in.
 pub(super) async fn config(path: Option<&Path>, context: Option<&str>) -> Result<Config, Failure> {
