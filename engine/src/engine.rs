@@ -31,6 +31,9 @@ use crate::query::QueryShared;
 use crate::queue::{Command, EngineShared, PushedBatch, Rubbish};
 use crate::{weigh, worker};
 
+/// What its workers share, the workers, and the queries that other processes died of.
+type Started = (Arc<EngineShared>, WorkerGuards<()>, Vec<QueryId>);
+
 /// Owns the worker threads. Dropping it stops them and waits (so do it off async threads).
 pub struct Engine {
     shared: Arc<EngineShared>,
@@ -69,7 +72,7 @@ impl Engine {
         met: Option<Met>,
         emit: Arc<dyn Fn(EngineEvent) + Send + Sync>,
         rubbish: Sender<Rubbish>,
-    ) -> Result<(Arc<EngineShared>, WorkerGuards<()>, Vec<QueryId>), String> {
+    ) -> Result<Started, String> {
         let (workers, process) = (config.workers, config.process());
         let text = |error: std::io::Error| error.to_string();
         let wires = met.as_ref().map(|met| Wires::new(&met.sockets, workers));

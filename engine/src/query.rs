@@ -211,10 +211,9 @@ impl QueryShared {
 
     /// Up to which of these ticks all processes have said what there was; `None`: some have said nothing yet.
     fn passed_by_all(&self, tick_ms: u64) -> Option<u64> {
-        let elsewhere = self.passed_ms.iter().map(|passed| passed.load(Ordering::Relaxed));
-        elsewhere.fold(Some(tick_ms), |least, passed| {
-            least.filter(|_| passed != NO_FRONTIER).map(|least| least.min(passed))
-        })
+        let mut elsewhere = self.passed_ms.iter().map(|passed| passed.load(Ordering::Relaxed));
+        elsewhere
+            .try_fold(tick_ms, |least, passed| (passed != NO_FRONTIER).then(|| least.min(passed)))
     }
 
     /// In a process that follows: what was said of a tick was said before.

@@ -19,11 +19,14 @@ use timely::communication::{AllocatorBuilder, Hooks};
 /// How long processes may take to end in order, once the first one ends.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// Told of a process that has gone, and why.
+pub(crate) type OnLoss = Box<dyn Fn(&str) + Send + Sync>;
+
 /// What all sockets of a generation share.
 pub(crate) struct Wires {
     own: Vec<TcpStream>,
     /// Told once, of the first socket that breaks.
-    lost: OnceLock<Box<dyn Fn(&str) + Send + Sync>>,
+    lost: OnceLock<OnLoss>,
     /// The generation ends in order: whoever has said its end may go.
     is_closing: AtomicBool,
     /// Workers of this process that run.
@@ -86,7 +89,7 @@ impl Wires {
         self.between_bytes.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn on_loss(&self, tell: Box<dyn Fn(&str) + Send + Sync>) {
+    pub(crate) fn on_loss(&self, tell: OnLoss) {
         // Set once, by who starts the engine.
         drop(self.lost.set(tell));
     }
