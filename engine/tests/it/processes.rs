@@ -126,6 +126,11 @@ impl Second {
         self.wait_for("pushed");
     }
 
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
     /// After the first one's engine has ended.
     fn ends(mut self) {
         self.input = None;
@@ -299,6 +304,48 @@ fn generations_follow_each_other() {
     let mesh = generations.mesh().unwrap().status();
     assert_eq!((mesh.generations_total, mesh.refused_total), (7, 0), "{mesh:?}");
     generations.stop();
+    second.ends();
+}
+
+/// A process that stands still, and rows for it: what waits for it is bounded, and the query that sends it ends with
+/// the reason. Catches a queue between processes that fills the memory.
+#[test]
+fn rows_for_a_slow_process_are_bounded() {
+    const BETWEEN_BYTES_MAX: u64 = 16 << 20;
+    let addresses = addresses();
+    let mut second = Second::start(&addresses, 1);
+    let mut first = clustered(0, addresses, 1);
+    first.limits.between_bytes_max = BETWEEN_BYTES_MAX;
+    let mut rig = Rig::new(first, 1000);
+    second.wait_for("ready");
+    let (node, mut cluster, all) = raw_rows(sliding(10), None);
+    cluster.output(all, "out");
+    rig.install(1, node, cluster, 20_000);
+    second.pushes(0, 2);
+    rig.push(&rows(0, 0));
+    rig.tick(20_000);
+    second.signal("-STOP");
+    let text: &str = "x".repeat(100_000).leak();
+    let wide = |n: i64| (20_000 + n, text, n);
+    for round in 0..8 {
+        rig.push(&(0..100).map(|n| wide(round * 100 + n)).collect::<Vec<_>>());
+    }
+    rig.engine.close_tick(21_000);
+    let failed = loop {
+        match rig.event() {
+            EngineEvent::Failed { message, .. } => break message,
+            EngineEvent::Frontier { query, tick_ms: 21_000 } if query > NODE_OF => {
+                rig.engine.close_query_tick(query - NODE_OF, 21_000);
+            }
+            EngineEvent::Changes { query, exchange, tick_ms, changes, .. } => {
+                rig.engine.push_changes(query - NODE_OF, exchange, tick_ms, changes);
+            }
+            _ => {}
+        }
+    };
+    assert!(failed.starts_with("backlog: "), "{failed}");
+    second.signal("-CONT");
+    drop(rig);
     second.ends();
 }
 
