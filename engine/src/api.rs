@@ -8,6 +8,7 @@ use weir_types::PackedRow;
 use weir_types::split::{Change, ClusterPlan, ExchangeId, NodePlan, Source, SplitPlan};
 
 pub use crate::budget::Unread;
+use crate::mesh::Mesh;
 
 /// A query's number. It may be used again after `Removed` or `Failed`.
 pub type QueryId = u64;
@@ -49,6 +50,9 @@ pub struct Limits {
     /// Bytes of a query that were handed out and not let go by the receiver ([`Unread`]). Above: its
     /// last operators wait, and so does its frontier.
     pub unread_bytes_max: u64,
+    /// Bytes of rows that wait in one process on their way to or from others. Above: the query that holds most
+    /// fails, with the code `backlog`.
+    pub between_bytes_max: u64,
     /// In a round of a worker, queries that have more to do share so much time; then the others come
     /// round. How late a query can be because of others: about one round for each of its operators.
     pub round_ns: u64,
@@ -70,6 +74,7 @@ impl Default for Limits {
             replayed_bytes_max: 64 << 20,
             under_way_bytes_max: 16 << 20,
             unread_bytes_max: 16 << 20,
+            between_bytes_max: 1 << 30,
             round_ns: 10_000_000,
             slice_ns_min: 500_000,
             slice_rows_max: 2048,
@@ -111,25 +116,17 @@ pub fn failure_code(message: &str) -> &'static str {
     LIMIT_CODES.into_iter().find(|known| *known == code).unwrap_or("query_failed")
 }
 
-/// A process of several. Queries are installed, removed, held and closed in process 0, and the others follow; rows
-/// and changes may be pushed in each. Results and frontiers are told in process 0. Metadata, figures and budgets
-/// are each process's own, and so is what [`crate::Engine::next_due`] says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EngineCluster {
-    /// From 0.
-    pub process: usize,
-    /// Host and port of each process, the same list for all.
-    pub addresses: Vec<String>,
-}
-
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
     /// For thread names and messages.
     pub name: String,
     /// Worker threads of this process; at least 1.
     pub workers: usize,
-    /// The processes that are one engine together; `None`: this one alone. All have as many workers.
-    pub cluster: Option<EngineCluster>,
+    /// The processes that are one engine together; `None`: this one alone. All have as many workers. Queries are
+    /// installed, removed, held and closed in process 0, and the others follow; rows and changes may be pushed in
+    /// each. Results and frontiers are told in process 0, which looks up all names; figures and budgets are each
+    /// process's own, and so is what [`crate::Engine::next_due`] says.
+    pub mesh: Option<Mesh>,
     /// Bounds scans without a start (they slide by it). `None`: such rows never expire. Must be the
     /// same in the node and the cluster part of a query: both cut time into panes by it.
     pub retention_ns: Option<i64>,
@@ -144,7 +141,7 @@ impl EngineConfig {
         EngineConfig {
             name: name.into(),
             workers: 1,
-            cluster: None,
+            mesh: None,
             retention_ns: None,
             test_faults: false,
             limits: Limits::default(),
@@ -345,4 +342,18 @@ pub struct EngineStats {
     pub cuts: Cuts,
     /// Rows that found no group of their own, in all.
     pub overflow_rows_total: u64,
+    /// What the other processes of the engine said of themselves last, by number from 1.
+    pub processes: Vec<ProcessFigures>,
+}
+
+/// What a process of several says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessFigures {
+    /// What its queries hold.
+    pub held_bytes: u64,
+    /// Buffers of rows on their way to or from other processes.
+    pub between_bytes: u64,
+    /// CPU time of its workers.
+    pub cpu_ns: u64,
+    pub dataflows: u64,
 }

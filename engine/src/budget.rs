@@ -213,11 +213,26 @@ fn end_the_largest(engine: &EngineShared) {
     if total <= max {
         return;
     }
-    if let Some(largest) = queries.iter().max_by_key(|query| query.holdings.all()) {
+    if let Some(largest) = largest(&queries) {
         let held = largest.holdings.all();
         let message = format!(
             "engine_budget: all queries together hold {total} bytes, {max} are allowed, and this one \
              holds the most of them, {held}"
+        );
+        largest.fail(engine, &message);
+    }
+}
+
+fn largest(queries: &[Arc<QueryShared>]) -> Option<&Arc<QueryShared>> {
+    queries.iter().max_by_key(|query| query.holdings.all())
+}
+
+/// A process is behind: whose the rows are that wait is not known, most likely the largest query's.
+pub(crate) fn end_for_processes(engine: &EngineShared, between: u64, max: u64) {
+    if let Some(largest) = largest(&engine.queries()) {
+        let message = format!(
+            "backlog: {between} bytes of rows wait between the processes of the cluster part, {max} are \
+             allowed, and this query holds the most: one of the processes cannot keep up"
         );
         largest.fail(engine, &message);
     }

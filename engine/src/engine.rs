@@ -1,12 +1,16 @@
 //! The handle on an engine: thread-safe, never blocks for longer than a queue's short lock.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use timely::CommunicationConfig as Communication;
 use timely::communication::WorkerGuards;
+use timely::execute::execute_from;
+use timely::worker::Worker as TimelyWorker;
 use weir_functions::cuts::Cuts;
 use weir_types::PackedRow;
 use weir_types::batch::RecordBatch;
@@ -20,16 +24,23 @@ use crate::api::{
     TableStats, WorkerStats,
 };
 use crate::budget::{Gauge, Purpose};
+use crate::mesh::wire::{self, Wires};
+use crate::mesh::{Mesh, Met};
 use crate::prepare::{ReadyProgram, ReceiveSpec};
 use crate::query::QueryShared;
 use crate::queue::{Command, EngineShared, PushedBatch, Rubbish};
 use crate::{weigh, worker};
+
+/// What its workers share, the workers, and the queries that other processes died of.
+type Started = (Arc<EngineShared>, WorkerGuards<()>, Vec<QueryId>);
 
 /// Owns the worker threads. Dropping it stops them and waits (so do it off async threads).
 pub struct Engine {
     shared: Arc<EngineShared>,
     /// The workers, and who drops what they throw away.
     threads: Mutex<Option<(WorkerGuards<()>, JoinHandle<()>)>>,
+    /// Queries that other processes died of.
+    blamed: Mutex<Vec<QueryId>>,
 }
 
 impl Engine {
@@ -42,19 +53,71 @@ impl Engine {
         emit: Arc<dyn Fn(EngineEvent) + Send + Sync>,
     ) -> Result<Engine, EngineError> {
         config.workers = config.workers.max(1);
-        let timely_config = config.timely();
+        // Before anything is made of it: it may take long.
+        let met = config.mesh.as_ref().map(Mesh::meet).transpose();
+        let met = met.map_err(EngineError::Start)?;
         let (rubbish, thrown_away) = channel();
         let reaper = std::thread::Builder::new()
             .name(format!("{}-reaper", config.name))
             .spawn(move || thrown_away.iter().map_while(|rubbish: Rubbish| rubbish).for_each(drop))
             .map_err(|error| EngineError::Start(error.to_string()))?;
-        let shared = Arc::new(EngineShared::new(config, emit, rubbish));
+        let started = Engine::start_workers(config, met, emit, rubbish);
+        let (shared, guards, blamed) = started.map_err(EngineError::Start)?;
+        let threads = Mutex::new(Some((guards, reaper)));
+        Ok(Engine { shared, threads, blamed: Mutex::new(blamed) })
+    }
+
+    fn start_workers(
+        config: EngineConfig,
+        met: Option<Met>,
+        emit: Arc<dyn Fn(EngineEvent) + Send + Sync>,
+        rubbish: Sender<Rubbish>,
+    ) -> Result<Started, String> {
+        let (workers, process) = (config.workers, config.process());
+        let text = |error: std::io::Error| error.to_string();
+        let wires = met.as_ref().map(|met| Wires::new(&met.sockets, workers));
+        let wires = wires.transpose().map_err(text)?;
+        let shared = Arc::new(EngineShared::new(config, emit, rubbish, wires.clone()));
+        let (blamed, (builders, others)) = match met.zip(wires) {
+            None if workers == 1 => (Vec::new(), Communication::Thread.try_build()?),
+            None => (Vec::new(), Communication::Process(workers).try_build()?),
+            Some((met, wires)) => {
+                let engine = Arc::downgrade(&shared);
+                wires.on_loss(Box::new(move |why| {
+                    if let Some(engine) = engine.upgrade() {
+                        engine.die(None, why);
+                    }
+                }));
+                let built = wire::builders(met.sockets, process, workers, &wires).map_err(text)?;
+                (met.blamed, built)
+            }
+        };
         let for_workers = Arc::clone(&shared);
-        let guards = timely::execute(timely_config, move |timely_worker| {
-            worker::run(timely_worker, &for_workers);
-        })
-        .map_err(EngineError::Start)?;
-        Ok(Engine { shared, threads: Mutex::new(Some((guards, reaper))) })
+        let run = move |timely: &mut TimelyWorker| worker::run(timely, &for_workers);
+        let guards = execute_from(builders, others, timely::WorkerConfig::default(), run)?;
+        Ok((shared, guards, blamed))
+    }
+
+    /// An engine of which the other processes have not come yet: as one that has died.
+    pub(crate) fn absent(
+        config: EngineConfig,
+        emit: Arc<dyn Fn(EngineEvent) + Send + Sync>,
+    ) -> Engine {
+        let (rubbish, _) = channel();
+        let shared = Arc::new(EngineShared::new(config, emit, rubbish, None));
+        shared.die(None, "the processes of the cluster part have not all come yet");
+        Engine { shared, threads: Mutex::default(), blamed: Mutex::default() }
+    }
+
+    /// Queries of the last generation that other processes worked on when they died, once.
+    #[must_use]
+    pub fn take_blamed(&self) -> Vec<QueryId> {
+        std::mem::take(&mut *self.blamed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Ends the generation, here and so in all of its processes.
+    pub fn give_up(&self, why: &str) {
+        self.shared.die(None, why);
     }
 
     /// Installs a query; one of the same id goes first, silently. A part that cannot be run, or an engine
@@ -339,6 +402,7 @@ impl Engine {
             tables: self.shared.tables(),
             cuts: self.shared.cuts(),
             overflow_rows_total: self.overflow_rows_total(),
+            processes: self.shared.elsewhere(),
         }
     }
 
@@ -390,15 +454,21 @@ impl Engine {
     pub(crate) fn stop(&self) {
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some((guards, reaper)) = threads else { return };
+        if !self.shared.config.leads() {
+            self.shared.die(None, "this process stops");
+        }
         for query in self.shared.queries() {
             query.end();
         }
+        self.shared.closes();
         self.shared.broadcast(Command::Shutdown);
         self.join(guards, reaper);
     }
 
     fn join(&self, guards: WorkerGuards<()>, reaper: JoinHandle<()>) {
-        for result in guards.join() {
+        // Threads that speak to other processes panic if a worker did.
+        let joined = std::panic::catch_unwind(AssertUnwindSafe(|| guards.join()));
+        for result in joined.unwrap_or_default() {
             if let Err(message) = result {
                 tracing::error!(engine = self.shared.config.name, message, "worker died");
             }

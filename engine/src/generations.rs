@@ -10,6 +10,7 @@ use weir_types::metadata::MetadataSnapshot;
 
 use crate::api::{EngineConfig, EngineError, EngineEvent};
 use crate::engine::Engine;
+use crate::mesh::Mesh;
 
 /// Called on worker threads with the generation that speaks; must not block.
 pub type EmitOfGeneration = Arc<dyn Fn(u64, EngineEvent) + Send + Sync>;
@@ -19,6 +20,7 @@ pub struct Generations {
     emit: EmitOfGeneration,
     present: RwLock<(u64, Arc<Engine>)>,
     metadata: Mutex<Arc<MetadataSnapshot>>,
+    restarting: Mutex<()>,
 }
 
 fn start(
@@ -32,16 +34,23 @@ fn start(
 }
 
 impl Generations {
-    /// Starts the first one.
+    /// Starts the first one. Of several processes it is dead until all have come: it is restarted as any other.
     ///
     /// # Errors
     /// If threads cannot be started.
     pub fn start(config: EngineConfig, emit: EmitOfGeneration) -> Result<Generations, EngineError> {
-        let first = start(&config, &emit, 1)?;
+        let first = if config.mesh.is_some() {
+            // Nobody waits for the other processes here; [`Generations::restart`] does.
+            let emit = Arc::clone(&emit);
+            Arc::new(Engine::absent(config.clone(), Arc::new(move |event| emit(1, event))))
+        } else {
+            start(&config, &emit, 1)?
+        };
         Ok(Generations {
             config,
             emit,
             present: RwLock::new((1, first)),
+            restarting: Mutex::default(),
             metadata: Mutex::default(),
         })
     }
@@ -62,8 +71,14 @@ impl Generations {
     /// workers may hang. Nothing is installed on the new one.
     ///
     /// # Errors
-    /// If threads cannot be started; the present engine stays.
+    /// If threads cannot be started; the present engine stays. Of several processes: if it was stopped while it
+    /// waited for all of them.
     pub fn restart(&self) -> Result<Arc<Engine>, EngineError> {
+        let _alone = self.restarting.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.config.mesh.is_some() && !self.is_dead() {
+            // Somebody else has waited for the others.
+            return Ok(self.engine());
+        }
         let generation = self.generation() + 1;
         let next = start(&self.config, &self.emit, generation)?;
         next.set_metadata(self.metadata());
@@ -95,8 +110,17 @@ impl Generations {
         self.engine().is_dead()
     }
 
+    /// The processes that are one engine together.
+    #[must_use]
+    pub fn mesh(&self) -> Option<&Mesh> {
+        self.config.mesh.as_ref()
+    }
+
     /// Stops the present engine and waits for it.
     pub fn stop(&self) {
+        if let Some(mesh) = &self.config.mesh {
+            mesh.stop();
+        }
         self.engine().stop();
     }
 }

@@ -12,7 +12,8 @@
 //! * each worker thread has a queue (`queue`). A command that concerns all workers is put into all
 //!   queues under one short lock, so every worker sees installs, drops and closed ticks in the same
 //!   order, which timely requires of dataflow construction;
-//! * `order` says such commands on to other processes of the same engine, in that order;
+//! * `mesh` is how the processes of an engine find each other, `order` says such commands on to them, in that
+//!   order;
 //! * `budget` has what a query may hold and how long it may work before others have their turn;
 //! * `operators` counts what each operator does;
 //! * `worker` applies commands, steps timely and reports frontiers;
@@ -31,6 +32,7 @@ mod engine;
 mod generations;
 pub mod history;
 mod memory;
+mod mesh;
 mod operators;
 mod order;
 mod prepare;
@@ -41,12 +43,13 @@ mod weigh;
 mod worker;
 
 pub use api::{
-    EngineCluster, EngineConfig, EngineError, EngineEvent, EngineStats, FeedExchange, Install,
-    Intake, Limits, Part, QueryId, QueryStats, TEST_DEATH_LITERAL, TEST_DEATHS_LITERAL,
+    EngineConfig, EngineError, EngineEvent, EngineStats, FeedExchange, Install, Intake, Limits,
+    Part, ProcessFigures, QueryId, QueryStats, TEST_DEATH_LITERAL, TEST_DEATHS_LITERAL,
     TEST_PANIC_LITERAL, TableStats, Unread, WorkerStats, failure_code,
 };
 pub use engine::Engine;
 pub use generations::{EmitOfGeneration, Generations, RestartPace};
+pub use mesh::{Mesh, MeshConfig, MeshStatus};
 pub use prepare::{PlanPrograms, ReadyProgram, preparations_here};
 pub use weir_functions::cuts::Cuts;
 pub use weir_functions::scalar::pii::push_redacted as push_without_pii;

@@ -7,7 +7,6 @@
 //! here runs anything.
 
 use serde::{Deserialize, Serialize};
-use timely::communication::Config as Communication;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
 use timely::dataflow::channels::pact::Exchange;
@@ -17,7 +16,10 @@ use timely::worker::Worker as TimelyWorker;
 
 use std::sync::Arc;
 
-use crate::api::{EngineConfig, Install, QueryId};
+use weir_functions::cuts::Cuts;
+
+use crate::api::{EngineConfig, Install, ProcessFigures, QueryId};
+use crate::mesh::Mesh;
 use crate::queue::{Command, EngineShared};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,36 +60,32 @@ impl Order {
 pub(crate) enum Word {
     /// From the first process; numbered from 0 without a gap.
     Order { number: u64, order: Order },
-    /// To the first process: a query has failed in another.
+    /// To the first process, as are the next two: a query has failed in another.
     Failed { query: QueryId, message: String },
+    /// Functions of a query left something out.
+    Cuts { query: QueryId, cuts: Cuts },
+    /// All that another process had to say of a query up to this tick has been said.
+    Passed { process: usize, query: QueryId, tick_ms: u64 },
+    /// A sign of life, to and from the first process.
+    Alive { process: usize, figures: ProcessFigures },
 }
+
+/// How often processes give a sign of life, and how long one may be silent: then it is taken for dead.
+pub(crate) const ALIVE_EVERY_MS: u64 = 400;
+pub(crate) const SILENT_MAX_MS: u64 = 5_000;
 
 impl EngineConfig {
     /// True in the process where orders are given.
     pub(crate) fn leads(&self) -> bool {
-        self.cluster.as_ref().is_none_or(|cluster| cluster.process == 0)
+        self.process() == 0
+    }
+
+    pub(crate) fn process(&self) -> usize {
+        self.mesh.as_ref().map_or(0, Mesh::process)
     }
 
     pub(crate) fn processes(&self) -> usize {
-        self.cluster.as_ref().map_or(1, |cluster| cluster.addresses.len())
-    }
-
-    pub(crate) fn timely(&self) -> timely::Config {
-        let Some(cluster) = &self.cluster else {
-            return if self.workers == 1 {
-                timely::Config::thread()
-            } else {
-                timely::Config::process(self.workers)
-            };
-        };
-        let communication = Communication::Cluster {
-            threads: self.workers,
-            process: cluster.process,
-            addresses: cluster.addresses.clone(),
-            report: false,
-            zerocopy: false,
-        };
-        timely::Config { communication, worker: timely::WorkerConfig::default() }
+        self.mesh.as_ref().map_or(1, Mesh::processes)
     }
 }
 
@@ -128,12 +126,15 @@ impl Words {
         for word in words {
             match &word {
                 // To the first worker of every other process.
-                Word::Order { .. } => {
+                Word::Order { .. } | Word::Alive { process: 0, .. } => {
                     for process in 1..shared.config.processes() as u64 {
                         self.input.send((process * workers, word.clone()));
                     }
                 }
-                Word::Failed { .. } => self.input.send((0, word)),
+                Word::Failed { .. }
+                | Word::Cuts { .. }
+                | Word::Passed { .. }
+                | Word::Alive { .. } => self.input.send((0, word)),
             }
         }
         self.sent += 1;

@@ -21,6 +21,7 @@ use weir_types::text::panic_text;
 use crate::api::{EngineEvent, Install, Limits, QueryId, QueryStats};
 use crate::budget::{Gauge, Holdings, Purpose, Rounds, Turns, Unread};
 use crate::operators::{self, Frame};
+use crate::order::Word;
 use crate::prepare::Program;
 use crate::queue::{Command, EngineShared};
 
@@ -77,6 +78,8 @@ pub(crate) struct QueryShared {
     /// By exchange: how many rows have no group of their own.
     overflow: Mutex<BTreeMap<ExchangeId, Levels>>,
     dues: Mutex<Vec<Arc<AtomicU64>>>,
+    /// Of every other process: up to which tick all was said there.
+    passed_ms: Vec<AtomicU64>,
 }
 
 /// A number of rows, with the ticks at which it changed last.
@@ -110,7 +113,11 @@ impl Levels {
 }
 
 impl QueryShared {
-    pub(crate) fn new(install: Install, program: Program, workers: usize) -> QueryShared {
+    pub(crate) fn new(
+        install: Install,
+        program: Program,
+        (workers, processes): (usize, usize),
+    ) -> QueryShared {
         let (refresh_ms, start_tick_ms) = (install.refresh_ms.max(1), install.start_tick_ms);
         QueryShared {
             id: install.query,
@@ -135,6 +142,7 @@ impl QueryShared {
             cuts: Mutex::default(),
             overflow: Mutex::default(),
             dues: Mutex::default(),
+            passed_ms: (1..processes).map(|_| AtomicU64::new(NO_FRONTIER)).collect(),
         }
     }
 
@@ -166,7 +174,8 @@ impl QueryShared {
         }
         if engine.take_this_query(self).is_some() {
             engine.broadcast(Command::Remove(self.id));
-            engine.report(self.id, message);
+            let (query, message) = (self.id, message.to_string());
+            engine.report(|| Word::Failed { query, message });
         }
         tracing::warn!(query = self.id, message, "query failed");
         engine.emit(EngineEvent::Failed { query: self.id, message: message.to_string() });
@@ -194,7 +203,31 @@ impl QueryShared {
         self.refresh_from(u64::try_from(time_unix_ns).unwrap_or(0).div_ceil(1_000_000))
     }
 
+    /// Another process has come so far.
+    pub(crate) fn passed(&self, process: usize, tick_ms: u64) {
+        let at = process.checked_sub(1).and_then(|at| self.passed_ms.get(at));
+        at.into_iter().for_each(|at| at.store(tick_ms, Ordering::Relaxed));
+    }
+
+    /// Up to which of these ticks all processes have said what there was; `None`: some have said nothing yet.
+    fn passed_by_all(&self, tick_ms: u64) -> Option<u64> {
+        let mut elsewhere = self.passed_ms.iter().map(|passed| passed.load(Ordering::Relaxed));
+        elsewhere
+            .try_fold(tick_ms, |least, passed| (passed != NO_FRONTIER).then(|| least.min(passed)))
+    }
+
+    /// In a process that follows: what was said of a tick was said before.
+    pub(crate) fn report_passed(&self, engine: &EngineShared, tick_ms: u64) {
+        let old = self.frontier_tick_ms.load(Ordering::Relaxed);
+        if self.is_live() && (old == NO_FRONTIER || tick_ms > old) {
+            self.frontier_tick_ms.store(tick_ms, Ordering::Relaxed);
+            let (process, query) = (engine.config.process(), self.id);
+            engine.report(|| Word::Passed { process, query, tick_ms });
+        }
+    }
+
     pub(crate) fn report_frontier(&self, engine: &EngineShared, tick_ms: u64) {
+        let Some(tick_ms) = self.passed_by_all(tick_ms) else { return };
         let old = self.frontier_tick_ms.load(Ordering::Relaxed);
         if self.is_live() && (old == NO_FRONTIER || tick_ms > old) {
             self.frontier_tick_ms.store(tick_ms, Ordering::Relaxed);
@@ -241,7 +274,9 @@ impl QueryShared {
         dues.iter().map(|due| due.load(Ordering::Acquire)).min().filter(|&due| due != NEVER)
     }
 
-    fn cut(&self, engine: &EngineShared, cuts: &Cuts) {
+    pub(crate) fn cut(&self, engine: &EngineShared, cuts: &Cuts) {
+        let (query, said) = (self.id, *cuts);
+        engine.report(|| Word::Cuts { query, cuts: said });
         self.cuts.lock().unwrap_or_else(PoisonError::into_inner).add(cuts);
         engine.count_cuts(cuts);
     }

@@ -4,6 +4,8 @@
 //! installs, removals and closed ticks in the same order. Data goes to one worker each. The lock is
 //! held only to append or to take a whole queue, never over a step of a worker.
 
+mod elsewhere;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -17,10 +19,11 @@ use weir_types::batch::RecordBatch;
 use weir_types::metadata::MetadataSnapshot;
 use weir_types::plan::OpId;
 use weir_types::split::{Change, ExchangeId};
-use weir_types::{PackedRow, WallClock};
+use weir_types::{Clock, PackedRow, WallClock};
 
-use crate::api::{EngineConfig, EngineEvent, Install, QueryId, TableStats};
+use crate::api::{EngineConfig, EngineEvent, Install, ProcessFigures, QueryId, TableStats};
 use crate::budget::{Gauge, Meter};
+use crate::mesh::wire::Wires;
 use crate::order::{Order, Word};
 use crate::prepare::{Program, Settings};
 use crate::query::QueryShared;
@@ -143,6 +146,13 @@ pub(crate) struct EngineShared {
     running: Vec<AtomicU64>,
     /// The query that a worker died of, as `running`.
     died_of: AtomicU64,
+    /// To the other processes.
+    pub(crate) wires: Option<Arc<Wires>>,
+    /// Of each process: when it was heard last, monotonic, and what it said of itself.
+    heard: Mutex<Vec<(u64, ProcessFigures)>>,
+    /// When a sign of life was given last, monotonic, and when a query was ended for rows between processes.
+    alive_ms: AtomicU64,
+    ended_ms: AtomicU64,
 }
 
 /// A poisoned lock here only means that some thread panicked between two plain assignments.
@@ -155,8 +165,11 @@ impl EngineShared {
         config: EngineConfig,
         emit: Arc<dyn Fn(EngineEvent) + Send + Sync>,
         rubbish: Sender<Rubbish>,
+        wires: Option<Arc<Wires>>,
     ) -> EngineShared {
         let workers = config.workers;
+        let now_ms = WallClock.monotonic_ns() / 1_000_000;
+        let heard = vec![(now_ms, ProcessFigures::default()); config.processes()];
         EngineShared {
             config,
             clock: WallClock,
@@ -178,6 +191,10 @@ impl EngineShared {
             dead: AtomicBool::new(false),
             running: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             died_of: AtomicU64::new(0),
+            wires,
+            heard: Mutex::new(heard),
+            alive_ms: AtomicU64::new(0),
+            ended_ms: AtomicU64::new(0),
         }
     }
 
@@ -211,67 +228,6 @@ impl EngineShared {
         Some(queues)
     }
 
-    /// What this process has to say to others, in order.
-    pub(crate) fn take_words(&self) -> Vec<Word> {
-        std::mem::take(&mut lock(&self.queues).words)
-    }
-
-    /// Says a query's failure on to where orders are given: there it fails for all.
-    pub(crate) fn report(&self, query: QueryId, message: &str) {
-        if !self.config.leads() {
-            lock(&self.queues).words.push(Word::Failed { query, message: message.to_string() });
-            self.meter.wake(0);
-        }
-    }
-
-    /// Another process has spoken.
-    pub(crate) fn hear(&self, word: Word) {
-        match word {
-            Word::Failed { query, message } => {
-                if let Some(query) = self.query(query) {
-                    query.fail(self, &message);
-                }
-            }
-            Word::Order { number, order } => {
-                let expected = {
-                    let mut queues = lock(&self.queues);
-                    queues.orders += 1;
-                    queues.orders - 1
-                };
-                // Dataflows that differ from process to process would be wrong without a word.
-                assert_eq!(number, expected, "orders come one after another");
-                self.follow(order);
-            }
-        }
-    }
-
-    /// Does what was ordered elsewhere.
-    fn follow(&self, order: Order) {
-        match order {
-            Order::Install(install) => {
-                // It was prepared from the same value there.
-                let entered =
-                    self.program(&install).and_then(|program| self.enter(&install, program));
-                if let Err(message) = entered {
-                    panic!("a query that the first process runs cannot be run here: {message}");
-                }
-            }
-            Order::Remove(query) => {
-                if let Some(shared) = self.take_query(query) {
-                    shared.end();
-                }
-                self.broadcast(Command::Remove(query));
-            }
-            Order::GoLive(query) => self.broadcast(Command::GoLive(query)),
-            Order::Hold { query, held } => self.broadcast(Command::Hold { query, held }),
-            Order::CloseTick(tick_ms) => self.broadcast(Command::CloseTick(tick_ms)),
-            Order::CloseQueryTick { query, tick_ms } => {
-                self.broadcast(Command::CloseQueryTick { query, tick_ms });
-            }
-            Order::Shutdown => self.broadcast(Command::Shutdown),
-        }
-    }
-
     /// What this process runs for a part.
     pub(crate) fn program(&self, install: &Install) -> Result<Program, String> {
         Program::new(&install.part, &Settings::of(&self.config))
@@ -279,7 +235,8 @@ impl EngineShared {
 
     /// Has the workers of this process build a query.
     pub(crate) fn enter(&self, install: &Install, program: Program) -> Result<(), String> {
-        let query = Arc::new(QueryShared::new(install.clone(), program, self.config.workers));
+        let (workers, processes) = (self.config.workers, self.config.processes());
+        let query = Arc::new(QueryShared::new(install.clone(), program, (workers, processes)));
         if !self.insert_query(Arc::clone(&query)) {
             return Err(DEAD.to_string());
         }
@@ -406,19 +363,25 @@ impl EngineShared {
     pub(crate) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Acquire)
     }
-    /// A worker thread died: every query fails, once, and then the engine says so, once.
-    pub(crate) fn die(&self, worker: usize, message: &str) {
+    /// A worker thread died, or another process: every query fails, once, and then the engine says so, once.
+    pub(crate) fn die(&self, worker: Option<usize>, message: &str) {
         let queries = {
             let mut queries = lock(&self.queries);
             if self.is_dead() {
                 return;
             }
             // Before the engine counts as dead: whoever finds it so may ask at once.
-            let running = self.running[worker].load(Ordering::Relaxed);
+            let running = worker.map_or(0, |worker| self.running[worker].load(Ordering::Relaxed));
             self.died_of.store(running, Ordering::Release);
             self.dead.store(true, Ordering::Release);
             std::mem::take(&mut *queries)
         };
+        if let Some(mesh) = &self.config.mesh {
+            mesh.note_death(self.died_of());
+            tracing::warn!(message, "a generation of the cluster part is over");
+        }
+        // The others hear of it.
+        self.wires.iter().for_each(|wires| wires.cut());
         for query in queries.into_values() {
             if query.end() {
                 self.emit(EngineEvent::Failed { query: query.id, message: message.to_string() });

@@ -100,8 +100,9 @@ struct DeathWatch<'a> {
 impl Drop for DeathWatch<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.shared.die(self.worker, "an engine worker died");
+            self.shared.die(Some(self.worker), "an engine worker died");
         }
+        self.shared.wires.iter().for_each(|wires| wires.worker_ended());
     }
 }
 
@@ -127,6 +128,9 @@ pub(crate) fn run(timely: &mut TimelyWorker, shared: &Arc<EngineShared>) {
     };
     let mut commands = Vec::new();
     loop {
+        if local == 0 {
+            shared.look_at_processes();
+        }
         shared.take(local, &mut commands);
         if let Some(words) = words.as_mut().filter(|_| local == 0) {
             // After the commands: others hear of the end before this worker goes.
@@ -137,6 +141,7 @@ pub(crate) fn run(timely: &mut TimelyWorker, shared: &Arc<EngineShared>) {
         let has_news = !commands.is_empty();
         for command in commands.drain(..) {
             if !worker.apply(command) {
+                drop(words.take());
                 worker.finish();
                 return;
             }
@@ -334,8 +339,9 @@ impl Worker<'_> {
     }
 
     fn after_step(&mut self) {
-        if self.index == 0 {
-            // Probes are about all workers, so one of them may speak for all.
+        if self.local == 0 {
+            // Probes are about all workers, so one of them may speak for all; one of each process does, about what
+            // was said there.
             for (installed, _) in self.queries.values() {
                 let open = if installed.is_empty {
                     Some(installed.open_tick_ms)
@@ -345,7 +351,10 @@ impl Worker<'_> {
                 let query = installed.query();
                 let closed = open.and_then(|open| open.checked_sub(query.refresh_ms));
                 if let Some(closed) = closed.filter(|&closed| closed >= query.start_tick_ms()) {
-                    query.report_frontier(self.shared, closed);
+                    match self.index {
+                        0 => query.report_frontier(self.shared, closed),
+                        _ => query.report_passed(self.shared, closed),
+                    }
                 }
             }
         }
@@ -371,6 +380,10 @@ impl Worker<'_> {
         for (installed, _) in queries.into_values() {
             installed.query().end();
             installed.env.activate_all();
+        }
+        // Of one process timely does this by itself. Another one may die meanwhile, or hang: its sockets are cut then.
+        while self.shared.wires.is_some() && self.timely.has_dataflows() && !self.shared.is_dead() {
+            self.timely.step_or_park(Some(PARK_MAX));
         }
         if self.shared.is_dead() {
             self.abandon();

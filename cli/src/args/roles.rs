@@ -181,7 +181,13 @@ pub(crate) struct ClusterArgs {
     pub(crate) serve: ServeArgs,
     #[command(flatten)]
     pub(crate) kubernetes: KubernetesArgs,
-    /// Not yet: several processes.
-    #[arg(long, default_value_t = 1, hide = true)]
-    pub(crate) processes: usize,
+    /// How many processes are this cluster part together: as many as --peers names, which is checked.
+    #[arg(long, value_name = "N")]
+    pub(crate) processes: Option<usize>,
+    /// Which of them this is: 0 answers, the others compute [default: the number that the host's name ends in].
+    #[arg(long, env = "WEIR_PROCESS", value_name = "I")]
+    pub(crate) process: Option<usize>,
+    /// Where they are: HOST:PORT, one a line, the same list for all. Nobody else may reach these ports.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) peers: Option<PathBuf>,
 }

@@ -9,12 +9,13 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 use weir_actors::{KillSwitch, Stop};
 use weir_cluster::service::{ListNodes, Service, StateStore};
+use weir_engine::Mesh;
 use weir_proto::nats::{HubConfig, HubState, NatsConfig, NatsHub};
 use weir_sources::k8s::Access;
 
 use super::serve::{self, Configured, Nodes};
 use super::signals::Signals;
-use super::{begin, bus, clock, hostname, kubernetes, stop};
+use super::{begin, begin_without_data, bus, clock, hostname, kubernetes, processes, stop};
 use crate::args::ClusterArgs;
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
@@ -27,19 +28,21 @@ const KEEP_NODES_EVERY: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(args: ClusterArgs, directory: Option<PathBuf>) -> Result<(), Failure> {
     serve::refuse_not_yet(&args.serve)?;
-    if args.processes != 1 {
-        return Err(Failure::Usage("--processes: only one is supported yet".to_string()));
-    }
     let bus = bus::config(&args.bus)?;
     let configured = Configured::load(&args.serve)?;
     let kubernetes = kubernetes::access(&args.kubernetes)?;
+    let mesh = processes::mesh(&args)?;
+    if let Some(mesh) = mesh.clone().filter(|mesh| mesh.process() > 0) {
+        begin_without_data();
+        return processes::follow(&args, mesh, &Signals::watch()?);
+    }
     let listening = serve::bind(&args.serve)?;
     let token = serve::token(&args.serve)?;
     let (directory, data, signals) = begin(directory, token)?;
     let configured = configured.in_directory(directory);
     actix::System::new().block_on(open(
         args,
-        (bus, kubernetes),
+        (bus, kubernetes, mesh),
         (configured, data),
         listening,
         signals,
@@ -48,7 +51,7 @@ pub(crate) fn run(args: ClusterArgs, directory: Option<PathBuf>) -> Result<(), F
 
 async fn open(
     args: ClusterArgs,
-    (bus, kubernetes): (NatsConfig, Option<Access>),
+    (bus, kubernetes, mesh): (NatsConfig, Option<Access>, Option<Mesh>),
     (configured, data): (Configured, DataDir),
     listening: (TcpListener, SocketAddr),
     signals: Signals,
@@ -70,7 +73,7 @@ async fn open(
     let part = switch.part("bus", Stop::call(CLOSE_TIME_MAX, move || hub.close()));
     part.running();
     let forget = args.node_forget;
-    let nodes = Nodes { ports, network: Some(network), awaited: awaited.clone(), forget };
+    let nodes = Nodes { ports, network: Some(network), awaited: awaited.clone(), forget, mesh };
     let service = serve::start((&args.common, &args.serve), nodes, clock, &switch)?;
     if let Some(access) = kubernetes {
         actix::spawn(kubernetes::tell(access, service.clone(), args.common.retention));

@@ -9,6 +9,7 @@ mod doctor;
 mod kubernetes;
 mod node;
 mod process;
+mod processes;
 mod serve;
 mod signals;
 mod wanted;
@@ -88,13 +89,18 @@ pub(crate) fn run(args: UpArgs, directory: Option<PathBuf>) -> Result<(), Failur
     actix::System::new().block_on(both(args, configured, data, listening, signals))
 }
 
-/// What every role does once its arguments are right: logs, files, its directory, signals.
+/// What every process does once its arguments are right: logs, files.
+fn begin_without_data() {
+    init_logs();
+    raise_files_limit();
+}
+
+/// What every role does once its arguments are right: that, its directory, signals.
 fn begin(
     directory: Option<PathBuf>,
     token: Option<String>,
 ) -> Result<(PathBuf, DataDir, Signals), Failure> {
-    init_logs();
-    raise_files_limit();
+    begin_without_data();
     let directory = directory.unwrap_or_else(data_dir::default_path);
     let data = DataDir::open(&directory, token)?;
     let signals = Signals::watch()?;
@@ -154,6 +160,7 @@ fn start_parts(
         awaited: Vec::new(),
         // It is in this process.
         forget: Duration::MAX,
+        mesh: None,
     };
     let service = serve::start((&args.common, &args.serve), nodes, clock.clone(), &switch)?;
     let spec = NodeSpec {

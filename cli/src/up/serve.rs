@@ -17,6 +17,7 @@ use weir_cluster::service::{
     Alerts, CompileLimits, NodePorts, ReaderLimits, Service, ServiceConfig, Sinks,
 };
 use weir_cluster::view::SnapshotLimits;
+use weir_engine::Mesh;
 use weir_node::sources::{OwnRows, TellOwnRows};
 use weir_proto::nats::BusStats;
 use weir_sources::agent::OwnProcess;
@@ -123,6 +124,8 @@ pub(super) struct Nodes {
     /// Who was there when the server ended last.
     pub(super) awaited: Vec<String>,
     pub(super) forget: Duration,
+    /// The processes that this is one of.
+    pub(super) mesh: Option<Mesh>,
 }
 
 /// Starts the cluster part below `switch`.
@@ -154,6 +157,7 @@ pub(super) fn start(
         awaited_nodes: nodes.awaited,
         serves_alone: nodes.network.is_some(),
         network: nodes.network,
+        mesh: nodes.mesh,
     };
     let service = Service::start(&config, nodes.ports, clock, switch);
     Ok(service.context("could not start the cluster part")?)

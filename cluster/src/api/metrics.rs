@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use weir_proto::message::TableStatus;
 use weir_types::ledger::REASONS;
 
-use super::{ApiError, ApiState};
+use super::{ApiError, ApiState, generation};
 use crate::service::{ListNodes, NodeRow, SinkRow, SinkState};
 
 /// A table over all nodes.
@@ -106,6 +106,7 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
         "bus": counts_json(state.service.bus.list()),
         // Null without a bus between machines.
         "network": state.service.network.as_ref().map(|stats| counts_json(stats.list())),
+        "generation": generation::json(&state.service),
         "api": state.counters.json(state.sessions.count()),
     });
     Ok(stats)
@@ -242,6 +243,7 @@ fn push_self_metrics(out: &mut String, stats: &Json) {
     single(out, "weir_overflow_rows_total", "counter", help, &stats["overflow_rows"]);
     let help = "Which engine it is since the start: one more each time that one died.";
     single(out, "weir_engine_generation", "gauge", help, &stats["engine_generation"]);
+    generation::push(out, &stats["generation"]);
 }
 
 fn push_readers(out: &mut String, readers: &Json) {

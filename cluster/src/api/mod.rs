@@ -15,6 +15,7 @@ mod error;
 mod explain;
 pub mod faults;
 mod frames;
+mod generation;
 mod guard;
 pub mod http;
 mod live;

@@ -46,6 +46,9 @@ pub(super) async fn begin(
     service: &Service,
     mut request: ScriptRequest,
 ) -> Result<(OutboxReader, Vec<Outgoing>, Vec<Diagnostic>), ApiError> {
+    if let Some(why) = service.absent() {
+        return Err(ApiError::unavailable(&why));
+    }
     // Who names a refresh has time for one.
     let within_ms = request.refresh_ms.unwrap_or(RUN_JOINS_WITHIN_MS);
     let wanted = match request.stale_ok {

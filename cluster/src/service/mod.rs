@@ -34,7 +34,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::error;
 use weir_actors::{Address, Config, KillSwitch, Part, Stop, Supervisor};
-use weir_engine::{EngineConfig, Generations, Limits};
+use weir_engine::{EngineConfig, Generations, Limits, Mesh};
 use weir_proto::bus::ClusterPort;
 use weir_proto::nats::BusStats;
 use weir_pxl::NamedView;
@@ -90,6 +90,8 @@ pub struct ServiceConfig {
     pub serves_alone: bool,
     /// What the network bus counts, if there is one.
     pub network: Option<Arc<BusStats>>,
+    /// The processes of the cluster part, if there are several; this is the first.
+    pub mesh: Option<Mesh>,
 }
 
 /// Where nodes come from: each once, with its name and its port.
@@ -223,6 +225,20 @@ impl Service {
 }
 
 impl Service {
+    /// Why nothing can be answered now: not all processes of the cluster part are there.
+    #[must_use]
+    pub fn absent(&self) -> Option<String> {
+        let mesh = self.engine.mesh().filter(|_| self.engine.is_dead())?;
+        let missing: Vec<String> = mesh.status().missing.iter().map(usize::to_string).collect();
+        Some(match missing.is_empty() {
+            true => "the processes of the cluster part begin anew".to_string(),
+            false => {
+                let missing = missing.join(", ");
+                format!("processes of the cluster part are missing: {missing}")
+            }
+        })
+    }
+
     /// A request with the recorded views that its text may read.
     #[must_use]
     pub fn with_views(&self, request: &ScriptRequest) -> ScriptRequest {
@@ -255,6 +271,7 @@ fn start_engine(
             retention_ns: Some(config.retention_ns),
             test_faults: config.test_faults,
             limits: config.queries.clone(),
+            mesh: config.mesh.clone(),
             ..EngineConfig::new("cluster")
         },
         Arc::new(move |_generation, event| emit.emit(event)),

@@ -32,6 +32,7 @@ mod own_bus;
 mod past;
 mod peers;
 mod ports;
+mod processes;
 mod rates;
 mod readers;
 mod receivers;

@@ -50,7 +50,7 @@ impl Cut {
 }
 
 /// How many values were cut, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Cuts([u64; ALL.len()]);
 
 impl Cuts {

@@ -16,10 +16,11 @@ use weir_types::batch::{RecordBatch, batch_of, pack_rows, unpack_rows};
 use weir_types::metadata::reads;
 use weir_types::{Clock, PackedRow};
 
+use super::between::between;
 use super::recompute::Recompute;
 use super::sliced::sliced;
 use super::tick::tick_operator;
-use super::{BatchStream, NodeBatch, RowStream};
+use super::{BatchStream, NodeBatch, RowStream, route};
 use crate::api::TEST_PANIC_LITERAL;
 use crate::budget::Pace;
 use crate::prepare::{Depends, RowSpec};
@@ -142,6 +143,14 @@ pub(super) fn on_batches<'s>(
 pub(super) fn on_rows<'s>(env: &Rc<Env>, stream: RowStream<'s>, spec: &RowSpec) -> RowStream<'s> {
     if spec.depends != Depends::RowOnly {
         let logic = Recompute::new(env, spec);
+        let config = &env.engine.config;
+        if config.processes() > 1 {
+            // Names are known to the first process alone, and who reads the clock may read them, too.
+            let knowing = config.workers as u64;
+            let to =
+                between(env, move |(row, _, _): &(PackedRow, u64, i64)| route(&row.0) % knowing);
+            return tick_operator(env, stream, to, spec.name(), logic);
+        }
         return tick_operator(env, stream, Pipeline, spec.name(), logic);
     }
     let (there, spec) = (Rc::clone(env), spec.clone());

@@ -1,11 +1,18 @@
 //! One engine in two processes: the second is this test binary once more, over loopback.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use weir_engine::{Engine, EngineCluster, EngineConfig, EngineEvent, TEST_PANIC_LITERAL};
+use weir_engine::{
+    Engine, EngineConfig, EngineEvent, Generations, Mesh, MeshConfig, TEST_DEATHS_LITERAL,
+    TEST_PANIC_LITERAL,
+};
 use weir_types::plan::{JoinKind, Side};
 use weir_types::split::Shape;
 use weir_types::{DataType, Expr, Value};
@@ -21,7 +28,12 @@ const WORKERS: &str = "WEIR_TEST_ENGINE_WORKERS";
 const NODE_OF: u64 = 1_000_000;
 
 fn clustered(process: usize, addresses: Vec<String>, workers: usize) -> EngineConfig {
-    EngineConfig { cluster: Some(EngineCluster { process, addresses }), ..config(workers) }
+    EngineConfig { mesh: Some(mesh(process, addresses, "this one")), ..config(workers) }
+}
+
+fn mesh(process: usize, addresses: Vec<String>, build: &str) -> Mesh {
+    let terms = BTreeMap::from([("build".to_string(), build.to_string())]);
+    Mesh::listen(MeshConfig { process, addresses, terms }).unwrap()
 }
 
 /// Rows of round `round` that arrive in one of the processes: many keys, so that each worker has some.
@@ -114,6 +126,11 @@ impl Second {
         self.wait_for("pushed");
     }
 
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
     /// After the first one's engine has ended.
     fn ends(mut self) {
         self.input = None;
@@ -203,6 +220,17 @@ fn two_processes_are_one_engine() {
     }
 }
 
+/// A node part that evaluates a literal for each row.
+fn evaluates(literal: &str) -> Plan {
+    let literal = Expr::Literal(Value::str(literal));
+    let broken = call("equal", vec![column(1, DataType::String), literal], DataType::Boolean);
+    let mut node = Plan::default();
+    let scan = node.scan(sliding(10));
+    let bad = node.filter(scan, broken);
+    node.send(bad, 0, Shape::Rows { rows_max: None });
+    node
+}
+
 /// A query that fails in the second process has failed: the first one says so, and the others go on.
 #[test]
 fn a_failure_elsewhere_is_told() {
@@ -212,13 +240,7 @@ fn a_failure_elsewhere_is_told() {
     second.wait_for("ready");
     let (node, cluster) = aggregated(sliding(10), &[1], &[agg("count", 2, Some(0))]);
     rig.install(1, node, cluster, 20_000);
-    let literal = Expr::Literal(Value::str(TEST_PANIC_LITERAL));
-    let broken = call("equal", vec![column(1, DataType::String), literal], DataType::Boolean);
-    let mut node = Plan::default();
-    let scan = node.scan(sliding(10));
-    let bad = node.filter(scan, broken);
-    node.send(bad, 0, Shape::Rows { rows_max: None });
-    rig.engine.install(install_of(9, &node, 20_000));
+    rig.engine.install(install_of(9, &evaluates(TEST_PANIC_LITERAL), 20_000));
     // Only there are rows to evaluate.
     second.pushes(0, 3);
     rig.engine.close_tick(20_000);
@@ -238,4 +260,160 @@ fn a_failure_elsewhere_is_told() {
     assert_eq!(counted.sum::<i64>(), 400);
     drop(rig);
     second.ends();
+}
+
+/// More than a death takes to be noticed, on a busy machine.
+const NOTICED_WITHIN: Duration = Duration::from_secs(20);
+
+fn is_over(events: &Receiver<(u64, EngineEvent)>, generation: u64) -> String {
+    loop {
+        match events.recv_timeout(NOTICED_WITHIN).unwrap() {
+            (of, EngineEvent::Died { message, .. }) if of == generation => return message,
+            _ => {}
+        }
+    }
+}
+
+/// The second process is killed, in round after round, at any time since it came: the first one's engine dies at once
+/// and can be dropped, a new one stands when there is a second process again, and the last of them ends in order.
+#[test]
+fn generations_follow_each_other() {
+    let addresses = addresses();
+    let (tell, events) = channel();
+    let emit = Arc::new(move |generation, event| drop(tell.send((generation, event))));
+    let generations = Generations::start(clustered(0, addresses.clone(), 2), emit).unwrap();
+    assert!(generations.is_dead() && is_over(&events, 1).contains("not all come"));
+    for round in 0..6_u64 {
+        let mut second = Second::start(&addresses, 2);
+        let engine = generations.restart().unwrap();
+        assert_eq!(engine.stats().processes.len(), 1);
+        let (node, _) = aggregated(sliding(10), &[1], &[agg("count", 2, Some(0))]);
+        engine.install(install_of(1, &node, 20_000));
+        engine.push_rows(TABLE, batch(&rows(0, 0)));
+        engine.close_tick(20_000);
+        if round % 2 == 0 {
+            second.wait_for("ready");
+        }
+        std::thread::park_timeout(Duration::from_millis(7 * round));
+        drop(second);
+        let message = is_over(&events, round + 2);
+        assert!(message.starts_with("process 1 has gone: "), "{message}");
+    }
+    let second = Second::start(&addresses, 2);
+    generations.restart().unwrap();
+    let mesh = generations.mesh().unwrap().status();
+    assert_eq!((mesh.generations_total, mesh.refused_total), (7, 0), "{mesh:?}");
+    generations.stop();
+    second.ends();
+}
+
+/// A process that stands still, and rows for it: what waits for it is bounded, and the query that sends it ends with
+/// the reason. Catches a queue between processes that fills the memory.
+#[test]
+fn rows_for_a_slow_process_are_bounded() {
+    const BETWEEN_BYTES_MAX: u64 = 16 << 20;
+    let addresses = addresses();
+    let mut second = Second::start(&addresses, 1);
+    let mut first = clustered(0, addresses, 1);
+    first.limits.between_bytes_max = BETWEEN_BYTES_MAX;
+    let mut rig = Rig::new(first, 1000);
+    second.wait_for("ready");
+    let (node, mut cluster, all) = raw_rows(sliding(10), None);
+    cluster.output(all, "out");
+    rig.install(1, node, cluster, 20_000);
+    second.pushes(0, 2);
+    rig.push(&rows(0, 0));
+    rig.tick(20_000);
+    second.signal("-STOP");
+    let text: &str = "x".repeat(100_000).leak();
+    let wide = |n: i64| (20_000 + n, text, n);
+    for round in 0..8 {
+        rig.push(&(0..100).map(|n| wide(round * 100 + n)).collect::<Vec<_>>());
+    }
+    rig.engine.close_tick(21_000);
+    let failed = loop {
+        match rig.event() {
+            EngineEvent::Failed { message, .. } => break message,
+            EngineEvent::Frontier { query, tick_ms: 21_000 } if query > NODE_OF => {
+                rig.engine.close_query_tick(query - NODE_OF, 21_000);
+            }
+            EngineEvent::Changes { query, exchange, tick_ms, changes, .. } => {
+                rig.engine.push_changes(query - NODE_OF, exchange, tick_ms, changes);
+            }
+            _ => {}
+        }
+    };
+    assert!(failed.starts_with("backlog: "), "{failed}");
+    second.signal("-CONT");
+    drop(rig);
+    second.ends();
+}
+
+fn starts(config: &EngineConfig) -> JoinHandle<Result<Engine, weir_engine::EngineError>> {
+    let config = config.clone();
+    std::thread::spawn(move || Engine::start(config, Arc::new(|_| {})))
+}
+
+/// What a worker of another process died of is not held against anybody here, and known once they meet again.
+#[test]
+fn what_others_died_of_is_told() {
+    let addresses = addresses();
+    let (first, other) = (clustered(0, addresses.clone(), 1), clustered(1, addresses, 1));
+    let there = starts(&other);
+    let rig = Rig::new(first.clone(), 1000);
+    let there = there.join().unwrap().unwrap();
+    rig.engine.install(install_of(9, &evaluates(TEST_DEATHS_LITERAL), 20_000));
+    while there.stats().queries.is_empty() {
+        std::thread::yield_now();
+    }
+    there.push_rows(TABLE, batch(&rows(0, 1)));
+    rig.engine.close_tick(20_000);
+    let killer = loop {
+        if let EngineEvent::Died { query, .. } = rig.event() {
+            break query;
+        }
+    };
+    assert_eq!((killer, there.died_of()), (None, Some(9)));
+    drop((rig, there));
+    let there = starts(&other);
+    let here = Engine::start(first, Arc::new(|_| {})).unwrap();
+    assert_eq!(here.take_blamed(), [9]);
+    here.shutdown();
+    there.join().unwrap().unwrap().wait();
+}
+
+/// Who was built otherwise, has another list, or stands in another's place is told so, here and there; who says
+/// nothing, or no end of it, is nobody; and whoever fits is let in all the same.
+#[test]
+fn strangers_are_refused() {
+    let addresses = addresses();
+    let first = clustered(0, addresses.clone(), 1);
+    let here = starts(&first);
+    let silent: Vec<TcpStream> =
+        (0..40).map(|_| TcpStream::connect(&addresses[0]).unwrap()).collect();
+    let mut endless = TcpStream::connect(&addresses[0]).unwrap();
+    drop(endless.write_all(&vec![b'x'; 1 << 20]));
+    let elsewhere = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    for (build, list, says) in [
+        ("another", vec![addresses[0].clone(), elsewhere()], "started with another build"),
+        ("this one", vec![addresses[0].clone(), elsewhere()], "started with another list of peers"),
+    ] {
+        let mesh = mesh(1, list, build);
+        let config = EngineConfig { mesh: Some(mesh.clone()), ..config(1) };
+        let there = starts(&config);
+        let told = || mesh.status().refused.is_some_and(|why| why.contains(says));
+        while !told() {
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        mesh.stop();
+        assert!(there.join().unwrap().is_err());
+    }
+    let refused = first.mesh.as_ref().unwrap().status();
+    assert!(refused.refused_total >= 2 && refused.missing == [1], "{refused:?}");
+    let there = starts(&clustered(1, addresses, 1));
+    let here = here.join().unwrap().unwrap();
+    assert!(!here.is_dead());
+    here.shutdown();
+    there.join().unwrap().unwrap().wait();
+    drop(silent);
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use actix::prelude::*;
 use tracing::{error, info, warn};
@@ -16,6 +17,8 @@ use crate::service::inbox::Item;
 use crate::service::quarantine;
 use crate::service::registry::{Registry, ViewId};
 
+/// After another process died: all others need as long to notice.
+const MEET_AFTER: Duration = Duration::from_millis(50);
 /// Views are installed anew for so long in one go, then others have their turn.
 const INSTALL_SLICE_NS: u64 = 200_000;
 
@@ -85,12 +88,22 @@ impl CoordinatorActor {
         let killer = self.shared.generations.engine().died_of();
         self.blame(killer);
         let (deaths, wait) = self.pace.died(self.shared.clock.monotonic_ns());
+        let mut wait = wait;
         let reason = match killer {
             Some(query) => format!("a worker died while it worked on query {query}"),
+            None if self.shared.generations.mesh().is_some() => {
+                // They have to come back first, and that takes its time.
+                wait = wait.min(MEET_AFTER);
+                "other processes of the cluster part are missing, or have died".to_string()
+            }
             None => "a worker died".to_string(),
         };
         self.shared.engine_part.died(&reason, wait);
-        error!(deaths, ?wait, "an engine worker died: a new engine is started");
+        if killer.is_none() && self.shared.generations.mesh().is_some() {
+            info!(reason, "the cluster part waits for all of its processes");
+        } else {
+            error!(deaths, ?wait, reason, "an engine worker died: a new engine is started");
+        }
         let generations = self.shared.generations.clone();
         let start = async move {
             actix::clock::sleep(wait).await;
@@ -116,6 +129,10 @@ impl CoordinatorActor {
             return;
         }
         self.shared.engine_part.running();
+        // Other processes tell what they died of when they come again.
+        for killer in self.shared.generations.engine().take_blamed() {
+            self.blame(Some(killer));
+        }
         self.core.start_over(self.shared.generations.engine());
         self.install_views("an engine worker died");
     }

@@ -287,6 +287,7 @@ impl Rig {
             awaited_nodes: Vec::new(),
             serves_alone: false,
             network: None,
+            mesh: None,
         };
         let root = KillSwitch::root("weir");
         let handed_in: Arc<dyn Clock> = clock.clone();
