@@ -6,7 +6,8 @@
 // Ends with status 1 at the first thing that is not so, naming it and leaving a screenshot of it.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -75,8 +76,8 @@ async function setEditor(page, text) {
 const problemCount = async (page) => Number((await byId(page, "diagnostics").getAttribute("data-count").catch(() => null)) ?? -1);
 
 /** A server of its own, at an address; gives the process and the login link once it is ready. */
-function serve(address, dataDir) {
-  const child = spawn(process.env.WEIR_BIN, ["up", "--demo", "--listen", address, "--data-dir", dataDir]);
+function serve(address, dataDir, more = []) {
+  const child = spawn(process.env.WEIR_BIN, ["up", "--demo", "--listen", address, "--data-dir", dataDir, ...more]);
   let said = "";
   return new Promise((resolve, reject) => {
     // Neither ready nor ended, it would be waited for without an end, and so would what it runs as.
@@ -308,6 +309,68 @@ const CASES = {
       const gone = new Promise((resolve) => server.child.once("exit", resolve));
       server.child.kill("SIGTERM");
       await gone;
+      rmSync(data, { recursive: true, force: true });
+    }
+  },
+  // Catches: a page that shows what was when it was opened.
+  async "alerts and sinks are shown as they become: rows behind them, what happened, what would have been"() {
+    if (process.env.WEIR_BIN === undefined) throw new Error("WEIR_BIN is needed");
+    const data = mkdtempSync(join(tmpdir(), "weir-e2e-"));
+    const manager = createServer((request, response) => request.resume().on("end", () => response.end()));
+    await new Promise((resolve) => manager.listen(0, "127.0.0.1", resolve));
+    const rule = (least) => writeFileSync(join(data, "rules.yml"), `groups:
+- name: shop
+  rules:
+  - alert: Busy
+    expr: |
+      import px
+      df = px.DataFrame('http_events', start_time='-10s')
+      df = df[df.trace_role == 2]
+      df.service = df.ctx['service']
+      df = df.groupby('service').agg(value=('latency', px.count))
+      px.display(df[df.value > ${least}])
+    annotations: {summary: '{{ $labels.service }} is busy'}
+`);
+    rule(0);
+    writeFileSync(join(data, "weir.yaml"), `rules: [rules.yml]
+alertmanagers: [{url: 'http://127.0.0.1:${manager.address().port}'}]
+sinks:
+  nothing: {type: blackhole, inputs: [{text: "import px\\npx.display(px.DataFrame('http_events', start_time='-10s'))"}], encoding: {mode: append}}
+  nobody: {type: http, url: 'http://127.0.0.1:9/', inputs: [{text: "import px\\npx.display(px.DataFrame('http_events', start_time='-10s'))"}], encoding: {mode: append}}
+`);
+    const server = await serve("127.0.0.1:0", join(data, "weir"), ["--config", join(data, "weir.yaml")]);
+    try {
+      const { origin } = new URL(server.link);
+      const { context, page, problems } = await open();
+      await page.goto(server.link);
+      await live(page);
+      await page.goto(`${origin}/#/alerts`);
+      await page.locator('[data-testid="alert"][data-state="firing"]').first().waitFor();
+      assert.match(await byId(page, "alert").first().innerText(), /Busy[\s\S]* is busy/);
+      assert.ok((await page.getByRole("link", { name: "silence" }).first().getAttribute("href")).startsWith("http://127.0.0.1:"));
+      await page.getByRole("button", { name: "rows of Busy" }).first().click();
+      await byId(page, "behind").locator("tbody tr").first().waitFor();
+      await page.getByRole("button", { name: "text of Busy" }).click();
+      await byId(page, "preview").getByRole("button").click();
+      await until("the preview", () => byId(page, "preview").innerText(), (text) => /would (not )?have fired/.test(text), page, 120_000);
+      await shot(page, "alerts");
+      rule(1_000_000_000);
+      await page.getByText("Nothing fires.").waitFor();
+      await until("what happened", () => byId(page, "happened").allInnerTexts(), (rows) => rows.some((row) => /resolved/.test(row)), page);
+      await until("who was told", () => byId(page, "receiver").innerText(), (text) => /alertmanager/.test(text), page);
+
+      await page.goto(`${origin}/#/sinks`);
+      await page.locator('[data-testid="sink"][data-state="running"]').waitFor();
+      const hindered = page.locator('[data-testid="sink"]:not([data-state="running"])');
+      await until("the error", () => hindered.innerText(), (text) => /could not connect|refused/i.test(text), page);
+      await shot(page, "sinks");
+      return { context, page, problems };
+    } finally {
+      const gone = new Promise((resolve) => server.child.once("exit", resolve));
+      server.child.kill("SIGTERM");
+      await gone;
+      manager.close();
+      manager.closeAllConnections();
       rmSync(data, { recursive: true, force: true });
     }
   },

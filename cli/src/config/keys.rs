@@ -63,6 +63,8 @@ pub(super) struct SinkConfig {
     pub(super) url: Option<Secret>,
     /// Of `file` in a store: `us-east-1` unless set.
     pub(super) region: Option<String>,
+    /// Of `file` in a store, in place of `auth`. Of Amazon's stores `machine`, where nothing says who we are.
+    pub(super) role: Option<RoleName>,
     /// Of `kafka`: `HOST:PORT` of some brokers, by which the others are found.
     #[serde(default)]
     pub(super) brokers: Vec<String>,
@@ -183,6 +185,15 @@ pub(super) struct AuthConfig {
     pub(super) password: Option<Secret>,
     /// Sent as `Authorization: Bearer`, to NATS as its token.
     pub(super) token: Option<Secret>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RoleName {
+    /// What this machine, container or pod has been given.
+    Machine,
+    /// Nobody.
+    None,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]

@@ -81,7 +81,7 @@ impl Kind {
         match self {
             Kind::Blackhole | Kind::Console => (&[], &[]),
             Kind::Clickhouse => (&["url", "table", "headers"], &["url", "table"]),
-            Kind::File => (&["path", "rotate", "url", "region"], &["path"]),
+            Kind::File => (&["path", "rotate", "url", "region", "role"], &["path"]),
             Kind::Http => (&["url", "framing", "headers"], &["url"]),
             Kind::Kafka => (&["brokers", "topic"], &["brokers", "topic"]),
             Kind::Nats => (&["url", "subject"], &["url", "subject"]),
@@ -128,7 +128,7 @@ const OF_ALL: [&str; 6] = ["type", "inputs", "encoding", "buffer", "batch", "ret
 const OF_NETWORK: [&str; 4] = ["auth", "healthcheck", "timeout", "tls"];
 
 /// Of `file`: where it is, decides which keys it has.
-const OF_STORE: [&str; 2] = ["url", "region"];
+const OF_STORE: [&str; 3] = ["url", "region", "role"];
 const OF_DISK: [&str; 1] = ["rotate"];
 
 fn judge_keys(config: &SinkConfig, written: &Json) -> Result<(), String> {

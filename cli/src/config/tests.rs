@@ -90,6 +90,14 @@ fn keys_are_judged() {
         ("type: file, path: 's3://kept/x', url: 'http://'", "no URL of a store"),
         ("type: file, path: 's3://kept/x', auth: {user: a}", "auth.password"),
         ("type: file, path: 's3://kept/x', region: 'a b'", "`region` is"),
+        ("type: file, path: 's3://kept/x', url: 'http://127.0.0.1:1', role: machine", "ok"),
+        ("type: file, path: 's3://kept/x', role: none", "ok"),
+        ("type: file, path: 's3://kept/x', role: arn", "unknown variant"),
+        (
+            "type: file, path: 's3://kept/x', role: machine, auth: {user: a, password: b}",
+            "or a `role`",
+        ),
+        ("type: file, path: x, role: machine", "has no `role`"),
     ];
     for (keys, wanted) in cases {
         let why = why_of(&format!("sinks:\n  a: {{{keys}, {INPUT}}}\n"));

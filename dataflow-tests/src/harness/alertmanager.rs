@@ -79,6 +79,8 @@ pub const SILENT: u16 = 0;
 pub struct Hook {
     pub addr: SocketAddr,
     bodies: Arc<Mutex<Vec<(i64, String)>>>,
+    /// Of all requests, whatever they were answered.
+    heads: Arc<Mutex<Vec<String>>>,
     status: Arc<AtomicU16>,
 }
 
@@ -86,13 +88,16 @@ impl Hook {
     pub fn start(status: u16) -> Result<Hook> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(io_error("bind"))?;
         let addr = listener.local_addr().map_err(io_error("read the bound port"))?;
-        let hook = Hook { addr, bodies: Arc::default(), status: Arc::new(AtomicU16::new(status)) };
+        let status = Arc::new(AtomicU16::new(status));
+        let hook = Hook { addr, bodies: Arc::default(), heads: Arc::default(), status };
         let (bodies, status) = (Arc::clone(&hook.bodies), Arc::clone(&hook.status));
+        let heads = Arc::clone(&hook.heads);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (bodies, status) = (Arc::clone(&bodies), Arc::clone(&status));
+                let heads = Arc::clone(&heads);
                 std::thread::spawn(move || {
-                    let _ended = serve(&stream, &bodies, &status);
+                    let _ended = serve(&stream, (&heads, &bodies), &status);
                 });
             }
         });
@@ -114,6 +119,12 @@ impl Hook {
     #[must_use]
     pub fn arrived(&self) -> Vec<(i64, String)> {
         self.bodies.lock().map(|bodies| bodies.clone()).unwrap_or_default()
+    }
+
+    /// The lines of what stood above each body, those that were refused included.
+    #[must_use]
+    pub fn heads(&self) -> Vec<String> {
+        self.heads.lock().map(|heads| heads.clone()).unwrap_or_default()
     }
 
     /// `status name path` of each alert of each payload of version 4.
@@ -138,18 +149,19 @@ impl Hook {
 /// One connection, until it ends.
 fn serve(
     stream: &TcpStream,
-    bodies: &Mutex<Vec<(i64, String)>>,
+    (heads, bodies): (&Mutex<Vec<String>>, &Mutex<Vec<(i64, String)>>),
     status: &AtomicU16,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut writer = stream;
     loop {
-        let mut len = 0;
+        let (mut len, mut head) = (0, String::new());
         loop {
             let mut line = String::new();
             if reader.read_line(&mut line)? == 0 {
                 return Ok(());
             }
+            head.push_str(&line);
             let line = line.trim_end().to_ascii_lowercase();
             if let Some(value) = line.strip_prefix("content-length:") {
                 len = value.trim().parse().unwrap_or(0);
@@ -160,6 +172,9 @@ fn serve(
         }
         let mut body = vec![0; len.min(BODY_BYTES_MAX)];
         reader.read_exact(&mut body)?;
+        if let Ok(mut heads) = heads.lock() {
+            heads.push(head);
+        }
         let status = status.load(Ordering::SeqCst);
         if status == SILENT {
             // Until the other end has enough of it.

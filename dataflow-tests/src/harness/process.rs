@@ -23,6 +23,8 @@ pub enum Signal {
     /// nginx: finish the requests that are under way.
     Quit,
     Kill,
+    /// Read the configuration again.
+    Hangup,
 }
 
 impl Signal {
@@ -32,6 +34,7 @@ impl Signal {
             Signal::Terminate => "TERM",
             Signal::Quit => "QUIT",
             Signal::Kill => "KILL",
+            Signal::Hangup => "HUP",
         }
     }
 }

@@ -243,6 +243,11 @@ impl Weir {
         Ok(Live { process: Process::start(command)?, seen: 0, view: LiveView::default() })
     }
 
+    /// Sends a signal that ends nothing.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
     /// Sends a signal and waits for the end, but leaves alone what the server has started: dropping
     /// this ends that as well.
     pub fn end(&mut self, signal: Signal) -> Result<ExitStatus> {

@@ -6,9 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use async_nats::jetstream::{self, consumer::pull, stream};
+use futures_util::StreamExt;
+
 use serde_json::Value as Json;
 use weir_dataflow_tests::check::number_from_env;
 use weir_dataflow_tests::harness::alertmanager::{Hook, SILENT};
+use weir_dataflow_tests::harness::fleet::{BusServer, has_bus_server};
 use weir_dataflow_tests::harness::http::{Load, run_load};
 use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
 use weir_dataflow_tests::harness::process::Signal;
@@ -16,7 +20,7 @@ use weir_dataflow_tests::harness::receivers::{
     self, ClickHouse, Collector, Postgres, Prometheus, Receiver, STORE_PASSWORD, STORE_USER, Store,
 };
 use weir_dataflow_tests::harness::weir::Weir;
-use weir_dataflow_tests::harness::{Result, pause, wait_until};
+use weir_dataflow_tests::harness::{Result, free_port, http, pause, wait_until};
 use weir_types::{Clock, WallClock};
 
 use crate::sinks::elements;
@@ -55,6 +59,9 @@ struct Stage {
     collector: Collector,
     prometheus: Prometheus,
     hook: Hook,
+    bus: BusServer,
+    /// Where the exporter is.
+    scraped: SocketAddr,
     dir: tempfile::TempDir,
 }
 
@@ -70,6 +77,12 @@ impl Stage {
             weir_types::testing::skipped("there is no PostgreSQL or no store that speaks S3");
             return None;
         };
+        if !has_bus_server() {
+            weir_types::testing::skipped("there is no nats-server");
+            return None;
+        }
+        let bus = BusServer::start("jetstream { store_dir: \"@DIR@\" }").unwrap();
+        make_stream(&bus);
         Some(Stage {
             house: ClickHouse::start().unwrap(),
             tables: tables.unwrap(),
@@ -77,6 +90,8 @@ impl Stage {
             collector: Collector::start().unwrap(),
             prometheus: Prometheus::start(&[]).unwrap(),
             hook: Hook::start(200).unwrap(),
+            bus,
+            scraped: SocketAddr::from(([127, 0, 0, 1], free_port().unwrap())),
             dir: tempfile::tempdir().unwrap(),
         })
     }
@@ -101,7 +116,7 @@ impl Stage {
     }
 
     /// Name, input, mode and further keys of each.
-    fn sinks(&self) -> [(&'static str, &'static str, &'static str, String); 8] {
+    fn sinks(&self) -> [(&'static str, &'static str, &'static str, String); 10] {
         let [house, tables, store, collector, prometheus] =
             [&self.house.0, &self.tables.0, &self.store.0, &self.collector.0, &self.prometheus.0]
                 .map(|receiver| receiver.addr);
@@ -121,6 +136,8 @@ impl Stage {
         let to_spans = url(format!("http://{collector}"));
         let to_spans = keys(&["type: opentelemetry", "protocol: grpc", &to_spans]);
         let to_hook = url(format!("http://{}/", self.hook.addr));
+        let to_bus = keys(&["type: nats", "subject: kept.rows", &url(self.bus.url())]);
+        let exporter = keys(&["type: prometheus", &format!("listen: {}", self.scraped)]);
         [
             ("file", view, upsert, keys(&["type: file", "path: view.jsonl"])),
             ("lines", rows, append, keys(&["type: file", "path: rows.jsonl"])),
@@ -130,10 +147,12 @@ impl Stage {
             ("store", rows, append, to_store),
             ("spans", "export", append, to_spans),
             ("hook", rows, append, keys(&["type: http", "framing: lines", &to_hook])),
+            ("bus", rows, append, to_bus),
+            ("scraped", view, upsert, exporter),
         ]
     }
 
-    /// What is done to the receiver of a number; the last has its own ways.
+    /// What is done to the receiver of a number; the last two have their own ways.
     fn each(&mut self, number: usize, what: fn(&mut Receiver) -> Result<()>) {
         let receiver = match number {
             0 => &mut self.house.0,
@@ -192,12 +211,61 @@ impl Stage {
         found
     }
 
+    /// As it is scraped.
+    fn of_exporter(&self) -> Counts {
+        let Ok(answer) = http::request_once(self.scraped, "GET", "/metrics", &[], b"") else {
+            return Counts::new();
+        };
+        let pair = |line: &str| {
+            let (shop, n) = line.strip_prefix("scraped_n{shop=\"")?.split_once("\"} ")?;
+            Some((shop.to_string(), n.parse().ok()?))
+        };
+        answer.text().lines().filter_map(pair).collect()
+    }
+
     fn of_hook(&self) -> Vec<Json> {
         let lines = |body: String| {
             body.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Json>>()
         };
         self.hook.bodies().into_iter().flat_map(lines).collect()
     }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// A stream that knows a repeat for a second only: what comes again later is there twice.
+fn make_stream(bus: &BusServer) {
+    let config = stream::Config {
+        name: "kept".to_string(),
+        subjects: vec!["kept.>".to_string()],
+        duplicate_window: Duration::from_secs(1),
+        ..stream::Config::default()
+    };
+    runtime().block_on(async {
+        let context = jetstream::new(async_nats::connect(bus.url()).await.unwrap());
+        context.create_stream(config).await.unwrap();
+    });
+}
+
+/// Everything in the stream. A message's id is that of its element.
+fn of_bus(bus: &BusServer) -> Vec<Json> {
+    runtime().block_on(async {
+        let context = jetstream::new(async_nats::connect(bus.url()).await.unwrap());
+        let stream = context.get_stream("kept").await.unwrap();
+        let consumer = stream.create_consumer(pull::Config::default()).await.unwrap();
+        let messages = consumer.fetch().max_messages(1_000_000).messages().await.unwrap();
+        let message = |message: std::result::Result<jetstream::Message, _>| {
+            let message = message.ok()?;
+            let element: Json = serde_json::from_slice(&message.payload).ok()?;
+            let id = message.headers.as_ref()?.get("Nats-Msg-Id")?.to_string();
+            assert_eq!(id, format!("bus-{}", element["seq"]));
+            Some(element)
+        };
+        let all: Vec<_> = messages.collect().await;
+        all.into_iter().filter_map(message).collect()
+    })
 }
 
 fn pairs(rows: &[String], between: char) -> Counts {
@@ -267,17 +335,23 @@ fn everything_dies_and_nothing_is_lost() {
     let trace = format!("port:{}", nginx.addr.port());
     let args = ["--trace", &trace, "--config", &config];
     let mut weir = Weir::start(&args).unwrap();
-    let slice = seconds("WEIR_KILLS_SECONDS", 30) / (ROUNDS * 12);
+    let slice = seconds("WEIR_KILLS_SECONDS", 30) / (ROUNDS * 14);
     let mut sent = Vec::new();
     traffic(nginx.addr, slice, &mut sent);
     for _ in 0..ROUNDS {
-        for number in 0..6 {
+        for number in 0..7 {
             // Of spans that it has taken the collector writes the last down after 50 ms.
             pause(Duration::from_millis(500));
             stage.each(number, Receiver::kill);
             stage.hook.answers(if number == 5 { 503 } else { 200 });
+            if number == 6 {
+                stage.bus.kill().unwrap();
+            }
             traffic(nginx.addr, slice, &mut sent);
             stage.each(number, Receiver::again);
+            if number == 6 {
+                stage.bus.restart().unwrap();
+            }
             stage.hook.answers(200);
             traffic(nginx.addr, slice, &mut sent);
         }
@@ -290,31 +364,35 @@ fn everything_dies_and_nothing_is_lost() {
     let done = wait_until(DEADLINE, || {
         let view = view_of(&weir, &stage);
         let kept = [stage.of_file(), stage.of_house(), stage.of_tables(), stage.of_prometheus()];
+        let kept = kept.into_iter().chain([stage.of_exporter()]);
         let rows = [
             once(&elements(&lines)),
             once(&stage.of_hook()),
             once(&stage.store.lines().unwrap()),
+            once(&of_bus(&stage.bus)),
             stage.of_collector(),
         ];
-        let is_whole = kept.iter().all(|have| *have == view) && !view.is_empty();
+        let is_whole = kept.into_iter().all(|have| have == view) && !view.is_empty();
         (is_whole && rows.iter().all(|have| *have == wanted)).then_some(())
     });
     let sinks = weir.run(&["sinks", "-o", "jsonl"], DEADLINE).unwrap().json_lines();
     assert!(
         done.is_some(),
-        "view {:?}\nfile {:?}\nhouse {:?}\ntables {:?}\nremote {:?}\nof {}: lines {} hook {} store {} spans {}\n{sinks:#?}",
+        "view {:?}\nfile {:?}\nhouse {:?}\ntables {:?}\nremote {:?}\nscraped {:?}\nof {}: lines {} hook {} store {} bus {} spans {}\n{sinks:#?}",
         view_of(&weir, &stage),
         stage.of_file(),
         stage.of_house(),
         stage.of_tables(),
         stage.of_prometheus(),
+        stage.of_exporter(),
         wanted.len(),
         once(&elements(&lines)).len(),
         once(&stage.of_hook()).len(),
         once(&stage.store.lines().unwrap()).len(),
+        once(&of_bus(&stage.bus)).len(),
         stage.of_collector().len(),
     );
-    assert_eq!(sinks.len(), 8, "{sinks:?}");
+    assert_eq!(sinks.len(), 10, "{sinks:?}");
     for sink in &sinks {
         assert_eq!((&sink["state"], &sink["rows_lost"]), (&"running".into(), &0.into()), "{sink}");
     }

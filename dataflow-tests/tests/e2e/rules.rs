@@ -118,3 +118,92 @@ fn the_pack_holds() {
         assert!(cases.contains(&fires) && cases.contains(&silent), "{line} has both cases");
     }
 }
+
+/// An objective's alert fires when the budget burns too fast in both of its windows, exactly: one error less in a
+/// thousand responses and it does not; and it is over as soon as the short window is well, whatever the long one holds.
+/// Catches a threshold that is off by a factor, and windows that are scanned now and then.
+#[test]
+fn objectives_fire_exactly() {
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        "slo.yml",
+        "groups:\n- name: slo\n  rules:\n  - slo: Checkout\n    objective: 99.9%\n    table: http_events\n    \
+         error: df.resp_status >= 500\n    \
+         windows: [{long: 1h, short: 5m, burn: 14.4, severity: page}]\n",
+    );
+    // Every 250 ms; 14.4 times the budget of 0.1 % is 14.4 errors in a thousand.
+    let row = |n: usize, errors: usize| {
+        let status = if n.is_multiple_of(66) && n / 66 < errors { 500 } else { 200 };
+        format!("    - {{time_: {}ms, resp_status: {status}}}\n", n * 250 + 1)
+    };
+    for (errors, fires) in [(14, false), (15, true)] {
+        let rows: String = (0..1_000).map(|n| row(n, errors)).collect();
+        // Twenty minutes later: the long window holds all of it, the short one nothing that is wrong.
+        let later: String = (0..100)
+            .map(|n| format!("    - {{time_: {}s, resp_status: 200}}\n", 1_200 + n))
+            .collect();
+        let expected = match fires {
+            true => {
+                "    exp_alerts:\n    - exp_labels: {severity: page, slo: Checkout, window: 1h}\n      \
+                 exp_annotations: {summary: 'Checkout: the error budget of an objective of 99.9% burns 15.0 \
+                 times too fast over 1h and over 5m'}\n"
+            }
+            false => "",
+        };
+        let text = format!(
+            "rule_files: [slo.yml]\nevaluation_interval: 10s\ntests:\n- input_rows:\n    http_events:\n{rows}{later}  \
+             alert_rule_test:\n  - eval_time: 250s\n    alertname: Checkout\n{expected}  \
+             - {{eval_time: 1300s, alertname: Checkout}}\n"
+        );
+        let test = write(dir.path(), "test.yml", &text);
+        let output = run(&["rules", "test", &test], DEADLINE).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{errors}: {output:?}");
+    }
+}
+
+/// What `alerts add` writes are rules: beside those that are there, right, and firing as the condition says over the real
+/// engine. A condition that is wrong writes nothing. Catches sugar that makes rules which nobody can run.
+#[test]
+fn added_rules_fire() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = write(
+        dir.path(),
+        "failed.pxl",
+        "import px\ndf = px.DataFrame('http_events', start_time='-1m')\n\
+         df = df[df.resp_status >= 500]\n\
+         px.display(df.groupby('req_path').agg(n=('latency', px.count)))\n",
+    );
+    let file = dir.path().join("mine.yml");
+    let rules = file.to_str().unwrap();
+    let add = |name: &str, script: &[&str], when: &str| {
+        let args = ["alerts", "add", name, "--when", when, "--for", "10s", "--file", rules];
+        run(&[&args[..], script].concat(), DEADLINE).unwrap()
+    };
+    let own = ["--script", script.as_str()];
+    let output = add("Failing", &own, "n > 1");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let bundled = ["--script", "px/service_stats", "--func", "svc_let"];
+    let output = add("Errors", &bundled, "error_rate > 0.05");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let before = std::fs::read_to_string(&file).unwrap();
+    let output = add("Wrong", &own, "nope > 1");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
+    let output = run(&["rules", "check", rules], DEADLINE).unwrap();
+    let shown = text(&output.stdout);
+    assert!(output.status.success() && shown.contains("SUCCESS: 4 rules found"), "{output:?}");
+
+    let test = write(
+        dir.path(),
+        "test.yml",
+        "rule_files: [mine.yml]\nevaluation_interval: 5s\ntests:\n- input_rows:\n    http_events:\n    \
+         - {time_: 1s, resp_status: 500, req_path: /a}\n    \
+         - {time_: 6s, resp_status: 500, req_path: /a}\n    \
+         - {time_: 6s, resp_status: 500, req_path: /b}\n  alert_rule_test:\n  \
+         - {eval_time: 10s, alertname: Failing}\n  - eval_time: 30s\n    alertname: Failing\n    \
+         exp_alerts: [{exp_labels: {req_path: /a}}]\n  - {eval_time: 120s, alertname: Failing}\n",
+    );
+    let output = run(&["rules", "test", &test], DEADLINE).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}

@@ -11,11 +11,13 @@ use base64::engine::general_purpose::STANDARD;
 use rusty_s3::actions::ListObjectsV2;
 use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
 use sha2::{Digest, Sha256};
+use weir_types::{Clock, WallClock};
 
-use crate::http_client::{Client, origin};
+use crate::http_client::{Client, Target, origin};
 use crate::sink::SinkError;
 
-use super::{Access, S3Config};
+use super::role::Keys;
+use super::{Access, S3Config, Who};
 
 /// A signature is good for so long; clocks may differ.
 const SIGNED_FOR: Duration = Duration::from_secs(900);
@@ -28,13 +30,17 @@ const CHECKSUM: &str = "x-amz-checksum-sha256";
 
 pub(super) struct Store {
     client: Client,
+    /// Of the client, without keys of a role.
+    target: Target,
     bucket: Bucket,
     credentials: Option<Credentials>,
+    /// Where they come from, if not from the configuration.
+    keys: Option<Keys>,
 }
 
 impl Store {
     pub(super) fn new(config: S3Config) -> Result<Store, String> {
-        let S3Config { target, region, bucket, access, .. } = config;
+        let S3Config { target, region, bucket, who, .. } = config;
         let style = match is_amazons(&target.url) {
             // Of a name with dots the certificate is another's.
             true if !bucket.contains('.') => UrlStyle::VirtualHost,
@@ -42,14 +48,50 @@ impl Store {
         };
         let bucket = Bucket::new(parsed(&target.url)?, style, bucket, region);
         let bucket = bucket.map_err(|error| format!("`url` is no URL of a store: {error}"))?;
-        let credentials = access.map(|Access { id, secret, token }| match token {
-            Some(token) => Credentials::new_with_token(id, secret, token),
-            None => Credentials::new(id, secret),
-        });
-        Ok(Store { client: Client::new(target), bucket, credentials })
+        let credentials = match &who {
+            Who::Key(Access { id, secret, token: Some(token) }) => {
+                Some(Credentials::new_with_token(id, secret, token))
+            }
+            Who::Key(Access { id, secret, token: None }) => Some(Credentials::new(id, secret)),
+            Who::Nobody | Who::Role(_) => None,
+        };
+        let keys = match who {
+            Who::Role(role) => Some(Keys::new(role, &target)),
+            Who::Nobody | Who::Key(_) => None,
+        };
+        Ok(Store { client: Client::new(target.clone()), target, bucket, credentials, keys })
     }
 
-    pub(super) fn put(&self, key: &str, content_type: &str, bytes: &[u8]) -> Result<(), SinkError> {
+    /// Knows who we are, at the time of a request.
+    fn identify(&mut self) -> Result<(), SinkError> {
+        let Some(keys) = &mut self.keys else { return Ok(()) };
+        if let Some((credentials, secrets)) = keys.renewed(WallClock.now_unix_ns())? {
+            let mut target = self.target.clone();
+            target.secrets.extend(secrets);
+            (self.client, self.credentials) = (Client::new(target), Some(credentials));
+        }
+        Ok(())
+    }
+
+    /// What a failure means. Keys of a role that are not taken are asked for anew.
+    fn judged<T>(&mut self, said: Result<T, SinkError>) -> Result<T, SinkError> {
+        said.map_err(|error| {
+            let text = error.to_string();
+            let is_about_us = ["HTTP 401", "HTTP 403", "ExpiredToken", "InvalidToken"];
+            if is_about_us.iter().any(|it| text.contains(it)) {
+                self.keys.iter_mut().for_each(Keys::forget);
+            }
+            judged(error)
+        })
+    }
+
+    pub(super) fn put(
+        &mut self,
+        key: &str,
+        content_type: &str,
+        bytes: &[u8],
+    ) -> Result<(), SinkError> {
+        self.identify()?;
         // The store refuses what comes as something else.
         let sum = STANDARD.encode(Sha256::digest(bytes));
         let mut action = self.bucket.put_object(self.credentials.as_ref(), key);
@@ -57,16 +99,18 @@ impl Store {
         action.headers_mut().insert("content-type", content_type);
         let headers = [("content-type", content_type), (CHECKSUM, sum.as_str())];
         let url = action.sign(SIGNED_FOR);
-        self.client.put_to(url.as_str(), &headers, bytes).map(drop).map_err(judged)
+        let said = self.client.put_to(url.as_str(), &headers, bytes).map(drop);
+        self.judged(said)
     }
 
     /// Keys after a name, one answer of them, and how to go on.
     fn keys(
-        &self,
+        &mut self,
         prefix: &str,
         after: &str,
         go_on: Option<&str>,
     ) -> Result<(Vec<String>, Option<String>), SinkError> {
+        self.identify()?;
         let mut action = self.bucket.list_objects_v2(self.credentials.as_ref());
         action.with_max_keys(KEYS_AT_ONCE);
         if !prefix.is_empty() {
@@ -78,7 +122,8 @@ impl Store {
             None => action.with_start_after(after),
         }
         let url = action.sign(SIGNED_FOR);
-        let said = self.client.get_from(url.as_str()).map_err(judged)?;
+        let said = self.client.get_from(url.as_str());
+        let said = self.judged(said)?;
         let said = String::from_utf8_lossy(&said);
         let list = ListObjectsV2::parse_response(&said).map_err(|error| {
             SinkError::Retry(self.client.said(&format!("what it lists cannot be read: {error}")))
@@ -89,7 +134,7 @@ impl Store {
 
     /// Of those after a name, what `ours` finds in the first that it knows.
     pub(super) fn first(
-        &self,
+        &mut self,
         prefix: &str,
         after: &str,
         ours: impl Fn(&str) -> Option<u64>,
@@ -110,7 +155,7 @@ impl Store {
         )))
     }
 
-    pub(super) fn reach(&self) -> Result<(), SinkError> {
+    pub(super) fn reach(&mut self) -> Result<(), SinkError> {
         self.keys("", "", None).map(drop)
     }
 }

@@ -4,6 +4,7 @@
 //! go on the names say. One process writes at a time; old objects the store's own rules take away.
 
 mod bucket;
+mod role;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use crate::parquet;
 use crate::sink::{Notes, Resume, SinkError, Writer};
 
 use self::bucket::Store;
+pub use self::role::{Authorization, Role};
 
 /// Lines are cut into objects of about so many bytes; of Parquet `batch` says how large it becomes.
 const OBJECT_BYTES_MAX: usize = 64 << 20;
@@ -39,8 +41,16 @@ pub struct S3Config {
     pub bucket: String,
     /// What objects are called, without their numbers: `folder/name.jsonl`.
     pub key: String,
-    /// Who we are; nobody, unless set.
-    pub access: Option<Access>,
+    pub who: Who,
+}
+
+/// Who we are.
+#[derive(Clone)]
+pub enum Who {
+    Nobody,
+    Key(Access),
+    /// Whose role this machine has.
+    Role(Role),
 }
 
 /// The id of a key, the key, and of keys that end soon a token.
@@ -97,7 +107,7 @@ impl S3Sink {
 
     /// Up to which number elements are there. An object is found by asking what comes after a name: as names are in
     /// the order of numbers, few questions find the last one, however many there are.
-    fn last(&self) -> Result<u64, SinkError> {
+    fn last(&mut self) -> Result<u64, SinkError> {
         let prefix = self.folder.clone() + self.name.before_numbers().as_str();
         let after = |seq: u64| self.folder.clone() + &self.name.without_extension(seq);
         let ours = |key: &str| self.name.last_in(key.strip_prefix(&self.folder)?, 2);

@@ -85,7 +85,7 @@ fn pass(client: TcpStream, port: u16, faults: &Faults) -> Option<()> {
 }
 
 /// A store, and the way to it.
-struct Server {
+pub(super) struct Server {
     running: Running,
     args: Vec<String>,
     port: u16,
@@ -100,10 +100,15 @@ impl Server {
     }
 
     fn over(dir: tempfile::TempDir) -> Option<Server> {
+        Server::of_key(dir, ["the-id", "the/secret+key"])
+    }
+
+    /// With the one key that it knows.
+    pub(super) fn of_key(dir: tempfile::TempDir, [id, secret]: [&str; 2]) -> Option<Server> {
         let port = free_port();
         std::fs::create_dir_all(dir.path().join("kept")).unwrap();
         let address = format!("127.0.0.1:{port}");
-        let args = ["--access", "the-id", "--secret", "the/secret+key", "--port", &address];
+        let args = ["--access", id, "--secret", secret, "--port", &address];
         let args = args.iter().copied().chain(["--quiet", "posix", dir.path().to_str().unwrap()]);
         let args: Vec<String> = args.map(str::to_string).collect();
         let running = spawn(&args, port)?;
@@ -129,7 +134,7 @@ impl Server {
         self.faults.lock().unwrap().extend(faults);
     }
 
-    fn config(&self, key: &str) -> S3Config {
+    pub(super) fn config(&self, key: &str) -> S3Config {
         let [id, secret] = ["the-id", "the/secret+key"].map(str::to_string);
         let mut target = target(&format!("http://127.0.0.1:{}", self.proxy));
         target.secrets.push(secret.clone());
@@ -138,7 +143,7 @@ impl Server {
             region: "us-east-1".to_string(),
             bucket: "kept".to_string(),
             key: key.to_string(),
-            access: Some(Access { id, secret, token: None }),
+            who: Who::Key(Access { id, secret, token: None }),
         }
     }
 
@@ -147,7 +152,7 @@ impl Server {
     }
 
     /// Objects below a folder of the bucket, by name.
-    fn objects(&self, folder: &str) -> BTreeMap<String, PathBuf> {
+    pub(super) fn objects(&self, folder: &str) -> BTreeMap<String, PathBuf> {
         let Ok(all) = std::fs::read_dir(self.dir.path().join("kept").join(folder)) else {
             return BTreeMap::new();
         };
@@ -178,7 +183,7 @@ fn spawn(args: &[String], port: u16) -> Option<Running> {
     Running::start(&cache("versitygw/versitygw"), args, is_ready)
 }
 
-fn missing() {
+pub(super) fn missing() {
     weir_types::testing::skipped("there is no ~/.cache/weir/versitygw/versitygw");
 }
 
@@ -187,7 +192,7 @@ fn name(first: u64, last: u64) -> String {
 }
 
 /// `seq` and `op` of all that an object holds. Each line of it is one.
-fn held(path: &Path) -> Vec<(u64, String)> {
+pub(super) fn held(path: &Path) -> Vec<(u64, String)> {
     if path.extension().is_some_and(|extension| extension == "parquet") {
         let reader = SerializedFileReader::new(std::fs::File::open(path).unwrap()).unwrap();
         let rows = reader.get_row_iter(None).unwrap().map(Result::unwrap);
@@ -292,7 +297,7 @@ fn whatever_goes_wrong_nothing_is_missing() {
 fn the_last_number_is_in_the_names() {
     let Some(server) = Server::start() else { return missing() };
     let put = |name: &str| {
-        let sink = server.sink("d/t.jsonl", Form::Lines(Codec::Json));
+        let mut sink = server.sink("d/t.jsonl", Form::Lines(Codec::Json));
         sink.store.put(&format!("d/{name}"), "text/plain", b"{}\n").unwrap();
     };
     let found = || server.sink("d/t.jsonl", Form::Lines(Codec::Json)).open().unwrap().seq;
@@ -323,8 +328,11 @@ fn who_is_not_let_in_keeps_all() {
     };
     assert!(with(|_| {}).check().is_ok());
     let changes: [fn(&mut S3Config); 3] = [
-        |config| config.access = None,
-        |config| config.access.as_mut().unwrap().secret = "other".to_string(),
+        |config| config.who = Who::Nobody,
+        |config| {
+            let Who::Key(access) = &mut config.who else { panic!("it has a key") };
+            access.secret = "other".to_string();
+        },
         |config| config.bucket = "nowhere".to_string(),
     ];
     for change in changes {

@@ -11,8 +11,18 @@ use crate::config::keys::Kind;
 
 const OF_FEED: [&str; 3] = ["inputs", "encoding", "buffer"];
 /// How it writes, not where.
-const OF_MANNER: [&str; 9] =
-    ["auth", "batch", "framing", "headers", "healthcheck", "retry", "rotate", "timeout", "tls"];
+const OF_MANNER: [&str; 10] = [
+    "auth",
+    "batch",
+    "framing",
+    "headers",
+    "healthcheck",
+    "retry",
+    "role",
+    "rotate",
+    "timeout",
+    "tls",
+];
 
 fn only(written: &Json, wanted: impl Fn(&str) -> bool) -> Json {
     let mut json = written.clone();

@@ -3,6 +3,7 @@
 
 mod receivers;
 mod shown;
+mod told;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,12 +12,10 @@ use std::time::Duration;
 
 use actix::clock::Instant;
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 use weir_actors::{KillSwitch, Part};
 use weir_pxl::NamedView;
-use weir_rules::state::{
-    AlertRule, Answer, ChangeKind, Notice, Row, RuleId, RuleSet, Saved, Settings,
-};
+use weir_rules::state::{AlertRule, Answer, ChangeKind, Row, RuleId, RuleSet, Saved, Settings};
 use weir_sinks::delivery::Delivery;
 use weir_types::Value;
 use weir_types::clock::tick_unix_ns;
@@ -160,7 +159,9 @@ struct Owner<'a> {
     sent: Arc<Notify>,
     has_changed: bool,
     saved_at: Instant,
-    /// How long that took.
+    /// When it was last asked whether time counts.
+    looked_at: Instant,
+    /// How long the last save took.
     save_cost: Duration,
     state_error: String,
     state_bytes: u64,
@@ -185,6 +186,7 @@ impl<'a> Owner<'a> {
             sent: Arc::default(),
             has_changed: false,
             saved_at: Instant::now(),
+            looked_at: Instant::now(),
             save_cost: Duration::ZERO,
             state_error: String::new(),
             state_bytes: 0,
@@ -223,8 +225,7 @@ impl<'a> Owner<'a> {
             }
         }
         self.running.clear();
-        self.save();
-        self.save_history();
+        self.end();
     }
 
     /// Takes up what was left, and starts what is configured.
@@ -397,82 +398,5 @@ impl<'a> Owner<'a> {
         // Another value of what fires already comes again with the first answer after a restart.
         self.has_changed |= step.changes.iter().any(|it| it.kind != ChangeKind::Updated);
         self.history.note(answer.at_unix_ns, &step.changes);
-    }
-
-    /// Until there is something to do without being asked.
-    fn wait(&self) -> Duration {
-        let now_unix_ns = self.service.clock.now_unix_ns();
-        let next = self.set.next_unix_ns().map_or(i64::MAX, |at| at.saturating_sub(now_unix_ns));
-        let next = Duration::from_nanos(u64::try_from(next).unwrap_or(0));
-        let save = if self.has_changed { self.save_wait() } else { SAVE_EVERY };
-        next.min(save)
-    }
-
-    /// Changes are written down at once, unless that takes long: then for a tenth of the time at most.
-    fn save_wait(&self) -> Duration {
-        (self.save_cost * 10).min(SAVE_EVERY).saturating_sub(self.saved_at.elapsed())
-    }
-
-    /// What is due is kept first, and then told: who begins anew knows what was told.
-    fn tell(&mut self) {
-        let now_unix_ns = self.service.clock.now_unix_ns();
-        let due = self.set.next_unix_ns().is_some_and(|at| at <= now_unix_ns);
-        let notices = if due { self.set.due(now_unix_ns) } else { Vec::new() };
-        let has_news = notices.iter().any(Notice::is_news);
-        let notices: Vec<Arc<Notice>> = notices.into_iter().map(Arc::new).collect();
-        let is_changed = self.has_changed && self.save_wait().is_zero();
-        let is_time = self.saved_at.elapsed() >= SAVE_EVERY;
-        if has_news || is_changed || (is_time && self.set.is_waiting()) {
-            self.save_with(&notices);
-        }
-        if has_news {
-            self.save_history();
-        }
-        for receiver in &self.kept.receivers {
-            let wanted = notices.iter().filter(|it| receiver.is_state() || it.is_news());
-            receiver.queue.push(wanted.cloned());
-        }
-    }
-
-    fn save(&mut self) {
-        self.save_with(&[]);
-    }
-
-    /// With what is about to be told.
-    fn save_with(&mut self, notices: &[Arc<Notice>]) {
-        let begun = Instant::now();
-        let told_once = self.kept.receivers.iter().filter(|receiver| !receiver.is_state());
-        let queues = told_once.map(|receiver| {
-            let mut waiting = receiver.queue.waiting();
-            waiting.extend(notices.iter().filter(|notice| notice.is_news()).cloned());
-            (receiver.name.clone(), waiting)
-        });
-        let state = State { rules: self.set.save(), queues: queues.collect() };
-        let saved = self.kept.stores.state.keep(&state);
-        (self.has_changed, self.saved_at) = (false, Instant::now());
-        self.save_cost = begun.elapsed();
-        match saved {
-            Ok(bytes) => {
-                self.state_bytes = bytes;
-                self.state_error.clear();
-            }
-            Err(why) => {
-                self.kept.state_errors += 1;
-                if self.state_error.is_empty() {
-                    error!(why, "the alerts' state could not be kept: a restart would tell again");
-                }
-                self.state_error = why;
-            }
-        }
-    }
-
-    fn save_history(&mut self) {
-        if !std::mem::take(&mut self.history.is_changed) {
-            return;
-        }
-        if let Err(why) = self.kept.stores.history.keep(&self.history.items()) {
-            self.kept.state_errors += 1;
-            info!(why, "what happened to alerts could not be kept");
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! The cluster part below the end-to-end level: no server, no sources, no wall clock.
 
+mod alerts;
 mod rig;
 mod runs;
 mod sinks;

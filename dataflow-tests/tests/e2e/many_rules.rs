@@ -1,0 +1,134 @@
+//! Many rules, and many alerts of one, with news at one tick. `WEIR_RULES` says how many (200 unless set; a server has
+//! 2,000 at most).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use weir_dataflow_tests::check::number_from_env;
+use weir_dataflow_tests::harness::alertmanager::{self, Alertmanager, Hook, SILENT};
+use weir_dataflow_tests::harness::http::{Load, run_load};
+use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
+use weir_dataflow_tests::harness::wait_until;
+use weir_dataflow_tests::harness::weir::Weir;
+use weir_types::{Clock, WallClock};
+
+const DEADLINE: Duration = Duration::from_secs(600);
+/// What the contract says; a machine that does other things besides is granted more.
+const LATENCY_MAX: Duration = Duration::from_secs(1);
+const LATENCY_MAX_LOADED: Duration = Duration::from_secs(15);
+
+/// As many rules as there are, each another expression over a recorded view, all of which fire for the path that is asked
+/// for three times; and one that fires for each path of many.
+fn rules(count: usize) -> String {
+    let mut text = String::from(
+        "groups:\n- name: g\n  rules:\n  - record: g:paths\n    expr: |\n      import px\n      \
+         df = px.DataFrame('http_events', start_time='-10m')\n      \
+         df = df[df.trace_role == 2]\n      \
+         px.display(df.groupby('req_path').agg(value=('latency', px.count)))\n  \
+         - alert: Each\n    expr: |\n      import px\n      df = px.DataFrame('g:paths')\n      \
+         px.display(df[px.contains(df.req_path, '/many/')])\n",
+    );
+    for rule in 0..count - 1 {
+        text.push_str(&format!(
+            "  - alert: Rule{rule}\n    expr: |\n      import px\n      \
+             df = px.DataFrame('g:paths')\n      \
+             px.display(df[df.value * {} >= {}])\n",
+            rule + 1,
+            3 * (rule + 1),
+        ));
+    }
+    text
+}
+
+fn config(dir: &Path, count: usize, managers: &[SocketAddr]) -> String {
+    std::fs::write(dir.join("r.yml"), rules(count)).unwrap();
+    let urls: Vec<String> =
+        managers.iter().map(|addr| format!("{{url: 'http://{addr}'}}")).collect();
+    let text = format!("rules: [r.yml]\nalertmanagers: [{}]\n", urls.join(", "));
+    let file = dir.join("weir.yaml");
+    std::fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_string()
+}
+
+/// Name and path of each alert → when it first arrived.
+fn firsts(hook: &Hook) -> BTreeMap<(String, String), i64> {
+    let mut firsts = BTreeMap::new();
+    for (at, body) in hook.arrived() {
+        let alerts: Json = serde_json::from_str(&body).unwrap();
+        for alert in alerts.as_array().unwrap() {
+            let text = |label: &str| alert["labels"][label].as_str().unwrap_or("").to_string();
+            firsts.entry((text("alertname"), text("req_path"))).or_insert(at);
+        }
+    }
+    firsts
+}
+
+/// Waits until so many alerts whose path begins so have arrived; how long after a time the last of them did.
+fn last_of(weir: &Weir, hook: &Hook, path: &str, count: usize, since_unix_ns: i64) -> Duration {
+    let of_path = || {
+        let firsts = firsts(hook).into_iter().filter(|((_, have), _)| have.starts_with(path));
+        firsts.map(|(_, at)| at).collect::<Vec<i64>>()
+    };
+    let all = wait_until(DEADLINE, || Some(of_path()).filter(|all| all.len() == count));
+    let all = all.unwrap_or_else(|| panic!("{} of {count}: {:#?}", of_path().len(), weir.log()));
+    let last = all.into_iter().max().unwrap();
+    Duration::from_nanos(u64::try_from(last - since_unix_ns).unwrap_or(0))
+}
+
+fn requests(addr: SocketAddr, paths: Vec<String>, requests_per_sec: u32) -> i64 {
+    let load = Load {
+        addr,
+        requests: paths.len(),
+        paths,
+        requests_per_sec,
+        connections: 1,
+        keep_alive: true,
+    };
+    assert_eq!(run_load(&load).len(), load.requests);
+    WallClock.now_unix_ns()
+}
+
+/// All rules of a server begin to fire at one tick, and then one rule for as many paths; one of the Alertmanagers takes
+/// the connection and never answers. The others have all of them, a second after the last response at most. Catches a
+/// lag that grows with the number of rules, and one receiver that is waited for by another.
+#[test]
+fn all_have_news_at_once() {
+    if !super::can_capture() {
+        return;
+    }
+    if !alertmanager::is_installed() {
+        return weir_types::testing::skipped("prometheus-alertmanager is not installed");
+    }
+    let asked = number_from_env("WEIR_RULES");
+    let count = usize::try_from(asked.unwrap_or(200)).unwrap();
+    let most = if asked.is_some() { LATENCY_MAX } else { LATENCY_MAX_LOADED };
+    let nginx = Nginx::start(NginxOptions::default()).unwrap();
+    let (silent, direct) = (Hook::start(SILENT).unwrap(), Hook::start(200).unwrap());
+    let manager = Alertmanager::start(None, Hook::start(200).unwrap().addr).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), count, &[silent.addr, manager.addr, direct.addr]);
+    let trace = format!("port:{}", nginx.addr.port());
+    let weir = Weir::start(&["--trace", &trace, "--config", &config]).unwrap();
+    let running = || {
+        let rules = weir.run(&["alerts", "--rules", "-o", "json"], DEADLINE).unwrap().json_lines();
+        (rules.iter().filter(|rule| rule["state"] == "running").count() == count).then_some(())
+    };
+    assert!(wait_until(DEADLINE, running).is_some(), "{:#?}", weir.log());
+
+    let crossed = requests(nginx.addr, vec!["/one".to_string(); 3], 1_000);
+    let took = last_of(&weir, &direct, "/one", count - 1, crossed);
+    let many = (0..count).map(|n| format!("/many/{n}")).collect();
+    let crossed = requests(nginx.addr, many, 4_000);
+    let each = last_of(&weir, &direct, "/many", count, crossed);
+    eprintln!("{count} rules: {took:?}; {count} alerts of one: {each:?}");
+    assert!(took <= most && each <= most, "{took:?} {each:?}");
+    let known = wait_until(DEADLINE, || {
+        let alerts = manager.alerts().unwrap();
+        (alerts.len() == 2 * count - 1).then_some(())
+    });
+    assert!(known.is_some(), "{}", manager.alerts().unwrap().len());
+    assert!(silent.bodies().is_empty());
+}
