@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 use weir_types::split::Change;
 
 use self::stats::note_dropped;
