@@ -2,20 +2,27 @@
 //! answer first come, first served.
 //!
 //! While every byte is known, the k-th response answers the k-th request: pairing is *certain*. Where
-//! messages are missing, the count is off by an unknown number, and pairing is *uncertain* until there is
-//! proof ([`Evidence`]) that all requests before one have been answered. How a client used to behave is
-//! none: one that waits for answers may begin to send meanwhile within the very gap. What is not certain
-//! is dropped and counted, never guessed.
+//! messages are missing, the count is off by an unknown number, and pairing is *uncertain*: until what the
+//! next responses are leaves one number only ([`Ahead`]), or there is proof ([`Evidence`]) that all requests
+//! before one have been answered. How a client used to behave is none: one that waits for answers may begin
+//! to send meanwhile within the very gap. What is not certain is dropped and counted, never guessed.
 //!
 //! The parser reads requests first, then asks for each response whose it is ([`InOrder::owner`]). It
-//! does *not* hold responses: one that comes before its request stays in its stream for a moment.
+//! does *not* hold responses: one that comes before its request, or of which it is not known yet whose it is,
+//! stays in its stream for a moment.
 
+mod ahead;
+mod asked;
 mod evidence;
+mod proof;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 
+use self::ahead::Ahead;
+pub(crate) use self::ahead::{Missing, Unit};
+pub(crate) use self::asked::Asked;
 use self::evidence::{Activity, Evidence};
 use super::frames::Loss;
 use crate::{Counters, REORDER_GRACE_NS};
@@ -27,33 +34,6 @@ const REQUESTS_BYTES_MAX: usize = 1 << 20;
 /// Storage kept when nothing waits.
 const IDLE_REQUESTS: usize = 64;
 
-/// What waits for its answer.
-pub(crate) trait Asked {
-    /// Memory beside the value itself.
-    fn held_bytes(&self) -> usize;
-
-    /// Forgets what its row would show, for want of room: it gets none. What it is stays known.
-    fn forget_text(&mut self);
-
-    /// It gets a row if it is answered: without one it is a loss.
-    fn is_owed(&self) -> bool;
-
-    /// How many of the responses that are told one by one it has; `None`: nobody knows.
-    fn responses(&self) -> Option<u64> {
-        Some(1)
-    }
-
-    /// What it is, one bit of many.
-    fn mark(&self) -> u32 {
-        0
-    }
-
-    /// Its response has no parts that could be taken for responses.
-    fn is_plain(&self) -> bool {
-        false
-    }
-}
-
 #[derive(Debug)]
 struct Waiting<Q> {
     request: Q,
@@ -61,6 +41,8 @@ struct Waiting<Q> {
     begin_ns: i64,
     /// Requests are missing between the one before and this one.
     after_loss: Option<Loss>,
+    /// How many, if that is known.
+    missing: Option<Missing>,
 }
 
 /// Whose a response is.
@@ -83,13 +65,22 @@ enum Pairing {
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub(crate) struct InOrder<Q> {
+pub(crate) struct InOrder<Q: Asked> {
     waiting: VecDeque<Waiting<Q>>,
     held_bytes: usize,
     pairing: Pairing,
     activity: Activity,
     /// Requests are missing behind the last one.
     requests_lost: Option<Loss>,
+    /// How many, if that is known; and how many of their responses came.
+    asked_missing: Option<Missing>,
+    heard_lost: u64,
+    /// What is known of the next responses where pairing is uncertain.
+    ahead: Option<Ahead<Q::Shape>>,
+    /// So many of the next responses are those to requests that are missing.
+    nobodys: u64,
+    /// So many of the last of them are of what is counted already.
+    counted_else: u64,
     /// When the last response of nobody's began.
     unowned_ns: Option<i64>,
     /// Responses without a request, of which the next request tells whether one was missing.
@@ -113,6 +104,11 @@ impl<Q: Asked> InOrder<Q> {
             },
             activity: Activity::default(),
             requests_lost: None,
+            asked_missing: None,
+            heard_lost: 0,
+            ahead: None,
+            nobodys: 0,
+            counted_else: 0,
             unowned_ns: None,
             unclaimed: 0,
             joined: !from_start,
@@ -134,18 +130,21 @@ impl<Q: Asked> InOrder<Q> {
             }
         }
         let after_loss = self.requests_lost.take();
+        let unclaimed = std::mem::take(&mut self.unclaimed);
         match after_loss {
-            Some(_) => self.counters.gap += self.unclaimed,
-            None => self.counters.unasked += self.unclaimed,
+            Some(_) => self.counters.gap += unclaimed,
+            None => self.counters.unasked += unclaimed,
         }
-        self.unclaimed = 0;
+        let heard = std::mem::take(&mut self.heard_lost) + unclaimed;
+        let mut missing = self.asked_missing.take().filter(|_| after_loss.is_some());
+        missing.iter_mut().for_each(|missing| missing.heard(heard));
         if self.held_bytes + request.held_bytes() > REQUESTS_BYTES_MAX {
             self.counters.given_up += u64::from(request.is_owed());
             request.forget_text();
         }
         self.held_bytes += request.held_bytes();
         let begin_ns = self.waiting.back().map_or(begin_ns, |last| last.begin_ns.max(begin_ns));
-        self.waiting.push_back(Waiting { request, begin_ns, after_loss });
+        self.waiting.push_back(Waiting { request, begin_ns, after_loss, missing });
     }
 
     /// Requests are missing behind those that were told.
@@ -160,6 +159,9 @@ impl<Q: Asked> InOrder<Q> {
         self.had_loss();
         self.reads_front = false;
         self.activity.responses_lost(loss);
+        if std::mem::take(&mut self.nobodys) > 0 {
+            self.uncertain(Evidence::unknown());
+        }
         self.uncertain(Evidence::without_responses());
         if let Pairing::Uncertain(evidence) = &mut self.pairing {
             evidence.responses_lost(at_least);
@@ -215,6 +217,9 @@ impl<Q: Asked> InOrder<Q> {
 
     fn find_owner(&mut self, begin_ns: i64, now_unix_ns: i64) -> Owner {
         let may_come = now_unix_ns.saturating_sub(begin_ns) < REORDER_GRACE_NS;
+        if self.nobodys > 0 {
+            return Owner::Nobody;
+        }
         if self.is_certain() {
             match self.waiting.front() {
                 Some(front) if front.after_loss.is_some() => {
@@ -233,39 +238,6 @@ impl<Q: Asked> InOrder<Q> {
         self.prove(begin_ns)
     }
 
-    /// Responses are missing, and no request: looks for proof in what the response is that began then and was
-    /// not told yet. It answers the first request behind the loss or one before that; `fits` says whether it
-    /// can be that one's, `may_be` whether one before it, `may_be_of` whether one of those that were
-    /// dropped.
-    pub(crate) fn prove_by(
-        &mut self,
-        begin_ns: i64,
-        fits: impl Fn(&Q) -> bool,
-        may_be: impl Fn(&Q) -> bool,
-        may_be_of: impl Fn(u32) -> bool,
-    ) {
-        let Pairing::Uncertain(evidence) = &self.pairing else { return };
-        let lost_ns = self.activity.responses_lost_ns.unwrap_or(i64::MAX);
-        let idx = self.waiting.partition_point(|waiting| waiting.begin_ns < lost_ns);
-        let Some(first) = self.waiting.get(idx) else { return };
-        let is_known = evidence.knows_requests()
-            && self.waiting.range(..=idx).all(|waiting| waiting.after_loss.is_none());
-        let is_next =
-            first.begin_ns <= begin_ns && self.activity.response_begin_ns < Some(first.begin_ns);
-        let mut before = self.waiting.range(..idx).map(|waiting| &waiting.request);
-        if is_known
-            && is_next
-            && fits(&first.request)
-            && !may_be_of(evidence.marks)
-            && !before.any(may_be)
-        {
-            for _ in 0..idx {
-                self.drop_uncertain();
-            }
-            self.pairing = Pairing::Certain;
-        }
-    }
-
     /// A part of a response of nobody's was stepped over.
     pub(crate) fn heard(&mut self, at_ns: i64) {
         self.activity.response(at_ns, at_ns);
@@ -281,52 +253,6 @@ impl<Q: Asked> InOrder<Q> {
             Pairing::Certain => true,
             Pairing::Uncertain(evidence) => evidence.knows_requests(),
         }
-    }
-
-    /// Looks for proof, request by request, that one of them is answered by the response that began then.
-    /// Those before it are dropped.
-    fn prove(&mut self, begin_ns: i64) -> Owner {
-        let count = self.waiting.partition_point(|waiting| waiting.begin_ns <= begin_ns);
-        let mut owner_idx = self.owner_by_count(count);
-        for _ in 0..count {
-            let Pairing::Uncertain(evidence) = &mut self.pairing else { return Owner::Front };
-            let Some(front) = self.waiting.front_mut() else { break };
-            let at = (front.begin_ns, front.after_loss);
-            if owner_idx == Some(0) || evidence.proves(at, &self.activity) {
-                front.after_loss = None;
-                self.pairing = Pairing::Certain;
-                return Owner::Front;
-            }
-            owner_idx = owner_idx.map(|idx| idx - 1);
-            let request = &front.request;
-            evidence.request(at, request.responses(), request.is_plain(), &self.activity);
-            self.activity.request(front.begin_ns);
-            self.drop_uncertain();
-        }
-        Owner::Nobody
-    }
-
-    /// Which of the first `count` requests a response answers that began after them and before the next, if
-    /// counts prove it. That no request is missing before the response is told by the next one only.
-    fn owner_by_count(&self, count: usize) -> Option<usize> {
-        let Pairing::Uncertain(evidence) = &self.pairing else { return None };
-        if !evidence.is_any_missing() || self.waiting.len() <= count {
-            return None;
-        }
-        let is_known = |waiting: &Waiting<Q>| waiting.after_loss.is_none();
-        let are_plain = self.waiting.range(..count).all(|waiting| waiting.request.is_plain());
-        if !are_plain || !self.waiting.range(..=count).all(is_known) {
-            return None;
-        }
-        let each = self.waiting.range(..count).map(|waiting| waiting.request.responses());
-        let before = each.sum::<Option<u64>>()?.checked_sub(1)?;
-        let mut passed = 0;
-        let owner = self.waiting.range(..count).position(|waiting| {
-            let is_it = passed == before;
-            passed += waiting.request.responses().unwrap_or_default();
-            is_it
-        });
-        owner.filter(|_| evidence.are_answered(before))
     }
 
     /// Drops the front request, of which it is not known what answered it.
@@ -398,22 +324,53 @@ impl<Q: Asked> InOrder<Q> {
 
     /// A response of nobody's was stepped over.
     pub(crate) fn unowned(&mut self, begin_ns: i64, end_ns: i64) {
+        if self.nobodys > 0 {
+            self.nobodys_heard(begin_ns, end_ns);
+            return;
+        }
+        self.unit_dropped();
         if let Pairing::Uncertain(evidence) = &mut self.pairing {
             evidence.response();
         }
         self.unowned_part(begin_ns, end_ns);
     }
 
+    /// One to a request that is missing was stepped over.
+    fn nobodys_heard(&mut self, begin_ns: i64, end_ns: i64) {
+        self.nobodys -= 1;
+        self.counters.gap += u64::from(self.nobodys >= self.counted_else);
+        self.activity.response(begin_ns, end_ns);
+    }
+
     /// The same, and its end is missing.
     pub(crate) fn unowned_part(&mut self, begin_ns: i64, end_ns: i64) {
+        if self.nobodys > 0 {
+            self.nobodys_heard(begin_ns, end_ns);
+            return;
+        }
         self.activity.response(begin_ns, end_ns);
         self.unowned_ns = self.unowned_ns.max(Some(begin_ns));
+        let is_missing = self.hear_missing();
         match self.pairing {
-            Pairing::Certain if self.requests_lost.is_some() => self.counters.gap += 1,
+            Pairing::Certain if is_missing => self.counters.gap += 1,
             Pairing::Certain if !self.waiting.is_empty() => self.counters.unasked += 1,
             Pairing::Certain => self.unclaimed += 1,
             Pairing::Uncertain(_) => self.drop_response(),
         }
+    }
+
+    /// A response was heard, to a request that is missing if pairing is certain. True if one is.
+    fn hear_missing(&mut self) -> bool {
+        if !self.is_certain() {
+            return false;
+        }
+        if self.requests_lost.is_some() && self.waiting.is_empty() {
+            self.heard_lost += 1;
+        }
+        let front = self.waiting.front_mut().filter(|front| front.after_loss.is_some());
+        let is_missing = front.is_some() || self.requests_lost.is_some();
+        front.and_then(|front| front.missing.as_mut()).into_iter().for_each(|one| one.heard(1));
+        is_missing
     }
 
     fn drop_response(&mut self) {
@@ -434,7 +391,7 @@ impl<Q: Asked> InOrder<Q> {
     }
 
     fn clear(&mut self) {
-        self.reads_front = false;
+        (self.reads_front, self.ahead) = (false, None);
         self.waiting = VecDeque::new();
         self.held_bytes = 0;
     }
@@ -460,6 +417,10 @@ impl<Q: Asked> InOrder<Q> {
     pub(crate) fn give_up(&mut self) {
         let owed = self.owed();
         self.counters.given_up += owed;
+        self.look_no_further();
+        if std::mem::take(&mut self.nobodys) > 0 {
+            self.uncertain(Evidence::unknown());
+        }
         if let Some(last) = self.waiting.back() {
             let at = last.begin_ns;
             self.requests_lost(Loss { from_unix_ns: at, to_unix_ns: at });

@@ -23,6 +23,8 @@ mod corpus;
 mod counters;
 mod cql;
 mod cursor;
+#[cfg(test)]
+mod cut_calls;
 pub mod dns;
 mod frames;
 pub mod http1;

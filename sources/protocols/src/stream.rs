@@ -349,6 +349,14 @@ impl StreamBuffer {
         self.marks.front().map(|mark| mark.time_unix_ns)
     }
 
+    /// When that byte of the unread ones was moved.
+    #[must_use]
+    pub fn time_of_unread(&self, at: usize) -> Option<i64> {
+        let position = self.position + at as u64;
+        let behind = self.marks.partition_point(|mark| mark.position <= position);
+        Some(self.marks.get(behind.checked_sub(1)?)?.time_unix_ns)
+    }
+
     /// When the byte that was read or stepped over last was seen.
     #[must_use]
     pub fn last_read_ns(&self) -> Option<i64> {

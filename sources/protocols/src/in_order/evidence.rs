@@ -28,7 +28,7 @@ const IDLE_ONCE: i64 = 8;
 const ANSWER_NS_MIN: i64 = 1_000;
 
 /// When something was last heard, also while pairing is certain.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Activity {
     request_ns: Option<i64>,
     /// When a response was last heard or missing, and when that ended.
@@ -56,7 +56,7 @@ impl Activity {
     }
 
     /// Both sides were silent until then, and the server spoke last.
-    fn is_silent_until(&self, begin_ns: i64, after_loss: Option<Loss>) -> bool {
+    pub(super) fn is_silent_until(&self, begin_ns: i64, after_loss: Option<Loss>) -> bool {
         let lost_ns = after_loss.map(|loss| loss.to_unix_ns);
         let asked_ns = self.request_ns.max(lost_ns);
         let heard_ns = self.response_begin_ns.max(self.responses_lost_ns);
@@ -167,6 +167,22 @@ impl Evidence {
 
     pub(super) fn without_responses() -> Evidence {
         Evidence::new(true, false)
+    }
+
+    /// Nothing is known.
+    pub(super) fn unknown() -> Evidence {
+        Evidence { is_counted: false, ..Evidence::new(false, false) }
+    }
+
+    /// Nothing is known any more but what was counted.
+    pub(super) fn forget(&mut self) {
+        let dropped = std::mem::take(&mut self.dropped);
+        *self = Evidence { dropped, ..Evidence::unknown() };
+    }
+
+    /// Requests are missing.
+    pub(super) fn requests_unknown(&mut self) {
+        self.requests_known = false;
     }
 
     /// Whether all requests before this one, the next that is told, have been answered.

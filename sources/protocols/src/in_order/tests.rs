@@ -7,6 +7,8 @@ const SECOND_NS: i64 = 1_000_000_000;
 
 /// A request by its number; it gets no row once its text is forgotten.
 impl Asked for Vec<u8> {
+    type Shape = u8;
+
     fn held_bytes(&self) -> usize {
         self.capacity()
     }

@@ -34,6 +34,8 @@ struct Ping {
 }
 
 impl Asked for Ping {
+    type Shape = ();
+
     fn held_bytes(&self) -> usize {
         self.kept.body.capacity()
     }

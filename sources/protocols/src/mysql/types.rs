@@ -79,6 +79,8 @@ pub(super) struct Command {
 }
 
 impl Asked for Command {
+    type Shape = ();
+
     fn held_bytes(&self) -> usize {
         self.body.capacity()
     }

@@ -191,6 +191,8 @@ pub(super) struct Request {
 }
 
 impl Asked for Request {
+    type Shape = ();
+
     fn held_bytes(&self) -> usize {
         self.text.len() + size_of_val(&*self.formats)
     }

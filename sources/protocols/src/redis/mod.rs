@@ -10,6 +10,7 @@
 //! A value's length is known before it comes: of one that is cut, by us or by the kernel, a row shows the
 //! beginning, and the next message is found behind it.
 
+mod fits;
 mod parse;
 mod read;
 mod stitch;

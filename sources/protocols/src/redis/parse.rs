@@ -135,11 +135,11 @@ pub(super) fn opening(bytes: &[u8]) -> Read<Opening<'_>> {
     }
 }
 
-/// Whether bytes are replies one behind the other, and how many bytes the whole ones take.
-fn whole_replies(bytes: &[u8]) -> Read<()> {
+/// The reply that begins here.
+pub(super) fn one_reply(bytes: &[u8]) -> Read<()> {
     let mut open: Vec<u64> = Vec::new();
     let mut at = 0;
-    while at < bytes.len() {
+    loop {
         let (token, used) = match token(&bytes[at..]) {
             Read::Is(token, used) => (token, used),
             Read::Short => return Read::Short,
@@ -172,8 +172,23 @@ fn whole_replies(bytes: &[u8]) -> Read<()> {
             }
             open.pop();
         }
+        if open.is_empty() {
+            return Read::Is((), at);
+        }
     }
-    if open.is_empty() { Read::Is((), at) } else { Read::Short }
+}
+
+/// Whether bytes are replies one behind the other, and how many bytes the whole ones take.
+fn whole_replies(bytes: &[u8]) -> Read<()> {
+    let mut at = 0;
+    while at < bytes.len() {
+        match one_reply(&bytes[at..]) {
+            Read::Is((), used) => at += used,
+            Read::Short => return Read::Short,
+            Read::Invalid => return Read::Invalid,
+        }
+    }
+    Read::Is((), at)
 }
 
 /// What a reply that can hardly be anything else begins with.

@@ -46,17 +46,66 @@ pub(super) struct Reader {
     at: At,
     building: Option<Box<Building>>,
     doubt: Doubt,
+    /// Where the last message ended, or what is known of it.
+    ended_at: u64,
+    /// Its end is missing.
+    is_broken: bool,
+    /// What is missing in front of the present one.
+    before: Before,
+    /// Commands were written as lines.
+    has_lines: bool,
+}
+
+/// What is missing in front of a message.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Before {
+    pub(super) bytes: u64,
+    /// They begin with the rest of the message before.
+    pub(super) is_rest: bool,
 }
 
 impl Reader {
     pub(super) fn new(side: Side, from_start: bool) -> Reader {
         let at = if from_start { At::Token } else { At::Hunting };
         let doubt = Doubt::new(from_start);
-        Reader { side, at, building: None, doubt }
+        Reader {
+            side,
+            at,
+            building: None,
+            doubt,
+            ended_at: 0,
+            is_broken: false,
+            before: Before::default(),
+            has_lines: false,
+        }
     }
 
     pub(super) fn is_wrong(&self) -> bool {
         self.doubt.is_wrong()
+    }
+
+    /// What is missing in front of the message that was given last.
+    pub(super) fn before(&self) -> Before {
+        self.before
+    }
+
+    /// Where the last message ended, or what is known of it.
+    pub(super) fn ended_at(&self) -> u64 {
+        self.ended_at
+    }
+
+    /// What is missing in front of the message that begins in front of the stream.
+    fn before_next(&self, stream: &StreamBuffer) -> Before {
+        let bytes = stream.position().saturating_sub(self.ended_at);
+        Before { bytes, is_rest: self.is_broken }
+    }
+
+    pub(super) fn has_lines(&self) -> bool {
+        self.has_lines
+    }
+
+    fn ends(&mut self, stream: &StreamBuffer, is_broken: bool) {
+        (self.ended_at, self.is_broken) = (stream.position(), is_broken);
     }
 
     pub(super) fn held_bytes(&self) -> usize {
@@ -152,6 +201,7 @@ impl Reader {
             && building.is_seen()
         {
             self.at = At::Broken;
+            self.ends(stream, true);
             let end_ns = stream.last_read_ns().unwrap_or(building.begin_ns);
             return building.message(self.side, end_ns);
         }
@@ -207,6 +257,7 @@ impl Reader {
         let bytes = stream.unread();
         let Some(&first) = bytes.first() else { return Step::Short };
         let begin_ns = stream.unread_since_ns().unwrap_or(0);
+        self.before = self.before_next(stream);
         if first == b'*' {
             let (count, used) = match token(bytes) {
                 Read::Is(Token::Open { elements: count, .. }, used) => (count, used),
@@ -216,7 +267,9 @@ impl Reader {
             };
             stream.consume(used);
             // Servers pass over a command without words.
-            if count > 0 {
+            if count == 0 {
+                self.ends(stream, false);
+            } else {
                 self.building = Some(Building::command(begin_ns, count, config));
             }
             return Step::On;
@@ -237,6 +290,8 @@ impl Reader {
         let mut building = Building::command(begin_ns, words.len() as u64, config);
         words.iter().for_each(|word| building.word(word, config));
         let end_ns = stream.consume(used);
+        self.ends(stream, false);
+        self.has_lines = true;
         if words.is_empty() {
             return Step::On;
         }
@@ -307,6 +362,7 @@ impl Reader {
             return None;
         }
         self.doubt.message();
+        self.ends(stream, false);
         let building = self.building.take()?;
         let end_ns = stream.last_read_ns().unwrap_or(building.begin_ns);
         Some(building.message(self.side, end_ns))

@@ -5,11 +5,15 @@
 //! of channels are pushes: with RESP3 by their type, with RESP2 by their shape, as long as the connection
 //! is subscribed to something.
 
+mod ahead;
+
+use self::ahead::LostReplies;
+use super::fits::commands_missing;
 use super::parse::{Opening, Read, opening};
 use super::read::{Missing, Next, Reader};
 use super::table::{write_push, write_row};
 use super::types::{Command, CommandKind, Reply};
-use crate::in_order::{Asked, InOrder, Owner};
+use crate::in_order::{self, Asked, InOrder, Owner};
 use crate::protocol::{Context, Parser, Shared, Streams};
 use crate::stream::StreamBuffer;
 use crate::turns::{settle, settle_first_holes};
@@ -67,6 +71,15 @@ pub(super) struct Redis {
     has_subscribed: bool,
     /// No command is missing that decides what the server says of its own accord.
     is_known: bool,
+    /// Replies that are missing before the next one.
+    lost_replies: Option<LostReplies>,
+    /// Where looking ahead has come to.
+    looked_to: u64,
+    /// Parts of the last reply that was shown are told from others.
+    has_known_parts: bool,
+    /// It has none.
+    is_plain: bool,
+    closes: bool,
     counters: Counters,
 }
 
@@ -87,6 +100,11 @@ impl Redis {
             from_start,
             has_subscribed: false,
             is_known: from_start,
+            lost_replies: None,
+            looked_to: 0,
+            has_known_parts: true,
+            is_plain: true,
+            closes: false,
             counters: Counters::default(),
         }
     }
@@ -106,6 +124,12 @@ impl Redis {
     }
 
     fn command(&mut self, command: Command) {
+        let before = self.commands.before();
+        if before.bytes > 0 {
+            let has_lines = self.commands.has_lines();
+            let (least, most) = commands_missing(before.bytes, has_lines, before.is_rest);
+            self.queue.requests_missing(in_order::Missing { least, most, bytes: before.bytes });
+        }
         let (kind, begin_ns) = (command.kind, command.begin_ns);
         let was_off = std::mem::take(&mut self.skips_next) || self.replies_off;
         match kind {
@@ -140,11 +164,14 @@ impl Redis {
                     What::Unknown => return,
                     What::Push => Owner::Nobody,
                     What::Unsure => {
+                        self.lost_replies = None;
+                        self.queue.look_no_further();
                         self.queue.is_unsure();
                         Owner::Nobody
                     }
                     What::Reply | What::Confirmation { .. } => {
-                        self.queue.owner(begin_ns, ctx.now_unix_ns)
+                        let owner = self.look_ahead(what, stream, ctx.now_unix_ns);
+                        owner.unwrap_or_else(|| self.queue.owner(begin_ns, ctx.now_unix_ns))
                     }
                 };
                 if owner == Owner::Wait {
@@ -174,6 +201,7 @@ impl Redis {
         let is_quiet = self.is_known && self.channels == [0; 3] && !self.is_resp3 && !self.monitors;
         let confirms = std::mem::take(&mut self.confirming).count > 0;
         let at_least = missing.at_least.map(|count| if is_quiet { count } else { 0 });
+        self.count_lost(missing, at_least);
         self.queue.responses_lost(missing.loss, at_least.filter(|_| !confirms));
         if missing.is_within {
             self.queue.has_parts();
@@ -282,6 +310,7 @@ impl Redis {
 
     fn answer(&mut self, text: &[u8], begin_ns: i64, end_ns: i64, ctx: &mut Context<'_>) {
         let Some(command) = self.queue.answered(begin_ns, end_ns) else { return };
+        (self.has_known_parts, self.is_plain) = (command.has_known_parts(), command.is_plain());
         let is_error = text.first() == Some(&b'-');
         match command.kind {
             CommandKind::Monitor => self.monitors = !is_error,
@@ -326,6 +355,7 @@ impl Parser for Redis {
             }
         }
         ctx.now_unix_ns = ctx.now_unix_ns.saturating_add(REORDER_GRACE_NS);
+        self.closes = true;
         self.advance(streams, ctx);
         self.queue.close();
     }

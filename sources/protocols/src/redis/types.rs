@@ -1,5 +1,6 @@
 //! Commands and replies as rows show them, and which words are commands.
 
+use super::fits::{self, Shape};
 use crate::in_order::Asked;
 
 /// Open arrays within arrays that are read; servers give a few.
@@ -26,6 +27,27 @@ pub(super) struct Command {
 }
 
 impl Asked for Command {
+    type Shape = Shape;
+
+    const HAS_PARTS: bool = true;
+
+    fn fits(group: &mut dyn Iterator<Item = &Command>, shape: &Shape, _is_loose: bool) -> bool {
+        let mut group = group;
+        Iterator::all(&mut group, |command| fits::may_have(command, *shape))
+    }
+
+    fn may_be_part(shape: &Shape) -> bool {
+        fits::may_be_element(*shape)
+    }
+
+    fn has_known_parts(&self) -> bool {
+        fits::has_known_parts(self, self.is_plain())
+    }
+
+    fn is_counted(&self) -> bool {
+        fits::is_counted(self.kind)
+    }
+
     fn held_bytes(&self) -> usize {
         self.name.capacity() + self.args.capacity()
     }
