@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use async_nats::jetstream::{self, consumer::pull, stream};
+use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::jetstream::{self, stream};
 use futures_util::StreamExt;
 
 use serde_json::Value as Json;
@@ -254,7 +255,9 @@ fn of_bus(bus: &BusServer) -> Vec<Json> {
     runtime().block_on(async {
         let context = jetstream::new(async_nats::connect(bus.url()).await.unwrap());
         let stream = context.get_stream("kept").await.unwrap();
-        let consumer = stream.create_consumer(pull::Config::default()).await.unwrap();
+        // Otherwise a thousand come, until they are acknowledged.
+        let reads = pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };
+        let consumer = stream.create_consumer(reads).await.unwrap();
         let messages = consumer.fetch().max_messages(1_000_000).messages().await.unwrap();
         let message = |message: std::result::Result<jetstream::Message, _>| {
             let message = message.ok()?;

@@ -170,16 +170,28 @@ fn now_ns() -> u64 {
     WallClock.monotonic_ns()
 }
 
-fn script() -> Json {
-    json!({"text": "import px\n\
-        df = px.DataFrame('http_events', start_time='-10m')\n\
-        df = df[df.trace_role == 2]\n\
-        df = df.groupby('local_port').agg(n=('latency', px.count))\npx.display(df, 'ports')\n"})
+/// Requests by the port that served them, from a time on that all nodes have seen: so it can be complete.
+fn script(from_unix_ns: i64) -> String {
+    format!(
+        "df = px.DataFrame('http_events', start_time={from_unix_ns})\n\
+         df = df[df.trace_role == 2]\n\
+         df = df.groupby('local_port').agg(n=('latency', px.count))\npx.display(df, 'ports')\n"
+    )
+}
+
+fn request(from_unix_ns: i64) -> Json {
+    json!({"text": format!("import px\n{}", script(from_unix_ns))})
+}
+
+fn follow(leader: &Weir, from_unix_ns: i64) -> (Live, NamedTempFile) {
+    let file = ports::script_of(&script(from_unix_ns));
+    let live = leader.live(file.path().to_str().unwrap(), &["--refresh", "200ms"]).unwrap();
+    (live, file)
 }
 
 /// A single answer is whole, or says that it is not, or that there is none now.
-fn no_answer_of_a_part(leader: &Weir, before: &[(i64, i64)]) {
-    let answer = leader.post("/api/v1/run", &script()).unwrap();
+fn no_answer_of_a_part(leader: &Weir, from_unix_ns: i64, before: &[(i64, i64)]) {
+    let answer = leader.post("/api/v1/run", &request(from_unix_ns)).unwrap();
     // Whoever asked just before waits, at most as long as any answer may take.
     if answer.status == 504 {
         return;
@@ -201,7 +213,7 @@ fn no_answer_of_a_part(leader: &Weir, before: &[(i64, i64)]) {
 }
 
 fn is_refused_as_absent(leader: &Weir) {
-    let answer = leader.post("/api/v1/run", &script()).unwrap();
+    let answer = leader.post("/api/v1/run", &request(0)).unwrap();
     assert_eq!(answer.status, 503, "{}", answer.text());
     assert!(answer.text().contains("processes of the cluster part"), "{}", answer.text());
 }
@@ -240,7 +252,10 @@ fn several_processes_answer_as_one() {
     group.misses(1);
     group.start(1);
     group.stands();
-    let (mut live, mut _script) = ports::live(group.leader());
+    // Both nodes watch since a moment before.
+    pause(Duration::from_secs(2));
+    let from_unix_ns = WallClock.now_unix_ns();
+    let (mut live, mut _script) = follow(group.leader(), from_unix_ns);
     sites.iter_mut().for_each(|site| site.load(40));
     has_all_again(&mut live, &[], &served(&sites));
     settles(DEADLINE, "the other processes compute", || {
@@ -258,7 +273,7 @@ fn several_processes_answer_as_one() {
         let (leader_dies, dead) = some_die(&mut group, PROCESSES, &mut random);
         sites[0].load(5);
         if !leader_dies {
-            no_answer_of_a_part(group.leader(), &before);
+            no_answer_of_a_part(group.leader(), from_unix_ns, &before);
         }
         for &process in &dead {
             if random.below(2) == 0 {
@@ -269,13 +284,13 @@ fn several_processes_answer_as_one() {
         let since_ns = now_ns();
         sites[1].load(5);
         if leader_dies {
-            (live, _script) = ports::live(group.leader());
+            (live, _script) = follow(group.leader(), from_unix_ns);
         }
-        no_answer_of_a_part(group.leader(), &before);
+        no_answer_of_a_part(group.leader(), from_unix_ns, &before);
         has_all_again(&mut live, &before, &served(&sites));
         let took = Duration::from_nanos(now_ns() - since_ns);
         println!("round {round}: {dead:?} died, {took:?}");
-        no_answer_of_a_part(group.leader(), &served(&sites));
+        no_answer_of_a_part(group.leader(), from_unix_ns, &served(&sites));
         longest = longest.max(took);
     }
     assert!(longest <= BACK_WITHIN, "{longest:?}");
@@ -375,11 +390,15 @@ fn who_hangs_is_missed() {
     assert!(took <= BACK_WITHIN, "{took:?}");
     let next = group.generation()["name"].clone();
     assert_ne!(next, first);
-    send("-STOP", group.leader().pid());
     let other = &group.followers[&1];
-    settles(DEADLINE, "the other one takes leave", || {
-        other.stderr.all().iter().any(|line| line.contains("process 0 has said nothing"))
-    });
+    // It may have taken leave before, as it went on itself.
+    let leaves = || {
+        let lines = other.stderr.all();
+        lines.iter().filter(|line| line.contains("process 0 has said nothing")).count()
+    };
+    let before = leaves();
+    send("-STOP", group.leader().pid());
+    settles(DEADLINE, "the other one takes leave", || leaves() > before);
     send("-CONT", group.leader().pid());
     settles(DEADLINE, "another generation", || {
         let present = group.generation();

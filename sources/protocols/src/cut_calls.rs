@@ -97,7 +97,7 @@ fn mongodb(id: u32, name: &str, asked: &[u8], answer: &[u8]) -> [Vec<u8>; 2] {
         let head = [length, id, to, 2_013, 0].map(u32::to_le_bytes).concat();
         [head, vec![0], document].concat()
     };
-    let asks = bson(&[("find", name.as_bytes()), ("$db", b"d"), ("x", asked)]);
+    let asks = bson(&[("distinct", name.as_bytes()), ("$db", b"d"), ("x", asked)]);
     [message(id, 0, asks), message(id + 5_000, id, bson(&[("x", answer)]))]
 }
 
