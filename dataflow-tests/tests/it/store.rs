@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use weir_dataflow_tests::check::check;
 use weir_dataflow_tests::drive::{
-    DriveError, Feeding, Query, Restarts, compare_past, compare_restarts, pushed_split,
+    DriveError, Feeding, Query, Restarts, compare_restarts, pushed_split,
 };
 use weir_dataflow_tests::generate::stretch::stretch;
 use weir_dataflow_tests::generate::{self, Case, Style};
@@ -73,33 +73,4 @@ fn answers_go_on_over_restarts() {
     let (rows, again, cases) = (rows.get(), again.get(), cases.get());
     assert!(cases > 20, "hardly any plan reads one kept source: {cases}");
     assert!(rows > cases && again > cases, "{rows} rows, {again} found again in {cases} cases");
-}
-
-/// Random plans over one long window, by a server that has died and has nothing of the past but its store: what they
-/// answered about times of the last hour is what the model says of then, also of windows that are longer than what any
-/// history holds. Catches panes that are cut off with their window, and those of after that time.
-#[test]
-fn answers_of_the_past_come_from_the_store() {
-    let (rows, cases) = (Cell::new(0), Cell::new(0));
-    let what = (generate::case(Style::Compiled, 40), 0i64..60, 0usize..4);
-    check(300, what, |(case, back, window)| {
-        let Some(mut case) = long(case, window) else { return Ok(()) };
-        if case.plan.reads_now() {
-            return Ok(());
-        }
-        let mut plain = case.plan.clone();
-        stretch(&mut plain, &mut case.world, &mut case.feed, 100);
-        let split = pushed_split(&case.plan);
-        let query = Query { plan: &case.plan, split: &split, installed_after: 0, refresh_times: 1 };
-        let directory = tempfile::tempdir().expect("a directory");
-        // Of panes of an hour one has left and stays.
-        let most = if WINDOWS_S[window % WINDOWS_S.len()] > 90_000 { 1 } else { 60 };
-        let back = [back % most.min(6), back % most, 0];
-        let feed = Feeding { installed_after: 0, ..case.feed.clone() };
-        let compared = compare_past(&query, &back, &case.world, &feed, directory.path())?;
-        rows.set(rows.get() + compared.rows);
-        cases.set(cases.get() + 1);
-        Ok::<_, DriveError>(())
-    });
-    assert!(cases.get() > 10 && rows.get() > cases.get(), "{} rows, {}", rows.get(), cases.get());
 }

@@ -17,7 +17,7 @@ use weir_rules::preview::{self, Preview, Report};
 use weir_rules::state::{AlertRule, Columns};
 use weir_types::json::time_text;
 
-use super::{failed, judged, read, recorded, recorded_twice};
+use super::{failed, judge, read, recorded, recorded_twice};
 use crate::args::{Format, RulesTestArgs};
 use crate::client::Connection;
 use crate::failure::Failure;
@@ -36,8 +36,6 @@ struct Rules {
 struct Ruled {
     written: Rule,
     columns: Columns,
-    /// Seconds between two looks at what a server holds, at least.
-    pane_s: i64,
     alert: AlertRule,
 }
 
@@ -105,7 +103,7 @@ fn rules_of(texts: &[(String, String)]) -> Result<Rules, Failure> {
     for (name, text) in texts {
         let mut columns = Vec::new();
         let mut report = weir_rules::check::check(name, text, &mut |rule| {
-            judged(rule, &views).map(|found| columns.push(found))
+            judge(rule, &views).map(|found| columns.push(found))
         });
         report.problems.extend(recorded_twice(name, &report.file, &mut names));
         if !report.problems.is_empty() {
@@ -115,9 +113,9 @@ fn rules_of(texts: &[(String, String)]) -> Result<Rules, Failure> {
         }
         let all = report.file.groups.iter();
         let all = all.flat_map(|group| group.rules.iter().map(move |rule| (group, rule)));
-        for ((group, rule), (columns, pane_s)) in all.zip(columns) {
+        for ((group, rule), columns) in all.zip(columns) {
             if let Some(alert) = AlertRule::new(name, group, rule, columns.clone()) {
-                alerts.push(Ruled { written: rule.clone(), columns, pane_s, alert });
+                alerts.push(Ruled { written: rule.clone(), columns, alert });
             }
         }
     }
