@@ -146,10 +146,13 @@ impl Hook {
     }
 }
 
+/// When it came, and what it says.
+type Body = (i64, String);
+
 /// One connection, until it ends.
 fn serve(
     stream: &TcpStream,
-    (heads, bodies): (&Mutex<Vec<String>>, &Mutex<Vec<(i64, String)>>),
+    (heads, bodies): (&Mutex<Vec<String>>, &Mutex<Vec<Body>>),
     status: &AtomicU16,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
