@@ -17,6 +17,7 @@ mod listing;
 mod offline;
 mod output;
 mod script;
+mod text_file;
 mod units;
 mod up;
 

@@ -12,7 +12,6 @@ mod tests;
 pub(crate) mod watch;
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -20,6 +19,7 @@ use serde_json::Value as Json;
 use weir_cluster::service::{AlertsSpec, SinkSpec};
 
 use crate::failure::Failure;
+use crate::text_file;
 use env::{Lookup, Overlay, without_values};
 use keys::Config;
 
@@ -41,14 +41,9 @@ fn judge_name(name: &str) -> Result<(), String> {
 
 /// A file's text, which may not be longer than this.
 pub(crate) fn bounded(path: &Path, bytes_max: u64) -> Result<String, String> {
-    let unreadable = |error| format!("could not read {}: {error}", path.display());
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let mut text = String::new();
-    file.take(bytes_max + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > bytes_max {
-        return Err(format!("{} is longer than {bytes_max} bytes", path.display()));
-    }
-    Ok(text)
+    let text = text_file::read(path, bytes_max);
+    let text = text.map_err(|error| format!("could not read {}: {error}", path.display()))?;
+    text.ok_or_else(|| format!("{} is longer than {bytes_max} bytes", path.display()))
 }
 
 /// The file's text, and the folder from which its relative paths begin.

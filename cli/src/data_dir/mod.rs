@@ -7,7 +7,6 @@ mod safe;
 mod tests;
 
 use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use weir_cluster::service::{STATE_BYTES_MAX, StateStore};
 
 use crate::failure::Failure;
+use crate::text_file;
 use safe::{Missing, Privacy, PrivateDir};
 
 /// Bytes of randomness in a token.
@@ -83,14 +83,10 @@ fn read_token(dir: &PrivateDir) -> Result<Option<String>, Failure> {
 /// A token that somebody else keeps, such as a mounted secret: its file may be a link, and others may read it.
 pub(crate) fn token_of_file(path: &Path) -> Result<String, Failure> {
     let wrong = |why: &str| Failure::Usage(format!("--token-file {}: {why}", path.display()));
-    let mut text = String::new();
-    let read = File::open(path)
-        .and_then(|file| file.take(TOKEN_FILE_BYTES_MAX + 1).read_to_string(&mut text));
-    let read = read.map_err(|error| wrong(&error.to_string()))?;
+    let text = text_file::read(path, TOKEN_FILE_BYTES_MAX);
+    let text = text.map_err(|error| wrong(&error.to_string()))?;
+    let text = text.ok_or_else(|| wrong("it is too long for a token"))?;
     let token = text.trim();
-    if read as u64 > TOKEN_FILE_BYTES_MAX {
-        return Err(wrong("it is too long for a token"));
-    }
     if token.len() < TOKEN_CHARS_MIN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(wrong("a token has at least 16 letters, digits or signs, and no blanks"));
     }

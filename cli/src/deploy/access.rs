@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
-use weir_sources::k8s::{AnswerLimits, kubeconfig, texts};
-use weir_types::text::with_causes;
+use weir_sources::k8s::{AnswerLimits, kubeconfig};
+use weir_types::text::{first_lines, with_causes};
 
 use crate::failure::Failure;
 
@@ -66,7 +66,7 @@ fn nowhere(paths: &[PathBuf]) -> Failure {
 }
 
 fn wrong(path: &Path, error: &dyn std::error::Error) -> Failure {
-    Failure::Usage(format!("{}: {}", path.display(), texts(error)))
+    Failure::Usage(format!("{}: {}", path.display(), first_lines(error)))
 }
 
 async fn of_file(

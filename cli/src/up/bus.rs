@@ -6,6 +6,7 @@ use weir_proto::nats::{NatsAuth, NatsConfig};
 
 use crate::args::BusArgs;
 use crate::failure::Failure;
+use crate::text_file;
 
 /// Longer files hold no secret of a bus, and no list of authorities.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -91,17 +92,13 @@ fn secret_in(flag: &str, path: &Path) -> Result<String, Failure> {
 }
 
 fn text_in(flag: &str, path: &Path) -> Result<String, Failure> {
-    use std::io::Read;
-    let mut text = String::new();
-    let read = std::fs::File::open(path)
-        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text));
-    match read.map_err(|error| unreadable(flag, path, &error))? as u64 {
-        ..=FILE_BYTES_MAX => Ok(text),
-        _ => Err(Failure::Usage(format!(
+    let text = text_file::read(path, FILE_BYTES_MAX);
+    text.map_err(|error| unreadable(flag, path, &error))?.ok_or_else(|| {
+        Failure::Usage(format!(
             "{flag} {}: it has more than {FILE_BYTES_MAX} bytes",
             path.display()
-        ))),
-    }
+        ))
+    })
 }
 
 /// The seed of a user: a line of its own, whatever is around it.

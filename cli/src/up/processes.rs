@@ -16,7 +16,7 @@ use super::signals::Signals;
 use super::{hostname, query_limits};
 use crate::args::ClusterArgs;
 use crate::failure::Failure;
-use crate::output;
+use crate::{output, text_file};
 
 /// Longer files name no peers.
 const PEERS_BYTES_MAX: u64 = 64 << 10;
@@ -71,12 +71,9 @@ fn addresses(args: &ClusterArgs) -> Result<Option<Vec<String>>, Failure> {
 /// One a line; what is behind a `#` is for people.
 fn peers_in(path: &Path) -> Result<Vec<String>, Failure> {
     let wrong = |what: &str| Failure::Usage(format!("--peers {}: {what}", path.display()));
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(|error| wrong(&error.to_string()))?;
-    let read = file.take(PEERS_BYTES_MAX + 1).read_to_string(&mut text);
-    if read.map_err(|error| wrong(&error.to_string()))? as u64 > PEERS_BYTES_MAX {
-        return Err(wrong("it is too long"));
-    }
+    let text = text_file::read(path, PEERS_BYTES_MAX);
+    let text = text.map_err(|error| wrong(&error.to_string()))?;
+    let text = text.ok_or_else(|| wrong("it is too long"))?;
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
     let addresses: Vec<String> =
         lines.filter(|line| !line.is_empty()).map(str::to_string).collect();

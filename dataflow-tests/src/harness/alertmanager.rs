@@ -121,6 +121,15 @@ impl Hook {
         self.bodies.lock().map(|bodies| bodies.clone()).unwrap_or_default()
     }
 
+    /// The JSON lines of all bodies.
+    #[must_use]
+    pub fn json_lines(&self) -> Vec<Json> {
+        let parsed = |body: &String| -> Vec<Json> {
+            body.lines().map(|line| serde_json::from_str(line).expect("lines of JSON")).collect()
+        };
+        self.bodies().iter().flat_map(parsed).collect()
+    }
+
     /// The lines of what stood above each body, those that were refused included.
     #[must_use]
     pub fn heads(&self) -> Vec<String> {

@@ -108,10 +108,7 @@ fn damaged_ones_cost_what_is_damaged() {
         (row["buffer_bytes"] == 0 && row["rows_sent"].as_u64() > Some(0)).then_some(())
     };
     assert!(wait_until(DEADLINE, is_empty).is_some(), "{}", sink(&weir));
-    let lines = |body: String| {
-        body.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Json>>()
-    };
-    let all: Vec<Json> = hook.bodies().into_iter().flat_map(lines).collect();
+    let all = hook.json_lines();
     let numbers: Vec<u64> = all
         .iter()
         .filter(|element| element["op"] == "append")

@@ -223,13 +223,6 @@ impl Stage {
         };
         answer.text().lines().filter_map(pair).collect()
     }
-
-    fn of_hook(&self) -> Vec<Json> {
-        let lines = |body: String| {
-            body.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Json>>()
-        };
-        self.hook.bodies().into_iter().flat_map(lines).collect()
-    }
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -370,7 +363,7 @@ fn everything_dies_and_nothing_is_lost() {
         let kept = kept.into_iter().chain([stage.of_exporter()]);
         let rows = [
             once(&elements(&lines)),
-            once(&stage.of_hook()),
+            once(&stage.hook.json_lines()),
             once(&stage.store.lines().unwrap()),
             once(&of_bus(&stage.bus)),
             stage.of_collector(),
@@ -390,7 +383,7 @@ fn everything_dies_and_nothing_is_lost() {
         stage.of_exporter(),
         wanted.len(),
         once(&elements(&lines)).len(),
-        once(&stage.of_hook()).len(),
+        once(&stage.hook.json_lines()).len(),
         once(&stage.store.lines().unwrap()).len(),
         once(&of_bus(&stage.bus)).len(),
         stage.of_collector().len(),

@@ -64,13 +64,6 @@ fn requests(addr: SocketAddr, round: usize) {
     assert_eq!(run_load(&load).len(), load.requests);
 }
 
-fn lines(hook: &Hook) -> Vec<Json> {
-    let lines = |body: String| {
-        body.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Json>>()
-    };
-    hook.bodies().into_iter().flat_map(lines).collect()
-}
-
 fn numbers(elements: &[Json]) -> BTreeSet<u64> {
     elements.iter().map(|element| element["seq"].as_u64().unwrap()).collect()
 }
@@ -111,15 +104,15 @@ fn sinks_go_on_by_a_signal() {
     config(dir.path(), taking.addr, scraped);
     let told_ns = WallClock.monotonic_ns();
     weir.signal(Signal::Hangup).unwrap();
-    until(&weir, "the new one has all", || numbers(&lines(&taking)).len() == 10 * PATHS);
+    until(&weir, "the new one has all", || numbers(&taking.json_lines()).len() == 10 * PATHS);
     let took = Duration::from_nanos(WallClock.monotonic_ns() - told_ns);
     eprintln!("what waited was there {took:?} after the signal");
     assert!(took < SOON, "{took:?}");
     requests(nginx.addr, 1);
-    until(&weir, "and what comes", || numbers(&lines(&taking)).len() == 20 * PATHS);
+    until(&weir, "and what comes", || numbers(&taking.json_lines()).len() == 20 * PATHS);
     until(&weir, "the file goes on", || elements(&rows).len() == 20 * PATHS);
     let seqs: Vec<u64> = (1..=20 * PATHS as u64).collect();
-    for elements in [lines(&taking), elements(&rows)] {
+    for elements in [taking.json_lines(), elements(&rows)] {
         assert!(elements.iter().all(|element| element["op"] == "append"), "{elements:?}");
         assert_eq!(numbers(&elements).into_iter().collect::<Vec<u64>>(), seqs);
     }
@@ -192,5 +185,5 @@ fn secrets_are_used_and_not_told() {
         }
     }
     hook.answers(200);
-    until(&weir, "it is let in", || numbers(&lines(&hook)).len() == 10 * PATHS);
+    until(&weir, "it is let in", || numbers(&hook.json_lines()).len() == 10 * PATHS);
 }

@@ -5,16 +5,27 @@
 
 use std::borrow::Cow;
 
-/// An error and its causes in one line.
+/// An error and its causes in one line, each said once.
 #[must_use]
 pub fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    causes_by(error, |text| text)
+}
+
+/// The same of errors whose further lines may show a part of what was read, and so a secret: the first line of each.
+#[must_use]
+pub fn first_lines(error: &dyn std::error::Error) -> String {
+    causes_by(error, |text| text.lines().next().unwrap_or_default())
+}
+
+fn causes_by(error: &dyn std::error::Error, shown: fn(&str) -> &str) -> String {
+    let mut text = shown(&error.to_string()).to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let below = error.to_string();
-        if !text.contains(&below) {
+        let below = shown(&below);
+        if !text.contains(below) {
             text.push_str(": ");
-            text.push_str(&below);
+            text.push_str(below);
         }
         cause = error.source();
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use weir_types::text::first_lines;
 
 /// Where a pod finds who it is.
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -46,7 +47,7 @@ impl Access {
             return Ok(None);
         }
         let wrong =
-            |error: kube::config::InClusterError| AccessError::Pod { message: texts(&error) };
+            |error: kube::config::InClusterError| AccessError::Pod { message: first_lines(&error) };
         Config::incluster_env().map(|config| Some(Access::new(config))).map_err(wrong)
     }
 
@@ -65,7 +66,7 @@ impl Access {
         let runtime = runtime.map_err(|error| wrong(error.to_string()))?;
         let options = KubeConfigOptions::default();
         let config = runtime.block_on(Config::from_custom_kubeconfig(file, &options));
-        config.map(Access::new).map_err(|error| wrong(texts(&error)))
+        config.map(Access::new).map_err(|error| wrong(first_lines(&error)))
     }
 
     fn new(mut config: Config) -> Access {
@@ -92,23 +93,5 @@ pub fn kubeconfig(path: &Path) -> Result<Kubeconfig, AccessError> {
     if !file.is_file() || file.len() > FILE_BYTES_MAX {
         return Err(wrong("it is no kubeconfig file".to_string()));
     }
-    Kubeconfig::read_from(path).map_err(|error| wrong(texts(&error)))
-}
-
-/// What is wrong, and what was wrong below it, each said once, by its first line: what follows may be a part of the
-/// file, and so of a token.
-pub fn texts(error: &dyn std::error::Error) -> String {
-    let first_line = |error: &dyn std::error::Error| {
-        error.to_string().lines().next().unwrap_or_default().to_string()
-    };
-    let mut text = first_line(error);
-    let mut below = error.source();
-    while let Some(error) = below {
-        let more = first_line(error);
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        below = error.source();
-    }
-    text
+    Kubeconfig::read_from(path).map_err(|error| wrong(first_lines(&error)))
 }

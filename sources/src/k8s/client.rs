@@ -14,9 +14,13 @@ use kube::config::Config;
 use tokio::time::Sleep;
 use tower::util::MapResponseLayer;
 
+/// What a piece of an answer costs beside its bytes: of one byte each, a small answer would be a large one in memory.
+const PIECE_BYTES: usize = 64;
+
 /// What an answer may be.
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerLimits {
+    /// Each piece that it comes in counts for [`PIECE_BYTES`] more.
     pub bytes_max: usize,
     /// From its first byte to its last.
     pub time_max: Duration,
@@ -64,11 +68,11 @@ impl Body for Bounded {
         };
         let frame = frame?;
         let bytes = frame.data_ref().map_or(0, Bytes::len);
-        match self.bytes_left.checked_sub(bytes) {
+        match self.bytes_left.checked_sub(bytes + PIECE_BYTES) {
             Some(left) => self.bytes_left = left,
             None => return Poll::Ready(Some(Err("the answer is too large".into()))),
         }
-        // A copy: a frame keeps the whole buffer that it was read into, which may be many times larger.
+        // A copy: otherwise it keeps the whole buffer that it was read into, and what is counted is not what is held.
         Poll::Ready(Some(Ok(frame.map_data(|data| Bytes::copy_from_slice(&data)))))
     }
 }
@@ -114,5 +118,41 @@ mod tests {
         let limits = AnswerLimits { bytes_max: 1 << 20, time_max: Duration::from_millis(300) };
         let said = asked(endless(vec![b' '], Duration::from_millis(20)), limits);
         assert!(said.contains("too long"), "{said}");
+    }
+
+    /// Pieces of one byte, without an end.
+    struct Crumbs(usize);
+
+    impl Body for Crumbs {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            self.0 += 1;
+            assert!(self.0 < 1 << 20, "it has no end");
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b" ")))))
+        }
+    }
+
+    /// What an answer in pieces of one byte costs is bounded as well. Catches a bound of bytes that were sent, of which
+    /// each costs a hundred in memory.
+    #[test]
+    fn pieces_count() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let pieces = runtime.block_on(async {
+            let limits = AnswerLimits { bytes_max: 1 << 16, time_max: Duration::from_secs(60) };
+            let mut body = Bounded::new(Box::new(Crumbs(0)), limits);
+            let mut pieces = 0;
+            let next =
+                |body: &mut Bounded, context: &mut Context<'_>| Pin::new(body).poll_frame(context);
+            while let Some(Ok(_)) = std::future::poll_fn(|context| next(&mut body, context)).await {
+                pieces += 1;
+            }
+            pieces
+        });
+        assert_eq!(pieces, (1 << 16) / (PIECE_BYTES + 1));
     }
 }

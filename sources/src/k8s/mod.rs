@@ -23,7 +23,7 @@ mod server_tests;
 #[cfg(test)]
 mod tests;
 
-pub use access::{Access, AccessError, kubeconfig, texts};
+pub use access::{Access, AccessError, kubeconfig};
 pub use client::{AnswerLimits, client};
 pub use kinds::{Scope, WATCHED, Watched};
 pub use state::{KindState, WatchState};

@@ -10,8 +10,9 @@ use kube::{Client, Error};
 use serde_json::Value as Json;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
+use weir_types::text::first_lines;
 
-use super::access::{Access, texts};
+use super::access::Access;
 use super::client::{AnswerLimits, client};
 use super::kinds::{Scope, WATCHED, Watched};
 use super::state::{KindState, States, WatchState, bounded};
@@ -160,7 +161,7 @@ async fn connect(access: &Access, pace: Pace, states: &States) -> Client {
         match client(access.config(limits.time_max), limits) {
             Ok(client) => return client,
             Err(error) => {
-                let why = bounded(&texts(&error));
+                let why = bounded(&first_lines(&error));
                 for watched in &WATCHED {
                     states.becomes(watched, WatchState::Failed(why.clone()));
                 }
@@ -350,13 +351,13 @@ fn failed(watched: &Watched, error: &watcher::Error) -> Option<WatchState> {
         watcher::Error::WatchStartFailed(error) => ("watch", error),
         // The server says that it was away for too long: the kind is listed anew.
         watcher::Error::WatchError(status) if status.code == 410 => return None,
-        other => return Some(WatchState::Failed(bounded(&texts(other)))),
+        other => return Some(WatchState::Failed(bounded(&first_lines(other)))),
     };
     Some(match error {
         Error::Api(status) if status.is_forbidden() => {
             WatchState::Forbidden(format!("may not {verb} {}", watched.plural))
         }
         Error::Api(status) => WatchState::Failed(bounded(&status.message)),
-        other => WatchState::Failed(bounded(&texts(other))),
+        other => WatchState::Failed(bounded(&first_lines(other))),
     })
 }

@@ -87,11 +87,11 @@ impl CoordinatorActor {
         self.restarting = true;
         let killer = self.shared.generations.engine().died_of();
         self.blame(killer);
-        let (deaths, wait) = self.pace.died(self.shared.clock.monotonic_ns());
-        let mut wait = wait;
+        let (deaths, mut wait) = self.pace.died(self.shared.clock.monotonic_ns());
+        let is_elsewhere = killer.is_none() && self.shared.generations.mesh().is_some();
         let reason = match killer {
             Some(query) => format!("a worker died while it worked on query {query}"),
-            None if self.shared.generations.mesh().is_some() => {
+            None if is_elsewhere => {
                 // They have to come back first, and that takes its time.
                 wait = wait.min(MEET_AFTER);
                 "other processes of the cluster part are missing, or have died".to_string()
@@ -99,7 +99,7 @@ impl CoordinatorActor {
             None => "a worker died".to_string(),
         };
         self.shared.engine_part.died(&reason, wait);
-        if killer.is_none() && self.shared.generations.mesh().is_some() {
+        if is_elsewhere {
             info!(reason, "the cluster part waits for all of its processes");
         } else {
             error!(deaths, ?wait, reason, "an engine worker died: a new engine is started");

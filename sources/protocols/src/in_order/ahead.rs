@@ -217,18 +217,21 @@ impl<Q: Asked> InOrder<Q> {
     /// Whose the first unit is. [`Owner::Wait`]: that is not known yet. `None`: it will not be known so.
     /// `is_over`: no more units come before something else does.
     pub(crate) fn look(&mut self, now_unix_ns: i64, is_over: bool) -> Option<Owner> {
-        let mut ahead = self.ahead.take()?;
-        let groups = self.groups().filter(|_| self.waiting.len() <= REQUESTS_MAX);
-        let is_known = groups.is_some_and(|groups| self.compare(&mut ahead, &groups, now_unix_ns));
-        if is_known && self.passes_gap(&mut ahead) {
+        let (mut ahead, is_known) = loop {
+            let mut ahead = self.ahead.take()?;
+            let groups = self.groups().filter(|_| self.waiting.len() <= REQUESTS_MAX);
+            let is_known =
+                groups.is_some_and(|groups| self.compare(&mut ahead, &groups, now_unix_ns));
+            if !is_known || !self.passes_gap(&mut ahead) {
+                break (ahead, is_known);
+            }
             self.ahead = Some(ahead);
-            return match self.looks_ahead() {
-                true => self.look(now_unix_ns, is_over),
-                false => None,
-            };
-        }
-        let is_found = is_known && ahead.shifts.len() == 1 && ahead.missing.is_none();
-        if is_found && self.resolve(&ahead, is_over) {
+            if !self.looks_ahead() {
+                return None;
+            }
+        };
+        if is_known && ahead.shifts.len() == 1 && ahead.missing.is_none() {
+            self.resolve(&ahead);
             return None;
         }
         let first_ns = ahead.units.front().map_or(now_unix_ns, |unit| unit.begin_ns);
@@ -253,7 +256,7 @@ impl<Q: Asked> InOrder<Q> {
         let known = self.groups().unwrap_or_default().partition_point(|end| *end <= gap) as i64;
         let is_passed = ahead.missing.is_none()
             && ahead.missing_to <= known
-            && ahead.shifts.first().is_some_and(|first| *first + i64::from(Q::HAS_CYCLES) > known);
+            && ahead.shifts.first().is_some_and(|first| *first > known);
         if is_passed {
             ahead.shifts.iter_mut().for_each(|shift| *shift -= known);
             (ahead.missing_to, ahead.is_carried) = (0, true);
@@ -283,41 +286,17 @@ impl<Q: Asked> InOrder<Q> {
         Some(ends)
     }
 
-    /// It is certain whose the units are. False if it is not known yet which is the first that is whole.
-    fn resolve(&mut self, ahead: &Ahead<Q::Shape>, is_over: bool) -> bool {
+    /// It is certain whose the units are.
+    fn resolve(&mut self, ahead: &Ahead<Q::Shape>) {
         let shift = ahead.shifts.first().copied().unwrap_or(0);
         // Of what may be parts it is not known whose they are.
-        let mut unit = (-shift).max(ahead.parts as i64);
-        let mut group = shift + unit;
+        let unit = (-shift).max(ahead.parts as i64);
         // The rest of a response whose beginning has a row is no loss of its own.
         let is_rest = shift == -1 && ahead.is_begun && ahead.asked_bytes == 0;
         self.counted_else = ahead.parts.max(u64::from(is_rest));
-        if Q::HAS_CYCLES {
-            let is_whole = self.is_whole(ahead, group as usize, unit as usize);
-            if is_whole.is_none() && !is_over {
-                return false;
-            }
-            if is_whole != Some(true) {
-                (group, unit) = (group + 1, unit + 1);
-                self.counted_else = 1;
-            }
-        }
-        self.drop_groups(group);
+        self.drop_groups(shift + unit);
         self.nobodys = unit as u64;
         self.pairing = Pairing::Certain;
-        true
-    }
-
-    /// Whether a group is there from its beginning, and the unit that answers it.
-    fn is_whole(&self, ahead: &Ahead<Q::Shape>, group: usize, unit: usize) -> Option<bool> {
-        let ends = self.groups()?;
-        let is_next_to_loss =
-            (group == 0 && ahead.asked_bytes > 0) || (unit == 0 && ahead.may_be_rest);
-        let (end, unit) = (*ends.get(group)?, ahead.units.get(unit)?);
-        let begin = group.checked_sub(1).map_or(0, |before| ends[before]);
-        let mut requests = self.waiting.range(begin..end).map(|waiting| &waiting.request);
-        let is_sure = end - begin == 1 || !is_next_to_loss || !Q::may_be_rest(&unit.shape);
-        Some(is_sure && Q::fits(&mut requests, &unit.shape, false))
     }
 
     /// Drops the first groups: what answered them is missing.

@@ -8,25 +8,13 @@ pub(crate) trait Asked: Sized + 'static {
     /// Where a call begins within a response, what follows may look like responses.
     const HAS_PARTS: bool = false;
 
-    /// Of what follows a loss, the beginning may be missing: of a response, and of a group.
-    const HAS_CYCLES: bool = false;
-
-    /// Whether a response can be that of a group of requests. `is_loose`: of both, the beginning may be missing.
-    fn fits(
-        _group: &mut dyn Iterator<Item = &Self>,
-        _shape: &Self::Shape,
-        _is_loose: bool,
-    ) -> bool {
+    /// Whether a response can be that of a group of requests.
+    fn fits(_group: &mut dyn Iterator<Item = &Self>, _shape: &Self::Shape) -> bool {
         true
     }
 
     /// Whether what looks like this can be a part of a response.
     fn may_be_part(_shape: &Self::Shape) -> bool {
-        false
-    }
-
-    /// Whether what looks like this can be the end of a longer response.
-    fn may_be_rest(_shape: &Self::Shape) -> bool {
         false
     }
 

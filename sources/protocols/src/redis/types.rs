@@ -31,8 +31,7 @@ impl Asked for Command {
 
     const HAS_PARTS: bool = true;
 
-    fn fits(group: &mut dyn Iterator<Item = &Command>, shape: &Shape, _is_loose: bool) -> bool {
-        let mut group = group;
+    fn fits(mut group: &mut dyn Iterator<Item = &Command>, shape: &Shape) -> bool {
         Iterator::all(&mut group, |command| fits::may_have(command, *shape))
     }
 

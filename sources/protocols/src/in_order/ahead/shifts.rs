@@ -35,14 +35,12 @@ impl<Q: Asked> InOrder<Q> {
         let mut is_settled = true;
         for idx in ahead.compared..ahead.units.len() {
             let unit = &ahead.units[idx];
-            let may_be_rest = idx == 0 && ahead.may_be_rest;
             shifts.retain(|shift| {
                 let group = idx as i64 + shift;
                 if group < ahead.missing_to {
                     return true;
                 }
-                let place = (group as usize, may_be_rest || group == 0);
-                let is = self.is_group(unit, place, ends, known);
+                let is = self.is_group(unit, group as usize, ends, known);
                 is_settled &= is != Is::Open;
                 is != Is::Impossible
             });
@@ -143,13 +141,7 @@ impl<Q: Asked> InOrder<Q> {
     }
 
     /// Whether a unit may answer that group.
-    fn is_group(
-        &self,
-        unit: &Unit<Q::Shape>,
-        (group, is_loose): (usize, bool),
-        ends: &[usize],
-        known: usize,
-    ) -> Is {
+    fn is_group(&self, unit: &Unit<Q::Shape>, group: usize, ends: &[usize], known: usize) -> Is {
         let Some(&end) = ends.get(group) else {
             return match self.is_passed(unit.end_ns) {
                 _ if known < self.waiting.len() => Is::Possible,
@@ -163,7 +155,7 @@ impl<Q: Asked> InOrder<Q> {
             return Is::Impossible;
         }
         let mut requests = self.waiting.range(begin..end).map(|waiting| &waiting.request);
-        match Q::fits(&mut requests, &unit.shape, is_loose) {
+        match Q::fits(&mut requests, &unit.shape) {
             true => Is::Possible,
             false => Is::Impossible,
         }
