@@ -49,6 +49,19 @@ HELPER(134, __u64, bpf_ringbuf_query, void *ring, __u64 what);
 HELPER(158, struct task_struct *, bpf_get_current_task_btf, void);
 HELPER(175, long, bpf_task_pt_regs, struct task_struct *task);
 
+// EACH(turns, body, context) calls `long body(__u64 turn, void *context)` until it gives 1, `turns` times at the most.
+// From 5.17 on a helper does it, and the verifier takes the body apart once; where the loop is ours, at every turn.
+#ifdef WEIR_CASTS
+HELPER(181, long, bpf_loop, __u32 turns, void *body, void *context, __u64 flags);
+#define BODY static __noinline long
+#define EACH(turns, body, context) bpf_loop(turns, body, context, 0)
+#else
+#define BODY static __always_inline long
+#define EACH(turns, body, context)                                                                 \
+    for (__u64 _turn = 0; _turn < (turns) && !body(_turn, context); _turn++) {                     \
+    }
+#endif
+
 // Types whose fields' offsets the loader looks up in the running kernel.
 #define CORE __attribute__((preserve_access_index))
 

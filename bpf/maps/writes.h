@@ -38,17 +38,29 @@ static __always_inline __u64 end_write(__u64 id) {
     return cpu->began_mono_ns;
 }
 
+struct searching {
+    __u64 id;
+    __u64 began_mono_ns;
+};
+
+BODY look_at_cpu(__u64 turn, void *context) {
+    struct searching *all = context;
+    __u32 key = turn;
+    struct weir_cpu *cpu = bpf_map_lookup_elem(&cpus, &key);
+    if (!cpu)
+        return 1;
+    if (cpu->writer != all->id)
+        return 0;
+    cpu->writer = 0;
+    all->began_mono_ns = cpu->began_mono_ns;
+    return 1;
+}
+
 static __noinline __u64 search_write(__u64 id) {
-    for (__u32 i = 0; i < WEIR_CPUS_SEARCHED; i++) {
-        __u32 key = i;
-        struct weir_cpu *cpu = bpf_map_lookup_elem(&cpus, &key);
-        if (!cpu)
-            break;
-        if (cpu->writer == id) {
-            cpu->writer = 0;
-            return cpu->began_mono_ns;
-        }
-    }
+    struct searching all = {id, 0};
+    EACH(WEIR_CPUS_SEARCHED, look_at_cpu, &all);
+    if (all.began_mono_ns)
+        return all.began_mono_ns;
     __u64 *began = bpf_map_lookup_elem(&write_began, &id);
     return began ? *began : bpf_ktime_get_ns();
 }

@@ -59,6 +59,23 @@ pub struct ScriptRequest {
 pub struct ViewText {
     pub name: String,
     pub text: String,
+    /// Columns of one text in all rows.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl From<&ViewText> for NamedView {
+    fn from(view: &ViewText) -> NamedView {
+        let ViewText { name, text, labels } = view.clone();
+        NamedView { name, text, labels }
+    }
+}
+
+impl From<&NamedView> for ViewText {
+    fn from(view: &NamedView) -> ViewText {
+        let NamedView { name, text, labels } = view.clone();
+        ViewText { name, text, labels }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -17,10 +17,10 @@ pub mod servers;
 pub mod socket;
 pub mod weir;
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use weir_types::testing::free_port;
 use weir_types::{Clock, WallClock};
 
 /// What can go wrong around a test, with what is needed to find out why.
@@ -72,10 +72,4 @@ pub fn wait_until<T>(deadline: Duration, mut poll: impl FnMut() -> Option<T>) ->
         }
         pause(POLL_EVERY);
     }
-}
-
-/// A loopback port that was free a moment ago.
-pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(io_error("bind a port"))?;
-    Ok(listener.local_addr().map_err(io_error("read the bound port"))?.port())
 }

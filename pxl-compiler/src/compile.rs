@@ -1,4 +1,5 @@
 //! The whole way: text and vis.json to a plan, or to diagnostics.
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
@@ -66,12 +67,15 @@ pub struct CompileOptions {
     pub unoptimised: bool,
 }
 
-/// A view that scripts read as `px.DataFrame('NAME')`, in place of a table.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A view that scripts read as `px.DataFrame('NAME')`, in place of a table. Those of one name are one, with the rows
+/// of all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NamedView {
     pub name: String,
     /// PxL that displays one table.
     pub text: String,
+    /// Columns that it has besides, or in place of its own: one text in all rows.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A compiled script. Vectors are per output, in the plan's order.

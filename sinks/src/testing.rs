@@ -17,9 +17,7 @@ use crate::pipe::tests::Line;
 use crate::sink::Writer;
 use crate::tls::Tls;
 
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
+pub(crate) use weir_types::testing::free_port;
 
 pub(crate) fn target(url: &str) -> Target {
     let timeout = Duration::from_secs(20);

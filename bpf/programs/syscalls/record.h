@@ -151,41 +151,57 @@ __attribute__((noinline)) __u64 gather_next(__u64 buffer, __u64 bytes, __u64 got
 
 #define WEIR_IOVECS_AT_ONCE 8
 
-// Copy what an iovec array holds from byte `skip` on to this CPU's slot, after the `got` bytes that
-// are there and up to `want` in all; how many there are then is returned.
+// Some of the buffers of an iovec array, copied from byte `skip` on to this CPU's slot, after the `got` bytes that are
+// there and up to `want` in all.
+struct gathering {
+    __u64 iov;
+    __u64 iov_count;
+    __u64 skip;
+    __u64 got;
+    __u64 want;
+};
+
+BODY gather_some(__u64 turn, void *context) {
+    struct gathering *all = context;
+    struct user_iovec v[WEIR_IOVECS_AT_ONCE];
+    __u64 first = turn * WEIR_IOVECS_AT_ONCE;
+    if (first >= all->iov_count)
+        return 1;
+    __u64 count_here = all->iov_count - first;
+    if (count_here > WEIR_IOVECS_AT_ONCE)
+        count_here = WEIR_IOVECS_AT_ONCE;
+    barrier_var(count_here);
+    void *from = (void *)(all->iov + first * sizeof(v[0]));
+    if (count_here > WEIR_IOVECS_AT_ONCE ||
+        bpf_probe_read_user(v, count_here * sizeof(v[0]), from)) {
+        count(WEIR_COUNT_FAULTS, 1);
+        return 1;
+    }
+    for (__u64 i = 0; i < WEIR_IOVECS_AT_ONCE; i++) {
+        if (i >= count_here || all->got >= all->want)
+            return 1;
+        if (all->skip >= v[i].bytes) {
+            all->skip -= v[i].bytes;
+            continue;
+        }
+        __u64 bytes =
+            gather_next(v[i].base + all->skip, v[i].bytes - all->skip, all->got, all->want);
+        all->skip = 0;
+        if (bytes == WEIR_FAULT) {
+            count(WEIR_COUNT_FAULTS, 1);
+            return 1;
+        }
+        all->got += bytes;
+    }
+    return 0;
+}
+
+// How many bytes there are then.
 __attribute__((noinline)) __u64 gather_range(__u64 iov, __u64 iov_count, __u64 skip, __u64 got,
                                              __u64 want) {
-    struct user_iovec v[WEIR_IOVECS_AT_ONCE];
-    for (__u64 first = 0; first < WEIR_IOVECS_MAX; first += WEIR_IOVECS_AT_ONCE) {
-        if (first >= iov_count)
-            return got;
-        __u64 count_here = iov_count - first;
-        if (count_here > WEIR_IOVECS_AT_ONCE)
-            count_here = WEIR_IOVECS_AT_ONCE;
-        barrier_var(count_here);
-        void *from = (void *)(iov + first * sizeof(v[0]));
-        if (count_here > WEIR_IOVECS_AT_ONCE ||
-            bpf_probe_read_user(v, count_here * sizeof(v[0]), from)) {
-            count(WEIR_COUNT_FAULTS, 1);
-            return got;
-        }
-        for (__u64 i = 0; i < WEIR_IOVECS_AT_ONCE; i++) {
-            if (i >= count_here || got >= want)
-                return got;
-            if (skip >= v[i].bytes) {
-                skip -= v[i].bytes;
-                continue;
-            }
-            __u64 bytes = gather_next(v[i].base + skip, v[i].bytes - skip, got, want);
-            skip = 0;
-            if (bytes == WEIR_FAULT) {
-                count(WEIR_COUNT_FAULTS, 1);
-                return got;
-            }
-            got += bytes;
-        }
-    }
-    return got;
+    struct gathering all = {iov, iov_count, skip, got, want};
+    EACH(WEIR_IOVECS_MAX / WEIR_IOVECS_AT_ONCE, gather_some, &all);
+    return all.got;
 }
 
 // Copy what is wanted of the `moved` bytes of a call, from an iovec array, to this CPU's slot.

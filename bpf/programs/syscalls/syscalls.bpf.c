@@ -287,18 +287,61 @@ LEAVE(sendmsg) { return message(ctx, WEIR_EGRESS); }
 
 #define WEIR_UIO_MAXIOV 1024
 
+struct counting {
+    __u64 at;
+    __u64 total;
+    __u64 bytes;
+};
+
+BODY count_message(__u64 turn, void *context) {
+    struct counting *all = context;
+    struct user_mmsghdr *m = (void *)(all->at + turn * sizeof(*m));
+    __u32 one = 0;
+    if (turn >= all->total || bpf_probe_read_user(&one, sizeof(one), &m->bytes))
+        return 1;
+    all->bytes += one;
+    return 0;
+}
+
 // Bytes of all messages of a call, also of those that are not looked at: the socket has counted
 // them. Global, so that the verifier takes it apart once.
 __attribute__((noinline)) __u64 messages_bytes(__u64 at, __u64 total) {
-    __u64 bytes = 0;
-    for (__u64 i = 0; i < WEIR_UIO_MAXIOV; i++) {
-        struct user_mmsghdr *m = (void *)(at + i * sizeof(*m));
-        __u32 one = 0;
-        if (i >= total || bpf_probe_read_user(&one, sizeof(one), &m->bytes))
-            break;
-        bytes += one;
+    struct counting all = {at, total, 0};
+    EACH(WEIR_UIO_MAXIOV, count_message, &all);
+    return all.bytes;
+}
+
+// The messages of a call, one after another.
+struct telling {
+    struct call *call;
+    struct weir_slot *slot;
+    __u64 at;
+    __u64 total;
+    __u64 unseen;
+    __u64 flags;
+    __u32 direction;
+    __u32 is_over;
+};
+
+BODY tell_message(__u64 turn, void *context) {
+    struct telling *all = context;
+    struct call *call = all->call;
+    struct weir_slot *s = all->slot;
+    struct user_mmsghdr m;
+    all->is_over = 1;
+    if (turn >= all->total)
+        return 1;
+    if (bpf_probe_read_user(&m, sizeof(m), (void *)(all->at + turn * sizeof(m)))) {
+        count(WEIR_COUNT_FAULTS, 1);
+        return 1;
     }
-    return bytes;
+    if (s->record.addresses.socket_type == SOCK_DGRAM)
+        s->record.addresses = call->conn->addresses; // not the peer of the message before
+    // It is one of two, which the verifier cannot know of what it reads back.
+    one_message(call, s, all->direction & 1, &m.header, all->unseen, m.bytes, all->flags);
+    all->unseen = 0;
+    all->is_over = 0;
+    return 0;
 }
 
 static __always_inline int messages(struct sys_exit_ctx *ctx, __u32 direction) {
@@ -315,19 +358,10 @@ static __always_inline int messages(struct sys_exit_ctx *ctx, __u32 direction) {
     __u64 unseen = 0;
     if (call.conn->sequenced)
         unseen = unseen_bytes(&call, direction, messages_bytes(args.a[1], total));
-    for (__u64 i = 0; i < WEIR_MESSAGES_MAX; i++) {
-        if (i >= total)
-            return 0;
-        struct user_mmsghdr m;
-        if (bpf_probe_read_user(&m, sizeof(m), (void *)(args.a[1] + i * sizeof(m)))) {
-            count(WEIR_COUNT_FAULTS, 1);
-            return 0;
-        }
-        if (s->record.addresses.socket_type == SOCK_DGRAM)
-            s->record.addresses = call.conn->addresses; // not the peer of the message before
-        one_message(&call, s, direction, &m.header, unseen, m.bytes, args.a[3]);
-        unseen = 0;
-    }
+    struct telling all = {&call, s, args.a[1], total, unseen, args.a[3], direction, 0};
+    EACH(WEIR_MESSAGES_MAX, tell_message, &all);
+    if (all.is_over || total <= WEIR_MESSAGES_MAX)
+        return 0;
     note_loss(&call.key, call.conn->generation, call.conn->addresses.socket_type,
               WEIR_LOST_MESSAGES, total - WEIR_MESSAGES_MAX);
     count(WEIR_COUNT_SKIPPED_MESSAGES, total - WEIR_MESSAGES_MAX);

@@ -1,6 +1,7 @@
 //! `weir alerts add`: an alert rule from a script and a condition over its columns. The rule is ordinary: the script
 //! becomes a recorded view, the condition an expression over it; both are checked before anything is written.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use weir_sinks::delivery::OutputInfo;
 use weir_types::DataType;
 
 use super::rules::past::{self, Past};
-use super::rules::{check_text, recorded};
+use super::rules::{self, recorded};
 use crate::args::{AlertAddArgs, Format, ScriptArgs};
 use crate::client::Connection;
 use crate::config::bounded;
@@ -84,7 +85,8 @@ fn write_new(path: &Path, of: &Path, text: &str) -> std::io::Result<()> {
 }
 
 fn judged(name: &str, text: &str) -> Result<(), Failure> {
-    let report = check_text(name, text, &recorded(std::iter::once(text)));
+    let views = recorded(std::iter::once(text));
+    let (report, _) = rules::judged(name, text, &views, &mut BTreeSet::new());
     match report.problems.first() {
         Some(first) => Err(Failure::No(first.clone())),
         None => Ok(()),

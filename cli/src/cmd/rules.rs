@@ -34,11 +34,10 @@ pub(crate) fn check(paths: &[PathBuf]) -> Result<(), Failure> {
     let (mut wrong, mut names) = (false, BTreeSet::new());
     for (name, text) in &texts {
         output::text(&format!("Checking {name}"))?;
-        let mut report = match text {
-            Ok(text) => check_text(name, text, &views),
+        let report = match text {
+            Ok(text) => judged(name, text, &views, &mut names).0,
             Err(why) => Report { problems: vec![format!("{name}: {why}")], ..Report::default() },
         };
-        report.problems.extend(recorded_twice(name, &report.file, &mut names));
         for warning in &report.warnings {
             output::note(&format!("  warning: {warning}"));
         }
@@ -53,24 +52,33 @@ pub(crate) fn check(paths: &[PathBuf]) -> Result<(), Failure> {
     if wrong { Err(Failure::No(String::new())) } else { Ok(()) }
 }
 
-/// A view has one definition, in whichever file: those that were recorded before, under `names`.
-pub(crate) fn recorded_twice(
+/// Recording rules of one name are one view, in whichever files they are, so their columns have to be the same. The
+/// names that were looked at before are in `names`.
+fn at_odds(
     name: &str,
     file: &RuleFile,
+    views: &Arc<[NamedView]>,
     names: &mut BTreeSet<String>,
 ) -> Vec<String> {
     let rules = file.groups.iter().flat_map(|group| &group.rules);
     let records = rules.filter(|rule| matches!(rule.kind, RuleKind::Record));
-    let twice = records.filter(|rule| !names.insert(rule.name.clone()));
-    let problem = |rule: &Rule| {
-        let place = rule.place;
-        let view = &rule.name;
-        format!(
-            "{name}:{}:{}: the view `{view}` is recorded twice: it has one definition",
-            place.line, place.column
-        )
+    // Of those before it was said whether they are right.
+    let further = records.filter(|rule| !names.insert(rule.name.clone()));
+    let wrong = |rule: &Rule| {
+        let all = Rule { expr: reading(&rule.name), ..rule.clone() };
+        let found = judge(&all, views).err()?.into_iter().next()?;
+        let (place, view) = (rule.place, &rule.name);
+        Some(format!(
+            "{name}:{}:{}: the view `{view}` is recorded several times: {}",
+            place.line, place.column, found.message
+        ))
     };
-    twice.map(problem).collect()
+    further.filter_map(wrong).collect()
+}
+
+/// The script that shows a recorded view as it is.
+pub(crate) fn reading(view: &str) -> String {
+    format!("import px\npx.display(px.DataFrame('{view}'), '{view}')\n")
 }
 
 /// What texts of rule files record; a text that is none records nothing.
@@ -80,8 +88,22 @@ pub(crate) fn recorded<'a>(texts: impl Iterator<Item = &'a str>) -> Arc<[NamedVi
     views_of(files.iter())
 }
 
-pub(crate) fn check_text(name: &str, text: &str, views: &Arc<[NamedView]>) -> Report {
-    weir_rules::check::check(name, text, &mut |rule| judge(rule, views).map(drop))
+/// A file's verdict, and the columns of each of its rules, if it is right. `names`: views that are recorded in files
+/// before it.
+pub(crate) fn judged(
+    name: &str,
+    text: &str,
+    views: &Arc<[NamedView]>,
+    names: &mut BTreeSet<String>,
+) -> (Report, Vec<Columns>) {
+    let mut columns = Vec::new();
+    let mut report = weir_rules::check::check(name, text, &mut |rule| {
+        judge(rule, views).map(|found| columns.push(found))
+    });
+    if report.problems.is_empty() {
+        report.problems = at_odds(name, &report.file, views, names);
+    }
+    (report, columns)
 }
 
 fn failed(problems: &[String]) {
@@ -95,7 +117,12 @@ fn failed(problems: &[String]) {
 pub(crate) fn views_of<'a>(files: impl Iterator<Item = &'a RuleFile>) -> Arc<[NamedView]> {
     let rules = files.flat_map(|file| file.groups.iter().flat_map(|group| &group.rules));
     let records = rules.filter(|rule| matches!(rule.kind, RuleKind::Record));
-    records.map(|rule| NamedView { name: rule.name.clone(), text: rule.expr.clone() }).collect()
+    let view = |rule: &Rule| NamedView {
+        name: rule.name.clone(),
+        text: rule.expr.clone(),
+        labels: rule.labels.iter().map(|it| (it.name.clone(), it.text.clone())).collect(),
+    };
+    records.map(view).collect()
 }
 
 fn request_of(rule: &Rule, views: &Arc<[NamedView]>) -> ScriptRequest {
@@ -190,9 +217,9 @@ fn read_tests(path: &Path) -> Result<Loaded, Vec<String>> {
         }
     }
     let views = recorded(texts.iter().map(|(_, text)| text.as_str()));
-    let mut rules = Vec::new();
+    let (mut rules, mut names) = (Vec::new(), BTreeSet::new());
     for (name, text) in texts {
-        let report = check_text(&name, &text, &views);
+        let (report, _) = judged(&name, &text, &views, &mut names);
         problems.extend(report.problems);
         rules.push((name, report.file));
     }

@@ -12,7 +12,7 @@ use weir_cluster::service::{AlertsSpec, MailTo, RULES_MAX, ReceiverSpec, Sender}
 use weir_rules::labels::{Labels, is_label_name};
 use weir_rules::notify::mail::Envelope;
 use weir_rules::pack;
-use weir_rules::state::{AlertRule, Columns, Settings};
+use weir_rules::state::{AlertRule, Settings};
 use weir_rules::yaml::FILE_BYTES_MAX;
 use weir_sinks::http_client::Target;
 use weir_sinks::tls::Tls;
@@ -20,7 +20,7 @@ use weir_sinks::tls::Tls;
 use super::access::target_of;
 use super::keys::{AuthConfig, Config, Secret, Span};
 use super::{bounded, judge_name};
-use crate::cmd::rules::{judge, recorded, recorded_twice};
+use crate::cmd::rules::{judged, recorded};
 
 /// Files that the patterns of `rules` may name.
 const FILES_MAX: usize = 256;
@@ -163,11 +163,7 @@ pub(super) fn spec(config: &Config, written: &Json, base: &Path) -> Result<Alert
     let views = recorded(texts.iter().map(|(_, text)| text.as_str()));
     let (mut rules, mut names) = (Vec::new(), BTreeSet::new());
     for (name, text) in &texts {
-        let mut columns: Vec<Columns> = Vec::new();
-        let mut report = weir_rules::check::check(name, text, &mut |rule| {
-            judge(rule, &views).map(|found| columns.push(found))
-        });
-        report.problems.extend(recorded_twice(name, &report.file, &mut names));
+        let (report, columns) = judged(name, text, &views, &mut names);
         if let Some(first) = report.problems.first() {
             let more = report.problems.len() - 1;
             let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };

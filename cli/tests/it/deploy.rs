@@ -2,7 +2,6 @@
 //! (`make test-kubernetes` builds the latter). Where they are missing, only what needs none is tested, and that is said.
 //! There is no controller: the test says itself how far parts are.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use kube::api::{
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use serde_json::{Value as Json, json};
 use tokio::runtime::Runtime;
+use weir_types::testing::free_port;
 
 const ADMIN: &str = "token-of-admin";
 /// Whoever may only look.
@@ -25,10 +25,6 @@ fn binary(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut dirs = own.into_iter().chain(std::env::split_paths(&path).collect::<Vec<_>>());
     dirs.find_map(|dir| Some(dir.join(name)).filter(|file| file.is_file()))
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn until(what: &str, mut holds: impl FnMut() -> bool) {

@@ -1,9 +1,10 @@
 //! `weir probe` against what it is asked about: a server, and a node whose bus comes later.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+use weir_types::testing::free_port;
 
 /// Ends with its owner.
 struct Running(Child);
@@ -23,10 +24,6 @@ fn weir(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
     command.env("WEIR_DATA_DIR", directory).env_remove("WEIR_SERVER").env_remove("WEIR_TOKEN");
     command
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The exit status, and what was said.

@@ -66,7 +66,7 @@ pub use sinks::{BufferSpec, InputSpec, SinkRow, SinkSpec, SinkState, Sinks, Writ
 pub use stats::{Freshness, Quantiles};
 
 use crate::coordinator::{Book, BusCounters, CutTotals, Identity};
-use crate::planner::{ScriptRequest, ViewText};
+use crate::planner::ScriptRequest;
 use crate::view::SnapshotLimits;
 use coordinator_actor::{EngineFailed, NodeMessage, Shared};
 use router::Router;
@@ -246,12 +246,10 @@ impl Service {
         let views = match request.with_views.as_slice() {
             [] => self.views.read_by(text),
             given => {
-                let view =
-                    |it: &ViewText| NamedView { name: it.name.clone(), text: it.text.clone() };
                 let is_given = |name: &str| given.iter().any(|view| view.name == name);
                 let own = self.views.all();
                 let own = own.iter().filter(|view| !is_given(&view.name)).cloned();
-                read_by(&given.iter().map(view).chain(own).collect::<Vec<_>>(), text)
+                read_by(&given.iter().map(NamedView::from).chain(own).collect::<Vec<_>>(), text)
             }
         };
         ScriptRequest { views, with_views: Vec::new(), ..request.clone() }

@@ -37,7 +37,7 @@ pub struct Alertmanager {
 impl Alertmanager {
     /// Starts an empty one, on a port of its choice or a given one.
     pub fn start(port: Option<u16>, hook: SocketAddr) -> Result<Alertmanager> {
-        let port = port.map_or_else(free_port, Ok)?;
+        let port = port.unwrap_or_else(free_port);
         let dir = tempfile::tempdir().map_err(io_error("make a directory"))?;
         let config = dir.path().join("a.yml");
         let text = format!(

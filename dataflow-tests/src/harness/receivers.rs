@@ -1,5 +1,5 @@
 //! Real receivers of sinks on loopback ports: a Prometheus, a ClickHouse server, an OpenTelemetry collector, a
-//! PostgreSQL, a store that speaks S3. Each is empty at its start, in a directory of its own, and ends with the value
+//! PostgreSQL, a store that speaks S3, a Kafka. Each is empty at its start, in a directory of its own, and ends with the value
 //! that stands for it; it may be killed and begin again with what it has.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -57,40 +57,40 @@ fn start_of(program: impl AsRef<Path>, args: &[String]) -> Start {
     [program].into_iter().chain(args.iter().cloned()).collect()
 }
 
+/// By what a server is known to be ready.
+#[derive(Clone, Copy)]
+enum Ready {
+    Listens,
+    /// It answers this path with 200.
+    Answers(&'static str),
+    /// It has printed this.
+    Says(&'static str),
+}
+
 /// A server with its directory.
 pub struct Receiver {
     process: Process,
     pub addr: SocketAddr,
     dir: TempDir,
     start: Start,
-    /// What it answers with 200 once it is ready; it has only to listen, if there is none.
-    ready: Option<&'static str>,
+    ready: Ready,
 }
 
 impl Receiver {
-    fn start(
-        dir: TempDir,
-        addr: SocketAddr,
-        start: Start,
-        ready: Option<&'static str>,
-    ) -> Result<Receiver> {
+    fn start(dir: TempDir, addr: SocketAddr, start: Start, ready: Ready) -> Result<Receiver> {
         let process = Receiver::spawn(&start, dir.path(), addr, ready)?;
         Ok(Receiver { process, addr, dir, start, ready })
     }
 
-    fn spawn(
-        start: &[String],
-        dir: &Path,
-        addr: SocketAddr,
-        ready: Option<&str>,
-    ) -> Result<Process> {
+    fn spawn(start: &[String], dir: &Path, addr: SocketAddr, ready: Ready) -> Result<Process> {
         let mut command = Command::new(&start[0]);
         command.args(&start[1..]).current_dir(dir);
         let mut process = Process::start(command)?;
-        process.wait_ready(DEADLINE, |_| {
+        process.wait_ready(DEADLINE, |process| {
             let is_ready = match ready {
-                Some(path) => answers(addr, path),
-                None => TcpStream::connect(addr).is_ok(),
+                Ready::Listens => TcpStream::connect(addr).is_ok(),
+                Ready::Answers(path) => answers(addr, path),
+                Ready::Says(text) => process.output().contains(text),
             };
             is_ready.then_some(())
         })?;
@@ -115,7 +115,7 @@ impl Receiver {
 
 fn place() -> Result<(TempDir, SocketAddr)> {
     let dir = tempfile::tempdir().map_err(io_error("make a directory"))?;
-    Ok((dir, SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?))))
+    Ok((dir, SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()))))
 }
 
 fn answers(addr: SocketAddr, path: &str) -> bool {
@@ -144,7 +144,7 @@ impl Prometheus {
             "--web.enable-remote-write-receiver".to_string(),
         ];
         let start = start_of(PROMETHEUS, &args);
-        Receiver::start(dir, addr, start, Some("/-/ready")).map(Prometheus)
+        Receiver::start(dir, addr, start, Ready::Answers("/-/ready")).map(Prometheus)
     }
 
     /// The series of an instant query: labels and values.
@@ -166,15 +166,15 @@ impl ClickHouse {
         let (dir, addr) = place()?;
         let config = CLICKHOUSE_CONFIG
             .replace("HTTP<", &format!("{}<", addr.port()))
-            .replace("TCP<", &format!("{}<", free_port()?))
-            .replace("INTER<", &format!("{}<", free_port()?))
+            .replace("TCP<", &format!("{}<", free_port()))
+            .replace("INTER<", &format!("{}<", free_port()))
             .replace("DIR", &dir.path().display().to_string());
         let file = dir.path().join("config.xml");
         let written = std::fs::write(&file, config)
             .and_then(|()| std::fs::write(dir.path().join("users.xml"), CLICKHOUSE_USERS));
         written.map_err(io_error("write its configuration"))?;
         let start = start_of(CLICKHOUSE, &[format!("--config-file={}", file.display())]);
-        Receiver::start(dir, addr, start, Some("/ping")).map(ClickHouse)
+        Receiver::start(dir, addr, start, Ready::Answers("/ping")).map(ClickHouse)
     }
 
     /// Rows as lines, with tabs between values.
@@ -203,7 +203,7 @@ impl Collector {
         std::fs::write(&config, text).map_err(io_error("write its configuration"))?;
         let args = ["--config".to_string(), format!("file:{}", config.display())];
         let start = start_of(collector(), &args);
-        Receiver::start(dir, addr, start, None).map(Collector)
+        Receiver::start(dir, addr, start, Ready::Listens).map(Collector)
     }
 
     /// What it was sent so far.
@@ -251,7 +251,7 @@ impl Postgres {
         let port = addr.port().to_string();
         let on = "listen_addresses=127.0.0.1";
         let start = as_user("postgres", &["-D", &data, "-p", &port, "-k", &name, "-c", on]);
-        Receiver::start(dir, addr, start, None).map(Postgres)
+        Receiver::start(dir, addr, start, Ready::Listens).map(Postgres)
     }
 
     /// Rows as lines, with `|` between values; none while it does not answer.
@@ -286,7 +286,7 @@ impl Store {
         let access = ["--access", STORE_USER, "--secret", STORE_PASSWORD, "--port", &addr_text];
         let args = access.into_iter().chain(["--quiet", "posix", &name]);
         let start = start_of(program, &args.map(str::to_string).collect::<Vec<String>>());
-        Receiver::start(dir, addr, start, None).map(Store)
+        Receiver::start(dir, addr, start, Ready::Listens).map(Store)
     }
 
     /// The lines of all objects of the bucket, in the order of their names.
@@ -305,5 +305,60 @@ impl Store {
             }
         }
         Ok(lines)
+    }
+}
+
+/// A broker of Kafka that is its own controller.
+pub struct Kafka(pub Receiver);
+
+/// Where `scripts/test-servers` puts the jars.
+fn kafka_jars() -> Option<PathBuf> {
+    let lib = Path::new(&std::env::var_os("HOME")?).join(".cache/weir/kafka/lib");
+    std::fs::read_dir(&lib).ok()?.next().is_some().then_some(lib)
+}
+
+impl Kafka {
+    /// What runs a Java program with Kafka's classes, but for the program. `None`: there are none.
+    #[must_use]
+    pub fn java(heap: &str) -> Option<Vec<String>> {
+        let classes = kafka_jars()?.join("*").display().to_string();
+        let flags = [heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &classes];
+        Some(start_of("java", &flags.map(str::to_string)))
+    }
+
+    /// On a port of its choice, or a given one. `None`: there is none.
+    pub fn start(port: Option<u16>) -> Option<Result<Kafka>> {
+        let (format, server) = (Kafka::java("-Xmx128m")?, Kafka::java("-Xmx256m")?);
+        Some(Kafka::start_by(format, server, port))
+    }
+
+    fn start_by(mut format: Start, mut server: Start, port: Option<u16>) -> Result<Kafka> {
+        let (dir, mut addr) = place()?;
+        addr.set_port(port.unwrap_or(addr.port()));
+        let (at, controller) = (dir.path().display(), free_port());
+        let text = format!(
+            "process.roles=broker,controller\nnode.id=1\ncontroller.listener.names=CONTROLLER\n\
+             controller.quorum.voters=1@127.0.0.1:{controller}\n\
+             listeners=PLAINTEXT://{addr},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://{addr}\nlog.dirs={at}/data\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+             offsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\n\
+             transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
+             group.initial.rebalance.delay.ms=0\n"
+        );
+        let properties = dir.path().join("server.properties");
+        std::fs::write(&properties, text).map_err(io_error("write its configuration"))?;
+        let properties = properties.display().to_string();
+        let id = "5L6g3nShT-eMCtK--X86sw";
+        let args = ["kafka.tools.StorageTool", "format", "-t", id, "-c", &properties];
+        format.extend(args.map(str::to_string));
+        let formatted = Command::new(&format[0]).args(&format[1..]).output();
+        let formatted = formatted.map_err(io_error("make its storage"))?;
+        if !formatted.status.success() {
+            return Err(super::HarnessError::Live(format!("{formatted:?}")));
+        }
+        server.extend(["kafka.Kafka".to_string(), properties]);
+        // It listens before it has a leader.
+        Receiver::start(dir, addr, server, Ready::Says("Kafka Server started")).map(Kafka)
     }
 }

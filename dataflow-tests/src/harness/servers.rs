@@ -363,7 +363,7 @@ impl ServerKind {
         if self.is_static {
             lay_out(&dir.path().join("files"), tags).map_err(io_error("write files to serve"))?;
         }
-        let port = free_port()?;
+        let port = free_port();
         let place = Place { dir: dir.path(), apps: &apps(), port, upstream };
         let program = find(self.program).unwrap_or_else(|| PathBuf::from(self.program));
         let mut command = Command::new(program);

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value as Json;
+use weir_dataflow_tests::check::number_from_env;
 use weir_dataflow_tests::harness::alertmanager::{self, Alertmanager, Hook, SILENT};
 use weir_dataflow_tests::harness::http::{Load, run_load};
 use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
 use weir_dataflow_tests::harness::process::Signal;
-use weir_dataflow_tests::harness::wait_until;
 use weir_dataflow_tests::harness::weir::{Weir, run};
+use weir_dataflow_tests::harness::{pause, wait_until};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 /// What a reload may take on a busy machine; the second of the contract cannot be held there.
@@ -205,6 +206,80 @@ fn fires_and_resolves_once() {
         through.told("req_path").iter().any(|text| text.starts_with("resolved")).then_some(())
     });
     tells_what_happened(&weir);
+}
+
+/// An alert that fires for long is told once, and once that it is over, however often the configuration is read again by
+/// a signal, though the server is away for a while; an Alertmanager that begins empty has it back within a resend, and
+/// says so once. `WEIR_FIRING_SECONDS`: how long (30 unless set; the long form is 600), with thirty signals.
+#[test]
+fn long_ones_are_told_once() {
+    if !can_run() {
+        return;
+    }
+    const SIGNALS: u32 = 30;
+    let time = Duration::from_secs(number_from_env("WEIR_FIRING_SECONDS").unwrap_or(30));
+    let (between, away) = (time / SIGNALS, time / 20);
+    // An alert that is not told again for four of these is over for Alertmanager.
+    let resend = between.max(Duration::from_secs(10));
+    let nginx = Nginx::start(NginxOptions::default()).unwrap();
+    let (direct, through) = (Hook::start(200).unwrap(), Hook::start(200).unwrap());
+    let mut manager = Alertmanager::start(None, through.addr).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("rules")).unwrap();
+    std::fs::write(dir.path().join("rules/shop.yml"), rules("it fails", "1s")).unwrap();
+    let config = config(dir.path(), &[manager.addr], direct.addr);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let resends = format!("resend: {}s", resend.as_secs());
+    std::fs::write(&config, text.replace("resend: 2s", &resends)).unwrap();
+    let trace = format!("port:{}", nginx.addr.port());
+    let args = ["--trace", &trace, "--config", &config];
+    let mut weir = Weir::start(&args).unwrap();
+    let traffic = Traffic::start(nginx.addr, "/error");
+
+    let starts =
+        |manager: &Alertmanager| manager.alerts().unwrap().pop().map(|it| it["startsAt"].clone());
+    let began = until(&weir, "Alertmanager has it", DEADLINE, || starts(&manager));
+    for signal in 0..SIGNALS {
+        pause(between);
+        weir.signal(Signal::Hangup).unwrap();
+        if signal == SIGNALS / 3 {
+            weir.end(Signal::Terminate).unwrap();
+            pause(away);
+            weir = Weir::start_in(weir.into_data_dir(), &args).unwrap();
+        }
+        if signal == 2 * SIGNALS / 3 {
+            let port = manager.addr.port();
+            manager.kill().unwrap();
+            manager = Alertmanager::start(Some(port), through.addr).unwrap();
+            until(&weir, "Alertmanager has it back", resend + SOON, || starts(&manager));
+        }
+        assert_eq!(
+            starts(&manager),
+            Some(began.clone()),
+            "after signal {signal}: {:#?}",
+            weir.log()
+        );
+    }
+    drop(traffic);
+    until(&weir, "it is over", DEADLINE, || alerts(&weir).is_empty().then_some(()));
+    let of = |hook: &Hook, what: &str| {
+        hook.told("req_path")
+            .iter()
+            .filter(|line| **line == format!("{what} Failing /error"))
+            .count()
+    };
+    until(&weir, "both know", DEADLINE, || {
+        (of(&direct, "resolved") + of(&through, "resolved") >= 2).then_some(())
+    });
+    pause(Duration::from_secs(2));
+    assert_eq!([of(&direct, "firing"), of(&direct, "resolved")], [1, 1], "{:#?}", direct.bodies());
+    // The one that began empty knew nothing of what the other had said.
+    assert_eq!(
+        [of(&through, "firing"), of(&through, "resolved")],
+        [2, 1],
+        "{:#?}",
+        through.bodies()
+    );
 }
 
 /// A thousand alerts at once reach an Alertmanager, and one of them that the other end refuses alone is lost; a

@@ -213,7 +213,7 @@ fn own_traffic_is_not_captured() {
     if !can_capture() {
         return;
     }
-    let port = weir_dataflow_tests::harness::free_port().unwrap();
+    let port = weir_dataflow_tests::harness::free_port();
     let weir = Weir::start(&["--trace", &trace(port)]).unwrap();
     // The same question without a port filter needs a server that traces everything: its API port
     // is known only once it runs, so filter rows by it.

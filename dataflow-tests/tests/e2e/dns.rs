@@ -194,7 +194,7 @@ fn resolvers_and_their_clients() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let (port, front) = (free_port().unwrap(), free_port().unwrap());
+    let (port, front) = (free_port(), free_port());
     let server = Process::start(dnsmasq(dir.path(), port)).unwrap();
     let forwarder = Process::start(unbound(dir.path(), front, port)).unwrap();
     for port in [port, front] {

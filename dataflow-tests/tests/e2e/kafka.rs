@@ -1,11 +1,11 @@
 //! Kafka as a real broker and its own client speak it. A Java machine is heavy: one broker for the whole test.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use weir_dataflow_tests::harness::process::Process;
+use weir_dataflow_tests::harness::receivers::Kafka;
 use weir_dataflow_tests::harness::weir::Weir;
 use weir_dataflow_tests::harness::{free_port, wait_until};
 
@@ -26,46 +26,6 @@ const FETCH: i64 = 1;
 const JOIN_GROUP: i64 = 11;
 const CREATE_TOPICS: i64 = 19;
 const DESCRIBE_CONFIGS: i64 = 32;
-
-/// Where `scripts/prepare test` puts the broker.
-fn jars() -> Option<PathBuf> {
-    let lib = Path::new(&std::env::var_os("HOME")?).join(".cache/weir/kafka/lib");
-    std::fs::read_dir(&lib).ok()?.next().is_some().then_some(lib)
-}
-
-fn java(jars: &Path, heap: &str) -> Command {
-    let mut command = Command::new("java");
-    command.args([heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
-    command.arg(jars.join("*"));
-    command
-}
-
-/// A broker that is its own controller, ready.
-fn broker(jars: &Path, dir: &Path, port: u16) -> Process {
-    let (at, controller) = (dir.display(), free_port().unwrap());
-    let text = format!(
-        "process.roles=broker,controller\nnode.id=1\ncontroller.listener.names=CONTROLLER\n\
-         controller.quorum.voters=1@127.0.0.1:{controller}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\nlog.dirs={at}/data\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
-         offsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\n\
-         transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
-         group.initial.rebalance.delay.ms=0\n"
-    );
-    let properties = dir.join("server.properties");
-    std::fs::write(&properties, text).unwrap();
-    let mut format = java(jars, "-Xmx128m");
-    format.args(["kafka.tools.StorageTool", "format", "-t", "5L6g3nShT-eMCtK--X86sw", "-c"]);
-    let formatted = format.arg(&properties).output().unwrap();
-    assert!(formatted.status.success(), "{formatted:?}");
-    let mut server = java(jars, "-Xmx256m");
-    server.arg("kafka.Kafka").arg(&properties);
-    let mut server = Process::start(server).unwrap();
-    let is_up = |server: &Process| server.output().contains("Kafka Server started").then_some(());
-    server.wait_ready(DEADLINE, is_up).unwrap();
-    server
-}
 
 struct Row {
     cmd: i64,
@@ -139,19 +99,24 @@ fn compare(rows: &[Row], log: &[String]) {
 /// a row on both sides, with what the client's log says, in order; nothing is lost.
 #[test]
 fn operations_of_a_real_broker() {
-    let Some(jars) = jars() else {
+    let Some(java) = Kafka::java("-Xmx128m") else {
         return weir_types::testing::skipped("there is no Kafka in ~/.cache/weir/kafka/lib");
     };
     if !can_capture() {
         return;
     }
-    let (dir, port) = (tempfile::tempdir().unwrap(), free_port().unwrap());
+    let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
     let weir = Weir::start(&["--trace", &format!("port:{port}")]).unwrap();
-    let server = broker(&jars, dir.path(), port);
+    let broker = Kafka::start(Some(port)).unwrap().unwrap();
     let program = dir.path().join("Client.java");
     std::fs::write(&program, CLIENT).unwrap();
-    let mut client = java(&jars, "-Xmx128m");
-    let output = client.arg(&program).args([&port.to_string(), OPERATIONS]).output().unwrap();
+    let mut client = Command::new(&java[0]);
+    let output = client
+        .args(&java[1..])
+        .arg(&program)
+        .args([&port.to_string(), OPERATIONS])
+        .output()
+        .unwrap();
     let log: Vec<String> =
         String::from_utf8_lossy(&output.stdout).lines().map(str::to_string).collect();
     assert_eq!(log.last().map(String::as_str), Some("done"), "{output:?}");
@@ -171,5 +136,5 @@ fn operations_of_a_real_broker() {
     }
     let lost = weir.lost_of("kafka_events.beta", seen).unwrap();
     assert!(lost.values().all(|count| *count == 0), "{lost:?}");
-    drop(server);
+    drop(broker);
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::{self, stream};
 use futures_util::StreamExt;
-
+use rskafka::client::partition::{OffsetAt, UnknownTopicHandling};
+use rskafka::client::{Client, ClientBuilder};
 use serde_json::Value as Json;
 use weir_dataflow_tests::check::number_from_env;
 use weir_dataflow_tests::harness::alertmanager::{Hook, SILENT};
@@ -18,7 +19,8 @@ use weir_dataflow_tests::harness::http::{Load, run_load};
 use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
 use weir_dataflow_tests::harness::process::Signal;
 use weir_dataflow_tests::harness::receivers::{
-    self, ClickHouse, Collector, Postgres, Prometheus, Receiver, STORE_PASSWORD, STORE_USER, Store,
+    self, ClickHouse, Collector, Kafka, Postgres, Prometheus, Receiver, STORE_PASSWORD, STORE_USER,
+    Store,
 };
 use weir_dataflow_tests::harness::weir::Weir;
 use weir_dataflow_tests::harness::{Result, free_port, http, pause, wait_until};
@@ -59,6 +61,7 @@ struct Stage {
     store: Store,
     collector: Collector,
     prometheus: Prometheus,
+    kafka: Kafka,
     hook: Hook,
     bus: BusServer,
     /// Where the exporter is.
@@ -82,6 +85,12 @@ impl Stage {
             weir_types::testing::skipped("there is no nats-server");
             return None;
         }
+        let Some(kafka) = Kafka::start(None) else {
+            weir_types::testing::skipped("there is no Kafka");
+            return None;
+        };
+        let kafka = kafka.unwrap();
+        make_topic(kafka.0.addr);
         let bus = BusServer::start("jetstream { store_dir: \"@DIR@\" }").unwrap();
         make_stream(&bus);
         Some(Stage {
@@ -90,9 +99,10 @@ impl Stage {
             store: store.unwrap(),
             collector: Collector::start().unwrap(),
             prometheus: Prometheus::start(&[]).unwrap(),
+            kafka,
             hook: Hook::start(200).unwrap(),
             bus,
-            scraped: SocketAddr::from(([127, 0, 0, 1], free_port().unwrap())),
+            scraped: SocketAddr::from(([127, 0, 0, 1], free_port())),
             dir: tempfile::tempdir().unwrap(),
         })
     }
@@ -117,10 +127,16 @@ impl Stage {
     }
 
     /// Name, input, mode and further keys of each.
-    fn sinks(&self) -> [(&'static str, &'static str, &'static str, String); 10] {
-        let [house, tables, store, collector, prometheus] =
-            [&self.house.0, &self.tables.0, &self.store.0, &self.collector.0, &self.prometheus.0]
-                .map(|receiver| receiver.addr);
+    fn sinks(&self) -> [(&'static str, &'static str, &'static str, String); 11] {
+        let [house, tables, store, collector, prometheus, kafka] = [
+            &self.house.0,
+            &self.tables.0,
+            &self.store.0,
+            &self.collector.0,
+            &self.prometheus.0,
+            &self.kafka.0,
+        ]
+        .map(|receiver| receiver.addr);
         let (view, rows, upsert, append) = ("view", "rows", "upsert", "append");
         let keys = |keys: &[&str]| keys.join("\n    ");
         let url = |url: String| format!("url: {url}");
@@ -138,6 +154,8 @@ impl Stage {
         let to_spans = keys(&["type: opentelemetry", "protocol: grpc", &to_spans]);
         let to_hook = url(format!("http://{}/", self.hook.addr));
         let to_bus = keys(&["type: nats", "subject: kept.rows", &url(self.bus.url())]);
+        let brokers = format!("brokers: ['{kafka}']");
+        let to_topic = keys(&["type: kafka", "topic: kept", &brokers]);
         let exporter = keys(&["type: prometheus", &format!("listen: {}", self.scraped)]);
         [
             ("file", view, upsert, keys(&["type: file", "path: view.jsonl"])),
@@ -149,6 +167,7 @@ impl Stage {
             ("spans", "export", append, to_spans),
             ("hook", rows, append, keys(&["type: http", "framing: lines", &to_hook])),
             ("bus", rows, append, to_bus),
+            ("topic", rows, append, to_topic),
             ("scraped", view, upsert, exporter),
         ]
     }
@@ -161,6 +180,7 @@ impl Stage {
             2 => &mut self.store.0,
             3 => &mut self.collector.0,
             4 => &mut self.prometheus.0,
+            5 => &mut self.kafka.0,
             _ => return,
         };
         what(receiver).unwrap();
@@ -264,6 +284,34 @@ fn of_bus(bus: &BusServer) -> Vec<Json> {
     })
 }
 
+async fn kafka(addr: SocketAddr) -> Client {
+    ClientBuilder::new(vec![addr.to_string()]).build().await.unwrap()
+}
+
+fn make_topic(addr: SocketAddr) {
+    runtime().block_on(async {
+        let controller = kafka(addr).await.controller_client().unwrap();
+        controller.create_topic("kept", 1, 1, 20_000).await.unwrap();
+    });
+}
+
+/// Everything in the topic.
+fn of_topic(addr: SocketAddr) -> Vec<Json> {
+    runtime().block_on(async {
+        let client = kafka(addr).await;
+        let topic = client.partition_client("kept", 0, UnknownTopicHandling::Retry).await.unwrap();
+        let end = topic.get_offset(OffsetAt::Latest).await.unwrap();
+        let (mut at, mut all) = (0, Vec::new());
+        while at < end {
+            let (records, _) = topic.fetch_records(at, 1..(1 << 20), 100).await.unwrap();
+            at = records.last().unwrap().offset + 1;
+            let values = records.into_iter().filter_map(|it| it.record.value);
+            all.extend(values.map(|value| serde_json::from_slice::<Json>(&value).unwrap()));
+        }
+        all
+    })
+}
+
 fn pairs(rows: &[String], between: char) -> Counts {
     let pair = |row: &String| {
         let (key, n) = row.split_once(between)?;
@@ -331,21 +379,21 @@ fn everything_dies_and_nothing_is_lost() {
     let trace = format!("port:{}", nginx.addr.port());
     let args = ["--trace", &trace, "--config", &config];
     let mut weir = Weir::start(&args).unwrap();
-    let slice = seconds("WEIR_KILLS_SECONDS", 30) / (ROUNDS * 14);
+    let slice = seconds("WEIR_KILLS_SECONDS", 30) / (ROUNDS * 16);
     let mut sent = Vec::new();
     traffic(nginx.addr, slice, &mut sent);
     for _ in 0..ROUNDS {
-        for number in 0..7 {
+        for number in 0..8 {
             // Of spans that it has taken the collector writes the last down after 50 ms.
             pause(Duration::from_millis(500));
             stage.each(number, Receiver::kill);
-            stage.hook.answers(if number == 5 { 503 } else { 200 });
-            if number == 6 {
+            stage.hook.answers(if number == 6 { 503 } else { 200 });
+            if number == 7 {
                 stage.bus.kill().unwrap();
             }
             traffic(nginx.addr, slice, &mut sent);
             stage.each(number, Receiver::again);
-            if number == 6 {
+            if number == 7 {
                 stage.bus.restart().unwrap();
             }
             stage.hook.answers(200);
@@ -366,6 +414,7 @@ fn everything_dies_and_nothing_is_lost() {
             once(&stage.hook.json_lines()),
             once(&stage.store.lines().unwrap()),
             once(&of_bus(&stage.bus)),
+            once(&of_topic(stage.kafka.0.addr)),
             stage.of_collector(),
         ];
         let is_whole = kept.into_iter().all(|have| have == view) && !view.is_empty();
@@ -374,7 +423,7 @@ fn everything_dies_and_nothing_is_lost() {
     let sinks = weir.run(&["sinks", "-o", "jsonl"], DEADLINE).unwrap().json_lines();
     assert!(
         done.is_some(),
-        "view {:?}\nfile {:?}\nhouse {:?}\ntables {:?}\nremote {:?}\nscraped {:?}\nof {}: lines {} hook {} store {} bus {} spans {}\n{sinks:#?}",
+        "view {:?}\nfile {:?}\nhouse {:?}\ntables {:?}\nremote {:?}\nscraped {:?}\nof {}: lines {} hook {} store {} bus {} topic {} spans {}\n{sinks:#?}",
         view_of(&weir, &stage),
         stage.of_file(),
         stage.of_house(),
@@ -386,9 +435,10 @@ fn everything_dies_and_nothing_is_lost() {
         once(&stage.hook.json_lines()).len(),
         once(&stage.store.lines().unwrap()).len(),
         once(&of_bus(&stage.bus)).len(),
+        once(&of_topic(stage.kafka.0.addr)).len(),
         stage.of_collector().len(),
     );
-    assert_eq!(sinks.len(), 10, "{sinks:?}");
+    assert_eq!(sinks.len(), 11, "{sinks:?}");
     for sink in &sinks {
         assert_eq!((&sink["state"], &sink["rows_lost"]), (&"running".into(), &0.into()), "{sink}");
     }

@@ -35,6 +35,7 @@ mod past;
 mod peers;
 mod ports;
 mod processes;
+mod promtool;
 mod rates;
 mod readers;
 mod receivers;

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use weir_dataflow_tests::harness::weir::Weir;
-use weir_dataflow_tests::harness::{process::Process, wait_until};
+use weir_dataflow_tests::harness::{free_port, process::Process, wait_until};
 
 use crate::can_capture;
 
@@ -68,11 +68,6 @@ df.there = px.upid_to_cmdline(peer)
 df = df.groupby(['trace_role', 'here', 'there']).agg(n=('latency', px.count))
 px.display(df, 'ends')
 ";
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
 
 fn python(program: &std::path::Path, args: &[String], namespace: bool) -> Command {
     let mut command = Command::new(if namespace { "unshare" } else { "python3" });

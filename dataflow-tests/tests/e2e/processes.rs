@@ -73,7 +73,7 @@ fn follower(binary: PathBuf, bus: &str, process: usize, peers: &NamedTempFile) -
 
 impl Group {
     fn new(bus: &str, processes: usize) -> Group {
-        let address = |_| format!("127.0.0.1:{}", free_port().unwrap());
+        let address = |_| format!("127.0.0.1:{}", free_port());
         Group {
             bus: bus.to_string(),
             peers: peers_file(&(0..processes).map(address).collect::<Vec<_>>()),
@@ -327,7 +327,7 @@ fn who_does_not_fit_is_refused() {
     let leader = addresses.lines().nth(1).unwrap().to_string();
     // Each listens at a port of its own.
     let own = || {
-        let port = free_port().unwrap();
+        let port = free_port();
         peers_file(&[leader.clone(), format!("127.0.0.1:{port}")])
     };
     let mut strangers =
@@ -382,7 +382,8 @@ fn who_hangs_is_missed() {
     is_refused_as_absent(group.leader());
     let mut second = follower(binary().unwrap(), &bus.url(), 1, &group.peers);
     let ended = second.wait(STOP_WITHIN).unwrap();
-    assert!(!ended.success() && second.output().contains("could not listen"), "{ended:?}");
+    let said = second.stderr.find(DEADLINE, |line| line.contains("could not listen"));
+    assert!(!ended.success() && said.is_some(), "{ended:?} {}", second.output());
     send("-CONT", pid);
     let since_ns = now_ns();
     group.stands();

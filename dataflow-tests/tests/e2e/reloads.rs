@@ -87,7 +87,7 @@ fn sinks_go_on_by_a_signal() {
     }
     let dir = tempfile::tempdir().unwrap();
     let (refusing, taking) = (Hook::start(503).unwrap(), Hook::start(200).unwrap());
-    let scraped: SocketAddr = format!("127.0.0.1:{}", free_port().unwrap()).parse().unwrap();
+    let scraped: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().unwrap();
     let file = config(dir.path(), refusing.addr, scraped);
     let nginx = Nginx::start(NginxOptions::default()).unwrap();
     let trace = format!("port:{}", nginx.addr.port());
@@ -155,7 +155,7 @@ fn secrets_are_used_and_not_told() {
     let sent = STANDARD.encode(format!("me:{SECRET}"));
     let dir = tempfile::tempdir().unwrap();
     let hook = Hook::start(401).unwrap();
-    let scraped: SocketAddr = format!("127.0.0.1:{}", free_port().unwrap()).parse().unwrap();
+    let scraped: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().unwrap();
     let file = config(dir.path(), hook.addr, scraped);
     let text = std::fs::read_to_string(&file).unwrap();
     let disk = "framing: lines\n    auth: {user: me}\n    buffer: {type: disk}";

@@ -157,7 +157,7 @@ fn http2() {
     if !can_capture() {
         return;
     }
-    let (dir, port) = (tempfile::tempdir().unwrap(), free_port().unwrap());
+    let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
     let _server = nginx(dir.path(), port, false);
     let path = |number: usize| match number % 5 {
         0 => format!("/missing/{number}"),
@@ -195,7 +195,7 @@ fn tls() {
     if !can_capture() {
         return;
     }
-    let (dir, port) = (tempfile::tempdir().unwrap(), free_port().unwrap());
+    let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
     let _server = nginx(dir.path(), port, true);
     let curl = |more: &[&str]| {
         let url = format!("https://a.example:{port}/");

@@ -82,7 +82,7 @@ fn nginx_in_front_of_a_unix_socket() {
     }
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("app.sock");
-    let (app, port) = (gunicorn(&socket, dir.path()), free_port().unwrap());
+    let (app, port) = (gunicorn(&socket, dir.path()), free_port());
     assert!(wait_until(DEADLINE, || socket.try_exists().unwrap().then_some(())).is_some());
     let front = nginx(port, &socket, dir.path());
     assert!(wait_until(DEADLINE, || TcpStream::connect(("127.0.0.1", port)).ok()).is_some());

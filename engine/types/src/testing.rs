@@ -1,7 +1,11 @@
 //! What every crate's tests say when the machine lacks something they need. Nothing but tests calls
 //! it.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::Value as Json;
 
@@ -18,6 +22,27 @@ pub fn skipped(why: impl std::fmt::Display) {
     );
     // A closed stderr is no reason to fail.
     drop(writeln!(std::io::stderr(), "skipped: {why}"));
+}
+
+/// Below those that the system gives to clients and to who binds port 0: what asks for a port later than it was found
+/// free would meet them, of tests that run meanwhile.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+static NEXT_PORT: LazyLock<AtomicU16> = LazyLock::new(|| {
+    // Elsewhere in each process.
+    let some = RandomState::new().hash_one(std::process::id());
+    AtomicU16::new(u16::try_from(some % PORTS.len() as u64).unwrap_or(0))
+});
+
+/// A loopback port that is free, and is given to nobody else of this process for long.
+///
+/// # Panics
+/// If none is free.
+#[must_use]
+pub fn free_port() -> u16 {
+    let number = |_| NEXT_PORT.fetch_add(1, Ordering::Relaxed) % PORTS.end.abs_diff(PORTS.start);
+    let ports = PORTS.map(number).map(|number| PORTS.start + number);
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok();
+    ports.into_iter().find(is_free).expect("a free port")
 }
 
 /// What of a JSON value does not fit a part of a schema, as far as our published schemas go: `$ref`, `const`,

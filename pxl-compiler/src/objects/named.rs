@@ -1,10 +1,12 @@
 //! Named views: `px.DataFrame('NAME')` of what a recording rule displays. The view's script is evaluated in a
-//! scope of its own, once a compile, and its one table is the frame; equal sub-plans are shared later, as
-//! everywhere. Which views there are, the caller of the compiler says.
+//! scope of its own, once a compile, and its one table, with the rule's labels as columns, is the frame; several of
+//! one name are appended. Equal sub-plans are shared later, as everywhere. Which views there are, the caller of the
+//! compiler says.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ruff_python_ast::Suite;
+use weir_types::Value;
 
 use super::args::Arg;
 use super::eval::{At, Evaluator, Scope};
@@ -12,7 +14,7 @@ use super::{Frame, Object};
 use crate::codes::Code;
 use crate::compile::NamedView;
 use crate::diag::{Diag, Findings, Res, SourceId, Span, Stop, fail};
-use crate::ir::{IrId, IrKind};
+use crate::ir::{IrId, IrKind, NameAt, Sym};
 
 /// Views that one script may read, those that its views read included.
 pub(crate) const VIEWS_MAX: usize = 64;
@@ -21,6 +23,7 @@ pub(crate) const VIEWS_MAX: usize = 64;
 pub(crate) struct NamedBody<'a> {
     pub(crate) name: &'a str,
     pub(crate) text: &'a str,
+    labels: &'a BTreeMap<String, String>,
     body: Suite,
 }
 
@@ -28,19 +31,21 @@ pub(crate) struct NamedBody<'a> {
 /// there are so many. Each text is gone through once, and no more of them than that.
 #[must_use]
 pub fn views_read_by<'a>(views: &'a [NamedView], text: &'a str) -> Vec<&'a NamedView> {
-    let by_name: HashMap<&str, &NamedView> =
-        views.iter().map(|view| (view.name.as_str(), view)).collect();
+    let mut by_name: HashMap<&str, Vec<&NamedView>> = HashMap::new();
+    for view in views {
+        by_name.entry(&view.name).or_default().push(view);
+    }
     let mut wanted: Vec<&NamedView> = Vec::new();
     let mut seen: HashSet<&str> = HashSet::new();
     let mut texts = vec![text];
     while let Some(text) = texts.pop().filter(|_| !by_name.is_empty()) {
         // What a view may be called is one such word.
         let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | ':')));
-        for view in words.filter_map(|word| by_name.get(word)) {
-            if wanted.len() <= VIEWS_MAX && seen.insert(&view.name) {
-                wanted.push(view);
-                texts.push(&view.text);
-            }
+        for word in words {
+            let Some(views) = by_name.get(word).filter(|_| seen.insert(word)) else { continue };
+            let room = (VIEWS_MAX + 1).saturating_sub(wanted.len());
+            wanted.extend(views.iter().take(room));
+            texts.extend(views.iter().take(room).map(|view| view.text.as_str()));
         }
     }
     wanted
@@ -70,7 +75,7 @@ pub(crate) fn parse<'a>(
     let bodies = wanted.iter().enumerate().map(|(idx, view)| {
         let source = SourceId::Named(u8::try_from(idx).unwrap_or(u8::MAX));
         let body = crate::syntax::parse_module(&view.text, source, findings)?;
-        Some(NamedBody { name: &view.name, text: &view.text, body })
+        Some(NamedBody { name: &view.name, text: &view.text, labels: &view.labels, body })
     });
     bodies.collect()
 }
@@ -78,7 +83,7 @@ pub(crate) fn parse<'a>(
 /// What has become of the views so far.
 #[derive(Default)]
 pub(crate) struct NamedState {
-    /// By their numbers, once they are evaluated.
+    /// By the numbers of the first of their names, once they are evaluated.
     frames: Vec<(usize, IrId)>,
     /// Being evaluated, the innermost last.
     open: Vec<usize>,
@@ -93,7 +98,7 @@ impl NamedState {
 }
 
 impl<'a> Evaluator<'a> {
-    /// The view of that name, unless a table has it.
+    /// The first view of that name, unless a table has it.
     pub(crate) fn named_view(&self, name: &str) -> Option<usize> {
         let is_table = weir_types::tables::find(name).is_some();
         self.named.iter().position(|view| view.name == name).filter(|_| !is_table)
@@ -115,10 +120,42 @@ impl<'a> Evaluator<'a> {
         }
         let op = match self.named_state.frames.iter().find(|(have, _)| *have == idx) {
             Some((_, op)) => *op,
-            None => self.evaluated(idx, span)?,
+            None => self.united(idx, span)?,
         };
         let op = self.selected(op, select, span)?;
         Ok(Object::Frame(Frame { op }))
+    }
+
+    /// The rows of all views of the name.
+    fn united(&mut self, first: usize, span: Span) -> Res<IrId> {
+        let named = self.named;
+        let mut parts = Vec::new();
+        for idx in (first..named.len()).filter(|idx| named[*idx].name == named[first].name) {
+            let op = self.evaluated(idx, span)?;
+            parts.push(self.labelled(op, named[idx].labels, span)?);
+        }
+        let op = match parts.as_slice() {
+            [op] => *op,
+            _ => {
+                // Typing looks at the columns of each.
+                self.budget.spend(50 * parts.len());
+                self.graph.add(IrKind::Append, parts, span)?
+            }
+        };
+        self.named_state.frames.push((first, op));
+        Ok(op)
+    }
+
+    fn labelled(&mut self, op: IrId, labels: &BTreeMap<String, String>, span: Span) -> Res<IrId> {
+        let mut op = op;
+        for (name, text) in labels {
+            super::args::name_fits(name, span)?;
+            let expr = Sym::literal(Value::String(text.clone().into_bytes()), span);
+            let name = NameAt { name: name.clone(), span };
+            let kind = IrKind::Assign { name, expr, frame: String::new() };
+            op = self.graph.add(kind, vec![op], span)?;
+        }
+        Ok(op)
     }
 
     fn evaluated(&mut self, idx: usize, span: Span) -> Res<IrId> {
@@ -140,10 +177,7 @@ impl<'a> Evaluator<'a> {
         self.named_state.open.pop();
         self.leave_call();
         match displayed.as_slice() {
-            [op] => {
-                self.named_state.frames.push((idx, *op));
-                Ok(*op)
-            }
+            [op] => Ok(*op),
             // What it lacks has been reported, or is: it has to display something.
             _ if self.findings.has_errors() => Err(Stop::Poisoned),
             several => {

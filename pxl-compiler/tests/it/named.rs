@@ -5,12 +5,17 @@ use std::sync::Arc;
 use weir_pxl::{CompileOptions, Compiled, NamedView, Script, compile};
 use weir_types::Diagnostic;
 
+fn view(name: &str, text: &str, labels: &[(&str, &str)]) -> NamedView {
+    let labels = labels.iter().map(|(name, text)| ((*name).to_string(), (*text).to_string()));
+    NamedView { name: name.to_string(), text: text.to_string(), labels: labels.collect() }
+}
+
 fn compiled(views: &[(&str, &str)], text: &str) -> Result<Compiled, Vec<Diagnostic>> {
-    let views = views
-        .iter()
-        .map(|(name, text)| NamedView { name: (*name).to_string(), text: (*text).to_string() });
-    let options =
-        CompileOptions { views: views.collect::<Arc<[NamedView]>>(), ..CompileOptions::default() };
+    compiled_with(views.iter().map(|(name, text)| view(name, text, &[])).collect(), text)
+}
+
+fn compiled_with(views: Arc<[NamedView]>, text: &str) -> Result<Compiled, Vec<Diagnostic>> {
+    let options = CompileOptions { views, ..CompileOptions::default() };
     compile(&Script { name: "s", text, vis: None }, &options)
 }
 
@@ -43,6 +48,41 @@ fn a_view_is_its_script() {
     let twice = format!("{HIGH}b = px.DataFrame('err:rate')\npx.display(b, 'all')\n");
     let twice = compiled(&[("err:rate", ERRORS)], &twice).unwrap();
     assert_eq!(twice.plan.scans().count(), 1, "it is evaluated once");
+}
+
+/// Views of one name are one with the rows of all, and a view's labels are columns of it, in place of those that it has:
+/// the plan is that of the texts as one. Catches labels that are lost, and a second view that is.
+#[test]
+fn views_of_one_name_are_appended() {
+    let of = |table: &str| {
+        format!(
+            "import px\ndf = px.DataFrame('{table}', start_time='-5m')\npx.display(df[['req_path', 'latency']])\n"
+        )
+    };
+    let text = of("http_events");
+    let reads = "import px\npx.display(px.DataFrame('v'), 'out')\n";
+    let views = [
+        view("v", &text, &[("verb", "read"), ("req_path", "all")]),
+        view("other", "import", &[]),
+        view("v", &text.replace("-5m", "-1m"), &[("verb", "write")]),
+    ];
+    let found = compiled_with(views.into(), reads).unwrap();
+    let (first, second) = (text.replace("px.display(df[", "a = df[").replace("']])", "']]"), text);
+    let second = second
+        .replace("import px\n", "")
+        .replace("-5m", "-1m")
+        .replace("px.display(df[", "b = df[");
+    let second = second.replace("']])", "']]");
+    let whole = format!(
+        "{first}a.req_path = 'all'\na.verb = 'read'\n{second}b.verb = 'write'\npx.display(a.append(b), 'out')\n"
+    );
+    let whole = compiled(&[], &whole).unwrap();
+    assert_eq!(found.plan.identity(), whole.plan.identity());
+
+    let views =
+        [view("v", &of("http_events"), &[]), view("v", &of("http_events"), &[("verb", "x")])];
+    let refused = compiled_with(views.into(), reads).unwrap_err();
+    assert!(refused[0].message.contains("append"), "{refused:#?}");
 }
 
 /// What a view cannot be is said, where it is read or by its name: itself, nothing, several tables, something

@@ -1,7 +1,7 @@
 //! Against a real server, where there is one.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
@@ -11,16 +11,12 @@ use futures_util::StreamExt;
 use super::*;
 use crate::encode::Mode;
 use crate::pipe::tests::{Line, delivery};
-use crate::testing::{Certificates, Running};
+use crate::testing::{Certificates, Running, free_port};
 
 struct Nats {
     child: Child,
     port: u16,
     dir: tempfile::TempDir,
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Nats {

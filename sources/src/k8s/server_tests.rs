@@ -2,7 +2,6 @@
 //! (`make test-kubernetes` builds the latter). Where they are missing, nothing is tested here, and that is said.
 //! There is no kubelet: the test says itself how pods are.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use kube::api::{
 use serde_json::{Value as Json, json};
 use tokio::runtime::Runtime;
 use weir_types::metadata::MetadataSnapshot;
+use weir_types::testing::free_port;
 
 use super::*;
 use crate::metadata::k8s::Store;
@@ -30,10 +30,6 @@ fn binary(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut dirs = own.into_iter().chain(std::env::split_paths(&path).collect::<Vec<_>>());
     dirs.find_map(|dir| Some(dir.join(name)).filter(|file| file.is_file()))
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn until(what: &str, mut holds: impl FnMut() -> bool) {

@@ -17,7 +17,7 @@ use weir_rules::preview::{self, Preview, Report};
 use weir_rules::state::{AlertRule, Columns};
 use weir_types::json::time_text;
 
-use super::{failed, judge, read, recorded, recorded_twice};
+use super::{failed, judged, read, recorded};
 use crate::args::{Format, RulesTestArgs};
 use crate::client::Connection;
 use crate::failure::Failure;
@@ -101,11 +101,7 @@ fn rules_of(texts: &[(String, String)]) -> Result<Rules, Failure> {
     let views = recorded(texts.iter().map(|(_, text)| text.as_str()));
     let (mut alerts, mut names) = (Vec::new(), BTreeSet::new());
     for (name, text) in texts {
-        let mut columns = Vec::new();
-        let mut report = weir_rules::check::check(name, text, &mut |rule| {
-            judge(rule, &views).map(|found| columns.push(found))
-        });
-        report.problems.extend(recorded_twice(name, &report.file, &mut names));
+        let (report, columns) = judged(name, text, &views, &mut names);
         if !report.problems.is_empty() {
             output::note(&format!("{name}:"));
             failed(&report.problems);

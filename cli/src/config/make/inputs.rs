@@ -10,6 +10,7 @@ use weir_pxl::{Compiled, Export, NamedView, OtelAttribute, OtelData, OtelEndpoin
 use weir_sinks::delivery::OutputInfo;
 use weir_sinks::otel::spec::{Attribute, Signal, Source, Spec};
 
+use crate::cmd::rules::reading;
 use crate::config::bounded;
 use crate::config::keys::{Input, Kind, SinkConfig};
 use crate::script;
@@ -108,12 +109,11 @@ fn request(
     Ok(ScriptRequest { script, text, func, args, views, ..ScriptRequest::default() })
 }
 
-/// The script that shows a recorded view as it is.
 fn of_view(view: &str, views: &[NamedView]) -> Result<String, String> {
     if !views.iter().any(|have| have.name == view) {
         return Err(format!("no rule of `rules` records a view `{view}`"));
     }
-    Ok(format!("import px\npx.display(px.DataFrame('{view}'), '{view}')\n"))
+    Ok(reading(view))
 }
 
 fn said(error: &PlanError) -> String {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::read::{Fields, Reader};
-use super::{Group, Place, Problem, RuleKind, Wrong};
+use super::{Group, Place, Problem, Wrong};
 use crate::labels::is_metric_name;
 
 /// Which fields go together.
@@ -59,25 +59,15 @@ pub(super) fn shape(
     }
 }
 
-/// Groups have names, each once in a file; and so have recorded views, since they are tables.
+/// Groups have names, each once in a file.
 pub(super) fn names(groups: &[Group], reader: &mut Reader) {
     let mut seen = HashMap::new();
-    let mut views: HashMap<&str, Place> = HashMap::new();
     for group in groups {
         if group.name.is_empty() {
             reader.problem(group.place, "Groupname must not be empty");
         } else if seen.insert(&group.name, ()).is_some() {
             let why = format!("groupname: {:?} is repeated in the same file", group.name);
             reader.problem(group.place, why);
-        }
-        for rule in group.rules.iter().filter(|rule| matches!(rule.kind, RuleKind::Record)) {
-            if let Some(first) = views.insert(&rule.name, rule.place) {
-                let why = format!(
-                    "recording rule {:?} is defined already at line {}: a view has one definition",
-                    rule.name, first.line
-                );
-                reader.problem(rule.place, why);
-            }
         }
     }
 }

@@ -133,10 +133,6 @@ const RULE_MISTAKES: &[(&str, &[&str])] = &[
         "- alert: X\n  expr: up\n  incomplete: maybe",
         &[r#"6:17: group "a", rule 1, "X": 'incomplete' is hold or mark, not "maybe""#],
     ),
-    (
-        "- record: r\n  expr: a\n- record: r\n  expr: b",
-        &["6:5: recording rule \"r\" is defined already at line 4: a view has one definition"],
-    ),
 ];
 
 /// Each kind of mistake has promtool's words, and the line and column of what is wrong.

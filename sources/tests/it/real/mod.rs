@@ -4,6 +4,7 @@
 use std::process::{Child, Command, Stdio};
 
 use weir_types::clock::{Clock as _, WallClock};
+use weir_types::testing::free_port;
 
 use crate::rows_of::Rows;
 use relay::{Faults, Relay, Wire};
@@ -54,10 +55,6 @@ fn as_user(user: &str, program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--reuid", user, "--regid", user, "--clear-groups", program]);
     command
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn run(command: &mut Command) {

@@ -4,7 +4,6 @@
 //! (but not where everything is required).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,6 +11,7 @@ use std::time::Duration;
 use weir_sources::ebpf::tls::TlsFile;
 use weir_sources::ebpf::{CannotRun, EbpfConfig, EbpfSource, Filters};
 use weir_sources::socket::{SocketTracer, SocketTracerConfig};
+use weir_types::testing::free_port;
 use weir_types::{Clock, RecordBatch, WallClock};
 
 use crate::rows_of::Rows;
@@ -69,10 +69,6 @@ impl Place {
         std::fs::write(self.path(name), text).unwrap();
         self.path(name)
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A server, ended with the test.

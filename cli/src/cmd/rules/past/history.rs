@@ -66,11 +66,10 @@ fn report(
 ) -> Result<Report, Failure> {
     let text = &rule.written.expr;
     let views = read_by(&rules.views, text);
-    let views = views.iter().map(|it| ViewText { name: it.name.clone(), text: it.text.clone() });
     let mut request = ScriptRequest {
         script: Some(format!("preview of {}", rule.alert.name)),
         text: Some(text.clone()),
-        with_views: views.collect(),
+        with_views: views.iter().map(ViewText::from).collect(),
         ..ScriptRequest::default()
     };
     let mut preview = rule.preview();
