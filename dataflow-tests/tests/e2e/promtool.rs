@@ -34,7 +34,7 @@ enum Wrong {
 }
 
 const WRONG: [Wrong; 30] = [
-    Wrong::Alert("exp: up"),
+    Wrong::Yaml("exp: up"),
     Wrong::Alert("for: 5"),
     Wrong::Alert("for: 1.5h"),
     Wrong::Alert("for: -1m"),
