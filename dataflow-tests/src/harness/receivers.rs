@@ -311,24 +311,29 @@ impl Store {
 /// A broker of Kafka that is its own controller.
 pub struct Kafka(pub Receiver);
 
+/// Versions of it: the present one, and the last of those with ZooKeeper.
+pub const KAFKA: &str = "kafka";
+pub const KAFKA_3_9: &str = "kafka-3.9";
+
 /// Where `scripts/test-servers` puts the jars.
-fn kafka_jars() -> Option<PathBuf> {
-    let lib = Path::new(&std::env::var_os("HOME")?).join(".cache/weir/kafka/lib");
+fn kafka_jars(version: &str) -> Option<PathBuf> {
+    let lib = Path::new(&std::env::var_os("HOME")?).join(".cache/weir").join(version).join("lib");
     std::fs::read_dir(&lib).ok()?.next().is_some().then_some(lib)
 }
 
 impl Kafka {
     /// What runs a Java program with Kafka's classes, but for the program. `None`: there are none.
     #[must_use]
-    pub fn java(heap: &str) -> Option<Vec<String>> {
-        let classes = kafka_jars()?.join("*").display().to_string();
+    pub fn java(version: &str, heap: &str) -> Option<Vec<String>> {
+        let classes = kafka_jars(version)?.join("*").display().to_string();
         let flags = [heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &classes];
         Some(start_of("java", &flags.map(str::to_string)))
     }
 
     /// On a port of its choice, or a given one. `None`: there is none.
-    pub fn start(port: Option<u16>) -> Option<Result<Kafka>> {
-        let (format, server) = (Kafka::java("-Xmx128m")?, Kafka::java("-Xmx256m")?);
+    pub fn start(version: &str, port: Option<u16>) -> Option<Result<Kafka>> {
+        let java = |heap| Kafka::java(version, heap);
+        let (format, server) = (java("-Xmx128m")?, java("-Xmx256m")?);
         Some(Kafka::start_by(format, server, port))
     }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use weir_dataflow_tests::harness::receivers::Kafka;
+use weir_dataflow_tests::harness::receivers::{KAFKA, KAFKA_3_9, Kafka};
 use weir_dataflow_tests::harness::weir::Weir;
 use weir_dataflow_tests::harness::{free_port, wait_until};
 
@@ -99,15 +99,26 @@ fn compare(rows: &[Row], log: &[String]) {
 /// a row on both sides, with what the client's log says, in order; nothing is lost.
 #[test]
 fn operations_of_a_real_broker() {
-    let Some(java) = Kafka::java("-Xmx128m") else {
-        return weir_types::testing::skipped("there is no Kafka in ~/.cache/weir/kafka/lib");
+    operations(KAFKA);
+}
+
+/// The same with an older broker and its client, which speak other versions of most requests.
+#[test]
+fn operations_of_an_older_broker() {
+    operations(KAFKA_3_9);
+}
+
+fn operations(version: &str) {
+    let Some(java) = Kafka::java(version, "-Xmx128m") else {
+        let why = format!("there is no Kafka in ~/.cache/weir/{version}/lib");
+        return weir_types::testing::skipped(why);
     };
     if !can_capture() {
         return;
     }
     let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
     let weir = Weir::start(&["--trace", &format!("port:{port}")]).unwrap();
-    let broker = Kafka::start(Some(port)).unwrap().unwrap();
+    let broker = Kafka::start(version, Some(port)).unwrap().unwrap();
     let program = dir.path().join("Client.java");
     std::fs::write(&program, CLIENT).unwrap();
     let mut client = Command::new(&java[0]);

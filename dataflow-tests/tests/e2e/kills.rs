@@ -19,8 +19,8 @@ use weir_dataflow_tests::harness::http::{Load, run_load};
 use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
 use weir_dataflow_tests::harness::process::Signal;
 use weir_dataflow_tests::harness::receivers::{
-    self, ClickHouse, Collector, Kafka, Postgres, Prometheus, Receiver, STORE_PASSWORD, STORE_USER,
-    Store,
+    self, ClickHouse, Collector, KAFKA, Kafka, Postgres, Prometheus, Receiver, STORE_PASSWORD,
+    STORE_USER, Store,
 };
 use weir_dataflow_tests::harness::weir::Weir;
 use weir_dataflow_tests::harness::{Result, free_port, http, pause, wait_until};
@@ -85,7 +85,7 @@ impl Stage {
             weir_types::testing::skipped("there is no nats-server");
             return None;
         }
-        let Some(kafka) = Kafka::start(None) else {
+        let Some(kafka) = Kafka::start(KAFKA, None) else {
             weir_types::testing::skipped("there is no Kafka");
             return None;
         };
