@@ -9,6 +9,7 @@ use weir_types::testing::free_port;
 use crate::rows_of::Rows;
 use relay::{Faults, Relay, Wire};
 
+mod cassandra;
 mod mongodb;
 pub(crate) mod mysql;
 pub(crate) mod pgsql;
@@ -71,11 +72,14 @@ struct Want {
 
 fn found(table: &'static str, columns: &[&str], wire: &Wire, faults: &Faults) -> (Rows, Vec<Want>) {
     let rows = Rows::of(table, &wire.rows(faults));
+    let is_numbered = ["mysql_events", "cql_events"].contains(&table);
     let cells = |row: usize| {
         columns
             .iter()
             .map(|column| match *column {
-                "req_cmd" if table == "mysql_events" => rows.int(row, column).to_string(),
+                "req_cmd" | "req_op" | "resp_op" if is_numbered => {
+                    rows.int(row, column).to_string()
+                }
                 "resp_status" if table == "mysql_events" => rows.int(row, column).to_string(),
                 column => rows.text_lossy(row, column),
             })
