@@ -320,7 +320,7 @@ struct telling {
     __u64 unseen;
     __u64 flags;
     __u32 direction;
-    __u32 is_over;
+    __u32 is_faulty;
 };
 
 BODY tell_message(__u64 turn, void *context) {
@@ -328,11 +328,11 @@ BODY tell_message(__u64 turn, void *context) {
     struct call *call = all->call;
     struct weir_slot *s = all->slot;
     struct user_mmsghdr m;
-    all->is_over = 1;
     if (turn >= all->total)
         return 1;
     if (bpf_probe_read_user(&m, sizeof(m), (void *)(all->at + turn * sizeof(m)))) {
         count(WEIR_COUNT_FAULTS, 1);
+        all->is_faulty = 1;
         return 1;
     }
     if (s->record.addresses.socket_type == SOCK_DGRAM)
@@ -340,7 +340,6 @@ BODY tell_message(__u64 turn, void *context) {
     // It is one of two, which the verifier cannot know of what it reads back.
     one_message(call, s, all->direction & 1, &m.header, all->unseen, m.bytes, all->flags);
     all->unseen = 0;
-    all->is_over = 0;
     return 0;
 }
 
@@ -360,7 +359,7 @@ static __always_inline int messages(struct sys_exit_ctx *ctx, __u32 direction) {
         unseen = unseen_bytes(&call, direction, messages_bytes(args.a[1], total));
     struct telling all = {&call, s, args.a[1], total, unseen, args.a[3], direction, 0};
     EACH(WEIR_MESSAGES_MAX, tell_message, &all);
-    if (all.is_over || total <= WEIR_MESSAGES_MAX)
+    if (all.is_faulty || total <= WEIR_MESSAGES_MAX)
         return 0;
     note_loss(&call.key, call.conn->generation, call.conn->addresses.socket_type,
               WEIR_LOST_MESSAGES, total - WEIR_MESSAGES_MAX);

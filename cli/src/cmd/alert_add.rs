@@ -1,7 +1,6 @@
 //! `weir alerts add`: an alert rule from a script and a condition over its columns. The rule is ordinary: the script
 //! becomes a recorded view, the condition an expression over it; both are checked before anything is written.
 
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
@@ -86,7 +85,7 @@ fn write_new(path: &Path, of: &Path, text: &str) -> std::io::Result<()> {
 
 fn judged(name: &str, text: &str) -> Result<(), Failure> {
     let views = recorded(std::iter::once(text));
-    let (report, _) = rules::judged(name, text, &views, &mut BTreeSet::new());
+    let (report, _) = rules::judged(name, text, &views, &mut rules::Recorded::new());
     match report.problems.first() {
         Some(first) => Err(Failure::No(first.clone())),
         None => Ok(()),

@@ -4,7 +4,8 @@
 pub(crate) mod past;
 mod run;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,12 +27,15 @@ fn read(path: &Path) -> Result<String, String> {
     bounded(path, FILE_BYTES_MAX as u64)
 }
 
+/// Names of recorded views, and whether they were recorded again.
+pub(crate) type Recorded = BTreeMap<String, bool>;
+
 /// `weir rules check FILE…`: a view that one of the files records may be read in all.
 pub(crate) fn check(paths: &[PathBuf]) -> Result<(), Failure> {
     let texts: Vec<(String, Result<String, String>)> =
         paths.iter().map(|path| (path.display().to_string(), read(path))).collect();
     let views = recorded(texts.iter().filter_map(|(_, text)| text.as_deref().ok()));
-    let (mut wrong, mut names) = (false, BTreeSet::new());
+    let (mut wrong, mut names) = (false, Recorded::new());
     for (name, text) in &texts {
         output::text(&format!("Checking {name}"))?;
         let report = match text {
@@ -52,18 +56,24 @@ pub(crate) fn check(paths: &[PathBuf]) -> Result<(), Failure> {
     if wrong { Err(Failure::No(String::new())) } else { Ok(()) }
 }
 
-/// Recording rules of one name are one view, in whichever files they are, so their columns have to be the same. The
-/// names that were looked at before are in `names`.
+/// Recording rules of one name are one view, in whichever files they are, so their columns have to be the same: said
+/// where the name comes again, once. `names`: those that came before, and whether again.
 fn at_odds(
     name: &str,
     file: &RuleFile,
     views: &Arc<[NamedView]>,
-    names: &mut BTreeSet<String>,
+    names: &mut Recorded,
 ) -> Vec<String> {
     let rules = file.groups.iter().flat_map(|group| &group.rules);
     let records = rules.filter(|rule| matches!(rule.kind, RuleKind::Record));
-    // Of those before it was said whether they are right.
-    let further = records.filter(|rule| !names.insert(rule.name.clone()));
+    let again = records.filter(|rule| match names.entry(rule.name.clone()) {
+        Entry::Vacant(name) => {
+            name.insert(false);
+            false
+        }
+        // All of the name are looked at together.
+        Entry::Occupied(mut name) => !name.insert(true),
+    });
     let wrong = |rule: &Rule| {
         let all = Rule { expr: reading(&rule.name), ..rule.clone() };
         let found = judge(&all, views).err()?.into_iter().next()?;
@@ -73,7 +83,7 @@ fn at_odds(
             place.line, place.column, found.message
         ))
     };
-    further.filter_map(wrong).collect()
+    again.filter_map(wrong).collect()
 }
 
 /// The script that shows a recorded view as it is.
@@ -94,7 +104,7 @@ pub(crate) fn judged(
     name: &str,
     text: &str,
     views: &Arc<[NamedView]>,
-    names: &mut BTreeSet<String>,
+    names: &mut Recorded,
 ) -> (Report, Vec<Columns>) {
     let mut columns = Vec::new();
     let mut report = weir_rules::check::check(name, text, &mut |rule| {
@@ -217,7 +227,7 @@ fn read_tests(path: &Path) -> Result<Loaded, Vec<String>> {
         }
     }
     let views = recorded(texts.iter().map(|(_, text)| text.as_str()));
-    let (mut rules, mut names) = (Vec::new(), BTreeSet::new());
+    let (mut rules, mut names) = (Vec::new(), Recorded::new());
     for (name, text) in texts {
         let (report, _) = judged(&name, &text, &views, &mut names);
         problems.extend(report.problems);

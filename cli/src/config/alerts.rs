@@ -20,7 +20,7 @@ use weir_sinks::tls::Tls;
 use super::access::target_of;
 use super::keys::{AuthConfig, Config, Secret, Span};
 use super::{bounded, judge_name};
-use crate::cmd::rules::{judged, recorded};
+use crate::cmd::rules::{Recorded, judged, recorded};
 
 /// Files that the patterns of `rules` may name.
 const FILES_MAX: usize = 256;
@@ -161,7 +161,7 @@ pub(super) fn spec(config: &Config, written: &Json, base: &Path) -> Result<Alert
         texts.push((pack::BUILTIN_FILE.to_string(), pack::BUILTIN.to_string()));
     }
     let views = recorded(texts.iter().map(|(_, text)| text.as_str()));
-    let (mut rules, mut names) = (Vec::new(), BTreeSet::new());
+    let (mut rules, mut names) = (Vec::new(), Recorded::new());
     for (name, text) in &texts {
         let (report, columns) = judged(name, text, &views, &mut names);
         if let Some(first) = report.problems.first() {

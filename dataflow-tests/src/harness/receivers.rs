@@ -1,6 +1,6 @@
 //! Real receivers of sinks on loopback ports: a Prometheus, a ClickHouse server, an OpenTelemetry collector, a
-//! PostgreSQL, a store that speaks S3, a Kafka. Each is empty at its start, in a directory of its own, and ends with the value
-//! that stands for it; it may be killed and begin again with what it has.
+//! PostgreSQL, a store that speaks S3, a Kafka. Each is empty at its start, in a directory of its own, and ends with
+//! the value that stands for it; it may be killed and begin again with what it has.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};

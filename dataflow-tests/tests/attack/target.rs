@@ -220,6 +220,15 @@ pub(crate) struct Target {
 impl Target {
     /// A server that captures nginx with some traffic and further ports; `None` (said) where we cannot.
     pub(crate) fn start(ports: &[u16], arguments: &[&str]) -> Option<Target> {
+        Target::start_in(&[], ports, arguments)
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) fn start_in(
+        environment: &[(&str, &str)],
+        ports: &[u16],
+        arguments: &[&str],
+    ) -> Option<Target> {
         let turn = ATTACKING.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(limit) = MemoryLimit::new() else {
             weir_types::testing::skipped("no memory cgroup can be made here");
@@ -235,7 +244,9 @@ impl Target {
             ports.flat_map(|port| ["--trace".to_string(), format!("port:{port}")]).collect();
         let all: Vec<&str> =
             traces.iter().map(String::as_str).chain(arguments.iter().copied()).collect();
-        let weir = Weir::start_by(limit.command(), &all).unwrap();
+        let mut command = limit.command();
+        command.envs(environment.iter().copied());
+        let weir = Weir::start_by(command, &all).unwrap();
         let stats = weir.stats().unwrap();
         if stats["sources"]["ebpf"]["state"] == "refused" {
             weir_types::testing::skipped(format!("cannot capture here: {stats}"));

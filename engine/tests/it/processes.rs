@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, OnceLock};
@@ -15,6 +15,7 @@ use weir_engine::{
 };
 use weir_types::plan::{JoinKind, Side};
 use weir_types::split::Shape;
+use weir_types::testing::free_port;
 use weir_types::{DataType, Expr, Value};
 
 use crate::harness::{
@@ -145,10 +146,13 @@ impl Drop for Second {
     }
 }
 
+fn address() -> String {
+    format!("127.0.0.1:{}", free_port())
+}
+
 /// Two ports that nobody listens on.
 fn addresses() -> Vec<String> {
-    let listeners = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect()
+    (0..2).map(|_| address()).collect()
 }
 
 /// Groups, a join with a limit over it, and all rows.
@@ -400,10 +404,9 @@ fn strangers_are_refused() {
         (0..40).map(|_| TcpStream::connect(&addresses[0]).unwrap()).collect();
     let mut endless = TcpStream::connect(&addresses[0]).unwrap();
     drop(endless.write_all(&vec![b'x'; 1 << 20]));
-    let elsewhere = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     for (build, list, says) in [
-        ("another", vec![addresses[0].clone(), elsewhere()], "started with another build"),
-        ("this one", vec![addresses[0].clone(), elsewhere()], "started with another list of peers"),
+        ("another", vec![addresses[0].clone(), address()], "started with another build"),
+        ("this one", vec![addresses[0].clone(), address()], "started with another list of peers"),
     ] {
         let mesh = mesh(1, list, build);
         let config = EngineConfig { mesh: Some(mesh.clone()), ..config(1) };

@@ -1,6 +1,6 @@
 //! Against a real bus server, where there is one.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use weir_types::WallClock;
+use weir_types::testing::free_port;
 
 use super::*;
 use crate::bus::{BusError, ClusterPort, NodePort};
@@ -24,7 +25,7 @@ struct Server {
 
 impl Server {
     fn start(config: &str) -> Option<Server> {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let dir = tempfile::tempdir().unwrap();
         let child = Server::spawn(port, dir.path(), config)?;
         Some(Server { child, port, dir, config: config.to_string() })

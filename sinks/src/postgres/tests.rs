@@ -1,6 +1,5 @@
 //! Against a real server, where there is one.
 
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use super::*;
 use crate::encode::Mode;
 use crate::pipe::tests::{Line, delivery};
-use crate::testing::Certificates;
+use crate::testing::{Certificates, free_port};
 
 struct Server {
     child: Child,
@@ -73,7 +72,7 @@ impl Server {
         if !made.success() {
             return None;
         }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let child = Server::spawn(&bin, dir.path(), port);
         Some(Server { child, port, dir, bin })
     }

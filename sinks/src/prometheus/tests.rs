@@ -9,6 +9,7 @@ use super::*;
 use crate::buffer::{Buffer, WhenFull, memory::MemoryBuffer};
 use crate::encode::Mode;
 use crate::pipe::tests::{Line, delivery_of, info};
+use crate::testing::free_port;
 
 fn scrape(address: std::net::SocketAddr) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -21,7 +22,7 @@ fn scrape(address: std::net::SocketAddr) -> String {
 }
 
 fn free_address() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    format!("127.0.0.1:{}", free_port())
 }
 
 fn row(key: &str, n: i64, le: f64) -> PackedRow {

@@ -4,7 +4,6 @@
 mod captures;
 mod history;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use weir_rules::preview::{self, Preview, Report};
 use weir_rules::state::{AlertRule, Columns};
 use weir_types::json::time_text;
 
-use super::{failed, judged, read, recorded};
+use super::{Recorded, failed, judged, read, recorded};
 use crate::args::{Format, RulesTestArgs};
 use crate::client::Connection;
 use crate::failure::Failure;
@@ -99,7 +98,7 @@ pub(crate) fn of_texts(
 
 fn rules_of(texts: &[(String, String)]) -> Result<Rules, Failure> {
     let views = recorded(texts.iter().map(|(_, text)| text.as_str()));
-    let (mut alerts, mut names) = (Vec::new(), BTreeSet::new());
+    let (mut alerts, mut names) = (Vec::new(), Recorded::new());
     for (name, text) in texts {
         let (report, columns) = judged(name, text, &views, &mut names);
         if !report.problems.is_empty() {

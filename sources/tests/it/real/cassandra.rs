@@ -1,8 +1,6 @@
 //! Cassandra, with its driver.
 
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use super::*;
 
@@ -11,19 +9,6 @@ const COLUMNS: [&str; 4] = ["req_op", "req_body", "resp_op", "resp_body"];
 const STARTUP: &str = "1";
 const OPTIONS: &str = "5";
 const REGISTER: &str = "11";
-
-fn cache(part: &str) -> PathBuf {
-    Path::new(&std::env::var("HOME").unwrap_or_default()).join(".cache/weir/cassandra").join(part)
-}
-
-fn is_missing() -> bool {
-    let is_there = |part| std::fs::read_dir(cache(part)).is_ok_and(|mut all| all.next().is_some());
-    if is_there("lib") && is_there("python") {
-        return false;
-    }
-    weir_types::testing::skipped("there is no Cassandra and no driver of it in ~/.cache/weir");
-    true
-}
 
 /// What of Java it reaches into.
 const OPENS: [&str; 17] = [
@@ -77,7 +62,7 @@ fn configuration(dir: &str, port: u16) -> String {
 }
 
 fn server(dir: &Path, port: u16) -> Server {
-    let (at, lib) = (dir.display().to_string(), cache("lib"));
+    let (at, lib) = (dir.display().to_string(), cache("cassandra/lib"));
     let file = dir.join("cassandra.yaml");
     std::fs::write(&file, configuration(&at, port)).unwrap();
     let agent = std::fs::read_dir(&lib).unwrap().map(|it| it.unwrap().path());
@@ -112,13 +97,8 @@ fn server(dir: &Path, port: u16) -> Server {
 
 /// What a client says that there has to be.
 fn client(port: u16, version: u8, seed: u32) -> Vec<Vec<String>> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/real/cql.py");
-    let mut command = Command::new("python3");
-    command.env("PYTHONPATH", cache("python"));
-    command.args([script, &port.to_string(), &version.to_string(), &seed.to_string()]);
-    let output = command.arg(OPERATIONS.to_string()).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let args = [u32::from(port), u32::from(version), seed, OPERATIONS];
+    let text = python("cassandra", "cql.py", &args.map(|arg| arg.to_string()));
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -132,7 +112,7 @@ fn is_own(row: &Want) -> bool {
 /// order.
 #[test]
 fn cassandra_and_its_driver() {
-    if is_missing() {
+    if is_missing("cassandra") {
         return;
     }
     let (port, dir) = (free_port(), tempfile::tempdir().unwrap());
@@ -144,13 +124,7 @@ fn cassandra_and_its_driver() {
     let (_, all) = found("cql_events", &COLUMNS, &wire, &Faults::default());
     assert!(all.iter().any(is_own));
     let asked: Vec<Want> = all.iter().filter(|row| !is_own(row)).cloned().collect();
-    let mut ports: Vec<u16> = asked.iter().map(|one| one.client_port).collect();
-    ports.dedup();
-    assert_eq!(ports.len(), logs.len(), "each has one connection for what it is asked");
-    let of_logs = ports.iter().zip(&logs).flat_map(|(port, log)| {
-        log.iter().map(|cells| Want { client_port: *port, cells: cells.clone() })
-    });
-    let want: Vec<Want> = of_logs.collect();
+    let want = want_of(&asked, &logs);
     assert!(want.len() > 2 * OPERATIONS as usize);
     check_equal(&want, &asked);
 }

@@ -1,6 +1,7 @@
 //! Real servers and their ordinary clients: what goes over the wire between them is kept by a relay, and
 //! given to the socket tracer as a capture would give it. Rows are compared with what the client knows.
 
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use weir_types::clock::{Clock as _, WallClock};
@@ -45,6 +46,47 @@ impl Drop for Server {
         let _ = Command::new("kill").args([self.signal, &pid]).status();
         let _ = self.child.wait();
     }
+}
+
+/// Where `scripts/test-servers` puts what the system has no packages of.
+fn cache(part: &str) -> PathBuf {
+    Path::new(&std::env::var("HOME").unwrap_or_default()).join(".cache/weir").join(part)
+}
+
+/// Says so if a server's jars, or its client in Python, are not there.
+fn is_missing(server: &str) -> bool {
+    let is_there = |part: &str| {
+        let all = std::fs::read_dir(cache(server).join(part));
+        all.is_ok_and(|mut all| all.next().is_some())
+    };
+    if is_there("lib") && is_there("python") {
+        return false;
+    }
+    let why = format!("there is no server and client of {server} in ~/.cache/weir");
+    weir_types::testing::skipped(why);
+    true
+}
+
+/// What a program of the server's client says: a script beside this file.
+fn python(server: &str, script: &str, args: &[String]) -> String {
+    let mut command = Command::new("python3");
+    command.env("PYTHONPATH", cache(server).join("python"));
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/real").join(script));
+    let output = command.args(args).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What the rows have to be by the clients' logs, each of which is that of one connection, in the order in which they
+/// came.
+fn want_of(rows: &[Want], logs: &[Vec<Vec<String>>]) -> Vec<Want> {
+    let mut ports: Vec<u16> = rows.iter().map(|one| one.client_port).collect();
+    ports.dedup();
+    assert_eq!(ports.len(), logs.len(), "each has one connection for what it is asked");
+    let of = |(port, log): (&u16, &Vec<Vec<String>>)| -> Vec<Want> {
+        log.iter().map(|cells| Want { client_port: *port, cells: cells.clone() }).collect()
+    };
+    ports.iter().zip(logs).flat_map(of).collect()
 }
 
 /// A command as another user, for servers that refuse to be root; as oneself if one is not root.

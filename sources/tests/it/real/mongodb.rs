@@ -1,8 +1,6 @@
 //! A server of MongoDB's wire protocol, with PyMongo.
 
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value as Json;
 use weir_types::random::SplitMix;
@@ -13,21 +11,6 @@ const OPERATIONS: u32 = 1_000;
 const COLUMNS: [&str; 4] = ["req_cmd", "req_body", "resp_status", "resp_body"];
 /// What the library says of its own accord.
 const OWN: [&str; 4] = ["hello", "ismaster", "isMaster", "endSessions"];
-
-/// Where `scripts/test-servers` puts what the system has no packages of.
-fn cache(part: &str) -> PathBuf {
-    Path::new(&std::env::var("HOME").unwrap_or_default()).join(".cache/weir").join(part)
-}
-
-fn is_missing() -> bool {
-    let (jars, python) = (cache("mongodb/lib"), cache("mongodb/python"));
-    let is_there = |path: &Path| std::fs::read_dir(path).is_ok_and(|mut all| all.next().is_some());
-    if is_there(&jars) && is_there(&python) {
-        return false;
-    }
-    weir_types::testing::skipped("there is no server and client of MongoDB in ~/.cache/weir");
-    true
-}
 
 fn server(port: u16) -> Server {
     let mut command = Command::new("java");
@@ -40,13 +23,8 @@ fn server(port: u16) -> Server {
 
 /// What a client says that there has to be.
 fn client(port: u16, seed: u32) -> Vec<Vec<String>> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/real/mongodb.py");
-    let mut command = Command::new("python3");
-    command.env("PYTHONPATH", cache("mongodb/python"));
-    command.args([script, &port.to_string(), &seed.to_string(), &OPERATIONS.to_string()]);
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let args = [u32::from(port), seed, OPERATIONS].map(|arg| arg.to_string());
+    let text = python("mongodb", "mongodb.py", &args);
     text.lines().map(|line| line.split('\t').map(str::to_string).collect()).collect()
 }
 
@@ -75,7 +53,7 @@ fn normal_row(row: &Want) -> Want {
 /// losses and joined midway none is another's.
 #[test]
 fn a_mongodb_server_and_its_client() {
-    if is_missing() {
+    if is_missing("mongodb") {
         return;
     }
     let port = free_port();
@@ -88,12 +66,7 @@ fn a_mongodb_server_and_its_client() {
     let is_own = |one: &&Want| OWN.contains(&one.cells[0].as_str());
     assert!(all.iter().any(|row| is_own(&row)));
     let asked: Vec<Want> = all.iter().filter(|one| !is_own(one)).map(normal_row).collect();
-    let mut ports: Vec<u16> = asked.iter().map(|one| one.client_port).collect();
-    ports.dedup();
-    let of_logs = ports.iter().zip(&logs).flat_map(|(port, log)| {
-        log.iter().map(|cells| Want { client_port: *port, cells: cells.clone() })
-    });
-    let want: Vec<Want> = of_logs.map(|row| normal_row(&row)).collect();
+    let want: Vec<Want> = want_of(&asked, &logs).iter().map(normal_row).collect();
     assert!(want.len() > 2 * OPERATIONS as usize);
     check_equal(&want, &asked);
     check_with_losses(&wire, &all);

@@ -11,6 +11,7 @@ use weir_rules::state::NoticeKind;
 use weir_sinks::http_client::Target;
 use weir_sinks::tls::Tls;
 use weir_types::WallClock;
+use weir_types::testing::free_port;
 
 use super::super::post::MailTo;
 use super::*;
@@ -215,7 +216,7 @@ impl Drop for MailServer {
 /// read as it was. While the server is away nothing is lost.
 #[test]
 fn mail_arrives() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let Some(server) = MailServer::start(port) else {
         return weir_types::testing::skipped("there is no aiosmtpd");
     };
