@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ruff_python_ast::Suite;
-use weir_types::Value;
 
 use super::args::Arg;
 use super::eval::{At, Evaluator, Scope};
@@ -14,7 +13,7 @@ use super::{Frame, Object};
 use crate::codes::Code;
 use crate::compile::NamedView;
 use crate::diag::{Diag, Findings, Res, SourceId, Span, Stop, fail};
-use crate::ir::{IrId, IrKind, NameAt, Sym};
+use crate::ir::{IrId, IrKind, NameAt};
 
 /// Views that one script may read, those that its views read included.
 pub(crate) const VIEWS_MAX: usize = 64;
@@ -150,7 +149,9 @@ impl<'a> Evaluator<'a> {
         let mut op = op;
         for (name, text) in labels {
             super::args::name_fits(name, span)?;
-            let expr = Sym::literal(Value::String(text.clone().into_bytes()), span);
+            let Object::Expr(expr) = self.text(text.clone().into_bytes(), span)? else {
+                return Err(Stop::Poisoned);
+            };
             let name = NameAt { name: name.clone(), span };
             let kind = IrKind::Assign { name, expr, frame: String::new() };
             op = self.graph.add(kind, vec![op], span)?;

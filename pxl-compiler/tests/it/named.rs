@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weir_pxl::{CompileOptions, Compiled, NamedView, Script, compile};
+use weir_pxl::{CompileOptions, Compiled, NamedView, Script, compile, limits};
 use weir_types::Diagnostic;
 
 fn view(name: &str, text: &str, labels: &[(&str, &str)]) -> NamedView {
@@ -83,6 +83,12 @@ fn views_of_one_name_are_appended() {
         [view("v", &of("http_events"), &[]), view("v", &of("http_events"), &[("verb", "x")])];
     let refused = compiled_with(views.into(), reads).unwrap_err();
     assert_eq!(refused[0].code, "append_schema", "{refused:#?}");
+
+    // In each row there would be as much.
+    let long = "x".repeat(limits::VALUE_BYTES_MAX + 1);
+    let views = [view("v", &of("http_events"), &[("verb", &long)])];
+    let refused = compiled_with(views.into(), reads).unwrap_err();
+    assert_eq!(refused[0].code, "value_too_large", "{}", refused[0].message);
 }
 
 /// What a view cannot be is said, where it is read or by its name: itself, nothing, several tables, something
