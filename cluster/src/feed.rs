@@ -123,7 +123,9 @@ impl Feed {
     /// Whether nodes may keep some of it on disk, and have it in their next life again.
     fn is_kept_on_disk(&self) -> bool {
         self.sources.iter().any(|source| match source.window().start {
-            StartBound::Relative { window_ns } => window_ns > KEPT_FROM_NS,
+            StartBound::Relative { window_ns } | StartBound::Then { window_ns, .. } => {
+                window_ns > KEPT_FROM_NS
+            }
             _ => false,
         })
     }

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use weir_proto::message::KEPT_FROM_NS;
 use weir_pxl::{Cancel, CompileOptions, Compiled, Deadline, NamedView, OtelEndpoint, Script};
 use weir_types::canonical::PlanIdentity;
-use weir_types::plan::{OpId, OpKind, Plan, Scan, SlidingWindow};
+use weir_types::plan::{OpId, OpKind, Plan, Scan, SlidingWindow, StartBound};
 use weir_types::split::SplitPlan;
 use weir_types::{Diagnostic, Relation};
 
@@ -213,6 +214,19 @@ pub fn compile(
         compiled.plan.set_as_of(at_unix_ns);
     }
     Ok((name, compiled))
+}
+
+/// How many seconds apart times of the past are that a plan can be asked about, whatever has become of its rows: the
+/// widest pane of what nodes keep of it.
+#[must_use]
+pub fn pane_s_of(plan: &Plan) -> i64 {
+    let panes = plan.scans().filter_map(|(_, window)| match window.start {
+        StartBound::Relative { window_ns } if window_ns > KEPT_FROM_NS => {
+            Some(SlidingWindow::of(window_ns).pane_ns / 1_000_000_000)
+        }
+        _ => None,
+    });
+    panes.max().unwrap_or(1)
 }
 
 fn plan_of_export(compiled: &Compiled, at: usize) -> Option<Plan> {

@@ -20,7 +20,7 @@ use weir_types::{DataType, PackedRow, Plan, Value};
 pub use coordinated::{Coordinated, store_path};
 pub use plain_split::plain_split;
 pub use pushed_split::pushed_split;
-pub use restarts::{Restarts, compare_restarts};
+pub use restarts::{Restarts, compare_past, compare_restarts};
 pub use rig::{Rig, Views, start_engine};
 
 use crate::model::{self, GroupBounds, Multiset, World};

@@ -20,7 +20,7 @@ use weir_functions::EvalCtx;
 use weir_functions::eval::CompiledExpr;
 use weir_types::batch::{BatchBuilder, value_at};
 use weir_types::metadata::MetadataSnapshot;
-use weir_types::plan::{EndBound, JoinKind, OpKind, Side, StartBound, Window};
+use weir_types::plan::{EndBound, JoinKind, OpKind, Side, SlidingWindow, StartBound, Window};
 use weir_types::{Column, DataType, Expr, Op, PackedRow, Plan, Relation, SemanticType, Value};
 
 pub use groups::{GroupBounds, refused};
@@ -129,6 +129,9 @@ pub fn in_window(
     let after_start = sliding.is_none_or(|sliding| time_unix_ns > sliding.start_at(now_unix_ns))
         && match window.start {
             StartBound::Absolute { start_unix_ns } => time_unix_ns >= start_unix_ns,
+            StartBound::Then { window_ns, at_unix_ns } => {
+                time_unix_ns > SlidingWindow::of(window_ns).start_at(at_unix_ns)
+            }
             StartBound::Beginning | StartBound::Relative { .. } => true,
         };
     let before_end = match window.end {

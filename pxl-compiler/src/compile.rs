@@ -436,7 +436,7 @@ fn window_text(graph: &Graph, op: IrId) -> Option<String> {
         let IrKind::Source { window, window_text, .. } = &op.kind else { continue };
         let width_ns = match window.start {
             StartBound::Relative { window_ns } => window_ns,
-            StartBound::Absolute { .. } => i64::MAX - 1,
+            StartBound::Absolute { .. } | StartBound::Then { .. } => i64::MAX - 1,
             StartBound::Beginning => i64::MAX,
         };
         if widest.is_none_or(|(have_ns, _)| width_ns > have_ns) {

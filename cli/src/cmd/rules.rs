@@ -143,6 +143,11 @@ fn request_of(rule: &Rule, views: &Arc<[NamedView]>) -> ScriptRequest {
 /// The expression compiles and shows one table, whose columns can be an alert's. What an alert has nothing of a
 /// recorded view need not have either; but it may not have a table's name.
 pub(crate) fn judge(rule: &Rule, views: &Arc<[NamedView]>) -> Result<Columns, Vec<ExprProblem>> {
+    judged(rule, views).map(|(columns, _)| columns)
+}
+
+/// The same, with how many seconds answers of its past are apart at least.
+fn judged(rule: &Rule, views: &Arc<[NamedView]>) -> Result<(Columns, i64), Vec<ExprProblem>> {
     let at_start = |message: String| vec![ExprProblem { line: 1, column: 1, message }];
     if matches!(rule.kind, RuleKind::Record) && weir_types::tables::find(&rule.name).is_some() {
         return Err(at_start(format!("{:?} is a table already", rule.name)));
@@ -167,7 +172,10 @@ pub(crate) fn judge(rule: &Rule, views: &Arc<[NamedView]>) -> Result<Columns, Ve
     })?;
     let outputs = planner::output_infos(&compiled);
     match outputs.as_slice() {
-        [output] => Columns::of(&output.relation).map_err(at_start),
+        [output] => {
+            let columns = Columns::of(&output.relation).map_err(at_start)?;
+            Ok((columns, planner::pane_s_of(&compiled.plan)))
+        }
         [] => Err(at_start("the expression displays no table".to_string())),
         several => {
             let names: Vec<&str> = several.iter().map(|output| output.table.as_str()).collect();

@@ -18,9 +18,11 @@ pub const LOOKS: u32 = 120;
 
 const NANOS_PER_SEC: i64 = 1_000_000_000;
 
-/// The times that are looked at: steps of whole seconds apart, on which panes end; the last is the present second.
-pub fn times(last_s: i64, step_s: i64, now_unix_ns: i64) -> impl Iterator<Item = i64> {
-    let to_s = now_unix_ns / NANOS_PER_SEC;
+/// The times that are looked at: steps of whole panes apart, on which panes end; the last is the present one's begin.
+/// Panes are whole seconds.
+pub fn times(last_s: i64, step_s: i64, pane_s: i64, now_unix_ns: i64) -> impl Iterator<Item = i64> {
+    let step_s = (step_s + pane_s - 1) / pane_s * pane_s;
+    let to_s = now_unix_ns / NANOS_PER_SEC / pane_s * pane_s;
     (0..=last_s / step_s).rev().map(move |back| (to_s - back * step_s) * NANOS_PER_SEC)
 }
 

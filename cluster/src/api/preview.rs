@@ -14,8 +14,8 @@ use weir_types::PackedRow;
 
 use super::run::begin;
 use super::{ApiError, ApiState};
-use crate::planner::ScriptRequest;
-use crate::service::{Outgoing, Service};
+use crate::planner::{ScriptRequest, pane_s_of};
+use crate::service::{Outgoing, Service, Wanted, prepare};
 
 /// How far back it may go.
 const LAST_S_MAX: i64 = 24 * 3_600;
@@ -68,8 +68,9 @@ async fn looked(
     let (text, columns) = (Some(rule.expr.clone()), rule.columns.clone());
     let request = ScriptRequest { script, text, ..ScriptRequest::default() };
     let mut preview = Preview::new(rule, settings);
+    let pane_s = pane_s_of(&prepare(service, &request, Wanted::Live).await?.prepared.plan);
     let step_s = (last_s / i64::from(LOOKS)).max(1);
-    for at_unix_ns in times(last_s, step_s, service.clock.now_unix_ns()) {
+    for at_unix_ns in times(last_s, step_s, pane_s, service.clock.now_unix_ns()) {
         let request = ScriptRequest { at_unix_ns: Some(at_unix_ns), ..request.clone() };
         let (rows, Completeness { complete, lagging, lost, .. }) =
             answer(service, request, &columns).await?;

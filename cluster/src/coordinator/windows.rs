@@ -57,6 +57,9 @@ fn see(window: &Window, frontier_ns: i64, retention_ns: Option<i64>) -> Seen {
         StartBound::Absolute { start_unix_ns } => {
             (start_unix_ns.saturating_sub(1).max(kept_from), true)
         }
+        StartBound::Then { window_ns, at_unix_ns } => {
+            (SlidingWindow::of(window_ns).start_at(at_unix_ns), true)
+        }
     };
     let to_unix_ns = match window.end {
         EndBound::Now => frontier_ns,

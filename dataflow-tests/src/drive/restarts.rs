@@ -9,6 +9,7 @@ use weir_types::clock::tick_unix_ns;
 use weir_types::split::SplitPlan;
 
 use super::admission::{self, admitted_at};
+use super::pushed_split::pushed_split;
 use super::{Compared, Coordinated, DriveError, Feeding, Query, compare_views, store_path};
 use crate::model::{Arrived, Row, World};
 
@@ -84,6 +85,90 @@ fn kept_to(
     Ok(of_plan.map_or(0, |stored| stored.to_ms))
 }
 
+/// Marks what died with a server: rows that its nodes' stores did not have yet.
+fn lose(
+    rows: &mut [Followed],
+    directory: &Path,
+    (nodes, split): (usize, &SplitPlan),
+    now_ms: u64,
+) -> Result<Vec<u64>, DriveError> {
+    let kept: Result<Vec<u64>, DriveError> =
+        (0..nodes).map(|node| kept_to(directory, node, split, now_ms)).collect();
+    let kept = kept?;
+    for row in rows.iter_mut().filter(|row| row.admitted_ms <= now_ms) {
+        let to_ms = kept[row.node];
+        row.is_lost |= row.admitted_ms > to_ms || row.time_unix_ns > tick_unix_ns(to_ms);
+    }
+    Ok(kept)
+}
+
+/// Ticks after which a query has answered.
+const ANSWER_TICKS_MAX: u64 = 50;
+
+/// Runs a query of one kept source, lets its server die, and asks the next one about times of the past, so many panes
+/// before the last one that is whole: it has nothing of them but its store. Rows that are later than the window is long
+/// are no part of it.
+pub fn compare_past(
+    query: &Query<'_>,
+    panes_back: &[i64],
+    world: &World,
+    feed: &Feeding,
+    directory: &Path,
+) -> Result<Compared, DriveError> {
+    let mut compared = Compared::default();
+    let mut rows = follow(world, feed);
+    let admissions = admission::admissions(world, feed);
+    let start = |now_ms| {
+        let (shape, limits) = ((feed.nodes, feed.workers), feed.limits());
+        let stores = Some((directory, now_ms));
+        Coordinated::start_stored(shape, world.retention_ns, &world.metadata, &limits, stores)
+    };
+    let mut rig = start(0)?;
+    rig.install(query.split, feed.refresh_ms)?;
+    let mut now_ms = 0;
+    for &tick_ms in &feed.ticks_ms {
+        for (table, portion) in admissions.get(&tick_ms).into_iter().flatten() {
+            for (node, rows) in portion.iter().enumerate() {
+                let relation = &world.tables[table].relation;
+                rig.admit(node, table, admission::batches(table, relation, rows, feed.order));
+            }
+        }
+        now_ms = tick_ms;
+        rig.close_tick(tick_ms)?;
+    }
+    rig.settle()?;
+    drop(rig);
+    let kept = lose(&mut rows, directory, (feed.nodes, query.split), now_ms)?;
+    let plan = query.split.node();
+    let Some((_, source)) = KeptSource::of_plan(&plan).next() else { return Ok(compared) };
+    let sliding = source.sliding;
+    for row in &mut rows {
+        // What came when its pane had left the window was never in it.
+        row.is_lost |= row.time_unix_ns <= sliding.start_at(tick_unix_ns(row.admitted_ms));
+    }
+    let left = left(world, &rows);
+    let pane_ns = sliding.pane_ns;
+    let to_ns = tick_unix_ns(kept.into_iter().min().unwrap_or(0));
+    let mut rig = start(now_ms)?;
+    for back in panes_back {
+        let at_unix_ns = (to_ns.div_euclid(pane_ns) - back) * pane_ns;
+        let mut then = query.plan.clone();
+        then.set_as_of(at_unix_ns);
+        let id = rig.install(&pushed_split(&then), feed.refresh_ms)?;
+        let has_answered = (0..ANSWER_TICKS_MAX).any(|_| {
+            now_ms = (now_ms / feed.refresh_ms + 1) * feed.refresh_ms;
+            rig.close_tick(now_ms).is_ok_and(|moved| moved.contains(&id))
+        });
+        if let Some((query, message)) = rig.failed.pop_first() {
+            return Err(DriveError::Failed { query, message });
+        }
+        let frontier_ms = rig.frontier_ms(id).filter(|_| has_answered);
+        let frontier_ms = frontier_ms.ok_or_else(|| DriveError::Bus("no answer".to_string()))?;
+        compare_views(&then, &left, frontier_ms, &rig.views(id), &mut compared)?;
+    }
+    Ok(compared)
+}
+
 /// Runs a query of one kept source over servers that die; also gives how many rows were found again.
 pub fn compare_restarts(
     query: &Query<'_>,
@@ -110,14 +195,9 @@ pub fn compare_restarts(
                 rig.settle()?;
             }
             drop(rig);
-            let kept: Result<Vec<u64>, DriveError> =
-                (0..feed.nodes).map(|node| kept_to(directory, node, query.split, now_ms)).collect();
-            let kept = kept?;
-            for row in rows.iter_mut().filter(|row| row.admitted_ms <= now_ms) {
-                let to_ms = kept[row.node];
-                row.is_lost |= row.admitted_ms > to_ms || row.time_unix_ns > tick_unix_ns(to_ms);
-                found_again += usize::from(!row.is_lost);
-            }
+            lose(&mut rows, directory, (feed.nodes, query.split), now_ms)?;
+            let came = rows.iter().filter(|row| row.admitted_ms <= now_ms);
+            found_again += came.filter(|row| !row.is_lost).count();
             rig = start(now_ms)?;
             asked = None;
             ask_at = ask_at.max(number + restarts.asked_after);

@@ -72,6 +72,7 @@ fn bounds_text(window: &Window) -> String {
         }
         StartBound::Relative { window_ns } => format!(", start_time=px.now() - {window_ns}"),
         StartBound::Absolute { start_unix_ns } => format!(", start_time={start_unix_ns}"),
+        StartBound::Then { .. } => unreachable!("no script names a window of then"),
     };
     let _ = match window.end {
         EndBound::Now => Ok(()),

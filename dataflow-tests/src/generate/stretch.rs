@@ -32,6 +32,9 @@ fn window(window: &mut Window, factor: i64) {
         StartBound::Beginning => {}
         StartBound::Relative { window_ns } => *window_ns = length(*window_ns, factor),
         StartBound::Absolute { start_unix_ns } => *start_unix_ns = time(*start_unix_ns, factor),
+        StartBound::Then { window_ns, at_unix_ns } => {
+            (*window_ns, *at_unix_ns) = (length(*window_ns, factor), time(*at_unix_ns, factor));
+        }
     }
     match &mut window.end {
         EndBound::Now => {}

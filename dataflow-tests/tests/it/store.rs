@@ -4,15 +4,15 @@ use std::cell::Cell;
 
 use weir_dataflow_tests::check::check;
 use weir_dataflow_tests::drive::{
-    DriveError, Feeding, Query, Restarts, compare_restarts, pushed_split,
+    DriveError, Feeding, Query, Restarts, compare_past, compare_restarts, pushed_split,
 };
 use weir_dataflow_tests::generate::stretch::stretch;
 use weir_dataflow_tests::generate::{self, Case, Style};
 use weir_node::store::KeptSource;
-use weir_types::plan::{EndBound, OpKind, StartBound, Window};
+use weir_types::plan::{EndBound, OpKind, SlidingWindow, StartBound, Window};
 
-/// Windows of minutes, hours and days: panes of 10 s, 1 min and 1 h.
-const WINDOWS_S: [i64; 4] = [301, 3600, 3601, 200_000];
+/// Windows of minutes, hours and days: panes of 10 s, 1 and 5 min, and 1 h.
+const WINDOWS_S: [i64; 5] = [301, 3600, 3601, 21_600, 200_000];
 
 /// The case with long windows; `None` if it reads anything else than one source that is kept.
 fn long(mut case: Case, window: usize) -> Option<Case> {
@@ -39,7 +39,7 @@ fn answers_go_on_over_restarts() {
         generate::case(Style::Compiled, 40),
         proptest::array::uniform4(0usize..16),
         proptest::bool::ANY,
-        0usize..4,
+        0usize..WINDOWS_S.len(),
     );
     check(600, what, |(case, [first, second, later, installed], settled, window)| {
         let Some(mut case) = long(case, window) else { return Ok(()) };
@@ -73,4 +73,34 @@ fn answers_go_on_over_restarts() {
     let (rows, again, cases) = (rows.get(), again.get(), cases.get());
     assert!(cases > 20, "hardly any plan reads one kept source: {cases}");
     assert!(rows > cases && again > cases, "{rows} rows, {again} found again in {cases} cases");
+}
+
+/// Random plans over one long window, by a server that has died and has nothing of the past but its store: what they
+/// answered about times of the last hour is what the model says of then, also of windows that are longer than what any
+/// history holds. Catches panes that are cut off with their window, and those of after that time.
+#[test]
+fn answers_of_the_past_come_from_the_store() {
+    let (rows, cases) = (Cell::new(0), Cell::new(0));
+    let what = (generate::case(Style::Compiled, 40), 0i64..360, 0usize..WINDOWS_S.len());
+    check(300, what, |(case, back, window)| {
+        let Some(mut case) = long(case, window) else { return Ok(()) };
+        if case.plan.reads_now() {
+            return Ok(());
+        }
+        let mut plain = case.plan.clone();
+        stretch(&mut plain, &mut case.world, &mut case.feed, 100);
+        let split = pushed_split(&case.plan);
+        let query = Query { plan: &case.plan, split: &split, installed_after: 0, refresh_times: 1 };
+        let directory = tempfile::tempdir().expect("a directory");
+        // Panes stay for an hour.
+        let window = SlidingWindow::of(WINDOWS_S[window % WINDOWS_S.len()] * 1_000_000_000);
+        let most = 3_600_000_000_000 / window.pane_ns;
+        let back = [back % most.min(6), back % most, 0];
+        let feed = Feeding { installed_after: 0, ..case.feed.clone() };
+        let compared = compare_past(&query, &back, &case.world, &feed, directory.path())?;
+        rows.set(rows.get() + compared.rows);
+        cases.set(cases.get() + 1);
+        Ok::<_, DriveError>(())
+    });
+    assert!(cases.get() > 10 && rows.get() > cases.get(), "{} rows, {}", rows.get(), cases.get());
 }

@@ -6,9 +6,7 @@ use weir_functions::aggregate::{AggFn, Input};
 use weir_functions::eval::CompiledExpr;
 use weir_functions::scalar::reads_names;
 use weir_types::expr::Expr;
-use weir_types::plan::{
-    AggCall, EndBound, JoinKind, Scan, Side, SlidingWindow, StartBound, Window,
-};
+use weir_types::plan::{AggCall, EndBound, JoinKind, Scan, Side, SlidingWindow, Window};
 use weir_types::row::PackedRow;
 use weir_types::schema::Relation;
 use weir_types::split::Shape;
@@ -251,10 +249,7 @@ pub(crate) fn packed_zeros(types: &[DataType]) -> Vec<u8> {
 
 /// Where a window begins and ends at set times, and how long before now it ends.
 pub(crate) fn absolute_bounds(window: &Window) -> (Option<i64>, Option<i64>, i64) {
-    let start = match window.start {
-        StartBound::Absolute { start_unix_ns } => Some(start_unix_ns),
-        StartBound::Beginning | StartBound::Relative { .. } => None,
-    };
+    let start = window.first_unix_ns();
     match window.end {
         EndBound::Now => (start, None, 0),
         EndBound::Relative { before_ns } => (start, None, before_ns.max(0)),

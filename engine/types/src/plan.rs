@@ -21,7 +21,7 @@ use crate::schema::Relation;
 use crate::value::{DataType, Value};
 
 /// Raised with every change of the serialised form.
-pub const PLAN_VERSION: u32 = 1;
+pub const PLAN_VERSION: u32 = 2;
 
 /// Position of an operator in its plan.
 pub type OpId = usize;
@@ -42,6 +42,9 @@ pub enum StartBound {
     Relative { window_ns: i64 },
     /// `time_ ≥ start`.
     Absolute { start_unix_ns: i64 },
+    /// Where a window of this length began at a time of the past. Whoever asks for it wants what was in it then, and not
+    /// for long: it does not slide, and no retention cuts it.
+    Then { window_ns: i64, at_unix_ns: i64 },
 }
 
 /// The upper end of a scan; always also `time_ ≤ now`.
@@ -69,9 +72,7 @@ impl Window {
     #[must_use]
     pub fn as_of(&self, at_unix_ns: i64) -> Window {
         let start = match self.start {
-            StartBound::Relative { window_ns } => StartBound::Absolute {
-                start_unix_ns: SlidingWindow::of(window_ns).first_unix_ns_at(at_unix_ns),
-            },
+            StartBound::Relative { window_ns } => StartBound::Then { window_ns, at_unix_ns },
             start => start,
         };
         let end_unix_ns = match self.end {
@@ -80,6 +81,18 @@ impl Window {
             EndBound::Absolute { end_unix_ns } => end_unix_ns.min(at_unix_ns),
         };
         Window { start, end: EndBound::Absolute { end_unix_ns } }
+    }
+
+    /// The least event time that is in it, where that is a set one.
+    #[must_use]
+    pub fn first_unix_ns(&self) -> Option<i64> {
+        match self.start {
+            StartBound::Absolute { start_unix_ns } => Some(start_unix_ns),
+            StartBound::Then { window_ns, at_unix_ns } => {
+                Some(SlidingWindow::of(window_ns).first_unix_ns_at(at_unix_ns))
+            }
+            StartBound::Beginning | StartBound::Relative { .. } => None,
+        }
     }
 
     /// The sliding window's length rounded up to whole panes, and its pane width, both in ns.
@@ -91,6 +104,7 @@ impl Window {
             StartBound::Beginning | StartBound::Absolute { .. } => {
                 retention_ns.map(SlidingWindow::of)
             }
+            StartBound::Then { .. } => None,
         }
     }
 }
@@ -349,7 +363,7 @@ impl Plan {
     pub fn default_refresh_ms(&self, tick_ms: u64) -> u64 {
         let long = self.scans().any(|(_, window)| match window.start {
             StartBound::Relative { window_ns } => window_ns >= 60 * SEC_NS,
-            StartBound::Beginning | StartBound::Absolute { .. } => true,
+            StartBound::Beginning | StartBound::Absolute { .. } | StartBound::Then { .. } => true,
         });
         let wanted_ms = if long || self.reads_now() { 1000 } else { tick_ms };
         wanted_ms.div_ceil(tick_ms.max(1)) * tick_ms.max(1)
@@ -369,7 +383,8 @@ mod tests {
             let sliding = SlidingWindow::of(window_ns);
             let start = StartBound::Relative { window_ns };
             let then = Window { start, end: EndBound::Now }.as_of(at);
-            let StartBound::Absolute { start_unix_ns } = then.start else { panic!("{then:?}") };
+            assert_eq!(then.sliding(Some(SEC_NS)), None, "nothing leaves it");
+            let start_unix_ns = then.first_unix_ns().expect("a set start");
             // The first row that is in it, and the last that is not.
             assert!(sliding.pane_of(start_unix_ns) >= sliding.first_pane_at(at), "{window_ns}");
             assert!(sliding.pane_of(start_unix_ns - 1) < sliding.first_pane_at(at), "{window_ns}");

@@ -6,7 +6,6 @@ use weir_engine::history::{Cursor, History};
 use weir_proto::QueryId;
 use weir_types::batch::BATCH_ROWS_MAX;
 use weir_types::clock::tick_unix_ns;
-use weir_types::plan::StartBound;
 use weir_types::split::NodePlan;
 
 use super::NodeCore;
@@ -139,14 +138,10 @@ impl NodeCore {
 /// The earliest event time that a scan of the table can still hold.
 pub(super) fn replay_from(plan: &NodePlan, table: &str, now_ms: u64) -> i64 {
     let now_unix_ns = tick_unix_ns(now_ms);
-    let scans =
-        plan.scans().filter(|scan| scan.table == table).map(|scan| match scan.window.start {
-            StartBound::Beginning => i64::MIN,
-            StartBound::Absolute { start_unix_ns } => start_unix_ns,
-            StartBound::Relative { .. } => {
-                scan.window.sliding(None).map_or(i64::MIN, |sliding| sliding.start_at(now_unix_ns))
-            }
-        });
+    let scans = plan.scans().filter(|scan| scan.table == table).map(|scan| {
+        let slides = || scan.window.sliding(None).map(|sliding| sliding.start_at(now_unix_ns));
+        scan.window.first_unix_ns().or_else(slides).unwrap_or(i64::MIN)
+    });
     scans.min().unwrap_or(i64::MIN)
 }
 
@@ -157,7 +152,7 @@ mod tests {
     use weir_engine::{EngineConfig, EngineEvent};
     use weir_proto::bus::in_process;
     use weir_proto::{NodeInfo, ToNode};
-    use weir_types::plan::{AggCall, EndBound, Scan, Window};
+    use weir_types::plan::{AggCall, EndBound, Scan, StartBound, Window};
     use weir_types::shared::Shared;
     use weir_types::split::{Change, Shape, Source, TableScan};
     use weir_types::value::{DataType, SemanticType};

@@ -2,6 +2,8 @@
 //! that what is kept does not depend on who reads, how often or how long. A query that reads such a source gets what
 //! the store has, all rows up to one tick, and of the history what came after: each row once.
 
+mod past;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,8 +12,9 @@ use tracing::{debug, warn};
 use weir_engine::{Install, Part};
 use weir_proto::QueryId;
 use weir_types::clock::tick_unix_ns;
-use weir_types::split::{Change, NodePlan, Source};
+use weir_types::split::{Change, NodePlan};
 
+use self::past::{PAST_NS, Reads};
 use super::NodeCore;
 use super::backfill::Replay;
 use crate::store::keeper::{FromKeeper, Gone, LoadId, Wanted};
@@ -64,6 +67,8 @@ pub(super) struct Keeping {
 struct Loading {
     query: QueryId,
     exchange: usize,
+    /// Panes from this one on are not wanted.
+    until_pane: Option<i64>,
     /// The store has said whether it has something.
     is_opened: bool,
     _wanted: Wanted,
@@ -296,7 +301,9 @@ impl NodeCore {
         }
         let (is_over, used_ms) =
             (crate::store::file::is_over(&kept.source, kept.used_ms, to_ms), kept.used_ms);
-        let first_pane = kept.source.sliding.first_pane_at(tick_unix_ns(to_ms));
+        let sliding = kept.source.sliding;
+        let first_pane = sliding.first_pane_at(tick_unix_ns(to_ms));
+        let past_panes = PAST_NS / sliding.pane_ns;
         let afresh = std::mem::take(&mut kept.afresh);
         kept.sealed_ms = kept.sealed_ms.max(to_ms);
         let Some(keeper) = &self.keeping.keeper else { return };
@@ -306,7 +313,8 @@ impl NodeCore {
         } else if is_new || afresh {
             let changes = Vec::new();
             let sealed = Arc::clone(&identity);
-            let addition = Addition { identity, afresh, changes, to_ms, used_ms, first_pane };
+            let addition =
+                Addition { identity, afresh, changes, to_ms, used_ms, first_pane, past_panes };
             if !keeper.seal(addition) {
                 self.overrun(&sealed);
             }
@@ -351,15 +359,21 @@ impl NodeCore {
         plan: &Arc<NodePlan>,
         (refresh_ms, now_ms): (u64, u64),
     ) -> Option<Waiting> {
+        let past: Vec<Reads> = self.keeping.past_of(plan).collect();
         let keeper = self.keeping.keeper.as_mut()?;
         let mut unopened = 0;
-        for (exchange, identity) in identities {
-            let kept = self.keeping.kept.get(identity).filter(|kept| kept.sealed_ms > 0);
+        for reads in identities.iter().map(Reads::now).chain(past) {
+            let kept = self.keeping.kept.get(&reads.identity).filter(|kept| kept.sealed_ms > 0);
             let Some(kept) = kept else { continue };
-            let first_pane = kept.source.sliding.first_pane_at(tick_unix_ns(now_ms));
-            let (load, wanted) = keeper.load(identity, first_pane);
-            let loading =
-                Loading { query: id, exchange: *exchange, is_opened: false, _wanted: wanted };
+            let (first_pane, until_pane) = reads.panes(kept, now_ms);
+            let (load, wanted) = keeper.load(&reads.identity, first_pane);
+            let loading = Loading {
+                query: id,
+                exchange: reads.exchange,
+                until_pane,
+                is_opened: false,
+                _wanted: wanted,
+            };
             self.keeping.loads.insert(load, loading);
             unopened += 1;
         }
@@ -382,12 +396,17 @@ impl NodeCore {
             && let Some(said) = self.keeping.keeper.as_ref().and_then(Keeper::heard)
         {
             match said {
+                FromKeeper::Opened { load, .. } if self.is_void(load) => self.ended(load, true),
                 FromKeeper::Opened { load, to_ms } => self.opened(load, to_ms),
                 FromKeeper::Page { load, changes } => {
                     pages += 1;
                     let Some(loading) = self.keeping.loads.get(&load) else { continue };
                     let (id, exchange) = (loading.query, loading.exchange as u32);
                     let Some(query) = self.queries.get(&id) else { continue };
+                    let changes = match loading.until_pane {
+                        Some(until_pane) => past::until(changes, until_pane),
+                        None => changes,
+                    };
                     self.send_changes(id, exchange, query.first_tick_ms, changes);
                 }
                 FromKeeper::End { load, whole } => self.ended(load, whole),
@@ -463,19 +482,6 @@ impl NodeCore {
             }
         }
         if covers == i64::MIN { least } else { covers }
-    }
-
-    fn covers_exchange(&self, table: &str, had_to_ms: u64, source: &Source) -> i64 {
-        let by_history = self.covers_from(table);
-        let has_rest =
-            self.history.as_ref().is_none_or(|history| history.has_all_after(table, had_to_ms));
-        if had_to_ms == 0 || !has_rest {
-            return by_history;
-        }
-        let identity = KeptSource::of(source.clone()).and_then(|source| source.identity());
-        let kept = identity.and_then(|identity| self.keeping.kept.get(identity.as_slice()));
-        let since = self.covers_from_unix_ns.get(table).copied().unwrap_or(self.started_unix_ns);
-        kept.map_or(by_history, |kept| kept.covers_from_unix_ns.unwrap_or(since))
     }
 }
 

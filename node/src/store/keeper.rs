@@ -5,6 +5,7 @@
 //! be damaged is thrown away, and said to be gone. A thread that died keeps nothing more: its holder is told, and lets
 //! go of what it kept.
 
+mod budget;
 mod stats;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +14,7 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 use weir_types::split::Change;
 
 use self::stats::note_dropped;
@@ -124,6 +125,7 @@ impl Keeper {
             open: BTreeMap::new(),
             sealed: Vec::new(),
             known: stored.iter().map(|stored| Arc::clone(&stored.identity)).collect(),
+            past: Some(BTreeMap::new()),
             says,
             goes,
             stats: Arc::clone(&stats),
@@ -222,6 +224,11 @@ impl Keeper {
         self.said.as_ref()?.try_recv().ok()
     }
 
+    /// Panes stay for a while after they have left their windows.
+    pub(crate) fn keeps_past(&self) -> bool {
+        !self.stats.without_past.load(Ordering::Acquire)
+    }
+
     pub(crate) fn heard_gone(&self) -> Option<Gone> {
         self.gone.try_recv().ok()
     }
@@ -294,6 +301,8 @@ struct Writer {
     sealed: Vec<Sealed>,
     /// What may be in the store.
     known: BTreeSet<Identity>,
+    /// What was sealed last of each source, without its changes; `None`: there is no room for panes that have left.
+    past: Option<BTreeMap<Identity, Addition>>,
     says: Sender<FromKeeper>,
     goes: Sender<Gone>,
     stats: Arc<KeeperStats>,
@@ -323,7 +332,8 @@ impl Writer {
                 self.stats.waiting_bytes.fetch_sub(SEAL_BYTES, Ordering::Relaxed);
                 let (changes, bytes) = self.open.remove(&addition.identity).unwrap_or_default();
                 self.known.insert(Arc::clone(&addition.identity));
-                self.seal(Sealed { addition: Addition { changes, ..addition }, bytes });
+                let addition = self.with_past(Addition { changes, ..addition });
+                self.seal(Sealed { addition, bytes });
             }
             ToKeeper::Restart(identity) => self.void(&identity),
             ToKeeper::Load { load, identity, first_pane, wanted } => {
@@ -336,6 +346,7 @@ impl Writer {
                 self.void(&identity);
                 self.take_back(|addition| addition.identity == identity);
                 self.known.remove(&identity);
+                self.forget_past(&identity);
                 if let Err(error) = self.store.forget(&identity) {
                     self.failed(&error);
                 }
@@ -401,37 +412,11 @@ impl Writer {
         }
     }
 
-    /// What was least used goes until the rest fits; of equally used ones the largest.
-    fn keep_to_budget(&mut self) {
-        loop {
-            let sizes = match self.store.sizes() {
-                Ok(sizes) => sizes,
-                Err(error) => return self.failed(&error),
-            };
-            let bytes: u64 = sizes.iter().map(|(_, _, bytes)| bytes).sum();
-            self.stats.sources.store(sizes.len() as u64, Ordering::Relaxed);
-            self.stats.bytes.store(bytes, Ordering::Relaxed);
-            if bytes <= self.bytes_max {
-                return;
-            }
-            let least = sizes.into_iter().min_by_key(|(_, used_ms, bytes)| {
-                // Within seconds of each other they are in use alike.
-                (used_ms / 60_000, std::cmp::Reverse(*bytes))
-            });
-            let Some((identity, _, bytes)) = least else { return };
-            info!(bytes, max = self.bytes_max, "the store is full: a source is kept no longer");
-            KeeperStats::count(&self.stats.over_budget_total, 1);
-            if let Err(error) = self.store.forget(&identity) {
-                return self.failed(&error);
-            }
-            self.gone(identity, false);
-        }
-    }
-
-    fn gone(&mut self, identity: Identity, damaged: bool) {
+    pub(super) fn gone(&mut self, identity: Identity, damaged: bool) {
         self.void(&identity);
         self.take_back(|addition| addition.identity == identity);
         self.known.remove(&identity);
+        self.forget_past(&identity);
         drop(self.goes.send(Gone { identity, damaged }));
     }
 
@@ -463,7 +448,7 @@ impl Writer {
         }
     }
 
-    fn failed(&mut self, error: &StoreError) {
+    pub(super) fn failed(&mut self, error: &StoreError) {
         KeeperStats::count(&self.stats.errors_total, 1);
         match error {
             StoreError::Damaged(why) => {

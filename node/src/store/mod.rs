@@ -54,6 +54,8 @@ pub struct Addition {
     pub used_ms: u64,
     /// Panes before this one have left.
     pub first_pane: i64,
+    /// So many of these stay nevertheless, where there is room.
+    pub past_panes: i64,
 }
 
 #[derive(Debug, thiserror::Error)]

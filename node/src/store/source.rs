@@ -2,8 +2,9 @@
 
 use weir_proto::envelope;
 use weir_types::Expr;
-use weir_types::plan::{EndBound, PLAN_VERSION, SlidingWindow, StartBound};
-use weir_types::split::{NodePlan, Shape, Source};
+use weir_types::plan::{EndBound, PLAN_VERSION, SlidingWindow, StartBound, Window};
+use weir_types::shared::Shared;
+use weir_types::split::{NodePlan, Shape, Source, TableScan};
 
 /// Windows longer than this are kept: those whose panes are 10 s or more. Shorter ones are whole again within
 /// minutes, and mostly filled from the history.
@@ -33,6 +34,21 @@ impl KeptSource {
             && matches!(source.shape, Shape::Partial { .. })
             && !reads_now(&source);
         is_kept.then(|| KeptSource { sliding: SlidingWindow::of(window_ns), source })
+    }
+
+    /// The one that slides up to now and holds the panes of a source of a time of the past; and that time. `None`: it
+    /// is not of such a time, or ends within a pane.
+    #[must_use]
+    pub fn of_past(mut source: Source) -> Option<(KeptSource, i64)> {
+        let Window { start, end } = source.window();
+        let StartBound::Then { window_ns, at_unix_ns } = start else { return None };
+        let mut scan = TableScan::clone(&source.scan);
+        scan.scan.window = Window { start: StartBound::Relative { window_ns }, end: EndBound::Now };
+        source.scan = Shared::new(scan);
+        let kept = KeptSource::of(source)?;
+        let ends_then = end == EndBound::Absolute { end_unix_ns: at_unix_ns };
+        let is_whole = at_unix_ns % kept.sliding.pane_ns == 0;
+        (ends_then && is_whole).then_some((kept, at_unix_ns))
     }
 
     /// Those of a node plan, by their exchange.

@@ -11,6 +11,7 @@ use weir_types::plan::{EndBound, Scan, StartBound, Window};
 use weir_types::split::{Shape, Source, TableScan};
 use weir_types::value::DataType;
 
+use super::keeper::FromKeeper;
 use super::*;
 
 const HOUR_NS: i64 = 3_600_000_000_000;
@@ -41,7 +42,15 @@ fn change(key: u8, pane: i64, count: i64) -> Change {
 
 fn addition(table: &str, to_ms: u64, changes: Vec<Change>) -> Addition {
     let identity = identity(table);
-    Addition { identity, afresh: false, changes, to_ms, used_ms: to_ms, first_pane: 0 }
+    Addition {
+        identity,
+        afresh: false,
+        changes,
+        to_ms,
+        used_ms: to_ms,
+        first_pane: 0,
+        past_panes: 0,
+    }
 }
 
 /// What a source holds: up to which tick, and per pane and key how many rows.
@@ -304,6 +313,60 @@ fn the_least_used_goes() {
     assert_eq!(stored.len(), 1);
     let (_, counts) = held(&mut store, "new").expect("whole").expect("there");
     assert_eq!(counts.len(), 100);
+}
+
+/// Panes that have left their window stay as long as there is room, and go before any source does; from then on nobody
+/// may rely on them. Catches a past that takes the place of what windows need, and one that is gone without a word.
+#[test]
+fn what_has_left_goes_first() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("windows.db");
+    let mut keeper = keeper(&path, STORE_BYTES_MIN);
+    let large = |pane: i64| -> Vec<Change> {
+        let large = |key: u8| Change::Partial {
+            key: PackedRow(vec![key; 6_000]),
+            pane,
+            rows: 1,
+            accs: vec![Acc::Count(1)],
+        };
+        (0..100).map(large).collect()
+    };
+    let seal = |keeper: &Keeper, to_ms: u64, first_pane: i64| {
+        let sealed = addition("t", to_ms, Vec::new());
+        assert!(keeper.seal(Addition { first_pane, past_panes: 10, ..sealed }));
+        keeper.sync();
+    };
+    assert!(keeper.changes(&identity("t"), large(1)));
+    seal(&keeper, 1_000, 0);
+    seal(&keeper, 1_001, 5);
+    assert_eq!(panes_of(&mut keeper, "t"), [1], "it stays");
+    assert!(keeper.keeps_past());
+    assert!(keeper.changes(&identity("t"), large(6)));
+    seal(&keeper, 1_002, 5);
+    assert_eq!(panes_of(&mut keeper, "t"), [6], "it goes when there is no room");
+    assert!(!keeper.keeps_past() && keeper.heard_gone().is_none());
+    assert_eq!(keeper.stats().status().counts["dropped_over_budget"], 0);
+}
+
+/// The panes that a store has of a source.
+fn panes_of(keeper: &mut Keeper, table: &str) -> Vec<i64> {
+    let (_, _wanted) = keeper.load(&identity(table), 0);
+    let mut panes = Vec::new();
+    loop {
+        match keeper.heard() {
+            Some(FromKeeper::Page { changes, .. }) => {
+                panes.extend(changes.iter().map(|change| match change {
+                    Change::Partial { pane, .. } | Change::Row { pane, .. } => *pane,
+                }));
+            }
+            Some(FromKeeper::End { .. }) => break,
+            Some(FromKeeper::Opened { .. }) => {}
+            None => std::thread::yield_now(),
+        }
+    }
+    panes.sort_unstable();
+    panes.dedup();
+    panes
 }
 
 /// While the disk refuses, what was sealed of a source waits as one addition, however often and with however little;

@@ -59,6 +59,9 @@ fn window(window: &Window) -> String {
         StartBound::Beginning => "beginning".to_string(),
         StartBound::Relative { window_ns } => format!("now-{}", seconds(window_ns)),
         StartBound::Absolute { start_unix_ns } => json::time_text(start_unix_ns),
+        StartBound::Then { window_ns, at_unix_ns } => {
+            format!("{}-{}", json::time_text(at_unix_ns), seconds(window_ns))
+        }
     };
     let end = match window.end {
         EndBound::Now => "now".to_string(),

@@ -35,6 +35,8 @@ struct Rules {
 struct Ruled {
     written: Rule,
     columns: Columns,
+    /// Seconds between two looks at what a server holds, at least.
+    pane_s: i64,
     alert: AlertRule,
 }
 
@@ -108,9 +110,9 @@ fn rules_of(texts: &[(String, String)]) -> Result<Rules, Failure> {
         }
         let all = report.file.groups.iter();
         let all = all.flat_map(|group| group.rules.iter().map(move |rule| (group, rule)));
-        for ((group, rule), columns) in all.zip(columns) {
+        for ((group, rule), (columns, pane_s)) in all.zip(columns) {
             if let Some(alert) = AlertRule::new(name, group, rule, columns.clone()) {
-                alerts.push(Ruled { written: rule.clone(), columns, alert });
+                alerts.push(Ruled { written: rule.clone(), columns, pane_s, alert });
             }
         }
     }

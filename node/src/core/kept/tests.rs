@@ -7,7 +7,7 @@ use weir_types::PackedRow;
 use weir_types::acc::Acc;
 use weir_types::plan::{EndBound, Scan, StartBound, Window};
 use weir_types::shared::Shared;
-use weir_types::split::{Shape, TableScan};
+use weir_types::split::{Shape, Source, TableScan};
 use weir_types::value::DataType;
 
 use super::*;

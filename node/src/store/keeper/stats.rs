@@ -28,6 +28,8 @@ pub struct KeeperStats {
     pub errors_total: AtomicU64,
     /// Why it does not write; empty if it does.
     reason: Mutex<String>,
+    /// There was no room for panes that have left their windows: they are kept no longer.
+    pub(super) without_past: AtomicBool,
     /// Its thread died: nothing is kept any more.
     pub(super) has_died: AtomicBool,
 }

@@ -26,7 +26,12 @@ fn ns(duration: Duration) -> i64 {
 }
 
 /// The times that are looked at, if they are not too many.
-fn times(last: Duration, step: Option<Duration>, now_unix_ns: i64) -> Result<Vec<i64>, Failure> {
+fn times(
+    last: Duration,
+    step: Option<Duration>,
+    pane_s: i64,
+    now_unix_ns: i64,
+) -> Result<Vec<i64>, Failure> {
     let step = step.unwrap_or((last / LOOKS).max(STEP_MIN));
     if step < STEP_MIN || last < step {
         let text = "--step is at least 1s, and --last at least a step".to_string();
@@ -40,7 +45,7 @@ fn times(last: Duration, step: Option<Duration>, now_unix_ns: i64) -> Result<Vec
         );
         return Err(Failure::Usage(text));
     }
-    Ok(preview::times(last_s, step_s, now_unix_ns).collect())
+    Ok(preview::times(last_s, step_s, pane_s, now_unix_ns).collect())
 }
 
 pub(super) fn reports(
@@ -49,9 +54,10 @@ pub(super) fn reports(
     last: Duration,
     step: Option<Duration>,
 ) -> Result<Vec<Report>, Failure> {
-    let times = times(last, step, WallClock.now_unix_ns())?;
+    let now_unix_ns = WallClock.now_unix_ns();
     let mut reports = Vec::new();
     for rule in &rules.alerts {
+        let times = times(last, step, rule.pane_s, now_unix_ns)?;
         output::note(&format!("{}: looking {} times …", rule.alert.name, times.len()));
         reports.push(report(rules, rule, connection, &times)?);
     }
@@ -118,15 +124,18 @@ mod tests {
     fn looks_are_whole_steps() {
         let s = Duration::from_secs;
         let seconds = |last: u64, step: Option<Duration>, now: i64| {
-            let times = times(s(last), step, now).expect("it fits");
+            let times = times(s(last), step, 1, now).expect("it fits");
             times.into_iter().map(|at| at / SEC_NS).collect::<Vec<_>>()
         };
         assert_eq!(seconds(40, Some(s(10)), 105 * SEC_NS), [65, 75, 85, 95, 105]);
         assert_eq!(seconds(2, None, 10 * SEC_NS + 1), [8, 9, 10]);
         assert_eq!(seconds(3_600, None, 7_215 * SEC_NS).len(), 121);
         assert_eq!(seconds(3, Some(Duration::from_millis(1_500)), 9 * SEC_NS), [7, 9]);
-        assert!(times(s(1), Some(s(10)), 0).is_err());
-        assert!(times(s(1), Some(Duration::ZERO), 0).is_err());
-        assert!(times(s(86_400), Some(s(1)), 0).is_err());
+        // Of what nodes keep in panes of a minute only their ends can be told.
+        let minutes = times(s(180), Some(s(30)), 60, 305 * SEC_NS).expect("it fits");
+        assert_eq!(minutes, [120, 180, 240, 300].map(|at| at * SEC_NS));
+        assert!(times(s(1), Some(s(10)), 1, 0).is_err());
+        assert!(times(s(1), Some(Duration::ZERO), 1, 0).is_err());
+        assert!(times(s(86_400), Some(s(1)), 1, 0).is_err());
     }
 }
