@@ -98,17 +98,17 @@ pub(crate) fn recorded<'a>(texts: impl Iterator<Item = &'a str>) -> Arc<[NamedVi
     views_of(files.iter())
 }
 
-/// A file's verdict, and the columns of each of its rules, if it is right. `names`: views that are recorded in files
-/// before it.
+/// A file's verdict; and of each of its rules, if it is right, the columns, and how many seconds answers of its past are
+/// apart at least. `names`: views that are recorded in files before it.
 pub(crate) fn judged(
     name: &str,
     text: &str,
     views: &Arc<[NamedView]>,
     names: &mut Recorded,
-) -> (Report, Vec<Columns>) {
+) -> (Report, Vec<(Columns, i64)>) {
     let mut columns = Vec::new();
     let mut report = weir_rules::check::check(name, text, &mut |rule| {
-        judge(rule, views).map(|found| columns.push(found))
+        with_pane(rule, views).map(|found| columns.push(found))
     });
     if report.problems.is_empty() {
         report.problems = at_odds(name, &report.file, views, names);
@@ -143,11 +143,11 @@ fn request_of(rule: &Rule, views: &Arc<[NamedView]>) -> ScriptRequest {
 /// The expression compiles and shows one table, whose columns can be an alert's. What an alert has nothing of a
 /// recorded view need not have either; but it may not have a table's name.
 pub(crate) fn judge(rule: &Rule, views: &Arc<[NamedView]>) -> Result<Columns, Vec<ExprProblem>> {
-    judged(rule, views).map(|(columns, _)| columns)
+    with_pane(rule, views).map(|(columns, _)| columns)
 }
 
 /// The same, with how many seconds answers of its past are apart at least.
-fn judged(rule: &Rule, views: &Arc<[NamedView]>) -> Result<(Columns, i64), Vec<ExprProblem>> {
+fn with_pane(rule: &Rule, views: &Arc<[NamedView]>) -> Result<(Columns, i64), Vec<ExprProblem>> {
     let at_start = |message: String| vec![ExprProblem { line: 1, column: 1, message }];
     if matches!(rule.kind, RuleKind::Record) && weir_types::tables::find(&rule.name).is_some() {
         return Err(at_start(format!("{:?} is a table already", rule.name)));

@@ -172,10 +172,9 @@ pub(super) fn spec(config: &Config, written: &Json, base: &Path) -> Result<Alert
         let all = report.file.groups.iter();
         let all = all.flat_map(|group| group.rules.iter().map(move |rule| (group, rule)));
         let alerts = all.zip(columns);
-        rules.extend(
-            alerts
-                .filter_map(|((group, rule), columns)| AlertRule::new(name, group, rule, columns)),
-        );
+        rules.extend(alerts.filter_map(|((group, rule), (columns, _))| {
+            AlertRule::new(name, group, rule, columns)
+        }));
     }
     for name in builtin.disabled.iter().filter(|_| builtin.enabled) {
         let before = rules.len();

@@ -9,6 +9,8 @@ use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
 use weir_dataflow_tests::harness::wait_until;
 use weir_dataflow_tests::harness::weir::{Weir, run};
 
+use weir_types::{Clock as _, WallClock};
+
 use crate::can_capture;
 use crate::replay::capture;
 
@@ -127,4 +129,64 @@ fn over_what_a_server_holds() {
     assert!(text.contains("alert: \"Fails\""), "{output:?}");
     assert!(text.contains("Fails: would have fired once from "), "{output:?}");
     assert!(std::fs::read_dir(dir.path()).unwrap().count() == 2, "nothing was written");
+}
+
+/// What the nodes keep of a rule's long window tells what it would have done though history has nothing of that time any
+/// more: no window of seconds finds those requests then, and the rule does. Catches looks at the past that end where
+/// history does.
+#[test]
+fn over_what_is_kept_on_disk() {
+    if !can_capture() {
+        return;
+    }
+    let nginx = Nginx::start(NginxOptions::default()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = rules(dir.path(), "301s");
+    let config = dir.path().join("weir.yaml");
+    std::fs::write(&config, format!("rules: ['{file}']\n")).unwrap();
+    let trace = format!("port:{}", nginx.addr.port());
+    let config = config.to_str().unwrap();
+    let weir =
+        Weir::start(&["--trace", &trace, "--config", config, "--history-bytes", "4MiB"]).unwrap();
+    let load = |path: &str, requests: usize, connections: usize| {
+        let (paths, keep_alive) = (vec![path.to_string()], true);
+        let requests_per_sec = if connections > 1 { 2_000 } else { 20 };
+        let addr = nginx.addr;
+        let load = Load { addr, paths, requests, requests_per_sec, connections, keep_alive };
+        assert_eq!(run_load(&load).len(), requests);
+    };
+    load("/error", 20, 1);
+    let pane_ns = 10_000_000_000;
+    let now_ns = || WallClock.now_unix_ns();
+    let at = (now_ns() / pane_ns + 1) * pane_ns;
+    let failed_then = |window: &str| {
+        let text = format!(
+            "import px\ndf = px.DataFrame('http_events', start_time='-{window}')\n\
+             df = df[df.resp_status >= 500]\n\
+             px.display(df.groupby('req_path').agg(value=('latency', px.count)))\n"
+        );
+        let body = serde_json::json!({"text": text, "at_unix_ns": at});
+        let answer = weir.post("/api/v1/run", &body).unwrap();
+        let answer: Json = serde_json::from_slice(&answer.body).unwrap();
+        let messages = answer["messages"].as_array().unwrap();
+        assert!(messages.iter().all(|message| message["type"] != "error"), "{messages:?}");
+        let changes = messages.iter().filter(|message| message["type"] == "changes");
+        changes.map(|message| message["rows"].as_array().unwrap().len()).sum::<usize>()
+    };
+    let gone = wait_until(DEADLINE, || {
+        load("/", 4_000, 8);
+        (now_ns() > at + pane_ns / 2 && failed_then("20s") == 0).then_some(())
+    });
+    gone.expect("history forgets");
+    assert_eq!(failed_then("301s"), 1);
+
+    let looks = ["rules", "test", &file, "--last", "60s", "--step", "10s", "-o", "jsonl"];
+    let output = weir.run(&looks, DEADLINE).unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let [failing, never] = output.json_lines().try_into().unwrap();
+    assert_eq!((&failing["fired"], &failing["firing"]), (&1.into(), &1.into()), "{failing}");
+    assert_eq!(failing["looks"], 7, "{failing}");
+    let fired = weir_types::json::parse_time(failing["events"][0]["at"].as_str().unwrap()).unwrap();
+    assert_eq!(fired, at, "{failing}");
+    assert_eq!(never["fired"], 0, "{never}");
 }

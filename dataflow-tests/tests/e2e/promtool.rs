@@ -16,12 +16,13 @@ const PROMQL: &str = "up > 0";
 const PXL: &str = "\"import px; px.display(px.DataFrame('http_events').groupby('req_path').agg(value=('latency', px.count)))\"";
 
 /// Lines that an alert may have, each with its own field.
-const RIGHT: [&str; 5] = [
+const RIGHT: [&str; 6] = [
     "for: 1h30m",
     "keep_firing_for: 1m",
     "labels: {severity: page, n: 5, is: true, none: ~}",
     "annotations: {summary: '{{ $labels.req_path | toUpper }}: {{ $value | humanize }}'}",
     "labels: {team: '{{ with $labels.job }}{{ . }}{{ else }}none{{ end }}'}",
+    "annotations: {seen: '{{ with printf `up{job=%q}` $labels.job | query }}{{ . | first | value }}{{ end }}'}",
 ];
 
 /// Each makes a file wrong: a line more, of an alert or of a recording rule, or another text in place of one. What

@@ -1,8 +1,11 @@
 //! Against a real server, where there is one.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::stream;
@@ -69,12 +72,12 @@ impl Nats {
         jetstream::new(async_nats::connect(url).await.unwrap())
     }
 
-    fn make_stream(&self) {
+    fn make_stream(&self, duplicate_window: Duration) {
         Nats::runtime().block_on(async {
             let config = stream::Config {
                 name: "weir".to_string(),
                 subjects: vec!["weir.>".to_string()],
-                duplicate_window: Duration::from_secs(60),
+                duplicate_window,
                 ..stream::Config::default()
             };
             self.context().await.create_stream(config).await.unwrap();
@@ -107,14 +110,14 @@ impl Drop for Nats {
     }
 }
 
-fn line(nats: &Nats) -> Line {
+fn line(port: u16, timeout: Duration) -> Line {
     let config = NatsConfig {
         name: "out".to_string(),
-        url: format!("nats://127.0.0.1:{}", nats.port),
+        url: format!("nats://127.0.0.1:{port}"),
         subject: "weir.rows".to_string(),
         user: None,
         token: None,
-        timeout: Duration::from_secs(5),
+        timeout,
         secrets: vec![],
         tls: Tls::default(),
     };
@@ -131,7 +134,7 @@ fn acknowledged_by_the_stream_only() {
     let Some(mut nats) = Nats::start() else {
         return weir_types::testing::skipped("there is no nats-server");
     };
-    let mut line = line(&nats);
+    let mut line = line(nats.port, Duration::from_secs(5));
     let rows = |from: i64| -> Vec<(String, i64, i64)> {
         (from..from + 400).map(|n| (format!("k{n}"), n, 1)).collect()
     };
@@ -143,7 +146,7 @@ fn acknowledged_by_the_stream_only() {
     send(&mut line, 1, &rows(0));
     assert!(matches!(line.flush(), Err(SinkError::Retry(_))), "there is no stream");
     assert_eq!((line.health().rows_sent, line.health().acked_ms), (0, None));
-    nats.make_stream();
+    nats.make_stream(Duration::from_secs(60));
     line.flush().unwrap();
     assert_eq!(line.health().rows_sent, 400);
 
@@ -165,6 +168,84 @@ fn acknowledged_by_the_stream_only() {
     let wanted: Vec<u64> = (1..=803).filter(|seq| *seq != 802).collect();
     assert_eq!(numbers, wanted);
     assert!(messages.iter().all(|(id, row)| *id == format!("out-{}", row["seq"])));
+}
+
+/// Between a client and a server: nothing that the server says gets through while it is deaf.
+struct Relay {
+    port: u16,
+    is_deaf: Arc<AtomicBool>,
+}
+
+impl Relay {
+    fn to(server: u16) -> Relay {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let is_deaf = Arc::new(AtomicBool::new(false));
+        let deaf = Arc::clone(&is_deaf);
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { continue };
+                let deaf = Arc::clone(&deaf);
+                let (up, down) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                std::thread::spawn(move || passed_on(&up, &server, || true));
+                let is_heard = move || !deaf.load(Ordering::SeqCst);
+                std::thread::spawn(move || passed_on(&down, &client, is_heard));
+            }
+        });
+        Relay { port, is_deaf }
+    }
+
+    fn deafen(&self, is_deaf: bool) {
+        self.is_deaf.store(is_deaf, Ordering::SeqCst);
+    }
+}
+
+fn passed_on(mut from: &TcpStream, mut to: &TcpStream, passes: impl Fn() -> bool) {
+    let mut bytes = vec![0; 64 << 10];
+    while let Ok(len @ 1..) = from.read(&mut bytes) {
+        if passes() && to.write_all(&bytes[..len]).is_err() {
+            break;
+        }
+    }
+    drop(to.shutdown(Shutdown::Both));
+}
+
+/// Acknowledgements stay away for longer than the stream knows what it has: all is sent again, nothing is missing, and
+/// what is there twice has the same number, the same id and the same text. Catches numbers that are given anew.
+#[test]
+fn repeats_beyond_the_window_are_known_by_their_number() {
+    let Some(nats) = Nats::start() else {
+        return weir_types::testing::skipped("there is no nats-server");
+    };
+    let window = Duration::from_millis(200);
+    nats.make_stream(window);
+    let relay = Relay::to(nats.port);
+    let mut line = line(relay.port, Duration::from_secs(1));
+    let send = |line: &mut Line, tick: u64| {
+        let keys: Vec<String> = (0..50).map(|n| format!("{tick}-{n}")).collect();
+        let rows: Vec<(&str, i64, i64)> = keys.iter().map(|key| (key.as_str(), 1, 1)).collect();
+        line.deliver(&delivery(tick, &rows, true)).unwrap();
+    };
+    send(&mut line, 1);
+    line.flush().unwrap();
+    relay.deafen(true);
+    send(&mut line, 2);
+    assert!(matches!(line.flush(), Err(SinkError::Retry(_))));
+    assert_eq!(line.health().acked_ms, Some(1));
+    std::thread::park_timeout(window * 3);
+    relay.deafen(false);
+    send(&mut line, 3);
+    while line.flush().is_err() {}
+    assert_eq!(line.health().acked_ms, Some(3));
+
+    let messages = nats.messages();
+    let mut known = BTreeMap::new();
+    for (id, row) in &messages {
+        let number = row["seq"].as_u64().unwrap();
+        assert_eq!(known.entry(number).or_insert((id, row)), &(id, row));
+    }
+    assert_eq!(known.into_keys().collect::<Vec<_>>(), (1..=150).collect::<Vec<_>>());
+    assert!(messages.len() > 150, "nothing came twice");
 }
 
 /// A server that speaks TLS only, and lets in only whom it knows; whether it is there is found out without writing.

@@ -186,11 +186,11 @@ struct Collector {
 }
 
 impl Collector {
-    /// `tls`: more of each protocol's section. What it takes it writes into `out.jsonl`.
-    fn at(dir: &std::path::Path, tls: &str) -> Collector {
+    /// More of the sections of HTTP and gRPC. What it takes it writes into `out.jsonl`.
+    fn at(dir: &std::path::Path, [http, grpc]: [&str; 2]) -> Collector {
         let ports = [free_port(), free_port()];
         let config = format!(
-            "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{}'{tls}}}, grpc: {{endpoint: '127.0.0.1:{}'{tls}}}}}}}}}\n\
+            "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{}'{http}}}, grpc: {{endpoint: '127.0.0.1:{}'{grpc}}}}}}}}}\n\
              exporters: {{file: {{path: '{}', append: true, flush_interval: 50ms}}}}\n\
              service:\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines:\n    \
              metrics: {{receivers: [otlp], exporters: [file]}}\n    traces: {{receivers: [otlp], exporters: [file]}}\n",
@@ -225,7 +225,7 @@ fn with_tls_both_ends_are_known() {
         path("server.key"),
         path("ca.crt")
     );
-    let place = Collector::at(dir.path(), &tls);
+    let place = Collector::at(dir.path(), [&tls; 2]);
     let Some(mut collector) = place.start() else {
         return weir_types::testing::skipped("there is no OpenTelemetry collector");
     };
@@ -270,7 +270,7 @@ fn with_tls_both_ends_are_known() {
 fn a_collector_takes_it() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out.jsonl");
-    let place = Collector::at(dir.path(), "");
+    let place = Collector::at(dir.path(), [""; 2]);
     let ports = place.ports;
     let start = || place.start();
     let Some(mut collector) = start() else {
@@ -314,6 +314,47 @@ fn a_collector_takes_it() {
         assert_eq!(services, ["one", "one", "plain", "plain", "two", "two"]);
         std::fs::write(&out, "").unwrap();
     }
+}
+
+/// What a collector with small limits does not take at once comes in parts, in order; a row that is too large alone is
+/// counted, and keeps nothing back. Catches a batch that is sent again as it is.
+#[test]
+fn what_is_too_large_is_split() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out.jsonl");
+    let limits = [", max_request_body_size: 1048576", ", max_recv_msg_size_mib: 1"];
+    let place = Collector::at(dir.path(), limits);
+    let Some(_collector) = place.start() else {
+        return weir_types::testing::skipped("there is no OpenTelemetry collector");
+    };
+    for (protocol, port) in [(Protocol::Http, place.ports[0]), (Protocol::Grpc, place.ports[1])] {
+        let mut line = upserts(sink(&format!("http://127.0.0.1:{port}"), protocol), 100);
+        line.start(false).unwrap();
+        let wide = |n: i64| "x".repeat(if n == 7 { 1_500_000 } else { 100_000 }) + &n.to_string();
+        let keys: Vec<String> = (0..30).map(wide).collect();
+        let rows: Vec<(&str, i64, i64)> =
+            keys.iter().zip(100..).map(|(key, n)| (key.as_str(), n, 1)).collect();
+        line.deliver(&delivery(1_000, &rows, true)).unwrap();
+        line.flush().unwrap();
+        line.deliver(&delivery(2_000, &[("last", 200, 1)], true)).unwrap();
+        line.flush().unwrap();
+        let health = line.health();
+        assert_eq!((health.rows_sent, health.rows_refused, health.acked_ms), (30, 1, Some(2_000)));
+        let lines = lines(&out, |lines| {
+            lines.last().is_some_and(|line| line.to_string().contains("\"asInt\":\"200\""))
+        });
+        let came: Vec<i64> = lines.iter().flat_map(numbers).collect();
+        let wanted: Vec<i64> = (100..130).filter(|n| *n != 107).chain([200]).collect();
+        assert_eq!(came, wanted, "{protocol:?}");
+        std::fs::write(&out, "").unwrap();
+    }
+}
+
+/// The values of a line's points, as they stand there.
+fn numbers(line: &serde_json::Value) -> Vec<i64> {
+    let text = line.to_string();
+    let after = text.split("\"asInt\":\"").skip(1);
+    after.map(|rest| rest.split('"').next().unwrap().parse().unwrap()).collect()
 }
 
 /// What the collector has written, once it is what is waited for.

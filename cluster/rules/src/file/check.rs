@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::read::{Fields, Reader};
-use super::{Group, Place, Problem, Wrong};
+use super::{Group, Place, Problem, RuleKind, Wrong};
 use crate::labels::is_metric_name;
 
 /// Which fields go together.
@@ -72,7 +72,7 @@ pub(super) fn names(groups: &[Group], reader: &mut Reader) {
     }
 }
 
-/// What promtool's linter finds, and labels that no `for` survives.
+/// What promtool's linter finds, labels that no `for` survives, and texts that will fail.
 pub(super) fn warnings(groups: &[Group]) -> Vec<Problem> {
     let mut found = Vec::new();
     let mut seen = BTreeMap::new();
@@ -95,6 +95,19 @@ pub(super) fn warnings(groups: &[Group]) -> Vec<Problem> {
                 rule.name, label.name
             );
             found.push(Problem::new(rule.place, why));
+        }
+        let annotations = match &rule.kind {
+            RuleKind::Alert(parts) => parts.annotations.as_slice(),
+            RuleKind::Record => &[],
+        };
+        for text in rule.labels.iter().chain(annotations) {
+            if let Some(function) = text.template.asks_promql() {
+                let why = format!(
+                    "{}: {:?} calls {function:?}, and there is no PromQL to ask: the text will be this error",
+                    rule.name, text.name
+                );
+                found.push(Problem::new(rule.place, why));
+            }
         }
     }
     found

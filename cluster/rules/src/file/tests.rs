@@ -224,10 +224,12 @@ fn files_are_bounded() {
 fn doubtful_rules_are_warned_of() {
     let text = rules(
         "- {alert: X, expr: a, labels: {a: b}}\n- {alert: X, expr: c, labels: {a: b}}\n\
-         - {alert: Y, expr: c, labels: {v: '{{ $value }}'}}",
+         - {alert: Y, expr: c, labels: {v: '{{ $value }}'}}\n\
+         - {alert: Z, expr: c, annotations: {v: '{{ query \"up\" | first | value }}'}}",
     );
     let warnings: Vec<_> = taken(&text).warnings.iter().map(|w| w.message.clone()).collect();
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
+    assert!(warnings[2].starts_with("Z: \"v\" calls \"query\", and"), "{warnings:?}");
     assert!(warnings[0].starts_with("duplicate rule: X"), "{warnings:?}");
     assert!(warnings[1].contains("speaks of the value"), "{warnings:?}");
 }

@@ -1,4 +1,5 @@
-//! The functions of templates: Go's own and Prometheus', without those that ask a PromQL engine.
+//! The functions of templates: Go's own and Prometheus'. Those that ask a PromQL engine have none to ask: they fail
+//! when they are called.
 
 use std::cmp::Ordering;
 
@@ -93,31 +94,32 @@ const FUNCTIONS: [Function; 37] = [
     function("js", 0, MANY, |args| escaped(args, js)),
 ];
 
-/// Functions that Prometheus has and Weir has not: what they would ask is PromQL.
-const ASK_PROMQL: [&str; 10] = [
-    "query",
-    "first",
-    "label",
-    "value",
-    "strvalue",
-    "sortByLabel",
-    "graphLink",
-    "tableLink",
-    "tmpl",
-    "call",
+/// Functions that ask PromQL, or take what was asked; how many arguments they have.
+const ASK_PROMQL: [(&str, usize); 8] = [
+    ("query", 1),
+    ("first", 1),
+    ("label", 2),
+    ("value", 1),
+    ("strvalue", 1),
+    ("sortByLabel", 2),
+    ("graphLink", 1),
+    ("tableLink", 1),
 ];
 
 pub(super) fn find(name: &str) -> Result<Function, String> {
-    if let Some(function) = FUNCTIONS.iter().find(|function| function.name == name) {
-        return Ok(*function);
-    }
-    match ASK_PROMQL.contains(&name) {
-        true => Err(format!("function {name:?} not defined: Weir's templates cannot ask queries")),
-        false => Err(format!("function {name:?} not defined")),
-    }
+    let own = FUNCTIONS.iter().find(|function| function.name == name).copied();
+    let asks = || {
+        let (name, args) = ASK_PROMQL.iter().find(|(asks, _)| *asks == name)?;
+        Some(function(name, *args, *args, |_| Err("there is no PromQL to ask".to_string())))
+    };
+    own.or_else(asks).ok_or_else(|| format!("function {name:?} not defined"))
 }
 
 impl Function {
+    pub(super) fn asks_promql(&self) -> bool {
+        ASK_PROMQL.iter().any(|(name, _)| *name == self.name)
+    }
+
     pub(super) fn call<'a>(&self, args: &[Value<'a>]) -> Result<Value<'a>, String> {
         let Function { name, args_min, args_max, call } = self;
         if args.len() < *args_min || args.len() > *args_max {

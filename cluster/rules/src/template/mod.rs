@@ -1,9 +1,9 @@
 //! Templates in labels and annotations: the part of Go's text/template that alert rules use, with Prometheus'
 //! variables and functions.
 //!
-//! What is left out is refused when the template is read: `define`, `template`, `block`, `break`, `continue`,
-//! and functions that ask a PromQL engine (`query`, `first`, …). In two points it takes more than Go: an integer
-//! may be compared with a float, and labels are texts whatever they were.
+//! What is left out is refused when the template is read: `define`, `template`, `block`, `break`, `continue`.
+//! Functions that ask a PromQL engine (`query`, `first`, …) are read, and fail when they are called: there is none. In
+//! two points it takes more than Go: an integer may be compared with a float, and labels are texts whatever they were.
 //!
 //! A template is bounded in length and depth when it is read, and in work and output when it is expanded.
 
@@ -19,7 +19,7 @@ mod value;
 
 use std::collections::BTreeMap;
 
-use parse::Node;
+use parse::{Found, Node};
 
 /// The longest template. Texts of alerts are a few lines.
 pub const TEMPLATE_BYTES_MAX: usize = 64 << 10;
@@ -55,14 +55,14 @@ pub struct Template {
     nodes: Vec<Node>,
     /// It is this text, whatever the data.
     constant: Option<String>,
-    speaks_of_value: bool,
+    found: Found,
 }
 
 impl Template {
     /// This text as it is, whatever stands in it.
     pub(crate) fn constant(text: &str) -> Template {
         let constant = Some(text.to_string());
-        Template { name: String::new(), nodes: Vec::new(), constant, speaks_of_value: false }
+        Template { name: String::new(), nodes: Vec::new(), constant, found: Found::default() }
     }
 
     /// Reads a template; the name stands in messages of failed expansions.
@@ -72,17 +72,23 @@ impl Template {
             return Err(TemplateError { line: 1, message });
         }
         let constant = (!text.contains("{{")).then(|| text.to_string());
-        let (nodes, speaks_of_value) = match constant {
-            Some(_) => (Vec::new(), false),
+        let (nodes, found) = match constant {
+            Some(_) => (Vec::new(), Found::default()),
             None => parse::parse(text)?,
         };
-        Ok(Template { name: name.to_string(), nodes, constant, speaks_of_value })
+        Ok(Template { name: name.to_string(), nodes, constant, found })
     }
 
     /// True if what comes out may change with the value alone.
     #[must_use]
     pub fn speaks_of_value(&self) -> bool {
-        self.speaks_of_value
+        self.found.speaks_of_value
+    }
+
+    /// A function in it that asks what nobody here answers.
+    #[must_use]
+    pub fn asks_promql(&self) -> Option<&'static str> {
+        self.found.asks_promql
     }
 
     /// The text, or why there is none.

@@ -75,22 +75,31 @@ struct Parser {
     line: usize,
     variables: Vec<String>,
     depth: usize,
-    speaks_of_value: bool,
+    found: Found,
+}
+
+/// What else is to be known of a template.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Found {
+    /// What comes out may change with the value alone.
+    pub(super) speaks_of_value: bool,
+    /// The first function that asks what nobody answers.
+    pub(super) asks_promql: Option<&'static str>,
 }
 
 type Parsed<T> = Result<T, TemplateError>;
 
-pub(super) fn parse(text: &str) -> Parsed<(Vec<Node>, bool)> {
+pub(super) fn parse(text: &str) -> Parsed<(Vec<Node>, Found)> {
     let mut parser = Parser {
         pieces: lex(text)?.into_iter(),
         line: 1,
         variables: GIVEN.map(str::to_string).to_vec(),
         depth: 0,
-        speaks_of_value: false,
+        found: Found::default(),
     };
     let (nodes, end) = parser.list()?;
     match end {
-        Close::Text => Ok((nodes, parser.speaks_of_value)),
+        Close::Text => Ok((nodes, parser.found)),
         Close::End => parser.error("unexpected {{end}}"),
         Close::Else(_) => parser.error("unexpected {{else}}"),
     }
@@ -282,19 +291,25 @@ impl Parser {
                 if !name.is_empty() {
                     fields.push(name.clone());
                 }
-                self.speaks_of_value |= name == "Value";
+                self.found.speaks_of_value |= name == "Value";
                 Head::Dot
             }
             Token::Variable(name) => {
                 self.known(name)?;
-                self.speaks_of_value |= name == "$value";
+                self.found.speaks_of_value |= name == "$value";
                 Head::Variable(name.clone())
             }
             Token::Word(word) => match word.as_str() {
                 "true" => Head::Bool(true),
                 "false" => Head::Bool(false),
                 "nil" => Head::Nil,
-                word => Head::Function(functions::find(word).or_else(|why| self.error(why))?),
+                word => {
+                    let function = functions::find(word).or_else(|why| self.error(why))?;
+                    if function.asks_promql() {
+                        self.found.asks_promql.get_or_insert(function.name);
+                    }
+                    Head::Function(function)
+                }
             },
             Token::Text(text) => Head::Text(text.clone()),
             Token::Int(number) => Head::Int(*number),
@@ -318,7 +333,7 @@ impl Parser {
             if name.is_empty() || !takes_fields(&head) {
                 return self.error("unexpected . after term");
             }
-            self.speaks_of_value |= name == "Value";
+            self.found.speaks_of_value |= name == "Value";
             fields.push(name.clone());
             *rest = tail;
         }
