@@ -9,14 +9,15 @@ use weir_types::{DataType, SemanticType};
 use super::{COUNT_MAX, Guess};
 
 /// Of texts that repeat, of addresses, of processes.
-const LABELS_DISTINCT: f64 = 30.0;
-const ADDRESSES_DISTINCT: f64 = 256.0;
-const PROCESSES_DISTINCT: f64 = 200.0;
-const STATUS_DISTINCT: f64 = 12.0;
+const LABELS_DISTINCT: f64 = 12.0;
+const ADDRESSES_DISTINCT: f64 = 64.0;
+const PROCESSES_DISTINCT: f64 = 64.0;
+const METHODS_DISTINCT: f64 = 4.0;
+const STATUS_DISTINCT: f64 = 6.0;
 const PORTS_DISTINCT: f64 = 1_000.0;
 const NUMBERS_DISTINCT: f64 = 100.0;
 const SIZES_DISTINCT: f64 = 10_000.0;
-const TEXTS_DISTINCT: f64 = 1_000.0;
+const TEXTS_DISTINCT: f64 = 500.0;
 /// Of each text of a row in history: how it lies there.
 const TEXT_OFFSET_BYTES: f64 = 4.0;
 const LABEL_BYTES: f64 = 12.0;
@@ -59,6 +60,7 @@ fn distinct(def: &ColumnDef, window_ns: f64) -> f64 {
         (DataType::Int64, SemanticType::Bytes) => SIZES_DISTINCT,
         (DataType::Int64, _) => NUMBERS_DISTINCT,
         (DataType::String, SemanticType::IpAddress) => ADDRESSES_DISTINCT,
+        (DataType::String, SemanticType::HttpReqMethod) => METHODS_DISTINCT,
         (DataType::String, _) if def.low_cardinality => LABELS_DISTINCT,
         (DataType::String, _) => TEXTS_DISTINCT,
     }
@@ -145,19 +147,27 @@ pub(super) fn stepped(
 
 /// How many groups these columns can make, without those that are times, and the shortest of the times' spans.
 pub(super) fn kinds(columns: &[Values], group: &[usize], guess: Guess) -> (f64, Option<f64>) {
-    let (mut product, mut span_ns) = (1.0_f64, None::<f64>);
+    let (mut counts, mut span_ns) = (Vec::new(), None::<f64>);
     for values in group.iter().filter_map(|&idx| columns.get(idx)) {
         let distinct = match (values.span_ns, guess) {
             (Some(span), _) => {
                 span_ns = Some(span_ns.map_or(span, |least| least.min(span)));
-                1.0
+                continue;
             }
             (None, Guess::Expected) => values.distinct,
             // What is certain: whatever else there is may differ in every row.
             (None, Guess::Most) if values.distinct <= 2.0 => values.distinct,
             (None, Guess::Most) => COUNT_MAX,
         };
-        product = (product * distinct.max(1.0)).min(COUNT_MAX);
+        counts.push(distinct.max(1.0));
     }
+    // Columns hang together: each further one parts the groups less.
+    counts.sort_unstable_by(|one, other| other.total_cmp(one));
+    let mut share = 1.0;
+    let product = counts.into_iter().fold(1.0, |all: f64, count| {
+        let parts = f64::powf(count, share);
+        share /= 2.0;
+        (all * parts).min(COUNT_MAX)
+    });
     (product, span_ns)
 }

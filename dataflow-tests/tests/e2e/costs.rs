@@ -37,7 +37,7 @@ fn costs_are_said_before() {
     let queries =
         || -> Json { serde_json::from_slice(&weir.get("/api/v1/queries").unwrap().body).unwrap() };
     assert_eq!(queries()["queries"], serde_json::json!([]), "an estimate installs nothing");
-    let mut live = weir.live(&runs, &["--force"]).unwrap();
+    let live = weir.live(&runs, &["--force"]).unwrap();
     let found = wait_until(DEADLINE, || {
         let found = cost(&large, "json");
         let above = found.status.code() == Some(1);

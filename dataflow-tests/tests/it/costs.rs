@@ -27,7 +27,7 @@ fn ns(ms: u64) -> i64 {
     i64::try_from(ms).unwrap() * 1_000_000
 }
 
-/// Requests of one second to 30 paths of 5 services, with a latency that spreads over some octaves.
+/// Requests of one second to 30 paths, from 40 addresses, with a latency that spreads over some octaves.
 fn requests(random: &mut SplitMix, second: u64) -> RecordBatch {
     let def = tables::find("http_events").unwrap();
     let mut builder = def.builder();
@@ -40,9 +40,12 @@ fn requests(random: &mut SplitMix, second: u64) -> RecordBatch {
             let value = match column.name {
                 "time_" => Value::Time64Ns(at),
                 "req_path" => Value::String(path.clone().into_bytes()),
-                "req_method" => Value::String(b"GET".to_vec()),
+                "req_method" => {
+                    let method = ["GET", "GET", "POST", "PUT"][random.below(4) as usize];
+                    Value::String(method.as_bytes().to_vec())
+                }
                 "resp_status" => Value::Int64(status),
-                "remote_addr" => Value::String(format!("10.0.0.{}", random.below(5)).into_bytes()),
+                "remote_addr" => Value::String(format!("10.0.0.{}", random.below(40)).into_bytes()),
                 "req_headers" | "resp_headers" => Value::String(vec![b'h'; 150]),
                 "resp_body" => Value::String(vec![b'b'; 60]),
                 "latency" => Value::Int64(latency + i64::try_from(random.below(190_000)).unwrap()),

@@ -22,7 +22,7 @@ pub struct Values {
 }
 
 /// Names that services, pods and processes have.
-const NAMES_DISTINCT: f64 = 50.0;
+const NAMES_DISTINCT: f64 = 30.0;
 const TEXT_BYTES: f64 = 24.0;
 /// Nobody can say more: a filter of which nothing is known, an order, an equality (values that are asked for are
 /// more frequent than others).
