@@ -179,6 +179,9 @@ pub(crate) struct RunArgs {
     /// Take the last answer of a view that is there, at once and however old, instead of the next one.
     #[arg(long)]
     pub(crate) stale_ok: bool,
+    /// Run it even if it is expected to cost more than the server lets queries cost.
+    #[arg(long)]
+    pub(crate) force: bool,
     /// With --rows: evaluate at this time (RFC 3339 or ns) [default: the last arrival, rounded up to
     /// a second].
     #[arg(long, value_name = "T", value_parser = parse_time)]
@@ -197,6 +200,9 @@ pub(crate) struct LiveArgs {
     /// How often the view changes [default: 1s for windows of a minute and more, else the tick].
     #[arg(long, value_parser = parse_duration, value_name = "100ms")]
     pub(crate) refresh: Option<Duration>,
+    /// Run it even if it is expected to cost more than the server lets queries cost.
+    #[arg(long)]
+    pub(crate) force: bool,
     /// End after this long.
     #[arg(long = "for", value_parser = parse_duration, value_name = "10s")]
     pub(crate) for_: Option<Duration>,
@@ -236,13 +242,17 @@ pub(crate) struct ExplainArgs {
     /// ast, frames, ir, passes, plan or split [default: all].
     #[arg(long, value_name = "STAGE")]
     pub(crate) stage: Option<String>,
-    #[arg(short, long, default_value = "text", value_parser = ["text", "json"])]
+    #[arg(short, long, default_value = "text", value_parser = ["text", "table", "json"])]
     pub(crate) output: String,
     /// The dataflow as it runs on the server: rows, bytes and time of each operator.
-    #[arg(long, conflicts_with = "stage")]
+    #[arg(long, conflicts_with = "stage", group = "on_server")]
     pub(crate) live: bool,
-    /// With --live: the view of this refresh [default: the one that refreshes most often].
-    #[arg(long, value_parser = parse_duration, requires = "live")]
+    /// What it would cost on the server: rows, memory, CPU time and bytes on the bus, estimated before it runs.
+    #[arg(long, conflicts_with = "stage", group = "on_server")]
+    pub(crate) cost: bool,
+    /// With --live: the view of this refresh [default: the one that refreshes most often]; with --cost: this refresh
+    /// [default: that of `weir live`].
+    #[arg(long, value_parser = parse_duration, requires = "on_server")]
     pub(crate) refresh: Option<Duration>,
 }
 
@@ -278,6 +288,10 @@ pub(crate) struct QueryArgs {
     /// Memory of all queries of a part; above, the largest is ended. Without it a quarter, at most 2 GiB.
     #[arg(long, value_parser = parse_bytes, value_name = "N")]
     pub(crate) queries_bytes_max: Option<usize>,
+    /// Refuse queries that are expected to hold more in the cluster part, unless they are asked for with --force;
+    /// 0: none. Without it sixteen times --query-bytes-max.
+    #[arg(long, value_parser = parse_bytes, value_name = "N")]
+    pub(crate) query_cost_max: Option<usize>,
     /// Groups of one aggregate; rows of further ones are counted in the row `__overflow__`.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..), value_name = "N")]
     pub(crate) query_groups_max: Option<u64>,

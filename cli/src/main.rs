@@ -4,6 +4,7 @@
 //! usage, 3 the server cannot be reached, 130 interrupted.
 #![forbid(unsafe_code)]
 
+mod amounts;
 mod args;
 mod bench;
 mod client;
@@ -44,6 +45,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Live(args) => cmd::live::run(&connection, args),
         Command::Check(args) => cmd::check::run(args),
         Command::Explain(args) if args.live => cmd::explain_live::run(&connection, args),
+        Command::Explain(args) if args.cost => cmd::explain_cost::run(&connection, args),
         Command::Explain(args) => cmd::explain::run(args),
         Command::Scripts(args) => cmd::lists::scripts(args),
         Command::Schema(args) => cmd::lists::schema(args),

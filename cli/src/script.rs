@@ -149,7 +149,8 @@ pub(crate) fn request(args: &ScriptArgs) -> Result<ScriptRequest, Failure> {
 
 /// What is asked for, as it is sent: without what is not said, and what only a server may say.
 pub(crate) fn body(request: &ScriptRequest) -> Json {
-    let ScriptRequest { script, text, vis, func, args, refresh_ms, stale_ok, .. } = request;
+    let ScriptRequest { script, text, vis, func, args, refresh_ms, stale_ok, accept_cost, .. } =
+        request;
     let mut body = json!({"args": args});
     if !request.with_views.is_empty() {
         body["with_views"] = json!(request.with_views);
@@ -165,6 +166,9 @@ pub(crate) fn body(request: &ScriptRequest) -> Json {
         if !value.is_null() {
             body[key] = value;
         }
+    }
+    if *accept_cost {
+        body["accept_cost"] = json!(true);
     }
     if *stale_ok {
         body["stale_ok"] = json!(true);

@@ -9,6 +9,7 @@
 
 pub mod api;
 pub mod coordinator;
+pub mod cost;
 mod feed;
 pub mod planner;
 pub mod service;

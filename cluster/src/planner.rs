@@ -49,6 +49,9 @@ pub struct ScriptRequest {
     /// `run` only: the answer at the last frontier of a view that is there, at once, however old it is.
     #[serde(default)]
     pub stale_ok: bool,
+    /// It is to run even if it is expected to cost more than the server lets readers ask for.
+    #[serde(default)]
+    pub accept_cost: bool,
     /// Not what the script displays, but what this one of its `px.export`s does, as the only output.
     #[serde(skip)]
     pub export: Option<usize>,

@@ -20,6 +20,7 @@
 //! * `prepare` checks and compiles a part once, off the workers; `render` builds its operators;
 //! * `render/publish` hands what a feed's windows tell to the dataflows of the queries that read them;
 //! * `generations` replaces an engine that died;
+//! * `sizes` says what operators will keep, for estimates;
 //! * `history` keeps the recent rows of tables for back-fill. It is not used by the engine itself.
 //!
 //! Logical time is `u64` milliseconds since the epoch; every timestamp of a query is a multiple of
@@ -39,6 +40,7 @@ mod prepare;
 mod query;
 mod queue;
 mod render;
+pub mod sizes;
 mod weigh;
 mod worker;
 
@@ -52,6 +54,8 @@ pub use generations::{EmitOfGeneration, Generations, RestartPace};
 pub use mesh::{Mesh, MeshConfig, MeshStatus};
 pub use prepare::{PlanPrograms, ReadyProgram, preparations_here};
 pub use weir_functions::cuts::Cuts;
+/// What expressions and aggregates will give, guessed.
+pub use weir_functions::guess;
 pub use weir_functions::scalar::pii::push_redacted as push_without_pii;
 /// Whether names that were lost concern a call's result.
 pub use weir_functions::scalar::reads_names;

@@ -9,8 +9,8 @@ pub(crate) const HEAP_BYTES: usize = 16;
 
 /// An entry of an ordered map beside its key's and value's own size: nodes are two thirds full, and have
 /// links.
-const MAP_NUMERATOR: usize = 3;
-const MAP_DENOMINATOR: usize = 2;
+pub(crate) const MAP_NUMERATOR: usize = 3;
+pub(crate) const MAP_DENOMINATOR: usize = 2;
 
 /// Something that waits or is kept.
 pub(crate) trait Weigh {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
+use crate::amounts::{bytes, duration, number, rows};
 use crate::args::ExplainArgs;
 use crate::client::Connection;
 use crate::failure::Failure;
@@ -27,39 +28,8 @@ pub(crate) fn run(connection: &Connection, args: ExplainArgs) -> Result<(), Fail
     output::text(tree(&answer).trim_end())
 }
 
-fn number(of: &Json, name: &str) -> f64 {
-    of[name].as_f64().unwrap_or(0.0)
-}
-
 fn text<'a>(of: &'a Json, name: &str) -> &'a str {
     of[name].as_str().unwrap_or_default()
-}
-
-/// Three digits and the largest sensible unit.
-fn scaled(value: f64, units: &[(f64, &str)]) -> String {
-    let (unit, name) = units
-        .iter()
-        .rev()
-        .find(|(unit, _)| value >= *unit)
-        .or(units.first())
-        .copied()
-        .unwrap_or((1.0, ""));
-    let value = value / unit;
-    let digits = if value >= 100.0 || value == 0.0 { 0 } else { usize::from(value < 10.0) + 1 };
-    format!("{value:.digits$}{name}")
-}
-
-fn duration(ns: f64) -> String {
-    scaled(ns, &[(1.0, " ns"), (1e3, " µs"), (1e6, " ms"), (1e9, " s")])
-}
-
-fn bytes(count: f64) -> String {
-    const KIB: f64 = 1024.0;
-    scaled(count, &[(1.0, " B"), (KIB, " KiB"), (KIB * KIB, " MiB"), (KIB * KIB * KIB, " GiB")])
-}
-
-fn rows(per_s: f64) -> String {
-    scaled(per_s, &[(1.0, ""), (1e3, "k"), (1e6, "M")])
 }
 
 /// The head, then each output with what is below it.

@@ -28,6 +28,7 @@ pub(crate) fn run(connection: &Connection, args: LiveArgs) -> Result<(), Failure
     if format == Format::Csv {
         return Err(Failure::Usage("live prints -o table or -o jsonl".to_string()));
     }
+    request.accept_cost = args.force;
     request.refresh_ms = args.refresh.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
     let interrupted = interrupt_flag()?;
     let source = script::source_of(&request);

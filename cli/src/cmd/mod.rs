@@ -5,6 +5,7 @@ pub(crate) mod ask;
 pub(crate) mod check;
 pub(crate) mod doctor;
 pub(crate) mod explain;
+pub(crate) mod explain_cost;
 pub(crate) mod explain_live;
 pub(crate) mod lists;
 pub(crate) mod live;

@@ -25,7 +25,7 @@ pub(crate) fn run(connection: &Connection, args: RunArgs) -> Result<(), Failure>
     if args.now.is_some() {
         return Err(Failure::Usage("--now needs --rows: a server answers as of now".to_string()));
     }
-    request.stale_ok = args.stale_ok;
+    (request.stale_ok, request.accept_cost) = (args.stale_ok, args.force);
     let (source, body) = (script::source_of(&request), script::body(&request));
     let answer = connection.post("/api/v1/run", &body).map_err(|failure| failure.told(&source))?;
     output::print_diagnostics(&output::diagnostics_of(&answer["diagnostics"]), &source.script());

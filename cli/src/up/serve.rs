@@ -146,6 +146,7 @@ pub(super) fn start(
         },
         readers: reader_limits(&serve.readers),
         queries: query_limits(queries),
+        query_cost_max: queries.query_cost_max.map(|bytes| bytes as u64),
         compiles: CompileLimits {
             compiles_max: queries.compiles_max,
             time_max: queries.compile_time_max,

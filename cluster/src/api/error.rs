@@ -7,7 +7,7 @@ use weir_types::Diagnostic;
 
 use super::body::BODY_TIME_MAX;
 use crate::planner::PlanError;
-use crate::service::NotCompiled;
+use crate::service::{NotCompiled, QUERY_COST};
 
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -84,7 +84,7 @@ impl ApiError {
 fn status_of_ending(code: &str) -> StatusCode {
     match code {
         // What the script asks for is too much, wherever and whenever it runs.
-        "state_budget" | "backlog" | "snapshot_too_large" | "query_quarantined" => {
+        "state_budget" | "backlog" | "snapshot_too_large" | "query_quarantined" | QUERY_COST => {
             StatusCode::UNPROCESSABLE_ENTITY
         }
         "no_source" => StatusCode::BAD_REQUEST,

@@ -262,7 +262,8 @@ async fn subscribe(state: web::Data<ApiState>, request: ScriptRequest, outbox: A
     let told = match prepare(service, &request, Wanted::Live).await {
         Ok(installable) => {
             let outbox = Arc::clone(&outbox);
-            let subscribe = Subscribe { installable, outbox, wanted: Wanted::Live, since: None };
+            let (wanted, accepts_cost) = (Wanted::Live, request.accept_cost);
+            let subscribe = Subscribe { installable, outbox, wanted, since: None, accepts_cost };
             match service.coordinator.send(subscribe).await {
                 Ok(Ok(_)) => return,
                 Ok(Err(refusal)) => ApiError::ended(refusal.code, refusal.message),

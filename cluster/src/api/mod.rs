@@ -10,6 +10,7 @@ pub mod auth;
 mod body;
 mod connection;
 mod connections;
+mod cost;
 mod counters;
 mod error;
 mod explain;

@@ -10,7 +10,8 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::guard::{Access, Body, Policy, admit, check};
 use super::{
-    ApiError, ApiState, Asset, REQUEST_BYTES_MAX, explain, faults, http, live, login, preview, run,
+    ApiError, ApiState, Asset, REQUEST_BYTES_MAX, cost, explain, faults, http, live, login,
+    preview, run,
 };
 
 /// A token and some punctuation.
@@ -118,6 +119,7 @@ pub(super) fn table(assets: &'static [Asset]) -> Vec<Route> {
         post("/api/v1/run", to!(run::run)),
         post("/api/v1/check", to!(http::check)),
         post("/api/v1/explain", to!(explain::of_script)),
+        post("/api/v1/explain/cost", to!(cost::of_script)),
         post("/api/v1/test/fault", to!(faults::kill)),
         post("/api/v1/test/order", to!(faults::order)),
     ];

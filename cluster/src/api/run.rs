@@ -56,11 +56,12 @@ pub(super) async fn begin(
         false => Wanted::Once { within_ms },
     };
     request.refresh_ms = request.refresh_ms.or(Some(service.tick_ms));
+    let accepts_cost = request.accept_cost;
     let installable = prepare(service, &request, wanted).await?;
     let warnings = installable.prepared.warnings.clone();
     let reader = OutboxReader::new(&service.readers);
-    let subscribe =
-        Subscribe { installable, outbox: Arc::clone(&reader.outbox), wanted, since: None };
+    let outbox = Arc::clone(&reader.outbox);
+    let subscribe = Subscribe { installable, outbox, wanted, since: None, accepts_cost };
     let subscribed = service.coordinator.send(subscribe).await;
     subscribed
         .map_err(|error| ApiError::unavailable(&format!("the server is stopping ({error})")))?

@@ -19,6 +19,13 @@ pub struct LocatedSource {
 }
 
 impl Coordinator {
+    /// The feeds that have a plan's sources already, by their numbers: a query that refreshes so would read them.
+    #[must_use]
+    pub fn shared(&self, split: &SplitPlan, refresh_ms: u64) -> Vec<Option<QueryId>> {
+        let feed = |source: &Source| Some(self.readable(source, refresh_ms)?.feed);
+        split.sources.iter().map(feed).collect()
+    }
+
     /// What `query` reads, by the numbers of its plan's sources; `None` for one that nothing receives now.
     #[must_use]
     pub fn located(&self, query: QueryId, split: &SplitPlan) -> Vec<Option<LocatedSource>> {

@@ -5,6 +5,7 @@
 //! queries are installed anew over what nodes remember, and the views go on under the same
 //! subscriptions: they publish the difference, and say `complete: false` until they are whole again.
 
+mod costs;
 mod lists;
 mod lives;
 mod views;
@@ -27,8 +28,10 @@ use super::registry::{Registry, ViewId};
 use super::router::Router;
 use super::settled::TellSettled;
 use crate::coordinator::{Book, BusCounters, Coordinator, Identity, Outcome};
+use crate::cost::{Arrivals, CostLimits};
 use crate::view::SnapshotLimits;
 
+pub use costs::{EstimateCost, QUERY_COST};
 pub use lists::{
     AvailableTables, FeedRow, ListFeeds, ListNodes, ListQueries, Locate, Located, NodeRow,
     QueryRow, Sought,
@@ -108,11 +111,15 @@ pub(crate) struct Shared {
     pub(crate) node_forget: Duration,
     /// How many alert rules there are.
     pub(crate) rules: Arc<AtomicUsize>,
+    /// What readers may ask for.
+    pub(crate) cost_limits: CostLimits,
 }
 
 pub struct CoordinatorActor {
     pub(super) core: Coordinator,
     shared: Shared,
+    /// How fast rows of tables come.
+    arrivals: Arrivals,
     own: WeakAddress<CoordinatorActor>,
     pace: RestartPace,
     /// A new engine is on its way.
@@ -143,6 +150,7 @@ impl Handler<NodeMessage> for CoordinatorActor {
         let now_ms = self.now_ms();
         let NodeMessage { name, link, mut report } = message;
         self.take_figures(&name, &mut report);
+        self.note_tables(&name, &report.message);
         if let Ok(mut registered) = self.shared.registered.lock() {
             match &report.message {
                 FromNode::Register { .. } => {

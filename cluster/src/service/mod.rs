@@ -47,9 +47,9 @@ pub use alerts::{
 pub use budget::{Admitted, Client, ReaderCounters, ReaderLimits, Readers};
 pub use compiles::{CompileLimits, Compiles, NotCompiled};
 pub use coordinator_actor::{
-    AvailableTables, CoordinatorActor, FeedRow, ListFeeds, ListNodes, ListQueries, Locate, Located,
-    NodeRow, QueryRow, RUN_JOINS_WITHIN_MS, Refusal, Since, Sought, Subscribe, Subscribed,
-    TakeWide, TestPanic, Unsubscribe, Wanted,
+    AvailableTables, CoordinatorActor, EstimateCost, FeedRow, ListFeeds, ListNodes, ListQueries,
+    Locate, Located, NodeRow, QUERY_COST, QueryRow, RUN_JOINS_WITHIN_MS, Refusal, Since, Sought,
+    Subscribe, Subscribed, TakeWide, TestPanic, Unsubscribe, Wanted,
 };
 pub use figures::Figures;
 pub use health::{ActorSummary, Health};
@@ -66,6 +66,7 @@ pub use sinks::{BufferSpec, InputSpec, SinkRow, SinkSpec, SinkState, Sinks, Writ
 pub use stats::{Freshness, Quantiles};
 
 use crate::coordinator::{Book, BusCounters, CutTotals, Identity};
+use crate::cost::CostLimits;
 use crate::planner::ScriptRequest;
 use crate::view::SnapshotLimits;
 use coordinator_actor::{EngineFailed, NodeMessage, Shared};
@@ -78,6 +79,9 @@ pub struct ServiceConfig {
     pub snapshots: SnapshotLimits,
     pub readers: ReaderLimits,
     pub queries: Limits,
+    /// A query whose state is expected to be larger is refused; 0: none is. Without it many times what a query may
+    /// hold.
+    pub query_cost_max: Option<u64>,
     pub compiles: CompileLimits,
     pub test_faults: bool,
     /// This process, as table functions show it.
@@ -92,6 +96,19 @@ pub struct ServiceConfig {
     pub network: Option<Arc<BusStats>>,
     /// The processes of the cluster part, if there are several; this is the first.
     pub mesh: Option<Mesh>,
+}
+
+impl ServiceConfig {
+    fn cost_limits(&self) -> CostLimits {
+        let query_bytes_max = self.queries.query_state_bytes_max;
+        let absurd = query_bytes_max.saturating_mul(CostLimits::TIMES_QUERY_BYTES);
+        CostLimits {
+            query_cost_max: self.query_cost_max.unwrap_or(absurd),
+            query_bytes_max,
+            query_groups_max: self.queries.query_groups_max,
+            retention_ns: self.retention_ns,
+        }
+    }
 }
 
 /// Where nodes come from: each once, with its name and its port.
@@ -139,6 +156,8 @@ pub struct Service {
     pub node_forget: Duration,
     /// Alert rules that there are: besides those of readers there may be a query for each.
     pub(crate) rules: Arc<AtomicUsize>,
+    /// What readers may ask for.
+    pub cost_limits: CostLimits,
 }
 
 impl Service {
@@ -160,6 +179,7 @@ impl Service {
         let registry: Arc<Mutex<registry::Registry>> = Arc::default();
         let figures = Figures::new(Arc::clone(&engine), Arc::clone(&registry), Arc::clone(&clock));
         let figures = Arc::new(figures);
+        let cost_limits = config.cost_limits();
         let shared = Shared {
             generations: Arc::clone(&engine),
             engine_part,
@@ -180,14 +200,9 @@ impl Service {
             settled: tell_settled,
             node_forget: config.node_forget,
             rules: Arc::clone(&rules),
+            cost_limits,
         };
-        // However often it dies, views wait for it: there is no server without it.
-        let config_of_actor = Config {
-            mailbox_capacity: 4_096,
-            restarts_max: u32::MAX,
-            backoff_max: Duration::from_secs(2),
-            ..Config::default()
-        };
+        let config_of_actor = config_of_coordinator();
         let supervised = Supervisor::start(&switch, "coordinator", config_of_actor, move |birth| {
             Ok(CoordinatorActor::new(shared.clone(), birth.address.clone()))
         });
@@ -220,6 +235,7 @@ impl Service {
             network: config.network.clone(),
             node_forget: config.node_forget,
             rules,
+            cost_limits,
         })
     }
 }
@@ -253,6 +269,16 @@ impl Service {
             }
         };
         ScriptRequest { views, with_views: Vec::new(), ..request.clone() }
+    }
+}
+
+/// However often it dies, views wait for it: there is no server without it.
+fn config_of_coordinator() -> Config {
+    Config {
+        mailbox_capacity: 4_096,
+        restarts_max: u32::MAX,
+        backoff_max: Duration::from_secs(2),
+        ..Config::default()
     }
 }
 

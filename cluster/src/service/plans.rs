@@ -35,7 +35,8 @@ impl PlanKey {
     pub(super) fn new(request: &ScriptRequest, mut tables: Vec<String>) -> PlanKey {
         tables.sort_unstable();
         tables.dedup();
-        let request = ScriptRequest { refresh_ms: None, stale_ok: false, ..request.clone() };
+        let own = ScriptRequest { refresh_ms: None, stale_ok: false, ..request.clone() };
+        let request = ScriptRequest { accept_cost: false, ..own };
         PlanKey { request, tables }
     }
 

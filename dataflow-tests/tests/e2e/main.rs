@@ -13,6 +13,7 @@ mod capture;
 mod check;
 mod command_line;
 mod commands;
+mod costs;
 mod dns;
 mod entities;
 mod filters;

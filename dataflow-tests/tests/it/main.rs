@@ -4,6 +4,7 @@ mod appendix_a;
 mod bundle;
 mod bus_faults;
 mod compiler;
+mod costs;
 mod engine;
 mod frames;
 mod functions;

@@ -5,6 +5,7 @@
 //!   them over batches.
 //! * [`aggregate`]: what is added to an accumulator and how the result is read.
 //! * [`table_functions`]: sources that are not tables; those answered by the registries run here.
+//! * [`guess`]: what expressions will give, before rows are seen, for estimates.
 //! * [`describe`]: the documentation of all of them, for `weir funcs` and the editor.
 //!
 //! It does *not* choose overloads with casts (there are none in PxL), schedule anything, or do IO:
@@ -16,6 +17,7 @@ pub mod cuts;
 pub mod describe;
 mod error;
 pub mod eval;
+pub mod guess;
 mod json;
 mod kmeans;
 mod operand;

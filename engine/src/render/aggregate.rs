@@ -59,7 +59,7 @@ struct Group {
 }
 
 /// A group beside its key, accumulators and results, with the allocator's share.
-const GROUP_BYTES: usize = 192;
+pub(crate) const GROUP_BYTES: usize = 192;
 
 struct Aggregate {
     spec: AggSpec,

@@ -35,6 +35,13 @@ mod tick;
 mod union;
 mod window;
 
+/// What things take, as operators count it.
+pub(crate) mod sizes {
+    pub(crate) use super::aggregate::GROUP_BYTES as LATER_GROUP_BYTES;
+    pub(crate) use super::pane_group::{GROUP_BYTES, PART_BYTES};
+    pub(crate) use super::recompute::SLOT_BYTES as LIVE_BYTES;
+}
+
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;

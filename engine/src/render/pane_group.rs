@@ -42,10 +42,10 @@ pub(super) struct Group {
 
 /// A part beside its accumulators: its place in the group (with room to spare), the allocator's share, and
 /// its entry in the list of its pane.
-const PART_BYTES: usize = 64;
+pub(crate) const PART_BYTES: usize = 64;
 /// A group beside its key and results: its slot, the least room of its list of panes, its entry in the
 /// index, and the allocator's share for each.
-pub(super) const GROUP_BYTES: usize = 320;
+pub(crate) const GROUP_BYTES: usize = 320;
 
 impl Keyed for Group {
     type Key = [u8];

@@ -34,7 +34,7 @@ struct Live {
 }
 
 /// A row's slot and its entry in the index.
-const SLOT_BYTES: usize = size_of::<Option<Live>>() + 8;
+pub(crate) const SLOT_BYTES: usize = size_of::<Option<Live>>() + 8;
 
 fn live_bytes(row: &PackedRow, result: Option<&PackedRow>) -> usize {
     let heap = |row: &PackedRow| weigh::HEAP_BYTES + row.0.len();

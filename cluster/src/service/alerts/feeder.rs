@@ -115,7 +115,10 @@ impl Feeder {
         }
         let reader = OutboxReader::new(&self.service.readers);
         let outbox = Arc::clone(&reader.outbox);
-        let subscribe = Subscribe { installable, outbox, wanted: Wanted::Live, since: None };
+        let wanted = Wanted::Live;
+        // Whoever configured it has asked for it.
+        let accepts_cost = true;
+        let subscribe = Subscribe { installable, outbox, wanted, since: None, accepts_cost };
         match self.service.coordinator.send(subscribe).await {
             Ok(Ok(_)) => {}
             Ok(Err(refusal)) => return Ended::View(refusal.message),

@@ -13,6 +13,7 @@ use weir_proto::QueryId;
 
 use super::{CoordinatorActor, EngineStarted, InstallNext, Shared, lock};
 use crate::coordinator::Coordinator;
+use crate::cost::Arrivals;
 use crate::service::inbox::Item;
 use crate::service::quarantine;
 use crate::service::registry::{Registry, ViewId};
@@ -33,6 +34,7 @@ impl CoordinatorActor {
                 .with_counters(Arc::clone(&shared.bus))
                 .with_forget(shared.node_forget)
                 .with_epochs_from(u64::try_from(shared.clock.now_unix_ns()).unwrap_or(1)),
+            arrivals: Arrivals::default(),
             own,
             pace: RestartPace::default(),
             restarting: false,

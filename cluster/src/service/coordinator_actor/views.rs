@@ -48,6 +48,8 @@ pub struct Subscribe {
     pub wanted: Wanted,
     /// Of a view it was subscribed to before, and the frontier up to which it has everything.
     pub since: Option<Since>,
+    /// It is installed whatever it is expected to cost.
+    pub accepts_cost: bool,
 }
 
 /// How far a reader had got.
@@ -71,7 +73,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn new(code: &'static str, message: impl Into<String>) -> Refusal {
+    pub(super) fn new(code: &'static str, message: impl Into<String>) -> Refusal {
         Refusal { code, message: message.into() }
     }
 }
@@ -197,7 +199,7 @@ impl CoordinatorActor {
     }
 
     pub(super) fn subscribe(&mut self, message: Subscribe) -> Result<Subscribed, Refusal> {
-        let Subscribe { installable, outbox, wanted, since } = message;
+        let Subscribe { installable, outbox, wanted, since, accepts_cost } = message;
         let prepared = &installable.prepared;
         let notices = prepared.without_source.iter().map(|(output, table)| {
             let member = format!("\"table\":{}", serde_json::json!(output));
@@ -207,7 +209,12 @@ impl CoordinatorActor {
         let found = self.registry().find_for(prepared, wanted, now_ms);
         let view = match found {
             Some(view) => view,
-            None => self.install(&installable)?,
+            None => {
+                if !accepts_cost {
+                    self.refuse_cost(&installable)?;
+                }
+                self.install(&installable)?
+            }
         };
         let reader = NewReader {
             number: self.registry().new_subscriber(),

@@ -111,7 +111,10 @@ impl Feeder {
         let reader = OutboxReader::new(&service.readers);
         let outbox = Arc::clone(&reader.outbox);
         let since = self.since.filter(|_| !self.half);
-        let subscribe = Subscribe { installable, outbox, wanted: Wanted::Live, since };
+        // Whoever configured it has asked for it.
+        let accepts_cost = true;
+        let wanted = Wanted::Live;
+        let subscribe = Subscribe { installable, outbox, wanted, since, accepts_cost };
         let subscribed = match service.coordinator.send(subscribe).await {
             Ok(Ok(subscribed)) => subscribed,
             Ok(Err(refusal)) => {

@@ -1,6 +1,7 @@
 //! The cluster part below the end-to-end level: no server, no sources, no wall clock.
 
 mod alerts;
+mod costs;
 mod rig;
 mod runs;
 mod sinks;

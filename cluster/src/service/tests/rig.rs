@@ -9,7 +9,7 @@ use std::time::Duration;
 use weir_actors::{KillSwitch, PartStatus};
 use weir_engine::Limits;
 use weir_proto::bus::{NodePort, in_process};
-use weir_proto::message::{Entities, SourceStatus};
+use weir_proto::message::{Entities, SourceStatus, TableStatus};
 use weir_proto::{Epoch, FromNode, Life, NodeInfo, Place, QueryId, ToNode};
 use weir_types::clock::{ManualClock, tick_unix_ns};
 use weir_types::plan::SlidingWindow;
@@ -60,7 +60,8 @@ pub(super) struct FakeNode {
     entities_told: u64,
 }
 
-const LIFE: Life = Life { incarnation: 1, generation: 0 };
+/// It began when the clock does.
+const LIFE: Life = Life { incarnation: START_MS * 1_000_000, generation: 0 };
 
 impl FakeNode {
     fn new(port: NodePort) -> FakeNode {
@@ -102,10 +103,21 @@ impl FakeNode {
         self.say(FromNode::Register { info, sources: self.sources(), epoch_max: self.epoch_max });
     }
 
+    /// Each of its rows takes so many bytes of its history.
+    fn tables(&self) -> Vec<TableStatus> {
+        let rows_total = self.history.values().map(|copies| copies.unsigned_abs()).sum();
+        vec![TableStatus {
+            table: "http_events".to_string(),
+            rows_total,
+            history_bytes: rows_total * 100,
+            ..TableStatus::default()
+        }]
+    }
+
     fn status(&self, tick_ms: u64) {
         self.say(FromNode::Status {
             tick_ms,
-            tables: Vec::new(),
+            tables: self.tables(),
             sources: self.sources(),
             refused_total: Vec::new(),
             running: self.feeds.iter().map(|(&feed, &(epoch, _))| (feed, epoch)).collect(),
@@ -271,6 +283,15 @@ impl Rig {
 
     /// `state`: of the node's only source when it registers.
     pub(super) fn start_with(readers: ReaderLimits, state: &'static str) -> Rig {
+        Rig::start_costing(readers, state, None)
+    }
+
+    /// `query_cost_max`: what queries may be expected to hold.
+    pub(super) fn start_costing(
+        readers: ReaderLimits,
+        state: &'static str,
+        query_cost_max: Option<u64>,
+    ) -> Rig {
         let clock = Arc::new(ManualClock::new(tick_unix_ns(START_MS)));
         let (node_port, cluster_port) = in_process();
         let config = ServiceConfig {
@@ -280,6 +301,7 @@ impl Rig {
             snapshots: SnapshotLimits { rows_max: 1_000_000, bytes_max: 64 << 20 },
             readers,
             queries: Limits::default(),
+            query_cost_max,
             compiles: CompileLimits::default(),
             test_faults: true,
             identity: Identity::default(),
@@ -369,7 +391,13 @@ impl Rig {
         let outbox = Arc::clone(&reader.outbox);
         let subscribed = async move {
             let installable = prepare(&service, &request, wanted).await.unwrap();
-            let subscribe = Subscribe { installable, outbox, wanted, since: None };
+            let subscribe = Subscribe {
+                installable,
+                outbox,
+                wanted,
+                since: None,
+                accepts_cost: request.accept_cost,
+            };
             service.coordinator.send(subscribe).await.unwrap().unwrap()
         };
         (reader, subscribed)
