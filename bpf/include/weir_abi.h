@@ -208,6 +208,7 @@ enum weir_stopped {
 struct weir_conn {
     __u64 moved_bytes[2]; // by weir_direction
     __u64 plain_bytes[2]; // said over TLS
+    __u64 rust_session;   // of rustls, as it was found last
     __u32 generation;
     __u32 filter_generation; // under which `excluded` and `port_allowed` were found
     __u32 stop_generation;   // under which `stopped` was found

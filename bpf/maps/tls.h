@@ -13,11 +13,12 @@ struct weir_tls_call {
     __u64 began_mono_ns;
     struct weir_conn_key conn; // of the last socket that was used within the call
     struct weir_conn_key read; // of the last TLS bytes that were read outside of any call
+    struct weir_conn_key last; // of the last TLS bytes that were read
     __u64 waiting; // a session of no known socket, which may be about to write
     __s32 fd;
     __s32 read_fd;
+    __s32 last_fd;
     __u32 nested; // 1: `conn` is there
-    __u32 _pad;
 };
 
 // The least recently used threads are forgotten: a call that one of them is in is lost then.

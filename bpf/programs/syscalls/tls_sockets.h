@@ -50,15 +50,21 @@ static __noinline void tls_match(__u64 session, __u64 pid_tgid, const struct wei
 static __noinline void tls_saw(struct call *call, __u32 direction, __u64 buffer) {
     struct weir_conn *conn = call->conn;
     bool known = conn->flags & WEIR_CONN_TLS;
+    bool alike = conn->flags & (WEIR_CONN_TLS | WEIR_CONN_LIKE_TLS);
     __u8 head[3] = {};
-    if (!known && (bpf_probe_read_user(head, sizeof(head), (void *)buffer) ||
+    // Of what has begun as TLS the rest of a record is read on its own, too.
+    if (!alike && (bpf_probe_read_user(head, sizeof(head), (void *)buffer) ||
                    head[0] < TLS_RECORD_FIRST || head[0] > TLS_RECORD_LAST || head[1] != 3 ||
                    head[2] > 4))
         return;
-    if (!known)
+    if (!alike)
         tls_like(conn, head[0]);
     __u64 id = call->pid_tgid;
     struct weir_tls_call *now = bpf_map_lookup_elem(&tls_calls, &id);
+    if (now && direction == WEIR_INGRESS) {
+        now->last = call->key;
+        now->last_fd = call->fd;
+    }
     if (now && now->session) {
         now->conn = call->key;
         now->fd = call->fd;
@@ -66,10 +72,8 @@ static __noinline void tls_saw(struct call *call, __u32 direction, __u64 buffer)
         conn->flags |= WEIR_CONN_TLS;
         return;
     }
-    if (known)
-        return;
     if (direction == WEIR_EGRESS) {
-        if (!now || !now->waiting)
+        if (known || !now || !now->waiting)
             return;
         tls_match(now->waiting, id, &call->key, call->fd);
         conn->flags |= WEIR_CONN_TLS;
@@ -77,10 +81,16 @@ static __noinline void tls_saw(struct call *call, __u32 direction, __u64 buffer)
         return;
     }
     if (!now) {
-        struct weir_tls_call fresh = { .read = call->key, .read_fd = call->fd };
+        struct weir_tls_call fresh = { .last = call->key, .last_fd = call->fd };
+        if (!known) {
+            fresh.read = call->key;
+            fresh.read_fd = call->fd;
+        }
         bpf_map_update_elem(&tls_calls, &id, &fresh, BPF_ANY);
         return;
     }
+    if (known)
+        return;
     now->read = call->key;
     now->read_fd = call->fd;
 }

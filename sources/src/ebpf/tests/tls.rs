@@ -51,11 +51,90 @@ ending = True
 print(sum(asked), flush=True)
 "#;
 
-/// A library's probes come and go 200 times while a program uses it on eight threads: no request fails, and no
-/// answer is another. Catches a probe that harms the program it watches, as one that returns to where the probe
-/// was.
-#[test]
-fn probes_come_and_go_under_load() {
+/// The same in Go, over HTTP/1.1 and HTTP/2, with stacks that grow within calls and are moved.
+const GO_TRAFFIC: &str = r#"
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
+
+func check(err error) {
+	if err != nil {
+		fmt.Println("failed", err)
+		os.Exit(1)
+	}
+}
+
+func deep(n int) int {
+	var room [64]int
+	room[n%64] = n
+	if n == 0 {
+		return room[0]
+	}
+	return deep(n-1) + room[n%64]
+}
+
+func main() {
+	answer := func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		check(err)
+		deep(len(body) % 3000)
+		w.Write(body)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	check(err)
+	go http.ServeTLS(listener, http.HandlerFunc(answer), os.Args[1]+"/cert.pem", os.Args[1]+"/key.pem")
+	var asked, ending int64
+	var wait sync.WaitGroup
+	for task := 0; task < 8; task++ {
+		wait.Add(1)
+		go func(task int) {
+			defer wait.Done()
+			for atomic.LoadInt64(&ending) == 0 {
+				transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: task%2 == 0}
+				client := &http.Client{Transport: transport}
+				for n := 0; n < 20; n++ {
+					body := bytes.Repeat([]byte{byte(n)}, n*997)
+					answer, err := client.Post("https://"+listener.Addr().String()+"/", "text/plain", bytes.NewReader(body))
+					check(err)
+					deep(n * 100)
+					got, err := io.ReadAll(answer.Body)
+					check(err)
+					if !bytes.Equal(got, body) {
+						check(io.ErrUnexpectedEOF)
+					}
+					check(answer.Body.Close())
+					if atomic.AddInt64(&asked, 1)%50 == 0 {
+						runtime.GC()
+					}
+				}
+				transport.CloseIdleConnections()
+			}
+		}(task)
+	}
+	fmt.Println("ready")
+	io.ReadAll(os.Stdin)
+	atomic.StoreInt64(&ending, 1)
+	wait.Wait()
+	fmt.Println(asked)
+}
+"#;
+
+/// How often probes come and go.
+const ROUNDS: u32 = 200;
+
+/// Sets and takes away a file's probes while the program asks on and on.
+fn come_and_go(mut command: Command, file_of: &dyn Fn(u32) -> std::path::PathBuf) {
     let Some(source) = start(&follow_self()) else { return };
     drop(source);
     let config = EbpfConfig { tls: true, ..follow_self() };
@@ -63,36 +142,14 @@ fn probes_come_and_go_under_load() {
     let (mut ebpf, build) = load::syscalls(&config, &btf).unwrap();
     let object = load::object_of(build).unwrap();
     let programs = TlsPrograms::load(&object, &mut ebpf, &btf, can_run::kernel_version()).unwrap();
-    let place = tempfile::tempdir().unwrap();
-    let key = place.path().join("key.pem");
-    let made = Command::new("openssl")
-        .args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2".split(' '))
-        .args(["-subj", "/CN=localhost", "-keyout"])
-        .arg(key)
-        .arg("-out")
-        .arg(place.path().join("cert.pem"))
-        .stderr(Stdio::null())
-        .status();
-    if !made.is_ok_and(|status| status.success()) {
-        weir_types::testing::skipped("openssl is not installed");
-        return;
-    }
-    let mut child = Command::new("python3")
-        .args(["-c", TRAFFIC])
-        .arg(place.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     output.read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n");
-    let maps = std::fs::read_to_string(format!("/proc/{}/maps", child.id())).unwrap();
-    let library = maps.split_whitespace().find(|word| word.contains("libssl")).unwrap();
-    let file = std::fs::File::open(library).unwrap();
+    let file = std::fs::File::open(file_of(child.id())).unwrap();
     let points = file_points(&file).unwrap();
-    for _ in 0..200 {
+    for _ in 0..ROUNDS {
         let attachments = programs.attach(&file, &points).unwrap();
         assert!(child.try_wait().unwrap().is_none(), "it has ended");
         drop(attachments);
@@ -101,6 +158,60 @@ fn probes_come_and_go_under_load() {
     line.clear();
     output.read_line(&mut line).unwrap();
     assert!(child.wait().unwrap().success(), "{line}");
-    let asked: u64 = line.trim().parse().unwrap();
-    assert!(asked > 200, "{asked} requests");
+    let asked: u32 = line.trim().parse().unwrap();
+    assert!(asked > ROUNDS, "{asked} requests");
+}
+
+/// A folder with a certificate; said on stderr if there is no openssl.
+fn place() -> Option<tempfile::TempDir> {
+    let place = tempfile::tempdir().unwrap();
+    let made = Command::new("openssl")
+        .args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2".split(' '))
+        .args(["-subj", "/CN=localhost", "-keyout"])
+        .arg(place.path().join("key.pem"))
+        .arg("-out")
+        .arg(place.path().join("cert.pem"))
+        .stderr(Stdio::null())
+        .status();
+    if !made.is_ok_and(|status| status.success()) {
+        weir_types::testing::skipped("openssl is not installed");
+        return None;
+    }
+    Some(place)
+}
+
+/// A library's probes come and go 200 times while a program uses it on eight threads: no request fails, and no
+/// answer is another. Catches a probe that harms the program it watches, as one that returns to where the probe
+/// was.
+#[test]
+fn probes_come_and_go_under_load() {
+    let Some(place) = place() else { return };
+    let mut command = Command::new("python3");
+    command.args(["-c", TRAFFIC]).arg(place.path());
+    come_and_go(command, &|pid| {
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+        maps.split_whitespace().find(|word| word.contains("libssl")).unwrap().into()
+    });
+}
+
+/// The same of a Go program, whose calls are on stacks that move while they last. Catches probes at returns that
+/// are not taken off before the code runs on, and return addresses that Go does not know.
+#[test]
+fn probes_of_go_come_and_go_under_load() {
+    let Some(place) = place() else { return };
+    let Ok(go) = Command::new("go").arg("version").output() else {
+        weir_types::testing::skipped("go is not installed");
+        return;
+    };
+    assert!(go.status.success());
+    std::fs::write(place.path().join("main.go"), GO_TRAFFIC).unwrap();
+    std::fs::write(place.path().join("go.mod"), "module traffic\ngo 1.18\n").unwrap();
+    let mut build = Command::new("go");
+    build.args(["build", "-p", "1", "-ldflags=-s -w", "-o", "traffic", "."]);
+    assert!(
+        build.current_dir(place.path()).env("GOTOOLCHAIN", "local").status().unwrap().success()
+    );
+    let mut command = Command::new(place.path().join("traffic"));
+    command.arg(place.path());
+    come_and_go(command, &|_| place.path().join("traffic"));
 }

@@ -13,7 +13,7 @@ const HEADERS_MAX: u64 = 4_096;
 /// Each place is looked for in all of them; programs have a dozen.
 const SEGMENTS_MAX: u64 = 256;
 /// No function that is looked for has a longer name.
-const NAME_BYTES_MAX: usize = 64;
+const NAME_BYTES_MAX: usize = 160;
 
 const HEADER_BYTES: usize = 64;
 const SECTION_BYTES: u64 = 64;
@@ -344,7 +344,9 @@ pub(super) mod tests {
         let endless = vec![b'x'; 16 << 20];
         assert_eq!(names(&made(&vec![(0, 0); 1 << 20], &endless, 1)).unwrap(), 0);
         let long = [vec![b'x'; NAME_BYTES_MAX], b"\0y\0".to_vec()].concat();
-        assert_eq!(names(&made(&[(0, 0), (65, 0), (67, 0)], &long, 1)).unwrap(), 2);
+        let behind = u32::try_from(NAME_BYTES_MAX).unwrap() + 1;
+        let symbols = [(0, 0), (behind, 0), (behind + 2, 0)];
+        assert_eq!(names(&made(&symbols, &long, 1)).unwrap(), 2);
         let many = made(&[], b"", u16::try_from(SEGMENTS_MAX).unwrap() + 1);
         assert!(matches!(names(&many), Err(ElfError::TooLarge("segment table"))));
     }

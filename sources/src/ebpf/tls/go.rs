@@ -19,7 +19,7 @@ const MODULE_TEXT_AT: usize = 176;
 /// Bytes of one function that are looked at: the largest of these have 3,000.
 const FUNCTION_BYTES_MAX: u64 = 64 << 10;
 
-/// Why a Go program is not probed.
+/// Why a program is not probed.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::ebpf) enum GoError {
     #[error("it is built by Go before 1.18")]
@@ -30,6 +30,8 @@ pub(in crate::ebpf) enum GoError {
     TooMany(usize),
     #[error("the returns of {0} were not found")]
     NoReturns(&'static str),
+    #[error("rustls is compiled into it without functions of its own for {0}")]
+    Inlined(&'static str),
     #[error(transparent)]
     Elf(#[from] ElfError),
 }

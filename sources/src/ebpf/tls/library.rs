@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 
-use super::elf::{Elf, ElfError};
+use super::elf::Elf;
 use super::go::{self, GoError};
+use super::rust::{self, RustFunctions};
 
 /// What is attached to a function, beside the program at its beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,10 +27,15 @@ pub(in crate::ebpf) enum Probe {
     GoBegin,
     GoRead,
     GoWrite,
+    /// Those of rustls, at a beginning and at returns.
+    RustBegin,
+    RustRead,
+    RustWrite,
+    RustSent,
 }
 
 impl Probe {
-    pub(super) const ALL: [Probe; 11] = [
+    pub(super) const ALL: [Probe; 15] = [
         Probe::Begin,
         Probe::Read,
         Probe::Write,
@@ -41,6 +47,10 @@ impl Probe {
         Probe::GoBegin,
         Probe::GoRead,
         Probe::GoWrite,
+        Probe::RustBegin,
+        Probe::RustRead,
+        Probe::RustWrite,
+        Probe::RustSent,
     ];
 
     pub(super) fn program(self) -> &'static str {
@@ -56,13 +66,17 @@ impl Probe {
             Probe::GoBegin => "go_begin",
             Probe::GoRead => "go_read",
             Probe::GoWrite => "go_write",
+            Probe::RustBegin => "rust_begin",
+            Probe::RustRead => "rust_read",
+            Probe::RustWrite => "rust_write",
+            Probe::RustSent => "rust_sent",
         }
     }
 
     /// It runs where the function returns.
     pub(super) fn is_return(self) -> bool {
-        use Probe::{Begin, Free, GoBegin, GoRead, GoWrite};
-        !matches!(self, Begin | Free | GoBegin | GoRead | GoWrite)
+        use Probe::{Begin, Free, GoBegin, GoRead, GoWrite, RustBegin, RustRead};
+        !matches!(self, Begin | Free | GoBegin | GoRead | GoWrite | RustBegin | RustRead)
     }
 }
 
@@ -135,7 +149,8 @@ impl Points {
 
     /// How many functions are probed.
     pub(super) fn functions(&self) -> usize {
-        let begins = [Probe::Begin, Probe::Free, Probe::GoBegin];
+        use Probe::{Begin, Free, GoBegin, RustBegin, RustRead};
+        let begins = [Begin, Free, GoBegin, RustBegin, RustRead];
         self.at.iter().filter(|(probe, _)| begins.contains(probe)).count()
     }
 }
@@ -159,9 +174,17 @@ pub(in crate::ebpf) fn points(file: &File) -> Result<Points, GoError> {
     }
 }
 
-fn of_libraries(elf: &Elf<'_>) -> Result<Points, ElfError> {
+/// Why the functions of a program are not known, though it has TLS of its own in it.
+pub(super) fn why_unknown(file: &File) -> Option<&'static str> {
+    let is_inside = Elf::open(file).is_ok_and(|elf| rust::is_inside(&elf));
+    is_inside.then_some("rustls is compiled into it, and it has no symbols")
+}
+
+fn of_libraries(elf: &Elf<'_>) -> Result<Points, GoError> {
     let mut points = Points::default();
+    let mut rust = RustFunctions::default();
     elf.functions(&mut |name, function| {
+        rust.take(name, function);
         let known = FUNCTIONS.iter().find(|(_, known, _)| known.as_bytes() == name);
         let Some((library, _, probe)) = known else { return };
         // One more than there may be: what is refused is not collected.
@@ -177,8 +200,9 @@ fn of_libraries(elf: &Elf<'_>) -> Result<Points, ElfError> {
     })?;
     let has = |probes: [Probe; 2]| points.at.iter().any(|(probe, _)| probes.contains(probe));
     if !has([Probe::Read, Probe::ReadEx]) || !has([Probe::Write, Probe::WriteEx]) {
-        return Ok(Points::default());
+        points = Points::default();
     }
+    rust.put_into(&mut points, elf)?;
     Ok(points)
 }
 

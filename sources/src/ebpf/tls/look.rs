@@ -36,11 +36,18 @@ pub fn look(proc: &Path, pid: u32) -> io::Result<Vec<TlsLook>> {
         if closed.is_none() && !library::may_have_tls(&mapping.path, is_program) {
             continue;
         }
+        let mut unknown = None;
         let points = open_mapped(proc, pid, &mapping)
             .map_err(|error| with_causes(&error))
-            .and_then(|file| library::points(&file).map_err(|error| with_causes(&error)));
+            .and_then(|file| {
+                let points = library::points(&file).map_err(|error| with_causes(&error))?;
+                if points.library.is_empty() {
+                    unknown = closed.or_else(|| library::why_unknown(&file));
+                }
+                Ok(points)
+            });
         let (library, functions, reason) = match points {
-            Ok(points) if points.library.is_empty() => match closed {
+            Ok(points) if points.library.is_empty() => match unknown {
                 Some(why) => ("", 0, Some(why.to_string())),
                 // Most files of such names, and most programs, have no TLS in them.
                 None => continue,

@@ -23,6 +23,7 @@ mod mmaps;
 mod opened;
 mod prober;
 mod programs;
+mod rust;
 
 #[cfg(test)]
 pub(in crate::ebpf) use library::points as file_points;
@@ -37,7 +38,7 @@ pub struct TlsFile {
     pub file: FileId,
     /// As the first process that was seen with it names it.
     pub path: String,
-    /// `openssl`, `gnutls`, `wolfssl` or `go`, by its functions; empty if it could not be read.
+    /// `openssl`, `gnutls`, `wolfssl`, `go` or `rustls`, by its functions; empty if it could not be read.
     pub library: &'static str,
     /// Some of the processes that run it, all where they are few; not told of what is probed.
     pub pids: Vec<u32>,

@@ -14,9 +14,9 @@ const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers/grpc");
 const CALLS: usize = 200;
 
 /// The client's log names a call by its method, its number, its end, and the bytes that it asked.
-const GRPC: Form = Form { major: 2, key };
+const GRPC: Form = Form { major: 2, encrypted: true, key };
 
-fn key(rows: &Rows, row: usize) -> String {
+pub(super) fn key(rows: &Rows, row: usize) -> String {
     let headers = |column: &str| -> serde_json::Value {
         serde_json::from_str(&rows.text(row, column)).unwrap()
     };

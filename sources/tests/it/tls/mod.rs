@@ -19,9 +19,11 @@ use crate::rows_of::Rows;
 mod databases;
 mod go;
 mod grpc;
+mod grpcio;
 mod http2;
 mod pairs;
 mod runtimes;
+mod rustls;
 
 /// What a client asked and got: its log has a line for each exchange, `path status bytes`.
 type Log = BTreeMap<String, (i64, i64)>;
@@ -46,12 +48,17 @@ struct Place {
 
 impl Place {
     fn new() -> Place {
+        Place::with(&[])
+    }
+    /// What else `openssl req` is told about the certificate.
+    fn with(more: &[&str]) -> Place {
         let place = Place { dir: tempfile::tempdir().unwrap() };
         let made = Command::new("openssl")
             .args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2".split(' '))
             .args(
                 "-subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1".split(' '),
             )
+            .args(more)
             .arg("-keyout")
             .arg(place.path("key.pem"))
             .arg("-out")
@@ -223,18 +230,19 @@ impl Capture {
 /// How a row of HTTP is found in the log, and of which version it is.
 struct Form {
     major: i64,
+    encrypted: bool,
     key: fn(&Rows, usize) -> String,
 }
 
-const HTTP1: Form = Form { major: 1, key: path };
-const HTTP2: Form = Form { major: 2, key: path };
+const HTTP1: Form = Form { major: 1, encrypted: true, key: path };
+const HTTP2: Form = Form { major: 2, encrypted: true, key: path };
 
 fn path(rows: &Rows, row: usize) -> String {
     rows.text(row, "req_path")
 }
 
 /// Each exchange of the log is a row at the client and one at the server, as the client knows it; there are no
-/// others, and all are told to be encrypted.
+/// others, and all are told to be encrypted where they are.
 fn check(capture: &mut Capture, log: &Log, server: &dyn Fn(u32) -> bool) {
     check_as(&HTTP1, capture, log, server);
 }
@@ -248,7 +256,7 @@ fn check_as(form: &Form, capture: &mut Capture, log: &Log, server: &dyn Fn(u32) 
         assert_eq!(rows.int(row, "resp_status"), *status, "{key}");
         assert_eq!(rows.int(row, "resp_body_size"), *bytes, "{key}");
         assert_eq!(rows.int(row, "major_version"), form.major, "{key}");
-        assert!(rows.bool(row, "encrypted"), "{key}");
+        assert_eq!(rows.bool(row, "encrypted"), form.encrypted, "{key}");
         assert_eq!(server(rows.upid(row).pid()), role == 2, "{key}");
         let local = rows.int(row, "local_port");
         assert_eq!(rows.text(row, "remote_addr"), "127.0.0.1");
