@@ -1,9 +1,10 @@
 //! rustls, with threads and with tokio, at both ends and with curl: in programs as cargo builds them, in one that is
 //! optimized as a whole, and in one without symbols.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use weir_sources::ebpf::tls::look;
 
@@ -68,6 +69,49 @@ fn rustls_at_both_ends() {
         pair_of(&program, "server", "client");
         pair_of(&program, "async-server", "async-client");
     }
+}
+
+/// The same for programs that were built of it in other ways: `WEIR_RUSTLS_PAIRS` has their paths, separated by colons.
+#[test]
+fn rustls_of_other_builds() {
+    let paths = std::env::var("WEIR_RUSTLS_PAIRS").unwrap_or_default();
+    for path in paths.split(':').filter(|path| !path.is_empty()) {
+        pair_of(path.as_ref(), "server", "client");
+        pair_of(path.as_ref(), "async-server", "async-client");
+    }
+}
+
+/// A connection that requests were made on before anybody watched, with both ends waiting in a read. Catches bytes that
+/// are held back until a handshake is seen.
+#[test]
+fn rustls_joined_midway() {
+    let Some(program) = built("release") else { return };
+    let (place, port) = (place(), free_port());
+    let server = Server::run(&mut command(&program, &place, port, "async-server"), port);
+    let mut client = command(&program, &place, port, "joined");
+    let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(client.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    let mut capture = Capture::of_port(port);
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        output.read_to_string(&mut text).unwrap();
+        text
+    });
+    if let Some(capture) = &mut capture {
+        capture.wait_until_probed(&program.to_string_lossy());
+    }
+    client.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    let Some(mut capture) = capture else {
+        client.wait().unwrap();
+        return;
+    };
+    capture.watch_child(&mut client);
+    let log = log_of(&reader.join().unwrap());
+    assert_eq!(log.len(), 100);
+    check(&mut capture, &log, &|pid| is_of(pid, server.pid()));
 }
 
 /// curl's OpenSSL at one end, rustls at the other.

@@ -1,7 +1,8 @@
 //! HTTP/1.1 over rustls, both ends, with threads and with tokio.
 //!
 //! `pair PLACE PORT ROLE`: `server`, `client` (threads), `async-server`, `async-client` (tokio). A server answers as
-//! the number in a path asks; a client logs a line for each exchange, `path status bytes`.
+//! the number in a path asks; a client logs a line for each exchange, `path status bytes`. `joined` (tokio) asks a
+//! few times over one connection, says `ready`, and goes on over it when it is told to.
 
 use std::io::{BufRead, BufReader, IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -23,6 +24,7 @@ fn main() {
     match args[3].as_str() {
         "server" => serve(port, server_config(place)),
         "client" => ask_all(port, client_config(place)),
+        "joined" => runtime().block_on(async_ask_later(port, client_config(place))),
         "async-server" => runtime().block_on(async_serve(port, server_config(place))),
         _ => runtime().block_on(async_ask_all(port, client_config(place))),
     }
@@ -188,6 +190,43 @@ async fn async_serve(port: u16, config: Arc<ServerConfig>) {
     }
 }
 
+async fn connect(
+    connector: &tokio_rustls::TlsConnector,
+    port: u16,
+) -> Box<tokio::io::BufReader<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>> {
+    let name = ServerName::try_from("localhost").unwrap();
+    let socket = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let stream = connector.connect(name, socket).await.unwrap();
+    // At another address than that of the handshake.
+    Box::new(tokio::io::BufReader::new(stream))
+}
+
+async fn async_ask(
+    stream: &mut tokio::io::BufReader<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>,
+    idx: usize,
+    is_quiet: bool,
+) {
+    let (asked, body) = request(idx);
+    async_say(stream.get_mut(), idx, asked.as_bytes(), &body).await;
+    let (status, length) = parsed(&async_head(stream).await.unwrap());
+    stream.read_exact(&mut vec![0; length]).await.unwrap();
+    if !is_quiet {
+        println!("/rs/{idx} {status} {length}");
+    }
+}
+
+async fn async_ask_later(port: u16, config: Arc<ClientConfig>) {
+    let mut stream = connect(&tokio_rustls::TlsConnector::from(config), port).await;
+    for idx in 0..5 {
+        async_ask(&mut stream, 1_000_000 + idx, true).await;
+    }
+    println!("ready");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    for idx in 0..REQUESTS {
+        async_ask(&mut stream, idx, false).await;
+    }
+}
+
 async fn async_ask_all(port: u16, config: Arc<ClientConfig>) {
     let connector = tokio_rustls::TlsConnector::from(config);
     let mut tasks = Vec::new();
@@ -195,19 +234,11 @@ async fn async_ask_all(port: u16, config: Arc<ClientConfig>) {
         let connector = connector.clone();
         tasks.push(tokio::spawn(async move {
             for first in (0..REQUESTS).step_by(REQUESTS_OF_ONE) {
-                let name = ServerName::try_from("localhost").unwrap();
-                let socket = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-                let stream = connector.connect(name, socket).await.unwrap();
-                // Another task, perhaps on another thread, than that of the handshake; and another address.
-                let mut stream = Box::new(tokio::io::BufReader::new(stream));
+                let mut stream = connect(&connector, port).await;
+                // Another task, perhaps on another thread, than that of the handshake.
                 let asked = tokio::spawn(async move {
                     for n in first..first + REQUESTS_OF_ONE {
-                        let idx = task * REQUESTS + n;
-                        let (asked, body) = request(idx);
-                        async_say(stream.get_mut(), idx, asked.as_bytes(), &body).await;
-                        let (status, length) = parsed(&async_head(&mut stream).await.unwrap());
-                        stream.read_exact(&mut vec![0; length]).await.unwrap();
-                        println!("/rs/{idx} {status} {length}");
+                        async_ask(&mut stream, task * REQUESTS + n, false).await;
                     }
                 });
                 asked.await.unwrap();
