@@ -56,6 +56,13 @@ impl Rows {
             other => panic!("{column} is {other:?}"),
         }
     }
+    /// A number in decimal, or text that may have been cut within a character.
+    pub(crate) fn shown(&self, row: usize, column: &str) -> String {
+        match self.value(row, column) {
+            Value::Int64(_) => self.int(row, column).to_string(),
+            _ => self.text_lossy(row, column),
+        }
+    }
     pub(crate) fn upid(&self, row: usize) -> weir_types::Upid {
         match self.value(row, "upid") {
             Value::Uint128(value) => weir_types::Upid(*value),

@@ -73,6 +73,9 @@ impl Pairing {
             match self.asked(side, &told.said).and_then(|at| self.waiting.remove(at)) {
                 Some((_, request)) => {
                     self.held_bytes -= request.text.capacity();
+                    if is_close(&request) {
+                        self.closed(told.said.channel);
+                    }
                     self.finish(side, Done { request, response: Some(told) }, done);
                 }
                 None if !is_sure => self.counters.gap += 1,
@@ -91,6 +94,21 @@ impl Pairing {
         } else {
             self.counters.gap += 1;
         }
+    }
+
+    /// What was asked on a channel, or on any of a connection (0), is not answered once both sides have closed it. What
+    /// is, is that the other side closes it as well, at the same time.
+    fn closed(&mut self, channel: u16) {
+        let before = self.waiting.len();
+        let held_bytes = &mut self.held_bytes;
+        self.waiting.retain(|(_, told)| {
+            let stays = is_close(told) || ![0, told.said.channel].contains(&channel);
+            if !stays {
+                *held_bytes -= told.text.capacity();
+            }
+            stays
+        });
+        self.counters.unanswered += (before - self.waiting.len()) as u64;
     }
 
     /// An answer to nothing that is known. What it is for may still be read, when a hole before it is given
@@ -226,6 +244,10 @@ impl Pairing {
             + self.waiting.capacity() * size_of::<(Side, Told)>()
             + self.without_content.capacity() * size_of::<(Side, Done)>()
     }
+}
+
+fn is_close(told: &Told) -> bool {
+    [(10, 50), (20, 40)].contains(&(told.said.method.class_id, told.said.method.method_id))
 }
 
 fn bytes_of(row: &Done) -> usize {

@@ -360,3 +360,38 @@ fn a_late_answer_is_no_later_ones() {
     assert!(wire.rows()[from..].iter().all(|row| is_right(&row.cells)), "{:?}", wire.rows());
     assert_eq!(wire.counters().unanswered, 1);
 }
+
+/// What was asked on a channel is not answered once that is closed: the next of its kind on the channel's successor
+/// has its own answer. Other channels do not notice.
+#[test]
+fn a_closed_channel_answers_nothing() {
+    let mut wire = Wire::new(&PROTOCOL);
+    for (side, bytes) in opening() {
+        wire.call(side, &bytes);
+    }
+    let from = wire.rows().len();
+    let close =
+        |channel| method(channel, 20, 40, &[&[1, 148][..], &short("no"), &[0, 50, 0, 10]].concat());
+    wire.ask(&[declare(1, "missing"), declare(2, "other")].concat());
+    wire.answer(&close(1));
+    // Sent before it was known.
+    wire.ask(&declare(1, "late"));
+    wire.ask(&method(1, 20, 41, &[]));
+    wire.ask(&[method(1, 20, 10, &[0]), declare(1, "next")].concat());
+    wire.answer(&[method(1, 20, 11, &[0; 4]), declared(1, "next"), declared(2, "other")].concat());
+    // Both close it at once.
+    wire.ask(&[declare(2, "unanswered"), close(2)].concat());
+    wire.answer(&[close(2), method(2, 20, 41, &[])].concat());
+    wire.ask(&method(2, 20, 41, &[]));
+    wire.close();
+    let rows = &wire.rows()[from..];
+    let shown: Vec<_> =
+        rows.iter().map(|row| [1, 2, 4, 6].map(|at| row.cells[at].as_str())).collect();
+    let is_close = |row: &[&str; 4]| row[1] == "20" && row[2] == "20" && row[3].contains("404");
+    let asks = |row: &[&str; 4], queue: &str| row[2] == "50" && row[3].contains(queue);
+    assert_eq!(shown.len(), 6, "{shown:#?}");
+    assert!(is_close(&shown[0]) && is_close(&shown[4]) && is_close(&shown[5]), "{shown:#?}");
+    assert!(asks(&shown[2], "next") && asks(&shown[3], "other"), "{shown:#?}");
+    assert!(rows.iter().all(|row| is_right(&row.cells)), "{rows:#?}");
+    assert_eq!(wire.counters().unanswered, 3);
+}

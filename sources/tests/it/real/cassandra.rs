@@ -112,7 +112,7 @@ fn is_own(row: &Want) -> bool {
 /// order.
 #[test]
 fn cassandra_and_its_driver() {
-    if is_missing("cassandra") {
+    if is_missing("cassandra", &JARS_AND_PYTHON) {
         return;
     }
     let (port, dir) = (free_port(), tempfile::tempdir().unwrap());

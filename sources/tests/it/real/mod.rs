@@ -4,17 +4,23 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use serde_json::Value as Json;
 use weir_types::clock::{Clock as _, WallClock};
 use weir_types::testing::free_port;
 
 use crate::rows_of::Rows;
-use relay::{Faults, Relay, Wire};
+use relay::{Faults, Relay, WHOLE_BYTES, Wire};
 
 mod cassandra;
+
 mod mongodb;
 pub(crate) mod mysql;
 pub(crate) mod pgsql;
+mod rabbitmq;
 mod relay;
+
+/// Jars of a server, and its client in Python, in the cache.
+const JARS_AND_PYTHON: [&str; 2] = ["lib", "python"];
 
 /// Starting a server on a busy machine.
 const READY_NS: u64 = 60_000_000_000;
@@ -53,16 +59,16 @@ fn cache(part: &str) -> PathBuf {
     Path::new(&std::env::var("HOME").unwrap_or_default()).join(".cache/weir").join(part)
 }
 
-/// Says so if a server's jars, or its client in Python, are not there.
-fn is_missing(server: &str) -> bool {
-    let is_there = |part: &str| {
-        let all = std::fs::read_dir(cache(server).join(part));
-        all.is_ok_and(|mut all| all.next().is_some())
+/// Says so if something is not there of what a server has in the cache, or of its programs.
+fn is_missing(server: &str, parts: &[&str]) -> bool {
+    let is_there = |part: &&str| {
+        let path = cache(server).join(part);
+        path.is_file() || std::fs::read_dir(path).is_ok_and(|mut all| all.next().is_some())
     };
-    if is_there("lib") && is_there("python") {
+    if parts.iter().all(is_there) {
         return false;
     }
-    let why = format!("there is no server and client of {server} in ~/.cache/weir");
+    let why = format!("there is no server or client of {server}: {parts:?}");
     weir_types::testing::skipped(why);
     true
 }
@@ -114,26 +120,49 @@ struct Want {
 
 fn found(table: &'static str, columns: &[&str], wire: &Wire, faults: &Faults) -> (Rows, Vec<Want>) {
     let rows = Rows::of(table, &wire.rows(faults));
-    let is_numbered = ["mysql_events", "cql_events"].contains(&table);
-    let cells = |row: usize| {
-        columns
-            .iter()
-            .map(|column| match *column {
-                "req_cmd" | "req_op" | "resp_op" if is_numbered => {
-                    rows.int(row, column).to_string()
-                }
-                "resp_status" if table == "mysql_events" => rows.int(row, column).to_string(),
-                column => rows.text_lossy(row, column),
-            })
-            .collect()
-    };
+    let cells = |row| columns.iter().map(|column| rows.shown(row, column)).collect();
     let port = |row| u16::try_from(rows.int(row, "remote_port")).unwrap();
     // What the server says of its own accord has its row at once, an answer may wait for certainty.
+    let found = in_time(&rows)
+        .into_iter()
+        .map(|row| Want { client_port: port(row), cells: cells(row) })
+        .collect();
+    (rows, found)
+}
+
+/// Rows by their times, as [`found`] has them.
+fn in_time(rows: &Rows) -> Vec<usize> {
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by_key(|row| rows.int(*row, "time_"));
-    let found =
-        order.into_iter().map(|row| Want { client_port: port(row), cells: cells(row) }).collect();
-    (rows, found)
+    order
+}
+
+/// A document whatever the order of its keys and the writing of its numbers.
+fn normal(text: &str) -> String {
+    fn even(value: Json) -> Json {
+        match value {
+            Json::Number(number) => Json::from(number.as_f64()),
+            Json::Array(all) => all.into_iter().map(even).collect(),
+            Json::Object(all) => all.into_iter().map(|(key, value)| (key, even(value))).collect(),
+            other => other,
+        }
+    }
+    even(serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))).to_string()
+}
+
+/// Whether a document is what was seen of another: without what was behind a hole.
+fn is_part(whole: &Json, seen: &Json) -> bool {
+    match (whole, seen) {
+        (Json::Object(whole), Json::Object(seen)) => {
+            seen.iter().all(|(key, seen)| whole.get(key).is_some_and(|whole| is_part(whole, seen)))
+        }
+        (Json::Array(whole), Json::Array(seen)) => {
+            seen.len() <= whole.len()
+                && whole.iter().zip(seen).all(|(whole, seen)| is_part(whole, seen))
+        }
+        (Json::String(whole), Json::String(seen)) => whole.starts_with(seen),
+        _ => whole == seen,
+    }
 }
 
 /// Every row is the one that the client's log has there, connection by connection.

@@ -2,7 +2,6 @@
 
 use std::net::TcpStream;
 
-use serde_json::Value as Json;
 use weir_types::random::SplitMix;
 
 use super::*;
@@ -28,19 +27,6 @@ fn client(port: u16, seed: u32) -> Vec<Vec<String>> {
     text.lines().map(|line| line.split('\t').map(str::to_string).collect()).collect()
 }
 
-/// A document whatever the order of its keys and the writing of its numbers.
-fn normal(text: &str) -> String {
-    fn even(value: Json) -> Json {
-        match value {
-            Json::Number(number) => Json::from(number.as_f64()),
-            Json::Array(all) => all.into_iter().map(even).collect(),
-            Json::Object(all) => all.into_iter().map(|(key, value)| (key, even(value))).collect(),
-            other => other,
-        }
-    }
-    even(serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))).to_string()
-}
-
 fn normal_row(row: &Want) -> Want {
     let mut cells = row.cells.clone();
     for idx in [1, 3] {
@@ -53,7 +39,7 @@ fn normal_row(row: &Want) -> Want {
 /// losses and joined midway none is another's.
 #[test]
 fn a_mongodb_server_and_its_client() {
-    if is_missing("mongodb") {
+    if is_missing("mongodb", &JARS_AND_PYTHON) {
         return;
     }
     let port = free_port();
@@ -70,21 +56,6 @@ fn a_mongodb_server_and_its_client() {
     assert!(want.len() > 2 * OPERATIONS as usize);
     check_equal(&want, &asked);
     check_with_losses(&wire, &all);
-}
-
-/// Whether a document is what was seen of another: without what was behind a hole.
-fn is_part(whole: &Json, seen: &Json) -> bool {
-    match (whole, seen) {
-        (Json::Object(whole), Json::Object(seen)) => {
-            seen.iter().all(|(key, seen)| whole.get(key).is_some_and(|whole| is_part(whole, seen)))
-        }
-        (Json::Array(whole), Json::Array(seen)) => {
-            seen.len() <= whole.len()
-                && whole.iter().zip(seen).all(|(whole, seen)| is_part(whole, seen))
-        }
-        (Json::String(whole), Json::String(seen)) => whole.starts_with(seen),
-        _ => whole == seen,
-    }
 }
 
 /// Whether a row is what was seen of another one: what became of it may be unknown.

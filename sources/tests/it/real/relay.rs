@@ -16,8 +16,10 @@ use weir_types::clock::{Clock as _, WallClock};
 use weir_types::random::SplitMix;
 use weir_types::{RecordBatch, Upid};
 
-/// As much as a client or server reads by one call.
+/// As much as a client or server reads by one call: of which a capture has not all.
 const CALL_BYTES: usize = 64 * 1024;
+/// As much as a capture has all of.
+pub(super) const WHOLE_BYTES: usize = 16 * 1024;
 const SERVER: Process = Process { pid: 10, start_ticks: 100 };
 
 /// A piece; an empty one is the end of its direction.
@@ -58,8 +60,9 @@ fn carry(
     client_port: u16,
     direction: Direction,
     kept: &Mutex<Wire>,
+    call_bytes: usize,
 ) {
-    let mut buffer = vec![0; CALL_BYTES];
+    let mut buffer = vec![0; call_bytes];
     loop {
         let read = from.read(&mut buffer).unwrap_or_default();
         // Kept before it is moved on: an answer cannot come before what it answers.
@@ -82,6 +85,10 @@ fn carry(
 
 impl Relay {
     pub(super) fn to(server_port: u16) -> Relay {
+        Relay::by_calls_of(CALL_BYTES, server_port)
+    }
+
+    pub(super) fn by_calls_of(call_bytes: usize, server_port: u16) -> Relay {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (kept, moving) =
@@ -100,8 +107,9 @@ impl Relay {
                 ];
                 for (from, to, direction) in ends {
                     let kept = to_kept.clone();
-                    let mover =
-                        std::thread::spawn(move || carry(from, to, client_port, direction, &kept));
+                    let mover = std::thread::spawn(move || {
+                        carry(from, to, client_port, direction, &kept, call_bytes);
+                    });
                     to_moving.lock().unwrap().push(mover);
                 }
             }
@@ -151,6 +159,12 @@ impl Wire {
                 && piece.bytes.windows(text.len()).any(|part| part == text)
         };
         self.pieces.iter().find(holds).map(|piece| piece.time_unix_ns)
+    }
+
+    /// Its pieces in the order in which they were moved, at times that only grow: whose, where to, when, and what.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = (u16, Direction, i64, &[u8])> {
+        let moved = self.pieces.iter().filter(|piece| !piece.bytes.is_empty());
+        moved.map(|one| (one.client_port, one.direction, one.time_unix_ns, one.bytes.as_slice()))
     }
 
     /// The rows that a capture of it gives.
