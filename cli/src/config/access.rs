@@ -1,6 +1,7 @@
 //! Who a sink or a receiver says it is, and what of that no message may repeat.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use weir_sinks::http_client::{Target, basic};
@@ -110,6 +111,13 @@ fn headers_of(
         }
     }
     Ok(headers)
+}
+
+/// What tells certificates and keys from others. They are not kept as text.
+pub(super) fn print_of(tls: &Tls) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    tls.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What the files hold; judged.

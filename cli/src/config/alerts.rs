@@ -15,10 +15,9 @@ use weir_rules::pack;
 use weir_rules::state::{AlertRule, Settings};
 use weir_rules::yaml::FILE_BYTES_MAX;
 use weir_sinks::http_client::Target;
-use weir_sinks::tls::Tls;
 
-use super::access::target_of;
-use super::keys::{AuthConfig, Config, Secret, Span};
+use super::access::{print_of, target_of, tls_of};
+use super::keys::{AuthConfig, Config, Secret, Span, TlsConfig};
 use super::{bounded, judge_name};
 use crate::cmd::rules::{Recorded, judged, recorded};
 
@@ -38,6 +37,9 @@ pub(super) struct AlertmanagerConfig {
     headers: BTreeMap<String, Secret>,
     #[serde(default)]
     auth: AuthConfig,
+    /// Of `https`.
+    #[serde(default)]
+    tls: TlsConfig,
     #[serde(default = "default_timeout")]
     timeout: Span,
 }
@@ -70,6 +72,9 @@ pub(super) struct ReceiverConfig {
     headers: BTreeMap<String, Secret>,
     #[serde(default)]
     auth: AuthConfig,
+    /// Of `https`.
+    #[serde(default)]
+    tls: TlsConfig,
     /// Of `smtp`: an address.
     from: Option<String>,
     /// Of `smtp`: addresses.
@@ -186,21 +191,22 @@ pub(super) fn spec(config: &Config, written: &Json, base: &Path) -> Result<Alert
     if rules.len() > RULES_MAX {
         return Err(format!("a server may have {RULES_MAX} alert rules"));
     }
-    Ok(AlertsSpec { rules, views, settings, receivers: receivers(config, written)? })
+    Ok(AlertsSpec { rules, views, settings, receivers: receivers(config, written, base)? })
 }
 
-fn receivers(config: &Config, written: &Json) -> Result<Vec<ReceiverSpec>, String> {
+fn receivers(config: &Config, written: &Json, base: &Path) -> Result<Vec<ReceiverSpec>, String> {
     if config.alertmanagers.len() + config.receivers.len() > RECEIVERS_MAX {
         return Err(format!("alerts may go to {RECEIVERS_MAX} receivers"));
     }
     let mut specs: Vec<ReceiverSpec> = Vec::new();
     for (idx, to) in config.alertmanagers.iter().enumerate() {
         let at = |why: String| format!("alertmanagers[{idx}]: {why}");
-        let to = http_to(&to.url, &to.headers, &to.auth, to.timeout).map_err(at)?;
+        let (to, tls) =
+            http_to(&to.url, &to.headers, &to.auth, (&to.tls, base), to.timeout).map_err(at)?;
         specs.push(ReceiverSpec {
             name: format!("alertmanager-{}", idx + 1),
             sender: Sender::Alertmanager(to),
-            print: written["alertmanagers"][idx].to_string(),
+            print: format!("{} {tls:016x}", written["alertmanagers"][idx]),
         });
     }
     for (idx, receiver) in config.receivers.iter().enumerate() {
@@ -211,24 +217,32 @@ fn receivers(config: &Config, written: &Json) -> Result<Vec<ReceiverSpec>, Strin
             return Err(at("another receiver is called so".into()));
         }
         let external_url = config.alerts.external_url.clone();
-        let sender = sender(receiver, external_url).map_err(at)?;
+        let (sender, tls) = sender(receiver, external_url, base).map_err(at)?;
         // What it writes about depends on where the server says it is.
-        let print = format!("{} {}", written["receivers"][idx], config.alerts.external_url);
+        let print =
+            format!("{} {} {tls:016x}", written["receivers"][idx], config.alerts.external_url);
         specs.push(ReceiverSpec { name: name.clone(), sender, print });
     }
     Ok(specs)
 }
 
-fn sender(receiver: &ReceiverConfig, external_url: String) -> Result<Sender, String> {
-    let ReceiverConfig { kind, url, headers, auth, from, to, timeout, .. } = receiver;
+/// And what tells its certificates from others.
+fn sender(
+    receiver: &ReceiverConfig,
+    external_url: String,
+    base: &Path,
+) -> Result<(Sender, u64), String> {
+    let ReceiverConfig { kind, url, headers, auth, tls, from, to, timeout, .. } = receiver;
     if *kind != ReceiverKind::Smtp && (from.is_some() || to.is_some()) {
         return Err("`from` and `to` are for receivers of type smtp".to_string());
     }
-    let http = || http_to(url, headers, auth, *timeout);
+    let http = || http_to(url, headers, auth, (tls, base), *timeout);
     match kind {
-        ReceiverKind::Webhook => Ok(Sender::Webhook { to: http()?, external_url }),
-        ReceiverKind::Slack => http().map(Sender::Slack),
-        ReceiverKind::Smtp => smtp(receiver).map(Sender::Smtp),
+        ReceiverKind::Webhook => {
+            http().map(|(to, print)| (Sender::Webhook { to, external_url }, print))
+        }
+        ReceiverKind::Slack => http().map(|(to, print)| (Sender::Slack(to), print)),
+        ReceiverKind::Smtp => smtp(receiver).map(|to| (Sender::Smtp(to), 0)),
     }
 }
 
@@ -241,6 +255,10 @@ fn smtp(receiver: &ReceiverConfig) -> Result<MailTo, String> {
     });
     if !is_server {
         return Err("`url` is smtp://HOST:PORT or smtps://HOST:PORT; who it is, `auth` says".into());
+    }
+    if receiver.tls != TlsConfig::default() {
+        let why = "a receiver of type smtp trusts those that browsers trust: `tls` is for https";
+        return Err(why.to_string());
     }
     if !headers.is_empty() || auth.token.is_some() {
         return Err("a receiver of type smtp takes `auth.user` and `auth.password`".to_string());
@@ -271,13 +289,19 @@ fn http_to(
     url: &Secret,
     headers: &BTreeMap<String, Secret>,
     auth: &AuthConfig,
+    (tls, base): (&TlsConfig, &Path),
     timeout: Span,
-) -> Result<Target, String> {
+) -> Result<(Target, u64), String> {
     let Secret(url) = url;
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) {
         return Err("`url` begins with http:// or https://, and names a host".to_string());
     }
     is_timeout(timeout)?;
-    target_of(url.clone(), headers, auth, timeout, Tls::default())
+    if *tls != TlsConfig::default() && !url.starts_with("https://") {
+        return Err("`tls` is for https".to_string());
+    }
+    let tls = tls_of(tls, base)?;
+    let print = print_of(&tls);
+    Ok((target_of(url.clone(), headers, auth, timeout, tls)?, print))
 }

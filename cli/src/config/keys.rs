@@ -153,7 +153,7 @@ pub(super) struct RotateConfig {
 }
 
 /// Files of PEM; a relative path begins at the configuration's folder. `kafka` and `postgres` speak TLS if it is there.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct TlsConfig {
     /// Only these authorities are trusted; those that browsers trust, unless set.

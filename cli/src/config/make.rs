@@ -196,7 +196,7 @@ pub(super) fn spec(
     let writer = writers::writer(&how, &config, &found)?;
     let target = writers::target(&config, &found);
     let writer = WriterSpec { target, place, ..writer_spec(&config, writer)? };
-    let (feed_print, writer_print) = prints::prints(kind, written, &found.specs, &tls);
+    let (feed_print, writer_print) = prints::prints(kind, written, &found.specs, tls.as_ref());
     Ok(SinkSpec {
         name: name.to_string(),
         kind: kind.name(),

@@ -270,3 +270,11 @@ fn recorded_views_are_read() {
     rule("shop:other", ".head(77)");
     assert_ne!(watch::look(&path, &(base, named)), seen);
 }
+
+/// What editors are given is what is read. `weir config schema > docs/api/config.schema.json` mends it.
+#[test]
+fn the_schema_is_published() {
+    let published: serde_json::Value =
+        serde_json::from_str(include_str!("../../../docs/api/config.schema.json")).unwrap();
+    assert_eq!(published, keys::schema(), "docs/api/config.schema.json is of another version");
+}

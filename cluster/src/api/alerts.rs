@@ -14,7 +14,7 @@ pub(super) fn write_metrics(out: &mut String, figures: &Option<AlertFigures>) {
         let count = figures.rules.get(state).copied().unwrap_or(0);
         line(out, "weir_alert_rules", &[("state", state)], count);
     }
-    let counts: [(&str, &str, &str, u64); 8] = [
+    let counts: [(&str, &str, &str, u64); 9] = [
         (
             "weir_alert_steps_total",
             "counter",
@@ -56,6 +56,12 @@ pub(super) fn write_metrics(out: &mut String, figures: &Option<AlertFigures>) {
             "counter",
             "Notices that waited for a receiver that is there no more.",
             figures.abandoned,
+        ),
+        (
+            "weir_alert_history_dropped_total",
+            "counter",
+            "Events of the last day that the history had no room for.",
+            figures.history_dropped,
         ),
         ("weir_alert_state_bytes", "gauge", "What was kept last.", figures.state_bytes),
     ];

@@ -9,7 +9,7 @@ use weir_proto::message::TableStatus;
 use weir_types::ledger::REASONS;
 
 use super::{ApiError, ApiState, generation};
-use crate::service::{ListNodes, NodeRow, SinkRow, SinkState};
+use crate::service::{ListNodes, NodeRow};
 
 /// A table over all nodes.
 #[derive(Default)]
@@ -139,10 +139,12 @@ fn readers_json(state: &ApiState) -> Json {
 pub(super) async fn metrics_text(state: &ApiState) -> Result<String, ApiError> {
     let mut text = text_of(&nodes_of(state).await?);
     push_self_metrics(&mut text, &stats_json(state).await?);
-    push_sinks(&mut text, &state.service.sinks.rows());
+    super::sink_metrics::write_metrics(&mut text, &state.service.sinks.rows());
     super::alerts::write_metrics(&mut text, &state.service.alerts.figures().await);
     let figures = &state.service.figures;
-    super::operators::write_metrics(&mut text, &figures.now(), figures.left_out_total());
+    let sample = figures.now();
+    super::operators::write_metrics(&mut text, &sample, figures.left_out_total());
+    super::query_metrics::write_metrics(&mut text, &sample);
     super::parts::write_metrics(&mut text, &state.service.health.tree());
     state.counters.write_metrics(&mut text, state.sessions.count());
     Ok(text)
@@ -319,58 +321,6 @@ pub(super) fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
-fn push_sinks(out: &mut String, sinks: &[SinkRow]) {
-    const PER_SINK: [Family<SinkRow>; 14] = [
-        ("weir_sink_rows_sent_total", "counter", "Row changes written.", |sink| sink.rows_sent),
-        ("weir_sink_rows_lost_total", "counter", "Accepted, and not there.", |sink| sink.rows_lost),
-        ("weir_sink_rows_dropped_total", "counter", "Lost: no room in the buffer.", |sink| {
-            sink.rows_dropped
-        }),
-        (
-            "weir_sink_rows_refused_total",
-            "counter",
-            "Lost: refused for good, one by one.",
-            |sink| sink.rows_refused,
-        ),
-        (
-            "weir_sink_rows_damaged_total",
-            "counter",
-            "Lost: missing in the buffer's files.",
-            |sink| sink.rows_damaged,
-        ),
-        (
-            "weir_sink_rejected_total",
-            "counter",
-            "Lost: parts of what was sent (points, spans, ends of series) that were not kept.",
-            |sink| sink.rejected,
-        ),
-        ("weir_sink_parts_damaged_total", "counter", "Unreadable parts of the buffer.", |sink| {
-            sink.parts_damaged
-        }),
-        (
-            "weir_sink_cleaned_total",
-            "counter",
-            "Texts that were cleaned for the receiver.",
-            |sink| sink.cleaned,
-        ),
-        ("weir_sink_halves_cut_total", "counter", "Halves of lines that were cut off.", |sink| {
-            sink.halves_cut
-        }),
-        ("weir_sink_buffer_bytes", "gauge", "Accepted, not safe yet.", |sink| sink.buffer_bytes),
-        ("weir_sink_resets_total", "counter", "Times that all was written anew.", |sink| {
-            sink.resets
-        }),
-        ("weir_sink_replaced_total", "counter", "Times that others took its file.", |sink| {
-            sink.replaced
-        }),
-        ("weir_sink_errors_total", "counter", "Attempts that failed.", |sink| sink.errors),
-        ("weir_sink_running", "gauge", "1 while it takes what comes.", |sink| {
-            u64::from(sink.state == SinkState::Running)
-        }),
-    ];
-    families(out, "sink", &PER_SINK, sinks.iter().map(|sink| (sink.name.as_str(), sink)));
-}
-
 /// A metric of which each of some things has one value: its name, its type, what it says, and where it is.
 pub(super) type Family<T> = (&'static str, &'static str, &'static str, fn(&T) -> u64);
 
@@ -420,9 +370,19 @@ pub(super) fn head(out: &mut String, metric: &str, kind: &str, help: &str) {
 }
 
 pub(super) fn line(out: &mut String, metric: &str, labels: &[(&str, &str)], value: u64) {
-    let labels = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value)));
-    let labels = labels.collect::<Vec<_>>().join(",");
+    let labels = labels_text(labels);
     let _ = writeln!(out, "{metric}{{{labels}}} {value}");
+}
+
+/// The same with a fraction.
+pub(super) fn number(out: &mut String, metric: &str, labels: &[(&str, &str)], value: f64) {
+    let labels = labels_text(labels);
+    let _ = writeln!(out, "{metric}{{{labels}}} {value}");
+}
+
+fn labels_text(labels: &[(&str, &str)]) -> String {
+    let labels = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value)));
+    labels.collect::<Vec<_>>().join(",")
 }
 
 /// As the text form wants label values.

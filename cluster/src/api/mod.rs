@@ -25,9 +25,11 @@ mod metrics;
 mod operators;
 mod parts;
 mod preview;
+mod query_metrics;
 pub mod routes;
 mod run;
 mod sessions;
+mod sink_metrics;
 mod status;
 mod stream;
 

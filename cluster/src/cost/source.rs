@@ -73,7 +73,9 @@ struct Ages {
 fn ages(window: Window, sliding: SlidingWindow, now_unix_ns: i64) -> Ages {
     let from_ns = match window.start {
         StartBound::Relative { .. } | StartBound::Beginning => sliding.window_ns,
-        StartBound::Absolute { start_unix_ns } => now_unix_ns.saturating_sub(start_unix_ns),
+        StartBound::Absolute { .. } | StartBound::Then { .. } => {
+            window.first_unix_ns().map_or(i64::MAX, |first| now_unix_ns.saturating_sub(first))
+        }
     };
     let to_ns = match window.end {
         EndBound::Now => 0,

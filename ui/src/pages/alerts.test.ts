@@ -52,5 +52,7 @@ describe("alerts", () => {
     const link = silenceLink(alert("firing", "1", { path: 'a"} & #' }), [to("javascript:alert(1)"), to("http://am:9093")]);
     expect(link).toBe(`http://am:9093/#/silences/new?filter=${encodeURIComponent('{alertname="A",path="a\\"} & #"}')}`);
     expect(silenceLink(alert("firing", "1"), [])).toBeNull();
+    // What is below a path is not known: no link rather than a wrong one.
+    expect(silenceLink(alert("firing", "1"), [to("http://am:9093/…")])).toBeNull();
   });
 });

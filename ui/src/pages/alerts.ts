@@ -50,7 +50,7 @@ const quoted = (text: string): string => `"${text.replaceAll("\\", "\\\\").repla
 
 /** Where an alert is silenced: the first Alertmanager's own form, filled in. */
 export function silenceLink(alert: Alert, receivers: readonly AlertReceiver[]): string | null {
-  const manager = receivers.find((receiver) => receiver.type === "alertmanager" && /^https?:\/\//.test(receiver.to));
+  const manager = receivers.find((receiver) => receiver.type === "alertmanager" && /^https?:\/\/[^…]+$/.test(receiver.to));
   if (manager === undefined) return null;
   const matchers = Object.entries(alert.labels).map(([name, value]) => `${name}=${quoted(value)}`);
   return `${manager.to}/#/silences/new?filter=${encodeURIComponent(`{${matchers.join(",")}}`)}`;

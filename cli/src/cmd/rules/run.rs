@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde_json::{Map, Value as Json, json};
 use weir_cluster::planner::{self, Prepared};
 use weir_pxl::NamedView;
 use weir_rules::check::ExprProblem;
@@ -28,6 +29,18 @@ struct Offline {
     views: Arc<[NamedView]>,
     /// Each expression is compiled once, however often it is looked at.
     prepared: BTreeMap<String, Prepared>,
+}
+
+/// Not a table, but what Kubernetes knows.
+const OBJECTS: &str = "objects";
+
+fn lines_of(rows: &[Map<String, Json>]) -> String {
+    let mut lines = String::new();
+    for row in rows {
+        lines.push_str(&Json::Object(row.clone()).to_string());
+        lines.push('\n');
+    }
+    lines
 }
 
 /// A folder that is gone with its owner.
@@ -69,13 +82,15 @@ impl Evaluate for Offline {
             if table.is_empty() || table.starts_with('.') || !table.chars().all(plain) {
                 return Err(format!("{table:?} is no name of a table"));
             }
-            let mut lines = String::new();
-            for row in rows {
-                lines.push_str(&serde_json::Value::Object(row.clone()).to_string());
-                lines.push('\n');
-            }
-            let path = folder.0.join(format!("{table}.jsonl"));
-            std::fs::write(path, lines)
+            // What Kubernetes knows is no table: it is a list as kubectl prints it.
+            let (file, text) = match table == OBJECTS {
+                true => {
+                    let list = json!({"apiVersion": "v1", "kind": "List", "items": rows});
+                    (format!("{table}.json"), list.to_string())
+                }
+                false => (format!("{table}.jsonl"), lines_of(rows)),
+            };
+            std::fs::write(folder.0.join(file), text)
                 .map_err(|error| format!("could not write rows: {error}"))?;
         }
         self.folder = Some(folder);

@@ -1,12 +1,11 @@
 //! What tells one configuration of a sink from another: whether the one that runs goes on as it is, with another
 //! writer, or begins anew; and whether it writes to another place.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use serde_json::Value as Json;
 use weir_cluster::service::InputSpec;
 use weir_sinks::tls::Tls;
 
+use crate::config::access::print_of;
 use crate::config::keys::Kind;
 
 const OF_FEED: [&str; 3] = ["inputs", "encoding", "buffer"];
@@ -37,7 +36,7 @@ pub(super) fn prints(
     kind: Kind,
     written: &Json,
     inputs: &[InputSpec],
-    tls: &Option<Tls>,
+    tls: Option<&Tls>,
 ) -> (String, String) {
     // Whoever scrapes sees all rows: a new exporter has to be told them again.
     let is_one = kind == Kind::Prometheus;
@@ -46,14 +45,7 @@ pub(super) fn prints(
     // Of a script in a file its text counts.
     let feed = format!("{feed} {inputs:?}");
     // And of certificates, which are renewed.
-    (feed, format!("{writer} {:016x}", print_of(tls)))
-}
-
-/// Keys are not kept as text.
-fn print_of(tls: &Option<Tls>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    tls.hash(&mut hasher);
-    hasher.finish()
+    (feed, format!("{writer} {:016x}", tls.map_or(0, print_of)))
 }
 
 /// Where it writes to.

@@ -56,7 +56,11 @@ impl Sender {
             Sender::Alertmanager(to) | Sender::Webhook { to, .. } | Sender::Slack(to) => &to.url,
             Sender::Smtp(to) => &to.url,
         };
-        shown_url(url).0
+        match (self, shown_url(url)) {
+            // A page of it would be below that.
+            (Sender::Alertmanager(_), (url, true)) => format!("{url}/…"),
+            (_, (url, _)) => url,
+        }
     }
 
     pub(super) fn open(&self, name: &str) -> Post {

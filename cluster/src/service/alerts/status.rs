@@ -14,8 +14,8 @@ use super::send::ReceiverRow;
 /// How long it is remembered what happened.
 const HISTORY_NS: i64 = 24 * 3_600 * 1_000_000_000;
 /// And of how much; the oldest goes first.
-const HISTORY_MAX: usize = 2_000;
-const HISTORY_BYTES_MAX: usize = 2 << 20;
+const HISTORY_MAX: usize = 10_000;
+const HISTORY_BYTES_MAX: usize = 8 << 20;
 
 /// A rule as lists show it.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -80,6 +80,8 @@ pub struct Figures {
     pub state_bytes: u64,
     /// Notices that waited for a receiver that is there no more.
     pub abandoned: u64,
+    /// Events of the last day that its history had no room for.
+    pub history_dropped: u64,
 }
 
 /// Something that happened to an alert.
@@ -115,6 +117,8 @@ impl Happened {
 pub(super) struct History {
     items: VecDeque<Happened>,
     bytes: usize,
+    /// What went before its day was over, for lack of room.
+    pub(super) dropped: u64,
     pub(super) is_changed: bool,
 }
 
@@ -153,6 +157,7 @@ impl History {
         {
             let Some(gone) = self.items.pop_front() else { return };
             self.bytes -= gone.bytes();
+            self.dropped += u64::from(gone.at_unix_ns >= oldest_unix_ns);
         }
     }
 
@@ -238,11 +243,12 @@ mod tests {
             },
         };
         let mut history = History::default();
-        (0..5_000).for_each(|at| history.note(at, &[alert(at)]));
-        assert_eq!(history.items().len(), HISTORY_MAX);
+        (0..13_000).for_each(|at| history.note(at, &[alert(at)]));
+        assert_eq!((history.items().len(), history.dropped), (HISTORY_MAX, 3_000));
         assert_eq!(history.items()[0].at_unix_ns, 3_000);
         history.note(HISTORY_NS + 4_000, &[alert(HISTORY_NS + 4_000)]);
         assert_eq!(history.items()[0].at_unix_ns, 4_000, "a day");
+        assert!(history.dropped <= 3_001, "{}", history.dropped);
         let updated = Change { kind: ChangeKind::Updated, ..alert(0) };
         history.note(HISTORY_NS + 9_000, &[updated]);
         assert_eq!(history.items()[0].at_unix_ns, 4_000, "another value is no event");

@@ -19,6 +19,21 @@ pub enum SinkState {
     Failed,
 }
 
+impl SinkState {
+    pub const ALL: [SinkState; 4] =
+        [SinkState::Running, SinkState::Retrying, SinkState::Full, SinkState::Failed];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            SinkState::Running => "running",
+            SinkState::Retrying => "retrying",
+            SinkState::Full => "full",
+            SinkState::Failed => "failed",
+        }
+    }
+}
+
 /// A sink as lists show it.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct SinkRow {
@@ -32,6 +47,13 @@ pub struct SinkRow {
     pub acked: Option<String>,
     /// What its views have reached, the slowest of them.
     pub frontier: Option<String>,
+    /// The same, and how far they are apart, in ms.
+    #[serde(skip)]
+    pub acked_ms: Option<u64>,
+    #[serde(skip)]
+    pub frontier_ms: Option<u64>,
+    #[serde(skip)]
+    pub lag_ms: Option<u64>,
     pub buffer_bytes: u64,
     pub rows_sent: u64,
     /// Accepted and not there: the sum of the following, and what a sink held that ended for good.
@@ -196,6 +218,9 @@ impl Status {
             state: inner.state(),
             acked: text(health.acked_ms),
             frontier: text(frontier),
+            acked_ms: health.acked_ms,
+            frontier_ms: frontier,
+            lag_ms: frontier.zip(health.acked_ms).map(|(to, safe)| to.saturating_sub(safe)),
             buffer_bytes: health.buffer_bytes,
             rows_sent: health.rows_sent,
             rows_lost: dropped + refused + damaged + rejected + inner.rows_lost,

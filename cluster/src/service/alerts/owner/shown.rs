@@ -63,6 +63,7 @@ impl Owner<'_> {
             state_errors: self.kept.state_errors,
             state_bytes: self.state_bytes,
             abandoned: self.kept.abandoned,
+            history_dropped: self.history.dropped,
             ..Figures::default()
         };
         for id in &self.ids {
