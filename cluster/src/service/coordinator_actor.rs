@@ -150,7 +150,6 @@ impl Handler<NodeMessage> for CoordinatorActor {
         let now_ms = self.now_ms();
         let NodeMessage { name, link, mut report } = message;
         self.take_figures(&name, &mut report);
-        self.note_tables(&name, &report.message);
         if let Ok(mut registered) = self.shared.registered.lock() {
             match &report.message {
                 FromNode::Register { .. } => {
@@ -173,6 +172,7 @@ impl Handler<NodeMessage> for CoordinatorActor {
             Outcome::EngineDied { feed } => self.blame(feed),
         }
         if changes_sources {
+            self.note_tables(&name);
             self.shared.settled.tell(self.core.sources_are_settled());
             self.resync();
         }

@@ -2,7 +2,6 @@
 //! whether it is above the limit. It installs nothing.
 
 use actix::prelude::*;
-use weir_proto::FromNode;
 
 use super::{CoordinatorActor, Refusal};
 use crate::cost::{Estimate, Known, estimate};
@@ -26,14 +25,15 @@ impl Handler<EstimateCost> for CoordinatorActor {
 }
 
 impl CoordinatorActor {
-    /// How many rows tables have is looked at whenever a node says it.
-    pub(super) fn note_tables(&mut self, name: &str, message: &FromNode) {
-        if let FromNode::Status { tables, .. } = message {
-            self.arrivals.note(self.shared.clock.now_unix_ns(), name, tables);
-            if self.arrivals.len() > self.core.nodes().len() {
-                let nodes = self.core.nodes();
-                self.arrivals.keep(|name| nodes.contains_key(name));
-            }
+    /// How many rows tables have is looked at whenever a node has said it.
+    pub(super) fn note_tables(&mut self, name: &str) {
+        let nodes = self.core.nodes();
+        // A node that has just registered has said nothing of its tables yet.
+        if let Some(node) = nodes.get(name).filter(|node| !node.tables.is_empty()) {
+            self.arrivals.note(self.shared.clock.now_unix_ns(), name, &node.tables);
+        }
+        if self.arrivals.len() > nodes.len() {
+            self.arrivals.keep(|name| nodes.contains_key(name));
         }
     }
 
