@@ -41,6 +41,17 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{ toYaml (get .Values.presets .Values.preset) }}
 {{- end }}
 
+{{/* The configuration, which names all rule files beside it. They are in one config map: they change at once. */}}
+{{- define "weir.config" -}}
+{{- $config := .Values.cluster.config | default dict | deepCopy -}}
+{{- $rules := $config.rules | default list -}}
+{{- range $name := keys .Values.cluster.rules | sortAlpha -}}
+{{- if not (has $name $rules) }}{{ $rules = append $rules $name }}{{ end -}}
+{{- end -}}
+{{- with $rules }}{{ $_ := set $config "rules" . }}{{ end -}}
+{{- with $config }}{{ toYaml . }}{{ end -}}
+{{- end }}
+
 {{/* A secret that is there keeps what it has; else a new one: 48 letters and digits, beginning with a letter. */}}
 {{- define "weir.secretValue" -}}
 {{- $there := lookup "v1" "Secret" .root.Release.Namespace .name -}}
