@@ -126,7 +126,8 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Wrong> {
 /// What the environment has for us.
 fn names() -> Vec<String> {
     std::env::vars_os()
-        .filter_map(|(name, _)| name.into_string().ok())
+        // One that is no text names nothing, which is said.
+        .map(|(name, _)| name.to_string_lossy().into_owned())
         .filter(|name| name.starts_with("WEIR_"))
         .collect()
 }

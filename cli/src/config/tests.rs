@@ -278,3 +278,32 @@ fn the_schema_is_published() {
         serde_json::from_str(include_str!("../../../docs/api/config.schema.json")).unwrap();
     assert_eq!(published, keys::schema(), "docs/api/config.schema.json is of another version");
 }
+
+/// A config map in a folder changes by a link to another folder, while each file's name stays. Catches a change that
+/// nobody sees, and a half of one that is read.
+#[test]
+fn a_config_map_that_changes_is_noticed() {
+    const EXPR: &str = "\"import px\\ndf = px.DataFrame('http_events', start_time='-1m')\\n\
+        px.display(df.groupby('req_path').agg(value=('latency', px.mean)))\"";
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    let version = |folder: &str, rule: &str| {
+        std::fs::create_dir(at(folder)).expect("made");
+        std::fs::write(at(folder).join("weir.yaml"), "rules: [shop.yml]\n").expect("written");
+        let text = format!("groups:\n- name: g\n  rules:\n  - {{alert: {rule}, expr: {EXPR}}}\n");
+        std::fs::write(at(folder).join("shop.yml"), text).expect("written");
+        std::os::unix::fs::symlink(folder, at("..new")).expect("a link");
+        std::fs::rename(at("..new"), at("..data")).expect("the link is another");
+    };
+    version("..1", "First");
+    for name in ["weir.yaml", "shop.yml"] {
+        std::os::unix::fs::symlink(Path::new("..data").join(name), at(name)).expect("a link");
+    }
+    let load = || load_with(&at("weir.yaml"), vec![], &|_| None).expect("right");
+    let first = load();
+    assert_eq!(first.alerts.rules[0].name, "First");
+    assert_eq!(watch::look(&at("weir.yaml"), &first.patterns), first.seen);
+    version("..2", "Other");
+    assert_ne!(watch::look(&at("weir.yaml"), &first.patterns), first.seen);
+    assert_eq!(load().alerts.rules[0].name, "Other");
+}

@@ -3,6 +3,8 @@
 
 mod access;
 mod apply;
+#[cfg(test)]
+mod chart_tests;
 mod manifests;
 mod rights;
 mod rollout;

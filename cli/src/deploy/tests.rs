@@ -21,13 +21,13 @@ use super::*;
 use crate::args::{Cli, Command as Subcommand, Preset};
 use crate::units::parse_bytes;
 
-const PRESETS: [Preset; 3] = [Preset::S, Preset::M, Preset::L];
+pub(super) const PRESETS: [Preset; 3] = [Preset::S, Preset::M, Preset::L];
 
 fn all(preset: Preset) -> Vec<Object> {
     objects(preset, "weir", IMAGE).unwrap()
 }
 
-fn root() -> PathBuf {
+pub(super) fn root() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
@@ -42,9 +42,8 @@ fn typed<T: DeserializeOwned + Serialize>(json: &Json) -> Result<Json, String> {
     serde_json::to_value(value).map_err(|error| error.to_string())
 }
 
-fn through_its_type(object: &Object) -> Result<Json, String> {
-    let json = &object.json;
-    match object.kind {
+pub(super) fn through_its_type(json: &Json) -> Result<Json, String> {
+    match json["kind"].as_str().unwrap_or_default() {
         "Namespace" => typed::<Namespace>(json),
         "PriorityClass" => typed::<PriorityClass>(json),
         "ServiceAccount" => typed::<ServiceAccount>(json),
@@ -60,7 +59,7 @@ fn through_its_type(object: &Object) -> Result<Json, String> {
 }
 
 /// What is in `json` and not in `back`.
-fn lost(json: &Json, back: &Json, at: &str, found: &mut Vec<String>) {
+pub(super) fn lost(json: &Json, back: &Json, at: &str, found: &mut Vec<String>) {
     match (json, back) {
         (Json::Object(members), Json::Object(others)) => {
             for (name, value) in members {
@@ -88,7 +87,7 @@ fn kubernetes_types_take_all_of_it() {
         assert!(objects.len() >= 14, "{}", objects.len());
         for object in &objects {
             let mut found = Vec::new();
-            match through_its_type(object) {
+            match through_its_type(&object.json) {
                 Ok(back) => lost(&object.json, &back, "$", &mut found),
                 Err(error) => found.push(error),
             }
@@ -98,7 +97,7 @@ fn kubernetes_types_take_all_of_it() {
     // The check itself: a misspelt member is found.
     let mut wrong = all(Preset::S).into_iter().find(|object| object.kind == "DaemonSet").unwrap();
     wrong.json["spec"]["template"]["spec"]["hostPid"] = json!(true);
-    let (back, mut found) = (through_its_type(&wrong).unwrap(), Vec::new());
+    let (back, mut found) = (through_its_type(&wrong.json).unwrap(), Vec::new());
     lost(&wrong.json, &back, "$", &mut found);
     assert_eq!(found, ["$.spec.template.spec.hostPid"]);
 }
@@ -109,7 +108,7 @@ fn texts(json: &Json) -> Vec<String> {
 }
 
 /// The containers of a part, each with all that it starts: itself, and its probes.
-fn containers(part: &Json) -> Vec<(Json, Vec<Vec<String>>)> {
+pub(super) fn containers(part: &Json) -> Vec<(Json, Vec<Vec<String>>)> {
     let containers = part["spec"]["template"]["spec"]["containers"].as_array().unwrap();
     let started = |container: &Json| {
         let mut lines = vec![[texts(&container["command"]), texts(&container["args"])].concat()];
@@ -310,60 +309,6 @@ fn rendered_manifests_are_of_this_chart() {
     there.retain(|path| path != "manifests/sums");
     there.sort();
     assert_eq!(listed, there);
-}
-
-fn helm(arguments: &[&str]) -> Option<Vec<Json>> {
-    let program = std::env::var_os("WEIR_HELM")?;
-    let chart = root().join("deploy/chart/weir");
-    let fixed = ["template", "weir", chart.to_str().unwrap(), "--kube-version", "1.30.0"];
-    let ran = Command::new(program).args(fixed).args(arguments).output().unwrap();
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-    let text = String::from_utf8(ran.stdout).unwrap();
-    let documents = text.trim_start_matches("---\n").split("\n---\n");
-    Some(documents.map(|document| serde_saphyr::from_str(document).unwrap()).collect())
-}
-
-/// What `weir deploy` makes for any namespace and image is what the chart makes: needs helm (`scripts/helm test`).
-#[test]
-fn the_chart_and_the_command_agree() {
-    for (preset, name) in PRESETS.into_iter().zip(["s", "m", "l"]) {
-        let preset_is = format!("preset={name}");
-        let values = ["--set", &preset_is, "--set", "secrets.create=false"];
-        let image = ["--set", "image.repository=r.example/weir", "--set-string", "image.tag=9"];
-        let arguments = [&["--namespace", "a-b"][..], &values, &image].concat();
-        let Some(mut rendered) = helm(&arguments) else {
-            return eprintln!("WEIR_HELM names no helm: the chart was not rendered");
-        };
-        let ours = objects(preset, "a-b", "r.example/weir:9").unwrap();
-        let mut ours: Vec<Json> = ours.into_iter().map(|object| object.json).collect();
-        ours.retain(|json| json["kind"] != "Namespace");
-        let key = |json: &Json| format!("{} {}", json["kind"], json["metadata"]["name"]);
-        ours.sort_by_key(key);
-        rendered.sort_by_key(key);
-        assert_eq!(ours, rendered);
-    }
-    let with_all = helm(&[
-        "--set",
-        "bus.url=tls://bus.example:4222",
-        "--set",
-        "node.privileged=true",
-        "--set",
-        "cluster.config.rules[0]=a.yml",
-        "--set",
-        "node.extraArgs[0]=--redact=bodies",
-        "--set",
-        "priorityClass.create=false",
-        "--set",
-        "priorityClass.name=mine",
-    ])
-    .unwrap();
-    let has = |kind: &str, name: &str| {
-        with_all.iter().any(|json| json["kind"] == kind && json["metadata"]["name"] == name)
-    };
-    assert!(!has("StatefulSet", "weir-nats") && !has("PriorityClass", "weir-default"));
-    assert!(has("ConfigMap", "weir-cluster") && has("Secret", "weir-bus"));
-    let secret = with_all.iter().find(|json| json["metadata"]["name"] == "weir-token").unwrap();
-    assert_eq!(secret["data"]["token"].as_str().unwrap().len(), 64);
 }
 
 /// Progress is said of what was seen last, and a part is ready only when all of its new pods are.

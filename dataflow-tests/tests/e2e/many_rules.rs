@@ -1,5 +1,5 @@
-//! Many rules, and many alerts of one, with news at one tick. `WEIR_RULES` says how many (200 unless set; a server has
-//! 2,000 at most).
+//! Many rules, and many alerts of one, with news at one tick. `WEIR_MANY_RULES` says how many (200 unless set; a
+//! server has 2,000 at most).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -102,7 +102,7 @@ fn all_have_news_at_once() {
     if !alertmanager::is_installed() {
         return weir_types::testing::skipped("prometheus-alertmanager is not installed");
     }
-    let asked = number_from_env("WEIR_RULES");
+    let asked = number_from_env("WEIR_MANY_RULES");
     let count = usize::try_from(asked.unwrap_or(200)).unwrap();
     let most = if asked.is_some() { LATENCY_MAX } else { LATENCY_MAX_LOADED };
     let nginx = Nginx::start(NginxOptions::default()).unwrap();
