@@ -10,7 +10,7 @@ use weir_sinks::tls::Tls;
 use super::bounded;
 use super::keys::{AuthConfig, Secret, Span, TlsConfig};
 
-/// What is read of a file of certificates.
+/// What is read of a file of certificates or credentials.
 const PEM_BYTES_MAX: u64 = 1 << 20;
 
 /// Shorter values in a URL's query are no secrets, and would spoil every message.
@@ -20,23 +20,34 @@ pub(super) fn text_of(secret: Option<&Secret>) -> String {
     secret.map(|secret| secret.0.clone()).unwrap_or_default()
 }
 
-/// Everything that no message may repeat.
+/// Everything that no message may repeat, besides what files hold.
 pub(super) fn secrets_of(
     url: &str,
     headers: &BTreeMap<String, Secret>,
     auth: &AuthConfig,
 ) -> Vec<String> {
-    let AuthConfig { user, password, token } = auth;
+    let AuthConfig { user, password, token, nkey, .. } = auth;
     let mut secrets: Vec<String> = headers.values().map(|it| it.0.clone()).collect();
-    secrets.extend([password, token].into_iter().flatten().map(|it| it.0.clone()));
+    secrets.extend([password, token, nkey].into_iter().flatten().map(|it| it.0.clone()));
     if let (Some(user), Some(password)) = (user, password) {
         secrets.push(basic(&user.0, &password.0));
     }
     secrets.extend(secrets_in(url));
+    in_order(secrets)
+}
+
+/// The longest first, so that a part of one does not hide that it is one.
+pub(super) fn in_order(mut secrets: Vec<String>) -> Vec<String> {
     secrets.retain(|secret| !secret.is_empty());
-    // The longest first, so that a part of one does not hide that it is one.
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     secrets
+}
+
+/// What the file of credentials holds, if there is one.
+pub(super) fn creds_of(auth: &AuthConfig, base: &Path) -> Result<Option<String>, String> {
+    let read =
+        |path| bounded(&base.join(path), PEM_BYTES_MAX).map_err(|why| format!("auth.creds: {why}"));
+    auth.creds.as_ref().map(read).transpose()
 }
 
 /// Of a URL: itself, user and password, what is asked, and each value of that; as they are written, and as they
@@ -85,7 +96,10 @@ fn headers_of(
     headers: &BTreeMap<String, Secret>,
     auth: &AuthConfig,
 ) -> Result<Vec<(String, String)>, String> {
-    let AuthConfig { user, password, token } = auth;
+    let AuthConfig { user, password, token, mechanism, creds, nkey } = auth;
+    if mechanism.is_some() || creds.is_some() || nkey.is_some() {
+        return Err("`auth` is a `user` and a `password`, or a `token` here".to_string());
+    }
     let mut headers: Vec<(String, String)> =
         headers.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect();
     match (user, password, token) {
@@ -113,10 +127,10 @@ fn headers_of(
     Ok(headers)
 }
 
-/// What tells certificates and keys from others. They are not kept as text.
-pub(super) fn print_of(tls: &Tls) -> u64 {
+/// What tells certificates, keys and credentials from others. They are not kept as text.
+pub(super) fn print_of(secret: &(impl Hash + ?Sized)) -> u64 {
     let mut hasher = DefaultHasher::new();
-    tls.hash(&mut hasher);
+    secret.hash(&mut hasher);
     hasher.finish()
 }
 

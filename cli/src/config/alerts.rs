@@ -260,7 +260,8 @@ fn smtp(receiver: &ReceiverConfig) -> Result<MailTo, String> {
         let why = "a receiver of type smtp trusts those that browsers trust: `tls` is for https";
         return Err(why.to_string());
     }
-    if !headers.is_empty() || auth.token.is_some() {
+    let others = AuthConfig { user: None, password: None, ..auth.clone() };
+    if !headers.is_empty() || others != AuthConfig::default() {
         return Err("a receiver of type smtp takes `auth.user` and `auth.password`".to_string());
     }
     let user = match (&auth.user, &auth.password) {

@@ -65,6 +65,9 @@ pub(super) struct SinkConfig {
     pub(super) region: Option<String>,
     /// Of `file` in a store, in place of `auth`. Of Amazon's stores `machine`, where nothing says who we are.
     pub(super) role: Option<RoleName>,
+    /// Of `nats`, in place of `url`: several servers of one cluster.
+    #[serde(default)]
+    pub(super) servers: Vec<Secret>,
     /// Of `kafka`: `HOST:PORT` of some brokers, by which the others are found.
     #[serde(default)]
     pub(super) brokers: Vec<String>,
@@ -185,6 +188,24 @@ pub(super) struct AuthConfig {
     pub(super) password: Option<Secret>,
     /// Sent as `Authorization: Bearer`, to NATS as its token.
     pub(super) token: Option<Secret>,
+    /// Of `kafka`: how the password is shown to be known; `PLAIN` unless set.
+    pub(super) mechanism: Option<Mechanism>,
+    /// Of `nats`: a file of credentials, a user's JWT and its seed. A relative path begins at the configuration's
+    /// folder.
+    pub(super) creds: Option<PathBuf>,
+    /// Of `nats`: the seed of a user's key.
+    pub(super) nkey: Option<Secret>,
+}
+
+/// Of SASL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub(super) enum Mechanism {
+    #[serde(rename = "PLAIN")]
+    Plain,
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]

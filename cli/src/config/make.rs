@@ -18,7 +18,7 @@ use weir_sinks::pipe::{Backoff, BatchLimits};
 use weir_sinks::sink::Writer;
 use weir_sinks::{clickhouse, mode, otel, parquet, postgres, prometheus, remote_write};
 
-use super::access::tls_of;
+use super::access::{creds_of, tls_of};
 use super::keys::{BufferKind, CodecName, HealthConfig, Kind, SinkConfig, Size, Span};
 
 const MEMORY_BYTES: u64 = 16 << 20;
@@ -84,12 +84,22 @@ impl Kind {
             Kind::File => (&["path", "rotate", "url", "region", "role"], &["path"]),
             Kind::Http => (&["url", "framing", "headers"], &["url"]),
             Kind::Kafka => (&["brokers", "topic"], &["brokers", "topic"]),
-            Kind::Nats => (&["url", "subject"], &["url", "subject"]),
+            Kind::Nats => (&["url", "servers", "subject"], &["subject"]),
             Kind::Opentelemetry => (&["url", "protocol", "prefix", "headers"], &[]),
             Kind::Postgres => (&["url", "table"], &["url", "table"]),
             Kind::Prometheus => (&["listen", "prefix"], &["listen"]),
             Kind::PrometheusRemoteWrite => (&["url", "prefix", "headers"], &["url"]),
             Kind::Websocket => (&["url", "headers"], &["url"]),
+        }
+    }
+
+    /// Keys of `auth`.
+    fn logins(self) -> &'static [&'static str] {
+        match self {
+            Kind::Kafka => &["mechanism", "user", "password"],
+            Kind::Nats => &["user", "password", "token", "creds", "nkey"],
+            Kind::Postgres => &["user", "password"],
+            _ => &["user", "password", "token"],
         }
     }
 
@@ -148,6 +158,11 @@ fn judge_keys(config: &SinkConfig, written: &Json) -> Result<(), String> {
             return Err(format!("a sink of type {name}{place} has no `{key}`"));
         }
     }
+    let logins = written["auth"].as_object().into_iter().flat_map(|keys| keys.keys());
+    if let Some(key) = logins.into_iter().find(|key| !config.kind.logins().contains(&key.as_str()))
+    {
+        return Err(format!("a sink of type {name} has no `auth.{key}`"));
+    }
     match needs.iter().find(|key| written[**key].is_null()) {
         Some(key) => Err(format!("a sink of type {name} needs a `{key}`")),
         None => Ok(()),
@@ -192,11 +207,13 @@ pub(super) fn spec(
     let buffer = buffer_spec(&config)?;
     let place = prints::place(kind, written);
     let tls = config.tls.as_ref().map(|tls| tls_of(tls, base)).transpose()?;
-    let how = writers::How { name, mode, base, tls: tls.clone() };
+    let creds = creds_of(&config.auth, base)?;
+    let how = writers::How { name, mode, base, tls: tls.clone(), creds: creds.clone() };
     let writer = writers::writer(&how, &config, &found)?;
     let target = writers::target(&config, &found);
     let writer = WriterSpec { target, place, ..writer_spec(&config, writer)? };
-    let (feed_print, writer_print) = prints::prints(kind, written, &found.specs, tls.as_ref());
+    let secrets = (tls.as_ref(), creds.as_deref());
+    let (feed_print, writer_print) = prints::prints(kind, written, &found.specs, secrets);
     Ok(SinkSpec {
         name: name.to_string(),
         kind: kind.name(),

@@ -75,6 +75,37 @@ fn keys_are_judged() {
         ("type: http, url: 'https://x/', auth: {token: t}, buffer: {type: disk}", "ok"),
         ("type: nats, url: 'nats://x', subject: a.b, batch: {timeout: 100ms}", "ok"),
         ("type: postgres, url: 'postgres://x/y', table: s.t", "ok"),
+        ("type: postgres, url: 'postgres://x/y', table: t, auth: {token: t}", "no `auth.token`"),
+        ("type: http, url: 'http://x/', auth: {nkey: SU}", "no `auth.nkey`"),
+        ("type: kafka, brokers: ['a:1'], topic: t, auth: {token: t}", "no `auth.token`"),
+        ("type: kafka, brokers: ['a:1'], topic: t, auth: {password: p}", "has a `user`"),
+        (
+            "type: kafka, brokers: ['a:1'], topic: t, auth: {mechanism: SCRAM-SHA-512, user: u, password: p}",
+            "ok",
+        ),
+        (
+            "type: kafka, brokers: ['a:1'], topic: t, auth: {mechanism: GSSAPI, user: u}",
+            "SCRAM-SHA-256",
+        ),
+        ("type: nats, subject: a", "needs a `url`, or a list of `servers`"),
+        (
+            "type: nats, url: 'nats://x', servers: ['nats://y'], subject: a",
+            "or a list of `servers`",
+        ),
+        ("type: nats, servers: ['nats://x', 'tls://y'], subject: a", "all tls://"),
+        ("type: nats, servers: ['nats://x', 'http://y'], subject: a", "begins with nats://"),
+        ("type: nats, servers: ['nats://x', 'nats://y'], subject: a, auth: {token: t}", "ok"),
+        ("type: nats, url: 'nats://x', subject: a, auth: {token: t, user: u}", "is one of"),
+        ("type: nats, url: 'nats://x', subject: a, auth: {token: t, password: p}", "a `user`'s"),
+        (
+            "type: nats, url: 'nats://x', subject: a, auth: {nkey: s3cret}",
+            "auth.nkey: it is no seed",
+        ),
+        ("type: nats, url: 'nats://x', subject: a, auth: {creds: none}", "auth.creds: could not"),
+        (
+            "type: nats, url: 'nats://x', subject: a, auth: {creds: weir.yaml}",
+            "auth.creds: the file",
+        ),
         ("type: prometheus, listen: '127.0.0.1:0'", "ok"),
         ("type: file, path: 's3://kept/a/x.jsonl'", "ok"),
         (
@@ -209,6 +240,35 @@ fn exports_are_inputs() {
     assert!(mine.is_ok(), "the file's header is the one that is sent");
 }
 
+/// Credentials that were renewed are used when the configuration is read again: by another writer, and the sink goes on;
+/// as they were they change nothing. Catches a login that ends with the first file's, and a secret in what is compared.
+#[test]
+fn renewed_credentials_are_used() {
+    const SEED: &str = "SUAKMXH2BYHB75VJAULBLQDVHHGOZX6Y3WZW2QIKYKOZJEU7LZZCERIVF4";
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("weir.yaml");
+    let yaml = "sinks:\n  a: {type: nats, url: 'nats://x', subject: a, auth: {creds: a.creds}, inputs: \
+                [{script: px/service_stats, func: svc_let}]}\n";
+    std::fs::write(&path, yaml).expect("written");
+    let prints = |jwt: &str| {
+        let (begin, end) = ("-----BEGIN", "------END");
+        let text = format!(
+            "{begin} NATS USER JWT-----\n{jwt}\n{end} NATS USER JWT------\n\n\
+             {begin} USER NKEY SEED-----\n{SEED}\n{end} USER NKEY SEED------\n"
+        );
+        std::fs::write(dir.path().join("a.creds"), text).expect("written");
+        let loaded = load_with(&path, vec![], &|_| None).map_err(|wrong| wrong.why);
+        let spec = loaded.expect("right").sinks.remove(0);
+        assert!(!spec.writer_print.contains(SEED) && !spec.writer_print.contains(jwt));
+        (spec.feed_print, spec.writer_print, spec.writer.expect("a writer").place)
+    };
+    let first = prints("e30.e30.c2lnbmVk");
+    assert_eq!(prints("e30.e30.c2lnbmVk"), first);
+    let second = prints("e30.e30.YW5vdGhlcg");
+    assert_eq!((&second.0, &second.2), (&first.0, &first.2));
+    assert_ne!(second.1, first.1);
+}
+
 /// Lists say where a sink writes to, and nothing that only its receiver is to know.
 #[test]
 fn targets_are_said_without_secrets() {
@@ -223,6 +283,10 @@ fn targets_are_said_without_secrets() {
         ),
         ("type: kafka, brokers: ['a:1', 'b:2'], topic: t", "a:1,b:2 topic t"),
         ("type: nats, url: 'nats://hidden@h:4222', subject: a.b", "nats://h:4222 subject a.b"),
+        (
+            "type: nats, servers: ['nats://u:hidden@h:1', 'nats://i:2'], subject: a.b",
+            "nats://h:1,nats://i:2 subject a.b",
+        ),
         ("type: file, path: out/a.jsonl", "out/a.jsonl"),
         ("type: blackhole", ""),
     ] {

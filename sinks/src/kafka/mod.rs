@@ -3,6 +3,7 @@
 //! topic equals the view: after a reset the keys that the topic has and the view has no more get tombstones as well.
 
 mod batches;
+mod login;
 mod murmur;
 mod stale;
 #[cfg(test)]
@@ -15,7 +16,7 @@ use std::time::Duration;
 use rskafka::BackoffConfig;
 use rskafka::client::error::{Error, ProtocolError};
 use rskafka::client::partition::{Compression, PartitionClient, UnknownTopicHandling};
-use rskafka::client::{Client, ClientBuilder, Credentials, SaslConfig};
+use rskafka::client::{Client, ClientBuilder};
 use rskafka::record::Record;
 use tokio::runtime::Runtime;
 
@@ -25,6 +26,7 @@ use crate::tls::Tls;
 use crate::{one_thread, secrets};
 
 use self::batches::{Keyed, key_prefix, record};
+pub use self::login::{Login, Mechanism};
 use self::stale::{ReadError, Stale};
 
 /// What one batch of records may take at first: brokers allow 1 MB unless they are told otherwise.
@@ -36,8 +38,8 @@ pub struct KafkaConfig {
     pub topic: String,
     /// The topic is kept equal to the view; otherwise it is a log of elements.
     pub is_upsert: bool,
-    /// User and password, by SASL PLAIN.
-    pub user: Option<(String, String)>,
+    /// By SASL, if so.
+    pub login: Option<Login>,
     pub timeout: Duration,
     /// What stands in no message.
     pub secrets: Vec<String>,
@@ -88,7 +90,10 @@ impl KafkaSink {
     }
 
     fn failed(&self, what: &str, error: &Error) -> SinkError {
-        let text = format!("{what}: {}", weir_types::text::with_causes(error));
+        let text = match login::refusal(error, self.config.login.as_ref()) {
+            Some(why) => format!("{what}: {why}"),
+            None => format!("{what}: {}", weir_types::text::with_causes(error)),
+        };
         let text = secrets::line(&text, &self.config.secrets);
         match error {
             error if is_too_large(error) => SinkError::Unfit(text),
@@ -101,14 +106,13 @@ impl KafkaSink {
     }
 
     async fn connect(&self) -> Result<Connected, SinkError> {
-        let KafkaConfig { brokers, topic, user, timeout, .. } = &self.config;
-        // Attempts are ours to repeat.
-        let backoff = BackoffConfig { deadline: Some(*timeout), ..BackoffConfig::default() };
+        let KafkaConfig { brokers, topic, login, timeout, .. } = &self.config;
+        // Attempts are ours to repeat; why the last one failed is known before the time is over.
+        let backoff = BackoffConfig { deadline: Some(*timeout / 2), ..BackoffConfig::default() };
         let mut builder =
             ClientBuilder::new(brokers.clone()).client_id("weir").backoff_config(backoff);
-        if let Some((user, password)) = user {
-            let credentials = Credentials::new(user.clone(), password.clone());
-            builder = builder.sasl_config(SaslConfig::Plain(credentials));
+        if let Some(login) = login {
+            builder = builder.sasl_config(login.sasl());
         }
         if let Some(tls) = &self.config.tls {
             let config = tls.client_config(&[]).map_err(SinkError::Refused)?;

@@ -16,7 +16,8 @@ const CONFIG: &str = "process.roles=broker,controller\nnode.id=1\n\
     controller.quorum.voters=1@127.0.0.1:CONTROL\ncontroller.listener.names=CONTROLLER\n\
     listeners=PLAINTEXT://127.0.0.1:PORT,CONTROLLER://127.0.0.1:CONTROL\n\
     advertised.listeners=PLAINTEXT://127.0.0.1:PORT\n\
-    listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,CONTROLLER:PLAINTEXT\nlog.dirs=DIR/data\n\
+    listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,SASL:SASL_PLAINTEXT,FEW:SASL_PLAINTEXT,\
+    CONTROLLER:PLAINTEXT\nlog.dirs=DIR/data\n\
     offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
     transaction.state.log.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n\
     message.max.bytes=LIMIT\nlog.cleanup.policy=compact\nauto.create.topics.enable=false\n";
@@ -46,42 +47,71 @@ fn spawn(args: &[String], port: u16) -> Option<Running> {
 const TLS: &str = "ssl.keystore.type=PEM\nssl.keystore.location=DIR/server.pem\n\
     ssl.truststore.type=PEM\nssl.truststore.location=CA\nssl.client.auth=required\n";
 
+/// Lets in who logs in.
+const SASL: &str = "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\n\
+    listener.name.few.sasl.enabled.mechanisms=PLAIN\n\
+    listener.name.few.plain.sasl.jaas.config=MODULE.plain.PlainLoginModule required user_me=\"WORD\";\n\
+    listener.name.sasl.plain.sasl.jaas.config=MODULE.plain.PlainLoginModule required user_me=\"WORD\";\n\
+    listener.name.sasl.scram-sha-256.sasl.jaas.config=MODULE.scram.ScramLoginModule required;\n\
+    listener.name.sasl.scram-sha-512.sasl.jaas.config=MODULE.scram.ScramLoginModule required;\n";
+const WORD: &str = "s3cret-word";
+
+fn login(mechanism: Mechanism, user: &str, password: &str) -> Login {
+    Login { mechanism, user: user.to_string(), password: password.to_string() }
+}
+
 impl Broker {
     fn start() -> Option<Broker> {
-        Broker::start_with(None)
+        let port = free_port();
+        Broker::start_with(port, &[("PLAINTEXT", port)], "", &[], tempfile::tempdir().unwrap())
     }
 
-    /// Its port is one for TLS, if there are certificates.
-    fn start_with(files: Option<&Certificates>) -> Option<Broker> {
+    /// Its port is one for TLS.
+    fn start_tls(files: &Certificates) -> Option<Broker> {
+        let (dir, ports) = (tempfile::tempdir().unwrap(), [free_port(), free_port()]);
+        let pem = files.text("server.key") + &files.text("server.crt");
+        std::fs::write(dir.path().join("server.pem"), pem).unwrap();
+        let tls = TLS.replace("CA\n", &format!("{}\n", files.path("ca.crt").display()));
+        let listeners = [("PLAINTEXT", ports[0]), ("SSL", ports[1])];
+        Broker::start_with(ports[1], &listeners, &tls, &[], dir)
+    }
+
+    /// Its port is one for those who log in; and another one that takes PLAIN only.
+    fn start_sasl() -> Option<(Broker, u16)> {
+        let [plain, port, few] = [free_port(), free_port(), free_port()];
+        let listeners = [("PLAINTEXT", plain), ("SASL", port), ("FEW", few)];
+        let known = ["SCRAM-SHA-256", "SCRAM-SHA-512"]
+            .map(|name| ["--add-scram".into(), format!("{name}=[name=me,password={WORD}]")]);
+        let sasl = SASL.replace("WORD", WORD).replace("MODULE", "org.apache.kafka.common.security");
+        let dir = tempfile::tempdir().unwrap();
+        Some((Broker::start_with(port, &listeners, &sasl, &known.concat(), dir)?, few))
+    }
+
+    /// The first of the listeners is for those who speak no TLS and do not log in.
+    fn start_with(
+        port: u16,
+        listeners: &[(&str, u16)],
+        more: &str,
+        users: &[String],
+        dir: tempfile::TempDir,
+    ) -> Option<Broker> {
         let lib: PathBuf = cache("kafka/lib");
         std::fs::read_dir(&lib).ok()?;
-        let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
+        let plain = listeners[0].1;
+        let all: Vec<String> =
+            listeners.iter().map(|(name, port)| format!("{name}://127.0.0.1:{port}")).collect();
         let text = CONFIG
-            .replace("PORT", &port.to_string())
+            .replace("PLAINTEXT://127.0.0.1:PORT", &all.join(","))
             .replace(":CONTROL", &format!(":{}", free_port()))
-            .replace("LIMIT", &MESSAGE_BYTES_MAX.to_string())
-            .replace("DIR", dir.path().to_str().unwrap());
-        let (text, plain) = match files {
-            None => (text, port),
-            Some(files) => {
-                let plain = free_port();
-                let pem = files.text("server.key") + &files.text("server.crt");
-                std::fs::write(dir.path().join("server.pem"), pem).unwrap();
-                let text = text.replace(
-                    &format!("PLAINTEXT://127.0.0.1:{port}"),
-                    &format!("PLAINTEXT://127.0.0.1:{plain},SSL://127.0.0.1:{port}"),
-                );
-                let tls = TLS
-                    .replace("DIR", dir.path().to_str().unwrap())
-                    .replace("CA\n", &format!("{}\n", files.path("ca.crt").display()));
-                (text + &tls, plain)
-            }
-        };
+            .replace("LIMIT", &MESSAGE_BYTES_MAX.to_string());
+        let text = (text + more).replace("DIR", dir.path().to_str().unwrap());
         let file = dir.path().join("server.properties");
         std::fs::write(&file, text).unwrap();
         let file = file.to_str().unwrap();
         let id = "5L6g3nShT-eMCtK--X86sw";
-        let format = java(&lib, "kafka.tools.StorageTool", &["format", "-t", id, "-c", file]);
+        let users = users.iter().map(String::as_str);
+        let how: Vec<&str> = ["format", "-t", id, "-c", file].into_iter().chain(users).collect();
+        let format = java(&lib, "kafka.tools.StorageTool", &how);
         let formatted = Command::new("java").args(format).output().ok()?;
         assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
         let args = java(&lib, "kafka.Kafka", &[file]);
@@ -99,7 +129,7 @@ impl Broker {
             brokers: vec![format!("127.0.0.1:{}", self.port)],
             topic: "out".to_string(),
             is_upsert,
-            user: None,
+            login: None,
             timeout: Duration::from_secs(10),
             secrets: vec![],
             tls: None,
@@ -236,7 +266,7 @@ fn with_tls_both_ends_are_known() {
     let Some(files) = Certificates::make() else {
         return weir_types::testing::skipped("there is no openssl");
     };
-    let Some(mut broker) = Broker::start_with(Some(&files)) else {
+    let Some(mut broker) = Broker::start_tls(&files) else {
         return weir_types::testing::skipped("there is no Kafka");
     };
     broker.make_topic();
@@ -264,7 +294,7 @@ fn nobody_there() {
         brokers: vec![format!("127.0.0.1:{}", free_port())],
         topic: "t".to_string(),
         is_upsert: false,
-        user: Some(("me".to_string(), "hidden-word".to_string())),
+        login: Some(login(Mechanism::Plain, "me", "hidden-word")),
         timeout: Duration::from_millis(300),
         secrets: vec!["hidden-word".to_string()],
         tls: None,
@@ -274,4 +304,45 @@ fn nobody_there() {
     line.deliver(&delivery(1, &[("a", 1, 1)], true)).unwrap();
     let error = line.flush().unwrap_err();
     assert!(matches!(&error, SinkError::Retry(text) if !text.contains("hidden")), "{error}");
+}
+
+/// By each mechanism who is known comes in, and his elements arrive; a wrong password, a user that nobody knows, none at
+/// all, a mechanism that the broker does not take and a login where it takes none do not: that is tried again, says what
+/// it was, and no password. Catches a mechanism that is another one, and a wrong password that is only late.
+#[test]
+fn only_who_is_known_comes_in() {
+    let Some((broker, few)) = Broker::start_sasl() else {
+        return weir_types::testing::skipped("there is no Kafka");
+    };
+    broker.make_topic();
+    let with = |port: u16, login: Option<Login>| {
+        let brokers = vec![format!("127.0.0.1:{port}")];
+        Box::new(KafkaSink::new(KafkaConfig { brokers, login, ..broker.config(true) }))
+    };
+    let why = |port: u16, login: Option<Login>| {
+        let error = with(port, login).check().unwrap_err();
+        assert!(matches!(error, SinkError::Retry(_)), "{error}");
+        let text = error.to_string();
+        assert!(!text.contains(WORD) && !text.contains("wr0ng"), "{text}");
+        text
+    };
+    let names = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
+    let all = [Mechanism::Plain, Mechanism::ScramSha256, Mechanism::ScramSha512];
+    for (tick, (mechanism, name)) in (1..).zip(all.into_iter().zip(names)) {
+        let mut line = upserts(with(broker.port, Some(login(mechanism, "me", WORD))), 100);
+        line.start(false).unwrap();
+        line.deliver(&delivery(tick, &[(name, 1, 1)], true)).unwrap();
+        flush(&mut line);
+        assert!(broker.view().contains_key(&format!("[\"{name}\"]")), "{name}");
+        for (user, password) in [("me", "wr0ng"), ("nobody", WORD)] {
+            let why = why(broker.port, Some(login(mechanism, user, password)));
+            let wanted = format!("refuses user {user} with this password ({name})");
+            assert!(why.contains(&wanted), "{why}");
+        }
+    }
+    why(broker.port, None);
+    let said = why(few, Some(login(Mechanism::ScramSha256, "me", WORD)));
+    assert!(said.contains("takes no SCRAM-SHA-256"), "{said}");
+    let said = why(broker.plain, Some(login(Mechanism::Plain, "me", WORD)));
+    assert!(said.contains("takes no login on this port"), "{said}");
 }

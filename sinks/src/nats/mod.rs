@@ -2,6 +2,7 @@
 //! it; sent again it has the same id (`SINK-SEQ`), so that the stream knows it within its window for
 //! duplicates, and a reader by its `seq` after that. The stream is the operator's to make.
 
+mod login;
 #[cfg(test)]
 mod tests;
 
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::context::PublishError;
 use async_nats::jetstream::{self, ErrorCode, message::PublishMessage};
-use async_nats::{Client, ConnectOptions};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions};
 use tokio::runtime::Runtime;
 
 use crate::element::{Element, Op};
@@ -17,6 +18,8 @@ use crate::encode;
 use crate::sink::{SinkError, Writer};
 use crate::tls::Tls;
 use crate::{one_thread, secrets};
+
+pub use self::login::Login;
 
 /// Published before the first acknowledgement is waited for.
 const IN_FLIGHT_MAX: usize = 256;
@@ -29,10 +32,10 @@ const TOO_LARGE_FOR_STREAM: ErrorCode = ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMU
 pub struct NatsConfig {
     /// Of the sink: messages are known by it.
     pub name: String,
-    pub url: String,
+    /// Any of one cluster; all with TLS, or none.
+    pub servers: Vec<String>,
     pub subject: String,
-    pub user: Option<(String, String)>,
-    pub token: Option<String>,
+    pub login: Login,
     pub timeout: Duration,
     /// What stands in no message of ours.
     pub secrets: Vec<String>,
@@ -62,6 +65,21 @@ impl NatsSink {
         SinkError::Retry(secrets::hidden(&text, &self.config.secrets).into_owned())
     }
 
+    fn unconnected(&self, error: &async_nats::ConnectError) -> SinkError {
+        let what = "could not connect";
+        match login::refusal(error, &self.config.login) {
+            Some(why) => {
+                let text = format!("{what}: {why}");
+                SinkError::Retry(secrets::hidden(&text, &self.config.secrets).into_owned())
+            }
+            // What we were given cannot sign what the server asks to be signed.
+            None if error.kind() == ConnectErrorKind::Authentication => {
+                SinkError::Refused(format!("{what}: the key of `auth` cannot be used"))
+            }
+            None => self.failed(what, error),
+        }
+    }
+
     fn unacknowledged(&self, error: &PublishError) -> SinkError {
         let failed = self.failed("not acknowledged", error);
         let said = std::error::Error::source(error)
@@ -77,25 +95,22 @@ impl NatsSink {
     }
 
     async fn connect(&self) -> Result<Connected, SinkError> {
-        let NatsConfig { name, url, user, token, timeout, .. } = &self.config;
+        let NatsConfig { name, servers, login, timeout, .. } = &self.config;
+        // One that is silent leaves time for the others.
+        let count = u32::try_from(servers.len()).unwrap_or(u32::MAX).max(1);
         let mut options = ConnectOptions::new()
             .name(format!("weir sink {name}"))
-            .connection_timeout(*timeout)
+            .connection_timeout(*timeout / count)
             .request_timeout(Some(*timeout));
-        if url.starts_with("tls://") {
+        if servers.iter().any(|server| server.starts_with("tls://")) {
             let config = self.config.tls.client_config(&[]).map_err(SinkError::Refused)?;
             options = options.require_tls(true).tls_client_config(config);
         }
-        if let Some((user, password)) = user {
-            options = options.user_and_password(user.clone(), password.clone());
-        }
-        if let Some(token) = token {
-            options = options.token(token.clone());
-        }
-        let client = tokio::time::timeout(*timeout, options.connect(url.as_str())).await;
+        let options = login.put(options).map_err(SinkError::Refused)?;
+        let client = tokio::time::timeout(*timeout, options.connect(servers)).await;
         let client = client
             .map_err(|_| SinkError::Retry("the server did not answer in time".to_string()))?
-            .map_err(|error| self.failed("could not connect", &error))?;
+            .map_err(|error| self.unconnected(&error))?;
         let mut stream = jetstream::new(client.clone());
         stream.set_timeout(*timeout);
         Ok(Connected { client, stream })

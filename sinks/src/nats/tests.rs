@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::stream;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use futures_util::StreamExt;
+use nkeys::{KeyPair, KeyPairType};
 
 use super::*;
 use crate::encode::Mode;
@@ -110,17 +113,20 @@ impl Drop for Nats {
     }
 }
 
-fn line(port: u16, timeout: Duration) -> Line {
-    let config = NatsConfig {
+fn config(port: u16, timeout: Duration) -> NatsConfig {
+    NatsConfig {
         name: "out".to_string(),
-        url: format!("nats://127.0.0.1:{port}"),
+        servers: vec![format!("nats://127.0.0.1:{port}")],
         subject: "weir.rows".to_string(),
-        user: None,
-        token: None,
+        login: Login::None,
         timeout,
         secrets: vec![],
         tls: Tls::default(),
-    };
+    }
+}
+
+fn line(port: u16, timeout: Duration) -> Line {
+    let config = config(port, timeout);
     let mut line = Line::in_memory(Mode::Changelog, Box::new(NatsSink::new(config)));
     line.start(false).unwrap();
     line
@@ -255,7 +261,7 @@ fn both_ends_are_known() {
         return weir_types::testing::skipped("there is no openssl");
     };
     let (port, dir) = (free_port(), tempfile::tempdir().unwrap());
-    let config = dir.path().join("nats.conf");
+    let file = dir.path().join("nats.conf");
     let path = |name: &str| files.path(name).display().to_string();
     let text = format!(
         "jetstream {{ store_dir: \"{}\" }}\ntls {{ cert_file: \"{}\", key_file: \"{}\", ca_file: \"{}\", \
@@ -265,8 +271,8 @@ fn both_ends_are_known() {
         path("server.key"),
         path("ca.crt")
     );
-    std::fs::write(&config, text).unwrap();
-    let args = ["-a", "127.0.0.1", "-p", &port.to_string(), "-c", config.to_str().unwrap()]
+    std::fs::write(&file, text).unwrap();
+    let args = ["-a", "127.0.0.1", "-p", &port.to_string(), "-c", file.to_str().unwrap()]
         .map(str::to_string);
     let is_up = || TcpStream::connect(("127.0.0.1", port)).is_ok();
     let Some(mut running) = Running::start(std::path::Path::new("nats-server"), &args, is_up)
@@ -274,16 +280,8 @@ fn both_ends_are_known() {
         return weir_types::testing::skipped("there is no nats-server");
     };
     let sink = |tls: Tls| {
-        NatsSink::new(NatsConfig {
-            name: "out".to_string(),
-            url: format!("tls://127.0.0.1:{port}"),
-            subject: "weir.rows".to_string(),
-            user: None,
-            token: None,
-            timeout: Duration::from_secs(5),
-            secrets: vec![],
-            tls,
-        })
+        let servers = vec![format!("tls://127.0.0.1:{port}")];
+        NatsSink::new(NatsConfig { servers, tls, ..config(port, Duration::from_secs(5)) })
     };
     let mut known = sink(files.tls(true));
     known.check().unwrap();
@@ -293,4 +291,146 @@ fn both_ends_are_known() {
     }
     running.kill();
     assert!(matches!(known.check(), Err(SinkError::Retry(_))));
+}
+
+/// A server with more in its configuration.
+fn guarded(port: u16, text: &str) -> Option<(Running, tempfile::TempDir)> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("nats.conf");
+    let storage = format!("jetstream {{ store_dir: \"{}\" }}\n", dir.path().display());
+    // With accounts none has JetStream of itself.
+    let storage = if text.contains("operator") { String::new() } else { storage };
+    std::fs::write(&file, format!("{storage}{text}")).unwrap();
+    let args = ["-a", "127.0.0.1", "-p", &port.to_string(), "-c", file.to_str().unwrap()]
+        .map(str::to_string);
+    let is_up = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+    Some((Running::start(std::path::Path::new("nats-server"), &args, is_up)?, dir))
+}
+
+/// Claims signed by an issuer, as NATS writes them.
+fn signed(issuer: &KeyPair, subject: &str, kind: &serde_json::Value, expires: i64) -> String {
+    let claims = serde_json::json!({
+        "jti": subject, "iat": 1_600_000_000, "exp": expires, "iss": issuer.public_key(),
+        "sub": subject, "name": "of a test", "nats": kind
+    });
+    let header = serde_json::json!({"typ": "JWT", "alg": "ed25519-nkey"});
+    let parts = [header, claims].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part.to_string()));
+    let text = parts.join(".");
+    let signature = BASE64_URL_SAFE_NO_PAD.encode(issuer.sign(text.as_bytes()).unwrap());
+    format!("{text}.{signature}")
+}
+
+/// A server's configuration with an account, and credentials of its users that end at each of these times.
+fn account<const N: usize>(ends: [i64; N]) -> (String, [String; N]) {
+    const NEVER: i64 = 9_999_999_999;
+    let [operator, account] = [KeyPairType::Operator, KeyPairType::Account].map(KeyPair::new);
+    let kind = serde_json::json!({"type": "operator", "version": 2});
+    let of_operator = signed(&operator, &operator.public_key(), &kind, NEVER);
+    let limits = serde_json::json!({
+        "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true,
+        "conn": -1, "leaf": -1
+    });
+    let kind = serde_json::json!({"type": "account", "version": 2, "limits": limits});
+    let of_account = signed(&operator, &account.public_key(), &kind, NEVER);
+    let kind = serde_json::json!({
+        "type": "user", "version": 2, "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1
+    });
+    let config = format!(
+        "operator: {of_operator}\nresolver: MEMORY\nresolver_preload: {{ {}: {of_account} }}\n",
+        account.public_key()
+    );
+    let credentials = ends.map(|end| {
+        let user = KeyPair::new_user();
+        let of_user = signed(&account, &user.public_key(), &kind, end);
+        let seed = user.seed().unwrap();
+        format!(
+            "-----BEGIN NATS USER JWT-----\n{of_user}\n------END NATS USER JWT------\n\n\
+             -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+        )
+    });
+    (config, credentials)
+}
+
+/// By a password, a token, a key and credentials who is known comes in; a wrong one, none, and credentials that are over
+/// do not: that is tried again, says which login it was, and nothing that is secret. Catches a way that is not handed on
+/// to the client, and one that is waited for without a word.
+#[test]
+fn only_who_is_known_comes_in() {
+    let user = |password: &str| Login::User { user: "me".into(), password: password.into() };
+    let token = |token: &str| Login::Token(token.to_string());
+    let seeds = [(); 2].map(|()| KeyPair::new_user().seed().unwrap());
+    let public = KeyPair::from_seed(&seeds[0]).unwrap().public_key();
+    let [known, other] = seeds.each_ref().map(|seed| Login::of_nkey(seed).unwrap());
+    let (of_account, credentials) = account([9_999_999_999, 1_700_000_000]);
+    let [valid, over] = credentials.map(|text| Login::of_credentials(text).unwrap());
+    for (text, right, wrong, says) in [
+        (
+            "authorization { user: me, password: \"s3cret-word\" }".to_string(),
+            user("s3cret-word"),
+            user("wr0ng-word"),
+            "user me with this password",
+        ),
+        (
+            "authorization { token: \"s3cret-token\" }".to_string(),
+            token("s3cret-token"),
+            token("wr0ng-token"),
+            "this token",
+        ),
+        (format!("authorization {{ users: [ {{ nkey: {public} }} ] }}"), known, other, "this key"),
+        (of_account, valid, over, "these credentials"),
+    ] {
+        let port = free_port();
+        let Some(_running) = guarded(port, &text) else {
+            return weir_types::testing::skipped("there is no nats-server");
+        };
+        let check = |login: &Login| {
+            let timeout = Duration::from_secs(10);
+            let config = NatsConfig { login: login.clone(), ..config(port, timeout) };
+            NatsSink::new(config).check()
+        };
+        check(&right).unwrap();
+        let error = check(&wrong).unwrap_err();
+        assert!(matches!(&error, SinkError::Retry(why) if why.contains(says)), "{says}: {error}");
+        for secret in [right.secrets(), wrong.secrets()].concat() {
+            assert!(secret.is_empty() || !error.to_string().contains(&secret), "{error}");
+        }
+        let error = check(&Login::None).unwrap_err();
+        assert!(matches!(&error, SinkError::Retry(why) if why.contains("`auth`")), "{error}");
+    }
+}
+
+/// What holds no login is refused when it is read, and not repeated.
+#[test]
+fn what_is_no_login_is_refused() {
+    let account = KeyPair::new(KeyPairType::Account).seed().unwrap();
+    for text in ["", "s3cret", &account] {
+        let why = Login::of_nkey(text).map(drop).unwrap_err();
+        assert!(why.contains("no seed of a user") && !why.contains("s3cret"), "{why}");
+        let why = Login::of_credentials(text.to_string()).map(drop).unwrap_err();
+        assert!(why.contains("no JWT") && !why.contains("s3cret"), "{why}");
+    }
+}
+
+/// Of several addresses one that is there is enough, however the others are silent: gone, or taking connections and
+/// saying nothing. Catches one that is silent and takes all the time of an attempt.
+#[test]
+fn one_server_of_several_is_enough() {
+    let Some(nats) = Nats::start() else {
+        return weir_types::testing::skipped("there is no nats-server");
+    };
+    nats.make_stream(Duration::from_secs(60));
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ports = [free_port(), silent.local_addr().unwrap().port(), nats.port];
+    // They are tried in any order.
+    for tick in 1..=4 {
+        let timeout = Duration::from_secs(6);
+        let servers = ports.map(|port| format!("nats://127.0.0.1:{port}")).to_vec();
+        let name = format!("out{tick}");
+        let sink = NatsSink::new(NatsConfig { name, servers, ..config(nats.port, timeout) });
+        let mut line = Line::in_memory(Mode::Changelog, Box::new(sink));
+        line.start(false).unwrap();
+        line.deliver(&delivery(tick, &[("a", 1, 1)], true)).unwrap();
+        line.flush().unwrap();
+        assert_eq!(line.health().acked_ms, Some(tick));
+    }
 }

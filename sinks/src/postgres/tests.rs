@@ -215,3 +215,43 @@ fn with_tls_the_server_is_known() {
     required.url.push_str("?sslmode=require");
     assert!(PostgresSink::new(required).check().is_err(), "nobody else trusts it");
 }
+
+/// Where a password is asked for, who knows it comes in; a wrong one, and none, are tried again, and the password is not
+/// said. Catches a password that is not handed on.
+#[test]
+fn only_who_knows_the_password_comes_in() {
+    let Some(mut server) = Server::start() else {
+        return weir_types::testing::skipped("there is no PostgreSQL");
+    };
+    let mut client = Client::connect(&server.url(), NoTls).unwrap();
+    client
+        .batch_execute(
+            "SET password_encryption = 'scram-sha-256'; CREATE USER me PASSWORD 's3cret''word'; \
+             GRANT ALL ON SCHEMA public TO me",
+        )
+        .unwrap();
+    drop(client);
+    server.kill();
+    let rules = server.dir.path().join("data/pg_hba.conf");
+    std::fs::write(&rules, "host all all 127.0.0.1/32 scram-sha-256\n").unwrap();
+    server.child = Server::spawn(&server.bin, server.dir.path(), server.port);
+    let with = |password: Option<&str>| PostgresConfig {
+        url: format!("postgres://127.0.0.1:{}/postgres", server.port),
+        user: Some("me".to_string()),
+        password: password.map(str::to_string),
+        ..server.config()
+    };
+    let sink = Box::new(PostgresSink::new(with(Some("s3cret'word"))));
+    let mut line = Line::in_memory(Mode::Upsert, sink);
+    line.start(false).unwrap();
+    line.deliver(&delivery(1, &[("a", 1, 1)], true)).unwrap();
+    line.flush().unwrap();
+    assert_eq!((line.health().rows_sent, line.health().acked_ms), (1, Some(1)));
+    for (password, says) in [(Some("wr0ng"), "password authentication failed"), (None, "password")]
+    {
+        let error = PostgresSink::new(with(password)).check().unwrap_err();
+        assert!(matches!(&error, SinkError::Retry(why) if why.contains(says)), "{error}");
+        let text = error.to_string();
+        assert!(!text.contains("s3cret") && !text.contains("wr0ng"), "{text}");
+    }
+}

@@ -36,7 +36,7 @@ pub(super) fn prints(
     kind: Kind,
     written: &Json,
     inputs: &[InputSpec],
-    tls: Option<&Tls>,
+    (tls, creds): (Option<&Tls>, Option<&str>),
 ) -> (String, String) {
     // Whoever scrapes sees all rows: a new exporter has to be told them again.
     let is_one = kind == Kind::Prometheus;
@@ -44,8 +44,9 @@ pub(super) fn prints(
     let writer = only(written, |key| is_one || !OF_FEED.contains(&key));
     // Of a script in a file its text counts.
     let feed = format!("{feed} {inputs:?}");
-    // And of certificates, which are renewed.
-    (feed, format!("{writer} {:016x}", tls.map_or(0, print_of)))
+    // And of certificates and credentials, which are renewed.
+    let creds = creds.map_or(0, print_of);
+    (feed, format!("{writer} {:016x} {creds:016x}", tls.map_or(0, print_of)))
 }
 
 /// Where it writes to.

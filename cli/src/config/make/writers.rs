@@ -1,5 +1,6 @@
 //! The writer of each kind of sink, as its keys say.
 
+mod logins;
 mod stores;
 
 use std::path::Path;
@@ -13,7 +14,7 @@ use weir_sinks::file::{FileSink, Rotation};
 use weir_sinks::http::{self, HttpSink};
 use weir_sinks::http_client::Target;
 use weir_sinks::kafka::{KafkaConfig, KafkaSink};
-use weir_sinks::nats::{NatsConfig, NatsSink};
+use weir_sinks::nats::NatsSink;
 use weir_sinks::otel::{OtelSink, Protocol};
 use weir_sinks::parquet::ParquetSink;
 use weir_sinks::postgres::{PostgresConfig, PostgresSink};
@@ -53,6 +54,8 @@ pub(super) struct How<'a> {
     /// Where relative paths begin.
     pub(super) base: &'a Path,
     pub(super) tls: Option<Tls>,
+    /// What the file of credentials holds.
+    pub(super) creds: Option<String>,
 }
 
 impl How<'_> {
@@ -96,7 +99,7 @@ pub(super) fn writer(
             Box::new(HttpSink::new(how.of_http(config)?, framing))
         }
         Kind::Kafka => Box::new(KafkaSink::new(kafka(how, config)?)),
-        Kind::Nats => Box::new(NatsSink::new(nats(how, config)?)),
+        Kind::Nats => Box::new(NatsSink::new(logins::nats(how, config, subject(config)?)?)),
         Kind::Opentelemetry => Box::new(otel(how, config, prefix, found)?),
         Kind::Postgres => Box::new(PostgresSink::new(postgres(how, config)?)),
         Kind::Prometheus => {
@@ -118,9 +121,13 @@ pub(super) fn writer(
 pub(super) fn target(config: &SinkConfig, found: &Found) -> String {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let url = config.url.as_ref().map(|url| url.0.clone());
-    let url = url.or(found.endpoints.first().map(url_of)).unwrap_or_default();
-    let (url, has_more) = shown_url(&url);
-    let url = if has_more { format!("{url}/…") } else { url };
+    let url = url.or(found.endpoints.first().map(url_of));
+    let urls = url.into_iter().chain(config.servers.iter().map(|server| server.0.clone()));
+    let shown = |url: String| match shown_url(&url) {
+        (url, true) => format!("{url}/…"),
+        (url, false) => url,
+    };
+    let url = urls.map(shown).collect::<Vec<_>>().join(",");
     match config.kind {
         Kind::Blackhole => String::new(),
         Kind::Console => "standard error".to_string(),
@@ -181,32 +188,14 @@ fn kafka(how: &How<'_>, config: &SinkConfig) -> Result<KafkaConfig, String> {
     if topic.is_empty() || topic.len() > 249 || !topic.chars().all(fits) {
         return Err("`topic` is up to 249 letters, digits, `.`, `_` and `-`".to_string());
     }
-    let auth = &config.auth;
-    if auth.token.is_some() {
-        return Err("kafka takes `auth.user` and `auth.password` (SASL PLAIN)".to_string());
-    }
     Ok(KafkaConfig {
         brokers: config.brokers.clone(),
         topic,
         is_upsert: how.mode == Mode::Upsert,
-        user: auth.user.as_ref().map(|user| (user.0.clone(), text_of(auth.password.as_ref()))),
+        login: logins::kafka(&config.auth)?,
         timeout: config.timeout.0,
         secrets: secrets(config),
         tls: how.tls.clone(),
-    })
-}
-
-fn nats(how: &How<'_>, config: &SinkConfig) -> Result<NatsConfig, String> {
-    let auth = &config.auth;
-    Ok(NatsConfig {
-        name: how.name.to_string(),
-        url: wants_scheme(config, &["nats://", "tls://"])?,
-        subject: subject(config)?,
-        user: auth.user.as_ref().map(|user| (user.0.clone(), text_of(auth.password.as_ref()))),
-        token: auth.token.as_ref().map(|token| token.0.clone()),
-        timeout: config.timeout.0,
-        secrets: secrets(config),
-        tls: how.tls.clone().unwrap_or_default(),
     })
 }
 

@@ -94,6 +94,7 @@ fn of_environment(variable: Variables<'_>) -> Option<AuthConfig> {
         user: Some(Secret(variable("AWS_ACCESS_KEY_ID")?)),
         password: Some(Secret(variable("AWS_SECRET_ACCESS_KEY")?)),
         token: variable("AWS_SESSION_TOKEN").map(Secret),
+        ..AuthConfig::default()
     })
 }
 
