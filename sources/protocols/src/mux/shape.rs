@@ -24,6 +24,9 @@ const STATUS_MAX: u8 = 2;
 const TRACE_ID: (u8, u8) = (1, 24);
 /// Bytes of names and paths that prove a body by themselves, which is not all there.
 const PROOF_BYTES_MIN: usize = 16;
+/// Contexts, and bytes of their names, which are those of classes: where text is taken for one there are thousands.
+const CONTEXTS_MAX: u16 = 256;
+const NAME_BYTES_MAX: usize = 256;
 /// What Thrift's binary messages begin with, behind which is their kind: call, reply, exception, one-way.
 const THRIFT: [u8; 3] = [0x80, 0x01, 0x00];
 
@@ -100,8 +103,11 @@ impl Reader<'_> {
     }
 
     fn contexts(&mut self) -> Option<()> {
-        for _ in 0..self.cursor.u16_be()? {
+        let contexts = self.cursor.u16_be()?;
+        self.is_plain &= contexts <= CONTEXTS_MAX;
+        for _ in 0..contexts {
             let name_bytes = self.text(b"")?;
+            self.is_plain &= name_bytes <= NAME_BYTES_MAX;
             let bytes = self.cursor.u16_be()?;
             self.cursor.skip(usize::from(bytes))?;
             self.is_plain &= name_bytes > 0;

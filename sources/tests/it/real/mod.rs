@@ -13,6 +13,7 @@ use relay::{Faults, Relay, WHOLE_BYTES, Wire};
 
 mod cassandra;
 
+mod finagle;
 mod mongodb;
 pub(crate) mod mysql;
 pub(crate) mod pgsql;

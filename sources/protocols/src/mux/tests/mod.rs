@@ -416,6 +416,24 @@ fn joined_midway() {
     assert!(wire.parser.is_wrong() && wire.close().is_empty());
 }
 
+/// What a message goes on with is text, and no beginning of another one: whose first frame was not seen has no row.
+#[test]
+fn text_is_no_beginning() {
+    for text in [&b"  "[..], b"a", b"{\"key\": 1}, ", b"/s/a"] {
+        let mut wire = Wire::begun(&PROTOCOL, false);
+        wire.ask(&dispatch(2, CALL));
+        wire.answer(&dispatched(2, REPLY));
+        let body = to(TRACE, "/", None, &text.repeat(30_000));
+        for frame in &fragments(TDISPATCH, 5, &body, 28_000)[1..] {
+            wire.ask(frame);
+        }
+        wire.answer(&dispatched(5, REPLY));
+        wire.close();
+        let rows: Vec<_> = wire.rows().iter().map(numbers).map(|row| row[3]).collect();
+        assert_eq!(rows, [2], "{}", text.escape_ascii());
+    }
+}
+
 /// What waits goes for room, and is counted.
 #[test]
 fn room() {
