@@ -104,11 +104,14 @@ fn one_source(out: &mut String, source: &Json) {
     let window = duration(number(source, "window_ns"));
     let _ = write!(
         out,
-        "  {} of {} over {window} in {} panes, on {} nodes",
+        "  {} of {} over {window} in {} panes, on {}",
         text(source, "shape"),
         text(source, "table"),
         source["panes"],
-        source["nodes"],
+        match source["nodes"].as_u64() {
+            Some(1) => "1 node".to_string(),
+            nodes => format!("{} nodes", nodes.unwrap_or(0)),
+        },
     );
     if let Some(feed) = source["feed"].as_u64() {
         let _ = writeln!(out, ": feed {feed} has it already, nothing more");
