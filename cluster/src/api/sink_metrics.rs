@@ -56,6 +56,19 @@ pub(super) fn write_metrics(out: &mut String, sinks: &[SinkRow]) {
         }),
     ];
     families(out, "sink", &PER_SINK, sinks.iter().map(|sink| (sink.name.as_str(), sink)));
+    push_times(out, sinks);
+    let metric = "weir_sink_state";
+    head(out, metric, "gauge", "1 for the state that it is in.");
+    for sink in sinks {
+        for state in SinkState::ALL {
+            let labels = [("sink", sink.name.as_str()), ("state", state.name())];
+            line(out, metric, &labels, u64::from(sink.state == state));
+        }
+    }
+}
+
+/// How far it is; nothing of one that is nowhere yet.
+fn push_times(out: &mut String, sinks: &[SinkRow]) {
     let tick_s = |tick_ms: u64| tick_unix_ns(tick_ms) as f64 / 1e9;
     let lag_s = |sink: &SinkRow| Some(sink.lag_ms? as f64 / 1e3);
     type Of<'a> = &'a dyn Fn(&SinkRow) -> Option<f64>;
@@ -74,14 +87,6 @@ pub(super) fn write_metrics(out: &mut String, sinks: &[SinkRow]) {
         head(out, metric, "gauge", help);
         for (sink, value) in sinks.iter().filter_map(|sink| Some((sink, of(sink)?))) {
             number(out, metric, &[("sink", &sink.name)], value);
-        }
-    }
-    let metric = "weir_sink_state";
-    head(out, metric, "gauge", "1 for the state that it is in.");
-    for sink in sinks {
-        for state in SinkState::ALL {
-            let labels = [("sink", sink.name.as_str()), ("state", state.name())];
-            line(out, metric, &labels, u64::from(sink.state == state));
         }
     }
 }

@@ -355,7 +355,10 @@ fn configurations_are_judged() {
         ("receivers: [{name: a, type: smtp, url: 'smtp://h:25'}]", "needs `from` and `to`"),
         ("alertmanagers: [{url: 'https://h', tls: {ca: no.pem}}]", "alertmanagers[0]: tls.ca:"),
         ("alertmanagers: [{url: 'http://h', tls: {ca: no.pem}}]", "`tls` is for https"),
-        ("receivers: [{name: a, type: slack, url: 'https://h', tls: {cert: r.yml}}]", "tls.cert"),
+        (
+            "receivers: [{name: a, type: slack, url: 'https://h', tls: {cert: r.yml}}]",
+            "both `cert` and `key`",
+        ),
         (
             "receivers: [{name: a, type: smtp, url: 'smtp://h:25', from: \"a@b\\r\\nBcc: c@d\", to: [a@b]}]",
             "no mail address",
