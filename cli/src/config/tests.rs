@@ -54,10 +54,19 @@ fn scripts_are_judged() {
     }
 }
 
+const INPUT: &str = "inputs: [{script: px/service_stats, func: svc_let}]";
+
+/// What is said of sinks with these keys contains this.
+fn judged(cases: &[(&str, &str)]) {
+    for (keys, wanted) in cases {
+        let why = why_of(&format!("sinks:\n  a: {{{keys}, {INPUT}}}\n"));
+        assert!(why.contains(wanted), "{keys}: {why}");
+    }
+}
+
 /// Each kind takes its own keys, needs what it cannot do without, and says so; two sinks do not share a place.
 #[test]
 fn keys_are_judged() {
-    const INPUT: &str = "inputs: [{script: px/service_stats, func: svc_let}]";
     let cases = [
         ("type: file", "needs a `path`"),
         ("type: console, path: x", "has no `path`"),
@@ -75,6 +84,42 @@ fn keys_are_judged() {
         ("type: http, url: 'https://x/', auth: {token: t}, buffer: {type: disk}", "ok"),
         ("type: nats, url: 'nats://x', subject: a.b, batch: {timeout: 100ms}", "ok"),
         ("type: postgres, url: 'postgres://x/y', table: s.t", "ok"),
+        ("type: prometheus, listen: '127.0.0.1:0'", "ok"),
+        ("type: file, path: 's3://kept/a/x.jsonl'", "ok"),
+        (
+            "type: file, path: 's3://kept/x', url: 'http://127.0.0.1:1', region: x-1, auth: {user: a, \
+             password: b, token: c}, healthcheck: {enabled: false}, timeout: 1s, encoding: {codec: csv}",
+            "ok",
+        ),
+        ("type: file, path: 's3://kept/x', rotate: {every: 1h}", "in a store has no `rotate`"),
+        ("type: file, path: x, url: 'http://x'", "has no `url`"),
+        ("type: file, path: x, timeout: 1s", "has no `timeout`"),
+        ("type: file, path: 's3://kept'", "s3://BUCKET/NAME"),
+        ("type: file, path: 's3://kept/x', url: 'http://u@x'", "without user"),
+        ("type: file, path: 's3://kept/x', url: 'http://'", "no URL of a store"),
+        ("type: file, path: 's3://kept/x', auth: {user: a}", "auth.password"),
+        ("type: file, path: 's3://kept/x', region: 'a b'", "`region` is"),
+        ("type: file, path: 's3://kept/x', url: 'http://127.0.0.1:1', role: machine", "ok"),
+        ("type: file, path: 's3://kept/x', role: none", "ok"),
+        ("type: file, path: 's3://kept/x', role: arn", "unknown variant"),
+        (
+            "type: file, path: 's3://kept/x', role: machine, auth: {user: a, password: b}",
+            "or a `role`",
+        ),
+        ("type: file, path: x, role: machine", "has no `role`"),
+    ];
+    judged(&cases);
+    let twice = format!(
+        "sinks:\n  a: {{type: file, path: x, {INPUT}}}\n  b: {{type: file, path: ./x, {INPUT}}}\n"
+    );
+    assert!(why_of(&twice).contains("writes to this place already"), "{}", why_of(&twice));
+    assert!(why_of("").contains("ok"));
+}
+
+/// A login that cannot be meant so is refused, whether it is right or not. Catches keys that nobody reads.
+#[test]
+fn logins_are_judged() {
+    judged(&[
         ("type: postgres, url: 'postgres://x/y', table: t, auth: {token: t}", "no `auth.token`"),
         ("type: http, url: 'http://x/', auth: {nkey: SU}", "no `auth.nkey`"),
         ("type: kafka, brokers: ['a:1'], topic: t, auth: {token: t}", "no `auth.token`"),
@@ -106,39 +151,7 @@ fn keys_are_judged() {
             "type: nats, url: 'nats://x', subject: a, auth: {creds: weir.yaml}",
             "auth.creds: the file",
         ),
-        ("type: prometheus, listen: '127.0.0.1:0'", "ok"),
-        ("type: file, path: 's3://kept/a/x.jsonl'", "ok"),
-        (
-            "type: file, path: 's3://kept/x', url: 'http://127.0.0.1:1', region: x-1, auth: {user: a, \
-             password: b, token: c}, healthcheck: {enabled: false}, timeout: 1s, encoding: {codec: csv}",
-            "ok",
-        ),
-        ("type: file, path: 's3://kept/x', rotate: {every: 1h}", "in a store has no `rotate`"),
-        ("type: file, path: x, url: 'http://x'", "has no `url`"),
-        ("type: file, path: x, timeout: 1s", "has no `timeout`"),
-        ("type: file, path: 's3://kept'", "s3://BUCKET/NAME"),
-        ("type: file, path: 's3://kept/x', url: 'http://u@x'", "without user"),
-        ("type: file, path: 's3://kept/x', url: 'http://'", "no URL of a store"),
-        ("type: file, path: 's3://kept/x', auth: {user: a}", "auth.password"),
-        ("type: file, path: 's3://kept/x', region: 'a b'", "`region` is"),
-        ("type: file, path: 's3://kept/x', url: 'http://127.0.0.1:1', role: machine", "ok"),
-        ("type: file, path: 's3://kept/x', role: none", "ok"),
-        ("type: file, path: 's3://kept/x', role: arn", "unknown variant"),
-        (
-            "type: file, path: 's3://kept/x', role: machine, auth: {user: a, password: b}",
-            "or a `role`",
-        ),
-        ("type: file, path: x, role: machine", "has no `role`"),
-    ];
-    for (keys, wanted) in cases {
-        let why = why_of(&format!("sinks:\n  a: {{{keys}, {INPUT}}}\n"));
-        assert!(why.contains(wanted), "{keys}: {why}");
-    }
-    let twice = format!(
-        "sinks:\n  a: {{type: file, path: x, {INPUT}}}\n  b: {{type: file, path: ./x, {INPUT}}}\n"
-    );
-    assert!(why_of(&twice).contains("writes to this place already"), "{}", why_of(&twice));
-    assert!(why_of("").contains("ok"));
+    ]);
 }
 
 /// Secrets stand in no message, not even in that about what is wrong with them; a key of the environment is as

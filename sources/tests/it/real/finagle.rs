@@ -88,8 +88,7 @@ fn messages(wire: &Wire) -> Vec<Message> {
             *began_ns = at_ns;
         }
         stream.extend_from_slice(bytes);
-        loop {
-            let Some(length) = stream.first_chunk() else { break };
+        while let Some(length) = stream.first_chunk() {
             let end = 4 + u32::from_be_bytes(*length) as usize;
             if stream.len() < end {
                 break;
