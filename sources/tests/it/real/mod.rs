@@ -24,7 +24,7 @@ mod relay;
 const JARS_AND_PYTHON: [&str; 2] = ["lib", "python"];
 
 /// Starting a server on a busy machine.
-const READY_NS: u64 = 60_000_000_000;
+const READY_NS: u64 = 180_000_000_000;
 
 /// Ends with the test.
 pub(crate) struct Server {
