@@ -23,6 +23,21 @@ async fn estimated(rig: &mut Rig, request: ScriptRequest) -> Estimate {
     rig.during("an estimate", asked).await
 }
 
+/// What the node has told is heard when its turn comes; and for a minute its first rows are a rate, if it was heard
+/// before them.
+async fn until_told(rig: &mut Rig, rows: i64) {
+    for _ in 0..200 {
+        let total = estimated(rig, Rig::request()).await.total;
+        if total.rows_per_s == 0.0 && total.rows_to_fill >= rows as f64 * 0.9 {
+            return;
+        }
+        for _ in 0..10 {
+            rig.tick().await;
+        }
+    }
+    panic!("the rows go on coming");
+}
+
 fn other() -> ScriptRequest {
     ScriptRequest { text: Some(OTHER.to_string()), ..Rig::request() }
 }
@@ -37,9 +52,7 @@ fn an_estimate_is_about_what_it_takes() {
         rig.change(&rows);
         let nothing = estimated(&mut rig, Rig::request()).await;
         assert!(nothing.total.rows_to_fill <= ROWS as f64);
-        for _ in 0..10 {
-            rig.tick().await;
-        }
+        until_told(&mut rig, ROWS).await;
         let found = estimated(&mut rig, Rig::request()).await;
         assert_eq!((found.running, found.sources.len()), (None, 1));
         assert!((found.total.rows_to_fill / ROWS as f64 - 1.0).abs() < 0.1, "{found:?}");
@@ -77,16 +90,7 @@ fn what_costs_too_much_is_refused() {
     case(async || {
         let mut rig = Rig::start_costing(ReaderLimits::default(), "running", Some(20_000));
         rig.change(&(0..100).map(|latency| (latency, 1)).collect::<Vec<_>>());
-        for _ in 0..10 {
-            rig.tick().await;
-        }
-        // What the node has told is heard when its turn comes; until a second of it is, the first rows are a rate.
-        for _ in 0..50 {
-            if estimated(&mut rig, Rig::request()).await.total.state_bytes < 20_000.0 {
-                break;
-            }
-            rig.tick().await;
-        }
+        until_told(&mut rig, 100).await;
         let small = subscribe(rig.service.clone(), Rig::request());
         assert_eq!(rig.during("a small one", small).await, Ok(()));
         rig.change(&(100..ROWS).map(|latency| (latency, 1)).collect::<Vec<_>>());
