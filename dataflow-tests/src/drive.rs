@@ -246,12 +246,8 @@ pub fn compare_coordinated(
                 installed.sort_by_key(|(_, at, _)| *at);
             }
         }
-        for (table, portion) in admissions.get(&tick_ms).into_iter().flatten() {
-            for (node, rows) in portion.iter().enumerate() {
-                let relation = &world.tables[table].relation;
-                rig.admit(node, table, admission::batches(table, relation, rows, feed.order));
-            }
-        }
+        let portions = admissions.get(&tick_ms);
+        admission::deal(world, feed, portions, |node, table, rows| rig.admit(node, table, rows));
         now_ms = tick_ms;
         for id in rig.close_tick(tick_ms)? {
             let Some((_, at, since_ms)) = installed.iter().find(|(have, ..)| *have == id) else {
@@ -329,13 +325,9 @@ fn install(
     fill_table_functions(rig, query, split, world);
     rig.hold(query, true);
     for tick_ms in before {
-        for (table, portion) in admissions.get(tick_ms).into_iter().flatten() {
-            for (node, rows) in portion.iter().enumerate() {
-                let relation = &world.tables[table].relation;
-                let batches = admission::batches(table, relation, rows, feed.order);
-                rig.replay(node, query, table, batches);
-            }
-        }
+        admission::deal(world, feed, admissions.get(tick_ms), |node, table, rows| {
+            rig.replay(node, query, table, rows);
+        });
     }
     rig.hold(query, false);
 }
@@ -382,12 +374,7 @@ fn push_tick(
     feed: &Feeding,
     portions: Option<&BTreeMap<String, admission::Portion>>,
 ) {
-    for (table, portion) in portions.into_iter().flatten() {
-        for (node, rows) in portion.iter().enumerate() {
-            let relation = &world.tables[table].relation;
-            rig.push(node, table, admission::batches(table, relation, rows, feed.order));
-        }
-    }
+    admission::deal(world, feed, portions, |node, table, rows| rig.push(node, table, rows));
 }
 
 /// Rows that one side has more often; `None` if both are equal. Which NaN it is does not count:

@@ -38,6 +38,15 @@ pub fn shown_url(url: &str) -> (String, bool) {
     (format!("{scheme}{host}"), path.len() > 1)
 }
 
+/// The same as one text.
+#[must_use]
+pub fn shown_place(url: &str) -> String {
+    match shown_url(url) {
+        (url, true) => format!("{url}/…"),
+        (url, false) => url,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -35,8 +35,12 @@ impl PlanKey {
     pub(super) fn new(request: &ScriptRequest, mut tables: Vec<String>) -> PlanKey {
         tables.sort_unstable();
         tables.dedup();
-        let own = ScriptRequest { refresh_ms: None, stale_ok: false, ..request.clone() };
-        let request = ScriptRequest { accept_cost: false, ..own };
+        let request = ScriptRequest {
+            refresh_ms: None,
+            stale_ok: false,
+            accept_cost: false,
+            ..request.clone()
+        };
         PlanKey { request, tables }
     }
 

@@ -63,6 +63,21 @@ pub(super) fn as_admitted(world: &World, feed: &Feeding) -> World {
     out
 }
 
+/// Gives each node its rows of one tick.
+pub(super) fn deal(
+    world: &World,
+    feed: &Feeding,
+    portions: Option<&BTreeMap<String, Portion>>,
+    mut give: impl FnMut(usize, &str, Vec<RecordBatch>),
+) {
+    for (table, portion) in portions.into_iter().flatten() {
+        let relation = &world.tables[table].relation;
+        for (node, rows) in portion.iter().enumerate() {
+            give(node, table, batches(table, relation, rows, feed.order));
+        }
+    }
+}
+
 /// Rows as the batches that a source would hand on.
 pub(super) fn batches(
     name: &str,

@@ -102,6 +102,12 @@ fn lose(
     Ok(kept)
 }
 
+/// A server whose nodes have what is kept there.
+fn start(world: &World, feed: &Feeding, store: (&Path, u64)) -> Result<Coordinated, DriveError> {
+    let (shape, limits) = ((feed.nodes, feed.workers), feed.limits());
+    Coordinated::start_stored(shape, world.retention_ns, &world.metadata, &limits, Some(store))
+}
+
 /// Ticks after which a query has answered.
 const ANSWER_TICKS_MAX: u64 = 50;
 
@@ -118,21 +124,13 @@ pub fn compare_past(
     let mut compared = Compared::default();
     let mut rows = follow(world, feed);
     let admissions = admission::admissions(world, feed);
-    let start = |now_ms| {
-        let (shape, limits) = ((feed.nodes, feed.workers), feed.limits());
-        let stores = Some((directory, now_ms));
-        Coordinated::start_stored(shape, world.retention_ns, &world.metadata, &limits, stores)
-    };
+    let start = |now_ms| start(world, feed, (directory, now_ms));
     let mut rig = start(0)?;
     rig.install(query.split, feed.refresh_ms)?;
     let mut now_ms = 0;
     for &tick_ms in &feed.ticks_ms {
-        for (table, portion) in admissions.get(&tick_ms).into_iter().flatten() {
-            for (node, rows) in portion.iter().enumerate() {
-                let relation = &world.tables[table].relation;
-                rig.admit(node, table, admission::batches(table, relation, rows, feed.order));
-            }
-        }
+        let portions = admissions.get(&tick_ms);
+        admission::deal(world, feed, portions, |node, table, rows| rig.admit(node, table, rows));
         now_ms = tick_ms;
         rig.close_tick(tick_ms)?;
     }
@@ -180,11 +178,7 @@ pub fn compare_restarts(
     let (mut compared, mut found_again) = (Compared::default(), 0);
     let mut rows = follow(world, feed);
     let admissions = admission::admissions(world, feed);
-    let start = |now_ms| {
-        let (shape, limits) = ((feed.nodes, feed.workers), feed.limits());
-        let stores = Some((directory, now_ms));
-        Coordinated::start_stored(shape, world.retention_ns, &world.metadata, &limits, stores)
-    };
+    let start = |now_ms| start(world, feed, (directory, now_ms));
     let mut now_ms = 0;
     let mut rig = start(now_ms)?;
     let mut ask_at = query.installed_after;
@@ -205,12 +199,8 @@ pub fn compare_restarts(
         if asked.is_none() && number >= ask_at {
             asked = Some((rig.install(query.split, feed.refresh_ms)?, now_ms));
         }
-        for (table, portion) in admissions.get(&tick_ms).into_iter().flatten() {
-            for (node, rows) in portion.iter().enumerate() {
-                let relation = &world.tables[table].relation;
-                rig.admit(node, table, admission::batches(table, relation, rows, feed.order));
-            }
-        }
+        let portions = admissions.get(&tick_ms);
+        admission::deal(world, feed, portions, |node, table, rows| rig.admit(node, table, rows));
         now_ms = tick_ms;
         let moved = rig.close_tick(tick_ms)?;
         if let Some((id, since_ms)) = asked

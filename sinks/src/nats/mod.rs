@@ -61,17 +61,17 @@ impl NatsSink {
     }
 
     fn failed(&self, what: &str, error: &dyn std::error::Error) -> SinkError {
-        let text = format!("{what}: {}", weir_types::text::with_causes(error));
-        SinkError::Retry(secrets::hidden(&text, &self.config.secrets).into_owned())
+        self.retry(&format!("{what}: {}", weir_types::text::with_causes(error)))
+    }
+
+    fn retry(&self, text: &str) -> SinkError {
+        SinkError::Retry(secrets::hidden(text, &self.config.secrets).into_owned())
     }
 
     fn unconnected(&self, error: &async_nats::ConnectError) -> SinkError {
         let what = "could not connect";
         match login::refusal(error, &self.config.login) {
-            Some(why) => {
-                let text = format!("{what}: {why}");
-                SinkError::Retry(secrets::hidden(&text, &self.config.secrets).into_owned())
-            }
+            Some(why) => self.retry(&format!("{what}: {why}")),
             // What we were given cannot sign what the server asks to be signed.
             None if error.kind() == ConnectErrorKind::Authentication => {
                 SinkError::Refused(format!("{what}: the key of `auth` cannot be used"))

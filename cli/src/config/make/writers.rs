@@ -20,7 +20,7 @@ use weir_sinks::parquet::ParquetSink;
 use weir_sinks::postgres::{PostgresConfig, PostgresSink};
 use weir_sinks::prometheus::PrometheusSink;
 use weir_sinks::remote_write::RemoteWriteSink;
-use weir_sinks::secrets::shown_url;
+use weir_sinks::secrets::shown_place;
 use weir_sinks::sink::Writer;
 use weir_sinks::tls::Tls;
 use weir_sinks::websocket::WebsocketSink;
@@ -123,11 +123,7 @@ pub(super) fn target(config: &SinkConfig, found: &Found) -> String {
     let url = config.url.as_ref().map(|url| url.0.clone());
     let url = url.or(found.endpoints.first().map(url_of));
     let urls = url.into_iter().chain(config.servers.iter().map(|server| server.0.clone()));
-    let shown = |url: String| match shown_url(&url) {
-        (url, true) => format!("{url}/…"),
-        (url, false) => url,
-    };
-    let url = urls.map(shown).collect::<Vec<_>>().join(",");
+    let url = urls.map(|url| shown_place(&url)).collect::<Vec<_>>().join(",");
     match config.kind {
         Kind::Blackhole => String::new(),
         Kind::Console => "standard error".to_string(),

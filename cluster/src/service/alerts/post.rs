@@ -9,7 +9,7 @@ use weir_rules::notify::mail::Envelope;
 use weir_rules::notify::{alertmanager, mail, slack, webhook};
 use weir_rules::state::Notice;
 use weir_sinks::http_client::{Client, Target};
-use weir_sinks::secrets::{self, shown_url};
+use weir_sinks::secrets::{self, shown_place, shown_url};
 use weir_sinks::sink::SinkError;
 
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
@@ -56,10 +56,10 @@ impl Sender {
             Sender::Alertmanager(to) | Sender::Webhook { to, .. } | Sender::Slack(to) => &to.url,
             Sender::Smtp(to) => &to.url,
         };
-        match (self, shown_url(url)) {
-            // A page of it would be below that.
-            (Sender::Alertmanager(_), (url, true)) => format!("{url}/…"),
-            (_, (url, _)) => url,
+        match self {
+            // Its page would be below a path, if there is one.
+            Sender::Alertmanager(_) => shown_place(url),
+            _ => shown_url(url).0,
         }
     }
 

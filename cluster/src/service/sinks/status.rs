@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use weir_sinks::pipe::Shared;
 use weir_types::clock::tick_unix_ns;
 use weir_types::json::time_text;
@@ -44,16 +44,11 @@ pub struct SinkRow {
     pub target: String,
     pub state: SinkState,
     /// Everything up to this tick is safe at the other end.
-    pub acked: Option<String>,
-    /// What its views have reached, the slowest of them.
-    pub frontier: Option<String>,
-    /// The same, and how far they are apart, in ms.
-    #[serde(skip)]
+    #[serde(rename = "acked", serialize_with = "as_time")]
     pub acked_ms: Option<u64>,
-    #[serde(skip)]
+    /// What its views have reached, the slowest of them.
+    #[serde(rename = "frontier", serialize_with = "as_time")]
     pub frontier_ms: Option<u64>,
-    #[serde(skip)]
-    pub lag_ms: Option<u64>,
     pub buffer_bytes: u64,
     pub rows_sent: u64,
     /// Accepted and not there: the sum of the following, and what a sink held that ended for good.
@@ -73,6 +68,18 @@ pub struct SinkRow {
     pub cleaned: u64,
     pub errors: u64,
     pub last_error: String,
+}
+
+impl SinkRow {
+    /// How far what is safe is behind its views.
+    #[must_use]
+    pub fn lag_ms(&self) -> Option<u64> {
+        Some(self.frontier_ms?.saturating_sub(self.acked_ms?))
+    }
+}
+
+fn as_time<S: Serializer>(tick_ms: &Option<u64>, to: S) -> Result<S::Ok, S::Error> {
+    tick_ms.map(|tick_ms| time_text(tick_unix_ns(tick_ms))).serialize(to)
 }
 
 /// How one part of a sink is.
@@ -206,8 +213,6 @@ impl Status {
             (reached_ms > 0).then_some(reached_ms)
         };
         let frontier: Option<Vec<u64>> = inner.inputs.iter().map(reached).collect();
-        let frontier = frontier.and_then(|ticks| ticks.into_iter().min());
-        let text = |tick_ms: Option<u64>| tick_ms.map(|tick_ms| time_text(tick_unix_ns(tick_ms)));
         let notes = health.notes;
         let (dropped, refused) = (health.rows_dropped, health.rows_refused);
         let (damaged, rejected) = (health.rows_damaged, notes.rejected);
@@ -216,11 +221,8 @@ impl Status {
             kind: inner.kind,
             target: inner.target.clone(),
             state: inner.state(),
-            acked: text(health.acked_ms),
-            frontier: text(frontier),
             acked_ms: health.acked_ms,
-            frontier_ms: frontier,
-            lag_ms: frontier.zip(health.acked_ms).map(|(to, safe)| to.saturating_sub(safe)),
+            frontier_ms: frontier.and_then(|ticks| ticks.into_iter().min()),
             buffer_bytes: health.buffer_bytes,
             rows_sent: health.rows_sent,
             rows_lost: dropped + refused + damaged + rejected + inner.rows_lost,

@@ -13,7 +13,11 @@ impl Writer {
     /// Panes that have left stay, as long as there is room.
     pub(super) fn with_past(&mut self, mut addition: Addition) -> Addition {
         if let Some(past) = &mut self.past {
-            let without = Addition { changes: Vec::new(), afresh: false, ..addition.clone() };
+            let Addition { to_ms, used_ms, first_pane, past_panes, .. } = addition;
+            let identity = Arc::clone(&addition.identity);
+            let (afresh, changes) = (false, Vec::new());
+            let without =
+                Addition { identity, afresh, changes, to_ms, used_ms, first_pane, past_panes };
             past.insert(Arc::clone(&addition.identity), without);
             addition.first_pane = addition.first_pane.saturating_sub(addition.past_panes);
         }

@@ -4,7 +4,7 @@
 //! (`.gopclntab`). Return probes would end a Go program, so each return instruction is found instead.
 
 use super::elf::{Elf, ElfError, Function, u32_at, u64_at};
-use super::library::{Points, Probe};
+use super::library::{Points, PointsError, Probe};
 
 /// What is probed, and by which program at its returns.
 const FUNCTIONS: [(&str, Probe); 2] =
@@ -19,30 +19,13 @@ const MODULE_TEXT_AT: usize = 176;
 /// Bytes of one function that are looked at: the largest of these have 3,000.
 const FUNCTION_BYTES_MAX: u64 = 64 << 10;
 
-/// Why a program is not probed.
-#[derive(Debug, thiserror::Error)]
-pub(in crate::ebpf) enum GoError {
-    #[error("it is built by Go before 1.18")]
-    TooOld,
-    #[error("its table of functions has another form")]
-    NoTable,
-    #[error("it has more than {0} places to probe")]
-    TooMany(usize),
-    #[error("the returns of {0} were not found")]
-    NoReturns(&'static str),
-    #[error("rustls is compiled into it without functions of its own for {0}")]
-    Inlined(&'static str),
-    #[error(transparent)]
-    Elf(#[from] ElfError),
-}
-
 /// Its functions; none if it is no Go program, or has no TLS in it.
-pub(super) fn points(elf: &Elf<'_>) -> Result<Option<Points>, GoError> {
+pub(super) fn points(elf: &Elf<'_>) -> Result<Option<Points>, PointsError> {
     let Some(name) = TABLES.into_iter().find(|name| elf.section_address(name).is_some()) else {
         return Ok(None);
     };
     if !MAGICS.contains(&u32_at(&elf.section_begin(name, 4)?, 0)) {
-        return Err(GoError::TooOld);
+        return Err(PointsError::TooOld);
     }
     let mut found: [Option<Function>; 2] = [None; 2];
     elf.functions(&mut |name, function| {
@@ -55,7 +38,7 @@ pub(super) fn points(elf: &Elf<'_>) -> Result<Option<Points>, GoError> {
     if found.iter().any(Option::is_none) {
         // Tens of megabytes, which only a program without symbols needs.
         let table = elf.section(name)?.map_or(Vec::new(), |(_, table)| table);
-        let start = text_start(elf, &table)?.ok_or(GoError::NoTable)?;
+        let start = text_start(elf, &table)?.ok_or(PointsError::NoTable)?;
         for ((wanted, _), found) in FUNCTIONS.iter().zip(&mut found) {
             *found = in_table(&table, wanted.as_bytes()).and_then(|(from, bytes)| {
                 let offset = elf.file_offset(start.checked_add(from)?)?;
@@ -70,7 +53,7 @@ pub(super) fn points(elf: &Elf<'_>) -> Result<Option<Points>, GoError> {
         let code = elf.bytes(offset, bytes.min(FUNCTION_BYTES_MAX))?;
         let returns = returns(&code);
         if returns.is_empty() {
-            return Err(GoError::NoReturns(name));
+            return Err(PointsError::NoReturns(name));
         }
         points.at.insert((Probe::GoBegin, offset));
         points.at.extend(returns.into_iter().map(|at| (probe, offset + at)));

@@ -6,9 +6,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 
-use super::elf::Elf;
-use super::go::{self, GoError};
+use super::elf::{Elf, ElfError};
+use super::go;
 use super::rust::{self, RustFunctions};
+
+/// Why a program is not probed.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::ebpf) enum PointsError {
+    #[error("it is built by Go before 1.18")]
+    TooOld,
+    #[error("its table of functions has another form")]
+    NoTable,
+    #[error("it has more than {0} places to probe")]
+    TooMany(usize),
+    #[error("the returns of {0} were not found")]
+    NoReturns(&'static str),
+    #[error("rustls is compiled into it without functions of its own for {0}")]
+    Inlined(&'static str),
+    #[error(transparent)]
+    Elf(#[from] ElfError),
+}
 
 /// What is attached to a function, beside the program at its beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -162,14 +179,14 @@ pub(super) fn may_have_tls(path: &str, is_program: bool) -> bool {
 }
 
 /// The functions to probe: none if the file has no way to read and none to write.
-pub(in crate::ebpf) fn points(file: &File) -> Result<Points, GoError> {
+pub(in crate::ebpf) fn points(file: &File) -> Result<Points, PointsError> {
     let elf = Elf::open(file)?;
     let points = match go::points(&elf)? {
         Some(points) => points,
         None => of_libraries(&elf)?,
     };
     match points.at.len() > POINTS_MAX {
-        true => Err(GoError::TooMany(POINTS_MAX)),
+        true => Err(PointsError::TooMany(POINTS_MAX)),
         false => Ok(points),
     }
 }
@@ -180,7 +197,7 @@ pub(super) fn why_unknown(file: &File) -> Option<&'static str> {
     is_inside.then_some("rustls is compiled into it, and it has no symbols")
 }
 
-fn of_libraries(elf: &Elf<'_>) -> Result<Points, GoError> {
+fn of_libraries(elf: &Elf<'_>) -> Result<Points, PointsError> {
     let mut points = Points::default();
     let mut rust = RustFunctions::default();
     elf.functions(&mut |name, function| {

@@ -17,9 +17,8 @@ use super::super::can_run::ProgramStatus;
 use super::super::stop::Stopping;
 use super::super::wake::{Wake, wait_any_readable};
 use super::TlsFile;
-use super::go::GoError;
 use super::known::{Known, KnownFiles, refused, refused_for};
-use super::library::{self, Points};
+use super::library::{self, Points, PointsError};
 use super::maps::{self, FileId, Mapping};
 use super::mmaps::{Mapped, MmapEvents};
 use super::opened::{open_mapped, open_regular};
@@ -301,7 +300,7 @@ impl Work {
                 let known = self.probe(file, &points, told);
                 self.files.insert(known);
             }
-            Err(GoError::Elf(_)) if !library::may_have_tls(&mapping.path, false) => {
+            Err(PointsError::Elf(_)) if !library::may_have_tls(&mapping.path, false) => {
                 self.without.insert(mapping.file);
             }
             Err(error) => self.files.insert(refused(told, &error)),

@@ -8,8 +8,7 @@
 //! does not look right).
 
 use super::elf::{Elf, Symbol};
-use super::go::GoError;
-use super::library::{Points, Probe};
+use super::library::{Points, PointsError, Probe};
 
 /// The crate, as names of functions have it.
 const CRATE: &str = "6rustls";
@@ -47,7 +46,7 @@ impl RustFunctions {
     }
 
     /// Adds what there is: all of it, or none.
-    pub(super) fn put_into(self, points: &mut Points, elf: &Elf<'_>) -> Result<(), GoError> {
+    pub(super) fn put_into(self, points: &mut Points, elf: &Elf<'_>) -> Result<(), PointsError> {
         if self.found.iter().all(Vec::is_empty) {
             return Ok(());
         }
@@ -56,7 +55,7 @@ impl RustFunctions {
             let offsets: Vec<u64> =
                 symbols.iter().filter_map(|one| Some(elf.function(*one)?.offset)).collect();
             if offsets.is_empty() && points.at.is_empty() {
-                return Err(GoError::Inlined(what));
+                return Err(PointsError::Inlined(what));
             }
             if offsets.is_empty() {
                 return Ok(());
@@ -94,7 +93,7 @@ mod tests {
         "_RNvMs_NtCslq3JAppCVzs_6rustls6vecbufNtB4_14ChunkVecBuffer8write_to",
     ];
 
-    fn of(names: &[&str]) -> Result<Points, GoError> {
+    fn of(names: &[&str]) -> Result<Points, PointsError> {
         let mut strings = Vec::new();
         let mut symbols = Vec::new();
         for (idx, name) in names.iter().enumerate() {

@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use std::net::TcpStream;
 
 use weir_sources::capture::Direction;
-use weir_types::random::SplitMix;
 
 use super::*;
 
@@ -194,7 +193,7 @@ fn finagle_and_its_client() {
     let wire = relay.finish();
     let messages = messages(&wire);
     let pairs = pairs(&messages);
-    let mut apart_ns = check_logs(&logs, &pairs);
+    let apart_ns = check_logs(&logs, &pairs);
     let has = |kind| pairs.iter().filter(|(asked, _)| asked.kind == kind).count();
     assert!([TINIT, TPING, TDISCARDED, RERR].iter().all(|kind| has(*kind) > 0));
     let mut want: Vec<Exchange> = pairs.iter().map(exchange).collect();
@@ -207,10 +206,7 @@ fn finagle_and_its_client() {
     });
     assert!(missing.is_empty() && others.is_empty(), "missing {missing:?}, not there {others:?}");
     assert_eq!(found.len(), want.len());
-    // Whoever moves the bytes may have to wait for a processor.
-    apart_ns.sort_unstable();
-    let apart_ns = apart_ns[apart_ns.len() / 4];
-    assert!(apart_ns < 2_000_000, "latencies are {apart_ns} ns apart");
+    check_apart(apart_ns);
     check_with_losses(&wire, &want);
 }
 
@@ -254,13 +250,10 @@ fn check_logs(logs: &[Vec<Called>], pairs: &[Pair<'_>]) -> Vec<i64> {
 /// Whatever is lost of what went over the wire, no row is another's.
 fn check_with_losses(wire: &Wire, want: &[Exchange]) {
     let all: HashSet<Exchange> = want.iter().copied().collect();
-    let (mut random, mut rows) = (SplitMix(9), 0);
-    for seed in 0..20 {
-        let joined_at =
-            if seed % 3 == 0 { random.below(wire.len() as u64 / 2) as usize } else { 0 };
-        let faults = Faults { seed, one_in: 40 + 200 * (seed % 4), joined_at };
+    let mut rows = 0;
+    for faults in losses(wire, 20) {
         for row in seen(wire, &faults) {
-            assert!(all.contains(&row), "seed {seed}: {row:?} is not so on the wire");
+            assert!(all.contains(&row), "{faults:?}: {row:?} is not so on the wire");
             rows += 1;
         }
     }

@@ -6,13 +6,13 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value as Json;
 use weir_types::clock::{Clock as _, WallClock};
+use weir_types::random::SplitMix;
 use weir_types::testing::free_port;
 
 use crate::rows_of::Rows;
 use relay::{Faults, Relay, WHOLE_BYTES, Wire};
 
 mod cassandra;
-
 mod finagle;
 mod mongodb;
 pub(crate) mod mysql;
@@ -24,7 +24,7 @@ mod relay;
 const JARS_AND_PYTHON: [&str; 2] = ["lib", "python"];
 
 /// Starting a server on a busy machine.
-const READY_NS: u64 = 180_000_000_000;
+const READY_NS: u64 = 60_000_000_000;
 
 /// Ends with the test.
 pub(crate) struct Server {
@@ -35,11 +35,20 @@ pub(crate) struct Server {
 
 impl Server {
     fn start(command: &mut Command, signal: &'static str, is_ready: impl Fn() -> bool) -> Server {
+        Server::start_within(READY_NS, command, signal, is_ready)
+    }
+
+    fn start_within(
+        ready_ns: u64,
+        command: &mut Command,
+        signal: &'static str,
+        is_ready: impl Fn() -> bool,
+    ) -> Server {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut server = Server { child: child.spawn().unwrap(), signal };
         let begin_ns = WallClock.monotonic_ns();
         while !is_ready() {
-            assert!(WallClock.monotonic_ns() - begin_ns < READY_NS, "{command:?} is not ready");
+            assert!(WallClock.monotonic_ns() - begin_ns < ready_ns, "{command:?} is not ready");
             assert!(server.child.try_wait().unwrap().is_none(), "{command:?} has ended");
             std::thread::yield_now();
         }
@@ -238,4 +247,20 @@ fn is_untyped(whole: &str, seen: &str) -> bool {
     (whole_of == seen_of || seen_of == "query=[] ")
         && whole.len() >= seen.len()
         && whole.iter().zip(&seen).all(is_it)
+}
+
+/// What becomes of a wire, so many times: something lost here and there, and every third time joined midway.
+fn losses(wire: &Wire, times: u64) -> impl Iterator<Item = Faults> {
+    let (mut random, len) = (SplitMix(9), wire.len() as u64);
+    (0..times).map(move |seed| {
+        let joined_at = if seed % 3 == 0 { random.below(len / 2) as usize } else { 0 };
+        Faults { seed, one_in: 40 + 200 * (seed % 4), joined_at }
+    })
+}
+
+/// Latencies are those that the client knows, where nobody had to wait for a processor.
+fn check_apart(mut apart_ns: Vec<i64>) {
+    apart_ns.sort_unstable();
+    let apart_ns = apart_ns[apart_ns.len() / 4];
+    assert!(apart_ns < 2_000_000, "latencies are {apart_ns} ns apart");
 }

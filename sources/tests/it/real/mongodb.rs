@@ -2,8 +2,6 @@
 
 use std::net::TcpStream;
 
-use weir_types::random::SplitMix;
-
 use super::*;
 
 const OPERATIONS: u32 = 1_000;
@@ -70,13 +68,10 @@ fn is_it(whole: &Want, seen: &Want) -> bool {
 
 /// Whatever is lost of what went over the wire, and wherever it is joined, no row is another's.
 fn check_with_losses(wire: &Wire, want: &[Want]) {
-    let (mut random, mut all) = (SplitMix(9), 0);
-    for seed in 0..30 {
-        let joined_at =
-            if seed % 3 == 0 { random.below(wire.len() as u64 / 2) as usize } else { 0 };
-        let faults = Faults { seed, one_in: 40 + 200 * (seed % 4), joined_at };
+    let mut all = 0;
+    for faults in losses(wire, 30) {
         let (_, found) = found("mongodb_events", &COLUMNS, wire, &faults);
-        check_in_order(want, &found, seed, is_it);
+        check_in_order(want, &found, faults.seed, is_it);
         all += found.len();
     }
     assert!(all > 30 * want.len() / 2, "{all} of 30 times {}", want.len());
