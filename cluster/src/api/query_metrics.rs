@@ -10,6 +10,8 @@ use crate::service::figures::Sample;
 /// Names that have series of their own: those that hold the most.
 const NAMES_MAX: usize = 200;
 const OTHERS: &str = "__others__";
+/// Whoever asks names a script as it likes. What is longer is cut, and told with what begins so.
+const NAME_BYTES_MAX: usize = 128;
 
 /// Queries of one name.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -39,7 +41,8 @@ fn by_name(sample: &Sample) -> BTreeMap<&str, Named> {
     let mut all: BTreeMap<&str, Named> = BTreeMap::new();
     for query in &sample.queries {
         let total = sample.total(query.query);
-        all.entry(&query.name).or_default().add(&Named {
+        let name = &query.name[..query.name.floor_char_boundary(NAME_BYTES_MAX)];
+        all.entry(name).or_default().add(&Named {
             queries: 1,
             readers: query.readers as u64,
             lateness_ns: query.lateness_ns,
@@ -105,7 +108,10 @@ pub(super) fn write_metrics(out: &mut String, sample: &Sample) {
 
 #[cfg(test)]
 mod tests {
+    use weir_types::figures::RefreshFigures;
+
     use super::*;
+    use crate::service::figures::QueryNow;
 
     /// However many names there are, so many have series, and the sums are those of all. Catches a name that is told
     /// twice, and what is left out.
@@ -125,5 +131,27 @@ mod tests {
         assert_eq!(few.values().map(|named| named.held_bytes).sum::<u64>(), 49 * 25 + 1_000);
         assert_eq!(few["q49"].held_bytes, 49);
         assert_eq!(few[OTHERS].lateness_ns, 1_000);
+    }
+
+    /// However long the names of scripts are, what is scraped is short. Catches a reader who makes a scrape of
+    /// gigabytes.
+    #[test]
+    fn names_are_cut() {
+        let query = |end: &str| QueryNow {
+            query: 1,
+            name: "é".repeat(1 << 18) + end,
+            refresh_ms: 1_000,
+            refreshes: RefreshFigures::default(),
+            lateness_ns: 0,
+            readers: 1,
+        };
+        let queries = vec![query("a"), query("b")];
+        let mut text = String::new();
+        let mut sample = Sample::default();
+        sample.queries = queries;
+        write_metrics(&mut text, &sample);
+        let name = "é".repeat(NAME_BYTES_MAX / 2);
+        assert!(text.contains(&format!("weir_query_running{{query=\"{name}\"}} 2\n")), "{text}");
+        assert!(text.len() < 8_192, "{}", text.len());
     }
 }
