@@ -22,6 +22,7 @@ fn equals_the_model(split: impl Fn(&Plan) -> SplitPlan) {
         Ok::<_, DriveError>(())
     });
     let Compared { frontiers, rows, .. } = total.get();
+    eprintln!("{:?} in {} cases", total.get(), cases.get());
     let enough = frontiers > 3 * cases.get() && rows > 20 * cases.get();
     assert!(enough, "hardly anything was compared: {:?} in {} cases", total.get(), cases.get());
 }

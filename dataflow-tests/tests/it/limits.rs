@@ -47,6 +47,7 @@ fn limits_equal_the_model() {
         Ok::<_, DriveError>(())
     });
     let ([whole, newest, candidates], cases) = (shapes.get(), cases.get());
+    eprintln!("{:?} in {cases} cases", total.get());
     assert!(total.get().rows > 10 * cases, "hardly anything was compared: {:?}", total.get());
     let is_mixed = whole.min(newest).min(candidates) * 10 > cases;
     assert!(is_mixed, "{whole} whole, {newest} newest, {candidates} candidates in {cases} cases");
