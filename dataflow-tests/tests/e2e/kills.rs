@@ -36,7 +36,7 @@ const SINKS: usize = 12;
 const PER_SEC: u32 = 60;
 /// What a killed server takes along: what it had not told its sinks (a refresh, and what they had not written down),
 /// and what its store had not written (ADR 22). A machine that does other things besides is granted more.
-const TAKEN_ALONG_NS: i64 = 10_000_000_000;
+const TAKEN_ALONG_NS: i64 = 5_000_000_000;
 /// What a sink whose other end never answers may cost.
 const GROWTH_BYTES_MAX: u64 = 64 << 20;
 
@@ -392,8 +392,26 @@ fn killed(mut weir: Weir, stage: &Stage, sent: &[Exchange], gaps: &[Gap], args: 
     Weir::start_in(weir.into_data_dir(), args).unwrap()
 }
 
-/// Unix nanoseconds between which requests may be in no answer: a server was killed, and had not begun anew.
-type Gap = (i64, i64);
+/// A death of the server within traffic; Unix nanoseconds.
+struct Gap {
+    killed_ns: i64,
+    ready_ns: i64,
+}
+
+impl Gap {
+    /// It may be in no answer.
+    fn may_lack(&self, exchange: &Exchange) -> bool {
+        (self.killed_ns - TAKEN_ALONG_NS..=self.ready_ns).contains(&exchange.start_unix_ns)
+    }
+
+    /// How long it took to begin anew, and how long before its death what it took along began: seconds.
+    fn figures(&self, sent: &[Exchange], have: &BTreeSet<String>) -> [f64; 2] {
+        let gone = |exchange: &&Exchange| self.may_lack(exchange) && !have.contains(&exchange.path);
+        let first = sent.iter().filter(gone).map(|exchange| exchange.start_unix_ns).min();
+        let along_ns = self.killed_ns - first.unwrap_or(self.killed_ns);
+        [self.ready_ns - self.killed_ns, along_ns].map(|ns| ns as f64 / 1e9)
+    }
+}
 
 /// Killed in the middle of traffic.
 fn killed_within(
@@ -409,7 +427,7 @@ fn killed_within(
         let killed_ns = WallClock.now_unix_ns();
         weir.end(Signal::Kill).unwrap();
         weir = Weir::start_in(weir.into_data_dir(), args).unwrap();
-        let gap = (killed_ns - TAKEN_ALONG_NS, WallClock.now_unix_ns());
+        let gap = Gap { killed_ns, ready_ns: WallClock.now_unix_ns() };
         client.join().unwrap();
         (weir, gap)
     })
@@ -428,8 +446,7 @@ fn missing(
             continue;
         }
         gone += 1;
-        let may_be = |gap: &Gap| (gap.0..=gap.1).contains(&exchange.start_unix_ns);
-        if !gaps.iter().any(may_be) {
+        if !gaps.iter().any(|gap| gap.may_lack(exchange)) {
             wrong.push(&exchange.path);
         }
     }
@@ -445,8 +462,8 @@ fn is_view_of(view: &Counts, sent: &[Exchange], gaps: &[Gap]) -> bool {
     for exchange in sent {
         let shop = &exchange.path[..4];
         *most.entry(shop.to_string()).or_default() += 1;
-        let may_be = |gap: &Gap| (gap.0..=gap.1).contains(&exchange.start_unix_ns);
-        *least.entry(shop.to_string()).or_default() += i64::from(!gaps.iter().any(may_be));
+        let may_lack = gaps.iter().any(|gap| gap.may_lack(exchange));
+        *least.entry(shop.to_string()).or_default() += i64::from(!may_lack);
     }
     let fits = |(shop, n): (&String, &i64)| {
         (least[shop]..=*n).contains(&view.get(shop).copied().unwrap_or(0))
@@ -522,10 +539,10 @@ fn everything_dies_and_nothing_is_lost() {
             if number == [1, 5][round as usize] {
                 let (again, gap) = killed_within(weir, nginx.addr, slice, &mut sent, &args);
                 weir = again;
-                gaps.push(gap);
                 let from = covers_from(&weir, &stage);
-                let killed_ns = gap.0 + TAKEN_ALONG_NS;
-                assert!((killed_ns..=WallClock.now_unix_ns()).contains(&from), "{gap:?} {from}");
+                let since = gap.killed_ns..=WallClock.now_unix_ns();
+                assert!(since.contains(&from), "{since:?} {from}");
+                gaps.push(gap);
             }
             stage.each(number, Receiver::again);
             if number == 7 {
@@ -550,6 +567,10 @@ fn everything_dies_and_nothing_is_lost() {
     let sinks = weir.run(&["sinks", "-o", "jsonl"], DEADLINE).unwrap().json_lines();
     let judged = rows(&stage).map(|(name, have)| (name, missing(&sent, &gaps, &have)));
     eprintln!("{} requests, view {:?}, missing {judged:?}", sent.len(), view_of(&weir, &stage));
+    for gap in &gaps {
+        let [ready, along] = gap.figures(&sent, &rows(&stage)[0].1);
+        eprintln!("ready {ready:.1} s after its death; {along:.1} s of rows before it went along");
+    }
     assert!(done.is_some(), "{:#?}\n{judged:?}\n{sinks:#?}", kept(&stage));
     assert_eq!(sinks.len(), SINKS, "{sinks:?}");
     for sink in &sinks {
