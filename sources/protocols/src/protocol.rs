@@ -221,6 +221,12 @@ pub trait Parser: Debug + Send {
         false
     }
 
+    /// It is done because another protocol has taken over, as TLS does after a question for it: what the bytes that it
+    /// has left are, is to be looked at.
+    fn is_handed_over(&self) -> bool {
+        false
+    }
+
     /// The bytes never were its protocol's: the guess was wrong, and what they are is to be looked at
     /// again.
     fn is_wrong(&self) -> bool {

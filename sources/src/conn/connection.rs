@@ -3,10 +3,11 @@
 //! A socket for datagrams has no streams: each of them goes to the parser by itself, with its peer. Once it
 //! is told what was said over TLS, the streams are that, and the socket's own bytes are none of anybody's.
 
+mod guess;
 mod missing;
 mod rows;
 
-use weir_protocols::protocol::{Context, Datagram, Opening, Parser, Shared, Streams, Way};
+use weir_protocols::protocol::{Context, Datagram, Parser, Shared, Streams, Way};
 use weir_protocols::stream::{Segment, StreamBuffer};
 use weir_protocols::{Config, Counters, PROTOCOLS};
 
@@ -14,15 +15,11 @@ use self::missing::Missing;
 use self::rows::{ConnectionRows, role_by_requests};
 pub use self::rows::{Emit, RowEnds};
 use super::ends::Ends;
-use super::infer::{Inference, ProtocolIdx, infer};
+use super::infer::ProtocolIdx;
 use crate::capture::{DataEvent, Direction, Opened, Process, Socket, SocketType};
 
 /// Processes remembered per socket; with more of them only closing or silence ends it.
 const HOLDERS_MAX: usize = 4;
-/// Wrong guesses of what a connection speaks, after which nothing more is guessed.
-const WRONG_GUESSES_MAX: u8 = 3;
-/// Bytes kept while the protocol is not known; older ones are skipped.
-const UNDECIDED_BYTES_MAX: usize = 64 * 1024;
 
 /// Which end of the connection this socket is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -263,6 +260,12 @@ impl Connection {
         if let State::Undecided { events_seen } = self.state {
             self.infer(event, events_seen);
         }
+        let outcome = self.advance(look);
+        if !self.hand_over() {
+            return outcome;
+        }
+        // What takes over may have begun in the same call.
+        self.infer(&DataEvent { payload: &[], ..*event }, 0);
         self.advance(look)
     }
 
@@ -312,60 +315,6 @@ impl Connection {
         self.moved[usize::from(direction == Direction::Egress)] |= segment.total_bytes > 0;
         if !matches!(self.state, State::Ignored) {
             stream.push(segment);
-        }
-    }
-
-    /// What was taken for a protocol that it is not, is looked at again, from this event on. Where it was understood
-    /// before, what waits is lost: of all else nobody knows that it is anything.
-    fn give_up_wrong_guess(&mut self, look: &mut Look<'_, '_>) {
-        let State::Known { protocol, parser, .. } = &mut self.state else { return };
-        if !parser.is_wrong() {
-            return;
-        }
-        if parser.counters().exchanges > 0
-            && let Some(shared) = look.shared[*protocol].as_deref_mut()
-        {
-            parser.give_up(shared);
-            self.given_up = Some((*protocol, parser.counters().since(self.counters_taken)));
-        }
-        self.wrong_guesses += 1;
-        self.protocol = 0;
-        self.counters_taken = Counters::default();
-        match self.wrong_guesses > WRONG_GUESSES_MAX {
-            true => self.stop_reading(),
-            false => self.state = State::Undecided { events_seen: 0 },
-        }
-    }
-
-    fn infer(&mut self, event: &DataEvent<'_>, events_seen: u32) {
-        let stream = match event.direction {
-            Direction::Ingress => &mut self.ingress,
-            Direction::Egress => &mut self.egress,
-        };
-        let start = if stream.at_event_start() { stream.unread() } else { &[] };
-        let from_start = event.socket.opened != Opened::Unknown && stream.position() == 0;
-        let both_sides = self.moved == [true; 2];
-        match infer(event, start, events_seen, both_sides) {
-            Inference::Undecided => {
-                if stream.unread().len() > UNDECIDED_BYTES_MAX {
-                    stream.skip_to_event();
-                }
-                let events_seen = events_seen + u32::from(!event.payload.is_empty());
-                self.state = State::Undecided { events_seen };
-            }
-            Inference::Is { protocol, requests, at_start } => {
-                self.protocol = PROTOCOLS[protocol].number;
-                // What came before a message that was found in the middle is none of the protocol's.
-                let opening = Opening { from_start: from_start && at_start };
-                match &PROTOCOLS[protocol].parsing {
-                    Some(parsing) => {
-                        let parser = (parsing.new)(&opening);
-                        self.state = State::Known { protocol, parser, requests };
-                    }
-                    None => self.stop_reading(),
-                }
-            }
-            Inference::Unknown => self.stop_reading(),
         }
     }
 

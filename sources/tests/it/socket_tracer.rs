@@ -15,6 +15,7 @@ use crate::rows_of::Rows;
 
 mod charged;
 mod encrypted;
+mod handed_over;
 
 const SECOND_NS: i64 = 1_000_000_000;
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi";

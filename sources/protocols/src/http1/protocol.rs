@@ -101,6 +101,10 @@ impl Parser for Http1 {
         self.is_opaque()
     }
 
+    fn is_handed_over(&self) -> bool {
+        Http1::is_handed_over(self)
+    }
+
     fn is_waiting(&self) -> bool {
         Http1::is_waiting(self)
     }

@@ -98,6 +98,7 @@ pub struct Http1 {
     /// It was watched from its first byte on.
     from_start: bool,
     opaque: bool,
+    handed_over: bool,
     closing: bool,
     counters: Counters,
 }
@@ -140,6 +141,7 @@ impl Http1 {
             unowned_guessed: false,
             from_start,
             opaque: false,
+            handed_over: false,
             closing: false,
             counters: Counters::default(),
         }
@@ -157,8 +159,10 @@ impl Http1 {
         responses.settle_holes_before(settled_ns);
         loop {
             if self.opaque {
-                skip_all(requests);
-                skip_all(responses);
+                if !self.handed_over {
+                    skip_all(requests);
+                    skip_all(responses);
+                }
                 return;
             }
             let read = self.read_requests(requests, ctx);
@@ -211,6 +215,11 @@ impl Http1 {
     #[must_use]
     pub fn is_opaque(&self) -> bool {
         self.opaque
+    }
+
+    /// What took its place may be known: TLS in a tunnel, HTTP/2.
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.handed_over
     }
 
     /// Whether time alone can change anything: requests wait for responses.
@@ -478,6 +487,7 @@ impl Http1 {
         self.settle_unowned();
         self.counters.exchanges += 1;
         self.opaque |= response.opens_tunnel;
+        self.handed_over |= response.opens_tunnel && response.hands_over();
         (ctx.emit)(Exchange { request: &request, response: &response });
         ctx.pool.give(request);
         ctx.pool.give(response);

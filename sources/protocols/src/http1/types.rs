@@ -93,6 +93,12 @@ impl Message {
         (100..200).contains(&self.status) && self.status != 101
     }
 
+    /// Of a response that opens a tunnel: through a proxy anything may follow, an upgrade names what does.
+    pub(super) fn hands_over(&self) -> bool {
+        let headers = self.headers.to_ascii_lowercase();
+        self.status != 101 || memchr::memmem::find(&headers, b"\"upgrade\":\"h2c\"").is_some()
+    }
+
     /// Its last byte has just been read.
     pub(super) fn note_end(&mut self, stream: &StreamBuffer) {
         let is_one = self.first_unix_ns == self.last_unix_ns && stream.at_event_end();

@@ -78,6 +78,7 @@ pub(super) struct Mysql {
     /// Nothing that the client has said is missing.
     is_whole: bool,
     is_done: bool,
+    is_encrypted: bool,
     counters: Counters,
 }
 
@@ -103,6 +104,7 @@ impl Mysql {
             is_new: from_start,
             is_whole: from_start,
             is_done: false,
+            is_encrypted: false,
             counters: Counters::default(),
         }
     }
@@ -227,6 +229,10 @@ impl Parser for Mysql {
 
     fn is_done(&self) -> bool {
         self.is_done
+    }
+
+    fn is_handed_over(&self) -> bool {
+        self.is_encrypted
     }
 
     fn is_wrong(&self) -> bool {

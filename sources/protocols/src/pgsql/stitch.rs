@@ -55,6 +55,7 @@ pub(super) struct Pgsql {
     noticed_ns: Option<i64>,
     copies_ended: u32,
     is_done: bool,
+    is_encrypted: bool,
     counters: Counters,
 }
 
@@ -74,6 +75,7 @@ impl Pgsql {
             noticed_ns: None,
             copies_ended: 0,
             is_done: false,
+            is_encrypted: false,
             counters: Counters::default(),
         }
     }
@@ -286,7 +288,7 @@ impl Pgsql {
         }
         // What a TLS client says first; so the answer was yes.
         if streams.requests.unread().first() == Some(&0x16) {
-            self.is_done = true;
+            self.encrypt();
             return false;
         }
         match streams.responses.unread().first() {
@@ -294,7 +296,10 @@ impl Pgsql {
                 streams.responses.skip(1);
                 self.asks_encryption -= 1;
             }
-            Some(b'S' | b'G') => self.is_done = true,
+            Some(b'S' | b'G') => {
+                streams.responses.skip(1);
+                self.encrypt();
+            }
             // Refused as a whole, by an error.
             Some(_) => self.asks_encryption = 0,
             None if streams.responses.lost_bytes() > 0 => {
@@ -304,6 +309,11 @@ impl Pgsql {
             None => return false,
         }
         !self.is_done
+    }
+
+    fn encrypt(&mut self) {
+        self.is_done = true;
+        self.is_encrypted = true;
     }
 }
 
@@ -336,6 +346,10 @@ impl Parser for Pgsql {
 
     fn is_done(&self) -> bool {
         self.is_done
+    }
+
+    fn is_handed_over(&self) -> bool {
+        self.is_encrypted
     }
 
     fn is_wrong(&self) -> bool {

@@ -191,6 +191,29 @@ fn whole_replies(bytes: &[u8]) -> Read<()> {
     Read::Is((), at)
 }
 
+/// Replies to inline commands, of which several may have been in one call: to `PING`, or a status and behind it a reply
+/// with a length. Other servers say `+OK`, too.
+fn answers_lines(bytes: &[u8]) -> bool {
+    let Read::Is(Token::Scalar { kind: b'+', text }, used) = token(bytes) else { return false };
+    let rest = &bytes[used..];
+    let are_replies = matches!(whole_replies(rest), Read::Is(..));
+    let has_length = || {
+        let mut at = 0;
+        while let Read::Is((), used) = one_reply(&rest[at..]) {
+            if rest[at] == b'$' {
+                return true;
+            }
+            at += used;
+        }
+        false
+    };
+    match text {
+        b"PONG" | b"QUEUED" => are_replies,
+        b"OK" => are_replies && has_length(),
+        _ => false,
+    }
+}
+
 /// What a reply that can hardly be anything else begins with.
 pub(super) fn is_reply(bytes: &[u8]) -> bool {
     match token(bytes) {
@@ -242,8 +265,7 @@ pub(super) fn recognise(beginning: &Beginning<'_>) -> Verdict {
         Read::Short if at_start && first == b'*' => return Verdict::Unsure,
         Read::Is(..) | Read::Short | Read::Invalid => {}
     }
-    if opened && at_start && matches!(bytes, b"+PONG\r\n" | b"+QUEUED\r\n") {
-        // The answer to an inline command.
+    if opened && at_start && answers_lines(bytes) {
         return Verdict::Is(Side::Response);
     }
     if !b"*$%~>".contains(&first) {

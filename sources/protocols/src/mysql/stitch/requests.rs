@@ -165,7 +165,7 @@ impl Mysql {
 
     fn hello(&mut self, packet: &Packet<'_>, frame: &Frame) -> bool {
         match Hello::of(packet.payload) {
-            Some(Hello::Tls) => self.is_done = true,
+            Some(Hello::Tls) => (self.is_done, self.is_encrypted) = (true, true),
             Some(Hello::Login { user, db, abilities }) => {
                 self.abilities = abilities;
                 self.logs_in = true;
