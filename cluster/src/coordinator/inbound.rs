@@ -167,6 +167,13 @@ impl Coordinator {
                     self.engine.push_changes(feed, exchange, tick_ms, changes);
                 }
             }
+            FromNode::Deposited { query: feed, place, exchange, tick_ms, at } => {
+                let at = (at.process, at.number);
+                match self.fits(name, feed, place) {
+                    true => self.engine.take_deposit(feed, exchange, tick_ms, at),
+                    false => self.engine.drop_deposit(at),
+                }
+            }
             FromNode::Progress {
                 query: feed,
                 place,

@@ -245,7 +245,8 @@ fn several_processes_answer_as_one() {
     }
     let bus = BusServer::start("").unwrap();
     let mut group = Group::new(&bus.url(), PROCESSES);
-    let mut sites = [Site::start("a", &bus.url()), Site::start("b", &bus.url())];
+    // By their short ids the first process reads the one, and the third the other.
+    let mut sites = [Site::start("c", &bus.url()), Site::start("b", &bus.url())];
     group.start(2);
     group.start(0);
     is_refused_as_absent(group.leader());
@@ -265,6 +266,9 @@ fn several_processes_answer_as_one() {
         others.len() == 2
             && others.iter().all(|of| computes(of) && of["dataflows"].as_u64() > Some(2))
     });
+    let others = group.generation()["others"].clone();
+    let read = [0, 1].map(|at| others[at]["read_bytes"].as_u64().unwrap());
+    assert!(read[0] == 0 && read[1] > 0, "{others}");
     let rounds = number_from_env(ROUNDS).unwrap_or(5);
     let mut random = SplitMix(12);
     let mut longest = Duration::ZERO;

@@ -69,7 +69,8 @@ impl Drop for Server {
 }
 
 fn hub(bus: NatsConfig) -> (NatsHub, mpsc::Receiver<(String, ClusterPort)>) {
-    let config = HubConfig { bus, hostname: "here".to_string(), forget_ms: 600_000 };
+    let share = Share::ALL;
+    let config = HubConfig { bus, hostname: "here".to_string(), forget_ms: 600_000, share };
     NatsHub::start(config, Arc::new(WallClock)).unwrap()
 }
 
