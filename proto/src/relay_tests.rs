@@ -1,5 +1,5 @@
 use std::net::{Ipv4Addr, TcpListener};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use weir_types::PackedRow;
 
@@ -43,7 +43,8 @@ async fn changes_stay_and_the_rest_is_handed_on() {
     let relays = Relays::new(ports);
     let kept = Arc::new(Mutex::new(Vec::new()));
     let (here, calls) = (Arc::clone(&kept), AtomicUsize::new(0));
-    let keep = move |changes: Vec<Change>| {
+    let keep = move |node: &str, changes: Vec<Change>| {
+        assert_eq!(node, "a.b");
         if calls.fetch_add(1, Ordering::Relaxed) % 3 == 1 {
             return Err(changes);
         }
@@ -107,11 +108,124 @@ async fn strange_bytes_end_the_way() {
     let claims = [&(60_u32 << 20).to_le_bytes()[..], &[1, 0, b'a', 1, 2]].concat();
     let nameless = frame("", b"x");
     let no_text = [&5_u32.to_le_bytes()[..], &[2, 0, 0xff, 0xff, 0]].concat();
-    for bytes in [&long[..], &claims, &nameless, &no_text, b"abc", b""] {
+    let nobody = frame("a\nb", b"x");
+    for bytes in [&long[..], &claims, &nameless, &no_text, &nobody, b"abc", b""] {
         let read = read_frame(&mut &bytes[..]).await;
         assert!(read.is_err(), "{bytes:?}: {read:?}");
     }
     let whole = frame("n", b"message");
     let (name, message) = read_frame(&mut &whole[..]).await.unwrap();
     assert_eq!((name.as_str(), &message[..]), ("n", &b"message"[..]));
+}
+
+fn noise(bytes: usize) -> Vec<u8> {
+    envelope::encode(&Report {
+        life: Life { incarnation: 1, generation: 0 },
+        message: FromNode::Failed { query: 1, epoch: 1, message: "x".repeat(bytes) },
+    })
+    .unwrap()
+}
+
+/// Another process that hands on whatever it wants to, by its end of the way.
+async fn send(to: &mut TcpStream, name: &str, message: &[u8]) {
+    to.write_all(&frame(name, message)).await.unwrap();
+}
+
+/// What comes over the bus itself may not speak of changes that wait elsewhere; what another process hands on may.
+#[tokio::test(flavor = "current_thread")]
+async fn only_processes_speak_of_deposits() {
+    let at = Deposit { process: 1, number: 0 };
+    let place = Place { epoch: 1, sequence: 0 };
+    let forged = FromNode::Deposited { query: 1, place, exchange: 0, tick_ms: 1, at };
+    let (node, mut direct) = in_process();
+    says(&node, forged.clone());
+    says(&node, FromNode::Leave);
+    assert!(matches!(direct.recv().await, Some(Err(BusError::Forged))));
+    assert_eq!(next(&mut direct).await, FromNode::Leave);
+    let (node, relayed) = in_process();
+    says(&node, forged.clone());
+    assert_eq!(next(&mut relayed.relayed()).await, forged);
+}
+
+/// Nobody takes what nodes say: no more than the bound waits here, the way is not read any further; once it is taken
+/// all of it comes, in order. Orders that nobody reads are refused once there are too many, and never wait for it.
+#[tokio::test(flavor = "current_thread")]
+async fn what_waits_is_bounded() {
+    const MESSAGE_BYTES: usize = 8 << 20;
+    const MESSAGES: usize = 24;
+    let (ports, mut nodes) = mpsc::channel(8);
+    let relays = Relays::new(ports);
+    let (one, other) = way();
+    let sending = tokio::spawn(async move {
+        let mut one = opened(one).unwrap();
+        let message = noise(MESSAGE_BYTES);
+        for number in 0..MESSAGES {
+            send(&mut one, &format!("n{}", number % 3), &message).await;
+        }
+        one
+    });
+    let taken = relays.clone();
+    let taking = tokio::spawn(async move { taken.take(other, 1).await });
+    let mut came = Vec::new();
+    for _ in 0..3 {
+        came.push(nodes.recv().await.unwrap().1);
+    }
+    let waits = || relays.0.lock().unapplied_bytes;
+    while waits() < UNAPPLIED_BYTES_MAX {
+        tokio::time::sleep(ROOM_EVERY).await;
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(waits() <= UNAPPLIED_BYTES_MAX + 2 * MESSAGE_BYTES, "{}", waits());
+    assert!(!sending.is_finished());
+    for number in 0..MESSAGES {
+        let FromNode::Failed { message, .. } = next(&mut came[number % 3]).await else { panic!() };
+        assert_eq!(message.len(), MESSAGE_BYTES);
+    }
+    // It reads none of these.
+    let _one = sending.await.unwrap();
+    let order = ToNode::Remove { query: 1, epoch: 1 };
+    let mut sent = 0_usize;
+    let full = loop {
+        match came[0].link.send(&order) {
+            Ok(()) => sent += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(full, BusError::FullBytes { .. }), "{full}");
+    assert!(sent <= DOWN_BYTES_MAX as usize / FRAME_OVERHEAD_BYTES, "{sent}");
+    taking.abort();
+}
+
+/// A process that comes again is heard over its newest way alone, also while the former one still stands and is full
+/// of what it said before; and what is said to nodes goes over the newest one.
+#[tokio::test(flavor = "current_thread")]
+async fn the_newest_way_counts() {
+    let (ports, mut nodes) = mpsc::channel(8);
+    let relays = Relays::new(ports);
+    let take = |stream| {
+        let relays = relays.clone();
+        tokio::spawn(async move { relays.take(stream, 1).await })
+    };
+    let (former, first) = way();
+    let mut former = opened(former).unwrap();
+    send(&mut former, "n", &noise(1)).await;
+    let taking_former = take(first);
+    let (_, mut port) = nodes.recv().await.unwrap();
+    next(&mut port).await;
+    let (newest, second) = way();
+    let mut newest = opened(newest).unwrap();
+    let taking_newest = take(second);
+    let why = tokio::time::timeout(DEADLINE, taking_former).await.unwrap().unwrap();
+    assert!(why.to_string().contains("newer"), "{why}");
+    // Nobody hears this.
+    drop(former.write_all(&frame("n", &noise(2))).await);
+    send(&mut newest, "n", &noise(3)).await;
+    let FromNode::Failed { message, .. } = next(&mut port).await else { panic!() };
+    assert_eq!(message.len(), 3);
+    port.link.send(&ToNode::TellLosses).unwrap();
+    let (name, order) = read_frame(&mut newest).await.unwrap();
+    assert_eq!(name, "n");
+    assert_eq!(envelope::decode::<ToNode>(&order).unwrap(), ToNode::TellLosses);
+    assert!(nodes.try_recv().is_err());
+    taking_newest.abort();
 }

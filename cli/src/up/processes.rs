@@ -162,7 +162,8 @@ pub(super) fn follow(
     let watcher = watcher.map_err(no_thread)?;
     let there = Arc::clone(&present);
     let broken = Box::new(move |why: &str| {
-        let engine = there.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Under the lock: no other generation begins meanwhile.
+        let engine = there.lock().unwrap_or_else(PoisonError::into_inner);
         engine.iter().for_each(|engine| engine.give_up(why));
     });
     let reader = shares::Reader::start(mesh.clone(), hub, Arc::clone(&signals.asked), broken);
@@ -192,9 +193,9 @@ pub(super) fn follow(
         }
     }
     drop(watcher.join());
-    reader.ends();
+    let failed = reader.ends();
     output::note("stopped");
-    Ok(())
+    failed.map_or(Ok(()), |why| Err(Failure::No(why)))
 }
 
 #[cfg(test)]

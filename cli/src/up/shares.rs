@@ -60,13 +60,11 @@ pub(super) fn with_others(mesh: Option<&Mesh>, mut own: NodePorts) -> Result<Nod
 }
 
 fn take(relays: &Relays, process: usize, way: TcpStream) {
-    let ended = match runtime() {
+    let why = match runtime() {
         Ok(runtime) => runtime.block_on(relays.take(way, process)),
-        Err(error) => Err(error),
+        Err(error) => error,
     };
-    if let Err(why) = ended {
-        info!(process, %why, "a process hands nothing on any more");
-    }
+    info!(process, %why, "a process hands nothing on any more");
 }
 
 /// How many generations have ended, and the way to the first process.
@@ -83,14 +81,15 @@ fn lock(way: &SharedWay) -> MutexGuard<'_, Way> {
     way.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// In another process: the thread that reads its share.
+/// In another process: the thread that reads its share. Ends with why the bus cannot go on, if that is so.
 pub(super) struct Reader {
     way: SharedWay,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<Option<String>>,
 }
 
 impl Reader {
-    /// `broken`: the way to the first process broke within a generation, which cannot go on without.
+    /// `broken`: the way to the first process broke within a generation, which cannot go on without. Where the bus
+    /// cannot go on, this process is asked to stop.
     pub(super) fn start(
         mesh: Mesh,
         hub: HubConfig,
@@ -114,10 +113,19 @@ impl Reader {
         }
     }
 
-    /// Once it was asked to.
-    pub(super) fn ends(self) {
-        drop(self.thread.join());
+    /// Once it was asked to. Gives why the bus could not go on.
+    pub(super) fn ends(self) -> Option<String> {
+        self.thread.join().ok().flatten()
     }
+}
+
+/// Why nothing is read any more.
+enum Ended {
+    /// For now.
+    NoWay(String),
+    /// The bus cannot go on.
+    NoBus(String),
+    Asked,
 }
 
 struct Reading {
@@ -133,20 +141,29 @@ impl Reading {
         self.asked.load(Ordering::SeqCst)
     }
 
-    fn run(&self, broken: &dyn Fn(&str)) {
+    fn run(&self, broken: &dyn Fn(&str)) -> Option<String> {
         let mut said = String::new();
         while !self.is_asked() {
             let why = match self.mesh.relay() {
                 Ok(stream) => {
-                    let (born, why) = self.read(stream);
+                    let (born, ended) = self.read(stream);
                     let mut way = lock(&self.way);
                     way.stream = None;
                     let is_within = way.ended == born && !self.is_asked();
                     drop(way);
-                    if is_within {
-                        broken("the way to the first process has broken");
+                    match ended {
+                        Ended::Asked => break,
+                        Ended::NoBus(why) => {
+                            self.asked.store(true, Ordering::SeqCst);
+                            return Some(why);
+                        }
+                        Ended::NoWay(why) => {
+                            if is_within {
+                                broken("the way to the first process has broken");
+                            }
+                            why
+                        }
                     }
-                    why
                 }
                 Err(error) => error.to_string(),
             };
@@ -156,10 +173,11 @@ impl Reading {
             }
             std::thread::park_timeout(AGAIN_AFTER);
         }
+        None
     }
 
-    /// Until the way breaks: in which generation it began, and why it broke.
-    fn read(&self, stream: TcpStream) -> (u64, String) {
+    /// Until the way breaks: in which generation it began, and why it ended.
+    fn read(&self, stream: TcpStream) -> (u64, Ended) {
         let born = {
             let mut way = lock(&self.way);
             way.stream = stream.try_clone().ok();
@@ -167,22 +185,20 @@ impl Reading {
         };
         let (mut hub, nodes) = match NatsHub::start(self.hub.clone(), clock()) {
             Ok(started) => started,
-            Err(error) => return (born, format!("no thread for the bus: {error}")),
+            Err(error) => return (born, Ended::NoWay(format!("no thread for the bus: {error}"))),
         };
         let (process, state) = (self.mesh.process(), hub.state());
-        let deposits = self.mesh.clone();
-        let keep = move |changes| deposits.deposits().put(changes);
-        let why = self.runtime.block_on(async {
+        let mesh = self.mesh.clone();
+        let keep = move |node: &str, changes: Vec<_>| mesh.deposits().put(node, changes);
+        let ended = self.runtime.block_on(async {
             tokio::select! {
-                ended = relay::hand_on(stream, nodes, process, &keep) => {
-                    ended.map_or_else(|error| error.to_string(), |()| "it has ended".to_string())
-                }
-                why = failure(state) => why,
-                () = self.stopped() => "this process stops".to_string(),
+                why = relay::hand_on(stream, nodes, process, &keep) => Ended::NoWay(why.to_string()),
+                why = failure(state) => Ended::NoBus(why),
+                () = self.stopped() => Ended::Asked,
             }
         });
         hub.close();
-        (born, why)
+        (born, ended)
     }
 
     async fn stopped(&self) {

@@ -145,6 +145,9 @@ impl Coordinator {
             return Outcome::Nothing;
         }
         let known = self.nodes.get(name).map(|node| node.life);
+        if known != Some(life) {
+            self.unwanted(&message);
+        }
         if known.is_none_or(|known| life > known) {
             self.introduce(name, link);
             return Outcome::Nothing;
@@ -158,6 +161,13 @@ impl Coordinator {
             node.last_heard_ms = now_ms;
         }
         self.on_known(name, message)
+    }
+
+    /// What waits elsewhere for a message that is passed over need not wait any longer.
+    fn unwanted(&self, message: &FromNode) {
+        if let FromNode::Deposited { at, .. } = message {
+            self.engine.drop_deposit((at.process, at.number));
+        }
     }
 
     fn on_known(&mut self, name: &str, message: FromNode) -> Outcome {

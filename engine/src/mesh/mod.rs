@@ -126,21 +126,18 @@ impl Mesh {
             .addresses
             .get(config.process)
             .ok_or_else(|| wrong(format!("there is no address of process {}", config.process)))?;
-        let at = match own.parse::<SocketAddr>() {
-            Ok(at) => at,
+        let listener = match own.parse::<SocketAddr>() {
+            Ok(at) => TcpListener::bind(at),
             Err(_) => {
                 let port = own.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
                 let port: u16 = port.ok_or_else(|| wrong(format!("{own}: write HOST:PORT")))?;
                 // Of both kinds of addresses; there may be only one of them.
-                let any = |at: SocketAddr| TcpListener::bind(at).map(|bound| (at, bound));
-                match any(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
-                    Ok((at, _)) => at,
-                    Err(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
-                }
+                TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
+                    .or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))
             }
         };
-        let listener = TcpListener::bind(at)
-            .map_err(|error| io::Error::new(error.kind(), format!("{at}: {error}")))?;
+        let listener =
+            listener.map_err(|error| io::Error::new(error.kind(), format!("{own}: {error}")))?;
         let addr = listener.local_addr()?;
         let mut state = State::default();
         state.status.process = config.process;
@@ -152,7 +149,7 @@ impl Mesh {
             news: Condvar::new(),
             stopping: AtomicBool::new(false),
             knocking: AtomicU64::new(0),
-            deposits: Deposits::default(),
+            deposits: Deposits::new(),
             relays: Mutex::default(),
         });
         let own = Arc::clone(&shared);

@@ -463,7 +463,7 @@ impl Rig {
                 let Some(reader) = &self.reader else {
                     return self.engine.push_changes(feed, exchange, tick_ms, changes);
                 };
-                let number = reader.deposits().put(changes).expect("there is room");
+                let number = reader.deposits().put("node", changes).expect("there is room");
                 let at = (reader.process(), number);
                 self.engine.take_deposit(feed, exchange, tick_ms, at);
             }

@@ -421,10 +421,10 @@ fn changes_stay_where_they_were_read() {
     let read_bytes = rig.engine.stats().processes[0].read_bytes;
     let wide = || vec![Change::Row { row: PackedRow(vec![0; 40 << 20]), pane: 0, diff: 1 }];
     let at = |number| (1, number);
-    let unwanted = reader.deposits().put(wide()).unwrap();
-    assert!(reader.deposits().put(wide()).is_err());
+    let unwanted = reader.deposits().put("node", wide()).unwrap();
+    assert!(reader.deposits().put("node", wide()).is_err());
     rig.engine.drop_deposit(at(unwanted));
-    let waited = || reader.deposits().put(wide()).is_err();
+    let waited = || reader.deposits().put("node", wide()).is_err();
     while waited() {
         std::thread::park_timeout(Duration::from_millis(5));
     }

@@ -372,3 +372,28 @@ async fn publish(shared: &Shared, client: &Client, subject: String, frame: Vec<u
     // What was lost is sent again.
     drop(client.publish(subject, frame.into()).await);
 }
+
+#[cfg(test)]
+mod share_tests {
+    use super::*;
+
+    /// Each node is of one process's share, whatever their number, and all have some; those that cannot be told where
+    /// to send are the first one's.
+    #[test]
+    fn shares() {
+        for processes in 1..6 {
+            let shares = || (0..processes).map(|process| Share { process, processes });
+            let mut of_each = vec![0; processes];
+            for asid in 2..200 {
+                let led = Hello::new("a", 1, asid);
+                let has: Vec<Share> = shares().filter(|share| share.has(&led)).collect();
+                assert_eq!(has.len(), 1, "{asid} {has:?}");
+                of_each[has[0].process] += 1;
+                let older = Hello { led: false, ..led };
+                let has: Vec<Share> = shares().filter(|share| share.has(&older)).collect();
+                assert_eq!(has, [Share { process: 0, processes }]);
+            }
+            assert!(of_each.iter().all(|nodes| *nodes >= 198 / processes), "{of_each:?}");
+        }
+    }
+}

@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use async_nats::connection::State as ConnectionState;
 use async_nats::{Client, Subscriber};
 use futures_util::StreamExt;
 use tokio::sync::{Notify, mpsc, watch};
@@ -336,7 +337,9 @@ async fn send(shared: &Shared, client: &Client) {
             let mut state = shared.lock();
             let (handed_on, now_ms) = (state.handed_on, shared.now_ms());
             let Some(end) = &mut state.end else { return };
-            if end.is_heard(now_ms) {
+            // Without a server nobody can be heard.
+            let is_reached = client.connection_state() == ConnectionState::Connected;
+            if end.is_heard(now_ms) || !is_reached {
                 heard_ms = now_ms;
             } else if up != UP && now_ms.saturating_sub(heard_ms) > SILENT_MS_MAX {
                 shared.end_session(&mut state, Over::Silent);
