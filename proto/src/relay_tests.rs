@@ -1,3 +1,5 @@
+//! What is handed on between processes, over real sockets: what stays, what waits, and which way counts.
+
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 

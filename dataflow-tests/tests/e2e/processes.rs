@@ -136,6 +136,16 @@ impl Group {
         settles(DEADLINE, "a generation stands", || self.generation()["stands"] == true);
     }
 
+    /// All of them, in order.
+    fn stops(&mut self) {
+        let (ended, _) = self.leader.take().unwrap().stop(Signal::Terminate).unwrap();
+        assert!(ended.success(), "{ended:?}");
+        for (_, mut process) in std::mem::take(&mut self.followers) {
+            let ended = process.stop(Signal::Terminate, STOP_WITHIN).unwrap();
+            assert!(ended.success(), "{ended:?}");
+        }
+    }
+
     fn misses(&self, process: usize) {
         settles(DEADLINE, "it is missed", || self.generation()["missing"] == json!([process]));
     }
@@ -404,16 +414,12 @@ fn each_process_reads_its_share() {
     }
     let of_three = live.view.rows("rows");
     drop(live);
-    let (ended, _) = group.leader.take().unwrap().stop(Signal::Terminate).unwrap();
-    assert!(ended.success(), "{ended:?}");
-    for (_, mut process) in std::mem::take(&mut group.followers) {
-        assert!(process.stop(Signal::Terminate, STOP_WITHIN).unwrap().success());
-    }
+    let requests: i64 = sites.iter().map(|site| site.sent).sum();
+    assert_eq!(of_three.iter().map(|(_, times)| times).sum::<i64>(), requests);
+    group.stops();
     let alone = Weir::start_cluster(&bus.url(), &[]).unwrap();
     let (mut live, _file) = follow_script(&alone, &script);
     has_all_again(&mut live, &[], &served(&sites));
-    let requests: i64 = sites.iter().map(|site| site.sent).sum();
-    assert_eq!(of_three.iter().map(|(_, times)| times).sum::<i64>(), requests);
     assert!(of_three == live.view.rows("rows"), "rows of one process and of three differ");
 }
 
