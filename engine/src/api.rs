@@ -353,6 +353,8 @@ pub struct ProcessFigures {
     pub held_bytes: u64,
     /// Buffers of rows on their way to or from other processes.
     pub between_bytes: u64,
+    /// Changes of nodes that it read from the bus, since it began.
+    pub read_bytes: u64,
     /// CPU time of its workers.
     pub cpu_ns: u64,
     pub dataflows: u64,

@@ -29,7 +29,7 @@ use crate::mesh::{Mesh, Met};
 use crate::prepare::{ReadyProgram, ReceiveSpec};
 use crate::query::QueryShared;
 use crate::queue::{Command, EngineShared, PushedBatch, Rubbish};
-use crate::{weigh, worker};
+use crate::worker;
 
 /// What its workers share, the workers, and the queries that other processes died of.
 type Started = (Arc<EngineShared>, WorkerGuards<()>, Vec<QueryId>);
@@ -244,13 +244,6 @@ impl Engine {
         self.shared.tell(&command, true);
     }
 
-    /// Counts what waits for a query, until it is let go of.
-    fn held(&self, query: &Arc<QueryShared>, bytes: usize) -> Arc<Gauge> {
-        let mut held = Gauge::new(Arc::clone(query), Arc::clone(&self.shared), Purpose::Waiting);
-        held.set(bytes);
-        Arc::new(held)
-    }
-
     /// True if there is room for another slice of history for the query: [`crate::Limits::replayed_bytes_max`].
     /// One for which none waits has room whatever the others do.
     #[must_use]
@@ -294,10 +287,23 @@ impl Engine {
         tick_ms: u64,
         changes: Vec<Change>,
     ) {
-        let Some(shared) = self.shared.query(query) else { return };
-        let held = self.held(&shared, weigh::changes(&changes));
-        let command = Command::Changes { query, exchange, tick_ms, changes, held };
-        self.shared.send(None, command, false);
+        self.shared.push_changes(query, exchange, tick_ms, changes);
+    }
+
+    /// The same of changes that another process has read and keeps under a number ([`crate::Deposits`]).
+    pub fn take_deposit(
+        &self,
+        query: QueryId,
+        exchange: ExchangeId,
+        tick_ms: u64,
+        at: (usize, u64),
+    ) {
+        self.shared.say_of_deposit(at, Some((query, exchange, tick_ms)));
+    }
+
+    /// Nobody wants these.
+    pub fn drop_deposit(&self, at: (usize, u64)) {
+        self.shared.say_of_deposit(at, None);
     }
 
     /// All live nodes have reported `tick_ms` for this query. Concerns feeds and queries.
@@ -473,6 +479,7 @@ impl Engine {
                 tracing::error!(engine = self.shared.config.name, message, "worker died");
             }
         }
+        self.shared.config.mesh.iter().for_each(|mesh| mesh.deposits().close());
         self.shared.throw_away(None);
         drop(reaper.join());
     }

@@ -51,7 +51,7 @@ pub use api::{
 };
 pub use engine::Engine;
 pub use generations::{EmitOfGeneration, Generations, RestartPace};
-pub use mesh::{Mesh, MeshConfig, MeshStatus};
+pub use mesh::{Deposits, Mesh, MeshConfig, MeshStatus};
 pub use prepare::{PlanPrograms, ReadyProgram, preparations_here};
 pub use weir_functions::cuts::Cuts;
 /// What expressions and aggregates will give, guessed.

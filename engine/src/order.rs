@@ -17,6 +17,7 @@ use timely::worker::Worker as TimelyWorker;
 use std::sync::Arc;
 
 use weir_functions::cuts::Cuts;
+use weir_types::split::ExchangeId;
 
 use crate::api::{EngineConfig, Install, ProcessFigures, QueryId};
 use crate::mesh::Mesh;
@@ -60,6 +61,10 @@ impl Order {
 pub(crate) enum Word {
     /// From the first process; numbered from 0 without a gap.
     Order { number: u64, order: Order },
+    /// From the first process to another: changes that were read there are for an exchange of a query.
+    Take { process: usize, number: u64, query: QueryId, exchange: ExchangeId, tick_ms: u64 },
+    /// Nobody wants them.
+    Drop { process: usize, number: u64 },
     /// To the first process, as are the next two: a query has failed in another.
     Failed { query: QueryId, message: String },
     /// Functions of a query left something out.
@@ -130,6 +135,9 @@ impl Words {
                     for process in 1..shared.config.processes() as u64 {
                         self.input.send((process * workers, word.clone()));
                     }
+                }
+                Word::Take { process, .. } | Word::Drop { process, .. } => {
+                    self.input.send((*process as u64 * workers, word));
                 }
                 Word::Failed { .. }
                 | Word::Cuts { .. }

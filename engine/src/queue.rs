@@ -22,11 +22,12 @@ use weir_types::split::{Change, ExchangeId};
 use weir_types::{Clock, PackedRow, WallClock};
 
 use crate::api::{EngineConfig, EngineEvent, Install, ProcessFigures, QueryId, TableStats};
-use crate::budget::{Gauge, Meter};
+use crate::budget::{Gauge, Meter, Purpose};
 use crate::mesh::wire::Wires;
 use crate::order::{Order, Word};
 use crate::prepare::{Program, Settings};
 use crate::query::QueryShared;
+use crate::weigh;
 
 /// A table's batch with what every scan of it wants to know first.
 pub(crate) struct PushedBatch {
@@ -253,6 +254,21 @@ impl EngineShared {
         }
     }
 
+    /// Changes from one node, for one worker.
+    pub(crate) fn push_changes(
+        self: &Arc<Self>,
+        query: QueryId,
+        exchange: ExchangeId,
+        tick_ms: u64,
+        changes: Vec<Change>,
+    ) {
+        let Some(shared) = self.query(query) else { return };
+        let mut held = Gauge::new(shared, Arc::clone(self), Purpose::Waiting);
+        held.set(weigh::changes(&changes));
+        let held = Arc::new(held);
+        self.send(None, Command::Changes { query, exchange, tick_ms, changes, held }, false);
+    }
+
     /// To one worker; in turn without a choice. `wake`: it should look now rather than with the next
     /// command.
     pub(crate) fn send(&self, worker: Option<usize>, command: Command, wake: bool) {
@@ -378,6 +394,7 @@ impl EngineShared {
         };
         if let Some(mesh) = &self.config.mesh {
             mesh.note_death(self.died_of());
+            mesh.deposits().close();
             tracing::warn!(message, "a generation of the cluster part is over");
         }
         // The others hear of it.

@@ -7,6 +7,7 @@
 //! Sending never blocks: engine workers send. A full queue is an error that the sender handles and
 //! that is counted here.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,6 +30,8 @@ pub enum BusError {
     FullBytes { max_bytes: usize },
     #[error("the other end of the bus is gone")]
     Closed,
+    #[error("a node says what only a process of the cluster part may say")]
+    Forged,
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
 }
@@ -153,6 +156,8 @@ pub struct ClusterPort {
     applied: Arc<AtomicU64>,
     /// One was taken and is not done yet.
     in_hand: bool,
+    /// What comes was handed on by another process of the cluster part.
+    is_relayed: bool,
 }
 
 impl ClusterPort {
@@ -163,7 +168,13 @@ impl ClusterPort {
         inbox: mpsc::Receiver<Vec<u8>>,
         applied: Arc<AtomicU64>,
     ) -> ClusterPort {
-        ClusterPort { link: NodeLink(Way::new(to_node)), inbox, applied, in_hand: false }
+        let link = NodeLink(Way::new(to_node));
+        ClusterPort { link, inbox, applied, in_hand: false, is_relayed: false }
+    }
+    /// The same for a node that another process of the cluster part reads.
+    #[must_use]
+    pub fn relayed(self) -> ClusterPort {
+        ClusterPort { is_relayed: true, ..self }
     }
     /// The next message. Whoever asks for it is done with the one before.
     pub async fn recv(&mut self) -> Option<Result<Report, BusError>> {
@@ -183,7 +194,61 @@ impl ClusterPort {
     }
     fn take(&mut self, bytes: &[u8]) -> Result<Report, BusError> {
         self.in_hand = true;
-        envelope::decode(bytes).map_err(BusError::from)
+        let report: Report = envelope::decode(bytes)?;
+        match report.message {
+            FromNode::Deposited { .. } if !self.is_relayed => Err(BusError::Forged),
+            _ => Ok(report),
+        }
+    }
+}
+
+/// Messages of a node that were handed on and are not done.
+pub(crate) struct Unapplied {
+    /// Bytes of each, in order.
+    bytes: VecDeque<usize>,
+    done: u64,
+    /// How many whoever takes them has done.
+    applied: Arc<AtomicU64>,
+}
+
+impl Unapplied {
+    pub(crate) fn new(applied: Arc<AtomicU64>) -> Unapplied {
+        Unapplied { bytes: VecDeque::new(), done: 0, applied }
+    }
+
+    pub(crate) fn put(&mut self, bytes: usize) {
+        self.bytes.push_back(bytes);
+    }
+
+    /// Bytes of those that were done since this was asked last.
+    pub(crate) fn take_done(&mut self) -> usize {
+        let applied = self.applied.load(Ordering::Relaxed);
+        let mut bytes = 0;
+        while self.done < applied
+            && let Some(of_one) = self.bytes.pop_front()
+        {
+            self.done += 1;
+            bytes += of_one;
+        }
+        bytes
+    }
+
+    /// Bytes of all, which nobody will do any more.
+    pub(crate) fn take_all(&mut self) -> usize {
+        self.bytes.drain(..).sum()
+    }
+
+    /// How many were known to be done when this was asked last.
+    pub(crate) fn done(&self) -> u64 {
+        self.done
+    }
+
+    pub(crate) fn handed_on(&self) -> u64 {
+        self.done + self.bytes.len() as u64
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
     }
 }
 

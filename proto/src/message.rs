@@ -88,6 +88,14 @@ pub const FIGURES_OPERATORS_MAX: usize = 4_096;
 /// cluster part: what belongs to another installation is told by it.
 pub type Epoch = u64;
 
+/// Where changes wait that one of several processes of the cluster part has read: the process, and their number
+/// there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deposit {
+    pub process: usize,
+    pub number: u64,
+}
+
 /// Cluster part → node. Each may be lost, repeated or late: what a node does of it is the same the second
 /// time, and its [`FromNode::Status`] says what it has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -221,4 +229,7 @@ pub enum FromNode {
     /// The node's engine has died, of `query` if it was working on one. Everything is installed again
     /// once the node has registered anew.
     EngineDied { query: Option<QueryId> },
+    /// An [`FromNode::Update`] whose changes were left in the process of the cluster part that read it. No node says
+    /// this: that process tells the first one ([`crate::relay`]).
+    Deposited { query: QueryId, place: Place, exchange: ExchangeId, tick_ms: u64, at: Deposit },
 }

@@ -5,17 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tracing::{info, warn};
 use weir_actors::{KillSwitch, Stop};
 use weir_cluster::service::{ListNodes, Service, StateStore};
 use weir_engine::Mesh;
-use weir_proto::nats::{HubConfig, HubState, NatsConfig, NatsHub};
+use weir_proto::nats::{HubConfig, HubState, NatsConfig, NatsHub, Share};
 use weir_sources::k8s::Access;
 
 use super::serve::{self, Configured, Nodes};
 use super::signals::Signals;
-use super::{begin, begin_without_data, bus, clock, hostname, kubernetes, processes, stop};
+use super::{begin, begin_without_data, bus, clock, hostname, kubernetes, processes, shares, stop};
 use crate::args::ClusterArgs;
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
@@ -34,7 +33,8 @@ pub(crate) fn run(args: ClusterArgs, directory: Option<PathBuf>) -> Result<(), F
     let mesh = processes::mesh(&args)?;
     if let Some(mesh) = mesh.clone().filter(|mesh| mesh.process() > 0) {
         begin_without_data();
-        return processes::follow(&args, mesh, &Signals::watch()?);
+        let config = hub_config(&args, bus, Some(&mesh));
+        return processes::follow(&args, mesh, config, &Signals::watch()?);
     }
     let listening = serve::bind(&args.serve)?;
     let token = serve::token(&args.serve)?;
@@ -49,6 +49,20 @@ pub(crate) fn run(args: ClusterArgs, directory: Option<PathBuf>) -> Result<(), F
     ))
 }
 
+/// Of several processes each reads a share.
+fn hub_config(args: &ClusterArgs, bus: NatsConfig, mesh: Option<&Mesh>) -> HubConfig {
+    let forget_ms = args.node_forget.saturating_add(LINK_GRACE).as_millis();
+    HubConfig {
+        bus,
+        hostname: hostname(),
+        forget_ms: u64::try_from(forget_ms).unwrap_or(u64::MAX),
+        share: mesh.map_or(Share::ALL, |mesh| Share {
+            process: mesh.process(),
+            processes: mesh.processes(),
+        }),
+    }
+}
+
 async fn open(
     args: ClusterArgs,
     (bus, kubernetes, mesh): (NatsConfig, Option<Access>, Option<Mesh>),
@@ -58,17 +72,13 @@ async fn open(
 ) -> Result<(), Failure> {
     let clock = clock();
     let switch = KillSwitch::root("weir");
-    let forget_ms = args.node_forget.saturating_add(LINK_GRACE).as_millis();
-    let config = HubConfig {
-        bus,
-        hostname: hostname(),
-        forget_ms: u64::try_from(forget_ms).unwrap_or(u64::MAX),
-    };
+    let config = hub_config(&args, bus, mesh.as_ref());
     let kept = data.nodes();
     let awaited = awaited(&kept)?;
     let started = NatsHub::start(config, Arc::clone(&clock));
     let (mut hub, ports) =
         started.map_err(|error| Failure::No(format!("no thread for the bus: {error}")))?;
+    let ports = shares::with_others(mesh.as_ref(), ports)?;
     let (state, network) = (hub.state(), hub.stats());
     let part = switch.part("bus", Stop::call(CLOSE_TIME_MAX, move || hub.close()));
     part.running();
@@ -93,7 +103,7 @@ async fn open(
         signals.wait().await
     };
     let failed = tokio::select! {
-        why = failure(state) => Some(why),
+        why = shares::failure(state) => Some(why),
         done = runs => done.map(|()| None)?,
     };
     info!("stopping");
@@ -113,15 +123,6 @@ fn awaited(kept: &StateStore) -> Result<Vec<String>, Failure> {
             "which nodes there were cannot be read: {why}; without the file `nodes` in the data directory the \
              server begins without knowing them"
         ))),
-    }
-}
-
-/// Why the bus cannot go on; never, while it can.
-async fn failure(mut state: watch::Receiver<HubState>) -> String {
-    let failed = state.wait_for(|state| matches!(state, HubState::Failed(_))).await;
-    match failed.as_deref() {
-        Ok(HubState::Failed(why)) => why.clone(),
-        _ => std::future::pending().await,
     }
 }
 

@@ -11,6 +11,7 @@ mod node;
 mod process;
 mod processes;
 mod serve;
+mod shares;
 mod signals;
 mod wanted;
 

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use tracing::{error, info};
 use weir_engine::{Engine, EngineConfig, Mesh, MeshConfig};
+use weir_proto::nats::HubConfig;
 
 use super::signals::Signals;
-use super::{hostname, query_limits};
+use super::{hostname, query_limits, shares};
 use crate::args::ClusterArgs;
 use crate::failure::Failure;
 use crate::{output, text_file};
@@ -130,7 +131,12 @@ fn build() -> String {
 }
 
 /// A process that is not the first one, until it is told to stop.
-pub(super) fn follow(args: &ClusterArgs, mesh: Mesh, signals: &Signals) -> Result<(), Failure> {
+pub(super) fn follow(
+    args: &ClusterArgs,
+    mesh: Mesh,
+    hub: HubConfig,
+    signals: &Signals,
+) -> Result<(), Failure> {
     let config = EngineConfig {
         workers: args.serve.workers.max(1),
         retention_ns: Some(i64::try_from(args.common.retention.as_nanos()).unwrap_or(i64::MAX)),
@@ -152,7 +158,16 @@ pub(super) fn follow(args: &ClusterArgs, mesh: Mesh, signals: &Signals) -> Resul
             engine.give_up("this process stops");
         }
     });
-    let watcher = watcher.map_err(|error| Failure::No(format!("no thread: {error}")))?;
+    let no_thread = |error: std::io::Error| Failure::No(format!("no thread: {error}"));
+    let watcher = watcher.map_err(no_thread)?;
+    let there = Arc::clone(&present);
+    let broken = Box::new(move |why: &str| {
+        // Under the lock: no other generation begins meanwhile.
+        let engine = there.lock().unwrap_or_else(PoisonError::into_inner);
+        engine.iter().for_each(|engine| engine.give_up(why));
+    });
+    let reader = shares::Reader::start(mesh.clone(), hub, Arc::clone(&signals.asked), broken);
+    let reader = reader.map_err(no_thread)?;
     drop(output::line(&format!("ready process {} of {}", mesh.process(), mesh.processes())));
     let set = |engine| *present.lock().unwrap_or_else(PoisonError::into_inner) = engine;
     while !signals.asked.load(Ordering::SeqCst) {
@@ -167,6 +182,8 @@ pub(super) fn follow(args: &ClusterArgs, mesh: Mesh, signals: &Signals) -> Resul
                 }
                 engine.wait();
                 set(None);
+                // What is read belongs to a generation.
+                reader.begin_anew();
             }
             Err(_) if signals.asked.load(Ordering::SeqCst) => {}
             Err(why) => {
@@ -176,8 +193,9 @@ pub(super) fn follow(args: &ClusterArgs, mesh: Mesh, signals: &Signals) -> Resul
         }
     }
     drop(watcher.join());
+    let failed = reader.ends();
     output::note("stopped");
-    Ok(())
+    failed.map_or(Ok(()), |why| Err(Failure::No(why)))
 }
 
 #[cfg(test)]

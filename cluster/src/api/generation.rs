@@ -23,6 +23,7 @@ pub(super) fn json(service: &Service) -> Json {
             "process": process,
             "held_bytes": of.held_bytes,
             "between_bytes": of.between_bytes,
+            "read_bytes": of.read_bytes,
             "cpu_ns": of.cpu_ns,
             "dataflows": of.dataflows,
         })).collect::<Vec<_>>(),

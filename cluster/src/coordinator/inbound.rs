@@ -145,6 +145,9 @@ impl Coordinator {
             return Outcome::Nothing;
         }
         let known = self.nodes.get(name).map(|node| node.life);
+        if known != Some(life) {
+            self.unwanted(&message);
+        }
         if known.is_none_or(|known| life > known) {
             self.introduce(name, link);
             return Outcome::Nothing;
@@ -160,11 +163,25 @@ impl Coordinator {
         self.on_known(name, message)
     }
 
+    /// What waits elsewhere for a message that is passed over need not wait any longer.
+    fn unwanted(&self, message: &FromNode) {
+        if let FromNode::Deposited { at, .. } = message {
+            self.engine.drop_deposit((at.process, at.number));
+        }
+    }
+
     fn on_known(&mut self, name: &str, message: FromNode) -> Outcome {
         match message {
             FromNode::Update { query: feed, place, exchange, tick_ms, changes } => {
                 if self.fits(name, feed, place) {
                     self.engine.push_changes(feed, exchange, tick_ms, changes);
+                }
+            }
+            FromNode::Deposited { query: feed, place, exchange, tick_ms, at } => {
+                let at = (at.process, at.number);
+                match self.fits(name, feed, place) {
+                    true => self.engine.take_deposit(feed, exchange, tick_ms, at),
+                    false => self.engine.drop_deposit(at),
                 }
             }
             FromNode::Progress {

@@ -136,6 +136,16 @@ impl Group {
         settles(DEADLINE, "a generation stands", || self.generation()["stands"] == true);
     }
 
+    /// All of them, in order.
+    fn stops(&mut self) {
+        let (ended, _) = self.leader.take().unwrap().stop(Signal::Terminate).unwrap();
+        assert!(ended.success(), "{ended:?}");
+        for (_, mut process) in std::mem::take(&mut self.followers) {
+            let ended = process.stop(Signal::Terminate, STOP_WITHIN).unwrap();
+            assert!(ended.success(), "{ended:?}");
+        }
+    }
+
     fn misses(&self, process: usize) {
         settles(DEADLINE, "it is missed", || self.generation()["missing"] == json!([process]));
     }
@@ -184,7 +194,11 @@ fn request(from_unix_ns: i64) -> Json {
 }
 
 fn follow(leader: &Weir, from_unix_ns: i64) -> (Live, NamedTempFile) {
-    let file = ports::script_of(&script(from_unix_ns));
+    follow_script(leader, &script(from_unix_ns))
+}
+
+fn follow_script(leader: &Weir, script: &str) -> (Live, NamedTempFile) {
+    let file = ports::script_of(script);
     let live = leader.live(file.path().to_str().unwrap(), &["--refresh", "200ms"]).unwrap();
     (live, file)
 }
@@ -245,7 +259,8 @@ fn several_processes_answer_as_one() {
     }
     let bus = BusServer::start("").unwrap();
     let mut group = Group::new(&bus.url(), PROCESSES);
-    let mut sites = [Site::start("a", &bus.url()), Site::start("b", &bus.url())];
+    // By their short ids the first process reads the one, and the third the other.
+    let mut sites = [Site::start("c", &bus.url()), Site::start("b", &bus.url())];
     group.start(2);
     group.start(0);
     is_refused_as_absent(group.leader());
@@ -265,6 +280,9 @@ fn several_processes_answer_as_one() {
         others.len() == 2
             && others.iter().all(|of| computes(of) && of["dataflows"].as_u64() > Some(2))
     });
+    let others = group.generation()["others"].clone();
+    let read = [0, 1].map(|at| others[at]["read_bytes"].as_u64().unwrap());
+    assert!(read[0] == 0 && read[1] > 0, "{others}");
     let rounds = number_from_env(ROUNDS).unwrap_or(5);
     let mut random = SplitMix(12);
     let mut longest = Duration::ZERO;
@@ -301,6 +319,108 @@ fn several_processes_answer_as_one() {
     is_refused_as_absent(group.leader());
     let (ended, _) = group.leader.take().unwrap().stop(Signal::Terminate).unwrap();
     assert!(ended.success(), "{ended:?}");
+}
+
+/// Paths of which no two are alike and none can be made much smaller on its way.
+fn long_paths(random: &mut SplitMix, count: usize) -> Vec<String> {
+    const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    let mut letter = |_| char::from(LETTERS[random.below(LETTERS.len() as u64) as usize]);
+    let mut path = |_| format!("/{}", (0..PATH_BYTES).map(&mut letter).collect::<String>());
+    (0..count).map(&mut path).collect()
+}
+
+const PATH_BYTES: usize = 1_500;
+
+impl Site {
+    /// Each path once; within about so long, or at once.
+    fn load_paths(&mut self, paths: Vec<String>, seconds: u32) {
+        let requests = paths.len();
+        let requests_per_sec = u32::try_from(requests).unwrap().checked_div(seconds).unwrap_or(0);
+        let load = Load { paths, requests_per_sec, ..Load::of(self.nginx.addr, "/", requests) };
+        self.sent += run_load(&load).len() as i64;
+    }
+}
+
+/// What the first process has received from the bus, and what each other one has read.
+fn bytes_read(group: &Group) -> (u64, Vec<u64>) {
+    let stats = group.leader().stats().unwrap();
+    let others = stats["generation"]["others"].as_array().unwrap();
+    let read = others.iter().map(|other| other["read_bytes"].as_u64().unwrap()).collect();
+    (stats["network"]["bytes_received"].as_u64().unwrap(), read)
+}
+
+/// Three processes and nodes of all shares: no byte of what the others read comes to the first one over the bus, answers
+/// are the sum of all nodes, also after any of the processes was killed in the middle of traffic, and in the end row by
+/// row those of a single process over the same nodes.
+#[test]
+fn each_process_reads_its_share() {
+    const PROCESSES: usize = 3;
+    const REQUESTS: usize = 150;
+    const ROUNDS: usize = 4;
+    if !can_run() {
+        return;
+    }
+    let bus = BusServer::start("").unwrap();
+    let mut group = Group::new(&bus.url(), PROCESSES);
+    (0..PROCESSES).for_each(|process| group.start(process));
+    // By their short ids: of the first process, of the second, and two of the third.
+    let mut sites = ["c", "g", "a", "b"].map(|name| Site::start(name, &bus.url()));
+    group.stands();
+    pause(Duration::from_secs(2));
+    let from_unix_ns = WallClock.now_unix_ns();
+    let script = format!(
+        "{}rows = px.DataFrame('http_events', start_time={from_unix_ns})\n\
+         rows = rows[rows.trace_role == 2]\n\
+         px.display(rows[['local_port', 'req_path']], 'rows')\n",
+        script(from_unix_ns)
+    );
+    let (mut live, mut _file) = follow_script(group.leader(), &script);
+    has_all_again(&mut live, &[], &served(&sites[..0]));
+    let mut random = SplitMix(35);
+    let before = bytes_read(&group);
+    for (at, site) in sites.iter_mut().enumerate() {
+        let requests = if at == 0 { 2 } else { REQUESTS };
+        site.load_paths(long_paths(&mut random, requests), 0);
+    }
+    has_all_again(&mut live, &[], &served(&sites));
+    let paths_bytes = |requests: usize| (requests * PATH_BYTES) as u64;
+    settles(DEADLINE, "they say what they have read", || {
+        let (_, read) = bytes_read(&group);
+        let of = |process: usize| read[process - 1] - before.1[process - 1];
+        of(1) >= paths_bytes(REQUESTS) && of(2) >= paths_bytes(2 * REQUESTS)
+    });
+    let received = bytes_read(&group).0 - before.0;
+    println!("the first process received {received} bytes of {}", paths_bytes(3 * REQUESTS));
+    assert!(received < paths_bytes(REQUESTS) / 2, "{received}");
+    for round in 0..ROUNDS {
+        let before = served(&sites);
+        // Each at least once, in any order.
+        let killed = (round + 1) % PROCESSES;
+        std::thread::scope(|scope| {
+            for site in &mut sites {
+                let paths = long_paths(&mut random, 60);
+                scope.spawn(move || site.load_paths(paths, 2));
+            }
+            pause(Duration::from_millis(500 + random.below(1_000)));
+            group.kill(killed);
+            group.start(killed);
+        });
+        if killed == 0 {
+            (live, _file) = follow_script(group.leader(), &script);
+        }
+        no_answer_of_a_part(group.leader(), from_unix_ns, &before);
+        has_all_again(&mut live, &before, &served(&sites));
+        println!("round {round}: {killed} was killed");
+    }
+    let of_three = live.view.rows("rows");
+    drop(live);
+    let requests: i64 = sites.iter().map(|site| site.sent).sum();
+    assert_eq!(of_three.iter().map(|(_, times)| times).sum::<i64>(), requests);
+    group.stops();
+    let alone = Weir::start_cluster(&bus.url(), &[]).unwrap();
+    let (mut live, _file) = follow_script(&alone, &script);
+    has_all_again(&mut live, &[], &served(&sites));
+    assert!(of_three == live.view.rows("rows"), "rows of one process and of three differ");
 }
 
 /// A process of another build, or with another list of peers, is refused with what differs, on both sides, and takes

@@ -33,10 +33,12 @@ pub(super) fn meet(shared: &Shared) -> Result<Met, String> {
         match join(shared) {
             Ok(met) => return Ok(met),
             Err(Missed::Refused(why)) => {
+                shared.deposits.close();
                 shared.note_refused(&why);
                 shared.pause(AGAIN_AFTER);
             }
             Err(Missed::Lost(why)) => {
+                shared.deposits.close();
                 if said != why {
                     tracing::info!(why, "not in a generation yet; trying on");
                     said = why;
@@ -84,6 +86,8 @@ fn join(shared: &Shared) -> Result<Met, Missed> {
             other => return Err(Missed::Lost(format!("process {below} says {other:?}"))),
         }
     }
+    // Nothing of the generation is read before the leader hears this.
+    shared.deposits.open();
     say(&mut leader, &Line::Met)?;
     match hear::<Line>(&mut leader, SILENCE_MAX_MS).map_err(at_leader)? {
         Line::Go => {}
@@ -91,6 +95,18 @@ fn join(shared: &Shared) -> Result<Met, Missed> {
     }
     sockets[0] = Some(leader);
     Ok(Met { generation, sockets, blamed: Vec::new() })
+}
+
+pub(super) fn relay(shared: &Shared) -> io::Result<TcpStream> {
+    let mut leader = connect(&shared.config.addresses[0])?;
+    say(&mut leader, &Hello { relays: true, ..Hello::new(&shared.config, 0) })?;
+    match hear::<Line>(&mut leader, SILENCE_MAX_MS)? {
+        Line::Met => {}
+        other => return Err(io::Error::other(format!("process 0 says {other:?}"))),
+    }
+    leader.set_read_timeout(None)?;
+    leader.set_write_timeout(None)?;
+    Ok(leader)
 }
 
 /// The process above, once it has come in this generation.

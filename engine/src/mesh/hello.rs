@@ -33,6 +33,9 @@ pub(super) struct Hello {
     /// What it died of the last time.
     #[serde(default)]
     pub(super) died_of: Option<QueryId>,
+    /// It wants to hand on what nodes say, and is no guest.
+    #[serde(default)]
+    pub(super) relays: bool,
 }
 
 /// Every further line.
@@ -66,6 +69,7 @@ impl Hello {
             terms: terms(config),
             generation: None,
             died_of: None,
+            relays: false,
         }
     }
 

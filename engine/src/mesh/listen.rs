@@ -2,8 +2,8 @@
 //! process counts. What becomes of guests is not decided here.
 
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use super::hello::{Hello, Line, hear, say};
 use super::{Guest, LINE_MS_MAX, LOOK_EVERY, Shared, prepare};
@@ -36,6 +36,21 @@ pub(super) fn serve(shared: &Arc<Shared>, listener: &TcpListener) {
     }
 }
 
+/// A way for what nodes say.
+fn relay(shared: &Shared, process: usize, mut stream: TcpStream) {
+    let relays = shared.relays.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let timeless = |stream: &TcpStream| {
+        stream.set_read_timeout(None).is_ok() && stream.set_write_timeout(None).is_ok()
+    };
+    if let Some(relays) = relays
+        && say(&mut stream, &Line::Met).is_ok()
+        && timeless(&stream)
+    {
+        // Without its taker it is for nobody.
+        drop(relays.send((process, stream)));
+    }
+}
+
 fn receive(shared: &Shared, mut stream: TcpStream) {
     if prepare(&stream).is_err() {
         return;
@@ -46,6 +61,9 @@ fn receive(shared: &Shared, mut stream: TcpStream) {
         shared.note_refused(&why);
         drop(say(&mut stream, &Line::Refused(why)));
         return;
+    }
+    if hello.relays {
+        return relay(shared, hello.process, stream);
     }
     shared.lock().guests.insert(hello.process, Guest { hello, stream });
     shared.news.notify_all();

@@ -6,6 +6,7 @@
 //!
 //! Whoever can reach the ports and knows what is asked for can take part: they are for the processes alone.
 
+mod deposits;
 mod follow;
 mod hello;
 mod lead;
@@ -14,14 +15,16 @@ pub(crate) mod wire;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use weir_types::{Clock, WallClock};
 
 use crate::api::QueryId;
+pub use deposits::Deposits;
 use hello::Hello;
 
 /// One line of the talk before timely's.
@@ -92,6 +95,10 @@ struct Shared {
     stopping: AtomicBool,
     /// Connections whose first line is being read.
     knocking: AtomicU64,
+    /// Changes that this process has read from the bus.
+    deposits: Deposits,
+    /// In the first process: where ways to it go over which another process hands on what nodes say.
+    relays: Mutex<Option<Sender<(usize, TcpStream)>>>,
 }
 
 /// A process among those of one engine: listens from when it is made.
@@ -119,16 +126,18 @@ impl Mesh {
             .addresses
             .get(config.process)
             .ok_or_else(|| wrong(format!("there is no address of process {}", config.process)))?;
-        let at = match own.parse::<SocketAddr>() {
-            Ok(at) => at,
+        let listener = match own.parse::<SocketAddr>() {
+            Ok(at) => TcpListener::bind(at),
             Err(_) => {
                 let port = own.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
                 let port: u16 = port.ok_or_else(|| wrong(format!("{own}: write HOST:PORT")))?;
-                SocketAddr::from(([0, 0, 0, 0], port))
+                // Of both kinds of addresses; there may be only one of them.
+                TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
+                    .or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))
             }
         };
-        let listener = TcpListener::bind(at)
-            .map_err(|error| io::Error::new(error.kind(), format!("{at}: {error}")))?;
+        let listener =
+            listener.map_err(|error| io::Error::new(error.kind(), format!("{own}: {error}")))?;
         let addr = listener.local_addr()?;
         let mut state = State::default();
         state.status.process = config.process;
@@ -140,6 +149,8 @@ impl Mesh {
             news: Condvar::new(),
             stopping: AtomicBool::new(false),
             knocking: AtomicU64::new(0),
+            deposits: Deposits::new(),
+            relays: Mutex::default(),
         });
         let own = Arc::clone(&shared);
         std::thread::Builder::new()
@@ -161,6 +172,29 @@ impl Mesh {
     #[must_use]
     pub fn status(&self) -> MeshStatus {
         self.shared.lock().status.clone()
+    }
+
+    /// Where changes wait that this process reads from the bus.
+    #[must_use]
+    pub fn deposits(&self) -> &Deposits {
+        &self.shared.deposits
+    }
+
+    /// In the first process: the ways over which others hand on what nodes say, with who is at their other end.
+    #[must_use]
+    pub fn relays(&self) -> Receiver<(usize, TcpStream)> {
+        let (tell, relays) = channel();
+        let mut own = self.shared.relays.lock().unwrap_or_else(PoisonError::into_inner);
+        *own = Some(tell);
+        relays
+    }
+
+    /// In another: a way to the first one.
+    ///
+    /// # Errors
+    /// It is not there, or refuses.
+    pub fn relay(&self) -> io::Result<TcpStream> {
+        follow::relay(&self.shared)
     }
 
     /// Whoever waits for others gives up, now and later.

@@ -1,13 +1,16 @@
 //! What processes of one engine say to each other, here and from there: orders, what must be known before a tick is
 //! told, signs of life. How words travel is not decided here.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use weir_types::Clock;
+use weir_types::split::ExchangeId;
 
 use super::{Command, EngineShared, WorkerGauges, lock};
-use crate::api::ProcessFigures;
+use crate::api::{ProcessFigures, QueryId};
 use crate::budget::end_for_processes;
+use crate::mesh::{Deposits, Mesh};
 use crate::order::{ALIVE_EVERY_MS, Order, SILENT_MAX_MS, Word};
 
 impl EngineShared {
@@ -69,6 +72,7 @@ impl EngineShared {
         ProcessFigures {
             held_bytes: self.meter.held_bytes(),
             between_bytes: self.wires.as_ref().map_or(0, |wires| wires.between_bytes()),
+            read_bytes: self.deposits().map_or(0, Deposits::read_bytes),
             cpu_ns: sum(|gauges| &gauges.cpu_ns),
             dataflows: sum(|gauges| &gauges.dataflows),
         }
@@ -80,7 +84,7 @@ impl EngineShared {
     }
 
     /// Another process has spoken.
-    pub(crate) fn hear(&self, word: Word) {
+    pub(crate) fn hear(self: &Arc<Self>, word: Word) {
         match word {
             Word::Failed { query, message } => {
                 if let Some(query) = self.query(query) {
@@ -96,6 +100,12 @@ impl EngineShared {
                 if let Some(query) = self.query(query) {
                     query.passed(process, tick_ms);
                 }
+            }
+            Word::Take { number, query, exchange, tick_ms, .. } => {
+                self.take_deposit(number, query, exchange, tick_ms);
+            }
+            Word::Drop { number, .. } => {
+                drop(self.deposits().and_then(|deposits| deposits.take(number)));
             }
             Word::Alive { process, figures } => {
                 let now_ms = self.clock.monotonic_ns() / 1_000_000;
@@ -113,6 +123,55 @@ impl EngineShared {
                 assert_eq!(number, expected, "orders come one after another");
                 self.follow(order);
             }
+        }
+    }
+
+    fn deposits(&self) -> Option<&Deposits> {
+        self.config.mesh.as_ref().map(Mesh::deposits)
+    }
+
+    /// Changes that wait here are for a query. That they are not here must not be: an answer would lack them.
+    fn take_deposit(
+        self: &Arc<Self>,
+        number: u64,
+        query: QueryId,
+        exchange: ExchangeId,
+        tick_ms: u64,
+    ) {
+        let changes = self.deposits().and_then(|deposits| deposits.take(number));
+        match (self.query(query), changes) {
+            (Some(_), Some(changes)) => self.push_changes(query, exchange, tick_ms, changes),
+            (Some(query), None) => {
+                query.fail(self, "changes of a node were lost between processes")
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// In the first process: says of changes that wait in another where they belong, or that nobody wants them.
+    pub(crate) fn say_of_deposit(
+        &self,
+        (process, number): (usize, u64),
+        to: Option<(QueryId, ExchangeId, u64)>,
+    ) {
+        let is_there = (1..self.config.processes()).contains(&process) && self.config.leads();
+        let word = match to {
+            Some((query, exchange, tick_ms)) if is_there => {
+                Word::Take { process, number, query, exchange, tick_ms }
+            }
+            Some((query, ..)) => {
+                if let Some(query) = self.query(query) {
+                    query.fail(self, "changes of a node wait in a process that is not there");
+                }
+                return;
+            }
+            None if is_there => Word::Drop { process, number },
+            None => return,
+        };
+        // Of one that is over nothing waits.
+        if !self.is_dead() {
+            lock(&self.queues).words.push(word);
+            self.meter.wake(0);
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use weir_engine::{
-    Engine, EngineConfig, EngineEvent, FeedExchange, Install, Intake, Part, QueryId,
+    Engine, EngineConfig, EngineEvent, FeedExchange, Install, Intake, Mesh, Part, QueryId,
 };
 use weir_types::plan::{
     AggCall, EndBound, JoinKind, Op, OpId, OpKind, Output, PLAN_VERSION, Scan, Side, StartBound,
@@ -311,6 +311,8 @@ pub(crate) struct Rig {
     /// Feeds: what runs on the node for other queries. They have no frontier of their own.
     feeds: BTreeSet<QueryId>,
     tolerated: Option<QueryId>,
+    /// Another process that reads what nodes send.
+    pub(crate) reader: Option<Mesh>,
     /// Events of `Rows` since they were last taken.
     pub(crate) row_events: usize,
 }
@@ -326,7 +328,18 @@ impl Rig {
         let engine = Engine::start(config, emit).expect("threads start");
         let (views, installed, feeds) = Default::default();
         let tolerated = None;
-        Rig { engine, events, refresh_ms, views, installed, feeds, tolerated, row_events: 0 }
+        let reader = None;
+        Rig {
+            engine,
+            events,
+            refresh_ms,
+            views,
+            installed,
+            feeds,
+            tolerated,
+            reader,
+            row_events: 0,
+        }
     }
 
     pub(crate) fn install(
@@ -446,7 +459,13 @@ impl Rig {
     fn take(&mut self, tick_ms: u64, wait: &mut BTreeSet<QueryId>) {
         match self.event() {
             EngineEvent::Changes { query, exchange, tick_ms, changes, .. } => {
-                self.engine.push_changes(query - NODE_OF, exchange, tick_ms, changes);
+                let feed = query - NODE_OF;
+                let Some(reader) = &self.reader else {
+                    return self.engine.push_changes(feed, exchange, tick_ms, changes);
+                };
+                let number = reader.deposits().put("node", changes).expect("there is room");
+                let at = (reader.process(), number);
+                self.engine.take_deposit(feed, exchange, tick_ms, at);
             }
             EngineEvent::Rows { query, table, rows, .. } => {
                 self.row_events += 1;

@@ -14,9 +14,9 @@ use weir_engine::{
     TEST_PANIC_LITERAL,
 };
 use weir_types::plan::{JoinKind, Side};
-use weir_types::split::Shape;
+use weir_types::split::{Change, Shape};
 use weir_types::testing::free_port;
-use weir_types::{DataType, Expr, Value};
+use weir_types::{DataType, Expr, PackedRow, Value};
 
 use crate::harness::{
     Event, Plan, Rig, TABLE, agg, aggregated, batch, call, column, config, install_of, raw_rows,
@@ -391,6 +391,56 @@ fn what_others_died_of_is_told() {
     assert_eq!(here.take_blamed(), [9]);
     here.shutdown();
     there.join().unwrap().unwrap().wait();
+}
+
+/// Changes that another process has read, and of which the first one only says where they belong, are in the answer of
+/// their tick; what nobody wants is not kept; and where they should be and are not, the query fails. Catches an answer
+/// that lacks them without a word.
+#[test]
+fn changes_stay_where_they_were_read() {
+    let addresses = addresses();
+    let (first, other) = (clustered(0, addresses.clone(), 2), clustered(1, addresses, 2));
+    let reader = other.mesh.clone().unwrap();
+    let there = starts(&other);
+    let mut rig = Rig::new(first, 1000);
+    let there = there.join().unwrap().unwrap();
+    let mut alone = Rig::new(config(1), 1000);
+    install_all(&mut rig);
+    install_all(&mut alone);
+    rig.reader = Some(reader.clone());
+    for round in 0..3 {
+        let tick_ms = 20_000 + u64::try_from(round).unwrap() * 1000;
+        for rig in [&mut rig, &mut alone] {
+            rig.push(&rows(round, 0));
+            rig.tick(tick_ms);
+        }
+        for query in [1, 2, 3] {
+            assert_eq!(rig.view(query, "out"), alone.view(query, "out"), "{query} at {tick_ms}");
+        }
+    }
+    let read_bytes = rig.engine.stats().processes[0].read_bytes;
+    let wide = || vec![Change::Row { row: PackedRow(vec![0; 40 << 20]), pane: 0, diff: 1 }];
+    let at = |number| (1, number);
+    let unwanted = reader.deposits().put("node", wide()).unwrap();
+    assert!(reader.deposits().put("node", wide()).is_err());
+    rig.engine.drop_deposit(at(unwanted));
+    let waited = || reader.deposits().put("node", wide()).is_err();
+    while waited() {
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    rig.engine.take_deposit(3, 0, 24_000, at(1_000_000));
+    let failed = loop {
+        if let EngineEvent::Failed { query, message } = rig.event() {
+            break (query, message);
+        }
+    };
+    assert_eq!(failed.0, 3);
+    assert!(failed.1.contains("lost between processes"), "{}", failed.1);
+    while rig.engine.stats().processes[0].read_bytes <= read_bytes.max(1) {
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    drop(rig);
+    there.wait();
 }
 
 /// Who was built otherwise, has another list, or stands in another's place is told so, here and there; who says

@@ -34,6 +34,8 @@ const FRAME_OVERHEAD_BYTES: usize = 64;
 pub(super) enum Over {
     #[error("more than {max} bytes wait for the other end")]
     Full { max: usize },
+    #[error("the other end is silent")]
+    Silent,
     #[error("the other end sent what cannot be put together")]
     Garbled,
 }

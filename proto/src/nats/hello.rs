@@ -19,6 +19,9 @@ pub(super) struct Hello {
     pub(super) name: String,
     pub(super) incarnation: u64,
     pub(super) asid: u32,
+    /// It sends its frames where it is told to.
+    #[serde(default)]
+    pub(super) led: bool,
 }
 
 /// What is answered: a session, or why there is none.
@@ -30,6 +33,17 @@ pub(super) struct Welcome {
     pub(super) build: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) refused: Option<Refused>,
+    /// The part of subjects below which frames of the node are read, if it is not [`UP`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) up: Option<String>,
+}
+
+/// Where frames of nodes go.
+pub(super) const UP: &str = "up";
+
+/// The same where they are read by a process of several: by the first one as if it were alone.
+pub(super) fn up_of(process: usize) -> String {
+    if process == 0 { UP.to_string() } else { format!("{UP}{process}") }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +79,7 @@ impl Hello {
             name: name.to_string(),
             incarnation,
             asid,
+            led: true,
         }
     }
 
@@ -106,7 +121,21 @@ impl Hello {
 
 impl Welcome {
     pub(super) fn session(session: u64) -> Welcome {
-        Welcome { session, build: env!("CARGO_PKG_VERSION").to_string(), refused: None }
+        let build = env!("CARGO_PKG_VERSION").to_string();
+        Welcome { session, build, refused: None, up: None }
+    }
+
+    /// Frames of the node are read by this process.
+    pub(super) fn read_by(mut self, process: usize) -> Welcome {
+        self.up = (process > 0).then(|| up_of(process));
+        self
+    }
+
+    /// Where frames go, as it was said. What is no such part is not taken.
+    pub(super) fn up(&self) -> &str {
+        let up = self.up.as_deref();
+        let number = |up: &&str| up.strip_prefix(UP).is_some_and(|of| of.parse::<u16>().is_ok());
+        up.filter(number).unwrap_or(UP)
     }
 
     pub(super) fn refused(refused: Refused) -> Welcome {
@@ -132,15 +161,24 @@ mod tests {
     fn golden_text() {
         let hello = Hello { build: "0.1.0".to_string(), ..Hello::new("a.b", 7, 9) };
         let text = format!(
-            "{{\"frames\":1,\"envelope\":{},\"build\":\"0.1.0\",\"name\":\"a.b\",\"incarnation\":7,\"asid\":9}}",
+            "{{\"frames\":1,\"envelope\":{},\"build\":\"0.1.0\",\"name\":\"a.b\",\"incarnation\":7,\"asid\":9,\"led\":true}}",
             envelope::VERSION
         );
         assert_eq!(String::from_utf8(hello.encode()).unwrap(), text);
         assert_eq!(hello.refusal(), None);
+        let older = Hello::decode(text.replace(",\"led\":true", "").as_bytes());
+        assert_eq!(older, Some(Hello { led: false, ..hello.clone() }));
         let newer = text.replace("\"asid\":9", "\"asid\":9,\"later\":[1]");
         assert_eq!(Hello::decode(newer.as_bytes()), Some(hello.clone()));
-        let welcome = Welcome { session: 3, build: "0.1.0".to_string(), refused: None };
+        let welcome = Welcome { build: "0.1.0".to_string(), ..Welcome::session(3) };
         assert_eq!(welcome.encode(), br#"{"session":3,"build":"0.1.0"}"#);
+        assert_eq!((welcome.up(), welcome.clone().read_by(0)), ("up", welcome.clone()));
+        let led = welcome.read_by(12);
+        assert_eq!(led.encode(), br#"{"session":3,"build":"0.1.0","up":"up12"}"#);
+        assert_eq!(led.up(), "up12");
+        for strange in ["down", "up.>", "up*", "", "up1.x"] {
+            assert_eq!(Welcome { up: Some(strange.to_string()), ..led.clone() }.up(), "up");
+        }
         let refused = Welcome::decode(br#"{"refused":{"code":"version","message":"m"}}"#).unwrap();
         assert_eq!(refused.refused, Some(Refused::new("version", "m".to_string())));
         for other in [

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use weir_types::Clock;
 
 use super::config::NatsConfig;
-use super::hello::{Hello, Refused, Welcome, token};
+use super::hello::{Hello, Refused, Welcome, token, up_of};
 use super::link::{self, LetIn, LinkCarrier, Links, NODES_MAX};
 use super::stats::BusStats;
 use super::{CLUSTER_CLIENT, part_bytes_max};
@@ -38,6 +38,25 @@ pub enum HubState {
     Failed(String),
 }
 
+/// Which nodes are let in, where several processes of one cluster part read the bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// From 0, which takes those that cannot be told where to send as well.
+    pub process: usize,
+    pub processes: usize,
+}
+
+impl Share {
+    pub const ALL: Share = Share { process: 0, processes: 1 };
+
+    /// By the short id, of which there may be only one, too.
+    fn has(self, hello: &Hello) -> bool {
+        let processes = u32::try_from(self.processes).unwrap_or(u32::MAX).max(1);
+        let of = if hello.led { hello.asid % processes } else { 0 };
+        of as usize == self.process
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct HubConfig {
     pub bus: NatsConfig,
@@ -45,6 +64,7 @@ pub struct HubConfig {
     pub hostname: String,
     /// A node that is silent for so long is forgotten.
     pub forget_ms: u64,
+    pub share: Share,
 }
 
 /// Which cluster part serves the bus.
@@ -175,7 +195,9 @@ impl Shared {
     }
 
     fn on_hello(self: &Arc<Shared>, bytes: &[u8], payload_max: usize) -> Option<Welcome> {
-        let hello = Hello::decode(bytes)?;
+        let share = self.config.share;
+        // Another process answers the others.
+        let hello = Hello::decode(bytes).filter(|hello| share.has(hello))?;
         let part = match part_bytes_max(payload_max) {
             Ok(part) => part,
             Err(why) => return Some(Welcome::refused(Refused::new("max_payload", why))),
@@ -202,7 +224,7 @@ impl Shared {
                     // There is room for all that may be let in.
                     drop(self.ports.try_send((name.clone(), carrier.port(inbox))));
                 }
-                Some(Welcome::session(session))
+                Some(Welcome::session(session).read_by(share.process))
             }
         }
     }
@@ -222,17 +244,30 @@ async fn work(shared: Arc<Shared>) -> Result<(), String> {
     let bus = &shared.config.bus;
     let client = bus.connect(CLUSTER_CLIENT, &shared.stats).await?;
     drop(shared.client.set(client.clone()));
-    find_other(&shared, &client).await?;
     let said = |error: async_nats::SubscribeError| bus.hidden(&error.to_string());
-    let others = client.subscribe(shared.subject("cluster")).await.map_err(said)?;
-    let up = client.subscribe(shared.subject("up.*")).await.map_err(said)?;
+    let process = shared.config.share.process;
+    // The first process speaks for all.
+    let others = if process == 0 {
+        find_other(&shared, &client).await?;
+        Some(client.subscribe(shared.subject("cluster")).await.map_err(said)?)
+    } else {
+        None
+    };
+    let up = client.subscribe(shared.subject(&format!("{}.*", up_of(process))));
+    let up = up.await.map_err(said)?;
     let hellos = client.subscribe(shared.subject("hello")).await.map_err(said)?;
     tokio::spawn(receive(Arc::clone(&shared), up));
     tokio::spawn(welcome(Arc::clone(&shared), client.clone(), hellos));
     drop(client.flush().await);
     shared.tell.send_replace(HubState::Serving);
+    let alone = async {
+        match others {
+            Some(others) => stay_alone(&shared, &client, others).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
-        failed = stay_alone(&shared, &client, others) => Err(failed),
+        failed = alone => Err(failed),
         () = send(&shared, &client) => Ok(()),
     }
 }
@@ -336,4 +371,29 @@ async fn publish(shared: &Shared, client: &Client, subject: String, frame: Vec<u
     BusStats::count(&shared.stats.bytes_sent_total, frame.len() as u64);
     // What was lost is sent again.
     drop(client.publish(subject, frame.into()).await);
+}
+
+#[cfg(test)]
+mod share_tests {
+    use super::*;
+
+    /// Each node is of one process's share, whatever their number, and all have some; those that cannot be told where
+    /// to send are the first one's.
+    #[test]
+    fn shares() {
+        for processes in 1..6 {
+            let shares = || (0..processes).map(|process| Share { process, processes });
+            let mut of_each = vec![0; processes];
+            for asid in 2..200 {
+                let led = Hello::new("a", 1, asid);
+                let has: Vec<Share> = shares().filter(|share| share.has(&led)).collect();
+                assert_eq!(has.len(), 1, "{asid} {has:?}");
+                of_each[has[0].process] += 1;
+                let older = Hello { led: false, ..led };
+                let has: Vec<Share> = shares().filter(|share| share.has(&older)).collect();
+                assert_eq!(has, [Share { process: 0, processes }]);
+            }
+            assert!(of_each.iter().all(|nodes| *nodes >= 198 / processes), "{of_each:?}");
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! The cluster part's links to nodes, without a server or a clock: who has a session, who is let in, where
 //! frames go and what is to be said next.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
@@ -12,7 +12,7 @@ use super::frame::{Body, Frame};
 use super::hello::{Hello, Refused, token};
 use super::stats::BusStats;
 use super::{CLUSTER_DEFLATE_FROM_BYTES, settle, settle_over};
-use crate::bus::{BusError, Carrier, ClusterPort};
+use crate::bus::{BusError, Carrier, ClusterPort, Unapplied};
 
 /// Nodes of one cluster. A thousand is what it is measured with.
 pub(super) const NODES_MAX: usize = 4_096;
@@ -27,41 +27,14 @@ const ALIVE_MS: u64 = 2_000;
 /// Whoever speaks in a session that is not known is told so no more often than this.
 const UNKNOWN_EVERY_MS: u64 = 250;
 
-/// Messages of a link that were handed on and are not done, over all sessions: a new one changes nothing of them.
-struct Waiting {
-    /// Bytes of each, in order.
-    bytes: VecDeque<usize>,
-    done: u64,
-    /// How many whoever takes them has done.
-    applied: Arc<AtomicU64>,
-}
-
-impl Waiting {
-    /// Bytes of those that were done since this was asked last.
-    fn take_done(&mut self) -> usize {
-        let applied = self.applied.load(Ordering::Relaxed);
-        let mut bytes = 0;
-        while self.done < applied
-            && let Some(of_one) = self.bytes.pop_front()
-        {
-            self.done += 1;
-            bytes += of_one;
-        }
-        bytes
-    }
-
-    fn handed_on(&self) -> u64 {
-        self.done + self.bytes.len() as u64
-    }
-}
-
 struct Link {
     name: String,
     incarnation: u64,
     asid: u32,
     end: Option<End>,
     received: mpsc::Sender<Vec<u8>>,
-    waiting: Waiting,
+    /// Over all sessions: a new one changes nothing of them.
+    waiting: Unapplied,
     heard_ms: u64,
     left: bool,
 }
@@ -158,7 +131,7 @@ impl Links {
                 asid: hello.asid,
                 end: None,
                 received,
-                waiting: Waiting { bytes: VecDeque::new(), done: 0, applied },
+                waiting: Unapplied::new(applied),
                 heard_ms: now_ms,
                 left: false,
             }
@@ -236,7 +209,7 @@ impl Links {
                 let bytes = message.len();
                 // There was room for one before, and nobody else puts any in. Without its reader it is for nobody.
                 if received.try_send(message).is_ok() {
-                    waiting.bytes.push_back(bytes);
+                    waiting.put(bytes);
                     self.waiting_bytes += bytes;
                 }
             }
@@ -350,7 +323,7 @@ impl Links {
     pub(super) fn next_frame(&mut self, token: &str, now_ms: u64) -> Option<Vec<u8>> {
         let link = self.links.get_mut(token)?;
         self.waiting_bytes -= link.waiting.take_done();
-        let applied = link.waiting.done;
+        let applied = link.waiting.done();
         link.end.as_mut()?.next_frame(applied, now_ms)
     }
 
@@ -368,7 +341,7 @@ impl Links {
     pub(super) fn forget(&mut self, silent_ms: u64, now_ms: u64, stats: &BusStats) {
         self.take_done();
         let is_over = |link: &Link| {
-            now_ms.saturating_sub(link.heard_ms) > silent_ms && link.waiting.bytes.is_empty()
+            now_ms.saturating_sub(link.heard_ms) > silent_ms && link.waiting.is_empty()
         };
         let over = self.links.iter().filter(|(_, link)| is_over(link));
         let over: Vec<String> = over.map(|(token, _)| token.clone()).collect();

@@ -1,5 +1,7 @@
 //! Who is let in, what waits, and who is told what, without a server or a clock.
 
+use std::sync::atomic::Ordering;
+
 use super::*;
 use crate::nats::frame::MORE;
 

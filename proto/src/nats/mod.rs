@@ -4,6 +4,7 @@
 //!
 //! * `PREFIX.hello`: a node asks to be let in ([`hello`]);
 //! * `PREFIX.up.NODE`, `PREFIX.down.NODE`: frames ([`frame`]);
+//! * `PREFIX.upN.NODE`: the same where process N of the cluster part reads a share of the nodes;
 //! * `PREFIX.cluster`: cluster parts find out that there is only one.
 //!
 //! It knows nothing of what messages mean.
@@ -23,7 +24,7 @@ mod tests;
 
 pub use config::{NatsAuth, NatsConfig, NatsConfigError};
 pub use hello::is_node_name;
-pub use hub::{HubConfig, HubState, NatsHub};
+pub use hub::{HubConfig, HubState, NatsHub, Share};
 pub use node::{NatsNode, NatsNodeConfig, NodeBusState};
 pub use simulated::{SimulatedBus, SimulatedNode};
 pub use stats::BusStats;

@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use async_nats::connection::State as ConnectionState;
 use async_nats::{Client, Subscriber};
 use futures_util::StreamExt;
 use tokio::sync::{Notify, mpsc, watch};
@@ -14,7 +15,7 @@ use weir_types::Clock;
 use super::config::NatsConfig;
 use super::end::{End, Over};
 use super::frame::{Body, Frame};
-use super::hello::{Hello, Welcome, token};
+use super::hello::{Hello, UP, Welcome, token};
 use super::stats::BusStats;
 use super::{NODE_CLIENT, node_bounds, settle, settle_over};
 use crate::bus::{BusError, Carrier, NodePort};
@@ -25,6 +26,9 @@ const HELLO_EVERY: Duration = Duration::from_millis(500);
 /// the same name is believed to be alive.
 const REFUSALS_MAX: u32 = 10;
 const BYE_TIME_MAX: Duration = Duration::from_secs(1);
+/// A process that reads a share of the bus and is silent for so long may not be there any more: other processes read
+/// other shares, and nobody else would say that the session is over.
+const SILENT_MS_MAX: u64 = 7_000;
 /// It looks whether something is to be said at least so often.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -53,6 +57,8 @@ struct State {
     end: Option<End>,
     received: mpsc::Sender<Vec<u8>>,
     handed_on: u64,
+    /// Where its frames are read.
+    up: String,
 }
 
 struct Shared {
@@ -113,7 +119,7 @@ impl NatsNode {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let shared = |received| Shared {
             config,
-            state: Mutex::new(State { end: None, received, handed_on: 0 }),
+            state: Mutex::new(State { end: None, received, handed_on: 0, up: UP.to_string() }),
             wake: Notify::new(),
             stopping: Notify::new(),
             client: OnceLock::new(),
@@ -180,7 +186,9 @@ impl Shared {
         let strange = || BusStats::count(&self.stats.strange_frames_total, 1);
         let Some(frame) = Frame::decode(bytes) else { return strange() };
         let mut state = self.lock();
-        let State { end: Some(end), received, handed_on } = &mut *state else { return strange() };
+        let State { end: Some(end), received, handed_on, .. } = &mut *state else {
+            return strange();
+        };
         if end.session != frame.session {
             return strange();
         }
@@ -212,10 +220,13 @@ async fn run(shared: Arc<Shared>) {
         () = shared.stopping.notified() => {}
         () = work(Arc::clone(&shared)) => {}
     }
-    let bye = shared.lock().end.as_ref().map(End::bye);
+    let (bye, up) = {
+        let state = shared.lock();
+        (state.end.as_ref().map(End::bye), shared.subject(&state.up))
+    };
     if let (Some(client), Some(bye)) = (shared.client.get(), bye) {
         let said = async {
-            client.publish(shared.subject("up"), bye.into()).await.ok()?;
+            client.publish(up, bye.into()).await.ok()?;
             client.flush().await.ok()
         };
         // A server that is not there does not hold us up.
@@ -281,11 +292,13 @@ async fn join(shared: &Shared, client: &Client, joined_before: bool) -> bool {
             _ => None,
         };
         match welcome {
-            Some(Welcome { session, refused: None, build }) => {
+            Some(welcome @ Welcome { refused: None, .. }) => {
+                let Welcome { session, build, .. } = &welcome;
                 info!(session, cluster_build = build, "joined the cluster part");
                 let mut state = shared.lock();
+                state.up = welcome.up().to_string();
                 let handed_on = state.handed_on;
-                state.end = Some(End::new(session, bounds, handed_on, shared.now_ms()));
+                state.end = Some(End::new(*session, bounds, handed_on, shared.now_ms()));
                 BusStats::count(&shared.stats.sessions_total, 1);
                 return true;
             }
@@ -316,13 +329,23 @@ async fn join(shared: &Shared, client: &Client, joined_before: bool) -> bool {
 
 /// Sends what there is to send until the session is over.
 async fn send(shared: &Shared, client: &Client) {
-    let subject = shared.subject("up");
+    let up = shared.lock().up.clone();
+    let subject = shared.subject(&up);
+    let mut heard_ms = shared.now_ms();
     loop {
         let frame = {
             let mut state = shared.lock();
-            let handed_on = state.handed_on;
+            let (handed_on, now_ms) = (state.handed_on, shared.now_ms());
             let Some(end) = &mut state.end else { return };
-            end.next_frame(handed_on, shared.now_ms())
+            // Without a server nobody can be heard.
+            let is_reached = client.connection_state() == ConnectionState::Connected;
+            if end.is_heard(now_ms) || !is_reached {
+                heard_ms = now_ms;
+            } else if up != UP && now_ms.saturating_sub(heard_ms) > SILENT_MS_MAX {
+                shared.end_session(&mut state, Over::Silent);
+                return;
+            }
+            end.next_frame(handed_on, now_ms)
         };
         let Some(frame) = frame else {
             drop(tokio::time::timeout(LOOK_EVERY, shared.wake.notified()).await);

@@ -1,5 +1,6 @@
 //! Against a real bus server, where there is one.
 
+use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -69,7 +70,11 @@ impl Drop for Server {
 }
 
 fn hub(bus: NatsConfig) -> (NatsHub, mpsc::Receiver<(String, ClusterPort)>) {
-    let config = HubConfig { bus, hostname: "here".to_string(), forget_ms: 600_000 };
+    hub_of(bus, Share::ALL)
+}
+
+fn hub_of(bus: NatsConfig, share: Share) -> (NatsHub, mpsc::Receiver<(String, ClusterPort)>) {
+    let config = HubConfig { bus, hostname: "here".to_string(), forget_ms: 600_000, share };
     NatsHub::start(config, Arc::new(WallClock)).unwrap()
 }
 
@@ -176,6 +181,59 @@ async fn joined(server: &Server) -> (NatsHub, ClusterPort, NatsNode, NodePort) {
     let introduced = tokio::time::timeout(DEADLINE, port.recv()).await.unwrap();
     assert_eq!(introduced.unwrap().unwrap(), ToNode::Introduce);
     (hub, from_node, end, port)
+}
+
+/// Of two processes each reads the nodes of its share and no byte of the others'; a server that is away for longer than
+/// a process may be silent ends no session; and when there is one process alone, it is found by the node that another
+/// one has read. Catches a node that speaks to nobody for ever.
+#[test]
+fn each_process_reads_its_share() {
+    const AWAY: Duration = Duration::from_secs(12);
+    const BYTES: usize = 500_000;
+    let Some(mut server) = Server::start("") else {
+        return weir_types::testing::skipped("there is no nats-server");
+    };
+    runtime().block_on(async {
+        let share = |process| Share { process, processes: 2 };
+        let (mut first, mut own) = hub_of(server.bus(), share(0));
+        let (mut second, mut other) = hub_of(server.bus(), share(1));
+        let ends = ["a", "b"].map(|name| node(server.bus(), name, 1));
+        for (end, _) in &ends {
+            until(&mut end.state(), |state| *state == NodeBusState::Joined).await;
+        }
+        // By their short ids.
+        let [(mut a, from_a), (b, _)] = ends;
+        let (name, mut port_a) = other.recv().await.unwrap();
+        assert_eq!(name, "a");
+        assert_eq!(own.recv().await.unwrap().0, "b");
+        let mut next = 0;
+        from_a.sender.send(Life::default(), answer(0, BYTES)).unwrap();
+        answers_until(&mut port_a, &mut next, 0).await;
+        let read = [&first, &second].map(|hub| count(&hub.stats(), "bytes_received"));
+        assert!(read[1] > BYTES as u64 / 2 && read[0] < 10_000, "{read:?}");
+        server.kill();
+        from_a.sender.send(Life::default(), answer(1, 10)).unwrap();
+        tokio::time::sleep(AWAY).await;
+        server.restart();
+        answers_until(&mut port_a, &mut next, 1).await;
+        assert_eq!(count(&a.stats(), "sessions"), 1);
+        assert!(own.try_recv().is_err() && other.try_recv().is_err());
+        second.close();
+        first.close();
+        let (mut alone, mut all) = hub(server.bus());
+        let mut ports = BTreeMap::new();
+        while ports.len() < 2 {
+            let come = tokio::time::timeout(DEADLINE, all.recv()).await.expect("in time");
+            ports.extend(come);
+        }
+        until(&mut a.state(), |state| *state == NodeBusState::Joined).await;
+        from_a.sender.send(Life::default(), answer(2, BYTES)).unwrap();
+        answers_until(ports.get_mut("a").unwrap(), &mut next, 2).await;
+        assert_eq!(count(&a.stats(), "sessions"), 2);
+        a.close(DEADLINE);
+        drop(b);
+        alone.close();
+    });
 }
 
 /// A cluster part that lives and takes nothing: once the node keeps all that it may, what is given more is refused,
