@@ -16,9 +16,9 @@ use weir_dataflow_tests::harness::weir::Weir;
 use weir_types::{Clock, WallClock};
 
 const DEADLINE: Duration = Duration::from_secs(600);
-/// What the contract says; a machine that does other things besides is granted more.
+/// All are there by then; or, where the machine is so busy that a single alert takes longer than a third of it, in three
+/// times what that takes.
 const LATENCY_MAX: Duration = Duration::from_secs(1);
-const LATENCY_MAX_LOADED: Duration = Duration::from_secs(15);
 
 /// As many rules as there are, each another expression over a recorded view, all of which fire for the path that is asked
 /// for three times; and one that fires for each path of many.
@@ -104,7 +104,6 @@ fn all_have_news_at_once() {
     }
     let asked = number_from_env("WEIR_MANY_RULES");
     let count = usize::try_from(asked.unwrap_or(200)).unwrap();
-    let most = if asked.is_some() { LATENCY_MAX } else { LATENCY_MAX_LOADED };
     let nginx = Nginx::start(NginxOptions::default()).unwrap();
     let (silent, direct) = (Hook::start(SILENT).unwrap(), Hook::start(200).unwrap());
     let manager = Alertmanager::start(None, Hook::start(200).unwrap().addr).unwrap();
@@ -118,16 +117,19 @@ fn all_have_news_at_once() {
     };
     assert!(wait_until(DEADLINE, running).is_some(), "{:#?}", weir.log());
 
+    let crossed = requests(nginx.addr, vec!["/single/many/".to_string()], 1_000);
+    let single = last_of(&weir, &direct, "/single", 1, crossed);
+    let most = LATENCY_MAX.max(3 * single);
     let crossed = requests(nginx.addr, vec!["/one".to_string(); 3], 1_000);
     let took = last_of(&weir, &direct, "/one", count - 1, crossed);
     let many = (0..count).map(|n| format!("/many/{n}")).collect();
     let crossed = requests(nginx.addr, many, 4_000);
     let each = last_of(&weir, &direct, "/many", count, crossed);
-    eprintln!("{count} rules: {took:?}; {count} alerts of one: {each:?}");
+    eprintln!("{count} rules: {took:?}; {count} alerts of one: {each:?}; a single one: {single:?}");
     assert!(took <= most && each <= most, "{took:?} {each:?}");
     let known = wait_until(DEADLINE, || {
         let alerts = manager.alerts().unwrap();
-        (alerts.len() == 2 * count - 1).then_some(())
+        (alerts.len() == 2 * count).then_some(())
     });
     assert!(known.is_some(), "{}", manager.alerts().unwrap().len());
     assert!(silent.bodies().is_empty());
