@@ -50,7 +50,7 @@ fn rule_files(folder: &Path, found: &mut Vec<PathBuf>) {
         }
         let is_yaml =
             path.extension().is_some_and(|it| it == "yml" || it == "yaml" || it == "rules");
-        let is_large = || std::fs::metadata(&path).unwrap().len() > 1 << 20;
+        let is_large = || std::fs::metadata(&path).unwrap().len() > 4 << 20;
         if is_yaml && !is_large() {
             let text = std::fs::read_to_string(&path).unwrap_or_default();
             if text.lines().any(|line| line.starts_with("groups:")) {

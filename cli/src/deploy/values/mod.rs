@@ -7,7 +7,7 @@ mod set;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde_json::{Map, Value as Json};
 
@@ -60,7 +60,7 @@ pub(super) fn of(args: &DeployArgs) -> Result<Values, Failure> {
     }
 }
 
-fn file(path: &PathBuf) -> Result<Json, Failure> {
+fn file(path: &Path) -> Result<Json, Failure> {
     let wrong = |why: String| Failure::Usage(format!("{}: {why}", path.display()));
     let text = bounded(path, FILE_BYTES_MAX).map_err(Failure::Usage)?;
     if text.trim().is_empty() {
