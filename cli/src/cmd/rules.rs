@@ -14,6 +14,7 @@ use weir_rules::yaml::FILE_BYTES_MAX;
 
 use crate::args::RulesTestArgs;
 use crate::client::Connection;
+use crate::config::alerts::files;
 use crate::config::bounded;
 use crate::failure::Failure;
 use crate::{output, script};
@@ -95,10 +96,17 @@ fn read_tests(path: &Path) -> Result<Loaded, Vec<String>> {
         shown.collect::<Vec<_>>()
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut texts = Vec::new();
-    let mut problems = Vec::new();
-    for file in &tests.rule_files {
-        let path = folder.join(file);
+    let (mut paths, mut texts, mut problems) = (Vec::new(), Vec::new(), Vec::new());
+    for pattern in &tests.rule_files {
+        match files(folder, std::slice::from_ref(pattern)) {
+            Ok(found) if found.is_empty() => {
+                problems.push(format!("{name}: no file matches the pattern {pattern:?}"));
+            }
+            Ok(found) => paths.extend(found),
+            Err(why) => problems.push(format!("{name}: {why}")),
+        }
+    }
+    for path in paths {
         match read(&path) {
             Ok(text) => texts.push((path.display().to_string(), text)),
             Err(why) => problems.push(why),

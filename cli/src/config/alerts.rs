@@ -118,7 +118,7 @@ impl Default for AlertsConfig {
 }
 
 /// The files that patterns name now, sorted. A name without wildcards has to be there.
-pub(super) fn files(base: &Path, patterns: &[String]) -> Result<Vec<PathBuf>, String> {
+pub(crate) fn files(base: &Path, patterns: &[String]) -> Result<Vec<PathBuf>, String> {
     let mut found = BTreeSet::new();
     for pattern in patterns {
         if !pattern.contains(['*', '?', '[']) {

@@ -228,8 +228,11 @@ fn recorded_views_are_judged() {
         "expr: \"import px; df = px.DataFrame('path:error_rate'); px.display(df[df.value < 0.6])\"";
     let got = "got: {req_path=\"/a\"} 5E-01, {req_path=\"/b\"} 0E+00";
     let unnamed = test.replace("'path:error_rate{", "'{");
-    let cases: [(&str, String, &[&str]); 9] = [
+    let in_rules = |text: &str| test.replace("[recorded.yml]", text);
+    let cases: [(&str, String, &[&str]); 11] = [
         ("right", test.to_string(), &[]),
+        ("pattern", in_rules("['rec*.yml']"), &[]),
+        ("nothing", in_rules("['no*.yml']"), &["no file matches the pattern \"no*.yml\""]),
         ("script", unnamed.replace(name, script), &[]),
         ("value", test.replace("value: 0.5", "value: 0.6"), &["exp: {req_path=\"/a\"} 6E-01", got]),
         (
