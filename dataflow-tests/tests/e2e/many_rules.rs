@@ -53,7 +53,10 @@ fn config(dir: &Path, count: usize, managers: &[SocketAddr]) -> String {
     std::fs::write(dir.join("v.yml"), VIEW).unwrap();
     let urls: Vec<String> =
         managers.iter().map(|addr| format!("{{url: 'http://{addr}'}}")).collect();
-    let text = format!("rules: [r.yml, v.yml]\nalertmanagers: [{}]\n", urls.join(", "));
+    let text = format!(
+        "rules: [r.yml, v.yml]\nalertmanagers: [{}]\nalerts: {{resend: 10s}}\n",
+        urls.join(", ")
+    );
     let file = dir.join("weir.yaml");
     std::fs::write(&file, text).unwrap();
     file.to_str().unwrap().to_string()
