@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde_json::{Value as Json, json};
-use weir_cluster::planner::ScriptRequest;
+use weir_cluster::planner::{Allowance, ScriptRequest};
 use weir_pxl::{Script, bundle};
 use weir_types::text::without_bom;
 
@@ -174,6 +174,11 @@ pub(crate) fn body(request: &ScriptRequest) -> Json {
         body["stale_ok"] = json!(true);
     }
     body
+}
+
+/// What one compile may take.
+pub(crate) fn allowance() -> Allowance {
+    Allowance { deadline: Some(compile_deadline()), ..Allowance::default() }
 }
 
 /// Until when a script has to be compiled.

@@ -3,14 +3,15 @@
 //!
 //! [`planner`] compiles and splits a request, [`coordinator`] installs it over feeds that it shares
 //! with other queries and keeps its frontier, [`view`] holds its rows; these three are plain data.
-//! [`service`] gives them life as actors, [`api`] serves HTTP and websockets. Rows are never computed
-//! here: that is the engine's.
+//! [`judge`] looks at rule files with the compiler, and runs nothing. [`service`] gives them life as
+//! actors, [`api`] serves HTTP and websockets. Rows are never computed here: that is the engine's.
 #![forbid(unsafe_code)]
 
 pub mod api;
 pub mod coordinator;
 pub mod cost;
 mod feed;
+pub mod judge;
 pub mod planner;
 pub mod service;
 pub mod view;

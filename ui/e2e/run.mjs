@@ -374,6 +374,48 @@ sinks:
       rmSync(data, { recursive: true, force: true });
     }
   },
+  // Catches: a draft that has to be saved before anybody knows what it does, and findings without their place.
+  async "a rule is tried before it is there: what it would have done, and what is wrong with it where it is"() {
+    const { context, page, problems } = await open();
+    await page.goto(LINK);
+    await live(page);
+    await page.goto(`${ORIGIN}/#/alerts`);
+    const draft = byId(page, "draft");
+    const said = byId(page, "draft-said");
+    const ask = () => draft.getByRole("button", { name: "What would it have done?" }).click();
+    const findings = () => byId(page, "draft-finding").allInnerTexts();
+    await draft.getByLabel("script").fill(`import px
+df = px.DataFrame('http_events', start_time='-10s')
+df = df[df.trace_role == 2]
+df = df.groupby('req_path').agg(n=('latency', px.count))
+px.display(df)
+`);
+    await draft.getByLabel("condition").fill("n > 0");
+    await draft.getByLabel("for", { exact: true }).fill("");
+    await ask();
+    await until("what it would have done", () => said.innerText(), (text) => /would have fired (once|\d+ times) in the last hour/.test(text), page, 120_000);
+    await said.getByText("as a rule file, to add").click();
+    assert.match(await said.locator("pre").innerText(), /alert: "Draft"[\s\S]*df\[df\.n > 0\]/);
+    await draft.scrollIntoViewIfNeeded();
+    await shot(page, "draft");
+
+    await draft.getByLabel("condition").fill("nope > 0");
+    await ask();
+    await until("the condition's finding", findings, (all) => all.some((text) => /^condition\s+.*nope/s.test(text)), page);
+    await draft.getByLabel("for", { exact: true }).fill("soon");
+    await draft.getByLabel("condition").fill("n > 0");
+    await ask();
+    await until("the duration's finding", findings, (all) => all.some((text) => /^for\s+.*soon/s.test(text)), page);
+    await draft.getByRole("tab", { name: "Rule file" }).click();
+    await draft.getByLabel("rule file").fill("groups:\n- name: g\n  rules:\n  - alert: A\n    expr: |\n      import px\n      px.display(px.DataFrame('nope'))\n");
+    await ask();
+    await until("the rule's finding", findings, (all) => all.some((text) => /^rule file, line 7, column \d+\s/.test(text)), page);
+    await byId(page, "draft-finding").getByRole("button").first().click();
+    const marked = await draft.getByLabel("rule file").evaluate((field) => field.value.slice(field.selectionStart, field.selectionEnd));
+    assert.equal(marked, "      px.display(px.DataFrame('nope'))");
+    await shot(page, "draft-wrong");
+    return { context, page, problems };
+  },
   async "logging out ends the session, in every tab"() {
     const { context, page, problems } = await open();
     await page.goto(LINK);

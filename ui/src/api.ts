@@ -2,6 +2,7 @@
 // words; 401 is told apart because the page then shows how to log in.
 import { parseLossless } from "./lossless";
 import type { RulePreview } from "./messages";
+import type { DraftPreview } from "./pages/draft";
 import type { Diagnostic, DoctorReport, Request, ScriptInfo, ScriptText, TableInfo } from "./protocol";
 
 export class ApiError extends Error {
@@ -83,6 +84,8 @@ export const api = {
   query: async (number: string): Promise<RunningQuery> => (await call("GET", `queries/${number}`)) as RunningQuery,
   /** What a rule would have done in the last hour. */
   preview: async (rule: unknown): Promise<RulePreview> => (await call("POST", "alerts/preview", { rule: Number(rule) })) as RulePreview,
+  /** The same of rules that are not there yet; what is wrong with them are the error's diagnostics. */
+  previewDraft: async (draft: Readonly<Record<string, string>>): Promise<DraftPreview> => (await call("POST", "alerts/preview", draft)) as DraftPreview,
   stats: async (): Promise<JsonObject> => ((await call("GET", "stats")) ?? {}) as JsonObject,
   doctor: async (): Promise<DoctorReport> => (await call("GET", "doctor")) as DoctorReport,
   check: async (request: Request): Promise<{ ok: boolean; diagnostics: Diagnostic[] }> =>

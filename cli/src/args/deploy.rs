@@ -23,9 +23,18 @@ pub(crate) struct DeployArgs {
     /// Where it goes; made if it is not there.
     #[arg(short, long, default_value = "weir", value_parser = parse_namespace, value_name = "NAME")]
     pub(crate) namespace: String,
-    /// How large: requests, limits and what is kept.
-    #[arg(long, value_enum, default_value = "m")]
-    pub(crate) preset: Preset,
+    /// How large: requests, limits and what is kept [default: m].
+    #[arg(long, value_enum)]
+    pub(crate) preset: Option<Preset>,
+    /// Values of the chart, as for helm: a file in YAML. Several go into each other, later ones first.
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub(crate) values: Vec<PathBuf>,
+    /// Single values, over the files: a.b=c,d[0]=e,f={x,y}.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// The same, whose values are text whatever they look like.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set_string: Vec<String>,
     /// The image of Weir, as the cluster's machines find it [default: weir:VERSION].
     #[arg(long, value_parser = parse_image, value_name = "IMAGE")]
     pub(crate) image: Option<String>,

@@ -3,14 +3,13 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
-use weir_cluster::planner::{self, Allowance, ScriptRequest};
+use weir_cluster::judge::{Condition, Judge, recorded, rule_text, shown_by};
+use weir_cluster::planner::{self, ScriptRequest};
 use weir_pxl::vis::{self, ArgValue};
-use weir_sinks::delivery::OutputInfo;
-use weir_types::DataType;
 
 use super::rules::past::{self, Past};
-use super::rules::{self, recorded};
 use crate::args::{AlertAddArgs, Format, ScriptArgs};
 use crate::client::Connection;
 use crate::config::bounded;
@@ -24,9 +23,19 @@ pub(crate) fn run(connection: &Connection, args: &AlertAddArgs) -> Result<(), Fa
         script_args: args.script_args.clone(),
     })?;
     let view = view_text(&request)?;
-    let shown = shown_by(&view)?;
+    let shown = shown_by(&view, &Arc::default(), &script::allowance());
+    let shown = shown.map_err(|error| Failure::No(error.to_string()))?;
     let name = args.name.clone().unwrap_or_else(|| default_name(&args.script, &request));
-    let rule = rule_text(args, &name, &view, &shown)?;
+    let (labels, annotations) = (pairs(&args.label)?, pairs(&args.annotation)?);
+    let condition = Condition {
+        name: &name,
+        when: &args.when,
+        hold: args.for_.as_deref(),
+        keep_firing: args.keep_firing_for.as_deref(),
+        labels: &labels,
+        annotations: &annotations,
+    };
+    let rule = rule_text(&condition, &view, &shown);
     if args.dry_run {
         judged("the rule", &rule)?;
         output::text(rule.trim_end())?;
@@ -51,11 +60,6 @@ fn bounded_or_none(file: &Path) -> Result<Option<String>, Failure> {
         Ok(false) => Ok(None),
         _ => bounded(file, weir_rules::yaml::FILE_BYTES_MAX as u64).map(Some).map_err(Failure::No),
     }
-}
-
-/// The time that other compiles have.
-fn allowance() -> Allowance {
-    Allowance { deadline: Some(script::compile_deadline()), ..Allowance::default() }
 }
 
 /// Whoever reads the file meanwhile sees the old or the new one. What is written is a file that was not there, under
@@ -85,7 +89,7 @@ fn write_new(path: &Path, of: &Path, text: &str) -> std::io::Result<()> {
 
 fn judged(name: &str, text: &str) -> Result<(), Failure> {
     let views = recorded(std::iter::once(text));
-    let (report, _) = rules::judged(name, text, &views, &mut rules::Recorded::new());
+    let (report, _) = Judge::new(views, &script::allowance).file(name, text);
     match report.problems.first() {
         Some(first) => Err(Failure::No(first.clone())),
         None => Ok(()),
@@ -97,7 +101,7 @@ fn view_text(request: &ScriptRequest) -> Result<String, Failure> {
     let source = script::source_of(request);
     let (text, vis) = (source.script().text, source.script().vis);
     if text.is_empty() {
-        let error = planner::compile(request, None, &allowance()).err();
+        let error = planner::compile(request, None, &script::allowance()).err();
         return Err(Failure::No(error.map_or_else(String::new, |error| error.to_string())));
     }
     let vis = vis.map(vis::parse).transpose();
@@ -162,27 +166,6 @@ fn annotation<'a>(text: &'a str, func: &str, arg: &str) -> Option<&'a str> {
     Some(found.split('=').next().unwrap_or_default().trim())
 }
 
-/// The one table that a script displays.
-fn shown_by(text: &str) -> Result<OutputInfo, Failure> {
-    let request = ScriptRequest { text: Some(text.to_string()), ..ScriptRequest::default() };
-    let compiled = planner::compile(&request, None, &allowance());
-    let (_, compiled) = compiled.map_err(|error| {
-        let first = error.diagnostics().first().map(|first| format!(": {}", first.message));
-        Failure::No(format!("{error}{}", first.unwrap_or_default()))
-    })?;
-    let outputs = planner::output_infos(&compiled);
-    match outputs.as_slice() {
-        [one] => Ok(one.clone()),
-        several => {
-            let names: Vec<&str> = several.iter().map(|output| output.table.as_str()).collect();
-            Err(Failure::No(format!(
-                "a rule is made of one table; the script shows {}",
-                names.join(", ")
-            )))
-        }
-    }
-}
-
 fn default_name(script: &str, request: &ScriptRequest) -> String {
     let stem = Path::new(script).file_stem().map_or(script.into(), |stem| stem.to_string_lossy());
     match &request.func {
@@ -191,107 +174,11 @@ fn default_name(script: &str, request: &ScriptRequest) -> String {
     }
 }
 
-/// A condition with `df.` before each column, and the first number among these.
-fn condition(when: &str, shown: &OutputInfo) -> (String, Option<String>) {
-    let (mut out, mut value) = (String::new(), None);
-    let mut rest = when;
-    while let Some(c) = rest.chars().next() {
-        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
-        if c == '\'' || c == '"' {
-            let end = rest[1..].find(c).map_or(rest.len(), |end| end + 2);
-            out.push_str(&rest[..end]);
-            rest = &rest[end..];
-            continue;
-        }
-        if !is_word(c) {
-            out.push(c);
-            rest = &rest[c.len_utf8()..];
-            continue;
-        }
-        let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
-        let (word, after) = rest.split_at(end);
-        match shown.relation.columns.iter().find(|column| column.name == word) {
-            Some(column) => {
-                out.push_str(&format!("df.{word}"));
-                if matches!(column.data_type, DataType::Int64 | DataType::Float64) {
-                    value.get_or_insert(word.to_string());
-                }
-            }
-            None => out.push_str(word),
-        }
-        rest = after;
-    }
-    (out, value)
-}
-
-/// Rows of equal labels are one alert: of several, of bins of time for example, the worst counts.
-fn expression(view: &str, when: &str, shown: &OutputInfo) -> String {
-    let (condition, value) = condition(when, shown);
-    let texts = shown.relation.columns.iter().filter(|it| it.data_type == DataType::String);
-    let texts: Vec<&str> = texts.map(|column| column.name.as_str()).collect();
-    let is_one_a_label_set =
-        !shown.key.is_empty() && shown.key.iter().all(|key| texts.contains(&key.as_str()));
-    let mut text = format!("import px\ndf = px.DataFrame('{view}')\ndf = df[{condition}]\n");
-    match (&value, is_one_a_label_set) {
-        (Some(column), false) => {
-            let worst = if when.contains('<') { "min" } else { "max" };
-            let names: Vec<String> = texts.iter().map(|name| format!("'{name}'")).collect();
-            let by = if names.is_empty() {
-                String::new()
-            } else {
-                format!(".groupby([{}])", names.join(", "))
-            };
-            text.push_str(&format!("df = df{by}.agg(value=('{column}', px.{worst}))\n"));
-        }
-        (Some(column), true) if column != "value" => {
-            text.push_str(&format!("df.value = df.{column}\n"));
-        }
-        _ => {}
-    }
-    text + "px.display(df)\n"
-}
-
-fn rule_text(
-    args: &AlertAddArgs,
-    name: &str,
-    view: &str,
-    shown: &OutputInfo,
-) -> Result<String, Failure> {
-    let fits = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' };
-    let record = format!("alert:{}", name.chars().map(fits).collect::<String>());
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    let block = |text: &str| {
-        let lines = text.trim_end().lines().map(|line| match line.is_empty() {
-            true => "\n".to_string(),
-            false => format!("      {line}\n"),
-        });
-        lines.collect::<String>()
+/// `NAME=VALUE` each.
+fn pairs(given: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let pair = |pair: &String| match pair.split_once('=') {
+        Some((name, value)) => Ok((name.to_string(), value.to_string())),
+        None => Err(Failure::Usage(format!("`{pair}`: write NAME=VALUE"))),
     };
-    let expr = expression(&record, &args.when, shown);
-    let mut text = format!(
-        "groups:\n- name: {}\n  rules:\n  - record: {record}\n    expr: |\n{}  - alert: {}\n    expr: |\n{}",
-        quoted(name),
-        block(view),
-        quoted(name),
-        block(&expr),
-    );
-    for (key, value) in [("for", &args.for_), ("keep_firing_for", &args.keep_firing_for)] {
-        text.extend(value.as_ref().map(|value| format!("    {key}: {}\n", quoted(value))));
-    }
-    for (key, pairs) in [("labels", &args.label), ("annotations", &args.annotation)] {
-        let pairs: Result<Vec<String>, Failure> = pairs
-            .iter()
-            .map(|pair| {
-                let (name, value) = pair
-                    .split_once('=')
-                    .ok_or_else(|| Failure::Usage(format!("`{pair}`: write NAME=VALUE")))?;
-                Ok(format!("{}: {}", quoted(name), quoted(value)))
-            })
-            .collect();
-        let pairs = pairs?;
-        if !pairs.is_empty() {
-            text.push_str(&format!("    {key}: {{{}}}\n", pairs.join(", ")));
-        }
-    }
-    Ok(text)
+    given.iter().map(pair).collect()
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
-use weir_cluster::service::{AlertsSpec, MailTo, RULES_MAX, ReceiverSpec, Sender};
+use weir_cluster::judge::{Judge, recorded};
+use weir_cluster::service::{AlertsSpec, MailServer, MailTo, RULES_MAX, ReceiverSpec, Sender};
 use weir_rules::labels::{Labels, is_label_name};
 use weir_rules::notify::mail::Envelope;
 use weir_rules::pack;
@@ -19,7 +20,7 @@ use weir_sinks::http_client::Target;
 use super::access::{print_of, target_of, tls_of};
 use super::keys::{AuthConfig, Config, Secret, Span, TlsConfig};
 use super::{bounded, judge_name};
-use crate::cmd::rules::{Recorded, judged, recorded};
+use crate::script;
 
 /// Files that the patterns of `rules` may name.
 const FILES_MAX: usize = 256;
@@ -72,7 +73,7 @@ pub(super) struct ReceiverConfig {
     headers: BTreeMap<String, Secret>,
     #[serde(default)]
     auth: AuthConfig,
-    /// Of `https`.
+    /// Of `https`; of `smtp` and `smtps` only `ca`.
     #[serde(default)]
     tls: TlsConfig,
     /// Of `smtp`: an address.
@@ -117,7 +118,7 @@ impl Default for AlertsConfig {
 }
 
 /// The files that patterns name now, sorted. A name without wildcards has to be there.
-pub(super) fn files(base: &Path, patterns: &[String]) -> Result<Vec<PathBuf>, String> {
+pub(crate) fn files(base: &Path, patterns: &[String]) -> Result<Vec<PathBuf>, String> {
     let mut found = BTreeSet::new();
     for pattern in patterns {
         if !pattern.contains(['*', '?', '[']) {
@@ -166,9 +167,10 @@ pub(super) fn spec(config: &Config, written: &Json, base: &Path) -> Result<Alert
         texts.push((pack::BUILTIN_FILE.to_string(), pack::BUILTIN.to_string()));
     }
     let views = recorded(texts.iter().map(|(_, text)| text.as_str()));
-    let (mut rules, mut names) = (Vec::new(), Recorded::new());
+    let mut rules = Vec::new();
+    let mut judge = Judge::new(Arc::clone(&views), &script::allowance);
     for (name, text) in &texts {
-        let (report, columns) = judged(name, text, &views, &mut names);
+        let (report, columns) = judge.file(name, text);
         if let Some(first) = report.problems.first() {
             let more = report.problems.len() - 1;
             let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
@@ -242,24 +244,23 @@ fn sender(
             http().map(|(to, print)| (Sender::Webhook { to, external_url }, print))
         }
         ReceiverKind::Slack => http().map(|(to, print)| (Sender::Slack(to), print)),
-        ReceiverKind::Smtp => smtp(receiver).map(|to| (Sender::Smtp(to), 0)),
+        ReceiverKind::Smtp => smtp(receiver, base).map(|to| {
+            let print = print_of(&to.authorities);
+            (Sender::Smtp(to), print)
+        }),
     }
 }
 
-fn smtp(receiver: &ReceiverConfig) -> Result<MailTo, String> {
-    let ReceiverConfig { url, headers, auth, from, to, timeout, .. } = receiver;
-    let server = url.0.strip_prefix("smtp://").or_else(|| url.0.strip_prefix("smtps://"));
-    let is_server = server.is_some_and(|server| {
-        let server = server.trim_end_matches('/');
-        !server.is_empty() && !server.contains(['/', '?', '#', '@']) && !server.contains(' ')
-    });
-    if !is_server {
+fn smtp(receiver: &ReceiverConfig, base: &Path) -> Result<MailTo, String> {
+    let ReceiverConfig { url, headers, auth, tls, from, to, timeout, .. } = receiver;
+    if MailServer::of(&url.0).is_none() {
         return Err("`url` is smtp://HOST:PORT or smtps://HOST:PORT; who it is, `auth` says".into());
     }
-    if receiver.tls != TlsConfig::default() {
-        let why = "a receiver of type smtp trusts those that browsers trust: `tls` is for https";
+    if tls.cert.is_some() || tls.key.is_some() {
+        let why = "a receiver of type smtp takes `tls.ca`; who it is, `auth` says";
         return Err(why.to_string());
     }
+    let authorities = tls_of(tls, base)?.authorities;
     let others = AuthConfig { user: None, password: None, ..auth.clone() };
     if !headers.is_empty() || others != AuthConfig::default() {
         return Err("a receiver of type smtp takes `auth.user` and `auth.password`".to_string());
@@ -278,7 +279,8 @@ fn smtp(receiver: &ReceiverConfig) -> Result<MailTo, String> {
     is_timeout(*timeout)?;
     let envelope = Envelope::new(from, to)?;
     let (url, timeout) = (url.0.clone(), timeout.0);
-    Ok(MailTo { url, envelope, from: from.clone(), to: to.clone(), user, timeout })
+    let (from, to) = (from.clone(), to.clone());
+    Ok(MailTo { url, envelope, from, to, user, authorities, timeout })
 }
 
 fn is_timeout(timeout: Span) -> Result<(), String> {

@@ -3,7 +3,7 @@
 //! changes ([`watch`]); one that is wrong changes nothing.
 
 mod access;
-mod alerts;
+pub(crate) mod alerts;
 mod env;
 mod keys;
 mod make;

@@ -19,7 +19,7 @@ fn rendering(arguments: &[&str]) -> Option<Output> {
     Some(Command::new(program).args(fixed).args(arguments).output().unwrap())
 }
 
-fn helm(arguments: &[&str]) -> Option<Vec<Json>> {
+pub(super) fn helm(arguments: &[&str]) -> Option<Vec<Json>> {
     let ran = rendering(arguments)?;
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     let text = String::from_utf8(ran.stdout).unwrap();
@@ -70,7 +70,7 @@ fn the_chart_and_the_command_agree() {
     assert_eq!(secret["data"]["token"].as_str().unwrap().len(), 64);
 }
 
-const VALUES: &str = r#"
+pub(super) const VALUES: &str = r#"
 cluster:
   config:
     sinks:

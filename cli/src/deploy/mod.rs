@@ -11,6 +11,7 @@ mod rollout;
 mod secrets;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::fmt::Write as _;
 
@@ -19,6 +20,8 @@ use serde_json::json;
 use weir_sources::k8s::client;
 
 use self::manifests::Object;
+use self::secrets::Secrets;
+use self::values::fit;
 use crate::args::DeployArgs;
 use crate::failure::Failure;
 use crate::output;
@@ -34,12 +37,18 @@ struct Cluster {
     /// For messages.
     server: String,
     namespace: String,
+    secrets: Secrets,
     dry_run: bool,
 }
 
 pub(crate) fn run(args: &DeployArgs) -> Result<(), Failure> {
-    let image = args.image.as_deref().unwrap_or(IMAGE);
-    let objects = manifests::objects(args.preset, &args.namespace, image)?;
+    let values = values::of(args)?;
+    let image = args.image.clone().unwrap_or_else(|| values.image());
+    let mut objects = manifests::objects(values.preset(), &args.namespace, &image)?;
+    match args.delete {
+        true => objects = fit::with_others(&values, objects),
+        false => fit::fit(&values, &mut objects),
+    }
     if args.print {
         let items: Vec<_> = objects.iter().map(|object| &object.json).collect();
         return output::line(
@@ -54,7 +63,8 @@ pub(crate) fn run(args: &DeployArgs) -> Result<(), Failure> {
         let client = client(config, access::LIMITS);
         let client = client.map_err(|error| access::failure(&server, "reach it", &error))?;
         let namespace = args.namespace.clone();
-        let cluster = Cluster { client, server, namespace, dry_run: args.dry_run };
+        let secrets = Secrets::of(&values);
+        let cluster = Cluster { client, server, namespace, secrets, dry_run: args.dry_run };
         if args.delete {
             return delete(&cluster, objects).await;
         }
@@ -140,9 +150,10 @@ async fn reach(cluster: &Cluster, args: &DeployArgs) -> Result<(), Failure> {
     } else {
         let _ = write!(
             text,
-            "  export WEIR_TOKEN=$({kubectl} -n {namespace} get secret weir-token -o \
+            "  export WEIR_TOKEN=$({kubectl} -n {namespace} get secret {} -o \
              jsonpath='{{.data.token}}' | base64 -d)\n  weir nodes\n\
-             The page's login link is printed by `weir deploy --show-login`."
+             The page's login link is printed by `weir deploy --show-login`.",
+            cluster.secrets.token
         );
     }
     output::text(&text)

@@ -6,13 +6,34 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
 
+use super::values::Values;
 use super::{Cluster, MANAGER, access, said};
 use crate::data_dir::new_token;
 use crate::failure::Failure;
 
-const BUS: (&str, &str) = ("weir-bus", "password");
-const TOKEN: (&str, &str) = ("weir-token", "token");
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Their keys.
+const BUS_KEY: &str = "password";
+const TOKEN_KEY: &str = "token";
+
+/// What they are called, and whether they are ours to make.
+pub(super) struct Secrets {
+    bus: String,
+    pub(super) token: String,
+    create: bool,
+}
+
+impl Secrets {
+    pub(super) fn of(values: &Values) -> Secrets {
+        let text = |path: &str| values.text(path).to_string();
+        let create = values.is("secrets.create");
+        Secrets { bus: text("bus.secret"), token: text("token.secret"), create }
+    }
+
+    fn all(&self) -> [(&str, &str); 2] {
+        [(&self.bus, BUS_KEY), (&self.token, TOKEN_KEY)]
+    }
+}
 
 fn api(cluster: &Cluster) -> Api<Secret> {
     Api::namespaced(cluster.client.clone(), &cluster.namespace)
@@ -24,7 +45,10 @@ fn failed(cluster: &Cluster, verb: &str, name: &str, error: &kube::Error) -> Fai
 
 /// Makes what is missing.
 pub(super) async fn ensure(cluster: &Cluster) -> Result<(), Failure> {
-    for (name, key) in [BUS, TOKEN] {
+    if !cluster.secrets.create {
+        return Ok(());
+    }
+    for (name, key) in cluster.secrets.all() {
         let found = api(cluster).get_opt(name).await;
         let found = found.map_err(|error| failed(cluster, "look at", name, &error))?;
         let title = format!("secret/{name}");
@@ -72,7 +96,7 @@ fn value(secret: &Secret, name: &str, key: &str) -> Result<String, Failure> {
 
 /// What lets people in.
 pub(super) async fn token(cluster: &Cluster) -> Result<String, Failure> {
-    let (name, key) = TOKEN;
+    let (name, key) = (cluster.secrets.token.as_str(), TOKEN_KEY);
     let secret = api(cluster).get(name).await;
     value(&secret.map_err(|error| failed(cluster, "read", name, &error))?, name, key)
 }
@@ -80,7 +104,7 @@ pub(super) async fn token(cluster: &Cluster) -> Result<String, Failure> {
 /// Deletes those that we made; how many.
 pub(super) async fn delete(cluster: &Cluster) -> Result<usize, Failure> {
     let mut gone = 0;
-    for (name, _) in [BUS, TOKEN] {
+    for (name, _) in cluster.secrets.all() {
         let found = api(cluster).get_opt(name).await;
         let found = found.map_err(|error| failed(cluster, "look at", name, &error))?;
         let Some(secret) = found else { continue };

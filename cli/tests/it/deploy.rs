@@ -245,6 +245,15 @@ fn without_a_cluster() {
     let list: Json = serde_json::from_str(printed.succeeds()).unwrap();
     assert_eq!(list["kind"], "List");
     assert_eq!(list["items"][0]["metadata"]["name"], "other");
+    deploy(&["--set", "cluster.nope=1"]).fails(2, &["at '/cluster'", "'nope' not allowed"]);
+    std::fs::write(&file, "cluster:\n  config: {rules: [a.yml]}\n").unwrap();
+    let printed = deploy(&["--print", "-f", path, "--set", "preset=s,networkPolicy.enabled=false"]);
+    let list: Json = serde_json::from_str(printed.succeeds()).unwrap();
+    let items = list["items"].as_array().unwrap();
+    let has = |kind: &str, name: &str| {
+        items.iter().any(|item| item["kind"] == kind && item["metadata"]["name"] == name)
+    };
+    assert!(has("ConfigMap", "weir-cluster") && !has("NetworkPolicy", "weir-node"), "{list}");
 }
 
 /// Applied, applied again without a change, changed by hand and mended, of another size, taken away: each says what it
@@ -287,6 +296,7 @@ fn against_an_api_server() {
     assert!(secrets[0]["password"].is_string() && secrets[1]["token"].is_string());
     applied_again(&server);
     assert_eq!(secrets, [server.secret("weir-bus"), server.secret("weir-token")]);
+    with_values(&server);
     rolled_out(&server);
     taken_away(&server);
 }
@@ -315,6 +325,30 @@ fn applied_again(server: &Server) {
     assert_eq!(changes(&mended), ["daemonset.apps/weir-node configured"]);
     let shown = server.deploy(&["--no-wait", "--preset", "s", "--show-login"]);
     assert!(shown.succeeds().contains("http://127.0.0.1:7070/#token="), "{}", shown.out);
+}
+
+/// A configuration by values comes into the part that answers, and goes again; secrets of other names are made beside
+/// those that are there.
+fn with_values(server: &Server) {
+    let set = "cluster.config.alerts.external_url=http://h:1/,token.secret=ours";
+    let values = ["--no-wait", "--preset", "s", "--set", set];
+    let said = server.deploy(&values);
+    let wanted = [
+        "secret/ours created",
+        "configmap/weir-cluster created",
+        "statefulset.apps/weir-cluster configured",
+    ];
+    assert_eq!(changes(&said), wanted);
+    assert_eq!(changes(&server.deploy(&values)), Vec::<&str>::new());
+    let maps = server.api("v1", "ConfigMap", "configmaps", "weir");
+    let map = server.runtime.block_on(maps.get("weir-cluster")).unwrap();
+    let text = map.data["data"]["weir.yaml"].as_str().unwrap();
+    assert!(text.contains("http://h:1/"), "{text}");
+    let without = server.deploy(&["--no-wait", "--preset", "s"]);
+    assert_eq!(changes(&without), ["statefulset.apps/weir-cluster configured"]);
+    assert!(
+        server.deploy(&["--delete", "--dry-run"]).succeeds().contains("configmap/weir-cluster")
+    );
 }
 
 /// Waits until all parts are ready; says what keeps them.
@@ -359,7 +393,10 @@ fn taken_away(server: &Server) {
     server.deploy(&["--delete", "--context", "viewer"]).fails(1, &["delete daemonsets (apps)"]);
     let gone = server.deploy(&["--delete"]);
     let out = gone.succeeds();
-    for line in ["daemonset.apps/weir-node deleted", "secret/weir-token deleted", "clusterrole"] {
+    let map = "configmap/weir-cluster deleted";
+    for line in
+        ["daemonset.apps/weir-node deleted", "secret/weir-token deleted", "clusterrole", map]
+    {
         assert!(out.contains(line), "{line}: {out}");
     }
     assert!(

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::file::{self, Place, Rule, RuleFile};
+use crate::file::{self, Place, Problem, Rule, RuleFile};
 
 /// What is wrong with an expression, and where in its text; lines and columns count from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,20 +22,34 @@ pub struct Report {
     pub rules: usize,
     /// `FILE:LINE:COLUMN: …`; a file with one is wrong.
     pub problems: Vec<String>,
+    /// The same, with their places.
+    pub found: Vec<Problem>,
     pub warnings: Vec<String>,
+}
+
+impl Report {
+    /// More that is wrong with the file of that name.
+    pub fn add(&mut self, name: &str, found: Vec<Problem>) {
+        self.problems.extend(found.iter().map(|problem| shown(name, problem)));
+        self.found.extend(found);
+    }
+}
+
+fn shown(name: &str, Problem { place, message }: &Problem) -> String {
+    format!("{name}:{}:{}: {message}", place.line, place.column)
 }
 
 /// Judges a file's text. The name is the one that messages have.
 pub fn check(name: &str, text: &str, judge: &mut Judge<'_>) -> Report {
-    let shown =
-        |place: Place, message: &str| format!("{name}:{}:{}: {message}", place.line, place.column);
-    let file = match file::parse(text) {
-        Ok(file) => file,
+    let mut report = Report::default();
+    match file::parse(text) {
+        Ok(file) => report.file = file,
         Err(problems) => {
-            let problems = problems.iter().map(|problem| shown(problem.place, &problem.message));
-            return Report { problems: problems.collect(), ..Report::default() };
+            report.add(name, problems);
+            return report;
         }
-    };
+    }
+    let file = &report.file;
     let lines: Vec<&str> = text.lines().collect();
     // A rule that is written out for several windows is told of once.
     let mut told = HashSet::new();
@@ -49,15 +63,15 @@ pub fn check(name: &str, text: &str, judge: &mut Judge<'_>) -> Report {
                     format!("group {:?}, rule {}, {:?}: {message}", group.name, idx + 1, rule.name);
                 let key = format!("{place:?} {message}");
                 if told.insert(key) {
-                    problems.push(shown(place, &why));
+                    problems.push(Problem::new(place, why));
                 }
             }
         }
     }
-    let warnings = file.warnings.iter().map(|warning| shown(warning.place, &warning.message));
-    let warnings = warnings.collect();
-    let rules = file.groups.iter().map(|group| group.rules.len()).sum();
-    Report { rules, problems, warnings, file }
+    report.warnings = file.warnings.iter().map(|warning| shown(name, warning)).collect();
+    report.rules = file.groups.iter().map(|group| group.rules.len()).sum();
+    report.add(name, problems);
+    report
 }
 
 /// Where a place of an expression stands in the file. In a `|` block that is exact; what YAML folds or what was

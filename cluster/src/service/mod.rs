@@ -41,8 +41,9 @@ use weir_pxl::NamedView;
 use weir_types::Clock;
 
 pub use alerts::{
-    AlertFigures, Alerts, AlertsShown, AlertsSpec, Happened, MailTo, RULE_REFRESH_MS, RULES_MAX,
-    ReceiverRow, ReceiverSpec, RuleRow, STATE_BYTES_MAX, Sender, StateStore, Views, read_by,
+    AlertFigures, Alerts, AlertsShown, AlertsSpec, Happened, MailServer, MailTo, RULE_REFRESH_MS,
+    RULES_MAX, ReceiverRow, ReceiverSpec, RuleRow, STATE_BYTES_MAX, Sender, StateStore, Views,
+    read_by,
 };
 pub use budget::{Admitted, Client, ReaderCounters, ReaderLimits, Readers};
 pub use compiles::{CompileLimits, Compiles, NotCompiled};

@@ -198,6 +198,8 @@ fn serve(
             let text = String::from_utf8_lossy(&body).into_owned();
             bodies.push((WallClock.now_unix_ns(), text));
         }
-        write!(writer, "HTTP/1.1 {status} x\r\ncontent-length: 2\r\n\r\nok")?;
+        // At once: in pieces the second one would wait for a delayed acknowledgement of the first.
+        let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: 2\r\n\r\nok");
+        writer.write_all(answer.as_bytes())?;
     }
 }

@@ -363,6 +363,12 @@ fn configurations_are_judged() {
             "receivers: [{name: a, type: smtp, url: 'smtp://h:25', from: \"a@b\\r\\nBcc: c@d\", to: [a@b]}]",
             "no mail address",
         ),
+        ("receivers: [{name: a, type: smtp, url: 'smtp://me@h'}]", "who it is, `auth` says"),
+        ("receivers: [{name: a, type: smtp, url: 'smtps://h', tls: {ca: no.pem}}]", "a: tls.ca:"),
+        (
+            "receivers: [{name: a, type: smtp, url: 'smtps://h', tls: {cert: r.yml}}]",
+            "takes `tls.ca`",
+        ),
         ("receivers: [{name: a, type: mail, url: 'smtp://h:25'}]", "unknown variant"),
         ("alerts: {external_labels: {a-b: c}}", "no name of a label"),
         ("alerts: {builtin: {enabled: true, disabled: [DnsFailures]}}", "ok"),

@@ -16,9 +16,9 @@ use weir_dataflow_tests::harness::weir::Weir;
 use weir_types::{Clock, WallClock};
 
 const DEADLINE: Duration = Duration::from_secs(60);
-/// What the contract says of a server that starts, and what a busy machine is granted.
+/// A server that starts over damaged buffers is ready by then; or in twice the time that it takes here without any, where
+/// the machine is so busy that this is longer.
 const READY_MAX: Duration = Duration::from_secs(10);
-const READY_MAX_LOADED: Duration = Duration::from_secs(40);
 const ROWS: usize = 2_500;
 
 fn config(dir: &Path, hook: &Hook) -> String {
@@ -76,7 +76,9 @@ fn damaged_ones_cost_what_is_damaged() {
     let nginx = Nginx::start(NginxOptions::default()).unwrap();
     let trace = format!("port:{}", nginx.addr.port());
     let args = ["--trace", &trace, "--config", &file];
+    let began_ns = WallClock.monotonic_ns();
     let mut weir = Weir::start(&args).unwrap();
+    let undamaged = Duration::from_nanos(WallClock.monotonic_ns() - began_ns);
     let load = Load {
         addr: nginx.addr,
         paths: (0..ROWS).map(|n| format!("/{n:>0250}")).collect(),
@@ -99,9 +101,8 @@ fn damaged_ones_cost_what_is_damaged() {
     let args = ["--trace", "port:1", "--config", &file];
     let weir = Weir::start_in(weir.into_data_dir(), &args).unwrap();
     let took = Duration::from_nanos(WallClock.monotonic_ns() - began_ns);
-    eprintln!("ready after {took:?}");
-    let most = if cfg!(debug_assertions) { READY_MAX_LOADED } else { READY_MAX };
-    assert!(took < most, "{took:?}");
+    eprintln!("ready after {took:?}, without buffers after {undamaged:?}");
+    assert!(took < READY_MAX.max(2 * undamaged), "{took:?}");
     hook.answers(200);
     let is_empty = || {
         let row = sink(&weir);

@@ -16,6 +16,7 @@ mod commands;
 mod costs;
 mod dns;
 mod entities;
+mod example_rules;
 mod filters;
 mod generations;
 mod hosts;

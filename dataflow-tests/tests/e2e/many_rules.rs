@@ -11,25 +11,24 @@ use weir_dataflow_tests::check::number_from_env;
 use weir_dataflow_tests::harness::alertmanager::{self, Alertmanager, Hook, SILENT};
 use weir_dataflow_tests::harness::http::{Load, run_load};
 use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
+use weir_dataflow_tests::harness::process::Signal;
 use weir_dataflow_tests::harness::wait_until;
 use weir_dataflow_tests::harness::weir::Weir;
 use weir_types::{Clock, WallClock};
 
+/// Of one rule, at one tick.
+const ALERTS: usize = 2_000;
 const DEADLINE: Duration = Duration::from_secs(600);
-/// What the contract says; a machine that does other things besides is granted more.
+/// All are there by then; or, where the machine is so busy that a single alert takes longer than a third of it, in three
+/// times what that takes.
 const LATENCY_MAX: Duration = Duration::from_secs(1);
-const LATENCY_MAX_LOADED: Duration = Duration::from_secs(15);
 
 /// As many rules as there are, each another expression over a recorded view, all of which fire for the path that is asked
 /// for three times; and one that fires for each path of many.
 fn rules(count: usize) -> String {
     let mut text = String::from(
-        "groups:\n- name: g\n  rules:\n  - record: g:paths\n    expr: |\n      import px\n      \
-         df = px.DataFrame('http_events', start_time='-10m')\n      \
-         df = df[df.trace_role == 2]\n      \
-         px.display(df.groupby('req_path').agg(value=('latency', px.count)))\n  \
-         - alert: Each\n    expr: |\n      import px\n      df = px.DataFrame('g:paths')\n      \
-         px.display(df[px.contains(df.req_path, '/many/')])\n",
+        "groups:\n- name: g\n  rules:\n  - alert: Each\n    expr: |\n      import px\n      \
+         df = px.DataFrame('g:paths')\n      px.display(df[px.contains(df.req_path, '/many/')])\n",
     );
     for rule in 0..count - 1 {
         text.push_str(&format!(
@@ -43,11 +42,21 @@ fn rules(count: usize) -> String {
     text
 }
 
+/// The view of them all, in a file of its own: a file has no more rules than a server.
+const VIEW: &str = "groups:\n- name: v\n  rules:\n  - record: g:paths\n    expr: |\n      import px\n      \
+    df = px.DataFrame('http_events', start_time='-10m')\n      \
+    df = df[df.trace_role == 2]\n      \
+    px.display(df.groupby('req_path').agg(value=('latency', px.count)))\n";
+
 fn config(dir: &Path, count: usize, managers: &[SocketAddr]) -> String {
     std::fs::write(dir.join("r.yml"), rules(count)).unwrap();
+    std::fs::write(dir.join("v.yml"), VIEW).unwrap();
     let urls: Vec<String> =
         managers.iter().map(|addr| format!("{{url: 'http://{addr}'}}")).collect();
-    let text = format!("rules: [r.yml]\nalertmanagers: [{}]\n", urls.join(", "));
+    let text = format!(
+        "rules: [r.yml, v.yml]\nalertmanagers: [{}]\nalerts: {{resend: 10s}}\n",
+        urls.join(", ")
+    );
     let file = dir.join("weir.yaml");
     std::fs::write(&file, text).unwrap();
     file.to_str().unwrap().to_string()
@@ -91,8 +100,9 @@ fn requests(addr: SocketAddr, paths: Vec<String>, requests_per_sec: u32) -> i64 
     WallClock.now_unix_ns()
 }
 
-/// All rules of a server begin to fire at one tick, and then one rule for as many paths; one of the Alertmanagers takes
-/// the connection and never answers. The others have all of them, a second after the last response at most. Catches a
+/// All rules of a server begin to fire at one tick, and then one rule for 2,000 paths; one of two Alertmanagers takes the
+/// connection and never answers. The other has all of them, a second after the last response at most; and a third one, that
+/// a reload adds, learns of all that fires. Catches a
 /// lag that grows with the number of rules, and one receiver that is waited for by another.
 #[test]
 fn all_have_news_at_once() {
@@ -104,30 +114,37 @@ fn all_have_news_at_once() {
     }
     let asked = number_from_env("WEIR_MANY_RULES");
     let count = usize::try_from(asked.unwrap_or(200)).unwrap();
-    let most = if asked.is_some() { LATENCY_MAX } else { LATENCY_MAX_LOADED };
     let nginx = Nginx::start(NginxOptions::default()).unwrap();
     let (silent, direct) = (Hook::start(SILENT).unwrap(), Hook::start(200).unwrap());
     let manager = Alertmanager::start(None, Hook::start(200).unwrap().addr).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let config = config(dir.path(), count, &[silent.addr, manager.addr, direct.addr]);
+    // A real one groups and notifies on the same processors: it comes later, by a reload, and is told all that fires.
+    let file = config(dir.path(), count, &[silent.addr, direct.addr]);
     let trace = format!("port:{}", nginx.addr.port());
-    let weir = Weir::start(&["--trace", &trace, "--config", &config]).unwrap();
+    let weir = Weir::start(&["--trace", &trace, "--config", &file]).unwrap();
     let running = || {
         let rules = weir.run(&["alerts", "--rules", "-o", "json"], DEADLINE).unwrap().json_lines();
         (rules.iter().filter(|rule| rule["state"] == "running").count() == count).then_some(())
     };
     assert!(wait_until(DEADLINE, running).is_some(), "{:#?}", weir.log());
 
+    let crossed = requests(nginx.addr, vec!["/single/many/".to_string()], 1_000);
+    let single = last_of(&weir, &direct, "/single", 1, crossed);
+    let most = LATENCY_MAX.max(3 * single);
     let crossed = requests(nginx.addr, vec!["/one".to_string(); 3], 1_000);
     let took = last_of(&weir, &direct, "/one", count - 1, crossed);
-    let many = (0..count).map(|n| format!("/many/{n}")).collect();
+    let many = (0..ALERTS).map(|n| format!("/many/{n}")).collect();
     let crossed = requests(nginx.addr, many, 4_000);
-    let each = last_of(&weir, &direct, "/many", count, crossed);
-    eprintln!("{count} rules: {took:?}; {count} alerts of one: {each:?}");
+    let each = last_of(&weir, &direct, "/many", ALERTS, crossed);
+    eprintln!(
+        "{count} rules: {took:?}; {ALERTS} alerts of one: {each:?}; a single one: {single:?}"
+    );
     assert!(took <= most && each <= most, "{took:?} {each:?}");
+    config(dir.path(), count, &[silent.addr, direct.addr, manager.addr]);
+    weir.signal(Signal::Hangup).unwrap();
     let known = wait_until(DEADLINE, || {
         let alerts = manager.alerts().unwrap();
-        (alerts.len() == 2 * count - 1).then_some(())
+        (alerts.len() == count + ALERTS).then_some(())
     });
     assert!(known.is_some(), "{}", manager.alerts().unwrap().len());
     assert!(silent.bodies().is_empty());

@@ -129,6 +129,45 @@ fn over_what_a_server_holds() {
     assert!(text.contains("alert: \"Fails\""), "{output:?}");
     assert!(text.contains("Fails: would have fired once from "), "{output:?}");
     assert!(std::fs::read_dir(dir.path()).unwrap().count() == 2, "nothing was written");
+    drafts(
+        &weir,
+        &std::fs::read_to_string(&script).unwrap(),
+        &std::fs::read_to_string(&rules).unwrap(),
+    );
+}
+
+/// A draft, as the page asks for it, would have done the same, as a script with a condition and as a rule file; of one
+/// that is wrong the finding has its part and line.
+fn drafts(weir: &Weir, text: &str, rules: &str) {
+    let ask = |body: Json| {
+        let answer = weir.post("/api/v1/alerts/preview", &body).unwrap();
+        (answer.status, serde_json::from_slice::<Json>(&answer.body).unwrap())
+    };
+    let script = |when: &str, hold: &str| serde_json::json!({"text": text, "when": when, "for": hold, "last_s": 110});
+    let (status, said) = ask(script("n > 0", "1s"));
+    assert_eq!((status, &said["rules"][0]["fired"]), (200, &1.into()), "{said}");
+    assert!(said["text"].as_str().unwrap().contains("df[df.n > 0]"), "{said}");
+    let (status, said) = ask(serde_json::json!({"rules": rules, "last_s": 110}));
+    assert_eq!((status, said["rules"].as_array().map(Vec::len)), (200, Some(2)), "{said}");
+    assert_eq!((&said["rules"][0]["fired"], &said["rules"][1]["fired"]), (&1.into(), &0.into()));
+    let wrong = rules.replace("> 1000000", "> nope");
+    let line = 1 + wrong.lines().position(|line| line.contains("nope")).unwrap();
+    let only = serde_json::json!({"rule": 1, "rules": rules});
+    for (body, file, line) in [
+        (script("nope > 0", ""), "when", Some(1)),
+        (script("n > 0", "soon"), "for", Some(1)),
+        (serde_json::json!({"text": "import px\npx.nope()\n", "when": "n > 0"}), "script", Some(2)),
+        (serde_json::json!({"rules": wrong}), "rules", Some(line)),
+        (serde_json::json!({"rules": "groups: ["}), "rules", Some(1)),
+        (serde_json::json!({"rules": "groups: []"}), "rules", Some(0)),
+        (only, "", None),
+    ] {
+        let (status, said) = ask(body);
+        assert_eq!(status, 400, "{file}: {said}");
+        let first = &said["error"]["diagnostics"][0];
+        assert_eq!(first["line"].as_u64(), line.map(|line| line as u64), "{file}: {said}");
+        assert!(line.is_none() || first["file"] == file, "{file}: {said}");
+    }
 }
 
 /// What the nodes keep of a rule's long window tells what it would have done though history has nothing of that time any

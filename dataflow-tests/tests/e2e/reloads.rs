@@ -21,8 +21,8 @@ use weir_types::{Clock, WallClock};
 use crate::sinks::elements;
 
 const DEADLINE: Duration = Duration::from_secs(60);
-/// What a busy machine is granted of the five seconds of the contract.
-const SOON: Duration = Duration::from_secs(20);
+/// What waited for a sink is at its new place by then.
+const SOON: Duration = Duration::from_secs(5);
 const PATHS: usize = 5;
 
 const ROWS: &str = "import px\n\

@@ -30,7 +30,7 @@ fn write(dir: &Path, name: &str, text: &str) -> String {
 #[test]
 fn the_page_holds() {
     let dir = tempfile::tempdir().unwrap();
-    let [rules, slo, test] = blocks().try_into().unwrap();
+    let [rules, slo, test, _] = blocks().try_into().unwrap();
     let rules = write(dir.path(), "shop.yml", rules);
     let slo = write(dir.path(), "slo.yml", &format!("groups:\n- name: slo\n  rules:\n{slo}"));
     let output = run(&["rules", "check", &rules, &slo], DEADLINE).unwrap();
@@ -206,4 +206,55 @@ fn added_rules_fire() {
     );
     let output = run(&["rules", "test", &test], DEADLINE).unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+/// The page's test of a recording rule succeeds over the real engine, by the view's name and by a script that reads it; a
+/// wrong value, a sample that is missing and one that is too much fail with what there was, and what is wrong in the file
+/// has its line. Catches views that are judged by what their script says rather than by what they hold.
+#[test]
+fn recorded_views_are_judged() {
+    let dir = tempfile::tempdir().unwrap();
+    let test = blocks()[3];
+    write(
+        dir.path(),
+        "recorded.yml",
+        "groups:\n- name: g\n  rules:\n  - record: path:error_rate\n    expr: |\n      import px\n      \
+         df = px.DataFrame('http_events', start_time='-1m')\n      \
+         df.failed = px.select(df.resp_status >= 500, 1.0, 0.0)\n      \
+         px.display(df.groupby('req_path').agg(value=('failed', px.mean)))\n    labels: {team: ''}\n",
+    );
+    let name = "expr: path:error_rate";
+    let script =
+        "expr: \"import px; df = px.DataFrame('path:error_rate'); px.display(df[df.value < 0.6])\"";
+    let got = "got: {req_path=\"/a\"} 5E-01, {req_path=\"/b\"} 0E+00";
+    let unnamed = test.replace("'path:error_rate{", "'{");
+    let in_rules = |text: &str| test.replace("[recorded.yml]", text);
+    let cases: [(&str, String, &[&str]); 11] = [
+        ("right", test.to_string(), &[]),
+        ("pattern", in_rules("['rec*.yml']"), &[]),
+        ("nothing", in_rules("['no*.yml']"), &["no file matches the pattern \"no*.yml\""]),
+        ("script", unnamed.replace(name, script), &[]),
+        ("value", test.replace("value: 0.5", "value: 0.6"), &["exp: {req_path=\"/a\"} 6E-01", got]),
+        (
+            "missing",
+            test.replace("req_path: /b}, value", "req_path: /c}, value"),
+            &["/c\"} 0E+00", got],
+        ),
+        ("extra", test.replace("    - {labels: {req_path: /b}, value: 0}\n", ""), &[got]),
+        ("time", test.replace("eval_time: 10s", "eval_time: 2m"), &["time: 2m", "got: nil"]),
+        (
+            "name",
+            test.replace(name, "expr: nope"),
+            &[":9:11: \"nope\" is no recording rule's name"],
+        ),
+        ("other", test.replace("'path:error_rate{", "'other{"), &[":12:7: rows of the view"]),
+        ("labels", test.replace("/a\"}'", "/a}'"), &[":12:16: 'labels': the closing \""]),
+    ];
+    for (case, written, wanted) in cases {
+        let path = write(dir.path(), "test.yml", &written);
+        let output = run(&["rules", "test", &path], DEADLINE).unwrap();
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(i32::from(!wanted.is_empty())), "{case}: {told}");
+        assert!(wanted.iter().all(|wanted| told.contains(wanted)), "{case}: {told}");
+    }
 }

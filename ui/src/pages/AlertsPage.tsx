@@ -13,6 +13,7 @@ import type { TableStore } from "../live/table-store";
 import { navigate } from "../route";
 import { StatusMark } from "../shell/icons";
 import { alertKey, inOrder, isBehind, labelsOf, previewText, ruleOf, silenceLink } from "./alerts";
+import { DraftRule } from "./DraftRule";
 import { ListPage } from "./ListPage";
 import css from "./pages.module.css";
 import own from "./alerts.module.css";
@@ -62,6 +63,7 @@ export function AlertsPage(): ReactNode {
       {total > alerts.length && <p className={css.none}>{grouped(alerts.length)} of {grouped(total)} are shown.</p>}
       {alerts.length > 0 && <AlertTable alerts={alerts} rules={rules} receivers={value?.receivers ?? []} />}
       {rules.length > 0 && <Rules rules={rules} />}
+      {value !== null && <DraftRule />}
       {value !== null && value.receivers.length > 0 && <Receivers receivers={value.receivers} />}
       {(value?.history ?? []).length > 0 && <HistoryTable history={value?.history ?? []} />}
     </ListPage>

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
+use weir_cluster::judge::{Judge, recorded};
 use weir_pxl::NamedView;
 use weir_rules::file::Rule;
 use weir_rules::labels::Labels;
@@ -16,11 +17,11 @@ use weir_rules::preview::{self, Preview, Report};
 use weir_rules::state::{AlertRule, Columns};
 use weir_types::json::time_text;
 
-use super::{Recorded, failed, judged, read, recorded};
+use super::{failed, read};
 use crate::args::{Format, RulesTestArgs};
 use crate::client::Connection;
 use crate::failure::Failure;
-use crate::output;
+use crate::{output, script};
 
 /// Events of a rule that people are shown; `-o json` has more.
 const EVENTS_SHOWN: usize = 20;
@@ -100,9 +101,10 @@ pub(crate) fn of_texts(
 
 fn rules_of(texts: &[(String, String)]) -> Result<Rules, Failure> {
     let views = recorded(texts.iter().map(|(_, text)| text.as_str()));
-    let (mut alerts, mut names) = (Vec::new(), Recorded::new());
+    let mut alerts = Vec::new();
+    let mut judge = Judge::new(Arc::clone(&views), &script::allowance);
     for (name, text) in texts {
-        let (report, columns) = judged(name, text, &views, &mut names);
+        let (report, columns) = judge.file(name, text);
         if !report.problems.is_empty() {
             output::note(&format!("{name}:"));
             failed(&report.problems);

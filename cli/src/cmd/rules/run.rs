@@ -2,10 +2,11 @@
 //! look at a rule a `run --rows` at its time.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
+use weir_cluster::judge::{self, Judge, request_of};
 use weir_cluster::planner::{self, Prepared};
 use weir_pxl::NamedView;
 use weir_rules::check::ExprProblem;
@@ -14,13 +15,12 @@ use weir_rules::state::{Columns, Row};
 use weir_rules::unit::{self, Evaluate, Input, TestFile};
 
 use crate::failure::Failure;
-use crate::offline;
+use crate::{offline, script};
 
-use super::{judge, request_of};
-
-pub(super) fn run(tests: &TestFile, rules: &[(String, RuleFile)]) -> Vec<String> {
-    let views = super::views_of(rules.iter().map(|(_, file)| file));
-    unit::run(tests, rules, &mut Offline { folder: None, views, prepared: BTreeMap::new() })
+pub(super) fn run(path: &Path, tests: &TestFile, rules: &[(String, RuleFile)]) -> Vec<String> {
+    let views = judge::views_of(rules.iter().map(|(_, file)| file));
+    let path = path.display().to_string();
+    unit::run(&path, tests, rules, &mut Offline { folder: None, views, prepared: BTreeMap::new() })
 }
 
 struct Offline {
@@ -101,7 +101,8 @@ impl Evaluate for Offline {
         let message = |problems: Vec<ExprProblem>| {
             problems.first().map_or_else(String::new, |problem| problem.message.clone())
         };
-        let columns = judge(rule, &self.views).map_err(message)?;
+        let judge = Judge::new(Arc::clone(&self.views), &script::allowance);
+        let columns = judge.expr(rule).map_err(message)?;
         if !self.prepared.contains_key(&rule.expr) {
             let request = request_of(rule, &self.views);
             let prepared = planner::prepare(&request, 1, None, &|_| true);

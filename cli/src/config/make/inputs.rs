@@ -7,10 +7,10 @@ use std::rc::Rc;
 use weir_cluster::planner::{self, Allowance, PlanError, ScriptRequest};
 use weir_cluster::service::{InputSpec, read_by};
 use weir_pxl::{Compiled, Export, NamedView, OtelAttribute, OtelData, OtelEndpoint, OtelValue};
+use weir_rules::file::reading;
 use weir_sinks::delivery::OutputInfo;
 use weir_sinks::otel::spec::{Attribute, Signal, Source, Spec};
 
-use crate::cmd::rules::reading;
 use crate::config::bounded;
 use crate::config::keys::{Input, Kind, SinkConfig};
 use crate::script;

@@ -55,7 +55,11 @@ pub(super) fn shape(
     }
     let name = record.text().unwrap_or_default();
     if record.text().is_some() && !is_metric_name(name) {
-        wrong.at(record.place, format!("invalid recording rule name: {name}"), reader);
+        let why = match name.contains(['{', '}']) {
+            true => "braces present in the recording rule name; should it be in expr?",
+            false => "invalid recording rule name",
+        };
+        wrong.at(record.place, format!("{why}: {name}"), reader);
     }
 }
 

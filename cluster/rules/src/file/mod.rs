@@ -95,6 +95,12 @@ pub struct Text {
     pub template: Template,
 }
 
+/// The script that shows a recorded view as it is.
+#[must_use]
+pub fn reading(view: &str) -> String {
+    format!("import px\npx.display(px.DataFrame('{view}'), '{view}')\n")
+}
+
 /// Reads and judges a file's text, all but its expressions; all that is wrong, in the file's order.
 pub fn parse(text: &str) -> Result<RuleFile, Vec<Problem>> {
     let documents = crate::yaml::read(text).map_err(|problem| vec![problem])?;

@@ -110,6 +110,30 @@ impl Reader {
         number
     }
 
+    /// Any number that YAML has, `.nan` and `.inf` among them.
+    pub(crate) fn number(&mut self, node: &Node) -> Option<f64> {
+        let number = match &node.kind {
+            Kind::Scalar { text, plain: true, .. } => match text.to_ascii_lowercase().as_str() {
+                ".nan" => Some(f64::NAN),
+                ".inf" | "+.inf" => Some(f64::INFINITY),
+                "-.inf" => Some(f64::NEG_INFINITY),
+                text => text.parse().ok().filter(|number: &f64| number.is_finite()),
+            },
+            _ => None,
+        };
+        if number.is_none() {
+            self.misfit(node, "float64");
+        }
+        number
+    }
+
+    pub(crate) fn boolean(&mut self, node: &Node) -> bool {
+        if node.tag() != "!!bool" {
+            self.misfit(node, "bool");
+        }
+        node.text().is_some_and(|text| text.eq_ignore_ascii_case("true"))
+    }
+
     pub(crate) fn duration(&mut self, node: &Node) -> Option<Millis> {
         let text = self.text(node)?;
         duration::parse(&text).map_err(|why| self.problem(node.place, why)).ok()

@@ -85,7 +85,14 @@ pub struct Row {
 }
 
 impl Row {
-    pub(super) fn value(&self) -> f64 {
+    /// Its texts by the names of their labels.
+    pub(crate) fn labels(&self, columns: &Columns) -> BTreeMap<String, String> {
+        let pairs = columns.names().zip(&self.labels);
+        pairs
+            .map(|(name, text)| (name.to_string(), labels::label_value(text).into_owned()))
+            .collect()
+    }
+    pub(crate) fn value(&self) -> f64 {
         self.value
     }
     /// What it weighs in memory, roughly: it is there twice, and its label set beside it.

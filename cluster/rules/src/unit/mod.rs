@@ -5,6 +5,7 @@
 //! takes them; `time_` may also be a duration since the beginning.
 
 mod read;
+mod samples;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use crate::file::{Group, Rule, RuleFile};
 use crate::labels::{ALERT_NAME, Labels};
 use crate::state::{AlertRule, Answer, Columns, Row, RuleId, RuleSet, Settings};
 pub use read::parse;
+pub use samples::{ExprCase, Sample};
 
 /// Looks of a test at its rules: a day at every ten seconds.
 const STEPS_MAX: u64 = 10_000;
@@ -26,6 +28,8 @@ const STEPS_MAX: u64 = 10_000;
 pub struct TestFile {
     pub rule_files: Vec<String>,
     pub evaluation_interval: Millis,
+    /// Values of samples may be the next ones that there are, as promtool's `fuzzy_compare`.
+    pub fuzzy: bool,
     pub tests: Vec<Test>,
 }
 
@@ -36,6 +40,7 @@ pub struct Test {
     pub external_url: String,
     pub input: Input,
     pub alerts: Vec<AlertCase>,
+    pub exprs: Vec<ExprCase>,
 }
 
 /// Table → rows.
@@ -66,8 +71,10 @@ pub trait Evaluate {
     -> Result<Vec<Row>, String>;
 }
 
-/// Runs a file's tests over its rules; what did not hold, in promtool's form. Nothing is success.
+/// Runs a file's tests over its rules; what did not hold, in promtool's form. Nothing is success. `path`: what the
+/// file is called where a place in it is told.
 pub fn run(
+    path: &str,
     file: &TestFile,
     rules: &[(String, RuleFile)],
     evaluate: &mut dyn Evaluate,
@@ -78,10 +85,14 @@ pub fn run(
         } else {
             format!("    name: {},\n", test.name)
         };
-        let failures = match one(file, test, rules, evaluate) {
+        let mut failures = match one(file, test, rules, evaluate) {
             Ok(failures) => failures,
             Err(why) => vec![format!("    {why}")],
         };
+        let exprs = test.exprs.iter();
+        failures.extend(
+            exprs.filter_map(|case| samples::judge(path, case, file.fuzzy, rules, evaluate)),
+        );
         failures.into_iter().map(move |failure| format!("{name}{failure}"))
     });
     failures.collect()

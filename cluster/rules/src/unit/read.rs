@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Number, Value as Json};
 
-use super::{AlertCase, Expected, Input, Test, TestFile, named};
+use super::samples::series;
+use super::{AlertCase, Expected, ExprCase, Input, Sample, Test, TestFile, named};
 use crate::duration::{self, Millis};
 use crate::file::Problem;
 use crate::file::read::{Fields, Reader};
@@ -42,6 +43,7 @@ pub fn parse(text: &str) -> Result<TestFile, Vec<Problem>> {
         let interval = fields.get("evaluation_interval").and_then(|node| reader.duration(node));
         file.evaluation_interval =
             interval.filter(|i| !i.is_zero()).unwrap_or(file.evaluation_interval);
+        file.fuzzy = fields.get("fuzzy_compare").is_some_and(|node| reader.boolean(node));
         for node in list(&fields, "tests", &mut reader) {
             file.tests.extend(test(node, &mut reader));
         }
@@ -62,16 +64,9 @@ fn text(fields: &Fields<'_>, name: &str, reader: &mut Reader) -> String {
 
 fn test(node: &Node, reader: &mut Reader) -> Option<Test> {
     let fields = reader.fields(node, "testGroup", &TEST)?;
-    for (name, instead) in [
-        ("input_series", "Weir's rules read rows: write them as 'input_rows', a list a table"),
-        (
-            "promql_expr_test",
-            "there is no PromQL: test the alerts, or the script with `weir run --rows`",
-        ),
-    ] {
-        if let Some(node) = fields.get(name) {
-            reader.problem(node.place, format!("'{name}' is not supported: {instead}"));
-        }
+    if let Some(node) = fields.get("input_series") {
+        let instead = "Weir's rules read rows: write them as 'input_rows', a list a table";
+        reader.problem(node.place, format!("'input_series' is not supported: {instead}"));
     }
     // Series have an interval; rows have times of their own.
     fields.get("interval").and_then(|node| reader.duration(node));
@@ -79,12 +74,15 @@ fn test(node: &Node, reader: &mut Reader) -> Option<Test> {
         fields.get("external_labels").map_or_else(BTreeMap::new, |node| reader.texts(node));
     let alerts = list(&fields, "alert_rule_test", reader).iter();
     let alerts = alerts.filter_map(|node| alert_case(node, reader)).collect();
+    let exprs = list(&fields, "promql_expr_test", reader).iter();
+    let exprs = exprs.filter_map(|node| expr_case(node, reader)).collect();
     Some(Test {
         name: text(&fields, "name", reader),
         external_labels: Labels::new(external_labels),
         external_url: text(&fields, "external_url", reader),
         input: fields.get("input_rows").map_or_else(Input::new, |node| input(node, reader)),
         alerts,
+        exprs,
     })
 }
 
@@ -106,6 +104,46 @@ fn alert_case(node: &Node, reader: &mut Reader) -> Option<AlertCase> {
         wanted.push(Expected { labels, annotations: pairs("exp_annotations") });
     }
     Some(AlertCase { at, name, wanted })
+}
+
+fn expr_case(node: &Node, reader: &mut Reader) -> Option<ExprCase> {
+    let fields = reader.fields(node, "promqlTestCase", &["expr", "eval_time", "exp_samples"])?;
+    let expr = text(&fields, "expr", reader);
+    if expr.trim().is_empty() {
+        reader.problem(node.place, "an item of 'promql_expr_test' needs an 'expr'");
+    }
+    let at = fields.get("eval_time").and_then(|node| reader.duration(node)).unwrap_or_default();
+    let samples = list(&fields, "exp_samples", reader).iter();
+    let wanted = samples.filter_map(|node| sample(node, reader)).collect();
+    let place = fields.get("expr").map_or(node.place, |node| node.place);
+    Some(ExprCase { at, expr, place, wanted })
+}
+
+fn sample(node: &Node, reader: &mut Reader) -> Option<Sample> {
+    let fields = reader.fields(node, "sample", &["labels", "value", "histogram"])?;
+    if let Some(node) = fields.get("histogram") {
+        reader.problem(node.place, "'histogram' is not supported: a row has one 'value'");
+    }
+    let (name, labels) = match fields.get("labels") {
+        None => (None, Labels::default()),
+        // As rows are written, beside promtool's notation.
+        Some(node) if matches!(node.kind, Kind::Mapping(_)) => {
+            (None, Labels::new(reader.texts(node)))
+        }
+        Some(node) => match series(&reader.text(node)?) {
+            Ok(series) => series,
+            Err(why) => {
+                reader.problem(node.place, format!("'labels': {why}"));
+                return None;
+            }
+        },
+    };
+    let Some(value) = fields.get("value") else {
+        reader.problem(node.place, "an item of 'exp_samples' needs a 'value'");
+        return None;
+    };
+    let value = reader.number(value)?;
+    Some(Sample { place: node.place, name, labels, value })
 }
 
 fn input(node: &Node, reader: &mut Reader) -> Input {

@@ -27,8 +27,9 @@ impl Evaluate for Count {
         columns: &Columns,
         at_unix_ns: i64,
     ) -> Result<Vec<Row>, String> {
-        let table =
-            self.0.get(&rule.expr).ok_or_else(|| format!("there is no table {}", rule.expr))?;
+        // A recorded view is the table of its name.
+        let name = rule.expr.split('\'').nth(1).unwrap_or(&rule.expr);
+        let table = self.0.get(name).ok_or_else(|| format!("there is no table {name}"))?;
         let mut counts = std::collections::BTreeMap::new();
         for row in table {
             let time = row["time_"].as_i64().unwrap();
@@ -53,7 +54,12 @@ fn failures(cases: &str) -> Vec<String> {
     );
     let file = parse(&text).unwrap_or_else(|problems| panic!("{problems:#?}"));
     assert_eq!(file.rule_files, ["r.yml"]);
-    run(&file, &[("r.yml".to_string(), file::parse(RULES).unwrap())], &mut Count::default())
+    run(
+        "x.yml",
+        &file,
+        &[("r.yml".to_string(), file::parse(RULES).unwrap())],
+        &mut Count::default(),
+    )
 }
 
 /// Alerts that fire when they should are success; `for` counts, times between two looks are the earlier one's.
@@ -82,9 +88,23 @@ fn what_does_not_hold_is_shown() {
 /// promtool's series and queries are refused with what to write instead; so are unknown fields.
 #[test]
 fn other_inputs_are_refused() {
+    let sample = |sample: &str| {
+        format!("tests: [{{promql_expr_test: [{{expr: t, exp_samples: [{sample}]}}]}}]")
+    };
     for (text, wanted) in [
         ("tests: [{input_series: []}]", "'input_series' is not supported: Weir's rules read rows"),
-        ("tests: [{promql_expr_test: []}]", "'promql_expr_test' is not supported"),
+        ("tests: [{promql_expr_test: [{eval_time: 1m}]}]", "needs an 'expr'"),
+        (&sample("{labels: '{a=\"b\"'}"), "'labels': ',' or '}' is missing"),
+        (&sample("{labels: 'a-b{}'}"), "'labels': \"a-b\" is no series' name"),
+        (&sample("{labels: '{a=\"b\", a=\"c\"}'}"), "the label a is there twice"),
+        (&sample("{labels: '{a=b}'}"), "a label's value stands in quotes"),
+        (&sample("{labels: '{a=\"b}'}"), "the closing \" is missing"),
+        (&sample("{labels: '{a=\"\\q\"}'}"), "the escape \\q is not known"),
+        (&sample("{labels: '{} x'}"), "\"x\" stands behind the labels"),
+        (&sample("{labels: t}"), "needs a 'value'"),
+        (&sample("{value: five}"), "cannot unmarshal !!str `five` into float64"),
+        (&sample("{histogram: '{{}}', value: 1}"), "'histogram' is not supported"),
+        ("fuzzy_compare: perhaps", "into bool"),
         ("tests: [{foo: 1}]", "field foo not found in type testGroup"),
         ("tests: [{input_rows: {t: [5]}}]", "a row is a mapping"),
         ("tests: [{alert_rule_test: [{eval_time: x}]}]", "needs an 'alertname'"),
@@ -95,4 +115,52 @@ fn other_inputs_are_refused() {
             "{text}: {problems:?}"
         );
     }
+}
+
+/// Recorded views hold the samples that are expected, whatever their order and however labels are written; a value that
+/// is another, a sample that is not there and one that is too much are each told with what there was.
+#[test]
+fn recorded_views_are_judged() {
+    const RECORD: &str = "groups:\n- name: g\n  rules:\n  - record: t\n    expr: t\n";
+    let failures = |head: &str, samples: &str| {
+        let text = format!(
+            "{head}\nrule_files: [r.yml]\ntests:\n- input_rows:\n    t:\n    - {{time_: 5s, svc: a}}\n    \
+             - {{time_: 5s, svc: a}}\n    - {{time_: 9s, svc: b}}\n  promql_expr_test:\n  \
+             - expr: t\n    eval_time: 10s\n    exp_samples: {samples}\n"
+        );
+        let file = parse(&text).unwrap_or_else(|problems| panic!("{problems:#?}"));
+        let rules = [("r.yml".to_string(), file::parse(RECORD).unwrap())];
+        run("x.yml", &file, &rules, &mut Count::default())
+    };
+    let said = |exp: &str| {
+        format!(
+            "    expr: \"t\", time: 10s,\n        exp: {exp}\n        \
+             got: {{svc=\"a\"}} 2E+00, {{svc=\"b\"}} 1E+00"
+        )
+    };
+    let cases = [
+        ("[{labels: 't{svc=\"b\"}', value: 1}, {labels: \"{svc='a',}\", value: 2.0}]", None),
+        ("[{labels: {svc: b}, value: 1}, {labels: '{__name__=\"t\", svc=`a`}', value: 2}]", None),
+        (
+            "[{labels: '{svc=\"a\"}', value: 2.5}, {labels: '{svc=\"b\"}', value: 1}]",
+            Some("{svc=\"a\"} 2.5E+00, {svc=\"b\"} 1E+00"),
+        ),
+        ("[{labels: '{svc=\"a\"}', value: 2}]", Some("{svc=\"a\"} 2E+00")),
+        (
+            "[{labels: {svc: a}, value: 2}, {labels: {svc: b}, value: 1}, {labels: t, value: .inf}]",
+            Some("{} +Inf, {svc=\"a\"} 2E+00, {svc=\"b\"} 1E+00"),
+        ),
+        ("[]", Some("nil")),
+    ];
+    for (samples, exp) in cases {
+        let wanted: Vec<String> = exp.map(said).into_iter().collect();
+        assert_eq!(failures("", samples), wanted, "{samples}");
+    }
+    // The next number that there is, is the same only when it is said.
+    let near = "[{labels: {svc: a}, value: 2.0000000000000004}, {labels: {svc: b}, value: 1}]";
+    assert_eq!(failures("", near).len(), 1);
+    assert_eq!(failures("fuzzy_compare: true", near), [""; 0]);
+    // A view has its own name, and a script has none.
+    let other = "[{labels: 'u{svc=\"a\"}', value: 2}]";
+    assert_eq!(failures("", other), ["    x.yml:12:19: rows of the view \"t\" are not \"u\""]);
 }

@@ -3,6 +3,7 @@
 //! `send.rs`, `post.rs`). What alerts are and what is said of them is `weir-rules`'.
 
 mod feeder;
+mod mail;
 mod owner;
 mod post;
 mod queue;
@@ -21,7 +22,8 @@ use weir_rules::state::{AlertRule, Settings};
 use super::Service;
 
 pub use feeder::RULE_REFRESH_MS;
-pub use post::{MailTo, Sender};
+pub use mail::{MailServer, MailTo};
+pub use post::Sender;
 pub use saved::{STATE_BYTES_MAX, StateStore};
 pub use send::ReceiverRow;
 pub use status::{AlertsShown, Figures as AlertFigures, Happened, RuleRow};

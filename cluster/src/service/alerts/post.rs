@@ -1,30 +1,15 @@
 //! How notices leave: to an Alertmanager, a webhook, Slack and its like, or by mail. One attempt within a time,
 //! judged as sinks' are. No secret of the configuration is in what it says.
 
-use std::time::Duration;
-
-use lettre::transport::smtp::authentication::Credentials;
-use lettre::{SmtpTransport, Transport};
-use weir_rules::notify::mail::Envelope;
 use weir_rules::notify::{alertmanager, mail, slack, webhook};
 use weir_rules::state::Notice;
 use weir_sinks::http_client::{Client, Target};
-use weir_sinks::secrets::{self, shown_place, shown_url};
+use weir_sinks::secrets::{shown_place, shown_url};
 use weir_sinks::sink::SinkError;
 
-const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
+use super::mail::{MailTo, send};
 
-/// Where mail goes.
-#[derive(Clone)]
-pub struct MailTo {
-    /// `smtp://HOST:PORT` (TLS if the server has it), `smtps://HOST:PORT` (from the first byte).
-    pub url: String,
-    pub envelope: Envelope,
-    pub from: String,
-    pub to: Vec<String>,
-    pub user: Option<(String, String)>,
-    pub timeout: Duration,
-}
+const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 
 /// A receiver as it is configured.
 #[derive(Clone)]
@@ -120,35 +105,8 @@ impl Post {
                 .try_for_each(|body| client.post(&JSON, body).map(drop)),
             Way::Smtp(to) => {
                 let mails = mail::mails(&to.envelope, notices, now_unix_ns);
-                mails.iter().try_for_each(|mail| send_mail(to, mail))
+                send(to, &mails)
             }
         }
     }
-}
-
-fn send_mail(to: &MailTo, bytes: &[u8]) -> Result<(), SinkError> {
-    let password: Vec<String> = to.user.iter().map(|(_, password)| password.clone()).collect();
-    let said = |text: String| secrets::line(&text, &password);
-    let retry = |text: String| SinkError::Retry(said(text));
-    let address = |text: &str| text.parse().map_err(|_| retry(format!("{text:?} is no address")));
-    let recipients = to.to.iter().map(|one| address(one)).collect::<Result<Vec<_>, _>>()?;
-    let envelope = lettre::address::Envelope::new(Some(address(&to.from)?), recipients);
-    let envelope = envelope.map_err(|error| retry(error.to_string()))?;
-    // A password goes nowhere in clear.
-    let tls = if to.user.is_some() { "required" } else { "opportunistic" };
-    let url = match to.url.strip_prefix("smtp://") {
-        Some(host) => format!("smtp://{}?tls={tls}", host.trim_end_matches('/')),
-        None => to.url.clone(),
-    };
-    let transport = SmtpTransport::from_url(&url).map_err(|error| retry(error.to_string()))?;
-    let mut transport = transport.timeout(Some(to.timeout));
-    if let Some((user, password)) = &to.user {
-        transport = transport.credentials(Credentials::new(user.clone(), password.clone()));
-    }
-    let sent = transport.build().send_raw(&envelope, bytes);
-    sent.map(drop).map_err(|error| match error.status().map(u16::from) {
-        // Too large, or refused for what is in it; of all else the other end may think better.
-        Some(552 | 554) => SinkError::Unfit(said(error.to_string())),
-        _ => retry(error.to_string()),
-    })
 }

@@ -3,12 +3,12 @@
 
 use std::path::PathBuf;
 
+use weir_cluster::judge::request_of;
 use weir_cluster::planner::{self, Prepared};
 use weir_cluster::service::RULE_REFRESH_MS;
 use weir_rules::preview::Report;
 use weir_rules::state::Answer;
 
-use super::super::request_of;
 use super::{Ruled, Rules};
 use crate::cmd::replay;
 use crate::failure::Failure;

@@ -11,10 +11,10 @@ use weir_rules::state::NoticeKind;
 use weir_sinks::http_client::Target;
 use weir_sinks::tls::Tls;
 use weir_types::WallClock;
-use weir_types::testing::free_port;
 
-use super::super::post::MailTo;
 use super::*;
+
+mod mail;
 
 /// What the other end says to a body; `None`: nothing, ever.
 type Judge = fn(&Json) -> Option<(u16, &'static str)>;
@@ -155,120 +155,4 @@ fn failures_are_tried_again() {
     receiver.queue.push([notice(1)]);
     until("it is sent", &receiver, |row| row.sent == 1 && row.waiting == 0);
     assert_eq!(told.recv().unwrap().1["version"], "4");
-}
-
-/// Python's mail server, where `scripts/test-servers` has put it: it prints what it gets.
-struct MailServer {
-    child: std::process::Child,
-    said: mpsc::Receiver<String>,
-}
-
-impl MailServer {
-    /// `None`: it is not there.
-    fn start(port: u16) -> Option<MailServer> {
-        let home = std::path::PathBuf::from(std::env::var_os("HOME")?);
-        let packages = home.join(".cache/weir/python");
-        packages.join("aiosmtpd").is_dir().then_some(())?;
-        let mut child = std::process::Command::new("python3")
-            .args(["-m", "aiosmtpd", "-n", "-l", &format!("127.0.0.1:{port}")])
-            .args(["-c", "aiosmtpd.handlers.Debugging", "stdout"])
-            .env("PYTHONPATH", packages)
-            .env("PYTHONUNBUFFERED", "1")
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .ok()?;
-        let (tell, said) = mpsc::channel();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        std::thread::spawn(move || {
-            lines.map_while(Result::ok).try_for_each(|line| tell.send(line).ok())
-        });
-        for _ in 0..1_200 {
-            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Some(MailServer { child, said });
-            }
-            std::thread::park_timeout(Duration::from_millis(50));
-        }
-        panic!("aiosmtpd does not answer");
-    }
-
-    /// The lines of the next mail.
-    fn mail(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        loop {
-            let line = self.said.recv_timeout(Duration::from_secs(60)).unwrap();
-            if line.contains("END MESSAGE") {
-                return lines;
-            }
-            lines.push(line);
-        }
-    }
-}
-
-impl Drop for MailServer {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-/// A real mail server gets an alert as one mail, to all who are to have it; what is in a label adds no header and is
-/// read as it was. While the server is away nothing is lost.
-#[test]
-fn mail_arrives() {
-    let port = free_port();
-    let Some(server) = MailServer::start(port) else {
-        return weir_types::testing::skipped("there is no aiosmtpd");
-    };
-    let to = vec!["a@example.org".to_string(), "b@example.org".to_string()];
-    let sender = Sender::Smtp(MailTo {
-        url: format!("smtp://127.0.0.1:{port}"),
-        envelope: weir_rules::notify::mail::Envelope::new("weir@example.org", &to).unwrap(),
-        from: "weir@example.org".to_string(),
-        to,
-        user: None,
-        timeout: Duration::from_secs(10),
-    });
-    let queue = Arc::new(Queue::new(sender.is_state()));
-    let part = weir_actors::Part::alone("r");
-    let receiver = Receiver::start("r", "p", &sender, queue, part, Arc::new(WallClock)).unwrap();
-    let with = |svc: &str| {
-        let labels = [("alertname", "A\r\nBcc: evil@example.org"), ("svc", svc)];
-        let labels = labels.map(|(name, value)| (name.to_string(), value.to_string()));
-        let labels = Labels::new(labels.into_iter().collect());
-        Arc::new(Notice { labels, ..(*notice(1)).clone() })
-    };
-    receiver.queue.push([with("grüße\r\nBcc: evil@example.org")]);
-    until("it is sent", &receiver, |row| row.sent == 1 && row.waiting == 0);
-    let lines = server.mail();
-    let end = lines.iter().position(String::is_empty).unwrap();
-    let header = lines[..end].join("\n");
-    assert!(header.contains("From: weir@example.org"), "{header}");
-    assert!(header.contains("To: a@example.org,\n b@example.org"), "{header}");
-    assert!(header.contains("Subject: ") && !header.contains("\nBcc:"), "{header}");
-    let body = base64_text(&lines[end..].concat());
-    assert!(body.contains("grüße") && body.contains("Bcc: evil"), "{body}");
-
-    drop(server);
-    receiver.queue.push([with("later")]);
-    let row = until("it is tried again", &receiver, |row| row.errors > 0);
-    assert_eq!((row.state, row.waiting, row.lost), ("retrying", 1, 0));
-    let server = MailServer::start(port).unwrap();
-    until("it is sent", &receiver, |row| row.sent == 2 && row.waiting == 0);
-    assert!(server.mail().iter().any(|line| line.starts_with("Subject: ")));
-}
-
-fn base64_text(text: &str) -> String {
-    const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digits = text.chars().filter_map(|c| ALPHABET.find(c));
-    let (mut bytes, mut held, mut bits) = (Vec::new(), 0usize, 0);
-    for digit in digits {
-        held = (held << 6 | digit) & 0xffff;
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            bytes.push((held >> bits & 0xff) as u8);
-        }
-    }
-    String::from_utf8(bytes).unwrap()
 }
