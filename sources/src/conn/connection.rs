@@ -272,6 +272,7 @@ impl Connection {
         }
         // What takes over may have begun in the same call.
         self.infer(&DataEvent { payload: &[], ..*event }, 0);
+        self.tell_memos();
         self.advance(look)
     }
 
