@@ -204,6 +204,27 @@ fn push_counts(out: &mut String, nodes: &[NodeRow]) {
         let labels = [("source", source), ("count", count)];
         line(out, "weir_source_total", &labels, value);
     }
+    let sources = || nodes.iter().flat_map(|node| &node.sources);
+    let (mut states, mut blind) = (BTreeMap::<_, u64>::new(), BTreeMap::<_, u64>::new());
+    for source in sources() {
+        *states.entry([("source", source.name.as_str()), ("state", &source.state)]).or_default() +=
+            1;
+        *blind.entry([("source", source.name.as_str())]).or_default() += source.blind.len() as u64;
+    }
+    head(
+        out,
+        "weir_source_nodes",
+        "gauge",
+        "Nodes whose source is in this state (`weir doctor` says why).",
+    );
+    for (labels, nodes) in states {
+        line(out, "weir_source_nodes", &labels, nodes);
+    }
+    let help = "Processes of which a source sees nothing or not all, on all nodes.";
+    head(out, "weir_source_blind_processes", "gauge", help);
+    for (labels, processes) in blind {
+        line(out, "weir_source_blind_processes", &labels, processes);
+    }
 }
 
 /// What the sources of all nodes count beside losses, by source and name.
@@ -222,6 +243,10 @@ fn push_self_metrics(out: &mut String, stats: &Json) {
     push_readers(out, &stats["readers"]);
     push_actors(out, &stats["actors"]);
     push_process(out, stats);
+    let help = "Scripts by what became of them when they were to be compiled.";
+    let kinds = ["compiled", "refused", "out_of_time", "cancelled", "busy"];
+    let kinds = kinds.map(|what| (what, stats["compiles"][what].as_u64().unwrap_or(0)));
+    counter_by(out, "weir_compile_total", help, "what", kinds);
     let help = "Scripts refused for what compiling them would cost, by code.";
     let refused = counts_in(&stats["compiles"]["limits"]);
     counter_by(out, "weir_compile_refused_total", help, "code", refused);
@@ -407,6 +432,7 @@ mod tests {
         };
         let source = SourceStatus {
             name: "ebpf".to_string(),
+            state: "running".to_string(),
             counts: BTreeMap::from([("shed_calls".to_string(), lost)]),
             ..SourceStatus::default()
         };
@@ -438,6 +464,8 @@ mod tests {
             "weir_table_rows_total{table=\"http_events\"} 20\n",
             "weir_refused_total{queue=\"bus\"} 6\n",
             "weir_source_total{source=\"ebpf\",count=\"shed_calls\"} 9\n",
+            "weir_source_nodes{source=\"ebpf\",state=\"running\"} 2\n",
+            "weir_source_blind_processes{source=\"ebpf\"} 0\n",
             "weir_node_lagging{node=\"b\\\"\\\\\"} 0\n",
         ] {
             assert!(text.contains(wanted), "{wanted} in {text}");

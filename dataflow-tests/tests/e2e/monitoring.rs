@@ -26,8 +26,26 @@ fn names_in(text: &str) -> BTreeSet<String> {
     words.filter(is_ours).map(str::to_string).collect()
 }
 
+/// What `/metrics` says of itself, as the page of metrics has it.
+fn listed(metrics: &str) -> String {
+    let mut rows = BTreeSet::new();
+    let mut help = "";
+    for line in metrics.lines() {
+        if let Some(text) = line.strip_prefix("# HELP ") {
+            help = text.split_once(' ').unwrap().1;
+        } else if let Some(text) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = text.split_once(' ').unwrap();
+            rows.insert(format!("| `{name}` | {kind} | {} |\n", help.replace('|', "\\|")));
+        }
+    }
+    let head = "# Metrics\n\nWhat `GET /metrics` of a server has. Names, kinds and units stay; a test compares them.\n\n\
+        | name | kind | what it says |\n|---|---|---|\n";
+    rows.into_iter().fold(head.to_string(), |text, row| text + &row)
+}
+
 /// `promtool` has nothing to say about `/metrics`; the rules about Weir itself pass its check and their own tests; and
-/// every metric that these rules or the dashboard name is one that a server has. Catches a metric that was renamed.
+/// every metric that these rules or the dashboard name is one that a server has, and all it has are on their page. Catches
+/// a metric that was renamed.
 #[test]
 fn prometheus_takes_it_all() {
     let dir: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/monitoring");
@@ -51,6 +69,10 @@ fn prometheus_takes_it_all() {
     check.args(["-c", "promtool check metrics <\"$0\"", scraped.to_str().unwrap()]);
     let check = output_of(check, DEADLINE).unwrap();
     assert!(check.status.success(), "{:?} {:?}", check.stdout, check.stderr);
+
+    let page = std::fs::read_to_string(file("metrics.md")).unwrap_or_default();
+    let listed = listed(&metrics);
+    assert!(page == listed, "docs/monitoring/metrics.md is to be\n{listed}");
 
     promtool(&["check", "rules", &file("weir-rules.yml")]).unwrap();
     promtool(&["test", "rules", &file("weir-rules_test.yml")]).unwrap();

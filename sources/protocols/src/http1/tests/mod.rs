@@ -234,13 +234,20 @@ fn a_body_until_close() {
     assert_eq!(wire.rows[0].last_ns, 4_000);
 }
 
-/// After an upgrade or a CONNECT the bytes are somebody else's, even if they look like HTTP.
+/// After an upgrade or a CONNECT the bytes are somebody else's, even if they look like HTTP: a WebSocket's are skipped,
+/// others are left for who takes over.
 #[test]
 fn upgrades_make_the_connection_opaque() {
     let upgrade = "GET /ws HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
     let switch = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
     let connect = "CONNECT h:443 HTTP/1.1\r\n\r\n";
-    for (request, response) in [(upgrade, switch), (connect, "HTTP/1.1 200 OK\r\n\r\n")] {
+    let h2c = [upgrade, switch].map(|text| text.replace("websocket", "h2c"));
+    let cases = [
+        (upgrade, switch, false),
+        (&h2c[0], &h2c[1], true),
+        (connect, "HTTP/1.1 200 OK\r\n\r\n", true),
+    ];
+    for (request, response, is_left) in cases {
         let mut wire = Wire::new();
         wire.request(request);
         wire.response(response);
@@ -248,7 +255,9 @@ fn upgrades_make_the_connection_opaque() {
         wire.request(&get("/inside"));
         wire.response(OK);
         assert_eq!(wire.close().len(), 1);
-        assert!(wire.requests.is_empty() && wire.responses.is_empty());
+        assert_eq!(wire.http.is_handed_over(), is_left, "{response}");
+        assert_eq!(wire.requests.is_empty(), !is_left);
+        assert_eq!(wire.responses.is_empty(), !is_left);
     }
 }
 
