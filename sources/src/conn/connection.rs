@@ -4,7 +4,6 @@
 //! is told what was said over TLS, the streams are that, and the socket's own bytes are none of anybody's.
 
 mod guess;
-mod memos;
 mod missing;
 mod rows;
 
@@ -12,7 +11,6 @@ use weir_protocols::protocol::{Context, Datagram, Parser, Shared, Streams, Way};
 use weir_protocols::stream::{Segment, StreamBuffer};
 use weir_protocols::{Config, Counters, PROTOCOLS};
 
-use self::memos::Memos;
 use self::missing::Missing;
 use self::rows::{ConnectionRows, role_by_requests};
 pub use self::rows::{Emit, RowEnds};
@@ -96,8 +94,6 @@ pub struct Connection {
     wrong_guesses: u8,
     /// Of datagrams that came in, and that went out.
     missing: [Missing; 2],
-    /// What the program remembers, until there is a parser.
-    memos: Memos,
 }
 
 /// What [`super::ConnStats`] has taken of a connection.
@@ -148,7 +144,6 @@ impl Connection {
             given_up: None,
             wrong_guesses: 0,
             missing: [Missing::default(); 2],
-            memos: Memos::default(),
         }
     }
 
@@ -264,7 +259,6 @@ impl Connection {
         self.give_up_wrong_guess(look);
         if let State::Undecided { events_seen } = self.state {
             self.infer(event, events_seen);
-            self.tell_memos();
         }
         let outcome = self.advance(look);
         if !self.hand_over() {
@@ -272,7 +266,6 @@ impl Connection {
         }
         // What takes over may have begun in the same call.
         self.infer(&DataEvent { payload: &[], ..*event }, 0);
-        self.tell_memos();
         self.advance(look)
     }
 
@@ -372,10 +365,6 @@ impl Connection {
 
     fn stop_reading(&mut self) {
         self.state = State::Ignored;
-        // Those of the socket's own bytes are none yet.
-        if self.is_encrypted {
-            self.memos = Memos::default();
-        }
         self.ingress = StreamBuffer::default();
         self.egress = StreamBuffer::default();
     }
@@ -440,7 +429,7 @@ impl Connection {
             State::Known { parser, .. } => size_of_val(parser.as_ref()) + parser.held_bytes(),
             State::Undecided { .. } | State::Ignored => 0,
         };
-        self.ingress.held_bytes() + self.egress.held_bytes() + parser + self.memos.held_bytes()
+        self.ingress.held_bytes() + self.egress.held_bytes() + parser
     }
 
     pub(super) fn overflow_bytes(&self) -> u64 {

@@ -173,8 +173,7 @@ impl EbpfSource {
         let losses = LossMap::take(&mut ebpf)?;
         let process = load::process(&btf, &tracefs, &mut attachments, &mut programs);
         let tls = tls::start(tls_programs, &mut programs);
-        // Until it is known that nobody does.
-        maps.set_tls(tls.as_ref().map_or(0, Prober::generation), tls.is_some())?;
+        maps.set_tls_generation(tls.as_ref().map_or(0, Prober::generation))?;
         maps.enable()?;
         if let Some(tls) = &tls {
             tls.wait_for_first_look();
@@ -218,7 +217,7 @@ impl EbpfSource {
         self.clock.keep();
         if let Some(tls) = &self.tls {
             // Failing, sockets that were looked at too often are not looked at again.
-            let _ = self.maps.set_tls(tls.generation(), tls.looks_for_memos());
+            let _ = self.maps.set_tls_generation(tls.generation());
         }
         let stats = self.drain_rings(f);
         self.delivered_records += stats.records as u64;

@@ -84,10 +84,6 @@ impl Out {
             {
                 mask.forget(at.socket.key);
             }
-            // It holds what would be masked.
-            if matches!(event, CaptureEvent::Memo { .. }) && self.mask.is_some() {
-                return;
-            }
             return self.entry(&Entry::Event(*event));
         };
         self.counts.payload_bytes += data.payload.len() as u64;

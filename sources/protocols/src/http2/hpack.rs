@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::huffman;
-use super::memo::Order;
 use super::static_table::STATIC_TABLE;
 use super::types::TABLE_BYTES_MAX;
 
@@ -48,47 +47,6 @@ impl Entry {
     }
 }
 
-impl Entry {
-    fn name(&self) -> Name {
-        self.name.clone()
-    }
-
-    /// Whether they are the same, as far as this one is known.
-    fn may_be(&self, other: &Entry) -> bool {
-        let name = self.name.text();
-        self.value == other.value && (name.is_none() || name == other.name.text())
-    }
-}
-
-/// What a program has of a direction.
-#[derive(Debug)]
-pub(super) struct Table {
-    /// The newest first.
-    entries: VecDeque<Entry>,
-    bytes_max: usize,
-}
-
-impl Table {
-    pub(super) fn with_room_for(bytes_max: usize) -> Table {
-        Table { entries: VecDeque::new(), bytes_max }
-    }
-
-    /// A newer entry.
-    pub(super) fn push(&mut self, name: &[u8], value: &[u8]) {
-        self.entries.push_front(Entry { name: Name::Sent(name.into()), value: value.to_vec() });
-    }
-
-    /// Whether this is what the protocol counts for it, and it has room for that.
-    pub(super) fn is_of(&self, bytes: usize) -> bool {
-        bytes <= self.bytes_max && bytes == self.held_bytes()
-    }
-
-    /// As the protocol counts.
-    pub(super) fn held_bytes(&self) -> usize {
-        self.entries.iter().map(Entry::cost_bytes).sum()
-    }
-}
-
 /// A field of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Field<'a> {
@@ -101,7 +59,7 @@ pub(super) struct Field<'a> {
 pub(super) struct Invalid;
 
 /// See the module's documentation.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Decoder {
     /// The newest first.
     entries: VecDeque<Entry>,
@@ -109,10 +67,6 @@ pub(super) struct Decoder {
     table_bytes_max: usize,
     /// There may be entries behind the ones that are known.
     has_unknown: bool,
-    /// Ever.
-    inserted: usize,
-    /// Names of the next entries, where they are known from elsewhere.
-    coming: VecDeque<Name>,
     /// Storage for what a literal spells.
     name: Vec<u8>,
     value: Vec<u8>,
@@ -126,8 +80,6 @@ impl Decoder {
             table_bytes: 0,
             table_bytes_max: TABLE_BYTES_DEFAULT,
             has_unknown: !from_start,
-            inserted: 0,
-            coming: VecDeque::new(),
             name: Vec::new(),
             value: Vec::new(),
         }
@@ -136,7 +88,6 @@ impl Decoder {
     /// Blocks are missing: what they have put into the table is unknown, and where.
     pub(super) fn forget(&mut self) {
         self.entries = VecDeque::new();
-        self.coming = VecDeque::new();
         self.table_bytes = 0;
         self.has_unknown = true;
     }
@@ -145,56 +96,8 @@ impl Decoder {
     pub(super) fn held_bytes(&self) -> usize {
         self.table_bytes
             + self.entries.capacity() * size_of::<Entry>()
-            + self.coming.capacity() * size_of::<Name>()
             + self.name.capacity()
             + self.value.capacity()
-    }
-
-    /// Whether there is something that a table of the program's could tell.
-    pub(super) fn lacks(&self) -> bool {
-        self.has_unknown
-    }
-
-    /// Takes over what is not known from a table of a later place: `blocks` are those in between. False: something
-    /// that both know differs, or these blocks make no sense with it, and all is as it was.
-    pub(super) fn adopt(&mut self, table: &Table, blocks: &[Vec<u8>]) -> bool {
-        let mut ahead = self.clone();
-        let is_same = |own: &Decoder| {
-            own.entries.iter().zip(&table.entries).all(|(own, entry)| own.may_be(entry))
-        };
-        if !self.has_unknown || ahead.decode_all(blocks).is_none() || !is_same(&ahead) {
-            return false;
-        }
-        let added = ahead.inserted.wrapping_sub(self.inserted);
-        let mut with = self.clone();
-        let room = table.bytes_max.min(TABLE_BYTES_MAX);
-        with.table_bytes_max = with.table_bytes_max.max(room);
-        // Those that were evicted since are known only if they were before.
-        let older = self.entries.iter().skip(table.entries.len().saturating_sub(added));
-        with.entries = table.entries.iter().skip(added).chain(older).cloned().collect();
-        with.table_bytes = with.entries.iter().map(Entry::cost_bytes).sum();
-        with.evict();
-        // A name may be that of an entry that the same blocks evict.
-        let name = |place: usize| table.entries.get(place).map_or(Name::Unknown, Entry::name);
-        with.coming = (0..added).rev().map(name).collect();
-        let mut behind = with.clone();
-        let is_taken = behind.decode_all(blocks).is_some() && is_same(&behind);
-        if is_taken {
-            *self = with;
-        }
-        is_taken
-    }
-
-    /// `None`: they are none, or what they say is no message.
-    fn decode_all(&mut self, blocks: &[Vec<u8>]) -> Option<()> {
-        for block in blocks {
-            let mut order = Order::default();
-            self.decode(block, |field| order.see(field.name)).ok()?;
-            if order.is_broken {
-                return None;
-            }
-        }
-        Some(())
     }
 
     /// Reads a whole block. After an error nothing of what was sent before is known.
@@ -265,10 +168,7 @@ impl Decoder {
                 string(rest, &mut self.name)?;
                 None
             }
-            Some(at) => match (self.name_at(at)?, self.coming.front()) {
-                (Name::Unknown, Some(name)) if is_kept => Some(name.clone()),
-                (name, _) => Some(name),
-            },
+            Some(at) => Some(self.name_at(at)?),
         };
         self.value.clear();
         string(rest, &mut self.value)?;
@@ -303,8 +203,6 @@ impl Decoder {
     }
 
     fn insert(&mut self, entry: Entry) {
-        self.inserted = self.inserted.wrapping_add(1);
-        self.coming.pop_front();
         self.table_bytes += entry.cost_bytes();
         self.entries.push_front(entry);
         self.evict();
