@@ -41,10 +41,11 @@ impl Connection {
             Direction::Ingress => &mut self.ingress,
             Direction::Egress => &mut self.egress,
         };
-        // Without a payload it is asked about what is left of an event.
-        let is_start = stream.at_event_start() || event.payload.is_empty();
-        let start = if is_start { stream.unread() } else { &[] };
-        let from_start = event.socket.opened != Opened::Unknown && stream.position() == 0;
+        // Without a payload it is asked about what is left of an event, where a message begins.
+        let is_rest = event.payload.is_empty();
+        let start = if is_rest || stream.at_event_start() { stream.unread() } else { &[] };
+        let is_new = event.socket.opened != Opened::Unknown && stream.position() == 0;
+        let from_start = is_rest || is_new;
         let both_sides = self.moved == [true; 2];
         match infer(event, start, events_seen, both_sides) {
             Inference::Undecided => {
