@@ -265,7 +265,7 @@ impl Connection {
             return outcome;
         }
         // What takes over may have begun in the same call.
-        self.infer(&DataEvent { payload: &[], ..*event }, 0);
+        self.infer_rest(event);
         self.advance(look)
     }
 

@@ -37,12 +37,19 @@ impl Connection {
     }
 
     pub(super) fn infer(&mut self, event: &DataEvent<'_>, events_seen: u32) {
+        self.look_at(event, events_seen, false);
+    }
+
+    /// Looks at what is left of an event behind a protocol that has given way: a message begins there.
+    pub(super) fn infer_rest(&mut self, event: &DataEvent<'_>) {
+        self.look_at(&DataEvent { payload: &[], ..*event }, 0, true);
+    }
+
+    fn look_at(&mut self, event: &DataEvent<'_>, events_seen: u32, is_rest: bool) {
         let stream = match event.direction {
             Direction::Ingress => &mut self.ingress,
             Direction::Egress => &mut self.egress,
         };
-        // Without a payload it is asked about what is left of an event, where a message begins.
-        let is_rest = event.payload.is_empty();
         let start = if is_rest || stream.at_event_start() { stream.unread() } else { &[] };
         let is_new = event.socket.opened != Opened::Unknown && stream.position() == 0;
         let from_start = is_rest || is_new;
