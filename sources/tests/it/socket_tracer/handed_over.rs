@@ -48,8 +48,11 @@ fn mysql() -> [Vec<u8>; 2] {
     [packet(0, &greeting.concat()), packet(1, &asks.concat())]
 }
 
+/// Which way it goes, and its bytes.
+type Call = (Direction, Vec<u8>);
+
 impl Net {
-    fn says(&mut self, calls: &[(Direction, Vec<u8>)]) {
+    fn says(&mut self, calls: &[Call]) {
         let socket = server_end(4000);
         for (direction, bytes) in calls {
             self.data(socket, NGINX, *direction, bytes);
@@ -70,7 +73,7 @@ use Direction::{Egress, Ingress};
 #[test]
 fn tls_behind_a_question_for_it_is_a_row() {
     let [greeting, asks] = mysql();
-    let cases: [(&str, Vec<(Direction, Vec<u8>)>); 5] = [
+    let cases: [(&str, Vec<Call>); 5] = [
         ("pgsql", vec![(Ingress, ASKS_TLS.to_vec()), (Egress, b"S".to_vec())]),
         ("pgsql, unheard", vec![(Ingress, ASKS_TLS.to_vec())]),
         ("mysql", vec![(Egress, greeting.clone()), (Ingress, asks.clone())]),
