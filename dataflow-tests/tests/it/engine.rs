@@ -10,9 +10,9 @@ use weir_dataflow_tests::generate::{self, Case, Style};
 use weir_types::Plan;
 use weir_types::split::SplitPlan;
 
-/// Checks random cases, cut by `split`, and that they were worth it.
+/// Checks random cases, cut by `split`, and that they were worth it. What was compared is said.
 #[track_caller]
-fn equals_the_model(split: impl Fn(&Plan) -> SplitPlan) {
+fn equals_the_model(split: impl Fn(&Plan) -> SplitPlan) -> String {
     let total = Cell::new(Compared::default());
     let cases = Cell::new(0);
     check(700, generate::case(Style::Compiled, 80), |case: Case| {
@@ -22,27 +22,28 @@ fn equals_the_model(split: impl Fn(&Plan) -> SplitPlan) {
         Ok::<_, DriveError>(())
     });
     let Compared { frontiers, rows, .. } = total.get();
-    eprintln!("{:?} in {} cases", total.get(), cases.get());
+    let said = format!("{:?} in {} cases", total.get(), cases.get());
     let enough = frontiers > 3 * cases.get() && rows > 20 * cases.get();
-    assert!(enough, "hardly anything was compared: {:?} in {} cases", total.get(), cases.get());
+    assert!(enough, "hardly anything was compared: {said}");
+    said
 }
 
 /// All operators in the cluster part, fed with whole rows: the general path.
 #[test]
 fn equals_the_model_through_whole_rows() {
-    equals_the_model(plain_split);
+    eprintln!("{}", equals_the_model(plain_split));
 }
 
 /// As the compiler cuts, on plans that it would never make itself.
 #[test]
 fn equals_the_model_through_the_compilers_split() {
-    equals_the_model(weir_pxl::split);
+    eprintln!("{}", equals_the_model(weir_pxl::split));
 }
 
 /// Row-wise work, partial aggregates per pane and bounded row exchanges on the nodes: the fast path.
 #[test]
 fn equals_the_model_through_partials() {
-    equals_the_model(pushed_split);
+    eprintln!("{}", equals_the_model(pushed_split));
 }
 
 /// Several queries side by side, some of them the same and installed later: each equals the model.
