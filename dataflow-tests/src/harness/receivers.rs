@@ -211,8 +211,17 @@ impl Collector {
     pub fn requests(&self) -> Vec<Json> {
         let text = std::fs::read_to_string(self.0.dir.path().join("out.jsonl"));
         let text = text.unwrap_or_default();
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        text.lines().filter_map(request_in).collect()
     }
+}
+
+/// What a line holds: one that was killed while it wrote leaves a part of a line, and the next one goes on behind it.
+fn request_in(line: &str) -> Option<Json> {
+    let whole = serde_json::from_str(line).ok();
+    whole.or_else(|| {
+        let begins = line.match_indices("{\"resource").map(|(at, _)| at);
+        begins.filter(|at| *at > 0).find_map(|at| serde_json::from_str(&line[at..]).ok())
+    })
 }
 
 /// A PostgreSQL whose user `postgres` needs no password. Root starts it as that user.

@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use weir_sources::ebpf::EbpfConfig;
+
 use super::go::build;
 use super::{Capture, Form, Log, Place, Server, check_as, free_port, has, is_of, log_of};
 use crate::rows_of::Rows;
@@ -88,7 +90,10 @@ fn grpc_joined_midway() {
     let program = built(&place, "grpc", &["-ldflags=-s -w"]);
     let server = server(&place, &program, port);
     let (mut client, mut output) = begun(&place, &program, port, 30);
-    let Some(mut capture) = Capture::of_port(port) else {
+    // Where nothing is lost also on a machine that has other things to do: long calls are copied in part while the ring
+    // is half full.
+    let config = EbpfConfig { ring_bytes: 128 << 20, ..EbpfConfig::default() };
+    let Some(mut capture) = Capture::with(port, config) else {
         client.kill().unwrap();
         client.wait().unwrap();
         return;
