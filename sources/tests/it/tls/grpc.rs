@@ -109,7 +109,8 @@ fn grpc_joined_midway() {
     let log = log_of(&reader.join().unwrap());
     assert_eq!(log.len(), 3 * CALLS);
     let rows = capture.rows();
-    check_joined(&rows, &log, server.pid());
+    let cut = capture.lost_of("gap") + capture.lost_of("truncated");
+    check_joined(&rows, &log, server.pid(), cut);
 }
 
 /// A call by what is always known of it: bytes asked, bytes answered.
@@ -122,8 +123,10 @@ fn sizes(log: &Log) -> BTreeMap<(i64, i64), Vec<&String>> {
     sizes
 }
 
-fn check_joined(rows: &Rows, log: &Log, server: u32) {
+/// `cut`: so many rows are told to lack something, as parts of long calls where the machine did not keep up.
+fn check_joined(rows: &Rows, log: &Log, server: u32, cut: u64) {
     let sizes = sizes(log);
+    let mut shorter = 0;
     let mut seen: BTreeMap<(i64, i64, i64), usize> = BTreeMap::new();
     let mut known = 0;
     for row in 0..rows.len() {
@@ -132,7 +135,11 @@ fn check_joined(rows: &Rows, log: &Log, server: u32) {
         assert!(rows.bool(row, "encrypted"));
         assert!([0, 200].contains(&rows.int(row, "resp_status")), "{path}");
         let size = (rows.int(row, "req_body_size"), rows.int(row, "resp_body_size"));
-        let could_be = sizes.get(&size).unwrap_or_else(|| panic!("no call of {size:?}: {path}"));
+        let Some(could_be) = sizes.get(&size) else {
+            shorter += 1;
+            assert!(shorter <= cut, "no call of {size:?}: {path}, {cut} are told to be cut");
+            continue;
+        };
         let is_one = |key: &&String| path == "<unknown>" || key.starts_with(&format!("{path}#"));
         assert!(could_be.iter().any(is_one), "{path} is none of {could_be:?}");
         // Its name was sent before; a value of no known name may be a secret.

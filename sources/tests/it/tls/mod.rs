@@ -215,6 +215,10 @@ impl Capture {
         Rows::of(table, &self.batches)
     }
 
+    fn lost_of(&self, reason: &str) -> u64 {
+        self.tracer.counters().iter().map(|table| table.lost_for(reason)).sum()
+    }
+
     fn lost(&self) -> String {
         let lost: Vec<String> = self
             .tracer
