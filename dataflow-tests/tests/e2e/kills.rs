@@ -33,6 +33,8 @@ const DEADLINE: Duration = Duration::from_secs(120);
 const ROUNDS: u32 = 2;
 const GROUPS: usize = 20;
 const SINKS: usize = 12;
+/// Its number among the receivers.
+const COLLECTOR: usize = 3;
 const PER_SEC: u32 = 60;
 /// What a killed server takes along: what it had not told its sinks (a refresh, and what they had not written down),
 /// and what its store had not written (ADR 22). A machine that does other things besides is granted more.
@@ -185,7 +187,7 @@ impl Stage {
             0 => &mut self.house.0,
             1 => &mut self.tables.0,
             2 => &mut self.store.0,
-            3 => &mut self.collector.0,
+            COLLECTOR => &mut self.collector.0,
             4 => &mut self.prometheus.0,
             5 => &mut self.kafka.0,
             _ => return,
@@ -527,8 +529,13 @@ fn everything_dies_and_nothing_is_lost() {
     traffic(nginx.addr, slice, &mut sent);
     for round in 0..ROUNDS {
         for number in 0..8 {
-            // Of spans that it has taken the collector writes the last down after 50 ms.
-            pause(Duration::from_millis(500));
+            if number == COLLECTOR {
+                // What it has taken and not written down goes with it: all that was sent is written down before.
+                let done = wait_until(DEADLINE, || {
+                    missing(&sent, &gaps, &stage.of_collector()).is_ok().then_some(())
+                });
+                assert!(done.is_some(), "{:?}", missing(&sent, &gaps, &stage.of_collector()));
+            }
             stage.each(number, Receiver::kill);
             stage.hook.answers(if number == 6 { 503 } else { 200 });
             if number == 7 {
