@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use super::hello::{Hello, Line, hear, say};
-use super::{LOOK_EVERY, Met, SILENCE_MAX_MS, STOPPED, Shared, connect};
+use super::{LOOK_EVERY, Met, SILENCE_MAX_MS, STOPPED, Shared, connect, timeless};
 
 /// Who was refused asks again after so long: the leader may be the one that is changed.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -104,8 +104,7 @@ pub(super) fn relay(shared: &Shared) -> io::Result<TcpStream> {
         Line::Met => {}
         other => return Err(io::Error::other(format!("process 0 says {other:?}"))),
     }
-    leader.set_read_timeout(None)?;
-    leader.set_write_timeout(None)?;
+    timeless(&leader)?;
     Ok(leader)
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use super::hello::{Hello, Line, hear, say};
-use super::{Guest, LINE_MS_MAX, LOOK_EVERY, Shared, prepare};
+use super::{Guest, LINE_MS_MAX, LOOK_EVERY, Shared, prepare, timeless};
 
 /// First lines that are read at the same time; further connections are closed.
 const KNOCKING_MAX: u64 = 32;
@@ -39,12 +39,9 @@ pub(super) fn serve(shared: &Arc<Shared>, listener: &TcpListener) {
 /// A way for what nodes say.
 fn relay(shared: &Shared, process: usize, mut stream: TcpStream) {
     let relays = shared.relays.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let timeless = |stream: &TcpStream| {
-        stream.set_read_timeout(None).is_ok() && stream.set_write_timeout(None).is_ok()
-    };
     if let Some(relays) = relays
         && say(&mut stream, &Line::Met).is_ok()
-        && timeless(&stream)
+        && timeless(&stream).is_ok()
     {
         // Without its taker it is for nobody.
         drop(relays.send((process, stream)));

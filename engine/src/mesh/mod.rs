@@ -215,8 +215,7 @@ impl Mesh {
             _ => follow::meet(&self.shared),
         }?;
         for socket in met.sockets.iter().flatten() {
-            let set = socket.set_read_timeout(None).and_then(|()| socket.set_write_timeout(None));
-            set.map_err(|error| error.to_string())?;
+            timeless(socket).map_err(|error| error.to_string())?;
         }
         let mut state = self.shared.lock();
         state.died_of = None;
@@ -292,4 +291,10 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(LINE_TIME_MAX))?;
     stream.set_write_timeout(Some(LINE_TIME_MAX))
+}
+
+/// The talk is over: what follows takes its time.
+fn timeless(stream: &TcpStream) -> io::Result<()> {
+    stream.set_read_timeout(None)?;
+    stream.set_write_timeout(None)
 }
