@@ -89,8 +89,8 @@ pub struct Connection {
     /// The caller knows that its payload is of no use.
     told_to_stop: bool,
     counters_taken: Counters,
-    /// What a former parser counted in the end.
-    given_up: Option<(ProtocolIdx, Counters)>,
+    /// What former parsers counted in the end.
+    given_up: Vec<(ProtocolIdx, Counters)>,
     wrong_guesses: u8,
     /// Of datagrams that came in, and that went out.
     missing: [Missing; 2],
@@ -141,7 +141,7 @@ impl Connection {
             holders: vec![process],
             holders_complete: true,
             counters_taken: Counters::default(),
-            given_up: None,
+            given_up: Vec::new(),
             wrong_guesses: 0,
             missing: [Missing::default(); 2],
         }
@@ -260,13 +260,12 @@ impl Connection {
         if let State::Undecided { events_seen } = self.state {
             self.infer(event, events_seen);
         }
-        let outcome = self.advance(look);
-        if !self.hand_over() {
-            return outcome;
+        if self.step(look) {
+            // What takes over may have begun in the same call.
+            self.infer_rest(event);
+            self.step(look);
         }
-        // What takes over may have begun in the same call.
-        self.infer_rest(event);
-        self.advance(look)
+        self.outcome()
     }
 
     fn datagram(&mut self, event: &DataEvent<'_>, look: &mut Look<'_, '_>) -> Outcome {
@@ -320,8 +319,14 @@ impl Connection {
 
     /// Reads on, also without new bytes: time may have settled something.
     pub(super) fn advance(&mut self, look: &mut Look<'_, '_>) -> Outcome {
-        self.read(look, |parser, streams, ctx| parser.advance(streams, ctx));
+        self.step(look);
         self.outcome()
+    }
+
+    /// True if the protocol has given way to another one.
+    fn step(&mut self, look: &mut Look<'_, '_>) -> bool {
+        self.read(look, |parser, streams, ctx| parser.advance(streams, ctx));
+        self.hand_over()
     }
 
     fn outcome(&self) -> Outcome {
@@ -392,7 +397,7 @@ impl Connection {
             }
             State::Undecided { .. } | State::Ignored => None,
         };
-        self.given_up.take().into_iter().chain(now)
+        std::mem::take(&mut self.given_up).into_iter().chain(now)
     }
 
     /// Whether time alone can change anything.

@@ -30,7 +30,7 @@ use std::collections::VecDeque;
 use super::certain::{RequestSizes, Uncertain};
 use super::read::{Input, Over, Reader, Ready, Step};
 use super::types::{
-    Exchange, Message, Method, PIPELINE_BYTES_MAX, PIPELINE_MAX, PIPELINE_SHRINKS, Pool,
+    Exchange, Message, Method, PIPELINE_BYTES_MAX, PIPELINE_MAX, PIPELINE_SHRINKS, Pool, Tunnel,
 };
 use crate::stream::StreamBuffer;
 use crate::{Config, Counters, REORDER_GRACE_NS, Side};
@@ -97,8 +97,7 @@ pub struct Http1 {
     unowned_guessed: bool,
     /// It was watched from its first byte on.
     from_start: bool,
-    opaque: bool,
-    handed_over: bool,
+    tunnel: Option<Tunnel>,
     closing: bool,
     counters: Counters,
 }
@@ -140,8 +139,7 @@ impl Http1 {
             unowned: 0,
             unowned_guessed: false,
             from_start,
-            opaque: false,
-            handed_over: false,
+            tunnel: None,
             closing: false,
             counters: Counters::default(),
         }
@@ -158,8 +156,8 @@ impl Http1 {
         requests.settle_holes_before(settled_ns);
         responses.settle_holes_before(settled_ns);
         loop {
-            if self.opaque {
-                if !self.handed_over {
+            if let Some(tunnel) = self.tunnel {
+                if tunnel == Tunnel::Opaque {
                     skip_all(requests);
                     skip_all(responses);
                 }
@@ -192,7 +190,7 @@ impl Http1 {
         // Only now: as long as a hole may hold requests, a response without one has to wait.
         self.closing = true;
         self.advance(requests, responses, ctx);
-        if self.opaque {
+        if self.tunnel.is_some() {
             return;
         }
         let mut input = self.response_input(requests, ctx);
@@ -214,12 +212,12 @@ impl Http1 {
     /// After an upgrade or a CONNECT the bytes are no longer HTTP: nothing more will come of them.
     #[must_use]
     pub fn is_opaque(&self) -> bool {
-        self.opaque
+        self.tunnel.is_some()
     }
 
     /// What took its place may be known: TLS in a tunnel, HTTP/2.
     pub(super) fn is_handed_over(&self) -> bool {
-        self.handed_over
+        self.tunnel == Some(Tunnel::HandedOver)
     }
 
     /// Whether time alone can change anything: requests wait for responses.
@@ -462,7 +460,7 @@ impl Http1 {
                 }
                 self.count_lost();
                 self.last_unowned_ns = self.last_response_ns;
-                self.opaque |= response.opens_tunnel;
+                self.tunnel = self.tunnel.or(response.tunnel());
                 ctx.pool.give(response);
             }
         }
@@ -486,8 +484,7 @@ impl Http1 {
         }
         self.settle_unowned();
         self.counters.exchanges += 1;
-        self.opaque |= response.opens_tunnel;
-        self.handed_over |= response.opens_tunnel && response.hands_over();
+        self.tunnel = self.tunnel.or(response.tunnel());
         (ctx.emit)(Exchange { request: &request, response: &response });
         ctx.pool.give(request);
         ctx.pool.give(response);

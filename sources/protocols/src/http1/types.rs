@@ -86,6 +86,15 @@ pub struct Message {
     pub(super) end_is_guessed: bool,
 }
 
+/// What a connection carries that has ended to be HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tunnel {
+    /// Nothing that is looked at.
+    Opaque,
+    /// Bytes of another protocol, perhaps: they are left for it.
+    HandedOver,
+}
+
 impl Message {
     /// A response that another one to the same request follows.
     #[must_use]
@@ -93,10 +102,16 @@ impl Message {
         (100..200).contains(&self.status) && self.status != 101
     }
 
-    /// Of a response that opens a tunnel: through a proxy anything may follow, an upgrade names what does.
-    pub(super) fn hands_over(&self) -> bool {
-        let headers = self.headers.to_ascii_lowercase();
-        self.status != 101 || memchr::memmem::find(&headers, b"\"upgrade\":\"h2c\"").is_some()
+    /// Of a response: what the connection carries after it, if that is not HTTP. Through a proxy anything may follow, an
+    /// upgrade names what does.
+    pub(super) fn tunnel(&self) -> Option<Tunnel> {
+        let names_http2 = |headers: &[u8]| {
+            let headers = headers.to_ascii_lowercase();
+            memchr::memmem::find(&headers, b"\"upgrade\":\"h2c\"").is_some()
+        };
+        let is_known = || self.status != 101 || names_http2(&self.headers);
+        let tunnel = || if is_known() { Tunnel::HandedOver } else { Tunnel::Opaque };
+        self.opens_tunnel.then(tunnel)
     }
 
     /// Its last byte has just been read.

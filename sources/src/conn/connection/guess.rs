@@ -25,7 +25,7 @@ impl Connection {
             && let Some(shared) = look.shared[*protocol].as_deref_mut()
         {
             parser.give_up(shared);
-            self.given_up = Some((*protocol, parser.counters().since(self.counters_taken)));
+            self.given_up.push((*protocol, parser.counters().since(self.counters_taken)));
         }
         self.wrong_guesses += 1;
         self.protocol = 0;
@@ -86,7 +86,7 @@ impl Connection {
         if !parser.is_handed_over() {
             return false;
         }
-        self.given_up = Some((*protocol, parser.counters().since(self.counters_taken)));
+        self.given_up.push((*protocol, parser.counters().since(self.counters_taken)));
         self.counters_taken = Counters::default();
         self.state = State::Undecided { events_seen: 0 };
         true
