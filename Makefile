@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/weir/target
 # Further arguments for `weir up`: make run ARGS='--listen 127.0.0.1:8000'
 ARGS ?=
 
-.PHONY: help run build ui test test-rust test-ui test-kubernetes test-promtool fuzz manifests image e2e fmt lint bench prepare clean
+.PHONY: help run build ui test test-rust test-ui test-kubernetes fuzz manifests image e2e fmt lint bench prepare clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,9 +32,6 @@ test-ui: ## the page's unit tests only
 
 test-kubernetes: ## build kube-apiserver and helm once (minutes), and test against them; needs Go and etcd
 	@scripts/kubernetes
-
-test-promtool: ## build Prometheus' promtool once (minutes), and hold our verdicts to its own; needs Go
-	@scripts/promtool test
 
 fuzz: ## each parser under a fuzzer for FUZZ_SECONDS (300), all processors
 	@scripts/fuzz $(TARGETS)

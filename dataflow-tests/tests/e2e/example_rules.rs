@@ -1,6 +1,6 @@
 //! Prometheus' own rule files, those that its tests call good and those that they call bad, as they are in its module
 //! but for the expressions: beside promtool, both take them or both refuse them. They are read where Go keeps modules
-//! (`scripts/promtool` fetches both) and are nowhere in our tree.
+//! (`scripts/test-servers` fetches both) and are nowhere in our tree.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,13 +28,12 @@ const OURS_ALONE: [(&str, &str); 7] = [
 
 /// promtool and the folder of its module.
 fn tools() -> Option<(PathBuf, PathBuf)> {
-    let cache = PathBuf::from(std::env::var_os("HOME")?).join(".cache/weir/promtool");
-    let promtool = std::env::var_os("WEIR_PROMTOOL").map(PathBuf::from);
-    let promtool = promtool.unwrap_or_else(|| cache.join("promtool"));
-    let module = match std::env::var_os("WEIR_PROMTOOL_MODULE") {
-        Some(module) => PathBuf::from(module),
-        None => PathBuf::from(std::fs::read_to_string(cache.join("module")).ok()?.trim()),
-    };
+    let promtool = PathBuf::from(std::env::var_os("HOME")?).join(".cache/weir/promtool/promtool");
+    let mut module = Command::new("go");
+    module.args(["list", "-m", "-f", "{{.Dir}}", "github.com/prometheus/prometheus"]);
+    module.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../sinks/receivers/promtool"));
+    let module = output_of(module, DEADLINE).ok()?;
+    let module = PathBuf::from(module.stdout.first()?);
     (promtool.is_file() && module.is_dir()).then_some((promtool, module))
 }
 
@@ -108,7 +107,9 @@ fn reasons(said: &[String], path: &str) -> Vec<String> {
 #[test]
 fn examples_have_promtools_verdict() {
     let Some((promtool, module)) = tools() else {
-        return weir_types::testing::skipped("promtool was not built (scripts/promtool)");
+        return weir_types::testing::skipped(
+            "there is no promtool with its module (scripts/test-servers)",
+        );
     };
     let mut files = Vec::new();
     rule_files(&module, &mut files);

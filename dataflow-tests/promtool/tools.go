@@ -1,8 +1,0 @@
-//go:build tools
-
-// Package tools names the program that scripts/promtool builds, so that go.mod and go.sum hold what it needs.
-package tools
-
-import (
-	_ "github.com/prometheus/prometheus/cmd/promtool"
-)
