@@ -204,9 +204,8 @@ fn push_counts(out: &mut String, nodes: &[NodeRow]) {
         let labels = [("source", source), ("count", count)];
         line(out, "weir_source_total", &labels, value);
     }
-    let sources = || nodes.iter().flat_map(|node| &node.sources);
     let (mut states, mut blind) = (BTreeMap::<_, u64>::new(), BTreeMap::<_, u64>::new());
-    for source in sources() {
+    for source in nodes.iter().flat_map(|node| &node.sources) {
         *states.entry([("source", source.name.as_str()), ("state", &source.state)]).or_default() +=
             1;
         *blind.entry([("source", source.name.as_str())]).or_default() += source.blind.len() as u64;

@@ -11,7 +11,7 @@ use weir_dataflow_tests::drive::{
     Compared, Coordinated, DriveError, Feeding, Query, compare, compare_coordinated, pushed_split,
 };
 use weir_dataflow_tests::generate::rows::{BASE_UNIX_NS, SEC_NS, VALUES_TABLE};
-use weir_dataflow_tests::generate::{describe, feed_of, world as random_world};
+use weir_dataflow_tests::generate::{Case, feed_of, world as random_world};
 use weir_dataflow_tests::model::{GroupBounds, World, evaluate, multiset};
 use weir_engine::Limits;
 use weir_types::plan::{EndBound, JoinKind, OpKind, StartBound, Window};
@@ -22,7 +22,7 @@ use crate::support::{BASE_MS, Draft, MS_NS, Sample, at, call, int, last, secs, w
 const COLUMNS: [&str; 7] = ["time_", "flag", "number", "ratio", "text", "seen", "upid"];
 
 /// An aggregate over the table of all types, and something after it.
-pub(crate) fn plan(choices: &mut Choices<'_>) -> Plan {
+fn plan(choices: &mut Choices<'_>) -> Plan {
     let mut draft = Draft::default();
     let window = match choices.below(5) {
         0 => last(SEC_NS),
@@ -70,20 +70,8 @@ pub(crate) fn plan(choices: &mut Choices<'_>) -> Plan {
     draft.plan(out)
 }
 
-#[derive(Clone)]
-struct Case {
-    world: World,
-    plan: Plan,
-    feed: Feeding,
-}
-
-impl std::fmt::Debug for Case {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", describe(&self.plan, &self.world, &self.feed))
-    }
-}
-
-fn case(rows_max: usize) -> impl Strategy<Value = Case> {
+/// A case of such a plan, and how few groups may have places of their own.
+pub(crate) fn grouped(rows_max: usize) -> impl Strategy<Value = (Case, u64)> {
     let numbers = |max| proptest::collection::vec(any::<u16>(), 0..max);
     let row = proptest::collection::vec(any::<u16>(), 28);
     let all = (proptest::collection::vec(row, 0..rows_max), numbers(40), numbers(48));
@@ -91,8 +79,15 @@ fn case(rows_max: usize) -> impl Strategy<Value = Case> {
         let mut choices = Choices::new(&numbers);
         let groups_max = 1 + choices.below(4) as u64;
         let feed = feed_of(&mut Choices::new(&feed));
-        let feed = Feeding { groups_max: Some(groups_max), ..feed };
-        Case { world: random_world(&[VALUES_TABLE], &rows), plan: plan(&mut choices), feed }
+        let world = random_world(&[VALUES_TABLE], &rows);
+        (Case { world, plan: plan(&mut choices), feed }, groups_max)
+    })
+}
+
+fn case(rows_max: usize) -> impl Strategy<Value = Case> {
+    grouped(rows_max).prop_map(|(case, groups_max)| {
+        let feed = Feeding { groups_max: Some(groups_max), ..case.feed };
+        Case { feed, ..case }
     })
 }
 

@@ -4,13 +4,11 @@ use std::cell::Cell;
 
 use proptest::prelude::*;
 use weir_dataflow_tests::check::check;
-use weir_dataflow_tests::choices::Choices;
 use weir_dataflow_tests::drive::{
     Compared, DriveError, Feeding, Query, Restarts, compare_past, compare_restarts, pushed_split,
 };
-use weir_dataflow_tests::generate::rows::VALUES_TABLE;
 use weir_dataflow_tests::generate::stretch::stretch;
-use weir_dataflow_tests::generate::{self, Case, Style, feed_of};
+use weir_dataflow_tests::generate::{self, Case, Style};
 use weir_node::store::KeptSource;
 use weir_types::plan::{EndBound, OpKind, SlidingWindow, StartBound, Window};
 
@@ -19,14 +17,7 @@ const WINDOWS_S: [i64; 5] = [301, 3600, 3601, 21_600, 200_000];
 
 /// Plans of all kinds, and three times as many of an aggregate and something after it: what is kept.
 fn kept_case() -> impl Strategy<Value = Case> {
-    let numbers = |max| proptest::collection::vec(any::<u16>(), 0..max);
-    let row = proptest::collection::vec(any::<u16>(), 28);
-    let grouped = (proptest::collection::vec(row, 0..40), numbers(40), numbers(48));
-    let grouped = grouped.prop_map(|(rows, plan, feed)| Case {
-        world: generate::world(&[VALUES_TABLE], &rows),
-        plan: crate::overflow::plan(&mut Choices::new(&plan)),
-        feed: feed_of(&mut Choices::new(&feed)),
-    });
+    let grouped = crate::overflow::grouped(40).prop_map(|(case, _)| case);
     prop_oneof![3 => grouped, 1 => generate::case(Style::Compiled, 40)]
 }
 
