@@ -322,8 +322,10 @@ impl NodeCore {
     /// Sends on what the engine handed out.
     pub fn on_event(&mut self, event: EngineEvent) {
         match event {
-            EngineEvent::Changes { query, changes, .. } if self.keeping.is_feeder(query) => {
-                self.keep_changes(query, changes);
+            EngineEvent::Changes { query, tick_ms, changes, .. }
+                if self.keeping.is_feeder(query) =>
+            {
+                self.keep_changes(query, tick_ms, changes);
             }
             EngineEvent::Frontier { query, tick_ms } if self.keeping.is_feeder(query) => {
                 self.keep_to(query, tick_ms);

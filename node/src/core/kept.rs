@@ -274,10 +274,10 @@ impl NodeCore {
 
 /// What feeders say.
 impl NodeCore {
-    pub(super) fn keep_changes(&mut self, feeder: QueryId, changes: Vec<Change>) {
+    pub(super) fn keep_changes(&mut self, feeder: QueryId, tick_ms: u64, changes: Vec<Change>) {
         let Some(identity) = self.keeping.feeders.get(&feeder).cloned() else { return };
         let Some(keeper) = &self.keeping.keeper else { return };
-        if !keeper.changes(&identity, changes) {
+        if !keeper.changes(&identity, tick_ms, changes) {
             self.overrun(&identity);
         }
     }

@@ -7,6 +7,7 @@
 
 mod budget;
 mod stats;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -19,6 +20,7 @@ use weir_types::split::Change;
 
 use self::stats::note_dropped;
 pub use self::stats::{KeeperStats, STORE_SOURCE};
+use self::waiting::{Open, Sealed, weight};
 use super::{
     Addition, Identity, KEEPING_BYTES_MAX, PaneStore, STORE_BYTES_MIN, StoreError, Stored,
 };
@@ -37,6 +39,8 @@ pub(crate) type Wanted = Arc<()>;
 enum ToKeeper {
     Changes {
         identity: Identity,
+        /// The tick they are of: one that is closed later may be handed over before an earlier one is sealed.
+        tick_ms: u64,
         changes: Vec<Change>,
         bytes: u64,
     },
@@ -152,13 +156,14 @@ impl Keeper {
         drop(self.orders.as_ref().map(|orders| orders.send(order)));
     }
 
-    /// Takes changes of a source; false: too much waits for the disk.
+    /// Takes changes of a source at a tick; false: too much waits for the disk.
     #[must_use]
-    pub(crate) fn changes(&self, identity: &Identity, changes: Vec<Change>) -> bool {
+    pub(crate) fn changes(&self, identity: &Identity, tick_ms: u64, changes: Vec<Change>) -> bool {
         let bytes = weight(&changes);
         let taken = self.takes(bytes);
         if taken {
-            self.order(ToKeeper::Changes { identity: Arc::clone(identity), changes, bytes });
+            let identity = Arc::clone(identity);
+            self.order(ToKeeper::Changes { identity, tick_ms, changes, bytes });
         }
         taken
     }
@@ -253,50 +258,11 @@ impl Drop for Keeper {
     }
 }
 
-fn weight(changes: &[Change]) -> u64 {
-    changes.iter().map(weight_of_one).sum()
-}
-
-fn weight_of_one(change: &Change) -> u64 {
-    let beside = size_of::<Change>() as u64;
-    beside + change.content_bytes() as u64
-}
-
-/// An addition, and the bytes that it waits with.
-struct Sealed {
-    addition: Addition,
-    bytes: u64,
-}
-
-impl Sealed {
-    /// Adds what was sealed later; how many bytes are not wanted any more.
-    fn fold(&mut self, later: Sealed) -> u64 {
-        if later.addition.afresh {
-            return std::mem::replace(self, later).bytes;
-        }
-        let Addition { changes, to_ms, used_ms, first_pane, .. } = later.addition;
-        let mut gone = 0;
-        if first_pane > self.addition.first_pane {
-            self.addition.changes.retain(|change| {
-                let stays = !matches!(change, Change::Partial { pane, .. } if *pane < first_pane);
-                gone += if stays { 0 } else { weight_of_one(change) };
-                stays
-            });
-            self.addition.first_pane = first_pane;
-        }
-        self.addition.changes.extend(changes);
-        self.addition.to_ms = self.addition.to_ms.max(to_ms);
-        self.addition.used_ms = self.addition.used_ms.max(used_ms);
-        self.bytes = self.bytes + later.bytes - gone;
-        gone
-    }
-}
-
 struct Writer {
     store: Box<dyn PaneStore>,
     bytes_max: u64,
     /// What is not sealed yet.
-    open: BTreeMap<Identity, (Vec<Change>, u64)>,
+    open: BTreeMap<Identity, Open>,
     /// One a source.
     sealed: Vec<Sealed>,
     /// What may be in the store.
@@ -323,14 +289,14 @@ impl Writer {
 
     fn follow(&mut self, order: ToKeeper) {
         match order {
-            ToKeeper::Changes { identity, changes, bytes } => {
-                let open = self.open.entry(identity).or_default();
-                open.0.extend(changes);
-                open.1 += bytes;
+            ToKeeper::Changes { identity, tick_ms, changes, bytes } => {
+                self.open.entry(identity).or_default().take(tick_ms, changes, bytes);
             }
             ToKeeper::Seal(addition) => {
                 self.stats.waiting_bytes.fetch_sub(SEAL_BYTES, Ordering::Relaxed);
-                let (changes, bytes) = self.open.remove(&addition.identity).unwrap_or_default();
+                let open = self.open.get_mut(&addition.identity);
+                let (changes, bytes) =
+                    open.map_or_else(Default::default, |open| open.seal(addition.to_ms));
                 self.known.insert(Arc::clone(&addition.identity));
                 let addition = self.with_past(Addition { changes, ..addition });
                 self.seal(Sealed { addition, bytes });
@@ -373,8 +339,8 @@ impl Writer {
     }
 
     fn void(&mut self, identity: &Identity) {
-        if let Some((_, bytes)) = self.open.remove(identity) {
-            self.stats.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(open) = self.open.remove(identity) {
+            self.stats.waiting_bytes.fetch_sub(open.bytes(), Ordering::Relaxed);
         }
     }
 

@@ -297,11 +297,11 @@ fn the_least_used_goes() {
         (0..100).map(large).collect()
     };
     for (table, used_ms) in [("old", 100_000), ("new", 999_000_000)] {
-        assert!(keeper.changes(&identity(table), large(1)));
+        assert!(keeper.changes(&identity(table), 100_000, large(1)));
         assert!(keeper.seal(Addition { used_ms, ..addition(table, 100_000, Vec::new()) }));
         keeper.sync();
     }
-    assert!(keeper.changes(&identity("new"), vec![change(1, 1, 1)]), "never sealed");
+    assert!(keeper.changes(&identity("new"), 100_001, vec![change(1, 1, 1)]), "never sealed");
     let gone = keeper.heard_gone().expect("one is gone");
     assert_eq!((gone.identity, gone.damaged), (identity("old"), false));
     assert!(keeper.heard_gone().is_none());
@@ -336,12 +336,12 @@ fn what_has_left_goes_first() {
         assert!(keeper.seal(Addition { first_pane, past_panes: 10, ..sealed }));
         keeper.sync();
     };
-    assert!(keeper.changes(&identity("t"), large(1)));
+    assert!(keeper.changes(&identity("t"), 1_000, large(1)));
     seal(&keeper, 1_000, 0);
     seal(&keeper, 1_001, 5);
     assert_eq!(panes_of(&mut keeper, "t"), [1], "it stays");
     assert!(keeper.keeps_past());
-    assert!(keeper.changes(&identity("t"), large(6)));
+    assert!(keeper.changes(&identity("t"), 1_002, large(6)));
     seal(&keeper, 1_002, 5);
     assert_eq!(panes_of(&mut keeper, "t"), [6], "it goes when there is no room");
     assert!(!keeper.keeps_past() && keeper.heard_gone().is_none());
@@ -378,7 +378,7 @@ fn what_waits_for_the_disk_is_one_addition_a_source() {
     let keeper = Keeper::start(Box::new(store.clone()), STORE_BYTES_DEFAULT, 1);
     let keeper = keeper.expect("a thread");
     let say = |table: &str, addition: Addition, changes: Vec<Change>| {
-        assert!(keeper.changes(&identity(table), changes));
+        assert!(keeper.changes(&identity(table), addition.to_ms, changes));
         assert!(keeper.seal(addition));
     };
     say("u", addition("u", 1, Vec::new()), vec![change(1, 5, 1)]);
