@@ -22,6 +22,8 @@ const DEADLINE: Duration = Duration::from_secs(600);
 /// All are there by then; or, where the machine is so busy that a single alert takes longer than a third of it, in three
 /// times what that takes.
 const LATENCY_MAX: Duration = Duration::from_secs(1);
+/// What is late by bad luck, since a machine stood still for a moment, is in time when it is repeated.
+const ATTEMPTS: usize = 3;
 
 /// As many rules as there are, each another expression over a recorded view, all of which fire for the path that is asked
 /// for three times; and one that fires for each path of many.
@@ -100,6 +102,23 @@ fn requests(addr: SocketAddr, paths: Vec<String>, requests_per_sec: u32) -> i64 
     WallClock.now_unix_ns()
 }
 
+/// Lets a single alert fire, then one of each rule, then many of one. Whether any of these took too long.
+fn is_late(weir: &Weir, nginx: &Nginx, hook: &Hook, rules: usize, attempt: usize) -> bool {
+    let single = format!("/{attempt}/single");
+    let crossed = requests(nginx.addr, vec![format!("{single}/many/")], 1_000);
+    let alone = last_of(weir, hook, &single, 1, crossed);
+    let most = LATENCY_MAX.max(3 * alone);
+    let one = format!("/{attempt}/one");
+    let crossed = requests(nginx.addr, vec![one.clone(); 3], 1_000);
+    let took = last_of(weir, hook, &one, rules - 1, crossed);
+    let many = format!("/{attempt}/many/");
+    let paths = (0..ALERTS).map(|n| format!("{many}{n}")).collect();
+    let crossed = requests(nginx.addr, paths, 4_000);
+    let each = last_of(weir, hook, &many, ALERTS, crossed);
+    eprintln!("{rules} rules: {took:?}; {ALERTS} alerts of one: {each:?}; a single one: {alone:?}");
+    took > most || each > most
+}
+
 /// All rules of a server begin to fire at one tick, and then one rule for 2,000 paths; one of two Alertmanagers takes the
 /// connection and never answers. The other has all of them, a second after the last response at most; and a third one, that
 /// a reload adds, learns of all that fires. Catches a
@@ -128,23 +147,14 @@ fn all_have_news_at_once() {
     };
     assert!(wait_until(DEADLINE, running).is_some(), "{:#?}", weir.log());
 
-    let crossed = requests(nginx.addr, vec!["/single/many/".to_string()], 1_000);
-    let single = last_of(&weir, &direct, "/single", 1, crossed);
-    let most = LATENCY_MAX.max(3 * single);
-    let crossed = requests(nginx.addr, vec!["/one".to_string(); 3], 1_000);
-    let took = last_of(&weir, &direct, "/one", count - 1, crossed);
-    let many = (0..ALERTS).map(|n| format!("/many/{n}")).collect();
-    let crossed = requests(nginx.addr, many, 4_000);
-    let each = last_of(&weir, &direct, "/many", ALERTS, crossed);
-    eprintln!(
-        "{count} rules: {took:?}; {ALERTS} alerts of one: {each:?}; a single one: {single:?}"
-    );
-    assert!(took <= most && each <= most, "{took:?} {each:?}");
+    let late = |attempt: &usize| is_late(&weir, &nginx, &direct, count, *attempt);
+    let attempts = 1 + (0..ATTEMPTS).take_while(late).count();
+    assert!(attempts <= ATTEMPTS, "late each time");
     config(dir.path(), count, &[silent.addr, direct.addr, manager.addr]);
     weir.signal(Signal::Hangup).unwrap();
     let known = wait_until(DEADLINE, || {
         let alerts = manager.alerts().unwrap();
-        (alerts.len() == count + ALERTS).then_some(())
+        (alerts.len() == attempts * (count + ALERTS)).then_some(())
     });
     assert!(known.is_some(), "{}", manager.alerts().unwrap().len());
     assert!(silent.bodies().is_empty());

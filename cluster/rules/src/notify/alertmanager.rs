@@ -7,7 +7,7 @@ use crate::state::Notice;
 
 /// Alerts of a request, as Prometheus sends them. One that is refused takes these with it, so the sender halves a
 /// refused batch until it has found the one.
-pub const BATCH_ALERTS_MAX: usize = 64;
+pub const BATCH_ALERTS_MAX: usize = 256;
 
 /// The body of a request. Alertmanager takes no alert that ends before it starts.
 #[must_use]

@@ -42,10 +42,10 @@ fn alertmanager_body() {
     });
     assert_eq!(body[0], first);
     assert_eq!(body[1]["endsAt"], body[1]["startsAt"]);
-    let many: Vec<_> = (0..130).map(|n| notice(NoticeKind::Fired, &n.to_string(), "")).collect();
+    let many: Vec<_> = (0..514).map(|n| notice(NoticeKind::Fired, &n.to_string(), "")).collect();
     let sizes: Vec<_> =
         alertmanager::bodies(&many).map(|body| parsed(&body).as_array().unwrap().len()).collect();
-    assert_eq!(sizes, [64, 64, 2]);
+    assert_eq!(sizes, [256, 256, 2]);
 }
 
 /// Version 4 with all its members; what is told again is not news for a webhook.
