@@ -518,16 +518,22 @@ fn kept(stage: &Stage) -> [(&'static str, Counts); 7] {
     ]
 }
 
+/// What those sinks have that are sent rows as elements.
+fn row_elements(stage: &Stage) -> [(&'static str, Vec<Json>); 5] {
+    [
+        ("lines", elements(&stage.dir.path().join("rows.jsonl"))),
+        ("hook", stage.hook.json_lines()),
+        ("store", stage.store.lines().unwrap()),
+        ("bus", of_bus(&stage.bus)),
+        ("topic", of_topic(stage.kafka.0.addr)),
+    ]
+}
+
 /// The paths of the rows that every other sink has.
 fn rows(stage: &Stage) -> [(&'static str, BTreeSet<String>); 6] {
-    [
-        ("lines", once(&elements(&stage.dir.path().join("rows.jsonl")))),
-        ("hook", once(&stage.hook.json_lines())),
-        ("store", once(&stage.store.lines().unwrap())),
-        ("bus", once(&of_bus(&stage.bus))),
-        ("topic", once(&of_topic(stage.kafka.0.addr))),
-        ("spans", stage.of_collector()),
-    ]
+    let [lines, hook, store, bus, topic] =
+        row_elements(stage).map(|(name, elements)| (name, once(&elements)));
+    [lines, hook, store, bus, topic, ("spans", stage.of_collector())]
 }
 
 /// Every receiver is killed twice and begins again, and so does the server, with signal 9: once all is written down,
@@ -600,13 +606,7 @@ fn everything_dies_and_nothing_is_lost() {
         eprintln!("ready {ready:.1} s after its death; {along:.1} s of rows before it went along");
     }
     assert!(done.is_some(), "{:#?}\n{judged:?}\n{sinks:#?}", kept(&stage));
-    for (name, elements) in [
-        ("lines", elements(&stage.dir.path().join("rows.jsonl"))),
-        ("hook", stage.hook.json_lines()),
-        ("store", stage.store.lines().unwrap()),
-        ("bus", of_bus(&stage.bus)),
-        ("topic", of_topic(stage.kafka.0.addr)),
-    ] {
+    for (name, elements) in row_elements(&stage) {
         judge_marks(name, &elements, &sent, &gaps);
     }
     assert_eq!(sinks.len(), SINKS, "{sinks:?}");

@@ -180,10 +180,10 @@ fn what_names_two_is_wrong() {
 }
 
 /// What a key may be: all there is, where that is little.
-fn values(root: &Json, schema: &Json) -> Vec<Json> {
+fn values(schema: &Json) -> Vec<Json> {
     let branches = schema["oneOf"].as_array();
     if let Some(branches) = branches {
-        return branches.iter().flat_map(|branch| values(root, branch)).collect();
+        return branches.iter().flat_map(values).collect();
     }
     if schema["const"].is_string() {
         return vec![schema["const"].clone()];
@@ -228,7 +228,7 @@ fn every_key(root: &Json, schema: &Json, at: &str, keys: &mut Vec<(String, Vec<J
     if schema["items"].is_object() {
         return json!([every_key(root, &schema["items"], &format!("{at}/0"), keys)]);
     }
-    let values = values(root, schema);
+    let values = values(schema);
     let first = values[0].clone();
     keys.push((at.to_string(), values));
     first
