@@ -27,7 +27,8 @@ pub enum Op {
     Final,
     /// Everything of this output before is void; a snapshot follows.
     Reset,
-    /// Elements that were here were dropped, or went with what was damaged.
+    /// Elements that were here were dropped, or went with what was damaged; or what happened before a time may be
+    /// missing, because nobody was there to see it, or who was has died with it.
     Lost,
     /// Nothing that leaves: up to its tick the output has been told.
     Progress,
@@ -71,6 +72,8 @@ pub enum Body {
     Key(PackedRow),
     /// How many elements are missing.
     Rows(u64),
+    /// The Unix time, in nanoseconds, since which nothing is.
+    Since(i64),
 }
 
 /// An output as its elements know it, also after a restart.
@@ -132,7 +135,7 @@ impl Described {
                 let types: Vec<_> = self.key.iter().map(|&at| types[at]).collect();
                 key.unpack(&types).unwrap_or_default()
             }
-            Body::None | Body::Rows(_) => Vec::new(),
+            Body::None | Body::Rows(_) | Body::Since(_) => Vec::new(),
         }
     }
 
@@ -181,7 +184,7 @@ impl Element {
     pub fn cost_bytes(&self) -> u64 {
         let row = match &self.body {
             Body::Row(bytes) | Body::Key(bytes) => bytes.0.len() as u64,
-            Body::None | Body::Rows(_) => 0,
+            Body::None | Body::Rows(_) | Body::Since(_) => 0,
         };
         ELEMENT_OVERHEAD_BYTES + row
     }
@@ -193,6 +196,7 @@ impl Element {
             Body::Row(row) => (1, &row.0),
             Body::Key(key) => (2, &key.0),
             Body::Rows(rows) => (3, &rows.to_le_bytes()),
+            Body::Since(unix_ns) => (4, &unix_ns.to_le_bytes()),
         };
         out.extend_from_slice(&[self.op as u8, kind]);
         out.extend_from_slice(&output.to_le_bytes());
@@ -213,6 +217,7 @@ impl Element {
             1 => Body::Row(PackedRow(body.to_vec())),
             2 => Body::Key(PackedRow(body.to_vec())),
             3 => Body::Rows(u64::from_le_bytes(body.try_into().ok()?)),
+            4 => Body::Since(i64::from_le_bytes(body.try_into().ok()?)),
             _ => return None,
         };
         let number = |at: usize| -> Option<u64> {

@@ -85,7 +85,8 @@ pub fn push_json(out: &mut String, element: &Element) {
     let name = op.name();
     write!(out, "{{\"op\":\"{name}\",\"seq\":{seq},\"tick\":\"{tick}\"")
         .expect("writing to a String cannot fail");
-    if output.is_one_of_several && *op != Op::Lost {
+    // What is missing in a row of numbers may have been any input's.
+    if output.is_one_of_several && !matches!(body, Body::Rows(_)) {
         out.push_str(",\"input\":");
         push_string(out, &output.info.table);
     }
@@ -110,6 +111,10 @@ pub fn push_json(out: &mut String, element: &Element) {
         Body::Rows(rows) => {
             write!(out, ",\"rows\":{rows}").expect("writing to a String cannot fail");
         }
+        Body::Since(unix_ns) => {
+            let since = time_text(*unix_ns);
+            write!(out, ",\"covers_from\":\"{since}\"").expect("writing to a String cannot fail");
+        }
         Body::Key(_) | Body::None => {}
     }
     out.push('}');
@@ -121,8 +126,11 @@ fn push_csv(out: &mut String, element: &Element) {
     match body {
         Body::Row(packed) => set(&mut row, 0.., &output.values(packed)),
         Body::Key(_) => set(&mut row, output.key.iter().copied(), &output.key_values(body)),
-        // The first column says how many: a record has no other place for it.
+        // The first column says how many, or since when nothing is missing: a record has no other place for it.
         Body::Rows(rows) => row.iter_mut().take(1).for_each(|field| *field = rows.to_string()),
+        Body::Since(unix_ns) => {
+            row.iter_mut().take(1).for_each(|field| *field = time_text(*unix_ns));
+        }
         Body::None => {}
     }
     let mut fields =

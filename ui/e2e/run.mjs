@@ -374,6 +374,90 @@ sinks:
       rmSync(data, { recursive: true, force: true });
     }
   },
+  // Catches: a state that is right only after a reload, a pending alert that is not shown as one, and cells that stand still.
+  async "a pending alert turns into a firing one and a sink goes through its states, before the eyes of who looks"() {
+    if (process.env.WEIR_BIN === undefined) throw new Error("WEIR_BIN is needed");
+    const data = mkdtempSync(join(tmpdir(), "weir-e2e-"));
+    let answer = 200;
+    const hook = createServer((request, response) => request.resume().on("end", () => response.writeHead(answer).end()));
+    await new Promise((resolve) => hook.listen(0, "127.0.0.1", resolve));
+    const rule = (least) => writeFileSync(join(data, "rules.yml"), `groups:
+- name: shop
+  rules:
+  - alert: Held
+    for: 5s
+    expr: |
+      import px
+      df = px.DataFrame('http_events', start_time='-10s')
+      df = df[df.trace_role == 2].agg(value=('latency', px.count))
+      px.display(df[df.value > ${least}])
+`);
+    rule(1_000_000_000);
+    writeFileSync(join(data, "weir.yaml"), `rules: [rules.yml]
+sinks:
+  hook: {type: http, url: 'http://127.0.0.1:${hook.address().port}/', inputs: [{text: "import px\\npx.display(px.DataFrame('http_events', start_time='-10s'))"}], encoding: {mode: append}, retry: {initial: 200ms, max: 500ms}}
+`);
+    const server = await serve("127.0.0.1:0", join(data, "weir"), ["--config", join(data, "weir.yaml")]);
+    try {
+      const { origin } = new URL(server.link);
+      const { context, page, problems } = await open();
+      await page.goto(server.link);
+      await live(page);
+      await page.goto(`${origin}/#/alerts`);
+      await page.getByText("Nothing fires.").waitFor();
+      // From here on nothing is loaded or asked for: what comes, comes over the websocket.
+      const asked = [];
+      page.on("request", (request) => { if (!request.url().endsWith("/favicon.svg")) asked.push(request.url()); });
+      const alert = byId(page, "alert");
+      const [pending, firing] = ["pending", "firing"].map((state) => page.locator(`[data-testid="alert"][data-state="${state}"]`));
+      rule(0);
+      await pending.waitFor();
+      assert.match(await pending.innerText(), /Held\s*pending/);
+      assert.equal(await byId(page, "rule").locator("td").nth(4).innerText(), "1", "of the rule, pending");
+      await shot(page, "alert-pending");
+      await firing.waitFor();
+      assert.equal(await alert.count(), 1);
+      assert.equal(await byId(page, "rule").locator("td").nth(5).innerText(), "1", "of the rule, firing");
+      const happened = (await byId(page, "happened").allInnerTexts()).map((row) => /pending|firing/.exec(row)?.[0]);
+      assert.deepEqual(happened, ["firing", "pending"]);
+
+      await page.evaluate(() => { location.hash = "#/sinks"; });
+      const sink = byId(page, "sink");
+      const state = () => sink.getAttribute("data-state");
+      const cell = (number) => sink.locator("td").nth(number).innerText();
+      const size = async (number) => {
+        const [, value, unit] = /^([\d.]+)\s*(\S*)$/.exec((await cell(number)).trim()) ?? [];
+        return Number(value) * ({ ms: 0.001, min: 60, KiB: 1024, MiB: 1 << 20 }[unit] ?? 1);
+      };
+      const sent = async () => Number((await cell(3)).replace(/\D/g, ""));
+      const sinkIs = (wanted) => until(`a sink that is ${wanted}`, state, (have) => have === wanted, page);
+      await sinkIs("running");
+      const before = await sent();
+      await until("rows that are sent", sent, (rows) => rows > before, page);
+      answer = 503;
+      await sinkIs("retrying");
+      assert.match(await cell(0), /retrying/);
+      const waits = await until("what waits", () => size(2), (have) => have > 0, page);
+      await until("that more waits", () => size(2), (have) => have > waits, page);
+      await until("how far it is behind", () => size(1), (seconds) => seconds >= 3, page);
+      assert.match(await cell(5), /503/);
+      await shot(page, "sink-retrying");
+      answer = 200;
+      await sinkIs("running");
+      assert.doesNotMatch(await cell(0), /retrying/);
+      await until("that it has caught up", async () => [await size(1), await size(2)], ([behind, buffer]) => behind < 3 && buffer < waits, page);
+      await shot(page, "sink-again");
+      assert.deepEqual(asked, [], "the page asked");
+      return { context, page, problems };
+    } finally {
+      const gone = new Promise((resolve) => server.child.once("exit", resolve));
+      server.child.kill("SIGTERM");
+      await gone;
+      hook.close();
+      hook.closeAllConnections();
+      rmSync(data, { recursive: true, force: true });
+    }
+  },
   // Catches: a draft that has to be saved before anybody knows what it does, and findings without their place.
   async "a rule is tried before it is there: what it would have done, and what is wrong with it where it is"() {
     const { context, page, problems } = await open();

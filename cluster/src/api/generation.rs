@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::metrics::{head, line, single};
+use super::metrics::{head, line, number, seconds, single};
 use crate::service::Service;
 
 /// The processes of the cluster part; null if it is one.
@@ -30,24 +30,66 @@ pub(super) fn json(service: &Service) -> Json {
     })
 }
 
-/// The same for Prometheus; nothing where there is one process.
+/// The same for Prometheus; names without values where there is one process.
 pub(super) fn push(out: &mut String, generation: &Json) {
-    if generation.is_null() {
-        return;
+    let singles = [
+        (
+            "weir_generation_stands",
+            "gauge",
+            "1 while all processes of the cluster part are there: nothing is answered without one.",
+            Json::from(u64::from(generation["stands"] == true)),
+        ),
+        (
+            "weir_generations_total",
+            "counter",
+            "Generations of processes that there were.",
+            generation["total"].clone(),
+        ),
+        (
+            "weir_generation_processes",
+            "gauge",
+            "Processes that the cluster part has.",
+            generation["processes"].clone(),
+        ),
+        (
+            "weir_generation_processes_missing",
+            "gauge",
+            "Those of them that are waited for.",
+            generation["missing"].as_array().map_or(0, Vec::len).into(),
+        ),
+        (
+            "weir_generation_refused_total",
+            "counter",
+            "Processes that were refused: of another build, or told otherwise.",
+            generation["refused_total"].clone(),
+        ),
+    ];
+    for (metric, kind, help, value) in singles {
+        match generation {
+            Json::Null => head(out, metric, kind, help),
+            _ => single(out, metric, kind, help, value),
+        }
     }
-    let stands = u64::from(generation["stands"] == true);
-    let help =
-        "1 while all processes of the cluster part are there: nothing is answered without one.";
-    single(out, "weir_generation_stands", "gauge", help, stands);
-    let help = "Generations of processes that there were.";
-    single(out, "weir_generations_total", "counter", help, &generation["total"]);
-    let help = "Processes that were refused: of another build, or told otherwise.";
-    single(out, "weir_generation_refused_total", "counter", help, &generation["refused_total"]);
-    let metric = "weir_generation_process_held_bytes";
-    head(out, metric, "gauge", "What queries hold in another process of the cluster part.");
-    for other in generation["others"].as_array().into_iter().flatten() {
-        let process = other["process"].to_string();
-        let held = other["held_bytes"].as_u64().unwrap_or(0);
-        line(out, metric, &[("process", &process)], held);
+    push_others(out, &generation["others"]);
+}
+
+fn push_others(out: &mut String, others: &Json) {
+    for (member, metric, kind, help) in [
+        ("held_bytes", "held_bytes", "gauge", "What queries hold in another process."),
+        ("between_bytes", "between_bytes", "gauge", "Its rows on their way to or from others."),
+        ("read_bytes", "read_bytes_total", "counter", "Changes that it read from the bus."),
+        ("dataflows", "dataflows", "gauge", "Dataflows that it runs."),
+        ("cpu_ns", "cpu_seconds_total", "counter", "Processor time of its workers."),
+    ] {
+        let metric = format!("weir_generation_process_{metric}");
+        head(out, &metric, kind, help);
+        for other in others.as_array().into_iter().flatten() {
+            let process = other["process"].to_string();
+            let (labels, value) = ([("process", process.as_str())], other[member].as_u64());
+            match value.unwrap_or(0) {
+                ns if member == "cpu_ns" => number(out, &metric, &labels, seconds(ns)),
+                count => line(out, &metric, &labels, count),
+            }
+        }
     }
 }

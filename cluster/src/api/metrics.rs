@@ -77,12 +77,14 @@ pub(super) async fn stats_json(state: &ApiState) -> Result<Json, ApiError> {
         (name.to_string(), value)
     };
     let tables: serde_json::Map<String, Json> = tables_of(&nodes).into_iter().map(table).collect();
+    let counts = counts_of(&nodes);
     let sources = nodes.iter().flat_map(|node| &node.sources).map(|source| {
+        let counts = counts.iter().filter(|((of, _), _)| *of == source.name);
         let told = json!({
             "state": source.state,
             "reason": source.reason,
             "filters": source.filters,
-            "counts": source.counts,
+            "counts": counts.map(|((_, name), count)| (*name, *count)).collect::<BTreeMap<_, _>>(),
         });
         (source.name.clone(), told)
     });
@@ -139,6 +141,7 @@ fn readers_json(state: &ApiState) -> Json {
 pub(super) async fn metrics_text(state: &ApiState) -> Result<String, ApiError> {
     let mut text = text_of(&nodes_of(state).await?);
     push_self_metrics(&mut text, &stats_json(state).await?);
+    super::actor_metrics::write_metrics(&mut text, &state.service.health.summary());
     super::sink_metrics::write_metrics(&mut text, &state.service.sinks.rows());
     super::alerts::write_metrics(&mut text, &state.service.alerts.figures().await);
     let figures = &state.service.figures;
@@ -237,10 +240,9 @@ fn counts_of(nodes: &[NodeRow]) -> BTreeMap<(&str, &str), u64> {
     all
 }
 
-/// Of readers, actors and the engine.
+/// Of readers and the engine.
 fn push_self_metrics(out: &mut String, stats: &Json) {
     push_readers(out, &stats["readers"]);
-    push_actors(out, &stats["actors"]);
     push_process(out, stats);
     let help = "Scripts by what became of them when they were to be compiled.";
     let kinds = ["compiled", "refused", "out_of_time", "cancelled", "busy"];
@@ -283,31 +285,6 @@ fn push_readers(out: &mut String, readers: &Json) {
         ("refused", "weir_readers_refused_total", "counter", "Readers there was no room for."),
     ] {
         single(out, metric, kind, help, &readers[name]);
-    }
-}
-
-fn push_actors(out: &mut String, actors: &Json) {
-    for (name, metric, kind, help) in [
-        ("handled", "weir_actor_handled_total", "counter", "Messages handled."),
-        ("slow_handled", "weir_actor_slow_handled_total", "counter", "Those that took long."),
-        ("restarts", "weir_actor_restarts_total", "counter", "Times that it began anew."),
-        ("stalled", "weir_actor_stalled", "gauge", "Those that handle one message for long."),
-        ("failed", "weir_actor_failed", "gauge", "Those that do not begin any more."),
-    ] {
-        head(out, metric, kind, help);
-        for (actor, summary) in actors.as_object().into_iter().flatten() {
-            let _ = writeln!(out, "{metric}{{actor=\"{actor}\"}} {}", summary[name]);
-        }
-    }
-    for (name, metric, help) in [
-        ("handler_ns_max", "weir_actor_handler_seconds_max", "The longest handling of a message."),
-        ("slowest_cpu_ns", "weir_actor_slowest_cpu_seconds", "What that took of a processor."),
-    ] {
-        head(out, metric, "gauge", help);
-        for (actor, summary) in actors.as_object().into_iter().flatten() {
-            let ns = summary[name].as_u64().unwrap_or(0);
-            let _ = writeln!(out, "{metric}{{actor=\"{actor}\"}} {}", seconds(ns));
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! script, [`live`] carries subscriptions, [`login`] and [`sessions`] keep browsers. Answers are JSON;
 //! errors are `{"error":{"code","message","diagnostics"?}}` with a fitting status.
 
+mod actor_metrics;
 mod alerts;
 pub mod auth;
 mod body;

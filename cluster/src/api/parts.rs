@@ -53,11 +53,22 @@ pub(super) fn write_metrics(out: &mut String, tree: &TreeStatus) {
             line(out, "weir_part_group", &[("part", &group.path), ("state", state)], *count);
         }
     }
-    let help = "Deaths of parts of a kind, of those that are gone, too.";
-    head(out, "weir_part_group_deaths_total", "counter", help);
-    for group in &tree.groups {
-        line(out, "weir_part_group_deaths_total", &[("part", &group.path)], group.deaths);
-    }
+    const PER_GROUP: [Family<GroupStatus>; 2] = [
+        (
+            "weir_part_group_deaths_total",
+            "counter",
+            "Deaths of parts of a kind, of those that are gone, too.",
+            |group| group.deaths,
+        ),
+        (
+            "weir_part_group_restarts_total",
+            "counter",
+            "Times that parts of a kind came back after a death, of those that are gone, too.",
+            |group| group.restarts,
+        ),
+    ];
+    let groups = tree.groups.iter().map(|group| (group.path.as_str(), group));
+    families(out, "part", &PER_GROUP, groups);
     let help = "Parts above the number that is listed by name.";
     single(out, "weir_parts_unlisted", "gauge", help, tree.unlisted);
 }

@@ -4,16 +4,18 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value as Json;
 use weir_dataflow_tests::check::number_from_env;
 use weir_dataflow_tests::harness::alertmanager::{self, Alertmanager, Hook};
-use weir_dataflow_tests::harness::http::{Load, run_load};
+use weir_dataflow_tests::harness::http::{Load, request_once, run_load};
 use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
 use weir_dataflow_tests::harness::process::Signal;
 use weir_dataflow_tests::harness::weir::Weir;
 use weir_dataflow_tests::harness::{pause, wait_until};
+use weir_types::{Clock, WallClock};
 
 const DEADLINE: Duration = Duration::from_secs(120);
 /// Responses that cross the threshold.
@@ -22,6 +24,11 @@ const BETWEEN: Duration = Duration::from_millis(150);
 /// What the contract says; a machine that does other things besides is granted more.
 const LATENCY_MAX: Duration = Duration::from_secs(1);
 const LATENCY_MAX_LOADED: Duration = Duration::from_secs(10);
+/// Alertmanager is asked so often what it has.
+const LOOK: Duration = Duration::from_millis(100);
+/// What happened passes so many threads and processes until Alertmanager has it. On a machine so busy that one question to
+/// it and its answer take longer than a part of [`LATENCY_MAX`], each may take as long.
+const HOPS: u32 = 10;
 
 const RULES: &str = "groups:\n- name: shop\n  rules:\n  - alert: Failing\n    expr: |\n      \
     import px\n      df = px.DataFrame('http_events', start_time='-10s')\n      \
@@ -63,6 +70,73 @@ fn firsts(hook: &Hook) -> BTreeMap<String, i64> {
     firsts
 }
 
+/// What Alertmanager says of itself.
+#[derive(Default)]
+struct Receipts {
+    /// Path → when it was told of it first.
+    firsts: BTreeMap<String, i64>,
+    /// The longest that an answer of its took meanwhile.
+    longest: Duration,
+}
+
+impl Receipts {
+    /// Asks now and then, until it is stopped.
+    fn watch(manager: SocketAddr, stop: &AtomicBool) -> Receipts {
+        let mut receipts = Receipts::default();
+        while !stop.load(Ordering::SeqCst) {
+            let began_ns = WallClock.monotonic_ns();
+            let answer = request_once(manager, "GET", "/api/v2/alerts", &[], b"").unwrap();
+            let took = Duration::from_nanos(WallClock.monotonic_ns() - began_ns);
+            receipts.longest = receipts.longest.max(took);
+            let alerts: Json = serde_json::from_slice(&answer.body).unwrap();
+            for alert in alerts.as_array().unwrap() {
+                let text = |member: &Json| member.as_str().unwrap().to_string();
+                // Telling it again moves that on.
+                let at = weir_types::json::parse_time(&text(&alert["updatedAt"])).unwrap();
+                receipts.firsts.entry(text(&alert["labels"]["req_path"])).or_insert(at);
+            }
+            pause(LOOK);
+        }
+        receipts
+    }
+}
+
+/// However it ends.
+struct Stops<'a>(&'a AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Incidents, and what is none; two of the times between, the server is killed. Path → when it crossed the threshold.
+fn inject(
+    count: usize,
+    addr: SocketAddr,
+    mut weir: Weir,
+    args: &[&str],
+    direct: &Hook,
+) -> (Weir, BTreeMap<String, i64>) {
+    let mut crossed: BTreeMap<String, i64> = BTreeMap::new();
+    for number in 0..count {
+        let path = format!("/bad/{number}");
+        let at = requests(addr, &path, CROSSING);
+        crossed.insert(path, at);
+        requests(addr, &format!("/good/{number}"), CROSSING - 1);
+        pause(BETWEEN);
+        if number == count / 3 || number == 2 * count / 3 {
+            // What is not known is not asked of a server that is dead.
+            until_known(&weir, direct, crossed.keys());
+            weir.end(Signal::Kill).unwrap();
+            weir = Weir::start_in(weir.into_data_dir(), args).unwrap();
+            until_judging(&weir, direct, addr, number);
+        }
+    }
+    until_known(&weir, direct, crossed.keys());
+    (weir, crossed)
+}
+
 /// Every incident is told to Alertmanager once when it begins and once when it is over, what stays below the threshold
 /// never; two of the times between, the server is killed (-9) while alerts fire. From the response that crosses the
 /// threshold to Alertmanager's receipt it takes a second at most, for 99 of 100.
@@ -83,26 +157,21 @@ fn each_is_told_once_and_soon() {
     let config = config(dir.path(), manager.addr, direct.addr);
     let trace = format!("port:{}", nginx.addr.port());
     let args = ["--trace", &trace, "--config", &config];
-    let mut weir = Weir::start(&args).unwrap();
+    let weir = Weir::start(&args).unwrap();
     // Its views are there.
     requests(nginx.addr, "/first", CROSSING);
     until_known(&weir, &direct, [&"/first".to_string()].into_iter());
 
-    let mut crossed: BTreeMap<String, i64> = BTreeMap::new();
-    for number in 0..count {
-        let path = format!("/bad/{number}");
-        let at = requests(nginx.addr, &path, CROSSING);
-        crossed.insert(path, at);
-        requests(nginx.addr, &format!("/good/{number}"), CROSSING - 1);
-        pause(BETWEEN);
-        if number == count / 3 || number == 2 * count / 3 {
-            // What is not known is not asked of a server that is dead.
-            until_known(&weir, &direct, crossed.keys());
-            weir.end(Signal::Kill).unwrap();
-            weir = Weir::start_in(weir.into_data_dir(), &args).unwrap();
-            until_judging(&weir, &direct, nginx.addr, number);
-        }
-    }
+    let stop = AtomicBool::new(false);
+    let ((weir, crossed), receipts) = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| Receipts::watch(manager.addr, &stop));
+        let stops = Stops(&stop);
+        let injected = inject(count, nginx.addr, weir, &args, &direct);
+        // What is told at the same time is seen at the next look.
+        pause(3 * LOOK);
+        drop(stops);
+        (injected, watcher.join().unwrap())
+    });
 
     // Of what the harness itself asked nothing is judged but that it is over in the end.
     let ours = |line: &String| line.contains(" /bad/") || line.contains(" /good/");
@@ -120,7 +189,10 @@ fn each_is_told_once_and_soon() {
     wanted.sort();
     assert!(over.is_some() && lines == wanted, "{lines:#?}\n{:#?}", weir.log());
 
-    judge_latency(&crossed, &firsts(&direct));
+    judge_latency(&crossed, &firsts(&direct), LATENCY_MAX_LOADED);
+    let most = LATENCY_MAX.max(HOPS * receipts.longest);
+    eprintln!("at Alertmanager, whose answers took {:?} at most:", receipts.longest);
+    judge_latency(&crossed, &receipts.firsts, most.min(LATENCY_MAX_LOADED));
 }
 
 /// Waits until each has arrived.
@@ -143,7 +215,8 @@ fn until_judging(weir: &Weir, direct: &Hook, addr: SocketAddr, number: usize) {
     assert!(back.is_some(), "{:#?}", weir.log());
 }
 
-fn judge_latency(crossed: &BTreeMap<String, i64>, arrived: &BTreeMap<String, i64>) {
+/// `most`: where it is not asked for the long form, whose machine is to do nothing else.
+fn judge_latency(crossed: &BTreeMap<String, i64>, arrived: &BTreeMap<String, i64>, most: Duration) {
     let took = |(path, at): (&String, &i64)| {
         Duration::from_nanos(u64::try_from(arrived[path] - at).unwrap_or(0))
     };
@@ -153,7 +226,7 @@ fn judge_latency(crossed: &BTreeMap<String, i64>, arrived: &BTreeMap<String, i64
     eprintln!("{} incidents: p50 {middle:?}, p99 {p99:?}, {took:?}", took.len());
     let most = match std::env::var_os("WEIR_INCIDENTS") {
         Some(_) => LATENCY_MAX,
-        None => LATENCY_MAX_LOADED,
+        None => most,
     };
     assert!(p99 <= most, "{took:?}");
 }

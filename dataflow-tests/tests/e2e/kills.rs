@@ -1,6 +1,7 @@
 //! Sinks over a long time in which everything dies: each receiver is killed and begins again, and so does the server.
 //! What they hold in the end is the view, or every row at least once, a repeat by its number; what was answered just
-//! before the server was killed or while it was away may be missing, and answers say since when they lack nothing.
+//! before the server was killed or while it was away may be missing, and answers say since when they lack nothing, as
+//! a mark among rows that are written once does.
 //! `WEIR_KILLS_SECONDS` says how long the traffic goes on (30 unless set; the long form is 600).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -356,10 +357,30 @@ fn once(elements: &[Json]) -> BTreeSet<String> {
     for element in elements {
         let before = by_seq.insert(element["seq"].as_u64().unwrap(), element);
         assert!(before.is_none_or(|before| before == element), "{before:?} {element}");
-        assert_ne!(element["op"], "lost", "{element}");
+        // No element is: what a killed server took along never was one.
+        assert!(element["op"] != "lost" || element["rows"].is_null(), "{element}");
     }
     let paths = by_seq.values().filter_map(|element| element["row"]["req_path"].as_str());
     paths.map(str::to_string).collect()
+}
+
+/// Since when rows of an output lack nothing, by the last mark among them.
+fn marked_since(elements: &[Json]) -> Option<i64> {
+    let marks = elements.iter().filter(|element| element["op"] == "lost");
+    let times =
+        marks.map(|mark| mark["covers_from"].as_str().and_then(weir_types::json::parse_time));
+    times.map(|time| time.expect("a mark says since when")).max()
+}
+
+/// What is missing in an output happened before what its last mark says, and that mark is of after the last death.
+fn judge_marks(name: &str, elements: &[Json], sent: &[Exchange], gaps: &[Gap]) {
+    let have = once(elements);
+    let since = marked_since(elements).unwrap_or_else(|| panic!("{name} has no mark"));
+    let killed_ns = gaps.last().unwrap().killed_ns;
+    assert!((killed_ns..=WallClock.now_unix_ns()).contains(&since), "{name}: {killed_ns} {since}");
+    let gone = sent.iter().filter(|exchange| !have.contains(&exchange.path));
+    let unsaid: Vec<&Exchange> = gone.filter(|exchange| exchange.start_unix_ns >= since).collect();
+    assert!(unsaid.is_empty(), "{name}, since {since}: {unsaid:?}");
 }
 
 /// Requests for so long, each with a path of its own, which are added to those that were.
@@ -497,16 +518,22 @@ fn kept(stage: &Stage) -> [(&'static str, Counts); 7] {
     ]
 }
 
+/// What those sinks have that are sent rows as elements.
+fn row_elements(stage: &Stage) -> [(&'static str, Vec<Json>); 5] {
+    [
+        ("lines", elements(&stage.dir.path().join("rows.jsonl"))),
+        ("hook", stage.hook.json_lines()),
+        ("store", stage.store.lines().unwrap()),
+        ("bus", of_bus(&stage.bus)),
+        ("topic", of_topic(stage.kafka.0.addr)),
+    ]
+}
+
 /// The paths of the rows that every other sink has.
 fn rows(stage: &Stage) -> [(&'static str, BTreeSet<String>); 6] {
-    [
-        ("lines", once(&elements(&stage.dir.path().join("rows.jsonl")))),
-        ("hook", once(&stage.hook.json_lines())),
-        ("store", once(&stage.store.lines().unwrap())),
-        ("bus", once(&of_bus(&stage.bus))),
-        ("topic", once(&of_topic(stage.kafka.0.addr))),
-        ("spans", stage.of_collector()),
-    ]
+    let [lines, hook, store, bus, topic] =
+        row_elements(stage).map(|(name, elements)| (name, once(&elements)));
+    [lines, hook, store, bus, topic, ("spans", stage.of_collector())]
 }
 
 /// Every receiver is killed twice and begins again, and so does the server, with signal 9: once all is written down,
@@ -579,10 +606,65 @@ fn everything_dies_and_nothing_is_lost() {
         eprintln!("ready {ready:.1} s after its death; {along:.1} s of rows before it went along");
     }
     assert!(done.is_some(), "{:#?}\n{judged:?}\n{sinks:#?}", kept(&stage));
+    for (name, elements) in row_elements(&stage) {
+        judge_marks(name, &elements, &sent, &gaps);
+    }
     assert_eq!(sinks.len(), SINKS, "{sinks:?}");
     for sink in &sinks {
         assert_eq!((&sink["state"], &sink["rows_lost"]), (&"running".into(), &0.into()), "{sink}");
     }
+}
+
+/// A server is killed in the middle of traffic, and comes back: who reads a file of rows, or is told them, finds a mark
+/// behind which nothing is missing; before the kill there was none. Catches a hole in a log that looks like a quiet time.
+#[test]
+fn what_went_along_is_said_among_the_rows() {
+    if !super::can_capture() {
+        return;
+    }
+    let hook = Hook::start(200).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("weir.yaml");
+    std::fs::write(dir.path().join("rows.pxl"), ROWS).unwrap();
+    let sink = |name: &str, keys: &str| {
+        format!(
+            "  {name}:\n    inputs: [{{file: rows.pxl}}]\n    encoding: {{mode: append}}\n    {keys}\n"
+        )
+    };
+    let to_hook = format!(
+        "type: http\n    framing: lines\n    buffer: {{type: disk}}\n    url: http://{}/",
+        hook.addr
+    );
+    let lines = sink("lines", "type: file\n    path: rows.jsonl");
+    std::fs::write(&file, format!("sinks:\n{lines}{}", sink("hook", &to_hook))).unwrap();
+    let nginx = Nginx::start(NginxOptions::default()).unwrap();
+    let trace = format!("port:{}", nginx.addr.port());
+    let args = ["--trace", &trace, "--config", file.to_str().unwrap()];
+    let weir = Weir::start(&args).unwrap();
+    let outputs = || [elements(&dir.path().join("rows.jsonl")), hook.json_lines()];
+    let mut sent = Vec::new();
+    traffic(nginx.addr, Duration::from_secs(1), &mut sent);
+    let until_there = |sent: &[Exchange], gaps: &[Gap]| {
+        let are_there = wait_until(DEADLINE, || {
+            let has_all = |elements: &Vec<Json>| missing(sent, gaps, &once(elements)).is_ok();
+            outputs().iter().all(has_all).then_some(())
+        });
+        assert!(are_there.is_some(), "{:?}", outputs());
+    };
+    until_there(&sent, &[]);
+    assert_eq!(outputs().map(|elements| marked_since(&elements)), [None, None]);
+    let slice = Duration::from_secs(2);
+    let (weir, gap) = killed_within(weir, nginx.addr, slice, &mut sent, &args);
+    traffic(nginx.addr, Duration::from_secs(1), &mut sent);
+    let gaps = [gap];
+    until_there(&sent, &gaps);
+    for (name, elements) in ["lines", "hook"].into_iter().zip(outputs()) {
+        let gone = missing(&sent, &gaps, &once(&elements)).unwrap();
+        eprintln!("{name}: {gone} of {} are missing", sent.len());
+        assert!(gone > 0, "{name}: nobody saw what happened while the server was away");
+        judge_marks(name, &elements, &sent, &gaps);
+    }
+    drop(weir);
 }
 
 /// A receiver that takes the connection and never answers costs the server its buffer and nothing else, and no reader

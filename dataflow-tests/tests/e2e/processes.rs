@@ -249,8 +249,9 @@ fn some_die(group: &mut Group, processes: usize, random: &mut SplitMix) -> (bool
 
 /// Views of three processes are the sum of two nodes, all of them compute, and whichever are killed, also as soon as
 /// they have begun, and in whatever order they come back, all is answered again within ten seconds of the last one's
-/// return, nothing twice, and meanwhile nothing that lacks something is called complete. A process that is told to
-/// stop does, and the first one without the others as well.
+/// return, nothing twice, and meanwhile nothing that lacks something is called complete. What the first one tells of
+/// the others and of the nodes are metrics. A process that is told to stop does, and the first one without the others as
+/// well.
 #[test]
 fn several_processes_answer_as_one() {
     const PROCESSES: usize = 3;
@@ -283,6 +284,11 @@ fn several_processes_answer_as_one() {
     let others = group.generation()["others"].clone();
     let read = [0, 1].map(|at| others[at]["read_bytes"].as_u64().unwrap());
     assert!(read[0] == 0 && read[1] > 0, "{others}");
+    let shown = super::monitoring::all_numbers_are_metrics(group.leader());
+    for of in ["held_bytes", "between_bytes", "read_bytes", "cpu_ns", "dataflows"] {
+        let place = format!("generation/others/2/{of}");
+        assert!(shown.contains(&place), "{place} in {shown:#?}");
+    }
     let rounds = number_from_env(ROUNDS).unwrap_or(5);
     let mut random = SplitMix(12);
     let mut longest = Duration::ZERO;

@@ -217,7 +217,7 @@ impl Statements {
                         out.push(',');
                     }
                 }
-                Body::None | Body::Rows(_) => {}
+                Body::None | Body::Rows(_) | Body::Since(_) => {}
             }
             out.push_str("\"_tick\":");
             let tick = weir_types::clock::tick_unix_ns(element.tick_ms);

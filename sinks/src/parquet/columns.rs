@@ -111,7 +111,7 @@ fn values_of(element: &Element) -> Vec<Option<Value>> {
                 row[*at] = Some(value);
             }
         }
-        Body::Rows(_) | Body::None => {}
+        Body::Rows(_) | Body::Since(_) | Body::None => {}
     }
     values
 }

@@ -27,6 +27,12 @@ struct Input {
     maker: Maker,
     /// Something of it may be at the other end.
     has_rows: bool,
+    /// The same before the tick that is being delivered.
+    had_rows: bool,
+    /// Since when the answers that were delivered lack nothing; Unix time.
+    covers_from_unix_ns: i64,
+    /// Its rows are written once: that there may be others is said among them.
+    marks_loss: bool,
     /// What is there is void: a reset comes first.
     resets: bool,
     /// Something was put in since it was last said how far it is.
@@ -52,6 +58,9 @@ impl Intake {
         let input = |_| Input {
             maker: Maker::new(mode),
             has_rows: false,
+            had_rows: false,
+            covers_from_unix_ns: 0,
+            marks_loss: matches!(mode, Mode::Append | Mode::Final),
             resets: false,
             has_news: false,
             delivery: None,
@@ -77,6 +86,7 @@ impl Intake {
             || (is_lasting && state.buffer.last_seq() > 0);
         for input in &mut self.inputs {
             input.has_rows |= has_rows;
+            input.had_rows |= has_rows;
         }
     }
 
@@ -196,6 +206,7 @@ fn fill(
             input.has_news = false;
         }
         state.note_told(output.input, delivery.tick_ms, seq);
+        input.had_rows = input.has_rows;
     }
     input.delivery = None;
     Ok(Some(Filled::Done))
@@ -265,5 +276,15 @@ fn next(input: &mut Input) -> Option<(Op, Body)> {
     if std::mem::take(&mut input.resets) {
         return Some((Op::Reset, Body::None));
     }
-    input.maker.make()
+    input.maker.make().or_else(|| mark_of(input))
+}
+
+/// At the end of a tick, if what happened before a later time than so far may be missing among what was written: who
+/// saw it has died, or is another. The first answer of all follows nothing, and says nothing of what is before it.
+fn mark_of(input: &mut Input) -> Option<(Op, Body)> {
+    let completeness = input.delivery.as_ref()?.completeness.as_ref()?;
+    let from = completeness.covers_from_unix_ns;
+    let is_later = from > input.covers_from_unix_ns;
+    input.covers_from_unix_ns = input.covers_from_unix_ns.max(from);
+    (is_later && input.had_rows && input.marks_loss).then_some((Op::Lost, Body::Since(from)))
 }

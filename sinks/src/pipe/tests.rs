@@ -121,6 +121,8 @@ pub(crate) struct Kept {
     /// Rows with this number are never taken.
     pub(crate) refuses: Option<i64>,
     pub(crate) is_down: Arc<Mutex<bool>>,
+    /// What an earlier one has left at the other end.
+    pub(crate) before: Resume,
 }
 
 impl Kept {
@@ -144,7 +146,7 @@ fn number(element: &Element) -> i64 {
 
 impl Writer for Kept {
     fn open(&mut self) -> Result<Resume, SinkError> {
-        Ok(Resume::default())
+        Ok(self.before)
     }
 
     fn check(&mut self) -> Result<(), SinkError> {
@@ -254,6 +256,71 @@ fn a_full_buffer_does_what_it_is_told() {
             assert_eq!(line.health().acked_ms, Some(99));
             assert_eq!(line.health().rows_damaged, 0);
         }
+    }
+}
+
+/// Where rows are written once, a mark among them says since when none is missing: behind those of an earlier server, and
+/// when the answer covers less than it did; not in front of the first row of all, and never twice. What is kept equal to
+/// an answer has none. Catches rows that a killed server took along, of which no reader ever learns.
+#[test]
+fn what_may_be_missing_is_marked() {
+    use crate::encode::{Codec, push_line};
+    const SEC: i64 = 1_000_000_000;
+    let covering = |tick_ms: u64, key: &str, from_s: Option<i64>| {
+        let delivery = delivery(tick_ms, &[(key, 1, 1)], false);
+        let completeness = from_s.map(|from_s| Completeness {
+            covers_from_unix_ns: from_s * SEC,
+            ..Completeness::default()
+        });
+        let changes = delivery.changes.iter().map(|changes| Changes {
+            output: Arc::clone(&changes.output),
+            rows: changes.rows.clone(),
+        });
+        Arc::new(Delivery::new(tick_ms, changes.collect(), completeness))
+    };
+    let ops = |mode: Mode, before: Resume, disk: bool| {
+        let dir = tempfile::tempdir().unwrap();
+        let [memory, on_disk] = buffers(dir.path(), 4 << 20);
+        let kept = Kept { before, ..Kept::default() };
+        let writer = Box::new(kept.clone());
+        let buffer = if disk { on_disk } else { memory };
+        let mut line = Line::with(buffer, WhenFull::Block, mode, writer, 100);
+        line.start(false).unwrap();
+        for (tick, key, from_s) in [
+            (1, "a", None),
+            (1, "b", Some(10)),
+            (2, "c", Some(10)),
+            (3, "d", Some(30)),
+            (4, "e", Some(20)),
+            (5, "f", Some(30)),
+        ] {
+            line.deliver(&covering(tick, key, from_s)).unwrap();
+            line.flush().unwrap();
+        }
+        let elements = kept.elements.lock().unwrap();
+        let texts = [Codec::Json, Codec::Csv].map(|codec| {
+            let lost = elements.iter().filter(|element| element.op == Op::Lost);
+            let mut text = String::new();
+            lost.for_each(|element| push_line(&mut text, codec, element));
+            text
+        });
+        let ops: Vec<&str> = elements.iter().map(|element| element.op.name()).collect();
+        (ops.join(" "), texts)
+    };
+    let begun = Resume { seq: 4, has_rows: true };
+    for disk in [false, true] {
+        let (all, [json, csv]) = ops(Mode::Append, Resume::default(), disk);
+        assert_eq!(all, "append append append append lost append append");
+        assert_eq!(
+            json,
+            "{\"op\":\"lost\",\"seq\":5,\"tick\":\"1970-01-01T00:00:00.003000000Z\",\"covers_from\":\"1970-01-01T00:00:30.000000000Z\"}\n"
+        );
+        assert_eq!(csv, "lost,5,1970-01-01T00:00:00.003000000Z,1970-01-01T00:00:30.000000000Z,\n");
+        let (all, [json, _]) = ops(Mode::Append, begun, disk);
+        assert_eq!(all, "reset append append lost append append lost append append");
+        assert!(json.starts_with("{\"op\":\"lost\",\"seq\":8,"), "{json}");
+        let (all, _) = ops(Mode::Changelog, begun, disk);
+        assert_eq!(all, "reset insert insert insert insert insert insert");
     }
 }
 

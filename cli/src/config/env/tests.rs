@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::json;
 
 use super::*;
@@ -176,4 +177,95 @@ fn what_names_two_is_wrong() {
     let (config, _) = overlaid(file, &[("WEIR_SINKS_A_HEADERS_URL", "u")]).unwrap();
     let both = json!({"a": {"type": "http"}, "a-headers": {"type": "http", "url": "u"}});
     assert_eq!(config["sinks"], both);
+}
+
+/// What a key may be: all there is, where that is little.
+fn values(schema: &Json) -> Vec<Json> {
+    let branches = schema["oneOf"].as_array();
+    if let Some(branches) = branches {
+        return branches.iter().flat_map(values).collect();
+    }
+    if schema["const"].is_string() {
+        return vec![schema["const"].clone()];
+    }
+    if let Some(all) = schema["enum"].as_array() {
+        return all.clone();
+    }
+    let types = schema["type"].as_array().cloned().unwrap_or(vec![schema["type"].clone()]);
+    let is = |wanted: &str| types.iter().any(|have| have == wanted);
+    match schema["pattern"].as_str() {
+        Some(pattern) if pattern.contains("ms|") => vec![json!("7s")],
+        Some(_) => vec![json!("7KiB")],
+        None if is("boolean") => vec![json!(true), json!(false)],
+        None if is("integer") => vec![json!(7)],
+        None if is("number") => vec![json!(0.5)],
+        // One of several types is a text, however YAML reads it.
+        None => vec![json!("$1 \": #\n {{x}} 'é")],
+    }
+}
+
+/// A configuration that has every key, and for each of them where it is and what it may be. Sinks, headers and whatever
+/// else has names of its own are called `own`, and lists have one item.
+fn every_key(root: &Json, schema: &Json, at: &str, keys: &mut Vec<(String, Vec<Json>)>) -> Json {
+    if let Some(name) = schema["$ref"].as_str().and_then(|path| path.strip_prefix("#/$defs/")) {
+        return every_key(root, &root["$defs"][name], at, keys);
+    }
+    let optional = schema["anyOf"].as_array();
+    if let Some([some, null]) = optional.map(Vec::as_slice)
+        && null["type"] == "null"
+    {
+        return every_key(root, some, at, keys);
+    }
+    if let Some(members) = schema["properties"].as_object() {
+        let member = |(key, below): (&String, &Json)| {
+            (key.clone(), every_key(root, below, &format!("{at}/{key}"), keys))
+        };
+        return members.iter().map(member).collect();
+    }
+    if schema["additionalProperties"].is_object() {
+        return json!({"own": every_key(root, &schema["additionalProperties"], &format!("{at}/own"), keys)});
+    }
+    if schema["items"].is_object() {
+        return json!([every_key(root, &schema["items"], &format!("{at}/0"), keys)]);
+    }
+    let values = values(schema);
+    let first = values[0].clone();
+    keys.push((at.to_string(), values));
+    first
+}
+
+/// Every key of the published schema, whatever it may be, is set by its variable as by the file: alone, where the file
+/// has all others, and all of them without any file. Catches a key that only a file can have, and a kind of value that
+/// no variable can say.
+#[test]
+fn every_key_has_its_variable() {
+    let root: Json =
+        serde_json::from_str(include_str!("../../../../docs/api/config.schema.json")).unwrap();
+    let mut all = Vec::new();
+    let full = every_key(&root, &root, "", &mut all);
+    assert!(all.len() > 80, "{all:?}");
+    let text = |value: &Json| value.as_str().map_or(value.to_string(), str::to_string);
+    let variable = |at: &str| format!("WEIR{}", at.replace('/', "_").to_ascii_uppercase());
+    for (at, values) in &all {
+        let (parent, key) = at.rsplit_once('/').unwrap();
+        let mut lacking = full.clone();
+        match lacking.pointer_mut(parent).unwrap() {
+            Json::Object(members) => drop(members.remove(key)),
+            list => list.as_array_mut().unwrap().clear(),
+        }
+        for value in values {
+            let mut wanted = full.clone();
+            *wanted.pointer_mut(at).unwrap() = value.clone();
+            let (name, said) = (variable(at), text(value));
+            let (set, _) = overlaid(lacking.clone(), &[(&name, &said)]).unwrap();
+            assert_eq!(set, wanted, "{name}={said}");
+            keys::Config::deserialize(&set)
+                .unwrap_or_else(|error| panic!("{name}={said}: {error}"));
+        }
+    }
+    let set: Vec<(String, String)> =
+        all.iter().map(|(at, values)| (variable(at), text(&values[0]))).collect();
+    let set: Vec<(&str, &str)> =
+        set.iter().map(|(name, said)| (name.as_str(), said.as_str())).collect();
+    assert_eq!(overlaid(Json::Null, &set).unwrap().0, full);
 }

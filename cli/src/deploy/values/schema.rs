@@ -1,5 +1,7 @@
 //! Judges values by JSON Schema: the words that the chart's schema has, and no others. A test holds that it has no
-//! others.
+//! others. It is ours because it says what is wrong in helm's words (`at '/image/tag': got integer, want string`). The
+//! crate `jsonschema` has others, so that each kind of its errors would need a text here, which is most of this; and it
+//! brings 22 packages (0.61, without features).
 
 use regex::Regex;
 use serde_json::{Map, Value as Json};
