@@ -152,7 +152,7 @@ fn an_upgrade_to_http2_goes_on() {
     let settings = frame(4, 0, 0, &[]);
     // GET, http, /later as a literal, h; and 200.
     let path = [&[0x82, 0x86, 0x04, 6][..], b"/later", &[0x41, 1], b"h"].concat();
-    let calls = vec![
+    let calls = [
         (
             Ingress,
             b"GET /first HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
