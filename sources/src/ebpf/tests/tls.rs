@@ -5,8 +5,9 @@ use std::process::{Command, Stdio};
 
 use aya::Btf;
 
-use super::super::tls::{TlsPrograms, file_points};
-use super::super::{can_run, load};
+use super::super::attach::Attachment;
+use super::super::tls::{TlsPrograms, file_points, made_elf};
+use super::super::{ProgramStatus, can_run, load};
 use super::*;
 
 /// A server and clients in one process, which ask until their input ends: then how often they did. Any
@@ -178,6 +179,49 @@ fn place() -> Option<tempfile::TempDir> {
         return None;
     }
     Some(place)
+}
+
+/// How many places of a file are held by links, and how many by perf events; and what is told of links.
+fn held(config: &EbpfConfig, is_refused: bool) -> ([usize; 2], Option<ProgramStatus>) {
+    let btf = Btf::from_sys_fs().unwrap();
+    let (mut ebpf, build) = load::syscalls(config, &btf).unwrap();
+    let object = load::object_of(build).unwrap();
+    let object: &[u8] = if is_refused { b"no object" } else { &object };
+    let kernel = match config.build {
+        Build::Auto => can_run::kernel_version(),
+        build => build.kernel_min(),
+    };
+    let programs = TlsPrograms::load(object, &mut ebpf, &btf, kernel).unwrap();
+    let file = made_elf(&[(0, 64), (0, 65), (9, 66), (9, 67)], b"SSL_read\0SSL_write\0", 1);
+    let attachments = programs.attach(&file, &file_points(&file).unwrap()).unwrap();
+    let links = attachments.iter().filter(|held| matches!(held, Attachment::Link { .. })).count();
+    ([links, attachments.len() - links], programs.links())
+}
+
+/// Where the kernel has links for many places (from 6.6 on), the programs of TLS are held by them, one for all
+/// places of a program: eight places of three programs are three links. Where it has not, each place is a perf
+/// event, and nothing is amiss. If it should take links and refuses, capture goes on with events and says why.
+/// Catches programs that the kernel takes in one form only: all of TLS falls back then, and no row tells.
+#[test]
+fn links_where_the_kernel_has_them() {
+    let config = EbpfConfig { tls: true, ..follow_self() };
+    let Some(source) = start(&config) else { return };
+    let has_links = can_run::kernel_version() >= (6, 6);
+    let told = source.programs().iter().filter(|told| told.program == "syscalls/tls_links");
+    assert_eq!(told.count(), usize::from(has_links));
+    drop(source);
+    let older = EbpfConfig { build: Build::Linux5_8, ..config.clone() };
+    assert_eq!(held(&older, false), ([0, 8], None));
+    let (count, told) = held(&config, false);
+    let (refused_count, refused) = held(&config, true);
+    assert_eq!(refused_count, [0, 8]);
+    if !has_links {
+        assert_eq!((count, told, refused), ([0, 8], None, None));
+        return;
+    }
+    assert_eq!((count, told.unwrap().reason), ([3, 0], None));
+    let reason = refused.unwrap().reason.unwrap();
+    assert!(reason.contains("perf event") && reason.contains("parsing ELF"), "{reason}");
 }
 
 /// A library's probes come and go 200 times while a program uses it on eight threads: no request fails, and no

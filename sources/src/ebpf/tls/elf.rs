@@ -256,11 +256,7 @@ pub(super) mod tests {
     }
 
     /// A file with these functions (where its name is in the strings, address), of which all is loaded as it is.
-    pub(in crate::ebpf::tls) fn made(
-        symbols: &[(u32, u64)],
-        strings: &[u8],
-        segments: u16,
-    ) -> File {
+    pub(in crate::ebpf) fn made(symbols: &[(u32, u64)], strings: &[u8], segments: u16) -> File {
         let symbols_bytes = (symbols.len() * SYMBOL_BYTES) as u64;
         let segments_at = HEADER_BYTES as u64;
         let sections_at = segments_at + u64::from(segments) * SEGMENT_BYTES;

@@ -26,6 +26,8 @@ mod programs;
 mod rust;
 
 #[cfg(test)]
+pub(in crate::ebpf) use elf::tests::made as made_elf;
+#[cfg(test)]
 pub(in crate::ebpf) use library::points as file_points;
 pub use look::{TlsLook, look};
 pub use maps::FileId;

@@ -92,6 +92,7 @@ pub(in crate::ebpf) fn start(
     status: &mut Vec<ProgramStatus>,
 ) -> Option<Prober> {
     let started = programs?.and_then(|programs| {
+        status.extend(programs.links());
         let wake = Wake::new().map_err(|error| error.to_string())?;
         let shared = Arc::new(Shared { generation: AtomicU32::new(1), ..Shared::default() });
         let work = Work::new(programs, wake.clone(), Arc::clone(&shared));

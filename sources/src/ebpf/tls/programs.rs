@@ -19,6 +19,7 @@ use weir_types::text::with_causes;
 use super::super::attach::{
     Attachment, PerfEventAttr, attach_event, owned, perf_event_open, shortened,
 };
+use super::super::can_run::ProgramStatus;
 use super::library::{Points, Probe};
 use super::opened::path_of;
 
@@ -35,6 +36,11 @@ const BPF_F_UPROBE_MULTI_RETURN: u32 = 1;
 /// Bytes of the verifier's log that are asked for after it has refused a program.
 const LOG_BYTES: usize = 64 << 10;
 
+/// What is told of links stands under this name.
+const LINKS: &str = "syscalls/tls_links";
+const EVENTS_INSTEAD: &str =
+    "each function is a perf event of its own, so fewer files are probed and letting go takes long";
+
 /// How programs hold on to functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
@@ -48,6 +54,8 @@ enum Form {
 pub(in crate::ebpf) struct TlsPrograms {
     fds: BTreeMap<Probe, OwnedFd>,
     form: Form,
+    /// Why there are no links, though the kernel has them.
+    no_links: Option<String>,
 }
 
 impl TlsPrograms {
@@ -58,16 +66,25 @@ impl TlsPrograms {
         btf: &Btf,
         kernel: (u32, u32),
     ) -> Result<TlsPrograms, String> {
-        if kernel >= MULTI_KERNEL_MIN
-            && let Ok(fds) = load_for_links(object, ebpf, btf)
-        {
-            return Ok(TlsPrograms { fds, form: Form::Links });
+        let mut no_links = None;
+        if kernel >= MULTI_KERNEL_MIN {
+            match load_for_links(object, ebpf, btf) {
+                Ok(fds) => return Ok(TlsPrograms { fds, form: Form::Links, no_links }),
+                Err(reason) => no_links = Some(reason),
+            }
         }
         let kind = std::fs::read_to_string(UPROBE_TYPE_PATH)
             .map_err(|error| format!("no uprobes in this kernel: {UPROBE_TYPE_PATH}: {error}"))?;
         let kind = kind.trim().parse().map_err(|_| "no uprobes in this kernel".to_string())?;
         let fds = load_for_events(ebpf)?;
-        Ok(TlsPrograms { fds, form: Form::Events { kind } })
+        Ok(TlsPrograms { fds, form: Form::Events { kind }, no_links })
+    }
+
+    /// Links, where the kernel has them: whether they are used, and why not.
+    pub(in crate::ebpf) fn links(&self) -> Option<ProgramStatus> {
+        let has_links = self.form == Form::Links || self.no_links.is_some();
+        let reason = self.no_links.as_ref().map(|why| format!("{EVENTS_INSTEAD}: {why}"));
+        has_links.then(|| ProgramStatus { program: LINKS.to_string(), reason })
     }
 
     /// Whether an attachment costs a descriptor and a tenth of a second for each place.
