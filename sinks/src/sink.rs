@@ -2,9 +2,11 @@
 //! of its own that would be missed: elements wait in a [`crate::buffer`], and [`crate::pipe`] calls the
 //! writer on a thread that may block, again and again until they are safe.
 
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::element::Element;
+use crate::prometheus::Page;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
@@ -128,6 +130,15 @@ pub trait Writer: Send {
     fn notes(&self) -> Notes {
         Notes::default()
     }
+
+    /// What is read from it, if others come to read.
+    fn page(&self) -> Option<Weak<Page>> {
+        None
+    }
+
+    /// It follows one of which this page is, with so many inputs: those who read find what that one has shown until
+    /// there is something else. Before it is opened.
+    fn takes_over(&mut self, _page: Arc<Page>, _inputs: u16) {}
 
     /// The last call.
     fn close(&mut self) {}

@@ -17,6 +17,7 @@ mod costs;
 mod dns;
 mod entities;
 mod example_rules;
+mod exporters;
 mod filters;
 mod generations;
 mod hosts;
