@@ -24,6 +24,7 @@ mod hosts;
 mod incidents;
 mod kafka;
 mod kills;
+mod kinds;
 mod knowledge;
 mod leftovers;
 mod literate;
