@@ -49,6 +49,7 @@ mod replay;
 mod replay_protocols;
 mod rows;
 mod rules;
+mod secrets;
 mod secure;
 mod seen;
 mod servers;
