@@ -2,11 +2,11 @@
 //! of its own that would be missed: elements wait in a [`crate::buffer`], and [`crate::pipe`] calls the
 //! writer on a thread that may block, again and again until they are safe.
 
+use std::any::Any;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::element::Element;
-use crate::prometheus::Page;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
@@ -85,6 +85,9 @@ impl std::ops::AddAssign for Notes {
         self.rejected += more.rejected;
     }
 }
+
+/// What others read from a writer. What it is, only one of the same kind knows.
+pub type Page = dyn Any + Send + Sync;
 
 pub trait Writer: Send {
     /// Finds out whether it may write, and what is there. Called until it succeeds, before anything else.

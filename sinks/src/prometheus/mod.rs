@@ -15,9 +15,9 @@ use std::sync::{Arc, Weak};
 use crate::delivery::OutputInfo;
 use crate::element::{Element, Op};
 use crate::series::names;
-use crate::sink::{Resume, SinkError, Writer};
+use crate::sink::{self, Resume, SinkError, Writer};
 
-pub use self::page::Page;
+use self::page::Page;
 
 pub struct PrometheusSink {
     listen: String,
@@ -52,14 +52,15 @@ impl PrometheusSink {
 }
 
 impl Writer for PrometheusSink {
-    fn page(&self) -> Option<Weak<Page>> {
-        self.page.as_ref().map(Arc::downgrade)
+    fn page(&self) -> Option<Weak<sink::Page>> {
+        let page = Arc::downgrade(self.page.as_ref()?);
+        Some(page)
     }
 
-    fn takes_over(&mut self, page: Arc<Page>, inputs: u16) {
-        if page.is_at(&self.listen) {
-            self.page = Some(page);
-            (self.older, self.inputs) = ((0..inputs).collect(), inputs);
+    fn takes_over(&mut self, page: Arc<sink::Page>, inputs: u16) {
+        let page = page.downcast::<Page>().ok().filter(|page| page.is_at(&self.listen));
+        if page.is_some() {
+            (self.page, self.older, self.inputs) = (page, (0..inputs).collect(), inputs);
         }
     }
 

@@ -16,7 +16,7 @@ pub(super) struct Shown {
     pub(super) writer: u64,
 }
 
-pub struct Page {
+pub(super) struct Page {
     listen: String,
     shown: Arc<Mutex<Shown>>,
     server: Mutex<Option<Server>>,

@@ -126,7 +126,7 @@ fn another_one_takes_over() {
         let samples: String =
             shown.split_inclusive('\n').filter(|it| !it.starts_with('#')).collect();
         assert_eq!(samples, left);
-        before.page = page.and_then(|page| page.upgrade());
+        before.page = page.and_then(|page| page.upgrade()?.downcast().ok());
     }
     before.close();
     assert!(TcpStream::connect(at).is_err(), "nobody has it any more");

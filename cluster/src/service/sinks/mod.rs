@@ -17,8 +17,7 @@ use weir_actors::{KillSwitch, Stop};
 use weir_sinks::buffer::WhenFull;
 use weir_sinks::encode::Mode;
 use weir_sinks::pipe::{Backoff, BatchLimits};
-use weir_sinks::prometheus::Page;
-use weir_sinks::sink::Writer;
+use weir_sinks::sink::{Page, Writer};
 
 use super::Service;
 use crate::planner::ScriptRequest;
