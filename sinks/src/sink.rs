@@ -2,6 +2,8 @@
 //! of its own that would be missed: elements wait in a [`crate::buffer`], and [`crate::pipe`] calls the
 //! writer on a thread that may block, again and again until they are safe.
 
+use std::any::Any;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::element::Element;
@@ -84,6 +86,9 @@ impl std::ops::AddAssign for Notes {
     }
 }
 
+/// What others read from a writer. What it is, only one of the same kind knows.
+pub type Page = dyn Any + Send + Sync;
+
 pub trait Writer: Send {
     /// Finds out whether it may write, and what is there. Called until it succeeds, before anything else.
     ///
@@ -128,6 +133,15 @@ pub trait Writer: Send {
     fn notes(&self) -> Notes {
         Notes::default()
     }
+
+    /// What is read from it, if others come to read.
+    fn page(&self) -> Option<Weak<Page>> {
+        None
+    }
+
+    /// It follows one of which this page is, with so many inputs: those who read find what that one has shown until
+    /// there is something else. Before it is opened.
+    fn takes_over(&mut self, _page: Arc<Page>, _inputs: u16) {}
 
     /// The last call.
     fn close(&mut self) {}

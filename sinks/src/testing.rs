@@ -3,9 +3,10 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -73,6 +74,53 @@ impl Drop for Running {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Between a client and a server: it counts who comes, and nothing that the server says gets through while it is deaf.
+pub(crate) struct Relay {
+    pub(crate) port: u16,
+    is_deaf: Arc<AtomicBool>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Relay {
+    pub(crate) fn to(server: u16) -> Relay {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (is_deaf, connections) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let (deaf, count) = (Arc::clone(&is_deaf), Arc::clone(&connections));
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                count.fetch_add(1, Ordering::SeqCst);
+                let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { continue };
+                let deaf = Arc::clone(&deaf);
+                let (up, down) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                std::thread::spawn(move || passed_on(&up, &server, || true));
+                let is_heard = move || !deaf.load(Ordering::SeqCst);
+                std::thread::spawn(move || passed_on(&down, &client, is_heard));
+            }
+        });
+        Relay { port, is_deaf, connections }
+    }
+
+    pub(crate) fn deafen(&self, is_deaf: bool) {
+        self.is_deaf.store(is_deaf, Ordering::SeqCst);
+    }
+
+    /// How many came so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+fn passed_on(mut from: &TcpStream, mut to: &TcpStream, passes: impl Fn() -> bool) {
+    let mut bytes = vec![0; 64 << 10];
+    while let Ok(len @ 1..) = from.read(&mut bytes) {
+        if passes() && to.write_all(&bytes[..len]).is_err() {
+            break;
+        }
+    }
+    drop(to.shutdown(Shutdown::Both));
 }
 
 /// Certificates of an authority that nobody else trusts: `ca`, and of it `server` (127.0.0.1) and `client`.

@@ -211,17 +211,27 @@ impl Collector {
     pub fn requests(&self) -> Vec<Json> {
         let text = std::fs::read_to_string(self.0.dir.path().join("out.jsonl"));
         let text = text.unwrap_or_default();
-        text.lines().filter_map(request_in).collect()
+        text.lines().flat_map(requests_in).collect()
     }
 }
 
-/// What a line holds: one that was killed while it wrote leaves a part of a line, and the next one goes on behind it.
-fn request_in(line: &str) -> Option<Json> {
-    let whole = serde_json::from_str(line).ok();
-    whole.or_else(|| {
-        let begins = line.match_indices("{\"resource").map(|(at, _)| at);
-        begins.filter(|at| *at > 0).find_map(|at| serde_json::from_str(&line[at..]).ok())
-    })
+/// What a line holds: one that was killed while it wrote leaves a part of a line, or a whole one without its end, and the
+/// next one goes on behind it.
+fn requests_in(line: &str) -> Vec<Json> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    while let Some(begins) = line[at..].find("{\"resource") {
+        at += begins;
+        let mut values = serde_json::Deserializer::from_str(&line[at..]).into_iter();
+        match values.next() {
+            Some(Ok(value)) => {
+                // Not one of the resources of a request that is cut.
+                found.extend(Some(value).filter(|value: &Json| value["resource"].is_null()));
+                at += values.byte_offset();
+            }
+            _ => at += 1,
+        }
+    }
+    found
 }
 
 /// A PostgreSQL whose user `postgres` needs no password. Root starts it as that user.
@@ -374,5 +384,30 @@ impl Kafka {
         server.extend(["kafka.Kafka".to_string(), properties]);
         // It listens before it has a leader.
         Receiver::start(dir, addr, server, Ready::Says("Kafka Server started")).map(Kafka)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a line that was cut, or lacks its end, nothing is missing that is whole. Catches a request that is overlooked once
+    /// another one stands behind it.
+    #[test]
+    fn requests_behind_each_other_are_found() {
+        let whole = |n: u8| format!("{{\"resourceSpans\":[{{\"resource\":{{}},\"n\":{n}}}]}}");
+        let (first, second) = (whole(1), whole(2));
+        for (line, wanted) in [
+            (first.clone(), vec![&first]),
+            (format!("{first}{second}"), vec![&first, &second]),
+            (format!("{}{second}", &first[..first.len() - 2]), vec![&second]),
+        ] {
+            let found: Vec<String> = requests_in(&line).iter().map(Json::to_string).collect();
+            let wanted: Vec<String> = wanted
+                .iter()
+                .map(|text| serde_json::from_str::<Json>(text).unwrap().to_string())
+                .collect();
+            assert_eq!(found, wanted, "{line}");
+        }
     }
 }

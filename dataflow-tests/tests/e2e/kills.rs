@@ -24,7 +24,7 @@ use weir_dataflow_tests::harness::receivers::{
     self, ClickHouse, Collector, KAFKA, Kafka, Postgres, Prometheus, Receiver, STORE_PASSWORD,
     STORE_USER, Store,
 };
-use weir_dataflow_tests::harness::weir::Weir;
+use weir_dataflow_tests::harness::weir::{Weir, run};
 use weir_dataflow_tests::harness::{Result, free_port, http, pause, wait_until};
 use weir_types::{Clock, WallClock};
 
@@ -33,7 +33,7 @@ use crate::sinks::elements;
 const DEADLINE: Duration = Duration::from_secs(120);
 const ROUNDS: u32 = 2;
 const GROUPS: usize = 20;
-const SINKS: usize = 12;
+const SINKS: usize = 13;
 /// Its number among the receivers.
 const COLLECTOR: usize = 3;
 const PER_SEC: u32 = 60;
@@ -48,6 +48,10 @@ const VIEW: &str = "import px\n\
     df = df[df.trace_role == 2]\n\
     df.shop = px.substring(df.req_path, 0, 4)\n\
     px.display(df.groupby('shop').agg(n=('latency', px.count)))\n";
+/// Files of rows that a script reads as the table.
+const KEPT: &str = "path: kept/http_events.parquet";
+const KEPT_SCRIPT: &str =
+    "import px\ndf = px.DataFrame('http_events')\npx.display(df[['req_path']])\n";
 const ROWS: &str = "import px\n\
     df = px.DataFrame('http_events', start_time='-60m')\n\
     df = df[df.trace_role == 2]\n\
@@ -170,6 +174,7 @@ impl Stage {
             ("file", view, upsert, keys(&["type: file", "path: view.jsonl"])),
             ("changes", view, "changelog", keys(&["type: file", "path: changes.jsonl"])),
             ("lines", rows, append, keys(&["type: file", "path: rows.jsonl"])),
+            ("kept", rows, "append, codec: parquet", keys(&["type: file", KEPT])),
             ("house", view, upsert, to_house),
             ("tables", view, upsert, to_tables),
             ("remote", view, upsert, to_remote),
@@ -246,6 +251,16 @@ impl Stage {
             Some((labels["shop"].as_str()?.to_string(), value.parse().ok()?))
         };
         series.iter().filter_map(pair).collect()
+    }
+
+    /// Paths of what was kept, each of whose files is read; none if there is one that cannot be.
+    fn of_kept(&self) -> BTreeSet<String> {
+        let (script, kept) = (self.dir.path().join("kept.pxl"), self.dir.path().join("kept"));
+        std::fs::write(&script, KEPT_SCRIPT).unwrap();
+        let paths = [script.to_str().unwrap(), "--rows", kept.to_str().unwrap()];
+        let output = run(&[&["run"], &paths[..], &["-o", "jsonl"]].concat(), DEADLINE).unwrap();
+        let path = |row: &Json| row["req_path"].as_str().unwrap().to_string();
+        output.json_lines().iter().map(path).collect()
     }
 
     /// Names of spans.
@@ -530,10 +545,10 @@ fn row_elements(stage: &Stage) -> [(&'static str, Vec<Json>); 5] {
 }
 
 /// The paths of the rows that every other sink has.
-fn rows(stage: &Stage) -> [(&'static str, BTreeSet<String>); 6] {
+fn rows(stage: &Stage) -> [(&'static str, BTreeSet<String>); 7] {
     let [lines, hook, store, bus, topic] =
         row_elements(stage).map(|(name, elements)| (name, once(&elements)));
-    [lines, hook, store, bus, topic, ("spans", stage.of_collector())]
+    [lines, hook, store, bus, topic, ("spans", stage.of_collector()), ("kept", stage.of_kept())]
 }
 
 /// Every receiver is killed twice and begins again, and so does the server, with signal 9: once all is written down,
@@ -561,7 +576,9 @@ fn everything_dies_and_nothing_is_lost() {
                 let done = wait_until(DEADLINE, || {
                     missing(&sent, &gaps, &stage.of_collector()).is_ok().then_some(())
                 });
-                assert!(done.is_some(), "{:?}", missing(&sent, &gaps, &stage.of_collector()));
+                let left = missing(&sent, &gaps, &stage.of_collector());
+                let sinks = || weir.run(&["sinks", "-o", "jsonl"], DEADLINE).unwrap().stdout;
+                assert!(done.is_some(), "{left:?} {:#?}", sinks());
             }
             stage.each(number, Receiver::kill);
             stage.hook.answers(if number == 6 { 503 } else { 200 });

@@ -143,6 +143,18 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// All that a server says of its sinks, in its log and its metrics, and what is in its files and in those of a folder.
+pub(crate) fn told(weir: &Weir, dir: &Path) -> Vec<String> {
+    let get = |path: &str| weir.get(path).unwrap().text();
+    let said = weir.run(&["sinks", "-o", "json"], DEADLINE).unwrap().stdout.join("\n");
+    let mut texts = vec![said, weir.log().join("\n"), get("/metrics"), get("/api/v1/sinks")];
+    texts.extend([get("/api/v1/stats"), get("/api/v1/queries")]);
+    for file in files(weir.data_dir()).iter().chain(&files(dir)) {
+        texts.push(String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned());
+    }
+    texts
+}
+
 /// A password of the environment with everything that YAML, shells and patterns know is used byte for byte; neither it
 /// nor how it is sent stands in what the server says of the sink that is refused with it, in its log, its metrics, or any
 /// file that it writes.
@@ -173,13 +185,7 @@ fn secrets_are_used_and_not_told() {
     assert!(heads.iter().all(|head| head.to_lowercase().contains(&header)), "{heads:?}");
     assert!(heads[0].contains(&sent), "{heads:?}");
 
-    let get = |path: &str| weir.get(path).unwrap().text();
-    let mut texts = vec![said(), weir.log().join("\n"), get("/metrics"), get("/api/v1/sinks")];
-    texts.extend([get("/api/v1/stats"), get("/api/v1/queries")]);
-    for file in files(weir.data_dir()).iter().chain(&files(dir.path())) {
-        texts.push(String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned());
-    }
-    for text in &texts {
+    for text in &told(&weir, dir.path()) {
         for part in [SECRET, "pa$1", "%41", sent.as_str()] {
             assert!(!text.contains(part), "{part}: {text}");
         }

@@ -2,6 +2,9 @@
 //! What others wrote passes the sanitiser. What a terminal or pipe has taken is safe, as far as a console
 //! knows.
 
+#[cfg(test)]
+mod tests;
+
 use std::io::Write;
 
 use crate::element::Element;
@@ -44,8 +47,9 @@ impl<W: Write + Send> Writer for ConsoleSink<W> {
             self.has_header = true;
             let mut text = String::new();
             encode::push_line(&mut text, self.codec, element);
-            for line in text.lines() {
-                self.line(line)?;
+            // Of a value with line ends one line, too: what follows them could be taken for a line of the log.
+            if let Some(text) = text.strip_suffix('\n') {
+                self.line(text)?;
             }
             *safe += 1;
         }

@@ -8,7 +8,7 @@ use rskafka::client::partition::{OffsetAt, UnknownTopicHandling};
 
 use super::*;
 use crate::pipe::tests::{Line, delivery, info};
-use crate::testing::{Certificates, Running, cache, free_port, upserts};
+use crate::testing::{Certificates, Relay, Running, cache, free_port, upserts};
 
 /// What the broker takes of a batch of records.
 const MESSAGE_BYTES_MAX: usize = 10 << 10;
@@ -51,10 +51,13 @@ const TLS: &str = "ssl.keystore.type=PEM\nssl.keystore.location=DIR/server.pem\n
 const SASL: &str = "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\n\
     listener.name.few.sasl.enabled.mechanisms=PLAIN\n\
     listener.name.few.plain.sasl.jaas.config=MODULE.plain.PlainLoginModule required user_me=\"WORD\";\n\
-    listener.name.sasl.plain.sasl.jaas.config=MODULE.plain.PlainLoginModule required user_me=\"WORD\";\n\
+    listener.name.sasl.plain.sasl.jaas.config=MODULE.plain.PlainLoginModule required user_me=\"WORD\" \
+    user_wild=\"WILD\";\n\
     listener.name.sasl.scram-sha-256.sasl.jaas.config=MODULE.scram.ScramLoginModule required;\n\
     listener.name.sasl.scram-sha-512.sasl.jaas.config=MODULE.scram.ScramLoginModule required;\n";
 const WORD: &str = "s3cret-word";
+/// What stands in a password of the environment.
+const WILD: &str = "pa$1$word \": #'%41\nlast";
 
 fn login(mechanism: Mechanism, user: &str, password: &str) -> Login {
     Login { mechanism, user: user.to_string(), password: password.to_string() }
@@ -64,6 +67,14 @@ impl Broker {
     fn start() -> Option<Broker> {
         let port = free_port();
         Broker::start_with(port, &[("PLAINTEXT", port)], "", &[], tempfile::tempdir().unwrap())
+    }
+
+    /// It is reached by a relay only.
+    fn start_behind(relay: &Relay, port: u16) -> Option<Broker> {
+        // The last one counts.
+        let advertised = format!("advertised.listeners=PLAINTEXT://127.0.0.1:{}\n", relay.port);
+        let dir = tempfile::tempdir().unwrap();
+        Broker::start_with(relay.port, &[("PLAINTEXT", port)], &advertised, &[], dir)
     }
 
     /// Its port is one for TLS.
@@ -82,7 +93,10 @@ impl Broker {
         let listeners = [("PLAINTEXT", plain), ("SASL", port), ("FEW", few)];
         let known = ["SCRAM-SHA-256", "SCRAM-SHA-512"]
             .map(|name| ["--add-scram".into(), format!("{name}=[name=me,password={WORD}]")]);
-        let sasl = SASL.replace("WORD", WORD).replace("MODULE", "org.apache.kafka.common.security");
+        // In a text in quotes, on a line of properties.
+        let wild = WILD.replace('"', "\\\\\"").replace('\n', "\\\\n");
+        let sasl = SASL.replace("WORD", WORD).replace("WILD", &wild);
+        let sasl = sasl.replace("MODULE", "org.apache.kafka.common.security");
         let dir = tempfile::tempdir().unwrap();
         Some((Broker::start_with(port, &listeners, &sasl, &known.concat(), dir)?, few))
     }
@@ -157,9 +171,13 @@ impl Broker {
 
     /// All records, a partition after another.
     fn records(&self) -> Vec<Record> {
+        self.records_of(0..3)
+    }
+
+    fn records_of(&self, partitions: std::ops::Range<i32>) -> Vec<Record> {
         self.work(async |client| {
             let mut all = Vec::new();
-            for partition in 0..3 {
+            for partition in partitions {
                 let handling = UnknownTopicHandling::Retry;
                 let one = client.partition_client("out", partition, handling).await.unwrap();
                 let end = one.get_offset(OffsetAt::Latest).await.unwrap();
@@ -259,6 +277,52 @@ fn the_topic_is_the_view() {
     assert!(last.headers.contains_key("seq"), "{:?}", last.headers);
 }
 
+/// Batches that the broker does not take at once come in parts: each element that it takes is there, in each partition in the
+/// order of the numbers but for repeats, the two that are too large are counted, and no connection is made for it. Catches a
+/// client that begins anew with each refusal, and parts that overtake each other.
+#[test]
+fn what_is_too_large_is_split() {
+    let port = free_port();
+    let relay = Relay::to(port);
+    let Some(broker) = Broker::start_behind(&relay, port) else {
+        return weir_types::testing::skipped("there is no Kafka");
+    };
+    broker.make_topic();
+    let sink = KafkaSink::new(broker.config(false));
+    let mut line = Line::in_memory(crate::encode::Mode::Changelog, Box::new(sink));
+    line.start(false).unwrap();
+    line.deliver(&delivery(1, &[("first", 1, 1)], true)).unwrap();
+    flush(&mut line);
+    let connections = relay.connections();
+    let key = |n: usize| match n {
+        70 | 200 => "x".repeat(2 * MESSAGE_BYTES_MAX) + &n.to_string(),
+        _ => format!("{n:0100}"),
+    };
+    let keys: Vec<String> = (0..300).map(key).collect();
+    let rows: Vec<(&str, i64, i64)> = keys.iter().map(|key| (key.as_str(), 1, 1)).collect();
+    line.deliver(&delivery(2, &rows, true)).unwrap();
+    line.flush().unwrap();
+    assert_eq!(relay.connections(), connections, "it goes on with what it has");
+    let health = line.health();
+    assert_eq!((health.rows_sent, health.rows_refused, health.acked_ms), (299, 2, Some(2)));
+
+    let mut all = std::collections::BTreeSet::new();
+    for partition in 0..3 {
+        let (mut last, mut new) = (0, 0);
+        for record in broker.records_of(partition..partition + 1) {
+            let seq: u64 = std::str::from_utf8(&record.headers["seq"]).unwrap().parse().unwrap();
+            if all.insert(seq) {
+                assert!(seq > last, "{seq} behind {last} in partition {partition}");
+                (last, new) = (seq, new + 1);
+            }
+        }
+        assert!(new > 50, "{new} in partition {partition}");
+    }
+    // The first element is number 1.
+    let wanted = (1..=301).filter(|seq| ![72, 202].contains(seq));
+    assert_eq!(all, wanted.collect());
+}
+
 /// A broker with TLS is reached if its authority is known and ours is known to it, also after it began anew; without,
 /// nothing arrives, and it is tried again. Catches a client that does not verify.
 #[test]
@@ -308,7 +372,8 @@ fn nobody_there() {
 
 /// By each mechanism who is known comes in, and his elements arrive; a wrong password, a user that nobody knows, none at
 /// all, a mechanism that the broker does not take and a login where it takes none do not: that is tried again, says what
-/// it was, and no password. Catches a mechanism that is another one, and a wrong password that is only late.
+/// it was, and no password. Catches a mechanism that is another one, a wrong password that is only late, and a password that
+/// is not sent byte for byte.
 #[test]
 fn only_who_is_known_comes_in() {
     let Some((broker, few)) = Broker::start_sasl() else {
@@ -340,6 +405,11 @@ fn only_who_is_known_comes_in() {
             assert!(why.contains(&wanted), "{why}");
         }
     }
+    let mut line = upserts(with(broker.port, Some(login(Mechanism::Plain, "wild", WILD))), 100);
+    line.start(false).unwrap();
+    line.deliver(&delivery(4, &[("wild", 1, 1)], true)).unwrap();
+    flush(&mut line);
+    assert!(broker.view().contains_key("[\"wild\"]"));
     why(broker.port, None);
     let said = why(few, Some(login(Mechanism::ScramSha256, "me", WORD)));
     assert!(said.contains("takes no SCRAM-SHA-256"), "{said}");

@@ -2,14 +2,16 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
-use weir_types::{Column, DataType, PackedRow, SemanticType, Value};
+use weir_types::{Clock, Column, DataType, PackedRow, SemanticType, Value, WallClock};
 
 use super::*;
 use crate::buffer::{Buffer, WhenFull, memory::MemoryBuffer};
+use crate::element::{Body, Described};
 use crate::encode::Mode;
-use crate::pipe::tests::{Line, delivery_of, info};
-use crate::testing::free_port;
+use crate::pipe::tests::{Line, delivery, delivery_of, info};
+use crate::testing::{Running, free_port, get};
 
 fn scrape(address: std::net::SocketAddr) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -80,6 +82,141 @@ fn series_follow_the_rows() {
     assert!(text.contains("my_sink_n{k=\"new\"} 2") && !text.contains("old"), "{text}");
     line.pump.close();
     assert!(TcpStream::connect(address).is_err(), "it is closed");
+}
+
+/// One that was configured anew for the same address, with other columns and fewer inputs, shows what was shown until it
+/// has all of its own, also if that is nothing; the one before it has no say any more. Catches an empty answer in between,
+/// old rows that are read as new ones, and rows of inputs that are no more.
+#[test]
+fn another_one_takes_over() {
+    let address = free_address();
+    let mut before = PrometheusSink::new(&address, "x");
+    before.open().unwrap();
+    let upsert = |input: u16, info: &OutputInfo, row: PackedRow| Element {
+        output: Arc::new(Described::new(input, false, info)),
+        op: Op::Upsert,
+        seq: 1,
+        tick_ms: 1,
+        body: Body::Row(row),
+    };
+    let mut other = wide();
+    other.relation.columns[1].name = "other".to_string();
+    let old = [upsert(0, &wide(), row("a", 7, 0.5)), upsert(1, &other, row("b", 8, 0.5))];
+    before.write(&old.each_ref(), &mut 0).unwrap();
+    let at: std::net::SocketAddr = address.parse().unwrap();
+    let shown = scrape(at);
+    assert!(shown.contains("x_n{k=\"a\"} 7") && shown.contains("x_other{k=\"b\"} 8"), "{shown}");
+
+    for (tick, n, left) in [(2_000, Some(9), "x_n{k=\"c\"} 9\n"), (4_000, None, "")] {
+        let mut next = PrometheusSink::new(&address, "x");
+        next.takes_over(before.page().unwrap().upgrade().unwrap(), 1);
+        let page = next.page();
+        let buffer = Buffer::Memory(MemoryBuffer::new(1 << 20, None));
+        let mut line = Line::with(buffer, WhenFull::Block, Mode::Upsert, Box::new(next), 100);
+        let shown = scrape(at);
+        line.start(false).unwrap();
+        before.write(&[&upsert(0, &wide(), row("late", 1, 0.5))], &mut 0).unwrap();
+        let rows: Vec<(&str, i64, i64)> = n.iter().map(|n| ("c", *n, 1)).collect();
+        line.deliver(&delivery(tick, &rows, false)).unwrap();
+        line.flush().unwrap();
+        assert_eq!(scrape(at), shown, "nothing is missing, nothing is new");
+        line.deliver(&delivery(tick, &[], true)).unwrap();
+        line.flush().unwrap();
+        let shown = scrape(at);
+        let samples: String =
+            shown.split_inclusive('\n').filter(|it| !it.starts_with('#')).collect();
+        assert_eq!(samples, left);
+        before.page = page.and_then(|page| page.upgrade()?.downcast().ok());
+    }
+    before.close();
+    assert!(TcpStream::connect(at).is_err(), "nobody has it any more");
+}
+
+/// Series of a Prometheus: labels, and the instants of its samples.
+fn ask(prometheus: u16, query: &str) -> Vec<(serde_json::Value, Vec<f64>)> {
+    let text = get(&format!("http://127.0.0.1:{prometheus}/api/v1/query?query={query}%5B5m%5D"));
+    let json: serde_json::Value = serde_json::from_str(&text.unwrap()).unwrap();
+    let series = json["data"]["result"].as_array().unwrap().iter();
+    let at = |value: &serde_json::Value| value[0].as_f64().unwrap();
+    series
+        .map(|it| (it["metric"].clone(), it["values"].as_array().unwrap().iter().map(at).collect()))
+        .collect()
+}
+
+/// A real Prometheus takes each scrape: a column with a dot, a label `le` that is no bucket's, quotes, line ends and
+/// backslashes are what they were; the instants are its own; five rows that go at once are in no scrape that begins later.
+/// Catches a text of which it takes nothing, and series that live on for five minutes.
+#[test]
+fn prometheus_takes_it() {
+    let (dir, address, port) = (tempfile::tempdir().unwrap(), free_address(), free_port());
+    let config = format!(
+        "global: {{scrape_interval: 200ms}}\nscrape_configs: [{{job_name: x, static_configs: \
+         [{{targets: ['{address}']}}]}}]\n"
+    );
+    std::fs::write(dir.path().join("p.yml"), config).unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let args = [
+        format!("--config.file={}", at("p.yml")),
+        format!("--storage.tsdb.path={}", at("data")),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+    ];
+    let mut wide = info();
+    wide.key = vec!["k".to_string(), "le".to_string()];
+    wide.relation.columns[1].name = "a.b".to_string();
+    wide.relation.columns.push(Column::new("le", DataType::String, SemanticType::None));
+    let texts = [
+        ("plain", "0.5"),
+        ("a\"b", "+Inf"),
+        ("line\nend", "no \"number\n"),
+        ("back\\", ""),
+        ("é", "0.5"),
+    ];
+    let rows = |count: i64| -> Vec<(PackedRow, i64)> {
+        let row = |(k, le): &(&str, &str)| [Value::str(k), Value::Int64(7), Value::str(le)];
+        texts.iter().map(|text| (PackedRow::pack(&row(text)), count)).collect()
+    };
+    let sink = PrometheusSink::new(&address, "my-sink");
+    let mut line = Line::in_memory(Mode::Upsert, Box::new(sink));
+    line.open().unwrap();
+    line.intake.start(0, &wide, false).unwrap();
+    line.deliver(&delivery_of(wide.clone(), 1_000, rows(1), true)).unwrap();
+    line.flush().unwrap();
+    let is_up = || get(&format!("http://127.0.0.1:{port}/-/ready")).is_some();
+    let Some(_running) = Running::start(std::path::Path::new("prometheus"), &args, is_up) else {
+        return weir_types::testing::skipped("there is no prometheus");
+    };
+    let until = |what: &str, wanted: &dyn Fn() -> bool| {
+        for _ in 0..600 {
+            if wanted() {
+                return;
+            }
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        panic!("{what}: {:?}", ask(port, "my_sink_a_b"));
+    };
+    until("all are there", &|| ask(port, "my_sink_a_b").len() == texts.len());
+    line.deliver(&delivery_of(wide, 2_000, rows(-1), true)).unwrap();
+    line.flush().unwrap();
+    let gone_at = WallClock.now_unix_ns() as f64 / 1e9;
+    let scrapes = || ask(port, "up").remove(0).1;
+    until("it goes on", &|| scrapes().iter().filter(|at| **at > gone_at).count() >= 3);
+
+    let series = ask(port, "my_sink_a_b");
+    let label = |labels: &serde_json::Value, name: &str| {
+        labels[name].as_str().unwrap_or_default().to_string()
+    };
+    let mut shown: Vec<(String, String)> =
+        series.iter().map(|(labels, _)| (label(labels, "k"), label(labels, "le"))).collect();
+    let mut wanted = texts.map(|(k, le)| (k.to_string(), le.to_string()));
+    (shown.sort(), wanted.sort());
+    assert_eq!(shown, wanted);
+    let scrapes = scrapes();
+    for (labels, at) in &series {
+        assert!(at.iter().all(|at| scrapes.contains(at) && *at <= gone_at), "{labels} {at:?}");
+    }
+    let taken =
+        get(&format!("http://127.0.0.1:{port}/api/v1/query?query=min_over_time(up%5B5m%5D)"));
+    assert!(taken.as_ref().is_some_and(|text| text.contains(",\"1\"]")), "{taken:?}");
 }
 
 /// Names that meet, reserved ones, and views without a number are refused before anything runs.

@@ -42,7 +42,8 @@ fn told(requests: &[WriteRequest]) -> Told {
 }
 
 /// What was answered with 500 goes out again as it was, before what came later; a 400 does not; what is gone has
-/// one stale marker behind its last sample, also what went unseen, before a reset.
+/// one stale marker behind its last sample, also what went unseen, before a reset. Of no series a sample is older than one
+/// that was said before. Catches a retraction that says nothing, and an attempt that is overtaken.
 #[test]
 fn nothing_is_out_of_order() {
     let receiver = Receiver::start();
@@ -62,9 +63,13 @@ fn nothing_is_out_of_order() {
     receiver.will_answer(500, b"");
     assert!(line.flush().is_err());
     line.flush().unwrap();
-    let told = told(&decoded(&receiver)[3..]);
     let name = ("__name__".to_string(), "my_sink_n".to_string());
     let with = |key: &str| vec![name.clone(), ("k".to_string(), key.to_string())];
+    let all = told(&decoded(&receiver));
+    let is_in_order = |samples: &Vec<(i64, u64)>| samples.is_sorted_by_key(|(at, _)| *at);
+    assert!(all.values().all(is_in_order), "{all:?}");
+    assert_eq!(all[&with("b")][2..], [(2_000, STALE)], "behind the attempt and its repeat");
+    let told = told(&decoded(&receiver)[3..]);
     let twice = |at: i64, bits: u64| vec![(at, bits); 2];
     assert_eq!(told[&with("a")], twice(3_000, STALE));
     assert_eq!(told[&vec![name.clone()]], twice(3_000, STALE), "an empty label is none");

@@ -23,8 +23,8 @@ const ROW_OVERHEAD_BYTES: u64 = 160;
 pub(crate) struct Rows {
     pub(crate) output: Arc<Described>,
     pub(crate) now: BTreeMap<PackedRow, PackedRow>,
-    /// After a reset: what will be there once its tick is complete.
-    next: Option<BTreeMap<PackedRow, PackedRow>>,
+    /// After a reset: what will be there once its tick is complete, and what it is.
+    next: Option<(Arc<Described>, BTreeMap<PackedRow, PackedRow>)>,
 }
 
 /// The rows that are shown.
@@ -94,6 +94,14 @@ impl Held {
         self.outputs.get(&input).is_some_and(|rows| rows.next.is_some())
     }
 
+    /// Forgets the rows of all inputs behind the first ones.
+    pub(crate) fn keep_first(&mut self, inputs: u16) {
+        for (_, rows) in self.outputs.split_off(&inputs) {
+            let next = rows.next.map_or(0, |(_, next)| bytes_of_all(&next));
+            self.bytes = self.bytes.saturating_sub(bytes_of_all(&rows.now) + next);
+        }
+    }
+
     /// Takes an element in; the same one again changes nothing. What is returned are the keys that a reset took
     /// away, once it is known which they are.
     ///
@@ -105,17 +113,24 @@ impl Held {
             now: BTreeMap::new(),
             next: None,
         });
-        if !Arc::ptr_eq(&rows.output, &element.output) {
-            rows.output = Arc::clone(&element.output);
+        if element.op == Op::Reset {
+            let next = (Arc::clone(&element.output), BTreeMap::new());
+            if let Some((_, before)) = rows.next.replace(next) {
+                self.bytes = self.bytes.saturating_sub(bytes_of_all(&before));
+            }
+            return Ok(Vec::new());
+        }
+        let (output, held) = match &mut rows.next {
+            Some((output, next)) => (output, next),
+            None => (&mut rows.output, &mut rows.now),
+        };
+        if !Arc::ptr_eq(output, &element.output) {
+            *output = Arc::clone(&element.output);
         }
         match (element.op, &element.body) {
-            (Op::Reset, _) => {
-                if let Some(before) = rows.next.replace(BTreeMap::new()) {
-                    self.bytes = self.bytes.saturating_sub(bytes_of_all(&before));
-                }
-            }
             (Op::Progress, _) => {
-                if let Some(next) = rows.next.take() {
+                if let Some((output, next)) = rows.next.take() {
+                    rows.output = output;
                     self.bytes = self.bytes.saturating_sub(bytes_of_all(&rows.now));
                     let before = std::mem::replace(&mut rows.now, next);
                     return Ok(before.into_keys().filter(|k| !rows.now.contains_key(k)).collect());
@@ -124,7 +139,6 @@ impl Held {
             (Op::Upsert, Body::Row(row)) => {
                 let key = PackedRow::pack(&element.output.key_values(&element.body));
                 let cost = bytes_of(&key, row);
-                let held = rows.next.as_mut().unwrap_or(&mut rows.now);
                 let before = held.get(&key).map_or(0, |before| bytes_of(&key, before));
                 if self.bytes + cost > ROWS_BYTES_MAX + before {
                     let text = format!("more than {ROWS_BYTES_MAX} bytes of rows to be shown");
@@ -134,7 +148,6 @@ impl Held {
                 held.insert(key, row.clone());
             }
             (Op::Delete, Body::Key(key)) => {
-                let held = rows.next.as_mut().unwrap_or(&mut rows.now);
                 if let Some(before) = held.remove(key) {
                     self.bytes = self.bytes.saturating_sub(bytes_of(key, &before));
                 }

@@ -9,7 +9,7 @@ mod status;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -17,7 +17,7 @@ use weir_actors::{KillSwitch, Stop};
 use weir_sinks::buffer::WhenFull;
 use weir_sinks::encode::Mode;
 use weir_sinks::pipe::{Backoff, BatchLimits};
-use weir_sinks::sink::Writer;
+use weir_sinks::sink::{Page, Writer};
 
 use super::Service;
 use crate::planner::ScriptRequest;
@@ -80,6 +80,8 @@ pub struct SinkSpec {
 struct Known {
     status: Arc<Status>,
     commands: mpsc::Sender<Command>,
+    /// What others read from it.
+    page: Option<Weak<Page>>,
     feed_print: String,
     writer_print: String,
 }
@@ -134,6 +136,7 @@ impl Sinks {
         let known = Known {
             status: Arc::clone(&status),
             commands,
+            page: spec.writer.as_ref().and_then(|writer| writer.writer.page()),
             feed_print: spec.feed_print.clone(),
             writer_print: spec.writer_print.clone(),
         };
@@ -155,7 +158,7 @@ impl Sinks {
             done.push(format!("{name} ended"));
             ending.push(name);
         }
-        for spec in specs {
+        for mut spec in specs {
             let name = spec.name.clone();
             let running = service.sinks.lock().get(&name).map(|known| {
                 let is_same_feed =
@@ -177,6 +180,7 @@ impl Sinks {
                     done.push(format!("{name} goes on elsewhere"));
                 }
                 Some(_) => {
+                    Sinks::hand_on(service, &mut spec);
                     ending.push(name.clone());
                     starting.push(spec);
                     done.push(format!("{name} began anew"));
@@ -194,6 +198,16 @@ impl Sinks {
             Sinks::start_one(service, spec);
         }
         done
+    }
+
+    /// Lets one that begins anew go on with what others read from the one that ends.
+    fn hand_on(service: &Service, spec: &mut SinkSpec) {
+        let known = service.sinks.lock();
+        let page = known.get(&spec.name).and_then(|known| known.page.as_ref()?.upgrade());
+        if let (Some(page), Some(writer)) = (page, &mut spec.writer) {
+            let inputs = u16::try_from(spec.inputs.len()).unwrap_or(u16::MAX);
+            writer.writer.takes_over(page, inputs);
+        }
     }
 
     async fn stop(service: &Service, name: &str) {
