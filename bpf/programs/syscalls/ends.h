@@ -10,7 +10,10 @@ static __always_inline int report_opened(struct call *call, __u32 kind, __s64 re
         return 0; // connect merely sets a datagram socket's peer
     call->conn = enter_conn(call->cfg, call->sk, &call->key,
                             kind == WEIR_CONNECT ? WEIR_OPENED_CONNECT : WEIR_OPENED_ACCEPT, name);
-    if (!call->conn || !is_wanted(call) || is_stopped(call))
+    if (!call->conn)
+        return 0;
+    judge(call->cfg, call->conn);
+    if (!is_wanted(call) || is_stopped(call))
         return 0;
     struct sock *sk = call->sk;
     if (result == -EINPROGRESS) {

@@ -104,8 +104,10 @@ static __noinline void judge(const struct weir_config *cfg, struct weir_conn *co
     conn->filter_generation = cfg->filter_generation;
 }
 
-// Enter a socket into the table, in place of what was there. The verifier takes this function
-// apart once per object if it is not inlined.
+// Enter a socket into the table, in place of what was there, to be judged by whoever looks at it
+// first: from here that would be a third frame, and with those of the largest programs more stack
+// than kernels before 6.13 have. The verifier takes this function apart once per object if it is
+// not inlined.
 static __noinline struct weir_conn *enter_conn(const struct weir_config *cfg, struct sock *sk,
                                                const struct weir_conn_key *key, __u32 opened,
                                                __u64 name) {
@@ -133,7 +135,7 @@ static __noinline struct weir_conn *enter_conn(const struct weir_config *cfg, st
         if (opened != WEIR_OPENED_UNKNOWN)
             learn_sequences(&fresh, sk);
     }
-    judge(cfg, &fresh);
+    fresh.filter_generation = cfg->filter_generation - 1;
     if (bpf_map_update_elem(&conns, key, &fresh, BPF_ANY)) {
         count(WEIR_COUNT_CONNS_FAILED, 1);
         return 0;
@@ -217,9 +219,9 @@ static __always_inline bool take_conn(struct call *call) {
         conn = enter_conn(call->cfg, call->sk, &call->key, WEIR_OPENED_UNKNOWN, 0);
         if (!conn)
             return false;
-    } else if (conn->filter_generation != call->cfg->filter_generation) {
-        judge(call->cfg, conn);
     }
+    if (conn->filter_generation != call->cfg->filter_generation)
+        judge(call->cfg, conn);
     call->conn = conn;
     return is_wanted(call);
 }
