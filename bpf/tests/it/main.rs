@@ -1,5 +1,7 @@
 //! The layouts of `abi` against those of the built objects, and the objects themselves.
 
+mod stack;
+
 use std::mem::{align_of, offset_of, size_of};
 
 use weir_bpf::abi;
