@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "these are tests")]
 
 mod access;
+mod alert_restarts;
 mod alerts;
 mod api;
 mod buffers;
@@ -19,6 +20,7 @@ mod entities;
 mod example_rules;
 mod filters;
 mod generations;
+mod hostile;
 mod hosts;
 mod incidents;
 mod kafka;
