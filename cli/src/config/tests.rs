@@ -399,8 +399,8 @@ fn each_built_in_rule_has_a_switch() {
     let all: Vec<String> = rules.map(|rule| rule.name.clone()).collect();
     assert_eq!(names("{enabled: true}"), all);
     for off in &all {
-        let others: Vec<&String> = all.iter().filter(|name| *name != off).collect();
-        assert_eq!(names(&format!("{{enabled: true, disabled: [{off}]}}")), *others, "{off}");
+        let others: Vec<String> = all.iter().filter(|name| *name != off).cloned().collect();
+        assert_eq!(names(&format!("{{enabled: true, disabled: [{off}]}}")), others, "{off}");
     }
     let every = all.join(", ");
     assert_eq!(names(&format!("{{enabled: true, disabled: [{every}]}}")), [""; 0]);

@@ -16,12 +16,12 @@ use weir_types::{Clock, WallClock};
 use crate::alerts::{Traffic, alerts, can_run, until};
 
 const DEADLINE: Duration = Duration::from_secs(60);
-const WINDOW_NS: i64 = 5 * SECOND;
+const WINDOW_NS: i64 = 3 * SECOND;
 const SECOND: i64 = 1_000_000_000;
 /// How long there is no server, at least.
 const AWAY: Duration = Duration::from_secs(4);
 /// What an alert has waited before its server dies, at least.
-const WAITED_NS: i64 = 3 * SECOND;
+const WAITED_NS: i64 = 2 * SECOND;
 /// Longer than a test takes.
 const LONG_MS: i64 = 3_600_000;
 
@@ -31,7 +31,7 @@ fn write_rules(file: &Path, hold_ms: i64, keep_ms: i64) {
     let rule = |name: &str, path: &str, field: &str| {
         format!(
             "  - alert: {name}\n    expr: |\n      import px\n      \
-             df = px.DataFrame('http_events', start_time='-5s')\n      \
+             df = px.DataFrame('http_events', start_time='-3s')\n      \
              df = df[df.trace_role == 2 and df.req_path == '{path}']\n      \
              px.display(df.groupby('req_path').agg(value=('latency', px.count)))\n{field}"
         )

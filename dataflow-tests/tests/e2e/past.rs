@@ -94,7 +94,7 @@ fn over_a_recording() {
     let mut command = Command::new(binary().unwrap());
     command.arg("record").arg(&file).args(["--trace", &format!("port:{}", nginx.addr.port())]);
     let mut recorder = Process::start(command).unwrap();
-    let is_ready = |process: &mut Process| {
+    let is_ready = |process: &Process| {
         process.stderr.all().iter().any(|line| line.contains("recording")).then_some(())
     };
     recorder.wait_ready(DEADLINE, is_ready).unwrap();
@@ -153,7 +153,7 @@ fn kept_rows_answer_as_of_then() {
     let weir = Weir::start(&["--trace", &trace, "--config", config.to_str().unwrap()]).unwrap();
     let kept = dir.path().join("kept");
     let script = dir.path().join("paths.pxl");
-    let text = "import px\ndf = px.DataFrame('http_events', start_time='-1h')\n\
+    let text = "import px\ndf = px.DataFrame('http_events', start_time='-10s')\n\
                 df = df[df.trace_role == 2]\n\
                 px.display(df.groupby('req_path').agg(n=('latency', px.count)))\n";
     std::fs::write(&script, text).unwrap();
@@ -174,7 +174,8 @@ fn kept_rows_answer_as_of_then() {
     };
     let load = |path: &str, requests: usize| {
         assert_eq!(run_load(&Load::of(nginx.addr, path, requests)).len(), requests);
-        WallClock.now_unix_ns()
+        // `--now` counts whole milliseconds.
+        WallClock.now_unix_ns() + 1_000_000
     };
     let (before, first) = (WallClock.now_unix_ns(), load("/one", 20));
     pause(Duration::from_secs(1));
@@ -185,12 +186,12 @@ fn kept_rows_answer_as_of_then() {
     let (stopped, _data) = weir.stop(Signal::Terminate).unwrap();
     assert!(stopped.success());
 
-    let hour = 3_600_000_000_000;
-    assert_eq!(counts(first), std::slice::from_ref(&one));
+    let second = 1_000_000_000;
     assert_eq!(counts(before), []);
-    assert_eq!(counts(both + 60_000_000_000), [one, two.clone()]);
-    assert_eq!(counts(first + hour + 500_000_000), [two], "the window has left the first");
-    assert_eq!(counts(both + 2 * hour), []);
+    assert_eq!(counts(first), std::slice::from_ref(&one));
+    assert_eq!(counts(both), [one, two.clone()]);
+    assert_eq!(counts(first + 10 * second + second / 2), [two], "its window has left the first");
+    assert_eq!(counts(both + 11 * second), []);
     // The command of the page, at a time of ours.
     let (_, command) = rest.split_once("```sh\n").unwrap();
     let words: Vec<&str> = command.lines().next().unwrap().split(' ').collect();
