@@ -102,7 +102,8 @@ fn late_rows_of_a_node_retract_what_is_pending() {
     let way = Way::to(bus.addr).unwrap();
     let hook = Hook::start(200).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let rule = "groups:\n- name: g\n  rules:\n  - alert: Half\n    for: 1h\n    expr: |\n      import px\n      \
+    // With `hold` it would wait until the ten minutes are whole, since a node may have come after the first answer.
+    let rule = "groups:\n- name: g\n  rules:\n  - alert: Half\n    for: 1h\n    incomplete: mark\n    expr: |\n      import px\n      \
                 df = px.DataFrame('http_events', start_time='-10m')\n      df = df[df.trace_role == 2]\n      \
                 df.failed = px.select(df.resp_status >= 500, 1.0, 0.0)\n      \
                 df = df.groupby('req_method').agg(value=('failed', px.mean))\n      \
@@ -124,12 +125,21 @@ fn late_rows_of_a_node_retract_what_is_pending() {
     };
     let _nodes = (node(way.url(), "a", &well), node(bus.url(), "b", &ill));
     let cluster = Weir::start_cluster(&bus.url(), &["--config", file.to_str().unwrap()]).unwrap();
-    // Both are heard, and judged: what is well alone is no alert, what fails is one until it is.
+    // Both are heard, and what they saw is judged.
+    let script = dir.path().join("seen.pxl");
+    let text = "import px\ndf = px.DataFrame('http_events', start_time='-10m')\n\
+                df = df[df.trace_role == 2]\n\
+                px.display(df.groupby('local_port').agg(n=('latency', px.count)))\n";
+    std::fs::write(&script, text).unwrap();
+    for nginx in [&well, &ill] {
+        assert_eq!(run_load(&Load::of(nginx.addr, "/ok", 1)).len(), 1);
+    }
     let there = wait_until(DEADLINE, || {
         let rules = cluster.run(&["alerts", "--rules", "-o", "json"], DEADLINE).unwrap();
         let [rule] = rules.json_lines().try_into().unwrap();
-        let nodes = cluster.run(&["nodes", "-o", "jsonl"], DEADLINE).unwrap().json_lines();
-        (rule["state"] == "running" && nodes.len() == 2).then_some(())
+        let seen = ["run", script.to_str().unwrap(), "-o", "jsonl"];
+        let seen = cluster.run(&seen, DEADLINE).unwrap().json_lines();
+        (rule["state"] == "running" && seen.len() == 2).then_some(())
     });
     assert!(there.is_some(), "{:#?}", cluster.log());
 
@@ -139,7 +149,7 @@ fn late_rows_of_a_node_retract_what_is_pending() {
     drop(run_load(&Load::of(ill.addr, "/error", 5)));
     until(&cluster, "it is pending", |alerts| names(alerts) == ["Half"]);
     let pending = alerts(&cluster).remove(0);
-    assert_eq!((&pending["state"], &pending["value"]), (&"pending".into(), &1.0.into()));
+    assert_eq!(pending["state"], "pending", "{pending}");
     let active = weir_types::json::parse_time(pending["active_at"].as_str().unwrap()).unwrap();
     assert!(active > was_well, "{pending}");
     way.cut(false);
