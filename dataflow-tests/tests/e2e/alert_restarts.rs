@@ -79,6 +79,64 @@ fn until_written(weir: &Weir) {
     until(weir, "its state is written down", DEADLINE, || (written() > before).then_some(()));
 }
 
+/// Each alert is told once that it fires and once that it is over.
+fn are_told_once(weir: &Weir, hooks: [&Hook; 2]) {
+    let mut wanted: Vec<String> = ["Kept /kept", "Over /kept", "Waits /waits"]
+        .iter()
+        .flat_map(|alert| ["firing", "resolved"].map(|status| format!("{status} {alert}")))
+        .collect();
+    wanted.sort();
+    for hook in hooks {
+        until(weir, "all are told", DEADLINE, || {
+            (hook.told("req_path").len() >= wanted.len()).then_some(())
+        });
+        let mut told = hook.told("req_path");
+        told.sort();
+        assert_eq!(told, wanted, "each once: {:#?}", hook.bodies());
+    }
+}
+
+/// The configuration, with an Alertmanager and a webhook.
+fn config(dir: &Path, manager: &Alertmanager, hook: &Hook) -> String {
+    let file = dir.join("weir.yaml");
+    let text = format!(
+        "rules: [r.yml]\nalertmanagers: [{{url: 'http://{}'}}]\nreceivers: [{{name: hook, type: webhook, url: \
+         'http://{}/'}}]\nalerts: {{resend: 30s}}\n",
+        manager.addr, hook.addr
+    );
+    std::fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_string()
+}
+
+/// What is known of the two alerts once the server is back.
+struct Times {
+    /// When the one began to wait, and when that was as it counts now.
+    active: i64,
+    moved: i64,
+    /// When the other one's row was seen to be gone, and the earliest that it can have been.
+    over: i64,
+    gone: i64,
+    /// How long there was no server, at least.
+    away: i64,
+}
+
+impl Times {
+    /// By the wall the durations that are set now are over; without the time that there was no server they are yet to come.
+    /// When the one that waits fires.
+    fn decide(&self, weir: &Weir, rules: &Path) -> i64 {
+        let now = now() - self.away / 2;
+        let (hold_ms, keep_ms) = ((now - self.active) / 1_000_000, (now - self.over) / 1_000_000);
+        write_rules(rules, hold_ms, keep_ms);
+        weir.signal(Signal::Hangup).unwrap();
+        let fired = until(weir, "it fires", DEADLINE, || history(weir, "Waits", "firing").pop());
+        assert!(fired - self.active >= hold_ms * 1_000_000 + self.away, "{fired}");
+        assert!(fired - self.moved >= hold_ms * 1_000_000, "{fired}");
+        let ended = until(weir, "it is over", DEADLINE, || history(weir, "Kept", "resolved").pop());
+        assert!(ended - self.gone >= keep_ms * 1_000_000 + self.away, "{ended}");
+        fired
+    }
+}
+
 /// An alert that is pending and one that is kept survive a server that is killed: what they had waited before counts, what
 /// passes without a server does not, for neither; the one fires and the other one is over when their times have come
 /// without it, and Alertmanager and a webhook are told each of these once, with the same start. The durations are set once
@@ -95,15 +153,9 @@ fn time_without_a_server_does_not_count() {
     let dir = tempfile::tempdir().unwrap();
     let rules = dir.path().join("r.yml");
     write_rules(&rules, LONG_MS, LONG_MS);
-    let config = dir.path().join("weir.yaml");
-    let text = format!(
-        "rules: [r.yml]\nalertmanagers: [{{url: 'http://{}'}}]\nreceivers: [{{name: hook, type: webhook, url: \
-         'http://{}/'}}]\nalerts: {{resend: 30s}}\n",
-        manager.addr, direct.addr
-    );
-    std::fs::write(&config, text).unwrap();
+    let config = config(dir.path(), &manager, &direct);
     let trace = format!("port:{}", nginx.addr.port());
-    let args = ["--trace", &trace, "--config", config.to_str().unwrap()];
+    let args = ["--trace", &trace, "--config", &config];
     let weir = Weir::start(&args).unwrap();
     let starts = |name: &str| {
         let alerts = manager.alerts().unwrap();
@@ -151,36 +203,13 @@ fn time_without_a_server_does_not_count() {
         all.iter().all(|alert| alert["completeness"]["complete"] == true).then_some(())
     });
 
-    // By the wall their times are over; without the time that there was no server they are yet to come.
-    let (hold_ms, keep_ms) = {
-        let now = now() - (back - killed) / 2;
-        ((now - active) / 1_000_000, (now - over) / 1_000_000)
-    };
-    write_rules(&rules, hold_ms, keep_ms);
-    weir.signal(Signal::Hangup).unwrap();
-    let fired = until(&weir, "it fires", DEADLINE, || history(&weir, "Waits", "firing").pop());
-    assert!(fired - active >= hold_ms * 1_000_000 + back - killed, "{fired} {active}");
-    assert!(fired - moved >= hold_ms * 1_000_000, "{fired} {moved}");
-    let ended = until(&weir, "it is over", DEADLINE, || history(&weir, "Kept", "resolved").pop());
-    let gone = last_asked + WINDOW_NS;
-    assert!(ended - gone >= keep_ms * 1_000_000 + back - killed, "{ended} {gone}");
+    let times = Times { active, moved, over, gone: last_asked + WINDOW_NS, away: back - killed };
+    let fired = times.decide(&weir, &rules);
     until(&weir, "Alertmanager knows", DEADLINE, || starts("Waits").filter(|at| *at == fired));
 
     drop(traffic);
     until(&weir, "all is over", DEADLINE, || alerts(&weir).is_empty().then_some(()));
-    let mut wanted: Vec<String> = ["Kept /kept", "Over /kept", "Waits /waits"]
-        .iter()
-        .flat_map(|alert| ["firing", "resolved"].map(|status| format!("{status} {alert}")))
-        .collect();
-    wanted.sort();
-    for hook in [&direct, &through] {
-        until(&weir, "all are told", DEADLINE, || {
-            (hook.told("req_path").len() >= wanted.len()).then_some(())
-        });
-        let mut told = hook.told("req_path");
-        told.sort();
-        assert_eq!(told, wanted, "each once: {:#?}", hook.bodies());
-    }
+    are_told_once(&weir, [&direct, &through]);
     for what in ["pending", "firing", "resolved"] {
         assert_eq!(history(&weir, "Waits", what).len(), 1, "{what}");
     }

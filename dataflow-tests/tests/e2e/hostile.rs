@@ -107,6 +107,21 @@ fn labels<'a>(alerts: impl Iterator<Item = &'a Json>) -> BTreeMap<String, String
     alerts.map(|alert| (text(alert, "req_path"), text(alert, "req_body"))).collect()
 }
 
+/// Mails have our headers and recipients only, and the texts as they were said.
+fn are_ours(mails: &MailServer) {
+    let mails = mails.mails();
+    for mail in &mails {
+        assert_eq!(mail["headers"], serde_json::json!(HEADERS), "{mail}");
+        assert_eq!(mail["to"], serde_json::json!(["ops@example.org"]));
+        assert_eq!(mail["from"], "weir@example.org");
+        assert!(mail["longest"].as_u64().unwrap() <= 76, "{mail}");
+    }
+    let bodies: String = mails.iter().map(|mail| mail["body"].as_str().unwrap()).collect();
+    for part in ["Bcc: all@example.org", "MAIL FROM:<evil@example.org>", "<!channel>", " …"] {
+        assert!(bodies.contains(part), "{part}: {bodies}");
+    }
+}
+
 /// Texts of real requests reach an Alertmanager, a webhook, a chat and a mail server as text: byte for byte where that is
 /// JSON, and where people read it without a header, a recipient, a mention or a tag that is not ours. One that is too long
 /// is cut and told all the same, and an annotation that cannot be expanded says so. Catches a receiver that takes a
@@ -179,17 +194,7 @@ fn receivers_get_texts_as_texts() {
         announced(all.iter().map(|mail| mail["subject"].as_str().unwrap()))
     };
     until(&weir, "the mails are there", DEADLINE, || (subjects() >= wanted.len()).then_some(()));
-    let mails = mails.mails();
-    for mail in &mails {
-        assert_eq!(mail["headers"], serde_json::json!(HEADERS), "{mail}");
-        assert_eq!(mail["to"], serde_json::json!(["ops@example.org"]));
-        assert_eq!(mail["from"], "weir@example.org");
-        assert!(mail["longest"].as_u64().unwrap() <= 76, "{mail}");
-    }
-    let bodies: String = mails.iter().map(|mail| mail["body"].as_str().unwrap()).collect();
-    for part in ["Bcc: all@example.org", "MAIL FROM:<evil@example.org>", "<!channel>", " …"] {
-        assert!(bodies.contains(part), "{part}: {bodies}");
-    }
+    are_ours(&mails);
     assert_eq!(told().len(), wanted.len(), "each is told once");
 }
 
