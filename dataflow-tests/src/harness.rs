@@ -10,6 +10,7 @@ pub mod fleet;
 pub mod hosts;
 pub mod http;
 pub mod live;
+pub mod mail;
 pub mod nginx;
 pub mod process;
 pub mod receivers;

@@ -384,3 +384,26 @@ fn a_config_map_that_changes_is_noticed() {
     assert_ne!(watch::look(&at("weir.yaml"), &first.patterns), first.seen);
     assert_eq!(load().alerts.rules[0].name, "Other");
 }
+
+/// Each rule that comes with Weir can be switched off by its name, alone, and all of them at once; unless they are enabled
+/// none runs. Catches a switch that another rule hears, or none does.
+#[test]
+fn each_built_in_rule_has_a_switch() {
+    let names = |builtin: &str| {
+        let loaded = loaded_all(&format!("alerts: {{builtin: {builtin}}}\n")).expect(builtin);
+        let rules = loaded.alerts.rules.iter();
+        rules.map(|rule| rule.name.clone()).collect::<Vec<_>>()
+    };
+    let pack = weir_rules::file::parse(weir_rules::pack::BUILTIN).expect("it is right");
+    let rules = pack.groups.iter().flat_map(|group| &group.rules);
+    let all: Vec<String> = rules.map(|rule| rule.name.clone()).collect();
+    assert_eq!(names("{enabled: true}"), all);
+    for off in &all {
+        let others: Vec<String> = all.iter().filter(|name| *name != off).cloned().collect();
+        assert_eq!(names(&format!("{{enabled: true, disabled: [{off}]}}")), others, "{off}");
+    }
+    let every = all.join(", ");
+    assert_eq!(names(&format!("{{enabled: true, disabled: [{every}]}}")), [""; 0]);
+    assert_eq!(names("{disabled: []}"), [""; 0]);
+    assert_eq!(names("{}"), [""; 0]);
+}

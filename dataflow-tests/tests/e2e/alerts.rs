@@ -20,7 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// What a reload may take on a busy machine; the second of the contract cannot be held there.
 const SOON: Duration = Duration::from_secs(20);
 
-fn can_run() -> bool {
+pub(crate) fn can_run() -> bool {
     if !super::can_capture() {
         return false;
     }
@@ -58,13 +58,13 @@ fn config(dir: &Path, alertmanagers: &[SocketAddr], hook: SocketAddr) -> String 
 }
 
 /// Requests of one path, until it is told to stop.
-struct Traffic {
+pub(crate) struct Traffic {
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Traffic {
-    fn start(addr: SocketAddr, path: &str) -> Traffic {
+    pub(crate) fn start(addr: SocketAddr, path: &str) -> Traffic {
         let stop = Arc::new(AtomicBool::new(false));
         let (asked, path) = (Arc::clone(&stop), path.to_string());
         let thread = std::thread::spawn(move || {
@@ -91,11 +91,16 @@ impl Drop for Traffic {
     }
 }
 
-fn alerts(weir: &Weir) -> Vec<Json> {
+pub(crate) fn alerts(weir: &Weir) -> Vec<Json> {
     weir.run(&["alerts", "-o", "json"], DEADLINE).unwrap().json_lines()
 }
 
-fn until<T>(weir: &Weir, what: &str, deadline: Duration, wanted: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(
+    weir: &Weir,
+    what: &str,
+    deadline: Duration,
+    wanted: impl FnMut() -> Option<T>,
+) -> T {
     wait_until(deadline, wanted).unwrap_or_else(|| panic!("{what}: {:#?}", weir.log()))
 }
 

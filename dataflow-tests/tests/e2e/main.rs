@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "these are tests")]
 
 mod access;
+mod alert_restarts;
 mod alerts;
 mod api;
 mod buffers;
@@ -20,6 +21,7 @@ mod example_rules;
 mod exporters;
 mod filters;
 mod generations;
+mod hostile;
 mod hosts;
 mod incidents;
 mod kafka;

@@ -1,13 +1,15 @@
 //! What alert rules would have done over traffic of the past: over a capture, and over what a server still holds.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value as Json;
 use weir_dataflow_tests::harness::http::{Load, run_load};
 use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
-use weir_dataflow_tests::harness::wait_until;
-use weir_dataflow_tests::harness::weir::{Weir, run};
+use weir_dataflow_tests::harness::process::{Process, Signal};
+use weir_dataflow_tests::harness::weir::{Weir, binary, run};
+use weir_dataflow_tests::harness::{pause, wait_until};
 
 use weir_types::{Clock as _, WallClock};
 
@@ -77,6 +79,129 @@ fn over_a_capture() {
     assert!(text.contains("Never: would not have fired from "), "{text}");
     let output = run(&["rules", "test", &rules, "--pcap", &rules], DEADLINE).unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+/// The same over a recording of `weir record`: each path of a real server that failed meanwhile fires once, what was well
+/// does not, and it says since when. Catches a recording that rules see nothing in.
+#[test]
+fn over_a_recording() {
+    if !can_capture() {
+        return;
+    }
+    let nginx = Nginx::start(NginxOptions::default()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("shop.weir");
+    let mut command = Command::new(binary().unwrap());
+    command.arg("record").arg(&file).args(["--trace", &format!("port:{}", nginx.addr.port())]);
+    let mut recorder = Process::start(command).unwrap();
+    let is_ready = |process: &Process| {
+        process.stderr.all().iter().any(|line| line.contains("recording")).then_some(())
+    };
+    recorder.wait_ready(DEADLINE, is_ready).unwrap();
+    let failing: Vec<String> = (0..4).map(|n| format!("/error?n={n}")).collect();
+    let load = Load {
+        addr: nginx.addr,
+        paths: [&["/ok".to_string()], &failing[..]].concat(),
+        requests: 10,
+        requests_per_sec: 20,
+        connections: 1,
+        keep_alive: false,
+    };
+    let from_ns = WallClock.now_unix_ns();
+    assert_eq!(run_load(&load).len(), 10);
+    let to_ns = WallClock.now_unix_ns();
+    assert!(recorder.stop(Signal::Interrupt, DEADLINE).unwrap().success());
+
+    let rules = rules(dir.path(), "10m");
+    let file = file.to_str().unwrap();
+    let output = run(&["rules", "test", &rules, "--pcap", file, "-o", "jsonl"], DEADLINE).unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let [failed, never] = output.json_lines().try_into().unwrap();
+    let events = failed["events"].as_array().unwrap();
+    let mut paths: Vec<&str> =
+        events.iter().map(|event| event["labels"]["req_path"].as_str().unwrap()).collect();
+    paths.sort_unstable();
+    assert_eq!(paths, failing, "{failed}");
+    // As the refresh after it: five a second, of which one may be under way.
+    let meanwhile = from_ns..to_ns + 400_000_000;
+    for event in events {
+        assert_eq!(event["what"], "firing", "{failed}");
+        let at = weir_types::json::parse_time(event["at"].as_str().unwrap()).unwrap();
+        assert!(meanwhile.contains(&at), "{event} of {meanwhile:?}");
+    }
+    assert_eq!((&failed["fired"], &failed["firing"]), (&4.into(), &4.into()), "{failed}");
+    assert_eq!(never["fired"], 0, "{never}");
+}
+
+/// What a `file` sink has kept as Parquet answers questions about any time since, after its server is gone: as of a moment
+/// between two loads the script knows the first one only, in its window, and later both; so does a bundled script, as the
+/// how-to has it. Catches `--now` that looks at rows of its future, and a window that ends elsewhere.
+#[test]
+fn kept_rows_answer_as_of_then() {
+    if !can_capture() {
+        return;
+    }
+    let nginx = Nginx::start(NginxOptions::default()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("weir.yaml");
+    let page = include_str!("../../../docs/howto/send-results-on.md");
+    let (_, rest) = page.split_once("## Asking about yesterday").unwrap();
+    let (_, rest) = rest.split_once("```yaml\n").unwrap();
+    let (sink, rest) = rest.split_once("```").unwrap();
+    std::fs::write(&config, sink.replace("timeout: 60s", "timeout: 200ms")).unwrap();
+    let trace = format!("port:{}", nginx.addr.port());
+    let weir = Weir::start(&["--trace", &trace, "--config", config.to_str().unwrap()]).unwrap();
+    let kept = dir.path().join("kept");
+    let script = dir.path().join("paths.pxl");
+    let text = "import px\ndf = px.DataFrame('http_events', start_time='-10s')\n\
+                df = df[df.trace_role == 2]\n\
+                px.display(df.groupby('req_path').agg(n=('latency', px.count)))\n";
+    std::fs::write(&script, text).unwrap();
+    let ask = |script: &str, now_unix_ns: i64| {
+        let now = weir_types::json::time_text(now_unix_ns);
+        let args = ["run", script, "--rows", kept.to_str().unwrap(), "--now", &now, "-o", "jsonl"];
+        let output = run(&args, DEADLINE).unwrap();
+        (output.status.success(), output.json_lines())
+    };
+    let counts = |now_unix_ns: i64| {
+        let (_, rows) = ask(script.to_str().unwrap(), now_unix_ns);
+        let mut rows: Vec<(String, i64)> = rows
+            .iter()
+            .map(|row| (row["req_path"].as_str().unwrap().to_string(), row["n"].as_i64().unwrap()))
+            .collect();
+        rows.sort();
+        rows
+    };
+    let load = |path: &str, requests: usize| {
+        assert_eq!(run_load(&Load::of(nginx.addr, path, requests)).len(), requests);
+        // `--now` counts whole milliseconds.
+        WallClock.now_unix_ns() + 1_000_000
+    };
+    let (before, first) = (WallClock.now_unix_ns(), load("/one", 20));
+    pause(Duration::from_secs(1));
+    let both = load("/two", 15);
+    let (one, two) = (("/one".to_string(), 20), ("/two".to_string(), 15));
+    let is_there = || (counts(both) == [one.clone(), two.clone()]).then_some(());
+    assert!(wait_until(DEADLINE, is_there).is_some(), "{:?} {:#?}", counts(both), weir.log());
+    let (stopped, _data) = weir.stop(Signal::Terminate).unwrap();
+    assert!(stopped.success());
+
+    let second = 1_000_000_000;
+    assert_eq!(counts(before), []);
+    assert_eq!(counts(first), std::slice::from_ref(&one));
+    assert_eq!(counts(both), [one, two.clone()]);
+    assert_eq!(counts(first + 10 * second + second / 2), [two], "its window has left the first");
+    assert_eq!(counts(both + 11 * second), []);
+    // The command of the page, at a time of ours.
+    let (_, command) = rest.split_once("```sh\n").unwrap();
+    let words: Vec<&str> = command.lines().next().unwrap().split(' ').collect();
+    assert_eq!(
+        [words[0], words[1], words[3], words[4], words[5]],
+        ["weir", "run", "--rows", "kept", "--now"]
+    );
+    let (success, rows) = ask(words[2], first);
+    let of = |path: &str| rows.iter().filter(|row| row["req_path"] == path).count();
+    assert!(success && of("/one") >= 20 && of("/two") == 0, "{rows:#?}");
 }
 
 /// On a server that never had the rule: what it holds of the past tells that it would have fired, when, and that it

@@ -103,6 +103,12 @@ fn budget(objective: f64) -> f64 {
     ((100.0 - objective) * 1e10).round() / 1e12
 }
 
+/// The share of events that burns the budget so fast, as the number nearest to it: so is a share that is exactly that
+/// fast, which is not above it.
+fn threshold(budget: f64, burn: f64) -> f64 {
+    (budget * burn * 1e15).round() / 1e15
+}
+
 /// What is not set yet.
 fn add(texts: &mut Vec<Text>, name: &str, template: Template, text: &str) {
     if texts.iter().all(|there| there.name != name) {
@@ -188,7 +194,7 @@ impl Events<'_> {
             condition => format!("    df = df[{condition}]\n"),
         };
         let (name, table, error) = (quoted(name), quoted(table), error.trim());
-        let (define, burn) = (indented(define), window.burn);
+        let (define, most) = (indented(define), threshold(*budget, window.burn));
         let (long, short) = (start(window.long), start(window.short));
         format!(
             "import px\n\
@@ -199,7 +205,7 @@ impl Events<'_> {
                  df.slo_bad = px.select({error}, 1.0, 0.0)\n    \
                  df = df.groupby([{keys}]).agg(bad=('slo_bad', px.mean))\n    \
                  df.value = df.bad / {budget}\n    \
-                 return df[df.value > {burn:?}]\n\
+                 return df[df.bad > {most:?}]\n\
              long = burning({long})\n\
              short = burning({short})\n\
              df = long.merge(short, how='inner', left_on=[{keys}], right_on=[{keys}], suffixes=['', '_short'])\n\

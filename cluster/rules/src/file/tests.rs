@@ -244,8 +244,8 @@ fn objectives_are_written_out() {
     ));
     let [page, ticket] = file.groups[0].rules.as_slice() else { panic!("two rules") };
     for (rule, parts) in [
-        (page, ["burning('-3600s')", "burning('-300s')", "> 14.4]", "/ 0.001\n"]),
-        (ticket, ["burning('-21600s')", "burning('-900s')", "> 6.0]", "df.ctx['service']\n"]),
+        (page, ["burning('-3600s')", "burning('-300s')", "> 0.0144]", "/ 0.001\n"]),
+        (ticket, ["burning('-21600s')", "burning('-900s')", "> 0.006]", "df.ctx['service']\n"]),
     ] {
         for part in parts {
             assert!(rule.expr.contains(part), "{part}: {}", rule.expr);

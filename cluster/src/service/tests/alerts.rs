@@ -14,7 +14,9 @@ use weir_sinks::tls::Tls;
 use weir_types::{Clock, Column, DataType, Relation, SemanticType, WallClock};
 
 use super::rig::{Rig, TICK_MS, case};
-use crate::service::alerts::{Alerts, AlertsSpec, ReceiverSpec, Sender, StateStore};
+use crate::service::alerts::{
+    Alerts, AlertsSpec, RULE_REFRESH_MS, ReceiverSpec, Sender, StateStore,
+};
 
 /// As many as a server may have.
 const RULES: usize = crate::service::RULES_MAX;
@@ -40,15 +42,20 @@ fn named<'a>(rules: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<AlertRule> 
         )
     };
     let text: String = rules.map(rule).collect();
-    let file = file::parse(&format!("groups:\n- name: g\n  rules:\n{text}")).unwrap();
+    parsed(&format!("groups:\n- name: g\n  rules:\n{text}"))
+}
+
+/// The rules of a file, over rows with a latency.
+fn parsed(text: &str) -> Vec<AlertRule> {
+    let file = file::parse(text).unwrap();
     let relation = Relation::new(vec![
         Column::new("time_", DataType::Time64Ns, SemanticType::None),
         Column::new("latency", DataType::Int64, SemanticType::None),
     ]);
     let columns = Columns::of(&relation).unwrap();
-    let group = &file.groups[0];
-    let rules = group.rules.iter();
-    rules.filter_map(|rule| AlertRule::new("f.yml", group, rule, columns.clone())).collect()
+    let all = file.groups.iter();
+    let all = all.flat_map(|group| group.rules.iter().map(move |rule| (group, rule)));
+    all.filter_map(|(group, rule)| AlertRule::new("f.yml", group, rule, columns.clone())).collect()
 }
 
 /// The alerts that came, in their order.
@@ -208,6 +215,155 @@ fn changed_and_deleted_rules_resolve_within_a_second() {
             .collect();
         said.sort();
         assert_eq!(said, ["Changed a over", "Changed b fires", "Deleted  over"]);
+        rig.root.kill().await;
+    });
+}
+
+/// A rule that fires for each row, with further fields.
+fn for_each_row(name: &str, fields: &str) -> String {
+    format!(
+        "  - alert: {name}\n{fields}    expr: |\n      import px\n      \
+         df = px.DataFrame('http_events', start_time='-1h')\n      \
+         px.display(df[['time_', 'latency']])\n"
+    )
+}
+
+fn text_of(unix_ms: u64) -> String {
+    weir_types::json::time_text(weir_types::clock::tick_unix_ns(unix_ms))
+}
+
+/// Changes rows and lets the clock go on to the next refresh of rules, where it stands until each rule has been judged
+/// there; names and states of the alerts that there are then.
+async fn next_refresh(rig: &mut Rig, changes: &[(i64, i64)]) -> Vec<String> {
+    rig.change(changes);
+    loop {
+        rig.tick().await;
+        if rig.now_ms.is_multiple_of(RULE_REFRESH_MS) {
+            break;
+        }
+    }
+    let now = text_of(rig.now_ms);
+    for _ in 0..60_000 {
+        let shown = rig.service.alerts.shown().await.unwrap();
+        if shown.rules.iter().all(|rule| rule.evaluated_at.as_ref() == Some(&now)) {
+            let alerts = shown.alerts.iter();
+            return alerts.map(|alert| format!("{} {}", alert.alertname, alert.state)).collect();
+        }
+        actix::clock::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("no answer of {now}");
+}
+
+/// Another row takes the place of this one: the alert is the same, and there is something to judge.
+fn another(row: i64) -> [(i64, i64); 2] {
+    [(row, -1), (row + 1, 1)]
+}
+
+/// Waits, while the clock stands, until so many alerts have come.
+async fn until_told(told: &Told, count: usize) -> Vec<Json> {
+    for _ in 0..60_000 {
+        if told.lock().unwrap().len() >= count {
+            break;
+        }
+        actix::clock::sleep(Duration::from_millis(1)).await;
+    }
+    told.lock().unwrap().clone()
+}
+
+/// An alert is pending, fires and is over at the very refresh that follows what made it so, on a clock that stands still
+/// meanwhile: `for` is five refreshes and no more, and Alertmanager is told these times. Catches a rule that is looked at
+/// later than its view, or by a timer of its own.
+#[test]
+fn states_change_at_the_next_refresh() {
+    case(async || {
+        let mut rig = Rig::start();
+        let (addr, told) = manager(true);
+        let settings = Settings { resend_ns: i64::MAX / 8, ..Settings::default() };
+        let rule = for_each_row("Waits", "    for: 1s\n");
+        let spec = AlertsSpec {
+            rules: parsed(&format!("groups:\n- name: g\n  rules:\n{rule}")),
+            receivers: vec![receiver("direct", addr)],
+            settings,
+            ..AlertsSpec::default()
+        };
+        Alerts::start(&rig.service, &rig.root, StateStore::none(), StateStore::none(), spec);
+        until_running(&mut rig, 1).await;
+
+        assert_eq!(next_refresh(&mut rig, &[(1, 1)]).await, ["Waits pending"]);
+        let (began_ms, refreshes) = (rig.now_ms, 1_000 / RULE_REFRESH_MS as i64);
+        for row in 1..refreshes {
+            assert_eq!(next_refresh(&mut rig, &another(row)).await, ["Waits pending"]);
+        }
+        assert_eq!(next_refresh(&mut rig, &another(refreshes)).await, ["Waits firing"]);
+        let fired_ms = rig.now_ms;
+        assert_eq!(fired_ms, began_ms + 1_000);
+        assert_eq!(until_told(&told, 1).await[0]["startsAt"], text_of(fired_ms));
+
+        let gone = [(refreshes + 1, -1)];
+        assert_eq!(next_refresh(&mut rig, &gone).await, [""; 0], "over at once");
+        let over = &until_told(&told, 2).await[1];
+        assert_eq!(over["startsAt"], text_of(fired_ms));
+        assert_eq!(over["endsAt"], text_of(rig.now_ms));
+        let history = rig.service.alerts.history().await.unwrap();
+        let times: Vec<(String, String)> = history
+            .iter()
+            .map(|it| (it.what.clone(), weir_types::json::time_text(it.at_unix_ns)))
+            .collect();
+        let wanted = [("pending", began_ms), ("firing", fired_ms), ("resolved", rig.now_ms)];
+        assert_eq!(times, wanted.map(|(what, at_ms)| (what.to_string(), text_of(at_ms))));
+        // Nothing else was told.
+        assert_eq!(told.lock().unwrap().len(), 2);
+        rig.root.kill().await;
+    });
+}
+
+/// What fires is told again each resend delay to the tick, all of it, so that an Alertmanager that begins empty has it back
+/// within one; each time it is valid for four of the longer of the delay and its group's interval. Catches alerts that
+/// Alertmanager lets go between two tellings, and one that is told again only once in a while.
+#[test]
+fn all_that_fires_is_told_again_each_delay() {
+    const RESEND_MS: u64 = 2_000;
+    case(async || {
+        let mut rig = Rig::start();
+        let (addr, told) = manager(true);
+        let settings = Settings { resend_ns: RESEND_MS as i64 * 1_000_000, ..Settings::default() };
+        let rules = [for_each_row("Often", ""), for_each_row("Seldom", "")];
+        let groups = ["- name: g\n  rules:\n", "- name: h\n  interval: 5s\n  rules:\n"];
+        let text = format!("groups:\n{}{}{}{}", groups[0], rules[0], groups[1], rules[1]);
+        let spec = AlertsSpec {
+            rules: parsed(&text),
+            receivers: vec![receiver("direct", addr)],
+            settings,
+            ..AlertsSpec::default()
+        };
+        Alerts::start(&rig.service, &rig.root, StateStore::none(), StateStore::none(), spec);
+        until_running(&mut rig, 2).await;
+        let mut row = 1;
+        assert_eq!(next_refresh(&mut rig, &[(1, 1)]).await, ["Often firing", "Seldom firing"]);
+        let fired_ms = rig.now_ms;
+        until_told(&told, 2).await;
+
+        // It begins empty just after it was told, three times.
+        for turn in 1..=3 {
+            told.lock().unwrap().clear();
+            while rig.now_ms < fired_ms + turn * RESEND_MS {
+                next_refresh(&mut rig, &another(row)).await;
+                row += 1;
+            }
+            let mut again: Vec<(String, String, String)> = until_told(&told, 2)
+                .await
+                .iter()
+                .map(|alert| {
+                    let text = |member: &str| alert[member].as_str().unwrap().to_string();
+                    (name_of(alert), text("startsAt"), text("endsAt"))
+                })
+                .collect();
+            again.sort();
+            let wanted = [("Often", 4 * RESEND_MS), ("Seldom", 4 * 5_000)].map(|(name, valid)| {
+                (name.to_string(), text_of(fired_ms), text_of(rig.now_ms + valid))
+            });
+            assert_eq!(again, wanted, "turn {turn}");
+        }
         rig.root.kill().await;
     });
 }

@@ -290,3 +290,56 @@ fn a_flapping_row_leaves_nothing() {
         }
     }
 }
+
+/// What fires is told again each resend delay to the second, valid for four times the longer of that and its group's
+/// interval from then on; what is over keeps its end and is told so for a quarter of an hour. That is Prometheus' rule
+/// (`needsSending`, `ValidUntil`, `resolvedRetention`). Catches an alert that Alertmanager gives up between two tellings.
+#[test]
+fn resends_are_prometheus() {
+    for (interval, valid_s) in [("", 240), ("  interval: 30s\n", 240), ("  interval: 5m\n", 1_200)]
+    {
+        let mut world = World::new(&format!("{interval}{PLAIN}"));
+        let answer = super::Answer {
+            at_unix_ns: super::SECOND,
+            snapshot: false,
+            complete: true,
+            young: false,
+            why: "",
+        };
+        let id = world.ids[0];
+        let mut told = Vec::new();
+        for at_s in 1..1_500 {
+            let now = at_s * super::SECOND;
+            match at_s {
+                1 => drop(world.set.step(id, &answer, &[(1, row("x", 1.0))], now)),
+                310 => drop(world.set.step(id, &answer, &[(-1, row("x", 1.0))], now)),
+                _ => {}
+            }
+            let notices = world.set.due(now).into_iter();
+            told.extend(notices.map(|it| {
+                assert_eq!(it.starts_unix_ns, super::SECOND);
+                (at_s, it.is_firing(), it.ends_unix_ns / super::SECOND)
+            }));
+        }
+        let firing = (1..310).step_by(60).map(|at_s| (at_s, true, at_s + valid_s));
+        let over = (310..=310 + 15 * 60).step_by(60).map(|at_s| (at_s, false, 310));
+        assert_eq!(told, firing.chain(over).collect::<Vec<_>>(), "{interval:?}");
+    }
+}
+
+/// An annotation that fails when it is expanded holds the error's text, and the alert fires with it and with its other
+/// annotations. Catches an alert that nobody is told of because of one of its texts.
+#[test]
+fn a_failing_annotation_fires_with_its_error() {
+    let yaml = "  rules:\n  - alert: A\n    expr: e\n    annotations:\n      \
+                bad: 'of {{ $labels.svc }}: {{ humanize $labels.svc }}'\n      good: '{{ $labels.svc }} is bad'\n";
+    let mut world = World::new(yaml);
+    assert_eq!(world.at(1, &[(1, row("x", 1.5))]).1, ["fired x 1"]);
+    let notice = world.set.due(61 * super::SECOND).remove(0);
+    let listed = world.set.alerts().next().unwrap();
+    assert_eq!(notice.annotations, listed.annotations);
+    assert_eq!(notice.annotations["good"], "x is bad");
+    let bad = &notice.annotations["bad"];
+    assert!(bad.starts_with("<error expanding template: error executing template"), "{bad}");
+    assert!(bad.contains("error calling humanize: strconv.ParseFloat"), "{bad}");
+}

@@ -14,6 +14,7 @@ use weir_types::WallClock;
 
 use super::*;
 
+mod alertmanager;
 mod mail;
 
 /// What the other end says to a body; `None`: nothing, ever.
@@ -71,8 +72,12 @@ fn notice(svc: usize) -> Arc<Notice> {
 }
 
 fn receiver(addr: SocketAddr, is_alertmanager: bool, timeout_ms: u64) -> Receiver {
+    receiver_of(&format!("http://{addr}/hidden-path"), is_alertmanager, timeout_ms)
+}
+
+fn receiver_of(url: &str, is_alertmanager: bool, timeout_ms: u64) -> Receiver {
     let to = Target {
-        url: format!("http://{addr}/hidden-path"),
+        url: url.to_string(),
         headers: vec![("authorization".to_string(), "Bearer hidden-word".to_string())],
         timeout: Duration::from_millis(timeout_ms),
         secrets: vec!["hidden-word".to_string(), "hidden-path".to_string()],
