@@ -149,16 +149,21 @@ __attribute__((noinline)) __u64 gather_next(__u64 buffer, __u64 bytes, __u64 got
     return bpf_probe_read_user(&s->payload[got], bytes, (void *)buffer) ? WEIR_FAULT : bytes;
 }
 
+// Where the loop's body is a function, its frame is beside those of whoever calls it.
+#ifdef WEIR_CASTS
+#define WEIR_IOVECS_AT_ONCE 4
+#else
 #define WEIR_IOVECS_AT_ONCE 8
+#endif
 
 // Some of the buffers of an iovec array, copied from byte `skip` on to this CPU's slot, after the `got` bytes that are
 // there and up to `want` in all.
 struct gathering {
     __u64 iov;
-    __u64 iov_count;
     __u64 skip;
     __u64 got;
-    __u64 want;
+    __u32 iov_count;
+    __u32 want;
 };
 
 BODY gather_some(__u64 turn, void *context) {
@@ -199,7 +204,9 @@ BODY gather_some(__u64 turn, void *context) {
 // How many bytes there are then.
 __attribute__((noinline)) __u64 gather_range(__u64 iov, __u64 iov_count, __u64 skip, __u64 got,
                                              __u64 want) {
-    struct gathering all = {iov, iov_count, skip, got, want};
+    if (iov_count > WEIR_IOVECS_MAX)
+        iov_count = WEIR_IOVECS_MAX;
+    struct gathering all = {iov, skip, got, iov_count, want};
     EACH(WEIR_IOVECS_MAX / WEIR_IOVECS_AT_ONCE, gather_some, &all);
     return all.got;
 }

@@ -51,16 +51,18 @@ static __noinline void tls_saw(struct call *call, __u32 direction, __u64 buffer)
     struct weir_conn *conn = call->conn;
     bool known = conn->flags & WEIR_CONN_TLS;
     bool alike = conn->flags & (WEIR_CONN_TLS | WEIR_CONN_LIKE_TLS);
-    __u8 head[3] = {};
+    // The head of a record, and then whose call it is: a word less of a stack that is full.
+    __u64 word = 0;
+    __u8 *head = (void *)&word;
     // Of what has begun as TLS the rest of a record is read on its own, too.
-    if (!alike && (bpf_probe_read_user(head, sizeof(head), (void *)buffer) ||
+    if (!alike && (bpf_probe_read_user(head, 3, (void *)buffer) ||
                    head[0] < TLS_RECORD_FIRST || head[0] > TLS_RECORD_LAST || head[1] != 3 ||
                    head[2] > 4))
         return;
     if (!alike)
         tls_like(conn, head[0]);
-    __u64 id = call->pid_tgid;
-    struct weir_tls_call *now = bpf_map_lookup_elem(&tls_calls, &id);
+    word = call->pid_tgid;
+    struct weir_tls_call *now = bpf_map_lookup_elem(&tls_calls, &word);
     if (now && direction == WEIR_INGRESS) {
         now->last = call->key;
         now->last_fd = call->fd;
@@ -75,7 +77,7 @@ static __noinline void tls_saw(struct call *call, __u32 direction, __u64 buffer)
     if (direction == WEIR_EGRESS) {
         if (known || !now || !now->waiting)
             return;
-        tls_match(now->waiting, id, &call->key, call->fd);
+        tls_match(now->waiting, word, &call->key, call->fd);
         conn->flags |= WEIR_CONN_TLS;
         now->waiting = 0;
         return;
@@ -86,7 +88,7 @@ static __noinline void tls_saw(struct call *call, __u32 direction, __u64 buffer)
             fresh.read = call->key;
             fresh.read_fd = call->fd;
         }
-        bpf_map_update_elem(&tls_calls, &id, &fresh, BPF_ANY);
+        bpf_map_update_elem(&tls_calls, &word, &fresh, BPF_ANY);
         return;
     }
     if (known)

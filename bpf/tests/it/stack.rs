@@ -15,7 +15,7 @@ const FRAME_POINTER: u8 = 10;
 const PSEUDO_CALL: u8 = 1;
 
 /// Where a function begins.
-type Place = (SectionIndex, u64);
+type Place = (usize, u64);
 
 #[derive(Default)]
 struct Function {
@@ -88,9 +88,9 @@ fn functions(object: &[u8]) -> BTreeMap<Place, Function> {
             let instruction = Instruction::of(&data[at..at + 8]);
             read(&mut function, &instruction, &mut is_stack);
             let target = relocated.get(&(at as u64));
-            function.calls.extend(called(&instruction, (section, at as u64), target));
+            function.calls.extend(called(&instruction, (section.0, at as u64), target));
         }
-        functions.insert((section, from as u64), function);
+        functions.insert((section.0, from as u64), function);
     }
     functions
 }
@@ -102,7 +102,7 @@ fn relocations(file: &object::File<'_>, of: SectionIndex) -> BTreeMap<u64, (Plac
         let RelocationTarget::Symbol(symbol) = relocation.target() else { return None };
         let symbol = file.symbol_by_index(symbol).ok()?;
         let is_section = symbol.kind() == SymbolKind::Section;
-        Some((at, ((symbol.section_index()?, symbol.address()), is_section)))
+        Some((at, ((symbol.section_index()?.0, symbol.address()), is_section)))
     });
     named.collect()
 }

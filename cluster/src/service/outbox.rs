@@ -45,6 +45,8 @@ pub struct Outbox {
     view: OnceLock<WakeView>,
     /// How far the view is, whatever the reader has taken of it; 0: nowhere yet.
     frontier_ms: Arc<AtomicU64>,
+    /// From when on the reader is to hear of a frontier though nothing has changed.
+    due_ms: OnceLock<Arc<AtomicU64>>,
 }
 
 /// What became of an offered message.
@@ -79,6 +81,7 @@ impl Outbox {
             readers: Arc::clone(readers),
             view: OnceLock::new(),
             frontier_ms: Arc::default(),
+            due_ms: OnceLock::new(),
         });
         readers.add(&outbox);
         outbox
@@ -133,6 +136,15 @@ impl Outbox {
     /// Where that can be read, also when the reader has gone.
     pub(crate) fn frontier(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.frontier_ms)
+    }
+
+    /// The reader waits for a time of the view's: it hears of the first frontier that is not before it.
+    pub(crate) fn waits_for(&self, due_ms: Arc<AtomicU64>) {
+        drop(self.due_ms.set(due_ms));
+    }
+
+    pub(crate) fn is_due(&self, tick_ms: u64) -> bool {
+        self.due_ms.get().is_some_and(|due_ms| due_ms.load(Ordering::Relaxed) <= tick_ms)
     }
 
     /// Whom to wake when there is room again.

@@ -140,6 +140,12 @@ impl Machine {
     pub fn incomplete(&self) -> Option<&str> {
         self.incomplete.as_deref()
     }
+    /// The first frontier at which something has to be looked at though no row changes.
+    #[must_use]
+    pub fn due_ms(&self) -> Option<u64> {
+        let (at, _) = self.due.first().filter(|_| self.error.is_none())?;
+        u64::try_from(at.saturating_add(999_999) / 1_000_000).ok()
+    }
     /// The last frontier.
     #[must_use]
     pub fn at_unix_ns(&self) -> i64 {

@@ -2,6 +2,7 @@
 //! While that is busy nothing is taken, and the view keeps one net change.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
@@ -42,6 +43,8 @@ pub(super) struct Feeder {
     pub(super) said: mpsc::Sender<Said>,
     /// All rows are wanted anew.
     pub(super) again: Arc<Notify>,
+    /// When the rule has to be judged though no row changes.
+    pub(super) due_ms: Arc<AtomicU64>,
 }
 
 /// Why a subscription ended.
@@ -115,6 +118,7 @@ impl Feeder {
         }
         let reader = OutboxReader::new(&self.service.readers);
         let outbox = Arc::clone(&reader.outbox);
+        outbox.waits_for(Arc::clone(&self.due_ms));
         let wanted = Wanted::Live;
         // Whoever configured it has asked for it.
         let accepts_cost = true;

@@ -7,7 +7,7 @@ mod told;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::clock::Instant;
@@ -15,7 +15,9 @@ use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use tracing::{error, warn};
 use weir_actors::{KillSwitch, Part};
 use weir_pxl::NamedView;
-use weir_rules::state::{AlertRule, Answer, ChangeKind, Row, RuleId, RuleSet, Saved, Settings};
+use weir_rules::state::{
+    AlertRule, Answer, ChangeKind, Machine, Row, RuleId, RuleSet, Saved, Settings,
+};
 use weir_sinks::delivery::Delivery;
 use weir_types::Value;
 use weir_types::clock::tick_unix_ns;
@@ -114,6 +116,8 @@ struct Running {
     /// Which feeder's word counts.
     number: u64,
     again: Arc<Notify>,
+    /// When it has to be judged though no row changes.
+    due_ms: Arc<AtomicU64>,
     /// It has an answer, and nothing hinders it.
     is_running: bool,
     has_failed: bool,
@@ -310,6 +314,7 @@ impl<'a> Owner<'a> {
     fn follow(&mut self, id: RuleId, name: &str, expr: &str, views: Arc<[NamedView]>) {
         self.feeders += 1;
         let again = Arc::new(Notify::new());
+        let due_ms = Arc::new(AtomicU64::new(u64::MAX));
         // Where views are listed it is called what it is.
         let request = ScriptRequest {
             script: Some(format!("rule {name}")),
@@ -323,6 +328,7 @@ impl<'a> Owner<'a> {
             request,
             said: self.said.clone(),
             again: Arc::clone(&again),
+            due_ms: Arc::clone(&due_ms),
         };
         let running = Running {
             name: name.to_string(),
@@ -330,6 +336,7 @@ impl<'a> Owner<'a> {
             feeder: actix::spawn(feeder.run()),
             number: self.feeders,
             again,
+            due_ms,
             is_running: false,
             has_failed: false,
             last_error: String::new(),
@@ -392,6 +399,8 @@ impl<'a> Owner<'a> {
         }
         let step = self.set.step(id, &answer, &rows, self.service.clock.now_unix_ns());
         self.steps += 1;
+        let due_ms = self.set.machine(id).and_then(Machine::due_ms).unwrap_or(u64::MAX);
+        running.due_ms.store(due_ms, Ordering::Relaxed);
         if step.wants_snapshot && !std::mem::replace(&mut running.has_asked, true) {
             running.again.notify_one();
         }

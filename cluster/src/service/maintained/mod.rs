@@ -423,7 +423,8 @@ impl Maintained {
         self.readers.iter().for_each(|reader| reader.outbox.reached(tick_ms));
         self.rebasing = false;
         let events_unix_ns = around.take_samples(self.run, tick_ms);
-        let due = self.is_quiet(now_unix_ns);
+        let is_due = |reader: &Reader| reader.outbox.is_due(tick_ms);
+        let due = self.is_quiet(now_unix_ns) || self.readers.iter().any(is_due);
         if std::mem::take(&mut self.changed) || due {
             self.last_completeness = around.completeness(self.run, tick_ms);
             self.last_progress_unix_ns = now_unix_ns;

@@ -317,6 +317,38 @@ fn states_change_at_the_next_refresh() {
     });
 }
 
+/// What `for` and `keep_firing_for` wait for is over at the refresh at which it is over, though no row changes meanwhile and
+/// nobody else is told anything. Catches an alert that waits for the next row, or for the sign of life of a quiet view.
+#[test]
+fn what_is_waited_for_is_seen_at_its_refresh() {
+    const HOLD_MS: u64 = 2 * RULE_REFRESH_MS;
+    case(async || {
+        let mut rig = Rig::start();
+        let (addr, _told) = manager(true);
+        let waits = format!("    for: {HOLD_MS}ms\n    keep_firing_for: {HOLD_MS}ms\n");
+        let rule = for_each_row("Waits", &waits);
+        let spec = AlertsSpec {
+            rules: parsed(&format!("groups:\n- name: g\n  rules:\n{rule}")),
+            receivers: vec![receiver("direct", addr)],
+            ..AlertsSpec::default()
+        };
+        Alerts::start(&rig.service, &rig.root, StateStore::none(), StateStore::none(), spec);
+        until_running(&mut rig, 1).await;
+        for (change, before, after) in
+            [((1, 1), "Waits pending", &["Waits firing"][..]), ((1, -1), "Waits firing", &[])]
+        {
+            assert_eq!(next_refresh(&mut rig, &[change]).await, [before]);
+            let over_ms = rig.now_ms + HOLD_MS;
+            while rig.now_ms + RULE_REFRESH_MS < over_ms {
+                rig.tick().await;
+            }
+            assert_eq!(next_refresh(&mut rig, &[]).await, after);
+            assert_eq!(rig.now_ms, over_ms);
+        }
+        rig.root.kill().await;
+    });
+}
+
 /// What fires is told again each resend delay to the tick, all of it, so that an Alertmanager that begins empty has it back
 /// within one; each time it is valid for four of the longer of the delay and its group's interval. Catches alerts that
 /// Alertmanager lets go between two tellings, and one that is told again only once in a while.
