@@ -208,7 +208,8 @@ fn prometheus_takes_it() {
     let mut shown: Vec<(String, String)> =
         series.iter().map(|(labels, _)| (label(labels, "k"), label(labels, "le"))).collect();
     let mut wanted = texts.map(|(k, le)| (k.to_string(), le.to_string()));
-    (shown.sort(), wanted.sort());
+    shown.sort();
+    wanted.sort();
     assert_eq!(shown, wanted);
     let scrapes = scrapes();
     for (labels, at) in &series {
