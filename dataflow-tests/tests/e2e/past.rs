@@ -221,7 +221,10 @@ fn over_what_a_server_holds() {
         connections: 1,
         keep_alive: true,
     };
+    let began_ns = WallClock.monotonic_ns();
     assert_eq!(run_load(&load).len(), 20);
+    // A second, where nothing keeps it from being one.
+    let load_s = ((WallClock.monotonic_ns() - began_ns) / 1_000_000_000) as i64;
     let dir = tempfile::tempdir().unwrap();
     let rules = rules(dir.path(), "4s");
     let looks = ["rules", "test", &rules, "--last", "40s", "--step", "1s", "-o", "jsonl"];
@@ -240,7 +243,8 @@ fn over_what_a_server_holds() {
     assert_eq!(whats, ["firing", "resolved"], "{failing}");
     let at = |event: &Json| weir_types::json::parse_time(event["at"].as_str().unwrap()).unwrap();
     let fired_for_s = (at(&events[1]) - at(&events[0])) / 1_000_000_000;
-    assert!((4..=7).contains(&fired_for_s), "a second of requests in a window of four: {events:?}");
+    let most = 6 + load_s.max(1);
+    assert!((4..=most).contains(&fired_for_s), "{load_s} s of requests, a window of 4: {events:?}");
 
     let script = dir.path().join("failed.pxl");
     let text = "import px\ndf = px.DataFrame('http_events', start_time='-4s')\n\

@@ -88,6 +88,8 @@ fn a_view_without_an_answer_is_passed_over() {
         let mut fine = rig.follow_as(Some(1_000), Wanted::Live).await;
         rig.agrees("a view", &mut fine).await;
         until_left(&mut rig, 10_000, 9_500).await;
+        // What its feed holds is newer than the last refresh of the next one.
+        rig.agrees("its next refresh", &mut fine).await;
         let installs = rig.node.installs;
         let mut coarse = rig.follow_now(Some(10_000), Wanted::Live).await;
         for _ in 0..20 {
