@@ -75,6 +75,15 @@ impl Alertmanager {
         Ok(serde_json::from_str(&answer.text()).unwrap_or_default())
     }
 
+    /// The labels of these, and when it was told of each last: the Unix time, in nanoseconds.
+    pub fn told(&self) -> Result<Vec<(Json, i64)>> {
+        let told = self.alerts()?.into_iter().map(|mut alert| {
+            let at = alert["updatedAt"].as_str().and_then(weir_types::json::parse_time);
+            (alert["labels"].take(), at.expect("a time"))
+        });
+        Ok(told.collect())
+    }
+
     /// Ends it with all that it knows.
     pub fn kill(mut self) -> Result<()> {
         self.process.stop(Signal::Kill, DEADLINE).map(drop)

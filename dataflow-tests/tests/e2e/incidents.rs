@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use weir_dataflow_tests::check::number_from_env;
 use weir_dataflow_tests::harness::alertmanager::{self, Alertmanager, Hook};
-use weir_dataflow_tests::harness::http::{Load, request_once, run_load};
+use weir_dataflow_tests::harness::http::{Load, run_load};
 use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
 use weir_dataflow_tests::harness::process::Signal;
 use weir_dataflow_tests::harness::weir::Weir;
@@ -81,19 +81,17 @@ struct Receipts {
 
 impl Receipts {
     /// Asks now and then, until it is stopped.
-    fn watch(manager: SocketAddr, stop: &AtomicBool) -> Receipts {
+    fn watch(manager: &Alertmanager, stop: &AtomicBool) -> Receipts {
         let mut receipts = Receipts::default();
         while !stop.load(Ordering::SeqCst) {
             let began_ns = WallClock.monotonic_ns();
-            let answer = request_once(manager, "GET", "/api/v2/alerts", &[], b"").unwrap();
+            let told = manager.told().unwrap();
             let took = Duration::from_nanos(WallClock.monotonic_ns() - began_ns);
             receipts.longest = receipts.longest.max(took);
-            let alerts: Json = serde_json::from_slice(&answer.body).unwrap();
-            for alert in alerts.as_array().unwrap() {
-                let text = |member: &Json| member.as_str().unwrap().to_string();
+            for (labels, at) in told {
                 // Telling it again moves that on.
-                let at = weir_types::json::parse_time(&text(&alert["updatedAt"])).unwrap();
-                receipts.firsts.entry(text(&alert["labels"]["req_path"])).or_insert(at);
+                let path = labels["req_path"].as_str().unwrap().to_string();
+                receipts.firsts.entry(path).or_insert(at);
             }
             pause(LOOK);
         }
@@ -164,7 +162,7 @@ fn each_is_told_once_and_soon() {
 
     let stop = AtomicBool::new(false);
     let ((weir, crossed), receipts) = std::thread::scope(|scope| {
-        let watcher = scope.spawn(|| Receipts::watch(manager.addr, &stop));
+        let watcher = scope.spawn(|| Receipts::watch(&manager, &stop));
         let stops = Stops(&stop);
         let injected = inject(count, nginx.addr, weir, &args, &direct);
         // What is told at the same time is seen at the next look.

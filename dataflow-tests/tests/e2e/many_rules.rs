@@ -76,12 +76,11 @@ fn last_of(
 ) -> Duration {
     let mut firsts: BTreeMap<(String, String), i64> = BTreeMap::new();
     let mut look = || {
-        for alert in manager.alerts().unwrap() {
-            let label = |label: &str| alert["labels"][label].as_str().unwrap().to_string();
+        for (labels, at) in manager.told().unwrap() {
+            let label = |label: &str| labels[label].as_str().unwrap().to_string();
             let key = (label("alertname"), label("req_path"));
             if key.1.starts_with(path) {
-                let at = weir_types::json::parse_time(alert["updatedAt"].as_str().unwrap());
-                firsts.entry(key).or_insert(at.unwrap());
+                firsts.entry(key).or_insert(at);
             }
         }
         (firsts.len() == count).then(|| firsts.values().copied().max()).flatten()
