@@ -20,10 +20,10 @@ const MEMORY_MAX: u64 = 2 << 30;
 /// The quiet view's refresh.
 const REFRESH_NS: i64 = 1_000_000_000;
 /// No refresh of the quiet view is later than two, and what compiling it into a message and a debug build add.
-const LATE_MAX_NS: i64 = 2 * REFRESH_NS + 1_000_000_000;
+const LATE_MAX: Duration = Duration::from_secs(3);
 /// A row's way to the reader passes so many threads, each of which may have to wait for a core as long as the
 /// control does.
-const HOPS: i64 = 8;
+pub(crate) const HOPS: u32 = 8;
 /// How often the control looks at the clock.
 const CONTROL_NS: u64 = 20_000_000;
 /// A refresh that is late by bad luck is in time when the attack is repeated.
@@ -41,6 +41,11 @@ px.display(df, 'quiet')
 
 /// One attack at a time.
 static ATTACKING: Mutex<()> = Mutex::new(());
+
+/// The attack's turn, held while it lasts.
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
+    ATTACKING.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A memory cgroup; removed when dropped, after its processes have ended.
 struct MemoryLimit(PathBuf);
@@ -77,14 +82,14 @@ impl Drop for MemoryLimit {
 
 /// How long a thread that wants nothing but to look at the clock has to wait for it: what the machine, busy
 /// with attackers and other tests, does to everybody.
-struct Control {
+pub(crate) struct Control {
     stop: Arc<AtomicBool>,
     worst_ns: Arc<AtomicI64>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Control {
-    fn start() -> Control {
+    pub(crate) fn start() -> Control {
         let (stop, worst_ns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI64::new(0)));
         let (stopped, worst) = (stop.clone(), worst_ns.clone());
         let thread = std::thread::spawn(move || {
@@ -96,6 +101,12 @@ impl Control {
             }
         });
         Control { stop, worst_ns, thread: Some(thread) }
+    }
+
+    /// The longest since this was asked last.
+    pub(crate) fn worst(&self) -> Duration {
+        let worst_ns = self.worst_ns.swap(0, Ordering::SeqCst);
+        Duration::from_nanos(u64::try_from(worst_ns).unwrap_or(0))
     }
 }
 
@@ -229,7 +240,7 @@ impl Target {
         ports: &[u16],
         arguments: &[&str],
     ) -> Option<Target> {
-        let turn = ATTACKING.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turn();
         let Some(limit) = MemoryLimit::new() else {
             weir_types::testing::skipped("no memory cgroup can be made here");
             return None;
@@ -302,12 +313,12 @@ impl Target {
         let stats = self.weir.stats();
         assert!(stats.is_ok(), "silent after {after}: {:?}", self.last_words());
         let late_ns = self.watch.worst_ns.swap(0, Ordering::SeqCst);
-        let control_ns = self.control.worst_ns.swap(0, Ordering::SeqCst);
-        let (late_ms, control_ms) = (late_ns / 1_000_000, control_ns / 1_000_000);
+        let late = Duration::from_nanos(u64::try_from(late_ns).unwrap_or(0));
+        let control = self.control.worst();
+        let (late_ms, control_ms) = (late.as_millis(), control.as_millis());
         let mib = rss_bytes(self.weir.pid()) >> 20;
         eprintln!("{after}: late by {late_ms} ms at most, control by {control_ms} ms, {mib} MiB");
-        let allowed_ns = LATE_MAX_NS + HOPS * control_ns;
-        (late_ns > allowed_ns).then(|| {
+        (late > LATE_MAX + HOPS * control).then(|| {
             format!(
                 "after {after} the quiet view was late by {late_ms} ms, control by {control_ms}"
             )

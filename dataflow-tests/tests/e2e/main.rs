@@ -30,7 +30,6 @@ mod kinds;
 mod knowledge;
 mod leftovers;
 mod literate;
-mod many_rules;
 mod monitoring;
 mod names;
 mod nats;

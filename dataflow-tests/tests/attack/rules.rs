@@ -9,22 +9,21 @@ use std::time::Duration;
 use weir_dataflow_tests::check::number_from_env;
 use weir_dataflow_tests::harness::alertmanager::{self, Alertmanager, Hook, SILENT};
 use weir_dataflow_tests::harness::http::{Load, run_load};
-use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
+use weir_dataflow_tests::harness::nginx::{self, Nginx, NginxOptions};
 use weir_dataflow_tests::harness::process::Signal;
 use weir_dataflow_tests::harness::weir::Weir;
 use weir_dataflow_tests::harness::{pause, wait_until};
 use weir_types::{Clock, WallClock};
+
+use crate::target::{ATTEMPTS, Control, HOPS, turn};
 
 /// Of one rule, at one tick.
 const ALERTS: usize = 2_000;
 const DEADLINE: Duration = Duration::from_secs(600);
 /// Alertmanager is asked so often what it has.
 const LOOK: Duration = Duration::from_millis(50);
-/// All are there by then; or, where the machine is so busy that a single alert takes longer than a third of it, in three
-/// times what that takes.
+/// All are there by then, on a machine that keeps nobody waiting.
 const LATENCY_MAX: Duration = Duration::from_secs(1);
-/// What is late by bad luck, since a machine stood still for a moment, is in time when it is repeated.
-const ATTEMPTS: usize = 3;
 
 /// As many rules as there are, each another expression over a recorded view, all of which fire for the path that is asked
 /// for three times; and one that fires for each path of many.
@@ -106,7 +105,7 @@ fn requests(addr: SocketAddr, paths: Vec<String>, requests_per_sec: u32) -> i64 
     WallClock.now_unix_ns()
 }
 
-/// Lets a single alert fire, then one of each rule, then many of one. Whether any of these took too long.
+/// Lets one alert of each rule fire, then many of one. Whether any of these took too long.
 fn is_late(
     weir: &Weir,
     nginx: &Nginx,
@@ -114,10 +113,7 @@ fn is_late(
     rules: usize,
     attempt: usize,
 ) -> bool {
-    let single = format!("/{attempt}/single");
-    let crossed = requests(nginx.addr, vec![format!("{single}/many/")], 1_000);
-    let alone = last_of(weir, manager, &single, 1, crossed);
-    let most = LATENCY_MAX.max(3 * alone);
+    let control = Control::start();
     let one = format!("/{attempt}/one");
     let crossed = requests(nginx.addr, vec![one.clone(); 3], 1_000);
     let took = last_of(weir, manager, &one, rules - 1, crossed);
@@ -125,8 +121,9 @@ fn is_late(
     let paths = (0..ALERTS).map(|n| format!("{many}{n}")).collect();
     let crossed = requests(nginx.addr, paths, 4_000);
     let each = last_of(weir, manager, &many, ALERTS, crossed);
-    eprintln!("{rules} rules: {took:?}; {ALERTS} alerts of one: {each:?}; a single one: {alone:?}");
-    took > most || each > most
+    let waited = control.worst();
+    eprintln!("{rules} rules: {took:?}; {ALERTS} alerts of one: {each:?}; control: {waited:?}");
+    took.max(each) > LATENCY_MAX + HOPS * waited
 }
 
 /// All rules of a server begin to fire at one tick, and then one rule for 2,000 paths; one of two Alertmanagers takes the
@@ -135,8 +132,9 @@ fn is_late(
 /// lag that grows with the number of rules, and one receiver that is waited for by another.
 #[test]
 fn all_have_news_at_once() {
-    if !super::can_capture() {
-        return;
+    let _turn = turn();
+    if !nginx::is_installed() {
+        return weir_types::testing::skipped("nginx is not installed");
     }
     if !alertmanager::is_installed() {
         return weir_types::testing::skipped("prometheus-alertmanager is not installed");
@@ -151,6 +149,10 @@ fn all_have_news_at_once() {
     let file = config(dir.path(), count, &[silent.addr, alone.addr]);
     let trace = format!("port:{}", nginx.addr.port());
     let weir = Weir::start(&["--trace", &trace, "--config", &file]).unwrap();
+    let stats = weir.stats().unwrap();
+    if stats["sources"]["ebpf"]["state"] == "refused" {
+        return weir_types::testing::skipped(format!("cannot capture here: {stats}"));
+    }
     let running = || {
         let rules = weir.run(&["alerts", "--rules", "-o", "json"], DEADLINE).unwrap().json_lines();
         (rules.iter().filter(|rule| rule["state"] == "running").count() == count).then_some(())
@@ -164,7 +166,7 @@ fn all_have_news_at_once() {
     weir.signal(Signal::Hangup).unwrap();
     let known = wait_until(DEADLINE, || {
         let alerts = manager.alerts().unwrap();
-        (alerts.len() == attempts * (count + ALERTS)).then_some(())
+        (alerts.len() == attempts * (count - 1 + ALERTS)).then_some(())
     });
     assert!(known.is_some(), "{}", manager.alerts().unwrap().len());
     assert!(silent.bodies().is_empty());
