@@ -22,6 +22,7 @@ enum weir_kind {
     WEIR_END = 9,        // no byte follows in this direction
     WEIR_UNIX_NAMES = 10, // of a Unix socket and its peer, before all else of it
     WEIR_PLAIN = 11,      // what was said over TLS: positions count these bytes apart from the socket's
+    WEIR_MEMO = 12,       // what a program remembers of what was said over TLS
 };
 
 enum weir_direction { WEIR_EGRESS = 0, WEIR_INGRESS = 1 };
@@ -143,6 +144,20 @@ struct weir_socket_record {
     __u32 unseen_bytes;   // data, gap: moved just before `position_bytes` by no call that we saw
 };
 
+#define WEIR_MEMO_BLOCK_BYTES 32
+
+// A table of header fields, as it is behind the block that ends before `position_bytes`, or there. Behind it are
+// the entries, the oldest first: lengths of name and value (32 bits each), name, value.
+struct weir_memo {
+    __u32 entries;
+    __u32 table_bytes; // as the protocol counts them
+    __u32 table_bytes_max;
+    __u32 block_bytes; // of the last block, or the last part of it
+    __u32 encodes;     // 1: the table is the sender's
+    __u32 inserted;    // by that block, or part
+    __u8 block[WEIR_MEMO_BLOCK_BYTES]; // its first
+};
+
 // Fork, exec and exit. An exec's arguments follow, each ended by a zero byte.
 struct weir_process_record {
     __u32 kind; // weir_kind
@@ -171,7 +186,7 @@ struct weir_config {
     __u32 own_netns;
     __u32 payload_max_bytes;
     __u32 tls_generation; // 0: nobody looks for TLS; changes when another library is looked at
-    __u32 _pad;
+    __u32 memos; // 1: memories of programs are looked for, and will be told
 };
 
 struct weir_listener_key {
@@ -220,5 +235,9 @@ struct weir_conn {
     __u32 flags;            // weir_conn_flags
     __u16 tls_generation;   // under which `tls_looks` were counted
     __u16 tls_looks;        // calls that were looked at for TLS
+    __u8 memos[2];          // that were copied, by weir_direction
+    __u8 memo_is_promised;
+    __u8 _pad0;
+    __u32 _pad1;
     struct weir_addresses addresses;
 };

@@ -267,6 +267,7 @@ struct probe_ctx {
 #define GOROUTINE(ctx) ((ctx)->r14)
 #define GO_ARGUMENT_1(ctx) ((ctx)->ax)
 #define GO_ARGUMENT_2(ctx) ((ctx)->bx)
+#define GO_ARGUMENT_3(ctx) ((ctx)->cx)
 #define GO_RESULT_1(ctx) ((ctx)->ax)
 #else
 struct probe_ctx {
@@ -281,6 +282,7 @@ struct probe_ctx {
 #define GOROUTINE(ctx) ((ctx)->regs[28])
 #define GO_ARGUMENT_1(ctx) ((ctx)->regs[0])
 #define GO_ARGUMENT_2(ctx) ((ctx)->regs[1])
+#define GO_ARGUMENT_3(ctx) ((ctx)->regs[2])
 #define GO_RESULT_1(ctx) ((ctx)->regs[0])
 #endif
 

@@ -24,6 +24,7 @@ pub const KIND_FORK: u32 = 8;
 pub const KIND_END: u32 = 9;
 pub const KIND_UNIX_NAMES: u32 = 10;
 pub const KIND_PLAIN: u32 = 11;
+pub const KIND_MEMO: u32 = 12;
 
 pub const DIRECTION_EGRESS: u16 = 0;
 pub const DIRECTION_INGRESS: u16 = 1;
@@ -184,6 +185,27 @@ impl Default for UnixName {
     }
 }
 
+/// Of a block of header fields so much is copied.
+pub const MEMO_BLOCK_BYTES: usize = 32;
+
+/// The payload of what a program remembers begins so; entries of its table follow, the oldest first: lengths of name
+/// and value (32 bits each), name, value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Memo {
+    pub entries: u32,
+    /// As the protocol counts them.
+    pub table_bytes: u32,
+    pub table_bytes_max: u32,
+    /// Of the last block, or the last part of it.
+    pub block_bytes: u32,
+    /// 1: the table is the sender's.
+    pub encodes: u32,
+    /// By that block, or part.
+    pub inserted: u32,
+    pub block: [u8; MEMO_BLOCK_BYTES],
+}
+
 /// What happened to a socket. The payload follows: of data the call's first bytes, then its last
 /// ones; of names two [`UnixName`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -274,7 +296,8 @@ pub struct Config {
     pub payload_max_bytes: u32,
     /// 0: nobody looks for TLS. Changes when another library is looked at.
     pub tls_generation: u32,
-    pub _pad: u32,
+    /// 1: memories of programs are looked for, and will be told.
+    pub memos: u32,
 }
 
 /// Key of `excluded_listeners`. An all-zero address: any address.
@@ -324,6 +347,7 @@ plain! {
     LossKey, 24;
     Losses, 32;
     UnixName, 112;
+    Memo, 56;
 }
 
 fn read_plain<T: Plain>(bytes: &[u8]) -> Option<(T, &[u8])> {

@@ -254,6 +254,15 @@ pub enum CaptureEvent<'a> {
         position: u64,
         bytes: u64,
     },
+    /// What the program remembers of what was said over TLS in this direction, up to `position` or to the end of the
+    /// last message before: for the parser, which knows its form. Of connections older than capture only. No bytes:
+    /// it will be told.
+    Memo {
+        at: SocketEvent,
+        direction: Direction,
+        position: u64,
+        bytes: &'a [u8],
+    },
     /// `at.process` is a new process, the child of `parent`: it runs the parent's program, with
     /// its arguments, and holds the sockets that the parent holds. Threads are no processes.
     Fork {
@@ -296,7 +305,8 @@ impl<'a> CaptureEvent<'a> {
             | CaptureEvent::Close { at, .. }
             | CaptureEvent::End { at, .. }
             | CaptureEvent::UnixNames { at, .. }
-            | CaptureEvent::Gap { at, .. } => Some(&at.socket),
+            | CaptureEvent::Gap { at, .. }
+            | CaptureEvent::Memo { at, .. } => Some(&at.socket),
             CaptureEvent::Fork { .. } | CaptureEvent::Exec { .. } | CaptureEvent::Exit { .. } => {
                 None
             }
@@ -313,7 +323,8 @@ impl<'a> CaptureEvent<'a> {
             | CaptureEvent::Close { at, .. }
             | CaptureEvent::End { at, .. }
             | CaptureEvent::UnixNames { at, .. }
-            | CaptureEvent::Gap { at, .. } => Some(at.process.pid),
+            | CaptureEvent::Gap { at, .. }
+            | CaptureEvent::Memo { at, .. } => Some(at.process.pid),
             CaptureEvent::Fork { .. } | CaptureEvent::Exec { .. } | CaptureEvent::Exit { .. } => {
                 None
             }
@@ -332,7 +343,8 @@ impl<'a> CaptureEvent<'a> {
             | CaptureEvent::Close { at, .. }
             | CaptureEvent::End { at, .. }
             | CaptureEvent::UnixNames { at, .. }
-            | CaptureEvent::Gap { at, .. } => &mut at.socket,
+            | CaptureEvent::Gap { at, .. }
+            | CaptureEvent::Memo { at, .. } => &mut at.socket,
             CaptureEvent::Fork { .. } | CaptureEvent::Exec { .. } | CaptureEvent::Exit { .. } => {
                 return self;
             }
@@ -353,7 +365,8 @@ impl<'a> CaptureEvent<'a> {
             | CaptureEvent::Close { at, .. }
             | CaptureEvent::End { at, .. }
             | CaptureEvent::UnixNames { at, .. }
-            | CaptureEvent::Gap { at, .. } => at.time_unix_ns,
+            | CaptureEvent::Gap { at, .. }
+            | CaptureEvent::Memo { at, .. } => at.time_unix_ns,
             CaptureEvent::Fork { at, .. }
             | CaptureEvent::Exec { at, .. }
             | CaptureEvent::Exit { at, .. } => at.time_unix_ns,

@@ -12,7 +12,6 @@ static __always_inline int report_opened(struct call *call, __u32 kind, __s64 re
                             kind == WEIR_CONNECT ? WEIR_OPENED_CONNECT : WEIR_OPENED_ACCEPT, name);
     if (!call->conn)
         return 0;
-    judge(call->cfg, call->conn);
     if (!is_wanted(call) || is_stopped(call))
         return 0;
     struct sock *sk = call->sk;
@@ -90,8 +89,6 @@ ENTER(close) {
     call.conn = bpf_map_lookup_elem(&conns, &call.key);
     if (!call.conn)
         return 0;
-    if (call.conn->filter_generation != call.cfg->filter_generation)
-        judge(call.cfg, call.conn);
     bool last = is_last_reference(file);
     if (is_wanted(&call))
         report_closed(&call, last);

@@ -181,9 +181,12 @@ static __always_inline void forget(struct weir_conn_key *key) {
     bpf_map_delete_elem(&stopped_conns, key);
 }
 
-// Our own process's Unix sockets are never anybody's business: runtimes wake themselves by them.
+// Judged anew first if filters have changed since. Our own process's Unix sockets are never anybody's business: runtimes
+// wake themselves by them.
 static __always_inline bool is_wanted(struct call *call) {
     struct weir_conn *conn = call->conn;
+    if (conn->filter_generation != call->cfg->filter_generation)
+        judge(call->cfg, conn);
     if (conn->excluded ||
         (conn->addresses.family == AF_UNIX && call->pid_tgid >> 32 == call->cfg->own_pid)) {
         count(WEIR_COUNT_EXCLUDED, 1);
@@ -220,8 +223,6 @@ static __always_inline bool take_conn(struct call *call) {
         if (!conn)
             return false;
     }
-    if (conn->filter_generation != call->cfg->filter_generation)
-        judge(call->cfg, conn);
     call->conn = conn;
     return is_wanted(call);
 }

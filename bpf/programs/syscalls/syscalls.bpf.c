@@ -411,5 +411,6 @@ LEAVE(splice) {
 #include "ends.h"
 #include "tls.h"
 #include "tls_go.h"
+#include "tls_go_fields.h"
 #include "tls_rust.h"
 #include "uring.h"

@@ -199,8 +199,6 @@ static __always_inline int tls_return(struct probe_ctx *ctx, enum tls_result kin
         }
         return 0;
     }
-    if (call.conn->filter_generation != call.cfg->filter_generation)
-        judge(call.cfg, call.conn);
     if (is_wanted(&call))
         tls_tell(&call, direction, has_buffer ? now->buffer : 0, moved);
     return 0;

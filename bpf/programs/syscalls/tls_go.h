@@ -75,6 +75,40 @@ static __always_inline bool go_kept_call(struct probe_ctx *ctx, __s64 moved, str
     return true;
 }
 
+// User space is told once that what the program remembers of what it has read will follow: then it waits.
+static __noinline void go_promise(struct call *call) {
+    __u32 index = 0;
+    struct weir_tls_slot *taken = take_tls_slot(&index);
+    if (!taken)
+        return;
+    call->conn->memo_is_promised = 1;
+    fill_record(call, &taken->slot.record, WEIR_MEMO, bpf_ktime_get_ns());
+    taken->slot.record.direction = WEIR_INGRESS;
+    taken->slot.record.flags = WEIR_JOINED;
+    deliver(call->cfg, &taken->slot, 0);
+    give_tls_slot(taken);
+}
+
+static __noinline void go_memo(struct call *call, __u64 goroutine, __u64 conn, __u32 direction,
+                               __u64 bytes);
+
+// http2's buffers; one that is full is written before what comes next, and that is encoded already.
+#define GO_BUFFER_BYTES 4096
+
+static __noinline void go_forget(__u64 goroutine, __u32 direction);
+
+// What programs remember of older connections is looked for (tls_go_fields.h).
+static __always_inline void go_remembers(struct call *call, __u32 direction, __u64 goroutine,
+                                         __u64 conn, __u64 moved) {
+    if (!call->cfg->memos || !(call->conn->flags & WEIR_CONN_JOINED) ||
+        call->conn->stopped == WEIR_STOP_ALL)
+        return;
+    if (direction == WEIR_INGRESS && !call->conn->memo_is_promised)
+        go_promise(call);
+    if (direction == WEIR_EGRESS && moved % GO_BUFFER_BYTES)
+        go_memo(call, goroutine, conn, WEIR_EGRESS, moved);
+}
+
 static __always_inline int go_end(struct probe_ctx *ctx, __u32 direction) {
     struct weir_go_key key = { .goroutine = GOROUTINE(ctx) };
     __u64 id = bpf_get_current_pid_tgid();
@@ -92,8 +126,11 @@ static __always_inline int go_end(struct probe_ctx *ctx, __u32 direction) {
         go = *began;
         bpf_map_delete_elem(&go_calls, &key);
     }
-    if (moved <= 0)
+    if (moved <= 0) {
+        if (call.cfg->memos)
+            go_forget(key.goroutine, direction);
         return 0;
+    }
     call.pid_tgid = id;
     call.task = CURRENT();
     call.fd = began || go_kept_call(ctx, moved, &go) ? go_descriptor(go.conn) : -1;
@@ -108,10 +145,10 @@ static __always_inline int go_end(struct probe_ctx *ctx, __u32 direction) {
         return 0;
     }
     call.conn->flags |= WEIR_CONN_TLS;
-    if (call.conn->filter_generation != call.cfg->filter_generation)
-        judge(call.cfg, call.conn);
-    if (is_wanted(&call))
-        tls_tell(&call, direction, go.buffer, moved);
+    if (!is_wanted(&call))
+        return 0;
+    go_remembers(&call, direction, key.goroutine, go.conn, moved);
+    tls_tell(&call, direction, go.buffer, moved);
     return 0;
 }
 

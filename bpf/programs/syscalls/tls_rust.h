@@ -82,8 +82,6 @@ static __always_inline bool rust_call(struct call *call, __u64 id, const struct 
     if (!call->conn)
         return false;
     call->conn->flags |= WEIR_CONN_TLS;
-    if (call->conn->filter_generation != call->cfg->filter_generation)
-        judge(call->cfg, call->conn);
     return is_wanted(call);
 }
 

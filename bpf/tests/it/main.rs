@@ -143,7 +143,7 @@ fn the_configuration_is_the_programs_own() {
             own_netns,
             payload_max_bytes,
             tls_generation,
-            _pad
+            memos
         }
     );
 }
@@ -158,6 +158,10 @@ fn small_layouts_are_the_programs_own() {
     check!("weir_loss_key", LossKey { conn, generation, socket_type });
     check!("weir_losses", Losses { counts });
     check!("weir_unix_name", UnixName { bytes, name });
+    check!(
+        "weir_memo",
+        Memo { entries, table_bytes, table_bytes_max, block_bytes, encodes, inserted, block }
+    );
 }
 
 /// Every object is ELF for BPF, aligned for its readers, carries its relocations and a licence

@@ -213,6 +213,10 @@ pub trait Parser: Debug + Send {
     /// Reads a datagram.
     fn datagram(&mut self, _datagram: &Datagram<'_>, _ctx: &mut Context<'_>) {}
 
+    /// What the program whose connection it is remembers of a stream, as it was at this position, for parsers that have
+    /// not seen all of it; not to be believed. No bytes: it is about to be told.
+    fn memo(&mut self, _side: Side, _position: u64, _bytes: &[u8]) {}
+
     /// The connection is closed: finishes what can be, drops and counts the rest.
     fn close(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>);
 

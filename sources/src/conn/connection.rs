@@ -4,6 +4,7 @@
 //! is told what was said over TLS, the streams are that, and the socket's own bytes are none of anybody's.
 
 mod guess;
+mod memos;
 mod missing;
 mod rows;
 
@@ -11,6 +12,7 @@ use weir_protocols::protocol::{Context, Datagram, Parser, Shared, Streams, Way};
 use weir_protocols::stream::{Segment, StreamBuffer};
 use weir_protocols::{Config, Counters, PROTOCOLS};
 
+use self::memos::Memos;
 use self::missing::Missing;
 use self::rows::{ConnectionRows, role_by_requests};
 pub use self::rows::{Emit, RowEnds};
@@ -94,6 +96,8 @@ pub struct Connection {
     wrong_guesses: u8,
     /// Of datagrams that came in, and that went out.
     missing: [Missing; 2],
+    /// What the program remembers, until there is a parser.
+    memos: Memos,
 }
 
 /// What [`super::ConnStats`] has taken of a connection.
@@ -144,6 +148,7 @@ impl Connection {
             given_up: Vec::new(),
             wrong_guesses: 0,
             missing: [Missing::default(); 2],
+            memos: Memos::default(),
         }
     }
 
@@ -259,10 +264,12 @@ impl Connection {
         self.give_up_wrong_guess(look);
         if let State::Undecided { events_seen } = self.state {
             self.infer(event, events_seen);
+            self.tell_memos();
         }
         if self.step(look) {
             // What takes over may have begun in the same call.
             self.infer_rest(event);
+            self.tell_memos();
             self.step(look);
         }
         self.outcome()
@@ -370,6 +377,10 @@ impl Connection {
 
     fn stop_reading(&mut self) {
         self.state = State::Ignored;
+        // Those of the socket's own bytes are none yet.
+        if self.is_encrypted {
+            self.memos = Memos::default();
+        }
         self.ingress = StreamBuffer::default();
         self.egress = StreamBuffer::default();
     }
@@ -434,7 +445,7 @@ impl Connection {
             State::Known { parser, .. } => size_of_val(parser.as_ref()) + parser.held_bytes(),
             State::Undecided { .. } | State::Ignored => 0,
         };
-        self.ingress.held_bytes() + self.egress.held_bytes() + parser
+        self.ingress.held_bytes() + self.egress.held_bytes() + parser + self.memos.held_bytes()
     }
 
     pub(super) fn overflow_bytes(&self) -> u64 {

@@ -198,6 +198,9 @@ impl Tracker {
             CaptureEvent::Gap { at, direction, position, bytes } => {
                 self.gap(at, *direction, *position, *bytes, emit);
             }
+            CaptureEvent::Memo { at, direction, position, bytes } => {
+                self.memo(at, *direction, *position, bytes, emit);
+            }
             CaptureEvent::Exit { at, .. } => self.exited(at.process),
         }
     }

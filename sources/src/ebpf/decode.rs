@@ -97,10 +97,8 @@ pub(super) fn socket_events<'a>(record: &'a [u8], clock: &KernelClock) -> Option
             CaptureEvent::Data(head)
         }
         abi::KIND_PLAIN => {
-            let mut at = at;
-            if record.flags & abi::FLAG_JOINED != 0 {
-                at.socket.opened = Opened::Unknown;
-            }
+            let is_joined = record.flags & abi::FLAG_JOINED != 0;
+            let at = if is_joined { joined(at) } else { at };
             let (head, last) = data(&record, at, payload)?;
             tail = last.map(CaptureEvent::Plain);
             CaptureEvent::Plain(head)
@@ -110,6 +108,12 @@ pub(super) fn socket_events<'a>(record: &'a [u8], clock: &KernelClock) -> Option
             direction: direction(&record)?,
             position: record.position_bytes,
             bytes: record.total_bytes,
+        },
+        abi::KIND_MEMO => CaptureEvent::Memo {
+            at: joined(at),
+            direction: direction(&record)?,
+            position: record.position_bytes,
+            bytes: payload,
         },
         abi::KIND_CONNECT => CaptureEvent::Connect { at, error: -record.result },
         abi::KIND_ACCEPT => CaptureEvent::Accept { at },
@@ -131,6 +135,12 @@ pub(super) fn socket_events<'a>(record: &'a [u8], clock: &KernelClock) -> Option
         _ => return None,
     };
     Some(Told { unseen, event, tail })
+}
+
+/// Nobody saw what it began with.
+fn joined(mut at: SocketEvent) -> SocketEvent {
+    at.socket.opened = Opened::Unknown;
+    at
 }
 
 /// The call's first bytes and, if it is cut, its last ones. A datagram is one message: without its middle

@@ -205,11 +205,13 @@ impl FilterMaps {
     }
 
     /// TLS is looked for; another number has sockets looked at anew.
-    pub(super) fn set_tls_generation(&mut self, generation: u32) -> Result<(), FilterError> {
-        if self.config.tls_generation == generation {
+    /// `memos`: what programs remember of their connections is looked for.
+    pub(super) fn set_tls(&mut self, generation: u32, memos: bool) -> Result<(), FilterError> {
+        let memos = u32::from(memos);
+        if self.config.tls_generation == generation && self.config.memos == memos {
             return Ok(());
         }
-        self.config.tls_generation = generation;
+        (self.config.tls_generation, self.config.memos) = (generation, memos);
         self.write_config()
     }
 

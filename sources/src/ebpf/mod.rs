@@ -173,7 +173,8 @@ impl EbpfSource {
         let losses = LossMap::take(&mut ebpf)?;
         let process = load::process(&btf, &tracefs, &mut attachments, &mut programs);
         let tls = tls::start(tls_programs, &mut programs);
-        maps.set_tls_generation(tls.as_ref().map_or(0, Prober::generation))?;
+        // Until it is known that nobody does.
+        maps.set_tls(tls.as_ref().map_or(0, Prober::generation), tls.is_some())?;
         maps.enable()?;
         if let Some(tls) = &tls {
             tls.wait_for_first_look();
@@ -217,7 +218,7 @@ impl EbpfSource {
         self.clock.keep();
         if let Some(tls) = &self.tls {
             // Failing, sockets that were looked at too often are not looked at again.
-            let _ = self.maps.set_tls_generation(tls.generation());
+            let _ = self.maps.set_tls(tls.generation(), tls.looks_for_memos());
         }
         let stats = self.drain_rings(f);
         self.delivered_records += stats.records as u64;

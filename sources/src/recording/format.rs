@@ -17,6 +17,7 @@ const UNIX_NAMES: u8 = 6;
 const GAP: u8 = 7;
 const EXIT: u8 = 8;
 const PLAIN: u8 = 9;
+const MEMO: u8 = 10;
 const LOST: u8 = 16;
 const TICK: u8 = 17;
 const WHOLE: u8 = 18;
@@ -100,6 +101,13 @@ fn write_event(event: &CaptureEvent<'_>, put: &mut Put<'_>) -> bool {
             put.direction(*direction);
             put.u64(*position);
             put.u64(*bytes);
+        }
+        CaptureEvent::Memo { at, direction, position, bytes } => {
+            put.u8(MEMO);
+            put.at(at);
+            put.direction(*direction);
+            put.u64(*position);
+            put.bytes(bytes);
         }
         CaptureEvent::Exit { at, exit_code } => {
             put.u8(EXIT);
@@ -202,6 +210,12 @@ fn read_event<'a>(kind: u8, take: &mut Take<'a>) -> Option<CaptureEvent<'a>> {
             direction: take.direction()?,
             position: take.u64()?,
             bytes: take.u64()?,
+        },
+        MEMO => CaptureEvent::Memo {
+            at,
+            direction: take.direction()?,
+            position: take.u64()?,
+            bytes: take.bytes()?,
         },
         _ => return None,
     })

@@ -84,6 +84,10 @@ impl Out {
             {
                 mask.forget(at.socket.key);
             }
+            // It holds what would be masked.
+            if matches!(event, CaptureEvent::Memo { .. }) && self.mask.is_some() {
+                return;
+            }
             return self.entry(&Entry::Event(*event));
         };
         self.counts.payload_bytes += data.payload.len() as u64;

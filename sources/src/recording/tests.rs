@@ -78,6 +78,12 @@ fn entries() -> Vec<Entry<'static>> {
             position: 5,
             bytes: 6,
         }),
+        Entry::Event(CaptureEvent::Memo {
+            at,
+            direction: Direction::Egress,
+            position: 7,
+            bytes: b"remembered",
+        }),
         Entry::Event(CaptureEvent::Exit { at: ended, exit_code: -9 }),
         Entry::Lost(SocketLoss {
             key: Some(inet6.key),

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::huffman;
+use super::memo::Order;
 use super::static_table::STATIC_TABLE;
 use super::types::TABLE_BYTES_MAX;
 
@@ -47,6 +48,54 @@ impl Entry {
     }
 }
 
+impl Entry {
+    fn name(&self) -> Name {
+        self.name.clone()
+    }
+
+    /// Whether they are the same, as far as this one is known.
+    fn may_be(&self, other: &Entry) -> bool {
+        let name = self.name.text();
+        self.value == other.value && (name.is_none() || name == other.name.text())
+    }
+}
+
+/// What a program has of a direction.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// The newest first.
+    entries: VecDeque<Entry>,
+    bytes_max: usize,
+}
+
+impl Table {
+    pub(super) fn with_room_for(bytes_max: usize) -> Table {
+        Table { entries: VecDeque::new(), bytes_max }
+    }
+
+    /// A newer entry.
+    pub(super) fn push(&mut self, name: &[u8], value: &[u8]) {
+        self.entries.push_front(Entry { name: Name::Sent(name.into()), value: value.to_vec() });
+    }
+
+    /// Whether this is what the protocol counts for it, and it has room for that.
+    pub(super) fn is_of(&self, bytes: usize) -> bool {
+        bytes <= self.bytes_max && bytes == self.held_bytes()
+    }
+
+    /// As the protocol counts.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.entries.iter().map(Entry::cost_bytes).sum()
+    }
+}
+
+/// So many entries were put into a table by the last bytes of a block.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Inserted {
+    pub(super) entries: usize,
+    pub(super) bytes: usize,
+}
+
 /// A field of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Field<'a> {
@@ -59,7 +108,7 @@ pub(super) struct Field<'a> {
 pub(super) struct Invalid;
 
 /// See the module's documentation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Decoder {
     /// The newest first.
     entries: VecDeque<Entry>,
@@ -67,6 +116,12 @@ pub(super) struct Decoder {
     table_bytes_max: usize,
     /// There may be entries behind the ones that are known.
     has_unknown: bool,
+    /// Ever.
+    inserted: usize,
+    /// By the last block: how much of it was left then. Not told where everything is known.
+    inserted_before: Vec<usize>,
+    /// Names of the next entries, where they are known from elsewhere.
+    coming: VecDeque<Name>,
     /// Storage for what a literal spells.
     name: Vec<u8>,
     value: Vec<u8>,
@@ -80,6 +135,9 @@ impl Decoder {
             table_bytes: 0,
             table_bytes_max: TABLE_BYTES_DEFAULT,
             has_unknown: !from_start,
+            inserted: 0,
+            inserted_before: Vec::new(),
+            coming: VecDeque::new(),
             name: Vec::new(),
             value: Vec::new(),
         }
@@ -88,6 +146,7 @@ impl Decoder {
     /// Blocks are missing: what they have put into the table is unknown, and where.
     pub(super) fn forget(&mut self) {
         self.entries = VecDeque::new();
+        self.coming = VecDeque::new();
         self.table_bytes = 0;
         self.has_unknown = true;
     }
@@ -96,8 +155,64 @@ impl Decoder {
     pub(super) fn held_bytes(&self) -> usize {
         self.table_bytes
             + self.entries.capacity() * size_of::<Entry>()
+            + self.coming.capacity() * size_of::<Name>()
+            + self.inserted_before.capacity() * size_of::<usize>()
             + self.name.capacity()
             + self.value.capacity()
+    }
+
+    /// Whether there is something that a table of the program's could tell.
+    pub(super) fn lacks(&self) -> bool {
+        self.has_unknown
+    }
+
+    /// Takes over what is not known from a table of a later place: `blocks` are those in between. False: something that
+    /// both know differs, the last bytes before that place have put more or less into the table than is told, or these
+    /// blocks make no sense with it; and all is as it was.
+    pub(super) fn adopt(&mut self, table: &Table, last: Inserted, blocks: &[Vec<u8>]) -> bool {
+        let mut ahead = self.clone();
+        let is_same = |own: &Decoder| {
+            own.entries.iter().zip(&table.entries).all(|(own, entry)| own.may_be(entry))
+        };
+        let is_read = self.has_unknown && ahead.decode_all(blocks).is_some();
+        if !is_read || ahead.inserted_by(last.bytes) != last.entries || !is_same(&ahead) {
+            return false;
+        }
+        let added = ahead.inserted.wrapping_sub(self.inserted);
+        let mut with = self.clone();
+        let room = table.bytes_max.min(TABLE_BYTES_MAX);
+        with.table_bytes_max = with.table_bytes_max.max(room);
+        // Those that were evicted since are known only if they were before.
+        let older = self.entries.iter().skip(table.entries.len().saturating_sub(added));
+        with.entries = table.entries.iter().skip(added).chain(older).cloned().collect();
+        with.table_bytes = with.entries.iter().map(Entry::cost_bytes).sum();
+        with.evict();
+        // A name may be that of an entry that the same blocks evict.
+        let name = |place: usize| table.entries.get(place).map_or(Name::Unknown, Entry::name);
+        with.coming = (0..added).rev().map(name).collect();
+        let mut behind = with.clone();
+        let is_taken = behind.decode_all(blocks).is_some() && is_same(&behind);
+        if is_taken {
+            *self = with;
+        }
+        is_taken
+    }
+
+    /// By the fields that end in the last bytes of the last block.
+    fn inserted_by(&self, bytes: usize) -> usize {
+        self.inserted_before.iter().filter(|left| **left < bytes).count()
+    }
+
+    /// `None`: they are none, or what they say is no message.
+    fn decode_all(&mut self, blocks: &[Vec<u8>]) -> Option<()> {
+        for block in blocks {
+            let mut order = Order::default();
+            self.decode(block, |field| order.see(field.name)).ok()?;
+            if order.is_broken {
+                return None;
+            }
+        }
+        Some(())
     }
 
     /// Reads a whole block. After an error nothing of what was sent before is known.
@@ -108,7 +223,9 @@ impl Decoder {
     ) -> Result<(), Invalid> {
         let mut rest = block;
         let mut may_resize = true;
+        self.inserted_before.clear();
         while let Some(&first) = rest.first() {
+            let inserted = self.inserted;
             let done = match first {
                 0x80.. => self.indexed(&mut rest, &mut each),
                 0x40.. => self.literal(&mut rest, 6, true, &mut each),
@@ -121,6 +238,9 @@ impl Decoder {
                 return Err(invalid);
             }
             may_resize &= (0x20..0x40).contains(&first);
+            if self.has_unknown && self.inserted != inserted {
+                self.inserted_before.push(rest.len());
+            }
         }
         Ok(())
     }
@@ -168,7 +288,10 @@ impl Decoder {
                 string(rest, &mut self.name)?;
                 None
             }
-            Some(at) => Some(self.name_at(at)?),
+            Some(at) => match (self.name_at(at)?, self.coming.front()) {
+                (Name::Unknown, Some(name)) if is_kept => Some(name.clone()),
+                (name, _) => Some(name),
+            },
         };
         self.value.clear();
         string(rest, &mut self.value)?;
@@ -203,6 +326,8 @@ impl Decoder {
     }
 
     fn insert(&mut self, entry: Entry) {
+        self.inserted = self.inserted.wrapping_add(1);
+        self.coming.pop_front();
         self.table_bytes += entry.cost_bytes();
         self.entries.push_front(entry);
         self.evict();

@@ -8,11 +8,15 @@
 //!
 //! A stream's number is used once on a connection, so a loss pairs nothing wrongly. Header fields refer to
 //! fields that were sent before: of one that was sent before the connection was watched, or in a hole, name
-//! and value are `<unknown>`, until it is sent anew.
+//! and value are `<unknown>`, until it is sent anew, or the table that the program has of them is told (`memo`).
 
 mod exchange;
+mod half;
 mod hpack;
 mod huffman;
+mod memo;
+#[cfg(test)]
+mod memo_tests;
 mod parse;
 mod static_table;
 mod stitch;

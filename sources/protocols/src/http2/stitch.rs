@@ -6,14 +6,16 @@
 use std::collections::BTreeMap;
 
 use super::exchange::{Exchange, Fields, Message};
+use super::half::{Block, Half};
 use super::hpack::Decoder;
+use super::memo::BlockHead;
 use super::parse::{FrameHead, Frames, content};
 use super::table::write_columns;
 use super::types::{
     BLOCK_BYTES_MAX, CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME_HEAD_BYTES, HEADERS,
     PREFACE, PUSH_PROMISE, RST_STREAM, STREAMS_BYTES_MAX, STREAMS_MAX,
 };
-use crate::frames::{Frame, FrameReader, Next};
+use crate::frames::{Frame, Next};
 use crate::protocol::{Context, Parser, RowOf, Shared, Streams};
 use crate::redact::HeaderKind;
 use crate::turns::{of_side, read_to_end, settle_both};
@@ -23,45 +25,6 @@ use crate::{Config, Counters, REORDER_GRACE_NS, Side};
 const LINGER_NS: i64 = 1_000_000_000;
 /// How long an exchange of which frames may be lost waits for others.
 const AFTER_LOSS_NS: i64 = 10_000_000_000;
-
-/// A header block that has not ended.
-#[derive(Debug)]
-struct Block {
-    stream: u32,
-    /// It is one of a request that the server makes up.
-    is_promise: bool,
-    ends_stream: bool,
-    begin_ns: i64,
-    bytes: Vec<u8>,
-    /// Some of its bytes are missing, or had no room.
-    is_cut: bool,
-}
-
-/// One direction.
-#[derive(Debug)]
-struct Half {
-    reader: FrameReader,
-    decoder: Decoder,
-    block: Option<Block>,
-    has_blocks: bool,
-}
-
-impl Half {
-    fn new(side: Side, from_start: bool) -> Half {
-        Half {
-            reader: FrameReader::new(side, from_start),
-            decoder: Decoder::new(from_start),
-            block: None,
-            has_blocks: false,
-        }
-    }
-
-    /// Header blocks are missing.
-    fn forget(&mut self) {
-        self.decoder.forget();
-        self.block = None;
-    }
-}
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -121,7 +84,17 @@ impl Http2 {
     }
 
     fn look(&mut self, side: Side, streams: &mut Streams<'_>, ctx: &Context<'_>) -> Next {
-        self.halves[side as usize].reader.next(of_side(streams, side), &Frames, ctx.now_unix_ns)
+        let (half, stream) = (&mut self.halves[side as usize], of_side(streams, side));
+        match half.reader.next(stream, &Frames, ctx.now_unix_ns) {
+            Next::Frame(frame) => {
+                half.look_at_memo(stream);
+                match half.holds(stream.unread(), &frame, ctx.now_unix_ns) {
+                    true => Next::Wait,
+                    false => Next::Frame(frame),
+                }
+            }
+            next => next,
+        }
     }
 
     fn frame(
@@ -216,6 +189,8 @@ impl Http2 {
         if head.has(END_HEADERS)
             && let Some(block) = half.block.take()
         {
+            let is_known = !block.is_cut;
+            half.last = is_known.then(|| [BlockHead::of(&block.bytes), BlockHead::of(bytes)]);
             self.block(side, block, ctx);
         }
     }
@@ -432,7 +407,12 @@ impl Parser for Http2 {
         self.pass_time(ctx);
     }
 
+    fn memo(&mut self, side: Side, position: u64, bytes: &[u8]) {
+        self.halves[side as usize].remember(position, bytes);
+    }
+
     fn close(&mut self, streams: &mut Streams<'_>, ctx: &mut Context<'_>) {
+        self.halves.iter_mut().for_each(Half::expect_nothing);
         read_to_end(self, streams, ctx);
         for exchange in std::mem::take(&mut self.streams).into_values() {
             self.finish(exchange, ctx);
@@ -445,7 +425,7 @@ impl Parser for Http2 {
     }
 
     fn is_waiting(&self) -> bool {
-        self.limbo > 0
+        self.limbo > 0 || self.halves.iter().any(Half::is_holding)
     }
 
     fn counters(&self) -> Counters {
@@ -453,11 +433,7 @@ impl Parser for Http2 {
     }
 
     fn held_bytes(&self) -> usize {
-        let half = |half: &Half| {
-            half.decoder.held_bytes()
-                + half.block.as_ref().map_or(0, |block| block.bytes.capacity())
-        };
-        self.held_bytes + self.halves.iter().map(half).sum::<usize>()
+        self.held_bytes + self.halves.iter().map(Half::held_bytes).sum::<usize>()
     }
 
     fn give_up(&mut self, _: &mut dyn Shared) {

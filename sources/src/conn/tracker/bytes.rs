@@ -28,6 +28,21 @@ impl Tracker {
         });
     }
 
+    pub(super) fn memo(
+        &mut self,
+        at: &SocketEvent,
+        direction: Direction,
+        position: u64,
+        bytes: &[u8],
+        emit: &mut Emit<'_>,
+    ) {
+        let slot = self.slot_of(&at.socket, at.process, at.time_unix_ns);
+        self.look(slot, emit, |conn, look| {
+            conn.remember(direction, position, bytes);
+            conn.advance(look)
+        });
+    }
+
     pub(super) fn gap(
         &mut self,
         at: &SocketEvent,

@@ -52,6 +52,7 @@ enum What {
     Close { last: bool, egress: u64, ingress: u64 },
     End { direction: Direction, position: u64 },
     UnixNames { local: Vec<u8>, remote: Vec<u8> },
+    Memo,
     Fork { parent: Process, comm: String },
     Exec { parent_pid: u32, cmdline: Vec<u8>, is_cut: bool },
     Exit { exit_code: i32 },
@@ -122,6 +123,7 @@ impl Seen {
                 let (local, remote) = (local.to_vec(), remote.to_vec());
                 on_socket(at, What::UnixNames { local, remote })
             }
+            CaptureEvent::Memo { at, .. } => on_socket(at, What::Memo),
             CaptureEvent::Fork { at, parent } => {
                 let name = at.comm.split(|byte| *byte == 0).next().unwrap();
                 let comm = String::from_utf8_lossy(name).into_owned();

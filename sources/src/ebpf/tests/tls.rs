@@ -151,7 +151,9 @@ fn come_and_go(mut command: Command, file_of: &dyn Fn(u32) -> std::path::PathBuf
     let file = std::fs::File::open(file_of(child.id())).unwrap();
     let points = file_points(&file).unwrap();
     for _ in 0..ROUNDS {
+        // Those that are there for a while come after the others, and may go before.
         let attachments = programs.attach(&file, &points).unwrap();
+        drop(programs.attach_passing(&file, &points).unwrap());
         assert!(child.try_wait().unwrap().is_none(), "it has ended");
         drop(attachments);
     }

@@ -10,6 +10,11 @@ use super::library::{Points, PointsError, Probe};
 const FUNCTIONS: [(&str, Probe); 2] =
     [("crypto/tls.(*Conn).Read", Probe::GoRead), ("crypto/tls.(*Conn).Write", Probe::GoWrite)];
 
+/// What keeps tables of header fields: of programs that have `golang.org/x/net`, and of `net/http`.
+const HPACK: [&str; 2] = ["golang.org/x/net/http2/hpack.", "vendor/golang.org/x/net/http2/hpack."];
+const HPACK_FUNCTIONS: [(&str, Probe); 2] =
+    [("(*Decoder).Write", Probe::GoDecodes), ("(*Encoder).WriteField", Probe::GoEncodes)];
+
 /// The table of functions, as the linkers call it.
 const TABLES: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
 /// `.gopclntab` of Go 1.18 and 1.19, and from 1.20 on. Before, arguments were passed in another way.
@@ -27,38 +32,57 @@ pub(super) fn points(elf: &Elf<'_>) -> Result<Option<Points>, PointsError> {
     if !MAGICS.contains(&u32_at(&elf.section_begin(name, 4)?, 0)) {
         return Err(PointsError::TooOld);
     }
-    let mut found: [Option<Function>; 2] = [None; 2];
+    let names = names();
+    let mut found: Vec<Option<Function>> = vec![None; names.len()];
     elf.functions(&mut |name, function| {
-        for ((wanted, _), found) in FUNCTIONS.iter().zip(&mut found) {
+        for (wanted, found) in names.iter().zip(&mut found) {
             if wanted.as_bytes() == name && function.bytes > 0 {
                 *found = elf.function(function).or(*found);
             }
         }
     })?;
-    if found.iter().any(Option::is_none) {
+    if found[..FUNCTIONS.len()].iter().any(Option::is_none) {
         // Tens of megabytes, which only a program without symbols needs.
         let table = elf.section(name)?.map_or(Vec::new(), |(_, table)| table);
         let start = text_start(elf, &table)?.ok_or(PointsError::NoTable)?;
-        for ((wanted, _), found) in FUNCTIONS.iter().zip(&mut found) {
-            *found = in_table(&table, wanted.as_bytes()).and_then(|(from, bytes)| {
+        for (found, of_table) in found.iter_mut().zip(in_table(&table, &names)) {
+            *found = of_table.and_then(|(from, bytes)| {
                 let offset = elf.file_offset(start.checked_add(from)?)?;
                 Some(Function { offset, bytes })
             });
         }
     }
     let mut points = Points { library: "go", ..Points::default() };
-    for ((name, probe), function) in FUNCTIONS.into_iter().zip(found) {
+    let (tls, hpack) = found.split_at(FUNCTIONS.len());
+    for (idx, function) in hpack.iter().enumerate() {
+        let (_, probe) = HPACK_FUNCTIONS[idx % HPACK_FUNCTIONS.len()];
+        points.passing.extend(function.map(|function| (probe, function.offset)));
+    }
+    for (idx, function) in tls.iter().enumerate() {
+        let (name, probe) = FUNCTIONS[idx];
         // A program that never reads, say, has no such function.
-        let Some(Function { offset, bytes }) = function else { continue };
+        let Some(Function { offset, bytes }) = *function else { continue };
         let code = elf.bytes(offset, bytes.min(FUNCTION_BYTES_MAX))?;
         let returns = returns(&code);
         if returns.is_empty() {
             return Err(PointsError::NoReturns(name));
         }
         points.at.insert((Probe::GoBegin, offset));
+        if !points.passing.is_empty() && probe == Probe::GoRead {
+            points.passing.insert((Probe::GoReads, offset));
+        }
         points.at.extend(returns.into_iter().map(|at| (probe, offset + at)));
     }
     Ok((!points.at.is_empty()).then_some(points))
+}
+
+/// Of all functions, those of TLS first.
+fn names() -> Vec<String> {
+    let tls = FUNCTIONS.iter().map(|(name, _)| (*name).to_string());
+    let hpack = HPACK.iter().flat_map(|package| {
+        HPACK_FUNCTIONS.iter().map(move |(name, _)| format!("{package}{name}"))
+    });
+    tls.chain(hpack).collect()
 }
 
 /// The address that the table's offsets begin at.
@@ -77,21 +101,35 @@ fn text_start(elf: &Elf<'_>, table: &[u8]) -> Result<Option<u64>, ElfError> {
     })
 }
 
-/// Offset and length of a function in the code, by the runtime's table.
-fn in_table(table: &[u8], wanted: &[u8]) -> Option<(u64, u64)> {
-    let at = |field: usize| usize::try_from(u64_at(table, field)).ok();
-    let (count, names, functions) = (at(8)?, at(32)?, at(64)?);
+/// Offset and length of functions in the code, by the runtime's table.
+fn in_table(table: &[u8], wanted: &[String]) -> Vec<Option<(u64, u64)>> {
+    let mut found = vec![None; wanted.len()];
+    let count = usize::try_from(u64_at(table, 8)).unwrap_or(usize::MAX);
     for idx in 0..count.min(table.len() / 8) {
-        let entry = functions.checked_add(idx * 8)?;
-        let about = functions.checked_add(u32_at(table, entry.checked_add(4)?) as usize)?;
-        let name = names.checked_add(u32_at(table, about.checked_add(4)?) as usize)?;
-        let rest = table.get(name..)?.strip_prefix(wanted);
-        if rest.is_some_and(|rest| rest.first() == Some(&0)) {
-            let (from, to) = (u32_at(table, entry), u32_at(table, entry.checked_add(8)?));
-            return Some((u64::from(from), u64::from(to.checked_sub(from)?)));
+        // What leads out of the table leads nowhere, and so does what follows.
+        let Some((name, from, to)) = entry_of_table(table, idx) else { break };
+        for (wanted, found) in wanted.iter().zip(&mut found) {
+            let rest = name.strip_prefix(wanted.as_bytes());
+            if found.is_none() && rest.is_some_and(|rest| rest.first() == Some(&0)) {
+                *found = to.checked_sub(from).map(|bytes| (u64::from(from), u64::from(bytes)));
+            }
+        }
+        if found.iter().all(Option::is_some) {
+            break;
         }
     }
-    None
+    found
+}
+
+/// Where the name of an entry begins, and from where to where its function is.
+fn entry_of_table(table: &[u8], idx: usize) -> Option<(&[u8], u32, u32)> {
+    let at = |field: usize| usize::try_from(u64_at(table, field)).ok();
+    let (names, functions) = (at(32)?, at(64)?);
+    let entry = functions.checked_add(idx * 8)?;
+    let about = functions.checked_add(u32_at(table, entry.checked_add(4)?) as usize)?;
+    let name = names.checked_add(u32_at(table, about.checked_add(4)?) as usize)?;
+    let (from, to) = (u32_at(table, entry), u32_at(table, entry.checked_add(8)?));
+    Some((table.get(name..)?, from, to))
 }
 
 /// Where in a function's code it returns. Instructions are decoded: the byte of a return may be in others.
@@ -144,7 +182,7 @@ mod tests {
                     table[field + 1..field + 8].fill(0);
                 }
             }
-            assert_eq!(in_table(&table, b"crypto/tls.(*Conn).Read"), None);
+            assert!(in_table(&table, &names()).iter().all(Option::is_none));
         }
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Known {
     pub(super) told: TlsFile,
     /// None where it cannot be probed.
     pub(super) attachments: Vec<Attachment>,
+    /// Probes that are there until then.
+    pub(super) passing: Option<(u64, Vec<Attachment>)>,
     /// Since when nobody runs it.
     pub(super) unused_since_ns: Option<u64>,
     /// It is where libraries usually are: processes to come will run it.
@@ -30,6 +32,11 @@ pub(super) struct Known {
 impl Known {
     pub(super) fn is_probed(&self) -> bool {
         self.told.refused.is_none()
+    }
+
+    fn into_attachments(self) -> impl Iterator<Item = Attachment> {
+        let passing = self.passing.into_iter().flat_map(|(_, attachments)| attachments);
+        self.attachments.into_iter().chain(passing)
     }
 
     /// Whether the process was not yet known to run it.
@@ -141,15 +148,27 @@ impl KnownFiles {
         unused.min().map(|(_, file)| file)
     }
 
+    /// Whether there are probes that are to go.
+    pub(super) fn has_passing(&self) -> bool {
+        self.files.values().any(|known| known.passing.is_some())
+    }
+
+    /// What held the probes whose time is over.
+    pub(super) fn passed(&mut self, now_ns: u64) -> Vec<Attachment> {
+        let is_over = |passing: &mut (u64, Vec<Attachment>)| passing.0 <= now_ns;
+        let passed = self.files.values_mut().filter_map(|known| known.passing.take_if(is_over));
+        passed.flat_map(|(_, attachments)| attachments).collect()
+    }
+
     /// What held their probes.
     pub(super) fn let_go(&mut self, files: &[FileId]) -> Vec<Attachment> {
         self.is_changed |= !files.is_empty();
         let gone = files.iter().filter_map(|file| self.files.remove(file));
-        gone.flat_map(|known| known.attachments).collect()
+        gone.flat_map(Known::into_attachments).collect()
     }
 
     pub(super) fn into_attachments(self) -> Vec<Attachment> {
-        self.files.into_values().flat_map(|known| known.attachments).collect()
+        self.files.into_values().flat_map(Known::into_attachments).collect()
     }
 }
 
@@ -160,7 +179,7 @@ pub(super) fn refused(told: TlsFile, error: &(dyn std::error::Error + 'static)) 
 
 pub(super) fn refused_for(told: TlsFile, why: String) -> Known {
     let told = TlsFile { refused: Some(why), ..told };
-    Known { told, attachments: Vec::new(), unused_since_ns: None, is_usual: false }
+    Known { told, attachments: Vec::new(), passing: None, unused_since_ns: None, is_usual: false }
 }
 
 #[cfg(test)]
@@ -207,8 +226,8 @@ mod tests {
         for (inode, since_ns) in [(2, Some(9)), (3, Some(5)), (4, None)] {
             let told = file(inode, &[]);
             let attachments = Vec::new();
-            let known = Known { told, attachments, unused_since_ns: since_ns, is_usual: false };
-            files.insert(known);
+            let (passing, unused_since_ns) = (None, since_ns);
+            files.insert(Known { told, attachments, passing, unused_since_ns, is_usual: false });
         }
         assert_eq!(files.longest_unused().map(|file| file.inode), Some(3));
         assert_eq!((files.probed_count(), files.refused_count()), (3, 1));

@@ -44,6 +44,10 @@ pub(in crate::ebpf) enum Probe {
     GoBegin,
     GoRead,
     GoWrite,
+    /// Those that look for tables of header fields, at beginnings: for a while.
+    GoDecodes,
+    GoEncodes,
+    GoReads,
     /// Those of rustls, at a beginning and at returns.
     RustBegin,
     RustRead,
@@ -52,7 +56,7 @@ pub(in crate::ebpf) enum Probe {
 }
 
 impl Probe {
-    pub(super) const ALL: [Probe; 15] = [
+    pub(super) const ALL: [Probe; 18] = [
         Probe::Begin,
         Probe::Read,
         Probe::Write,
@@ -64,6 +68,9 @@ impl Probe {
         Probe::GoBegin,
         Probe::GoRead,
         Probe::GoWrite,
+        Probe::GoDecodes,
+        Probe::GoEncodes,
+        Probe::GoReads,
         Probe::RustBegin,
         Probe::RustRead,
         Probe::RustWrite,
@@ -83,6 +90,9 @@ impl Probe {
             Probe::GoBegin => "go_begin",
             Probe::GoRead => "go_read",
             Probe::GoWrite => "go_write",
+            Probe::GoDecodes => "go_decodes",
+            Probe::GoEncodes => "go_encodes",
+            Probe::GoReads => "go_reads",
             Probe::RustBegin => "rust_begin",
             Probe::RustRead => "rust_read",
             Probe::RustWrite => "rust_write",
@@ -92,8 +102,10 @@ impl Probe {
 
     /// It runs where the function returns.
     pub(super) fn is_return(self) -> bool {
-        use Probe::{Begin, Free, GoBegin, GoRead, GoWrite, RustBegin, RustRead};
-        !matches!(self, Begin | Free | GoBegin | GoRead | GoWrite | RustBegin | RustRead)
+        use Probe::{Begin, Free, GoBegin, GoDecodes, GoEncodes, GoRead, GoReads, GoWrite};
+        use Probe::{RustBegin, RustRead};
+        let is_gos = matches!(self, GoBegin | GoRead | GoWrite | GoDecodes | GoEncodes | GoReads);
+        !is_gos && !matches!(self, Begin | Free | RustBegin | RustRead)
     }
 }
 
@@ -152,24 +164,26 @@ pub(in crate::ebpf) struct Points {
     pub(super) library: &'static str,
     /// With file offsets.
     pub(super) at: BTreeSet<(Probe, u64)>,
+    /// The same of probes that are there for a while, after the others: of connections that are older.
+    pub(super) passing: BTreeSet<(Probe, u64)>,
 }
 
 impl Points {
-    /// Offsets by the program that goes there.
-    pub(super) fn by_probe(&self) -> BTreeMap<Probe, Vec<u64>> {
-        let mut by_probe: BTreeMap<Probe, Vec<u64>> = BTreeMap::new();
-        for (probe, offset) in &self.at {
-            by_probe.entry(*probe).or_default().push(*offset);
-        }
-        by_probe
-    }
-
     /// How many functions are probed.
     pub(super) fn functions(&self) -> usize {
         use Probe::{Begin, Free, GoBegin, RustBegin, RustRead};
         let begins = [Begin, Free, GoBegin, RustBegin, RustRead];
         self.at.iter().filter(|(probe, _)| begins.contains(probe)).count()
     }
+}
+
+/// Offsets by the program that goes there.
+pub(super) fn by_probe(at: &BTreeSet<(Probe, u64)>) -> BTreeMap<Probe, Vec<u64>> {
+    let mut by_probe: BTreeMap<Probe, Vec<u64>> = BTreeMap::new();
+    for (probe, offset) in at {
+        by_probe.entry(*probe).or_default().push(*offset);
+    }
+    by_probe
 }
 
 /// Whether a mapped file may have TLS in it, as far as its name tells.

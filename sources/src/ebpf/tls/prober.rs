@@ -42,6 +42,8 @@ const RESCAN_INTERVAL_NS: u64 = 5_000_000_000;
 const FIRST_LOOK_MAX: Duration = Duration::from_secs(10);
 /// How long its end is waited for.
 const STOP_MAX_NS: u64 = 5_000_000_000;
+/// Tables of header fields are looked for so long, of connections that are older than the probes.
+const PASSING_NS: u64 = 60_000_000_000;
 /// A wait without anything to do.
 const IDLE_WAIT: Duration = Duration::from_secs(5);
 
@@ -68,6 +70,7 @@ struct State {
 #[derive(Default)]
 struct Shared {
     generation: AtomicU32,
+    has_passing: AtomicBool,
     ending: AtomicBool,
     state: Mutex<State>,
     looked: Condvar,
@@ -115,6 +118,11 @@ impl Prober {
     /// Changes when another file is probed.
     pub(in crate::ebpf) fn generation(&self) -> u32 {
         self.shared.generation.load(Ordering::Relaxed)
+    }
+
+    /// Whether what programs remember of older connections is looked for.
+    pub(in crate::ebpf) fn looks_for_memos(&self) -> bool {
+        self.shared.has_passing.load(Ordering::Relaxed)
     }
 
     /// Until all processes that run now have been looked at.
@@ -188,8 +196,9 @@ impl Work {
                 }
                 self.mapped(&mapped, &OnceCell::new());
             }
-            self.looked();
             let now_ns = WallClock.monotonic_ns();
+            self.let_pass(now_ns);
+            self.looked();
             if now_ns - self.swept_ns >= SWEEP_INTERVAL_NS {
                 self.swept_ns = now_ns;
                 self.sweep(now_ns);
@@ -202,6 +211,15 @@ impl Work {
             }
         }
         self.files.into_attachments()
+    }
+
+    /// Probes whose time is over go.
+    fn let_pass(&mut self, now_ns: u64) {
+        let passed = self.files.passed(now_ns);
+        if !passed.is_empty() {
+            drop(Stopping::begin(passed));
+        }
+        self.shared.has_passing.store(self.files.has_passing(), Ordering::Relaxed);
     }
 
     fn looked(&mut self) {
@@ -318,8 +336,12 @@ impl Work {
             Ok(attachments) => {
                 self.shared.generation.fetch_add(1, Ordering::Relaxed);
                 let is_usual = told.pids.is_empty();
-                let unused_since_ns = is_usual.then(|| WallClock.monotonic_ns());
-                Known { told, attachments, unused_since_ns, is_usual }
+                let now_ns = WallClock.monotonic_ns();
+                // After the others: what is said from here on is told. Without them less is known.
+                let passing = self.programs.attach_passing(file, points).unwrap_or_default();
+                let passing = (!passing.is_empty()).then_some((now_ns + PASSING_NS, passing));
+                let unused_since_ns = is_usual.then_some(now_ns);
+                Known { told, attachments, passing, unused_since_ns, is_usual }
             }
             Err(error) => refused_for(told, format!("could not attach: {error}")),
         }

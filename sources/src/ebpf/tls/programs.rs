@@ -4,7 +4,7 @@
 //! loader of the other programs does not know that form, so these are relocated and loaded here. Before 6.6
 //! each place is a perf event of its own, which costs a descriptor and 0.1 to 0.2 s at its end.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -20,7 +20,7 @@ use super::super::attach::{
     Attachment, PerfEventAttr, attach_event, owned, perf_event_open, shortened,
 };
 use super::super::can_run::ProgramStatus;
-use super::library::{Points, Probe};
+use super::library::{Points, Probe, by_probe};
 use super::opened::path_of;
 
 /// Attachments to many places at once arrived in 6.6.
@@ -101,9 +101,22 @@ impl TlsPrograms {
         if let Some(harm) = harm(points) {
             return Err(io::Error::other(harm));
         }
+        self.attach_at(file, &points.at)
+    }
+
+    /// Those that are there for a while.
+    pub(in crate::ebpf) fn attach_passing(
+        &self,
+        file: &File,
+        points: &Points,
+    ) -> io::Result<Vec<Attachment>> {
+        self.attach_at(file, &points.passing)
+    }
+
+    fn attach_at(&self, file: &File, at: &BTreeSet<(Probe, u64)>) -> io::Result<Vec<Attachment>> {
         let path = CString::new(path_of(file)).map_err(io::Error::other)?;
         let mut attachments = Vec::new();
-        for (probe, offsets) in points.by_probe() {
+        for (probe, offsets) in by_probe(at) {
             let program = self.fds.get(&probe).ok_or(io::ErrorKind::NotFound)?;
             match self.form {
                 Form::Links => attachments.push(link(program, &path, &offsets, probe.is_return())?),

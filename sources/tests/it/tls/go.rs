@@ -1,8 +1,10 @@
 //! Go at both ends: `net/http` over `crypto/tls`, HTTP/1.1 and HTTP/2, with symbols and stripped.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::grpc::Begun;
 use super::{Capture, Form, HTTP1, HTTP2, Place, Server, check_as, free_port, has, is_of, log_of};
 
 /// A server and a client in one program.
@@ -10,6 +12,7 @@ const PAIR: &str = r#"
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
@@ -62,6 +65,19 @@ func main() {
 	pool.AppendCertsFromPEM(pem)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, MaxIdleConnsPerHost: 6, ForceAttemptHTTP2: isTwo}
 	client := &http.Client{Transport: transport}
+	if len(os.Args) > 5 {
+		before, _ := strconv.Atoi(os.Args[5])
+		for n := 0; n < before; n++ {
+			answer, err := client.Get(fmt.Sprintf("https://127.0.0.1:%s/go/%d", port, n*7))
+			if err != nil {
+				panic(err)
+			}
+			io.Copy(io.Discard, answer.Body)
+			answer.Body.Close()
+		}
+		fmt.Println("ready")
+		bufio.NewReader(os.Stdin).ReadString('\n')
+	}
 	var wait sync.WaitGroup
 	var lock sync.Mutex
 	for task := 0; task < 6; task++ {
@@ -156,11 +172,62 @@ fn go_of_other_versions() {
     for path in paths.split(':').filter(|path| !path.is_empty()) {
         pair_of(&place, path.as_ref(), &HTTP1);
         pair_of(&place, path.as_ref(), &HTTP2);
+        joined(&place, path.as_ref());
     }
     if has("go") && has_older() {
         let program = built(&place, "older", OLDER, &["-ldflags=-s -w"]);
         pair_of(&place, &program, &HTTP1);
         pair_of(&place, &program, &HTTP2);
+    }
+}
+
+fn joined(place: &Place, program: &Path) {
+    let port = free_port();
+    let command = |role: &[&str]| {
+        let mut command = Command::new(program);
+        command.arg(place.path("")).arg(port.to_string()).args(role);
+        command
+    };
+    let server = Server::run(&mut command(&["server", "2"]), port);
+    let begun = Begun::run(&mut command(&["client", "2", "30"]));
+    let Some((mut capture, log)) = begun.joined(port, program) else { return };
+    assert_eq!(log.len(), 600);
+    let rows = capture.rows();
+    let mut seen = BTreeSet::new();
+    let (mut paths, mut statuses) = ([0, 0], [0, 0]);
+    for row in 0..rows.len() {
+        let (role, path) = (rows.int(row, "trace_role"), rows.text(row, "req_path"));
+        assert_eq!(is_of(rows.upid(row).pid(), server.pid()), role == 2);
+        if path == "<unknown>" {
+            continue;
+        }
+        let (status, bytes) = log[&path];
+        assert_eq!(rows.int(row, "resp_body_size"), bytes, "{path}; {}", capture.lost());
+        assert!([0, status].contains(&rows.int(row, "resp_status")), "{path}");
+        statuses[role as usize - 1] += usize::from(rows.int(row, "resp_status") == status);
+        paths[role as usize - 1] += 1;
+        assert!(seen.insert((path.clone(), role)), "twice: {path}");
+    }
+    let all = 2 * log.len();
+    assert!(rows.len() * 1_000 >= all * 999 && rows.len() <= all, "{} of {all}", rows.len());
+    // All, unless the machine was so busy that a table came later than it is waited for.
+    assert!(paths.iter().all(|known| known * 10 >= log.len() * 9), "{paths:?} {statuses:?}");
+    // The server's encoder is hardly ever found, which is why its statuses are not all known.
+    assert!(statuses[0] * 10 >= log.len() * 9, "{statuses:?}");
+}
+
+/// Of a connection that is older than capture the table of header fields is read where `net/http` keeps it: paths are
+/// known from the first request on, and none is another's.
+#[test]
+fn go_joined_midway() {
+    if !has("go") {
+        return;
+    }
+    let place = Place::new();
+    joined(&place, &built(&place, "plain", "local", &[]));
+    joined(&place, &built(&place, "stripped", "local", &["-ldflags=-s -w"]));
+    if has_older() {
+        joined(&place, &built(&place, "older", OLDER, &["-ldflags=-s -w"]));
     }
 }
 
