@@ -30,6 +30,7 @@ mod kinds;
 mod knowledge;
 mod leftovers;
 mod literate;
+mod logins;
 mod many_rules;
 mod monitoring;
 mod names;
