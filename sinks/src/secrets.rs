@@ -113,7 +113,7 @@ mod tests {
             with_forms(vec!["me:pa$1 \"#\n".to_string(), "pa$1 \"#\n".to_string(), "x".into()]);
         for said in [
             "pa$1 \"#\n",
-            r##"{"password":"pa$1 \"#\n"}"##,
+            r##"{"p":"pa$1 \"#\n"}"##,
             "?p=pa%241%20%22%23%0A&",
             "p=pa%241+%22%23%0A",
             "Basic bWU6cGEkMSAiIwo=",

@@ -9,6 +9,7 @@ mod access;
 mod alert_restarts;
 mod alerts;
 mod api;
+mod backlogs;
 mod buffers;
 mod capture;
 mod check;
