@@ -48,6 +48,33 @@ pub fn origin(url: &str) -> Option<&str> {
     Some(&url[..end])
 }
 
+/// A URL as it is sent: what may stand in none is percent-encoded, byte for byte; what is a part of it already stays.
+///
+/// # Errors
+/// Something of it would not be sent, or not as it is.
+pub fn written(url: &str) -> Result<String, String> {
+    if url.chars().any(char::is_control) {
+        return Err(
+            "`url` has a line end or another control character: one that belongs to it is written \
+                    as %0A, say"
+                .to_string(),
+        );
+    }
+    let (host, rest) = url.split_at(origin(url).map_or(url.len(), str::len));
+    if host.contains(|c: char| c == ' ' || "\"<>\\^`{|}".contains(c)) {
+        return Err("the host of `url` has a character that no host has".to_string());
+    }
+    if rest.contains('#') {
+        return Err(
+            "what begins with the `#` in `url` would not be sent: one that belongs to it is \
+                    written as %23"
+                .to_string(),
+        );
+    }
+    let stays = |c: char| c.is_ascii_graphic() && !"\"<>\\^`{|}".contains(c);
+    Ok(format!("{host}{}", secrets::percent_encoded(rest, stays)))
+}
+
 /// Name and port.
 fn address_of(url: &str) -> Option<(&str, u16)> {
     let (scheme, host) = origin(url)?.split_once("://")?;
@@ -254,6 +281,25 @@ mod tests {
             ("http://a:x", None),
         ] {
             assert_eq!(address_of(url), wanted, "{url}");
+        }
+    }
+
+    /// What a URL may not have is encoded, what is encoded stays, and what would be left out or changed on its way is
+    /// refused. Catches a webhook's secret of which a part is not sent.
+    #[test]
+    fn urls_are_sent_as_they_are() {
+        for (url, wanted) in [
+            ("http://h/services/T0/%2b?a=b&c=[d]", "http://h/services/T0/%2b?a=b&c=[d]"),
+            ("http://h/pa$1 \": '100%é|", "http://h/pa$1%20%22:%20'100%%C3%A9%7C"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+        ] {
+            assert_eq!(written(url).as_deref(), Ok(wanted), "{url}");
+        }
+        for (url, says) in
+            [("http://h/a#b", "%23"), ("http://h/a\nb", "%0A"), ("http://h i/", "host")]
+        {
+            let why = written(url).unwrap_err();
+            assert!(why.contains(says), "{why}");
         }
     }
 

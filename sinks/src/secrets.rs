@@ -2,7 +2,50 @@
 
 use std::borrow::Cow;
 
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
 const SHOWN_CHARS: usize = 200;
+/// What is shorter is hidden as it is only: its other forms are in every message.
+const FORMS_BYTES_MIN: usize = 4;
+
+/// All that no message may repeat of these: whoever was told a secret may say it as it was sent, or as JSON, a URL or
+/// base64 have it. The longest come first.
+#[must_use]
+pub fn with_forms(secrets: Vec<String>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for secret in secrets {
+        if secret.len() >= FORMS_BYTES_MIN {
+            let json = serde_json::Value::from(secret.as_str()).to_string();
+            let debug = format!("{secret:?}");
+            all.extend([json, debug].map(|text| text[1..text.len() - 1].to_string()));
+            let percent =
+                percent_encoded(&secret, |c| c.is_ascii_alphanumeric() || "-._~".contains(c));
+            all.extend([percent.replace("%20", "+"), percent]);
+            all.extend([STANDARD_NO_PAD.encode(&secret), URL_SAFE_NO_PAD.encode(&secret)]);
+        }
+        all.push(secret);
+    }
+    all.retain(|secret| !secret.is_empty());
+    all.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    all.dedup();
+    all
+}
+
+/// A text as a URL has it; `stays`: characters that are written as they are.
+pub(crate) fn percent_encoded(text: &str, stays: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if stays(c) {
+            out.push(c);
+            continue;
+        }
+        for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
 
 /// A text without secrets. The longest come first in the list, so that a part of one does not hide that it is one.
 #[must_use]
@@ -60,6 +103,28 @@ mod tests {
         let cut = format!("{}tok:longer", "é".repeat(SHOWN_CHARS - 2));
         assert_eq!(line(&cut, &secrets), format!("{}**", "é".repeat(SHOWN_CHARS - 2)));
         assert_eq!(line("a\nb\u{1b}", &secrets).lines().count(), 1);
+    }
+
+    /// Whoever says what he was told may say it otherwise: none of the forms is repeated, however they hold each other.
+    /// Catches a receiver that answers with the password in quotes, or with the header's value alone.
+    #[test]
+    fn no_form_of_a_secret_is_said() {
+        let secrets =
+            with_forms(vec!["me:pa$1 \"#\n".to_string(), "pa$1 \"#\n".to_string(), "x".into()]);
+        for said in [
+            "pa$1 \"#\n",
+            r##"{"p":"pa$1 \"#\n"}"##,
+            "?p=pa%241%20%22%23%0A&",
+            "p=pa%241+%22%23%0A",
+            "Basic bWU6cGEkMSAiIwo=",
+            "cGEkMSAiIwo",
+        ] {
+            let shown = hidden(said, &secrets);
+            let rest = ["pa", "bWU", "cGE", "%22", "#"];
+            assert!(!rest.iter().any(|part| shown.contains(part)), "{said} {shown}");
+        }
+        assert!(secrets.is_sorted_by(|a, b| a.len() >= b.len()));
+        assert_eq!(hidden("eA", &secrets), "eA", "what is short has no forms");
     }
 
     /// Of a URL only where it leads to. Catches a password with a slash in it, of which a part is taken for the host.

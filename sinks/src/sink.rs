@@ -6,6 +6,7 @@ use std::any::Any;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use crate::buffer::Went;
 use crate::element::Element;
 
 #[derive(Debug, thiserror::Error)]
@@ -166,6 +167,9 @@ pub struct SinkHealth {
     pub rows_damaged: u64,
     /// Pieces of the buffer that could not be read.
     pub parts_damaged: u64,
+    /// Servers that ended while something waited in memory, the last one with what had come since this tick. Of all
+    /// that there were.
+    pub went: Went,
     /// Times that what is there was void, and was written anew.
     pub resets: u64,
     pub notes: Notes,

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
-use weir_sinks::http_client::{Target, basic};
+use weir_sinks::http_client::{Target, basic, origin, written};
+use weir_sinks::secrets::with_forms;
 use weir_sinks::tls::Tls;
 
 use super::bounded;
@@ -13,8 +14,9 @@ use super::keys::{AuthConfig, Secret, Span, TlsConfig};
 /// What is read of a file of certificates or credentials.
 const PEM_BYTES_MAX: u64 = 1 << 20;
 
-/// Shorter values in a URL's query are no secrets, and would spoil every message.
+/// Shorter values in a URL's query are no secrets, and would spoil every message; so are shorter parts of its path.
 const SECRET_VALUE_BYTES_MIN: usize = 4;
+const SECRET_PART_BYTES_MIN: usize = 16;
 
 pub(super) fn text_of(secret: Option<&Secret>) -> String {
     secret.map(|secret| secret.0.clone()).unwrap_or_default()
@@ -30,17 +32,11 @@ pub(super) fn secrets_of(
     let mut secrets: Vec<String> = headers.values().map(|it| it.0.clone()).collect();
     secrets.extend([password, token, nkey].into_iter().flatten().map(|it| it.0.clone()));
     if let (Some(user), Some(password)) = (user, password) {
-        secrets.push(basic(&user.0, &password.0));
+        // As a whole, and for what is said without the word in front of it.
+        secrets.extend([basic(&user.0, &password.0), format!("{}:{}", user.0, password.0)]);
     }
     secrets.extend(secrets_in(url));
-    in_order(secrets)
-}
-
-/// The longest first, so that a part of one does not hide that it is one.
-pub(super) fn in_order(mut secrets: Vec<String>) -> Vec<String> {
-    secrets.retain(|secret| !secret.is_empty());
-    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-    secrets
+    with_forms(secrets)
 }
 
 /// What the file of credentials holds, if there is one.
@@ -50,8 +46,8 @@ pub(super) fn creds_of(auth: &AuthConfig, base: &Path) -> Result<Option<String>,
     auth.creds.as_ref().map(read).transpose()
 }
 
-/// Of a URL: itself, user and password, what is asked, and each value of that; as they are written, and as they
-/// are meant.
+/// Of a URL: itself, user and password, its path, which of webhooks is the secret, what is asked, and each value of that;
+/// as they are written, as they are sent, and as they are meant.
 fn secrets_in(url: &str) -> Vec<String> {
     let mut secrets = vec![url.to_string()];
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -60,6 +56,11 @@ fn secrets_in(url: &str) -> Vec<String> {
         secrets.push(user.to_string());
         secrets.extend(user.split_once(':').map(|(_, password)| password.to_string()));
     }
+    let path = &url[origin(url).map_or(url.len(), str::len)..];
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    secrets.extend(Some(path.to_string()).filter(|path| path.len() > SECRET_VALUE_BYTES_MIN));
+    let parts = path.split('/').filter(|part| part.len() >= SECRET_PART_BYTES_MIN);
+    secrets.extend(parts.map(str::to_string));
     if let Some((_, query)) = url.split_once('?') {
         secrets.push(query.to_string());
         let values = query.split('&').filter_map(|pair| pair.split_once('='));
@@ -67,8 +68,16 @@ fn secrets_in(url: &str) -> Vec<String> {
         secrets.extend(values.filter(|value| value.len() >= SECRET_VALUE_BYTES_MIN));
     }
     let meant: Vec<String> = secrets.iter().map(|text| unescaped(text)).collect();
-    secrets.extend(meant);
+    let sent: Vec<String> = secrets.iter().filter_map(|text| sent(text)).collect();
+    secrets.extend(meant.into_iter().chain(sent));
     secrets
+}
+
+/// A part of a URL as it is sent, if it can be.
+fn sent(part: &str) -> Option<String> {
+    const BEFORE: &str = "http://h/";
+    let url = written(&format!("{BEFORE}{part}")).ok()?;
+    url.strip_prefix(BEFORE).map(str::to_string)
 }
 
 /// What a part of a URL means.
@@ -123,6 +132,11 @@ fn headers_of(
         if value.bytes().any(|byte| byte < 32 && byte != b'\t' || byte == 127) {
             return Err(format!("the header `{name}` may have no line ends or control characters"));
         }
+        if value.trim_matches([' ', '\t']).len() != value.len() {
+            return Err(format!(
+                "the header `{name}` may not begin or end with a space: none would arrive"
+            ));
+        }
     }
     Ok(headers)
 }
@@ -159,5 +173,6 @@ pub(super) fn target_of(
     tls: Tls,
 ) -> Result<Target, String> {
     let secrets = secrets_of(&url, headers, auth);
-    Ok(Target { headers: headers_of(headers, auth)?, timeout: timeout.0, secrets, tls, url })
+    let (url, headers) = (written(&url)?, headers_of(headers, auth)?);
+    Ok(Target { headers, timeout: timeout.0, secrets, tls, url })
 }

@@ -365,9 +365,6 @@ fn near<'b>(name: &str, known: &'b [String]) -> Vec<&'b str> {
 
 /// A message without what the environment said.
 pub(super) fn without_values(message: &str, used: &[String]) -> String {
-    let mut message = message.to_string();
-    for value in used.iter().filter(|value| value.len() > 2) {
-        message = message.replace(value.as_str(), "***");
-    }
-    message
+    let used = used.iter().filter(|value| value.len() > 2).cloned().collect();
+    weir_sinks::secrets::hidden(message, &weir_sinks::secrets::with_forms(used)).into_owned()
 }

@@ -7,7 +7,7 @@ use super::metrics::{Family, families, head, line, number};
 use crate::service::{SinkRow, SinkState};
 
 pub(super) fn write_metrics(out: &mut String, sinks: &[SinkRow]) {
-    const PER_SINK: [Family<SinkRow>; 14] = [
+    const PER_SINK: [Family<SinkRow>; 15] = [
         ("weir_sink_rows_sent_total", "counter", "Row changes written.", |sink| sink.rows_sent),
         ("weir_sink_rows_lost_total", "counter", "Accepted, and not there.", |sink| sink.rows_lost),
         ("weir_sink_rows_dropped_total", "counter", "Lost: no room in the buffer.", |sink| {
@@ -30,6 +30,12 @@ pub(super) fn write_metrics(out: &mut String, sinks: &[SinkRow]) {
             "counter",
             "Lost: parts of what was sent (points, spans, ends of series) that were not kept.",
             |sink| sink.rejected,
+        ),
+        (
+            "weir_sink_ends_with_loss_total",
+            "counter",
+            "Times that the sink ended while something waited in memory, since it first ran.",
+            |sink| sink.ends_with_loss,
         ),
         ("weir_sink_parts_damaged_total", "counter", "Unreadable parts of the buffer.", |sink| {
             sink.parts_damaged

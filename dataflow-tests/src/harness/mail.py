@@ -1,14 +1,16 @@
 """A mail server for tests, over aiosmtpd: of each mail it prints a line of JSON, as Python's own parser reads it.
 
-Argument: the port.
+Arguments: the port; and who is let in, over TLS only: the mechanism, user, password, files of a certificate and its
+key. Each login is a line, too, and is told what it said when it is refused.
 """
 import asyncio
 import email
 import email.policy
 import json
+import ssl
 import sys
 
-from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
 
 class Reads:
@@ -27,8 +29,35 @@ class Reads:
         return "250 OK"
 
 
+def guarded(mechanism, user, password, *files):
+    wanted = LoginPassword(user.encode(), password.encode())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files)
+
+    def login(server, session, envelope, mechanism, data):
+        told = {
+            "mechanism": mechanism,
+            "user": data.login.decode(),
+            "password": data.password.decode(),
+        }
+        print(json.dumps(told), flush=True)
+        if data == wanted:
+            return AuthResult(success=True)
+        return AuthResult(success=False, handled=False, message="535 5.7.8 not " + json.dumps(told))
+
+    others = {"PLAIN", "LOGIN"} - {mechanism}
+    return {
+        "authenticator": login,
+        "auth_required": True,
+        "auth_exclude_mechanism": others,
+        "tls_context": context,
+        "require_starttls": True,
+    }
+
+
 async def main():
-    make = lambda: SMTP(Reads(), hostname="test")
+    options = guarded(*sys.argv[2:]) if sys.argv[2:] else {}
+    make = lambda: SMTP(Reads(), hostname="test", **options)
     server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", int(sys.argv[1]))
     await server.serve_forever()
 

@@ -29,12 +29,33 @@ pub struct MailServer {
     pub addr: SocketAddr,
 }
 
+/// Whom a mail server lets in, over TLS only.
+pub struct MailLogin<'a> {
+    /// The one way that it knows: `PLAIN` or `LOGIN`.
+    pub mechanism: &'a str,
+    pub user: &'a str,
+    pub password: &'a str,
+    /// Files of its certificate and its key.
+    pub tls: [&'a str; 2],
+}
+
 impl MailServer {
     pub fn start() -> Result<MailServer> {
+        MailServer::start_by(&[])
+    }
+
+    /// One that wants a login. Whom it refuses it tells what it was told.
+    pub fn start_guarded(login: &MailLogin<'_>) -> Result<MailServer> {
+        let MailLogin { mechanism, user, password, tls: [certificate, key] } = login;
+        MailServer::start_by(&[mechanism, user, password, certificate, key])
+    }
+
+    fn start_by(more: &[&str]) -> Result<MailServer> {
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let mut command = Command::new("python3");
         command
             .args(["-c", include_str!("mail.py"), &addr.port().to_string()])
+            .args(more)
             .env("PYTHONPATH", packages());
         let mut process = Process::start(command)?;
         process.wait_ready(DEADLINE, |_| TcpStream::connect(addr).ok())?;
@@ -45,7 +66,18 @@ impl MailServer {
     /// and how long its `longest` line is.
     #[must_use]
     pub fn mails(&self) -> Vec<Json> {
+        self.said("subject")
+    }
+
+    /// Of each login so far `mechanism`, `user` and `password`.
+    #[must_use]
+    pub fn logins(&self) -> Vec<Json> {
+        self.said("mechanism")
+    }
+
+    fn said(&self, with: &str) -> Vec<Json> {
         let lines = self.process.stdout.all();
-        lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        let all = lines.iter().filter_map(|line| serde_json::from_str::<Json>(line).ok());
+        all.filter(|told| !told[with].is_null()).collect()
     }
 }

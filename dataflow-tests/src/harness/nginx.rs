@@ -48,8 +48,22 @@ impl Nginx {
     pub fn start(options: NginxOptions) -> Result<Nginx> {
         let port = if options.port == 0 { free_port() } else { options.port };
         let dir = tempfile::tempdir().map_err(io_error("make a directory"))?;
+        let servers = server_text(dir.path(), port);
+        Nginx::start_in(dir, port, &servers, options.keep_alive)
+    }
+
+    /// One with other servers, of which one listens on this port; `files` are where it looks for them.
+    pub fn start_with(port: u16, servers: &str, files: &[(&str, &str)]) -> Result<Nginx> {
+        let dir = tempfile::tempdir().map_err(io_error("make a directory"))?;
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text).map_err(io_error("write a file"))?;
+        }
+        Nginx::start_in(dir, port, servers, true)
+    }
+
+    fn start_in(dir: TempDir, port: u16, servers: &str, keep_alive: bool) -> Result<Nginx> {
         let config = dir.path().join("nginx.conf");
-        let text = config_text(dir.path(), port, options.keep_alive);
+        let text = config_text(dir.path(), servers, keep_alive);
         std::fs::write(&config, text).map_err(io_error("write nginx.conf"))?;
         std::fs::write(dir.path().join("big"), vec![b'x'; BIG_BODY_BYTES])
             .map_err(io_error("write the big file"))?;
@@ -77,7 +91,20 @@ impl Nginx {
     }
 }
 
-fn config_text(dir: &Path, port: u16, keep_alive: bool) -> String {
+fn server_text(dir: &Path, port: u16) -> String {
+    let dir = dir.display();
+    format!(
+        "  server {{\n    listen 127.0.0.1:{port};\n    root {dir};\n\
+         \x20   location = /ok {{ return 200 \"fine\\n\"; }}\n\
+         \x20   location = /missing {{ return 404; }}\n\
+         \x20   location = /error {{ return 500; }}\n\
+         \x20   location = /moved {{ return 302 /ok; }}\n\
+         \x20   location = /big {{ }}\n\
+         \x20   location / {{ return 200 \"$request_uri\\n\"; }}\n  }}\n"
+    )
+}
+
+fn config_text(dir: &Path, servers: &str, keep_alive: bool) -> String {
     let dir = dir.display();
     let is_root = std::fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0);
     // As root, workers would be `nobody`, who cannot read the temporary directory.
@@ -92,15 +119,6 @@ fn config_text(dir: &Path, port: u16, keep_alive: bool) -> String {
     for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
         let _ = writeln!(out, "  {kind}_temp_path {dir}/{kind};");
     }
-    let _ = write!(
-        out,
-        "  server {{\n    listen 127.0.0.1:{port};\n    root {dir};\n\
-         \x20   location = /ok {{ return 200 \"fine\\n\"; }}\n\
-         \x20   location = /missing {{ return 404; }}\n\
-         \x20   location = /error {{ return 500; }}\n\
-         \x20   location = /moved {{ return 302 /ok; }}\n\
-         \x20   location = /big {{ }}\n\
-         \x20   location / {{ return 200 \"$request_uri\\n\"; }}\n  }}\n}}\n"
-    );
+    let _ = writeln!(out, "{servers}}}");
     out
 }

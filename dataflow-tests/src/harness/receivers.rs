@@ -294,15 +294,20 @@ pub const STORE_PASSWORD: &str = "the/secret+key";
 impl Store {
     /// `None`: there is none.
     pub fn start() -> Option<Result<Store>> {
-        let program = built("versitygw");
-        program.try_exists().unwrap_or(false).then(|| Store::start_from(&program))
+        Store::start_for(STORE_PASSWORD)
     }
 
-    fn start_from(program: &Path) -> Result<Store> {
+    /// One whose user has another password.
+    pub fn start_for(password: &str) -> Option<Result<Store>> {
+        let program = built("versitygw");
+        program.try_exists().unwrap_or(false).then(|| Store::start_from(&program, password))
+    }
+
+    fn start_from(program: &Path, password: &str) -> Result<Store> {
         let (dir, addr) = place()?;
         std::fs::create_dir(dir.path().join("kept")).map_err(io_error("make a bucket"))?;
         let (name, addr_text) = (dir.path().display().to_string(), addr.to_string());
-        let access = ["--access", STORE_USER, "--secret", STORE_PASSWORD, "--port", &addr_text];
+        let access = ["--access", STORE_USER, "--secret", password, "--port", &addr_text];
         let args = access.into_iter().chain(["--quiet", "posix", &name]);
         let start = start_of(program, &args.map(str::to_string).collect::<Vec<String>>());
         Receiver::start(dir, addr, start, Ready::Listens).map(Store)
@@ -353,13 +358,48 @@ impl Kafka {
     pub fn start(version: &str, port: Option<u16>) -> Option<Result<Kafka>> {
         let java = |heap| Kafka::java(version, heap);
         let (format, server) = (java("-Xmx128m")?, java("-Xmx256m")?);
-        Some(Kafka::start_by(format, server, port))
+        Some(Kafka::start_by(format, server, port, ""))
     }
 
-    fn start_by(mut format: Start, mut server: Start, port: Option<u16>) -> Result<Kafka> {
+    /// One with a second port, which lets in whoever knows the password of `me`, by PLAIN or SCRAM; where that is.
+    /// `None`: there is none.
+    pub fn start_guarded(password: &str) -> Option<Result<(Kafka, SocketAddr)>> {
+        let java = |heap| Kafka::java(KAFKA, heap);
+        let (mut format, server) = (java("-Xmx128m")?, java("-Xmx256m")?);
+        // The program's options stand behind its name.
+        format.extend(["kafka.tools.StorageTool", "format"].map(str::to_string));
+        for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
+            let user = format!("{mechanism}=[name=me,password={password}]");
+            format.extend(["--add-scram".to_string(), user]);
+        }
+        let (guarded, plain) = (SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())), free_port());
+        // In a text in quotes, on a line of properties.
+        let word = password.replace('"', "\\\\\"").replace('\n', "\\\\n");
+        let module = "org.apache.kafka.common.security";
+        let more = format!(
+            "listeners=PLAINTEXT://127.0.0.1:{plain},SASL://{guarded},CONTROLLER://127.0.0.1:CONTROL\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL://{guarded}\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+             sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\n\
+             listener.name.sasl.plain.sasl.jaas.config={module}.plain.PlainLoginModule required user_me=\"{word}\";\n\
+             listener.name.sasl.scram-sha-256.sasl.jaas.config={module}.scram.ScramLoginModule required;\n\
+             listener.name.sasl.scram-sha-512.sasl.jaas.config={module}.scram.ScramLoginModule required;\n"
+        );
+        let started = Kafka::start_by(format, server, Some(plain), &more);
+        Some(started.map(|kafka| (kafka, guarded)))
+    }
+
+    /// `more` of its configuration counts more than what is usual.
+    fn start_by(
+        mut format: Start,
+        mut server: Start,
+        port: Option<u16>,
+        more: &str,
+    ) -> Result<Kafka> {
         let (dir, mut addr) = place()?;
         addr.set_port(port.unwrap_or(addr.port()));
         let (at, controller) = (dir.path().display(), free_port());
+        let more = more.replace(":CONTROL\n", &format!(":{controller}\n"));
         let text = format!(
             "process.roles=broker,controller\nnode.id=1\ncontroller.listener.names=CONTROLLER\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
@@ -368,14 +408,16 @@ impl Kafka {
              listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
              offsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\n\
              transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
-             group.initial.rebalance.delay.ms=0\n"
+             group.initial.rebalance.delay.ms=0\n{more}"
         );
         let properties = dir.path().join("server.properties");
         std::fs::write(&properties, text).map_err(io_error("write its configuration"))?;
         let properties = properties.display().to_string();
         let id = "5L6g3nShT-eMCtK--X86sw";
-        let args = ["kafka.tools.StorageTool", "format", "-t", id, "-c", &properties];
-        format.extend(args.map(str::to_string));
+        if more.is_empty() {
+            format.extend(["kafka.tools.StorageTool", "format"].map(str::to_string));
+        }
+        format.extend(["-t", id, "-c", &properties].map(str::to_string));
         let formatted = Command::new(&format[0]).args(&format[1..]).output();
         let formatted = formatted.map_err(io_error("make its storage"))?;
         if !formatted.status.success() {

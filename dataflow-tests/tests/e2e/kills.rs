@@ -296,7 +296,7 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// A stream that knows a repeat for a second only: what comes again later is there twice.
-fn make_stream(bus: &BusServer) {
+pub(crate) fn make_stream(bus: &BusServer) {
     let config = stream::Config {
         name: "kept".to_string(),
         subjects: vec!["kept.>".to_string()],
@@ -310,7 +310,7 @@ fn make_stream(bus: &BusServer) {
 }
 
 /// Everything in the stream. A message's id is that of its element.
-fn of_bus(bus: &BusServer) -> Vec<Json> {
+pub(crate) fn of_bus(bus: &BusServer) -> Vec<Json> {
     runtime().block_on(async {
         let context = jetstream::new(async_nats::connect(bus.url()).await.unwrap());
         let stream = context.get_stream("kept").await.unwrap();
@@ -334,7 +334,7 @@ async fn kafka(addr: SocketAddr) -> Client {
     ClientBuilder::new(vec![addr.to_string()]).build().await.unwrap()
 }
 
-fn make_topic(addr: SocketAddr) {
+pub(crate) fn make_topic(addr: SocketAddr) {
     runtime().block_on(async {
         let controller = kafka(addr).await.controller_client().unwrap();
         controller.create_topic("kept", 1, 1, 20_000).await.unwrap();
@@ -342,7 +342,7 @@ fn make_topic(addr: SocketAddr) {
 }
 
 /// Everything in the topic.
-fn of_topic(addr: SocketAddr) -> Vec<Json> {
+pub(crate) fn of_topic(addr: SocketAddr) -> Vec<Json> {
     runtime().block_on(async {
         let client = kafka(addr).await;
         let topic = client.partition_client("kept", 0, UnknownTopicHandling::Retry).await.unwrap();

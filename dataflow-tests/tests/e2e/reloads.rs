@@ -148,7 +148,7 @@ pub(crate) fn told(weir: &Weir, dir: &Path) -> Vec<String> {
     let get = |path: &str| weir.get(path).unwrap().text();
     let said = weir.run(&["sinks", "-o", "json"], DEADLINE).unwrap().stdout.join("\n");
     let mut texts = vec![said, weir.log().join("\n"), get("/metrics"), get("/api/v1/sinks")];
-    texts.extend([get("/api/v1/stats"), get("/api/v1/queries")]);
+    texts.extend([get("/api/v1/stats"), get("/api/v1/queries"), get("/api/v1/alerts")]);
     for file in files(weir.data_dir()).iter().chain(&files(dir)) {
         texts.push(String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned());
     }

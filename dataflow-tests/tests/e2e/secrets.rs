@@ -20,7 +20,7 @@ use weir_dataflow_tests::harness::weir::{self, Weir};
 use crate::reloads::told;
 
 const DEADLINE: Duration = Duration::from_secs(60);
-const SECRET: &str = "pa$1$word \": #'%41\nlast";
+pub(crate) const SECRET: &str = "pa$1$word \": #'%41\nlast";
 /// Paths of the traffic.
 const PATHS: usize = 5;
 /// Kinds that say who they are as HTTP does, with their keys.

@@ -16,10 +16,10 @@ use weir_dataflow_tests::harness::weir::{self, Weir};
 const DEADLINE: Duration = Duration::from_secs(90);
 
 /// Certificates of two authorities, made for this test.
-struct Certificates(TempDir);
+pub(crate) struct Certificates(TempDir);
 
 impl Certificates {
-    fn new() -> Certificates {
+    pub(crate) fn new() -> Certificates {
         let made = Certificates(tempfile::tempdir().unwrap());
         for ca in ["ca", "other-ca"] {
             let (key, pem) = (format!("{ca}.key"), format!("{ca}.pem"));
@@ -61,7 +61,7 @@ impl Certificates {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    fn path(&self, file: &str) -> String {
+    pub(crate) fn path(&self, file: &str) -> String {
         self.0.path().join(file).to_str().unwrap().to_string()
     }
 

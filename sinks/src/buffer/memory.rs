@@ -1,12 +1,12 @@
 //! Elements in memory. They go with the process; only the numbers do not, if there is a place for them, so
-//! that none is given twice.
+//! that none is given twice, and the next process knows whether something went.
 
 use std::collections::VecDeque;
 
 use crate::element::{Element, Op};
 
 use super::disk::state::{Saved, StateFile};
-use super::{Damage, Gaps, Place, Taken};
+use super::{Damage, Gaps, Place, Taken, Went};
 
 /// Dropped at once when room is made, so that it is not made for each element.
 const DROPPED_SHARE: u64 = 16;
@@ -20,6 +20,10 @@ pub struct MemoryBuffer {
     waiting_rows: u64,
     taken_rows: u64,
     last_seq: u64,
+    /// Of the last one that came in.
+    pushed_seq: u64,
+    /// Up to here all is safe; 0: that is not known.
+    safe_ms: u64,
     gaps: Gaps,
     state: Option<StateFile>,
 }
@@ -37,6 +41,8 @@ impl MemoryBuffer {
             waiting_rows: 0,
             taken_rows: 0,
             last_seq,
+            pushed_seq: 0,
+            safe_ms: 0,
             gaps: Gaps { last_seq, ..Gaps::default() },
             state,
         }
@@ -51,8 +57,50 @@ impl MemoryBuffer {
         self.waiting_bytes += cost;
         self.waiting_rows += u64::from(element.op.is_row());
         self.last_seq = self.last_seq.max(element.seq);
+        if element.op != Op::Progress {
+            self.pushed_seq = element.seq;
+            self.note_waits(element);
+        }
         self.waiting.push_back(element.clone());
         true
+    }
+
+    /// That something waits is written down once until it is on its way, where that it waited is written.
+    fn note_waits(&mut self, element: &Element) {
+        let Some(state) = &mut self.state else { return };
+        let saved = *state.saved();
+        if saved.written_seq <= saved.sent_seq.max(saved.acked_seq) {
+            let known = [self.safe_ms, saved.acked_ms, element.tick_ms];
+            let acked_ms = known.into_iter().find(|ms| *ms > 0).unwrap_or_default();
+            state.save(Saved { written_seq: element.seq, acked_ms, ..saved });
+        }
+    }
+
+    /// Before anything comes in: elements up to this number are at the other end. Whether there were more, which went
+    /// with a process before this one.
+    pub(super) fn resume(&mut self, seq: u64) -> bool {
+        let Some(state) = &mut self.state else { return false };
+        let mut saved = *state.saved();
+        let is_lost = saved.written_seq > saved.acked_seq.max(seq);
+        if is_lost {
+            saved.losses += 1;
+            saved.lost_since_ms = saved.acked_ms;
+        }
+        // It is told once, also if nothing comes in from here on.
+        saved.acked_seq = saved.acked_seq.max(saved.written_seq);
+        if saved != *state.saved() {
+            state.save(saved);
+        }
+        is_lost
+    }
+
+    pub(super) fn note_safe(&mut self, safe_ms: u64) {
+        self.safe_ms = safe_ms;
+    }
+
+    pub(super) fn went(&self) -> Went {
+        let saved = self.state.as_ref().map(|state| *state.saved()).unwrap_or_default();
+        Went { times: saved.losses, since_ms: saved.lost_since_ms }
     }
 
     pub(super) fn skip_to(&mut self, seq: u64) {
@@ -116,13 +164,20 @@ impl MemoryBuffer {
         self.taken_bytes = self.taken_bytes.saturating_sub(bytes);
         let rows = taken.iter().filter(|it| it.element.op.is_row()).count() as u64;
         self.taken_rows = self.taken_rows.saturating_sub(rows);
+        if let (Some(state), Some(last)) = (&mut self.state, taken.last()) {
+            let saved = *state.saved();
+            let acked_ms = if self.safe_ms > 0 { self.safe_ms } else { saved.acked_ms };
+            let acked_seq = saved.acked_seq.max(last.element.seq);
+            state.save(Saved { acked_seq, acked_ms, ..saved });
+        }
     }
 
     pub(super) fn note_sent(&mut self, seq: u64) {
         if let Some(state) = &mut self.state
             && seq > state.saved().sent_seq
         {
-            state.save(Saved { sent_seq: seq, ..*state.saved() });
+            let written_seq = self.pushed_seq.max(seq);
+            state.save(Saved { sent_seq: seq, written_seq, ..*state.saved() });
         }
     }
 

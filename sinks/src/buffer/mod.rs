@@ -54,6 +54,15 @@ pub struct Damage {
     pub parts: u64,
 }
 
+/// What went with processes before this one, because it was in memory only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Went {
+    /// How many of them.
+    pub times: u64,
+    /// Up to this tick nothing did, with the last one.
+    pub since_ms: u64,
+}
+
 /// Finds gaps, and knows which of them are meant.
 #[derive(Debug, Default)]
 pub(crate) struct Gaps {
@@ -107,6 +116,31 @@ impl Buffer {
         match self {
             Buffer::Memory(memory) => memory.skip_to(seq),
             Buffer::Disk(disk) => disk.skip_to(seq),
+        }
+    }
+
+    /// Before anything comes in: elements up to this number are at the other end. Whether there were more, which went
+    /// with a process before this one.
+    pub fn resume(&mut self, seq: u64) -> bool {
+        match self {
+            Buffer::Memory(memory) => memory.resume(seq),
+            Buffer::Disk(_) => false,
+        }
+    }
+
+    /// Up to this tick all is safe.
+    pub fn note_safe(&mut self, safe_ms: u64) {
+        match self {
+            Buffer::Memory(memory) => memory.note_safe(safe_ms),
+            Buffer::Disk(_) => {}
+        }
+    }
+
+    #[must_use]
+    pub fn went(&self) -> Went {
+        match self {
+            Buffer::Memory(memory) => memory.went(),
+            Buffer::Disk(_) => Went::default(),
         }
     }
 

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use weir_types::clock::tick_unix_ns;
+
 use crate::buffer::WhenFull;
 use crate::delivery::{Delivery, OutputInfo};
 use crate::element::{Body, Described, Element, Op};
@@ -42,6 +44,8 @@ struct Input {
     ready: Option<Element>,
     /// Rows were dropped: what is at the other end is not what the view is.
     lacks_rows: bool,
+    /// What waited for the other end went with a server before this one, which is not said yet.
+    lost_some: bool,
     /// For how many moves of the other end it has begun anew.
     moves: u64,
 }
@@ -66,6 +70,7 @@ impl Intake {
             delivery: None,
             ready: None,
             lacks_rows: false,
+            lost_some: false,
             moves: 0,
         };
         let inputs = (0..inputs).map(input).collect();
@@ -77,17 +82,23 @@ impl Intake {
         Arc::clone(&self.shared)
     }
 
-    /// What the writer has found at the other end. Before the first delivery.
-    pub fn resume(&mut self, resume: Resume, is_lasting: bool) {
+    /// What the writer has found at the other end. Before the first delivery. Whether a server before this one has taken
+    /// along what waited in memory.
+    pub fn resume(&mut self, resume: Resume, is_lasting: bool) -> bool {
         let mut state = self.shared.lock();
+        let lost_some = state.buffer.resume(resume.seq);
         state.buffer.skip_to(resume.seq + 1);
         let has_rows = resume.has_rows
+            || lost_some
             || !state.buffer.is_empty()
             || (is_lasting && state.buffer.last_seq() > 0);
         for input in &mut self.inputs {
             input.has_rows |= has_rows;
             input.had_rows |= has_rows;
+            input.lost_some = lost_some;
         }
+        self.shared.note(&state);
+        lost_some
     }
 
     /// The output whose rows follow. `goes_on`: they follow what was delivered last, otherwise a snapshot
@@ -137,6 +148,7 @@ impl Intake {
         let (shared, mut has_dropped) = (Arc::clone(&self.shared), false);
         let filled = loop {
             let mut state = shared.lock();
+            state.note_safe();
             let filled = fill(input, &mut state, &shared, self.when_full, &mut has_dropped);
             shared.note(&state);
             drop(state);
@@ -283,7 +295,11 @@ fn next(input: &mut Input) -> Option<(Op, Body)> {
 /// saw it has died, or is another. The first answer of all follows nothing, and says nothing of what is before it.
 fn mark_of(input: &mut Input) -> Option<(Op, Body)> {
     let completeness = input.delivery.as_ref()?.completeness.as_ref()?;
-    let from = completeness.covers_from_unix_ns;
+    let mut from = completeness.covers_from_unix_ns;
+    if std::mem::take(&mut input.lost_some) {
+        // What had been seen may be missing as well, up to the last that was.
+        from = from.max(tick_unix_ns(input.delivery.as_ref()?.tick_ms));
+    }
     let is_later = from > input.covers_from_unix_ns;
     input.covers_from_unix_ns = input.covers_from_unix_ns.max(from);
     (is_later && input.had_rows && input.marks_loss).then_some((Op::Lost, Body::Since(from)))

@@ -128,20 +128,31 @@ impl Shared {
     }
 
     fn note(&self, state: &State) {
-        let damage = state.buffer.damage();
-        let acked_ms = (state.acked.len() == usize::from(state.inputs))
-            .then(|| state.acked.values().min().copied())
-            .flatten();
+        let (damage, acked_ms) = (state.buffer.damage(), state.acked_ms());
         let mut health = self.health_mut();
         health.buffer_bytes = state.buffer.bytes();
         health.rows_waiting = state.buffer.mortal();
         health.rows_damaged = damage.elements;
         health.parts_damaged = damage.parts;
+        health.went = state.buffer.went();
         health.acked_ms = acked_ms.max(health.acked_ms);
     }
 }
 
 impl State {
+    /// Up to this tick all of every input is safe.
+    fn acked_ms(&self) -> Option<u64> {
+        let is_known = self.acked.len() == usize::from(self.inputs);
+        self.acked.values().min().copied().filter(|_| is_known)
+    }
+
+    /// What outlives the process says so from now on.
+    fn note_safe(&mut self) {
+        if let Some(acked_ms) = self.acked_ms() {
+            self.buffer.note_safe(acked_ms);
+        }
+    }
+
     /// Up to this tick the input was told, and its elements have been given these numbers.
     fn note_told(&mut self, input: u16, tick_ms: u64, seq: u64) {
         if self.in_flight.is_empty() && self.buffer.is_empty() {

@@ -264,12 +264,13 @@ impl Pump {
         }
         let elements = elements.min(state.in_flight.len());
         let over: Vec<Taken> = state.in_flight.drain(..elements).collect();
-        state.buffer.ack(&over);
         let mut rows = 0;
         for taken in &over {
             rows += u64::from(taken.element.op.is_row());
             state.note_acked(&taken.element);
         }
+        state.note_safe();
+        state.buffer.ack(&over);
         {
             let mut health = self.shared.health_mut();
             *(if is_safe { &mut health.rows_sent } else { &mut health.rows_refused }) += rows;

@@ -8,6 +8,8 @@ use weir_types::{Column, DataType, PackedRow, SemanticType, Value};
 
 use super::*;
 use crate::buffer::disk::DiskBuffer;
+use crate::buffer::disk::dir::BufferDir;
+use crate::buffer::disk::state::StateFile;
 use crate::buffer::memory::MemoryBuffer;
 use crate::delivery::{Changes, Completeness, Delivery, Output, OutputInfo};
 use crate::sink::{Notes, Resume, SinkError, Writer};
@@ -322,6 +324,63 @@ fn what_may_be_missing_is_marked() {
         let (all, _) = ops(Mode::Changelog, begun, disk);
         assert_eq!(all, "reset insert insert insert insert insert insert");
     }
+}
+
+/// What waited in memory when its process ended is known to the next one, once: it counts that, says since when, begins with
+/// a reset, and where rows are written once marks what may be missing, though no answer covers less than before. Nothing is
+/// said where all was safe, of what had not been handed on as well as of what was on its way. Catches a backlog that goes
+/// with a killed server, of which nobody ever learns.
+#[test]
+fn what_went_with_a_process_is_said_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let life = |kept: &Kept, mode: Mode| {
+        let state = StateFile::open(&BufferDir::open(dir.path(), "t").unwrap()).unwrap();
+        let buffer = Buffer::Memory(MemoryBuffer::new(1 << 20, Some(state)));
+        let mut line = Line::with(buffer, WhenFull::Block, mode, Box::new(kept.clone()), 1);
+        line.start(false).unwrap();
+        line
+    };
+    let went = |line: &Line| (line.health().went.times, line.health().went.since_ms);
+    let ops = |kept: &Kept| {
+        let ops: Vec<_> = kept.elements.lock().unwrap().drain(..).collect();
+        ops.iter().map(|element| element.op.name()).collect::<Vec<_>>().join(" ")
+    };
+    let kept = Kept::default();
+    let mut line = life(&kept, Mode::Append);
+    line.deliver(&delivery(1_000, &[("a", 1, 1)], true)).unwrap();
+    line.flush().unwrap();
+    line.deliver(&delivery(2_000, &[("b", 1, 1)], true)).unwrap();
+    line.flush().unwrap();
+    // All is safe.
+    let mut line = life(&kept, Mode::Append);
+    assert_eq!((went(&line), ops(&kept).as_str()), ((0, 0), "append append"));
+    line.deliver(&delivery(3_000, &[("a", 1, 1)], true)).unwrap();
+    line.flush().unwrap();
+    assert_eq!(ops(&kept), "reset append", "no answer says that it covers less");
+    // One is on its way, and one waits behind it; or both wait.
+    for (times, since_ms, is_handed_on) in [(1, 3_000, true), (2, 5_000, false)] {
+        *kept.is_down.lock().unwrap() = true;
+        let rows = [("c", 1, 1), ("d", 1, 1)];
+        line.deliver(&delivery(4_000 * times, &rows, true)).unwrap();
+        assert!(!is_handed_on || line.flush().is_err());
+        *kept.is_down.lock().unwrap() = false;
+        line = life(&kept, Mode::Append);
+        assert_eq!((went(&line), ops(&kept).as_str()), ((times, since_ms), ""));
+        line.deliver(&delivery(5_000 * times, &[("a", 1, 1)], true)).unwrap();
+        line.flush().unwrap();
+        let lost = kept.elements.lock().unwrap().last().map(|element| element.body.clone());
+        let tick_ns = weir_types::clock::tick_unix_ns(5_000 * times);
+        assert!(matches!(lost, Some(crate::element::Body::Since(since)) if since == tick_ns));
+        assert_eq!(ops(&kept), "reset append lost");
+    }
+    // What is kept equal to the view is told all of it anew, and needs no mark.
+    *kept.is_down.lock().unwrap() = true;
+    line.deliver(&delivery(11_000, &[("e", 1, 1)], true)).unwrap();
+    *kept.is_down.lock().unwrap() = false;
+    let mut line = life(&kept, Mode::Upsert);
+    line.deliver(&delivery(12_000, &[("a", 1, 1)], true)).unwrap();
+    line.flush().unwrap();
+    assert_eq!((went(&line), ops(&kept).as_str()), ((3, 10_000), "reset upsert"));
 }
 
 /// Rows of a bin are final as they were when all of the bin was in the window, each once, however the window

@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::http_client::{Client, Target};
+use crate::secrets;
 use crate::sink::SinkError;
 use crate::tls::Tls;
 
@@ -113,7 +114,7 @@ impl Keys {
         self.ends_unix_ns = Some(ends.unwrap_or(now_unix_ns.saturating_add(2 * AHEAD_NS)));
         let Given { access_key_id, secret_access_key, token, .. } = given;
         let secrets = [&secret_access_key, &token].map(Clone::clone);
-        let secrets = secrets.into_iter().filter(|secret| !secret.is_empty()).collect();
+        let secrets = secrets::with_forms(secrets.to_vec());
         let keys = match token.is_empty() {
             true => Credentials::new(access_key_id, secret_access_key),
             false => Credentials::new_with_token(access_key_id, secret_access_key, token),

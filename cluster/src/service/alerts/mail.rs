@@ -11,7 +11,7 @@ use lettre::transport::smtp::client::{
     Certificate, CertificateStore, SmtpConnection, TlsParameters,
 };
 use lettre::transport::smtp::extension::ClientId;
-use weir_rules::notify::mail::{Envelope, base64};
+use weir_rules::notify::mail::Envelope;
 use weir_sinks::secrets;
 use weir_sinks::sink::SinkError;
 
@@ -73,10 +73,7 @@ impl MailTo {
     /// What no message may repeat, the longest first: the password, also as a login carries it.
     fn secrets(&self) -> Vec<String> {
         let Some((user, password)) = &self.user else { return Vec::new() };
-        let plain = base64(format!("\0{user}\0{password}").as_bytes());
-        let mut secrets = vec![plain, base64(password.as_bytes()), password.clone()];
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        secrets
+        secrets::with_forms(vec![format!("\0{user}\0{password}"), password.clone()])
     }
 
     fn tls(&self, host: &str) -> Result<TlsParameters, Error> {

@@ -15,6 +15,8 @@ use weir_sinks::buffer::disk::state::StateFile;
 use weir_sinks::buffer::memory::MemoryBuffer;
 use weir_sinks::pipe::{Intake, Pump, PumpEvent, PumpThread, Shared, pipe};
 use weir_sinks::sink::{Resume, SinkError};
+use weir_types::clock::tick_unix_ns;
+use weir_types::json::time_text;
 
 use super::feeder::{Feed, Feeder};
 use super::status::{SinkState, Status};
@@ -289,8 +291,13 @@ impl Owner {
             return;
         }
         self.has_moved = false;
-        if let Ok(mut intake) = intake.lock() {
-            intake.resume(resume, self.is_lasting);
+        let lost_some =
+            intake.lock().is_ok_and(|mut intake| intake.resume(resume, self.is_lasting));
+        if lost_some {
+            let since = time_text(tick_unix_ns(shared.health().went.since_ms));
+            let text = format!("what waited in memory since {since} went when the sink ended");
+            warn!(sink = self.spec.name, since, "what waited in memory went when the sink ended");
+            self.status.refused_one(text);
         }
         for (at, input) in self.spec.inputs.iter().enumerate() {
             let feed = Feed {

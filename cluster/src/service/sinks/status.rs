@@ -60,6 +60,10 @@ pub struct SinkRow {
     pub rejected: u64,
     /// Pieces of a buffer on disk that could not be read.
     pub parts_damaged: u64,
+    /// Times so far that it ended while something waited in memory, and up to when all was safe before the last one.
+    pub ends_with_loss: u64,
+    #[serde(rename = "lost_since", serialize_with = "as_time")]
+    pub lost_since_ms: Option<u64>,
     pub resets: u64,
     pub replaced: u64,
     /// Times that half a line, left by a crash, was cut off.
@@ -106,7 +110,7 @@ struct Inner {
     target: String,
     shared: Option<Arc<Shared>>,
     writer: PartStatus,
-    /// What was said when an element was refused for good.
+    /// What was said when an element was refused for good, or why some went before.
     refusal: String,
     inputs: Vec<InputStatus>,
     failed: Option<String>,
@@ -231,6 +235,8 @@ impl Status {
             rows_damaged: damaged,
             rejected,
             parts_damaged: health.parts_damaged,
+            ends_with_loss: health.went.times,
+            lost_since_ms: Some(health.went.since_ms).filter(|_| health.went.times > 0),
             resets: health.resets,
             replaced: notes.replaced,
             halves_cut: notes.halves_cut,

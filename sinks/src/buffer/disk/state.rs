@@ -13,11 +13,16 @@ use super::dir::BufferDir;
 use super::unwritten;
 
 const NAME: &str = "state";
-const MAGIC: &[u8; 8] = b"WEIRSNK1";
-/// A copy: magic, six numbers, checksum; each in a sector of its own.
+/// The first form had six numbers; those that came after them are 0 there.
+const MAGICS: [(&[u8; 8], usize); 2] = [(b"WEIRSNK2", NUMBERS), (b"WEIRSNK1", 6)];
+/// A copy: magic, numbers, checksum; each in a sector of its own.
 const COPY_BYTES: u64 = 512;
-const NUMBERS: usize = 6;
-const USED_BYTES: usize = 8 + NUMBERS * 8 + 4;
+const NUMBERS: usize = 9;
+const USED_BYTES: usize = used_bytes(NUMBERS);
+
+const fn used_bytes(numbers: usize) -> usize {
+    8 + numbers * 8 + 4
+}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Saved {
@@ -29,6 +34,11 @@ pub struct Saved {
     /// Where the last one that was acknowledged ends.
     pub acked_segment: u64,
     pub acked_offset: u64,
+    /// Up to this tick all was safe when something began to wait in memory.
+    pub acked_ms: u64,
+    /// Servers that ended while elements waited in memory, and `acked_ms` of the last of them.
+    pub losses: u64,
+    pub lost_since_ms: u64,
 }
 
 pub struct StateFile {
@@ -47,9 +57,12 @@ fn bytes_of(saved: &Saved, generation: u64) -> [u8; USED_BYTES] {
         saved.acked_seq,
         saved.acked_segment,
         saved.acked_offset,
+        saved.acked_ms,
+        saved.losses,
+        saved.lost_since_ms,
     ];
     let mut bytes = [0; USED_BYTES];
-    bytes[..8].copy_from_slice(MAGIC);
+    bytes[..8].copy_from_slice(MAGICS[0].0);
     for (at, number) in numbers.iter().enumerate() {
         bytes[8 + at * 8..16 + at * 8].copy_from_slice(&number.to_le_bytes());
     }
@@ -61,18 +74,24 @@ fn bytes_of(saved: &Saved, generation: u64) -> [u8; USED_BYTES] {
 fn read_copy(file: &File, copy: u64) -> Option<(u64, Saved)> {
     let mut bytes = [0; USED_BYTES];
     file.read_exact_at(&mut bytes, copy * COPY_BYTES).ok()?;
-    let sum = u32::from_le_bytes(bytes[USED_BYTES - 4..].try_into().ok()?);
-    if &bytes[..8] != MAGIC || crc32fast::hash(&bytes[..USED_BYTES - 4]) != sum {
+    let (_, numbers) = MAGICS.into_iter().find(|(magic, _)| bytes[..8] == magic[..])?;
+    let (text, sum) = bytes[..used_bytes(numbers)].split_last_chunk::<4>()?;
+    if crc32fast::hash(text) != u32::from_le_bytes(*sum) {
         return None;
     }
-    let number =
-        |at: usize| bytes[8 + at * 8..16 + at * 8].try_into().map_or(0, u64::from_le_bytes);
+    let number = |at: usize| match at < numbers {
+        true => text[8 + at * 8..16 + at * 8].try_into().map_or(0, u64::from_le_bytes),
+        false => 0,
+    };
     let saved = Saved {
         sent_seq: number(1),
         written_seq: number(2),
         acked_seq: number(3),
         acked_segment: number(4),
         acked_offset: number(5),
+        acked_ms: number(6),
+        losses: number(7),
+        lost_since_ms: number(8),
     };
     Some((number(0), saved))
 }
@@ -137,5 +156,37 @@ impl StateFile {
 
     pub(super) fn sync(&self) {
         drop(self.file.sync_data());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a server before this one has written, in the form of then, is read. Catches numbers that are given again, or
+    /// skipped, because of an update.
+    #[test]
+    fn the_first_form_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = BufferDir::open(dir.path(), "t").unwrap();
+        let mut bytes = b"WEIRSNK1".to_vec();
+        [3_u64, 41, 42, 40, 7, 99].iter().for_each(|number| bytes.extend(number.to_le_bytes()));
+        let sum = crc32fast::hash(&bytes);
+        bytes.extend(sum.to_le_bytes());
+        bytes.resize(2 * COPY_BYTES as usize, 0);
+        folder.open_or_create(NAME).unwrap().write_all_at(&bytes, 0).unwrap();
+        let wanted = Saved {
+            sent_seq: 41,
+            written_seq: 42,
+            acked_seq: 40,
+            acked_segment: 7,
+            acked_offset: 99,
+            ..Saved::default()
+        };
+        let mut state = StateFile::open(&folder).unwrap();
+        assert_eq!((*state.saved(), state.is_damaged), (wanted, false));
+        let saved = Saved { losses: 2, acked_ms: 5, lost_since_ms: 4, ..wanted };
+        state.save(saved);
+        assert_eq!(*StateFile::open(&folder).unwrap().saved(), saved);
     }
 }

@@ -5,7 +5,7 @@ use weir_sinks::kafka::{self, Mechanism};
 use weir_sinks::nats::{Login, NatsConfig};
 
 use super::{How, secrets, with_scheme};
-use crate::config::access::{in_order, secrets_of, text_of};
+use crate::config::access::{secrets_of, text_of};
 use crate::config::keys::{self, AuthConfig, SinkConfig};
 
 pub(super) fn kafka(auth: &AuthConfig) -> Result<Option<kafka::Login>, String> {
@@ -42,7 +42,7 @@ pub(super) fn nats(
         subject,
         login,
         timeout: config.timeout.0,
-        secrets: in_order(hidden),
+        secrets: weir_sinks::secrets::with_forms(hidden),
         tls: how.tls.clone().unwrap_or_default(),
     })
 }
