@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 
 const SHOWN_CHARS: usize = 200;
 /// What is shorter is hidden as it is only: its other forms are in every message.
@@ -22,7 +22,8 @@ pub fn with_forms(secrets: Vec<String>) -> Vec<String> {
             let percent =
                 percent_encoded(&secret, |c| c.is_ascii_alphanumeric() || "-._~".contains(c));
             all.extend([percent.replace("%20", "+"), percent]);
-            all.extend([STANDARD_NO_PAD.encode(&secret), URL_SAFE_NO_PAD.encode(&secret)]);
+            let alphabets = [STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD];
+            all.extend(alphabets.map(|alphabet| alphabet.encode(&secret)));
         }
         all.push(secret);
     }

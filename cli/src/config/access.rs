@@ -57,7 +57,7 @@ fn secrets_in(url: &str) -> Vec<String> {
         secrets.extend(user.split_once(':').map(|(_, password)| password.to_string()));
     }
     let path = &url[origin(url).map_or(url.len(), str::len)..];
-    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let path = path.split('?').next().unwrap_or_default();
     secrets.extend(Some(path.to_string()).filter(|path| path.len() > SECRET_VALUE_BYTES_MIN));
     let parts = path.split('/').filter(|part| part.len() >= SECRET_PART_BYTES_MIN);
     secrets.extend(parts.map(str::to_string));
