@@ -7,6 +7,7 @@ mod guess;
 mod memos;
 mod missing;
 mod rows;
+mod socks;
 
 use weir_protocols::protocol::{Context, Datagram, Parser, Shared, Streams, Way};
 use weir_protocols::stream::{Segment, StreamBuffer};
@@ -94,6 +95,9 @@ pub struct Connection {
     /// What former parsers counted in the end.
     given_up: Vec<(ProtocolIdx, Counters)>,
     wrong_guesses: u8,
+    /// Where in the streams that come in and go out the connection's protocol begins: behind what was said to
+    /// a proxy.
+    begins: [u64; 2],
     /// Of datagrams that came in, and that went out.
     missing: [Missing; 2],
     /// What the program remembers, until there is a parser.
@@ -147,6 +151,7 @@ impl Connection {
             counters_taken: Counters::default(),
             given_up: Vec::new(),
             wrong_guesses: 0,
+            begins: [0; 2],
             missing: [Missing::default(); 2],
             memos: Memos::default(),
         }
@@ -223,6 +228,7 @@ impl Connection {
         self.stop_reading();
         self.state = State::Undecided { events_seen: 0 };
         self.moved = [false; 2];
+        self.begins = [0; 2];
         self.is_encrypted = true;
         self.protocol = 0;
         self.told_to_stop = false;

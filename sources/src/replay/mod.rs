@@ -23,6 +23,7 @@ mod pcapng;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tunnels;
 
 use std::path::{Path, PathBuf};
 

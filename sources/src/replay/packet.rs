@@ -6,6 +6,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::tunnels::{gre, labelled, of_udp};
+
 /// Why a packet is not looked at further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Skip {
@@ -36,7 +38,10 @@ impl Skip {
 }
 
 /// Headers of one kind within one another: tags of a link, extensions of IPv6, tunnels.
-const NESTING_MAX: usize = 16;
+pub(super) const NESTING_MAX: usize = 16;
+
+/// Ethernet, as GRE and overlays number it.
+pub(super) const ETHERNET_IN_GRE: u16 = 0x6558;
 
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
@@ -55,28 +60,28 @@ pub(super) struct Cut<'a> {
 
 impl<'a> Cut<'a> {
     /// What is behind so many bytes, which are there.
-    fn behind(self, count: usize) -> Result<Cut<'a>, Skip> {
+    pub(super) fn behind(self, count: usize) -> Result<Cut<'a>, Skip> {
         let bytes = self.bytes.get(count..).ok_or(Skip::Header)?;
         Ok(Cut { bytes, wire_bytes: self.wire_bytes.saturating_sub(count) })
     }
 
     /// No more than so many bytes: links pad, and some capture what is behind.
-    fn at_most(self, wire_bytes: usize) -> Cut<'a> {
+    pub(super) fn at_most(self, wire_bytes: usize) -> Cut<'a> {
         let wire_bytes = self.wire_bytes.min(wire_bytes);
         Cut { bytes: &self.bytes[..self.bytes.len().min(wire_bytes)], wire_bytes }
     }
 
-    fn u16(self, at: usize) -> Result<u16, Skip> {
+    pub(super) fn u16(self, at: usize) -> Result<u16, Skip> {
         let bytes = self.bytes.get(at..at + 2).ok_or(Skip::Header)?;
         Ok(u16::from_be_bytes([bytes[0], bytes[1]]))
     }
 
-    fn u32(self, at: usize) -> Result<u32, Skip> {
+    pub(super) fn u32(self, at: usize) -> Result<u32, Skip> {
         let bytes = self.bytes.get(at..at + 4).ok_or(Skip::Header)?;
         Ok(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
     }
 
-    fn u8(self, at: usize) -> Result<u8, Skip> {
+    pub(super) fn u8(self, at: usize) -> Result<u8, Skip> {
         self.bytes.get(at).copied().ok_or(Skip::Header)
     }
 }
@@ -151,22 +156,20 @@ pub(super) fn of_link(link_type: u32, packet: Cut<'_>) -> Result<Found<'_>, Skip
         // Of OpenBSD's tunnels, behind what it says of them.
         109 => ip(packet.behind(12)?, 0),
         // PPP, with and without the bytes that it has in front on serial lines.
-        9 => ppp(
-            match packet.bytes {
-                [0xff, 0x03, ..] => packet.behind(2)?,
-                _ => packet,
-            },
-            0,
-        ),
+        9 | 50 => ppp(packet, 0),
+        // HDLC of Cisco's: two bytes of an address, and the kind.
+        104 => ethertype(packet.u16(2)?, packet.behind(4)?, 0),
+        // FDDI.
+        10 => logical_link(packet.behind(13)?, 0),
         _ => Err(Skip::LinkType),
     }
 }
 
-fn ethernet(frame: Cut<'_>, depth: usize) -> Result<Found<'_>, Skip> {
+pub(super) fn ethernet(frame: Cut<'_>, depth: usize) -> Result<Found<'_>, Skip> {
     ethertype(frame.u16(12)?, frame.behind(14)?, depth)
 }
 
-fn ethertype(mut kind: u16, mut rest: Cut<'_>, depth: usize) -> Result<Found<'_>, Skip> {
+pub(super) fn ethertype(mut kind: u16, mut rest: Cut<'_>, depth: usize) -> Result<Found<'_>, Skip> {
     for _ in 0..NESTING_MAX {
         match kind {
             IPV4 | IPV6 => return ip(rest, depth),
@@ -175,16 +178,27 @@ fn ethertype(mut kind: u16, mut rest: Cut<'_>, depth: usize) -> Result<Found<'_>
                 kind = rest.u16(2)?;
                 rest = rest.behind(4)?;
             }
-            0x8864 => return ppp(rest.behind(6)?, depth),
+            // Its length is held against the packet's: some count the link's padding in.
+            0x8864 => {
+                let bytes = usize::from(rest.u16(4)?);
+                return ppp(rest.behind(6)?.at_most(bytes), depth);
+            }
             // A length: the kind is told by a header behind it.
             0..=1_500 => return logical_link(rest.at_most(usize::from(kind)), depth),
-            // MPLS: labels up to the one that says it is the last.
-            0x8847 | 0x8848 => {
-                let is_last = rest.u8(2)? & 1 == 1;
-                rest = rest.behind(4)?;
-                if is_last {
-                    return ip(rest, depth);
-                }
+            0x8847 | 0x8848 => return labelled(rest, depth),
+            // What bridges and switches put in front: a port, a port of an extender, a provider's
+            // own frame with the customer's in it.
+            0x8926 => {
+                kind = rest.u16(4)?;
+                rest = rest.behind(6)?;
+            }
+            0x893f => {
+                kind = rest.u16(6)?;
+                rest = rest.behind(8)?;
+            }
+            0x88e7 => {
+                kind = rest.u16(16)?;
+                rest = rest.behind(18)?;
             }
             _ => return Err(Skip::NotIp),
         }
@@ -239,16 +253,23 @@ fn firewall_log(packet: Cut<'_>) -> Result<Found<'_>, Skip> {
     Err(Skip::Nesting)
 }
 
-fn ppp(rest: Cut<'_>, depth: usize) -> Result<Found<'_>, Skip> {
-    match rest.u16(0)? {
-        0x0021 | 0x0057 => ip(rest.behind(2)?, depth),
+pub(super) fn ppp(rest: Cut<'_>, depth: usize) -> Result<Found<'_>, Skip> {
+    match rest.bytes {
+        [0xff, 0x03, 0, 0x21 | 0x57, ..] => ip(rest.behind(4)?, depth),
+        [0, 0x21 | 0x57, ..] => ip(rest.behind(2)?, depth),
+        [2, 0x81 | 0x83, ..] => labelled(rest.behind(2)?, depth),
+        // Its zero may be left out.
+        [0x21 | 0x57, ..] => ip(rest.behind(1)?, depth),
         _ => Err(Skip::NotIp),
     }
 }
 
-fn ip(packet: Cut<'_>, depth: usize) -> Result<Found<'_>, Skip> {
+pub(super) fn ip(packet: Cut<'_>, depth: usize) -> Result<Found<'_>, Skip> {
     match packet.u8(0)? >> 4 {
         _ if depth > NESTING_MAX => Err(Skip::Nesting),
+        // Within a tunnel nothing is longer than what holds it.
+        4 if depth > 0 && usize::from(packet.u16(2)?) > packet.wire_bytes => Err(Skip::Header),
+        6 if depth > 0 && usize::from(packet.u16(4)?) + 40 > packet.wire_bytes => Err(Skip::Header),
         4 => ipv4(packet, depth),
         6 => ipv6(packet, depth),
         _ => Err(Skip::NotIp),
@@ -325,27 +346,17 @@ pub(super) fn of_protocol(
             let ports = [payload.u16(0)?, payload.u16(2)?];
             let length = usize::from(payload.u16(4)?);
             let whole = if length == 0 { payload } else { payload.at_most(length) };
-            Transport::Udp { ports, payload: whole.behind(8)? }
+            let payload = whole.behind(8)?;
+            if let Ok(found) = of_udp(ports, payload, depth + 1) {
+                return Ok(found);
+            }
+            Transport::Udp { ports, payload }
         }
         IPV4_IN_IP | IPV6_IN_IP => return ip(payload, depth + 1),
         GRE => return gre(payload, depth + 1),
         _ => return Err(Skip::NotTcpOrUdp),
     };
     Ok(Found::Message { from, to, transport })
-}
-
-fn gre(packet: Cut<'_>, depth: usize) -> Result<Found<'_>, Skip> {
-    if depth > NESTING_MAX {
-        return Err(Skip::Nesting);
-    }
-    let (flags, kind) = (packet.u16(0)?, packet.u16(2)?);
-    let field = |bit: u16| if flags & bit == 0 { 0 } else { 4 };
-    // Checksum, key and sequence number, where they are said to be there.
-    let rest = packet.behind(4 + field(0x8000) + field(0x2000) + field(0x1000))?;
-    match kind {
-        0x6558 => ethernet(rest, depth),
-        _ => ethertype(kind, rest, depth),
-    }
 }
 
 fn tcp(segment: Cut<'_>) -> Result<Tcp<'_>, Skip> {

@@ -1,6 +1,7 @@
 //! DNS over UDP and TCP.
 //!
-//! Not here: multicast DNS and LLMNR, which look like it (ports 5353 and 5355), DNS over TLS or HTTPS.
+//! Not here: multicast DNS, LLMNR and names of NetBIOS, which look like it (ports 5353, 5355 and 137), DNS
+//! over TLS or HTTPS.
 //!
 //! ```text
 //!   streams: lengths ──┐

@@ -4,8 +4,10 @@ use super::parse::{Cursor, HEADER_BYTES, Header};
 use crate::Side;
 use crate::protocol::{Beginning, Verdict};
 
-/// Ports of protocols that look like it: multicast DNS, and LLMNR.
-const OTHER_PORTS: [u16; 2] = [5353, 5355];
+/// Ports of protocols that look like it: names of NetBIOS, multicast DNS, and LLMNR.
+const OTHER_PORTS: [u16; 3] = [137, 5353, 5355];
+/// Where bits that nobody sets are DNS nevertheless, if the message is one to its last byte.
+const PORT: u16 = 53;
 /// Opcodes with a question: query, inverse query, status, notify, update.
 const OPCODES: [u16; 5] = [0, 1, 2, 4, 5];
 /// Internet, CHAOS, Hesiod, none, any.
@@ -19,9 +21,50 @@ pub(super) fn recognise(beginning: &Beginning<'_>) -> Verdict {
     if beginning.ports.iter().any(|port| OTHER_PORTS.contains(port)) {
         return Verdict::IsNot;
     }
-    match beginning.is_datagram {
-        true => of_message(beginning.bytes, true),
-        false => of_stream(beginning.bytes, beginning.at_start),
+    let bytes = beginning.bytes;
+    let (verdict, message) = match beginning.is_datagram {
+        true => (of_message(bytes, true), Some(bytes)),
+        false => (of_stream(bytes, beginning.at_start), framed_message(bytes)),
+    };
+    match (verdict, message) {
+        (Verdict::IsNot, Some(message)) if beginning.ports.contains(&PORT) => {
+            of_odd_message(message)
+        }
+        _ => verdict,
+    }
+}
+
+/// The first message of a stream, if all of it is there.
+fn framed_message(bytes: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = bytes.split_first_chunk::<LENGTH_BYTES>()?;
+    rest.get(..usize::from(u16::from_be_bytes(*length)))
+}
+
+/// Of a message on DNS' own port whose header says what none should, as a reserved bit, an opcode that is
+/// not assigned, or a query with answers: it is one if every question and record that it counts is there,
+/// and nothing behind them.
+fn of_odd_message(message: &[u8]) -> Verdict {
+    let Some(header) = Header::of(message) else { return Verdict::IsNot };
+    let [queries, records @ ..] = header.counts;
+    let (mut cursor, mut name) = (Cursor::new(message, HEADER_BYTES), Vec::new());
+    let mut is_read = |count: u16, read: &mut dyn FnMut(&mut Cursor<'_>, &mut Vec<u8>) -> bool| {
+        (0..count).all(|_| {
+            name.clear();
+            read(&mut cursor, &mut name)
+        })
+    };
+    let is_whole = is_read(queries, &mut |cursor, name| {
+        let question = cursor.question(name);
+        question.is_some_and(|asked| CLASSES.contains(&(asked.class & 0x7fff)) && asked.rtype != 0)
+    }) && records.iter().all(|count| {
+        is_read(*count, &mut |cursor, name| {
+            cursor.record(name).is_some() && cursor.at <= cursor.message.len()
+        })
+    });
+    match is_whole && header.counts != [0; 4] && cursor.at == message.len() {
+        true if header.is_response() => Verdict::Is(Side::Response),
+        true => Verdict::Is(Side::Request),
+        false => Verdict::IsNot,
     }
 }
 

@@ -408,6 +408,47 @@ fn dns_is_recognised() {
     }
 }
 
+/// What no header should say is DNS on its own port if the message is one to its last byte, and nowhere
+/// else; names of NetBIOS, which have the same form, never are. Catches both a query that is refused for one
+/// bit, and datagrams of others on that port taken for it.
+#[test]
+fn odd_headers() {
+    let counted = |flags: u16, counts: [u16; 4]| Message::new(9, flags, counts);
+    let odd: [(Message, Side); 6] = [
+        // Reserved bit, opcode 9, a code in a query.
+        (counted(0x0140, [1, 0, 0, 0]).name("a.example").words(&[1, 1]), Side::Request),
+        (counted(0x4900, [1, 0, 0, 0]).name("a.example").words(&[1, 1]), Side::Request),
+        (counted(0x0105, [1, 0, 0, 0]).name("a.example").words(&[1, 1]), Side::Request),
+        // A query with an answer, an inverse one with no question, and an answer to an odd opcode.
+        (
+            counted(0x0100, [1, 1, 0, 0]).name("a.example").words(&[1, 1]).record(1, &[9; 4]),
+            Side::Request,
+        ),
+        (
+            counted(0x0900, [0, 1, 0, 0]).name("a.example").words(&[1, 1, 0, 60, 4]).bytes(&[9; 4]),
+            Side::Request,
+        ),
+        (counted(0xc800, [1, 0, 0, 0]).name("a.example").words(&[1, 1]), Side::Response),
+    ];
+    for (message, side) in odd {
+        let bytes = &message.0;
+        assert_eq!(verdict(bytes, true, [4000, 53]), Verdict::Is(side));
+        assert_eq!(verdict(bytes, true, [4000, 5300]), Verdict::IsNot);
+        let stream = framed(&message);
+        assert_eq!(verdict(&stream, false, [4000, 53]), Verdict::Is(side));
+        assert_eq!(verdict(&stream, false, [4000, 5300]), Verdict::IsNot);
+        assert_eq!(verdict(&[&bytes[..], &[0]].concat(), true, [4000, 53]), Verdict::IsNot);
+        assert_eq!(verdict(&bytes[..bytes.len() - 1], true, [4000, 53]), Verdict::IsNot);
+    }
+    for other in [&[0x40; 12][..], &[0; 12], &[0xff; 60], &[0; 60], b"\x38openvpn of some session"]
+    {
+        assert_eq!(verdict(other, true, [4000, 53]), Verdict::IsNot);
+    }
+    let netbios = query(9, "CKAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", 0x21);
+    assert_eq!(verdict(&netbios.0, true, [4000, 5300]), Verdict::Is(Side::Request));
+    assert_eq!(verdict(&netbios.0, true, [4000, 137]), Verdict::IsNot);
+}
+
 /// Names and data are hidden where bodies are; what is left is JSON of the same shape.
 #[test]
 fn bodies_are_hidden_on_demand() {

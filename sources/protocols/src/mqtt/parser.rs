@@ -5,6 +5,7 @@ use super::parse::{NoPacket, Packets};
 use super::session::Session;
 use super::stitch::{At, Pairing};
 use super::table::write_row;
+use super::types::CONNECT;
 use crate::frames::{FrameReader, Loss, Next};
 use crate::protocol::{Context, Parser, Shared, Streams};
 use crate::turns::{of_side, read_by_time, read_to_end};
@@ -49,6 +50,13 @@ impl Mqtt {
             }
             Next::Frame(frame) => frame,
         };
+        // Before that packet there is none: whenever the connection was joined, this is its beginning.
+        let is_first = side == Side::Request && stream.unread()[0] >> 4 == CONNECT;
+        if is_first && self.is_begun == [false; 2] && self.pairing.counters() == Counters::default()
+        {
+            self.pairing = Pairing::new(true);
+            self.is_begun = [true; 2];
+        }
         if !std::mem::replace(&mut self.is_begun[side as usize], true) {
             self.pairing.unsure_until(side, frame.time_unix_ns);
         }

@@ -163,6 +163,30 @@ fn joined_between() {
     assert_eq!(wire.counters().gap, 1);
 }
 
+/// A CONNECT is a connection's first packet, whenever that was joined: nothing behind it is in doubt. One behind
+/// what the other side said is no beginning. Catches a first row and pings that count as lost.
+#[test]
+fn joined_at_the_beginning() {
+    let [ping, pong] = [PINGREQ, PINGRESP].map(|kind| packet(kind, 0, &[]));
+    let mut wire = Wire::begun(&PROTOCOL, false);
+    wire.ask(&connect(4));
+    wire.answer(&connack(4, 0));
+    wire.ask(&ping);
+    wire.answer(&pong);
+    wire.close();
+    assert_eq!(
+        wire.rows().iter().map(|row| row.cells[0].as_str()).collect::<Vec<_>>(),
+        ["1", "12"]
+    );
+    assert_eq!(wire.counters(), Counters { exchanges: 2, ..Counters::default() });
+    let mut wire = Wire::begun(&PROTOCOL, false);
+    wire.answer(&[suback(4, 1, &[0]), connack(4, 0)].concat());
+    wire.ask(&connect(4));
+    wire.settle();
+    wire.close();
+    assert!(wire.rows().is_empty(), "{:?}", wire.rows());
+}
+
 /// What is answered in turn: enhanced authentication while connecting, when the server asks, and later, when
 /// the client does; a number stands for a topic; a server says why it leaves.
 #[test]

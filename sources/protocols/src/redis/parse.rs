@@ -9,6 +9,9 @@ const ELEMENTS_MAX: u64 = 1 << 31;
 /// Largest string: servers refuse half a GiB unless told otherwise.
 const STRING_BYTES_MAX: u64 = 1 << 40;
 
+/// Where lines that are commands are Redis'.
+const PORT: u16 = 6379;
+
 /// Longer numbers do not fit into what counts them.
 const COUNT_DIGITS_MAX: usize = 19;
 
@@ -248,8 +251,18 @@ fn is_word(word: &[u8]) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"._-|".contains(byte))
 }
 
+/// Whether bytes are whole lines of which each is a command. Other protocols' are, too: some share a word, as
+/// memcached's `get`.
+fn are_lines_of_commands(bytes: &[u8]) -> bool {
+    let Some(lines) = bytes.strip_suffix(b"\n") else { return false };
+    lines.split(|byte| *byte == b'\n').all(|line| {
+        let mut words = line.split(u8::is_ascii_whitespace);
+        line.len() < LINE_BYTES_MAX && words.next().is_some_and(is_command)
+    })
+}
+
 pub(super) fn recognise(beginning: &Beginning<'_>) -> Verdict {
-    let Beginning { bytes, at_start, opened, is_datagram, .. } = *beginning;
+    let Beginning { bytes, at_start, opened, is_datagram, ports } = *beginning;
     if is_datagram {
         return Verdict::IsNot;
     }
@@ -267,6 +280,9 @@ pub(super) fn recognise(beginning: &Beginning<'_>) -> Verdict {
     }
     if opened && at_start && answers_lines(bytes) {
         return Verdict::Is(Side::Response);
+    }
+    if opened && at_start && ports.contains(&PORT) && are_lines_of_commands(bytes) {
+        return Verdict::Is(Side::Request);
     }
     if !b"*$%~>".contains(&first) {
         return Verdict::IsNot;

@@ -31,7 +31,12 @@ const SUPPORTED_VERSIONS: u16 = 43;
 pub(super) struct Records;
 
 impl Framing for Records {
-    fn head(&self, _: Side, bytes: &[u8]) -> Head {
+    fn head(&self, side: Side, bytes: &[u8]) -> Head {
+        match (side, old_hello(bytes)) {
+            (Side::Request, Some(Some(hello))) => return Head::Bytes(hello.total_bytes),
+            (Side::Request, Some(None)) => return Head::Short,
+            _ => {}
+        }
         let &[kind, major, minor, high, low, ..] = bytes else { return Head::Short };
         let length = usize::from(u16::from_be_bytes([high, low]));
         let is_kind = (CHANGE_CIPHER..=HEARTBEAT).contains(&kind);
@@ -54,6 +59,47 @@ impl Framing for Records {
     }
 }
 
+/// A ClientHello in the form of SSL 2.0, by which older programs ask for newer versions too
+/// (RFC 5246 E.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OldHello {
+    pub(super) version: u16,
+    pub(super) total_bytes: u64,
+}
+
+/// `Some(None)`: the bytes are too few to tell. Its length is that of its three lists, of which each is
+/// bounded: hardly anything else is.
+pub(super) fn old_hello(bytes: &[u8]) -> Option<Option<OldHello>> {
+    const HEAD_BYTES: usize = 2;
+    const FIXED_BYTES: usize = 9;
+    let fits =
+        |at: usize, holds: &dyn Fn(u8) -> bool| bytes.get(at).is_none_or(|byte| holds(*byte));
+    let is_begun = !bytes.is_empty()
+        && fits(0, &|byte| byte & 0x80 != 0)
+        && fits(2, &|byte| byte == CLIENT_HELLO)
+        && fits(3, &|byte| byte == 3)
+        && fits(4, &|byte| byte <= 3);
+    if !is_begun {
+        return None;
+    }
+    let Some(head) = bytes.get(..HEAD_BYTES + FIXED_BYTES) else { return Some(None) };
+    let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
+    let length = usize::from(word(0) & 0x7fff);
+    let [ciphers, session, challenge] = [5, 7, 9].map(|at| usize::from(word(at)));
+    let is_hello = ciphers > 0
+        && ciphers % 3 == 0
+        && matches!(session, 0 | 16)
+        && (16..=32).contains(&challenge)
+        && length == FIXED_BYTES + ciphers + session + challenge;
+    let total_bytes = (HEAD_BYTES + length) as u64;
+    is_hello.then_some(Some(OldHello { version: word(3), total_bytes }))
+}
+
+/// Versions of TLS 1.3 before it was one, that have numbers of their own.
+fn is_draft(version: u16) -> bool {
+    (0x7f0e..=0x7f1c).contains(&version)
+}
+
 /// Whose hello these bytes begin with: `Some(None)` if they are too few to tell, `None` if nobody's.
 pub(super) fn hello_side(bytes: &[u8]) -> Option<Option<Side>> {
     let kind = |byte: u8| match byte {
@@ -69,8 +115,11 @@ pub(super) fn hello_side(bytes: &[u8]) -> Option<Option<Side>> {
         && fits(3, &|byte| byte <= 0x40)
         && fits(5, &|byte| kind(byte).is_some())
         && fits(6, &|byte| byte == 0)
-        && fits(9, &|byte| byte == 3)
-        && fits(10, &|byte| byte <= 4);
+        && (fits(9, &|byte| byte == 3) && fits(10, &|byte| byte <= 4)
+            // A server's choice of a draft stands where the version is; clients have a list for it.
+            || fits(5, &|byte| byte == SERVER_HELLO)
+                && fits(9, &|byte| byte == 0x7f)
+                && fits(10, &|byte| is_draft(0x7f00 | u16::from(byte))));
     let length = |at: usize| usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
     match bytes.len() {
         _ if !is_hello => None,
@@ -87,7 +136,11 @@ pub(super) fn recognise(beginning: &Beginning<'_>) -> Verdict {
     match hello_side(beginning.bytes) {
         Some(Some(side)) => Verdict::Is(side),
         Some(None) => Verdict::Unsure,
-        None => Verdict::IsNot,
+        None => match old_hello(beginning.bytes) {
+            Some(Some(_)) => Verdict::Is(Side::Request),
+            Some(None) if beginning.at_start => Verdict::Unsure,
+            _ => Verdict::IsNot,
+        },
     }
 }
 
@@ -130,10 +183,17 @@ pub(super) fn server_hello(body: &[u8]) -> Option<ServerHello<'_>> {
     let mut rest = Cursor::new(body);
     let version = rest.u16_be()?;
     let is_retry = rest.bytes(32)? == RETRY_RANDOM;
-    let session_bytes = rest.u8()?;
-    rest.skip(usize::from(session_bytes))?;
+    // Drafts with their number here, or that of what they were to become, have neither a session nor a
+    // compression; TLS 1.3 itself has that of 1.2 here.
+    let is_short = is_draft(version) || version == 0x0304;
+    if !is_short {
+        let session_bytes = rest.u8()?;
+        rest.skip(usize::from(session_bytes))?;
+    }
     let mut hello = ServerHello { version, cipher: rest.u16_be()?, alpn: None, is_retry };
-    rest.skip(1)?;
+    if !is_short {
+        rest.skip(1)?;
+    }
     extensions(&mut rest, |kind, mut body| match kind {
         ALPN => hello.alpn = protocols(body).first().copied(),
         SUPPORTED_VERSIONS => hello.version = body.u16_be().unwrap_or(hello.version),

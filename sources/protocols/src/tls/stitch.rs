@@ -6,12 +6,13 @@
 use std::collections::VecDeque;
 
 use super::parse::{
-    MESSAGE_HEAD_BYTES, RECORD_HEAD_BYTES, Records, client_hello, hello_side, server_hello,
+    MESSAGE_HEAD_BYTES, RECORD_HEAD_BYTES, Records, client_hello, hello_side, old_hello,
+    server_hello,
 };
 use super::table::{client_text, server_members, write_columns};
 use super::types::{
-    ALERT, APPLICATION, CHANGE_CIPHER, CLIENT_HELLO, HANDSHAKE, HELLO_BYTES_MAX, Request, Response,
-    SERVER_HELLO,
+    ALERT, APPLICATION, CHANGE_CIPHER, CLIENT_HELLO, ClientHello, HANDSHAKE, HELLO_BYTES_MAX,
+    Request, Response, SERVER_HELLO,
 };
 use crate::frames::{Frame, FrameReader, Next};
 use crate::protocol::{Context, Parser, RowOf, Shared, Streams};
@@ -95,6 +96,15 @@ impl Half {
 
     /// Reads a record of which `bytes` are there.
     fn record(&mut self, side: Side, bytes: &[u8], frame: &Frame) -> Said {
+        if let (Side::Request, Some(Some(hello))) = (side, old_hello(bytes)) {
+            self.forget();
+            (self.is_past_hello, self.is_encrypted) = (true, false);
+            let hello = ClientHello { version: hello.version, ..ClientHello::default() };
+            return Said::Client(Request {
+                body: client_text(&hello),
+                begin_ns: frame.time_unix_ns,
+            });
+        }
         let Some((head, body)) = bytes.split_at_checked(RECORD_HEAD_BYTES) else {
             return Said::Nothing;
         };
@@ -332,7 +342,8 @@ impl Tls {
         let is_late = self.answered.as_ref().is_some_and(|(_, response)| {
             ctx.now_unix_ns.saturating_sub(response.begin_ns) >= ALERT_WITHIN_NS
         });
-        if is_late || self.is_handshake_over() {
+        // What is none of the protocol's behind an answered hello is no reason to forget that.
+        if is_late || self.is_handshake_over() || self.is_wrong() {
             self.write(ctx);
         }
     }

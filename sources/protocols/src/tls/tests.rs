@@ -204,6 +204,88 @@ fn hellos_of_other_kinds() {
     assert_eq!(lines, [format!(r#"22 | {asked} | {{"version":"TLS1.3","cipher":"0x1301"}}"#)]);
 }
 
+/// What is no TLS behind hellos that were answered ends the guess, not their row. Catches a row that goes,
+/// uncounted, with a connection that is looked at anew.
+#[test]
+fn rows_outlast_what_is_none() {
+    let mut wire = Wire::new(&PROTOCOL);
+    wire.ask(&hello());
+    wire.answer(&tls12());
+    for _ in 0..3 {
+        wire.answer(b"none of its records");
+    }
+    assert!(wire.parser.is_wrong());
+    assert_eq!((wire.rows().len(), wire.counters().exchanges), (1, 1));
+}
+
+/// A hello in the form of SSL 2.0, of the version that it asks for.
+fn old_hello(version: [u8; 2], ciphers: usize, challenge: usize) -> Vec<u8> {
+    let word = |value: usize| (value as u16).to_be_bytes();
+    let body = [
+        &[1][..],
+        &version,
+        &word(3 * ciphers),
+        &[0, 0],
+        &word(challenge),
+        &vec![5; 3 * ciphers + challenge],
+    ]
+    .concat();
+    [&word(0x8000 | body.len())[..], &body].concat()
+}
+
+/// Hellos of older programs, and servers' of TLS 1.3 before it was one, which have fewer fields.
+#[test]
+fn older_and_earlier_hellos() {
+    let calls = [(Request, old_hello([3, 1], 20, 16)), (Response, tls12())];
+    let answer = r#"{"version":"TLS1.2","cipher":"0xc02f","alpn":"h2"}"#;
+    assert_eq!(lines_of(&PROTOCOL, &calls), [format!(r#"22 | {{"version":"TLS1.0"}} | {answer}"#)]);
+    check_every_split(&PROTOCOL, &calls);
+    for (version, shown) in [([0x7f, 18], "0x7f12"), ([3, 4], "TLS1.3")] {
+        let body = [&version[..], &[7; 32], &[0x13, 1], &sized(&extension(40, &[1; 9]))].concat();
+        let calls = [(Request, hello()), (Response, record(0x16, &message(2, &body)))];
+        let expected = [format!(r#"{ASKS} | {{"version":"{shown}","cipher":"0x1301"}}"#)];
+        assert_eq!(lines_of(&PROTOCOL, &calls), expected);
+        assert_eq!(verdict(&PROTOCOL, &calls[1].1, false), Verdict::Is(Response));
+    }
+}
+
+/// What is like an old hello, but for one number, is none: nor is one of SSL 2.0 itself, whose server
+/// answers in another form. Catches foreign traffic that a first byte and a kind would let in.
+#[test]
+fn neighbours_of_older_hellos() {
+    let hello = old_hello([3, 1], 20, 16);
+    assert_eq!(verdict(&PROTOCOL, &hello, true), Verdict::Is(Request));
+    for short in 1..11 {
+        assert_eq!(verdict(&PROTOCOL, &hello[..short], true), Verdict::Unsure);
+    }
+    let changed = |at: usize, byte: u8| {
+        let mut changed = hello.clone();
+        changed[at] = byte;
+        changed
+    };
+    for other in [
+        changed(0, 0x00),
+        changed(1, hello[1] + 1),
+        changed(2, 2),
+        changed(4, 9),
+        changed(6, 61),
+        changed(8, 7),
+        old_hello([3, 1], 20, 8),
+        old_hello([3, 1], 0, 16),
+        old_hello([0, 2], 20, 16),
+    ] {
+        assert_eq!(verdict(&PROTOCOL, &other, true), Verdict::IsNot, "{other:?}");
+    }
+    let mut early = record(0x16, &server_hello([1; 32], 0x1301, &[]));
+    early[9] = 0x7f;
+    for (minor, expected) in
+        [(0x0d, Verdict::IsNot), (0x12, Verdict::Is(Response)), (0x1d, Verdict::IsNot)]
+    {
+        early[10] = minor;
+        assert_eq!(verdict(&PROTOCOL, &early, false), expected);
+    }
+}
+
 /// What is cut behind the hellos costs nothing; a cut hello costs its row and no other; a hole costs what
 /// is in it, and is counted.
 #[test]

@@ -4,6 +4,7 @@
 use weir_protocols::protocol::Opening;
 use weir_protocols::{Counters, PROTOCOLS};
 
+use super::socks::front;
 use super::{Connection, Look, State};
 use crate::capture::{DataEvent, Direction, Opened};
 use crate::conn::infer::{Inference, infer};
@@ -45,13 +46,33 @@ impl Connection {
         self.look_at(&DataEvent { payload: &[], ..*event }, 0, true);
     }
 
-    fn look_at(&mut self, event: &DataEvent<'_>, events_seen: u32, is_rest: bool) {
-        let stream = match event.direction {
-            Direction::Ingress => &mut self.ingress,
-            Direction::Egress => &mut self.egress,
+    /// Steps over what was said to a proxy, once all of it has come.
+    fn step_over_proxy(&mut self) {
+        let streams = [&mut self.ingress, &mut self.egress];
+        if self.moved != [true; 2] || streams.iter().any(|stream| stream.position() > 0) {
+            return;
+        }
+        let [ingress, egress] = streams;
+        let (client, proxy) = match self.ends.socket.opened {
+            Opened::Accepted => (ingress, egress),
+            Opened::Connected => (egress, ingress),
+            Opened::Unknown => return,
         };
+        let Some(front) = front(client.unread(), proxy.unread()) else { return };
+        client.skip(front.client_bytes as u64);
+        proxy.skip(front.proxy_bytes as u64);
+        self.begins = [self.ingress.position(), self.egress.position()];
+    }
+
+    fn look_at(&mut self, event: &DataEvent<'_>, events_seen: u32, is_rest: bool) {
+        self.step_over_proxy();
+        let (stream, begins) = match event.direction {
+            Direction::Ingress => (&mut self.ingress, self.begins[0]),
+            Direction::Egress => (&mut self.egress, self.begins[1]),
+        };
+        let is_new = event.socket.opened != Opened::Unknown && stream.position() == begins;
+        let is_rest = is_rest || (is_new && begins > 0);
         let start = if is_rest || stream.at_event_start() { stream.unread() } else { &[] };
-        let is_new = event.socket.opened != Opened::Unknown && stream.position() == 0;
         let from_start = is_rest || is_new;
         let both_sides = self.moved == [true; 2];
         match infer(event, start, events_seen, both_sides) {

@@ -91,7 +91,14 @@ impl Flow {
             let heard = kept.iter().filter(|kept| kept.side != side && !kept.tcp.rst);
             let sent = earliest(&mut sent.map(|kept| kept.tcp.sequence));
             let heard = earliest(&mut heard.filter_map(|kept| kept.tcp.acknowledged));
+            // A probe whether the peer is still there, which bears the number of a byte that it has.
+            let is_probe = |at: u32| {
+                let mut own = kept.iter().filter(|kept| kept.side == side && !kept.tcp.rst);
+                heard == Some(at.wrapping_add(1))
+                    && own.all(|kept| kept.tcp.sequence != at || kept.tcp.payload.wire_bytes == 0)
+            };
             let begins = match self.opened {
+                Opened::Unknown if sent.is_some_and(is_probe) => heard,
                 // Watched from its beginning, whatever was acknowledged then was there.
                 Opened::Accepted => earliest(&mut sent.into_iter().chain(heard)),
                 _ => sent.or(heard),

@@ -8,7 +8,7 @@ use crate::replay::fragments::Fragments;
 use crate::replay::packet::{Fragment, FragmentKey};
 
 /// A query for example.org and its answer.
-fn dns(id: u16) -> [Vec<u8>; 2] {
+pub(super) fn dns(id: u16) -> [Vec<u8>; 2] {
     let question = b"\x07example\x03org\x00\x00\x01\x00\x01";
     let head = |flags: u16, answers: u16| {
         [id, flags, 1, answers, 0, 0].into_iter().flat_map(u16::to_be_bytes).collect::<Vec<u8>>()
@@ -17,21 +17,24 @@ fn dns(id: u16) -> [Vec<u8>; 2] {
     [[&head(0x0100, 0)[..], question].concat(), [&head(0x8180, 1)[..], question, answer].concat()]
 }
 
-fn asks(client: &str, server: &str) -> [Vec<u8>; 2] {
+pub(super) fn asks(client: &str, server: &str) -> [Vec<u8>; 2] {
     let (client, server): (SocketAddr, SocketAddr) =
         (client.parse().unwrap(), server.parse().unwrap());
     let [query, answer] = dns(7);
     [udp(client, server, &query), udp(server, client, &answer)]
 }
 
-fn is_answered(link_type: u32, packets: &[Vec<u8>], server: &str) {
+pub(super) fn is_answered(link_type: u32, packets: &[Vec<u8>], server: &str) {
     let timed: Vec<Timed> =
         packets.iter().enumerate().map(|(at, p)| (START_NS + at as i64 * MS, p.clone())).collect();
     let found = replay(&pcap(link_type, &timed));
     assert_eq!(found.rows.len(), 1, "link {link_type}: {:?}", found.counters);
     let (row, server): (_, SocketAddr) = (&found.rows[0], server.parse().unwrap());
     assert_eq!(row.table, "dns_events");
-    assert_eq!((row.text("local_addr"), row.int("local_port")), (server.ip().to_string(), 53));
+    assert_eq!(
+        (row.text("local_addr"), row.int("local_port")),
+        (server.ip().to_string(), i64::from(server.port()))
+    );
     assert_eq!((row.int("trace_role"), row.int("latency")), (2, MS * (packets.len() as i64 - 1)));
     assert!(row.text("resp_body").contains("1.2.3.4"));
 }
@@ -63,7 +66,7 @@ fn kinds_of_links() {
         let padded = packets.each_ref().map(|ip| [ethernet(&[], ip), vec![0xee; 30]].concat());
         is_answered(1, &padded, server);
         let ppp = if kind == [0x86, 0xdd] { [0x00, 0x57] } else { [0x00, 0x21] };
-        let session = [&[2; 12][..], &[0x88, 0x64, 0x11, 0, 0, 1, 0, 90], &ppp].concat();
+        let session = [&[2; 12][..], &[0x88, 0x64, 0x11, 0, 0, 1, 0, 200], &ppp].concat();
         is_answered(1, &around(&session), server);
         let labels = [&[2; 12][..], &[0x88, 0x47, 0, 0, 0x10, 64, 0, 0, 0x11, 64]].concat();
         is_answered(1, &around(&labels), server);

@@ -5,6 +5,7 @@ mod hostile;
 mod links;
 mod order;
 mod packets;
+mod tunnels;
 
 use weir_types::batch::value_at;
 use weir_types::{RecordBatch, Value, tables};

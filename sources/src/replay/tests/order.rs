@@ -207,6 +207,59 @@ fn joined_midway() {
     }
 }
 
+/// Joined at a probe whether the peer is still there: it bears the number of a byte that the peer has, which is
+/// no hole. Catches exchanges behind it that count as uncertain for a byte that nobody sent.
+#[test]
+fn joined_at_a_probe() {
+    let mut talk = talk();
+    talk.open().exchange(0, 999);
+    let from = talk.packets.len();
+    talk.sent[0] -= 1;
+    talk.send(false, ACK, b"");
+    talk.sent[0] += 1;
+    talk.send(true, ACK, b"");
+    talk.now_ns += 8_000 * MS;
+    (1..6).for_each(|number| {
+        talk.exchange(number, 999);
+    });
+    let found = replay_packets(&talk.packets[from..]);
+    assert_eq!(numbers(&found.rows), [1, 2, 3, 4, 5]);
+    assert_eq!((found.counters.tcp.joined, found.counters.tcp.missing_bytes), (1, 0));
+}
+
+/// Behind what was said to a proxy, all exchanges are there; what
+/// is none of a known protocol behind it gives no rows, as it does without a proxy.
+#[test]
+fn through_a_proxy() {
+    let (asked, granted): (&[u8], &[u8]) =
+        (b"\x05\x01\x00\x01\x0a\x00\x00\x01\x00\x50", b"\x05\x00\x00\x01\x7f\x00\x00\x01\x12\x34");
+    let mut talk = talk();
+    talk.open().send(false, ACK | PSH, b"\x05\x01\x00").send(true, ACK | PSH, b"\x05\x00");
+    talk.send(false, ACK | PSH, asked).send(true, ACK | PSH, granted);
+    let behind = talk.packets.len();
+    (0..3).for_each(|number| {
+        talk.exchange(number, 20);
+    });
+    talk.close();
+    let found = replay_packets(&talk.packets);
+    assert_eq!((numbers(&found.rows), found.counted("http_events")), (vec![0, 1, 2], 0));
+    let mut foreign = Talk { packets: talk.packets[..behind].to_vec(), ..talk };
+    for _ in 0..20 {
+        foreign.send(false, ACK | PSH, &[0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 0, 0]);
+        foreign.send(true, ACK | PSH, b"\x8a\x91 something of its own");
+    }
+    foreign.close();
+    assert_eq!(replay_packets(&foreign.packets).rows, []);
+    let mut old = Talk::new(CLIENT, SERVER, [1_000, 9_000], START_NS);
+    old.open().send(false, ACK | PSH, b"\x04\x01\x00\x50\x0a\x00\x00\x01\x00");
+    old.send(true, ACK | PSH, b"\x00\x5a\x00\x50\x0a\x00\x00\x01");
+    (0..3).for_each(|number| {
+        old.exchange(number, 999);
+    });
+    let found = replay_packets(&old.close().packets);
+    assert_eq!((numbers(&found.rows), found.counted("http_events")), (vec![0, 1, 2], 0));
+}
+
 /// A file that holds captures of different times, the later one first: both are read.
 #[test]
 fn clocks_may_go_back() {

@@ -5,7 +5,7 @@ mod pairing;
 use weir_types::random::SplitMix;
 
 use super::PROTOCOL;
-use crate::protocol::Verdict;
+use crate::protocol::{Beginning, Verdict};
 use crate::redact::{Mode, Redactor};
 use crate::stream::Segment;
 use crate::testing::{
@@ -246,6 +246,40 @@ fn inline_commands_and_answers_turned_off() {
     ];
     assert_eq!(wire.lines(), want);
     assert_eq!(wire.counters().unanswered, 4);
+}
+
+/// Whole lines that are commands begin a connection on Redis' port; elsewhere, or with a line that is none, as
+/// memcached's and mail's, they do not. Catches both pipelines of inline commands whose answers are nothing but
+/// `+OK`, and text of others taken for them.
+#[test]
+fn inline_commands_on_their_port() {
+    let on = |bytes: &[u8], port: u16, at_start: bool| {
+        let ports = [4_000, port];
+        (PROTOCOL.recognise)(&Beginning {
+            bytes,
+            at_start,
+            opened: true,
+            is_datagram: false,
+            ports,
+        })
+    };
+    for lines in [&b"SET key \"a b\"\r\n"[..], b"set a 1\nGET a\n", b"AUTH secret\r\nSELECT 1\r\n"]
+    {
+        assert_eq!(on(lines, 6_379, true), Verdict::Is(Side::Request));
+        assert_eq!(on(lines, 6_380, true), Verdict::IsNot);
+        assert_eq!(on(lines, 6_379, false), Verdict::IsNot);
+        assert_eq!(on(&lines[..lines.len() - 1], 6_379, true), Verdict::IsNot);
+    }
+    for other in [
+        &b"set k 0 0 5\r\nworld\r\n"[..],
+        b"gets k\r\n",
+        b"AUTH x\r\nEHLO a.example\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"\r\n",
+        b"",
+    ] {
+        assert_eq!(on(other, 6_379, true), Verdict::IsNot, "{other:?}");
+    }
 }
 
 /// What `MONITOR` shows is nobody's answer, and a replica's connection is left alone.
