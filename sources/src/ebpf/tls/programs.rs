@@ -9,6 +9,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 
 use aya::maps::{Map, MapData};
 use aya::programs::UProbe;
@@ -33,6 +34,10 @@ const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_PROG_TYPE_KPROBE: u32 = 2;
 const BPF_TRACE_UPROBE_MULTI: u32 = 48;
 const BPF_F_UPROBE_MULTI_RETURN: u32 = 1;
+/// No instruction is longer.
+const INSTRUCTION_BYTES_MAX: usize = 16;
+/// How often a program is handed to a kernel that was interrupted.
+const LOADS_MAX: usize = 10;
 /// Bytes of the verifier's log that are asked for after it has refused a program.
 const LOG_BYTES: usize = 64 << 10;
 
@@ -117,6 +122,7 @@ impl TlsPrograms {
         let path = CString::new(path_of(file)).map_err(io::Error::other)?;
         let mut attachments = Vec::new();
         for (probe, offsets) in by_probe(at) {
+            read_beforehand(file, &offsets);
             let program = self.fds.get(&probe).ok_or(io::ErrorKind::NotFound)?;
             match self.form {
                 Form::Links => attachments.push(link(program, &path, &offsets, probe.is_return())?),
@@ -241,17 +247,44 @@ fn load_program(name: &str, code: &[bpf_insn], license: &CString) -> io::Result<
     let name = name.as_bytes();
     let bytes = name.len().min(attr.prog_name.len() - 1);
     attr.prog_name[..bytes].copy_from_slice(&name[..bytes]);
-    let first = bpf(BPF_PROG_LOAD, &attr);
-    if first.is_ok() {
-        return first;
-    }
+    let refused = match load_patiently(&|| bpf(BPF_PROG_LOAD, &attr)) {
+        Ok(fd) => return Ok(fd),
+        Err(error) => error,
+    };
     let mut log = vec![0u8; LOG_BYTES];
     attr.log_level = 1;
     attr.log_size = LOG_BYTES as u32;
     attr.log_buf = log.as_mut_ptr() as u64;
-    let again = bpf(BPF_PROG_LOAD, &attr);
-    let text = String::from_utf8_lossy(log.split(|byte| *byte == 0).next().unwrap_or_default());
-    again.map_err(|error| io::Error::new(error.kind(), shortened(&format!("{error}: {text}"))))
+    bpf(BPF_PROG_LOAD, &attr).map_err(|_| {
+        let text = String::from_utf8_lossy(log.split(|byte| *byte == 0).next().unwrap_or_default());
+        io::Error::new(refused.kind(), shortened(&format!("{refused}: {text}")))
+    })
+}
+
+/// A signal to the process, or the lack of memory on a busy machine, ends what the kernel is about, however good the
+/// program is: it is asked again. What was said first is told: asked for its reasons, a kernel has others to refuse a
+/// good program, since they are longer than the room for them.
+fn load_patiently(load: &dyn Fn() -> io::Result<OwnedFd>) -> io::Result<OwnedFd> {
+    let is_passing = |error: &io::Error| {
+        matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR | libc::ENOMEM))
+    };
+    let mut loaded = load();
+    for _ in 1..LOADS_MAX {
+        match &loaded {
+            Err(error) if is_passing(error) => loaded = load(),
+            _ => break,
+        }
+    }
+    loaded
+}
+
+/// Has the kernel read the instructions as any reader does: what is not in its cache where a probe is set it reads by
+/// itself, of which 6.18 warns in its log (`ext4_check_map_extents_env`).
+fn read_beforehand(file: &File, offsets: &[u64]) {
+    for offset in offsets {
+        // Failing, it will be read where the probe is set.
+        let _ = file.read_at(&mut [0; INSTRUCTION_BYTES_MAX], *offset);
+    }
 }
 
 /// The part of `union bpf_attr` that attaches a program to many places.
@@ -325,6 +358,26 @@ fn event(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A load that was interrupted is done again, and one that is refused is not. Catches probes of TLS that fall back
+    /// to perf events because the machine was busy as they were loaded.
+    #[test]
+    fn interrupted_loads() {
+        let tried = |errors: &[i32]| {
+            let count = std::cell::Cell::new(0);
+            let loaded = load_patiently(&|| {
+                count.set(count.get() + 1);
+                match errors.get(count.get() - 1) {
+                    Some(error) => Err(io::Error::from_raw_os_error(*error)),
+                    None => Ok(File::open("/dev/null")?.into()),
+                }
+            });
+            (count.get(), loaded.err().and_then(|error| error.raw_os_error()))
+        };
+        assert_eq!(tried(&[libc::EAGAIN, libc::EAGAIN, libc::ENOMEM]), (4, None));
+        assert_eq!(tried(&[libc::EAGAIN, libc::EACCES]), (2, Some(libc::EACCES)));
+        assert_eq!(tried(&[libc::EAGAIN; 40]), (LOADS_MAX, Some(libc::EAGAIN)));
+    }
 
     /// Kernels that would end a program for a return probe are known, with and without the fix. Catches
     /// harm to a program that is only watched.

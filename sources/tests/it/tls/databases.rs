@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use super::{Capture, Place, Server, free_port, has};
 use crate::real::{mysql, pgsql};
@@ -88,10 +88,8 @@ fn statements(client: usize) -> (String, Talk) {
     (script, want)
 }
 
-/// psql asks in plain text whether the server speaks TLS, and logs in over it. Catches a row of that question, what
-/// goes on being looked for in cipher bytes, and a login that is not looked for anew.
-#[test]
-fn postgresql() {
+/// PostgreSQL over TLS, and clients with this library, each given a script of its own and where to connect to.
+fn postgresql_of(library: &str, command: impl Fn(&Path, &str, &Path) -> String) {
     let Some(bin) = pgsql::programs() else {
         return weir_types::testing::skipped("PostgreSQL is not installed");
     };
@@ -106,14 +104,14 @@ fn postgresql() {
     // What asked it whether it is ready is over.
     let Some(mut capture) = Capture::of_port(port) else { return };
     capture.wait_until_probed("libssl.so.3");
+    capture.wait_until_probed(library);
     let mut all = String::new();
     let mut want = Vec::new();
     for client in 0..4 {
         let (script, rows) = statements(client);
         let file = place.write(&format!("sql{client}"), &script);
         let to = format!("host=127.0.0.1 port={port} user=postgres sslmode=require");
-        let psql = bin.join("psql").display().to_string();
-        writeln!(all, "{psql} -X -q -A -t '{to}' -f {} 2>/dev/null &", file.display()).unwrap();
+        writeln!(all, "{} 2>/dev/null &", command(&bin, &to, &file)).unwrap();
         want.push(rows);
     }
     let output = capture.watch(Command::new("sh").args(["-c", &format!("{all} wait")]));
@@ -129,6 +127,63 @@ fn postgresql() {
         logged_in.collect()
     });
     check_talks(&capture, ends, &want);
+}
+
+/// psql asks in plain text whether the server speaks TLS, and logs in over it. Catches a row of that question, what
+/// goes on being looked for in cipher bytes, and a login that is not looked for anew.
+#[test]
+fn postgresql() {
+    postgresql_of("libssl.so.3", |bin, to, script| {
+        let psql = bin.join("psql").display().to_string();
+        format!("{psql} -X -q -A -t '{to}' -f {}", script.display())
+    });
+}
+
+/// Says each line of a script; without one it holds the library until its input ends.
+const PSYCOPG: &str = r#"
+import psycopg2, sys
+if len(sys.argv) < 2:
+    sys.stdin.read()
+    sys.exit()
+own = psycopg2.connect(sys.argv[1])
+own.autocommit = True
+for line in open(sys.argv[2]):
+    try:
+        cursor = own.cursor()
+        cursor.execute(line.strip())
+        print(cursor.fetchall())
+    except psycopg2.Error: pass
+own.close()
+"#;
+
+/// Where `scripts/test-servers` puts it, if it did; said on stderr if not.
+fn psycopg() -> Option<PathBuf> {
+    let home = std::env::var("HOME").unwrap_or_default();
+    let site = Path::new(&home).join(".cache/weir/openssl11/python");
+    let is_there = site.join("psycopg2").is_dir();
+    if !is_there {
+        weir_types::testing::skipped("there is no psycopg2 in ~/.cache/weir");
+    }
+    (is_there && has("python3")).then_some(site)
+}
+
+/// The same of libpq with an OpenSSL 1.1.1 of its own, as wheels for Python have it (`libssl-3e69114b.so.1.1`), at one
+/// end and OpenSSL 3 at the other. Catches a name that is not taken for a library's, and functions that are others.
+#[test]
+fn postgresql_of_openssl_1_1() {
+    let Some(site) = psycopg() else { return };
+    let script = Place::new();
+    let program = script.write("client.py", PSYCOPG);
+    // Probes take a moment where nobody has run a library before.
+    let mut holder = Command::new("python3");
+    let holder = holder.arg(&program).env("PYTHONPATH", &site).stdin(Stdio::piped()).spawn();
+    postgresql_of("openssl11/python/psycopg2_binary.libs/libssl-", |_, to, script| {
+        let (site, program) = (site.display(), program.display());
+        format!("PYTHONPATH={site} python3 {program} '{to}' {}", script.display())
+    });
+    let mut holder = holder.unwrap();
+    drop(holder.stdin.take());
+    assert!(holder.wait().unwrap().success());
 }
 
 /// Two clients of MariaDB, all kinds of operations: the server greets in plain text, the client answers that it goes

@@ -18,6 +18,7 @@ use crate::rows_of::Rows;
 
 mod databases;
 mod go;
+mod go_memory;
 mod grpc;
 mod grpcio;
 mod http2;

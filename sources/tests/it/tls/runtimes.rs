@@ -1,6 +1,7 @@
 //! Runtimes with TLS of their own, and libraries in places that are not looked at beforehand.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use weir_sources::ebpf::EbpfConfig;
@@ -195,8 +196,17 @@ fn resident_kib() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
+/// CPU time of this process's threads that are there.
+fn own_cpu_us() -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let of_task = |path: PathBuf| -> Option<u64> {
+        std::fs::read_to_string(path.join("schedstat")).ok()?.split(' ').next()?.parse().ok()
+    };
+    tasks.filter_map(|task| of_task(task.path())).sum::<u64>() / 1_000
+}
+
 /// Hundreds of processes that use a library and end: each of them is seen, and neither descriptors nor files
-/// that are held, nor memory, grow with them. In a process of its own, since others' probes are descriptors too.
+/// that are held, nor memory, nor what each costs, grow with them. In a process of its own, since others' probes are descriptors too.
 /// Catches a hold on every process that ever was.
 #[test]
 fn short_lived_processes() {
@@ -220,11 +230,17 @@ fn short_lived_processes() {
         );
         capture.watch(Command::new("sh").args(["-c", &script]));
     };
+    let mut cpu = [own_cpu_us(); 3];
     run(&mut capture, 1, 50);
+    cpu[1] = own_cpu_us();
     let before = (open_descriptors(), capture.source.tls_files().len(), resident_kib());
     run(&mut capture, 51, 500);
+    cpu[2] = own_cpu_us();
     let after = (open_descriptors(), capture.source.tls_files().len(), resident_kib());
-    eprintln!("descriptors, files, KiB: {before:?}, then {after:?}");
+    let each_us = [(cpu[1] - cpu[0]) / 50, (cpu[2] - cpu[1]) / 450];
+    eprintln!("descriptors, files, KiB: {before:?}, then {after:?}; CPU us each: {each_us:?}");
+    // Those that come later cost no more than the first ones; on a machine that is otherwise busy both cost more.
+    assert!(each_us[1] <= 2 * each_us[0], "{each_us:?}");
     // The tests' servers beside it come and go, and their libraries are probed too.
     assert!(after.0 < before.0 + 64 && after.1 < before.1 + 16, "{before:?} {after:?}");
     assert!(after.2 < before.2 + (64 << 10), "{before:?} {after:?}");
