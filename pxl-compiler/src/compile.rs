@@ -16,7 +16,7 @@ use crate::ir::{ExportIr, Graph, IrId, IrKind, Sink};
 use crate::limits::{EXPLAIN_BYTES_MAX, STACK_BYTES};
 use crate::objects::eval::{Evaluator, Settings};
 use crate::objects::exec::ExecCall;
-use crate::objects::named::{self, NamedBody};
+use crate::objects::named::{self, NamedBody, ViewIndex};
 use crate::objects::trace::{AgentConfig, Tracepoint};
 use crate::passes::{self, checked};
 use crate::row_key;
@@ -131,7 +131,8 @@ fn compile_here(
     let findings = Findings::default();
     let budget = Budget::new(options.cancel.clone(), options.deadline.clone())
         .with_work_max(options.work_max);
-    let wanted = named::wanted(&options.views, script.text, &findings);
+    let views = ViewIndex::new(Arc::clone(&options.views));
+    let wanted = named::wanted(&views, script.text, &findings);
     let named = named::parse(&wanted, &findings).filter(|_| !findings.has_errors());
     let compiled = named.as_deref().and_then(|named| {
         run(script, named, &Context { options, findings: &findings, budget: &budget }, trace)

@@ -37,7 +37,7 @@ pub use compile::{CompileOptions, Compiled, NamedView, Script, compile};
 pub use explain::{Explained, OperatorTexts, SourceTexts, Stage, explain, operator_texts};
 pub use export::{Export, OtelAttribute, OtelData, OtelEndpoint, OtelValue, SpanKind};
 pub use hint::suggest;
-pub use objects::named::views_read_by;
+pub use objects::named::ViewIndex;
 pub use objects::trace::{
     AgentConfig, FunctionProbe, ProbeOutput, TraceBody, TraceProgram, TraceTarget, Tracepoint,
 };

@@ -8,9 +8,10 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
-use weir_cluster::judge::{Judge, recorded};
-use weir_cluster::service::{AlertsSpec, MailServer, MailTo, RULES_MAX, ReceiverSpec, Sender};
-use weir_rules::labels::{Labels, is_label_name};
+use weir_cluster::judge::{Judge, runs, views_of};
+use weir_cluster::service::{AlertsSpec, MailServer, MailTo, ReceiverSpec, Sender};
+use weir_rules::file::RuleFile;
+use weir_rules::labels::{Labels, is_plain_label};
 use weir_rules::notify::mail::Envelope;
 use weir_rules::pack;
 use weir_rules::state::{AlertRule, Settings};
@@ -147,7 +148,7 @@ pub(crate) fn files(base: &Path, patterns: &[String]) -> Result<Vec<PathBuf>, St
 /// What the configuration asks for. `written`: as the file and the environment have it.
 pub(super) fn spec(config: &Config, written: &Json, base: &Path) -> Result<AlertsSpec, String> {
     let AlertsConfig { external_url, external_labels, resend, builtin } = &config.alerts;
-    if let Some(name) = external_labels.keys().find(|name| !is_label_name(name)) {
+    if let Some(name) = external_labels.keys().find(|name| !is_plain_label(name)) {
         return Err(format!("alerts.external_labels: `{name}` is no name of a label"));
     }
     if resend.0 < Duration::from_secs(1) {
@@ -166,7 +167,11 @@ pub(super) fn spec(config: &Config, written: &Json, base: &Path) -> Result<Alert
     if builtin.enabled {
         texts.push((pack::BUILTIN_FILE.to_string(), pack::BUILTIN.to_string()));
     }
-    let views = recorded(texts.iter().map(|(_, text)| text.as_str()));
+    let parsed: Vec<RuleFile> =
+        texts.iter().filter_map(|(_, text)| weir_rules::file::parse(text).ok()).collect();
+    // Before any is compiled.
+    runs(parsed.iter()).map_err(|why| format!("rules: {why}"))?;
+    let views = views_of(parsed.iter());
     let mut rules = Vec::new();
     let mut judge = Judge::new(Arc::clone(&views), &script::allowance);
     for (name, text) in &texts {
@@ -190,9 +195,7 @@ pub(super) fn spec(config: &Config, written: &Json, base: &Path) -> Result<Alert
             return Err(format!("alerts.builtin.disabled: there is no rule `{name}`"));
         }
     }
-    if rules.len() > RULES_MAX {
-        return Err(format!("a server may have {RULES_MAX} alert rules"));
-    }
+
     Ok(AlertsSpec { rules, views, settings, receivers: receivers(config, written, base)? })
 }
 

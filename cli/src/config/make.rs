@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 use weir_cluster::service::{BufferSpec, SinkSpec, WriterSpec};
-use weir_pxl::NamedView;
+use weir_pxl::ViewIndex;
 use weir_sinks::buffer::disk::DISK_BYTES_MIN;
 use weir_sinks::delivery::OutputInfo;
 use weir_sinks::encode::Mode;
@@ -175,7 +175,7 @@ pub(super) fn spec(
     mut config: SinkConfig,
     written: &Json,
     base: &Path,
-    views: &[NamedView],
+    views: &ViewIndex,
 ) -> Result<SinkSpec, String> {
     let kind = config.kind;
     judge_keys(&config, written)?;

@@ -13,10 +13,12 @@ pub(crate) mod watch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value as Json;
 use weir_cluster::service::{AlertsSpec, SinkSpec};
+use weir_pxl::ViewIndex;
 
 use crate::failure::Failure;
 use crate::text_file;
@@ -162,6 +164,7 @@ fn judged(
     let alerts = alerts.map_err(|why| wrong(without_values(&why, &used)))?;
     let mut taken: BTreeMap<String, String> = BTreeMap::new();
     let mut specs = Vec::new();
+    let views = ViewIndex::new(Arc::clone(&alerts.views));
     for (name, sink) in config.sinks {
         let at = |why: &str| {
             let line = line_of(text, &name).map_or(String::new(), |line| format!("{line}:"));
@@ -179,7 +182,7 @@ fn judged(
             return Err(at(&format!("`{other}` writes to this place already")));
         }
         let written = json["sinks"][&name].clone();
-        specs.push(make::spec(&name, sink, &written, base, &alerts.views).map_err(|why| at(&why))?);
+        specs.push(make::spec(&name, sink, &written, base, &views).map_err(|why| at(&why))?);
     }
     Ok((specs, alerts))
 }

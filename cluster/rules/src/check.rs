@@ -33,6 +33,11 @@ impl Report {
         self.problems.extend(found.iter().map(|problem| shown(name, problem)));
         self.found.extend(found);
     }
+
+    /// What is taken, but hardly meant.
+    pub fn warn(&mut self, name: &str, found: &Problem) {
+        self.warnings.push(shown(name, found));
+    }
 }
 
 fn shown(name: &str, Problem { place, message }: &Problem) -> String {
@@ -69,7 +74,7 @@ pub fn check(name: &str, text: &str, judge: &mut Judge<'_>) -> Report {
         }
     }
     report.warnings = file.warnings.iter().map(|warning| shown(name, warning)).collect();
-    report.rules = file.groups.iter().map(|group| group.rules.len()).sum();
+    report.rules = file.rules().count();
     report.add(name, problems);
     report
 }

@@ -54,31 +54,41 @@ impl Labels {
     }
 }
 
-/// `{a="x", b="y"}`, as Prometheus writes label sets.
+/// `{a="x", "b.c"="y"}`, as Prometheus writes label sets.
 impl std::fmt::Display for Labels {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let pairs: Vec<String> =
-            self.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        let pair = |(name, value)| match is_plain_label(name) {
+            true => format!("{name}={value:?}"),
+            false => format!("{name:?}={value:?}"),
+        };
+        let pairs: Vec<String> = self.iter().map(pair).collect();
         write!(f, "{{{}}}", pairs.join(", "))
     }
 }
 
-/// True for what Prometheus takes as a label's name.
+/// True for what Prometheus 3 takes as a name of a label, of an annotation or of a series: any text that is not empty.
 #[must_use]
-pub fn is_label_name(name: &str) -> bool {
-    let letter = |c: u8| c.is_ascii_alphabetic() || c == b'_';
+pub fn is_name(name: &str) -> bool {
+    !name.is_empty()
+}
+
+/// True for a label's name that every Prometheus and every Alertmanager takes, and that stands without quotes.
+#[must_use]
+pub fn is_plain_label(name: &str) -> bool {
+    is_plain(name, |c| c.is_ascii_alphabetic() || c == b'_')
+}
+
+/// The same for the name of a series.
+#[must_use]
+pub fn is_plain_metric(name: &str) -> bool {
+    is_plain(name, |c| c.is_ascii_alphabetic() || c == b'_' || c == b':')
+}
+
+fn is_plain(name: &str, letter: fn(u8) -> bool) -> bool {
     name.bytes().next().is_some_and(letter) && name.bytes().all(|c| letter(c) || c.is_ascii_digit())
 }
 
-/// True for what Prometheus takes as a metric's name.
-#[must_use]
-pub fn is_metric_name(name: &str) -> bool {
-    let letter = |c: u8| c.is_ascii_alphabetic() || c == b'_' || c == b':';
-    name.bytes().next().is_some_and(letter) && name.bytes().all(|c| letter(c) || c.is_ascii_digit())
-}
-
-/// A column's name as a label's: `_` for every character that a label may not have, and before a leading
-/// digit.
+/// A column's name as a label's that every receiver takes: `_` for every other character, and before a leading digit.
 #[must_use]
 pub fn label_name(column: &str) -> String {
     let fits = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
@@ -141,7 +151,7 @@ mod tests {
             [("a.b", "a_b"), ("9x", "_9x"), ("ä", "_"), ("", "_"), ("ok_1", "ok_1"), ("a:b", "a_b")]
         {
             assert_eq!(label_name(column), wanted);
-            assert!(is_label_name(&label_name(column)), "{column}");
+            assert!(is_plain_label(&label_name(column)), "{column}");
         }
         assert_eq!(label_value(b"a\0b\xff"), "a\u{fffd}b\u{fffd}");
         assert!(matches!(label_value("ok é".as_bytes()), Cow::Borrowed("ok é")));

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use weir_pxl::NamedView;
+use weir_rules::file::quoted;
 use weir_types::{DataType, Diagnostic};
 
 use crate::planner::{self, Allowance, PlanError, ScriptRequest};
@@ -106,11 +107,12 @@ fn expression(view: &str, when: &str, shown: &OutputInfo) -> String {
     let texts: Vec<&str> = texts.map(|column| column.name.as_str()).collect();
     let is_one_a_label_set =
         !shown.key.is_empty() && shown.key.iter().all(|key| texts.contains(&key.as_str()));
-    let mut text = format!("import px\ndf = px.DataFrame('{view}')\ndf = df[{condition}]\n");
+    let mut text =
+        format!("import px\ndf = px.DataFrame({})\ndf = df[{condition}]\n", quoted(view));
     match (&value, is_one_a_label_set) {
         (Some(column), false) => {
             let worst = if when.contains('<') { "min" } else { "max" };
-            let names: Vec<String> = texts.iter().map(|name| format!("'{name}'")).collect();
+            let names: Vec<String> = texts.iter().map(|name| quoted(name)).collect();
             let by = if names.is_empty() {
                 String::new()
             } else {
@@ -132,7 +134,7 @@ pub fn rule_text(condition: &Condition<'_>, view: &str, shown: &OutputInfo) -> S
     let Condition { name, when, hold, keep_firing, labels, annotations } = condition;
     let fits = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' };
     let record = format!("alert:{}", name.chars().map(fits).collect::<String>());
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let json = |text: &str| serde_json::Value::from(text).to_string();
     let block = |text: &str| {
         let lines = text.trim_end().lines().map(|line| match line.is_empty() {
             true => "\n".to_string(),
@@ -143,19 +145,17 @@ pub fn rule_text(condition: &Condition<'_>, view: &str, shown: &OutputInfo) -> S
     let expr = expression(&record, when, shown);
     let mut text = format!(
         "groups:\n- name: {}\n  rules:\n  - record: {record}\n    expr: |\n{}  - alert: {}\n    expr: |\n{}",
-        quoted(name),
+        json(name),
         block(view),
-        quoted(name),
+        json(name),
         block(&expr),
     );
     for (key, value) in [("for", hold), ("keep_firing_for", keep_firing)] {
-        text.extend(value.map(|value| format!("    {key}: {}\n", quoted(value))));
+        text.extend(value.map(|value| format!("    {key}: {}\n", json(value))));
     }
     for (key, pairs) in [("labels", labels), ("annotations", annotations)] {
-        let pairs: Vec<String> = pairs
-            .iter()
-            .map(|(name, value)| format!("{}: {}", quoted(name), quoted(value)))
-            .collect();
+        let pairs: Vec<String> =
+            pairs.iter().map(|(name, value)| format!("{}: {}", json(name), json(value))).collect();
         if !pairs.is_empty() {
             text.push_str(&format!("    {key}: {{{}}}\n", pairs.join(", ")));
         }

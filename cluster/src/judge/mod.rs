@@ -2,25 +2,28 @@
 //! are made of a script and a condition. It runs nothing.
 
 mod condition;
+#[cfg(test)]
+mod tests;
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use weir_pxl::NamedView;
+use weir_pxl::{NamedView, ViewIndex};
 use weir_rules::check::{ExprProblem, Report, check};
-use weir_rules::file::{Rule, RuleFile, RuleKind, reading};
+use weir_rules::file::{Rule, RuleFile, reading};
 use weir_rules::state::Columns;
 use weir_rules::yaml::Problem;
 
 use crate::planner::{self, Allowance, PlanError, ScriptRequest};
+use crate::service::{RECORDING_RULES_MAX, RULES_MAX, read_by};
 
 pub use condition::{Condition, NoTable, rule_text, shown_by};
 
 /// Who judges the files of one configuration, one after another.
 pub struct Judge<'a> {
     /// What any of the expressions may read.
-    views: Arc<[NamedView]>,
+    views: ViewIndex,
     /// What one compile may take.
     allowance: &'a dyn Fn() -> Allowance,
     /// Names of views that were recorded, and whether they were recorded again.
@@ -30,7 +33,14 @@ pub struct Judge<'a> {
 impl Judge<'_> {
     #[must_use]
     pub fn new(views: Arc<[NamedView]>, allowance: &dyn Fn() -> Allowance) -> Judge<'_> {
-        Judge { views, allowance, names: BTreeMap::new() }
+        Judge { views: ViewIndex::new(views), allowance, names: BTreeMap::new() }
+    }
+
+    /// What asks for a rule's expression.
+    #[must_use]
+    pub fn request_of(&self, rule: &Rule) -> ScriptRequest {
+        let (text, views) = (Some(rule.expr.clone()), read_by(&self.views, &rule.expr));
+        ScriptRequest { text, views, ..ScriptRequest::default() }
     }
 
     /// A file's verdict; and of each of its rules, if it is right, the columns, and how many seconds answers of its past
@@ -42,23 +52,29 @@ impl Judge<'_> {
         if report.problems.is_empty() {
             let found = self.at_odds(&report.file);
             report.add(name, found);
+            let columns = columns.iter().map(|(columns, _): &(Columns, i64)| columns);
+            let newer = |(rule, columns): (&Rule, &Columns)| {
+                columns.names().filter_map(|name| rule.newer_name(name)).collect::<Vec<_>>()
+            };
+            let warnings: Vec<Problem> = report.file.rules().zip(columns).flat_map(newer).collect();
+            warnings.iter().for_each(|found| report.warn(name, found));
         }
         (report, columns)
     }
 
-    /// Recording rules of one name are one view, in whichever files they are, so their columns have to be the same: said
+    /// Recording rules of one name are one view, in whichever files they are, so their columns have to go together: said
     /// where the name comes again, once.
     fn at_odds(&mut self, file: &RuleFile) -> Vec<Problem> {
-        let rules = file.groups.iter().flat_map(|group| &group.rules);
-        let records = rules.filter(|rule| matches!(rule.kind, RuleKind::Record));
         let names = &mut self.names;
-        let again = records.filter(|rule| match names.entry(rule.name.clone()) {
-            Entry::Vacant(name) => {
-                name.insert(false);
-                false
+        let again = file.rules().filter(|rule| rule.is_record()).filter(|rule| {
+            match names.entry(rule.name.clone()) {
+                Entry::Vacant(name) => {
+                    name.insert(false);
+                    false
+                }
+                // All of the name are looked at together.
+                Entry::Occupied(mut name) => !name.insert(true),
             }
-            // All of the name are looked at together.
-            Entry::Occupied(mut name) => !name.insert(true),
         });
         let again: Vec<&Rule> = again.collect();
         let wrong = |rule: &Rule| {
@@ -83,10 +99,10 @@ impl Judge<'_> {
     /// The same, with how many seconds answers of its past are apart at least.
     fn with_pane(&self, rule: &Rule) -> Result<(Columns, i64), Vec<ExprProblem>> {
         let at_start = |message: String| vec![ExprProblem { line: 1, column: 1, message }];
-        if matches!(rule.kind, RuleKind::Record) && weir_types::tables::find(&rule.name).is_some() {
+        if rule.is_record() && weir_types::tables::find(&rule.name).is_some() {
             return Err(at_start(format!("{:?} is a table already", rule.name)));
         }
-        let request = request_of(rule, &self.views);
+        let request = self.request_of(rule);
         let compiled = planner::compile(&request, None, &(self.allowance)());
         let (_, compiled) = compiled.map_err(|error| match error {
             PlanError::Compile(diagnostics) => {
@@ -105,7 +121,10 @@ impl Judge<'_> {
         let outputs = planner::output_infos(&compiled);
         match outputs.as_slice() {
             [output] => {
-                let columns = Columns::of(&output.relation).map_err(at_start)?;
+                // What recording rules call their labels, they are called.
+                let named = request.views.iter().flat_map(|view| view.labels.keys());
+                let named = named.map(String::as_str).collect();
+                let columns = Columns::with_labels(&output.relation, &named).map_err(at_start)?;
                 Ok((columns, planner::pane_s_of(&compiled.plan)))
             }
             [] => Err(at_start("the expression displays no table".to_string())),
@@ -118,11 +137,25 @@ impl Judge<'_> {
     }
 }
 
-/// What asks for a rule's expression.
-#[must_use]
-pub fn request_of(rule: &Rule, views: &Arc<[NamedView]>) -> ScriptRequest {
-    let text = Some(rule.expr.clone());
-    ScriptRequest { text, views: Arc::clone(views), ..ScriptRequest::default() }
+/// Whether one server may run what files have.
+///
+/// # Errors
+/// They are too many: how many, and how many there may be.
+pub fn runs<'a>(files: impl Iterator<Item = &'a RuleFile>) -> Result<(), String> {
+    let (mut alerts, mut records) = (0, 0);
+    for rule in files.flat_map(RuleFile::rules) {
+        match rule.is_record() {
+            true => records += 1,
+            false => alerts += 1,
+        }
+    }
+    let bounds = [("alert", alerts, RULES_MAX), ("recording", records, RECORDING_RULES_MAX)];
+    match bounds.into_iter().find(|(_, count, max)| count > max) {
+        Some((what, count, max)) => {
+            Err(format!("{count} {what} rules; a server runs at most {max}"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// What texts of rule files record; a text that is none records nothing.
@@ -132,14 +165,14 @@ pub fn recorded<'a>(texts: impl Iterator<Item = &'a str>) -> Arc<[NamedView]> {
     views_of(files.iter())
 }
 
-/// What rule files record: views that any of their expressions may read.
+/// What rule files record: views that any of their expressions may read. A rule that is there twice adds nothing.
 pub fn views_of<'a>(files: impl Iterator<Item = &'a RuleFile>) -> Arc<[NamedView]> {
-    let rules = files.flat_map(|file| file.groups.iter().flat_map(|group| &group.rules));
-    let records = rules.filter(|rule| matches!(rule.kind, RuleKind::Record));
+    let records = files.flat_map(RuleFile::rules).filter(|rule| rule.is_record());
     let view = |rule: &Rule| NamedView {
         name: rule.name.clone(),
         text: rule.expr.clone(),
         labels: rule.labels.iter().map(|it| (it.name.clone(), it.text.clone())).collect(),
     };
-    records.map(view).collect()
+    let views: BTreeSet<NamedView> = records.map(view).collect();
+    views.into_iter().collect()
 }

@@ -37,13 +37,13 @@ use weir_actors::{Address, Config, KillSwitch, Part, Stop, Supervisor};
 use weir_engine::{EngineConfig, Generations, Limits, Mesh};
 use weir_proto::bus::ClusterPort;
 use weir_proto::nats::BusStats;
-use weir_pxl::NamedView;
+use weir_pxl::{NamedView, ViewIndex};
 use weir_types::Clock;
 
 pub use alerts::{
-    AlertFigures, Alerts, AlertsShown, AlertsSpec, Happened, MailServer, MailTo, RULE_REFRESH_MS,
-    RULES_MAX, ReceiverRow, ReceiverSpec, RuleRow, STATE_BYTES_MAX, Sender, StateStore, Views,
-    read_by,
+    AlertFigures, Alerts, AlertsShown, AlertsSpec, Happened, MailServer, MailTo,
+    RECORDING_RULES_MAX, RULE_REFRESH_MS, RULES_MAX, ReceiverRow, ReceiverSpec, RuleRow,
+    STATE_BYTES_MAX, Sender, StateStore, Views, read_by,
 };
 pub use budget::{Admitted, Client, ReaderCounters, ReaderLimits, Readers};
 pub use compiles::{CompileLimits, Compiles, NotCompiled};
@@ -266,7 +266,8 @@ impl Service {
                 let is_given = |name: &str| given.iter().any(|view| view.name == name);
                 let own = self.views.all();
                 let own = own.iter().filter(|view| !is_given(&view.name)).cloned();
-                read_by(&given.iter().map(NamedView::from).chain(own).collect::<Vec<_>>(), text)
+                let all: Arc<[NamedView]> = given.iter().map(NamedView::from).chain(own).collect();
+                read_by(&ViewIndex::new(all), text)
             }
         };
         ScriptRequest { views, with_views: Vec::new(), ..request.clone() }

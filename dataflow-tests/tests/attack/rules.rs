@@ -44,7 +44,7 @@ fn rules(count: usize) -> String {
     text
 }
 
-/// The view of them all, in a file of its own: a file has no more rules than a server.
+/// The view of them all.
 const VIEW: &str = "groups:\n- name: v\n  rules:\n  - record: g:paths\n    expr: |\n      import px\n      \
     df = px.DataFrame('http_events', start_time='-10m')\n      \
     df = df[df.trace_role == 2]\n      \

@@ -51,6 +51,7 @@ mod reloads;
 mod replay;
 mod replay_protocols;
 mod rows;
+mod rule_names;
 mod rules;
 mod secrets;
 mod secure;

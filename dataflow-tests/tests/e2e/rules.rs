@@ -277,7 +277,7 @@ fn resources_are_rule_files() {
 
     let wrong = [
         (resource(&expr.replace("http_events", "nope")), "wrong.yml:11:"),
-        (resource(expr).replace("severity:", "a-b:"), "wrong.yml:12:"),
+        (resource(expr).replace("severity:", "__name__:"), "wrong.yml:12:"),
         (resource(expr).replace("      labels:", "      label:"), "wrong.yml:12:"),
         (resource(expr).replace("  groups:", "  group:"), "wrong.yml:7:"),
     ];

@@ -43,6 +43,7 @@ pub(crate) fn graph(graph: &Graph) -> String {
             ),
             IrKind::Stream => "stream".to_string(),
             IrKind::Append => "append".to_string(),
+            IrKind::Unite => "unite".to_string(),
             IrKind::Limit(rows_max) => format!("head {rows_max}"),
         };
         let inputs: Vec<String> = op.inputs.iter().map(|input| format!("%{input}")).collect();

@@ -89,6 +89,8 @@ pub(crate) enum IrKind {
     },
     Merge(Merge),
     Append,
+    /// Frames as one: where a frame has not a text that others have, it is empty.
+    Unite,
     Limit(u64),
     /// `df.stream()`: marks its frame, changes nothing.
     Stream,

@@ -1,9 +1,10 @@
 //! Named views: `px.DataFrame('NAME')` of what a recording rule displays. The view's script is evaluated in a
 //! scope of its own, once a compile, and its one table, with the rule's labels as columns, is the frame; several of
-//! one name are appended. Equal sub-plans are shared later, as everywhere. Which views there are, the caller of the
-//! compiler says.
+//! one name are united: a text that one has not is empty in its rows. Equal sub-plans are shared later, as everywhere.
+//! Which views there are, the caller of the compiler says.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use ruff_python_ast::Suite;
 
@@ -14,6 +15,7 @@ use crate::codes::Code;
 use crate::compile::NamedView;
 use crate::diag::{Diag, Findings, Res, SourceId, Span, Stop, fail};
 use crate::ir::{IrId, IrKind, NameAt};
+use crate::syntax::literals;
 
 /// Views that one script may read, those that its views read included.
 pub(crate) const VIEWS_MAX: usize = 64;
@@ -26,37 +28,70 @@ pub(crate) struct NamedBody<'a> {
     body: Suite,
 }
 
-/// Of all views those whose names occur in the text, or in that of one that does; one more than a script may read, if
-/// there are so many. Each text is gone through once, and no more of them than that.
-#[must_use]
-pub fn views_read_by<'a>(views: &'a [NamedView], text: &'a str) -> Vec<&'a NamedView> {
-    let mut by_name: HashMap<&str, Vec<&NamedView>> = HashMap::new();
-    for view in views {
-        by_name.entry(&view.name).or_default().push(view);
-    }
-    let mut wanted: Vec<&NamedView> = Vec::new();
-    let mut seen: HashSet<&str> = HashSet::new();
-    let mut texts = vec![text];
-    while let Some(text) = texts.pop().filter(|_| !by_name.is_empty()) {
-        // What a view may be called is one such word.
-        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | ':')));
-        for word in words {
-            let Some(views) = by_name.get(word).filter(|_| seen.insert(word)) else { continue };
-            let room = (VIEWS_MAX + 1).saturating_sub(wanted.len());
-            wanted.extend(views.iter().take(room));
-            texts.extend(views.iter().take(room).map(|view| view.text.as_str()));
+/// Views by their names, to find those that texts read.
+#[derive(Default)]
+pub struct ViewIndex {
+    views: Arc<[NamedView]>,
+    /// Where those of a name stand, in order.
+    by_name: HashMap<String, Vec<usize>>,
+    /// There are names that are not one word.
+    has_texts: bool,
+}
+
+fn is_in_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | ':')
+}
+
+impl ViewIndex {
+    #[must_use]
+    pub fn new(views: Arc<[NamedView]>) -> ViewIndex {
+        let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
+        for (idx, view) in views.iter().enumerate() {
+            by_name.entry(view.name.clone()).or_default().push(idx);
         }
+        let has_texts = views.iter().any(|view| !view.name.chars().all(is_in_word));
+        ViewIndex { views, by_name, has_texts }
     }
-    wanted
+
+    /// All of them.
+    #[must_use]
+    pub fn views(&self) -> &Arc<[NamedView]> {
+        &self.views
+    }
+
+    /// Those whose names occur in the text, or in that of one that does; one more than a script may read, if there are
+    /// so many. Each text is gone through once, and no more of them than that.
+    #[must_use]
+    pub fn read_by(&self, text: &str) -> Vec<&NamedView> {
+        let mut wanted: Vec<&NamedView> = Vec::new();
+        let mut seen: HashSet<&str> = HashSet::new();
+        let mut texts = vec![text];
+        while let Some(text) = texts.pop().filter(|_| !self.by_name.is_empty()) {
+            let mut take = |name: &str| {
+                let Some((name, places)) = self.by_name.get_key_value(name) else { return };
+                if seen.insert(name) {
+                    let room = (VIEWS_MAX + 1).saturating_sub(wanted.len());
+                    let views = places.iter().take(room).map(|place| &self.views[*place]);
+                    texts.extend(views.clone().map(|view| view.text.as_str()));
+                    wanted.extend(views);
+                }
+            };
+            text.split(|c| !is_in_word(c)).for_each(&mut take);
+            if self.has_texts {
+                literals::texts_in(text).iter().for_each(|name| take(name));
+            }
+        }
+        wanted
+    }
 }
 
 /// The same, if it is not more than one script may read.
 pub(crate) fn wanted<'a>(
-    views: &'a [NamedView],
-    text: &'a str,
+    views: &'a ViewIndex,
+    text: &str,
     findings: &Findings,
 ) -> Vec<&'a NamedView> {
-    let wanted = views_read_by(views, text);
+    let wanted = views.read_by(text);
     if wanted.len() > VIEWS_MAX {
         let message = format!(
             "the script names more than {VIEWS_MAX} views, those that its views read included"
@@ -138,7 +173,7 @@ impl<'a> Evaluator<'a> {
             _ => {
                 // Typing looks at the columns of each.
                 self.budget.spend(50 * parts.len());
-                self.graph.add(IrKind::Append, parts, span)?
+                self.graph.add(IrKind::Unite, parts, span)?
             }
         };
         self.named_state.frames.push((first, op));

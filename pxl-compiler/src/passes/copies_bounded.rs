@@ -11,7 +11,7 @@ pub(crate) fn run(graph: &Graph, findings: &Findings) {
     let mut copies: Vec<u64> = Vec::with_capacity(graph.ops.len());
     for op in &graph.ops {
         let found = match &op.kind {
-            IrKind::Append => {
+            IrKind::Append | IrKind::Unite => {
                 op.inputs.iter().fold(0, |sum: u64, &id| sum.saturating_add(copies[id]))
             }
             IrKind::Merge(_) => {
@@ -54,7 +54,7 @@ fn last_append(graph: &Graph, id: usize) -> Span {
     loop {
         let op = &graph.ops[at];
         match (&op.kind, op.inputs.first()) {
-            (IrKind::Append, _) | (_, None) => return op.span,
+            (IrKind::Append | IrKind::Unite, _) | (_, None) => return op.span,
             (_, Some(&input)) => at = input,
         }
     }

@@ -27,7 +27,7 @@ fn blocking_above(graph: &Graph, stream: IrId) -> Option<&'static str> {
     graph.below(stream).skip(1).find_map(|op| match &op.kind {
         IrKind::Aggregate { .. } => Some("Agg"),
         IrKind::Merge(_) => Some("Join"),
-        IrKind::Append => Some("Union"),
+        IrKind::Append | IrKind::Unite => Some("Union"),
         IrKind::Limit(_) => Some("Limit"),
         IrKind::TableFunction { .. } => Some("UDTFSource"),
         _ => None,

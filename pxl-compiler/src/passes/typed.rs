@@ -17,7 +17,9 @@ use weir_types::{Column, DataType, Expr, OpId, Plan, Relation, SemanticType, Val
 use super::is_blocking;
 use super::placement_checked::Site;
 use super::typed_expr::{Input, find_column};
-use super::typed_relation::{aggregate_call, merged_relation, schema_disagreement};
+use super::typed_relation::{
+    aggregate_call, merged_relation, schema_disagreement, united_relation,
+};
 use super::walk::passed;
 use crate::budget::{Budget, Over};
 use crate::codes::Code;
@@ -134,6 +136,7 @@ impl Typer<'_> {
             IrKind::Aggregate { group, outs } => self.aggregate(op, group, outs),
             IrKind::Merge(merge) => self.merge(op, merge),
             IrKind::Append => self.append(op),
+            IrKind::Unite => self.unite(op),
             IrKind::Stream => Ok(self.states[op.inputs[0]].clone()),
             IrKind::Limit(rows_max) => {
                 let (input, bad) = (self.states[op.inputs[0]].op, self.bad_of(op));
@@ -432,22 +435,50 @@ impl Typer<'_> {
             if !fits {
                 return Err(schema_disagreement(&first, &relation, op.span));
             }
-            let order: Vec<usize> =
-                first.columns.iter().filter_map(|column| relation.index_of(&column.name)).collect();
-            if order.iter().copied().eq(0..first.len()) {
-                inputs.push(state.op);
-                continue;
-            }
-            let exprs = order
-                .iter()
-                .map(|&idx| Expr::Column { idx, data_type: relation.columns[idx].data_type })
-                .collect();
-            let columns = order.iter().map(|&idx| relation.columns[idx].clone()).collect();
-            let relation = Relation::new(columns);
-            let kind = OpKind::Map { exprs };
-            inputs.push(self.push(Op { kind, inputs: vec![state.op], relation }));
+            inputs.push(self.arranged(state.op, &first));
         }
         let bad = self.bad_of(op);
         Ok(self.state(Op { kind: OpKind::Union, inputs, relation: first }, bad))
+    }
+
+    /// All columns of all frames: what one has not is a text, and empty in its rows.
+    fn unite(&mut self, op: &IrOp) -> Res<State> {
+        let bad = self.bad_of(op);
+        let relations: Vec<&Relation> =
+            op.inputs.iter().map(|&input| &self.ops[self.states[input].op].relation).collect();
+        let columns: usize = relations.iter().map(|relation| relation.len()).sum();
+        // Each is looked for among those that were found before.
+        let compared = columns * columns.min(FRAME_COLUMNS_MAX) / COMPARED_NAMES;
+        if !self.budget.spend(TYPED_COLUMN_WORK * columns + compared) {
+            return Err(Stop::Poisoned);
+        }
+        let relation = united_relation(&relations, &bad, op.span)?;
+        if !self.budget.spend(TYPED_COLUMN_WORK * relation.len() * op.inputs.len() + compared) {
+            return Err(Stop::Poisoned);
+        }
+        let ops: Vec<OpId> = op.inputs.iter().map(|&input| self.states[input].op).collect();
+        let inputs = ops.into_iter().map(|input| self.arranged(input, &relation)).collect();
+        Ok(self.state(Op { kind: OpKind::Union, inputs, relation }, bad))
+    }
+
+    /// The frame with these columns in this order, and empty texts for those that it has not.
+    fn arranged(&mut self, input: OpId, wanted: &Relation) -> OpId {
+        let have = &self.ops[input].relation;
+        let order: Vec<Option<usize>> =
+            wanted.columns.iter().map(|column| have.index_of(&column.name)).collect();
+        if order.iter().copied().eq((0..have.len()).map(Some)) {
+            return input;
+        }
+        let expr = |place: &Option<usize>| match *place {
+            Some(idx) => Expr::Column { idx, data_type: have.columns[idx].data_type },
+            None => Expr::Literal(Value::String(Vec::new())),
+        };
+        let column = |(place, wanted): (&Option<usize>, &Column)| match *place {
+            Some(idx) => have.columns[idx].clone(),
+            None => wanted.clone(),
+        };
+        let exprs = order.iter().map(expr).collect();
+        let relation = Relation::new(order.iter().zip(&wanted.columns).map(column).collect());
+        self.push(Op { kind: OpKind::Map { exprs }, inputs: vec![input], relation })
     }
 }

@@ -105,3 +105,40 @@ pub(super) fn schema_disagreement(first: &Relation, other: &Relation, span: Span
     let hint = "select the same columns in both frames: `df[['a', 'b']]`";
     Diag::error(Code::AppendSchema, span, message).hint(hint).into()
 }
+
+/// The columns of all frames, in the order in which they are first met. `bad`: nothing is said of these.
+pub(super) fn united_relation(
+    relations: &[&Relation],
+    bad: &HashSet<String>,
+    span: Span,
+) -> Res<Relation> {
+    let mut columns: Vec<Column> = Vec::new();
+    for column in relations.iter().flat_map(|relation| &relation.columns) {
+        let Column { name, data_type, .. } = column;
+        match columns.iter().find(|have| have.name == *name) {
+            Some(have) if have.data_type != *data_type && !bad.contains(name) => {
+                let one = have.data_type;
+                let message =
+                    format!("the column `{name}` is {one} in one and {data_type} in another");
+                return fail(Code::AppendSchema, span, message);
+            }
+            Some(_) => {}
+            None if columns.len() == FRAME_COLUMNS_MAX => {
+                let message = format!("a frame has at most {FRAME_COLUMNS_MAX} columns");
+                return fail(Code::ColumnsMax, span, message);
+            }
+            None => columns.push(column.clone()),
+        }
+    }
+    let is_lacking = |column: &&Column| {
+        column.data_type != DataType::String
+            && !bad.contains(&column.name)
+            && relations.iter().any(|relation| relation.index_of(&column.name).is_none())
+    };
+    if let Some(Column { name, data_type, .. }) = columns.iter().find(is_lacking) {
+        let message =
+            format!("one has no column `{name}` ({data_type}); only STRING columns may be missing");
+        return fail(Code::AppendSchema, span, message);
+    }
+    Ok(Relation::new(columns))
+}

@@ -53,6 +53,56 @@ fn bytes_at(range: TextRange, text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// What the literals of a text say, one by one, also of a text that is no script: comments are passed over, and so is what
+/// stands behind a quote that nothing closes. Each byte is looked at once or twice.
+pub(crate) fn texts_in(text: &str) -> Vec<String> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    while let Some(next) = text[at..].find(['\'', '"', '#']) {
+        let opens = at + next;
+        if text[opens..].starts_with('#') {
+            at = text[opens..].find('\n').map_or(text.len(), |line| opens + line);
+            continue;
+        }
+        let quote = &text[opens..=opens];
+        let triple = [quote; 3].concat();
+        let (quote, inner) = match text[opens..].starts_with(&triple) {
+            true => (triple.as_str(), &text[opens + 3..]),
+            false => (quote, in_line(&text[opens + 1..], quote)),
+        };
+        let start = opens + quote.len();
+        let Some(end) = end_of(inner, quote) else {
+            at = start + inner.len();
+            continue;
+        };
+        let mut bytes = Vec::new();
+        match is_raw(&text[at..opens]) {
+            true => bytes.extend_from_slice(&inner.as_bytes()[..end]),
+            false => decode(&inner[..end], &mut bytes),
+        }
+        found.push(String::from_utf8_lossy(&bytes).into_owned());
+        at = start + end + quote.len();
+    }
+    found
+}
+
+/// The text up to and with the quote, or up to the end of its line: a backslash joins the next one to it.
+fn in_line<'a>(text: &'a str, quote: &str) -> &'a str {
+    let mut is_escaped = false;
+    let end = text.char_indices().find(|(_, c)| {
+        let is_end = !is_escaped && (*c == '\n' || quote.starts_with(*c));
+        is_escaped = !is_escaped && *c == '\\';
+        is_end
+    });
+    end.map_or(text, |(at, c)| &text[..at + if c == '\n' { 0 } else { 1 }])
+}
+
+/// True if the letters before a quote make it a raw literal's.
+fn is_raw(before: &str) -> bool {
+    let letters = before.bytes().rev().take_while(u8::is_ascii_alphanumeric);
+    let letters: Vec<u8> = letters.take(3).collect();
+    letters.len() < 3 && letters.iter().any(|letter| letter.eq_ignore_ascii_case(&b'r'))
+}
+
 /// Where the closing quote is.
 fn end_of(inner: &str, quote: &str) -> Option<usize> {
     let bytes = inner.as_bytes();
@@ -134,6 +184,20 @@ mod tests {
         let mut out = Vec::new();
         decode(r"a\xff\n\101\q\\é", &mut out);
         assert_eq!(out, [b"a\xff\nA\\q\\".as_slice(), "é".as_bytes()].concat());
+    }
+
+    /// Literals are found as the parser would find them, in scripts and in what is none. Catches an apostrophe of a
+    /// comment that takes a line of code for text, and a quote without an end that is searched for again and again.
+    #[test]
+    fn literals_are_found_in_any_text() {
+        let text =
+            "a('b-c', \"d'e\") # don't 'x'\nr'\\n' 'it\\'s' '''f\n'g''' 'open\n'h\\\ni' \"\\x61\"";
+        let found = texts_in(text);
+        assert_eq!(found, ["b-c", "d'e", "\\n", "it's", "f\n'g", "hi", "a"]);
+        assert_eq!(texts_in("\"\"\"open 'a'\n'b'"), [""; 0]);
+        for piece in ["'\\", "\\'''", "'\\\n", "''\""] {
+            assert!(texts_in(&piece.repeat(1 << 20)).len() <= 1 << 20, "{piece}");
+        }
     }
 
     /// Adjacent literals of all kinds join: catches a prefix or a quote taken for text.

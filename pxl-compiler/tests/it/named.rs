@@ -79,16 +79,79 @@ fn views_of_one_name_are_appended() {
     let whole = compiled(&[], &whole).unwrap();
     assert_eq!(found.plan.identity(), whole.plan.identity());
 
-    let views =
-        [view("v", &of("http_events"), &[]), view("v", &of("http_events"), &[("verb", "x")])];
-    let refused = compiled_with(views.into(), reads).unwrap_err();
-    assert_eq!(refused[0].code, "append_schema", "{refused:#?}");
-
     // In each row there would be as much.
     let long = "x".repeat(limits::VALUE_BYTES_MAX + 1);
     let views = [view("v", &of("http_events"), &[("verb", &long)])];
     let refused = compiled_with(views.into(), reads).unwrap_err();
     assert_eq!(refused[0].code, "value_too_large", "{}", refused[0].message);
+}
+
+/// Where one has not a label of the others, or a text, it is empty in its rows; what else they do not share cannot be one
+/// view, and it is said which column that is. Catches a label that moves to rows of another rule, and numbers that are
+/// made up.
+#[test]
+fn what_one_has_not_is_empty() {
+    let head = "import px\ndf = px.DataFrame('http_events', start_time='-5m')\n";
+    let of = |rest: &str| format!("{head}{rest}");
+    let show = "px.display(df[['req_path', 'latency']])\n";
+    let reads = "import px\npx.display(px.DataFrame('v'), 'out')\n";
+    let views = [
+        view("v", &of(show), &[]),
+        view("v", &of("px.display(df[['latency', 'resp_body']])"), &[("a b", "x")]),
+    ];
+    let found = compiled_with(views.into(), reads).unwrap();
+    let whole = format!(
+        "{head}a = df[['req_path', 'latency']]\na.resp_body = ''\na['a b'] = ''\n\
+         b = df[['latency', 'resp_body']]\nb['a b'] = 'x'\nb.req_path = ''\n\
+         px.display(a.append(b), 'out')\n"
+    );
+    let whole = compiled(&[], &whole).unwrap();
+    assert_eq!(found.plan.identity(), whole.plan.identity());
+
+    for (other, why) in [
+        (
+            "df.latency = 1.0\npx.display(df[['req_path', 'latency']])",
+            "the column `latency` is INT64 in one and FLOAT64 in another",
+        ),
+        (
+            "px.display(df[['req_path']])",
+            "one has no column `latency` (INT64); only STRING columns may be missing",
+        ),
+        (
+            "df.a = nothing\npx.display(df[['req_path', 'latency']])",
+            "name 'nothing' is not defined",
+        ),
+    ] {
+        let views = [view("v", &of(show), &[]), view("v", &of(other), &[("latency_of", "x")])];
+        let refused = compiled_with(views.into(), reads).unwrap_err();
+        assert_eq!(refused.len(), 1, "{refused:#?}");
+        assert!(refused[0].message.contains(why), "{refused:#?}");
+    }
+}
+
+/// Any text is a view's name, written as any literal says it, also where another view reads it. Catches a name that is
+/// looked for as a word only, and an apostrophe of a comment that hides the rest.
+#[test]
+fn any_text_is_a_name() {
+    for (name, literal) in [
+        ("a-b.c", "'a-b.c'"),
+        ("ü ☃", "\"ü ☃\""),
+        ("it's \"q\"", r#"'it\'s "q"'"#),
+        ("a\nb\\", r#"'a\nb\\'"#),
+        ("a\u{0}b", r"'a\x00b'"),
+        ("x y", "'''x y'''"),
+        ("a\\nb", r"r'a\nb'"),
+        ("", "''"),
+    ] {
+        let reads = format!("import px # don't\npx.display(px.DataFrame({literal}), 'out')");
+        let found = compiled(&[("other", "import"), (name, ERRORS)], &reads);
+        assert!(found.is_ok(), "{name:?}: {found:?}");
+        let through = "import px\npx.display(px.DataFrame('in between'), 'out')";
+        let found = compiled(&[(name, ERRORS), ("in between", &reads)], through);
+        assert!(found.is_ok(), "{name:?}: {found:?}");
+    }
+    let none = compiled(&[("a b", ERRORS)], "import px # 'a b'\npx.display(px.DataFrame('b'))");
+    assert_eq!(none.unwrap_err()[0].code, "table_not_found");
 }
 
 /// What a view cannot be is said, where it is read or by its name: itself, nothing, several tables, something
@@ -150,8 +213,15 @@ fn how_many_views_one_reads_is_bounded() {
     }
     let mut long = String::from(script);
     (0..50_000).for_each(|n| long.push_str(&format!("\n# v{}", n % 3)));
-    let views: Vec<(String, String)> = (0..5_000).map(|n| view(n, false)).collect();
-    let views: Vec<(&str, &str)> =
-        views.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    assert!(compiled(&views, &long).is_ok());
+    let mut views: Vec<(String, String)> = (0..5_000).map(|n| view(n, false)).collect();
+    let all = |views: &[(String, String)], text: &str| {
+        let views: Vec<(&str, &str)> =
+            views.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        compiled(&views, text).is_ok()
+    };
+    assert!(all(&views, &long));
+    // Names that are no words.
+    views.extend((0..5_000).map(|n| (format!("a view {n}"), ERRORS.to_string())));
+    (0..5_000).for_each(|n| long.push_str(&format!("\nx = 'a view {}'", n % 3)));
+    assert!(all(&views, &long));
 }

@@ -26,6 +26,9 @@ describe("alerts", () => {
     expect(isBehind({ "a.b": "y", value: 2.5, severity: "other" }, of, page)).toBe(false);
     expect(isBehind({ "a.b": "x", empty: "" }, of, page)).toBe(true);
     expect(labelName("9 ä")).toBe("_9__");
+    const named = alert("firing", "1", { "a.b": "x" });
+    expect(isBehind({ "a.b": "x" }, named, page)).toBe(true);
+    expect(isBehind({ "a.b": "y" }, named, page)).toBe(false);
   });
 
   // Catches the rule of another group that has the same name, and rows of a list that have one key.
@@ -51,6 +54,8 @@ describe("alerts", () => {
     const to = (url: string): AlertReceiver => ({ name: "m", type: "alertmanager", to: url, state: "running", waiting: 0, sent: 0, lost: 0, refused: 0, errors: 0, last_error: "" });
     const link = silenceLink(alert("firing", "1", { path: 'a"} & #' }), [to("javascript:alert(1)"), to("http://am:9093")]);
     expect(link).toBe(`http://am:9093/#/silences/new?filter=${encodeURIComponent('{alertname="A",path="a\\"} & #"}')}`);
+    const quoted = silenceLink(alert("firing", "1", { 'a-"b': "x" }), [to("http://am:9093")]);
+    expect(quoted).toBe(`http://am:9093/#/silences/new?filter=${encodeURIComponent('{alertname="A","a-\\"b"="x"}')}`);
     expect(silenceLink(alert("firing", "1"), [])).toBeNull();
     // What is below a path is not known: no link rather than a wrong one.
     expect(silenceLink(alert("firing", "1"), [to("http://am:9093/…")])).toBeNull();

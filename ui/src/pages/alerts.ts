@@ -39,7 +39,8 @@ export const labelName = (column: string): string => {
 /** A row that is behind an alert: each text of its that is a label has the alert's value. A rule's own label wins over a column. */
 export function isBehind(row: Row, alert: Alert, rule: AlertRule): boolean {
   return Object.entries(row).every(([column, value]) => {
-    const name = labelName(column);
+    // What a rule file calls a label keeps its name.
+    const name = column in alert.labels || column in rule.labels ? column : labelName(column);
     if (typeof value !== "string" || name in rule.labels) return true;
     const label = alert.labels[name];
     return label === undefined ? value === "" || name === "value" : label === value;
@@ -52,6 +53,8 @@ const quoted = (text: string): string => `"${text.replaceAll("\\", "\\\\").repla
 export function silenceLink(alert: Alert, receivers: readonly AlertReceiver[]): string | null {
   const manager = receivers.find((receiver) => receiver.type === "alertmanager" && /^https?:\/\/[^…]+$/.test(receiver.to));
   if (manager === undefined) return null;
-  const matchers = Object.entries(alert.labels).map(([name, value]) => `${name}=${quoted(value)}`);
+  // Names that are no plain words are quoted, as Alertmanagers that take them want it.
+  const nameText = (name: string): string => (name === labelName(name) ? name : quoted(name));
+  const matchers = Object.entries(alert.labels).map(([name, value]) => `${nameText(name)}=${quoted(value)}`);
   return `${manager.to}/#/silences/new?filter=${encodeURIComponent(`{${matchers.join(",")}}`)}`;
 }

@@ -5,12 +5,10 @@ mod captures;
 mod history;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use weir_cluster::judge::{Judge, recorded};
-use weir_pxl::NamedView;
 use weir_rules::file::Rule;
 use weir_rules::labels::Labels;
 use weir_rules::preview::{self, Preview, Report};
@@ -26,10 +24,10 @@ use crate::{output, script};
 /// Events of a rule that people are shown; `-o json` has more.
 const EVENTS_SHOWN: usize = 20;
 
-/// Alert rules, and the views that they may read.
+/// Alert rules, and who knows the views that they may read.
 struct Rules {
     alerts: Vec<Ruled>,
-    views: Arc<[NamedView]>,
+    judge: Judge<'static>,
 }
 
 /// An alert rule as it is written, and as it runs.
@@ -102,7 +100,7 @@ pub(crate) fn of_texts(
 fn rules_of(texts: &[(String, String)]) -> Result<Rules, Failure> {
     let views = recorded(texts.iter().map(|(_, text)| text.as_str()));
     let mut alerts = Vec::new();
-    let mut judge = Judge::new(Arc::clone(&views), &script::allowance);
+    let mut judge = Judge::new(views, &script::allowance);
     for (name, text) in texts {
         let (report, columns) = judge.file(name, text);
         if !report.problems.is_empty() {
@@ -121,7 +119,7 @@ fn rules_of(texts: &[(String, String)]) -> Result<Rules, Failure> {
     if alerts.is_empty() {
         return Err(Failure::No("there is no alert rule in it".to_string()));
     }
-    Ok(Rules { alerts, views })
+    Ok(Rules { alerts, judge })
 }
 
 fn report_json(Ruled { alert, .. }: &Ruled, report: &Report) -> Json {

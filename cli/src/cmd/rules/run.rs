@@ -3,12 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
-use weir_cluster::judge::{self, Judge, request_of};
+use weir_cluster::judge::{self, Judge};
 use weir_cluster::planner::{self, Prepared};
-use weir_pxl::NamedView;
 use weir_rules::check::ExprProblem;
 use weir_rules::file::{Rule, RuleFile};
 use weir_rules::state::{Columns, Row};
@@ -20,13 +18,14 @@ use crate::{offline, script};
 pub(super) fn run(path: &Path, tests: &TestFile, rules: &[(String, RuleFile)]) -> Vec<String> {
     let views = judge::views_of(rules.iter().map(|(_, file)| file));
     let path = path.display().to_string();
-    unit::run(&path, tests, rules, &mut Offline { folder: None, views, prepared: BTreeMap::new() })
+    let judge = Judge::new(views, &script::allowance);
+    unit::run(&path, tests, rules, &mut Offline { folder: None, judge, prepared: BTreeMap::new() })
 }
 
 struct Offline {
     folder: Option<Folder>,
-    /// What the files record.
-    views: Arc<[NamedView]>,
+    /// It knows what the files record.
+    judge: Judge<'static>,
     /// Each expression is compiled once, however often it is looked at.
     prepared: BTreeMap<String, Prepared>,
 }
@@ -101,10 +100,9 @@ impl Evaluate for Offline {
         let message = |problems: Vec<ExprProblem>| {
             problems.first().map_or_else(String::new, |problem| problem.message.clone())
         };
-        let judge = Judge::new(Arc::clone(&self.views), &script::allowance);
-        let columns = judge.expr(rule).map_err(message)?;
+        let columns = self.judge.expr(rule).map_err(message)?;
         if !self.prepared.contains_key(&rule.expr) {
-            let request = request_of(rule, &self.views);
+            let request = self.judge.request_of(rule);
             let prepared = planner::prepare(&request, 1, None, &|_| true);
             let prepared = prepared.map_err(|error| error.to_string())?;
             self.prepared.insert(rule.expr.clone(), prepared);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use weir_cluster::planner::{self, Allowance, PlanError, ScriptRequest};
 use weir_cluster::service::{InputSpec, read_by};
-use weir_pxl::{Compiled, Export, NamedView, OtelAttribute, OtelData, OtelEndpoint, OtelValue};
+use weir_pxl::{Compiled, Export, OtelAttribute, OtelData, OtelEndpoint, OtelValue, ViewIndex};
 use weir_rules::file::reading;
 use weir_sinks::delivery::OutputInfo;
 use weir_sinks::otel::spec::{Attribute, Signal, Source, Spec};
@@ -45,7 +45,7 @@ pub(super) fn found(
     name: &str,
     config: &SinkConfig,
     base: &Path,
-    views: &[NamedView],
+    views: &ViewIndex,
 ) -> Result<Found, String> {
     let (mut found, mut known) = (Found::default(), Vec::new());
     for input in &config.inputs {
@@ -85,7 +85,7 @@ fn request(
     name: &str,
     input: &Input,
     base: &Path,
-    views: &[NamedView],
+    views: &ViewIndex,
 ) -> Result<ScriptRequest, String> {
     let Input { script, text, file, view, func, args, table } = input;
     let text = match (script, text, file, view) {
@@ -109,8 +109,8 @@ fn request(
     Ok(ScriptRequest { script, text, func, args, views, ..ScriptRequest::default() })
 }
 
-fn of_view(view: &str, views: &[NamedView]) -> Result<String, String> {
-    if !views.iter().any(|have| have.name == view) {
+fn of_view(view: &str, views: &ViewIndex) -> Result<String, String> {
+    if !views.views().iter().any(|have| have.name == view) {
         return Err(format!("no rule of `rules` records a view `{view}`"));
     }
     Ok(reading(view))

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::read::{Fields, Reader};
 use super::{Group, Place, Problem, RuleKind, Wrong};
-use crate::labels::is_metric_name;
 
 /// Which fields go together.
 pub(super) fn shape(
@@ -54,11 +53,9 @@ pub(super) fn shape(
         }
     }
     let name = record.text().unwrap_or_default();
-    if record.text().is_some() && !is_metric_name(name) {
-        let why = match name.contains(['{', '}']) {
-            true => "braces present in the recording rule name; should it be in expr?",
-            false => "invalid recording rule name",
-        };
+    // Any text may be a name; this one is mostly an expression that stands in the wrong place.
+    if name.contains(['{', '}']) {
+        let why = "braces present in the recording rule name; should it be in expr?";
         wrong.at(record.place, format!("{why}: {name}"), reader);
     }
 }
@@ -85,9 +82,16 @@ pub(super) fn warnings(groups: &[Group]) -> Vec<Problem> {
         if let Some(first) =
             seen.insert((rule.name.as_str(), labels.collect::<Vec<_>>()), rule.place)
         {
+            let meaning = match rule.kind {
+                RuleKind::Alert(_) => {
+                    "where both have an alert with equal labels, it fires while either does"
+                }
+                RuleKind::Record => {
+                    "rows with equal labels are there twice, unless the expressions are equal"
+                }
+            };
             let why = format!(
-                "duplicate rule: {} with the same labels stands at line {}; where both have an alert with equal \
-                 labels, it fires while either does",
+                "duplicate rule: {} with the same labels stands at line {}; {meaning}",
                 rule.name, first.line
             );
             found.push(Problem::new(rule.place, why));
@@ -105,6 +109,7 @@ pub(super) fn warnings(groups: &[Group]) -> Vec<Problem> {
             RuleKind::Record => &[],
         };
         for text in rule.labels.iter().chain(annotations) {
+            found.extend(rule.newer_name(&text.name));
             if let Some(function) = text.template.asks_promql() {
                 let why = format!(
                     "{}: {:?} calls {function:?}, and there is no PromQL to ask: the text will be this error",

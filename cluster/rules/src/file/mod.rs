@@ -20,8 +20,9 @@ use crate::yaml::{Kind, Node};
 pub use crate::yaml::{Place, Problem};
 use read::{Fields, Reader};
 
-/// Rules of a file; kube-prometheus has 200 in all. Each may become a view.
-pub const RULES_MAX: usize = 2_000;
+/// Rules of a file: the largest of Prometheus' own examples has 10,002, kube-prometheus 200 in all. Not all of them may
+/// run on one server.
+pub const RULES_MAX: usize = 20_000;
 pub const GROUPS_MAX: usize = 500;
 /// Labels, or annotations, of a rule.
 pub const PAIRS_MAX: usize = 100;
@@ -32,6 +33,13 @@ pub struct RuleFile {
     pub groups: Vec<Group>,
     /// What is taken, but hardly meant.
     pub warnings: Vec<Problem>,
+}
+
+impl RuleFile {
+    /// Those of all groups, in order.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.groups.iter().flat_map(|group| &group.rules)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -76,6 +84,24 @@ pub struct AlertParts {
     pub incomplete: Incomplete,
 }
 
+impl Rule {
+    #[must_use]
+    pub fn is_record(&self) -> bool {
+        matches!(self.kind, RuleKind::Record)
+    }
+
+    /// What is said of a name that only newer Alertmanagers take, of a label or an annotation.
+    #[must_use]
+    pub fn newer_name(&self, name: &str) -> Option<Problem> {
+        let why = || {
+            let rule = &self.name;
+            format!("{rule}: an Alertmanager before 0.27 refuses alerts with the name {name:?}")
+        };
+        let is_plain = self.is_record() || crate::labels::is_plain_label(name);
+        (!is_plain).then(|| Problem::new(self.place, why()))
+    }
+}
+
 /// What becomes of alerts whose rows are gone from an answer that is not complete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -98,7 +124,24 @@ pub struct Text {
 /// The script that shows a recorded view as it is.
 #[must_use]
 pub fn reading(view: &str) -> String {
-    format!("import px\npx.display(px.DataFrame('{view}'), '{view}')\n")
+    let view = quoted(view);
+    format!("import px\npx.display(px.DataFrame({view}), {view})\n")
+}
+
+/// A PxL text of these characters.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    let mut out = String::from("'");
+    for c in text.chars() {
+        match c {
+            '\\' | '\'' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            c if c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('\'');
+    out
 }
 
 /// Reads and judges a file's text, all but its expressions; all that is wrong, in the file's order.
@@ -318,7 +361,7 @@ fn texts(
     }
     for (name, text) in pairs {
         let (key, value) = read::pair(nodes, &name);
-        if !crate::labels::is_label_name(&name) || (what == "label" && name == "__name__") {
+        if !crate::labels::is_name(&name) || (what == "label" && name == "__name__") {
             wrong.at(key, format!("invalid {what} name: {name}"), reader);
             continue;
         }

@@ -5,7 +5,7 @@
 //! rules with PxL in `expr`; `rules check` judges it as any other.
 
 use super::read::{Fields, Reader};
-use super::{AlertParts, Place, Rule, RuleKind, Text, Wrong};
+use super::{AlertParts, Place, Rule, RuleKind, Text, Wrong, quoted};
 use crate::duration::{self, Millis};
 use crate::template::Template;
 
@@ -55,7 +55,7 @@ pub(super) fn expand(parts: &Parts<'_>, fields: &Fields<'_>, reader: &mut Reader
         |name: &str| fields.get(name).and_then(|node| reader.text(node)).unwrap_or_default();
     let (table, define, condition, error) =
         (text("table"), text("define"), text("where"), text("error"));
-    if !crate::labels::is_metric_name(&table) {
+    if !crate::labels::is_name(&table) {
         wrong.at(*place, "an slo needs the 'table' whose rows are its events", reader);
     }
     if error.trim().is_empty() {
@@ -124,7 +124,7 @@ fn by(fields: &Fields<'_>, wrong: &Wrong, reader: &mut Reader) -> Vec<String> {
     let mut columns = Vec::new();
     for node in nodes {
         let Some(column) = reader.text(node) else { continue };
-        match crate::labels::is_label_name(&column) && column != "slo" {
+        match crate::labels::is_name(&column) && column != "slo" {
             true => columns.push(column),
             false => wrong.at(node.place, format!("invalid column name: {column}"), reader),
         }
@@ -164,11 +164,6 @@ struct Events<'a> {
     error: String,
     by: Vec<String>,
     budget: f64,
-}
-
-/// A PxL text of these characters.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'").replace('\n', "\\n"))
 }
 
 /// PxL's windows know one unit each.

@@ -1,6 +1,6 @@
 //! Rule files as data: what is taken, and what is refused with which words and where.
 
-use super::{Incomplete, RuleFile, RuleKind, parse};
+use super::{Incomplete, RULES_MAX, RuleFile, RuleKind, parse};
 
 /// `line:column: message` of all problems.
 fn problems(text: &str) -> Vec<String> {
@@ -91,8 +91,10 @@ const RULE_MISTAKES: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "- record: 'bad-name!'\n  expr: up",
-        &[r#"4:13: group "a", rule 1, "bad-name!": invalid recording rule name: bad-name!"#],
+        "- record: 'up{a=1}'\n  expr: up",
+        &[
+            r#"4:13: group "a", rule 1, "up{a=1}": braces present in the recording rule name; should it be in expr?: up{a=1}"#,
+        ],
     ),
     (
         "- record: r\n  expr: up\n  for: 5m\n  keep_firing_for: 5m\n  annotations: {a: b}",
@@ -103,12 +105,11 @@ const RULE_MISTAKES: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "- alert: L\n  expr: up\n  labels: {1a: x, __name__: y, b-c: z}\n  annotations: {1b: x}",
+        "- alert: L\n  expr: up\n  labels: {1a: x, __name__: y, '': z}\n  annotations: {__name__: x, '': x}",
         &[
-            r#"6:14: group "a", rule 1, "L": invalid label name: 1a"#,
             r#"6:21: group "a", rule 1, "L": invalid label name: __name__"#,
-            r#"6:34: group "a", rule 1, "L": invalid label name: b-c"#,
-            r#"7:19: group "a", rule 1, "L": invalid annotation name: 1b"#,
+            r#"6:34: group "a", rule 1, "L": invalid label name: "#,
+            r#"7:32: group "a", rule 1, "L": invalid annotation name: "#,
         ],
     ),
     (
@@ -215,8 +216,56 @@ fn files_are_bounded() {
     assert!(!problems(&deep).is_empty());
     let long = format!("groups: []\n#{}", "x".repeat(5 << 20));
     assert!(problems(&long)[0].contains("longer than"));
-    let many = rules(&"- {alert: A, expr: e}\n".repeat(2_001));
-    assert!(problems(&many).iter().any(|problem| problem.contains("a file may have 2000 rules")));
+    let many = rules(&"- {alert: A, expr: e}\n".repeat(RULES_MAX));
+    assert!(problems(&many).is_empty());
+    let more = problems(&format!("{many}  - {{alert: A, expr: e}}\n"));
+    assert!(more[0].contains(&format!("a file may have {RULES_MAX} rules")), "{more:?}");
+}
+
+/// Names are any text that is not empty, of labels, annotations and records, also such as a YAML reader could take for
+/// something else; what is no plain name in an alert is warned of, since older Alertmanagers refuse it. Catches a name
+/// that is changed, and one that is lost.
+#[test]
+fn names_are_any_text() {
+    let names = [
+        "ins-t(ance)",
+        "a.b",
+        "ü ☃",
+        "it's \"q\"",
+        "1",
+        "true",
+        "\u{0}",
+        "a\nb",
+        "{x}",
+        "#",
+        "\u{fffd}",
+    ];
+    let quoted = |name: &&str| format!("{}: v", serde_json::Value::from(*name));
+    let pairs = names.iter().map(quoted).collect::<Vec<_>>().join(", ");
+    let record = "sum of 'a-b' \\ ü";
+    let file = taken(&rules(&format!(
+        "- {{alert: A, expr: e, labels: {{{pairs}}}, annotations: {{{pairs}, __name__: v}}}}\n\
+         - {{record: {}, expr: e, labels: {{{pairs}}}}}",
+        serde_json::Value::from(record)
+    )));
+    let [alert, recorded] = file.groups[0].rules.as_slice() else { panic!("two rules") };
+    let RuleKind::Alert(parts) = &alert.kind else { panic!("an alert") };
+    let mut wanted = names.to_vec();
+    wanted.sort_unstable();
+    let of = |texts: &[super::Text]| texts.iter().map(|text| text.name.clone()).collect::<Vec<_>>();
+    assert_eq!(
+        (of(&alert.labels), of(&recorded.labels)),
+        (wanted.iter().map(ToString::to_string).collect(), of(&alert.labels))
+    );
+    assert_eq!(parts.annotations.len(), names.len() + 1);
+    assert_eq!(recorded.name, record);
+    assert_eq!(
+        super::reading(record),
+        "import px\npx.display(px.DataFrame('sum of \\'a-b\\' \\\\ ü'), 'sum of \\'a-b\\' \\\\ ü')\n"
+    );
+    // `true` is a plain name.
+    assert_eq!(file.warnings.len(), 2 * (names.len() - 1), "{:?}", file.warnings);
+    assert!(file.warnings[0].message.contains("an Alertmanager before 0.27 refuses alerts"));
 }
 
 /// Rules that are hardly meant are taken with a word about them.

@@ -62,12 +62,13 @@ fn paragraphs(notices: &[&Notice], escape: fn(&str) -> String) -> String {
         text.push_str(&format!("{state} since {since}\n"));
         // A value of several lines must not look like lines of ours.
         for (name, value) in notice.labels.iter() {
-            let value = shortened(value).replace('\n', " ");
-            text.push_str(&format!("  {name} = {}\n", escape(&value)));
+            let [name, value] = [name, value].map(|text| shortened(text).replace('\n', " "));
+            text.push_str(&format!("  {} = {}\n", escape(&name), escape(&value)));
         }
         for (name, value) in &notice.annotations {
+            let name = shortened(name).replace('\n', " ");
             let value = shortened(value).trim_end().replace('\n', "\n    ");
-            text.push_str(&format!("  {name}: {}\n", escape(&value)));
+            text.push_str(&format!("  {}: {}\n", escape(&name), escape(&value)));
         }
         text.push('\n');
     }

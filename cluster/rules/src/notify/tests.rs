@@ -48,6 +48,37 @@ fn alertmanager_body() {
     assert_eq!(sizes, [256, 256, 2]);
 }
 
+/// Names of labels and annotations are any text: in JSON they are as they are, and in messages for people they ping nobody
+/// and add no line. Catches texts that are looked at only behind the `=`.
+#[test]
+fn names_are_only_text() {
+    let name = "<!channel> a.b\nBcc: x@y";
+    let mut all = notice(NoticeKind::Fired, "a", "s");
+    all.labels = Labels::new(map(&[("alertname", "High"), (name, "v")]));
+    all.annotations = map(&[(name, "w")]);
+    let notices = [all];
+    for body in [
+        parsed(&alertmanager::body(&notices))[0].take(),
+        parsed(&webhook::bodies("h", "", &notices)[0])["alerts"][0].take(),
+    ] {
+        assert_eq!((&body["labels"][name], &body["annotations"][name]), (&json!("v"), &json!("w")));
+    }
+    let slack = parsed(&slack::bodies(&notices)[0]);
+    let text = slack["text"].as_str().unwrap();
+    let line = "  &lt;!channel&gt; a.b Bcc: x@\u{200b}y";
+    assert!(
+        text.contains(&format!("{line} = v\n")) && text.contains(&format!("{line}: w\n")),
+        "{text}"
+    );
+    let envelope = mail::Envelope::new("a@b", &["c@d".to_string()]).unwrap();
+    let mails = mail::mails(&envelope, &notices, 0);
+    let mail = String::from_utf8(mails[0].clone()).unwrap();
+    let (_, body) = mail.split_once("\r\n\r\n").unwrap();
+    let body = String::from_utf8(decoded(body)).unwrap();
+    let line = "\r\n  <!channel> a.b Bcc: x@y = v\r\n  alertname = High\r\n  <!channel> a.b Bcc: x@y: w\r\n";
+    assert!(body.contains(line), "{body}");
+}
+
 /// Version 4 with all its members; what is told again is not news for a webhook.
 #[test]
 fn webhook_body() {

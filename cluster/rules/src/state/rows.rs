@@ -1,7 +1,7 @@
 //! Rows of a rule's answer, and the label sets that they become.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weir_types::{DataType, Relation, Value};
 
@@ -20,6 +20,11 @@ pub struct Columns {
 impl Columns {
     /// Why a table cannot be alerts, if it cannot.
     pub fn of(relation: &Relation) -> Result<Columns, String> {
+        Columns::with_labels(relation, &BTreeSet::new())
+    }
+
+    /// The same, where columns with one of these names are labels by just this name: rule files call them so.
+    pub fn with_labels(relation: &Relation, named: &BTreeSet<&str>) -> Result<Columns, String> {
         let mut columns = Columns::default();
         for (idx, column) in relation.columns.iter().enumerate() {
             match column.data_type {
@@ -32,7 +37,10 @@ impl Columns {
                     ));
                 }
                 DataType::String => {
-                    let name = labels::label_name(&column.name);
+                    let name = match named.contains(column.name.as_str()) {
+                        true => column.name.clone(),
+                        false => labels::label_name(&column.name),
+                    };
                     if let Some((other, _)) =
                         columns.labels.iter().find(|(_, there)| *there == name)
                     {

@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use super::Evaluate;
 use crate::duration::Millis;
 use crate::file::{AlertParts, Place, Rule, RuleFile, RuleKind, reading};
-use crate::labels::Labels;
+use crate::labels::{Labels, is_name, is_plain_label, is_plain_metric};
 
 /// Where Prometheus keeps a series' name.
 const NAME: &str = "__name__";
+/// What a text may stand in.
+const QUOTES: [char; 3] = ['"', '\'', '`'];
 
 /// Which rows there are at a time.
 #[derive(Clone, Debug)]
@@ -53,9 +55,8 @@ fn samples(
     evaluate: &mut dyn Evaluate,
 ) -> Result<Vec<(Labels, f64)>, (Place, String)> {
     let name = case.expr.trim();
-    let all = rules.iter().flat_map(|(_, file)| &file.groups).flat_map(|group| &group.rules);
-    let mut records = all.filter(|rule| matches!(rule.kind, RuleKind::Record));
-    let view = records.any(|rule| rule.name == name);
+    let mut all = rules.iter().flat_map(|(_, file)| file.rules());
+    let view = all.any(|rule| rule.is_record() && rule.name == name);
     let rule = Rule {
         place: case.place,
         name: "expr".to_string(),
@@ -137,14 +138,15 @@ fn number(value: f64) -> String {
     format!("{digits}E{sign}{power:0>2}")
 }
 
-/// `name{a="x", b='y'}` in Prometheus' notation; the name, or the braces, may be missing.
+/// `name{a="x", b='y'}` in Prometheus' notation; the name, or the braces, may be missing. Names of other characters are
+/// quoted, and all stand in the braces: `{"a.b", "c-d"="x"}`.
 pub(super) fn series(text: &str) -> Result<(Option<String>, Labels), String> {
     let text = text.trim();
     let (name, rest) = match text.find('{') {
         Some(at) => (text[..at].trim(), Some(&text[at + 1..])),
         None => (text, None),
     };
-    if !name.is_empty() && !crate::labels::is_metric_name(name) {
+    if !name.is_empty() && !is_plain_metric(name) {
         return Err(format!("{name:?} is no series' name"));
     }
     let mut name = (!name.is_empty()).then(|| name.to_string());
@@ -160,18 +162,22 @@ pub(super) fn series(text: &str) -> Result<(Option<String>, Labels), String> {
                 false => Err(format!("{:?} stands behind the labels", after.trim())),
             };
         }
-        let (label, after) = rest.split_once('=').ok_or("'}' is missing")?;
-        let label = label.trim();
-        if !crate::labels::is_label_name(label) {
-            return Err(format!("{label:?} is no label's name"));
-        }
-        let (value, after) = quoted(after.trim_start())?;
-        match label {
-            NAME => name = Some(value),
-            _ if labels.insert(label.to_string(), value).is_some() => {
+        let (label, after) = label(rest)?;
+        let (label, value, after) = match after.strip_prefix('=') {
+            Some(after) => {
+                let (value, after) = quoted(after.trim_start())?;
+                (label, value, after)
+            }
+            // A text by itself is the series' name.
+            None if rest.starts_with(QUOTES) => (NAME.to_string(), label, after),
+            None => return Err("'}' is missing".to_string()),
+        };
+        if label != NAME {
+            if labels.insert(label.clone(), value).is_some() {
                 return Err(format!("the label {label} is there twice"));
             }
-            _ => {}
+        } else if name.replace(value).is_some() {
+            return Err("the series has two names".to_string());
         }
         rest = after.trim_start();
         match rest.strip_prefix(',') {
@@ -182,11 +188,28 @@ pub(super) fn series(text: &str) -> Result<(Option<String>, Labels), String> {
     }
 }
 
+/// The name of a label, in quotes unless it is a plain one, and what stands behind it.
+fn label(text: &str) -> Result<(String, &str), String> {
+    if text.starts_with(QUOTES) {
+        let (name, after) = quoted(text)?;
+        return match is_name(&name) {
+            true => Ok((name, after.trim_start())),
+            false => Err("an empty text is no name".to_string()),
+        };
+    }
+    let end = text.find(['=', ',', '}']).ok_or("'}' is missing")?;
+    let name = text[..end].trim();
+    match is_plain_label(name) {
+        true => Ok((name.to_string(), &text[end..])),
+        false => Err(format!("{name:?} is no label's name")),
+    }
+}
+
 /// A text in quotes, and what stands behind it. Backslashes mean something but in backticks.
 fn quoted(text: &str) -> Result<(String, &str), String> {
     let mut chars = text.char_indices();
     let quote = match chars.next() {
-        Some((_, quote @ ('"' | '\'' | '`'))) => quote,
+        Some((_, quote)) if QUOTES.contains(&quote) => quote,
         _ => return Err("a label's value stands in quotes".to_string()),
     };
     let mut value = String::new();
@@ -207,4 +230,36 @@ fn quoted(text: &str) -> Result<(String, &str), String> {
         }
     }
     Err(format!("the closing {quote} is missing"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names of other characters are quoted in the braces, a series' own as well. Catches a name that is taken for a label,
+    /// and half a series that is taken.
+    #[test]
+    fn quoted_names_are_read() {
+        let read = |text: &str| series(text).map(|(name, labels)| (name, labels.to_string()));
+        let name = |name: &str| Some(name.to_string());
+        let all = r#"{"my.name", 'lab.el'="x", `=,}`="y", plain="z"}"#;
+        let wanted = r#"{"=,}"="y", "lab.el"="x", plain="z"}"#;
+        assert_eq!(read(all), Ok((name("my.name"), wanted.to_string())));
+        assert_eq!(read(wanted), Ok((None, wanted.to_string())));
+        assert_eq!(read(r#"{"a b"}"#), Ok((name("a b"), "{}".to_string())));
+        for wrong in [
+            r#"a{"b"}"#,
+            r#"{"a", "b"}"#,
+            r#"{""="x"}"#,
+            r#"{""}"#,
+            r#"a.b{c="d"}"#,
+            r#"{a-b="c"}"#,
+            r#"{a}"#,
+            r#"{"a"="#,
+            r#"{"a""#,
+            r#"{"a"="b""#,
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
 }

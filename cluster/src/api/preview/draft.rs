@@ -1,10 +1,11 @@
 //! A rule that is not there yet: the text of a rule file, or a script with a condition over its columns, judged as the
 //! server would judge it. What is wrong with it has its line.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
-use weir_pxl::NamedView;
+use weir_pxl::{NamedView, ViewIndex};
 use weir_rules::labels::Labels;
 use weir_rules::preview::settings;
 use weir_rules::state::{AlertRule, Settings};
@@ -12,7 +13,7 @@ use weir_rules::yaml::Problem;
 use weir_types::{Diagnostic, Severity};
 
 use super::super::ApiError;
-use crate::judge::{Condition, Judge, NoTable, recorded, rule_text, shown_by};
+use crate::judge::{Condition, Judge, NoTable, recorded, rule_text, runs, shown_by};
 use crate::planner::{Allowance, PlanError, ViewText};
 use crate::service::{Service, read_by};
 
@@ -84,10 +85,16 @@ fn file(
     allowance: &Allowance,
     told: &dyn Fn(&[Problem], bool) -> Found,
 ) -> Result<Judged, Found> {
-    let mine = recorded(std::iter::once(text.as_str()));
-    let is_mine = |view: &&NamedView| mine.iter().any(|own| own.name == view.name);
-    let others = own.iter().filter(|view| !is_mine(view));
-    let views: Arc<[NamedView]> = mine.iter().chain(others).cloned().collect();
+    let mine = ViewIndex::new(recorded(std::iter::once(text.as_str())));
+    let names: HashSet<&str> = mine.views().iter().map(|view| view.name.as_str()).collect();
+    let others = own.iter().filter(|view| !names.contains(view.name.as_str()));
+    let views: Arc<[NamedView]> = mine.views().iter().chain(others).cloned().collect();
+    // None of them is compiled if they are more than a server would run.
+    if let Ok(written) = weir_rules::file::parse(&text)
+        && let Err(why) = runs(std::iter::once(&written))
+    {
+        return Err(vec![Diagnostic::of_file("wrong_rule", "rules", why)]);
+    }
     let allowances = || allowance.clone();
     let (report, columns) = Judge::new(views, &allowances).file("rules", &text);
     if !report.found.is_empty() {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use weir_actors::{KillSwitch, Stop};
-use weir_pxl::NamedView;
+use weir_pxl::{NamedView, ViewIndex};
 use weir_rules::state::{AlertRule, Settings};
 
 use super::Service;
@@ -34,8 +34,10 @@ use owner::{Command, Stores};
 const STOP_MAX: Duration = Duration::from_secs(5);
 /// Commands that wait: reloads and questions.
 const COMMANDS_MAX: usize = 64;
-/// Rules of a server: each is a view.
+/// Alert rules of a server: each is a view.
 pub const RULES_MAX: usize = 2_000;
+/// Recording rules of a server: each text of theirs is looked for in every script.
+pub const RECORDING_RULES_MAX: usize = 2_000;
 
 /// Where alerts go.
 #[derive(Clone)]
@@ -127,29 +129,34 @@ impl Alerts {
 
 /// Of some views those that a text may mean, or one of those does, in order.
 #[must_use]
-pub fn read_by(views: &[NamedView], text: &str) -> Arc<[NamedView]> {
-    let mut found = weir_pxl::views_read_by(views, text);
+pub fn read_by(views: &ViewIndex, text: &str) -> Arc<[NamedView]> {
+    let mut found = views.read_by(text);
     found.sort();
     found.into_iter().cloned().collect()
 }
 
 /// Views by name, as all scripts of a server may read them.
 #[derive(Default)]
-pub struct Views(Mutex<Arc<[NamedView]>>);
+pub struct Views(Mutex<Arc<ViewIndex>>);
 
 impl Views {
     fn set(&self, views: &Arc<[NamedView]>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(views);
+        let index = Arc::new(ViewIndex::new(Arc::clone(views)));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = index;
+    }
+
+    fn index(&self) -> Arc<ViewIndex> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     #[must_use]
     pub fn all(&self) -> Arc<[NamedView]> {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(self.index().views())
     }
 
     /// Those that a text may mean, or one of those does: what a compile of it depends on.
     #[must_use]
     pub fn read_by(&self, text: &str) -> Arc<[NamedView]> {
-        read_by(&self.all(), text)
+        read_by(&self.index(), text)
     }
 }

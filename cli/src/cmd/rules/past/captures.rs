@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 
-use weir_cluster::judge::request_of;
 use weir_cluster::planner::{self, Prepared};
 use weir_cluster::service::RULE_REFRESH_MS;
 use weir_rules::preview::Report;
@@ -19,7 +18,7 @@ const TICK_MS: u64 = 100;
 
 pub(super) fn reports(rules: &Rules, files: &[PathBuf]) -> Result<Vec<Report>, Failure> {
     let prepared = |rule: &Ruled| -> Result<Prepared, Failure> {
-        let request = request_of(&rule.written, &rules.views);
+        let request = rules.judge.request_of(&rule.written);
         let prepared = planner::prepare(&request, TICK_MS, None, &|_| true);
         let mut prepared = prepared.map_err(|error| Failure::No(error.to_string()))?;
         if !prepared.plan.reads_now() {

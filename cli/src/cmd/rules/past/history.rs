@@ -1,11 +1,11 @@
 //! Rules over what a server still holds: their answers as they were at times of the past, asked for one after another.
 //! Between two looks nothing is seen, and names are those of now.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value as Json;
 use weir_cluster::planner::{ScriptRequest, ViewText};
-use weir_cluster::service::read_by;
 use weir_rules::preview::{self, LOOKS, Report};
 use weir_rules::state::Answer;
 use weir_types::{Clock, WallClock};
@@ -70,13 +70,12 @@ fn report(
     connection: &Connection,
     times: &[i64],
 ) -> Result<Report, Failure> {
-    let text = &rule.written.expr;
-    let views = read_by(&rules.views, text);
+    let asked = rules.judge.request_of(&rule.written);
     let mut request = ScriptRequest {
         script: Some(format!("preview of {}", rule.alert.name)),
-        text: Some(text.clone()),
-        with_views: views.iter().map(ViewText::from).collect(),
-        ..ScriptRequest::default()
+        with_views: asked.views.iter().map(ViewText::from).collect(),
+        views: Arc::default(),
+        ..asked
     };
     let mut preview = rule.preview();
     for at_unix_ns in times {
