@@ -13,7 +13,8 @@
 // The socket is found by the descriptor that the connection holds: tls.Conn begins with its net.Conn, an
 // interface; that of a *net.TCPConn or *net.UnixConn leads to a netFD, which begins with a poll.FD. Of
 // another net.Conn what is there is no descriptor of a socket that moves TLS, or the wrong one's at worst
-// with a chance that nobody has seen.
+// with a chance that nobody has seen. It is looked for where the call begins: while that goes on another
+// goroutine may close the connection, and what was said before is told all the same.
 #pragma once
 
 // poll.FD.Sysfd, behind the mutex.
@@ -28,7 +29,13 @@ struct weir_go_call {
     __u64 conn;
     __u64 buffer;
     __u64 began_mono_ns;
+    struct weir_conn_key socket; // 0: not known when it began
+    __u32 generation;
+    __s32 fd;
 };
+
+// After its close a socket is remembered in user space for a moment (REORDER_GRACE_NS); here for less.
+#define GO_CLOSED_NS 50000000
 
 // The least recently used are forgotten: what such a call says is lost.
 struct {
@@ -38,19 +45,13 @@ struct {
     __type(value, struct weir_go_call);
 } go_calls SEC(".maps");
 
-SEC("uprobe") int go_begin(struct probe_ctx *ctx) {
-    const struct weir_config *cfg = configured();
-    if (!cfg)
-        return 0;
-    struct weir_go_key key = { .goroutine = GOROUTINE(ctx) };
-    key.pid = bpf_get_current_pid_tgid() >> 32;
-    if (process_match(cfg, key.pid) == PROCESS_REJECTED)
-        return 0;
-    struct weir_go_call call = { .conn = GO_ARGUMENT_1(ctx), .buffer = GO_ARGUMENT_2(ctx) };
-    call.began_mono_ns = bpf_ktime_get_ns();
-    bpf_map_update_elem(&go_calls, &key, &call, BPF_ANY);
-    return 0;
-}
+// A call's socket as it was when that began.
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, 16384);
+    __type(key, struct weir_go_key);
+    __type(value, struct weir_conn);
+} go_sockets SEC(".maps");
 
 // The descriptor below a *tls.Conn, or -1.
 static __always_inline __s32 go_descriptor(__u64 conn) {
@@ -61,6 +62,57 @@ static __always_inline __s32 go_descriptor(__u64 conn) {
         bpf_probe_read_user(&fd, 8, (void *)(net_fd + GO_SYSFD_AT)) || fd > 0x7fffffff)
         return -1;
     return (__s32)fd;
+}
+
+// The call's socket, if it is known to move TLS.
+static __noinline void go_find_socket(struct call *call, struct weir_go_call *go,
+                                      struct weir_go_key *key) {
+    call->fd = go_descriptor(go->conn);
+    if (call->fd < 0 || !find_socket(call))
+        return;
+    call->conn = bpf_map_lookup_elem(&conns, &call->key);
+    if (!call->conn || !(call->conn->flags & (WEIR_CONN_LIKE_TLS | WEIR_CONN_TLS)))
+        return;
+    go->socket = call->key;
+    go->generation = call->conn->generation;
+    go->fd = call->fd;
+    bpf_map_update_elem(&go_sockets, key, call->conn, BPF_ANY);
+}
+
+SEC("uprobe") int go_begin(struct probe_ctx *ctx) {
+    struct call call = { .cfg = configured() };
+    if (!call.cfg)
+        return 0;
+    struct weir_go_key key = { .goroutine = GOROUTINE(ctx) };
+    call.pid_tgid = bpf_get_current_pid_tgid();
+    key.pid = call.pid_tgid >> 32;
+    call.match = process_match(call.cfg, key.pid);
+    if (call.match == PROCESS_REJECTED)
+        return 0;
+    struct weir_go_call go = { .conn = GO_ARGUMENT_1(ctx), .buffer = GO_ARGUMENT_2(ctx) };
+    call.task = CURRENT();
+    go_find_socket(&call, &go, &key);
+    go.began_mono_ns = bpf_ktime_get_ns();
+    bpf_map_update_elem(&go_calls, &key, &go, BPF_ANY);
+    return 0;
+}
+
+// The socket of a call that began on it. False: it was closed, too long ago.
+static __noinline bool go_began_on(struct call *call, struct weir_go_call *go, struct weir_go_key *key,
+                                   __u64 moved) {
+    call->key = go->socket;
+    call->fd = go->fd;
+    call->conn = bpf_map_lookup_elem(&conns, &call->key);
+    if (call->conn)
+        return true;
+    call->conn = bpf_map_lookup_elem(&go_sockets, key);
+    __u64 took_ns = bpf_ktime_get_ns() - go->began_mono_ns;
+    if (call->conn && (took_ns < GO_CLOSED_NS || !is_wanted(call)))
+        return true;
+    note_loss(&call->key, go->generation, SOCK_STREAM, WEIR_LOST_RECORDS, 1);
+    count(WEIR_COUNT_LOST_RECORDS, 1);
+    count(WEIR_COUNT_LOST_BYTES, moved);
+    return false;
 }
 
 // The call that ends at this return instruction, as far as its stack tells. False: it does not.
@@ -133,10 +185,15 @@ static __always_inline int go_end(struct probe_ctx *ctx, __u32 direction) {
     }
     call.pid_tgid = id;
     call.task = CURRENT();
-    call.fd = began || go_kept_call(ctx, moved, &go) ? go_descriptor(go.conn) : -1;
+    if (go.socket.sock) {
+        if (!go_began_on(&call, &go, &key, moved))
+            return 0;
+    } else {
+        call.fd = began || go_kept_call(ctx, moved, &go) ? go_descriptor(go.conn) : -1;
+        if (call.fd >= 0 && find_socket(&call))
+            call.conn = bpf_map_lookup_elem(&conns, &call.key);
+    }
     call.began_mono_ns = go.began_mono_ns;
-    if (call.fd >= 0 && find_socket(&call))
-        call.conn = bpf_map_lookup_elem(&conns, &call.key);
     if (!call.conn || !(call.conn->flags & (WEIR_CONN_LIKE_TLS | WEIR_CONN_TLS))) {
         if (call.match == PROCESS_WANTED) {
             count(WEIR_COUNT_TLS_UNMATCHED_BYTES, moved);

@@ -1,10 +1,14 @@
-//! Names of any text, several recording rules of one name, and as many rules as a file may have: judged
-//! and tested.
+//! Names of any text, several recording rules of one name, and as many rules as a file may have: judged, tested, run,
+//! and told to a real Alertmanager.
 
 use std::path::Path;
 use std::time::Duration;
 
-use weir_dataflow_tests::harness::weir::{Output, run};
+use weir_dataflow_tests::harness::alertmanager::{Alertmanager, Hook};
+use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
+use weir_dataflow_tests::harness::weir::{Output, Weir, run};
+
+use super::alerts::{Traffic, alerts, can_run, until};
 
 const DEADLINE: Duration = Duration::from_secs(120);
 /// Rules that a file may have.
@@ -146,6 +150,73 @@ fn what_cannot_be_one_view_is_refused() {
         let told = output.stderr.iter().any(|line| line.starts_with(&head) && line.contains(why));
         assert!(told, "{why}: {output:#?}");
     }
+}
+
+/// On a server: the rows of both rules are alerts with the labels of each at the webhook; a real Alertmanager that takes
+/// no such names has the alert that has none, and those that it refuses are said and counted; when one of the two rules is
+/// gone, its alerts are over and those of the other go on; more rules than a server runs change nothing, and the log says
+/// how many they are. Catches a batch that one name spoils, and a reload that leaves rows of a rule that is gone.
+#[test]
+fn a_server_runs_them() {
+    if !can_run() {
+        return;
+    }
+    let nginx = Nginx::start(NginxOptions::default()).unwrap();
+    let (direct, through) = (Hook::start(200).unwrap(), Hook::start(200).unwrap());
+    let manager = Alertmanager::start(None, through.addr).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let plain = "  - alert: Plain\n    expr: \"import px; df = px.DataFrame(\\\"it's paths-of\\\"); \
+                 px.display(df[df.kind == 'web'][['req_path', 'value']])\"\n";
+    let all = format!("{RULES}{plain}").replace("start_time='-10s'", "start_time='-10m'");
+    let file = dir.path().join("r.yml");
+    std::fs::write(&file, &all).unwrap();
+    let config = format!(
+        "rules: [r.yml]\nalertmanagers: [{{url: 'http://{}'}}]\nreceivers: [{{name: hook, type: webhook, \
+         url: 'http://{}/'}}]\nalerts: {{resend: 2s}}\n",
+        manager.addr, direct.addr
+    );
+    let config = write(dir.path(), "weir.yaml", &config);
+    let trace = format!("port:{}", nginx.addr.port());
+    let weir = Weir::start(&["--trace", &trace, "--config", &config]).unwrap();
+    let traffic = [Traffic::start(nginx.addr, "/error"), Traffic::start(nginx.addr, "/")];
+
+    let told = |label: &str, wanted: &str| direct.told(label).iter().any(|told| told == wanted);
+    until(&weir, "the hook knows both", DEADLINE, || {
+        let both = told("ins-t(ance)", "firing Any bad") && told("tëam", "firing Any good");
+        both.then_some(())
+    });
+    drop(traffic);
+    let known = until(&weir, "Alertmanager has the plain one", DEADLINE, || {
+        Some(manager.alerts().unwrap()).filter(|alerts| !alerts.is_empty())
+    });
+    assert!(known.iter().all(|alert| alert["labels"]["alertname"] == "Plain"), "{known:?}");
+    let refused = until(&weir, "what it refuses is said", DEADLINE, || {
+        let shown = weir.run(&["alerts", "--receivers", "-o", "json"], DEADLINE).unwrap();
+        shown.json_lines().into_iter().find(|row| row["refused"].as_u64() >= Some(2))
+    });
+    let why = refused["last_error"].as_str().unwrap();
+    assert!(why.contains("HTTP 400") && why.contains("invalid name"), "{refused}");
+
+    let many = "  - {alert: A, expr: x}\n".repeat(2_001);
+    std::fs::write(&file, format!("{all}{many}")).unwrap();
+    let log = until(&weir, "too many are refused", DEADLINE, || {
+        weir.log().into_iter().find(|line| line.contains("nothing has changed"))
+    });
+    assert!(log.contains("2003 alert rules; a server runs at most 2000"), "{log}");
+    let label = |name: &str| alerts(&weir).iter().any(|alert| !alert["labels"][name].is_null());
+    assert!(label("ins-t(ance)") && label("tëam"), "what ran goes on");
+
+    let (first, rest) = all.split_once("  - record: \"it's paths-of\"").unwrap();
+    let (_, rest) = rest.split_once("labels: {tëam: good}\n").unwrap();
+    std::fs::write(&file, format!("{first}{rest}")).unwrap();
+    until(&weir, "rows of the rule that is gone are over", DEADLINE, || {
+        (!label("tëam")).then_some(())
+    });
+    assert!(label("ins-t(ance)") && label("kind"), "{:?}", alerts(&weir));
+    until(&weir, "the hook knows it, too", DEADLINE, || {
+        told("tëam", "resolved Any good").then_some(())
+    });
+    assert!(!told("ins-t(ance)", "resolved Any bad"), "{:?}", direct.told("ins-t(ance)"));
 }
 
 /// So many rules, each with an expression of its own, which reads one of ten views.
