@@ -170,6 +170,10 @@ pub(super) fn ethernet(frame: Cut<'_>, depth: usize) -> Result<Found<'_>, Skip> 
 }
 
 pub(super) fn ethertype(mut kind: u16, mut rest: Cut<'_>, depth: usize) -> Result<Found<'_>, Skip> {
+    // Frames may be within frames, without a packet between.
+    if depth > NESTING_MAX {
+        return Err(Skip::Nesting);
+    }
     for _ in 0..NESTING_MAX {
         match kind {
             IPV4 | IPV6 => return ip(rest, depth),

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::file::PACKET_BYTES_MAX;
 use super::links::{asks, dns, is_answered};
 use super::packets::*;
 use super::*;
@@ -194,4 +195,15 @@ fn tunnels_within_tunnels() {
     }
     let timed: Vec<Timed> = packets.map(|packet| (START_NS, packet)).to_vec();
     assert_eq!(replay(&pcap(101, &timed)).rows.len(), 0);
+}
+
+/// Frames within frames by the longest packet that is kept, thousands of them, end where they may. Catches a stack that
+/// a packet fills.
+#[test]
+fn frames_without_end() {
+    // A label that is the last one, and the four bytes in front of a frame.
+    let level = [&[2; 12][..], &[0x88, 0x47, 0, 1, 1, 64, 0, 0, 0, 0]].concat();
+    let packet = level.repeat(PACKET_BYTES_MAX / level.len());
+    let found = replay(&pcap(1, &[(START_NS, packet)]));
+    assert_eq!((&found.counters.skipped["nesting"], found.rows.len()), (&1, 0));
 }
