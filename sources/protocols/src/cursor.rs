@@ -2,33 +2,33 @@
 
 /// See the module's documentation. Once something was missing, everything is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cursor<'a> {
+pub struct Cursor<'a> {
     rest: &'a [u8],
 }
 
 macro_rules! ints {
     ($($name:ident $type:ty, $from:ident;)+) => {
-        $(pub(crate) fn $name(&mut self) -> Option<$type> {
+        $(pub fn $name(&mut self) -> Option<$type> {
             self.array().map(<$type>::$from)
         })+
     };
 }
 
 impl<'a> Cursor<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Cursor<'a> {
+    pub fn new(bytes: &'a [u8]) -> Cursor<'a> {
         Cursor { rest: bytes }
     }
 
-    pub(crate) fn rest(&self) -> &'a [u8] {
+    pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
     /// The next `count` bytes.
-    pub(crate) fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+    pub fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
         let Some((bytes, rest)) = self.rest.split_at_checked(count) else {
             self.rest = &[];
             return None;
@@ -38,13 +38,13 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next `count` bytes, or what there is of them.
-    pub(crate) fn up_to(&mut self, count: usize) -> &'a [u8] {
+    pub fn up_to(&mut self, count: usize) -> &'a [u8] {
         let (bytes, rest) = self.rest.split_at(count.min(self.rest.len()));
         self.rest = rest;
         bytes
     }
 
-    pub(crate) fn skip(&mut self, count: usize) -> Option<()> {
+    pub fn skip(&mut self, count: usize) -> Option<()> {
         self.bytes(count).map(|_| ())
     }
 
@@ -52,7 +52,7 @@ impl<'a> Cursor<'a> {
         self.bytes(N)?.try_into().ok()
     }
 
-    pub(crate) fn u8(&mut self) -> Option<u8> {
+    pub fn u8(&mut self) -> Option<u8> {
         self.array().map(|[byte]| byte)
     }
 
@@ -69,7 +69,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Bytes up to a zero byte, which is read and not given.
-    pub(crate) fn until_zero(&mut self) -> Option<&'a [u8]> {
+    pub fn until_zero(&mut self) -> Option<&'a [u8]> {
         let Some(end) = memchr::memchr(0, self.rest) else {
             self.rest = &[];
             return None;

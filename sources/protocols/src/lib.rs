@@ -22,7 +22,7 @@ pub mod columns;
 mod corpus;
 mod counters;
 mod cql;
-mod cursor;
+pub mod cursor;
 #[cfg(test)]
 mod cut_calls;
 pub mod dns;

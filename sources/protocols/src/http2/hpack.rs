@@ -46,9 +46,7 @@ impl Entry {
     fn cost_bytes(&self) -> usize {
         ENTRY_COST_BYTES + self.name.text().map_or(0, <[u8]>::len) + self.value.len()
     }
-}
 
-impl Entry {
     fn name(&self) -> Name {
         self.name.clone()
     }

@@ -3,6 +3,8 @@
 //!
 //! Nothing is guessed here: both sides have to have said all of it, byte by byte.
 
+use weir_protocols::cursor::Cursor;
+
 /// Where what was said to the proxy ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Front {
@@ -10,96 +12,77 @@ pub(super) struct Front {
     pub(super) proxy_bytes: usize,
 }
 
-/// The names that version 4 ends with a zero.
+/// The names that version 4 ends with a zero are shorter.
 const NAME_BYTES_MAX: usize = 256;
 const CONNECT: u8 = 1;
 
-/// One direction, read on from its beginning.
-struct Said<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Said<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let taken = self.bytes.get(self.at..self.at + count)?;
-        self.at += count;
-        Some(taken)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.take(1).map(|bytes| bytes[0])
-    }
-
-    fn is(&mut self, bytes: &[u8]) -> Option<()> {
-        (self.take(bytes.len())? == bytes).then_some(())
-    }
-
-    /// Over a name and the zero behind it.
-    fn name(&mut self) -> Option<()> {
-        let rest = self.bytes.get(self.at..)?;
-        let bytes = rest.iter().take(NAME_BYTES_MAX).position(|byte| *byte == 0)?;
-        self.take(bytes + 1).map(drop)
-    }
-
-    /// Over an address and a port, as version 5 has them.
-    fn address(&mut self) -> Option<()> {
-        let bytes = match self.byte()? {
-            1 => 4,
-            3 => usize::from(self.byte()?),
-            4 => 16,
-            _ => return None,
-        };
-        self.take(bytes + 2).map(drop)
-    }
-}
-
 /// `None`: these are not the beginnings of a connection through a proxy, or not all of it has come.
 pub(super) fn front(client: &[u8], proxy: &[u8]) -> Option<Front> {
-    let [mut client, mut proxy] = [client, proxy].map(|bytes| Said { bytes, at: 0 });
-    match client.byte()? {
-        4 => version_4(&mut client, &mut proxy)?,
-        5 => version_5(&mut client, &mut proxy)?,
+    let [mut asks, mut answers] = [client, proxy].map(Cursor::new);
+    match asks.u8()? {
+        4 => version_4(&mut asks, &mut answers)?,
+        5 => version_5(&mut asks, &mut answers)?,
         _ => return None,
     }
-    Some(Front { client_bytes: client.at, proxy_bytes: proxy.at })
+    let client_bytes = client.len() - asks.rest().len();
+    Some(Front { client_bytes, proxy_bytes: proxy.len() - answers.rest().len() })
 }
 
-fn version_4(client: &mut Said<'_>, proxy: &mut Said<'_>) -> Option<()> {
+fn is(said: &mut Cursor<'_>, bytes: &[u8]) -> Option<()> {
+    (said.bytes(bytes.len())? == bytes).then_some(())
+}
+
+/// Over a name and the zero behind it.
+fn name(said: &mut Cursor<'_>) -> Option<()> {
+    (said.until_zero()?.len() < NAME_BYTES_MAX).then_some(())
+}
+
+/// Over an address and a port, as version 5 has them.
+fn address(said: &mut Cursor<'_>) -> Option<()> {
+    let bytes = match said.u8()? {
+        1 => 4,
+        3 => usize::from(said.u8()?),
+        4 => 16,
+        _ => return None,
+    };
+    said.skip(bytes + 2)
+}
+
+fn version_4(client: &mut Cursor<'_>, proxy: &mut Cursor<'_>) -> Option<()> {
     const GRANTED: [u8; 2] = [0, 90];
-    client.is(&[CONNECT])?;
-    let address = client.take(6)?;
-    client.name()?;
+    is(client, &[CONNECT])?;
+    let to = client.bytes(6)?;
+    name(client)?;
     // An address that is none: the host's name follows.
-    if address[2..5] == [0; 3] && address[5] != 0 {
-        client.name()?;
+    if to[2..5] == [0; 3] && to[5] != 0 {
+        name(client)?;
     }
-    proxy.is(&GRANTED)?;
-    proxy.take(6).map(drop)
+    is(proxy, &GRANTED)?;
+    proxy.skip(6)
 }
 
-fn version_5(client: &mut Said<'_>, proxy: &mut Said<'_>) -> Option<()> {
-    let offered = client.byte()?;
-    let offered = client.take(usize::from(offered))?;
-    proxy.is(&[5])?;
-    let chosen = proxy.byte()?;
+fn version_5(client: &mut Cursor<'_>, proxy: &mut Cursor<'_>) -> Option<()> {
+    let offered = client.u8()?;
+    let offered = client.bytes(usize::from(offered))?;
+    is(proxy, &[5])?;
+    let chosen = proxy.u8()?;
     match chosen {
         _ if !offered.contains(&chosen) => return None,
         0 => {}
         2 => {
-            client.is(&[1])?;
+            is(client, &[1])?;
             for _ in ["name", "password"] {
-                let bytes = client.byte()?;
-                client.take(usize::from(bytes))?;
+                let bytes = client.u8()?;
+                client.skip(usize::from(bytes))?;
             }
-            proxy.is(&[1, 0])?;
+            is(proxy, &[1, 0])?;
         }
         _ => return None,
     }
-    client.is(&[5, CONNECT, 0])?;
-    client.address()?;
-    proxy.is(&[5, 0, 0])?;
-    proxy.address()
+    is(client, &[5, CONNECT, 0])?;
+    address(client)?;
+    is(proxy, &[5, 0, 0])?;
+    address(proxy)
 }
 
 #[cfg(test)]
