@@ -67,7 +67,27 @@ pub fn written(url: &str) -> Result<String, String> {
     // A fragment is never sent: what looks like one belongs to the path, or to what is asked.
     let stays = |c: char| c.is_ascii_graphic() && !"#\"<>\\^`{|}".contains(c);
     let root = if rest.starts_with('#') { "/" } else { "" };
-    Ok(format!("{host}{root}{}", secrets::percent_encoded(rest, stays)))
+    Ok(format!("{host}{root}{}", percent_encoded(rest, stays)))
+}
+
+/// A part of a URL that means just this text.
+pub(crate) fn escaped(text: &str) -> String {
+    percent_encoded(text, |c| c.is_ascii_alphanumeric() || "-._~".contains(c))
+}
+
+/// A text as a URL has it; `stays`: characters that are written as they are.
+fn percent_encoded(text: &str, stays: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if stays(c) {
+            out.push(c);
+            continue;
+        }
+        for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
 }
 
 /// Name and port.

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 
+use crate::http_client::escaped;
+
 const SHOWN_CHARS: usize = 200;
 /// What is shorter is hidden as it is only: its other forms are in every message.
 const FORMS_BYTES_MIN: usize = 4;
@@ -19,8 +21,7 @@ pub fn with_forms(secrets: Vec<String>) -> Vec<String> {
             let json = serde_json::Value::from(secret.as_str()).to_string();
             let debug = format!("{secret:?}");
             all.extend([json, debug].map(|text| text[1..text.len() - 1].to_string()));
-            let percent =
-                percent_encoded(&secret, |c| c.is_ascii_alphanumeric() || "-._~".contains(c));
+            let percent = escaped(&secret);
             all.extend([percent.replace("%20", "+"), percent]);
             let alphabets = [STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD];
             all.extend(alphabets.map(|alphabet| alphabet.encode(&secret)));
@@ -31,21 +32,6 @@ pub fn with_forms(secrets: Vec<String>) -> Vec<String> {
     all.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
     all.dedup();
     all
-}
-
-/// A text as a URL has it; `stays`: characters that are written as they are.
-pub(crate) fn percent_encoded(text: &str, stays: impl Fn(char) -> bool) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if stays(c) {
-            out.push(c);
-            continue;
-        }
-        for byte in c.encode_utf8(&mut [0; 4]).bytes() {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 /// A text without secrets. The longest come first in the list, so that a part of one does not hide that it is one.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::delivery::OutputInfo;
 use crate::element::{Described, Element, Op};
-use crate::http_client::{Client, Target};
+use crate::http_client::{Client, Target, escaped};
 use crate::sink::{Notes, SinkError, Writer};
 use crate::words::Words;
 
@@ -48,23 +48,6 @@ fn about_no_row(error: SinkError) -> SinkError {
         SinkError::Unfit(text) => SinkError::Retry(text),
         error => error,
     }
-}
-
-/// As part of a URL's query.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() * 2);
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                out.push(char::from(byte));
-            }
-            _ => {
-                use std::fmt::Write;
-                write!(out, "%{byte:02X}").expect("writing to a String cannot fail");
-            }
-        }
-    }
-    out
 }
 
 impl ClickHouseSink {

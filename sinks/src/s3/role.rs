@@ -15,7 +15,7 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::http_client::{Client, Target};
+use crate::http_client::{Client, Target, escaped};
 use crate::secrets;
 use crate::sink::SinkError;
 use crate::tls::Tls;
@@ -256,12 +256,4 @@ fn is_whole(given: &Given) -> bool {
     let Given { access_key_id, secret_access_key, token, .. } = given;
     let has_both = !access_key_id.is_empty() && !secret_access_key.is_empty();
     has_both && [access_key_id, secret_access_key, token].into_iter().all(|text| is_word(text))
-}
-
-fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    let escaped = |byte: u8| {
-        if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
-    };
-    text.bytes().map(escaped).collect()
 }
