@@ -16,7 +16,7 @@ use weir_rules::state::Columns;
 use weir_rules::yaml::Problem;
 
 use crate::planner::{self, Allowance, PlanError, ScriptRequest};
-use crate::service::{RECORDING_RULES_MAX, RULES_MAX, read_by};
+use crate::service::{ALERT_RULES_MAX, RECORDING_RULES_MAX, read_by};
 
 pub use condition::{Condition, NoTable, rule_text, shown_by};
 
@@ -149,7 +149,7 @@ pub fn runs<'a>(files: impl Iterator<Item = &'a RuleFile>) -> Result<(), String>
             false => alerts += 1,
         }
     }
-    let bounds = [("alert", alerts, RULES_MAX), ("recording", records, RECORDING_RULES_MAX)];
+    let bounds = [("alert", alerts, ALERT_RULES_MAX), ("recording", records, RECORDING_RULES_MAX)];
     match bounds.into_iter().find(|(_, count, max)| count > max) {
         Some((what, count, max)) => {
             Err(format!("{count} {what} rules; a server runs at most {max}"))

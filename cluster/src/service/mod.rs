@@ -41,9 +41,9 @@ use weir_pxl::{NamedView, ViewIndex};
 use weir_types::Clock;
 
 pub use alerts::{
-    AlertFigures, Alerts, AlertsShown, AlertsSpec, Happened, MailServer, MailTo,
-    RECORDING_RULES_MAX, RULE_REFRESH_MS, RULES_MAX, ReceiverRow, ReceiverSpec, RuleRow,
-    STATE_BYTES_MAX, Sender, StateStore, Views, read_by,
+    ALERT_RULES_MAX, AlertFigures, Alerts, AlertsShown, AlertsSpec, Happened, MailServer, MailTo,
+    RECORDING_RULES_MAX, RULE_REFRESH_MS, ReceiverRow, ReceiverSpec, RuleRow, STATE_BYTES_MAX,
+    Sender, StateStore, Views, read_by,
 };
 pub use budget::{Admitted, Client, ReaderCounters, ReaderLimits, Readers};
 pub use compiles::{CompileLimits, Compiles, NotCompiled};

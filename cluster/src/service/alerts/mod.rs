@@ -35,7 +35,7 @@ const STOP_MAX: Duration = Duration::from_secs(5);
 /// Commands that wait: reloads and questions.
 const COMMANDS_MAX: usize = 64;
 /// Alert rules of a server: each is a view.
-pub const RULES_MAX: usize = 2_000;
+pub const ALERT_RULES_MAX: usize = 2_000;
 /// Recording rules of a server: each text of theirs is looked for in every script.
 pub const RECORDING_RULES_MAX: usize = 2_000;
 

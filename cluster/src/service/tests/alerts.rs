@@ -19,7 +19,7 @@ use crate::service::alerts::{
 };
 
 /// As many as a server may have.
-const RULES: usize = crate::service::RULES_MAX;
+const RULES: usize = crate::service::ALERT_RULES_MAX;
 /// What is due within a second is there by then, for a clock that stands still afterwards: so it does not depend on how
 /// fast the machine is.
 const SECOND: u64 = 1_000 / TICK_MS;
