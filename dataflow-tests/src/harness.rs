@@ -18,7 +18,7 @@ pub mod servers;
 pub mod socket;
 pub mod weir;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use weir_types::testing::free_port;
@@ -53,6 +53,16 @@ fn io_error(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> HarnessEr
 }
 
 const POLL_EVERY: Duration = Duration::from_millis(10);
+
+/// Writes a file; its path.
+///
+/// # Panics
+/// It cannot be written.
+pub fn put(dir: &Path, name: &str, text: &str) -> String {
+    let path = dir.join(name);
+    std::fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    path.display().to_string()
+}
 
 /// The only place that waits for time to pass.
 #[expect(clippy::disallowed_methods, reason = "real processes and paced load need real time")]

@@ -30,9 +30,7 @@ pub struct Place<'a> {
 
 impl Place<'_> {
     fn write(&self, name: &str, text: &str) -> String {
-        let path = self.dir.join(name);
-        std::fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        path.display().to_string()
+        super::put(self.dir, name, text)
     }
 
     fn app(&self, name: &str) -> String {

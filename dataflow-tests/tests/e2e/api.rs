@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use weir_dataflow_tests::harness::http::request_once;
+use weir_dataflow_tests::harness::put;
 use weir_dataflow_tests::harness::weir::Weir;
 
 /// Without the token nothing but health and the page; with it, everything; and never from another
@@ -70,13 +71,11 @@ fn a_panic_ends_its_view_only() {
     let weir = Weir::start(&["--trace", "port:1", "--test-faults"]).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, filter: &str, output: &str| {
-        let path = dir.path().join(name);
         let text = format!(
             "import px\ndf = px.DataFrame('process_stats', start_time='-1m')\n{filter}\
              px.display(df.groupby('upid').agg(n=('time_', px.count)), '{output}')\n"
         );
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_string()
+        put(dir.path(), name, &text)
     };
     let good = write("good.pxl", "", "processes");
     let bad = write("bad.pxl", "df.x = '__weir_test_panic__'\ndf = df[df.x != '']\n", "bad");
@@ -101,13 +100,11 @@ fn views_share_their_feed() {
     let weir = Weir::start(&["--trace", "port:1"]).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, rest: &str| {
-        let path = dir.path().join(name);
         let text = format!(
             "import px\ndf = px.DataFrame('process_stats', start_time='-1m')\n\
              df = df.groupby('upid').agg(n=('time_', px.count))\n{rest}px.display(df, 'out')\n"
         );
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_string()
+        put(dir.path(), name, &text)
     };
     let deadline = Duration::from_secs(60);
     let refresh = ["--refresh", "200ms"];

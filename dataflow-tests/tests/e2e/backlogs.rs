@@ -10,30 +10,21 @@ use weir_dataflow_tests::harness::http::{Load, run_load};
 use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
 use weir_dataflow_tests::harness::process::Signal;
 use weir_dataflow_tests::harness::receivers::{self, Collector, KAFKA, Kafka};
-use weir_dataflow_tests::harness::wait_until;
 use weir_dataflow_tests::harness::weir::Weir;
+use weir_dataflow_tests::harness::{put, wait_until};
 use weir_types::{Clock, WallClock};
 
-use crate::kills::{make_stream, make_topic, of_bus, of_topic};
+use crate::kills::{EXPORT, ROWS, make_stream, make_topic, of_bus, of_topic};
 
 const DEADLINE: Duration = Duration::from_secs(120);
 /// Requests of a round, each with a path of its own.
 const ROUND: usize = 10;
 const SINKS: [&str; 5] = ["topic", "bus", "hook", "spans", "state"];
 
-const ROWS: &str = "import px\n\
-    df = px.DataFrame('http_events', start_time='-60m')\n\
-    df = df[df.trace_role == 2]\n\
-    px.display(df[['time_', 'req_path']])\n";
 const VIEW: &str = "import px\n\
     df = px.DataFrame('http_events', start_time='-60m')\n\
     df = df[df.trace_role == 2]\n\
     px.display(df.groupby('req_path').agg(n=('latency', px.count)))\n";
-const EXPORT: &str = "import px\n\
-    df = px.DataFrame('http_events', start_time='-60m')\n\
-    df = df[df.trace_role == 2]\n\
-    px.export(df, px.otel.Data(resource={'service.name': 'shop'}, data=[\n\
-    \x20   px.otel.trace.Span(name=df.req_path, start_time=df.time_, end_time=df.time_)]))\n";
 
 /// Other ends of which nobody can read what they have been told.
 struct Stage {
@@ -70,11 +61,7 @@ impl Stage {
     }
 
     fn config(&self) -> String {
-        let file = |name: &str, text: &str| {
-            let path = self.dir.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            path.to_str().unwrap().to_string()
-        };
+        let file = |name: &str, text: &str| put(self.dir.path(), name, text);
         file("rows.pxl", ROWS);
         file("view.pxl", VIEW);
         file("export.pxl", EXPORT);

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use weir_dataflow_tests::harness::wait_until;
 use weir_dataflow_tests::harness::weir::Weir;
+use weir_dataflow_tests::harness::{put, wait_until};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -21,11 +21,7 @@ const LARGE: &str =
 #[test]
 fn costs_are_said_before() {
     let weir = Weir::start(&["--trace", "port:1", "--query-cost-max", "1000"]).unwrap();
-    let script = |name: &str, text: &str| {
-        let path = weir.data_dir().join(name);
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_string()
-    };
+    let script = |name: &str, text: &str| put(weir.data_dir(), name, text);
     let (runs, large) = (script("runs.pxl", RUNS), script("large.pxl", LARGE));
     let broken = script("broken.pxl", "import px\npx.display(px.DataFrame('no_such_table'))\n");
     let cost = |path: &str, output: &str| {

@@ -25,7 +25,7 @@ use weir_dataflow_tests::harness::receivers::{
     STORE_USER, Store,
 };
 use weir_dataflow_tests::harness::weir::{Weir, run};
-use weir_dataflow_tests::harness::{Result, free_port, http, pause, wait_until};
+use weir_dataflow_tests::harness::{Result, free_port, http, pause, put, wait_until};
 use weir_types::{Clock, WallClock};
 
 use crate::sinks::elements;
@@ -52,11 +52,11 @@ const VIEW: &str = "import px\n\
 const KEPT: &str = "path: kept/http_events.parquet";
 const KEPT_SCRIPT: &str =
     "import px\ndf = px.DataFrame('http_events')\npx.display(df[['req_path']])\n";
-const ROWS: &str = "import px\n\
+pub(super) const ROWS: &str = "import px\n\
     df = px.DataFrame('http_events', start_time='-60m')\n\
     df = df[df.trace_role == 2]\n\
     px.display(df[['time_', 'req_path']])\n";
-const EXPORT: &str = "import px\n\
+pub(super) const EXPORT: &str = "import px\n\
     df = px.DataFrame('http_events', start_time='-60m')\n\
     df = df[df.trace_role == 2]\n\
     px.export(df, px.otel.Data(resource={'service.name': 'shop'}, data=[\n\
@@ -121,11 +121,7 @@ impl Stage {
     }
 
     fn config(&self) -> String {
-        let file = |name: &str, text: &str| {
-            let path = self.dir.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            path.to_str().unwrap().to_string()
-        };
+        let file = |name: &str, text: &str| put(self.dir.path(), name, text);
         file("view.pxl", VIEW);
         file("rows.pxl", ROWS);
         file("export.pxl", EXPORT);

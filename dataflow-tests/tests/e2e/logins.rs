@@ -15,7 +15,7 @@ use weir_dataflow_tests::harness::mail::{self, MailLogin, MailServer};
 use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
 use weir_dataflow_tests::harness::receivers::{self, Collector, Kafka, STORE_USER, Store};
 use weir_dataflow_tests::harness::weir::{self, Weir};
-use weir_dataflow_tests::harness::{free_port, wait_until};
+use weir_dataflow_tests::harness::{free_port, put, wait_until};
 
 use crate::kills::make_topic;
 use crate::reloads::told;
@@ -203,9 +203,7 @@ impl Judges {
             mail("by-login", &self.by_login),
             mail("no-mail", &self.closed_mail)
         );
-        let file = dir.join("weir.yaml");
-        std::fs::write(&file, text).unwrap();
-        file.to_str().unwrap().to_string()
+        put(dir, "weir.yaml", &text)
     }
 
     /// What is secret, and stands in the environment only.

@@ -11,8 +11,8 @@ use weir_dataflow_tests::harness::alertmanager::Hook;
 use weir_dataflow_tests::harness::http::{Load, request_once, run_load};
 use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
 use weir_dataflow_tests::harness::receivers::{self, Prometheus};
-use weir_dataflow_tests::harness::wait_until;
 use weir_dataflow_tests::harness::weir::{Live, Weir, output_of};
+use weir_dataflow_tests::harness::{put, wait_until};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -201,11 +201,7 @@ impl Busy {
         let (nginx, hook) =
             (Nginx::start(NginxOptions::default()).unwrap(), Hook::start(200).unwrap());
         let dir = tempfile::tempdir().unwrap();
-        let file = |name: &str, text: &str| {
-            let path = dir.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            path.to_str().unwrap().to_string()
-        };
+        let file = |name: &str, text: &str| put(dir.path(), name, text);
         let expr = COUNTS.trim_end().replace('\n', "\n      ");
         let rule = |name: &str, more: &str| {
             format!("  - alert: {name}\n    expr: |\n      {expr}\n{more}")

@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use weir_dataflow_tests::harness::put;
 use weir_dataflow_tests::harness::weir::{Weir, binary, output_of};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -40,7 +41,6 @@ fn a_kernel_without_btf_is_told_and_reduced() {
 
     let dir = tempfile::tempdir().unwrap();
     let script = |name: &str, table: &str| {
-        let path = dir.path().join(name);
         let text = format!(
             "import px\n\
              df = px.DataFrame('{table}', start_time='-10m')\n\
@@ -48,8 +48,7 @@ fn a_kernel_without_btf_is_told_and_reduced() {
              df = df.groupby('pid').agg(n=('upid', px.count))\n\
              px.display(df, 'processes')\n"
         );
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_string()
+        put(dir.path(), name, &text)
     };
     let mut live =
         weir.live(&script("process.pxl", "process_stats"), &["--refresh", "200ms"]).unwrap();

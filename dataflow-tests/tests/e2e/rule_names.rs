@@ -1,11 +1,11 @@
 //! Names of any text, several recording rules of one name, and as many rules as a file may have: judged, tested, run,
 //! and told to a real Alertmanager.
 
-use std::path::Path;
 use std::time::Duration;
 
 use weir_dataflow_tests::harness::alertmanager::{Alertmanager, Hook};
 use weir_dataflow_tests::harness::nginx::{Nginx, NginxOptions};
+use weir_dataflow_tests::harness::put;
 use weir_dataflow_tests::harness::weir::{Output, Weir, run};
 
 use super::alerts::{Traffic, alerts, can_run, until};
@@ -69,12 +69,6 @@ tests:
     - {labels: {tëam: good, a_b: GET, req_path: /x}, value: 2}
 "#;
 
-fn write(dir: &Path, name: &str, text: &str) -> String {
-    let path = dir.join(name);
-    std::fs::write(&path, text).unwrap();
-    path.to_str().unwrap().to_string()
-}
-
 fn check(path: &str) -> Output {
     run(&["rules", "check", path], DEADLINE).unwrap()
 }
@@ -85,7 +79,7 @@ fn check(path: &str) -> Output {
 #[test]
 fn any_names_and_several_rules_of_one() {
     let dir = tempfile::tempdir().unwrap();
-    let rules = write(dir.path(), "r.yml", RULES);
+    let rules = put(dir.path(), "r.yml", RULES);
     let output = check(&rules);
     let told = output.stderr.join("\n");
     assert_eq!(output.status.code(), Some(0), "{told}");
@@ -96,10 +90,10 @@ fn any_names_and_several_rules_of_one() {
     ] {
         assert!(told.contains(wanted), "{wanted}: {told}");
     }
-    let test = write(dir.path(), "t.yml", TEST);
+    let test = put(dir.path(), "t.yml", TEST);
     let output = run(&["rules", "test", &test], DEADLINE).unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:#?}");
-    let wrong = write(dir.path(), "t.yml", &TEST.replace("{tëam: good, a_b", "{kind: web, a_b"));
+    let wrong = put(dir.path(), "t.yml", &TEST.replace("{tëam: good, a_b", "{kind: web, a_b"));
     let output = run(&["rules", "test", &wrong], DEADLINE).unwrap();
     let told = output.stderr.join("\n");
     assert_eq!(output.status.code(), Some(1), "{told}");
@@ -108,7 +102,7 @@ fn any_names_and_several_rules_of_one() {
 
     let slo = "groups:\n- name: g\n  rules:\n  - slo: a-b\n    objective: 99%\n    table: \"it's paths-of\"\n    \
                define: df['pa th'] = df.req_path\n    error: df.value > 1\n    by: [\"pa th\"]\n    labels: {a-b: c}\n";
-    let slo = write(dir.path(), "s.yml", slo);
+    let slo = put(dir.path(), "s.yml", slo);
     let output = run(&["rules", "check", &rules, &slo], DEADLINE).unwrap();
     // A view has its own window, and an objective is over two: that is all that is wrong with it.
     assert!(
@@ -122,7 +116,7 @@ fn any_names_and_several_rules_of_one() {
     let slo = slo
         .replace("\"it's paths-of\"", "http_events")
         .replace("df.value > 1", "df.resp_status > 1");
-    let output = check(&write(dir.path(), "s.yml", &slo));
+    let output = check(&put(dir.path(), "s.yml", &slo));
     assert_eq!(output.status.code(), Some(0), "{output:#?}");
 }
 
@@ -143,7 +137,7 @@ fn what_cannot_be_one_view_is_refused() {
         let first = first
             .replace("df = df[df.resp_status >= 500]\n", "df['a.b'] = ''\n")
             .replace("groupby('req_path')", "groupby(['req_path', 'a.b'])");
-        let path = write(dir.path(), "r.yml", &format!("{first}df[df.resp_status < 500]{second}"));
+        let path = put(dir.path(), "r.yml", &format!("{first}df[df.resp_status < 500]{second}"));
         let output = check(&path);
         assert_eq!(output.status.code(), Some(1), "{output:#?}");
         let head = format!("{path}:12:5: the view `it's paths-of` is recorded several times: ");
@@ -175,7 +169,7 @@ fn a_server_runs_them() {
          url: 'http://{}/'}}]\nalerts: {{resend: 2s}}\n",
         manager.addr, direct.addr
     );
-    let config = write(dir.path(), "weir.yaml", &config);
+    let config = put(dir.path(), "weir.yaml", &config);
     let trace = format!("port:{}", nginx.addr.port());
     let weir = Weir::start(&["--trace", &trace, "--config", &config]).unwrap();
     let traffic = [Traffic::start(nginx.addr, "/error"), Traffic::start(nginx.addr, "/")];
@@ -244,7 +238,7 @@ fn many(count: usize) -> String {
 fn as_many_rules_as_a_file_may_have() {
     let dir = tempfile::tempdir().unwrap();
     let time = |count: usize| {
-        let path = write(dir.path(), "r.yml", &many(count));
+        let path = put(dir.path(), "r.yml", &many(count));
         let began = weir_types::Clock::now_unix_ns(&weir_types::WallClock);
         let output = run(&["rules", "check", &path], DEADLINE * 4).unwrap();
         let shown = output.stdout.join("\n");
@@ -253,7 +247,7 @@ fn as_many_rules_as_a_file_may_have() {
     };
     let (quarter, all) = (time(RULES_MAX / 4), time(RULES_MAX));
     assert!(all < quarter * 6, "{quarter} ns for a quarter, {all} ns for all");
-    let more = write(dir.path(), "r.yml", &many(RULES_MAX + 1));
+    let more = put(dir.path(), "r.yml", &many(RULES_MAX + 1));
     let output = check(&more);
     let wanted = format!("{more}:{}:5: a file may have {RULES_MAX} rules", RULES_MAX + 4);
     assert!(output.stderr.contains(&wanted), "{:?}", output.stderr);

@@ -1,8 +1,8 @@
 //! `weir rules check` and `weir rules test`, as a shell sees them, on the pages' own examples.
 
-use std::path::Path;
 use std::time::Duration;
 
+use weir_dataflow_tests::harness::put;
 use weir_dataflow_tests::harness::weir::run;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -19,20 +19,14 @@ fn text(lines: &[String]) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-fn write(dir: &Path, name: &str, text: &str) -> String {
-    let path = dir.join(name);
-    std::fs::write(&path, text).unwrap();
-    path.to_str().unwrap().to_string()
-}
-
 /// What the page shows is taken, an objective's PxL included, and its test succeeds over the real engine; with
 /// another expectation it fails, and says what there was.
 #[test]
 fn the_page_holds() {
     let dir = tempfile::tempdir().unwrap();
     let [rules, slo, test, _] = blocks().try_into().unwrap();
-    let rules = write(dir.path(), "shop.yml", rules);
-    let slo = write(dir.path(), "slo.yml", &format!("groups:\n- name: slo\n  rules:\n{slo}"));
+    let rules = put(dir.path(), "shop.yml", rules);
+    let slo = put(dir.path(), "slo.yml", &format!("groups:\n- name: slo\n  rules:\n{slo}"));
     let output = run(&["rules", "check", &rules, &slo], DEADLINE).unwrap();
     let shown = text(&output.stdout);
     let wanted = format!(
@@ -40,13 +34,13 @@ fn the_page_holds() {
     );
     assert_eq!((shown.as_str(), output.status.code()), (wanted.as_str(), Some(0)), "{output:?}");
 
-    let good = write(dir.path(), "good.yml", test);
+    let good = put(dir.path(), "good.yml", test);
     let output = run(&["rules", "test", &good], DEADLINE).unwrap();
     let shown = text(&output.stdout);
     let wanted = format!("Unit Testing:  {good}\n  SUCCESS\n\n");
     assert_eq!((shown.as_str(), output.status.code()), (wanted.as_str(), Some(0)), "{output:?}");
 
-    let bad = write(dir.path(), "bad.yml", &test.replace("66.67%", "50%"));
+    let bad = put(dir.path(), "bad.yml", &test.replace("66.67%", "50%"));
     let output = run(&["rules", "test", &bad], DEADLINE).unwrap();
     let told = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -85,8 +79,8 @@ fn wrong_files_are_refused_in_their_place() {
         ),
     ];
     for (expr, wanted) in cases {
-        let wrong = write(dir.path(), "wrong.yml", &rule(expr));
-        let good = write(dir.path(), "good.yml", "groups: []");
+        let wrong = put(dir.path(), "wrong.yml", &rule(expr));
+        let good = put(dir.path(), "good.yml", "groups: []");
         let output = run(&["rules", "check", &wrong, &good, "/nowhere.yml"], DEADLINE).unwrap();
         let told = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -105,9 +99,9 @@ fn wrong_files_are_refused_in_their_place() {
 fn the_pack_holds() {
     let dir = tempfile::tempdir().unwrap();
     let builtin = run(&["rules", "builtin"], DEADLINE).unwrap();
-    let rules = write(dir.path(), "builtin.yml", &text(&builtin.stdout));
+    let rules = put(dir.path(), "builtin.yml", &text(&builtin.stdout));
     let cases = include_str!("../../../cluster/rules/pack/builtin_test.yml");
-    let test = write(dir.path(), "test.yml", cases);
+    let test = put(dir.path(), "test.yml", cases);
     let output = run(&["rules", "check", &rules], DEADLINE).unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let output = run(&["rules", "test", &test], DEADLINE).unwrap();
@@ -137,7 +131,7 @@ fn events(count: usize, errors: usize) -> String {
 #[test]
 fn both_usual_pairs_fire_exactly() {
     let dir = tempfile::tempdir().unwrap();
-    write(
+    put(
         dir.path(),
         "slo.yml",
         "groups:\n- name: slo\n  rules:\n  - slo: Checkout\n    objective: 99.9%\n    table: http_events\n    \
@@ -170,7 +164,7 @@ fn both_usual_pairs_fire_exactly() {
             at("600s", &later),
             at("1300s", &[]),
         );
-        let test = write(dir.path(), "test.yml", &text);
+        let test = put(dir.path(), "test.yml", &text);
         let output = run(&["rules", "test", &test], DEADLINE).unwrap();
         assert_eq!(output.status.code(), Some(0), "{errors}: {output:?}");
     }
@@ -182,7 +176,7 @@ fn both_usual_pairs_fire_exactly() {
 #[test]
 fn a_burn_rate_that_is_just_met_is_silent() {
     let dir = tempfile::tempdir().unwrap();
-    write(
+    put(
         dir.path(),
         "slo.yml",
         "groups:\n- name: slo\n  rules:\n  - slo: Checkout\n    objective: 99.9%\n    table: http_events\n    \
@@ -201,7 +195,7 @@ fn a_burn_rate_that_is_just_met_is_silent() {
              alert_rule_test:\n  - {{eval_time: 250s, alertname: Checkout, exp_alerts: {expected}}}\n",
             events(6_250, errors),
         );
-        let test = write(dir.path(), "test.yml", &text);
+        let test = put(dir.path(), "test.yml", &text);
         let output = run(&["rules", "test", &test], DEADLINE).unwrap();
         assert_eq!(output.status.code(), Some(0), "{errors}: {output:?}");
     }
@@ -212,7 +206,7 @@ fn a_burn_rate_that_is_just_met_is_silent() {
 #[test]
 fn late_rows_retract_what_is_pending() {
     let dir = tempfile::tempdir().unwrap();
-    write(
+    put(
         dir.path(),
         "half.yml",
         "groups:\n- name: g\n  rules:\n  - alert: Half\n    expr: |\n      import px\n      \
@@ -240,7 +234,7 @@ fn late_rows_retract_what_is_pending() {
              alert_rule_test:\n  - {{eval_time: 35s, alertname: Half, exp_alerts: {at_35}}}\n  \
              - {{eval_time: 50s, alertname: Half, exp_alerts: {at_50}}}\n",
         );
-        let test = write(dir.path(), "test.yml", &text);
+        let test = put(dir.path(), "test.yml", &text);
         let output = run(&["rules", "test", &test], DEADLINE).unwrap();
         assert_eq!(output.status.code(), Some(0), "{arrival}: {output:?}");
     }
@@ -259,11 +253,11 @@ fn resources_are_rule_files() {
              - alert: Asked\n      expr: \"{expr}\"\n      labels: {{severity: page}}\n"
         )
     };
-    let one = write(dir.path(), "one.yml", &resource(expr));
+    let one = put(dir.path(), "one.yml", &resource(expr));
     let indented: String =
         resource(expr).lines().map(|line| format!("  {line}\n")).collect::<String>();
     let list = format!("apiVersion: v1\nkind: List\nitems:\n-{}", &indented[1..]);
-    let list = write(dir.path(), "list.yml", &list);
+    let list = put(dir.path(), "list.yml", &list);
     let output = run(&["rules", "check", &one, &list], DEADLINE).unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(text(&output.stdout).matches("SUCCESS: 1 rules found").count(), 2, "{output:?}");
@@ -271,7 +265,7 @@ fn resources_are_rule_files() {
     let test = "rule_files: [one.yml]\nevaluation_interval: 10s\ntests:\n- input_rows:\n    http_events:\n    \
                 - {time_: 5s, req_path: /a}\n  alert_rule_test:\n  \
                 - {eval_time: 10s, alertname: Asked, exp_alerts: [{exp_labels: {severity: page, req_path: /a}}]}\n";
-    let test = write(dir.path(), "test.yml", test);
+    let test = put(dir.path(), "test.yml", test);
     let output = run(&["rules", "test", &test], DEADLINE).unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 
@@ -282,7 +276,7 @@ fn resources_are_rule_files() {
         (resource(expr).replace("  groups:", "  group:"), "wrong.yml:7:"),
     ];
     for (resource, place) in wrong {
-        let path = write(dir.path(), "wrong.yml", &resource);
+        let path = put(dir.path(), "wrong.yml", &resource);
         let output = run(&["rules", "check", &path], DEADLINE).unwrap();
         let told = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{resource}: {told}");
@@ -295,7 +289,7 @@ fn resources_are_rule_files() {
 #[test]
 fn added_rules_fire() {
     let dir = tempfile::tempdir().unwrap();
-    let script = write(
+    let script = put(
         dir.path(),
         "failed.pxl",
         "import px\ndf = px.DataFrame('http_events', start_time='-1m')\n\
@@ -322,7 +316,7 @@ fn added_rules_fire() {
     let shown = text(&output.stdout);
     assert!(output.status.success() && shown.contains("SUCCESS: 4 rules found"), "{output:?}");
 
-    let test = write(
+    let test = put(
         dir.path(),
         "test.yml",
         "rule_files: [mine.yml]\nevaluation_interval: 5s\ntests:\n- input_rows:\n    http_events:\n    \
@@ -343,7 +337,7 @@ fn added_rules_fire() {
 fn recorded_views_are_judged() {
     let dir = tempfile::tempdir().unwrap();
     let test = blocks()[3];
-    write(
+    put(
         dir.path(),
         "recorded.yml",
         "groups:\n- name: g\n  rules:\n  - record: path:error_rate\n    expr: |\n      import px\n      \
@@ -379,7 +373,7 @@ fn recorded_views_are_judged() {
         ("labels", test.replace("/a\"}'", "/a}'"), &[":12:16: 'labels': the closing \""]),
     ];
     for (case, written, wanted) in cases {
-        let path = write(dir.path(), "test.yml", &written);
+        let path = put(dir.path(), "test.yml", &written);
         let output = run(&["rules", "test", &path], DEADLINE).unwrap();
         let told = text(&output.stderr);
         assert_eq!(output.status.code(), Some(i32::from(!wanted.is_empty())), "{case}: {told}");
