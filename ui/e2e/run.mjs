@@ -101,6 +101,14 @@ function serve(address, dataDir, more = []) {
   });
 }
 
+/** Once the server is gone. */
+async function ended(server, signal) {
+  if (server.child.exitCode !== null || server.child.signalCode !== null) return;
+  const gone = new Promise((resolve) => server.child.once("exit", resolve));
+  server.child.kill(signal);
+  await gone;
+}
+
 const CASES = {
   async "without a login the page loads and says what to do"() {
     const { context, page, problems } = await open();
@@ -292,9 +300,7 @@ const CASES = {
       await tabs[1].goto(`${origin}/#/s/px/http_data`);
       await tabs[2].goto(`${origin}/#/s/px/nodes`);
       for (const tab of tabs) await live(tab);
-      const gone = new Promise((resolve) => server.child.once("exit", resolve));
-      server.child.kill("SIGKILL");
-      await gone;
+      await ended(server, "SIGKILL");
       for (const tab of tabs) await tab.waitForSelector('[data-testid="stage"]:not([data-phase="live"]), [data-testid="stage"][data-stale="true"], [data-testid="unreachable"]');
       server = await serve(new URL(origin).host, dataDir);
       for (const [idx, tab] of tabs.entries()) {
@@ -306,9 +312,7 @@ const CASES = {
       assert.equal(await byId(page, "login").count(), 0);
       return { context, page, problems };
     } finally {
-      const gone = new Promise((resolve) => server.child.once("exit", resolve));
-      server.child.kill("SIGTERM");
-      await gone;
+      await ended(server, "SIGTERM");
       rmSync(data, { recursive: true, force: true });
     }
   },
@@ -338,7 +342,7 @@ sinks:
   nothing: {type: blackhole, inputs: [{text: "import px\\npx.display(px.DataFrame('http_events', start_time='-10s'))"}], encoding: {mode: append}}
   nobody: {type: http, url: 'http://127.0.0.1:9/', inputs: [{text: "import px\\npx.display(px.DataFrame('http_events', start_time='-10s'))"}], encoding: {mode: append}}
 `);
-    const server = await serve("127.0.0.1:0", join(data, "weir"), ["--config", join(data, "weir.yaml")]);
+    let server = await serve("127.0.0.1:0", join(data, "weir"), ["--config", join(data, "weir.yaml")]);
     try {
       const { origin } = new URL(server.link);
       const { context, page, problems } = await open();
@@ -364,11 +368,18 @@ sinks:
       const hindered = page.locator('[data-testid="sink"]:not([data-state="running"])');
       await until("the error", () => hindered.innerText(), (text) => /could not connect|refused/i.test(text), page);
       await shot(page, "sinks");
+      // What waited in memory goes with the server, and the next one says so beside what hinders the sink now.
+      await ended(server, "SIGKILL");
+      server = await serve("127.0.0.1:0", join(data, "weir"), ["--config", join(data, "weir.yaml")]);
+      await page.goto(server.link);
+      await live(page);
+      await page.goto(`${new URL(server.link).origin}/#/sinks`);
+      await until("what is lost", () => hindered.locator("td").nth(4).innerText(), (text) => /what waited since \d\d:/.test(text), page);
+      assert.match(await hindered.locator("td").nth(5).innerText(), /could not connect|refused/i);
+      await shot(page, "sinks-after-a-kill");
       return { context, page, problems };
     } finally {
-      const gone = new Promise((resolve) => server.child.once("exit", resolve));
-      server.child.kill("SIGTERM");
-      await gone;
+      await ended(server, "SIGTERM");
       manager.close();
       manager.closeAllConnections();
       rmSync(data, { recursive: true, force: true });
@@ -450,9 +461,7 @@ sinks:
       assert.deepEqual(asked, [], "the page asked");
       return { context, page, problems };
     } finally {
-      const gone = new Promise((resolve) => server.child.once("exit", resolve));
-      server.child.kill("SIGTERM");
-      await gone;
+      await ended(server, "SIGTERM");
       hook.close();
       hook.closeAllConnections();
       rmSync(data, { recursive: true, force: true });

@@ -1,4 +1,4 @@
-// Made by scripts/messages.mjs from docs/api/messages.schema.json, sha256 c792cfc1173ae051814820fdfbe80040eb7bcb2ac2e4b0d84e77f5bd49dc811f. Do not edit.
+// Made by scripts/messages.mjs from docs/api/messages.schema.json, sha256 9c6bb3ef2ef5af6950cacba9b3909e0b7fb47f66a2c5287991656c46cd1183d7. Do not edit.
 
 export type DataType = "BOOLEAN" | "INT64" | "FLOAT64" | "STRING" | "TIME64NS" | "UINT128";
 
@@ -197,6 +197,8 @@ export interface SinkStatus {
   readonly buffer_bytes?: number;
   readonly rows_sent?: number;
   readonly rows_lost?: number;
+  readonly ends_with_loss?: number;
+  readonly lost_since?: string | null;
   readonly last_error?: string;
   readonly [member: string]: unknown;
 }

@@ -87,6 +87,8 @@ pub(crate) fn sinks(connection: &Connection, args: OutputArgs) -> Result<(), Fai
         "frontier",
         "buffer_bytes",
         "rows_sent",
+        "rows_lost",
+        "lost_since",
         "last_error",
     ];
     list(&answer["sinks"], &columns, output::format_or_default(args.output))

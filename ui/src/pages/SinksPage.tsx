@@ -2,7 +2,7 @@
 import type { ReactNode } from "react";
 import type { SinkStatus } from "../messages";
 import { bytes, duration, grouped, joined, toNumber } from "../format/numbers";
-import { timeMs } from "../format/time";
+import { clock, timeMs } from "../format/time";
 import { useStatus } from "../live/useStatus";
 import { StatusMark } from "../shell/icons";
 import { ListPage } from "./ListPage";
@@ -37,7 +37,7 @@ export function SinksPage(): ReactNode {
                   <td data-right="true">{lag(sink)}</td>
                   <td data-right="true">{joined(bytes(toNumber(sink.buffer_bytes ?? 0)))}</td>
                   <td data-right="true">{grouped(sink.rows_sent ?? 0)}</td>
-                  <td data-right="true">{grouped(sink.rows_lost ?? 0)}</td>
+                  <td data-right="true">{grouped(sink.rows_lost ?? 0)}{(sink.ends_with_loss ?? 0) > 0 && <div className={own.unsaid} data-testid="lost-since">and what waited since {clock(timeMs(sink.lost_since))}</div>}</td>
                   <td className={own.error}>{sink.last_error || "–"}</td>
                 </tr>
               ))}
