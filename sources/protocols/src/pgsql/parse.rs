@@ -2,6 +2,7 @@
 
 use super::session::COLUMNS_MAX;
 use super::types::{request, response};
+use super::values::Seen;
 use crate::cursor::Cursor;
 use crate::frames::{Framing, Head};
 use crate::{Recognised, Side};
@@ -196,17 +197,18 @@ impl<'a> Bind<'a> {
     /// columns than there can be, if all is there.
     pub(super) fn values(
         mut self,
-        mut each: impl FnMut(usize, bool, Option<&'a [u8]>),
+        mut each: impl FnMut(usize, bool, Option<Seen<'a>>),
     ) -> Option<Vec<u16>> {
         for idx in 0..usize::from(self.count) {
             let is_binary = format_of(self.formats, idx) == 1;
             let length = self.values.i32_be()?;
             let value = match usize::try_from(length) {
                 Ok(length) if length > self.values.rest().len() => {
-                    each(idx, is_binary, Some(self.values.rest()));
+                    let seen = Seen { bytes: self.values.rest(), is_whole: false };
+                    each(idx, is_binary, Some(seen));
                     return None;
                 }
-                Ok(length) => Some(self.values.bytes(length)?),
+                Ok(length) => Some(Seen { bytes: self.values.bytes(length)?, is_whole: true }),
                 Err(_) => None,
             };
             each(idx, is_binary, value);

@@ -2,7 +2,7 @@
 
 use super::session::COLUMNS_MAX;
 use super::types::Column;
-use super::values::{NULL, push_binary};
+use super::values::{NULL, Seen, push_binary};
 use crate::cursor::Cursor;
 use crate::json_text::cut;
 
@@ -104,15 +104,16 @@ impl Reply {
             };
             let value = cursor.up_to(length);
             let column = self.columns.get(idx).copied().unwrap_or_default();
-            match column.is_binary && value.len() == length {
+            let is_whole = value.len() == length;
+            match column.is_binary {
                 true => {
                     binary.clear();
-                    push_binary(&mut binary, column.type_id, value);
+                    push_binary(&mut binary, column.type_id, Seen { bytes: value, is_whole });
                     self.push(&binary);
                 }
                 false => self.push(value),
             }
-            self.ends |= value.len() < length;
+            self.ends |= !is_whole;
         }
     }
 

@@ -14,8 +14,21 @@ const DAY_US: i64 = 86_400_000_000;
 /// Types whose binary form is their text.
 const TEXTS: [u32; 10] = [18, 19, 25, 114, 142, 705, 1042, 1043, 1560, 2275];
 
-/// Appends a binary value; one of an unknown type as text if it is some, else in hexadecimal digits.
-pub(super) fn push_binary(out: &mut Vec<u8>, type_id: u32, value: &[u8]) {
+/// What was seen of a value.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) is_whole: bool,
+}
+
+/// Appends a binary value; one of an unknown type as text if it is some, else in hexadecimal digits. Of one
+/// of which a part is missing nothing but the beginning of what is a text: the bytes of a number are none.
+pub(super) fn push_binary(out: &mut Vec<u8>, type_id: u32, value: Seen<'_>) {
+    let Seen { bytes: value, is_whole } = value;
+    let has_beginning = matches!(type_id, 0 | 17 | 3802) || TEXTS.contains(&type_id);
+    if !is_whole && !has_beginning {
+        return;
+    }
     if known(out, type_id, value).is_none() {
         let is_text = type_id != 17
             && std::str::from_utf8(value)
@@ -160,9 +173,9 @@ fn push_numeric(out: &mut Vec<u8>, cursor: &mut Cursor<'_>) -> Option<()> {
 mod tests {
     use super::*;
 
-    fn shown(type_id: u32, value: &[u8]) -> String {
+    fn shown(type_id: u32, bytes: &[u8], is_whole: bool) -> String {
         let mut out = Vec::new();
-        push_binary(&mut out, type_id, value);
+        push_binary(&mut out, type_id, Seen { bytes, is_whole });
         String::from_utf8_lossy(&out).into_owned()
     }
 
@@ -197,7 +210,25 @@ mod tests {
             (1700, vec![255; 8], "\\xffffffffffffffff"),
         ];
         for (type_id, value, want) in cases {
-            assert_eq!(shown(type_id, &value), want, "{type_id}: {value:?}");
+            assert_eq!(shown(type_id, &value, true), want, "{type_id}: {value:?}");
+        }
+    }
+
+    /// Of a value that is cut only a text has a beginning. Catches a number of which half the bytes came, as
+    /// bytes among a row's texts or as another number.
+    #[test]
+    fn values_that_are_cut() {
+        let cases: [(u32, &[u8], &str); 7] = [
+            (20, &[0; 6], ""),
+            (1700, &[0, 1, 0, 0, 0, 0, 0, 0], ""),
+            (2950, b"0123", ""),
+            (25, b"abc", "abc"),
+            (3802, b"\x01{\"k", "{\"k"),
+            (17, b"ab", "\\x6162"),
+            (0, b"abc", "abc"),
+        ];
+        for (type_id, value, want) in cases {
+            assert_eq!(shown(type_id, value, false), want, "{type_id}: {value:?}");
         }
     }
 }

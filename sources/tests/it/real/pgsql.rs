@@ -239,7 +239,8 @@ impl Logged {
 /// 1,000 operations of every kind on several connections, then psql and a login with a password: every
 /// row is as the client knows it, in order and at its time, and a statement's name that the server chose
 /// to have is the client's; nothing of a password is in any row. Results that are larger than what is
-/// copied of a call cost nothing but their end. What other holes cost is tested in the protocol itself.
+/// copied of a call cost nothing but their end. Other holes cost what they are in, and connections that were
+/// open before are told from where they are joined: no row is another's.
 #[test]
 fn postgresql_and_its_client() {
     let Some(bin) = programs() else {
@@ -338,5 +339,35 @@ fn check(wire: &Wire, logs: Vec<Vec<Want>>) {
     {
         let response_ns = wire.response_ns(answer).unwrap();
         assert_eq!(rows.int(at(text), "time_"), response_ns);
+    }
+    let times: Vec<i64> = in_time(&rows).into_iter().map(|row| rows.int(row, "time_")).collect();
+    check_with_losses(wire, &all, &times);
+}
+
+/// Whatever is lost of what went over the wire, and wherever it is joined, no row is another's. `want` is what
+/// a capture of all of it gives, row by row at these times.
+fn check_with_losses(wire: &Wire, want: &[Want], times: &[i64]) {
+    let (mut most, mut random) = (0, SplitMix(9));
+    for seed in 0..40 {
+        let faults = Faults { seed, one_in: 40 + 200 * (seed % 4), joined_at: 0 };
+        let (_, found) = found("pgsql_events", &COLUMNS, wire, &faults);
+        check_no_wrong(want, &found, seed);
+        most += found.len();
+    }
+    assert!(most > 40 * want.len() / 5, "{most} of 40 times {}", want.len());
+    for seed in 100..120 {
+        let joined_at = random.below(wire.len() as u64 / 2) as usize;
+        let faults = Faults { seed, one_in: 0, joined_at };
+        let (_, found) = found("pgsql_events", &COLUMNS, wire, &faults);
+        check_no_wrong(want, &found, seed);
+        // Connections that began later are whole. Those that did before may never pause, and nothing else
+        // tells which answer is whose.
+        let since_unix_ns = wire.time_unix_ns(joined_at);
+        let is_older = |port| {
+            let first = want.iter().position(|one| one.client_port == port);
+            first.is_some_and(|row| times[row] < since_unix_ns)
+        };
+        let later = |all: &[Want]| all.iter().filter(|one| !is_older(one.client_port)).count();
+        assert_eq!(later(&found), later(want), "from {joined_at} on");
     }
 }

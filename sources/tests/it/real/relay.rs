@@ -147,6 +147,11 @@ impl Wire {
         self.pieces.len()
     }
 
+    /// When a piece of it was moved.
+    pub(super) fn time_unix_ns(&self, piece: usize) -> i64 {
+        self.pieces[piece].time_unix_ns
+    }
+
     /// Whether these bytes went over it.
     pub(super) fn has(&self, text: &[u8]) -> bool {
         self.pieces.iter().any(|piece| piece.bytes.windows(text.len()).any(|part| part == text))
