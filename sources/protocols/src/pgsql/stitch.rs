@@ -13,7 +13,7 @@ use super::parse::{Bind, HEAD_BYTES, Messages, Opening, opening};
 use super::reply::{Reply, type_ids};
 use super::session::{Portal, Session};
 use super::types::{Kind, Request, request};
-use super::values::{NULL, Seen, push_binary};
+use super::values::{NULL, push_binary};
 use crate::cursor::Cursor;
 use crate::frames::{Frame, FrameReader, Next};
 use crate::in_order::InOrder;
@@ -237,13 +237,11 @@ impl Pgsql {
             let begin = text.len();
             match value {
                 None => text.extend_from_slice(NULL),
-                Some(Seen { bytes, is_whole }) if is_binary => {
-                    let begun = &bytes[..bytes.len().min(config.body_bytes_max)];
-                    let is_whole = is_whole && begun.len() == bytes.len();
-                    let seen = Seen { bytes: begun, is_whole };
+                Some(value) if is_binary => {
+                    let seen = value.up_to(config.body_bytes_max);
                     push_binary(&mut text, session.parameter(statement, idx), seen);
                 }
-                Some(value) => text.extend_from_slice(&value.bytes[..value.bytes.len().min(left)]),
+                Some(value) => text.extend_from_slice(value.up_to(left).bytes),
             }
             let shown = crate::json_text::cut(&text[begin..], left).len();
             is_full =

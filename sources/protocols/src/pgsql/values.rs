@@ -21,6 +21,18 @@ pub(super) struct Seen<'a> {
     pub(super) is_whole: bool,
 }
 
+impl Seen<'_> {
+    /// No more of it than so many bytes.
+    pub(super) fn up_to(self, bytes_max: usize) -> Self {
+        match self.bytes.get(..bytes_max) {
+            Some(bytes) => {
+                Seen { bytes, is_whole: self.is_whole && bytes.len() == self.bytes.len() }
+            }
+            None => self,
+        }
+    }
+}
+
 /// Appends a binary value; one of an unknown type as text if it is some, else in hexadecimal digits. Of one
 /// of which a part is missing nothing but the beginning of what is a text: the bytes of a number are none.
 pub(super) fn push_binary(out: &mut Vec<u8>, type_id: u32, value: Seen<'_>) {

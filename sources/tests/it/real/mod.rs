@@ -261,6 +261,20 @@ fn losses(wire: &Wire, times: u64) -> impl Iterator<Item = Faults> {
     })
 }
 
+/// The same, so many times, with losses only.
+fn holes(times: u64) -> impl Iterator<Item = Faults> {
+    (0..times).map(|seed| Faults { seed, one_in: 40 + 200 * (seed % 4), joined_at: 0 })
+}
+
+/// The same, joined anywhere in its first half, as connections are that were open before, and nothing is lost.
+fn joins(wire: &Wire, times: u64) -> impl Iterator<Item = Faults> {
+    let (mut random, len) = (SplitMix(9), wire.len() as u64);
+    (0..times).map(move |seed| {
+        let joined_at = random.below(len / 2) as usize;
+        Faults { seed: 100 + seed, one_in: 0, joined_at }
+    })
+}
+
 /// Latencies are those that the client knows, where nobody had to wait for a processor.
 fn check_apart(mut apart_ns: Vec<i64>) {
     apart_ns.sort_unstable();

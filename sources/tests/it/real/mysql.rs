@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::process::Command;
 
-use weir_types::random::SplitMix;
-
 use super::*;
 
 const SERVER: &str = "/usr/sbin/mariadbd";
@@ -140,21 +138,16 @@ fn check(wire: &Wire, logs: Vec<Vec<Vec<String>>>) {
 /// Whatever is lost of what went over the wire, and wherever it is joined, no row is another's.
 fn check_with_losses(wire: &Wire, want: &[Want]) {
     let mut all = 0;
-    for seed in 0..40 {
-        let faults = Faults { seed, one_in: 40 + 200 * (seed % 4), joined_at: 0 };
+    for faults in holes(40) {
         let (_, found) = found("mysql_events", &COLUMNS, wire, &faults);
-        check_in_order(want, &found, seed, is_it);
+        check_in_order(want, &found, faults.seed, is_it);
         all += found.len();
     }
     assert!(all > 40 * want.len() / 4, "{all} of 40 times {}", want.len());
-    // From the middle on, as connections are that were open before.
-    let mut random = SplitMix(9);
-    for seed in 100..120 {
-        let joined_at = random.below(wire.len() as u64 / 2) as usize;
-        let faults = Faults { seed, one_in: 0, joined_at };
+    for faults in joins(wire, 20) {
         let (_, found) = found("mysql_events", &COLUMNS, wire, &faults);
-        check_in_order(want, &found, seed, is_it);
-        assert!(found.len() > want.len() / 4, "{} rows from {joined_at} on", found.len());
+        check_in_order(want, &found, faults.seed, is_it);
+        assert!(found.len() > want.len() / 4, "{} rows: {faults:?}", found.len());
     }
 }
 

@@ -347,27 +347,24 @@ fn check(wire: &Wire, logs: Vec<Vec<Want>>) {
 /// Whatever is lost of what went over the wire, and wherever it is joined, no row is another's. `want` is what
 /// a capture of all of it gives, row by row at these times.
 fn check_with_losses(wire: &Wire, want: &[Want], times: &[i64]) {
-    let (mut most, mut random) = (0, SplitMix(9));
-    for seed in 0..40 {
-        let faults = Faults { seed, one_in: 40 + 200 * (seed % 4), joined_at: 0 };
+    let mut all = 0;
+    for faults in holes(40) {
         let (_, found) = found("pgsql_events", &COLUMNS, wire, &faults);
-        check_no_wrong(want, &found, seed);
-        most += found.len();
+        check_no_wrong(want, &found, faults.seed);
+        all += found.len();
     }
-    assert!(most > 40 * want.len() / 5, "{most} of 40 times {}", want.len());
-    for seed in 100..120 {
-        let joined_at = random.below(wire.len() as u64 / 2) as usize;
-        let faults = Faults { seed, one_in: 0, joined_at };
+    assert!(all > 40 * want.len() / 5, "{all} of 40 times {}", want.len());
+    for faults in joins(wire, 20) {
         let (_, found) = found("pgsql_events", &COLUMNS, wire, &faults);
-        check_no_wrong(want, &found, seed);
+        check_no_wrong(want, &found, faults.seed);
         // Connections that began later are whole. Those that did before may never pause, and nothing else
         // tells which answer is whose.
-        let since_unix_ns = wire.time_unix_ns(joined_at);
+        let since_unix_ns = wire.time_unix_ns(faults.joined_at);
         let is_older = |port| {
             let first = want.iter().position(|one| one.client_port == port);
             first.is_some_and(|row| times[row] < since_unix_ns)
         };
         let later = |all: &[Want]| all.iter().filter(|one| !is_older(one.client_port)).count();
-        assert_eq!(later(&found), later(want), "from {joined_at} on");
+        assert_eq!(later(&found), later(want), "{faults:?}");
     }
 }
